@@ -1,0 +1,58 @@
+# make book   the rendered book in _build/html        make test   every check
+# Both make what they need: an environment in .venv and the locked page assets.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python -m
+
+export OMP_NUM_THREADS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help book test lab chapter exercises data lock clean
+
+help:
+	@sed -n '1,2p' Makefile; grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -r requirements.txt -c constraints.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+node_modules/.installed: package.json package-lock.json $(VENV)/.installed
+	PATH="$(abspath $(BIN)):$$PATH" npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+book: node_modules/.installed ## build the book into _build/html
+	$(RUN) casebook.book
+
+test: node_modules/.installed ## run every check (the book is built first)
+	$(RUN) casebook.book
+	$(RUN) casebook.notebooks check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(RUN) casebook.notebooks nbval
+	$(RUN) pytest
+
+lab: $(VENV)/.installed ## open JupyterLab
+	$(BIN)/jupyter lab
+
+chapter: $(VENV)/.installed ## execute one chapter and its solution and store their checked outputs: make chapter N=01
+	$(RUN) casebook.notebooks record $(N)
+
+exercises: $(VENV)/.installed ## generate exercises/ from solutions/
+	$(RUN) casebook.notebooks normalise
+	$(RUN) casebook.notebooks exercises
+
+data: $(VENV)/.installed ## make the simulated snapshots anew and fetch the real data
+	$(RUN) casebook.simulators
+
+lock: ## renew constraints.txt from requirements.txt, in a fresh environment
+	rm -rf _build/lock && $(PYTHON) -m venv _build/lock
+	_build/lock/bin/pip install --quiet -r requirements.txt
+	_build/lock/bin/pip freeze --all --exclude pip > constraints.txt
+
+clean: ## remove everything that was built
+	rm -rf _build book/_static/vendor

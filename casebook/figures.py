@@ -1,0 +1,252 @@
+"""One house style for figures and tables, readable in light and dark.
+
+A notebook builds a figure with matplotlib or plotly as usual and hands it to
+:func:`show` with its alternative text. JupyterLab and Colab get the library's
+own rendering; the rendered book gets a form that follows the page's theme.
+"""
+
+from __future__ import annotations
+
+import html
+import inspect
+import io
+import json
+import re
+import textwrap
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from IPython.display import display
+
+from casebook.project import in_book
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Series colours: told apart with colour-blind vision, contrast of at least 3:1
+#: on the white and on the dark page (tested).
+COLOURS = {
+    "blue": "#2f7fc1",
+    "orange": "#d16a0a",
+    "green": "#17936b",
+    "purple": "#b05fa8",
+    "grey": "#7d7d7d",
+    "red": "#d1495b",
+}
+#: Text and axes. The book replaces this very value by the page's text colour.
+INK = "#1f2429"
+MIN_ALT_WORDS = 6
+
+
+def _check_alt(alt: str) -> str:
+    alt = " ".join(alt.split())
+    if len(alt.split()) < MIN_ALT_WORDS:
+        raise ValueError(
+            f"The alternative text {alt!r} is too short: say what the figure shows and what one "
+            f"sees in it ({MIN_ALT_WORDS} words at least)."
+        )
+    return alt
+
+
+def axes(
+    title: str, xlabel: str, ylabel: str, figsize: tuple[float, float] = (7.2, 3.6)
+) -> tuple[Figure, Axes]:
+    """Make a figure with one pair of axes in the house style.
+
+    Parameters
+    ----------
+    title : str
+        The finding, not the name of the plot.
+    xlabel, ylabel : str
+        With units.
+    figsize : tuple of float
+        Inches.
+
+    Returns
+    -------
+    Figure, Axes
+    """
+    import matplotlib.pyplot as plt
+    from cycler import cycler
+
+    rc = {
+        "axes.prop_cycle": cycler(color=list(COLOURS.values())),
+        "axes.edgecolor": INK,
+        "axes.labelcolor": INK,
+        "axes.titlecolor": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 11,
+        "axes.titleweight": "bold",
+        "axes.axisbelow": True,
+        "text.color": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "font.size": 10,
+        "legend.frameon": False,
+    }
+    with plt.rc_context(rc):
+        figure, ax = plt.subplots(figsize=figsize, layout="constrained")
+        ax.grid(True, color=INK, alpha=0.15, linewidth=0.8)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        ax.set_title("\n".join(textwrap.wrap(title, width=int(figsize[0] * 11))))
+    return figure, ax
+
+
+def _svg(figure: Figure) -> str:
+    """Return the figure as SVG whose ink is the surrounding text colour."""
+    import matplotlib.pyplot as plt
+
+    buffer = io.StringIO()
+    with plt.rc_context({"svg.fonttype": "path", "svg.hashsalt": "casebook"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    return svg.replace(INK, "currentColor")
+
+
+def _show_matplotlib(figure: Figure, alt: str) -> None:
+    import matplotlib.pyplot as plt
+
+    if in_book():
+        svg = _svg(figure).replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
+        bundle = {"text/html": f'<div class="casebook-figure">{svg}</div>', "text/plain": alt}
+    else:
+        import base64
+
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=144, facecolor="white")
+        data = base64.b64encode(buffer.getvalue()).decode()
+        width = round(figure.get_figwidth() * 100)
+        bundle = {
+            "text/html": f'<img alt="{html.escape(alt)}" width="{width}" '
+            f'src="data:image/png;base64,{data}">',
+            "text/plain": alt,
+        }
+    plt.close(figure)
+    display(bundle, raw=True)
+
+
+def _show_plotly(figure, alt: str) -> None:
+    figure.update_layout(
+        colorway=list(COLOURS.values()),
+        template="none",
+        margin={"l": 60, "r": 16, "t": 64, "b": 48},
+        legend={"orientation": "h", "y": -0.22},
+        hoverlabel={"namelength": -1},
+    )
+    if not in_book():
+        figure.update_layout(title_subtitle_text=None)
+        figure.show()
+        display({"text/plain": alt, "text/markdown": f"*Figure: {alt}*"}, raw=True)
+        return
+    content = json.loads(figure.to_json())
+    content["layout"].pop("template", None)
+    payload = json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
+    display(
+        {
+            "text/html": f'<div class="casebook-plotly" role="figure" '
+            f'aria-label="{html.escape(alt)}">'
+            f'<script type="application/json">{payload}</script></div>',
+            "text/plain": alt,
+        },
+        raw=True,
+    )
+
+
+def show(figure, alt: str) -> None:
+    """Show a matplotlib or plotly figure with its alternative text.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure or plotly.graph_objects.Figure
+        Matplotlib figures come from :func:`axes`, so that they carry the style.
+    alt : str
+        What the figure shows and what one sees in it, for a reader who does
+        not see it.
+
+    Raises
+    ------
+    ValueError
+        If ``alt`` has fewer than six words.
+    TypeError
+        If the figure is of neither library.
+    """
+    alt = _check_alt(alt)
+    library = type(figure).__module__.split(".")[0]
+    if library == "matplotlib":
+        _show_matplotlib(figure, alt)
+    elif library == "plotly":
+        _show_plotly(figure, alt)
+    else:
+        raise TypeError(f"show takes a matplotlib or plotly figure, not {type(figure).__name__}.")
+
+
+def _cell(value: object, decimals: int) -> str:
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{value:,.{decimals}f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def table(frame: pd.DataFrame, caption: str, decimals: int = 3) -> None:
+    """Show a small table with a caption, numbers rounded at the source.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        With the row names in the index. At most 60 rows: a page is no data browser.
+    caption : str
+        What the table shows, with units.
+    decimals : int
+        Of the floating-point columns.
+
+    Raises
+    ------
+    ValueError
+        If the frame is empty or longer than 60 rows.
+    """
+    if not 0 < len(frame) <= 60:
+        raise ValueError(f"table shows 1 to 60 rows, got {len(frame)}: aggregate or use head().")
+    text = frame.reset_index().map(_cell, decimals=decimals)
+    numeric = {c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])}
+    text.columns = [str(c) for c in text.columns]
+    numeric = {str(c) for c in numeric}
+    head = "".join(
+        f'<th scope="col"{" class=number" if c in numeric else ""}>{html.escape(c)}</th>'
+        for c in text.columns
+    )
+    rows = []
+    for record in text.itertuples(index=False):
+        cells = [f'<th scope="row">{html.escape(record[0])}</th>']
+        cells += [
+            f"<td{' class=number' if c in numeric else ''}>{html.escape(v)}</td>"
+            for c, v in zip(text.columns[1:], record[1:], strict=True)
+        ]
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    label = html.escape(caption)
+    page = (
+        f'<div class="casebook-table" tabindex="0" role="region" aria-label="{label}"><table>'
+        f"<caption>{label}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+    plain = f"{caption}\n{text.to_string(index=False)}"
+    display({"text/html": page, "text/plain": plain}, raw=True)
+
+
+def show_source(function: Callable) -> None:
+    """Show the source of a function of the package, folded.
+
+    Parameters
+    ----------
+    function : callable
+        Any Python function or class of the course.
+    """
+    source = textwrap.dedent(inspect.getsource(function)).rstrip()
+    name = f"{function.__module__}.{function.__qualname__}"
+    text = f"<details>\n<summary>Source of <code>{name}</code></summary>\n\n"
+    text += f"```python\n{source}\n```\n\n</details>"
+    display({"text/markdown": text, "text/plain": f"Source of {name}:\n{source}"}, raw=True)

@@ -1,0 +1,1 @@
+"""Tools for the notebooks of the course: normalise, check, execute, generate exercises."""

@@ -1,0 +1,124 @@
+"""Command line of the notebook tools: ``python -m casebook.notebooks COMMAND``."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from casebook.notebooks import files
+from casebook.notebooks.execute import CELL_TIMEOUT, NotebookFailed, execute
+from casebook.notebooks.normalise import faults, normalise
+from casebook.project import require_checkout
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def command_normalise(root: Path) -> int:
+    """Bring every chapter and solution into its committed form."""
+    for path in files.notebooks("chapters", "solutions", root=root):
+        name = _relative(path, root)
+        if files.write(normalise(files.read(path), name), path):
+            print(f"normalised  {name}")
+    return 0
+
+
+def _exercises(root: Path) -> dict[Path, str]:
+    """Return the text of every exercise by its path, as its solution says."""
+    from casebook.notebooks.exercises import exercise, exercise_path
+
+    wanted = {}
+    for path in files.notebooks("solutions", root=root):
+        target = exercise_path(path)
+        wanted[target] = files.text(exercise(files.read(path), _relative(target, root)))
+    return wanted
+
+
+def command_exercises(root: Path) -> int:
+    """Generate the exercises from the solutions."""
+    for path, content in _exercises(root).items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != content:
+            path.write_text(content, encoding="utf-8")
+            print(f"generated   {_relative(path, root)}")
+    return 0
+
+
+def command_check(root: Path) -> int:
+    """List everything that is not in order; 1 if anything is."""
+    found = []
+    for path in files.notebooks(root=root):
+        name = _relative(path, root)
+        notebook = files.read(path)
+        found += [f"{name}: {fault}" for fault in faults(notebook, name)]
+        if path.parent.name != "exercises" and files.text(
+            normalise(notebook, name)
+        ) != path.read_text(encoding="utf-8"):
+            found.append(f"{name}: not normalised; run `make exercises`")
+    wanted = _exercises(root)
+    for path, content in wanted.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != content:
+            found.append(f"{_relative(path, root)}: not what its solution generates; run `make exercises`")
+    for path in files.notebooks("exercises", root=root):
+        if path not in wanted:
+            found.append(f"{_relative(path, root)}: an exercise without a solution")
+    print("\n".join(found) or f"{len(files.notebooks(root=root))} notebooks are in order")
+    return 1 if found else 0
+
+
+def command_nbval(root: Path) -> int:
+    """Validate chapters and solutions with nbval; serial ones alone, after the others."""
+    paths = files.notebooks("chapters", "solutions", root=root)
+    serial = [p for p in paths if files.is_serial(files.read(p))]
+    together = [p for p in paths if p not in serial]
+    for group, workers in ((together, ["-n", "2", "--dist", "loadscope"]), (serial, ["-n", "0"])):
+        if not group:
+            continue
+        arguments = [sys.executable, "-m", "pytest", "--nbval-lax", *workers]
+        arguments += [f"--nbval-cell-timeout={CELL_TIMEOUT}", "-p", "no:cacheprovider", "-q"]
+        code = subprocess.run([*arguments, *map(str, group)], cwd=root).returncode
+        if code:
+            return code
+    return 0
+
+
+def command_record(root: Path, which: str) -> int:
+    """Execute the notebooks of a case and store the outputs of their checked cells."""
+    for path in files.find(which, "chapters", "solutions", root=root):
+        name = _relative(path, root)
+        notebook = normalise(files.read(path), name)
+        try:
+            seconds = execute(notebook, name, path.parent)
+        except NotebookFailed as failure:
+            print(f"failed      {failure}")
+            return 1
+        files.write(normalise(notebook, name), path)
+        print(f"recorded    {name}  {seconds:.1f} s")
+    return command_exercises(root)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m casebook.notebooks", description=__doc__)
+    parser.add_argument("--root", type=Path, help="another checkout than this one")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, function in (
+        ("normalise", command_normalise),
+        ("exercises", command_exercises),
+        ("check", command_check),
+        ("nbval", command_nbval),
+    ):
+        commands.add_parser(name, help=function.__doc__)
+    record = commands.add_parser("record", help=command_record.__doc__)
+    record.add_argument("which", help="number of the case, such as 01")
+    given = parser.parse_args(arguments)
+    root = (given.root or require_checkout()).resolve()
+    if given.command == "record":
+        return command_record(root, given.which)
+    return globals()[f"command_{given.command}"](root)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

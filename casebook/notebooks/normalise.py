@@ -1,0 +1,188 @@
+"""The committed form of a notebook, and the rules that say so.
+
+``normalise`` changes what can be changed without knowing better (metadata,
+outputs, counts, missing names, the launch cells); ``faults`` lists everything
+that is not in order, also what only an author can mend.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+from casebook.notebooks.files import CHECK_TAG, NAME, tags
+from casebook.notebooks.launch import BADGES_ID, COLAB_ID, badges, colab_set_up
+
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+CELL_KEYS = ("nbgrader", "slideshow", "tags", "deletable", "editable")
+HEX_ID = re.compile(r"^[0-9a-f]{6,}(-[0-9a-f]+)*$")
+GOOD_ID = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
+#: What only MyST understands: roles, directives, colon fences, targets, substitutions.
+MYST = re.compile(
+    r"^\s*(?:`{3,}|~{3,}|:{3,})\{[\w:-]+\}|\{[a-z][\w:-]*\}`[^`]+`|^\([\w-]+\)=\s*$", re.M
+)
+#: The headings of a chapter, in this order.
+HEADINGS = (
+    "The design in five minutes",
+    "Business problem",
+    "Clarifying questions and requirements",
+    "Metrics",
+    "Data",
+    "Problem formulation",
+    "Baseline",
+    "Features",
+    "Models",
+    "Evaluation",
+    "Does it hold on real data?",
+    "Architecture",
+    "Production",
+    "Failure modes and mitigations",
+    "Roadmap",
+    "Scorecard",
+    "Interview",
+)
+
+
+def _slug(source: str) -> str:
+    words = re.findall(r"[a-z0-9]+", source.lower())
+    slug = "-".join(words[:5])[:40].strip("-")
+    return slug if slug and slug[0].isalpha() else f"cell-{slug}".strip("-")
+
+
+def _name_cells(notebook: NotebookNode) -> None:
+    seen: set[str] = set()
+    for cell in notebook.cells:
+        name = cell.get("id", "")
+        if not GOOD_ID.match(name) or HEX_ID.match(name) or name in seen:
+            base = name = _slug(cell.source)
+            count = 2
+            while name in seen:
+                name, count = f"{base}-{count}", count + 1
+        cell.id = name
+        seen.add(name)
+
+
+def normalise(notebook: NotebookNode, path: str) -> NotebookNode:
+    """Return the notebook in its committed form.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Not changed.
+    path : str
+        Path in the repository, such as ``chapters/01_demand_forecasting.ipynb``.
+
+    Returns
+    -------
+    NotebookNode
+    """
+    notebook = copy.deepcopy(notebook)
+    course = dict(notebook.metadata.get("casebook", {}))
+    notebook.metadata = NotebookNode(
+        casebook=NotebookNode(course),
+        kernelspec=NotebookNode(KERNEL),
+        language_info=NotebookNode(name="python"),
+    )
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    cells = [c for c in notebook.cells if c.get("id") not in (BADGES_ID, COLAB_ID)]
+    launch = [badges(path), colab_set_up(course.get("group", ""))]
+    notebook.cells = cells[:1] + launch + cells[1:]
+    for cell in notebook.cells:
+        cell.metadata = NotebookNode({k: v for k, v in cell.metadata.items() if k in CELL_KEYS})
+        if "tags" in cell.metadata and not cell.metadata.tags:
+            del cell.metadata["tags"]
+        cell.source = "\n".join(line.rstrip() for line in cell.source.splitlines())
+        cell.pop("attachments", None) if not cell.get("attachments") else None
+        if cell.cell_type != "code":
+            continue
+        cell.execution_count = None
+        if CHECK_TAG not in tags(cell):
+            cell.outputs = []
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = None
+            if "metadata" in output:
+                output.metadata = NotebookNode()
+    _name_cells(notebook)
+    return notebook
+
+
+def _headings(notebook: NotebookNode) -> list[str]:
+    found = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            prose = re.sub(r"^(`{3,}|~{3,}).*?^\1", "", cell.source, flags=re.M | re.S)
+            found += re.findall(r"^## +(.+?)\s*$", prose, flags=re.M)
+    return found
+
+
+def _heading_faults(notebook: NotebookNode) -> list[str]:
+    found = _headings(notebook)
+    faults = [f"the heading '## {h}' is missing" for h in HEADINGS if h not in found]
+    order = [h for h in found if h in HEADINGS]
+    if not faults and order != list(HEADINGS):
+        faults.append(f"the headings stand in another order or twice: {', '.join(order)}")
+    return faults
+
+
+def faults(notebook: NotebookNode, path: str) -> list[str]:
+    """Return what is not in order in a committed notebook, one line each.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        As read from disk.
+    path : str
+        Path in the repository.
+
+    Returns
+    -------
+    list of str
+        Empty when the notebook is in order.
+    """
+    found = []
+    folder, stem = Path(path).parent.name, Path(path).stem
+    if not NAME.match(stem):
+        found.append(f"the file name {stem!r} is not of the form 01_some_name")
+    if not notebook.cells or not notebook.cells[0].source.startswith("# "):
+        found.append("the first cell is not Markdown that starts with a title ('# …')")
+    if notebook.metadata.get("kernelspec") != KERNEL:
+        found.append(f"the kernel is {notebook.metadata.get('kernelspec')}, not {KERNEL}")
+    if extra := sorted(set(notebook.metadata) - {"casebook", "kernelspec", "language_info"}):
+        found.append(f"notebook metadata that is not pinned: {', '.join(extra)}")
+    expected = [badges(path), colab_set_up(notebook.metadata.get("casebook", {}).get("group", ""))]
+    for want, have in zip(expected, [*notebook.cells, None, None, None][1:3], strict=True):
+        if have is None or (have.get("id"), have.source) != (want.id, want.source):
+            found.append(f"cell {want.id!r} is missing or not as generated")
+    ids = [cell.get("id", "") for cell in notebook.cells]
+    for i, cell in enumerate(notebook.cells):
+        where = f"cell {i} ({ids[i]!r})"
+        if not GOOD_ID.match(ids[i]) or HEX_ID.match(ids[i]):
+            found.append(f"{where}: the id is not named by hand (words-with-hyphens)")
+        if ids.count(ids[i]) > 1:
+            found.append(f"{where}: the id stands twice")
+        if extra := sorted(set(cell.metadata) - set(CELL_KEYS)):
+            found.append(f"{where}: cell metadata {', '.join(extra)}")
+        if cell.cell_type == "markdown":
+            if match := MYST.search(cell.source):
+                found.append(
+                    f"{where}: {match.group(0).strip()!r} shows as raw markup outside the book"
+                )
+            continue
+        checked = CHECK_TAG in tags(cell)
+        if cell.execution_count is not None:
+            found.append(f"{where}: an execution count")
+        if cell.outputs and not checked:
+            found.append(f"{where}: outputs, and it is not tagged {CHECK_TAG}")
+        if checked and not cell.outputs:
+            found.append(f"{where}: tagged {CHECK_TAG} without a stored output: nbval checks nothing")
+        if any(output.output_type == "error" for output in cell.outputs):
+            found.append(f"{where}: the stored output is an error")
+        if re.search(r"^\s*%run\b", cell.source, flags=re.M):
+            found.append(f"{where}: %run hides where names come from; import instead")
+    if folder == "chapters" and stem[:2].isdigit() and int(stem[:2]) >= 1:
+        found += _heading_faults(notebook)
+    return found

@@ -1,0 +1,1 @@
+"""What is too long for a cell: the running parts of the case studies."""

@@ -1,0 +1,225 @@
+"""Case 00: audit and repair of the reports, two forecasters, and their walk-forward.
+
+The same functions serve the simulated world and the Australian tourism data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+SEASON = 4
+HORIZON = 4
+#: A forecaster takes what is known at the origin and the periods to forecast
+#: (with known future columns), and returns ``y_hat`` in the order of the latter.
+Forecaster = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]
+
+
+def audit(observed: pd.DataFrame) -> pd.DataFrame:
+    """Find missing and duplicated quarters, and values in another unit.
+
+    Parameters
+    ----------
+    observed : DataFrame
+        ``unique_id``, ``ds`` (first days of quarters) and ``y``.
+
+    Returns
+    -------
+    DataFrame
+        ``unique_id``, ``ds``, ``fault``: one row for each quarter that needs repair. Every
+        series is expected in every quarter of the panel. A value counts as in another unit
+        when it is more than 30 times the median of its series.
+    """
+    keys = ["unique_id", "ds"]
+    twice = observed.loc[observed.duplicated(keys), keys].assign(fault="duplicated")
+    quarters = pd.date_range(observed["ds"].min(), observed["ds"].max(), freq="QS")
+    full = pd.MultiIndex.from_product([observed["unique_id"].unique(), quarters], names=keys)
+    full = full.to_frame(index=False)
+    there = full.merge(observed[keys].drop_duplicates(), how="left", indicator=True)
+    missing = there.loc[there["_merge"] == "left_only", keys].assign(fault="missing")
+    median = observed.groupby("unique_id")["y"].transform("median")
+    unit = observed.loc[observed["y"] > 30 * median, keys].assign(fault="wrong unit")
+    return pd.concat([missing, twice, unit], ignore_index=True)
+
+
+def repair(observed: pd.DataFrame, faults: pd.DataFrame) -> pd.DataFrame:
+    """Undo the faults that :func:`audit` found, using the past of each series only.
+
+    Parameters
+    ----------
+    observed : DataFrame
+        As given to :func:`audit`.
+    faults : DataFrame
+        What it returned.
+
+    Returns
+    -------
+    DataFrame
+        One row for each series and quarter. Duplicates keep their first row, single trips
+        become thousands, a missing quarter takes the value of a year before (the nearest
+        later year where the series has no earlier one).
+    """
+    keys = ["unique_id", "ds"]
+    clean = observed.drop_duplicates(keys).merge(
+        faults.loc[faults["fault"] == "wrong unit", keys], how="left", indicator="unit"
+    )
+    clean.loc[clean.pop("unit") == "both", "y"] /= 1000
+    gaps = faults.loc[faults["fault"] == "missing", keys]
+    names = clean.drop(columns=["ds", "y"]).drop_duplicates("unique_id")
+    clean = pd.concat([clean, gaps.merge(names)], ignore_index=True).sort_values(keys)
+    by_quarter = clean.groupby(["unique_id", clean["ds"].dt.quarter])["y"]
+    clean["y"] = by_quarter.ffill().fillna(by_quarter.bfill())
+    return clean.reset_index(drop=True)
+
+
+def seasonal_naive(train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
+    """Forecast each quarter by the same quarter of the last known year.
+
+    Parameters
+    ----------
+    train : DataFrame
+        ``unique_id``, ``ds``, ``y``; complete quarters.
+    future : DataFrame
+        ``unique_id``, ``ds``: what to forecast, after the end of ``train``.
+
+    Returns
+    -------
+    ndarray, shape (len(future),)
+    """
+    last = train.groupby("unique_id").tail(SEASON)
+    last = last.assign(quarter=last["ds"].dt.quarter)
+    wanted = future.assign(quarter=future["ds"].dt.quarter)
+    return wanted.merge(last, on=["unique_id", "quarter"], how="left")["y"].to_numpy()
+
+
+def lightgbm_global(train: pd.DataFrame, future: pd.DataFrame, seed: int = 0) -> np.ndarray:
+    """Forecast all series with one LightGBM model on lags and the known future.
+
+    The target is the log ratio of a quarter to the same quarter a year before,
+    so that one model serves large and small series; lags beyond the first
+    forecast quarter are filled with the model's own forecasts.
+
+    Parameters
+    ----------
+    train : DataFrame
+        ``unique_id``, ``ds``, ``y`` and, if ``future`` has it, ``campaign``.
+    future : DataFrame
+        ``unique_id``, ``ds`` and the columns known in advance.
+    seed : int
+        Of LightGBM.
+
+    Returns
+    -------
+    ndarray, shape (len(future),)
+    """
+    import lightgbm as lgb
+    from mlforecast import MLForecast
+    from mlforecast.lag_transforms import RollingMean
+    from mlforecast.target_transforms import Differences, GlobalSklearnTransformer
+    from sklearn.preprocessing import FunctionTransformer
+
+    known = [c for c in ("campaign", "campaign_last_year") if c in future]
+    model = lgb.LGBMRegressor(
+        n_estimators=150,
+        learning_rate=0.05,
+        num_leaves=15,
+        min_child_samples=40,
+        random_state=seed,
+        n_jobs=1,
+        deterministic=True,
+        force_row_wise=True,
+        verbose=-1,
+    )
+    log = FunctionTransformer(np.log1p, np.expm1)
+    forecaster = MLForecast(
+        models={"y_hat": model},
+        freq="QS",
+        lags=[1, 2, 3, 4, 8],
+        lag_transforms={1: [RollingMean(4), RollingMean(8)]},
+        date_features=["quarter"],
+        target_transforms=[GlobalSklearnTransformer(log), Differences([SEASON])],
+    )
+    columns = ["unique_id", "ds", "y", *known]
+    forecaster.fit(train[columns], static_features=[])
+    horizon = future["ds"].nunique()
+    future_known = future[["unique_id", "ds", *known]] if known else None
+    predicted = forecaster.predict(horizon, X_df=future_known)
+    return future[["unique_id", "ds"]].merge(predicted, how="left")["y_hat"].to_numpy()
+
+
+def walk_forward(
+    frame: pd.DataFrame,
+    forecasters: Mapping[str, Forecaster],
+    n_origins: int,
+    horizon: int = HORIZON,
+    known: tuple[str, ...] = (),
+) -> pd.DataFrame:
+    """Forecast from several origins; a forecaster never sees a quarter after its origin.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        ``unique_id``, ``ds``, ``y`` and the columns named in ``known``; complete.
+    forecasters : mapping of str to callable
+        Name and function ``(train, future) -> forecasts``.
+    n_origins : int
+        Origins, one horizon apart, the last one horizon before the end.
+    horizon : int
+        Quarters ahead.
+    known : tuple of str
+        Columns whose future is known at the origin. Everything else is withheld.
+
+    Returns
+    -------
+    DataFrame
+        ``unique_id``, ``ds``, ``origin`` (first forecast quarter), ``y`` and one column for
+        each forecaster.
+
+    Raises
+    ------
+    ValueError
+        If there are too few quarters for the origins.
+    """
+    quarters = np.sort(frame["ds"].unique())
+    if len(quarters) < n_origins * horizon + 3 * SEASON:
+        raise ValueError(
+            f"{len(quarters)} quarters are too few for {n_origins} origins of {horizon} quarters "
+            f"with three years before the first."
+        )
+    results = []
+    for k in range(n_origins, 0, -1):
+        start = len(quarters) - k * horizon
+        origin = quarters[start]
+        train = frame[frame["ds"] < origin]
+        actual = frame[frame["ds"].isin(quarters[start : start + horizon])]
+        future = actual[["unique_id", "ds", *known]]
+        result = actual[["unique_id", "ds", "y"]].assign(origin=origin)
+        for name, forecaster in forecasters.items():
+            result[name] = forecaster(train, future)
+        results.append(result)
+    return pd.concat(results, ignore_index=True)
+
+
+def with_plan(frame: pd.DataFrame, campaigns: pd.DataFrame) -> pd.DataFrame:
+    """Add the campaign plan and the plan of the same quarter a year before.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        ``state``, ``ds`` and more.
+    campaigns : DataFrame
+        ``state``, ``ds``, ``campaign``: known a year ahead, so that using it is no leak.
+
+    Returns
+    -------
+    DataFrame
+        ``frame`` with ``campaign`` and ``campaign_last_year`` (0 before the plan begins).
+    """
+    last_year = campaigns.assign(ds=campaigns["ds"] + pd.DateOffset(years=1)).rename(
+        columns={"campaign": "campaign_last_year"}
+    )
+    joined = frame.merge(campaigns, on=["state", "ds"], how="left", validate="many_to_one")
+    joined = joined.merge(last_year, on=["state", "ds"], how="left", validate="many_to_one")
+    return joined.fillna({"campaign": 0, "campaign_last_year": 0})
