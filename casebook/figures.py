@@ -13,7 +13,7 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -86,7 +86,6 @@ def axes(
         "xtick.color": INK,
         "ytick.color": INK,
         "font.size": 10,
-        "legend.frameon": False,
     }
     with plt.rc_context(rc):
         figure, ax = plt.subplots(figsize=figsize, layout="constrained")
@@ -109,9 +108,22 @@ def _svg(figure: Figure) -> str:
     return svg.replace(INK, "currentColor")
 
 
+def _apply_ink(figure: Figure) -> None:
+    """Give what was added after :func:`axes` (legends, notes) the style's ink."""
+    from matplotlib.legend import Legend
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        if text.get_color() in ("black", "k", "#000000"):
+            text.set_color(INK)
+    for legend in figure.findobj(Legend):
+        legend.set_frame_on(False)
+
+
 def _show_matplotlib(figure: Figure, alt: str) -> None:
     import matplotlib.pyplot as plt
 
+    _apply_ink(figure)
     if in_book():
         svg = _svg(figure).replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
         bundle = {"text/html": f'<div class="casebook-figure">{svg}</div>', "text/plain": alt}
@@ -140,12 +152,13 @@ def _show_plotly(figure, alt: str) -> None:
         hoverlabel={"namelength": -1},
     )
     if not in_book():
-        figure.update_layout(title_subtitle_text=None)
         figure.show()
         display({"text/plain": alt, "text/markdown": f"*Figure: {alt}*"}, raw=True)
         return
     content = json.loads(figure.to_json())
     content["layout"].pop("template", None)
+    if "casebook_choices" in content["layout"].get("meta", {}):
+        content["layout"].pop("updatemenus")  # casebook.js makes an HTML selection of it
     payload = json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
     display(
         {
@@ -155,6 +168,59 @@ def _show_plotly(figure, alt: str) -> None:
             "text/plain": alt,
         },
         raw=True,
+    )
+
+
+def choices(figure, label: str, options: Mapping[str, Iterable[int]], first: str) -> None:
+    """Let the reader choose which traces of a plotly figure are shown.
+
+    JupyterLab and Colab show plotly's own menu; the book shows a labelled,
+    keyboard-usable selection in its place.
+
+    Parameters
+    ----------
+    figure : plotly.graph_objects.Figure
+        Gets the menu.
+    label : str
+        What is chosen ("State").
+    options : mapping of str to iterable of int
+        For each option, the indices of the traces that it shows.
+    first : str
+        The option that is shown first.
+
+    Raises
+    ------
+    ValueError
+        If ``first`` is no option or an option names a trace that is not there.
+    """
+    if first not in options:
+        raise ValueError(f"{first!r} is none of the options {list(options)}.")
+    shown = {name: sorted(traces) for name, traces in options.items()}
+    count = len(figure.data)
+    for name, traces in shown.items():
+        if not traces or traces[0] < 0 or traces[-1] >= count:
+            raise ValueError(f"Option {name!r} shows traces {traces}; the figure has {count}.")
+    for i, trace in enumerate(figure.data):
+        trace.visible = i in shown[first]
+    names = list(shown)
+    figure.update_layout(
+        meta={"casebook_choices": {"label": label, "options": shown, "first": first}},
+        updatemenus=[
+            {
+                "buttons": [
+                    {
+                        "label": name,
+                        "method": "restyle",
+                        "args": ["visible", [i in shown[name] for i in range(count)]],
+                    }
+                    for name in names
+                ],
+                "active": names.index(first),
+                "x": 1,
+                "xanchor": "right",
+                "y": 1.15,
+            }
+        ],
     )
 
 

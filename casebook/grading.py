@@ -104,7 +104,9 @@ class Question:
         Outcome
         """
         if any(answer is BLANK for answer in answers):
-            return Outcome("not attempted", f"Nothing here yet: this question asks for {self.asks}.")
+            return Outcome(
+                "not attempted", f"Nothing here yet: this question asks for {self.asks}."
+            )
         try:
             return Outcome("right", self.judge(*answers))
         except Wrong as wrong:

@@ -127,9 +127,13 @@ class Scorecard:
         folder.mkdir(exist_ok=True)
         content = {"chapter": self.name, "rows": [asdict(row) for row in self.rows]}
         (folder / f"{self.name}.json").write_text(json.dumps(content, indent=1) + "\n")
-        frame = pd.DataFrame(content["rows"])
+        table(self._frame(), caption="Scorecard (↓ lower is better, ↑ higher is better)")
+
+    def _frame(self) -> pd.DataFrame:
+        """Return the rows as they are shown, without columns that say nothing."""
+        frame = pd.DataFrame([asdict(row) for row in self.rows])
+        arrow = frame["better"].map({"lower": "↓", "higher": "↑"})
+        frame["metric"] = frame["metric"] + " (" + frame.pop("unit") + ") " + arrow
         frame["verdict"] = frame["verdict"].map({"met": "✓ met", "missed": "✗ missed"})
-        frame = frame.set_index("metric")
-        if not frame["note"].any():
-            frame = frame.drop(columns="note")
-        table(frame.dropna(axis=1, how="all"), caption=f"Scorecard of {self.name}")
+        frame = frame.drop(columns="better").set_index("metric")
+        return frame.replace({"note": {"": None}}).dropna(axis=1, how="all")

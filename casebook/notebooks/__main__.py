@@ -60,7 +60,9 @@ def command_check(root: Path) -> int:
     wanted = _exercises(root)
     for path, content in wanted.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != content:
-            found.append(f"{_relative(path, root)}: not what its solution generates; run `make exercises`")
+            found.append(
+                f"{_relative(path, root)}: not what its solution generates; run `make exercises`"
+            )
     for path in files.notebooks("exercises", root=root):
         if path not in wanted:
             found.append(f"{_relative(path, root)}: an exercise without a solution")

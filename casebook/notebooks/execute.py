@@ -68,8 +68,10 @@ def execute(
         notebook,
         timeout=CELL_TIMEOUT,
         kernel_name="python3",
+        record_timing=False,  # it would change the cells, by which jupyter-cache knows them
         resources={"metadata": {"path": str(folder)}},
         on_cell_execute=note,
+        extra_arguments=["--log-level=ERROR"],
     )
     started = time.perf_counter()
     try:

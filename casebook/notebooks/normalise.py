@@ -178,7 +178,9 @@ def faults(notebook: NotebookNode, path: str) -> list[str]:
         if cell.outputs and not checked:
             found.append(f"{where}: outputs, and it is not tagged {CHECK_TAG}")
         if checked and not cell.outputs:
-            found.append(f"{where}: tagged {CHECK_TAG} without a stored output: nbval checks nothing")
+            found.append(
+                f"{where}: tagged {CHECK_TAG} without a stored output: nbval checks nothing"
+            )
         if any(output.output_type == "error" for output in cell.outputs):
             found.append(f"{where}: the stored output is an error")
         if re.search(r"^\s*%run\b", cell.source, flags=re.M):

@@ -149,6 +149,38 @@ def lightgbm_global(train: pd.DataFrame, future: pd.DataFrame, seed: int = 0) ->
     return future[["unique_id", "ds"]].merge(predicted, how="left")["y_hat"].to_numpy()
 
 
+class WithFallback:
+    """A forecaster that never fails to answer.
+
+    Parameters
+    ----------
+    primary, fallback : callable
+        Forecasters. The fallback answers when the primary raises or returns a
+        value that is not a finite, non-negative number.
+
+    Attributes
+    ----------
+    log : list of str
+        One line for each time that the fallback answered, with the reason.
+    """
+
+    def __init__(self, primary: Forecaster, fallback: Forecaster):
+        self.primary, self.fallback = primary, fallback
+        self.log: list[str] = []
+
+    def __call__(self, train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
+        """Return the forecasts of the primary, or of the fallback."""
+        try:
+            values = np.asarray(self.primary(train, future), float)
+            if bad := int((~np.isfinite(values) | (values < 0)).sum()):
+                raise ValueError(f"{bad} forecasts are missing, infinite or negative")
+            return values
+        except Exception as error:  # whatever went wrong, the plan must be made
+            name = getattr(self.fallback, "__name__", "the fallback")
+            self.log.append(f"fell back to {name}: {type(error).__name__}: {error}")
+            return self.fallback(train, future)
+
+
 def walk_forward(
     frame: pd.DataFrame,
     forecasters: Mapping[str, Forecaster],

@@ -1,0 +1,110 @@
+/* Draws diagrams and interactive figures in the colours of the page's theme.
+   Mermaid and plotly.js are vendored and loaded only on pages that use them. */
+"use strict";
+
+(() => {
+  const theme = () => (document.documentElement.dataset.theme === "dark" ? "dark" : "light");
+  const COLOURS = {
+    light: { ink: "#1f2429", grid: "#d9dde1", paper: "#ffffff", box: "#e8f0f8", edge: "#4a5560" },
+    dark: { ink: "#e6e6e6", grid: "#3b424a", paper: "#14181e", box: "#22344a", edge: "#a8b3bd" },
+  };
+
+  function selection(figure, { label, options, first }) {
+    const wrapper = document.createElement("label");
+    wrapper.className = "casebook-choice";
+    wrapper.append(`${label} `);
+    const select = document.createElement("select");
+    for (const name of Object.keys(options)) select.add(new Option(name, name, name === first, name === first));
+    select.addEventListener("change", () => drawPlotly(figure));
+    wrapper.append(select);
+    return wrapper;
+  }
+
+  function drawPlotly(figure) {
+    const source = figure.querySelector('script[type="application/json"]');
+    if (!source || !window.Plotly) return;
+    const { data, layout } = JSON.parse(source.textContent);
+    const colour = COLOURS[theme()];
+    const choices = layout.meta && layout.meta.casebook_choices;
+    let target = figure.querySelector(".casebook-plot");
+    if (!target) {
+      if (layout.title && layout.title.text) {
+        const title = document.createElement("p");
+        title.className = "casebook-title";
+        title.textContent = layout.title.text;
+        figure.append(title); // HTML wraps on a phone, plotly's own title is cut
+      }
+      if (choices) figure.append(selection(figure, choices));
+      target = document.createElement("div");
+      target.className = "casebook-plot";
+      figure.append(target);
+    }
+    const axis = { gridcolor: colour.grid, zerolinecolor: colour.grid, linecolor: colour.edge };
+    const themed = { ...layout, title: undefined, margin: { ...layout.margin, t: 16 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)" };
+    themed.font = { ...(layout.font || {}), color: colour.ink };
+    themed.hoverlabel = { ...(layout.hoverlabel || {}), bgcolor: colour.paper, font: { color: colour.ink } };
+    for (const key of Object.keys(layout).filter((k) => /^[xy]axis\d*$/.test(k)).concat("xaxis", "yaxis")) {
+      themed[key] = { automargin: true, ...(layout[key] || {}), ...axis };
+    }
+    if (choices) {
+      const shown = choices.options[figure.querySelector("select").value];
+      data.forEach((trace, i) => { trace.visible = shown.includes(i); });
+    }
+    window.Plotly.react(target, data, themed, { responsive: true, displayModeBar: false });
+  }
+
+  let mermaidRuns = 0;
+  async function drawMermaid() {
+    const blocks = document.querySelectorAll("pre.mermaid, div.mermaid-drawn");
+    if (!blocks.length || !window.mermaid) return;
+    const colour = COLOURS[theme()];
+    window.mermaid.initialize({
+      startOnLoad: false,
+      theme: "base",
+      securityLevel: "strict",
+      fontFamily: "inherit",
+      flowchart: { useMaxWidth: true, htmlLabels: true },
+      themeVariables: {
+        darkMode: theme() === "dark",
+        background: colour.paper, primaryColor: colour.box, primaryTextColor: colour.ink,
+        primaryBorderColor: colour.edge, lineColor: colour.edge, textColor: colour.ink,
+        secondaryColor: colour.box, tertiaryColor: colour.paper, edgeLabelBackground: colour.paper,
+        clusterBkg: colour.paper, clusterBorder: colour.edge, noteBkgColor: colour.box,
+        noteTextColor: colour.ink,
+      },
+    });
+    for (const block of blocks) {
+      const source = block.dataset.source || block.textContent.trim();
+      const { svg } = await window.mermaid.render(`casebook-diagram-${(mermaidRuns += 1)}`, source);
+      const drawn = document.createElement("div");
+      drawn.className = "mermaid-drawn";
+      drawn.dataset.source = source;
+      drawn.tabIndex = 0;
+      drawn.innerHTML = svg;
+      block.replaceWith(drawn);
+    }
+  }
+
+  function draw() {
+    document.querySelectorAll(".casebook-plotly").forEach(drawPlotly);
+    return drawMermaid();
+  }
+
+  /* The theme names some controls in ways a screen reader cannot follow. */
+  function mendControls() {
+    document.querySelectorAll("button.search-button__button, button.theme-switch-button, button.search-button").forEach((button) => {
+      const visible = button.innerText.replace(/\s+/g, " ").trim();
+      const name = button.getAttribute("aria-label") || "";
+      if (visible && !name.toLowerCase().includes(visible.toLowerCase())) button.setAttribute("aria-label", `${name} ${visible}`);
+    });
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    mendControls();
+    draw().then(() => document.documentElement.setAttribute("data-casebook-drawn", "true"));
+    new MutationObserver(draw).observe(document.documentElement, {
+      attributes: true,
+      attributeFilter: ["data-theme"],
+    });
+  });
+})();

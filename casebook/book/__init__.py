@@ -1,0 +1,1 @@
+"""The rendered book: third-party scripts, execution, and the Sphinx extension."""

@@ -1,0 +1,133 @@
+"""Sphinx extension of the book.
+
+It sets what depends on the checkout (address, execution cache), shows the
+exercises with folded hints and answers, moves figures out of the page, and
+mends what keeps the theme's pages from working offline and for everyone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+import nbformat
+from sphinx.application import Sphinx
+from sphinxcontrib import mermaid
+
+from casebook.book import mend, vendor
+from casebook.book.fingerprint import cache_path
+from casebook.figures import INK
+from casebook.notebooks import exercises, files
+from casebook.project import settings
+
+INK_DARK = "#e6e6e6"
+PLOTLY = "vendor/plotly/plotly.min.js"
+MERMAID = "vendor/mermaid/mermaid.min.js"
+_FIGURE = re.compile(r'<div class="casebook-figure">\s*(<svg.*?</svg>)\s*</div>', flags=re.S)
+
+
+def _page_code() -> str:
+    """Return a hash of the code that turns a notebook into its page."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _without_module_script(app: Sphinx) -> None:
+    """Keep sphinxcontrib-mermaid's directive, drop its script.
+
+    It is an ES module, which browsers refuse to load for a page opened from
+    disk; casebook.js draws with Mermaid's classic script instead.
+    """
+    listeners = app.events.listeners.get("html-page-context", [])
+    listeners[:] = [entry for entry in listeners if entry.handler is not mermaid.install_js]
+
+
+def _configure(app: Sphinx, config) -> None:
+    _without_module_script(app)
+    root = Path(app.srcdir)
+    vendor.copy(root)
+    os.environ["CASEBOOK_BOOK"] = "1"  # kernels started by the build inherit it
+    # Both values belong to the environment: when one changes, Sphinx reads every page again.
+    config.nb_execution_cache_path = str(cache_path(root))
+    config.casebook_page_code = _page_code()
+    config.html_theme_options.update(
+        repository_url=settings()["repository"],
+        repository_branch=settings()["release"],
+        use_repository_button=True,
+    )
+
+
+def _read(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put the solution, with hints and answers folded, in the exercise's place."""
+    if docname.startswith("exercises/"):
+        source[0] = nbformat.writes(exercise_page(Path(app.srcdir), docname.split("/", 1)[1]))
+
+
+def exercise_page(root: Path, stem: str) -> nbformat.NotebookNode:
+    """Return the notebook that stands for an exercise in the book."""
+    return exercises.page(files.read(root / "solutions" / f"{stem}.ipynb"), stem)
+
+
+def _externalise_figures(body: str, pathto, folder: Path) -> str:
+    """Write each inline figure as a light and a dark file and put them in its place."""
+
+    def replace(match: re.Match) -> str:
+        svg = match.group(1)
+        alt = re.search(r'aria-label="([^"]*)"', svg).group(1)
+        size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+        width, height = (round(float(v) * 1.35) for v in size.groups())
+        name = f"figure-{hashlib.sha256(svg.encode()).hexdigest()[:16]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        images = []
+        for theme, ink in (("light", INK), ("dark", INK_DARK)):
+            file = folder / f"{name}-{theme}.svg"
+            file.write_text(svg.replace("currentColor", ink), encoding="utf-8")
+            address = pathto(f"_images/{file.name}", resource=True)
+            images.append(
+                f'<img class="only-{theme}" src="{address}" alt="{alt}" loading="lazy" '
+                f'width="{width}" height="{height}">'
+            )
+        return (
+            '<div class="casebook-figure" tabindex="0" role="group" aria-label="Figure">'
+            f"{''.join(images)}</div>"
+        )
+
+    return _FIGURE.sub(replace, body)
+
+
+def _page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    body = context.get("body")
+    if not body or app.builder.name != "html":
+        return
+    if "casebook-plotly" in body:
+        app.add_js_file(PLOTLY, loading_method="defer", priority=400)
+    if 'class="mermaid"' in body:
+        app.add_js_file(MERMAID, loading_method="defer", priority=400)
+    context["body"] = _externalise_figures(body, context["pathto"], Path(app.outdir) / "_images")
+    if not context.get("meta"):
+        context["meta"] = {}
+    if description := mend.description(body):
+        context["metatags"] = (
+            context.get("metatags", "") + f'<meta name="description" content="{description}">\n'
+        )
+
+
+def _finished(app: Sphinx, error: Exception | None) -> None:
+    if error is None and app.builder.name == "html":
+        for page in Path(app.outdir).rglob("*.html"):
+            if "_static" not in page.parts:
+                mend.mend_file(page)
+
+
+def setup(app: Sphinx) -> dict:
+    """Register the extension."""
+    app.add_config_value("casebook_page_code", "", "env", [str])
+    app.connect("config-inited", _configure, priority=1)
+    app.connect("source-read", _read)
+    app.connect("html-page-context", _page, priority=900)
+    app.connect("build-finished", _finished)
+    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

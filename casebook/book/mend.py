@@ -1,0 +1,79 @@
+"""Mends for the pages that the theme writes: offline, accessible, described.
+
+Each mend is a small function on the parsed page; running them twice changes
+nothing more.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from bs4 import BeautifulSoup
+
+DESCRIPTION_LENGTH = 155
+
+
+def description(body: str) -> str:
+    """Return the first paragraph of a page as its description, escaped for an attribute."""
+    for paragraph in BeautifulSoup(body, "html.parser").find_all("p"):
+        text = " ".join(paragraph.get_text().split())
+        if len(text) >= 60:
+            if len(text) > DESCRIPTION_LENGTH:
+                text = text[:DESCRIPTION_LENGTH].rsplit(" ", 1)[0] + " …"
+            return html.escape(text)
+    return ""
+
+
+def _scripts(page: BeautifulSoup) -> None:
+    """Remove the theme's declaration of THEBE_JS_URL: it stands twice and names another host."""
+    for script in page.find_all("script"):
+        if script.string and "THEBE_JS_URL" in script.string:
+            script.decompose()
+
+
+def _labels(page: BeautifulSoup) -> None:
+    """Let the accessible name of a control contain its visible text, and each have a name."""
+    for button in page.select("button[aria-label], a[aria-label], label[aria-label]"):
+        visible = " ".join(button.get_text(" ").split())
+        if visible and visible.lower() not in button["aria-label"].lower():
+            del button["aria-label"]
+    for summary in page.find_all("summary"):
+        if not summary.get_text(strip=True) and not summary.get("aria-label"):
+            summary["aria-label"] = "Show the sub-pages"
+    for image in page.find_all("img"):
+        if image.get("alt") is None:
+            image["alt"] = ""
+
+
+def _tables(page: BeautifulSoup) -> None:
+    """An empty header cell is no header."""
+    for cell in page.find_all("th"):
+        if not cell.get_text(strip=True):
+            cell.name = "td"
+
+
+def _scrolling(page: BeautifulSoup) -> None:
+    """What scrolls sideways can be reached with the keyboard."""
+    for block in page.select("div.highlight > pre, div.output pre"):
+        block["tabindex"] = "0"
+
+
+MENDS = (_scripts, _labels, _tables, _scrolling)
+
+
+def mend(content: str) -> str:
+    """Return a page with every mend applied."""
+    page = BeautifulSoup(content, "html.parser")
+    for step in MENDS:
+        step(page)
+    return re.sub(r"\A\s*", "", str(page))
+
+
+def mend_file(path: Path) -> None:
+    """Mend a page on disk; leave the file alone when there is nothing to do."""
+    before = path.read_text(encoding="utf-8")
+    after = mend(before)
+    if after != before:
+        path.write_text(after, encoding="utf-8")
