@@ -130,9 +130,9 @@ class Question:
         outcome = self.outcome(*answers)
         if os.environ.get("NBGRADER_EXECUTION") and outcome.status != "right":
             raise NotRight(f"Question {self.number}, {outcome.status}: {outcome.message}")
-        mark = {"right": "✅", "wrong": "❌", "not attempted": "✏️"}[outcome.status]
+        mark = {"right": "✓", "wrong": "✗", "not attempted": "○"}[outcome.status]
         lines = [f"{mark} **Question {self.number}, {outcome.status}.** {outcome.message}"]
-        lines += [f"> 💡 Hint {i}: {hint}" for i, hint in enumerate(outcome.hints, 1)]
+        lines += [f"> **Hint {i}.** {hint}" for i, hint in enumerate(outcome.hints, 1)]
         text = "\n\n".join(lines)
         display(
             {

@@ -90,17 +90,7 @@
     return drawMermaid();
   }
 
-  /* The theme names some controls in ways a screen reader cannot follow. */
-  function mendControls() {
-    document.querySelectorAll("button.search-button__button, button.theme-switch-button, button.search-button").forEach((button) => {
-      const visible = button.innerText.replace(/\s+/g, " ").trim();
-      const name = button.getAttribute("aria-label") || "";
-      if (visible && !name.toLowerCase().includes(visible.toLowerCase())) button.setAttribute("aria-label", `${name} ${visible}`);
-    });
-  }
-
   document.addEventListener("DOMContentLoaded", () => {
-    mendControls();
     draw().then(() => document.documentElement.setAttribute("data-casebook-drawn", "true"));
     new MutationObserver(draw).observe(document.documentElement, {
       attributes: true,

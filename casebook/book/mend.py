@@ -26,8 +26,15 @@ def description(body: str) -> str:
     return ""
 
 
-def _scripts(page: BeautifulSoup) -> None:
-    """Remove the theme's declaration of THEBE_JS_URL: it stands twice and names another host."""
+def _head(page: BeautifulSoup) -> None:
+    """Say things once: the title as the only h1, one viewport, no THEBE_JS_URL.
+
+    The theme declares the last twice, which is an error, and it names another host.
+    """
+    for title in page.select("#jb-print-docs-body > h1"):
+        title.name = "p"
+    for extra in page.find_all("meta", {"name": "viewport"})[1:]:
+        extra.decompose()
     for script in page.find_all("script"):
         if script.string and "THEBE_JS_URL" in script.string:
             script.decompose()
@@ -35,16 +42,25 @@ def _scripts(page: BeautifulSoup) -> None:
 
 def _labels(page: BeautifulSoup) -> None:
     """Let the accessible name of a control contain its visible text, and each have a name."""
-    for button in page.select("button[aria-label], a[aria-label], label[aria-label]"):
-        visible = " ".join(button.get_text(" ").split())
-        if visible and visible.lower() not in button["aria-label"].lower():
-            del button["aria-label"]
+    for control in page.select(":is(a, button, label, summary)[aria-label]"):
+        visible = " ".join(control.get_text(" ").split())
+        if visible and visible.lower() not in control["aria-label"].lower():
+            del control["aria-label"]
+    for icon in page.select("button[aria-label] > i[title]"):
+        del icon["title"]  # Font Awesome makes text of it that the button's name does not hold
     for summary in page.find_all("summary"):
         if not summary.get_text(strip=True) and not summary.get("aria-label"):
             summary["aria-label"] = "Show the sub-pages"
     for image in page.find_all("img"):
         if image.get("alt") is None:
             image["alt"] = ""
+
+
+def _landmarks(page: BeautifulSoup) -> None:
+    """The book's name in the sidebar belongs to a landmark like the rest of the page."""
+    for brand in page.select("div.sidebar-primary-item > a.navbar-brand"):
+        brand.parent.name = "nav"
+        brand.parent["aria-label"] = "Title page"
 
 
 def _tables(page: BeautifulSoup) -> None:
@@ -60,7 +76,7 @@ def _scrolling(page: BeautifulSoup) -> None:
         block["tabindex"] = "0"
 
 
-MENDS = (_scripts, _labels, _tables, _scrolling)
+MENDS = (_head, _labels, _landmarks, _tables, _scrolling)
 
 
 def mend(content: str) -> str:

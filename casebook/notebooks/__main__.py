@@ -90,11 +90,15 @@ def command_record(root: Path, which: str) -> int:
     """Execute the notebooks of a case and store the outputs of their checked cells."""
     for path in files.find(which, "chapters", "solutions", root=root):
         name = _relative(path, root)
+        before = path.read_bytes()
         notebook = normalise(files.read(path), name)
         try:
             seconds = execute(notebook, name, path.parent)
         except NotebookFailed as failure:
             print(f"failed      {failure}")
+            return 1
+        if path.read_bytes() != before:
+            print(f"not stored  {name} was edited while it ran; run the command again")
             return 1
         files.write(normalise(notebook, name), path)
         print(f"recorded    {name}  {seconds:.1f} s")

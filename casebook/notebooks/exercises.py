@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import re
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -28,6 +29,8 @@ from casebook.notebooks.files import CHECK_TAG, tags
 from casebook.notebooks.normalise import normalise
 
 REASONING_TAG = "solution"
+#: The stub and nbgrader's markers: not part of the answer as the book shows it.
+_NOT_SHOWN = re.compile(r"^(\w+ = \.\.\.|### (BEGIN|END) SOLUTION)$\n?", flags=re.M)
 STUB = "# Write your answer in place of the three dots above."
 
 
@@ -108,7 +111,7 @@ def exercise(solution: NotebookNode, path: str) -> NotebookNode:
 
 
 def page(solution: NotebookNode, stem: str) -> NotebookNode:
-    """Return the solution as the page of the book shows it: hints and answer folded.
+    """Return the solution as the page of the book shows it: all but the questions is folded.
 
     Parameters
     ----------
@@ -125,21 +128,30 @@ def page(solution: NotebookNode, stem: str) -> NotebookNode:
     notebook = copy.deepcopy(solution)
     asked = questions(stem)
     number_of = {index: number for number, index in answer_cells(solution).items()}
+    judged = {index: number for number, index in check_cells(solution).items()}
     cells = []
     for index, cell in enumerate(notebook.cells):
         if (number := number_of.get(index)) is not None:
             for count, hint in enumerate(asked[number].hints, 1):
                 cells.append(_folded(f"Hint {count}", hint, f"question-{number}-hint-{count}"))
             cell.metadata.tags = [*tags(cell), "hide-input"]
-            cell.metadata.mystnb = {
-                "code_prompt_show": f"Show the answer to question {number}",
-                "code_prompt_hide": f"Hide the answer to question {number}",
-            }
-        if REASONING_TAG in tags(cell) and cell.cell_type == "markdown":
+            cell.metadata.mystnb = _prompts(f"the answer to question {number}")
+            cell.source = _NOT_SHOWN.sub("", cell.source).strip()
+        elif (number := judged.get(index)) is not None:
+            cell.metadata.tags = [*tags(cell), "hide-output"]
+            cell.metadata.mystnb = _prompts(f"what the check says to answer {number}")
+        elif REASONING_TAG in tags(cell) and cell.cell_type == "markdown":
             cell.source = _details("Why", cell.source)
+        elif REASONING_TAG in tags(cell):
+            cell.metadata.tags = [*tags(cell), "hide-cell"]
+            cell.metadata.mystnb = _prompts("the computation")
         cells.append(cell)
     notebook.cells = cells
     return notebook
+
+
+def _prompts(what: str) -> dict[str, str]:
+    return {"code_prompt_show": f"Show {what}", "code_prompt_hide": f"Hide {what}"}
 
 
 def _details(summary: str, body: str) -> str:

@@ -64,7 +64,10 @@ import os
 import sys
 
 if "google.colab" in sys.modules:
-    source = os.environ.get("CASEBOOK_SOURCE", "git+{repository}@{release}")
+    source = os.environ.get(
+        "CASEBOOK_SOURCE",
+        "git+{repository}@{release}",
+    )
     pins = os.environ.get(
         "CASEBOOK_PINS",
         "https://raw.githubusercontent.com/{slug}/{release}/requirements.txt",

@@ -18,6 +18,8 @@ from casebook.notebooks.launch import BADGES_ID, COLAB_ID, badges, colab_set_up
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CELL_KEYS = ("nbgrader", "slideshow", "tags", "deletable", "editable")
+#: The execution count of every cell with a stored output.
+COUNT = 1
 HEX_ID = re.compile(r"^[0-9a-f]{6,}(-[0-9a-f]+)*$")
 GOOD_ID = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 #: What only MyST understands: roles, directives, colon fences, targets, substitutions.
@@ -98,12 +100,13 @@ def normalise(notebook: NotebookNode, path: str) -> NotebookNode:
         cell.pop("attachments", None) if not cell.get("attachments") else None
         if cell.cell_type != "code":
             continue
-        cell.execution_count = None
         if CHECK_TAG not in tags(cell):
             cell.outputs = []
+        # nbval takes an output without a count for one that was never run.
+        cell.execution_count = COUNT if cell.outputs else None
         for output in cell.outputs:
             if "execution_count" in output:
-                output.execution_count = None
+                output.execution_count = COUNT
             if "metadata" in output:
                 output.metadata = NotebookNode()
     _name_cells(notebook)
@@ -173,8 +176,8 @@ def faults(notebook: NotebookNode, path: str) -> list[str]:
                 )
             continue
         checked = CHECK_TAG in tags(cell)
-        if cell.execution_count is not None:
-            found.append(f"{where}: an execution count")
+        if cell.execution_count != (COUNT if cell.outputs else None):
+            found.append(f"{where}: the execution count {cell.execution_count}")
         if cell.outputs and not checked:
             found.append(f"{where}: outputs, and it is not tagged {CHECK_TAG}")
         if checked and not cell.outputs:

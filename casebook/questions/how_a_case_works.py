@@ -105,8 +105,8 @@ def _judge_wape(answer: object) -> str:
     right = wape(actual, forecast)
     if close(value, right, 0.002):
         return (
-            f"The forecasts placed {right:.1%} of the trips wrongly, too high or too low. MAPE "
-            f"would have said {mape(actual, forecast):.1%} about the very same forecasts."
+            f"The forecasts missed {right:.1%} of the trips, too high or too low. MAPE would have "
+            f"said {mape(actual, forecast):.1%} about the very same forecasts."
         )
     if value > 1:
         raise Wrong(
@@ -192,7 +192,7 @@ def _names(answer: object, known: list[str]) -> set[str]:
     if not isinstance(answer, (set, frozenset, list, tuple, pd.Index, pd.Series, np.ndarray)):
         raise Wrong(
             "`leaks` should be a set of feature names in quotes, such as "
-            f'`{{"{known[0]}", "{known[1]}"}}`; it is of type {type(answer).__name__}.'
+            f'`{{"one_name", "another_name"}}`; it is of type {type(answer).__name__}.'
         )
     if unknown := sorted(str(name) for name in answer if name not in known):
         raise Wrong(
@@ -217,11 +217,10 @@ def _reason_for_no_leak(name: str, uses_trips: bool) -> str:
 
 def _reason_for_leak(name: str, steps: list[int], looks_ahead: bool) -> str:
     if 1 not in steps:
-        late = " and ".join([", ".join(map(str, steps[:-1])), str(steps[-1])]).removeprefix(" and ")
         return (
             f"You let `{name}` pass. It would be fine for a forecast one quarter ahead, but you "
-            f"forecast {HORIZON} quarters on one day: for quarter {late} ahead it holds trips "
-            "that nobody has counted yet."
+            f"forecast {HORIZON} quarters on one day: from quarter {steps[0]} on it holds trips "
+            "that have not happened yet."
         )
     if looks_ahead:
         return (
@@ -240,7 +239,6 @@ def _judge_leaks(answer: object, candidates: Candidates) -> str:
     steps = _steps_that_move(candidates, since=origin)
     named = _names(answer, list(steps))
     leaks = {name for name in steps if steps[name]}
-    uses_trips = _steps_that_move(candidates, since=quarters[0])
     if named == leaks:
         moved = ", ".join(f"`{name}`" for name in steps if name in leaks)
         return (
@@ -258,13 +256,21 @@ def _judge_leaks(answer: object, candidates: Candidates) -> str:
             "feature whether you could have written down its value for the last quarter ahead, "
             "on the day of the forecast."
         )
-    reasons = [_reason_for_no_leak(n, bool(uses_trips[n])) for n in steps if n in named - leaks]
-    ahead = _steps_that_move(candidates, since=quarters[1 - HORIZON])
-    reasons += [
-        _reason_for_leak(n, steps[n], looks_ahead=1 in ahead[n])
-        for n in steps
-        if n in leaks - named
-    ]
+    reasons = []
+    if named - leaks:
+        uses_trips = _steps_that_move(candidates, since=quarters[0])
+        reasons += [
+            _reason_for_no_leak(n, uses_trips=bool(uses_trips[n]))
+            for n in steps
+            if n in named - leaks
+        ]
+    if leaks - named:
+        ahead = _steps_that_move(candidates, since=quarters[1 - HORIZON])
+        reasons += [
+            _reason_for_leak(n, steps[n], looks_ahead=1 in ahead[n])
+            for n in steps
+            if n in leaks - named
+        ]
     more = " And that is not all that is to be mended in your set." if len(reasons) > 1 else ""
     raise Wrong(reasons[0] + more)
 

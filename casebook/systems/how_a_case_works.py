@@ -30,7 +30,7 @@ def audit(observed: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``unique_id``, ``ds``, ``fault``: one row for each quarter that needs repair. Every
         series is expected in every quarter of the panel. A value counts as in another unit
-        when it is more than 30 times the median of its series.
+        when it is more than 30 times the median of its series so far.
     """
     keys = ["unique_id", "ds"]
     twice = observed.loc[observed.duplicated(keys), keys].assign(fault="duplicated")
@@ -39,13 +39,14 @@ def audit(observed: pd.DataFrame) -> pd.DataFrame:
     full = full.to_frame(index=False)
     there = full.merge(observed[keys].drop_duplicates(), how="left", indicator=True)
     missing = there.loc[there["_merge"] == "left_only", keys].assign(fault="missing")
-    median = observed.groupby("unique_id")["y"].transform("median")
-    unit = observed.loc[observed["y"] > 30 * median, keys].assign(fault="wrong unit")
+    in_order = observed.sort_values(keys)
+    so_far = in_order.groupby("unique_id")["y"].transform(lambda y: y.expanding().median())
+    unit = in_order.loc[in_order["y"] > 30 * so_far, keys].assign(fault="wrong unit")
     return pd.concat([missing, twice, unit], ignore_index=True)
 
 
 def repair(observed: pd.DataFrame, faults: pd.DataFrame) -> pd.DataFrame:
-    """Undo the faults that :func:`audit` found, using the past of each series only.
+    """Undo the faults that :func:`audit` found.
 
     Parameters
     ----------
@@ -58,8 +59,8 @@ def repair(observed: pd.DataFrame, faults: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row for each series and quarter. Duplicates keep their first row, single trips
-        become thousands, a missing quarter takes the value of a year before (the nearest
-        later year where the series has no earlier one).
+        become thousands, a missing quarter takes the value of a year before. Only in the
+        first year of a series, which no forecast is judged on, is it the value of a year later.
     """
     keys = ["unique_id", "ds"]
     clean = observed.drop_duplicates(keys).merge(
@@ -254,4 +255,5 @@ def with_plan(frame: pd.DataFrame, campaigns: pd.DataFrame) -> pd.DataFrame:
     )
     joined = frame.merge(campaigns, on=["state", "ds"], how="left", validate="many_to_one")
     joined = joined.merge(last_year, on=["state", "ds"], how="left", validate="many_to_one")
-    return joined.fillna({"campaign": 0, "campaign_last_year": 0})
+    plan = ["campaign", "campaign_last_year"]
+    return joined.assign(**joined[plan].fillna(0).astype(int))

@@ -1,0 +1,55 @@
+"""What all tests share: where the real data are, and where built files go."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+# At import, so that every kernel and subprocess of the session inherits it.
+if SHARED_DATA.is_dir():
+    os.environ.setdefault("CASEBOOK_DATA_DIR", str(SHARED_DATA))
+
+
+@pytest.fixture
+def build_folder(tmp_path, monkeypatch) -> Path:
+    """Build into a folder of this test's own instead of ``_build``."""
+    folder = tmp_path / "_build"
+    monkeypatch.setenv("CASEBOOK_BUILD_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def needs_real_data() -> Path:
+    """Return the local tourism file; skip the test where there is none."""
+    from casebook.data import find_real
+
+    path = find_real("tourism")
+    if path is None:
+        pytest.skip(
+            "the tourism file is neither in CASEBOOK_DATA_DIR nor in the cache, "
+            "or real data are switched off (CASEBOOK_REAL_DATA=off)"
+        )
+    return path
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list[dict]:
+    """Collect what the toolbox displays: one bundle (MIME type to content) for each output."""
+    import casebook.claims
+    import casebook.figures
+    import casebook.grading
+
+    bundles: list[dict] = []
+
+    def display(bundle: dict, *, raw: bool) -> None:
+        assert raw, "without raw=True the page would show the dictionary itself"
+        bundles.append(bundle)
+
+    for module in (casebook.claims, casebook.figures, casebook.grading):
+        monkeypatch.setattr(module, "display", display)
+    return bundles

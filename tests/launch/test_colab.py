@@ -1,0 +1,71 @@
+"""Colab: the first code cell installs the course in an environment that does not have it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+
+from casebook.notebooks.launch import COLAB_ID
+
+
+def witness(notebook: nbformat.NotebookNode) -> dict:
+    """Return what the last cell of the run on Colab printed."""
+    return json.loads(notebook.cells[-1].outputs[0].text)
+
+
+def installed_files(package: Path, data: Path) -> set[str]:
+    """Return the modules of a package and the files that its readers open, by relative name."""
+    modules = {f"casebook/{p.relative_to(package).as_posix()}" for p in package.rglob("*.py")}
+    files = [*data.glob("real.toml"), *data.glob("*/*.parquet"), *data.glob("*/artifacts/*")]
+    return modules | {f"data/{p.relative_to(data).as_posix()}" for p in files}
+
+
+def test_the_whole_chapter_runs_to_its_end(colab_run):
+    assert colab_run.code == 0, colab_run.log
+    assert [
+        cell.id
+        for cell in colab_run.notebook.cells
+        if cell.cell_type == "code" and cell.source and not cell.execution_count
+    ] == []
+
+
+def test_the_package_and_its_data_are_the_installed_ones(colab, colab_run, checkout_copy):
+    assert colab_run.code == 0, colab_run.log
+    where = witness(colab_run.notebook)
+    package = colab.python.parent.parent / "lib"
+    assert where["colab"]
+    assert Path(where["package"]).is_relative_to(package), "casebook is not the installed one"
+    assert Path(where["data"]).is_relative_to(package), "the snapshots are not the installed ones"
+    assert Path(where["build"]) == colab.content / "_build"
+    assert (colab.content / "_build" / "scorecards").is_dir()
+    installed = installed_files(Path(where["package"]).parent, Path(where["data"]))
+    assert installed == installed_files(checkout_copy / "casebook", checkout_copy / "data")
+
+
+def test_the_baseline_claim_is_the_committed_one(chapter, colab_run):
+    assert colab_run.code == 0, colab_run.log
+    said, committed = (
+        next(cell for cell in notebook.cells if cell.id == "repair-and-baseline").outputs
+        for notebook in (colab_run.notebook, chapter)
+    )
+    assert [o.data["text/markdown"] for o in said] == [o.data["text/markdown"] for o in committed]
+
+
+def test_without_the_set_up_cell_the_chapter_fails(make_colab, chapter):
+    """The planted fault: it is the set-up cell that brings the course."""
+    cells = [cell for cell in chapter.cells if cell.id != COLAB_ID]
+    assert len(cells) == len(chapter.cells) - 1
+    run = make_colab().run(nbformat.from_dict({**chapter, "cells": cells}), "no_set_up")
+    assert run.code != 0
+    assert "ModuleNotFoundError: No module named 'casebook'" in run.log
+
+
+def test_a_forgotten_package_is_noticed(tmp_path, checkout_copy):
+    """The planted fault of the comparison above: one module is not in the wheel."""
+    package, data = checkout_copy / "casebook", checkout_copy / "data"
+    everything = installed_files(package, data)
+    (tmp_path / "claims.py").touch()
+    assert everything - installed_files(tmp_path, data) >= {"casebook/metrics.py"}
+    assert "data/00_how_a_case_works/observed.parquet" in everything

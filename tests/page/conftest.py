@@ -1,0 +1,94 @@
+"""A real browser on the built book, opened from disk, with the network cut."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from casebook.book.__main__ import toc_files
+from casebook.project import require_checkout
+
+ROOT = require_checkout()
+HTML = ROOT / "_build" / "html"
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass
+class Visit:
+    """An open page and what went wrong while it was loaded and used."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    offsite: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Browser:
+    """Return Debian's Chromium (the only system package that the tests need)."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert chromium, "Chromium is not installed: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Return a function that opens a page of the book (or another file) and watches it."""
+    contexts = []
+
+    def open_page(page: str | Path, theme: str = "light", width: int = 1280) -> Visit:
+        path = page if isinstance(page, Path) else HTML / f"{page}.html"
+        assert path.is_file(), f"{path} is not there: run `make book` first"
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=theme, offline=False
+        )
+        contexts.append(context)
+        context.set_default_timeout(10_000)
+        result = Visit(context.new_page())
+
+        def route(route):
+            if route.request.url.startswith("file:"):
+                return route.continue_()
+            result.offsite.append(route.request.url)
+            return route.abort("internetdisconnected")
+
+        result.page.route("**/*", route)
+        result.page.on("pageerror", lambda error: result.errors.append(str(error)))
+        result.page.on(
+            "console",
+            lambda message: message.type == "error" and result.errors.append(message.text),
+        )
+        result.page.on("requestfailed", lambda request: result.failed.append(request.url))
+        result.page.goto(path.as_uri())
+        result.page.wait_for_function("document.readyState === 'complete'")
+        if result.page.locator(".casebook-plotly, pre.mermaid, .mermaid-drawn").count():
+            result.page.wait_for_selector("html[data-casebook-drawn]", state="attached")
+        if result.page.locator(".math").count():
+            result.page.wait_for_selector("mjx-container", state="attached")
+        return result
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def pytest_generate_tests(metafunc):
+    """Run a test that asks for ``name`` on every page of the table of contents."""
+    if "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", toc_files(ROOT))

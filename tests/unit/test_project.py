@@ -1,0 +1,147 @@
+"""The house: a light import, imports that run one way, and where files go."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import casebook
+from casebook import project
+
+PACKAGE = Path(casebook.__file__).resolve().parent
+#: What the modules of each room may not import: notebooks → systems → simulators → toolbox.
+FORBIDDEN = {
+    "casebook": {"simulators", "systems", "questions"},
+    "simulators": {"systems", "questions"},
+    "systems": {"questions"},
+}
+MODULES = sorted(
+    path
+    for folder in (PACKAGE, PACKAGE / "simulators", PACKAGE / "systems")
+    for path in folder.glob("*.py")
+)
+
+
+def imported(source: str, package: tuple[str, ...]) -> set[str]:
+    """Return the dotted names that a module of ``package`` imports anywhere in its source."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            start = ".".join([*base, *([node.module] if node.module else [])])
+            names |= {f"{start}.{alias.name}" for alias in node.names}
+    return names
+
+
+def wrong_way(source: str, path: Path) -> list[str]:
+    """Return the imports of a module that run against the one way.
+
+    ``path`` is relative to the folder of the package: ``casebook/systems/x.py``.
+    """
+    rooms = {f"casebook.{room}" for room in FORBIDDEN[path.parent.name]}
+    return sorted(
+        name
+        for name in imported(source, path.parent.parts)
+        if ".".join(name.split(".")[:2]) in rooms
+    )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_imports_run_one_way(path):
+    assert wrong_way(path.read_text(encoding="utf-8"), path.relative_to(PACKAGE.parent)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("casebook/data.py", "import casebook.simulators.how_a_case_works"),
+        ("casebook/data.py", "from casebook.systems.how_a_case_works import audit"),
+        ("casebook/data.py", "from casebook import questions"),
+        ("casebook/data.py", "from . import systems"),
+        ("casebook/__init__.py", "from .simulators import how_a_case_works"),
+        ("casebook/data.py", "def f():\n    from casebook.simulators import x"),
+        ("casebook/simulators/x.py", "from ..systems.x import audit"),
+        ("casebook/simulators/__init__.py", "from casebook.questions import x"),
+        ("casebook/systems/x.py", "if True:\n    import casebook.questions.x as q"),
+    ],
+)
+def test_an_import_that_runs_the_other_way_is_found(path, source):
+    assert len(wrong_way(source, Path(path))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("casebook/data.py", "from casebook.project import data_dir\nfrom .claims import claim"),
+        ("casebook/simulators/x.py", "from casebook.data import snapshot\nfrom . import y"),
+        ("casebook/systems/x.py", "from ..simulators.x import simulate\nimport systems"),
+    ],
+)
+def test_an_import_that_runs_the_right_way_is_left_alone(path, source):
+    assert wrong_way(source, Path(path)) == []
+
+
+def test_import_casebook_is_quick_and_pulls_in_nothing_heavy():
+    code = (
+        "import json, sys, time; start = time.perf_counter(); import casebook; "
+        "print(json.dumps([time.perf_counter() - start, sorted(sys.modules)]))"
+    )
+    runs = [
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, check=True, text=True
+            ).stdout
+        )
+        for _ in range(3)
+    ]
+    assert min(seconds for seconds, _ in runs) < 0.3
+    assert "casebook" in runs[0][1]
+    assert not {"numpy", "pandas", "torch"} & set(runs[0][1])
+
+
+def test_build_dir_is_made_where_the_variable_says(build_folder):
+    assert not build_folder.exists()
+    assert project.build_dir() == build_folder
+    assert build_folder.is_dir()
+
+
+def test_without_a_checkout_files_are_built_in_the_working_directory(monkeypatch, tmp_path):
+    monkeypatch.delenv("CASEBOOK_BUILD_DIR", raising=False)
+    monkeypatch.setattr(project, "checkout", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    assert project.build_dir() == tmp_path / "_build"
+
+
+def test_without_a_checkout_the_snapshots_are_those_of_the_package(monkeypatch):
+    assert project.data_dir() == PACKAGE.parent / "data"
+    monkeypatch.setattr(project, "checkout", lambda: None)
+    assert project.data_dir() == PACKAGE / "_data"
+
+
+def test_a_command_that_needs_a_checkout_says_so(monkeypatch):
+    assert project.require_checkout() == PACKAGE.parent
+    monkeypatch.setattr(project, "checkout", lambda: None)
+    with pytest.raises(RuntimeError, match=r"works on a checkout.*Clone the repository") as caught:
+        project.require_checkout()
+    assert str(PACKAGE) in str(caught.value)
+
+
+def test_the_settings_name_the_public_address_and_the_release():
+    settings = project.settings()
+    assert settings["repository"].startswith("https://")
+    assert settings["release"]
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", True), ("0", False), (None, False)])
+def test_a_kernel_of_the_book_is_known_by_its_variable(monkeypatch, value, expected):
+    monkeypatch.delenv("CASEBOOK_BOOK", raising=False)
+    if value is not None:
+        monkeypatch.setenv("CASEBOOK_BOOK", value)
+    assert project.in_book() is expected
