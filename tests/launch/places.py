@@ -105,9 +105,9 @@ class Colab:
         source, result = self.content / f"{name}.ipynb", self.content / f"{name}-run.ipynb"
         nbformat.write(notebook, source)
         command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute"]
-        command += ["--ExecutePreprocessor.timeout=120", "--output", result.name, str(source)]
+        command += ["--ExecutePreprocessor.timeout=240", "--output", result.name, str(source)]
         done = subprocess.run(
-            command, env=self.env, capture_output=True, text=True, timeout=240, cwd=self.content
+            command, env=self.env, capture_output=True, text=True, timeout=400, cwd=self.content
         )
         executed = nbformat.read(result, as_version=4) if result.is_file() else None
         log = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)  # without colours

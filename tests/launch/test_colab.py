@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -63,9 +64,13 @@ def test_without_the_set_up_cell_the_chapter_fails(make_colab, chapter):
 
 
 def test_a_forgotten_package_is_noticed(tmp_path, checkout_copy):
-    """The planted fault of the comparison above: one module is not in the wheel."""
+    """The planted fault of the comparison above: a wheel without ``casebook.systems``."""
     package, data = checkout_copy / "casebook", checkout_copy / "data"
-    everything = installed_files(package, data)
-    (tmp_path / "claims.py").touch()
-    assert everything - installed_files(tmp_path, data) >= {"casebook/metrics.py"}
-    assert "data/00_how_a_case_works/observed.parquet" in everything
+    without = shutil.copytree(
+        package, tmp_path / "casebook", ignore=shutil.ignore_patterns("systems")
+    )
+    lost = installed_files(package, data) - installed_files(without, data)
+    assert lost >= {"casebook/systems/__init__.py", "casebook/systems/how_a_case_works.py"}
+    assert all(name.startswith("casebook/systems/") for name in lost)
+    lost = installed_files(package, data) - installed_files(package, tmp_path / "no data")
+    assert "data/00_how_a_case_works/observed.parquet" in lost

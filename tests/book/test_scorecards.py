@@ -1,0 +1,66 @@
+"""Scorecards of the built book against the values that were accepted."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tomllib
+
+import pytest
+
+from casebook.data import find_real
+from casebook.notebooks.files import notebooks
+from casebook.project import require_checkout
+
+ROOT = require_checkout()
+TARGETS = tomllib.loads((ROOT / "tests" / "targets.toml").read_text())
+CHAPTERS = [path.stem for path in notebooks("chapters", root=ROOT)]
+
+
+def card(chapter: str) -> dict:
+    """Return the scorecard that the last build of the book wrote."""
+    path = ROOT / "_build" / "scorecards" / f"{chapter}.json"
+    assert path.is_file(), f"{path} is not there: run `make book` first"
+    return json.loads(path.read_text())
+
+
+def differences(chapter: str, content: dict) -> list[str]:
+    """Return where a scorecard differs from its accepted values, row by row."""
+    rows = {f"{row['metric']} | {row['data']}": row for row in content["rows"]}
+    accepted = TARGETS.get(chapter, {})
+    found = [f"{name}: not in targets.toml" for name in rows if name not in accepted]
+    for name, wanted in accepted.items():
+        if name not in rows:
+            if "real" not in wanted or find_real(wanted["real"]) is not None:
+                found.append(f"{name}: not on the scorecard")
+            continue
+        row = rows[name]
+        if row["verdict"] != wanted["verdict"]:
+            found.append(f"{name}: the verdict is {row['verdict']!r}, not {wanted['verdict']!r}")
+        for key in ("baseline", "model", "peer", "oracle"):
+            if key in wanted and abs(row[key] / wanted[key] - 1) > wanted["tolerance"]:
+                found.append(f"{name}: {key} is {row[key]:.4g}, accepted {wanted[key]:.4g}")
+    return found
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_scorecard_shows_what_was_accepted(chapter):
+    assert differences(chapter, card(chapter)) == []
+
+
+def test_gate_a_metric_that_fell_is_found():
+    content = copy.deepcopy(card("00_how_a_case_works"))
+    content["rows"][1]["model"] *= 0.9
+    assert differences("00_how_a_case_works", content) == [
+        "share of the gap closed | simulated, five seeds: model is 0.6238, accepted 0.693"
+    ]
+
+
+def test_gate_missing_unknown_and_turned_rows_are_found():
+    content = copy.deepcopy(card("00_how_a_case_works"))
+    content["rows"][0]["verdict"] = "missed"
+    content["rows"][1]["metric"] = "another metric"
+    found = differences("00_how_a_case_works", content)
+    assert any("the verdict is 'missed'" in line for line in found)
+    assert any(line.startswith("another metric") for line in found)
+    assert any(line.endswith("not on the scorecard") for line in found)
