@@ -34,7 +34,7 @@ test: node_modules/.installed ## run every check (the book is built first)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(RUN) casebook.notebooks nbval
-	$(RUN) pytest
+	$(RUN) pytest -n 2 --dist loadfile
 
 lab: $(VENV)/.installed ## open JupyterLab
 	$(BIN)/jupyter lab

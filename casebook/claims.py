@@ -36,11 +36,9 @@ def claim(sentence: str, /, **values: object) -> None:
         If the sentence has no field, a field has no value, a value has no
         field, or a number is NaN or infinite: such a sentence states nothing.
     """
-    fields = {
-        name.split(".")[0].split("[")[0]
-        for _, name, _, _ in string.Formatter().parse(sentence)
-        if name is not None
-    }
+    formatter = string.Formatter()
+    places = [name for _, name, _, _ in formatter.parse(sentence) if name is not None]
+    fields = {name.split(".")[0].split("[")[0] for name in places}
     if not fields:
         raise ValueError(
             f"The claim {sentence!r} has no computed value. Write it as prose, or add a field "
@@ -50,7 +48,8 @@ def claim(sentence: str, /, **values: object) -> None:
         raise ValueError(f"The claim {sentence!r} has no value for: {', '.join(missing)}.")
     if unused := sorted(values.keys() - fields):
         raise ValueError(f"The claim {sentence!r} does not use: {', '.join(unused)}.")
-    for name, value in values.items():
+    for name in places:
+        value, _ = formatter.get_field(name, (), values)
         if isinstance(value, numbers.Number) and not math.isfinite(value):
             raise ValueError(f"The claim {sentence!r} would print {name} = {value}.")
     _say(sentence.format(**values))

@@ -110,11 +110,12 @@ def _svg(figure: Figure) -> str:
 
 def _apply_ink(figure: Figure) -> None:
     """Give what was added after :func:`axes` (legends, notes) the style's ink."""
+    from matplotlib.colors import same_color
     from matplotlib.legend import Legend
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
-        if text.get_color() in ("black", "k", "#000000"):
+        if same_color(text.get_color(), "black"):
             text.set_color(INK)
     for legend in figure.findobj(Legend):
         legend.set_frame_on(False)

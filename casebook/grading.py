@@ -10,6 +10,7 @@ graded cell that does not.
 from __future__ import annotations
 
 import os
+import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -150,22 +151,37 @@ class Question:
 
 
 def _fingerprint(answers: tuple[object, ...]) -> str:
+    """Return a text by which the same answer is known again."""
     import joblib
 
     try:
-        return joblib.hash([_rounded(answer) for answer in answers])
+        return joblib.hash(_canonical(answers))
     except Exception:  # what cannot be pickled is told apart by its text
         return repr(answers)
 
 
-def _rounded(value: object) -> object:
-    """Make answers that differ only in the last digits the same answer."""
+def _canonical(value: object) -> object:
+    """Make answers that differ only after six digits, or only in their identity, equal."""
     if isinstance(value, (float, np.floating)):
         return f"{value:.6g}"
-    if callable(value) and hasattr(value, "__code__"):
-        code = value.__code__
-        return (code.co_code, [c for c in code.co_consts if not hasattr(c, "co_code")])
+    if isinstance(value, (pd.DataFrame, pd.Series)):
+        return (list(value.index), _canonical(value.to_dict()))
+    if isinstance(value, np.ndarray):
+        return (value.shape, _canonical(value.tolist()))
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    if isinstance(value, types.FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        return _canonical([_code(value.__code__), value.__defaults__, value.__kwdefaults__, cells])
     return value
+
+
+def _code(code: types.CodeType) -> tuple:
+    """Return what a function does, without where it was written."""
+    constants = [_code(c) if isinstance(c, types.CodeType) else c for c in code.co_consts]
+    return (code.co_code, code.co_names, constants)
 
 
 def number(value: object, name: str) -> float:

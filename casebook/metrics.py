@@ -132,6 +132,7 @@ def score_forecasts(
     for model in models:
         _pair(forecasts["y"], forecasts[model])
     columns = forecasts[["unique_id", "ds", "y", *models]]
+    train = train.sort_values(["unique_id", "ds"])  # utilsforecast takes the order as time
     return pd.DataFrame(
         {
             "WAPE": {m: wape(columns["y"], columns[m]) for m in models},

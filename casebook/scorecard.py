@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -92,7 +93,7 @@ class Scorecard:
         values = {"baseline": baseline, "model": model, "target": target}
         values |= {k: v for k, v in {"peer": peer, "oracle": oracle}.items() if v is not None}
         for key, value in values.items():
-            if not math.isfinite(value):
+            if not isinstance(value, numbers.Real) or not math.isfinite(value):
                 raise ValueError(f"{key} of {metric!r} is {value}: a scorecard holds results only.")
         met = model <= target if better == "lower" else model >= target
         if not met and not note:
@@ -136,4 +137,6 @@ class Scorecard:
         frame["metric"] = frame["metric"] + " (" + frame.pop("unit") + ") " + arrow
         frame["verdict"] = frame["verdict"].map({"met": "✓ met", "missed": "✗ missed"})
         frame = frame.drop(columns="better").set_index("metric")
-        return frame.replace({"note": {"": None}}).dropna(axis=1, how="all")
+        if not frame["note"].any():
+            frame = frame.drop(columns="note")
+        return frame.dropna(axis=1, how="all")

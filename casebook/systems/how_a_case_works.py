@@ -63,9 +63,8 @@ def repair(observed: pd.DataFrame, faults: pd.DataFrame) -> pd.DataFrame:
         first year of a series, which no forecast is judged on, is it the value of a year later.
     """
     keys = ["unique_id", "ds"]
-    clean = observed.drop_duplicates(keys).merge(
-        faults.loc[faults["fault"] == "wrong unit", keys], how="left", indicator="unit"
-    )
+    wrong_unit = faults.loc[faults["fault"] == "wrong unit", keys].drop_duplicates()
+    clean = observed.drop_duplicates(keys).merge(wrong_unit, how="left", indicator="unit")
     clean.loc[clean.pop("unit") == "both", "y"] /= 1000
     gaps = faults.loc[faults["fault"] == "missing", keys]
     names = clean.drop(columns=["ds", "y"]).drop_duplicates("unique_id")
@@ -89,7 +88,7 @@ def seasonal_naive(train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
     -------
     ndarray, shape (len(future),)
     """
-    last = train.groupby("unique_id").tail(SEASON)
+    last = train.sort_values("ds").groupby("unique_id").tail(SEASON)
     last = last.assign(quarter=last["ds"].dt.quarter)
     wanted = future.assign(quarter=future["ds"].dt.quarter)
     return wanted.merge(last, on=["unique_id", "quarter"], how="left")["y"].to_numpy()
@@ -173,6 +172,8 @@ class WithFallback:
         """Return the forecasts of the primary, or of the fallback."""
         try:
             values = np.asarray(self.primary(train, future), float)
+            if values.shape != (len(future),):
+                raise ValueError(f"{values.size} forecasts for {len(future)} rows")
             if bad := int((~np.isfinite(values) | (values < 0)).sum()):
                 raise ValueError(f"{bad} forecasts are missing, infinite or negative")
             return values
