@@ -13,6 +13,7 @@ import math
 import numbers
 import string
 
+import pandas as pd
 from IPython.display import display
 
 
@@ -39,6 +40,8 @@ def claim(sentence: str, /, **values: object) -> None:
     formatter = string.Formatter()
     places = [name for _, name, _, _ in formatter.parse(sentence) if name is not None]
     fields = {name.split(".")[0].split("[")[0] for name in places}
+    if "" in fields:
+        raise ValueError(f"The claim {sentence!r} has a field without a name; write {{wape}}.")
     if not fields:
         raise ValueError(
             f"The claim {sentence!r} has no computed value. Write it as prose, or add a field "
@@ -50,7 +53,9 @@ def claim(sentence: str, /, **values: object) -> None:
         raise ValueError(f"The claim {sentence!r} does not use: {', '.join(unused)}.")
     for name in places:
         value, _ = formatter.get_field(name, (), values)
-        if isinstance(value, numbers.Number) and not math.isfinite(value):
+        if value is None or value is pd.NA:
+            raise ValueError(f"The claim {sentence!r} would print {name} = {value}.")
+        if isinstance(value, numbers.Real) and not math.isfinite(value):
             raise ValueError(f"The claim {sentence!r} would print {name} = {value}.")
     _say(sentence.format(**values))
 

@@ -166,6 +166,11 @@ def real(name: str) -> Path:
                 downloader=pooch.HTTPDownloader(progressbar=True, timeout=20),
             )
         )
+    except PermissionError as error:
+        raise RealDataUnavailable(
+            f"{name} cannot be stored in {target.parent}: no permission. Set CASEBOOK_CACHE_DIR to "
+            "a folder that you may write to."
+        ) from error
     except (requests.RequestException, OSError) as error:
         raise RealDataUnavailable(
             f"{name} could not be downloaded from {entry.url} ({type(error).__name__}). Connect "

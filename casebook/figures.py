@@ -160,7 +160,7 @@ def _show_plotly(figure, alt: str) -> None:
     content["layout"].pop("template", None)
     if "casebook_choices" in content["layout"].get("meta", {}):
         content["layout"].pop("updatemenus")  # casebook.js makes an HTML selection of it
-    payload = json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
+    payload = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     display(
         {
             "text/html": f'<div class="casebook-plotly" role="figure" '

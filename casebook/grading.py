@@ -162,10 +162,11 @@ def _fingerprint(answers: tuple[object, ...]) -> str:
 
 def _canonical(value: object) -> object:
     """Make answers that differ only after six digits, or only in their identity, equal."""
-    if isinstance(value, (float, np.floating)):
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
         return f"{value:.6g}"
     if isinstance(value, (pd.DataFrame, pd.Series)):
-        return (list(value.index), _canonical(value.to_dict()))
+        labels = [list(axis) for axis in value.axes]
+        return (labels, _canonical(value.to_numpy()))
     if isinstance(value, np.ndarray):
         return (value.shape, _canonical(value.tolist()))
     if isinstance(value, dict):

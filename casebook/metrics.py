@@ -117,8 +117,8 @@ def score_forecasts(
     Raises
     ------
     ValueError
-        If a forecast or an actual is missing, or a test period is also a
-        training period.
+        If a forecast or an actual is missing, a test period is also a training
+        period, or a series is absent from ``train`` or constant there.
     """
     from utilsforecast.losses import mase, rmsse
 
@@ -132,12 +132,26 @@ def score_forecasts(
     for model in models:
         _pair(forecasts["y"], forecasts[model])
     columns = forecasts[["unique_id", "ds", "y", *models]]
+    if unknown := set(forecasts["unique_id"]) - set(train["unique_id"]):
+        raise ValueError(
+            f"{len(unknown)} series have no training rows (such as {min(unknown)!r}): MASE and "
+            "RMSSE are not defined for them; score them apart."
+        )
     train = train.sort_values(["unique_id", "ds"])  # utilsforecast takes the order as time
+    scaled = {
+        "MASE": mase(columns, models, seasonality=season, train_df=train),
+        "RMSSE": rmsse(columns, models, seasonality=season, train_df=train),
+    }
+    endless = scaled["MASE"].loc[~np.isfinite(scaled["MASE"][models]).all(axis=1), "unique_id"]
+    if len(endless):
+        raise ValueError(
+            f"{len(endless)} series repeat themselves exactly in the training rows (such as "
+            f"{endless.iloc[0]!r}): MASE and RMSSE divide by zero there; score them apart."
+        )
     return pd.DataFrame(
         {
             "WAPE": {m: wape(columns["y"], columns[m]) for m in models},
-            "MASE": mase(columns, models, seasonality=season, train_df=train)[models].mean(),
-            "RMSSE": rmsse(columns, models, seasonality=season, train_df=train)[models].mean(),
+            **{name: values[models].mean() for name, values in scaled.items()},
         }
     )
 
@@ -173,6 +187,8 @@ def wape_difference_interval(
     """
     from scipy.stats import bootstrap
 
+    for column in (model, baseline):
+        _pair(forecasts["y"], forecasts[column])
     sums = (
         forecasts.assign(
             model_error=(forecasts["y"] - forecasts[model]).abs(),

@@ -47,7 +47,7 @@ def build_dir() -> Path:
     working directory.
     """
     default = (checkout() or Path.cwd()) / "_build"
-    folder = Path(os.environ.get("CASEBOOK_BUILD_DIR", default))
+    folder = Path(os.environ.get("CASEBOOK_BUILD_DIR") or default)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from casebook.notebooks import files
 from casebook.notebooks.execute import CELL_TIMEOUT, NotebookFailed, execute
 from casebook.notebooks.normalise import faults, normalise
-from casebook.project import require_checkout
+from casebook.project import checkout, require_checkout
 
 
 def _relative(path: Path, root: Path) -> str:
@@ -75,15 +76,14 @@ def command_nbval(root: Path) -> int:
     paths = files.notebooks("chapters", "solutions", root=root)
     serial = [p for p in paths if files.is_serial(files.read(p))]
     together = [p for p in paths if p not in serial]
+    codes = []
     for group, workers in ((together, ["-n", "2", "--dist", "loadscope"]), (serial, ["-n", "0"])):
         if not group:
             continue
         arguments = [sys.executable, "-m", "pytest", "--nbval-lax", *workers]
         arguments += [f"--nbval-cell-timeout={CELL_TIMEOUT}", "-p", "no:cacheprovider", "-q"]
-        code = subprocess.run([*arguments, *map(str, group)], cwd=root).returncode
-        if code:
-            return code
-    return 0
+        codes.append(subprocess.run([*arguments, *map(str, group)], cwd=root).returncode)
+    return max(codes, default=0)
 
 
 def command_record(root: Path, which: str) -> int:
@@ -108,7 +108,9 @@ def command_record(root: Path, which: str) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m casebook.notebooks", description=__doc__)
-    parser.add_argument("--root", type=Path, help="another checkout than this one")
+    parser.add_argument(
+        "--root", type=Path, help="another checkout than this one (its own package is used)"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, function in (
         ("normalise", command_normalise),
@@ -121,6 +123,12 @@ def main(arguments: list[str] | None = None) -> int:
     record.add_argument("which", help="number of the case, such as 01")
     given = parser.parse_args(arguments)
     root = (given.root or require_checkout()).resolve()
+    if root != checkout() and (root / "casebook").is_dir():
+        # Its own package knows its public address, its rules and its data.
+        rest = [given.command, *([given.which] if given.command == "record" else [])]
+        command = [sys.executable, "-m", "casebook.notebooks", *rest]
+        env = {**os.environ, "PYTHONPATH": str(root)}
+        return subprocess.run(command, cwd=root, env=env).returncode
     if given.command == "record":
         return command_record(root, given.which)
     return globals()[f"command_{given.command}"](root)

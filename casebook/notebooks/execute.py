@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 CELL_TIMEOUT = 300
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: Python itself sets the traceback of an exception
 class NotebookFailed(Exception):
     """A notebook ended at a cell.
 

@@ -30,7 +30,9 @@ from casebook.notebooks.normalise import normalise
 
 REASONING_TAG = "solution"
 #: The stub and nbgrader's markers: not part of the answer as the book shows it.
-_NOT_SHOWN = re.compile(r"^(\w+ = \.\.\.|### (BEGIN|END) SOLUTION)$\n?", flags=re.M)
+_NOT_SHOWN = re.compile(
+    r"^[ \t]*((\w+ = )?\.\.\.|### (BEGIN|END) (SOLUTION|HIDDEN TESTS))[ \t]*$\n?", flags=re.M
+)
 STUB = "# Write your answer in place of the three dots above."
 
 
@@ -134,20 +136,26 @@ def page(solution: NotebookNode, stem: str) -> NotebookNode:
         if (number := number_of.get(index)) is not None:
             for count, hint in enumerate(asked[number].hints, 1):
                 cells.append(_folded(f"Hint {count}", hint, f"question-{number}-hint-{count}"))
-            cell.metadata.tags = [*tags(cell), "hide-input"]
+            _tag(cell, "hide-input")
             cell.metadata.mystnb = _prompts(f"the answer to question {number}")
             cell.source = _NOT_SHOWN.sub("", cell.source).strip()
         elif (number := judged.get(index)) is not None:
-            cell.metadata.tags = [*tags(cell), "hide-output"]
+            _tag(cell, "hide-output")
             cell.metadata.mystnb = _prompts(f"what the check says to answer {number}")
+            cell.source = _NOT_SHOWN.sub("", cell.source).strip()
         elif REASONING_TAG in tags(cell) and cell.cell_type == "markdown":
             cell.source = _details("Why", cell.source)
         elif REASONING_TAG in tags(cell):
-            cell.metadata.tags = [*tags(cell), "hide-cell"]
+            _tag(cell, "hide-cell")
             cell.metadata.mystnb = _prompts("the computation")
         cells.append(cell)
     notebook.cells = cells
     return notebook
+
+
+def _tag(cell: NotebookNode, tag: str) -> None:
+    """Add a tag; a notebook in which one stands twice is not valid."""
+    cell.metadata.tags = [*dict.fromkeys([*tags(cell), tag])]
 
 
 def _prompts(what: str) -> dict[str, str]:

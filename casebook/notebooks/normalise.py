@@ -9,23 +9,30 @@ from __future__ import annotations
 
 import copy
 import re
+from itertools import pairwise
 from pathlib import Path
 
+from markdown_it import MarkdownIt
 from nbformat import NotebookNode
 
-from casebook.notebooks.files import CHECK_TAG, NAME, tags
+from casebook.notebooks.files import CHECK_TAG, NAME, SERIAL_TAG, tags
 from casebook.notebooks.launch import BADGES_ID, COLAB_ID, badges, colab_set_up
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CELL_KEYS = ("nbgrader", "slideshow", "tags", "deletable", "editable")
+#: Every tag that means something; a misspelled one would switch a check off silently.
+TAGS = {
+    *(CHECK_TAG, SERIAL_TAG, "claim", "solution"),
+    *("hide-cell", "hide-input", "hide-output", "remove-cell", "remove-input", "remove-output"),
+}
 #: The execution count of every cell with a stored output.
 COUNT = 1
 HEX_ID = re.compile(r"^[0-9a-f]{6,}(-[0-9a-f]+)*$")
 GOOD_ID = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
-#: What only MyST understands: roles, directives, colon fences, targets, substitutions.
-MYST = re.compile(
-    r"^\s*(?:`{3,}|~{3,}|:{3,})\{[\w:-]+\}|\{[a-z][\w:-]*\}`[^`]+`|^\([\w-]+\)=\s*$", re.M
-)
+#: What only MyST understands at the start of a line (colon fences, targets) and before
+#: inline code (roles).
+MYST_LINE = re.compile(r"^(:{3,}\{[\w:-]+\}|\([^()\s]+\)=(?=\s*$))", re.M)
+MYST_ROLE = re.compile(r"\{[a-z][\w:-]*\}$")
 #: The headings of a chapter, in this order.
 HEADINGS = (
     "The design in five minutes",
@@ -51,17 +58,22 @@ HEADINGS = (
 def _slug(source: str) -> str:
     words = re.findall(r"[a-z0-9]+", source.lower())
     slug = "-".join(words[:5])[:40].strip("-")
-    return slug if slug and slug[0].isalpha() else f"cell-{slug}".strip("-")
+    return slug if _named_by_hand(slug) else f"cell-{slug}".strip("-")
+
+
+def _named_by_hand(name: str) -> bool:
+    return bool(GOOD_ID.match(name)) and not HEX_ID.match(name)
 
 
 def _name_cells(notebook: NotebookNode) -> None:
+    kept = {name for cell in notebook.cells if _named_by_hand(name := cell.get("id", ""))}
     seen: set[str] = set()
     for cell in notebook.cells:
         name = cell.get("id", "")
-        if not GOOD_ID.match(name) or HEX_ID.match(name) or name in seen:
+        if name not in kept or name in seen:
             base = name = _slug(cell.source)
             count = 2
-            while name in seen:
+            while name in kept | seen:
                 name, count = f"{base}-{count}", count + 1
         cell.id = name
         seen.add(name)
@@ -96,7 +108,8 @@ def normalise(notebook: NotebookNode, path: str) -> NotebookNode:
         cell.metadata = NotebookNode({k: v for k, v in cell.metadata.items() if k in CELL_KEYS})
         if "tags" in cell.metadata and not cell.metadata.tags:
             del cell.metadata["tags"]
-        cell.source = "\n".join(line.rstrip() for line in cell.source.splitlines())
+        # Not splitlines: it also splits at form feeds and the like inside of texts.
+        cell.source = "\n".join(line.rstrip() for line in cell.source.split("\n")).rstrip("\n")
         cell.pop("attachments", None) if not cell.get("attachments") else None
         if cell.cell_type != "code":
             continue
@@ -111,6 +124,37 @@ def normalise(notebook: NotebookNode, path: str) -> NotebookNode:
                 output.metadata = NotebookNode()
     _name_cells(notebook)
     return notebook
+
+
+def _myst(source: str) -> str | None:
+    """Return the first markup that only MyST understands and every other viewer shows raw."""
+    for token in MarkdownIt().parse(source):
+        if token.type == "fence" and token.info.strip().startswith("{"):
+            return token.markup + token.info.split()[0]
+        if token.type != "inline":
+            continue
+        if line := MYST_LINE.search(token.content):
+            return line.group(0)
+        for before, after in pairwise(token.children):
+            role = MYST_ROLE.search(before.content) if before.type == "text" else None
+            if role and after.type == "code_inline":
+                return f"{role.group(0)}`{after.content}`"
+    return None
+
+
+def _diagram_faults(source: str) -> list[str]:
+    """Return what a screen reader would miss of the diagrams in a cell."""
+    diagrams = [
+        token.content
+        for token in MarkdownIt().parse(source)
+        if token.type == "fence" and token.info.strip() == "mermaid"
+    ]
+    return [
+        f"a diagram without {key}"
+        for diagram in diagrams
+        for key in ("accTitle", "accDescr")
+        if not re.search(rf"^\s*{key}\s*[:{{]", diagram, flags=re.M)
+    ]
 
 
 def _headings(notebook: NotebookNode) -> list[str]:
@@ -150,7 +194,8 @@ def faults(notebook: NotebookNode, path: str) -> list[str]:
     folder, stem = Path(path).parent.name, Path(path).stem
     if not NAME.match(stem):
         found.append(f"the file name {stem!r} is not of the form 01_some_name")
-    if not notebook.cells or not notebook.cells[0].source.startswith("# "):
+    title = notebook.cells[0] if notebook.cells else None
+    if title is None or title.cell_type != "markdown" or not title.source.startswith("# "):
         found.append("the first cell is not Markdown that starts with a title ('# …')")
     if notebook.metadata.get("kernelspec") != KERNEL:
         found.append(f"the kernel is {notebook.metadata.get('kernelspec')}, not {KERNEL}")
@@ -163,17 +208,18 @@ def faults(notebook: NotebookNode, path: str) -> list[str]:
     ids = [cell.get("id", "") for cell in notebook.cells]
     for i, cell in enumerate(notebook.cells):
         where = f"cell {i} ({ids[i]!r})"
-        if not GOOD_ID.match(ids[i]) or HEX_ID.match(ids[i]):
+        if not _named_by_hand(ids[i]):
             found.append(f"{where}: the id is not named by hand (words-with-hyphens)")
         if ids.count(ids[i]) > 1:
             found.append(f"{where}: the id stands twice")
         if extra := sorted(set(cell.metadata) - set(CELL_KEYS)):
             found.append(f"{where}: cell metadata {', '.join(extra)}")
+        if unknown := sorted(set(tags(cell)) - TAGS):
+            found.append(f"{where}: unknown tags {', '.join(unknown)}")
         if cell.cell_type == "markdown":
-            if match := MYST.search(cell.source):
-                found.append(
-                    f"{where}: {match.group(0).strip()!r} shows as raw markup outside the book"
-                )
+            if markup := _myst(cell.source):
+                found.append(f"{where}: {markup!r} shows as raw markup outside the book")
+            found += [f"{where}: {fault}" for fault in _diagram_faults(cell.source)]
             continue
         checked = CHECK_TAG in tags(cell)
         if cell.execution_count != (COUNT if cell.outputs else None):

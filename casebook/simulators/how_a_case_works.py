@@ -109,7 +109,7 @@ def _expected(rng: np.random.Generator, campaigns: pd.DataFrame) -> pd.DataFrame
 def _plant_faults(
     rng: np.random.Generator, clean: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    # Faults stand at least two years before the end: the last years are for the test.
+    # No fault stands in the last three years: they are for the test.
     old = clean.index[clean["ds"] < QUARTERS[-12].to_timestamp()]
     series = rng.choice(clean["unique_id"].unique())
     start = rng.integers(8, 36)

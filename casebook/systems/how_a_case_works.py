@@ -30,7 +30,8 @@ def audit(observed: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``unique_id``, ``ds``, ``fault``: one row for each quarter that needs repair. Every
         series is expected in every quarter of the panel. A value counts as in another unit
-        when it is more than 30 times the median of its series so far.
+        when it is more than 30 times the median of its series so far, where that is
+        not zero.
     """
     keys = ["unique_id", "ds"]
     twice = observed.loc[observed.duplicated(keys), keys].assign(fault="duplicated")
@@ -41,7 +42,8 @@ def audit(observed: pd.DataFrame) -> pd.DataFrame:
     missing = there.loc[there["_merge"] == "left_only", keys].assign(fault="missing")
     in_order = observed.sort_values(keys)
     so_far = in_order.groupby("unique_id")["y"].transform(lambda y: y.expanding().median())
-    unit = in_order.loc[in_order["y"] > 30 * so_far, keys].assign(fault="wrong unit")
+    jumps = (in_order["y"] > 30 * so_far) & (so_far > 0)
+    unit = in_order.loc[jumps, keys].assign(fault="wrong unit")
     return pd.concat([missing, twice, unit], ignore_index=True)
 
 
@@ -217,10 +219,10 @@ def walk_forward(
         If there are too few quarters for the origins.
     """
     quarters = np.sort(frame["ds"].unique())
-    if len(quarters) < n_origins * horizon + 3 * SEASON:
+    if len(quarters) < n_origins * horizon + 4 * SEASON:
         raise ValueError(
             f"{len(quarters)} quarters are too few for {n_origins} origins of {horizon} quarters "
-            f"with three years before the first."
+            "with four years before the first."
         )
     results = []
     for k in range(n_origins, 0, -1):
@@ -231,7 +233,13 @@ def walk_forward(
         future = actual[["unique_id", "ds", *known]]
         result = actual[["unique_id", "ds", "y"]].assign(origin=origin)
         for name, forecaster in forecasters.items():
-            result[name] = forecaster(train, future)
+            values = np.asarray(forecaster(train.copy(), future.copy()), float)
+            if values.shape != (len(future),):
+                raise ValueError(
+                    f"{name} returned {values.size} forecasts for {len(future)} rows; it must "
+                    "return one for each row of `future`, in their order."
+                )
+            result[name] = values
         results.append(result)
     return pd.concat(results, ignore_index=True)
 
@@ -249,12 +257,19 @@ def with_plan(frame: pd.DataFrame, campaigns: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``frame`` with ``campaign`` and ``campaign_last_year`` (0 before the plan begins).
+        ``frame`` with ``campaign`` and ``campaign_last_year`` (0 in the first year of the plan).
+
+    Raises
+    ------
+    ValueError
+        If the plan does not cover a quarter of ``frame``: no plan is not "no campaign".
     """
     last_year = campaigns.assign(ds=campaigns["ds"] + pd.DateOffset(years=1)).rename(
         columns={"campaign": "campaign_last_year"}
     )
     joined = frame.merge(campaigns, on=["state", "ds"], how="left", validate="many_to_one")
+    if uncovered := int(joined["campaign"].isna().sum()):
+        raise ValueError(f"The campaign plan does not cover {uncovered} rows of the frame.")
     joined = joined.merge(last_year, on=["state", "ds"], how="left", validate="many_to_one")
     plan = ["campaign", "campaign_last_year"]
     return joined.assign(**joined[plan].fillna(0).astype(int))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,8 @@ def own_folders(tmp_path_factory):
         patch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        # nbgrader calls alembic by its name, as in an activated environment.
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.delenv("NBGRADER_EXECUTION", raising=False)
         yield

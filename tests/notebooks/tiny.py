@@ -21,7 +21,7 @@ ROOMS = ("chapters", "solutions", "exercises")
 #: What a copy of the checkout leaves out: built, installed, or git's own.
 NOT_COPIED = (".*", "_build", "node_modules", "vendor", "__pycache__", "*.egg-info")
 #: Settings of the calling session (its pytest, a grader) that a child must not see.
-FOREIGN = ("NBGRADER_", "PYTEST_", "COV_", "GIT_")
+FOREIGN = ("NBGRADER_", "PYTEST_", "COV_", "GIT_DIR", "GIT_INDEX", "GIT_WORK", "GIT_PREFIX")
 
 
 def prose(name: str, source: str) -> NotebookNode:
@@ -84,17 +84,22 @@ def plant(path: Path, cell: str, **changes) -> None:
     files.write(changed, path)
 
 
-def run(*arguments: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a Python module in a process of its own; standard error goes into the output."""
+def shell(*command: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own; standard error goes into the output."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
     return subprocess.run(
-        [sys.executable, "-m", *map(str, arguments)],
+        [*map(str, command)],
         cwd=cwd,
         env=inherited | env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def run(*arguments: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a Python module in a process of its own."""
+    return shell(sys.executable, "-m", *arguments, cwd=cwd, **env)
 
 
 def lines(done: subprocess.CompletedProcess[str]) -> list[str]:

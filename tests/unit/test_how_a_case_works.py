@@ -378,7 +378,7 @@ def test_every_quarter_of_the_horizon_is_forecast_once(panel):
 
 @pytest.mark.parametrize("n_origins", [1, 3])
 def test_too_few_quarters_are_refused(panel, n_origins):
-    enough = panel["ds"].drop_duplicates().sort_values().iloc[-(12 + 4 * n_origins) :]
+    enough = panel["ds"].drop_duplicates().sort_values().iloc[-(16 + 4 * n_origins) :]
     short = panel[panel["ds"] > enough.iloc[0]]
     with pytest.raises(ValueError, match=f"too few for {n_origins} origins of 4 quarters"):
         walk_forward(short, {"spy": Spy()}, n_origins)
