@@ -162,8 +162,10 @@ def _fingerprint(answers: tuple[object, ...]) -> str:
 
 def _canonical(value: object) -> object:
     """Make answers that differ only after six digits, or only in their identity, equal."""
-    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+    if isinstance(value, (float, np.floating)):
         return f"{value:.6g}"
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return str(value)  # 1 and 1.0 are the same answer
     if isinstance(value, (pd.DataFrame, pd.Series)):
         labels = [list(axis) for axis in value.axes]
         return (labels, _canonical(value.to_numpy()))

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import sys
+import sysconfig
 import tomllib
 from collections.abc import Iterable
 from importlib.metadata import (
@@ -33,6 +34,8 @@ NOTEBOOKS = files.notebooks("chapters", "solutions", root=ROOT)
 PROVIDERS = {name: set(who) for name, who in packages_distributions().items()}
 #: Not pinned: what installs the environment, and the course itself.
 OURS = {"pip", "casebook"}
+#: Asked for by its path: setuptools adds a folder of its own to sys.path when it is imported.
+SITE = sysconfig.get_path("purelib")
 #: Where `make lock` writes constraints.txt; elsewhere markers add and leave out packages.
 LOCKED_HERE = sys.platform == "linux" and sys.version_info[:2] == (3, 11)
 EXACT = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#,*]+)$")
@@ -75,7 +78,7 @@ def read_pins(name: str) -> dict[str, str]:
 
 def installed() -> dict[str, str]:
     """Return what is installed in the running environment, by name."""
-    found = {canonicalize_name(d.metadata["Name"]): d.version for d in distributions()}
+    found = {canonicalize_name(d.metadata["Name"]): d.version for d in distributions(path=[SITE])}
     return {name: version for name, version in found.items() if name not in OURS}
 
 
