@@ -9,7 +9,7 @@ RUN := $(BIN)/python -m
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help book test lab chapter exercises data lock clean
+.PHONY: help book test slides lab chapter exercises data lock clean
 
 help:
 	@sed -n '1,2p' Makefile; grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,10 @@ test: node_modules/.installed ## run every check (the book is built first)
 	$(BIN)/ruff format --check .
 	$(RUN) casebook.notebooks nbval
 	$(RUN) pytest -n 2 --dist loadfile
+
+slides: node_modules/.installed ## make the slides of every chapter: _build/html/slides
+	$(RUN) casebook.book
+	$(RUN) casebook.book.slides
 
 lab: $(VENV)/.installed ## open JupyterLab
 	$(BIN)/jupyter lab

@@ -90,11 +90,16 @@
     return drawMermaid();
   }
 
-  document.addEventListener("DOMContentLoaded", () => {
-    draw().then(() => document.documentElement.setAttribute("data-casebook-drawn", "true"));
+  async function start() {
+    await draw();
+    document.documentElement.setAttribute("data-casebook-drawn", "true");
     new MutationObserver(draw).observe(document.documentElement, {
       attributes: true,
       attributeFilter: ["data-theme"],
     });
-  });
+  }
+
+  /* Slides call it themselves, before the first slide hides the others. */
+  if (document.querySelector(".reveal")) window.casebookDraw = start;
+  else document.addEventListener("DOMContentLoaded", start);
 })();

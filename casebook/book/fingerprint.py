@@ -44,3 +44,22 @@ def fingerprint(root: Path) -> str:
 def cache_path(root: Path) -> Path:
     """Return the folder of the execution cache for the present fingerprint."""
     return root / "_build" / "executed" / fingerprint(root)
+
+
+def note_built(root: Path) -> None:
+    """Remember which cache the book was built from."""
+    (root / "_build" / "executed" / "latest").write_text(cache_path(root).name)
+
+
+def built_from(root: Path) -> Path:
+    """Return the execution cache of the last built book.
+
+    Raises
+    ------
+    FileNotFoundError
+        If no book has been built.
+    """
+    note = root / "_build" / "executed" / "latest"
+    if not note.is_file():
+        raise FileNotFoundError("No book has been built here: run `make book`.")
+    return note.parent / note.read_text()

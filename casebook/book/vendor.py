@@ -14,7 +14,7 @@ MATHJAX_PARTS = ("tex-svg.js", "input/tex/extensions")
 
 
 def copy(root: Path) -> Path:
-    """Copy MathJax, Mermaid and plotly.js into ``book/_static/vendor``.
+    """Copy MathJax, Mermaid, reveal.js and plotly.js into ``book/_static/vendor``.
 
     Parameters
     ----------
@@ -33,6 +33,9 @@ def copy(root: Path) -> Path:
     """
     modules = root / "node_modules"
     sources = {f"mathjax/{part}": modules / "mathjax" / "es5" / part for part in MATHJAX_PARTS} | {
+        "reveal/reveal.js": modules / "reveal.js" / "dist" / "reveal.js",
+        "reveal/reveal.css": modules / "reveal.js" / "dist" / "reveal.css",
+        "reveal/notes.js": modules / "reveal.js" / "plugin" / "notes" / "notes.js",
         "mermaid/mermaid.min.js": modules / "mermaid" / "dist" / "mermaid.min.js",
         "plotly/plotly.min.js": Path(
             str(package_files("plotly") / "package_data" / "plotly.min.js")

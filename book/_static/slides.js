@@ -1,0 +1,17 @@
+/* Starts reveal.js once diagrams and figures are drawn: a hidden slide has no width to draw in. */
+"use strict";
+
+document.addEventListener("DOMContentLoaded", async () => {
+  const { Reveal, RevealNotes } = window;
+  const sections = document.querySelectorAll(".slides section");
+  const script = document.createElement("script");
+  script.src = document.querySelector('script[src$="slides.js"]').src.replace("slides.js", "casebook.js");
+  await new Promise((done) => { script.onload = done; document.head.append(script); });
+  await window.casebookDraw();
+  await Reveal.initialize({
+    width: 1280, height: 720, margin: 0.03, center: false, hash: true, slideNumber: "c/t",
+    transition: "none", plugins: [RevealNotes],
+  });
+  Reveal.on("slidechanged", () => window.dispatchEvent(new Event("resize")));
+  document.documentElement.dataset.slides = String(sections.length);
+});
