@@ -19,7 +19,7 @@ from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 
 from casebook.book.ext import exercise_page
-from casebook.book.fingerprint import cache_path
+from casebook.book.fingerprint import cache_path, note_built
 from casebook.data import RealDataUnavailable, find_real, real, registry
 from casebook.notebooks import files
 from casebook.notebooks.execute import NotebookFailed, execute
@@ -157,6 +157,7 @@ def build(root: Path) -> int:
     if absent := missing_pages(root):
         say("failed", f"no HTML was produced for: {', '.join(absent)}")
         return 1
+    note_built(root)
     say(
         "built", f"{root / '_build' / 'html' / 'index.html'}  {time.perf_counter() - started:.0f} s"
     )

@@ -22,7 +22,7 @@ from nbconvert import SlidesExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from casebook.book.fingerprint import cache_path
+from casebook.book.fingerprint import built_from
 from casebook.notebooks import files
 from casebook.notebooks.files import tags
 from casebook.project import require_checkout
@@ -222,7 +222,7 @@ def build(root: Path) -> int:
     """Write the slides of every chapter beside the built book; return the exit code."""
     folder = root / "_build" / "html" / "slides"
     folder.mkdir(parents=True, exist_ok=True)
-    cache = get_cache(cache_path(root))
+    cache = get_cache(built_from(root))
     for path in files.notebooks("chapters", root=root):
         notebook = files.read(path)
         try:

@@ -89,6 +89,6 @@ def test_a_digest_keeps_first_sentences_and_what_is_shown_whole():
 
 
 def test_slides_of_a_chapter_that_was_not_executed_are_refused(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(slides, "cache_path", lambda root: tmp_path / "empty")
+    monkeypatch.setattr(slides, "built_from", lambda root: tmp_path / "empty")
     assert slides.build(ROOT) == 1
     assert "make book" in capsys.readouterr().out
