@@ -538,7 +538,7 @@ def test_a_tenth_of_the_routes_is_intermittent(seed):
     assert usual["zeros"].median() < 0.01
     rare = frame[frame["unique_id"].isin(sparse.index)]
     ratio = ((rare["y"] - rare["mu"]) ** 2).sum() / rare["mu"].sum()
-    assert ratio == pytest.approx(1, abs=0.05)  # as good as Poisson
+    assert ratio == pytest.approx(1, abs=0.08)  # as good as Poisson
 
 
 @each_seed
