@@ -9,7 +9,7 @@ RUN := $(BIN)/python -m
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help book test slides lab chapter exercises data lock clean
+.PHONY: help book test slides lab chapter new exercises data lock clean
 
 help:
 	@sed -n '1,2p' Makefile; grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ lab: $(VENV)/.installed ## open JupyterLab
 
 chapter: $(VENV)/.installed ## execute one chapter and its solution and store their checked outputs: make chapter N=01
 	$(RUN) casebook.notebooks record $(N)
+
+new: $(VENV)/.installed ## start a case: make new N=02_sales_forecasting TITLE="Sales for finance"
+	$(RUN) casebook.notebooks new "$(N)" "$(TITLE)"
 
 exercises: $(VENV)/.installed ## generate exercises/ from solutions/
 	$(RUN) casebook.notebooks normalise

@@ -11,6 +11,7 @@ from pathlib import Path
 from casebook.notebooks import files
 from casebook.notebooks.execute import CELL_TIMEOUT, NotebookFailed, execute
 from casebook.notebooks.normalise import faults, normalise
+from casebook.notebooks.scaffold import create
 from casebook.project import checkout, require_checkout
 
 
@@ -105,6 +106,16 @@ def command_record(root: Path, which: str) -> int:
     return command_exercises(root)
 
 
+def command_new(root: Path, name: str, title: str) -> int:
+    """Start a new case: a chapter with every heading, and the list of what else it needs."""
+    try:
+        print(create(root, name, title), end="")
+    except ValueError as error:
+        print(f"not made    {error}")
+        return 1
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m casebook.notebooks", description=__doc__)
@@ -121,16 +132,22 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser(name, help=function.__doc__)
     record = commands.add_parser("record", help=command_record.__doc__)
     record.add_argument("which", help="number of the case, such as 01")
+    new = commands.add_parser("new", help=command_new.__doc__)
+    new.add_argument("name", help="number and name of the case, such as 02_sales_forecasting")
+    new.add_argument("title", help="title of the chapter")
     given = parser.parse_args(arguments)
     root = (given.root or require_checkout()).resolve()
     if root != checkout() and (root / "casebook").is_dir():
         # Its own package knows its public address, its rules and its data.
-        rest = [given.command, *([given.which] if given.command == "record" else [])]
+        rest = list(arguments if arguments is not None else sys.argv[1:])
+        rest = rest[rest.index(given.command) :]
         command = [sys.executable, "-m", "casebook.notebooks", *rest]
         env = {**os.environ, "PYTHONPATH": str(root)}
         return subprocess.run(command, cwd=root, env=env).returncode
     if given.command == "record":
         return command_record(root, given.which)
+    if given.command == "new":
+        return command_new(root, given.name, given.title)
     return globals()[f"command_{given.command}"](root)
 
 

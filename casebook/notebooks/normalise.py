@@ -33,26 +33,37 @@ GOOD_ID = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 #: inline code (roles).
 MYST_LINE = re.compile(r"^(:{3,}\{[\w:-]+\}|\([^()\s]+\)=(?=\s*$))", re.M)
 MYST_ROLE = re.compile(r"\{[a-z][\w:-]*\}$")
-#: The headings of a chapter, in this order.
-HEADINGS = (
-    "The design in five minutes",
-    "Business problem",
-    "Clarifying questions and requirements",
-    "Metrics",
-    "Data",
-    "Problem formulation",
-    "Baseline",
-    "Features",
-    "Models",
-    "Evaluation",
-    "Does it hold on real data?",
-    "Architecture",
-    "Production",
-    "Failure modes and mitigations",
-    "Roadmap",
-    "Scorecard",
-    "Interview",
-)
+#: The headings of a chapter, in this order, and what stands under each.
+SECTIONS = {
+    "The design in five minutes": "The diagram, the metric, the baseline, three risks: what you "
+    "would have drawn by minute ten of an interview.",
+    "Business problem": "Who decides what, at which scale, what being wrong costs (and which way "
+    "costs more), what happens today.",
+    "Clarifying questions and requirements": "Questions with their answers and what follows; "
+    "functional, non-functional, scale; back-of-envelope numbers, computed.",
+    "Metrics": "Business KPI, engineering metric, primary and guardrails, with their formulas.",
+    "Data": "The world's mechanisms, an audit that finds its planted faults, leakage hot spots, a "
+    "data contract that rejects bad input.",
+    "Problem formulation": "Inputs, outputs, label, loss, and the alternatives.",
+    "Baseline": "The sacred baseline, measured.",
+    "Features": "Definitions, point-in-time correct.",
+    "Models": "From classical to ensemble, each on the same split with equal, stated tuning; an "
+    "ablation.",
+    "Evaluation": "Walk-forward or time split, technical and business metrics with intervals, "
+    "slices, what the ground truth says.",
+    "Does it hold on real data?": "The same functions on a public data set.",
+    "Architecture": "Components, one concrete case walked through with its values, trade-offs.",
+    "Production": "Serving with measured percentiles, monitoring and drift, retraining trigger, "
+    "a fallback under an injected fault, what changes at ten times the load.",
+    "Failure modes and mitigations": "At least two of them demonstrated by running them.",
+    "Roadmap": "v0 in a week, v1, v2, v3; the cheapest version that ships; cost, team, time.",
+    "Scorecard": "Baseline, model, peer, oracle, target, verdict: computed.",
+    "Interview": "Questions in three formats with folded model answers, senior signals, a quiz, "
+    "links to the exercise and the drill.",
+}
+HEADINGS = tuple(SECTIONS)
+#: A section with fewer words of its own is empty.
+LEAST_WORDS = 25
 
 
 def _slug(source: str) -> str:
@@ -166,12 +177,35 @@ def _headings(notebook: NotebookNode) -> list[str]:
     return found
 
 
+def _words_by_heading(notebook: NotebookNode) -> dict[str, int]:
+    """Count the words of prose under each heading of the second level."""
+    counts: dict[str, int] = {}
+    heading = ""
+    for cell in notebook.cells:
+        if cell.cell_type != "markdown":
+            continue
+        prose = re.sub(r"^(`{3,}|~{3,}).*?^\1|<!--.*?-->", "", cell.source, flags=re.M | re.S)
+        for line in prose.splitlines():
+            if match := re.match(r"## +(.+?)\s*$", line):
+                heading = match.group(1)
+                counts.setdefault(heading, 0)
+            elif heading:
+                counts[heading] += len(re.findall(r"\w+", line))
+    return counts
+
+
 def _heading_faults(notebook: NotebookNode) -> list[str]:
     found = _headings(notebook)
     faults = [f"the heading '## {h}' is missing" for h in HEADINGS if h not in found]
     order = [h for h in found if h in HEADINGS]
     if not faults and order != list(HEADINGS):
         faults.append(f"the headings stand in another order or twice: {', '.join(order)}")
+    words = _words_by_heading(notebook)
+    faults += [
+        f"the section '## {heading}' is empty: {words[heading]} words"
+        for heading in HEADINGS
+        if words.get(heading, LEAST_WORDS) < LEAST_WORDS
+    ]
     return faults
 
 

@@ -12,7 +12,7 @@ from tiny import ROOT, checked, code, prose
 
 from casebook.notebooks import files
 from casebook.notebooks.__main__ import main
-from casebook.notebooks.normalise import HEADINGS, KERNEL, faults, normalise
+from casebook.notebooks.normalise import HEADINGS, KERNEL, LEAST_WORDS, faults, normalise
 
 PATH = "chapters/00_tiny.ipynb"
 CASE = "00_how_a_case_works.ipynb"
@@ -236,7 +236,8 @@ def test_markup_is_sought_in_prose_only(tidy):
 
 
 def chapter(headings=HEADINGS, path="chapters/01_tiny.ipynb"):
-    cells = [prose(f"part-{i}", f"## {heading}") for i, heading in enumerate(headings)]
+    words = "word " * LEAST_WORDS
+    cells = [prose(f"part-{i}", f"## {h}\n\n{words}".strip()) for i, h in enumerate(headings)]
     return tiny.notebook(*cells, path=path)
 
 
