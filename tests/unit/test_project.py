@@ -22,8 +22,8 @@ FORBIDDEN = {
 }
 MODULES = sorted(
     path
-    for folder in (PACKAGE, PACKAGE / "simulators", PACKAGE / "systems")
-    for path in folder.glob("*.py")
+    for pattern in ("*.py", "simulators/**/*.py", "systems/**/*.py")
+    for path in PACKAGE.glob(pattern)
 )
 
 
@@ -45,7 +45,8 @@ def wrong_way(source: str, path: Path) -> list[str]:
 
     ``path`` is relative to the folder of the package: ``casebook/systems/x.py``.
     """
-    rooms = {f"casebook.{room}" for room in FORBIDDEN[path.parent.name]}
+    home = path.parts[1] if len(path.parts) > 2 else "casebook"
+    rooms = {f"casebook.{room}" for room in FORBIDDEN[home]}
     return sorted(
         name
         for name in imported(source, path.parent.parts)
@@ -69,6 +70,7 @@ def test_imports_run_one_way(path):
         ("casebook/data.py", "def f():\n    from casebook.simulators import x"),
         ("casebook/simulators/x.py", "from ..systems.x import audit"),
         ("casebook/simulators/__init__.py", "from casebook.questions import x"),
+        ("casebook/systems/case/part.py", "from casebook.questions import x"),
         ("casebook/systems/x.py", "if True:\n    import casebook.questions.x as q"),
     ],
 )
