@@ -266,6 +266,12 @@ def test_a_missing_depot_is_one_line_for_each_of_its_routes():
     assert len(result.panel) == 336
 
 
+def test_depots_of_two_countries_may_have_one_name():
+    reports, routes = sent(), NET.assign(depot="A", country=["XX", "XX", "YY"])
+    result = mended(reports[~at(reports, "2024-04-03", "XX/B")], routes)
+    assert line(result)[0][:3] == ("XX/B/r1", "04-03", "missing depot")
+
+
 def test_a_missing_route_of_a_depot_that_sent_the_others():
     reports = sent()
     result = mended(reports[~at(reports, "2024-04-07", "XX/A/r2")])
@@ -413,7 +419,7 @@ def test_a_new_route_is_filled_with_its_days_so_far_or_zero():
 
 
 def test_what_no_repair_can_start_from_is_refused():
-    with pytest.raises(ValueError, match="no report had arrived by 2024-01-01: the first one"):
+    with pytest.raises(ValueError, match="no report had arrived by 2024-01-01: choose"):
         mended(sent(), day=NET_DAYS[0])
     with pytest.raises(ValueError, match="route XX/A/r1 stands in the master data more than once"):
         mended(sent(), pd.concat([NET, NET.head(1)]))

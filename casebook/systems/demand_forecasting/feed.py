@@ -122,7 +122,7 @@ def _one_value(batch: pd.DataFrame) -> pd.Series:
     same = [*KEYS, "received"]
     twice = batch[batch.duplicated(same, keep=False)]
     values = twice.groupby(same)["y"].transform("nunique")
-    return (values == 1).reindex(batch.index, fill_value=True)
+    return (values <= 1).reindex(batch.index, fill_value=True)
 
 
 def contract(routes: pd.DataFrame, day: pd.Timestamp) -> pa.DataFrameSchema:
@@ -286,8 +286,7 @@ def _grid(
     known = check_contract(as_of(reports, day), routes, day)
     if known.empty:
         raise ValueError(
-            f"no report had arrived by {day:%Y-%m-%d}: the first one arrived on "
-            f"{reports['received'].min():%Y-%m-%d}; choose a later day"
+            f"no report had arrived by {day:%Y-%m-%d}: choose a later day, or wait for the feed"
         )
     days = pd.date_range(known["ds"].min(), day - DAY, name="ds")
     ids = pd.Index(routes["unique_id"], name="unique_id")
@@ -308,7 +307,7 @@ def _grid(
     return _Grid(
         days=days,
         routes=ids,
-        depot=pd.factorize(routes["depot"])[0],
+        depot=routes.groupby(["country", "depot"]).ngroup().to_numpy(),
         country=country,
         open=(dates >= routes["opens"].to_numpy()) & ~(dates >= routes["closes"].to_numpy()),
         holiday=closed[:, country],
