@@ -186,6 +186,14 @@ def test_gate_wcag(planted):
     assert {line.split(":")[0] for line in found} == {"color-contrast", "button-name"}
 
 
+def test_a_fold_that_fades_in_is_measured_at_rest(planted):
+    seen = planted(
+        body="<style>@keyframes in { from { opacity: 0.3 } } details[open] p { animation: in 60s }</style>"
+        "<details><summary>Fold</summary><p>text in the page's own ink</p></details>"
+    )
+    assert checks.axe(seen.page, AXE.read_text()) == []
+
+
 def test_gate_sideways(planted):
     seen = planted(body='<div style="width:900px">wide</div>', width=390)
     assert checks.sideways(seen.page)
