@@ -9,7 +9,7 @@ RUN := $(BIN)/python -m
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help book test slides lab chapter new exercises data lock clean
+.PHONY: help book test slides lab chapter new exercises data bench lock clean
 
 help:
 	@sed -n '1,2p' Makefile; grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ exercises: $(VENV)/.installed ## generate exercises/ from solutions/
 
 data: $(VENV)/.installed ## make the simulated snapshots anew and fetch the real data
 	$(RUN) casebook.simulators
+
+bench: $(VENV)/.installed ## run the benchmarks of one case and record their tables: make bench N=01 [ONLY="seeds paired"]
+	$(RUN) casebook.bench $(N) $(ONLY)
 
 lock: ## renew constraints.txt from requirements.txt, in a fresh environment
 	rm -rf _build/lock && $(PYTHON) -m venv _build/lock
