@@ -158,6 +158,22 @@ def test_a_forecaster_for_aggregates_only_and_one_that_forgets_rows(panel, tree)
         walk_forward(panel, tree, {"m": lambda train, future: np.zeros(1)}, origins)
 
 
+def test_walk_forward_at_some_levels_shows_those_alone(panel, tree, result):
+    seen = []
+
+    def spy(train, future):
+        seen.append(set(train["unique_id"].str.count("/")))
+        return seasonal_naive_week(train, future)
+
+    origins = planning_origins(DAYS[-1], 1)
+    some = walk_forward(panel, tree, {"week": spy}, origins, levels=["total", "country"])
+    assert set(some["level"]) == {"total", "country"} and seen == [{0}]
+    whole = result[(result["origin"] == origins[0]) & result["level"].isin(["total", "country"])]
+    assert some["week"].tolist() == whole["week"].tolist()
+    with pytest.raises(ValueError, match="no level 'region'"):
+        walk_forward(panel, tree, {"week": spy}, origins, levels=["region"])
+
+
 def test_known_features_of_aggregates_do_not_look_ahead(panel, tree):
     origin = planning_origins(DAYS[-1], 1)[0]
     other = panel.assign(y=panel["y"].where(panel["ds"] < origin, 1e6))

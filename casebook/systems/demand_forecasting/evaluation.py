@@ -84,8 +84,9 @@ def walk_forward(
     origins: Sequence[pd.Timestamp],
     horizon: int = HORIZON,
     only_above: Sequence[str] = (),
+    levels: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Make base forecasts at all levels from several origins.
+    """Make base forecasts at all levels, or at some, from several origins.
 
     Each forecaster is called twice at an origin: for the bottom series, and for the nodes above
     them. It never sees a day from the origin on.
@@ -101,6 +102,8 @@ def walk_forward(
         Days.
     only_above : sequence of str
         Forecasters that are too slow, or make no sense, for bottom series: NaN there.
+    levels : sequence of str, optional
+        To forecast; a forecaster is shown the series of these alone.
 
     Returns
     -------
@@ -110,14 +113,20 @@ def walk_forward(
     Raises
     ------
     ValueError
-        If a forecaster does not return one value for each row.
+        If a forecaster does not return one value for each row, or a level is unknown.
     """
-    results, bottom = [], list(hierarchy.tags)[-1]
+    results, (*above, bottom) = [], list(hierarchy.tags)
+    wanted = list(hierarchy.tags) if levels is None else list(levels)
+    if unknown := set(wanted) - set(hierarchy.tags):
+        raise ValueError(f"no level {min(unknown)!r}: the levels are {list(hierarchy.tags)}")
+    groups = [(set(above) & set(wanted), False), ({bottom} & set(wanted), True)]
     for origin in origins:
         train, future, actual = at_origin(panel, hierarchy, origin, horizon)
-        for is_bottom in (False, True):
-            shown = train[(train["level"] == bottom) == is_bottom].drop(columns="level")
-            rows = future[(future["level"] == bottom) == is_bottom]
+        for group, is_bottom in groups:
+            if not group:
+                continue
+            shown = train[train["level"].isin(group)].drop(columns="level")
+            rows = future[future["level"].isin(group)]
             result = rows[["level", *KEYS]].assign(origin=origin)
             for name, forecaster in forecasters.items():
                 if is_bottom and name in only_above:
