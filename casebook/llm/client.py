@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -33,6 +34,8 @@ from casebook.llm.secrets import Secrets, address, keep_out_of_logs
 from casebook.llm.timing import Budget, Deadline, Sources, Timeout, Tries, retry_after
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 #: Bytes of an error's body that are read for its message.
@@ -316,7 +319,7 @@ class OpenAICompatible:
                 limits = httpx.Limits(max_keepalive_connections=0)
                 try:
                     self._transport = httpx.HTTPTransport(
-                        limits=limits, proxy=_proxy(self._address.url)
+                        verify=_certificates(), limits=limits, proxy=_proxy(self._address.url)
                     )
                 except ValueError:
                     raise ConfigurationError(
@@ -415,6 +418,14 @@ class _Hidden:
 
     def __repr__(self) -> str:
         return "[hidden]"
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Return what servers are checked against; loading it costs more than a request."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def _proxy(url: str) -> str | None:

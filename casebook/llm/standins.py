@@ -24,6 +24,7 @@ from casebook.llm.messages import (
     ToolCall,
     estimate_usage,
 )
+from casebook.llm.schema import parse
 
 #: What a stand-in may answer: a text, tool calls, a value for a response format (a dict), a
 #: whole reply, or an error that is raised.
@@ -198,4 +199,9 @@ class Compromised(StandIn):
         return self._emits(request) if callable(self._emits) else self._emits
 
     def _checked(self, reply: Reply, request: Request) -> Reply:
-        return reply
+        if request.response_format is None:
+            return reply
+        try:
+            return replace(reply, data=parse(reply.content))
+        except ValueError:
+            return reply

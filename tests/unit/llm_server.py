@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -83,10 +84,8 @@ class LLMServer:
                     plays.requests.append(received)
                     connection = Connection(self, plays)
                 self.close_connection = True
-                try:
+                with suppress(OSError):  # the client has gone
                     step(connection)
-                except OSError:
-                    pass  # the client has gone
 
             do_POST = do_GET = _serve
 
