@@ -43,8 +43,10 @@ class Connection:
         self._handler.wfile.write(data)
         self._handler.wfile.flush()
 
-    def head(self, code: int = 200, *headers: str) -> None:
-        lines = [f"HTTP/1.1 {code} Scripted", *headers, "Connection: close"]
+    def head(self, code: int = 200, *headers: str, keep: bool = False) -> None:
+        """Send status and headers; ``keep`` leaves the connection open for a next request."""
+        self._handler.close_connection = not keep
+        lines = [f"HTTP/1.1 {code} Scripted", *headers, *([] if keep else ["Connection: close"])]
         self.write("\r\n".join(lines).encode() + b"\r\n\r\n")
 
     def pause(self, seconds: float) -> None:
@@ -64,16 +66,25 @@ class LLMServer:
         Base URL.
     requests : list of Received
         In the order of their arrival.
+    connections : int
+        How many were opened.
     """
 
     def __init__(self, *steps: Step) -> None:
         self.requests: list[Received] = []
+        self.connections = 0
         self.ending = threading.Event()
         self._steps = list(steps)
         self._lock = threading.Lock()
         plays = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                plays.connections += 1
+                super().setup()
+
             def _serve(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
                 raw = self.rfile.read(length)
@@ -112,13 +123,19 @@ class LLMServer:
 # Whole answers ---------------------------------------------------------------------------
 
 
-def whole(data: bytes | str, *headers: str, code: int = 200, kind: str = "application/json"):
+def whole(
+    data: bytes | str,
+    *headers: str,
+    code: int = 200,
+    kind: str = "application/json",
+    keep: bool = False,
+) -> Step:
     """Send a body with its length."""
     data = data.encode() if isinstance(data, str) else data
 
     def step(connection: Connection) -> None:
         length = f"Content-Length: {len(data)}"
-        connection.head(code, f"Content-Type: {kind}", length, *headers)
+        connection.head(code, f"Content-Type: {kind}", length, *headers, keep=keep)
         connection.write(data)
 
     return step
@@ -250,9 +267,9 @@ def drip(data: bytes, pause: float, *, head: bool = True) -> Step:
     return step
 
 
-def endless(connection: Connection) -> None:
+def endless(connection: Connection, code: int = 200) -> None:
     """Send as much as is taken."""
-    connection.head(200, "Content-Type: application/json")
+    connection.head(code, "Content-Type: application/json")
     while not connection.server.ending.is_set():
         connection.write(b" " * 65536)
 

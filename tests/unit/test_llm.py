@@ -692,6 +692,12 @@ def test_the_query_is_sent_and_the_password_becomes_a_header():
     assert found.basic == "Basic bWU6cEBzcw=="
 
 
+def test_user_and_password_are_hidden_raw_quoted_and_encoded():
+    hidden = address("https://me:p%40ss@api.example.org/v1").hidden
+    assert {"p%40ss", "p@ss", "bWU6cEBzcw=="} <= set(hidden) and "me" not in hidden
+    assert {"t%40ken", "t@ken"} <= set(address("https://t%40ken@api.example.org/v1").hidden)
+
+
 @pytest.mark.parametrize(
     "text",
     [
