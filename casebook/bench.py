@@ -53,8 +53,9 @@ class Recorded:
         As it stands in the csv: dates are text, numbers have five significant digits.
     machine : dict
         ``cores``, ``cpu``, ``memory_gb``, ``python``, ``system``, ``threads`` (what
-        ``OMP_NUM_THREADS`` allowed) and ``load`` (mean number of busy processes in the minute
-        before the start).
+        ``OMP_NUM_THREADS`` allowed), ``load`` (mean number of busy processes in the minute before
+        the start) and ``others`` (mean number of cores that other processes kept busy during the
+        run; None where the system does not say).
     date : str
         Day of the run, year first.
     command : str
@@ -311,11 +312,15 @@ def fingerprint(benchmark: Benchmark) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
+
+
 def _versions(benchmark: Benchmark) -> dict[str, str]:
     """Return the versions of the packages that a benchmark's code imports."""
     _, packages = _determining(benchmark)
-    distributions = importlib.metadata.packages_distributions()
-    names = {name for root in packages for name in distributions.get(root, [])}
+    names = {name for root in packages for name in _distributions().get(root, [])}
     return {name: importlib.metadata.version(name) for name in sorted(names)}
 
 
@@ -353,6 +358,26 @@ def _machine() -> dict[str, object]:
     }
 
 
+def _busy() -> tuple[float, float] | None:
+    """Return the seconds that all cores, and this process with those it ended, were busy so far."""
+    try:
+        lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+    except OSError:  # Linux alone has it
+        return None
+    user, nice, system, _, _, irq, softirq = map(int, lines[0].split()[1:8])
+    own = os.times()
+    ours = own.user + own.system + own.children_user + own.children_system
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK"), ours
+
+
+def _others(before: tuple[float, float] | None, seconds: float) -> float | None:
+    """Return the mean number of cores that other processes kept busy since ``before``."""
+    if before is None or (after := _busy()) is None:
+        return None
+    every, own = (b - a for a, b in zip(before, after, strict=True))
+    return round(max(0.0, every - own) / max(seconds, 0.1), 2)
+
+
 def _write(path: Path, text: str) -> None:
     """Write a file so that the old one or the new one is there, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -382,9 +407,10 @@ def record(case: str, name: str, benchmark: Benchmark) -> Recorded:
         recorded before stays as it is.
     """
     made_by, machine = fingerprint(benchmark), _machine()  # of before: the run takes minutes
-    start = time.perf_counter()
+    busy, start = _busy(), time.perf_counter()
     frame = benchmark()
     seconds = time.perf_counter() - start
+    machine["others"] = _others(busy, seconds)
     if frame.empty:
         raise ValueError(f"benchmark {name} made an empty table")
     csv = frame.to_csv(index=False, float_format=f"%.{DIGITS}g", lineterminator="\n")

@@ -102,7 +102,7 @@ def test_a_table_is_recorded_and_read_back(planted, capsys):
     assert 0 <= result.seconds < 5
     assert result.versions == {n: bench.importlib.metadata.version(n) for n in ("numpy", "pandas")}
     assert set(result.machine) == {
-        *("cores", "cpu", "memory_gb", "system", "python", "threads", "load")
+        *("cores", "cpu", "memory_gb", "system", "python", "threads", "load", "others")
     }
     assert result.machine["cores"] >= 1
     assert bench.tables(CASE) == ["table"]
@@ -124,6 +124,27 @@ def test_the_caption_says_where_the_numbers_come_from(planted):
     )
     machine["cores"] = 1
     assert "on 1 core by" in given.caption("")
+
+
+def test_the_work_of_others_is_told_from_our_own(planted, monkeypatch):
+    busy = iter([(100.0, 10.0), (107.0, 15.0)])
+    monkeypatch.setattr(bench, "_busy", lambda: next(busy))
+    assert bench._others((90.0, 8.0), 4.0) == 2.0
+    assert bench._others((105.0, 15.0), 4.0) == 0.5
+    monkeypatch.setattr(bench, "_busy", lambda: None)
+    assert bench._others((105.0, 15.0), 4.0) is None
+
+
+def test_our_own_work_and_that_of_processes_we_ended_is_not_others():
+    before = bench._busy()
+    if before is None:
+        pytest.skip("the system does not say how busy its cores were")
+    burn = "import time; end = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    exec(burn.replace("0.5", "0.3"))
+    after = bench._busy()
+    assert after[1] - before[1] >= 0.8
+    assert after[0] - before[0] >= 0.7  # all cores are at least as busy, within clock ticks
 
 
 def test_nothing_that_names_the_machine_is_written(planted):
