@@ -1,0 +1,525 @@
+"""The drill page: prompts, rubrics and model answers from ``book/drill_prompts``.
+
+The page holds every prompt as folded text, so it can be used without
+JavaScript; ``drill.js`` reads the same text for the timed drill.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import json
+import math
+import operator
+import re
+import unicodedata
+from pathlib import Path
+
+import jsonschema
+import yaml
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+FOLDER = Path("book") / "drill_prompts"
+FORMATS = ("open design", "critique", "deep dive")
+LEVELS = 4
+
+#: A level begins with something that a listener can observe.
+EVIDENCE = frozenset(
+    "accepts adds answers applies asks bounds builds calls chooses compares computes "
+    "converts counts covers defines derives describes draws estimates explains gives keeps leaves "
+    "lists marks measures mentions moves names offers orders picks places plans points proposes puts "
+    "quotes ranks reads recommends rejects repeats replays reports rolls routes says sends separates "
+    "sets shows simulates sizes splits starts states suggests takes tells tests ties trains treats turns "
+    "uses weighs writes".split()
+)
+#: Words that judge instead of saying what was seen or heard.
+BARE = frozenset(
+    "adequate amazing appropriate average awesome bad basic best better clear clearly competent "
+    "comprehensive convincing correct correctly deep deeply decent detailed effective excellent "
+    "exceptional fair good great impressive insightful mediocre nice outstanding poor poorly "
+    "proper properly reasonable robust satisfactory sensible shallow solid sound strong strongly "
+    "sufficient suitable superb superficial thorough thoroughly unclear vague weak weakly well".split()
+)
+#: Fewer words than this in the eight steps of a model answer is a sketch.
+ANSWER_WORDS = 300
+
+_TEXT = {"type": "string", "minLength": 12}
+_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["title", "format", "ask", "facts", "assumes", "steps", "rejects"]
+    + ["arithmetic", "rubric"],
+    "properties": {
+        "title": {"type": "string", "minLength": 4},
+        "format": {"enum": list(FORMATS)},
+        "source": {"type": "integer", "minimum": 1, "maximum": 12},
+        "ask": {"type": "string", "minLength": 60},
+        "facts": {
+            "type": "array",
+            "minItems": 4,
+            "items": {"type": "array", "prefixItems": [_TEXT, _TEXT], "minItems": 2, "maxItems": 2},
+        },
+        "assumes": {"type": "array", "minItems": 2, "items": _TEXT},
+        "rejects": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["step", "option", "because"],
+            "properties": {
+                "step": {"type": "string"},
+                "option": _TEXT,
+                "because": {"type": "string", "minLength": 40},
+            },
+        },
+        "arithmetic": {
+            "type": "array",
+            "minItems": 2,
+            "items": {
+                "type": "array",
+                "items": {"type": "string", "minLength": 1},
+                "minItems": 3,
+                "maxItems": 3,
+            },
+        },
+    },
+}
+
+
+def _named(what: list[str], item: dict) -> dict:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": what,
+        "properties": dict.fromkeys(what, item),
+    }
+
+
+def schema(index: dict) -> dict:
+    """Return the JSON schema of a prompt for the cadence and dimensions of an index."""
+    step = _named(["covers", "answer"], {"type": "string", "minLength": 40})
+    levels = {"type": "array", "minItems": LEVELS, "maxItems": LEVELS, "uniqueItems": True}
+    own = {
+        "steps": _named([s["id"] for s in index["cadence"]], step),
+        "rubric": _named(
+            [d["id"] for d in index["dimensions"]], {**levels, "items": {"type": "string"}}
+        ),
+    }
+    return {**_SCHEMA, "properties": {**_SCHEMA["properties"], **own}}
+
+
+# Arithmetic
+
+_OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+    ast.USub: operator.neg,
+}
+
+
+def evaluate(expression: str) -> float:
+    """Return the value of a sum of numbers, ``+ - * / **``, brackets and ``sqrt``.
+
+    Raises
+    ------
+    ValueError
+        If the expression holds anything else.
+    """
+
+    def value(node: ast.AST) -> float:
+        match node:
+            case ast.Constant(value=int() | float() as number):
+                return number
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+                return _OPERATORS[type(op)](value(left), value(right))
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return -value(operand)
+            case ast.Call(func=ast.Name(id="sqrt"), args=[argument], keywords=[]):
+                return math.sqrt(value(argument))
+        raise ValueError(f"{expression!r} is not a sum of numbers")
+
+    try:
+        return value(ast.parse(expression, mode="eval").body)
+    except (SyntaxError, ZeroDivisionError) as error:
+        raise ValueError(f"{expression!r} cannot be computed: {error}") from error
+
+
+def _agrees(expression: str, given: str) -> tuple[bool, bool]:
+    """Return whether a stated number is its sum, rounded as written, and whether it is exact."""
+    plain = given.replace(",", "")
+    decimals = len(plain.partition(".")[2])
+    off = abs(evaluate(expression) - float(plain))
+    return off <= 0.5 * 10.0**-decimals + 1e-9, off < 1e-9
+
+
+# Checks
+
+
+def _texts(prompt: dict) -> str:
+    steps = [text for step in prompt["steps"].values() for text in step.values()]
+    facts = [answer for _, answer in prompt["facts"]]
+    return " ".join([*steps, *facts, *prompt["assumes"], prompt["rejects"]["because"]])
+
+
+def _level_faults(where: str, level: str) -> list[str]:
+    words = re.findall(r"[a-z]+", level.lower())
+    found = []
+    if not words or words[0] not in EVIDENCE:
+        found.append(f"{where}: does not begin with something observable: {level!r}")
+    if judging := sorted(BARE.intersection(words)):
+        found.append(f"{where}: judges ({', '.join(judging)}) instead of naming evidence")
+    if len(words) < 6:
+        found.append(f"{where}: fewer than six words: {level!r}")
+    return found
+
+
+def faults(prompt: dict, index: dict) -> list[str]:
+    """Return what is wrong with a prompt; an empty list when nothing is.
+
+    Parameters
+    ----------
+    prompt : dict
+        A prompt as read from its file.
+    index : dict
+        Cadence and dimensions, as read from ``_index.yml``.
+    """
+    validator = jsonschema.Draft202012Validator(schema(index))
+    if broken := list(validator.iter_errors(prompt)):
+        return [f"{'/'.join(map(str, e.absolute_path)) or 'prompt'}: {e.message}" for e in broken]
+    found = []
+    if prompt["rejects"]["step"] not in prompt["steps"]:
+        found.append(f"rejects: {prompt['rejects']['step']!r} is no step of the cadence")
+    words = sum(len(step["answer"].split()) for step in prompt["steps"].values())
+    if words < ANSWER_WORDS:
+        found.append(f"steps: a model answer of {words} words is a sketch ({ANSWER_WORDS} needed)")
+    text = _texts(prompt)
+    for expression, given, unit in prompt["arithmetic"]:
+        try:
+            right = _agrees(expression, given)[0]
+        except ValueError as error:
+            found.append(f"arithmetic: {error}")
+            continue
+        if not right:
+            found.append(f"arithmetic: {expression} is {evaluate(expression):.6g}, not {given}")
+        if not re.search(rf"(?<![\d.,]){re.escape(given)}(?![\d]|[.,]\d)", text):
+            found.append(f"arithmetic: {given} {unit} is stated nowhere in the answer")
+    for dimension, levels in prompt["rubric"].items():
+        for number, level in enumerate(levels):
+            found += _level_faults(f"rubric/{dimension}/{number}", level)
+    if sum(bool(re.search(r"\d", levels[-1])) for levels in prompt["rubric"].values()) < 2:
+        found.append("rubric: fewer than two of the top levels name a number")
+    return found
+
+
+def read_index(root: Path) -> dict:
+    """Return cadence, dimensions, parts and plan of a checkout."""
+    return yaml.safe_load((root / FOLDER / "_index.yml").read_text(encoding="utf-8"))
+
+
+def chapters(index: dict) -> dict[str, str]:
+    """Return every chapter and capstone with its title, in the order of the book."""
+    return {stem: title for part in index["parts"] for stem, title in part["chapters"].items()}
+
+
+def read_prompts(root: Path, index: dict) -> dict[str, dict]:
+    """Return the prompts of a checkout by the name of their chapter, in the book's order.
+
+    Raises
+    ------
+    ValueError
+        With every fault of every prompt, and for a file that is named like no chapter.
+    """
+    known, found, wrong = chapters(index), {}, []
+    for path in sorted((root / FOLDER).glob("[!_]*.yml")):
+        prompt = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stem not in known:
+            wrong.append(f"{path.name}: there is no chapter of this name in _index.yml")
+        wrong += [f"{path.name}: {fault}" for fault in faults(prompt, index)]
+        found[path.stem] = prompt
+    if wrong:
+        raise ValueError("The prompts of the drill have faults:\n" + "\n".join(wrong))
+    return {stem: found[stem] for stem in known if stem in found}
+
+
+# The draw
+
+
+def number(text: str) -> int:
+    """Return the 32-bit number that orders prompts: FNV-1a, mixed as in mulberry32.
+
+    ``drill.js`` computes the same number.
+    """
+    mask = 0xFFFFFFFF
+    h = 0x811C9DC5
+    for byte in text.encode():
+        h = (h ^ byte) * 0x01000193 & mask
+    h = (h + 0x6D2B79F5) & mask
+    h = (h ^ h >> 15) * (h | 1) & mask
+    h ^= (h + ((h ^ h >> 7) * (h | 61) & mask)) & mask
+    return h ^ h >> 14
+
+
+def order(seed: str, names: list[str]) -> list[str]:
+    """Return the names in the order in which a seed draws them.
+
+    The order of two names depends on the seed and on nothing else, so a new
+    prompt leaves the order of the others as it was.
+    """
+    seed = unicodedata.normalize("NFC", seed.strip())
+    return sorted(names, key=lambda name: (number(f"{seed}/{name}"), name))
+
+
+# The page
+
+
+def _text(text: str) -> str:
+    """Return a text as HTML; `code` between backticks is the only markup."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text.strip(), quote=False))
+
+
+def _fold(summary: str, body: str, kind: str = "") -> str:
+    return f'<details class="{kind}"><summary>{_text(summary)}</summary>\n{body}\n</details>'
+
+
+def _listed(items: list[str], tag: str = "ul") -> str:
+    return f"<{tag}>" + "".join(f"<li>{_text(item)}</li>" for item in items) + f"</{tag}>"
+
+
+def _sum(expression: str, given: str, unit: str) -> str:
+    sign = "=" if _agrees(expression, given)[1] else "≈"
+    shown = re.sub(r"(?<![\d.])\d{4,}", lambda found: f"{int(found[0]):,}", expression)
+    for plain, nice in (("**", "^"), ("*", "×"), ("sqrt", "√"), ("-", "−")):
+        shown = shown.replace(plain, nice)
+    return f"{shown} {sign} {given} {unit}"
+
+
+def _steps(prompt: dict, index: dict) -> str:
+    items = []
+    for step in index["cadence"]:
+        text = prompt["steps"][step["id"]]
+        more = ""
+        if step["id"] == "clarify":
+            more += f"<p><strong>Assumes.</strong> {_text(' '.join(prompt['assumes']))}</p>"
+        if step["id"] == prompt["rejects"]["step"]:
+            rejected = prompt["rejects"]
+            more += (
+                f'<p class="drill-rejected"><strong>Rejected: {_text(rejected["option"])}</strong> '
+                f"{_text(rejected['because'])}</p>"
+            )
+        items.append(
+            f'<li data-step="{step["id"]}"><strong>{step["title"]}, {step["minutes"]} min</strong>\n'
+            f'<p class="drill-covers">{_text(text["covers"])}</p>\n'
+            f'<div class="drill-answer"><p>{_text(text["answer"])}</p>{more}</div></li>'
+        )
+    return "<ol>" + "\n".join(items) + "</ol>"
+
+
+def _rubric(prompt: dict, index: dict) -> str:
+    return "\n".join(
+        f'<div data-dimension="{d["id"]}"><p><strong>{d["title"]}</strong></p>'
+        f'<ol start="0">{"".join(f"<li>{_text(level)}</li>" for level in prompt["rubric"][d["id"]])}'
+        "</ol></div>"
+        for d in index["dimensions"]
+    )
+
+
+def chapter_name(stem: str) -> str:
+    """Return how a chapter is called in a sentence: ``chapter 07`` or ``capstone A``."""
+    head = stem.partition("_")[0]
+    return f"chapter {head}" if head.isdigit() else f"capstone {head}"
+
+
+def prompt_html(stem: str, prompt: dict, index: dict, address: str | None) -> str:
+    """Return the folded text of one prompt.
+
+    Parameters
+    ----------
+    stem : str
+        The name of its chapter.
+    prompt, index : dict
+        As read from their files.
+    address : str or None
+        Where the chapter's page is; None while it is not in the book.
+    """
+    name = f"{chapter_name(stem)}, {chapters(index)[stem]}"
+    where = f'<a href="{address}">{_text(name)}</a>' if address else _text(name)
+    facts = "".join(f"<dt>{_text(q)}</dt><dd>{_text(a)}</dd>" for q, a in prompt["facts"])
+    sums = _listed([_sum(*item) for item in prompt["arithmetic"]])
+    body = (
+        f'<div id="prompt-{stem}" data-prompt="{stem}">\n'
+        f'<p class="drill-meta">{prompt["format"].capitalize()} · {where}</p>\n'
+        f'<blockquote class="drill-ask"><p>{_text(prompt["ask"])}</p></blockquote>\n'
+        + _fold("Facts to give when asked", f"<dl>{facts}</dl>", "drill-facts")
+        + _fold(
+            "What a strong answer covers, and a model answer",
+            _steps(prompt, index)
+            + f'<div class="drill-sums"><p><strong>The sums</strong></p>{sums}</div>',
+            "drill-walk",
+        )
+        + _fold("Rubric: what was observed, 0 to 3", _rubric(prompt, index), "drill-rubric")
+        + "\n</div>"
+    )
+    return _fold(prompt["title"], body, "drill-prompt")
+
+
+def _table(caption: str, head: list[str], rows: list[list[str]]) -> str:
+    """Return a table of the course's kind; the cells are HTML already."""
+    top = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in head)
+    body = "\n".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
+    return (
+        f'<div class="casebook-table" tabindex="0" role="region" aria-label="{html.escape(caption)}">'
+        f"<table><caption>{_text(caption)}</caption><thead><tr>{top}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cadence(index: dict) -> str:
+    minutes, rows = 0, []
+    for step in index["cadence"]:
+        rows.append(
+            [
+                _text(step["title"]),
+                str(step["minutes"]),
+                f"{minutes}–{minutes + step['minutes']}",
+                _text(step["does"]),
+            ]
+        )
+        minutes += step["minutes"]
+    return _table(
+        f"The cadence: {minutes} minutes", ["Step", "Minutes", "From–to", "What you do"], rows
+    )
+
+
+def plan_rows(index: dict, names: list[str]) -> list[dict]:
+    """Return the mocks of the plan: number, round, prompt, and for sealed ones seed and draw.
+
+    Raises
+    ------
+    ValueError
+        If a mock names a prompt that is not there, or names one twice.
+    """
+    rows, used = [], set()
+    for block in index["plan"]:
+        for stem in block.get("mocks", []):
+            if stem not in names or stem in used:
+                raise ValueError(f"plan: {stem} is no prompt, or stands in the plan twice")
+            used.add(stem)
+            rows.append({"round": block["round"], "prompt": stem})
+        if "seed" in block:
+            drawn = enumerate(order(block["seed"], names), start=1)
+            fresh = [(draw, stem) for draw, stem in drawn if stem not in used]
+            for draw, stem in fresh[: block["draws"]]:
+                used.add(stem)
+                rows.append(
+                    {
+                        "round": block["round"],
+                        "prompt": stem,
+                        "seed": block["seed"],
+                        "draw": draw,
+                    }
+                )
+        if block.get("repeat"):
+            rows.append({"round": block["round"], "prompt": None})
+    return [{"mock": number, **row} for number, row in enumerate(rows, start=1)]
+
+
+def _plan(index: dict, prompts: dict[str, dict]) -> str:
+    def link(stem: str) -> str:
+        return f'<a href="#prompt-{stem}">{_text(prompts[stem]["title"])}</a>'
+
+    rows, parts = plan_rows(index, list(prompts)), []
+    for block in index["plan"]:
+        cells = []
+        for row in rows:
+            if row["round"] != block["round"]:
+                continue
+            stem, number_ = row["prompt"], str(row["mock"])
+            if stem is None:
+                cells.append([number_, "The prompt with your lowest total, again", "", ""])
+                continue
+            format_, chapter = prompts[stem]["format"], chapter_name(stem)
+            if "seed" in row:
+                seed, draw = row["seed"], row["draw"]
+                opened = f'<a href="#seed={seed}&amp;draw={draw}">Seed {seed}, draw {draw}</a>'
+                sealed = _fold("Without the draw", f"<p>{link(stem)}</p>")
+                cells.append([number_, f"{opened}{sealed}", "sealed", "sealed"])
+            else:
+                cells.append([number_, link(stem), format_, chapter])
+        table = _table(block["round"], ["Mock", "Prompt", "Format", "From"], cells)
+        parts.append(f"<p>{_text(block['how'])}</p>\n{table}")
+    return "\n".join(parts)
+
+
+def _data(index: dict, prompts: dict[str, dict], addresses: dict[str, str | None]) -> str:
+    """Return what ``drill.js`` needs besides the text of the page."""
+    titles, parts = chapters(index), {}
+    for part in index["parts"]:
+        parts |= dict.fromkeys(part["chapters"], part["title"])
+    listed = [
+        {
+            "id": stem,
+            "title": prompt["title"],
+            "format": prompt["format"],
+            "chapter": f"{chapter_name(stem)}, {titles[stem]}",
+            "part": parts[stem],
+            "address": addresses[stem],
+        }
+        for stem, prompt in prompts.items()
+    ]
+    data = {
+        "cadence": index["cadence"],
+        "dimensions": index["dimensions"],
+        "levels": LEVELS,
+        "prompts": listed,
+    }
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    return f'<script type="application/json" id="drill-data">{text}</script>'
+
+
+class Drill(SphinxDirective):
+    """``{drill} cadence``, ``prompts`` or ``plan``: a part of the drill page."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        root = Path(self.env.srcdir)
+        index = read_index(root)
+        prompts = read_prompts(root, index)
+        for path in sorted((root / FOLDER).glob("*.yml")):
+            self.env.note_dependency(str(path))
+        self.env.note_reread()  # a chapter that joins the book becomes a link here
+        addresses = {stem: self._address(stem) for stem in prompts}
+        match self.arguments[0]:
+            case "cadence":
+                content = _cadence(index)
+            case "plan":
+                content = _plan(index, prompts)
+            case "prompts":
+                folds = [prompt_html(s, p, index, addresses[s]) for s, p in prompts.items()]
+                content = "\n".join([_data(index, prompts, addresses), *folds])
+                content = f'<div id="drill-prompts">\n{content}\n</div>'
+            case other:
+                raise self.error(f"{{drill}} knows cadence, plan and prompts, not {other!r}")
+        return [nodes.raw("", content, format="html")]
+
+    def _address(self, stem: str) -> str | None:
+        for room in ("chapters", "exercises"):
+            if f"{room}/{stem}" in self.env.found_docs:
+                return self.env.app.builder.get_relative_uri(self.env.docname, f"{room}/{stem}")
+        return None
+
+
+def _page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    if 'id="drill-data"' in (context.get("body") or ""):
+        app.add_css_file("drill.css")
+        app.add_js_file("drill.js", loading_method="defer")
+
+
+def setup(app: Sphinx) -> dict:
+    """Register the directive and the page's own script and style."""
+    app.add_directive("drill", Drill)
+    app.connect("html-page-context", _page)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
