@@ -68,6 +68,7 @@ from casebook.llm import (
     WrongShape,
     describe,
 )
+from casebook.llm.schema import misfit
 from casebook.llm.timing import retry_after
 
 HELLO = [Message("user", "hello")]
@@ -216,7 +217,7 @@ def test_tool_calls_arrive_in_pieces():
             delta("", role="assistant", tool_calls=[first]),
             delta(tool_calls=[piece(0, arguments='{"town"')]),
             delta(tool_calls=[second, piece(0, arguments=': "Bo')]),
-            delta(tool_calls=[piece(0, arguments='nn"}')]),
+            delta(tool_calls=[{"id": "call_a", **piece(0, arguments='nn"}')}]),  # some repeat it
             delta(tool_calls=[piece(1, arguments='wn": "Köln"}')]),
             delta(finish="tool_calls"),
             usage_chunk(),
@@ -803,6 +804,14 @@ def test_a_redirect_is_not_followed(code):
         assert other.requests == []
     assert (type(error), asked) == (Redirected, 1)
     assert "to http://localhost. The client does not follow" in str(error)
+
+
+def test_a_schema_that_refers_to_another_document_fetches_nothing():
+    with LLMServer(whole('{"type": "string"}')) as server:
+        form = {"type": "object", "properties": {"x": {"$ref": f"{server.url}/x.json"}}}
+        with pytest.raises(ValueError, match="which it does not define"):
+            misfit({"x": 1}, form)
+        assert server.requests == []
 
 
 # Proxies -------------------------------------------------------------------------------
