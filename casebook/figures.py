@@ -267,7 +267,7 @@ def table(frame: pd.DataFrame, caption: str, decimals: int = 3) -> None:
     frame : DataFrame
         With the row names in the index. At most 60 rows: a page is no data browser.
     caption : str
-        What the table shows, with units.
+        What the table shows, with units; code stands between backticks.
     decimals : int
         Of the floating-point columns.
 
@@ -294,10 +294,11 @@ def table(frame: pd.DataFrame, caption: str, decimals: int = 3) -> None:
             for c, v in zip(text.columns[1:], record[1:], strict=True)
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    label = html.escape(caption)
+    label = html.escape(caption.replace("`", ""))
+    title = re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(caption))
     page = (
         f'<div class="casebook-table" tabindex="0" role="region" aria-label="{label}"><table>'
-        f"<caption>{label}</caption><thead><tr>{head}</tr></thead>"
+        f"<caption>{title}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
     plain = f"{caption}\n{text.to_string(index=False)}"

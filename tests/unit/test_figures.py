@@ -296,6 +296,13 @@ def test_a_table_has_its_caption_and_scopes(shown_table):
     ]
 
 
+def test_code_in_a_caption_is_shown_as_code(shown):
+    table(pd.DataFrame({"a": [1]}), "Made by `make <all>`, in `x`")
+    page = soup(shown[0])
+    assert [code.text for code in page.caption.find_all("code")] == ["make <all>", "x"]
+    assert page.div["aria-label"] == "Made by make <all>, in x"
+
+
 def test_a_table_rounds_and_groups_numbers_and_leaves_missing_ones_empty(shown_table):
     cells = soup(shown_table).find_all("td", class_="number")
     assert [td.text for td in cells] == ["1,234,567", "0.12", "20", ""]
