@@ -25,23 +25,6 @@ FOLDER = Path("book") / "drill_prompts"
 FORMATS = ("open design", "critique", "deep dive")
 LEVELS = 4
 
-#: A level begins with something that a listener can observe.
-EVIDENCE = frozenset(
-    "accepts adds answers applies asks bounds builds calls chooses compares computes "
-    "converts counts covers defines derives describes draws estimates explains gives keeps leaves "
-    "lists marks measures mentions moves names offers orders picks places plans points proposes puts "
-    "quotes ranks reads recommends rejects repeats replays reports rolls routes says sends separates "
-    "sets shows simulates sizes splits starts states suggests takes tells tests ties trains treats turns "
-    "uses weighs writes".split()
-)
-#: Words that judge instead of saying what was seen or heard.
-BARE = frozenset(
-    "adequate amazing appropriate average awesome bad basic best better clear clearly competent "
-    "comprehensive convincing correct correctly deep deeply decent detailed effective excellent "
-    "exceptional fair good great impressive insightful mediocre nice outstanding poor poorly "
-    "proper properly reasonable robust satisfactory sensible shallow solid sound strong strongly "
-    "sufficient suitable superb superficial thorough thoroughly unclear vague weak weakly well".split()
-)
 #: Fewer words than this in the eight steps of a model answer is a sketch.
 ANSWER_WORDS = 300
 
@@ -49,8 +32,17 @@ _TEXT = {"type": "string", "minLength": 12}
 _SCHEMA = {
     "type": "object",
     "additionalProperties": False,
-    "required": ["title", "format", "ask", "facts", "assumes", "steps", "rejects"]
-    + ["arithmetic", "rubric"],
+    "required": [
+        "title",
+        "format",
+        "ask",
+        "facts",
+        "assumes",
+        "steps",
+        "rejects",
+        "arithmetic",
+        "rubric",
+    ],
     "properties": {
         "title": {"type": "string", "minLength": 4},
         "format": {"enum": list(FORMATS)},
@@ -164,13 +156,14 @@ def _texts(prompt: dict) -> str:
     return " ".join([*steps, *facts, *prompt["assumes"], prompt["rejects"]["because"]])
 
 
-def _level_faults(where: str, level: str) -> list[str]:
+def _level_faults(where: str, level: str, index: dict) -> list[str]:
+    evidence, judging = (index["words"][kind].split() for kind in ("evidence", "judging"))
     words = re.findall(r"[a-z]+", level.lower())
     found = []
-    if not words or words[0] not in EVIDENCE:
+    if not words or words[0] not in evidence:
         found.append(f"{where}: does not begin with something observable: {level!r}")
-    if judging := sorted(BARE.intersection(words)):
-        found.append(f"{where}: judges ({', '.join(judging)}) instead of naming evidence")
+    if judged := sorted(set(judging).intersection(words)):
+        found.append(f"{where}: judges ({', '.join(judged)}) instead of naming evidence")
     if len(words) < 6:
         found.append(f"{where}: fewer than six words: {level!r}")
     return found
@@ -208,7 +201,7 @@ def faults(prompt: dict, index: dict) -> list[str]:
             found.append(f"arithmetic: {given} {unit} is stated nowhere in the answer")
     for dimension, levels in prompt["rubric"].items():
         for number, level in enumerate(levels):
-            found += _level_faults(f"rubric/{dimension}/{number}", level)
+            found += _level_faults(f"rubric/{dimension}/{number}", level, index)
     if sum(bool(re.search(r"\d", levels[-1])) for levels in prompt["rubric"].values()) < 2:
         found.append("rubric: fewer than two of the top levels name a number")
     return found
@@ -284,8 +277,8 @@ def _fold(summary: str, body: str, kind: str = "") -> str:
     return f'<details class="{kind}"><summary>{_text(summary)}</summary>\n{body}\n</details>'
 
 
-def _listed(items: list[str], tag: str = "ul") -> str:
-    return f"<{tag}>" + "".join(f"<li>{_text(item)}</li>" for item in items) + f"</{tag}>"
+def _items(texts: list[str]) -> str:
+    return "".join(f"<li>{_text(text)}</li>" for text in texts)
 
 
 def _sum(expression: str, given: str, unit: str) -> str:
@@ -309,8 +302,9 @@ def _steps(prompt: dict, index: dict) -> str:
                 f'<p class="drill-rejected"><strong>Rejected: {_text(rejected["option"])}</strong> '
                 f"{_text(rejected['because'])}</p>"
             )
+        head = f"{step['title']}, {step['minutes']} min"
         items.append(
-            f'<li data-step="{step["id"]}"><strong>{step["title"]}, {step["minutes"]} min</strong>\n'
+            f'<li data-step="{step["id"]}"><strong>{head}</strong>\n'
             f'<p class="drill-covers">{_text(text["covers"])}</p>\n'
             f'<div class="drill-answer"><p>{_text(text["answer"])}</p>{more}</div></li>'
         )
@@ -320,8 +314,7 @@ def _steps(prompt: dict, index: dict) -> str:
 def _rubric(prompt: dict, index: dict) -> str:
     return "\n".join(
         f'<div data-dimension="{d["id"]}"><p><strong>{d["title"]}</strong></p>'
-        f'<ol start="0">{"".join(f"<li>{_text(level)}</li>" for level in prompt["rubric"][d["id"]])}'
-        "</ol></div>"
+        f'<ol start="0">{_items(prompt["rubric"][d["id"]])}</ol></div>'
         for d in index["dimensions"]
     )
 
@@ -347,7 +340,7 @@ def prompt_html(stem: str, prompt: dict, index: dict, address: str | None) -> st
     name = f"{chapter_name(stem)}, {chapters(index)[stem]}"
     where = f'<a href="{address}">{_text(name)}</a>' if address else _text(name)
     facts = "".join(f"<dt>{_text(q)}</dt><dd>{_text(a)}</dd>" for q, a in prompt["facts"])
-    sums = _listed([_sum(*item) for item in prompt["arithmetic"]])
+    sums = _items([_sum(*item) for item in prompt["arithmetic"]])
     body = (
         f'<div id="prompt-{stem}" data-prompt="{stem}">\n'
         f'<p class="drill-meta">{prompt["format"].capitalize()} · {where}</p>\n'
@@ -356,7 +349,7 @@ def prompt_html(stem: str, prompt: dict, index: dict, address: str | None) -> st
         + _fold(
             "What a strong answer covers, and a model answer",
             _steps(prompt, index)
-            + f'<div class="drill-sums"><p><strong>The sums</strong></p>{sums}</div>',
+            + f'<div class="drill-sums"><p><strong>The sums</strong></p><ul>{sums}</ul></div>',
             "drill-walk",
         )
         + _fold("Rubric: what was observed, 0 to 3", _rubric(prompt, index), "drill-rubric")
@@ -370,8 +363,8 @@ def _table(caption: str, head: list[str], rows: list[list[str]]) -> str:
     top = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in head)
     body = "\n".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
     return (
-        f'<div class="casebook-table" tabindex="0" role="region" aria-label="{html.escape(caption)}">'
-        f"<table><caption>{_text(caption)}</caption><thead><tr>{top}</tr></thead>"
+        '<div class="casebook-table" tabindex="0" role="region"'
+        f' aria-label="{html.escape(caption)}"><table><caption>{_text(caption)}</caption><thead><tr>{top}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
