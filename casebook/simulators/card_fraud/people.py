@@ -136,7 +136,7 @@ class People:
     mix: np.ndarray  # (2, customers, lines): usual, holiday season
     wallet: np.ndarray
     household: np.ndarray
-    joined: np.ndarray
+    joined: np.ndarray  # days since the start, negative for those who were there before
     leaves: np.ndarray
     disputer: np.ndarray
     abandons: np.ndarray  # (customers, 2): push, call
@@ -191,10 +191,8 @@ def _trips(rng: np.random.Generator, town: np.ndarray, days: int) -> np.ndarray:
     return trip
 
 
-def make_people(
-    rng: np.random.Generator, n: int, days: int, seed: int
-) -> tuple[People, Terminals, np.ndarray]:
-    """Return the customers, the terminals and the days since when the bank knows each customer."""
+def make_people(rng: np.random.Generator, n: int, days: int, seed: int) -> tuple[People, Terminals]:
+    """Return the customers and the terminals."""
     towns = rng.uniform(0, k.SIDE_KM, (k.TOWNS, 2))
     terminals = make_terminals(rng, n, towns)
     segment = rng.choice(len(k.SEGMENTS), n, p=k.SEGMENT_SHARE)
@@ -244,7 +242,7 @@ def make_people(
         favourites=favourites,
         known_share=_known_share(terminals, town, favourites),
     )
-    return people, terminals, joined
+    return people, terminals
 
 
 def _known_share(terminals: Terminals, town: np.ndarray, favourites: np.ndarray) -> np.ndarray:

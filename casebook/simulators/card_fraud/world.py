@@ -109,7 +109,8 @@ class World:
         ``scenario`` (friendly: a genuine one whose owner would dispute it), ``attack``,
         ``attacker``, ``ring`` (−1: none), ``true_time``, ``push`` and ``call`` (the outcome a
         confirmation would have), ``delay`` (days until the chargeback that would come if it went
-        through, empty: none would), ``oracle`` (:func:`oracle`'s note).
+        through, empty: none would), ``oracle`` (probability of fraud
+        under the generating process: see the package's docstring).
     truth_customers : DataFrame
         ``customer``, ``household``, ``night_worker``, ``disputer``, ``abandons_push``,
         ``abandons_call`` (probabilities), ``left`` ("", "friction", "own reasons").
@@ -190,7 +191,7 @@ class History:
     @property
     def customers(self) -> pd.DataFrame:
         """Return the customers who have joined by now."""
-        return self._customers[self._customers["joined"] <= self.now]
+        return self._customers[self._customers["joined"] <= self.now].copy()
 
     def transactions(self, days: float | None = None) -> pd.DataFrame:
         """Return what arrived before now, with the decisions and their outcomes.
@@ -449,12 +450,12 @@ def simulate(
     if batch_hours not in (1, 2, 3, 4, 6, 8, 12, 24):
         raise ValueError(f"batches of {batch_hours} hours: take a divisor of 24")
     streams = np.random.default_rng(seed).spawn(3)
-    people, terminals, joined = make_people(streams[0], n_customers, days, seed)
+    people, terminals = make_people(streams[0], n_customers, days, seed)
     genuine = purchases(streams[1], people, terminals, days)
     attacks = Attacks(streams[2], people, terminals, genuine, days)
     genuine = _without_stolen(genuine, attacks)
     bank = _Bank(people, terminals, attacks, int(1.02 * len(genuine["time"])) + 1000)
-    tables = _customers(people, joined), _terminals(terminals)
+    tables = _customers(people), _terminals(terminals)
     edges = np.arange(0, days * 24 + 1, batch_hours) / 24
     cuts = np.searchsorted(genuine["received"], edges)
     carried: Columns | None = None
@@ -468,7 +469,7 @@ def simulate(
         else:
             number = bank.log.size + np.arange(len(rows["time"]))
             now = pd.Timestamp(_moment(start)[()])
-            history = History(now, tables[1], tables[0], bank)
+            history = History(now, tables[1].copy(), tables[0], bank)
             advised = _advice(policy, bank.seen(rows, number, decided=False), history)
         bank.answer(rows, advised, holdback)
         _same_answer(bank.log, rows)
@@ -524,13 +525,13 @@ def _same_answer(log: _Log, rows: Columns) -> None:
                     rows[name][row] = source[name][found]
 
 
-def _customers(people: People, joined: np.ndarray) -> pd.DataFrame:
+def _customers(people: People) -> pd.DataFrame:
     n = len(people.town)
     return pd.DataFrame(
         {
             "customer": np.arange(n, dtype=np.int32),
             "segment": _named("segment", people.segment),
-            "joined": _moment(joined),
+            "joined": _moment(people.joined),
             "home_x": people.home[:, 0],
             "home_y": people.home[:, 1],
         }
