@@ -364,7 +364,8 @@ def _table(caption: str, head: list[str], rows: list[list[str]]) -> str:
     body = "\n".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
     return (
         '<div class="casebook-table" tabindex="0" role="region"'
-        f' aria-label="{html.escape(caption)}"><table><caption>{_text(caption)}</caption><thead><tr>{top}</tr></thead>'
+        f' aria-label="{html.escape(caption)}">'
+        f"<table><caption>{_text(caption)}</caption><thead><tr>{top}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
 

@@ -125,6 +125,7 @@ def _finished(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict:
     """Register the extension."""
+    app.setup_extension("casebook.book.drill")
     app.add_config_value("casebook_page_code", "", "env", [str])
     app.connect("config-inited", _configure, priority=1)
     app.connect("source-read", _read)
