@@ -32,6 +32,8 @@ to write    tests/unit/test_{module}_world.py: the world's promises; commit befo
 to write    data/{name}/README.md: the data card; `make data` writes the snapshots
 to write    casebook/systems/{module}.py: what is too long for a cell
 to write    solutions/{name}.ipynb and casebook/questions/{module}.py: the exercise
+to write    casebook/systems/{module}/benchmarks.py, artifacts.py: what is too slow for the page
+to write    book/instructors/{name}.md: the session of 90 minutes
 to write    tests/targets.toml: what the scorecard must show
 to add      _toc.yml: chapters/{name} with exercises/{name} below it
 `python -m casebook.notebooks check` says what is missing until the chapter is whole.

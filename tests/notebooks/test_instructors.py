@@ -1,0 +1,120 @@
+"""Every session plan holds: its minutes, its cells, and the reduced setting in its time."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from casebook.project import require_checkout
+
+ROOT = require_checkout()
+PLANS = sorted((ROOT / "book" / "instructors").glob("[0-9][0-9]_*.md"))
+MINUTES, MOST_CELLS, EXERCISE, REDUCED_SECONDS = 90, 12, 20, 20
+
+
+def section(plan: str, heading: str) -> str:
+    """Return what stands under a heading."""
+    return plan.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def cells(plan: str) -> list[str]:
+    """Return the ids of the cells to run, in order."""
+    return re.findall(r"^\| `([a-z0-9-]+)` \|", section(plan, "The cells to run"), re.M)
+
+
+def reduced(plan: str) -> tuple[str, str]:
+    """Return the cell after which the reduced setting is run, and its code."""
+    text = section(plan, "The cells to run").split("**Reduced setting.**", 1)[1]
+    return re.search(r"after `([a-z0-9-]+)`", text)[1], re.search(
+        r"```python\n(.*?)```", text, re.S
+    )[1]
+
+
+def faults(plan: str, notebook) -> list[str]:
+    """Return what is wrong with a plan."""
+    found = []
+    spans = re.findall(r"^\| (\d+)–(\d+) \| (.*)$", section(plan, "The ninety minutes"), re.M)
+    times = [(int(start), int(end), what) for start, end, what in spans]
+    ends = [0, *(end for _, end, _ in times)]
+    found += [
+        f"minute {start} follows minute {before}"
+        for (start, _, _), before in zip(times, ends, strict=False)
+        if start != before
+    ]
+    if ends[-1] != MINUTES:
+        found.append(f"ends at minute {ends[-1]}")
+    exercises = [end - start for start, end, what in times if "Exercise" in what]
+    if exercises != [EXERCISE]:
+        found.append(f"exercises of {exercises} minutes")
+    code = [cell.id for cell in notebook.cells if cell.cell_type == "code"]
+    if len(cells(plan)) > MOST_CELLS:
+        found.append(f"{len(cells(plan))} cells to run")
+    found += [f"no cell {name}" for name in cells(plan) if name not in code]
+    named = set(re.findall(r"`([a-z0-9-]+)`", section(plan, "The ninety minutes")))
+    found += [
+        f"{name} is not in the list" for name in sorted((named & set(code)) - set(cells(plan)))
+    ]
+    places = [code.index(name) for name in cells(plan) if name in code]
+    if places != sorted(places):
+        found.append("cells out of order")
+    found += [f"no {part}" for part in ("## The poll", "**Ten minutes late:**") if part not in plan]
+    return found
+
+
+def chapter(plan):
+    return nbformat.read(ROOT / "chapters" / f"{plan.stem}.ipynb", as_version=4)
+
+
+def test_every_full_chapter_has_a_plan():
+    full = [p.stem for p in (ROOT / "chapters").glob("*.ipynb") if not p.stem.startswith("00_")]
+    assert sorted(full) == [p.stem for p in PLANS]
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda p: p.stem)
+def test_plan_holds(plan):
+    assert faults(plan.read_text(), chapter(plan)) == []
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda p: p.stem)
+def test_the_listed_cells_run_alone_and_in_the_reduced_setting_within_its_seconds(plan):
+    text, notebook = plan.read_text(), chapter(plan)
+    place, code = reduced(text)
+    by_id = {cell.id: cell for cell in notebook.cells}
+    run = [by_id[name] for name in cells(text)]
+    run.insert(cells(text).index(place) + 1, nbformat.v4.new_code_cell(code))
+    client = NotebookClient(nbformat.v4.new_notebook(cells=run), timeout=120)
+    client.resources = {"metadata": {"path": str(ROOT / "chapters")}}
+    with client.setup_kernel():
+        start = time.perf_counter()
+        for index, cell in enumerate(run):
+            client.execute_cell(cell, index)
+        seconds = time.perf_counter() - start
+        usage = nbformat.v4.new_code_cell("import time; print(time.process_time())")
+        client.nb.cells.append(usage)
+        client.execute_cell(usage, len(client.nb.cells) - 1)
+    # Another test may run on the same cores: processor time is what the plan promises.
+    busy = float(usage.outputs[0]["text"])
+    assert min(busy, seconds) < REDUCED_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("| 8–18 |", "| 9–18 |", "minute 9 follows minute 8"),
+        ("| 86–90 |", "| 86–95 |", "ends at minute 95"),
+        ("| 50–70 |", "| 50–65 |", "exercises of [15] minutes"),
+        ("| `audit` |", "| `audits` |", "no cell audits"),
+        ("| `audit` |", "| `audit` | x |\n| `contract` |", "13 cells to run"),
+        ("| `night` |", "| `classical` |", "night is not in the list"),
+        ("## The poll", "## A vote", "no ## The poll"),
+    ],
+)
+def test_gate_planted_faults(old, new, expected):
+    plan = next(p for p in PLANS if p.stem.startswith("01_"))
+    text = plan.read_text()
+    assert old in text
+    assert expected in faults(text.replace(old, new, 1), chapter(plan))
