@@ -96,10 +96,10 @@
       name.append(make("a", prompt(drill.prompt).title, { href: `#prompt-${drill.prompt}` }));
       row.append(
         make("td", new Date(drill.date).toLocaleDateString("en-GB", { dateStyle: "medium" })), name,
-        make("td", drill.seed ? `${drill.seed}, ${drill.draw}` : "chosen"),
-        ...dimensions.map(({ id }) => make("td", String(drill.scores[id] ?? ""), { class: "number" })),
         make("td", String(drill.total), { class: "number" }),
+        ...dimensions.map(({ id }) => make("td", String(drill.scores[id] ?? ""), { class: "number" })),
         make("td", clock(drill.seconds * 1000), { class: "number" }),
+        make("td", drill.seed ? `${drill.seed}, ${drill.draw}` : "chosen"),
       );
       return row;
     }));
@@ -412,7 +412,7 @@
       for (const one of prompts.filter((p) => p.part === part)) group.append(new Option(upper(one.chapter), one.id));
       $("chapter").append(group);
     }
-    for (const name of ["Date", "Prompt", "Seed, draw", ...dimensions.map((one) => one.short), "Total", "Time"]) {
+    for (const name of ["Date", "Prompt", "Total", ...dimensions.map((one) => one.short), "Time", "Seed, draw"]) {
       $("past-head").append(make("th", name, { scope: "col" }));
     }
     $("seed").value = randomSeed();

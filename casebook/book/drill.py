@@ -426,24 +426,20 @@ def _plan(index: dict, prompts: dict[str, dict]) -> str:
 
     rows, parts = plan_rows(index, list(prompts)), []
     for block in index["plan"]:
-        cells = []
-        for row in rows:
-            if row["round"] != block["round"]:
-                continue
-            stem, number_ = row["prompt"], str(row["mock"])
+        head, cells = ["Mock", "Prompt", "Format", "From"], []
+        if "seed" in block:
+            head = ["Mock", "Drawn by the page", "Without the page's draw"]
+        for row in (row for row in rows if row["round"] == block["round"]):
+            stem, mock = row["prompt"], str(row["mock"])
             if stem is None:
-                cells.append([number_, "The prompt with your lowest total, again", "", ""])
-                continue
-            format_, chapter = prompts[stem]["format"], chapter_name(stem)
-            if "seed" in row:
+                cells.append([mock, "the prompt with your lowest total, again", ""])
+            elif "seed" in row:
                 seed, draw = row["seed"], row["draw"]
-                opened = f'<a href="#seed={seed}&amp;draw={draw}">Seed {seed}, draw {draw}</a>'
-                sealed = _fold("Without the draw", f"<p>{link(stem)}</p>")
-                cells.append([number_, f"{opened}{sealed}", "sealed", "sealed"])
+                opened = f'<a href="#seed={seed}&amp;draw={draw}">seed {seed}, draw {draw}</a>'
+                cells.append([mock, opened, _fold(f"Unseal mock {mock}", f"<p>{link(stem)}</p>")])
             else:
-                cells.append([number_, link(stem), format_, chapter])
-        table = _table(block["round"], ["Mock", "Prompt", "Format", "From"], cells)
-        parts.append(f"<p>{_text(block['how'])}</p>\n{table}")
+                cells.append([mock, link(stem), prompts[stem]["format"], chapter_name(stem)])
+        parts.append(f"<p>{_text(block['how'])}</p>\n{_table(block['round'], head, cells)}")
     return "\n".join(parts)
 
 
