@@ -5,11 +5,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
+# What trains networks has an environment of its own. Where pip would take a build of torch for
+# GPUs (several gigabytes), name the index of CPU builds: make artifacts TORCH_FROM="--index-url …"
+ARTIFACTS := .venv-artifacts
+TORCH_FROM ?=
 
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help book test slides lab chapter new exercises data bench lock clean
+.PHONY: help book test slides lab chapter new exercises data artifacts bench lock clean
 
 help:
 	@sed -n '1,2p' Makefile; grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +25,12 @@ $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
+$(ARTIFACTS)/.installed: requirements-artifacts.txt constraints-artifacts.txt
+	test -x $(ARTIFACTS)/bin/python || $(PYTHON) -m venv $(ARTIFACTS)
+	$(ARTIFACTS)/bin/pip install --quiet $(TORCH_FROM) $$(grep '^torch==' requirements-artifacts.txt)
+	$(ARTIFACTS)/bin/pip install --quiet -r requirements-artifacts.txt -c constraints-artifacts.txt
+	touch $@
+
 node_modules/.installed: package.json package-lock.json $(VENV)/.installed
 	PATH="$(abspath $(BIN)):$$PATH" npm ci --no-audit --no-fund --loglevel=error
 	touch $@
@@ -28,7 +38,7 @@ node_modules/.installed: package.json package-lock.json $(VENV)/.installed
 book: node_modules/.installed ## build the book into _build/html
 	$(RUN) casebook.book
 
-test: node_modules/.installed ## run every check (the book is built first)
+test: node_modules/.installed $(ARTIFACTS)/.installed ## run every check (the book is built first)
 	$(RUN) casebook.book
 	$(RUN) casebook.notebooks check
 	$(BIN)/ruff check .
@@ -56,13 +66,20 @@ exercises: $(VENV)/.installed ## generate exercises/ from solutions/
 data: $(VENV)/.installed ## make the simulated snapshots anew and fetch the real data
 	$(RUN) casebook.simulators
 
+artifacts: $(ARTIFACTS)/.installed ## train what costs too much for a page (10 minutes): make artifacts [N=01]
+	$(ARTIFACTS)/bin/python -m casebook.artifacts make $(N)
+
 bench: $(VENV)/.installed ## run the benchmarks of one case and record their tables: make bench N=01 [ONLY="seeds paired"]
 	$(RUN) casebook.bench $(N) $(ONLY)
 
-lock: ## renew constraints.txt from requirements.txt, in a fresh environment
+lock: ## renew both constraints files from the requirements, in fresh environments
 	rm -rf _build/lock && $(PYTHON) -m venv _build/lock
 	_build/lock/bin/pip install --quiet -r requirements.txt
 	_build/lock/bin/pip freeze --all --exclude pip > constraints.txt
+	rm -rf _build/lock && $(PYTHON) -m venv _build/lock
+	_build/lock/bin/pip install --quiet $(TORCH_FROM) $$(grep '^torch==' requirements-artifacts.txt)
+	_build/lock/bin/pip install --quiet -r requirements-artifacts.txt -c constraints.txt
+	_build/lock/bin/pip freeze --all --exclude pip | sed 's/+cpu$$//' > constraints-artifacts.txt
 
 clean: ## remove everything that was built
 	rm -rf _build book/_static/vendor
