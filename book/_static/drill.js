@@ -428,6 +428,7 @@
     window.addEventListener("hashchange", fromHash);
     window.addEventListener("afterprint", afterPrint);
     showPast();
+    $("nojs").hidden = true;
     panel.hidden = false;
     fromHash();
   }
