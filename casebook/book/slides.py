@@ -84,12 +84,18 @@ def digest(source: str) -> list[tuple[str, bool]]:
     -------
     list of (str, bool)
         For each heading (the first may be missing): the Markdown of its slide, and
-        whether it holds a big thing. Of a quiz the options stand on it, of other
+        whether it holds a big thing; what follows a big thing and is shown whole opens
+        a second slide under the same heading. Of a quiz the options stand on it, of other
         folded text nothing.
     """
     found: list[tuple[list[str], bool]] = [([], False)]
     folded = False
+    heading = ""
     for kind, text in _blocks(source):
+        if kind == "heading_open":
+            heading = text
+        elif kind in WHOLE and found[-1][1] and not folded:
+            found.append(([heading] if heading else [], False))
         parts, full = found[-1]
         if kind == "heading_open":
             found.append(([text], False))

@@ -88,6 +88,27 @@ def test_a_digest_keeps_first_sentences_and_what_is_shown_whole():
     ]
 
 
+def test_a_second_big_thing_opens_a_second_slide_under_the_same_heading():
+    table = "| a |\n|---|\n| 1 |"
+    source = f"## Title\n\nFirst.\n\n{table}\n\nBetween.\n\n{table}\n\n* a list"
+    assert slides.digest(source) == [
+        (f"## Title\n\nFirst.\n\n{table}\n\nBetween.", True),
+        (f"## Title\n\n{table}", True),
+        ("## Title\n\n* a list", False),
+    ]
+
+
+def test_type_shrinks_until_a_slide_fits(deck):
+    page = deck(CHAPTERS[0]).page
+    page.evaluate(
+        "do Reveal.next(); while (Reveal.getCurrentSlide().querySelector('svg, table, pre'));"
+        "Reveal.getCurrentSlide().insertAdjacentHTML('beforeend', '<p>line</p>'.repeat(14));"
+        "Reveal.prev(); Reveal.next()"
+    )
+    assert page.evaluate("Reveal.getCurrentSlide().scrollHeight") <= HIGH
+    assert 0.6 <= float(page.evaluate("Reveal.getCurrentSlide().style.fontSize")[:-2]) < 1
+
+
 def test_slides_of_a_chapter_that_was_not_executed_are_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(slides, "built_from", lambda root: tmp_path / "empty")
     assert slides.build(ROOT) == 1
