@@ -13,7 +13,7 @@ TORCH_FROM ?=
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help book test slides lab chapter new exercises data artifacts bench lock clean
+.PHONY: help book test slides lab chapter new exercises content data artifacts bench lock clean
 
 help:
 	@sed -n '1,2p' Makefile; grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ new: $(VENV)/.installed ## start a case: make new N=02_sales_forecasting TITLE="
 exercises: $(VENV)/.installed ## generate exercises/ from solutions/
 	$(RUN) casebook.notebooks normalise
 	$(RUN) casebook.notebooks exercises
+
+content: $(VENV)/.installed ## list what a reader would stumble over: spelling, links, typed results, long cells
+	$(RUN) casebook.notebooks content
 
 data: $(VENV)/.installed ## make the simulated snapshots anew and fetch the real data
 	$(RUN) casebook.simulators

@@ -106,6 +106,26 @@ def command_record(root: Path, which: str) -> int:
     return command_exercises(root)
 
 
+def command_content(root: Path, lower: bool = False) -> int:
+    """List what a reader would stumble over; 1 if a link is dead or a count has grown."""
+    from casebook.notebooks import content
+
+    found = content.findings(root)
+    now, accepted = content.counts(found), content.read_baseline(root)
+    print("\n".join(map(str, found)))
+    errors = [f for f in found if f.check in content.ERRORS]
+    grown, shrunk = content.grown(now, accepted), content.shrunk(now, accepted)
+    if lower and shrunk:
+        content.write_baseline(root, content.lower(now, accepted))
+    print(f"{len(found) - len(errors)} warnings, {len(errors)} errors")
+    for what, lines in (
+        ("more than accepted", grown),
+        ("lowered" if lower else "may be lowered (content --lower)", shrunk),
+    ):
+        print("".join(f"{what}: {line}\n" for line in lines), end="")
+    return 1 if errors or grown else 0
+
+
 def command_new(root: Path, name: str, title: str) -> int:
     """Start a new case: a chapter with every heading, and the list of what else it needs."""
     try:
@@ -132,6 +152,8 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser(name, help=function.__doc__)
     record = commands.add_parser("record", help=command_record.__doc__)
     record.add_argument("which", help="number of the case, such as 01")
+    content = commands.add_parser("content", help=command_content.__doc__)
+    content.add_argument("--lower", action="store_true", help="lower the accepted counts")
     new = commands.add_parser("new", help=command_new.__doc__)
     new.add_argument("name", help="number and name of the case, such as 02_sales_forecasting")
     new.add_argument("title", help="title of the chapter")
@@ -146,6 +168,8 @@ def main(arguments: list[str] | None = None) -> int:
         return subprocess.run(command, cwd=root, env=env).returncode
     if given.command == "record":
         return command_record(root, given.which)
+    if given.command == "content":
+        return command_content(root, given.lower)
     if given.command == "new":
         return command_new(root, given.name, given.title)
     return globals()[f"command_{given.command}"](root)
