@@ -479,6 +479,14 @@ def compare_trial(stored: pd.Series, made: Mapping[str, object]) -> tuple[str, l
     return f"WAPE within {max(gap.values()):.4f}", found
 
 
+def draw(rng: np.random.Generator) -> tuple[str, int]:
+    """Draw one of the twelve trainings of the forecasts, or one of the ten trials."""
+    origins = range(len(planning_origins(DAYS[-1])))
+    pool = [(name, k) for name in CHOSEN for k in origins]
+    pool += [("trial", k) for k in range(len(TRIALS))]
+    return pool[rng.integers(len(pool))]
+
+
 def recompute(
     stored: Mapping[str, pd.DataFrame], rng: np.random.Generator
 ) -> tuple[str, list[str]]:
@@ -489,7 +497,7 @@ def recompute(
     stored : mapping of str to DataFrame
         The artifacts by file.
     rng : Generator
-        Draws one of the twelve trainings of the forecasts, or one of the ten trials.
+        See :func:`draw`.
 
     Returns
     -------
@@ -497,14 +505,12 @@ def recompute(
         What was drawn, and how near it comes.
     differences : list of str
     """
-    origins = planning_origins(DAYS[-1])
-    pool = [(name, origin) for name in CHOSEN for origin in origins] + [*range(len(TRIALS))]
-    drawn = pool[rng.integers(len(pool))]
-    if isinstance(drawn, int):
-        what, row = f"trial {drawn + 1} ({TRIALS[drawn].network})", stored["trials.csv"].iloc[drawn]
-        how, found = compare_trial(row, trial(drawn))
+    name, which = draw(rng)
+    if name == "trial":
+        what, row = f"trial {which + 1} ({TRIALS[which].network})", stored["trials.csv"].iloc[which]
+        how, found = compare_trial(row, trial(which))
     else:
-        name, origin = drawn
+        origin = planning_origins(DAYS[-1])[which]
         what, frame = f"{name} from {origin:%Y-%m-%d}", stored["forecasts.parquet"]
         made = forecasts_at(CHOSEN[name], origin)
         how, found = compare_forecasts(frame[frame["origin"] == origin], made, name)

@@ -1,0 +1,288 @@
+"""The committed artifacts: hashes hold, nothing is stale, and a sample made anew agrees.
+
+The sample is trained by the environment of the artifacts, which ``make test`` makes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_environment import differences, imports, pins, read_pins
+
+from casebook import artifacts
+from casebook.artifacts import MANIFEST, artifact, cases, faults
+from casebook.project import require_checkout
+from casebook.simulators.demand_forecasting import DAYS
+from casebook.systems.demand_forecasting import artifacts as demand
+from casebook.systems.demand_forecasting.evaluation import at_origin, planning_origins
+from casebook.systems.demand_forecasting.forecasters import seasonal_naive_week
+
+ROOT = require_checkout()
+CASE = "01_demand_forecasting"
+PYTHON = ROOT / ".venv-artifacts" / "bin" / "python"
+#: Importable name where it is not that of the package.
+NAMES = {"pytorch_lightning": "pytorch-lightning"}
+
+
+# --- pins ---------------------------------------------------------------------------------------
+
+
+def test_the_pins_stand_in_the_constraints_and_agree_with_the_main_ones():
+    direct, everything = (
+        read_pins("requirements-artifacts.txt"),
+        read_pins("constraints-artifacts.txt"),
+    )
+    assert differences(direct, {n: v for n, v in everything.items() if n in direct}) == []
+    main = read_pins("constraints.txt")
+    shared = main.keys() & everything.keys()
+    assert {"numpy", "pandas", "pyarrow", "holidays"} <= shared
+    assert {n: everything[n] for n in shared} == {n: main[n] for n in shared}
+
+
+def test_the_main_environment_has_none_of_it():
+    apart = {"torch", "neuralforecast", "ray", "pytorch-lightning"}
+    assert apart <= read_pins("constraints-artifacts.txt").keys()
+    assert not apart & read_pins("constraints.txt").keys()
+    assert pins("torch==2.13.0+cpu")[1] == []  # a build's name is read as part of the version
+    builds = (ROOT / "constraints-artifacts.txt").read_text(encoding="utf-8")
+    assert "+" not in builds, "a pin names one build of a package"
+
+
+def test_a_builder_imports_what_its_environment_pins():
+    pinned = read_pins("constraints-artifacts.txt").keys()
+    for case in cases():
+        source = Path(artifacts.builder(case).__file__).read_text(encoding="utf-8")
+        tops = {name.split(".")[0] for name in imports(source)}
+        others = tops - {"casebook"} - sys.stdlib_module_names
+        assert {NAMES.get(name, name) for name in others} <= pinned
+
+
+# --- manifests ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", cases())
+def test_nothing_is_missing_altered_or_stale(case):
+    assert faults(case) == []
+
+
+@pytest.mark.parametrize("case", cases())
+def test_the_versions_are_the_pinned_ones(case):
+    pinned = read_pins("constraints-artifacts.txt")
+    for entry in artifacts.manifest(case).values():
+        assert entry["versions"] == {n: pinned[n] for n in artifacts.builder(case).PACKAGES}
+
+
+@pytest.mark.parametrize("case", cases())
+def test_artifacts_are_small(case):
+    files = [p for p in (ROOT / "data" / case / "artifacts").iterdir() if p.name != MANIFEST]
+    assert files and all(path.stat().st_size <= 2**20 for path in files)
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch) -> Path:
+    """Copy the artifacts of case 01; the toolbox reads the copy."""
+    folder = tmp_path / "data" / CASE / "artifacts"
+    shutil.copytree(ROOT / "data" / CASE / "artifacts", folder)
+    monkeypatch.setattr(artifacts, "data_dir", lambda: tmp_path / "data")
+    return folder
+
+
+def edit(folder: Path, file: str, **values: object) -> None:
+    """Change what the manifest says of a file."""
+    entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    entries[file].update(values)
+    (folder / MANIFEST).write_text(json.dumps(entries), encoding="utf-8")
+
+
+def append(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("plant", "line"),
+    [
+        (lambda f: append(f / "trials.csv"), "trials.csv was altered"),
+        (lambda f: (f / "forecasts.parquet").unlink(), "forecasts.parquet is missing"),
+        (
+            lambda f: edit(f, "forecasts.parquet", inputs={"code": "0", "panel": "0"}),
+            "forecasts.parquet: made from other inputs: run `make artifacts N=01`",
+        ),
+        (lambda f: edit(f, "trials.csv", command="python try.py"), "the command 'python try.py'"),
+    ],
+    ids=["altered", "missing", "stale", "command"],
+)
+def test_a_planted_fault_is_named(copied, plant, line):
+    assert faults(CASE) == []
+    plant(copied)
+    assert [line in fault for fault in faults(CASE)] == [True]
+
+
+# --- case 01: what is in the files ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def forecasts() -> pd.DataFrame:
+    return artifact(CASE, "forecasts.parquet")
+
+
+def test_the_forecasts_are_those_that_were_asked_for(forecasts):
+    assert [*forecasts] == ["unique_id", "ds", "origin", "tft", "nbeats"]
+    values = forecasts[["tft", "nbeats"]].to_numpy()
+    assert np.isfinite(values).all() and (values >= 0).all()
+    origins = planning_origins(DAYS[-1])
+    assert sorted(forecasts["origin"].unique()) == origins
+    for origin in origins:
+        _, future, _ = at_origin(*demand.panel(demand.SEED), origin)
+        rows = forecasts.loc[forecasts["origin"] == origin, ["unique_id", "ds"]]
+        asked = future[["unique_id", "ds"]].sort_values(["unique_id", "ds"], ignore_index=True)
+        pd.testing.assert_frame_equal(rows.reset_index(drop=True), asked)
+    assert forecasts["unique_id"].nunique() == 1 + 6 + 24 + 120
+
+
+def test_the_best_of_five_trials_was_chosen():
+    trials = artifact(CASE, "trials.csv")
+    assert trials["network"].value_counts().to_dict() == {"tft": 5, "nbeats": 5}
+    assert trials.notna().all().all()
+    for number, settings in enumerate(demand.TRIALS):
+        row = trials.loc[number, [*demand.Settings.__dataclass_fields__]].to_dict()
+        assert demand.Settings(**row) == settings
+    for network, rows in trials.groupby("network"):
+        assert demand.CHOSEN[network] == demand.TRIALS[rows["mean"].idxmin()]
+
+
+# --- case 01: series as the networks see them -----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cut() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return training and future rows of the last test origin."""
+    train, future, _ = at_origin(*demand.panel(demand.SEED), planning_origins(DAYS[-1])[-1])
+    return train, future
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_a_series_is_seen_relative_to_its_last_eight_weeks(cut, log):
+    train, future = cut
+    past, ahead, static, scale = demand.network_frames(train, future, log)
+    name = "DE/DE1"
+    own = train[train["unique_id"] == name].sort_values("ds")
+    assert scale[name] == pytest.approx(own["y"].tail(56).mean() + 1)
+    seen = past.loc[past["unique_id"] == name, "y"].to_numpy()
+    back = scale[name] * np.exp(seen) - 1 if log else scale[name] * seen
+    np.testing.assert_allclose(back, own["y"], atol=1e-6)
+    assert past["ds"].max() < ahead["ds"].min()
+    assert (ahead.groupby("unique_id").size() == 28).all()
+    assert static.drop(columns="unique_id").sum(axis=1).eq(1).all() and static.shape[1] == 8
+
+
+def test_a_route_that_is_new_or_closed_is_in_no_training(cut):
+    train, future = cut
+    last = train["ds"].max()
+    of = train["unique_id"]
+    new = train[~((of == "DE/DE1/r1") & (train["ds"] <= last - pd.Timedelta(days=6)))]
+    closed = new[~((of == "DE/DE1/r2") & (train["ds"] == last))]
+    assert {"DE/DE1/r1", "DE/DE1/r2"} <= {*demand.usual(train).index}
+    assert not {"DE/DE1/r1", "DE/DE1/r2"} & {*demand.usual(closed).index}
+    values = seasonal_naive_week(closed, future)
+    values[future["unique_id"] == "DE/DE1/r1"] = np.nan
+    filled = demand.with_analogues(closed, future, values)
+    known = np.isfinite(values)
+    assert np.isfinite(filled).all() and (filled[known] == values[known]).all()
+    assert 0 < filled[~known].mean() < 10 * values[known].mean()
+
+
+# --- the sample -----------------------------------------------------------------------------------
+
+
+def from_first_origin(forecasts: pd.DataFrame) -> pd.DataFrame:
+    return forecasts[forecasts["origin"] == forecasts["origin"].min()].copy()
+
+
+def test_what_another_processor_changes_is_no_difference(forecasts):
+    stored = from_first_origin(forecasts)
+    assert demand.compare_forecasts(stored, stored, "tft") == ("equal to the last bit", [])
+    noise = np.random.default_rng(0).normal(1, 0.03, len(stored))
+    how, found = demand.compare_forecasts(stored, stored.assign(tft=stored["tft"] * noise), "tft")
+    assert found == [] and how.startswith("within")
+
+
+@pytest.mark.parametrize(
+    ("plant", "line"),
+    [
+        (lambda f: f.assign(tft=f["tft"] * 1.1), "of the level depot differ by"),
+        (
+            lambda f: f.assign(tft=f["tft"].where(f["unique_id"] != "DE/DE1/r1", f["tft"] * 1.5)),
+            "the forecasts of DE/DE1/r1 differ by",
+        ),
+        (lambda f: f.iloc[1:], "1 rows are only stored, or only made anew"),
+        (lambda f: f.assign(tft=f["tft"].where(f["tft"] != f["tft"].max())), "missing or negative"),
+        (lambda f: f.assign(tft=-f["tft"]), "missing or negative"),
+    ],
+    ids=["all", "one route", "row", "missing", "negative"],
+)
+def test_a_planted_change_of_a_forecast_is_found(forecasts, plant, line):
+    stored = from_first_origin(forecasts)
+    _, found = demand.compare_forecasts(plant(stored), stored, "tft")
+    assert any(line in fault for fault in found)
+
+
+def test_a_planted_change_of_a_trial_is_found():
+    row = artifact(CASE, "trials.csv").iloc[3]
+    made = {k: row[k] for k in row.index if k != "seconds"}
+    assert demand.compare_trial(row, made) == ("WAPE within 0.0000", [])
+    assert demand.compare_trial(row, made | {"mean": row["mean"] + 0.01})[1] == []
+    _, found = demand.compare_trial(row, made | {"mean": row["mean"] + 0.03})
+    assert [fault.startswith("trial: mean is") for fault in found] == [True]
+    _, found = demand.compare_trial(row, made | {"steps": 401})
+    assert found == ["trial: steps is 400 in the file, 401 in the code"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    """Run the environment of the artifacts on one thread; it is an error that it is not there."""
+    if not PYTHON.is_file():
+        pytest.fail(
+            f"there is no {PYTHON.relative_to(ROOT)}: `make .venv-artifacts/.installed` makes the "
+            "environment of the artifacts (`make test` does so first)"
+        )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [PYTHON, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("case", cases())
+def test_a_random_sample_made_anew_agrees(case):
+    result = run("-m", "casebook.artifacts", "check", case)
+    print(result.stdout)  # the seed, for whoever reads of a failure
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"agrees    {case}" in result.stdout
+
+
+def test_the_sample_finds_a_changed_forecast_whose_hash_was_changed_too(copied):
+    """The manifest is changed with it: only the training that is done again can tell."""
+    path = copied / "forecasts.parquet"
+    frame = pd.read_parquet(path)
+    frame["nbeats"] = frame["nbeats"].where(frame["unique_id"] != "FR/FR2", 1.5 * frame["nbeats"])
+    frame.to_parquet(path, index=False)
+    edit(copied, path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    assert faults(CASE) == []
+    seed = next(  # one that draws N-BEATS, which trains sooner
+        s for s in range(1000) if demand.draw(np.random.default_rng(s))[0] == "nbeats"
+    )
+    patched = (
+        "import sys, pathlib, casebook.artifacts as a\n"
+        f"a.data_dir = lambda: pathlib.Path({str(copied.parents[1])!r})\n"
+        f"sys.exit(a.main(['check', '01', '--seed', '{seed}']))"
+    )
+    result = run("-c", patched)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "nbeats: the forecasts of FR/FR2 differ by" in result.stdout
