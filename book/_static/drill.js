@@ -213,16 +213,17 @@
       const { id, title } = cadence[i];
       if ((i >= run.step && !run.done) || item.querySelector("details")) return;
       const text = fold.querySelector(`[data-step="${id}"]`);
-      for (const [summary, part] of [["What a strong answer covers", ".drill-covers"], ["Model answer", ".drill-answer"]]) {
+      const unfold = (summary, part) => {
         const details = make("details");
-        details.append(make("summary", `${summary}: ${title.toLowerCase()}`), text.querySelector(part).cloneNode(true));
+        details.append(make("summary", summary), part.cloneNode(true));
         item.append(details);
+      };
+      unfold(`What a strong answer covers: ${title.toLowerCase()}`, text.querySelector(".drill-covers"));
+      unfold(`Model answer: ${title.toLowerCase()}`, text.querySelector(".drill-answer"));
+      for (const one of dimensions.filter(({ steps }) => steps.at(-1) === id)) {
+        unfold(`Rubric: ${one.title.toLowerCase()}`, fold.querySelector(`[data-dimension="${one.id}"] ol`));
       }
-      if (i === LAST) {
-        const details = make("details");
-        details.append(make("summary", "The sums of the model answer"), fold.querySelector(".drill-sums ul").cloneNode(true));
-        item.append(details);
-      }
+      if (i === LAST) unfold("The sums of the model answer", fold.querySelector(".drill-sums ul"));
     });
   }
 
@@ -427,6 +428,7 @@
     window.addEventListener("pageshow", tick);
     window.addEventListener("hashchange", fromHash);
     window.addEventListener("afterprint", afterPrint);
+    window.addEventListener("beforeunload", (event) => { if (live()) event.preventDefault(); });
     showPast();
     $("nojs").hidden = true;
     panel.hidden = false;

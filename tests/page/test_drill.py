@@ -227,13 +227,16 @@ def reveal_faults(page) -> list[str]:
         shown = page.locator("#drill-steps li:has(details)").count()
         if shown != over:
             found.append(f"after {over} steps {shown} are revealed")
+    rubrics = page.locator("#drill-steps summary", has_text="Rubric: ").all_inner_texts()
+    if rubrics != ["Rubric: problem and metric", "Rubric: data and label"]:
+        found.append(f"after 3 steps {rubrics}")
     if page.locator("#drill-assess").is_visible():
-        found.append("the rubric is open during the drill")
+        found.append("the assessment is open during the drill")
     page.click("#drill-stop")
     if page.locator("#drill-steps li:has(details)").count() != 8:
         found.append("not all answers are open at the end")
     if page.locator("#drill-assess fieldset:visible").count() != 5:
-        found.append("the rubric is not open at the end")
+        found.append("the assessment is not open at the end")
     return found
 
 
@@ -334,6 +337,7 @@ CHECKS = {
     "repeat": (repeat_faults, ("(one) => !read().drawn.includes(one)", "() => true")),
     "reveal, too early": (reveal_faults, ("i >= run.step && !run.done", "i > run.step")),
     "reveal, no rubric": (reveal_faults, ('$("assess").hidden = false;', "")),
+    "reveal, no level": (reveal_faults, ("steps.at(-1) === id", "steps.at(-1) === title")),
     "guard": (guard_faults, ("return live();", "return false;")),
     "verdict, highest": (verdict_faults, ("const lowest = Math.min(", "const lowest = Math.max(")),
     "verdict, twice": (verdict_faults, ("run.entry = run.entry ||", "run.entry =")),
@@ -407,6 +411,20 @@ def test_a_whole_drill_with_the_keyboard_alone(at):
     assert [list(drill["scores"].values()) for drill in store(page)["drills"]] == [[2, 1, 3, 2, 2]]
     assert store(page)["drills"][0]["seconds"] == 1500
     assert (seen.offsite, seen.failed, seen.errors) == ([], [], [])
+
+
+def test_leaving_the_page_during_a_drill_asks_first(at):
+    page = at("#seed=round-3&draw=1", whole=False).page
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    page.click("#drill-start")
+    page.close(run_before_unload=True)
+    page.wait_for_timeout(200)
+    assert asked == ["beforeunload"]
+    page.click("#drill-stop")
+    with page.expect_event("close"):
+        page.close(run_before_unload=True)
+    assert asked == ["beforeunload"]
 
 
 def test_gate_a_button_out_of_reach_of_the_keyboard_is_found(at):
