@@ -38,7 +38,7 @@ LEAST_WORDS_A_LINE = 10
 #: Lines of a cell that one still reads as a whole.
 MOST_LINES = 20
 #: A word that stands once is compared with those that stand this often.
-OFTEN = 3
+OFTEN = 5
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?\s?%|(?<![\w.])\d[\d,]*\.\d+(?![\w.]*\w)")
 #: A level that one chooses, and a version, are no results.
@@ -232,11 +232,11 @@ def _rare_neighbours(counts: Counter, accepted: set[str]) -> dict[str, str]:
     """Return, for words that stand once, the frequent word that was probably meant."""
     often: dict[tuple, list[str]] = {}
     for word, count in counts.items():
-        if count >= OFTEN and len(word) >= 6:
+        if count >= OFTEN and len(word) >= 7:
             often.setdefault((word[0], word[-2:]), []).append(word)
     found = {}
     for word, count in counts.items():
-        if count == 1 and len(word) >= 6 and word not in accepted:
+        if count == 1 and len(word) >= 7 and word not in accepted:
             near = often.get((word[0], word[-2:]), [])
             if meant := next((w for w in near if _one_edit_apart(word, w)), None):
                 found[word] = meant
@@ -262,8 +262,11 @@ def spelling(found: list[Document]) -> Iterator[Finding]:
     doubtful = _rare_neighbours(counts, accepted)
     for document, block, text in texts:
         for word in _words(text):
-            if meant := wrong.get(word.lower()) or (word.islower() and doubtful.get(word)):
+            if meant := wrong.get(word.lower()):
                 yield Finding("spelling", document.name, block.where, f"{word!r}: {meant}?")
+            elif word.islower() and (meant := doubtful.get(word)):
+                what = f"{word!r}: {meant}? If it is right, words.toml accepts it"
+                yield Finding("spelling", document.name, block.where, what)
         for match in re.finditer(r"\b([A-Za-z]{2,})\s+\1\b", text):
             if match[1].lower() not in ("had", "that"):
                 yield Finding("spelling", document.name, block.where, f"{match[0]!r} twice")
