@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -1035,6 +1034,10 @@ def test_the_oracle_is_calibrated_in_every_slice():
         found = found[found["is_fraud"] > 60]
         assert len(found) > 1
         assert (found["oracle"] / found["is_fraud"]).between(0.85, 1.15).all(), keys.name
+    doubtful = rows[rows["oracle"].between(0.02, 0.95) & (rows["channel"] == "online")]
+    late = doubtful[doubtful["true_time"].dt.hour.lt(7)][["oracle", "is_fraud"]].sum()
+    assert late["is_fraud"] > 60
+    assert late["oracle"] / late["is_fraud"] == pytest.approx(1, abs=0.25)
 
 
 def test_the_oracle_ranks_far_better_than_the_amount_and_is_not_perfect():
@@ -1120,12 +1123,6 @@ def test_the_oracles_tiers_cost_far_less_than_doing_nothing_or_blocking_all():
     total = cost(simulate(oracle_tiers, **SIZE)).sum()
     assert total < 0.5 * cost(world("none")).sum()
     assert total < 0.2 * cost(world("block")).sum()
-
-
-def test_a_small_world_is_quick():
-    start = time.perf_counter()
-    simulate(n_customers=400, days=30)
-    assert time.perf_counter() - start < 2
 
 
 def test_every_scenario_is_named():
