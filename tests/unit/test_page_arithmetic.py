@@ -19,7 +19,7 @@ from casebook.book.drill import evaluate
 from casebook.project import require_checkout
 
 BOOK = require_checkout() / "book"
-PAGES = ("method.md",)
+PAGES = ("method.md", "costs.md")
 _CHECK = re.compile(r"^<!-- check: (?P<sum>.+) = (?P<given>-?[\d,]*\.?\d+) -->$")
 _SHOWN = re.compile(r"[=≈] *(?:about )?([−-]?\d[\d,]*(?:\.\d+)?)(?![\d.]*\s*[×/+*])")
 
@@ -39,10 +39,12 @@ def stands_in(number: str, text: str) -> bool:
 def faults(text: str) -> list[str]:
     """Return what is wrong with the arithmetic of a page."""
     found = []
+    seen = 0
     for paragraph in paragraphs(text):
         lines = paragraph.strip().splitlines()
         checks = [line for line in lines if line.startswith("<!-- check:")]
-        prose = "\n".join(line for line in lines if line not in checks)
+        prose = "\n".join(line for line in lines if not line.startswith("<!--"))
+        seen += len(checks)
         results = set()
         for line in checks:
             match = _CHECK.match(line)
@@ -64,6 +66,8 @@ def faults(text: str) -> list[str]:
         for number in _SHOWN.findall(prose.replace("$", "")):
             if number.replace("−", "-") not in results:
                 found.append(f"= {number} has no check: {prose[:60]}")
+    if seen != text.count("<!-- check"):
+        found.append(f"{text.count('<!-- check') - seen} checks stand where nobody reads them")
     return found
 
 
@@ -93,9 +97,11 @@ def test_a_right_sum_passes():
         ("10_000_000 /", "__import__('os').getpid() /", "is not a sum of numbers"),
         ("86_400", "(1 - 1)", "cannot be computed"),
         ("check: 10_000_000 / 86_400 =", "check: 10_000_000 / 86_400", "not of the form"),
+        ("Ten", "```text\nTen", "stand where nobody reads"),
+        ("<!--", "So: <!--", "stand where nobody reads"),
         ("a second.", "a second, and 3 × 4 = 13.", "= 13 has no check"),
     ],
 )
 def test_a_planted_fault_is_found(old, new, complaint):
     assert old in GOOD
-    assert any(complaint in fault for fault in faults(GOOD.replace(old, new)))
+    assert any(complaint in fault for fault in faults(GOOD.replace(old, new) + "\n```\n"))

@@ -1,0 +1,396 @@
+"""The threshold calculator in a real browser, and the worked values beside it.
+
+A check is a function that returns what is wrong. It runs on the page as built, where it must
+find nothing, and on the page with a fault planted in its script. Costs one to two minutes.
+"""
+
+from __future__ import annotations
+
+import re
+
+import checks
+import numpy as np
+import pytest
+from conftest import AXE, HTML, ROOT
+from scipy.optimize import minimize_scalar
+from scipy.stats import norm
+
+PAGE = "book/costs"
+SCRIPT = ROOT / "book" / "_static" / "threshold.js"
+SOURCE = ROOT / "book" / "costs.md"
+START = {
+    **{"fp": 1, "fn": 10, "prevalence": 2, "chosen": 0.5},
+    **{"mean0": 0.3, "sd0": 0.1, "mean1": 0.6, "sd1": 0.15},
+}
+SETTINGS = {
+    "as opened": {},
+    "equal costs": {"fn": 1},
+    "misses dear, positives common": {"fn": 100, "prevalence": 20},
+    "false alarms dear": {"fp": 10, "fn": 1},
+    "wide negatives": {"sd0": 0.25, "sd1": 0.1, "prevalence": 10},
+    "rare": {"prevalence": 0.1, "fn": 500},
+    "scores say nothing": {"mean1": 0.3, "sd1": 0.1},
+    "nothing, and misses dear": {"mean1": 0.3, "sd1": 0.1, "fn": 100},
+    "far apart": {"mean0": 0, "mean1": 1, "sd0": 0.05, "sd1": 0.05},
+}
+
+
+# What scipy computes
+
+
+def outcome(t, s: dict) -> dict:
+    """Return shares of all cases and the cost of a case when scores above t are flagged."""
+    share = s["prevalence"] / 100
+    fp = (1 - share) * norm.sf(t, s["mean0"], s["sd0"])
+    fn = share * norm.cdf(t, s["mean1"], s["sd1"])
+    return {"fp": fp, "fn": fn, "cost": s["fp"] * fp + s["fn"] * fn}
+
+
+def optimum(s: dict) -> float:
+    """Return the cheapest threshold by a fine grid and scipy's bounded search."""
+    ends = [s["mean0"] - 9 * s["sd0"], s["mean1"] - 9 * s["sd1"]]
+    ends += [s["mean0"] + 9 * s["sd0"], s["mean1"] + 9 * s["sd1"]]
+    grid = np.linspace(min(ends), max(ends), 100_001)
+    k = int(np.clip(outcome(grid, s)["cost"].argmin(), 1, grid.size - 2))
+    found = minimize_scalar(
+        lambda t: outcome(t, s)["cost"],
+        bounds=(grid[k - 1], grid[k + 1]),
+        method="bounded",
+        options={"xatol": 1e-10},
+    )
+    none, everybody = outcome(np.inf, s)["cost"], outcome(-np.inf, s)["cost"]
+    if found.fun < min(none, everybody) * (1 - 1e-9):
+        return float(found.x)
+    return np.inf if none < everybody else -np.inf
+
+
+# The worked values of the page: without a browser
+
+
+def worked(marker: str) -> list[list[str]]:
+    """Return the cells of the table that follows a marker on the page."""
+    table = SOURCE.read_text(encoding="utf-8").partition(f"<!-- {marker} -->\n")[2]
+    rows = table.partition("\n\n")[0].splitlines()[2:]
+    assert len(rows) >= 5, f"no table after {marker}"
+    return [[cell.strip() for cell in row.strip("| ").split("|")] for row in rows]
+
+
+def number(cell: str) -> float:
+    return float(re.sub(r"[,% ]", "", cell))
+
+
+def worked_faults(rows: list[list[str]]) -> list[str]:
+    """Return the cells of the table of worked values that scipy does not agree with."""
+    found = []
+    for cells in rows:
+        fp, fn = (float(part) for part in cells[0].split(":"))
+        s = {**START, "fp": fp, "fn": fn, "prevalence": number(cells[1])}
+        t = optimum(s)
+        least, habit = outcome(t, s), outcome(optimum({**s, "fp": 1, "fn": 1}), s)
+        right = [t, *(1e4 * least[k] for k in ("fp", "fn", "cost")), 1e4 * habit["cost"]]
+        for cell, value, decimals in zip(cells[2:], right, (3, 0, 0, 0, 0), strict=True):
+            if abs(number(cell) - value) > 0.5 * 10.0**-decimals + 1e-6:
+                found.append(f"{cells[0]}, {cells[1]}: {cell} is {value:.4f}")
+    return found
+
+
+def believed_faults(rows: list[list[str]]) -> list[str]:
+    """Return the cells of the table of believed ratios that scipy does not agree with."""
+    found = []
+    least = outcome(optimum(START), START)["cost"]
+    for cells in rows:
+        t = optimum({**START, "fn": float(cells[0].split(":")[1])})
+        cost = outcome(t, START)["cost"]
+        right = [t, 1e4 * cost, 100 * (cost / least - 1)]
+        for cell, value, decimals in zip(cells[1:], right, (3, 0, 1), strict=True):
+            if abs(number(cell) - value) > 0.5 * 10.0**-decimals + 1e-6:
+                found.append(f"{cells[0]}: {cell} is {value:.4f}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("marker", "faults"), [("worked", worked_faults), ("believed", believed_faults)]
+)
+def test_worked_values(marker, faults):
+    rows = worked(marker)
+    assert faults(rows) == []
+    for column in range(1, len(rows[2])):
+        if marker == "worked" and column == 1:
+            continue
+        planted = [list(row) for row in rows]
+        planted[2][column] = str(number(planted[2][column]) * 1.3 + 2)
+        assert faults(planted), f"column {column} is not looked at"
+
+
+# The calculator
+
+
+@pytest.fixture
+def at(visit, tmp_path):
+    """Return a function that opens the page, with a fault planted in its script if asked."""
+    blank = tmp_path / "blank.html"
+    blank.write_text("<!doctype html><title>Blank</title>")
+
+    def open_page(planted: tuple[str, str] | None = None, **options):
+        seen = visit(blank, **options)
+        if planted:
+            old, new = planted
+            source = SCRIPT.read_text()
+            assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times"
+            seen.page.route(
+                "**/threshold.js*",
+                lambda route: route.fulfill(
+                    body=source.replace(old, new), content_type="text/javascript"
+                ),
+            )
+        seen.page.goto((HTML / f"{PAGE}.html").as_uri())
+        seen.page.wait_for_selector("#threshold:not([hidden])")
+        return seen
+
+    return open_page
+
+
+def text(page, name: str) -> str:
+    return page.locator(f"#threshold-{name}").inner_text()
+
+
+def put(page, settings: dict) -> dict:
+    """Type settings into the fields; return all that is set."""
+    for name, value in {**START, **settings}.items():
+        page.locator(f"#threshold-{name}").fill(str(value))
+    return {**START, **settings}
+
+
+def shown(value: float) -> str:
+    if np.isinf(value):
+        return "flag nobody" if value > 0 else "flag everybody"
+    return f"{value:.3f}".replace("-", "−")
+
+
+def calculator(page) -> list[str]:
+    """Return every setting for which the page shows something else than scipy."""
+    found = []
+    for name, settings in SETTINGS.items():
+        s = put(page, settings)
+        best = optimum(s)
+        if text(page, "optimum") != shown(best):
+            found.append(f"{name}: optimum {text(page, 'optimum')}, not {shown(best)}")
+        rows = page.locator("#threshold-rows tr")
+        for k, t in enumerate([best, s["chosen"], np.inf, -np.inf]):
+            right = outcome(t, s)
+            cells = rows.nth(k).locator("td").all_inner_texts()
+            for cell, value in zip(cells[1:3], (right["fp"], right["fn"]), strict=True):
+                if abs(number(cell) - 1e4 * value) > 0.51:
+                    found.append(f"{name}, row {k}: {cell}, not {1e4 * value:.1f}")
+            if abs(number(cells[5]) - 1e4 * right["cost"]) > 6e-4 * 1e4 * right["cost"] + 1e-9:
+                found.append(f"{name}, row {k}: cost {cells[5]}, not {1e4 * right['cost']:.1f}")
+            if abs(sum(number(c) for c in cells[1:5]) - 1e4) > 2:
+                found.append(f"{name}, row {k}: the counts are not 10,000 cases")
+        if np.isfinite(best) and text(page, "at") != text(page, "rule"):
+            found.append(f"{name}: probability {text(page, 'at')}, rule {text(page, 'rule')}")
+    return found
+
+
+def test_the_optimum_is_scipys(at):
+    assert calculator(at().page) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        ("at.fp * fp + at.fn * fn", "at.fn * fp + at.fp * fn"),
+        ("const GRID = 4000", "const GRID = 2"),
+        ("return all < none ? -Infinity : Infinity", "return all < none ? Infinity : -Infinity"),
+        ("let sum = z;", "let sum = 0.98 * z;"),
+        ("fp = (1 - share) * tail(", "fp = tail("),
+        ("now.fp / (now.fp + now.fn)", "now.fn / (now.fp + now.fn)"),
+    ],
+)  # fmt: skip
+def test_a_wrong_formula_is_found(at, planted):
+    assert calculator(at(planted).page)
+
+
+def picture(page) -> list[str]:
+    """Return what the drawing shows otherwise than the numbers."""
+    found = []
+    svg = page.locator("#threshold-picture")
+    box = svg.bounding_box()
+    circle = page.locator("circle.threshold-best").bounding_box()
+    s = put(page, {})
+    low = min(s["mean0"] - 3.5 * s["sd0"], s["mean1"] - 3.5 * s["sd1"])
+    high = max(s["mean0"] + 3.5 * s["sd0"], s["mean1"] + 3.5 * s["sd1"])
+    centre = circle["x"] + circle["width"] / 2 - box["x"]
+    wanted = 12 + (box["width"] - 24) * (optimum(s) - low) / (high - low)
+    if abs(centre - wanted) > 2:
+        found.append(f"the circle stands at {centre:.0f} px, not {wanted:.0f}")
+    curve = page.locator("path.threshold-cost").get_attribute("d")
+    points = [float(p.split(" ")[1]) for p in re.split("[ML]", curve)[1:]]
+    cy = float(page.locator("circle.threshold-best").get_attribute("cy"))
+    if abs(max(points) - cy) > 1:
+        found.append("the circle is not at the least of the curve")
+    if shown(optimum(s)) not in svg.get_attribute("aria-label"):
+        found.append("the picture's text does not name the optimum")
+    return found
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_picture_shows_the_optimum(at, width):
+    assert picture(at(width=width).page) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        ('mark(best, "threshold-best")', 'mark(best + 0.03, "threshold-best")'),
+        ("It is least at ${place(best)}", "It is least at ${place(0)}"),
+    ],
+)
+def test_a_wrong_picture_is_found(at, planted):
+    assert picture(at(planted).page)
+
+
+def keyboard(page) -> list[str]:
+    """Return what cannot be done without a mouse."""
+    found = []
+    page.locator("#threshold-fp-slider").focus()
+    order = []
+    for _ in range(20):
+        order.append(page.evaluate("document.activeElement.id"))
+        page.keyboard.press("Tab")
+    wanted = [f"threshold-{f}{part}" for f in ("fp", "fn", "prevalence", "chosen", "mean0", "sd0")
+              for part in ("-slider", "")]  # fmt: skip
+    if order[: len(wanted)] != wanted:
+        found.append(f"the order of the tab key: {order}")
+    if not {"threshold-move", "threshold-reset"} <= set(order):
+        found.append("the buttons are not reached")
+    page.locator("#threshold-fn-slider").focus()
+    page.keyboard.press("ArrowRight")
+    if page.locator("#threshold-fn").input_value() != "11":
+        found.append("an arrow key does not move the slider and its field")
+    if text(page, "optimum") != shown(optimum({**START, "fn": 11})):
+        found.append("the optimum does not follow the slider")
+    page.locator("#threshold-fn").focus()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("40")
+    if page.locator("#threshold-fn-slider").input_value() != "40":
+        found.append("the slider does not follow its field")
+    page.locator("#threshold-move").focus()
+    page.keyboard.press("Enter")
+    if text(page, "extra") != "0.0 %":
+        found.append(f"the button leaves {text(page, 'extra')} of extra cost")
+    if "Optimum" not in text(page, "status"):
+        found.append("the status is not told")
+    page.locator("#threshold-reset").focus()
+    page.keyboard.press("Space")
+    if page.locator("#threshold-fn").input_value() != "10":
+        found.append("reset does not reset")
+    return found
+
+
+def test_everything_works_with_the_keyboard(at):
+    assert keyboard(at().page) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        ("if (source !== number) number.value = value;", ""),
+        ("if (source !== slider) slider.value = value;", ""),
+        ('slides ? "-slider" : ""}`;', 'slides ? "-slider" : ""}`; input.tabIndex = -1;'),
+        ("for (const field of FIELDS) set(field, field.start);", ""),
+    ],
+)
+def test_a_control_that_the_keyboard_misses_is_found(at, planted):
+    assert keyboard(at(planted).page)
+
+
+def refusals(page) -> list[str]:
+    """Return bad numbers that are taken, or refused without a word."""
+    found = []
+    for name, bad in {"fp": "0", "prevalence": "100", "sd0": "-1", "fn": ""}.items():
+        put(page, {})
+        field = page.locator(f"#threshold-{name}")
+        field.fill(bad)
+        if text(page, "optimum") != shown(optimum(START)):
+            found.append(f"{name} = {bad!r} changed the result")
+        if field.get_attribute("aria-invalid") != "true" or "A number from" not in text(
+            page, f"{name}-fault"
+        ):
+            found.append(f"{name} = {bad!r} is refused in silence")
+        field.fill(str(START[name]))
+        if field.get_attribute("aria-invalid") or text(page, f"{name}-fault"):
+            found.append(f"{name}: the complaint stays")
+    return found
+
+
+def test_bad_numbers_are_refused_with_a_word(at):
+    assert refusals(at().page) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        ('number.value !== "" && number.validity.valid', 'number.value !== ""'),
+        ('number.setAttribute("aria-invalid", "true");', ""),
+        ('number.removeAttribute("aria-invalid");', ""),
+    ],
+)
+def test_a_bad_number_that_is_taken_is_found(at, planted):
+    assert refusals(at(planted).page)
+
+
+def wcag(page) -> list[str]:
+    """Return axe's violations, a refused number on the page."""
+    page.locator("#threshold-fp").fill("0")
+    return checks.axe(page, AXE.read_text())
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_wcag_violation(at, theme):
+    assert wcag(at(theme=theme).page) == []
+
+
+@pytest.mark.parametrize(
+    ("planted", "rule"),
+    [
+        (('slides) input.setAttribute("aria-label"', 'slides) input.setAttribute("x"'), "label"),
+        (("label.htmlFor = `threshold-${field.id}`", "label.htmlFor = ''"), "label"),
+        (('fault.setAttribute("role", "alert")', 'fault.style.color = "#999"'), "color-contrast"),
+    ],
+)
+def test_a_control_without_a_name_and_pale_text_are_found(at, planted, rule):
+    assert any(line.startswith(rule) for line in wcag(at(planted).page))
+
+
+@pytest.mark.parametrize("width", [390, 768])
+def test_no_sideways_scrolling(at, width):
+    page = at(width=width).page
+    assert checks.sideways(page) == []
+    svg = page.locator("#threshold-picture").bounding_box()
+    assert svg["x"] >= 0
+    assert svg["x"] + svg["width"] <= width
+
+
+def test_a_picture_that_is_too_wide_is_found(at):
+    planted = (
+        'svg.setAttribute("height", 370);',
+        'svg.setAttribute("height", 370); svg.style.width = "900px";',
+    )
+    assert checks.sideways(at(planted, width=390).page)
+
+
+def test_it_asks_nothing_of_anybody(at):
+    seen = at()
+    put(seen.page, {"fn": 20})
+    assert (seen.offsite, seen.failed, seen.errors) == ([], [], [])
+
+
+def test_without_javascript_the_worked_values_stand(browser):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((HTML / f"{PAGE}.html").as_uri())
+    assert page.locator("#threshold").is_hidden()
+    assert page.get_by_text("The calculator needs JavaScript").is_visible()
+    for cells in worked("worked"):
+        assert page.locator("td", has_text=cells[2]).first.is_visible()
+    context.close()
