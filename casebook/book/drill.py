@@ -371,20 +371,13 @@ def _table(caption: str, head: list[str], rows: list[list[str]]) -> str:
 
 
 def _cadence(index: dict) -> str:
-    minutes, rows = 0, []
+    rows, begun = [], 0
     for step in index["cadence"]:
-        rows.append(
-            [
-                _text(step["title"]),
-                str(step["minutes"]),
-                f"{minutes}–{minutes + step['minutes']}",
-                _text(step["does"]),
-            ]
-        )
-        minutes += step["minutes"]
-    return _table(
-        f"The cadence: {minutes} minutes", ["Step", "Minutes", "From–to", "What you do"], rows
-    )
+        end = begun + step["minutes"]
+        minutes = f"{step['minutes']} ({begun}–{end})"
+        rows.append([_text(step["title"]), minutes, _text(step["does"])])
+        begun = end
+    return _table(f"The cadence: {begun} minutes", ["Step", "Minutes", "What you do"], rows)
 
 
 def plan_rows(index: dict, names: list[str]) -> list[dict]:
@@ -439,7 +432,9 @@ def _plan(index: dict, prompts: dict[str, dict]) -> str:
                 cells.append([mock, opened, _fold(f"Unseal mock {mock}", f"<p>{link(stem)}</p>")])
             else:
                 cells.append([mock, link(stem), prompts[stem]["format"], chapter_name(stem)])
-        parts.append(f"<p>{_text(block['how'])}</p>\n{_table(block['round'], head, cells)}")
+        week = block["round"].partition(":")[0]
+        how = f"<p><strong>{_text(week)}.</strong> {_text(block['how'])}</p>"
+        parts.append(f"{how}\n{_table(block['round'], head, cells)}")
     return "\n".join(parts)
 
 
