@@ -110,10 +110,6 @@ def _page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree)
     context["body"] = _externalise_figures(body, context["pathto"], Path(app.outdir) / "_images")
     if not context.get("meta"):
         context["meta"] = {}
-    if description := mend.description(body):
-        context["metatags"] = (
-            context.get("metatags", "") + f'<meta name="description" content="{description}">\n'
-        )
 
 
 def _finished(app: Sphinx, error: Exception | None) -> None:
@@ -126,6 +122,8 @@ def _finished(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict:
     """Register the extension."""
     app.setup_extension("casebook.book.drill")
+    app.setup_extension("casebook.book.publish")
+    app.setup_extension("casebook.book.reports")
     app.add_config_value("casebook_page_code", "", "env", [str])
     app.connect("config-inited", _configure, priority=1)
     app.connect("source-read", _read)

@@ -1,4 +1,4 @@
-"""Mends for the pages that the theme writes: offline, accessible, described.
+"""Mends for the pages that the theme writes: offline, accessible.
 
 Each mend is a small function on the parsed page; running them twice changes
 nothing more.
@@ -6,24 +6,10 @@ nothing more.
 
 from __future__ import annotations
 
-import html
 import re
 from pathlib import Path
 
 from bs4 import BeautifulSoup
-
-DESCRIPTION_LENGTH = 155
-
-
-def description(body: str) -> str:
-    """Return the first paragraph of a page as its description, escaped for an attribute."""
-    for paragraph in BeautifulSoup(body, "html.parser").find_all("p"):
-        text = " ".join(paragraph.get_text().split())
-        if len(text) >= 60:
-            if len(text) > DESCRIPTION_LENGTH:
-                text = text[:DESCRIPTION_LENGTH].rsplit(" ", 1)[0] + " …"
-            return html.escape(text)
-    return ""
 
 
 def _head(page: BeautifulSoup) -> None:

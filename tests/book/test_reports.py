@@ -1,0 +1,187 @@
+"""Scoreboard and timings: planted values, and what the built pages show."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+
+from casebook.book import __main__ as book
+from casebook.book import fingerprint, reports
+from casebook.book.reports import Timing
+from casebook.project import require_checkout
+
+ROOT = require_checkout()
+FIRST, SECOND = "chapters/01_first", "chapters/02_second"
+
+
+def row(**changes) -> dict:
+    """Return a row of a scorecard."""
+    values = {"metric": "WAPE", "unit": "share", "better": "lower", "data": "frozen world"}
+    values |= {"baseline": 0.1627, "model": 0.08139, "peer": None, "oracle": 0.0334}
+    return values | {"target": 0.1, "verdict": "met", "note": ""} | changes
+
+
+def address(name: str) -> str:
+    return f"../{name}.html"
+
+
+def parsed(content: str) -> BeautifulSoup:
+    return BeautifulSoup(content, "html.parser")
+
+
+def cells(content: str) -> list[list[str]]:
+    """Return the text of every row of every table, without the heads."""
+    rows = parsed(content).select("tbody tr")
+    return [[cell.get_text() for cell in line.find_all(["th", "td"])] for line in rows]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.08139, "0.0814"),
+        (0.69, "0.6900"),
+        (1.0, "1.000"),
+        (136.754, "136.8"),
+        (3494.2, "3,494"),
+        (1234567.8, "1,234,568"),
+        (-12.345, "-12.35"),
+        (0.0, "0"),
+        (0.00001, "0.0000"),
+        (None, ""),
+    ],
+)
+def test_numbers(value, shown):
+    assert reports.number(value).content == shown
+
+
+def test_the_scoreboard_holds_every_row_with_verdict_and_link():
+    missed = row(metric="p99 <slow>", unit="ms", model=30.0, verdict="missed", note="one & only")
+    higher = row(metric="coverage", better="higher", peer=0.8)
+    shown = reports.scoreboard(
+        {FIRST: ("The first", [row(), missed]), SECOND: ("The second", [higher])}, address
+    )
+    assert cells(shown) == [
+        ["WAPE (share) ↓", "frozen world", "0.1627", "0.0814", "", "0.0334", "0.1000", "✓ met"],
+        [
+            *("p99 <slow> (ms) ↓", "frozen world", "0.1627", "30.00", "", "0.0334", "0.1000"),
+            "✗ missed: one & only",
+        ],
+        [
+            *("coverage (share) ↑", "frozen world", "0.1627", "0.0814", "0.8000", "0.0334"),
+            *("0.1000", "✓ met"),
+        ],
+    ]
+    page = parsed(shown)
+    assert page.p.get_text().startswith("2 of 3 targets met in 2 chapters")
+    assert [a["href"] for a in page.find_all("a")] == [address(FIRST), address(SECOND)]
+    assert [c.get_text() for c in page.find_all("caption")] == [
+        "1 of 2 targets met",
+        "1 of 1 targets met",
+    ]
+
+
+def test_a_chapter_without_a_scorecard_is_named():
+    shown = reports.scoreboard({FIRST: ("The first", [row()]), SECOND: ("None", [])}, address)
+    assert "None: this build has no scorecard of it." in parsed(shown).get_text()
+    assert "in 1 chapters" in shown
+    assert "No chapter" in reports.scoreboard({FIRST: ("The first", [])}, address)
+
+
+def test_timings_beside_their_budgets():
+    rows = [
+        Timing(FIRST, "The first", 59.96, alone=True),
+        Timing(SECOND, "The second", 60.1, alone=False),
+        Timing("exercises/01_first", "Exercise", 12.0, alone=False),
+        Timing("exercises/02_second", "Another", None, alone=False),
+    ]
+    shown = reports.timings(rows, address)
+    assert cells(shown) == [
+        ["The first", "chapter", "60.0", "60", "alone", "✓ within"],
+        ["The second", "chapter", "60.1", "60", "with another", "✗ over"],
+        ["Exercise", "exercise", "12.0", "12", "with another", "✓ within"],
+        ["Another", "exercise", "", "12", "with another", "not known"],
+    ]
+    assert "3 of 4 notebooks took 132 seconds in all; 1 ran over budget." in shown
+    assert "no notebooks" in reports.timings([], address)
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """Return a folder with two chapters, of which one was executed and has a scorecard."""
+    notebooks = {}
+    for name in (FIRST, SECOND):
+        new = [
+            nbformat.v4.new_markdown_cell(f"# Title of {name}\n\ntext"),
+            nbformat.v4.new_code_cell(f"name = {name!r}", metadata={"tags": ["serial"]}),
+        ]
+        notebooks[name] = (tmp_path / f"{name}.ipynb", nbformat.v4.new_notebook(cells=new))
+    monkeypatch.setattr(book, "pages", lambda root: notebooks)
+    monkeypatch.setattr(reports, "cache_path", lambda root: root / "cache")
+    path, notebook = notebooks[FIRST]
+    bundle = CacheBundleIn(notebook, str(path), data={"execution_seconds": 1.5})
+    get_cache(tmp_path / "cache").cache_notebook_bundle(bundle, check_validity=False)
+    cards = tmp_path / "_build" / "scorecards"
+    cards.mkdir(parents=True)
+    (cards / "01_first.json").write_text(json.dumps({"chapter": "01_first", "rows": [row()]}))
+    (cards / "99_gone.json").write_text(json.dumps({"chapter": "99_gone", "rows": [row()]}))
+    return tmp_path
+
+
+def test_values_come_from_the_last_build(planted):
+    assert reports.read_cards(planted) == {
+        FIRST: (f"Title of {FIRST}", [row()]),
+        SECOND: (f"Title of {SECOND}", []),
+    }
+    assert reports.read_timings(planted) == [
+        Timing(FIRST, f"Title of {FIRST}", 1.5, alone=True),
+        Timing(SECOND, f"Title of {SECOND}", None, alone=True),
+    ]
+
+
+# The built pages
+
+
+def page(name: str) -> str:
+    path = ROOT / "_build" / "html" / "book" / f"{name}.html"
+    assert path.is_file(), f"{path} is not there: run `make book` first"
+    return path.read_text()
+
+
+def differences(content: str, cards: dict) -> list[str]:
+    """Return what the built scoreboard does not show of the scorecards."""
+    shown = cells(content)
+    found = []
+    for name, (_, card) in cards.items():
+        if f'href="../{name}.html"' not in content:
+            found.append(f"no link to {name}")
+        for one in card:
+            wanted = [reports.number(one[key]).content for key in reports.VALUES]
+            if not any(line[1] == one["data"] and line[2:7] == wanted for line in shown):
+                found.append(f"{name}: {one['metric']}")
+    return found
+
+
+def test_the_built_scoreboard_shows_every_scorecard():
+    content, cards = page("scoreboard"), reports.read_cards(ROOT)
+    assert differences(content, cards) == []
+    name = next(iter(cards))
+    cards[name][1][0]["model"] += 1  # the planted fault
+    assert differences(content, cards) == [f"{name}: {cards[name][1][0]['metric']}"]
+
+
+def test_the_built_timings_show_every_notebook_with_its_seconds():
+    content = page("timings")
+    shown = cells(content)
+    assert len(shown) == len(book.pages(ROOT))
+    assert all(re.fullmatch(r"[\d,]+\.\d", line[2]) for line in shown), shown
+    cache = get_cache(fingerprint.built_from(ROOT))
+    for name, (_, notebook) in book.pages(ROOT).items():
+        seconds = cache.match_cache_notebook(notebook).data["execution_seconds"]
+        line = next(s for s in shown if s[0] == reports.title(notebook))
+        assert line[2] == f"{seconds:,.1f}", name
