@@ -1,4 +1,4 @@
-"""What search engines and link previews read: descriptions, addresses, card, sitemap.
+"""How pages are found: descriptions, addresses, card and sitemap; the search from disk.
 
 Everything stands in the built files themselves; opening a page asks nothing of
 another host.
@@ -23,6 +23,8 @@ DESCRIPTION_LENGTHS = (60, 160)
 CARD = "_static/social-card.png"
 #: Pixels: what link previews expect.
 CARD_SIZE = (1200, 630)
+#: A page from disk may not read another one, so its search shows titles without excerpts.
+SEARCH = "DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = location.protocol !== 'file:';"
 CARD_ALT = "The ML Systems Casebook: a forecast between its baseline and what was possible"
 
 
@@ -168,6 +170,8 @@ def _configure(app: Sphinx, config) -> None:
 
 
 def _page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    if pagename == "search":
+        app.add_js_file(None, body=SEARCH)
     body = context.get("body")
     if app.builder.name != "html" or not body or not (about := description(body)):
         return

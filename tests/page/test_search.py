@@ -1,0 +1,64 @@
+"""The search of the book, opened from disk with the network cut, in a real browser."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import HTML
+
+CASE, FORECASTING = "chapters/00_how_a_case_works", "chapters/01_demand_forecasting"
+#: Phrases as they stand in the text, and the page that they must lead to.
+PHRASES = {
+    "a village counts like a capital": CASE,
+    "Next summer will be like last summer": CASE,
+    "how many people sort and drive in each depot": FORECASTING,
+    "it draws a prompt, keeps the cadence": "book/drill",
+    "A missed target stays on the board": "book/scoreboard",
+}
+
+
+def search(visit, words: str, start: str = "book/index"):
+    """Type words into the search field of a page; return the visit and the addresses found."""
+    seen = visit(start)
+    page = seen.page
+    page.keyboard.press("Control+K")
+    field = page.locator("input[type=search]:visible").first
+    field.fill(words)
+    field.press("Enter")
+    page.wait_for_url("**/search.html?q=*")
+    page.wait_for_function(
+        "/found \\d+ page|did not match/.test(document.querySelector('#search-results').innerText)"
+    )
+    links = page.locator("#search-results ul.search > li > a")
+    return seen, [link.get_attribute("href") for link in links.all()]
+
+
+def text(name: str) -> str:
+    """Return the words of a built page."""
+    page = re.sub(r"<[^>]+>", "", (HTML / f"{name}.html").read_text())
+    return " ".join(page.split())
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_a_phrase_leads_to_its_page(visit, phrase):
+    wanted = PHRASES[phrase]
+    assert phrase in text(wanted), "the phrase is no longer on the page: choose another one"
+    seen, found = search(visit, phrase)
+    assert wanted in [address.split(".html")[0] for address in found]
+    assert (seen.offsite, seen.errors, seen.failed) == ([], [], [])
+
+
+def test_a_result_opens_its_page(visit):
+    seen, _ = search(visit, "a village counts like a capital", start="book/drill")
+    seen.page.locator("#search-results ul.search > li > a").first.click()
+    seen.page.wait_for_url(f"**/{CASE}.html*")
+    assert seen.offsite == []
+
+
+def test_nonsense_finds_nothing(visit):
+    """Also the planted fault of the test above: a phrase that is nowhere leads nowhere."""
+    seen, found = search(visit, "zyxquorv blandifrotz")
+    assert found == []
+    assert "did not match any documents" in seen.page.inner_text("#search-results")
+    assert (seen.offsite, seen.errors, seen.failed) == ([], [], [])
