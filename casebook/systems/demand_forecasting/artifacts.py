@@ -11,10 +11,11 @@ given what is known ahead (promotions, holidays and the days around them, age, w
 year) and the country. N-BEATS is univariate: it knows the past parcels of the series and nothing
 else, so no holiday that lies ahead.
 
-Each series is divided by its own mean of the last 56 days, one parcel added to both, and taken in
-logarithms: 0 is "as usual", whatever the size, and a factor is a distance. What stands before the
-first day of a series that is shorter than the input is filled with this 0; the networks see such
-beginnings in training too. A route of fewer than seven days is in no training; it is forecast by
+Each series is divided by its own mean of the last 56 days, one parcel added to both. The chosen TFT
+takes logarithms of it: 0 is "as usual", whatever the size, and a factor is a distance; the chosen
+N-BEATS does not. What stands before the first day of a series that is shorter than the input is
+filled with 0 ("as usual" to the one, no parcels to the other); the networks see such beginnings in
+training too. A route of fewer than seven days is in no training; it is forecast by
 the analogues that stand in for the other global models as well
 (:func:`~casebook.systems.demand_forecasting.forecasters.analogue`). Forecasts below zero are cut.
 
