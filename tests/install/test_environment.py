@@ -315,9 +315,15 @@ def not_in_group(names: set[str], group: str) -> list[str]:
     return unpinned(reachable(names), brought_along(declared))
 
 
+def is_builder(path: Path) -> bool:
+    """Say whether a module makes artifacts: it has an environment of its own (test_artifacts)."""
+    return path.name == "artifacts.py" and "systems" in path.parts
+
+
 def all_imports() -> set[str]:
-    """Return what the package, the chapters and the solutions import."""
-    sources = (path.read_text(encoding="utf-8") for path in course_modules().values())
+    """Return what the package, the chapters and the solutions import, but for the builders."""
+    modules = (path for path in course_modules().values() if not is_builder(path))
+    sources = (path.read_text(encoding="utf-8") for path in modules)
     return set().union(*map(imports, sources), *map(notebook_imports, NOTEBOOKS))
 
 
