@@ -13,7 +13,7 @@ TORCH_FROM ?=
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help book test slides lab chapter new exercises content data artifacts bench lock clean
+.PHONY: help book test slides lab chapter new exercises content links release released data artifacts bench lock clean
 
 help:
 	@sed -n '1,2p' Makefile; grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,15 @@ exercises: $(VENV)/.installed ## generate exercises/ from solutions/
 
 content: $(VENV)/.installed ## list what a reader would stumble over: spelling, links, typed results, long cells
 	$(RUN) casebook.notebooks content
+
+links: $(VENV)/.installed ## ask every address of another host whether it still answers
+	$(RUN) casebook.notebooks links
+
+release: $(VENV)/.installed ## write a release's tag into pyproject.toml and every notebook: make release TAG=v1.2
+	$(RUN) casebook.notebooks release "$(TAG)"
+
+released: $(VENV)/.installed ## check that they name it: make released TAG=v1.2
+	$(RUN) casebook.notebooks release --check "$(TAG)"
 
 data: $(VENV)/.installed ## make the simulated snapshots anew and fetch the real data
 	$(RUN) casebook.simulators

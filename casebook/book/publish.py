@@ -36,7 +36,7 @@ def public_address() -> str:
     Raises
     ------
     ValueError
-        If the repository is not of the form ``https://github.com/owner/name``.
+        If the repository is not one on GitHub, of the form ``owner/name``.
     """
     if book := settings().get("book"):
         return book.rstrip("/") + "/"

@@ -12,7 +12,7 @@ from casebook.notebooks import files
 from casebook.notebooks.execute import CELL_TIMEOUT, NotebookFailed, execute
 from casebook.notebooks.normalise import faults, normalise
 from casebook.notebooks.scaffold import create
-from casebook.project import checkout, require_checkout
+from casebook.project import checkout, require_checkout, settings
 
 
 def _relative(path: Path, root: Path) -> str:
@@ -126,6 +126,40 @@ def command_content(root: Path, lower: bool = False) -> int:
     return 1 if errors or grown else 0
 
 
+def command_links(root: Path) -> int:
+    """Ask every address of another host whether it still answers; 1 if one is dead."""
+    from casebook.notebooks import external
+
+    places = external.external_links(root)
+    answers = external.ask_all(list(places))
+    for answer in answers:
+        if answer.verdict != "alive":
+            where = ", ".join(places[answer.address])
+            print(f"{answer.verdict:<10}{answer.address} ({answer.detail}) in {where}")
+    dead = sum(answer.verdict == "dead" for answer in answers)
+    print(f"{len(answers)} addresses, {dead} dead")
+    return 1 if dead else 0
+
+
+def command_release(root: Path, tag: str, check: bool = False) -> int:
+    """Write a release's tag into pyproject.toml and every notebook; or check that it is there."""
+    from casebook.notebooks import release
+
+    if check:
+        if (name := release.declared(root)) != tag:
+            print(f"pyproject.toml names the release {name!r}, not {tag!r}: make release TAG={tag}")
+            return 1
+        return command_check(root)
+    try:
+        release.set_release(root, tag)
+    except ValueError as error:
+        print(f"not written {error}")
+        return 1
+    settings.cache_clear()
+    command_normalise(root)
+    return command_exercises(root)
+
+
 def command_new(root: Path, name: str, title: str) -> int:
     """Start a new case: a chapter with every heading, and the list of what else it needs."""
     try:
@@ -148,12 +182,16 @@ def main(arguments: list[str] | None = None) -> int:
         ("exercises", command_exercises),
         ("check", command_check),
         ("nbval", command_nbval),
+        ("links", command_links),
     ):
         commands.add_parser(name, help=function.__doc__)
     record = commands.add_parser("record", help=command_record.__doc__)
     record.add_argument("which", help="number of the case, such as 01")
     content = commands.add_parser("content", help=command_content.__doc__)
     content.add_argument("--lower", action="store_true", help="lower the accepted counts")
+    release = commands.add_parser("release", help=command_release.__doc__)
+    release.add_argument("tag", help="such as v1.2")
+    release.add_argument("--check", action="store_true", help="write nothing")
     new = commands.add_parser("new", help=command_new.__doc__)
     new.add_argument("name", help="number and name of the case, such as 02_sales_forecasting")
     new.add_argument("title", help="title of the chapter")
@@ -170,6 +208,8 @@ def main(arguments: list[str] | None = None) -> int:
         return command_record(root, given.which)
     if given.command == "content":
         return command_content(root, given.lower)
+    if given.command == "release":
+        return command_release(root, given.tag, given.check)
     if given.command == "new":
         return command_new(root, given.name, given.title)
     return globals()[f"command_{given.command}"](root)
