@@ -39,6 +39,8 @@ LEAST_WORDS_A_LINE = 10
 MOST_LINES = 20
 #: A word that stands once is compared with those that stand this often.
 OFTEN = 5
+#: Letters of a word whose neighbours are seldom words.
+LONG = 10
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?\s?%|(?<![\w.])\d[\d,]*\.\d+(?![\w.]*\w)")
 #: A level that one chooses, and a version, are no results.
@@ -210,35 +212,39 @@ def _words(text: str) -> list[str]:
     return [word for word in _WORD.findall(text) if word.isascii()]
 
 
-def _one_edit_apart(one: str, other: str) -> bool:
-    """Say whether one letter inside of a word is wrong, missing, doubled or swapped.
+def _mistyped(word: str, meant: str) -> bool:
+    """Say whether one slip of the fingers makes a word of another.
 
-    The last two letters are left alone: *model* and *models*, *charge* and *charged* are words.
+    A slip is two letters swapped or a letter doubled or not; in long words, whose neighbours
+    are seldom words too, also one letter wrong, missing or too many. First and last two
+    letters are left alone: *model* and *models*, *charge* and *charged* are words.
     """
-    if one[0] != other[0] or one[-2:] != other[-2:]:
+    if word[0] != meant[0] or word[-2:] != meant[-2:] or abs(len(word) - len(meant)) > 1:
         return False
-    if len(one) > len(other):
-        one, other = other, one
-    start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
-    if len(one) < len(other):
-        return len(other) == len(one) + 1 and one[start:] == other[start + 1 :]
-    swapped = one[start : start + 2] == other[start : start + 2][::-1]
-    return one[start + 1 :] == other[start + 1 :] or (
-        swapped and one[start + 2 :] == other[start + 2 :]
-    )
+    short, long = sorted((word, meant), key=len)
+    start = next((i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), -1)
+    start = len(short) if start < 0 else start
+    if len(short) < len(long):
+        one_more = short[start:] == long[start + 1 :]
+        doubled = long[start] == long[start - 1]
+        return one_more and (doubled or len(meant) >= LONG)
+    swapped = short[start : start + 2] == long[start : start + 2][::-1]
+    if swapped and short[start + 2 :] == long[start + 2 :]:
+        return True
+    return len(meant) >= LONG and short[start + 1 :] == long[start + 1 :]
 
 
 def _rare_neighbours(counts: Counter, accepted: set[str]) -> dict[str, str]:
     """Return, for words that stand once, the frequent word that was probably meant."""
     often: dict[tuple, list[str]] = {}
     for word, count in counts.items():
-        if count >= OFTEN and len(word) >= 7:
+        if count >= OFTEN and len(word) >= 6:
             often.setdefault((word[0], word[-2:]), []).append(word)
     found = {}
     for word, count in counts.items():
-        if count == 1 and len(word) >= 7 and word not in accepted:
+        if count == 1 and len(word) >= 6 and word not in accepted:
             near = often.get((word[0], word[-2:]), [])
-            if meant := next((w for w in near if _one_edit_apart(word, w)), None):
+            if meant := next((w for w in near if _mistyped(word, w)), None):
                 found[word] = meant
     return found
 
@@ -247,8 +253,8 @@ def spelling(found: list[Document]) -> Iterator[Finding]:
     """Yield misspelt, American, doubled and probably mistyped words.
 
     There is no dictionary: a list of common misspellings, and the project's own
-    words. A word that stands once and differs in one letter from a frequent one is
-    doubtful until ``words.toml`` accepts it.
+    words. A word that stands once and is one slip away from a frequent one is doubtful
+    until ``words.toml`` accepts it.
     """
     lists = word_lists()
     wrong, accepted = lists["misspelt"] | lists["american"], set(lists["accepted"])
