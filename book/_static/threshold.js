@@ -129,7 +129,7 @@
     for (const base of [middle, bottom]) add(svg, "line", { class: "threshold-axis", x1: left, x2: right, y1: base, y2: base });
     add(svg, "text", { x: left, y: 16 }, "Scores of negatives (solid) and positives (dashed)");
     const least = outcome(at, best).cost;
-    add(svg, "text", { x: left, y: middle + 22 }, `Cost by threshold: least ${money(CASES * least)}, most ${money(CASES * most)}`);
+    add(svg, "text", { x: left, y: middle + 22 }, `Cost by threshold, at least ${money(CASES * least)}`);
     const step = [0.05, 0.1, 0.2, 0.5, 1, 2, 5].find((size) => (high - low) / size <= width / 60) || 10;
     for (let k = Math.ceil(low / step); k * step <= high; k += 1) {
       add(svg, "line", { class: "threshold-axis", x1: x(k * step), x2: x(k * step), y1: bottom, y2: bottom + 5 });
@@ -138,7 +138,8 @@
     add(svg, "text", { x: (left + right) / 2, y: bottom + 40, "text-anchor": "middle" }, "score");
     const mark = (t, kind) => {
       const y = bottom - ((bottom - middle - 40) * outcome(at, t).cost) / most;
-      add(svg, "line", { class: kind, x1: x(t), x2: x(t), y1: top, y2: bottom });
+      for (const [y1, y2] of [[top, middle], [middle + 30, bottom]])
+        add(svg, "line", { class: kind, x1: x(t), x2: x(t), y1, y2 });
       return add(svg, kind.endsWith("best") ? "circle" : "rect",
         kind.endsWith("best") ? { class: kind, cx: x(t), cy: y, r: 6 } : { class: kind, x: x(t) - 5, y: y - 5, width: 10, height: 10 });
     };
@@ -159,7 +160,7 @@
     title.textContent = head;
     line.append(title);
     const counts = ["fp", "fn", "tp", "tn"].map((kind) => whole(CASES * result[kind]));
-    for (const text of [place(t), ...counts, money(CASES * result.cost)]) {
+    for (const text of [Number.isFinite(t) ? place(t) : "–", ...counts, money(CASES * result.cost)]) {
       const cell = document.createElement("td");
       cell.textContent = text;
       cell.className = "number";
@@ -174,8 +175,8 @@
     element("rows").replaceChildren(
       row("Optimum", best, least),
       row("Yours", now.chosen, outcome(now, now.chosen)),
-      row("Nobody", Infinity, outcome(now, Infinity)),
-      row("Everybody", -Infinity, outcome(now, -Infinity)),
+      row("Flag nobody", Infinity, outcome(now, Infinity)),
+      row("Flag everybody", -Infinity, outcome(now, -Infinity)),
     );
     const ruled = now.fp / (now.fp + now.fn);
     element("optimum").textContent = place(best);

@@ -371,6 +371,16 @@ def test_no_sideways_scrolling(at, width):
     assert svg["x"] + svg["width"] <= width
 
 
+def clipped(page) -> bool:
+    """Return whether the table of outcomes is wider than its box."""
+    return page.locator("#threshold .casebook-table").evaluate("e => e.scrollWidth > e.clientWidth")
+
+
+def test_the_table_of_outcomes_fits_a_wide_window(at):
+    assert not clipped(at().page)
+    assert clipped(at(("cell.textContent = text;", 'cell.textContent = text + "0000000";')).page)
+
+
 def test_a_picture_that_is_too_wide_is_found(at):
     planted = (
         'svg.setAttribute("height", 370);',
@@ -390,7 +400,9 @@ def test_without_javascript_the_worked_values_stand(browser):
     page = context.new_page()
     page.goto((HTML / f"{PAGE}.html").as_uri())
     assert page.locator("#threshold").is_hidden()
-    assert page.get_by_text("The calculator needs JavaScript").is_visible()
+    note = page.locator("article noscript p").first
+    assert note.is_visible()
+    assert "needs JavaScript" in note.text_content()
     for cells in worked("worked"):
         assert page.locator("td", has_text=cells[2]).first.is_visible()
     context.close()

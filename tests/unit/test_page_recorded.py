@@ -79,6 +79,16 @@ GOOD = (
 )
 
 
+def test_the_comparisons_of_mint_are_the_recorded_ones():
+    paired = pd.read_csv(TABLES / "paired.csv")
+    duel = paired[paired["model"] == "direct_mint"]
+    better, worse = (duel["high"] < 0).sum(), (duel["low"] > 0).sum()
+    stated = f"better in {better} and worse in {worse} of {len(duel)} comparisons"
+    page = (ROOT / "book" / "template.md").read_text(encoding="utf-8")
+    assert stated in page
+    assert stated not in page.replace("of 32", "of 31")
+
+
 def test_a_right_quotation_passes():
     assert faults(GOOD) == []
 
