@@ -1,0 +1,1 @@
+"""Case 12: features, models, policies and the decision service of card fraud."""

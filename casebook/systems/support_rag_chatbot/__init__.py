@@ -1,0 +1,1 @@
+"""Case 16: the support chatbot around the retriever."""
