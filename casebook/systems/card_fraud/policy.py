@@ -89,9 +89,7 @@ class StorePolicy:
         self._catch_up(history)
         if self._retrain is not None and (history.now - self._trained).days >= self._every:
             self._trained = history.now
-            self._decide = self._retrain(
-                pd.concat(self.log), known_labels(history), history.now
-            )
+            self._decide = self._retrain(pd.concat(self.log), known_labels(history), history.now)
         features = self._features(batch)
         known = self._frames.get(history.now)
         if known is None or len(known) < len(features):
