@@ -1,0 +1,261 @@
+"""Readers of public text collections: retrieval (Cranfield, SciFact) and intents.
+
+Each reads the files that ``casebook.data.real`` found, checks their counts and returns tidy frames.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import xml.etree.ElementTree as ET
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+#: A string literal as NumPy prints it; neighbours stand side by side without a comma.
+_LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A test collection of retrieval.
+
+    Attributes
+    ----------
+    documents : DataFrame
+        ``doc_id``, ``title``, ``text`` (without the title).
+    queries : DataFrame
+        ``query_id``, ``text``, ``split`` (``train`` or ``test``).
+    judgements : DataFrame
+        ``query_id``, ``doc_id``, ``relevance`` (above 0; what is not judged is not relevant).
+    """
+
+    documents: pd.DataFrame
+    queries: pd.DataFrame
+    judgements: pd.DataFrame
+
+
+def _expect(path: Path, **counts: tuple[int, int]) -> None:
+    """Refuse a file whose counts (found, expected) differ."""
+    if wrong := {name: pair for name, pair in counts.items() if pair[0] != pair[1]}:
+        text = ", ".join(f"{found:,} {name} instead of {n:,}" for name, (found, n) in wrong.items())
+        raise ValueError(f"{path} holds {text}: it is cut off, or another version of the file.")
+
+
+def _elements(path: Path, tag: str) -> list[ET.Element]:
+    """Return the elements of a file whether or not one root stands around them."""
+    content = Path(path).read_text(encoding="utf-8")
+    content = re.sub(r"^\s*<\?xml[^>]*\?>", "", content)
+    try:
+        return list(ET.fromstring(f"<root>{content}</root>").iter(tag))
+    except ET.ParseError as error:
+        raise ValueError(f"{path} is not complete XML ({error}): it is cut off.") from error
+
+
+def _flat(element: ET.Element, tag: str) -> str:
+    return " ".join((element.findtext(tag) or "").split())
+
+
+def cranfield(documents: Path, queries: Path, judgements: Path) -> Collection:
+    """Read the Cranfield collection: abstracts on aerodynamics, with queries by researchers.
+
+    Parameters
+    ----------
+    documents, queries, judgements : Path
+        ``casebook.data.real`` of ``cranfield_documents``, ``cranfield_queries`` and
+        ``cranfield_judgements``.
+
+    Returns
+    -------
+    Collection
+        1,400 documents (two of them empty), 225 queries and 1,612 judgements. The judgements
+        number the queries by their order in the file, 1 to 225, not by the number printed there.
+        Grades are reduced to relevant or not: all but one of this file are 1. There is no
+        official split; queries with an odd number are called ``train``.
+
+    Raises
+    ------
+    ValueError
+        If a file is cut off or does not hold these counts.
+
+    References
+    ----------
+    Cleverdon (1967), *The Cranfield tests on index language devices*, Aslib Proceedings 19.
+    """
+    found = _elements(documents, "doc")
+    asked = _elements(queries, "top")
+    table = pd.read_csv(
+        judgements, sep=r"\s+", header=None, names=["query_id", "_", "doc_id", "relevance"]
+    )
+    _expect(documents, documents=(len(found), 1400))
+    _expect(queries, queries=(len(asked), 225))
+    _expect(judgements, judgements=(len(table), 1837))
+    rows = []
+    for doc in found:
+        title, text = _flat(doc, "title"), _flat(doc, "text")
+        # The text repeats the title in front.
+        rows.append((_flat(doc, "docno"), title, text.removeprefix(title).strip()))
+    numbers = range(1, len(asked) + 1)
+    relevant = table[table["relevance"] > 0].assign(relevance=1)
+    return Collection(
+        pd.DataFrame(rows, columns=["doc_id", "title", "text"]),
+        pd.DataFrame(
+            {
+                "query_id": [str(n) for n in numbers],
+                "text": [_flat(query, "title") for query in asked],
+                "split": ["train" if n % 2 else "test" for n in numbers],
+            }
+        ),
+        relevant[["query_id", "doc_id", "relevance"]].astype({"query_id": str, "doc_id": str}),
+    )
+
+
+def scifact(path: Path) -> Collection:
+    """Read SciFact: scientific claims and the abstracts that they cite.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("scifact")``.
+
+    Returns
+    -------
+    Collection
+        5,183 abstracts; 809 claims of the split ``train`` and 300 of ``test`` (the development
+        set of the authors, whose test set has no public labels), as the retrieval benchmark BEIR
+        takes them; a document is relevant where the claim cites it.
+
+    Raises
+    ------
+    ValueError
+        If the archive does not hold these counts.
+
+    References
+    ----------
+    Wadden et al. (2020), *Fact or fiction: verifying scientific claims*, EMNLP.
+    Thakur et al. (2021), *BEIR: a heterogeneous benchmark for zero-shot evaluation of information
+    retrieval models*, NeurIPS Datasets and Benchmarks.
+    """
+    names = {"train": "claims_train.csv", "test": "claims_validation.csv"}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            corpus = pd.read_csv(archive.open("corpus_train.csv"))
+            claims = {split: pd.read_csv(archive.open(name)) for split, name in names.items()}
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(f"{path} is not the SciFact archive: {error}.") from error
+    asked = pd.concat(
+        frame.drop_duplicates("id").assign(split=split) for split, frame in claims.items()
+    )
+    cited = [(q, d) for q, ids in asked[["id", "cited_doc_ids"]].to_numpy() for d in _numbers(ids)]
+    _expect(
+        path,
+        abstracts=(len(corpus), 5183),
+        **{"training claims": (int((asked["split"] == "train").sum()), 809)},
+        **{"test claims": (int((asked["split"] == "test").sum()), 300)},
+    )
+    documents = pd.DataFrame(
+        {
+            "doc_id": corpus["doc_id"].astype(str),
+            "title": corpus["title"].str.strip(),
+            "text": [_sentences(text) for text in corpus["abstract"]],
+        }
+    )
+    queries = pd.DataFrame(
+        {"query_id": asked["id"].astype(str), "text": asked["claim"], "split": asked["split"]}
+    )
+    judgements = pd.DataFrame(cited, columns=["query_id", "doc_id"]).astype(str)
+    if unknown := set(judgements["doc_id"]) - set(documents["doc_id"]):
+        raise ValueError(f"{path}: {len(unknown)} cited abstracts are not in the corpus.")
+    return Collection(
+        documents,
+        queries.reset_index(drop=True),
+        judgements.drop_duplicates(ignore_index=True).assign(relevance=1),
+    )
+
+
+def _numbers(printed: str) -> list[str]:
+    return re.findall(r"\d+", printed)
+
+
+def _sentences(printed: str) -> str:
+    """Join the sentences of a printed NumPy array of strings."""
+    return " ".join(ast.literal_eval(literal).strip() for literal in _LITERAL.findall(printed))
+
+
+def banking77(train: Path, test: Path) -> pd.DataFrame:
+    """Read BANKING77: questions to a bank with 77 intents.
+
+    Parameters
+    ----------
+    train, test : Path
+        ``casebook.data.real`` of ``banking77_train`` and ``banking77_test``.
+
+    Returns
+    -------
+    DataFrame, 13,083 rows
+        ``text``, ``intent``, ``split`` (10,003 ``train``, 3,080 ``test``).
+
+    Raises
+    ------
+    ValueError
+        If a file does not hold these counts, or not all intents.
+
+    References
+    ----------
+    Casanueva et al. (2020), *Efficient intent detection with dual sentence encoders*, NLP for
+    ConvAI.
+    """
+    parts = []
+    for split, path, n in (("train", train, 10_003), ("test", test, 3_080)):
+        frame = pd.read_csv(path).rename(columns={"category": "intent"}).assign(split=split)
+        _expect(path, questions=(len(frame), n), intents=(frame["intent"].nunique(), 77))
+        parts.append(frame[["text", "intent", "split"]])
+    return pd.concat(parts, ignore_index=True)
+
+
+def clinc150(path: Path) -> pd.DataFrame:
+    """Read CLINC150: requests with 150 intents, and requests outside of all of them.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("clinc150")``.
+
+    Returns
+    -------
+    DataFrame, 23,700 rows
+        ``text``, ``intent`` (``oos`` is out of scope), ``split`` (``train``, ``validation``,
+        ``test``).
+
+    Raises
+    ------
+    ValueError
+        If the file does not hold the expected counts.
+
+    References
+    ----------
+    Larson et al. (2019), *An evaluation dataset for intent classification and out-of-scope
+    prediction*, EMNLP.
+    """
+    counts = {
+        "train": 15_000,
+        "val": 3_000,
+        "test": 4_500,
+        "oos_train": 100,
+        "oos_val": 100,
+        "oos_test": 1_000,
+    }
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    _expect(path, **{name: (len(content.get(name, ())), n) for name, n in counts.items()})
+    splits = {"train": "train", "val": "validation", "test": "test"}
+    rows = [
+        (text, intent, splits[name.removeprefix("oos_")])
+        for name in counts
+        for text, intent in content[name]
+    ]
+    frame = pd.DataFrame(rows, columns=["text", "intent", "split"])
+    _expect(path, intents=(frame["intent"].nunique(), 151))
+    return frame
