@@ -58,3 +58,103 @@ def tourism(path: Path) -> pd.DataFrame:
             "expected 304, 80 and 24,320."
         )
     return frame.sort_values(["unique_id", "ds"], ignore_index=True)
+
+
+#: The Fraud Handbook's columns by the names of the course.
+HANDBOOK_COLUMNS = {
+    "TRANSACTION_ID": "transaction",
+    "TX_DATETIME": "time",
+    "CUSTOMER_ID": "customer",
+    "TERMINAL_ID": "terminal",
+    "TX_AMOUNT": "amount",
+    "TX_FRAUD": "is_fraud",
+    "TX_FRAUD_SCENARIO": "scenario",
+}
+
+
+def fraud_handbook(path: Path) -> pd.DataFrame:
+    """Read simulated card transactions of the Fraud Detection Handbook, 66 days of them.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("fraud_handbook")``: the Handbook's daily files from 2018-06-10 to
+        2018-08-14 in one table.
+
+    Returns
+    -------
+    DataFrame, 632,496 rows
+        ``transaction``, ``time``, ``customer``, ``terminal``, ``amount``, ``is_fraud`` (0 or 1),
+        ``scenario`` (0 genuine, 1 amounts over 220, 2 compromised terminals, 3 compromised
+        customers), in order of time. The data are simulated, by others.
+
+    Raises
+    ------
+    ValueError
+        If columns are missing, values are missing or doubled, or it is not all 66 days.
+
+    References
+    ----------
+    Le Borgne, Siblini, Lebichot & Bontempi (2022), *Reproducible Machine Learning for Credit Card
+    Fraud Detection: Practical Handbook*, Université Libre de Bruxelles, chapter 3.
+    """
+    table = pd.read_parquet(path)
+    if missing := sorted(set(HANDBOOK_COLUMNS) - set(table)):
+        raise ValueError(f"{path} has no column {missing}: it is not the Handbook's table.")
+    frame = table[list(HANDBOOK_COLUMNS)].rename(columns=HANDBOOK_COLUMNS)
+    frame["time"] = frame["time"].dt.as_unit("ns")
+    days = frame["time"].dt.normalize().nunique()
+    gaps, doubled = int(frame.isna().sum().sum()), int(frame["transaction"].duplicated().sum())
+    if (days, len(frame), gaps, doubled) != (66, 632_496, 0, 0):
+        raise ValueError(
+            f"{path} holds {days} days, {len(frame):,} rows, {gaps} missing values and {doubled} "
+            "repeated transactions; expected 66, 632,496, 0 and 0."
+        )
+    if not frame["is_fraud"].eq(frame["scenario"] > 0).all():
+        raise ValueError(f"{path}: is_fraud and scenario contradict each other.")
+    frame = frame.astype({"is_fraud": int, "scenario": int})
+    return frame.sort_values(["time", "transaction"], ignore_index=True)
+
+
+def ulb(path: Path) -> pd.DataFrame:
+    """Read a subset of the ULB card transactions: all 492 frauds and some of the genuine rows.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("ulb_1230")`` or ``real("ulb_4800")``: two subsets that other people
+        drew from the 284,807 transactions of two days in September 2013.
+
+    Returns
+    -------
+    DataFrame
+        ``time`` (seconds after the first of all transactions), ``V1`` to ``V28`` (principal
+        components of what may not be published), ``amount`` (euro), ``is_fraud`` (0 or 1), in
+        order of time. 1,722 or 5,292 rows; rows that are doubled stay, as in the original.
+
+    Raises
+    ------
+    ValueError
+        If columns or values are missing, or there are not 492 frauds and rows beside them.
+
+    References
+    ----------
+    Dal Pozzolo, Caelen, Johnson & Bontempi (2015), *Calibrating Probability with Undersampling
+    for Unbalanced Classification*, IEEE Symposium Series on Computational Intelligence.
+    """
+    table = pd.read_csv(path)
+    components = [f"V{i}" for i in range(1, 29)]
+    wanted = ["Time", *components, "Amount", "Class"]
+    if missing := [name for name in wanted if name not in table]:
+        raise ValueError(f"{path} has no column {missing}: it is no subset of the ULB data.")
+    names = {"Time": "time", "Amount": "amount", "Class": "is_fraud"}
+    frame = table[wanted].rename(columns=names)
+    frauds, gaps = int((frame["is_fraud"] == 1).sum()), int(frame.isna().sum().sum())
+    genuine = int((frame["is_fraud"] == 0).sum())
+    if frauds != 492 or gaps or not genuine or frauds + genuine != len(frame):
+        raise ValueError(
+            f"{path} holds {frauds} frauds and {genuine} genuine rows of {len(frame)}, and {gaps} "
+            "missing values; expected 492 frauds, some genuine rows and no others."
+        )
+    frame["is_fraud"] = frame["is_fraud"].astype(int)
+    return frame.sort_values("time", kind="stable", ignore_index=True)
