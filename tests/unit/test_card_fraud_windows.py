@@ -128,7 +128,22 @@ def test_places_of_a_group_stay_within_it():
             places = groups.place(groups.times + shift, side)
             assert (places >= groups.first).all() and (places <= groups.last).all()
     assert (milliseconds(np.array([0.5, 1.0])) == [DAY // 2, DAY]).all()
-    assert groups.find(np.array([-5, 0, 99])).tolist()[::2] == [-1, -1]
+
+
+def test_neighbours_in_a_group_are_the_nearest_that_count():
+    keys, ms, values = table(5)
+    groups, counted = Groups(keys, ms), values > 3000
+    for row, place in enumerate(groups.inverse):
+        assert groups.order[place] == row
+        same = [j for j in range(len(keys)) if keys[j] == keys[row] and counted[j]]
+        before, after = groups.before(counted)[place], groups.after(counted)[place]
+        assert [j for j in same if j < row][-1:] == ([groups.order[before]] if before >= 0 else [])
+        later = [j for j in same if j > row][:1]
+        assert later == ([groups.order[after]] if after < len(keys) else [])
+    group = groups.group[groups.inverse[10]]
+    first = groups.place_of_row(np.array([group]), np.array([11]))[0]
+    wanted = next(j for j in range(11, len(keys)) if keys[j] == keys[10])
+    assert groups.order[first] == wanted
 
 
 def test_a_million_rows_take_seconds():

@@ -7,6 +7,7 @@ window and a sum of cents are exact: the same number comes out event by event.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -59,6 +60,12 @@ class Groups:
     ----------
     order : ndarray of int64, shape (n,)
         Row at each sorted place.
+    inverse : ndarray of int64, shape (n,)
+        Sorted place of each row.
+    times : ndarray of int64, shape (n,)
+        By sorted place: milliseconds after the first row.
+    group : ndarray of int64, shape (n,)
+        By sorted place: number of its group.
     first, last : ndarray of int64, shape (n,)
         By sorted place: the first place of its group, and the one after its last.
     known : ndarray of bool, shape (n,)
@@ -82,17 +89,21 @@ class Groups:
         self.first = np.repeat(starts, sizes)
         self.last = np.repeat(starts + sizes, sizes)
         self.known = ordered >= 0
-        self._starts, self._ordered_keys = starts, ordered[starts]
-        self._group = np.repeat(np.arange(len(starts)), sizes)
-        self._zero = times[0] if len(times) else 0
-        self.times = times[self.order] - self._zero
+        self.group = np.repeat(np.arange(len(starts)), sizes)
+        self.times = times[self.order] - (times[0] if len(times) else 0)
         self._span = int(self.times.max(initial=0)) + 2
         if len(starts) * self._span > _LARGEST:
             raise ValueError(f"{len(starts)} keys over {self._span} ms do not fit into 64 bits.")
-        self._line = self._group * self._span + self.times
+        self._line = self.group * self._span + self.times
 
     def __len__(self) -> int:
         return len(self.order)
+
+    @cached_property
+    def inverse(self) -> np.ndarray:
+        places = np.empty(len(self), np.int64)
+        places[self.order] = np.arange(len(self))
+        return places
 
     def place(
         self, times: np.ndarray, side: str = "left", group: np.ndarray | None = None
@@ -102,26 +113,39 @@ class Groups:
         Parameters
         ----------
         times : array of int64, shape (m,)
-            On the scale of the attribute ``times`` (milliseconds after the first row).
+            On the scale of the attribute ``times``.
         side : "left" or "right"
         group : array of int64, shape (m,), optional
             Number of the group; by default that of each sorted place.
         """
-        group = self._group if group is None else group
+        group = self.group if group is None else group
         clipped = np.clip(times, -1, self._span - 1)
         # One before the first moment of a group is the last of the group before: no row is there.
         return np.searchsorted(self._line, group * self._span + clipped, side=side)
 
-    def find(self, keys: np.ndarray) -> np.ndarray:
-        """Return the number of each key's group, −1 where no row has the key."""
-        at = np.searchsorted(self._ordered_keys, keys)
-        at = np.minimum(at, len(self._ordered_keys) - 1)
-        return np.where(self._ordered_keys[at] == keys, at, -1)
+    def place_of_row(self, group: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """Return the first place of each group whose row is not before a given one."""
+        size = len(self) + 1
+        return np.searchsorted(self.group * size + self.order, group * size + row)
 
-    def bounds(self, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first place of groups and the one after their last."""
-        starts = np.append(self._starts, len(self.order))
-        return starts[group], starts[group + 1]
+    def before(self, counted: np.ndarray) -> np.ndarray:
+        """Return by sorted place that of the last counted row before it in its group, or −1.
+
+        Parameters
+        ----------
+        counted : array of bool, shape (n,)
+            By row.
+        """
+        places = np.where(counted[self.order], np.arange(len(self)), -1)
+        last = np.append(-1, np.maximum.accumulate(places))[:-1]
+        return np.where(last >= self.first, last, -1)
+
+    def after(self, counted: np.ndarray) -> np.ndarray:
+        """Return by sorted place that of the next counted row after it in its group, or n."""
+        n = len(self)
+        places = np.where(counted[self.order], np.arange(n), n)
+        following = np.append(np.minimum.accumulate(places[::-1])[::-1], n)[1:]
+        return np.where(following < self.last, following, n)
 
     def rows(self, sorted_values: np.ndarray) -> np.ndarray:
         """Return values by sorted place in the order of the rows; 0 where there is no key."""
