@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -191,3 +191,106 @@ def as_run(found, names: np.ndarray) -> pd.DataFrame:
             "score": join([s for _, _, s in parts]).astype(float),
         }
     )
+
+
+class Postings:
+    """BM25 over passages that come and go: what it scores equals :class:`BM25` built anew.
+
+    bm25s computes all scores when it indexes, so one new text changes every number. Here the
+    counts are kept and the scores of the question's words are computed when they are asked for.
+    New passages make a block of their own; blocks of like size are merged, so that adding n
+    passages one after the other costs n log n.
+
+    Passages are numbered by their place, from 0.
+    """
+
+    def __init__(self, k1: float = K1, b: float = B) -> None:
+        self.k1, self.b = k1, b
+        self._ids: dict[str, int] = {}
+        self._held: list[int] = []  # passages that hold a term, by its id
+        self._terms: dict[int, np.ndarray] = {}  # term ids of a passage
+        self._lengths = np.zeros(0, np.float64)
+        self._total = 0.0
+        self._blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def __len__(self) -> int:
+        return len(self._terms)
+
+    def add(self, first: int, texts: Sequence[Sequence[str]]) -> None:
+        """Add passages.
+
+        Parameters
+        ----------
+        first : int
+            Place of the first one; the others follow it.
+        texts : sequence of sequence of str
+            Their terms.
+        """
+        ids, held = self._ids, self._held
+        terms, places, counts = [], [], []
+        lengths = np.fromiter(map(len, texts), np.float64, len(texts))
+        for place, text in enumerate(texts, start=first):
+            found = np.array([ids.setdefault(term, len(ids)) for term in text], np.int32)
+            unique, times = np.unique(found, return_counts=True)
+            self._terms[place] = unique
+            terms.append(unique)
+            counts.append(times)
+            places.append(np.full(len(unique), place, np.int32))
+        held.extend([0] * (len(ids) - len(held)))
+        if not terms:
+            return
+        block = (np.concatenate(terms), np.concatenate(places), np.concatenate(counts))
+        for term, n in zip(*np.unique(block[0], return_counts=True), strict=True):
+            held[term] += int(n)
+        if (grow := first + len(texts) - len(self._lengths)) > 0:
+            self._lengths = np.concatenate([self._lengths, np.zeros(max(grow, first))])
+        self._lengths[first : first + len(texts)] = lengths
+        self._total += lengths.sum()
+        self._blocks.append(_by_term(block))
+        while len(self._blocks) > 1 and 2 * len(self._blocks[-1][0]) >= len(self._blocks[-2][0]):
+            last, before = self._blocks.pop(), self._blocks.pop()
+            pairs = zip(before, last, strict=True)
+            self._blocks.append(_by_term(tuple(np.concatenate(pair) for pair in pairs)))
+
+    def remove(self, places: Iterable[int]) -> None:
+        """Take passages out of the counts; their places are not used again."""
+        for place in places:
+            for term in self._terms.pop(place):
+                self._held[term] -= 1
+            self._total -= self._lengths[place]
+
+    def scores(self, terms: Sequence[str], n: int) -> np.ndarray:
+        """Return the score of the places 0 to n - 1.
+
+        Parameters
+        ----------
+        terms : sequence of str
+            Of the question; a repeated term counts again.
+        n : int
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            A removed passage has a score too: leave it out.
+        """
+        scores, passages = np.zeros(n), len(self)
+        if not passages:
+            return scores
+        mean = self._total / passages
+        for term in terms:
+            number = self._ids.get(term)
+            if number is None or not self._held[number]:
+                continue
+            held = self._held[number]
+            idf = np.log1p((passages - held + 0.5) / (held + 0.5))
+            for keys, places, counts in self._blocks:
+                a, z = np.searchsorted(keys, [number, number + 1])
+                at, times = places[a:z], counts[a:z]
+                norm = self.k1 * (1 - self.b + self.b * self._lengths[at] / mean)
+                scores[at] += idf * times / (times + norm)
+        return scores
+
+
+def _by_term(block: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    order = np.argsort(block[0], kind="stable")
+    return tuple(column[order] for column in block)
