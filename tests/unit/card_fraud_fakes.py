@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import signal
+import threading
 import time
 from datetime import datetime, timedelta
 from typing import Any
@@ -154,6 +155,32 @@ def factory(path: str, kill_at: str = "", kill_on: int = 1, score_ms: float = 0.
     if bug == "reply first":
         _write_later(app.state.service, kill_on)
     return app
+
+
+def lives(path: str, given: str, requests: str) -> None:
+    """Fork a service for each life, let four threads ask it; print each reply and each end.
+
+    A reply is printed when its client has it, in one write, as a socket would carry it.
+    """
+    wanted = json.loads(requests)
+    for life in json.loads(given):
+        child = os.fork()
+        if child == 0:
+            service = factory(path, **life).state.service
+
+            def client(mine: list[int], service=service) -> None:
+                for request in mine:
+                    reply = service.decide(json.dumps(payment(request)).encode())
+                    os.write(1, (json.dumps(reply.body) + "\n").encode())
+
+            threads = [threading.Thread(target=client, args=(wanted[i::4],)) for i in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        os.write(1, f"end {status}\n".encode())
 
 
 def _write_later(service, kill_on: int) -> None:
