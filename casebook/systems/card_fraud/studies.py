@@ -1,4 +1,4 @@
-"""What is measured: families on the Handbook's weeks, resampling, a thinned test, waiting for labels.
+"""What is measured: families on the Handbook's weeks, resampling, thinned tests, late labels.
 
 Each function returns a tidy frame and is called twice: reduced while a reader waits, in full for
 the record. What is tuned is tuned on weeks before all test weeks, and the test is seen once.
