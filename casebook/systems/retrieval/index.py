@@ -167,7 +167,6 @@ class Index:
         self._db = sqlite3.connect(
             self.path, timeout=WAIT, isolation_level=None, check_same_thread=False
         )
-        self._db.execute("PRAGMA synchronous = FULL")
         self._view: _View | None = None
         self.chunker, self.analyser = Chunker(), "words"
 
@@ -292,6 +291,8 @@ class Index:
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[None]:
         with self._lock:
+            if kind == "IMMEDIATE":  # on disk before it counts as committed
+                self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute(f"BEGIN {kind}")
             try:
                 yield

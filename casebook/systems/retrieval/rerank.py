@@ -52,6 +52,9 @@ class _Read:
 class PairFeatures:
     """Features of questions with the documents of one collection.
 
+    No feature may tell documents apart: an exact length does, and a reranker then remembers which
+    documents were relevant in training instead of why. So the length is a coarse one.
+
     Parameters
     ----------
     documents : DataFrame
@@ -88,7 +91,7 @@ class PairFeatures:
             len(named & doc.words) - len(named - doc.words),
             grams / (len(query.grams) or 1),
             float(query.language == doc.language),
-            np.log1p(doc.length),
+            doc.length.bit_length(),
             len(query.words),
         )
 
@@ -109,8 +112,8 @@ class PairFeatures:
             (:func:`~casebook.systems.retrieval.fusion.side_by_side`) and
             :data:`TEXT_FEATURES`: shares of the question's content words (plain and weighted by
             idf) that the document and its title hold, identifiers held less those that are not,
-            the share of the question's character 4-grams, whether the languages agree, the log
-            of the document's words, the question's content words.
+            the share of the question's character 4-grams, whether the languages agree, the
+            document's words in doublings (0, 1, 2–3, 4–7, …), the question's content words.
 
         Raises
         ------
@@ -255,6 +258,26 @@ class Reranker:
         gain = self._model.booster_.feature_importance("gain")
         share = pd.Series(gain / gain.sum(), self.features, name="gain")
         return share.sort_values(ascending=False).rename_axis("feature")
+
+
+def unseen(judgements: pd.DataFrame, training: pd.DataFrame) -> list[str]:
+    """Return the queries whose relevant documents were relevant to no training query.
+
+    Where questions share their documents, a split by question leaks: what was learned about a
+    document helps on the other side. These queries show what is left without it.
+
+    Parameters
+    ----------
+    judgements, training : DataFrame
+        Of the test and of the training queries.
+
+    Returns
+    -------
+    list of str
+    """
+    known = judgements["doc_id"].isin(training["doc_id"])
+    any_known = known.groupby(judgements["query_id"]).any()
+    return list(any_known.index[~any_known])
 
 
 def feature_columns(pairs: pd.DataFrame) -> list[str]:
