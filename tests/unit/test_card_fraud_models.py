@@ -105,7 +105,7 @@ def test_fitting_leaves_the_listed_settings_alone(data):
     X, y, _ = data
     for name in ("LightGBM SMOTE", "LightGBM + autoencoder", "LightGBM focal"):
         before = repr(FAMILIES[name].trials)
-        FAMILIES[name].fit(X[:3000], y[:3000])
+        FAMILIES[name].fit(X[:15000], y[:15000])
         assert repr(FAMILIES[name].trials) == before
 
 
@@ -120,13 +120,13 @@ def test_columns_are_found_by_name(data, test_data):
 
 def test_the_autoencoder_finds_what_breaks_the_pattern():
     rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 4000))
+    a, b = rng.normal(size=(2, 20000))
     X = pd.DataFrame({"a": a, "b": b, "c": a + b, "d": a - b, "e": a + 2 * b, "f": b})
-    y = (rng.random(4000) < 0.02).astype(int)
+    y = (rng.random(20000) < 0.02).astype(int)
     X.loc[y == 1, "f"] *= -1
     for name in ("autoencoder", "LightGBM + autoencoder"):
-        model = FAMILIES[name].fit(X[:3000], y[:3000])
-        assert average_precision(y[3000:], model.score(X[3000:])) > 10 * y[3000:].mean()
+        model = FAMILIES[name].fit(X[:15000], y[:15000])
+        assert average_precision(y[15000:], model.score(X[15000:])) > 10 * y[15000:].mean()
 
 
 def test_the_autoencoder_never_sees_a_fraud(data, test_data):

@@ -71,6 +71,8 @@ def _handbook_features(frame: pd.DataFrame, features: pd.DataFrame | None) -> pd
         features = handbook(frame)
     if len(features) != len(frame):
         raise ValueError(f"{len(features)} rows of features for {len(frame)} transactions")
+    if not np.array_equal(features.index, frame["transaction"]):
+        raise ValueError("the features are of other transactions than the frame, or in other order")
     return features.reset_index(drop=True)
 
 
@@ -85,12 +87,17 @@ def handbook_folds(
         ``casebook.datasets.fraud_handbook``.
     chosen : sequence of Week
     features : DataFrame, optional
-        One row for each of the frame; the Handbook's 15 by default.
+        Index ``transaction``, in the order of the frame; the Handbook's 15 by default.
 
     Returns
     -------
     list of Fold
-        ``X_validation`` keeps the index of the frame.
+        The index of ``X_train`` and ``X_validation`` is the position in the frame.
+
+    Raises
+    ------
+    ValueError
+        When the features are not those of the frame's rows, in their order.
     """
     X = _handbook_features(frame, features)
     y = frame["is_fraud"].to_numpy()
@@ -100,8 +107,8 @@ def handbook_folds(
 
 def _handbook_test(frame: pd.DataFrame, fold: Fold, score: np.ndarray) -> pd.DataFrame:
     """Return the test rows as the metrics want them: a customer has one card here."""
-    rows = frame.loc[fold.X_validation.index, ["time", "customer", "amount", "scenario"]]
-    rows = rows.rename(columns={"customer": "card"})
+    rows = frame.iloc[fold.X_validation.index]
+    rows = rows[["time", "customer", "amount", "scenario"]].rename(columns={"customer": "card"})
     return rows.assign(y=fold.y_validation, score=score)
 
 
