@@ -27,12 +27,14 @@ Journal of Statistical Mechanics P10008.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+from .protocol import Week, average_precision, paired, recall_at_fpr, world_split
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -57,8 +59,8 @@ GRAPH_FEATURES = {
     "device_suspects": "share of them with a known fraud",
     "address_customers": "other customers at this network address in the window",
     "address_suspects": "share of them with a known fraud",
-    "neighbours_by_device": "share with a known fraud among those this customer shares devices with",
-    "neighbours_by_address": "the same among those he shares addresses with",
+    "neighbours_by_device": "share with a known fraud among those he shares devices with",
+    "neighbours_by_address": "the same among those he shares network addresses with",
     "neighbours_by_terminal": "the same among those he shares terminals with",
     "terminal_of_victims": "highest share of known-fraud customers at a terminal he used",
     "component_customers": "customers joined to this device (address, customer) by shared machines",
@@ -438,6 +440,89 @@ def _others(graph: _Graph, kind: str, who, machine) -> tuple[np.ndarray, np.ndar
     return customers, suspects
 
 
+# For networks --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DayGraph:
+    """The graph of a midnight with nodes numbered from 0, and where a day's transactions stand.
+
+    Attributes
+    ----------
+    transaction : ndarray, shape (n,)
+        Those received on the day.
+    place : dict of str to ndarray, shape (n,)
+        By kind of node: the number of its node; that of the nodes where the graph has none.
+    links : dict of str to tuple of ndarray
+        By kind of machine: customers and machines of the links.
+    degree, frauds : dict of str to ndarray
+        By kind of node: links of each node, and frauds known of it.
+    """
+
+    transaction: np.ndarray
+    place: dict[str, np.ndarray]
+    links: dict[str, tuple[np.ndarray, np.ndarray]]
+    degree: dict[str, np.ndarray]
+    frauds: dict[str, np.ndarray]
+
+
+def day_graphs(
+    transactions: pd.DataFrame,
+    evidence: pd.DataFrame,
+    *,
+    start: pd.Timestamp | str,
+    end: pd.Timestamp | str,
+    window: float = 14,
+    memory: float = MEMORY,
+) -> Iterator[DayGraph]:
+    """Give the graphs that :func:`graph_features` reads, day by day, for a network to learn from.
+
+    Parameters
+    ----------
+    transactions, evidence, start, end, window, memory
+        As in :func:`graph_features`.
+
+    Yields
+    ------
+    DayGraph
+        For each day with transactions.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`graph_features`.
+    """
+    _positive(window, memory)
+    table = _Table(transactions, evidence)
+    for at in range(_moment(start, "start"), _moment(end, "end"), _DAY):
+        today = table.between(at, at + _DAY)
+        if today.start < today.stop:
+            yield _numbered(table, _graph(table, at, window, memory), today)
+
+
+def _numbered(table: _Table, graph: _Graph, today: slice) -> DayGraph:
+    """Number the nodes that have a link in the window."""
+    present = {kind: np.unique(graph.links[kind][1]) for kind in MACHINES}
+    present["customer"] = np.unique(np.concatenate([graph.links[kind][0] for kind in MACHINES]))
+    number = {}
+    for kind, nodes in present.items():
+        number[kind] = np.full(table.size(kind) + 1, len(nodes))  # the last one: none was sent
+        number[kind][nodes] = np.arange(len(nodes))
+    links, degree = {}, {"customer": np.zeros(len(present["customer"]))}
+    for kind in MACHINES:
+        c, v, _ = graph.links[kind]
+        links[kind] = number["customer"][c], number[kind][v]
+        degree[kind] = np.bincount(links[kind][1], minlength=len(present[kind]))
+        degree["customer"] += np.bincount(links[kind][0], minlength=len(present["customer"]))
+    return DayGraph(
+        table.transaction[today],
+        {kind: number[kind][table.code[kind][today]] for kind in present},
+        links,
+        degree,
+        {kind: graph.frauds[kind][nodes] for kind, nodes in present.items()},
+    )
+
+
 # Rings ---------------------------------------------------------------------------------
 
 
@@ -470,9 +555,9 @@ def rings(
     -------
     DataFrame
         Index ``rank`` from 1, the most victims first: ``customers``, ``devices``, ``addresses``
-        (numbers, in the window), ``victims``, ``known_frauds`` (on its machines), ``new`` (customers
-        of the last 24 hours), ``amount`` (euro, of the window on its machines), and the identifiers
-        ``customer_ids``, ``device_ids``, ``address_ids`` as tuples.
+        (numbers, in the window), ``victims``, ``known_frauds`` (on its machines), ``new``
+        (customers of the last 24 hours), ``amount`` (euro, of the window on its machines), and the
+        identifiers ``customer_ids``, ``device_ids``, ``address_ids`` as tuples.
 
     Raises
     ------
@@ -614,10 +699,8 @@ def ring_study(
         theirs = (ring[after] >= 0) & (code["device"][after] >= 0)
         on = np.isin(code["device"][after], machines["device"])
         on |= np.isin(code["ip"][after], machines["ip"])
-        found.append(
-            (len(flagged), right, criminal, len(active), len(caught & active), int(theirs.sum()))
-            + (int((theirs & on).sum()),)
-        )
+        counts = len(flagged), right, criminal, len(active), len(caught & active)
+        found.append((*counts, int(theirs.sum()), int((theirs & on).sum())))
     names = ["flagged", "right", "criminal", "active", "found", "frauds", "foreseen"]
     index = pd.DatetimeIndex([world.start + pd.Timedelta(days=d) for d in days], name="at")
     by_day = pd.DataFrame(found, index=index, columns=names)
@@ -640,3 +723,172 @@ def _owners(table: _Table, column: str, ring: np.ndarray) -> dict[int, set[int]]
     for machine, one in pairs.tolist():
         found.setdefault(machine, set()).add(one)
     return found
+
+
+# What it gains -------------------------------------------------------------------------
+
+#: Days of the split, from the start: training, and test weeks. The wave of wallets (day 110) is in
+#: the training, and two weeks lie between for labels to arrive.
+TRAIN_DAYS, TEST_DAYS = (60, 131), (145, 173)
+
+
+def split(world: World) -> Week:
+    """Return the split on which graph features and the graph network are compared.
+
+    Raises
+    ------
+    ValueError
+        If the world has fewer than 173 days.
+    """
+    if (days := (world.end - world.start).days) < TEST_DAYS[1]:
+        raise ValueError(f"the world has {days} days: the comparison needs {TEST_DAYS[1]}.")
+    moments = [world.start + pd.Timedelta(days=d) for d in (*TRAIN_DAYS, *TEST_DAYS)]
+    return Week("graph", moments[0], moments[1], moments[2], moments[2], moments[3])
+
+
+#: Settings of LightGBM: the best of its six on the world of the trials (seed 101).
+TREES = {
+    "rounds": 100,
+    "learning_rate": 0.1,
+    "num_leaves": 7,
+    "min_data_in_leaf": 50,
+    "lambda_l2": 1.0,
+    "boost_from_average": False,
+}
+#: Of the graph features those that spread suspicion to a node that fraud comes from.
+SPREAD = ("risk_customer", "risk_device", "risk_address")
+FRAUDS = ("stolen", "skimmed", "phished", "takeover", "testing", "wallet")
+#: Steps whose gain :func:`lift_table` shows.
+GAINS = (
+    ("without devices", "without devices + graph"),
+    ("without devices", "without devices + spread"),
+    ("without devices", "features"),
+    ("features", "features + graph"),
+    ("features", "features + spread"),
+)
+
+
+def lift_study(
+    world: World,
+    *,
+    window: float = 14,
+    params: Mapping[str, Any] | None = None,
+    scores: Mapping[str, pd.Series] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Measure what graph features add to LightGBM, with and without the features of devices.
+
+    All variants learn from the same rows and labels (:func:`split`), with the same settings and
+    seed, and are judged by the truth of the test weeks.
+
+    Parameters
+    ----------
+    world : World
+        Of 173 days or more.
+    window : float
+        Days of transactions that make the graph.
+    params : mapping, optional
+        Settings of LightGBM, by default :data:`TREES`.
+    scores : mapping of str to Series, optional
+        Scores of other models, index ``transaction``, to be judged on the same rows, such as those
+        of the graph network. Each is judged alone, and together with LightGBM (mean of the ranks).
+    seed : int
+        Of LightGBM.
+
+    Returns
+    -------
+    DataFrame
+        Index ``variant``; ``columns`` (features), ``AP``, ``recall`` (at 1 % false positives), and
+        for each scenario the average precision of its frauds among all genuine transactions.
+
+    Raises
+    ------
+    ValueError
+        If the world is too short, or a score lacks a transaction of the test.
+    """
+    from .features import batch, evidence
+    from .models import FAMILIES
+
+    found, week = evidence(world.transactions, world.labels), split(world)
+    labels, test = world_split(world, week)
+    own = batch(world.transactions, world.terminals, world.customers, found)
+    graph = graph_features(
+        world.transactions, found, window=window, start=week.train_from, end=week.test_to
+    )
+    machines = [c for c in own if c.startswith(("device_", "ip_"))]
+    without, spread = own.drop(columns=machines), graph[list(SPREAD)]
+    variants = {
+        "without devices": [without],
+        "without devices + spread": [without, spread],
+        "without devices + graph": [without, graph],
+        "features": [own],
+        "features + spread": [own, spread],
+        "features + graph": [own, graph],
+    }
+    rows, made = {}, {}
+    for name, parts in variants.items():
+        X, later = (
+            pd.concat([part.reindex(index) for part in parts], axis=1)
+            for index in (labels.index, test.index)
+        )
+        model = FAMILIES["LightGBM"].fit(X, labels, TREES if params is None else params, seed)
+        made[name] = pd.Series(model.score(later), test.index)
+        rows[name] = {"columns": X.shape[1], **_judged(test, made[name])}
+    for name, score in (scores or {}).items():
+        other = score.reindex(test.index)
+        if missing := int(other.isna().sum()):
+            raise ValueError(f"{name}: {missing} of {len(test)} test transactions have no score.")
+        rows[name] = _judged(test, other)
+        for base in ("features", "features + spread"):
+            both = made[base].rank() + other.rank()
+            rows[f"{base}, {name}"] = _judged(test, both)
+    return pd.DataFrame(rows).T.rename_axis("variant")
+
+
+def _judged(test: pd.DataFrame, score: pd.Series) -> dict[str, float]:
+    """Return average precision and recall, overall and by scenario."""
+    fraud = test["y"] == 1
+    result = {
+        "AP": average_precision(test["y"], score),
+        "recall": recall_at_fpr(test["y"], score, 0.01),
+    }
+    for name in FRAUDS:
+        use = ~fraud | (test["scenario"] == name)
+        result[name] = (
+            average_precision(test["y"][use], score[use]) if (use & fraud).any() else np.nan
+        )
+    return result
+
+
+def lift_table(studies: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """Return what each step gains over worlds, with its paired 95 % interval.
+
+    Parameters
+    ----------
+    studies : mapping of int to DataFrame
+        :func:`lift_study` by the seed of its world; two or more.
+
+    Returns
+    -------
+    DataFrame
+        Index ``step`` and ``metric``: ``before``, ``after`` (means over worlds), ``gain``, ``low``,
+        ``high`` (paired, t-interval over worlds).
+
+    Raises
+    ------
+    ValueError
+        With fewer than two worlds.
+    """
+    if len(studies) < 2:
+        raise ValueError(f"{len(studies)} world gives no interval: study two or more.")
+    found = []
+    for before, after in GAINS:
+        for metric in ("AP", "recall", *FRAUDS):
+            old, new = (
+                np.array([frame.loc[name, metric] for frame in studies.values()], float)
+                for name in (before, after)
+            )
+            gain = paired(new - old)
+            found.append((f"{after} − {before}", metric, old.mean(), new.mean(), *gain[:3]))
+    columns = ["step", "metric", "before", "after", "gain", "low", "high"]
+    return pd.DataFrame(found, columns=columns).set_index(["step", "metric"])
