@@ -569,10 +569,24 @@ def _others(
 # One event at a time ---------------------------------------------------------------------------
 
 
-class _Customer:
+class _State:
+    """A piece of state with the store that may change it."""
+
+    __slots__ = ("owner",)
+
+    def copy(self, owner: object) -> _State:
+        twin = type(self)(owner)
+        for name in self.__slots__:
+            value = getattr(self, name)
+            shared = not isinstance(value, (list, set, dict))
+            setattr(twin, name, value if shared else value.copy())
+        return twin
+
+
+class _Customer(_State):
     """What the store keeps of a customer."""
 
-    __slots__ = ("devices", "frauds", "last", "owner", "place", "refused", "small")
+    __slots__ = ("devices", "frauds", "last", "place", "refused", "small")
     __slots__ += ("terminals", "times", "total")
 
     def __init__(self, owner: object):
@@ -587,13 +601,6 @@ class _Customer:
         self.terminals: set[int] = set()
         self.devices: dict[int, int] = {}  # first use
 
-    def copy(self, owner: object) -> _Customer:
-        twin = copy.copy(self)
-        twin.owner = owner
-        for name in ("times", "total", "small", "refused", "terminals", "devices"):
-            setattr(twin, name, getattr(self, name).copy())
-        return twin
-
     def trim(self, now: int) -> None:
         gone = bisect_right(self.times, now - _MONTH)
         del self.times[:gone], self.total[:gone]
@@ -601,10 +608,10 @@ class _Customer:
             del times[: bisect_right(times, now - DAY)]
 
 
-class _Terminal:
+class _Terminal(_State):
     """What the store keeps of a terminal: purchases and known frauds among them."""
 
-    __slots__ = ("fraud_times", "frauds", "owner", "times")
+    __slots__ = ("fraud_times", "frauds", "times")
 
     def __init__(self, owner: object):
         self.owner = owner
@@ -612,21 +619,15 @@ class _Terminal:
         self.fraud_times: list[int] = []
         self.frauds = 0
 
-    def copy(self, owner: object) -> _Terminal:
-        twin = copy.copy(self)
-        twin.owner = owner
-        twin.times, twin.fraud_times = self.times.copy(), self.fraud_times.copy()
-        return twin
-
     def trim(self, oldest: int) -> None:
         for times in (self.times, self.fraud_times):
             del times[: bisect_right(times, oldest)]
 
 
-class _Machine:
+class _Machine(_State):
     """What the store keeps of a device or an address."""
 
-    __slots__ = ("frauds", "owner", "refused", "times", "users")
+    __slots__ = ("frauds", "refused", "times", "users")
 
     def __init__(self, owner: object):
         self.owner = owner
@@ -634,13 +635,6 @@ class _Machine:
         self.users: dict[int, int] = {}  # customer → latest use, the latest last
         self.refused: list[int] = []
         self.frauds = 0
-
-    def copy(self, owner: object) -> _Machine:
-        twin = copy.copy(self)
-        twin.owner = owner
-        for name in ("times", "users", "refused"):
-            setattr(twin, name, getattr(self, name).copy())
-        return twin
 
     def use(self, customer: int, now: int, memory: int) -> None:
         users = self.users
@@ -1151,9 +1145,10 @@ def mismatch(batch_frame: pd.DataFrame, online_frame: pd.DataFrame) -> pd.Series
 def leaky_risk(transactions: pd.DataFrame, labels: pd.DataFrame) -> pd.Series:
     """Return the terminal's fraud rate of the last 7 days as it must not be computed.
 
-    This is the planted leak of the exercise. It looks like ``terminal_risk_7d``: earlier rows of
-    the same terminal only, a trailing window. But it takes the labels as they stand today: a fraud
-    of yesterday counts today, though its chargeback comes in weeks. No service can compute it.
+    This is the planted leak of the exercise: ``groupby("terminal").rolling("7D").mean()`` of the
+    labels as they stand today. It looks like ``terminal_risk_7d`` and is wrong twice: a fraud of
+    yesterday counts today, though its chargeback comes in weeks, and the window of pandas holds the
+    current row, label and all. No service can compute it.
 
     Parameters
     ----------
@@ -1166,15 +1161,19 @@ def leaky_risk(transactions: pd.DataFrame, labels: pd.DataFrame) -> pd.Series:
     -------
     Series of float32
         Index ``transaction``, name ``terminal_fraud_rate_7d``.
+
+    Raises
+    ------
+    ValueError
+        When a column is missing or rows are not in order of arrival.
     """
     _need(transactions, ("transaction", "received", "terminal"), "transactions")
     _need(labels, ("transaction", "chargeback"), "labels")
-    fraud = transactions["transaction"].isin(
-        labels.loc[labels["chargeback"].astype(bool), "transaction"]
-    )
+    charged = labels.loc[labels["chargeback"].astype(bool), "transaction"]
+    fraud = transactions["transaction"].isin(charged).to_numpy()
     groups = Groups(_idents(transactions["terminal"]), _moments(transactions["received"]))
-    count = groups.sums(np.ones(len(fraud), np.int64), 7)
-    rate = groups.sums(fraud.to_numpy(), 7) / np.maximum(count, 1)
+    count = groups.sums(np.ones(len(fraud), np.int64), 7, include_current=True)
+    rate = groups.sums(fraud, 7, include_current=True) / count
     index = pd.Index(transactions["transaction"].to_numpy(), name="transaction")
     return pd.Series(rate.astype(np.float32), index=index, name="terminal_fraud_rate_7d")
 
