@@ -43,6 +43,9 @@ class CountingStore:
         self.seen.append(("observe", *sorted(event.items(), key=str), outcome))
         self.cards[event["card"]] = self.cards.get(event["card"], 0) + 1
 
+    def settle(self, transaction, outcome):
+        self.seen.append(("settle", transaction, outcome))
+
     def learn(self, transaction, known):
         self.seen.append(("learn", transaction, known))
 
@@ -82,7 +85,7 @@ def parts(path, **changes):
         "score": score,
         "rules": rules,
         "tiers": tiers,
-        "breaker": Breaker(budget_ms=200),
+        "breaker": Breaker(budget_ms=2000),
         "model": "m1",
         "rules_version": "r1",
         "clock": lambda: NOW,
@@ -91,7 +94,7 @@ def parts(path, **changes):
     return made if "audit" in made else {**made, "audit": Audit(path)}
 
 
-def payment(request: int = 1, **changes: Any) -> dict[str, Any]:
+def payment(request: int = 1, /, **changes: Any) -> dict[str, Any]:
     """Return a good transaction as a client sends it."""
     return {
         "request": request,

@@ -308,14 +308,19 @@ class Audit:
             before = self.settled(d.request, d.fingerprint, d.input, d.received)
             if before is not None:
                 return before
-            taken = 'SELECT request FROM decisions WHERE "transaction" = ?'
-            row = self._db.execute(taken, (d.transaction,)).fetchone()
-            if row is not None:
-                raise Conflict(f"transaction {d.transaction} belongs to request {row['request']}")
+            self.free(d.transaction)
             values = {name: getattr(d, name) for name in _names(Decision)}
             values |= {name: canonical(values[name]) for name in _JSON}
             values |= {"ms": float(d.ms), "probability": _float(d.probability)}
             return _decision(self._append("decisions", values))
+
+    def free(self, transaction: int) -> None:
+        """Raise :class:`Conflict` when a transaction's number is taken."""
+        with self._lock:
+            query = 'SELECT request FROM decisions WHERE "transaction" = ?'
+            row = self._db.execute(query, (transaction,)).fetchone()
+        if row is not None:
+            raise Conflict(f"transaction {transaction} belongs to request {row['request']}")
 
     def find(self, request: int) -> Decision | None:
         """Return the decision of a request, if there is one."""

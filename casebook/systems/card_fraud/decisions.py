@@ -55,11 +55,17 @@ EVIDENCE = ("denied", "chargeback")
 
 
 class Store(Protocol):
-    """Features of an event from what arrived before it."""
+    """Features of an event from what arrived before it.
+
+    As of :class:`~casebook.systems.card_fraud.features.OnlineStore`: ``observe`` counts a decided
+    event, ``settle`` tells its outcome later, ``learn`` that it was fraud.
+    """
 
     def features(self, event: Mapping[str, Any]) -> dict[str, float]: ...
 
     def observe(self, event: Mapping[str, Any], outcome: str | None = None) -> None: ...
+
+    def settle(self, transaction: int, outcome: str) -> None: ...
 
     def learn(self, transaction: int, known: Any) -> None: ...
 
@@ -136,7 +142,10 @@ def _told(store: Store, record: Decision | Outcome) -> bool:
     try:
         if isinstance(record, Decision):
             store.observe(event_of(record), OUTCOME.get(record.tier))
-        elif record.outcome in EVIDENCE:
+            return True
+        if record.outcome in CONFIRMATIONS:
+            store.settle(record.transaction, record.outcome)
+        if record.outcome in EVIDENCE:
             store.learn(record.transaction, Timestamp(unstamp(record.at)))
     except Exception:
         log.exception("the store refuses row %s of the audit", record.sequence)
@@ -249,10 +258,10 @@ class Service:
                 return Reply(200, reply(before), replayed=True)
             received = self._in_order(arrived)
             check_time(payment.time, received, self.limits)
-            decision = self._decided(payment, sent, print_, received, start)
             with _conflicts("Give each transaction a number of its own."):
-                decision = self.audit.write(decision)
-            self._latest = received
+                number = self._number(payment)
+            decision = self._decided(payment, sent, print_, number, received, start)
+            decision = self.audit.write(decision)
             self.refused += not _told(self.store, decision)
             self._hook("observed")
         return Reply(200, reply(decision))
@@ -339,7 +348,9 @@ class Service:
     def _in_order(self, arrived: datetime) -> datetime:
         """Return the moment from which the event counts: not before one that was decided."""
         now = self.clock()
-        if self.gateway and arrived > now:
+        if not self.gateway:  # its own clock may step back
+            return max(arrived, self._latest)
+        if arrived > now:
             raise Problem(
                 422,
                 "event from the future",
@@ -356,17 +367,29 @@ class Service:
             )
         return max(arrived, self._latest)
 
+    def _number(self, payment: Payment) -> int:
+        """Return the transaction's number; one that a gateway gives must be free."""
+        if not isinstance(payment, Stamped):
+            return self.audit.next_transaction(self._first)
+        self.audit.free(payment.transaction)
+        return payment.transaction
+
     def _decided(
-        self, payment: Payment, sent: dict, print_: str, received: datetime, start: float
+        self,
+        payment: Payment,
+        sent: dict,
+        print_: str,
+        number: int,
+        received: datetime,
+        start: float,
     ) -> Decision:
         """Return the decision, not yet written."""
-        number = getattr(payment, "transaction", None)
-        number = self.audit.next_transaction(self._first) if number is None else number
         blank = Decision(
             payment.request, number, stamp(received), "", print_, sent, {}, None, "", "", "", [],
             self.model, self.rules_version, 0.0,
         )  # fmt: skip
         event = event_of(blank)
+        self._latest = received
         features, why = self._features(event)
         made = self._choose(features, event, why)
         made |= {"features": features, "decided": stamp(max(self.clock(), received))}
