@@ -811,6 +811,10 @@ def lift_study(
 
     found, week = evidence(world.transactions, world.labels), split(world)
     labels, test = world_split(world, week)
+    others = {name: score.reindex(test.index) for name, score in (scores or {}).items()}
+    for name, score in others.items():
+        if missing := int(score.isna().sum()):
+            raise ValueError(f"{name}: {missing} of {len(test)} test transactions have no score.")
     own = batch(world.transactions, world.terminals, world.customers, found)
     graph = graph_features(
         world.transactions, found, window=window, start=week.train_from, end=week.test_to
@@ -834,10 +838,7 @@ def lift_study(
         model = FAMILIES["LightGBM"].fit(X, labels, TREES if params is None else params, seed)
         made[name] = pd.Series(model.score(later), test.index)
         rows[name] = {"columns": X.shape[1], **_judged(test, made[name])}
-    for name, score in (scores or {}).items():
-        other = score.reindex(test.index)
-        if missing := int(other.isna().sum()):
-            raise ValueError(f"{name}: {missing} of {len(test)} test transactions have no score.")
+    for name, other in others.items():
         rows[name] = _judged(test, other)
         for base in ("features", "features + spread"):
             both = made[base].rank() + other.rank()
