@@ -29,18 +29,18 @@ class CountingStore:
 
     def __init__(self) -> None:
         self.seen: list[tuple[Any, ...]] = []
-        self.cards: dict[int, int] = {}
+        self.observed, self.cards = 0, {}
 
     def features(self, event):
         if event["terminal"] == 999:
             raise KeyError("no such terminal")
-        seen = sum(kind == "observe" for kind, *_ in self.seen)
-        return {"seen": float(seen), "card": float(self.cards.get(event["card"], 0))}
+        return {"seen": float(self.observed), "card": float(self.cards.get(event["card"], 0))}
 
     def observe(self, event, outcome=None):
         if event["terminal"] == 999:
             raise KeyError("no such terminal")
         self.seen.append(("observe", *sorted(event.items(), key=str), outcome))
+        self.observed += 1
         self.cards[event["card"]] = self.cards.get(event["card"], 0) + 1
 
     def settle(self, transaction, outcome):
