@@ -65,7 +65,7 @@ CREATE TABLE IF NOT EXISTS chunks (
     terms TEXT NOT NULL, hash TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS chunks_article ON chunks (article);
 CREATE INDEX IF NOT EXISTS chunks_hash ON chunks (hash);
-CREATE TABLE IF NOT EXISTS vectors (hash TEXT PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS vectors (hash TEXT PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS removals (generation INTEGER NOT NULL, article INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS removals_generation ON removals (generation);
 """
@@ -323,6 +323,8 @@ class Index:
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)", [(k, str(v)) for k, v in meta.items()]
             )
             self._put(articles)
+        # The log of a large build is folded into the file; a reader may make it wait for a time.
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def update(self, articles: pd.DataFrame) -> Changes:
         """Add versions of articles, or replace those that are there under the same number.

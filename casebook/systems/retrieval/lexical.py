@@ -226,21 +226,21 @@ class Postings:
         texts : sequence of sequence of str
             Their terms.
         """
-        ids, held = self._ids, self._held
-        terms, places, counts = [], [], []
-        lengths = np.fromiter(map(len, texts), np.float64, len(texts))
-        for place, text in enumerate(texts, start=first):
-            found = np.array([ids.setdefault(term, len(ids)) for term in text], np.int32)
-            unique, times = np.unique(found, return_counts=True)
-            self._terms[place] = unique
-            terms.append(unique)
-            counts.append(times)
-            places.append(np.full(len(unique), place, np.int32))
-        held.extend([0] * (len(ids) - len(held)))
-        if not terms:
+        if not len(texts):
             return
-        block = (np.concatenate(terms), np.concatenate(places), np.concatenate(counts))
-        for term, n in zip(*np.unique(block[0], return_counts=True), strict=True):
+        ids, held = self._ids, self._held
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        flat = np.array([ids.setdefault(t, len(ids)) for text in texts for t in text], np.int64)
+        held.extend([0] * (len(ids) - len(held)))
+        # One number for each pair of a passage and a term: sorted, they lie passage by passage.
+        pairs = np.repeat(np.arange(len(texts)), lengths) * len(ids) + flat
+        pairs, counts = np.unique(pairs, return_counts=True)
+        offsets, terms = np.divmod(pairs, max(len(ids), 1))
+        terms = terms.astype(np.int32)
+        borders = np.searchsorted(offsets, np.arange(1, len(texts)))
+        self._terms |= dict(enumerate(np.split(terms, borders), start=first))
+        block = (terms, (first + offsets).astype(np.int32), counts.astype(np.int32))
+        for term, n in zip(*np.unique(terms, return_counts=True), strict=True):
             held[term] += int(n)
         if (grow := first + len(texts) - len(self._lengths)) > 0:
             self._lengths = np.concatenate([self._lengths, np.zeros(max(grow, first))])
@@ -283,8 +283,9 @@ class Postings:
                 continue
             held = self._held[number]
             idf = np.log1p((passages - held + 0.5) / (held + 0.5))
+            pair = np.array([number, number + 1], np.int32)  # of the keys' type: no copy of them
             for keys, places, counts in self._blocks:
-                a, z = np.searchsorted(keys, [number, number + 1])
+                a, z = np.searchsorted(keys, pair)
                 at, times = places[a:z], counts[a:z]
                 norm = self.k1 * (1 - self.b + self.b * self._lengths[at] / mean)
                 scores[at] += idf * times / (times + norm)
