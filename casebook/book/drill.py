@@ -438,6 +438,25 @@ def _plan(index: dict, prompts: dict[str, dict]) -> str:
     return "\n".join(parts)
 
 
+def map_rows(prompts: dict[str, dict]) -> list[tuple[str, str]]:
+    """Return number and chapter of every prompt: the common twelve in order, then the rest."""
+    listed = [stem for stem in prompts if "source" in prompts[stem]]
+    listed.sort(key=lambda stem: prompts[stem]["source"])
+    rows = [(str(prompts[stem]["source"]), stem) for stem in listed]
+    return rows + [("", stem) for stem in prompts if stem not in listed]
+
+
+def _map(index: dict, prompts: dict[str, dict], addresses: dict[str, str | None], page: str) -> str:
+    rows, titles = [], chapters(index)
+    for number_, stem in map_rows(prompts):
+        prompt = f'<a href="{page}#prompt-{stem}">{_text(prompts[stem]["title"])}</a>'
+        name = _text(f"{chapter_name(stem)}, {titles[stem]}")
+        address = addresses[stem]
+        case = f'<a href="{address}">{name}</a>' if address else f"{name} (in preparation)"
+        rows.append([number_ or "–", prompt, prompts[stem]["format"], case])
+    return _table("Prompts and cases", ["No.", "Prompt", "Format", "Case"], rows)
+
+
 def _data(index: dict, prompts: dict[str, dict], addresses: dict[str, str | None]) -> str:
     """Return what ``drill.js`` needs besides the text of the page."""
     titles, parts = chapters(index), {}
@@ -465,7 +484,7 @@ def _data(index: dict, prompts: dict[str, dict], addresses: dict[str, str | None
 
 
 class Drill(SphinxDirective):
-    """``{drill} cadence``, ``prompts`` or ``plan``: a part of the drill page."""
+    """``{drill} cadence``, ``prompts`` or ``plan``: a part of the drill page; ``map``: a table."""
 
     required_arguments = 1
 
@@ -482,6 +501,9 @@ class Drill(SphinxDirective):
                 content = _cadence(index)
             case "plan":
                 content = _plan(index, prompts)
+            case "map":
+                page = self.env.app.builder.get_relative_uri(self.env.docname, "book/drill")
+                content = _map(index, prompts, addresses, page)
             case "prompts":
                 folds = [prompt_html(s, p, index, addresses[s]) for s, p in prompts.items()]
                 content = "\n".join([_data(index, prompts, addresses), *folds])

@@ -121,7 +121,9 @@ def _finished(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict:
     """Register the extension."""
+    app.setup_extension("casebook.book.cases")
     app.setup_extension("casebook.book.drill")
+    app.setup_extension("casebook.book.glossary")
     app.setup_extension("casebook.book.publish")
     app.setup_extension("casebook.book.reports")
     app.add_config_value("casebook_page_code", "", "env", [str])

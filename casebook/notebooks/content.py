@@ -30,9 +30,11 @@ from casebook.project import settings
 
 BASELINE = "tests/content_baseline.toml"
 BIBLIOGRAPHY = "book/references.bib"
+TITLES = "book/bibliography.md"
+GLOSSARY = "book/glossary.yml"
 #: Checks whose findings are errors, and those whose findings are counted.
 ERRORS = ("links", "alt text")
-WARNINGS = ("spelling", "typed results", "prose ratio", "cell length", "sources")
+WARNINGS = ("spelling", "typed results", "prose ratio", "cell length", "sources", "terms")
 #: Words of prose that a notebook has at least for each line of code.
 LEAST_WORDS_A_LINE = 10
 #: Lines of a cell that one still reads as a whole.
@@ -261,6 +263,7 @@ def spelling(found: list[Document]) -> Iterator[Finding]:
     texts = [
         (document, block, text)
         for document in found
+        if document.name != TITLES  # they are spelled as their authors spelled them
         for block in document.blocks
         for text in _readable(block)
     ]
@@ -281,7 +284,7 @@ def spelling(found: list[Document]) -> Iterator[Finding]:
 # Links and alternative texts
 
 
-def _slug(heading: str) -> str:
+def slug(heading: str) -> str:
     """Return the anchor that the book gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
@@ -293,9 +296,9 @@ def anchors(document: Document) -> set[str]:
     for block in document.prose:
         for before, token in zip(block.tokens, block.tokens[1:], strict=False):
             if before.type == "heading_open":
-                slug = _slug("".join(c.content for c in token.children or []))
-                names.add(f"{slug}-{found[slug]}" if found[slug] else slug)
-                found[slug] += 1
+                name = slug("".join(c.content for c in token.children or []))
+                names.add(f"{name}-{found[name]}" if found[name] else name)
+                found[name] += 1
         names |= set(re.findall(r"\bid=[\"']([^\"']+)", block.source))
         names |= set(re.findall(r"^\(([^()\s]+)\)=\s*$", block.source, flags=re.M))
     return names
@@ -444,8 +447,12 @@ def bibliography(root: Path) -> tuple[set[str], set[tuple[str, str]]]:
             addresses.add(url.rstrip("/"))
         if doi := entry.fields.get("doi"):
             addresses.add(f"https://doi.org/{doi}")
+        if arxiv := entry.fields.get("eprint"):
+            addresses.add(f"https://arxiv.org/abs/{arxiv}")
         for person in entry.persons.get("author", []):
-            names.add((" ".join(person.last_names), entry.fields.get("year", "")))
+            surname = re.sub(r"[{}]", "", " ".join(person.last_names))
+            year = entry.fields.get("year", "")
+            names |= {(surname, year), (surname.split()[-1], year)}
     return addresses, names
 
 
@@ -468,6 +475,53 @@ def uncited_sources(found: list[Document], root: Path) -> Iterator[Finding]:
                     yield Finding("sources", document.name, block.where, what)
 
 
+def glossary_anchors(root: Path) -> dict[str, set[str]]:
+    """Return, for the anchor of each name in the glossary, all anchors of its entry."""
+    path = root / GLOSSARY
+    if not path.is_file():
+        return {}
+    import yaml
+
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))["terms"]
+    anchors_of = [{slug(name) for name in [e["term"], *e.get("also", [])]} for e in entries]
+    return {anchor: group for group in anchors_of for anchor in group}
+
+
+def _bold(tokens: list[Token]) -> Iterator[str]:
+    """Yield what is set in bold within paragraphs."""
+    for token in _inline(tokens, tables=False):
+        inside = 0
+        parts: list[str] = []
+        for child in token.children or []:
+            inside += child.type == "strong_open"
+            if inside and child.type in ("text", "softbreak"):
+                parts.append(child.content or " ")
+            if child.type == "strong_close":
+                inside -= 1
+                yield "".join(parts).strip(" .:,?")
+                parts = []
+
+
+def unlinked_terms(found: list[Document], root: Path) -> Iterator[Finding]:
+    """Yield terms of the glossary that a chapter sets in bold, and so explains, without a link.
+
+    One link to the entry anywhere in the chapter is enough.
+    """
+    entries = glossary_anchors(root)
+    for document in found:
+        if not document.name.startswith("chapters/"):
+            continue
+        targets = {link for block in document.prose for link in links(block)}
+        linked = {link.partition("#")[2] for link in targets if "glossary.md#" in link}
+        for block in document.prose:
+            for phrase in _bold(block.tokens):
+                anchor = slug(phrase)
+                if anchor in entries and not linked & entries[anchor]:
+                    linked.add(anchor)
+                    what = f"{phrase!r} is explained: link it to ../book/glossary.md#{anchor}"
+                    yield Finding("terms", document.name, block.where, what)
+
+
 def findings(root: Path) -> list[Finding]:
     """Return everything that the checks find in a checkout, errors first."""
     found = documents(root)
@@ -480,6 +534,7 @@ def findings(root: Path) -> list[Finding]:
         *prose_ratio(found),
         *long_cells(found),
         *uncited_sources(found, root),
+        *unlinked_terms(found, root),
     ]
 
 

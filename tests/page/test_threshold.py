@@ -389,20 +389,68 @@ def test_a_picture_that_is_too_wide_is_found(at):
     assert checks.sideways(at(planted, width=390).page)
 
 
-def test_it_asks_nothing_of_anybody(at):
-    seen = at()
+def asked(seen) -> list[str]:
+    """Return what the page asked of others or failed at, after it was used."""
     put(seen.page, {"fn": 20})
-    assert (seen.offsite, seen.failed, seen.errors) == ([], [], [])
+    seen.page.wait_for_timeout(200)
+    return [*seen.offsite, *seen.failed, *seen.errors]
+
+
+def test_it_asks_nothing_of_anybody(at):
+    assert asked(at()) == []
+
+
+@pytest.mark.parametrize(
+    ("planted", "found"),
+    [
+        ('fetch("https://example.org/count");', "https://example.org/count"),
+        ('new Image().src = "https://example.org/pixel.png";', "https://example.org/pixel.png"),
+        ('new Image().src = "../_static/not-there.png";', "not-there.png"),
+        ('setTimeout(() => { throw new Error("planted"); });', "planted"),
+    ],
+)
+def test_a_request_and_an_error_are_found(at, planted, found):
+    first = "const GRID = 4000"
+    assert any(found in fault for fault in asked(at((first, f"{planted} {first}"))))
+
+
+def bare(browser, path) -> list[str]:
+    """Return what a reader without JavaScript misses."""
+    context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(5_000)
+    page, found = context.new_page(), []
+    page.goto(path.as_uri())
+    if page.locator("#threshold").is_visible():
+        found.append("controls that do nothing are shown")
+    note = page.locator("article noscript p")
+    if not note.count() or not note.first.is_visible():
+        found.append("nothing says that the calculator needs JavaScript")
+    elif "needs JavaScript" not in note.first.text_content():
+        found.append("the note does not say what is needed")
+    for cells in worked("worked"):
+        cell = page.locator("td", has_text=cells[2])
+        if not cell.count() or not cell.first.is_visible():
+            found.append(f"the worked value {cells[2]} is not shown")
+    context.close()
+    return found
 
 
 def test_without_javascript_the_worked_values_stand(browser):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto((HTML / f"{PAGE}.html").as_uri())
-    assert page.locator("#threshold").is_hidden()
-    note = page.locator("article noscript p").first
-    assert note.is_visible()
-    assert "needs JavaScript" in note.text_content()
-    for cells in worked("worked"):
-        assert page.locator("td", has_text=cells[2]).first.is_visible()
-    context.close()
+    assert bare(browser, HTML / f"{PAGE}.html") == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ('aria-label="Threshold calculator" hidden=""', 'aria-label="x"', "controls that do"),
+        ("<noscript>", "<template>", "nothing says"),
+        ("The calculator needs JavaScript.", "Please wait.", "does not say what"),
+        (">0.593<", "><script>document.write('0.593')</script><", "0.593 is not shown"),
+    ],
+)
+def test_what_is_missing_without_javascript_is_found(browser, tmp_path, old, new, fault):
+    html = (HTML / f"{PAGE}.html").read_text()
+    assert old in html
+    planted = tmp_path / "planted.html"
+    planted.write_text(html.replace(old, new))
+    assert any(fault in line for line in bare(browser, planted))

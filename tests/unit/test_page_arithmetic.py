@@ -19,7 +19,7 @@ from casebook.book.drill import evaluate
 from casebook.project import require_checkout
 
 BOOK = require_checkout() / "book"
-PAGES = ("method.md", "costs.md", "template.md", "answers.md")
+PAGES = ("method.md", "costs.md", "template.md", "answers.md", "paths.md")
 _CHECK = re.compile(r"^<!-- check: (?P<sum>.+) = (?P<given>-?[\d,]*\.?\d+) -->$")
 _SHOWN = re.compile(r"[=≈] *(?:about )?([−-]?\d[\d,]*(?:\.\d+)?)(?![\d.]*\s*[×/+*])")
 

@@ -16,7 +16,8 @@ PAGE = (BOOK / "template.md").read_text(encoding="utf-8")
 
 
 def words(text: str) -> str:
-    """Return a text without table bars, ticks and line breaks."""
+    """Return a text without table bars, ticks, line breaks and links into the glossary."""
+    text = re.sub(r"\[([^\]]+)\]\(glossary\.md#[\w-]+\)", r"\1", text)
     return " ".join(re.sub(r"[|#]|-{3,}|- \[ \]|:(?= )", " ", text).split())
 
 
