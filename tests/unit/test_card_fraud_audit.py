@@ -23,6 +23,7 @@ from casebook.systems.card_fraud.audit import (
     Conflict,
     Decision,
     Outcome,
+    chained,
 )
 from casebook.systems.card_fraud.load import Server
 from casebook.systems.card_fraud.schema import fingerprint
@@ -199,6 +200,12 @@ def test_a_missing_guard_is_found(path, audit, name):
     assert "guard" in audit.verify().fault
 
 
+def test_a_guard_that_was_made_harmless_is_found(path, audit):
+    harmless = "CREATE TRIGGER decisions_no_update BEFORE UPDATE ON decisions BEGIN SELECT 1; END"
+    raw(path, "DROP TRIGGER decisions_no_update", harmless)
+    assert "decisions_no_update" in audit.verify().fault
+
+
 TAMPERED = {
     "tier": ("decisions", "UPDATE decisions SET tier = 'block' WHERE request = 2", "row 2"),
     "probability": ("decisions", "UPDATE decisions SET probability = 0.3", "row 1"),
@@ -234,6 +241,24 @@ def test_tampering_past_the_guards_is_found(path, table, statement, where):
         assert not found and where in found.fault, found
         # The end that was cut off is what the chain alone cannot show.
         assert bool(audit.verify()) == (where == "")
+
+
+def test_a_row_with_a_hash_computed_anew_is_found(path):
+    """Someone changes a row and its hash to match: the next row does not follow it."""
+    with Audit(path) as audit:
+        fill(audit)
+    db = sqlite3.connect(path)
+    db.row_factory = sqlite3.Row
+    row = dict(db.execute("SELECT * FROM decisions WHERE sequence = 2").fetchone())
+    guard = db.execute("SELECT sql FROM sqlite_master WHERE name = 'decisions_no_update'")
+    (guard,) = guard.fetchone()
+    db.close()
+    row["tier"] = "block"
+    digest = chained("decisions", {name: row[name] for name in row if name != "hash"})
+    change = f"UPDATE decisions SET tier = 'block', hash = '{digest}' WHERE sequence = 2"
+    raw(path, "DROP TRIGGER decisions_no_update", change, guard)
+    with Audit(path, read_only=True) as audit:
+        assert audit.verify().fault == "row 3 does not follow the row before it"
 
 
 def test_a_file_written_anew_is_found_by_its_anchor(path, tmp_path):
@@ -435,8 +460,8 @@ def test_a_service_that_replies_first_is_found(path):
 
 def test_killed_thirty_times_with_concurrent_clients(path):
     """The same without HTTP, which is quick: lives of a few decisions, four clients in each."""
-    told = Told(path, list(range(1, 201)))
-    lives = [{"kill_at": POINTS[life % 3], "kill_on": 2 + life % 7} for life in range(30)] + [{}]
+    told = Told(path, list(range(1, 131)))
+    lives = [{"kill_at": POINTS[life % 3], "kill_on": 2 + life % 4} for life in range(30)] + [{}]
     code = "import card_fraud_fakes, sys; card_fraud_fakes.lives(*sys.argv[1:])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", code, str(path), json.dumps(lives), json.dumps(told.requests)]

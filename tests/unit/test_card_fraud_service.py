@@ -32,7 +32,15 @@ from casebook.simulators.card_fraud import CHAPTER
 from casebook.systems.card_fraud import decisions, schema
 from casebook.systems.card_fraud.audit import Audit, Conflict
 from casebook.systems.card_fraud.breaker import Breaker
-from casebook.systems.card_fraud.load import BARE, Server, crashing, fault_drill, load, slow
+from casebook.systems.card_fraud.load import (
+    BARE,
+    Server,
+    crashing,
+    fault_drill,
+    listening,
+    load,
+    slow,
+)
 from casebook.systems.card_fraud.service import (
     Limits,
     Service,
@@ -847,6 +855,13 @@ def test_a_served_app_is_loaded_from_here(served):
     load(served.url + "/decisions", payloads, n=100, warm_up=40, concurrency=4)
     head = httpx.get(served.url + "/health", trust_env=False).json()["audit"]["sequence"]
     assert head == 260
+
+
+def test_replies_do_not_wait_for_acknowledgements():
+    """asyncio sets TCP_NODELAY on connections of a socket that names its protocol only."""
+    with listening() as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+        assert listener.getsockname()[0] == "127.0.0.1"
 
 
 def test_a_load_that_means_nothing_is_refused(served):

@@ -20,7 +20,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from heapq import merge
 from pathlib import Path
 from typing import Any
@@ -423,7 +423,7 @@ class Audit:
             if row["previous"] != previous:
                 return Verified(rows, f"row {sequence} does not follow the row before it")
             previous = row.pop("hash")
-            if previous != _hash(table, row):
+            if previous != chained(table, row):
                 return Verified(rows, f"row {sequence} ({table}) was changed")
             rows = sequence
             if anchor is not None and sequence == anchor[0] and previous != anchor[1]:
@@ -452,7 +452,7 @@ class Audit:
     def _append(self, table: str, values: dict[str, Any]) -> dict[str, Any]:
         sequence, previous = self._head
         row = {**values, "sequence": sequence + 1, "previous": previous}
-        row["hash"] = _hash(table, row)
+        row["hash"] = chained(table, row)
         names = ", ".join(f'"{name}"' for name in row)
         marks = ", ".join("?" * len(row))
         try:
@@ -511,7 +511,8 @@ def _only_writer(path: Path) -> int | None:
     return guard
 
 
-def _hash(table: str, row: dict[str, Any]) -> str:
+def chained(table: str, row: dict[str, Any]) -> str:
+    """Return the hash of a row: of its table, its values and the hash before it."""
     return sha256(canonical([table, row]))
 
 
@@ -525,8 +526,3 @@ def _names(kind: type) -> list[str]:
 
 def _decision(row: dict[str, Any]) -> Decision:
     return Decision(**row | {name: json.loads(row[name]) for name in _JSON})
-
-
-def as_json(record: Decision | Outcome) -> dict[str, Any]:
-    """Return a record as JSON-able values."""
-    return asdict(record)

@@ -174,8 +174,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         server.should_exit = True
 
     threading.Thread(target=until_the_end_of_input, daemon=True).start()
-    with socket.create_server(("127.0.0.1", given.port)) as listening:
-        server.run(sockets=[listening])
+    with listening(given.port) as listener:
+        server.run(sockets=[listener])
+
+
+def listening(port: int = 0) -> socket.socket:
+    """Return a listening socket on 127.0.0.1.
+
+    It names its protocol: asyncio switches Nagle's algorithm off only for sockets that do, and
+    with it on the second part of each reply waits 40 ms for the client to acknowledge the first.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(1024)
+    return listener
 
 
 # Load ------------------------------------------------------------------------------------------
