@@ -159,7 +159,10 @@ def _entry(entry: dict, known: dict[str, str]) -> str:
     if also:
         parts.append(f"*See* {', '.join(_place(place, known) for place in also)}.")
     parts.append(f"**{', '.join(entry['roles'])}**")
-    return f"### {entry['term']}\n\n{entry['text'].strip()}\n{' '.join(parts)}\n"
+    term = entry["term"]
+    # Sphinx gives a heading an id of its own making; a link from elsewhere uses the slug.
+    anchor = "" if nodes.make_id(term) == slug(term) else f'<a id="{slug(term)}"></a>'
+    return f"### {term}\n\n{anchor}{entry['text'].strip()}\\\n{' '.join(parts)}\n"
 
 
 def page(root: Path) -> str:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup
 
+#: Headings of a page that may have a sign beside them.
+MOST_SIGNS = 200
+
 
 def _head(page: BeautifulSoup) -> None:
     """Say things once: the title as the only h1, one viewport, no THEBE_JS_URL.
@@ -62,7 +65,21 @@ def _scrolling(page: BeautifulSoup) -> None:
         block["tabindex"] = "0"
 
 
-MENDS = (_head, _labels, _landmarks, _tables, _scrolling)
+def _weight(page: BeautifulSoup) -> None:
+    """Leave out what makes a long page heavy and tells nothing.
+
+    Links carry their text without a wrapper, and where there are hundreds of headings, as in
+    the glossary, none has a sign beside it that links to itself.
+    """
+    for wrapper in page.select("a.reference > span.std"):
+        wrapper.unwrap()
+    signs = page.select("h3 > a.headerlink")
+    if len(signs) > MOST_SIGNS:
+        for sign in signs:
+            sign.decompose()
+
+
+MENDS = (_head, _labels, _landmarks, _tables, _scrolling, _weight)
 
 
 def mend(content: str) -> str:

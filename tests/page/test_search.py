@@ -15,6 +15,11 @@ PHRASES = {
     "how many people sort and drive in each depot": FORECASTING,
     "it draws a prompt, keeps the cadence": "book/drill",
     "A missed target stays on the board": "book/scoreboard",
+    "All absolute errors together over all actual values together": "book/glossary",
+    "The Foundations of Cost-Sensitive Learning": "book/bibliography",
+    "quick answers from recent data": "book/patterns",
+    "comparing with the rubric": "book/paths",
+    "points measure diligence": "book/instructors/index",
 }
 
 
@@ -47,6 +52,14 @@ def test_a_phrase_leads_to_its_page(visit, phrase):
     seen, found = search(visit, phrase)
     assert wanted in [address.split(".html")[0] for address in found]
     assert (seen.offsite, seen.errors, seen.failed) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("words", "anchor"), [("ablation study", "ablation-study"), ("WAPE", "wape")]
+)
+def test_a_term_leads_to_its_entry(visit, words, anchor):
+    _, found = search(visit, words)
+    assert f"book/glossary.html#{anchor}" in found
 
 
 def test_a_result_opens_its_page(visit):
