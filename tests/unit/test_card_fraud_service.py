@@ -134,6 +134,19 @@ def test_a_hard_rule_decides_without_the_model(make):
     assert service_of(app).store.seen[0][-1] == "declined"
 
 
+def test_the_model_is_asked_with_what_the_audit_keeps(make):
+    asked = []
+
+    def watches(features):
+        asked.append(dict(features))
+        return score(features)
+
+    app = make(score=watches)
+    for request in (1, 2):
+        post(app, payment(request))
+    assert [row.features for row in service_of(app).audit.log()] == asked
+
+
 def test_transactions_are_numbered_from_the_first_on(make):
     app = make(first=500)
     for request in (11, 12):
