@@ -7,6 +7,7 @@ function that decides. It may train again on what it has seen, which is only wha
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -106,15 +107,11 @@ class StorePolicy:
         told = pd.DataFrame({"transaction": fraud, "known": history.now})
         if first:
             denied = known_frauds(seen, told.iloc[:0].assign(chargeback=False))
-            evidence = pd.concat([told, denied], ignore_index=True)
-            self._store.warm(seen, evidence.sort_values("known", kind="stable"))
+            self._store.warm(seen, pd.concat([told, denied], ignore_index=True))
         else:
-            for event in seen.to_dict("records"):
-                self._store.observe(event, event["outcome"])
-            for number in fraud[~fraud.isin(self._told)]:
-                self._store.learn(number, history.now)
-            for event in seen.loc[seen["outcome"] == "denied", "transaction"]:
-                self._store.learn(event, history.now)
+            denied = seen.loc[seen["outcome"] == "denied", "transaction"]
+            new = pd.concat([fraud[~fraud.isin(self._told)], denied])
+            self._store.warm(seen, pd.DataFrame({"transaction": new, "known": history.now}))
         self._told = set(fraud)
         if len(seen):
             self._seen = int(seen["transaction"].iloc[-1])
@@ -122,9 +119,15 @@ class StorePolicy:
     def _features(self, batch: pd.DataFrame) -> pd.DataFrame:
         """Return the features of the batch, one event after the other, on a copy of the store."""
         store, rows = self._store.fork(), []
-        for event in batch.to_dict("records"):
-            rows.append(store.features(event))
-            store.observe(event)
+        collects = gc.isenabled()
+        gc.disable()  # thousands of small states are copied, none of them garbage
+        try:
+            for event in batch.to_dict("records"):
+                rows.append(store.features(event))
+                store.observe(event)
+        finally:
+            if collects:
+                gc.enable()
         index = pd.Index(batch["transaction"].to_numpy(), name="transaction")
         return pd.DataFrame(rows, index=index, columns=list(FEATURES)).astype(np.float32)
 

@@ -1,0 +1,455 @@
+"""Benchmarks of case 12: worlds in which the policy acts, many seeds, public data in full.
+
+The models, cut-offs and rules were fixed before the worlds of :data:`SEEDS` were drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+
+from casebook.simulators.card_fraud import TIERS, World, simulate, visible_labels
+from casebook.simulators.card_fraud import constants as worlds
+from casebook.systems.card_fraud import bank, costs, models, protocol, rules
+from casebook.systems.card_fraud.policy import (
+    StorePolicy,
+    between,
+    business,
+    clairvoyant,
+    decide_by,
+    friction_by,
+)
+
+#: Fresh worlds.
+SEEDS = (11, 12, 13, 14, 15)
+#: Size of the worlds in which a policy acts, and the day on which it begins.
+CUSTOMERS, DAYS, START = 1500, 150, 90
+BASELINE, FLOOR = "rules", "knows every fraud"
+
+
+# Policies ------------------------------------------------------------------------------------
+
+
+def choices(here: bank.Setting, score: Callable) -> dict[str, Callable]:
+    """Return what each policy makes of probabilities and amounts; none needs a label.
+
+    Thresholds come from expected costs or from the guardrail, on the payments of the three weeks
+    before the policy begins.
+    """
+    recent = here.recent()
+    p, amount = score(recent), bank.amounts(here.world, recent.index)
+    block = bank.single_threshold(p, amount, "block")
+    confirm = bank.single_threshold(p, amount, "confirm")
+    top = float(np.quantile(p, 1 - bank.GUARDRAIL))
+    price = bank.guardrail_price(p, amount)
+    return {
+        "block, one threshold": lambda p, a: costs.fixed_tiers(p, block, block, block),
+        "confirm, one threshold": lambda p, a: costs.fixed_tiers(p, confirm, 1, 1),
+        "confirm, within the guardrail": lambda p, a: costs.fixed_tiers(p, top, 1, 1),
+        "0.01 / 0.5 / 0.9": lambda p, a: costs.fixed_tiers(p, 0.01, 0.5, 0.9),
+        "tiers from costs": lambda p, a: costs.tiers(p, a),
+        "tiers, within the guardrail": lambda p, a: costs.tiers(p, a, price=price),
+    }
+
+
+def run(here: bank.Setting, decide: Callable, seed: int, **options) -> World:
+    """Return the world of a setting under a policy that begins at its start."""
+    world = here.world
+    policy = StorePolicy(decide, world.terminals, world.customers, here.start, **options)
+    days = round((world.end - world.start) / bank.DAY)
+    return simulate(policy, seed, len(world.customers), days)
+
+
+def with_gap(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the share of the gap in cost from the rules (0) to knowing every fraud (1), by seed."""
+    paid = table.pivot(index="seed", columns="policy", values="cost")
+    gap = (paid[BASELINE] - table.set_index(["seed", "policy"])["cost"].unstack().T).T
+    gap = gap.div(paid[BASELINE] - paid[FLOOR], axis=0)
+    return table.assign(
+        gap=[gap.loc[seed, name] for seed, name in zip(table["seed"], table["policy"], strict=True)]
+    )
+
+
+def in_world(
+    seed: int,
+    customers: int = CUSTOMERS,
+    days: int = DAYS,
+    start: int = START,
+    only: Sequence[str] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Run the policies in one world.
+
+    Returns
+    -------
+    policies : DataFrame
+        ``seed``, ``policy`` and what :func:`~casebook.systems.card_fraud.policy.business` says.
+    segments : DataFrame
+        ``seed``, ``policy``, ``segment`` and what ``friction_by`` says.
+    """
+    here = bank.drawn(seed, customers, days, start)
+    score = here.train().score
+    allowed = between(here.world, here.start)
+    decided = {BASELINE: rules.decide}
+    for name, choose in choices(here, score).items():
+        decided[name] = decide_by(score, choose)
+    if only is not None:
+        decided = {name: decided[name] for name in only}
+    made = {name: run(here, decide, seed) for name, decide in decided.items()}
+    knows = simulate(clairvoyant(here.world), seed, customers, days)
+    made = {"allow all": here.world, **made, FLOOR: knows}
+    table, segments = [], []
+    for name, world in made.items():
+        part = between(world, here.start)
+        table.append({"seed": seed, "policy": name, **business(part, allowed)})
+        shares = friction_by(part).reset_index()
+        segments.append(shares.assign(seed=seed, policy=name))
+    return with_gap(pd.DataFrame(table)), pd.concat(segments)
+
+
+def policies(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
+    """Run each policy in fresh worlds of :data:`CUSTOMERS` customers, from day :data:`START` on.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``policy``, cost and friction, and ``gap``: the share of the gap in cost between
+        the rules and knowing every fraud.
+    """
+    return pd.concat([in_world(seed)[0] for seed in seeds], ignore_index=True)
+
+
+def segments(
+    seeds: Sequence[int] = SEEDS[:3],
+    only: Sequence[str] = ("tiers, within the guardrail", "tiers from costs"),
+) -> pd.DataFrame:
+    """Return friction by segment under the rules and the tiers.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``policy``, ``segment``, transactions, asked, blocked, abandoned, and false
+        alarms for each fraud.
+    """
+    parts = [in_world(seed, only=(BASELINE, *only))[1] for seed in seeds]
+    table = pd.concat(parts, ignore_index=True)
+    return table[~table["policy"].isin(["allow all", FLOOR])]
+
+
+# The two most arbitrary constants --------------------------------------------------------------
+
+CONSTANTS = ("attackers who pass", "attackers who give up")
+FACTORS = (0.5, 1.0, 2.0)
+
+
+@contextmanager
+def constant(name: str, factor: float) -> Iterator[None]:
+    """Give the world another constant for a while; shares stay below one."""
+    attribute = {"attackers who pass": "PASSES", "attackers who give up": "QUITS"}[name]
+    before = getattr(worlds, attribute)
+    changed = np.minimum(np.asarray(before, float) * factor, 0.95)
+    setattr(worlds, attribute, tuple(changed) if changed.ndim else float(changed))
+    try:
+        yield
+    finally:
+        setattr(worlds, attribute, before)
+
+
+def sensitivity(seeds: Sequence[int] = SEEDS[:2], names: Sequence[str] = CONSTANTS) -> pd.DataFrame:
+    """Halve and double the two most arbitrary constants of the world, one at a time.
+
+    The bank goes on believing what :class:`~casebook.systems.card_fraud.costs.Economics` says.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``constant``, ``factor``, ``policy``, ``cost``, ``gap``.
+    """
+    only = (BASELINE, "confirm, within the guardrail", "tiers, within the guardrail")
+    parts = []
+    for seed in seeds:
+        for name in names:
+            for factor in FACTORS:
+                with constant(name, factor):
+                    table, _ = in_world(seed, 1000, 130, START, only)
+                parts.append(table.assign(constant=name, factor=factor))
+    table = pd.concat(parts, ignore_index=True)
+    return table[["seed", "constant", "factor", "policy", "cost", "friction", "gap"]]
+
+
+# Selective labels ------------------------------------------------------------------------------
+
+#: Days between two trainings, and shares that are let through whatever the policy says.
+EVERY, HOLDBACKS = 14, (0.0, 0.01, 0.05)
+
+
+def retrainer(here: bank.Setting, truth: pd.Series | None = None) -> Callable:
+    """Return a training on all that is known by then; with the truth in place of labels if given.
+
+    The model is the bank's; a row that was held back stands for all that would have been stopped.
+    """
+    first_X, first_y = here.X.loc[here.labels.index], here.labels.to_numpy()
+
+    def retrain(log: pd.DataFrame, known: pd.DataFrame, now: pd.Timestamp) -> Callable:
+        if truth is None:
+            rows = known[known["transaction"].isin(log.index)]
+            X, y = log.loc[rows["transaction"]], rows["fraud"].to_numpy(int)
+        else:
+            X, y = log, truth.reindex(log.index).fillna(False).to_numpy(int)
+        model = bank.fit(pd.concat([first_X, X]), np.concatenate([first_y, y]))
+        return decide_by(model.score, lambda p, a: costs.tiers(p, a))
+
+    return retrain
+
+
+def selective(
+    seeds: Sequence[int] = SEEDS[:3], holdbacks: Sequence[float] = HOLDBACKS
+) -> pd.DataFrame:
+    """Let a policy train on what it let through, for 60 days, with and without a hold-back.
+
+    At the end two models are trained on the payments of the policy's days: on the labels that the
+    bank has, and on the truth. Both score the same payments: those of the last 20 days of the
+    world in which everything was allowed.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``holdback``, ``cost`` (euro a thousand payments), ``labelled`` (share of
+        frauds that were tried and have a label by the end), ``AP known``, ``AP truth``,
+        ``recall held back`` and ``held back frauds``: recall of the policy as the hold-back
+        shows it, and of how many frauds.
+    """
+    rows = []
+    for seed in seeds:
+        here = bank.drawn(seed, CUSTOMERS, DAYS, START)
+        score = here.train().score
+        last = here.world.end - 20 * bank.DAY
+        late = here.test[here.test["time"] >= last]
+        allowed = between(here.world, here.start)
+        for share in holdbacks:
+            policy = StorePolicy(
+                decide_by(score, lambda p, a: costs.tiers(p, a)),
+                here.world.terminals,
+                here.world.customers,
+                here.start,
+                retrain=retrainer(here),
+                every=EVERY,
+            )
+            world = simulate(policy, seed, CUSTOMERS, DAYS, holdback=share)
+            rows.append(
+                {
+                    "seed": seed,
+                    "holdback": share,
+                    "cost": business(between(world, here.start), allowed)["cost"],
+                    **_learned(here, world, policy, late),
+                    **_held_back(between(world, here.start)),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _learned(here: bank.Setting, world: World, policy: StorePolicy, late: pd.DataFrame) -> dict:
+    """Train on the labels of a policy's world, and on its truth, and score the same payments."""
+
+    X = pd.concat(policy.log)
+    fraud = world.truth.set_index("transaction")["is_fraud"].loc[X.index]
+    seen = visible_labels(world, world.end, bank.WAIT).set_index("transaction")["chargeback"]
+    outcome = world.transactions.set_index("transaction")["outcome"].loc[X.index]
+    known = seen.reindex(X.index)
+    known[outcome == "denied"] = True
+    has = known.notna()
+    both = {
+        "AP known": bank.fit(X[has], known[has].to_numpy(int)),
+        "AP truth": bank.fit(X, fraud.to_numpy(int)),
+    }
+    judged = {
+        name: protocol.average_precision(late["y"], model.score(here.X.loc[late.index]))
+        for name, model in both.items()
+    }
+    told = known[fraud].fillna(False).astype(bool)
+    return {"labelled": float(told.mean()), **judged}
+
+
+def _held_back(world: World) -> dict:
+    """Return what the hold-back says of recall: of its frauds, how many would have been stopped."""
+    seen = world.transactions
+    fraud = seen["holdback"] & world.truth["is_fraud"].to_numpy()
+    fraud &= ~seen["request"].duplicated()
+    advised = seen.loc[fraud, "advised"] != TIERS[0]
+    return {
+        "recall held back": advised.mean() if len(advised) else np.nan,
+        "held back frauds": len(advised),
+    }
+
+
+# Models on the bank's worlds -------------------------------------------------------------------
+
+#: Families with six settings each, chosen on the worlds for tuning.
+LADDER = (
+    "logistic regression",
+    "random forest",
+    "XGBoost",
+    "LightGBM",
+    "LightGBM weighted",
+    "LightGBM SMOTE",
+    "LightGBM under-sampled",
+    "LightGBM focal",
+    "autoencoder",
+)
+#: Before the wave of day 110, in its first weeks, and after it has been labelled.
+SPANS: Mapping[str, tuple[int, int]] = {
+    "before the wave": (84, 110),
+    "its first weeks": (126, 147),
+    "weeks later": (154, 175),
+}
+
+
+def trials(
+    seeds: Sequence[int] = bank.TUNING[:2], families: Sequence[str] = LADDER, customers: int = 1500
+) -> pd.DataFrame:
+    """Try the six settings of each family on the worlds that are for tuning, before the wave.
+
+    Returns
+    -------
+    DataFrame
+        ``family``, ``trial``, ``params``, ``AP`` (mean over worlds, on the truth of the
+        validation weeks), ``worst``, ``seconds``, ``chosen``.
+    """
+    folds = []
+    for seed in seeds:
+        here = bank.drawn(seed, customers, 110, 84)
+        folds.append(
+            models.Fold(
+                here.X.loc[here.labels.index],
+                here.labels.to_numpy(),
+                here.X.loc[here.test.index],
+                here.test["y"].to_numpy(),
+            )
+        )
+    parts = [models.tune_over(models.FAMILIES[name], folds)[1] for name in families]
+    return pd.concat(parts, ignore_index=True)
+
+
+def ladder(
+    seeds: Sequence[int] = SEEDS,
+    spans: Mapping[str, tuple[int, int]] = SPANS,
+    families: Sequence[str] = LADDER,
+    customers: int = 1500,
+    chosen: Mapping[str, int] | None = None,
+) -> pd.DataFrame:
+    """Compare the families, the bank's model, rules and oracle on fresh worlds, in three spans.
+
+    Parameters
+    ----------
+    chosen : mapping, optional
+        Family → number of its setting; by default as :func:`trials` recorded.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``span``, ``model``, ``AP``, ``AP old`` (without wallet fraud), ``AP new``
+        (wallet fraud alone; empty before the wave), ``recall`` (at 1 % false positives),
+        ``card precision`` (of 20 cards a day, as there are 1,500 customers), and Brier and log
+        skill of the repaired probability (empty for a rank).
+    """
+    chosen = _recorded_choice() if chosen is None else chosen
+    rows = []
+    for seed in seeds:
+        world = simulate(seed=seed, n_customers=customers)
+        for span, (start, end) in spans.items():
+            here = bank.setting(world, start, end)
+            X, y = here.X.loc[here.labels.index], here.labels.to_numpy()
+            Z = here.X.loc[here.test.index]
+            scored = {"rules": (_strength(Z), False)}
+            for name in families:
+                family = models.FAMILIES[name]
+                model = family.fit(X, y, family.trials[chosen[name]])
+                scored[name] = (model.repaired(Z), model.probability)
+            scored["bank's model"] = (bank.fit(X, y).score(Z), True)
+            oracle = world.truth.set_index("transaction")["oracle"].loc[Z.index].to_numpy()
+            scored["oracle"] = (oracle, True)
+            for name, (score, probability) in scored.items():
+                judged = _judged(here.test, score, y.mean() if probability else None)
+                rows.append({"seed": seed, "span": span, "model": name, **judged})
+    return pd.DataFrame(rows)
+
+
+def _recorded_choice() -> dict[str, int]:
+    from casebook.bench import recorded
+
+    table = recorded(worlds.CHAPTER, "trials").frame
+    table = table[table["chosen"].astype(bool)]
+    return dict(zip(table["family"], table["trial"], strict=True))
+
+
+def _strength(X: pd.DataFrame) -> np.ndarray:
+    """Return the number of the hardest answer that the rules give."""
+    return pd.Index(TIERS).get_indexer(rules.decide(X)).astype(float)
+
+
+def _judged(test: pd.DataFrame, score: np.ndarray, prevalence: float | None) -> dict[str, float]:
+    whole = protocol.scores(test.assign(score=score), prevalence=prevalence, k=20)
+    wave = (test["scenario"] == "wallet").to_numpy()
+    old, new = ~wave, wave | (test["y"] == 0).to_numpy()
+    y = test["y"].to_numpy()
+    return {
+        **{name: whole[name] for name in ("AP", "recall", "card precision")},
+        "AP old": protocol.average_precision(y[old], score[old]),
+        "AP new": protocol.average_precision(y[new], score[new]) if wave.any() else np.nan,
+        "brier skill": whole["brier skill"],
+        "log skill": whole["log skill"],
+    }
+
+
+def waits(
+    seeds: Sequence[int] = SEEDS[:3], days: Sequence[float] = (0, 7, 14, 21, 28, 42)
+) -> pd.DataFrame:
+    """Train with labels that had so many days to come, and test the four weeks from day 84.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``wait``, ``frauds`` (labelled in training), ``share known`` (of those that
+        happened in the same days), and ``AP`` of logistic regression, LightGBM and their blend.
+    """
+    rows = []
+    for seed in seeds:
+        world = simulate(seed=seed, n_customers=3000, days=112)
+        for wait in days:
+            here = bank.setting(world, 84, wait=wait)
+            index = here.labels.index
+            true = world.truth.set_index("transaction")["is_fraud"].loc[index]
+            fitted = {
+                "logistic": models.FAMILIES["logistic regression"].fit,
+                "LightGBM": bank.fit_trees,
+                "both": bank.fit,
+            }
+            Z = here.X.loc[here.test.index]
+            rows.append(
+                {
+                    "seed": seed,
+                    "wait": wait,
+                    "frauds": int(here.labels.sum()),
+                    "share known": here.labels[true].mean(),
+                    **{
+                        f"AP {name}": protocol.average_precision(
+                            here.test["y"], here.train(one).score(Z)
+                        )
+                        for name, one in fitted.items()
+                    },
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
+    "trials": trials,
+    "ladder": ladder,
+    "waits": waits,
+    "policies": policies,
+    "segments": segments,
+    "selective": selective,
+    "sensitivity": sensitivity,
+}
