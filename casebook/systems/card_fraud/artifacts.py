@@ -2,7 +2,8 @@
 
 ``make artifacts N=12`` trains it in an environment of its own and writes
 
-* ``graph_network.parquet``: its scores of the four test weeks of the default world;
+* ``graph_network.parquet``: its scores of the four test weeks of the default world, and those of
+  the same network without the graph;
 * ``trials.csv``: what was tried before, on another world.
 
 The network sees what LightGBM sees, the features of
@@ -91,8 +92,8 @@ TRIALS = (
     replace(_FIRST, epochs=6, width=16),
     replace(_FIRST, epochs=6, layers=0),
 )
-#: The best of the six by average precision.
-CHOSEN = TRIALS[4]
+#: By column of the scores: the best of the six by average precision, and the one without a graph.
+CHOSEN = {"score": TRIALS[4], "without_graph": TRIALS[6]}
 
 
 # What the network sees -----------------------------------------------------------------
@@ -303,28 +304,45 @@ def train_network(settings: Settings, days: Sequence[Day]) -> torch.nn.Module:
 
 
 def network_scores(model: torch.nn.Module, days: Sequence[Day]) -> pd.Series:
-    """Return the log-odds of fraud, index ``transaction``, rounded to two digits."""
+    """Return the log-odds of fraud to the nearest twentieth, index ``transaction``."""
     import torch
 
     with torch.no_grad():
         parts = [pd.Series(model(day).numpy(), day.transaction) for day in days]
-    return pd.concat(parts).round(2).rename_axis("transaction").rename("score")
+    rounded = (20 * pd.concat(parts).astype(float)).round() / 20  # single digits, a small file
+    return rounded.astype("float32").rename_axis("transaction")
 
 
 # What is stored ------------------------------------------------------------------------
 
 
-def scores() -> pd.DataFrame:
-    """Train the chosen network and score the test weeks.
+def scores_of(name: str) -> pd.DataFrame:
+    """Train one of :data:`CHOSEN` and score the test weeks.
+
+    Parameters
+    ----------
+    name : {"score", "without_graph"}
 
     Returns
     -------
     DataFrame
-        ``transaction``, ``score`` (log-odds, single precision), in order of arrival.
+        ``transaction`` and ``name`` (log-odds, single precision), in order of arrival.
     """
     train, test = days_of(SEED)
-    found = network_scores(train_network(CHOSEN, train), test)
-    return found.astype("float32").reset_index()
+    found = network_scores(train_network(CHOSEN[name], train), test)
+    return found.rename(name).reset_index()
+
+
+def scores() -> pd.DataFrame:
+    """Train both networks and score the test weeks.
+
+    Returns
+    -------
+    DataFrame
+        ``transaction``, ``score``, ``without_graph``.
+    """
+    one, other = map(scores_of, CHOSEN)
+    return one.merge(other, on="transaction", validate="1:1")
 
 
 def trial(number: int) -> dict[str, object]:
@@ -402,13 +420,15 @@ CORRELATION, TOP, TOP_SHARE = 0.98, 1000, 0.85
 TRIAL_TOLERANCE = 0.03
 
 
-def compare_scores(stored: pd.DataFrame, made: pd.DataFrame) -> tuple[str, list[str]]:
+def compare_scores(stored: pd.DataFrame, made: pd.DataFrame, name: str) -> tuple[str, list[str]]:
     """Compare scores of the test weeks with scores made anew.
 
     Parameters
     ----------
     stored, made : DataFrame
-        ``transaction``, ``score``.
+        ``transaction`` and ``name``.
+    name : str
+        Column of the scores.
 
     Returns
     -------
@@ -417,22 +437,25 @@ def compare_scores(stored: pd.DataFrame, made: pd.DataFrame) -> tuple[str, list[
     differences : list of str
         A line for each that another processor does not explain.
     """
-    both = stored.merge(made, on="transaction", how="outer", suffixes=("", "_made"), indicator=True)
-    if lone := int((both["_merge"] != "both").sum()):
-        return "not the same rows", [f"scores: {lone} rows are only stored, or only made anew"]
-    if bad := int((~np.isfinite(both["score"])).sum()):
-        return "not scores", [f"scores: {bad} stored scores are missing"]
-    if (both["score"] == both["score_made"]).all():
+    again = f"{name}_made"
+    both = stored[["transaction", name]].merge(
+        made[["transaction", name]].rename(columns={name: again}), "outer", indicator="side"
+    )
+    if lone := int((both["side"] != "both").sum()):
+        return "not the same rows", [f"{name}: {lone} rows are only stored, or only made anew"]
+    if bad := int((~np.isfinite(both[name])).sum()):
+        return "not scores", [f"{name}: {bad} stored scores are missing"]
+    if (both[name] == both[again]).all():
         return "equal to the last bit", []
-    correlation = float(both["score"].corr(both["score_made"], method="spearman"))
+    correlation = float(both[name].corr(both[again], method="spearman"))
     top = min(TOP, len(both))
-    high = [set(both.nlargest(top, name).index) for name in ("score", "score_made")]
+    high = [set(both.nlargest(top, column).index) for column in (name, again)]
     stay = len(high[0] & high[1]) / top
     found = []
     if correlation < CORRELATION:
-        found.append(f"scores: their rank correlation is {correlation:.3f}, below {CORRELATION}")
+        found.append(f"{name}: the rank correlation is {correlation:.3f}, below {CORRELATION}")
     if stay < TOP_SHARE:
-        found.append(f"scores: of the {top} highest {stay:.0%} are among them made anew")
+        found.append(f"{name}: of the {top} highest {stay:.0%} are among them made anew")
     return f"rank correlation {correlation:.4f}, {stay:.0%} of the {top} highest", found
 
 
@@ -452,16 +475,17 @@ def compare_trial(stored: pd.Series, made: Mapping[str, object]) -> tuple[str, l
     return f"AP and recall within {max(gap.values()):.4f}", found
 
 
-def draw(rng: np.random.Generator) -> int:
-    """Draw what is made anew: a trial that trains within half a minute, or the scores (-1)."""
+def draw(rng: np.random.Generator) -> str | int:
+    """Draw what is made anew: a column of the scores, or a trial that trains in half a minute."""
     quick = [k for k, one in enumerate(TRIALS) if one.epochs * one.layers <= 6]
-    return int(rng.choice([-1, *quick]))
+    pool = [*CHOSEN, *quick]
+    return pool[rng.integers(len(pool))]
 
 
 def recompute(
     stored: Mapping[str, pd.DataFrame], rng: np.random.Generator
 ) -> tuple[str, list[str]]:
-    """Train one network anew: the chosen one, or that of a random trial.
+    """Train one network anew: one that was chosen, or that of a random trial.
 
     Parameters
     ----------
@@ -477,9 +501,10 @@ def recompute(
     differences : list of str
     """
     which = draw(rng)
-    if which < 0:
-        what, (how, found) = "scores", compare_scores(stored["graph_network.parquet"], scores())
+    if isinstance(which, str):
+        what, frame = which, stored["graph_network.parquet"]
+        how, found = compare_scores(frame, scores_of(which), which)
     else:
-        row = stored["trials.csv"].iloc[which]
-        what, (how, found) = f"trial {which + 1}", compare_trial(row, trial(which))
+        what, row = f"trial {which + 1}", stored["trials.csv"].iloc[which]
+        how, found = compare_trial(row, trial(which))
     return f"{what}: {how}", found
