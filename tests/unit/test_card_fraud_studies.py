@@ -16,6 +16,7 @@ from casebook.systems.card_fraud.protocol import (
     card_precision,
     handbook_split,
     paired,
+    skill,
     weeks,
 )
 
@@ -96,7 +97,8 @@ def test_the_study_judges_each_family_and_week(frame, features):
     judged = rows.assign(y=rows["is_fraud"], score=score)
     assert row["card precision"] == pytest.approx(card_precision(judged, 5))
     assert row["frauds"] == fold.y_validation.sum() and row["rows"] == len(rows)
-    assert row["brier skill"] > 0.3
+    expected = skill(fold.y_validation, score, prevalence=fold.y_train.mean())
+    assert row["brier skill"] == pytest.approx(expected) and expected > 0.3
     perfect = table[table["family"] == "truth"]
     assert (perfect["AP"] == 1).all()
     assert (

@@ -557,8 +557,8 @@ def _families() -> dict[str, Family]:
         {"n_estimators": 100, "min_samples_leaf": 1, "max_features": "sqrt"},
         {"n_estimators": 100, "min_samples_leaf": 3, "max_features": "sqrt"},
         {"n_estimators": 100, "min_samples_leaf": 10, "max_features": "sqrt"},
-        {"n_estimators": 100, "min_samples_leaf": 3, "max_features": 0.5},
-        {"n_estimators": 100, "min_samples_leaf": 10, "max_features": 0.5},
+        {"n_estimators": 50, "min_samples_leaf": 3, "max_features": 0.5},
+        {"n_estimators": 50, "min_samples_leaf": 10, "max_features": 0.5},
         {"n_estimators": 100, "max_depth": 20, "max_features": "sqrt"},
     )
     xgboost = (
