@@ -277,7 +277,7 @@ def run(*arguments: object) -> dict:
 
 @pytest.mark.parametrize("what", ["update", "delete", "purge"])
 def test_killed_at_any_statement_the_old_or_the_new_is_left(tmp_path, what):
-    result = run("sweep", tmp_path, what, 2 if what == "update" else 1)
+    result = run("sweep", tmp_path, what, 3 if what == "update" else 1)
     assert result["changed"] and len(result["found"]) > 5
     for ended, state, faults in result["found"]:
         assert (ended, state, faults) == (-signal.SIGKILL, "old", [])

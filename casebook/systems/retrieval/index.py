@@ -50,6 +50,8 @@ WAIT = 60.0
 #: A filter that leaves fewer than this share of the passages: only theirs are multiplied.
 SELECTIVE = 0.2
 _FORMAT = 1
+#: Passages that a reader takes over at a time.
+_BATCH = 5_000
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -607,7 +609,7 @@ class Index:
         if view is None or view.epoch != epoch or view.wasteful():
             self._adopt(self._meta())
             view = _View(epoch, self.embedder.dimensions if self.embedder else 0)
-            view.load(self._db, "1")
+            view.load_all(self._db)
         elif view.generation != generation:
             view.catch_up(self._db)
         view.generation = generation
@@ -749,6 +751,11 @@ class _View:
         """Say whether most places are those of removed passages."""
         return self._dead > max(1000, self.n - self._dead)
 
+    def load_all(self, db: sqlite3.Connection) -> None:
+        """Take over all passages."""
+        self._room(db.execute("SELECT count(*) FROM chunks").fetchone()[0])
+        self.load(db, "1")
+
     def load(self, db: sqlite3.Connection, condition: str, *values: object) -> None:
         """Take over the passages of the articles that meet a condition."""
         dimensions = self._vectors.shape[1]
@@ -759,48 +766,37 @@ class _View:
             f"JOIN chunks c ON c.article = a.id WHERE {condition} ORDER BY a.id, c.id",
             values,
         )
+        while batch := rows.fetchmany(_BATCH):
+            self._take(batch)
+
+    def _take(self, batch: Sequence[tuple]) -> None:
+        """Give places to passages."""
         first, vectors, terms, begins, ends = self.n, [], [], [], []
-        for (
-            row,
-            chunk,
-            name,
-            code,
-            version,
-            title,
-            heading,
-            tags,
-            a,
-            z,
-            end,
-            start,
-            text,
-            v,
-        ) in rows:
+        for row, chunk, *what, a, valid_to, end, start, text, vector in batch:
+            name, code, version = what[:3]
             place = first + len(begins)
             self._places[row] = range(self._places.get(row, range(place, place)).start, place + 1)
             self.chunks.append(chunk)
             self.keys.append((name, code, version, start))
-            self._rows.append((name, code, version, title, heading, tags, a, z))
+            self._rows.append((*what, a, valid_to))
             begins.append(a)
             ends.append(end)
             terms.append(text.split())
-            vectors.append(v)
-        if not begins:
-            return
-        self.n += len(begins)
-        self._room()
+            vectors.append(vector)
+        self.n += len(batch)
+        self._room(self.n)
         self._begins[first : self.n], self._ends[first : self.n] = begins, ends
-        if dimensions:
+        if dimensions := self._vectors.shape[1]:
             flat = np.frombuffer(b"".join(vectors), np.float32)
             self._vectors[first : self.n] = flat.reshape(-1, dimensions)
         self._postings.add(first, terms)
         self._where = None
 
-    def _room(self) -> None:
-        """Make the arrays longer, by half at least, where they are too short."""
-        if self.n <= len(self._begins):
+    def _room(self, n: int) -> None:
+        """Make the arrays long enough for n places, and half as long again at least."""
+        if n <= len(self._begins):
             return
-        more = max(self.n, int(1.5 * len(self._begins))) - len(self._begins)
+        more = max(n, int(1.5 * len(self._begins))) - len(self._begins)
         empty = np.zeros(more, np.int64)
         self._begins, self._ends = (
             np.concatenate([old, empty]) for old in (self._begins, self._ends)
