@@ -223,6 +223,13 @@ BAD = {
         "time is 1751371198",
     ),
     "time as digits": (payment(time="1751371198"), 422, "invalid transaction", "time"),
+    "time by week": (payment(time="2025-W27-2T11:59Z"), 422, "invalid transaction", "no date"),
+    "time without a T": (
+        payment(time="2025-07-01 11:59:58Z"),
+        422,
+        "invalid transaction",
+        "no date",
+    ),
     "no such day": (payment(time="2025-02-30T00:00:00Z"), 422, "invalid transaction", "time is"),
     "year 1": (payment(time="0001-01-01T00:00:00+14:00"), 422, "invalid transaction", "year 1"),
     "year 9999": (payment(time="9999-12-31T23:59:59-14:00"), 422, "invalid transaction", "9999"),
