@@ -279,3 +279,45 @@ def test_the_command(project, capsys):
     tiny.plant(path, "intro", source="[dead](nowhere.md)")
     assert main(command) == 1
     assert "1 errors" in capsys.readouterr().out
+
+
+# Terms of the glossary
+
+
+@pytest.fixture
+def with_glossary(tmp_path) -> Path:
+    """Return a folder with a glossary of two entries."""
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "glossary.yml").write_text(
+        "terms:\n- {term: WAPE, also: [weighted absolute percentage error]}\n- {term: MinT}\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("The **weighted absolute percentage\nerror** is", ["weighted-absolute-percentage-error"]),
+        ("**WAPE** and **WAPE** again", ["wape"]),
+        ("**MinT.** Then **WAPE**.", ["mint", "wape"]),
+        ("The **[WAPE](../book/glossary.md#wape)** is", []),
+        ("**WAPE** … see [its error](../book/glossary.md#weighted-absolute-percentage-error)", []),
+        ("WAPE in passing, and **something else** in bold", []),
+        ("| **WAPE** |\n|---|\n| of a table |", []),
+    ],
+)
+def test_a_term_that_a_chapter_explains_is_linked(with_glossary, source, expected):
+    found = said(content.unlinked_terms([prose(source)], with_glossary))
+    assert [what.partition("#")[2] for what in found] == expected
+    assert said(content.unlinked_terms([prose(source, "book/page.md")], with_glossary)) == []
+
+
+def test_without_a_glossary_no_term_is_asked_for(tmp_path):
+    assert said(content.unlinked_terms([prose("**WAPE**")], tmp_path)) == []
+
+
+def test_titles_of_the_bibliography_keep_their_spelling():
+    assert said(content.spelling([prose("On Modeling", "book/bibliography.md")])) == []
+    assert said(content.spelling([prose("On Modeling", "book/page.md")])) == [
+        "'Modeling': modelling?"
+    ]

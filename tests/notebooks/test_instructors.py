@@ -192,7 +192,11 @@ def test_gate_planted_faults(old, new, expected):
             "`load-world` beforehand",
             "origins needs repaired",
         ),
-        ("Run `origins`.", "Run `classical`.", "classical is not in the list"),
+        (
+            "| Baseline | Run `origins`.",
+            "| Baseline | Run `classical`.",
+            "classical is not in the list",
+        ),
     ],
 )
 def test_gate_planted_faults_of_the_fifty_minutes(old, new, expected):
