@@ -43,6 +43,7 @@ from casebook.systems.card_fraud.load import (
 )
 from casebook.systems.card_fraud.service import (
     Limits,
+    Problem,
     Service,
     bare_app,
     create_app,
@@ -897,6 +898,22 @@ def test_a_load_that_means_nothing_is_refused(served):
         load("http://127.0.0.1:1/decisions", bad, n=100, warm_up=0)
 
 
+def test_slow_requests_of_the_warm_up_do_not_count(monkeypatch):
+    turn = iter(range(1000))
+
+    def answer(request):
+        time.sleep(0.2 if next(turn) < 5 else 0)
+        return httpx.Response(200)
+
+    plain = httpx.Client
+
+    def client(**more):
+        return plain(transport=httpx.MockTransport(answer), **more)
+
+    monkeypatch.setattr(httpx, "Client", client)
+    assert load("http://test/", [payment()] * 105, n=100, warm_up=5).p99 < 150
+
+
 def raw_http(url: str, head: str, body: bytes = b"") -> bytes:
     port = int(url.rsplit(":", 1)[1])
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
@@ -980,6 +997,15 @@ def test_a_drill_without_a_breaker_shows_it(make):
     app = make(breaker=Never(budget_ms=10, failures=3, cool_off=0.01))
     frame = fault_drill(app, [payment(i) for i in range(1, 41)], slow_ms=30)
     assert "breaker open" not in frame.loc[1, "why"]
+
+
+def test_a_drill_that_ends_early_leaves_the_model_as_it_was(make):
+    app = make()
+    payloads = [payment(i) for i in range(1, 9)]
+    payloads[5] = payment(6, amount=-1.0)  # in the phase with the crashing model
+    with pytest.raises(Problem, match="negative"):
+        fault_drill(app, payloads, slow_ms=1)
+    assert service_of(app).score is score
 
 
 def test_a_drill_needs_payloads(make):
