@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
+from casebook.data import real
+from casebook.datasets import fraud_handbook
 from casebook.simulators.card_fraud import TIERS, World, simulate, visible_labels
 from casebook.simulators.card_fraud import constants as worlds
-from casebook.systems.card_fraud import bank, costs, models, protocol, rules
+from casebook.systems.card_fraud import bank, costs, features, models, protocol, rules, studies
 from casebook.systems.card_fraud.policy import (
     StorePolicy,
     between,
@@ -444,6 +447,64 @@ def waits(
     return pd.DataFrame(rows)
 
 
+# Public data -----------------------------------------------------------------------------------
+
+#: Families that meet tuned XGBoost on the Fraud Handbook's data.
+PEERS = (*LADDER, "LightGBM + autoencoder")
+
+
+@cache
+def _handbook() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the Handbook's transactions and their features, or say that the file is missing."""
+    frame = fraud_handbook(real("fraud_handbook"))
+    return frame, features.handbook(frame)
+
+
+@cache
+def _handbook_tuned() -> tuple[dict, pd.DataFrame]:
+    frame, X = _handbook()
+    return studies.handbook_tuning(frame, studies.handbook_weeks()[0], PEERS, features=X)
+
+
+def handbook_trials() -> pd.DataFrame:
+    """Try the settings of each family on the Handbook's two validation weeks.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`~casebook.systems.card_fraud.models.tune_over`.
+    """
+    return _handbook_tuned()[1]
+
+
+def handbook() -> pd.DataFrame:
+    """Judge the tuned families on the Handbook's four test weeks, by its protocol.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`~casebook.systems.card_fraud.studies.handbook_study`.
+    """
+    frame, X = _handbook()
+    names = (*PEERS, "XGBoost as published")
+    test = studies.handbook_weeks()[1]
+    return studies.handbook_study(frame, test, names, _handbook_tuned()[0], features=X)
+
+
+def imbalance() -> pd.DataFrame:
+    """Hold weights, SMOTE, under-sampling and focal loss against doing nothing, on the Handbook.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`~casebook.systems.card_fraud.studies.imbalance_study`, one setting, four weeks.
+    """
+    frame, X = _handbook()
+    test = studies.handbook_weeks()[1]
+    folds = studies.handbook_folds(frame, test, X)
+    return studies.imbalance_study(dict(zip([w.name for w in test], folds, strict=True)))
+
+
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "trials": trials,
     "ladder": ladder,
@@ -452,4 +513,7 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "segments": segments,
     "selective": selective,
     "sensitivity": sensitivity,
+    "handbook_trials": handbook_trials,
+    "handbook": handbook,
+    "imbalance": imbalance,
 }
