@@ -234,6 +234,18 @@ def test_the_more_share_a_machine_the_less_it_says():
     assert risk[0] > 2 * risk[1] > 4 * risk[2] > 0
 
 
+def test_a_large_component_falls_into_communities_and_a_small_one_does_not():
+    """Two groups of 20 on a device each, and one customer who uses both."""
+    rows = [(i / 1000, i, 1 if i < 20 else 2, 0, i + 10) for i in range(40)]
+    rows += [(0.9, 0, 2, 0, 1), (1.1, 1, 1, 0, 1), (1.2, 39, 2, 0, 1)]
+    found = graph_features(table(*rows), NONE, start=START + pd.Timedelta(days=1))
+    assert found["component_customers"].tolist() == [40, 40]
+    assert sorted(found["community_customers"]) == [20, 20]
+    few = [row for row in rows if row[1] in (0, 1, 39)]
+    found = graph_features(table(*few), NONE, start=START + pd.Timedelta(days=1))
+    assert found["community_customers"].tolist() == [3, 3]
+
+
 # --- rings ----------------------------------------------------------------------------------------
 
 

@@ -462,7 +462,7 @@ def compare_scores(stored: pd.DataFrame, made: pd.DataFrame, name: str) -> tuple
 def compare_trial(stored: pd.Series, made: Mapping[str, object]) -> tuple[str, list[str]]:
     """Compare a row of the trials with the trial made anew."""
     found = [
-        f"trial: {k} is {stored[k]} in the file, {made[k]} in the code"
+        f"trial: {k} is {stored[k]:g} in the file, {made[k]:g} in the code"
         for k in Settings.__dataclass_fields__
         if stored[k] != made[k]
     ]
