@@ -6,7 +6,9 @@ on the small world of the data card, trained on its first months and warm with i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import signal
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +80,16 @@ class Deployment:
             codes=CODES,
         )
 
+    def save(self, path: Path | str) -> None:
+        """Write the deployment to a file, for :func:`app` in another process.
+
+        The file is a pickle: read back only what this process wrote.
+        """
+        import cloudpickle
+
+        with open(path, "wb") as file:
+            cloudpickle.dump(self, file)
+
     def payloads(self, n: int | None = None) -> list[dict[str, Any]]:
         """Return the requests that arrive from the beginning of the service on, in order."""
         world = self.here.world
@@ -104,24 +116,35 @@ def deploy(here: bank.Setting, model: models.Model) -> Deployment:
 
 
 def app(
-    audit: str, budget_ms: float = 40, make: Callable[[], Deployment] = small, **options: Any
+    audit: str,
+    saved: str | None = None,
+    budget_ms: float = 40,
+    dies_at: str | None = None,
+    made: Deployment | None = None,
 ) -> FastAPI:
-    """Return the service of the small world, for a process of its own.
+    """Return the service of a small bank.
 
     Parameters
     ----------
     audit : str
         Path of the audit's file; an older one is taken up.
+    saved : str, optional
+        File of :meth:`Deployment.save`, for a process of its own.
     budget_ms : float
         What the model may take.
-    make : callable
-        Makes the deployment.
-    **options
-        Of :func:`~casebook.systems.card_fraud.service.create_app`.
+    dies_at : str, optional
+        Kill this process there, as if its machine had lost power: ``"observed"``, when the
+        audit and the store have the decision and the client has no reply yet.
+    made : Deployment, optional
+        In place of a file; without both :func:`small` trains one.
     """
     from .service import create_app
 
-    made = make()
+    if made is None and saved is not None:
+        import pickle
+
+        made = pickle.loads(Path(saved).read_bytes())
+    made = made or small()
     return create_app(
         store=made.store(),
         score=made.score,
@@ -131,8 +154,8 @@ def app(
         audit=Audit(Path(audit)),
         breaker=Breaker(budget_ms=budget_ms),
         terminals=frozenset(made.here.world.terminals["terminal"].tolist()),
-        model="bank's model on the small world",
-        rules_version="nine rules",
+        model="bank's model of the small world",
+        rules_version=f"{len(rules.RULES)} rules",
         gateway=True,
-        **options,
+        hook=lambda point: os.kill(os.getpid(), signal.SIGKILL) if point == dies_at else None,
     )
