@@ -1,4 +1,4 @@
-"""The graph of case 12: known answers, nothing from after midnight, hubs, rings (15 s)."""
+"""The graph of case 12: known answers, nothing from after midnight, hubs, rings (20 s)."""
 
 from __future__ import annotations
 
@@ -89,13 +89,23 @@ def test_the_hand_made_graph_gives_its_known_answer():
     )
 
 
-def test_a_customer_does_not_count_himself():
-    frame = table((0.1, 1, 7, 8, 1), (0.2, 1, 7, 8, 1), (1.1, 1, 7, 8, 1))
+@pytest.mark.parametrize("company", [0, 1, 3])
+def test_a_customer_does_not_count_himself(company):
+    """Customer 1 had a fraud; those who share all his machines had none."""
+    rows = [(0.1 + i / 100, i + 1, 7, 8, 1) for i in range(company + 1)]
+    frame = table(*rows, (1.1, 1, 7, 8, 1))
     found = graph_features(frame, known((0, 0.5)), start=START + pd.Timedelta(days=1)).iloc[0]
     others = [c for c in GRAPH_FEATURES if "suspects" in c or "neighbours" in c or "victims" in c]
     assert found[others].eq(0).all()
-    assert found["device_customers"] == 0 and found["component_customers"] == 1
+    assert found["device_customers"] == company
+    assert found["component_customers"] == company + 1
     assert found["risk_customer"] > 0
+
+
+def test_newcomers_are_those_of_the_last_24_hours():
+    rows = [(day, i, 7, 0, 1) for i, day in enumerate((0.1, 0.9, 1.0, 1.9))]
+    found = graph_features(table(*rows, (2.1, 9, 7, 0, 1)), NONE, start="2025-07-03")
+    assert found["component_new"].tolist() == [2]
 
 
 def test_suspicion_falls_with_the_distance_and_stays_below_one():
