@@ -18,8 +18,9 @@ HEAD = """\
 
 
 def frozen(root: Path = ROOT) -> dict[str, str | int]:
-    """Return what was frozen: the fingerprints and the seed."""
-    return tomllib.loads((root / FROZEN).read_text(encoding="utf-8"))
+    """Return what was frozen: the fingerprints and the seed; nothing if nothing was."""
+    path = root / FROZEN
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def now(root: Path = ROOT) -> dict[str, str | int]:

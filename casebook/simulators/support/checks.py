@@ -186,14 +186,14 @@ def _counts(of: Content) -> Iterator[str]:
     for ident, n in Counter(of.questions["id"]).items():
         if n > 1:
             yield f"{ident}: the id is there {n} times"
-    for text, rows in of.questions.groupby(
-        of.questions["turns"].map(lambda turns: re.sub(r"[\W\d_]+", "", "".join(turns).casefold()))
-    ):
+    words = of.questions["turns"].map(lambda t: re.sub(r"[\W\d_]+", "", "".join(t).casefold()))
+    for text, rows in of.questions.groupby(words):
         # Numbers and codes alone tell some questions apart: "H3?" and "H5?".
         if len(rows) > 1 and len(text) > 12:
             yield f"{', '.join(rows['id'])}: the same but for numbers and marks"
-    whole = of.questions["turns"].map(lambda turns: " ".join(" ".join(turns).casefold().split()))
-    for _, rows in of.questions.groupby(whole):
+    # A number alone may be asked for in any language.
+    whole = of.questions["turns"].map(lambda t: " ".join(" ".join(t).casefold().split()))
+    for _, rows in of.questions.groupby([whole, "language"]):
         if len(rows) > 1:
             yield f"{', '.join(rows['id'])}: the same question"
 

@@ -264,8 +264,10 @@ def _history(rng: np.random.Generator, asked: pd.Timestamp) -> tuple[Event, ...]
     events = [Event(announced, "A1", "", promised), Event(now, "T2", str(route[0]), promised)]
 
     def add(code: str, depot: str, hours: tuple[float, float], eta: pd.Timestamp) -> None:
-        nonlocal now
+        nonlocal now, promised
         now += _HOUR * rng.uniform(*hours)
+        if eta is promised and now.normalize() >= promised:
+            eta = promised = _in_working_days(now.normalize(), 1)
         events.append(Event(now, code, str(depot), eta))
 
     late = rng.random() < DELAYED
