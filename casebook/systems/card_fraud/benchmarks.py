@@ -447,6 +447,78 @@ def waits(
     return pd.DataFrame(rows)
 
 
+# Graph -----------------------------------------------------------------------------------------
+
+#: Steps of :func:`~casebook.systems.card_fraud.graph.lift_table` in words.
+STEPS = {
+    "without devices + graph − without devices": "no device features → graph",
+    "features − without devices": "no device features → device features",
+    "features + graph − features": "all features → and graph",
+}
+
+
+def graph(seeds: Sequence[int] = SEEDS[:3]) -> pd.DataFrame:
+    """Measure what graph features add to LightGBM in fresh worlds of the default size.
+
+    Returns
+    -------
+    DataFrame
+        ``step``, ``metric``, ``before``, ``after``, ``gain``, ``low``, ``high``: see
+        :func:`~casebook.systems.card_fraud.graph.lift_table`.
+    """
+    from casebook.systems.card_fraud.graph import lift_study, lift_table
+
+    table = lift_table({seed: lift_study(simulate(seed=seed)) for seed in seeds})
+    return table.loc[list(STEPS)].rename(index=STEPS, level="step").reset_index()
+
+
+def network() -> pd.DataFrame:
+    """Hold the graph network of ``make artifacts`` against LightGBM on the default world.
+
+    Returns
+    -------
+    DataFrame
+        ``variant``, ``AP``, ``recall`` (at 1 % false positives) and AP by scenario.
+    """
+    from casebook.artifacts import artifact
+    from casebook.systems.card_fraud.graph import lift_study
+
+    made = artifact(worlds.CHAPTER, "graph_network.parquet").set_index("transaction")
+    scores = {"network": made["score"], "network without graph": made["without_graph"]}
+    return lift_study(simulate(), scores=scores).drop(columns="columns").reset_index()
+
+
+def rings() -> pd.DataFrame:
+    """Flag rings each third morning of the default world, by how many victims are demanded.
+
+    Returns
+    -------
+    DataFrame
+        ``victims``, ``precision`` (flagged communities that are a ring's), ``flags`` (a morning),
+        ``active found`` (share of the rings with a fraud in the window), ``foreseen`` (share of
+        the rings' frauds of the next seven days on a flagged machine), ``days`` (median from a
+        ring's first fraud to its flag).
+    """
+    from casebook.systems.card_fraud.graph import ring_study
+
+    world = simulate()
+    known = features.evidence(world.transactions, world.labels)
+    rows = []
+    for least in (1, 2, 3):
+        by_day, by_ring = ring_study(world, known, least=least, every=3)
+        rows.append(
+            {
+                "victims": least,
+                "precision": by_day["right"].sum() / by_day["flagged"].sum(),
+                "flags": by_day["flagged"].mean(),
+                "active found": by_day["found"].sum() / by_day["active"].sum(),
+                "foreseen": by_day["foreseen"].sum() / by_day["frauds"].sum(),
+                "days": by_ring["delay"].median(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 # Public data -----------------------------------------------------------------------------------
 
 #: Families that meet tuned XGBoost on the Fraud Handbook's data.
@@ -513,6 +585,9 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "segments": segments,
     "selective": selective,
     "sensitivity": sensitivity,
+    "graph": graph,
+    "network": network,
+    "rings": rings,
     "handbook_trials": handbook_trials,
     "handbook": handbook,
     "imbalance": imbalance,

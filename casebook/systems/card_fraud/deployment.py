@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 #: Day on which the small world's service begins.
-BEGINS = 100
+BEGINS = 117
 #: Names of the codes among the features.
 CODES = {"entry": ENTRIES, "category": CATEGORIES}
 
