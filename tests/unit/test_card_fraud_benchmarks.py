@@ -48,7 +48,7 @@ GRIDS = {
         "policy": (
             "allow all",
             "rules",
-            "confirm, within the guardrail",
+            "block, one threshold",
             "tiers, within the guardrail",
             "knows every fraud",
         ),

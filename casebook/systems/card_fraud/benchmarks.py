@@ -170,7 +170,7 @@ def sensitivity(seeds: Sequence[int] = SEEDS[:2], names: Sequence[str] = CONSTAN
     DataFrame
         ``seed``, ``constant``, ``factor``, ``policy``, ``cost``, ``gap``.
     """
-    only = (BASELINE, "confirm, within the guardrail", "tiers, within the guardrail")
+    only = (BASELINE, "block, one threshold", "tiers, within the guardrail")
     parts = []
     for seed in seeds:
         for name in names:
