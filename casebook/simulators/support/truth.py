@@ -80,19 +80,12 @@ class _Day:
         """Return the value that an article gives for a fact."""
         return self.value.get((article, fact))
 
-    def right_name(self, name: str, fact: str | None) -> str:
-        """Return the article that is right on a fact where articles contradict each other.
-
-        Before a partner of a conflict is published the topic's own article is right.
-        """
+    def there(self, name: str) -> str:
+        """Return the article itself, or the topic's own before a partner of it is published."""
         base = name.partition("--")[0]
-        for conflict in self.plan["topics"][base].get("conflicts", []):
-            partner = f"{base}--{conflict['variant']}"
-            if fact in conflict["facts"] and name in (base, partner):
-                name = partner if conflict["right"] == "partner" else base
-            if name == partner and name not in self.names:
-                name = base
-        return name
+        variants = [c["variant"] for c in self.plan["topics"][base].get("conflicts", [])]
+        unpublished = name not in self.names and name.partition("--")[2] in variants
+        return base if unpublished else name
 
     def partners(self, article: str) -> list[str]:
         """Return the articles for the same customers that contradict an article on some fact."""
@@ -103,10 +96,10 @@ class _Day:
         found = [self.article.get((language, side)) for side in sides if name in sides]
         return [ident for ident in found if ident is not None]
 
-    def relevant(self, names: list[str], fact: str | None, languages: list[str]) -> list[str]:
+    def relevant(self, names: list[str], languages: list[str]) -> list[str]:
         """Return the articles in force in the given languages, best first, none twice."""
-        right = [self.right_name(name, fact) for name in names]
-        found = [self.article.get((lang, name)) for lang in languages for name in right]
+        there = [self.there(name) for name in names]
+        found = [self.article.get((language, name)) for language in languages for name in there]
         return [ident for ident in dict.fromkeys(found) if ident is not None]
 
 
@@ -117,7 +110,7 @@ def _grades(question: Any, day: _Day, languages: list[str]) -> list[tuple[str, i
     fact = question.answer_fact
     names = list(dict.fromkeys(name_of(article) for article in question.relevant))
     meant = list(dict.fromkeys(article.partition("/")[0] for article in question.relevant))
-    best = day.relevant(names, fact, meant) or day.relevant(names, fact, languages)
+    best = day.relevant(names, meant) or day.relevant(names, languages)
     if not best:
         return []
     if fact is None:
