@@ -15,8 +15,7 @@ identifiers (tracking, article and form numbers, status codes), two or three tur
 is elliptic, what no article answers, what is no business of a carrier, personal data given away,
 attempts to redirect the assistant, and questions in a language that has no article on the topic.
 They were written from the facts, not from the articles' sentences: at most 30 % of a question's
-content words stand in its article, in the median of each language and of each of its kinds (33 %
-for the Spanish ones of several turns).
+content words stand in its article, in the median of each language and of each of its kinds.
 
 *Truth.* Which articles answer, with grades, and the sentence that does; on any day, because
 versions begin and end. What is stale is what is no longer in force.

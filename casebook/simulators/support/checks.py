@@ -36,8 +36,6 @@ OTHER_ENTITIES = {
 }
 WORDS = (100, 220)
 VOICES, PARAPHRASES_A_TOPIC, MAX_OVERLAP = 10, 5, 0.30
-#: Where more is known and allowed: short turns in Spanish share the names of things.
-ALLOWED_OVERLAP = {("es", "multi_turn"): 0.34}
 #: What at most begins with the same three words.
 SAME_OPENING = 0.02
 
@@ -297,7 +295,7 @@ def _overlap(of: Content) -> Iterator[str]:
         if share > MAX_OVERLAP:
             yield f"{language}: median overlap is {share:.2f}"
     for key, share in shares.groupby(["language", "kind"])["overlap"].median().items():
-        if share > ALLOWED_OVERLAP.get(key, MAX_OVERLAP):
+        if share > MAX_OVERLAP:
             yield f"{key[0]}: median overlap of kind {key[1]} is {share:.2f}"
 
 
