@@ -197,7 +197,10 @@ def retrainer(here: bank.Setting, truth: pd.Series | None = None) -> Callable:
 
     def retrain(log: pd.DataFrame, known: pd.DataFrame, now: pd.Timestamp) -> Callable:
         if truth is None:
-            rows = known[known["transaction"].isin(log.index)]
+            # A denial is known at once and its genuine neighbours are not: with the denials of the
+            # last weeks alone, the share of fraud in training would be far too high.
+            ripe = known.loc[~known["fraud"].astype(bool), "transaction"].max()
+            rows = known[known["transaction"].isin(log.index) & (known["transaction"] <= ripe)]
             X, y = log.loc[rows["transaction"]], rows["fraud"].to_numpy(int)
         else:
             X, y = log, truth.reindex(log.index).fillna(False).to_numpy(int)
@@ -212,8 +215,8 @@ def selective(
 ) -> pd.DataFrame:
     """Let a policy train on what it let through, for 60 days, with and without a hold-back.
 
-    At the end two models are trained on the payments of the policy's days: on the labels that the
-    bank has, and on the truth. Both score the same payments: those of the last 20 days of the
+    At the end two models are trained on the policy's payments that are three weeks old: on the
+    labels that the bank has, and on the truth. Both score the same payments: those of the last 20 days of the
     world in which everything was allowed.
 
     Returns
@@ -257,6 +260,8 @@ def _learned(here: bank.Setting, world: World, policy: StorePolicy, late: pd.Dat
     """Train on the labels of a policy's world, and on its truth, and score the same payments."""
 
     X = pd.concat(policy.log)
+    received = world.transactions.set_index("transaction")["received"].loc[X.index]
+    X = X[received < world.end - bank.WAIT * bank.DAY]
     fraud = world.truth.set_index("transaction")["is_fraud"].loc[X.index]
     seen = visible_labels(world, world.end, bank.WAIT).set_index("transaction")["chargeback"]
     outcome = world.transactions.set_index("transaction")["outcome"].loc[X.index]
