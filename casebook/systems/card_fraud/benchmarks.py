@@ -188,22 +188,16 @@ def sensitivity(seeds: Sequence[int] = SEEDS[:2], names: Sequence[str] = CONSTAN
 EVERY, HOLDBACKS = 14, (0.0, 0.01, 0.05)
 
 
-def retrainer(here: bank.Setting, truth: pd.Series | None = None) -> Callable:
-    """Return a training on all that is known by then; with the truth in place of labels if given.
-
-    The model is the bank's; a row that was held back stands for all that would have been stopped.
-    """
+def retrainer(here: bank.Setting) -> Callable:
+    """Return a training of the bank's model on all that is known by then."""
     first_X, first_y = here.X.loc[here.labels.index], here.labels.to_numpy()
 
     def retrain(log: pd.DataFrame, known: pd.DataFrame, now: pd.Timestamp) -> Callable:
-        if truth is None:
-            # A denial is known at once and its genuine neighbours are not: with the denials of the
-            # last weeks alone, the share of fraud in training would be far too high.
-            ripe = known.loc[~known["fraud"].astype(bool), "transaction"].max()
-            rows = known[known["transaction"].isin(log.index) & (known["transaction"] <= ripe)]
-            X, y = log.loc[rows["transaction"]], rows["fraud"].to_numpy(int)
-        else:
-            X, y = log, truth.reindex(log.index).fillna(False).to_numpy(int)
+        # A denial is known at once and its genuine neighbours are not: with the denials of the
+        # last weeks alone, the share of fraud in training would be far too high.
+        ripe = known.loc[~known["fraud"].astype(bool), "transaction"].max()
+        rows = known[known["transaction"].isin(log.index) & (known["transaction"] <= ripe)]
+        X, y = log.loc[rows["transaction"]], rows["fraud"].to_numpy(int)
         model = bank.fit(pd.concat([first_X, X]), np.concatenate([first_y, y]))
         return decide_by(model.score, lambda p, a: costs.tiers(p, a))
 
@@ -216,8 +210,8 @@ def selective(
     """Let a policy train on what it let through, for 60 days, with and without a hold-back.
 
     At the end two models are trained on the policy's payments that are three weeks old: on the
-    labels that the bank has, and on the truth. Both score the same payments: those of the last 20 days of the
-    world in which everything was allowed.
+    labels that the bank has, and on the truth. Both score the same payments: those of the last
+    20 days of the world in which everything was allowed.
 
     Returns
     -------
