@@ -136,7 +136,7 @@ def _quarter() -> pd.DataFrame:
 
 
 def quarter(truth: bool = False) -> pd.DataFrame:
-    """Return a quarter of decisions at a bank that allows or blocks, two years later.
+    """Return a quarter of decisions at a bank that allows or blocks.
 
     Payments are drawn from the last weeks of the exercise's world, scored by the bank's model. One
     in a hundred was held back: let through whatever was advised.
