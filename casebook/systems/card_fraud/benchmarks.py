@@ -270,7 +270,7 @@ def _learned(here: bank.Setting, world: World, policy: StorePolicy, late: pd.Dat
         name: protocol.average_precision(late["y"], model.score(here.X.loc[late.index]))
         for name, model in both.items()
     }
-    told = known[fraud].fillna(False).astype(bool)
+    told = known[fraud].eq(True)
     return {"labelled": float(told.mean()), **judged}
 
 
