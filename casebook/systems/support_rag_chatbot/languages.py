@@ -31,12 +31,12 @@ PIVOT = "en"
 SIGNALS = ("dense_own", "dense_en", "sentences_en", "words_own", "grams_own", "words_en")
 #: Weights, tuned on the tuning questions (:func:`tune`).
 WEIGHTS = {
-    "dense_own": 0.2,
-    "dense_en": 0.2,
-    "sentences_en": 0.2,
+    "dense_own": 0.15,
+    "dense_en": 0.5,
+    "sentences_en": 0.3,
     "words_own": 0.15,
     "grams_own": 0.3,
-    "words_en": 0.1,
+    "words_en": 0.15,
 }
 #: The rankings of systems that are compared, by name.
 SYSTEMS: dict[str, dict[str, float]] = {
@@ -294,8 +294,8 @@ class HelpCentre:
         columns = ["article_id", "language", "version", "title", "tags"]
         return {row[0]: row for row in table[columns].itertuples(index=False, name=None)}
 
-    def sections(self, hit: Hit, at: object) -> list[Passage]:
-        """Return the sentences of an article, in their order: what a reader is given.
+    def read(self, hit: Hit, at: object) -> list[tuple[Passage, list[Passage]]]:
+        """Return the sections of an article, each with its sentences, in their order.
 
         Parameters
         ----------
@@ -308,8 +308,15 @@ class HelpCentre:
             same &= (frame["language"] == hit.language) & (frame["version"] == hit.version)
             return same.to_numpy()
 
-        found = self.sentences.search(hit.title, k=200, at=at, where=where, how="dense", depth=200)
-        return sorted(found, key=lambda passage: passage.start)
+        def parts(index: Index) -> list[Passage]:
+            found = index.search(hit.title, k=200, at=at, where=where, how="dense", depth=200)
+            return sorted(found, key=lambda passage: passage.start)
+
+        sentences = parts(self.sentences)
+        return [
+            (section, [s for s in sentences if section.start <= s.start < section.end])
+            for section in parts(self.passages)
+        ]
 
 
 def scale(scores: Mapping[str, float], depth: int = SCALE_DEPTH) -> dict[str, float]:
@@ -341,7 +348,7 @@ def article_texts(articles: pd.DataFrame) -> list[str]:
     Returns
     -------
     list of str
-        Sections, sentences as indexed, sentences as a reader compares them, and these translated.
+        Sections, sentences, sentences translated, titles.
     """
     from casebook.systems.retrieval.chunks import read_articles
 
@@ -349,21 +356,21 @@ def article_texts(articles: pd.DataFrame) -> list[str]:
     for article in read_articles(articles):
         found += [chunk.indexed for chunk in Chunker()(article)]
         for chunk in Chunker("sentences", 1)(article):
-            found += [chunk.indexed, *sentence_texts(article.title, chunk.text, article.language)]
+            found += [chunk.indexed, translated(chunk.indexed, article.language)]
         found.append(article.title)
     return sorted(set(found))
 
 
-def sentence_texts(title: str, sentence: str, language: str) -> tuple[str, str]:
-    """Return a sentence behind its title, as it stands and in English by the glossary."""
-    both = f"{title}. {sentence}"
-    return both, translated(both, language)
+def sentence_texts(sentence: Passage) -> tuple[str, str]:
+    """Return a sentence as it is indexed (behind title and heading), and that in English."""
+    heading = "" if sentence.text.startswith("#") else sentence.heading
+    text = "\n".join(part for part in (sentence.title, heading, sentence.text) if part)
+    return text, translated(text, sentence.language)
 
 
-def overlap(query: Query, title: str, sentence: str, language: str) -> float:
-    """Return the share of the translated question's words that a translated sentence holds."""
-    asked = set(words(query.english, PIVOT))
-    said = set(words(sentence_texts(title, sentence, language)[1], PIVOT))
+def overlap(query: Query, english: str) -> float:
+    """Return the share of the translated question's words that an English text holds."""
+    asked, said = set(words(query.english, PIVOT)), set(words(english, PIVOT))
     return len(asked & said) / len(asked) if asked else 0.0
 
 
