@@ -40,7 +40,11 @@ GRIDS = {
         "policy": ("rules", "tiers, within the guardrail", "tiers from costs"),
         "segment": ("standard", "elderly", "newcomer"),
     },
-    "selective": {"seed": benchmarks.SEEDS[:3], "holdback": benchmarks.HOLDBACKS},
+    "selective": {
+        "seed": benchmarks.SEEDS[:3],
+        "training": benchmarks.TRAININGS[:1],
+        "holdback": benchmarks.HOLDBACKS,
+    },
     "sensitivity": {
         "seed": benchmarks.SEEDS[:2],
         "constant": benchmarks.CONSTANTS,

@@ -186,17 +186,23 @@ def sensitivity(seeds: Sequence[int] = SEEDS[:2], names: Sequence[str] = CONSTAN
 
 #: Days between two trainings, and shares that are let through whatever the policy says.
 EVERY, HOLDBACKS = 14, (0.0, 0.01, 0.05)
+#: Which labels train: of the days whose genuine payments are labelled, or all that there are.
+TRAININGS = ("same days", "all there are")
 
 
-def retrainer(here: bank.Setting) -> Callable:
-    """Return a training of the bank's model on all that is known by then."""
+def retrainer(here: bank.Setting, training: str = TRAININGS[0]) -> Callable:
+    """Return a training of the bank's model on what is known by then.
+
+    A denial is known at once and its genuine neighbours are not: ``"all there are"`` holds the
+    denials of the last weeks alone, and a share of fraud that never was.
+    """
     first_X, first_y = here.X.loc[here.labels.index], here.labels.to_numpy()
 
     def retrain(log: pd.DataFrame, known: pd.DataFrame, now: pd.Timestamp) -> Callable:
-        # A denial is known at once and its genuine neighbours are not: with the denials of the
-        # last weeks alone, the share of fraud in training would be far too high.
-        ripe = known.loc[~known["fraud"].astype(bool), "transaction"].max()
-        rows = known[known["transaction"].isin(log.index) & (known["transaction"] <= ripe)]
+        rows = known[known["transaction"].isin(log.index)]
+        if training == TRAININGS[0]:
+            last = known.loc[~known["fraud"].astype(bool), "transaction"].max()
+            rows = rows[rows["transaction"] <= last]
         X, y = log.loc[rows["transaction"]], rows["fraud"].to_numpy(int)
         model = bank.fit(pd.concat([first_X, X]), np.concatenate([first_y, y]))
         return decide_by(model.score, lambda p, a: costs.tiers(p, a))
@@ -216,10 +222,10 @@ def selective(
     Returns
     -------
     DataFrame
-        ``seed``, ``holdback``, ``cost`` (euro a thousand payments), ``labelled`` (share of
-        frauds that were tried and have a label by the end), ``AP known``, ``AP truth``,
-        ``recall held back`` and ``held back frauds``: recall of the policy as the hold-back
-        shows it, and of how many frauds.
+        ``seed``, ``training`` (one of :data:`TRAININGS`), ``holdback``, ``cost`` (euro a thousand
+        payments), ``labelled`` (share of frauds that were tried and have a label by the end),
+        ``AP known``, ``AP truth``, ``recall held back`` and ``held back frauds``: recall of the
+        policy as the hold-back shows it, and of how many frauds.
     """
     rows = []
     for seed in seeds:
@@ -228,19 +234,20 @@ def selective(
         last = here.world.end - 20 * bank.DAY
         late = here.test[here.test["time"] >= last]
         allowed = between(here.world, here.start)
-        for share in holdbacks:
+        for training, share in [*((TRAININGS[0], h) for h in holdbacks), (TRAININGS[1], 0.0)]:
             policy = StorePolicy(
                 decide_by(score, lambda p, a: costs.tiers(p, a)),
                 here.world.terminals,
                 here.world.customers,
                 here.start,
-                retrain=retrainer(here),
+                retrain=retrainer(here, training),
                 every=EVERY,
             )
             world = simulate(policy, seed, CUSTOMERS, DAYS, holdback=share)
             rows.append(
                 {
                     "seed": seed,
+                    "training": training,
                     "holdback": share,
                     "cost": business(between(world, here.start), allowed)["cost"],
                     **_learned(here, world, policy, late),
@@ -252,7 +259,6 @@ def selective(
 
 def _learned(here: bank.Setting, world: World, policy: StorePolicy, late: pd.DataFrame) -> dict:
     """Train on the labels of a policy's world, and on its truth, and score the same payments."""
-
     X = pd.concat(policy.log)
     received = world.transactions.set_index("transaction")["received"].loc[X.index]
     X = X[received < world.end - bank.WAIT * bank.DAY]
@@ -270,8 +276,7 @@ def _learned(here: bank.Setting, world: World, policy: StorePolicy, late: pd.Dat
         name: protocol.average_precision(late["y"], model.score(here.X.loc[late.index]))
         for name, model in both.items()
     }
-    told = known[fraud].eq(True)
-    return {"labelled": float(told.mean()), **judged}
+    return {"labelled": float(known[fraud].eq(True).mean()), **judged}
 
 
 def _held_back(world: World) -> dict:
