@@ -58,7 +58,7 @@ _OPENING = re.compile(
     re.IGNORECASE,
 )  # fmt: skip
 _BACK = re.compile(
-    r"\b(?:it|that|this|there|them|those|one|es|das|dies\w*|dort|da\w+|ihn|eso|esto|ese|esa|ahí"
+    r"\b(?:it|that|this|there|them|those|one|es|das|dies\w*|dort|da(?:für|von|mit|zu|bei|ran|rauf)|ihn|eso|esto|ese|esa|ahí"
     r"|allí|lo)\b",
     re.IGNORECASE,
 )

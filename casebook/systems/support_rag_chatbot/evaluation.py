@@ -19,6 +19,7 @@ from casebook.artifacts import artifact
 from casebook.simulators import support as world
 from casebook.simulators.support.contacts import ANSWER_KINDS
 from casebook.simulators.support.content import own_content
+from casebook.systems.retrieval.chunks import sentence_spans
 from casebook.systems.retrieval.dense import Cached, Embedder
 from casebook.systems.retrieval.evaluate import per_query
 from casebook.systems.retrieval.fusion import rerank_by
@@ -54,7 +55,12 @@ from casebook.systems.support_rag_chatbot.languages import (
 from casebook.systems.support_rag_chatbot.privacy import mask
 from casebook.systems.support_rag_chatbot.understand import (
     SCOPE,
+    IntentModel,
+    LanguageModel,
     Scope,
+    attack,
+    entities,
+    intent_by_rules,
 )
 
 CASE = "16_support_rag_chatbot"
@@ -278,7 +284,7 @@ class Label:
     ----------
     kind : str
         Of the world's kinds of answer: ``right``, ``right_other_language``, ``partial`` (the
-        right article, another sentence; or an article of grade 1), ``wrong``, ``stale``.
+        right article, another section; or an article of grade 1), ``wrong``, ``stale``.
     relevant : bool
         The cited article is of grade 1 or 2.
     """
@@ -306,9 +312,8 @@ class Labels:
         self._language = known.questions.set_index("question")["language_of_answer"].to_dict()
         facts = known.facts
         places = zip(facts["start"], facts["end"], strict=True)
-        self._place = dict(
-            zip(zip(facts["article"], facts["fact"], strict=True), places, strict=True)
-        )
+        names = zip(facts["article"], facts["fact"], strict=True)
+        self._place = dict(zip(names, places, strict=True))
 
     def __call__(self, question: str, key: tuple[str, str, int], start: int, end: int) -> Label:
         """Label one citation: article, language and version, and its characters."""
@@ -341,14 +346,14 @@ def answers(
     Returns
     -------
     DataFrame
-        ``id``, ``text``, ``article_id``, ``cited_language``, ``version``, ``start``, ``end``,
-        ``faults``, ``label`` (:class:`Label`'s kind; empty without a text), ``relevant``, and the
-        evidence.
+        ``id``, ``said`` (the answer), ``article_id``, ``cited_language``, ``version``,
+        ``start``, ``end``, ``faults``, ``label`` (:class:`Label`'s kind; empty without one),
+        ``relevant``, and the evidence.
     """
     label, rows = Labels(at), []
     for question, query in zip(table["id"], table["query"], strict=True):
         answer = answerer(query, hits_of(centre, query, signals, at), at)
-        row = {"id": question, "text": answer.text, "faults": "; ".join(answer.faults)}
+        row = {"id": question, "said": answer.text, "faults": "; ".join(answer.faults)}
         row |= {"label": "", "relevant": False} | dict(answer.evidence)
         if answer.citations:
             c = answer.citations[0]
@@ -366,14 +371,14 @@ def answers(
 def fit_reader(
     table: pd.DataFrame, signals: Signals, centre: HelpCentre, model: Embedder, at: object = NOW
 ) -> tuple[dict[str, float], float]:
-    """Learn what speaks for a sentence, on the tuning questions whose answer was found.
+    """Learn what speaks for a section, on the tuning questions whose answer was found.
 
     Returns
     -------
     weights : dict of str to float
         Of :data:`~casebook.systems.support_rag_chatbot.answer.SECTION`.
     accuracy : float
-        Share of those questions whose best sentence is right, cross-validated by topic group.
+        Share of those questions whose best section is right, cross-validated by topic group.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
@@ -635,7 +640,7 @@ def as_module(learned: Mapping[str, object]) -> str:
     lines = [
         '"""What the chatbot learned on the tuning questions; written by its evaluation.',
         "",
-        "``evaluation.learn`` makes it anew, and a test compares.",
+        "``evaluation.learn`` makes it anew; the benchmark ``support_learned`` compares.",
         '"""',
         "",
     ]
@@ -738,12 +743,12 @@ def answer_quality(rows: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.Da
     -------
     DataFrame
         ``threshold`` (its name), ``from``, ``answered`` (questions), ``coverage``;
-        ``faithful`` (share whose text stands in what is cited), ``citation_precision`` (cited
+        ``faithful`` (share whose words stand in what is cited), ``citation_precision`` (cited
         article is relevant) and ``right`` with ends of their 95 % intervals; ``stale``.
     """
     table = []
     for name, threshold in thresholds.items():
-        given = rows[(rows["right"] >= threshold) & (rows["text"] != "")]
+        given = rows[(rows["right"] >= threshold) & (rows["said"] != "")]
         table.append(
             {
                 "threshold": name,
@@ -869,8 +874,8 @@ def judged_pairs(
         {
             "quality_a": a["label"].map(quality).fillna(0.0),
             "quality_b": b["label"].map(quality).fillna(0.0),
-            "words_a": a["text"].str.split().str.len().clip(lower=1),
-            "words_b": b["text"].str.split().str.len().clip(lower=1),
+            "words_a": a["said"].str.split().str.len().clip(lower=1),
+            "words_b": b["said"].str.split().str.len().clip(lower=1),
             "own_a": True,
             "own_b": False,
         }
@@ -1007,14 +1012,19 @@ def bot_kinds(rows: pd.DataFrame, answer_from: float, refuse_from: float) -> pd.
     """
     good = rows["route"] == "refuse"
     refused = rows["attack"] | (rows["off_topic"] >= refuse_from)
-    given = (rows["right"] >= answer_from) & (rows["text"] != "")
+    given = (rows["right"] >= answer_from) & (rows["said"] != "")
     told = rows["label"].replace({"": "wrong"})
     # A question for the tracking system that is answered from an article gets a wrong answer.
     told = told.mask(rows["route"] == "tracking", "wrong")
     kinds = np.select(
         [rows["attack"], rows["tracks"], refused & good, refused, given],
-        [np.where(good, "refused_right", "refused_wrong"), "track", "refused_right"]
-        + ["refused_wrong", told],
+        [
+            np.where(good, "refused_right", "refused_wrong"),
+            "track",
+            "refused_right",
+            "refused_wrong",
+            told,
+        ],
         "human",
     )
     return pd.Series(kinds, index=rows["id"], name="kind")
@@ -1241,3 +1251,78 @@ def check_study(passages: Sequence[Passage], seed: int = 0) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["fault", "refused_verbatim", "refused_reworded"])
     means = frame.groupby("fault").mean()
     return means.assign(answers=frame.groupby("fault").size()).reset_index()
+
+
+# Understanding -----------------------------------------------------------------------
+
+
+def language_model(at: object = NOW) -> LanguageModel:
+    """Learn the languages from the sentences of the articles in force; no question is used."""
+    page = world.knowledge_base(at)
+    pairs = [
+        (text[start:end], code)
+        for text, code in zip(page["text"], page["language"], strict=True)
+        for start, end in sentence_spans(text)
+    ]
+    return LanguageModel().fit(*map(list, zip(*pairs, strict=True)))
+
+
+def understanding(table: pd.DataFrame) -> pd.DataFrame:
+    """Score intent, language, entities and the guard on the test questions.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`asked`.
+
+    Returns
+    -------
+    DataFrame
+        ``what``, ``how``, ``share`` with ends of its 95 % interval, ``cases``.
+    """
+    tune_rows, test = (table[table["split"] == split] for split in ("tune", "test"))
+    texts = {s: [q.text for q in r["query"]] for s, r in (("tune", tune_rows), ("test", test))}
+    page = world.knowledge_base(NOW)
+    articles = (page["title"] + "\n" + page["text"]).tolist()
+    sources = {
+        "learned on questions": (texts["tune"], tune_rows["language"], tune_rows["intent"]),
+        "learned on articles": (articles, page["language"], page["intent"]),
+        "learned on both": (
+            [*texts["tune"], *articles],
+            [*tune_rows["language"], *page["language"]],
+            [*tune_rows["intent"], *page["intent"]],
+        ),
+    }
+    codes, truth = list(test["language"]), test["intent"].to_numpy()
+    ruled = [intent_by_rules(t, c) for t, c in zip(texts["test"], codes, strict=True)]
+    rows = [("intent", "keyword rules", np.array(ruled) == truth)]
+    often = tune_rows["intent"].mode()[0]
+    rows.append(("intent", "most frequent", truth == often))
+    for name, (said, languages, intents) in sources.items():
+        model = IntentModel().fit(list(said), list(languages), list(intents))
+        rows.append(("intent", name, np.array(model.predict(texts["test"], codes)) == truth))
+    model = language_model()
+    told = np.array([model(" ".join(turns))[0] for turns in test["turns"]])
+    rows.append(("language", "character n-grams", told == test["language"].to_numpy()))
+    caught = np.array([bool(attack(" ".join(turns))) for turns in test["turns"]])
+    attacks = (test["kind"] == "injection").to_numpy()
+    rows.append(("attack caught", "patterns", caught[attacks]))
+    rows.append(("no attack, let through", "patterns", ~caught[~attacks]))
+    rows += entity_shares(test)
+    return pd.DataFrame(
+        [(what, how, *share(np.asarray(good)), len(good)) for what, how, good in rows],
+        columns=["what", "how", "share", "low", "high", "cases"],
+    )
+
+
+def entity_shares(test: pd.DataFrame) -> list[tuple[str, str, np.ndarray]]:
+    """Return for each type of entity which of those that stand in the questions are found."""
+    known = world.truth().entities
+    known = known[~known["type"].isin(world.PII) & known["question"].isin(test["id"])]
+    texts = world.questions().set_index("id")["turns"].map("\n".join)
+    rows: dict[str, list[bool]] = {}
+    for row in known.itertuples():
+        found = entities(texts[row.question])
+        hit = any(e.kind == row.type and e.start < row.end and row.start < e.end for e in found)
+        rows.setdefault(row.type, []).append(hit)
+    return [("entity", name, np.array(hits)) for name, hits in sorted(rows.items())]

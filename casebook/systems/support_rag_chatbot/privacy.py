@@ -44,6 +44,7 @@ _WORD = r"[^\W\d_][\w'’.\-]*"
 _CAPITAL = r"[A-ZÄÖÜÁÉÍÓÚÑ][\w'’.\-]*"
 _PARTICLE = r"(?:de|del|dl|d|la|las|los|el|of|the|am|an der|auf der|im|zum|zur)"
 _NAMED = rf"{_CAPITAL}(?:\s+(?:{_PARTICLE}\s+)*{_CAPITAL}){{0,4}}"
+_UNIT_OF = r"(?:flat|apartment|apt|unit|building|suite|block)\.?\s+\d{1,4}[a-z]?"
 _HOUSE = r"\d{1,4}\s?[a-zA-Z]?\b"
 _POSTCODE = r"(?:[A-Z]{1,2}-)?\d{5}"
 _UK = r"[A-Z]{1,2}\d[\dA-Z]?\s?\d[A-Z]{2}"
@@ -66,9 +67,12 @@ _ADDRESS = tuple(
             rf"(?<!\w){_SPANISH}\s+(?:{_WORD}\s+){{1,5}}{_HOUSE}\s*,?\s+{_POSTCODE}\s+{_WORD}",
             re.IGNORECASE,
         ),
-        # A house number in front, a British postcode.
-        (rf"\b{_HOUSE}\s+(?:{_WORD}\s*){{1,5}}(?:,\s*{_WORD}(?:\s+{_WORD}){{0,3}}){{0,2}},?\s+{_UK}\b",
-         re.IGNORECASE),
+        # A house number in front, a British postcode; a flat or the name of a house before it.
+        (
+            rf"(?:(?:{_UNIT_OF}|(?-i:{_NAMED})),\s*)?(?:\b{_UNIT_OF}|\b{_HOUSE}\s+"
+            rf"(?:{_WORD}\s*){{1,5}})(?:,\s*{_WORD}(?:\s+{_WORD}){{0,3}}){{0,3}},?\s+{_UK}\b",
+            re.IGNORECASE,
+        ),
         # A street without a town.
         (rf"\b\d{{1,4}}[a-z]?\s+(?:{_CAPITAL}\s+){{1,4}}(?i:{_ENGLISH})\b", 0),
         (rf"\b[A-ZÄÖÜ]{_GERMAN}\s+\d{{1,4}}\s?[a-z]?\b(?!\s*(?:€|kg|cm|%|tage|uhr))", 0),
