@@ -315,11 +315,15 @@ def recompute(
     differences : list of str
     """
     lines = [line for name in FILES for line in shape_faults(name, stored[f"{name}_dense.parquet"])]
-    model = MiniLM().encode
-    how, found = compare_vectors(stored["world_vectors.parquet"], world_texts(), model, rng)
+    model, parts = MiniLM().encode, []
+    if (vectors := stored.get("world_vectors.parquet")) is not None:
+        how, found = compare_vectors(vectors, world_texts(), model, rng)
+        parts.append(how)
+        lines += found
     here = [name for name, files in FILES.items() if all(find_file(file) for file in files)]
     if not here:
-        return f"{how}; of the public collections, which are not here, shapes alone", lines + found
+        parts.append("the public collections are not here: shapes alone were looked at")
+        return "; ".join(parts), lines
     name = here[rng.integers(len(here))]
-    public, differences = compare_ranks(name, stored[f"{name}_dense.parquet"], model, rng)
-    return f"{how}; {public}", lines + found + differences
+    how, found = compare_ranks(name, stored[f"{name}_dense.parquet"], model, rng)
+    return "; ".join([*parts, how]), lines + found

@@ -384,7 +384,10 @@ def support_policies(seeds: Sequence[int] = SEEDS, per_month: float = 4000) -> p
         "bot, tracking alone": (ev.bot_kinds(rows, 1.01, 1.01), "bot"),
         "knows everything": (pd.Series(ideal, index=rows["id"]), "bot"),
     }
-    return ev.compare_policies(policies, ev.tracking_numbers(rows), seeds, 1, per_month)
+    known = world.truth().entities.query("type == 'tracking_number'")
+    numbers = known.drop_duplicates("question", keep="last").set_index("question")["value"]
+    numbers = numbers.to_dict() | ev.tracking_numbers(rows)
+    return ev.compare_policies(policies, numbers, seeds, 1, per_month)
 
 
 def support_gain() -> pd.DataFrame:
