@@ -92,7 +92,9 @@ def test_nonsense_is_no_probability(make, value):
 
 
 @pytest.mark.parametrize(
-    ("model", "why"), [(broken, "error"), (None, "absent"), (exits, "error")], ids=str
+    ("model", "why"),
+    [(broken, "error"), (None, "absent"), (exits, "error")],
+    ids=["raises", "absent", "exits"],
 )
 def test_a_model_that_cannot_answer_says_why(make, model, why):
     answer = make().ask(model, {})
