@@ -9,7 +9,7 @@ import pytest
 from casebook.simulators import support as world
 from casebook.systems.retrieval.dense import content_hash
 from casebook.systems.support_rag_chatbot import evaluation as ev
-from casebook.systems.support_rag_chatbot import learned
+from casebook.systems.support_rag_chatbot import judging, learned, learning, policies
 from casebook.systems.support_rag_chatbot.answer import Answerer
 from casebook.systems.support_rag_chatbot.conversation import HEAD, Chatbot, State
 from casebook.systems.support_rag_chatbot.languages import HelpCentre, as_articles
@@ -57,10 +57,10 @@ def test_the_threshold_that_costs_least_is_where_it_was_planted():
     sure = np.linspace(0, 1, 201)
     labels = pd.Series(np.where(sure >= 0.6, "right", "wrong"))
     costs = pd.Series({"right": 0.3, "wrong": 9.0, "abstain_to_human": 4.0})
-    curve = ev.cost_curve(sure, labels, costs)
+    curve = learning.cost_curve(sure, labels, costs)
     assert curve.loc[curve["cost_eur"].idxmin(), "threshold"] == pytest.approx(0.6, abs=0.02)
     assert curve["cost_eur"].iloc[-1] == 4.0 and curve["coverage"].iloc[0] == 1
-    cheap = ev.cost_curve(sure, labels, pd.Series({**costs, "wrong": 1.0}))
+    cheap = learning.cost_curve(sure, labels, pd.Series({**costs, "wrong": 1.0}))
     assert cheap.loc[cheap["cost_eur"].idxmin(), "threshold"] == 0
 
 
@@ -75,7 +75,7 @@ def test_risk_coverage_and_intervals():
 
 
 def test_a_wrong_answer_costs_more_than_a_right_one():
-    costs = ev.kind_costs(seeds=(1,), per_month=500)
+    costs = learning.kind_costs(seeds=(1,), per_month=500)
     assert costs.loc["right", "cost_eur"] < costs.loc["abstain_to_human", "cost_eur"]
     assert costs.loc["wrong", "loss_eur"] > 1 > costs.loc["right", "loss_eur"]
 
@@ -85,18 +85,18 @@ def test_heads_learn_what_is_there():
     rows = pd.DataFrame(rng.normal(size=(300, len(HEAD))), columns=list(HEAD))
     good = rng.random(300) < 1 / (1 + np.exp(-3 * rows["margin"]))
     groups = [f"g{i % 30}" for i in range(300)]
-    model, crossed = ev.fit_head(rows, good.to_numpy(), groups)
+    model, crossed = learning.fit_head(rows, good.to_numpy(), groups)
     assert max(model["weight"], key=model["weight"].get) == "margin"
     assert ev.auroc(crossed, good.to_numpy(), draws=50)[0] > 0.85
     # Planted: shuffled labels leave nothing to learn.
-    _, blind = ev.fit_head(rows, rng.permutation(good), groups)
+    _, blind = learning.fit_head(rows, rng.permutation(good), groups)
     assert ev.auroc(blind, good.to_numpy(), draws=50)[0] < 0.65
 
 
 def test_what_was_learned_is_written_as_it_is_read():
     space: dict = {}
     names = [name for name in vars(learned) if name.isupper()]
-    exec(ev.as_module({name: getattr(learned, name) for name in names}), space)
+    exec(learning.as_module({name: getattr(learned, name) for name in names}), space)
     assert {name: space[name] for name in names} == {n: getattr(learned, n) for n in names}
     for name in ("RIGHT", "ANSWERABLE", "OFF_TOPIC"):
         assert set(space[name]["weight"]) == {*HEAD, "intercept"}
@@ -120,10 +120,10 @@ def _pairs(n=4000):
 
 
 def test_a_judges_bias_is_measured():
-    table = ev.judge_bias(_pairs(), ev.Judge()).set_index("what")
+    table = judging.judge_bias(_pairs(), judging.Judge()).set_index("what")
     planted = table.dropna()
     assert (planted["planted"] - planted["measured"]).abs().max() < 0.2
-    fair = ev.judge_bias(_pairs(), ev.Judge(3.0, 0, 0, 0)).set_index("what")["measured"]
+    fair = judging.judge_bias(_pairs(), judging.Judge(3.0, 0, 0, 0)).set_index("what")["measured"]
     biased = table["measured"]
     for what in ("log odds for the first", "log odds for its own style"):
         assert abs(fair[what]) < 0.15 < biased[what]
@@ -134,7 +134,7 @@ def test_a_judges_bias_is_measured():
 
 def test_swapping_twice_changes_nothing():
     pairs = _pairs(20)
-    pd.testing.assert_frame_equal(ev.swapped(ev.swapped(pairs))[pairs.columns], pairs)
+    pd.testing.assert_frame_equal(judging.swapped(judging.swapped(pairs))[pairs.columns], pairs)
 
 
 def _run(order):
@@ -144,12 +144,12 @@ def _run(order):
 
 def test_clicks_prefer_the_better_ranking_and_looks_explain_the_rest():
     judged = pd.DataFrame({"query_id": range(200), "doc_id": "a", "relevance": 1})
-    first, third = (ev.clicks(_run(order), judged, seed=0) for order in ("abc", "cba"))
-    plain, weighed = ev.click_proxies(first)
-    low, same = ev.click_proxies(third)
+    first, third = (judging.clicks(_run(order), judged, seed=0) for order in ("abc", "cba"))
+    plain, weighed = judging.click_proxies(first)
+    low, same = judging.click_proxies(third)
     assert plain > 1.3 * low  # by position alone
     assert weighed == pytest.approx(same, rel=0.05)
-    assert ev.disagreement(_run("abc"), _run("abd"), k=3).eq(0.5).all()
+    assert judging.disagreement(_run("abc"), _run("abd"), k=3).eq(0.5).all()
 
 
 # Policies
@@ -158,15 +158,15 @@ def test_clicks_prefer_the_better_ranking_and_looks_explain_the_rest():
 def test_policies_serve_the_same_contacts(table):
     ids = table["id"]
     known = {name: (pd.Series(name, index=ids), "bot") for name in ("right", "wrong")}
-    out = ev.compare_policies(known, {}, seeds=(1, 2), per_month=300)
+    out = policies.compare_policies(known, {}, seeds=(1, 2), per_month=300)
     assert out.groupby("seed")["contacts"].nunique().max() == 1
-    gain = ev.paired_gain(out, "wrong", "contained").set_index("policy")
+    gain = policies.paired_gain(out, "wrong", "contained").set_index("policy")
     assert gain.loc["right", "low"] > 0
-    assert ev.paired_gain(out, "wrong", "csat")["difference"].item() > 0.5
+    assert policies.paired_gain(out, "wrong", "csat")["difference"].item() > 0.5
 
 
 def test_the_baseline_helps_where_a_title_fits(table):
-    kinds = ev.faq_kinds(table)
+    kinds = policies.faq_kinds(table)
     refused = table.set_index("id")["route"] == "refuse"
     assert (kinds[refused] == "refused_right").all()
     assert 0.05 < (kinds == "partial").mean() < 0.6
@@ -174,10 +174,10 @@ def test_the_baseline_helps_where_a_title_fits(table):
 
 def test_a_tracked_contact_is_judged_by_the_truth(table):
     frame = world.contacts(1, 1, 300)
-    numbers = ev.tracking_numbers(table)
+    numbers = policies.tracking_numbers(table)
     tracked = frame[frame["question"].isin(numbers)].head(60)
     kinds = pd.Series("track", index=list(numbers))
-    told = pd.Series(ev.contact_kinds(tracked, kinds, numbers, seed=1))
+    told = pd.Series(policies.contact_kinds(tracked, kinds, numbers, seed=1))
     assert (told == "right").mean() > 0.7
     assert set(told) <= {"right", "partial", "stale", "timeout_told"}
 
@@ -195,16 +195,16 @@ def test_the_artifact_holds_all_texts_and_no_other(model):
 
 
 def test_the_bot_does_what_the_policies_are_scored_by(table, model, tmp_path):
-    rows = ev.with_scope(table)
+    rows = learning.with_scope(table)
     rows = rows[rows["split"] == "test"].iloc[::32]
     api = world.TrackingAPI(faults=world.Faults.none())
     with HelpCentre.build(tmp_path, as_articles(world.knowledge_base()), model) as centre:
         signals, answerer = ev.gather(centre, list(rows["query"])), Answerer(centre, model)
         answered = ev.answers(rows, signals, centre, answerer)
-        scored = ev.with_routes(ev.confidences(rows, answered))
-        kinds = ev.bot_kinds(scored, learned.ANSWER_FROM, learned.REFUSE_FROM)
+        scored = policies.with_routes(ev.confidences(rows, answered))
+        kinds = policies.bot_kinds(scored, learned.ANSWER_FROM, learned.REFUSE_FROM)
         bot = Chatbot(
-            centre, answerer, ev.language_model(), ev.fit_scope(table), api, known=signals
+            centre, answerer, ev.language_model(), learning.fit_scope(table), api, known=signals
         )
         raw = world.questions().set_index("id")["turns"]
         for question, language in zip(rows["id"], rows["language"], strict=True):

@@ -8,7 +8,6 @@ import pytest
 from support_fakes import ARTICLES, MODEL, NOW, article
 
 from casebook.simulators import support as world
-from casebook.systems.support_rag_chatbot.evaluation import known_before, replay
 from casebook.systems.support_rag_chatbot.languages import (
     WEIGHTS,
     HelpCentre,
@@ -18,6 +17,7 @@ from casebook.systems.support_rag_chatbot.languages import (
     scale,
     tune,
 )
+from casebook.systems.support_rag_chatbot.policies import known_before, replay
 
 
 @pytest.fixture

@@ -196,7 +196,7 @@ def candidates(
 
 
 #: Weights of :data:`SECTION`, by logistic regression on the tuning questions
-#: (:func:`~casebook.systems.support_rag_chatbot.evaluation.fit_reader`).
+#: (:func:`~casebook.systems.support_rag_chatbot.learning.fit_reader`).
 SECTION_WEIGHTS: dict[str, float] = {
     "own": 0.7657,
     "english": 4.9358,

@@ -1,6 +1,6 @@
-"""What the chatbot learned on the tuning questions; written by its evaluation.
+"""What the chatbot learned on the tuning questions; written by its learning.
 
-``evaluation.learn`` makes it anew; the benchmark ``support_learned`` compares.
+``learning.learn`` makes it anew; the benchmark ``support_learned`` compares.
 """
 
 RIGHT = {

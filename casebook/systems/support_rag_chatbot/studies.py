@@ -21,7 +21,7 @@ from casebook.datasets_text import banking77, clinc150
 from casebook.simulators import support as world
 from casebook.systems.retrieval.evaluate import compare, per_query
 from casebook.systems.support_rag_chatbot import evaluation as ev
-from casebook.systems.support_rag_chatbot import learned
+from casebook.systems.support_rag_chatbot import judging, learned, learning, policies
 from casebook.systems.support_rag_chatbot.answer import Answerer
 from casebook.systems.support_rag_chatbot.languages import (
     SYSTEMS,
@@ -65,7 +65,7 @@ def lab() -> Lab:
     """Build the index from the artifact's vectors and answer all questions."""
     folder, model = tempfile.TemporaryDirectory(), ev.embedder()
     centre = HelpCentre.build(Path(folder.name), as_articles(world.knowledge_base()), model)
-    table = ev.with_scope(ev.asked())
+    table = learning.with_scope(ev.asked())
     signals = ev.gather(centre, list(table["query"]))
     answerer = Answerer(centre, model)
     answered = ev.answers(table, signals, centre, answerer)
@@ -219,7 +219,7 @@ def support_privacy() -> pd.DataFrame:
 @cache
 def confident() -> pd.DataFrame:
     """Return the test questions with answers, probabilities and routes."""
-    return ev.with_routes(ev.confidences(lab().test, lab().answered))
+    return policies.with_routes(ev.confidences(lab().test, lab().answered))
 
 
 def support_abstention() -> pd.DataFrame:
@@ -233,7 +233,7 @@ def _precise_from(level: float) -> float:
 
     1 where ten answers or more never reach it.
     """
-    _, crossed = ev.learn(lab().table, lab().answered)
+    _, crossed = learning.learn(lab().table, lab().answered)
     curve = ev.risk_coverage(crossed["right"].to_numpy(), crossed["relevant"].to_numpy(bool))
     enough = curve[(curve["risk"] <= 1 - level + 1e-9) & (curve["coverage"] * len(curve) >= 10)]
     return float(enough["threshold"].min()) if len(enough) else 1.0
@@ -261,11 +261,11 @@ def support_risk() -> pd.DataFrame:
 
 
 def support_check() -> pd.DataFrame:
-    """Let the check read planted faults; see :func:`evaluation.check_study`."""
+    """Let the check read planted faults; see :func:`policies.check_study`."""
     at = ev.NOW
     title = world.knowledge_base(at)["title"].iloc[0]
     found = lab().centre.passages.search(title, k=500, at=at, how="dense", depth=500)
-    return ev.check_study([passage for passage in found if len(passage.text) > 80])
+    return policies.check_study([passage for passage in found if len(passage.text) > 80])
 
 
 def support_stale(start: str = "2024-06-01", end: str = "2026-09-30", n: int = 60) -> pd.DataFrame:
@@ -281,9 +281,9 @@ def support_stale(start: str = "2024-06-01", end: str = "2026-09-30", n: int = 6
     rows = []
     for updated in (True, False):
         with tempfile.TemporaryDirectory() as folder:
-            known = ev.known_before(start)
+            known = policies.known_before(start)
             with HelpCentre.build(Path(folder), known, ev.embedder()) as centre:
-                days = ev.replay(centre, queries, start, end, updated)
+                days = policies.replay(centre, queries, start, end, updated)
         stale, hits = int(days["stale"].sum()), int(days["hits"].sum())
         bound = 3 / hits if not stale else ev.share(np.arange(hits) < stale)[2]
         rows.append((updated, len(days), int(days["added"].sum()), hits, stale, bound))
@@ -299,7 +299,9 @@ def support_judge() -> pd.DataFrame:
     finally:
         lab().centre.weights = weights
     both = theirs.loc[theirs["said"] != "", "id"]
-    return ev.judge_bias(ev.judged_pairs(lab().answered, theirs, list(both)), ev.Judge())
+    return judging.judge_bias(
+        judging.judged_pairs(lab().answered, theirs, list(both)), judging.Judge()
+    )
 
 
 def support_unlabelled() -> pd.DataFrame:
@@ -313,12 +315,12 @@ def support_unlabelled() -> pd.DataFrame:
     test = lab().test[lab().test["answerable"]]
     found, judged = ev.runs(test, lab().signals), _judged(test)
     ndcg = {name: per_query(run, judged)["ndcg"] for name, run in found.items()}
-    apart = ev.disagreement(found["words"], found["vectors, glossary"])
+    apart = judging.disagreement(found["words"], found["vectors, glossary"])
     failed = (per_query(found["all"], judged, 3)["recall"] == 0).reindex(apart.index).dropna()
     value = ev.auroc(apart[failed.index].to_numpy(), failed.to_numpy(bool))[0]
     rows = [("disagreement finds failures", "all", value, np.nan)]
     for name, run in found.items():
-        plain, weighed = ev.click_proxies(ev.clicks(run, judged, seed=3))
+        plain, weighed = judging.click_proxies(judging.clicks(run, judged, seed=3))
         rows.append(("clicks", name, plain, ndcg[name].mean()))
         rows.append(("clicks by chance of a look", name, weighed, ndcg[name].mean()))
     rows += [("answer near the question", *_near())]
@@ -341,7 +343,7 @@ def support_learned() -> pd.DataFrame:
         ``what``, ``held``, ``anew`` (of probabilities: the largest weight), ``difference`` (the
         largest one of all numbers).
     """
-    anew, _ = ev.learn(lab().table, lab().answered)
+    anew, _ = learning.learn(lab().table, lab().answered)
     rows = []
     for name, value in anew.items():
         held = getattr(learned, name)
@@ -350,7 +352,7 @@ def support_learned() -> pd.DataFrame:
             rows.append((name, *(max(m["weight"].values()) for m in (held, value)), max(gaps)))
         else:
             rows.append((name, held, value, abs(held - value)))
-    weights, _ = ev.tuned_weights(lab().table, lab().signals)
+    weights, _ = learning.tuned_weights(lab().table, lab().signals)
     for name, value in weights.items():
         rows.append((f"weight of {name}", WEIGHTS[name], value, abs(value - WEIGHTS[name])))
     return pd.DataFrame(rows, columns=["what", "held", "anew", "difference"])
@@ -361,7 +363,7 @@ def support_learned() -> pd.DataFrame:
 
 @cache
 def support_policies(seeds: Sequence[int] = SEEDS, per_month: float = 4000) -> pd.DataFrame:
-    """Let policies serve the same months; see :func:`evaluation.compare_policies`.
+    """Let policies serve the same months; see :func:`policies.compare_policies`.
 
     Returns
     -------
@@ -375,26 +377,26 @@ def support_policies(seeds: Sequence[int] = SEEDS, per_month: float = 4000) -> p
         ["refused_right", "track", "right"],
         "human",
     )
-    policies = {
-        "FAQ search": (ev.faq_kinds(rows), "faq"),
+    compared = {
+        "FAQ search": (policies.faq_kinds(rows), "faq"),
         "all to people": (people, "faq"),
-        "bot, answers all": (ev.bot_kinds(rows, 0.0, REFUSE_FROM), "bot"),
-        "bot, carrier's cost": (ev.bot_kinds(rows, ANSWER_FROM_CARRIER, REFUSE_FROM), "bot"),
-        "bot, customer's loss too": (ev.bot_kinds(rows, ANSWER_FROM, REFUSE_FROM), "bot"),
-        "bot, tracking alone": (ev.bot_kinds(rows, 1.01, 1.01), "bot"),
+        "bot, answers all": (policies.bot_kinds(rows, 0.0, REFUSE_FROM), "bot"),
+        "bot, carrier's cost": (policies.bot_kinds(rows, ANSWER_FROM_CARRIER, REFUSE_FROM), "bot"),
+        "bot, customer's loss too": (policies.bot_kinds(rows, ANSWER_FROM, REFUSE_FROM), "bot"),
+        "bot, tracking alone": (policies.bot_kinds(rows, 1.01, 1.01), "bot"),
         "knows everything": (pd.Series(ideal, index=rows["id"]), "bot"),
     }
     known = world.truth().entities.query("type == 'tracking_number'")
     numbers = known.drop_duplicates("question", keep="last").set_index("question")["value"]
-    numbers = numbers.to_dict() | ev.tracking_numbers(rows)
-    return ev.compare_policies(policies, numbers, seeds, 1, per_month)
+    numbers = numbers.to_dict() | policies.tracking_numbers(rows)
+    return policies.compare_policies(compared, numbers, seeds, 1, per_month)
 
 
 def support_gain() -> pd.DataFrame:
     """Return each policy's difference to the FAQ search over the seeds, by measure."""
     measures = ("contained", "helped", "escalated", "resolved", "csat", "cost_eur", "loss_eur")
     parts = [
-        ev.paired_gain(support_policies(), "FAQ search", name).assign(measure=name)
+        policies.paired_gain(support_policies(), "FAQ search", name).assign(measure=name)
         for name in measures
     ]
     return pd.concat(parts, ignore_index=True)
