@@ -337,6 +337,29 @@ def test_every_import_is_pinned():
     assert unpinned(all_imports(), along & everything.keys()) == []
 
 
+def builder_imports() -> set[str]:
+    """Return what the builders import."""
+    modules = (path for path in course_modules().values() if is_builder(path))
+    return set().union(*(imports(path.read_text(encoding="utf-8")) for path in modules))
+
+
+def unpinned_builders(pinned: set[str]) -> list[str]:
+    """Return the packages of builders that neither environment pins."""
+    both = set(read_pins("constraints.txt")) | pinned
+    names = {line.split(":")[0] for line in unpinned(builder_imports(), both)}
+    return sorted(name for name in names if name.replace("_", "-") not in pinned)
+
+
+def test_what_builders_import_is_pinned_for_their_environment():
+    assert unpinned_builders(set(read_pins("constraints-artifacts.txt"))) == []
+
+
+def test_a_builder_s_import_that_nothing_pins_is_named():
+    pinned = set(read_pins("constraints-artifacts.txt"))
+    assert "torch" in unpinned_builders(pinned - {"torch"})
+    assert "sentence_transformers" in unpinned_builders(pinned - {"sentence-transformers"})
+
+
 def test_an_import_that_nothing_pins_is_named():
     everything = set(read_pins("constraints.txt"))
     assert unpinned({"no_such_module.part"}, everything) == ["no_such_module: nobody"]
