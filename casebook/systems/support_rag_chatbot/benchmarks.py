@@ -10,6 +10,9 @@
 * ``chunking``: size and overlap of passages on both collections, by BM25.
 
 The last three need the public files; they read the dense ranks from the artifacts.
+
+The tables whose names begin with ``support_`` are those of the chatbot in its world: see
+:mod:`~casebook.systems.support_rag_chatbot.studies`.
 """
 
 from __future__ import annotations
@@ -48,6 +51,7 @@ from casebook.systems.retrieval.rerank import (
     with_labels,
 )
 from casebook.systems.retrieval.text import char_ngrams
+from casebook.systems.support_rag_chatbot.studies import STUDIES
 
 CASE = "16_support_rag_chatbot"
 SIZES = (1_000, 10_000, 100_000)
@@ -453,4 +457,5 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "retrievers": retrievers,
     "fusion_weight": fusion_weight,
     "chunking": chunking,
+    **STUDIES,
 }

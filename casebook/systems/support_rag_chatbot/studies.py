@@ -1,0 +1,459 @@
+"""What the evaluation finds, as tables: learned on the tuning questions, reported on the others.
+
+Each function returns a table that ``make bench N=16`` records. The test questions were scored once,
+after everything was frozen; ``unread`` rows leave out questions that were tuning questions when the
+glossary and the masks were written.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from casebook.data import real
+from casebook.datasets_text import banking77, clinc150
+from casebook.simulators import support as world
+from casebook.systems.retrieval.evaluate import compare, per_query
+from casebook.systems.support_rag_chatbot import evaluation as ev
+from casebook.systems.support_rag_chatbot import judging, learned, learning, policies
+from casebook.systems.support_rag_chatbot.answer import Answerer
+from casebook.systems.support_rag_chatbot.languages import (
+    SYSTEMS,
+    WEIGHTS,
+    HelpCentre,
+    as_articles,
+)
+from casebook.systems.support_rag_chatbot.learned import (
+    ANSWER_FROM,
+    ANSWER_FROM_CARRIER,
+    REFUSE_FROM,
+)
+from casebook.systems.support_rag_chatbot.privacy import audit
+from casebook.systems.support_rag_chatbot.understand import IntentModel
+
+#: Systems with one ranking only; the better one on the tuning questions is what others must beat.
+SINGLE = ("words", "character n-grams", "vectors")
+#: Seeds of the contacts on which policies are compared; none was used to choose a threshold.
+SEEDS = (11, 12, 13, 14, 15)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The help centre with what was asked of it; made once for all studies."""
+
+    centre: HelpCentre
+    answerer: Answerer
+    table: pd.DataFrame
+    signals: ev.Signals
+    answered: pd.DataFrame
+    folder: tempfile.TemporaryDirectory
+
+    @property
+    def test(self) -> pd.DataFrame:
+        """The test questions."""
+        return self.table[self.table["split"] == "test"]
+
+
+@cache
+def lab() -> Lab:
+    """Build the index from the artifact's vectors and answer all questions."""
+    folder, model = tempfile.TemporaryDirectory(), ev.embedder()
+    centre = HelpCentre.build(Path(folder.name), as_articles(world.knowledge_base()), model)
+    table = learning.with_scope(ev.asked())
+    signals = ev.gather(centre, list(table["query"]))
+    answerer = Answerer(centre, model)
+    answered = ev.answers(table, signals, centre, answerer)
+    return Lab(centre, answerer, table, signals, answered, folder)
+
+
+def _judged(table: pd.DataFrame) -> pd.DataFrame:
+    judged = ev.relevance()
+    return judged[judged["query_id"].isin(table["id"])]
+
+
+def better_single() -> str:
+    """Return which single ranking is best on the tuning questions, by nDCG@10."""
+    rows = lab().table[lab().table["split"] == "tune"]
+    found = ev.runs(rows, lab().signals, {name: SYSTEMS[name] for name in SINGLE})
+    judged = _judged(rows)
+    scores = {n: per_query(r, judged)["ndcg"].mean() for n, r in found.items() if n in SINGLE}
+    return max(scores, key=scores.get)
+
+
+def support_retrieval() -> pd.DataFrame:
+    """Compare rankings with the better single one.
+
+    Returns
+    -------
+    DataFrame
+        ``questions_of`` (all, a language, unread), ``against`` and the columns of
+        :func:`casebook.systems.retrieval.evaluate.compare`.
+    """
+    test, against = lab().test, better_single()
+    found, parts = ev.runs(test, lab().signals), []
+    groups = {"all": test, "unread": test[test["unread"]]}
+    groups |= dict(iter(test.groupby("language")))
+    for name, rows in groups.items():
+        judged = _judged(rows)
+        chosen = {n: r[r["query_id"].isin(judged["query_id"])] for n, r in found.items()}
+        parts.append(compare(chosen, judged, against).assign(questions_of=name, against=against))
+    table = pd.concat(parts, ignore_index=True)
+    return table[["questions_of", "against", *table.columns[:-2]]]
+
+
+def support_kinds() -> pd.DataFrame:
+    """Score rankings by kind of question: ``model``, ``kind``, ``ndcg``, ``recall``, …"""
+    return ev.by_group(ev.runs(lab().test, lab().signals), lab().test, "kind")
+
+
+def support_languages() -> pd.DataFrame:
+    """Score the embedder and its remedies by language.
+
+    Returns
+    -------
+    DataFrame
+        ``model``, ``language``, ``ndcg``, ``recall``, ``questions``, ``gap`` (nDCG below that of
+        English).
+    """
+    test = lab().test
+    table = ev.by_group(ev.runs(test, lab().signals), test, "language")
+    english = table[table["language"] == "en"].set_index("model")["ndcg"]
+    return table.assign(gap=table["model"].map(english) - table["ndcg"])
+
+
+def support_rewriting() -> pd.DataFrame:
+    """Score three ways to make the last of several turns stand alone.
+
+    Returns
+    -------
+    DataFrame
+        ``split``, ``how``, ``ndcg``, ``recall``, ``difference`` of nDCG to all turns with ``low``
+        and ``high``, ``questions``.
+    """
+    rows = []
+    ways = ("all turns", "rewritten", "last turn")
+    tables = {how: ev.asked(how).query("kind == 'multi_turn'") for how in ways}
+    for split in ("tune", "test"):
+        found = {}
+        for how, table in tables.items():
+            part = table[table["split"] == split]
+            signals = ev.gather(lab().centre, list(part["query"]))
+            found[how] = ev.runs(part, signals, {"all": SYSTEMS["all"]})["all"]
+        judged = _judged(tables["all turns"].query("split == @split"))
+        table = compare(found, judged, "all turns").set_index(["model", "metric"])
+        for how in ways:
+            a = table.loc[(how, "ndcg")]
+            recall = table.loc[(how, "recall"), "value"]
+            rows.append(
+                (split, how, a["value"], recall, a["difference"], a["low"], a["high"], a["queries"])
+            )
+    columns = ["split", "how", "ndcg", "recall", "difference", "low", "high", "questions"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def support_understanding() -> pd.DataFrame:
+    """Score intent, language, entities and the guard; see :func:`evaluation.understanding`."""
+    table = ev.understanding(lab().table)
+    test = lab().test.merge(lab().answered[["id", "article_id"]], on="id", how="left")
+    page = world.knowledge_base().drop_duplicates("article_id").set_index("article_id")
+    good = test["article_id"].map(page["intent"]).to_numpy() == test["intent"].to_numpy()
+    seen = _seen_topics()
+    rows = [
+        ("intent", "article found", *ev.share(good), len(good)),
+        ("intent", "learned on questions, topics seen", *ev.share(seen), len(seen)),
+    ]
+    return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
+
+
+def _seen_topics() -> np.ndarray:
+    """Say of the test questions whether a model of their own topics gets the intent right."""
+    from sklearn.model_selection import KFold
+
+    test = lab().test
+    texts = np.array([query.text for query in test["query"]], object)
+    codes, intents = test["language"].to_numpy(), test["intent"].to_numpy()
+    good = np.zeros(len(test), bool)
+    for train, left in KFold(5, shuffle=True, random_state=0).split(texts):
+        model = IntentModel().fit(list(texts[train]), list(codes[train]), list(intents[train]))
+        good[left] = np.array(model.predict(list(texts[left]), list(codes[left]))) == intents[left]
+    return good
+
+
+def support_privacy() -> pd.DataFrame:
+    """Score the masks on the test questions.
+
+    Returns
+    -------
+    DataFrame
+        ``questions_of`` (test, unread), ``type``, ``planted``, ``masked``, ``recall``, ``low``,
+        ``high``, ``named``, ``false`` (of all types, in all questions of the group).
+    """
+    raw = world.questions().set_index("id")["turns"].map("\n".join)
+    known, parts = world.truth().entities, []
+    for name, rows in (("test", lab().test), ("unread", lab().test[lab().test["unread"]])):
+        texts = raw[raw.index.isin(rows["id"])].to_dict()
+        recall, false = audit(texts, known[known["question"].isin(rows["id"])])
+        low, high = zip(
+            *(
+                ev.share(np.arange(n) < k)[1:]
+                for n, k in recall[["planted", "masked"]].itertuples(index=False)
+            ),
+            strict=True,
+        )
+        parts.append(
+            recall.assign(low=low, high=high, false=len(false), questions_of=name).reset_index()
+        )
+    columns = ["questions_of", "type", "planted", "masked", "recall", "low", "high", "named"]
+    return pd.concat(parts, ignore_index=True)[[*columns, "false"]]
+
+
+# Answers -----------------------------------------------------------------------------
+
+
+@cache
+def confident() -> pd.DataFrame:
+    """Return the test questions with answers, probabilities and routes."""
+    return policies.with_routes(ev.confidences(lab().test, lab().answered))
+
+
+def support_abstention() -> pd.DataFrame:
+    """Say how well the system knows what it cannot answer; see :func:`evaluation.abstention`."""
+    return ev.abstention(ev.to_articles(confident()))
+
+
+@cache
+def _precise_from(level: float) -> float:
+    """Return the threshold from which cited articles are relevant in a share of tuning questions.
+
+    1 where ten answers or more never reach it.
+    """
+    _, crossed = learning.learn(lab().table, lab().answered)
+    curve = ev.risk_coverage(crossed["right"].to_numpy(), crossed["relevant"].to_numpy(bool))
+    enough = curve[(curve["risk"] <= 1 - level + 1e-9) & (curve["coverage"] * len(curve) >= 10)]
+    return float(enough["threshold"].min()) if len(enough) else 1.0
+
+
+def support_answers() -> pd.DataFrame:
+    """Score the given answers at thresholds that were chosen on the tuning questions."""
+    thresholds = {
+        "answers all": 0.0,
+        "carrier's cost": ANSWER_FROM_CARRIER,
+        "customer's loss too": ANSWER_FROM,
+        "citation precision 0.90": _precise_from(0.90),
+        "citation precision 0.95": _precise_from(0.95),
+    }
+    return ev.answer_quality(ev.to_articles(confident()), thresholds)
+
+
+def support_risk() -> pd.DataFrame:
+    """Return risk and coverage on the test questions, at fifty places."""
+    rows = ev.to_articles(confident())
+    curve = ev.risk_coverage(rows["right"].to_numpy(), ev.is_right(rows["label"]))
+    cited = ev.risk_coverage(rows["right"].to_numpy(), rows["relevant"].to_numpy(bool))
+    curve["citation_risk"] = cited["risk"]
+    return curve.iloc[np.linspace(4, len(curve) - 1, 50).astype(int)].reset_index(drop=True)
+
+
+def support_check() -> pd.DataFrame:
+    """Let the check read planted faults; see :func:`policies.check_study`."""
+    at = ev.NOW
+    title = world.knowledge_base(at)["title"].iloc[0]
+    found = lab().centre.passages.search(title, k=500, at=at, how="dense", depth=500)
+    return policies.check_study([passage for passage in found if len(passage.text) > 80])
+
+
+def support_stale(start: str = "2024-06-01", end: str = "2026-09-30", n: int = 60) -> pd.DataFrame:
+    """Replay the articles' changes, with updates and without.
+
+    Returns
+    -------
+    DataFrame
+        ``updated``, ``days``, ``changes``, ``hits``, ``stale``, ``bound`` (upper end of 95 %: three
+        over the hits where none is stale).
+    """
+    queries = list(lab().test["query"].iloc[:: max(1, len(lab().test) // n)])
+    rows = []
+    for updated in (True, False):
+        with tempfile.TemporaryDirectory() as folder:
+            known = policies.known_before(start)
+            with HelpCentre.build(Path(folder), known, ev.embedder()) as centre:
+                days = policies.replay(centre, queries, start, end, updated)
+        stale, hits = int(days["stale"].sum()), int(days["hits"].sum())
+        bound = 3 / hits if not stale else ev.share(np.arange(hits) < stale)[2]
+        rows.append((updated, len(days), int(days["added"].sum()), hits, stale, bound))
+    return pd.DataFrame(rows, columns=["updated", "days", "changes", "hits", "stale", "bound"])
+
+
+def support_judge() -> pd.DataFrame:
+    """Measure the bias of a simulated judge on answers of two systems."""
+    rows = lab().test[lab().test["answerable"]]
+    weights, lab().centre.weights = lab().centre.weights, SYSTEMS["words"]
+    try:
+        theirs = ev.answers(rows, lab().signals, lab().centre, lab().answerer)
+    finally:
+        lab().centre.weights = weights
+    both = theirs.loc[theirs["said"] != "", "id"]
+    return judging.judge_bias(
+        judging.judged_pairs(lab().answered, theirs, list(both)), judging.Judge()
+    )
+
+
+def support_unlabelled() -> pd.DataFrame:
+    """Hold what can be seen without labels against the labels.
+
+    Returns
+    -------
+    DataFrame
+        ``what``, ``system``, ``value``, ``truth`` (nDCG@10 of the system, or an AUROC).
+    """
+    test = lab().test[lab().test["answerable"]]
+    found, judged = ev.runs(test, lab().signals), _judged(test)
+    ndcg = {name: per_query(run, judged)["ndcg"] for name, run in found.items()}
+    apart = judging.disagreement(found["words"], found["vectors, glossary"])
+    failed = (per_query(found["all"], judged, 3)["recall"] == 0).reindex(apart.index).dropna()
+    value = ev.auroc(apart[failed.index].to_numpy(), failed.to_numpy(bool))[0]
+    rows = [("disagreement finds failures", "all", value, np.nan)]
+    for name, run in found.items():
+        plain, weighed = judging.click_proxies(judging.clicks(run, judged, seed=3))
+        rows.append(("clicks", name, plain, ndcg[name].mean()))
+        rows.append(("clicks by chance of a look", name, weighed, ndcg[name].mean()))
+    rows += [("answer near the question", *_near())]
+    return pd.DataFrame(rows, columns=["what", "system", "value", "truth"])
+
+
+def _near() -> tuple[str, float, float]:
+    """Return how well the nearness of question and answer tells right from wrong answers."""
+    rows = ev.to_articles(confident())
+    value = ev.auroc(rows["english"].to_numpy(), ev.is_right(rows["label"]))[0]
+    return "all", value, np.nan
+
+
+def support_learned() -> pd.DataFrame:
+    """Learn anew and compare with what the module :mod:`learned` holds.
+
+    Returns
+    -------
+    DataFrame
+        ``what``, ``held``, ``anew`` (of probabilities: the largest weight), ``difference`` (the
+        largest one of all numbers).
+    """
+    anew, _ = learning.learn(lab().table, lab().answered)
+    rows = []
+    for name, value in anew.items():
+        held = getattr(learned, name)
+        if isinstance(value, dict):
+            gaps = [abs(value[p][k] - held[p][k]) for p in value for k in value[p]]
+            rows.append((name, *(max(m["weight"].values()) for m in (held, value)), max(gaps)))
+        else:
+            rows.append((name, held, value, abs(held - value)))
+    weights, _ = learning.tuned_weights(lab().table, lab().signals)
+    for name, value in weights.items():
+        rows.append((f"weight of {name}", WEIGHTS[name], value, abs(value - WEIGHTS[name])))
+    return pd.DataFrame(rows, columns=["what", "held", "anew", "difference"])
+
+
+# Policies ----------------------------------------------------------------------------
+
+
+@cache
+def support_policies(seeds: Sequence[int] = SEEDS, per_month: float = 4000) -> pd.DataFrame:
+    """Let policies serve the same months; see :func:`policies.compare_policies`.
+
+    Returns
+    -------
+    DataFrame
+        One row for each policy and seed. ``all to people`` and ``knows everything`` are the ends.
+    """
+    rows = confident()
+    people = pd.Series("human", index=rows["id"])
+    ideal = np.select(
+        [rows["route"] == "refuse", rows["route"] == "tracking", rows["answerable"]],
+        ["refused_right", "track", "right"],
+        "human",
+    )
+    compared = {
+        "FAQ search": (policies.faq_kinds(rows), "faq"),
+        "all to people": (people, "faq"),
+        "bot, answers all": (policies.bot_kinds(rows, 0.0, REFUSE_FROM), "bot"),
+        "bot, carrier's cost": (policies.bot_kinds(rows, ANSWER_FROM_CARRIER, REFUSE_FROM), "bot"),
+        "bot, customer's loss too": (policies.bot_kinds(rows, ANSWER_FROM, REFUSE_FROM), "bot"),
+        "bot, tracking alone": (policies.bot_kinds(rows, 1.01, 1.01), "bot"),
+        "knows everything": (pd.Series(ideal, index=rows["id"]), "bot"),
+    }
+    known = world.truth().entities.query("type == 'tracking_number'")
+    numbers = known.drop_duplicates("question", keep="last").set_index("question")["value"]
+    numbers = numbers.to_dict() | policies.tracking_numbers(rows)
+    return policies.compare_policies(compared, numbers, seeds, 1, per_month)
+
+
+def support_gain() -> pd.DataFrame:
+    """Return each policy's difference to the FAQ search over the seeds, by measure."""
+    measures = ("contained", "helped", "escalated", "resolved", "csat", "cost_eur", "loss_eur")
+    parts = [
+        policies.paired_gain(support_policies(), "FAQ search", name).assign(measure=name)
+        for name in measures
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+# Public data --------------------------------------------------------------------------
+
+
+def support_public() -> pd.DataFrame:
+    """Score the intent model on BANKING77 and CLINC150, and out-of-scope detection on the latter.
+
+    Returns
+    -------
+    DataFrame
+        ``collection``, ``what``, ``value``, ``low``, ``high``, ``cases``.
+    """
+    rows = []
+    bank = banking77(real("banking77_train"), real("banking77_test"))
+    clinc = clinc150(real("clinc150"))
+    for name, frame in (("banking77", bank), ("clinc150", clinc)):
+        ours = frame[frame["intent"] != "oos"] if name == "clinc150" else frame
+        train, test = (ours[ours["split"] == split] for split in ("train", "test"))
+        model = IntentModel().fit(list(train["text"]), ["en"] * len(train), list(train["intent"]))
+        told = model.probabilities(list(test["text"]), ["en"] * len(test))
+        good = np.array(model.classes)[told.argmax(axis=1)] == test["intent"].to_numpy()
+        rows.append((name, "intent accuracy", *ev.share(good), len(good)))
+        sure = told.max(axis=1)
+        most = sure >= np.quantile(sure, 0.3)
+        rows.append((name, "accuracy at 70 % coverage", *ev.share(good[most]), int(most.sum())))
+        if name == "clinc150":
+            out = frame[(frame["intent"] == "oos") & (frame["split"] == "test")]
+            other = model.probabilities(list(out["text"]), ["en"] * len(out)).max(axis=1)
+            both = np.concatenate([sure, other])
+            ours_there = np.arange(len(both)) < len(sure)
+            rows.append((name, "out of scope, AUROC", *ev.auroc(both, ours_there, 200), len(both)))
+    return pd.DataFrame(rows, columns=["collection", "what", "value", "low", "high", "cases"])
+
+
+STUDIES: dict[str, Callable[[], pd.DataFrame]] = {
+    study.__name__: study
+    for study in (
+        support_learned,
+        support_retrieval,
+        support_kinds,
+        support_languages,
+        support_rewriting,
+        support_understanding,
+        support_privacy,
+        support_abstention,
+        support_answers,
+        support_risk,
+        support_check,
+        support_stale,
+        support_judge,
+        support_unlabelled,
+        support_policies,
+        support_gain,
+        support_public,
+    )
+}
