@@ -6,12 +6,12 @@ that cannot be right, with a reason and what to do.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from casebook.contracts import ContractBroken, enforce, summary
 from casebook.simulators.card_fraud import TIERS
 
 if TYPE_CHECKING:
@@ -82,24 +82,6 @@ def audit(transactions: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts).sort_values(["transaction", "fault"], ignore_index=True)
 
 
-class ContractBroken(ValueError):
-    """Rows of the table break its contract.
-
-    Attributes
-    ----------
-    lines : tuple of str
-        One for each broken rule: what, how many rows and the first, what to do.
-    rows : DataFrame
-        The rows that break a rule, for the quarantine.
-    accepted : DataFrame
-        All others.
-    """
-
-    def __init__(self, lines: list[str], rows: pd.DataFrame, accepted: pd.DataFrame):
-        super().__init__("\n".join(lines))
-        self.lines, self.rows, self.accepted = tuple(lines), rows, accepted
-
-
 def contract() -> pa.DataFrameSchema:
     """Return the contract of a table of payments as a pandera schema.
 
@@ -158,20 +140,6 @@ def _once(numbers: pd.Series) -> pd.Series:
     return ~numbers.duplicated()
 
 
-def _broken(error, rows: pd.DataFrame) -> tuple[str, str, np.ndarray]:
-    """Return of a pandera error the rule, what is wrong, and the positions of the rows."""
-    everywhere, reason = np.arange(len(rows)), error.reason_code.name
-    if reason == "COLUMN_NOT_IN_DATAFRAME":
-        return "column", f"column {error.failure_cases!r} is missing", everywhere
-    if reason == "WRONG_DATATYPE":
-        column = error.column_name
-        return "type", f"{column} holds {rows[column].dtype}, not {error.schema.dtype}", everywhere
-    where = np.unique(error.failure_cases["index"].to_numpy(int))
-    if reason == "SERIES_CONTAINS_NULLS":
-        return "empty", f"{error.column_name} is empty", where
-    return error.check.name, error.check.error, where
-
-
 def check_contract(transactions: pd.DataFrame) -> pd.DataFrame:
     """Refuse payments that cannot be right.
 
@@ -190,29 +158,9 @@ def check_contract(transactions: pd.DataFrame) -> pd.DataFrame:
     ContractBroken
         With all broken rules and all rows that break one.
     """
-    from pandera.errors import SchemaErrors
-
-    rows = transactions.reset_index(drop=True)
-    try:
-        with warnings.catch_warnings():
-            # pandera 0.35 joins its own empty frames in a way that pandas 2.3 warns about.
-            warnings.filterwarnings("ignore", "The behavior of DataFrame concat", FutureWarning)
-            contract().validate(rows, lazy=True)
-    except SchemaErrors as errors:
-        # A rule that could not be asked is no finding while a column is missing or mistyped.
-        asked = [e for e in errors.schema_errors if e.reason_code.name != "CHECK_ERROR"]
-        if not asked:
-            raise
-        broken = [_broken(error, rows) for error in asked]
-        bad = rows.index.isin(np.concatenate([where for _, _, where in broken]))
-        lines = [_line(rule, what, rows.iloc[where]) for rule, what, where in broken]
-        raise ContractBroken(lines, transactions[bad], transactions[~bad]) from None
+    enforce(contract(), transactions, _lines, ContractBroken)
     return transactions
 
 
-def _line(rule: str, what: str, rows: pd.DataFrame) -> str:
-    """Return one line on a broken rule."""
-    count = "1 row," if len(rows) == 1 else f"{len(rows):,} rows, first"
-    first = rows.iloc[0]
-    where = [f"{c} {first[c]}" for c in ("transaction", "amount") if c in rows]
-    return f"{what}: {count} {', '.join(where)}; {REMEDY[rule]}"
+def _lines(rule: str, what: str, rows: pd.DataFrame) -> list[str]:
+    return [summary(what, rows, ("transaction", "amount"), REMEDY[rule])]

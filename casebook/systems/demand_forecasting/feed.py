@@ -8,7 +8,6 @@ judge a day by earlier days only, so that the repaired past is what a forecaster
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_datetime64_dtype, is_numeric_dtype
+
+from casebook.contracts import ContractBroken, enforce, summary
 
 if TYPE_CHECKING:
     import pandera.pandas as pa
@@ -88,22 +89,8 @@ REMEDY = {
 }
 
 
-class FeedRejected(ValueError):
-    """Rows of the feed break its contract.
-
-    Attributes
-    ----------
-    lines : tuple of str
-        One for each broken rule: what, how many rows and the first of them, what to do.
-    rows : DataFrame
-        The rows that break a rule, as they were handed in: to be put in quarantine.
-    accepted : DataFrame
-        All others, as they were handed in. No row is in neither.
-    """
-
-    def __init__(self, lines: list[str], rows: pd.DataFrame, accepted: pd.DataFrame):
-        super().__init__("\n".join(lines))
-        self.lines, self.rows, self.accepted = tuple(lines), rows, accepted
+class FeedRejected(ContractBroken):
+    """Rows of the feed break its contract: see :class:`casebook.contracts.ContractBroken`."""
 
 
 def _is_number(values: pd.Series) -> pd.Series:
@@ -190,27 +177,8 @@ def contract(routes: pd.DataFrame, day: pd.Timestamp) -> pa.DataFrameSchema:
     )
 
 
-def _broken(error, batch: pd.DataFrame) -> tuple[str, str, np.ndarray]:
-    """Return of a pandera error the rule, what is wrong, and the positions of the rows."""
-    everywhere, reason = np.arange(len(batch)), error.reason_code.name
-    if reason == "COLUMN_NOT_IN_DATAFRAME":
-        return "column", f"column {error.failure_cases!r} is missing", everywhere
-    if reason == "WRONG_DATATYPE":
-        column = error.column_name
-        what = f"{column} holds {batch[column].dtype}, not {error.schema.dtype}"
-        return "type", what, everywhere
-    rows = np.unique(error.failure_cases["index"].to_numpy(int))
-    if reason == "SERIES_CONTAINS_NULLS":
-        return "empty", f"{error.column_name} is empty", rows
-    return error.check.name, error.check.error, rows
-
-
-def _line(rule: str, what: str, rows: pd.DataFrame) -> str:
-    """Return one line on a broken rule."""
-    count = "1 row," if len(rows) == 1 else f"{len(rows):,} rows, first"
-    first = rows.iloc[0]
-    where = [f"{c} {str(first[c]).removesuffix(' 00:00:00')}" for c in COLUMNS if c in rows]
-    return f"{what}: {count} {', '.join(where)}; {REMEDY[rule]}"
+def _lines(rule: str, what: str, rows: pd.DataFrame) -> list[str]:
+    return [summary(what, rows, COLUMNS, REMEDY[rule])]
 
 
 def check_contract(batch: pd.DataFrame, routes: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
@@ -235,24 +203,8 @@ def check_contract(batch: pd.DataFrame, routes: pd.DataFrame, day: pd.Timestamp)
     FeedRejected
         When a rule is broken, with all broken rules and all rows that break one.
     """
-    from pandera.errors import SchemaErrors
-
-    rows = batch.reset_index(drop=True)
-    try:
-        with warnings.catch_warnings():
-            # pandera 0.35 joins its own empty frames in a way that pandas 2.3 warns about.
-            warnings.filterwarnings("ignore", "The behavior of DataFrame concat", FutureWarning)
-            contract(routes, day).validate(rows, lazy=True)
-    except SchemaErrors as errors:
-        # A rule that could not be asked is no finding while a column is missing or mistyped.
-        asked = [e for e in errors.schema_errors if e.reason_code.name != "CHECK_ERROR"]
-        if not asked:
-            raise
-        broken = [_broken(error, rows) for error in asked]
-        bad = rows.index.isin(np.concatenate([where for _, _, where in broken]))
-        lines = [_line(rule, what, rows.iloc[where]) for rule, what, where in broken]
-        raise FeedRejected(lines, batch[bad], batch[~bad]) from None
-    return rows[COLUMNS].astype({"y": "int64"})
+    enforce(contract(routes, day), batch, _lines, FeedRejected)
+    return batch.reset_index(drop=True)[COLUMNS].astype({"y": "int64"})
 
 
 # Faults and their repair ---------------------------------------------------------------

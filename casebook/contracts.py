@@ -1,0 +1,121 @@
+"""Contracts of tables: rows that break a rule are refused, with what is wrong and what to do.
+
+The rules are a pandera schema, whose checks are named; the rows that keep them all go on, the
+others are for the quarantine. :func:`enforce` turns what pandera finds into lines for whoever sent
+the table.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pandera.pandas as pa
+
+    #: Writes lines about a broken rule: its name, what is wrong, the rows that break it.
+    Lines = Callable[[str, str, pd.DataFrame], Iterable[str]]
+
+
+class ContractBroken(ValueError):
+    """Rows of a table break its contract.
+
+    Attributes
+    ----------
+    lines : tuple of str
+        What is wrong, where, and what to do.
+    rows : DataFrame
+        The rows that break a rule, as they were handed in: for the quarantine.
+    accepted : DataFrame
+        All others. No row is in neither.
+    """
+
+    def __init__(self, lines: Iterable[str], rows: pd.DataFrame, accepted: pd.DataFrame):
+        self.lines, self.rows, self.accepted = tuple(lines), rows, accepted
+        super().__init__("\n".join(self.lines))
+
+
+def summary(what: str, rows: pd.DataFrame, columns: Sequence[str], remedy: str) -> str:
+    """Return one line on all rows that break a rule: how many, the first of them, what to do.
+
+    Parameters
+    ----------
+    what : str
+        That is wrong.
+    rows : DataFrame
+    columns : sequence of str
+        That tell which row it is; those that are missing are left out.
+    remedy : str
+
+    Returns
+    -------
+    str
+    """
+    count = "1 row," if len(rows) == 1 else f"{len(rows):,} rows, first"
+    first = rows.iloc[0]
+    where = [f"{c} {str(first[c]).removesuffix(' 00:00:00')}" for c in columns if c in rows]
+    return f"{what}: {count} {', '.join(where)}; {remedy}"
+
+
+def _broken(error, rows: pd.DataFrame) -> tuple[str, str, np.ndarray]:
+    """Return of a pandera error the rule, what is wrong, and the positions of the rows."""
+    everywhere, reason = np.arange(len(rows)), error.reason_code.name
+    if reason == "COLUMN_NOT_IN_DATAFRAME":
+        return "column", f"column {error.failure_cases!r} is missing", everywhere
+    if reason == "WRONG_DATATYPE":
+        column = error.column_name
+        return "type", f"{column} holds {rows[column].dtype}, not {error.schema.dtype}", everywhere
+    where = np.unique(error.failure_cases["index"].to_numpy(int))
+    if reason == "SERIES_CONTAINS_NULLS":
+        return "empty", f"{error.column_name} is empty", where
+    return error.check.name, error.check.error, where
+
+
+def enforce(
+    schema: pa.DataFrameSchema,
+    table: pd.DataFrame,
+    lines: Lines,
+    broken: type[ContractBroken] = ContractBroken,
+) -> None:
+    """Refuse the rows of a table that break a schema; nothing happens if all keep it.
+
+    Parameters
+    ----------
+    schema : pandera.pandas.DataFrameSchema
+        Each check has a ``name`` (the rule) and an ``error`` (what is wrong). A missing column, a
+        wrong type and an empty value are the rules ``column``, ``type`` and ``empty``.
+    table : DataFrame
+        With any index.
+    lines : callable
+        From rule, what is wrong and rows to lines, such as one :func:`summary`.
+    broken : type
+        Of the error.
+
+    Raises
+    ------
+    ContractBroken
+        With the lines of all broken rules and all rows that break one.
+    pandera.errors.SchemaErrors
+        If a rule could not be asked and nothing else is wrong: a fault of the schema.
+    """
+    from pandera.errors import SchemaErrors
+
+    rows = table.reset_index(drop=True)
+    try:
+        with warnings.catch_warnings():
+            # pandera 0.35 joins its own empty frames in a way that pandas 2.3 warns about.
+            warnings.filterwarnings("ignore", "The behavior of DataFrame concat", FutureWarning)
+            schema.validate(rows, lazy=True)
+    except SchemaErrors as errors:
+        # A rule that could not be asked is no finding while a column is missing or mistyped.
+        asked = [e for e in errors.schema_errors if e.reason_code.name != "CHECK_ERROR"]
+        if not asked:
+            raise
+        found = [_broken(error, rows) for error in asked]
+        bad = rows.index.isin(np.concatenate([where for _, _, where in found]))
+        said = [line for rule, what, at in found for line in lines(rule, what, rows.iloc[at])]
+        raise broken(said, table[bad], table[~bad]) from None
