@@ -6,10 +6,11 @@
   each question.
 * ``retrievers``: word, vector and fused rankings of SciFact and Cranfield, each held against the
   single retriever that is better on the training queries.
+* ``rescues``: the first relevant rank of each test query, by words, by vectors and by both.
 * ``fusion_weight``: the weight of the vectors on training and test queries.
 * ``chunking``: size and overlap of passages on both collections, by BM25.
 
-The last three need the public files; they read the dense ranks from the artifacts.
+The last four need the public files; they read the dense ranks from the artifacts.
 
 The tables whose names begin with ``support_`` are those of the chatbot in its world: see
 :mod:`~casebook.systems.support_rag_chatbot.studies`.
@@ -35,7 +36,7 @@ from casebook.datasets_text import Collection, cranfield, scifact
 from casebook.latency import measure
 from casebook.systems.retrieval.chunks import Chunker
 from casebook.systems.retrieval.dense import content_hash
-from casebook.systems.retrieval.evaluate import compare, per_query
+from casebook.systems.retrieval.evaluate import compare, first_ranks, per_query
 from casebook.systems.retrieval.fusion import (
     reciprocal_rank_fusion,
     tune_weight,
@@ -370,6 +371,27 @@ def retrievers(names: Sequence[str] = COLLECTIONS) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[columns]
 
 
+def rescues(names: Sequence[str] = COLLECTIONS) -> pd.DataFrame:
+    """Return the rank of each test query's first relevant document, by words and by vectors.
+
+    Returns
+    -------
+    DataFrame
+        ``collection``, ``query_id``, ``bm25``, ``dense``, ``weighted`` (both, with the weight of
+        the training queries): ranks, 101 where none of the first hundred is relevant.
+    """
+    parts = []
+    for name in names:
+        found = collection(name)
+        test = of_split(found.judgements, found.queries, "test")
+        base = {n: of_split(base_runs(name)[n], found.queries, "test") for n in ("bm25", "dense")}
+        runs = base | {"weighted": fused_runs(name)["weighted"]}
+        ranks = pd.DataFrame({n: first_ranks(run, test) for n, run in runs.items()})
+        parts.append(ranks.rename_axis("query_id").reset_index().assign(collection=name))
+    table = pd.concat(parts, ignore_index=True)
+    return table[["collection", *table.columns[:-1]]]
+
+
 def fusion_weight(names: Sequence[str] = COLLECTIONS) -> pd.DataFrame:
     """Score every weight of the vectors on training and on test queries.
 
@@ -455,6 +477,7 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "index_cost": index_cost,
     "query_latency": query_latency,
     "retrievers": retrievers,
+    "rescues": rescues,
     "fusion_weight": fusion_weight,
     "chunking": chunking,
     **STUDIES,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from casebook.simulators import support as world
+from casebook.simulators.support.contacts import FATES, REACTIONS, UNDERSTANDS
 from casebook.systems.retrieval.index import Passage
 from casebook.systems.support_rag_chatbot.answer import (
     faults,
@@ -217,7 +219,8 @@ def compare_policies(
     """Let policies serve the same contacts, for several seeds.
 
     What is answered to a question is what is right on the day on which the questions were written;
-    the few articles that change during the stream are left to :func:`replay`.
+    the few articles that change during the stream are left to :func:`replay`. The tracking system's
+    faults hang on how often a number was asked for: the order of the policies matters a little.
 
     Parameters
     ----------
@@ -237,6 +240,7 @@ def compare_policies(
         carrier's, of a contact), ``loss_eur`` (the customer's).
     """
     known = set.intersection(*(set(kinds.index) for kinds, _ in policies.values()))
+    _tracking.cache_clear()  # it counts calls: a comparison begins with a system nobody has asked
     rows = []
     for seed in seeds:
         frame = world.contacts(seed, months, per_month)
@@ -277,6 +281,125 @@ def paired_gain(table: pd.DataFrame, against: str, column: str) -> pd.DataFrame:
     half = t.ppf(0.975, len(gap) - 1) * gap.sem()
     frame = pd.DataFrame({"difference": gap.mean(), "low": gap.mean() - half})
     return frame.assign(high=gap.mean() + half).rename_axis("policy").reset_index()
+
+
+#: The ends of the scale on which a policy's cost is put.
+BASELINE, CEILING = "FAQ search", "knows everything"
+
+
+def gap_closed(
+    table: pd.DataFrame, columns: Sequence[str] = ("cost_eur", "loss_eur")
+) -> pd.DataFrame:
+    """Return which share of the gap from the FAQ search to knowing everything a policy closes.
+
+    For each seed, with the sum of ``columns`` (euro for each contact): (FAQ search - policy) /
+    (FAQ search - knows everything). 0 is as dear as the search, below 0 dearer.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`compare_policies`, with both ends.
+    columns : sequence of str
+        By default the carrier's cost and the customer's loss.
+
+    Returns
+    -------
+    DataFrame
+        ``policy`` (without the ends), ``gap`` (mean over the seeds), ``low``, ``high`` (95 % by
+        Student's t).
+
+    Raises
+    ------
+    ValueError
+        Without one of the ends, or with fewer than two seeds.
+    """
+    from scipy.stats import t
+
+    wide = table.assign(eur=table[list(columns)].sum(axis=1)).pivot(
+        index="seed", columns="policy", values="eur"
+    )
+    if missing := {BASELINE, CEILING} - set(wide):
+        raise ValueError(f"The table lacks {sorted(missing)}: the gap has no ends.")
+    if len(wide) < 2:
+        raise ValueError("One seed has no interval: compare the policies on two at least.")
+    between = wide[BASELINE] - wide[CEILING]
+    share = wide.drop(columns=[BASELINE, CEILING]).rsub(wide[BASELINE], axis=0).div(between, axis=0)
+    half = t.ppf(0.975, len(share) - 1) * share.sem()
+    frame = pd.DataFrame({"gap": share.mean(), "low": share.mean() - half})
+    return frame.assign(high=share.mean() + half).rename_axis("policy").reset_index()
+
+
+# The two most arbitrary assumptions of the world -----------------------------------------
+
+#: What is varied, one at a time: kind of answer, fate, and the fates that make room for it, each in
+#: proportion.
+ASSUMPTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "believes a wrong answer": ("wrong", "believed", ("again", "called", "gave_up")),
+    "calls after a wrong answer": ("wrong", "called", ("again", "gave_up")),
+    "understands another language": (
+        "right_other_language",
+        "helped",
+        ("again", "called", "gave_up"),
+    ),
+}
+#: Values of each; the middle one is the world's.
+SETTINGS: dict[str, tuple[float, ...]] = {
+    "believes a wrong answer": (0.15, 0.25, 0.35, 0.45, 0.55),
+    "calls after a wrong answer": (0.20, 0.30, 0.40, 0.50, 0.60),
+    "understands another language": (0.30, 0.40, UNDERSTANDS, 0.70, 0.80),
+}
+
+
+def reaction(parameter: str, value: float) -> tuple[str, tuple[float, ...]]:
+    """Return a kind of answer and what customers do after it, under another assumption.
+
+    Who reads an answer in another language well is as content with it as with one in his own:
+    ``helped`` is the value times what a right answer gets. After a stale answer nothing changes.
+
+    Parameters
+    ----------
+    parameter : str
+        Of :data:`ASSUMPTIONS`.
+    value : float
+        Share of the customers.
+
+    Returns
+    -------
+    kind : str
+    shares : tuple of float
+        Of the fates, in the order of ``casebook.simulators.support.contacts.FATES``; they sum
+        to 1.
+
+    Raises
+    ------
+    ValueError
+        If the value leaves nothing for the fates that make room.
+    """
+    kind, fate, room = ASSUMPTIONS[parameter]
+    row = dict(zip(FATES, REACTIONS[kind], strict=True))
+    right = dict(zip(FATES, REACTIONS["right"], strict=True))
+    row[fate] = value * right["helped"] if fate == "helped" else value
+    left = 1 - sum(share for name, share in row.items() if name not in room)
+    if not (value >= 0 and left > 0):
+        raise ValueError(f"{parameter} = {value}: the other fates would have {left:.2f} left.")
+    scale = left / sum(row[name] for name in room)
+    row |= {name: row[name] * scale for name in room}
+    return kind, tuple(row.values())
+
+
+@contextmanager
+def assuming(parameter: str, value: float) -> Iterator[None]:
+    """Let customers react otherwise for a while; see :func:`reaction`.
+
+    Contacts, tracking and all random numbers stay the same, so that worlds are compared in pairs.
+    """
+    kind, shares = reaction(parameter, value)
+    before = REACTIONS[kind]
+    REACTIONS[kind] = shares
+    try:
+        yield
+    finally:
+        REACTIONS[kind] = before
 
 
 def tracking_numbers(table: pd.DataFrame) -> dict[str, str]:

@@ -19,7 +19,7 @@ import pandas as pd
 from casebook.data import real
 from casebook.datasets_text import banking77, clinc150
 from casebook.simulators import support as world
-from casebook.systems.retrieval.evaluate import compare, per_query
+from casebook.systems.retrieval.evaluate import compare, first_ranks, per_query
 from casebook.systems.support_rag_chatbot import evaluation as ev
 from casebook.systems.support_rag_chatbot import judging, learned, learning, policies
 from casebook.systems.support_rag_chatbot.answer import Answerer
@@ -105,6 +105,39 @@ def support_retrieval() -> pd.DataFrame:
         parts.append(compare(chosen, judged, against).assign(questions_of=name, against=against))
     table = pd.concat(parts, ignore_index=True)
     return table[["questions_of", "against", *table.columns[:-2]]]
+
+
+#: Stands for the rank of a relevant article that is not among the first fifty.
+NOT_FOUND = 51
+
+
+def rescued(table: pd.DataFrame, signals: ev.Signals) -> pd.DataFrame:
+    """Return the rank of the first relevant article by words, by vectors and by all signals.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`evaluation.asked`; unanswerable questions are left out.
+    signals : mapping
+        Of its questions.
+
+    Returns
+    -------
+    DataFrame
+        ``id``, ``language``, ``kind``, ``words`` (BM25 on the question as asked), ``vectors``
+        (MiniLM on the question as asked), ``all`` (the weighted sum): ranks,
+        :data:`NOT_FOUND` where none of the first fifty is relevant.
+    """
+    rows = table[table["answerable"]].set_index("id")
+    names = ("words", "vectors", "all")
+    found, judged = ev.runs(table, signals, {name: SYSTEMS[name] for name in names}), _judged(table)
+    ranks = {name: first_ranks(found[name], judged, NOT_FOUND) for name in names}
+    return rows[["language", "kind"]].assign(**ranks).rename_axis("id").reset_index()
+
+
+def support_rescues() -> pd.DataFrame:
+    """Return who rescues whom on the test questions; see :func:`rescued`."""
+    return rescued(lab().test, lab().signals)
 
 
 def support_kinds() -> pd.DataFrame:
@@ -361,6 +394,34 @@ def support_learned() -> pd.DataFrame:
 # Policies ----------------------------------------------------------------------------
 
 
+def _compared(carrier: float, both: float) -> dict[str, tuple[pd.Series, str]]:
+    """Return the policies by name, with the thresholds by the carrier's and by both's cost."""
+    rows = confident()
+    people = pd.Series("human", index=rows["id"])
+    ideal = np.select(
+        [rows["route"] == "refuse", rows["route"] == "tracking", rows["answerable"]],
+        ["refused_right", "track", "right"],
+        "human",
+    )
+    return {
+        "FAQ search": (policies.faq_kinds(rows), "faq"),
+        "all to people": (people, "faq"),
+        "bot, answers all": (policies.bot_kinds(rows, 0.0, REFUSE_FROM), "bot"),
+        "bot, carrier's cost": (policies.bot_kinds(rows, carrier, REFUSE_FROM), "bot"),
+        "bot, customer's loss too": (policies.bot_kinds(rows, both, REFUSE_FROM), "bot"),
+        "bot, tracking alone": (policies.bot_kinds(rows, 1.01, 1.01), "bot"),
+        "knows everything": (pd.Series(ideal, index=rows["id"]), "bot"),
+    }
+
+
+@cache
+def _numbers() -> dict[str, str]:
+    """Return the tracking number of each question that has one."""
+    known = world.truth().entities.query("type == 'tracking_number'")
+    numbers = known.drop_duplicates("question", keep="last").set_index("question")["value"]
+    return numbers.to_dict() | policies.tracking_numbers(confident())
+
+
 @cache
 def support_policies(seeds: Sequence[int] = SEEDS, per_month: float = 4000) -> pd.DataFrame:
     """Let policies serve the same months; see :func:`policies.compare_policies`.
@@ -370,26 +431,94 @@ def support_policies(seeds: Sequence[int] = SEEDS, per_month: float = 4000) -> p
     DataFrame
         One row for each policy and seed. ``all to people`` and ``knows everything`` are the ends.
     """
-    rows = confident()
-    people = pd.Series("human", index=rows["id"])
-    ideal = np.select(
-        [rows["route"] == "refuse", rows["route"] == "tracking", rows["answerable"]],
-        ["refused_right", "track", "right"],
-        "human",
+    compared = _compared(ANSWER_FROM_CARRIER, ANSWER_FROM)
+    return policies.compare_policies(compared, _numbers(), seeds, 1, per_month)
+
+
+def headline(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the share of the gap that each policy closes, from a table of policies and seeds.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`support_policies`.
+
+    Returns
+    -------
+    DataFrame
+        ``policy``; ``gap``, ``low``, ``high``: see :func:`policies.gap_closed`, in the carrier's
+        cost and the customer's loss for each contact; ``gap_carrier``, ``carrier_low``,
+        ``carrier_high``: in the carrier's cost alone.
+    """
+    alone = policies.gap_closed(table, ["cost_eur"])
+    names = {"gap": "gap_carrier", "low": "carrier_low", "high": "carrier_high"}
+    return policies.gap_closed(table).merge(alone.rename(columns=names), on="policy")
+
+
+def support_headline() -> pd.DataFrame:
+    """Return the share of the gap from FAQ search to knowing everything; see :func:`headline`."""
+    return headline(support_policies())
+
+
+@cache
+def _crossed() -> tuple[np.ndarray, pd.Series]:
+    """Return confidence and kind of the tuning questions' answers, by models of other topics."""
+    _, crossed = learning.learn(lab().table, lab().answered)
+    return crossed["right"].to_numpy(), crossed["label"]
+
+
+def cheapest_from() -> tuple[float, float]:
+    """Return the thresholds that cost least on the tuning questions, as customers now react.
+
+    Returns
+    -------
+    carrier, both : float
+        By the carrier's cost, and with the customer's loss.
+    """
+    sure, labels = _crossed()
+    costs = learning.kind_costs()
+    curves = (
+        learning.cost_curve(sure, labels, costs["cost_eur"]),
+        learning.cost_curve(sure, labels, costs["cost_eur"] + costs["loss_eur"]),
     )
-    compared = {
-        "FAQ search": (policies.faq_kinds(rows), "faq"),
-        "all to people": (people, "faq"),
-        "bot, answers all": (policies.bot_kinds(rows, 0.0, REFUSE_FROM), "bot"),
-        "bot, carrier's cost": (policies.bot_kinds(rows, ANSWER_FROM_CARRIER, REFUSE_FROM), "bot"),
-        "bot, customer's loss too": (policies.bot_kinds(rows, ANSWER_FROM, REFUSE_FROM), "bot"),
-        "bot, tracking alone": (policies.bot_kinds(rows, 1.01, 1.01), "bot"),
-        "knows everything": (pd.Series(ideal, index=rows["id"]), "bot"),
-    }
-    known = world.truth().entities.query("type == 'tracking_number'")
-    numbers = known.drop_duplicates("question", keep="last").set_index("question")["value"]
-    numbers = numbers.to_dict() | policies.tracking_numbers(rows)
-    return policies.compare_policies(compared, numbers, seeds, 1, per_month)
+    carrier, both = (float(c.loc[c["cost_eur"].idxmin(), "threshold"]) for c in curves)
+    return carrier, both
+
+
+def support_sensitivity(seeds: Sequence[int] = SEEDS, per_month: float = 4000) -> pd.DataFrame:
+    """Repeat the headline under other assumptions on what customers do; one at a time.
+
+    Both thresholds are chosen anew on the tuning questions with the costs of each world; nothing
+    else is learned. Contacts, random numbers and the order of the policies are those of
+    :func:`support_policies`, so that the world's own value gives its numbers.
+
+    Returns
+    -------
+    DataFrame
+        ``parameter``, ``value`` (see :data:`policies.SETTINGS`; the middle one is the world's),
+        ``policy``, ``answer_from`` (above 1: nothing is answered from articles), ``contained``,
+        ``csat``, ``cost_eur``, ``loss_eur`` (means over the seeds), ``gap``, ``low``, ``high``
+        (see :func:`policies.gap_closed`).
+    """
+    parts = []
+    for parameter, values in policies.SETTINGS.items():
+        for value in values:
+            with policies.assuming(parameter, value):
+                carrier, both = cheapest_from()
+                answer_from = {
+                    "bot, tracking alone": 1.01,
+                    "bot, carrier's cost": carrier,
+                    "bot, customer's loss too": both,
+                }
+                compared = _compared(carrier, both)
+                table = policies.compare_policies(compared, _numbers(), seeds, 1, per_month)
+            means = table.groupby("policy")[["contained", "csat", "cost_eur", "loss_eur"]].mean()
+            part = pd.Series(answer_from, name="answer_from").rename_axis("policy").reset_index()
+            part = part.merge(means.reset_index(), on="policy")
+            part = part.merge(policies.gap_closed(table), on="policy")
+            parts.append(part.assign(parameter=parameter, value=value))
+    table = pd.concat(parts, ignore_index=True)
+    return table[["parameter", "value", *table.columns[:-2]]]
 
 
 def support_gain() -> pd.DataFrame:
@@ -454,6 +583,9 @@ STUDIES: dict[str, Callable[[], pd.DataFrame]] = {
         support_unlabelled,
         support_policies,
         support_gain,
+        support_headline,
+        support_sensitivity,
+        support_rescues,
         support_public,
     )
 }
