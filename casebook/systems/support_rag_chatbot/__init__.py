@@ -3,6 +3,6 @@
 ``privacy`` masks personal data before anything else reads a turn; ``understand`` finds language,
 entities, intent and attacks; ``languages`` searches (with ``glossary``); ``answer`` quotes and
 checks; ``conversation`` chooses a route, with what ``learned`` holds. ``evaluation``, ``judging``
-and ``policies`` measure, ``learning`` learns, ``studies`` are the tables; ``artifacts`` and
-``benchmarks`` are made by ``make``.
+and ``policies`` measure, ``learning`` learns, ``studies`` are the tables, ``drills`` time a reply
+and break what is around it; ``artifacts`` and ``benchmarks`` are made by ``make``.
 """

@@ -1,0 +1,200 @@
+"""The drills of case 16 find what is planted: a slow stage, an invented status."""
+
+from __future__ import annotations
+
+import time
+
+import pandas as pd
+import pytest
+from support_fakes import ARTICLES, MODEL
+
+from casebook.simulators.support import STATUS_TEXTS, Faults, TrackingAPI
+from casebook.systems.support_rag_chatbot import drills
+from casebook.systems.support_rag_chatbot.answer import Answerer
+from casebook.systems.support_rag_chatbot.conversation import _SAYS, Chatbot, Tracked, track
+from casebook.systems.support_rag_chatbot.drills import (
+    WAYS,
+    ask,
+    embedding_cost,
+    reply_latency,
+    stage_latency,
+    told_fault,
+    tracking_drill,
+    tracking_numbers,
+)
+from casebook.systems.support_rag_chatbot.languages import HelpCentre, Query, article_texts
+from casebook.systems.support_rag_chatbot.understand import LanguageModel, Scope
+
+QUESTIONS = pd.DataFrame(
+    [
+        ("q1", "en", ("How long do you keep a parcel?",)),
+        ("q2", "de", ("Ich habe eine Frage.", "Wie lange bewahren Sie ein Paket auf?")),
+        ("q3", "en", (f"where is {tracking_numbers(1)[0]}?",)),
+    ],
+    columns=["id", "language", "turns"],
+)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    texts = ["how long do you keep a parcel", "what does it cost", "wie lange liegt ein paket"]
+    labels = ["ours", "unanswerable", "off_topic"] * 2
+    scope = Scope().fit([*texts, "pink boxes", "tell me a joke", "poem"], ["en"] * 6, labels)
+    language = LanguageModel().fit(["how long", "wie lange", "cuánto tiempo"], ["en", "de", "es"])
+    with HelpCentre.build(tmp_path_factory.mktemp("index"), ARTICLES, MODEL) as centre:
+        yield centre, Answerer(centre, MODEL), language, scope
+
+
+def _bot(parts, **more):
+    return Chatbot(*parts, TrackingAPI(faults=Faults.none()), **{"answer_from": 0.0, **more})
+
+
+# Latency
+
+
+def test_earlier_turns_stand_in_the_state(parts):
+    state, turn = ask(_bot(parts), QUESTIONS.loc[1])
+    assert state.turns == QUESTIONS.loc[1, "turns"] and turn.query == " ".join(state.turns)
+
+
+def test_stages_add_up_to_the_reply(parts):
+    before = (HelpCentre.search, drills.conversation.mask)
+    table = stage_latency(_bot(parts), QUESTIONS, n=100, warm_up=3).set_index("stage")
+    assert (HelpCentre.search, drills.conversation.mask) == before  # the clocks are gone
+    stages = table.drop("reply")
+    assert stages["mean_ms"].sum() == pytest.approx(table.loc["reply", "mean_ms"], rel=1e-6)
+    assert stages["share"].sum() == pytest.approx(1)
+    # What no clock stands around is little, and never negative.
+    assert 0 <= table.loc["rest", "share"] < 0.1
+    assert table.loc["reply", "replies"] == 100 == table.loc["mask", "replies"]
+    assert table.loc["tracking", "replies"] == 33 and table.loc["search", "replies"] == 67
+    whole = reply_latency(_bot(parts), QUESTIONS, n=100, warm_up=3)
+    assert 1 / 3 < whole.p50 / table.loc["reply", "p50_ms"] < 3  # clocks cost little
+
+
+@pytest.mark.parametrize(
+    ("stage", "owner", "name"),
+    [("search", HelpCentre, "search"), ("check", drills.answering, "faults")],
+)
+def test_a_slow_stage_is_seen_where_it_is(parts, monkeypatch, stage, owner, name):
+    fast = getattr(owner, name)
+
+    def slow(*given, **named):
+        time.sleep(0.01)
+        return fast(*given, **named)
+
+    monkeypatch.setattr(owner, name, slow)
+    table = stage_latency(_bot(parts), QUESTIONS.iloc[:1], n=100, warm_up=0).set_index("stage")
+    assert table.drop("reply")["mean_ms"].idxmax() == stage
+    assert table.loc[stage, "p50_ms"] >= 10
+
+
+def test_latency_needs_questions_and_a_hundred_replies(parts):
+    with pytest.raises(ValueError, match="no question"):
+        reply_latency(_bot(parts), QUESTIONS.iloc[:0])
+    for asked, n in ((QUESTIONS.iloc[:0], 100), (QUESTIONS, 99)):
+        with pytest.raises(ValueError, match="100"):
+            stage_latency(_bot(parts), asked, n=n)
+
+
+def test_a_reply_embeds_the_question_and_its_translation(parts):
+    class Counting:
+        name, dimensions = MODEL.name, MODEL.dimensions
+
+        def __init__(self):
+            self.texts = set()
+
+        def encode(self, texts):
+            self.texts |= set(texts)
+            return MODEL.encode(texts)
+
+    counting, (centre, _, *rest) = Counting(), parts
+    for index in (centre.passages, centre.sentences):
+        index.embedder = counting
+    try:
+        bot, fresh = _bot((centre, Answerer(centre, counting), *rest)), []
+        for row in QUESTIONS.iloc[:2].itertuples():
+            _, turn = ask(bot, row)
+            query = Query(turn.query, row.language)
+            fresh.append({query.text, query.english})
+            assert fresh[-1] <= counting.texts <= fresh[-1] | set(article_texts(ARTICLES))
+            counting.texts.clear()
+    finally:
+        for index in (centre.passages, centre.sentences):
+            index.embedder = MODEL
+    assert [len(texts) for texts in fresh] == [1, 2]
+
+
+def test_the_cost_of_a_vector_comes_from_the_manifest():
+    table = embedding_cost().set_index("file")
+    total = table.loc["all"]
+    assert total["texts"] == table["texts"].iloc[:-1].sum() and len(table) == 5
+    assert total["ms_a_text"] == pytest.approx(1000 * total["seconds"] / total["texts"])
+
+
+# Tracking
+
+
+@pytest.fixture(scope="module")
+def outage():
+    return tracking_drill(n=60).set_index(["phase", "way"])
+
+
+def test_within_the_budget_nothing_is_invented(outage):
+    ours = outage.xs("budget, then say so", level="way")
+    assert (ours[["invented", "silently_old"]] == 0).all(axis=None)
+    assert ours["wait_max"].max() <= 6
+    assert ours.loc["outage", "no_answer"] > ours.loc["calm", "no_answer"]
+    assert (ours["told"] + ours["no_answer"] + ours["unknown"] == ours["asked"]).all()
+
+
+def test_the_two_other_ways_pay(outage):
+    assert outage.loc[("outage", "retry until answered"), "wait_max"] > 30
+    assert outage.loc[("outage", "retry until answered"), "no_answer"] == 0
+    assert outage.loc[("outage", "last known status"), "silently_old"] > 0
+    assert outage.loc[("calm", "last known status"), "silently_old"] == 0
+
+
+def _delivered(api, number, at, language):
+    return Tracked("status", f"{number}: {STATUS_TEXTS[language]['Z9']}.", 0.0, 0)
+
+
+def _scanned_just_now(api, number, at, language):
+    """Repeat what was announced as if it had been scanned now."""
+    text = f"{number}: {STATUS_TEXTS[language]['A1']}, scanned on {at:%Y-%m-%d %H:%M}."
+    return Tracked("status", text, 0.0, 0)
+
+
+def test_planted_trackers_are_found():
+    ways = {"delivered": lambda: _delivered, "just now": lambda: _scanned_just_now}
+    table = tracking_drill(n=40, ways=ways).groupby("way")[["invented", "asked"]].sum()
+    assert table.loc["delivered", "invented"] > 60 and (table["asked"] == 120).all()
+    assert table.loc["just now", "invented"] >= 119
+
+
+def test_a_budget_that_is_not_kept_is_found():
+    ways = {"patient": lambda: lambda *given: track(*given, budget=60.0)}
+    assert tracking_drill(n=40, ways=ways)["wait_max"].max() > 6
+    assert list(tracking_drill(n=2)["way"].iloc[:3]) == list(WAYS)
+
+
+def test_what_is_wrong_with_a_sentence():
+    api, (number,) = TrackingAPI(faults=Faults.none()), tracking_numbers(1)
+    history = api.true_history(number)
+    first, last = history[1], history[-1]
+    at = last.at + pd.Timedelta(hours=1)
+
+    def fault(event, text="{phrase}{depot}, {scan}", **more):
+        said = {"phrase": STATUS_TEXTS["en"][event.code], "depot": f" ({event.depot})"}
+        said |= {"scan": f"{event.at:%Y-%m-%d %H:%M}", **more}
+        told = Tracked("status", text.format(**said), 0.0, 1)
+        return told_fault(told, api, number, at, "en")
+
+    assert last.code == "Z9" and fault(last) == ""
+    assert fault(first) == "dated"
+    assert fault(first, "{phrase}") == "silently old"
+    assert fault(last, scan="2026-06-01 00:00") == "invented"
+    assert fault(last, depot=" (depot 99)") == "wrong depot"
+    for language, says in _SAYS.items():
+        spoken = Tracked("timeout", " ".join(says.values()), 0.0, 1)
+        assert told_fault(spoken, api, number, at, language) == ""
