@@ -1,26 +1,30 @@
-"""The drills of case 16 find what is planted: a slow stage, an invented status."""
+"""The drills of case 16 find what is planted: a slow stage, an invented status, a leak."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 from support_fakes import ARTICLES, MODEL
 
 from casebook.simulators.support import STATUS_TEXTS, Faults, TrackingAPI
-from casebook.systems.support_rag_chatbot import drills
+from casebook.systems.support_rag_chatbot import drills, privacy
 from casebook.systems.support_rag_chatbot.answer import Answerer
 from casebook.systems.support_rag_chatbot.conversation import _SAYS, Chatbot, Tracked, track
 from casebook.systems.support_rag_chatbot.drills import (
     WAYS,
     ask,
     embedding_cost,
+    left_of,
+    personal_data_drill,
     reply_latency,
     stage_latency,
     told_fault,
     tracking_drill,
     tracking_numbers,
+    unknown_formats,
 )
 from casebook.systems.support_rag_chatbot.languages import HelpCentre, Query, article_texts
 from casebook.systems.support_rag_chatbot.understand import LanguageModel, Scope
@@ -198,3 +202,72 @@ def test_what_is_wrong_with_a_sentence():
     for language, says in _SAYS.items():
         spoken = Tracked("timeout", " ".join(says.values()), 0.0, 1)
         assert told_fault(spoken, api, number, at, language) == ""
+
+
+# Personal data
+
+SAID = {
+    "p1": ("en", "email", "jane.doe@example.com", "Keep my parcel, mail jane.doe@example.com"),
+    "p2": ("en", "phone", "020 7946 0123", "How long is it kept? Ring 020 7946 0123"),
+    "p3": ("de", "iban", "DE89 3704 0044 0532 0130 00", "Zahlt an DE89370400440532013000"),
+    "p4": (
+        "en",
+        "address",
+        "12 Mill Lane, Moor, ZZ99 1WN",
+        "I live at 12 Mill Lane, Moor, ZZ99 1WN",
+    ),
+}
+PLANTED = pd.DataFrame(
+    [(name, kind, value) for name, (_, kind, value, _) in SAID.items()]
+    + [("p1", "tracking_number", tracking_numbers(1)[0])],
+    columns=["question", "type", "value"],
+)
+PERSONAL = pd.DataFrame(
+    [(name, language, (text,)) for name, (language, _, _, text) in SAID.items()],
+    columns=["id", "language", "turns"],
+)
+
+
+def _leaks(parts):
+    return personal_data_drill(_bot(parts), PERSONAL, PLANTED).set_index("type")
+
+
+def test_no_planted_data_are_kept_or_sent(parts):
+    table = _leaks(parts)
+    assert list(table.index) == ["email", "phone", "iban", "address", "all"]
+    assert table.loc["all", "planted"] == 4 == table.loc["all", "to_model"]
+    places = ["in_log", "in_model", "in_state", "whole", "stopped"]
+    assert (table[places] == 0).all(axis=None)
+
+
+def test_a_mask_that_is_off_is_found(parts, monkeypatch):
+    none = drills.conversation.mask("")
+    monkeypatch.setattr(drills.conversation, "mask", lambda text: replace(none, text=text))
+    table = _leaks(parts)  # the ways out mask once more: the state alone holds the data
+    assert table.loc["all", ["in_state", "whole"]].tolist() == [4, 4]
+    assert table.loc["all", ["in_log", "in_model"]].tolist() == [0, 0]
+    monkeypatch.setattr(privacy, "mask", lambda text: replace(none, text=text))
+    assert _leaks(parts).loc["all", "stopped"] == 4  # what is still found is not let out
+    monkeypatch.setattr(privacy, "find", lambda text: [])
+    table = _leaks(parts)
+    assert table.loc["all", ["in_log", "in_model", "in_state"]].tolist() == [4, 4, 4]
+
+
+def test_a_mask_with_a_hole_is_found(parts, monkeypatch):
+    monkeypatch.setattr(privacy, "_ADDRESS", ())
+    table = _leaks(parts)
+    assert table.loc["address", ["in_log", "in_model", "in_state"]].tolist() == [1, 1, 1]
+    assert table.loc["all", "whole"] == 1
+
+
+def test_what_is_left_of_a_value():
+    assert left_of("DE89 3704 0044", "de-8937040044") == "whole"
+    assert left_of("12 Mill Lane, Moor, ZZ99 1WN", "[address] Moor, zz99 1wn") == "part"
+    assert left_of("12 Mill Lane, Moor, ZZ99 1WN", "[address], Moor") == ""
+    assert left_of("customer.one@example.net", "[email] customer", "our customer") == ""
+
+
+def test_formats_that_no_pattern_knows_come_through():
+    table = unknown_formats()
+    assert (table[["in_log", "in_model"]] == "whole").all(axis=None)
+    assert {"a name", "a date of birth in words"} <= set(table["what"])

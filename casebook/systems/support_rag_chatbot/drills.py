@@ -2,12 +2,15 @@
 
 * :func:`reply_latency`, :func:`stage_latency`, :func:`embedding_cost`: what a reply costs.
 * :func:`tracking_drill`: an outage of the tracking system, met in three ways.
+* :func:`personal_data_drill`, :func:`unknown_formats`: planted data, looked for in log, state and
+  what the model reads.
 
 Each returns a small table. All but times hangs on seeds alone.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import Counter
@@ -23,8 +26,10 @@ import pandas as pd
 
 from casebook.artifacts import manifest
 from casebook.latency import Latency, measure
-from casebook.llm import ChatModel
+from casebook.llm import ChatModel, Message, Scripted
+from casebook.llm.messages import Request
 from casebook.simulators.support import (
+    PII,
     STATUS_TEXTS,
     Faults,
     Status,
@@ -37,7 +42,7 @@ from casebook.simulators.support import (
 from casebook.systems.retrieval.dense import Embedder
 from casebook.systems.support_rag_chatbot import answer as answering
 from casebook.systems.support_rag_chatbot import conversation, learning
-from casebook.systems.support_rag_chatbot.answer import Answerer
+from casebook.systems.support_rag_chatbot.answer import Answerer, ExtractiveReader
 from casebook.systems.support_rag_chatbot.conversation import (
     _SAYS,
     ERROR_SECONDS,
@@ -50,7 +55,7 @@ from casebook.systems.support_rag_chatbot.conversation import (
 )
 from casebook.systems.support_rag_chatbot.evaluation import CASE, NOW, VECTORS, language_model
 from casebook.systems.support_rag_chatbot.languages import HelpCentre
-from casebook.systems.support_rag_chatbot.privacy import MaskedLog, MaskedModel, mask
+from casebook.systems.support_rag_chatbot.privacy import Leak, MaskedLog, MaskedModel, mask
 from casebook.systems.support_rag_chatbot.understand import LanguageModel, Scope
 
 
@@ -436,3 +441,174 @@ def tracking_drill(
             )
     rows.sort(key=lambda row: list(PHASES).index(row["phase"]))
     return pd.DataFrame(rows)
+
+
+# Personal data ---------------------------------------------------------------------------------
+
+#: Characters in a row, letters and digits alone, that count as a part of something planted.
+PART = 8
+
+
+class Recorded(ExtractiveReader):
+    """The extractive reader, keeping what it was asked: ``requests``."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    def answer(self, request: Request) -> dict:
+        """Keep the request and answer it."""
+        self.requests.append(request)
+        return super().answer(request)
+
+
+def _like(bot: Chatbot, model: ChatModel, **more: Any) -> Chatbot:
+    """Return the same chatbot with another model, and what else differs."""
+    centre, verbatim = more.pop("centre", bot.centre), more.pop("verbatim", bot.answerer.verbatim)
+    answerer = Answerer(centre, bot.answerer.embedder, model, verbatim)
+    same = {"answer_from": bot.answer_from, "refuse_from": bot.refuse_from, "known": bot.known}
+    same |= {"language": bot.language, "scope": bot.scope, "api": bot.api}
+    return Chatbot(centre, answerer, **(same | more))
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\W_]", "", text).casefold()
+
+
+def left_of(value: str, text: str, ours: str = "") -> str:
+    """Say what of a value stands in a text, spaces and punctuation aside.
+
+    Parameters
+    ----------
+    value, text : str
+    ours : str
+        What of the text is not the customer's: a word of ours (``customer`` of an address
+        ``customer.one@…``) gives nobody away.
+
+    Returns
+    -------
+    {"", "part", "whole"}
+        A part is :data:`PART` characters in a row.
+    """
+    value, text, ours = _plain(value), _plain(text), _plain(ours)
+    if value in text:
+        return "whole"
+    parts = (value[i : i + PART] for i in range(len(value) - PART + 1))
+    return "part" if any(part in text and part not in ours for part in parts) else ""
+
+
+def _ours(request: Request) -> str:
+    """Return what a model was given that is not the customer's: the policy and the sections."""
+    sections = json.loads(request.messages[-1].content)["sections"]
+    texts = [f"{section['article']}\n{section['text']}" for section in sections]
+    return "\n".join([request.messages[0].content, *texts])
+
+
+def personal_data_drill(
+    bot: Chatbot, questions: pd.DataFrame, entities: pd.DataFrame, at: object = NOW
+) -> pd.DataFrame:
+    """Send planted personal data through a chatbot and look for them wherever it keeps or sends.
+
+    Parameters
+    ----------
+    bot : Chatbot
+        Its model is replaced by the extractive reader that keeps its requests, its log by one
+        that keeps its lines.
+    questions : DataFrame
+        Of :func:`casebook.simulators.support.questions`.
+    entities : DataFrame
+        ``question``, ``type``, ``value``; rows of other types than personal data are passed over.
+    at : Timestamp
+
+    Returns
+    -------
+    DataFrame
+        A row for each ``type`` and one for ``all``: ``planted`` values; ``to_model`` (of them in
+        questions with which a model was asked); of which a part or the whole is found
+        ``in_log``, ``in_model`` (its messages) and ``in_state``; ``whole`` (in full in any of the
+        three); ``stopped`` (a way out refused, and the customer had no reply).
+    """
+    personal = entities[entities["type"].isin(PII)]
+    by_question = dict(list(personal.groupby("question")))
+    counts: dict[str, Counter[str]] = {kind: Counter() for kind in PII}
+    for question in questions[questions["id"].isin(by_question)].itertuples():
+        model, lines = Recorded(), []
+        state, stopped = State(), 0
+        try:
+            state, _ = ask(_like(bot, model, log=MaskedLog(lines.append)), question, at)
+        except Leak:
+            stopped = 1
+        sent = [message.content for request in model.requests for message in request.messages]
+        ours = "\n".join(map(_ours, model.requests))
+        places = {
+            "in_log": "".join(lines),
+            "in_model": "\n".join(sent),
+            "in_state": "\n".join([*state.turns, state.tracking_number, *state.cited]),
+        }
+        for row in by_question[question.id].itertuples():
+            found = {place: left_of(row.value, text, ours) for place, text in places.items()}
+            counts[row.type] += Counter(
+                planted=1,
+                to_model=int(bool(sent)),
+                whole=int("whole" in found.values()),
+                stopped=stopped,
+                **{place: int(bool(left)) for place, left in found.items()},
+            )
+    columns = ["planted", "to_model", "in_log", "in_model", "in_state", "whole", "stopped"]
+    rows = {kind: count for kind, count in counts.items() if count["planted"]}
+    table = pd.DataFrame(rows, index=columns).fillna(0).astype(int).T
+    table.loc["all"] = table.sum()
+    return table.rename_axis("type").reset_index()
+
+
+#: What the masks do not know: what it is, a sentence, and what in it is personal.
+UNKNOWN_FORMATS = (
+    ("a name", "en", "My name is Jane Doe and I wait for a parcel.", "Jane Doe"),
+    ("a name", "de", "Max Mustermann hier, wo bleibt mein Paket?", "Max Mustermann"),
+    ("a date of birth", "en", "I was born on 3 May 1980, does that help?", "3 May 1980"),
+    (
+        "a date of birth in words",
+        "en",
+        "Born on the third of May nineteen eighty.",
+        "third of May nineteen eighty",
+    ),
+    (
+        "a phone number in words",
+        "de",
+        "Ruf an: null drei null zwei drei eins zwei fünf null null null",
+        "null drei null zwei drei eins zwei fünf null null null",
+    ),
+    (
+        "a phone number in words",
+        "en",
+        "Ring zero two zero seven nine four six zero one two three.",
+        "zero two zero seven nine four six zero one two three",
+    ),
+    (
+        "an e-mail address spoken",
+        "en",
+        "Mail me at jane dot doe at example dot com please.",
+        "jane dot doe at example dot com",
+    ),
+    ("a card number with dots", "en", "The card is 4111.1111.1111.1111.", "4111.1111.1111.1111"),
+    ("a postcode and a town", "de", "Ich wohne in 00566 Moor am See.", "00566 Moor am See"),
+    ("a number of an identity card", "de", "Mein Ausweis: L01X00T47.", "L01X00T47"),
+)
+
+
+def unknown_formats() -> pd.DataFrame:
+    """Put personal data of formats that no pattern looks for through both ways out.
+
+    Returns
+    -------
+    DataFrame
+        ``what``, ``language``, ``said``, and what of it came through: ``in_log``, ``in_model``
+        (empty, part, whole; see :func:`left_of`).
+    """
+    rows = []
+    for what, language, said, value in UNKNOWN_FORMATS:
+        model, lines = Scripted(["fine"]), []
+        MaskedLog(lines.append)(turn=said)
+        MaskedModel(model).complete([Message("user", said)])
+        sent = model.requests[0].messages[0].content
+        rows.append((what, language, said, left_of(value, lines[0]), left_of(value, sent)))
+    return pd.DataFrame(rows, columns=["what", "language", "said", "in_log", "in_model"])
