@@ -361,6 +361,28 @@ def test_a_reader_takes_over_an_index_that_was_built_anew(path):
             reader.search("fee")
 
 
+def check_the_list_is_that_of_now(path: Path) -> None:
+    with Index.build(path, articles("one", n=1)) as writer, Index.open(path) as reader:
+        reader.articles()["version"] = 9  # a caller's change stays with the caller
+        assert reader.articles()["version"].tolist() == [1]
+        writer.update(articles("two", n=1, version=2))
+        assert reader.articles()["version"].tolist() == [1, 2]
+        writer.delete(["a0"])
+        assert reader.articles().empty
+
+
+def test_the_list_of_articles_is_read_again_once_something_changed(path):
+    check_the_list_is_that_of_now(path)
+
+
+def test_a_list_that_is_kept_too_long_is_found(path, monkeypatch):
+    read = Index.articles
+    kept: dict[int, pd.DataFrame] = {}
+    monkeypatch.setattr(Index, "articles", lambda self: kept.setdefault(id(self), read(self)))
+    with pytest.raises(AssertionError):
+        check_the_list_is_that_of_now(path)
+
+
 def test_threads_share_an_index(path):
     with Index.build(path, articles("old", 20), Hashed(16)) as index:
         faults: list[object] = []

@@ -170,6 +170,8 @@ class Index:
             self.path, timeout=WAIT, isolation_level=None, check_same_thread=False
         )
         self._view: _View | None = None
+        #: What :meth:`articles` found last, and the state of the file at that time.
+        self._listed: tuple[list | None, pd.DataFrame] = (None, pd.DataFrame())
         self.chunker, self.analyser = Chunker(), "words"
 
     # Opening and closing
@@ -655,6 +657,11 @@ class Index:
             ``ends``, ``chunks``; in the order of their keys.
         """
         with self._transaction("DEFERRED"):
+            stamp = self._db.execute(
+                "SELECT value FROM meta WHERE key IN ('epoch', 'generation') ORDER BY key"
+            ).fetchall()
+            if self._listed[0] == stamp:
+                return self._listed[1].copy()
             rows = self._db.execute(
                 "SELECT article_id, language, version, title, begins, valid_to, ends, "
                 "(SELECT count(*) FROM chunks WHERE article = articles.id) FROM articles "
@@ -664,7 +671,8 @@ class Index:
         frame = pd.DataFrame(rows, columns=[*names, "chunks"])
         for column in names[4:]:
             frame[column] = pd.to_datetime(frame[column].map(_time))
-        return frame
+        self._listed = stamp, frame
+        return frame.copy()
 
     def size(self) -> dict[str, int]:
         """Return the numbers of ``articles`` (versions), ``chunks``, ``vectors`` and ``bytes``."""
