@@ -22,8 +22,8 @@ from casebook.systems.retrieval.chunks import Chunker, sentence_spans
 from casebook.systems.retrieval.evaluate import first_ranks, per_query
 from casebook.systems.retrieval.lexical import BM25
 from casebook.systems.retrieval.lexical import run as lexical_run
-from casebook.systems.support_rag_chatbot import evaluation as ev
 from casebook.systems.support_rag_chatbot import benchmarks, learning, policies, studies
+from casebook.systems.support_rag_chatbot import evaluation as ev
 from casebook.systems.support_rag_chatbot.answer import Answerer
 from casebook.systems.support_rag_chatbot.languages import HelpCentre, as_articles
 
