@@ -21,6 +21,8 @@ from casebook.systems.support_rag_chatbot.drills import (
     ask,
     choice_drill,
     compromised_drill,
+    crash_drill,
+    crash_summary,
     embedding_cost,
     guard_articles,
     left_of,
@@ -33,6 +35,7 @@ from casebook.systems.support_rag_chatbot.drills import (
     tracking_drill,
     tracking_numbers,
     unknown_formats,
+    update_one_by_one,
 )
 from casebook.systems.support_rag_chatbot.evaluation import Label
 from casebook.systems.support_rag_chatbot.languages import HelpCentre, Query, article_texts
@@ -380,3 +383,57 @@ def test_a_poisoned_article_is_quoted_at_worst(shelf):
 def test_a_model_that_obeys_is_seen_without_the_check(shelf, monkeypatch):
     monkeypatch.setattr(drills.answering, "faults", lambda *_: ())
     assert poisoned_drill(shelf, NOW)["obeyed"].all()
+
+
+# Killed in mid-update
+
+
+@pytest.fixture(scope="module")
+def killed(shelf):
+    """Ten kills, about five seconds."""
+    return crash_drill(shelf, kills=5, most=9)
+
+
+def test_a_killed_update_leaves_the_old_or_the_new(killed):
+    ours = killed[killed["way"] == "one transaction"]
+    assert len(ours) == 5 and ours["killed"].any()
+    assert ours[list(drills.FILES)].isin(["old", "new"]).all(axis=None)
+    assert (ours[["faults", "stale"]] == 0).all(axis=None) and ours["repeated"].all()
+    # No file is ahead of the one that decides.
+    assert (ours.loc[ours["passages"] == "old", ["sentences", "grams"]] == "old").all(axis=None)
+
+
+def test_an_updater_that_commits_each_article_is_found(killed):
+    table = crash_summary(killed).set_index("way")
+    assert table.loc["one transaction", ["mixed", "faults", "stale"]].tolist() == [0, 0, 0]
+    assert table.loc["a commit for each article", "mixed"] >= 1
+    assert (table["repeated"] == 5).all()
+    assert table.loc["one transaction", ["old", "new"]].sum() == 5
+
+
+def test_the_summary_counts_mixtures_and_what_lies_between():
+    row = {"way": "w", "killed": True, "faults": 0, "stale": 0, "repeated": True}
+    states = [("old", "old", "old"), ("new", "old", "old"), ("3 of 9", "old", "old")]
+    states += [("new", "new", "new"), ("new", "2 of 9", "old")]
+    rows = [row | dict(zip(drills.FILES, state, strict=True)) for state in states]
+    table = crash_summary(pd.DataFrame(rows)).iloc[0]
+    assert table[["kills", "old", "new", "mixed", "between"]].tolist() == [5, 1, 3, 2, 1]
+
+
+def failing(centre, articles):
+    """An update that fails by itself."""
+    raise RuntimeError("planted: the update fails")
+
+
+def test_an_update_that_fails_by_itself_is_no_kill(shelf):
+    with pytest.raises(RuntimeError, match="by itself"):
+        crash_drill(shelf, kills=1, updates={"failing": failing}, most=2)
+
+
+def test_a_crash_needs_articles_and_kills(shelf):
+    with pytest.raises(ValueError, match="one of each"):
+        crash_drill(shelf, kills=0)
+    with pytest.raises(ValueError, match="one of each"):
+        crash_drill(shelf.assign(language="de"))
+    assert "a commit for each article" in drills.UPDATES
+    assert drills.UPDATES["a commit for each article"] is update_one_by_one
