@@ -8,8 +8,8 @@
   check cannot stop. :func:`poisoned_drill`, :func:`guard_articles`: orders in an article.
 * :func:`crash_drill`, :func:`crash_summary`: an update that is killed.
 
-Each returns a small table, ready to print. All but times, and where a kill meets an update, hangs on
-seeds alone.
+Each returns a small table, ready to print. All but times, and where a kill meets an update, hangs
+on seeds alone.
 """
 
 from __future__ import annotations
