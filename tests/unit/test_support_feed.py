@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from support_fakes import MODEL
 
 from casebook.contracts import ContractBroken
 from casebook.simulators import support as world
-from casebook.systems.support_rag_chatbot import feed
+from casebook.systems.support_rag_chatbot import evaluation, feed
 from casebook.systems.support_rag_chatbot.feed import check_contract, contract
 from casebook.systems.support_rag_chatbot.understand import attack
 
@@ -217,3 +218,264 @@ def test_every_rule_has_its_remedy():
     schema = contract()
     checks = [*schema.checks, *(c for column in schema.columns.values() for c in column.checks)]
     assert {check.name for check in checks} | {"column", "type", "empty"} == set(feed.REMEDY)
+
+
+# What articles say in numbers --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "said"),
+    [
+        ("We keep it for seven working days.", "en", {("days", "7")}),
+        ("Wir bewahren es sieben Werktage auf.", "de", {("days", "7")}),
+        ("Lo guardamos siete días laborables.", "es", {("days", "7")}),
+        ("It costs EUR 3.90, or 3,90 €.", "en", {("euro", "3.9")}),
+        ("Abre a las 8:30 y a las 08:30.", "es", {("time", "8.30")}),
+        ("Once días.", "es", {("days", "11")}),
+        ("Once more, within days.", "en", set()),
+        ("Ein Paket an einem Tag.", "de", {("days", "1")}),
+        ("Use form F-114 and CN 23, code T7; see KB-1044.", "en",
+         {("code", "F-114"), ("code", "CN-23"), ("code", "T7")}),
+        ("Since 2025 it is 31.5 kg and 120 pieces.", "en", {("kg", "31.5"), ("", "120")}),
+    ],
+)  # fmt: skip
+def test_quantities_are_the_same_in_words_and_digits_and_in_three_languages(text, language, said):
+    assert feed.quantities(text, language) == said
+
+
+def test_values_differ_where_both_have_one_that_the_other_lacks():
+    one, other = {("days", "7"), ("euro", "3")}, {("days", "5"), ("euro", "3"), ("kg", "2")}
+    assert feed.differing(one, other) == {"days": ({"7"}, {"5"})}
+    assert feed.differing(one, one | {("days", "5")}) == {}
+
+
+# Articles side by side ---------------------------------------------------------------
+
+BODY = (
+    "## In the branch\n\nWe keep a parcel for {days} days behind the counter. After the last of "
+    "them it goes back to the sender.\n\n## What to bring\n\nBring the yellow card and a document "
+    "with a photo. {licence}\n"
+)
+YES, NO = "A driving licence is accepted too.", "We do not accept a driving licence."
+
+
+def page(name, title="Collecting a parcel", days="seven", licence=YES, **changes):
+    row = {
+        "id": name,
+        "article_id": name.partition("/")[2].partition("--v")[0],
+        "topic": "storage",
+        "number": "KB-1001",
+        "language": name.partition("/")[0],
+        "version": int(name.partition("--v")[2] or 1),
+        "valid_from": pd.Timestamp("2024-01-01"),
+        "valid_to": pd.NaT,
+        "title": title,
+        "text": BODY.format(days=days, licence=licence),
+        "audience": "private",
+    }
+    return row | {k: pd.Timestamp(v) if k.startswith("valid") else v for k, v in changes.items()}
+
+
+def audited(*pages, at="2026-06-30"):
+    articles = check_contract(pd.DataFrame(pages).astype({"valid_to": "datetime64[ns]"}))
+    return feed.audit(articles, at, MODEL)
+
+
+def test_other_numbers_for_the_same_reader_are_a_conflict_and_quoted():
+    found = audited(page("en/storage"), page("en/shop", "Collecting from a shop", days="5"))
+    assert found[["fault", "a", "b"]].to_numpy().tolist() == [["conflict", "en/storage", "en/shop"]]
+    assert found["why"][0] == (
+        "days 7 | 5: “We keep a parcel for seven days behind the counter.” | “We keep a parcel for "
+        "5 days behind the counter.”"
+    )
+
+
+def test_a_negation_for_the_same_reader_is_a_conflict():
+    found = audited(page("en/storage"), page("en/checklist", licence=NO))
+    assert found["fault"].tolist() == ["conflict"]
+    assert found["why"][0] == f"a negation: “{YES}” | “{NO}”"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"audience": "business"}, "for private | business; "),
+        ({"title": "Collecting a parcel in Austria"}, "for private | private, AT; "),
+        ({"title": "Collecting on the Canary Islands"}, "for private | private, Canary Islands; "),
+    ],
+)
+def test_other_readers_make_it_a_near_duplicate(change, why):
+    found = audited(page("en/storage"), page("en/other", days="5", **change))
+    assert found["fault"].tolist() == ["near duplicate"]
+    assert found["why"][0].startswith(why) and found["why"][0].endswith("shared; days 7 | 5")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        page("en/storage2", days="7"),
+        page("en/storage2", days="5", valid_to="2026-06-29"),
+        page("en/storage2", days="5", valid_from="2026-07-01"),
+        page("de/storage2", days="5"),
+        page("en/gifts", text="Presents between private people are free of duty. " * 6 + "5 days."),
+    ],
+    ids=["agrees", "ended", "not yet", "another language", "another subject"],
+)
+def test_what_is_no_fault_is_not_listed(other):
+    assert audited(page("en/storage"), other).empty
+
+
+def test_days_without_a_version_are_a_gap_and_no_missing_sibling():
+    pages = [
+        page("en/storage"),
+        page("de/storage--v1", valid_to="2026-07-31", days="7"),
+        page("de/storage--v2", valid_from="2026-08-11", days="7"),
+    ]
+    found = audited(*pages)
+    assert found["fault"].tolist() == ["gap"]
+    assert found["why"][0] == "nothing in force in de 2026-08-01 to 2026-08-10"
+    assert audited(*pages, at="2026-08-11").empty
+    pages[2]["valid_from"] = pd.Timestamp("2026-08-01")
+    assert audited(*pages).empty
+
+
+def test_a_language_that_ends_without_a_successor_is_missing_before_and_after():
+    pages = [page("en/storage"), page("de/storage", valid_to="2026-07-31", days="7")]
+    for at in ("2026-06-30", "2026-08-31"):
+        found = audited(*pages, at=at)
+        said = ["missing sibling", "en/storage", "de/storage", "from 2026-08-01 not in de"]
+        assert found.to_numpy().tolist() == [said]
+    to_come = page("es/storage", valid_from="2026-12-01", days="7")
+    assert len(audited(*pages, to_come)) == 1
+
+
+def test_a_language_with_other_numbers_is_said_once_from_the_day_on():
+    pages = [
+        page("en/storage--v1", valid_to="2026-07-31"),
+        page("en/storage--v2", valid_from="2026-08-01", days="5"),
+        page("de/storage", days="7"),
+        page("es/storage", days="5", valid_to="2026-07-31"),
+    ]
+    found = audited(*pages, at="2026-06-30").set_index("fault")
+    assert found.loc["sibling differs", "b"].tolist() == ["es/storage", "de/storage"]
+    assert found.loc["sibling differs", "why"].tolist() == [
+        "on 2026-06-30 other numbers: days 7 | 5",
+        "on 2026-08-01 other numbers: days 5 | 7",
+    ]
+    assert found.loc["missing sibling", "b"] == "es/storage"
+
+
+# Against the world's truth -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    return evaluation.embedder()
+
+
+@pytest.fixture(scope="module")
+def listed(everything, vectors):
+    return feed.audit(everything, world.TODAY, vectors)
+
+
+def test_the_audit_finds_what_is_planted_on_topics_that_it_was_not_tuned_on(listed):
+    scores = feed.audit_scores(listed, world.TODAY)
+    assert scores.loc[["near duplicate", "conflict", "missing sibling"], "planted"].min() >= 2
+    planted = scores[scores["planted"] > 0]
+    assert (planted["precision"] >= 0.8).all() and (planted["recall"] >= 0.8).all()
+    assert scores.loc["conflict", "quoted"] >= 0.8
+    assert scores.loc[["gap", "sibling differs"], ["planted", "found"]].to_numpy().sum() == 0
+
+
+def test_the_halves_are_all_of_it(listed):
+    both = sum(feed.audit_scores(listed, world.TODAY, half) for half in ("tune", "test"))
+    known = world.truth()
+    assert both.loc["conflict", "planted"] == len(known.conflicts)
+    assert both.loc["near duplicate", "planted"] == known.near_duplicates["article"].nunique()
+    assert both["found"].sum() == len(listed)
+
+
+def test_the_threshold_is_the_middle_of_the_gap_on_the_tuning_half(everything):
+    topics = everything.set_index("id")["topic"]
+    tuning = everything[topics.map(feed.half_of).eq("tune").to_numpy()]
+    shared = feed.shared_words(tuning, world.TODAY)
+    same = shared["a"].map(topics) == shared["b"].map(topics)
+    low, high = shared.loc[~same, "shared"].max(), shared.loc[same, "shared"].min()
+    assert (round(low, 2), round(high, 2)) == (0.21, 0.32)
+    assert abs((low + high) / 2 - feed.SAME_SUBJECT) < 0.01
+
+
+def test_the_audit_does_not_read_what_gives_the_pairs_away(everything, vectors, listed):
+    blind = everything.drop(columns=["topic", "intent"]).assign(number="KB-1000")
+    assert feed.audit(blind, world.TODAY, vectors).equals(listed)
+
+
+def test_without_names_the_versions_are_called_by_their_keys(everything, vectors, listed):
+    found = feed.audit(everything.drop(columns="id"), world.TODAY, vectors)
+    assert found["fault"].equals(listed["fault"])
+    assert "de/dangerous_goods--v1" in set(found["a"])
+
+
+def test_without_copied_sentences_most_conflicts_are_overlooked(everything, vectors):
+    """What the high scores rest on: the world's pages on one subject repeat each other."""
+    harder = feed.without_copies(everything, world.TODAY)
+    assert 10 < (harder["text"] != everything["text"]).sum() < 40
+    scores = feed.audit_scores(feed.audit(harder, world.TODAY, vectors), world.TODAY)
+    assert scores.loc["conflict", "recall"] < 0.6 and scores.loc["near duplicate", "recall"] < 0.8
+
+
+def test_pages_left_in_force_after_a_change_are_found_by_their_numbers(everything, vectors):
+    """The planted fault: nobody ends the German and Spanish pages that were not translated."""
+    ends = everything["valid_to"].ge(world.TODAY) & everything["language"].ne("en")
+    assert ends.sum() == 4
+    left = everything.assign(valid_to=everything["valid_to"].where(~ends))
+    found = feed.audit(left, world.TODAY, vectors)
+    assert "missing sibling" not in set(found["fault"])
+    late = found[found["fault"] == "sibling differs"]
+    assert set(late["b"]) == set(everything.loc[ends, "id"])
+
+
+# Questions ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def language():
+    return evaluation.language_model()
+
+
+@pytest.mark.parametrize(
+    ("turns", "faults"),
+    [
+        (("Where is RX123456785XA?",), []),
+        (("Where is RX123456784XA?",), [("wrong check digit", 9, 22)]),
+        (("Hello", "I am jane@example.com"), [("email", 11, 27)]),
+        (("",), [("empty turn", -1, -1)]),
+        (("Where is it?", " \n"), [("empty turn", -1, -1)]),
+        (("Where is my parcel? " * 60,), [("long turn", -1, -1)]),
+        (("Wo ist denn mein Paket geblieben?",), [("other language", -1, -1)]),
+        (("KB-1021?",), []),
+        (("Wo?",), []),
+    ],
+)
+def test_a_planted_fault_of_a_question_is_found(turns, faults, language):
+    asked = pd.DataFrame({"id": ["q"], "language": ["en"], "turns": [turns]})
+    found = feed.question_faults(asked, language)
+    assert found.drop(columns="question").to_numpy().tolist() == [list(f) for f in faults]
+
+
+def test_the_worlds_questions_are_audited_against_the_truth(language):
+    asked = world.questions()
+    counts = feed.question_audit(asked, language)
+    planted = counts[counts["planted"] > 0]
+    assert list(planted.index) == ["email", "iban", "card", "phone", "address", "wrong check digit"]
+    assert (planted["right"] >= 0.95 * planted["planted"]).all()
+    assert (planted["found"] <= 1.05 * planted["planted"]).all()
+    assert counts.loc["other language", "found"] < 0.01 * len(asked)
+    assert counts.loc[["empty turn", "long turn"], "found"].sum() == 0
+
+
+def test_a_wrongly_declared_language_is_found(language):
+    asked = world.questions().query("kind == 'paraphrase'").groupby("language").head(60)
+    swapped = asked.assign(language=asked["language"].map({"en": "de", "de": "es", "es": "en"}))
+    counts = feed.question_audit(swapped, language)
+    assert counts.loc["other language", "found"] > 0.85 * len(asked)
