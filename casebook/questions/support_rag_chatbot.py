@@ -639,7 +639,7 @@ def _check_threshold(cut: float, choose: pd.DataFrame, rest: pd.DataFrame, least
         ],
         1e-6,
     )
-    if (choose["margin"] >= cut).mean() < 0.01:
+    if (choose["margin"] >= cut).mean() < 0.05:
         raise Wrong(head + "hands nearly everything over. The surest answers are worth giving.")
     raise Wrong(
         head + f"of {cut:.4g} costs {bill(choose, cut):.0f} euro in 100 questions of the part to "
@@ -748,6 +748,29 @@ def verdicts() -> pd.DataFrame:
 def people() -> pd.Series:
     """Return what people would have said of *all* pairs: for the reasoning, no answer uses it."""
     return _verdicts()[1].rename("person").copy()
+
+
+def drawn_again(times: int = 500, seed: int = 0) -> pd.DataFrame:
+    """Draw the pairs that people read anew, and estimate the win rate each time.
+
+    Parameters
+    ----------
+    times : int
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        A row for each draw: ``300 people alone`` and ``judge, corrected``.
+    """
+    table, better = _verdicts()
+    judged = table[["new_first", "new_second"]].mean(axis=1)
+    rng, rows = np.random.default_rng(seed), []
+    for _ in range(times):
+        read = rng.choice(PAIRS, READ, replace=False)
+        said = better.iloc[read].mean()
+        rows.append((said, judged.mean() + said - judged.iloc[read].mean()))
+    return pd.DataFrame(rows, columns=["300 people alone", "judge, corrected"])
 
 
 def _corrected(table: pd.DataFrame) -> tuple[float, ...]:
@@ -1045,6 +1068,33 @@ def windows(size: int, overlap: int) -> pd.DataFrame:
     return _windows(size, overlap).drop(columns="text")
 
 
+def measures() -> pd.DataFrame:
+    """Return what several measures say of each way to cut, as shares of the questions.
+
+    Returns
+    -------
+    DataFrame
+        Index ``cut``; the article or the whole sentence found in the budget, the sentence in three
+        passages, and ``whole in some window``: a ceiling that needs no search.
+    """
+    whole = {}
+    for cut in CUTS:
+        pairs = _sentences().reset_index()
+        pairs = pairs.merge(_windows(*cut), on="article", suffixes=("", "_window"))
+        held = (pairs["start_window"] <= pairs["start"]) & (pairs["end"] <= pairs["end_window"])
+        whole[cut] = pairs.loc[held, "question"].nunique() / len(_sentences())
+    table = pd.DataFrame(
+        {
+            f"article in {BUDGET} words": _recalls("article"),
+            f"sentence in {BUDGET} words": _recalls(),
+            "sentence in 3 passages": _recalls("whole", "3"),
+            "whole in some window": pd.Series(whole),
+        }
+    )
+    names = [f"{size} words, {overlap} of overlap" for size, overlap in CUTS]
+    return table.loc[list(CUTS)].set_axis(pd.Index(names, name="cut"))
+
+
 def _read(found: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
     """Return the passages that are read: the best ones, as long as the budget lasts."""
     return found[found.groupby("question")["words"].cumsum() <= budget]
@@ -1339,11 +1389,7 @@ def _crossed(folds: pd.Series) -> float:
 @cache
 def _by(column: str) -> float:
     """Return the share that is right when folds are made of a column of :func:`past`."""
-    table = _past()
-    if column == "fold":
-        return _crossed(table["fold"])
-    values = {name: i % 5 for i, name in enumerate(sorted(table[column].unique()))}
-    return _crossed(table[column].map(values))
+    return _crossed(folds_of(column))
 
 
 def _without() -> float:
@@ -1402,13 +1448,25 @@ def _judge_leak(folds: object, share: object, promise: object) -> str:
     )
 
 
+def folds_of(column: str) -> pd.Series:
+    """Return five folds that keep together what is equal in a column of :func:`past`."""
+    if column == "fold":
+        return _past()["fold"].copy()
+    places = {name: i for i, name in enumerate(sorted(_past()[column].unique()))}
+    return _past()[column].map(places) % 5
+
+
+def shared(folds: pd.Series) -> pd.Series:
+    """Return the number of folds whose questions an article answers, where it is several."""
+    articles = relevant()
+    number_of = articles["question"].map(folds).groupby(articles["article"]).nunique()
+    return number_of[number_of > 1]
+
+
 def _check_apart(folds: pd.Series) -> None:
     """Refuse folds that share a relevant article."""
-    table = _past()
-    articles = relevant()
-    articles["fold"] = articles["question"].map(folds)
-    spread = articles.groupby("article")["fold"].nunique()
-    if not (shared := int((spread > 1).sum())):
+    table, spread = _past(), shared(folds)
+    if spread.empty:
         return
     for column, reason in (
         (
@@ -1425,9 +1483,11 @@ def _check_apart(folds: pd.Series) -> None:
     ):
         pairs = pd.DataFrame({"fold": folds, "of": table[column]})
         if pairs.groupby("of")["fold"].nunique().max() == 1:
-            raise Wrong(f"`folds`: {reason} {shared} articles answer questions of several folds.")
+            raise Wrong(
+                f"`folds`: {reason} {len(spread)} articles answer questions of several folds."
+            )
     raise Wrong(
-        f"`folds`: {shared} articles answer questions of more than one fold, such as "
+        f"`folds`: {len(spread)} articles answer questions of more than one fold, such as "
         f"{spread.idxmax()!r}. Keep together whatever shares an article: whole groups of topics."
     )
 
@@ -1586,6 +1646,25 @@ def _stale_by() -> dict[str, int]:
         "today": _stale(lambda t: last < ends(t) + day),
         "grace": _stale(lambda t: t["time"] < ends(t) + 2 * day),
     }
+
+
+def caches() -> pd.DataFrame:
+    """Return what caches with several keys do on the contacts of the log.
+
+    Returns
+    -------
+    DataFrame
+        Index ``key of the cache``; ``hits`` (share of contacts answered from it), ``stale``.
+    """
+    rows = {}
+    for lives in (1, 3, LIVES, 60):
+        log = _served(lives)
+        stale = int((log["said"] != _asked()["true"]).sum())
+        rows[f"question, for {lives} days"] = (log["from_cache"].mean(), stale)
+    rows["question and day"] = (_hits("day"), 0)
+    rows["question and version"] = (_hits(), 0)
+    table = pd.DataFrame(rows, index=["hits", "stale"]).T.rename_axis("key of the cache")
+    return table.astype({"stale": int})
 
 
 def _hits(what: str = "right") -> float:
