@@ -224,6 +224,9 @@ def article_pairs(table: pd.DataFrame, signals: ev.Signals) -> pd.DataFrame:
         both = english(translated, runs)[list(TEXT_FEATURES)].add_prefix("en_")
         parts.append(pd.concat([pairs, both], axis=1))
     pairs = pd.concat(parts, ignore_index=True)
+    # Sums over sets hang in their last digit on the hash seed of the process, and trees on that.
+    text = [*TEXT_FEATURES, *(f"en_{name}" for name in TEXT_FEATURES)]
+    pairs[text] = pairs[text].round(6)
     at = pd.Index(rows["id"]).get_indexer(pairs["query_id"])
     column = pd.Index(names).get_indexer(pairs["doc_id"])
     pairs = pairs.assign(**{f"{name}_scaled": scaled[name][at, column] for name in scaled})
