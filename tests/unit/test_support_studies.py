@@ -1,12 +1,12 @@
 """Case 16's recorded tables: what a reduced run finds is what they say, and a change is noticed.
 
-The run serves the test questions alone and learns nothing: about 40 seconds.
+The run serves the test questions alone and learns nothing: under 40 seconds on a quiet machine.
 """
 
 from __future__ import annotations
 
 import tempfile
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +78,20 @@ def planted(table: pd.DataFrame, live: pd.DataFrame, keys: list[str]) -> tuple[p
     return changed, column
 
 
+def remember(centre: HelpCentre, patch: pytest.MonkeyPatch) -> None:
+    """Let a centre that does not change read each article once: it saves a third of the time."""
+    read, known = centre.read, {}
+
+    def remembered(hit, at):
+        if (hit.key, at) not in known:
+            known[hit.key, at] = read(hit, at)
+        return known[hit.key, at]
+
+    patch.setattr(centre, "read", remembered)
+    for name in ("in_force", "_siblings"):
+        patch.setattr(centre, name, cache(getattr(centre, name)))
+
+
 @pytest.fixture(scope="module")
 def lab():
     """The help centre and its answers to the test questions."""
@@ -85,10 +99,11 @@ def lab():
     centre = HelpCentre.build(Path(folder.name), as_articles(world.knowledge_base()), model)
     table = learning.with_scope(ev.asked())
     table = table[table["split"] == "test"]
-    signals, answerer = ev.gather(centre, list(table["query"])), Answerer(centre, model)
-    answered = ev.answers(table, signals, centre, answerer)
     kept = (studies.confident, studies._numbers, studies.support_policies)
     with pytest.MonkeyPatch.context() as patch, folder, centre:
+        remember(centre, patch)
+        signals, answerer = ev.gather(centre, list(table["query"])), Answerer(centre, model)
+        answered = ev.answers(table, signals, centre, answerer)
         made = studies.Lab(centre, answerer, table, signals, answered, folder)
         patch.setattr(studies, "lab", lambda: made)
         # Which single ranking is better is decided on the tuning questions, which are not asked.
