@@ -1985,7 +1985,7 @@ def _judge_contained(unhelped: object, dearer: object, interval: object) -> str:
                     "`unhelped` is the share without help among all contacts, called or not.",
                 ),
                 (1 - other["resolved"].mean(), "`unhelped` is that of the other policy."),
-                (right and 1 - right, "`unhelped` is the share that *was* helped."),
+                (1 - right, "`unhelped` is the share that *was* helped."),
             ],
             0.003,
         )
