@@ -79,7 +79,7 @@ def planted(table: pd.DataFrame, live: pd.DataFrame, keys: list[str]) -> tuple[p
 
 
 def remember(centre: HelpCentre, patch: pytest.MonkeyPatch) -> None:
-    """Let a centre that does not change read each article once: it saves a third of the time."""
+    """Let a centre that does not change read each article once: it saves a fifth of the time."""
     read, known = centre.read, {}
 
     def remembered(hit, at):
