@@ -5,5 +5,6 @@
 entities, intent and attacks; ``languages`` searches (with ``glossary``); ``answer`` quotes and
 checks; ``conversation`` chooses a route, with what ``learned`` holds. ``evaluation``, ``judging``
 and ``policies`` measure, ``learning`` learns, ``studies`` are the tables, ``drills`` time a reply
-and break what is around it; ``artifacts`` and ``benchmarks`` are made by ``make``.
+and break what is around it, ``crash`` kills an update; ``artifacts`` and ``benchmarks`` are made
+by ``make``.
 """

@@ -288,6 +288,8 @@ _NEGATIONS = {
     "de": r"\b(?:nicht|kein\w*|nie|niemals|niemand|nichts|ohne)\b",
     "es": r"\b(?:no|nunca|jamás|nadie|nada|sin|ningun\w*|ningún|tampoco)\b",
 }
+#: Sections that one answer may quote: more is no answer.
+MOST = 3
 #: Share of content words of each reworded sentence that what is cited must hold.
 SUPPORT = 0.7
 
@@ -327,10 +329,13 @@ def faults(
     if verbatim:
         rest = said
         for quote in sorted(quotes, key=len, reverse=True):
-            rest = rest.replace(quote, " ")
-        unused = any(quote not in said for quote in quotes)
-        wrong = ["has words of its own"] * bool(re.search(r"\w", rest))
-        return (*wrong, *(["cites what it does not say"] * unused))
+            rest = rest.replace(quote, " ", 1)  # said twice, it is more than what is cited
+        checks = {
+            "has words of its own": bool(rest.strip()),
+            "cites what it does not say": any(quote not in said for quote in quotes),
+            f"cites more than {MOST} sections": len(quotes) > MOST,
+        }
+        return tuple(fault for fault, is_there in checks.items() if is_there)
     support = " ".join(quotes)
     checks = {
         "has a number that is not cited": not numbers(said) <= numbers(support),
