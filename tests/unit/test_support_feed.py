@@ -184,6 +184,14 @@ def test_versions_in_force_on_the_same_day_are_all_refused(articles):
     check_alone(rows, "hold_delivery/en v1, v2: are in force on the same day", rows=2)
 
 
+def test_a_validity_that_ends_before_it_begins_is_no_overlap(articles):
+    rows = articles.set_index("id", drop=False)
+    begins = rows.loc["en/hold_delivery--v2", "valid_from"] + pd.Timedelta(days=60)
+    backwards = (begins, begins - pd.Timedelta(days=30))
+    rows.loc["en/hold_delivery--v1", ["valid_from", "valid_to"]] = backwards
+    check_alone(rows, "hold_delivery/en v1: ends before it begins")
+
+
 def test_other_languages_and_articles_do_not_overlap(articles):
     same = articles[articles["article_id"] == "dimensions_weights"]
     assert set(same["language"]) >= {"en", "de"}
@@ -290,6 +298,19 @@ def test_other_numbers_for_the_same_reader_are_a_conflict_and_quoted():
     )
 
 
+def test_of_several_numbers_those_about_the_same_thing_are_quoted():
+    """The planted fault: the first two sentences with days are about different things."""
+    refund = "\n\n## Money\n\nA refund of the fee arrives on your account after {} days.\n"
+    one, other = page("en/storage"), page("en/shop", days="5")
+    one["text"] += refund.format(21)
+    other["text"] = refund.format(20).strip() + "\n\n" + other["text"]
+    found = audited(one, other)
+    _, _, quoted = found["why"][0].partition(": ")
+    left, right = quoted.split(" | ")
+    assert found["why"][0].startswith("days 7, 21 | 5, 20: ")
+    assert left.split()[:3] == right.split()[:3]
+
+
 def test_a_negation_for_the_same_reader_is_a_conflict():
     found = audited(page("en/storage"), page("en/checklist", licence=NO))
     assert found["fault"].tolist() == ["conflict"]
@@ -317,9 +338,10 @@ def test_other_readers_make_it_a_near_duplicate(change, why):
         page("en/storage2", days="5", valid_to="2026-06-29"),
         page("en/storage2", days="5", valid_from="2026-07-01"),
         page("de/storage2", days="5"),
+        page("en/storage2", licence=YES + " The counter is not open on holidays."),
         page("en/gifts", text="Presents between private people are free of duty. " * 6 + "5 days."),
     ],
-    ids=["agrees", "ended", "not yet", "another language", "another subject"],
+    ids=["agrees", "ended", "not yet", "another language", "adds a negation", "another subject"],
 )
 def test_what_is_no_fault_is_not_listed(other):
     assert audited(page("en/storage"), other).empty
@@ -453,14 +475,39 @@ def language():
         (("Where is it?", " \n"), [("empty turn", -1, -1)]),
         (("Where is my parcel? " * 60,), [("long turn", -1, -1)]),
         (("Wo ist denn mein Paket geblieben?",), [("other language", -1, -1)]),
-        (("KB-1021?",), []),
-        (("Wo?",), []),
     ],
 )
 def test_a_planted_fault_of_a_question_is_found(turns, faults, language):
     asked = pd.DataFrame({"id": ["q"], "language": ["en"], "turns": [turns]})
     found = feed.question_faults(asked, language)
     assert found.drop(columns="question").to_numpy().tolist() == [list(f) for f in faults]
+
+
+@pytest.mark.parametrize(
+    ("said", "declared", "sure"),
+    [("KB-1021", "es", True), ("Minimum annual volume for a contract?", "en", False)],
+    ids=["too short", "unsure"],
+)
+def test_a_language_is_not_doubted_without_a_reason(said, declared, sure, language):
+    """The planted fault: the model alone takes both for another language."""
+    told, probability = language(said)
+    assert told != declared and (probability >= feed.SURE) == sure
+    asked = pd.DataFrame({"id": ["q"], "language": [declared], "turns": [(said,)]})
+    assert feed.question_faults(asked, language).empty
+
+
+def test_what_is_found_elsewhere_in_the_question_is_not_right(language):
+    known = world.truth().entities.query("type == 'email'").iloc[[0]]
+    asked = world.questions()
+    asked = asked[asked["id"].isin(known["question"])]
+    counts = feed.question_audit(asked, language)
+    assert counts.loc["email", ["planted", "found", "right"]].tolist() == [1, 1, 1]
+    value = known["value"].iloc[0]
+    (turns,) = asked["turns"]
+    moved = tuple(turn.replace(value, "-" * len(value)) for turn in turns)
+    moved = (*moved[:-1], f"{moved[-1]} or x@example.com")
+    counts = feed.question_audit(asked.assign(turns=[moved]), language)
+    assert counts.loc["email", ["planted", "found", "right"]].tolist() == [1, 1, 0]
 
 
 def test_the_worlds_questions_are_audited_against_the_truth(language):

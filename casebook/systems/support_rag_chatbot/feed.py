@@ -323,8 +323,6 @@ _UNITS = {
     "digits": r"digits?|characters?|stellen|ziffern|zeichen|cifras|caracteres",
 }
 _UNIT = {name: re.compile(pattern) for name, pattern in _UNITS.items()}
-#: Of these there may be one: in other places one, ein and un are articles.
-_COUNTED = ("days", "weeks", "months", "years", "hours", "minutes", "attempts")
 _NUMBER_WORDS = {
     "en": "one two three four five six seven eight nine ten eleven twelve",
     "de": "ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
@@ -358,6 +356,8 @@ def _unit(token: str) -> str:
 def quantities(text: str, language: str) -> set[Quantity]:
     """Return what a text counts: units and values, codes among them.
 
+    A number in words counts before a unit only: in other places one, ein and un are articles.
+
     Parameters
     ----------
     text : str
@@ -388,7 +388,7 @@ def quantities(text: str, language: str) -> set[Quantity]:
             value = next(iter(numbers(token)))
         else:
             value = str(words[token])
-            if not unit or (value == "1" and unit not in _COUNTED):
+            if not unit:
                 continue
         if unit or not _YEAR.fullmatch(token):
             found.add((unit, value))
@@ -542,7 +542,7 @@ def _contradiction(one: _Page, other: _Page, embedder: Embedder) -> str:
     """Return what two articles contradict each other on; empty if nothing is seen.
 
     Of the sentences that hold differing numbers in a unit, the nearest two are quoted. Else it is
-    two sentences, each the nearest to the other, that differ by a negation.
+    a sentence and the nearest one of the other article, of which one is negated.
     """
     if not (one.sentences and other.sentences):
         return ""
@@ -561,8 +561,7 @@ def _contradiction(one: _Page, other: _Page, embedder: Embedder) -> str:
         return f"{_values(differs)}: {_quote(s)} | {_quote(t)}"
     for i, s in enumerate(one.sentences):
         t = other.sentences[int(near[i].argmax())]
-        mutual = int(near[:, place[1][t]].argmax()) == i
-        if mutual and _negated(s.text, t.text, one.language):
+        if _negated(s.text, t.text, one.language):
             return f"a negation: {_quote(s)} | {_quote(t)}"
     return ""
 
