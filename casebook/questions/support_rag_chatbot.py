@@ -845,7 +845,7 @@ def _judge_judge(position: object, both: object, corrected: object, half: object
     head = "`position` and `both` are right. `corrected` "
     read = table["person"].notna()
     people_alone = table["person"].mean()
-    if not (close(answer, best, 0.004) or close(answer, _unread_form(table), 0.004)):
+    if not close(answer, best, 0.004):  # the mean over the other pairs, too
         _slip(
             answer,
             [
@@ -921,13 +921,6 @@ def _judge_judge(position: object, both: object, corrected: object, half: object
         f"The judge sees the new bot ahead with {right:.1%}, after swapping. Corrected by 300 "
         f"pairs it is {best:.1%} ± {width:.1%}: nothing speaks for the new bot."
     )
-
-
-def _unread_form(table: pd.DataFrame) -> float:
-    """Return the corrected win rate if the judge's mean is taken over the other pairs."""
-    judged = table[["new_first", "new_second"]].mean(axis=1)
-    read = table["person"].notna()
-    return judged[~read].mean() + (table["person"] - judged)[read].mean()
 
 
 _JUDGED = (
