@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import fsum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,7 +79,7 @@ class PairFeatures:
         self._rare = float(np.log(1 + n))
 
     def _weight(self, terms: Iterable[str]) -> float:
-        return sum(self._idf.get(word, self._rare) for word in terms)
+        return fsum(self._idf.get(word, self._rare) for word in terms)  # in whatever order
 
     def _pair(self, query: _Read, doc: _Read) -> tuple[float, ...]:
         shared, asked = query.words & doc.words, len(query.words) or 1

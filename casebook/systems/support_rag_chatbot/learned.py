@@ -201,6 +201,6 @@ OFF_TOPIC = {
         "intercept": -3.86378,
     },
 }
-ANSWER_FROM = 0.36
+ANSWER_FROM = 0.3
 ANSWER_FROM_CARRIER = 0.08
 REFUSE_FROM = 0.142

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.simulators import support as world
-from casebook.simulators.support.contacts import ANSWER_KINDS
+from casebook.simulators.support.contacts import ANSWER_KINDS, GOODWILL
 from casebook.systems.retrieval.dense import Embedder
 from casebook.systems.support_rag_chatbot.answer import (
     SECTION,
@@ -172,7 +172,8 @@ def kind_costs(seeds: Sequence[int] = (1, 2, 3), per_month: float = 2000) -> pd.
     Returns
     -------
     DataFrame
-        Index kind of answer: ``cost_eur`` (the carrier's), ``loss_eur`` (the customer's),
+        Index kind of answer: ``cost_eur`` (the carrier's, what it makes good among it),
+        ``loss_eur`` (what the customer is left with: the two may be added up),
         ``csat``, ``escalated``: means over the contacts of months with other seeds than those of
         the policies' comparison.
     """
@@ -182,10 +183,11 @@ def kind_costs(seeds: Sequence[int] = (1, 2, 3), per_month: float = 2000) -> pd.
         frame = world.contacts(seed, months=1, per_month=per_month)
         for kind in kinds:
             out = world.outcomes(frame, [kind] * len(frame), seed)
-            means = out[["cost_eur", "customer_loss_eur", "csat", "escalated"]].mean()
+            out["loss_eur"] = (1 - GOODWILL) * out["customer_loss_eur"]
+            means = out[["cost_eur", "loss_eur", "csat", "escalated"]].mean()
             parts.append(means.rename(kind))
     table = pd.concat(parts, axis=1).T.groupby(level=0).mean()
-    return table.rename(columns={"customer_loss_eur": "loss_eur"}).rename_axis("answer")
+    return table.rename_axis("answer")
 
 
 def cost_curve(

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.simulators import support as world
-from casebook.simulators.support.contacts import FATES, REACTIONS, UNDERSTANDS
+from casebook.simulators.support.contacts import FATES, GOODWILL, REACTIONS, UNDERSTANDS
 from casebook.systems.retrieval.index import Passage
 from casebook.systems.support_rag_chatbot.answer import (
     faults,
@@ -219,8 +219,8 @@ def compare_policies(
     """Let policies serve the same contacts, for several seeds.
 
     What is answered to a question is what is right on the day on which the questions were written;
-    the few articles that change during the stream are left to :func:`replay`. The tracking system's
-    faults hang on how often a number was asked for: the order of the policies matters a little.
+    the few articles that change during the stream are left to :func:`replay`. Each policy asks a
+    tracking system of its own, with the same faults.
 
     Parameters
     ----------
@@ -237,15 +237,16 @@ def compare_policies(
     DataFrame
         ``policy``, ``seed``, ``contacts``, ``contained`` (share not escalated), ``resolved``,
         ``helped`` (contained and resolved), ``escalated``, ``csat``, ``cost_eur`` (the
-        carrier's, of a contact), ``loss_eur`` (the customer's).
+        carrier's, of a contact, what it makes good among it), ``loss_eur`` (what the customer is
+        left with).
     """
     known = set.intersection(*(set(kinds.index) for kinds, _ in policies.values()))
-    _tracking.cache_clear()  # it counts calls: a comparison begins with a system nobody has asked
     rows = []
     for seed in seeds:
         frame = world.contacts(seed, months, per_month)
         frame = frame[frame["question"].isin(known)].reset_index(drop=True)
         for name, (kinds, served) in policies.items():
+            _tracking.cache_clear()  # its faults hang on earlier calls: each policy has its own
             out = world.outcomes(frame, contact_kinds(frame, kinds, numbers, seed), seed, served)
             rows.append(
                 {
@@ -258,7 +259,7 @@ def compare_policies(
                     "escalated": out["escalated"].mean(),
                     "csat": out["csat"].mean(),
                     "cost_eur": out["cost_eur"].mean(),
-                    "loss_eur": out["customer_loss_eur"].mean(),
+                    "loss_eur": (1 - GOODWILL) * out["customer_loss_eur"].mean(),
                 }
             )
     return pd.DataFrame(rows)
