@@ -8,7 +8,7 @@ import re
 import sys
 import sysconfig
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import (
     PackageNotFoundError,
     distributions,
@@ -201,10 +201,21 @@ def test_a_planted_fault_of_the_lock_is_named(plant, reason):
 # --- imports ------------------------------------------------------------------------------------
 
 
-def imports(source: str) -> set[str]:
-    """Return the modules that a source imports anywhere; ``from a import b`` gives both forms."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
+def at_import(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes that run when a module is imported: all but the bodies of functions."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+            yield from at_import(node)
+
+
+def imports(source: str, deferred: bool = True) -> set[str]:
+    """Return the modules that a source imports; ``from a import b`` gives both forms.
+
+    Without `deferred`, those that a function imports when it is called are left out.
+    """
+    names, tree = set(), ast.parse(source)
+    for node in ast.walk(tree) if deferred else at_import(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -263,8 +274,20 @@ def third_party(names: Iterable[str]) -> dict[str, set[str]]:
     return found
 
 
+def is_builder(path: Path) -> bool:
+    """Say whether a module makes artifacts: it has an environment of its own (test_artifacts).
+
+    The embedding models of the retriever are loaded there alone.
+    """
+    return path.name in ("artifacts.py", "dense.py") and "systems" in path.parts
+
+
 def reachable(names: set[str]) -> set[str]:
-    """Return all that is imported from here on, through the modules of the course."""
+    """Return all that is imported from here on, through the modules of the course.
+
+    A builder loads its models when it is asked for them, in an environment of its own: of such a
+    module counts what its import needs.
+    """
     modules, seen, everything = course_modules(), set(), set()
     waiting = set(names)
     while waiting:
@@ -275,7 +298,9 @@ def reachable(names: set[str]) -> set[str]:
         for module in {".".join(parts[:i]) for i in range(1, len(parts) + 1)} & modules.keys():
             if module not in seen:
                 seen.add(module)
-                waiting |= imports(modules[module].read_text(encoding="utf-8"))
+                path = modules[module]
+                source = path.read_text(encoding="utf-8")
+                waiting |= imports(source, deferred=not is_builder(path))
     return everything
 
 
@@ -313,14 +338,6 @@ def not_in_group(names: set[str], group: str) -> list[str]:
     """Return what a notebook imports and ``casebook[group]`` does not install."""
     declared = PROJECT["dependencies"] + (PROJECT["optional-dependencies"][group] if group else [])
     return unpinned(reachable(names), brought_along(declared))
-
-
-def is_builder(path: Path) -> bool:
-    """Say whether a module makes artifacts: it has an environment of its own (test_artifacts).
-
-    The embedding models of the retriever are loaded there alone.
-    """
-    return path.name in ("artifacts.py", "dense.py") and "systems" in path.parts
 
 
 def all_imports() -> set[str]:
@@ -380,6 +397,14 @@ def test_a_group_that_lacks_a_package_is_named():
     chapter = notebook_imports(ROOT / "chapters" / "00_how_a_case_works.ipynb")
     lacking = not_in_group(chapter, "")
     assert {line.split(":")[0] for line in lacking} == {"lightgbm", "mlforecast", "rdata"}
+
+
+def test_an_import_at_the_head_of_a_builder_counts_and_one_in_a_function_does_not():
+    source = "class A:\n    import ray\n    def f(self):\n        import torch\n"
+    assert imports(source) == {"ray", "torch"}
+    assert imports(source, deferred=False) == {"ray"}
+    assert "torch" not in reachable({"casebook.systems.retrieval.dense"})
+    assert "numpy" in reachable({"casebook.systems.retrieval.dense"})
 
 
 def test_what_the_package_declares_is_pinned():
