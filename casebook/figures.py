@@ -253,6 +253,9 @@ def show(figure, alt: str) -> None:
         raise TypeError(f"show takes a matplotlib or plotly figure, not {type(figure).__name__}.")
 
 
+NUMERIC = ("boolean", "integer", "floating", "mixed-integer-float", "decimal")
+
+
 def _cell(value: object, decimals: int) -> str:
     if isinstance(value, float):
         return "" if pd.isna(value) else f"{value:,.{decimals}f}"
@@ -279,9 +282,9 @@ def table(frame: pd.DataFrame, caption: str, decimals: int = 3) -> None:
     if not 0 < len(frame) <= 60:
         raise ValueError(f"table shows 1 to 60 rows, got {len(frame)}: aggregate or use head().")
     text = frame.reset_index().map(_cell, decimals=decimals)
-    numeric = {c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])}
+    kinds = {str(c): pd.api.types.infer_dtype(frame[c], skipna=True) for c in frame.columns}
+    numeric = {c for c, kind in kinds.items() if kind in NUMERIC}
     text.columns = [str(c) for c in text.columns]
-    numeric = {str(c) for c in numeric}
     head = "".join(
         f'<th scope="col"{" class=number" if c in numeric else ""}>{html.escape(c)}</th>'
         for c in text.columns

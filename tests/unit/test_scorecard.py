@@ -119,6 +119,18 @@ def test_a_row_without_a_note_shows_an_empty_note(build_folder, shown):
     assert [row["note"] for row in shown_rows(shown[0])] == ["", "too few quarters"]
 
 
+def test_a_row_of_counts_is_shown_in_whole_numbers(build_folder, shown):
+    scorecard = card(peer=0.22)
+    counts = {"unit": "cases", "baseline": 1272, "model": 0, "target": 0}
+    scorecard.add("stale hits", **{**ROW, **counts})
+    scorecard.show()
+    first, second = shown_rows(shown[0])
+    assert (second["baseline"], second["model"], second["peer"]) == ("1,272", "0", "")
+    assert first["baseline"] != "0" and "." in first["baseline"]
+    right = BeautifulSoup(shown[0]["text/html"], "html.parser").select("tbody td.number")
+    assert [cell.text for cell in right[-4:]] == ["1,272", "0", "", "0"]
+
+
 def test_an_empty_scorecard_is_refused(build_folder, shown):
     with pytest.raises(ValueError, match="01_planted is empty"):
         Scorecard("01_planted").show()
