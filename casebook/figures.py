@@ -257,8 +257,10 @@ NUMERIC = ("boolean", "integer", "floating", "mixed-integer-float", "decimal")
 
 
 def _cell(value: object, decimals: int) -> str:
+    if value is pd.NA or (isinstance(value, float) and pd.isna(value)):
+        return ""
     if isinstance(value, float):
-        return "" if pd.isna(value) else f"{value:,.{decimals}f}"
+        return f"{value:,.{decimals}f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

@@ -310,6 +310,13 @@ def test_a_table_rounds_and_groups_numbers_and_leaves_missing_ones_empty(shown_t
     assert "0.12345" not in shown_table["text/plain"]
 
 
+def test_a_column_of_mixed_or_missing_numbers_stands_to_the_right(shown):
+    ranks = pd.Series([1, None], dtype="Int64")
+    table(pd.DataFrame({"rank": ranks, "value": pd.Series([3, 0.5], dtype=object)}), "Two")
+    cells = soup(shown[0]).find_all("td", class_="number")
+    assert [td.text for td in cells] == ["1", "3", "", "0.500"]
+
+
 def test_a_table_escapes_what_its_cells_say(shown_table):
     page = soup(shown_table)
     assert page.find(["script", "b"]) is None
