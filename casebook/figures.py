@@ -283,7 +283,7 @@ def table(frame: pd.DataFrame, caption: str, decimals: int = 3) -> None:
     """
     if not 0 < len(frame) <= 60:
         raise ValueError(f"table shows 1 to 60 rows, got {len(frame)}: aggregate or use head().")
-    text = frame.reset_index().map(_cell, decimals=decimals)
+    text = frame.reset_index().astype(object).map(_cell, decimals=decimals)
     kinds = {str(c): pd.api.types.infer_dtype(frame[c], skipna=True) for c in frame.columns}
     numeric = {c for c, kind in kinds.items() if kind in NUMERIC}
     text.columns = [str(c) for c in text.columns]
