@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from casebook.bench import case_of, fingerprint
-from casebook.project import data_dir
+from casebook.project import data_dir, write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -244,14 +244,6 @@ def _versions(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that the old one or the new one is there, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
-
-
 def _content(frame: pd.DataFrame, file: str) -> bytes:
     if file.endswith(".csv"):
         return frame.to_csv(index=False, float_format="%.5g", lineterminator="\n").encode()
@@ -314,8 +306,8 @@ def make(case: str) -> None:
             f"made      {case}/artifacts/{file}  {len(frame):,} rows  {seconds:.0f} s", flush=True
         )
     for file, content in made.items():
-        _write(_folder(case) / file, content)
-    _write(_folder(case) / MANIFEST, (json.dumps(entries, indent=2) + "\n").encode())
+        write_whole(_folder(case) / file, content)
+    write_whole(_folder(case) / MANIFEST, (json.dumps(entries, indent=2) + "\n").encode())
 
 
 # Checking ----------------------------------------------------------------------------

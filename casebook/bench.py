@@ -28,7 +28,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from casebook.project import data_dir
+from casebook.project import data_dir, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -381,14 +381,6 @@ def _others(before: tuple[float, float] | None, seconds: float) -> float | None:
     return round(max(0.0, every - own) / max(seconds, 0.1), 2)
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a file so that the old one or the new one is there, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(part, path)
-
-
 def record(case: str, name: str, benchmark: Benchmark) -> Recorded:
     """Run a benchmark and write its table.
 
@@ -428,8 +420,8 @@ def record(case: str, name: str, benchmark: Benchmark) -> Recorded:
         "sha256": hashlib.sha256(csv.encode()).hexdigest(),
     }
     text = json.dumps(meta, indent=2) + "\n"
-    _write(_folder(case) / f"{name}.csv", csv)
-    _write(_folder(case) / f"{name}.json", text)
+    write_whole(_folder(case) / f"{name}.csv", csv.encode())
+    write_whole(_folder(case) / f"{name}.json", text.encode())
     return recorded(case, name)
 
 

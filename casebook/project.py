@@ -52,6 +52,21 @@ def build_dir() -> Path:
     return folder
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that the old one or the new one is there, never a part.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is made if need be.
+    content : bytes
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    os.replace(part, path)
+
+
 @cache
 def settings() -> dict[str, str]:
     """Return ``[tool.casebook]`` of pyproject.toml: ``repository`` and ``release``."""
