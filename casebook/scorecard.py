@@ -137,15 +137,9 @@ class Scorecard:
         frame["metric"] = frame["metric"] + " (" + frame.pop("unit") + ") " + arrow
         frame["verdict"] = frame["verdict"].map({"met": "✓ met", "missed": "✗ missed"})
         frame = frame.drop(columns="better").set_index("metric")
-        # A line that counts is shown in whole numbers.
-        values = frame[["baseline", "model", "peer", "oracle", "target"]]
-        counts = (values.astype(float).fillna(0) % 1 == 0).all(axis=1)
-        for column in values:
-            exact = [
-                int(v) if count and not pd.isna(v) else v
-                for v, count in zip(values[column], counts, strict=True)
-            ]
-            frame[column] = pd.Series(exact, frame.index, dtype=object)
+        values = ["baseline", "model", "peer", "oracle", "target"]
+        exact = frame[values].astype(object)  # what is whole is shown so: 1,272 and not 1,272.000
+        frame[values] = exact.map(lambda v: int(v) if not pd.isna(v) and v % 1 == 0 else v)
         if not frame["note"].any():
             frame = frame.drop(columns="note")
         return frame.dropna(axis=1, how="all")

@@ -282,11 +282,17 @@ def is_builder(path: Path) -> bool:
     return path.name in ("artifacts.py", "dense.py") and "systems" in path.parts
 
 
+def of_artifacts_alone(name: str) -> bool:
+    """Say whether only the artifacts' environment pins the package of a module."""
+    package = canonicalize_name(name.split(".")[0])
+    return package in read_pins("constraints-artifacts.txt").keys() - read_pins("constraints.txt")
+
+
 def reachable(names: set[str]) -> set[str]:
     """Return all that is imported from here on, through the modules of the course.
 
-    A builder loads its models when it is asked for them, in an environment of its own: of such a
-    module counts what its import needs.
+    What a builder loads when it is asked for a model, and only the artifacts' environment has, is
+    left out: a notebook reads what it made.
     """
     modules, seen, everything = course_modules(), set(), set()
     waiting = set(names)
@@ -298,9 +304,12 @@ def reachable(names: set[str]) -> set[str]:
         for module in {".".join(parts[:i]) for i in range(1, len(parts) + 1)} & modules.keys():
             if module not in seen:
                 seen.add(module)
-                path = modules[module]
-                source = path.read_text(encoding="utf-8")
-                waiting |= imports(source, deferred=not is_builder(path))
+                source = modules[module].read_text(encoding="utf-8")
+                found = imports(source)
+                if is_builder(modules[module]):
+                    later = found - imports(source, deferred=False)
+                    found -= {name for name in later if of_artifacts_alone(name)}
+                waiting |= found
     return everything
 
 
@@ -399,12 +408,15 @@ def test_a_group_that_lacks_a_package_is_named():
     assert {line.split(":")[0] for line in lacking} == {"lightgbm", "mlforecast", "rdata"}
 
 
-def test_an_import_at_the_head_of_a_builder_counts_and_one_in_a_function_does_not():
-    source = "class A:\n    import ray\n    def f(self):\n        import torch\n"
-    assert imports(source) == {"ray", "torch"}
-    assert imports(source, deferred=False) == {"ray"}
-    assert "torch" not in reachable({"casebook.systems.retrieval.dense"})
-    assert "numpy" in reachable({"casebook.systems.retrieval.dense"})
+def test_of_a_builder_only_models_that_it_loads_when_asked_are_left_out(monkeypatch, tmp_path):
+    path = tmp_path / "systems" / "dense.py"
+    path.parent.mkdir()
+    path.write_text("import ray\nclass A:\n    def f(self):\n        import torch, yaml\n")
+    monkeypatch.setattr(sys.modules[__name__], "course_modules", lambda: {"dense": path})
+    assert reachable({"dense"}) == {"dense", "ray", "yaml"}
+    elsewhere = path.rename(path.with_name("index.py"))
+    monkeypatch.setattr(sys.modules[__name__], "course_modules", lambda: {"dense": elsewhere})
+    assert reachable({"dense"}) == {"dense", "ray", "torch", "yaml"}
 
 
 def test_what_the_package_declares_is_pinned():

@@ -119,7 +119,7 @@ def test_a_row_without_a_note_shows_an_empty_note(build_folder, shown):
     assert [row["note"] for row in shown_rows(shown[0])] == ["", "too few quarters"]
 
 
-def test_a_row_of_counts_is_shown_in_whole_numbers(build_folder, shown):
+def test_whole_numbers_are_shown_whole(build_folder, shown):
     scorecard = card(peer=0.22)
     counts = {"unit": "cases", "baseline": 1272, "model": 0, "target": 0}
     scorecard.add("stale hits", **{**ROW, **counts})
