@@ -137,9 +137,10 @@ class Scorecard:
         frame["metric"] = frame["metric"] + " (" + frame.pop("unit") + ") " + arrow
         frame["verdict"] = frame["verdict"].map({"met": "✓ met", "missed": "✗ missed"})
         frame = frame.drop(columns="better").set_index("metric")
-        values = ["baseline", "model", "peer", "oracle", "target"]
-        exact = frame[values].astype(object)  # what is whole is shown so: 1,272 and not 1,272.000
-        frame[values] = exact.map(lambda v: int(v) if not pd.isna(v) and v % 1 == 0 else v)
+        for column in ("baseline", "model", "peer", "oracle", "target"):
+            # What is whole is shown so: 1,272 and not 1,272.000.
+            exact = [int(v) if not pd.isna(v) and v % 1 == 0 else v for v in frame[column]]
+            frame[column] = pd.Series(exact, frame.index, dtype=object)
         if not frame["note"].any():
             frame = frame.drop(columns="note")
         return frame.dropna(axis=1, how="all")
