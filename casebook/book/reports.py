@@ -41,11 +41,12 @@ class Cell:
 
 
 def number(value: float | None) -> Cell:
-    """Return a value with four significant digits, at most four of them decimals."""
+    """Return a value: whole, or with four significant digits, at most four of them decimals."""
     if value is None:
         return Cell("", number=True)
-    size = math.floor(math.log10(abs(value))) if value else 0
-    return Cell(f"{value:,.{min(4, max(0, 3 - size))}f}" if value else "0", number=True)
+    whole = value % 1 == 0
+    places = 0 if whole else min(4, max(0, 3 - math.floor(math.log10(abs(value)))))
+    return Cell(f"{value:,.{places}f}", number=True)
 
 
 def _link(name: str, title: str, address: Address) -> str:

@@ -46,7 +46,8 @@ def cells(content: str) -> list[list[str]]:
     [
         (0.08139, "0.0814"),
         (0.69, "0.6900"),
-        (1.0, "1.000"),
+        (1.0, "1"),
+        (103.0, "103"),
         (136.754, "136.8"),
         (3494.2, "3,494"),
         (1234567.8, "1,234,568"),
@@ -69,7 +70,7 @@ def test_the_scoreboard_holds_every_row_with_verdict_and_link():
     assert cells(shown) == [
         ["WAPE (share) ↓", "frozen world", "0.1627", "0.0814", "", "0.0334", "0.1000", "✓ met"],
         [
-            *("p99 <slow> (ms) ↓", "frozen world", "0.1627", "30.00", "", "0.0334", "0.1000"),
+            *("p99 <slow> (ms) ↓", "frozen world", "0.1627", "30", "", "0.0334", "0.1000"),
             "✗ missed: one & only",
         ],
         [
