@@ -25,6 +25,7 @@ from nbgrader.preprocessors import (
 from traitlets.config import Config
 
 from casebook.grading import Question
+from casebook.notebooks import working
 from casebook.notebooks.files import CHECK_TAG, tags
 from casebook.notebooks.normalise import normalise
 
@@ -109,7 +110,9 @@ def exercise(solution: NotebookNode, path: str) -> NotebookNode:
     resources: dict = {"nbgrader": {}}
     for step in steps:
         notebook, resources = step(parent=None, config=config).preprocess(notebook, resources)
-    return normalise(notebook, path)
+    made = normalise(notebook, path)
+    made.metadata.casebook[working.GENERATED] = working.fingerprint(made)
+    return made
 
 
 def page(solution: NotebookNode, stem: str) -> NotebookNode:
