@@ -8,8 +8,8 @@ from nbconvert.preprocessors import TagRemovePreprocessor
 from nbgrader.converters import Autograde, GenerateAssignment
 from nbgrader.preprocessors import DeduplicateIds
 
-from casebook.notebooks.exercises import REASONING_TAG, STUB
-from casebook.notebooks.submissions import RepairSubmission
+from casebook.author.exercises import REASONING_TAG, STUB
+from casebook.author.submissions import RepairSubmission
 
 c = get_config()  # noqa: F821 - given by traitlets when it reads this file
 c.ClearSolutions.code_stub = {"python": STUB}

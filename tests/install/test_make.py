@@ -190,7 +190,7 @@ def lab(place: Place, *arguments: str, user: str = "1000") -> list[str]:
 
 def test_lab_opens_the_copies_of_the_exercises(place):
     assert lab(place) == [
-        "casebook.notebooks work",
+        "casebook.author work",
         "jupyterlab --LabApp.default_url=/lab/tree/work",
     ]
 
@@ -203,12 +203,12 @@ def test_lab_takes_options_and_root_may_start_it(place):
 @pytest.mark.parametrize(
     ("arguments", "call"),
     [
-        (("exercises",), "casebook.notebooks exercises"),
-        (("exercises", "OVERWRITE=1"), "casebook.notebooks exercises --overwrite"),
-        (("chapter", "N=00"), "casebook.notebooks record 00"),
-        (("chapter", "N=00", "OVERWRITE=1"), "casebook.notebooks record --overwrite 00"),
-        (("release", "TAG=v1"), "casebook.notebooks release v1"),
-        (("release", "TAG=v1", "OVERWRITE=1"), "casebook.notebooks release --overwrite v1"),
+        (("exercises",), "casebook.author exercises"),
+        (("exercises", "OVERWRITE=1"), "casebook.author exercises --overwrite"),
+        (("chapter", "N=00"), "casebook.author record 00"),
+        (("chapter", "N=00", "OVERWRITE=1"), "casebook.author record --overwrite 00"),
+        (("release", "TAG=v1"), "casebook.author release v1"),
+        (("release", "TAG=v1", "OVERWRITE=1"), "casebook.author release --overwrite v1"),
     ],
 )
 def test_answers_are_replaced_only_on_request(place, arguments, call):

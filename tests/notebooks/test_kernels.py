@@ -8,8 +8,8 @@ import sys
 import pytest
 import tiny
 
-from casebook.notebooks import kernels
-from casebook.notebooks.__main__ import main
+from casebook.author import kernels
+from casebook.author.__main__ import main
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 import tiny
 from tiny import ROOT
 
-from casebook.notebooks import files, minutes
-from casebook.notebooks.__main__ import main
+from casebook.author import files, minutes
+from casebook.author.__main__ import main
 
 DECLARED = {"read": 20, "run": 0.5, "exercise": 25}
 SAID = "# Tiny\n\n**Time:** 20 minutes to read, half a minute to run."

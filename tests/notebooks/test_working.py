@@ -6,8 +6,8 @@ import pytest
 import tiny
 from tiny import ROOT, prose
 
-from casebook.notebooks import exercises, files, working
-from casebook.notebooks.__main__ import main
+from casebook.author import exercises, files, working
+from casebook.author.__main__ import main
 
 CASE = "00_how_a_case_works"
 EXERCISE = f"exercises/{CASE}.ipynb"
@@ -62,7 +62,7 @@ COMMANDS = (
 def test_answers_survive_every_command(checkout, capfd, monkeypatch):
     """The reader's situation: answers in exercises/, then each command in turn."""
     # Recording must not take minutes here; what it writes afterwards is what is tested.
-    monkeypatch.setattr("casebook.notebooks.__main__.execute", lambda *_: 0.0)
+    monkeypatch.setattr("casebook.author.__main__.execute", lambda *_: 0.0)
     answer(checkout / EXERCISE)
     before = (checkout / EXERCISE).read_bytes()
     for command in COMMANDS:
@@ -103,7 +103,7 @@ def test_a_release_writes_nothing_where_an_exercise_holds_answers(checkout, capf
 
 
 def test_record_writes_the_exercise_of_its_case_only(checkout, capfd, monkeypatch):
-    monkeypatch.setattr("casebook.notebooks.__main__.execute", lambda *_: 0.0)
+    monkeypatch.setattr("casebook.author.__main__.execute", lambda *_: 0.0)
     other = checkout / "exercises" / "12_card_fraud.ipynb"
     for path in (checkout / EXERCISE, other):
         older(path)
