@@ -1,7 +1,7 @@
 """Build the book: ``python -m casebook.book``.
 
 Notebooks are executed first, two at a time, with a line for each: those of which
-something has changed (:mod:`casebook.notebooks.keys`). The extension
+something has changed (:mod:`casebook.author.keys`). The extension
 :mod:`casebook.book.ext` then puts what they showed into their pages.
 """
 
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import yaml
 
+from casebook.author import files
+from casebook.author.execute import BOOK_ENV, WORKERS, NotebookFailed, executed, source
 from casebook.data import RealDataUnavailable, find_real, real, registry
-from casebook.notebooks import files
-from casebook.notebooks.execute import BOOK_ENV, WORKERS, NotebookFailed, executed, source
 from casebook.project import require_checkout, write_whole
 
 

@@ -17,10 +17,10 @@ import nbformat
 from sphinx.application import Sphinx
 from sphinxcontrib import mermaid
 
+from casebook.author.execute import Execution, executed, stored
+from casebook.author.files import FOLDERS
 from casebook.book import mend, vendor
-from casebook.figures import INK
-from casebook.notebooks.execute import Execution, executed, stored
-from casebook.notebooks.files import FOLDERS
+from casebook.page.figures import INK
 from casebook.project import settings
 
 INK_DARK = "#e6e6e6"

@@ -19,7 +19,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from casebook.notebooks.execute import stored
+from casebook.author.execute import stored
 
 #: CPU seconds that a notebook may take, by the room it stands in.
 BUDGETS = {"chapters": 60.0, "exercises": 12.0}

@@ -17,9 +17,9 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
+from casebook.author import files, keys
+from casebook.author.execute import Execution, runs, source, stored
 from casebook.book import __main__ as book
-from casebook.notebooks import files, keys
-from casebook.notebooks.execute import Execution, runs, source, stored
 from casebook.project import require_checkout
 
 ROOT = require_checkout()
@@ -162,7 +162,7 @@ def test_an_edit_of_what_a_chapter_reaches_changes_its_page_alone(built, edited)
     make(built)
     tiny = article(built, TINY)
     last_line = 'on=["unique_id", "quarter"], how="left")["y"].to_numpy()'
-    edited("casebook/systems/how_a_case_works.py", last_line, f"{last_line} * 1.5")
+    edited("casebook/cases/how_a_case_works/system.py", last_line, f"{last_line} * 1.5")
     assert make(built) == [CHAPTER]
     assert stored_claim() not in article(built)
     assert "Seasonal naive misses by" in article(built)
@@ -177,10 +177,12 @@ def test_after_the_edit_is_undone_the_page_is_as_before_and_nothing_is_executed(
 def test_an_edit_of_what_no_chapter_reaches_executes_nothing(built, edited):
     make(built)
     before, reached = article(built), keys.reached(built, source(built, CHAPTER))
-    assert "casebook.metrics" in reached.modules  # another function of the module is reached
-    assert ("casebook.metrics", "mape") not in reached.definitions
-    edited("casebook/metrics.py", "def mape(", "def mape_of_a_test(")
-    edited("casebook/restamp.py", "def restamp(", "def restamp_of_a_test(")
+    assert (
+        "casebook.evaluate.metrics" in reached.modules
+    )  # another function of the module is reached
+    assert ("casebook.evaluate.metrics", "mape") not in reached.definitions
+    edited("casebook/evaluate/metrics.py", "def mape(", "def mape_of_a_test(")
+    edited("casebook/recorded/bench.py", "def stale(", "def stale_of_a_test(")
     assert make(built) == []
     assert article(built) == before
 
@@ -262,7 +264,7 @@ def test_with_real_data_the_page_shows_the_result():
 
 
 def test_nbval_passes_without_real_data(copy):
-    result = run(copy, "casebook.notebooks", "nbval", CASEBOOK_REAL_DATA="off")
+    result = run(copy, "casebook.author", "nbval", CASEBOOK_REAL_DATA="off")
     assert result.returncode == 0, result.stdout + result.stderr
     assert " passed" in result.stdout
 

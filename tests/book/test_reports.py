@@ -8,10 +8,10 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
+from casebook.author.execute import Execution, stored
 from casebook.book import __main__ as book
 from casebook.book import reports
 from casebook.book.reports import Timing
-from casebook.notebooks.execute import Execution, stored
 from casebook.project import require_checkout
 
 ROOT = require_checkout()

@@ -14,10 +14,10 @@ import pytest
 import tiny
 from tiny import checked, code
 
-from casebook.notebooks import execute as module
-from casebook.notebooks import exercises, files
-from casebook.notebooks.__main__ import main
-from casebook.notebooks.execute import (
+from casebook.author import execute as module
+from casebook.author import exercises, files
+from casebook.author.__main__ import main
+from casebook.author.execute import (
     NotebookFailed,
     Run,
     Turns,
@@ -333,7 +333,7 @@ def test_a_timed_cell_that_waits_is_not_passed_for_ever(tmp_path):
 
 def test_a_timed_cell_waits_for_the_cells_of_another_process(tmp_path):
     source = (
-        "import sys\nfrom pathlib import Path\nfrom casebook.notebooks.execute import Turns\n"
+        "import sys\nfrom pathlib import Path\nfrom casebook.author.execute import Turns\n"
         "with Turns(Path(sys.argv[1])).take(alone=False):\n    print(flush=True)\n    input()\n"
     )
     other = subprocess.Popen(

@@ -8,8 +8,8 @@ import json
 import pytest
 from tiny import code, notebook, prose
 
-from casebook.notebooks import keys
-from casebook.notebooks.files import CHECK_TAG, SERIAL_TAG
+from casebook.author import keys
+from casebook.author.files import CHECK_TAG, SERIAL_TAG
 
 NAME = "chapters/00_tiny"
 PUBLIC = b"public data"
