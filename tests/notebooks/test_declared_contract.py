@@ -10,9 +10,9 @@ import pytest
 import tiny
 from tiny import ROOT, code
 
-from casebook import asked
-from casebook.asked import Asked
-from casebook.notebooks import contract, exercises, files
+from casebook.author import contract, exercises, files
+from casebook.exercises import asked
+from casebook.exercises.asked import Asked
 
 DECLARED = [
     path
@@ -23,8 +23,8 @@ SEEDS = (1, 2, 3, 4, 5)
 #: The first question keeps the contract, each other one breaks it in its own way.
 QUESTIONS = """\
 import pandas as pd
-from casebook.asked import Exercise, Number, Part, Slip
-from casebook.grading import number, student_seed
+from casebook.exercises.asked import Exercise, Number, Part, Slip
+from casebook.exercises.grading import student_seed
 
 def world(seed=None):
     return pd.Series([1.0, 2.0, 4.0, 5.0]) * (student_seed(1) if seed is None else seed)
@@ -79,7 +79,7 @@ def planted(tmp_path_factory):
     spec.loader.exec_module(module)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "declared", module)
-        patch.setitem(sys.modules, "casebook.questions.declared", module)
+        patch.setitem(sys.modules, "casebook.cases.declared.questions", module)
         yield folder
 
 
@@ -115,7 +115,7 @@ def test_students_get_worlds_of_their_own(path):
 
 
 def test_the_check_uses_its_own_copy_of_the_candidates_that_the_reader_sees():
-    from casebook.questions import how_a_case_works as questions
+    from casebook.cases.how_a_case_works import questions
 
     notebook = files.read(ROOT / "solutions" / "00_how_a_case_works.ipynb")
     [shown] = [c.source for c in notebook.cells if c.id == "candidates"]

@@ -7,13 +7,13 @@ import tiny
 from test_nbgrader import make_course
 from tiny import code
 
-from casebook.notebooks import exercises, files
+from casebook.author import exercises, files
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 NAME = "00_parts"
 QUESTION = """\
 import warnings
-from casebook.asked import Exercise, Part, Slip
+from casebook.exercises.asked import Exercise, Part, Slip
 
 slips = [Slip("right + 1", "One too many."), Slip("2 * right", "Twice as many.")]
 exercise = Exercise("00_parts", 1, given={})
