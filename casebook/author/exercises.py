@@ -24,6 +24,7 @@ from nbgrader.preprocessors import (
 )
 from traitlets.config import Config
 
+from casebook.author import working
 from casebook.author.files import CHECK_TAG, tags
 from casebook.author.normalise import normalise
 from casebook.exercises.asked import Asked
@@ -80,6 +81,11 @@ def expected(stem: str, seed: int | None = None) -> dict[str, object]:
     return {k: v for question in asked.values() for k, v in question.expected(seed).items()}
 
 
+def without_stub(source: str) -> str:
+    """Return the source of an answer or a check without stub lines and nbgrader's markers."""
+    return _NOT_SHOWN.sub("", source).strip()
+
+
 def answer_cells(solution: NotebookNode) -> dict[int, int]:
     """Return, for each question, the index of its answer cell (``grade_id`` ``answer-1``)."""
     return _graded(solution, "answer")
@@ -131,7 +137,9 @@ def exercise(solution: NotebookNode, path: str) -> NotebookNode:
     resources: dict = {"nbgrader": {}}
     for step in steps:
         notebook, resources = step(parent=None, config=config).preprocess(notebook, resources)
-    return normalise(notebook, path)
+    made = normalise(notebook, path)
+    made.metadata.casebook[working.GENERATED] = working.fingerprint(made)
+    return made
 
 
 def page(solution: NotebookNode, stem: str) -> NotebookNode:
