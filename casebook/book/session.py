@@ -12,7 +12,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from nbformat import NotebookNode
 
-from casebook.notebooks import files
+from casebook.author import files
 
 _NAME = re.compile(r"`([a-z][a-z0-9-]*)`")
 

@@ -15,9 +15,9 @@ from nbgrader.nbgraderformat import MetadataValidator, ValidationError
 from nbgrader.utils import compute_checksum
 from tiny import ROOT, code, prose
 
-from casebook.grading import Question, WrongAnswer
-from casebook.notebooks import exercises, files
-from casebook.notebooks.__main__ import main
+from casebook.author import exercises, files
+from casebook.author.__main__ import main
+from casebook.exercises.grading import Question, WrongAnswer
 
 SOLUTIONS = files.notebooks("solutions", root=ROOT)
 CASE = "00_how_a_case_works.ipynb"
@@ -59,7 +59,7 @@ def solution():
 def asked(monkeypatch):
     """Let the exercise ``tiny`` have one question with two hints."""
     wrong = (WrongAnswer("share = 1", "too large"), WrongAnswer("share = 0", "too small"))
-    module = ModuleType("casebook.questions.tiny")
+    module = ModuleType("casebook.cases.tiny.questions")
     module.q1 = Question(1, "a share", str, ("Think.", "Divide."), wrong)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module
@@ -222,12 +222,13 @@ def test_committed_exercises_are_in_order(committed, capfd):
 def test_a_changed_byte_is_found_and_generated_anew(committed, capfd):
     path = committed / "exercises" / CASE
     before = path.read_bytes()
-    path.write_bytes(before.replace(b"30 minutes", b"31 minutes"))
+    path.write_bytes(before.replace(b"25 minutes", b"26 minutes"))
     assert path.read_bytes() != before
     fault = f"exercises/{CASE}: not what its solution generates; run `make exercises`"
     assert check(committed, capfd) == (1, [fault])
     assert main(["--root", str(committed), "exercises"]) == 0
-    assert capfd.readouterr().out == f"generated   exercises/{CASE}\n"
+    kept = f"kept        work/{CASE} has what was changed by hand in exercises/{CASE}\n"
+    assert capfd.readouterr().out == f"{kept}generated   exercises/{CASE}\n"
     assert path.read_bytes() == before
 
 

@@ -10,8 +10,8 @@ import nbformat
 import pytest
 from conftest import HTML, ROOT
 
+from casebook.author.files import notebooks
 from casebook.book import session, slides
-from casebook.notebooks.files import notebooks
 
 CHAPTERS = [path.stem for path in notebooks("chapters", root=ROOT)]
 WIDE, HIGH = 1280, 720
@@ -438,7 +438,7 @@ def test_type_shrinks_until_a_slide_fits(deck):
     assert 0.6 <= float(page.evaluate("Reveal.getCurrentSlide().style.fontSize")[:-2]) < 1
 
 
-def test_slides_of_a_chapter_that_was_not_executed_are_refused(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(slides, "built_from", lambda root: tmp_path / "empty")
+def test_slides_of_a_chapter_that_was_not_executed_are_refused(monkeypatch, capsys):
+    monkeypatch.setattr(slides, "stored", lambda root, name: None)
     assert slides.build(ROOT) == 1
     assert "make book" in capsys.readouterr().out
