@@ -385,7 +385,8 @@ def test_a_bad_number_that_is_taken_is_found(at, planted, found):
 def opening(page) -> list[str]:
     """Return how the calculator, as opened, fails to show that a threshold costs something."""
     extra = number(text(page, "extra"))
-    apart = abs(float(text(page, "optimum")) - START["chosen"])
+    yours = float(page.locator("#threshold-chosen").input_value())
+    apart = abs(float(text(page, "optimum")) - yours)
     faults = [f"yours costs {extra} % more"] if extra < 10 else []
     return faults + ([f"the thresholds are {apart:.3f} apart"] if apart < 0.1 else [])
 
