@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from casebook.notebooks import files
-from casebook.notebooks.execute import CELL_TIMEOUT, NotebookFailed, execute
+from casebook.notebooks.execute import NotebookFailed, execute, stored
 from casebook.notebooks.normalise import faults, normalise
 from casebook.notebooks.scaffold import create
 from casebook.project import checkout, require_checkout, settings
@@ -72,19 +72,18 @@ def command_check(root: Path) -> int:
     return 1 if found else 0
 
 
-def command_nbval(root: Path) -> int:
-    """Validate chapters and solutions with nbval; serial ones alone, after the others."""
-    paths = files.notebooks("chapters", "solutions", root=root)
-    serial = [p for p in paths if files.is_serial(files.read(p))]
-    together = [p for p in paths if p not in serial]
-    codes = []
-    for group, workers in ((together, ["-n", "2", "--dist", "loadscope"]), (serial, ["-n", "0"])):
-        if not group:
-            continue
-        arguments = [sys.executable, "-m", "pytest", "--nbval-lax", *workers]
-        arguments += [f"--nbval-cell-timeout={CELL_TIMEOUT}", "-p", "no:cacheprovider", "-q"]
-        codes.append(subprocess.run([*arguments, *map(str, group)], cwd=root).returncode)
-    return max(codes, default=0)
+def command_nbval(root: Path, which: str | None = None) -> int:
+    """Compare what chapters and solutions store with their one execution, by nbval."""
+    rooms = ("chapters", "solutions")
+    paths = files.find(which, *rooms, root=root) if which else files.notebooks(*rooms, root=root)
+    if not paths:
+        return 0
+    # What the book has executed is only read; what it has not, two workers execute.
+    fresh = all(stored(root, _relative(p.with_suffix(""), root)) for p in paths)
+    arguments = [sys.executable, "-m", "pytest", "-p", "casebook.notebooks.judge", "--judge"]
+    arguments += ["-n", "0"] if fresh else ["-n", "2", "--dist", "loadscope"]
+    arguments += ["--timeout=0", "-p", "no:cacheprovider", "-q"]  # each cell has its own limit
+    return subprocess.run([*arguments, *map(str, paths)], cwd=root).returncode
 
 
 def command_record(root: Path, which: str) -> int:
@@ -181,10 +180,11 @@ def main(arguments: list[str] | None = None) -> int:
         ("normalise", command_normalise),
         ("exercises", command_exercises),
         ("check", command_check),
-        ("nbval", command_nbval),
         ("links", command_links),
     ):
         commands.add_parser(name, help=function.__doc__)
+    nbval = commands.add_parser("nbval", help=command_nbval.__doc__)
+    nbval.add_argument("which", nargs="?", help="number of one case, such as 01")
     record = commands.add_parser("record", help=command_record.__doc__)
     record.add_argument("which", help="number of the case, such as 01")
     content = commands.add_parser("content", help=command_content.__doc__)
@@ -204,6 +204,8 @@ def main(arguments: list[str] | None = None) -> int:
         command = [sys.executable, "-m", "casebook.notebooks", *rest]
         env = {**os.environ, "PYTHONPATH": str(root)}
         return subprocess.run(command, cwd=root, env=env).returncode
+    if given.command == "nbval":
+        return command_nbval(root, given.which)
     if given.command == "record":
         return command_record(root, given.which)
     if given.command == "content":
