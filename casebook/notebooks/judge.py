@@ -19,7 +19,6 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 
 from casebook.notebooks import execute, files
 
-
 _SAYS_NOTHING = re.compile(r"\s*(#.*|(\w+ = )?\.\.\.)?")
 
 
