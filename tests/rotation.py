@@ -23,7 +23,7 @@ from casebook.notebooks import execute
 from casebook.project import build_dir, require_checkout, write_whole
 
 #: The variable by which ``make test-all`` asks for everything.
-EVERYTHING = "CASEBOOK_TEST_ALL"
+EVERYTHING = "EVERY_CHECK"
 
 
 def commit(root: Path | None = None) -> str:
