@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from casebook.notebooks import execute
+from casebook.author import execute
 from casebook.project import build_dir, require_checkout, write_whole
 
 #: The variable by which ``make test-all`` asks for everything.

@@ -56,7 +56,7 @@ def case_of(nodeid: str, names: Sequence[str]) -> str:
     Parameters
     ----------
     nodeid : str
-        ``tests/unit/test_demand_feed.py::test_a_day[2024-01-01]``.
+        ``tests/cases/test_demand_feed.py::test_a_day[2024-01-01]``.
     names : sequence of str
         Of all cases.
     """

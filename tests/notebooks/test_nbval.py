@@ -10,8 +10,8 @@ import tiny
 from nbformat.v4 import new_output
 from tiny import checked, code
 
-from casebook.notebooks import __main__ as tool
-from casebook.notebooks import execute, files, judge
+from casebook.author import __main__ as tool
+from casebook.author import execute, files, judge
 
 pytest_plugins = "pytester"
 
@@ -63,7 +63,7 @@ def verdicts(tmp_path_factory):
     """Judge a notebook with every kind of cell: it is executed once, in a kernel."""
     root = tiny.checkout(tmp_path_factory.mktemp("nbval") / "checkout")
     path = planted(root)
-    plugin = ("-p", "casebook.notebooks.judge", "--judge", "-p", "no:cacheprovider")
+    plugin = ("-p", "casebook.author.judge", "--judge", "-p", "no:cacheprovider")
     done = tiny.run("pytest", *plugin, "-v", path, cwd=root)
     return said(done.stdout, path), done
 
@@ -95,7 +95,7 @@ def judged(pytester, monkeypatch):
         change(notebook)
         made = SimpleNamespace(notebook=notebook)
         monkeypatch.setattr(execute, "executed", lambda *_: made)
-        options = ("-p", "casebook.notebooks.judge", "--judge", "-p", "no:cacheprovider")
+        options = ("-p", "casebook.author.judge", "--judge", "-p", "no:cacheprovider")
         done = pytester.runpytest_inprocess(*options, "-v", path)
         text = done.stdout.str()
         return [said(text, path)[name] for name in ("first", "second", "third")], text
@@ -186,7 +186,7 @@ def noting(checkout):
 
 def nbval(root, *which):
     """Run the command on a checkout."""
-    return tiny.run("casebook.notebooks", "--root", root, "nbval", *which, cwd=root.parent)
+    return tiny.run("casebook.author", "--root", root, "nbval", *which, cwd=root.parent)
 
 
 def test_a_notebook_without_a_fresh_execution_is_executed_once(noting):
