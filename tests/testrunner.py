@@ -4,6 +4,8 @@
                           a case far over its allowance is an error (see tests/allowance.toml)
 ``pytest --case 01``      runs the tests of one case and says how many it left out
 ``pytest --seed-seconds`` writes what each file took to tests/seconds.toml, for a new machine
+
+``python tests/testrunner.py`` marks the start of a run of all checks, of which pytest is the end.
 """
 
 from __future__ import annotations
@@ -20,13 +22,16 @@ from pathlib import Path
 import pace
 import pytest
 
-from casebook.project import build_dir, write_whole
+from casebook.author import execute
+from casebook.project import build_dir, require_checkout, write_whole
 
 HOUSE = "house"
 #: Twice an allowance is an error; an exception's ceiling is one at once.
 FACTOR = 2.0
 #: A ceiling that is this much too high may be lowered.
 SLACK = 1.25
+#: A notebook is executed so often in one run of all checks, with the same code and data.
+MOST_RUNS = 2
 #: Folders whose tests belong to no case: they build the whole book.
 WHOLE = ("book",)
 #: How many tests of each case were left out because another case was asked for.
@@ -154,6 +159,35 @@ class Allowance:
         return lines
 
 
+# How often notebooks were executed ----------------------------------------------------
+
+
+def _began() -> Path:
+    return build_dir() / "tests" / "began"
+
+
+def begin(root: Path) -> None:
+    """Note how long the log of executions is, before a run of all checks."""
+    write_whole(_began(), str(len(execute.runs(root))).encode())
+
+
+def runs_since(root: Path) -> list[execute.Run]:
+    """Return the executions since `begin`; all that are known if nothing was noted."""
+    note = _began()
+    before = int(note.read_text(encoding="utf-8")) if note.is_file() else 0
+    return execute.runs(root)[before:]
+
+
+def too_often(runs: Iterable[execute.Run]) -> list[str]:
+    """Return a line for each notebook that ran more than twice with the same code and data."""
+    counts = Counter((run.name, run.key) for run in runs)
+    return [
+        f"{name} was executed {count} times, at most {MOST_RUNS} are needed"
+        for (name, _), count in sorted(counts.items())
+        if count > MOST_RUNS
+    ]
+
+
 # Recorded seconds ---------------------------------------------------------------------
 
 
@@ -262,7 +296,8 @@ class Bookkeeper:
         self._keep_seconds()
         if self._config.option.allowance:
             allowance = Allowance.read(Path(self._config.option.allowance))
-            self._errors = allowance.errors(self._by_case)
+            runs = runs_since(self._config.rootpath)
+            self._errors = [*allowance.errors(self._by_case), *too_often(runs)]
             if self._errors and session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -277,6 +312,9 @@ class Bookkeeper:
         allowance = Allowance.read(Path(self._config.option.allowance))
         terminalreporter.section("CPU seconds by case, beyond the book and nbval")
         for line in allowance.table(self._by_case, self._tests):
+            terminalreporter.line(line)
+        terminalreporter.section("notebooks executed since the start of the checks")
+        for line in execute.summary(runs_since(self._config.rootpath)) or ["none"]:
             terminalreporter.line(line)
         for line in allowance.warnings(self._by_case):
             terminalreporter.line(f"warning: {line}", yellow=True)
@@ -321,3 +359,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     paths = {item.nodeid.partition("::")[0] for item in items}
     order = {path: n for n, path in enumerate(longest_first(paths, read_seconds(config.rootpath)))}
     items.sort(key=lambda item: order[item.nodeid.partition("::")[0]])
+
+
+if __name__ == "__main__":
+    begin(require_checkout())

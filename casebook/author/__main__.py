@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from casebook.author import files
@@ -72,10 +73,11 @@ def command_check(root: Path) -> int:
     return 1 if found else 0
 
 
-def command_nbval(root: Path, which: str | None = None) -> int:
+def command_nbval(root: Path, which: Sequence[str] = ()) -> int:
     """Compare what chapters and solutions store with their one execution, by nbval."""
     rooms = ("chapters", "solutions")
-    paths = files.find(which, *rooms, root=root) if which else files.notebooks(*rooms, root=root)
+    paths = [path for one in which for path in files.find(one, *rooms, root=root)]
+    paths = paths or files.notebooks(*rooms, root=root)
     if not paths:
         return 0
     # What the book has executed is only read; what it has not, two workers execute.
@@ -184,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
     ):
         commands.add_parser(name, help=function.__doc__)
     nbval = commands.add_parser("nbval", help=command_nbval.__doc__)
-    nbval.add_argument("which", nargs="?", help="number of one case, such as 01")
+    nbval.add_argument("which", nargs="*", help="numbers of some cases, such as 01")
     record = commands.add_parser("record", help=command_record.__doc__)
     record.add_argument("which", help="number of the case, such as 01")
     content = commands.add_parser("content", help=command_content.__doc__)

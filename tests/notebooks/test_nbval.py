@@ -207,6 +207,7 @@ def test_one_case_alone(noting):
     done = nbval(root, "01")
     assert done.returncode == 0, done.stdout
     assert log() == ["chapters/01_b", "solutions/01_b"]
+    assert nbval(root, "01", "00").returncode == 1
 
 
 @pytest.fixture

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import testrunner
+
+from casebook.author import execute
 
 pytest_plugins = "pytester"
 
@@ -23,18 +27,18 @@ NAMES = [
 @pytest.mark.parametrize(
     ("nodeid", "case"),
     [
-        ("tests/unit/test_demand_forecasting_world.py::test_a", "01_demand_forecasting"),
-        ("tests/unit/test_demand_feed.py::test_a[01]", "01_demand_forecasting"),
-        ("tests/unit/test_card_fraud_bank.py::test_a", "12_card_fraud"),
-        ("tests/unit/test_how_a_case_works.py::test_a", "00_how_a_case_works"),
-        ("tests/unit/test_support_agent_tools.py::test_a", "17_support_agent"),
+        ("tests/cases/test_demand_forecasting_world.py::test_a", "01_demand_forecasting"),
+        ("tests/cases/test_demand_feed.py::test_a[01]", "01_demand_forecasting"),
+        ("tests/cases/test_card_fraud_bank.py::test_a", "12_card_fraud"),
+        ("tests/cases/test_how_a_case_works.py::test_a", "00_how_a_case_works"),
+        ("tests/cases/test_support_agent_tools.py::test_a", "17_support_agent"),
         # Two cases begin with this word, so that only the whole name tells.
-        ("tests/unit/test_support_feed.py::test_a", "house"),
-        ("tests/unit/test_forecasting.py::test_a", "house"),
+        ("tests/cases/test_support_feed.py::test_a", "house"),
+        ("tests/cases/test_forecasting.py::test_a", "house"),
         ("tests/page/test_page.py::test_a[chapters/12_card_fraud-390]", "12_card_fraud"),
         ("tests/notebooks/test_contract.py::test_a[12_card_fraud]", "12_card_fraud"),
-        ("tests/unit/test_data.py::test_a[no 12_card_fraud_rings here]", "house"),
-        ("tests/unit/test_data.py::test_12_card_fraud", "house"),
+        ("tests/cases/test_data.py::test_a[no 12_card_fraud_rings here]", "house"),
+        ("tests/cases/test_data.py::test_12_card_fraud", "house"),
         ("tests/book/test_build.py::test_a[12_card_fraud]", "house"),
     ],
 )
@@ -73,6 +77,18 @@ def test_the_longest_file_is_first_and_an_unknown_one_in_the_middle():
     seconds = {"a": 1.0, "b": 30.0, "c": 5.0}
     assert testrunner.longest_first(["a", "b", "c", "new"], seconds) == ["b", "new", "c", "a"]
     assert testrunner.longest_first(["b", "a"], {}) == ["a", "b"]
+
+
+def run_of(name: str, key: str) -> execute.Run:
+    return execute.Run(name, "a test", key, 1.5)
+
+
+def test_a_notebook_may_be_executed_twice_with_the_same_code_and_data():
+    runs = [run_of("chapters/01_a", "k"), run_of("chapters/01_a", "k")]
+    runs += [run_of("chapters/01_a", "without data"), run_of("chapters/02_b", "k")]
+    assert testrunner.too_often(runs) == []
+    [line] = testrunner.too_often([*runs, run_of("chapters/01_a", "k")])
+    assert line == "chapters/01_a was executed 3 times, at most 2 are needed"
 
 
 # Runs of a small project, in processes of their own.
@@ -165,6 +181,26 @@ def test_one_case_alone_and_what_was_left_out(project, workers):
     assert code == pytest.ExitCode.OK
     assert "1 passed" in text
     assert "left out, for `make test`: 01_slow_case 1, house 2 tests" in text
+
+
+def test_a_planted_third_execution_since_the_start_fails_the_run(project):
+    log = project.path / "_build" / "executed" / "log.jsonl"
+    log.parent.mkdir(parents=True, exist_ok=True)
+
+    def executed(times: int) -> None:
+        with open(log, "a", encoding="utf-8") as file:
+            file.write((json.dumps(asdict(run_of("chapters/01_slow_case", "k"))) + "\n") * times)
+
+    executed(5)
+    testrunner.begin(project.path)
+    executed(2)
+    code, text = run(project, 9)
+    assert code == pytest.ExitCode.OK, text
+    assert "chapters/01_slow_case: 2 for" in text
+    executed(1)
+    code, text = run(project, 9)
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "error: chapters/01_slow_case was executed 3 times" in text
 
 
 def test_a_case_that_there_is_not_is_an_error(project):
