@@ -54,14 +54,12 @@ def case_names(root: Path) -> list[str]:
 def case_of(nodeid: str, names: Sequence[str]) -> str:
     """Return the case of a test, ``"house"`` if it belongs to none.
 
-    A notebook's name among the test's parameters decides, then the name of the file:
-    ``test_demand_forecasting_world.py``, or the first word of a case's name if no other case
-    begins with it (``test_demand_feed.py``).
+    A notebook's name among the test's parameters decides, then the name of the file.
 
     Parameters
     ----------
     nodeid : str
-        ``tests/cases/test_demand_feed.py::test_a_day[2024-01-01]``.
+        ``tests/cases/test_demand_forecasting_feed.py::test_a_day[2024-01-01]``.
     names : sequence of str
         Of all cases.
     """
@@ -72,15 +70,7 @@ def case_of(nodeid: str, names: Sequence[str]) -> str:
         if re.search(rf"\[(.*[^\w])?{name}([^\w].*)?\]", test):
             return name
     words = f"{Path(path).stem.removeprefix('test_')}_"
-    slugs = {name: name.split("_", 1)[1] for name in names}
-    whole = [name for name, slug in slugs.items() if words.startswith(f"{slug}_")]
-    firsts = Counter(slug.split("_")[0] for slug in slugs.values())
-    begun = [
-        name
-        for name, slug in slugs.items()
-        if firsts[first := slug.split("_")[0]] == 1 and words.startswith(f"{first}_")
-    ]
-    return next(iter([*whole, *begun]), HOUSE)
+    return next((name for name in names if words.startswith(f"{name.split('_', 1)[1]}_")), HOUSE)
 
 
 # The allowance ------------------------------------------------------------------------

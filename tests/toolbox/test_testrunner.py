@@ -28,12 +28,12 @@ NAMES = [
     ("nodeid", "case"),
     [
         ("tests/cases/test_demand_forecasting_world.py::test_a", "01_demand_forecasting"),
-        ("tests/cases/test_demand_feed.py::test_a[01]", "01_demand_forecasting"),
+        ("tests/cases/test_demand_forecasting_feed.py::test_a[01]", "01_demand_forecasting"),
         ("tests/cases/test_card_fraud_bank.py::test_a", "12_card_fraud"),
         ("tests/cases/test_how_a_case_works.py::test_a", "00_how_a_case_works"),
         ("tests/cases/test_support_agent_tools.py::test_a", "17_support_agent"),
-        # Two cases begin with this word, so that only the whole name tells.
         ("tests/cases/test_support_feed.py::test_a", "house"),
+        ("tests/cases/test_card_frauds.py::test_a", "house"),
         ("tests/cases/test_forecasting.py::test_a", "house"),
         ("tests/page/test_page.py::test_a[chapters/12_card_fraud-390]", "12_card_fraud"),
         ("tests/notebooks/test_contract.py::test_a[12_card_fraud]", "12_card_fraud"),
