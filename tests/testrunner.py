@@ -32,9 +32,11 @@ FACTOR = 2.0
 SLACK = 1.25
 #: A notebook is executed so often in one run of all checks, with the same code and data.
 MOST_RUNS = 2
-#: Folders whose tests belong to no case: they build the whole book.
-WHOLE = ("book",)
-#: How many tests of each case were left out because another case was asked for.
+#: Folders whose tests belong to no case.
+NO_CASE = ("book", "toolbox")
+#: The folder whose files belong to one case each.
+OF_CASES = "cases"
+#: How many tests of each case, and files of each folder, were left out for another case.
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
 FIRST_PARAGRAPH = """\
 # CPU seconds of each test file, for the order of a machine that has not run them yet:
@@ -64,7 +66,7 @@ def case_of(nodeid: str, names: Sequence[str]) -> str:
         Of all cases.
     """
     path, _, test = nodeid.partition("::")
-    if Path(path).parent.name in WHOLE:
+    if Path(path).parent.name in NO_CASE:
         return HOUSE
     for name in names:
         if re.search(rf"\[(.*[^\w])?{name}([^\w].*)?\]", test):
@@ -296,7 +298,7 @@ class Bookkeeper:
         left_out = self._left_out or self._config.stash.get(LEFT_OUT, {})
         if left_out:
             parts = ", ".join(f"{case} {count}" for case, count in sorted(left_out.items()))
-            terminalreporter.line(f"left out, for `make test`: {parts} tests")
+            terminalreporter.line(f"left out, for `make test`: tests of {parts}")
         if not self._config.option.allowance:
             return
         allowance = Allowance.read(Path(self._config.option.allowance))
@@ -334,6 +336,19 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.loadscopereorder = False  # not by the number of tests: by their seconds
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what cannot belong to the case that is asked for."""
+    wanted, room = config.option.case, collection_path.parent.name
+    if not wanted or not collection_path.match("test_*.py"):
+        return None
+    case = case_of(f"{room}/{collection_path.name}", case_names(config.rootpath))
+    if room not in NO_CASE and (room != OF_CASES or case.split("_")[0] == wanted):
+        return None
+    left_out = config.stash.setdefault(LEFT_OUT, {})
+    left_out[f"tests/{room} (files)"] = left_out.get(f"tests/{room} (files)", 0) + 1
+    return True
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the tests of one case, if one is asked for; put the longest files first."""
     if wanted := config.option.case:
@@ -343,7 +358,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         cases = {item: case_of(item.nodeid, names) for item in items}
         kept = [item for item, case in cases.items() if case.split("_")[0] == wanted]
         left_out = [item for item, case in cases.items() if case.split("_")[0] != wanted]
-        config.stash[LEFT_OUT] = dict(Counter(cases[item] for item in left_out))
+        config.stash.setdefault(LEFT_OUT, {}).update(Counter(cases[item] for item in left_out))
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
     paths = {item.nodeid.partition("::")[0] for item in items}

@@ -40,6 +40,7 @@ NAMES = [
         ("tests/cases/test_data.py::test_a[no 12_card_fraud_rings here]", "house"),
         ("tests/cases/test_data.py::test_12_card_fraud", "house"),
         ("tests/book/test_build.py::test_a[12_card_fraud]", "house"),
+        ("tests/toolbox/test_bench.py::test_a[12_card_fraud]", "house"),
     ],
 )
 def test_the_case_of_a_test(nodeid, case):
@@ -112,8 +113,9 @@ def project(pytester, build_folder, monkeypatch):
         place = pytester.path / "chapters" / f"{name}.ipynb"
         place.parent.mkdir(exist_ok=True)
         place.touch()
-    write(pytester, "test_slow_case_model.py", BURN + "def test_slow(): burn(0.25)\n")
-    write(pytester, "test_fast_case_model.py", FAST)
+    write(pytester, "cases/test_slow_case_model.py", BURN + "def test_slow(): burn(0.25)\n")
+    write(pytester, "cases/test_fast_case_model.py", FAST)
+    write(pytester, "toolbox/test_toolbox.py", FAST)
     write(pytester, "test_house.py", FAST + "def test_again(): pass\n")
     return pytester
 
@@ -121,7 +123,7 @@ def project(pytester, build_folder, monkeypatch):
 def write(project, name: str, text: str) -> None:
     """Write a file of tests."""
     place = project.path / "tests" / name
-    place.parent.mkdir(exist_ok=True)
+    place.parent.mkdir(exist_ok=True, parents=True)
     place.write_text(text, encoding="utf-8")
 
 
@@ -148,7 +150,7 @@ def test_a_planted_slow_test_fails_the_run_over_twice_the_allowance(project, wor
     assert code == pytest.ExitCode.TESTS_FAILED, text
     assert "error: 01_slow_case: 0." in text and "over 2 times its 0.1" in text
     assert "02_fast_case" in text and "error: 02" not in text
-    assert "4 passed" in text.splitlines()[-1]  # the closing line is the last
+    assert "5 passed" in text.splitlines()[-1]  # the closing line is the last
 
 
 def test_between_once_and_twice_is_a_warning(project):
@@ -158,7 +160,7 @@ def test_between_once_and_twice_is_a_warning(project):
 
 
 def test_a_process_that_a_test_starts_counts(project):
-    write(project, "test_slow_case_model.py", CHILD.format(BURN + "burn(0.25)"))
+    write(project, "cases/test_slow_case_model.py", CHILD.format(BURN + "burn(0.25)"))
     code, text = run(project, 0.1)
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "error: 01_slow_case: 0." in text
@@ -180,7 +182,8 @@ def test_one_case_alone_and_what_was_left_out(project, workers):
     code, text = run(project, 9, "--case", "02", *workers)
     assert code == pytest.ExitCode.OK
     assert "1 passed" in text
-    assert "left out, for `make test`: 01_slow_case 1, house 2 tests" in text
+    left_out = "house 2, tests/cases (files) 1, tests/toolbox (files) 1"
+    assert f"left out, for `make test`: tests of {left_out}" in text
 
 
 def test_a_planted_third_execution_since_the_start_fails_the_run(project):
@@ -210,13 +213,13 @@ def test_a_case_that_there_is_not_is_an_error(project):
 
 
 def test_files_run_in_the_order_of_their_last_seconds(project):
-    names = ["fast_case_model", "house", "slow_case_model"]
+    names = ["cases/test_fast_case_model", "test_house", "cases/test_slow_case_model"]
     run(project, 9, "--seed-seconds")
     seed = (project.path / "tests" / "seconds.toml").read_text(encoding="utf-8")
-    assert [line for line in seed.splitlines() if line.startswith('"tests/test_slow')]
+    assert [line for line in seed.splitlines() if line.startswith('"tests/cases/test_slow')]
     _, text = run(project, 9, "-v")
-    places = {name: text.index(f"tests/test_{name}.py::") for name in names}
-    assert min(places, key=places.get) == "slow_case_model"
+    places = {name: text.index(f"tests/{name}.py::") for name in names}
+    assert min(places, key=places.get) == "cases/test_slow_case_model"
     # A part of a file says nothing about its length.
     before = testrunner.read_seconds(project.path)
     run(project, 9, "-k", "again")
