@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,10 @@ def copy(tmp_path_factory) -> Path:
     (target / "_toc.yml").write_text(CONTENTS)
     (target / "book" / "index.md").write_text(INDEX)
     files.write(tiny_notebook(), target / f"{TINY}.ipynb")
+    chapter = files.read(target / f"{CHAPTER}.ipynb")
+    for cell in chapter.cells:  # what its links point to is not in this book
+        cell.source = re.sub(r"\[([^\]]*)\]\(\.\./[^)]*\)", r"\1", cell.source)
+    files.write(chapter, target / f"{CHAPTER}.ipynb")
     return target
 
 
