@@ -1,0 +1,191 @@
+"""How long a chapter takes: what its notebook says of itself, and what its words and code say.
+
+A notebook's metadata holds what cannot be computed::
+
+    "casebook": {"difficulty": "hard", "minutes": {"run": 1, "exercise": 110}, …}
+
+The minutes of reading are computed from the words and the lines of code that the page
+shows without opening a fold.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bs4 import BeautifulSoup
+from markdown_it import MarkdownIt
+from nbformat import NotebookNode
+
+from casebook.notebooks import files
+
+#: Pace of somebody who works through technical text, and through code to understand it.
+WORDS_A_MINUTE, LINES_A_MINUTE = 130, 8
+#: Minutes are shown in steps of this many.
+STEP = 5
+#: A mock against the clock, and comparing it with the rubric.
+DRILL, COMPARE = 25, 10
+DIFFICULTIES = ("easy", "easy to medium", "medium", "medium to hard", "hard")
+_FOLDED_CODE = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
+_FOLDED_OUTPUT = {"hide-output", "hide-cell", "remove-output", "remove-cell"}
+#: What a chapter says of itself may differ from what is computed by this share.
+STATED_WITHIN = 0.2
+_STATED = re.compile(
+    r"\*\*Time:\*\* (?P<read>\d+) minutes to read, .*?(?P<exercise>\d+) minutes for the exercise",
+    re.S,
+)
+_WORD = re.compile(r"\w+(?:['’.,-]\w+)*")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a chapter asks of its reader.
+
+    Attributes
+    ----------
+    words, lines : int
+        Words of prose and lines of code that are seen without opening a fold.
+    run, exercise : int
+        Minutes of running the chapter and of working its exercise.
+    difficulty : str
+        One of `DIFFICULTIES`.
+    """
+
+    words: int
+    lines: int
+    run: int
+    exercise: int
+    difficulty: str
+
+    @property
+    def read(self) -> int:
+        """Return the minutes of reading, rounded up to a multiple of five."""
+        minutes = self.words / WORDS_A_MINUTE + self.lines / LINES_A_MINUTE
+        return max(STEP, STEP * math.ceil(minutes / STEP))
+
+    @property
+    def whole(self) -> int:
+        """Return the minutes of reading, exercise, drill and comparing together."""
+        return self.read + self.exercise + DRILL + COMPARE
+
+
+def _words(markdown: str) -> int:
+    """Count the words of Markdown outside of diagrams and closed folds."""
+    page = MarkdownIt("commonmark").enable("table").render(markdown)
+    soup = BeautifulSoup(page, "html.parser")
+    for fold in soup.find_all("details"):
+        for child in [c for c in fold.contents if getattr(c, "name", None) != "summary"]:
+            child.extract()
+    for block in soup.find_all("pre"):
+        block.extract()
+    return len(_WORD.findall(soup.get_text(" ")))
+
+
+def _claims(source: str) -> Iterator[str]:
+    """Yield the sentences of the claims in a cell, with their fields."""
+    try:
+        tree = ast.parse(re.sub(r"^\s*[%!].*$", "", source, flags=re.M))
+    except SyntaxError:
+        return
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "claim":
+            for value in call.args[:1]:
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    yield value.value
+
+
+def _said(cell: NotebookNode) -> int:
+    """Count the words that a code cell prints as prose: as stored, or else as written."""
+    stored = [
+        "".join(output.data["text/markdown"])
+        for output in cell.get("outputs", [])
+        if "text/markdown" in output.get("data", {})
+    ]
+    return sum(_words(text) for text in stored or _claims(cell.source))
+
+
+def size(notebook: NotebookNode) -> tuple[int, int]:
+    """Return the words of prose and the lines of code that a notebook shows unopened.
+
+    Sentences that claims print count as prose. Tables and figures that code makes count
+    as nothing.
+    """
+    words = lines = 0
+    for cell in notebook.cells:
+        tags = set(files.tags(cell))
+        if cell.cell_type == "markdown":
+            words += 0 if tags & {"hide-cell", "remove-cell"} else _words(cell.source)
+            continue
+        if not tags & _FOLDED_OUTPUT:
+            words += _said(cell)
+        if not tags & _FOLDED_CODE:
+            lines += sum(1 for line in cell.source.split("\n") if line.strip())
+    return words, lines
+
+
+def faults(notebook: NotebookNode) -> list[str]:
+    """Return what a notebook does not say of its own effort, and should."""
+    course = notebook.metadata.get("casebook", {})
+    found = []
+    if course.get("difficulty") not in DIFFICULTIES:
+        found.append(
+            f"`difficulty` is {course.get('difficulty')!r}; one of {', '.join(DIFFICULTIES)}"
+        )
+    minutes = course.get("minutes", {})
+    for key in ("run", "exercise"):
+        value = minutes.get(key)
+        if not (isinstance(value, int) and value > 0):
+            found.append(f"`minutes` holds {key} = {value!r}; whole minutes are needed")
+    return found
+
+
+def of(notebook: NotebookNode) -> Effort:
+    """Return the effort of a chapter.
+
+    Raises
+    ------
+    ValueError
+        If its metadata does not hold difficulty and minutes.
+    """
+    if found := faults(notebook):
+        raise ValueError("metadata `casebook`: " + "; ".join(found))
+    course = notebook.metadata["casebook"]
+    minutes = course["minutes"]
+    words, lines = size(notebook)
+    return Effort(words, lines, minutes["run"], minutes["exercise"], course["difficulty"])
+
+
+def stated_faults(notebook: NotebookNode) -> list[str]:
+    """Return where the minutes that a chapter's first cell states are not those of its effort."""
+    effort = of(notebook)
+    stated = _STATED.search(notebook.cells[0].source)
+    if not stated:
+        return ["the first cell has no `**Time:** … minutes to read, … minutes for the exercise`"]
+    found = []
+    if abs(int(stated["read"]) - effort.read) > STATED_WITHIN * effort.read:
+        found.append(f"{stated['read']} minutes to read are stated, {effort.read} computed")
+    if int(stated["exercise"]) != effort.exercise:
+        found.append(
+            f"{stated['exercise']} minutes for the exercise are stated, "
+            f"the metadata hold {effort.exercise}"
+        )
+    return found
+
+
+def read(root: Path, stem: str) -> Effort:
+    """Return the effort of a chapter of a checkout.
+
+    Raises
+    ------
+    ValueError
+        Naming the notebook, if its metadata does not hold difficulty and minutes.
+    """
+    name = f"chapters/{stem}.ipynb"
+    try:
+        return of(files.read(root / name))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
