@@ -81,31 +81,33 @@ def _strings(value: object) -> Iterable[str]:
             yield from _strings(item)
 
 
-def _terms(root: Path, text: str) -> set[str]:
-    """Return the terms of the glossary that a text uses."""
+def _glossary(root: Path) -> dict[str, re.Pattern]:
+    """Return, for each term of the glossary, what finds any of its names in a text."""
     path = root / "book" / "glossary.yml"
     if not path.is_file():
-        return set()
-    entries = yaml.safe_load(path.read_text(encoding="utf-8"))["terms"]
-    return {
-        entry["term"]
-        for entry in entries
-        if any(
-            re.search(rf"(?<!\w){re.escape(name)}s?(?!\w)", text, flags=re.I)
-            for name in (entry["term"], *entry.get("also", []))
+        return {}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    entries = yaml.load(path.read_text(encoding="utf-8"), loader)["terms"]
+    found = {}
+    for entry in entries:
+        names = "|".join(
+            re.escape(name.lower()) for name in (entry["term"], *entry.get("also", []))
         )
-    }
+        found[entry["term"]] = re.compile(rf"(?<!\w)(?:{names})s?(?!\w)")
+    return found
 
 
 def ideas(root: Path) -> dict[str, set[str]]:
     """Return what each case is about: its part, its patterns, the terms of its prompt."""
     index = drill.read_index(root)
     prompts, patterns = drill.read_prompts(root, index), _patterns(root)
+    glossary = _glossary(root)
     found = {}
     for part in index["parts"]:
         for stem in part["chapters"]:
-            text = "\n".join(_strings(prompts.get(stem, {})))
-            found[stem] = {part["title"]} | patterns.get(stem, set()) | _terms(root, text)
+            text = "\n".join(_strings(prompts.get(stem, {}))).lower()
+            terms = {term for term, names in glossary.items() if names.search(text)}
+            found[stem] = {part["title"]} | patterns.get(stem, set()) | terms
     return found
 
 

@@ -86,7 +86,7 @@ def _words(markdown: str) -> int:
 
 
 def _claims(source: str) -> Iterator[str]:
-    """Yield the sentences of the claims in a cell, with their fields."""
+    """Yield the sentences of the claims in a cell, with a digit for each field."""
     try:
         tree = ast.parse(re.sub(r"^\s*[%!].*$", "", source, flags=re.M))
     except SyntaxError:
@@ -95,7 +95,7 @@ def _claims(source: str) -> Iterator[str]:
         if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "claim":
             for value in call.args[:1]:
                 if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                    yield value.value
+                    yield re.sub(r"\{[^}]*\}", "0", value.value)
 
 
 def _said(cell: NotebookNode) -> int:

@@ -308,7 +308,7 @@ def preparation(planned: dict[str, list[str]], titles: dict[str, str]) -> str:
         items = []
         for stem in stems:
             number, _, name = cases.written(stem).partition(", ")
-            name, about = html.escape(name), html.escape(titles[stem])
+            name, about = html.escape(name), html.escape(titles.get(stem, name))
             also = "" if about.lower() == name.lower() else f": {about}"
             letter = html.escape(number.split()[-1])
             items.append(f"<li><b>{letter} {name[0].upper()}{name[1:]}</b>{also}</li>")
