@@ -21,7 +21,7 @@ from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 from nbformat import NotebookNode
 
-from casebook.notebooks import files
+from casebook.author import files
 
 #: Pace of somebody who works through technical text, and through code to understand it.
 WORDS_A_MINUTE, LINES_A_MINUTE = 130, 8

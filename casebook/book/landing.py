@@ -27,11 +27,11 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from casebook.author import files
+from casebook.author.launch import binder_url, colab_url
 from casebook.book import cases, drill, effort
 from casebook.book.fingerprint import cache_path
-from casebook.figures import INK
-from casebook.notebooks import files
-from casebook.notebooks.launch import binder_url, colab_url
+from casebook.page.figures import INK
 from casebook.project import settings
 
 INK_DARK = "#e6e6e6"
