@@ -24,6 +24,7 @@ from nbgrader.preprocessors import (
 )
 from traitlets.config import Config
 
+from casebook.author import working
 from casebook.author.files import CHECK_TAG, tags
 from casebook.author.normalise import normalise
 from casebook.exercises.grading import Question
@@ -56,6 +57,11 @@ def questions(stem: str) -> dict[int, Question]:
     if numbers != list(range(1, len(found) + 1)):
         raise ValueError(f"The questions of {stem} are numbered {numbers}; count from 1.")
     return {q.number: q for q in sorted(found, key=lambda q: q.number)}
+
+
+def without_stub(source: str) -> str:
+    """Return the source of an answer or a check without stub lines and nbgrader's markers."""
+    return _NOT_SHOWN.sub("", source).strip()
 
 
 def answer_cells(solution: NotebookNode) -> dict[int, int]:
@@ -109,7 +115,9 @@ def exercise(solution: NotebookNode, path: str) -> NotebookNode:
     resources: dict = {"nbgrader": {}}
     for step in steps:
         notebook, resources = step(parent=None, config=config).preprocess(notebook, resources)
-    return normalise(notebook, path)
+    made = normalise(notebook, path)
+    made.metadata.casebook[working.GENERATED] = working.fingerprint(made)
+    return made
 
 
 def page(solution: NotebookNode, stem: str) -> NotebookNode:

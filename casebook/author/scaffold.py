@@ -17,7 +17,7 @@ OPENING = """\
 
 **Afterwards you can** …
 
-**Time:** … minutes to read, … to run, … minutes for the exercise. **Before you start:** …
+**Time:** … **Before you start:** …
 """
 SET_UP = """\
 from casebook.data import snapshot
@@ -36,7 +36,7 @@ to write    casebook/cases/{module}/benchmarks.py, artifacts.py: what is too slo
 to write    book/instructors/{name}.md: the session of 90 minutes
 to write    tests/targets.toml: what the scorecard must show
 to add      metadata of the chapter, `casebook`: the cells of its `figure` and its `finding`, its
-            `difficulty`, and `minutes` (`run`, `exercise`): the card of the landing page
+            `difficulty`, and `minutes` (`read`, `run`, `exercise`): the card of the landing page
 to add      _toc.yml: chapters/{name} with exercises/{name} below it
 `python -m casebook.author check` says what is missing until the chapter is whole.
 """

@@ -1,11 +1,8 @@
 """How long a chapter takes: what its notebook says of itself, and what its words and code say.
 
-A notebook's metadata holds what cannot be computed::
-
-    "casebook": {"difficulty": "hard", "minutes": {"run": 1, "exercise": 110}, …}
-
-The minutes of reading are computed from the words and the lines of code that the page
-shows without opening a fold.
+A chapter declares its minutes and its difficulty (:mod:`casebook.author.minutes`). The minutes
+of reading that it declares must be near those computed from the words and the lines of code
+that the page shows without opening a fold.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 from nbformat import NotebookNode
 
-from casebook.author import files
+from casebook.author import files, minutes
 
 #: Pace of somebody who works through technical text, and through code to understand it.
 WORDS_A_MINUTE, LINES_A_MINUTE = 130, 8
@@ -29,15 +26,10 @@ WORDS_A_MINUTE, LINES_A_MINUTE = 130, 8
 STEP = 5
 #: A mock against the clock, and comparing it with the rubric.
 DRILL, COMPARE = 25, 10
-DIFFICULTIES = ("easy", "easy to medium", "medium", "medium to hard", "hard")
 _FOLDED_CODE = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 _FOLDED_OUTPUT = {"hide-output", "hide-cell", "remove-output", "remove-cell"}
-#: What a chapter says of itself may differ from what is computed by this share.
-STATED_WITHIN = 0.2
-_STATED = re.compile(
-    r"\*\*Time:\*\* (?P<read>\d+) minutes to read, .*?(?P<exercise>\d+) minutes for the exercise",
-    re.S,
-)
+#: The declared minutes of reading may differ from the computed ones by this share.
+DECLARED_WITHIN = 0.2
 _WORD = re.compile(r"\w+(?:['’.,-]\w+)*")
 
 
@@ -49,26 +41,27 @@ class Effort:
     ----------
     words, lines : int
         Words of prose and lines of code that are seen without opening a fold.
-    run, exercise : int
-        Minutes of running the chapter and of working its exercise.
+    read, run, exercise : float
+        Minutes, as the chapter declares them.
     difficulty : str
-        One of `DIFFICULTIES`.
+        As the chapter declares it.
     """
 
     words: int
     lines: int
-    run: int
-    exercise: int
+    read: float
+    run: float
+    exercise: float
     difficulty: str
 
     @property
-    def read(self) -> int:
-        """Return the minutes of reading, rounded up to a multiple of five."""
+    def computed(self) -> int:
+        """Return the minutes of reading from words and lines, as a multiple of five."""
         minutes = self.words / WORDS_A_MINUTE + self.lines / LINES_A_MINUTE
         return max(STEP, STEP * math.ceil(minutes / STEP))
 
     @property
-    def whole(self) -> int:
+    def whole(self) -> float:
         """Return the minutes of reading, exercise, drill and comparing together."""
         return self.read + self.exercise + DRILL + COMPARE
 
@@ -127,53 +120,35 @@ def size(notebook: NotebookNode) -> tuple[int, int]:
     return words, lines
 
 
-def faults(notebook: NotebookNode) -> list[str]:
-    """Return what a notebook does not say of its own effort, and should."""
-    course = notebook.metadata.get("casebook", {})
-    found = []
-    if course.get("difficulty") not in DIFFICULTIES:
-        found.append(
-            f"`difficulty` is {course.get('difficulty')!r}; one of {', '.join(DIFFICULTIES)}"
-        )
-    minutes = course.get("minutes", {})
-    for key in ("run", "exercise"):
-        value = minutes.get(key)
-        if not (isinstance(value, int) and value > 0):
-            found.append(f"`minutes` holds {key} = {value!r}; whole minutes are needed")
-    return found
-
-
 def of(notebook: NotebookNode) -> Effort:
     """Return the effort of a chapter.
 
     Raises
     ------
     ValueError
-        If its metadata does not hold difficulty and minutes.
+        If its metadata do not hold difficulty and minutes.
     """
-    if found := faults(notebook):
-        raise ValueError("metadata `casebook`: " + "; ".join(found))
-    course = notebook.metadata["casebook"]
-    minutes = course["minutes"]
-    words, lines = size(notebook)
-    return Effort(words, lines, minutes["run"], minutes["exercise"], course["difficulty"])
+    declared = minutes.declared(notebook)
+    return Effort(*size(notebook), **declared, difficulty=notebook.metadata.casebook.difficulty)
 
 
-def stated_faults(notebook: NotebookNode) -> list[str]:
-    """Return where the minutes that a chapter's first cell states are not those of its effort."""
-    effort = of(notebook)
-    stated = _STATED.search(notebook.cells[0].source)
-    if not stated:
-        return ["the first cell has no `**Time:** … minutes to read, … minutes for the exercise`"]
-    found = []
-    if abs(int(stated["read"]) - effort.read) > STATED_WITHIN * effort.read:
-        found.append(f"{stated['read']} minutes to read are stated, {effort.read} computed")
-    if int(stated["exercise"]) != effort.exercise:
-        found.append(
-            f"{stated['exercise']} minutes for the exercise are stated, "
-            f"the metadata hold {effort.exercise}"
-        )
-    return found
+def faults(notebook: NotebookNode) -> list[str]:
+    """Return what a chapter declares wrongly of its own effort."""
+    try:
+        needs = of(notebook)
+    except ValueError as error:
+        return [str(error)]
+    if abs(needs.read - needs.computed) > DECLARED_WITHIN * needs.computed:
+        return [
+            f"the metadata casebook.minutes declare {needs.read:g} to read; {needs.words:,} words "
+            f"and {needs.lines:,} lines of code make {needs.computed}"
+        ]
+    return []
+
+
+def amount(value: float) -> str:
+    """Return minutes as they are shown: ``90``, ``½``."""
+    return "½" if value == 0.5 else f"{value:g}"
 
 
 def read(root: Path, stem: str) -> Effort:

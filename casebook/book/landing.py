@@ -20,17 +20,15 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup
 from docutils import nodes
-from jupyter_cache import get_cache
 from markdown_it import MarkdownIt
 from nbformat import NotebookNode
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from casebook.author import files
+from casebook.author.execute import stored
 from casebook.author.launch import binder_url, colab_url
 from casebook.book import cases, drill, effort
-from casebook.book.fingerprint import cache_path
 from casebook.page.figures import INK
 from casebook.project import settings
 
@@ -85,11 +83,8 @@ def executed(root: Path, name: str) -> NotebookNode | None:
     name : str
         Such as ``chapters/01_demand_forecasting``.
     """
-    cache = get_cache(cache_path(root))
-    try:
-        return cache.merge_match_into_notebook(files.read(root / f"{name}.ipynb"))[1]
-    except KeyError:
-        return None
+    done = stored(root, name)
+    return None if done is None else done.notebook
 
 
 def _cell(notebook: NotebookNode, key: str) -> NotebookNode:
@@ -241,9 +236,9 @@ def inventory(root: Path, documents) -> Inventory:
 
 def _facts(needs: effort.Effort) -> str:
     facts = (
-        f"{needs.read} min to read",
-        f"{needs.run} min to run",
-        f"{needs.exercise} min for the exercise",
+        f"{effort.amount(needs.read)} min to read",
+        f"{effort.amount(needs.run)} min to run",
+        f"{effort.amount(needs.exercise)} min for the exercise",
         f"difficulty: {needs.difficulty}",
     )
     return f'<ul class="landing-facts">{"".join(f"<li>{fact}</li>" for fact in facts)}</ul>'

@@ -17,10 +17,10 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from casebook.book import cases, effort
-from casebook.book.effort import COMPARE, DRILL, Effort
+from casebook.book.effort import COMPARE, DRILL, Effort, amount
 
 #: Parts of a chapter that a plan can name, and what each takes.
-PARTS: dict[str, Callable[[Effort], int]] = {
+PARTS: dict[str, Callable[[Effort], float]] = {
     "read": lambda needs: needs.read,
     "exercise": lambda needs: needs.exercise,
     "drill": lambda needs: DRILL + COMPARE,
@@ -69,10 +69,10 @@ def shelf(root: Path, documents: Collection[str]) -> Shelf:
     return Shelf(names, there)
 
 
-def hours(minutes: int) -> str:
+def hours(minutes: float) -> str:
     """Return minutes as a reader plans them: ``85 minutes``, ``3 hours``, ``4½ hours``."""
     if minutes < 120:
-        return f"{minutes} minutes"
+        return f"{minutes:g} minutes"
     halves = round(minutes / 30)
     return f"{halves // 2}{'½' if halves % 2 else ''} hours"
 
@@ -98,10 +98,10 @@ def efforts(shelf: Shelf) -> list[str]:
             f"{{case}}`{number}`",
             f"{needs.words:,}",
             f"{needs.lines:,}",
-            str(needs.read),
-            str(needs.run),
-            str(needs.exercise),
-            str(needs.whole),
+            amount(needs.read),
+            amount(needs.run),
+            amount(needs.exercise),
+            amount(needs.whole),
         ]
         for number, needs in shelf.there.items()
     ]
@@ -123,8 +123,8 @@ def track(shelf: Shelf, numbers: list[str]) -> list[str]:
     for place, number in enumerate(here, start=1):
         needs = shelf.there[number]
         lines.append(
-            f"{place}. {{case}}`{number}`: {needs.read} minutes to read, {needs.exercise} for the "
-            f"exercise, {DRILL + COMPARE} for a drill and the comparison"
+            f"{place}. {{case}}`{number}`: {needs.read:g} minutes to read, {needs.exercise:g} for "
+            f"the exercise, {DRILL + COMPARE} for a drill and the comparison"
         )
     total = sum(shelf.there[number].whole for number in here)
     said = f"{len(here)} of {len(numbers)} chapters are here, {hours(total)} in all."
@@ -153,7 +153,7 @@ def roles(shelf: Shelf, lines: list[str]) -> list[str]:
     return _table(["role", "first", "then", "in preparation"], rows, right=1)
 
 
-def _row(shelf: Shelf, tasks: list[str]) -> tuple[list[str], int, int]:
+def _row(shelf: Shelf, tasks: list[str]) -> tuple[list[str], float, int]:
     """Return the words of a row's tasks, their minutes, and how many are left out."""
     words, minutes, left = [], 0, 0
     for task in tasks:
@@ -165,10 +165,10 @@ def _row(shelf: Shelf, tasks: list[str]) -> tuple[list[str], int, int]:
             name = f"{{case}}`{found['case']}`"
             takes = PARTS[found["part"]](needs)
             what = {"read": name, "exercise": f"exercise of {name}", "drill": f"drill on {name}"}
-            words.append(f"{what[found['part']]} ({takes})")
+            words.append(f"{what[found['part']]} ({takes:g})")
         elif found := _PAGE.fullmatch(task):
             takes = int(found["minutes"])
-            words.append(f"{found['what']} ({takes})")
+            words.append(f"{found['what']} ({takes:g})")
         else:
             raise ValueError(f"{task!r} is neither `read 01` nor `[a page](page.md) = 20`")
         minutes += takes
@@ -191,8 +191,8 @@ def plan(shelf: Shelf, lines: list[str]) -> list[str]:
         words, minutes, left = _row(shelf, [task.strip() for task in named.split(";")])
         total, left_out = total + minutes, left_out + left
         if words:
-            rows.append([when, ", ".join(words), str(minutes)])
-    rows.append(["**in all**", "", f"**{total:,}**"])
+            rows.append([when, ", ".join(words), f"{minutes:g}"])
+    rows.append(["**in all**", "", f"**{total:,g}**"])
     table = _table(["when", "what (minutes)", "minutes"], rows, right=1)
     return [*table, "", missing(left_out, "part")] if left_out else table
 
@@ -256,7 +256,7 @@ class Minutes(SphinxRole):
             message = f"{{minutes}} takes `read 01` with a chapter of the book, not {self.text!r}"
             return [], [self.inliner.reporter.error(message, line=self.lineno)]
         takes = PARTS[found["part"]](here.there[found["case"]])
-        return [nodes.Text(f"{takes} minutes")], []
+        return [nodes.Text(f"{takes:g} minutes")], []
 
 
 def setup(app: Sphinx) -> dict:
