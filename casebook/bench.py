@@ -9,18 +9,15 @@ chapter shows a table by :func:`recorded`; a test says when one is :func:`stale`
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
-import io
 import json
 import os
 import platform
 import sys
 import time
-import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -29,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from casebook.project import data_dir, write_whole
+from casebook.reach import Reached, of_function
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,25 +180,6 @@ def stale(case: str, name: str) -> bool:
 # The code that determines a table ----------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Module:
-    """What a module defines at its top, and where its other names come from.
-
-    Attributes
-    ----------
-    code : dict of str to str
-        Text of each definition, without comments, docstrings and empty lines.
-    uses : dict of str to set of str
-        Names that a definition mentions.
-    imports : dict of str to tuple
-        Module and attribute (None: the module itself) behind an imported name.
-    """
-
-    code: dict[str, str]
-    uses: dict[str, set[str]]
-    imports: dict[str, tuple[str, str | None]]
-
-
 def _is_module(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
@@ -208,96 +187,20 @@ def _is_module(name: str) -> bool:
         return False
 
 
-def _bare(source: str, tree: ast.Module) -> list[str]:
-    """Return the lines of a source with its comments and docstrings blanked."""
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
-            first = node.body[0] if node.body else None
-            value = getattr(first, "value", None)
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                for row in range(
-                    max(first.lineno, getattr(node, "lineno", 0) + 1), first.end_lineno + 1
-                ):
-                    lines[row - 1] = ""
-    return [line.rstrip() for line in lines]
-
-
-def _imports(tree: ast.Module, package: str) -> dict[str, tuple[str, str | None]]:
-    """Return what each imported name of a module stands for, wherever it is imported."""
-    found: dict[str, tuple[str, str | None]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                found[alias.asname or alias.name.split(".")[0]] = (alias.name, None)
-        elif isinstance(node, ast.ImportFrom):
-            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            for alias in node.names:
-                ours, inner = base.split(".")[0] == PACKAGE, f"{base}.{alias.name}"
-                whole = ours and _is_module(inner)
-                found[alias.asname or alias.name] = (inner, None) if whole else (base, alias.name)
-    return found
-
-
-@cache
-def _parsed(module: str) -> _Module:
-    spec = importlib.util.find_spec(module)
-    source = Path(spec.origin).read_text(encoding="utf-8")
-    tree = ast.parse(source)
-    lines, code, uses = _bare(source, tree), {}, {}
-    for node in tree.body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            continue
-        names = list(ast.walk(node))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            bound = {node.name}
-        else:
-            names = [n for n in names if isinstance(n, ast.Name)]
-            bound = {n.id for n in names if isinstance(n.ctx, ast.Store)}
-        start = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-        text = "\n".join(line for line in lines[start - 1 : node.end_lineno] if line)
-        for name in bound:
-            code[name] = code.get(name, "") + text + "\n"
-            uses.setdefault(name, set()).update(n.id for n in names if isinstance(n, ast.Name))
-    package = module if spec.submodule_search_locations else module.rpartition(".")[0]
-    return _Module(code, uses, _imports(tree, package))
-
-
-def _determining(benchmark: Benchmark) -> tuple[dict[tuple[str, str], str], set[str]]:
-    """Return the course's definitions that a function reaches, and the packages they import."""
+def _reached(benchmark: Benchmark) -> Reached:
+    """Return the course's definitions that a benchmark reaches, and the packages they import."""
     while isinstance(benchmark, partial):
         benchmark = benchmark.func
-    todo = [(benchmark.__module__, getattr(benchmark, "__name__", None))]
-    code: dict[tuple[str, str], str] = {}
-    packages: set[str] = set()
-    while todo:
-        module, name = todo.pop()
-        root = module.split(".")[0]
-        if root != benchmark.__module__.split(".")[0] and root != PACKAGE:
-            packages.add(root)
-            continue
-        parsed = _parsed(module)
-        if name in parsed.imports and name not in parsed.code:  # handed on from another module
-            todo.append(parsed.imports[name])
-            continue
-        for one in [name] if name in parsed.code else parsed.code:
-            if (module, one) not in code:
-                code[module, one] = parsed.code[one]
-                todo += [parsed.imports[n] for n in parsed.uses[one] if n in parsed.imports]
-                todo += [(module, n) for n in parsed.uses[one] if n in parsed.code]
-    return code, packages
+    return of_function(benchmark, PACKAGE)
 
 
 def fingerprint(benchmark: Benchmark) -> str:
     """Return the fingerprint of the course's code that determines a benchmark.
 
-    It covers the function and every definition of the course that it reaches, in any module;
-    comments, docstrings and empty lines do not count. What another definition of the same modules
-    does, changes nothing. Data files and other packages do not enter.
+    It covers the function and every definition of the course that it reaches, in any module.
+    Comments, docstrings, empty lines and import statements do not count, nor does the module in
+    which a definition stands. What another definition of the same modules does, changes nothing.
+    Data files and other packages do not enter.
 
     Parameters
     ----------
@@ -310,9 +213,7 @@ def fingerprint(benchmark: Benchmark) -> str:
     str
         Sixteen hexadecimal digits.
     """
-    code, _ = _determining(benchmark)
-    text = "\0".join("\0".join([*where, what]) for where, what in sorted(code.items()))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _reached(benchmark).fingerprint()
 
 
 @cache
@@ -322,7 +223,7 @@ def _distributions() -> Mapping[str, list[str]]:
 
 def _versions(benchmark: Benchmark) -> dict[str, str]:
     """Return the versions of the packages that a benchmark's code imports."""
-    _, packages = _determining(benchmark)
+    packages = _reached(benchmark).packages
     names = {name for root in packages for name in _distributions().get(root, [])}
     return {name: importlib.metadata.version(name) for name in sorted(names)}
 
@@ -494,6 +395,18 @@ def _run(case: str, chosen: Mapping[str, Benchmark]) -> Iterator[bool]:
         yield well
 
 
+def _restamp(case: str) -> int:
+    """Renew the fingerprints of a case; 1 if something was made by other code."""
+    from casebook.restamp import restamp
+
+    try:
+        print("".join(f"stamped   {case}/{file}\n" for file in restamp(case)), end="")
+    except ValueError as error:
+        print(f"refused   {error}")
+        return 1
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks of one case: ``python -m casebook.bench 01 [name …]``."""
     import argparse
@@ -501,6 +414,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m casebook.bench", description=main.__doc__)
     parser.add_argument("case", help="number of the case, such as 01")
     parser.add_argument("names", nargs="*", help="benchmarks to run (all of them by default)")
+    parser.add_argument(
+        "--restamp", action="store_true", help="run nothing: renew fingerprints of a former formula"
+    )
     options = parser.parse_args(arguments)
     # Before anything loads a library that counts the cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -509,6 +425,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = _pick(case, options.names)
     except KeyError as error:
         parser.error(error.args[0])
+    if options.restamp:
+        return _restamp(case)
     return 0 if all(list(_run(case, chosen))) else 1
 
 

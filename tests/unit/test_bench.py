@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from casebook import bench
+from casebook import artifacts, bench, restamp
 from casebook.project import data_dir
 
 CASE = "07_planted"
@@ -73,7 +73,6 @@ def planted(tmp_path, monkeypatch):
         (folder / "helper.py").write_text(helper)
         source = source.replace("planted_helper", "planted_bench.helper")
         (folder / "benchmarks.py").write_text(source)
-        bench._parsed.cache_clear()
 
     def known(case):
         from planted_bench.benchmarks import BENCHMARKS
@@ -82,10 +81,11 @@ def planted(tmp_path, monkeypatch):
 
     write()
     monkeypatch.setattr(bench, "benchmarks", known)
-    yield SimpleNamespace(write=write, folder=tmp_path / "data" / CASE / "benchmarks")
+    yield SimpleNamespace(
+        write=write, folder=tmp_path / "data" / CASE / "benchmarks", code=tmp_path / "code"
+    )
     for name in [n for n in sys.modules if n.split(".")[0] == "planted_bench"]:
         del sys.modules[name]
-    bench._parsed.cache_clear()
 
 
 def run(*names: str) -> int:
@@ -299,6 +299,101 @@ def test_the_code_behind_a_module_a_decorator_and_a_local_import_counts(planted)
     run("table")
     planted.write(decorated.replace("    return f\n", "    return f or f\n"))
     assert bench.stale(CASE, "table")
+
+
+@pytest.mark.parametrize("place", ["local", "top", "as a module", "named in a text"])
+def test_moving_a_module_makes_no_table_stale(planted, place):
+    found = {
+        "top": SOURCE,
+        "as a module": SOURCE.replace(
+            "from planted_helper import scale", "from planted_bench import helper"
+        ).replace("scale(np", "helper.scale(np"),
+        "local": SOURCE.replace("from planted_helper import scale\n", "").replace(
+            "def _frame(n):\n", "def _frame(n):\n    from .helper import scale\n\n"
+        ),
+        "named in a text": SOURCE.replace(
+            "ROWS = 2", "ROWS = 2\nRUNS = ['planted_bench.helper:scale', 3]"
+        ).replace("assign(names=KEPT)", "assign(names=KEPT, runs=len(RUNS))"),
+    }[place]
+    planted.write(found)
+    run("table")
+    package = planted.code / "planted_bench"
+    (package / "inner").mkdir()
+    (package / "inner" / "__init__.py").write_text("")
+    (package / "helper.py").rename(package / "inner" / "helper.py")
+    moved = (package / "benchmarks.py").read_text()
+    for old, new in (
+        ("planted_bench.helper", "planted_bench.inner.helper"),
+        ("from .helper", "from .inner.helper"),
+        ("from planted_bench import", "from planted_bench.inner import"),
+    ):
+        moved = moved.replace(old, new)
+    (package / "benchmarks.py").write_text(moved)
+    assert not bench.stale(CASE, "table")
+    helper = package / "inner" / "helper.py"
+    helper.write_text(helper.read_text().replace("SIZE = 3", "SIZE = 4"))
+    assert bench.stale(CASE, "table")
+
+
+# Stamping once, after the formula changed ----------------------------------------------
+
+
+@pytest.fixture
+def stamped_before(planted, monkeypatch):
+    """Record a table and an artifact; give both the fingerprint of the former formula."""
+    from planted_bench.benchmarks import table
+
+    monkeypatch.setattr(artifacts, "data_dir", bench.data_dir)
+    monkeypatch.setattr(restamp, "data_dir", bench.data_dir)
+    module = SimpleNamespace(ARTIFACTS={"part.csv": artifacts.Recipe(table)}, PACKAGES=())
+    monkeypatch.setattr(artifacts, "builder", lambda case: module)
+    monkeypatch.setattr(artifacts, "_has_builder", lambda case: True)
+    run("table")
+    artifacts.make(CASE)
+    files = planted.folder / "table.json", planted.folder.parent / "artifacts" / "manifest.json"
+    for path in files:
+        before = path.read_text().replace(bench.fingerprint(table), restamp.former(table))
+        path.write_text(before)
+    restamp._parsed.cache_clear()
+    yield files
+    restamp._parsed.cache_clear()
+
+
+def test_what_the_former_formula_still_matches_is_stamped(stamped_before, capsys):
+    assert bench.stale(CASE, "table")
+    assert "code changed" in " ".join(artifacts.faults(CASE))
+    assert bench.main(["07", "--restamp"]) == 0
+    said = capsys.readouterr().out
+    assert f"stamped   {CASE}/benchmarks/table.json" in said
+    assert f"stamped   {CASE}/artifacts/manifest.json" in said
+    assert not bench.stale(CASE, "table")
+    assert artifacts.faults(CASE) == []
+    after = [path.read_bytes() for path in stamped_before]
+    assert bench.main(["07", "--restamp"]) == 0
+    assert [path.read_bytes() for path in stamped_before] == after
+
+
+@pytest.mark.parametrize("stamp", ["former", "present"])
+def test_what_other_code_made_is_not_stamped(planted, stamped_before, capsys, stamp):
+    if stamp == "present":
+        bench.main(["07", "--restamp"])
+    before = [path.read_bytes() for path in stamped_before]
+    planted.write(SOURCE.replace("ROWS = 2", "ROWS = 4"))
+    restamp._parsed.cache_clear()
+    assert bench.main(["07", "--restamp"]) == 1
+    assert "refused   07_planted/table was made by other code" in capsys.readouterr().out
+    assert [path.read_bytes() for path in stamped_before] == before
+
+
+def test_a_stale_artifact_keeps_the_tables_from_being_stamped(stamped_before, capsys):
+    beside, manifest = stamped_before
+    entries = json.loads(manifest.read_text())
+    entries["part.csv"]["inputs"]["code"] = "0" * 16
+    manifest.write_text(json.dumps(entries))
+    before = beside.read_bytes()
+    assert bench.main(["07", "--restamp"]) == 1
+    assert "07_planted/part.csv was made by other code" in capsys.readouterr().out
+    assert beside.read_bytes() == before
 
 
 def test_a_table_whose_benchmark_is_gone_is_reported(planted):
