@@ -17,7 +17,6 @@ import string
 import pandas as pd
 from IPython.display import display
 
-
 #: An address, a path that starts at a root or a home, a hash.
 _NOT_FOR_A_NOTE = re.compile(r"\S*://\S*|(?<![\w.])~?/[\w.]\S*|[A-Z]:\\\S*|[0-9a-f]{32,}")
 

@@ -19,7 +19,7 @@ import csv
 import os
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -81,7 +81,7 @@ class RealFile:
     url : str
         Address at a pinned commit; empty for a set that is put together.
     assemble : str
-        Function of :mod:`casebook.datasets` that puts the members together.
+        Name in :func:`recipes` of the function that puts the members together.
     content : str
         :func:`casebook.fetch.content_hash` of the table that it makes: files with this content are
         accepted too, as their bytes depend on the version that wrote them.
@@ -205,14 +205,14 @@ def _look(entry: RealFile, where: str, folder: Path) -> _Copy:
         if sha256_of(path) == entry.sha256 or (entry.content and _is_content(entry, path)):
             return _Copy(path, good=True)
         fault = f"the copy in {where} is damaged"
-        return _Copy(path, fault=fault, remedy="Replace that copy")
+        return _Copy(path, fault=fault, remedy="Replace it")
     except PermissionError:
-        remedy = "Make that copy readable"
+        remedy = "Make it readable"
         return _Copy(path, fault=f"the copy in {where} may not be read", remedy=remedy)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         fault = f"the copy in {where} cannot be read ({reason})"
-        return _Copy(path, fault=fault, remedy="Replace that copy")
+        return _Copy(path, fault=fault, remedy="Replace it")
 
 
 def find_real(name: str) -> Path | None:
@@ -245,10 +245,14 @@ def _fetch(entry: RealFile, target: Path) -> None:
     if not entry.assemble:
         download(entry.url, entry.sha256, target)
         return
-    from casebook import datasets
+    assemble(members(entry.name), recipes()[entry.assemble], entry.content, target)
 
-    put_together = getattr(datasets, entry.assemble)
-    assemble(members(entry.name), put_together, entry.content, target)
+
+def recipes() -> dict[str, Callable[[Sequence[bytes]], pd.DataFrame]]:
+    """Return the functions that put data sets together, by the names in ``data/real.toml``."""
+    from casebook.datasets import handbook_days
+
+    return {"handbook_days": handbook_days}
 
 
 def _unavailable(entry: RealFile, failure: FetchFailed) -> RealDataUnavailable:
@@ -323,7 +327,7 @@ def real_or_note(name: str, what: str) -> Path | None:
 
 
 def _ask(name: str) -> str:
-    return f'`casebook.data.explain("{name}")` tells more'
+    return f'details: `casebook.data.explain("{name}")`'
 
 
 def explain(name: str) -> None:

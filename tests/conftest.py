@@ -31,6 +31,11 @@ def without_rights():
 
     Root may read and write everything, so a test that is run by root becomes nobody for a while.
     """
+    import encodings.idna  # noqa: F401  nobody may not load modules of root's Python
+
+    import pooch  # noqa: F401
+    import requests  # noqa: F401
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         root = getattr(os, "geteuid", lambda: 1)() == 0

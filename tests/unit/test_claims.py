@@ -57,5 +57,7 @@ def test_a_note_holds_no_path_hash_or_address(shown, why):
 
 
 def test_a_note_may_name_commands_and_two_things_by_a_stroke(shown):
-    not_run("The check and/or test", 'Run `casebook.data.explain("fraud_handbook")`; 7/10 are here.')
+    not_run(
+        "The check and/or test", 'Run `casebook.data.explain("fraud_handbook")`; 7/10 are here.'
+    )
     assert len(shown) == 1

@@ -9,12 +9,12 @@ import re
 import stat
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import casebook.data
-import casebook.datasets
 from casebook import fetch
 from casebook.data import (
     RealDataUnavailable,
@@ -202,7 +202,7 @@ def nowhere(planted, patch, url):
 
 
 def full_disk(planted, patch):
-    patch.setattr(fetch, "_open", lambda part: open("/dev/full", "w+b"))
+    patch.setattr(fetch, "_open", lambda part: Path("/dev/full").open("w+b"))  # noqa: SIM115
 
 
 def bad_certificates(planted, patch):
@@ -258,7 +258,7 @@ SITUATIONS = {
     cache_is_a_file: ("leads to a file", "Set `CASEBOOK_CACHE_DIR` to a folder"),
     folder_of_the_case_is_a_file: ("leads to a file", "Set `CASEBOOK_CACHE_DIR` to a folder"),
     folder_in_the_files_place: ("a folder is in the file's place", "Remove that folder"),
-    damaged: ("copy in `CASEBOOK_DATA_DIR` is damaged", "Replace that copy, or connect to"),
+    damaged: ("copy in `CASEBOOK_DATA_DIR` is damaged", "Replace it, or connect to"),
     no_such_data_folder: ("`CASEBOOK_DATA_DIR` names no folder", "Correct `CASEBOOK_DATA_DIR`"),
     home_is_another: ("`CASEBOOK_DATA_DIR` names no folder", "Correct `CASEBOOK_DATA_DIR`"),
     data_folder_is_a_file: ("is a file, not a folder", "Correct `CASEBOOK_DATA_DIR`"),
@@ -269,7 +269,7 @@ def check_note(note: str, cause: str, remedy: str) -> None:
     """One note of at most forty words: what, cause, remedy, and no path, hash or address."""
     assert note.startswith("> **Not run here: the check on trips.** Planted trips is missing: ")
     assert cause in note and remedy in note
-    assert note.endswith('`casebook.data.explain("planted")` tells more.')
+    assert note.endswith('; details: `casebook.data.explain("planted")`.')
     assert len(note.removeprefix("> ").split()) <= 40
     assert not re.search(r"://|/\w|[0-9a-f]{32}", note)
 
@@ -294,7 +294,7 @@ def test_the_note_names_the_real_cause_and_its_remedy(planted, shown, monkeypatc
 def test_a_note_with_a_path_too_many_words_or_another_cause_is_found(planted, spoilt):
     note = (
         "> **Not run here: the check on trips.** Planted trips is missing: its server cannot be "
-        'reached. Connect to the network; `casebook.data.explain("planted")` tells more.'
+        'reached. Connect to the network; details: `casebook.data.explain("planted")`.'
     )
     check_note(note, "cannot be reached", "Connect")
     with pytest.raises(AssertionError):
@@ -320,7 +320,7 @@ def test_a_copy_that_may_not_be_read_is_absent_and_the_note_says_so(as_reader, s
     assert find_real("planted") is None
     assert real_or_note("planted", "the check on trips") is None
     cause = "the copy in `CASEBOOK_DATA_DIR` may not be read"
-    check_note(shown[0]["text/markdown"], cause, "Make that copy readable, or connect")
+    check_note(shown[0]["text/markdown"], cause, "Make it readable, or connect")
 
 
 def test_a_copy_that_may_not_be_read_is_fetched_again(as_reader, server):
@@ -485,7 +485,7 @@ def test_every_registry_entry_is_complete(entry):
     assert 0 < len(entry.title.split()) <= 8
     assert bool(entry.assemble) == bool(re.fullmatch(r"[0-9a-f]{64}", entry.content))
     if entry.assemble:
-        assert callable(getattr(casebook.datasets, entry.assemble))
+        assert callable(casebook.data.recipes()[entry.assemble])
 
 
 def test_every_member_belongs_to_a_set_that_is_put_together():
