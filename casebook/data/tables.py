@@ -1,0 +1,207 @@
+"""Readers: one function for each public data set, from its file to a tidy frame."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+
+def tourism(path: Path) -> pd.DataFrame:
+    """Read Australian domestic overnight trips, 1998Q1 to 2017Q4.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("tourism")``: the R data file of the package tsibble.
+
+    Returns
+    -------
+    DataFrame, 24,320 rows
+        ``unique_id`` (``region/purpose``), ``state``, ``region``, ``purpose``, ``ds`` (first
+        day of the quarter) and ``y`` (thousand overnight trips); 304 series of 80 quarters.
+
+    Raises
+    ------
+    ValueError
+        If the file does not hold the 304 complete series.
+
+    References
+    ----------
+    Tourism Research Australia, in the R package tsibble (``tsibble::tourism``).
+    """
+    import rdata
+
+    with warnings.catch_warnings():
+        # The R classes of the table and of the quarter (days since 1970) have no
+        # Python counterpart; the numbers below them are what is read here.
+        warnings.filterwarnings("ignore", message="Missing constructor for R class")
+        table = rdata.read_rda(path)["tourism"]
+    frame = pd.DataFrame(
+        {
+            "unique_id": [
+                f"{region}/{purpose}"
+                for region, purpose in zip(table["Region"], table["Purpose"], strict=True)
+            ],
+            "state": table["State"].astype(str).to_numpy(),
+            "region": table["Region"].astype(str).to_numpy(),
+            "purpose": table["Purpose"].astype(str).to_numpy(),
+            "ds": pd.to_datetime(table["Quarter"].to_numpy(), unit="D").as_unit("ns"),
+            "y": table["Trips"].to_numpy(float),
+        }
+    )
+    series, quarters = frame["unique_id"].nunique(), frame["ds"].nunique()
+    if (series, quarters, len(frame)) != (304, 80, 304 * 80):
+        raise ValueError(
+            f"{path} holds {series} series, {quarters} quarters and {len(frame)} rows; "
+            "expected 304, 80 and 24,320."
+        )
+    return frame.sort_values(["unique_id", "ds"], ignore_index=True)
+
+
+#: The Fraud Handbook's columns by the names of the course.
+HANDBOOK_COLUMNS = {
+    "TRANSACTION_ID": "transaction",
+    "TX_DATETIME": "time",
+    "CUSTOMER_ID": "customer",
+    "TERMINAL_ID": "terminal",
+    "TX_AMOUNT": "amount",
+    "TX_FRAUD": "is_fraud",
+    "TX_FRAUD_SCENARIO": "scenario",
+}
+
+
+def fraud_handbook(path: Path) -> pd.DataFrame:
+    """Read simulated card transactions of the Fraud Detection Handbook, 66 days of them.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("fraud_handbook")``: the Handbook's daily files from 2018-06-10 to
+        2018-08-14 in one table.
+
+    Returns
+    -------
+    DataFrame, 632,496 rows
+        ``transaction``, ``time``, ``customer``, ``terminal``, ``amount``, ``is_fraud`` (0 or 1),
+        ``scenario`` (0 genuine, 1 amounts over 220, 2 compromised terminals, 3 compromised
+        customers), in order of time. The data are simulated, by others.
+
+    Raises
+    ------
+    ValueError
+        If columns are missing, values are missing or doubled, or it is not all 66 days.
+
+    References
+    ----------
+    Le Borgne, Siblini, Lebichot & Bontempi (2022), *Reproducible Machine Learning for Credit Card
+    Fraud Detection: Practical Handbook*, Université Libre de Bruxelles, chapter 3.
+    """
+    table = pd.read_parquet(path)
+    if missing := sorted(set(HANDBOOK_COLUMNS) - set(table)):
+        raise ValueError(f"{path} has no column {missing}: it is not the Handbook's table.")
+    frame = table[list(HANDBOOK_COLUMNS)].rename(columns=HANDBOOK_COLUMNS)
+    frame["time"] = frame["time"].dt.as_unit("ns")
+    days = frame["time"].dt.normalize().nunique()
+    gaps, doubled = int(frame.isna().sum().sum()), int(frame["transaction"].duplicated().sum())
+    if (days, len(frame), gaps, doubled) != (66, 632_496, 0, 0):
+        raise ValueError(
+            f"{path} holds {days} days, {len(frame):,} rows, {gaps} missing values and {doubled} "
+            "repeated transactions; expected 66, 632,496, 0 and 0."
+        )
+    if not frame["is_fraud"].eq(frame["scenario"] > 0).all():
+        raise ValueError(f"{path}: is_fraud and scenario contradict each other.")
+    frame = frame.astype({"is_fraud": int, "scenario": int})
+    return frame.sort_values(["time", "transaction"], ignore_index=True)
+
+
+#: Types of all columns of the Handbook's daily files, as the one table has them.
+_HANDBOOK_TYPES = {
+    "TRANSACTION_ID": "int32",
+    "TX_DATETIME": "datetime64[ns]",
+    "CUSTOMER_ID": "int32",
+    "TERMINAL_ID": "int32",
+    "TX_AMOUNT": "float64",
+    "TX_TIME_SECONDS": "int32",
+    "TX_TIME_DAYS": "int32",
+    "TX_FRAUD": "int8",
+    "TX_FRAUD_SCENARIO": "int8",
+}
+
+
+def handbook_days(files: Sequence[bytes]) -> pd.DataFrame:
+    """Put the Fraud Handbook's daily files together in one table.
+
+    Parameters
+    ----------
+    files : sequence of bytes
+        Pickled frames, one a day. Unpickling runs what a file says: these must be the very bytes
+        whose hash has been checked (:func:`casebook.data.fetch.assemble`).
+
+    Returns
+    -------
+    DataFrame
+        The columns of the daily files in one form, in order of ``TRANSACTION_ID``.
+
+    Raises
+    ------
+    ValueError
+        If a file lacks a column.
+    """
+    days = [pd.read_pickle(io.BytesIO(content)) for content in files]
+    for number, day in enumerate(days, 1):
+        if missing := sorted(set(_HANDBOOK_TYPES) - set(day)):
+            raise ValueError(f"daily file {number} of {len(days)} has no column {missing}")
+    return _handbook_form(pd.concat(days))
+
+
+def _handbook_form(table: pd.DataFrame) -> pd.DataFrame:
+    table = table[list(_HANDBOOK_TYPES)].astype(_HANDBOOK_TYPES)
+    return table.sort_values("TRANSACTION_ID", ignore_index=True)
+
+
+def ulb(path: Path) -> pd.DataFrame:
+    """Read a subset of the ULB card transactions: all 492 frauds and some of the genuine rows.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("ulb_1230")`` or ``real("ulb_4800")``: two subsets that other people
+        drew from the 284,807 transactions of two days in September 2013.
+
+    Returns
+    -------
+    DataFrame
+        ``time`` (seconds after the first of all transactions), ``V1`` to ``V28`` (principal
+        components of what may not be published), ``amount`` (euro), ``is_fraud`` (0 or 1), in
+        order of time. 1,722 or 5,292 rows; rows that are doubled stay, as in the original.
+
+    Raises
+    ------
+    ValueError
+        If columns or values are missing, or there are not 492 frauds and rows beside them.
+
+    References
+    ----------
+    Dal Pozzolo, Caelen, Johnson & Bontempi (2015), *Calibrating Probability with Undersampling
+    for Unbalanced Classification*, IEEE Symposium Series on Computational Intelligence.
+    """
+    table = pd.read_csv(path)
+    components = [f"V{i}" for i in range(1, 29)]
+    wanted = ["Time", *components, "Amount", "Class"]
+    if missing := [name for name in wanted if name not in table]:
+        raise ValueError(f"{path} has no column {missing}: it is no subset of the ULB data.")
+    names = {"Time": "time", "Amount": "amount", "Class": "is_fraud"}
+    frame = table[wanted].rename(columns=names)
+    frauds, gaps = int((frame["is_fraud"] == 1).sum()), int(frame.isna().sum().sum())
+    genuine = int((frame["is_fraud"] == 0).sum())
+    if frauds != 492 or gaps or not genuine or frauds + genuine != len(frame):
+        raise ValueError(
+            f"{path} holds {frauds} frauds and {genuine} genuine rows of {len(frame)}, and {gaps} "
+            "missing values; expected 492 frauds, some genuine rows and no others."
+        )
+    frame["is_fraud"] = frame["is_fraud"].astype(int)
+    return frame.sort_values("time", kind="stable", ignore_index=True)
