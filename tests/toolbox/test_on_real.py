@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import numpy as np
@@ -156,3 +157,11 @@ def test_a_recording_by_other_code_is_stale(planted):
 def test_without_a_recording_the_command_is_named(planted):
     with pytest.raises(FileNotFoundError, match="`make bench N=01` runs them"):
         on_real(CASE, "real_other")
+
+
+def test_how_a_file_is_found_does_not_make_a_result_stale_but_how_it_is_read_does():
+    benchmark = bench.benchmarks("00_how_a_case_works")["real_tourism"]
+    reached = bench._reached(benchmark).definitions
+    assert not {module for module, _ in reached} & set(bench.CLOSED)
+    assert ("casebook.data.tables", "tourism") in reached
+    assert all(importlib.util.find_spec(module) for module in bench.CLOSED)
