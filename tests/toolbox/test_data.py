@@ -7,6 +7,8 @@ import hashlib
 import os
 import re
 import stat
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -425,6 +427,18 @@ def test_a_missing_snapshot_is_answered_with_what_is_there(chapter, there):
     with pytest.raises(FileNotFoundError, match="`make data`") as caught:
         snapshot(chapter, "missing.parquet")
     assert f"there: {there}" in str(caught.value)
+
+
+def test_the_data_are_read_without_what_displays_and_downloads():
+    """The environment that makes artifacts has neither IPython nor pooch."""
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(['IPython', 'pooch', 'requests', 'tqdm']);"
+        "import casebook.data.texts;"
+        "from casebook.data import find_real; print(find_real('tourism') is None)"
+    )
+    env = {**os.environ, "CASEBOOK_CACHE_DIR": "nowhere", "CASEBOOK_DATA_DIR": "nowhere"}
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert ran.stdout == "True\n", ran.stderr
 
 
 # The registry --------------------------------------------------------------------------
