@@ -322,7 +322,8 @@ def real_or_note(name: str, what: str) -> Path | None:
         return real(name)
     except RealDataUnavailable as error:
         title = entry_of(name).title
-        not_run(what, f"{title[0].upper()}{title[1:]} is missing: {error.cause}. {error.remedy}; {details(name)}.")
+        missing = f"{title[0].upper()}{title[1:]} is missing: {error.cause}"
+        not_run(what, f"{missing}. {error.remedy}; {details(name)}.")
         return None
 
 
