@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def data_dir() -> Path:
     return root / "data" if root else _PACKAGE / "_data"
 
 
-def folder_from(variable: str) -> Path | None:
+def folder_from(variable: str, env: Mapping[str, str] | None = None) -> Path | None:
     """Return the absolute path that an environment variable gives.
 
     A relative path starts at the checkout, wherever the process was started, so that it means the
@@ -50,13 +51,15 @@ def folder_from(variable: str) -> Path | None:
     ----------
     variable : str
         Such as ``"CASEBOOK_DATA_DIR"``.
+    env : mapping of str to str, optional
+        The environment; that of this process by default.
 
     Returns
     -------
     Path or None
         None where the variable is unset or empty. Whether the folder exists is not asked.
     """
-    given = os.environ.get(variable)
+    given = (os.environ if env is None else env).get(variable)
     if not given:
         return None
     start = checkout() or Path.cwd()  # without a checkout there is only the working directory

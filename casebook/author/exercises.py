@@ -58,6 +58,11 @@ def questions(stem: str) -> dict[int, Question]:
     return {q.number: q for q in sorted(found, key=lambda q: q.number)}
 
 
+def without_stub(source: str) -> str:
+    """Return the source of an answer or a check without stub lines and nbgrader's markers."""
+    return _NOT_SHOWN.sub("", source).strip()
+
+
 def answer_cells(solution: NotebookNode) -> dict[int, int]:
     """Return, for each question, the index of its answer cell (``grade_id`` ``answer-1``)."""
     return _graded(solution, "answer")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 
 from casebook.data.files import RealDataUnavailable, details, entry_of, real, registry
-from casebook.recorded.bench import benchmarks, recorded
+from casebook.recorded.bench import recorded
 
 
 def from_real(frame: pd.DataFrame, *names: str) -> pd.DataFrame:
@@ -64,16 +65,16 @@ class OnReal:
         return f"{text} {self.recorded}".strip()
 
 
-def on_real(case: str, name: str) -> OnReal:
+def on_real(case: str, benchmark: Callable[[], pd.DataFrame]) -> OnReal:
     """Return a result on real data: of this run, or as recorded where the data are absent.
-
-    It is a benchmark of the case whose frame went through :func:`from_real`. ``make bench``
-    records it, a test computes it again and compares.
 
     Parameters
     ----------
-    case, name : str
+    case : str
         As for :func:`casebook.recorded.bench.recorded`.
+    benchmark : callable
+        A benchmark of the case whose frame went through :func:`from_real`. ``make bench`` records
+        it under its name, a test computes it again and compares.
 
     Returns
     -------
@@ -84,7 +85,7 @@ def on_real(case: str, name: str) -> OnReal:
     FileNotFoundError, ValueError
         If it is not recorded, or was altered.
     """
-    stored = recorded(case, name)
+    stored = recorded(case, benchmark.__name__)
     sources = sources_of(stored.frame)
     try:
         for source in sources:
@@ -93,4 +94,4 @@ def on_real(case: str, name: str) -> OnReal:
         titles = " and ".join(entry_of(source).title for source in sources)
         sentence = f"Recorded on {stored.date} from {titles}; {details(error.name)}."
         return OnReal(stored.frame.drop(columns="data"), sentence)
-    return OnReal(benchmarks(case)[name]().drop(columns="data"), "")
+    return OnReal(benchmark().drop(columns="data"), "")

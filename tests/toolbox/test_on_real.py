@@ -11,8 +11,9 @@ import pytest
 
 import casebook.data.files
 import casebook.recorded.real
+from casebook.author import files, keys
 from casebook.data import RealDataUnavailable, RealFile, find_real
-from casebook.project import data_dir
+from casebook.project import data_dir, require_checkout
 from casebook.recorded import bench
 from casebook.recorded.real import from_real, on_real, other_data, sources_of
 
@@ -94,9 +95,8 @@ def replace_registry(patch, entries) -> None:
         patch.setattr(module, "registry", lambda: entries)
 
 
-def replace_benchmark(patch, benchmark) -> None:
-    for module in (bench, casebook.recorded.real):
-        patch.setattr(module, "benchmarks", lambda case: {"real_planted": benchmark})
+def real_other() -> pd.DataFrame:
+    return real_planted()
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def planted(tmp_path, monkeypatch):
     replace_registry(monkeypatch, {"planted": entry})
     monkeypatch.setattr(casebook.recorded.real, "real", lambda name: tmp_path / "x.csv")
     monkeypatch.setattr(bench, "_folder", lambda case: tmp_path / case)
-    replace_benchmark(monkeypatch, real_planted)
+    monkeypatch.setattr(bench, "benchmarks", lambda case: {"real_planted": real_planted})
     bench.record(CASE, "real_planted", real_planted)
     return tmp_path / CASE / "real_planted.json"
 
@@ -115,9 +115,12 @@ def absent(name):
     raise RealDataUnavailable(name, "its server cannot be reached", "Connect to the network")
 
 
-def test_where_the_data_are_here_the_result_is_of_this_run(planted, monkeypatch):
-    replace_benchmark(monkeypatch, lambda: real_planted().assign(MASE=0.7))
-    result = on_real(CASE, "real_planted")
+def test_where_the_data_are_here_the_result_is_of_this_run(planted):
+    def changed() -> pd.DataFrame:
+        return real_planted().assign(MASE=0.7)
+
+    changed.__name__ = "real_planted"
+    result = on_real(CASE, changed)
     assert result.frame.to_dict("list") == {"model": ["naive", "ours"], "MASE": [0.7, 0.7]}
     assert result.caption("MASE by model.") == "MASE by model."
 
@@ -126,7 +129,7 @@ def test_where_they_are_absent_it_is_the_recorded_one_and_the_caption_says_so(
     planted, monkeypatch, shown
 ):
     monkeypatch.setattr(casebook.recorded.real, "real", absent)
-    result = on_real(CASE, "real_planted")
+    result = on_real(CASE, real_planted)
     assert result.frame.to_dict("list") == {"model": ["naive", "ours"], "MASE": [1.0, 0.5]}
     day = json.loads(planted.read_text())["date"]
     assert result.caption("MASE by model.") == (
@@ -156,7 +159,7 @@ def test_a_recording_by_other_code_is_stale(planted):
 
 def test_without_a_recording_the_command_is_named(planted):
     with pytest.raises(FileNotFoundError, match="`make bench N=01` runs them"):
-        on_real(CASE, "real_other")
+        on_real(CASE, real_other)
 
 
 def test_how_a_file_is_found_does_not_make_a_result_stale_but_how_it_is_read_does():
@@ -165,3 +168,12 @@ def test_how_a_file_is_found_does_not_make_a_result_stale_but_how_it_is_read_doe
     assert not {module for module, _ in reached} & set(bench.CLOSED)
     assert ("casebook.data.tables", "tourism") in reached
     assert all(importlib.util.find_spec(module) for module in bench.CLOSED)
+
+
+@pytest.mark.parametrize(("case", "name"), REAL)
+def test_the_page_shows_each_result_and_depends_on_its_code_and_its_data(case, name):
+    """What a cell reaches decides when a page is executed again."""
+    root = require_checkout()
+    reached = keys.reached(root, files.read(root / "chapters" / f"{case}.ipynb"))
+    assert (bench.benchmarks(case)[name].__module__, name) in reached.definitions
+    assert set(sources_of(bench.recorded(case, name).frame)) <= reached.named
