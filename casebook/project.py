@@ -41,6 +41,12 @@ def data_dir() -> Path:
     return root / "data" if root else _PACKAGE / "_data"
 
 
+def solutions_dir() -> Path:
+    """Return the folder of the solutions, in the checkout or in the installed package."""
+    root = checkout()
+    return root / "solutions" if root else _PACKAGE / "_solutions"
+
+
 def folder_from(variable: str, env: Mapping[str, str] | None = None) -> Path | None:
     """Return the absolute path that an environment variable gives.
 
