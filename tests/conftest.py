@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+#: CPU seconds by case, one case alone, the order of files.
+pytest_plugins = ["testrunner"]
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 NOBODY = 65534
