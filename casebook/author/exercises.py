@@ -24,6 +24,7 @@ from nbgrader.preprocessors import (
 )
 from traitlets.config import Config
 
+from casebook.author import working
 from casebook.author.files import CHECK_TAG, tags
 from casebook.author.normalise import normalise
 from casebook.exercises.grading import Question
@@ -114,7 +115,9 @@ def exercise(solution: NotebookNode, path: str) -> NotebookNode:
     resources: dict = {"nbgrader": {}}
     for step in steps:
         notebook, resources = step(parent=None, config=config).preprocess(notebook, resources)
-    return normalise(notebook, path)
+    made = normalise(notebook, path)
+    made.metadata.casebook[working.GENERATED] = working.fingerprint(made)
+    return made
 
 
 def page(solution: NotebookNode, stem: str) -> NotebookNode:
