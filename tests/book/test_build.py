@@ -331,6 +331,17 @@ def test_gate_a_page_of_the_contents_without_a_notebook(built, edited):
     assert "98_gone" in result.stdout + result.stderr
 
 
+def test_gate_a_kernel_of_another_environment(tmp_path, monkeypatch, capsys):
+    spec = tmp_path / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    command = [str(tmp_path / "bin" / "python"), "-m", "ipykernel_launcher", "-f", "{file}"]
+    spec.write_text(json.dumps({"argv": command, "display_name": "x", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setattr(book, "fetch_real_data", lambda: None)
+    assert book.build(ROOT) == 1
+    assert f"starts {command[0]}" in capsys.readouterr().out
+
+
 def test_gate_no_html(tmp_path, monkeypatch, capsys):
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
     monkeypatch.setattr(book, "execute_pages", lambda root: None)
