@@ -26,6 +26,12 @@ INK_DARK = "#e6e6e6"
 PLOTLY = "vendor/plotly/plotly.min.js"
 MERMAID = "vendor/mermaid/mermaid.min.js"
 _FIGURE = re.compile(r'<div class="casebook-figure">\s*(<svg.*?</svg>)\s*</div>', flags=re.S)
+#: A text of a matplotlib figure: its words, its baseline, its outlines.
+_TEXT = re.compile(
+    r'<g id="text_\d+">\s*<!-- (?P<words>.*?) -->\s*'
+    r'<g[^>]*translate\([-\d.]+ (?P<y>[-\d.]+)\)[^>]*>(?P<outlines>.*?)</g>\s*</g>\s*',
+    flags=re.S,
+)
 
 
 def _page_code() -> str:
@@ -72,13 +78,48 @@ def exercise_page(root: Path, stem: str) -> nbformat.NotebookNode:
     return exercises.page(files.read(root / "solutions" / f"{stem}.ipynb"), stem)
 
 
+def title_and_drawing(svg: str) -> tuple[str, str]:
+    """Take the title off a matplotlib figure: it becomes text of the page.
+
+    Parameters
+    ----------
+    svg : str
+        A figure of :func:`casebook.figures.axes`; its title is what is bold above the axes.
+
+    Returns
+    -------
+    str, str
+        The title as HTML, empty if there is none, and the drawing without it and without the
+        room that it took.
+    """
+    x, y, width, height = map(float, re.search(r'viewBox="([^"]*)"', svg).group(1).split())
+    lines = [
+        line
+        for line in _TEXT.finditer(svg)
+        if "DejaVuSans-Bold" in line["outlines"] and float(line["y"]) < y + height / 4
+    ]
+    if not lines:
+        return "", svg
+    outlines = "".join(re.findall(r"<defs>.*?</defs>", "".join(line[0] for line in lines), re.S))
+    for line in reversed(lines):
+        svg = svg[: line.start()] + svg[line.end() :]
+    if "DejaVuSans-Bold" in svg:  # other bold text uses the outlines of the title's letters
+        svg = svg.replace("</svg>", f"{outlines}</svg>")
+    top = max(float(line["y"]) for line in lines) + 1
+    svg = re.sub(
+        r'viewBox="[^"]*"', f'viewBox="{x:g} {top:g} {width:g} {y + height - top:g}"', svg, count=1
+    )
+    svg = re.sub(r'(<svg[^>]*?) height="[\d.]+pt"', rf'\1 height="{y + height - top:g}pt"', svg)
+    return " ".join(line["words"].strip() for line in lines), svg
+
+
 def _externalise_figures(body: str, pathto, folder: Path) -> str:
     """Write each inline figure as a light and a dark file and put them in its place."""
 
     def replace(match: re.Match) -> str:
-        svg = match.group(1)
+        title, svg = title_and_drawing(match.group(1))
         alt = re.search(r'aria-label="([^"]*)"', svg).group(1)
-        size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+        size = re.search(r'viewBox="[-\d.]+ [-\d.]+ ([\d.]+) ([\d.]+)"', svg)
         width, height = (round(float(v) * 1.35) for v in size.groups())
         name = f"figure-{hashlib.sha256(svg.encode()).hexdigest()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,10 +132,8 @@ def _externalise_figures(body: str, pathto, folder: Path) -> str:
                 f'<img class="only-{theme}" src="{address}" alt="{alt}" loading="lazy" '
                 f'width="{width}" height="{height}">'
             )
-        return (
-            '<div class="casebook-figure" tabindex="0" role="group" aria-label="Figure">'
-            f"{''.join(images)}</div>"
-        )
+        caption = f'<figcaption class="casebook-title">{title}</figcaption>' if title else ""
+        return f'<figure class="casebook-figure">{caption}{"".join(images)}</figure>'
 
     return _FIGURE.sub(replace, body)
 
