@@ -40,10 +40,10 @@ book: node_modules/.installed ## build the book into _build/html
 
 test: node_modules/.installed $(ARTIFACTS)/.installed ## run every check (the book is built first)
 	$(RUN) casebook.book
-	$(RUN) casebook.notebooks check
+	$(RUN) casebook.author check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(RUN) casebook.notebooks nbval
+	$(RUN) casebook.author nbval
 	$(RUN) pytest -n 2 --dist loadfile
 
 slides: node_modules/.installed ## make the slides of every chapter: _build/html/slides
@@ -54,35 +54,35 @@ lab: $(VENV)/.installed ## open JupyterLab
 	$(BIN)/jupyter lab
 
 chapter: $(VENV)/.installed ## execute one chapter and its solution and store their checked outputs: make chapter N=01
-	$(RUN) casebook.notebooks record $(N)
+	$(RUN) casebook.author record $(N)
 
 new: $(VENV)/.installed ## start a case: make new N=02_sales_forecasting TITLE="Sales for finance"
-	$(RUN) casebook.notebooks new "$(N)" "$(TITLE)"
+	$(RUN) casebook.author new "$(N)" "$(TITLE)"
 
 exercises: $(VENV)/.installed ## generate exercises/ from solutions/
-	$(RUN) casebook.notebooks normalise
-	$(RUN) casebook.notebooks exercises
+	$(RUN) casebook.author normalise
+	$(RUN) casebook.author exercises
 
 content: $(VENV)/.installed ## list what a reader would stumble over: spelling, links, typed results, long cells
-	$(RUN) casebook.notebooks content
+	$(RUN) casebook.author content
 
 links: $(VENV)/.installed ## ask every address of another host whether it still answers
-	$(RUN) casebook.notebooks links
+	$(RUN) casebook.author links
 
 release: $(VENV)/.installed ## write a release's tag into pyproject.toml and every notebook: make release TAG=v1.2
-	$(RUN) casebook.notebooks release "$(TAG)"
+	$(RUN) casebook.author release "$(TAG)"
 
 released: $(VENV)/.installed ## check that they name it: make released TAG=v1.2
-	$(RUN) casebook.notebooks release --check "$(TAG)"
+	$(RUN) casebook.author release --check "$(TAG)"
 
 data: $(VENV)/.installed ## make the simulated snapshots anew and fetch the real data
-	$(RUN) casebook.simulators
+	$(RUN) casebook.cases
 
 artifacts: $(ARTIFACTS)/.installed ## train what costs too much for a page (10 minutes): make artifacts [N=01]
-	$(ARTIFACTS)/bin/python -m casebook.artifacts make $(N)
+	$(ARTIFACTS)/bin/python -m casebook.recorded.artifacts make $(N)
 
 bench: $(VENV)/.installed ## run the benchmarks of one case and record their tables: make bench N=01 [ONLY="seeds paired"]
-	$(RUN) casebook.bench $(N) $(ONLY)
+	$(RUN) casebook.recorded.bench $(N) $(ONLY)
 
 lock: ## renew both constraints files from the requirements, in fresh environments
 	rm -rf _build/lock && $(PYTHON) -m venv _build/lock

@@ -7,7 +7,7 @@ same exercise as the one in `exercises/`: without the reasoning, with a blank to
 from nbconvert.preprocessors import TagRemovePreprocessor
 from nbgrader.converters import GenerateAssignment
 
-from casebook.notebooks.exercises import REASONING_TAG, STUB
+from casebook.author.exercises import REASONING_TAG, STUB
 
 c = get_config()  # noqa: F821 - given by traitlets when it reads this file
 c.ClearSolutions.code_stub = {"python": STUB}

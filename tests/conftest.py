@@ -40,9 +40,9 @@ def needs_real_data() -> Path:
 @pytest.fixture
 def shown(monkeypatch) -> list[dict]:
     """Collect what the toolbox displays: one bundle (MIME type to content) for each output."""
-    import casebook.claims
-    import casebook.figures
-    import casebook.grading
+    import casebook.exercises.grading
+    import casebook.page.claims
+    import casebook.page.figures
 
     bundles: list[dict] = []
 
@@ -50,6 +50,6 @@ def shown(monkeypatch) -> list[dict]:
         assert raw, "without raw=True the page would show the dictionary itself"
         bundles.append(bundle)
 
-    for module in (casebook.claims, casebook.figures, casebook.grading):
+    for module in (casebook.page.claims, casebook.page.figures, casebook.exercises.grading):
         monkeypatch.setattr(module, "display", display)
     return bundles

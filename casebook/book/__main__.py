@@ -18,11 +18,11 @@ import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 
+from casebook.author import files
+from casebook.author.execute import NotebookFailed, execute
 from casebook.book.ext import exercise_page
 from casebook.book.fingerprint import cache_path, note_built
 from casebook.data import RealDataUnavailable, find_real, real, registry
-from casebook.notebooks import files
-from casebook.notebooks.execute import NotebookFailed, execute
 from casebook.project import require_checkout
 
 WORKERS = 2

@@ -16,10 +16,10 @@ import nbformat
 from sphinx.application import Sphinx
 from sphinxcontrib import mermaid
 
+from casebook.author import exercises, files
 from casebook.book import mend, vendor
 from casebook.book.fingerprint import cache_path
-from casebook.figures import INK
-from casebook.notebooks import exercises, files
+from casebook.page.figures import INK
 from casebook.project import settings
 
 INK_DARK = "#e6e6e6"

@@ -17,8 +17,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from casebook.author.content import slug
 from casebook.book import cases, drill
-from casebook.notebooks.content import slug
 
 SOURCE = Path("book") / "glossary.yml"
 PAGE = Path("book") / "glossary.md"

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 from bs4 import BeautifulSoup
 from sphinx.application import Sphinx
 
-from casebook.figures import COLOURS, INK
+from casebook.page.figures import COLOURS, INK
 from casebook.project import settings
 
 DESCRIPTION_LENGTHS = (60, 160)

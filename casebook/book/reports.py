@@ -20,8 +20,8 @@ from jupyter_cache import get_cache
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from casebook.author.files import is_serial
 from casebook.book.fingerprint import cache_path
-from casebook.notebooks.files import is_serial
 
 #: Seconds that a notebook may take, by the room it stands in.
 BUDGETS = {"chapters": 60.0, "exercises": 12.0}

@@ -22,9 +22,9 @@ from nbconvert import SlidesExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
+from casebook.author import files
+from casebook.author.files import tags
 from casebook.book.fingerprint import built_from
-from casebook.notebooks import files
-from casebook.notebooks.files import tags
 from casebook.project import require_checkout
 
 TEMPLATES = Path(__file__).parent / "templates"

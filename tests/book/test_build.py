@@ -15,9 +15,9 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
+from casebook.author import files
 from casebook.book import __main__ as book
 from casebook.book import fingerprint as fingerprints
-from casebook.notebooks import files
 from casebook.project import require_checkout
 
 ROOT = require_checkout()
@@ -129,7 +129,7 @@ def test_with_real_data_the_page_shows_the_result():
 
 
 def test_nbval_passes_without_real_data(copy):
-    result = run(copy, "casebook.notebooks", "nbval", CASEBOOK_REAL_DATA="off")
+    result = run(copy, "casebook.author", "nbval", CASEBOOK_REAL_DATA="off")
     assert result.returncode == 0, result.stdout + result.stderr
     assert " passed" in result.stdout
 
@@ -219,7 +219,7 @@ def test_two_at_a_time_and_serial_ones_alone(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "change",
     [
-        "casebook/metrics.py",
+        "casebook/evaluate/metrics.py",
         "data/real.toml",
         "data/00_how_a_case_works/observed.parquet",
         "requirements.txt",

@@ -8,8 +8,8 @@ import tomllib
 
 import pytest
 
+from casebook.author.files import notebooks
 from casebook.data import find_real
-from casebook.notebooks.files import notebooks
 from casebook.project import require_checkout
 
 ROOT = require_checkout()

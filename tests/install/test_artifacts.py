@@ -19,16 +19,16 @@ import pandas as pd
 import pytest
 from test_environment import differences, imports, pins, read_pins
 
-from casebook import artifacts
-from casebook.artifacts import MANIFEST, artifact, cases, faults
+from casebook.cases.card_fraud import artifacts as fraud
+from casebook.cases.card_fraud.graph import split
+from casebook.cases.card_fraud.world import simulate as simulate_cards
+from casebook.cases.demand_forecasting import artifacts as demand
+from casebook.cases.demand_forecasting.evaluation import at_origin, planning_origins
+from casebook.cases.demand_forecasting.forecasters import seasonal_naive_week
+from casebook.cases.demand_forecasting.world import DAYS
 from casebook.project import require_checkout
-from casebook.simulators.card_fraud import simulate as simulate_cards
-from casebook.simulators.demand_forecasting import DAYS
-from casebook.systems.card_fraud import artifacts as fraud
-from casebook.systems.card_fraud.graph import split
-from casebook.systems.demand_forecasting import artifacts as demand
-from casebook.systems.demand_forecasting.evaluation import at_origin, planning_origins
-from casebook.systems.demand_forecasting.forecasters import seasonal_naive_week
+from casebook.recorded import artifacts
+from casebook.recorded.artifacts import MANIFEST, artifact, cases, faults
 
 ROOT = require_checkout()
 CASE = "01_demand_forecasting"
@@ -327,12 +327,12 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 def test_without_the_environment_it_is_an_error_that_says_what_to_run(monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "PYTHON", ROOT / "no-environment" / "python")
     with pytest.raises(pytest.fail.Exception, match=r"`make \.venv-artifacts/\.installed`"):
-        run("-m", "casebook.artifacts", "check", "01")
+        run("-m", "casebook.recorded.artifacts", "check", "01")
 
 
 @pytest.mark.parametrize("case", cases())
 def test_a_random_sample_made_anew_agrees(case):
-    result = run("-m", "casebook.artifacts", "check", case)
+    result = run("-m", "casebook.recorded.artifacts", "check", case)
     print(result.stdout)  # the seed, for whoever reads of a failure
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"agrees    {case}" in result.stdout
@@ -350,7 +350,7 @@ def test_the_sample_finds_a_changed_forecast_whose_hash_was_changed_too(copied):
         s for s in range(1000) if demand.draw(np.random.default_rng(s))[0] == "nbeats"
     )
     patched = (
-        "import sys, pathlib, casebook.artifacts as a\n"
+        "import sys, pathlib, casebook.recorded.artifacts as a\n"
         f"a.data_dir = lambda: pathlib.Path({str(copied.parents[1])!r})\n"
         f"sys.exit(a.main(['check', '01', '--seed', '{seed}']))"
     )

@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from casebook.notebooks import files
+from casebook.author import files
 from casebook.project import require_checkout
 
 ROOT = require_checkout()
@@ -279,7 +279,9 @@ def is_builder(path: Path) -> bool:
 
     The embedding models of the retriever are loaded there alone.
     """
-    return path.name in ("artifacts.py", "dense.py") and "systems" in path.parts
+    return path.name in ("artifacts.py", "dense.py") and bool(
+        {"cases", "retrieval"} & {*path.parts}
+    )
 
 
 def of_artifacts_alone(name: str) -> bool:
@@ -393,7 +395,10 @@ def test_an_import_that_nothing_pins_is_named():
     assert unpinned({"sphinxcontrib.mermaid"}, everything - {"sphinxcontrib-mermaid"}) == [
         "sphinxcontrib.mermaid: sphinxcontrib-mermaid"
     ]
-    assert unpinned({"os.path", "casebook.metrics", "sphinxcontrib.mermaid"}, everything) == []
+    assert (
+        unpinned({"os.path", "casebook.evaluate.metrics", "sphinxcontrib.mermaid"}, everything)
+        == []
+    )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.relative_to(ROOT).as_posix())
@@ -409,7 +414,7 @@ def test_a_group_that_lacks_a_package_is_named():
 
 
 def test_of_a_builder_only_models_that_it_loads_when_asked_are_left_out(monkeypatch, tmp_path):
-    path = tmp_path / "systems" / "dense.py"
+    path = tmp_path / "retrieval" / "dense.py"
     path.parent.mkdir()
     path.write_text("import ray\nclass A:\n    def f(self):\n        import torch, yaml\n")
     monkeypatch.setattr(sys.modules[__name__], "course_modules", lambda: {"dense": path})

@@ -14,7 +14,7 @@ import nbformat
 import pytest
 from places import bare_python, clean_environment, copy_checkout
 
-from casebook.notebooks import files
+from casebook.author import files
 from casebook.project import require_checkout, settings
 
 ROOT = require_checkout()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 
-from casebook.notebooks.launch import COLAB_ID
+from casebook.author.launch import COLAB_ID
 
 
 def witness(notebook: nbformat.NotebookNode) -> dict:
@@ -64,13 +64,13 @@ def test_without_the_set_up_cell_the_chapter_fails(make_colab, chapter):
 
 
 def test_a_forgotten_package_is_noticed(tmp_path, checkout_copy):
-    """The planted fault of the comparison above: a wheel without ``casebook.systems``."""
+    """The planted fault of the comparison above: a wheel without ``casebook.cases``."""
     package, data = checkout_copy / "casebook", checkout_copy / "data"
     without = shutil.copytree(
         package, tmp_path / "casebook", ignore=shutil.ignore_patterns("systems")
     )
     lost = installed_files(package, data) - installed_files(without, data)
-    assert lost >= {"casebook/systems/__init__.py", "casebook/systems/how_a_case_works.py"}
-    assert all(name.startswith("casebook/systems/") for name in lost)
+    assert lost >= {"casebook/cases/__init__.py", "casebook/cases/how_a_case_works/system.py"}
+    assert all(name.startswith("casebook/cases/") for name in lost)
     lost = installed_files(package, data) - installed_files(package, tmp_path / "no data")
     assert "data/00_how_a_case_works/observed.parquet" in lost

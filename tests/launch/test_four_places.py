@@ -26,8 +26,8 @@ from markdown_it import MarkdownIt
 from nbformat import NotebookNode
 from places import CHAPTER, clean_environment
 
-from casebook.notebooks import files
-from casebook.notebooks.launch import COLAB_ID
+from casebook.author import files
+from casebook.author.launch import COLAB_ID
 from casebook.project import require_checkout
 
 ROOT = require_checkout()

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import tiny
 
-from casebook.notebooks import content
-from casebook.notebooks.__main__ import main
-from casebook.notebooks.content import Block, Document
+from casebook.author import content
+from casebook.author.__main__ import main
+from casebook.author.content import Block, Document
 from casebook.project import require_checkout
 
 ROOT = require_checkout()

@@ -10,11 +10,11 @@ import tiny
 from nbclient.exceptions import CellExecutionError
 from tiny import ROOT, code
 
-from casebook.notebooks import contract, exercises, files
+from casebook.author import contract, exercises, files
 
 #: Seven questions: the first keeps the contract, each other one breaks it in its own way.
 QUESTIONS = """\
-from casebook.grading import Question, Wrong, WrongAnswer, number
+from casebook.exercises.grading import Question, Wrong, WrongAnswer, number
 
 
 def judge(answer, *_):
@@ -89,7 +89,7 @@ def planted(tmp_path_factory):
     """Return a folder whose notebook ``00_planted`` has the planted questions."""
     folder = tmp_path_factory.mktemp("planted")
     write(folder, {})
-    name = "casebook.questions.planted"
+    name = "casebook.cases.planted.questions"
     spec = importlib.util.spec_from_file_location(name, folder / "planted.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

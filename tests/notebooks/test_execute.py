@@ -9,10 +9,10 @@ import pytest
 import tiny
 from tiny import checked, code
 
-from casebook.notebooks import execute as module
-from casebook.notebooks import files
-from casebook.notebooks.__main__ import main
-from casebook.notebooks.execute import NotebookFailed, execute
+from casebook.author import execute as module
+from casebook.author import files
+from casebook.author.__main__ import main
+from casebook.author.execute import NotebookFailed, execute
 
 PATH = "chapters/00_tiny.ipynb"
 OPEN_END = "import time\nprint('asleep')\ntime.sleep(60)"

@@ -15,9 +15,9 @@ from nbgrader.nbgraderformat import MetadataValidator, ValidationError
 from nbgrader.utils import compute_checksum
 from tiny import ROOT, code, prose
 
-from casebook.grading import Question, WrongAnswer
-from casebook.notebooks import exercises, files
-from casebook.notebooks.__main__ import main
+from casebook.author import exercises, files
+from casebook.author.__main__ import main
+from casebook.exercises.grading import Question, WrongAnswer
 
 SOLUTIONS = files.notebooks("solutions", root=ROOT)
 CASE = "00_how_a_case_works.ipynb"
@@ -59,7 +59,7 @@ def solution():
 def asked(monkeypatch):
     """Let the exercise ``tiny`` have one question with two hints."""
     wrong = (WrongAnswer("share = 1", "too large"), WrongAnswer("share = 0", "too small"))
-    module = ModuleType("casebook.questions.tiny")
+    module = ModuleType("casebook.cases.tiny.questions")
     module.q1 = Question(1, "a share", str, ("Think.", "Divide."), wrong)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module

@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import tiny
 
-from casebook.notebooks import external
-from casebook.notebooks.__main__ import main
-from casebook.notebooks.external import Answer
+from casebook.author import external
+from casebook.author.__main__ import main
+from casebook.author.external import Answer
 from casebook.project import settings
 
 

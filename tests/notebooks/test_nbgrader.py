@@ -17,8 +17,8 @@ from nbgrader.validator import Validator
 from tiny import ROOT, code
 from traitlets.config import Config, PyFileConfigLoader
 
-from casebook.notebooks import exercises, files
-from casebook.notebooks.launch import BADGES_ID
+from casebook.author import exercises, files
+from casebook.author.launch import BADGES_ID
 
 #: nbgrader's own models warn while it saves a submission.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
@@ -26,7 +26,7 @@ CASE = "00_how_a_case_works"
 TINY = "00_tiny"
 #: Its first check shows what it finds, as in Lab; the second is one of the course's.
 QUESTION = """\
-from casebook.grading import Question, Wrong, WrongAnswer
+from casebook.exercises.grading import Question, Wrong, WrongAnswer
 
 
 def judge(answer):

@@ -10,8 +10,8 @@ import tiny
 from nbformat.v4 import new_output
 from tiny import checked, code
 
-from casebook.notebooks import __main__ as tool
-from casebook.notebooks import files
+from casebook.author import __main__ as tool
+from casebook.author import files
 
 PATH = "chapters/00_tiny.ipynb"
 SEEN = [new_output("stream", name="stdout", text="seen\n")]
@@ -21,7 +21,7 @@ VERDICTS = {
     "stale": "FAILED",
     "stale-and-untagged": "PASSED",
     "without-its-count": "FAILED",
-    "without-an-output": "PASSED",  # silently: casebook.notebooks.normalise finds it
+    "without-an-output": "PASSED",  # silently: casebook.author.normalise finds it
     "fails": "FAILED",
 }
 #: A notebook that notes by whom it is run; its second cell needs its first.
@@ -73,7 +73,7 @@ def noting(checkout):
 def nbval(root):
     """Run the command on a checkout; return it with who ran which notebook."""
     log = root / "log"
-    command = ("casebook.notebooks", "--root", root, "nbval")
+    command = ("casebook.author", "--root", root, "nbval")
     done = tiny.run(*command, cwd=root.parent, TINY_LOG=str(log))
     return done, log.read_text(encoding="utf-8").splitlines()
 

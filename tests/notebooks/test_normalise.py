@@ -10,9 +10,9 @@ from nbformat import NotebookNode, from_dict
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from tiny import ROOT, checked, code, prose
 
-from casebook.notebooks import files
-from casebook.notebooks.__main__ import main
-from casebook.notebooks.normalise import HEADINGS, KERNEL, LEAST_WORDS, faults, normalise
+from casebook.author import files
+from casebook.author.__main__ import main
+from casebook.author.normalise import HEADINGS, KERNEL, LEAST_WORDS, faults, normalise
 
 PATH = "chapters/00_tiny.ipynb"
 CASE = "00_how_a_case_works.ipynb"
@@ -433,7 +433,7 @@ def test_only_blanks_at_the_ends_of_lines_go():
 
 
 def test_the_notebooks_of_this_repository_are_in_order():
-    done = tiny.run("casebook.notebooks", "check", cwd=ROOT)
+    done = tiny.run("casebook.author", "check", cwd=ROOT)
     count = len(files.notebooks(root=ROOT))
     assert (done.returncode, tiny.lines(done)) == (0, [f"{count} notebooks are in order"])
 
@@ -448,7 +448,7 @@ def test_a_planted_fault_is_named_with_its_notebook_and_cell(own_copy):
     path = own_copy / "chapters" / CASE
     before = path.read_text(encoding="utf-8")
     tiny.plant(path, "set-up", execution_count=3)
-    done = tiny.run("casebook.notebooks", "check", cwd=own_copy)
+    done = tiny.run("casebook.author", "check", cwd=own_copy)
     path.write_text(before, encoding="utf-8")
     assert (done.returncode, tiny.lines(done)) == (
         1,
@@ -465,7 +465,7 @@ def test_another_checkout_is_judged_by_its_own_address(own_copy):
     text = settings.read_text(encoding="utf-8")
     assert ours in text
     settings.write_text(text.replace(ours, theirs), encoding="utf-8")
-    tool = ("casebook.notebooks", "--root", own_copy)
+    tool = ("casebook.author", "--root", own_copy)
     done = tiny.run(*tool, "check", cwd=ROOT)
     assert done.returncode == 1
     assert f"chapters/{CASE}: cell 'launch-badges' is missing or not as generated" in done.stdout

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import tiny
 
-from casebook.notebooks import files, release
-from casebook.notebooks.launch import BADGES_ID, COLAB_ID
+from casebook.author import files, release
+from casebook.author.launch import BADGES_ID, COLAB_ID
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def course(tmp_path_factory):
 
 
 def command(course, *arguments: str):
-    return tiny.run("casebook.notebooks", *arguments, cwd=course, PYTHONPATH=str(course))
+    return tiny.run("casebook.author", *arguments, cwd=course, PYTHONPATH=str(course))
 
 
 def test_the_tag_is_written_into_every_notebook(course):

@@ -116,7 +116,7 @@ def test_the_hooks_pass_on_a_clean_clone(clone):
 
 def test_each_hook_stops_a_planted_fault(clone):
     tiny.plant(clone / "chapters" / CASE, "set-up", execution_count=3)
-    module = clone / "casebook" / "claims.py"
+    module = clone / "casebook" / "page" / "claims.py"
     text = module.read_text(encoding="utf-8")
     module.write_text(f"{text}\n\nimport  this\n", encoding="utf-8")
     assert verdicts(clone) == (1, dict.fromkeys(HOOKS, "Failed"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from casebook.notebooks import files
-from casebook.notebooks.__main__ import main
-from casebook.notebooks.normalise import HEADINGS, LEAST_WORDS, faults
-from casebook.notebooks.scaffold import create
+from casebook.author import files
+from casebook.author.__main__ import main
+from casebook.author.normalise import HEADINGS, LEAST_WORDS, faults
+from casebook.author.scaffold import create
 
 NAME = "02_sales_forecasting"
 PATH = f"chapters/{NAME}.ipynb"
@@ -60,7 +60,7 @@ def test_comments_and_diagrams_are_no_prose(root, instead):
 def test_it_says_what_else_a_case_needs(root, capsys):
     assert main(["--root", str(root), "new", NAME, "Sales for finance"]) == 0
     said = capsys.readouterr().out
-    for room in ("simulators/sales_forecasting.py", f"solutions/{NAME}.ipynb", f"data/{NAME}/"):
+    for room in ("cases/sales_forecasting/world.py", f"solutions/{NAME}.ipynb", f"data/{NAME}/"):
         assert room in said
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from casebook.notebooks import files
-from casebook.notebooks.normalise import normalise
+from casebook.author import files
+from casebook.author.normalise import normalise
 from casebook.project import require_checkout
 
 ROOT = require_checkout()

@@ -6,8 +6,8 @@ import checks
 import pytest
 from conftest import HTML, ROOT
 
+from casebook.author.files import notebooks
 from casebook.book import slides
-from casebook.notebooks.files import notebooks
 
 CHAPTERS = [path.stem for path in notebooks("chapters", root=ROOT)]
 WIDE, HIGH = 1280, 720

@@ -1,0 +1,219 @@
+"""Command line of the notebook tools: ``python -m casebook.author COMMAND``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from casebook.author import files
+from casebook.author.execute import CELL_TIMEOUT, NotebookFailed, execute
+from casebook.author.normalise import faults, normalise
+from casebook.author.scaffold import create
+from casebook.project import checkout, require_checkout, settings
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def command_normalise(root: Path) -> int:
+    """Bring every chapter and solution into its committed form."""
+    for path in files.notebooks("chapters", "solutions", root=root):
+        name = _relative(path, root)
+        if files.write(normalise(files.read(path), name), path):
+            print(f"normalised  {name}")
+    return 0
+
+
+def _exercises(root: Path) -> dict[Path, str]:
+    """Return the text of every exercise by its path, as its solution says."""
+    from casebook.author.exercises import exercise, exercise_path
+
+    wanted = {}
+    for path in files.notebooks("solutions", root=root):
+        target = exercise_path(path)
+        wanted[target] = files.text(exercise(files.read(path), _relative(target, root)))
+    return wanted
+
+
+def command_exercises(root: Path) -> int:
+    """Generate the exercises from the solutions."""
+    for path, content in _exercises(root).items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != content:
+            path.write_text(content, encoding="utf-8")
+            print(f"generated   {_relative(path, root)}")
+    return 0
+
+
+def command_check(root: Path) -> int:
+    """List everything that is not in order; 1 if anything is."""
+    found = []
+    for path in files.notebooks(root=root):
+        name = _relative(path, root)
+        notebook = files.read(path)
+        found += [f"{name}: {fault}" for fault in faults(notebook, name)]
+        if path.parent.name != "exercises" and files.text(
+            normalise(notebook, name)
+        ) != path.read_text(encoding="utf-8"):
+            found.append(f"{name}: not normalised; run `make exercises`")
+    wanted = _exercises(root)
+    for path, content in wanted.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != content:
+            found.append(
+                f"{_relative(path, root)}: not what its solution generates; run `make exercises`"
+            )
+    for path in files.notebooks("exercises", root=root):
+        if path not in wanted:
+            found.append(f"{_relative(path, root)}: an exercise without a solution")
+    print("\n".join(found) or f"{len(files.notebooks(root=root))} notebooks are in order")
+    return 1 if found else 0
+
+
+def command_nbval(root: Path) -> int:
+    """Validate chapters and solutions with nbval; serial ones alone, after the others."""
+    paths = files.notebooks("chapters", "solutions", root=root)
+    serial = [p for p in paths if files.is_serial(files.read(p))]
+    together = [p for p in paths if p not in serial]
+    codes = []
+    for group, workers in ((together, ["-n", "2", "--dist", "loadscope"]), (serial, ["-n", "0"])):
+        if not group:
+            continue
+        arguments = [sys.executable, "-m", "pytest", "--nbval-lax", *workers]
+        arguments += [f"--nbval-cell-timeout={CELL_TIMEOUT}", "-p", "no:cacheprovider", "-q"]
+        codes.append(subprocess.run([*arguments, *map(str, group)], cwd=root).returncode)
+    return max(codes, default=0)
+
+
+def command_record(root: Path, which: str) -> int:
+    """Execute the notebooks of a case and store the outputs of their checked cells."""
+    for path in files.find(which, "chapters", "solutions", root=root):
+        name = _relative(path, root)
+        before = path.read_bytes()
+        notebook = normalise(files.read(path), name)
+        try:
+            seconds = execute(notebook, name, path.parent)
+        except NotebookFailed as failure:
+            print(f"failed      {failure}")
+            return 1
+        if path.read_bytes() != before:
+            print(f"not stored  {name} was edited while it ran; run the command again")
+            return 1
+        files.write(normalise(notebook, name), path)
+        print(f"recorded    {name}  {seconds:.1f} s")
+    return command_exercises(root)
+
+
+def command_content(root: Path, lower: bool = False) -> int:
+    """List what a reader would stumble over; 1 if a link is dead or a count has grown."""
+    from casebook.author import content
+
+    found = content.findings(root)
+    now, accepted = content.counts(found), content.read_baseline(root)
+    print("\n".join(map(str, found)))
+    errors = [f for f in found if f.check in content.ERRORS]
+    grown, shrunk = content.grown(now, accepted), content.shrunk(now, accepted)
+    if lower and shrunk:
+        content.write_baseline(root, content.lower(now, accepted))
+    print(f"{len(found) - len(errors)} warnings, {len(errors)} errors")
+    for what, lines in (
+        ("more than accepted", grown),
+        ("lowered" if lower else "may be lowered (content --lower)", shrunk),
+    ):
+        print("".join(f"{what}: {line}\n" for line in lines), end="")
+    return 1 if errors or grown else 0
+
+
+def command_links(root: Path) -> int:
+    """Ask every address of another host whether it still answers; 1 if one is dead."""
+    from casebook.author import external
+
+    places = external.external_links(root)
+    answers = external.ask_all(list(places))
+    for answer in answers:
+        if answer.verdict != "alive":
+            where = ", ".join(places[answer.address])
+            print(f"{answer.verdict:<10}{answer.address} ({answer.detail}) in {where}")
+    dead = sum(answer.verdict == "dead" for answer in answers)
+    print(f"{len(answers)} addresses, {dead} dead")
+    return 1 if dead else 0
+
+
+def command_release(root: Path, tag: str, check: bool = False) -> int:
+    """Write a release's tag into pyproject.toml and every notebook; or check that it is there."""
+    from casebook.author import release
+
+    if check:
+        if (name := release.declared(root)) != tag:
+            print(f"pyproject.toml names the release {name!r}, not {tag!r}: make release TAG={tag}")
+            return 1
+        return command_check(root)
+    try:
+        release.set_release(root, tag)
+    except ValueError as error:
+        print(f"not written {error}")
+        return 1
+    settings.cache_clear()
+    command_normalise(root)
+    return command_exercises(root)
+
+
+def command_new(root: Path, name: str, title: str) -> int:
+    """Start a new case: a chapter with every heading, and the list of what else it needs."""
+    try:
+        print(create(root, name, title), end="")
+    except ValueError as error:
+        print(f"not made    {error}")
+        return 1
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m casebook.author", description=__doc__)
+    parser.add_argument(
+        "--root", type=Path, help="another checkout than this one (its own package is used)"
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, function in (
+        ("normalise", command_normalise),
+        ("exercises", command_exercises),
+        ("check", command_check),
+        ("nbval", command_nbval),
+        ("links", command_links),
+    ):
+        commands.add_parser(name, help=function.__doc__)
+    record = commands.add_parser("record", help=command_record.__doc__)
+    record.add_argument("which", help="number of the case, such as 01")
+    content = commands.add_parser("content", help=command_content.__doc__)
+    content.add_argument("--lower", action="store_true", help="lower the accepted counts")
+    release = commands.add_parser("release", help=command_release.__doc__)
+    release.add_argument("tag", help="such as v1.2")
+    release.add_argument("--check", action="store_true", help="write nothing")
+    new = commands.add_parser("new", help=command_new.__doc__)
+    new.add_argument("name", help="number and name of the case, such as 02_sales_forecasting")
+    new.add_argument("title", help="title of the chapter")
+    given = parser.parse_args(arguments)
+    root = (given.root or require_checkout()).resolve()
+    if root != checkout() and (root / "casebook").is_dir():
+        # Its own package knows its public address, its rules and its data.
+        rest = list(arguments if arguments is not None else sys.argv[1:])
+        rest = rest[rest.index(given.command) :]
+        command = [sys.executable, "-m", "casebook.author", *rest]
+        env = {**os.environ, "PYTHONPATH": str(root)}
+        return subprocess.run(command, cwd=root, env=env).returncode
+    if given.command == "record":
+        return command_record(root, given.which)
+    if given.command == "content":
+        return command_content(root, given.lower)
+    if given.command == "release":
+        return command_release(root, given.tag, given.check)
+    if given.command == "new":
+        return command_new(root, given.name, given.title)
+    return globals()[f"command_{given.command}"](root)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

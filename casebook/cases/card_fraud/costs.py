@@ -1,0 +1,299 @@
+"""From costs to tiers: what each answer costs in expectation, and where the answers change.
+
+A transaction of amount ``a`` is fraud with probability ``p``. Each tier has an expected cost that
+is linear in ``p``, so the cheapest tier is the lower envelope of four lines, and its cut-offs are
+intersections (Elkan, "The Foundations of Cost-Sensitive Learning", IJCAI 2001). The costs are those
+of one decision: that a denial ends an attack, and that an attacker who was let through comes
+back, is not among them. What it is worth shows only in the simulation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.card_fraud.world import TIERS, World
+
+
+@dataclass(frozen=True)
+class Economics:
+    """Rates and prices of one decision, in euro and shares. All are facts of the problem.
+
+    Attributes
+    ----------
+    margin : float
+        Share of a purchase that the bank earns.
+    chargeback : float
+        Handling of a disputed payment.
+    push, call : float
+        Price of a confirmation on the phone, of a call by an agent.
+    complaint, customer : float
+        Price of a complaint, of a customer lost to friction.
+    abandons_push, abandons_call : float
+        Genuine customers who do not finish.
+    passes_push, passes_call : float
+        Attackers who get through.
+    leaves_asked, leaves_abandoned, leaves_blocked : float
+        Genuine customers who leave after a confirmation that they finished, that they did not
+        finish, and after a block.
+    complains_asked, complains_abandoned, complains_blocked : float
+        The same for complaints.
+
+    Raises
+    ------
+    ValueError
+        When a price is negative or a rate is not a share.
+    """
+
+    margin: float = 0.012
+    chargeback: float = 15.0
+    push: float = 0.02
+    call: float = 4.0
+    complaint: float = 8.0
+    customer: float = 150.0
+    abandons_push: float = 0.075
+    abandons_call: float = 0.135
+    passes_push: float = 0.12
+    passes_call: float = 0.05
+    leaves_asked: float = 0.0015
+    leaves_abandoned: float = 0.004
+    leaves_blocked: float = 0.015
+    complains_asked: float = 0.002
+    complains_abandoned: float = 0.02
+    complains_blocked: float = 0.05
+
+    def __post_init__(self):
+        prices = ("chargeback", "push", "call", "complaint", "customer")
+        for field in fields(self):
+            value, top = getattr(self, field.name), np.inf if field.name in prices else 1
+            if not 0 <= value <= top:
+                kind = "a price of 0 or more" if field.name in prices else "a share from 0 to 1"
+                raise ValueError(f"{field.name} is {value}: {kind} is due")
+
+
+def _lines(amount, economics: Economics) -> tuple[np.ndarray, np.ndarray]:
+    """Return the costs of each tier if genuine and if fraud, each of shape (4, n)."""
+    e, a = economics, np.clip(np.atleast_1d(np.asarray(amount, float)), 0, None)
+
+    def friction(price, abandons):
+        stays = e.leaves_asked * e.customer + e.complains_asked * e.complaint
+        stops = e.leaves_abandoned * e.customer + e.complains_abandoned * e.complaint
+        return price + (1 - abandons) * stays + abandons * (e.margin * a + stops)
+
+    lost, nothing = a + e.chargeback, np.zeros_like(a)
+    blocked = e.leaves_blocked * e.customer + e.complains_blocked * e.complaint
+    genuine = (
+        nothing,
+        friction(e.push, e.abandons_push),
+        friction(e.call, e.abandons_call),
+        e.margin * a + blocked,
+    )
+    fraud = (lost, e.push + e.passes_push * lost, e.call + e.passes_call * lost, nothing)
+    return np.stack(genuine), np.stack(fraud)
+
+
+def expected_costs(probability, amount, economics: Economics | None = None) -> pd.DataFrame:
+    """Return the expected cost of each tier, in euro.
+
+    Parameters
+    ----------
+    probability : array_like of float, shape (n,)
+        Calibrated probability of fraud.
+    amount : array_like of float, shape (n,) or scalar
+        Euro; a refund (negative) has nothing to lose but its handling.
+    economics : Economics, optional
+
+    Returns
+    -------
+    DataFrame, shape (n, 4)
+        Columns are the tiers, from the least to the most friction.
+
+    Raises
+    ------
+    ValueError
+        When a probability is not within 0 and 1 or an amount is not finite.
+    """
+    p = _probabilities(probability)
+    genuine, fraud = _lines(_amounts(amount, len(p)), economics or Economics())
+    return pd.DataFrame(((1 - p) * genuine + p * fraud).T, columns=list(TIERS))
+
+
+def tiers(
+    probability, amount, economics: Economics | None = None, price: float = 0.0
+) -> np.ndarray:
+    """Return the cheapest tier of each transaction.
+
+    Parameters
+    ----------
+    probability, amount, economics
+        As in :func:`expected_costs`.
+    price : float
+        Euro added to each tier but allow when the customer is genuine: the price at which
+        friction meets a guardrail (its shadow price).
+
+    Returns
+    -------
+    ndarray of str, shape (n,)
+        At equal cost the one with less friction.
+
+    Examples
+    --------
+    >>> tiers([0.001, 0.03, 0.9], 60).tolist()
+    ['allow', 'confirm', 'block']
+    """
+    p = _probabilities(probability)
+    genuine, fraud = _lines(_amounts(amount, len(p)), economics or Economics())
+    genuine[1:] += price
+    return np.array(TIERS)[((1 - p) * genuine + p * fraud).argmin(axis=0)]
+
+
+def cutoffs(amount: float, economics: Economics | None = None) -> pd.DataFrame:
+    """Return the tiers that are cheapest somewhere, and from which probability on.
+
+    Parameters
+    ----------
+    amount : float
+        Euro.
+    economics : Economics, optional
+
+    Returns
+    -------
+    DataFrame
+        ``tier`` and ``from`` (probability), in order; the first begins at 0. A tier that is
+        nowhere the cheapest is not among them.
+    """
+    genuine, fraud = _lines(_amounts(amount, 1), economics or Economics())
+    at, slope = genuine[:, 0], (fraud - genuine)[:, 0]
+    current, p = int(np.lexsort((slope, at))[0]), 0.0
+    rows = [(TIERS[current], 0.0)]
+    while True:
+        steeper = np.flatnonzero(slope < slope[current])
+        meets = (at[steeper] - at[current]) / (slope[current] - slope[steeper])
+        ahead = meets < 1
+        if not ahead.any():
+            return pd.DataFrame(rows, columns=["tier", "from"])
+        p = max(float(meets[ahead].min()), p)
+        # Of lines that meet here at once, the steepest is the cheapest from here on.
+        here = steeper[ahead][meets[ahead] <= p + 1e-12]
+        current = int(here[slope[here].argmin()])
+        if rows[-1][1] == p:
+            rows.pop()
+        rows.append((TIERS[current], p))
+
+
+def fixed_tiers(probability, confirm: float, call: float, block: float) -> np.ndarray:
+    """Return tiers at cut-offs that do not know the amount.
+
+    Parameters
+    ----------
+    probability : array_like of float, shape (n,)
+    confirm, call, block : float
+        A tier begins at its cut-off. Equal cut-offs leave a tier out.
+
+    Raises
+    ------
+    ValueError
+        When the cut-offs do not rise.
+    """
+    if not confirm <= call <= block:
+        raise ValueError(f"the cut-offs {confirm}, {call}, {block} do not rise")
+    p = _probabilities(probability)
+    return np.array(TIERS)[np.searchsorted([confirm, call, block], p, side="right")]
+
+
+def price_of_guardrail(
+    probability, amount, limit: float, economics: Economics | None = None
+) -> float:
+    """Return the price of friction at which at most a share of transactions is not allowed.
+
+    Parameters
+    ----------
+    probability, amount : array_like, shape (n,)
+        Of transactions of a period before the one that is decided.
+    limit : float
+        Largest share that may be asked or blocked.
+    economics : Economics, optional
+
+    Returns
+    -------
+    float
+        Euro, 0 when the guardrail does not bind: the ``price`` of :func:`tiers`. It is found by
+        bisection, so that all who are let through for it are those whose asking was worth least.
+
+    Raises
+    ------
+    ValueError
+        When the limit is not a share above 0.
+    """
+    if not 0 < limit <= 1:
+        raise ValueError(f"limit is {limit}: a share above 0 is due")
+
+    def asked(price: float) -> float:
+        return float((tiers(probability, amount, economics, price) != "allow").mean())
+
+    if asked(0.0) <= limit:
+        return 0.0
+    low, high = 0.0, 1.0
+    while asked(high) > limit:
+        low, high = high, 2 * high
+        if high > 1e9:
+            raise ValueError(
+                f"no price of friction brings the share that is asked below {limit}: too many "
+                "transactions are fraud with certainty"
+            )
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if asked(middle) > limit else (low, middle)
+    return high
+
+
+def pilot(world: World) -> pd.Series:
+    """Return what a pilot that asked at random shows of the genuine customers.
+
+    Parameters
+    ----------
+    world : World
+        Run under a policy that asked (confirm, call) at random. As nearly all who are asked are
+        genuine, the shares need no labels; frauds among them (0.4 %) are the error.
+
+    Returns
+    -------
+    Series
+        ``abandons_push``, ``abandons_call``, and ``asked_push``, ``asked_call`` (counts).
+
+    Raises
+    ------
+    ValueError
+        When nobody was asked.
+    """
+    seen = world.transactions.loc[~world.transactions["request"].duplicated()]
+    shown = {}
+    for tier, name in (("confirm", "push"), ("call", "call")):
+        outcome = seen.loc[seen["tier"] == tier, "outcome"]
+        if outcome.empty:
+            raise ValueError(f"nobody was asked by {tier}: run the pilot with both")
+        shown |= {
+            f"abandons_{name}": float((outcome == "abandoned").mean()),
+            f"asked_{name}": len(outcome),
+        }
+    return pd.Series(shown)
+
+
+def _probabilities(probability) -> np.ndarray:
+    p = np.atleast_1d(np.asarray(probability, float))
+    wrong = ~((p >= 0) & (p <= 1))
+    if wrong.any():
+        raise ValueError(
+            f"{wrong.sum()} of {len(p)} probabilities are not within 0 and 1, the first at row "
+            f"{wrong.argmax()}: {p[wrong][0]}; a score must be calibrated before costs are weighed"
+        )
+    return p
+
+
+def _amounts(amount, n: int) -> np.ndarray:
+    a = np.broadcast_to(np.asarray(amount, float), (n,))
+    if not np.isfinite(a).all():
+        raise ValueError(f"{(~np.isfinite(a)).sum()} of {n} amounts are not finite")
+    return a

@@ -1,0 +1,161 @@
+"""The bank's service put together: feature store, rules, model, costs, audit, breaker.
+
+:func:`app` is what ``python -m casebook.cases.card_fraud.service --factory`` starts: a service
+on the small world of the data card, trained on its first months and warm with its history.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from casebook.cases.card_fraud.world import simulate
+from casebook.cases.card_fraud.world.constants import CATEGORIES, ENTRIES, SNAPSHOT
+
+from . import bank, costs, features, models, rules
+from .audit import Audit
+from .breaker import Breaker
+from .reasons import top_reasons
+from .schema import payload
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+#: Day on which the small world's service begins.
+BEGINS = 117
+#: Names of the codes among the features.
+CODES = {"entry": ENTRIES, "category": CATEGORIES}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A trained model with the history that the service starts from.
+
+    Attributes
+    ----------
+    here : Setting
+        The world, cut at the day on which the service begins.
+    model : Model
+        The bank's model.
+    usual : Series
+        Median of each feature over the genuine rows of the training.
+    """
+
+    here: bank.Setting
+    model: models.Model
+    usual: pd.Series
+
+    def store(self) -> features.OnlineStore:
+        """Return a store that holds all that arrived and was known before the service begins."""
+        world = self.here.world
+        store = features.OnlineStore(world.terminals, world.customers)
+        past = world.transactions[world.transactions["received"] < self.here.start]
+        known = features.evidence(world.transactions, world.labels)
+        known = known[known["known"] < self.here.start]
+        store.warm(past, known[known["transaction"].isin(past["transaction"])])
+        return store
+
+    def score(self, row: Mapping[str, float]) -> tuple[float, Sequence[str]]:
+        """Return probability and reasons of one event."""
+        table = pd.DataFrame([row], columns=list(features.FEATURES))
+        return float(self.model.score(table)[0]), self.reasons(table)
+
+    def reasons(self, table: pd.DataFrame, n: int = 3) -> list[str]:
+        """Return what raises the probability of one event most, by LightGBM's contributions."""
+        trees = self.model.inner[1].inner
+        contributions = trees.predict(table, pred_contrib=True)[0]
+        return top_reasons(
+            list(table),
+            contributions,
+            table.iloc[0].tolist(),
+            features.FEATURES,
+            n,
+            usual=self.usual.to_dict(),
+            codes=CODES,
+        )
+
+    def save(self, path: Path | str) -> None:
+        """Write the deployment to a file, for :func:`app` in another process.
+
+        The file is a pickle: read back only what this process wrote.
+        """
+        import cloudpickle
+
+        with open(path, "wb") as file:
+            cloudpickle.dump(self, file)
+
+    def payloads(self, n: int | None = None) -> list[dict[str, Any]]:
+        """Return the requests that arrive from the beginning of the service on, in order."""
+        world = self.here.world
+        rows = world.transactions[world.transactions["received"] >= self.here.start]
+        rows = rows[~rows["request"].duplicated()].head(n)
+        return [payload(row, stamped=True) for row in rows.to_dict("records")]
+
+
+def tier(probability: float, amount: float) -> str:
+    """Return the cheapest answer to one event."""
+    return str(costs.tiers(probability, amount)[0])
+
+
+def small(customers: int = SNAPSHOT[0], days: int = SNAPSHOT[1]) -> Deployment:
+    """Train the bank's model on the small world of the data card."""
+    here = bank.setting(simulate(n_customers=customers, days=days), BEGINS)
+    return deploy(here, here.train())
+
+
+def deploy(here: bank.Setting, model: models.Model) -> Deployment:
+    """Return a deployment of a trained model."""
+    genuine = here.labels.index[here.labels == 0]
+    return Deployment(here, model, here.X.loc[genuine].median())
+
+
+def app(
+    audit: str,
+    saved: str | None = None,
+    budget_ms: float = 40,
+    dies_at: str | None = None,
+    made: Deployment | None = None,
+) -> FastAPI:
+    """Return the service of a small bank.
+
+    Parameters
+    ----------
+    audit : str
+        Path of the audit's file; an older one is taken up.
+    saved : str, optional
+        File of :meth:`Deployment.save`, for a process of its own.
+    budget_ms : float
+        What the model may take.
+    dies_at : str, optional
+        Kill this process there, as if its machine had lost power: ``"observed"``, when the
+        audit and the store have the decision and the client has no reply yet.
+    made : Deployment, optional
+        In place of a file; without both :func:`small` trains one.
+    """
+    from .service import create_app
+
+    if made is None and saved is not None:
+        import pickle
+
+        made = pickle.loads(Path(saved).read_bytes())
+    made = made or small()
+    return create_app(
+        store=made.store(),
+        score=made.score,
+        rules=rules.hard,
+        fallback=rules.alone,
+        tiers=tier,
+        audit=Audit(Path(audit)),
+        breaker=Breaker(budget_ms=budget_ms),
+        terminals=frozenset(made.here.world.terminals["terminal"].tolist()),
+        model="bank's model of the small world",
+        rules_version=f"{len(rules.RULES)} rules",
+        gateway=True,
+        hook=lambda point: os.kill(os.getpid(), signal.SIGKILL) if point == dies_at else None,
+    )

@@ -1,0 +1,898 @@
+"""The graph of customers, devices, addresses and terminals: features, rings, and what they gain.
+
+A customer is linked with the devices, network addresses and terminals that his transactions used.
+The features of a day come from the graph of the transactions that the bank received in the
+``window`` days before its midnight, and from frauds that it knew before that midnight. A
+transaction asks the graph about its own customer, device, address and terminal; its own link, and
+all others of its day, are not in the graph.
+
+Sharing alone proves nothing: households share addresses and devices, strangers share public
+machines and the addresses of the mobile network. So each machine passes suspicion on divided by
+its customers, machines with too many of them (:data:`HUBS`) join nobody to anybody, and shares of
+known fraud leave out the customer who is judged.
+
+Components are those of :func:`scipy.sparse.csgraph.connected_components`; a large one is cut into
+communities by networkx's greedy modularity. That draws no random numbers and meets the nodes in a
+fixed order, so that the same rows give the same communities, and it always ends. (networkx's
+Louvain method did not on one day in hundreds: rounding, as in networkx issue 6751.) Suspicion
+spreads from known frauds along the links, step by step, as in APATE.
+
+References
+----------
+Van Vlasselaer, Bravo, Caelen, Eliassi-Rad, Akoglu, Snoeck & Baesens (2015), *APATE: a novel
+approach for automated credit card transaction fraud detection using network-based extensions*,
+Decision Support Systems 75.
+Clauset, Newman & Moore (2004), *Finding community structure in very large networks*, Physical
+Review E 70.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .protocol import Week, average_precision, paired, recall_at_fpr, world_split
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from casebook.cases.card_fraud.world import World
+
+#: What a customer is linked with: a column of the transactions each.
+MACHINES = ("device", "ip", "terminal")
+#: A machine with more customers than this in the window joins nobody to anybody: public machines
+#: stay below the first (a test of stolen cards too), mobile-network addresses above the second.
+HUBS = {"device": 60, "ip": 20}
+#: Days for which a known fraud counts, from when the bank received it.
+MEMORY = 60.0
+#: Of the spreading: the share that comes from the neighbours at each step, and the steps.
+DAMPING, STEPS = 0.5, 6
+#: Components with more customers than this are cut into communities.
+LARGE = 12
+
+#: Column of :func:`graph_features` -> what it says, in words that an analyst reads.
+GRAPH_FEATURES = {
+    "device_customers": "other customers on this device in the window",
+    "device_suspects": "share of them with a known fraud",
+    "address_customers": "other customers at this network address in the window",
+    "address_suspects": "share of them with a known fraud",
+    "neighbours_by_device": "share with a known fraud among those he shares devices with",
+    "neighbours_by_address": "the same among those he shares network addresses with",
+    "neighbours_by_terminal": "the same among those he shares terminals with",
+    "terminal_of_victims": "highest share of known-fraud customers at a terminal he used",
+    "component_customers": "customers joined to this device (address, customer) by shared machines",
+    "component_suspects": "share of the others among them with a known fraud",
+    "component_new": "customers who came to these machines in the last 24 hours",
+    "community_customers": "customers of the same community",
+    "community_suspects": "share of the others among them with a known fraud",
+    "risk_customer": "suspicion that reached this customer from known frauds",
+    "risk_device": "suspicion that reached this device",
+    "risk_address": "suspicion that reached this network address",
+    "risk_terminal": "suspicion that reached this terminal",
+}
+_DAY = 86_400_000  # ms
+
+
+# The table as codes --------------------------------------------------------------------
+
+
+class _Table:
+    """Transactions in order of arrival as arrays of codes, retries left out."""
+
+    def __init__(self, transactions: pd.DataFrame, evidence: pd.DataFrame):
+        _require(transactions, ["transaction", "request", "received", "customer", *MACHINES], "")
+        _require(evidence, ["transaction", "known"], "evidence: ")
+        if transactions["transaction"].duplicated().any():
+            raise ValueError("`transaction` is not unique: give each row of the bank's table once.")
+        frame = transactions.sort_values(["received", "transaction"], kind="stable")
+        self.transaction = frame["transaction"].to_numpy()
+        self.received = _milliseconds(frame["received"], "received")
+        self.amount = frame["amount"].to_numpy(float) if "amount" in frame else None
+        self.retry = frame["request"].duplicated().to_numpy()
+        self.code, self.name = {}, {}
+        for column in ("customer", *MACHINES):
+            # An identifier may be missing (-1); sorted codes hang on no order of rows.
+            self.code[column], self.name[column] = pd.factorize(frame[column], sort=True)
+        if (self.code["customer"] < 0).any():
+            raise ValueError("a transaction has no `customer`: the graph cannot place it.")
+        first = evidence.groupby("transaction")["known"].min()
+        known = first.reindex(self.transaction)
+        self.known = np.where(known.isna(), np.inf, known.astype("datetime64[ms]").astype(np.int64))
+        if len(early := self.transaction[self.known < self.received]):
+            raise ValueError(
+                f"evidence: {len(early)} frauds are known before the bank received them (first: "
+                f"transaction {early[0]}); `known` is when the bank learnt of a fraud."
+            )
+
+    def size(self, column: str) -> int:
+        return len(self.name[column])
+
+    def between(self, start: float, stop: float) -> slice:
+        """Return the rows received from a moment until before another one."""
+        return slice(*np.searchsorted(self.received, [start, stop], side="left"))
+
+
+def _require(frame: pd.DataFrame, columns: Sequence[str], of: str) -> None:
+    if missing := [c for c in columns if c not in frame]:
+        raise ValueError(f"{of}columns missing: {', '.join(missing)}.")
+
+
+def _milliseconds(times: pd.Series, name: str) -> np.ndarray:
+    if not pd.api.types.is_datetime64_any_dtype(times) or times.isna().any():
+        raise ValueError(f"`{name}` has to hold a time in each row; found {times.dtype}.")
+    return times.astype("datetime64[ms]").astype(np.int64).to_numpy()
+
+
+# The graph of a midnight ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """What stood at a midnight: links of the window, suspects, and the walk's result.
+
+    ``links`` has for each kind of machine the pairs (customer, machine), each once, and when the
+    pair was first seen in the window; ``matrix`` the same as customers × machines.
+    """
+
+    at: int
+    rows: slice
+    links: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    matrix: dict[str, csr_array]
+    customers: dict[str, np.ndarray]
+    suspect: np.ndarray
+    frauds: dict[str, np.ndarray]
+
+
+def _graph(table: _Table, at: int, window: float, memory: float) -> _Graph:
+    """Build the graph of the rows received in the window before a midnight."""
+    from scipy.sparse import csr_array
+
+    rows = table.between(at - window * _DAY, at)
+    keep = ~table.retry[rows]
+    who, when = table.code["customer"][rows][keep], table.received[rows][keep]
+    links, matrix, customers = {}, {}, {}
+    for kind in MACHINES:
+        machine, n = table.code[kind][rows][keep], table.size(kind)
+        used = np.flatnonzero(machine >= 0)
+        pair, first = np.unique(who[used].astype(np.int64) * n + machine[used], return_index=True)
+        c, v = np.divmod(pair, max(n, 1))
+        links[kind] = c, v, when[used][first]
+        start = np.searchsorted(c, np.arange(table.size("customer") + 1))
+        shape = (table.size("customer"), n)
+        matrix[kind] = csr_array((np.ones(len(v)), v, start), shape=shape)
+        customers[kind] = np.bincount(v, minlength=n)
+    past = table.between(at - memory * _DAY, at)
+    known = np.flatnonzero((table.known[past] < at) & ~table.retry[past]) + past.start
+    frauds = {}
+    for column in ("customer", *MACHINES):
+        code = table.code[column][known]
+        frauds[column] = np.bincount(code[code >= 0], minlength=table.size(column))
+    return _Graph(
+        at, rows, links, matrix, customers, (frauds["customer"] > 0).astype(float), frauds
+    )
+
+
+def _risk(graph: _Graph) -> dict[str, np.ndarray]:
+    """Spread suspicion from known frauds: at each step a node keeps a part of its own.
+
+    The rest is the mean of its neighbours': of the customers of a machine, and of the machines of
+    a customer, where a machine weighs 1 / its customers. All stays between 0 and 1, and a hub says
+    little to anybody.
+    """
+    kinds, links = ("customer", *MACHINES), graph.matrix
+    seed = {"customer": graph.suspect}
+    for kind in MACHINES:
+        # Frauds against customers: of a busy merchant some are always known.
+        frauds = graph.frauds[kind]
+        seed[kind] = frauds / (frauds + graph.customers[kind] + 1)
+    weight = {kind: 1 / np.maximum(graph.customers[kind], 1) for kind in MACHINES}
+    total = sum(links[kind] @ weight[kind] for kind in MACHINES)
+    weights = np.maximum(total, 1e-9)
+    risk = seed
+    for _ in range(STEPS):
+        mean = {kind: (risk["customer"] @ links[kind]) * weight[kind] for kind in MACHINES}
+        passed = sum(links[kind] @ (weight[kind] * risk[kind]) for kind in MACHINES)
+        mean["customer"] = passed / weights
+        risk = {kind: (1 - DAMPING) * seed[kind] + DAMPING * mean[kind] for kind in kinds}
+    return risk
+
+
+def _neighbours(graph: _Graph, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each customer the suspects' share through a kind of machine, and the highest.
+
+    Machines weigh 1 / their customers. The first is a weighted share of the neighbours, the second
+    that of the most suspicious machine; both leave out the customer.
+    """
+    links, n, suspect = graph.matrix[kind], graph.customers[kind], graph.suspect
+    c, v, _ = graph.links[kind]
+    weight = 1 / np.maximum(n, 1)
+    suspects = suspect @ links  # at each machine
+    total = links @ (weight * n) - links @ weight
+    found = links @ (weight * suspects) - suspect * (links @ weight)
+    share = np.divide(found, total, out=np.zeros_like(found), where=total > 1e-9)
+    others = n[v] - 1
+    # A share of few customers is noise: five innocent ones are added to each machine.
+    here = np.where(others > 0, (suspects[v] - suspect[c]) / (others + 5), 0.0)
+    highest = np.zeros(len(suspect))
+    np.maximum.at(highest, c, here)
+    return share, highest
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """A group of each customer, device and address (-1: of none), and what is in each group."""
+
+    of: dict[str, np.ndarray]
+    customers: np.ndarray
+    suspects: np.ndarray
+    new: np.ndarray
+
+
+def _joining(graph: _Graph) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Return the links by machines that several customers share and that are no hubs."""
+    found = []
+    for kind, most in HUBS.items():
+        c, v, first = graph.links[kind]
+        n = graph.customers[kind][v]
+        use = (n >= 2) & (n <= most)
+        found.append((kind, c[use], v[use], first[use]))
+    return found
+
+
+def _groups(table: _Table, graph: _Graph) -> tuple[_Groups, _Groups]:
+    """Return the components and the communities of customers joined by shared machines."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n_customers = table.size("customer")
+    joining, offset = _joining(graph), {}
+    head, tail, weight, start = [], [], [], n_customers
+    for kind, c, v, _ in joining:
+        offset[kind] = start
+        head.append(c)
+        tail.append(v + start)
+        weight.append(1 / graph.customers[kind][v])
+        start += table.size(kind)
+    head, tail, weight = (np.concatenate(part) for part in (head, tail, weight))
+    edges = coo_array((weight, (head, tail)), shape=(start, start))
+    component = connected_components(edges, directed=False)[1].astype(np.int64)
+    community = _communities(component, n_customers, head, tail, weight)
+    return tuple(_summary(table, graph, label, offset, joining) for label in (component, community))
+
+
+def _communities(component, n_customers, head, tail, weight) -> np.ndarray:
+    """Cut the components with many customers by modularity; the others stay as they are."""
+    import networkx as nx
+
+    size = np.bincount(component[:n_customers], minlength=component.max() + 1)
+    label, top = component.copy(), len(size)
+    inside = np.flatnonzero(size[component[head]] > LARGE)
+    for one in np.unique(component[head[inside]]):
+        part = inside[component[head[inside]] == one]
+        graph = nx.Graph()
+        graph.add_weighted_edges_from(
+            zip(head[part].tolist(), tail[part].tolist(), weight[part].tolist(), strict=True)
+        )
+        for nodes in nx.community.greedy_modularity_communities(graph, weight="weight"):
+            label[list(nodes)] = top
+            top += 1
+    return label
+
+
+def _summary(table: _Table, graph: _Graph, label, offset, joining) -> _Groups:
+    """Count customers, suspects and newcomers by group, and give each machine its group."""
+    n_customers, n_groups = table.size("customer"), label.max() + 1
+    of = {"customer": label[:n_customers]}
+    recent = []
+    for kind, _, _, _ in joining:
+        code = np.full(table.size(kind), -1)
+        c, v, _ = graph.links[kind]
+        # A machine of one customer, or a hub, has no group of its own. The former takes his.
+        n = graph.customers[kind]
+        code[v] = np.where(n[v] == 1, of["customer"][c], -1)
+        shared = np.flatnonzero((n >= 2) & (n <= HUBS[kind]))
+        code[shared] = label[offset[kind] + shared]
+        of[kind] = code
+    for kind, c, v, first in joining:
+        late = first >= graph.at - _DAY
+        recent.append(of[kind][v[late]] * n_customers + c[late])
+    new = np.unique(np.concatenate(recent)) // n_customers
+    return _Groups(
+        of,
+        np.bincount(of["customer"], minlength=n_groups),
+        np.bincount(of["customer"], weights=graph.suspect, minlength=n_groups),
+        np.bincount(new, minlength=n_groups),
+    )
+
+
+# Features ------------------------------------------------------------------------------
+
+
+def graph_features(
+    transactions: pd.DataFrame,
+    evidence: pd.DataFrame,
+    *,
+    window: float = 14,
+    memory: float = MEMORY,
+    start: pd.Timestamp | str | None = None,
+    end: pd.Timestamp | str | None = None,
+) -> pd.DataFrame:
+    """Return what the graph of the midnight before says about each transaction.
+
+    Parameters
+    ----------
+    transactions : DataFrame
+        ``transaction``, ``request``, ``received``, ``customer``, ``device``, ``ip``,
+        ``terminal``. A retry (the same ``request`` again) is no link of its own.
+    evidence : DataFrame
+        ``transaction``, ``known``: frauds, and when the bank learnt of each. Those of transactions
+        that are not in the table are left aside.
+    window : float
+        Days of transactions that make the graph.
+    memory : float
+        Days for which a known fraud counts, from when its transaction was received.
+    start, end : Timestamp, optional
+        First midnight, and the one after the last day; by default all days. Earlier transactions
+        are in the graph.
+
+    Returns
+    -------
+    DataFrame
+        Index ``transaction`` in order of arrival, columns :data:`GRAPH_FEATURES`, float32. Without
+        a device or an address its columns are 0; a group is that of the device if the window knows
+        it, else that of the address, else that of the customer.
+
+    Raises
+    ------
+    ValueError
+        If columns are missing, an identifier is not unique, a fraud is known before it was
+        received, the window is not positive, or there is no transaction in the range.
+    """
+    _positive(window, memory)
+    table = _Table(transactions, evidence)
+    if not len(table.received):
+        raise ValueError("there are no transactions.")
+    first = table.received[0] if start is None else _moment(start, "start")
+    last = table.received[-1] + 1 if end is None else _moment(end, "end")
+    rows = table.between(first, last)
+    if rows.start >= rows.stop:
+        raise ValueError(
+            f"no transaction was received from {pd.Timestamp(first, unit='ms')} until "
+            f"{pd.Timestamp(last, unit='ms')}: choose `start` and `end` within the table."
+        )
+    parts = []
+    for day in range(first // _DAY, -(-last // _DAY)):
+        today = table.between(max(first, day * _DAY), min(last, (day + 1) * _DAY))
+        if today.start < today.stop:
+            parts.append(_of_day(table, _graph(table, day * _DAY, window, memory), today))
+    index = pd.Index(table.transaction[rows], name="transaction")
+    return pd.DataFrame(np.concatenate(parts), index=index, columns=list(GRAPH_FEATURES))
+
+
+def _positive(window: float, memory: float) -> None:
+    for name, value in (("window", window), ("memory", memory)):
+        if not value > 0:
+            raise ValueError(f"`{name}` is {value}: give a positive number of days.")
+
+
+def _moment(value: pd.Timestamp | str, name: str) -> int:
+    moment = pd.Timestamp(value)
+    if moment != moment.normalize():
+        raise ValueError(f"`{name}` is {moment}: give a midnight, the graph is made once a day.")
+    return int(moment.to_datetime64().astype("datetime64[ms]").astype(np.int64))
+
+
+def _of_day(table: _Table, graph: _Graph, today: slice) -> np.ndarray:
+    """Look up what the graph says about each transaction of a day, shape (rows, features)."""
+    code = {column: table.code[column][today] for column in ("customer", *MACHINES)}
+    who = code["customer"]
+    value = {}
+    for kind, name in (("device", "device"), ("ip", "address")):
+        others, suspects = _others(graph, kind, who, code[kind])
+        value[f"{name}_customers"] = others
+        value[f"{name}_suspects"] = _share(suspects, others)
+        value[f"neighbours_by_{name}"] = _neighbours(graph, kind)[0][who]
+    by_terminal, highest = _neighbours(graph, "terminal")
+    value["neighbours_by_terminal"] = by_terminal[who]
+    value["terminal_of_victims"] = highest[who]
+    for name, groups in zip(("component", "community"), _groups(table, graph), strict=True):
+        group = np.select(
+            [_lookup(groups.of[kind], code[kind], -1) >= 0 for kind in ("device", "ip")],
+            [_lookup(groups.of[kind], code[kind], -1) for kind in ("device", "ip")],
+            groups.of["customer"][who],
+        )
+        own = groups.of["customer"][who] == group
+        others = groups.customers[group] - own
+        value[f"{name}_customers"] = groups.customers[group]
+        value[f"{name}_suspects"] = _share(
+            groups.suspects[group] - own * graph.suspect[who], others
+        )
+        value[f"{name}_new"] = groups.new[group]
+    risk = _risk(graph)
+    for kind in ("customer", *MACHINES):
+        name = "address" if kind == "ip" else kind
+        value[f"risk_{name}"] = _lookup(risk[kind], code[kind], 0.0)
+    return np.column_stack([value[name] for name in GRAPH_FEATURES]).astype(np.float32)
+
+
+def _lookup(values: np.ndarray, code: np.ndarray, missing: float) -> np.ndarray:
+    if not len(values):
+        return np.full(len(code), missing)
+    return np.where(code >= 0, values[code.clip(0)], missing)
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+
+def _others(graph: _Graph, kind: str, who, machine) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many other customers a machine has in the window, and how many are suspects."""
+    links = graph.matrix[kind]
+    own = np.zeros(len(who))
+    known = machine >= 0
+    if known.any():
+        own[known] = links[who[known], machine[known]]
+    customers = _lookup(graph.customers[kind], machine, 0) - own
+    suspects = _lookup(graph.suspect @ links, machine, 0) - own * graph.suspect[who]
+    return customers, suspects
+
+
+# For networks --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DayGraph:
+    """The graph of a midnight with nodes numbered from 0, and where a day's transactions stand.
+
+    Attributes
+    ----------
+    transaction : ndarray, shape (n,)
+        Those received on the day.
+    place : dict of str to ndarray, shape (n,)
+        By kind of node: the number of its node; that of the nodes where the graph has none.
+    links : dict of str to tuple of ndarray
+        By kind of machine: customers and machines of the links.
+    degree, frauds : dict of str to ndarray
+        By kind of node: links of each node, and frauds known of it.
+    """
+
+    transaction: np.ndarray
+    place: dict[str, np.ndarray]
+    links: dict[str, tuple[np.ndarray, np.ndarray]]
+    degree: dict[str, np.ndarray]
+    frauds: dict[str, np.ndarray]
+
+
+def day_graphs(
+    transactions: pd.DataFrame,
+    evidence: pd.DataFrame,
+    *,
+    start: pd.Timestamp | str,
+    end: pd.Timestamp | str,
+    window: float = 14,
+    memory: float = MEMORY,
+) -> Iterator[DayGraph]:
+    """Give the graphs that :func:`graph_features` reads, day by day, for a network to learn from.
+
+    Parameters
+    ----------
+    transactions, evidence, start, end, window, memory
+        As in :func:`graph_features`.
+
+    Yields
+    ------
+    DayGraph
+        For each day with transactions.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`graph_features`.
+    """
+    _positive(window, memory)
+    table = _Table(transactions, evidence)
+    for at in range(_moment(start, "start"), _moment(end, "end"), _DAY):
+        today = table.between(at, at + _DAY)
+        if today.start < today.stop:
+            yield _numbered(table, _graph(table, at, window, memory), today)
+
+
+def _numbered(table: _Table, graph: _Graph, today: slice) -> DayGraph:
+    """Number the nodes that have a link in the window."""
+    present = {kind: np.unique(graph.links[kind][1]) for kind in MACHINES}
+    present["customer"] = np.unique(np.concatenate([graph.links[kind][0] for kind in MACHINES]))
+    number = {}
+    for kind, nodes in present.items():
+        number[kind] = np.full(table.size(kind) + 1, len(nodes))  # the last one: none was sent
+        number[kind][nodes] = np.arange(len(nodes))
+    links, degree = {}, {"customer": np.zeros(len(present["customer"]))}
+    for kind in MACHINES:
+        c, v, _ = graph.links[kind]
+        links[kind] = number["customer"][c], number[kind][v]
+        degree[kind] = np.bincount(links[kind][1], minlength=len(present[kind]))
+        degree["customer"] += np.bincount(links[kind][0], minlength=len(present["customer"]))
+    return DayGraph(
+        table.transaction[today],
+        {kind: number[kind][table.code[kind][today]] for kind in present},
+        links,
+        degree,
+        {kind: graph.frauds[kind][nodes] for kind, nodes in present.items()},
+    )
+
+
+# Rings ---------------------------------------------------------------------------------
+
+
+def rings(
+    transactions: pd.DataFrame,
+    evidence: pd.DataFrame,
+    at: pd.Timestamp | str,
+    *,
+    window: float = 14,
+    memory: float = MEMORY,
+    least: int = 2,
+) -> pd.DataFrame:
+    """Return the communities that an analyst should look at on a morning.
+
+    A community is suspicious when known frauds of several customers were made on its devices and
+    addresses. That customers share a machine with somebody who was robbed elsewhere is no reason.
+
+    Parameters
+    ----------
+    transactions, evidence : DataFrame
+        As in :func:`graph_features`, and ``amount``.
+    at : Timestamp
+        A midnight: nothing that was received or became known from then on counts.
+    window, memory : float
+        As in :func:`graph_features`.
+    least : int
+        Victims: customers with a known fraud on the community's machines.
+
+    Returns
+    -------
+    DataFrame
+        Index ``rank`` from 1, the most victims first: ``customers``, ``devices``, ``addresses``
+        (numbers, in the window), ``victims``, ``known_frauds`` (on its machines), ``new``
+        (customers of the last 24 hours), ``amount`` (euro, of the window on its machines), and the
+        identifiers ``customer_ids``, ``device_ids``, ``address_ids`` as tuples.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`graph_features`, and if ``amount`` is missing or ``least`` is below 1.
+    """
+    _positive(window, memory)
+    _require(transactions, ["amount"], "")
+    if least < 1:
+        raise ValueError(f"`least` is {least}: a ring needs at least one known victim.")
+    table = _Table(transactions, evidence)
+    return _rings(table, _graph(table, _moment(at, "at"), window, memory), least, memory)
+
+
+def _rings(table: _Table, graph: _Graph, least: int, memory: float) -> pd.DataFrame:
+    """Count what is known of each community, and keep those with enough victims."""
+    groups = _groups(table, graph)[1]
+    past = _where(table, groups, table.between(graph.at - memory * _DAY, graph.at))
+    past = past[past["known"] < graph.at]
+    known = past.groupby("group")["customer"].agg(["nunique", "size"])
+    known = known[known["nunique"] >= least]
+    now = _where(table, groups, graph.rows)
+    now = now[now["group"].isin(known.index)]
+    found = []
+    for group, rows in now.groupby("group"):
+        ids = {
+            name: tuple(sorted(_members(table, groups, group, column)))
+            for name, column in (("device_ids", "device"), ("address_ids", "ip"))
+        }
+        customers = table.name["customer"][np.unique(rows["customer"])]
+        found.append(
+            {
+                "customers": len(customers),
+                "devices": len(ids["device_ids"]),
+                "addresses": len(ids["address_ids"]),
+                "victims": int(known.loc[group, "nunique"]),
+                "known_frauds": int(known.loc[group, "size"]),
+                "new": int(groups.new[group]),
+                "amount": float(rows["amount"].sum()),
+                "customer_ids": tuple(customers.tolist()),
+                **ids,
+            }
+        )
+    columns = ["customers", "devices", "addresses", "victims", "known_frauds", "new", "amount"]
+    columns += ["customer_ids", "device_ids", "address_ids"]
+    table_of = pd.DataFrame(found, columns=columns)
+    table_of = table_of.sort_values(
+        ["victims", "known_frauds", "amount"], ascending=False, ignore_index=True, kind="stable"
+    )
+    table_of.index = pd.RangeIndex(1, len(table_of) + 1, name="rank")
+    return table_of
+
+
+def _where(table: _Table, groups: _Groups, rows: slice) -> pd.DataFrame:
+    """Return the group of the machine on which each transaction was made; without one, no row."""
+    device = _lookup(groups.of["device"], table.code["device"][rows], -1)
+    address = _lookup(groups.of["ip"], table.code["ip"][rows], -1)
+    frame = pd.DataFrame(
+        {
+            "group": np.where(device >= 0, device, address).astype(np.int64),
+            "customer": table.code["customer"][rows],
+            "known": table.known[rows],
+            "amount": table.amount[rows] if table.amount is not None else 0.0,
+        }
+    )
+    return frame[(frame["group"] >= 0) & ~table.retry[rows]]
+
+
+def _members(table: _Table, groups: _Groups, group: int, column: str) -> list:
+    return table.name[column][groups.of[column] == group].tolist()
+
+
+def ring_study(
+    world: World,
+    evidence: pd.DataFrame,
+    *,
+    window: float = 14,
+    memory: float = MEMORY,
+    least: int = 2,
+    every: int = 1,
+    start: int = 14,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Hold what :func:`rings` finds, morning by morning, against the world's own rings.
+
+    Parameters
+    ----------
+    world : World
+    evidence : DataFrame
+        As in :func:`graph_features`.
+    window, memory, least
+        As in :func:`rings`.
+    every, start : int
+        Days from one morning to the next, and the first one.
+
+    Returns
+    -------
+    by_day : DataFrame
+        Index ``at``: ``flagged`` communities, those that are ``right`` (a ring's fraud was made on
+        one of their machines), ``criminal`` (those, and the ones of an attacker without a ring),
+        ``active`` rings (with a fraud in the window), of those ``found``, ``frauds`` (of rings,
+        online or by phone) in the seven days after, and those ``foreseen`` (on a machine that was
+        flagged).
+    by_ring : DataFrame
+        Index ``ring``: ``first`` fraud, ``found`` (the first morning, empty: never), ``delay``
+        (days between them).
+    """
+    table = _Table(world.transactions, evidence)
+    truth = world.truth.set_index("transaction").loc[table.transaction]
+    fraud, ring = truth["is_fraud"].to_numpy(), truth["ring"].to_numpy()
+    ring = np.where(fraud, ring, -1)
+    owner = {c: _owners(table, c, ring) for c in HUBS}
+    crooked = {c: np.unique(table.code[c][fraud & (table.code[c] >= 0)]) for c in HUBS}
+    code = {c: table.code[c] for c in HUBS}
+    midnight = _moment(world.start, "start")
+    days, seen = range(start, (_moment(world.end, "end") - midnight) // _DAY, every), {}
+    found = []
+    for day in days:
+        at = midnight + day * _DAY
+        graph = _graph(table, at, window, memory)
+        flagged = _rings(table, graph, least, memory)
+        machines = {c: [] for c in HUBS}
+        right = criminal = 0
+        caught: set[int] = set()
+        for _, row in flagged.iterrows():
+            part = {
+                c: table.name[c].get_indexer(row[f"{name}_ids"])
+                for c, name in (("device", "device"), ("ip", "address"))
+            }
+            owners = set().union(*(owner[c].get(v, set()) for c in part for v in part[c].tolist()))
+            right += bool(owners)
+            criminal += any(np.isin(part[c], crooked[c]).any() for c in part)
+            caught |= owners
+            for c in part:
+                machines[c].extend(part[c].tolist())
+        for one in caught:
+            seen.setdefault(one, at)
+        active = set(ring[graph.rows][ring[graph.rows] >= 0].tolist())
+        after = table.between(at, at + 7 * _DAY)
+        theirs = (ring[after] >= 0) & (code["device"][after] >= 0)
+        on = np.isin(code["device"][after], machines["device"])
+        on |= np.isin(code["ip"][after], machines["ip"])
+        counts = len(flagged), right, criminal, len(active), len(caught & active)
+        found.append((*counts, int(theirs.sum()), int((theirs & on).sum())))
+    names = ["flagged", "right", "criminal", "active", "found", "frauds", "foreseen"]
+    index = pd.DatetimeIndex([world.start + pd.Timedelta(days=d) for d in days], name="at")
+    by_day = pd.DataFrame(found, index=index, columns=names)
+    rows = ring >= 0
+    first = pd.Series(table.received[rows]).groupby(ring[rows]).min()
+    by_ring = pd.DataFrame({"first": first, "found": pd.Series(seen, dtype=float)})
+    by_ring = by_ring.reindex(first.index).rename_axis("ring")
+    by_ring["delay"] = (by_ring["found"] - by_ring["first"]) / _DAY
+    for column in ("first", "found"):
+        by_ring[column] = pd.to_datetime(by_ring[column], unit="ms")
+    return by_day, by_ring
+
+
+def _owners(table: _Table, column: str, ring: np.ndarray) -> dict[int, set[int]]:
+    """Return the rings whose frauds were made on each machine."""
+    code = table.code[column]
+    rows = (ring >= 0) & (code >= 0)
+    pairs = np.unique(np.column_stack([code[rows], ring[rows]]), axis=0)
+    found: dict[int, set[int]] = {}
+    for machine, one in pairs.tolist():
+        found.setdefault(machine, set()).add(one)
+    return found
+
+
+# What it gains -------------------------------------------------------------------------
+
+#: Days of the split, from the start: training, and test weeks. The wave of wallets (day 110) is in
+#: the training, and two weeks lie between for labels to arrive.
+TRAIN_DAYS, TEST_DAYS = (60, 131), (145, 173)
+
+
+def split(world: World) -> Week:
+    """Return the split on which graph features and the graph network are compared.
+
+    Raises
+    ------
+    ValueError
+        If the world has fewer than 173 days.
+    """
+    if (days := (world.end - world.start).days) < TEST_DAYS[1]:
+        raise ValueError(f"the world has {days} days: the comparison needs {TEST_DAYS[1]}.")
+    moments = [world.start + pd.Timedelta(days=d) for d in (*TRAIN_DAYS, *TEST_DAYS)]
+    return Week("graph", moments[0], moments[1], moments[2], moments[2], moments[3])
+
+
+#: Settings of LightGBM: the best of its six on the world of the trials (seed 101).
+TREES = {
+    "rounds": 100,
+    "learning_rate": 0.1,
+    "num_leaves": 7,
+    "min_data_in_leaf": 50,
+    "lambda_l2": 1.0,
+    "boost_from_average": False,
+}
+#: Of the graph features those that spread suspicion to a node that fraud comes from.
+SPREAD = ("risk_customer", "risk_device", "risk_address")
+FRAUDS = ("stolen", "skimmed", "phished", "takeover", "testing", "wallet")
+#: Steps whose gain :func:`lift_table` shows.
+GAINS = (
+    ("without devices", "without devices + graph"),
+    ("without devices", "without devices + spread"),
+    ("without devices", "features"),
+    ("features", "features + graph"),
+    ("features", "features + spread"),
+)
+
+
+def lift_study(
+    world: World,
+    *,
+    window: float = 14,
+    params: Mapping[str, Any] | None = None,
+    scores: Mapping[str, pd.Series] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Measure what graph features add to LightGBM, with and without the features of devices.
+
+    All variants learn from the same rows and labels (:func:`split`), with the same settings and
+    seed, and are judged by the truth of the test weeks.
+
+    Parameters
+    ----------
+    world : World
+        Of 173 days or more.
+    window : float
+        Days of transactions that make the graph.
+    params : mapping, optional
+        Settings of LightGBM, by default :data:`TREES`.
+    scores : mapping of str to Series, optional
+        Scores of other models, index ``transaction``, to be judged on the same rows, such as those
+        of the graph network. Each is judged alone, and together with LightGBM (mean of the ranks).
+    seed : int
+        Of LightGBM.
+
+    Returns
+    -------
+    DataFrame
+        Index ``variant``; ``columns`` (features), ``AP``, ``recall`` (at 1 % false positives), and
+        for each scenario the average precision of its frauds among all genuine transactions.
+
+    Raises
+    ------
+    ValueError
+        If the world is too short, or a score lacks a transaction of the test.
+    """
+    from .features import batch, evidence
+    from .models import FAMILIES
+
+    found, week = evidence(world.transactions, world.labels), split(world)
+    labels, test = world_split(world, week)
+    others = {name: score.reindex(test.index) for name, score in (scores or {}).items()}
+    for name, score in others.items():
+        if missing := int(score.isna().sum()):
+            raise ValueError(f"{name}: {missing} of {len(test)} test transactions have no score.")
+    own = batch(world.transactions, world.terminals, world.customers, found)
+    graph = graph_features(
+        world.transactions, found, window=window, start=week.train_from, end=week.test_to
+    )
+    machines = [c for c in own if c.startswith(("device_", "ip_"))]
+    without, spread = own.drop(columns=machines), graph[list(SPREAD)]
+    variants = {
+        "without devices": [without],
+        "without devices + spread": [without, spread],
+        "without devices + graph": [without, graph],
+        "features": [own],
+        "features + spread": [own, spread],
+        "features + graph": [own, graph],
+    }
+    rows, made = {}, {}
+    for name, parts in variants.items():
+        X, later = (
+            pd.concat([part.reindex(index) for part in parts], axis=1)
+            for index in (labels.index, test.index)
+        )
+        model = FAMILIES["LightGBM"].fit(X, labels, TREES if params is None else params, seed)
+        made[name] = pd.Series(model.score(later), test.index)
+        rows[name] = {"columns": X.shape[1], **_judged(test, made[name])}
+    for name, other in others.items():
+        rows[name] = _judged(test, other)
+        for base in ("features", "features + spread"):
+            both = made[base].rank() + other.rank()
+            rows[f"{base}, {name}"] = _judged(test, both)
+    return pd.DataFrame(rows).T.rename_axis("variant")
+
+
+def _judged(test: pd.DataFrame, score: pd.Series) -> dict[str, float]:
+    """Return average precision and recall, overall and by scenario."""
+    fraud = test["y"] == 1
+    result = {
+        "AP": average_precision(test["y"], score),
+        "recall": recall_at_fpr(test["y"], score, 0.01),
+    }
+    for name in FRAUDS:
+        use = ~fraud | (test["scenario"] == name)
+        result[name] = (
+            average_precision(test["y"][use], score[use]) if (use & fraud).any() else np.nan
+        )
+    return result
+
+
+def lift_table(studies: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """Return what each step gains over worlds, with its paired 95 % interval.
+
+    Parameters
+    ----------
+    studies : mapping of int to DataFrame
+        :func:`lift_study` by the seed of its world; two or more.
+
+    Returns
+    -------
+    DataFrame
+        Index ``step`` and ``metric``: ``before``, ``after`` (means over worlds), ``gain``, ``low``,
+        ``high`` (paired, t-interval over worlds), ``worlds`` (that have frauds of the scenario).
+
+    Raises
+    ------
+    ValueError
+        With fewer than two worlds.
+    """
+    if len(studies) < 2:
+        raise ValueError(f"{len(studies)} world gives no interval: study two or more.")
+    found = []
+    for before, after in GAINS:
+        for metric in ("AP", "recall", *FRAUDS):
+            old, new = (
+                np.array([frame.loc[name, metric] for frame in studies.values()], float)
+                for name in (before, after)
+            )
+            both = np.isfinite(new - old)  # a small world may lack a scenario
+            gain = paired((new - old)[both])[:3] if both.sum() > 1 else 3 * (np.nan,)
+            means = (x[both].mean() if both.any() else np.nan for x in (old, new))
+            found.append((f"{after} − {before}", metric, *means, *gain, int(both.sum())))
+    columns = ["step", "metric", "before", "after", "gain", "low", "high", "worlds"]
+    return pd.DataFrame(found, columns=columns).set_index(["step", "metric"])

@@ -1,0 +1,758 @@
+r"""Model families: each with as many tuning trials as the others, each listed.
+
+Every family takes the same table, tries the same number of settings on the same validation weeks
+and is seen on the test once. All run on one thread with a seed, so that a fit can be repeated.
+
+What changes the share of fraud in training (weights, SMOTE, under-sampling) changes what a score
+means. If each genuine row counts ``keep`` times as much beside a fraud as it did, Bayes' rule
+multiplies the odds by ``1 / keep``; so :math:`p = \mathrm{keep}\, s / (\mathrm{keep}\, s + 1 - s)`
+brings a score ``s`` back (:func:`repair_probability`; Dal Pozzolo et al. 2015). The focal loss
+distorts in another way, which its stationary point undoes (:func:`repair_focal`).
+
+References
+----------
+Dal Pozzolo, Caelen, Johnson & Bontempi (2015), *Calibrating Probability with Undersampling for
+Unbalanced Classification*, IEEE Symposium Series on Computational Intelligence.
+Lin, Goyal, Girshick, He & Dollár (2017), *Focal Loss for Dense Object Detection*, ICCV.
+Charoenphakdee, Vongkulbhisal, Chairatanakul & Sugiyama (2021), *On Focal Loss for Class-Posterior
+Probability Estimation: A Theoretical Perspective*, CVPR.
+Chawla, Bowyer, Hall & Kegelmeyer (2002), *SMOTE: Synthetic Minority Over-sampling Technique*,
+Journal of Artificial Intelligence Research 16.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.card_fraud.protocol import average_precision
+
+Params = Mapping[str, Any]
+Score = Callable[[pd.DataFrame], np.ndarray]
+TRIALS = 6
+#: Thresholds that boosting may try of a feature. The usual 255 are quantiles and hide what only
+#: one row in 500 has: the Handbook's frauds above 220 euro fall into one bin with genuine amounts.
+BINS = 4095
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted model.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Features, in their order.
+    probability : bool
+        Whether the score is meant as a probability of fraud under the training's share of it.
+    repair : callable or None
+        Takes a score to the probability under the share of fraud before resampling, weighting or
+        a focal loss; None when there is nothing to repair or no probability.
+    inner : object
+        What the library fitted, for reasons and for saving.
+    """
+
+    columns: tuple[str, ...]
+    probability: bool
+    inner: Any
+    _score: Score
+    repair: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def score(self, X: pd.DataFrame) -> np.ndarray:
+        """Return a score for each row, higher for fraud, shape (n,).
+
+        Raises
+        ------
+        ValueError
+            When a feature is missing.
+        """
+        if missing := [name for name in self.columns if name not in X]:
+            raise ValueError(f"the table lacks {len(missing)} features of the model: {missing}")
+        return np.asarray(self._score(X[list(self.columns)]), float)
+
+    def repaired(self, X: pd.DataFrame) -> np.ndarray:
+        """Return the score with its probability repaired, where there is something to repair."""
+        score = self.score(X)
+        return score if self.repair is None else self.repair(score)
+
+
+class _Fit(Protocol):
+    def __call__(
+        self, X: pd.DataFrame, y: np.ndarray, params: dict[str, Any], seed: int
+    ) -> Model: ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """A way to fit models, and the settings that are tried.
+
+    Attributes
+    ----------
+    name : str
+    trials : tuple of mapping
+        Settings, the first of which is the default.
+    probability : bool
+        Whether scores are meant as probabilities.
+    """
+
+    name: str
+    trials: tuple[Params, ...]
+    probability: bool
+    _fit: _Fit
+
+    def fit(
+        self, X: pd.DataFrame, y: Sequence[int], params: Params | None = None, seed: int = 0
+    ) -> Model:
+        """Fit a model on one thread.
+
+        Parameters
+        ----------
+        X : DataFrame, shape (n, features)
+            Numbers without missing values.
+        y : sequence of 0 and 1, shape (n,)
+        params : mapping, optional
+            One of ``trials``; the first by default.
+        seed : int
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        ValueError
+            When the table and labels do not fit together, a value is missing, or there are fewer
+            than two rows of a kind.
+        """
+        y = _checked(X, y)
+        return self._fit(X, y, dict(self.trials[0] if params is None else params), seed)
+
+
+def _checked(X: pd.DataFrame, y: Sequence[int]) -> np.ndarray:
+    y = np.asarray(y, float)
+    if y.shape != (len(X),):
+        raise ValueError(f"{len(X)} rows and labels of shape {y.shape}: one label a row is due")
+    if not np.isin(y, (0, 1)).all():
+        raise ValueError("labels other than 0 and 1: 1 is fraud, 0 is genuine")
+    counts = np.bincount(y.astype(int), minlength=2)
+    if counts.min() < 2:
+        raise ValueError(
+            f"{counts[0]} genuine and {counts[1]} fraud rows: two of each are the least"
+        )
+    bad = [name for name in X if not np.isfinite(X[name].to_numpy(float)).all()]
+    if bad:
+        raise ValueError(f"missing or endless values in {bad}: fill or drop them first")
+    return y.astype(int)
+
+
+# Probabilities after resampling -------------------------------------------------------
+
+
+def repair_probability(p: np.ndarray, keep: float) -> np.ndarray:
+    r"""Bring probabilities back that were learned with genuine rows thinned out.
+
+    With each genuine row kept with probability ``keep`` a model learns
+    :math:`s = p / (p + \mathrm{keep} (1 - p))`. Solved for p, that is
+    :math:`p = \mathrm{keep}\, s / (\mathrm{keep}\, s + 1 - s)`. A weight ``w`` on frauds is
+    ``keep = 1 / w``.
+
+    Parameters
+    ----------
+    p : ndarray of float, shape (n,)
+        Probabilities after the change.
+    keep : float
+        Ratio of genuine rows to frauds after the change, over that before it.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        In the same order of rank.
+
+    Raises
+    ------
+    ValueError
+        When ``keep`` is not positive or a probability leaves 0 to 1.
+
+    Examples
+    --------
+    >>> float(repair_probability(0.5, keep=0.01).round(4))
+    0.0099
+    """
+    p = np.asarray(p, float)
+    if not keep > 0:
+        raise ValueError(f"keep is {keep}: a positive ratio is due")
+    if p.size and not (p.min() >= 0 and p.max() <= 1):
+        raise ValueError("probabilities must lie between 0 and 1")
+    return keep * p / (keep * p + 1 - p)
+
+
+def repair_focal(q: np.ndarray, gamma: float, alpha: float = 0.5) -> np.ndarray:
+    r"""Bring probabilities back that were learned with the focal loss.
+
+    Where a share :math:`\eta` of like rows is fraud, the loss is least at the q with
+    :math:`\eta A = (1 - \eta) B`, where A and B are the slopes of the two losses there:
+    :math:`A = \alpha ((1-q)^\gamma / q - \gamma (1-q)^{\gamma-1} \log q)` and
+    :math:`B = (1-\alpha) (q^\gamma / (1-q) - \gamma q^{\gamma-1} \log(1-q))`. So
+    :math:`\eta = B / (A + B)`: with gamma 0 and alpha one half, q itself.
+
+    Parameters
+    ----------
+    q : ndarray of float, shape (n,)
+    gamma, alpha : float
+        Of the loss, see :func:`focal_loss`.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        When a parameter is out of range.
+    """
+    _focal_range(gamma, alpha)
+    q = np.clip(np.asarray(q, float), 1e-12, 1 - 1e-12)
+    a = (1 - q) ** gamma / q - gamma * (1 - q) ** (gamma - 1) * np.log(q)
+    b = q**gamma / (1 - q) - gamma * q ** (gamma - 1) * np.log1p(-q)
+    a, b = alpha * a, (1 - alpha) * b
+    return b / (a + b)
+
+
+# The focal loss -----------------------------------------------------------------------
+
+
+def _focal_range(gamma: float, alpha: float) -> None:
+    if not (gamma >= 0 and 0 < alpha < 1):
+        raise ValueError(f"gamma {gamma} and alpha {alpha}: at least 0, and between 0 and 1")
+
+
+def focal_loss(y: np.ndarray, z: np.ndarray, gamma: float, alpha: float = 0.5) -> np.ndarray:
+    r"""Return the focal loss of margins.
+
+    Parameters
+    ----------
+    y : ndarray of 0 and 1, shape (n,)
+    z : ndarray of float, shape (n,)
+        Log odds.
+    gamma : float
+        How much easy rows are played down; 0 is the log loss (times alpha).
+    alpha : float
+        Weight of frauds; genuine rows have ``1 - alpha``.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        :math:`-\alpha_y (1 - u)^\gamma \log u`, with u the probability of the label that is true.
+
+    Raises
+    ------
+    ValueError
+        When a parameter is out of range.
+    """
+    _focal_range(gamma, alpha)
+    weight, _, u, log_u = _focal_terms(y, z, alpha)
+    return -weight * (1 - u) ** gamma * log_u
+
+
+def _focal_terms(y, z, alpha):
+    y, z = np.asarray(y, float), np.asarray(z, float)
+    sign = 2 * y - 1
+    log_u = -np.logaddexp(0, -sign * z)
+    return np.where(y == 1, alpha, 1 - alpha), sign, np.exp(log_u), log_u
+
+
+def focal_gradient(
+    y: np.ndarray, z: np.ndarray, gamma: float, alpha: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Return the first and second derivative of the focal loss by the margin.
+
+    With :math:`u = \sigma(\pm z)` and :math:`du/dz = \pm u (1 - u)` the first is
+    :math:`\pm \alpha_y (1-u)^\gamma (\gamma u \log u - (1 - u))`, the second
+    :math:`\alpha_y u (1-u)^\gamma [(1-u)(\gamma \log u + \gamma + 1) + \gamma (1-u)
+    - \gamma^2 u \log u]`. The second is negative for rows that are badly wrong: the loss is not
+    convex, and a Newton step needs it bounded from below.
+
+    Parameters
+    ----------
+    y, z, gamma, alpha
+        As in :func:`focal_loss`.
+
+    Returns
+    -------
+    gradient, hessian : ndarray, shape (n,)
+    """
+    _focal_range(gamma, alpha)
+    weight, sign, u, log_u = _focal_terms(y, z, alpha)
+    rest = 1 - u
+    easy = rest**gamma
+    gradient = sign * weight * easy * (gamma * u * log_u - rest)
+    bend = rest * (gamma * log_u + gamma + 1) + gamma * rest - gamma**2 * u * log_u
+    return gradient, weight * u * easy * bend
+
+
+def focal_newton(
+    y: np.ndarray, z: np.ndarray, gamma: float, alpha: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Return gradient and curvature for a Newton step: the second derivative, kept positive.
+
+    It is kept above :math:`\alpha_y u (1-u)^{\gamma+1}`, the curvature of the log loss times the
+    focal factor. A small constant instead lets one leaf of rows that are badly wrong step to
+    infinity.
+
+    Parameters
+    ----------
+    y, z, gamma, alpha
+        As in :func:`focal_loss`.
+
+    Returns
+    -------
+    gradient, curvature : ndarray, shape (n,)
+    """
+    gradient, hessian = focal_gradient(y, z, gamma, alpha)
+    weight, _, u, _ = _focal_terms(y, z, alpha)
+    return gradient, np.maximum(hessian, weight * u * (1 - u) ** (gamma + 1))
+
+
+# Families -----------------------------------------------------------------------------
+
+
+def _signed_log(X: pd.DataFrame) -> np.ndarray:
+    values = X.to_numpy(float)
+    return np.sign(values) * np.log1p(np.abs(values))
+
+
+def _standard(X: pd.DataFrame):
+    """Return a function that takes a table to standardised logarithms, as learned here."""
+    logs = _signed_log(X)
+    mean, spread = logs.mean(axis=0), logs.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    return lambda table: (_signed_log(table) - mean) / spread
+
+
+def _logistic(X, y, params, seed):
+    from sklearn.linear_model import LogisticRegression
+
+    scale = _standard(X)
+    inner = LogisticRegression(max_iter=1000, random_state=seed, **params).fit(scale(X), y)
+    return Model(tuple(X), True, inner, lambda table: inner.predict_proba(scale(table))[:, 1])
+
+
+def _forest(X, y, params, seed):
+    from sklearn.ensemble import RandomForestClassifier
+
+    inner = RandomForestClassifier(n_jobs=1, random_state=seed, **params)
+    inner.fit(X.to_numpy(np.float32), y)
+    return Model(
+        tuple(X),
+        True,
+        inner,
+        lambda table: inner.predict_proba(table.to_numpy(np.float32))[:, 1],
+    )
+
+
+def _xgboost(X, y, params, seed):
+    import xgboost
+
+    settings = {"tree_method": "hist", "max_bin": BINS, "n_jobs": 1, "random_state": seed, **params}
+    inner = xgboost.XGBClassifier(**settings).fit(X, y)
+    return Model(tuple(X), True, inner, lambda table: inner.predict_proba(table)[:, 1])
+
+
+#: What all LightGBM families share: one thread, and the same trees on every machine.
+_LIGHTGBM = {
+    "num_threads": 1,
+    "max_bin": BINS,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbosity": -1,
+}
+
+
+def _boost(X, y, params, seed, weight=None, objective="binary", init=None):
+    """Fit LightGBM and return its booster; ``rounds`` of the params is the number of trees."""
+    import lightgbm
+
+    settings = {**_LIGHTGBM, "seed": seed, "objective": objective, **params}
+    rounds = settings.pop("rounds")
+    data = lightgbm.Dataset(X, label=y, weight=weight, init_score=init)
+    return lightgbm.train(settings, data, num_boost_round=rounds)
+
+
+def _lightgbm(X, y, params, seed):
+    inner = _boost(X, y, params, seed)
+    return Model(tuple(X), True, inner, inner.predict)
+
+
+def _weighted(X, y, params, seed):
+    weight = params.pop("fraud_weight")
+    inner = _boost(X, y, params, seed, weight=np.where(y == 1, weight, 1.0))
+    return Model(tuple(X), True, inner, inner.predict, lambda p: repair_probability(p, 1 / weight))
+
+
+def _ratio(y: np.ndarray) -> float:
+    """Return genuine rows for each fraud."""
+    return (y == 0).sum() / (y == 1).sum()
+
+
+def _resampled(X, y, resampled, params, seed):
+    """Fit LightGBM on resampled rows, with the repair that the new ratio asks for."""
+    more_X, more_y = resampled
+    inner = _boost(more_X, more_y, params, seed)
+    keep = _ratio(more_y) / _ratio(y)
+    return Model(tuple(X), True, inner, inner.predict, lambda p: repair_probability(p, keep))
+
+
+def _smote(X, y, params, seed):
+    from imblearn.over_sampling import SMOTE
+
+    share, neighbours = params.pop("frauds_per_genuine"), params.pop("neighbours")
+    share = max(share, 1 / _ratio(y))  # data with more fraud stay as they are
+    scale = _standard(X)
+    if share * _ratio(y) <= 1:
+        return _lightgbm(X, y, params, seed)
+    sampler = SMOTE(
+        sampling_strategy=share,
+        k_neighbors=min(neighbours, int(y.sum()) - 1),
+        random_state=seed,
+    )
+    model = _resampled(X, y, sampler.fit_resample(scale(X), y), params, seed)
+    inner = model.inner
+    return Model(tuple(X), True, inner, lambda t: inner.predict(scale(t)), model.repair)
+
+
+def _under(X, y, params, seed):
+    keep = params.pop("keep")
+    drawn = np.random.default_rng(seed).random(len(y)) < keep
+    rows = (y == 1) | drawn
+    if (y[rows] == 0).sum() < 2:
+        raise ValueError(f"keep {keep} leaves fewer than two genuine rows of {len(y)}")
+    return _resampled(X, y, (X[rows], y[rows]), params, seed)
+
+
+def _focal(X, y, params, seed):
+    from scipy.special import expit
+
+    gamma, alpha, start = params.pop("gamma"), params.pop("alpha"), params.pop("start")
+    if start is None:
+        start = float(np.log(y.mean() / (1 - y.mean())))
+
+    # In the unit of the log loss, so that the trees' ridge weighs as much as in other families.
+    _, bend = focal_newton(y, np.full(len(y), start), gamma, alpha)
+    unit = len(y) * y.mean() * (1 - y.mean()) / bend.sum()
+
+    def objective(z, data):
+        gradient, bend = focal_newton(data.get_label(), z, gamma, alpha)
+        return unit * gradient, unit * bend
+
+    inner = _boost(X, y, params, seed, objective=objective, init=np.full(len(y), start))
+
+    def score(table):
+        return expit(inner.predict(table, raw_score=True) + start)
+
+    return Model(tuple(X), True, inner, score, lambda p: repair_focal(p, gamma, alpha))
+
+
+#: Standard deviations beyond which the autoencoder takes a value for this one.
+FAR = 6.0
+
+
+def _autoencoder(X, y, params, seed):
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPRegressor
+
+    genuine = X[y == 0]
+    scale = _standard(genuine)
+
+    def inputs(table):
+        return np.clip(scale(table), -FAR, FAR)
+
+    inner = MLPRegressor(batch_size=256, random_state=seed, **params)
+    given = inputs(genuine)
+    with warnings.catch_warnings():
+        # A fixed number of passes is the budget; it is not meant to converge.
+        warnings.filterwarnings("ignore", category=ConvergenceWarning)
+        inner.fit(given, given)
+
+    def score(table):
+        given = inputs(table)
+        return ((inner.predict(given) - given) ** 2).mean(axis=1)
+
+    return Model(tuple(X), False, inner, score)
+
+
+def _ensemble(X, y, params, seed):
+    weight = params.pop("autoencoder_weight")
+    trees = _lightgbm(X, y, params.pop("lightgbm"), seed)
+    encoder = _autoencoder(X, y, params.pop("autoencoder"), seed)
+
+    def log_odds(table):
+        p = np.clip(trees.score(table), 1e-9, 1 - 1e-9)
+        return np.log(p / (1 - p))
+
+    def log_error(table):
+        return np.log(encoder.score(table) + 1e-9)
+
+    # Both are put on the scale of their spread over the training rows before they are weighed.
+    parts = [(part, part(X)) for part in (log_odds, log_error)]
+    parts = [(part, values.mean(), values.std() or 1.0) for part, values in parts]
+
+    def score(table):
+        first, second = ((part(table) - mean) / spread for part, mean, spread in parts)
+        return (1 - weight) * first + weight * second
+
+    return Model(tuple(X), False, (trees.inner, encoder.inner), score)
+
+
+def _trees(rounds, rate, leaves, rows, ridge=1.0, average=True, share=1.0, hessian=1e-3):
+    """Return one setting of LightGBM; ``share`` of the features a tree and of the rows a round."""
+    return {
+        "rounds": rounds,
+        "learning_rate": rate,
+        "num_leaves": leaves,
+        "min_data_in_leaf": rows,
+        "lambda_l2": ridge,
+        "boost_from_average": average,
+        "feature_fraction": share,
+        "bagging_fraction": share,
+        "bagging_freq": int(share < 1),
+        "min_sum_hessian_in_leaf": hessian,
+    }
+
+
+def _xgb(trees, depth, rate, start=0.5):
+    """Return one setting of XGBoost; the start None is the share of fraud, 0.5 as it once was."""
+    given = {"n_estimators": trees, "max_depth": depth, "learning_rate": rate}
+    return given if start is None else {**given, "base_score": start}
+
+
+#: The settings of LightGBM that are tried; the families around it add their own to these.
+_PLAIN = (
+    _trees(100, 0.10, 7, 50),
+    _trees(100, 0.10, 7, 50, average=False),
+    _trees(100, 0.10, 15, 20, average=False),
+    _trees(200, 0.05, 15, 20, ridge=0.1),
+    _trees(100, 0.10, 7, 20, share=0.75, hessian=1.0),
+    _trees(200, 0.05, 7, 20, share=0.6, hessian=1.0),
+)
+_ENCODER = {"hidden_layer_sizes": (8, 4, 8), "max_iter": 10, "alpha": 1e-4}
+
+
+def _with(**own: Sequence[Any]) -> tuple[Params, ...]:
+    """Return the settings of LightGBM, each with one value of each own parameter."""
+    return tuple(
+        {**plain, **{name: values[i] for name, values in own.items()}}
+        for i, plain in enumerate(_PLAIN)
+    )
+
+
+def _families() -> dict[str, Family]:
+    forest = (
+        {"n_estimators": 100, "min_samples_leaf": 1, "max_features": "sqrt"},
+        {"n_estimators": 100, "min_samples_leaf": 3, "max_features": "sqrt"},
+        {"n_estimators": 100, "min_samples_leaf": 10, "max_features": "sqrt"},
+        {"n_estimators": 50, "min_samples_leaf": 3, "max_features": 0.5},
+        {"n_estimators": 50, "min_samples_leaf": 10, "max_features": 0.5},
+        {"n_estimators": 100, "max_depth": 20, "max_features": "sqrt"},
+    )
+    xgboost = (
+        _xgb(100, 3, 0.1),
+        _xgb(100, 3, 0.1, start=None),
+        _xgb(200, 3, 0.1),
+        _xgb(100, 5, 0.1),
+        _xgb(50, 5, 0.1),
+        _xgb(100, 5, 0.05),
+    )
+    encoder = tuple(
+        {"hidden_layer_sizes": layers, "max_iter": passes, "alpha": alpha}
+        for layers, passes, alpha in (
+            ((8, 4, 8), 10, 1e-4),
+            ((8,), 10, 1e-4),
+            ((4,), 10, 1e-4),
+            ((2,), 10, 1e-4),
+            ((16, 8, 16), 10, 1e-4),
+            ((8, 2, 8), 10, 1e-2),
+        )
+    )
+    both = tuple(
+        {"lightgbm": _PLAIN[0], "autoencoder": _ENCODER, "autoencoder_weight": weight}
+        for weight in (0.1, 0.02, 0.05, 0.2, 0.35, 0.5)
+    )
+    listed = [
+        Family(
+            "logistic regression",
+            tuple({"C": c} for c in (1.0, 0.001, 0.01, 0.1, 10.0, 100.0)),
+            True,
+            _logistic,
+        ),
+        Family("random forest", forest, True, _forest),
+        Family("XGBoost", xgboost, True, _xgboost),
+        Family("LightGBM", _PLAIN, True, _lightgbm),
+        Family("LightGBM weighted", _with(fraud_weight=(10, 10, 100, 3, 100, 30)), True, _weighted),
+        Family(
+            "LightGBM SMOTE",
+            _with(
+                frauds_per_genuine=(0.1, 0.05, 0.5, 0.02, 1.0, 0.1), neighbours=(5, 5, 5, 5, 5, 3)
+            ),
+            True,
+            _smote,
+        ),
+        Family(
+            "LightGBM under-sampled",
+            _with(keep=(0.1, 0.5, 0.1, 0.3, 0.01, 0.03)),
+            True,
+            _under,
+        ),
+        Family(
+            "LightGBM focal",
+            # From the log odds of fraud (None) a strong focus hardly moves: it starts nearer to 0.
+            _with(
+                gamma=(0.25, 0.5, 1.0, 2.0, 2.0, 0.5),
+                alpha=(0.5, 0.5, 0.5, 0.5, 0.25, 0.75),
+                start=(None, None, -2.0, -2.0, -2.0, None),
+            ),
+            True,
+            _focal,
+        ),
+        Family("autoencoder", encoder, False, _autoencoder),
+        Family("LightGBM + autoencoder", both, False, _ensemble),
+    ]
+    return {family.name: family for family in listed}
+
+
+#: The families by name. Each lists ``TRIALS`` settings.
+FAMILIES: dict[str, Family] = _families()
+
+
+# Tuning and calibration ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows to learn from and rows to validate on, later ones."""
+
+    X_train: pd.DataFrame
+    y_train: np.ndarray
+    X_validation: pd.DataFrame
+    y_validation: np.ndarray
+
+
+def tune_over(
+    family: Family, folds: Sequence[Fold], trials: int | None = None, seed: int = 0
+) -> tuple[Params, pd.DataFrame]:
+    """Try settings on validation weeks and return the one with the best mean average precision.
+
+    Parameters
+    ----------
+    family : Family
+    folds : sequence of Fold
+        Validation weeks; all lie before the test.
+    trials : int, optional
+        How many of the family's settings, from the first; all by default.
+    seed : int
+
+    Returns
+    -------
+    params : mapping
+    table : DataFrame
+        ``family``, ``trial``, ``params`` (text), ``AP`` (mean over folds), ``worst``, ``seconds``
+        (of all fits) and ``chosen``.
+
+    Raises
+    ------
+    ValueError
+        When there is no fold, or more trials are asked for than are listed.
+    """
+    if not len(folds):
+        raise ValueError("no fold to tune on: give validation weeks that lie before the test")
+    trials = len(family.trials) if trials is None else trials
+    if not 1 <= trials <= len(family.trials):
+        raise ValueError(f"{family.name} lists {len(family.trials)} trials: {trials} were asked")
+    rows = []
+    for number, params in enumerate(family.trials[:trials]):
+        begun, found = time.perf_counter(), []
+        for fold in folds:
+            model = family.fit(fold.X_train, fold.y_train, params, seed)
+            found.append(average_precision(fold.y_validation, model.score(fold.X_validation)))
+        seconds = time.perf_counter() - begun
+        rows.append((family.name, number, _text(params), np.mean(found), min(found), seconds))
+    columns = ["family", "trial", "params", "AP", "worst", "seconds"]
+    table = pd.DataFrame(rows, columns=columns)
+    best = int(table["AP"].idxmax())
+    return family.trials[best], table.assign(chosen=table.index == best)
+
+
+def tune(
+    family: Family,
+    X_train: pd.DataFrame,
+    y_train: Sequence[int],
+    X_val: pd.DataFrame,
+    y_val: Sequence[int],
+    trials: int | None = None,
+    seed: int = 0,
+) -> tuple[Params, pd.DataFrame]:
+    """Try settings on one validation week: :func:`tune_over` with one fold."""
+    fold = Fold(X_train, np.asarray(y_train), X_val, np.asarray(y_val))
+    return tune_over(family, [fold], trials, seed)
+
+
+def _text(params: Params) -> str:
+    parts = []
+    for name, value in params.items():
+        parts.append(
+            f"{name}=({_text(value)})" if isinstance(value, Mapping) else f"{name}={value}"
+        )
+    return ", ".join(parts)
+
+
+def calibrated(model: Model, X: pd.DataFrame, y: Sequence[int], method: str = "isotonic") -> Model:
+    """Learn probabilities from scores on rows that the model was not trained on.
+
+    Parameters
+    ----------
+    model : Model
+        Also one whose score is no probability.
+    X : DataFrame
+        Of a week later than the training.
+    y : sequence of 0 and 1
+    method : {"isotonic", "platt"}
+        A monotone step function (it makes ties, so average precision may change a little), or a
+        logistic curve of the log odds (of the score itself where it is no probability) with two
+        numbers to learn.
+
+    Returns
+    -------
+    Model
+        With probabilities.
+
+    Raises
+    ------
+    ValueError
+        On an unknown method, or labels that do not fit.
+    """
+    from sklearn.isotonic import IsotonicRegression
+    from sklearn.linear_model import LogisticRegression
+
+    y = _checked(X, y)
+    if method == "isotonic":
+        step = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+        step.fit(model.score(X), y)
+        return Model(model.columns, True, model.inner, lambda t: step.predict(model.score(t)))
+    if method != "platt":
+        raise ValueError(f"method is {method!r}: 'isotonic' or 'platt' is due")
+
+    def given(table):
+        score = model.score(table)
+        if model.probability:
+            score = np.clip(score, 1e-9, 1 - 1e-9)
+            return np.log(score / (1 - score))[:, None]
+        return score[:, None]
+
+    curve = LogisticRegression(C=np.inf).fit(given(X), y)
+    return Model(model.columns, True, model.inner, lambda t: curve.predict_proba(given(t))[:, 1])

@@ -1,0 +1,596 @@
+"""What is measured: families on the Handbook's weeks, resampling, thinned tests, late labels.
+
+Each function returns a tidy frame and is called twice: reduced while a reader waits, in full for
+the record. What is tuned is tuned on weeks before all test weeks, and the test is seen once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.card_fraud import models
+from casebook.cases.card_fraud.models import FAMILIES, Family, Fold, Model, Params
+from casebook.cases.card_fraud.protocol import (
+    Week,
+    ap_at_prevalence,
+    average_precision,
+    handbook_split,
+    paired,
+    recall_at_fpr,
+    scores,
+    skill,
+    weeks,
+    world_split,
+)
+from casebook.cases.card_fraud.world import World
+
+#: Ten days are left to fill the windows of terminals, which begin seven days late.
+HANDBOOK_FROM, HANDBOOK_TO = "2018-06-20", "2018-08-15"
+#: Test weeks, the last of which is the one that the Handbook's chapter 3 publishes.
+HANDBOOK_TESTS = 4
+#: What the Handbook's own random search of XGBoost found best (chapter 5, model selection), with
+#: the start and the exact thresholds that its version of XGBoost had.
+PUBLISHED: Params = models.FAMILIES["XGBoost"].trials[0]
+METRICS = ("AP", "card precision", "recall", "brier skill", "log skill")
+
+
+# The Handbook -------------------------------------------------------------------------
+
+
+def handbook_weeks(tests: int = HANDBOOK_TESTS) -> tuple[list[Week], list[Week]]:
+    """Return the weeks of the Handbook's data that tune, and those that test.
+
+    Parameters
+    ----------
+    tests : int
+        Test weeks, the last of all; the weeks before them are for tuning.
+
+    Returns
+    -------
+    validation, test : list of Week
+
+    Raises
+    ------
+    ValueError
+        When no week is left to tune on.
+    """
+    found = weeks(HANDBOOK_FROM, HANDBOOK_TO)
+    if not 1 <= tests < len(found):
+        raise ValueError(f"{tests} test weeks of {len(found)}: one or more must be left to tune on")
+    return found[:-tests], found[-tests:]
+
+
+def _handbook_features(frame: pd.DataFrame, features: pd.DataFrame | None) -> pd.DataFrame:
+    if features is None:
+        from casebook.cases.card_fraud.features import handbook
+
+        features = handbook(frame)
+    if len(features) != len(frame):
+        raise ValueError(f"{len(features)} rows of features for {len(frame)} transactions")
+    if not np.array_equal(features.index, frame["transaction"]):
+        raise ValueError("the features are of other transactions than the frame, or in other order")
+    return features.reset_index(drop=True)
+
+
+def handbook_folds(
+    frame: pd.DataFrame, chosen: Sequence[Week], features: pd.DataFrame | None = None
+) -> list[Fold]:
+    """Return what each week trains and judges by.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        ``casebook.data.tables.fraud_handbook``.
+    chosen : sequence of Week
+    features : DataFrame, optional
+        Index ``transaction``, in the order of the frame; the Handbook's 15 by default.
+
+    Returns
+    -------
+    list of Fold
+        The index of ``X_train`` and ``X_validation`` is the position in the frame.
+
+    Raises
+    ------
+    ValueError
+        When the features are not those of the frame's rows, in their order.
+    """
+    X = _handbook_features(frame, features)
+    y = frame["is_fraud"].to_numpy()
+    splits = [handbook_split(frame, week) for week in chosen]
+    return [Fold(X[train], y[train], X[test], y[test]) for train, test in splits]
+
+
+def _handbook_test(frame: pd.DataFrame, fold: Fold, score: np.ndarray) -> pd.DataFrame:
+    """Return the test rows as the metrics want them: a customer has one card here."""
+    rows = frame.iloc[fold.X_validation.index]
+    rows = rows[["time", "customer", "amount", "scenario"]].rename(columns={"customer": "card"})
+    return rows.assign(y=fold.y_validation, score=score)
+
+
+def handbook_tuning(
+    frame: pd.DataFrame,
+    validation: Sequence[Week],
+    families: Sequence[str] = tuple(FAMILIES),
+    trials: int | None = None,
+    *,
+    features: pd.DataFrame | None = None,
+    seed: int = 0,
+) -> tuple[dict[str, Params], pd.DataFrame]:
+    """Tune families on weeks of the Handbook's data.
+
+    Parameters
+    ----------
+    frame, features
+        As in :func:`handbook_folds`.
+    validation : sequence of Week
+        Before all test weeks.
+    families : sequence of str
+        Names in ``FAMILIES``.
+    trials : int, optional
+        Settings for each family; all listed ones by default.
+    seed : int
+
+    Returns
+    -------
+    params : dict
+        Best setting by name of the family.
+    table : DataFrame
+        See :func:`casebook.cases.card_fraud.models.tune_over`.
+    """
+    folds = handbook_folds(frame, validation, features)
+    params, tables = {}, []
+    for name in families:
+        params[name], table = models.tune_over(_family(name), folds, trials, seed)
+        tables.append(table)
+    return params, pd.concat(tables, ignore_index=True)
+
+
+def _family(name: str) -> Family:
+    if name not in FAMILIES:
+        raise ValueError(f"no family {name!r}: there are {list(FAMILIES)}")
+    return FAMILIES[name]
+
+
+def handbook_study(
+    frame: pd.DataFrame,
+    test: Sequence[Week],
+    families: Sequence[str] = tuple(FAMILIES),
+    params: Mapping[str, Params] | None = None,
+    *,
+    features: pd.DataFrame | None = None,
+    k: int = 100,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Fit families on weeks of the Handbook's data and judge them by its protocol.
+
+    Parameters
+    ----------
+    frame, features
+        As in :func:`handbook_folds`.
+    test : sequence of Week
+    families : sequence of str
+        Names in ``FAMILIES``; ``"XGBoost as published"`` has the Handbook's setting.
+    params : mapping, optional
+        What tuning chose, by family: ``handbook_tuning(...)[0]``. A family without has its first
+        setting.
+    k : int
+        Cards a day.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        ``week``, ``family``, ``AP``, ``card precision``, ``recall`` (at 1 % FPR), ``brier skill``
+        and ``log skill`` (of the repaired probability; empty where there is none), ``cost``
+        (empty), ``seconds`` (of the fit), ``frauds`` and ``rows`` of the test. The family
+        ``truth`` is a perfect score: how far card precision can go.
+    """
+    rows = []
+    for week, fold in zip(test, handbook_folds(frame, test, features), strict=True):
+        for name in families:
+            published = name == "XGBoost as published"
+            family = FAMILIES["XGBoost"] if published else _family(name)
+            setting = PUBLISHED if published else (params or {}).get(name)
+            model, seconds = _timed(family, fold.X_train, fold.y_train, setting, seed)
+            found = _handbook_test(frame, fold, model.repaired(fold.X_validation))
+            prevalence = fold.y_train.mean() if family.probability else None
+            judged = scores(found, prevalence=prevalence, k=k)
+            rows.append({"week": week.name, "family": name, **judged, "seconds": seconds})
+        perfect = scores(_handbook_test(frame, fold, fold.y_validation.astype(float)), k=k)
+        rows.append({"week": week.name, "family": "truth", **perfect, "seconds": 0.0})
+        for row in rows[-len(families) - 1 :]:
+            row |= {"frauds": int(fold.y_validation.sum()), "rows": len(fold.y_validation)}
+    return pd.DataFrame(rows)
+
+
+def _timed(
+    family: Family, X: pd.DataFrame, y: np.ndarray, params: Params | None, seed: int
+) -> tuple[Model, float]:
+    begun = time.perf_counter()
+    model = family.fit(X, y, params, seed)
+    return model, time.perf_counter() - begun
+
+
+def against(
+    table: pd.DataFrame, peer: str = "XGBoost", metrics: Sequence[str] = METRICS
+) -> pd.DataFrame:
+    """Compare families with a peer, paired by week.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``week``, ``family`` and the metrics: :func:`handbook_study`.
+    peer : str
+        Family to compare with.
+    metrics : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        ``family``, ``metric``, ``mean``, ``difference``, ``low``, ``high`` (95 % t-interval over
+        weeks), ``weeks``. A metric that one of the two does not have is left out.
+
+    Raises
+    ------
+    ValueError
+        When the peer is not in the table or a week is missing.
+    """
+    if peer not in set(table["family"]):
+        raise ValueError(f"no family {peer!r} in the table: {sorted(table['family'].unique())}")
+    rows = []
+    for metric in metrics:
+        wide = table.pivot(index="week", columns="family", values=metric)
+        for name in table["family"].unique():
+            if name == peer or wide[[name, peer]].isna().to_numpy().all(axis=0).any():
+                continue
+            found = paired(wide[name] - wide[peer])
+            rows.append((name, metric, wide[name].mean(), *found))
+    columns = ["family", "metric", "mean", "difference", "low", "high", "weeks"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+# Imbalance ----------------------------------------------------------------------------
+
+#: What each way of dealing with rare fraud adds to one and the same setting of LightGBM.
+WAYS: dict[str, tuple[str, dict]] = {
+    "plain": ("LightGBM", {}),
+    "weights 10": ("LightGBM weighted", {"fraud_weight": 10}),
+    "weights balanced": ("LightGBM weighted", {"fraud_weight": "balanced"}),
+    "SMOTE 1:10": ("LightGBM SMOTE", {"frauds_per_genuine": 0.1, "neighbours": 5}),
+    "SMOTE 1:1": ("LightGBM SMOTE", {"frauds_per_genuine": 1.0, "neighbours": 5}),
+    "under-sampled 1:10": ("LightGBM under-sampled", {"keep": "1:10"}),
+    "under-sampled 1:1": ("LightGBM under-sampled", {"keep": "1:1"}),
+    "focal, gamma 2": ("LightGBM focal", {"gamma": 2.0, "alpha": 0.5, "start": -2.0}),
+}
+
+
+def _way(name: str, y: np.ndarray) -> tuple[Family, dict]:
+    """Return the family of a way and its own parameters, with ratios turned into numbers."""
+    if name not in WAYS:
+        raise ValueError(f"no way {name!r}: there are {list(WAYS)}")
+    family, own = WAYS[name]
+    ratio = (y == 0).sum() / (y == 1).sum()
+    numbers = {"balanced": ratio, "1:10": min(1.0, 10 / ratio), "1:1": min(1.0, 1 / ratio)}
+    own = {key: numbers.get(value, value) for key, value in own.items()}
+    return FAMILIES[family], own
+
+
+def imbalance_study(
+    folds: Mapping[str, Fold],
+    ways: Sequence[str] = tuple(WAYS),
+    setting: Params | None = None,
+    seeds: Sequence[int] = (0,),
+) -> pd.DataFrame:
+    """Hold ways of dealing with rare fraud against doing nothing, before and after repair.
+
+    Parameters
+    ----------
+    folds : mapping of str to Fold
+        Name (a week) and what it trains and judges by.
+    ways : sequence of str
+        Names in ``WAYS``. All have the same setting of LightGBM, so that only the way differs.
+    setting : mapping, optional
+        Of LightGBM; its first by default.
+    seeds : sequence of int
+
+    Returns
+    -------
+    DataFrame
+        ``week``, ``seed``, ``way``, ``AP``, ``recall`` (at 1 % FPR), ``brier skill``,
+        ``log skill``, ``predicted`` (mean), the same three with ``repaired`` before them,
+        ``observed`` (share of fraud in the test), ``seconds``.
+    """
+    setting = FAMILIES["LightGBM"].trials[0] if setting is None else setting
+    rows = []
+    for week, fold in folds.items():
+        y, prevalence = fold.y_validation, fold.y_train.mean()
+        for seed in seeds:
+            for name in ways:
+                family, own = _way(name, fold.y_train)
+                given = {**setting, **own}
+                model, seconds = _timed(family, fold.X_train, fold.y_train, given, seed)
+                raw = model.score(fold.X_validation)
+                row = {"week": week, "seed": seed, "way": name, "AP": average_precision(y, raw)}
+                row["recall"] = recall_at_fpr(y, raw)
+                both = {"": raw, "repaired ": model.repaired(fold.X_validation)}
+                for prefix, p in both.items():
+                    row[f"{prefix}brier skill"] = skill(y, p, "brier", prevalence=prevalence)
+                    row[f"{prefix}log skill"] = skill(y, p, "log", prevalence=prevalence)
+                    row[f"{prefix}predicted"] = p.mean()
+                rows.append({**row, "observed": y.mean(), "seconds": seconds})
+    return pd.DataFrame(rows)
+
+
+# ULB: a test that was thinned ---------------------------------------------------------
+
+#: Share of fraud of the 284,807 transactions that the subsets were drawn from.
+ULB_PREVALENCE = 492 / 284_807
+
+
+def thinned_test(
+    y: np.ndarray,
+    score: np.ndarray,
+    keeps: Sequence[float] = (1.0, 0.3, 0.1, 0.03, 0.01),
+    draws: int = 50,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Thin out the genuine rows of a test and look at its average precision.
+
+    Parameters
+    ----------
+    y : ndarray of 0 and 1, shape (n,)
+    score : ndarray of float, shape (n,)
+        Of one model: nothing about it changes.
+    keeps : sequence of float
+        Shares of genuine rows to keep.
+    draws : int
+        Random draws for each.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        ``keep``, ``fraud`` (share), ``AP`` as it would be reported, ``corrected`` (by
+        :func:`~casebook.cases.card_fraud.protocol.ap_at_prevalence`) with ``low`` and ``high``
+        (95 % of the draws), ``full`` (of the whole test).
+
+    Raises
+    ------
+    ValueError
+        When a share is not above 0 and at most 1.
+    """
+    y, score = np.asarray(y), np.asarray(score, float)
+    if bad := [keep for keep in keeps if not 0 < keep <= 1]:
+        raise ValueError(f"shares to keep must be above 0 and at most 1: {bad}")
+    rng, rows, prevalence = np.random.default_rng(seed), [], y.mean()
+    full = average_precision(y, score)
+    genuine = np.flatnonzero(y == 0)
+    frauds = np.flatnonzero(y == 1)
+    for keep in keeps:
+        size = max(1, round(keep * len(genuine)))
+        found = []
+        for _ in range(1 if keep == 1 else draws):
+            part = np.append(frauds, rng.choice(genuine, size, replace=False))
+            found.append(
+                (
+                    average_precision(y[part], score[part]),
+                    ap_at_prevalence(y[part], score[part], prevalence),
+                )
+            )
+        seen, corrected = np.array(found).T
+        low, high = np.quantile(corrected, [0.025, 0.975])
+        share = len(frauds) / (len(frauds) + size)
+        rows.append((keep, share, seen.mean(), corrected.mean(), low, high, full))
+    columns = ["keep", "fraud", "AP", "corrected", "low", "high", "full"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def ulb_study(
+    frame: pd.DataFrame,
+    families: Sequence[str] = ("logistic regression", "random forest", "LightGBM"),
+    *,
+    folds: str = "time",
+    prevalence: float = ULB_PREVALENCE,
+    resamples: int = 200,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Show what a subset with all frauds and few genuine rows says about average precision.
+
+    Doubled rows are dropped first: one of a pair could train and the other test.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        ``casebook.data.tables.ulb``.
+    families : sequence of str
+    folds : {"time", "stratified"}
+        The first 60 % of the time train and the rest tests, or five stratified folds, shuffled,
+        whose scores are pooled as ranks of each fold's own test.
+    prevalence : float
+        Share of fraud to answer for.
+    resamples : int
+        Bootstrap draws of the test rows, within each kind.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        ``family``, ``folds``, ``genuine`` and ``frauds`` (of the test), ``AP`` as it would be
+        reported, ``corrected`` (at the prevalence) with ``low`` and ``high`` (95 % bootstrap),
+        ``floor`` (the lowest false-positive rate but 0 that so few genuine rows can show).
+
+    Raises
+    ------
+    ValueError
+        On unknown folds.
+    """
+    if folds not in ("time", "stratified"):
+        raise ValueError(f"folds is {folds!r}: 'time' or 'stratified' is due")
+    table = frame.drop_duplicates(ignore_index=True)
+    X, y = table.drop(columns=["time", "is_fraud"]), table["is_fraud"].to_numpy()
+    rng, rows = np.random.default_rng(seed), []
+    for name in families:
+        truth, score = _ulb_scores(_family(name), X, y, table["time"].to_numpy(), folds, seed)
+        kinds = [np.flatnonzero(truth == kind) for kind in (0, 1)]
+        drawn = []
+        for _ in range(resamples):
+            part = np.concatenate([rng.choice(kind, len(kind)) for kind in kinds])
+            drawn.append(ap_at_prevalence(truth[part], score[part], prevalence))
+        low, high = np.quantile(drawn, [0.025, 0.975]) if resamples else (np.nan, np.nan)
+        rows.append(
+            {
+                "family": name,
+                "folds": folds,
+                "genuine": len(kinds[0]),
+                "frauds": len(kinds[1]),
+                "AP": average_precision(truth, score),
+                "corrected": ap_at_prevalence(truth, score, prevalence),
+                "low": low,
+                "high": high,
+                "floor": 1 / len(kinds[0]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _ulb_scores(family, X, y, seconds, folds, seed):
+    """Return labels and scores of the rows that were tested."""
+    if folds == "time":
+        cut = seconds.min() + 0.6 * (seconds.max() - seconds.min())
+        train, test = np.flatnonzero(seconds < cut), np.flatnonzero(seconds >= cut)
+        return y[test], family.fit(X.iloc[train], y[train], seed=seed).score(X.iloc[test])
+    from scipy.stats import rankdata
+    from sklearn.model_selection import StratifiedKFold
+
+    score = np.empty(len(y))
+    splits = StratifiedKFold(5, shuffle=True, random_state=seed).split(X, y)
+    for train, test in splits:
+        found = family.fit(X.iloc[train], y[train], seed=seed).score(X.iloc[test])
+        score[test] = rankdata(found) / len(test)
+    return y, score
+
+
+# Waiting for labels -------------------------------------------------------------------
+
+
+def wait_study(
+    world: World,
+    waits: Sequence[float] = (0, 7, 14, 30, 60, 120),
+    *,
+    features: pd.DataFrame | None = None,
+    train: float = 28,
+    tests: int = 4,
+    family: str = "LightGBM",
+    params: Params | None = None,
+    k: int = 100,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Measure what it costs to learn from labels too early, and from transactions too old.
+
+    A model of the test week learns from a window of fixed length that ends ``wait`` days before
+    the test. It is fitted twice, on the labels that the bank has by then and on the truth: the
+    difference is the price of unripe labels; that of the truth to the truth without any wait is
+    the price of old data.
+
+    Parameters
+    ----------
+    world : World
+    waits : sequence of float
+        Days from the end of the training to the test.
+    features : DataFrame, optional
+        Index ``transaction``: :func:`casebook.cases.card_fraud.features.batch` by default.
+    train : float
+        Days to learn from.
+    tests : int
+        Test weeks, the last of the world. The longest wait and the training must fit before them.
+    family : str
+    params : mapping, optional
+    k : int
+        Cards a day.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        ``week``, ``wait``, ``labels`` (``known`` or ``truth``), ``AP`` and ``card precision`` on
+        the truth, ``frauds`` (labelled so in training), ``missed`` (share of the training's frauds
+        that are labelled genuine), ``rows``.
+
+    Raises
+    ------
+    ValueError
+        When a wait does not fit before the test weeks.
+    """
+    if features is None:
+        features = _world_features(world)
+    latest = world.end - pd.Timedelta(days=7 * tests)
+    most = (latest - world.start) / pd.Timedelta(days=1) - train
+    if too_long := [wait for wait in waits if wait > most]:
+        raise ValueError(
+            f"waits of {too_long} days do not fit: {most:.0f} are left before {tests} test weeks "
+            f"and {train} days of training"
+        )
+    truth = world.truth.set_index("transaction")["is_fraud"].astype(int)
+    rows = []
+    for wait in waits:
+        for week in weeks(world.start, world.end, train, wait, 7)[-tests:]:
+            known, test = world_split(world, week)
+            X = features.loc[known.index]
+            right = truth.loc[known.index]
+            missed = float((known[right == 1] == 0).mean())
+            for name, labels in (("known", known), ("truth", right)):
+                row = {"week": week.name, "wait": wait, "labels": name}
+                if labels.sum() < 2:  # nothing to learn from: no score
+                    row |= {"AP": np.nan, "card precision": np.nan}
+                else:
+                    model = _family(family).fit(X, labels.to_numpy(), params, seed)
+                    found = test.assign(score=model.score(features.loc[test.index]))
+                    judged = scores(found, k=k)
+                    row |= {key: judged[key] for key in ("AP", "card precision")}
+                row |= {"frauds": int(labels.sum()), "missed": missed, "rows": len(labels)}
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _world_features(world: World) -> pd.DataFrame:
+    from casebook.cases.card_fraud import features
+
+    known = features.evidence(world.transactions, world.labels)
+    return features.batch(world.transactions, world.terminals, world.customers, known)
+
+
+def waiting_prices(table: pd.DataFrame) -> pd.DataFrame:
+    """Split what a wait costs into unripe labels and old data.
+
+    Parameters
+    ----------
+    table : DataFrame
+        :func:`wait_study`, with a wait of 0 among the waits.
+
+    Returns
+    -------
+    DataFrame
+        Index ``wait``: mean ``AP`` with known labels, ``unripe`` (AP lost to labels that have not
+        come) and ``old`` (AP lost to the age of the data), ``missed``.
+
+    Raises
+    ------
+    ValueError
+        When there is no wait of 0.
+    """
+    if 0 not in set(table["wait"]):
+        raise ValueError("the price of old data is held against a wait of 0: add it to the waits")
+    wide = table.groupby(["wait", "labels"])["AP"].mean().unstack()
+    return pd.DataFrame(
+        {
+            "AP": wide["known"],
+            "unripe": wide["truth"] - wide["known"],
+            "old": wide.loc[0, "truth"] - wide["truth"],
+            "missed": table.groupby("wait")["missed"].mean(),
+        }
+    )

@@ -1,0 +1,605 @@
+"""Walk-forward at all levels, scores, intervals, and what a forecast costs in staff."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.demand_forecasting.features import HORIZON, aggregate_known
+from casebook.cases.demand_forecasting.forecasters import Forecaster
+from casebook.cases.demand_forecasting.world import World, oracle
+from casebook.evaluate.metrics import gap_closed
+from casebook.forecasting.hierarchy import Hierarchy, aggregate, reconcile
+
+KEYS = ["unique_id", "ds"]
+SEASON = 7
+
+
+def planning_origins(
+    last_day: pd.Timestamp, n: int = 6, skip: int = 0, horizon: int = HORIZON
+) -> list[pd.Timestamp]:
+    """Return origins one horizon apart, the last of them one horizon before the end.
+
+    Parameters
+    ----------
+    last_day : Timestamp
+        Of the panel.
+    n : int
+        Origins.
+    skip : int
+        Horizons to leave at the end: the six test origins, for those of the validation.
+    horizon : int
+        Days.
+
+    Returns
+    -------
+    list of Timestamp
+        In time order; each is the first day to forecast.
+    """
+    end = pd.Timestamp(last_day) + pd.Timedelta(days=1)
+    return [end - pd.Timedelta(days=horizon * k) for k in range(n + skip, skip, -1)]
+
+
+def at_origin(
+    panel: pd.DataFrame, hierarchy: Hierarchy, origin: pd.Timestamp, horizon: int = HORIZON
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Cut a panel at an origin, at all levels.
+
+    Parameters
+    ----------
+    panel : DataFrame
+        Routes: ``unique_id``, ``ds``, ``y`` and the known features.
+    hierarchy : Hierarchy
+    origin : Timestamp
+        First day to forecast.
+    horizon : int
+        Days.
+
+    Returns
+    -------
+    train : DataFrame
+        ``level``, ``unique_id``, ``ds``, ``y`` and the known features, before the origin.
+    future : DataFrame
+        The same of the days to forecast, without ``y``.
+    actual : DataFrame
+        ``level``, ``unique_id``, ``ds``, ``y`` of these days: never shown to a forecaster.
+    """
+    past = panel[panel["ds"] < origin]
+    ahead = panel[panel["ds"].between(origin, origin + pd.Timedelta(days=horizon - 1))]
+    recent = past[past["ds"] >= origin - pd.Timedelta(days=364)]
+    volume = recent.groupby("unique_id")["y"].mean()
+    train = aggregate(past, hierarchy).merge(
+        aggregate_known(past, hierarchy, volume), on=["level", *KEYS]
+    )
+    future = aggregate_known(ahead.drop(columns="y"), hierarchy, volume)
+    return train, future, aggregate(ahead, hierarchy)
+
+
+def walk_forward(
+    panel: pd.DataFrame,
+    hierarchy: Hierarchy,
+    forecasters: Mapping[str, Forecaster],
+    origins: Sequence[pd.Timestamp],
+    horizon: int = HORIZON,
+    only_above: Sequence[str] = (),
+    levels: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Make base forecasts at all levels, or at some, from several origins.
+
+    Each forecaster is called twice at an origin: for the bottom series, and for the nodes above
+    them. It never sees a day from the origin on.
+
+    Parameters
+    ----------
+    panel : DataFrame
+        Routes: ``unique_id``, ``ds``, ``y`` and the known features; any order of rows.
+    hierarchy : Hierarchy
+    forecasters : mapping of str to callable
+    origins : sequence of Timestamp
+    horizon : int
+        Days.
+    only_above : sequence of str
+        Forecasters that are too slow, or make no sense, for bottom series: NaN there.
+    levels : sequence of str, optional
+        To forecast; a forecaster is shown the series of these alone.
+
+    Returns
+    -------
+    DataFrame
+        ``level``, ``unique_id``, ``ds``, ``origin``, ``y`` and one column for each forecaster.
+
+    Raises
+    ------
+    ValueError
+        If a forecaster does not return one value for each row, or a level is unknown.
+    """
+    results, (*above, bottom) = [], list(hierarchy.tags)
+    wanted = list(hierarchy.tags) if levels is None else list(levels)
+    if unknown := set(wanted) - set(hierarchy.tags):
+        raise ValueError(f"no level {min(unknown)!r}: the levels are {list(hierarchy.tags)}")
+    groups = [(set(above) & set(wanted), False), ({bottom} & set(wanted), True)]
+    for origin in origins:
+        train, future, actual = at_origin(panel, hierarchy, origin, horizon)
+        for group, is_bottom in groups:
+            if not group:
+                continue
+            shown = train[train["level"].isin(group)].drop(columns="level")
+            rows = future[future["level"].isin(group)]
+            result = rows[["level", *KEYS]].assign(origin=origin)
+            for name, forecaster in forecasters.items():
+                if is_bottom and name in only_above:
+                    result[name] = np.nan
+                    continue
+                asked = rows.drop(columns="level").reset_index(drop=True)
+                values = np.asarray(forecaster(shown.copy(), asked), float)
+                if values.shape != (len(rows),):
+                    raise ValueError(
+                        f"{name} returned {values.size} forecasts for {len(rows)} rows; it must "
+                        "return one for each row of `future`, in their order."
+                    )
+                result[name] = values
+            results.append(result.merge(actual, on=["level", *KEYS]))
+    columns = ["level", *KEYS, "origin", "y", *forecasters]
+    return pd.concat(results, ignore_index=True)[columns]
+
+
+def earlier_errors(result: pd.DataFrame, column: str, origin: pd.Timestamp) -> pd.DataFrame:
+    """Return the errors of the forecasts from earlier origins: what is known of them at this one.
+
+    Parameters
+    ----------
+    result : DataFrame
+        See :func:`walk_forward`.
+    column : str
+        Forecasts.
+    origin : Timestamp
+
+    Returns
+    -------
+    DataFrame, shape (days, nodes)
+        Actual minus forecast, up to four weeks ahead: what MinT weighs by. Fitted values of the
+        training rows would flatter a flexible model.
+    """
+    past = result[(result["origin"] < origin) & (result["ds"] < origin)]
+    errors = past["y"] - past[column]
+    return past.assign(error=errors).pivot(index="ds", columns="unique_id", values="error")
+
+
+def add_reconciled(
+    result: pd.DataFrame,
+    hierarchy: Hierarchy,
+    column: str,
+    origins: Sequence[pd.Timestamp],
+    methods: Sequence[str] = ("bottom_up", "top_down", "mint"),
+) -> tuple[pd.DataFrame, list[str]]:
+    """Reconcile base forecasts from each origin.
+
+    Parameters
+    ----------
+    result : DataFrame
+        See :func:`walk_forward`; with origins before ``origins`` for MinT's errors.
+    hierarchy : Hierarchy
+    column : str
+        Base forecasts.
+    origins : sequence of Timestamp
+        To reconcile: these rows are returned.
+    methods : sequence of str
+        See :func:`casebook.forecasting.hierarchy.reconcile`.
+
+    Returns
+    -------
+    reconciled : DataFrame
+        The rows of ``origins`` with a column ``<column>_<method>`` for each method.
+    notes : list of str
+        What MinT had to do to its covariance, by origin.
+    """
+    parts, notes = [], []
+    for origin in origins:
+        rows = result[result["origin"] == origin].copy()
+        for method in methods:
+            errors = earlier_errors(result, column, origin) if method in ("wls", "mint") else None
+            rows[f"{column}_{method}"], note = reconcile(rows, hierarchy, method, column, errors)
+            if note:
+                notes.append(f"{origin:%Y-%m-%d}: {note}")
+        parts.append(rows)
+    return pd.concat(parts, ignore_index=True), notes
+
+
+def complete_oracle(world: World, origin: pd.Timestamp, horizon: int = HORIZON) -> pd.DataFrame:
+    """Return the world's oracle, with the routes that open within the horizon.
+
+    Shock and break are those of a depot, so a route that opens takes them from the routes that
+    were open.
+
+    Parameters
+    ----------
+    world : World
+    origin : Timestamp
+        First day to forecast.
+    horizon : int
+        Days.
+
+    Returns
+    -------
+    DataFrame
+        ``unique_id``, ``ds``, ``oracle``.
+    """
+    last = origin + pd.Timedelta(days=horizon - 1)
+    rows = world.truth.loc[world.truth["ds"].between(origin, last), [*KEYS, "base"]]
+    rows = rows.merge(oracle(world, origin, horizon), on=KEYS, how="left")
+    depot = rows["unique_id"].str.rpartition("/")[0]
+    state = (rows["oracle"] / rows["base"]).groupby([depot, rows["ds"]]).transform("mean")
+    return rows[KEYS].assign(oracle=rows["oracle"].fillna(rows["base"] * state))
+
+
+def add_oracle(result: pd.DataFrame, world: World, hierarchy: Hierarchy) -> pd.DataFrame:
+    """Add the oracle of all levels: the sums of the routes' conditional means.
+
+    Parameters
+    ----------
+    result : DataFrame
+        See :func:`walk_forward`.
+    world : World
+    hierarchy : Hierarchy
+
+    Returns
+    -------
+    DataFrame
+        ``result`` with the column ``oracle``.
+    """
+    parts = [
+        aggregate(complete_oracle(world, origin), hierarchy, ["oracle"]).assign(origin=origin)
+        for origin in result["origin"].unique()
+    ]
+    return result.merge(pd.concat(parts), on=["level", *KEYS, "origin"], how="left")
+
+
+# Scores ------------------------------------------------------------------------------
+
+
+def scales(history: pd.DataFrame, origin: pd.Timestamp, season: int = SEASON) -> pd.DataFrame:
+    """Return what MASE and RMSSE divide by: errors of the seasonal naive before the origin.
+
+    Parameters
+    ----------
+    history : DataFrame
+        ``unique_id``, ``ds``, ``y`` of all nodes; what lies at or after the origin is not used.
+    origin : Timestamp
+    season : int
+        Periods.
+
+    Returns
+    -------
+    DataFrame
+        Index ``unique_id``; ``mae`` and ``rmse`` of ``y[t] - y[t - season]``. NaN for a series that
+        is shorter than two seasons or repeats itself exactly: it has no scale.
+    """
+    past = history[history["ds"] < origin].pivot(index="ds", columns="unique_id", values="y")
+    change = past.sort_index().diff(season)
+    long_enough = change.notna().sum() >= season
+    frame = pd.DataFrame({"mae": change.abs().mean(), "rmse": np.sqrt((change**2).mean())})
+    return frame.where(long_enough & (frame["mae"] > 0), np.nan)
+
+
+def score(
+    result: pd.DataFrame,
+    history: pd.DataFrame,
+    models: Sequence[str],
+    by: Sequence[str] = ("level", "origin"),
+    season: int = SEASON,
+) -> pd.DataFrame:
+    """Score forecasts by level and origin.
+
+    Parameters
+    ----------
+    result : DataFrame
+        See :func:`walk_forward`.
+    history : DataFrame
+        ``unique_id``, ``ds``, ``y`` of all nodes.
+    models : sequence of str
+        Columns of forecasts.
+    by : sequence of str
+        What to score apart.
+    season : int
+        Of MASE and RMSSE.
+
+    Returns
+    -------
+    DataFrame
+        ``by``, ``model``, ``WAPE`` (pooled), ``MASE`` and ``RMSSE`` (mean over series and origins
+        with a scale), ``sMAPE`` (0 to 2; 0 where both are 0), ``MAPE`` (of the days with parcels),
+        ``zeros`` (share of days without, where MAPE is not defined) and ``unscaled`` (series
+        without a scale). A model with a missing forecast has no score there.
+    """
+    scale = pd.concat(
+        scales(history, origin, season).assign(origin=origin)
+        for origin in result["origin"].unique()
+    )
+    rows = result.merge(scale.reset_index(), on=["unique_id", "origin"], how="left")
+    parts = []
+    for model in models:
+        error = (rows["y"] - rows[model]).abs()
+        size = rows["y"].abs() + rows[model].abs()
+        parts.append(
+            rows[[*dict.fromkeys([*by, "unique_id", "origin"]), "y", "mae", "rmse"]].assign(
+                model=model,
+                error=error,
+                square=error**2,
+                smape=np.where(size > 0, 2 * error / size.where(size > 0, 1), 0.0 * error),
+                mape=np.where(rows["y"] != 0, error / rows["y"].where(rows["y"] != 0, 1), np.nan),
+                missing=error.isna(),
+            )
+        )
+    errors = pd.concat(parts, ignore_index=True)
+    groups = [*by, "model"]
+    cells = errors.groupby([*dict.fromkeys([*groups, "unique_id", "origin"])], sort=False)
+    cells = cells[["error", "square", "mae", "rmse"]].mean()
+    cells["MASE"] = cells["error"] / cells["mae"]
+    cells["RMSSE"] = np.sqrt(cells["square"]) / cells["rmse"]
+    cells["unscaled"] = cells["mae"].isna()
+    scaled = cells.groupby(groups, sort=False).agg(
+        MASE=("MASE", "mean"), RMSSE=("RMSSE", "mean"), unscaled=("unscaled", "sum")
+    )
+    pooled = errors.assign(zeros=errors["y"] == 0).groupby(groups, sort=False)
+    table = pd.DataFrame(
+        {
+            "WAPE": pooled["error"].sum() / pooled["y"].sum(),
+            "sMAPE": pooled["smape"].mean(),
+            "MAPE": pooled["mape"].mean(),
+            "zeros": pooled["zeros"].mean(),
+        }
+    ).join(scaled)
+    values = ["WAPE", "MASE", "RMSSE", "sMAPE", "MAPE"]
+    table.loc[pooled["missing"].any(), values] = np.nan
+    return table[[*values, "zeros", "unscaled"]].reset_index()
+
+
+def heatmap(scores: pd.DataFrame, metric: str, levels: Sequence[str]) -> pd.DataFrame:
+    """Return levels x models of one metric, the mean over what else the scores are split by.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        See :func:`score`.
+    metric : str
+    levels : sequence of str
+        Order of the rows.
+
+    Returns
+    -------
+    DataFrame
+    """
+    table = scores.groupby(["level", "model"], sort=False)[metric].mean().unstack()
+    return table.loc[list(levels), list(dict.fromkeys(scores["model"]))]
+
+
+def gap_by_level(
+    scores: pd.DataFrame, model: str, baseline: str, best: str = "oracle", metric: str = "WAPE"
+) -> pd.Series:
+    """Return the share of the way from the baseline to the oracle, by level.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        See :func:`score`, by level.
+    model, baseline, best : str
+    metric : str
+
+    Returns
+    -------
+    Series
+        Index level.
+    """
+    table = scores.groupby(["level", "model"], sort=False)[metric].mean().unstack()
+    return pd.Series(
+        {level: gap_closed(r[baseline], r[model], r[best]) for level, r in table.iterrows()}
+    )
+
+
+def paired_interval(
+    result: pd.DataFrame,
+    history: pd.DataFrame,
+    model: str,
+    baseline: str,
+    metric: str = "MASE",
+    confidence: float = 0.95,
+    n_resamples: int = 2000,
+    seed: int = 0,
+    season: int = SEASON,
+) -> tuple[float, float, float]:
+    """Paired bootstrap interval of the difference of two models, over origins and series.
+
+    Origins and series are drawn independently of each other and a block is what both draws share
+    (the pigeonhole bootstrap): days of one block depend on each other, and so do the series of one
+    origin. With six origins the interval is rough.
+
+    Parameters
+    ----------
+    result : DataFrame
+        See :func:`walk_forward`; of one level.
+    history : DataFrame
+        ``unique_id``, ``ds``, ``y`` of its nodes.
+    model, baseline : str
+        The difference is model − baseline: negative is better.
+    metric : {"WAPE", "MASE", "RMSSE"}
+    confidence : float
+    n_resamples, seed : int
+        Of the bootstrap.
+    season : int
+        Of MASE and RMSSE.
+
+    Returns
+    -------
+    tuple of float
+        Difference, lower end, upper end.
+
+    References
+    ----------
+    Owen (2007), *The pigeonhole bootstrap*, Annals of Applied Statistics 1.
+    """
+    by = ["origin", "unique_id"]
+    names = [model, baseline]
+    if metric == "WAPE":
+        error = result[names].rsub(result["y"], axis=0).abs()
+        cells = error.assign(y=result["y"]).groupby([result[c] for c in by]).sum()
+        gain, weight = cells[model] - cells[baseline], cells["y"]
+    elif metric in ("MASE", "RMSSE"):
+        scores = score(result, history, names, by, season).set_index([*by, "model"])[metric]
+        cells = scores.unstack("model").dropna()
+        gain, weight = cells[model] - cells[baseline], pd.Series(1.0, cells.index)
+    else:
+        raise ValueError(f"no metric {metric!r}: WAPE, MASE or RMSSE")
+    gain, weight = (v.unstack("unique_id").fillna(0).to_numpy() for v in (gain, weight))
+    rng = np.random.default_rng(seed)
+    n_origins, n_series = gain.shape
+    origins = rng.multinomial(n_origins, np.full(n_origins, 1 / n_origins), n_resamples)
+    series = rng.multinomial(n_series, np.full(n_series, 1 / n_series), n_resamples)
+    top, bottom = (np.einsum("ro,os,rs->r", origins, v, series) for v in (gain, weight))
+    low, high = np.quantile(
+        (top / bottom)[bottom > 0], [(1 - confidence) / 2, (1 + confidence) / 2]
+    )
+    return float(gain.sum() / weight.sum()), float(low), float(high)
+
+
+def breaking_cases() -> pd.DataFrame:
+    """Return small examples in which a metric says something useless.
+
+    Returns
+    -------
+    DataFrame
+        ``case``, ``metric``, ``actual``, ``forecast``, ``value``, ``lesson``.
+    """
+    from casebook.evaluate.metrics import wape
+
+    def smape(y: list, f: list) -> float:
+        y, f = np.asarray(y, float), np.asarray(f, float)
+        return float(np.mean(np.where(y + f > 0, 2 * np.abs(y - f) / np.maximum(y + f, 1e-300), 0)))
+
+    def mape(y: list, f: list) -> float:
+        y, f = np.asarray(y, float), np.asarray(f, float)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.mean(np.abs(y - f) / y))
+
+    def mase(y: list, f: list, train: list) -> float:
+        scale = np.abs(np.diff(train)).mean()
+        with np.errstate(divide="ignore"):
+            return float(np.divide(np.mean(np.abs(np.subtract(y, f))), scale))
+
+    sparse, one = [0, 0, 1, 0], [0.25] * 4
+    rows = [
+        ("a day without parcels", "MAPE", sparse, one, mape(sparse, one), "not defined at 0"),
+        ("twice too high", "MAPE", [10], [20], mape([10], [20]), "an error upwards has no limit …"),
+        ("nothing forecast", "MAPE", [10], [0], mape([10], [0]), "… downwards it ends at 100 %"),
+        ("one parcel, none forecast", "sMAPE", [1], [0], smape([1], [0]), "its maximum, 200 % …"),
+        (
+            "a thousand too few",
+            "sMAPE",
+            [10000],
+            [9000],
+            smape([10000], [9000]),
+            "… for one parcel, a twentieth of it for a thousand",
+        ),
+        ("sparse, mean forecast", "sMAPE", sparse, one, smape(sparse, one), "2 on each empty day"),
+        ("sparse, zero forecast", "sMAPE", sparse, [0] * 4, smape(sparse, [0] * 4), "zero wins"),
+        ("sparse, zero forecast", "WAPE", sparse, [0] * 4, wape(sparse, [0] * 4), "zero beats …"),
+        ("sparse, mean forecast", "WAPE", sparse, one, wape(sparse, one), "… the true mean"),
+        (
+            "a constant past",
+            "MASE",
+            [5, 6],
+            [5, 5],
+            mase([5, 6], [5, 5], [5, 5, 5]),
+            "divides by zero",
+        ),
+    ]
+    columns = ["case", "metric", "actual", "forecast", "value", "lesson"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+# Staffing ----------------------------------------------------------------------------
+
+#: Parcels that a worker handles in an hour, hours of a shift.
+PARCELS_PER_HOUR, SHIFT_HOURS = 25.0, 8.0
+#: Euros for an hour that is missing (agency, overtime, late parcels) and one that is idle.
+SHORTAGE, IDLE = 60.0, 24.0
+
+
+def staffing_quantile(shortage: float = SHORTAGE, idle: float = IDLE) -> float:
+    """Return the quantile of demand that costs least to order: the newsvendor's critical ratio.
+
+    Parameters
+    ----------
+    shortage, idle : float
+        Costs of an hour.
+
+    Returns
+    -------
+    float
+    """
+    return shortage / (shortage + idle)
+
+
+def staffing_cost(
+    actual: np.ndarray,
+    ordered: np.ndarray,
+    shortage: float = SHORTAGE,
+    idle: float = IDLE,
+    whole_workers: bool = True,
+) -> np.ndarray:
+    """Return what the staff ordered for a forecast costs beyond the hours that were needed.
+
+    Parameters
+    ----------
+    actual, ordered : ndarray, shape (n,)
+        Parcels of depots and days: what came, and what was staffed for.
+    shortage, idle : float
+        Euros an hour.
+    whole_workers : bool
+        Order shifts of whole workers (rounded to the nearest), or hours.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Euros.
+    """
+    needed = np.asarray(actual, float) / PARCELS_PER_HOUR
+    hours = np.asarray(ordered, float) / PARCELS_PER_HOUR
+    if whole_workers:
+        hours = np.floor(hours / SHIFT_HOURS + 0.5) * SHIFT_HOURS
+    return shortage * np.maximum(needed - hours, 0) + idle * np.maximum(hours - needed, 0)
+
+
+def order_quantile(
+    result: pd.DataFrame, column: str, origins: Sequence[pd.Timestamp], quantile: float
+) -> pd.Series:
+    """Raise a point forecast to a quantile by the relative errors of earlier origins.
+
+    Parameters
+    ----------
+    result : DataFrame
+        See :func:`walk_forward`; of the depots, with origins before ``origins``.
+    column : str
+        Point forecasts.
+    origins : sequence of Timestamp
+        To order for.
+    quantile : float
+        Such as :func:`staffing_quantile`.
+
+    Returns
+    -------
+    Series
+        Orders in parcels, index of the rows of ``origins`` in ``result``. The factor is the
+        quantile of actual over forecast of all depots and days before the origin, with weight by
+        forecast.
+    """
+    orders = []
+    for origin in origins:
+        past = result[(result["origin"] < origin) & (result[column] > 0)]
+        ratio = (past["y"] / past[column]).to_numpy()
+        order = np.argsort(ratio)
+        weight = np.cumsum(past[column].to_numpy()[order])
+        factor = ratio[order][np.searchsorted(weight, quantile * weight[-1])]
+        orders.append(result.loc[result["origin"] == origin, column] * factor)
+    return pd.concat(orders)

@@ -1,0 +1,1 @@
+"""Case 00: how a case works, on twelve series."""

@@ -1,0 +1,238 @@
+"""An update of the help centre that is killed in the middle, and what the next process finds.
+
+The module imports little: the processes that are killed start from one that has imported it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query
+from casebook.retrieval.dense import Hashed
+from casebook.retrieval.index import Index
+from casebook.retrieval.text import words
+
+#: Files of a help centre, in the order in which an update writes them.
+FILES = ("passages", "sentences", "grams")
+#: Dimensions of the vectors of letters that the drill's index holds.
+_DIMENSIONS = 64
+
+
+def update_at_once(centre: HelpCentre, articles: pd.DataFrame) -> None:
+    """Update a help centre as the chatbot does: one transaction for each file."""
+    centre.update(articles)
+
+
+def update_one_by_one(centre: HelpCentre, articles: pd.DataFrame) -> None:
+    """Update a help centre article by article, each with commits of its own: what not to do."""
+    for row in range(len(articles)):
+        centre.update(articles.iloc[[row]])
+
+
+#: Ways to update, by name; a new process imports them by theirs.
+UPDATES: dict[str, Callable[[HelpCentre, pd.DataFrame], None]] = {
+    "one transaction": update_at_once,
+    "a commit for each article": update_one_by_one,
+}
+
+
+def _open(folder: Path) -> HelpCentre:
+    """Open the files of a help centre, as a process does that starts anew."""
+    passages, sentences, grams = (folder / f"{name}.db" for name in FILES)
+    model = Hashed(_DIMENSIONS)
+    return HelpCentre(Index.open(passages, model), Index.open(sentences, model), Index.open(grams))
+
+
+def _update_and_tell(
+    folder: Path,
+    articles: pd.DataFrame,
+    update: Callable[[HelpCentre, pd.DataFrame], None],
+    pipe: Connection,
+) -> None:
+    """Update in a process of its own; say when it begins and when it has ended."""
+    words("what is read once, and not in mid-update", "en")
+    with _open(folder) as centre:
+        pipe.send("begun")
+        update(centre, articles)
+        pipe.send("done")
+
+
+def _killed(
+    folder: Path,
+    articles: pd.DataFrame,
+    update: Callable[[HelpCentre, pd.DataFrame], None],
+    after: float | None,
+) -> tuple[float, bool]:
+    """Update in a new process and kill it (SIGKILL) so many seconds after it has begun.
+
+    Returns how long it lived from then on, and whether it was killed before its end. Without a
+    moment it is left to end by itself.
+    """
+    here, there = _processes().Pipe(duplex=False)
+    child = _processes().Process(target=_update_and_tell, args=(folder, articles, update, there))
+    child.start()
+    there.close()
+    start = end = time.perf_counter()
+    with here, suppress(EOFError):  # the child's end of the pipe closes with it
+        here.recv()
+        start = time.perf_counter()
+        if after is None:
+            here.recv()
+        else:
+            time.sleep(after)
+            child.kill()
+        end = time.perf_counter()
+    child.join()
+    if child.exitcode not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"The update failed by itself (exit code {child.exitcode}): see above.")
+    return end - start, child.exitcode == -signal.SIGKILL
+
+
+@cache
+def _processes() -> ForkServerContext:
+    """Return what starts processes from one that has imported this module and has no threads."""
+    context = multiprocessing.get_context("forkserver")
+    lazy = ["sklearn.feature_extraction.text", "bm25s", "snowballstemmer"]
+    context.set_forkserver_preload([__name__, *lazy])
+    return context
+
+
+def _new_versions(articles: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
+    return articles.assign(
+        version=articles["version"] + 1,
+        text=articles["text"] + "\n\n## What is new\n\nThis page was revised.\n",
+        valid_from=start,
+        valid_to=pd.NaT,
+    )
+
+
+def _state(index: Index, new: pd.DataFrame) -> str:
+    """Say whether a file holds none, all or some of the new versions."""
+    keys = ["article_id", "language", "version"]
+    there = len(index.articles().merge(new[keys], on=keys))
+    return {0: "old", len(new): "new"}.get(there, f"{there} of {len(new)}")
+
+
+def crash_drill(
+    articles: pd.DataFrame,
+    kills: int = 8,
+    updates: Mapping[str, Callable[[HelpCentre, pd.DataFrame], None]] = UPDATES,
+    most: int = 12,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Kill the process that updates a help centre, and look what the next one finds.
+
+    In a temporary folder a help centre of a dozen articles gets a new version of each. A
+    child process writes them and is killed (SIGKILL) at a moment drawn within the time that the
+    update takes; then the files are opened anew, checked, searched, and updated once more.
+
+    Parameters
+    ----------
+    articles : DataFrame
+        See :func:`~casebook.cases.support_rag_chatbot.languages.as_articles`; the first English
+        ones without an end are taken.
+    kills : int
+        For each way, spread over the time of the update.
+    updates : mapping of str to callable
+        Functions at the top of a module.
+    most : int
+        Articles.
+    seed : int
+        Of the moments. Where a kill meets the update hangs on the machine all the same.
+
+    Returns
+    -------
+    DataFrame
+        By ``way`` and ``kill``: ``after_ms``; ``killed`` (not so if the update had ended); for each
+        of :data:`FILES` ``old``, ``new``, or how many of the new versions it holds; ``faults``
+        (lines of :meth:`Index.check` over the files); ``stale`` hits (not the version that the
+        deciding file has in force); ``repeated`` (the update can be made again, and all is new and
+        sound).
+
+    Raises
+    ------
+    ValueError
+        If there is no such article, or no kill is asked for.
+    RuntimeError
+        If an update fails by itself.
+    """
+    one = articles[(articles["language"] == "en") & articles["valid_to"].isna()]
+    old = one.drop_duplicates("article_id").head(most)
+    if old.empty or kills < 1:
+        raise ValueError(
+            f"{len(old)} English articles and {kills} kills: give one of each at least."
+        )
+    start = old["valid_from"].max() + pd.Timedelta(days=1)
+    new, rng, rows = _new_versions(old, start), np.random.default_rng(seed), []
+    with tempfile.TemporaryDirectory() as name:
+        base, copy = Path(name) / "base", Path(name) / "copy"
+        HelpCentre.build(base, old, Hashed(_DIMENSIONS)).close()
+        for way, update in updates.items():
+            shutil.copytree(base, copy)
+            length, _ = _killed(copy, new, update, None)
+            shutil.rmtree(copy)
+            for kill, moment in enumerate((np.arange(kills) + rng.random(kills)) / kills, 1):
+                shutil.copytree(base, copy)
+                lived, killed = _killed(copy, new, update, moment * length)
+                row = {"way": way, "kill": kill, "after_ms": 1000 * lived, "killed": killed}
+                rows.append(row | _found_after(copy, new, start))
+                shutil.rmtree(copy)
+    return pd.DataFrame(rows)
+
+
+def _found_after(folder: Path, new: pd.DataFrame, at: pd.Timestamp) -> dict[str, Any]:
+    """Open what a killed update has left, and update again."""
+    with _open(folder) as centre:
+        files = (centre.passages, centre.sentences, centre.grams)
+        states = {name: _state(index, new) for name, index in zip(FILES, files, strict=True)}
+        faults = sum(len(index.check()) for index in files)
+        hits = centre.search(Query(new["title"].iloc[0], "en"), at, k=len(new))
+        keys = ["article_id", "language", "version"]
+        valid = set(centre.in_force(at)[keys].itertuples(index=False, name=None))
+        stale = sum(hit.key not in valid for hit in hits)
+        update_at_once(centre, new)
+        again = all(_state(index, new) == "new" and not index.check() for index in files)
+    return {**states, "faults": faults, "stale": stale, "repeated": again}
+
+
+def crash_summary(found: pd.DataFrame) -> pd.DataFrame:
+    """Count what kills have left.
+
+    Parameters
+    ----------
+    found : DataFrame
+        Of :func:`crash_drill`.
+
+    Returns
+    -------
+    DataFrame
+        By ``way``: ``kills`` that met the update; of the deciding file ``old``, ``new`` and
+        ``mixed``; ``between`` (every file whole, and not all of the same state: the next update
+        mends it, and a search follows the deciding one); sums of ``faults`` and ``stale``;
+        ``repeated``.
+    """
+    files = found[list(FILES)]
+    whole = files.isin(["old", "new"])
+    table = found.assign(
+        kills=found["killed"],
+        old=found["passages"] == "old",
+        new=found["passages"] == "new",
+        mixed=~whole.all(axis=1),
+        between=whole.all(axis=1) & (files.nunique(axis=1) > 1),
+    )
+    columns = ["kills", "old", "new", "mixed", "between", "faults", "stale", "repeated"]
+    return table.groupby("way", sort=False)[columns].sum().reset_index()

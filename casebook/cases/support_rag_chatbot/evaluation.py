@@ -1,0 +1,578 @@
+"""What the chatbot is worth: rankings, answers, abstention, a judge and its bias, policies.
+
+Everything is learned on the tuning questions and reported on the test questions, whose topics the
+tuning questions do not touch. Of the test questions, :func:`asked` marks those that were read when
+the glossary and the masks were written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.support_rag_chatbot import world
+from casebook.cases.support_rag_chatbot.answer import Answerer
+from casebook.cases.support_rag_chatbot.conversation import (
+    HEAD,
+    Rewriting,
+    probability,
+    query_of,
+    rewrite,
+)
+from casebook.cases.support_rag_chatbot.glossary import unread
+from casebook.cases.support_rag_chatbot.languages import (
+    SIGNALS,
+    SYSTEMS,
+    HelpCentre,
+    Hit,
+    Query,
+    as_articles,
+    scale,
+)
+from casebook.cases.support_rag_chatbot.privacy import mask
+from casebook.cases.support_rag_chatbot.understand import (
+    IntentModel,
+    LanguageModel,
+    attack,
+    entities,
+    intent_by_rules,
+)
+from casebook.cases.support_rag_chatbot.world.content import own_content
+from casebook.recorded.artifacts import artifact
+from casebook.retrieval.chunks import sentence_spans
+from casebook.retrieval.dense import Cached, Embedder
+from casebook.retrieval.evaluate import per_query
+from casebook.retrieval.fusion import rerank_by
+from casebook.retrieval.lexical import FaqSearch
+
+CASE = "16_support_rag_chatbot"
+#: The artifacts that hold the vectors of the world's texts.
+VECTORS = (
+    "world_vectors_0.parquet",
+    "world_vectors_1.parquet",
+    "world_vectors_2.parquet",
+    "world_vectors_3.parquet",
+)
+#: When the questions are asked.
+NOW = world.TODAY + pd.Timedelta(hours=12)
+
+
+# The questions -----------------------------------------------------------------------
+
+
+@cache
+def _groups() -> dict[str, str]:
+    return {name: topic["group"] for name, topic in own_content().plan["topics"].items()}
+
+
+def asked(how: Rewriting = "all turns") -> pd.DataFrame:
+    """Return the questions with what the system makes of them, and the truth to score by.
+
+    Parameters
+    ----------
+    how : {"rewritten", "last turn", "all turns"}
+        See :func:`~casebook.cases.support_rag_chatbot.conversation.rewrite`.
+
+    Returns
+    -------
+    DataFrame
+        The world's columns of questions and truth; ``turns`` (masked), ``query``, ``group`` (of
+        topics; a question without one is its own), ``unread``.
+    """
+    table = world.questions().merge(world.truth().questions, left_on="id", right_on="question")
+    table["turns"] = [tuple(mask(turn).text for turn in turns) for turns in table["turns"]]
+    pairs = zip(table["turns"], table["language"], strict=True)
+    table["query"] = [query_of(rewrite(turns, how), code) for turns, code in pairs]
+    table["group"] = table["topic"].map(_groups()).fillna(table["id"])
+    by_topic = table["topic"].notna() & (table["route"] != "tracking")
+    table["unread"] = unread(table["group"].where(by_topic, table["id"]))
+    return table
+
+
+def relevance(at: object = NOW) -> pd.DataFrame:
+    """Return the judgements by article: those of grade 2, as ``article_id``.
+
+    Returns
+    -------
+    DataFrame
+        ``query_id``, ``doc_id``, ``relevance`` (1).
+    """
+    grades = world.truth(at).relevance.query("grade == 2")
+    names = world.knowledge_base().set_index("id")["article_id"]
+    frame = pd.DataFrame(
+        {"query_id": grades["question"], "doc_id": grades["article"].map(names), "relevance": 1}
+    )
+    return frame.drop_duplicates(ignore_index=True)
+
+
+def world_texts() -> list[str]:
+    """Return every text of the world that is embedded: articles, sentences, questions.
+
+    Questions are masked and stand alone (in all three ways), as asked and in English.
+    """
+    from casebook.cases.support_rag_chatbot.languages import article_texts
+
+    texts = set(article_texts(as_articles(world.knowledge_base())))
+    for how in ("rewritten", "last turn", "all turns"):
+        for query in asked(how)["query"]:
+            texts |= {query.text, query.english}
+    return sorted(texts)
+
+
+def embedder() -> Embedder:
+    """Return MiniLM's vectors of the world's texts, from the artifacts."""
+    return Cached(pd.concat([artifact(CASE, file) for file in VECTORS], ignore_index=True))
+
+
+# Rankings ----------------------------------------------------------------------------
+
+Signals = Mapping[Query, Mapping[str, Mapping[str, float]]]
+
+
+def gather(centre: HelpCentre, queries: Sequence[Query], at: object = NOW) -> Signals:
+    """Search for every query once, in all ways; see :meth:`HelpCentre.signals`."""
+    return {query: centre.signals(query, at) for query in dict.fromkeys(queries)}
+
+
+def matrices(
+    signals: Signals, queries: Sequence[Query], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return the scaled signals of queries, shape (queries, articles) each.
+
+    Parameters
+    ----------
+    signals : mapping
+    queries : sequence of Query
+    names : sequence of str
+        Article ids, in the order of the columns.
+    """
+    place = {name: i for i, name in enumerate(names)}
+    found = {name: np.zeros((len(queries), len(names))) for name in SIGNALS}
+    for row, query in enumerate(queries):
+        for name in SIGNALS:
+            for article, value in scale(signals[query][name]).items():
+                found[name][row, place[article]] = value
+    return found
+
+
+def run_of(
+    scores: np.ndarray, ids: Sequence[str], names: Sequence[str], depth: int = 50
+) -> pd.DataFrame:
+    """Lay out a matrix of scores as a run."""
+    rows, columns = np.nonzero(scores > 0)
+    frame = pd.DataFrame(
+        {
+            "query_id": np.asarray(ids, object)[rows],
+            "doc_id": np.asarray(names, object)[columns],
+            "score": scores[rows, columns],
+        }
+    )
+    return rerank_by(frame, depth=depth)
+
+
+def article_names(at: object = NOW) -> list[str]:
+    """Return the ids of the articles that are in force in some language."""
+    return sorted(world.knowledge_base(at)["article_id"].unique())
+
+
+def runs(
+    table: pd.DataFrame, signals: Signals, systems: Mapping[str, Mapping[str, float]] = SYSTEMS
+) -> dict[str, pd.DataFrame]:
+    """Rank the articles for the answerable questions of a table, by several systems.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`asked`.
+    signals : mapping
+    systems : mapping of str to weights
+
+    Returns
+    -------
+    dict of str to DataFrame
+        Runs; ``FAQ search`` is the baseline.
+    """
+    judged = table[table["answerable"]]
+    names, queries = article_names(), list(judged["query"])
+    signal = matrices(signals, queries, names)
+    found = {"FAQ search": faq_run(judged)}
+    for system, weights in systems.items():
+        scores = sum(weight * signal[name] for name, weight in weights.items())
+        found[system] = run_of(scores, judged["id"], names)
+    return found
+
+
+def faq_run(table: pd.DataFrame, at: object = NOW) -> pd.DataFrame:
+    """Rank by the baseline: the search box of an FAQ page, in the customer's language."""
+    parts = []
+    for language, rows in table.groupby("language"):
+        page = world.knowledge_base(at)
+        page = page[page["language"] == language].reset_index(drop=True)
+        search = FaqSearch(page["title"], page["text"], language)
+        scores = np.array([search.scores(turns[-1], language) for turns in rows["turns"]])
+        parts.append(run_of(scores, rows["id"], list(page["article_id"])))
+    return pd.concat(parts, ignore_index=True)
+
+
+def by_group(
+    found: Mapping[str, pd.DataFrame], table: pd.DataFrame, by: str, k: int = 10
+) -> pd.DataFrame:
+    """Score runs by kind or language of the questions.
+
+    Parameters
+    ----------
+    found : mapping of str to DataFrame
+        Runs.
+    table : DataFrame
+        Of :func:`asked`.
+    by : str
+        Column of the table.
+    k : int
+
+    Returns
+    -------
+    DataFrame
+        ``model``, ``by``, ``ndcg``, ``recall``, ``questions``.
+    """
+    judged = relevance()
+    judged = judged[judged["query_id"].isin(table["id"])]
+    group = table.set_index("id")[by]
+    parts = []
+    for name, run in found.items():
+        scored = per_query(run[run["query_id"].isin(judged["query_id"])], judged, k)
+        means = scored.groupby(group.reindex(scored.index))[["ndcg", "recall"]]
+        part = means.mean().assign(questions=means.size())
+        parts.append(part.rename_axis(by).reset_index().assign(model=name))
+    return pd.concat(parts, ignore_index=True)[["model", by, "ndcg", "recall", "questions"]]
+
+
+# Answers -----------------------------------------------------------------------------
+
+
+def hits_of(
+    centre: HelpCentre, query: Query, signals: Signals, at: object = NOW, k: int = 10
+) -> list[Hit]:
+    """Return what is found for a query whose signals are at hand."""
+    return centre.search(query, at, k, scores=signals[query])
+
+
+@dataclass(frozen=True)
+class Label:
+    """What an answer is worth by the truth.
+
+    Attributes
+    ----------
+    kind : str
+        Of the world's kinds of answer: ``right``, ``right_other_language``, ``partial`` (the
+        right article, another section; or an article of grade 1), ``wrong``, ``stale``.
+    relevant : bool
+        The cited article is of grade 1 or 2.
+    """
+
+    kind: str
+    relevant: bool
+
+
+class Labels:
+    """Compare answers with the truth of a day.
+
+    Parameters
+    ----------
+    at : date-like
+    """
+
+    def __init__(self, at: object = NOW) -> None:
+        known = world.truth(at)
+        articles = world.knowledge_base()
+        keys = zip(articles["article_id"], articles["language"], articles["version"], strict=True)
+        self._id = dict(zip(keys, articles["id"], strict=True))
+        self._in_force = set(world.knowledge_base(at)["id"])
+        self._grade = known.relevance.set_index(["question", "article"])["grade"].to_dict()
+        self._fact = known.questions.set_index("question")["answer_fact"].to_dict()
+        self._language = known.questions.set_index("question")["language_of_answer"].to_dict()
+        facts = known.facts
+        places = zip(facts["start"], facts["end"], strict=True)
+        names = zip(facts["article"], facts["fact"], strict=True)
+        self._place = dict(zip(names, places, strict=True))
+
+    def __call__(self, question: str, key: tuple[str, str, int], start: int, end: int) -> Label:
+        """Label one citation: article, language and version, and its characters."""
+        article = self._id[key]
+        if article not in self._in_force:
+            return Label("stale", False)
+        grade = self._grade.get((question, article), 0)
+        if not grade:
+            return Label("wrong", False)
+        fact = self._fact[question]
+        place = self._place.get((article, fact)) if fact else (start, end)
+        says = place is not None and place[0] < end and start < place[1]
+        if not says:
+            return Label("partial", True)
+        foreign = key[1] != self._language[question]
+        if grade == 2:
+            return Label("right_other_language" if foreign else "right", True)
+        return Label("right_other_language" if foreign else "partial", True)
+
+
+def answers(
+    table: pd.DataFrame,
+    signals: Signals,
+    centre: HelpCentre,
+    answerer: Answerer,
+    at: object = NOW,
+) -> pd.DataFrame:
+    """Answer questions from the help centre, whatever the confidence.
+
+    Returns
+    -------
+    DataFrame
+        ``id``, ``said`` (the answer), ``article_id``, ``cited_language``, ``version``,
+        ``start``, ``end``, ``faults``, ``label`` (:class:`Label`'s kind; empty without one),
+        ``relevant``, and the evidence.
+    """
+    label, rows = Labels(at), []
+    for question, query in zip(table["id"], table["query"], strict=True):
+        answer = answerer(query, hits_of(centre, query, signals, at), at)
+        row = {"id": question, "said": answer.text, "faults": "; ".join(answer.faults)}
+        row |= {"label": "", "relevant": False} | dict(answer.evidence)
+        if answer.citations:
+            c = answer.citations[0]
+            said = label(question, (c.article_id, c.language, c.version), c.start, c.end)
+            row |= {"article_id": c.article_id, "cited_language": c.language}
+            row |= {"version": c.version, "start": c.start, "end": c.end}
+            row |= {"label": said.kind, "relevant": said.relevant}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def to_articles(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the questions that reach the help centre: no tracking, no attacks."""
+    return table[(table["route"] != "tracking") & (table["kind"] != "injection")]
+
+
+def is_right(label: pd.Series) -> np.ndarray:
+    """Say which answers are right, in whatever language."""
+    return label.isin(["right", "right_other_language"]).to_numpy()
+
+
+# Abstention --------------------------------------------------------------------------
+
+
+def confidences(table: pd.DataFrame, answered: pd.DataFrame) -> pd.DataFrame:
+    """Return questions with their answers and the three probabilities of the system.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`with_scope`.
+    answered : DataFrame
+        Of :func:`answers`.
+    """
+    from casebook.cases.support_rag_chatbot import learned
+
+    rows = table.merge(answered, on="id")
+    heads = {"right": "RIGHT", "answerable_p": "ANSWERABLE", "off_topic": "OFF_TOPIC"}
+    records = rows[list(HEAD)].to_dict("records")
+    for column, name in heads.items():
+        model = getattr(learned, name)
+        rows[column] = [probability(record, model) for record in records]
+    return rows
+
+
+def auroc(
+    score: np.ndarray, positive: np.ndarray, draws: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Return the area under the ROC curve and its 95 % bootstrap interval."""
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(seed)
+    values = []
+    for _ in range(draws):
+        rows = rng.integers(len(score), size=len(score))
+        if positive[rows].any() and not positive[rows].all():
+            values.append(roc_auc_score(positive[rows], score[rows]))
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(roc_auc_score(positive, score)), float(low), float(high)
+
+
+def abstention(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return how well the system knows what it cannot answer.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of :func:`confidences`, of test questions that reach the help centre.
+
+    Returns
+    -------
+    DataFrame
+        ``what``, ``score``, ``auroc``, ``low``, ``high``, ``positive``, ``negative`` (questions).
+    """
+    yes = rows["answerable"].to_numpy()
+    unanswerable = (rows["kind"] == "unanswerable").to_numpy()
+    off = (rows["kind"] == "off_topic").to_numpy()
+    answerable, right = rows["answerable_p"].to_numpy(), rows["right"].to_numpy()
+    studies = [
+        ("answerable, not unanswerable", "answerable", yes | unanswerable, yes, answerable),
+        ("answerable, not unanswerable", "best score", yes | unanswerable, yes, rows["score"]),
+        ("answerable, neither", "answerable", np.ones(len(rows), bool), yes, answerable),
+        ("ours, not off topic", "off topic", yes | unanswerable | off, ~off, -rows["off_topic"]),
+        ("the answer is right", "right", np.ones(len(rows), bool), is_right(rows["label"]), right),
+    ]
+    table = [
+        (what, name, *auroc(np.asarray(score)[of], good[of]), good[of].sum(), (~good[of]).sum())
+        for what, name, of, good, score in studies
+    ]
+    columns = ["what", "score", "auroc", "low", "high", "positive", "negative"]
+    return pd.DataFrame(table, columns=columns)
+
+
+def share(good: np.ndarray) -> tuple[float, float, float]:
+    """Return a share and its 95 % Wilson interval; all missing without cases."""
+    n = len(good)
+    if not n:
+        return (float("nan"),) * 3
+    z, p = 1.959964, float(np.mean(good))
+    centre, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return p, (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
+
+
+def answer_quality(rows: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.DataFrame:
+    """Return what given answers are worth, at thresholds on the confidence.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of :func:`confidences`.
+    thresholds : mapping of str to float
+
+    Returns
+    -------
+    DataFrame
+        ``threshold`` (its name), ``from``, ``answered`` (questions), ``coverage``;
+        ``faithful`` (share whose words stand in what is cited), ``citation_precision`` (cited
+        article is relevant) and ``right`` with ends of their 95 % intervals; ``stale``.
+    """
+    table = []
+    for name, threshold in thresholds.items():
+        given = rows[(rows["right"] >= threshold) & (rows["said"] != "")]
+        table.append(
+            {
+                "threshold": name,
+                "from": threshold,
+                "answered": len(given),
+                "coverage": len(given) / len(rows),
+                "faithful": float((given["faults"] == "").mean()) if len(given) else np.nan,
+                **_interval("citation_precision", given["relevant"].to_numpy(bool)),
+                **_interval("right", is_right(given["label"])),
+                "stale": int((given["label"] == "stale").sum()),
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def _interval(name: str, good: np.ndarray) -> dict[str, float]:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), share(good), strict=True))
+
+
+def risk_coverage(sure: np.ndarray, good: np.ndarray) -> pd.DataFrame:
+    """Return the share of wrong answers among the surest, by how many are answered.
+
+    Parameters
+    ----------
+    sure : ndarray
+    good : ndarray of bool
+
+    Returns
+    -------
+    DataFrame
+        ``coverage``, ``risk``, ``threshold``; one row for each number of answers.
+    """
+    order = np.argsort(-sure, kind="stable")
+    n = np.arange(1, len(order) + 1)
+    return pd.DataFrame(
+        {
+            "coverage": n / len(n),
+            "risk": 1 - np.cumsum(good[order]) / n,
+            "threshold": sure[order],
+        }
+    )
+
+
+# Understanding -----------------------------------------------------------------------
+
+
+def language_model(at: object = NOW) -> LanguageModel:
+    """Learn the languages from the sentences of the articles in force; no question is used."""
+    page = world.knowledge_base(at)
+    pairs = [
+        (text[start:end], code)
+        for text, code in zip(page["text"], page["language"], strict=True)
+        for start, end in sentence_spans(text)
+    ]
+    return LanguageModel().fit(*map(list, zip(*pairs, strict=True)))
+
+
+def understanding(table: pd.DataFrame) -> pd.DataFrame:
+    """Score intent, language, entities and the guard on the test questions.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`asked`.
+
+    Returns
+    -------
+    DataFrame
+        ``what``, ``how``, ``share`` with ends of its 95 % interval, ``cases``.
+    """
+    tune_rows, test = (table[table["split"] == split] for split in ("tune", "test"))
+    texts = {s: [q.text for q in r["query"]] for s, r in (("tune", tune_rows), ("test", test))}
+    page = world.knowledge_base(NOW)
+    articles = (page["title"] + "\n" + page["text"]).tolist()
+    sources = {
+        "learned on questions": (texts["tune"], tune_rows["language"], tune_rows["intent"]),
+        "learned on articles": (articles, page["language"], page["intent"]),
+        "learned on both": (
+            [*texts["tune"], *articles],
+            [*tune_rows["language"], *page["language"]],
+            [*tune_rows["intent"], *page["intent"]],
+        ),
+    }
+    codes, truth = list(test["language"]), test["intent"].to_numpy()
+    ruled = [intent_by_rules(t, c) for t, c in zip(texts["test"], codes, strict=True)]
+    rows = [("intent", "keyword rules", np.array(ruled) == truth)]
+    often = tune_rows["intent"].mode()[0]
+    rows.append(("intent", "most frequent", truth == often))
+    for name, (said, languages, intents) in sources.items():
+        model = IntentModel().fit(list(said), list(languages), list(intents))
+        rows.append(("intent", name, np.array(model.predict(texts["test"], codes)) == truth))
+    model = language_model()
+    told = np.array([model(" ".join(turns))[0] for turns in test["turns"]])
+    rows.append(("language", "character n-grams", told == test["language"].to_numpy()))
+    caught = np.array([bool(attack(" ".join(turns))) for turns in test["turns"]])
+    attacks = (test["kind"] == "injection").to_numpy()
+    rows.append(("attack caught", "patterns", caught[attacks]))
+    rows.append(("no attack, let through", "patterns", ~caught[~attacks]))
+    rows += entity_shares(test)
+    return pd.DataFrame(
+        [(what, how, *share(np.asarray(good)), len(good)) for what, how, good in rows],
+        columns=["what", "how", "share", "low", "high", "cases"],
+    )
+
+
+def entity_shares(test: pd.DataFrame) -> list[tuple[str, str, np.ndarray]]:
+    """Return for each type of entity which of those that stand in the questions are found."""
+    known = world.truth().entities
+    known = known[~known["type"].isin(world.PII) & known["question"].isin(test["id"])]
+    texts = world.questions().set_index("id")["turns"].map("\n".join)
+    rows: dict[str, list[bool]] = {}
+    for row in known.itertuples():
+        found = entities(texts[row.question])
+        hit = any(e.kind == row.type and e.start < row.end and row.start < e.end for e in found)
+        rows.setdefault(row.type, []).append(hit)
+    return [("entity", name, np.array(hits)) for name, hits in sorted(rows.items())]

@@ -1,0 +1,289 @@
+"""What is learned on the tuning questions: weights, probabilities, thresholds by cost.
+
+:func:`learn` makes what the module :mod:`learned` holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.support_rag_chatbot import world
+from casebook.cases.support_rag_chatbot.answer import SECTION, candidates
+from casebook.cases.support_rag_chatbot.conversation import HEAD
+from casebook.cases.support_rag_chatbot.evaluation import (
+    NOW,
+    Labels,
+    Signals,
+    article_names,
+    hits_of,
+    is_right,
+    matrices,
+    relevance,
+    to_articles,
+)
+from casebook.cases.support_rag_chatbot.languages import HelpCentre, tune
+from casebook.cases.support_rag_chatbot.understand import SCOPE, Scope
+from casebook.cases.support_rag_chatbot.world.contacts import ANSWER_KINDS, GOODWILL
+from casebook.retrieval.dense import Embedder
+
+# Learning on the tuning questions ----------------------------------------------------
+
+
+def fit_reader(
+    table: pd.DataFrame, signals: Signals, centre: HelpCentre, model: Embedder, at: object = NOW
+) -> tuple[dict[str, float], float]:
+    """Learn what speaks for a section, on the tuning questions whose answer was found.
+
+    Returns
+    -------
+    weights : dict of str to float
+        Of :data:`~casebook.cases.support_rag_chatbot.answer.SECTION`.
+    accuracy : float
+        Share of those questions whose best section is right, cross-validated by topic group.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    label, features, right, owner, group = Labels(at), [], [], [], []
+    rows = table[(table["split"] == "tune") & table["answerable"] & (table["answer_fact"] != "")]
+    for number, row in enumerate(rows.itertuples()):
+        found = candidates(row.query, hits_of(centre, row.query, signals, at), centre, at, model)
+        good = [
+            label(row.id, c.hit.key, c.passage.start, c.passage.end).kind.startswith("right")
+            for c in found
+        ]
+        if any(good):
+            features += [c.features for c in found]
+            right += good
+            owner += [number] * len(found)
+            group += [row.group] * len(found)
+    x, y, owners = np.array(features), np.array(right), np.array(owner)
+    sd = x.std(axis=0) + 1e-9
+
+    def fit(where: np.ndarray) -> np.ndarray:
+        regression = LogisticRegression(C=1.0, max_iter=2000).fit(x[where] / sd, y[where])
+        return regression.coef_[0] / sd
+
+    scores = np.zeros(len(x))
+    for train, test in StratifiedGroupKFold(5, shuffle=True, random_state=0).split(x, y, group):
+        scores[test] = x[test] @ fit(train)
+    frame = pd.DataFrame({"owner": owners, "score": scores, "right": y})
+    best = frame.loc[frame.groupby("owner")["score"].idxmax(), "right"].mean()
+    weights = fit(np.arange(len(x)))
+    return dict(zip(SECTION, weights.round(4).tolist(), strict=True)), float(best)
+
+
+def fit_head(
+    evidence: pd.DataFrame, positive: np.ndarray, groups: Sequence[str], strength: float = 0.1
+) -> tuple[dict[str, dict[str, float]], np.ndarray]:
+    """Learn a probability from evidence.
+
+    Parameters
+    ----------
+    evidence : DataFrame
+        Columns :data:`HEAD`.
+    positive : ndarray of bool
+    groups : sequence of str
+        Of topics; none stands on both sides of a fold.
+    strength : float
+        Inverse of the regularisation (C).
+
+    Returns
+    -------
+    model : dict
+        See :func:`~casebook.cases.support_rag_chatbot.conversation.probability`.
+    crossed : ndarray
+        Probability of each row by a model that has not seen its group.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    x = evidence[list(HEAD)].to_numpy(float)
+    mean, sd = x.mean(axis=0), x.std(axis=0) + 1e-9
+    z = (x - mean) / sd
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    crossed = np.zeros(len(z))
+    for train, test in folds.split(z, positive, list(groups)):
+        regression = LogisticRegression(C=strength, max_iter=2000).fit(z[train], positive[train])
+        crossed[test] = regression.predict_proba(z[test])[:, 1]
+    regression = LogisticRegression(C=strength, max_iter=2000).fit(z, positive)
+
+    def named(values: np.ndarray) -> dict[str, float]:
+        return dict(zip(HEAD, values.round(5).tolist(), strict=True))
+
+    weight = named(regression.coef_[0]) | {"intercept": round(float(regression.intercept_[0]), 5)}
+    return {"mean": named(mean), "sd": named(sd), "weight": weight}, crossed
+
+
+def scope_of(table: pd.DataFrame) -> np.ndarray:
+    """Return the labels that :class:`Scope` learns from."""
+    return np.select(
+        [table["kind"] == "off_topic", table["kind"] == "unanswerable"],
+        ["off_topic", "unanswerable"],
+        "ours",
+    )
+
+
+def fit_scope(table: pd.DataFrame) -> Scope:
+    """Learn the scope from the tuning questions."""
+    rows = to_articles(table[table["split"] == "tune"])
+    return Scope().fit([q.text for q in rows["query"]], list(rows["language"]), scope_of(rows))
+
+
+def with_scope(table: pd.DataFrame) -> pd.DataFrame:
+    """Add what the words of the questions say; tuning questions by models that left them out.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`asked`.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    texts = np.array([query.text for query in table["query"]], object)
+    codes, scope = table["language"].to_numpy(), scope_of(table)
+    values = fit_scope(table)(texts, codes)
+    mine = np.flatnonzero(table.index.isin(to_articles(table[table["split"] == "tune"]).index))
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    for train, test in folds.split(mine, scope[mine], table["group"].to_numpy()[mine]):
+        rows, left = mine[train], mine[test]
+        model = Scope().fit(texts[rows], codes[rows], scope[rows])
+        values[left] = model(texts[left], codes[left])
+    return table.assign(**dict(zip(SCOPE, values.T, strict=True)))
+
+
+def kind_costs(seeds: Sequence[int] = (1, 2, 3), per_month: float = 2000) -> pd.DataFrame:
+    """Return what each kind of answer costs, from the world's outcomes.
+
+    Returns
+    -------
+    DataFrame
+        Index kind of answer: ``cost_eur`` (the carrier's, what it makes good among it),
+        ``loss_eur`` (what the customer is left with: the two may be added up),
+        ``csat``, ``escalated``: means over the contacts of months with other seeds than those of
+        the policies' comparison.
+    """
+    kinds = list(ANSWER_KINDS)
+    parts = []
+    for seed in seeds:
+        frame = world.contacts(seed, months=1, per_month=per_month)
+        for kind in kinds:
+            out = world.outcomes(frame, [kind] * len(frame), seed)
+            out["loss_eur"] = (1 - GOODWILL) * out["customer_loss_eur"]
+            means = out[["cost_eur", "loss_eur", "csat", "escalated"]].mean()
+            parts.append(means.rename(kind))
+    table = pd.concat(parts, axis=1).T.groupby(level=0).mean()
+    return table.rename_axis("answer")
+
+
+def cost_curve(
+    sure: np.ndarray, labels: pd.Series, costs: pd.Series, weights: np.ndarray | None = None
+) -> pd.DataFrame:
+    """Return what a threshold on the confidence costs.
+
+    Parameters
+    ----------
+    sure : ndarray
+        Confidence of each question's answer.
+    labels : Series of str
+        Kinds of answer; unanswerable and off-topic questions are ``wrong`` if answered.
+    costs : Series
+        Euro by kind of answer.
+    weights : ndarray, optional
+        Of the questions.
+
+    Returns
+    -------
+    DataFrame
+        ``threshold``, ``cost_eur`` (mean), ``coverage``, ``right`` (share of those answered).
+    """
+    weights = np.ones(len(sure)) if weights is None else weights
+    answered = labels.map(costs).to_numpy()
+    abstained = costs["abstain_to_human"]
+    rows = []
+    for threshold in [*np.round(np.arange(0, 1.0, 0.02), 2), 1.01]:
+        given = sure >= threshold
+        cost = np.average(np.where(given, answered, abstained), weights=weights)
+        share = np.average(given, weights=weights)
+        good = is_right(labels)
+        right = np.average(good[given], weights=weights[given]) if given.any() else np.nan
+        rows.append((threshold, cost, share, right))
+    return pd.DataFrame(rows, columns=["threshold", "cost_eur", "coverage", "right"])
+
+
+# What is learned, in one place -------------------------------------------------------
+
+#: Inverse regularisation of the three probabilities, by cross-validation on the tuning questions.
+STRENGTH = {"RIGHT": 0.1, "ANSWERABLE": 0.1, "OFF_TOPIC": 0.03}
+#: Share of our own questions that may be refused as off topic.
+REFUSED = 0.03
+
+
+def learn(table: pd.DataFrame, answered: pd.DataFrame) -> tuple[dict[str, object], pd.DataFrame]:
+    """Learn probabilities and thresholds on the tuning questions.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`with_scope`.
+    answered : DataFrame
+        Of :func:`answers`, of the tuning questions at least.
+
+    Returns
+    -------
+    learned : dict
+        What :mod:`learned` holds.
+    crossed : DataFrame
+        The tuning questions with ``right``, ``answerable_p`` and ``off_topic``: probabilities by
+        models that left their topics out.
+    """
+    rows = to_articles(table[table["split"] == "tune"].merge(answered, on="id"))
+    target = {
+        "RIGHT": is_right(rows["label"]),
+        "ANSWERABLE": rows["answerable"].to_numpy(),
+        "OFF_TOPIC": (rows["kind"] == "off_topic").to_numpy(),
+    }
+    heads = {n: fit_head(rows, y, rows["group"], STRENGTH[n]) for n, y in target.items()}
+    crossed = rows.assign(
+        right=heads["RIGHT"][1],
+        answerable_p=heads["ANSWERABLE"][1],
+        off_topic=heads["OFF_TOPIC"][1],
+    )
+    costs = kind_costs()
+    curves = {
+        "CARRIER": cost_curve(crossed["right"].to_numpy(), rows["label"], costs["cost_eur"]),
+        "BOTH": cost_curve(
+            crossed["right"].to_numpy(), rows["label"], costs["cost_eur"] + costs["loss_eur"]
+        ),
+    }
+    best = {n: float(c.loc[c["cost_eur"].idxmin(), "threshold"]) for n, c in curves.items()}
+    ours = crossed.loc[~target["OFF_TOPIC"], "off_topic"]
+    learned = {name: head for name, (head, _) in heads.items()}
+    learned |= {"ANSWER_FROM": best["BOTH"], "ANSWER_FROM_CARRIER": best["CARRIER"]}
+    learned["REFUSE_FROM"] = round(float(ours.quantile(1 - REFUSED)), 3)
+    return learned, crossed
+
+
+def as_module(learned: Mapping[str, object]) -> str:
+    """Return the text of the module :mod:`learned`."""
+    lines = [
+        '"""What the chatbot learned on the tuning questions; written by its learning.',
+        "",
+        "``learning.learn`` makes it anew; the benchmark ``support_learned`` compares.",
+        '"""',
+        "",
+    ]
+    lines += [f"{name} = {value!r}" for name, value in learned.items()]
+    return "\n".join(lines) + "\n"
+
+
+def tuned_weights(table: pd.DataFrame, signals: Signals) -> tuple[dict[str, float], float]:
+    """Tune the weights of the signals on the tuning questions."""
+    rows = table[(table["split"] == "tune") & table["answerable"]]
+    names = article_names()
+    judged = relevance().groupby("query_id")["doc_id"].agg(set)
+    relevant = np.array([[n in judged[i] for n in names] for i in rows["id"]])
+    return tune(matrices(signals, list(rows["query"]), names), relevant)

@@ -1,0 +1,1 @@
+"""Questions of the exercises and how an answer is checked."""

@@ -1,0 +1,1 @@
+"""Hierarchies, reconciliation and forecasting helpers."""

@@ -1,0 +1,1 @@
+"""What a cell shows: claims, figures, tables, the scorecard."""

@@ -1,1 +1,0 @@
-"""The questions of the exercises: their checks, hints and the mistakes they must catch."""

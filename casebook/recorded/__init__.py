@@ -1,0 +1,1 @@
+"""What a page shows as recorded: benchmarks and artifacts."""

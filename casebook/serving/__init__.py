@@ -1,0 +1,1 @@
+"""What runs behind a port: latency, limits, faults, logs."""

@@ -1,1 +1,0 @@
-"""Simulated worlds, one for each case study, with their ground truth kept apart."""

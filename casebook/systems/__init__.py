@@ -1,1 +1,0 @@
-"""What is too long for a cell: the running parts of the case studies."""

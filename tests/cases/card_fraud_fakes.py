@@ -1,0 +1,199 @@
+"""Small stand-ins for the decision service of case 12: store, rules, model, tiers, client.
+
+``factory`` is what a subprocess serves: the same parts, and a crash planted where it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+
+from casebook.cases.card_fraud.audit import Audit
+from casebook.cases.card_fraud.breaker import Breaker
+from casebook.cases.card_fraud.service import create_app
+
+#: The service's clock stands still here.
+NOW = datetime(2025, 7, 1, 12, 0)
+
+
+class CountingStore:
+    """Remember what it was told; its features count what it has seen of a card, and of all."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
+        self.observed, self.cards = 0, {}
+
+    def features(self, event):
+        if event["terminal"] == 999:
+            raise KeyError("no such terminal")
+        return {"seen": float(self.observed), "card": float(self.cards.get(event["card"], 0))}
+
+    def observe(self, event, outcome=None):
+        if event["terminal"] == 999:
+            raise KeyError("no such terminal")
+        self.seen.append(("observe", *sorted(event.items(), key=str), outcome))
+        self.observed += 1
+        self.cards[event["card"]] = self.cards.get(event["card"], 0) + 1
+
+    def settle(self, transaction, outcome):
+        self.seen.append(("settle", transaction, outcome))
+
+    def learn(self, transaction, known):
+        self.seen.append(("learn", transaction, known))
+
+
+def score(features):
+    """A probability that rises with the card's purchases."""
+    count = features.get("card", 0.0)
+    return min(0.05 * count, 1.0), [f"{count:.0f} purchases"]
+
+
+def busy_score(ms: float):
+    """Return a model that keeps the processor busy, as LightGBM does."""
+
+    def busy(features):
+        end = time.perf_counter() + ms / 1000
+        while time.perf_counter() < end:
+            pass
+        return score(features)
+
+    return busy
+
+
+def rules(features, event):
+    if event["amount"] > 5000:
+        return "block", "more than 5,000 euro"
+    return "pass", ""
+
+
+def tiers(probability, amount):
+    return "block" if probability > 0.5 else "confirm" if probability > 0.2 else "allow"
+
+
+def parts(path, **changes):
+    """Return the keywords of ``create_app``."""
+    made = {
+        "store": CountingStore(),
+        "score": score,
+        "rules": rules,
+        "tiers": tiers,
+        "breaker": Breaker(budget_ms=2000),
+        "model": "m1",
+        "rules_version": "r1",
+        "clock": lambda: NOW,
+    }
+    made |= changes
+    return made if "audit" in made else {**made, "audit": Audit(path)}
+
+
+def payment(request: int = 1, /, **changes: Any) -> dict[str, Any]:
+    """Return a good transaction as a client sends it."""
+    return {
+        "request": request,
+        "time": "2025-07-01T11:59:58.500Z",
+        "customer": 7,
+        "card": 70,
+        "terminal": 3,
+        "category": "grocery",
+        "channel": "in person",
+        "entry": "chip",
+        "amount": 23.3,
+        "refund": False,
+        "country": "home",
+        "device": None,
+        "ip": None,
+    } | changes
+
+
+def stamped(number: int, **changes: Any) -> dict[str, Any]:
+    """Return a good transaction as a gateway sends it: a second after the one before."""
+    at = NOW - timedelta(hours=1) + timedelta(seconds=number)
+    stamps = {"transaction": number, "received": at.isoformat() + "Z"}
+    return payment(number) | stamps | {"time": stamps["received"]} | changes
+
+
+def ask(app, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
+    """Send one request to an app of this process."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            content = json.dumps(body) if isinstance(body, dict) else body
+            headers = {"Content-Type": "application/json"} | more.get("headers", {})
+            return await client.request(method, path, content=content, headers=headers)
+
+    return asyncio.run(send())
+
+
+def post(app, body: Any, path: str = "/decisions", **more: Any) -> httpx.Response:
+    return ask(app, "POST", path, body, **more)
+
+
+# Served by a subprocess --------------------------------------------------------------------------
+
+
+def factory(path: str, kill_at: str = "", kill_on: int = 1, score_ms: float = 0.0, bug: str = ""):
+    """Return an app that kills its process when it passes a point for the so-manieth time.
+
+    ``bug="reply first"`` plants the error that the audit is written after the reply.
+    """
+    passed = {"count": 0}
+
+    def hook(point: str) -> None:
+        passed["count"] += point == kill_at
+        if point == kill_at and passed["count"] == kill_on:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    model = busy_score(score_ms) if score_ms else score
+    audit = Audit(path, hook=hook)
+    app = create_app(**parts(path, audit=audit, score=model, hook=hook))
+    if bug == "reply first":
+        _write_later(app.state.service, kill_on)
+    return app
+
+
+def lives(path: str, given: str, requests: str) -> None:
+    """Fork a service for each life, let four threads ask it; print each reply and each end.
+
+    A reply is printed when its client has it, in one write, as a socket would carry it.
+    """
+    wanted = json.loads(requests)
+    for life in json.loads(given):
+        child = os.fork()
+        if child == 0:
+            service = factory(path, **life).state.service
+
+            def client(mine: list[int], service=service) -> None:
+                for request in mine:
+                    reply = service.decide(json.dumps(payment(request)).encode())
+                    os.write(1, (json.dumps(reply.body) + "\n").encode())
+
+            threads = [threading.Thread(target=client, args=(wanted[i::4],)) for i in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        os.write(1, f"end {status}\n".encode())
+
+
+def _write_later(service, kill_on: int) -> None:
+    """Keep decisions in memory and write them when the process would have been killed."""
+    kept: list[Any] = []
+
+    def write(decision):
+        kept.append(decision)
+        if len(kept) > kill_on:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decision
+
+    service.audit.write = write

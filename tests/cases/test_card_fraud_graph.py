@@ -1,0 +1,364 @@
+"""The graph of case 12: known answers, nothing from after midnight, hubs, rings (20 s)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from casebook.cases.card_fraud import graph
+from casebook.cases.card_fraud.features import evidence
+from casebook.cases.card_fraud.graph import (
+    GRAPH_FEATURES,
+    HUBS,
+    day_graphs,
+    graph_features,
+    lift_study,
+    lift_table,
+    ring_study,
+    rings,
+    split,
+)
+from casebook.cases.card_fraud.world import simulate
+
+START = pd.Timestamp("2025-07-01")
+NONE = pd.DataFrame({"transaction": pd.Series(dtype=int), "known": pd.to_datetime([])})
+
+
+def table(*rows: tuple) -> pd.DataFrame:
+    """Make a table of (day, customer, device, address, terminal); 0 stands for none."""
+    frame = pd.DataFrame(rows, columns=["day", "customer", "device", "ip", "terminal"])
+    for column in ("device", "ip"):
+        frame[column] = frame[column].replace(0, None).astype("Int64")
+    received = (START + pd.to_timedelta(frame.pop("day"), unit="D")).astype("datetime64[ms]")
+    number = range(len(frame))
+    return frame.assign(transaction=number, request=number, received=received, amount=10.0)
+
+
+def known(*rows: tuple) -> pd.DataFrame:
+    """Make evidence of (transaction, day)."""
+    frame = pd.DataFrame(rows, columns=["transaction", "known"])
+    frame["known"] = START + pd.to_timedelta(frame["known"], unit="D")
+    return frame
+
+
+#: Customers 1, 2 and 3 use device 7; 3 and 4 address 8; 5 is alone; all buy at terminal 1, and the
+#: first two at 2. On day 5 customers 4, 5 and 9 use device 7.
+HAND = table(
+    (0.5, 1, 7, 0, 2),
+    (1.2, 2, 7, 0, 2),
+    (1.3, 3, 7, 8, 1),
+    (4.1, 4, 0, 8, 1),
+    (4.2, 5, 6, 0, 1),
+    (5.1, 4, 7, 8, 1),
+    (5.2, 5, 7, 0, 2),
+    (5.3, 9, 7, 0, 3),
+)
+FRAUDS = known((0, 2.0), (2, 4.9))
+
+
+def last_day(frame: pd.DataFrame, evidence: pd.DataFrame = FRAUDS, **options) -> pd.DataFrame:
+    return graph_features(frame, evidence, start=START + pd.Timedelta(days=5), **options)
+
+
+# --- a graph with a known answer ------------------------------------------------------------------
+
+
+def test_the_hand_made_graph_gives_its_known_answer():
+    found = last_day(HAND)
+    assert [*found] == [*GRAPH_FEATURES] and found.index.tolist() == [5, 6, 7]
+    assert (found.dtypes == np.float32).all() and np.isfinite(found.to_numpy()).all()
+    # Three customers on device 7, of whom 1 and 3 had a fraud.
+    assert found["device_customers"].tolist() == [3, 3, 3]
+    assert found["device_suspects"].to_numpy() == pytest.approx(2 / 3)
+    # Customer 4 shares address 8 with 3; he does not count himself.
+    assert found["address_customers"].tolist() == [1, 0, 0]
+    assert found["address_suspects"].tolist() == [1, 0, 0]
+    assert found["neighbours_by_device"].tolist() == [0, 0, 0]
+    assert found["neighbours_by_address"].tolist() == [1, 0, 0]
+    # At terminal 1: customers 3, 4 and 5, of whom 3 had a fraud. Five are added to each share.
+    assert found["neighbours_by_terminal"].tolist() == pytest.approx([0.5, 0.5, 0])
+    assert found["terminal_of_victims"].tolist() == pytest.approx([1 / 7, 1 / 7, 0])
+    # 1, 2, 3 and 4 are joined; of the other three 4 sees two with a fraud, 5 two of four.
+    assert found["component_customers"].tolist() == [4, 4, 4]
+    assert found["component_suspects"].tolist() == pytest.approx([2 / 3, 2 / 4, 2 / 4])
+    # In the last 24 hours customer 4 came to address 8; 5 joined nobody.
+    assert found["component_new"].tolist() == [1, 1, 1]
+    pd.testing.assert_series_equal(
+        found["community_suspects"], found["component_suspects"], check_names=False
+    )
+
+
+@pytest.mark.parametrize("company", [0, 1, 3])
+def test_a_customer_does_not_count_himself(company):
+    """Customer 1 had a fraud; those who share all his machines had none."""
+    rows = [(0.1 + i / 100, i + 1, 7, 8, 1) for i in range(company + 1)]
+    frame = table(*rows, (1.1, 1, 7, 8, 1))
+    found = graph_features(frame, known((0, 0.5)), start=START + pd.Timedelta(days=1)).iloc[0]
+    others = [c for c in GRAPH_FEATURES if "suspects" in c or "neighbours" in c or "victims" in c]
+    assert found[others].eq(0).all()
+    assert found["device_customers"] == company
+    assert found["component_customers"] == company + 1
+    assert found["risk_customer"] > 0
+
+
+def test_newcomers_are_those_of_the_last_24_hours():
+    rows = [(day, i, 7, 0, 1) for i, day in enumerate((0.1, 0.9, 1.0, 1.9))]
+    found = graph_features(table(*rows, (2.1, 9, 7, 0, 1)), NONE, start="2025-07-03")
+    assert found["component_new"].tolist() == [2]
+
+
+def test_suspicion_falls_with_the_distance_and_stays_below_one():
+    risk = last_day(HAND)
+    # 4 is two links from a fraud, 9 was never seen; device 7 had two frauds itself.
+    assert risk.loc[5, "risk_customer"] > risk.loc[6, "risk_customer"] > 0
+    assert risk.loc[7, "risk_customer"] == 0 and risk.loc[5, "risk_device"] > 0.3
+    columns = [c for c in GRAPH_FEATURES if c.startswith("risk_")]
+    assert risk[columns].to_numpy().max() <= 1
+
+
+def test_a_retry_is_no_link():
+    frame = HAND.copy()
+    frame.loc[1, "request"] = frame.loc[0, "request"]  # that of customer 2
+    assert last_day(frame)["device_customers"].tolist() == [2, 2, 2]
+
+
+def test_links_leave_after_the_window_and_frauds_after_the_memory():
+    assert last_day(HAND, window=4)["device_customers"].tolist() == [2, 2, 2]
+    assert last_day(HAND, memory=4)["device_suspects"].to_numpy() == pytest.approx(1 / 3)
+    assert last_day(HAND, window=1)["component_customers"].tolist() == [1, 1, 1]
+
+
+def test_without_devices_addresses_or_evidence_there_are_zeros():
+    frame = table((0.1, 1, 0, 0, 1), (0.2, 2, 0, 0, 1), (1.1, 1, 0, 0, 1))
+    found = graph_features(frame, NONE)
+    assert found.loc[2, "component_customers"] == 1
+    assert found.drop(columns=["component_customers", "community_customers"]).eq(0).all().all()
+
+
+# --- nothing from after midnight ------------------------------------------------------------------
+
+
+def test_what_becomes_known_from_midnight_on_changes_nothing():
+    base = last_day(HAND)
+    later = pd.concat([FRAUDS, known((1, 5.0), (4, 5.05), (5, 5.2))])
+    pd.testing.assert_frame_equal(last_day(HAND, later), base)
+    # A millisecond before it would.
+    before = pd.concat([FRAUDS, known((1, 5.0 - 1 / 86_400_000))])
+    assert last_day(HAND, before)["device_suspects"].tolist() == [1, 1, 1]
+
+
+def test_rows_of_the_day_and_later_change_nothing():
+    base = last_day(HAND)
+    more = table((5.0, 11, 7, 8, 1), (5.05, 12, 7, 8, 2), (6.5, 13, 7, 8, 1))
+    more["transaction"] += 100
+    more["request"] += 100
+    found = last_day(pd.concat([HAND, more]))
+    pd.testing.assert_frame_equal(found.loc[base.index], base)
+    yesterday = more.assign(received=more["received"] - pd.Timedelta(days=2))
+    found = last_day(pd.concat([HAND, yesterday]))
+    assert found.loc[5, "device_customers"] == base.loc[5, "device_customers"] + 3
+
+
+@pytest.mark.parametrize("plant", ["evidence", "rows"])
+def test_a_graph_that_looks_past_midnight_is_found(monkeypatch, plant):
+    """The two tests above fail on graphs that are built wrongly."""
+    honest = graph._graph
+
+    def leaky(rows, at, window, memory):
+        if plant == "rows":
+            return honest(rows, at + graph._DAY, window, memory)
+        seen = rows.known
+        rows.known = np.where(np.isfinite(seen), rows.received, seen)
+        try:
+            return honest(rows, at, window, memory)
+        finally:
+            rows.known = seen
+
+    monkeypatch.setattr(graph, "_graph", leaky)
+    with pytest.raises(AssertionError):
+        if plant == "rows":
+            test_rows_of_the_day_and_later_change_nothing()
+        else:
+            test_what_becomes_known_from_midnight_on_changes_nothing()
+
+
+@pytest.fixture(scope="module")
+def world():
+    return simulate(seed=5, n_customers=1200, days=175)
+
+
+@pytest.fixture(scope="module")
+def facts(world):
+    return evidence(world.transactions, world.labels)
+
+
+def test_the_table_cut_at_midnight_gives_the_same_features(world, facts):
+    start, end = (world.start + pd.Timedelta(days=d) for d in (60, 63))
+    whole = graph_features(world.transactions, facts, start=start, end=end)
+    for day in range(3):
+        at = start + pd.Timedelta(days=day)
+        rows = world.transactions
+        rows = rows[rows["received"] < at + pd.Timedelta(days=1)]
+        part = graph_features(rows, facts[facts["known"] < at], start=at)
+        pd.testing.assert_frame_equal(whole.loc[part.index], part)
+
+
+def test_the_same_rows_in_another_order_give_the_same_features(world, facts):
+    start, end = (world.start + pd.Timedelta(days=d) for d in (100, 102))
+    span = {"start": start, "end": end}
+    rows = world.transactions[world.transactions["received"] < end]
+    one = graph_features(rows, facts, **span)
+    pd.testing.assert_frame_equal(graph_features(rows, facts, **span), one)
+    mixed = graph_features(rows.sample(frac=1, random_state=0), facts.iloc[::-1], **span)
+    pd.testing.assert_frame_equal(mixed, one)
+
+
+# --- hubs -----------------------------------------------------------------------------------------
+
+
+def shared_by(n: int, column: str) -> pd.DataFrame:
+    """Return a table in which n customers share one machine, the first with a fraud."""
+    machine = (7, 0) if column == "device" else (0, 7)
+    rows = [(i / 1000, i, *machine, i + 10) for i in range(n)]
+    return table(*rows, (1.1, n, *machine, 1))
+
+
+@pytest.mark.parametrize("column", ["device", "ip"])
+def test_a_hub_joins_nobody(column):
+    most, name = HUBS[column], "device" if column == "device" else "address"
+    day = {"start": START + pd.Timedelta(days=1)}
+    joined = graph_features(shared_by(most, column), known((0, 0.9)), **day).iloc[-1]
+    assert joined["component_customers"] == most
+    hub = graph_features(shared_by(most + 1, column), known((0, 0.9)), **day).iloc[-1]
+    assert hub["component_customers"] == 1  # himself
+    assert hub[f"{name}_customers"] == most + 1
+
+
+def test_the_more_share_a_machine_the_less_it_says():
+    day = {"start": START + pd.Timedelta(days=1)}
+    risk = [
+        graph_features(shared_by(n, "device"), known((0, 0.9)), **day).iloc[-1]["risk_device"]
+        for n in (2, 10, 50)
+    ]
+    assert risk[0] > 2 * risk[1] > 4 * risk[2] > 0
+
+
+def test_a_large_component_falls_into_communities_and_a_small_one_does_not():
+    """Two groups of 20 on a device each, and one customer who uses both."""
+    rows = [(i / 1000, i, 1 if i < 20 else 2, 0, i + 10) for i in range(40)]
+    rows += [(0.9, 0, 2, 0, 1), (1.1, 1, 1, 0, 1), (1.2, 39, 2, 0, 1)]
+    found = graph_features(table(*rows), NONE, start=START + pd.Timedelta(days=1))
+    assert found["component_customers"].tolist() == [40, 40]
+    assert sorted(found["community_customers"]) == [20, 20]
+    few = [row for row in rows if row[1] in (0, 1, 39)]
+    found = graph_features(table(*few), NONE, start=START + pd.Timedelta(days=1))
+    assert found["community_customers"].tolist() == [3, 3]
+
+
+# --- rings ----------------------------------------------------------------------------------------
+
+
+def test_a_community_is_suspicious_when_frauds_were_made_on_its_machines():
+    at = START + pd.Timedelta(days=5)
+    found = rings(HAND, FRAUDS, at)
+    assert found.index.tolist() == [1] and found.index.name == "rank"
+    row = found.loc[1]
+    assert row[["customers", "devices", "addresses", "victims"]].tolist() == [4, 1, 1, 2]
+    assert row["device_ids"] == (7,) and row["address_ids"] == (8,)
+    assert row["customer_ids"] == (1, 2, 3, 4)
+    assert row[["known_frauds", "new", "amount"]].tolist() == [2, 1, 40.0]
+    assert rings(HAND, FRAUDS, at, least=3).empty
+    assert rings(HAND, known((0, 2.0), (2, 5.0)), at).empty  # known too late
+    # Frauds against two customers of a household, made elsewhere, are no reason.
+    robbed = table((0.1, 1, 7, 0, 1), (0.2, 2, 7, 0, 1), (0.3, 1, 0, 0, 5), (0.4, 2, 0, 0, 6))
+    assert rings(robbed, known((2, 1.0), (3, 1.0)), at).empty
+
+
+def test_rings_of_the_world_are_found_and_most_of_what_is_flagged_is_right(world, facts):
+    by_day, by_ring = ring_study(world, facts, every=7, start=40)
+    total = by_day.sum()
+    assert total["right"] / total["flagged"] > 0.8
+    assert (by_day["right"] <= by_day["criminal"]).all()
+    assert (by_day["found"] <= by_day["active"]).all()
+    assert total["foreseen"] / total["frauds"] > 0.4
+    assert by_ring["found"].notna().all() and (by_ring["delay"] > 0).all()
+
+
+# --- for networks ---------------------------------------------------------------------------------
+
+
+def test_a_network_gets_the_same_graph():
+    (day,) = day_graphs(
+        HAND, FRAUDS, start=START + pd.Timedelta(days=5), end=START + pd.Timedelta(days=6)
+    )
+    assert day.transaction.tolist() == [5, 6, 7]
+    # Customers 1 to 5 and devices 6 and 7; customer 9 has no node yet.
+    assert day.place["customer"].tolist() == [3, 4, 5]
+    assert day.place["device"].tolist() == [1, 1, 1] and day.place["ip"].tolist() == [0, 1, 1]
+    links = [x.tolist() for x in day.links["device"]]
+    assert links == [[0, 1, 2, 4], [1, 1, 1, 0]]
+    assert day.degree["customer"].tolist() == [2, 2, 3, 2, 2]
+    assert day.frauds["customer"].tolist() == [1, 0, 1, 0, 0]
+    assert day.frauds["device"].tolist() == [0, 2]
+
+
+# --- the comparison -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small():
+    return simulate(seed=3, n_customers=400, days=173)
+
+
+def test_the_study_compares_like_with_like(small):
+    world = small
+    rng = np.random.default_rng(0)
+    blind = pd.Series(rng.random(len(world.truth)), world.truth["transaction"])
+    sees = pd.Series(world.truth["oracle"].to_numpy(), world.truth["transaction"])
+    found = lift_study(world, scores={"blind": blind, "oracle": sees}, params={"rounds": 20})
+    widths = found["columns"]
+    assert widths["features + graph"] - widths["features"] == len(GRAPH_FEATURES)
+    assert widths["features + spread"] - widths["features"] == len(graph.SPREAD)
+    ap = found["AP"]
+    assert ap["blind"] < ap["features"] < ap["features, oracle"] < ap["oracle"]
+    assert ap["blind"] < 0.05 and ap["oracle"] > 0.9
+    table = lift_table({1: found, 2: found.assign(AP=found["AP"] + 0.1)})
+    row = table.loc[("features + spread − features", "AP")]
+    assert row["gain"] == pytest.approx(row["after"] - row["before"])
+    assert row["low"] == pytest.approx(row["high"])  # the same gain in both worlds
+
+
+def test_the_study_names_what_is_wrong(small):
+    with pytest.raises(ValueError, match=r"some: \d+ of \d+ test transactions have no score"):
+        lift_study(small, scores={"some": pd.Series([0.5], index=[1])}, params={"rounds": 1})
+    with pytest.raises(ValueError, match="the world has 20 days"):
+        split(simulate(seed=1, n_customers=100, days=20))
+    with pytest.raises(ValueError, match="1 world gives no interval"):
+        lift_table({1: pd.DataFrame()})
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda: last_day(HAND.drop(columns=["device", "ip"])), "columns missing: device, ip"),
+        (lambda: last_day(HAND, FRAUDS.drop(columns="known")), "evidence: columns missing: known"),
+        (lambda: last_day(HAND.assign(transaction=1)), "`transaction` is not unique"),
+        (lambda: last_day(HAND, known((5, 5.0))), r"1 frauds are known before .*transaction 5"),
+        (lambda: last_day(HAND, window=0), "`window` is 0: give a positive"),
+        (lambda: last_day(HAND, memory=-1), "`memory` is -1: give a positive"),
+        (lambda: graph_features(HAND, FRAUDS, start="2025-07-02 10:00"), "give a midnight"),
+        (lambda: graph_features(HAND, FRAUDS, start="2026-07-02"), "no transaction was received"),
+        (lambda: graph_features(HAND.iloc[:0], FRAUDS), "there are no transactions"),
+        (lambda: last_day(HAND.assign(customer=None)), "has no `customer`"),
+        (lambda: last_day(HAND.assign(received="now")), "`received` has to hold a time"),
+        (lambda: rings(HAND.drop(columns="amount"), FRAUDS, START), "columns missing: amount"),
+        (lambda: rings(HAND, FRAUDS, START, least=0), "`least` is 0"),
+    ],
+)
+def test_a_bad_input_is_named(call, line):
+    with pytest.raises(ValueError, match=line):
+        call()

@@ -1,0 +1,391 @@
+"""Case 12's families: what they learn, what resampling does to probabilities, and its repair."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from casebook.cases.card_fraud import models
+from casebook.cases.card_fraud.models import (
+    FAMILIES,
+    TRIALS,
+    Family,
+    Fold,
+    Model,
+    calibrated,
+    focal_gradient,
+    focal_loss,
+    focal_newton,
+    repair_focal,
+    repair_probability,
+    tune,
+    tune_over,
+)
+from casebook.cases.card_fraud.protocol import average_precision, skill
+
+LIGHTGBM = [name for name in FAMILIES if name.startswith("LightGBM") and "auto" not in name]
+REPAIRED = [name for name in LIGHTGBM if name != "LightGBM"]
+
+
+def draw(n, seed, shift=-4.6):
+    """Rows whose probability of fraud is known: 2 % on average, from two of four features."""
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame(rng.normal(size=(n, 4)).astype(np.float32), columns=list("abcd"))
+    p = 1 / (1 + np.exp(-(shift + 1.2 * X["a"] + 0.8 * X["b"])))
+    return X, (rng.random(n) < p).astype(int), p.to_numpy()
+
+
+@pytest.fixture(scope="module")
+def data():
+    return draw(12000, 0)
+
+
+@pytest.fixture(scope="module")
+def test_data():
+    return draw(12000, 1)
+
+
+# Equal trials -------------------------------------------------------------------------
+
+
+def test_every_family_lists_as_many_different_trials():
+    assert len(FAMILIES) == 10
+    for name, family in FAMILIES.items():
+        assert family.name == name
+        assert len(family.trials) == TRIALS == 6
+        assert len({repr(sorted(trial.items(), key=str)) for trial in family.trials}) == 6
+
+
+def test_families_around_lightgbm_try_its_settings():
+    plain = FAMILIES["LightGBM"].trials
+    for name in REPAIRED:
+        for own, setting in zip(FAMILIES[name].trials, plain, strict=True):
+            assert setting.items() <= own.items()
+
+
+# Fitting ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_fits_the_same_twice_and_ranks_better_than_chance(name, data, test_data):
+    X, y, _ = data
+    family = FAMILIES[name]
+    trial = family.trials[0]
+    if name == "random forest":
+        trial = {**trial, "n_estimators": 30}
+    first = family.fit(X, y, trial, seed=3)
+    again = family.fit(X.copy(), y.tolist(), dict(trial), seed=3)
+    score = first.score(test_data[0])
+    # Sums of products may differ in the last digit by where the table lies in memory.
+    np.testing.assert_allclose(score, again.score(test_data[0]), rtol=1e-6)
+    assert score.shape == (12000,) and np.isfinite(score).all()
+    assert first.probability == family.probability
+    if family.probability:
+        assert score.min() >= 0 and score.max() <= 1
+    if name != "autoencoder":  # nothing is odd about these frauds
+        assert average_precision(test_data[1], score) > 2.5 * test_data[1].mean()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_all_listed_settings_fit(name, data):
+    X, y, _ = data
+    for trial in FAMILIES[name].trials:
+        small = {**trial, "n_estimators": 5} if "n_estimators" in trial else dict(trial)
+        if "rounds" in trial:
+            small["rounds"] = 5
+        score = FAMILIES[name].fit(X[:4000], y[:4000], small).score(X[:50])
+        assert np.isfinite(score).all()
+
+
+def test_fitting_leaves_the_listed_settings_alone(data):
+    X, y, _ = data
+    for name in ("LightGBM SMOTE", "LightGBM + autoencoder", "LightGBM focal"):
+        before = repr(FAMILIES[name].trials)
+        FAMILIES[name].fit(X[:15000], y[:15000])
+        assert repr(FAMILIES[name].trials) == before
+
+
+def test_columns_are_found_by_name(data, test_data):
+    X, y, _ = data
+    model = FAMILIES["LightGBM"].fit(X, y)
+    moved = test_data[0][list("dcba")].assign(more=1.0)
+    np.testing.assert_array_equal(model.score(moved), model.score(test_data[0]))
+    with pytest.raises(ValueError, match=r"lacks 1 features of the model: \['a'\]"):
+        model.score(test_data[0].drop(columns="a"))
+
+
+def test_the_autoencoder_finds_what_breaks_the_pattern():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 20000))
+    X = pd.DataFrame({"a": a, "b": b, "c": a + b, "d": a - b, "e": a + 2 * b, "f": b})
+    y = (rng.random(20000) < 0.02).astype(int)
+    X.loc[y == 1, "f"] *= -1
+    for name in ("autoencoder", "LightGBM + autoencoder"):
+        model = FAMILIES[name].fit(X[:15000], y[:15000])
+        assert average_precision(y[15000:], model.score(X[15000:])) > 10 * y[15000:].mean()
+
+
+def test_the_autoencoder_never_sees_a_fraud(data, test_data):
+    """What the frauds look like changes nothing: they are not among what it learns."""
+    X, y, _ = data
+    other = X.copy()
+    other.loc[y == 1] = 50.0
+    first = FAMILIES["autoencoder"].fit(X, y).score(test_data[0])
+    again = FAMILIES["autoencoder"].fit(other, y).score(test_data[0])
+    np.testing.assert_allclose(first, again, rtol=1e-6)
+
+
+def test_boosting_sees_what_one_row_in_500_has():
+    """All amounts above 220 are fraud, 40 of 20,000: with 255 bins most of them are not seen."""
+    rng = np.random.default_rng(0)
+    amount = rng.exponential(40, 20000)
+    amount = np.where(amount > 215, amount % 215, amount)
+    rare = rng.choice(20000, 40, replace=False)
+    amount[rare] = 220 + rng.random(40)
+    X = pd.DataFrame({"amount": amount})
+    y = np.isin(np.arange(20000), rare).astype(int)
+    for name in ("LightGBM", "XGBoost"):
+        trial = {**FAMILIES[name].trials[0]}
+        fine = average_precision(y, FAMILIES[name].fit(X, y, trial).score(X))
+        coarse = average_precision(y, FAMILIES[name].fit(X, y, {**trial, "max_bin": 63}).score(X))
+        assert fine > 0.95 > 0.7 > coarse
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda X, y: (X, y[:-1]), "one label a row is due"),
+        (lambda X, y: (X, y * 2), "other than 0 and 1"),
+        (lambda X, y: (X, y * 0), "two of each are the least"),
+        (lambda X, y: (X.assign(b=X["b"].where(X.index != 5)), y), r"values in \['b'\]"),
+    ],
+)
+def test_a_family_refuses(data, spoil, message):
+    X, y, _ = data
+    with pytest.raises(ValueError, match=message):
+        FAMILIES["LightGBM"].fit(*spoil(X, y))
+
+
+def test_under_sampling_to_nothing_is_refused(data):
+    X, y, _ = data
+    trial = {**FAMILIES["LightGBM under-sampled"].trials[0], "keep": 1e-9}
+    with pytest.raises(ValueError, match="fewer than two genuine rows"):
+        FAMILIES["LightGBM under-sampled"].fit(X, y, trial)
+
+
+# Resampling and repair ----------------------------------------------------------------
+
+
+def test_repair_is_bayes_rule():
+    """Thin out genuine rows, count: the repaired share is the share before."""
+    frauds, genuine, keep = 30, 970, 0.1
+    after = frauds / (frauds + keep * genuine)
+    assert repair_probability(after, keep) == pytest.approx(frauds / (frauds + genuine))
+    p = np.array([0, 0.2, 0.9, 1])
+    np.testing.assert_allclose(repair_probability(repair_probability(p, 0.1), 10), p)
+    np.testing.assert_allclose(repair_probability(p, 1), p)
+    assert (np.diff(repair_probability(np.linspace(0, 1, 50), 0.03)) > 0).all()
+
+
+def test_repair_refuses():
+    with pytest.raises(ValueError, match="keep is 0"):
+        repair_probability(0.5, 0)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        repair_probability(np.array([0.5, 1.5]), 0.1)
+
+
+OWN = {
+    "LightGBM weighted": {"fraud_weight": 30},
+    "LightGBM SMOTE": {"frauds_per_genuine": 0.3, "neighbours": 5},
+    "LightGBM under-sampled": {"keep": 0.1},
+    "LightGBM focal": {"gamma": 2.0, "alpha": 0.5, "start": -2.0},
+}
+
+
+@pytest.mark.parametrize("name", REPAIRED)
+def test_repair_brings_probabilities_back(name, data, test_data):
+    X, y, _ = data
+    trial = {**FAMILIES["LightGBM"].trials[0], **OWN[name]}
+    model = FAMILIES[name].fit(X, y, trial)
+    raw, repaired = model.score(test_data[0]), model.repaired(test_data[0])
+    truth = test_data[2]
+    assert abs(raw.mean() / truth.mean() - 1) > 0.5
+    assert abs(repaired.mean() / truth.mean() - 1) < 0.3
+    assert np.abs(repaired - truth).mean() < 0.5 * np.abs(raw - truth).mean()
+    base = y.mean()
+    for kind in ("brier", "log"):
+        before = skill(test_data[1], raw, kind, prevalence=base)
+        assert skill(test_data[1], repaired, kind, prevalence=base) > max(before, 0)
+    order = np.argsort(raw)
+    assert (np.diff(repaired[order]) >= -1e-15).all()
+
+
+def test_nothing_to_repair_leaves_the_score(data, test_data):
+    model = FAMILIES["LightGBM"].fit(*data[:2])
+    np.testing.assert_array_equal(model.score(test_data[0]), model.repaired(test_data[0]))
+
+
+def test_smote_leaves_data_with_enough_fraud_alone(data):
+    X, _, _ = data
+    y = (X["a"] > 0).astype(int).to_numpy()
+    plain = FAMILIES["LightGBM"].fit(X, y).score(X)
+    np.testing.assert_array_equal(FAMILIES["LightGBM SMOTE"].fit(X, y).score(X), plain)
+
+
+def test_under_sampling_keeps_every_fraud(data, monkeypatch):
+    seen = {}
+    boost = models._boost
+
+    def spy(X, y, *args, **kwargs):
+        seen.update(y=y)
+        return boost(X, y, *args, **kwargs)
+
+    monkeypatch.setattr(models, "_boost", spy)
+    X, y, _ = data
+    FAMILIES["LightGBM under-sampled"].fit(X, y)
+    assert seen["y"].sum() == y.sum()
+    assert (seen["y"] == 0).sum() == pytest.approx(0.1 * (y == 0).sum(), rel=0.1)
+
+
+# The focal loss -----------------------------------------------------------------------
+
+Z = np.linspace(-6, 6, 61)
+
+
+@pytest.mark.parametrize(("gamma", "alpha"), [(0, 0.5), (0.5, 0.25), (1, 0.5), (2, 0.75), (5, 0.9)])
+@pytest.mark.parametrize("label", [0, 1])
+def test_derivatives_against_finite_differences(gamma, alpha, label):
+    y, h = np.full(Z.size, label), 1e-4
+    up, here, down = (focal_loss(y, Z + d, gamma, alpha) for d in (h, 0, -h))
+    gradient, hessian = focal_gradient(y, Z, gamma, alpha)
+    np.testing.assert_allclose(gradient, (up - down) / (2 * h), rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(hessian, (up - 2 * here + down) / h**2, rtol=1e-4, atol=1e-6)
+
+
+def test_without_focus_it_is_half_the_log_loss():
+    from sklearn.metrics import log_loss
+
+    y = (Z > 1).astype(int)
+    expected = log_loss(y, 1 / (1 + np.exp(-Z)), normalize=True)
+    assert focal_loss(y, Z, gamma=0).mean() == pytest.approx(expected / 2)
+
+
+def test_the_curvature_of_a_step_stays_positive():
+    y = np.ones(Z.size)
+    _, hessian = focal_gradient(y, Z, 2)
+    assert hessian.min() < 0
+    gradient, curvature = focal_newton(y, Z, 2)
+    assert (curvature > 0).all()
+    np.testing.assert_array_equal(curvature[hessian == curvature], hessian[hessian == curvature])
+    np.testing.assert_array_equal(gradient, focal_gradient(y, Z, 2)[0])
+
+
+@pytest.mark.parametrize(("gamma", "alpha"), [(0, 0.5), (0, 0.8), (1, 0.5), (2, 0.25), (3, 0.6)])
+def test_repair_finds_the_share_whose_loss_is_least_there(gamma, alpha):
+    from scipy.optimize import minimize_scalar
+
+    for share in (0.002, 0.05, 0.3, 0.8):
+
+        def risk(z, share=share):
+            of_fraud, of_genuine = focal_loss([1, 0], [z, z], gamma, alpha)
+            return share * of_fraud + (1 - share) * of_genuine
+
+        z = minimize_scalar(risk, bounds=(-15, 15), method="bounded", options={"xatol": 1e-9}).x
+        assert repair_focal(1 / (1 + np.exp(-z)), gamma, alpha) == pytest.approx(share, rel=1e-3)
+
+
+def test_focal_refuses():
+    for gamma, alpha in ((-1, 0.5), (2, 0), (2, 1)):
+        for function in (focal_loss, focal_gradient):
+            with pytest.raises(ValueError, match="at least 0, and between 0 and 1"):
+                function([1], [0.0], gamma, alpha)
+        with pytest.raises(ValueError, match="at least 0, and between 0 and 1"):
+            repair_focal(0.5, gamma, alpha)
+
+
+# Tuning -------------------------------------------------------------------------------
+
+
+def scripted(**scores):
+    """Return a family whose settings give the average precisions asked for, in order."""
+    log = []
+
+    def fit(X, y, params, seed):
+        log.append((len(X), seed))
+        sign = params["sign"]
+        return Model(tuple(X), True, None, lambda table: sign * table["a"].to_numpy())
+
+    trials = tuple({"sign": sign} for sign in scores.get("signs", (-1, 1, 0)))
+    return Family("scripted", trials, True, fit), log
+
+
+def test_tuning_takes_the_best_mean_over_the_folds(data, test_data):
+    family, log = scripted()
+    folds = [
+        Fold(data[0], data[1], test_data[0], test_data[1]),
+        Fold(data[0][:99], data[1][:99], *(part[:5000] for part in test_data[:2])),
+    ]
+    params, table = tune_over(family, folds, seed=4)
+    assert params == {"sign": 1}
+    assert table["chosen"].tolist() == [False, True, False]
+    assert log == [(12000, 4), (99, 4)] * 3
+    each = [average_precision(f.y_validation, f.X_validation["a"]) for f in folds]
+    assert table["AP"][1] == pytest.approx(np.mean(each))
+    assert table["worst"][1] == pytest.approx(min(each))
+    assert table["params"].tolist() == ["sign=-1", "sign=1", "sign=0"]
+
+
+def test_tuning_tries_no_more_than_it_may(data, test_data):
+    family, log = scripted()
+    params, table = tune(family, *data[:2], *test_data[:2], trials=1)
+    assert params == {"sign": -1} and len(table) == len(log) == 1
+    with pytest.raises(ValueError, match="lists 3 trials: 4 were asked"):
+        tune(family, *data[:2], *test_data[:2], trials=4)
+    with pytest.raises(ValueError, match="no fold to tune on"):
+        tune_over(family, [])
+
+
+# Calibration --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["isotonic", "platt"])
+@pytest.mark.parametrize("name", ["LightGBM weighted", "autoencoder"])
+def test_calibration_makes_probabilities(method, name, data, test_data):
+    model = FAMILIES[name].fit(*data[:2])
+    later = draw(12000, 2)
+    honest = calibrated(model, *later[:2], method)
+    p = honest.score(test_data[0])
+    assert honest.probability and p.min() >= 0 and p.max() <= 1
+    assert abs(p.mean() / test_data[2].mean() - 1) < 0.2
+    assert skill(test_data[1], p, "log", prevalence=data[1].mean()) > 0
+    if name == "LightGBM weighted":
+        raw = skill(test_data[1], model.score(test_data[0]), prevalence=data[1].mean())
+        assert skill(test_data[1], p, prevalence=data[1].mean()) > raw
+    order = np.argsort(model.score(test_data[0]))
+    assert (np.diff(p[order]) >= -1e-12).all()
+
+
+def test_calibration_refuses(data):
+    model = FAMILIES["logistic regression"].fit(*data[:2])
+    with pytest.raises(ValueError, match="method is 'beta'"):
+        calibrated(model, *data[:2], "beta")
+    with pytest.raises(ValueError, match="two of each are the least"):
+        calibrated(model, data[0], data[1] * 0)
+
+
+# House rules --------------------------------------------------------------------------
+
+
+def test_importing_loads_nothing_heavy():
+    heavy = ("sklearn", "lightgbm", "xgboost", "imblearn", "scipy", "torch")
+    code = (
+        "import sys\n"
+        "from casebook.cases.card_fraud import models, protocol, studies\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,1013 @@
+"""Case 12, the decision service: what it takes in, in which order, and what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from card_fraud_fakes import (
+    NOW,
+    CountingStore,
+    ask,
+    parts,
+    payment,
+    post,
+    score,
+    stamped,
+)
+
+from casebook.cases.card_fraud import decisions, schema
+from casebook.cases.card_fraud.audit import Audit, Conflict
+from casebook.cases.card_fraud.breaker import Breaker
+from casebook.cases.card_fraud.load import (
+    BARE,
+    Server,
+    crashing,
+    fault_drill,
+    listening,
+    load,
+    slow,
+)
+from casebook.cases.card_fraud.service import (
+    Limits,
+    Problem,
+    Service,
+    bare_app,
+    create_app,
+    payload,
+    rebuild,
+    top_reasons,
+)
+from casebook.cases.card_fraud.world import CHAPTER
+from casebook.data import snapshot
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a maker of apps, on one file after the other."""
+    audits = []
+
+    def make(again: bool = False, **changes):
+        if audits and not again:
+            path = tmp_path / f"audit{len(audits)}.sqlite"
+        else:
+            path = audits[-1].path if audits else tmp_path / "audit.sqlite"
+        if again:
+            audits[-1].close()
+        made = parts(path, **changes)
+        audits.append(made["audit"])
+        return create_app(**made)
+
+    yield make
+    for audit in audits:
+        audit.close()
+
+
+def service_of(app) -> Service:
+    return app.state.service
+
+
+def state(app) -> tuple:
+    """Return everything that a request might change."""
+    service = service_of(app)
+    tables = [service.audit.count(t) for t in ("decisions", "outcomes", "conflicts")]
+    breaker = service.breaker.snapshot()
+    return *tables, service.audit.head, list(service.store.seen), breaker["asked"], service._latest
+
+
+# A decision ------------------------------------------------------------------------------------
+
+
+def test_a_decision_and_what_the_audit_keeps_of_it(make):
+    app = make()
+    for request in range(1, 8):
+        reply = post(app, payment(request))
+    assert reply.status_code == 200
+    body = reply.json()
+    assert body.pop("decided_ms") > 0
+    assert body == {
+        "request": 7,
+        "tier": "confirm",
+        "probability": pytest.approx(0.3),
+        "reasons": ["6 purchases"],
+        "source": "model",
+        "why": "",
+        "model": "m1",
+    }
+    kept = ask(app, "GET", "/decisions/7").json()
+    assert kept["features"] == {"seen": 6.0, "card": 6.0}
+    assert kept["input"] == payment(7)
+    assert (kept["tier"], kept["rules"], kept["transaction"]) == ("confirm", "r1", 6)
+    assert kept["hash"] == service_of(app).audit.head[1]
+
+
+def test_the_store_gets_the_event_with_the_keys_and_types_of_the_world(make):
+    app = make()
+    post(app, payment(1, device=5, time="2025-07-01T13:59:58.123+02:00"))
+    ((_, *event, outcome),) = service_of(app).store.seen
+    columns = set(snapshot(CHAPTER, "transactions.parquet").columns)
+    added = {"holdback", "advised", "tier", "outcome", "case_code"}
+    assert set(dict(event)) == columns - added
+    event = dict(event)
+    assert event["time"] == pd.Timestamp("2025-07-01T11:59:58.123")
+    assert event["received"] == pd.Timestamp(NOW)
+    assert (event["device"], event["ip"], outcome) == (5, None, "approved")
+
+
+def test_a_hard_rule_decides_without_the_model(make):
+    asked = []
+    app = make(score=lambda features: asked.append(features))
+    body = post(app, payment(amount=5000.01)).json()
+    assert (body["tier"], body["source"], body["why"]) == ("block", "rules", "rule")
+    assert body["reasons"] == ["more than 5,000 euro"]
+    assert not asked
+    assert service_of(app).store.seen[0][-1] == "declined"
+
+
+def test_the_model_is_asked_with_what_the_audit_keeps(make):
+    asked = []
+
+    def watches(features):
+        asked.append(dict(features))
+        return score(features)
+
+    app = make(score=watches)
+    for request in (1, 2):
+        post(app, payment(request))
+    assert [row.features for row in service_of(app).audit.log()] == asked
+
+
+def test_transactions_are_numbered_from_the_first_on(make):
+    app = make(first=500)
+    for request in (11, 12):
+        post(app, payment(request))
+    app = make(again=True, first=500)
+    post(app, payment(13))
+    assert [row.transaction for row in service_of(app).audit.log()] == [500, 501, 502]
+
+
+# Bad input -------------------------------------------------------------------------------------
+
+NUMBERS = ("request", "customer", "card", "terminal", "amount")
+
+
+def without(field: str) -> dict:
+    return {name: value for name, value in payment().items() if name != field}
+
+
+def text(**changes) -> str:
+    """Return the good transaction with raw JSON in some fields."""
+    body = json.dumps(payment() | dict.fromkeys(changes, "@@"))
+    for raw in changes.values():
+        body = body.replace('"@@"', raw, 1)
+    return body
+
+
+BAD = {
+    "nothing": (b"", 400, "malformed JSON", "Expecting value"),
+    "half an object": (b'{"request": 1', 400, "malformed JSON", "line 1"),
+    "no JSON": (b"request=1", 400, "malformed JSON", "Expecting value"),
+    "an array": (b"[1]", 400, "malformed JSON", "array"),
+    "null": (b"null", 400, "malformed JSON", "null"),
+    "a number": (b"7", 400, "malformed JSON", "number"),
+    "no UTF-8": (b'{"request": "\xff"}', 400, "malformed JSON", "utf-8"),
+    "UTF-16": (json.dumps(payment()).encode("utf-16"), 400, "malformed JSON", ""),
+    "a mark of order": (b"\xef\xbb\xbf{}", 400, "malformed JSON", ""),
+    "too deep": (b'{"a":' * 1200, 400, "malformed JSON", ""),
+    "a field twice": (b'{"amount": 1, "amount": 9000}', 400, "malformed JSON", '"amount" stands'),
+    "nan": (text(amount="NaN"), 400, "malformed JSON", "NaN"),
+    "inf": (text(amount="-Infinity"), 400, "malformed JSON", "-Infinity"),
+    "an overflow": (text(amount="1e999"), 422, "invalid transaction", "amount"),
+    "a huge integer": (text(request="9" * 5000), 400, "malformed JSON", "5000 digits"),
+    "nothing in it": ({}, 422, "invalid transaction", "request is missing"),
+    **{f"no {n}": (without(n), 422, "invalid transaction", f"{n} is missing") for n in NUMBERS},
+    "no time": (without("time"), 422, "invalid transaction", "time is missing"),
+    "an unknown field": (payment(tier="allow"), 422, "invalid transaction", '"tier" is no field'),
+    "a lone surrogate": (text(ip='1, "\\ud800": 1'), 400, "malformed JSON", "hex escape"),
+    "a strange field": (payment(**{"\u2028\x00é": 1}), 422, "invalid transaction", "u2028"),
+    "a long field": (payment(**{"x" * 5000: 1}), 422, "invalid transaction", "xxx..."),
+    "own stamps": (payment(received="2025-07-01T11:00:00Z"), 422, "invalid transaction", "receive"),
+    "negative": (payment(amount=-5.0), 422, "invalid transaction", "negative and refund is not"),
+    "no refund": (payment(refund=True), 422, "invalid transaction", "amount is positive"),
+    "no amount": (payment(amount=0.0), 422, "invalid transaction", "amount of 0"),
+    "absurd": (payment(amount=1e6), 422, "invalid transaction", "1,000,000.00 euro, beyond"),
+    "an absurd refund": (payment(amount=-1e6, refund=True), 422, "invalid transaction", "beyond"),
+    "tenths of a cent": (payment(amount=1.005), 422, "invalid transaction", "two decimals"),
+    "amount in a text": (payment(amount="5"), 422, "invalid transaction", 'amount is "5"'),
+    "amount true": (payment(amount=True), 422, "invalid transaction", "amount is true"),
+    "amount null": (payment(amount=None), 422, "invalid transaction", "amount is null"),
+    "id in a text": (payment(request="1"), 422, "invalid transaction", 'request is "1"'),
+    "id with decimals": (payment(request=1.0), 422, "invalid transaction", "request is 1.0"),
+    "id true": (payment(request=True), 422, "invalid transaction", "request is true"),
+    "negative id": (payment(-1), 422, "invalid transaction", "request is -1"),
+    "id too large": (payment(2**53), 422, "invalid transaction", "request is 9007199254740992"),
+    "device in a text": (payment(device="x"), 422, "invalid transaction", 'device is "x"'),
+    "unknown entry": (payment(entry="CHIP"), 422, "invalid transaction", 'entry is "CHIP"'),
+    "unknown category": (payment(category=""), 422, "invalid transaction", 'category is ""'),
+    "refund as 1": (payment(refund=1), 422, "invalid transaction", "refund is 1"),
+    "time without offset": (payment(time="2025-07-01T11:59:58"), 422, "invalid transaction", "off"),
+    "time as a number": (
+        payment(time=1751371198),
+        422,
+        "invalid transaction",
+        "time is 1751371198",
+    ),
+    "time as digits": (payment(time="1751371198"), 422, "invalid transaction", "time"),
+    "time by week": (payment(time="2025-W27-2T11:59Z"), 422, "invalid transaction", "no date"),
+    "time without a T": (
+        payment(time="2025-07-01 11:59:58Z"),
+        422,
+        "invalid transaction",
+        "no date",
+    ),
+    "no such day": (payment(time="2025-02-30T00:00:00Z"), 422, "invalid transaction", "time is"),
+    "year 1": (payment(time="0001-01-01T00:00:00+14:00"), 422, "invalid transaction", "year 1"),
+    "year 9999": (payment(time="9999-12-31T23:59:59-14:00"), 422, "invalid transaction", "9999"),
+    "from the future": (payment(time="2025-07-01T15:00:01Z"), 422, "event from the future", "3:00"),
+    "from the past": (payment(time="2025-06-30T11:59:59Z"), 422, "event too late", "1 day"),
+}
+
+
+def check_is_refused(app, body, status: int, error: str, words: str) -> None:
+    """A bad input gets its error, and changes nothing."""
+    before = state(app)
+    reply = post(app, body)
+    problem = reply.json()
+    assert (reply.status_code, problem.get("error")) == (status, error), problem
+    assert set(problem) == {"error", "what", "do"} and all(problem.values())
+    assert words in problem["what"]
+    assert state(app) == before
+
+
+@pytest.mark.parametrize(("body", "status", "error", "words"), BAD.values(), ids=BAD)
+def test_bad_input_gets_a_clear_error_and_changes_nothing(make, body, status, error, words):
+    app = make()
+    check_is_refused(app, body, status, error, words)
+    assert post(app, payment()).status_code == 200
+
+
+def test_a_service_that_counts_before_it_checks_is_found(make, monkeypatch):
+    """Planted: the store is told of an event before its time was checked."""
+    app = make()
+    service = service_of(app)
+
+    def late_check(time, received, limits):
+        service.store.observe({"card": 1, "terminal": 1})
+        return schema.check_time(time, received, limits)
+
+    monkeypatch.setattr(decisions, "check_time", late_check)
+    with pytest.raises(AssertionError):
+        check_is_refused(app, *BAD["from the past"])
+
+
+def test_each_error_is_told_once_and_says_what_to_send(make):
+    problem = post(make(), payment(category="x", time="y", card=-1)).json()
+    assert "time" in problem["what"] and "category" in problem["what"]
+    assert "one of grocery, restaurant" in problem["do"]
+    assert "2025-07-01T08:00:00.000Z" in problem["do"]
+    assert "-1" not in problem["what"]  # what stands in the card's field is not repeated
+
+
+def test_the_limits_of_time_and_amount_themselves_are_accepted(make):
+    app = make()
+    edges = [
+        payment(1, time="2025-07-01T15:00:00Z"),
+        payment(2, time="2025-06-30T12:00:00Z"),
+        payment(3, amount=100_000.0),
+        payment(4, amount=-100_000, refund=True),
+        payment(5, request=2**53 - 1),
+    ]
+    assert [post(app, edge).status_code for edge in edges] == [200] * 5
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", "/decisions", 405),
+        ("DELETE", "/decisions/1", 405),
+        ("GET", "/decisions/1", 404),
+        ("GET", "/decisions/x", 422),
+        ("GET", "/decisions/-1", 422),
+        ("GET", "/decisions/" + "9" * 40, 422),
+        ("GET", "/docs", 404),
+    ],
+)
+def test_errors_of_addresses_look_alike(make, method, path, status):
+    reply = ask(make(), method, path)
+    assert reply.status_code == status
+    assert set(reply.json()) == {"error", "what", "do"}
+
+
+def test_other_content_types_are_refused(make):
+    app = make()
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        reply = post(app, payment(), headers={"Content-Type": kind})
+        assert (reply.status_code, reply.json().get("error")) == (415, "not JSON")
+    good = {"Content-Type": "Application/JSON; charset=utf-8"}
+    assert post(app, payment(), headers=good).status_code == 200
+
+
+def test_a_failure_inside_is_an_error_without_details(make):
+    app = make()
+    service_of(app).audit.settled = lambda *_: 1 / 0
+    reply = post(app, payment())
+    assert (reply.status_code, reply.json().get("error")) == (500, "internal error")
+    assert "Zero" not in reply.text
+
+
+# Size ------------------------------------------------------------------------------------------
+
+
+def stream(app, chunks, limits_headers=None) -> tuple[httpx.Response, int]:
+    """Post a body in pieces; return the reply and how many pieces were taken."""
+    taken = []
+
+    async def pieces():
+        for chunk in chunks:
+            taken.append(chunk)
+            yield chunk
+
+    async def send():
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            headers = {"Content-Type": "application/json"} | (limits_headers or {})
+            return await client.post("/decisions", content=pieces(), headers=headers)
+
+    return asyncio.run(send()), len(taken)
+
+
+def check_size(app) -> None:
+    """A body beyond the limit is refused, announced or not, and not read to its end."""
+    before = state(app)
+    padded = json.dumps(payment()) + " " * 8192
+    reply = post(app, padded)
+    assert (reply.status_code, reply.json().get("error")) == (413, "too large")
+    reply, taken = stream(app, [b" " * 1000] * 1000)
+    assert (reply.status_code, reply.json().get("error")) == (413, "too large")
+    assert taken <= 10
+    assert state(app) == before
+
+
+def test_a_huge_body_is_refused(make):
+    check_size(make())
+
+
+def test_a_service_without_the_limit_is_found(make):
+    with pytest.raises(AssertionError):
+        check_size(make(limits=Limits(body=10**9)))
+
+
+def test_a_body_of_just_the_limit_is_read(make):
+    body = json.dumps(payment())
+    assert post(make(), body + " " * (8192 - len(body))).status_code == 200
+
+
+def test_a_length_that_lies_does_not_help(make):
+    reply, _ = stream(make(), [b" " * 9000], {"Content-Length": "10"})
+    assert reply.status_code == 413
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(make):
+    app = make(limits=Limits(reading=0.05))
+
+    async def call():
+        sent = []
+
+        async def receive():
+            await asyncio.sleep(30)
+
+        async def send(message):
+            sent.append(message)
+
+        headers = [(b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/decisions", "headers": headers}
+        scope |= {"query_string": b"", "http_version": "1.1", "scheme": "http"}
+        scope |= {"server": ("test", 80), "client": ("test", 1), "root_path": ""}
+        await app(scope, receive, send)
+        return sent[0]["status"]
+
+    start = time.monotonic()
+    assert asyncio.run(call()) == 408
+    assert time.monotonic() - start < 5
+
+
+# The same request again ------------------------------------------------------------------------
+
+
+def check_replays(app) -> None:
+    """The same payment gets the same answer; another one under its id is a conflict."""
+    first = post(app, payment())
+    post(app, payment(2))
+    before = state(app)
+    again = post(app, json.dumps(payment(time="2025-07-01T13:59:58.500+02:00"), indent=3))
+    assert again.json() == first.json()
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert "Idempotent-Replayed" not in first.headers
+    assert state(app) == before
+    for change in ({"amount": 23.31}, {"card": 71}, {"device": 1}, {"refund": 1 > 2, "ip": 0}):
+        reply = post(app, payment(**change))
+        assert (reply.status_code, reply.json().get("error")) == (409, "conflict"), change
+    service = service_of(app)
+    assert service.audit.count("conflicts") == 4
+    assert (service.audit.count(), service.store.seen) == (before[0], before[4])
+    assert post(app, payment()).json() == first.json()
+
+
+def test_a_request_is_decided_once(make):
+    check_replays(make())
+
+
+def test_a_service_that_ignores_the_payload_is_found(make, monkeypatch):
+    monkeypatch.setattr(decisions, "fingerprint", lambda sent: str(sent["request"]))
+    with pytest.raises(AssertionError):
+        check_replays(make())
+
+
+def test_a_service_that_forgets_is_found(make, monkeypatch):
+    monkeypatch.setattr(Audit, "settled", lambda *_: None)
+    with pytest.raises(AssertionError):
+        check_replays(make())
+
+
+def test_a_retry_is_answered_however_late(make):
+    now = [NOW]
+    app = make(clock=lambda: now[0])
+    first = post(app, payment()).json()
+    now[0] += timedelta(days=30)
+    assert post(app, payment()).json() == first
+    assert post(app, payment(2)).json()["error"] == "event too late"
+
+
+# Order -----------------------------------------------------------------------------------------
+
+
+class SlowStore(CountingStore):
+    """Let others in between features and observation, if the service does."""
+
+    def features(self, event):
+        features = super().features(event)
+        time.sleep(0.002)
+        return features
+
+
+def check_concurrency(service: Service) -> None:
+    """However many ask at once, each decision sees exactly those before it."""
+    with ThreadPoolExecutor(8) as pool:
+        bodies = [json.dumps(payment(i % 60)).encode() for i in range(120)]
+        replies = list(pool.map(service.decide, bodies))
+    rows = list(service.audit.log())
+    assert [row.features["seen"] for row in rows] == list(range(60))
+    assert len({(r.body["request"], json.dumps(r.body)) for r in replies}) == 60
+    assert len(service.store.seen) == 60
+    assert service.audit.verify().rows == 60
+
+
+def test_concurrent_decisions_see_each_other(make):
+    check_concurrency(service_of(make(store=SlowStore())))
+
+
+def test_a_service_without_its_lock_is_found(make):
+    service = service_of(make(store=SlowStore()))
+
+    class NoLock:
+        def acquire(self, timeout=0):
+            return True
+
+        def release(self):
+            pass
+
+    service._lock = NoLock()
+    with pytest.raises((AssertionError, Conflict)):
+        check_concurrency(service)
+
+
+def check_order(make, bug: str = "") -> None:
+    """The audit is written before the store is told, and the store before the reply."""
+    steps = []
+    app = make(hook=lambda point: steps.append(point))
+    service = service_of(app)
+    service.audit._hook = lambda point: steps.append(point)
+    observe = service.store.observe
+    service.store.observe = lambda *event: (steps.append("store"), observe(*event))
+    if bug:
+        write = service.audit.write
+
+        def early(decision):
+            service.store.observe(decisions.event_of(decision))
+            return write(decision)
+
+        service.audit.write = early
+    post(app, payment())
+    steps.append("reply")
+    assert steps == ["before commit", "after commit", "store", "observed", "reply"]
+
+
+def test_the_audit_is_written_before_the_store_and_the_reply(make):
+    check_order(make)
+
+
+def test_a_store_that_is_told_before_the_audit_is_found(make):
+    with pytest.raises(AssertionError):
+        check_order(make, bug="store first")
+
+
+def test_without_a_record_there_is_no_decision(make, caplog):
+    app = make()
+    audit = service_of(app).audit
+    pages = audit._db.execute("PRAGMA page_count").fetchone()[0]
+    audit._db.execute(f"PRAGMA max_page_count = {pages}")
+    for request in range(1, 100):
+        reply = post(app, payment(request))
+        if reply.status_code != 200:
+            break
+    assert (reply.status_code, reply.json().get("error")) == (503, "no record")
+    assert reply.headers["Retry-After"] == "1"
+    assert len(service_of(app).store.seen) == audit.count() == request - 1
+    audit._db.execute("PRAGMA max_page_count = 1000000")
+    assert post(app, payment(request)).status_code == 200
+    assert audit.verify()
+
+
+def test_nobody_waits_for_ever(make):
+    app = make(patience=0.02)
+    with service_of(app)._lock:
+        reply = post(app, payment())
+    assert (reply.status_code, reply.json().get("error")) == (503, "busy")
+    assert post(app, payment()).status_code == 200
+
+
+# The model fails -------------------------------------------------------------------------------
+
+FAULTS = {
+    "timeout": slow(score, 1500),
+    "error": crashing(score),
+    "nonsense": lambda features: (float("nan"), []),
+    "absent": None,
+}
+
+
+@pytest.mark.parametrize("why", FAULTS)
+def test_the_rules_answer_when_the_model_does_not(make, why):
+    app = make(score=FAULTS[why], breaker=Breaker(budget_ms=20, failures=2, window=2))
+    bodies = [post(app, payment(request)).json() for request in (1, 2, 3)]
+    assert [body["why"] for body in bodies] == [why, why, "breaker open"]
+    assert {(b["source"], b["tier"], b["probability"]) for b in bodies} == {
+        ("rules", "allow", None)
+    }
+    assert bodies[0]["decided_ms"] < 1000
+    assert service_of(app).audit.count() == 3
+    health = ask(app, "GET", "/health").json()
+    assert (health["status"], health["breaker"]["state"]) == ("degraded", "open")
+
+
+def test_a_stricter_fallback_may_stand_in(make):
+    def strict(features, event):
+        return ("call", "above 20 euro without a model") if event["amount"] > 20 else ("pass", "")
+
+    app = make(score=None, fallback=strict)
+    assert post(app, payment(1)).json()["tier"] == "call"
+    assert post(app, payment(2, amount=5.0)).json()["tier"] == "allow"
+
+
+def broken(*_):
+    raise RuntimeError("planted")
+
+
+def test_what_is_left_when_parts_fail(make, caplog):
+    replies = {
+        "rules": post(make(rules=broken), payment()).json(),
+        "nonsense": post(make(rules=lambda f, e: ("deny", "")), payment()).json(),
+        "both": post(make(rules=broken, score=None), payment()).json(),
+        "tiers": post(make(tiers=broken), payment()).json(),
+        "tier": post(make(tiers=lambda p, a: "deny"), payment()).json(),
+    }
+    told = {name: (r["source"], r["tier"], r["why"]) for name, r in replies.items()}
+    assert told == {
+        "rules": ("model", "allow", ""),
+        "nonsense": ("model", "allow", ""),
+        "both": ("rules", "confirm", "absent, no rules"),
+        "tiers": ("rules", "allow", "no tier"),
+        "tier": ("rules", "allow", "no tier"),
+    }
+
+
+def test_an_unknown_terminal_is_decided_by_the_rules(make):
+    app = make(terminals={3})
+    known, new = post(app, payment(1)).json(), post(app, payment(2, terminal=4)).json()
+    assert (known["source"], known["why"]) == ("model", "")
+    assert (new["source"], new["why"], new["tier"]) == ("rules", "unknown terminal", "allow")
+    assert len(service_of(app).store.seen) == 2  # the customer's velocity counts it
+
+
+def test_a_store_that_refuses_an_event_does_not_stop_the_service(make, caplog):
+    app = make()
+    body = post(app, payment(1, terminal=999)).json()
+    assert (body["source"], body["why"]) == ("rules", "no features")
+    assert ask(app, "GET", "/health").json()["refused_by_store"] == 1
+    post(app, payment(2))
+    # Nor does it keep the service from starting again.
+    app = make(again=True)
+    assert len(service_of(app).store.seen) == 1
+    assert ask(app, "GET", "/health").json()["status"] == "degraded"
+
+
+def test_a_model_is_swapped_between_decisions(make):
+    app = make(score=None)
+    assert ask(app, "GET", "/health").json()["model"] is None
+    service_of(app).swap(score, "m2")
+    assert post(app, payment()).json()["model"] == "m2"
+    assert ask(app, "GET", "/health").json()["model"] == "m2"
+
+
+# What became of it -----------------------------------------------------------------------------
+
+
+def asked_and_told(app) -> list[tuple]:
+    """Decide seven payments, the last two with a confirmation, and report on some."""
+    for request in range(1, 9):
+        post(app, payment(request))
+    reports = [(1, "chargeback"), (6, "denied"), (7, "confirmed"), (7, "chargeback")]
+    return [(r, post(app, report(r, outcome), "/outcomes")) for r, outcome in reports]
+
+
+def report(request: int, outcome: str, at: str = "2025-07-01T12:00:00Z") -> dict:
+    return {"request": request, "outcome": outcome, "at": at}
+
+
+def test_outcomes_reach_the_store(make):
+    app = make()
+    for _, reply in asked_and_told(app):
+        assert reply.status_code == 200, reply.text
+    told = [entry for entry in service_of(app).store.seen if entry[0] != "observe"]
+    now = pd.Timestamp(NOW)
+    assert told == [
+        ("learn", 0, now),
+        ("settle", 5, "denied"),
+        ("learn", 5, now),
+        ("settle", 6, "confirmed"),
+        ("learn", 6, now),
+    ]
+    kept = ask(app, "GET", "/decisions/7").json()
+    assert [outcome["outcome"] for outcome in kept["outcomes"]] == ["confirmed", "chargeback"]
+
+
+BAD_REPORTS = {
+    "unknown": (report(99, "chargeback"), 404, "unknown request"),
+    "never asked": (report(1, "confirmed"), 409, "outcome does not fit"),
+    "not through yet": (report(6, "chargeback"), 409, "outcome does not fit"),
+    "the future": (report(1, "chargeback", "2025-07-01T12:00:01Z"), 422, "invalid report"),
+    "before": (report(1, "chargeback", "2025-07-01T11:59:59Z"), 422, "invalid report"),
+    "no such outcome": (report(1, "approved"), 422, "invalid report"),
+    "a number for a time": (report(1, "chargeback", 5), 422, "invalid report"),
+    "too much": (report(1, "chargeback") | {"amount": 1}, 422, "invalid report"),
+    "no JSON": ("x", 400, "malformed JSON"),
+    "huge": (" " * 9000, 413, "too large"),
+}
+
+
+@pytest.mark.parametrize(("body", "status", "error"), BAD_REPORTS.values(), ids=BAD_REPORTS)
+def test_a_report_that_does_not_fit_changes_nothing(make, body, status, error):
+    app = make()
+    for request in range(1, 8):
+        post(app, payment(request))
+    before = state(app)
+    reply = post(app, body, "/outcomes")
+    assert (reply.status_code, reply.json().get("error")) == (status, error), reply.text
+    assert state(app) == before
+
+
+def test_a_report_is_taken_once(make):
+    app = make()
+    replies = asked_and_told(app)
+    before = state(app)
+    again = post(app, report(6, "denied"), "/outcomes")
+    assert again.json() == replies[1][1].json()
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert post(app, report(6, "confirmed"), "/outcomes").status_code == 409
+    assert state(app) == before
+
+
+def test_a_store_is_rebuilt_from_the_audit(make):
+    app = make()
+    asked_and_told(app)
+    before = service_of(app)
+    app = make(again=True)
+    assert service_of(app).store.seen == before.store.seen
+    assert service_of(app)._latest == before._latest
+    fresh = CountingStore()
+    done = rebuild(fresh, service_of(app).audit)
+    assert (done.decisions, done.outcomes, done.refused) == (8, 4, 0)
+    assert fresh.seen == before.store.seen
+    assert make(again=True, restore=False).state.service.store.seen == []
+
+
+# Behind a gateway ------------------------------------------------------------------------------
+
+
+def test_a_gateway_stamps_each_attempt(make):
+    app = make(gateway=True)
+    first = post(app, stamped(10)).json()
+    retry = post(app, stamped(10, transaction=11, received="2025-07-01T11:30:00Z"))
+    assert retry.json() == first
+    post(app, stamped(12))
+    rows = list(service_of(app).audit.log())
+    assert [row.transaction for row in rows] == [10, 12]
+    assert [row.received for row in rows] == [
+        "2025-07-01T11:00:10.000Z",
+        "2025-07-01T11:00:12.000Z",
+    ]
+
+
+def test_disorder_is_straightened_up_to_a_limit(make):
+    app = make(gateway=True)
+    post(app, stamped(100))
+    post(app, stamped(40))
+    rows = list(service_of(app).audit.log())
+    assert rows[1].received == rows[0].received  # it counts as arriving with the one before
+    assert rows[1].input["received"] == "2025-07-01T11:00:40.000Z"
+    check_is_refused(app, stamped(39), 422, "out of order", "at most 0:01:00")
+    check_is_refused(app, stamped(3601), 422, "event from the future", "it is 2025-07-01T12:00")
+    check_is_refused(app, payment(5), 422, "invalid transaction", "transaction is missing")
+
+
+def test_a_number_that_is_taken_is_a_conflict(make):
+    app = make(gateway=True)
+    post(app, stamped(1))
+    check_is_refused(app, stamped(2, transaction=1), 409, "conflict", "belongs to request 1")
+
+
+def test_the_worlds_rows_are_accepted_and_its_retries_recognised(make):
+    rows = snapshot(CHAPTER, "transactions.parquet")
+    retried = rows[rows["request"].duplicated(keep=False)].head(20)
+    some = pd.concat([rows.head(300), retried]).drop_duplicates("transaction")
+    some = some.sort_values("transaction")
+    app = make(gateway=True, clock=lambda: datetime(2026, 1, 1))
+    service = service_of(app)
+    replies = [
+        service.decide(json.dumps(payload(row, stamped=True)).encode())
+        for row in some.to_dict("records")
+    ]
+    assert service.audit.count() == some["request"].nunique() < len(some)
+    assert [r.replayed for r in replies] == some["request"].duplicated().tolist()
+    event = dict(service.store.seen[-1][1:-1])
+    last = some.drop_duplicates("request").iloc[-1]
+    for name in ("time", "received", "transaction", "request", "terminal", "amount", "country"):
+        assert event[name] == last[name], name
+
+
+def test_every_row_of_the_snapshot_is_a_valid_payment():
+    rows = snapshot(CHAPTER, "transactions.parquet")
+    rows = rows[(rows["amount"] < 0) | (rows.index % 25 == 0)]
+    for row in rows.to_dict("records"):
+        sent = schema.parse(json.dumps(payload(row)).encode(), schema.Payment)
+        assert sent.amount == row["amount"] and sent.time == row["time"]
+
+
+# Reasons ---------------------------------------------------------------------------------------
+
+WORDS = {
+    "count": "purchases of this customer in the last 24 hours",
+    "sum": "euro spent by this customer in the last hour",
+    "new": "whether this customer never used this device before (no device: 0)",
+    "since": "logarithm of one plus the seconds since this customer's last purchase",
+    "risk": "share known as fraud among the purchases at this terminal (none: 0)",
+    "others": "other customers on this device in the last 7 days",
+    "entry": "how the card was read (code: chip, typed)",
+    "amount": "amount, euro (a refund is negative)",
+}
+
+
+def reason(name: str, value: float, **more) -> str:
+    (said,) = top_reasons([name], [1.0], [value], WORDS, **more)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("count", 11, "11 purchases of this customer in the last 24 hours"),
+        ("count", 1.0, "1 purchase of this customer in the last 24 hours"),
+        ("sum", 1234.5, "1,234 euro spent by this customer in the last hour"),
+        ("sum", 2.5, "2.5 euro spent by this customer in the last hour"),
+        ("new", 1.0, "this customer never used this device before"),
+        ("new", 0.0, "not the case: this customer never used this device before"),
+        ("since", np.float32(np.log1p(66)), "66 seconds since this customer's last purchase"),
+        ("risk", 0.25, "share known as fraud among the purchases at this terminal: 25%"),
+        ("others", 1, "1 other customer on this device in the last 7 days"),
+        ("amount", 412.0, "amount, euro: 412"),
+        ("sum", float("nan"), "euro spent by this customer in the last hour: unknown"),
+    ],
+)
+def test_a_reason_reads_like_a_sentence(name, value, said):
+    assert reason(name, value) == said
+
+
+def test_what_is_usual_and_what_a_code_means_is_said():
+    assert reason("count", 11, usual={"count": 1}).endswith("hours (usual: 1)")
+    said = reason("entry", 1.0, codes={"entry": ("chip", "typed")}, usual={"entry": 0})
+    assert said == "how the card was read: typed (usual: chip)"
+    assert reason("since", 0.0, usual={"since": np.log1p(3600)}).startswith("0 seconds")
+
+
+def test_only_what_raises_the_probability_is_a_reason():
+    names = ["count", "sum", "new", "risk"]
+    said = top_reasons(names, [0.2, -3.0, 1.5, 0.0, -5.0], [4, 9, 1, 0.5], WORDS)
+    assert [text.split()[0] for text in said] == ["this", "4"]
+    assert top_reasons(names, [3, 2, 1, 4], [4, 9, 1, 0.5], WORDS, n=1)[0].startswith("share")
+    assert top_reasons(names, [-1] * 4, [0] * 4, WORDS) == []
+
+
+def test_reasons_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="2 names"):
+        top_reasons(["count", "sum"], [1.0], [1, 2], WORDS)
+    with pytest.raises(KeyError, match="'speed' has no definition"):
+        top_reasons(["speed"], [1.0], [1], WORDS)
+    with pytest.raises(ValueError, match="n is -1"):
+        top_reasons(["count"], [1.0], [1], WORDS, n=-1)
+
+
+def test_the_contributions_of_lightgbm_become_reasons():
+    import lightgbm as lgb
+
+    rng = np.random.default_rng(0)
+    x = np.c_[rng.poisson(1, 2000), rng.lognormal(3, 1, 2000)]
+    y = (x[:, 0] > 3).astype(int)
+    model = lgb.train(
+        {"objective": "binary", "verbose": -1, "num_threads": 1, "deterministic": True},
+        lgb.Dataset(x, y),
+        20,
+    )
+    row = np.array([[11.0, 20.0]])
+    (contributions,) = model.predict(row, pred_contrib=True)
+    said = top_reasons(["count", "amount"], contributions, row[0], WORDS, usual={"count": 1})
+    assert said[0] == "11 purchases of this customer in the last 24 hours (usual: 1)"
+
+
+# Another process, load, faults -----------------------------------------------------------------
+
+FACTORY = "card_fraud_fakes:factory"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    path = tmp_path_factory.mktemp("served") / "audit.sqlite"
+    with Server(FACTORY, {"path": str(path)}) as server:
+        yield server
+
+
+def test_a_served_app_is_loaded_from_here(served):
+    first = 10_000
+    payloads = (payment(request) for request in range(first, first + 260))
+    one = load(served.url + "/decisions", payloads, n=100, warm_up=20)
+    assert 0 < one.p50 <= one.p95 <= one.p99
+    assert (one.n, one.warm_up) == (100, 20)
+    load(served.url + "/decisions", payloads, n=100, warm_up=40, concurrency=4)
+    head = httpx.get(served.url + "/health", trust_env=False).json()["audit"]["sequence"]
+    assert head == 260
+
+
+def test_replies_do_not_wait_for_acknowledgements():
+    """asyncio sets TCP_NODELAY on connections of a socket that names its protocol only."""
+    with listening() as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+        assert listener.getsockname()[0] == "127.0.0.1"
+
+
+def test_a_load_that_means_nothing_is_refused(served):
+    url = served.url + "/decisions"
+    with pytest.raises(ValueError, match="at least 100"):
+        load(url, [], n=10)
+    with pytest.raises(ValueError, match="10 payloads are too few"):
+        load(url, [payment(i) for i in range(10)], n=100, warm_up=0)
+    bad = [payment(i, amount=-1.0) for i in range(100)]
+    with pytest.raises(RuntimeError, match=r"422.*negative"):
+        load(url, bad, n=100, warm_up=0, concurrency=2)
+    with pytest.raises(RuntimeError, match="request 0"):
+        load("http://127.0.0.1:1/decisions", bad, n=100, warm_up=0)
+
+
+def test_slow_requests_of_the_warm_up_do_not_count(monkeypatch):
+    turn = iter(range(1000))
+
+    def answer(request):
+        time.sleep(0.2 if next(turn) < 5 else 0)
+        return httpx.Response(200)
+
+    plain = httpx.Client
+
+    def client(**more):
+        return plain(transport=httpx.MockTransport(answer), **more)
+
+    monkeypatch.setattr(httpx, "Client", client)
+    assert load("http://test/", [payment()] * 105, n=100, warm_up=5).p99 < 150
+
+
+def raw_http(url: str, head: str, body: bytes = b"") -> bytes:
+    port = int(url.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
+        reply = b""
+        while piece := connection.recv(65536):
+            reply += piece
+        return reply
+
+
+def test_a_huge_body_is_refused_on_the_wire_before_it_is_sent(served):
+    head = "POST /decisions HTTP/1.1\nHost: x\nContent-Type: application/json\n"
+    reply = raw_http(served.url, head + "Content-Length: 1000000000")
+    assert reply.startswith(b"HTTP/1.1 413") and b"too large" in reply
+    chunk = b"%x\r\n" % 9000 + b" " * 9000 + b"\r\n"
+    reply = raw_http(served.url, head + "Transfer-Encoding: chunked", chunk)
+    assert reply.startswith(b"HTTP/1.1 413")
+
+
+def test_the_bare_app_validates_and_allows():
+    app = bare_app()
+    reply = post(app, payment())
+    assert reply.json() | {"tier": "allow", "why": "bare"} == reply.json()
+    full = {"request", "tier", "probability", "reasons", "source", "why", "model", "decided_ms"}
+    assert set(reply.json()) == full
+    assert post(app, payment(amount=-1.0)).status_code == 422
+    assert post(app, payment(amount=1e6)).status_code == 422
+    assert post(app, " " * 9000).status_code == 413
+
+
+def test_a_server_that_cannot_start_says_why():
+    with (
+        pytest.raises(RuntimeError, match="No module named 'no_such_module'"),
+        Server("no_such_module:app"),
+    ):
+        pass
+
+
+def test_a_server_ends_with_its_block_and_with_its_parent():
+    code = f"""if True:
+        import os, time
+        from casebook.cases.card_fraud.load import Server
+        with Server({BARE!r}) as first:
+            pass
+        assert first.process.returncode is not None
+        server = Server({BARE!r}).__enter__()
+        print(server.process.pid, server.url, flush=True)
+        os._exit(1)  # no chance to end anything
+    """
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    pid, _ = run.stdout.split()
+    end = time.monotonic() + 15
+    while time.monotonic() < end:
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"the server {pid} outlives its parent")
+
+
+def test_a_drill_shows_the_breaker_at_work(make):
+    breaker = Breaker(budget_ms=150, failures=3, window=6, cool_off=0.1)
+    app = make(breaker=breaker)
+    frame = fault_drill(app, [payment(i) for i in range(1, 81)], slow_ms=250)
+    assert frame["phase"].tolist() == ["healthy", "slow", "crashed", "recovered"]
+    assert frame["requests"].tolist() == [20] * 4
+    assert frame["model"].tolist() == [20, 0, 0, 20]
+    assert frame["rules"].tolist() == [0, 20, 20, 0]
+    assert frame["breaker"].tolist() == ["closed", "open", "open", "closed"]
+    assert frame.loc[1, "why"].startswith("breaker open") and "timeout" in frame.loc[1, "why"]
+    assert service_of(app).score is score
+    assert service_of(app).audit.verify().rows == 80
+
+
+def test_a_drill_without_a_breaker_shows_it(make):
+    class Never(Breaker):
+        def _turn(self, state):
+            pass
+
+    app = make(breaker=Never(budget_ms=10, failures=3, cool_off=0.01))
+    frame = fault_drill(app, [payment(i) for i in range(1, 41)], slow_ms=30)
+    assert "breaker open" not in frame.loc[1, "why"]
+
+
+def test_a_drill_that_ends_early_leaves_the_model_as_it_was(make):
+    app = make()
+    payloads = [payment(i) for i in range(1, 9)]
+    payloads[5] = payment(6, amount=-1.0)  # in the phase with the crashing model
+    with pytest.raises(Problem, match="negative"):
+        fault_drill(app, payloads, slow_ms=1)
+    assert service_of(app).score is score
+
+
+def test_a_drill_needs_payloads(make):
+    with pytest.raises(ValueError, match="3 payloads"):
+        fault_drill(make(), [payment(i) for i in range(3)])

@@ -1,0 +1,404 @@
+"""Case 01: the walk-forward at all levels, its scores and intervals, and the cost in staff."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from casebook.cases.demand_forecasting import evaluation as module
+from casebook.cases.demand_forecasting.evaluation import (
+    add_oracle,
+    add_reconciled,
+    at_origin,
+    breaking_cases,
+    complete_oracle,
+    earlier_errors,
+    gap_by_level,
+    heatmap,
+    order_quantile,
+    paired_interval,
+    planning_origins,
+    scales,
+    score,
+    staffing_cost,
+    staffing_quantile,
+    walk_forward,
+)
+from casebook.cases.demand_forecasting.features import KNOWN, add_known
+from casebook.cases.demand_forecasting.forecasters import (
+    lightgbm_direct,
+    lightgbm_recursive,
+    seasonal_naive_week,
+    seasonal_naive_year,
+    with_cold_start,
+)
+from casebook.cases.demand_forecasting.world import DAYS, simulate
+from casebook.forecasting.hierarchy import aggregate, from_ids, incoherence
+
+KEYS = ["unique_id", "ds"]
+LEVELS = ["total", "country", "depot", "route"]
+FEW = {"n_estimators": 20}
+FORECASTERS = {
+    "week": seasonal_naive_week,
+    "year": seasonal_naive_year,
+    "direct": with_cold_start(lambda a, b: lightgbm_direct(a, b, parameters=FEW)),
+    "recursive": with_cold_start(lambda a, b: lightgbm_recursive(a, b, parameters=FEW)),
+}
+
+
+@pytest.fixture(scope="module")
+def world():
+    return simulate(3)
+
+
+@pytest.fixture(scope="module")
+def panel(world) -> pd.DataFrame:
+    """Return the last two years of the panel: openings and closings included."""
+    rows = world.truth.loc[world.truth["ds"] >= DAYS[-730], [*KEYS, "y"]].astype({"y": float})
+    return add_known(rows, world.routes, world.calendar, world.promotions)
+
+
+@pytest.fixture(scope="module")
+def tree(world):
+    return from_ids(world.routes["unique_id"], ("country", "depot", "route"))
+
+
+@pytest.fixture(scope="module")
+def history(panel, tree) -> pd.DataFrame:
+    return aggregate(panel, tree)
+
+
+@pytest.fixture(scope="module")
+def result(panel, tree) -> pd.DataFrame:
+    """Return base forecasts of three origins."""
+    shown = {name: FORECASTERS[name] for name in ("week", "direct")}
+    return walk_forward(panel, tree, shown, planning_origins(DAYS[-1], 3))
+
+
+# Walk-forward ------------------------------------------------------------------------
+
+
+def test_the_test_origins_cover_the_last_168_days_and_follow_the_validation():
+    test = planning_origins(DAYS[-1])
+    assert (test[0], test[-1]) == (pd.Timestamp("2024-01-15"), pd.Timestamp("2024-06-03"))
+    assert np.unique(np.diff(test)).tolist() == [pd.Timedelta(days=28)]
+    assert planning_origins(DAYS[-1], 4, skip=6)[-1] + pd.Timedelta(days=28) == test[0]
+
+
+class Spy:
+    """A forecaster that refuses to see what was not known at its origin."""
+
+    def __init__(self):
+        self.origins = []
+
+    def __call__(self, train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
+        assert train["ds"].max() < future["ds"].min(), "a day at or after the origin is in train"
+        assert set(future.columns) == {*KEYS, *KNOWN}, "the future shows too much"
+        self.origins.append(future["ds"].min())
+        return np.zeros(len(future))
+
+
+def test_no_forecaster_sees_its_future(panel, tree):
+    spy, origins = Spy(), planning_origins(DAYS[-1], 2)
+    walk_forward(panel, tree, {"spy": spy}, origins)
+    assert spy.origins == [origins[0], origins[0], origins[1], origins[1]]  # above and bottom
+
+
+@pytest.mark.parametrize(
+    ("function", "right", "leaky"),
+    [
+        ("at_origin", 'panel["ds"] < origin', 'panel["ds"] <= origin'),
+        ("at_origin", 'panel[panel["ds"] < origin]', "panel"),
+        ("walk_forward", "asked = rows.drop", "asked = rows.merge(actual).drop"),
+    ],
+    ids=["the origin itself", "everything", "the actuals"],
+)
+def test_the_spy_catches_a_planted_leak(panel, tree, function, right, leaky):
+    names = dict(vars(module))
+    source = inspect.getsource(getattr(module, function))
+    assert source.count(right) == 1
+    exec(source.replace(right, leaky), names)
+    exec(inspect.getsource(module.walk_forward), names) if function == "at_origin" else None
+    with pytest.raises(AssertionError, match=r"in train|too much"):
+        names["walk_forward"](panel, tree, {"spy": Spy()}, planning_origins(DAYS[-1], 1))
+
+
+@pytest.mark.parametrize("name", FORECASTERS)
+def test_what_happens_from_the_origin_on_changes_no_forecast(panel, tree, name):
+    origins = planning_origins(DAYS[-1], 1)
+    later = panel["ds"] >= origins[0]
+    other = panel.assign(y=panel["y"].where(~later, 7 * panel["y"] + 1000))
+    one, two = (
+        walk_forward(frame, tree, {"model": FORECASTERS[name]}, origins)
+        for frame in (panel, other.sample(frac=1, random_state=0))
+    )
+    both = one.merge(two, on=["level", *KEYS], suffixes=("", "_other"))
+    assert len(both) == len(one)
+    np.testing.assert_allclose(both["model"], both["model_other"], rtol=1e-9)
+    assert (both["y"] < both["y_other"]).all()
+
+
+def test_every_node_and_day_is_forecast_once_and_closed_routes_are_not(panel, tree, result):
+    assert not result.duplicated([*KEYS, "origin"]).any()
+    routes = result[result["level"] == "route"].merge(panel[[*KEYS, "y"]], on=[*KEYS, "y"])
+    ahead = panel[panel["ds"] >= planning_origins(DAYS[-1], 3)[0]]
+    assert len(routes) == (result["level"] == "route").sum() == len(ahead)
+    assert result[["week", "direct"]].notna().all(axis=None)
+    assert (result.loc[result["level"] == "total"].groupby("origin").size() == 28).all()
+
+
+def test_a_forecaster_for_aggregates_only_and_one_that_forgets_rows(panel, tree):
+    origins = planning_origins(DAYS[-1], 1)
+    above = walk_forward(panel, tree, {"m": Spy()}, origins, only_above=["m"])
+    assert above["m"].isna().equals(above["level"] == "route")
+    with pytest.raises(ValueError, match="m returned 1 forecasts for"):
+        walk_forward(panel, tree, {"m": lambda train, future: np.zeros(1)}, origins)
+
+
+def test_walk_forward_at_some_levels_shows_those_alone(panel, tree, result):
+    seen = []
+
+    def spy(train, future):
+        seen.append(set(train["unique_id"].str.count("/")))
+        return seasonal_naive_week(train, future)
+
+    origins = planning_origins(DAYS[-1], 1)
+    some = walk_forward(panel, tree, {"week": spy}, origins, levels=["total", "country"])
+    assert set(some["level"]) == {"total", "country"} and seen == [{0}]
+    whole = result[(result["origin"] == origins[0]) & result["level"].isin(["total", "country"])]
+    assert some["week"].tolist() == whole["week"].tolist()
+    with pytest.raises(ValueError, match="no level 'region'"):
+        walk_forward(panel, tree, {"week": spy}, origins, levels=["region"])
+
+
+def test_known_features_of_aggregates_do_not_look_ahead(panel, tree):
+    origin = planning_origins(DAYS[-1], 1)[0]
+    other = panel.assign(y=panel["y"].where(panel["ds"] < origin, 1e6))
+    one, two = (at_origin(frame, tree, origin)[1] for frame in (panel, other))
+    pd.testing.assert_frame_equal(one, two)
+
+
+# Reconciliation in the walk-forward --------------------------------------------------
+
+
+def test_reconciled_forecasts_add_up_at_every_origin(tree, result):
+    origins = planning_origins(DAYS[-1], 2)
+    done, notes = add_reconciled(result, tree, "direct", origins)
+    assert sorted(done["origin"].unique()) == origins
+    for origin in origins:
+        rows = done[done["origin"] == origin]
+        for column in ("direct", "direct_bottom_up", "direct_top_down", "direct_mint"):
+            wide = rows.pivot(index="unique_id", columns="ds", values=column).reindex(tree.nodes)
+            gap = incoherence(wide.fillna(0).to_numpy(), tree.S)
+            assert (gap > 1) if column == "direct" else (gap < 1e-6), column
+    assert all("fewer than three errors" in note for note in notes)
+
+
+def test_mint_weighs_by_errors_from_before_the_origin_only(tree, result):
+    _, second, third = planning_origins(DAYS[-1], 3)
+    errors = earlier_errors(result, "direct", third)
+    assert errors.index.max() == third - pd.Timedelta(days=1)
+    assert len(errors) == 56
+    assert len(earlier_errors(result, "direct", second)) == 28
+    other = result.assign(y=result["y"].where(result["ds"] < third, 1e6))
+    one, two = (add_reconciled(r, tree, "direct", [third], ["mint"])[0] for r in (result, other))
+    np.testing.assert_array_equal(one["direct_mint"], two["direct_mint"])
+
+
+# The oracle --------------------------------------------------------------------------
+
+
+def test_the_oracle_of_all_levels_is_complete_and_unbiased(world, tree, result):
+    done = add_oracle(result, world, tree)
+    assert done["oracle"].notna().all()
+    sums = done.groupby("level")[["y", "oracle"]].sum()
+    assert sums["oracle"].nunique() == 1 or np.ptp(sums["oracle"]) < 1e-3
+    assert (np.abs(sums["oracle"] / sums["y"] - 1) < 0.1).all()
+
+
+def test_a_route_that_opens_takes_the_state_of_its_depot(world):
+    opens = world.routes.loc[world.routes["opens"] > DAYS[-120], ["unique_id", "depot", "opens"]]
+    name, depot, day = opens.iloc[0]
+    origin = day - pd.Timedelta(days=5)
+    full = complete_oracle(world, origin, 28).merge(world.truth, on=KEYS)
+    full["state"] = full["oracle"] / full["base"]
+    same = full[full["unique_id"].str.contains(f"/{depot}/")]
+    assert name in set(same["unique_id"])
+    assert (same.groupby("ds")["state"].agg(np.ptp) < 1e-9).all()
+
+
+# Scores ------------------------------------------------------------------------------
+
+
+def toy() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return forecasts of a steady and a sparse series, and their past."""
+    days = pd.date_range("2024-01-01", periods=28)
+    past = [
+        pd.DataFrame({"unique_id": "big", "ds": days, "y": np.arange(28.0)}),
+        pd.DataFrame({"unique_id": "small", "ds": days, "y": (np.arange(28) == 20) * 2.0}),
+        pd.DataFrame({"unique_id": "still", "ds": days, "y": 3.0}),
+    ]
+    ahead = pd.date_range("2024-01-29", periods=2)
+    rows = [("big", 10.0, 12.0), ("big", 20.0, 17.0), ("small", 0.0, 0.5), ("small", 1.0, 0.5)]
+    rows += [("still", 3.0, 3.0), ("still", 3.0, 4.0)]
+    result = pd.DataFrame(rows, columns=["unique_id", "y", "m"])
+    return result.assign(level="route", ds=[*ahead] * 3, origin=ahead[0]), pd.concat(past)
+
+
+def test_scores_by_hand():
+    result, past = toy()
+    (row,) = score(result, past, ["m"]).to_dict("records")
+    assert row["WAPE"] == pytest.approx(7 / 37)
+    # big: 2.5 over 7; small: 0.5 over 4 / 21; still has no scale.
+    assert row["MASE"] == pytest.approx(np.mean([2.5 / 7, 0.5 / (4 / 21)]))
+    rmsse = [np.sqrt(6.5) / 7, 0.5 / np.sqrt(8 / 21)]
+    assert row["RMSSE"] == pytest.approx(np.mean(rmsse))
+    assert row["sMAPE"] == pytest.approx(np.mean([4 / 22, 6 / 37, 2, 1 / 1.5, 0, 2 / 7]))
+    assert row["MAPE"] == pytest.approx(np.mean([0.2, 0.15, 0.5, 0, 1 / 3]))
+    assert row["zeros"] == pytest.approx(1 / 6)
+    assert row["unscaled"] == 1
+
+
+def test_scores_agree_with_utilsforecast(result, history):
+    from utilsforecast.losses import mase, rmsse
+
+    origin = result["origin"].max()
+    rows = result[(result["origin"] == origin) & (result["level"] == "depot")]
+    past = history[history["ds"] < origin].sort_values(KEYS)
+    ours = score(rows, history, ["week", "direct"]).set_index("model")
+    for name, loss in (("MASE", mase), ("RMSSE", rmsse)):
+        columns = rows[[*KEYS, "y", "week", "direct"]]
+        theirs = loss(columns, ["week", "direct"], seasonality=7, train_df=past)
+        for model in ("week", "direct"):
+            assert ours.loc[model, name] == pytest.approx(theirs[model].mean()), (name, model)
+
+
+def test_the_denominator_comes_from_before_the_origin(history):
+    origin = planning_origins(DAYS[-1], 1)[0]
+    later = history["ds"] >= origin
+    other = history.assign(y=history["y"].where(~later, 1e6))
+    pd.testing.assert_frame_equal(scales(history, origin), scales(other, origin))
+    yesterday = history["ds"] == origin - pd.Timedelta(days=1)
+    louder = history.assign(y=history["y"].where(~yesterday, 1e6))
+    assert (scales(louder, origin)["mae"] > scales(history, origin)["mae"]).any()
+
+
+def test_a_series_without_a_scale_is_counted_and_left_out():
+    _, past = toy()
+    table = scales(past, pd.Timestamp("2024-01-29"))
+    assert np.isnan(table.loc["still", "mae"])
+    assert table.loc["big", "mae"] == 7
+    assert scales(past, pd.Timestamp("2024-01-12"))["mae"].isna().all()  # under two seasons
+
+
+def test_a_missing_forecast_gives_no_score_instead_of_a_flattering_one():
+    result, past = toy()
+    result.loc[0, "m"] = np.nan
+    (row,) = score(result, past, ["m"]).to_dict("records")
+    assert np.isnan([row[m] for m in ("WAPE", "MASE", "RMSSE", "sMAPE", "MAPE")]).all()
+
+
+def test_metrics_break_where_they_should():
+    cases = breaking_cases()
+    value = cases.set_index(["case", "metric"])["value"]
+    assert not np.isfinite(value["a day without parcels", "MAPE"])
+    assert value["nothing forecast", "MAPE"] == 1
+    assert value["twice too high", "MAPE"] == 1
+    assert value["one parcel, none forecast", "sMAPE"] == 2
+    assert value["a thousand too few", "sMAPE"] == pytest.approx(2000 / 19000)
+    assert value["sparse, zero forecast", "sMAPE"] < value["sparse, mean forecast", "sMAPE"]
+    assert value["sparse, zero forecast", "WAPE"] < value["sparse, mean forecast", "WAPE"]
+    assert np.isinf(value["a constant past", "MASE"])
+
+
+def test_the_model_closes_most_of_the_gap_at_every_level(world, tree, result, history):
+    done, _ = add_reconciled(result, tree, "direct", planning_origins(DAYS[-1], 2), ["bottom_up"])
+    done = add_oracle(done, world, tree)
+    scores = score(done, history, ["week", "direct", "direct_bottom_up", "oracle"], ["level"])
+    gap = gap_by_level(scores, "direct_bottom_up", "week")
+    assert sorted(gap.index) == sorted(LEVELS)
+    assert (gap > 0.4).all()
+    table = heatmap(scores, "WAPE", LEVELS)
+    assert table.index.tolist() == LEVELS
+    assert table.columns.tolist() == ["week", "direct", "direct_bottom_up", "oracle"]
+    assert (table["oracle"] < table["week"]).all()
+    row = table.loc["depot"]
+    expected = (row["week"] - row["direct_bottom_up"]) / (row["week"] - row["oracle"])
+    assert gap["depot"] == pytest.approx(expected)
+
+
+# Intervals ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", ["WAPE", "MASE", "RMSSE"])
+def test_the_interval_holds_the_difference_and_sees_a_clear_gain(result, history, metric):
+    rows = result[result["level"] == "depot"]
+    gain, low, high = paired_interval(rows, history, "direct", "week", metric)
+    assert low < gain < high < 0
+    scores = score(rows, history, ["direct", "week"], ["level"]).set_index("model")[metric]
+    assert gain == pytest.approx(scores["direct"] - scores["week"])
+    back = paired_interval(rows, history, "week", "direct", metric)
+    np.testing.assert_allclose(back, (-gain, -high, -low))
+
+
+def test_a_model_does_not_differ_from_itself_and_noise_is_not_a_gain(result, history):
+    rows = result[result["level"] == "depot"].copy()
+    assert paired_interval(rows, history, "week", "week") == (0, 0, 0)
+    noise = np.random.default_rng(0).normal(size=(2, len(rows))) * rows["y"].std() / 10
+    rows["a"], rows["b"] = rows["y"].to_numpy() + noise
+    _, low, high = paired_interval(rows, history, "a", "b")
+    assert low < 0 < high
+
+
+def test_the_interval_is_reproducible_and_wider_with_fewer_origins(result, history):
+    rows = result[result["level"] == "country"]
+    first = paired_interval(rows, history, "direct", "week", seed=1)
+    assert paired_interval(rows, history, "direct", "week", seed=1) == first
+    one = rows[rows["origin"] == rows["origin"].min()]
+    assert len(paired_interval(one, history, "direct", "week")) == 3
+    with pytest.raises(ValueError, match="no metric 'MAPE'"):
+        paired_interval(rows, history, "direct", "week", "MAPE")
+
+
+# Staffing ----------------------------------------------------------------------------
+
+
+def test_the_cost_of_staff_by_hand():
+    # 400 parcels need 16 hours, two workers; 300 parcels were expected: 1.5, so two workers.
+    assert staffing_cost([400], [300]).tolist() == [0]
+    assert staffing_cost([400], [200]).tolist() == [8 * 60]
+    assert staffing_cost([400], [600]).tolist() == [8 * 24]
+    assert staffing_cost([400], [300], whole_workers=False).tolist() == [4 * 60]
+    assert staffing_cost([0, 25], [25, 0], 10, 1, whole_workers=False).tolist() == [1, 10]
+
+
+def test_the_critical_ratio_is_the_cheapest_quantile():
+    assert staffing_quantile(60, 24) == pytest.approx(60 / 84)
+    demand = np.random.default_rng(0).gamma(20, 50, 20_000)
+    quantiles = np.linspace(0.3, 0.95, 66)
+    costs = [
+        staffing_cost(demand, np.full(demand.shape, np.quantile(demand, q)), whole_workers=False)
+        for q in quantiles
+    ]
+    best = quantiles[np.argmin(np.sum(costs, axis=1))]
+    assert best == pytest.approx(staffing_quantile(), abs=0.02)
+
+
+def test_a_quantile_is_ordered_by_earlier_errors_and_saves_money(result):
+    depots = result[result["level"] == "depot"]
+    origins = planning_origins(DAYS[-1], 2)
+    orders = order_quantile(depots, "week", origins, staffing_quantile())
+    rows = depots.loc[orders.index]
+    assert sorted(rows["origin"].unique()) == origins
+    factor = (orders / rows["week"]).groupby(rows["origin"]).agg(["min", "max"])
+    np.testing.assert_allclose(factor["min"], factor["max"])
+    later = depots.assign(y=depots["y"].where(depots["ds"] < origins[0], 1e6))
+    np.testing.assert_array_equal(
+        order_quantile(later, "week", origins[:1], 0.7),
+        order_quantile(depots, "week", origins[:1], 0.7),
+    )
+    raised = order_quantile(depots, "week", origins, 0.9)
+    assert (raised.sum() > orders.sum()) and (orders.sum() > 0)

@@ -1,0 +1,501 @@
+"""Case 01: known features, origin features and the ladder of forecasters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from casebook.cases.demand_forecasting import features as features_module
+from casebook.cases.demand_forecasting.features import (
+    AROUND_HOLIDAYS,
+    KNOWN,
+    add_known,
+    aggregate_known,
+    holiday_features,
+    level_and_profile,
+    origin_features,
+    recent_ratio,
+    to_table,
+    training_rows,
+)
+from casebook.cases.demand_forecasting.forecasters import (
+    analogue,
+    auto_arima,
+    auto_ets,
+    combine,
+    ets_with_errors,
+    half_life,
+    learn_weights,
+    leave_out,
+    lightgbm_direct,
+    lightgbm_recursive,
+    prophet,
+    ramp,
+    seasonal_naive_week,
+    seasonal_naive_year,
+    with_cold_start,
+)
+from casebook.cases.demand_forecasting.world import DAYS, DEPOTS, holiday_calendar, simulate
+from casebook.forecasting.hierarchy import from_ids
+
+KEYS = ["unique_id", "ds"]
+ORIGIN = pd.Timestamp("2023-06-05")
+YESTERDAY, TOMORROW = "DE/DE1/new", "DE/DE1/soon"
+FEW = {"n_estimators": 30}
+
+
+def fast_direct(train, future):
+    return lightgbm_direct(train, future, parameters=FEW)
+
+
+def fast_recursive(train, future):
+    return lightgbm_recursive(train, future, parameters=FEW)
+
+
+def cold_direct(train, future):
+    return with_cold_start(fast_direct)(train, future)
+
+
+#: Forecasters of routes.
+ROUTE_FORECASTERS = {
+    "naive week": seasonal_naive_week,
+    "naive year": seasonal_naive_year,
+    "direct": cold_direct,
+    "recursive": lambda train, future: with_cold_start(fast_recursive)(train, future),
+}
+
+
+@pytest.fixture(scope="module")
+def world():
+    return simulate(7)
+
+
+@pytest.fixture(scope="module")
+def panel(world) -> pd.DataFrame:
+    """Return the panel of two countries, one route opened yesterday, one to open tomorrow week."""
+    rows = world.truth.loc[world.truth["unique_id"].str[:2].isin(["DE", "FR"]), [*KEYS, "y"]]
+    rows = rows[rows["ds"] < ORIGIN + pd.Timedelta(days=56)].astype({"y": float})
+    pattern = world.routes["unique_id"].isin(rows["unique_id"])
+    routes = world.routes[pattern]
+    old = routes[(routes["opens"] == DAYS[0]) & routes["closes"].isna()]
+    model = old[old["depot"] == "DE1"].iloc[0]
+    parts = [rows]
+    for name, opens in ((YESTERDAY, -1), (TOMORROW, 7)):
+        opening = ORIGIN + pd.Timedelta(days=opens)
+        twin = rows[(rows["unique_id"] == model["unique_id"]) & (rows["ds"] >= opening)]
+        parts.append(twin.assign(unique_id=name))
+        line = model.to_frame().T.assign(unique_id=name, opens=opening)
+        routes = pd.concat([routes, line.astype(routes.dtypes)], ignore_index=True)
+    return add_known(pd.concat(parts), routes, world.calendar, world.promotions)
+
+
+@pytest.fixture(scope="module")
+def cut(panel) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return training rows and the 28 days after the origin, without ``y``."""
+    ahead = panel["ds"].between(ORIGIN, ORIGIN + pd.Timedelta(days=27))
+    return panel[panel["ds"] < ORIGIN], panel[ahead].drop(columns="y").reset_index(drop=True)
+
+
+# Known features ----------------------------------------------------------------------
+
+
+def test_the_days_around_a_holiday_by_hand():
+    """Labour Day 2023 was a Monday, Ascension Day a Thursday."""
+    calendar = pd.DataFrame({"country": "DE", "ds": pd.to_datetime(["2023-05-01", "2023-05-18"])})
+    days = pd.date_range("2023-04-24", "2023-05-28")
+    table = holiday_features(calendar, days).set_index("ds")
+    on = {c: table.index[table[c] == 1].strftime("%m-%d").tolist() for c in AROUND_HOLIDAYS}
+    assert on == {
+        "holiday": ["05-01", "05-18"],
+        "eve": ["04-29", "05-17"],  # Saturday is a working day
+        "backlog_1": ["05-02", "05-19"],
+        "backlog_2": ["05-03", "05-20"],
+    }
+
+
+def test_a_holiday_on_a_weekend_moves_nothing():
+    calendar = pd.DataFrame({"country": "DE", "ds": pd.to_datetime(["2023-04-09"])})
+    table = holiday_features(calendar, pd.date_range("2023-04-03", "2023-04-16"))
+    assert table["holiday"].sum() == 1
+    assert table[["eve", "backlog_1", "backlog_2"]].sum().sum() == 0
+
+
+def test_holiday_roles_explain_the_parcels_around_holidays(world):
+    """The roles are an analyst's reading; the world's own effects are 0.1, 1.12, 1.35 and 1.15."""
+    rows = add_known(world.truth, world.routes, world.calendar, world.promotions)
+    rows = rows[(rows["promotion"] == 0) & (rows["age"] == 365)]
+    rows = rows.assign(month=rows["ds"].dt.to_period("M"), weekday=rows["ds"].dt.dayofweek)
+    role = rows[list(AROUND_HOLIDAYS)].sum(axis=1)
+    usual = rows[role == 0].groupby(["unique_id", "month", "weekday"])["base"].mean()
+    usual = usual.rename("usual").reset_index()
+    ratio = rows.merge(usual).eval("base / usual")
+    joined = rows.merge(usual)
+    for name, effect in zip(AROUND_HOLIDAYS, (0.10, 1.12, 1.35, 1.15), strict=True):
+        assert ratio[joined[name] == 1].median() == pytest.approx(effect, rel=0.05), name
+
+
+def test_known_features_keep_rows_and_order(world, panel):
+    mixed = world.truth[[*KEYS, "y"]].sample(2000, random_state=0)
+    got = add_known(mixed, world.routes, world.calendar, world.promotions)
+    assert got.index.equals(mixed.index)
+    assert (got[KEYS] == mixed[KEYS]).all(axis=None)
+    assert not got.isna().any(axis=None)
+    planned = mixed.merge(world.promotions.assign(p=1), how="left")["p"].fillna(0)
+    assert (got["promotion"].to_numpy() == planned.to_numpy()).all()
+    young = panel[panel["unique_id"] == YESTERDAY].sort_values("ds")
+    assert young["age"].head(3).tolist() == [0, 1, 2]
+    assert panel["age"].max() == 365
+
+
+def test_known_features_refuse_rows_without_master_data_or_before_the_opening(world):
+    rows = world.truth[[*KEYS, "y"]].head(3)
+    with pytest.raises(ValueError, match="1 routes have no master data"):
+        add_known(
+            rows.assign(unique_id="XX/XX1/r1"), world.routes, world.calendar, world.promotions
+        )
+    late = world.routes.loc[world.routes["opens"] > DAYS[0], "unique_id"].iloc[0]
+    with pytest.raises(ValueError, match="rows before it opens"):
+        add_known(rows.assign(unique_id=late), world.routes, world.calendar, world.promotions)
+
+
+def test_a_depot_has_the_volume_weighted_mean_of_its_routes():
+    days = pd.Timestamp("2024-01-01")
+    rows = pd.DataFrame({"unique_id": ["A/1/x", "A/1/y", "A/1/z"], "ds": days})
+    rows = rows.assign(**dict.fromkeys(KNOWN, 0.0) | {"promotion": [1.0, 0.0, 0.0]})
+    tree = from_ids(rows["unique_id"], ["country", "depot", "route"])
+    volume = pd.Series({"A/1/x": 30.0, "A/1/y": 10.0})  # z has not opened: as small as y
+    got = aggregate_known(rows, tree, volume).set_index("unique_id")["promotion"]
+    assert got["A/1"] == pytest.approx(0.6)
+    assert got["total"] == pytest.approx(0.6)
+    assert got["A/1/x"] == 1
+
+
+# Features as of an origin ------------------------------------------------------------
+
+
+def steady(levels: dict[str, float], week: list[float], n_days: int = 140) -> tuple:
+    days = pd.date_range("2024-01-01", periods=n_days)  # a Monday
+    frames = [
+        pd.DataFrame({"unique_id": name, "ds": days, "y": level * np.array(week)[days.dayofweek]})
+        for name, level in levels.items()
+    ]
+    rows = pd.concat(frames).assign(**dict.fromkeys(KNOWN, 0.0) | {"age": 365.0})
+    origin = days[-28]
+    return rows[rows["ds"] < origin], rows[rows["ds"] >= origin].drop(columns="y")
+
+
+def test_level_and_profile_of_a_steady_series():
+    week = [1.4, 1.2, 1.1, 1.0, 1.0, 0.8, 0.5]
+    table = to_table(*steady({"A/1/x": 1000.0, "A/1/y": 500.0}, week))
+    level, profile = level_and_profile(table, table.start)
+    np.testing.assert_allclose(level, [1000, 500])
+    np.testing.assert_allclose(profile, np.transpose([week, week]), rtol=1e-3)
+    ratio = recent_ratio(table, table.start, 7, level, profile)
+    np.testing.assert_allclose(ratio, 1, rtol=1e-3)
+
+
+def test_holidays_and_promotions_do_not_move_the_level():
+    train, future = steady({"A/1/x": 1000.0}, [1.0] * 7)
+    odd = train["ds"].isin(train["ds"].iloc[-20:-10])
+    train["holiday"] = (odd & (train["ds"].dt.day % 2 == 0)).astype(float)
+    train["promotion"] = (odd & (train["holiday"] == 0)).astype(float)
+    train.loc[odd, "y"] = np.where(train.loc[odd, "holiday"] == 1, 10.0, 5000.0)
+    table = to_table(train, future)
+    assert level_and_profile(table, table.start)[0] == pytest.approx(1000)
+
+
+def test_origin_features_do_not_change_with_what_comes_later(cut):
+    train, future = cut
+    table = to_table(train, future)
+    origin = table.start - 28
+    changed = to_table(
+        train.assign(y=train["y"].where(train["ds"] < table.days[origin], 1e6)), future
+    )
+    none = np.zeros((2, len(table.ids)))
+    (left, level), (right, other) = (origin_features(t, origin, none) for t in (table, changed))
+    np.testing.assert_array_equal(level, other)
+    for name in left:
+        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+    assert not np.array_equal(table.y[origin:], changed.y[origin:], equal_nan=True)
+
+
+def test_training_rows_are_days_before_the_origin_with_their_values(cut):
+    table = to_table(*cut)
+    rows = training_rows(table)
+    assert rows.day.max() == table.start - 1
+    np.testing.assert_array_equal(rows.y, table.y[rows.day, rows.node])
+    assert set(np.unique(rows.x[:, rows.names.index("ahead")])) == set(range(28))
+    assert rows.x_future.shape == (28, len(table.ids), len(rows.names))
+
+
+def test_a_training_row_at_the_origin_is_refused(panel, cut):
+    _, future = cut
+    with pytest.raises(ValueError, match="not before the origin"):
+        to_table(panel, future)
+    with pytest.raises(ValueError, match="at most 28"):
+        train = panel[panel["ds"] < ORIGIN]
+        training_rows(to_table(train, panel[panel["ds"] >= ORIGIN]))
+    with pytest.raises(ValueError, match="less than 84 days"):
+        short = panel[(panel["ds"] < ORIGIN) & (panel["ds"] >= ORIGIN - pd.Timedelta(days=60))]
+        training_rows(to_table(short, future))
+
+
+# Naive -------------------------------------------------------------------------------
+
+
+def series(values, start: str, name: str = "A/1/x") -> pd.DataFrame:
+    ds = pd.date_range(start, periods=len(values))
+    return pd.DataFrame({"unique_id": name, "ds": ds, "y": np.asarray(values, float)})
+
+
+def test_the_naive_week_repeats_the_last_week():
+    train = series(range(1, 15), "2024-01-01")
+    future = series([0] * 9, "2024-01-15")[KEYS]
+    assert seasonal_naive_week(train, future).tolist() == [8, 9, 10, 11, 12, 13, 14, 8, 9]
+
+
+def test_the_naive_week_of_a_new_route_is_the_mean_of_its_depot():
+    train = pd.concat(
+        [
+            series([2] * 7, "2024-01-08", "A/1/x"),
+            series([4] * 7, "2024-01-08", "A/1/y"),
+            series([90] * 7, "2024-01-08", "A/2/x"),
+            series([7], "2024-01-14", "A/1/new"),
+        ]
+    )
+    future = series([0] * 7, "2024-01-15", "A/1/new")[KEYS]
+    assert seasonal_naive_week(train, future).tolist() == [3] * 6 + [7]
+    other = series([0], "2024-01-20", "A/1/unseen")[KEYS]
+    assert seasonal_naive_week(train, other).tolist() == [3]
+    assert seasonal_naive_week(train, other.assign(unique_id="B/1/x")).tolist() == [0]
+
+
+def test_the_naive_year_is_52_weeks_back_or_last_week():
+    train = series(range(400), "2023-01-01")
+    future = series([0] * 28, "2024-02-05")[KEYS]
+    assert seasonal_naive_year(train, future).tolist() == list(range(36, 64))
+    short = train[train["ds"] >= "2023-06-01"]
+    assert seasonal_naive_year(short, future)[:7].tolist() == list(range(393, 400))
+
+
+# Every forecaster --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ROUTE_FORECASTERS)
+def test_forecasts_are_aligned_deterministic_and_complete(cut, name):
+    forecaster, (train, future) = ROUTE_FORECASTERS[name], cut
+    in_order = forecaster(train, future)
+    assert in_order.shape == (len(future),)
+    assert (in_order >= 0).all()  # false for a missing value
+    mixed = future.sample(frac=1, random_state=1)
+    again = forecaster(train.sample(frac=1, random_state=2), mixed)
+    np.testing.assert_allclose(again, in_order[mixed.index], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ROUTE_FORECASTERS)
+def test_forecasters_use_the_last_day_and_the_rows_asked_for_only(cut, name):
+    """A closed route gets nothing: it has no row. What the last day says does count."""
+    forecaster, (train, future) = ROUTE_FORECASTERS[name], cut
+    gone = future["unique_id"].unique()[3]
+    rest = future[future["unique_id"] != gone]
+    np.testing.assert_allclose(forecaster(train, rest).shape, (len(rest),))
+    yesterday = train["ds"] == train["ds"].max()
+    if name != "naive year":
+        louder = train.assign(y=train["y"].where(~yesterday, train["y"] * 20))
+        assert not np.allclose(forecaster(louder, future), forecaster(train, future))
+
+
+def test_the_direct_model_is_better_than_naive(panel, cut):
+    train, future = cut
+    actual = future.merge(panel[[*KEYS, "y"]])["y"]
+    errors = [np.abs(actual - f(train, future)).sum() for f in (cold_direct, seasonal_naive_week)]
+    assert errors[0] < 0.7 * errors[1]
+
+
+def test_the_direct_model_has_learned_promotions_and_holidays(cut):
+    train, future = cut
+    plain = fast_direct(train, future.assign(promotion=0.0, holiday=0.0))
+    promoted = fast_direct(train, future.assign(promotion=1.0, holiday=0.0))
+    closed = fast_direct(train, future.assign(promotion=0.0, holiday=1.0))
+    assert 1.15 < np.nanmedian(promoted / plain) < 1.6
+    assert np.nanmedian(closed / plain) < 0.4
+
+
+def test_the_direct_model_does_without_the_last_days_of_a_country(cut):
+    """A file that is late at the origin: what is not there is not taken for zero."""
+    train, future = cut
+    late = train["unique_id"].str.startswith("FR") & (train["ds"] >= ORIGIN - pd.Timedelta(days=4))
+    full, short = (cold_direct(t, future) for t in (train, train[~late]))
+    french = future["unique_id"].str.startswith("FR").to_numpy()
+    assert (short >= 0).all()
+    assert short[french].sum() == pytest.approx(full[french].sum(), rel=0.1)
+
+
+def test_rows_that_repeat_a_day_are_refused(cut):
+    train, future = cut
+    with pytest.raises(ValueError, match="1 rows repeat a node and day"):
+        to_table(pd.concat([train, train.head(1)]), future)
+
+
+def test_weights_and_dummies_of_a_shock_reach_the_model(cut):
+    train, future = cut
+    plain = lightgbm_direct(train, future, parameters=FEW)
+    window = ("2022-03-01", "2022-06-30")
+    shock = {
+        "dummy": {"dummy": window},
+        "half-life": {"day_weight": half_life(ORIGIN, 120)},
+        "left out": {"day_weight": leave_out(*window)},
+        "without": {"without": ("day_of_year",)},
+    }
+    for name, options in shock.items():
+        other = lightgbm_direct(train, future, parameters=FEW, **options)
+        assert not np.allclose(other, plain, equal_nan=True), name
+    unused = lightgbm_direct(train, future, parameters=FEW, day_weight=half_life(ORIGIN, 1e9))
+    np.testing.assert_allclose(unused, plain, rtol=1e-5)
+
+
+def test_weights_of_days_by_hand():
+    days = pd.date_range("2022-02-28", periods=3)
+    assert leave_out("2022-03-01", "2022-03-01")(days).tolist() == [1, 0, 1]
+    np.testing.assert_allclose(half_life(pd.Timestamp("2022-03-02"), 2)(days), [0.5, 0.5**0.5, 1])
+
+
+def test_what_is_left_out_teaches_nothing(cut):
+    """Parcels of a window that only labels saw do not move the forecasts once it is left out."""
+    train, future = cut
+    window = ("2022-01-10", "2022-01-11")
+    inside = train["ds"].between(*window)
+    odd = train.assign(y=train["y"].where(~inside, train["y"] * 50))
+    promoted = {"promotion": 1.0}  # not plain: no level sees the two days
+    train, odd = (
+        f.assign(**{k: f[k].where(~inside, v) for k, v in promoted.items()}) for f in (train, odd)
+    )
+    kept = [lightgbm_direct(f, future, parameters=FEW, without=("lift",)) for f in (train, odd)]
+    left = [
+        lightgbm_direct(f, future, parameters=FEW, without=("lift",), day_weight=leave_out(*window))
+        for f in (train, odd)
+    ]
+    assert not np.allclose(*kept, equal_nan=True)
+    np.testing.assert_array_equal(*left)
+
+
+# Classical models --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def country(panel) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
+    """Return two countries' sums of 400 days, their next 14 days, and what came."""
+    old = panel[~panel["unique_id"].isin([YESTERDAY, TOMORROW])]
+    tree = from_ids(old["unique_id"], ["country", "depot", "route"])
+    volume = old.groupby("unique_id")["y"].mean()
+    known = aggregate_known(old, tree, volume)
+    known = known[known["level"] == "country"].drop(columns="level")
+    from casebook.forecasting.hierarchy import aggregate
+
+    rows = aggregate(old, tree).drop(columns="level").merge(known, on=KEYS)
+    rows = rows[rows["ds"] >= ORIGIN - pd.Timedelta(days=400)]
+    future = rows[rows["ds"].between(ORIGIN, ORIGIN + pd.Timedelta(days=13))]
+    future = future.sample(frac=1, random_state=0).reset_index(drop=True)
+    return rows[rows["ds"] < ORIGIN], future.drop(columns="y"), future["y"].to_numpy()
+
+
+@pytest.mark.parametrize("forecaster", [auto_ets, auto_arima, prophet])
+def test_classical_models_answer_for_aggregates_in_any_order(country, forecaster):
+    train, future, actual = country
+    values = forecaster(train, future)
+    assert values.shape == actual.shape
+    assert (values >= 0).all()
+    assert np.abs(values - actual).sum() < 0.35 * actual.sum()
+    assert np.corrcoef(values, actual)[0, 1] > 0.7  # aligned with the shuffled rows
+
+
+def test_ets_of_quarters_comes_with_its_errors():
+    rng, ds = np.random.default_rng(0), pd.date_range("2010-01-01", periods=48, freq="QS")
+    season = np.tile([1.0, 1.5, 0.7, 0.8], 12)
+    frame = pd.concat(
+        pd.DataFrame({"unique_id": n, "ds": ds, "y": level * season + rng.normal(size=48)})
+        for n, level in (("a", 100), ("b", 300))
+    )
+    train, future = frame[frame["ds"] < ds[40]], frame[frame["ds"] >= ds[40]]
+    mixed = future.sample(frac=1, random_state=0)
+    values, errors = ets_with_errors(train, mixed[KEYS], season=4, freq="QS")
+    np.testing.assert_allclose(values, mixed["y"], rtol=0.1)
+    assert errors.shape == (40, 2)
+    assert (errors.abs().mean() < 5).all()
+
+
+# Cold start --------------------------------------------------------------------------
+
+
+def depot_with_openings(level_new: float, seen: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a depot of three old routes, one that opened and settled, and a new one."""
+    days = pd.date_range("2024-01-01", periods=400)
+    frames = []
+    for name, level, opens, distance in (
+        ("A/1/a", 100.0, 0, 100),
+        ("A/1/b", 50.0, 0, 400),
+        ("A/1/c", 71.0, 0, 200),
+        ("A/1/d", 80.0, 100, 200),
+        ("A/1/new", level_new, 372 - seen, 200),
+    ):
+        age = np.arange(400) - opens
+        share = np.where(age < 14, 0.5, 1.0) if opens else np.ones(400)
+        frame = pd.DataFrame({"unique_id": name, "ds": days, "y": level * share, "age": age})
+        frames.append(frame.assign(distance=float(distance))[age >= 0])
+    rows = pd.concat(frames)
+    return rows[rows["ds"] < days[372]], rows[rows["ds"] >= days[372]]
+
+
+def test_the_ramp_of_an_opening_is_read_off():
+    train, _ = depot_with_openings(70.0, seen=3)
+    np.testing.assert_allclose(ramp(train), [0.5, 0.5] + [1.0] * 11)
+    none = train[train["unique_id"] != "A/1/d"]
+    assert (ramp(none) == 1).all()
+
+
+@pytest.mark.parametrize(("level", "seen"), [(70.0, 0), (30.0, 27)])
+def test_a_new_route_is_forecast_by_its_depot_distance_ramp_and_first_days(level, seen):
+    train, future = depot_with_openings(level, seen)
+    actual = future["y"].to_numpy()
+    new = (future["unique_id"] == "A/1/new").to_numpy()
+    values = analogue(train, future.drop(columns="y"), np.where(new, np.nan, actual))
+    np.testing.assert_array_equal(values[~new], actual[~new])
+    np.testing.assert_allclose(values[new], actual[new], rtol=0.35 if seen else 0.1)
+    if seen:  # the prior says 70: the days that were seen have pulled it most of the way
+        assert values[new][-1] < 40
+    else:
+        np.testing.assert_allclose(values[new][14] / values[new][13], 2)  # the ramp's end
+
+
+def test_routes_that_opened_yesterday_or_open_inside_the_horizon_are_forecast(panel, cut):
+    train, future = cut
+    raw = fast_direct(train, future)
+    new = future["unique_id"].isin([YESTERDAY, TOMORROW]).to_numpy()
+    assert np.isnan(raw[new]).all()
+    values = cold_direct(train, future)
+    np.testing.assert_array_equal(
+        values[~new & ~np.isnan(raw)][:500], raw[~new & ~np.isnan(raw)][:500]
+    )
+    assert (values[new] > 0).all()
+
+
+# Ensembles ---------------------------------------------------------------------------
+
+
+def test_learned_weights_find_the_better_model():
+    rng = np.random.default_rng(0)
+    days = pd.date_range("2024-01-01", periods=140)
+    frame = pd.DataFrame({"unique_id": "a", "ds": days, "y": 100 + rng.normal(0, 10, 140)})
+    frame = frame.assign(good=frame["y"] + rng.normal(0, 1, 140), bad=50.0)
+    weights = learn_weights(frame, ["bad", "good"])
+    assert weights["good"] > 0.95
+    assert weights.sum() == pytest.approx(1)
+    np.testing.assert_allclose(
+        combine(frame, weights), weights["good"] * frame["good"] + weights["bad"] * 50
+    )
+
+
+def test_the_holidays_of_the_world_are_the_features_calendar():
+    assert set(holiday_calendar()["country"]) == set(DEPOTS)
+    assert features_module.OLD == 365

@@ -1,0 +1,789 @@
+"""Case 01: what its world promises, measured against its truth."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal, assert_index_equal
+
+from casebook.cases.demand_forecasting import world as module
+from casebook.cases.demand_forecasting.world import (
+    CHAPTER,
+    DAYS,
+    KEYS,
+    SEED,
+    World,
+    holiday_calendar,
+    oracle,
+    simulate,
+    snapshots,
+)
+from casebook.data import snapshot
+from casebook.project import data_dir
+
+SEEDS = [SEED, 1, 2]
+each_seed = pytest.mark.parametrize("seed", SEEDS)
+DAY = pd.Timedelta(days=1)
+#: What is promised, written out once more: a constant that changes is a promise that breaks.
+DEPOTS = {"BR": 3, "DE": 5, "FR": 4, "PL": 3, "TR": 3, "US": 6}
+WEEK = np.array([1.12, 1.18, 1.12, 1.08, 1.05, 0.55, 0.15])
+WEEK_CHANGE = np.array([0.98, 0.97, 0.98, 1.00, 1.02, 1.35, 1.60])
+HOLIDAY, EVE, BACKLOG = 0.10, 1.12, (1.35, 1.15)
+SHOCK_PHI, SHOCK_SD, SHOCK_SHARED = 0.92, 0.10, 0.6
+DISPERSION = 80
+#: Constants that switch a mechanism off.
+NO_HOLIDAYS = {"HOLIDAY": 1.0, "EVE": 1.0, "BACKLOG": (1.0, 1.0)}
+NO_WEEK = {"WEEK": (1.0,) * 7, "STEEPNESS": (0.0, 0.0)}
+NO_GROWTH = {"GROWTH": (0.0, 0.0), "OWN_GROWTH": (0.0, 0.0)}
+NO_PEAK, NO_LIFT, NO_RAMP = {"PEAK": (0.0, 0.0)}, {"LIFT": (0.0, 0.0)}, {"RAMP_START": 1.0}
+NO_BREAK = {"BREAK_SIZE": (0.0, 0.0), "WEEK_CHANGE": (1.0,) * 7}
+
+
+@cache
+def world(seed: int, **constants) -> World:
+    """Return a world, or the truth alone of one with other constants; tests share it."""
+    if not constants:
+        return simulate(seed)
+    with patch.multiple(module, _feed=lambda *_: (None, None), **constants):
+        return simulate(seed)
+
+
+@cache
+def truth(seed: int, **constants) -> pd.DataFrame:
+    """Return the truth with its intensity, country and depot."""
+    frame = world(seed, **constants).truth
+    routes = world(seed).routes.set_index("unique_id")
+    return frame.assign(
+        mu=frame["base"] * np.exp(frame["jump"] + frame["shock"]),
+        country=frame["unique_id"].map(routes["country"]),
+        depot=frame["unique_id"].map(routes["depot"]),
+    )
+
+
+def effect(seed: int, off: dict) -> pd.DataFrame:
+    """Return the truth with the factor that a mechanism has on the intensity."""
+    return truth(seed).assign(factor=world(seed).truth["base"] / world(seed, **off).truth["base"])
+
+
+def by_day(frame: pd.DataFrame, key: str, value: str) -> pd.DataFrame:
+    """Return a table of days by countries (or depots) of what is the same in all their routes."""
+    groups = frame.groupby(["ds", key])[value]
+    assert np.ptp(groups.agg(["min", "max"]).to_numpy(), axis=1).max() < 1e-9
+    return groups.first().unstack()
+
+
+@cache
+def country_holidays(seed: int, country: str) -> pd.Series:
+    """Return the factor of holidays, eves and backlogs of a country, by day."""
+    factor = effect(seed, NO_HOLIDAYS)
+    return by_day(factor[factor["country"] == country], "country", "factor")[country]
+
+
+# The same world each time -------------------------------------------------------------
+
+
+@each_seed
+def test_the_same_seed_gives_the_same_world_bit_by_bit(seed):
+    again = simulate(seed)
+    for name, frame in vars(world(seed)).items():
+        assert_frame_equal(getattr(again, name), frame, check_exact=True)
+
+
+def test_another_seed_gives_another_world():
+    one, other = world(1), world(2)
+    assert not np.isin(one.truth["base"], other.truth["base"]).any()
+    for name in ("reports", "routes", "promotions", "faults"):
+        assert not getattr(one, name).equals(getattr(other, name)), name
+
+
+@pytest.mark.parametrize("off", [NO_LIFT, NO_BREAK, {"SHOCK_SD": 0.2}], ids=lambda d: next(iter(d)))
+def test_a_constant_governs_its_mechanism_and_nothing_else(off):
+    same = world(SEED)
+    with patch.multiple(module, **off):
+        other = simulate(SEED)
+    for name in ("routes", "calendar", "promotions", "faults"):
+        assert_frame_equal(getattr(other, name), getattr(same, name))
+    changed = {c for c in ("base", "jump", "shock") if not other.truth[c].equals(same.truth[c])}
+    assert changed == {{"LIFT": "base", "BREAK_SIZE": "jump", "SHOCK_SD": "shock"}[next(iter(off))]}
+
+
+def test_holidays_have_the_same_names_on_every_machine(monkeypatch):
+    monkeypatch.setenv("LANGUAGE", "de")
+    assert_frame_equal(module._holidays.__wrapped__(), holiday_calendar())
+    assert "Easter Monday" in set(holiday_calendar()["holiday"])
+
+
+def test_a_world_that_is_changed_does_not_change_the_next_one():
+    before = holiday_calendar().copy()
+    simulate().calendar["holiday"] = "none"
+    assert_frame_equal(holiday_calendar(), before)
+
+
+def test_the_committed_snapshots_are_what_the_world_makes():
+    made = snapshots()
+    files = {p.name: p.stat().st_size for p in (data_dir() / CHAPTER).glob("*.parquet")}
+    assert made.keys() == files.keys()
+    assert max(files.values()) < 2e6
+    for name, frame in made.items():
+        assert_frame_equal(snapshot(CHAPTER, name), frame, check_exact=True)
+
+
+def test_the_data_card_names_every_file_and_column_and_the_true_sizes():
+    card = (data_dir() / CHAPTER / "README.md").read_text()
+    for name, frame in snapshots().items():
+        row = next(line for line in card.splitlines() if line.startswith(f"| `{name}`"))
+        assert all(f"`{column}`" in row for column in frame.columns)
+    parcels = world(SEED).truth["y"].sum() / len(DAYS)
+    rows = world(SEED).faults["fault"].value_counts()
+    assert f"about {round(parcels, -2):,.0f} parcels a day" in card
+    assert f"stands for about {5 * round(2e6 / parcels):.0f} there" in card
+    assert f"{len(world(SEED).reports):,} reported rows" in card
+    assert all(f"({rows[fault]} rows)" in card for fault in ("missing", "wrong unit", "late"))
+
+
+def test_a_world_takes_less_than_five_seconds():
+    start = time.perf_counter()
+    simulate()
+    assert time.perf_counter() - start < 5
+
+
+# Size and what may be seen ------------------------------------------------------------
+
+
+@each_seed
+def test_the_world_has_6_countries_24_depots_and_120_routes_over_1277_days(seed):
+    routes, days = world(seed).routes, world(seed).truth["ds"]
+    assert routes.nunique()[["country", "depot", "unique_id"]].tolist() == [6, 24, 120]
+    assert len(routes) == 120
+    assert routes.groupby("country")["depot"].nunique().to_dict() == DEPOTS
+    assert (routes.groupby("depot")["unique_id"].size() == 5).all()
+    assert days.nunique() == len(DAYS) == 1277
+    assert (days.min(), days.max()) == (pd.Timestamp("2021-01-01"), pd.Timestamp("2024-06-30"))
+
+
+@each_seed
+def test_routes_add_up_to_depots_depots_to_countries_and_countries_to_the_total(seed):
+    routes = world(seed).routes
+    names = routes["unique_id"].str.split("/", expand=True)
+    assert (names[0] == routes["country"]).all()
+    assert (names[1] == routes["depot"]).all()
+    assert (routes.groupby("depot")["country"].nunique() == 1).all()
+    leaves = world(seed).truth.merge(routes, on="unique_id", validate="many_to_one")
+    depots = leaves.groupby(["ds", "country", "depot"])["y"].sum()
+    countries = leaves.groupby(["ds", "country"])["y"].sum()
+    assert depots.groupby(level=[0, 1]).sum().equals(countries)
+    assert countries.groupby(level=0).sum().equals(world(seed).truth.groupby("ds")["y"].sum())
+    assert countries.groupby(level=0).size().eq(6).all()
+
+
+def test_what_a_model_may_see_holds_no_truth():
+    assert {name: list(frame.columns) for name, frame in vars(world(SEED)).items()} == {
+        "reports": [*KEYS, "y", "received"],
+        "routes": ["unique_id", "country", "depot", "distance_km", "opens", "closes"],
+        "calendar": ["country", "ds", "holiday"],
+        "promotions": KEYS,
+        "truth": [*KEYS, "y", "base", "jump", "shock"],
+        "faults": [*KEYS, "fault"],
+    }
+    assert "truth.parquet" not in snapshots()
+
+
+@each_seed
+def test_the_depots_are_neither_toys_nor_the_whole_network(seed):
+    depots = truth(seed).groupby("depot")["y"].sum() / len(DAYS)
+    assert 20_000 < depots.sum() < 35_000
+    assert depots.min() > 100
+    assert depots.max() < depots.sum() / 4
+
+
+# Mechanisms of the intensity ----------------------------------------------------------
+
+
+@each_seed
+def test_the_level_falls_with_the_distance_as_promised(seed):
+    factor = effect(seed, {"DISTANCE_DECAY": 0.0}).groupby("unique_id")["factor"].first()
+    routes = world(seed).routes.set_index("unique_id")
+    usual = truth(seed).groupby("unique_id")["y"].mean() > 1
+    expected = (routes["distance_km"] / 400) ** -0.4
+    pd.testing.assert_series_equal(factor[usual], expected[usual], check_names=False)
+    assert (factor[~usual] == 1).all()
+    assert routes["distance_km"].between(30, 899).all()
+
+
+@each_seed
+def test_growth_is_that_of_the_country_and_a_little_of_the_route(seed):
+    growth = effect(seed, NO_GROWTH)
+    years = (growth["ds"] - DAYS[0]).dt.days / 365.25
+    growth["rate"] = np.log(growth["factor"]) / years
+    rates = growth[growth["ds"] > "2021-12"].groupby(["country", "unique_id"])["rate"]
+    assert (rates.max() - rates.min()).max() < 1e-9  # the same all life long
+    rates = rates.first()
+    assert rates.between(-0.04, 0.13).all()
+    within = rates.groupby("country").agg(["min", "max"])
+    assert (within["max"] - within["min"]).between(0.03, 0.08).all()
+    assert rates.groupby("country").mean().between(-0.02, 0.11).all()
+    assert rates.groupby("country").mean().max() - rates.groupby("country").mean().min() > 0.02
+
+
+@each_seed
+def test_the_season_is_two_yearly_waves_of_the_country(seed):
+    still = NO_HOLIDAYS | NO_WEEK | NO_GROWTH | NO_PEAK | NO_LIFT | NO_RAMP
+    log = truth(seed, **still).assign(log=lambda d: np.log(d["base"]))
+    log["log"] -= log.groupby("unique_id")["log"].transform("first")
+    whole = log.groupby("unique_id").filter(lambda d: len(d) == len(DAYS))
+    season = by_day(whole, "country", "log")
+    angle = 2 * np.pi * DAYS.dayofyear.to_numpy() / 365.25
+    columns = [np.ones(len(DAYS))] + [f(k * angle) for k in (1, 2) for f in (np.cos, np.sin)]
+    waves, residual, *_ = np.linalg.lstsq(np.column_stack(columns), season, rcond=None)
+    assert residual.max() < 1e-9
+    assert ((np.hypot(waves[1], waves[2]) > 0.04) & (np.hypot(waves[1], waves[2]) < 0.10)).all()
+    assert ((np.hypot(waves[3], waves[4]) > 0.02) & (np.hypot(waves[3], waves[4]) < 0.05)).all()
+
+
+@each_seed
+def test_every_december_has_a_peak(seed):
+    peak = by_day(effect(seed, NO_PEAK), "country", "factor")
+    for year in (2021, 2022, 2023):
+        assert (peak.loc[str(year)].idxmax() == pd.Timestamp(year, 12, 10)).all()
+        assert peak.loc[f"{year}-12-10"].between(1.25, 1.45).all()
+        assert (peak.loc[f"{year}-01-15" : f"{year}-10-31"] < 1.005).all(axis=None)
+    parcels = truth(seed).pivot_table(index="ds", columns="country", values="y", aggfunc="sum")
+    for year in (2021, 2022, 2023):  # whole weeks without a holiday, in the parcels themselves
+        total = parcels.sum(axis=1)
+        december = total.loc[f"{year}-12-04" : f"{year}-12-17"].mean()
+        assert december / total.loc[f"{year}-10-12" : f"{year}-10-25"].mean() > 1.1
+
+
+@each_seed
+def test_the_weekday_profile_is_that_of_the_country(seed):
+    flat = truth(seed, STEEPNESS=(1.0, 1.0))
+    week = flat["base"] / world(seed, **NO_WEEK).truth["base"]
+    profile = by_day(flat.assign(factor=week), "country", "factor")
+    weekday = profile.index.dayofweek
+    for country in DEPOTS:
+        values = profile[country].groupby(weekday).agg(["min", "max"])
+        assert np.ptp(values.to_numpy(), axis=1).max() < 1e-9
+        assert (values["min"] / WEEK).between(0.93, 1.07).all()
+        assert values["min"].idxmin() == 6
+    assert (profile.nunique(axis=1) == 6).all()
+
+
+@each_seed
+def test_some_routes_follow_the_week_more_steeply_than_others(seed):
+    week = np.log(truth(seed, STEEPNESS=(1.0, 1.0))["base"] / world(seed, **NO_WEEK).truth["base"])
+    own = np.log(world(seed).truth["base"] / world(seed, **NO_WEEK).truth["base"])
+    clear = week.abs() > 0.3
+    power = (own / week)[clear].groupby(world(seed).truth["unique_id"]).agg(["min", "max"])
+    assert (power["max"] - power["min"]).max() < 1e-9
+    assert power["min"].between(0.85, 1.15).all()
+    assert power["min"].min() < 0.88 < 1.12 < power["min"].max()
+
+
+@each_seed
+def test_the_break_changes_the_weekday_profile_in_the_parcels(seed):
+    """Sundays against midweek days, half a year before and after the break of each country."""
+    parcels = truth(seed)
+    starts = parcels[parcels["jump"] != 0].groupby("country")["ds"].min()
+    wanted = WEEK_CHANGE[6] / WEEK_CHANGE[1:4].mean()
+    found = []
+    for country, start in starts.items():
+        total = parcels[parcels["country"] == country].groupby("ds")["y"].sum()
+        closed = country_holidays(seed, country) != 1
+        total = total[~closed]
+        before, after = total[start - 182 * DAY : start - DAY], total[start : start + 181 * DAY]
+        share = [
+            d[d.index.dayofweek == 6].mean() / d[d.index.dayofweek.isin([1, 2, 3])].mean()
+            for d in (before, after)
+        ]
+        found.append(share[1] / share[0])
+    assert np.mean(found) == pytest.approx(wanted, rel=0.05)
+    assert np.allclose(found, wanted, rtol=0.15)
+
+
+# Holidays -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("country", "holiday", "dates"),
+    [
+        ("DE", "Easter Monday", ["2021-04-05", "2022-04-18", "2023-04-10", "2024-04-01"]),
+        ("BR", "Good Friday", ["2021-04-02", "2022-04-15", "2023-04-07", "2024-03-29"]),
+        ("TR", "Eid al-Fitr", ["2021-05-13", "2022-05-02", "2023-04-21", "2024-04-10"]),
+        ("US", "Thanksgiving Day", ["2021-11-25", "2022-11-24", "2023-11-23"]),
+    ],
+)
+@each_seed
+def test_moving_holidays_move(seed, country, holiday, dates):
+    calendar = world(seed).calendar
+    rows = calendar[(calendar["country"] == country) & calendar["holiday"].str.contains(holiday)]
+    first = rows.groupby(rows["ds"].dt.year)["ds"].min()
+    assert first.dt.strftime("%Y-%m-%d").tolist() == dates
+    assert first.dt.strftime("%m-%d").is_unique
+    assert np.allclose(country_holidays(seed, country)[first], HOLIDAY)
+
+
+def test_a_holiday_is_one_row_of_the_calendar():
+    calendar = holiday_calendar()
+    assert not calendar.duplicated(["country", "ds"]).any()
+    assert calendar["ds"].isin(DAYS).all()
+    per_year = calendar[calendar["ds"] < "2024"].groupby(["country", calendar["ds"].dt.year]).size()
+    assert per_year.between(8, 17).all()
+
+
+@each_seed
+def test_eves_and_backlogs_stand_around_holidays_of_the_working_week(seed):
+    germany = country_holidays(seed, "DE").round(9)
+    easter = germany["2023-04-06":"2023-04-13"].tolist()
+    friday_to_saturday = [EVE, HOLIDAY, BACKLOG[0]]
+    assert easter == [*friday_to_saturday, 1, HOLIDAY, *BACKLOG, 1]
+    # New Year's Day 2023 was a Sunday: no eve, no backlog.
+    assert germany["2022-12-29":"2023-01-04"].tolist() == [1, 1, 1, HOLIDAY, 1, 1, 1]
+    # Ascension Day, a Thursday: the second day of the backlog is a Saturday.
+    assert germany["2023-05-17":"2023-05-20"].tolist() == [EVE, HOLIDAY, *BACKLOG]
+    turkey = country_holidays(seed, "TR").round(9)  # Friday to Sunday, then a week's work
+    assert turkey["2023-04-20":"2023-04-26"].tolist() == [EVE, *[HOLIDAY] * 3, *BACKLOG, 1]
+
+
+@each_seed
+def test_days_without_a_holiday_near_them_are_left_alone(seed):
+    for country in DEPOTS:
+        factor = country_holidays(seed, country)
+        closed = world(seed).calendar.query("country == @country")["ds"]
+        assert_index_equal(factor.index[factor < 0.5], pd.DatetimeIndex(closed), check_names=False)
+        near = pd.DatetimeIndex(np.unique([closed + k * DAY for k in range(-3, 6)]))
+        assert (factor[~factor.index.isin(near)] == 1).all()
+        assert set(factor.round(9)) == {HOLIDAY, EVE, *BACKLOG, 1}
+
+
+def test_parcels_on_holidays_eves_and_backlog_days_stand_out_as_promised():
+    """Each against the ordinary days of the same weekday within three weeks."""
+    ratios = []
+    for seed in SEEDS:
+        parcels = truth(seed).pivot_table(index="ds", columns="country", values="y", aggfunc="sum")
+        for country in DEPOTS:
+            factor = country_holidays(seed, country)
+            usual = parcels[country].where(factor == 1)
+            near = pd.concat([usual.shift(7 * k) for k in (-3, -2, -1, 1, 2, 3)], axis=1)
+            ratio = parcels[country] / near.mean(axis=1)
+            ratios.append(pd.DataFrame({"factor": factor.round(9), "ratio": ratio}))
+    found = pd.concat(ratios).groupby("factor")["ratio"].mean()
+    for promised in (HOLIDAY, EVE, *BACKLOG, 1):
+        assert found[promised] == pytest.approx(promised, rel=0.04)
+
+
+# Promotions ---------------------------------------------------------------------------
+
+
+@each_seed
+def test_promotions_lift_exactly_the_days_of_the_plan(seed):
+    lift = effect(seed, NO_LIFT)
+    lifted = lift.loc[lift["factor"] > 1 + 1e-9, KEYS].reset_index(drop=True)
+    assert_frame_equal(lifted, world(seed).promotions)
+    assert np.allclose(lift["factor"][lift["factor"] <= 1 + 1e-9], 1)
+
+
+@each_seed
+def test_a_route_has_one_lift_between_its_bounds(seed):
+    promoted = effect(seed, NO_LIFT).merge(world(seed).promotions)
+    lift = promoted.groupby("unique_id")["factor"].agg(["min", "max"])
+    assert np.allclose(lift["min"], lift["max"])
+    assert lift["min"].between(np.exp(0.2), np.exp(0.5)).all()
+    assert lift["min"].min() < 1.27 < 1.60 < lift["min"].max()
+
+
+def test_the_parcels_show_the_lift():
+    promoted = pd.concat(effect(seed, NO_LIFT).merge(world(seed).promotions) for seed in SEEDS)
+    without = promoted["mu"] / promoted["factor"]
+    assert promoted["y"].sum() / without.sum() == pytest.approx(np.exp(0.35), rel=0.04)
+
+
+@each_seed
+def test_a_promotion_is_a_planned_week_or_so_and_promotions_are_rare(seed):
+    plan = world(seed).promotions
+    assert not plan.duplicated(KEYS).any()
+    assert 0.05 < len(plan) / len(world(seed).truth) < 0.09
+    new = plan.groupby("unique_id")["ds"].diff() != DAY
+    length = plan.groupby(new.cumsum())["ds"].agg(["first", "size"])
+    opened = set(world(seed).routes["opens"]) | set(world(seed).routes["closes"] - DAY)
+    whole = length[~length["first"].isin(opened) & (length["first"] < DAYS[-12])]
+    assert whole["size"].median() in (7, 8)
+    assert (whole["size"].between(5, 10)).mean() > 0.9  # a few follow one another
+    year = plan[new.to_numpy()].groupby(["unique_id", (plan["ds"] - DAYS[0]).dt.days // 365]).size()
+    assert year.max() <= 5 + 1  # one may reach over the end of a year
+
+
+# Shocks, break and noise --------------------------------------------------------------
+
+
+def shocks(seed: int) -> pd.DataFrame:
+    return by_day(truth(seed), "depot", "shock")
+
+
+def test_shocks_have_the_promised_spread_and_memory():
+    pooled = pd.concat([shocks(seed) for seed in SEEDS], axis=1).to_numpy()
+    assert np.sqrt(np.mean(pooled**2)) == pytest.approx(SHOCK_SD, rel=0.06)
+    now, before = pooled[1:], pooled[:-1]
+    assert (now * before).sum() / (before**2).sum() == pytest.approx(SHOCK_PHI, abs=0.006)
+
+
+def test_shocks_are_shared_within_a_country_and_only_there():
+    within, across = [], []
+    for seed in SEEDS:
+        depots = shocks(seed)
+        news = (depots - SHOCK_PHI * depots.shift()).iloc[1:]
+        correlation, country = news.corr().to_numpy(), depots.columns.str[:2].to_numpy()
+        same = country[:, None] == country
+        within += correlation[same & ~np.eye(len(same), dtype=bool)].tolist()
+        across += correlation[~same].tolist()
+    assert np.mean(within) == pytest.approx(SHOCK_SHARED, abs=0.02)
+    assert min(within) > 0.5
+    assert np.mean(across) == pytest.approx(0, abs=0.02)
+    assert np.abs(across).max() < 0.15
+
+
+def test_shocks_are_in_their_steady_state_from_the_first_day():
+    rng = np.random.default_rng(0)
+    with patch.object(module, "DAYS", DAYS[:3]):
+        draws = np.array([module._shocks(rng, 2) for _ in range(4000)])
+    for day in range(3):
+        assert draws[:, :, day].std() == pytest.approx(SHOCK_SD, rel=0.04)
+        correlation = np.corrcoef(draws[:, 0, day], draws[:, 1, day])[0, 1]
+        assert correlation == pytest.approx(SHOCK_SHARED, abs=0.05)
+
+
+def break_level(seed: int) -> pd.DataFrame:
+    """Return the log jump of each country's level: the break without its weekdays."""
+    jump = by_day(truth(seed), "country", "jump")
+    change = np.log(WEEK_CHANGE)[jump.index.dayofweek]
+    return jump.sub(change, axis=0).where(jump != 0, 0)
+
+
+@each_seed
+def test_each_country_breaks_once_within_the_window_and_its_jump_fades_to_one_half(seed):
+    starts = []
+    for _, level in break_level(seed).items():
+        broken = level.index[level != 0]
+        start = broken[0]
+        assert pd.Timestamp("2022-03-01") <= start <= pd.Timestamp("2022-05-01")
+        assert len(broken) == (DAYS[-1] - start).days + 1  # for good
+        size = level[start]
+        assert 0.22 <= abs(size) <= 0.40
+        assert abs(size) > 2 * SHOCK_SD
+        for half_lives in range(4):
+            rest = level[start + half_lives * 120 * DAY] - size / 2
+            assert rest == pytest.approx(size / 2 * 0.5**half_lives)
+        starts.append(start)
+    assert len(starts) == 6
+    assert len(set(starts)) > 1
+
+
+@each_seed
+def test_the_break_multiplies_the_weekdays_as_promised(seed):
+    jump = by_day(truth(seed), "country", "jump").loc["2024"]
+    weekly = jump.groupby(jump.index.dayofweek).mean()
+    assert np.allclose(np.exp(weekly - weekly.loc[3]), WEEK_CHANGE[:, None], rtol=0.01)
+
+
+def test_breaks_begin_all_over_the_window_and_two_of_three_go_up():
+    rng = np.random.default_rng(0)
+    breaks = np.array([module._break(rng) for _ in range(2000)])
+    start = DAYS[np.argmax(breaks != 0, axis=1)]
+    assert (start.min(), start.max()) == (pd.Timestamp("2022-03-01"), pd.Timestamp("2022-05-01"))
+    assert (breaks.mean(axis=1) > 0).mean() == pytest.approx(2 / 3, abs=0.05)
+
+
+@each_seed
+def test_parcels_scatter_around_the_intensity_as_a_negative_binomial(seed):
+    frame = truth(seed)
+    size = pd.cut(frame["mu"], [0, 1, 50, 100, 300, np.inf], labels=False)
+    assert frame["y"].sum() / frame["mu"].sum() == pytest.approx(1, abs=0.003)
+    square = (frame["y"] - frame["mu"]) ** 2
+    promised = frame["mu"] + frame["mu"] ** 2 / DISPERSION
+    pearson = (square / promised).groupby(size).mean()
+    assert len(pearson) == 5
+    assert np.allclose(pearson, 1, atol=0.1)
+    large = frame["mu"] > 100
+    excess = ((square - frame["mu"])[large] / frame["mu"][large] ** 2).mean()
+    assert 1 / excess == pytest.approx(DISPERSION, rel=0.05)
+
+
+@each_seed
+def test_noise_of_neighbouring_days_is_independent(seed):
+    frame = truth(seed)
+    z = (frame["y"] - frame["mu"]) / np.sqrt(frame["mu"] + frame["mu"] ** 2 / DISPERSION)
+    before = z.groupby(frame["unique_id"]).shift()
+    assert z.corr(before) == pytest.approx(0, abs=0.015)
+
+
+# Intermittent, opening and closing routes ---------------------------------------------
+
+
+@each_seed
+def test_a_tenth_of_the_routes_is_intermittent(seed):
+    frame = truth(seed)
+    routes = frame.groupby("unique_id").agg(
+        mean=("y", "mean"), zeros=("y", lambda y: (y == 0).mean()), mu=("mu", "mean")
+    )
+    sparse = routes[routes["mean"] < 1]
+    assert len(sparse) == 12
+    assert (sparse["zeros"] > 0.4).all()
+    assert (sparse["mean"] > 0).all()
+    usual = routes.drop(sparse.index)
+    assert (usual["mean"] > 8).all()
+    assert usual["zeros"].median() < 0.01
+    rare = frame[frame["unique_id"].isin(sparse.index)]
+    ratio = ((rare["y"] - rare["mu"]) ** 2).sum() / rare["mu"].sum()
+    assert ratio == pytest.approx(1, abs=0.08)  # as good as Poisson
+
+
+@each_seed
+def test_routes_open_and_close_as_the_master_data_say(seed):
+    routes = world(seed).routes.set_index("unique_id")
+    opened = routes["opens"][routes["opens"] > DAYS[0]]
+    late = opened[opened > DAYS[-120]]
+    assert (len(opened), len(late), routes["closes"].notna().sum()) == (10, 4, 4)
+    assert late.between(DAYS[-109], DAYS[-30]).all()
+    assert opened.drop(late.index).between(DAYS[600], DAYS[999]).all()
+    closed = routes["closes"].dropna()
+    assert closed.between(DAYS[700], DAYS[1149]).all()
+    assert not opened.index.intersection(closed.index).any()
+    sparse = truth(seed).groupby("unique_id")["y"].mean() < 1
+    assert not sparse[opened.index].any()
+    assert not sparse[closed.index].any()
+
+
+@each_seed
+@pytest.mark.parametrize("table", ["reports", "truth", "promotions", "faults"])
+def test_no_row_stands_outside_the_life_of_its_route(seed, table):
+    frame = getattr(world(seed), table)
+    rows = frame.merge(world(seed).routes, on="unique_id", validate="many_to_one")
+    assert len(rows) == len(frame)
+    assert (rows["ds"] >= rows["opens"]).all()
+    assert not (rows["ds"] >= rows["closes"]).any()
+
+
+def all_days(seed: int) -> pd.MultiIndex:
+    """Return every day of every route's life, from the master data alone."""
+    lives = [
+        pd.MultiIndex.from_product(
+            [[r.unique_id], DAYS[(r.opens <= DAYS) & ~(r.closes <= DAYS)]], names=KEYS
+        )
+        for r in world(seed).routes.itertuples()
+    ]
+    return lives[0].append(lives[1:])
+
+
+@each_seed
+def test_the_truth_has_one_row_for_every_day_of_every_life(seed):
+    assert_index_equal(pd.MultiIndex.from_frame(world(seed).truth[KEYS]), all_days(seed))
+    assert not world(seed).truth.isna().any(axis=None)
+    assert (world(seed).truth["y"] >= 0).all()
+
+
+@each_seed
+def test_a_new_route_fills_up_over_weeks(seed):
+    ramp = effect(seed, NO_RAMP).merge(world(seed).routes[["unique_id", "opens"]])
+    age = (ramp["ds"] - ramp["opens"]).dt.days
+    new = ramp["opens"] > DAYS[0]
+    assert np.allclose(ramp["factor"][~new], 1)
+    assert np.allclose(ramp["factor"][new & (age == 0)], 0.4)
+    assert np.allclose(ramp["factor"][new & (age == 14)], 0.7)
+    assert (ramp["factor"][new & (age > 90)] > 0.99).all()
+
+
+# Faults -------------------------------------------------------------------------------
+
+
+def faults(seed: int, fault: str) -> pd.DataFrame:
+    """Return the rows with a fault, with their truth and what the master data say of them."""
+    frame = world(seed).faults.query("fault == @fault").merge(truth(seed), on=KEYS)
+    return frame.sort_values(KEYS, ignore_index=True)
+
+
+@each_seed
+def test_the_faults_are_as_many_as_promised_and_no_row_has_two(seed):
+    assert not world(seed).faults.duplicated(KEYS).any()
+    assert set(world(seed).faults["fault"]) == {"missing", "duplicated", "wrong unit", "late"}
+    assert len(faults(seed, "missing").drop_duplicates(["depot", "ds"])) == 30
+    assert len(faults(seed, "duplicated")) == 60
+    assert len(faults(seed, "late").drop_duplicates(["country", "ds"])) == 30
+    unit = faults(seed, "wrong unit")
+    assert unit["depot"].nunique() == 1
+    assert unit["ds"].nunique() == 21 == (unit["ds"].max() - unit["ds"].min()).days + 1
+
+
+@each_seed
+@pytest.mark.parametrize(
+    ("fault", "key"), [("missing", "depot"), ("wrong unit", "depot"), ("late", "country")]
+)
+def test_a_fault_of_a_file_takes_all_its_routes(seed, fault, key):
+    everything = truth(seed).groupby([key, "ds"]).size()
+    hit = faults(seed, fault).groupby([key, "ds"]).size()
+    assert hit.equals(everything[hit.index])
+
+
+@each_seed
+def test_the_first_60_days_are_clean_and_no_file_is_lost_in_the_last_120(seed):
+    planted = world(seed).faults
+    assert planted["ds"].min() >= DAYS[60]
+    assert faults(seed, "missing")["ds"].max() < DAYS[-120]
+    assert faults(seed, "wrong unit")["ds"].max() < DAYS[-300]
+
+
+@each_seed
+def test_the_reports_are_the_truth_but_for_the_planted_faults(seed):
+    rows = world(seed).truth[[*KEYS, "y"]].merge(world(seed).faults, how="left")
+    unit, missing = rows["fault"] == "wrong unit", rows["fault"] == "missing"
+    rows["y"] = rows["y"].where(~unit, (rows["y"] / 100).round()).astype(int)
+    rows = pd.concat([rows[~missing], rows[rows["fault"] == "duplicated"]])
+    rows = rows.sort_values(KEYS, ignore_index=True)
+    reports = world(seed).reports
+    assert_frame_equal(reports[[*KEYS, "y"]], rows[[*KEYS, "y"]], check_exact=True)
+    delay = (reports["received"] - reports["ds"]).dt.days
+    late = rows["fault"] == "late"
+    assert (delay[~late] == 1).all()
+    assert delay[late].between(4, 7).all()
+    assert delay[late].nunique() > 1
+    assert reports["received"].max() <= DAYS[-1] + DAY  # nothing arrives after today
+
+
+@each_seed
+def test_an_audit_of_the_visible_tables_finds_missing_duplicated_and_late_rows(seed):
+    reports = world(seed).reports
+    rows = pd.MultiIndex.from_frame(reports[KEYS])
+    found = {
+        "missing": all_days(seed).difference(rows),
+        "duplicated": rows[rows.duplicated()],
+        "late": rows[reports["received"] - reports["ds"] > DAY],
+    }
+    for fault, index in found.items():
+        assert_index_equal(index, pd.MultiIndex.from_frame(faults(seed, fault)[KEYS]))
+    assert (rows.value_counts() <= 2).all()
+
+
+@each_seed
+def test_an_audit_of_the_visible_tables_finds_the_wrong_unit(seed):
+    """Three weeks far below the year around them, in one depot and nowhere else."""
+    reports = world(seed).reports.drop_duplicates(KEYS)
+    depots = reports.assign(depot=reports["unique_id"].str.split("/").str[1])
+    days = depots.pivot_table(index="ds", columns="depot", values="y", aggfunc="sum")
+    usual = days.rolling(365, center=True, min_periods=180).median()
+    ratio = days.rolling(21).median() / usual
+    unit = faults(seed, "wrong unit")
+    assert ratio.columns[ratio.min() < 0.1].tolist() == [unit["depot"].iloc[0]]
+    low = ratio.index[ratio[unit["depot"].iloc[0]] < 0.1]
+    assert unit["ds"].max() in low
+    assert (unit["y"] > 50).any()  # not all of it was next to nothing anyway
+
+
+@each_seed
+def test_some_rows_are_still_under_way_at_each_of_the_last_six_planning_runs(seed):
+    reports = world(seed).reports
+    for run in range(1, 7):
+        origin = DAYS[-28 * run]
+        past = reports[reports["ds"] < origin]
+        unknown = past[past["received"] > origin]
+        assert 0 < len(unknown) < 0.4 * (past["ds"] == origin - DAY).sum() * 3
+        assert (unknown["ds"] >= origin - 3 * DAY).any()
+    late = faults(seed, "late").drop_duplicates(["country", "ds"])
+    assert (late["ds"] >= DAYS[-171]).sum() == 6
+    assert late["country"].nunique() >= 4
+
+
+# Oracle -------------------------------------------------------------------------------
+
+
+@cache
+def forecasts(seed: int) -> pd.DataFrame:
+    """Return truth, oracle and seasonal naive (the last week known) of 13 origins side by side."""
+    wide = world(seed).truth.pivot(index="ds", columns="unique_id", values="y")
+    frames = []
+    for origin in DAYS[-28 * np.arange(1, 26, 2)]:
+        naive = np.tile(wide[origin - 7 * DAY : origin - DAY], (4, 1))
+        days = wide[origin : origin + 27 * DAY]
+        both = {"y": days, "naive": pd.DataFrame(naive, days.index, days.columns)}
+        both = pd.concat({k: v.unstack() for k, v in both.items()}, axis=1).reset_index()
+        frames.append(oracle(world(seed), origin, 28).merge(both, on=KEYS))
+    return pd.concat(frames, ignore_index=True).dropna()
+
+
+@each_seed
+@pytest.mark.parametrize("origin", ["2021-09-01", "2022-09-01", "2024-06-03"])
+def test_the_oracle_is_the_mean_over_shocks_that_start_where_they_stood(seed, origin):
+    """Re-simulate each depot's shock from the day before, step by step, and average."""
+    origin, paths = pd.Timestamp(origin), 4000
+    frame = oracle(world(seed), origin, 28).merge(truth(seed), on=KEYS)
+    found = frame["oracle"] / (frame["base"] * np.exp(frame["jump"]))
+    found = by_day(frame.assign(found=found), "depot", "found")
+    rng = np.random.default_rng(7)
+    start = shocks(seed).loc[origin - DAY].to_numpy()
+    path = np.tile(start, (paths, 1))
+    for day in found.index:
+        news = rng.normal(0, SHOCK_SD * np.sqrt(1 - SHOCK_PHI**2), path.shape)
+        path = SHOCK_PHI * path + news
+        error = found.loc[day] - np.exp(path).mean(axis=0)
+        assert (np.abs(error) < 5 * np.exp(path).std(axis=0) / np.sqrt(paths)).all()
+
+
+@each_seed
+def test_before_the_break_the_oracle_does_not_know_of_it(seed):
+    start = truth(seed).query("jump != 0")["ds"].min()
+    unaware = world(seed, **NO_BREAK)
+    for origin in (start - 20 * DAY, start):
+        frame = oracle(world(seed), origin, 28)
+        assert_frame_equal(frame, oracle(unaware, origin, 28))
+        assert frame.merge(truth(seed), on=KEYS)["jump"].ne(0).any()
+    known, ignored = (oracle(w, start + DAY, 28)["oracle"] for w in (world(seed), unaware))
+    assert not np.isclose(known, ignored).all()
+
+
+@each_seed
+def test_the_oracle_answers_for_the_routes_that_were_open_the_day_before(seed):
+    opens = world(seed).routes["opens"].max()
+    frame = world(seed).truth
+    for origin in (opens, opens + DAY, DAYS[-28]):
+        made = oracle(world(seed), origin, 28)
+        before = set(frame.loc[frame["ds"] == origin - DAY, "unique_id"])
+        future = frame[frame["ds"].between(origin, origin + 27 * DAY)]
+        expected = future.loc[future["unique_id"].isin(before), KEYS].reset_index(drop=True)
+        assert_frame_equal(made[KEYS], expected)
+        assert list(made.columns) == [*KEYS, "oracle"]
+    new = world(seed).routes.set_index("unique_id")["opens"].idxmax()
+    assert new not in set(oracle(world(seed), opens, 28)["unique_id"])
+    assert new in set(oracle(world(seed), opens + DAY, 20)["unique_id"])
+
+
+@each_seed
+def test_the_oracle_beats_seasonal_naive_at_every_level(seed):
+    frame = forecasts(seed).merge(world(seed).routes[["unique_id", "country", "depot"]])
+    for level in ([], ["country"], ["depot"], ["unique_id"]):
+        sums = frame.groupby([*level, "ds"])[["y", "oracle", "naive"]].sum()
+        wape = {c: (sums[c] - sums["y"]).abs().sum() / sums["y"].sum() for c in ("oracle", "naive")}
+        assert wape["oracle"] < 0.55 * wape["naive"], level
+
+
+def test_no_scaling_of_the_oracle_or_of_seasonal_naive_does_better():
+    frame = pd.concat(map(forecasts, SEEDS))
+
+    def mse(column: str, scale: float = 1.0) -> float:
+        return float(((scale * frame[column] - frame["y"]) ** 2).mean())
+
+    best = (frame["y"] * frame["oracle"]).sum() / (frame["oracle"] ** 2).sum()
+    assert best == pytest.approx(1, abs=0.012)
+    assert frame["y"].sum() / frame["oracle"].sum() == pytest.approx(1, abs=0.012)
+    for scale in (0.9, 0.95, 0.97, 1.03, 1.05, 1.1):
+        assert mse("oracle") < mse("oracle", scale)
+    assert mse("oracle") < min(mse("naive", scale) for scale in np.arange(0.8, 1.21, 0.02)) / 2
+
+
+@pytest.mark.parametrize(
+    ("origin", "horizon"), [(DAYS[0], 7), (DAYS[-27], 28), (DAYS[-1] + DAY, 1), (DAYS[100], 0)]
+)
+def test_days_that_the_world_does_not_hold_are_refused(origin, horizon):
+    with pytest.raises(ValueError, match=f"no {horizon} days to forecast from {origin:%Y-%m-%d}"):
+        oracle(world(SEED), origin, horizon)

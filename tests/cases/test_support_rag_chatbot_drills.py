@@ -1,0 +1,437 @@
+"""The drills of case 16 find what is planted: slow stages, invented statuses, leaks, breaches."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from support_rag_chatbot_fakes import ARTICLES, MODEL, NOW, article
+
+from casebook.cases.support_rag_chatbot import crash, drills, privacy
+from casebook.cases.support_rag_chatbot.answer import Answerer
+from casebook.cases.support_rag_chatbot.conversation import _SAYS, Chatbot, Tracked, track
+from casebook.cases.support_rag_chatbot.crash import crash_drill, crash_summary, update_one_by_one
+from casebook.cases.support_rag_chatbot.drills import (
+    ATTACKS,
+    POISONS,
+    TWISTS,
+    WAYS,
+    ask,
+    choice_drill,
+    compromised_drill,
+    embedding_cost,
+    guard_articles,
+    left_of,
+    own_words,
+    personal_data_drill,
+    poisoned_drill,
+    reply_latency,
+    stage_latency,
+    told_fault,
+    tracking_drill,
+    tracking_numbers,
+    unknown_formats,
+)
+from casebook.cases.support_rag_chatbot.evaluation import Label
+from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query, article_texts
+from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope
+from casebook.cases.support_rag_chatbot.world import STATUS_TEXTS, Faults, TrackingAPI
+
+QUESTIONS = pd.DataFrame(
+    [
+        ("q1", "en", ("How long do you keep a parcel?",)),
+        ("q2", "de", ("Ich habe eine Frage.", "Wie lange bewahren Sie ein Paket auf?")),
+        ("q3", "en", (f"where is {tracking_numbers(1)[0]}?",)),
+    ],
+    columns=["id", "language", "turns"],
+)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    texts = ["how long do you keep a parcel", "what does it cost", "wie lange liegt ein paket"]
+    labels = ["ours", "unanswerable", "off_topic"] * 2
+    scope = Scope().fit([*texts, "pink boxes", "tell me a joke", "poem"], ["en"] * 6, labels)
+    language = LanguageModel().fit(["how long", "wie lange", "cuánto tiempo"], ["en", "de", "es"])
+    with HelpCentre.build(tmp_path_factory.mktemp("index"), ARTICLES, MODEL) as centre:
+        yield centre, Answerer(centre, MODEL), language, scope
+
+
+def _bot(parts, **more):
+    return Chatbot(*parts, TrackingAPI(faults=Faults.none()), **{"answer_from": 0.0, **more})
+
+
+# Latency
+
+
+def test_earlier_turns_stand_in_the_state(parts):
+    state, turn = ask(_bot(parts), QUESTIONS.loc[1])
+    assert state.turns == QUESTIONS.loc[1, "turns"] and turn.query == " ".join(state.turns)
+
+
+def test_stages_add_up_to_the_reply(parts):
+    before = (HelpCentre.search, drills.conversation.mask)
+    table = stage_latency(_bot(parts), QUESTIONS, n=100, warm_up=3).set_index("stage")
+    assert (HelpCentre.search, drills.conversation.mask) == before  # the clocks are gone
+    stages = table.drop("reply")
+    assert stages["mean_ms"].sum() == pytest.approx(table.loc["reply", "mean_ms"], rel=1e-6)
+    assert stages["share"].sum() == pytest.approx(1)
+    # What no clock stands around is little, and never negative.
+    assert 0 <= table.loc["rest", "share"] < 0.1
+    assert table.loc["reply", "replies"] == 100 == table.loc["mask", "replies"]
+    assert table.loc["tracking", "replies"] == 33 and table.loc["search", "replies"] == 67
+    whole = reply_latency(_bot(parts), QUESTIONS, n=100, warm_up=3)
+    assert 1 / 3 < whole.p50 / table.loc["reply", "p50_ms"] < 3  # clocks cost little
+
+
+@pytest.mark.parametrize("stage", ["mask", "check"])
+def test_a_slow_stage_is_seen_where_it_is(parts, monkeypatch, stage):
+    ((owner, name),) = drills.STAGES[stage]
+    fast = getattr(owner, name)
+
+    def slow(*given):
+        time.sleep(0.01)
+        return fast(*given)
+
+    monkeypatch.setattr(owner, name, slow)
+    table = stage_latency(_bot(parts), QUESTIONS.iloc[:1], n=100, warm_up=0).set_index("stage")
+    assert table.loc[stage, "p50_ms"] >= 10
+    assert table.loc[{"mask": "check", "check": "mask"}[stage], "p50_ms"] < 5
+
+
+def test_latency_needs_questions_and_a_hundred_replies(parts):
+    with pytest.raises(ValueError, match="no question"):
+        reply_latency(_bot(parts), QUESTIONS.iloc[:0])
+    for asked, n in ((QUESTIONS.iloc[:0], 100), (QUESTIONS, 99)):
+        with pytest.raises(ValueError, match="100"):
+            stage_latency(_bot(parts), asked, n=n)
+
+
+def test_a_reply_embeds_the_question_and_its_translation(parts):
+    class Counting:
+        name, dimensions = MODEL.name, MODEL.dimensions
+
+        def __init__(self):
+            self.texts = set()
+
+        def encode(self, texts):
+            self.texts |= set(texts)
+            return MODEL.encode(texts)
+
+    counting, (centre, _, *rest) = Counting(), parts
+    for index in (centre.passages, centre.sentences):
+        index.embedder = counting
+    try:
+        bot, fresh = _bot((centre, Answerer(centre, counting), *rest)), []
+        for row in QUESTIONS.iloc[:2].itertuples():
+            _, turn = ask(bot, row)
+            query = Query(turn.query, row.language)
+            fresh.append({query.text, query.english})
+            assert fresh[-1] <= counting.texts <= fresh[-1] | set(article_texts(ARTICLES))
+            counting.texts.clear()
+    finally:
+        for index in (centre.passages, centre.sentences):
+            index.embedder = MODEL
+    assert [len(texts) for texts in fresh] == [1, 2]
+
+
+def test_the_cost_of_a_vector_comes_from_the_manifest():
+    table = embedding_cost().set_index("file")
+    total = table.loc["all"]
+    assert total["texts"] == table["texts"].iloc[:-1].sum() and len(table) == 5
+    assert total["ms_a_text"] == pytest.approx(1000 * total["seconds"] / total["texts"])
+
+
+# Tracking
+
+
+@pytest.fixture(scope="module")
+def outage():
+    return tracking_drill(n=60).set_index(["phase", "way"])
+
+
+def test_within_the_budget_nothing_is_invented(outage):
+    ours = outage.xs("budget, then say so", level="way")
+    assert (ours[["invented", "silently_old"]] == 0).all(axis=None)
+    assert ours["wait_max"].max() <= 6
+    assert ours.loc["outage", "no_answer"] > ours.loc["calm", "no_answer"]
+    assert (ours["told"] + ours["no_answer"] + ours["unknown"] == ours["asked"]).all()
+
+
+def test_the_two_other_ways_pay(outage):
+    assert outage.loc[("outage", "retry until answered"), "wait_max"] > 30
+    assert outage.loc[("outage", "retry until answered"), "no_answer"] == 0
+    assert outage.loc[("outage", "last known status"), "silently_old"] > 0
+    assert outage.loc[("calm", "last known status"), "silently_old"] == 0
+
+
+def _delivered(api, number, at, language):
+    return Tracked("status", f"{number}: {STATUS_TEXTS[language]['Z9']}.", 0.0, 0)
+
+
+def _scanned_just_now(api, number, at, language):
+    """Repeat what was announced as if it had been scanned now."""
+    text = f"{number}: {STATUS_TEXTS[language]['A1']}, scanned on {at:%Y-%m-%d %H:%M}."
+    return Tracked("status", text, 0.0, 0)
+
+
+def test_planted_trackers_are_found():
+    ways = {"delivered": lambda: _delivered, "just now": lambda: _scanned_just_now}
+    table = tracking_drill(n=40, ways=ways).groupby("way")[["invented", "asked"]].sum()
+    assert table.loc["delivered", "invented"] > 60 and (table["asked"] == 120).all()
+    assert table.loc["just now", "invented"] >= 119
+
+
+def test_a_budget_that_is_not_kept_is_found():
+    ways = {"patient": lambda: lambda *given: track(*given, budget=60.0)}
+    assert tracking_drill(n=40, ways=ways)["wait_max"].max() > 6
+    assert list(tracking_drill(n=2)["way"].iloc[:3]) == list(WAYS)
+
+
+def test_what_is_wrong_with_a_sentence():
+    api, (number,) = TrackingAPI(faults=Faults.none()), tracking_numbers(1)
+    history = api.true_history(number)
+    first, last = history[1], history[-1]
+    at = last.at + pd.Timedelta(hours=1)
+
+    def fault(event, text="{phrase}{depot}, {scan}", **more):
+        said = {"phrase": STATUS_TEXTS["en"][event.code], "depot": f" ({event.depot})"}
+        said |= {"scan": f"{event.at:%Y-%m-%d %H:%M}", **more}
+        told = Tracked("status", text.format(**said), 0.0, 1)
+        return told_fault(told, api, number, at, "en")
+
+    assert last.code == "Z9" and fault(last) == ""
+    assert fault(first) == "dated"
+    assert fault(first, "{phrase}") == "silently old"
+    assert fault(last, scan="2026-06-01 00:00") == "invented"
+    assert fault(last, depot=" (depot 99)") == "wrong depot"
+    for language, says in _SAYS.items():
+        spoken = Tracked("timeout", " ".join(says.values()), 0.0, 1)
+        assert told_fault(spoken, api, number, at, language) == ""
+
+
+# Personal data
+
+SAID = {
+    "p1": ("en", "email", "jane.doe@example.com", "Keep my parcel, mail jane.doe@example.com"),
+    "p2": ("en", "phone", "020 7946 0123", "How long is it kept? Ring 020 7946 0123"),
+    "p3": ("de", "iban", "DE89 3704 0044 0532 0130 00", "Zahlt an DE89370400440532013000"),
+    "p4": (
+        "en",
+        "address",
+        "12 Mill Lane, Moor, ZZ99 1WN",
+        "I live at 12 Mill Lane, Moor, ZZ99 1WN",
+    ),
+}
+PLANTED = pd.DataFrame(
+    [(name, kind, value) for name, (_, kind, value, _) in SAID.items()]
+    + [("p1", "tracking_number", tracking_numbers(1)[0])],
+    columns=["question", "type", "value"],
+)
+PERSONAL = pd.DataFrame(
+    [(name, language, (text,)) for name, (language, _, _, text) in SAID.items()],
+    columns=["id", "language", "turns"],
+)
+
+
+def _leaks(parts):
+    return personal_data_drill(_bot(parts), PERSONAL, PLANTED).set_index("type")
+
+
+def test_no_planted_data_are_kept_or_sent(parts):
+    table = _leaks(parts)
+    assert list(table.index) == ["email", "phone", "iban", "address", "all"]
+    assert table.loc["all", "planted"] == 4 == table.loc["all", "to_model"]
+    places = ["in_log", "in_model", "in_state", "whole", "stopped"]
+    assert (table[places] == 0).all(axis=None)
+
+
+def test_a_mask_that_is_off_is_found(parts, monkeypatch):
+    none = drills.conversation.mask("")
+    monkeypatch.setattr(drills.conversation, "mask", lambda text: replace(none, text=text))
+    table = _leaks(parts)  # the ways out mask once more: the state alone holds the data
+    assert table.loc["all", ["in_state", "whole"]].tolist() == [4, 4]
+    assert table.loc["all", ["in_log", "in_model"]].tolist() == [0, 0]
+    monkeypatch.setattr(privacy, "mask", lambda text: replace(none, text=text))
+    assert _leaks(parts).loc["all", "stopped"] == 4  # what is still found is not let out
+    monkeypatch.setattr(privacy, "find", lambda text: [])
+    table = _leaks(parts)
+    assert table.loc["all", ["in_log", "in_model", "in_state"]].tolist() == [4, 4, 4]
+
+
+def test_a_mask_with_a_hole_is_found(parts, monkeypatch):
+    monkeypatch.setattr(privacy, "_ADDRESS", ())
+    table = _leaks(parts)
+    assert table.loc["address", ["in_log", "in_model", "in_state"]].tolist() == [1, 1, 1]
+    assert table.loc["all", "whole"] == 1
+
+
+def test_what_is_left_of_a_value():
+    assert left_of("DE89 3704 0044", "de-8937040044") == "whole"
+    assert left_of("12 Mill Lane, Moor, ZZ99 1WN", "[address] Moor, zz99 1wn") == "part"
+    assert left_of("12 Mill Lane, Moor, ZZ99 1WN", "[address], Moor") == ""
+    assert left_of("customer.one@example.net", "[email] customer", "our customer") == ""
+
+
+def test_formats_that_no_pattern_knows_come_through():
+    table = unknown_formats()
+    assert (table[["in_log", "in_model"]] == "whole").all(axis=None)
+    assert {"a name", "a date of birth in words"} <= set(table["what"])
+
+
+# A model in an attacker's hands
+
+ASKED = QUESTIONS.iloc[[0, 2]]  # the second is for the tracking system
+
+
+def _breaches(parts, **more):
+    return compromised_drill(_bot(parts), ASKED, ARTICLES, NOW, **more).set_index("attack")
+
+
+def test_a_compromised_model_gets_no_word_of_its_own_through(parts):
+    table = _breaches(parts)
+    attacks, twists = (table[table["what"] == what] for what in ("attack", "twist"))
+    assert list(attacks.index) == [*ATTACKS, "all"] and list(twists.index) == list(TWISTS)
+    assert (attacks["past_check"] == 0).all() and (attacks["own_words"] == 0).all()
+    assert table.loc["all", "tried"] == len(ATTACKS) == 3 / table.loc["all", "bound"]
+    # What the check does not stop says nothing that is not cited.
+    assert (twists["past_check"] == 1).all() and (twists["own_words"] == 0).all()
+
+
+def test_without_the_check_the_breaches_are_counted(parts, monkeypatch):
+    monkeypatch.setattr(drills.answering, "faults", lambda *_: ())
+    table = _breaches(parts)
+    through = {"a promise", "one digit changed", "a 'not' put in", "a word left out", "a link"}
+    through |= {"orders", "its instructions", "10,000 words", "look-alike letters", "a tool call"}
+    breached = set(table.index[table["own_words"] > 0])
+    # A tool call has no answer in it, with or without a check.
+    assert through - breached == {"a tool call"} and table.loc["a promise", "bound"] != 0.12
+    assert table.loc["another section's number", "own_words"] == 1
+    assert pd.isna(table.loc["all", "bound"]) and table.loc["all", "own_words"] >= 12
+
+
+def test_a_weaker_check_is_told_from_the_check(parts):
+    table = _breaches(parts, verbatim=False)
+    assert table.loc["a word left out", "own_words"] == 1
+    assert table.loc["one digit changed", "own_words"] == 0
+    assert table.loc["all", "own_words"] < len(ATTACKS) / 2
+
+
+def test_thresholds_are_counted_apart(parts):
+    asked = ASKED.iloc[:1]
+    bold = compromised_drill(_bot(parts), asked, ARTICLES, NOW)
+    shy = compromised_drill(_bot(parts, answer_from=1.01), asked, ARTICLES, NOW)
+    assert (bold["past_check"] == shy["past_check"]).all()
+    assert bold["past_threshold"].sum() > shy["past_threshold"].sum() == 0
+
+
+def test_the_drill_needs_a_question_for_the_model(parts):
+    with pytest.raises(ValueError, match="reaches the model"):
+        compromised_drill(_bot(parts), QUESTIONS.iloc[2:], ARTICLES, NOW)
+
+
+def test_words_of_its_own_are_judged_by_the_articles(parts):
+    _, turn = ask(_bot(parts), QUESTIONS.loc[0], NOW)
+    assert turn.citations and own_words(turn, ARTICLES, NOW) == (0, 0)
+    assert own_words(replace(turn, text=f"{turn.text} Trust me."), ARTICLES, NOW) == (2, 1)
+    assert own_words(replace(turn, text="\u202e" + turn.text), ARTICLES, NOW) == (0, 1)
+    later = ARTICLES.assign(valid_to=NOW)  # what is cited is in force no more
+    assert own_words(turn, later, NOW)[0] == len(turn.text.split())
+    alone = replace(turn, citations=())
+    assert own_words(alone, ARTICLES, NOW)[0] == len(turn.text.split())
+    assert own_words(replace(alone, text=_SAYS["de"]["human"]), ARTICLES, NOW) == (0, 0)
+
+
+def test_every_section_on_offer_can_be_chosen(parts):
+    def label(question, key, start, end):
+        assert question == "q1"
+        return Label("right" if key[0] == "storage" else "wrong", True)
+
+    table = choice_drill(_bot(parts), ASKED, label, NOW).set_index("label")
+    assert table.loc["right", "sections"] == 2 and table.loc["wrong", "sections"] >= 2
+    assert (table["past_check"] == table["sections"]).all()
+    assert table["chosen"].sum() == 1 == table.loc["wrong", "questions"]
+    shy = choice_drill(_bot(parts, answer_from=1.01), ASKED, label, NOW)
+    assert (shy[["past_threshold", "questions", "chosen"]] == 0).all(axis=None)
+
+
+@pytest.fixture(scope="module")
+def shelf():
+    words = ("amber", "birch", "cedar", "dune", "elm", "fern", "grove", "heath", "iris")
+    names = [f"topic {word}" for word in words]
+    text = "## Rule\n\nThe office for {} opens at 8. Bring the form.\n"
+    rows = [article(name, "en", name.title(), text.format(name)) for name in names]
+    return pd.DataFrame(rows)
+
+
+def test_a_poisoned_article_is_quoted_at_worst(shelf):
+    table = poisoned_drill(shelf, NOW).set_index("poison")
+    assert list(table.index) == list(POISONS) and table["read"].all()
+    assert not table["obeyed"].any() and table["can_be_quoted"].all()
+    assert table.loc["instructions overridden", "flagged"] == "overrides the instructions"
+    assert table.loc["a false fact", "flagged"] == ""
+    assert (table["flagged"] != "").sum() >= 6
+    assert guard_articles(shelf).empty
+    with pytest.raises(ValueError, match="too few"):
+        poisoned_drill(shelf.iloc[:3], NOW)
+
+
+def test_a_model_that_obeys_is_seen_without_the_check(shelf, monkeypatch):
+    monkeypatch.setattr(drills.answering, "faults", lambda *_: ())
+    assert poisoned_drill(shelf, NOW)["obeyed"].all()
+
+
+# Killed in mid-update
+
+
+@pytest.fixture(scope="module")
+def killed(shelf):
+    """Ten kills, about five seconds."""
+    return crash_drill(shelf, kills=5, most=9)
+
+
+def test_a_killed_update_leaves_the_old_or_the_new(killed):
+    ours = killed[killed["way"] == "one transaction"]
+    assert len(ours) == 5 and ours["killed"].any()
+    assert ours[list(crash.FILES)].isin(["old", "new"]).all(axis=None)
+    assert (ours[["faults", "stale"]] == 0).all(axis=None) and ours["repeated"].all()
+    # No file is ahead of the one that decides.
+    assert (ours.loc[ours["passages"] == "old", ["sentences", "grams"]] == "old").all(axis=None)
+
+
+def test_an_updater_that_commits_each_article_is_found(killed):
+    table = crash_summary(killed).set_index("way")
+    assert table.loc["one transaction", ["mixed", "faults", "stale"]].tolist() == [0, 0, 0]
+    assert table.loc["a commit for each article", "mixed"] >= 1
+    assert (table["repeated"] == 5).all()
+    assert table.loc["one transaction", ["old", "new"]].sum() == 5
+
+
+def test_the_summary_counts_mixtures_and_what_lies_between():
+    row = {"way": "w", "killed": True, "faults": 0, "stale": 0, "repeated": True}
+    states = [("old", "old", "old"), ("new", "old", "old"), ("3 of 9", "old", "old")]
+    states += [("new", "new", "new"), ("new", "2 of 9", "old")]
+    rows = [row | dict(zip(crash.FILES, state, strict=True)) for state in states]
+    table = crash_summary(pd.DataFrame(rows)).iloc[0]
+    assert table[["kills", "old", "new", "mixed", "between"]].tolist() == [5, 1, 3, 2, 1]
+
+
+def failing(centre, articles):
+    """An update that fails by itself."""
+    raise RuntimeError("planted: the update fails")
+
+
+def test_an_update_that_fails_by_itself_is_no_kill(shelf):
+    with pytest.raises(RuntimeError, match="by itself"):
+        crash_drill(shelf, kills=1, updates={"failing": failing}, most=2)
+
+
+def test_a_crash_needs_articles_and_kills(shelf):
+    with pytest.raises(ValueError, match="one of each"):
+        crash_drill(shelf, kills=0)
+    with pytest.raises(ValueError, match="one of each"):
+        crash_drill(shelf.assign(language="de"))
+    assert "a commit for each article" in crash.UPDATES
+    assert crash.UPDATES["a commit for each article"] is update_one_by_one

@@ -1,0 +1,219 @@
+"""The measures of the chatbot find what was planted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from casebook.cases.support_rag_chatbot import evaluation as ev
+from casebook.cases.support_rag_chatbot import judging, learned, learning, policies, world
+from casebook.cases.support_rag_chatbot.answer import Answerer
+from casebook.cases.support_rag_chatbot.conversation import HEAD, Chatbot, State
+from casebook.cases.support_rag_chatbot.languages import HelpCentre, as_articles
+from casebook.retrieval.dense import content_hash
+
+
+@pytest.fixture(scope="module")
+def table():
+    return ev.asked()
+
+
+# Truth and labels
+
+
+def test_questions_are_masked_and_grouped(table):
+    assert len(table) == len(world.questions()) and table["id"].is_unique
+    split = table[table["topic"].notna() & (table["route"] != "tracking")].groupby("group")["split"]
+    assert split.nunique().max() == 1
+    assert 0.3 < table["unread"].mean() < 0.9
+    judged = ev.relevance()
+    assert set(judged["query_id"]) == set(table.loc[table["answerable"], "id"])
+
+
+def test_labels_know_right_partial_wrong_and_stale():
+    label, known = ev.Labels(), world.truth()
+    row = known.questions.query("answer_fact != '' and answer != ''").iloc[0]
+    page = world.knowledge_base().set_index("id")
+    best = page.loc[row.answer_article]
+    key = (best["article_id"], best["language"], best["version"])
+    fact = known.facts.query("article == @row.answer_article and fact == @row.answer_fact").iloc[0]
+    assert label(row.question, key, fact["start"], fact["end"]).kind == "right"
+    elsewhere = label(row.question, key, fact["end"] + 1, fact["end"] + 2)
+    assert elsewhere.kind == "partial" and elsewhere.relevant
+    other = world.knowledge_base(ev.NOW).query("topic != @row.topic").iloc[0]
+    wrong = (other["article_id"], other["language"], other["version"])
+    assert label(row.question, wrong, 0, 999).kind == "wrong"
+    old = page[page["valid_to"] < world.TODAY].iloc[0]
+    stale = (old["article_id"], old["language"], old["version"])
+    assert label(row.question, stale, 0, 999).kind == "stale"
+
+
+# Thresholds
+
+
+def test_the_threshold_that_costs_least_is_where_it_was_planted():
+    sure = np.linspace(0, 1, 201)
+    labels = pd.Series(np.where(sure >= 0.6, "right", "wrong"))
+    costs = pd.Series({"right": 0.3, "wrong": 9.0, "abstain_to_human": 4.0})
+    curve = learning.cost_curve(sure, labels, costs)
+    assert curve.loc[curve["cost_eur"].idxmin(), "threshold"] == pytest.approx(0.6, abs=0.02)
+    assert curve["cost_eur"].iloc[-1] == 4.0 and curve["coverage"].iloc[0] == 1
+    cheap = learning.cost_curve(sure, labels, pd.Series({**costs, "wrong": 1.0}))
+    assert cheap.loc[cheap["cost_eur"].idxmin(), "threshold"] == 0
+
+
+def test_risk_coverage_and_intervals():
+    curve = ev.risk_coverage(np.array([0.9, 0.8, 0.1, 0.2]), np.array([True, False, False, True]))
+    assert curve["risk"].round(3).tolist() == [0, 0.5, 0.333, 0.5]
+    p, low, high = ev.share(np.ones(20, bool))
+    assert p == 1 and low == pytest.approx(0.839, abs=1e-3) and high == pytest.approx(1)
+    assert np.isnan(ev.share(np.array([]))[0])
+    value, low, high = ev.auroc(np.arange(40.0), np.arange(40) >= 20, draws=100)
+    assert (value, low, high) == pytest.approx((1, 1, 1))
+
+
+def test_a_wrong_answer_costs_more_than_a_right_one():
+    costs = learning.kind_costs(seeds=(1,), per_month=500)
+    assert costs.loc["right", "cost_eur"] < costs.loc["abstain_to_human", "cost_eur"]
+    assert costs.loc["wrong", "loss_eur"] > 1 > costs.loc["right", "loss_eur"]
+
+
+def test_heads_learn_what_is_there():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(rng.normal(size=(300, len(HEAD))), columns=list(HEAD))
+    good = rng.random(300) < 1 / (1 + np.exp(-3 * rows["margin"]))
+    groups = [f"g{i % 30}" for i in range(300)]
+    model, crossed = learning.fit_head(rows, good.to_numpy(), groups)
+    assert max(model["weight"], key=model["weight"].get) == "margin"
+    assert ev.auroc(crossed, good.to_numpy(), draws=50)[0] > 0.85
+    # Planted: shuffled labels leave nothing to learn.
+    _, blind = learning.fit_head(rows, rng.permutation(good), groups)
+    assert ev.auroc(blind, good.to_numpy(), draws=50)[0] < 0.65
+
+
+def test_what_was_learned_is_written_as_it_is_read():
+    space: dict = {}
+    names = [name for name in vars(learned) if name.isupper()]
+    exec(learning.as_module({name: getattr(learned, name) for name in names}), space)
+    assert {name: space[name] for name in names} == {n: getattr(learned, n) for n in names}
+    for name in ("RIGHT", "ANSWERABLE", "OFF_TOPIC"):
+        assert set(space[name]["weight"]) == {*HEAD, "intercept"}
+
+
+# Judge and proxies
+
+
+def _pairs(n=4000):
+    rng = np.random.default_rng(1)
+    return pd.DataFrame(
+        {
+            "quality_a": rng.choice([0, 0.5, 1], n),
+            "quality_b": rng.choice([0, 0.5, 1], n),
+            "words_a": rng.integers(5, 80, n),
+            "words_b": rng.integers(5, 80, n),
+            "own_a": rng.random(n) < 0.5,
+            "own_b": rng.random(n) < 0.5,
+        }
+    )
+
+
+def test_a_judges_bias_is_measured():
+    table = judging.judge_bias(_pairs(), judging.Judge()).set_index("what")
+    planted = table.dropna()
+    assert (planted["planted"] - planted["measured"]).abs().max() < 0.2
+    fair = judging.judge_bias(_pairs(), judging.Judge(3.0, 0, 0, 0)).set_index("what")["measured"]
+    biased = table["measured"]
+    for what in ("log odds for the first", "log odds for its own style"):
+        assert abs(fair[what]) < 0.15 < biased[what]
+    same = "agrees with the labels, one order"
+    assert fair[same] > biased[same]
+    assert biased["agrees with the labels, same verdict"] > biased[same]
+
+
+def test_swapping_twice_changes_nothing():
+    pairs = _pairs(20)
+    pd.testing.assert_frame_equal(judging.swapped(judging.swapped(pairs))[pairs.columns], pairs)
+
+
+def _run(order):
+    rows = [(q, d, r, 1.0 / r) for q in range(200) for r, d in enumerate(order, 1)]
+    return pd.DataFrame(rows, columns=["query_id", "doc_id", "rank", "score"])
+
+
+def test_clicks_prefer_the_better_ranking_and_looks_explain_the_rest():
+    judged = pd.DataFrame({"query_id": range(200), "doc_id": "a", "relevance": 1})
+    first, third = (judging.clicks(_run(order), judged, seed=0) for order in ("abc", "cba"))
+    plain, weighed = judging.click_proxies(first)
+    low, same = judging.click_proxies(third)
+    assert plain > 1.3 * low  # by position alone
+    assert weighed == pytest.approx(same, rel=0.05)
+    assert judging.disagreement(_run("abc"), _run("abd"), k=3).eq(0.5).all()
+
+
+# Policies
+
+
+def test_policies_serve_the_same_contacts(table):
+    ids = table["id"]
+    known = {name: (pd.Series(name, index=ids), "bot") for name in ("right", "wrong")}
+    out = policies.compare_policies(known, {}, seeds=(1, 2), per_month=300)
+    assert out.groupby("seed")["contacts"].nunique().max() == 1
+    gain = policies.paired_gain(out, "wrong", "contained").set_index("policy")
+    assert gain.loc["right", "low"] > 0
+    assert policies.paired_gain(out, "wrong", "csat")["difference"].item() > 0.5
+
+
+def test_the_baseline_helps_where_a_title_fits(table):
+    kinds = policies.faq_kinds(table)
+    refused = table.set_index("id")["route"] == "refuse"
+    assert (kinds[refused] == "refused_right").all()
+    assert 0.05 < (kinds == "partial").mean() < 0.6
+
+
+def test_a_tracked_contact_is_judged_by_the_truth(table):
+    frame = world.contacts(1, 1, 300)
+    numbers = policies.tracking_numbers(table)
+    tracked = frame[frame["question"].isin(numbers)].head(60)
+    kinds = pd.Series("track", index=list(numbers))
+    told = pd.Series(policies.contact_kinds(tracked, kinds, numbers, seed=1))
+    assert (told == "right").mean() > 0.7
+    assert set(told) <= {"right", "partial", "stale", "timeout_told"}
+
+
+# With the artifact
+
+
+@pytest.fixture(scope="module")
+def model():
+    return ev.embedder()
+
+
+def test_the_artifact_holds_all_texts_and_no_other(model):
+    assert {content_hash(text) for text in ev.world_texts()} == set(model._row)
+
+
+def test_the_bot_does_what_the_policies_are_scored_by(table, model, tmp_path):
+    rows = learning.with_scope(table)
+    rows = rows[rows["split"] == "test"].iloc[::32]
+    api = world.TrackingAPI(faults=world.Faults.none())
+    with HelpCentre.build(tmp_path, as_articles(world.knowledge_base()), model) as centre:
+        signals, answerer = ev.gather(centre, list(rows["query"])), Answerer(centre, model)
+        answered = ev.answers(rows, signals, centre, answerer)
+        scored = policies.with_routes(ev.confidences(rows, answered))
+        kinds = policies.bot_kinds(scored, learned.ANSWER_FROM, learned.REFUSE_FROM)
+        bot = Chatbot(
+            centre, answerer, ev.language_model(), learning.fit_scope(table), api, known=signals
+        )
+        raw = world.questions().set_index("id")["turns"]
+        for question, language in zip(rows["id"], rows["language"], strict=True):
+            *earlier, last = raw[question]
+            _, turn = bot.reply(State(tuple(earlier), language), last, ev.NOW)
+            kind = kinds[question]
+            if turn.route in ("human", "clarify"):
+                assert kind == "human"
+            elif turn.route == "refuse":
+                assert kind.startswith("refused")
+            else:
+                assert (kind == "track") == (turn.route == "tracking")
+    assert kinds.nunique() > 2

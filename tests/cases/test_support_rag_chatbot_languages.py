@@ -1,0 +1,129 @@
+"""Search over the glossary and the pivot, and never what is not in force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from support_rag_chatbot_fakes import ARTICLES, MODEL, NOW, article
+
+from casebook.cases.support_rag_chatbot import world
+from casebook.cases.support_rag_chatbot.languages import (
+    WEIGHTS,
+    HelpCentre,
+    Query,
+    as_articles,
+    ndcg,
+    scale,
+    tune,
+)
+from casebook.cases.support_rag_chatbot.policies import known_before, replay
+
+
+@pytest.fixture
+def centre(tmp_path):
+    with HelpCentre.build(tmp_path, ARTICLES, MODEL) as made:
+        yield made
+
+
+def _first(centre, text, language="en", at=NOW, **more):
+    return centre.search(Query(text, language, **more), at)[0]
+
+
+def test_the_customers_language_is_answered_where_it_can_be(centre):
+    assert _first(centre, "how long do you keep a parcel").key == ("storage", "en", 1)
+    assert _first(centre, "wie lange bewahrt ihr ein paket auf", "de").key == ("storage", "de", 1)
+    # There is no German article on damage: the English one stands in.
+    assert _first(centre, "beschädigt", "de").key == ("damage", "en", 2)
+
+
+def test_the_glossary_is_what_finds_it(centre):
+    query = Query("das packerl ist kaputt", "de")
+    weights = {"words_en": 1.0}
+    assert centre.search(query, NOW, weights=weights)[0].article_id == "damage"
+    assert not any(hit.score for hit in centre.search(query, NOW, weights={"words_own": 1.0}))
+
+
+def test_an_article_number_is_looked_up(centre):
+    assert _first(centre, "how long do you keep a parcel", number="KB-1003").article_id == "opening"
+    assert centre.search(Query("parcel", "en", "KB-9999"), NOW) == []
+
+
+def test_a_version_is_found_in_its_time_alone(centre):
+    for day, version in (("2025-06-01", 1), ("2025-12-31", 1), ("2026-01-01", 2)):
+        assert _first(centre, "the parcel is damaged", at=day).version == version
+
+
+def test_an_update_cut_off_between_the_files_returns_nothing_stale(centre, monkeypatch):
+    new = pd.DataFrame(
+        [article("opening", "en", "Opening hours", "## Hours\n\nClosed.\n", 2, "2026-06-01")]
+    )
+
+    def cut(_):
+        raise OSError("no space")
+
+    monkeypatch.setattr(centre.sentences, "update", cut)
+    with pytest.raises(OSError, match="no space"):
+        centre.update(new)
+    query = Query("when is the branch open", "en")
+    found = {hit.key for hit in centre.search(query, NOW)}
+    assert ("opening", "en", 2) in found and ("opening", "en", 1) not in found
+    # Planted: without the first index's word the second one would return the old version.
+    old = centre.sentences.search("when is the branch open", k=50, at=NOW, how="dense")
+    assert any(p.article_id == "opening" and p.version == 1 for p in old)
+    monkeypatch.undo()
+    centre.update(new)
+    assert centre.sentences.update(new).unchanged == 1
+
+
+def test_deleted_articles_are_gone(centre):
+    centre.delete(["opening"])
+    assert all(hit.article_id != "opening" for hit in centre.search(Query("opening", "en"), NOW))
+
+
+def test_sections_hold_their_sentences(centre):
+    for section, sentences in centre.read(_first(centre, "the parcel is damaged"), NOW):
+        assert sentences
+        for sentence in sentences:
+            assert sentence.text in section.text
+
+
+def test_the_worlds_changes_never_leave_a_stale_hit(tmp_path):
+    start, end = "2025-01-01", "2026-09-30"
+    texts = ["price", "how long", "wie viel kostet das", "cuánto tarda", "limit", "express"]
+    queries = [
+        Query(t, c) for t, c in zip(texts, ["en", "en", "de", "es", "en", "en"], strict=True)
+    ]
+    for updated in (True, False):
+        folder = tmp_path / str(updated)
+        with HelpCentre.build(folder, known_before(start), MODEL) as made:
+            days = replay(made, queries, start, end, updated)
+        assert len(days) > 10 and days["hits"].min() > 0
+        # Planted: an index that is not updated is stale, so the count can find it.
+        assert (days["stale"].sum() == 0) == updated
+
+
+def test_the_last_day_of_an_article_counts():
+    page = world.knowledge_base()
+    table = as_articles(page)
+    ended = page["valid_to"].notna()
+    assert ((table["valid_to"] - page["valid_to"])[ended] == pd.Timedelta(days=1)).all()
+    assert table["valid_to"].isna().sum() == (~ended).sum()
+
+
+def test_scores_are_scaled():
+    assert scale({"a": 4.0, "b": 2.0, "c": 1.0}, depth=2) == {"a": 1.0, "b": 0.0, "c": 0.0}
+    assert scale({"a": 4.0, "b": 1.0}) == {"a": 1.0, "b": 0.25}
+    assert scale({}) == {}
+
+
+def test_weights_are_tuned_towards_the_signal_that_helps():
+    rng = np.random.default_rng(0)
+    relevant = rng.random((60, 12)) < 0.1
+    relevant[:, 0] |= ~relevant.any(axis=1)
+    matrices = {name: rng.random((60, 12)) for name in WEIGHTS}
+    matrices["grams_own"] = relevant + 0.2 * rng.random((60, 12))
+    weights, best = tune(matrices, relevant)
+    assert max(weights, key=weights.get) == "grams_own"
+    assert best > ndcg(sum(WEIGHTS[n] * matrices[n] for n in WEIGHTS), relevant)
+    assert ndcg(relevant.astype(float), relevant) == pytest.approx(1)

@@ -1,0 +1,177 @@
+"""The house: a light import, imports that run one way, and where files go."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import casebook
+from casebook import project
+
+PACKAGE = Path(casebook.__file__).resolve().parent
+#: The rooms from the ground up; a module imports from its own room and from lower floors only.
+FLOORS = (
+    {"project"},
+    {"page", "reach"},
+    {"data", "exercises", "evaluate", "features", "llm", "worlds"},
+    {"forecasting", "recorded", "retrieval", "serving"},
+    {"cases"},
+    {"author"},
+    {"book"},
+)
+FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+#: Cases that may import another one, as their chapters say.
+SERVES = {"deployment_pipeline": {"card_fraud"}}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(source: str, package: tuple[str, ...]) -> set[str]:
+    """Return the dotted names that a module of ``package`` imports anywhere in its source."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            start = ".".join([*base, *([node.module] if node.module else [])])
+            names |= {f"{start}.{alias.name}" for alias in node.names}
+    return names
+
+
+def place(dotted: str) -> tuple[str, str]:
+    """Return the room of a module of the package, and its case (empty outside ``cases``)."""
+    parts = [*dotted.split("."), "", ""]
+    return parts[1], parts[2] if parts[1] == "cases" else ""
+
+
+def wrong_way(source: str, path: Path) -> list[str]:
+    """Return the imports of a module that run upwards, sideways between rooms or between cases.
+
+    ``path`` is relative to the folder of the package: ``casebook/cases/x/world.py``.
+    """
+    room, case = place(".".join(path.with_suffix("").parts))
+    found = []
+    for name in sorted(imported(source, path.parent.parts)):
+        if not name.startswith("casebook."):
+            continue
+        other, their_case = place(name)
+        if other != room:
+            if room == "__init__" or FLOOR.get(other, 99) >= FLOOR[room]:
+                found.append(name)
+        elif room == "cases" and case not in ("", "__main__") and their_case != case:
+            found += [name] * (their_case not in SERVES.get(case, set()))
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_imports_run_one_way(path):
+    assert wrong_way(path.read_text(encoding="utf-8"), path.relative_to(PACKAGE.parent)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("casebook/project.py", "from casebook.page import figures"),
+        ("casebook/page/claims.py", "import casebook.data.files"),
+        ("casebook/data/files.py", "from casebook.recorded.bench import recorded"),
+        ("casebook/data/files.py", "from ..evaluate import metrics"),
+        ("casebook/serving/latency.py", "from casebook.cases.x import world"),
+        ("casebook/serving/latency.py", "from casebook.retrieval import index"),
+        ("casebook/__init__.py", "from .cases import x"),
+        ("casebook/data/files.py", "def f():\n    from casebook.cases.x import world"),
+        ("casebook/llm/x.py", "from ..cases.x import reader"),
+        ("casebook/cases/x/world.py", "from casebook.author import files"),
+        ("casebook/cases/x/world.py", "from casebook.cases.y import world"),
+        ("casebook/cases/x/world.py", "from ..y.world import simulate"),
+        ("casebook/author/execute.py", "if True:\n    import casebook.book.slides as s"),
+    ],
+)
+def test_an_import_that_runs_the_other_way_is_found(path, source):
+    assert len(wrong_way(source, Path(path))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("casebook/data/files.py", "from casebook.project import data_dir\nfrom .tables import x"),
+        ("casebook/cases/x/world.py", "from casebook.data import snapshot\nfrom . import y"),
+        (
+            "casebook/cases/x/drills.py",
+            "from casebook.cases.x.world import simulate\nimport author",
+        ),
+        ("casebook/cases/deployment_pipeline/a.py", "from casebook.cases.card_fraud import models"),
+        ("casebook/cases/__main__.py", "import casebook.cases\nfrom casebook.cases.x import world"),
+        ("casebook/book/ext.py", "from casebook.author import files"),
+    ],
+)
+def test_an_import_that_runs_the_right_way_is_left_alone(path, source):
+    assert wrong_way(source, Path(path)) == []
+
+
+def test_every_room_has_its_floor():
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    assert rooms - {"__init__"} <= set(FLOOR)
+
+
+def test_import_casebook_is_quick_and_pulls_in_nothing_heavy():
+    code = (
+        "import json, sys, time; start = time.perf_counter(); import casebook; "
+        "print(json.dumps([time.perf_counter() - start, sorted(sys.modules)]))"
+    )
+    runs = [
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, check=True, text=True
+            ).stdout
+        )
+        for _ in range(3)
+    ]
+    assert min(seconds for seconds, _ in runs) < 0.3
+    assert "casebook" in runs[0][1]
+    assert not {"numpy", "pandas", "torch"} & set(runs[0][1])
+
+
+def test_build_dir_is_made_where_the_variable_says(build_folder):
+    assert not build_folder.exists()
+    assert project.build_dir() == build_folder
+    assert build_folder.is_dir()
+
+
+def test_without_a_checkout_files_are_built_in_the_working_directory(monkeypatch, tmp_path):
+    monkeypatch.delenv("CASEBOOK_BUILD_DIR", raising=False)
+    monkeypatch.setattr(project, "checkout", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    assert project.build_dir() == tmp_path / "_build"
+
+
+def test_without_a_checkout_the_snapshots_are_those_of_the_package(monkeypatch):
+    assert project.data_dir() == PACKAGE.parent / "data"
+    monkeypatch.setattr(project, "checkout", lambda: None)
+    assert project.data_dir() == PACKAGE / "_data"
+
+
+def test_a_command_that_needs_a_checkout_says_so(monkeypatch):
+    assert project.require_checkout() == PACKAGE.parent
+    monkeypatch.setattr(project, "checkout", lambda: None)
+    with pytest.raises(RuntimeError, match=r"works on a checkout.*Clone the repository") as caught:
+        project.require_checkout()
+    assert str(PACKAGE) in str(caught.value)
+
+
+def test_the_settings_name_the_public_address_and_the_release():
+    settings = project.settings()
+    assert settings["repository"].startswith("https://")
+    assert settings["release"]
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", True), ("0", False), (None, False)])
+def test_a_kernel_of_the_book_is_known_by_its_variable(monkeypatch, value, expected):
+    monkeypatch.delenv("CASEBOOK_BOOK", raising=False)
+    if value is not None:
+        monkeypatch.setenv("CASEBOOK_BOOK", value)
+    assert project.in_book() is expected
