@@ -113,7 +113,7 @@
   }
 
   /* A box that scrolls sideways says on which side there is more, and can be reached by keyboard. */
-  const SCROLLING = ".bd-article :is(pre, .casebook-table, .pst-scrollable-table-container)";
+  const SCROLLING = ".bd-article :is(pre, .casebook-table, .pst-scrollable-table-container, div.math)";
   function cue(box) {
     const hidden = box.scrollWidth - box.clientWidth;
     const more = [];

@@ -26,12 +26,16 @@ INK_DARK = "#e6e6e6"
 PLOTLY = "vendor/plotly/plotly.min.js"
 MERMAID = "vendor/mermaid/mermaid.min.js"
 _FIGURE = re.compile(r'<div class="casebook-figure">\s*(<svg.*?</svg>)\s*</div>', flags=re.S)
-#: A text of a matplotlib figure: its words, its baseline, its outlines.
-_TEXT = re.compile(
-    r'<g id="text_\d+">\s*<!-- (?P<words>.*?) -->\s*'
-    r'<g[^>]*translate\([-\d.]+ (?P<y>[-\d.]+)\)[^>]*>(?P<outlines>.*?)</g>\s*</g>\s*',
-    flags=re.S,
+#: A line of text in a matplotlib figure: its words, its baseline, its outlines.
+_LINE = (
+    r"\s*<!-- (?P<words>(?:(?!-->).)*) -->\s*"
+    r"<g[^>]*translate\([-\d.]+ (?P<y>[-\d.]+)\)[^>]*>(?P<outlines>.*?)</g>"
 )
+#: A text of one or more lines.
+_TEXT = re.compile(
+    rf'<g id="text_\d+">(?:{re.sub(r"[?]P<[a-z]+>", "?:", _LINE)})+\s*</g>\s*', flags=re.S
+)
+BOLD = "DejaVuSans-Bold"
 
 
 def _page_code() -> str:
@@ -93,17 +97,18 @@ def title_and_drawing(svg: str) -> tuple[str, str]:
         room that it took.
     """
     x, y, width, height = map(float, re.search(r'viewBox="([^"]*)"', svg).group(1).split())
-    lines = [
-        line
-        for line in _TEXT.finditer(svg)
-        if "DejaVuSans-Bold" in line["outlines"] and float(line["y"]) < y + height / 4
+    texts = [
+        text
+        for text in _TEXT.finditer(svg)
+        if BOLD in text[0] and float(re.search(_LINE, text[0], re.S)["y"]) < y + height / 4
     ]
-    if not lines:
+    if not texts:
         return "", svg
-    outlines = "".join(re.findall(r"<defs>.*?</defs>", "".join(line[0] for line in lines), re.S))
-    for line in reversed(lines):
-        svg = svg[: line.start()] + svg[line.end() :]
-    if "DejaVuSans-Bold" in svg:  # other bold text uses the outlines of the title's letters
+    lines = [line for text in texts for line in re.finditer(_LINE, text[0], re.S)]
+    outlines = "".join(re.findall(r"<defs>.*?</defs>", "".join(t[0] for t in texts), re.S))
+    for text in reversed(texts):
+        svg = svg[: text.start()] + svg[text.end() :]
+    if BOLD in svg:  # other bold text uses the outlines of the title's letters
         svg = svg.replace("</svg>", f"{outlines}</svg>")
     top = max(float(line["y"]) for line in lines) + 1
     svg = re.sub(
