@@ -1,7 +1,7 @@
 # make book   the rendered book in _build/html        make test   every check
 # Both make what they need: an environment in .venv and the locked page assets.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
@@ -9,6 +9,28 @@ RUN := $(BIN)/python -m
 # GPUs (several gigabytes), name the index of CPU builds: make artifacts TORCH_FROM="--index-url …"
 ARTIFACTS := .venv-artifacts
 TORCH_FROM ?=
+
+# JupyterLab's options: make lab ARGS="--no-browser --port=8899". Root has to say that it means it.
+ARGS ?=
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+# make exercises OVERWRITE=1: an exercise with answers becomes blank again (a copy stays in work/)
+OVERWRITE ?=
+REPLACE := $(if $(OVERWRITE),--overwrite)
+
+# An environment whose Python or pip does not run (the system's Python was upgraded, an
+# installation was interrupted) is made from nothing; every make looks, for it costs a moment.
+usable = $(1)/bin/python -c 'import pip' >/dev/null 2>&1
+$(foreach env,$(VENV) $(ARTIFACTS),$(shell test ! -e $(env)/.installed || $(call usable,$(env)) || rm -f $(env)/.installed))
+NO_PYTHON = Python 3.11 to 3.13 is needed, and no python3 is on the path. Install one, or: make PYTHON=/path/to/python3.11
+define environment
+$(if $(PYTHON),,$(error $(NO_PYTHON)))
+@command -v $(PYTHON) >/dev/null || { echo "There is no Python at $(PYTHON): make PYTHON=/path/to/python3.11"; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=/path/to/python3.11")'
+@$(call usable,$(1)) || $(PYTHON) -m venv --clear $(1) || { echo "Python's venv module could not make $(1). On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+endef
+# LightGBM's wheel takes OpenMP from the system; its own message names no package.
+OPENMP := import ctypes, sys; sys.platform == "linux" and ctypes.CDLL("libgomp.so.1")
+NO_OPENMP := LightGBM needs the system library libgomp. Debian, Ubuntu: apt-get install libgomp1. Fedora: dnf install libgomp. Then run make again.
 
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -19,16 +41,16 @@ help:
 	@sed -n '1,2p' Makefile; grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=/path/to/python3.11")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -r requirements.txt -c constraints.txt
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	$(call environment,$(VENV))
+	@$(BIN)/python -c '$(OPENMP)' 2>/dev/null || { echo "$(NO_OPENMP)"; exit 1; }
+	$(RUN) pip install --quiet -r requirements.txt -c constraints.txt
+	$(RUN) pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
 $(ARTIFACTS)/.installed: requirements-artifacts.txt constraints-artifacts.txt
-	test -x $(ARTIFACTS)/bin/python || $(PYTHON) -m venv $(ARTIFACTS)
-	$(ARTIFACTS)/bin/pip install --quiet $(TORCH_FROM) $$(grep '^torch==' requirements-artifacts.txt)
-	$(ARTIFACTS)/bin/pip install --quiet -r requirements-artifacts.txt -c constraints-artifacts.txt
+	$(call environment,$(ARTIFACTS))
+	$(ARTIFACTS)/bin/python -m pip install --quiet $(TORCH_FROM) $$(grep '^torch==' requirements-artifacts.txt)
+	$(ARTIFACTS)/bin/python -m pip install --quiet -r requirements-artifacts.txt -c constraints-artifacts.txt
 	touch $@
 
 node_modules/.installed: package.json package-lock.json $(VENV)/.installed
@@ -50,18 +72,19 @@ slides: node_modules/.installed ## make the slides of every chapter: _build/html
 	$(RUN) casebook.book
 	$(RUN) casebook.book.slides
 
-lab: $(VENV)/.installed ## open JupyterLab
-	$(BIN)/jupyter lab
+lab: $(VENV)/.installed ## open JupyterLab at your copies of the exercises: make lab [ARGS="--no-browser"]
+	@$(RUN) casebook.author work
+	$(RUN) jupyterlab --LabApp.default_url=/lab/tree/work $(AS_ROOT) $(ARGS)
 
 chapter: $(VENV)/.installed ## execute one chapter and its solution and store their checked outputs: make chapter N=01
-	$(RUN) casebook.author record $(N)
+	$(RUN) casebook.author record $(REPLACE) $(N)
 
 new: $(VENV)/.installed ## start a case: make new N=02_sales_forecasting TITLE="Sales for finance"
 	$(RUN) casebook.author new "$(N)" "$(TITLE)"
 
-exercises: $(VENV)/.installed ## generate exercises/ from solutions/
+exercises: $(VENV)/.installed ## generate exercises/ from solutions/ (those with answers: OVERWRITE=1)
 	$(RUN) casebook.author normalise
-	$(RUN) casebook.author exercises
+	$(RUN) casebook.author exercises $(REPLACE)
 
 content: $(VENV)/.installed ## list what a reader would stumble over: spelling, links, typed results, long cells
 	$(RUN) casebook.author content
@@ -70,7 +93,7 @@ links: $(VENV)/.installed ## ask every address of another host whether it still 
 	$(RUN) casebook.author links
 
 release: $(VENV)/.installed ## write a release's tag into pyproject.toml and every notebook: make release TAG=v1.2
-	$(RUN) casebook.author release "$(TAG)"
+	$(RUN) casebook.author release $(REPLACE) "$(TAG)"
 
 released: $(VENV)/.installed ## check that they name it: make released TAG=v1.2
 	$(RUN) casebook.author release --check "$(TAG)"

@@ -40,6 +40,12 @@ def data_dir() -> Path:
     return root / "data" if root else _PACKAGE / "_data"
 
 
+def solutions_dir() -> Path:
+    """Return the folder of the solutions, in the checkout or in the installed package."""
+    root = checkout()
+    return root / "solutions" if root else _PACKAGE / "_solutions"
+
+
 def build_dir() -> Path:
     """Return the folder for everything that is built (``_build/``), made if needed.
 

@@ -85,21 +85,19 @@ class Reached:
         name of what another package defines.
     packages : set of str
         Top-level names of the other packages.
+    named : set of str
+        The texts in all of them, and in the cells: names of data sets and folders among them.
     """
 
     definitions: dict[tuple[str, str], Definition] = field(default_factory=dict)
     edges: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     packages: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)
 
     @property
     def modules(self) -> set[str]:
         """Return the modules of which something is reached."""
         return {module for module, _ in self.definitions}
-
-    @property
-    def strings(self) -> set[str]:
-        """Return the texts in all definitions."""
-        return {text for one in self.definitions.values() for text in one.strings}
 
     def fingerprint(self) -> str:
         """Return a hash of the code that is reached and of what its names stand for.
@@ -371,6 +369,7 @@ class _Walk:
                 self._take(target)
         while self.todo:
             self._visit(*self.todo.pop())
+        self.found.named = {s for one in self.found.definitions.values() for s in one.strings}
         for key in [key for key in self.found.definitions if key[0] in self.extra]:
             del self.found.definitions[key], self.found.edges[key]
         return self.found

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from casebook.author import files
+from casebook.author import files, minutes, working
 from casebook.author.execute import CELL_TIMEOUT, NotebookFailed, execute
+from casebook.author.kernels import ForeignKernel, require_own_kernel
 from casebook.author.normalise import faults, normalise
 from casebook.author.scaffold import create
 from casebook.project import checkout, require_checkout, settings
@@ -28,23 +29,60 @@ def command_normalise(root: Path) -> int:
     return 0
 
 
-def _exercises(root: Path) -> dict[Path, str]:
-    """Return the text of every exercise by its path, as its solution says."""
+def _exercises(root: Path, which: str | None = None) -> dict[Path, str]:
+    """Return the text of every exercise by its path, as its solution says; or of one case."""
     from casebook.author.exercises import exercise, exercise_path
 
     wanted = {}
     for path in files.notebooks("solutions", root=root):
-        target = exercise_path(path)
-        wanted[target] = files.text(exercise(files.read(path), _relative(target, root)))
+        if which is None or path.stem.split("_")[0] == which:
+            target = exercise_path(path)
+            wanted[target] = files.text(exercise(files.read(path), _relative(target, root)))
     return wanted
 
 
-def command_exercises(root: Path) -> int:
-    """Generate the exercises from the solutions."""
-    for path, content in _exercises(root).items():
-        if not path.is_file() or path.read_text(encoding="utf-8") != content:
-            path.write_text(content, encoding="utf-8")
-            print(f"generated   {_relative(path, root)}")
+def _differs(path: Path, content: str) -> bool:
+    return not path.is_file() or path.read_text(encoding="utf-8") != content
+
+
+def _hold(path: Path, root: Path, overwrite: bool) -> bool:
+    """Say whether an exercise must not be replaced; what was written in it is copied first."""
+    if not path.is_file():
+        return False
+    name = _relative(path, root)
+    held = working.secure(path, root)
+    if held.copy is None:
+        return False
+    copied = _relative(held.copy, root)
+    if held.answers and not overwrite:
+        print(
+            f"held        {name} has answers ({', '.join(held.answers)}) and is not replaced. "
+            f"They are in {copied} too: go on there (`make lab`). To have {name} blank again, "
+            "run this command with OVERWRITE=1 (`make`) or --overwrite."
+        )
+        return True
+    print(f"kept        {copied} has what was changed by hand in {name}")
+    return False
+
+
+def command_exercises(root: Path, which: str | None = None, overwrite: bool = False) -> int:
+    """Generate the exercises from the solutions; 1 if one holds answers and was not replaced."""
+    held = 0
+    for path, content in _exercises(root, which).items():
+        if not _differs(path, content):
+            continue
+        if _hold(path, root, overwrite):
+            held += 1
+            continue
+        path.write_text(content, encoding="utf-8")
+        print(f"generated   {_relative(path, root)}")
+    return 1 if held else 0
+
+
+def command_work(root: Path) -> int:
+    """Give every exercise a copy to work on, in work/; none is ever written again."""
+    for line in working.prepare(root):
+        print(line)
     return 0
 
 
@@ -54,6 +92,12 @@ def command_check(root: Path) -> int:
     for path in files.notebooks(root=root):
         name = _relative(path, root)
         notebook = files.read(path)
+        if path.parent.name == "exercises" and (answers := working.answered(notebook)):
+            found.append(
+                f"{name}: has answers ({', '.join(answers)}); the file is generated, so work in "
+                f"{working.FOLDER}/ (`make lab` copies it there, nothing is lost)"
+            )
+            continue
         found += [f"{name}: {fault}" for fault in faults(notebook, name)]
         if path.parent.name != "exercises" and files.text(
             normalise(notebook, name)
@@ -61,13 +105,16 @@ def command_check(root: Path) -> int:
             found.append(f"{name}: not normalised; run `make exercises`")
     wanted = _exercises(root)
     for path, content in wanted.items():
-        if not path.is_file() or path.read_text(encoding="utf-8") != content:
+        if path.is_file() and working.answered(files.read(path)):
+            continue  # said above
+        if _differs(path, content):
             found.append(
                 f"{_relative(path, root)}: not what its solution generates; run `make exercises`"
             )
     for path in files.notebooks("exercises", root=root):
         if path not in wanted:
             found.append(f"{_relative(path, root)}: an exercise without a solution")
+    found += minutes.faults(root)
     print("\n".join(found) or f"{len(files.notebooks(root=root))} notebooks are in order")
     return 1 if found else 0
 
@@ -87,8 +134,13 @@ def command_nbval(root: Path) -> int:
     return max(codes, default=0)
 
 
-def command_record(root: Path, which: str) -> int:
+def command_record(root: Path, which: str, overwrite: bool = False) -> int:
     """Execute the notebooks of a case and store the outputs of their checked cells."""
+    try:
+        require_own_kernel()
+    except ForeignKernel as foreign:
+        print(f"failed      {foreign}")
+        return 1
     for path in files.find(which, "chapters", "solutions", root=root):
         name = _relative(path, root)
         before = path.read_bytes()
@@ -103,7 +155,7 @@ def command_record(root: Path, which: str) -> int:
             return 1
         files.write(normalise(notebook, name), path)
         print(f"recorded    {name}  {seconds:.1f} s")
-    return command_exercises(root)
+    return command_exercises(root, which, overwrite)
 
 
 def command_content(root: Path, lower: bool = False) -> int:
@@ -141,7 +193,7 @@ def command_links(root: Path) -> int:
     return 1 if dead else 0
 
 
-def command_release(root: Path, tag: str, check: bool = False) -> int:
+def command_release(root: Path, tag: str, check: bool = False, overwrite: bool = False) -> int:
     """Write a release's tag into pyproject.toml and every notebook; or check that it is there."""
     from casebook.author import release
 
@@ -150,6 +202,9 @@ def command_release(root: Path, tag: str, check: bool = False) -> int:
             print(f"pyproject.toml names the release {name!r}, not {tag!r}: make release TAG={tag}")
             return 1
         return command_check(root)
+    held = [_hold(path, root, overwrite) for path in files.notebooks("exercises", root=root)]
+    if any(held):
+        return 1  # before anything is written: a release names itself in every notebook or in none
     try:
         release.set_release(root, tag)
     except ValueError as error:
@@ -157,7 +212,7 @@ def command_release(root: Path, tag: str, check: bool = False) -> int:
         return 1
     settings.cache_clear()
     command_normalise(root)
-    return command_exercises(root)
+    return command_exercises(root, overwrite=overwrite)
 
 
 def command_new(root: Path, name: str, title: str) -> int:
@@ -179,12 +234,13 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, function in (
         ("normalise", command_normalise),
-        ("exercises", command_exercises),
+        ("work", command_work),
         ("check", command_check),
         ("nbval", command_nbval),
         ("links", command_links),
     ):
         commands.add_parser(name, help=function.__doc__)
+    exercises = commands.add_parser("exercises", help=command_exercises.__doc__)
     record = commands.add_parser("record", help=command_record.__doc__)
     record.add_argument("which", help="number of the case, such as 01")
     content = commands.add_parser("content", help=command_content.__doc__)
@@ -192,6 +248,10 @@ def main(arguments: list[str] | None = None) -> int:
     release = commands.add_parser("release", help=command_release.__doc__)
     release.add_argument("tag", help="such as v1.2")
     release.add_argument("--check", action="store_true", help="write nothing")
+    for command in (exercises, record, release):
+        command.add_argument(
+            "--overwrite", action="store_true", help="replace exercises with answers, copied first"
+        )
     new = commands.add_parser("new", help=command_new.__doc__)
     new.add_argument("name", help="number and name of the case, such as 02_sales_forecasting")
     new.add_argument("title", help="title of the chapter")
@@ -205,11 +265,13 @@ def main(arguments: list[str] | None = None) -> int:
         env = {**os.environ, "PYTHONPATH": str(root)}
         return subprocess.run(command, cwd=root, env=env).returncode
     if given.command == "record":
-        return command_record(root, given.which)
+        return command_record(root, given.which, given.overwrite)
+    if given.command == "exercises":
+        return command_exercises(root, overwrite=given.overwrite)
     if given.command == "content":
         return command_content(root, given.lower)
     if given.command == "release":
-        return command_release(root, given.tag, given.check)
+        return command_release(root, given.tag, given.check, given.overwrite)
     if given.command == "new":
         return command_new(root, given.name, given.title)
     return globals()[f"command_{given.command}"](root)

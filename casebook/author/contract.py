@@ -1,8 +1,17 @@
-"""The exercise contract: what a solution, its stub and each wrong answer must do."""
+"""The exercise contract: what a solution, its stub, and each wrong and right answer must do.
+
+A declared question (:mod:`casebook.exercises.asked`) must also tell its slips apart, take no
+hint for an answer in the wrong form, and keep all this in the world of every student's seed.
+"""
 
 from __future__ import annotations
 
+import ast
 import copy
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from nbclient import NotebookClient
@@ -10,9 +19,12 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from casebook.author.execute import CELL_TIMEOUT
-from casebook.author.exercises import answer_cells, check_cells, questions
-from casebook.author.files import read
-from casebook.exercises.grading import OUTCOME_MIME
+from casebook.author.exercises import REASONING_TAG, answer_cells, check_cells, questions
+from casebook.author.files import read, tags
+from casebook.author.launch import COLAB_ID
+from casebook.exercises.asked import Asked, Collision, collisions
+from casebook.exercises.asked import run as run_code
+from casebook.exercises.grading import BLANK, OUTCOME_MIME, STUDENT_SEED, Question
 
 
 def _outcome(cell: NotebookNode) -> dict:
@@ -24,7 +36,7 @@ def _outcome(cell: NotebookNode) -> dict:
 
 
 def solution_faults(path: Path) -> list[str]:
-    """Run a solution once and try every wrong answer before its own.
+    """Run a solution once and try every wrong and every other right answer before its own.
 
     Parameters
     ----------
@@ -63,7 +75,11 @@ def solution_faults(path: Path) -> list[str]:
         for index, cell in list(enumerate(notebook.cells)):
             if (number := number_of.get(index)) is not None:
                 check = notebook.cells[checks[number]]
+                if isinstance(asked[number], Asked):
+                    found += _form_faults(asked[number], check, run)
+                    found += collision_faults(asked[number])
                 found += _wrong_answer_faults(asked[number], check, run)
+                found += _right_answer_faults(asked[number], check, run)
             client.execute_cell(cell, index)
             if (number := last.get(index)) is not None and _outcome(cell)["status"] != "right":
                 found.append(
@@ -72,7 +88,7 @@ def solution_faults(path: Path) -> list[str]:
     return [f"{path.stem}: {fault}" for fault in found]
 
 
-def _wrong_answer_faults(question, check: NotebookNode, run) -> list[str]:
+def _wrong_answer_faults(question: Question, check: NotebookNode, run) -> list[str]:
     found, reasons = [], set()
     for count, wrong in enumerate(question.wrong_answers, 1):
         run(new_code_cell(wrong.code))
@@ -91,8 +107,193 @@ def _wrong_answer_faults(question, check: NotebookNode, run) -> list[str]:
         again = _outcome(run(check))
         if again["hints"] != outcome["hints"]:
             found.append(f"{where}: the same answer again unlocked another hint")
-    if len(reasons) < len(question.wrong_answers):
+    # Two ways to one slip may get one reason.
+    ways = {wrong.slip or str(count) for count, wrong in enumerate(question.wrong_answers)}
+    if len(reasons) < len(ways):
         found.append(f"question {question.number}: two wrong answers get the same reason")
+    return found
+
+
+def _right_answer_faults(question: Question, check: NotebookNode, run) -> list[str]:
+    found = []
+    for count, code in enumerate(question.right_answers, 1):
+        run(new_code_cell(code))
+        outcome = _outcome(run(check))
+        if outcome["status"] != "right":
+            found.append(
+                f"question {question.number}, right answer {count} is judged "
+                f"{outcome['status']!r}: {outcome['message']!r}"
+            )
+    return found
+
+
+def _form_faults(question: Asked, check: NotebookNode, run) -> list[str]:
+    """Return where an answer in the wrong form is not refused, or opens a hint."""
+    found = []
+    blank = "".join(f"{name} = ...\n" for name in question.names)
+    for part in question.parts:
+        for answer in ("None", "'0.5'", "object()"):
+            run(new_code_cell(f"{blank}{part.name} = {answer}"))
+            outcome = _outcome(run(check))
+            where = f"question {question.number}, `{part.name} = {answer}`"
+            if outcome["status"] != "wrong":
+                found.append(f"{where} is judged {outcome['status']!r}")
+            elif outcome["hints"]:
+                found.append(f"{where} opens a hint")
+    return found
+
+
+def collision_faults(question: Asked) -> list[str]:
+    """Return the slips that the check cannot tell from the right answer, or from each other.
+
+    Parameters
+    ----------
+    question : Asked
+
+    Returns
+    -------
+    list of str
+        Empty when all can be told apart, or the reader is told "either … or …".
+    """
+    return [
+        f"question {question.number}, {collision} and the reader is not told so"
+        for collision in collisions(question)
+        if not _both_are_told(question, collision)
+    ]
+
+
+def _both_are_told(question: Asked, collision: Collision) -> bool:
+    if len(collision.reasons) < 2:
+        return False
+    answers = {**question.expected(), collision.part.name: collision.value}
+    message = question.outcome(*(answers.get(name, BLANK) for name in question.names)).message
+    return all(reason in message for reason in collision.reasons)
+
+
+def seed_faults(path: Path, seeds: Iterable[int]) -> list[str]:
+    """Try the right and wrong answers of a solution in the worlds of several students.
+
+    The cells that an exercise shows run in this process, once for each seed.
+
+    Parameters
+    ----------
+    path : Path
+        A notebook in ``solutions/`` whose questions are all declared.
+    seeds : iterable of int
+
+    Returns
+    -------
+    list of str
+        What breaks the contract, with its seed; empty when all holds.
+    """
+    notebook, asked = read(path), questions(path.stem)
+    skipped = {*answer_cells(notebook).values(), *check_cells(notebook).values()}
+    shown = [
+        cell.source
+        for index, cell in enumerate(notebook.cells)
+        if cell.cell_type == "code"
+        and index not in skipped
+        and cell.id != COLAB_ID
+        and REASONING_TAG not in tags(cell)
+    ]
+    found = []
+    for seed in seeds:
+        with _student(seed):
+            names: dict[str, object] = {}
+            with redirect_stdout(io.StringIO()):  # tables and sentences are not looked at
+                for source in shown:
+                    run_code(source, names)
+            for question in asked.values():
+                found += [f"{path.stem}, seed {seed}: {f}" for f in _seed_faults(question, names)]
+    return found
+
+
+def _seed_faults(question: Asked, names: Mapping[str, object]) -> Iterator[str]:
+    def judged(code: str):
+        scope = dict(names)
+        run_code(code, scope)
+        return question.outcome(*(scope.get(name, BLANK) for name in question.names))
+
+    right = tuple(question.expected().get(name, BLANK) for name in question.names)
+    for what, outcome in (
+        ("the expected answer", question.outcome(*right)),
+        *((f"right answer {n}", judged(c)) for n, c in enumerate(question.right_answers, 1)),
+    ):
+        if outcome.status != "right":
+            yield f"question {question.number}, {what} is judged wrong: {outcome.message!r}"
+    for count, wrong in enumerate(question.wrong_answers, 1):
+        outcome = judged(wrong.code)
+        if outcome.status != "wrong" or wrong.reason not in outcome.message:
+            yield (
+                f"question {question.number}, wrong answer {count}: expected the reason "
+                f"{wrong.reason!r}, got {outcome.message!r}"
+            )
+
+
+@contextmanager
+def _student(seed: int) -> Iterator[None]:
+    before = os.environ.get(STUDENT_SEED)
+    os.environ[STUDENT_SEED] = str(seed)
+    try:
+        yield
+    finally:
+        os.environ.pop(STUDENT_SEED)
+        if before is not None:
+            os.environ[STUDENT_SEED] = before
+
+
+def name_faults(path: Path) -> list[str]:
+    """Return the answers' names that two questions share or that hide what later cells need.
+
+    Parameters
+    ----------
+    path : Path
+        A notebook in ``solutions/``.
+
+    Returns
+    -------
+    list of str
+        Empty when all holds.
+    """
+    notebook = read(path)
+    answers, checks = answer_cells(notebook), check_cells(notebook)
+    shown: set[str] = set()
+    found, owners = [], {}
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code" or index in checks.values() or cell.id == COLAB_ID:
+            continue
+        if index not in answers.values() and REASONING_TAG not in tags(cell):
+            shown |= _assigned(cell.source)
+    for number, index in answers.items():
+        stub = notebook.cells[index].source.partition("### BEGIN SOLUTION")[0]
+        for name in sorted(_assigned(stub)):
+            if name in owners:
+                found.append(f"`{name}` is asked by the questions {owners[name]} and {number}")
+            if name in shown:
+                found.append(f"question {number}: the answer `{name}` hides the notebook's own")
+            owners.setdefault(name, number)
+    alias = {_questions_name(notebook.cells[index].source) for index in checks.values()}
+    if alias != {f"exercise_{path.stem[:2]}"}:
+        found.append(f"the questions are named {sorted(alias)}, a name that an answer may take")
+    return [f"{path.stem}: {fault}" for fault in found]
+
+
+def _questions_name(check: str) -> str:
+    """Return the name of the questions in a check: ``exercise_01.q1.check(x)`` has the first."""
+    calls = (node for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Call))
+    return next((ast.unparse(call.func).split(".")[0] for call in calls), "")
+
+
+def _assigned(source: str) -> set[str]:
+    """Return the names that a cell imports, defines or assigns."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.alias):
+            found.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
     return found
 
 

@@ -24,8 +24,10 @@ from nbgrader.preprocessors import (
 )
 from traitlets.config import Config
 
+from casebook.author import working
 from casebook.author.files import CHECK_TAG, tags
 from casebook.author.normalise import normalise
+from casebook.exercises.asked import Asked
 from casebook.exercises.grading import Question
 
 REASONING_TAG = "solution"
@@ -56,6 +58,32 @@ def questions(stem: str) -> dict[int, Question]:
     if numbers != list(range(1, len(found) + 1)):
         raise ValueError(f"The questions of {stem} are numbered {numbers}; count from 1.")
     return {q.number: q for q in sorted(found, key=lambda q: q.number)}
+
+
+def expected(stem: str, seed: int | None = None) -> dict[str, object]:
+    """Return the right answers of an exercise in the world of a student's seed, by name.
+
+    Parameters
+    ----------
+    stem : str
+        Name of the notebook, such as ``01_demand_forecasting``.
+    seed : int, optional
+        By default the student's (``CASEBOOK_STUDENT_SEED``), or the chapter's.
+
+    Raises
+    ------
+    ValueError
+        If a question is not declared, so that its answer is known in the chapter's world only.
+    """
+    asked = questions(stem)
+    if fixed := [number for number, question in asked.items() if not isinstance(question, Asked)]:
+        raise ValueError(f"The answers to the questions {fixed} of {stem} know no other seed.")
+    return {k: v for question in asked.values() for k, v in question.expected(seed).items()}
+
+
+def without_stub(source: str) -> str:
+    """Return the source of an answer or a check without stub lines and nbgrader's markers."""
+    return _NOT_SHOWN.sub("", source).strip()
 
 
 def answer_cells(solution: NotebookNode) -> dict[int, int]:
@@ -109,7 +137,9 @@ def exercise(solution: NotebookNode, path: str) -> NotebookNode:
     resources: dict = {"nbgrader": {}}
     for step in steps:
         notebook, resources = step(parent=None, config=config).preprocess(notebook, resources)
-    return normalise(notebook, path)
+    made = normalise(notebook, path)
+    made.metadata.casebook[working.GENERATED] = working.fingerprint(made)
+    return made
 
 
 def page(solution: NotebookNode, stem: str) -> NotebookNode:

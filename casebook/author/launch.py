@@ -13,6 +13,12 @@ from casebook.project import settings
 
 BADGES_ID = "launch-badges"
 COLAB_ID = "colab-set-up"
+#: Where the answers to an exercise are safe.
+KEEPING = (
+    "Your answers: on your machine, `make lab` opens `work/`, and `work/{name}` is your own copy, "
+    "which no command of the course changes. In Colab, *File → Save a copy in Drive*. On Binder, "
+    "download the notebook before you leave."
+)
 
 
 def _address() -> tuple[str, str, str]:
@@ -36,13 +42,16 @@ def binder_url(path: str) -> str:
 def badges(path: str) -> NotebookNode:
     """Return the cell with the links that open this notebook elsewhere.
 
-    The rendered book has its own launch buttons and hides the cell.
+    An exercise also says where answers are kept. The rendered book has its own launch
+    buttons and hides the cell.
     """
     repository, _, release = _address()
     source = (
         f"Run it: [in Colab]({colab_url(path)}) · [on Binder]({binder_url(path)}) · "
         f"[file in the repository]({repository}/blob/{release}/{path})"
     )
+    if path.startswith("exercises/"):
+        source += f"\n\n{KEEPING.format(name=path.removeprefix('exercises/'))}"
     cell = new_markdown_cell(source, metadata={"tags": ["remove-cell"]})
     cell.id = BADGES_ID
     return cell
@@ -72,7 +81,15 @@ if "google.colab" in sys.modules:
         "CASEBOOK_PINS",
         "https://raw.githubusercontent.com/{slug}/{release}/requirements.txt",
     )
-    %pip install --quiet "{requirement} @ {{source}}" -c {{pins}}'''
+    try:  # after the restart that Colab may need, everything is here
+        from casebook.colab import require
+
+        require("{group}")
+    except ImportError:
+        %pip install --quiet "{requirement} @ {{source}}" -c {{pins}}
+    from casebook.colab import stop_if_stale
+
+    stop_if_stale("{group}")'''
     cell = new_code_cell(source, metadata={"tags": ["remove-cell"]})
     cell.id = COLAB_ID
     return cell

@@ -1,7 +1,8 @@
 """Build the book: ``python -m casebook.book``.
 
-Notebooks are executed first, two at a time and those with timed cells alone,
-with a line for each; Jupyter Book then finds every one in the cache.
+Notebooks are executed first, two at a time, with a line for each: those of which
+something has changed (:mod:`casebook.author.keys`). The extension
+:mod:`casebook.book.ext` then puts what they showed into their pages.
 """
 
 from __future__ import annotations
@@ -15,18 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
-from jupyter_cache import get_cache
-from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 
 from casebook.author import files
-from casebook.author.execute import NotebookFailed, execute
-from casebook.book.ext import exercise_page
-from casebook.book.fingerprint import cache_path, note_built
+from casebook.author.execute import BOOK_ENV, WORKERS, NotebookFailed, executed, source
 from casebook.data import RealDataUnavailable, find_real, real, registry
-from casebook.project import require_checkout
-
-WORKERS = 2
-BOOK_ENV = {"CASEBOOK_BOOK": "1", "OMP_NUM_THREADS": "1"}
+from casebook.project import require_checkout, write_whole
 
 
 def say(what: str, detail: str) -> None:
@@ -68,9 +62,7 @@ def pages(root: Path) -> dict[str, tuple[Path, object]]:
         path = root / f"{name}.ipynb"
         if not path.is_file():
             raise FileNotFoundError(f"_toc.yml names {name}, and {path} is not there.")
-        room, stem = name.split("/")
-        notebook = exercise_page(root, stem) if room == "exercises" else files.read(path)
-        found[name] = (path, notebook)
+        found[name] = (path, source(root, name))
     return found
 
 
@@ -87,46 +79,35 @@ def fetch_real_data() -> None:
             say("data", f"{name}: absent, its sections will say so ({error})")
 
 
-def _is_cached(cache: JupyterCacheAbstract, notebook) -> bool:
-    try:
-        cache.match_cache_notebook(notebook)
-    except KeyError:
-        return False
-    return True
-
-
 def execute_pages(root: Path) -> None:
-    """Execute what is not in the cache yet.
+    """Execute every notebook of which the store has no execution as it is now.
+
+    The scorecards that they wrote, now or when they ran, are put in ``_build/scorecards``.
 
     Raises
     ------
     NotebookFailed
         With notebook, cell and error of the first that fails.
     """
-    cache = get_cache(cache_path(root))
-    serial, together = [], []
-    for name, (path, notebook) in pages(root).items():
-        if _is_cached(cache, notebook):
+
+    def run(name: str) -> dict[str, str]:
+        done = executed(root, name, who="book")
+        if done.cached:
             say("unchanged", name)
         else:
-            (serial if files.is_serial(notebook) else together).append((name, path, notebook))
+            say("executed", f"{name}  {done.cpu_seconds:.1f} CPU s, {done.seconds:.1f} s")
+        return done.written
 
-    def run(job) -> tuple:
-        name, path, notebook = job
-        seconds = execute(notebook, name, path.parent, env=BOOK_ENV)
-        say("executed", f"{name}  {seconds:.1f} s")
-        return path, notebook, seconds
-
-    def keep(done: tuple) -> None:  # the cache's database is written from one thread
-        path, notebook, seconds = done
-        bundle = CacheBundleIn(notebook, str(path), data={"execution_seconds": seconds})
-        cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
-
+    names = list(pages(root))
     with ThreadPoolExecutor(WORKERS) as pool:
-        for done in pool.map(run, together):
-            keep(done)
-    for job in serial:
-        keep(run(job))
+        written = dict(zip(names, pool.map(run, names), strict=True))
+    for content in written.values():
+        for path, text in content.items():
+            write_whole(root / "_build" / path, text.encode())
+    known = {path for content in written.values() for path in content}
+    for card in (root / "_build" / "scorecards").glob("*.json"):
+        if f"scorecards/{card.name}" not in known:  # of a page that writes none any more
+            card.unlink()
 
 
 def render(root: Path) -> int:
@@ -157,7 +138,6 @@ def build(root: Path) -> int:
     if absent := missing_pages(root):
         say("failed", f"no HTML was produced for: {', '.join(absent)}")
         return 1
-    note_built(root)
     say(
         "built", f"{root / '_build' / 'html' / 'index.html'}  {time.perf_counter() - started:.0f} s"
     )

@@ -1,14 +1,15 @@
 """Sphinx extension of the book.
 
-It sets what depends on the checkout (address, execution cache), shows the
-exercises with folded hints and answers, moves figures out of the page, and
-mends what keeps the theme's pages from working offline and for everyone.
+It sets the public address, puts what the executed notebooks showed into their
+pages, shows the exercises with folded hints and answers, moves figures out of
+the page, and mends what keeps the theme's pages from working offline and for
+everyone.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
+import json
 import re
 from pathlib import Path
 
@@ -16,9 +17,9 @@ import nbformat
 from sphinx.application import Sphinx
 from sphinxcontrib import mermaid
 
-from casebook.author import exercises, files
+from casebook.author.execute import Execution, executed, stored
+from casebook.author.files import FOLDERS
 from casebook.book import mend, vendor
-from casebook.book.fingerprint import cache_path
 from casebook.page.figures import INK
 from casebook.project import settings
 
@@ -60,9 +61,7 @@ def _configure(app: Sphinx, config) -> None:
     _without_module_script(app)
     root = Path(app.srcdir)
     vendor.copy(root)
-    os.environ["CASEBOOK_BOOK"] = "1"  # kernels started by the build inherit it
-    # Both values belong to the environment: when one changes, Sphinx reads every page again.
-    config.nb_execution_cache_path = str(cache_path(root))
+    # It belongs to the environment: when it changes, Sphinx reads every page again.
     config.casebook_page_code = _page_code()
     config.html_theme_options.update(
         repository_url=settings()["repository"],
@@ -71,15 +70,38 @@ def _configure(app: Sphinx, config) -> None:
     )
 
 
+def _is_notebook(app: Sphinx, docname: str) -> bool:
+    return docname.split("/")[0] in FOLDERS and Path(app.srcdir, f"{docname}.ipynb").is_file()
+
+
+def _digest(done: Execution) -> str:
+    """Return a hash of what a page is made from: its cells, and the run that filled them."""
+    cells = [(c.id, c.cell_type, c.source, dict(c.metadata)) for c in done.notebook.cells]
+    text = json.dumps([done.key, cells], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _outdated(app: Sphinx, env, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Return the notebooks' pages that were made from other cells or from another run."""
+    made_from = getattr(env, "casebook_made_from", {})
+    found = []
+    for docname in env.found_docs - added - changed:
+        if _is_notebook(app, docname):
+            done = stored(Path(app.srcdir), docname)
+            if done is None or made_from.get(docname) != _digest(done):
+                found.append(docname)
+    return sorted(found)
+
+
 def _read(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Put the solution, with hints and answers folded, in the exercise's place."""
-    if docname.startswith("exercises/"):
-        source[0] = nbformat.writes(exercise_page(Path(app.srcdir), docname.split("/", 1)[1]))
-
-
-def exercise_page(root: Path, stem: str) -> nbformat.NotebookNode:
-    """Return the notebook that stands for an exercise in the book."""
-    return exercises.page(files.read(root / "solutions" / f"{stem}.ipynb"), stem)
+    """Put the executed notebook, or the executed page of an exercise, in the notebook's place."""
+    if not _is_notebook(app, docname):
+        return
+    done = executed(Path(app.srcdir), docname, who="book")
+    if not hasattr(app.env, "casebook_made_from"):
+        app.env.casebook_made_from = {}
+    app.env.casebook_made_from[docname] = _digest(done)
+    source[0] = nbformat.writes(done.notebook)
 
 
 def title_and_drawing(svg: str) -> tuple[str, str]:
@@ -172,6 +194,7 @@ def setup(app: Sphinx) -> dict:
     app.setup_extension("casebook.book.reports")
     app.add_config_value("casebook_page_code", "", "env", [str])
     app.connect("config-inited", _configure, priority=1)
+    app.connect("env-get-outdated", _outdated)
     app.connect("source-read", _read)
     app.connect("html-page-context", _page, priority=900)
     app.connect("build-finished", _finished)

@@ -1,7 +1,7 @@
 """Pages that the build fills: the scoreboard and the timings.
 
 Two directives read what the executed notebooks left behind: scorecards
-(``_build/scorecards/*.json``) and the seconds in the execution cache.
+(``_build/scorecards/*.json``), and what their executions took.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docutils import nodes
-from jupyter_cache import get_cache
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from casebook.author.files import is_serial
-from casebook.book.fingerprint import cache_path
+from casebook.author.execute import stored
 
-#: Seconds that a notebook may take, by the room it stands in.
+#: CPU seconds that a notebook may take, by the room it stands in.
 BUDGETS = {"chapters": 60.0, "exercises": 12.0}
 ARROW = {"lower": "↓", "higher": "↑"}
 VERDICT = {"met": "✓ met", "missed": "✗ missed"}
@@ -144,54 +142,60 @@ class Timing:
     ----------
     name, title : str
         Page and title.
-    seconds : float or None
-        Wall clock of its last execution; None if it is not known.
-    alone : bool
-        Whether it ran with nothing beside it, because it has timed cells.
+    cpu_seconds : float or None
+        Of its execution, with all processes that it started; None if it was not executed.
+    seconds, memory_mb : float or None
+        Wall clock and largest memory of the same execution.
     """
 
     name: str
     title: str
-    seconds: float | None
-    alone: bool
+    cpu_seconds: float | None = None
+    seconds: float | None = None
+    memory_mb: float | None = None
 
     @property
     def budget(self) -> float:
-        """Return the seconds that it may take."""
+        """Return the CPU seconds that it may take."""
         return BUDGETS[self.name.split("/")[0]]
 
     @property
     def verdict(self) -> str:
-        """Say whether the budget was kept."""
-        if self.seconds is None:
+        """Say whether the budget was kept: by CPU seconds, which no other process lengthens."""
+        if self.cpu_seconds is None:
             return "not known"
-        return "✓ within" if self.seconds <= self.budget else "✗ over"
+        return "✓ within" if self.cpu_seconds <= self.budget else "✗ over"
 
 
 def timings(rows: list[Timing], address: Address) -> str:
     """Return the table of timings: one row for each notebook and their sum."""
     if not rows:
         return "<p>This build has no notebooks.</p>"
-    known = [row.seconds for row in rows if row.seconds is not None]
+    known = [row.cpu_seconds for row in rows if row.cpu_seconds is not None]
     over = sum(row.verdict == "✗ over" for row in rows)
     cells = [
         [
             Cell(_link(row.name, row.title, address)),
             Cell(row.name.split("/")[0].removesuffix("s")),
-            Cell("" if row.seconds is None else f"{row.seconds:,.1f}", number=True),
-            Cell(f"{row.budget:,.0f}", number=True),
-            Cell("alone" if row.alone else "with another"),
+            _rounded(row.cpu_seconds, 1),
+            _rounded(row.budget, 0),
             Cell(row.verdict),
+            _rounded(row.seconds, 1),
+            _rounded(row.memory_mb, 0),
         ]
         for row in rows
     ]
-    head = ["notebook", "kind", "seconds", "budget (s)", "ran", "verdict"]
+    head = ["notebook", "kind", "CPU seconds", "budget", "verdict", "wall seconds", "memory (MB)"]
     return (
-        f"<p>{len(known)} of {len(rows)} notebooks took {sum(known):,.0f} seconds in all; "
+        f"<p>{len(known)} of {len(rows)} notebooks took {sum(known):,.0f} CPU seconds in all; "
         f"{over} ran over budget. The machine has {os.cpu_count()} cores and Python "
         f"{platform.python_version()}.</p>\n"
-        + _table("Seconds of each notebook", "Seconds of each notebook", head, cells)
+        + _table("Cost of each notebook", "Cost of each notebook", head, cells)
     )
+
+
+def _rounded(value: float | None, places: int) -> Cell:
+    return Cell("" if value is None else f"{value:,.{places}f}", number=True)
 
 
 def _pages(root: Path) -> dict:
@@ -210,16 +214,12 @@ def read_cards(root: Path) -> dict[str, tuple[str, list[dict]]]:
 
 
 def read_timings(root: Path) -> list[Timing]:
-    """Return what each notebook of the table of contents took, from the execution cache."""
-    cache = get_cache(cache_path(root))
+    """Return what each notebook of the table of contents took when it was executed."""
     found = []
     for name, (_, notebook) in _pages(root).items():
-        try:
-            data = cache.match_cache_notebook(notebook).data
-        except KeyError:
-            data = {}
-        seconds = data.get("execution_seconds")
-        found.append(Timing(name, title(notebook), seconds, is_serial(notebook)))
+        done = stored(root, name)
+        spent = (done.cpu_seconds, done.seconds, done.memory_mb) if done else ()
+        found.append(Timing(name, title(notebook), *spent))
     return found
 
 
@@ -245,7 +245,7 @@ class Scoreboard(_Report):
 
 
 class Timings(_Report):
-    """``{timings}``: seconds of each notebook beside its budget."""
+    """``{timings}``: what each notebook took, beside its budget."""
 
     def content_of(self, root: Path) -> str:
         return timings(read_timings(root), self.address)

@@ -16,15 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
-from jupyter_cache import get_cache
 from markdown_it import MarkdownIt
 from nbconvert import SlidesExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from casebook.author import files
+from casebook.author.execute import stored
 from casebook.author.files import tags
-from casebook.book.fingerprint import built_from
 from casebook.project import require_checkout
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -228,16 +227,13 @@ def build(root: Path) -> int:
     """Write the slides of every chapter beside the built book; return the exit code."""
     folder = root / "_build" / "html" / "slides"
     folder.mkdir(parents=True, exist_ok=True)
-    cache = get_cache(built_from(root))
     for path in files.notebooks("chapters", root=root):
-        notebook = files.read(path)
-        try:
-            _, executed = cache.merge_match_into_notebook(notebook)
-        except KeyError:
+        done = stored(root, f"chapters/{path.stem}")
+        if done is None:
             print(f"failed    {path.stem} has not been executed as it is now: run `make book`")
             return 1
-        title = executed.cells[0].source.splitlines()[0].removeprefix("# ")
-        (folder / f"{path.stem}.html").write_text(export(executed, title), encoding="utf-8")
+        title = done.notebook.cells[0].source.splitlines()[0].removeprefix("# ")
+        (folder / f"{path.stem}.html").write_text(export(done.notebook, title), encoding="utf-8")
         print(f"slides    {folder / path.stem}.html")
     return 0
 

@@ -1,45 +1,83 @@
-"""The build of the book: from a clean copy, fresh when code changes, honest when it fails."""
+"""The build of a small book: executed once, fresh when its code changes, honest when it fails.
+
+The book has two notebooks, chapter 00 and a tiny one, in a copy of the checkout.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from casebook.author import files
+from casebook.author import files, keys
+from casebook.author.execute import Execution, runs, source, stored
 from casebook.book import __main__ as book
-from casebook.book import fingerprint as fingerprints
 from casebook.project import require_checkout
 
 ROOT = require_checkout()
-CHAPTER = "chapters/00_how_a_case_works"
+CHAPTER, TINY = "chapters/00_how_a_case_works", "chapters/99_tiny"
+CONTENTS = f"""format: jb-book
+root: book/index
+chapters:
+  - file: {CHAPTER}
+  - file: {TINY}
+  - file: book/scoreboard
+  - file: book/timings
+"""
+INDEX = "# A small book\n\nTwo notebooks.\n"
+#: An address at which nothing answers: a build with it has no network.
+NOWHERE = "http://127.0.0.1:9"
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory) -> Path:
-    """Return a copy of what git would hold, without anything that was built."""
-    target = tmp_path_factory.mktemp("clean") / "casebook"
-    listed = subprocess.run(
+def listed() -> list[str]:
+    """Return what git would hold."""
+    return subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     ).stdout.split()
-    for name in listed:
-        if (ROOT / name).is_file():
+
+
+def tiny_notebook() -> nbformat.NotebookNode:
+    """Return a notebook that reaches one function of the course and no data."""
+    source = "from casebook.project import in_book\n\nprint('in the book:', in_book())"
+    notebook = nbformat.v4.new_notebook(metadata=files.read(ROOT / f"{CHAPTER}.ipynb").metadata)
+    notebook.cells = [
+        nbformat.v4.new_markdown_cell("# Tiny\n\nA page.", id="title"),
+        nbformat.v4.new_code_cell(source, id="in-book"),
+    ]
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory) -> Path:
+    """Return a copy of the checkout with a book of two notebooks and nothing built."""
+    target = tmp_path_factory.mktemp("clean") / "casebook"
+    for name in listed():
+        room = name.split("/")[0]
+        unused = room in files.FOLDERS and name.endswith(".ipynb") and "/00_" not in name
+        if (ROOT / name).is_file() and not unused:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target / name)
     (target / "node_modules").symlink_to(ROOT / "node_modules")
+    (target / "_toc.yml").write_text(CONTENTS)
+    (target / "book" / "index.md").write_text(INDEX)
+    files.write(tiny_notebook(), target / f"{TINY}.ipynb")
+    chapter = files.read(target / f"{CHAPTER}.ipynb")
+    for cell in chapter.cells:  # what its links point to is not in this book
+        cell.source = re.sub(r"\[([^\]]*)\]\(\.\./[^)]*\)", r"\1", cell.source)
+    files.write(chapter, target / f"{CHAPTER}.ipynb")
     return target
 
 
@@ -52,6 +90,18 @@ def run(root: Path, *module: str, **env: str) -> subprocess.CompletedProcess:
         capture_output=True,
         text=True,
     )
+
+
+def make(root: Path, **env: str) -> list[str]:
+    """Build the book; return the notebooks that were executed for it."""
+    before = len(runs(root))
+    result = run(root, "casebook.book", **env)
+    assert result.returncode == 0, result.stdout + result.stderr
+    ran = [one.name for one in runs(root)[before:]]
+    for name in (CHAPTER, TINY):
+        assert f"{'executed' if name in ran else 'unchanged':<10}{name}" in result.stdout
+    assert book.missing_pages(root) == []
+    return sorted(ran)
 
 
 def article(root: Path, name: str = CHAPTER) -> str:
@@ -68,56 +118,146 @@ def stored_claim() -> str:
 
 
 @pytest.fixture(scope="module")
-def built(copy) -> str:
-    """Build the copy once; return what the build printed."""
-    result = run(copy, "casebook.book")
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+def built(copy) -> Path:
+    """Return the copy after its first build."""
+    assert make(copy) == [CHAPTER, TINY]
+    return copy
 
 
-def test_a_line_for_each_notebook_and_every_page(copy, built):
-    for name in book.pages(ROOT):
-        assert f"executed  {name}" in built
-    assert book.missing_pages(copy) == []
-    assert stored_claim() in article(copy)
+@pytest.fixture
+def edited(built):
+    """Return a function that edits a file of the copy; it is as before afterwards."""
+    before: dict[Path, bytes] = {}
+
+    def edit(name: str, old: str, new: str) -> None:
+        path = built / name
+        content = path.read_text()
+        assert content.count(old) == 1
+        before.setdefault(path, path.read_bytes())
+        path.write_text(content.replace(old, new))
+
+    yield edit
+    for path, content in before.items():
+        path.write_bytes(content)
 
 
-def test_an_unchanged_build_executes_nothing_and_takes_at_most_a_minute(copy, built):
-    started = time.perf_counter()
-    result = run(copy, "casebook.book")
-    assert result.returncode == 0
-    assert time.perf_counter() - started <= 60
-    assert "executed" not in result.stdout
-    assert result.stdout.count("unchanged ") == len(book.pages(ROOT))
+# Executed once -----------------------------------------------------------------------
 
 
-def test_editing_the_package_changes_the_page(copy, built):
-    module = copy / "casebook" / "systems" / "how_a_case_works.py"
-    before = module.read_text()
+def test_the_pages_show_what_their_notebooks_showed(built):
+    assert stored_claim() in article(built)
+    assert "in the book: True" in article(built, TINY)
+    timings = article(built, "book/timings")
+    assert f"{stored(built, TINY).cpu_seconds:,.1f}" in timings
+    assert "2 of 2 notebooks" in timings
+
+
+def test_an_unchanged_build_executes_nothing_and_writes_no_notebooks_page(built):
+    make(built)
+    pages = [built / "_build" / "html" / f"{name}.html" for name in (CHAPTER, TINY)]
+    doctrees = [built / "_build" / ".doctrees" / f"{name}.doctree" for name in (CHAPTER, TINY)]
+    read = [path.stat().st_mtime_ns for path in doctrees]
+    content = [path.read_bytes() for path in pages]
+    assert make(built) == []
+    assert [path.stat().st_mtime_ns for path in doctrees] == read
+    assert [path.read_bytes() for path in pages] == content
+
+
+def test_an_edit_of_what_a_chapter_reaches_changes_its_page_alone(built, edited):
+    make(built)
+    tiny = article(built, TINY)
     last_line = 'on=["unique_id", "quarter"], how="left")["y"].to_numpy()'
-    assert last_line in before
-    module.write_text(before.replace(last_line, f"{last_line} * 1.5"))
-    try:
-        result = run(copy, "casebook.book")
-        assert result.returncode == 0, result.stdout + result.stderr
-        assert stored_claim() not in article(copy)
-        assert "Seasonal naive misses by" in article(copy)
-    finally:
-        module.write_text(before)
+    edited("casebook/cases/how_a_case_works/system.py", last_line, f"{last_line} * 1.5")
+    assert make(built) == [CHAPTER]
+    assert stored_claim() not in article(built)
+    assert "Seasonal naive misses by" in article(built)
+    assert article(built, TINY) == tiny
 
 
-def test_without_real_data_the_page_says_so_and_the_rest_runs(copy, built):
-    result = run(copy, "casebook.book", CASEBOOK_REAL_DATA="off")
-    assert result.returncode == 0, result.stdout + result.stderr
-    text = article(copy)
-    assert "Not run here: the check on Australian tourism." in text
-    assert "CASEBOOK_REAL_DATA=off" in text
+def test_after_the_edit_is_undone_the_page_is_as_before_and_nothing_is_executed(built):
+    assert make(built) == []
+    assert stored_claim() in article(built)
+
+
+def test_an_edit_of_what_no_chapter_reaches_executes_nothing(built, edited):
+    make(built)
+    before, reached = article(built), keys.reached(built, source(built, CHAPTER))
+    assert (
+        "casebook.evaluate.metrics" in reached.modules
+    )  # another function of the module is reached
+    assert ("casebook.evaluate.metrics", "mape") not in reached.definitions
+    edited("casebook/evaluate/metrics.py", "def mape(", "def mape_of_a_test(")
+    edited("casebook/recorded/bench.py", "def stale(", "def stale_of_a_test(")
+    assert make(built) == []
+    assert article(built) == before
+
+
+def test_an_edit_of_prose_changes_the_page_and_executes_nothing(built, edited):
+    make(built)
+    edited(f"{TINY}.ipynb", "A page.", "Another page.")
+    assert make(built) == []
+    assert "Another page." in article(built, TINY)
+
+
+def test_two_notebooks_run_at_a_time_and_each_leaves_its_scorecard(tmp_path, monkeypatch, capsys):
+    both, lock, inside, most = threading.Barrier(2, timeout=60), threading.Lock(), set(), [0]
+
+    def fake(root, name, who):
+        with lock:
+            inside.add(name)
+            most[0] = max(most[0], len(inside))
+        both.wait()  # ends only if two are in
+        with lock:
+            inside.discard(name)
+        written = {"scorecards/a.json": "[]"} if name == "chapters/a" else {}
+        return Execution(None, 1.0, 2.0, 3.0, "key", cached=name == "chapters/b", written=written)
+
+    names = [f"chapters/{letter}" for letter in "abcd"]
+    monkeypatch.setattr(book, "pages", lambda root: dict.fromkeys(names))
+    monkeypatch.setattr(book, "executed", fake)
+    cards = tmp_path / "_build" / "scorecards"
+    cards.mkdir(parents=True)
+    (cards / "b.json").write_text("[]")  # an earlier run of this page wrote one
+    book.execute_pages(tmp_path)
+    assert most == [2]
+    assert [path.name for path in cards.iterdir()] == ["a.json"]
+    said = sorted(capsys.readouterr().out.splitlines())
+    assert said[0] == "executed  chapters/a  1.0 CPU s, 2.0 s"
+    assert said[-1] == "unchanged chapters/b"
+
+
+# Both data modes ---------------------------------------------------------------------
+
+
+def card(root: Path) -> set[str]:
+    """Return the data of which the chapter's scorecard has rows."""
+    rows = json.loads((root / "_build/scorecards/00_how_a_case_works.json").read_text())["rows"]
+    return {row["data"] for row in rows}
+
+
+@pytest.mark.parametrize("machine", ["as it is", "without data and network"])
+def test_without_real_data_the_page_says_so_and_the_rest_runs(built, tmp_path, machine):
+    env = {"CASEBOOK_REAL_DATA": ""}
+    if machine != "as it is":
+        env |= {"CASEBOOK_DATA_DIR": "", "CASEBOOK_CACHE_DIR": str(tmp_path), "NO_PROXY": ""}
+        env |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "http_proxy"), NOWHERE)
+    make(built, **env)
+    on, on_card = article(built), card(built)
+    off = env | {"CASEBOOK_REAL_DATA": "off"}
+    make(built, **off)
+    text = article(built)
+    assert "Not run here" in text
     assert stored_claim() in text
-    card = json.loads((copy / "_build/scorecards/00_how_a_case_works.json").read_text())
-    assert {row["data"] for row in card["rows"]} == {
-        "simulated, frozen world",
-        "simulated, five seeds",
-    }
+    assert card(built) == {"simulated, frozen world", "simulated, five seeds"}
+    assert text != on
+    assert stored(built, CHAPTER, off).key != stored(built, CHAPTER, env).key
+    assert make(built, **env) == []  # and back: the pages of the two modes do not mix
+    assert (article(built), card(built)) == (on, on_card)
+    if machine != "as it is":
+        assert "Not run here" in on
+        assert stored_claim() in on
+    assert make(built, **off) == []
+    assert article(built) == text
 
 
 def test_with_real_data_the_page_shows_the_result():
@@ -134,112 +274,48 @@ def test_nbval_passes_without_real_data(copy):
     assert " passed" in result.stdout
 
 
-def plant(root: Path, source: str, **cell) -> nbformat.NotebookNode:
-    """Add a cell to the chapter of a copy; return the notebook as it was."""
-    path = root / f"{CHAPTER}.ipynb"
-    before = files.read(path)
-    changed = files.read(path)
-    new = (
-        nbformat.v4.new_markdown_cell if cell.pop("markdown", False) else nbformat.v4.new_code_cell
-    )(source, **cell)
-    changed.cells.insert(4, new)
-    files.write(changed, path)
-    return before
+# Gates -------------------------------------------------------------------------------
 
 
-def test_gate_a_failing_notebook_ends_the_build(copy, built):
-    before = plant(copy, "raise RuntimeError('planted')", id="planted-fault")
-    try:
-        result = run(copy, "casebook.book")
-        assert result.returncode == 1
-        assert f"failed    {CHAPTER}, cell 'planted-fault': RuntimeError: planted" in result.stdout
-    finally:
-        files.write(before, copy / f"{CHAPTER}.ipynb")
+@pytest.fixture
+def plant(built):
+    """Return a function that adds a cell to the tiny notebook; it is as before afterwards."""
+    path = built / f"{TINY}.ipynb"
+
+    def add(cell: nbformat.NotebookNode) -> None:
+        changed = tiny_notebook()
+        changed.cells.append(cell)
+        files.write(changed, path)
+
+    yield add
+    files.write(tiny_notebook(), path)
 
 
-def test_gate_a_warning_is_an_error(copy, built):
-    before = plant(copy, "[a dead link](no_such_page.md)", id="planted-link", markdown=True)
-    try:
-        result = run(copy, "casebook.book")
-        assert result.returncode != 0
-        assert "no_such_page" in result.stdout + result.stderr
-    finally:
-        files.write(before, copy / f"{CHAPTER}.ipynb")
+def test_gate_a_failing_notebook_ends_the_build(built, plant):
+    plant(nbformat.v4.new_code_cell("raise RuntimeError('planted')", id="planted-fault"))
+    result = run(built, "casebook.book")
+    assert result.returncode == 1
+    assert f"failed    {TINY}, cell 'planted-fault': RuntimeError: planted" in result.stdout
 
 
-def test_gate_a_page_of_the_contents_without_a_notebook(copy):
-    contents = copy / "_toc.yml"
-    before = contents.read_text()
-    contents.write_text(before + "      - file: chapters/99_not_there\n")
-    try:
-        result = run(copy, "casebook.book")
-        assert result.returncode != 0
-        assert "99_not_there" in result.stdout + result.stderr
-    finally:
-        contents.write_text(before)
+def test_gate_a_warning_is_an_error(built, plant):
+    plant(nbformat.v4.new_markdown_cell("[a dead link](no_such_page.md)", id="planted-link"))
+    result = run(built, "casebook.book")
+    assert result.returncode != 0
+    assert "no_such_page" in result.stdout + result.stderr
+
+
+def test_gate_a_page_of_the_contents_without_a_notebook(built, edited):
+    edited("_toc.yml", f"  - file: {TINY}\n", f"  - file: {TINY}\n  - file: chapters/98_gone\n")
+    result = run(built, "casebook.book")
+    assert result.returncode != 0
+    assert "98_gone" in result.stdout + result.stderr
 
 
 def test_gate_no_html(tmp_path, monkeypatch, capsys):
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
     monkeypatch.setattr(book, "execute_pages", lambda root: None)
+    monkeypatch.setattr(book, "fetch_real_data", lambda: None)
     monkeypatch.setattr(book, "render", lambda root: 0)
     assert book.build(tmp_path) == 1
     assert "no HTML was produced for: book/index" in capsys.readouterr().out
-
-
-def test_two_at_a_time_and_serial_ones_alone(tmp_path, monkeypatch):
-    """Run four notebooks, one of them with a timed cell, and record who ran beside whom."""
-    running, beside, lock = set(), {}, threading.Lock()
-
-    def fake_execute(notebook, name, folder, env):
-        with lock:
-            running.add(name)
-            for other in running:
-                beside.setdefault(other, set()).update(running)
-        time.sleep(0.2)
-        with lock:
-            running.discard(name)
-        return 0.2
-
-    def notebook(name: str, *tags: str):
-        cell = nbformat.v4.new_code_cell(f"name = {name!r}", metadata={"tags": list(tags)})
-        return tmp_path / f"{name}.ipynb", nbformat.v4.new_notebook(cells=[cell])
-
-    wanted = {"a": notebook("a"), "timed": notebook("timed", "serial")}
-    wanted |= {name: notebook(name) for name in "bc"}
-    monkeypatch.setattr(book, "pages", lambda root: wanted)
-    monkeypatch.setattr(book, "execute", fake_execute)
-    monkeypatch.setattr(book, "cache_path", lambda root: tmp_path / "cache")
-    book.execute_pages(tmp_path)
-    assert set(beside) == set(wanted)
-    assert beside["timed"] == {"timed"}
-    assert max(len(names) for names in beside.values()) >= 2
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "casebook/evaluate/metrics.py",
-        "data/real.toml",
-        "data/00_how_a_case_works/observed.parquet",
-        "requirements.txt",
-        "constraints.txt",
-    ],
-)
-def test_the_fingerprint_knows(copy, change):
-    before = fingerprints.fingerprint(copy)
-    path = copy / change
-    content = path.read_bytes()
-    path.write_bytes(content + b"\n")
-    try:
-        assert fingerprints.fingerprint(copy) != before
-    finally:
-        path.write_bytes(content)
-    assert fingerprints.fingerprint(copy) == before
-
-
-def test_the_fingerprint_knows_which_real_data_are_there(copy, monkeypatch, tmp_path):
-    monkeypatch.setattr(fingerprints, "find_real", lambda name: None)
-    without = fingerprints.fingerprint(copy)
-    monkeypatch.setattr(fingerprints, "find_real", lambda name: tmp_path)
-    assert fingerprints.fingerprint(copy) != without

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from jupyter_cache import get_cache
-from jupyter_cache.base import CacheBundleIn
 
+from casebook.author.execute import Execution, stored
 from casebook.book import __main__ as book
-from casebook.book import fingerprint, reports
+from casebook.book import reports
 from casebook.book.reports import Timing
 from casebook.project import require_checkout
 
@@ -96,19 +94,19 @@ def test_a_chapter_without_a_scorecard_is_named():
 
 def test_timings_beside_their_budgets():
     rows = [
-        Timing(FIRST, "The first", 59.96, alone=True),
-        Timing(SECOND, "The second", 60.1, alone=False),
-        Timing("exercises/01_first", "Exercise", 12.0, alone=False),
-        Timing("exercises/02_second", "Another", None, alone=False),
+        Timing(FIRST, "The first", 59.96, 300.0, 1234.5),
+        Timing(SECOND, "The second", 60.1, 31.0, 800.0),
+        Timing("exercises/01_first", "Exercise", 12.0, 6.25, 300.0),
+        Timing("exercises/02_second", "Another"),
     ]
     shown = reports.timings(rows, address)
     assert cells(shown) == [
-        ["The first", "chapter", "60.0", "60", "alone", "✓ within"],
-        ["The second", "chapter", "60.1", "60", "with another", "✗ over"],
-        ["Exercise", "exercise", "12.0", "12", "with another", "✓ within"],
-        ["Another", "exercise", "", "12", "with another", "not known"],
+        ["The first", "chapter", "60.0", "60", "✓ within", "300.0", "1,234"],
+        ["The second", "chapter", "60.1", "60", "✗ over", "31.0", "800"],
+        ["Exercise", "exercise", "12.0", "12", "✓ within", "6.2", "300"],
+        ["Another", "exercise", "", "12", "not known", "", ""],
     ]
-    assert "3 of 4 notebooks took 132 seconds in all; 1 ran over budget." in shown
+    assert "3 of 4 notebooks took 132 CPU seconds in all; 1 ran over budget." in shown
     assert "no notebooks" in reports.timings([], address)
 
 
@@ -123,10 +121,8 @@ def planted(tmp_path, monkeypatch):
         ]
         notebooks[name] = (tmp_path / f"{name}.ipynb", nbformat.v4.new_notebook(cells=new))
     monkeypatch.setattr(book, "pages", lambda root: notebooks)
-    monkeypatch.setattr(reports, "cache_path", lambda root: root / "cache")
-    path, notebook = notebooks[FIRST]
-    bundle = CacheBundleIn(notebook, str(path), data={"execution_seconds": 1.5})
-    get_cache(tmp_path / "cache").cache_notebook_bundle(bundle, check_validity=False)
+    done = {FIRST: Execution(notebooks[FIRST][1], 1.5, 2.5, 90.0, "key", cached=True)}
+    monkeypatch.setattr(reports, "stored", lambda root, name: done.get(name))
     cards = tmp_path / "_build" / "scorecards"
     cards.mkdir(parents=True)
     (cards / "01_first.json").write_text(json.dumps({"chapter": "01_first", "rows": [row()]}))
@@ -140,8 +136,8 @@ def test_values_come_from_the_last_build(planted):
         SECOND: (f"Title of {SECOND}", []),
     }
     assert reports.read_timings(planted) == [
-        Timing(FIRST, f"Title of {FIRST}", 1.5, alone=True),
-        Timing(SECOND, f"Title of {SECOND}", None, alone=True),
+        Timing(FIRST, f"Title of {FIRST}", 1.5, 2.5, 90.0),
+        Timing(SECOND, f"Title of {SECOND}"),
     ]
 
 
@@ -176,13 +172,13 @@ def test_the_built_scoreboard_shows_every_scorecard():
     assert differences(content, cards) == [f"{name}: {cards[name][1][0]['metric']}"]
 
 
-def test_the_built_timings_show_every_notebook_with_its_seconds():
+def test_the_built_timings_show_what_every_notebook_took():
     content = page("timings")
     shown = cells(content)
     assert len(shown) == len(book.pages(ROOT))
-    assert all(re.fullmatch(r"[\d,]+\.\d", line[2]) for line in shown), shown
-    cache = get_cache(fingerprint.built_from(ROOT))
     for name, (_, notebook) in book.pages(ROOT).items():
-        seconds = cache.match_cache_notebook(notebook).data["execution_seconds"]
+        done = stored(ROOT, name)
+        assert done is not None, f"{name} was not executed as it is now: run `make book`"
         line = next(s for s in shown if s[0] == reports.title(notebook))
-        assert line[2] == f"{seconds:,.1f}", name
+        assert line[2] == f"{done.cpu_seconds:,.1f}", name
+        assert line[5:] == [f"{done.seconds:,.1f}", f"{done.memory_mb:,.0f}"], name

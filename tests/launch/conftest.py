@@ -15,11 +15,13 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from places import (
     CHAPTER,
+    PRELOADED,
     Colab,
     Run,
     bare_python,
     clean_environment,
     copy_checkout,
+    install_old,
     site_packages,
 )
 
@@ -66,14 +68,15 @@ def third_party(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_colab(tmp_path_factory, third_party, checkout_copy) -> Callable[[], Colab]:
+def make_colab(tmp_path_factory, third_party, checkout_copy) -> Callable[..., Colab]:
     """Return a function that makes a fresh stand-in for Colab.
 
     It has ``google.colab`` in ``sys.modules`` before the first cell, as Colab
-    has, and neither network nor package index.
+    has, and neither network nor package index. With ``old=True`` its kernel has also
+    loaded what Colab's has, in versions that the course replaces (:func:`places.install_old`).
     """
 
-    def make() -> Colab:
+    def make(old: bool = False) -> Colab:
         folder = tmp_path_factory.mktemp("colab")
         python = bare_python(folder / "venv", third_party)
         stub = site_packages(python) / "google" / "colab"
@@ -81,7 +84,12 @@ def make_colab(tmp_path_factory, third_party, checkout_copy) -> Callable[[], Col
         (stub / "__init__.py").touch()
         startup = folder / "ipython" / "profile_default" / "startup"
         startup.mkdir(parents=True)
-        (startup / "00-colab.py").write_text("import google.colab\n", encoding="utf-8")
+        preloaded = PRELOADED if old else {}
+        imports = "".join(f"import {name}\n" for name in ("google.colab", *preloaded))
+        (startup / "00-colab.py").write_text(imports, encoding="utf-8")
+        index = folder / "index"
+        if old:
+            install_old(python, index)
         kernel = folder / "jupyter" / "kernels" / "python3"
         kernel.mkdir(parents=True)
         argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -98,6 +106,7 @@ def make_colab(tmp_path_factory, third_party, checkout_copy) -> Callable[[], Col
             JUPYTER_RUNTIME_DIR=folder / "runtime",
             PIP_CONFIG_FILE=os.devnull,
             PIP_DISABLE_PIP_VERSION_CHECK="1",
+            PIP_FIND_LINKS=index if old else "",
             PIP_NO_INDEX="1",
             PIP_NO_BUILD_ISOLATION="0",  # pip reads it as "build isolation: no"
         )
@@ -109,14 +118,20 @@ def make_colab(tmp_path_factory, third_party, checkout_copy) -> Callable[[], Col
 @pytest.fixture(scope="session")
 def colab(make_colab) -> Colab:
     """Return the Colab in which the chapter runs."""
-    return make_colab()
+    return make_colab(old=True)
 
 
 @pytest.fixture(scope="session")
-def colab_run(colab, chapter) -> Run:
-    """Execute the whole chapter on Colab, once for the session."""
+def with_witness(chapter) -> NotebookNode:
+    """Return the chapter with a last cell that says where everything came from."""
     notebook = nbformat.from_dict({**chapter, "cells": [*chapter.cells]})
     notebook.cells.append(new_code_cell(WITNESS, id="witness"))
+    return notebook
+
+
+@pytest.fixture(scope="session")
+def colab_stop(colab, with_witness) -> Run:
+    """Press Run All in a fresh session, which has loaded other versions."""
     missing = subprocess.run(
         [colab.python, "-c", "import casebook"],
         env=colab.env,
@@ -125,4 +140,10 @@ def colab_run(colab, chapter) -> Run:
         text=True,
     )
     assert "No module named 'casebook'" in missing.stderr, "the bare environment has the course"
-    return colab.run(notebook, CHAPTER)
+    return colab.run(with_witness, CHAPTER)
+
+
+@pytest.fixture(scope="session")
+def colab_run(colab, colab_stop, with_witness) -> Run:
+    """Execute the whole chapter after the restart that the first run asks for."""
+    return colab.run(with_witness, CHAPTER)

@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -61,6 +63,62 @@ def site_packages(python: Path) -> Path:
     """Return the folder in which the environment of ``python`` installs."""
     (folder,) = python.parent.parent.glob("lib/python*/site-packages")
     return folder
+
+
+#: What Colab's kernel has loaded before the first cell, in versions that the course replaces.
+PRELOADED = {"numpy": "2.0.2", "pandas": "2.2.2", "matplotlib": "3.10.0", "pyarrow": "18.1.0"}
+#: A package of such a version. As with the real ones, what is loaded works while its files
+#: are there; when pip has replaced them, whatever is not loaded yet cannot be loaded any more.
+OLD_MODULE = """\
+__version__ = {version!r}
+
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise ImportError(
+        f"{{__name__}} {{__version__}} is loaded and its files are those of another version: "
+        "binary incompatibility"
+    )
+"""
+METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+WHEEL = "Wheel-Version: 1.0\nGenerator: places\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+
+
+def install_old(python: Path, index: Path) -> None:
+    """Give an environment the packages that Colab loads at its start, in other versions.
+
+    The real ones cannot be installed here: no index is asked. So each is a module of that
+    name and version in the environment's own folder, before the folder of third-party
+    packages, with the metadata by which pip removes it. ``index`` gets a wheel for the
+    pinned version that has metadata only: when pip has installed it, the old module is
+    gone and Python finds the real package of that version among the third-party ones.
+    """
+    site = site_packages(python)
+    index.mkdir()
+    for name, old in PRELOADED.items():
+        (site / name).mkdir()
+        (site / name / "__init__.py").write_text(OLD_MODULE.format(version=old), encoding="utf-8")
+        info = site / f"{name}-{old}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(METADATA.format(name=name, version=old), encoding="utf-8")
+        (info / "INSTALLER").write_text("pip\n", encoding="utf-8")
+        listed = [f"{name}/__init__.py", *(f"{info.name}/{p}" for p in ("METADATA", "INSTALLER"))]
+        record = "".join(f"{path},,\n" for path in [*listed, f"{info.name}/RECORD"])
+        (info / "RECORD").write_text(record, encoding="utf-8")
+        pinned = version(name)
+        assert pinned != old, f"{name} {old} is pinned now; name another one in PRELOADED"
+        folder = f"{name}-{pinned}.dist-info"
+        members = {
+            f"{folder}/METADATA": METADATA.format(name=name, version=pinned),
+            f"{folder}/WHEEL": WHEEL,
+            f"{folder}/RECORD": "".join(
+                f"{folder}/{p},,\n" for p in ("METADATA", "WHEEL", "RECORD")
+            ),
+        }
+        with zipfile.ZipFile(index / f"{name}-{pinned}-py3-none-any.whl", "w") as wheel:
+            for member, text in members.items():
+                wheel.writestr(member, text)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ SCRIPT = require_checkout() / ".ci" / "colab"
 
 def run(colab, *notebooks) -> tuple[int, str]:
     """Return exit code and output, without colours."""
-    env = {**colab.env, "PYTHON": str(colab.python)}
+    env = {**colab.env, "PYTHON": str(colab.python), "PRELOAD": ""}  # no index is asked here
     done = subprocess.run(
         [str(SCRIPT), *map(str, notebooks)],
         env=env,
@@ -47,6 +47,14 @@ def test_the_course_is_installed_by_the_set_up_cell(make_colab, planted):
     returned, log = run(colab, planted(code))
     assert returned == 0, log
     assert "on Colab" in log
+
+
+def test_the_script_restarts_where_the_set_up_cell_asks_for_it(make_colab, planted):
+    """Once: afterwards the kernel uses what was installed."""
+    path = planted("import numpy; numpy.ones(3).sum()")
+    returned, log = run(make_colab(old=True), path, path)
+    assert returned == 0, log
+    assert log.count("restarted") == 1 and log.count("on Colab") == 2
 
 
 def test_gate_a_cell_that_fails_ends_the_script(make_colab, planted):

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 import tiny
 from tiny import checked, code
 
 from casebook.author import execute as module
-from casebook.author import files
+from casebook.author import exercises, files
 from casebook.author.__main__ import main
-from casebook.author.execute import NotebookFailed, execute
+from casebook.author.execute import (
+    NotebookFailed,
+    Run,
+    Turns,
+    execute,
+    executed,
+    measured,
+    runs,
+    store,
+    stored,
+    summary,
+)
 
 PATH = "chapters/00_tiny.ipynb"
 OPEN_END = "import time\nprint('asleep')\ntime.sleep(60)"
@@ -71,6 +87,288 @@ def test_a_notebook_without_faults_gets_its_outputs(tmp_path):
     assert outputs(notebook, "show") == [f"yes {tmp_path.name}\n"]
     assert 0 < seconds < 60
     assert all("execution" not in cell.metadata for cell in notebook.cells)
+
+
+# Once.
+
+NAME = PATH.removesuffix(".ipynb")
+
+
+def test_a_notebook_runs_once_outside_the_sources_and_is_given_out_again(checkout, monkeypatch):
+    monkeypatch.setenv("CASEBOOK_RUN_FOR", "a test")
+    show = "import os\nprint(os.environ['CASEBOOK_BOOK'], os.getcwd())"
+    path = tiny.add(checkout, PATH, code("show", show), tiny.prose("words", "Words."))
+    assert stored(checkout, NAME) is None
+    assert runs(checkout) == []
+    first = executed(checkout, NAME)
+    book, folder = outputs(first.notebook, "show")[0].split()
+    assert (book, first.cached) == ("1", False)
+    assert not folder.startswith(str(checkout))
+    assert {p.name for p in path.parent.iterdir()} == {"00_tiny.ipynb", "ruff.toml"}
+    tiny.plant(path, "words", source="Other words.")  # prose runs nothing
+    again = executed(checkout, NAME)
+    assert (again.cached, again.key) == (True, first.key)
+    assert again.notebook.cells[-1].source == "Other words."
+    assert outputs(again.notebook, "show") == outputs(first.notebook, "show")
+    assert again.cpu_seconds == first.cpu_seconds > 0
+    assert stored(checkout, NAME) == again
+    assert runs(checkout) == [Run(NAME, "a test", first.key, first.cpu_seconds)]
+    tiny.plant(path, "show", source="print(3)")
+    assert stored(checkout, NAME) is None
+    assert outputs(executed(checkout, NAME).notebook, "show") == ["3\n"]
+    assert [run.name for run in runs(checkout)] == [NAME, NAME]
+
+
+def test_several_that_ask_at_a_time_get_one_run(checkout):
+    tiny.add(checkout, PATH, code("show", "print(3)"))
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(executed(checkout, NAME))) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(one.cached for one in found) == [False, True, True]
+    assert len(runs(checkout)) == 1
+
+
+def test_both_data_modes_are_kept_side_by_side(checkout):
+    show = "import os\nprint(os.environ['CASEBOOK_REAL_DATA'])"
+    tiny.add(checkout, PATH, code("show", show))
+    off = executed(checkout, NAME, {"CASEBOOK_REAL_DATA": "Off"})
+    on = executed(checkout, NAME, {"CASEBOOK_REAL_DATA": ""})
+    assert outputs(off.notebook, "show") == ["off\n"]
+    assert outputs(on.notebook, "show") == ["on\n"]
+    assert stored(checkout, NAME, {"CASEBOOK_REAL_DATA": "off"}).key == off.key != on.key
+    assert len(runs(checkout)) == 2
+
+
+def test_an_exercise_and_its_solution_are_one_execution(checkout, monkeypatch):
+    asked = {1: SimpleNamespace(hints=["Count them."])}
+    monkeypatch.setattr(exercises, "questions", lambda stem: asked)
+    answer = code("answer-1", "### BEGIN SOLUTION\nn = 3\n### END SOLUTION")
+    check = checked(
+        "check-1", "print(n)\n### BEGIN HIDDEN TESTS\nassert n == 3\n### END HIDDEN TESTS"
+    )
+    path = tiny.add(checkout, "solutions/00_tiny.ipynb", answer, check)
+    for name in ("answer-1", "check-1"):
+        tiny.plant(path, name, metadata={"nbgrader": {"grade_id": name}})
+    page = executed(checkout, "exercises/00_tiny")
+    assert outputs(page.notebook, "check-1") == ["3\n"]
+    assert any("Count them." in cell.source for cell in page.notebook.cells)
+    solution = executed(checkout, "solutions/00_tiny")
+    assert (solution.cached, solution.key) == (True, page.key)
+    assert outputs(solution.notebook, "check-1") == ["3\n"]
+    assert "### BEGIN SOLUTION" in str(solution.notebook.cells)
+    assert "### BEGIN" not in str(page.notebook.cells)
+    assert len(runs(checkout)) == 1
+
+
+def test_what_fails_is_noted_and_not_kept(checkout):
+    tiny.add(checkout, PATH, code("fails", "1 / 0"))
+    for _ in range(2):
+        with pytest.raises(NotebookFailed, match="cell 'fails': ZeroDivisionError"):
+            executed(checkout, NAME)
+    assert stored(checkout, NAME) is None
+    assert [run.error for run in runs(checkout)] == [
+        f"{NAME}, cell 'fails': ZeroDivisionError: division by zero"
+    ] * 2
+
+
+def test_a_run_during_which_something_was_edited_is_not_kept(checkout):
+    edit = f"from pathlib import Path\npath = Path({str(checkout / PATH)!r})\n"
+    edit += "_ = path.write_text(path.read_text().replace('n = 3', 'n = 4'))"
+    tiny.add(checkout, PATH, code("n", "n = 3"), code("edit", edit))
+    assert not executed(checkout, NAME).cached
+    assert stored(checkout, NAME) is None
+    assert list(store(checkout).rglob("*.json")) == []
+
+
+def test_a_scorecard_belongs_to_the_run_that_wrote_it(checkout):
+    write = "import os\nfrom pathlib import Path\nfolder = Path(os.environ['CASEBOOK_BUILD_DIR'])\n"
+    write += "(folder / 'scorecards').mkdir(parents=True)\n"
+    write += "_ = (folder / 'scorecards' / '00_tiny.json').write_text('[]')"
+    tiny.add(checkout, PATH, code("write", write))
+    for cached in (False, True):
+        done = executed(checkout, NAME)
+        assert (done.cached, done.written) == (cached, {"scorecards/00_tiny.json": "[]"})
+    assert not (checkout / "_build" / "scorecards").exists()
+
+
+def test_the_oldest_executions_are_thrown_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "KEPT", 2)
+    for count, name in enumerate("abcd"):
+        module._keep(tmp_path, name, {})
+        stamp = time.time() - 60 + count
+        module.os.utime(tmp_path / f"{name}.json", (stamp, stamp))
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == ["c.json", "d.json"]
+
+
+def test_a_broken_record_counts_as_none(checkout):
+    tiny.add(checkout, PATH, code("show", "print(3)"))
+    key = executed(checkout, NAME).key
+    [path] = store(checkout).rglob(f"{key}.json")
+    path.write_text(path.read_text()[:-9])
+    assert stored(checkout, NAME) is None
+
+
+def test_a_notebook_that_is_not_there_is_named(checkout):
+    for name in ("chapters/07_gone", "exercises/07_gone"):
+        with pytest.raises(FileNotFoundError, match="07_gone"):
+            executed(checkout, name)
+
+
+def test_the_summary_says_how_often_and_for_whom():
+    of = [Run("chapters/02_b", "book", "k", 4.0), Run("chapters/01_a", "book", "k", 2.25)]
+    of += [Run("chapters/01_a", "contract", "l", 0.75), Run("chapters/01_a", "book", "k", 1.0)]
+    assert summary(of) == [
+        "chapters/01_a: 2 for book, 1 for contract; 4.0 CPU s",
+        "chapters/02_b: 1 for book; 4.0 CPU s",
+    ]
+
+
+# What it took.
+
+BURN = "import time\nend = time.process_time() + 0.6\nwhile time.process_time() < end: pass"
+
+
+def test_processes_that_the_kernel_started_count_whether_they_ended_or_not(tmp_path):
+    def spent(*cells):
+        return measured(tiny.notebook(*cells), PATH, tmp_path, dict(module.os.environ))
+
+    start = f"import subprocess, sys\nburn = {BURN!r}\n"
+    over = code("over", start + "_ = subprocess.run([sys.executable, '-c', burn])")
+    lives = start + 'burn += "\\nprint(flush=True); input()"\n'
+    lives += "child = subprocess.Popen([sys.executable, '-c', burn], stdin=-1, stdout=-1)\n"
+    lives += "child.stdout.readline()"
+    large = code("large", "content = b'x' * 300_000_000\nimport time\ntime.sleep(1)")
+    idle = spent(code("sleeps", "import time\ntime.sleep(1)"))
+    busy = spent(over, code("lives", lives), large)
+    assert busy.cpu_seconds >= idle.cpu_seconds + 0.9
+    assert busy.memory_mb >= idle.memory_mb + 250
+    assert idle.seconds >= 1
+
+
+def test_waiting_costs_no_cpu_seconds(tmp_path):
+    sleeps = tiny.notebook(code("sleeps", "import time\ntime.sleep(8)"))
+    spent = measured(sleeps, PATH, tmp_path, dict(module.os.environ))
+    assert spent.seconds >= 8 > spent.cpu_seconds
+
+
+# Timed cells run alone.
+
+
+class Hall:
+    """Fake cells: who was in when."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.turns, self.lock = turns, threading.Lock()
+        self.inside: set[str] = set()
+        self.met: dict[str, set[str]] = {}
+
+    def cell(self, name: str, alone: bool, seconds: float = 0.05) -> None:
+        with self.turns.take(alone):
+            with self.lock:
+                self.inside.add(name)
+                for other in self.inside:
+                    self.met.setdefault(other, set()).update(self.inside)
+            time.sleep(seconds)
+            with self.lock:
+                self.inside.discard(name)
+
+    def together(self, *jobs: tuple[str, bool]) -> None:
+        threads = [threading.Thread(target=self.cell, args=job) for job in jobs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def test_cells_run_side_by_side_and_timed_ones_alone(tmp_path):
+    hall = Hall(Turns(tmp_path))
+    both = threading.Barrier(2, timeout=30)
+
+    def meets():
+        with hall.turns.take(alone=False):
+            both.wait()  # ends only if both are in
+
+    threads = [threading.Thread(target=meets) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not both.broken
+    hall.together(*((f"{'timed' if i % 3 == 0 else 'cell'} {i}", i % 3 == 0) for i in range(12)))
+    for name, others in hall.met.items():
+        if name.startswith("timed"):
+            assert others == {name}
+
+
+def test_without_turns_a_timed_cell_would_not_be_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(Turns, "take", lambda self, alone: contextlib.nullcontext())  # the fault
+    hall = Hall(Turns(tmp_path))
+    hall.together(("timed", True), ("cell", False))
+    assert hall.met["timed"] == {"timed", "cell"}
+
+
+def test_a_timed_cell_that_waits_is_not_passed_for_ever(tmp_path):
+    hall, done = Hall(Turns(tmp_path)), threading.Event()
+
+    def one_after_the_other(name):
+        while not done.is_set():
+            hall.cell(name, False, 0.01)
+
+    crowd = [threading.Thread(target=one_after_the_other, args=(f"cell {i}",)) for i in range(3)]
+    timed = threading.Thread(target=lambda: (hall.cell("timed", True), done.set()), daemon=True)
+    for thread in crowd:
+        thread.daemon = True
+        thread.start()
+    timed.start()
+    timed.join(60)
+    assert not timed.is_alive()
+    done.set()
+    assert hall.met["timed"] == {"timed"}
+
+
+def test_a_timed_cell_waits_for_the_cells_of_another_process(tmp_path):
+    source = (
+        "import sys\nfrom pathlib import Path\nfrom casebook.author.execute import Turns\n"
+        "with Turns(Path(sys.argv[1])).take(alone=False):\n    print(flush=True)\n    input()\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", source, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    other.stdout.readline()
+    entered = threading.Event()
+
+    def timed():
+        with Turns(tmp_path).take(alone=True):
+            entered.set()
+
+    thread = threading.Thread(target=timed, daemon=True)
+    thread.start()
+    assert not entered.wait(0.5)
+    other.communicate("\n")
+    assert entered.wait(60)
+
+
+def test_each_cell_of_a_notebook_takes_its_own_turn(tmp_path):
+    taken = []
+
+    class Noted(Turns):
+        def take(self, alone):
+            taken.append(alone)
+            return super().take(alone)
+
+    cells = [code("a", "n = 1"), code("timed", "n += 1", [files.SERIAL_TAG]), code("b", "n")]
+    notebook = tiny.notebook(*cells)
+    notebook.cells = [c for c in notebook.cells if c.id in ("a", "timed", "b")]
+    measured(notebook, PATH, tmp_path, dict(module.os.environ), Noted(tmp_path))
+    assert taken == [False, False, True, False]  # the first is the start of the kernel
 
 
 # Files.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from dataclasses import dataclass
@@ -70,12 +71,29 @@ class Course:
         self.run("generate_assignment")
         return self
 
-    def grade(self, student: str, notebook) -> dict[str, float]:
-        """Hand in a notebook and return the points of each check."""
+    def hand_in(self, student: str, notebook) -> None:
         folder = self.root / "submitted" / student / self.assignment
         folder.mkdir(parents=True)
         files.write(notebook, folder / f"{self.assignment}.ipynb")
+
+    def graded(self) -> set[str]:
+        """Return the students whose notebooks were graded to the end."""
+        folders = (self.root / "autograded").glob(f"*/{self.assignment}/{self.assignment}.ipynb")
+        return {path.parent.parent.name for path in folders}
+
+    def needs_no_hand(self, student: str) -> bool:
+        """Say whether every point of a submission was given by a check."""
+        with Gradebook(f"sqlite:///{self.root / 'gradebook.db'}") as book:
+            return not book.find_submission(self.assignment, student).needs_manual_grade
+
+    def grade(self, student: str, notebook) -> dict[str, float]:
+        """Hand in a notebook and return the points of each check."""
+        self.hand_in(student, notebook)
         self.run("autograde", student)
+        return self.points(student)
+
+    def points(self, student: str) -> dict[str, float]:
+        """Return the points of each check of a graded submission."""
         with Gradebook(f"sqlite:///{self.root / 'gradebook.db'}") as book:
             submission = book.find_submission(self.assignment, student)
             grades = {g.name: g.auto_score for n in submission.notebooks for g in n.grades}
@@ -219,3 +237,82 @@ def test_a_check_that_the_student_changed_is_replaced_and_named(tiny_course):
     submitted = tiny_course.root / "submitted" / "forger" / TINY / f"{TINY}.ipynb"
     found = Validator(config=tiny_course.config).validate(str(submitted))
     assert [fault["source"] for fault in found["changed"]] == ["print('right')"]
+
+
+# What students do to their notebooks; the next student is graded all the same.
+
+
+def cell_of(notebook, name: str):
+    """Return the cell of a grade id."""
+    [cell] = [c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade_id") == name]
+    return cell
+
+
+def damaged(course: Course, *deleted: str, copied: str | None = None, right: bool = True):
+    """Return a submission with right answers, without some cells or with one of them twice."""
+    notebook = files.read(course.release)
+    if right:
+        for number in (1, 2):
+            cell_of(notebook, f"answer-{number}").source = f"x{number} = 4"
+    if copied:
+        twin = copy.deepcopy(cell_of(notebook, copied))
+        twin.id = "twin"
+        notebook.cells.insert(notebook.cells.index(cell_of(notebook, copied)) + 1, twin)
+    for name in deleted:
+        notebook.cells.remove(cell_of(notebook, name))
+    return notebook
+
+
+@pytest.mark.parametrize(
+    ("student", "deleted", "copied", "points"),
+    [
+        ("copied-answer", (), "answer-2", 1),
+        ("copied-check", (), "check-2", 1),
+        ("deleted-check", ("check-2",), None, 1),
+        ("deleted-answer", ("answer-2",), None, 0),
+        ("deleted-both", ("answer-2", "check-2"), None, 0),
+        ("deleted-first", ("answer-1", "check-1"), None, 1),
+        ("deleted-all", ("answer-1", "check-1", "answer-2", "check-2"), None, 0),
+    ],
+)
+def test_a_damaged_submission_is_graded(tiny_course, student, deleted, copied, points):
+    notebook = damaged(tiny_course, *deleted, copied=copied)
+    assert tiny_course.grade(student, notebook)["check-2"] == points
+    assert tiny_course.needs_no_hand(student)
+
+
+def test_a_class_is_graded_to_its_last_student(tiny_course):
+    """One call for all, as an instructor makes it; the first students' notebooks are damaged."""
+    for student, notebook in (
+        ("a-copier", damaged(tiny_course, copied="answer-2")),
+        ("b-deleter", damaged(tiny_course, "answer-2", "check-2")),
+        ("c-right", damaged(tiny_course)),
+    ):
+        tiny_course.hand_in(student, notebook)
+    done = NbGraderAPI(config=tiny_course.config).autograde(TINY, "*")
+    assert done["success"], done["log"]
+    points = {s: tiny_course.points(s)["check-2"] for s in ("a-copier", "b-deleter", "c-right")}
+    assert points == {"a-copier": 1, "b-deleter": 0, "c-right": 1}
+
+
+def test_without_the_repair_a_copied_cell_ends_the_grading(tiny_course):
+    """The planted fault: nbgrader's own steps; they stop before the next student."""
+    tiny_course.hand_in("y-copier", damaged(tiny_course, copied="answer-2"))
+    tiny_course.hand_in("z-later", damaged(tiny_course))
+    config = tiny_course.config
+    del config.Autograde["sanitize_preprocessors"]
+    del config.OverwriteCells["add_missing_cells"]
+    done = NbGraderAPI(config=config).autograde(TINY, "*")
+    assert not done["success"]
+    assert "z-later" not in tiny_course.graded()
+    tiny_course.run("autograde", "*")
+    assert {"y-copier", "z-later"} <= tiny_course.graded()
+
+
+def test_without_the_setting_a_deleted_check_needs_a_hand(tiny_course):
+    """The planted fault: missing cells are not put back."""
+    tiny_course.hand_in("unset", damaged(tiny_course, "check-2"))
+    config = tiny_course.config
+    config.OverwriteCells.add_missing_cells = False
+    assert NbGraderAPI(config=config).autograde(TINY, "unset")["success"]
+    assert not tiny_course.needs_no_hand("unset")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import linecache
+import os
+import subprocess
+import sys
 import threading
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from casebook import project
+from casebook.exercises import grading
 from casebook.exercises.grading import (
     BLANK,
     OUTCOME_MIME,
@@ -47,12 +55,12 @@ def hints_after(*answers) -> int:
 
 @pytest.fixture
 def interactive(monkeypatch):
-    monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
+    monkeypatch.setattr(grading, "_GRADED", False)
 
 
 @pytest.fixture
 def graded(monkeypatch):
-    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    monkeypatch.setattr(grading, "_GRADED", True)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +183,105 @@ def test_a_judge_that_fails_on_an_answer_calls_it_wrong_and_says_what_is_asked()
     assert outcome.status == "wrong"
     assert "TypeError" in outcome.message
     assert "`share`, a number" in outcome.message
+    assert outcome.hints == ()
+
+
+@pytest.mark.parametrize("answer", ["0.17", [0.17], None, float("nan"), np.array([1.0, 2.0])])
+def test_an_answer_in_the_wrong_form_costs_no_hint(answer):
+    asked = question()
+    asked.outcome(0.9)
+    outcome = asked.outcome(answer)
+    assert outcome.status == "wrong"
+    assert "`share`" in outcome.message
     assert outcome.hints == HINTS[:1]
+
+
+def test_hints_on_request_come_one_at_a_time(interactive, shown):
+    asked = question()
+    for _ in range(4):
+        asked.hint()
+    assert [bundle[OUTCOME_MIME]["hints"] for bundle in shown] == [1, 2, 3, 3]
+    assert HINTS[0] in shown[0]["text/markdown"]
+
+
+def test_a_requested_hint_and_a_wrong_answer_open_two():
+    asked = question()
+    asked.hint()
+    assert asked.outcome(0.9).hints == HINTS[:2]
+
+
+def test_the_solution_shows_answer_and_reasoning(interactive, shown):
+    question(stem="00_how_a_case_works").solution()
+    text = shown[0]["text/markdown"]
+    assert "critical_ratio = MISSING / (MISSING + IDLE)" in text
+    assert "Three to one is not two thirds" in text
+    assert "pooled_wape" not in text and "###" not in text
+
+
+def test_without_a_checkout_the_installed_solutions_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(project, "checkout", lambda: None)
+    monkeypatch.setattr(project, "_PACKAGE", tmp_path)
+    assert project.solutions_dir() == tmp_path / "_solutions"
+
+
+def test_a_question_without_a_solution_notebook_says_where_its_reasoning_is(interactive, shown):
+    question().solution()
+    assert "on the exercise's page in the book" in shown[0]["text/markdown"]
+
+
+def test_the_reasoning_of_an_unknown_question_is_refused():
+    path = project.solutions_dir() / "00_how_a_case_works.ipynb"
+    with pytest.raises(ValueError, match=r"00_how_a_case_works\.ipynb has no question 9"):
+        grading.reasoning(path, 9)
+
+
+def test_an_error_in_the_readers_code_shows_its_line():
+    code = "def f(x):\n    y = x - x\n    return 1 / y\n"
+    names = {}
+    exec(compile(code, "cell-7", "exec"), names)
+    linecache.cache["cell-7"] = (len(code), None, code.splitlines(True), "cell-7")
+    outcome = question(lambda f: f(2)).outcome(names["f"])
+    assert "ZeroDivisionError" in outcome.message
+    assert "in line 3 of the cell, `return 1 / y`" in outcome.message
+
+
+def test_whether_nbgrader_runs_is_read_once():
+    code = (
+        "import os; from casebook.exercises import grading\n"
+        "os.environ.pop('NBGRADER_EXECUTION')\n"
+        "from casebook.cases.how_a_case_works import questions as exercise_00\n"
+        "exercise_00.q2.check(...)"
+    )
+    environment = {**os.environ, "NBGRADER_EXECUTION": "autograde"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "NotRight: Question 2, not attempted" in done.stderr
+
+
+def test_warnings_of_an_answer_stay_away_from_nbgrader(graded, shown, capsys):
+    def judge(answer):
+        print("careful", file=sys.stderr)
+        return "Right."
+
+    question(judge).check(1)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("text", "seed"), [(None, 7), ("", 7), ("12", 12), (" 3 ", 3)])
+def test_the_students_seed_takes_the_place_of_the_chapters(monkeypatch, text, seed):
+    monkeypatch.delenv(grading.STUDENT_SEED, raising=False)
+    if text is not None:
+        monkeypatch.setenv(grading.STUDENT_SEED, text)
+    assert grading.student_seed(7) == seed
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "one", "²"])
+def test_a_seed_that_is_no_whole_number_is_refused(monkeypatch, text):
+    monkeypatch.setenv(grading.STUDENT_SEED, text)
+    with pytest.raises(ValueError, match=r"CASEBOOK_STUDENT_SEED is .* whole number from 0 on"):
+        grading.student_seed(7)
 
 
 @pytest.mark.parametrize("answer", [BLANK, 0.9])
@@ -236,6 +342,8 @@ def test_a_question_without_hints_or_wrong_answers_is_refused(changes, reason):
         np.array(2.0),
         np.array([2]),
         pd.Series([2.0], index=["a"]),
+        Fraction(2),
+        Decimal(2),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -249,7 +357,8 @@ def test_number_takes_whatever_holds_one_number(value):
     [
         (True, "of type bool"),
         (np.array(True), "of type bool"),
-        ("0.25", "of type str"),
+        ("0.25", r"text in quotes \(of type str\): '0.25'"),
+        ([0.17], "a list of length 1"),
         (None, "of type NoneType"),
         (1j, "of type complex"),
         (np.array([1.0, 2.0]), r"a ndarray of shape \(2,\)"),

@@ -1,0 +1,871 @@
+"""Declared questions: what is right, what is usually done instead, and what to say then.
+
+A question is an expression for each of its answers, and one more for each
+misconception with the sentence that it earns. The check evaluates them on the
+course's own frames, never on what the reader has; the contract runs the *same*
+text in the solution's kernel, on what the reader has. So a slip, its value and
+its test are written once, and the two sides cannot agree by accident.
+
+A named slip is recognised before any slack: whoever gives exactly what a slip
+gives reads its reason, also where that lies near the right answer. Where two
+slips give the same value, the reader reads "either … or …".
+
+Examples
+--------
+>>> exercise = Exercise("00_tiny", seed=1, given={"trips": lambda seed: pd.Series([1.0, 2.0, 9.0])})
+>>> q1 = exercise.asked(
+...     1,
+...     "`middle`, a number",
+...     [
+...         Part(
+...             "middle",
+...             "trips.median()",
+...             [
+...                 Slip("trips.mean()", "This is the mean, {value:.0f}."),
+...                 Slip("len(trips)", "This is the number of trips."),
+...             ],
+...             otherwise="{value:g} is not in the middle.",
+...             also=["sorted(trips)[1]"],
+...         )
+...     ],
+...     shows="Half of the trips are shorter than {middle:.0f} km.",
+...     hints=["Sort them."],
+... )
+>>> q1.outcome(2.0).message
+'Half of the trips are shorter than 2 km.'
+>>> q1.outcome(3).message
+'This is the number of trips.'
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from casebook.exercises.grading import (
+    BLANK,
+    Form,
+    Outcome,
+    Question,
+    WrongAnswer,
+    fingerprint,
+    kind,
+    number,
+    raised,
+    student_seed,
+)
+
+Scope = dict[str, object]
+
+
+# What an answer is, and when two are the same.
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number; a numpy scalar, an array or a Series of one number will do.
+
+    Distances are in units of the tolerance: up to 1 two numbers count as the same.
+    """
+
+    tolerance: float = 0.003
+    styles = ("float({})", "np.float64({})", "np.array({})", "pd.Series([{}], index=['a'])")
+
+    def read(self, answer: object, name: str, right: object, scope: Scope) -> float:
+        return number(answer, name)
+
+    def distance(self, value: float, other: float) -> float:
+        return _distance(value, other, self.tolerance)
+
+    def nearly(self, value: float, right: float) -> str:
+        """Say that an answer is the right one with too few digits, if it is."""
+        rounded = any(value == round(float(right), places) for places in range(5))
+        if rounded and _distance(value, right, 0.05) <= 1:
+            return f"{value:g} is near, but rounded too much. Give the number unrounded."
+        return ""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers of a given shape: a list, an array, a Series or a DataFrame, in the given order."""
+
+    shape: tuple[int, ...]
+    tolerance: float = 0.003
+    styles = ("np.array({}).tolist()", "np.array({}, dtype=float)", "pd.DataFrame({}).squeeze()")
+
+    def read(self, answer: object, name: str, right: object, scope: Scope) -> np.ndarray:
+        wanted = " by ".join(map(str, self.shape)) + " numbers"
+        if isinstance(answer, (str, dict, set)) or not isinstance(answer, (Sequence, *_ARRAYS)):
+            raise Form(f"`{name}` should be {wanted}; it is {kind(answer)}.")
+        try:
+            array = np.asarray(answer, float)
+        except (TypeError, ValueError):
+            raise Form(f"`{name}` should hold numbers only, {wanted}.") from None
+        if len(self.shape) == 1 and array.squeeze().shape == self.shape:
+            array = array.squeeze()
+        if array.shape != self.shape:
+            raise Form(f"`{name}` should be {wanted}; its shape is {array.shape}.")
+        if not np.isfinite(array).all():
+            raise Form(f"`{name}` holds a missing or infinite number.")
+        return array
+
+    def distance(self, value: np.ndarray, other: object) -> float:
+        return _distance(value, np.asarray(other, float), self.tolerance)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A set of names; any collection of them will do, in any order.
+
+    Attributes
+    ----------
+    known : str
+        An expression for all names that may stand in it.
+    """
+
+    known: str
+    styles = ("set({})", "sorted({})", "pd.Index(sorted({}))", "np.array(sorted({}))")
+
+    def read(self, answer: object, name: str, right: object, scope: Scope) -> frozenset:
+        known = [str(label) for label in run(self.known, scope)]
+        if isinstance(answer, str):
+            answer = {answer}
+        if not isinstance(answer, (set, frozenset, list, tuple, pd.Index, pd.Series, np.ndarray)):
+            raise Form(
+                f"`{name}` should be a set of names in quotes, such as "
+                f'`{{"one_name", "another_name"}}`; it is {kind(answer)}.'
+            )
+        if unknown := sorted(str(label) for label in answer if str(label) not in known):
+            raise Form(
+                f"There is no {_names(unknown)} to choose in `{name}`. The names are "
+                f"{_names(known)}."
+            )
+        return frozenset(str(label) for label in answer)
+
+    def distance(self, value: frozenset, other: object) -> float:
+        return 0.0 if value == frozenset(map(str, other)) else np.inf
+
+
+@dataclass(frozen=True)
+class Column:
+    """A number for each label: a Series in any order, a dict, or an array in the course's order."""
+
+    tolerance: float = 0.003
+    styles = ("{}.iloc[::-1]", "{}.to_dict()", "{}.to_numpy()", "{}.to_frame('any')")
+
+    def read(self, answer: object, name: str, right: pd.Series, scope: Scope) -> pd.Series:
+        return _aligned(answer, name, right)
+
+    def distance(self, value: pd.Series, other: pd.Series) -> float:
+        if not value.index.equals(other.index):
+            if set(value.index) != set(other.index):
+                return np.inf
+            other = other.reindex(value.index)
+        return _distance(value.to_numpy(float), other.to_numpy(float), self.tolerance)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A DataFrame with given columns: any order of columns and rows, any dtype, any index.
+
+    Attributes
+    ----------
+    keys : sequence of str
+        Columns that name a row; the other columns of the right answer are compared as numbers.
+    """
+
+    keys: tuple[str, ...]
+    tolerance: float = 0.003
+    styles = (
+        "{}[{}.columns[::-1]]",
+        "{}.sample(frac=1, random_state=0)",
+        "{}.astype(object)",
+        "{}.to_numpy()",
+    )
+
+    def read(self, answer: object, name: str, right: pd.DataFrame, scope: Scope) -> pd.DataFrame:
+        if isinstance(answer, np.ndarray) and answer.ndim == 2:
+            if answer.shape[1] != right.shape[1]:
+                raise Form(f"`{name}` should have the columns {_names(right.columns)}.")
+            answer = pd.DataFrame(answer, columns=right.columns)
+        if not isinstance(answer, pd.DataFrame):
+            raise Form(f"`{name}` should be a DataFrame; it is {kind(answer)}.")
+        named = [level for level in answer.index.names if level in self.keys]
+        answer = answer.reset_index(level=named) if named else answer
+        if missing := [column for column in right if column not in answer]:
+            raise Form(f"`{name}` has no column {_names(missing)}.")
+        table = answer[list(right.columns)].copy()
+        try:
+            table = table.astype(right.dtypes.to_dict())
+        except (TypeError, ValueError) as error:
+            raise Form(f"`{name}` holds values of another kind: {error}.") from None
+        if table.duplicated(list(self.keys)).any():
+            raise Form(f"`{name}` has two rows for one {_names(self.keys)}.")
+        return self._sorted(table)
+
+    def _sorted(self, table: pd.DataFrame) -> pd.DataFrame:
+        return table.sort_values(list(self.keys)).reset_index(drop=True)
+
+    def distance(self, value: pd.DataFrame, other: pd.DataFrame) -> float:
+        other, keys = self._sorted(other[list(value.columns)]), list(self.keys)
+        if len(value) != len(other) or not (value[keys] == other[keys]).to_numpy().all():
+            return np.inf
+        rest = [column for column in value if column not in keys]
+        numbers = [table[rest].to_numpy(float) for table in (value, other)]
+        return _distance(*numbers, self.tolerance) if rest else 0.0
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function, judged by what it returns on the course's own inputs.
+
+    Attributes
+    ----------
+    probes : str
+        An expression for a list of tuples of arguments. Each edge that the text states has one.
+    """
+
+    probes: str
+    tolerance: float = 0.003
+    styles = ("{}", "lambda *given: {}(*given)", "__import__('functools').partial({})")
+
+    def read(self, answer: object, name: str, right: object, scope: Scope) -> list[object]:
+        if not callable(answer):
+            raise Form(f"`{name}` should be a function; it is {kind(answer)}.")
+        results = []
+        for arguments in run(self.probes, scope):
+            try:
+                results.append(answer(*copy.deepcopy(arguments)))
+            except Exception as error:  # the reader's own code
+                raise Form(f"`{name}` stopped with {raised(error)}.") from None
+        return results
+
+    def distance(self, value: list[object], other: object) -> float:
+        return max(map(self._apart, value, other), default=0.0)
+
+    def _apart(self, one: object, other: object) -> float:
+        try:
+            first, second = np.asarray(one), np.asarray(other)
+            if first.shape != second.shape:
+                return np.inf
+            if all(array.dtype.kind in "biuf" for array in (first, second)):
+                return _distance(first.astype(float), second.astype(float), self.tolerance)
+            return 0.0 if bool(np.all(first == second)) else np.inf
+        except (TypeError, ValueError):
+            return np.inf
+
+
+Kind = Number | Numbers | Labels | Column | Table | Function
+_ARRAYS = (np.ndarray, pd.Series, pd.DataFrame, pd.Index)
+
+
+def _distance(value: object, other: object, tolerance: float) -> float:
+    """Return the largest distance of two arrays, in units of the relative tolerance."""
+    value, other = np.asarray(value, float), np.asarray(other, float)
+    if value.shape != other.shape:
+        return np.inf
+    if not value.size:
+        return 0.0
+    size = np.maximum(np.abs(other), max(1e-6 * np.nanmax(np.abs(other), initial=0), 1e-12))
+    apart = np.where(value == other, 0.0, np.abs(value - other) / size)
+    return float(np.where(np.isnan(value) & np.isnan(other), 0.0, apart).max()) / tolerance
+
+
+def _aligned(answer: object, name: str, right: pd.Series) -> pd.Series:
+    """Return an answer as a Series in the order of the right one."""
+    if isinstance(answer, pd.DataFrame) and answer.shape[1] == 1:
+        answer = answer.iloc[:, 0]
+    if isinstance(answer, dict):
+        answer = pd.Series(answer)
+    if isinstance(answer, (np.ndarray, list, tuple)):
+        if np.size(answer) != len(right):
+            raise Form(f"`{name}` should hold {len(right)} numbers; it holds {np.size(answer)}.")
+        answer = pd.Series(np.ravel(answer), right.index)
+    if not isinstance(answer, pd.Series):
+        raise Form(f"`{name}` should be a Series; it is {kind(answer)}.")
+    if not answer.index.is_unique:
+        raise Form(f"`{name}` has two numbers for one label of its index.")
+    if missing := [label for label in right.index if label not in answer.index]:
+        raise Form(f"`{name}` has no number for {_names(missing[:3])}.")
+    try:
+        values = answer.reindex(right.index).astype(float)
+    except (TypeError, ValueError):
+        raise Form(f"`{name}` should hold numbers only.") from None
+    if not np.isfinite(values).all():
+        raise Form(f"`{name}` holds a missing or infinite number.")
+    return values
+
+
+def _names(labels: object) -> str:
+    return ", ".join(f"`{label}`" for label in labels)
+
+
+# What a question is made of.
+
+
+@dataclass(frozen=True)
+class Slip:
+    """A misconception: code that has it, and the reason that whoever gives it reads.
+
+    Attributes
+    ----------
+    code : str or tuple of str
+        Expressions (statements may stand before them) for what the misconception gives;
+        ``right`` is what the right answer would be.
+    says : str
+        The reason, a template: ``{value}``, ``{right}``, the answers so far and all names of
+        the question may stand in it, in expressions.
+    when : str
+        A condition on ``value`` for a whole family of answers, of which ``code`` is one. It is
+        asked after all slips that are known by their value.
+    form : str
+        A condition on ``value`` as it was given, for a form that betrays its misconception
+        (a matrix on its side). It is asked only where the answer cannot be read.
+    """
+
+    code: str | tuple[str, ...]
+    says: str
+    when: str = ""
+    form: str = ""
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        return (self.code,) if isinstance(self.code, str) else self.code
+
+    @property
+    def reason(self) -> str:
+        """The longest piece of ``says`` that holds no expression."""
+        return max((text for text, *_ in string.Formatter().parse(self.says)), key=len).strip()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the answers that a question asks for.
+
+    Attributes
+    ----------
+    name, right : str
+        The name that the reader assigns, and code for its value.
+    slips : sequence of Slip
+        Each with a reason of its own.
+    otherwise : str
+        Said of any other value, a template as in :class:`Slip`.
+    kind : Number, Numbers, Labels, Column, Table or Function
+        What the answer is, with its tolerance.
+    also : sequence of str
+        Code for the right answer by other methods or in other forms.
+    accepts : str
+        A condition on ``value``, where more than one value is right.
+    """
+
+    name: str
+    right: str
+    slips: Sequence[Slip]
+    otherwise: str
+    kind: Kind = field(default_factory=Number)
+    also: Sequence[str] = ()
+    accepts: str = ""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A guess before the measurement: it has a place to be written and costs nothing.
+
+    Attributes
+    ----------
+    name : str
+        The name that the reader assigns.
+    options : tuple of str
+        What may be written.
+    right : str
+        Code for the option that comes true.
+    says : str
+        Why, a template: told with the right answer.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    right: str
+    says: str
+
+    def told(self, answer: object, came_true: str, why: str) -> str:
+        """Return what is said of the prediction once the answer is right."""
+        guess = answer.strip().lower() if isinstance(answer, str) else answer
+        if answer is BLANK:
+            return f"You wrote no prediction; “{came_true}” comes true. {why}"
+        if guess not in self.options:
+            options = " or ".join(f'"{option}"' for option in self.options)
+            return f"`{self.name}` should be {options}; “{came_true}” comes true. {why}"
+        if guess == came_true:
+            return f"You predicted it: “{came_true}”. {why}"
+        return f"You predicted “{guess}”, but “{came_true}” comes true. {why}"
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """What the questions of an exercise share.
+
+    Attributes
+    ----------
+    stem : str
+        Name of its notebook, such as ``01_demand_forecasting``.
+    seed : int
+        Of the chapter's world. ``CASEBOOK_STUDENT_SEED`` takes its place.
+    given : mapping of str to callable
+        For each name that the notebook shows, a function that takes a seed and returns its
+        value. A question calls those that its code mentions, and no others.
+    """
+
+    stem: str
+    seed: int
+    given: Mapping[str, Callable[[int], object]]
+
+    def asked(
+        self,
+        number: int,
+        asks: str,
+        parts: Sequence[Part],
+        *,
+        shows: str,
+        hints: Sequence[str],
+        setup: str = "",
+        prediction: Prediction | None = None,
+    ) -> Asked:
+        """Make a question of its parts.
+
+        Parameters
+        ----------
+        number : int
+            Its place in the exercise.
+        asks : str
+            What is to be given, for the line that says what is missing.
+        parts : sequence of Part
+            In the order in which the check receives them. Code of a later one may use the
+            names of those before it.
+        shows : str
+            Said of the right answer, a template.
+        hints : sequence of str
+            At most three.
+        setup : str
+            Code that the expressions need, run on both sides before them.
+        prediction : Prediction, optional
+            The check receives it after the parts.
+
+        Returns
+        -------
+        Asked
+
+        Raises
+        ------
+        ValueError
+            With fewer than two wrong or three right answers.
+        """
+        return Asked(
+            number=number,
+            asks=asks,
+            judge=_not_called,
+            hints=tuple(hints),
+            wrong_answers=tuple(_wrong_answers(parts, setup)),
+            right_answers=tuple(_right_answers(parts, setup)),
+            stem=self.stem,
+            parts=tuple(parts),
+            exercise=self,
+            shows=shows,
+            setup=setup,
+            prediction=prediction,
+        )
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What was found of one part: ``"missing"``, ``"right"``, ``"wrong"`` or ``"form"``."""
+
+    name: str
+    found: str
+    value: object = None
+    reason: str = ""
+
+
+@dataclass
+class Asked(Question):
+    """A declared question; :meth:`Exercise.asked` makes it."""
+
+    parts: tuple[Part, ...] = ()
+    exercise: Exercise | None = None
+    shows: str = ""
+    setup: str = ""
+    prediction: Prediction | None = None
+    _scopes: dict[int, Scope] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.right_answers) < 3:
+            raise ValueError(f"Question {self.number} needs at least three right answers.")
+
+    def outcome(self, *answers: object) -> Outcome:
+        """Judge each part by itself; see :meth:`Question.outcome`."""
+        try:
+            return self._outcome(answers)
+        except Exception as error:  # whatever an answer is, Run All goes on
+            reason = f"The answer could not be used ({raised(error)}). "
+            return Outcome(
+                "wrong", reason + f"This question asks for {self.asks}.", self._open_hints()
+            )
+
+    def _outcome(self, answers: Sequence[object]) -> Outcome:
+        wanted = len(self.parts) + (self.prediction is not None)
+        if len(answers) != wanted:
+            raise TypeError(f"The check of question {self.number} takes {wanted} answers.")
+        given = answers[: len(self.parts)]
+        if all(answer is BLANK for answer in given):
+            return Outcome("not attempted", self._nothing_here())
+        scope = dict(self.scope())
+        verdicts = self._verdicts(given, scope)
+        wrong = [(v.name, v.value) for v in verdicts if v.found == "wrong"]
+        if wrong:
+            self._tried.add(fingerprint(wrong))
+        earned = sum(v.found == "right" for v in verdicts) / len(verdicts)
+        if earned == 1:
+            return Outcome("right", self._success(answers, scope), earned=1.0)
+        if any(v.found in ("wrong", "form") for v in verdicts):
+            return Outcome("wrong", _told(verdicts), self._open_hints(), earned)
+        return Outcome("right in part", _told(verdicts), self._open_hints(), earned)
+
+    def scope(self, seed: int | None = None) -> Scope:
+        """Return what the question's code may name, in the world of a seed.
+
+        Parameters
+        ----------
+        seed : int, optional
+            By default the student's, or the chapter's.
+        """
+        seed = student_seed(self.exercise.seed) if seed is None else seed
+        if seed not in self._scopes:
+            words = set(re.findall(r"\w+", self._all_text()))
+            given = {n: f(seed) for n, f in self.exercise.given.items() if n in words}
+            scope: Scope = {**_TOOLS, **given}
+            run(self.setup, scope)
+            self._scopes[seed] = scope
+        return self._scopes[seed]
+
+    def expected(self, seed: int | None = None) -> dict[str, object]:
+        """Return the right value of each part in the world of a seed."""
+        scope = dict(self.scope(seed))
+        for part in self.parts:
+            scope[part.name] = run(part.right, scope)
+        return {part.name: scope[part.name] for part in self.parts}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that the reader assigns, as the check receives them."""
+        predicted = (self.prediction.name,) if self.prediction else ()
+        return (*(part.name for part in self.parts), *predicted)
+
+    def _all_text(self) -> str:
+        texts = [self.setup, self.shows]
+        for part in self.parts:
+            texts += [part.right, part.otherwise, part.accepts, *part.also]
+            texts += [text for slip in part.slips for text in (*slip.codes, slip.says, slip.when)]
+            texts += [getattr(part.kind, name, "") for name in ("known", "probes")]
+        if self.prediction:
+            texts += [self.prediction.right, self.prediction.says]
+        return "\n".join(texts)
+
+    def _verdicts(self, answers: Sequence[object], scope: Scope) -> list[_Verdict]:
+        """Judge the parts in turn, each after the reader's right answers or else the course's."""
+        verdicts, others = [], {}
+        for part, answer in zip(self.parts, answers, strict=True):
+            right = run(part.right, dict(scope))
+            verdict = _judged(part, answer, right, scope)
+            if verdict.found == "wrong" and (cause := _follows(part, verdict.value, scope, others)):
+                reason = f"`{part.name}` follows from your `{cause}`: mend that first."
+                verdict = _Verdict(part.name, "wrong", verdict.value, reason)
+            if verdict.found == "wrong":
+                others[part.name] = verdict.value
+            scope[part.name] = verdict.value if verdict.found == "right" else right
+            verdicts.append(verdict)
+        return verdicts
+
+    def _success(self, answers: Sequence[object], scope: Scope) -> str:
+        said = fill(self.shows, scope)
+        if self.prediction:
+            came_true = run(self.prediction.right, scope)
+            why = fill(self.prediction.says, scope)
+            said += " " + self.prediction.told(answers[-1], came_true, why)
+        return said
+
+
+def _not_called(*answers: object) -> str:
+    raise NotImplementedError("A declared question judges each of its parts.")
+
+
+def _judged(part: Part, answer: object, right: object, scope: Scope) -> _Verdict:
+    """Return what one answer is: missing, right, wrong for a reason, or of the wrong form."""
+    if answer is BLANK:
+        return _Verdict(part.name, "missing")
+    if isinstance(part.kind, Function):
+        right = part.kind.read(right, part.name, right, scope)
+    try:
+        value = part.kind.read(answer, part.name, right, scope)
+    except Form as wrong:
+        local = {**scope, "value": answer, "right": right}
+        for slip in part.slips:
+            if slip.form and run(slip.form, local):
+                return _Verdict(part.name, "wrong", answer, fill(slip.says, local))
+        return _Verdict(part.name, "form", reason=str(wrong))
+    reason, found = _reason(part, value, right, {**scope, "value": value, "right": right})
+    kept = answer if found == "right" and isinstance(part.kind, Function) else value
+    return _Verdict(part.name, found, kept, reason)
+
+
+def _reason(part: Part, value: object, right: object, local: Scope) -> tuple[str, str]:
+    """Return the reason for a value, and whether it is right, wrong or of the wrong form."""
+    to_right = part.kind.distance(value, right)
+    near = {slip: d for slip in part.slips if (d := _to_slip(part, slip, value, local)) <= 1}
+    if near and min(near.values()) < to_right:
+        nearest = min(near.values())
+        says = [fill(slip.says, local) for slip, d in near.items() if d <= max(nearest, 0.5)]
+        return _either(says), "wrong"
+    if to_right <= 1 or (part.accepts and run(part.accepts, local)):
+        return "", "right"
+    if hasattr(part.kind, "nearly") and (said := part.kind.nearly(value, right)):
+        return said, "form"
+    for slip in part.slips:
+        if slip.when and run(slip.when, local):
+            return fill(slip.says, local), "wrong"
+    return fill(part.otherwise, local), "wrong"
+
+
+def _to_slip(part: Part, slip: Slip, value: object, local: Scope) -> float:
+    """Return how far a value is from what a slip gives; a family is known by its condition."""
+    if slip.when or slip.form:
+        return np.inf
+    return min(part.kind.distance(value, _result(part, code, local)) for code in slip.codes)
+
+
+def _result(part: Part, code: str, scope: Scope) -> object:
+    """Return what code gives, as the check would read it."""
+    return part.kind.read(run(code, dict(scope)), part.name, scope["right"], scope)
+
+
+def _either(says: Sequence[str]) -> str:
+    """Return one reason, or several that cannot be told apart."""
+    says = list(dict.fromkeys(says))
+    return says[0] if len(says) == 1 else "Either: " + " Or: ".join(says)
+
+
+def _follows(part: Part, value: object, scope: Scope, others: Mapping[str, object]) -> str:
+    """Return the wrong answer from which a value follows, if it does."""
+    for name, wrong in others.items():
+        if re.search(rf"\b{name}\b", part.right):
+            right = run(part.right, {**scope, name: wrong})
+            with_wrong = _result(part, part.right, {**scope, name: wrong, "right": right})
+            if part.kind.distance(value, with_wrong) <= 1:
+                return name
+    return ""
+
+
+def _told(verdicts: Sequence[_Verdict]) -> str:
+    """Return what is right, what is wrong and why, and what is missing."""
+    if len(verdicts) == 1:
+        return verdicts[0].reason
+    by = {found: [v for v in verdicts if v.found == found] for found in ("right", "missing")}
+    wrong = [v for v in verdicts if v.found in ("wrong", "form")]
+    lines = [_are(by["right"], "right")] if by["right"] else []
+    lines += [
+        v.reason if len(wrong) == 1 and by["right"] else f"`{v.name}`: {v.reason}" for v in wrong
+    ]
+    lines += [_are(by["missing"], "still missing")] if by["missing"] else []
+    return " ".join(lines)
+
+
+def _are(verdicts: Sequence[_Verdict], what: str) -> str:
+    names = " and ".join(f"`{v.name}`" for v in verdicts)
+    return f"{names} {'is' if len(verdicts) == 1 else 'are'} {what}."
+
+
+# Code and templates.
+
+
+def run(code: str, scope: Scope) -> object:
+    """Run code and return the value of its last expression.
+
+    Parameters
+    ----------
+    code : str
+        Statements; the last one may be an expression.
+    scope : dict
+        Names that the code may use. Those that it assigns are added.
+
+    Returns
+    -------
+    object
+        None if the last statement is no expression.
+
+    Examples
+    --------
+    >>> run("half = 1 / 2\\nhalf + 1", {})
+    1.5
+    """
+    tree = ast.parse(code)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<casebook question>", "exec"), scope)
+    if last is None:
+        return None
+    return eval(compile(ast.Expression(last.value), "<casebook question>", "eval"), scope)
+
+
+class _Template(string.Formatter):
+    """A template whose fields are expressions."""
+
+    def get_field(self, field_name: str, args: Sequence, kwargs: Mapping) -> tuple[object, str]:
+        return run(field_name, dict(kwargs)), field_name
+
+
+def fill(template: str, scope: Scope) -> str:
+    """Return a template with its expressions replaced by their values.
+
+    Examples
+    --------
+    >>> fill("{share:.0%} of {len(rows)} rows", {"share": 0.25, "rows": [1, 2]})
+    '25% of 2 rows'
+    """
+    return _Template().vformat(template, (), scope)
+
+
+def evaluated(code: str, names: Mapping[str, object], setup: str = "", right: str = "") -> object:
+    """Return what code gives among the names of a notebook, and leave these as they are.
+
+    Parameters
+    ----------
+    code : str
+        As in :class:`Slip`.
+    names : mapping
+        ``globals()`` of the notebook.
+    setup : str
+        Run before it.
+    right : str
+        Code for the value that ``code`` may call ``right``.
+    """
+    scope = {**_TOOLS, **names}
+    run(setup, scope)
+    if right:
+        scope["right"] = run(right, scope)
+    return run(code, scope)
+
+
+def distinct(value: float, *others: float, digits: int = 3) -> str:
+    """Return a number with as many digits as it takes to tell it from others.
+
+    Examples
+    --------
+    >>> distinct(1.0029, 1.0031)
+    '1.0029'
+    >>> distinct(0.5, 0.25)
+    '0.5'
+    """
+    for count in range(digits, 16):
+        said = f"{value:.{count}g}"
+        if all(said != f"{other:.{count}g}" for other in others if other != value):
+            return said
+    return repr(value)
+
+
+#: Names that every question's code and templates may use.
+_TOOLS: Scope = {"np": np, "pd": pd, "distinct": distinct, "names": _names}
+
+
+# What the contract runs in the solution's kernel.
+
+_IMPORT = "from casebook.exercises.asked import evaluated\n"
+
+
+def _assigned(part: Part, code: str, setup: str) -> str:
+    needs = f", right={part.right!r}" if re.search(r"\bright\b", code) else ""
+    return f"{part.name} = evaluated({code!r}, globals(), {setup!r}{needs})\n"
+
+
+def _wrong_answers(parts: Sequence[Part], setup: str) -> list[WrongAnswer]:
+    """Return each slip with the right answers for the other parts."""
+    made = []
+    for wrong in parts:
+        for slip in wrong.slips:
+            for code in slip.codes:
+                lines = [
+                    _assigned(part, code if part is wrong else part.right, setup) for part in parts
+                ]
+                made.append(WrongAnswer(_IMPORT + "".join(lines), slip.reason, slip.says))
+    return made
+
+
+def _right_answers(parts: Sequence[Part], setup: str) -> list[str]:
+    """Return the right answers by other methods, and in each form that the kinds accept."""
+    made = []
+    for changed in parts:
+        styles = [re.sub(r"\{\}", "right", style) for style in changed.kind.styles]
+        for code in (*changed.also, *styles):
+            lines = [
+                _assigned(part, code if part is changed else part.right, setup) for part in parts
+            ]
+            made.append(_IMPORT + "".join(lines))
+    return made
+
+
+@dataclass(frozen=True)
+class Collision:
+    """Two codes of a part whose values lie within its tolerance.
+
+    Attributes
+    ----------
+    part : Part
+    codes : tuple of str
+        The right answer's is the first, if it is one of the two.
+    reasons : tuple of str
+        Of the slips; one only if the other is the right answer.
+    value : object
+        What the second code gives.
+    """
+
+    part: Part
+    codes: tuple[str, str]
+    reasons: tuple[str, ...]
+    value: object
+
+    def __str__(self) -> str:
+        return f"`{self.part.name}`: {self.codes[0]!r} and {self.codes[1]!r} give the same"
+
+
+def collisions(question: Asked, seed: int | None = None) -> list[Collision]:
+    """Return the slips that give what the right answer or another slip gives.
+
+    Parameters
+    ----------
+    question : Asked
+    seed : int, optional
+        Of the world; by default the student's, or the chapter's.
+
+    Returns
+    -------
+    list of Collision
+        One for each pair. Two codes of one slip are one misconception and no pair.
+    """
+    scope, found = dict(question.scope(seed)), []
+    for part in question.parts:
+        scope[part.name] = run(part.right, dict(scope))
+        local = {**scope, "right": scope[part.name]}
+        values = [("", part.right, _result(part, part.right, local))]
+        for slip in (slip for slip in part.slips if not slip.form):
+            values += [(slip.reason, code, _result(part, code, local)) for code in slip.codes]
+        for (one, first, a), (other, second, b) in combinations(values, 2):
+            if one != other and min(part.kind.distance(a, b), part.kind.distance(b, a)) <= 1:
+                reasons = (one, other) if one else (other,)
+                found.append(Collision(part, (first, second), reasons, b))
+    return found

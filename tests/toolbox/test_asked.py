@@ -1,0 +1,435 @@
+"""Declared questions: slips, parts, forms of an answer, functions, predictions, collisions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from casebook.exercises import asked, grading
+from casebook.exercises.asked import (
+    Column,
+    Exercise,
+    Function,
+    Labels,
+    Number,
+    Numbers,
+    Part,
+    Prediction,
+    Slip,
+    Table,
+    collisions,
+    distinct,
+    evaluated,
+    fill,
+    run,
+)
+
+TRIPS = pd.Series([1.0, 2.0, 4.0, 5.0], index=list("abcd"))
+ROWS = pd.DataFrame({"day": [1, 2, 3], "n": [10, 20, 30]})
+EXERCISE = Exercise(
+    "00_tiny",
+    seed=1,
+    given={
+        "trips": lambda seed: TRIPS * seed,
+        "rows": lambda seed: ROWS,
+        "costly": lambda seed: pytest.fail("no question names it"),
+    },
+)
+TOTAL = Part(
+    "total",
+    "trips.sum()",
+    [
+        Slip("trips.mean()", "This is the mean, {value:.0f}, of {len(trips)}."),
+        Slip(("trips.max()", "max(trips)"), "This is the largest."),
+        Slip("1000 * right", "{value:.0f} is far too much.", when="value > 100"),
+    ],
+    otherwise="{value:g} is not {right:g}.",
+    also=["np.sum(trips)"],
+)
+HALF = Part(
+    "half",
+    "total / 2",
+    [Slip("total", "This is the whole."), Slip("total / 4", "This is a quarter.")],
+    otherwise="Divide by two.",
+)
+GUESS = Prediction(
+    "guess", ("above", "below"), "'above' if half > 2 else 'below'", "Half is {half}."
+)
+
+
+def question(*parts, **changes):
+    given = {"shows": "It is {" + parts[-1].name + ":g}.", "hints": ("Add.", "Divide.", "Six.")}
+    return EXERCISE.asked(1, "`x`", parts, **{**given, **changes})
+
+
+def of_kind(kind, right, slips=("0", "1"), **changes):
+    """Return a question with one part of a kind, `x`."""
+    slips = [slip if isinstance(slip, Slip) else Slip(slip, f"slip {slip}") for slip in slips]
+    part = Part("x", right, slips, "other", kind, **changes)
+    return EXERCISE.asked(1, "`x`", [part], shows="Yes.", hints=("Add.",))
+
+
+def status(asked, *answers):
+    outcome = asked.outcome(*answers)
+    return outcome.status, outcome.message
+
+
+# Slips.
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (3.0, "This is the mean, 3, of 4."),
+        (5, "This is the largest."),
+        (5_000.0, "5000 is far too much."),
+        (7.5, "7.5 is not 12."),
+    ],
+)
+def test_a_slip_is_known_by_its_value_or_its_condition(answer, message):
+    assert status(question(TOTAL), answer) == ("wrong", message)
+
+
+def test_the_value_of_a_slip_comes_from_its_code_in_each_world(monkeypatch):
+    monkeypatch.setenv(grading.STUDENT_SEED, "3")
+    assert status(question(TOTAL), 9.0) == ("wrong", "This is the mean, 9, of 4.")
+    assert question(TOTAL).outcome(36).status == "right"
+
+
+def test_a_question_calls_only_what_it_names():
+    assert question(TOTAL).expected(2) == {"total": 24.0}  # `costly` would fail
+
+
+def test_a_slip_within_the_tolerance_is_recognised_before_it():
+    near = replace(TOTAL, slips=[*TOTAL.slips, Slip("right * 1.002", "Two per thousand.")])
+    assert status(question(near), 12 * 1.002) == ("wrong", "Two per thousand.")
+    assert question(near).outcome(12 * 1.0005).status == "right"
+
+
+def test_a_slip_within_what_is_accepted_is_recognised_before_it():
+    lenient = replace(
+        TOTAL, accepts="value < 13", slips=[Slip("12.6", "All rows."), Slip("1", "No.")]
+    )
+    assert question(lenient).outcome(12.7).status == "right"
+    assert status(question(lenient), 12.6) == ("wrong", "All rows.")
+
+
+def test_slips_that_give_the_same_are_both_named():
+    twins = replace(TOTAL, slips=[*TOTAL.slips, Slip("trips.median()", "This is the median.")])
+    assert status(question(twins), 3.0) == (
+        "wrong",
+        "Either: This is the mean, 3, of 4. Or: This is the median.",
+    )
+
+
+def test_a_rounded_answer_is_told_so_and_costs_no_hint():
+    third = of_kind(Number(0.001), "10 / 3")
+    outcome = third.outcome(3.3)
+    assert "rounded too much" in outcome.message
+    assert outcome.hints == ()
+
+
+def test_too_few_answers_are_refused():
+    with pytest.raises(ValueError, match="at least two wrong answers"):
+        question(replace(TOTAL, slips=TOTAL.slips[:1]))
+    with pytest.raises(ValueError, match="at least three right answers"):
+        of_kind(replace_styles(Number(), ()), "1", slips=("2", "3"))
+
+
+def replace_styles(kind, styles):
+    made = replace(kind)
+    object.__setattr__(made, "styles", styles)
+    return made
+
+
+# Parts.
+
+
+def test_each_part_is_checked_by_itself():
+    both = question(TOTAL, HALF)
+    found = {answers: both.outcome(*answers) for answers in [(12, ...), (12, 3), (3, 6), (3, ...)]}
+    assert {a: (o.status, o.earned) for a, o in found.items()} == {
+        (12, ...): ("right in part", 0.5),
+        (12, 3): ("wrong", 0.5),
+        (3, 6): ("wrong", 0.5),
+        (3, ...): ("wrong", 0.0),
+    }
+    assert found[12, ...].message == "`total` is right. `half` is still missing."
+    assert found[12, 3].message == "`total` is right. This is a quarter."
+    assert found[3, 6].message == "`half` is right. This is the mean, 3, of 4."
+    assert found[3, ...].message == ("`total`: This is the mean, 3, of 4. `half` is still missing.")
+    assert both.outcome(..., ...).status == "not attempted"
+    assert both.outcome(12, 6).earned == 1
+
+
+def test_a_part_that_follows_from_a_wrong_one_is_told_so():
+    outcome = question(TOTAL, HALF).outcome(10, 5)
+    assert "`half` follows from your `total`: mend that first." in outcome.message
+    assert outcome.earned == 0
+
+
+def test_only_wrong_parts_open_hints():
+    both = question(TOTAL, HALF)
+    assert len(both.outcome(12, 3).hints) == 1
+    assert len(both.outcome(12.001, 3).hints) == 1
+    assert len(both.outcome(12, "six").hints) == 1
+    assert len(both.outcome(12, 3.5).hints) == 2
+
+
+@pytest.fixture
+def graded(monkeypatch):
+    monkeypatch.setattr(grading, "_GRADED", True)
+
+
+def test_under_nbgrader_a_check_returns_the_share_of_the_right_parts(graded, shown):
+    both = question(TOTAL, HALF)
+    assert both.check(12, 3) == 0.5
+    assert both.check(12, ...) == 0.5
+    assert both.check(12, 6) is None
+    with pytest.raises(grading.NotRight):
+        both.check(1, 2)
+
+
+def test_elsewhere_a_check_returns_nothing(monkeypatch, shown):
+    monkeypatch.setattr(grading, "_GRADED", False)
+    assert question(TOTAL, HALF).check(12, 3) is None
+
+
+# Forms of an answer.
+
+NUMBERS = Numbers((3,))
+FRAME = ROWS[["day", "n"]]
+FORMS = {
+    "rows of a column": (
+        NUMBERS,
+        "[1, 2, 3]",
+        [[[1], [2], [3]], [[1, 2, 3]], pd.Series([1, 2, 3])],
+    ),
+    "a matrix": (Numbers((2, 2)), "np.eye(2)", [np.eye(2, dtype=int), pd.DataFrame(np.eye(2))]),
+    "labels": (Labels("trips.index"), "{'a', 'b'}", [["b", "a"], np.array(["a", "b"]), ("a", "b")]),
+    "a column": (
+        Column(),
+        "trips",
+        [
+            TRIPS.iloc[::-1],
+            TRIPS.astype(object),
+            TRIPS.to_dict(),
+            TRIPS.to_numpy(),
+            TRIPS.to_frame("any"),
+        ],
+    ),
+    "a table": (
+        Table(("day",)),
+        "rows",
+        [
+            FRAME.iloc[::-1],
+            FRAME[["n", "day"]].astype(float),
+            FRAME.assign(more=1),
+            FRAME.set_index("day"),
+            FRAME.to_numpy(),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "answer"),
+    [(k, r, a) for k, r, answers in FORMS.values() for a in answers],
+)
+def test_a_right_answer_in_another_form_is_right(kind, right, answer):
+    wrong = {"Labels": ("{'a'}", "{'b'}"), "Table": ("rows.assign(n=1)", "rows.assign(n=2)")}
+    slips = wrong.get(type(kind).__name__, ("np.multiply(right, 2)", "np.multiply(right, 3)"))
+    assert status(of_kind(kind, right, slips=slips), answer) == ("right", "Yes.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "answer", "message"),
+    [
+        (NUMBERS, "[1, 2, 3]", [1, 2], "should be 3 numbers; its shape is (2,)"),
+        (NUMBERS, "[1, 2, 3]", "123", "should be 3 numbers; it is text in quotes"),
+        (NUMBERS, "[1, 2, 3]", [1, 2, "x"], "should hold numbers only"),
+        (NUMBERS, "[1, 2, 3]", [1, 2, np.nan], "missing or infinite"),
+        (Labels("trips.index"), "{'a'}", 7, "a set of names in quotes"),
+        (Labels("trips.index"), "{'a'}", {"z"}, "There is no `z` to choose in `x`"),
+        (Column(), "trips", TRIPS[:2], "has no number for `c`, `d`"),
+        (Column(), "trips", [1.0], "should hold 4 numbers; it holds 1"),
+        (Column(), "trips", 7, "should be a Series"),
+        (Column(), "trips", TRIPS.iloc[[0, 0, 1]], "two numbers for one label"),
+        (Column(), "trips", TRIPS * np.nan, "missing or infinite"),
+        (Table(("day",)), "rows", 7, "should be a DataFrame"),
+        (Table(("day",)), "rows", ROWS[["day"]], "has no column `n`"),
+        (Table(("day",)), "rows", pd.concat([ROWS, ROWS]), "two rows for one `day`"),
+        (Function("[(1,)]"), "abs", 7, "should be a function"),
+    ],
+)
+def test_a_wrong_form_is_named_and_costs_no_hint(kind, right, answer, message):
+    outcome = of_kind(kind, right).outcome(answer)
+    assert outcome.status == "wrong"
+    assert message in outcome.message
+    assert outcome.hints == ()
+
+
+def test_a_form_that_betrays_its_slip_is_named_and_costs_a_hint():
+    lying = Slip("[[1], [2]]", "It lies on its side.", form="np.shape(value) == (2, 1)")
+    outcome = of_kind(Numbers((2, 2)), "np.eye(2)", [lying, "np.ones((2, 2))"]).outcome([[1], [2]])
+    assert outcome.message == "It lies on its side."
+    assert len(outcome.hints) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "answer"),
+    [
+        (Number(0.01), "100", 101.1),
+        (Numbers((2,)), "[1, 100]", [1.1, 100]),
+        (Labels("trips.index"), "{'a', 'b'}", {"a"}),
+        (Column(), "trips", TRIPS + np.array([0, 0, 0, 0.1])),
+        (Table(("day",)), "rows", ROWS.assign(n=[10, 20, 31])),
+        (Table(("day",)), "rows", ROWS.iloc[:2]),
+        (Table(("day",)), "rows", ROWS.assign(day=[1, 2, 4])),
+        (Function("[(1,), (-1,)]"), "abs", float),
+    ],
+)
+def test_another_value_is_wrong(kind, right, answer):
+    slips = [Slip("1", "no", when="False"), Slip("2", "never", when="False")]
+    outcome = of_kind(kind, right, slips).outcome(answer)
+    assert (outcome.status, outcome.message, len(outcome.hints)) == ("wrong", "other", 1)
+
+
+# Functions.
+
+
+def old():
+    """Return a question about a function: is a day at least seven days old?"""
+    return of_kind(
+        Function("[(6,), (7,), (8,)]"),
+        "lambda days: days >= 7",
+        [Slip("lambda days: days > 7", "Seven days count."), Slip("lambda days: True", "Always.")],
+    )
+
+
+def test_a_function_is_judged_by_what_it_does():
+    def mine(age):
+        return not age < 7
+
+    assert old().outcome(mine).status == "right"
+    assert old().outcome(lambda d: d >= 8).message == "Seven days count."
+    assert old().outcome(lambda d: d < 7).message == "other"
+
+
+def test_a_function_that_stops_is_told_its_line_and_costs_no_hint():
+    names = {}
+    exec(compile("def f(d):\n    half = d / 2\n    return half / 0\n", "cell-3", "exec"), names)
+    outcome = old().outcome(names["f"])
+    assert (
+        "`x` stopped with ZeroDivisionError: float division by zero; in line 3" in outcome.message
+    )
+    assert outcome.hints == ()
+
+
+def test_a_function_cannot_change_what_the_next_one_is_asked():
+    def spoils(frame):
+        frame["n"] = 0
+        return 60
+
+    probed = of_kind(Function("[(rows,)]"), "lambda frame: frame['n'].sum()", ("len", "min"))
+    assert probed.outcome(spoils).status == "right"
+    assert ROWS["n"].sum() == 60
+
+
+# Predictions.
+
+
+@pytest.mark.parametrize(
+    ("guess", "said"),
+    [
+        ("above", "You predicted it: “above”. Half is 6.0."),
+        (" Below", "You predicted “below”, but “above” comes true. Half is 6.0."),
+        (..., "You wrote no prediction; “above” comes true. Half is 6.0."),
+        (7, '`guess` should be "above" or "below"; “above” comes true. Half is 6.0.'),
+    ],
+)
+def test_the_success_line_answers_the_prediction(guess, said):
+    outcome = question(TOTAL, HALF, prediction=GUESS).outcome(12, 6, guess)
+    assert (outcome.status, outcome.earned) == ("right", 1)
+    assert outcome.message == f"It is 6. {said}"
+
+
+def test_a_prediction_alone_is_no_attempt():
+    assert (
+        question(TOTAL, HALF, prediction=GUESS).outcome(..., ..., "above").status == "not attempted"
+    )
+
+
+# Collisions, code and templates.
+
+
+def test_slips_that_can_be_told_apart_collide_nowhere():
+    assert collisions(question(TOTAL, HALF)) == []
+
+
+def test_a_slip_that_gives_the_right_answer_is_found():
+    planted = replace(TOTAL, slips=[*TOTAL.slips, Slip("trips.mean() * 4", "No.")])
+    [found] = collisions(question(planted))
+    assert str(found) == "`total`: 'trips.sum()' and 'trips.mean() * 4' give the same"
+    assert found.reasons == ("No.",)
+
+
+def test_slips_that_give_the_same_are_found_in_one_world_only():
+    planted = replace(TOTAL, slips=[*TOTAL.slips, Slip("6.0", "Six.")])
+    assert collisions(question(planted), seed=1) == []
+    [found] = collisions(question(planted), seed=2)
+    assert found.codes == ("trips.mean()", "6.0")
+
+
+def test_slips_within_the_tolerance_collide():
+    planted = replace(TOTAL, slips=[*TOTAL.slips, Slip("trips.mean() * 1.002", "Near.")])
+    assert len(collisions(question(planted))) == 1
+
+
+def test_two_ways_to_one_slip_are_no_collision():
+    assert [slip.codes for slip in TOTAL.slips][1] == ("trips.max()", "max(trips)")
+    assert collisions(question(TOTAL)) == []
+
+
+def test_the_answers_to_be_tried_are_made_of_the_same_text():
+    both = question(TOTAL, HALF)
+    names = {"trips": TRIPS}
+    for wrong in both.wrong_answers:
+        scope = dict(names)
+        run(wrong.code, scope)
+        outcome = both.outcome(scope["total"], scope["half"])
+        assert outcome.status == "wrong" and wrong.reason in outcome.message
+    assert len(both.wrong_answers) == 6
+    for code in both.right_answers:
+        scope = dict(names)
+        run(code, scope)
+        assert both.outcome(scope["total"], scope["half"]).status == "right"
+    assert len(both.right_answers) == 1 + 4 + 4
+
+
+def test_code_leaves_the_names_of_the_notebook_as_they_are():
+    names = {"x": 1}
+    assert evaluated("x = 2\nx + y + right", names, setup="y = 3", right="10") == 15
+    assert names == {"x": 1}
+
+
+def test_a_template_takes_expressions():
+    assert fill("{rows['n'][1:].sum():,.1f} of {names(['a'])}", asked._TOOLS | {"rows": ROWS}) == (
+        "50.0 of `a`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "others", "said"),
+    [(1.0029, [1.0031], "1.0029"), (1.0029, [1.0029], "1"), (0.5, [0.25], "0.5")],
+)
+def test_a_number_is_told_with_the_digits_that_matter(value, others, said):
+    assert distinct(value, *others) == said
+
+
+def test_a_check_with_another_number_of_answers_does_not_end_run_all():
+    outcome = question(TOTAL, HALF).outcome(12)
+    assert "takes 2 answers" in outcome.message
