@@ -118,15 +118,17 @@ class Sources:
     ----------
     tops : mapping of str to Path
         Folder of each package, or file of each single module, by its top-level name.
+    closed : iterable of str
+        Modules that are not looked into: of their definitions the name alone counts.
     """
 
-    def __init__(self, tops: Mapping[str, Path]) -> None:
-        self.tops = dict(tops)
+    def __init__(self, tops: Mapping[str, Path], closed: Iterable[str] = ()) -> None:
+        self.tops, self.closed = dict(tops), frozenset(closed)
 
     @classmethod
-    def installed(cls, *names: str) -> Sources:
+    def installed(cls, *names: str, closed: Iterable[str] = ()) -> Sources:
         """Return the source of importable packages."""
-        return cls({name: _place(name) for name in dict.fromkeys(names)})
+        return cls({name: _place(name) for name in dict.fromkeys(names)}, closed)
 
     def holds(self, module: str) -> bool:
         """Say whether a module belongs to one of the packages, whether it exists or not."""
@@ -397,6 +399,8 @@ class _Walk:
                 if isinstance(target, str):
                     self.found.packages.add(target.split(".")[0])
                     meaning = target
+                elif target[0] in self.sources.closed:
+                    meaning = target[1]
                 else:
                     self._take(target)
                     meaning = f"{target[1]} {self.found.definitions[target].digest}"
@@ -453,7 +457,9 @@ class _Walk:
         return file is not None and file.name == "__init__.py"
 
 
-def of_function(function: Callable[..., object], *packages: str) -> Reached:
+def of_function(
+    function: Callable[..., object], *packages: str, closed: Iterable[str] = ()
+) -> Reached:
     """Return what a function of the course reaches.
 
     Parameters
@@ -462,9 +468,11 @@ def of_function(function: Callable[..., object], *packages: str) -> Reached:
         At the top of a module. Of anything else the whole module counts.
     *packages : str
         Packages whose definitions count, besides the function's own.
+    closed : iterable of str
+        As for :class:`Sources`.
     """
     top = function.__module__.split(".")[0]
-    sources = Sources.installed(top, *packages)
+    sources = Sources.installed(top, *packages, closed=closed)
     name = getattr(function, "__name__", None)
     known = name in sources.parsed(function.__module__).definitions
     return sources.reached(function.__module__, name if known else None)

@@ -23,6 +23,7 @@ from nbformat import NotebookNode
 import casebook
 from casebook.author.files import SERIAL_TAG, tags
 from casebook.data import cache_dir
+from casebook.project import folder_from
 from casebook.reach import Reached, Sources
 
 PACKAGE = "casebook"
@@ -178,10 +179,11 @@ def _presence(entry: Mapping[str, str], env: Mapping[str, str]) -> str:
     """Return the hash of a public data set that a kernel would find, or ``"absent"``."""
     if data_mode(env) == "off":
         return "absent"
-    cache = Path(env.get("CASEBOOK_CACHE_DIR") or cache_dir())
-    folders = [Path(env[name]) for name in ("CASEBOOK_DATA_DIR",) if env.get(name)]
-    for folder in (*folders, cache):
+    given = folder_from("CASEBOOK_DATA_DIR", env)
+    cache = folder_from("CASEBOOK_CACHE_DIR", env) or cache_dir()
+    for folder in filter(None, (given, cache)):
         path = folder / entry["path"]
-        if path.is_file() and _hash(path) == entry["sha256"]:
-            return entry["sha256"]
+        # A set that is put together has a file for each version of what wrote it.
+        if path.is_file() and ("content" in entry or _hash(path) == entry["sha256"]):
+            return _hash(path)
     return "absent"

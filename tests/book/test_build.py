@@ -36,6 +36,7 @@ chapters:
 INDEX = "# A small book\n\nTwo notebooks.\n"
 #: An address at which nothing answers: a build with it has no network.
 NOWHERE = "http://127.0.0.1:9"
+RECORDED = re.compile(r"Recorded on \d{4}-\d\d-\d\d from Australian tourism")
 
 
 def listed() -> list[str]:
@@ -236,7 +237,7 @@ def card(root: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("machine", ["as it is", "without data and network"])
-def test_without_real_data_the_page_says_so_and_the_rest_runs(built, tmp_path, machine):
+def test_without_real_data_the_page_shows_recorded_results_and_says_so(built, tmp_path, machine):
     env = {"CASEBOOK_REAL_DATA": ""}
     if machine != "as it is":
         env |= {"CASEBOOK_DATA_DIR": "", "CASEBOOK_CACHE_DIR": str(tmp_path), "NO_PROXY": ""}
@@ -246,15 +247,21 @@ def test_without_real_data_the_page_says_so_and_the_rest_runs(built, tmp_path, m
     off = env | {"CASEBOOK_REAL_DATA": "off"}
     make(built, **off)
     text = article(built)
-    assert "Not run here" in text
+    assert RECORDED.search(text)
+    assert "On real trips WAPE changes by" in text
+    assert "Not run here" not in text
     assert stored_claim() in text
-    assert card(built) == {"simulated, frozen world", "simulated, five seeds"}
+    assert card(built) == {
+        "simulated, frozen world",
+        "simulated, five seeds",
+        "Australian tourism",
+    }
     assert text != on
     assert stored(built, CHAPTER, off).key != stored(built, CHAPTER, env).key
     assert make(built, **env) == []  # and back: the pages of the two modes do not mix
     assert (article(built), card(built)) == (on, on_card)
     if machine != "as it is":
-        assert "Not run here" in on
+        assert RECORDED.search(on)
         assert stored_claim() in on
     assert make(built, **off) == []
     assert article(built) == text
@@ -265,7 +272,7 @@ def test_with_real_data_the_page_shows_the_result():
     if book.find_real("tourism") is None:
         pytest.skip("the tourism data are not here")
     assert "On real trips WAPE changes by" in article(ROOT)
-    assert "Not run here" not in article(ROOT)
+    assert "Recorded on" not in article(ROOT)
 
 
 def test_nbval_passes_without_real_data(copy):
