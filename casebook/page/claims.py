@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 import string
 
 import pandas as pd
 from IPython.display import display
+
+#: An address, a path that starts at a root or a home, a hash.
+_NOT_FOR_A_NOTE = re.compile(r"\S*://\S*|(?<![\w.])~?/[\w.]\S*|[A-Z]:\\\S*|[0-9a-f]{32,}")
 
 
 def _say(text: str) -> None:
@@ -61,13 +65,21 @@ def claim(sentence: str, /, **values: object) -> None:
 
 
 def not_run(what: str, why: str) -> None:
-    """Display that a part of the chapter did not run here, and why.
+    """Display in one note that a part of the chapter did not run here, and why.
 
     Parameters
     ----------
     what : str
         The part, as the reader knows it ("The check on Australian tourism").
     why : str
-        The reason and what to do about it.
+        The reason and what to do about it, without paths, hashes and addresses: they break the
+        layout of a narrow page, and few readers want them.
+
+    Raises
+    ------
+    ValueError
+        If there is one all the same.
     """
+    if found := _NOT_FOR_A_NOTE.search(f"{what} {why}"):
+        raise ValueError(f"The note holds {found[0]!r}: leave paths, hashes and addresses out.")
     _say(f"> **Not run here: {what}.** {why}")

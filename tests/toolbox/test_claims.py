@@ -44,3 +44,20 @@ def test_what_did_not_run_says_what_and_why(shown):
     not_run("The check on Australian tourism", "The file is absent.")
     text = "> **Not run here: The check on Australian tourism.** The file is absent."
     assert shown == [{"text/markdown": text, "text/plain": text}]
+
+
+@pytest.mark.parametrize(
+    "why",
+    ["put it at /srv/data/x.rda", "see https://host/x", "in ~/data", f"sha256 {'0a' * 32}"],
+)
+def test_a_note_holds_no_path_hash_or_address(shown, why):
+    with pytest.raises(ValueError, match="leave paths, hashes and addresses out"):
+        not_run("The check", why)
+    assert shown == []
+
+
+def test_a_note_may_name_commands_and_two_things_by_a_stroke(shown):
+    not_run(
+        "The check and/or test", 'Run `casebook.data.explain("fraud_handbook")`; 7/10 are here.'
+    )
+    assert len(shown) == 1

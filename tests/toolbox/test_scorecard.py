@@ -135,3 +135,22 @@ def test_an_empty_scorecard_is_refused(build_folder, shown):
     with pytest.raises(ValueError, match="01_planted is empty"):
         Scorecard("01_planted").show()
     assert not build_folder.exists()
+
+
+def test_a_read_only_checkout_shows_the_card_and_says_what_was_not_written(
+    build_folder, shown, without_rights, monkeypatch
+):
+    folder = without_rights / "checkout"
+    folder.mkdir(mode=0o555)
+    monkeypatch.setenv("CASEBOOK_BUILD_DIR", str(folder / "_build"))
+    card().show()
+    assert shown_rows(shown[0])[0]["metric"] == "WAPE (share) ↓"
+    note = shown[1]["text/markdown"]
+    assert "not written (permission denied)" in note
+    assert "Set `CASEBOOK_BUILD_DIR` to a folder that you may write to" in note
+    assert not list(folder.iterdir())
+
+
+def test_a_card_that_is_written_has_no_note(build_folder, shown):
+    card().show()
+    assert len(shown) == 1
