@@ -173,6 +173,44 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Groups:
+    """A group for each label, of any name: what counts is which labels are together.
+
+    A Series in any order, a dict, or an array or a list in the course's order.
+    """
+
+    styles = ("{}.iloc[::-1]", "{}.to_dict()", "{}.to_numpy()", "'g' + {}.astype(str)")
+
+    def read(self, answer: object, name: str, right: pd.Series, scope: Scope) -> pd.Series:
+        given = _in_order(answer, name, right)
+        if given.isna().any():
+            raise Form(f"`{name}` has no group for {_names(given.index[given.isna()][:3])}.")
+        return pd.Series(pd.factorize(given)[0], given.index)
+
+    def distance(self, value: pd.Series, other: pd.Series) -> float:
+        return 0.0 if np.array_equal(value, pd.factorize(other)[0]) else np.inf
+
+
+@dataclass(frozen=True)
+class Word:
+    """One of a few words, in upper or lower case."""
+
+    options: tuple[str, ...]
+    styles = ("{}.upper()", "' ' + {}", "np.str_({})")
+
+    def read(self, answer: object, name: str, right: str, scope: Scope) -> str:
+        words = {option.casefold(): option for option in self.options}
+        given = answer.strip().casefold() if isinstance(answer, str) else None
+        if given not in words:
+            options = " or ".join(f'"{option}"' for option in self.options)
+            raise Form(f"`{name}` should be {options}; it is {kind(answer)}.")
+        return words[given]
+
+    def distance(self, value: str, other: str) -> float:
+        return 0.0 if value == other else np.inf
+
+
+@dataclass(frozen=True)
 class Table:
     """A DataFrame with given columns: any order of columns and rows, any dtype, any index.
 
@@ -231,25 +269,37 @@ class Function:
     ----------
     probes : str
         An expression for a list of tuples of arguments. Each edge that the text states has one.
+    returns : Table, Column, Number, ..., optional
+        What the function returns; by default numbers, or values that are compared as they are.
     """
 
     probes: str
     tolerance: float = 0.003
+    returns: Kind | None = None
     styles = ("{}", "lambda *given: {}(*given)", "__import__('functools').partial({})")
 
     def read(self, answer: object, name: str, right: object, scope: Scope) -> list[object]:
         if not callable(answer):
             raise Form(f"`{name}` should be a function; it is {kind(answer)}.")
+        results = self._called(answer, name, scope)
+        if self.returns is None:
+            return results
+        wanted = self._called(right, name, scope) if callable(right) else right
+        read = self.returns.read
+        return [read(r, f"{name}(…)", w, scope) for r, w in zip(results, wanted, strict=True)]
+
+    def _called(self, function: Callable, name: str, scope: Scope) -> list[object]:
         results = []
         for arguments in run(self.probes, scope):
             try:
-                results.append(answer(*copy.deepcopy(arguments)))
+                results.append(function(*copy.deepcopy(arguments)))
             except Exception as error:  # the reader's own code
                 raise Form(f"`{name}` stopped with {raised(error)}.") from None
         return results
 
     def distance(self, value: list[object], other: object) -> float:
-        return max(map(self._apart, value, other), default=0.0)
+        apart = self.returns.distance if self.returns else self._apart
+        return max(map(apart, value, other), default=0.0)
 
     def _apart(self, one: object, other: object) -> float:
         try:
@@ -263,7 +313,7 @@ class Function:
             return np.inf
 
 
-Kind = Number | Numbers | Labels | Column | Table | Function
+Kind = Number | Numbers | Labels | Column | Groups | Word | Table | Function
 _ARRAYS = (np.ndarray, pd.Series, pd.DataFrame, pd.Index)
 
 
@@ -279,7 +329,7 @@ def _distance(value: object, other: object, tolerance: float) -> float:
     return float(np.where(np.isnan(value) & np.isnan(other), 0.0, apart).max()) / tolerance
 
 
-def _aligned(answer: object, name: str, right: pd.Series) -> pd.Series:
+def _in_order(answer: object, name: str, right: pd.Series) -> pd.Series:
     """Return an answer as a Series in the order of the right one."""
     if isinstance(answer, pd.DataFrame) and answer.shape[1] == 1:
         answer = answer.iloc[:, 0]
@@ -287,16 +337,22 @@ def _aligned(answer: object, name: str, right: pd.Series) -> pd.Series:
         answer = pd.Series(answer)
     if isinstance(answer, (np.ndarray, list, tuple)):
         if np.size(answer) != len(right):
-            raise Form(f"`{name}` should hold {len(right)} numbers; it holds {np.size(answer)}.")
+            raise Form(f"`{name}` should hold {len(right)} values; it holds {np.size(answer)}.")
         answer = pd.Series(np.ravel(answer), right.index)
     if not isinstance(answer, pd.Series):
         raise Form(f"`{name}` should be a Series; it is {kind(answer)}.")
     if not answer.index.is_unique:
-        raise Form(f"`{name}` has two numbers for one label of its index.")
+        raise Form(f"`{name}` has two values for one label of its index.")
     if missing := [label for label in right.index if label not in answer.index]:
-        raise Form(f"`{name}` has no number for {_names(missing[:3])}.")
+        raise Form(f"`{name}` has no value for {_names(missing[:3])}.")
+    return answer.reindex(right.index)
+
+
+def _aligned(answer: object, name: str, right: pd.Series) -> pd.Series:
+    """Return an answer as numbers in the order of the right one."""
+    answer = _in_order(answer, name, right)
     try:
-        values = answer.reindex(right.index).astype(float)
+        values = answer.astype(float)
     except (TypeError, ValueError):
         raise Form(f"`{name}` should hold numbers only.") from None
     if not np.isfinite(values).all():
@@ -358,7 +414,7 @@ class Part:
         Each with a reason of its own.
     otherwise : str
         Said of any other value, a template as in :class:`Slip`.
-    kind : Number, Numbers, Labels, Column, Table or Function
+    kind : Number, Numbers, Labels, Column, Groups, Word, Table or Function
         What the answer is, with its tolerance.
     also : sequence of str
         Code for the right answer by other methods or in other forms.
