@@ -256,7 +256,7 @@ def test_without_real_data_the_page_shows_recorded_results_and_says_so(built, tm
         "simulated, five seeds",
         "Australian tourism",
     }
-    assert text != on
+    assert (text == on) == bool(RECORDED.search(on))  # no data at all: nothing to tell apart
     assert stored(built, CHAPTER, off).key != stored(built, CHAPTER, env).key
     assert make(built, **env) == []  # and back: the pages of the two modes do not mix
     assert (article(built), card(built)) == (on, on_card)
