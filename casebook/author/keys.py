@@ -32,6 +32,8 @@ CASE = re.compile(r"(?:\d\d|[A-D])_[a-z0-9_]+")
 #: Settings that say where files are, or who asks: no result depends on them.
 PLACES = ("CASEBOOK_DATA_DIR", "CASEBOOK_CACHE_DIR", "CASEBOOK_BUILD_DIR", "CASEBOOK_RUN_FOR")
 REAL_DATA = "CASEBOOK_REAL_DATA"
+#: The function by which a cell shows the source of a definition.
+SHOWS = "show_source"
 #: The tags that change how a kernel runs a cell; others say how a page shows it.
 RUN_TAGS = (SERIAL_TAG, "raises-exception", "skip-execution")
 
@@ -102,6 +104,7 @@ def parts(
     return {
         "cells": [[c.id, c.source, *(t for t in RUN_TAGS if t in tags(c))] for c in cells],
         "code": code.fingerprint(),
+        "shown": _shown(code, cells),
         "package": _hashes(package_folder(root), _package_files(root, code.modules)),
         "data": _hashes(root, _data_files(root, name.split("/")[-1], code.named)),
         "real": {
@@ -113,6 +116,13 @@ def parts(
         "mode": data_mode(env),
         "settings": _settings(env),
     }
+
+
+def _shown(code: Reached, cells: Iterable[NotebookNode]) -> list[list[str]]:
+    """Return the definitions whose source cells may show: module, name, and text with comments."""
+    if not any(SHOWS in cell.source for cell in cells):
+        return []
+    return [[*one, code.definitions[one].text] for one in sorted(code.direct)]
 
 
 def _settings(env: Mapping[str, str]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from casebook.cases.card_fraud.world import TIERS, World, simulate, visible_labe
 from casebook.cases.card_fraud.world import constants as worlds
 from casebook.data import real
 from casebook.data.tables import fraud_handbook, ulb
+from casebook.evaluate.gap import gaps
 from casebook.recorded.real import from_real
 
 #: Fresh worlds.
@@ -69,12 +70,7 @@ def run(here: bank.Setting, decide: Callable, seed: int, **options) -> World:
 
 def with_gap(table: pd.DataFrame) -> pd.DataFrame:
     """Add the share of the gap in cost from the rules (0) to knowing every fraud (1), by seed."""
-    paid = table.pivot(index="seed", columns="policy", values="cost")
-    gap = (paid[BASELINE] - table.set_index(["seed", "policy"])["cost"].unstack().T).T
-    gap = gap.div(paid[BASELINE] - paid[FLOOR], axis=0)
-    return table.assign(
-        gap=[gap.loc[seed, name] for seed, name in zip(table["seed"], table["policy"], strict=True)]
-    )
+    return table.assign(gap=gaps(table, BASELINE, FLOOR, "cost", item="policy"))
 
 
 def in_world(
