@@ -248,10 +248,13 @@ def _student(seed: int) -> Iterator[None]:
 def name_faults(path: Path) -> list[str]:
     """Return the answers' names that two questions share or that hide what later cells need.
 
+    A check must receive the answers and nothing else: whatever it needs beside them could have
+    been edited.
+
     Parameters
     ----------
     path : Path
-        A notebook in ``solutions/``.
+        A notebook in ``solutions/`` whose questions are all declared.
 
     Returns
     -------
@@ -275,6 +278,10 @@ def name_faults(path: Path) -> list[str]:
             if name in shown:
                 found.append(f"question {number}: the answer `{name}` hides the notebook's own")
             owners.setdefault(name, number)
+    for number, question in questions(path.stem).items():
+        taken = _arguments(notebook.cells[checks[number]].source)
+        if taken != question.names:
+            found.append(f"the check of question {number} takes {taken}, not {question.names}")
     alias = {_questions_name(notebook.cells[index].source) for index in checks.values()}
     if alias != {f"exercise_{path.stem[:2]}"}:
         found.append(f"the questions are named {sorted(alias)}, a name that an answer may take")
@@ -285,6 +292,12 @@ def _questions_name(check: str) -> str:
     """Return the name of the questions in a check: ``exercise_01.q1.check(x)`` has the first."""
     calls = (node for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Call))
     return next((ast.unparse(call.func).split(".")[0] for call in calls), "")
+
+
+def _arguments(check: str) -> tuple[str, ...]:
+    """Return what a check receives: the answers, and nothing that the reader may have edited."""
+    call = next(node for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Call))
+    return tuple(ast.unparse(argument) for argument in call.args)
 
 
 def _assigned(source: str) -> set[str]:
