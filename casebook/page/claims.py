@@ -17,6 +17,8 @@ import string
 import pandas as pd
 from IPython.display import display
 
+from casebook.page.figures import spelled
+
 #: An address, a path that starts at a root or a home, a hash.
 _NOT_FOR_A_NOTE = re.compile(r"\S*://\S*|(?<![\w.])~?/[\w.]\S*|[A-Z]:\\\S*|[0-9a-f]{32,}")
 
@@ -27,6 +29,9 @@ def _say(text: str) -> None:
 
 def claim(sentence: str, /, **values: object) -> None:
     """Display a Markdown sentence with computed values.
+
+    Numbers are spelled in the course's one way (:func:`casebook.page.figures.spelled`), so that
+    ``{wape:.1%}`` reads "8.1 %".
 
     Parameters
     ----------
@@ -61,7 +66,27 @@ def claim(sentence: str, /, **values: object) -> None:
             raise ValueError(f"The claim {sentence!r} would print {name} = {value}.")
         if isinstance(value, numbers.Real) and not math.isfinite(value):
             raise ValueError(f"The claim {sentence!r} would print {name} = {value}.")
-    _say(sentence.format(**values))
+    _say(spelled(sentence.format(**values)))
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Return a count with its noun: "1 node", "2,300 nodes".
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    one, many : str
+        The noun; ``many`` is needed where it is not ``one`` with an s.
+
+    Raises
+    ------
+    ValueError
+        If the count is not whole.
+    """
+    if count % 1:
+        raise ValueError(f"There cannot be {count} {many or one + 's'}: a count is whole.")
+    return f"{int(count):,} {one if count == 1 else many or one + 's'}"
 
 
 def not_run(what: str, why: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from casebook.page.claims import not_run
-from casebook.page.figures import table
+from casebook.page.figures import decimals_for, spelled, table
 from casebook.project import build_dir, write_whole
 
 BETTER = ("lower", "higher")
@@ -154,10 +154,14 @@ class Scorecard:
         frame["metric"] = frame["metric"] + " (" + frame.pop("unit") + ") " + arrow
         frame["verdict"] = frame["verdict"].map({"met": "✓ met", "missed": "✗ missed"})
         frame = frame.drop(columns="better").set_index("metric")
-        for column in ("baseline", "model", "peer", "oracle", "target"):
-            # What is whole is shown so: 1,272 and not 1,272.000.
-            exact = [int(v) if not pd.isna(v) and v % 1 == 0 else v for v in frame[column]]
-            frame[column] = pd.Series(exact, frame.index, dtype=object)
+        values = ["baseline", "model", "peer", "oracle", "target"]
+        frame[values] = frame[values].astype(float).apply(_spelled_row, axis=1)
         if not frame["note"].any():
             frame = frame.drop(columns="note")
-        return frame.dropna(axis=1, how="all")
+        return frame.loc[:, ~frame.isin([""]).all()]
+
+
+def _spelled_row(row: pd.Series) -> pd.Series:
+    """Return the values of one metric as text with equal decimals; whole ones are whole."""
+    places = decimals_for(row.dropna())
+    return row.map(lambda v: "" if pd.isna(v) else spelled(f"{v:,.{0 if v % 1 == 0 else places}f}"))

@@ -30,7 +30,7 @@ from casebook.cases.demand_forecasting.benchmarks import (
 )
 from casebook.cases.demand_forecasting.evaluation import score
 from casebook.cases.demand_forecasting.forecasters import lightgbm_recursive
-from casebook.evaluate.metrics import mean_interval
+from casebook.evaluate.intervals import mean_interval
 from casebook.recorded import bench
 
 CASE = "01_demand_forecasting"

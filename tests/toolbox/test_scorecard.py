@@ -131,6 +131,15 @@ def test_whole_numbers_are_shown_whole(build_folder, shown):
     assert [cell.text for cell in right[-4:]] == ["1,272", "0", "", "0"]
 
 
+def test_large_values_and_what_sums_leave_over_have_no_decimals(build_folder, shown):
+    scorecard = card()
+    left_over = {"unit": "parcels", "baseline": 3493.597, "model": 1e-12, "target": 0.5e-9}
+    scorecard.add("incoherence", **{**ROW, **left_over})
+    scorecard.show()
+    row = shown_rows(shown[0])[1]
+    assert [row[column] for column in ("baseline", "model", "target")] == ["3,494", "0", "0"]
+
+
 def test_an_empty_scorecard_is_refused(build_folder, shown):
     with pytest.raises(ValueError, match="01_planted is empty"):
         Scorecard("01_planted").show()

@@ -25,6 +25,7 @@ from casebook.cases.card_fraud.world import TIERS, World, simulate, visible_labe
 from casebook.cases.card_fraud.world import constants as worlds
 from casebook.data import real
 from casebook.data.tables import fraud_handbook, ulb
+from casebook.evaluate.gap import gaps
 from casebook.recorded.real import from_real
 
 #: Fresh worlds.
@@ -69,12 +70,7 @@ def run(here: bank.Setting, decide: Callable, seed: int, **options) -> World:
 
 def with_gap(table: pd.DataFrame) -> pd.DataFrame:
     """Add the share of the gap in cost from the rules (0) to knowing every fraud (1), by seed."""
-    paid = table.pivot(index="seed", columns="policy", values="cost")
-    gap = (paid[BASELINE] - table.set_index(["seed", "policy"])["cost"].unstack().T).T
-    gap = gap.div(paid[BASELINE] - paid[FLOOR], axis=0)
-    return table.assign(
-        gap=[gap.loc[seed, name] for seed, name in zip(table["seed"], table["policy"], strict=True)]
-    )
+    return table.assign(gap=gaps(table, BASELINE, FLOOR, "cost", item="policy"))
 
 
 def in_world(
@@ -588,13 +584,13 @@ def real_handbook_week() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As :func:`~casebook.systems.card_fraud.studies.handbook_study`.
+        As :func:`~casebook.cases.card_fraud.studies.handbook_study`, without ``seconds``.
     """
     frame, X = _handbook()
     names = ("logistic regression", "LightGBM", "XGBoost as published")
     last = studies.handbook_weeks()[1][-1:]
     study = studies.handbook_study(frame, last, names, features=X)
-    return from_real(study, "fraud_handbook")
+    return from_real(study.drop(columns="seconds"), "fraud_handbook")
 
 
 def real_thinned() -> pd.DataFrame:
@@ -603,7 +599,7 @@ def real_thinned() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As :func:`~casebook.systems.card_fraud.studies.thinned_test`.
+        As :func:`~casebook.cases.card_fraud.studies.thinned_test`.
     """
     frame, X = _handbook()
     (fold,) = studies.handbook_folds(frame, studies.handbook_weeks()[1][-1:], X)
@@ -618,7 +614,7 @@ def real_ulb() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As :func:`~casebook.systems.card_fraud.studies.ulb_study`.
+        As :func:`~casebook.cases.card_fraud.studies.ulb_study`.
     """
     families = ("logistic regression", "LightGBM")
     return from_real(studies.ulb_study(ulb(real("ulb_4800")), families, resamples=100), "ulb_4800")

@@ -26,7 +26,6 @@ from casebook.cases.demand_forecasting.evaluation import (
     add_oracle,
     add_reconciled,
     complete_oracle,
-    gap_by_level,
     heatmap,
     order_quantile,
     paired_interval,
@@ -54,6 +53,7 @@ from casebook.cases.demand_forecasting.forecasters import (
 )
 from casebook.data import real
 from casebook.data.tables import tourism
+from casebook.evaluate.gap import gap_closed, gaps
 from casebook.forecasting.hierarchy import (
     Hierarchy,
     aggregate,
@@ -204,15 +204,8 @@ def all_forecasts(seed: int) -> pd.DataFrame:
 
 def with_gap(scores: pd.DataFrame) -> pd.DataFrame:
     """Add the share of the gap from last week's value to the oracle, by level and metric."""
-    keys = scores[["level", "model"]].apply(tuple, axis=1)
-    models = scores["model"].unique()
     for metric in METRICS:
-        shares = {
-            (level, model): share
-            for model in models
-            for level, share in gap_by_level(scores, model, NAIVE, ORACLE, metric).items()
-        }
-        scores[f"gap_{metric}"] = keys.map(shares)
+        scores[f"gap_{metric}"] = gaps(scores, NAIVE, ORACLE, metric, within="level")
     return scores
 
 
@@ -361,8 +354,10 @@ def headline(here: Setting) -> pd.DataFrame:
     result = add_oracle(result, here.world, here.tree)
     table = wapes(result, [NAIVE, "direct", ORACLE], ["total", "route"])
     wide = table.pivot(index="level", columns="model", values="WAPE").loc[["total", "route"]]
-    wide["gap"] = (wide[NAIVE] - wide["direct"]) / (wide[NAIVE] - wide[ORACLE])
-    return wide.reset_index()[["level", NAIVE, "direct", ORACLE, "gap"]]
+    ends = zip(wide[NAIVE], wide["direct"], wide[ORACLE], strict=True)
+    return wide.assign(gap=[gap_closed(*row) for row in ends]).reset_index()[
+        ["level", NAIVE, "direct", ORACLE, "gap"]
+    ]
 
 
 def sensitivity(
@@ -674,9 +669,8 @@ def real_tourism() -> pd.DataFrame:
         {"RMSE": rmse.stack(), "MASE": heatmap(scores, "MASE", list(CROSSED)).stack()}
     )
     bottom = forecasts[forecasts["level"] == "bottom"]
-    frame.loc[("bottom", "mint"), ["change", "low", "high"]] = paired_interval(
-        bottom, nodes, "mint", "base", "MASE", season=4
-    )
+    interval = paired_interval(bottom, nodes, "mint", "base", "MASE", season=4)
+    frame.loc[("bottom", "mint"), ["change", "low", "high"]] = list(interval)
     places = pd.MultiIndex.from_product([[*CROSSED, "pooled"], ways], names=["level", "way"])
     return from_real(frame.reindex(places).reset_index(), "tourism")
 
