@@ -35,10 +35,10 @@ NO_OPENMP := LightGBM needs the system library libgomp. Debian, Ubuntu: apt-get 
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help book test slides lab chapter new exercises content links release released data artifacts bench lock clean
+.PHONY: help book test test-all slides lab chapter new exercises content links release released data artifacts bench lock clean
 
 help:
-	@sed -n '1,2p' Makefile; grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@sed -n '1,2p' Makefile; grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
 	$(call environment,$(VENV))
@@ -60,13 +60,19 @@ node_modules/.installed: package.json package-lock.json $(VENV)/.installed
 book: node_modules/.installed ## build the book into _build/html
 	$(RUN) casebook.book
 
-test: node_modules/.installed $(ARTIFACTS)/.installed ## run every check (the book is built first)
-	$(RUN) casebook.book
+test: node_modules/.installed $(ARTIFACTS)/.installed ## run every check; those of one case: make test N=07
 	$(RUN) casebook.author check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(RUN) casebook.author nbval
-	$(RUN) pytest -n 2 --dist loadfile
+	$(BIN)/python tests/testrunner.py
+	$(RUN) casebook.book
+	$(RUN) casebook.author nbval $(N)
+	$(BIN)/python tests/without_data.py $(N)
+	$(RUN) pytest -n 2 --dist loadfile $(if $(N),--case $(N),--allowance)
+
+test-all: ## run every check on every case, without public data and with them; no rotation
+	EVERY_CHECK=1 CASEBOOK_REAL_DATA=off $(MAKE) test
+	EVERY_CHECK=1 $(MAKE) test
 
 slides: node_modules/.installed ## make the slides of every chapter: _build/html/slides
 	$(RUN) casebook.book

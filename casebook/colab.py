@@ -65,7 +65,8 @@ def stale(group: str) -> list[str]:
     """
     found = []
     for name in _requirements(group):
-        loaded = getattr(sys.modules.get(MODULES.get(name, name)), "__version__", None)
+        module = sys.modules.get(MODULES.get(name, name))
+        loaded = vars(module).get("__version__") if module else None  # not what it would compute
         try:
             if loaded is not None and Version(loaded) != Version(installed := version(name)):
                 found.append(f"{name} {loaded}, not {installed}")

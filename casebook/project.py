@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -46,14 +47,54 @@ def solutions_dir() -> Path:
     return root / "solutions" if root else _PACKAGE / "_solutions"
 
 
+def folder_from(variable: str, env: Mapping[str, str] | None = None) -> Path | None:
+    """Return the absolute path that an environment variable gives.
+
+    A relative path starts at the checkout, wherever the process was started, so that it means the
+    same to ``make``, to the kernel of a notebook and to a test. ``~`` is the home folder.
+
+    Parameters
+    ----------
+    variable : str
+        Such as ``"CASEBOOK_DATA_DIR"``.
+    env : mapping of str to str, optional
+        The environment; that of this process by default.
+
+    Returns
+    -------
+    Path or None
+        None where the variable is unset or empty. Whether the folder exists is not asked.
+    """
+    given = (os.environ if env is None else env).get(variable)
+    if not given:
+        return None
+    start = checkout() or Path.cwd()  # without a checkout there is only the working directory
+    return Path(os.path.abspath(start / os.path.expanduser(given)))
+
+
+def real_data_off() -> bool:
+    """Say whether ``CASEBOOK_REAL_DATA`` switches the public data off.
+
+    Raises
+    ------
+    ValueError
+        If its value is none of ``on``, ``off`` (in upper or lower case) and empty.
+    """
+    given = os.environ.get("CASEBOOK_REAL_DATA", "")
+    if given.lower() not in ("", "on", "off"):
+        raise ValueError(
+            f"CASEBOOK_REAL_DATA is {given!r}; allowed are on and off (empty is the same as on)."
+        )
+    return given.lower() == "off"
+
+
 def build_dir() -> Path:
     """Return the folder for everything that is built (``_build/``), made if needed.
 
-    ``CASEBOOK_BUILD_DIR`` overrides it; without a checkout it stands in the
+    ``CASEBOOK_BUILD_DIR`` overrides it (:func:`folder_from`); without a checkout it is in the
     working directory.
     """
-    default = (checkout() or Path.cwd()) / "_build"
-    folder = Path(os.environ.get("CASEBOOK_BUILD_DIR") or default)
+    folder = folder_from("CASEBOOK_BUILD_DIR") or (checkout() or Path.cwd()) / "_build"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

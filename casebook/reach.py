@@ -44,12 +44,15 @@ class Definition:
         What it imports itself.
     strings : set of str
         The texts in it.
+    text : str
+        As it is written, with everything.
     """
 
     code: str = ""
     uses: set[Chain] = field(default_factory=set)
     imports: Imports = field(default_factory=dict)
     strings: set[str] = field(default_factory=set)
+    text: str = ""
 
     @property
     def digest(self) -> str:
@@ -62,6 +65,7 @@ class Definition:
         self.uses |= other.uses
         self.imports |= other.imports
         self.strings |= other.strings
+        self.text += other.text + "\n"
 
 
 @dataclass
@@ -87,12 +91,15 @@ class Reached:
         Top-level names of the other packages.
     named : set of str
         The texts in all of them, and in the cells: names of data sets and folders among them.
+    direct : set of tuple
+        Those that the cells themselves mention, by module and name.
     """
 
     definitions: dict[tuple[str, str], Definition] = field(default_factory=dict)
     edges: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     packages: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)
+    direct: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def modules(self) -> set[str]:
@@ -118,15 +125,17 @@ class Sources:
     ----------
     tops : mapping of str to Path
         Folder of each package, or file of each single module, by its top-level name.
+    closed : iterable of str
+        Modules that are not looked into: of their definitions the name alone counts.
     """
 
-    def __init__(self, tops: Mapping[str, Path]) -> None:
-        self.tops = dict(tops)
+    def __init__(self, tops: Mapping[str, Path], closed: Iterable[str] = ()) -> None:
+        self.tops, self.closed = dict(tops), frozenset(closed)
 
     @classmethod
-    def installed(cls, *names: str) -> Sources:
+    def installed(cls, *names: str, closed: Iterable[str] = ()) -> Sources:
         """Return the source of importable packages."""
-        return cls({name: _place(name) for name in dict.fromkeys(names)})
+        return cls({name: _place(name) for name in dict.fromkeys(names)}, closed)
 
     def holds(self, module: str) -> bool:
         """Say whether a module belongs to one of the packages, whether it exists or not."""
@@ -276,7 +285,7 @@ class _Parser:
     def __init__(self, source: str, package: str, tops: tuple[str, ...]) -> None:
         self.package, self.tops = package, tops
         tree = ast.parse(source)
-        self.lines = _bare(source, tree)
+        self.lines, self.source = _bare(source, tree), source.splitlines()
         self.module = Module({}, {})
         statements = [node for node in tree.body if not _says_nothing(node)]
         for node in statements:
@@ -310,7 +319,7 @@ class _Parser:
             top, *_, last = parts = tuple(module.split("."))
             imports, uses = imports | {top: (top, None)}, uses | {parts}
             code = code.replace(module, last)
-        return bound, Definition(code, uses, imports, seen.strings)
+        return bound, Definition(code, uses, imports, seen.strings, self._text(node))
 
     def _named(self, text: str) -> str | None:
         """Return the module that a text such as ``"package.module:app"`` names."""
@@ -318,8 +327,10 @@ class _Parser:
         return match[1] if match and match[2] in self.tops else None
 
     def _code(self, node: ast.stmt) -> str:
-        start = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-        return "\n".join(line for line in self.lines[start - 1 : node.end_lineno] if line)
+        return "\n".join(line for line in self.lines[_start(node) : node.end_lineno] if line)
+
+    def _text(self, node: ast.stmt) -> str:
+        return "\n".join(self.source[_start(node) : node.end_lineno])
 
     def _imports(self, tree: ast.AST) -> Imports:
         """Return what each name that is imported within a node stands for."""
@@ -344,6 +355,11 @@ class _Parser:
         return found
 
 
+def _start(node: ast.stmt) -> int:
+    """Return the index of a statement's first line, its decorators included."""
+    return min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))]) - 1
+
+
 def _says_nothing(node: ast.stmt) -> bool:
     """Say whether a statement of a module is a text alone or serves type checkers alone."""
     if isinstance(node, ast.If):
@@ -360,6 +376,7 @@ class _Walk:
     def __init__(self, sources: Sources, extra: Mapping[str, Module] | None = None) -> None:
         self.sources, self.extra = sources, dict(extra or {})
         self.parsed = dict(self.extra)
+        self.files: dict[str, Path | None] = {}
         self.found = Reached()
         self.todo: list[tuple[str, str]] = []
 
@@ -373,6 +390,11 @@ class _Walk:
         for key in [key for key in self.found.definitions if key[0] in self.extra]:
             del self.found.definitions[key], self.found.edges[key]
         return self.found
+
+    def _file(self, module: str) -> Path | None:
+        if module not in self.files:
+            self.files[module] = self.sources.file(module)
+        return self.files[module]
 
     def _parsed(self, module: str) -> Module:
         if module not in self.parsed:
@@ -397,8 +419,12 @@ class _Walk:
                 if isinstance(target, str):
                     self.found.packages.add(target.split(".")[0])
                     meaning = target
+                elif target[0] in self.sources.closed:
+                    meaning = target[1]
                 else:
                     self._take(target)
+                    if module in self.extra and target[0] not in self.extra:
+                        self.found.direct.add(target)
                     meaning = f"{target[1]} {self.found.definitions[target].digest}"
                 label = "" if self.sources.holds(chain[0]) else chain[0]  # no path of a module
                 self.found.edges[module, name].add(f"{label} = {meaning}")
@@ -428,7 +454,7 @@ class _Walk:
         """Return what an attribute of a module stands for; without one, all that it defines."""
         if module not in self.extra and not self.sources.holds(module):
             return [".".join([module, *chain])]
-        if module not in self.extra and self.sources.file(module) is None:
+        if module not in self.extra and self._file(module) is None:
             return []  # what is not there cannot be reached; importing it fails
         parsed = self._parsed(module)
         if chain:
@@ -439,7 +465,7 @@ class _Walk:
                 inner, attribute = parsed.imports[head]
                 on = (*([attribute] if attribute else []), *rest)
                 return self._follow(inner, on, seen | {(module, head)})
-            if self.sources.file(f"{module}.{head}"):
+            if self._file(f"{module}.{head}"):
                 return self._follow(f"{module}.{head}", tuple(rest), seen)
         found: list = [(module, name) for name in parsed.definitions]
         if self._is_package(module) and (module, None) not in seen:  # hands on what it imports
@@ -449,11 +475,13 @@ class _Walk:
         return found
 
     def _is_package(self, module: str) -> bool:
-        file = None if module in self.extra else self.sources.file(module)
+        file = None if module in self.extra else self._file(module)
         return file is not None and file.name == "__init__.py"
 
 
-def of_function(function: Callable[..., object], *packages: str) -> Reached:
+def of_function(
+    function: Callable[..., object], *packages: str, closed: Iterable[str] = ()
+) -> Reached:
     """Return what a function of the course reaches.
 
     Parameters
@@ -462,9 +490,11 @@ def of_function(function: Callable[..., object], *packages: str) -> Reached:
         At the top of a module. Of anything else the whole module counts.
     *packages : str
         Packages whose definitions count, besides the function's own.
+    closed : iterable of str
+        As for :class:`Sources`.
     """
     top = function.__module__.split(".")[0]
-    sources = Sources.installed(top, *packages)
+    sources = Sources.installed(top, *packages, closed=closed)
     name = getattr(function, "__name__", None)
     known = name in sources.parsed(function.__module__).definitions
     return sources.reached(function.__module__, name if known else None)

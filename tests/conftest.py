@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
+#: CPU seconds by case, one case alone, the order of files.
+pytest_plugins = ["testrunner"]
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
+NOBODY = 65534
 
 # At import, so that every kernel and subprocess of the session inherits it.
 if SHARED_DATA.is_dir():
@@ -21,6 +26,30 @@ def build_folder(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "_build"
     monkeypatch.setenv("CASEBOOK_BUILD_DIR", str(folder))
     return folder
+
+
+@pytest.fixture
+def without_rights():
+    """Run a test as a user without special rights, in a folder of its own.
+
+    Root may read and write everything, so a test that is run by root becomes nobody for a while.
+    """
+    import encodings.idna  # noqa: F401  nobody may not load modules of root's Python
+
+    import pooch  # noqa: F401
+    import requests  # noqa: F401
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root = getattr(os, "geteuid", lambda: 1)() == 0
+        if root:
+            os.chown(folder, NOBODY, NOBODY)
+            os.seteuid(NOBODY)
+        try:
+            yield folder
+        finally:
+            if root:
+                os.seteuid(0)
 
 
 @pytest.fixture(scope="session")

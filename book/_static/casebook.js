@@ -41,6 +41,9 @@
     }
     const axis = { gridcolor: colour.grid, zerolinecolor: colour.grid, linecolor: colour.edge };
     const themed = { ...layout, title: undefined, margin: { ...layout.margin, t: 16 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)" };
+    if (layout.legend && layout.legend.orientation === "h") {
+      themed.legend = { ...layout.legend, yref: "container", y: 0, yanchor: "bottom" };
+    }
     themed.font = { ...(layout.font || {}), color: colour.ink };
     themed.hoverlabel = { ...(layout.hoverlabel || {}), bgcolor: colour.paper, font: { color: colour.ink } };
     for (const key of Object.keys(layout).filter((k) => /^[xy]axis\d*$/.test(k)).concat("xaxis", "yaxis")) {
@@ -53,6 +56,14 @@
     window.Plotly.react(target, data, themed, { responsive: true, displayModeBar: false });
   }
 
+  /* A diagram fits one screen, and on a phone its letters stay readable: narrow boxes, top to bottom. */
+  const phone = window.matchMedia("(max-width: 600px)");
+  const flowchart = () => ({
+    useMaxWidth: true, htmlLabels: true, padding: 10, diagramPadding: 4, rankSpacing: 22,
+    ...(phone.matches ? { wrappingWidth: 116, nodeSpacing: 10 } : { wrappingWidth: 220, nodeSpacing: 24 }),
+  });
+  const upright = (source) => (phone.matches ? source.replace(/^(\s*)(flowchart|graph) LR/, "$1$2 TB") : source);
+
   let mermaidRuns = 0;
   async function drawMermaid() {
     const blocks = document.querySelectorAll("pre.mermaid, div.mermaid-drawn");
@@ -63,7 +74,7 @@
       theme: "base",
       securityLevel: "strict",
       fontFamily: "inherit",
-      flowchart: { useMaxWidth: true, htmlLabels: true },
+      flowchart: flowchart(),
       themeVariables: {
         darkMode: theme() === "dark",
         background: colour.paper, primaryColor: colour.box, primaryTextColor: colour.ink,
@@ -75,28 +86,70 @@
     });
     for (const block of blocks) {
       const source = block.dataset.source || block.textContent.trim();
-      const { svg } = await window.mermaid.render(`casebook-diagram-${(mermaidRuns += 1)}`, source);
+      const { svg } = await window.mermaid.render(`casebook-diagram-${(mermaidRuns += 1)}`, upright(source));
       const drawn = document.createElement("div");
       drawn.className = "mermaid-drawn";
       drawn.dataset.source = source;
-      drawn.tabIndex = 0;
       drawn.innerHTML = svg;
       block.replaceWith(drawn);
     }
   }
 
-  function draw() {
+  /* One drawing at a time; the page says for which theme and width the last one was. */
+  const wanted = () => (phone.matches ? `${theme()} phone` : theme());
+  async function drawAll() {
+    const look = wanted();
     document.querySelectorAll(".casebook-plotly").forEach(drawPlotly);
-    return drawMermaid();
+    try {
+      await drawMermaid();
+    } finally {
+      document.documentElement.setAttribute("data-casebook-drawn", look);
+    }
+  }
+  let drawing = Promise.resolve();
+  function draw() {
+    drawing = drawing.then(drawAll, drawAll);
+    return drawing;
+  }
+
+  /* A box that scrolls sideways says on which side there is more, and can be reached by keyboard. */
+  const SCROLLING = ".bd-article :is(pre, .casebook-table, .pst-scrollable-table-container, div.math)";
+  function cue(box) {
+    const hidden = box.scrollWidth - box.clientWidth;
+    const more = [];
+    if (hidden > 1 && box.scrollLeft > 1) more.push("left");
+    if (hidden > 1 && box.scrollLeft < hidden - 1) more.push("right");
+    if (more.length) box.dataset.more = more.join(" ");
+    else delete box.dataset.more;
+    if (hidden > 1) box.tabIndex = 0;
+  }
+  function watchScrolling() {
+    const watch = new ResizeObserver((entries) => entries.forEach((entry) => cue(entry.target)));
+    for (const box of document.querySelectorAll(SCROLLING)) {
+      box.addEventListener("scroll", () => cue(box), { passive: true });
+      watch.observe(box);
+    }
+  }
+
+  /* On paper every answer is open; folded code stays folded. Afterwards all is as it was. */
+  function openForPrint() {
+    let opened = [];
+    window.addEventListener("beforeprint", () => {
+      opened = [...document.querySelectorAll(".bd-article details:not([open])")].filter((fold) => !fold.closest(".tag_hide-input"));
+      opened.forEach((fold) => { fold.open = true; });
+    });
+    window.addEventListener("afterprint", () => opened.forEach((fold) => { fold.open = false; }));
   }
 
   async function start() {
-    await draw();
-    document.documentElement.setAttribute("data-casebook-drawn", "true");
+    watchScrolling();
+    openForPrint();
+    phone.addEventListener("change", draw);
     new MutationObserver(draw).observe(document.documentElement, {
       attributes: true,
       attributeFilter: ["data-theme"],
     });
+    await draw();
   }
 
   /* Slides call it themselves, before the first slide hides the others. */

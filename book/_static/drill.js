@@ -21,6 +21,8 @@
   }
   const say = (text) => { $("status").textContent = text; };
   const upper = (text) => text[0].toUpperCase() + text.slice(1);
+  const WAITING = " (in preparation)";
+  const link = (name, address) => (address ? make("a", name, { href: address }) : name + WAITING);
   const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
   /* ---- the draw; casebook/book/drill.py computes the same order ---- */
@@ -107,10 +109,10 @@
 
   function exportAll() {
     const text = JSON.stringify({ about: "Drills of The ML Systems Casebook", drills: read().drills }, null, 2);
-    const link = make("a", "", { download: "drills.json" });
-    link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    const file = make("a", "", { download: "drills.json" });
+    file.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+    file.click();
+    setTimeout(() => URL.revokeObjectURL(file.href), 10_000);
   }
 
   function deleteAll() {
@@ -139,7 +141,7 @@
     run = { id, seed, draw, before: 0, since: null, step: 0, began: 0, done: false, entry: null };
     const fold = document.querySelector(`[data-prompt="${id}"]`);
     $("title").textContent = title;
-    $("meta").replaceChildren(`${upper(format)} · `, address ? make("a", chapter, { href: address }) : chapter,
+    $("meta").replaceChildren(`${upper(format)} · `, link(chapter, address),
       seed ? ` · seed ${seed}, draw ${draw}` : "");
     $("ask").replaceChildren(fold.querySelector(".drill-ask p").cloneNode(true));
     const facts = fold.querySelector(".drill-facts").cloneNode(true);
@@ -358,8 +360,17 @@
     update((store) => { store.drills = [...store.drills.filter((one) => one.date !== entry || one.prompt !== id), drill]; });
   }
 
+  /* What to read: the chapter itself, or the nearest one that is in the book. */
+  function advice(id, sections) {
+    const { chapter, address, nearest } = prompt(id);
+    if (address) return ["Reread ", link(chapter, address), `: ${sections}.`];
+    const waits = `${upper(chapter)}, is in preparation. `;
+    if (!nearest) return [waits, "Compare your answer with the model answer above."];
+    return [waits, "The nearest chapter in the book is ", link(nearest.chapter, nearest.address), `. Read there: ${sections}.`];
+  }
+
   function showResult(scores) {
-    const { id, chapter, address } = prompt(run.id);
+    const { id } = run;
     const top = levels - 1;
     const lowest = Math.min(...Object.values(scores));
     const weak = dimensions.filter((one) => scores[one.id] === lowest);
@@ -368,9 +379,8 @@
     if (lowest === top) {
       $("verdict").append("Every dimension is at its highest level.");
     } else {
-      $("verdict").append(make("strong", `Lowest, at ${lowest} of ${top}: ${weak.map((one) => one.title.toLowerCase()).join("; ")}. `), "Reread ");
-      $("verdict").append(address ? make("a", chapter, { href: address }) : chapter);
-      $("verdict").append(`: ${weak.map((one) => one.reread).join("; ")}.`);
+      $("verdict").append(make("strong", `Lowest, at ${lowest} of ${top}: ${weak.map((one) => one.title.toLowerCase()).join("; ")}. `));
+      $("verdict").append(...advice(run.id, weak.map((one) => one.reread).join("; ")));
     }
     $("scores").replaceChildren(...dimensions.map((one) => {
       const value = scores[one.id];
@@ -410,7 +420,7 @@
     for (const part of [...new Set(prompts.map((one) => one.part))]) {
       const group = make("optgroup", "", { label: part });
       group.append(new Option(`all of ${part}`, part));
-      for (const one of prompts.filter((p) => p.part === part)) group.append(new Option(upper(one.chapter), one.id));
+      for (const one of prompts.filter((p) => p.part === part)) group.append(new Option(upper(one.chapter) + (one.address ? "" : WAITING), one.id));
       $("chapter").append(group);
     }
     for (const name of ["Date", "Prompt", "Total", ...dimensions.map((one) => one.short), "Time", "Seed, draw"]) {

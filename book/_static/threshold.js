@@ -11,7 +11,7 @@
     { id: "fp", label: "Cost of a false alarm", from: 1, to: 100, step: 1, min: 0.001, max: 1e6, start: 1 },
     { id: "fn", label: "Cost of a miss", from: 1, to: 100, step: 1, min: 0.001, max: 1e6, start: 10 },
     { id: "prevalence", label: "Positive cases, %", from: 0.1, to: 50, step: 0.1, min: 0.001, max: 99.9, start: 2 },
-    { id: "chosen", label: "Your threshold", from: 0, to: 1, step: 0.01, min: -25, max: 25, start: 0.5 },
+    { id: "chosen", label: "Your threshold", from: 0, to: 1, step: 0.01, min: -25, max: 25, start: 0.7 },
     { id: "mean0", label: "Mean score of negatives", from: 0, to: 1, step: 0.01, min: -5, max: 5, start: 0.3 },
     { id: "sd0", label: "Spread of negatives", from: 0.02, to: 0.4, step: 0.01, min: 0.01, max: 2, start: 0.1 },
     { id: "mean1", label: "Mean score of positives", from: 0, to: 1, step: 0.01, min: -5, max: 5, start: 0.6 },
@@ -129,7 +129,7 @@
     for (const base of [middle, bottom]) add(svg, "line", { class: "threshold-axis", x1: left, x2: right, y1: base, y2: base });
     add(svg, "text", { x: left, y: 16 }, "Scores of negatives (solid) and positives (dashed)");
     const least = outcome(at, best).cost;
-    add(svg, "text", { x: left, y: middle + 22 }, `Cost by threshold, at least ${money(CASES * least)}`);
+    add(svg, "text", { x: left, y: middle + 22 }, `Cost by threshold (lowest: ${money(CASES * least)})`);
     const step = [0.05, 0.1, 0.2, 0.5, 1, 2, 5].find((size) => (high - low) / size <= width / 60) || 10;
     for (let k = Math.ceil(low / step); k * step <= high; k += 1) {
       add(svg, "line", { class: "threshold-axis", x1: x(k * step), x2: x(k * step), y1: bottom, y2: bottom + 5 });
@@ -147,7 +147,7 @@
     mark(best, "threshold-best");
     svg.setAttribute(
       "aria-label",
-      `Two curves of scores and the curve of the expected cost. It is least at ${place(best)} (circle); your threshold is ${place(at.chosen)} (square).`,
+      `Two curves of scores and the curve of the expected cost. It is lowest at ${place(best)} (circle); your threshold is ${place(at.chosen)} (square).`,
     );
   }
 
@@ -188,18 +188,51 @@
   }
 
   function tell() {
+    if (wrong.size) return;
     element("status").textContent =
       `Optimum: ${element("optimum").textContent}. Your threshold costs ${element("extra").textContent} more.`;
   }
 
+  /* Fields whose number cannot be used: nothing is computed while there is one. */
+  const wrong = new Set();
+
+  /** Say what is wrong with what was typed, or return "" if it can be used. */
+  function complaint(field, input) {
+    if (input.validity.badInput) return `${field.label}: this is not a number.`;
+    if (input.value === "") return `${field.label}: a number is missing.`;
+    const value = input.valueAsNumber;
+    if (value >= field.min && value <= field.max) return "";
+    const bound = value < field.min ? `below the smallest, ${field.min}` : `above the largest, ${field.max.toLocaleString("en-GB")}`;
+    return `${field.label}: ${input.value} is ${bound}.`;
+  }
+
+  /** Take every result away: none belongs to what the fields say. */
+  function clear() {
+    for (const id of ["optimum", "extra", "at", "rule"]) element(id).textContent = "–";
+    for (const cell of element("rows").querySelectorAll("td")) cell.textContent = "–";
+    element("picture").replaceChildren();
+    element("picture").setAttribute("aria-label", "No picture: a number cannot be used.");
+    element("status").textContent = "No result: a number cannot be used. It is marked above.";
+  }
+
+  function refuse(field, number, text) {
+    wrong.add(field.id);
+    number.setAttribute("aria-invalid", "true");
+    element(`${field.id}-fault`).textContent = text;
+    clear();
+  }
+
   function set(field, value, source) {
     now[field.id] = value;
+    wrong.delete(field.id);
     const [slider, number] = [element(`${field.id}-slider`), element(field.id)];
     if (source !== slider) slider.value = value;
     if (source !== number) number.value = value;
     slider.setAttribute("aria-valuetext", String(value));
     number.removeAttribute("aria-invalid");
     element(`${field.id}-fault`).textContent = "";
+    if (wrong.size) return;
+    if (element("status").textContent.startsWith("No result")) element("status").textContent = "";
     show();
   }
 
@@ -227,10 +260,9 @@
     number.setAttribute("aria-describedby", fault.id);
     slider.addEventListener("input", () => set(field, slider.valueAsNumber, slider));
     number.addEventListener("input", () => {
-      if (number.value !== "" && number.validity.valid) return set(field, number.valueAsNumber, number);
-      number.setAttribute("aria-invalid", "true");
-      fault.textContent = `A number from ${field.min} to ${field.max}, please; the last one still counts.`;
-      return undefined;
+      const text = complaint(field, number);
+      if (text) refuse(field, number, text);
+      else set(field, number.valueAsNumber, number);
     });
     box.append(label, slider, number, fault);
     return box;
@@ -238,6 +270,7 @@
 
   element("fields").append(...FIELDS.map(build));
   element("move").addEventListener("click", () => {
+    if (wrong.size) return;
     const best = optimum(now);
     const [low, high] = span(now, 3.5);
     const chosen = FIELDS.find((field) => field.id === "chosen");
@@ -249,6 +282,6 @@
     tell();
   });
   root.hidden = false;
-  new ResizeObserver(() => draw(now, optimum(now))).observe(element("picture").parentElement);
+  new ResizeObserver(() => wrong.size || draw(now, optimum(now))).observe(element("picture").parentElement);
   show();
 })();

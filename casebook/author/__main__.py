@@ -6,10 +6,11 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from casebook.author import files, minutes, working
-from casebook.author.execute import CELL_TIMEOUT, NotebookFailed, execute
+from casebook.author.execute import NotebookFailed, execute, stored
 from casebook.author.kernels import ForeignKernel, require_own_kernel
 from casebook.author.normalise import faults, normalise
 from casebook.author.scaffold import create
@@ -119,19 +120,19 @@ def command_check(root: Path) -> int:
     return 1 if found else 0
 
 
-def command_nbval(root: Path) -> int:
-    """Validate chapters and solutions with nbval; serial ones alone, after the others."""
-    paths = files.notebooks("chapters", "solutions", root=root)
-    serial = [p for p in paths if files.is_serial(files.read(p))]
-    together = [p for p in paths if p not in serial]
-    codes = []
-    for group, workers in ((together, ["-n", "2", "--dist", "loadscope"]), (serial, ["-n", "0"])):
-        if not group:
-            continue
-        arguments = [sys.executable, "-m", "pytest", "--nbval-lax", *workers]
-        arguments += [f"--nbval-cell-timeout={CELL_TIMEOUT}", "-p", "no:cacheprovider", "-q"]
-        codes.append(subprocess.run([*arguments, *map(str, group)], cwd=root).returncode)
-    return max(codes, default=0)
+def command_nbval(root: Path, which: Sequence[str] = ()) -> int:
+    """Compare what chapters and solutions store with their one execution, by nbval."""
+    rooms = ("chapters", "solutions")
+    paths = [path for one in which for path in files.find(one, *rooms, root=root)]
+    paths = paths or files.notebooks(*rooms, root=root)
+    if not paths:
+        return 0
+    # What the book has executed is only read; what it has not, two workers execute.
+    fresh = all(stored(root, _relative(p.with_suffix(""), root)) for p in paths)
+    arguments = [sys.executable, "-m", "pytest", "-p", "casebook.author.judge", "--judge"]
+    arguments += ["-n", "0"] if fresh else ["-n", "2", "--dist", "loadscope"]
+    arguments += ["--timeout=0", "-p", "no:cacheprovider", "-q"]  # each cell has its own limit
+    return subprocess.run([*arguments, *map(str, paths)], cwd=root).returncode
 
 
 def command_record(root: Path, which: str, overwrite: bool = False) -> int:
@@ -236,10 +237,11 @@ def main(arguments: list[str] | None = None) -> int:
         ("normalise", command_normalise),
         ("work", command_work),
         ("check", command_check),
-        ("nbval", command_nbval),
         ("links", command_links),
     ):
         commands.add_parser(name, help=function.__doc__)
+    nbval = commands.add_parser("nbval", help=command_nbval.__doc__)
+    nbval.add_argument("which", nargs="*", help="numbers of some cases, such as 01")
     exercises = commands.add_parser("exercises", help=command_exercises.__doc__)
     record = commands.add_parser("record", help=command_record.__doc__)
     record.add_argument("which", help="number of the case, such as 01")
@@ -264,6 +266,8 @@ def main(arguments: list[str] | None = None) -> int:
         command = [sys.executable, "-m", "casebook.author", *rest]
         env = {**os.environ, "PYTHONPATH": str(root)}
         return subprocess.run(command, cwd=root, env=env).returncode
+    if given.command == "nbval":
+        return command_nbval(root, given.which)
     if given.command == "record":
         return command_record(root, given.which, given.overwrite)
     if given.command == "exercises":

@@ -311,7 +311,9 @@ def _written(folder: Path) -> dict[str, str]:
 
 
 def _program() -> str:
-    return Path(sys.argv[0]).name or "python"
+    """Return the name of the running program: ``pytest`` for ``python -m pytest`` too."""
+    path = Path(sys.argv[0])
+    return (path.parent if path.stem == "__main__" else path).name or "python"
 
 
 def _note(root: Path, run: Run) -> None:

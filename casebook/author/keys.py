@@ -23,6 +23,7 @@ from nbformat import NotebookNode
 import casebook
 from casebook.author.files import SERIAL_TAG, tags
 from casebook.data import cache_dir
+from casebook.project import folder_from
 from casebook.reach import Reached, Sources
 
 PACKAGE = "casebook"
@@ -31,6 +32,8 @@ CASE = re.compile(r"(?:\d\d|[A-D])_[a-z0-9_]+")
 #: Settings that say where files are, or who asks: no result depends on them.
 PLACES = ("CASEBOOK_DATA_DIR", "CASEBOOK_CACHE_DIR", "CASEBOOK_BUILD_DIR", "CASEBOOK_RUN_FOR")
 REAL_DATA = "CASEBOOK_REAL_DATA"
+#: The function by which a cell shows the source of a definition.
+SHOWS = "show_source"
 #: The tags that change how a kernel runs a cell; others say how a page shows it.
 RUN_TAGS = (SERIAL_TAG, "raises-exception", "skip-execution")
 
@@ -101,6 +104,7 @@ def parts(
     return {
         "cells": [[c.id, c.source, *(t for t in RUN_TAGS if t in tags(c))] for c in cells],
         "code": code.fingerprint(),
+        "shown": _shown(code, cells),
         "package": _hashes(package_folder(root), _package_files(root, code.modules)),
         "data": _hashes(root, _data_files(root, name.split("/")[-1], code.named)),
         "real": {
@@ -112,6 +116,13 @@ def parts(
         "mode": data_mode(env),
         "settings": _settings(env),
     }
+
+
+def _shown(code: Reached, cells: Iterable[NotebookNode]) -> list[list[str]]:
+    """Return the definitions whose source cells may show: module, name, and text with comments."""
+    if not any(SHOWS in cell.source for cell in cells):
+        return []
+    return [[*one, code.definitions[one].text] for one in sorted(code.direct)]
 
 
 def _settings(env: Mapping[str, str]) -> dict[str, str]:
@@ -178,10 +189,11 @@ def _presence(entry: Mapping[str, str], env: Mapping[str, str]) -> str:
     """Return the hash of a public data set that a kernel would find, or ``"absent"``."""
     if data_mode(env) == "off":
         return "absent"
-    cache = Path(env.get("CASEBOOK_CACHE_DIR") or cache_dir())
-    folders = [Path(env[name]) for name in ("CASEBOOK_DATA_DIR",) if env.get(name)]
-    for folder in (*folders, cache):
+    given = folder_from("CASEBOOK_DATA_DIR", env)
+    cache = folder_from("CASEBOOK_CACHE_DIR", env) or cache_dir()
+    for folder in filter(None, (given, cache)):
         path = folder / entry["path"]
-        if path.is_file() and _hash(path) == entry["sha256"]:
-            return entry["sha256"]
+        # A set that is put together has a file for each version of what wrote it.
+        if path.is_file() and ("content" in entry or _hash(path) == entry["sha256"]):
+            return _hash(path)
     return "absent"

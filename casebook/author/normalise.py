@@ -7,11 +7,13 @@ that is not in order, also what only an author can mend.
 
 from __future__ import annotations
 
+import ast
 import copy
 import re
 from itertools import pairwise
 from pathlib import Path
 
+import nbformat
 from markdown_it import MarkdownIt
 from nbformat import NotebookNode
 
@@ -20,6 +22,12 @@ from casebook.author.launch import BADGES_ID, COLAB_ID, badges, colab_set_up
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CELL_KEYS = ("nbgrader", "slideshow", "tags", "deletable", "editable")
+#: Tags with which the book hides or folds a cell's code, and what folds it in JupyterLab and
+#: on Colab; both are made of the tags alone.
+HIDES_INPUT = {"hide-input", "remove-input", "hide-cell"}
+HIDDEN = {"jupyter": {"source_hidden": True}, "cellView": "form"}
+#: Calls that only show something.
+SHOWS = {"claim", "figures.show", "figures.table", "figures.show_source"}
 #: Every tag that means something; a misspelled one would switch a check off silently.
 TAGS = {
     *(CHECK_TAG, SERIAL_TAG, "claim", "solution"),
@@ -90,6 +98,24 @@ def _name_cells(notebook: NotebookNode) -> None:
         seen.add(name)
 
 
+def only_shows(cell: NotebookNode) -> bool:
+    """Say whether a code cell consists of nothing but calls that show something."""
+    if cell.cell_type != "code":
+        return False
+    try:
+        body = ast.parse(cell.source).body
+    except SyntaxError:  # a magic of IPython
+        return False
+    calls = [node.value for node in body if isinstance(node, ast.Expr)]
+    shows = [isinstance(c, ast.Call) and ast.unparse(c.func) in SHOWS for c in calls]
+    return bool(body) and len(shows) == len(body) and all(shows)
+
+
+def _hidden(cell: NotebookNode) -> dict:
+    """Return the metadata that hides a cell's code where its tags ask for that."""
+    return HIDDEN if cell.cell_type == "code" and HIDES_INPUT & set(tags(cell)) else {}
+
+
 def normalise(notebook: NotebookNode, path: str) -> NotebookNode:
     """Return the notebook in its committed form.
 
@@ -117,8 +143,11 @@ def normalise(notebook: NotebookNode, path: str) -> NotebookNode:
     notebook.cells = cells[:1] + launch + cells[1:]
     for cell in notebook.cells:
         cell.metadata = NotebookNode({k: v for k, v in cell.metadata.items() if k in CELL_KEYS})
+        if only_shows(cell) and not HIDES_INPUT & set(tags(cell)):
+            cell.metadata["tags"] = [*tags(cell), "hide-input"]
         if "tags" in cell.metadata and not cell.metadata.tags:
             del cell.metadata["tags"]
+        cell.metadata.update(nbformat.from_dict(_hidden(cell)))
         # Not splitlines: it also splits at form feeds and the like inside of texts.
         cell.source = "\n".join(line.rstrip() for line in cell.source.split("\n")).rstrip("\n")
         cell.pop("attachments", None) if not cell.get("attachments") else None
@@ -246,7 +275,13 @@ def faults(notebook: NotebookNode, path: str) -> list[str]:
             found.append(f"{where}: the id is not named by hand (words-with-hyphens)")
         if ids.count(ids[i]) > 1:
             found.append(f"{where}: the id stands twice")
-        if extra := sorted(set(cell.metadata) - set(CELL_KEYS)):
+        if {k: cell.metadata[k] for k in HIDDEN if k in cell.metadata} != _hidden(cell):
+            found.append(
+                f"{where}: its tags and what hides its code in JupyterLab and Colab differ"
+            )
+        if only_shows(cell) and not HIDES_INPUT & set(tags(cell)):
+            found.append(f"{where}: code that only shows something, and no tag hide-input")
+        if extra := sorted(set(cell.metadata) - {*CELL_KEYS, *HIDDEN}):
             found.append(f"{where}: cell metadata {', '.join(extra)}")
         if unknown := sorted(set(tags(cell)) - TAGS):
             found.append(f"{where}: unknown tags {', '.join(unknown)}")

@@ -35,6 +35,8 @@ to write    solutions/{name}.ipynb and casebook/cases/{module}/questions.py: the
 to write    casebook/cases/{module}/benchmarks.py, artifacts.py: what is too slow for the page
 to write    book/instructors/{name}.md: the session of 90 minutes
 to write    tests/targets.toml: what the scorecard must show
+to add      metadata of the chapter, `casebook`: the cells of its `figure` and its `finding`, its
+            `difficulty`, and `minutes` (`read`, `run`, `exercise`): the card of the landing page
 to add      _toc.yml: chapters/{name} with exercises/{name} below it
 `python -m casebook.author check` says what is missing until the chapter is whole.
 """

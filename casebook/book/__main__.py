@@ -19,6 +19,7 @@ import yaml
 
 from casebook.author import files
 from casebook.author.execute import BOOK_ENV, WORKERS, NotebookFailed, executed, source
+from casebook.author.kernels import ForeignKernel, require_own_kernel
 from casebook.data import RealDataUnavailable, find_real, real, registry
 from casebook.project import require_checkout, write_whole
 
@@ -128,8 +129,9 @@ def build(root: Path) -> int:
     started = time.perf_counter()
     fetch_real_data()
     try:
+        require_own_kernel()
         execute_pages(root)
-    except NotebookFailed as failure:
+    except (ForeignKernel, NotebookFailed) as failure:
         say("failed", str(failure))
         return 1
     if code := render(root):

@@ -7,9 +7,13 @@ that say once what a name without a link means. No page has to be edited when a 
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
+import yaml
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -45,6 +49,105 @@ def page(stem: str) -> str:
     return f"{'chapters' if stem[0].isdigit() else 'exercises'}/{stem}"
 
 
+def is_there(stem: str, documents: Collection[str]) -> bool:
+    """Return whether a case is among the documents of the book."""
+    return page(stem) in documents
+
+
+# The case that is nearest to one that is not there
+
+
+def _patterns(root: Path) -> dict[str, set[str]]:
+    """Return the patterns of each case, from the tables of ``book/patterns.md``."""
+    found: dict[str, set[str]] = {}
+    names = stems(root)
+    path = root / "book" / "patterns.md"
+    for row in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        pattern = re.match(r"\| \[([^\]]+)\]", row)
+        for number in re.findall(r"\{owner\}`(\w+)`", row) if pattern else ():
+            found.setdefault(names[number], set()).add(pattern[1].lower())
+    return found
+
+
+def _strings(value: object) -> Iterable[str]:
+    """Yield every text in a prompt."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+
+
+def _glossary(root: Path) -> dict[str, re.Pattern]:
+    """Return, for each term of the glossary, what finds any of its names in a text."""
+    path = root / "book" / "glossary.yml"
+    if not path.is_file():
+        return {}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    entries = yaml.load(path.read_text(encoding="utf-8"), loader)["terms"]
+    found = {}
+    for entry in entries:
+        names = "|".join(
+            re.escape(name.lower()) for name in (entry["term"], *entry.get("also", []))
+        )
+        found[entry["term"]] = re.compile(rf"(?<!\w)(?:{names})s?(?!\w)")
+    return found
+
+
+def ideas(root: Path) -> dict[str, set[str]]:
+    """Return what each case is about: its part, its patterns, the terms of its prompt."""
+    index = drill.read_index(root)
+    prompts, patterns = drill.read_prompts(root, index), _patterns(root)
+    glossary = _glossary(root)
+    found = {}
+    for part in index["parts"]:
+        for stem in part["chapters"]:
+            text = "\n".join(_strings(prompts.get(stem, {}))).lower()
+            terms = {term for term, names in glossary.items() if names.search(text)}
+            found[stem] = {part["title"]} | patterns.get(stem, set()) | terms
+    return found
+
+
+def nearest(about: dict[str, set[str]], there: Collection[str]) -> dict[str, str]:
+    """Return, for each case that is not there, the chapter that shares most with it.
+
+    An idea that few cases have counts more than one that many have: each counts the
+    logarithm of the number of cases for each one that has it, and the sum is divided by
+    the root of how much the chapter has, so that a long one has no advantage.
+
+    Parameters
+    ----------
+    about : dict
+        The ideas of each case, in the order of the book.
+    there : collection of str
+        The chapters of the book. None means that there is nothing to read instead.
+
+    Returns
+    -------
+    dict
+        From the name of a case to that of the chapter. Cases that share nothing with any
+        chapter are left out.
+    """
+    counts = Counter(idea for case in about.values() for idea in case)
+    weight = {idea: math.log(len(about) / count) for idea, count in counts.items()}
+
+    def closeness(one: set[str], other: set[str]) -> float:
+        return sum(weight[i] for i in one & other) / (sum(weight[i] for i in other) or 1) ** 0.5
+
+    found = {}
+    chapters = [stem for stem in about if stem in there]
+    for stem, its in about.items():
+        if stem in there or not chapters:
+            continue
+        best = max(chapters, key=lambda other: closeness(its, about[other]))
+        if closeness(its, about[best]) > 0:
+            found[stem] = best
+    return found
+
+
 class Case(SphinxRole):
     """``{case}`12```: a link to a case, or its name while it is not in the book."""
 
@@ -58,7 +161,7 @@ class Case(SphinxRole):
             return [], [self.inliner.reporter.error(message, line=self.lineno)]
         self.env.note_reread()  # a case that joins the book becomes a link
         stem = known[self.text]
-        if page(stem) not in self.env.found_docs:
+        if not is_there(stem, self.env.found_docs):
             return [nodes.Text(written(stem) + self.note)], []
         reference = addnodes.pending_xref(
             refdomain="std", reftype="doc", reftarget=f"/{page(stem)}", refexplicit=True

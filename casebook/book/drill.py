@@ -13,6 +13,7 @@ import math
 import operator
 import re
 import unicodedata
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jsonschema
@@ -325,6 +326,37 @@ def chapter_name(stem: str) -> str:
     return f"chapter {head}" if head.isdigit() else f"capstone {head}"
 
 
+WAITING = " (in preparation)"
+
+
+def _case(name: str, address: str | None) -> str:
+    """Return a case as a link, or as words that say that it is in preparation."""
+    if address:
+        return f'<a href="{html.escape(address)}">{_text(name)}</a>'
+    return _text(name) + WAITING
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the cases of the prompts are.
+
+    Attributes
+    ----------
+    addresses : dict
+        From the name of a case to the address of its page; None while it is not in the book.
+    nearest : dict
+        From the name of a case that is not in the book to that of the chapter to read instead.
+    """
+
+    addresses: dict[str, str | None]
+    nearest: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """Return how many cases are in the book."""
+        return sum(address is not None for address in self.addresses.values())
+
+
 def prompt_html(stem: str, prompt: dict, index: dict, address: str | None) -> str:
     """Return the folded text of one prompt.
 
@@ -338,7 +370,7 @@ def prompt_html(stem: str, prompt: dict, index: dict, address: str | None) -> st
         Where the chapter's page is; None while it is not in the book.
     """
     name = f"{chapter_name(stem)}, {chapters(index)[stem]}"
-    where = f'<a href="{address}">{_text(name)}</a>' if address else _text(name)
+    where = _case(name, address)
     facts = "".join(f"<dt>{_text(q)}</dt><dd>{_text(a)}</dd>" for q, a in prompt["facts"])
     sums = _items([_sum(*item) for item in prompt["arithmetic"]])
     body = (
@@ -450,16 +482,34 @@ def _map(index: dict, prompts: dict[str, dict], addresses: dict[str, str | None]
     rows, titles = [], chapters(index)
     for number_, stem in map_rows(prompts):
         prompt = f'<a href="{page}#prompt-{stem}">{_text(prompts[stem]["title"])}</a>'
-        name = _text(f"{chapter_name(stem)}, {titles[stem]}")
-        address = addresses[stem]
-        case = f'<a href="{address}">{name}</a>' if address else f"{name} (in preparation)"
-        rows.append([number_ or "–", prompt, prompts[stem]["format"], case])
+        name = f"{chapter_name(stem)}, {titles[stem]}"
+        rows.append([number_ or "–", prompt, prompts[stem]["format"], _case(name, addresses[stem])])
     return _table("Prompts and cases", ["No.", "Prompt", "Format", "Case"], rows)
 
 
-def _data(index: dict, prompts: dict[str, dict], addresses: dict[str, str | None]) -> str:
+def _count(places: Places) -> str:
+    """Say how many prompts have a chapter to compare the answer with."""
+    here, every = places.count, len(places.addresses)
+    if here == every:
+        return f"<p>Each of the {every} prompts has its case in the book.</p>"
+    have = "has its case" if here == 1 else "have their case"
+    text = f"{here} of the {every} prompts {have} in the book; the other cases are in preparation"
+    if places.nearest:
+        text += ", and for them the drill names the nearest chapter that you can read now"
+    return f"<p>{text}. You can draw all of them: the model answer and the rubric are here.</p>"
+
+
+def _data(index: dict, prompts: dict[str, dict], places: Places) -> str:
     """Return what ``drill.js`` needs besides the text of the page."""
     titles, parts = chapters(index), {}
+
+    def read(stem: str | None) -> dict | None:
+        """Return name and address of a chapter in the book."""
+        if stem is None:
+            return None
+        name = f"{chapter_name(stem)}, {titles[stem]}"
+        return {"chapter": name, "address": places.addresses[stem]}
+
     for part in index["parts"]:
         parts |= dict.fromkeys(part["chapters"], part["title"])
     listed = [
@@ -469,7 +519,8 @@ def _data(index: dict, prompts: dict[str, dict], addresses: dict[str, str | None
             "format": prompt["format"],
             "chapter": f"{chapter_name(stem)}, {titles[stem]}",
             "part": parts[stem],
-            "address": addresses[stem],
+            "address": places.addresses[stem],
+            "nearest": read(places.nearest.get(stem)),
         }
         for stem, prompt in prompts.items()
     ]
@@ -484,7 +535,7 @@ def _data(index: dict, prompts: dict[str, dict], addresses: dict[str, str | None
 
 
 class Drill(SphinxDirective):
-    """``{drill} cadence``, ``prompts`` or ``plan``: a part of the drill page; ``map``: a table."""
+    """``{drill} cadence``, ``count``, ``plan`` or ``prompts``: a part of the page; ``map``."""
 
     required_arguments = 1
 
@@ -495,7 +546,7 @@ class Drill(SphinxDirective):
         for path in sorted((root / FOLDER).glob("*.yml")):
             self.env.note_dependency(str(path))
         self.env.note_reread()  # a chapter that joins the book becomes a link here
-        addresses = {stem: self._address(stem) for stem in prompts}
+        places = self._places(root, prompts)
         match self.arguments[0]:
             case "cadence":
                 content = _cadence(index)
@@ -503,14 +554,29 @@ class Drill(SphinxDirective):
                 content = _plan(index, prompts)
             case "map":
                 page = self.env.app.builder.get_relative_uri(self.env.docname, "book/drill")
-                content = _map(index, prompts, addresses, page)
+                content = _map(index, prompts, places.addresses, page)
+            case "count":
+                content = _count(places)
             case "prompts":
-                folds = [prompt_html(s, p, index, addresses[s]) for s, p in prompts.items()]
-                content = "\n".join([_data(index, prompts, addresses), *folds])
+                folds = [
+                    prompt_html(stem, prompt, index, places.addresses[stem])
+                    for stem, prompt in prompts.items()
+                ]
+                content = "\n".join([_data(index, prompts, places), *folds])
                 content = f'<div id="drill-prompts">\n{content}\n</div>'
             case other:
-                raise self.error(f"{{drill}} knows cadence, plan and prompts, not {other!r}")
+                raise self.error(
+                    f"{{drill}} knows cadence, count, map, plan and prompts, not {other!r}"
+                )
         return [nodes.raw("", content, format="html")]
+
+    def _places(self, root: Path, prompts: dict[str, dict]) -> Places:
+        from casebook.book import cases  # it imports this module
+
+        addresses = {stem: self._address(stem) for stem in prompts}
+        there = [stem for stem, address in addresses.items() if address]
+        needed = self.arguments[0] in ("count", "prompts")
+        return Places(addresses, cases.nearest(cases.ideas(root), there) if needed else {})
 
     def _address(self, stem: str) -> str | None:
         for room in ("chapters", "exercises"):

@@ -27,6 +27,16 @@ INK_DARK = "#e6e6e6"
 PLOTLY = "vendor/plotly/plotly.min.js"
 MERMAID = "vendor/mermaid/mermaid.min.js"
 _FIGURE = re.compile(r'<div class="casebook-figure">\s*(<svg.*?</svg>)\s*</div>', flags=re.S)
+#: A line of text in a matplotlib figure: its words, its baseline, its outlines.
+_LINE = (
+    r"\s*<!-- (?P<words>(?:(?!-->).)*) -->\s*"
+    r"<g[^>]*translate\([-\d.]+ (?P<y>[-\d.]+)\)[^>]*>(?P<outlines>.*?)</g>"
+)
+#: A text of one or more lines.
+_TEXT = re.compile(
+    rf'<g id="text_\d+">(?:{re.sub(r"[?]P<[a-z]+>", "?:", _LINE)})+\s*</g>\s*', flags=re.S
+)
+BOLD = "DejaVuSans-Bold"
 
 
 def _page_code() -> str:
@@ -94,13 +104,49 @@ def _read(app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = nbformat.writes(done.notebook)
 
 
+def title_and_drawing(svg: str) -> tuple[str, str]:
+    """Take the title off a matplotlib figure: it becomes text of the page.
+
+    Parameters
+    ----------
+    svg : str
+        A figure of :func:`casebook.figures.axes`; its title is what is bold above the axes.
+
+    Returns
+    -------
+    str, str
+        The title as HTML, empty if there is none, and the drawing without it and without the
+        room that it took.
+    """
+    x, y, width, height = map(float, re.search(r'viewBox="([^"]*)"', svg).group(1).split())
+    texts = [
+        text
+        for text in _TEXT.finditer(svg)
+        if BOLD in text[0] and float(re.search(_LINE, text[0], re.S)["y"]) < y + height / 4
+    ]
+    if not texts:
+        return "", svg
+    lines = [line for text in texts for line in re.finditer(_LINE, text[0], re.S)]
+    outlines = "".join(re.findall(r"<defs>.*?</defs>", "".join(t[0] for t in texts), re.S))
+    for text in reversed(texts):
+        svg = svg[: text.start()] + svg[text.end() :]
+    if BOLD in svg:  # other bold text uses the outlines of the title's letters
+        svg = svg.replace("</svg>", f"{outlines}</svg>")
+    top = max(float(line["y"]) for line in lines) + 1
+    svg = re.sub(
+        r'viewBox="[^"]*"', f'viewBox="{x:g} {top:g} {width:g} {y + height - top:g}"', svg, count=1
+    )
+    svg = re.sub(r'(<svg[^>]*?) height="[\d.]+pt"', rf'\1 height="{y + height - top:g}pt"', svg)
+    return " ".join(line["words"].strip() for line in lines), svg
+
+
 def _externalise_figures(body: str, pathto, folder: Path) -> str:
     """Write each inline figure as a light and a dark file and put them in its place."""
 
     def replace(match: re.Match) -> str:
-        svg = match.group(1)
+        title, svg = title_and_drawing(match.group(1))
         alt = re.search(r'aria-label="([^"]*)"', svg).group(1)
-        size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+        size = re.search(r'viewBox="[-\d.]+ [-\d.]+ ([\d.]+) ([\d.]+)"', svg)
         width, height = (round(float(v) * 1.35) for v in size.groups())
         name = f"figure-{hashlib.sha256(svg.encode()).hexdigest()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -113,10 +159,8 @@ def _externalise_figures(body: str, pathto, folder: Path) -> str:
                 f'<img class="only-{theme}" src="{address}" alt="{alt}" loading="lazy" '
                 f'width="{width}" height="{height}">'
             )
-        return (
-            '<div class="casebook-figure" tabindex="0" role="group" aria-label="Figure">'
-            f"{''.join(images)}</div>"
-        )
+        caption = f'<figcaption class="casebook-title">{title}</figcaption>' if title else ""
+        return f'<figure class="casebook-figure">{caption}{"".join(images)}</figure>'
 
     return _FIGURE.sub(replace, body)
 
@@ -146,8 +190,10 @@ def setup(app: Sphinx) -> dict:
     app.setup_extension("casebook.book.cases")
     app.setup_extension("casebook.book.drill")
     app.setup_extension("casebook.book.glossary")
+    app.setup_extension("casebook.book.landing")
     app.setup_extension("casebook.book.publish")
     app.setup_extension("casebook.book.reports")
+    app.setup_extension("casebook.book.routes")
     app.add_config_value("casebook_page_code", "", "env", [str])
     app.connect("config-inited", _configure, priority=1)
     app.connect("env-get-outdated", _outdated)

@@ -9,10 +9,24 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, NavigableString, Tag
 
 #: Headings of a page that may have a sign beside them.
 MOST_SIGNS = 200
+#: Scripts of megabytes and the elements that they draw; None for what is drawn without the script.
+DRAWN_BY = {
+    "scripts/fontawesome.js": None,
+    "vendor/mathjax/": ".math",
+    "vendor/mermaid/": "pre.mermaid",
+    "vendor/plotly/": ".casebook-plotly",
+}
+_NUMBER = re.compile(
+    r"[<>≤≥~≈±]?\s*[+−–-]?\s*[€$]?\s*(?:\d[\d,.\u202f\u00a0]*|\.\d+)(?:\s?[%‰€$kMG]|\s\w{1,7})?"
+)
+#: What stands in a cell of a numeric column that has no number.
+_NOTHING = ("", "–", "—", "-", "n/a")
+_BOUND = r"([+−-]?(?:\d[\d,.]*\d|\d|\.\d+)\s?[%‰]?)"
+_INTERVAL = re.compile(rf"\[{_BOUND},[ \n]+{_BOUND}\]")
 
 
 def _head(page: BeautifulSoup) -> None:
@@ -79,7 +93,65 @@ def _weight(page: BeautifulSoup) -> None:
             sign.decompose()
 
 
-MENDS = (_head, _labels, _landmarks, _tables, _scrolling, _weight)
+def _scripts(page: BeautifulSoup) -> None:
+    """Load what draws formulas, diagrams and figures only where there is something to draw.
+
+    The theme's own script of icons goes everywhere: its style sheet brings the same icons as fonts.
+    """
+    for script in page.select("script[src]"):
+        drawn = next((d for part, d in DRAWN_BY.items() if part in script["src"]), "html")
+        if drawn is None or not page.select_one(drawn):
+            script.decompose()
+
+
+def _is_number(text: str) -> bool:
+    return bool(_NUMBER.fullmatch(text))
+
+
+def _own_alignment(cell: Tag) -> bool:
+    return any(name.startswith("text-") for name in cell.get("class", []))
+
+
+def _numeric_columns(page: BeautifulSoup) -> None:
+    """Set columns of numbers to the right, as the tables of results are.
+
+    A column counts when each cell of its body is a number with or without a unit, or empty. One
+    whose alignment the Markdown states keeps it.
+    """
+    for table in page.select(".bd-article table:not(.dataframe)"):
+        body = [row.find_all(["td", "th"]) for row in table.select("tbody > tr")]
+        heads = [row.find_all(["td", "th"]) for row in table.select("thead > tr")]
+        if not body or len({len(row) for row in body + heads}) != 1:
+            continue  # cells that span several columns
+        for column in range(len(body[0])):
+            cells = [row[column] for row in body]
+            texts = [cell.get_text(" ", strip=True) for cell in cells]
+            said = [text for text in texts if text not in _NOTHING]
+            if not said or not all(map(_is_number, said)) or any(map(_own_alignment, cells)):
+                continue
+            for cell in cells + [row[column] for row in heads]:
+                if "number" not in cell.get("class", []):
+                    cell["class"] = [*cell.get("class", []), "number"]
+
+
+def _intervals(page: BeautifulSoup) -> None:
+    """Keep an interval on one line: its bounds are one result."""
+    for text in page.find_all(string=_INTERVAL):
+        if not text.find_parent(["script", "style", "pre", "code", "title"]):
+            text.replace_with(NavigableString(_INTERVAL.sub("[\\1,\u00a0\\2]", text)))
+
+
+MENDS = (
+    _head,
+    _labels,
+    _landmarks,
+    _tables,
+    _scrolling,
+    _weight,
+    _scripts,
+    _numeric_columns,
+    _intervals,
+)
 
 
 def mend(content: str) -> str:

@@ -25,6 +25,8 @@ CARD = "_static/social-card.png"
 CARD_SIZE = (1200, 630)
 #: A page from disk may not read another one, so its search shows titles without excerpts.
 SEARCH = "DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = location.protocol !== 'file:';"
+#: The small picture of browser tabs and bookmarks.
+ICON = "book/_static/favicon.svg"
 CARD_ALT = "The ML Systems Casebook: a forecast between its baseline and what was possible"
 
 
@@ -167,6 +169,8 @@ def robots() -> str:
 
 def _configure(app: Sphinx, config) -> None:
     config.html_baseurl = public_address()  # Sphinx writes the canonical address from it
+    config.project = config.html_title  # Jupyter Book sets the title alone
+    config.html_favicon = ICON
 
 
 def _page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
@@ -183,6 +187,18 @@ def _page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree)
     )
 
 
+def _without_formulas(app: Sphinx, pagename: str, template: str, context: dict, doctree) -> None:
+    """Take MathJax (two megabytes) off a page that has no formula; the title page got it."""
+    if 'class="math' in (context.get("body") or "") or "script_files" not in context:
+        return
+    context["script_files"] = [
+        script
+        for script in context["script_files"]
+        if "mathjax" not in str(getattr(script, "filename", "") or "")
+        and "window.MathJax" not in str(getattr(script, "attributes", {}).get("body", ""))
+    ]
+
+
 def _finished(app: Sphinx, error: Exception | None) -> None:
     if error is not None or app.builder.name != "html":
         return
@@ -197,5 +213,6 @@ def setup(app: Sphinx) -> dict:
     """Register the extension."""
     app.connect("config-inited", _configure)
     app.connect("html-page-context", _page)
+    app.connect("html-page-context", _without_formulas, priority=950)  # after Sphinx added it
     app.connect("build-finished", _finished)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -114,6 +116,51 @@ def fraud_handbook(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path}: is_fraud and scenario contradict each other.")
     frame = frame.astype({"is_fraud": int, "scenario": int})
     return frame.sort_values(["time", "transaction"], ignore_index=True)
+
+
+#: Types of all columns of the Handbook's daily files, as the one table has them.
+_HANDBOOK_TYPES = {
+    "TRANSACTION_ID": "int32",
+    "TX_DATETIME": "datetime64[ns]",
+    "CUSTOMER_ID": "int32",
+    "TERMINAL_ID": "int32",
+    "TX_AMOUNT": "float64",
+    "TX_TIME_SECONDS": "int32",
+    "TX_TIME_DAYS": "int32",
+    "TX_FRAUD": "int8",
+    "TX_FRAUD_SCENARIO": "int8",
+}
+
+
+def handbook_days(files: Sequence[bytes]) -> pd.DataFrame:
+    """Put the Fraud Handbook's daily files together in one table.
+
+    Parameters
+    ----------
+    files : sequence of bytes
+        Pickled frames, one a day. Unpickling runs what a file says: these must be the very bytes
+        whose hash has been checked (:func:`casebook.data.fetch.assemble`).
+
+    Returns
+    -------
+    DataFrame
+        The columns of the daily files in one form, in order of ``TRANSACTION_ID``.
+
+    Raises
+    ------
+    ValueError
+        If a file lacks a column.
+    """
+    days = [pd.read_pickle(io.BytesIO(content)) for content in files]
+    for number, day in enumerate(days, 1):
+        if missing := sorted(set(_HANDBOOK_TYPES) - set(day)):
+            raise ValueError(f"daily file {number} of {len(days)} has no column {missing}")
+    return _handbook_form(pd.concat(days))
+
+
+def _handbook_form(table: pd.DataFrame) -> pd.DataFrame:
+    table = table[list(_HANDBOOK_TYPES)].astype(_HANDBOOK_TYPES)
+    return table.sort_values("TRANSACTION_ID", ignore_index=True)
 
 
 def ulb(path: Path) -> pd.DataFrame:

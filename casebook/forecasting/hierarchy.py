@@ -446,8 +446,8 @@ def _fill_sd(sd: np.ndarray, S: np.ndarray) -> tuple[np.ndarray, str]:
         # The nearest size for which there are deviations.
         distance = np.where(unknown, np.inf, np.abs(np.log(sizes / sizes[node])))
         filled[node] = np.median(sd[distance == distance.min()])
-    note = "nodes with fewer than three errors take the variance of nodes of their size"
-    return filled, f"{unknown.sum()} {note}"
+    note = "with fewer than three errors: the variance is that of nodes of the same size"
+    return filled, f"{unknown.sum()} {'node' if unknown.sum() == 1 else 'nodes'} {note}"
 
 
 def _factor(correlation: np.ndarray, periods: int) -> tuple[np.ndarray, str]:

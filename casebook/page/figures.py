@@ -11,6 +11,8 @@ import html
 import inspect
 import io
 import json
+import math
+import numbers
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
@@ -254,17 +256,137 @@ def show(figure, alt: str) -> None:
 
 
 NUMERIC = ("boolean", "integer", "floating", "mixed-integer-float", "decimal")
+#: No line is broken at this space.
+HARD_SPACE = "\u00a0"
+#: What a column may be said to hold.
+FORMATS = ("count", "share", "euro", "interval", "number", "text")
+#: Less than this is shown as nothing: what a sum of floats leaves over.
+NOTHING = 5e-4
+_PER_CENT = re.compile(r"(?<=\d)[ \u00a0]?%(?![0-9A-Za-z])")
+_MINUS_NOTHING = re.compile(r"(?<![\w.])-(0(?:\.0+)?)(?![\d.])")
+_INTERVAL = re.compile(r"(?P<low>\[[+-]?[\d.,]+), (?P<high>[+-]?[\d.,]+\])")
+#: Text that is a number, with its unit or interval if it has one.
+_A_NUMBER = re.compile(
+    r"(?:[+-]?(?:[\d,]*\.?\d+|inf)(?:\u00a0%)?)?(?:[ \u00a0]?\[[^\]\s]+,\u00a0[^\]\s]+\])?"
+)
 
 
-def _cell(value: object, decimals: int) -> str:
-    if value is pd.NA or (isinstance(value, float) and pd.isna(value)):
-        return ""
-    if isinstance(value, float):
-        return f"{value:,.{decimals}f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+def spelled(text: str) -> str:
+    """Return a text whose numbers are spelled in the one way of the course.
+
+    Parameters
+    ----------
+    text : str
+        Prose, or a cell of a table.
+
+    Returns
+    -------
+    str
+        A hard space before each per-cent sign ("85 %") and within intervals
+        ("[0.12, 0.30]"), which then never break over lines; no minus before nothing.
+    """
+    text = _PER_CENT.sub(f"{HARD_SPACE}%", text)
+    text = _MINUS_NOTHING.sub(r"\1", text)
+    return _INTERVAL.sub(rf"\g<low>,{HARD_SPACE}\g<high>", text)
 
 
-def table(frame: pd.DataFrame, caption: str, decimals: int = 3) -> None:
+def interval(low: float, high: float, decimals: int = 2) -> str:
+    """Return an interval in the form of the course, "[0.12, 0.30]"."""
+    return spelled(f"[{low:,.{decimals}f}, {high:,.{decimals}f}]")
+
+
+def decimals_for(values: Iterable[float], most: int = 3) -> int:
+    """Return how many decimals numbers that are compared should have.
+
+    Parameters
+    ----------
+    values : iterable of float
+        Of one column or row; what is not finite does not count.
+    most : int
+        More decimals are never shown.
+
+    Returns
+    -------
+    int
+        0 for whole numbers that go beyond one, and from 100 on; 1 from 10 on, and from 1 on
+        beside hundreds; else ``most``.
+    """
+    sizes = [abs(v) for v in values if math.isfinite(v) and abs(v) >= NOTHING]
+    least, largest = min(sizes, default=0), max(sizes, default=0)
+    if least >= 100 or (largest > 1 and all(v % 1 == 0 for v in sizes)):
+        return 0
+    return min(most, 1) if least >= 10 or (least >= 1 and largest >= 100) else most
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def _is_number(value: object) -> bool:
+    return (
+        isinstance(value, numbers.Real) and not isinstance(value, bool) and not _is_missing(value)
+    )
+
+
+def _column(values: list[object], form: str | None, decimals: int | None) -> list[str]:
+    """Return the text of a column's values."""
+    reals = [float(v) for v in values if isinstance(v, float) and not _is_missing(v)]
+    known = [float(v) for v in values if _is_number(v)]
+    if form == "share":
+        places = 0 if decimals is None else decimals
+    elif form == "euro":
+        places = 0 if decimals is None and max(map(abs, known), default=0) >= 100 else 2
+    elif form == "count" or (decimals_for(reals) == 0 and all(v % 1 == 0 for v in reals)):
+        places = 0
+    else:
+        places = decimals_for(reals) if decimals is None else decimals
+
+    def say(value: object) -> str:
+        if _is_missing(value):
+            return ""
+        if form == "interval":
+            low, high = value  # type: ignore[misc]
+            return interval(low, high, 2 if decimals is None else decimals)
+        if form == "text" or not _is_number(value):
+            return spelled(str(value))
+        if form == "share":
+            return spelled(f"{100 * float(value):,.{places}f}%")
+        whole = isinstance(value, numbers.Integral) and form != "euro"
+        return spelled(f"{value:,}" if whole else f"{float(value):,.{places}f}")
+
+    return [say(value) for value in values]
+
+
+def _text(
+    frame: pd.DataFrame, decimals: int | None, formats: Mapping[str, str]
+) -> tuple[pd.DataFrame, set[str]]:
+    """Return a frame as text, its index as the first columns, and which columns are numbers."""
+    whole = frame.reset_index()
+    names = [str(column) for column in whole.columns]
+    if unknown := sorted(set(formats) - set(names)):
+        raise ValueError(f"formats names {unknown}; the columns are {names}.")
+    if wrong := sorted(set(formats.values()) - set(FORMATS)):
+        raise ValueError(f"formats has {wrong}; it may have {list(FORMATS)}.")
+    texts, numeric = {}, set()
+    for i, name in enumerate(names):
+        values = whole.iloc[:, i].astype(object).tolist()
+        form = formats.get(name)
+        texts[i] = _column(values, form, decimals)
+        kind = pd.api.types.infer_dtype(whole.iloc[:, i], skipna=True)
+        said = all(_A_NUMBER.fullmatch(text) for text in texts[i]) and any(texts[i])
+        if i >= frame.index.nlevels and form != "text" and (kind in NUMERIC or said):
+            numeric.add(name)
+    text = pd.DataFrame(texts)
+    text.columns = names
+    return text, numeric
+
+
+def table(
+    frame: pd.DataFrame,
+    caption: str,
+    decimals: int | None = None,
+    formats: Mapping[str, str] | None = None,
+) -> None:
     """Show a small table with a caption, numbers rounded at the source.
 
     Parameters
@@ -273,20 +395,23 @@ def table(frame: pd.DataFrame, caption: str, decimals: int = 3) -> None:
         With the row names in the index. At most 60 rows: a page is no data browser.
     caption : str
         What the table shows, with units; code stands between backticks.
-    decimals : int
-        Of the floating-point columns.
+    decimals : int, optional
+        Of the floating-point columns that are not whole. By default each column has what
+        leaves its smallest number three digits, and three at most.
+    formats : mapping of str to str, optional
+        For columns that their values do not explain: ``count`` (whole, with thousands
+        separators), ``share`` (of one, shown as "85 %"), ``euro`` (whole from 100 on),
+        ``interval`` (of pairs, "[0.12, 0.30]"), ``number`` or ``text`` (as it is, to the left).
 
     Raises
     ------
     ValueError
-        If the frame is empty or longer than 60 rows.
+        If the frame is empty or longer than 60 rows, or a format is unknown or names no
+        column.
     """
     if not 0 < len(frame) <= 60:
         raise ValueError(f"table shows 1 to 60 rows, got {len(frame)}: aggregate or use head().")
-    text = frame.reset_index().astype(object).map(_cell, decimals=decimals)
-    kinds = {str(c): pd.api.types.infer_dtype(frame[c], skipna=True) for c in frame.columns}
-    numeric = {c for c, kind in kinds.items() if kind in NUMERIC}
-    text.columns = [str(c) for c in text.columns]
+    text, numeric = _text(frame, decimals, formats or {})
     head = "".join(
         f'<th scope="col"{" class=number" if c in numeric else ""}>{html.escape(c)}</th>'
         for c in text.columns
@@ -299,6 +424,7 @@ def table(frame: pd.DataFrame, caption: str, decimals: int = 3) -> None:
             for c, v in zip(text.columns[1:], record[1:], strict=True)
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
+    caption = spelled(caption)
     label = html.escape(caption.replace("`", ""))
     title = re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(caption))
     page = (

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from casebook.page.figures import table
-from casebook.project import build_dir
+from casebook.page.claims import not_run
+from casebook.page.figures import decimals_for, spelled, table
+from casebook.project import build_dir, write_whole
 
 BETTER = ("lower", "higher")
 
@@ -117,6 +118,9 @@ class Scorecard:
     def show(self) -> None:
         """Write ``_build/scorecards/<name>.json`` and show the table.
 
+        Where the file cannot be written, as in a read-only checkout, a sentence below the table
+        says so.
+
         Raises
         ------
         ValueError
@@ -124,11 +128,24 @@ class Scorecard:
         """
         if not self.rows:
             raise ValueError(f"The scorecard of {self.name} is empty.")
-        folder = build_dir() / "scorecards"
-        folder.mkdir(exist_ok=True)
-        content = {"chapter": self.name, "rows": [asdict(row) for row in self.rows]}
-        (folder / f"{self.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        reason = self._write()
         table(self._frame(), caption="Scorecard (↓ lower is better, ↑ higher is better)")
+        if reason:
+            not_run(
+                "storing the scorecard",
+                f"Its file was not written ({reason}). Set `CASEBOOK_BUILD_DIR` to a folder that "
+                "you may write to, and run this again.",
+            )
+
+    def _write(self) -> str:
+        """Write the file; return why that was not possible, or nothing."""
+        content = {"chapter": self.name, "rows": [asdict(row) for row in self.rows]}
+        text = json.dumps(content, indent=1) + "\n"
+        try:
+            write_whole(build_dir() / "scorecards" / f"{self.name}.json", text.encode())
+        except OSError as error:
+            return (error.strerror or str(error)).lower()
+        return ""
 
     def _frame(self) -> pd.DataFrame:
         """Return the rows as they are shown, without columns that say nothing."""
@@ -137,10 +154,14 @@ class Scorecard:
         frame["metric"] = frame["metric"] + " (" + frame.pop("unit") + ") " + arrow
         frame["verdict"] = frame["verdict"].map({"met": "✓ met", "missed": "✗ missed"})
         frame = frame.drop(columns="better").set_index("metric")
-        for column in ("baseline", "model", "peer", "oracle", "target"):
-            # What is whole is shown so: 1,272 and not 1,272.000.
-            exact = [int(v) if not pd.isna(v) and v % 1 == 0 else v for v in frame[column]]
-            frame[column] = pd.Series(exact, frame.index, dtype=object)
+        values = ["baseline", "model", "peer", "oracle", "target"]
+        frame[values] = frame[values].astype(float).apply(_spelled_row, axis=1)
         if not frame["note"].any():
             frame = frame.drop(columns="note")
-        return frame.dropna(axis=1, how="all")
+        return frame.loc[:, ~frame.isin([""]).all()]
+
+
+def _spelled_row(row: pd.Series) -> pd.Series:
+    """Return the values of one metric as text with equal decimals; whole ones are whole."""
+    places = decimals_for(row.dropna())
+    return row.map(lambda v: "" if pd.isna(v) else spelled(f"{v:,.{0 if v % 1 == 0 else places}f}"))

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 PACKAGE = "casebook"
 #: Numbers are written with so many significant digits.
 DIGITS = 5
+#: Modules that hand out files whose hash is known: how they find one does not determine a table.
+CLOSED = ("casebook.data.files",)
 
 
 # A recorded table --------------------------------------------------------------------
@@ -192,7 +194,7 @@ def _reached(benchmark: Benchmark) -> Reached:
     """Return the course's definitions that a benchmark reaches, and the packages they import."""
     while isinstance(benchmark, partial):
         benchmark = benchmark.func
-    return of_function(benchmark, PACKAGE)
+    return of_function(benchmark, PACKAGE, closed=CLOSED)
 
 
 def fingerprint(benchmark: Benchmark) -> str:
@@ -201,7 +203,7 @@ def fingerprint(benchmark: Benchmark) -> str:
     It covers the function and every definition of the course that it reaches, in any module.
     Comments, docstrings, empty lines and import statements do not count, nor does the module in
     which a definition stands. What another definition of the same modules does, changes nothing.
-    Data files and other packages do not enter.
+    Data files, the modules that find them (``CLOSED``) and other packages do not enter.
 
     Parameters
     ----------

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from casebook.evaluate.intervals import bootstrap
+
 METRICS = ("ndcg", "recall", "mrr", "precision")
 
 
@@ -147,12 +149,9 @@ def paired_bootstrap(
     if len(first) < 2 or set(first.index) != set(second.index):
         raise ValueError("Both rankings must be scored on the same queries, two at least.")
     gap = (first - second.reindex(first.index)).to_numpy()
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(gap), size=(draws, len(gap)), dtype=np.int32)
-    means = gap[drawn].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    found = bootstrap(gap, draws, level, seed)
     wins, losses = int((gap > 1e-12).sum()), int((gap < -1e-12).sum())
-    return Difference(float(gap.mean()), float(low), float(high), wins, losses, len(gap))
+    return Difference(*found, wins, losses, len(gap))
 
 
 def compare(

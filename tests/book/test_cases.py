@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
-from casebook.book import drill, mend
+from casebook.book import cases, drill, mend
 from casebook.project import require_checkout
 
 ROOT = require_checkout()
@@ -146,3 +146,46 @@ def test_hundreds_of_headings_have_no_sign_and_links_no_wrapper():
     assert many.select("a.headerlink") == []
     assert len(many.select("h3")) == mend.MOST_SIGNS + 1
     assert [a.decode_contents() for a in many.select("p a")] == ["X"]
+
+
+# The nearest chapter
+
+ABOUT = {
+    "a": {"forecast", "cost", "quantile"},
+    "b": {"retrieval", "cost"},
+    "c": {"forecast", "quantile"},
+    "d": {"retrieval", "answer"},
+    "e": {"alone"},
+}
+
+
+def test_a_case_that_is_not_there_leads_to_the_one_that_shares_most_with_it():
+    assert cases.nearest(ABOUT, ["a", "b"]) == {"c": "a", "d": "b"}
+    assert cases.nearest(ABOUT, ["b"]) == {"a": "b", "d": "b"}
+    assert cases.nearest(ABOUT, ["a", "b", "c"]) == {"d": "b"}
+
+
+def test_what_few_cases_have_counts_more_than_what_many_have():
+    about = {"a": {"common", "usual"}, "b": {"rare"}, "c": {"common", "usual", "rare"}}
+    about |= {name: {"common", "usual"} for name in "defgh"}
+    assert cases.nearest(about, ["a", "b"])["c"] == "b"
+
+
+def test_without_a_chapter_there_is_nothing_to_read():
+    assert cases.nearest(ABOUT, []) == {}
+
+
+def test_every_prompt_leads_to_a_chapter_of_its_kind():
+    about = cases.ideas(ROOT)
+    there = ["01_demand_forecasting", "12_card_fraud", "16_support_rag_chatbot"]
+    found = cases.nearest(about, there)
+    assert set(found) | set(there) == set(drill.chapters(drill.read_index(ROOT)))
+    kinds = {
+        "03_inventory_demand": "01_demand_forecasting",
+        "13_aml_monitoring": "12_card_fraud",
+        "18_knowledge_assistant": "16_support_rag_chatbot",
+        "19_analytics_chatbot": "16_support_rag_chatbot",
+    }
+    assert {stem: found[stem] for stem in kinds} == kinds
+    assert "hybrid retrieval" in about["18_knowledge_assistant"]  # a pattern
+    assert "Part I, Forecasting and logistics" in about["03_inventory_demand"]

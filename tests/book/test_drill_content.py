@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from casebook.book import drill
+from casebook.book import cases, drill
 from casebook.project import require_checkout
 
 ROOT = require_checkout()
@@ -234,14 +234,61 @@ def test_a_prompt_links_its_chapter_only_when_there_is_one():
     plain = drill.prompt_html(stem, PROMPTS[stem], INDEX, None)
     assert '<a href="../chapters/x.html">chapter 07, Whom to call</a>' in linked
     assert "<a " not in plain
-    assert "chapter 07, Whom to call" in plain
+    assert "chapter 07, Whom to call (in preparation)" in plain
+    assert "in preparation" not in linked
 
 
 def test_texts_are_escaped_and_the_data_cannot_end_their_element():
     prompt = {**PROMPTS["07_subscription_churn"], "title": "</script><b>&"}
     page = drill.prompt_html("07_subscription_churn", prompt, INDEX, None)
     assert "&lt;/script&gt;&lt;b&gt;&amp;" in page
-    data = drill._data(INDEX, {"07_subscription_churn": prompt}, {"07_subscription_churn": None})
+    places = drill.Places({"07_subscription_churn": None})
+    data = drill._data(INDEX, {"07_subscription_churn": prompt}, places)
     body = data.removeprefix('<script type="application/json" id="drill-data">')
     assert body.count("</script>") == 1
     assert json.loads(body.removesuffix("</script>"))["prompts"][0]["title"] == "</script><b>&"
+
+
+# Which cases are in the book
+
+IDEAS = cases.ideas(ROOT)
+
+
+def places(*there: str) -> drill.Places:
+    """Return where the cases are in a book that holds the given chapters."""
+    addresses = {stem: f"../chapters/{stem}.html" if stem in there else None for stem in PROMPTS}
+    return drill.Places(addresses, cases.nearest(IDEAS, there))
+
+
+def prompts_of(planted: drill.Places) -> dict[str, dict]:
+    data = drill._data(INDEX, PROMPTS, planted)
+    content = data.removeprefix('<script type="application/json" id="drill-data">')
+    listed = json.loads(content.removesuffix("</script>"))["prompts"]
+    return {prompt["id"]: prompt for prompt in listed}
+
+
+def test_a_prompt_whose_chapter_is_not_there_names_the_nearest_that_is():
+    planted = prompts_of(places("12_card_fraud", "16_support_rag_chatbot"))
+    assert len(planted) == 25
+    assert planted["12_card_fraud"]["nearest"] is None
+    assert planted["12_card_fraud"]["address"] == "../chapters/12_card_fraud.html"
+    assert planted["19_analytics_chatbot"]["address"] is None
+    assert planted["19_analytics_chatbot"]["nearest"] == {
+        "chapter": "chapter 16, Answers with sources, in many languages",
+        "address": "../chapters/16_support_rag_chatbot.html",
+    }
+    joined = prompts_of(places("12_card_fraud", "19_analytics_chatbot"))["19_analytics_chatbot"]
+    assert (joined["address"], joined["nearest"]) == ("../chapters/19_analytics_chatbot.html", None)
+
+
+def test_the_page_counts_the_prompts_with_a_case():
+    assert drill._count(places("12_card_fraud")).startswith(
+        "<p>1 of the 25 prompts has its case in the book; the other cases are in preparation, and "
+    )
+    assert "2 of the 25 prompts have their case" in drill._count(
+        places("12_card_fraud", "01_demand_forecasting")
+    )
+    assert "names the nearest" not in drill._count(places())
+    assert drill._count(places(*PROMPTS)) == (
+        "<p>Each of the 25 prompts has its case in the book.</p>"
+    )

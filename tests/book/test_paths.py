@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from casebook.book import cases, drill
+from casebook.book import cases, drill, routes
 from casebook.book.__main__ import toc_files
+from casebook.book.effort import DRILL, LINES_A_MINUTE, WORDS_A_MINUTE, Effort
 from casebook.project import require_checkout
 
 ROOT = require_checkout()
@@ -42,54 +43,39 @@ def plan_faults(page: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_plans_add_up(page):
-    assert "<!-- plan:" in text(page)
-    assert plan_faults(text(page)) == []
+def test_the_plans_of_the_instructors_add_up():
+    page = text("instructors/index.md")
+    assert "<!-- plan:" in page
+    assert plan_faults(page) == []
 
 
-def test_there_is_a_plan_for_a_week_two_days_and_two_hours():
-    names = {plan["name"]: int(plan["total"]) for plan in _PLAN.finditer(text("paths.md"))}
-    assert names == {"one week": 7 * 120, "two days": 2 * 360, "two hours": 120}
+PLANNED = """\
+<!-- plan: one week = 100 -->
+| day | parts | minutes |
+|---|---|---|
+| 1 | 20 + 40 | 60 |
+| 2 | 40 | 40 |
+"""
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("| 20 + 60 + 40 | 120 |", "| 20 + 60 + 30 | 120 |", "20 + 60 + 30 is not 120"),
-        ("| 20 + 60 + 40 | 120 |", "| 20 + 60 + 60 | 140 |", "one week: 860 minutes, not 840"),
-        ("plan: two hours = 120", "plan: two hours = 130", "two hours: 120 minutes, not 130"),
-        (
-            "<!-- plan: two days = 720 -->\n",
-            "<!-- plan: two days = 720 -->\n\n",
-            "without its table",
-        ),
+        ("20 + 40", "20 + 30", "20 + 30 is not 60"),
+        ("| 40 | 40 |", "| 60 | 60 |", "one week: 120 minutes, not 100"),
+        ("plan: one week = 100", "plan: one week = 130", "one week: 100 minutes, not 130"),
+        ("100 -->\n", "100 -->\n\n", "without its table"),
     ],
 )
 def test_gate_a_plan_that_does_not_add_up(old, new, message):
-    page = text("paths.md")
-    assert old in page
-    assert any(message in fault for fault in plan_faults(page.replace(old, new, 1)))
+    assert plan_faults(PLANNED) == []
+    assert old in PLANNED
+    assert any(message in fault for fault in plan_faults(PLANNED.replace(old, new, 1)))
 
 
 def named(page: str) -> list[str]:
     """Return the cases that a piece of a page names, in order."""
     return re.findall(r"\{(?:case|owner)\}`(\w+)`", page)
-
-
-def unpublished(page: str) -> list[str]:
-    """Return the cases of the plan of two hours that are not in the book."""
-    plan = page.split("## Two hours\n", 1)[1].split("\n## ", 1)[0]
-    documents = toc_files(ROOT)
-    return [name for name in named(plan) if cases.page(KNOWN[name]) not in documents]
-
-
-def test_the_plan_of_two_hours_promises_only_what_is_published():
-    assert "Everything in this plan is published." in text("paths.md")
-    assert unpublished(text("paths.md")) == []
-    assert unpublished(text("paths.md").replace("| third | {case}`01`", "| third | {case}`B`")) == [
-        "B"
-    ]
 
 
 def test_no_page_promises_a_case_by_a_link_of_its_own():
@@ -100,14 +86,134 @@ def test_no_page_promises_a_case_by_a_link_of_its_own():
             assert f"chapters/{name}" in documents or f"exercises/{name}" in documents
 
 
-def test_tracks_hold_six_ten_and_the_roles_of_the_glossary():
-    tracks = text("paths.md").split("## Tracks\n", 1)[1].split("\n## ", 1)[0]
-    assert named(tracks) == ["01", "04", "12", "16", "10", "21", "07", "09", "18", "20"]
-    week = text("paths.md").split("## A week\n", 1)[1].split("\n## ", 1)[0]
-    assert set(named(tracks)[:6]) <= set(named(week))
-    roles = text("paths.md").split("## By role\n", 1)[1].split("\n## ", 1)[0]
-    for role in ("ML engineer", "data scientist", "LLM engineer", "platform"):
-        assert f"| {role} |" in roles
+# Routes: what the directives of paths.md write
+
+LONG = Effort(words=12_000, lines=80, read=105, run=1, exercise=110, difficulty="hard")
+SHORT = Effort(words=1_300, lines=80, read=20, run=1, exercise=25, difficulty="easy")
+SHELF = routes.Shelf(KNOWN, {"00": SHORT, "01": SHORT, "12": LONG})
+
+
+def content(directive: str, page: str | None = None) -> list[list[str]]:
+    """Return the lines of every directive of a kind on the page of paths."""
+    page = text("paths.md") if page is None else page
+    found = re.findall(rf"^```\{{{directive}\}}\n(.*?)^```$", page, flags=re.M | re.S)
+    return [block.strip().splitlines() for block in found]
+
+
+def test_a_track_shows_what_is_there_and_counts_the_rest():
+    assert (SHORT.computed, LONG.computed) == (SHORT.read, LONG.read)
+    with_drill = ", 35 for a drill and the comparison"
+    assert routes.track(SHELF, ["01", "04", "12", "21"]) == [
+        "1. {case}`01`: 20 minutes to read, 25 for the exercise" + with_drill,
+        "2. {case}`12`: 105 minutes to read, 110 for the exercise" + with_drill,
+        "",
+        "2 of 4 chapters are here, 5½ hours in all. 2 more chapters are in preparation.",
+    ]
+    assert routes.track(SHELF, ["01"])[-1] == "1 of 1 chapters are here, 80 minutes in all."
+    assert routes.track(SHELF, ["01", "02"])[-1].endswith("1 more chapter is in preparation.")
+
+
+def test_a_role_begins_with_the_first_chapter_that_is_there():
+    table = routes.roles(SHELF, ["ML engineer: 21 12 01", "platform: 21 20"])
+    assert table[2:] == [
+        "| ML engineer | {case}`12` | {case}`01` | 1 |",
+        "| platform | none yet | – | 2 |",
+    ]
+
+
+def test_a_plan_adds_up_and_leaves_out_what_is_not_there():
+    lines = [
+        "day 1 | read 00; [costs](costs.md) = 40",
+        "day 2 | read 04",
+        "day 3 | exercise 12; drill 04",
+    ]
+    table = routes.plan(SHELF, lines)
+    assert table[2:] == [
+        "| day 1 | {case}`00` (20), [costs](costs.md) (40) | 60 |",
+        "| day 3 | exercise of {case}`12` (110) | 110 |",
+        "| **in all** |  | **170** |",
+        "",
+        "2 more parts are in preparation.",
+    ]
+    assert "in preparation" not in routes.plan(SHELF, lines[:1])[-1]
+
+
+def test_a_chapter_that_joins_the_book_joins_the_routes():
+    more = routes.Shelf(KNOWN, SHELF.there | {"04": SHORT})
+    assert "1. {case}`04`" in routes.track(more, ["04"])[0]
+    assert "in preparation" not in routes.track(more, ["04"])[-1]
+    assert "| read | {case}`04` (20) | 20 |" in routes.plan(more, ["read | read 04"])
+    assert "{case}`04`" in routes.roles(more, ["x: 04"])[2]
+    assert any("{case}`04`" in row for row in routes.efforts(more))
+
+
+def test_the_shelf_holds_the_chapters_among_the_documents():
+    shelf = routes.shelf(ROOT, toc_files(ROOT))
+    documents = [name for name in toc_files(ROOT) if name.startswith("chapters/")]
+    assert [cases.page(KNOWN[number]) for number in shelf.there] == sorted(documents)
+    assert list(routes.shelf(ROOT, ["chapters/12_card_fraud"]).there) == ["12"]
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda: routes.track(SHELF, ["77"]), "there is no case 77"),
+        (lambda: routes.roles(SHELF, ["ML engineer 12"]), "not of the form"),
+        (lambda: routes.roles(SHELF, ["ML engineer: E"]), "there is no case E"),
+        (lambda: routes.plan(SHELF, ["day 1, read 00"]), "not of the form"),
+        (lambda: routes.plan(SHELF, ["day 1 | watch 00"]), "neither `read 01` nor"),
+        (lambda: routes.plan(SHELF, ["day 1 | read 99"]), "there is no case 99"),
+    ],
+)
+def test_gate_a_route_with_a_fault_is_refused(write, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        write()
+
+
+def test_hours_are_rounded_to_halves():
+    assert [routes.hours(m) for m in (85, 119, 120, 150, 745)] == [
+        "85 minutes",
+        "119 minutes",
+        "2 hours",
+        "2½ hours",
+        "12½ hours",
+    ]
+
+
+def test_the_page_has_two_tracks_four_roles_and_three_plans():
+    six, ten = (" ".join(lines).split() for lines in content("track"))
+    assert (len(six), len(ten), ten[:6]) == (6, 10, six)
+    roles = [line.partition(":")[0] for line in content("roles")[0]]
+    assert roles == ["ML engineer", "data scientist", "LLM engineer", "platform"]
+    assert len(content("plan")) == 3
+    assert len(content("efforts")) == 1
+
+
+def overlong(page: str) -> list[str]:
+    """Return the days of the plans that take more than is promised: 2 or 6 hours, and a tenth."""
+    shelf, found = routes.shelf(ROOT, toc_files(ROOT)), []
+    week, days, once = content("plan", page)
+    of_day = {day: [line for line in days if line.startswith(day)] for day in ("day 1", "day 2")}
+    groups = [(line.partition(" |")[0], [line], 120) for line in week]
+    groups += [(f"{day} of two", lines, 360) for day, lines in of_day.items()]
+    for name, lines, promised in [*groups, ("two hours", once, 120)]:
+        total = routes.plan(shelf, lines)[-1].strip("| *")
+        if int(total.split()[-1].strip("*")) > 1.1 * promised:
+            found.append(f"{name}: {total}")
+    return found
+
+
+def test_the_plans_keep_to_the_hours_that_they_promise():
+    page = text("paths.md")
+    assert overlong(page) == []
+    assert overlong(page.replace("day 3 | exercise 01", "day 3 | exercise 01; read 12")) != []
+
+
+def test_minutes_of_the_cadence_are_those_of_the_drill():
+    assert sum(step["minutes"] for step in INDEX["cadence"]) == DRILL
+    assert "130 words of prose a minute" in text("paths.md")
+    assert "eight lines of code a minute" in text("paths.md")
+    assert (WORDS_A_MINUTE, LINES_A_MINUTE) == (130, 8)
 
 
 # Patterns, owners, prompts

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 from PIL import Image
 
@@ -18,6 +19,7 @@ from casebook.project import require_checkout
 ROOT = require_checkout()
 HTML = ROOT / "_build" / "html"
 PAGES = toc_files(ROOT)
+SITE = yaml.safe_load((ROOT / "_config.yml").read_text())["title"]
 GRAPH = ("title", "description", "type", "url", "site_name", "image", "image:alt")
 
 
@@ -112,6 +114,13 @@ def faults(pages: dict[str, str]) -> list[str]:
         if not (HTML / image).is_file():
             here.append(f"the picture {image!r} is not there")
         heading = page.find("h1").find(string=True, recursive=False)
+        if graph["site_name"] != SITE:
+            here.append(f"the site is called {graph['site_name']!r}")
+        icons = [link["href"] for link in page.find_all("link", rel="icon")]
+        if [(HTML / name).parent.joinpath(icon).is_file() for icon in icons] != [True]:
+            here.append(f"the icons are {icons}")
+        if bool(page.find("script", src=re.compile("mathjax"))) != bool(page.select(".math")):
+            here.append("MathJax without a formula, or a formula without MathJax")
         if graph["title"] != str(heading).strip():
             here.append(f"the title {graph['title']!r} is not that of the page")
         found += [f"{name}: {fault}" for fault in here]
@@ -148,6 +157,14 @@ def test_every_page_has_its_description_preview_and_address(pages):
         (r'(<link href="[^"]*)(" rel="canonical"/>)', r"\1x\2", "another address for previews"),
         (r'social-card.png" property="og:image"', 'gone.png" property="og:image"', "is not there"),
         (r'content="[^"]*" property="og:title"', 'content="X" property="og:title"', "title 'X'"),
+        (
+            r'content="[^"]*" property="og:site_name"',
+            'content="Project name not set" property="og:site_name"',
+            "the site is called 'Project name not set'",
+        ),
+        (r'<link href="[^"]*" rel="icon"/>', "", "the icons are []"),
+        (r'favicon.svg" rel="icon"', 'gone.svg" rel="icon"', "gone.svg"),
+        (r"</head>", '<script src="mathjax/tex-svg.js"></script></head>', "MathJax without"),
     ],
 )
 def test_gate_planted_faults(pages, pattern, replacement, expected):
@@ -160,6 +177,12 @@ def test_gate_planted_faults(pages, pattern, replacement, expected):
 def test_gate_two_pages_with_one_description(pages):
     twice = dict.fromkeys(PAGES[:2], pages[PAGES[0]])
     assert any(fault.startswith("2 pages with the description") for fault in faults(twice))
+
+
+def test_the_icon_is_a_small_drawing():
+    icon = (HTML / "_static" / "favicon.svg").read_bytes()
+    assert len(icon) < 1_000
+    assert ElementTree.fromstring(icon).tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def test_the_sitemap_lists_every_page_and_nothing_else():

@@ -69,6 +69,11 @@ GRIDS = {
         "week": [week.name for week in studies.handbook_weeks()[1]],
         "way": tuple(studies.WAYS),
     },
+    "real_handbook_week": {
+        "family": ("logistic regression", "LightGBM", "XGBoost as published", "truth")
+    },
+    "real_thinned": {"keep": (1.0, 0.3, 0.1, 0.03, 0.01)},
+    "real_ulb": {"family": ("logistic regression", "LightGBM")},
 }
 
 

@@ -17,7 +17,6 @@ from casebook.cases.card_fraud.protocol import (
     card_precision,
     card_precision_by_day,
     handbook_split,
-    paired,
     recall_at_fpr,
     scores,
     skill,
@@ -483,21 +482,3 @@ def test_a_score_that_is_no_probability_has_no_skill(days):
     assert np.isnan([found["brier skill"], found["log skill"], found["cost"]]).all()
     with pytest.raises(ValueError, match="one each is due"):
         scores(days, k=10, cost=lambda rows: 1.0)
-
-
-def test_paired_is_scipys_interval():
-    from scipy import stats
-
-    values = np.array([0.01, 0.03, -0.01, 0.02])
-    found = paired(values)
-    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert found.mean == pytest.approx(values.mean())
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    assert found.n == 4
-
-
-def test_paired_refuses():
-    with pytest.raises(ValueError, match="two or more"):
-        paired([0.1])
-    with pytest.raises(ValueError, match="1 of 3 differences are missing"):
-        paired([0.1, np.nan, 0.2])

@@ -12,13 +12,13 @@ from casebook.cases.card_fraud.protocol import (
     average_precision,
     card_precision,
     handbook_split,
-    paired,
     skill,
     weeks,
 )
 from casebook.cases.card_fraud.world import simulate
 from casebook.data import find_real
 from casebook.data.tables import fraud_handbook, ulb
+from casebook.evaluate.intervals import mean_interval
 
 DAY = pd.Timedelta(days=1)
 
@@ -145,12 +145,12 @@ def test_families_are_compared_pairwise_by_week():
     )
     found = studies.against(table, metrics=["AP", "log skill"])
     assert found["metric"].tolist() == ["AP"]
-    expected = paired([0.1, 0.05, 0.12])
+    expected = [*mean_interval([0.1, 0.05, 0.12]), 3]
     assert found.loc[0, ["difference", "low", "high", "weeks"]].tolist() == pytest.approx(expected)
     assert found.loc[0, "mean"] == pytest.approx(0.69)
     with pytest.raises(ValueError, match="no family 'CatBoost'"):
         studies.against(table, "CatBoost")
-    with pytest.raises(ValueError, match="1 of 3 differences are missing"):
+    with pytest.raises(ValueError, match="1 of 3 measurements are missing"):
         studies.against(table[:-1], metrics=["AP"])
 
 

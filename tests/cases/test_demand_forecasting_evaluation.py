@@ -16,7 +16,6 @@ from casebook.cases.demand_forecasting.evaluation import (
     breaking_cases,
     complete_oracle,
     earlier_errors,
-    gap_by_level,
     heatmap,
     order_quantile,
     paired_interval,
@@ -36,6 +35,7 @@ from casebook.cases.demand_forecasting.forecasters import (
     with_cold_start,
 )
 from casebook.cases.demand_forecasting.world import DAYS, simulate
+from casebook.evaluate.gap import gaps
 from casebook.forecasting.hierarchy import aggregate, from_ids, incoherence
 
 KEYS = ["unique_id", "ds"]
@@ -318,7 +318,10 @@ def test_the_model_closes_most_of_the_gap_at_every_level(world, tree, result, hi
     done, _ = add_reconciled(result, tree, "direct", planning_origins(DAYS[-1], 2), ["bottom_up"])
     done = add_oracle(done, world, tree)
     scores = score(done, history, ["week", "direct", "direct_bottom_up", "oracle"], ["level"])
-    gap = gap_by_level(scores, "direct_bottom_up", "week")
+    shares = gaps(scores, "week", "oracle", "WAPE", within="level")
+    gap = shares[scores["model"] == "direct_bottom_up"].set_axis(
+        scores.loc[scores["model"] == "direct_bottom_up", "level"]
+    )
     assert sorted(gap.index) == sorted(LEVELS)
     assert (gap > 0.4).all()
     table = heatmap(scores, "WAPE", LEVELS)

@@ -63,12 +63,9 @@ def test_the_threshold_that_costs_least_is_where_it_was_planted():
     assert cheap.loc[cheap["cost_eur"].idxmin(), "threshold"] == 0
 
 
-def test_risk_coverage_and_intervals():
+def test_risk_coverage_and_auroc():
     curve = ev.risk_coverage(np.array([0.9, 0.8, 0.1, 0.2]), np.array([True, False, False, True]))
     assert curve["risk"].round(3).tolist() == [0, 0.5, 0.333, 0.5]
-    p, low, high = ev.share(np.ones(20, bool))
-    assert p == 1 and low == pytest.approx(0.839, abs=1e-3) and high == pytest.approx(1)
-    assert np.isnan(ev.share(np.array([]))[0])
     value, low, high = ev.auroc(np.arange(40.0), np.arange(40) >= 20, draws=100)
     assert (value, low, high) == pytest.approx((1, 1, 1))
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import rotation
 from test_environment import differences, imports, pins, read_pins
 
 from casebook.cases.card_fraud import artifacts as fraud
@@ -330,12 +331,28 @@ def test_without_the_environment_it_is_an_error_that_says_what_to_run(monkeypatc
         run("-m", "casebook.recorded.artifacts", "check", "01")
 
 
+def sample_key(case: str) -> str:
+    """Return the key of a sample: what the manifest says of code, inputs and files, and judges."""
+    judges = [Path(module.__file__) for module in (artifacts, artifacts.builder(case))]
+    pinned = ROOT / "constraints-artifacts.txt"
+    manifest = artifacts.data_dir() / case / "artifacts" / MANIFEST
+    return rotation.key_of(manifest, pinned, *judges)
+
+
+def test_a_file_or_code_that_is_made_otherwise_is_another_sample(copied):
+    before = sample_key(CASE)
+    assert sample_key(CASE) == before
+    edit(copied, "trials.csv", sha256="0")
+    assert sample_key(CASE) != before
+
+
 @pytest.mark.parametrize("case", cases())
 def test_a_random_sample_made_anew_agrees(case):
-    result = run("-m", "casebook.recorded.artifacts", "check", case)
-    print(result.stdout)  # the seed, for whoever reads of a failure
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert f"agrees    {case}" in result.stdout
+    with rotation.turn("sample", case, sample_key(case), among=cases()):
+        result = run("-m", "casebook.recorded.artifacts", "check", case)
+        print(result.stdout)  # the seed, for whoever reads of a failure
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert f"agrees    {case}" in result.stdout
 
 
 def test_the_sample_finds_a_changed_forecast_whose_hash_was_changed_too(copied):

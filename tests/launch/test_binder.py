@@ -43,6 +43,7 @@ def recipe_faults(text: str) -> list[str]:
     wanted = {
         "Python 3.11": r"Building conda environment for python=3\.11\b",
         "binder/requirements.txt installed": r'^RUN .*pip install .*-r "binder/requirements\.txt"',
+        "OpenMP for LightGBM": r"^apt-get install .*\blibgomp1\b",
         "postBuild run": r"^RUN \./binder/postBuild\b",
     }
     return [what for what, pattern in wanted.items() if not re.search(pattern, text, re.M)]
@@ -107,7 +108,16 @@ def test_the_recipe_is_complete(checkout_copy):
 @pytest.mark.parametrize(
     ("broken", "missing"),
     [
-        ("binder", {"Python 3.11", "binder/requirements.txt installed", "postBuild run"}),
+        (
+            "binder",
+            {
+                "Python 3.11",
+                "binder/requirements.txt installed",
+                "OpenMP for LightGBM",
+                "postBuild run",
+            },
+        ),
+        ("binder/apt.txt", {"OpenMP for LightGBM"}),
         ("binder/runtime.txt", {"Python 3.11"}),
         ("binder/postBuild", {"postBuild run"}),
     ],

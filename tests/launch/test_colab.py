@@ -104,7 +104,7 @@ def test_a_forgotten_package_is_noticed(tmp_path, checkout_copy):
     """The planted fault of the comparison above: a wheel without ``casebook.cases``."""
     package, data = checkout_copy / "casebook", checkout_copy / "data"
     without = shutil.copytree(
-        package, tmp_path / "casebook", ignore=shutil.ignore_patterns("systems")
+        package, tmp_path / "casebook", ignore=shutil.ignore_patterns("cases")
     )
     lost = installed_files(package, data) - installed_files(without, data)
     assert lost >= {"casebook/cases/__init__.py", "casebook/cases/how_a_case_works/system.py"}

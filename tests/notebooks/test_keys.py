@@ -128,6 +128,18 @@ def test_the_cells_count_and_prose_and_tags_of_the_page_do_not(root, env):
     assert key(root, env, words, read, use) != before
 
 
+def test_a_comment_counts_where_a_cell_shows_the_source(root, env):
+    shows = [*CELLS, code("shows", "show_source(weeks)")]
+    before = key(root, env), key(root, env, *shows)
+    path = root / "casebook" / "worlds.py"
+    path.write_text(path.read_text().replace("    return len", "    # Count.\n    return len"))
+    assert key(root, env) == before[0]
+    assert key(root, env, *shows) != before[1]
+    after = key(root, env, *shows)
+    path.write_text(path.read_text().replace("    return 1", "    # One.\n    return 1"))
+    assert key(root, env, *shows) == after
+
+
 def test_magics_are_read_and_what_is_no_python_reaches_everything(root, env):
     magic = [*CELLS, code("magic", "%matplotlib inline\n!ls")]
     broken = [*CELLS, code("broken", "def")]

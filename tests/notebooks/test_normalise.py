@@ -481,3 +481,69 @@ def test_normalise_says_what_it_changed(checkout, capfd):
     assert main(["--root", str(checkout), "normalise"]) == 0
     assert capfd.readouterr().out == f"normalised  {PATH}\n"
     assert faults(files.read(path), PATH) == []
+
+
+# Code that JupyterLab and Colab hide as the book does.
+
+
+SOURCE_HIDDEN = {"jupyter": {"source_hidden": True}, "cellView": "form"}
+
+
+def tagged(*given: str) -> NotebookNode:
+    """Return a tidy notebook whose last cell has tags."""
+    return tiny.notebook(code("count", "n = 3", tags=list(given)))
+
+
+@pytest.mark.parametrize("tag", ["hide-input", "remove-input", "hide-cell"])
+def test_code_that_the_book_hides_is_hidden_everywhere(tag):
+    notebook = tagged(tag)
+    notebook.cells[-1].metadata = from_dict({"tags": [tag]})
+    [fault] = faults(notebook, PATH)
+    assert fault == HIDES.format(3, "count")
+    mended = normalise(notebook, PATH)
+    assert {k: mended.cells[-1].metadata[k] for k in SOURCE_HIDDEN} == SOURCE_HIDDEN
+    assert faults(mended, PATH) == []
+
+
+HIDES = "cell {} ({!r}): its tags and what hides its code in JupyterLab and Colab differ"
+
+
+@pytest.mark.parametrize(
+    "planted", [{"jupyter": {"source_hidden": True}}, {"cellView": "form"}, SOURCE_HIDDEN]
+)
+def test_code_that_the_book_shows_is_shown_everywhere(tidy, planted):
+    tidy.cells[4].metadata.update(from_dict(planted))
+    assert faults(tidy, PATH) == [HIDES.format(4, "count")]
+    assert faults(normalise(tidy, PATH), PATH) == []
+
+
+ONLY_SHOWS = {
+    "claim('{a}', a=1)": True,
+    "figures.table(frame, caption='x')\nfigures.show(fig, alt='y')": True,
+    "figures.show_source(f)": True,
+    "a = 1\nclaim('{a}', a=a)": False,
+    "print(claim)": False,
+    "answer.claim()": False,
+    "%pip install x": False,
+    "": False,
+}
+
+
+@pytest.mark.parametrize(("source", "hidden"), ONLY_SHOWS.items())
+def test_code_that_only_shows_something_is_hidden(source, hidden):
+    notebook = tiny.notebook(prose("intro", "Words."), code("count", "n = 3"))
+    notebook.cells[-1].source = source
+    found = faults(notebook, PATH)
+    wanted = ["cell 4 ('count'): code that only shows something, and no tag hide-input"]
+    assert found == (wanted if hidden else [])
+    mended = normalise(notebook, PATH)
+    assert mended.cells[-1].metadata == (
+        {"tags": ["hide-input"], **SOURCE_HIDDEN} if hidden else {}
+    )
+    assert faults(mended, PATH) == []
+
+
+def test_a_tag_that_hides_already_is_kept():
+    notebook = tagged("remove-input")
+    notebook.cells[-1].source = "claim('{a}', a=1)"
+    assert normalise(notebook, PATH).cells[-1].metadata.tags == ["remove-input"]

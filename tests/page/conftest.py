@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from pace import patience, waiting
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from casebook.book.__main__ import toc_files
@@ -15,6 +16,15 @@ from casebook.project import require_checkout
 ROOT = require_checkout()
 HTML = ROOT / "_build" / "html"
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+#: Seconds that a page needs at most until it is loaded and drawn, on a quiet machine.
+LOADING = 30
+#: Seconds that anything else in a page needs at most on a quiet machine.
+REACTING = 10
+#: What a page has when it is drawn, by what it has to draw.
+DRAWN = {
+    ".casebook-plotly, pre.mermaid, .mermaid-drawn": "html[data-casebook-drawn]",
+    ".math": "mjx-container",
+}
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -59,7 +69,7 @@ def visit(browser):
             viewport={"width": width, "height": 900}, color_scheme=theme, offline=False
         )
         contexts.append(context)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(patience(REACTING) * 1000)
         result = Visit(context.new_page())
 
         def route(route):
@@ -75,12 +85,11 @@ def visit(browser):
             lambda message: message.type == "error" and result.errors.append(message.text),
         )
         result.page.on("requestfailed", lambda request: result.failed.append(request.url))
-        result.page.goto(path.as_uri())
-        result.page.wait_for_function("document.readyState === 'complete'")
-        if result.page.locator(".casebook-plotly, pre.mermaid, .mermaid-drawn").count():
-            result.page.wait_for_selector("html[data-casebook-drawn]", state="attached")
-        if result.page.locator(".math").count():
-            result.page.wait_for_selector("mjx-container", state="attached")
+        with waiting(f"{path.name}, loaded and drawn,", LOADING) as seconds:
+            result.page.goto(path.as_uri(), timeout=seconds * 1000)
+            for needed, drawn in DRAWN.items():
+                if result.page.locator(needed).count():
+                    result.page.wait_for_selector(drawn, state="attached", timeout=seconds * 1000)
         return result
 
     yield open_page

@@ -15,7 +15,8 @@ import pytest
 from bs4 import BeautifulSoup
 from conftest import AXE, HTML, ROOT
 
-from casebook.book import drill
+from casebook.book import cases, drill
+from casebook.book.__main__ import toc_files
 
 PAGE = "book/drill"
 SCRIPT = ROOT / "book" / "_static" / "drill.js"
@@ -254,16 +255,31 @@ def guard_faults(page) -> list[str]:
     return found
 
 
+def called(stem: str) -> str:
+    """Return what the page calls a case."""
+    return f"{drill.chapter_name(stem)}, {drill.chapters(INDEX)[stem]}"
+
+
+def advice(stem: str, section: str = "Evaluation") -> str:
+    """Return what the page tells one to read after a weak answer."""
+    there = [name.split("/")[1] for name in toc_files(ROOT) if name.startswith("chapters/")]
+    if stem in there:
+        return f"Reread {called(stem)}: {section}."
+    other = cases.nearest(cases.ideas(ROOT), there)[stem]
+    name = called(stem)
+    return (
+        f"{name[0].upper()}{name[1:]}, is in preparation. The nearest chapter in the book is "
+        f"{called(other)}. Read there: {section}."
+    )
+
+
 def verdict_faults(page) -> list[str]:
     """A score names total, lowest dimension, what to reread and the next level's evidence."""
     score_one(page, (3, 2, 3, 0, 1))
     first = drill.order("round-3", list(PROMPTS))[0]
     rubric = PROMPTS[first]["rubric"]
     found, verdict = [], text(page, "verdict")
-    if verdict != (
-        "Total 9 of 15. Lowest, at 0 of 3: evaluation and decision. "
-        f"Reread {drill.chapter_name(first)}, {drill.chapters(INDEX)[first]}: Evaluation."
-    ):
+    if verdict != ("Total 9 of 15. Lowest, at 0 of 3: evaluation and decision. " + advice(first)):
         found.append(verdict)
     for level in (rubric["evaluation"][1], rubric["production"][2], rubric["data"][3]):
         if level not in text(page, "scores"):
@@ -340,6 +356,10 @@ CHECKS = {
     "reveal, no level": (reveal_faults, ("steps.at(-1) === id", "steps.at(-1) === title")),
     "guard": (guard_faults, ("return live();", "return false;")),
     "verdict, highest": (verdict_faults, ("const lowest = Math.min(", "const lowest = Math.max(")),
+    "verdict, a chapter that is not there": (
+        verdict_faults,
+        ("if (address) return [", "if (chapter) return ["),
+    ),
     "verdict, twice": (verdict_faults, ("run.entry = run.entry ||", "run.entry =")),
     "missing": (missing_faults, ("return first.focus();", "")),
     "history, lost": (history_faults, ("window.localStorage.setItem(KEY,", "String(")),
@@ -360,6 +380,52 @@ def test_the_script_passes(at, check):
 def test_gate_a_planted_fault_of_the_script_is_found(at, planted):
     check, fault = CHECKS[planted]
     assert check(at(clock=check in CLOCK, planted=fault, whole=False).page) != []
+
+
+# What to read, in books that hold other chapters
+
+
+def with_chapters(bare, file, *there: str):
+    """Write the drill's page as it is in a book of the given chapters; return its path."""
+    page = BeautifulSoup(bare.read_text(), "html.parser")
+    data = page.find(id="drill-data")
+    content = json.loads(data.string)
+    addresses = {stem: f"{stem}.html" if stem in there else None for stem in PROMPTS}
+    places = drill.Places(addresses, cases.nearest(cases.ideas(ROOT), there))
+    planted = BeautifulSoup(drill._data(INDEX, PROMPTS, places), "html.parser").script.string
+    data.string = json.dumps(content | {"prompts": json.loads(planted)["prompts"]})
+    file.write_text(str(page))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("there", "said", "link"),
+    [
+        (["19_analytics_chatbot"], "Reread chapter 19, ", "19_analytics_chatbot.html"),
+        (
+            ["01_demand_forecasting", "16_support_rag_chatbot"],
+            "Chapter 19, Business questions in plain words, is in preparation. "
+            "The nearest chapter in the book is chapter 16, ",
+            "16_support_rag_chatbot.html",
+        ),
+        ([], "is in preparation. Compare your answer with the model answer above.", None),
+    ],
+)
+def test_the_advice_names_only_what_can_be_read(visit, bare, tmp_path, there, said, link):
+    page = visit(with_chapters(bare, tmp_path / "drill.html", *there)).page
+    page.goto(page.url + "#prompt-19_analytics_chatbot")
+    page.reload()
+    page.click("#drill-start")
+    page.click("#drill-stop")
+    assess(page)
+    assert said in text(page, "verdict")
+    links = page.locator("#drill-verdict a")
+    assert [one.get_attribute("href") for one in links.all()] == ([link] if link else [])
+    shown = "Chapter 19, Business questions in plain words"
+    waiting = "" if there == ["19_analytics_chatbot"] else " (in preparation)"
+    option = page.locator("#drill-chapter option[value='19_analytics_chatbot']")
+    assert option.text_content() == shown + waiting
+    assert ("in preparation" in text(page, "meta")) == bool(waiting)
 
 
 # A whole drill without a mouse

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import checks
+import nbformat
 import pytest
 from conftest import HTML, ROOT
 
 from casebook.author.files import notebooks
-from casebook.book import slides
+from casebook.book import session, slides
 
 CHAPTERS = [path.stem for path in notebooks("chapters", root=ROOT)]
 WIDE, HIGH = 1280, 720
@@ -40,10 +44,21 @@ def test_slides_ask_no_other_host_and_are_drawn(deck, chapter):
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_every_slide_fits(deck, chapter):
+def test_every_slide_fits_and_its_drawing_is_large_and_whole(deck, chapter):
     page = deck(chapter).page
     assert page.evaluate("Reveal.getTotalSlides()") >= 10
-    assert too_large(page) == []
+    assert walk(page, too_large, small_drawings, cut_labels) == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_no_slide_holds_what_is_for_the_makers(deck, chapter):
+    assert for_makers(deck(chapter).page) == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_with_a_plan_has_a_poll_and_an_exercise(deck, chapter):
+    wanted = (ROOT / "book" / "instructors" / f"{chapter}.md").is_file()
+    assert questions(deck(chapter).page) == (["Poll", "Exercise"] if wanted else [])
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -53,18 +68,82 @@ def test_speaker_notes_hold_the_text(deck, chapter):
     assert page.locator("aside.notes").count() >= titled >= 5
 
 
-def too_large(page) -> list[str]:
-    """Walk through a deck; return the slides whose content is larger than the slide."""
+def walk(page, *looks: Callable) -> list[str]:
+    """Walk through a deck; return what each look finds on the slides."""
     found = []
     for _ in range(page.evaluate("Reveal.getTotalSlides()")):
-        width, height, text = page.evaluate(
-            "(() => { const s = Reveal.getCurrentSlide();"
-            " return [s.scrollWidth, s.scrollHeight, s.innerText.slice(0, 40)]; })()"
-        )
-        if width > WIDE + 2 or height > HIGH + 2:
-            found.append(f"{width} x {height}: {text}")
+        name = page.evaluate("Reveal.getCurrentSlide().innerText.slice(0, 40)")
+        found += [f"{name}: {fault}" for look in looks for fault in look(page)]
         page.evaluate("Reveal.next()")
     return found
+
+
+def too_large(page) -> list[str]:
+    """Return whether the content of the current slide is larger than the slide."""
+    width, height = page.evaluate(
+        "(() => { const s = Reveal.getCurrentSlide(); return [s.scrollWidth, s.scrollHeight]; })()"
+    )
+    return [f"{width} x {height}"] if width > WIDE + 2 or height > HIGH + 2 else []
+
+
+def small_drawings(page, least: float = 0.85) -> list[str]:
+    """Return figures and diagrams that fill neither the width nor the height of the slide."""
+    return page.evaluate(
+        """
+        ([wide, high, least]) => {
+          const scale = Reveal.getScale();
+          return [...Reveal.getCurrentSlide().querySelectorAll(
+            '.casebook-figure svg, .mermaid-drawn > svg, .casebook-plot')].flatMap((drawing) => {
+              const { width, height } = drawing.getBoundingClientRect();
+              const [across, down] = [width / scale / wide, height / scale / high];
+              return across >= least || down >= least ? [] :
+                [`a drawing of ${Math.round(100 * across)} % by ${Math.round(100 * down)} %`];
+          });
+        }
+        """,
+        [WIDE, HIGH, least],
+    )
+
+
+def cut_labels(page) -> list[str]:
+    """Return labels of the current slide's diagrams that leave their boxes or cannot be read."""
+    return page.evaluate(
+        """
+        () => [...Reveal.getCurrentSlide().querySelectorAll('svg .node')].flatMap((node) => {
+          const shape = node.querySelector('rect, polygon, path, circle, ellipse');
+          const box = shape.getBoundingClientRect();
+          const range = document.createRange();
+          range.selectNodeContents(node.querySelector('foreignObject, text'));
+          const text = range.getBoundingClientRect();
+          const out = Math.max(box.left - text.left, text.right - box.right,
+                               box.top - text.top, text.bottom - box.bottom);
+          const name = node.textContent.trim();
+          const frame = node.querySelector('foreignObject').getBoundingClientRect();
+          const cut = text.right > frame.right + 1 || text.bottom > frame.bottom + 1;
+          return (out > 1 ? [`'${name}' is ${Math.round(out)} px out of its box`] : [])
+            .concat(cut ? [`'${name}' is cut`] : []);
+        })
+        """
+    )
+
+
+def for_makers(page) -> list[str]:
+    """Return code that only displays, notes on what did not run, and hashes."""
+    code = page.locator(".slides pre").all_text_contents()
+    found = [f"code that displays: {text[:60]}" for text in code if slides.DISPLAY.search(text)]
+    shown = page.evaluate(
+        "[...document.querySelectorAll('.slides section:not(:has(section))')].map((slide) => {"
+        " const copy = slide.cloneNode(true);"
+        " copy.querySelectorAll('aside, script, style, svg').forEach((e) => e.remove());"
+        " return copy.textContent; }).join('\\n')"
+    )
+    return found + re.findall(r"Not run here.{,40}|\b[0-9a-f]{16,}\b", shown)
+
+
+def questions(page) -> list[str]:
+    """Return which of poll and exercise a deck asks, in order."""
+    titles = page.locator("section h2:not(aside h2)").all_text_contents()
+    return [word for title in titles for word in ("Poll", "Exercise") if title.startswith(word)]
 
 
 def test_gate_a_slide_that_is_too_large_is_found(deck):
@@ -72,17 +151,267 @@ def test_gate_a_slide_that_is_too_large_is_found(deck):
     page.evaluate(
         "Reveal.getCurrentSlide().insertAdjacentHTML('beforeend', '<p style=height:900px>x</p>')"
     )
-    assert len(too_large(page)) == 1
+    assert len(walk(page, too_large)) == 1
 
 
-def test_a_digest_keeps_first_sentences_and_what_is_shown_whole():
+def to_slide_with(page, selector: str) -> None:
+    """Turn to the first slide that holds an element."""
+    page.evaluate("Reveal.slide(0)")
+    while not page.evaluate("(s) => Boolean(Reveal.getCurrentSlide().querySelector(s))", selector):
+        assert not page.evaluate("Reveal.isLastSlide()"), f"no slide has {selector}"
+        page.evaluate("Reveal.next()")
+
+
+@pytest.mark.parametrize("kind", [".casebook-figure svg", ".mermaid-drawn > svg", ".casebook-plot"])
+def test_gate_a_small_drawing_is_found(deck, kind):
+    page = deck(CHAPTERS[0]).page
+    to_slide_with(page, kind)
+    assert small_drawings(page) == []
+    page.evaluate(
+        "(s) => { for (const e of Reveal.getCurrentSlide().querySelectorAll(s))"
+        " e.style.cssText = 'display: block; width: 900px; height: 400px'; }",
+        kind,
+    )
+    assert small_drawings(page) == ["a drawing of 70 % by 56 %"]
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "label.textContent += ' and of every region as well'",
+        "label.style.fontFamily = 'monospace'; label.style.fontSize = '21px'",
+        "label.closest('foreignObject').setAttribute('height', 4)",
+    ],
+)
+def test_gate_a_cut_label_is_found(deck, planted):
+    page = deck(CHAPTERS[0]).page
+    to_slide_with(page, ".mermaid-drawn")
+    assert cut_labels(page) == []
+    page.evaluate(
+        "(() => { const label = Reveal.getCurrentSlide().querySelector('.node foreignObject p');"
+        f" {planted}; }})()"
+    )
+    assert cut_labels(page)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "<pre>claim('{x:.1%}', x=1)</pre>",
+        "<pre>figures.table(frame, caption='…')</pre>",
+        "<p>Not run here: the check.</p>",
+        "<p>sha256 0123456789abcdef01</p>",
+    ],
+)
+def test_gate_what_is_for_the_makers_is_found(deck, planted):
+    page = deck(CHAPTERS[0]).page
+    page.evaluate("(t) => Reveal.getCurrentSlide().insertAdjacentHTML('beforeend', t)", planted)
+    assert len(for_makers(page)) == 1
+
+
+def test_gate_a_deck_without_its_questions_is_found(deck):
+    planned = next(c for c in CHAPTERS if session.tasks(ROOT, c))
+    page = deck(planned).page
+    page.evaluate(
+        "document.querySelectorAll('section h2').forEach((h) => { h.textContent = 'x'; })"
+    )
+    assert questions(page) == []
+
+
+def code(source: str, *said: str, name: str = "cell", **metadata):
+    """Return an executed cell that displayed Markdown."""
+    outputs = [
+        nbformat.v4.new_output("display_data", data={"text/markdown": text}) for text in said
+    ]
+    return nbformat.v4.new_code_cell(source, id=name, outputs=outputs, metadata=metadata)
+
+
+def chapter_of(*cells):
+    title = nbformat.v4.new_markdown_cell("## Title\n\nA sentence of some more words.", id="title")
+    return nbformat.v4.new_notebook(cells=[title, *cells])
+
+
+def texts(notebook) -> list[str]:
+    """Return what stands on each slide, without notes."""
+    made: list[str] = []
+    for cell in notebook.cells:
+        kind = cell.metadata.slideshow.slide_type
+        said = [o.data["text/markdown"] for o in cell.get("outputs", [])]
+        text = "\n".join(filter(None, [cell.source, *said]))
+        if kind in ("slide", "subslide"):
+            made.append(text)
+        elif kind == "-":
+            made[-1] += f"\n{text}"
+    return made
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("def f(x):\n    return x\n\nclaim('{a}', a=f(1))", "def f(x):\n    return x"),
+        ("y = f(1)\nfigures.table(y, 'Some')", ""),
+        ("def f(x):\n    figures.show(x)", ""),
+        ("def f(x):\n" + "    x += 1\n" * 20 + "    return x", ""),
+        ("%pip install x", ""),
+    ],
+)
+def test_of_code_only_short_functions_are_shown(source, shown):
+    assert slides.functions(source) == shown
+    hidden = slides.slides(
+        chapter_of(code(source, "A claim of six words or more.", tags=["claim"]))
+    )
+    assert "def f" not in "".join(texts(hidden))
+
+
+def test_what_did_not_run_here_is_not_on_a_slide():
+    made = slides.slides(chapter_of(code("x = 1", "> **Not run here: it.** Hash 0123.")))
+    assert texts(made) == ["## Title\n\nA sentence of some more words."]
+
+
+def test_a_long_claim_is_shortened_and_whole_in_the_notes():
+    sentences = [f"Sentence {i} has a dozen words or so, all of them about {i}." for i in range(20)]
+    made = slides.slides(chapter_of(code("x = 1", " ".join(sentences))))
+    (slide,) = texts(made)
+    assert slide.endswith(sentences[6])
+    assert made.cells[-1].source.endswith(sentences[-1])
+    assert made.cells[-1].metadata.slideshow.slide_type == "notes"
+
+
+def test_a_question_of_the_interview_is_shown_without_its_answer():
+    said = "\n**Why not one world and a longer test?**\n\n<details>\n<summary>A</summary>\n\n"
+    said += "No.\n\n</details>"
+    made = slides.slides(chapter_of(code("claim()", said)))
+    assert texts(made)[0].endswith("**Why not one world and a longer test?**")
+    assert any("No." in c.source for c in made.cells if c.metadata.slideshow.slide_type == "notes")
+
+
+def test_every_slide_has_a_heading():
+    lead = nbformat.v4.new_markdown_cell(
+        "**A lead.** A table of some words:\n\n| a |\n|-|\n| 1 |", id="a"
+    )
+    more = nbformat.v4.new_markdown_cell("| b |\n|-|\n| 1 |", id="b")
+    made = texts(slides.slides(chapter_of(lead, more)))
+    assert [text.splitlines()[0] for text in made] == [
+        "## Title",
+        "### Title · A lead",
+        "### Title",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "sentence"),
+    [
+        ("Recall falls. Is it age, or an idea?", "Recall falls. Is it age, or an idea?"),
+        ("**New?** Recall falls. Is it the age?", "**New?** Recall falls. Is it the age?"),
+        ("**A trap.** It looks right to all of us.", "**A trap.** It looks right to all of us."),
+        ("That is why. The cost of an idle hour is paid.", "The cost of an idle hour is paid."),
+        ("Both are alike. Nothing is shown to a model.", "Nothing is shown to a model."),
+        ("So it goes. They fail.", ""),
+        ("A *whole. Emphasis* is kept in one. More.", "A *whole. Emphasis* is kept in one."),
+        ("**All of it.**", "**All of it.**"),
+        ("**1. Which is right?** Choose.", "**1. Which is right?** Choose."),
+    ],
+)  # fmt: skip
+def test_of_a_paragraph_the_sentence_that_stands_alone_is_shown(paragraph, sentence):
+    assert slides.key_sentence(paragraph) == sentence
+    assert sentence[:2] in ("", "**") or slides.stands_alone(sentence)
+
+
+@pytest.mark.parametrize(
+    "sentence", ["Recall falls.", "That is what a simulated world cannot say."]
+)
+def test_a_sentence_that_loses_its_point_is_known(sentence):
+    assert not slides.stands_alone(sentence)
+
+
+PLAN = """
+## The ninety minutes
+
+| minutes | what | how |
+|---|---|---|
+| 0–70 | Data | Run `load`. |
+| 70–90 | **Exercise, 20 minutes, in pairs** | Question 2, *win*: predict. |
+| 90–99 | After | Run `after` and `last`. |
+
+## The poll
+
+*A route
+is empty?* Before and after `load`.
+
+| answer | what to say |
+|---|---|
+| MAPE | no |
+| WAPE | `yes` |
+"""
+
+
+def planned(tmp_path, plan: str):
+    (tmp_path / "book" / "instructors").mkdir(parents=True)
+    (tmp_path / "book" / "instructors" / "01_x.md").write_text(plan)
+    (tmp_path / "exercises").mkdir()
+    cells = [
+        "# T",
+        "## Question 1: a\n\nB.",
+        "## Question 2: make it win\n\nTwo depots.",
+        "**Predict** it.",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(c) for c in cells])
+    nbformat.write(notebook, tmp_path / "exercises" / "01_x.ipynb")
+    return session.tasks(tmp_path, "01_x")
+
+
+def test_poll_and_exercise_come_from_the_plan(tmp_path):
+    poll, exercise = planned(tmp_path, PLAN)
+    assert poll.shown == ("## Poll\n\n**A route is empty?**\n\n* A. MAPE\n* B. WAPE",)
+    assert (poll.before, "what to say" in poll.notes) == (("load",), True)
+    where = "*Question 2 of `exercises/01_x.ipynb`*"
+    assert exercise.shown == (
+        "## Make it win\n\nTwo depots.",
+        f"## Exercise, 20 minutes, in pairs\n\n**Predict** it.\n\n{where}",
+    )
+    assert exercise.before == ("after", "last")
+
+
+def test_poll_and_exercise_stand_before_their_cells_and_lend_no_heading(tmp_path):
+    told = [code("x = 1", "A claim of six words or more.", name=name) for name in ("load", "last")]
+    made = texts(slides.slides(chapter_of(*told), planned(tmp_path, PLAN)))
+    assert [text.splitlines()[0] for text in made] == [
+        *("## Title", "## Poll", "### Title"),
+        *("## Make it win", "## Exercise, 20 minutes, in pairs", "### Title"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("## The poll", "## A vote", "0 sections '## The poll'"),
+        ("| WAPE | `yes` |\n", "", "needs .*its question.* and a table of answers"),
+        ("**Exercise, 20 minutes, in pairs**", "Work", "must be an .*Exercise"),
+        ("Question 2", "Question 7", "question 7, which is not there"),
+    ],
+)
+def test_a_plan_without_its_poll_or_exercise_is_refused(tmp_path, old, new, fault):
+    assert old in PLAN
+    with pytest.raises(ValueError, match=fault):
+        planned(tmp_path, PLAN.replace(old, new))
+
+
+def test_a_task_without_a_place_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="has no place: the chapter has none of the cells load"):
+        slides.slides(chapter_of(), planned(tmp_path, PLAN))
+
+
+def test_a_digest_keeps_key_sentences_and_what_is_shown_whole():
     source = (
-        "## Title\n\nFirst. Second.\n\n**All of it. Really.** More.\n\n$$\nx = 1\n$$\n\n"
-        "<details>\n<summary>A. One</summary>\n\nNot quite.\n\n</details>\n\nLast. One."
+        "## Title\n\nThe first has six whole words. Second.\n\n**All of it. Really.** More.\n\n"
+        "$$\nx = 1\n$$\n\n"
+        "<details>\n<summary>A. One</summary>\n\nNot quite.\n\n</details>\n<details>\n"
+        "<summary>B. Two</summary>\n\nRight.\n\n</details>\n\nThis too is too short."
     )
     assert slides.digest(source) == [
         (
-            "## Title\n\nFirst.\n\n**All of it. Really.** More.\n\n$$\nx = 1\n$$\n\n* A. One",
+            "## Title\n\nThe first has six whole words.\n\n**All of it. Really.** More.\n\n"
+            "$$\nx = 1\n$$\n\n* A. One\n\n* B. Two",
             True,
         )
     ]
@@ -90,9 +419,9 @@ def test_a_digest_keeps_first_sentences_and_what_is_shown_whole():
 
 def test_a_second_big_thing_opens_a_second_slide_under_the_same_heading():
     table = "| a |\n|---|\n| 1 |"
-    source = f"## Title\n\nFirst.\n\n{table}\n\nBetween.\n\n{table}\n\n* a list"
+    source = f"## Title\n\n**First.**\n\n{table}\n\n**Between.**\n\n{table}\n\n* a list"
     assert slides.digest(source) == [
-        (f"## Title\n\nFirst.\n\n{table}\n\nBetween.", True),
+        (f"## Title\n\n**First.**\n\n{table}\n\n**Between.**", True),
         (f"## Title\n\n{table}", True),
         ("## Title\n\n* a list", False),
     ]

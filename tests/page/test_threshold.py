@@ -19,7 +19,7 @@ PAGE = "book/costs"
 SCRIPT = ROOT / "book" / "_static" / "threshold.js"
 SOURCE = ROOT / "book" / "costs.md"
 START = {
-    **{"fp": 1, "fn": 10, "prevalence": 2, "chosen": 0.5},
+    **{"fp": 1, "fn": 10, "prevalence": 2, "chosen": 0.7},
     **{"mean0": 0.3, "sd0": 0.1, "mean1": 0.6, "sd1": 0.15},
 }
 SETTINGS = {
@@ -242,7 +242,7 @@ def test_the_picture_shows_the_optimum(at, width):
     "planted",
     [
         ('mark(best, "threshold-best")', 'mark(best + 0.03, "threshold-best")'),
-        ("It is least at ${place(best)}", "It is least at ${place(0)}"),
+        ("It is lowest at ${place(best)}", "It is lowest at ${place(0)}"),
     ],
 )
 def test_a_wrong_picture_is_found(at, planted):
@@ -304,39 +304,98 @@ def test_a_control_that_the_keyboard_misses_is_found(at, planted):
     assert keyboard(at(planted).page)
 
 
+BAD = {
+    ("fp", "0"): "0 is below the smallest, 0.001",
+    ("fp", "10000000"): "10000000 is above the largest, 1,000,000",
+    ("prevalence", "100"): "100 is above the largest, 99.9",
+    ("sd0", "-1"): "-1 is below the smallest, 0.01",
+    ("fn", ""): "a number is missing",
+}
+
+
+def results(page) -> str:
+    """Return everything that is computed from the fields."""
+    said = [text(page, name) for name in ("optimum", "extra", "at", "rule", "status")]
+    drawn = page.locator("#threshold-picture").evaluate("e => e.innerHTML + e.ariaLabel")
+    cells = page.locator("#threshold-rows td").all_inner_texts()
+    return " ".join([*said, *cells, drawn])
+
+
 def refusals(page) -> list[str]:
-    """Return bad numbers that are taken, or refused without a word."""
+    """Return bad numbers that are taken, refused without a reason, or that leave a result."""
     found = []
-    for name, bad in {"fp": "0", "prevalence": "100", "sd0": "-1", "fn": ""}.items():
+    for (name, bad), reason in BAD.items():
         put(page, {})
         field = page.locator(f"#threshold-{name}")
         field.fill(bad)
-        if text(page, "optimum") != shown(optimum(START)):
-            found.append(f"{name} = {bad!r} changed the result")
-        if field.get_attribute("aria-invalid") != "true" or "A number from" not in text(
-            page, f"{name}-fault"
-        ):
-            found.append(f"{name} = {bad!r} is refused in silence")
-        field.fill(str(START[name]))
+        if digits := re.findall(r"\d[\d.,]*", results(page)):
+            found.append(f"{name} = {bad!r} leaves results: {digits[:3]}")
+        label = page.locator(f"label[for=threshold-{name}]").inner_text()
+        if text(page, f"{name}-fault") != f"{label}: {reason}.":
+            found.append(f"{name} = {bad!r} is refused with {text(page, f'{name}-fault')!r}")
+        if field.get_attribute("aria-invalid") != "true":
+            found.append(f"{name} = {bad!r} is not marked")
+        page.set_viewport_size({"width": 1100, "height": 900})
+        page.locator("#threshold-move").click()
+        page.locator("#threshold-chosen").fill("0.6")
+        page.wait_for_timeout(50)
+        if digits := re.findall(r"\d[\d.,]*", results(page)):
+            found.append(f"{name} = {bad!r} lets results come back: {digits[:3]}")
+        page.set_viewport_size({"width": 1280, "height": 900})
+        put(page, {})
         if field.get_attribute("aria-invalid") or text(page, f"{name}-fault"):
             found.append(f"{name}: the complaint stays")
+        if text(page, "optimum") != shown(optimum(START)) or "No result" in text(page, "status"):
+            found.append(f"{name}: the result does not come back")
     return found
 
 
-def test_bad_numbers_are_refused_with_a_word(at):
+def test_bad_numbers_are_refused_with_a_reason_and_leave_no_result(at):
     assert refusals(at().page) == []
 
 
+def test_what_is_no_number_is_refused(at):
+    page = at().page
+    page.locator("#threshold-fp").fill("")
+    page.locator("#threshold-fp").press_sequentially("1e")
+    assert text(page, "fp-fault") == "Cost of a false alarm: this is not a number."
+    page.locator("#threshold-reset").click()
+    assert text(page, "fp-fault") == ""
+    assert text(page, "optimum") == shown(optimum(START))
+
+
 @pytest.mark.parametrize(
-    "planted",
+    ("planted", "found"),
     [
-        ('number.value !== "" && number.validity.valid', 'number.value !== ""'),
-        ('number.setAttribute("aria-invalid", "true");', ""),
-        ('number.removeAttribute("aria-invalid");', ""),
+        (("if (text) refuse(field, number, text);", "if (!text) refuse(field, number, text);"), ""),
+        (("    clear();\n", ""), "leaves results"),
+        (('for (const id of ["optimum", "extra", "at", "rule"]) element', "element"), "leaves"),
+        (('    element("picture").replaceChildren();\n', ""), "leaves results"),
+        (('number.setAttribute("aria-invalid", "true");', ""), "is not marked"),
+        (('number.removeAttribute("aria-invalid");', ""), "the complaint stays"),
+        (("wrong.delete(field.id);", ""), "does not come back"),
+        (("if (wrong.size) return;\n    if (element", "if (element"), "come back"),
+        (("wrong.size || draw", "draw"), "come back"),
+        (("value < field.min ? `below", "value > field.min ? `below"), "is refused with"),
     ],
 )
-def test_a_bad_number_that_is_taken_is_found(at, planted):
-    assert refusals(at(planted).page)
+def test_a_bad_number_that_is_taken_is_found(at, planted, found):
+    assert any(found in fault for fault in refusals(at(planted).page))
+
+
+def opening(page) -> list[str]:
+    """Return how the calculator, as opened, fails to show that a threshold costs something."""
+    extra = number(text(page, "extra"))
+    yours = float(page.locator("#threshold-chosen").input_value())
+    apart = abs(float(text(page, "optimum")) - yours)
+    faults = [f"yours costs {extra} % more"] if extra < 10 else []
+    return faults + ([f"the thresholds are {apart:.3f} apart"] if apart < 0.1 else [])
+
+
+def test_it_opens_where_yours_is_not_the_optimum(at):
+    assert opening(at().page) == []
+    planted = ("max: 25, start: 0.7", "max: 25, start: 0.5")
+    assert len(opening(at(planted).page)) == 2
 
 
 def wcag(page) -> list[str]:

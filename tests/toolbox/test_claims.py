@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from casebook.page.claims import claim, not_run
+from casebook.page.claims import claim, not_run, plural
 
 
 def test_a_claim_shows_the_same_sentence_as_markdown_and_as_text(shown):
     claim("WAPE falls from **{base:.1%}** to {model:.1%}.", base=0.31, model=np.float64(0.2449))
-    sentence = "WAPE falls from **31.0%** to 24.5%."
+    sentence = "WAPE falls from **31.0\u00a0%** to 24.5\u00a0%."
     assert shown == [{"text/markdown": sentence, "text/plain": sentence}]
 
 
@@ -44,3 +44,39 @@ def test_what_did_not_run_says_what_and_why(shown):
     not_run("The check on Australian tourism", "The file is absent.")
     text = "> **Not run here: The check on Australian tourism.** The file is absent."
     assert shown == [{"text/markdown": text, "text/plain": text}]
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        ((1, "node"), "1 node"),
+        ((0, "node"), "0 nodes"),
+        ((2300.0, "node"), "2,300 nodes"),
+        ((2, "country", "countries"), "2 countries"),
+        ((1, "country", "countries"), "1 country"),
+    ],
+)
+def test_a_count_has_its_noun_in_the_right_number(args, text):
+    assert plural(*args) == text
+
+
+def test_half_a_node_is_refused():
+    with pytest.raises(ValueError, match=r"cannot be 0\.5 nodes"):
+        plural(0.5, "node")
+
+
+@pytest.mark.parametrize(
+    "why",
+    ["put it at /srv/data/x.rda", "see https://host/x", "in ~/data", f"sha256 {'0a' * 32}"],
+)
+def test_a_note_holds_no_path_hash_or_address(shown, why):
+    with pytest.raises(ValueError, match="leave paths, hashes and addresses out"):
+        not_run("The check", why)
+    assert shown == []
+
+
+def test_a_note_may_name_commands_and_two_things_by_a_stroke(shown):
+    not_run(
+        "The check and/or test", 'Run `casebook.data.explain("fraud_handbook")`; 7/10 are here.'
+    )
+    assert len(shown) == 1

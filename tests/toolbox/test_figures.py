@@ -317,6 +317,104 @@ def test_a_column_of_mixed_or_missing_numbers_stands_to_the_right(shown):
     assert [td.text for td in cells] == ["1", "3", "", "0.500"]
 
 
+def cells_of(bundle: dict) -> dict[str, list[str]]:
+    """Return the text of a shown table by column."""
+    page = soup(bundle)
+    columns = [th.text for th in page.find_all("th", scope="col")]
+    rows = [[cell.text for cell in row.children] for row in page.tbody.find_all("tr")]
+    return dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([36.0, 21.0], ["36", "21"]),
+        ([3493.597, 6012.2], ["3,494", "6,012"]),
+        ([131.328, 8.5], ["131.3", "8.5"]),
+        ([31.328, 8.5], ["31.328", "8.500"]),
+        ([12.34, 20.5], ["12.3", "20.5"]),
+        ([0.12345, 0.5], ["0.123", "0.500"]),
+        ([-0.0001, 0.25], ["0.000", "0.250"]),
+        ([1.0, 0.0], ["1.000", "0.000"]),
+        ([1.0, 0.696], ["1.000", "0.696"]),
+        ([np.inf, 34.2], ["inf", "34.2"]),
+        ([100.0, 0.001], ["100.000", "0.001"]),
+        ([np.nan, 12.0], ["", "12"]),
+        ([None, None], ["", ""]),
+        (["0.92%", "-0.1 %"], ["0.92\u00a0%", "-0.1\u00a0%"]),
+        (["-0.23 [-0.35, -0.00]", ""], ["-0.23 [-0.35,\u00a00.00]", ""]),
+    ],
+)
+def test_a_column_has_the_form_that_its_numbers_ask_for(shown, values, texts):
+    table(pd.DataFrame({"x": values}), "Values")
+    assert cells_of(shown[0])["x"] == texts
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "text"),
+    [
+        ("count", 1234.4, "1,234"),
+        ("share", 0.853, "85\u00a0%"),
+        ("euro", 1234.56, "1,235"),
+        ("euro", 4.5, "4.50"),
+        ("interval", (0.1234, -0.001), "[0.12,\u00a00.00]"),
+        ("number", 0.5, "0.500"),
+        ("text", "5794", "5794"),
+    ],
+)
+def test_a_column_has_the_form_that_it_is_given(shown, form, value, text):
+    table(pd.DataFrame({"x": pd.Series([value], dtype=object)}), "Values", formats={"x": form})
+    assert cells_of(shown[0])["x"] == [text]
+    assert bool(soup(shown[0]).find_all("td", class_="number")) == (form != "text")
+
+
+def test_decimals_that_are_asked_for_are_kept_except_for_whole_numbers(shown):
+    table(pd.DataFrame({"x": [36.0, 7.0], "y": [1.5, 1000.25]}), "Values", decimals=1)
+    assert cells_of(shown[0]) == {"index": ["0", "1"], "x": ["36", "7"], "y": ["1.5", "1,000.2"]}
+
+
+@pytest.mark.parametrize(
+    ("formats", "fault"),
+    [({"z": "share"}, r"names \['z'\]"), ({"x": "percent"}, r"has \['percent'\]; it may have")],
+)
+def test_a_format_that_is_not_there_is_refused(shown, formats, fault):
+    with pytest.raises(ValueError, match=fault):
+        table(pd.DataFrame({"x": [0.5]}), "Values", formats=formats)
+    assert shown == []
+
+
+def test_numbers_written_as_text_stand_to_the_right_and_words_do_not(shown):
+    frame = pd.DataFrame(
+        {
+            "difference": ["+0.1 [0.0, 0.2]", ""],
+            "share": ["3%", "12.5%"],
+            "days": ["0 0 1", "5"],
+            "note": ["3 of 4", "all"],
+        }
+    )
+    table(frame, "Two")
+    right = [td.text for td in soup(shown[0]).find_all("td", class_="number")]
+    assert right == ["+0.1 [0.0,\u00a00.2]", "3\u00a0%", "", "12.5\u00a0%"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("85% and 95 % of 3 %", "85\u00a0% and 95\u00a0% of 3\u00a0%"),
+        ("a%20b, 5%a, %d", "a%20b, 5%a, %d"),
+        ("[-0.000, 0.1] and -0.00, not -0.05", "[0.000,\u00a00.1] and 0.00, not -0.05"),
+        ("2024-01-01, 10-0", "2024-01-01, 10-0"),
+        ("[see, there](x.md) and [1](y)", "[see, there](x.md) and [1](y)"),
+    ],
+)  # fmt: skip
+def test_numbers_are_spelled_in_one_way(text, wanted):
+    assert figures.spelled(text) == wanted
+
+
+def test_an_interval_never_breaks():
+    assert figures.interval(-0.00001, 1234.5, 1) == "[0.0,\u00a01,234.5]"
+
+
 def test_a_table_escapes_what_its_cells_say(shown_table):
     page = soup(shown_table)
     assert page.find(["script", "b"]) is None

@@ -7,14 +7,7 @@ import pandas as pd
 import pytest
 from utilsforecast.losses import nd
 
-from casebook.evaluate.metrics import (
-    gap_closed,
-    mape,
-    mean_interval,
-    score_forecasts,
-    wape,
-    wape_difference_interval,
-)
+from casebook.evaluate.metrics import mape, score_forecasts, wape, wape_difference_interval
 
 QUARTERS = pd.date_range("2018-01-01", periods=16, freq="QS")
 
@@ -190,39 +183,3 @@ def test_the_difference_interval_covers_where_errors_of_a_series_hang_together()
         _, low, high = wape_difference_interval(frame, "m", "b", n_resamples=300, seed=world)
         covered += low <= truth <= high
     assert 0.88 <= covered / n_worlds <= 0.99
-
-
-@pytest.mark.parametrize(
-    ("baseline", "model", "oracle", "share"),
-    [
-        (0.30, 0.30, 0.10, 0),
-        (0.30, 0.10, 0.10, 1),
-        (0.30, 0.25, 0.10, 0.25),
-        (0.30, 0.35, 0.10, -0.25),
-        (0.60, 0.80, 0.90, 2 / 3),
-    ],
-    ids=["the baseline", "the oracle", "a quarter", "worse", "higher is better"],
-)
-def test_gap_closed_is_the_share_of_the_way_to_the_oracle(baseline, model, oracle, share):
-    assert gap_closed(baseline, model, oracle) == pytest.approx(share)
-
-
-def test_gap_closed_refuses_a_baseline_as_good_as_the_oracle():
-    with pytest.raises(ValueError, match="no gap to close"):
-        gap_closed(0.2, 0.1, 0.2)
-
-
-def test_mean_interval_equals_the_hand_computed_t_interval():
-    # mean 4, standard deviation 2, three values, t(0.975, 2) = 4.302653
-    half = 4.302653 * 2 / np.sqrt(3)
-    assert mean_interval([2, 4, 6]) == pytest.approx((4, 4 - half, 4 + half), rel=1e-6)
-
-
-def test_mean_interval_of_equal_values_has_no_width():
-    assert mean_interval([3.0, 3.0, 3.0]) == pytest.approx((3, 3, 3))
-
-
-@pytest.mark.parametrize("values", [[], [1.0]])
-def test_mean_interval_refuses_fewer_than_two_values(values):
-    with pytest.raises(ValueError, match=f"at least two measurements, got {len(values)}"):
-        mean_interval(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from casebook import project
 PACKAGE = Path(casebook.__file__).resolve().parent
 #: The rooms from the ground up; a module imports from its own room and from lower floors only.
 FLOORS = (
-    {"project"},
+    {"colab", "project"},
     {"page", "reach"},
     {"data", "exercises", "evaluate", "features", "llm", "worlds"},
     {"forecasting", "recorded", "retrieval", "serving"},
@@ -140,6 +141,69 @@ def test_build_dir_is_made_where_the_variable_says(build_folder):
     assert not build_folder.exists()
     assert project.build_dir() == build_folder
     assert build_folder.is_dir()
+
+
+@pytest.mark.parametrize("variable", ["CASEBOOK_DATA_DIR", "CASEBOOK_CACHE_DIR"])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("data", PACKAGE.parent / "data"),
+        ("../shared/data", PACKAGE.parents[1] / "shared" / "data"),
+        ("~/data", "HOME/data"),
+        ("/srv/data", "/srv/data"),
+        ("", None),
+        (None, None),
+    ],
+)
+@pytest.mark.parametrize("where", ["checkout", "chapters", "elsewhere"])
+def test_a_folder_means_the_same_wherever_it_is_asked(
+    monkeypatch, tmp_path, variable, given, expected, where
+):
+    start = {"checkout": PACKAGE.parent, "chapters": PACKAGE.parent / "chapters"}
+    monkeypatch.chdir(start.get(where, tmp_path))
+    monkeypatch.setenv("HOME", "/home/reader")
+    monkeypatch.delenv(variable, raising=False)
+    if given is not None:
+        monkeypatch.setenv(variable, given)
+    wanted = expected and Path(str(expected).replace("HOME", "/home/reader"))
+    assert project.folder_from(variable) == wanted
+
+
+def test_the_kernel_of_a_chapter_and_make_build_into_the_same_folder(tmp_path):
+    """Both are processes: one is started in the checkout, one in ``chapters``."""
+    relative = os.path.relpath(tmp_path / "built", PACKAGE.parent)
+    code = "from casebook.project import build_dir; print(build_dir())"
+    env = {**os.environ, "CASEBOOK_BUILD_DIR": relative, "PYTHONPATH": str(PACKAGE.parent)}
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=cwd, env=env, capture_output=True, text=True
+        ).stdout.strip()
+        for cwd in (PACKAGE.parent, PACKAGE.parent / "chapters")
+    }
+    assert seen == {str(tmp_path / "built")}
+
+
+def test_without_a_checkout_a_relative_folder_starts_where_the_reader_is(monkeypatch, tmp_path):
+    monkeypatch.setattr(project, "checkout", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CASEBOOK_DATA_DIR", "files")
+    assert project.folder_from("CASEBOOK_DATA_DIR") == tmp_path / "files"
+
+
+@pytest.mark.parametrize(
+    ("value", "off"),
+    [("off", True), ("OFF", True), ("Off", True), ("on", False), ("ON", False), ("", False)],
+)
+def test_real_data_are_switched_off_in_any_case_of_letters(monkeypatch, value, off):
+    monkeypatch.setenv("CASEBOOK_REAL_DATA", value)
+    assert project.real_data_off() is off
+
+
+@pytest.mark.parametrize("value", ["0", "false", "no", "of"])
+def test_another_value_is_refused_with_those_that_are_allowed(monkeypatch, value):
+    monkeypatch.setenv("CASEBOOK_REAL_DATA", value)
+    with pytest.raises(ValueError, match=f"is '{value}'; allowed are on and off"):
+        project.real_data_off()
 
 
 def test_without_a_checkout_files_are_built_in_the_working_directory(monkeypatch, tmp_path):

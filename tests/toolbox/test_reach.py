@@ -160,3 +160,17 @@ def test_a_module_without_a_source_is_named(sources):
         sources.parsed("planted.gone")
     with pytest.raises(ModuleNotFoundError, match="no module no_such_package"):
         Sources.installed("no_such_package")
+
+
+def test_a_closed_module_is_not_looked_into_but_another_name_of_it_counts(sources):
+    closed = Sources(sources.tops, closed=["planted.worlds"])
+    before = closed.reached("planted.models", "light")
+    assert before.modules == {"planted.models"}
+    path = sources.tops["planted"] / "worlds.py"
+    plain = sources.reached("planted.models", "light").fingerprint()
+    path.write_text(path.read_text().replace("def weeks(", "def weeks(more=1, *, "))
+    assert sources.reached("planted.models", "light").fingerprint() != plain
+    assert closed.reached("planted.models", "light").fingerprint() == before.fingerprint()
+    path = sources.tops["planted"] / "models.py"
+    path.write_text(path.read_text().replace("weeks", "days"))
+    assert closed.reached("planted.models", "light").fingerprint() != before.fingerprint()

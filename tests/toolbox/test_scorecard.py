@@ -131,7 +131,35 @@ def test_whole_numbers_are_shown_whole(build_folder, shown):
     assert [cell.text for cell in right[-4:]] == ["1,272", "0", "", "0"]
 
 
+def test_large_values_and_what_sums_leave_over_have_no_decimals(build_folder, shown):
+    scorecard = card()
+    left_over = {"unit": "parcels", "baseline": 3493.597, "model": 1e-12, "target": 0.5e-9}
+    scorecard.add("incoherence", **{**ROW, **left_over})
+    scorecard.show()
+    row = shown_rows(shown[0])[1]
+    assert [row[column] for column in ("baseline", "model", "target")] == ["3,494", "0", "0"]
+
+
 def test_an_empty_scorecard_is_refused(build_folder, shown):
     with pytest.raises(ValueError, match="01_planted is empty"):
         Scorecard("01_planted").show()
     assert not build_folder.exists()
+
+
+def test_a_read_only_checkout_shows_the_card_and_says_what_was_not_written(
+    build_folder, shown, without_rights, monkeypatch
+):
+    folder = without_rights / "checkout"
+    folder.mkdir(mode=0o555)
+    monkeypatch.setenv("CASEBOOK_BUILD_DIR", str(folder / "_build"))
+    card().show()
+    assert shown_rows(shown[0])[0]["metric"] == "WAPE (share) ↓"
+    note = shown[1]["text/markdown"]
+    assert "not written (permission denied)" in note
+    assert "Set `CASEBOOK_BUILD_DIR` to a folder that you may write to" in note
+    assert not list(folder.iterdir())
+
+
+def test_a_card_that_is_written_has_no_note(build_folder, shown):
+    card().show()
+    assert len(shown) == 1

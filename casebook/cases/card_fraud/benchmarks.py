@@ -24,7 +24,9 @@ from casebook.cases.card_fraud.policy import (
 from casebook.cases.card_fraud.world import TIERS, World, simulate, visible_labels
 from casebook.cases.card_fraud.world import constants as worlds
 from casebook.data import real
-from casebook.data.tables import fraud_handbook
+from casebook.data.tables import fraud_handbook, ulb
+from casebook.evaluate.gap import gaps
+from casebook.recorded.real import from_real
 
 #: Fresh worlds.
 SEEDS = (11, 12, 13, 14, 15)
@@ -68,12 +70,7 @@ def run(here: bank.Setting, decide: Callable, seed: int, **options) -> World:
 
 def with_gap(table: pd.DataFrame) -> pd.DataFrame:
     """Add the share of the gap in cost from the rules (0) to knowing every fraud (1), by seed."""
-    paid = table.pivot(index="seed", columns="policy", values="cost")
-    gap = (paid[BASELINE] - table.set_index(["seed", "policy"])["cost"].unstack().T).T
-    gap = gap.div(paid[BASELINE] - paid[FLOOR], axis=0)
-    return table.assign(
-        gap=[gap.loc[seed, name] for seed, name in zip(table["seed"], table["policy"], strict=True)]
-    )
+    return table.assign(gap=gaps(table, BASELINE, FLOOR, "cost", item="policy"))
 
 
 def in_world(
@@ -581,6 +578,48 @@ def imbalance() -> pd.DataFrame:
     return studies.imbalance_study(dict(zip([w.name for w in test], folds, strict=True)))
 
 
+def real_handbook_week() -> pd.DataFrame:
+    """Judge three families without tuning on the Handbook's last test week.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`~casebook.cases.card_fraud.studies.handbook_study`, without ``seconds``.
+    """
+    frame, X = _handbook()
+    names = ("logistic regression", "LightGBM", "XGBoost as published")
+    last = studies.handbook_weeks()[1][-1:]
+    study = studies.handbook_study(frame, last, names, features=X)
+    return from_real(study.drop(columns="seconds"), "fraud_handbook")
+
+
+def real_thinned() -> pd.DataFrame:
+    """Thin out the genuine rows of the Handbook's last test week; the model is LightGBM.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`~casebook.cases.card_fraud.studies.thinned_test`.
+    """
+    frame, X = _handbook()
+    (fold,) = studies.handbook_folds(frame, studies.handbook_weeks()[1][-1:], X)
+    boosted = models.FAMILIES["LightGBM"].fit(fold.X_train, fold.y_train)
+    thin = studies.thinned_test(fold.y_validation, boosted.score(fold.X_validation), draws=20)
+    return from_real(thin, "fraud_handbook")
+
+
+def real_ulb() -> pd.DataFrame:
+    """Score two families on the larger ULB sample, as reported and at the real share of fraud.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`~casebook.cases.card_fraud.studies.ulb_study`.
+    """
+    families = ("logistic regression", "LightGBM")
+    return from_real(studies.ulb_study(ulb(real("ulb_4800")), families, resamples=100), "ulb_4800")
+
+
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "trials": trials,
     "ladder": ladder,
@@ -595,4 +634,7 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "handbook_trials": handbook_trials,
     "handbook": handbook,
     "imbalance": imbalance,
+    "real_handbook_week": real_handbook_week,
+    "real_thinned": real_thinned,
+    "real_ulb": real_ulb,
 }

@@ -35,7 +35,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .protocol import Week, average_precision, paired, recall_at_fpr, world_split
+from casebook.evaluate.intervals import mean_interval
+
+from .protocol import Week, average_precision, recall_at_fpr, world_split
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -891,7 +893,7 @@ def lift_table(studies: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
                 for name in (before, after)
             )
             both = np.isfinite(new - old)  # a small world may lack a scenario
-            gain = paired((new - old)[both])[:3] if both.sum() > 1 else 3 * (np.nan,)
+            gain = mean_interval((new - old)[both]) if both.sum() > 1 else 3 * (np.nan,)
             means = (x[both].mean() if both.any() else np.nan for x in (old, new))
             found.append((f"{after} − {before}", metric, *means, *gain, int(both.sum())))
     columns = ["step", "metric", "before", "after", "gain", "low", "high", "worlds"]

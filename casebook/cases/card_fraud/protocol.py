@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -566,47 +565,6 @@ def scores(
         "log skill": skill(y, p, "log", prevalence=prevalence) if known else np.nan,
         "cost": float(np.mean(each)),
     }
-
-
-class Paired(NamedTuple):
-    """Mean of paired differences with a 95 % interval, and how many there are."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-
-def paired(differences: ArrayLike) -> Paired:
-    """Return the mean of paired differences with the 95 % t-interval over weeks.
-
-    Weeks of one series share customers and terminals, and neighbouring training weeks share
-    nothing but those: the interval takes them for independent. With four weeks t is 3.18.
-
-    Parameters
-    ----------
-    differences : array_like of float, shape (n,)
-        One for each week.
-
-    Returns
-    -------
-    Paired
-
-    Raises
-    ------
-    ValueError
-        With fewer than two weeks, or a missing one.
-    """
-    from scipy.stats import t
-
-    values = np.asarray(differences, float).ravel()
-    if values.size < 2:
-        raise ValueError(f"an interval over weeks needs two or more of them, not {values.size}")
-    if missing := int((~np.isfinite(values)).sum()):
-        raise ValueError(f"{missing} of {values.size} differences are missing: pair them first")
-    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(values.size)
-    half = t.ppf(0.975, values.size - 1) * error
-    return Paired(float(mean), float(mean - half), float(mean + half), values.size)
 
 
 # Checks -------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from casebook.cases.card_fraud.protocol import (
     ap_at_prevalence,
     average_precision,
     handbook_split,
-    paired,
     recall_at_fpr,
     scores,
     skill,
@@ -27,6 +26,7 @@ from casebook.cases.card_fraud.protocol import (
     world_split,
 )
 from casebook.cases.card_fraud.world import World
+from casebook.evaluate.intervals import mean_interval
 
 #: Ten days are left to fill the windows of terminals, which begin seven days late.
 HANDBOOK_FROM, HANDBOOK_TO = "2018-06-20", "2018-08-15"
@@ -248,8 +248,8 @@ def against(
         for name in table["family"].unique():
             if name == peer or wide[[name, peer]].isna().to_numpy().all(axis=0).any():
                 continue
-            found = paired(wide[name] - wide[peer])
-            rows.append((name, metric, wide[name].mean(), *found))
+            found = mean_interval(wide[name] - wide[peer])
+            rows.append((name, metric, wide[name].mean(), *found, len(wide)))
     columns = ["family", "metric", "mean", "difference", "low", "high", "weeks"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from casebook.cases.demand_forecasting.features import HORIZON, aggregate_known
 from casebook.cases.demand_forecasting.forecasters import Forecaster
 from casebook.cases.demand_forecasting.world import World, oracle
-from casebook.evaluate.metrics import gap_closed
+from casebook.evaluate.intervals import pigeonhole
 from casebook.forecasting.hierarchy import Hierarchy, aggregate, reconcile
 
 KEYS = ["unique_id", "ds"]
@@ -375,29 +375,6 @@ def heatmap(scores: pd.DataFrame, metric: str, levels: Sequence[str]) -> pd.Data
     return table.loc[list(levels), list(dict.fromkeys(scores["model"]))]
 
 
-def gap_by_level(
-    scores: pd.DataFrame, model: str, baseline: str, best: str = "oracle", metric: str = "WAPE"
-) -> pd.Series:
-    """Return the share of the way from the baseline to the oracle, by level.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        See :func:`score`, by level.
-    model, baseline, best : str
-    metric : str
-
-    Returns
-    -------
-    Series
-        Index level.
-    """
-    table = scores.groupby(["level", "model"], sort=False)[metric].mean().unstack()
-    return pd.Series(
-        {level: gap_closed(r[baseline], r[model], r[best]) for level, r in table.iterrows()}
-    )
-
-
 def paired_interval(
     result: pd.DataFrame,
     history: pd.DataFrame,
@@ -451,16 +428,8 @@ def paired_interval(
         gain, weight = cells[model] - cells[baseline], pd.Series(1.0, cells.index)
     else:
         raise ValueError(f"no metric {metric!r}: WAPE, MASE or RMSSE")
-    gain, weight = (v.unstack("unique_id").fillna(0).to_numpy() for v in (gain, weight))
-    rng = np.random.default_rng(seed)
-    n_origins, n_series = gain.shape
-    origins = rng.multinomial(n_origins, np.full(n_origins, 1 / n_origins), n_resamples)
-    series = rng.multinomial(n_series, np.full(n_series, 1 / n_series), n_resamples)
-    top, bottom = (np.einsum("ro,os,rs->r", origins, v, series) for v in (gain, weight))
-    low, high = np.quantile(
-        (top / bottom)[bottom > 0], [(1 - confidence) / 2, (1 + confidence) / 2]
-    )
-    return float(gain.sum() / weight.sum()), float(low), float(high)
+    gain, weight = (v.unstack("unique_id").fillna(0) for v in (gain, weight))
+    return pigeonhole(gain, weight, n_resamples, confidence, seed)
 
 
 def breaking_cases() -> pd.DataFrame:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
+from casebook.evaluate.metrics import score_forecasts, wape_difference_interval
+
 SEASON = 4
 HORIZON = 4
 #: A forecaster takes what is known at the origin and the periods to forecast
@@ -273,3 +275,26 @@ def with_plan(frame: pd.DataFrame, campaigns: pd.DataFrame) -> pd.DataFrame:
     joined = joined.merge(last_year, on=["state", "ds"], how="left", validate="many_to_one")
     plan = ["campaign", "campaign_last_year"]
     return joined.assign(**joined[plan].fillna(0).astype(int))
+
+
+def real_check(trips: pd.DataFrame) -> pd.DataFrame:
+    """Forecast the last eight quarters of real trips with the chapter's two functions.
+
+    Parameters
+    ----------
+    trips : DataFrame
+        ``casebook.data.tables.tourism``. There is no campaign plan.
+
+    Returns
+    -------
+    DataFrame
+        ``model``; ``WAPE``, ``MASE`` and ``RMSSE``; ``difference`` in WAPE to the seasonal naive
+        with ``low`` and ``high`` (95 % bootstrap over series).
+    """
+    models = {"seasonal naive": seasonal_naive, "LightGBM": lightgbm_global}
+    forecasts = walk_forward(trips, models, n_origins=1, horizon=8)
+    known = trips[trips["ds"] < forecasts["ds"].min()]
+    scores = score_forecasts(forecasts, known, season=4, models=list(models))
+    interval = wape_difference_interval(forecasts, "LightGBM", "seasonal naive")
+    scores.loc["LightGBM", ["difference", "low", "high"]] = list(interval)
+    return scores.rename_axis("model").reset_index()

@@ -42,6 +42,7 @@ from casebook.cases.support_rag_chatbot.understand import (
     intent_by_rules,
 )
 from casebook.cases.support_rag_chatbot.world.content import own_content
+from casebook.evaluate.intervals import wilson
 from casebook.recorded.artifacts import artifact
 from casebook.retrieval.chunks import sentence_spans
 from casebook.retrieval.dense import Cached, Embedder
@@ -431,16 +432,6 @@ def abstention(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table, columns=columns)
 
 
-def share(good: np.ndarray) -> tuple[float, float, float]:
-    """Return a share and its 95 % Wilson interval; all missing without cases."""
-    n = len(good)
-    if not n:
-        return (float("nan"),) * 3
-    z, p = 1.959964, float(np.mean(good))
-    centre, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return p, (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
-
-
 def answer_quality(rows: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.DataFrame:
     """Return what given answers are worth, at thresholds on the confidence.
 
@@ -476,7 +467,7 @@ def answer_quality(rows: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.Da
 
 
 def _interval(name: str, good: np.ndarray) -> dict[str, float]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), share(good), strict=True))
+    return dict(zip((name, f"{name}_low", f"{name}_high"), wilson(good), strict=True))
 
 
 def risk_coverage(sure: np.ndarray, good: np.ndarray) -> pd.DataFrame:
@@ -560,7 +551,7 @@ def understanding(table: pd.DataFrame) -> pd.DataFrame:
     rows.append(("no attack, let through", "patterns", ~caught[~attacks]))
     rows += entity_shares(test)
     return pd.DataFrame(
-        [(what, how, *share(np.asarray(good)), len(good)) for what, how, good in rows],
+        [(what, how, *wilson(good), len(good)) for what, how, good in rows],
         columns=["what", "how", "share", "low", "high", "cases"],
     )
 

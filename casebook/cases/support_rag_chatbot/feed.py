@@ -33,6 +33,7 @@ from casebook.cases.support_rag_chatbot.privacy import KINDS, find
 from casebook.cases.support_rag_chatbot.understand import LanguageModel, attack, entities
 from casebook.cases.support_rag_chatbot.world.content import own_content
 from casebook.data.contracts import ContractBroken, enforce, summary
+from casebook.evaluate.intervals import wilson
 from casebook.retrieval.chunks import Article, Chunk, Chunker, read_articles, sentence_spans
 from casebook.retrieval.dense import Embedder
 from casebook.retrieval.text import content_words
@@ -754,8 +755,6 @@ def audit_scores(found: pd.DataFrame, at: object, half: str = "test") -> pd.Data
         ``recall`` with ends of its 95 % interval (missing where nothing is planted). ``quoted``:
         of the right conflicts, the share that quotes both sentences which contradict each other.
     """
-    from casebook.cases.support_rag_chatbot.evaluation import share
-
     articles, rows = world.knowledge_base(), []
     topic = articles.set_index("id")["topic"]
     answers = _contradicting(at)
@@ -775,7 +774,7 @@ def audit_scores(found: pd.DataFrame, at: object, half: str = "test") -> pd.Data
         true = {pair for pair in planted.get(fault, ()) if here(pair)}
         told = {pair for pair in whys if here(pair)}
         right = told & true
-        recall, low, high = share(np.array([pair in told for pair in true]))
+        recall, low, high = wilson([pair in told for pair in true])
         row = {"fault": fault, "planted": len(true), "found": len(told), "right": len(right)}
         row |= {"precision": len(right) / len(told) if told else np.nan}
         row |= {"recall": recall, "low": low, "high": high, "quoted": np.nan}

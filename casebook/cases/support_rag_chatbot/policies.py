@@ -22,6 +22,7 @@ from casebook.cases.support_rag_chatbot.world.contacts import (
     REACTIONS,
     UNDERSTANDS,
 )
+from casebook.evaluate.gap import by_item, gaps
 from casebook.retrieval.index import Passage
 
 # Stale answers -----------------------------------------------------------------------
@@ -269,13 +270,10 @@ def paired_gain(table: pd.DataFrame, against: str, column: str) -> pd.DataFrame:
     against : str
     column : str
     """
-    from scipy.stats import t
-
     wide = table.pivot(index="seed", columns="policy", values=column)
-    gap = wide.drop(columns=against).sub(wide[against], axis=0)
-    half = t.ppf(0.975, len(gap) - 1) * gap.sem()
-    frame = pd.DataFrame({"difference": gap.mean(), "low": gap.mean() - half})
-    return frame.assign(high=gap.mean() + half).rename_axis("policy").reset_index()
+    gain = wide.drop(columns=against).sub(wide[against], axis=0)
+    long = gain.stack().rename("difference").reset_index()
+    return by_item(long, "difference")
 
 
 #: The ends of the scale on which a policy's cost is put.
@@ -308,20 +306,9 @@ def gap_closed(
     ValueError
         Without one of the ends, or with fewer than two seeds.
     """
-    from scipy.stats import t
-
-    wide = table.assign(eur=table[list(columns)].sum(axis=1)).pivot(
-        index="seed", columns="policy", values="eur"
-    )
-    if missing := {BASELINE, CEILING} - set(wide):
-        raise ValueError(f"The table lacks {sorted(missing)}: the gap has no ends.")
-    if len(wide) < 2:
-        raise ValueError("One seed has no interval: compare the policies on two at least.")
-    between = wide[BASELINE] - wide[CEILING]
-    share = wide.drop(columns=[BASELINE, CEILING]).rsub(wide[BASELINE], axis=0).div(between, axis=0)
-    half = t.ppf(0.975, len(share) - 1) * share.sem()
-    frame = pd.DataFrame({"gap": share.mean(), "low": share.mean() - half})
-    return frame.assign(high=share.mean() + half).rename_axis("policy").reset_index()
+    costs = table.assign(eur=table[list(columns)].sum(axis=1))
+    costs["gap"] = gaps(costs, BASELINE, CEILING, "eur", item="policy")
+    return by_item(costs[~costs["policy"].isin([BASELINE, CEILING])], "gap")
 
 
 # The two most arbitrary assumptions of the world -----------------------------------------

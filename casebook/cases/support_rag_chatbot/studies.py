@@ -36,6 +36,7 @@ from casebook.cases.support_rag_chatbot.privacy import audit
 from casebook.cases.support_rag_chatbot.understand import IntentModel
 from casebook.data import real
 from casebook.data.texts import banking77, clinc150
+from casebook.evaluate.intervals import wilson
 from casebook.retrieval.chunks import Chunker, read_articles
 from casebook.retrieval.evaluate import compare, first_ranks, per_query
 from casebook.retrieval.lexical import BM25, top
@@ -443,8 +444,8 @@ def support_understanding() -> pd.DataFrame:
     good = test["article_id"].map(page["intent"]).to_numpy() == test["intent"].to_numpy()
     seen = _seen_topics()
     rows = [
-        ("intent", "article found", *ev.share(good), len(good)),
-        ("intent", "learned on questions, topics seen", *ev.share(seen), len(seen)),
+        ("intent", "article found", *wilson(good), len(good)),
+        ("intent", "learned on questions, topics seen", *wilson(seen), len(seen)),
     ]
     return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
 
@@ -479,7 +480,7 @@ def support_privacy() -> pd.DataFrame:
         recall, false = audit(texts, known[known["question"].isin(rows["id"])])
         low, high = zip(
             *(
-                ev.share(np.arange(n) < k)[1:]
+                wilson(np.arange(n) < k)[1:]
                 for n, k in recall[["planted", "masked"]].itertuples(index=False)
             ),
             strict=True,
@@ -563,7 +564,7 @@ def support_stale(start: str = "2024-06-01", end: str = "2026-09-30", n: int = 6
             with HelpCentre.build(Path(folder), known, ev.embedder()) as centre:
                 days = policies.replay(centre, queries, start, end, updated)
         stale, hits = int(days["stale"].sum()), int(days["hits"].sum())
-        bound = 3 / hits if not stale else ev.share(np.arange(hits) < stale)[2]
+        bound = 3 / hits if not stale else wilson(np.arange(hits) < stale)[2]
         rows.append((updated, len(days), int(days["added"].sum()), hits, stale, bound))
     return pd.DataFrame(rows, columns=["updated", "days", "changes", "hits", "stale", "bound"])
 
@@ -816,10 +817,10 @@ def support_public() -> pd.DataFrame:
         model = IntentModel().fit(list(train["text"]), ["en"] * len(train), list(train["intent"]))
         told = model.probabilities(list(test["text"]), ["en"] * len(test))
         good = np.array(model.classes)[told.argmax(axis=1)] == test["intent"].to_numpy()
-        rows.append((name, "intent accuracy", *ev.share(good), len(good)))
+        rows.append((name, "intent accuracy", *wilson(good), len(good)))
         sure = told.max(axis=1)
         most = sure >= np.quantile(sure, 0.3)
-        rows.append((name, "accuracy at 70 % coverage", *ev.share(good[most]), int(most.sum())))
+        rows.append((name, "accuracy at 70 % coverage", *wilson(good[most]), int(most.sum())))
         if name == "clinc150":
             out = frame[(frame["intent"] == "oos") & (frame["split"] == "test")]
             other = model.probabilities(list(out["text"]), ["en"] * len(out)).max(axis=1)

@@ -1,0 +1,189 @@
+"""Intervals: of a mean over repeated measurements, of a share, and by resampling what would be new.
+
+Resample the units that would be new next time: worlds, weeks, customers, topics. ``mean_interval``
+takes one number a unit; ``wilson`` a share of independent cases; ``bootstrap`` resamples units;
+``pigeonhole`` resamples two kinds of unit that cross, such as origins and series.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+class Interval(NamedTuple):
+    """A value with the ends of its interval.
+
+    Examples
+    --------
+    >>> str(Interval(0.021, 0.004, 0.038))
+    '+0.021 [+0.004, +0.038]'
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Mean of a few repeated measurements with its Student t interval.
+
+    Of differences between two models on the same worlds or weeks, it is the paired t interval.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+        At least two measurements, such as one for each world seed.
+    level : float
+        Confidence level.
+
+    Returns
+    -------
+    Interval
+
+    Raises
+    ------
+    ValueError
+        With fewer than two values, or a missing one.
+
+    Examples
+    --------
+    >>> [round(v, 3) for v in mean_interval([0.1, 0.2, 0.3])]
+    [0.2, -0.048, 0.448]
+    """
+    from scipy import stats
+
+    values = np.asarray(values, float).ravel()
+    if values.size < 2:
+        raise ValueError(f"An interval needs at least two measurements, got {values.size}.")
+    if missing := int((~np.isfinite(values)).sum()):
+        raise ValueError(f"{missing} of {values.size} measurements are missing: pair them first.")
+    low, high = stats.t.interval(
+        level, values.size - 1, loc=values.mean(), scale=stats.sem(values) or 1e-300
+    )
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def wilson(good: ArrayLike, level: float = 0.95) -> Interval:
+    """Share of good cases with its Wilson interval.
+
+    Parameters
+    ----------
+    good : array_like of bool, shape (n,)
+        One entry a case; the cases are independent.
+    level : float
+        Confidence level.
+
+    Returns
+    -------
+    Interval
+        All missing (NaN) without cases.
+
+    Examples
+    --------
+    >>> [round(v, 3) for v in wilson([True] * 8 + [False] * 2)]
+    [0.8, 0.49, 0.943]
+    """
+    from scipy.stats import binomtest
+
+    good = np.asarray(good, bool).ravel()
+    if not good.size:
+        return Interval(*(float("nan"),) * 3)
+    ends = binomtest(int(good.sum()), good.size).proportion_ci(level, method="wilson")
+    return Interval(float(good.mean()), float(ends.low), float(ends.high))
+
+
+def bootstrap(
+    values: ArrayLike, draws: int = 10_000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """Mean of the units' values with its percentile bootstrap interval.
+
+    It is slightly too narrow: with 60 units a 95 % interval covers about 92 %.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+        One value for each unit that would be new next time (query, topic, customer), two at least.
+    draws : int
+        Resamples.
+    level : float
+        Confidence level.
+    seed : int
+
+    Returns
+    -------
+    Interval
+
+    Raises
+    ------
+    ValueError
+        With fewer than two units.
+    """
+    values = np.asarray(values, float).ravel()
+    if values.size < 2:
+        raise ValueError(f"A bootstrap needs at least two units, got {values.size}.")
+    drawn = np.random.default_rng(seed).integers(
+        values.size, size=(draws, values.size), dtype=np.int32
+    )
+    low, high = _ends(values[drawn].mean(axis=1), level)
+    return Interval(float(values.mean()), low, high)
+
+
+def pigeonhole(
+    gain: ArrayLike, weight: ArrayLike, draws: int = 2000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """Ratio of two sums over a grid of units, resampled along both sides.
+
+    Rows and columns are drawn independently of each other, and a cell counts as often as both of
+    its units were drawn: the cells of one row depend on each other, and so do those of a column.
+    With few rows (six forecast origins) the interval is too narrow; take the paired t interval
+    over worlds where there are several.
+
+    Parameters
+    ----------
+    gain, weight : array_like, shape (rows, columns)
+        The result is ``gain.sum() / weight.sum()``; zero where a cell is empty.
+    draws : int
+        Resamples.
+    level : float
+        Confidence level.
+    seed : int
+
+    Returns
+    -------
+    Interval
+
+    References
+    ----------
+    Owen (2007), *The pigeonhole bootstrap*, Annals of Applied Statistics 1.
+    """
+    gain, weight = np.asarray(gain, float), np.asarray(weight, float)
+    rng = np.random.default_rng(seed)
+    rows, columns = (rng.multinomial(n, np.full(n, 1 / n), draws) for n in gain.shape)
+    top, bottom = (np.einsum("ro,os,rs->r", rows, v, columns) for v in (gain, weight))
+    low, high = _ends((top / bottom)[bottom > 0], level)
+    return Interval(float(gain.sum() / weight.sum()), low, high)
+
+
+def rule_of_three(n: int) -> float:
+    """Return the upper 95 % bound of a rate of which ``n`` independent cases showed none.
+
+    Raises
+    ------
+    ValueError
+        Without cases.
+    """
+    if n < 1:
+        raise ValueError("No cases were seen: nothing bounds the rate.")
+    return 3 / n
+
+
+def _ends(values: np.ndarray, level: float) -> tuple[float, float]:
+    """Return the two quantiles between which ``level`` of the values lie."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

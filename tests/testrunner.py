@@ -1,0 +1,370 @@
+"""The test runner: CPU seconds by case against an allowance, one case alone, longest files first.
+
+``pytest --allowance``    prints what each case's tests cost and how often notebooks were executed;
+                          a case far over its allowance is an error (see tests/allowance.toml)
+``pytest --case 01``      runs the tests of one case and says how many it left out
+``pytest --seed-seconds`` writes what each file took to tests/seconds.toml, for a new machine
+
+``python tests/testrunner.py`` marks the start of a run of all checks, of which pytest is the end.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pace
+import pytest
+
+from casebook.author import execute
+from casebook.project import build_dir, require_checkout, write_whole
+
+HOUSE = "house"
+#: Twice an allowance is an error; an exception's ceiling is one at once.
+FACTOR = 2.0
+#: A ceiling that is this much too high may be lowered.
+SLACK = 1.25
+#: A notebook is executed so often in one run of all checks, with the same code and data.
+MOST_RUNS = 2
+#: Folders whose tests belong to no case.
+NO_CASE = ("book", "toolbox")
+#: The folder whose files belong to one case each.
+OF_CASES = "cases"
+#: How many tests of each case, and files of each folder, were left out for another case.
+LEFT_OUT = pytest.StashKey[dict[str, int]]()
+FIRST_PARAGRAPH = """\
+# CPU seconds of each test file, for the order of a machine that has not run them yet:
+# the longest first. Written by `pytest --seed-seconds`.
+"""
+
+
+# Which case a test belongs to ---------------------------------------------------------
+
+
+def case_names(root: Path) -> list[str]:
+    """Return the names of all cases: ``01_demand_forecasting``."""
+    rooms = ("chapters", "solutions")
+    return sorted({path.stem for room in rooms for path in (root / room).glob("*.ipynb")})
+
+
+def case_of(nodeid: str, names: Sequence[str]) -> str:
+    """Return the case of a test, ``"house"`` if it belongs to none.
+
+    A notebook's name among the test's parameters decides, then the name of the file.
+
+    Parameters
+    ----------
+    nodeid : str
+        ``tests/cases/test_demand_forecasting_feed.py::test_a_day[2024-01-01]``.
+    names : sequence of str
+        Of all cases.
+    """
+    path, _, test = nodeid.partition("::")
+    if Path(path).parent.name in NO_CASE:
+        return HOUSE
+    for name in names:
+        if re.search(rf"\[(.*[^\w])?{name}([^\w].*)?\]", test):
+            return name
+    words = f"{Path(path).stem.removeprefix('test_')}_"
+    return next((name for name in names if words.startswith(f"{name.split('_', 1)[1]}_")), HOUSE)
+
+
+# The allowance ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What the tests of one case may cost.
+
+    Attributes
+    ----------
+    seconds : float
+        CPU seconds of a case.
+    ceilings : dict of str to float
+        For cases with an exception: more than it is an error.
+    since : dict of str to str
+        Day of each exception.
+    """
+
+    seconds: float
+    ceilings: Mapping[str, float] = field(default_factory=dict)
+    since: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Allowance:
+        """Read ``tests/allowance.toml``."""
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        exceptions = content.get("exceptions", {})
+        return cls(
+            content["seconds"],
+            {name: one["ceiling"] for name, one in exceptions.items()},
+            {name: one["since"].isoformat() for name, one in exceptions.items()},
+        )
+
+    def errors(self, spent: Mapping[str, float]) -> list[str]:
+        """Return a line for each case that costs too much."""
+        found = []
+        for case, seconds in sorted(spent.items()):
+            if case == HOUSE:
+                continue
+            ceiling = self.ceilings.get(case)
+            if ceiling is not None and seconds > ceiling:
+                found.append(
+                    f"{case}: {seconds:.1f} CPU s, over the {ceiling:g} of its exception, which "
+                    "may only shrink"
+                )
+            elif ceiling is None and seconds > FACTOR * self.seconds:
+                found.append(
+                    f"{case}: {seconds:.1f} CPU s, over {FACTOR:g} times its {self.seconds:g}"
+                )
+        return found
+
+    def warnings(self, spent: Mapping[str, float]) -> list[str]:
+        """Return a line for each case over its allowance, and for ceilings that may be lower."""
+        found = [
+            f"{case}: {seconds:.1f} CPU s, over its {self.seconds:g}"
+            for case, seconds in sorted(spent.items())
+            if case != HOUSE and seconds > self.seconds
+        ]
+        for case, ceiling in sorted(self.ceilings.items()):
+            seconds = spent.get(case, 0.0)
+            if seconds and seconds * SLACK < ceiling:
+                found.append(f"{case}: its exception of {ceiling:g} may be lowered")
+        return found
+
+    def table(self, spent: Mapping[str, float], tests: Mapping[str, int]) -> list[str]:
+        """Return the lines of the table: case, tests, CPU seconds, allowance."""
+        lines = [f"{'case':<30}{'tests':>7}{'CPU s':>9}{'allowance':>11}"]
+        for case in sorted(spent, key=lambda name: (name == HOUSE, name)):
+            allowed, note = f"{self.seconds:g}", ""
+            if case == HOUSE:
+                allowed = ""
+            elif case in self.ceilings:
+                note = f"  exception since {self.since[case]}: {self.ceilings[case]:g}"
+            lines.append(f"{case:<30}{tests[case]:>7}{spent[case]:>9.1f}{allowed:>11}{note}")
+        return lines
+
+
+# How often notebooks were executed ----------------------------------------------------
+
+
+def _began() -> Path:
+    return build_dir() / "tests" / "began"
+
+
+def begin(root: Path) -> None:
+    """Note how long the log of executions is, before a run of all checks."""
+    write_whole(_began(), str(len(execute.runs(root))).encode())
+
+
+def runs_since(root: Path) -> list[execute.Run]:
+    """Return the executions since `begin`; all that are known if nothing was noted."""
+    note = _began()
+    before = int(note.read_text(encoding="utf-8")) if note.is_file() else 0
+    return execute.runs(root)[before:]
+
+
+def too_often(runs: Iterable[execute.Run]) -> list[str]:
+    """Return a line for each notebook that ran more than twice with the same code and data."""
+    counts = Counter((run.name, run.key) for run in runs)
+    return [
+        f"{name} was executed {count} times, at most {MOST_RUNS} are needed"
+        for (name, _), count in sorted(counts.items())
+        if count > MOST_RUNS
+    ]
+
+
+# Recorded seconds ---------------------------------------------------------------------
+
+
+def longest_first(paths: Iterable[str], seconds: Mapping[str, float]) -> list[str]:
+    """Return files in the order in which they are to run: the longest first.
+
+    A file that nobody has measured is taken for an average one. Files of the same length stay in
+    the order of their names, so that every worker finds the same order.
+    """
+    usual = statistics.mean(seconds.values()) if seconds else 0.0
+    return sorted(paths, key=lambda path: (-seconds.get(path, usual), path))
+
+
+def read_seconds(root: Path) -> dict[str, float]:
+    """Return the recorded seconds of each test file: the machine's own before the committed."""
+    seed, own = root / "tests" / "seconds.toml", build_dir() / "tests" / "seconds.json"
+    known: dict[str, float] = {}
+    if seed.is_file():
+        known |= tomllib.loads(seed.read_text(encoding="utf-8"))
+    if own.is_file():
+        known |= json.loads(own.read_text(encoding="utf-8"))
+    return known
+
+
+def seed_text(seconds: Mapping[str, float]) -> str:
+    """Return the content of ``tests/seconds.toml``: whole seconds, the longest first."""
+    lines = [f'"{path}" = {seconds[path]:.0f}\n' for path in longest_first(seconds, seconds)]
+    return FIRST_PARAGRAPH + "".join(lines)
+
+
+# The plug-in --------------------------------------------------------------------------
+
+
+class Meter:
+    """In each process that runs tests: puts the CPU seconds of a test on its last report."""
+
+    def __init__(self) -> None:
+        self._before: float | None = None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Tell the first process what this one has left out."""
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["left_out"] = session.config.stash.get(LEFT_OUT, {})
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item):
+        """Start to count, if this is the first test."""
+        if self._before is None:
+            self._before = pace.cpu_seconds()
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo):
+        report = yield
+        if call.when == "teardown":
+            now = pace.cpu_seconds()
+            # A process that ended without being waited for takes its seconds with it.
+            report.cpu_seconds = max(0.0, now - self._before)
+            self._before = now
+        return report
+
+
+class Bookkeeper:
+    """In the process that reports: sums over all workers, prints, and judges."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._names = case_names(config.rootpath)
+        self._by_case: Counter[str] = Counter()
+        self._tests: Counter[str] = Counter()
+        self._by_file: Counter[str] = Counter()
+        self._errors: list[str] = []
+        self._left_out: Mapping[str, int] = {}
+        self._whole = not (config.option.keyword or config.option.case or config.option.markexpr)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add the seconds of a test."""
+        seconds = getattr(report, "cpu_seconds", None)
+        if seconds is None:
+            return
+        case, path = case_of(report.nodeid, self._names), report.nodeid.partition("::")[0]
+        self._by_case[case] += seconds
+        self._tests[case] += 1
+        self._by_file[path] += seconds
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node) -> None:
+        """Learn from a worker what it has left out; each leaves out the same."""
+        self._left_out = getattr(node, "workeroutput", {}).get("left_out", {})
+
+    def _keep_seconds(self) -> None:
+        """Remember what each file took; a part of a file says nothing about it."""
+        if not self._whole or any("::" in argument for argument in self._config.args):
+            return
+        root = self._config.rootpath
+        known = read_seconds(root) | {p: round(s, 1) for p, s in self._by_file.items()}
+        known = {path: seconds for path, seconds in known.items() if (root / path).is_file()}
+        write_whole(build_dir() / "tests" / "seconds.json", json.dumps(known, indent=1).encode())
+        if self._config.option.seed_seconds:
+            write_whole(root / "tests" / "seconds.toml", seed_text(known).encode())
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Judge; a case far over its allowance makes the run fail."""
+        self._keep_seconds()
+        if self._config.option.allowance:
+            allowance = Allowance.read(Path(self._config.option.allowance))
+            runs = runs_since(self._config.rootpath)
+            self._errors = [*allowance.errors(self._by_case), *too_often(runs)]
+            if self._errors and session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the table, and what one case alone has left out."""
+        left_out = self._left_out or self._config.stash.get(LEFT_OUT, {})
+        if left_out:
+            parts = ", ".join(f"{case} {count}" for case, count in sorted(left_out.items()))
+            terminalreporter.line(f"left out, for `make test`: tests of {parts}")
+        if not self._config.option.allowance:
+            return
+        allowance = Allowance.read(Path(self._config.option.allowance))
+        terminalreporter.section("CPU seconds by case, beyond the book and nbval")
+        for line in allowance.table(self._by_case, self._tests):
+            terminalreporter.line(line)
+        terminalreporter.section("notebooks executed since the start of the checks")
+        for line in execute.summary(runs_since(self._config.rootpath)) or ["none"]:
+            terminalreporter.line(line)
+        for line in allowance.warnings(self._by_case):
+            terminalreporter.line(f"warning: {line}", yellow=True)
+        for line in self._errors:
+            terminalreporter.line(f"error: {line}", red=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the runner."""
+    group = parser.getgroup("casebook", "the casebook's runner")
+    group.addoption(
+        "--allowance",
+        nargs="?",
+        const=str(Path(__file__).with_name("allowance.toml")),
+        help="print CPU seconds by case; more than allowed is an error",
+    )
+    group.addoption("--case", help="run the tests of one case alone: 01")
+    group.addoption("--seed-seconds", action="store_true", help="write tests/seconds.toml")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register what this process needs: workers measure, the first process reports."""
+    config.pluginmanager.register(Meter(), "casebook-meter")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Bookkeeper(config), "casebook-bookkeeper")
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False  # not by the number of tests: by their seconds
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what cannot belong to the case that is asked for."""
+    wanted, room = config.option.case, collection_path.parent.name
+    if not wanted or not collection_path.match("test_*.py"):
+        return None
+    case = case_of(f"{room}/{collection_path.name}", case_names(config.rootpath))
+    if room not in NO_CASE and (room != OF_CASES or case.split("_")[0] == wanted):
+        return None
+    left_out = config.stash.setdefault(LEFT_OUT, {})
+    left_out[f"tests/{room} (files)"] = left_out.get(f"tests/{room} (files)", 0) + 1
+    return True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of one case, if one is asked for; put the longest files first."""
+    if wanted := config.option.case:
+        names = case_names(config.rootpath)
+        if wanted not in {name.split("_")[0] for name in names}:
+            raise pytest.UsageError(f"no case {wanted!r}; there are {', '.join(names)}")
+        cases = {item: case_of(item.nodeid, names) for item in items}
+        kept = [item for item, case in cases.items() if case.split("_")[0] == wanted]
+        left_out = [item for item, case in cases.items() if case.split("_")[0] != wanted]
+        config.stash.setdefault(LEFT_OUT, {}).update(Counter(cases[item] for item in left_out))
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+    paths = {item.nodeid.partition("::")[0] for item in items}
+    order = {path: n for n, path in enumerate(longest_first(paths, read_seconds(config.rootpath)))}
+    items.sort(key=lambda item: order[item.nodeid.partition("::")[0]])
+
+
+if __name__ == "__main__":
+    begin(require_checkout())

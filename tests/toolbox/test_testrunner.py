@@ -1,0 +1,226 @@
+"""The runner prints CPU seconds by case, fails a case that costs too much, orders files."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import testrunner
+
+from casebook.author import execute
+
+pytest_plugins = "pytester"
+
+NAMES = [
+    "00_how_a_case_works",
+    "01_demand_forecasting",
+    "02_sales_forecasting",
+    "12_card_fraud",
+    "16_support_rag_chatbot",
+    "17_support_agent",
+]
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "case"),
+    [
+        ("tests/cases/test_demand_forecasting_world.py::test_a", "01_demand_forecasting"),
+        ("tests/cases/test_demand_forecasting_feed.py::test_a[01]", "01_demand_forecasting"),
+        ("tests/cases/test_card_fraud_bank.py::test_a", "12_card_fraud"),
+        ("tests/cases/test_how_a_case_works.py::test_a", "00_how_a_case_works"),
+        ("tests/cases/test_support_agent_tools.py::test_a", "17_support_agent"),
+        ("tests/cases/test_support_feed.py::test_a", "house"),
+        ("tests/cases/test_card_frauds.py::test_a", "house"),
+        ("tests/cases/test_forecasting.py::test_a", "house"),
+        ("tests/page/test_page.py::test_a[chapters/12_card_fraud-390]", "12_card_fraud"),
+        ("tests/notebooks/test_contract.py::test_a[12_card_fraud]", "12_card_fraud"),
+        ("tests/cases/test_data.py::test_a[no 12_card_fraud_rings here]", "house"),
+        ("tests/cases/test_data.py::test_12_card_fraud", "house"),
+        ("tests/book/test_build.py::test_a[12_card_fraud]", "house"),
+        ("tests/toolbox/test_bench.py::test_a[12_card_fraud]", "house"),
+    ],
+)
+def test_the_case_of_a_test(nodeid, case):
+    assert testrunner.case_of(nodeid, NAMES) == case
+
+
+ALLOWED = testrunner.Allowance(90, {"12_card_fraud": 300.0}, {"12_card_fraud": "2026-11-28"})
+
+
+@pytest.mark.parametrize(
+    ("spent", "errors", "warnings"),
+    [
+        ({"01_a": 90.0, "house": 999.0}, [], []),
+        ({"01_a": 91.0}, [], ["01_a: 91.0 CPU s, over its 90"]),
+        ({"01_a": 181.0}, ["01_a: 181.0 CPU s, over 2 times its 90"], ["01_a: 181.0 CPU s"]),
+        ({"12_card_fraud": 280.0}, [], ["12_card_fraud: 280.0 CPU s, over its 90"]),
+        ({"12_card_fraud": 301.0}, ["12_card_fraud: 301.0 CPU s, over the 300"], ["12_card"]),
+        ({"12_card_fraud": 80.0}, [], ["12_card_fraud: its exception of 300 may be lowered"]),
+    ],
+)
+def test_what_a_case_may_cost(spent, errors, warnings):
+    for found, expected in ((ALLOWED.errors(spent), errors), (ALLOWED.warnings(spent), warnings)):
+        assert len(found) == len(expected)
+        assert all(a.startswith(b) for a, b in zip(found, expected, strict=True))
+
+
+def test_the_committed_allowance_names_cases():
+    allowance = testrunner.Allowance.read(Path(testrunner.__file__).with_name("allowance.toml"))
+    names = testrunner.case_names(Path(testrunner.__file__).parents[1])
+    assert allowance.seconds == 90
+    assert {*allowance.ceilings} <= {*names}
+
+
+def test_the_longest_file_is_first_and_an_unknown_one_in_the_middle():
+    seconds = {"a": 1.0, "b": 30.0, "c": 5.0}
+    assert testrunner.longest_first(["a", "b", "c", "new"], seconds) == ["b", "new", "c", "a"]
+    assert testrunner.longest_first(["b", "a"], {}) == ["a", "b"]
+
+
+def run_of(name: str, key: str) -> execute.Run:
+    return execute.Run(name, "a test", key, 1.5)
+
+
+def test_a_notebook_may_be_executed_twice_with_the_same_code_and_data():
+    runs = [run_of("chapters/01_a", "k"), run_of("chapters/01_a", "k")]
+    runs += [run_of("chapters/01_a", "without data"), run_of("chapters/02_b", "k")]
+    assert testrunner.too_often(runs) == []
+    [line] = testrunner.too_often([*runs, run_of("chapters/01_a", "k")])
+    assert line == "chapters/01_a was executed 3 times, at most 2 are needed"
+
+
+# Runs of a small project, in processes of their own.
+
+BURN = "import time\ndef burn(s):\n    end = time.process_time() + s\n"
+BURN += "    while time.process_time() < end: pass\n"
+CHILD = (
+    "import subprocess, sys\ndef test_slow():\n    subprocess.run([sys.executable, '-c', {!r}])\n"
+)
+FAST = "def test_fast(): pass\n"
+TWO = ("-p", "xdist", "-n", "2", "--dist", "loadfile")
+
+
+@pytest.fixture
+def project(pytester, build_folder, monkeypatch):
+    """Return a project of two cases; the tests of the first cost a quarter of a CPU second."""
+    places = [str(Path(testrunner.__file__).parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take seconds to import
+    for name in ("01_slow_case", "02_fast_case"):
+        place = pytester.path / "chapters" / f"{name}.ipynb"
+        place.parent.mkdir(exist_ok=True)
+        place.touch()
+    write(pytester, "cases/test_slow_case_model.py", BURN + "def test_slow(): burn(0.25)\n")
+    write(pytester, "cases/test_fast_case_model.py", FAST)
+    write(pytester, "toolbox/test_toolbox.py", FAST)
+    write(pytester, "test_house.py", FAST + "def test_again(): pass\n")
+    return pytester
+
+
+def write(project, name: str, text: str) -> None:
+    """Write a file of tests."""
+    place = project.path / "tests" / name
+    place.parent.mkdir(exist_ok=True, parents=True)
+    place.write_text(text, encoding="utf-8")
+
+
+def run(project, seconds: float, *options: str, exceptions: str = ""):
+    """Run the project's tests with an allowance; return the exit code and what was printed."""
+    allowance = project.path / "allowance.toml"
+    allowance.write_text(f"seconds = {seconds}\n{exceptions}", encoding="utf-8")
+    options = (
+        "-p",
+        "testrunner",
+        "-p",
+        "no:cacheprovider",
+        "--allowance",
+        str(allowance),
+        *options,
+    )
+    done = project.runpytest_subprocess(*options, "tests")
+    return done.ret, done.stdout.str() + done.stderr.str()
+
+
+@pytest.mark.parametrize("workers", [(), TWO], ids=["alone", "two"])
+def test_a_planted_slow_test_fails_the_run_over_twice_the_allowance(project, workers):
+    code, text = run(project, 0.1, *workers)
+    assert code == pytest.ExitCode.TESTS_FAILED, text
+    assert "error: 01_slow_case: 0." in text and "over 2 times its 0.1" in text
+    assert "02_fast_case" in text and "error: 02" not in text
+    assert "5 passed" in text.splitlines()[-1]  # the closing line is the last
+
+
+def test_between_once_and_twice_is_a_warning(project):
+    code, text = run(project, 0.2)
+    assert code == pytest.ExitCode.OK, text
+    assert "warning: 01_slow_case: 0." in text
+
+
+def test_a_process_that_a_test_starts_counts(project):
+    write(project, "cases/test_slow_case_model.py", CHILD.format(BURN + "burn(0.25)"))
+    code, text = run(project, 0.1)
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "error: 01_slow_case: 0." in text
+
+
+def test_an_exception_has_a_ceiling_and_says_since_when(project):
+    ceiling = "[exceptions.01_slow_case]\nsince = 2026-11-28\nceiling = {}\n"
+    code, text = run(project, 0.1, exceptions=ceiling.format(30))
+    assert code == pytest.ExitCode.OK
+    assert "exception since 2026-11-28: 30" in text
+    assert "its exception of 30 may be lowered" in text
+    code, text = run(project, 0.2, exceptions=ceiling.format(0.15))
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "over the 0.15 of its exception" in text
+
+
+@pytest.mark.parametrize("workers", [(), TWO], ids=["alone", "two"])
+def test_one_case_alone_and_what_was_left_out(project, workers):
+    code, text = run(project, 9, "--case", "02", *workers)
+    assert code == pytest.ExitCode.OK
+    assert "1 passed" in text
+    left_out = "house 2, tests/cases (files) 1, tests/toolbox (files) 1"
+    assert f"left out, for `make test`: tests of {left_out}" in text
+
+
+def test_a_planted_third_execution_since_the_start_fails_the_run(project):
+    log = project.path / "_build" / "executed" / "log.jsonl"
+    log.parent.mkdir(parents=True, exist_ok=True)
+
+    def executed(times: int) -> None:
+        with open(log, "a", encoding="utf-8") as file:
+            file.write((json.dumps(asdict(run_of("chapters/01_slow_case", "k"))) + "\n") * times)
+
+    executed(5)
+    testrunner.begin(project.path)
+    executed(2)
+    code, text = run(project, 9)
+    assert code == pytest.ExitCode.OK, text
+    assert "chapters/01_slow_case: 2 for" in text
+    executed(1)
+    code, text = run(project, 9)
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "error: chapters/01_slow_case was executed 3 times" in text
+
+
+def test_a_case_that_there_is_not_is_an_error(project):
+    code, text = run(project, 9, "--case", "07")
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert "no case '07'; there are 01_slow_case, 02_fast_case" in text
+
+
+def test_files_run_in_the_order_of_their_last_seconds(project):
+    names = ["cases/test_fast_case_model", "test_house", "cases/test_slow_case_model"]
+    run(project, 9, "--seed-seconds")
+    seed = (project.path / "tests" / "seconds.toml").read_text(encoding="utf-8")
+    assert [line for line in seed.splitlines() if line.startswith('"tests/cases/test_slow')]
+    _, text = run(project, 9, "-v")
+    places = {name: text.index(f"tests/{name}.py::") for name in names}
+    assert min(places, key=places.get) == "cases/test_slow_case_model"
+    # A part of a file says nothing about its length.
+    before = testrunner.read_seconds(project.path)
+    run(project, 9, "-k", "again")
+    assert testrunner.read_seconds(project.path) == before
