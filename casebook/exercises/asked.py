@@ -182,7 +182,7 @@ class Groups:
     styles = ("{}.iloc[::-1]", "{}.to_dict()", "{}.to_numpy()", "'g' + {}.astype(str)")
 
     def read(self, answer: object, name: str, right: pd.Series, scope: Scope) -> pd.Series:
-        given = _in_order(answer, name, right)
+        given = _in_order(answer, name, right, "group")
         if given.isna().any():
             raise Form(f"`{name}` has no group for {_names(given.index[given.isna()][:3])}.")
         return pd.Series(pd.factorize(given)[0], given.index)
@@ -329,22 +329,22 @@ def _distance(value: object, other: object, tolerance: float) -> float:
     return float(np.where(np.isnan(value) & np.isnan(other), 0.0, apart).max()) / tolerance
 
 
-def _in_order(answer: object, name: str, right: pd.Series) -> pd.Series:
-    """Return an answer as a Series in the order of the right one."""
+def _in_order(answer: object, name: str, right: pd.Series, what: str = "number") -> pd.Series:
+    """Return an answer as a Series in the order of the right one, which has one `what` a label."""
     if isinstance(answer, pd.DataFrame) and answer.shape[1] == 1:
         answer = answer.iloc[:, 0]
     if isinstance(answer, dict):
         answer = pd.Series(answer)
     if isinstance(answer, (np.ndarray, list, tuple)):
         if np.size(answer) != len(right):
-            raise Form(f"`{name}` should hold {len(right)} values; it holds {np.size(answer)}.")
+            raise Form(f"`{name}` should hold {len(right)} {what}s; it holds {np.size(answer)}.")
         answer = pd.Series(np.ravel(answer), right.index)
     if not isinstance(answer, pd.Series):
         raise Form(f"`{name}` should be a Series; it is {kind(answer)}.")
     if not answer.index.is_unique:
-        raise Form(f"`{name}` has two values for one label of its index.")
+        raise Form(f"`{name}` has two {what}s for one label of its index.")
     if missing := [label for label in right.index if label not in answer.index]:
-        raise Form(f"`{name}` has no value for {_names(missing[:3])}.")
+        raise Form(f"`{name}` has no {what} for {_names(missing[:3])}.")
     return answer.reindex(right.index)
 
 

@@ -186,6 +186,53 @@ def hidden_runs() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 # Question 2: answers and their margins.
 
+#: Euro for a contact that is answered rightly, answered wrongly (for carrier and customer
+#: together) or handed to a person.
+RIGHT, WRONG, PERSON = 0.30, 7.50, 4.50
+
+
+def cheapest(table: pd.DataFrame, wrong: float = WRONG) -> float:
+    """Return the margin from which to answer that has the lowest bill.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`answered`.
+    wrong : float
+        Euro for a wrong answer.
+
+    Returns
+    -------
+    float
+        One that occurs; 0 if it is cheapest to answer everything, 2 to hand all over.
+    """
+    cuts = np.array([0.0, *np.unique(table["margin"]), 2.0])
+    given = table["margin"].to_numpy() >= cuts[:, None]
+    bills = np.where(given, np.where(table["right"], RIGHT, wrong), PERSON).mean(axis=1)
+    return float(cuts[bills.argmin()])
+
+
+@cache
+def _answered(seed: int) -> pd.DataFrame:
+    here = _desk(seed)
+    ordered = np.sort(here.fit, axis=1)
+    table = pd.DataFrame(
+        {
+            "part": "",
+            "margin": (ordered[:, -1] - ordered[:, -2]).round(4),
+            "right": _is_right(here.rows["id"], here.names[here.fit.argmax(axis=1)]),
+        },
+        index=pd.Index(here.rows["id"], name="question"),
+    )
+    groups, rng = sorted(set(here.rows["group"])), np.random.default_rng([2, seed])
+    while True:  # until the parts disagree: a threshold from the wrong rows is then another one
+        place = {name: i for i, name in enumerate(groups)}
+        table["part"] = np.where(here.rows["group"].map(place) % 2, "judge", "choose")
+        parts = [table, *(table[table["part"] == part] for part in ("choose", "judge"))]
+        if len({cheapest(part) for part in parts}) == 3:
+            return table
+        groups = list(rng.permutation(groups))
+
 
 def answered(seed: int | None = None) -> pd.DataFrame:
     """Return what the exercise's bot would answer: the article that fits best.
@@ -197,21 +244,7 @@ def answered(seed: int | None = None) -> pd.DataFrame:
         ``margin`` (how far the best article is ahead of the second, 0 to 1; no probability),
         ``right``. Questions that no article answers are among them.
     """
-    seed = _own(seed)
-    here = desk(seed)
-    ordered = np.sort(here.fit, axis=1)
-    groups = sorted(set(here.rows["group"]))
-    if seed != SEED:
-        groups = list(np.random.default_rng([2, seed]).permutation(groups))
-    place = {name: i for i, name in enumerate(groups)}
-    return pd.DataFrame(
-        {
-            "part": np.where(here.rows["group"].map(place) % 2, "judge", "choose"),
-            "margin": (ordered[:, -1] - ordered[:, -2]).round(4),
-            "right": _is_right(here.rows["id"], here.names[here.fit.argmax(axis=1)]),
-        },
-        index=pd.Index(here.rows["id"], name="question"),
-    )
+    return _answered(_own(seed)).copy()
 
 
 # Question 3: a judge and its bias.
@@ -503,8 +536,10 @@ def _asked(seed: int) -> pd.DataFrame:
     rng, table = np.random.default_rng(1590 + seed), _versions(seed)
     known = table.groupby("article_id")
     names = np.array(sorted(known.groups))
-    changes = (known.size() > 1) | known["valid_to"].last().notna()
-    weight = rng.gamma(0.8, size=len(names)) * np.where(changes.loc[names], 3, 1)
+    ended = known["valid_to"].last().notna().loc[names].to_numpy()
+    changes = (known.size() > 1).loc[names].to_numpy() | ended
+    # What is withdrawn was asked about, or the log would not show that the cache outlives it.
+    weight = rng.gamma(0.8, size=len(names)).clip(np.where(ended, 1, 0)) * np.where(changes, 3, 1)
     seconds = np.sort(rng.integers(0, DAYS * 86_400, CONTACTS))
     frame = pd.DataFrame(
         {
@@ -559,12 +594,11 @@ def moments(table: pd.DataFrame) -> list[pd.Timestamp]:
     table : DataFrame
         Of :func:`versions`.
     """
-    ends = table["valid_to"].dropna().sort_values()
-    final = table.groupby("article_id")["valid_from"].transform("max") == table["valid_from"]
-    chosen = [*ends.drop_duplicates().iloc[[1, -2]], *ends[final.loc[ends.index]].iloc[:1]]
-    day, second = pd.Timedelta(days=1), pd.Timedelta(seconds=1)
-    offsets = (pd.Timedelta(0), day / 2, day - second, day, day * 1.5)
-    return [end + offset for end in chosen for offset in offsets]
+    newest = table.groupby("article_id")["valid_from"].transform("max") == table["valid_from"]
+    ends = table["valid_to"].sort_values()
+    replaced, withdrawn = ends[~newest].dropna().iloc[1], ends[newest].dropna().iloc[0]
+    day = pd.Timedelta(days=1)
+    return [end + part * day for end in (replaced, withdrawn) for part in (0, 0.5, 1, 1.5)]
 
 
 # Question 7: contained and not helped.

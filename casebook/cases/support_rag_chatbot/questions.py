@@ -53,7 +53,8 @@ q1 = exercise.asked(
 from casebook.cases.support_rag_chatbot.exercise_data import KEYS, hidden_runs
 from casebook.retrieval.evaluate import per_query
 from casebook.retrieval.fusion import reciprocal_rank_fusion, rerank_by
-cases = [(words, vectors, 60), (*hidden_runs(), 60), (*hidden_runs(), 5)]
+shown = [run[run["query_id"] <= words["query_id"].unique()[9]] for run in (words, vectors)]
+cases = [(*shown, 60), (*hidden_runs(), 5)]
 def by(points, how="sum"):  # a fusion that gives each row of a list some points
     def fusion(first, second, k=60):
         rows = [run[KEYS].assign(score=points(run, k)) for run in (first, second)]
@@ -209,11 +210,10 @@ q2 = exercise.asked(
     2,
     "`break_even`, `threshold` and `saved`, three numbers",
     setup="""
+from casebook.cases.support_rag_chatbot.exercise_data import cheapest as best
 def bill(rows, cut, wrong=7.50):  # a wrong answer costs both 5.20 + 4.60 − 2.30
     told = np.where(rows["right"], 0.30, wrong)
     return 100 * np.where(rows["margin"] >= cut, told, 4.50).mean()
-def best(rows, wrong=7.50):
-    return min([0, *np.unique(rows["margin"]), 2], key=lambda cut: bill(rows, cut, wrong))
 def even(wrong=7.50, person=4.50):
     return (wrong - person) / (wrong - 0.30)
 choose, rest = (desk[desk["part"] == part] for part in ("choose", "judge"))
@@ -294,7 +294,6 @@ def given(rows, cut):
             "{distinct(bill(choose, right), bill(choose, value))} are possible. Answer where the "
             "margin is *at least* the threshold, and try every margin that occurs.",
             kind=Number(1e-6),
-            also=["(right + choose.loc[choose['margin'] < right, 'margin'].max()) / 2"],
             accepts="bill(choose, value) <= bill(choose, right) + 1e-9",
         ),
         Part(
@@ -370,9 +369,10 @@ def fitted(*columns):  # people's word by regression on the judge's, and how far
     return said.mean(), reach(person[read] - said[read])
 strata = fitted(judged == 0.5, judged == 1)
 lam = np.cov(person[read], judged[read])[0, 1] / judged[read].var() / (1 + read.mean())
-tuned = (person[read] - lam * judged[read]).mean() + lam * judged.mean()
-known = [(judged.mean() + gap.mean(), reach(gap)), strata, fitted(judged), fitted(judged, length)]
-rates, halves = zip(*known)
+rest = person[read] - lam * judged[read]
+tuned = rest.mean() + lam * judged.mean(), reach(rest)
+plain = judged.mean() + gap.mean(), reach(gap)
+rates, halves = zip(plain, strata, tuned, fitted(judged), fitted(first, second, length))
 slack, low, high = min(halves) / 8, 0.9 * min(halves), 1.1 * np.hypot(reach(gap), reach(judged))
 """,
     parts=[
@@ -458,7 +458,7 @@ slack, low, high = min(halves) / 8, 0.9 * min(halves), 1.1 * np.hypot(reach(gap)
             kind=Number(0.0005),
             also=[
                 "strata[0]",
-                "tuned",
+                "tuned[0]",
                 "fitted(judged, length)[0]",
                 "fitted(first, second)[0]",
                 "judged[~read].mean() + gap.mean()",
@@ -501,7 +501,7 @@ slack, low, high = min(halves) / 8, 0.9 * min(halves), 1.1 * np.hypot(reach(gap)
                 "strata[1]",
                 "fitted(judged, length)[1]",
                 "np.hypot(reach(gap), reach(judged))",
-                "reach(person[read] - lam * judged[read])",
+                "tuned[1]",
             ],
             accepts="low <= value <= high",
         ),
@@ -537,11 +537,14 @@ found = {cut: joined(*cut) for cut in CUTS}
 def within(t):
     return t["total"] <= 120
 def inside(t):
-    same = t["article"] == t["article_s"]
-    return same & (t["start"] <= t["start_s"]) & (t["end"] >= t["end_s"])
+    return right_article(t) & (t["start"] <= t["start_s"]) & (t["end"] >= t["end_s"])
 def recalls(read=within, holds=inside):
     hits = {cut: t.loc[read(t) & holds(t), "question"] for cut, t in found.items()}
     return pd.Series({cut: hit.nunique() / len(sentences) for cut, hit in hits.items()})
+def right_article(t):
+    return t["article"] == t["article_s"]
+def articles():
+    return recalls(holds=right_article)
 def whatever_fits(t):  # go on past a passage that does not fit
     left, taken = {}, []
     for question, words in zip(t["question"], t["words"]):
@@ -560,13 +563,13 @@ def cut_of(value):
             "recalls()",
             [
                 Slip(
-                    "recalls(holds=lambda t: t['article'] == t['article_s'])",
+                    "articles()",
                     "This is the recall of the *article*. A passage of the right article that does "
                     "not hold the sentence gives the model nothing to quote.",
                 ),
                 Slip(
-                    "recalls(holds=lambda t: (t['article'] == t['article_s']) & (t['start'] < "
-                    "t['end_s']) & (t['start_s'] < t['end']))",
+                    "recalls(holds=lambda t: right_article(t) & (t['start'] < t['end_s']) & "
+                    "(t['start_s'] < t['end']))",
                     "This counts a passage that holds a *part* of the sentence. Half a sentence, "
                     "cut before its number, answers nothing: it has to be there whole.",
                 ),
@@ -596,8 +599,8 @@ def cut_of(value):
                 ),
                 Slip(
                     tuple(
-                        "recalls(holds=lambda t: (t['article'] == t['article_s']) & "
-                        f"(t['start'] {a} t['start_s']) & (t['end'] {b} t['end_s']))"
+                        f"recalls(holds=lambda t: right_article(t) & (t['start'] {a} t['start_s']) "
+                        f"& (t['end'] {b} t['end_s']))"
                         for a, b in (("<", ">"), ("<", ">="), ("<=", ">"))
                     ),
                     "A sentence at the very beginning or end of a passage is not counted here. It "
@@ -617,14 +620,13 @@ def cut_of(value):
             "before the sentence and end at or after it, in its article? Divide by all "
             "{len(sentences)}.",
             kind=Column(),
-            also=["recalls().to_dict()", "[recalls()[cut] for cut in CUTS]"],
         ),
         Part(
             "best",
             "recall.idxmax()",
             [
                 Slip(
-                    "recalls(holds=lambda t: t['article'] == t['article_s']).idxmax()",
+                    "articles().idxmax()",
                     "{cut_of(value)} is the best cut for finding the *article*: more small "
                     "passages fit into the budget. Look at the sentences.",
                 ),
@@ -663,14 +665,11 @@ def cut_of(value):
     prediction=Prediction(
         "guess_4",
         ("both", "article", "sentence", "neither"),
-        """
-articles = recalls(holds=lambda t: t["article"] == t["article_s"])
-better = [table[20, 0] > table[40, 0] for table in (articles, recall)]
-["neither", "sentence", "article", "both"][2 * better[0] + better[1]]""",
+        "['neither', 'sentence', 'article', 'both']"
+        "[2 * (articles()[20, 0] > articles()[40, 0]) + (recall[20, 0] > recall[40, 0])]",
         "From 40 to 20 words, the article is found for "
-        "{recalls(holds=lambda t: t['article'] == t['article_s'])[20, 0]:.0%} of the questions "
-        "instead of {recalls(holds=lambda t: t['article'] == t['article_s'])[40, 0]:.0%}, the "
-        "whole sentence for {recall[20, 0]:.0%} instead of {recall[40, 0]:.0%}.",
+        "{articles()[20, 0]:.0%} of the questions instead of {articles()[40, 0]:.0%}, the whole "
+        "sentence for {recall[20, 0]:.0%} instead of {recall[40, 0]:.0%}.",
     ),
     shows="{best[0]:.0f} words with {best[1]:.0f} of overlap bring the whole sentence to "
     "{recall.max():.0%} of the questions, for {growth:.2f} times the words to embed.",
@@ -741,7 +740,6 @@ without = first_right([], past.index).mean()
             "as `{shared(value)[0]}`. Keep together whatever shares an article: whole groups of "
             "topics.",
             kind=Groups(),
-            also=["by('topic')", "past['group']"],
             accepts="len(shared(value)) == 0 and value.nunique() >= 3 "
             "and value.value_counts(normalize=True).max() <= 0.5",
         ),
@@ -1072,9 +1070,9 @@ def drawn(units):  # a bootstrap over rows of sums and sizes
                     when="abs(sum(value) / 2 - dearer) > reach_of(value) / 2",
                 ),
             ],
-            otherwise="This reaches {reach_of(value):.2f} euro to each side. Take the difference "
-            "of each contact, draw questions with replacement, each with all its contacts, and take "
-            "the middle 95 % of the means.",
+            otherwise="This reaches {reach_of(value):.2f} euro to each side. Draw questions with "
+            "replacement, each with all its contacts, and take the middle 95 % of the means of "
+            "their differences.",
             kind=Numbers((2,)),
             also=["drawn(by)", "list(around(1.96 * np.sqrt((left**2).sum()) / len(gap)))"],
             accepts="abs(reach_of(value) / half - 1) <= 0.1 and "
