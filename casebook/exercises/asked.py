@@ -608,7 +608,8 @@ class Asked(Question):
         if seed not in self._scopes:
             named = self._names_in_code()
             given = {n: f(seed) for n, f in self.exercise.given.items() if n in named}
-            scope: Scope = {**_TOOLS, **given}
+            kept = _Kept(frozenset({"value", *(part.name for part in self.parts)}))
+            scope: Scope = {**_TOOLS, **given, _KEPT: kept}
             run(self.setup, scope)
             self._scopes[seed] = scope
         return self._scopes[seed]
@@ -729,9 +730,31 @@ def _to_code(part: Part, code: str, value: object, local: Scope) -> float:
         return np.inf
 
 
+#: Where a scope holds what it has kept; no code can name it.
+_KEPT = "<kept>"
+
+
+@dataclass
+class _Kept:
+    """What slips give in a world, unless it depends on the reader's answers."""
+
+    answers: frozenset[str]
+    values: dict[tuple[str, str], object] = field(default_factory=dict)
+
+
 def _result(part: Part, code: str, scope: Scope) -> object:
-    """Return what code gives, as the check would read it."""
-    return part.kind.read(run(code, dict(scope)), part.name, scope["right"], scope)
+    """Return what code gives, as the check would read it; once, if no answer changes it."""
+
+    def read() -> object:
+        return part.kind.read(run(code, dict(scope)), part.name, scope["right"], scope)
+
+    kept = scope.get(_KEPT)
+    if kept is None or kept.answers & set(re.findall(r"\w+", f"{code} {part.right}")):
+        return read()
+    key = (part.name, code)
+    if key not in kept.values:
+        kept.values[key] = read()
+    return kept.values[key]
 
 
 def _either(says: Sequence[str]) -> str:

@@ -101,6 +101,19 @@ def test_the_value_of_a_slip_comes_from_its_code_in_each_world(monkeypatch):
     assert question(TOTAL).outcome(36).status == "right"
 
 
+def test_a_slip_is_computed_once_in_a_world_unless_it_depends_on_an_answer():
+    calls = []
+    counted = replace(EXERCISE, given={**EXERCISE.given, "mark": lambda seed: calls.append})
+    by_value = Slip("mark('once')\ntrips.mean()", "Mean.")
+    by_answer = Slip("mark(total)\ntotal / 4", "A quarter.")
+    parts = [replace(TOTAL, slips=[by_value, by_value]), replace(HALF, slips=[by_answer])]
+    asked = counted.asked(1, "`x`", parts, shows="Yes.", hints=("Add.",))
+    assert asked.outcome(12, 3).message == "`total` is right. A quarter."
+    assert asked.outcome(12.03, 3).message == "`total` is right. A quarter."
+    assert asked.expected(2) == {"total": 24.0, "half": 12.0}
+    assert calls == ["once", 12, 12.03]
+
+
 def test_a_question_calls_only_what_it_names():
     assert question(TOTAL).expected(2) == {"total": 24.0}  # `costly` would fail
 
