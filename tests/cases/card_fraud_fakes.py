@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 
 from casebook.cases.card_fraud.audit import Audit
-from casebook.cases.card_fraud.breaker import Breaker
 from casebook.cases.card_fraud.service import create_app
+from casebook.serving.breaker import Breaker
 
 #: The service's clock stands still here.
 NOW = datetime(2025, 7, 1, 12, 0)

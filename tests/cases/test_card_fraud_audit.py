@@ -25,8 +25,8 @@ from casebook.cases.card_fraud.audit import (
     Outcome,
     chained,
 )
-from casebook.cases.card_fraud.load import Server
 from casebook.cases.card_fraud.schema import fingerprint
+from casebook.serving.load import Server
 
 
 def decision(request: int = 1, **changes) -> Decision:

@@ -24,7 +24,6 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from casebook.cases.card_fraud.audit import Audit, AuditFailed, Conflict, Decision, Outcome
-from casebook.cases.card_fraud.breaker import Breaker, Score
 from casebook.cases.card_fraud.schema import (
     CONFIRMATIONS,
     Limits,
@@ -41,8 +40,12 @@ from casebook.cases.card_fraud.schema import (
     unstamp,
 )
 from casebook.cases.card_fraud.world.constants import TIERS
+from casebook.serving.breaker import Breaker
 
 log = logging.getLogger(__name__)
+
+#: Takes the features of a transaction, returns the probability of fraud and the reasons for it.
+Score = Callable[[dict[str, float]], tuple[float, Sequence[str]]]
 
 #: What a rule says when it has nothing to say.
 PASS = "pass"
@@ -98,6 +101,19 @@ class Rebuilt:
     decisions: int
     outcomes: int
     refused: int
+
+
+def sane(value: tuple[float, Sequence[str]]) -> tuple[float, list[str]]:
+    """Return a probability and its reasons; a ValueError or TypeError when they are no such thing.
+
+    What the breaker of :class:`Service` accepts from a model.
+    """
+    probability, reasons = value
+    probability = float(probability)
+    words = isinstance(reasons, list | tuple) and all(isinstance(r, str) for r in reasons)
+    if not words or not 0 <= probability <= 1:  # a nan is in no interval
+        raise ValueError(f"{value!r} is no probability with a list of reasons")
+    return probability, list(reasons)
 
 
 def event_of(decision: Decision) -> dict[str, Any]:
@@ -411,13 +427,14 @@ class Service:
         if tier in TIERS:
             return _made(tier, "rules", "rule", [reason])
         if not why:
-            answer = self.breaker.ask(self.score, features)
+            answer = self.breaker.ask(self.score, features, sane)
             why = answer.why
             if not why:
                 try:
-                    tier = str(self.tiers(answer.probability, event["amount"]))
+                    probability, reasons = answer.value
+                    tier = str(self.tiers(probability, event["amount"]))
                     if tier in TIERS:
-                        return _made(tier, "model", "", [*answer.reasons], answer.probability)
+                        return _made(tier, "model", "", reasons, probability)
                     log.error("tiers answer %r", tier)
                 except Exception:
                     log.exception("no tier of request %s", event["request"])

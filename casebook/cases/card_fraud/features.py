@@ -41,8 +41,7 @@ from casebook.cases.card_fraud.world.constants import (
     ENTRIES,
     OUTCOMES,
 )
-
-from .windows import DAY, Groups, milliseconds, trailing
+from casebook.features.windows import DAY, Groups, milliseconds, trailing
 
 #: Days after which a purchase counts in the terminal's risk: most chargebacks take longer, denials
 #: are known at once.
