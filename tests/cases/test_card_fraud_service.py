@@ -71,7 +71,13 @@ def state(app) -> tuple:
     service = service_of(app)
     tables = [service.audit.count(t) for t in ("decisions", "outcomes", "conflicts")]
     breaker = service.breaker.snapshot()
-    return *tables, service.audit.head, list(service.store.seen), breaker["asked"], service._latest
+    return (
+        *tables,
+        service.audit.anchor(),
+        list(service.store.seen),
+        breaker["asked"],
+        service._latest,
+    )
 
 
 # A decision ------------------------------------------------------------------------------------
@@ -97,7 +103,7 @@ def test_a_decision_and_what_the_audit_keeps_of_it(make):
     assert kept["features"] == {"seen": 6.0, "card": 6.0}
     assert kept["input"] == payment(7)
     assert (kept["tier"], kept["rules"], kept["transaction"]) == ("confirm", "r1", 6)
-    assert kept["hash"] == service_of(app).audit.head[1]
+    assert kept["hash"] == service_of(app).audit.anchor().hash
 
 
 def test_the_store_gets_the_event_with_the_keys_and_types_of_the_world(make):
@@ -133,7 +139,7 @@ def test_the_model_is_asked_with_what_the_audit_keeps(make):
     app = make(score=watches)
     for request in (1, 2):
         post(app, payment(request))
-    assert [row.features for row in service_of(app).audit.log()] == asked
+    assert [row.features for row in service_of(app).audit.records()] == asked
 
 
 def test_transactions_are_numbered_from_the_first_on(make):
@@ -142,7 +148,7 @@ def test_transactions_are_numbered_from_the_first_on(make):
         post(app, payment(request))
     app = make(again=True, first=500)
     post(app, payment(13))
-    assert [row.transaction for row in service_of(app).audit.log()] == [500, 501, 502]
+    assert [row.transaction for row in service_of(app).audit.records()] == [500, 501, 502]
 
 
 # Bad input -------------------------------------------------------------------------------------
@@ -455,7 +461,7 @@ def check_concurrency(service: Service) -> None:
     with ThreadPoolExecutor(8) as pool:
         bodies = [json.dumps(payment(i % 60)).encode() for i in range(120)]
         replies = list(pool.map(service.decide, bodies))
-    rows = list(service.audit.log())
+    rows = list(service.audit.records())
     assert [row.features["seen"] for row in rows] == list(range(60))
     assert len({(r.body["request"], json.dumps(r.body)) for r in replies}) == 60
     assert len(service.store.seen) == 60
@@ -710,7 +716,7 @@ def test_a_gateway_stamps_each_attempt(make):
     retry = post(app, stamped(10, transaction=11, received="2025-07-01T11:30:00Z"))
     assert retry.json() == first
     post(app, stamped(12))
-    rows = list(service_of(app).audit.log())
+    rows = list(service_of(app).audit.records())
     assert [row.transaction for row in rows] == [10, 12]
     assert [row.received for row in rows] == [
         "2025-07-01T11:00:10.000Z",
@@ -722,7 +728,7 @@ def test_disorder_is_straightened_up_to_a_limit(make):
     app = make(gateway=True)
     post(app, stamped(100))
     post(app, stamped(40))
-    rows = list(service_of(app).audit.log())
+    rows = list(service_of(app).audit.records())
     assert rows[1].received == rows[0].received  # it counts as arriving with the one before
     assert rows[1].input["received"] == "2025-07-01T11:00:40.000Z"
     check_is_refused(app, stamped(39), 422, "out of order", "at most 0:01:00")

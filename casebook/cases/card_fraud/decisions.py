@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from casebook.cases.card_fraud.audit import Audit, AuditFailed, Conflict, Decision, Outcome
+from casebook.cases.card_fraud.audit import Audit, Conflict, Decision, Outcome
 from casebook.cases.card_fraud.schema import (
     CONFIRMATIONS,
     Limits,
@@ -41,6 +41,7 @@ from casebook.cases.card_fraud.schema import (
 )
 from casebook.cases.card_fraud.world.constants import TIERS
 from casebook.serving.breaker import Breaker
+from casebook.serving.log import LogFailed
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ def rebuild(store: Store, audit: Audit) -> Rebuilt:
         An event that the store refuses is counted and left out, as it was when it happened.
     """
     decisions = outcomes = refused = 0
-    for record in audit.log():
+    for record in audit.records():
         decisions += isinstance(record, Decision)
         outcomes += isinstance(record, Outcome)
         refused += not _told(store, record)
@@ -287,7 +288,7 @@ class Service:
         if not (request.isascii() and request.isdigit() and len(request) <= 16):
             what = "The request id in the address is no whole number of at most 16 digits."
             raise Problem(422, "invalid request id", what, "Use the id that was sent.")
-        decision = self.audit.find(int(request))
+        decision = self.audit.decision(int(request))
         if decision is None:
             raise _unknown(int(request))
         outcomes = [vars(outcome) for outcome in self.audit.outcomes(decision.request)]
@@ -304,10 +305,10 @@ class Service:
         """
         report = parse(raw, Report)
         with self._turn():
-            decision = self.audit.find(report.request)
+            decision = self.audit.decision(report.request)
             if decision is None:
                 raise _unknown(report.request)
-            last = self.audit.head[0]
+            last = self.audit.anchor().count
             outcome = self._outcome(report, decision)
             with _conflicts("Send what changed as a dispute: a report is not taken back."):
                 outcome = self.audit.report(outcome)
@@ -320,7 +321,7 @@ class Service:
     def health(self) -> Reply:
         """Return whether the model decides, and what is behind it."""
         breaker = self.breaker.snapshot()
-        sequence, digest = self.audit.head
+        sequence, digest = self.audit.anchor()
         well = breaker["state"] == "closed" and not self.refused and self.score is not None
         return Reply(
             200,
@@ -351,7 +352,7 @@ class Service:
             raise Problem(503, "busy", what, again)
         try:
             yield
-        except AuditFailed as error:
+        except LogFailed as error:
             log.error("%s", error)
             what = "The decision could not be recorded, so none was made."
             raise Problem(503, "no record", what, again) from error
