@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import httpx
 import pytest
-from card_fraud_fakes import payment
+from card_fraud_fakes import life, payment
 
 from casebook.cases.card_fraud.audit import Audit, Conflict, Decision, Outcome
 from casebook.cases.card_fraud.schema import fingerprint
+from casebook.serving.drills import kill_drill
 from casebook.serving.load import Server
 from casebook.serving.log import GENESIS
 
@@ -230,19 +229,21 @@ def test_a_service_that_replies_first_is_found(path):
         live(told, 1, kill_on=7, bug="reply first")
 
 
-def test_killed_thirty_times_with_concurrent_clients(path):
+def test_killed_thirty_times_with_concurrent_clients(path, tmp_path):
     """The same without HTTP, which is quick: lives of a few decisions, four clients in each."""
-    told = Told(path, list(range(1, 131)))
-    lives = [{"kill_at": POINTS[life % 3], "kill_on": 2 + life % 4} for life in range(30)] + [{}]
-    code = "import card_fraud_fakes, sys; card_fraud_fakes.lives(*sys.argv[1:])"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", code, str(path), json.dumps(lives), json.dumps(told.requests)]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
-    assert run.returncode == 0, run.stderr
-    ends = [line for line in run.stdout.splitlines() if line.startswith("end")]
-    assert ends == ["end 9"] * 30 + ["end 0"]
-    for line in run.stdout.splitlines():
-        if line.startswith("{"):
-            reply = json.loads(line)
-            told.add({reply["request"]: reply})
+    told, notes = Told(path, list(range(1, 131))), tmp_path / "told"
+    work = partial(life, told.requests, str(notes))
+    points = [(POINTS[n % 3], 2 + n % 4) for n in range(30)]
+    kills = kill_drill(partial(str, path), work, rows_in, [*points, None])
+    assert [kill.killed for kill in kills] == [True] * 30 + [False]
+    assert all(kill.left > 0 for kill in kills[1:])
+    for line in notes.read_text().splitlines():
+        reply = json.loads(line)
+        told.add({reply["request"]: reply})
     told.all_there()
+
+
+def rows_in(path: str) -> int:
+    """Return how many rows a sound audit holds."""
+    with Audit(path, read_only=True) as audit:
+        return audit.verify().rows
