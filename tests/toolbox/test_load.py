@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+from pace import patience
 
 from casebook.serving.breaker import Breaker
 from casebook.serving.load import Server, crashing, fault_drill, listening, load, slow
@@ -64,9 +65,11 @@ def test_a_server_ends_with_its_block_and_with_its_parent():
         print(server.process.pid, server.url, flush=True)
         os._exit(1)  # no chance to end anything
     """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=patience(120)
+    )
     pid, _ = run.stdout.split()
-    end = time.monotonic() + 15
+    end = time.monotonic() + patience(15)
     while time.monotonic() < end:
         try:
             os.kill(int(pid), 0)
