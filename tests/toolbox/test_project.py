@@ -275,7 +275,7 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_a_writer_that_is_not_atomic_or_does_not_flush_is_found(tmp_path, monkeypatch):
     def plain(path, content):
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             content(file) if callable(content) else file.write(content)
 
