@@ -132,6 +132,19 @@ def test_a_rounded_answer_is_told_so_and_costs_no_hint():
     assert outcome.hints == ()
 
 
+def test_a_round_number_may_be_an_answer_of_its_own():
+    grid = of_kind(Number(0.001, unrounded=False), "10 / 3")
+    outcome = grid.outcome(3.3)
+    assert (outcome.message, len(outcome.hints)) == ("other", 1)
+
+
+def test_braces_in_the_code_of_a_right_answer_are_left_alone():
+    [first, *_] = of_kind(Number(), "2.0", ("4", "5"), also=["dict({}, a=2.0)['a']"]).right_answers
+    names = {}
+    run(first, names)
+    assert names["x"] == 2.0
+
+
 def test_too_few_answers_are_refused():
     with pytest.raises(ValueError, match="at least two wrong answers"):
         question(replace(TOTAL, slips=TOTAL.slips[:1]))

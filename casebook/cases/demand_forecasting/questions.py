@@ -913,7 +913,7 @@ def delays(threshold, countries=up, since=0):
             ],
             otherwise=AT
             + "The budget is not used up: a lower threshold keeps it and rings earlier.",
-            kind=Number(1e-6),
+            kind=Number(1e-6, unrounded=False),
             accepts="right < value <= right + 0.0251 or "
             "right - 0.05 < value < right and alarms(quiet, value) <= budget",
             also=["thresholds[[alarms(quiet, t) <= budget for t in thresholds].index(True)]"],
