@@ -711,16 +711,17 @@ def _told(verdicts: Sequence[_Verdict]) -> str:
     by = {found: [v for v in verdicts if v.found == found] for found in ("right", "missing")}
     wrong = [v for v in verdicts if v.found in ("wrong", "form")]
     lines = [_are(by["right"], "right")] if by["right"] else []
-    lines += [
-        v.reason if len(wrong) == 1 and by["right"] else f"`{v.name}`: {v.reason}" for v in wrong
-    ]
+    for verdict in wrong:
+        plain = (len(wrong) == 1 and by["right"]) or f"`{verdict.name}`" in verdict.reason
+        lines.append(verdict.reason if plain else f"`{verdict.name}`: {verdict.reason}")
     lines += [_are(by["missing"], "still missing")] if by["missing"] else []
     return " ".join(lines)
 
 
 def _are(verdicts: Sequence[_Verdict], what: str) -> str:
-    names = " and ".join(f"`{v.name}`" for v in verdicts)
-    return f"{names} {'is' if len(verdicts) == 1 else 'are'} {what}."
+    *others, last = (f"`{verdict.name}`" for verdict in verdicts)
+    said = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+    return f"{said} {what}."
 
 
 # Code and templates.

@@ -184,6 +184,14 @@ def test_a_part_that_follows_from_a_wrong_one_is_told_so():
     assert outcome.earned == 0
 
 
+def test_a_part_is_named_once():
+    outcome = question(TOTAL, HALF).outcome("12", ...)
+    assert outcome.message == (
+        "`total` should be one number; it is text in quotes (of type str): '12'. "
+        "`half` is still missing."
+    )
+
+
 def test_only_wrong_parts_open_hints():
     both = question(TOTAL, HALF)
     assert len(both.outcome(12, 3).hints) == 1
