@@ -1070,7 +1070,7 @@ def cheapest(errors):
             "{SHORT:.2f} euro on the other days and costs {IDLE:.2f} on these: find the share at "
             "which the two balance.",
             kind=Number(0.002),
-            accepts="min(quantiles) <= value <= max(quantiles)",
+            accepts="min(quantiles) - 1e-6 <= value <= max(quantiles) + 1e-6",
             also=["np.quantile(pool, 0.8, method='weibull')", "cheapest(pool)"],
         )
     ],

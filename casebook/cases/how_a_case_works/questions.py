@@ -375,7 +375,7 @@ def cost(years, multiplier):
             ],
             # Counting each worker once instead of each contract is as good a reading of the past.
             accepts="abs(value / best(past, 0.75) - 1) <= 0.002 or "
-            "min(quantiles) <= value <= max(quantiles)",
+            "min(quantiles) - 1e-9 <= value <= max(quantiles) + 1e-9",
         )
     ],
     shows="With {multiplier:.3f} times the forecast, the held-out years cost "
