@@ -136,7 +136,7 @@ def stored_claim() -> str:
     """Return the baseline's claim as the committed chapter stores it, without emphasis."""
     notebook = files.read(ROOT / f"{CHAPTER}.ipynb")
     cell = next(c for c in notebook.cells if c.id == "repair-and-baseline")
-    return cell.outputs[0]["data"]["text/plain"].replace("*", "")
+    return " ".join(cell.outputs[0]["data"]["text/plain"].replace("*", "").split())
 
 
 @pytest.fixture(scope="module")
