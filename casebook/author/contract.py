@@ -273,7 +273,7 @@ def name_faults(path: Path) -> list[str]:
                 found.append(f"question {number}: the answer `{name}` hides the notebook's own")
             owners.setdefault(name, number)
     alias = {_questions_name(notebook.cells[index].source) for index in checks.values()}
-    if alias != {f"exercise_{path.stem[:2]}"}:
+    if alias != {f"exercise_{path.stem.split('_')[0]}"}:
         found.append(f"the questions are named {sorted(alias)}, a name that an answer may take")
     return [f"{path.stem}: {fault}" for fault in found]
 
