@@ -85,7 +85,7 @@ lab: $(VENV)/.installed ## open JupyterLab at your copies of the exercises: make
 chapter: $(VENV)/.installed ## execute one chapter and its solution and store their checked outputs: make chapter N=01
 	$(RUN) casebook.author record $(REPLACE) $(N)
 
-new: $(VENV)/.installed ## start a case, small and running: make new N=02_sales_forecasting TITLE="Sales for finance" [GROUP=sales] [PART=…]
+new: $(VENV)/.installed ## start a case, small and running: make new N=02_sales_forecasting TITLE="Sales for finance" [GROUP=forecasting] [PART=…]
 	$(RUN) casebook.author new "$(N)" "$(TITLE)" --group "$(GROUP)" --part "$(PART)"
 
 targets: $(VENV)/.installed ## accept what a chapter's last run put on its scorecard: make targets N=01

@@ -240,8 +240,8 @@ def command_new(root: Path, case: scaffold.Case) -> int:
 
 def command_targets(root: Path, which: str) -> int:
     """Accept what the last run of a chapter put on its scorecard: tests/targets.toml."""
-    name = next(iter(files.find(which.split("_")[0], "chapters", root=root))).stem
     try:
+        name = files.find(which.split("_")[0], "chapters", root=root)[0].stem
         count = scaffold.record_targets(root, name)
     except FileNotFoundError as error:
         print(f"not written {error}")
@@ -294,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
     new = commands.add_parser("new", help=command_new.__doc__)
     new.add_argument("name", help="number and name of the case, such as 02_sales_forecasting")
     new.add_argument("title", help="title of the chapter")
-    new.add_argument("--group", default="", help="optional dependencies that it needs on Colab")
+    new.add_argument("--group", default="", help="optional dependencies: its own by default")
     new.add_argument("--part", default="", help="part of the book, if its plan has no such number")
     targets = commands.add_parser("targets", help=command_targets.__doc__)
     targets.add_argument("which", help="number of the chapter, such as 01")

@@ -54,6 +54,8 @@ METADATA = {
     "finding": "model-run",
     "minutes": {"read": 10, "run": 0.5, "exercise": 20},
 }
+#: Optional packages that a new case needs from its first day: `casebook.data` imports them.
+NEEDED = ("rdata",)
 #: What a new row of ``tests/targets.toml`` may differ by.
 TOLERANCE = 0.05
 
@@ -67,7 +69,7 @@ class Case:
     name, title : str
         Of its files (``02_sales_forecasting``) and of its chapter.
     group : str
-        Optional dependencies that its notebooks need on Colab; empty for none.
+        Optional dependencies that its notebooks need on Colab; by default a group of its own.
     part : str
         Part of the book; empty where the plan of the book knows it.
     """
@@ -89,6 +91,11 @@ class Case:
     @property
     def is_chapter(self) -> bool:
         return self.number.isdigit()
+
+    @property
+    def needs(self) -> str:
+        """Name of the group of its optional dependencies."""
+        return self.group or self.module.replace("_", "-")
 
     @property
     def words(self) -> Mapping[str, str]:
@@ -158,7 +165,7 @@ def notebook(template: str, case: Case) -> NotebookNode:
     """
     _, *texts = re.split(r"^%%% ", _filled(template, case), flags=re.M)
     cells = [_cell(*(part.strip() for part in text.split("\n", 1))) for text in texts]
-    metadata: dict = {"group": case.group}
+    metadata: dict = {"group": case.needs}
     if template == "chapter.ipynb":
         metadata |= METADATA
         for cell in cells:
@@ -243,13 +250,15 @@ def _sorted_by(entry: Mapping) -> tuple[bool, str]:
 
 
 def _with_group(pyproject: str, group: str) -> str:
-    """Return pyproject.toml with a group of optional dependencies, empty if it is new."""
-    if not group or group in tomllib.loads(pyproject)["project"]["optional-dependencies"]:
+    """Return pyproject.toml with a group of optional dependencies."""
+    if group in tomllib.loads(pyproject)["project"]["optional-dependencies"]:
         return pyproject
     head = "[project.optional-dependencies]\n"
     before, _, after = pyproject.partition(head)
     table, gap, rest = after.partition("\n\n")
-    groups = [*re.findall(r"^[\w-]+ = \[.*?\]$", table, flags=re.M | re.S), f"{group} = []"]
+    lines = "".join(f'    "{package}",\n' for package in NEEDED)
+    made = f"{group} = [\n{lines}]"
+    groups = [*re.findall(r"^[\w-]+ = \[.*?\]$", table, flags=re.M | re.S), made]
     return before + head + "\n".join(sorted(groups)) + gap + rest
 
 
@@ -366,7 +375,7 @@ def create(root: Path, case: Case) -> list[str]:
         list(planned_parts(root).values()),
     )
     texts[contents] = contents_text(entered)
-    texts[project] = _with_group(project.read_text(encoding="utf-8"), case.group)
+    texts[project] = _with_group(project.read_text(encoding="utf-8"), case.needs)
     changed = []
     for path, text in texts.items():
         if path.is_file() and path.read_text(encoding="utf-8") == text:
