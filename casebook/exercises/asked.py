@@ -398,10 +398,11 @@ class Prediction:
 
     def told(self, answer: object, came_true: str, why: str) -> str:
         """Return what is said of the prediction once the answer is right."""
-        guess = answer.strip().lower() if isinstance(answer, str) else answer
+        guess = answer.strip().casefold() if isinstance(answer, str) else answer
         if answer is BLANK:
             return f"You wrote no prediction; “{came_true}” comes true. {why}"
-        if guess not in self.options:
+        guess = {option.casefold(): option for option in self.options}.get(guess)
+        if guess is None:
             options = " or ".join(f'"{option}"' for option in self.options)
             return f"`{self.name}` should be {options}; “{came_true}” comes true. {why}"
         if guess == came_true:
@@ -549,8 +550,8 @@ class Asked(Question):
         """
         seed = student_seed(self.exercise.seed) if seed is None else seed
         if seed not in self._scopes:
-            words = set(re.findall(r"\w+", self._all_text()))
-            given = {n: f(seed) for n, f in self.exercise.given.items() if n in words}
+            named = self._names_in_code()
+            given = {n: f(seed) for n, f in self.exercise.given.items() if n in named}
             scope: Scope = {**_TOOLS, **given}
             run(self.setup, scope)
             self._scopes[seed] = scope
@@ -569,15 +570,21 @@ class Asked(Question):
         predicted = (self.prediction.name,) if self.prediction else ()
         return (*(part.name for part in self.parts), *predicted)
 
-    def _all_text(self) -> str:
-        texts = [self.setup, self.shows]
+    def _names_in_code(self) -> set[str]:
+        """Return every word of the question's code, and of the expressions in its templates."""
+        code, templates = [self.setup], [self.shows]
         for part in self.parts:
-            texts += [part.right, part.otherwise, part.accepts, *part.also]
-            texts += [text for slip in part.slips for text in (*slip.codes, slip.says, slip.when)]
-            texts += [getattr(part.kind, name, "") for name in ("known", "probes")]
+            code += [part.right, part.accepts, *part.also]
+            code += [getattr(part.kind, name, "") for name in ("known", "probes")]
+            templates.append(part.otherwise)
+            for slip in part.slips:
+                code += [*slip.codes, slip.when, slip.form]
+                templates.append(slip.says)
         if self.prediction:
-            texts += [self.prediction.right, self.prediction.says]
-        return "\n".join(texts)
+            code.append(self.prediction.right)
+            templates.append(self.prediction.says)
+        fields = [field for text in templates for _, field, *_ in string.Formatter().parse(text)]
+        return set(re.findall(r"\w+", "\n".join([*code, *filter(None, fields)])))
 
     def _verdicts(self, answers: Sequence[object], scope: Scope) -> list[_Verdict]:
         """Judge the parts in turn, each after the reader's right answers or else the course's."""
@@ -618,12 +625,20 @@ def _judged(part: Part, answer: object, right: object, scope: Scope) -> _Verdict
     except Form as wrong:
         local = {**scope, "value": answer, "right": right}
         for slip in part.slips:
-            if slip.form and run(slip.form, local):
+            if slip.form and _holds(slip.form, local):
                 return _Verdict(part.name, "wrong", answer, fill(slip.says, local))
         return _Verdict(part.name, "form", reason=str(wrong))
     reason, found = _reason(part, value, right, {**scope, "value": value, "right": right})
     kept = answer if found == "right" and isinstance(part.kind, Function) else value
     return _Verdict(part.name, found, kept, reason)
+
+
+def _holds(condition: str, local: Scope) -> bool:
+    """Say whether a condition holds of an answer that may be anything."""
+    try:
+        return bool(run(condition, local))
+    except (TypeError, ValueError):
+        return False
 
 
 def _reason(part: Part, value: object, right: object, local: Scope) -> tuple[str, str]:
@@ -648,7 +663,14 @@ def _to_slip(part: Part, slip: Slip, value: object, local: Scope) -> float:
     """Return how far a value is from what a slip gives; a family is known by its condition."""
     if slip.when or slip.form:
         return np.inf
-    return min(part.kind.distance(value, _result(part, code, local)) for code in slip.codes)
+    return min(_to_code(part, code, value, local) for code in slip.codes)
+
+
+def _to_code(part: Part, code: str, value: object, local: Scope) -> float:
+    try:
+        return part.kind.distance(value, _result(part, code, local))
+    except Form:  # in this world the slip gives nothing that could be an answer
+        return np.inf
 
 
 def _result(part: Part, code: str, scope: Scope) -> object:
@@ -795,28 +817,25 @@ def _assigned(part: Part, code: str, setup: str) -> str:
 
 def _wrong_answers(parts: Sequence[Part], setup: str) -> list[WrongAnswer]:
     """Return each slip with the right answers for the other parts."""
-    made = []
-    for wrong in parts:
-        for slip in wrong.slips:
-            for code in slip.codes:
-                lines = [
-                    _assigned(part, code if part is wrong else part.right, setup) for part in parts
-                ]
-                made.append(WrongAnswer(_IMPORT + "".join(lines), slip.reason, slip.says))
-    return made
+    return [
+        WrongAnswer(_answered(parts, setup) + _assigned(part, code, setup), slip.reason)
+        for part in parts
+        for slip in part.slips
+        for code in slip.codes
+    ]
 
 
 def _right_answers(parts: Sequence[Part], setup: str) -> list[str]:
     """Return the right answers by other methods, and in each form that the kinds accept."""
-    made = []
-    for changed in parts:
-        styles = [re.sub(r"\{\}", "right", style) for style in changed.kind.styles]
-        for code in (*changed.also, *styles):
-            lines = [
-                _assigned(part, code if part is changed else part.right, setup) for part in parts
-            ]
-            made.append(_IMPORT + "".join(lines))
-    return made
+    return [
+        _answered(parts, setup) + _assigned(part, code.replace("{}", "right"), setup)
+        for part in parts
+        for code in (*part.also, *part.kind.styles)
+    ]
+
+
+def _answered(parts: Sequence[Part], setup: str) -> str:
+    return _IMPORT + "".join(_assigned(part, part.right, setup) for part in parts)
 
 
 @dataclass(frozen=True)

@@ -77,13 +77,10 @@ class WrongAnswer:
         Python that answers the question wrongly, run in the solution's kernel.
     reason : str
         Part of the reason that the check must give.
-    slip : str
-        Name of its misconception: two ways to the same one may get the same reason.
     """
 
     code: str
     reason: str
-    slip: str = ""
 
 
 @dataclass(frozen=True)

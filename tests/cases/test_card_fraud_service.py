@@ -26,6 +26,7 @@ from card_fraud_fakes import (
     score,
     stamped,
 )
+from pace import patience
 
 from casebook.cases.card_fraud import decisions, schema
 from casebook.cases.card_fraud.audit import Audit, Conflict
@@ -386,7 +387,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(make):
         sent = []
 
         async def receive():
-            await asyncio.sleep(30)
+            await asyncio.sleep(patience(30))
 
         async def send(message):
             sent.append(message)
@@ -400,7 +401,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(make):
 
     start = time.monotonic()
     assert asyncio.run(call()) == 408
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < patience(5)
 
 
 # The same request again ------------------------------------------------------------------------
@@ -963,9 +964,11 @@ def test_a_server_ends_with_its_block_and_with_its_parent():
         print(server.process.pid, server.url, flush=True)
         os._exit(1)  # no chance to end anything
     """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=patience(120)
+    )
     pid, _ = run.stdout.split()
-    end = time.monotonic() + 15
+    end = time.monotonic() + patience(15)
     while time.monotonic() < end:
         try:
             os.kill(int(pid), 0)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from functools import cache, partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
+from pace import patience, until
 from pandas.testing import assert_frame_equal
 
 from casebook.cases.demand_forecasting.feed import repair
@@ -224,14 +226,15 @@ FAULTS = {
         "ForecastRejected: the forecast for YY is 0.00 times the last 28 days, outside 0.4 to 2.5 "
         "(1 of 2 countries are)",
     ),
-    "too slow": (lambda p, f: time.sleep(2), "TimeoutError: no answer within 0.5 s"),
+    "too slow": (lambda p, f: time.sleep(patience(2)), "TimeoutError: no answer within 0.5 s"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_fallback_answers_and_one_line_says_why(tmp_path, fault):
     forecaster, reason = FAULTS[fault]
-    run = nightly(tmp_path, forecaster, time_limit=0.5).run(sent(), TODAY)
+    limit = 0.5 if fault == "too slow" else patience(20)
+    run = nightly(tmp_path, forecaster, time_limit=limit).run(sent(), TODAY)
     assert run.source == "last_week"
     (line,) = run.log
     assert line.startswith(f"fell back to last_week: {reason}")
@@ -241,17 +244,22 @@ def test_the_fallback_answers_and_one_line_says_why(tmp_path, fault):
 
 
 def test_an_answer_after_its_time_changes_nothing(tmp_path):
+    go, answered = threading.Event(), threading.Event()
+
     def slow(panel, future):
-        time.sleep(0.4)
+        assert go.wait(patience(60))
+        answered.set()
         return flat(panel, future)
 
     pipeline = nightly(tmp_path, slow, time_limit=0.1)
-    run = pipeline.run(sent(), TODAY)
-    assert run.seconds < 0.4
+    before_it_goes_on = threading.active_count()
+    assert pipeline.run(sent(), TODAY).source == "last_week"
     before = pipeline.path(TODAY).read_bytes()
-    time.sleep(0.5)
+    go.set()
+    assert answered.wait(patience(10))
+    until(lambda: threading.active_count() <= before_it_goes_on, "the late answer", 10)
     assert pipeline.path(TODAY).read_bytes() == before
-    assert nightly(tmp_path, slow, time_limit=5).run(sent(), TODAY).source == "slow"
+    assert nightly(tmp_path, slow, time_limit=patience(20)).run(sent(), TODAY).source == "slow"
 
 
 def broken(panel, future):

@@ -146,10 +146,10 @@ def test_the_data_card_names_every_file_and_column_and_the_true_sizes():
     assert all(f"({rows[fault]} rows)" in card for fault in ("missing", "wrong unit", "late"))
 
 
-def test_a_world_takes_less_than_five_seconds():
-    start = time.perf_counter()
+def test_a_world_takes_less_than_five_cpu_seconds():
+    start = time.process_time()
     simulate()
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 # Size and what may be seen ------------------------------------------------------------

@@ -121,8 +121,8 @@ def test_every_room_has_its_floor():
 
 def test_import_casebook_is_quick_and_pulls_in_nothing_heavy():
     code = (
-        "import json, sys, time; start = time.perf_counter(); import casebook; "
-        "print(json.dumps([time.perf_counter() - start, sorted(sys.modules)]))"
+        "import json, sys, time; start = time.process_time(); import casebook; "
+        "print(json.dumps([time.process_time() - start, sorted(sys.modules)]))"
     )
     runs = [
         json.loads(

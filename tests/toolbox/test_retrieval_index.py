@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import retrieval_crash
+from pace import patience
 from retrieval_crash import articles
 
 from casebook.retrieval import index as module
@@ -269,7 +270,10 @@ def test_places_of_removed_passages_are_freed_at_last(path, monkeypatch):
 
 def run(*arguments: object) -> dict:
     result = subprocess.run(
-        [sys.executable, PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=300
+        [sys.executable, PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=patience(300),
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
@@ -324,7 +328,7 @@ def test_a_writer_killed_at_any_time_leaves_one_state_and_readers_see_no_other(p
 def test_a_reader_of_a_writer_without_transactions_sees_a_mixture(path):
     with Index.build(path, articles("alpha"), Hashed(16)) as reader:
         process, mixed = flipping(path, "planted"), False
-        end = time.monotonic() + 20
+        end = time.monotonic() + patience(20)
         while not mixed and time.monotonic() < end:
             try:
                 mixed = texts_seen(reader) not in {("alpha", "18"), ("bravo", "18")}

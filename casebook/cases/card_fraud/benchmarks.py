@@ -584,13 +584,13 @@ def real_handbook_week() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As :func:`~casebook.systems.card_fraud.studies.handbook_study`.
+        As :func:`~casebook.cases.card_fraud.studies.handbook_study`, without ``seconds``.
     """
     frame, X = _handbook()
     names = ("logistic regression", "LightGBM", "XGBoost as published")
     last = studies.handbook_weeks()[1][-1:]
     study = studies.handbook_study(frame, last, names, features=X)
-    return from_real(study, "fraud_handbook")
+    return from_real(study.drop(columns="seconds"), "fraud_handbook")
 
 
 def real_thinned() -> pd.DataFrame:
@@ -599,7 +599,7 @@ def real_thinned() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As :func:`~casebook.systems.card_fraud.studies.thinned_test`.
+        As :func:`~casebook.cases.card_fraud.studies.thinned_test`.
     """
     frame, X = _handbook()
     (fold,) = studies.handbook_folds(frame, studies.handbook_weeks()[1][-1:], X)
@@ -614,7 +614,7 @@ def real_ulb() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As :func:`~casebook.systems.card_fraud.studies.ulb_study`.
+        As :func:`~casebook.cases.card_fraud.studies.ulb_study`.
     """
     families = ("logistic regression", "LightGBM")
     return from_real(studies.ulb_study(ulb(real("ulb_4800")), families, resamples=100), "ulb_4800")

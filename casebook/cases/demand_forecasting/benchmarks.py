@@ -669,9 +669,8 @@ def real_tourism() -> pd.DataFrame:
         {"RMSE": rmse.stack(), "MASE": heatmap(scores, "MASE", list(CROSSED)).stack()}
     )
     bottom = forecasts[forecasts["level"] == "bottom"]
-    frame.loc[("bottom", "mint"), ["change", "low", "high"]] = paired_interval(
-        bottom, nodes, "mint", "base", "MASE", season=4
-    )
+    interval = paired_interval(bottom, nodes, "mint", "base", "MASE", season=4)
+    frame.loc[("bottom", "mint"), ["change", "low", "high"]] = list(interval)
     places = pd.MultiIndex.from_product([[*CROSSED, "pooled"], ways], names=["level", "way"])
     return from_real(frame.reindex(places).reset_index(), "tourism")
 
