@@ -295,7 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
     new.add_argument("name", help="number and name of the case, such as 02_sales_forecasting")
     new.add_argument("title", help="title of the chapter")
     new.add_argument("--group", default="", help="optional dependencies: its own by default")
-    new.add_argument("--part", default="", help="part of the book, if its plan has no such number")
+    new.add_argument("--part", default="", help="part of the book: by default its plan's")
     targets = commands.add_parser("targets", help=command_targets.__doc__)
     targets.add_argument("which", help="number of the chapter, such as 01")
     assignment = commands.add_parser("assignment", help=command_assignment.__doc__)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -29,14 +30,14 @@ import numpy as np
 import pandas as pd
 from nbformat import NotebookNode
 
-from casebook.author import contract, exercises, files
+from casebook.author import contract, exercises, files, keys
 from casebook.author.launch import BADGES_ID
 from casebook.author.submissions import seed_cell
 from casebook.exercises.asked import Asked
 from casebook.project import write_whole
 
 FOLDER = "classes"
-ROSTER, EXPECTED = "seeds.csv", "expected.csv"
+ROSTER, EXPECTED, HELD = "seeds.csv", "expected.csv", ".held.json"
 #: Seeds that are drawn lie between these.
 LEAST, MOST = 1_000, 1_000_000
 #: So many seeds are tried for each that is wanted.
@@ -231,12 +232,49 @@ def _stems(root: Path, number: str, there: Sequence[str]) -> tuple[list[str], li
     return sorted({*ready, *there}), left_out
 
 
-def _seeds_refused(root: Path, stems: Sequence[str], seed: int) -> str:
-    return next((why for stem in stems if (why := seed_refusal(root, stem, seed))), "")
+class Judge:
+    """Says why a seed cannot be handed out; what has held before, with the same code, holds again.
+
+    Parameters
+    ----------
+    root : Path
+        The checkout.
+    stems : sequence of str
+        The exercises of the class.
+    path : Path
+        Where it is kept which seeds have held.
+    """
+
+    def __init__(self, root: Path, stems: Sequence[str], path: Path):
+        self.root, self.path = root, path
+        self.keys = {stem: _key(root, stem) for stem in stems}
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self.held = {key: set(kept.get(key, ())) for key in self.keys.values()}
+
+    def refusal(self, seed: int) -> str:
+        """Return why a seed does not hold, for the first exercise in which it does not."""
+        for stem, key in self.keys.items():
+            if seed in self.held[key]:
+                continue
+            if why := seed_refusal(self.root, stem, seed):
+                return why
+            self.held[key].add(seed)
+        return ""
+
+    def keep(self) -> None:
+        """Write down which seeds have held."""
+        text = json.dumps({key: sorted(seeds) for key, seeds in self.held.items()})
+        write_whole(self.path, text.encode())
+
+
+def _key(root: Path, stem: str) -> str:
+    """Return the key of an exercise: of its cells and all code that they reach."""
+    name = f"solutions/{stem}"
+    return keys.key(root, name, files.read(root / f"{name}.ipynb"), {})
 
 
 def _enrol(
-    root: Path, class_name: str, stems: Sequence[str], roster: list[Student], seeds: str
+    judge: Judge, class_name: str, roster: list[Student], seeds: str
 ) -> Iterator[str | Student]:
     """Yield the students of the class, and lines on seeds that were left out.
 
@@ -246,7 +284,7 @@ def _enrol(
     if not wanted:
         raise Refused("Say how many students there are: SEEDS=20, or SEEDS=11,12 with their seeds.")
     for one in roster:
-        if why := _seeds_refused(root, stems, one.seed):
+        if why := judge.refusal(one.seed):
             raise Refused(f"{one.student} needs another seed in {ROSTER}: {why}.")
         yield one
     known = {one.seed for one in roster}
@@ -255,7 +293,7 @@ def _enrol(
     free = (name for name in fresh if name not in names)
     if isinstance(wanted, list):
         for seed in (seed for seed in wanted if seed not in known):
-            if why := _seeds_refused(root, stems, seed):
+            if why := judge.refusal(seed):
                 raise Refused(f"seed {seed} is refused: {why}. Give another one.")
             yield Student(next(free), seed)
         return
@@ -266,7 +304,7 @@ def _enrol(
         if tries >= TRIES * wanted + TRIES:
             raise Refused(f"{tries} seeds were tried and too few hold; the last one: {why}.")
         tries += 1
-        if why := _seeds_refused(root, stems, seed):
+        if why := judge.refusal(seed):
             yield f"left out    seed {seed}: {why}"
             continue
         missing -= 1
@@ -355,7 +393,8 @@ def make(root: Path, class_name: str, seeds: str, number: str = "") -> Iterator[
     stems, left_out = _stems(root, number, there)
     yield from (f"left out    {line}" for line in left_out)
     students: list[Student] = []
-    for found in _enrol(root, class_name, stems, roster, seeds):
+    judge = Judge(root, stems, folder / HELD)
+    for found in _enrol(judge, class_name, roster, seeds):
         if isinstance(found, str):
             yield found
             continue
@@ -368,6 +407,7 @@ def make(root: Path, class_name: str, seeds: str, number: str = "") -> Iterator[
             f"{', '.join(drawn_by_nothing)}: the seed changes no answer; look for a value in its "
             "questions that takes no seed."
         )
+    judge.keep()
     write_whole(folder / "nbgrader_config.py", CONFIG.encode())
     _write_csv(folder / ROSTER, [vars(one) for one in students])
     _write_csv(folder / EXPECTED, rows)

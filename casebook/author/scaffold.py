@@ -46,6 +46,8 @@ OF_CHAPTERS = ("chapter.ipynb", "plan.md")
 #: Parts of the table of contents that come after those of the cases.
 LATER = ("Practise", "For instructors", "Reference")
 INSTRUCTORS = "For instructors"
+#: The part of cases that the plan of the book does not know, here and on the landing page.
+UNPLANNED = "More cases"
 ANSWER = {"grade": False, "locked": False, "solution": True}
 CHECK = {"grade": True, "locked": True, "points": 1, "solution": False}
 METADATA = {
@@ -71,7 +73,7 @@ class Case:
     group : str
         Optional dependencies that its notebooks need on Colab; by default a group of its own.
     part : str
-        Part of the book; empty where the plan of the book knows it.
+        Part of the book; by default as the plan of the book has it.
     """
 
     name: str
@@ -207,13 +209,7 @@ def planned_parts(root: Path) -> dict[str, str]:
 def _part(root: Path, case: Case) -> str:
     """Return the part of the book that a case belongs to."""
     by_number = {stem.split("_")[0]: part for stem, part in planned_parts(root).items()}
-    part = case.part or by_number.get(case.number, "")
-    if not part:
-        raise ValueError(
-            f"The plan of the book has no case {case.number}: say where it belongs, for instance "
-            f"PART={next(iter(by_number.values()), 'Forecasting and logistics')!r}."
-        )
-    return part
+    return case.part or by_number.get(case.number, UNPLANNED)
 
 
 def _place(parts: Sequence[str], part: str, order: Sequence[str]) -> int:
@@ -362,8 +358,8 @@ def create(root: Path, case: Case) -> list[str]:
     Raises
     ------
     ValueError
-        If the name has another form, its number or a file is taken, there is no title, or the
-        plan of the book does not know the part. Nothing is written then.
+        If the name has another form, its number or a file is taken, or there is no title.
+        Nothing is written then.
     """
     _refuse(root, case)
     texts = {root / path: _text(template, case) for template, path in case.paths().items()}

@@ -197,6 +197,8 @@ def test_a_seed_of_the_roster_that_no_longer_holds_names_its_student(planted):
     root = planted()
     list(assignment.make(root, "autumn", "11,12"))
     planted(bad=(12,))
+    list(assignment.make(root, "autumn", ""))  # with the same code it is not tried again
+    tiny.plant(root / "solutions" / f"{PLANTED}.ipynb", "check-1", source="exercise_98.q1.check(9)")
     with pytest.raises(Refused, match=r"student-02 needs another seed in seeds\.csv"):
         list(assignment.make(root, "autumn", ""))
 
