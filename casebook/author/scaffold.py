@@ -30,7 +30,7 @@ TEMPLATES = Path(__file__).resolve().parent / "templates" / "case"
 #: What begins a comment of a template that somebody has to replace.
 MARK = "To write:"
 _MARKED = re.compile(rf"{MARK}\s*(.*?)\s*(?:-->)?$", flags=re.M)
-#: File of a case by its template. Capstones have no chapter of their own, and so no plan.
+#: File of a case by its template. Capstones have no chapter, and so no plan and no scorecard.
 FILES = {
     "init.py": "casebook/cases/{module}/__init__.py",
     "world.py": "casebook/cases/{module}/world.py",
@@ -41,8 +41,10 @@ FILES = {
     "solution.ipynb": "solutions/{name}.ipynb",
     "chapter.ipynb": "chapters/{name}.ipynb",
     "plan.md": "book/instructors/{name}.md",
+    "benchmarks.py": "casebook/cases/{module}/benchmarks.py",
+    "test_benchmarks.py": "tests/cases/test_{module}_benchmarks.py",
 }
-OF_CHAPTERS = ("chapter.ipynb", "plan.md")
+OF_CHAPTERS = ("chapter.ipynb", "plan.md", "benchmarks.py", "test_benchmarks.py")
 #: Parts of the table of contents that come after those of the cases.
 LATER = ("Practise", "For instructors", "Reference")
 INSTRUCTORS = "For instructors"
@@ -53,7 +55,7 @@ CHECK = {"grade": True, "locked": True, "points": 1, "solution": False}
 METADATA = {
     "difficulty": "medium",
     "figure": "weekday-figure",
-    "finding": "model-run",
+    "finding": "gap",
     "minutes": {"read": 10, "run": 0.5, "exercise": 20},
 }
 #: Optional packages that a new case needs from its first day: `casebook.data` imports them.
@@ -390,7 +392,7 @@ def _text(template: str, case: Case) -> str:
 
 
 def finish(root: Path, case: Case) -> None:
-    """Format the code of a new case and write its snapshots.
+    """Format the code of a new case, write its snapshots and record its tables.
 
     Parameters
     ----------
@@ -400,12 +402,15 @@ def finish(root: Path, case: Case) -> None:
         Created before.
     """
     from casebook.cases.__main__ import write_snapshots
+    from casebook.recorded import bench
 
     code = [path for path in case.paths().values() if path.endswith((".py", ".ipynb"))]
     for command in (["check", "--quiet", "--select", "I", "--fix"], ["format", "--quiet"]):
         subprocess.run([sys.executable, "-m", "ruff", *command, *code], cwd=root, check=True)
     importlib.invalidate_caches()
     write_snapshots(importlib.import_module(f"casebook.cases.{case.module}.world"))
+    if case.is_chapter:
+        bench.main([case.number])
 
 
 # What is yet to be written ------------------------------------------------------------

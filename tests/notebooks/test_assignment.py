@@ -255,7 +255,7 @@ def test_git_ignores_what_a_class_holds():
 # nbgrader's round trip on two seeds -----------------------------------------------------
 
 ANSWERS = {
-    1: "pooled_wape = {pooled_wape}",
+    1: "guess = 'above'\npooled_wape = {pooled_wape}",
     2: "leaks = {{'{leaks}'}}",
     3: "multiplier = {multiplier}",
 }
