@@ -64,6 +64,7 @@ def test_another_right_answer_is_right(monkeypatch, number, changes, seed):
 
 ESTIMATES = {
     "difference": "(judged.mean() + gap.mean(), reach(gap))",
+    "mean over the pairs that nobody read": "others",
     "post-stratified by verdict": "strata",
     "fitted weight": "tuned",
     "regression": "fitted(judged)",

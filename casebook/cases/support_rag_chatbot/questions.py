@@ -372,7 +372,9 @@ lam = np.cov(person[read], judged[read])[0, 1] / judged[read].var() / (1 + read.
 rest = person[read] - lam * judged[read]
 tuned = rest.mean() + lam * judged.mean(), reach(rest)
 plain = judged.mean() + gap.mean(), reach(gap)
-rates, halves = zip(plain, strata, tuned, fitted(judged), fitted(first, second, length))
+others = judged[~read].mean() + gap.mean(), plain[1]
+known = plain, others, strata, tuned, fitted(judged), fitted(judged, length)
+rates, halves = zip(*known, fitted(first, second, length))
 slack, low, high = min(halves) / 8, 0.9 * min(halves), 1.1 * np.hypot(reach(gap), reach(judged))
 """,
     parts=[
@@ -461,7 +463,7 @@ slack, low, high = min(halves) / 8, 0.9 * min(halves), 1.1 * np.hypot(reach(gap)
                 "tuned[0]",
                 "fitted(judged, length)[0]",
                 "fitted(first, second)[0]",
-                "judged[~read].mean() + gap.mean()",
+                "others[0]",
             ],
             # Any fair estimate that uses all verdicts: they differ by less than their own error.
             accepts="min(rates) - slack <= value <= max(rates) + slack",
