@@ -74,9 +74,18 @@ class Number:
     """One number; a numpy scalar, an array or a Series of one number will do.
 
     Distances are in units of the tolerance: up to 1 two numbers count as the same.
+
+    Attributes
+    ----------
+    tolerance : float
+        Relative.
+    unrounded : bool
+        Whether the right answer with fewer digits is told so; not where round numbers are
+        answers of their own.
     """
 
     tolerance: float = 0.003
+    unrounded: bool = True
     styles = ("float({})", "np.float64({})", "np.array({})", "pd.Series([{}], index=['a'])")
 
     def read(self, answer: object, name: str, right: object, scope: Scope) -> float:
@@ -88,7 +97,7 @@ class Number:
     def nearly(self, value: float, right: float) -> str:
         """Say that an answer is the right one with too few digits, if it is."""
         rounded = any(value == round(float(right), places) for places in range(5))
-        if rounded and _distance(value, right, 0.05) <= 1:
+        if self.unrounded and rounded and _distance(value, right, 0.05) <= 1:
             return f"{value:g} is near, but rounded too much. Give the number unrounded."
         return ""
 
@@ -702,16 +711,17 @@ def _told(verdicts: Sequence[_Verdict]) -> str:
     by = {found: [v for v in verdicts if v.found == found] for found in ("right", "missing")}
     wrong = [v for v in verdicts if v.found in ("wrong", "form")]
     lines = [_are(by["right"], "right")] if by["right"] else []
-    lines += [
-        v.reason if len(wrong) == 1 and by["right"] else f"`{v.name}`: {v.reason}" for v in wrong
-    ]
+    for verdict in wrong:
+        plain = (len(wrong) == 1 and by["right"]) or f"`{verdict.name}`" in verdict.reason
+        lines.append(verdict.reason if plain else f"`{verdict.name}`: {verdict.reason}")
     lines += [_are(by["missing"], "still missing")] if by["missing"] else []
     return " ".join(lines)
 
 
 def _are(verdicts: Sequence[_Verdict], what: str) -> str:
-    names = " and ".join(f"`{v.name}`" for v in verdicts)
-    return f"{names} {'is' if len(verdicts) == 1 else 'are'} {what}."
+    *others, last = (f"`{verdict.name}`" for verdict in verdicts)
+    said = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+    return f"{said} {what}."
 
 
 # Code and templates.
@@ -828,9 +838,9 @@ def _wrong_answers(parts: Sequence[Part], setup: str) -> list[WrongAnswer]:
 def _right_answers(parts: Sequence[Part], setup: str) -> list[str]:
     """Return the right answers by other methods, and in each form that the kinds accept."""
     return [
-        _answered(parts, setup) + _assigned(part, code.replace("{}", "right"), setup)
+        _answered(parts, setup) + _assigned(part, code, setup)
         for part in parts
-        for code in (*part.also, *part.kind.styles)
+        for code in (*part.also, *(s.replace("{}", "right") for s in part.kind.styles))
     ]
 
 

@@ -117,7 +117,7 @@ def test_the_score_of_a_constant_is_its_own():
     sparse = questions.q5.scope()["sparse"]
     score = (np.abs(sparse - 100)[sparse > 0] / sparse[sparse > 0]).mean()
     assert f"A forecast of 100 every day scores {score:.3g}" in rmse
-    assert rmse.startswith("`best_smape` and `best_wape` and `best_rmse` are right.")
+    assert rmse.startswith("`best_smape`, `best_wape` and `best_rmse` are right.")
 
 
 @pytest.mark.parametrize("metric", ["rmse", " RMSE"])

@@ -132,6 +132,19 @@ def test_a_rounded_answer_is_told_so_and_costs_no_hint():
     assert outcome.hints == ()
 
 
+def test_a_round_number_may_be_an_answer_of_its_own():
+    grid = of_kind(Number(0.001, unrounded=False), "10 / 3")
+    outcome = grid.outcome(3.3)
+    assert (outcome.message, len(outcome.hints)) == ("other", 1)
+
+
+def test_braces_in_the_code_of_a_right_answer_are_left_alone():
+    [first, *_] = of_kind(Number(), "2.0", ("4", "5"), also=["dict({}, a=2.0)['a']"]).right_answers
+    names = {}
+    run(first, names)
+    assert names["x"] == 2.0
+
+
 def test_too_few_answers_are_refused():
     with pytest.raises(ValueError, match="at least two wrong answers"):
         question(replace(TOTAL, slips=TOTAL.slips[:1]))
@@ -169,6 +182,14 @@ def test_a_part_that_follows_from_a_wrong_one_is_told_so():
     outcome = question(TOTAL, HALF).outcome(10, 5)
     assert "`half` follows from your `total`: mend that first." in outcome.message
     assert outcome.earned == 0
+
+
+def test_a_part_is_named_once():
+    outcome = question(TOTAL, HALF).outcome("12", ...)
+    assert outcome.message == (
+        "`total` should be one number; it is text in quotes (of type str): '12'. "
+        "`half` is still missing."
+    )
 
 
 def test_only_wrong_parts_open_hints():

@@ -239,3 +239,85 @@ def test_a_kernel_of_the_book_is_known_by_its_variable(monkeypatch, value, expec
     if value is not None:
         monkeypatch.setenv("CASEBOOK_BOOK", value)
     assert project.in_book() is expected
+
+
+# Files that are whole ----------------------------------------------------------------
+
+
+def full(*_: object) -> None:
+    raise OSError("no space left")
+
+
+def half_written(file) -> None:
+    """Stand in for a writer whose disk fills up."""
+    file.write(b"ne")
+    full()
+
+
+def check_a_crash_leaves_the_old_file(write, folder: Path, monkeypatch) -> None:
+    path = folder / "deep" / "file"
+    write(path, b"old")
+    with pytest.raises(OSError, match="no space"):
+        write(path, half_written)
+    for name in ("fsync", "replace"):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+            patch.setattr(os, name, full)
+            write(path, b"new")
+        assert path.read_bytes() == b"old"
+        assert list(path.parent.iterdir()) == [path], "a part was left behind"
+    write(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"new"
+
+
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    check_a_crash_leaves_the_old_file(project.write_whole, tmp_path, monkeypatch)
+
+
+def test_a_writer_that_is_not_atomic_or_does_not_flush_is_found(tmp_path, monkeypatch):
+    def plain(path, content):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            content(file) if callable(content) else file.write(content)
+
+    def unflushed(path, content):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", lambda _: None)
+            project.write_whole(path, content)
+
+    for write in (plain, unflushed):
+        with pytest.raises((AssertionError, pytest.fail.Exception)):
+            check_a_crash_leaves_the_old_file(write, tmp_path / write.__name__, monkeypatch)
+
+
+@pytest.mark.parametrize("at", ["os.fsync", "os.replace"])
+def test_a_process_that_is_killed_in_between_leaves_the_old_file(tmp_path, at):
+    path = tmp_path / "file"
+    project.write_whole(path, b"old")
+    code = (
+        "import os, pathlib, sys; from casebook.project import write_whole\n"
+        f"{at} = lambda *_: os.kill(os.getpid(), 9)\n"
+        "write_whole(pathlib.Path(sys.argv[1]), b'new' * 1000)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == -9
+    assert path.read_bytes() == b"old"
+    project.write_whole(path, b"new")  # what the killed one left is in nobody's way
+    assert path.read_bytes() == b"new"
+
+
+def test_two_writers_do_not_share_a_part(tmp_path):
+    path = tmp_path / "file"
+
+    def meanwhile(file) -> None:
+        file.write(b"first")
+        project.write_whole(path, b"second")
+        file.write(b" and last")
+
+    project.write_whole(path, meanwhile)
+    assert path.read_bytes() == b"first and last"
+
+
+def test_others_may_read_the_file(tmp_path):
+    """A temporary file of the standard library would be its owner's alone."""
+    project.write_whole(tmp_path / "whole", b"x")
+    (tmp_path / "plain").write_bytes(b"x")
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.card_fraud import bank, costs, features, models, protocol
-from casebook.cases.card_fraud.windows import trailing
 from casebook.cases.card_fraud.world import CHAPTER, simulate, visible_labels
 from casebook.data import snapshot
 from casebook.exercises.grading import Question, Wrong, WrongAnswer, close, number
+from casebook.features.windows import trailing
 
 DAY = pd.Timedelta(days=1)
 #: Two-sided 95 % point of the normal distribution.

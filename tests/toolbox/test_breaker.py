@@ -1,4 +1,4 @@
-"""Case 12, the circuit breaker: its states, its budget, its threads."""
+"""The circuit breaker: its states, its budget, its threads."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import time
 import pytest
 from pace import patience
 
-from casebook.cases.card_fraud.breaker import Answer, Breaker
-from casebook.cases.card_fraud.load import crashing, slow
+from casebook.serving.breaker import Answer, Breaker, something
+from casebook.serving.load import crashing, slow
 
 
 class Clock:
@@ -59,37 +59,42 @@ def open_it(breaker: Breaker) -> None:
 
 def test_a_good_answer_is_passed_on(make):
     answer = make().ask(well, {"x": 1.0})
-    assert (answer.probability, answer.reasons, answer.why) == (0.25, ("a reason",), "")
-
-
-@pytest.mark.parametrize("edge", [0, 1, 0.0, 1.0])
-def test_the_ends_of_the_interval_are_probabilities(make, edge):
-    assert make().ask(lambda f: (edge, ()), {}).probability == edge
+    assert (answer.value, answer.why) == ((0.25, ["a reason"]), "")
 
 
 def exits(features):
     raise SystemExit(1)
 
 
-NONSENSE = {
-    "nan": (float("nan"), []),
-    "below 0": (-1e-9, []),
-    "above 1": (1.0000001, []),
-    "infinite": (float("inf"), []),
-    "a huge int": (10**400, []),
-    "no pair": 0.5,
-    "nothing": None,
-    "a text": ("high", []),
-    "three values": (0.5, [], 1),
-    "reasons that are one text": (0.5, "high amount"),
-    "reasons that are numbers": (0.5, [1, 2]),
-}
+def share(value):
+    """Accept a number from 0 to 1."""
+    if not 0 <= float(value) <= 1:
+        raise ValueError(f"{value} is no share")
+    return float(value)
 
 
-@pytest.mark.parametrize("value", NONSENSE.values(), ids=NONSENSE)
-def test_nonsense_is_no_probability(make, value):
-    answer = make().ask(lambda features: value, {})
-    assert (answer.probability, answer.why) == (None, "nonsense")
+@pytest.mark.parametrize(
+    ("value", "accept"),
+    [(None, something), (float("nan"), share), ("high", share), (None, share), (10**400, share)],
+    ids=repr,
+)
+def test_what_is_not_accepted_is_nonsense_and_a_failure(make, value, accept):
+    breaker = make()
+    answer = breaker.ask(lambda features: value, {}, accept)
+    assert (answer.value, answer.why, answer.detail) == (None, "nonsense", repr(value)[:200])
+    assert breaker.snapshot()["failed"] == 1
+
+
+def test_what_is_accepted_is_passed_on_as_accept_returns_it(make):
+    assert make().ask(lambda features: 1, {}, share).value == 1.0
+    assert make().ask(lambda features: 0, {}).value == 0
+
+
+def test_an_accept_that_fails_by_itself_is_not_hidden(make):
+    breaker = make()
+    with pytest.raises(KeyError):
+        breaker.ask(well, {}, lambda value: {}["no such key"])
+    assert breaker.snapshot()["failed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -99,7 +104,7 @@ def test_nonsense_is_no_probability(make, value):
 )
 def test_a_model_that_cannot_answer_says_why(make, model, why):
     answer = make().ask(model, {})
-    assert (answer.probability, answer.why) == (None, why)
+    assert (answer.value, answer.why) == (None, why)
     assert answer.detail
 
 
@@ -338,7 +343,7 @@ def test_many_threads_ask_a_model_that_comes_and_goes(make):
     for thread in clients:
         thread.join(30)
     assert len(answers) == 1200
-    assert all((a.probability is None) == bool(a.why) for a in answers)
+    assert all((a.value is None) == bool(a.why) for a in answers)
     assert {a.why for a in answers} <= {"", "error", "breaker open", "busy"}
     for _ in range(30):
         breaker.ask(well, {})
