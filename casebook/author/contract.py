@@ -283,7 +283,7 @@ def name_faults(path: Path) -> list[str]:
         if taken != question.names:
             found.append(f"the check of question {number} takes {taken}, not {question.names}")
     alias = {_questions_name(notebook.cells[index].source) for index in checks.values()}
-    if alias != {f"exercise_{path.stem[:2]}"}:
+    if alias != {f"exercise_{path.stem.split('_')[0]}"}:
         found.append(f"the questions are named {sorted(alias)}, a name that an answer may take")
     return [f"{path.stem}: {fault}" for fault in found]
 
