@@ -76,7 +76,7 @@ def share(value):
 @pytest.mark.parametrize(
     ("value", "accept"),
     [(None, something), (float("nan"), share), ("high", share), (None, share), (10**400, share)],
-    ids=repr,
+    ids=["nothing", "not a number", "a word", "no share", "too large"],
 )
 def test_what_is_not_accepted_is_nonsense_and_a_failure(make, value, accept):
     breaker = make()

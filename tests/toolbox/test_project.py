@@ -321,3 +321,18 @@ def test_others_may_read_the_file(tmp_path):
     project.write_whole(tmp_path / "whole", b"x")
     (tmp_path / "plain").write_bytes(b"x")
     assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
+
+
+def twice(names: list[str]) -> list[str]:
+    """Return the file names that stand in more than one room."""
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def test_each_test_file_has_a_name_of_its_own():
+    """Pytest imports test files by name: the second of one name is an error."""
+    files = (PACKAGE.parent / "tests").rglob("*.py")
+    assert twice([path.name for path in files if path.name != "conftest.py"]) == []
+
+
+def test_a_name_in_two_rooms_is_found():
+    assert twice(["test_a.py", "test_b.py", "test_a.py"]) == ["test_a.py"]
