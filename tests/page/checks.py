@@ -134,7 +134,7 @@ _ON_PAPER = """
   const faults = [];
   for (const fold of document.querySelectorAll('.bd-article details')) {
     const say = (fold.querySelector('summary') || fold).textContent.trim().slice(0, 60);
-    if (fold.closest('.tag_hide-input')) {
+    if (fold.matches('.tag_hide-input > details.hide')) {
       if (fold.checkVisibility()) faults.push(`folded code is printed: ${say}`);
       continue;
     }
