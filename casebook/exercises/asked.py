@@ -293,7 +293,7 @@ def _aligned(answer: object, name: str, right: pd.Series) -> pd.Series:
         raise Form(f"`{name}` should be a Series; it is {kind(answer)}.")
     if not answer.index.is_unique:
         raise Form(f"`{name}` has two numbers for one label of its index.")
-    if missing := [label for label in right.index if label not in answer.index]:
+    if len(missing := right.index.difference(answer.index)):
         raise Form(f"`{name}` has no number for {_names(missing[:3])}.")
     try:
         values = answer.reindex(right.index).astype(float)
