@@ -755,7 +755,7 @@ def wide(r):  # the blocked payments are 100 times those held back, so n varies 
 as_many, alone = (1.96 * np.sqrt(R * (1 - R) / m) for m in (S + missed, k + missed_held))
 def half(value):
     return (value[1] - value[0]) / 2
-def fits(value):
+def fits(value, recall):
     by_100 = abs(recall / R_100 - 1) < 1e-3
     widths = [narrow(R), wide(R)] if by_100 else [narrow(R)]
     middle = min(abs((value[0] + value[1]) / 2 - r) for r in (recall, R, R_100))
@@ -900,7 +900,7 @@ def like(value, width):
             "{(value[0] + value[1]) / 2:.3f}. Of all that goes into the recall, which count is "
             "uncertain, and by how much?",
             kind=Numbers((2,), 1e-3),
-            accepts="value[0] < value[1] and fits(value)",
+            accepts="value[0] < value[1] and fits(value, recall)",
         ),
     ],
     prediction=Prediction(
