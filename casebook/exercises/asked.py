@@ -549,8 +549,8 @@ class Asked(Question):
         """
         seed = student_seed(self.exercise.seed) if seed is None else seed
         if seed not in self._scopes:
-            words = set(re.findall(r"\w+", self._all_text()))
-            given = {n: f(seed) for n, f in self.exercise.given.items() if n in words}
+            named = self._names_in_code()
+            given = {n: f(seed) for n, f in self.exercise.given.items() if n in named}
             scope: Scope = {**_TOOLS, **given}
             run(self.setup, scope)
             self._scopes[seed] = scope
@@ -569,15 +569,21 @@ class Asked(Question):
         predicted = (self.prediction.name,) if self.prediction else ()
         return (*(part.name for part in self.parts), *predicted)
 
-    def _all_text(self) -> str:
-        texts = [self.setup, self.shows]
+    def _names_in_code(self) -> set[str]:
+        """Return every word of the question's code, and of the expressions in its templates."""
+        code, templates = [self.setup], [self.shows]
         for part in self.parts:
-            texts += [part.right, part.otherwise, part.accepts, *part.also]
-            texts += [text for slip in part.slips for text in (*slip.codes, slip.says, slip.when)]
-            texts += [getattr(part.kind, name, "") for name in ("known", "probes")]
+            code += [part.right, part.accepts, *part.also]
+            code += [getattr(part.kind, name, "") for name in ("known", "probes")]
+            templates.append(part.otherwise)
+            for slip in part.slips:
+                code += [*slip.codes, slip.when, slip.form]
+                templates.append(slip.says)
         if self.prediction:
-            texts += [self.prediction.right, self.prediction.says]
-        return "\n".join(texts)
+            code.append(self.prediction.right)
+            templates.append(self.prediction.says)
+        fields = [field for text in templates for _, field, *_ in string.Formatter().parse(text)]
+        return set(re.findall(r"\w+", "\n".join([*code, *filter(None, fields)])))
 
     def _verdicts(self, answers: Sequence[object], scope: Scope) -> list[_Verdict]:
         """Judge the parts in turn, each after the reader's right answers or else the course's."""
