@@ -35,7 +35,7 @@ NO_OPENMP := LightGBM needs the system library libgomp. Debian, Ubuntu: apt-get 
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help book test test-all slides lab chapter new exercises content links release released data artifacts bench lock clean
+.PHONY: help book test test-all slides lab chapter new targets assignment exercises content links release released data artifacts bench lock clean
 
 help:
 	@sed -n '1,2p' Makefile; grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -85,8 +85,14 @@ lab: $(VENV)/.installed ## open JupyterLab at your copies of the exercises: make
 chapter: $(VENV)/.installed ## execute one chapter and its solution and store their checked outputs: make chapter N=01
 	$(RUN) casebook.author record $(REPLACE) $(N)
 
-new: $(VENV)/.installed ## start a case: make new N=02_sales_forecasting TITLE="Sales for finance"
-	$(RUN) casebook.author new "$(N)" "$(TITLE)"
+new: $(VENV)/.installed ## start a case, small and running: make new N=02_sales_forecasting TITLE="Sales for finance" [GROUP=forecasting] [PART=…]
+	$(RUN) casebook.author new "$(N)" "$(TITLE)" --group "$(GROUP)" --part "$(PART)"
+
+targets: $(VENV)/.installed ## accept what a chapter's last run put on its scorecard: make targets N=01
+	$(RUN) casebook.author targets $(N)
+
+assignment: $(VENV)/.installed ## write a class's assignments, a world for each student: make assignment CLASS=autumn SEEDS=20 [N=01]
+	$(RUN) casebook.author assignment "$(CLASS)" --seeds "$(SEEDS)" --number "$(N)"
 
 exercises: $(VENV)/.installed ## generate exercises/ from solutions/ (those with answers: OVERWRITE=1)
 	$(RUN) casebook.author normalise
@@ -104,8 +110,8 @@ release: $(VENV)/.installed ## write a release's tag into pyproject.toml and eve
 released: $(VENV)/.installed ## check that they name it: make released TAG=v1.2
 	$(RUN) casebook.author release --check "$(TAG)"
 
-data: $(VENV)/.installed ## make the simulated snapshots anew and fetch the real data
-	$(RUN) casebook.cases
+data: $(VENV)/.installed ## write the simulated snapshots and fetch the real data; those of one case: make data N=02
+	$(RUN) casebook.cases $(N)
 
 artifacts: $(ARTIFACTS)/.installed ## train what costs too much for a page (10 minutes): make artifacts [N=01]
 	$(ARTIFACTS)/bin/python -m casebook.recorded.artifacts make $(N)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -99,19 +101,33 @@ def build_dir() -> Path:
     return folder
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
     """Write a file so that the old one or the new one is there, never a part.
+
+    It is written beside ``path`` under a name of its own, flushed to the disk and renamed, which
+    POSIX and Windows do in one step within a folder. Nothing is left behind when that fails.
 
     Parameters
     ----------
     path : Path
         Its folder is made if need be.
-    content : bytes
+    content : bytes or callable
+        The bytes, or what writes them into an open file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 @cache

@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import io
 import re
+import threading
 import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -274,6 +275,11 @@ class _Mentions(ast.NodeVisitor):
             self.strings.add(node.value)
 
 
+#: Two threads that parse at once can end with "AST constructor recursion depth mismatch" in
+#: Python 3.11; the book asks for the keys of two notebooks at a time.
+_ONE_AT_A_TIME = threading.Lock()
+
+
 @lru_cache(maxsize=1024)
 def _parse(source: str, package: str, tops: tuple[str, ...]) -> Module:
     return _Parser(source, package, tops).module
@@ -284,7 +290,8 @@ class _Parser:
 
     def __init__(self, source: str, package: str, tops: tuple[str, ...]) -> None:
         self.package, self.tops = package, tops
-        tree = ast.parse(source)
+        with _ONE_AT_A_TIME:
+            tree = ast.parse(source)
         self.lines, self.source = _bare(source, tree), source.splitlines()
         self.module = Module({}, {})
         statements = [node for node in tree.body if not _says_nothing(node)]

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from casebook.author import files, minutes, working
+from casebook.author import files, minutes, scaffold, working
 from casebook.author.execute import NotebookFailed, execute, stored
 from casebook.author.kernels import ForeignKernel, require_own_kernel
 from casebook.author.normalise import faults, normalise
-from casebook.author.scaffold import create
 from casebook.project import checkout, require_checkout, settings
 
 
@@ -116,6 +115,8 @@ def command_check(root: Path) -> int:
         if path not in wanted:
             found.append(f"{_relative(path, root)}: an exercise without a solution")
     found += minutes.faults(root)
+    for stem in scaffold.stems(root):
+        found += scaffold.unwritten(root, stem)
     print("\n".join(found) or f"{len(files.notebooks(root=root))} notebooks are in order")
     return 1 if found else 0
 
@@ -216,12 +217,48 @@ def command_release(root: Path, tag: str, check: bool = False, overwrite: bool =
     return command_exercises(root, overwrite=overwrite)
 
 
-def command_new(root: Path, name: str, title: str) -> int:
-    """Start a new case: a chapter with every heading, and the list of what else it needs."""
+def command_new(root: Path, case: scaffold.Case) -> int:
+    """Start a new case: every file of it, small and running; then `check` says what to write."""
     try:
-        print(create(root, name, title), end="")
+        changed = scaffold.create(root, case)
     except ValueError as error:
         print(f"not made    {error}")
+        return 1
+    print("".join(f"written     {path}\n" for path in changed), end="")
+    scaffold.finish(root, case)
+    if command_record(root, case.number) or (case.is_chapter and command_targets(root, case.name)):
+        return 1
+    count = len(scaffold.unwritten(root, case.name))
+    print(
+        f"to write    {count} comments that begin with '{scaffold.MARK}': "
+        "`python -m casebook.author check` lists them until none is left\n"
+        f"next        casebook/cases/{case.module}/world.py and its tests; commit them before you "
+        "compare models"
+    )
+    return 0
+
+
+def command_targets(root: Path, which: str) -> int:
+    """Accept what the last run of a chapter put on its scorecard: tests/targets.toml."""
+    try:
+        name = files.find(which.split("_")[0], "chapters", root=root)[0].stem
+        count = scaffold.record_targets(root, name)
+    except FileNotFoundError as error:
+        print(f"not written {error}")
+        return 1
+    print(f"accepted    {count} rows of {name} in tests/targets.toml")
+    return 0
+
+
+def command_assignment(root: Path, given: argparse.Namespace) -> int:
+    """Write a class's assignments, each student with a world of their own, into classes/."""
+    from casebook.author import assignment
+
+    try:
+        for line in assignment.make(root, given.class_name, given.seeds, given.number):
+            print(line)
+    except assignment.Refused as refused:
+        print(f"not made    {refused}")
         return 1
     return 0
 
@@ -257,6 +294,16 @@ def main(arguments: list[str] | None = None) -> int:
     new = commands.add_parser("new", help=command_new.__doc__)
     new.add_argument("name", help="number and name of the case, such as 02_sales_forecasting")
     new.add_argument("title", help="title of the chapter")
+    new.add_argument("--group", default="", help="optional dependencies: its own by default")
+    new.add_argument("--part", default="", help="part of the book: by default its plan's")
+    targets = commands.add_parser("targets", help=command_targets.__doc__)
+    targets.add_argument("which", help="number of the chapter, such as 01")
+    assignment = commands.add_parser("assignment", help=command_assignment.__doc__)
+    assignment.add_argument("class_name", help="of the class: its folder in classes/")
+    assignment.add_argument(
+        "--seeds", default="", help="how many students, or a list of their seeds: 11,12,13"
+    )
+    assignment.add_argument("--number", default="", help="of one exercise, such as 01")
     given = parser.parse_args(arguments)
     root = (given.root or require_checkout()).resolve()
     if root != checkout() and (root / "casebook").is_dir():
@@ -277,7 +324,12 @@ def main(arguments: list[str] | None = None) -> int:
     if given.command == "release":
         return command_release(root, given.tag, given.check, given.overwrite)
     if given.command == "new":
-        return command_new(root, given.name, given.title)
+        case = scaffold.Case(given.name, given.title, given.group, given.part)
+        return command_new(root, case)
+    if given.command == "targets":
+        return command_targets(root, given.which)
+    if given.command == "assignment":
+        return command_assignment(root, given)
     return globals()[f"command_{given.command}"](root)
 
 

@@ -25,6 +25,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from casebook.author import files
 from casebook.author.launch import BADGES_ID, COLAB_ID
 from casebook.author.normalise import _diagram_faults
+from casebook.author.scaffold import MARK
 from casebook.page.figures import MIN_ALT_WORDS
 from casebook.project import settings
 
@@ -426,8 +427,13 @@ def _lines(source: str) -> int:
 
 
 def prose_ratio(found: list[Document]) -> Iterator[Finding]:
-    """Yield notebooks with fewer than ten words for each line of code."""
+    """Yield notebooks with fewer than ten words for each line of code.
+
+    Those that are still to be written (`check` says what) are left out.
+    """
     for document in found:
+        if any(MARK in block.source for block in document.blocks):
+            continue
         lines = sum(_lines(block.source) for block in document.code)
         if not lines:
             continue

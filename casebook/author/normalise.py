@@ -52,22 +52,25 @@ SECTIONS = {
     "Metrics": "Business KPI, engineering metric, primary and guardrails, with their formulas.",
     "Data": "The world's mechanisms, an audit that finds its planted faults, leakage hot spots, a "
     "data contract that rejects bad input.",
-    "Problem formulation": "Inputs, outputs, label, loss, and the alternatives.",
+    "Problem formulation": "Inputs, outputs, label, loss, alternatives; the assumptions about the "
+    "data on which each later choice rests, and what you would choose if one changed.",
     "Baseline": "The sacred baseline, measured.",
     "Features": "Definitions, point-in-time correct.",
-    "Models": "From classical to ensemble, each on the same split with equal, stated tuning; an "
-    "ablation.",
+    "Models": "From the rules of an afternoon to an ensemble, each on the same split with equal, "
+    "stated tuning; an ablation.",
     "Evaluation": "Walk-forward or time split, technical and business metrics with intervals, "
-    "slices, what the ground truth says.",
-    "Does it hold on real data?": "The same functions on a public data set.",
-    "Architecture": "Components, one concrete case walked through with its values, trade-offs.",
+    "slices, what the ground truth says; the share of the gap over many worlds.",
+    "Does it hold on real data?": "The same functions on a public data set; what carries over.",
+    "Architecture": "Components, one concrete case walked through with its real values, a table of "
+    "trade-offs.",
     "Production": "Serving with measured percentiles, monitoring and drift, retraining trigger, "
     "a fallback under an injected fault, what changes at ten times the load.",
     "Failure modes and mitigations": "At least two of them demonstrated by running them.",
-    "Roadmap": "v0 in a week, v1, v2, v3; the cheapest version that ships; cost, team, time.",
+    "Roadmap": "v0 in a week, v1, v2, v3; the cheapest version that ships; cost, team, time; the "
+    "memo: ten computed lines for a product manager; in the wild: three to five public accounts.",
     "Scorecard": "Baseline, model, peer, oracle, target, verdict: computed.",
-    "Interview": "Questions in three formats with folded model answers, senior signals, a quiz, "
-    "links to the exercise and the drill.",
+    "Interview": "At least eight questions in three formats with folded model answers, senior "
+    "signals, a quiz, links to the exercise and the drill.",
 }
 HEADINGS = tuple(SECTIONS)
 #: A section with fewer words of its own is empty.

@@ -1,12 +1,63 @@
-"""Submissions that a student has damaged must not end the grading of the others."""
+"""Submissions: repaired where a student has damaged them, and graded in the student's own world."""
 
 from __future__ import annotations
+
+import csv
+from pathlib import Path
 
 from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from nbgrader.api import BaseCell, Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
+from traitlets import Unicode
+
+from casebook.exercises.grading import STUDENT_SEED
+
+SEED_ID = "student-seed"
+SEED = """\
+# Your own world: the numbers in this notebook are yours alone. Run this cell first, unchanged.
+import os
+
+os.environ["{variable}"] = "{seed}\""""
+#: Grading reads the seed before any answer can change it.
+READ_NOW = "\n\nimport casebook.exercises.grading"
+
+
+def seed_cell(seed: int, graded: bool = False) -> NotebookNode:
+    """Return the cell that draws a notebook's world.
+
+    Parameters
+    ----------
+    seed : int
+        Of the student.
+    graded : bool
+        Whether it is for grading: then nothing that follows can choose another world.
+    """
+    source = SEED.format(variable=STUDENT_SEED, seed=seed) + (READ_NOW if graded else "")
+    return new_code_cell(source, id=SEED_ID)
+
+
+class StudentSeed(NbGraderPreprocessor):
+    """Give a submission the world of its student, whatever its own cell says."""
+
+    roster = Unicode("", help="File with the columns student and seed.").tag(config=True)
+
+    def preprocess(
+        self, notebook: NotebookNode, resources: ResourcesDict
+    ) -> tuple[NotebookNode, ResourcesDict]:
+        """Replace the cell of the seed in one submitted notebook."""
+        student = resources["nbgrader"]["student"]
+        with Path(self.roster).open(encoding="utf-8-sig", newline="") as file:
+            seeds = {row["student"].strip(): row["seed"] for row in csv.DictReader(file)}
+        if student not in seeds:
+            raise ValueError(
+                f"{student!r} is not in {self.roster}: add a line with the seed that was handed "
+                "out, or name the folder in submitted/ as the roster does."
+            )
+        cells = [cell for cell in notebook.cells if cell.get("id") != SEED_ID]
+        notebook.cells = [seed_cell(int(seeds[student]), graded=True), *cells]
+        return notebook, resources
 
 
 class RepairSubmission(NbGraderPreprocessor):

@@ -39,6 +39,34 @@ class ContractBroken(ValueError):
         super().__init__("\n".join(self.lines))
 
 
+def need_columns(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
+    """Refuse a table that lacks a column.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    columns : iterable of str
+        That it must have; more do no harm.
+    name : str
+        Of the table, for the message.
+
+    Raises
+    ------
+    ValueError
+        With the columns that are missing and those that are there.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> need_columns(pd.DataFrame({"day": [1]}), ["day", "sold"], "sales")
+    Traceback (most recent call last):
+    ...
+    ValueError: sales: no column ['sold']; there are ['day'].
+    """
+    if missing := [column for column in columns if column not in frame]:
+        raise ValueError(f"{name}: no column {missing}; there are {list(frame)}.")
+
+
 def summary(what: str, rows: pd.DataFrame, columns: Sequence[str], remedy: str) -> str:
     """Return one line on all rows that break a rule: how many, the first of them, what to do.
 

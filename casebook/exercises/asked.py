@@ -74,9 +74,18 @@ class Number:
     """One number; a numpy scalar, an array or a Series of one number will do.
 
     Distances are in units of the tolerance: up to 1 two numbers count as the same.
+
+    Attributes
+    ----------
+    tolerance : float
+        Relative.
+    unrounded : bool
+        Whether the right answer with fewer digits is told so; not where round numbers are
+        answers of their own.
     """
 
     tolerance: float = 0.003
+    unrounded: bool = True
     styles = ("float({})", "np.float64({})", "np.array({})", "pd.Series([{}], index=['a'])")
 
     def read(self, answer: object, name: str, right: object, scope: Scope) -> float:
@@ -88,7 +97,7 @@ class Number:
     def nearly(self, value: float, right: float) -> str:
         """Say that an answer is the right one with too few digits, if it is."""
         rounded = any(value == round(float(right), places) for places in range(5))
-        if rounded and _distance(value, right, 0.05) <= 1:
+        if self.unrounded and rounded and _distance(value, right, 0.05) <= 1:
             return f"{value:g} is near, but rounded too much. Give the number unrounded."
         return ""
 
@@ -173,6 +182,44 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Groups:
+    """A group for each label, of any name: what counts is which labels are together.
+
+    A Series in any order, a dict, or an array or a list in the course's order.
+    """
+
+    styles = ("{}.iloc[::-1]", "{}.to_dict()", "{}.to_numpy()", "'g' + {}.astype(str)")
+
+    def read(self, answer: object, name: str, right: pd.Series, scope: Scope) -> pd.Series:
+        given = _in_order(answer, name, right, "group")
+        if given.isna().any():
+            raise Form(f"`{name}` has no group for {_names(given.index[given.isna()][:3])}.")
+        return pd.Series(pd.factorize(given)[0], given.index)
+
+    def distance(self, value: pd.Series, other: pd.Series) -> float:
+        return 0.0 if np.array_equal(value, pd.factorize(other)[0]) else np.inf
+
+
+@dataclass(frozen=True)
+class Word:
+    """One of a few words, in upper or lower case."""
+
+    options: tuple[str, ...]
+    styles = ("{}.upper()", "' ' + {}", "np.str_({})")
+
+    def read(self, answer: object, name: str, right: str, scope: Scope) -> str:
+        words = {option.casefold(): option for option in self.options}
+        given = answer.strip().casefold() if isinstance(answer, str) else None
+        if given not in words:
+            options = " or ".join(f'"{option}"' for option in self.options)
+            raise Form(f"`{name}` should be {options}; it is {kind(answer)}.")
+        return words[given]
+
+    def distance(self, value: str, other: str) -> float:
+        return 0.0 if value == other else np.inf
+
+
+@dataclass(frozen=True)
 class Table:
     """A DataFrame with given columns: any order of columns and rows, any dtype, any index.
 
@@ -231,25 +278,37 @@ class Function:
     ----------
     probes : str
         An expression for a list of tuples of arguments. Each edge that the text states has one.
+    returns : Table, Column, Number, ..., optional
+        What the function returns; by default numbers, or values that are compared as they are.
     """
 
     probes: str
     tolerance: float = 0.003
+    returns: Kind | None = None
     styles = ("{}", "lambda *given: {}(*given)", "__import__('functools').partial({})")
 
     def read(self, answer: object, name: str, right: object, scope: Scope) -> list[object]:
         if not callable(answer):
             raise Form(f"`{name}` should be a function; it is {kind(answer)}.")
+        results = self._called(answer, name, scope)
+        if self.returns is None:
+            return results
+        wanted = self._called(right, name, scope) if callable(right) else right
+        read = self.returns.read
+        return [read(r, f"{name}(…)", w, scope) for r, w in zip(results, wanted, strict=True)]
+
+    def _called(self, function: Callable, name: str, scope: Scope) -> list[object]:
         results = []
         for arguments in run(self.probes, scope):
             try:
-                results.append(answer(*copy.deepcopy(arguments)))
+                results.append(function(*copy.deepcopy(arguments)))
             except Exception as error:  # the reader's own code
                 raise Form(f"`{name}` stopped with {raised(error)}.") from None
         return results
 
     def distance(self, value: list[object], other: object) -> float:
-        return max(map(self._apart, value, other), default=0.0)
+        apart = self.returns.distance if self.returns else self._apart
+        return max(map(apart, value, other), default=0.0)
 
     def _apart(self, one: object, other: object) -> float:
         try:
@@ -263,7 +322,7 @@ class Function:
             return np.inf
 
 
-Kind = Number | Numbers | Labels | Column | Table | Function
+Kind = Number | Numbers | Labels | Column | Groups | Word | Table | Function
 _ARRAYS = (np.ndarray, pd.Series, pd.DataFrame, pd.Index)
 
 
@@ -279,24 +338,30 @@ def _distance(value: object, other: object, tolerance: float) -> float:
     return float(np.where(np.isnan(value) & np.isnan(other), 0.0, apart).max()) / tolerance
 
 
-def _aligned(answer: object, name: str, right: pd.Series) -> pd.Series:
-    """Return an answer as a Series in the order of the right one."""
+def _in_order(answer: object, name: str, right: pd.Series, what: str = "number") -> pd.Series:
+    """Return an answer as a Series in the order of the right one, which has one `what` a label."""
     if isinstance(answer, pd.DataFrame) and answer.shape[1] == 1:
         answer = answer.iloc[:, 0]
     if isinstance(answer, dict):
         answer = pd.Series(answer)
     if isinstance(answer, (np.ndarray, list, tuple)):
         if np.size(answer) != len(right):
-            raise Form(f"`{name}` should hold {len(right)} numbers; it holds {np.size(answer)}.")
+            raise Form(f"`{name}` should hold {len(right)} {what}s; it holds {np.size(answer)}.")
         answer = pd.Series(np.ravel(answer), right.index)
     if not isinstance(answer, pd.Series):
         raise Form(f"`{name}` should be a Series; it is {kind(answer)}.")
     if not answer.index.is_unique:
-        raise Form(f"`{name}` has two numbers for one label of its index.")
+        raise Form(f"`{name}` has two {what}s for one label of its index.")
     if len(missing := right.index.difference(answer.index)):
-        raise Form(f"`{name}` has no number for {_names(missing[:3])}.")
+        raise Form(f"`{name}` has no {what} for {_names(missing[:3])}.")
+    return answer.reindex(right.index)
+
+
+def _aligned(answer: object, name: str, right: pd.Series) -> pd.Series:
+    """Return an answer as numbers in the order of the right one."""
+    answer = _in_order(answer, name, right)
     try:
-        values = answer.reindex(right.index).astype(float)
+        values = answer.astype(float)
     except (TypeError, ValueError):
         raise Form(f"`{name}` should hold numbers only.") from None
     if not np.isfinite(values).all():
@@ -358,7 +423,7 @@ class Part:
         Each with a reason of its own.
     otherwise : str
         Said of any other value, a template as in :class:`Slip`.
-    kind : Number, Numbers, Labels, Column, Table or Function
+    kind : Number, Numbers, Labels, Column, Groups, Word, Table or Function
         What the answer is, with its tolerance.
     also : sequence of str
         Code for the right answer by other methods or in other forms.
@@ -398,10 +463,11 @@ class Prediction:
 
     def told(self, answer: object, came_true: str, why: str) -> str:
         """Return what is said of the prediction once the answer is right."""
-        guess = answer.strip().lower() if isinstance(answer, str) else answer
+        guess = answer.strip().casefold() if isinstance(answer, str) else answer
         if answer is BLANK:
             return f"You wrote no prediction; “{came_true}” comes true. {why}"
-        if guess not in self.options:
+        guess = {option.casefold(): option for option in self.options}.get(guess)
+        if guess is None:
             options = " or ".join(f'"{option}"' for option in self.options)
             return f"`{self.name}` should be {options}; “{came_true}” comes true. {why}"
         if guess == came_true:
@@ -551,7 +617,8 @@ class Asked(Question):
         if seed not in self._scopes:
             named = self._names_in_code()
             given = {n: f(seed) for n, f in self.exercise.given.items() if n in named}
-            scope: Scope = {**_TOOLS, **given}
+            kept = _Kept(frozenset({"value", *(part.name for part in self.parts)}))
+            scope: Scope = {**_TOOLS, **given, _KEPT: kept}
             run(self.setup, scope)
             self._scopes[seed] = scope
         return self._scopes[seed]
@@ -624,12 +691,20 @@ def _judged(part: Part, answer: object, right: object, scope: Scope) -> _Verdict
     except Form as wrong:
         local = {**scope, "value": answer, "right": right}
         for slip in part.slips:
-            if slip.form and run(slip.form, local):
+            if slip.form and _holds(slip.form, local):
                 return _Verdict(part.name, "wrong", answer, fill(slip.says, local))
         return _Verdict(part.name, "form", reason=str(wrong))
     reason, found = _reason(part, value, right, {**scope, "value": value, "right": right})
     kept = answer if found == "right" and isinstance(part.kind, Function) else value
     return _Verdict(part.name, found, kept, reason)
+
+
+def _holds(condition: str, local: Scope) -> bool:
+    """Say whether a condition holds of an answer that may be anything."""
+    try:
+        return bool(run(condition, local))
+    except (TypeError, ValueError):
+        return False
 
 
 def _reason(part: Part, value: object, right: object, local: Scope) -> tuple[str, str]:
@@ -654,12 +729,41 @@ def _to_slip(part: Part, slip: Slip, value: object, local: Scope) -> float:
     """Return how far a value is from what a slip gives; a family is known by its condition."""
     if slip.when or slip.form:
         return np.inf
-    return min(part.kind.distance(value, _result(part, code, local)) for code in slip.codes)
+    return min(_to_code(part, code, value, local) for code in slip.codes)
+
+
+def _to_code(part: Part, code: str, value: object, local: Scope) -> float:
+    try:
+        return part.kind.distance(value, _result(part, code, local))
+    except Form:  # in this world the slip gives nothing that could be an answer
+        return np.inf
+
+
+#: Where a scope holds what it has kept; no code can name it.
+_KEPT = "<kept>"
+
+
+@dataclass
+class _Kept:
+    """What slips give in a world, unless it depends on the reader's answers."""
+
+    answers: frozenset[str]
+    values: dict[tuple[str, str], object] = field(default_factory=dict)
 
 
 def _result(part: Part, code: str, scope: Scope) -> object:
-    """Return what code gives, as the check would read it."""
-    return part.kind.read(run(code, dict(scope)), part.name, scope["right"], scope)
+    """Return what code gives, as the check would read it; once, if no answer changes it."""
+
+    def read() -> object:
+        return part.kind.read(run(code, dict(scope)), part.name, scope["right"], scope)
+
+    kept = scope.get(_KEPT)
+    if kept is None or kept.answers & set(re.findall(r"\w+", f"{code} {part.right}")):
+        return read()
+    key = (part.name, code)
+    if key not in kept.values:
+        kept.values[key] = read()
+    return kept.values[key]
 
 
 def _either(says: Sequence[str]) -> str:
@@ -686,16 +790,17 @@ def _told(verdicts: Sequence[_Verdict]) -> str:
     by = {found: [v for v in verdicts if v.found == found] for found in ("right", "missing")}
     wrong = [v for v in verdicts if v.found in ("wrong", "form")]
     lines = [_are(by["right"], "right")] if by["right"] else []
-    lines += [
-        v.reason if len(wrong) == 1 and by["right"] else f"`{v.name}`: {v.reason}" for v in wrong
-    ]
+    for verdict in wrong:
+        plain = (len(wrong) == 1 and by["right"]) or f"`{verdict.name}`" in verdict.reason
+        lines.append(verdict.reason if plain else f"`{verdict.name}`: {verdict.reason}")
     lines += [_are(by["missing"], "still missing")] if by["missing"] else []
     return " ".join(lines)
 
 
 def _are(verdicts: Sequence[_Verdict], what: str) -> str:
-    names = " and ".join(f"`{v.name}`" for v in verdicts)
-    return f"{names} {'is' if len(verdicts) == 1 else 'are'} {what}."
+    *others, last = (f"`{verdict.name}`" for verdict in verdicts)
+    said = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+    return f"{said} {what}."
 
 
 # Code and templates.
@@ -801,28 +906,25 @@ def _assigned(part: Part, code: str, setup: str) -> str:
 
 def _wrong_answers(parts: Sequence[Part], setup: str) -> list[WrongAnswer]:
     """Return each slip with the right answers for the other parts."""
-    made = []
-    for wrong in parts:
-        for slip in wrong.slips:
-            for code in slip.codes:
-                lines = [
-                    _assigned(part, code if part is wrong else part.right, setup) for part in parts
-                ]
-                made.append(WrongAnswer(_IMPORT + "".join(lines), slip.reason, slip.says))
-    return made
+    return [
+        WrongAnswer(_answered(parts, setup) + _assigned(part, code, setup), slip.reason)
+        for part in parts
+        for slip in part.slips
+        for code in slip.codes
+    ]
 
 
 def _right_answers(parts: Sequence[Part], setup: str) -> list[str]:
     """Return the right answers by other methods, and in each form that the kinds accept."""
-    made = []
-    for changed in parts:
-        styles = [re.sub(r"\{\}", "right", style) for style in changed.kind.styles]
-        for code in (*changed.also, *styles):
-            lines = [
-                _assigned(part, code if part is changed else part.right, setup) for part in parts
-            ]
-            made.append(_IMPORT + "".join(lines))
-    return made
+    return [
+        _answered(parts, setup) + _assigned(part, code, setup)
+        for part in parts
+        for code in (*part.also, *(s.replace("{}", "right") for s in part.kind.styles))
+    ]
+
+
+def _answered(parts: Sequence[Part], setup: str) -> str:
+    return _IMPORT + "".join(_assigned(part, part.right, setup) for part in parts)
 
 
 @dataclass(frozen=True)

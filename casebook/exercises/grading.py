@@ -48,6 +48,8 @@ OUTCOME_MIME = "application/vnd.casebook.outcome+json"
 #: Read before any answer runs, see above.
 _GRADED = bool(os.environ.get("NBGRADER_EXECUTION"))
 STUDENT_SEED = "CASEBOOK_STUDENT_SEED"
+#: For the same reason: an answer that sets another seed is still judged in its student's world.
+_SEED_AT_IMPORT = os.environ.get(STUDENT_SEED, "")
 
 Status = Literal["not attempted", "wrong", "right in part", "right"]
 _MARKS = {"right": "✓", "right in part": "◐", "wrong": "✗", "not attempted": "○"}
@@ -75,13 +77,10 @@ class WrongAnswer:
         Python that answers the question wrongly, run in the solution's kernel.
     reason : str
         Part of the reason that the check must give.
-    slip : str
-        Name of its misconception: two ways to the same one may get the same reason.
     """
 
     code: str
     reason: str
-    slip: str = ""
 
 
 @dataclass(frozen=True)
@@ -244,7 +243,7 @@ def student_seed(default: int) -> int:
     >>> student_seed(7)
     7
     """
-    text = os.environ.get(STUDENT_SEED, "").strip()
+    text = (_SEED_AT_IMPORT if _GRADED else os.environ.get(STUDENT_SEED, "")).strip()
     if text and not (text.isascii() and text.isdigit()):
         raise ValueError(
             f"{STUDENT_SEED} is {text!r}; set it to a whole number from 0 on, or remove it."

@@ -1,4 +1,11 @@
-"""Latency of a call as a service owner reads it: percentiles after a warm-up."""
+"""Latency of a call as a service owner reads it: percentiles after a warm-up.
+
+Examples
+--------
+>>> measured = measure(lambda: sum(range(100)), n=200)
+>>> measured.n, measured.p50 <= measured.p95 <= measured.p99
+(200, True)
+"""
 
 from __future__ import annotations
 

@@ -9,16 +9,17 @@ import asyncio
 import json
 import os
 import signal
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 
 from casebook.cases.card_fraud.audit import Audit
-from casebook.cases.card_fraud.breaker import Breaker
 from casebook.cases.card_fraud.service import create_app
+from casebook.serving.breaker import Breaker
+from casebook.serving.drills import Passed
 
 #: The service's clock stands still here.
 NOW = datetime(2025, 7, 1, 12, 0)
@@ -160,30 +161,22 @@ def factory(path: str, kill_at: str = "", kill_on: int = 1, score_ms: float = 0.
     return app
 
 
-def lives(path: str, given: str, requests: str) -> None:
-    """Fork a service for each life, let four threads ask it; print each reply and each end.
+def life(requests: list[int], told: str, path: str, passed: Passed) -> None:
+    """Ask a service from four threads; note each reply once its client has it.
 
-    A reply is printed when its client has it, in one write, as a socket would carry it.
+    Each note is one write, as a socket would carry it.
     """
-    wanted = json.loads(requests)
-    for life in json.loads(given):
-        child = os.fork()
-        if child == 0:
-            service = factory(path, **life).state.service
+    audit = Audit(path, hook=passed)
+    service = create_app(**parts(path, audit=audit, hook=passed)).state.service
+    notes = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-            def client(mine: list[int], service=service) -> None:
-                for request in mine:
-                    reply = service.decide(json.dumps(payment(request)).encode())
-                    os.write(1, (json.dumps(reply.body) + "\n").encode())
+    def client(mine: list[int]) -> None:
+        for request in mine:
+            reply = service.decide(json.dumps(payment(request)).encode())
+            os.write(notes, (json.dumps(reply.body) + "\n").encode())
 
-            threads = [threading.Thread(target=client, args=(wanted[i::4],)) for i in range(4)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        os.write(1, f"end {status}\n".encode())
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(client, [requests[i::4] for i in range(4)]))
 
 
 def _write_later(service, kill_on: int) -> None:

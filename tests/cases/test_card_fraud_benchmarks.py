@@ -138,14 +138,13 @@ def test_a_reduced_live_run_agrees_with_the_policies():
         assert row[column] == pytest.approx(live[column], rel=0.03), column
 
 
-def test_constants_come_back_and_shares_stay_shares():
-    before = worlds.PASSES, worlds.QUITS
-    with pytest.raises(RuntimeError), benchmarks.constant("attackers who pass", 2):
-        assert max(worlds.PASSES) <= 0.95 and worlds.PASSES[0] == 2 * before[0][0]
-        raise RuntimeError
-    with benchmarks.constant("attackers who give up", 0.5):
-        assert pytest.approx(before[1] / 2) == worlds.QUITS
-    assert before == (worlds.PASSES, worlds.QUITS)
+def test_changed_constants_stay_shares():
+    usual = worlds.Constants()
+    passes = benchmarks.CONSTANTS["attackers who pass"](usual, 2).passes
+    assert max(passes) <= 0.95 and passes[0] == 2 * usual.passes[0]
+    quits = benchmarks.CONSTANTS["attackers who give up"]
+    assert quits(usual, 0.5).quits == pytest.approx(usual.quits / 2)
+    assert quits(usual, 9).quits == 0.95
 
 
 def test_the_oracle_is_the_ceiling_and_rules_the_floor():

@@ -602,10 +602,10 @@ def test_a_bad_table_is_named(allowed):
             store.batch(rows, sites, people, told, **more)
         return str(caught.value)
 
-    assert "lack the columns ['device']" in message(part.drop(columns="device"))
-    assert "lack the columns ['x']" in message(sites=terminals.drop(columns="x"))
-    assert "lack the columns ['joined']" in message(people=customers.drop(columns="joined"))
-    assert "lack the columns ['known']" in message(told=known[["transaction"]])
+    assert "no column ['device']" in message(part.drop(columns="device"))
+    assert "no column ['x']" in message(sites=terminals.drop(columns="x"))
+    assert "no column ['joined']" in message(people=customers.drop(columns="joined"))
+    assert "no column ['known']" in message(told=known[["transaction"]])
     assert "row 1 arrived before" in message(part.iloc[::-1])
     assert "sort by received" in message(part.sort_values("time"))
     assert "stands there twice" in message(part.assign(transaction=7, received=part["received"]))
@@ -653,7 +653,7 @@ def test_evidence_is_what_the_bank_was_told(refused):
     assert set(none["transaction"]) == set(
         rows.iloc[:50].loc[rows["outcome"] == "denied", "transaction"]
     )
-    with pytest.raises(ValueError, match="labels lack the columns"):
+    with pytest.raises(ValueError, match="labels: no column"):
         store.evidence(rows, told.drop(columns="known"))
 
 

@@ -736,9 +736,9 @@ def test_a_policy_changes_the_frauds_that_come_later():
 
 
 def test_attackers_who_never_react_would_be_found():
-    still = {"QUITS": 0.0, "SWITCHES": dict.fromkeys(constants.SWITCHES, 0.0)}
+    still = {"SWITCHES": dict.fromkeys(constants.SWITCHES, 0.0)}
     with patch.multiple(constants, **still, RING_LEARNS=10**9):
-        lazy = simulate(POLICIES["block"], **SIZE)
+        lazy = simulate(POLICIES["block"], **SIZE, constants=constants.Constants(quits=0.0))
     both = lazy.transactions.merge(lazy.truth, on="transaction").query(
         "is_fraud and scenario == 'phished'"
     )
@@ -809,8 +809,9 @@ def test_a_policy_leaves_everything_but_its_consequences_as_it_is(policy):
 
 
 def test_a_change_of_a_reaction_leaves_the_rest_as_it_is():
-    with patch.multiple(constants, PASSES=(1.0,) * 6, LEAVES=0.0, TIRES=0.0, ASIDE=0.0):
-        other = simulate(POLICIES["confirm"], **SIZE)
+    everyone = constants.Constants(passes=(1.0,) * 6)
+    with patch.multiple(constants, LEAVES=0.0, TIRES=0.0, ASIDE=0.0):
+        other = simulate(POLICIES["confirm"], **SIZE, constants=everyone)
     same = joined("none").query("not is_fraud")[["request", "true_time", "amount", "device"]]
     new = other.transactions.merge(other.truth, on="transaction").query("not is_fraud")
     new = new[~new["request"].duplicated()]

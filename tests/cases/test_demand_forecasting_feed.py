@@ -571,8 +571,8 @@ def test_the_check_catches_a_repair_that_looks_at_the_next_week(monkeypatch):
         check_that_days_are_judged_by_earlier_ones(leaky, MORNINGS)
 
 
-def test_the_whole_history_takes_less_than_two_seconds():
+def test_the_whole_history_takes_less_than_two_cpu_seconds():
     known = world()
-    start = time.perf_counter()
+    start = time.process_time()
     inspect(known.reports, known.routes, known.calendar, END)
-    assert time.perf_counter() - start < 2  # 0.4 s where it was written
+    assert time.process_time() - start < 2  # 0.4 s where it was written

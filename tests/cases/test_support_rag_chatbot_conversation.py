@@ -20,9 +20,9 @@ from casebook.cases.support_rag_chatbot.conversation import (
     track,
 )
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Hit
-from casebook.cases.support_rag_chatbot.privacy import MaskedLog, find
 from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope
 from casebook.cases.support_rag_chatbot.world import Faults, Status, TrackingAPI, check_digit
+from casebook.serving.privacy import MaskedLog, find
 
 NUMBER = f"EC31428355{check_digit('31428355')}XA"
 

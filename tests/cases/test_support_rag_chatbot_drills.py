@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from support_rag_chatbot_fakes import ARTICLES, MODEL, NOW, article
 
-from casebook.cases.support_rag_chatbot import crash, drills, privacy
+from casebook.cases.support_rag_chatbot import crash, drills
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.conversation import _SAYS, Chatbot, Tracked, track
 from casebook.cases.support_rag_chatbot.crash import crash_drill, crash_summary, update_one_by_one
@@ -38,6 +38,7 @@ from casebook.cases.support_rag_chatbot.evaluation import Label
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query, article_texts
 from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope
 from casebook.cases.support_rag_chatbot.world import STATUS_TEXTS, Faults, TrackingAPI
+from casebook.serving import privacy
 
 QUESTIONS = pd.DataFrame(
     [

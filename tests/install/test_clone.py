@@ -22,7 +22,7 @@ ENV = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | {
 }
 AUTHOR = ("-c", "user.name=Reader", "-c", "user.email=reader@example.org")
 #: Folders that nbgrader, readers and pip leave in the checkout.
-LEFT = ("work", "autograded", "feedback", "release", "source", "submitted", "build")
+LEFT = ("work", "autograded", "feedback", "release", "source", "submitted", "build", "classes")
 
 
 def git(*arguments: str | Path, cwd: Path) -> str:

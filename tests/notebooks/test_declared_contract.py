@@ -58,14 +58,14 @@ def cell(name: str, source: str):
     return made
 
 
-def write(folder, alias="exercise_00", shown="extra = 0.5", names=None):
+def write(folder, alias="exercise_00", shown="extra = 0.5", names=None, more=""):
     """Write a solution of the planted questions."""
     cells = [code("set-up", f"import declared as {alias}\ntrips = {alias}.world()\n{shown}")]
     for n in range(1, 7):
         name = (names or {}).get(n, f"x{n}")
         answer = f"{name} = ...\n### BEGIN SOLUTION\n{name} = trips.sum()\n### END SOLUTION"
         cells.append(cell(f"answer-{n}", answer))
-        cells.append(cell(f"check-{n}", f"{alias}.q{n}.check({name})"))
+        cells.append(cell(f"check-{n}", f"{alias}.q{n}.check({name}{more if n == 3 else ''})"))
     return tiny.add(folder, "00_declared.ipynb", *cells)
 
 
@@ -94,7 +94,7 @@ def breaches(planted):
 
 
 def test_the_first_exercises_are_declared():
-    assert "00_how_a_case_works" in [path.stem for path in DECLARED]
+    assert {"00_how_a_case_works", "01_demand_forecasting"} <= {path.stem for path in DECLARED}
 
 
 @pytest.mark.parametrize("path", DECLARED, ids=lambda path: path.stem)
@@ -114,13 +114,21 @@ def test_students_get_worlds_of_their_own(path):
     assert any(str(first[name]) != str(second[name]) for name in first)
 
 
-def test_the_check_uses_its_own_copy_of_the_candidates_that_the_reader_sees():
-    from casebook.cases.how_a_case_works import questions
-
-    notebook = files.read(ROOT / "solutions" / "00_how_a_case_works.ipynb")
-    [shown] = [c.source for c in notebook.cells if c.id == "candidates"]
-    own = [inspect.getsource(f) for f in (questions.around, questions.candidates)]
-    assert shown.split() == "\n".join(own).split()
+@pytest.mark.parametrize(
+    ("stem", "cell", "functions"),
+    [
+        ("00_how_a_case_works", "candidates", ["around", "candidates"]),
+        ("01_demand_forecasting", "cleanups", ["cleanups"]),
+        ("01_demand_forecasting", "alarm-days", ["alarm_days"]),
+        ("01_demand_forecasting", "staff-cost", ["staff_cost"]),
+    ],
+)
+def test_the_check_uses_its_own_copy_of_what_the_reader_sees(stem, cell, functions):
+    module = importlib.import_module(f"casebook.cases.{stem[3:]}.questions")
+    notebook = files.read(ROOT / "solutions" / f"{stem}.ipynb")
+    [shown] = [c.source for c in notebook.cells if c.id == cell]
+    own = "\n\n\n".join(inspect.getsource(getattr(module, name)).strip() for name in functions)
+    assert own in shown
 
 
 # Planted breaches.
@@ -167,9 +175,9 @@ def test_slips_that_cannot_be_told_apart_are_found_unless_the_reader_is_told(pla
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"names": {2: "x1"}}, "`x1` is asked by the questions 1 and 2"),
-        ({"names": {2: "trips"}}, "question 2: the answer `trips` hides the notebook's own"),
+        ({"more": ", trips"}, "the check of question 3 takes ('x3', 'trips'), not ('x3',)"),
         ({"shown": "import numpy as x3"}, "question 3: the answer `x3` hides the notebook's own"),
+        ({"shown": "for x3 in []: pass"}, "question 3: the answer `x3` hides the notebook's own"),
         ({"shown": "def x3(): pass"}, "question 3: the answer `x3` hides the notebook's own"),
         (
             {"alias": "questions"},
@@ -179,6 +187,35 @@ def test_slips_that_cannot_be_told_apart_are_found_unless_the_reader_is_told(pla
 )
 def test_names_that_collide_are_found(planted, changes, fault):
     assert contract.name_faults(write(planted, **changes)) == [f"00_declared: {fault}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("x1", "`x1` is asked by the questions 1 and 2"),
+        ("trips", "question 2: the answer `trips` hides the notebook's own"),
+    ],
+)
+def test_an_answer_with_a_name_that_is_taken_is_found(planted, name, fault):
+    found = contract.name_faults(write(planted, names={2: name}))
+    assert f"00_declared: {fault}" in found
+
+
+def test_a_slip_that_gives_the_right_answer_in_one_world_is_right_there(planted):
+    declared = sys.modules["declared"]
+    chance = declared.ask(1, more=[asked.Slip("24.0", "This is twenty-four.")])
+    names = {"trips": declared.world(2), "extra": 0.25}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CASEBOOK_STUDENT_SEED", "2")
+        assert chance.outcome(24.0).status == "right"
+        assert list(contract._seed_faults(chance, names)) == []
+    [fault] = [f for f in contract._seed_faults(chance, names) if "wrong answer 3" not in f][:1]
+    assert "the expected answer" not in fault
+
+
+def test_names_of_a_comprehension_or_a_function_hide_nothing(planted):
+    shown = "z = [x3 for x3 in range(3)]\ndef f(x2):\n    x1 = x2\n    return x1"
+    assert contract.name_faults(write(planted, shown=shown)) == []
 
 
 def test_expected_answers_of_questions_that_are_not_declared_are_refused(monkeypatch):

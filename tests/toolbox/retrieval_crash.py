@@ -1,23 +1,22 @@
-"""Programs that a test of the index runs as processes of their own, and kills.
+"""Works on an index that tests kill: a change at each of its SQL statements, and endless ones.
 
-``sweep``: an update is killed at each of its SQL statements; what is left is printed. ``flip``:
-all articles change their text together, without end.
+Run as a program, all articles change their text together, without end.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from casebook.retrieval.dense import Hashed
 from casebook.retrieval.index import Index
+from casebook.serving.drills import Kill, Passed, kill_drill
 
 START = pd.Timestamp("2026-01-01")
 
@@ -70,51 +69,46 @@ def change(index: Index, what: str) -> None:
         index.purge("2026-02-01")
 
 
-def statements(path: Path, what: str) -> int:
-    """Return the number of SQL statements of a change."""
-    seen: list[str] = []
+def fresh(base: Path, copy: Path) -> Path:
+    """Return a copy of an index, in place of what an earlier work has left there."""
+    for path in copy.parent.glob(f"{copy.name}*"):
+        path.unlink()
+    return Path(shutil.copy(base, copy))
+
+
+def changed(what: str, planted: bool, path: Path, passed: Passed) -> None:
+    """Make a change that passes a point at each SQL statement."""
+    if planted:  # in the forked process, which ends with the change
+        Index._transaction = no_transaction
     with Index.open(path, Hashed(16)) as index:
-        index._db.set_trace_callback(seen.append)
+        index._db.set_trace_callback(lambda _: passed("statement"))
         change(index, what)
         index._db.set_trace_callback(None)
-    return len(seen)
 
 
-def killed_at(path: Path, what: str, statement: int) -> int:
-    """Make a change in a child process that kills itself; return the signal that ended it."""
-    child = os.fork()
-    if child == 0:
-        index, left = Index.open(path, Hashed(16)), statement
-
-        def count(_: str) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        index._db.set_trace_callback(count)
-        change(index, what)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def sweep(folder: Path, what: str, stride: int) -> None:
-    """Kill a change at every so many statements; print whether the old or the new is left."""
+def sweep(folder: Path, what: str, stride: int, planted: bool = False) -> list[Kill]:
+    """Kill a change at every so many statements; ``left`` is the state and the faults of it."""
     base, copy = folder / "base.db", folder / "copy.db"
     first = pd.concat([articles("early"), articles("mid", 6, 2).iloc[:2]])
     Index.build(base, first, Hashed(16)).close()
-    shutil.copy(base, copy)
-    n, old, new = statements(copy, what), content(base), content(copy)
-    found = []
-    for statement in range(1, n + 1, stride):
-        for path in folder.glob("copy.db*"):
-            path.unlink()
-        shutil.copy(base, copy)
-        ended = killed_at(copy, what, statement)
-        left = content(copy)
-        state = "old" if left == old else "new" if left == new else "neither"
-        found.append((ended, state, json.loads(left)["faults"]))
-    print(json.dumps({"changed": old != new, "found": found}))
+    old, seen = content(fresh(base, copy)), []
+    changed(what, False, copy, seen.append)
+    new = content(copy)
+    assert old != new and len(seen) > 5
+    points = [("statement", n) for n in range(1, len(seen) + 1, stride)]
+    work, read = partial(changed, what, planted), partial(left, old, new)
+    return kill_drill(partial(fresh, base, copy), work, read, points, partial(warm, base, copy))
+
+
+def warm(base: Path, copy: Path) -> None:
+    """Import what a change imports, by making one."""
+    changed("update", False, fresh(base, copy), lambda point: None)
+
+
+def left(old: str, new: str, path: Path) -> tuple[str, list[str]]:
+    """Return which state an index is in, and what its check finds."""
+    found = content(path)
+    return {old: "old", new: "new"}.get(found, "neither"), json.loads(found)["faults"]
 
 
 def flip(path: Path) -> None:
@@ -129,7 +123,4 @@ def flip(path: Path) -> None:
 if __name__ == "__main__":
     if "planted" in sys.argv:
         Index._transaction = no_transaction
-    if sys.argv[1] == "sweep":
-        sweep(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
-    else:
-        flip(Path(sys.argv[2]))
+    flip(Path(sys.argv[1]))

@@ -13,6 +13,7 @@ from casebook.exercises.asked import (
     Column,
     Exercise,
     Function,
+    Groups,
     Labels,
     Number,
     Numbers,
@@ -20,6 +21,7 @@ from casebook.exercises.asked import (
     Prediction,
     Slip,
     Table,
+    Word,
     collisions,
     distinct,
     evaluated,
@@ -99,6 +101,19 @@ def test_the_value_of_a_slip_comes_from_its_code_in_each_world(monkeypatch):
     assert question(TOTAL).outcome(36).status == "right"
 
 
+def test_a_slip_is_computed_once_in_a_world_unless_it_depends_on_an_answer():
+    calls = []
+    counted = replace(EXERCISE, given={**EXERCISE.given, "mark": lambda seed: calls.append})
+    by_value = Slip("mark('once')\ntrips.mean()", "Mean.")
+    by_answer = Slip("mark(total)\ntotal / 4", "A quarter.")
+    parts = [replace(TOTAL, slips=[by_value, by_value]), replace(HALF, slips=[by_answer])]
+    asked = counted.asked(1, "`x`", parts, shows="Yes.", hints=("Add.",))
+    assert asked.outcome(12, 3).message == "`total` is right. A quarter."
+    assert asked.outcome(12.03, 3).message == "`total` is right. A quarter."
+    assert asked.expected(2) == {"total": 24.0, "half": 12.0}
+    assert calls == ["once", 12, 12.03]
+
+
 def test_a_question_calls_only_what_it_names():
     assert question(TOTAL).expected(2) == {"total": 24.0}  # `costly` would fail
 
@@ -130,6 +145,19 @@ def test_a_rounded_answer_is_told_so_and_costs_no_hint():
     outcome = third.outcome(3.3)
     assert "rounded too much" in outcome.message
     assert outcome.hints == ()
+
+
+def test_a_round_number_may_be_an_answer_of_its_own():
+    grid = of_kind(Number(0.001, unrounded=False), "10 / 3")
+    outcome = grid.outcome(3.3)
+    assert (outcome.message, len(outcome.hints)) == ("other", 1)
+
+
+def test_braces_in_the_code_of_a_right_answer_are_left_alone():
+    [first, *_] = of_kind(Number(), "2.0", ("4", "5"), also=["dict({}, a=2.0)['a']"]).right_answers
+    names = {}
+    run(first, names)
+    assert names["x"] == 2.0
 
 
 def test_too_few_answers_are_refused():
@@ -169,6 +197,14 @@ def test_a_part_that_follows_from_a_wrong_one_is_told_so():
     outcome = question(TOTAL, HALF).outcome(10, 5)
     assert "`half` follows from your `total`: mend that first." in outcome.message
     assert outcome.earned == 0
+
+
+def test_a_part_is_named_once():
+    outcome = question(TOTAL, HALF).outcome("12", ...)
+    assert outcome.message == (
+        "`total` should be one number; it is text in quotes (of type str): '12'. "
+        "`half` is still missing."
+    )
 
 
 def test_only_wrong_parts_open_hints():
@@ -221,6 +257,17 @@ FORMS = {
             TRIPS.to_frame("any"),
         ],
     ),
+    "groups": (
+        Groups(),
+        "pd.Series([0, 1, 0, 1], trips.index)",
+        [
+            pd.Series(list("yxyx"), TRIPS.index),
+            pd.Series([7, 7, 3, 3], list("acbd")),
+            dict(zip("abcd", (True, False, True, False), strict=True)),
+            np.array(["one", "two", "one", "two"]),
+        ],
+    ),
+    "a word": (Word(("Yes", "no")), "'Yes'", ["Yes", "yes", " YES ", np.str_("yes")]),
     "a table": (
         Table(("day",)),
         "rows",
@@ -240,7 +287,12 @@ FORMS = {
     [(k, r, a) for k, r, answers in FORMS.values() for a in answers],
 )
 def test_a_right_answer_in_another_form_is_right(kind, right, answer):
-    wrong = {"Labels": ("{'a'}", "{'b'}"), "Table": ("rows.assign(n=1)", "rows.assign(n=2)")}
+    wrong = {
+        "Labels": ("{'a'}", "{'b'}"),
+        "Table": ("rows.assign(n=1)", "rows.assign(n=2)"),
+        "Groups": ("0 * right", "pd.Series(range(4), trips.index)"),
+        "Word": ("'no'", "'No'"),
+    }
     slips = wrong.get(type(kind).__name__, ("np.multiply(right, 2)", "np.multiply(right, 3)"))
     assert status(of_kind(kind, right, slips=slips), answer) == ("right", "Yes.")
 
@@ -259,6 +311,11 @@ def test_a_right_answer_in_another_form_is_right(kind, right, answer):
         (Column(), "trips", 7, "should be a Series"),
         (Column(), "trips", TRIPS.iloc[[0, 0, 1]], "two numbers for one label"),
         (Column(), "trips", TRIPS * np.nan, "missing or infinite"),
+        (Groups(), "trips", TRIPS[:2], "has no group for `c`, `d`"),
+        (Groups(), "trips", [1, 2, 3], "should hold 4 groups; it holds 3"),
+        (Groups(), "trips", [1, 2, None, 2], "has no group for `c`"),
+        (Word(("yes", "no")), "'yes'", "maybe", 'should be "yes" or "no"'),
+        (Word(("yes", "no")), "'yes'", 1, "it is of type int"),
         (Table(("day",)), "rows", 7, "should be a DataFrame"),
         (Table(("day",)), "rows", ROWS[["day"]], "has no column `n`"),
         (Table(("day",)), "rows", pd.concat([ROWS, ROWS]), "two rows for one `day`"),
@@ -287,6 +344,9 @@ def test_a_form_that_betrays_its_slip_is_named_and_costs_a_hint():
         (Labels("trips.index"), "{'a', 'b'}", {"a"}),
         (Column(), "trips", TRIPS + np.array([0, 0, 0, 0.1])),
         (Table(("day",)), "rows", ROWS.assign(n=[10, 20, 31])),
+        (Groups(), "pd.Series([0, 1, 0, 1], trips.index)", [0, 1, 1, 0]),
+        (Groups(), "pd.Series([0, 1, 0, 1], trips.index)", [0, 1, 0, 2]),
+        (Word(("yes", "no")), "'yes'", "no"),
         (Table(("day",)), "rows", ROWS.iloc[:2]),
         (Table(("day",)), "rows", ROWS.assign(day=[1, 2, 4])),
         (Function("[(1,), (-1,)]"), "abs", float),
@@ -337,6 +397,34 @@ def test_a_function_cannot_change_what_the_next_one_is_asked():
     probed = of_kind(Function("[(rows,)]"), "lambda frame: frame['n'].sum()", ("len", "min"))
     assert probed.outcome(spoils).status == "right"
     assert ROWS["n"].sum() == 60
+
+
+def late():
+    """Return a question about a function that returns rows: those from a day on."""
+    return of_kind(
+        Function("[(rows, 2), (rows, 3)]", returns=Table(("day",))),
+        "lambda frame, day: frame[frame['day'] >= day]",
+        [
+            Slip("lambda frame, day: frame[frame['day'] > day]", "The day belongs to it."),
+            Slip("lambda frame, day: frame", "These are all."),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda frame, day: frame[~(frame["day"] < day)].iloc[::-1][["n", "day"]], "Yes."),
+        (lambda frame, day: frame.query("day > @day"), "The day belongs to it."),
+        (lambda frame, day: frame.tail(2), "other"),
+        (lambda frame, day: frame[["day"]], "`x(…)` has no column `n`."),
+        (lambda frame, day: 7, "`x(…)` should be a DataFrame; it is of type int."),
+    ],
+)
+def test_what_a_function_returns_is_read_as_its_kind(function, message):
+    outcome = late().outcome(function)
+    assert outcome.message == message
+    assert len(outcome.hints) == (message in ("The day belongs to it.", "other"))
 
 
 # Predictions.

@@ -9,7 +9,7 @@ import pandera.errors
 import pandera.pandas as pa
 import pytest
 
-from casebook.data.contracts import ContractBroken, enforce, summary
+from casebook.data.contracts import ContractBroken, enforce, need_columns, summary
 
 TABLE = pd.DataFrame({"name": list("abcd"), "grams": [1.0, 2.0, 3.0, 4.0]}, index=[10, 11, 12, 13])
 REMEDY = {
@@ -92,3 +92,9 @@ def test_a_summary_counts_and_leaves_the_midnight_out():
     said = summary("too late", rows, ["name", "day", "depot"], "ask")
     assert said == "too late: 4 rows, first name a, day 2024-05-01; ask"
     assert summary("late", rows.head(1), ["name"], "ask") == "late: 1 row, name a; ask"
+
+
+def test_a_table_without_a_needed_column_is_refused():
+    need_columns(TABLE, ["grams"], "parcels")
+    with pytest.raises(ValueError, match=r"parcels: no column \['day', 'to'\]; there are \['name'"):
+        need_columns(TABLE, ("day", "grams", "to"), "parcels")

@@ -224,6 +224,16 @@ def test_without_a_checkout_the_installed_solutions_are_read(tmp_path, monkeypat
     assert project.solutions_dir() == tmp_path / "_solutions"
 
 
+def test_an_installed_course_carries_the_solutions(tmp_path):
+    root, lib = project.require_checkout(), tmp_path / "lib"
+    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]
+    command += ["build_py", "--build-lib", str(lib)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    carried = {path.name for path in (lib / "casebook" / "_solutions").iterdir()}
+    assert carried == {path.name for path in (root / "solutions").glob("*.ipynb")}
+
+
 def test_a_question_without_a_solution_notebook_says_where_its_reasoning_is(interactive, shown):
     question().solution()
     assert "on the exercise's page in the book" in shown[0]["text/markdown"]

@@ -121,8 +121,8 @@ def test_every_room_has_its_floor():
 
 def test_import_casebook_is_quick_and_pulls_in_nothing_heavy():
     code = (
-        "import json, sys, time; start = time.perf_counter(); import casebook; "
-        "print(json.dumps([time.perf_counter() - start, sorted(sys.modules)]))"
+        "import json, sys, time; start = time.process_time(); import casebook; "
+        "print(json.dumps([time.process_time() - start, sorted(sys.modules)]))"
     )
     runs = [
         json.loads(
@@ -239,3 +239,100 @@ def test_a_kernel_of_the_book_is_known_by_its_variable(monkeypatch, value, expec
     if value is not None:
         monkeypatch.setenv("CASEBOOK_BOOK", value)
     assert project.in_book() is expected
+
+
+# Files that are whole ----------------------------------------------------------------
+
+
+def full(*_: object) -> None:
+    raise OSError("no space left")
+
+
+def half_written(file) -> None:
+    """Stand in for a writer whose disk fills up."""
+    file.write(b"ne")
+    full()
+
+
+def check_a_crash_leaves_the_old_file(write, folder: Path, monkeypatch) -> None:
+    path = folder / "deep" / "file"
+    write(path, b"old")
+    with pytest.raises(OSError, match="no space"):
+        write(path, half_written)
+    for name in ("fsync", "replace"):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+            patch.setattr(os, name, full)
+            write(path, b"new")
+        assert path.read_bytes() == b"old"
+        assert list(path.parent.iterdir()) == [path], "a part was left behind"
+    write(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"new"
+
+
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    check_a_crash_leaves_the_old_file(project.write_whole, tmp_path, monkeypatch)
+
+
+def test_a_writer_that_is_not_atomic_or_does_not_flush_is_found(tmp_path, monkeypatch):
+    def plain(path, content):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            content(file) if callable(content) else file.write(content)
+
+    def unflushed(path, content):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", lambda _: None)
+            project.write_whole(path, content)
+
+    for write in (plain, unflushed):
+        with pytest.raises((AssertionError, pytest.fail.Exception)):
+            check_a_crash_leaves_the_old_file(write, tmp_path / write.__name__, monkeypatch)
+
+
+@pytest.mark.parametrize("at", ["os.fsync", "os.replace"])
+def test_a_process_that_is_killed_in_between_leaves_the_old_file(tmp_path, at):
+    path = tmp_path / "file"
+    project.write_whole(path, b"old")
+    code = (
+        "import os, pathlib, sys; from casebook.project import write_whole\n"
+        f"{at} = lambda *_: os.kill(os.getpid(), 9)\n"
+        "write_whole(pathlib.Path(sys.argv[1]), b'new' * 1000)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == -9
+    assert path.read_bytes() == b"old"
+    project.write_whole(path, b"new")  # what the killed one left is in nobody's way
+    assert path.read_bytes() == b"new"
+
+
+def test_two_writers_do_not_share_a_part(tmp_path):
+    path = tmp_path / "file"
+
+    def meanwhile(file) -> None:
+        file.write(b"first")
+        project.write_whole(path, b"second")
+        file.write(b" and last")
+
+    project.write_whole(path, meanwhile)
+    assert path.read_bytes() == b"first and last"
+
+
+def test_others_may_read_the_file(tmp_path):
+    """A temporary file of the standard library would be its owner's alone."""
+    project.write_whole(tmp_path / "whole", b"x")
+    (tmp_path / "plain").write_bytes(b"x")
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
+
+
+def twice(names: list[str]) -> list[str]:
+    """Return the file names that stand in more than one room."""
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def test_each_test_file_has_a_name_of_its_own():
+    """Pytest imports test files by name: the second of one name is an error."""
+    files = (PACKAGE.parent / "tests").rglob("*.py")
+    assert twice([path.name for path in files if path.name != "conftest.py"]) == []
+
+
+def test_a_name_in_two_rooms_is_found():
+    assert twice(["test_a.py", "test_b.py", "test_a.py"]) == ["test_a.py"]

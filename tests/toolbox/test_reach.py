@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+
 import pytest
 
+from casebook import reach
 from casebook.reach import Sources
 
 FILES = {
@@ -174,3 +180,35 @@ def test_a_closed_module_is_not_looked_into_but_another_name_of_it_counts(source
     path = sources.tops["planted"] / "models.py"
     path.write_text(path.read_text().replace("weeks", "days"))
     assert closed.reached("planted.models", "light").fingerprint() != before.fingerprint()
+
+
+# Two threads -------------------------------------------------------------------------
+
+
+def most_at_once(monkeypatch) -> int:
+    """Parse two sources in two threads; return how many were being parsed at the same time."""
+    inside, most, both = [], [], threading.Barrier(2)
+    parse = ast.parse
+
+    def watched(source):
+        inside.append(source)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.3)
+        most.append(len(inside))
+        inside.remove(source)
+        return parse(source)
+
+    monkeypatch.setattr(reach.ast, "parse", watched)
+    reach._parse.cache_clear()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda name: reach._parse(f"{name} = 1", "", ("planted",)), "ab"))
+    return max(most)
+
+
+def test_one_source_is_parsed_at_a_time(monkeypatch):
+    assert most_at_once(monkeypatch) == 1
+
+
+def test_without_the_lock_two_are(monkeypatch):
+    monkeypatch.setattr(reach, "_ONE_AT_A_TIME", nullcontext())
+    assert most_at_once(monkeypatch) == 2

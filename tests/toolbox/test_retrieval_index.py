@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import retrieval_crash
+from pace import patience
 from retrieval_crash import articles
 
 from casebook.retrieval import index as module
@@ -267,31 +267,21 @@ def test_places_of_removed_passages_are_freed_at_last(path, monkeypatch):
 # A crash in the middle ---------------------------------------------------------------
 
 
-def run(*arguments: object) -> dict:
-    result = subprocess.run(
-        [sys.executable, PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=300
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
-
-
 @pytest.mark.parametrize("what", ["update", "delete", "purge"])
 def test_killed_at_any_statement_the_old_or_the_new_is_left(tmp_path, what):
-    result = run("sweep", tmp_path, what, 3 if what == "update" else 1)
-    assert result["changed"] and len(result["found"]) > 5
-    for ended, state, faults in result["found"]:
-        assert (ended, state, faults) == (-signal.SIGKILL, "old", [])
+    for kill in retrieval_crash.sweep(tmp_path, what, 3 if what == "update" else 1):
+        assert (kill.killed, kill.left) == (True, ("old", [])), kill.point
 
 
 def test_without_the_transaction_a_crash_leaves_a_mixture(tmp_path):
-    result = run("sweep", tmp_path, "update", 11, "planted")
-    mixed = [faults for _, state, faults in result["found"] if state == "neither"]
-    assert len(mixed) > len(result["found"]) / 2 and any(mixed)
+    kills = retrieval_crash.sweep(tmp_path, "update", 11, planted=True)
+    mixed = [faults for state, faults in (kill.left for kill in kills) if state == "neither"]
+    assert len(mixed) > len(kills) / 2 and any(mixed)
 
 
 def flipping(path: Path, *planted: str) -> subprocess.Popen:
     process = subprocess.Popen(
-        [sys.executable, PROGRAM, "flip", path, *planted], stdout=subprocess.PIPE, text=True
+        [sys.executable, PROGRAM, path, *planted], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "ready\n"
     return process
@@ -324,7 +314,7 @@ def test_a_writer_killed_at_any_time_leaves_one_state_and_readers_see_no_other(p
 def test_a_reader_of_a_writer_without_transactions_sees_a_mixture(path):
     with Index.build(path, articles("alpha"), Hashed(16)) as reader:
         process, mixed = flipping(path, "planted"), False
-        end = time.monotonic() + 20
+        end = time.monotonic() + patience(20)
         while not mixed and time.monotonic() < end:
             try:
                 mixed = texts_seen(reader) not in {("alpha", "18"), ("bravo", "18")}

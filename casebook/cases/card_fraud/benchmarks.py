@@ -5,8 +5,8 @@ The models, cut-offs and rules were fixed before the worlds of :data:`SEEDS` wer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -27,6 +27,8 @@ from casebook.data import real
 from casebook.data.tables import fraud_handbook, ulb
 from casebook.evaluate.gap import gaps
 from casebook.recorded.real import from_real
+from casebook.recorded.studies import Change
+from casebook.recorded.studies import sensitivity as varied
 
 #: Fresh worlds.
 SEEDS = (11, 12, 13, 14, 15)
@@ -65,7 +67,7 @@ def run(here: bank.Setting, decide: Callable, seed: int, **options) -> World:
     world = here.world
     policy = StorePolicy(decide, world.terminals, world.customers, here.start, **options)
     days = round((world.end - world.start) / bank.DAY)
-    return simulate(policy, seed, len(world.customers), days)
+    return simulate(policy, seed, len(world.customers), days, constants=world.constants)
 
 
 def with_gap(table: pd.DataFrame) -> pd.DataFrame:
@@ -79,6 +81,7 @@ def in_world(
     days: int = DAYS,
     start: int = START,
     only: Sequence[str] | None = None,
+    constants: worlds.Constants | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run the policies in one world.
 
@@ -89,7 +92,8 @@ def in_world(
     segments : DataFrame
         ``seed``, ``policy``, ``segment`` and what ``friction_by`` says.
     """
-    here = bank.drawn(seed, customers, days, start)
+    world = simulate(seed=seed, n_customers=customers, days=days, constants=constants)
+    here = bank.setting(world, start)
     score = here.train().score
     allowed = between(here.world, here.start)
     decided = {BASELINE: rules.decide}
@@ -98,7 +102,7 @@ def in_world(
     if only is not None:
         decided = {name: decided[name] for name in only}
     made = {name: run(here, decide, seed) for name, decide in decided.items()}
-    knows = simulate(clairvoyant(here.world), seed, customers, days)
+    knows = simulate(clairvoyant(here.world), seed, customers, days, constants=constants)
     made = {"allow all": here.world, **made, FLOOR: knows}
     table, segments = [], []
     for name, world in made.items():
@@ -140,24 +144,20 @@ def segments(
 
 # The two most arbitrary constants --------------------------------------------------------------
 
-CONSTANTS = ("attackers who pass", "attackers who give up")
+CONSTANTS: dict[str, Change] = {
+    "attackers who pass": lambda usual, factor: replace(
+        usual, passes=tuple(np.minimum(np.multiply(usual.passes, factor), 0.95))
+    ),
+    "attackers who give up": lambda usual, factor: replace(
+        usual, quits=min(usual.quits * factor, 0.95)
+    ),
+}
 FACTORS = (0.5, 1.0, 2.0)
 
 
-@contextmanager
-def constant(name: str, factor: float) -> Iterator[None]:
-    """Give the world another constant for a while; shares stay below one."""
-    attribute = {"attackers who pass": "PASSES", "attackers who give up": "QUITS"}[name]
-    before = getattr(worlds, attribute)
-    changed = np.minimum(np.asarray(before, float) * factor, 0.95)
-    setattr(worlds, attribute, tuple(changed) if changed.ndim else float(changed))
-    try:
-        yield
-    finally:
-        setattr(worlds, attribute, before)
-
-
-def sensitivity(seeds: Sequence[int] = SEEDS[:2], names: Sequence[str] = CONSTANTS) -> pd.DataFrame:
+def sensitivity(
+    seeds: Sequence[int] = SEEDS[:2], names: Sequence[str] = tuple(CONSTANTS)
+) -> pd.DataFrame:
     """Halve and double the two most arbitrary constants of the world, one at a time.
 
     The bank goes on believing what :class:`~casebook.cases.card_fraud.costs.Economics` says.
@@ -168,14 +168,13 @@ def sensitivity(seeds: Sequence[int] = SEEDS[:2], names: Sequence[str] = CONSTAN
         ``seed``, ``constant``, ``factor``, ``policy``, ``cost``, ``gap``.
     """
     only = (BASELINE, "block, one threshold", "tiers, within the guardrail")
-    parts = []
-    for seed in seeds:
-        for name in names:
-            for factor in FACTORS:
-                with constant(name, factor):
-                    table, _ = in_world(seed, 1000, 130, START, only)
-                parts.append(table.assign(constant=name, factor=factor))
-    table = pd.concat(parts, ignore_index=True)
+    table = varied(
+        lambda seed, constants: in_world(seed, 1000, 130, START, only, constants)[0],
+        worlds.Constants(),
+        {name: CONSTANTS[name] for name in names},
+        FACTORS,
+        seeds,
+    )
     return table[["seed", "constant", "factor", "policy", "cost", "friction", "gap"]]
 
 
@@ -584,13 +583,13 @@ def real_handbook_week() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As :func:`~casebook.systems.card_fraud.studies.handbook_study`.
+        As :func:`~casebook.cases.card_fraud.studies.handbook_study`, without ``seconds``.
     """
     frame, X = _handbook()
     names = ("logistic regression", "LightGBM", "XGBoost as published")
     last = studies.handbook_weeks()[1][-1:]
     study = studies.handbook_study(frame, last, names, features=X)
-    return from_real(study, "fraud_handbook")
+    return from_real(study.drop(columns="seconds"), "fraud_handbook")
 
 
 def real_thinned() -> pd.DataFrame:
@@ -599,7 +598,7 @@ def real_thinned() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As :func:`~casebook.systems.card_fraud.studies.thinned_test`.
+        As :func:`~casebook.cases.card_fraud.studies.thinned_test`.
     """
     frame, X = _handbook()
     (fold,) = studies.handbook_folds(frame, studies.handbook_weeks()[1][-1:], X)
@@ -614,7 +613,7 @@ def real_ulb() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As :func:`~casebook.systems.card_fraud.studies.ulb_study`.
+        As :func:`~casebook.cases.card_fraud.studies.ulb_study`.
     """
     families = ("logistic regression", "LightGBM")
     return from_real(studies.ulb_study(ulb(real("ulb_4800")), families, resamples=100), "ulb_4800")

@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from casebook.cases.card_fraud.audit import Audit, AuditFailed, Conflict, Decision, Outcome
-from casebook.cases.card_fraud.breaker import Breaker, Score
+from casebook.cases.card_fraud.audit import Audit, Conflict, Decision, Outcome
 from casebook.cases.card_fraud.schema import (
     CONFIRMATIONS,
     Limits,
@@ -41,8 +40,13 @@ from casebook.cases.card_fraud.schema import (
     unstamp,
 )
 from casebook.cases.card_fraud.world.constants import TIERS
+from casebook.serving.breaker import Breaker
+from casebook.serving.log import LogFailed
 
 log = logging.getLogger(__name__)
+
+#: Takes the features of a transaction, returns the probability of fraud and the reasons for it.
+Score = Callable[[dict[str, float]], tuple[float, Sequence[str]]]
 
 #: What a rule says when it has nothing to say.
 PASS = "pass"
@@ -100,6 +104,19 @@ class Rebuilt:
     refused: int
 
 
+def sane(value: tuple[float, Sequence[str]]) -> tuple[float, list[str]]:
+    """Return a probability and its reasons; a ValueError or TypeError when they are no such thing.
+
+    What the breaker of :class:`Service` accepts from a model.
+    """
+    probability, reasons = value
+    probability = float(probability)
+    words = isinstance(reasons, list | tuple) and all(isinstance(r, str) for r in reasons)
+    if not words or not 0 <= probability <= 1:  # a nan is in no interval
+        raise ValueError(f"{value!r} is no probability with a list of reasons")
+    return probability, list(reasons)
+
+
 def event_of(decision: Decision) -> dict[str, Any]:
     """Return the event that the store sees: the columns of the world's transactions.
 
@@ -128,7 +145,7 @@ def rebuild(store: Store, audit: Audit) -> Rebuilt:
         An event that the store refuses is counted and left out, as it was when it happened.
     """
     decisions = outcomes = refused = 0
-    for record in audit.log():
+    for record in audit.records():
         decisions += isinstance(record, Decision)
         outcomes += isinstance(record, Outcome)
         refused += not _told(store, record)
@@ -271,7 +288,7 @@ class Service:
         if not (request.isascii() and request.isdigit() and len(request) <= 16):
             what = "The request id in the address is no whole number of at most 16 digits."
             raise Problem(422, "invalid request id", what, "Use the id that was sent.")
-        decision = self.audit.find(int(request))
+        decision = self.audit.decision(int(request))
         if decision is None:
             raise _unknown(int(request))
         outcomes = [vars(outcome) for outcome in self.audit.outcomes(decision.request)]
@@ -288,10 +305,10 @@ class Service:
         """
         report = parse(raw, Report)
         with self._turn():
-            decision = self.audit.find(report.request)
+            decision = self.audit.decision(report.request)
             if decision is None:
                 raise _unknown(report.request)
-            last = self.audit.head[0]
+            last = self.audit.anchor().count
             outcome = self._outcome(report, decision)
             with _conflicts("Send what changed as a dispute: a report is not taken back."):
                 outcome = self.audit.report(outcome)
@@ -304,7 +321,7 @@ class Service:
     def health(self) -> Reply:
         """Return whether the model decides, and what is behind it."""
         breaker = self.breaker.snapshot()
-        sequence, digest = self.audit.head
+        sequence, digest = self.audit.anchor()
         well = breaker["state"] == "closed" and not self.refused and self.score is not None
         return Reply(
             200,
@@ -335,7 +352,7 @@ class Service:
             raise Problem(503, "busy", what, again)
         try:
             yield
-        except AuditFailed as error:
+        except LogFailed as error:
             log.error("%s", error)
             what = "The decision could not be recorded, so none was made."
             raise Problem(503, "no record", what, again) from error
@@ -411,13 +428,14 @@ class Service:
         if tier in TIERS:
             return _made(tier, "rules", "rule", [reason])
         if not why:
-            answer = self.breaker.ask(self.score, features)
+            answer = self.breaker.ask(self.score, features, sane)
             why = answer.why
             if not why:
                 try:
-                    tier = str(self.tiers(answer.probability, event["amount"]))
+                    probability, reasons = answer.value
+                    tier = str(self.tiers(probability, event["amount"]))
                     if tier in TIERS:
-                        return _made(tier, "model", "", [*answer.reasons], answer.probability)
+                        return _made(tier, "model", "", reasons, probability)
                     log.error("tiers answer %r", tier)
                 except Exception:
                     log.exception("no tier of request %s", event["request"])

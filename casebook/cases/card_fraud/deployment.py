@@ -1,6 +1,6 @@
 """The bank's service put together: feature store, rules, model, costs, audit, breaker.
 
-:func:`app` is what ``python -m casebook.cases.card_fraud.service --factory`` starts: a service
+:func:`app` is what ``python -m casebook.serving.load --factory`` starts: a service
 on the small world of the data card, trained on its first months and warm with its history.
 """
 
@@ -17,10 +17,10 @@ import pandas as pd
 
 from casebook.cases.card_fraud.world import simulate
 from casebook.cases.card_fraud.world.constants import CATEGORIES, ENTRIES, SNAPSHOT
+from casebook.serving.breaker import Breaker
 
 from . import bank, costs, features, models, rules
 from .audit import Audit
-from .breaker import Breaker
 from .reasons import top_reasons
 from .schema import payload
 

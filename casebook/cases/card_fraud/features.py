@@ -41,8 +41,8 @@ from casebook.cases.card_fraud.world.constants import (
     ENTRIES,
     OUTCOMES,
 )
-
-from .windows import DAY, Groups, milliseconds, trailing
+from casebook.data.contracts import need_columns
+from casebook.features.windows import DAY, Groups, milliseconds, trailing
 
 #: Days after which a purchase counts in the terminal's risk: most chargebacks take longer, denials
 #: are known at once.
@@ -215,8 +215,8 @@ def evidence(transactions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     -----
     A chargeback by a genuine buyer and a denial by mistake are evidence too: the bank cannot tell.
     """
-    _need(transactions, ("transaction", "received", "outcome"), "transactions")
-    _need(labels, ("transaction", "chargeback", "known"), "labels")
+    need_columns(transactions, ("transaction", "received", "outcome"), "transactions")
+    need_columns(labels, ("transaction", "chargeback", "known"), "labels")
     charged = labels[labels["chargeback"].astype(bool)]
     charged = charged[charged["transaction"].isin(transactions["transaction"])]
     denied = transactions[transactions["outcome"] == "denied"]
@@ -235,11 +235,6 @@ def evidence(transactions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
 
 
 # What rows say ---------------------------------------------------------------------------------
-
-
-def _need(frame: pd.DataFrame, columns: tuple[str, ...], name: str) -> None:
-    if missing := [column for column in columns if column not in frame]:
-        raise ValueError(f"{name} lack the columns {missing}.")
 
 
 def _moments(series: pd.Series) -> np.ndarray:
@@ -276,7 +271,7 @@ def _places(master: pd.DataFrame, ids: pd.Series, name: str) -> np.ndarray:
 
 def _rows(transactions: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return the columns of a table as whole numbers, after checks."""
-    _need(transactions, ASKED, "transactions")
+    need_columns(transactions, ASKED, "transactions")
     number = transactions["transaction"].to_numpy(np.int64)
     ms = _moments(transactions["received"])
     step = np.diff(ms)
@@ -301,8 +296,8 @@ def _rows(transactions: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _master(terminals: pd.DataFrame, customers: pd.DataFrame) -> None:
-    _need(terminals, ("terminal", "x", "y"), "terminals")
-    _need(customers, ("customer", "joined", "home_x", "home_y"), "customers")
+    need_columns(terminals, ("terminal", "x", "y"), "terminals")
+    need_columns(customers, ("customer", "joined", "home_x", "home_y"), "customers")
     for name, master in (("terminal", terminals), ("customer", customers)):
         if (twice := master[name].duplicated()).any():
             raise ValueError(f"{name} {master.loc[twice, name].iloc[0]} has two master records.")
@@ -381,7 +376,7 @@ def batch(
 
 def _known_rows(rows: dict[str, np.ndarray], evidence: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return the row of each fraud that counts, and the first row that may know of it."""
-    _need(evidence, ("transaction", "known"), "evidence")
+    need_columns(evidence, ("transaction", "known"), "evidence")
     first = evidence.sort_values("known", kind="stable").drop_duplicates("transaction")
     row = pd.Index(rows["transaction"]).get_indexer(first["transaction"])
     if (row < 0).any():
@@ -747,7 +742,7 @@ class OnlineStore:
         customers : DataFrame
             ``customer``, ``joined``, ``home_x``, ``home_y``.
         """
-        _need(customers, ("customer", "joined", "home_x", "home_y"), "customers")
+        need_columns(customers, ("customer", "joined", "home_x", "home_y"), "customers")
         rows = (customers["customer"].tolist(), _moments(customers["joined"]).tolist())
         rows += (customers["home_x"].tolist(), customers["home_y"].tolist())
         self._people = self._people | {c: tuple(row) for c, *row in zip(*rows, strict=True)}
@@ -915,7 +910,7 @@ class OnlineStore:
         ValueError
             As :func:`batch`, and when a transaction was observed before.
         """
-        _need(evidence, ("transaction", "known"), "evidence")
+        need_columns(evidence, ("transaction", "known"), "evidence")
         rows = _rows(transactions)
         numbers = rows["transaction"].tolist()
         if again := next((n for n in numbers if n in self._purchases), None):
@@ -1085,7 +1080,7 @@ def replay(
     ValueError
         As :func:`batch` and :meth:`OnlineStore.features`.
     """
-    _need(evidence, ("transaction", "known"), "evidence")
+    need_columns(evidence, ("transaction", "known"), "evidence")
     _known_rows(_rows(transactions) | {"counted": np.ones(len(transactions), bool)}, evidence)
     store = OnlineStore(terminals, customers, delay=delay)
     part = transactions.iloc[:n]
@@ -1167,8 +1162,8 @@ def leaky_risk(transactions: pd.DataFrame, labels: pd.DataFrame) -> pd.Series:
     ValueError
         When a column is missing or rows are not in order of arrival.
     """
-    _need(transactions, ("transaction", "received", "terminal"), "transactions")
-    _need(labels, ("transaction", "chargeback"), "labels")
+    need_columns(transactions, ("transaction", "received", "terminal"), "transactions")
+    need_columns(labels, ("transaction", "chargeback"), "labels")
     charged = labels.loc[labels["chargeback"].astype(bool), "transaction"]
     fraud = transactions["transaction"].isin(charged).to_numpy()
     groups = Groups(_idents(transactions["terminal"]), _moments(transactions["received"]))

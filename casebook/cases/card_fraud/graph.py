@@ -28,13 +28,14 @@ Review E 70.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from casebook.data.contracts import need_columns
 from casebook.evaluate.intervals import mean_interval
 
 from .protocol import Week, average_precision, recall_at_fpr, world_split
@@ -86,8 +87,12 @@ class _Table:
     """Transactions in order of arrival as arrays of codes, retries left out."""
 
     def __init__(self, transactions: pd.DataFrame, evidence: pd.DataFrame):
-        _require(transactions, ["transaction", "request", "received", "customer", *MACHINES], "")
-        _require(evidence, ["transaction", "known"], "evidence: ")
+        need_columns(
+            transactions,
+            ["transaction", "request", "received", "customer", *MACHINES],
+            "transactions",
+        )
+        need_columns(evidence, ["transaction", "known"], "evidence")
         if transactions["transaction"].duplicated().any():
             raise ValueError("`transaction` is not unique: give each row of the bank's table once.")
         frame = transactions.sort_values(["received", "transaction"], kind="stable")
@@ -116,11 +121,6 @@ class _Table:
     def between(self, start: float, stop: float) -> slice:
         """Return the rows received from a moment until before another one."""
         return slice(*np.searchsorted(self.received, [start, stop], side="left"))
-
-
-def _require(frame: pd.DataFrame, columns: Sequence[str], of: str) -> None:
-    if missing := [c for c in columns if c not in frame]:
-        raise ValueError(f"{of}columns missing: {', '.join(missing)}.")
 
 
 def _milliseconds(times: pd.Series, name: str) -> np.ndarray:
@@ -568,7 +568,7 @@ def rings(
         As in :func:`graph_features`, and if ``amount`` is missing or ``least`` is below 1.
     """
     _positive(window, memory)
-    _require(transactions, ["amount"], "")
+    need_columns(transactions, ["amount"], "transactions")
     if least < 1:
         raise ValueError(f"`least` is {least}: a ring needs at least one known victim.")
     table = _Table(transactions, evidence)

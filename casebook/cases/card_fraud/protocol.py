@@ -27,6 +27,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from casebook.cases.card_fraud.world import World, visible_labels
+from casebook.data.contracts import need_columns
 
 DAY = pd.Timedelta(days=1)
 
@@ -137,7 +138,7 @@ def handbook_split(frame: pd.DataFrame, week: Week) -> tuple[np.ndarray, np.ndar
     ValueError
         When a column is missing, the waiting time is not of whole days, or a span has no rows.
     """
-    _require(frame, ("time", "customer", "is_fraud"))
+    need_columns(frame, ("time", "customer", "is_fraud"), "the frame")
     wait = (week.test_from - week.train_to) / DAY
     if wait != int(wait):
         raise ValueError(f"{week.name} waits {wait} days: labels come day by day here")
@@ -290,7 +291,7 @@ def card_precision_by_day(frame: pd.DataFrame, k: int = 100) -> pd.Series:
     ValueError
         When a column or value is missing, k is not positive, or a day has fewer than k cards.
     """
-    _require(frame, ("time", "card", "y", "score"))
+    need_columns(frame, ("time", "card", "y", "score"), "the frame")
     if not (isinstance(k, int | np.integer) and k > 0):
         raise ValueError(f"k is {k}: a positive number of cards is due")
     _pair(frame["y"], frame["score"])
@@ -568,11 +569,6 @@ def scores(
 
 
 # Checks -------------------------------------------------------------------------------
-
-
-def _require(frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    if missing := [column for column in columns if column not in frame]:
-        raise ValueError(f"the frame has no column {missing}: there are {list(frame)}")
 
 
 def _pair(y: ArrayLike, score: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

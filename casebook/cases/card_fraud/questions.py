@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.card_fraud import bank, costs, features, models, protocol
-from casebook.cases.card_fraud.windows import trailing
 from casebook.cases.card_fraud.world import World, simulate, visible_labels
 from casebook.cases.card_fraud.world.constants import SEED, SNAPSHOT
 from casebook.exercises.asked import (
@@ -21,9 +20,11 @@ from casebook.exercises.asked import (
     Part,
     Prediction,
     Slip,
+    Word,
     run,
 )
 from casebook.exercises.grading import student_seed
+from casebook.features.windows import trailing
 
 CASE = "12_card_fraud"
 DAY = pd.Timedelta(days=1)
@@ -683,36 +684,36 @@ def undo(name, by):
         ),
         Part(
             "ap",
-            "{'same'}",
+            "'same'",
             [
                 Slip(
-                    ("{'up'}", "{'down'}"),
+                    ("'up'", "'down'"),
                     "Average precision asks only which payment stands above which, and the repair "
                     "is a rising function of the raw value: nobody changes places.",
                 )
             ],
             otherwise="Give one word.",
-            kind=Labels("('up', 'same', 'down')"),
+            kind=Word(("up", "same", "down")),
         ),
         Part(
             "asked",
-            "{'fewer'}",
+            "'fewer'",
             [
                 Slip(
-                    "{'same'}",
+                    "'same'",
                     "Decisions do not look at ranks: they compare a probability with a cut-off. "
                     "From the raw one of the under-sampled model "
                     "{friction_of(raw['under-sampled']):,} payments meet friction. Count them once "
                     "more.",
                 ),
                 Slip(
-                    "{'more'}",
+                    "'more'",
                     "The raw probabilities are too high, so the costs ask too often by them: "
                     "{friction_of(raw['under-sampled']):,} payments. Down they come.",
                 ),
             ],
             otherwise="Give one word.",
-            kind=Labels("('more', 'same', 'fewer')"),
+            kind=Word(("more", "same", "fewer")),
         ),
     ],
     shows="The ranks stay, and so does AP. By the same costs "
@@ -1298,21 +1299,21 @@ def ap(learned):
         ),
         Part(
             "production",
-            "{'then'}",
+            "'then'",
             [
                 Slip(
-                    "{'random'}",
+                    "'random'",
                     "The random split is the number that production will *not* see: nobody trains "
                     "on payments of next week.",
                 ),
                 Slip(
-                    "{'weeks'}",
+                    "'weeks'",
                     "`weeks` has an honest order of days, and labels that came after the training "
                     "day. On day 84 nobody could have trained that model.",
                 ),
             ],
             otherwise="Give one word.",
-            kind=Labels("('random', 'weeks', 'then')"),
+            kind=Word(("random", "weeks", "then")),
         ),
     ],
     prediction=Prediction(

@@ -7,9 +7,7 @@ what does not belong to a payment. Nothing is converted silently.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from pydantic import (
 )
 
 from casebook.cases.card_fraud.world.constants import CATEGORIES, CHANNELS, COUNTRIES, ENTRIES
+from casebook.serving.log import canonical, sha256
 
 #: The largest integer that every JSON client keeps exactly (RFC 8259, section 6).
 LARGEST = 2**53 - 1
@@ -324,31 +323,6 @@ def unstamp(text: str) -> datetime:
     return datetime.fromisoformat(text.removesuffix("Z"))
 
 
-def canonical(value: object) -> str:
-    """Return JSON with sorted names and no spaces: one text for one value.
-
-    A nan becomes null, an infinity the text ``"inf"`` or ``"-inf"``, a NumPy number a number.
-    """
-    return json.dumps(
-        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    )
-
-
-def _plain(value: object) -> object:
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, datetime):
-        return stamp(value)
-    number = float(value)
-    if math.isnan(number):
-        return None
-    return number if math.isfinite(number) else str(number)
-
-
 def as_input(payment: BaseModel) -> dict[str, Any]:
     """Return what was sent as JSON-able values, times as text."""
     return {n: stamp(v) if isinstance(v, datetime) else v for n, v in payment}
@@ -360,11 +334,6 @@ def fingerprint(sent: Mapping[str, Any]) -> str:
     Spaces, the order of fields and the offset in which a time is written make no difference.
     """
     return sha256(canonical({n: v for n, v in sent.items() if n not in STAMPS}))
-
-
-def sha256(text: str) -> str:
-    """Return the hexadecimal SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def payload(transaction: Mapping[str, Any], *, stamped: bool = False) -> dict[str, Any]:

@@ -6,14 +6,13 @@ decides. Every error is a JSON object ``{"error", "what", "do"}``.
 
 It has no users and no encryption: a bank runs it behind its gateway. To start one::
 
-    python -m casebook.cases.card_fraud.service --factory module:function
+    python -m casebook.serving.load --factory module:function
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -22,8 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from casebook.cases.card_fraud.audit import Audit
-from casebook.cases.card_fraud.breaker import Breaker, Score
-from casebook.cases.card_fraud.decisions import Reply, Rules, Service, Store, Tiers, rebuild
+from casebook.cases.card_fraud.decisions import Reply, Rules, Score, Service, Store, Tiers, rebuild
 from casebook.cases.card_fraud.reasons import top_reasons
 from casebook.cases.card_fraud.schema import (
     Limits,
@@ -35,8 +33,13 @@ from casebook.cases.card_fraud.schema import (
     parse,
     payload,
 )
+from casebook.serving.breaker import Breaker
+
+#: The bare service, for :class:`~casebook.serving.load.Server`.
+BARE = "casebook.cases.card_fraud.service:bare_app"
 
 __all__ = [
+    "BARE",
     "Limits",
     "Problem",
     "Service",
@@ -199,13 +202,3 @@ def _response(reply: Reply, headers: dict[str, str] | None = None) -> Response:
 def _body(model: type) -> dict[str, Any]:
     schema = {"application/json": {"schema": model.model_json_schema()}}
     return {"requestBody": {"required": True, "content": schema}}
-
-
-#: What ``--factory`` names: it returns an app, from arguments that JSON can carry.
-Factory = Callable[..., FastAPI]
-
-
-if __name__ == "__main__":
-    from casebook.cases.card_fraud.load import main
-
-    main()

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -62,6 +61,8 @@ from casebook.forecasting.hierarchy import (
     reconcile,
 )
 from casebook.recorded.real import from_real
+from casebook.recorded.studies import Change
+from casebook.recorded.studies import sensitivity as varied
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -113,9 +114,9 @@ class Setting:
     history: pd.DataFrame
 
 
-def simulate(seed: int) -> Setting:
+def simulate(seed: int, constants: worlds.Constants | None = None) -> Setting:
     """Simulate a world and lay out its panel."""
-    world = worlds.simulate(seed)
+    world = worlds.simulate(seed, constants)
     rows = world.truth[[*KEYS, "y"]].astype({"y": float})
     panel = add_known(rows, world.routes, world.calendar, world.promotions)
     tree = from_ids(world.routes["unique_id"], LEVELS[1:])
@@ -330,19 +331,11 @@ def shock(numbers: Sequence[int] = FIVE_SEEDS, weeks: Sequence[int] = WEEKS) -> 
 #: Size of the depots' shocks in logs, and dispersion of the counts: the two parts of demand that
 #: nobody can foresee. Calendars, plans and profiles have examples in the world; no source says how
 #: large these two are. The noise variance beyond Poisson is one over the dispersion.
-CONSTANTS = {"shock size": ("SHOCK_SD", 1.0), "route noise": ("DISPERSION", -2.0)}
+CONSTANTS: dict[str, Change] = {
+    "shock size": lambda usual, factor: replace(usual, shock_sd=usual.shock_sd * factor),
+    "route noise": lambda usual, factor: replace(usual, dispersion=usual.dispersion * factor**-2),
+}
 FACTORS = (0.5, 1.0, 2.0)
-
-
-@contextmanager
-def constant(name: str, value: float) -> Iterator[None]:
-    """Give the module of the world another constant for a while."""
-    before = getattr(worlds, name)
-    setattr(worlds, name, value)
-    try:
-        yield
-    finally:
-        setattr(worlds, name, before)
 
 
 def headline(here: Setting) -> pd.DataFrame:
@@ -376,16 +369,14 @@ def sensitivity(
         ``seed``, ``constant``, ``factor``, ``level``, the WAPE of last week's value, of direct
         bottom-up and of the oracle, and the ``gap`` closed in WAPE.
     """
-    parts = []
-    for seed in numbers:
-        for name in names:
-            for factor in factors:
-                attribute, power = CONSTANTS[name]
-                with constant(attribute, getattr(worlds, attribute) * factor**power):
-                    table = headline(simulate(seed))
-                parts.append(table.assign(seed=seed, constant=name, factor=factor))
-    columns = ["seed", "constant", "factor", "level", NAIVE, "direct", ORACLE, "gap"]
-    return pd.concat(parts, ignore_index=True)[columns]
+    table = varied(
+        lambda seed, constants: headline(simulate(seed, constants)),
+        worlds.Constants(),
+        {name: CONSTANTS[name] for name in names},
+        factors,
+        numbers,
+    )
+    return table[["seed", "constant", "factor", "level", NAIVE, "direct", ORACLE, "gap"]]
 
 
 # New routes --------------------------------------------------------------------------
@@ -669,9 +660,8 @@ def real_tourism() -> pd.DataFrame:
         {"RMSE": rmse.stack(), "MASE": heatmap(scores, "MASE", list(CROSSED)).stack()}
     )
     bottom = forecasts[forecasts["level"] == "bottom"]
-    frame.loc[("bottom", "mint"), ["change", "low", "high"]] = paired_interval(
-        bottom, nodes, "mint", "base", "MASE", season=4
-    )
+    interval = paired_interval(bottom, nodes, "mint", "base", "MASE", season=4)
+    frame.loc[("bottom", "mint"), ["change", "low", "high"]] = list(interval)
     places = pd.MultiIndex.from_product([[*CROSSED, "pooled"], ways], names=["level", "way"])
     return from_real(frame.reindex(places).reset_index(), "tourism")
 

@@ -7,10 +7,8 @@ The last part builds features and trains on a Dask cluster, with the results of 
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from casebook.cases.demand_forecasting.feed import (
     check_contract,
     repair,
 )
+from casebook.project import write_whole
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
@@ -200,27 +199,8 @@ def check_level(
 
 
 def write_atomically(frame: pd.DataFrame, path: Path) -> None:
-    """Write a parquet file so that a reader sees the old file or the new one, never a part.
-
-    Parameters
-    ----------
-    frame : DataFrame
-    path : Path
-        Its folder is made if need be. The file is written beside ``path``, flushed to the disk
-        and renamed, which POSIX and Windows do in one step within a folder.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with beside.open("xb") as file:
-            frame.to_parquet(file, index=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    """Write a parquet file so that a reader sees the old file or the new one, never a part."""
+    write_whole(Path(path), lambda file: frame.to_parquet(file, index=False))
 
 
 def _in_time(call: Callable[[], np.ndarray], seconds: float) -> np.ndarray:

@@ -79,6 +79,22 @@ LATE_FILES, LATE_RUNS, RUN_EVERY = 24, 6, 28
 
 
 @dataclass(frozen=True)
+class Constants:
+    """The two parts of demand that nobody can foresee; a study of sensitivity varies them.
+
+    Attributes
+    ----------
+    shock_sd : float
+        Standard deviation of a depot's shock, in logs.
+    dispersion : float
+        Of the negative binomial parcels; the noise variance beyond Poisson is one over it.
+    """
+
+    shock_sd: float = SHOCK_SD
+    dispersion: float = DISPERSION
+
+
+@dataclass(frozen=True)
 class World:
     """A simulated world.
 
@@ -104,6 +120,8 @@ class World:
     faults : DataFrame
         Where faults were planted: ``unique_id``, ``ds``, ``fault`` (missing, duplicated, wrong
         unit, late).
+    constants : Constants
+        With which it was simulated.
     """
 
     reports: pd.DataFrame
@@ -112,6 +130,7 @@ class World:
     promotions: pd.DataFrame
     truth: pd.DataFrame
     faults: pd.DataFrame
+    constants: Constants = Constants()
 
 
 @cache
@@ -175,10 +194,10 @@ def _break(rng: np.random.Generator) -> np.ndarray:
     return np.where(age >= 0, level + np.log(WEEK_CHANGE)[DAYS.dayofweek], 0.0)
 
 
-def _shocks(rng: np.random.Generator, n_depots: int) -> np.ndarray:
+def _shocks(rng: np.random.Generator, n_depots: int, sd: float = SHOCK_SD) -> np.ndarray:
     """Return log shocks of a country's depots, stationary from the first day, (depots, days)."""
     shared, own = rng.normal(size=len(DAYS)), rng.normal(size=(n_depots, len(DAYS)))
-    shocks = SHOCK_SD * (np.sqrt(SHOCK_SHARED) * shared + np.sqrt(1 - SHOCK_SHARED) * own)
+    shocks = sd * (np.sqrt(SHOCK_SHARED) * shared + np.sqrt(1 - SHOCK_SHARED) * own)
     for t in range(1, len(DAYS)):
         shocks[:, t] = SHOCK_PHI * shocks[:, t - 1] + np.sqrt(1 - SHOCK_PHI**2) * shocks[:, t]
     return shocks
@@ -224,13 +243,13 @@ def _routes(rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _country_days(
-    rng: np.random.Generator, country: str, routes: pd.DataFrame
+    rng: np.random.Generator, country: str, routes: pd.DataFrame, constants: Constants
 ) -> list[pd.DataFrame]:
     """Return for each route of a country its days: base, jump, shock and whether promoted."""
     growth, season = rng.uniform(*GROWTH), _season(rng) * _holiday_effect(country)
     week = (np.array(WEEK) * rng.uniform(0.93, 1.07, 7))[DAYS.dayofweek]
     jump, depots = _break(rng), routes["depot"].unique()
-    shocks = dict(zip(depots, _shocks(rng, len(depots)), strict=True))
+    shocks = dict(zip(depots, _shocks(rng, len(depots), constants.shock_sd), strict=True))
     frames = []
     for route in routes.itertuples():
         promoted, lift = _promotion_plan(rng), rng.uniform(*LIFT)
@@ -288,26 +307,30 @@ def _feed(
     )
 
 
-def simulate(seed: int = SEED) -> World:
+def simulate(seed: int = SEED, constants: Constants | None = None) -> World:
     """Simulate the world.
 
     Parameters
     ----------
     seed : int
         The same seed gives the same world, bit by bit.
+    constants : Constants, optional
+        Other sizes of what nobody can foresee; the rest of the world stays the same.
 
     Returns
     -------
     World
         120 routes over 1,277 days.
     """
+    constants = constants or Constants()
     structure, parcels, faulty = np.random.default_rng(seed).spawn(3)
     routes, days = _routes(structure), []
     for country, group in routes.groupby("country"):
-        days += _country_days(structure, country, group)
+        days += _country_days(structure, country, group, constants)
     truth = pd.concat(days, ignore_index=True)
     intensity = truth["base"] * np.exp(truth["jump"] + truth["shock"])
-    y = parcels.negative_binomial(DISPERSION, DISPERSION / (DISPERSION + intensity))
+    dispersion = constants.dispersion
+    y = parcels.negative_binomial(dispersion, dispersion / (dispersion + intensity))
     truth.insert(2, "y", y)
     promoted = truth.pop("promoted")
     reports, faults = _feed(faulty, truth, routes)
@@ -318,6 +341,7 @@ def simulate(seed: int = SEED) -> World:
         promotions=truth.loc[promoted, KEYS].reset_index(drop=True),
         truth=truth,
         faults=faults,
+        constants=constants,
     )
 
 
@@ -366,7 +390,7 @@ def oracle(world: World, origin: pd.Timestamp, horizon: int) -> pd.DataFrame:
     carry = SHOCK_PHI ** ((future["ds"] - yesterday).dt.days)
     # A break that has begun goes on as its mechanism says; one that has not is unknown.
     jump = np.where(future["jump_before"] != 0, future["jump"], 0.0)
-    shock = carry * future["shock_before"] + SHOCK_SD**2 * (1 - carry**2) / 2
+    shock = carry * future["shock_before"] + world.constants.shock_sd**2 * (1 - carry**2) / 2
     return future[KEYS].assign(oracle=future["base"] * np.exp(jump + shock))
 
 

@@ -296,5 +296,5 @@ def real_check(trips: pd.DataFrame) -> pd.DataFrame:
     known = trips[trips["ds"] < forecasts["ds"].min()]
     scores = score_forecasts(forecasts, known, season=4, models=list(models))
     interval = wape_difference_interval(forecasts, "LightGBM", "seasonal naive")
-    scores.loc["LightGBM", ["difference", "low", "high"]] = interval
+    scores.loc["LightGBM", ["difference", "low", "high"]] = list(interval)
     return scores.rename_axis("model").reset_index()

@@ -28,13 +28,13 @@ from casebook.cases.support_rag_chatbot.languages import (
     overlap,
     sentence_texts,
 )
-from casebook.cases.support_rag_chatbot.privacy import MaskedModel, find
 from casebook.llm import ChatModel, LLMError, Message, ResponseFormat, StandIn
 from casebook.llm.messages import Request
 from casebook.retrieval.chunks import sentence_spans
 from casebook.retrieval.dense import Embedder
 from casebook.retrieval.index import Passage
 from casebook.retrieval.text import content_words
+from casebook.serving.privacy import MaskedModel, find
 
 #: Articles that are read for an answer.
 ARTICLES = 3

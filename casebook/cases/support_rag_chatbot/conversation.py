@@ -22,7 +22,6 @@ import pandas as pd
 from casebook.cases.support_rag_chatbot.answer import EVIDENCE, Answer, Answerer, Citation
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Hit, Query
 from casebook.cases.support_rag_chatbot.learned import ANSWER_FROM, OFF_TOPIC, REFUSE_FROM, RIGHT
-from casebook.cases.support_rag_chatbot.privacy import MaskedLog, mask, without_masks
 from casebook.cases.support_rag_chatbot.understand import (
     SCOPE,
     Entity,
@@ -41,6 +40,7 @@ from casebook.cases.support_rag_chatbot.world import (
     TrackingTimeout,
     UnknownNumber,
 )
+from casebook.serving.privacy import MaskedLog, mask, without_masks
 
 Route = Literal["tracking", "answer", "clarify", "human", "refuse"]
 Rewriting = Literal["last turn", "all turns", "rewritten"]

@@ -1,20 +1,11 @@
-"""An update of the help centre that is killed in the middle, and what the next process finds.
-
-The module imports little: the processes that are killed start from one that has imported it.
-"""
+"""An update of the help centre that is killed in the middle, and what the next process finds."""
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
-import signal
 import tempfile
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from functools import cache
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +16,7 @@ from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query
 from casebook.retrieval.dense import Hashed
 from casebook.retrieval.index import Index
 from casebook.retrieval.text import words
+from casebook.serving.drills import BEGUN, Passed, kill_drill
 
 #: Files of a help centre, in the order in which an update writes them.
 FILES = ("passages", "sentences", "grams")
@@ -57,58 +49,23 @@ def _open(folder: Path) -> HelpCentre:
     return HelpCentre(Index.open(passages, model), Index.open(sentences, model), Index.open(grams))
 
 
-def _update_and_tell(
-    folder: Path,
+def _copied(base: Path, copy: Path) -> Path:
+    """Return a fresh copy of a help centre's folder."""
+    shutil.rmtree(copy, ignore_errors=True)
+    return Path(shutil.copytree(base, copy))
+
+
+def _updated(
     articles: pd.DataFrame,
     update: Callable[[HelpCentre, pd.DataFrame], None],
-    pipe: Connection,
+    folder: Path,
+    passed: Passed,
 ) -> None:
-    """Update in a process of its own; say when it begins and when it has ended."""
+    """Update, as the work of a drill."""
     words("what is read once, and not in mid-update", "en")
     with _open(folder) as centre:
-        pipe.send("begun")
+        passed(BEGUN)
         update(centre, articles)
-        pipe.send("done")
-
-
-def _killed(
-    folder: Path,
-    articles: pd.DataFrame,
-    update: Callable[[HelpCentre, pd.DataFrame], None],
-    after: float | None,
-) -> tuple[float, bool]:
-    """Update in a new process and kill it (SIGKILL) so many seconds after it has begun.
-
-    Returns how long it lived from then on, and whether it was killed before its end. Without a
-    moment it is left to end by itself.
-    """
-    here, there = _processes().Pipe(duplex=False)
-    child = _processes().Process(target=_update_and_tell, args=(folder, articles, update, there))
-    child.start()
-    there.close()
-    start = end = time.perf_counter()
-    with here, suppress(EOFError):  # the child's end of the pipe closes with it
-        here.recv()
-        start = time.perf_counter()
-        if after is None:
-            here.recv()
-        else:
-            time.sleep(after)
-            child.kill()
-        end = time.perf_counter()
-    child.join()
-    if child.exitcode not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"The update failed by itself (exit code {child.exitcode}): see above.")
-    return end - start, child.exitcode == -signal.SIGKILL
-
-
-@cache
-def _processes() -> ForkServerContext:
-    """Return what starts processes from one that has imported this module and has no threads."""
-    context = multiprocessing.get_context("forkserver")
-    lazy = ["sklearn.feature_extraction.text", "bm25s", "snowballstemmer"]
-    context.set_forkserver_preload([__name__, *lazy])
-    return context
 
 
 def _new_versions(articles: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
@@ -182,19 +139,17 @@ def crash_drill(
         base, copy = Path(name) / "base", Path(name) / "copy"
         HelpCentre.build(base, old, Hashed(_DIMENSIONS)).close()
         for way, update in updates.items():
-            shutil.copytree(base, copy)
-            length, _ = _killed(copy, new, update, None)
-            shutil.rmtree(copy)
-            for kill, moment in enumerate((np.arange(kills) + rng.random(kills)) / kills, 1):
-                shutil.copytree(base, copy)
-                lived, killed = _killed(copy, new, update, moment * length)
-                row = {"way": way, "kill": kill, "after_ms": 1000 * lived, "killed": killed}
-                rows.append(row | _found_after(copy, new, start))
-                shutil.rmtree(copy)
+            moments = (np.arange(kills) + rng.random(kills)) / kills
+            work, read = partial(_updated, new, update), partial(_found_after, new, start)
+            warm = partial(_updated, new, update_at_once, _copied(base, copy), str)
+            killed = kill_drill(partial(_copied, base, copy), work, read, moments.tolist(), warm)
+            for kill, one in enumerate(killed, 1):
+                row = {"way": way, "kill": kill, "after_ms": 1000 * one.seconds}
+                rows.append(row | {"killed": one.killed} | one.left)
     return pd.DataFrame(rows)
 
 
-def _found_after(folder: Path, new: pd.DataFrame, at: pd.Timestamp) -> dict[str, Any]:
+def _found_after(new: pd.DataFrame, at: pd.Timestamp, folder: Path) -> dict[str, Any]:
     """Open what a killed update has left, and update again."""
     with _open(folder) as centre:
         files = (centre.passages, centre.sentences, centre.grams)

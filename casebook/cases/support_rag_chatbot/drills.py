@@ -19,13 +19,10 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import wraps
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -45,7 +42,6 @@ from casebook.cases.support_rag_chatbot.conversation import (
 )
 from casebook.cases.support_rag_chatbot.evaluation import CASE, NOW, VECTORS, Label, language_model
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Hit, Query
-from casebook.cases.support_rag_chatbot.privacy import Leak, MaskedLog, MaskedModel, mask
 from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope, attack
 from casebook.cases.support_rag_chatbot.world import (
     PII,
@@ -62,7 +58,9 @@ from casebook.llm import ChatModel, Compromised, Message, Scripted, ToolCall
 from casebook.llm.messages import Request
 from casebook.recorded.artifacts import manifest
 from casebook.retrieval.dense import Embedder, Hashed
+from casebook.serving.drills import stages
 from casebook.serving.latency import Latency, measure
+from casebook.serving.privacy import Leak, MaskedLog, MaskedModel, mask
 
 
 def chatbot(
@@ -134,38 +132,6 @@ STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
 }
 
 
-class _Stopwatch:
-    """Seconds by stage: of nested calls the outer one is charged only what is its own."""
-
-    def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
-        self._inner = [0.0]
-
-    def timed(self, stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(call)
-        def measured(*given: Any, **named: Any) -> Any:
-            self._inner.append(0.0)
-            start = time.perf_counter()
-            try:
-                return call(*given, **named)
-            finally:
-                took = time.perf_counter() - start
-                self.seconds[stage] += took - self._inner.pop()
-                self._inner[-1] += took
-
-        return measured
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Put a clock around the functions of :data:`STAGES` for the length of a block."""
-        with ExitStack() as stack:
-            for stage, places in STAGES.items():
-                for owner, name in places:
-                    clocked = self.timed(stage, getattr(owner, name))
-                    stack.enter_context(patch.object(owner, name, clocked))
-            yield
-
-
 def reply_latency(
     bot: Chatbot, questions: pd.DataFrame, at: object = NOW, n: int = 100, warm_up: int = 10
 ) -> Latency:
@@ -233,8 +199,7 @@ def stage_latency(
     for _ in range(warm_up):
         ask(bot, next(rows), at)
     for _ in range(n):
-        watch = _Stopwatch()
-        with watch.running():
+        with stages(STAGES) as watch:
             start = time.perf_counter()
             ask(bot, next(rows), at)
             whole = time.perf_counter() - start

@@ -33,7 +33,6 @@ from casebook.cases.support_rag_chatbot.languages import (
     as_articles,
     scale,
 )
-from casebook.cases.support_rag_chatbot.privacy import mask
 from casebook.cases.support_rag_chatbot.understand import (
     IntentModel,
     LanguageModel,
@@ -49,6 +48,7 @@ from casebook.retrieval.dense import Cached, Embedder
 from casebook.retrieval.evaluate import per_query
 from casebook.retrieval.fusion import rerank_by
 from casebook.retrieval.lexical import FaqSearch
+from casebook.serving.privacy import mask
 
 CASE = "16_support_rag_chatbot"
 #: The artifacts that hold the vectors of the world's texts.

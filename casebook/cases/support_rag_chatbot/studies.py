@@ -32,7 +32,6 @@ from casebook.cases.support_rag_chatbot.learned import (
     ANSWER_FROM_CARRIER,
     REFUSE_FROM,
 )
-from casebook.cases.support_rag_chatbot.privacy import audit
 from casebook.cases.support_rag_chatbot.understand import IntentModel
 from casebook.data import real
 from casebook.data.texts import banking77, clinc150
@@ -47,6 +46,7 @@ from casebook.retrieval.rerank import (
     feature_columns,
     with_labels,
 )
+from casebook.serving.privacy import audit
 
 #: Systems with one ranking only; the better one on the tuning questions is what others must beat.
 SINGLE = ("words", "character n-grams", "vectors")

@@ -20,6 +20,7 @@ import numpy as np
 from casebook.cases.support_rag_chatbot.glossary import translated
 from casebook.cases.support_rag_chatbot.world import is_tracking_number
 from casebook.retrieval.text import fold
+from casebook.serving.privacy import Free
 
 # Entities ----------------------------------------------------------------------------
 
@@ -60,8 +61,9 @@ _MONTHS = (
     r"(?:jan\w*|feb\w*|mar(?:ch|zo)|märz|apr\w*|may|mai|mayo|jun\w*|jul\w*|aug\w*|agosto|sep\w*|oct"
     r"\w*|okt\w*|nov\w*|dec\w*|dez\w*|dic\w*|enero)"
 )
+# A number is read from its beginning alone: elsewhere each digit would be a beginning.
 _COUNT = (
-    r"(?:\d+(?:[.,]\d+)*|\b(?:one|two|three|four|five|ten|twenty|ein|zwei|drei|vier|fünf|zehn|dos"
+    r"(?:(?<!\d)(?<!\d[.,])\d+(?:[.,]\d+)*|\b(?:one|two|three|four|five|ten|twenty|ein|zwei|drei|vier|fünf|zehn|dos"
     r"|tres|cuatro|cinco|diez|veinte)\b)"
 )
 _PATTERNS = {
@@ -115,9 +117,10 @@ def entities(text: str) -> list[Entity]:
         In the order of the text, not overlapping.
     """
     found: list[Entity] = []
+    free = Free(len(text))
 
     def add(kind: str, value: str, start: int, end: int) -> None:
-        if all(end <= e.start or e.end <= start for e in found):
+        if free.take(start, end):
             found.append(Entity(kind, value, start, end))
 
     for kind, pattern in _ENTITIES.items():

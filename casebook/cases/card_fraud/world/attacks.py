@@ -81,10 +81,20 @@ class Attacks:
     genuine : dict
         The purchases, among which the terminals that skim find their victims.
     days : int
+    constants : Constants
     """
 
-    def __init__(self, rng, people: People, terminals: Terminals, genuine: Columns, days: int):
+    def __init__(
+        self,
+        rng,
+        people: People,
+        terminals: Terminals,
+        genuine: Columns,
+        days: int,
+        constants: k.Constants,
+    ):
         self.people, self.terminals, self.days = people, terminals, days
+        self.constants = constants
         n_customers = len(people.town)
         self.rings = max(2, round(k.RINGS * n_customers / 1000))
         self.by_age = np.argsort(people.joined, kind="stable")
@@ -282,7 +292,7 @@ class Attacks:
         day = np.minimum(time.astype(int), self.days - 1)
         rows["where"] = place_seen(self.people, self.terminals, who, day, line, terminal)
         rows |= self._machine(due, s, who, entry, time, u)
-        passes = np.array(k.PASSES)[s - 1]
+        passes = np.array(self.constants.passes)[s - 1]
         unanswered = np.where(u["owner"] < k.OWNER_DENIES, k.DENIED, k.ABANDONED)
         for name, share in (("push", passes), ("call", passes * k.PASSES_CALL)):
             # The same number decides both: who passes a call passes a push too.
@@ -344,7 +354,7 @@ class Attacks:
         step = np.minimum(r, MOST_REACTIONS - 1)
         says = {name: values[hit, step] for name, values in self.react.items()}
         self.refused[hit] += 1
-        quits = (says["quits"] < k.QUITS) | (r >= MOST_REACTIONS)
+        quits = (says["quits"] < self.constants.quits) | (r >= MOST_REACTIONS)
         quits |= self.made[hit] >= k.MOST_ATTEMPTS
         self.scale[hit] *= np.where(says["amount"] < k.SWITCHES["amount"], k.SMALLER, 1.0)
         self.machines[hit] += says["device"] < k.SWITCHES["device"]

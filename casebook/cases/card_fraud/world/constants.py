@@ -9,6 +9,8 @@ Codes are positions in the tuples of names; they are the values in the arrays of
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 CHAPTER = "12_card_fraud"
@@ -281,3 +283,19 @@ SKEWED, SKEWS = 0.015, (-1.0, 1.0, -0.2, 2.0)
 #: The case code is filled after an investigation: share of known chargebacks with one, and of
 #: other rows (an enquiry that came to nothing).
 CASE_CODED, CASE_ENQUIRY = 0.85, 0.0005
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The most arbitrary reactions of attackers; a study of sensitivity varies them.
+
+    Attributes
+    ----------
+    passes : tuple of float
+        Share of attackers who pass a push confirmation, by scenario.
+    quits : float
+        Probability that an attacker gives up after a refusal.
+    """
+
+    passes: tuple[float, ...] = PASSES
+    quits: float = QUITS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from itertools import pairwise
 
@@ -121,6 +121,8 @@ class World:
         device, refund, filled later).
     start, end : Timestamp
         The first midnight and the one after the last day.
+    constants : Constants
+        With which it was simulated.
     """
 
     transactions: pd.DataFrame
@@ -135,6 +137,7 @@ class World:
     faults: pd.DataFrame
     start: pd.Timestamp
     end: pd.Timestamp
+    constants: k.Constants = field(default_factory=k.Constants)
 
 
 def _moment(days: np.ndarray | float) -> np.ndarray:
@@ -412,6 +415,7 @@ def simulate(
     *,
     holdback: float = 0.0,
     batch_hours: int = 24,
+    constants: k.Constants | None = None,
 ) -> World:
     """Simulate the world under a policy.
 
@@ -432,6 +436,8 @@ def simulate(
         Share of transactions that are let through whatever the policy says.
     batch_hours : int
         Length of a batch, a divisor of 24. Shorter is closer to a real bank and slower.
+    constants : Constants, optional
+        Other reactions of attackers; the rest of the world stays the same.
 
     Returns
     -------
@@ -452,7 +458,7 @@ def simulate(
     streams = np.random.default_rng(seed).spawn(3)
     people, terminals = make_people(streams[0], n_customers, days, seed)
     genuine = purchases(streams[1], people, terminals, days)
-    attacks = Attacks(streams[2], people, terminals, genuine, days)
+    attacks = Attacks(streams[2], people, terminals, genuine, days, constants or k.Constants())
     genuine = _without_stolen(genuine, attacks)
     bank = _Bank(people, terminals, attacks, int(1.02 * len(genuine["time"])) + 1000)
     tables = _customers(people), _terminals(terminals)
@@ -614,6 +620,7 @@ def _world(bank: _Bank, tables: tuple, days: int) -> World:
         faults=_faults(bank, rows, transactions["case_code"].to_numpy()),
         start=pd.Timestamp(k.START),
         end=pd.Timestamp(_moment(days)[()]),
+        constants=attacks.constants,
     )
 
 

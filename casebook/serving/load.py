@@ -1,7 +1,18 @@
-"""Run the decision service in a process of its own, load it, and break its model.
+"""Run a service in a process of its own, load it, and break its model.
 
-:class:`Server` starts a service in a subprocess, :func:`load` measures it from here.
-:func:`slow`, :func:`crashing` and :func:`fault_drill` show what happens when the model fails.
+:class:`Server` starts a service in a subprocess; :func:`load` measures it from here, in a closed
+loop (each client waits for its reply) or in an open one (requests are due at fixed times, as those
+of many independent users are). :func:`fault_drill` shows what a service does while its model is
+slow or crashes.
+
+Examples
+--------
+>>> import casebook.serving.load as here
+>>> with here.Server("casebook.serving.load:echo") as server:
+...     closed = here.load(server.url, ({"n": n} for n in range(120)), n=100, warm_up=20)
+...     waited = here.load(server.url, ({"n": n} for n in range(100)), n=100, warm_up=0, rps=500)
+>>> closed.p50 > 0, waited.n
+(True, 100)
 """
 
 from __future__ import annotations
@@ -17,23 +28,18 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from casebook.cases.card_fraud.breaker import Score
 from casebook.serving.latency import Latency
 
 if TYPE_CHECKING:
     import pandas as pd
-    from fastapi import FastAPI
 
-    from casebook.cases.card_fraud.decisions import Service
-
-#: The bare service, for :class:`Server`.
-BARE = "casebook.cases.card_fraud.service:bare_app"
+    from casebook.serving.breaker import Breaker
 
 # A service in a process of its own -------------------------------------------------------------
 
@@ -69,8 +75,9 @@ class Server:
 
     Examples
     --------
-    >>> with Server(BARE) as server:  # doctest: +SKIP
-    ...     print(load(server.url + "/decisions", payloads, n=500, warm_up=50))
+    >>> with Server("casebook.serving.load:echo") as server:
+    ...     server.url.startswith("http://127.0.0.1:")
+    True
     """
 
     def __init__(
@@ -87,7 +94,7 @@ class Server:
         self.process: subprocess.Popen | None = None
 
     def __enter__(self) -> Server:
-        command = [sys.executable, "-m", "casebook.cases.card_fraud.service"]
+        command = [sys.executable, "-m", "casebook.serving.load"]
         command += ["--factory", self.factory, "--arguments", json.dumps(self.arguments)]
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         self._log = tempfile.TemporaryFile()
@@ -191,6 +198,22 @@ def listening(port: int = 0) -> socket.socket:
     return listener
 
 
+async def _echo(scope: Mapping[str, Any], receive: Callable, send: Callable) -> None:
+    """Answer 200 with the body that was sent (an ASGI app)."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+def echo() -> Callable:
+    """Return the least of services: what HTTP alone costs."""
+    return _echo
+
+
 # Load ------------------------------------------------------------------------------------------
 
 
@@ -200,6 +223,10 @@ def load(
     n: int = 1000,
     warm_up: int = 50,
     concurrency: int = 1,
+    rps: float | None = None,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Latency:
     """Post payloads and time the replies, as a client sees them.
 
@@ -208,12 +235,21 @@ def load(
     url : str
         Where to post, with its path.
     payloads : iterable of mapping
-        Transactions with request ids of their own: a replayed one is only looked up. The first
-        ``warm_up + n`` are sent, in order; each client takes the next one.
+        Bodies, one for each request: a service that knows a request id only looks its reply up.
+        The first ``warm_up + n`` are sent, in order; each client takes the next one.
     n, warm_up : int
         Counted requests, and requests before them.
     concurrency : int
-        Clients that each send the next payload when their last one was answered.
+        Clients that each send the next payload when their last one was answered: the most
+        requests that are on their way together.
+    rps : float, optional
+        Requests a second, due at even distances: an open loop. A request is timed from the moment
+        at which it was due, so that the wait behind a slow reply counts for each request that it
+        delays. Without it the loop is closed: a slow reply delays the next request, which is then
+        timed from its late start, and a stall of the service is one slow request among many
+        (*coordinated omission*).
+    clock, sleep : callable
+        Seconds now, and a wait of so many.
 
     Returns
     -------
@@ -223,24 +259,55 @@ def load(
     Raises
     ------
     ValueError
-        When ``n`` is below 100, ``warm_up`` negative, ``concurrency`` below 1, or payloads too few.
+        When ``n`` is below 100, ``warm_up`` negative, ``concurrency`` below 1, ``rps`` not above 0,
+        or payloads too few.
     RuntimeError
         When a reply is not 200, with the reply.
-    """
-    import httpx
 
+    References
+    ----------
+    Schroeder, Wierman & Harchol-Balter (2006), *Open versus closed: a cautionary tale*, NSDI.
+    """
     if n < 100 or warm_up < 0 or concurrency < 1:
         raise ValueError(
             f"n is {n}, warm_up {warm_up}, concurrency {concurrency}: a p99 needs at least 100 "
             "calls, warm_up is 0 or more, concurrency 1 or more."
         )
+    if rps is not None and not 0 < rps < np.inf:
+        raise ValueError(f"rps is {rps}: give requests a second above 0, or None.")
     # Written before the clock runs, and taken one after the other by all clients.
     bodies = [json.dumps(sent).encode() for sent in islice(payloads, n + warm_up)]
     if len(bodies) < n + warm_up:
         raise ValueError(f"{len(bodies)} payloads are too few for {warm_up} + {n} requests.")
-    turns = iter(range(n + warm_up))
-    seconds = np.full(n + warm_up, np.nan)
+    seconds = _posted(url, bodies, concurrency, rps, clock, sleep)
+    p50, p95, p99 = np.percentile(seconds[warm_up:] * 1000, [50, 95, 99])
+    return Latency(float(p50), float(p95), float(p99), n, warm_up)
+
+
+def _posted(
+    url: str,
+    bodies: Sequence[bytes],
+    concurrency: int,
+    rps: float | None,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> np.ndarray:
+    """Post all bodies; return the seconds of each request, from when it was due or was sent."""
+    import httpx
+
+    turns = iter(range(len(bodies)))
+    seconds = np.full(len(bodies), np.nan)
     faults: list[str] = []
+    begin = clock()
+
+    def start_of(i: int) -> float:
+        """Wait until a request is due; return the moment from which it is timed."""
+        if rps is None:
+            return clock()
+        due = begin + i / rps
+        if (early := due - clock()) > 0:
+            sleep(early)
+        return due
 
     def client() -> None:
         headers = {"Content-Type": "application/json"}
@@ -248,13 +315,13 @@ def load(
             for i in turns:  # next() of a range iterator is atomic
                 if faults:
                     return
-                start = time.perf_counter()
+                start = start_of(i)
                 try:
                     reply = http.post(url, content=bodies[i])
                 except httpx.HTTPError as error:
                     faults.append(f"request {i} to {url}: {error!r}")
                     return
-                seconds[i] = time.perf_counter() - start
+                seconds[i] = clock() - start
                 if reply.status_code != 200:
                     faults.append(f"request {i} to {url}: {reply.status_code} {reply.text[:300]}")
 
@@ -265,101 +332,129 @@ def load(
         thread.join()
     if faults:
         raise RuntimeError(faults[0])
-    p50, p95, p99 = np.percentile(seconds[warm_up:] * 1000, [50, 95, 99])
-    return Latency(float(p50), float(p95), float(p99), n, warm_up)
+    return seconds
 
 
 # Faults ----------------------------------------------------------------------------------------
 
+#: A model behind a breaker: what it is asked, and what it returns.
+Model = Callable[[Any], Any]
 
-def slow(score: Score, ms: float) -> Score:
+
+class Decides(Protocol):
+    """A service that answers by its model, through a breaker, or by another source.
+
+    ``decide`` takes the body of a request; the body of its reply says who decided (``source``) and
+    why it was not the model (``why``). ``swap`` puts another model in place.
+    """
+
+    score: Model
+    breaker: Breaker
+
+    def decide(self, raw: bytes) -> Any: ...
+
+    def swap(self, score: Model) -> None: ...
+
+
+def slow(model: Model, ms: float) -> Model:
     """Return a model that answers the same, so many milliseconds later."""
 
-    def late(features: dict[str, float]) -> tuple[float, Sequence[str]]:
+    def late(question: Any) -> Any:
         time.sleep(ms / 1000)
-        return score(features)
+        return model(question)
 
     return late
 
 
-def crashing(score: Score) -> Score:
+def crashing(model: Model) -> Model:
     """Return a model that raises instead of answering."""
 
-    def crash(features: dict[str, float]) -> tuple[float, Sequence[str]]:
+    def crash(question: Any) -> Any:
         raise RuntimeError("planted: the model crashes")
 
     return crash
 
 
 def fault_drill(
-    service: FastAPI | Service, payloads: Sequence[Mapping[str, Any]], *, slow_ms: float = 200.0
+    service: Decides | Any,
+    payloads: Sequence[Mapping[str, Any]],
+    *,
+    slow_ms: float = 200.0,
+    faults: Mapping[str, Callable[[Model], Model]] | None = None,
+    sources: Sequence[str] = ("model", "rules"),
 ) -> pd.DataFrame:
-    """Send transactions to a service whose model is healthy, slow, crashed and recovered.
+    """Send requests to a service whose model is healthy, fails in turn, and recovers.
 
     Parameters
     ----------
-    service : FastAPI or Service
+    service : Decides, or an app with one at ``app.state.service``
         Of this process; it has its own model again afterwards.
     payloads : sequence of mapping
-        At least four transactions with new request ids; a quarter of them goes to each phase.
+        Requests with new ids, at least one for each phase; each phase gets an equal part.
     slow_ms : float
         Delay of the slow model.
+    faults : mapping of str to callable, optional
+        Phases between ``healthy`` and ``recovered``: from the healthy model to the broken one. By
+        default ``slow`` and ``crashed``.
+    sources : sequence of str
+        Who may decide, the model first.
 
     Returns
     -------
     DataFrame
-        A row for each ``phase``: ``requests``; how many were decided by ``model`` and by
-        ``rules``; ``why`` (the rules decided, and how often); ``p99_ms`` of a decision with its
-        write to the audit; ``breaker`` (state at the end). Before the model recovers the breaker's
-        cool-off is waited for.
+        A row for each ``phase``: ``requests``; how many were decided by each of ``sources``;
+        ``why`` (the model did not decide, and how often); ``p99_ms`` of a decision; ``breaker``
+        (state at the end). Before the model recovers the breaker's cool-off is waited for.
 
     Raises
     ------
     ValueError
         When there are too few payloads.
-    Problem
-        When a payload is refused.
+    Exception
+        What the service raises when it refuses a payload.
     """
     import pandas as pd
 
     service = service.state.service if hasattr(service, "state") else service
-    if len(payloads) < 4:
-        raise ValueError(f"{len(payloads)} payloads are too few for four phases.")
-    bodies = [json.dumps(sent).encode() for sent in payloads]
+    if faults is None:
+        faults = {"slow": lambda model: slow(model, slow_ms), "crashed": crashing}
     healthy = service.score
-    models = {
-        "healthy": healthy,
-        "slow": slow(healthy, slow_ms),
-        "crashed": crashing(healthy),
-        "recovered": healthy,
-    }
+    broken = {phase: fault(healthy) for phase, fault in faults.items()}
+    models = {"healthy": healthy, **broken, "recovered": healthy}
+    if len(payloads) < len(models):
+        raise ValueError(f"{len(payloads)} payloads are too few for {len(models)} phases.")
+    bodies = [json.dumps(sent).encode() for sent in payloads]
     rows = []
     try:
         for i, (phase, model) in enumerate(models.items()):
             service.swap(model)
             if phase == "recovered":
                 time.sleep(service.breaker.cool_off)
-            part = bodies[i * len(bodies) // 4 : (i + 1) * len(bodies) // 4]
-            rows.append({"phase": phase, **_phase(service, part)})
+            part = bodies[i * len(bodies) // len(models) : (i + 1) * len(bodies) // len(models)]
+            rows.append({"phase": phase, **_phase(service, part, sources)})
     finally:
         service.swap(healthy)
     return pd.DataFrame(rows)
 
 
-def _phase(service: Service, bodies: Sequence[bytes]) -> dict[str, Any]:
-    ms, sources, whys = [], Counter(), Counter()
+def _phase(service: Decides, bodies: Sequence[bytes], sources: Sequence[str]) -> dict[str, Any]:
+    """Send the bodies of a phase; return its row of the drill."""
+    ms, counts, whys = [], Counter(), Counter()
     for body in bodies:
         start = time.perf_counter()
         reply = service.decide(body).body
         ms.append((time.perf_counter() - start) * 1000)
-        sources[reply["source"]] += 1
-        if reply["source"] == "rules":
+        counts[reply["source"]] += 1
+        if reply["source"] != sources[0]:
             whys[reply["why"]] += 1
     return {
         "requests": len(bodies),
-        "model": sources["model"],
-        "rules": sources["rules"],
+        **{source: counts[source] for source in sources},
         "why": ", ".join(f"{why} {count}" for why, count in whys.most_common()),
         "p99_ms": float(np.percentile(ms, 99)),
         "breaker": service.breaker.state,
     }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,27 +1,37 @@
-"""The circuit breaker: a model that is slow, absent, crashing or talking nonsense is left alone.
+"""A circuit breaker: a model that is slow, absent, crashing or talking nonsense is left alone.
 
 :class:`Breaker` asks a model in a thread of its own and waits no longer than a budget. After too
 many failures it opens: the model is not asked at all until a cool-off has passed, then one probe
-at a time finds out whether it is well again. What is answered instead is the caller's business;
-here the rules decide (:mod:`casebook.cases.card_fraud.decisions`).
+at a time finds out whether it is well again. What is answered instead is the caller's business.
 
 The states are those of Nygard, *Release It!* (2nd edition, 2018, chapter 5).
+
+Examples
+--------
+>>> breaker = Breaker(budget_ms=5000, failures=2, cool_off=60)
+>>> breaker.ask(lambda basket: len(basket) / 10, ["tea", "milk"]).value
+0.2
+>>> [breaker.ask(lambda basket: 1 / 0, []).why for _ in range(3)]
+['error', 'error', 'breaker open']
+>>> breaker.close()
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from typing import Any
 
-#: Takes the features of a transaction, returns the probability of fraud and the reasons for it.
-Score = Callable[[dict[str, float]], tuple[float, Sequence[str]]]
 #: Why there is no answer of the model.
 WHYS = ("breaker open", "timeout", "error", "nonsense", "absent", "busy")
+#: Errors by which ``accept`` refuses a value.
+REFUSED = (TypeError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -30,10 +40,8 @@ class Answer:
 
     Attributes
     ----------
-    probability : float or None
-        Of fraud; none when the model gave no usable answer.
-    reasons : tuple of str
-        The model's, in its order.
+    value : object
+        What the model returned, as ``accept`` passed it on; None without a usable answer.
     why : str
         Empty when the model answered, else one of ``WHYS``.
     detail : str
@@ -42,11 +50,17 @@ class Answer:
         Milliseconds that asking took.
     """
 
-    probability: float | None
-    reasons: tuple[str, ...] = ()
+    value: Any
     why: str = ""
     detail: str = ""
     ms: float = 0.0
+
+
+def something(value: object) -> object:
+    """Accept anything but None."""
+    if value is None:
+        raise ValueError("the model returned None")
+    return value
 
 
 class Breaker:
@@ -142,52 +156,64 @@ class Breaker:
                 "budget_ms": self.budget_ms,
             }
 
-    def ask(self, score: Score | None, features: Mapping[str, float]) -> Answer:
+    def ask(
+        self,
+        model: Callable[[Any], Any] | None,
+        question: Any,
+        accept: Callable[[Any], Any] = something,
+    ) -> Answer:
         """Ask the model, if the breaker lets the call through.
 
         Parameters
         ----------
-        score : callable or None
-            The model; None counts as a failure, so that one that is loaded later is probed.
-        features : mapping
-            The model gets a copy: a call that was abandoned cannot change the caller's.
+        model : callable or None
+            Takes the question; None counts as a failure, so that one that is loaded later is
+            probed.
+        question : object
+            The model gets a shallow copy: a call that was abandoned cannot change the entries of
+            the caller's mapping or array.
+        accept : callable
+            Takes what the model returned and returns the value of the answer. It raises one of
+            ``REFUSED`` for nonsense, which is a failure. By default only None is nonsense.
 
         Returns
         -------
         Answer
-            With a probability from 0 to 1 or with the reason why there is none. It comes within
+            With a value that was accepted or with the reason why there is none. It comes within
             the budget, apart from what the operating system takes to wake a thread.
         """
         start = time.perf_counter()
         generation = self._admit()
         if generation is None:
             return Answer(None, why="breaker open", ms=_since(start))
-        why, detail = "error", "interrupted"
+        value, why, detail = None, "error", "interrupted"
         try:
-            value, why, detail = self._call(score, dict(features))
+            value, why, detail = self._call(model, copy.copy(question), accept)
         finally:
             self._record(generation, why, detail)
-        if why:
-            return Answer(None, why=why, detail=detail, ms=_since(start))
-        return Answer(*value, ms=_since(start))
+        return Answer(value, why, detail, _since(start))
 
     def close(self) -> None:
         """End the idle threads; a hung one ends when its call returns."""
         self._pool.close()
 
-    def _call(self, score, features):
+    def _call(
+        self, model: Callable[[Any], Any] | None, question: Any, accept: Callable[[Any], Any]
+    ) -> tuple[Any, str, str]:
         """Return the value, why it is none, and a detail."""
-        if score is None:
+        if model is None:
             return None, "absent", "no model is loaded"
-        call = _Call(score, features)
+        call = _Call(model, question)
         if not self._pool.start(call):
             return None, "busy", "every thread hangs in an earlier call"
         if not call.wait(self.budget_ms / 1000):
             return None, "timeout", f"no answer within {self.budget_ms:g} ms"
         if call.error is not None:
             return None, "error", f"{type(call.error).__name__}: {call.error}"[:200]
-        value = _sane(call.value)
-        return (value, "", "") if value else (None, "nonsense", repr(call.value)[:200])
+        try:
+            return accept(call.value), "", ""
+        except REFUSED:
+            return None, "nonsense", repr(call.value)[:200]
 
     def _admit(self) -> int | None:
         """Return the generation that a call belongs to, or None when it must not be made."""
@@ -230,19 +256,6 @@ def _since(start: float) -> float:
     return (time.perf_counter() - start) * 1000
 
 
-def _sane(value: object) -> tuple[float, tuple[str, ...]] | None:
-    """Return probability and reasons, or None when they are no such thing."""
-    try:
-        probability, reasons = value
-        probability = float(probability)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    words = isinstance(reasons, list | tuple) and all(isinstance(r, str) for r in reasons)
-    if not words or not 0 <= probability <= 1:  # a nan is in no interval
-        return None
-    return probability, tuple(reasons)
-
-
 # Threads ---------------------------------------------------------------------------------------
 
 
@@ -250,8 +263,8 @@ def _sane(value: object) -> tuple[float, tuple[str, ...]] | None:
 class _Call:
     """One call of the model, from the thread that waits to the thread that works."""
 
-    score: Score
-    features: dict[str, float]
+    model: Callable[[Any], Any]
+    question: Any
     value: object = None
     error: BaseException | None = None
     abandoned: bool = False
@@ -299,7 +312,7 @@ class _Pool:
     def _work(self, queue: SimpleQueue) -> None:
         while (call := queue.get()) is not None:
             try:
-                call.value = call.score(call.features)
+                call.value = call.model(call.question)
             except BaseException as error:  # a model that calls exit() must not end its thread
                 call.error = error
             with self._lock:  # idle before the caller wakes: its next call finds this thread

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.card_fraud.windows import DAY, Groups, milliseconds, trailing
+from casebook.features.windows import DAY, Groups, milliseconds, trailing
 
 
 def naive(keys, ms, values, window, delay, include_current):

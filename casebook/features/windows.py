@@ -2,6 +2,16 @@
 
 All times become whole milliseconds and whole values stay whole numbers, so that the edge of a
 window and a sum of cents are exact: the same number comes out event by event.
+
+Examples
+--------
+Purchases of one card within a day before each of them, in cents:
+
+>>> days = [0.0, 0.5, 1.5, 1.6]
+>>> trailing([7, 7, 7, 7], days, [1000, 250, 400, 90], window=1.0).tolist()
+[0.0, 1000.0, 0.0, 400.0]
+>>> trailing([7, 7, 7, 7], days, [1, 1, 1, 1], window=(1.0, 7.0)).tolist()
+[[0.0, 0.0], [1.0, 1.0], [0.0, 2.0], [1.0, 3.0]]
 """
 
 from __future__ import annotations

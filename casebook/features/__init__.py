@@ -1,0 +1,1 @@
+"""Features that batch and service compute alike."""

@@ -1,0 +1,36 @@
+"""The examples in the docstrings of the rooms that cases serve from."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import casebook.features
+import casebook.serving
+
+MODULES = sorted(
+    module.name
+    for room in (casebook.features, casebook.serving)
+    for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}.")
+)
+
+
+def check_examples(module) -> None:
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert result.attempted > 0, f"{module.__name__} has no example"
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_each_module_has_an_example_that_holds(name):
+    check_examples(importlib.import_module(name))
+
+
+@pytest.mark.parametrize("text", ["", ">>> 1 + 1\n3"], ids=["none", "wrong"])
+def test_a_module_without_an_example_or_with_a_wrong_one_is_found(text):
+    module = type(doctest)("planted", text)
+    with pytest.raises(AssertionError):
+        check_examples(module)

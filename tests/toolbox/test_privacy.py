@@ -1,0 +1,253 @@
+"""Personal data are found and masked, tracking numbers stay, and nothing unmasked leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pandas as pd
+import pytest
+
+from casebook.cases.support_rag_chatbot import world
+from casebook.cases.support_rag_chatbot.understand import entities
+from casebook.llm import Image, Message, Scripted
+from casebook.serving import privacy
+from casebook.serving.privacy import (
+    Leak,
+    MaskedLog,
+    MaskedModel,
+    audit,
+    find,
+    luhn,
+    mask,
+    mod97,
+    without_masks,
+)
+
+PLANTED = {
+    "email": "Write to jane.doe@example.com please",
+    "phone": "Ring me on 020 7946 0123 tonight",
+    "iban": "Pay it to DE89 3704 0044 0532 0130 00 TODAY",
+    "card": "my card 4111 1111 1111 1111 was charged",
+    "address": "ich wohne im Lindenstieg 4, 00912 Grauhafen und warte",
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_each_format_is_found_as_what_it_is(kind):
+    text = PLANTED[kind]
+    (found,) = find(text)
+    assert found.kind == kind
+    assert mask(text).found == {kind: 1}
+    assert f"[{kind}]" in mask(text).text
+    assert mask(text).text.split()[-1] == text.split()[-1]  # what stands behind is left
+
+
+def test_check_digits():
+    assert luhn("4111111111111111")
+    assert not luhn("4111111111111112")
+    assert mod97("GB82WEST12345698765432")
+    assert not mod97("GB82WEST12345698765433")
+
+
+@pytest.mark.parametrize(
+    "slip", ["4111 1111 1111 1112", "DE88 3704 0044 0532 0130 00"], ids=["card", "iban"]
+)
+def test_a_number_with_a_slip_is_masked_too(slip):
+    assert [found.kind for found in find(f"it was {slip}, I think")] == ["number"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "where is EC314283557XA?",
+        "rl 293 760 395 xa bitte",
+        "form F-114 of KB-1059, 27 kg for 24.90 €",
+        "On 12.06.2026 I sent 3 parcels, 350 euros each",
+        "from 08:30 to 16:00, 2,500 euros",
+    ],
+)
+def test_what_is_needed_stays(text):
+    assert find(text) == []
+
+
+def test_masks_are_not_searched_for():
+    assert without_masks(mask("mail jane.doe@example.com now").text) == "mail now"
+
+
+def test_the_worlds_planted_data_are_masked_and_nothing_else():
+    texts = world.questions().set_index("id")["turns"].map("\n".join).to_dict()
+    recall, false = audit(texts, world.truth().entities)
+    assert (recall.loc[["email", "phone", "iban", "card"], "recall"] >= 0.97).all()
+    assert recall.loc["address", "recall"] >= 0.8
+    assert len(false) <= 3
+    assert recall["masked"].sum() == recall["planted"].sum() == 103
+    # A planted fault: without the pattern of addresses the audit sees it.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(privacy, "_ADDRESS", ())
+        blind, _ = audit(texts, world.truth().entities)
+    assert blind.loc["address", "recall"] < 0.2
+
+
+def test_the_audit_counts_a_masked_tracking_number_as_false():
+    text = "it is 020 7946 0123"
+    entities = pd.DataFrame(
+        [("q", "tracking_number", "020 7946 0123", 6, 19)],
+        columns=["question", "type", "value", "start", "end"],
+    )
+    assert len(audit({"q": text}, entities)[1]) == 1
+
+
+def test_a_model_never_reads_personal_data():
+    spy = Scripted(["fine"] * 2)
+    model = MaskedModel(spy)
+    said = [Message("user", text) for text in PLANTED.values()]
+    assert model.complete(said).content == "fine"
+    assert "".join(chunk.text for chunk in model.stream(said)) == "fine"
+    for request in spy.requests:
+        for message, text in zip(request.messages, PLANTED.values(), strict=True):
+            assert find(message.content) == [] and message.content != text
+
+
+def test_a_log_never_holds_personal_data():
+    lines: list[str] = []
+    log = MaskedLog(lines.append)
+    log(turns=list(PLANTED.values()), deep={"k": [{"x": PLANTED["email"]}]}, n=3)
+    assert json.loads(lines[0])["n"] == 3
+    assert find(lines[0]) == []
+    assert "EC314283557XA" in mask("EC314283557XA").text
+
+
+def test_a_broken_mask_is_noticed_before_anything_leaves(monkeypatch):
+    spy, lines = Scripted(["fine"]), []
+    monkeypatch.setattr(privacy, "mask", lambda text: privacy.Masked(text))
+    with pytest.raises(Leak) as caught:
+        MaskedModel(spy).complete([Message("user", PLANTED["iban"])])
+    assert "DE89" not in str(caught.value)
+    with pytest.raises(Leak):
+        MaskedLog(lines.append)(said=PLANTED["card"])
+    assert spy.requests == [] and lines == []
+
+
+def test_an_image_cannot_be_masked():
+    with pytest.raises(Leak, match="Images"):
+        MaskedModel(Scripted(["x"])).complete([Message("user", "", images=(Image(b"x"),))])
+    with pytest.raises(TypeError, match="ChatModel"):
+        MaskedModel("no model")
+
+
+# Time ------------------------------------------------------------------------------------------
+
+#: Texts of n characters that a pattern might read again and again.
+STALLS = {
+    "letters": lambda n: "a" * n,
+    "capitals": lambda n: "A" * n,
+    "a number and a long word": lambda n: "12 " + "a" * n,
+    "a number and dots": lambda n: "12 " + "a." * (n // 2),
+    "a number and words": lambda n: "12 " + "ab " * (n // 3),
+    "a number, words and commas": lambda n: "12 a, b, " * (n // 9),
+    "hyphens": lambda n: "A-" * (n // 2),
+    "particles": lambda n: "Aa " + "de " * (n // 3),
+    "capital words": lambda n: "Aa " * (n // 3),
+    "a gap": lambda n: "Aa 4" + " " * n,
+    "gaps in a street": lambda n: ("calle " + " " * 50) * (n // 56),
+    "streets": lambda n: "calle av. " * (n // 10),
+    "a compound": lambda n: "Ring" * (n // 4) + "weg",
+    "digits": lambda n: "1" * n,
+    "digits apart": lambda n: "1 " * (n // 2),
+    "digits and dots": lambda n: "1." * (n // 2),
+    "at signs": lambda n: "a@" * (n // 2),
+    "before an at sign": lambda n: "a." * (n // 2) + "@",
+    "behind an at sign": lambda n: "a@" + "b" * n,
+    "e-mails": lambda n: "a@b.cd " * (n // 7),
+    "IBANs": lambda n: "DE89 3704 0044 0532 0130 00 " * (n // 28),
+    "nearly IBANs": lambda n: "DE89" * (n // 4),
+    "cards": lambda n: "4111 1111 1111 1111, " * (n // 21),
+    "phones": lambda n: "020 7946 0123, " * (n // 15),
+    "brackets": lambda n: "(0" * (n // 2),
+}
+
+
+def seconds(call, text: str) -> float:
+    """Return the least CPU seconds of three calls."""
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        call(text)
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+def check_growth(call, make) -> None:
+    """Four times the text takes about four times as long; twice that is for noise."""
+    ratio = seconds(call, make(12_000)) / seconds(call, make(3_000))
+    assert ratio < 9, f"four times the text took {ratio:.1f} times as long"
+
+
+@pytest.mark.parametrize("make", STALLS.values(), ids=STALLS)
+def test_no_text_stalls_the_mask(make):
+    check_growth(find, make)
+
+
+@pytest.mark.parametrize("name", ["digits", "digits and dots", "digits apart", "letters"])
+def test_no_text_stalls_the_entities(name):
+    check_growth(entities, STALLS[name])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        (r"[\w.+\-']+@[\w\-]+(?:\.[\w\-]+)+", "letters"),
+        (r"\d+(?:[.,]\d+)*kg", "digits"),
+        (r"[A-Z][\w-]*\s+\d", "hyphens"),
+        (r"\b\d{1,4}\s*,?\s+\d{5}", "a gap"),
+    ],
+)
+def test_a_pattern_that_reads_places_again_is_found(pattern, name):
+    planted = re.compile(pattern)
+    with pytest.raises(AssertionError, match="times as long"):
+        check_growth(lambda text: list(planted.finditer(text)), STALLS[name])
+
+
+def test_the_pattern_that_stalled_took_half_a_minute_for_a_line():
+    """Words without a gap between them: each length more doubles the ways to cut them."""
+    planted = re.compile(r"\b\d{1,4}\s+(?:[^\W\d_][\w'’.\-]*\s*){1,5},?\s+[A-Z]{2}\d")
+    text = STALLS["a number and a long word"]
+    short, longer = (seconds(planted.search, text(n)) for n in (15, 30))
+    assert longer > 8 * short
+    assert seconds(find, text(90)) < 0.05
+
+
+def test_findings_that_are_compared_with_all_others_are_found(monkeypatch):
+    class Compared(privacy.Free):
+        def __init__(self, length: int) -> None:
+            self.spans: list[tuple[int, int]] = []
+
+        def take(self, start: int, end: int) -> bool:
+            if any(start < b and a < end for a, b in self.spans):
+                return False
+            self.spans.append((start, end))
+            return True
+
+    text = STALLS["e-mails"](3000)
+    honest = find(text)
+    monkeypatch.setattr(privacy, "Free", Compared)
+    assert find(text) == honest
+    with pytest.raises(AssertionError, match="times as long"):
+        check_growth(find, lambda n: STALLS["e-mails"](4 * n))
+
+
+def test_a_text_without_end_is_refused():
+    with pytest.raises(ValueError, match="100,001 characters"):
+        mask("a" * 100_001)
+    assert mask("a" * 100_000).found == {}
+
+
+def test_an_email_is_taken_with_all_that_stands_before_its_at_sign():
+    said = "o'neil+x_1.y@a.example.com, @b.com c@d e@f.g'h@i.jk"
+    assert [said[f.start : f.end] for f in find(said)] == [
+        "o'neil+x_1.y@a.example.com",
+        "e@f.g",
+        "'h@i.jk",
+    ]
