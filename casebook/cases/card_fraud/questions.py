@@ -1176,8 +1176,9 @@ def still(price):
             ],
             otherwise="{value:.4g}: take the expected cost of the chosen answers at this price, "
             "minus that at price 0, both at the model's probabilities, times 1,000.",
-            # A cent above the lowest price is right, and moves this by about as much.
             kind=Number(0.01),
+            # Where the guardrail hardly binds, a price that is right by a cent moves this by more.
+            accepts="abs(value / (bill(lowest('validation')) - bill(0)) - 1) <= 0.01",
         ),
     ],
     prediction=Prediction(
