@@ -352,7 +352,7 @@ def _in_order(answer: object, name: str, right: pd.Series, what: str = "number")
         raise Form(f"`{name}` should be a Series; it is {kind(answer)}.")
     if not answer.index.is_unique:
         raise Form(f"`{name}` has two {what}s for one label of its index.")
-    if missing := [label for label in right.index if label not in answer.index]:
+    if len(missing := right.index.difference(answer.index)):
         raise Form(f"`{name}` has no {what} for {_names(missing[:3])}.")
     return answer.reindex(right.index)
 

@@ -1,0 +1,193 @@
+"""Exercise 12: what its checks say to the answers that learners gave, and what each one needs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from casebook.cases.card_fraud import features, questions
+from casebook.cases.card_fraud.world.constants import SEED
+from casebook.exercises.asked import collisions, run
+from casebook.exercises.grading import BLANK
+
+ANSWERS = {number: getattr(questions, f"q{number}") for number in range(1, 8)}
+
+
+def said(number: int, **changed: object):
+    """Return the outcome of a question whose other parts are right."""
+    asked = ANSWERS[number]
+    answers = {**asked.expected(), **changed}
+    return asked.outcome(*(answers.get(name, BLANK) for name in asked.names))
+
+
+def value(number: int, code: str) -> object:
+    """Return what code gives among the names of a question."""
+    return run(code, dict(ANSWERS[number].scope()))
+
+
+# What each question needs.
+
+
+@pytest.mark.parametrize("number", [1, 4, 7])
+def test_no_world_is_drawn_for_a_question_that_needs_none(number, monkeypatch):
+    def drawn(*_):
+        raise AssertionError("the large world was drawn")
+
+    monkeypatch.setattr(questions, "_setting", drawn)
+    assert ANSWERS[number].expected(SEED + 1)
+    with pytest.raises(AssertionError, match="the large world was drawn"):
+        ANSWERS[6].scope(SEED + 1)
+
+
+# Question 1.
+
+
+def test_an_odds_over_the_whole_loss_is_not_called_a_grid():
+    outcome = said(1, confirm_from=0.46 / 80)
+    assert "over the whole loss" in outcome.message and "grid" not in outcome.message
+    assert outcome.earned == pytest.approx(2 / 3)
+
+
+def test_what_lies_near_a_cut_off_may_be_a_grid_or_rounded_prices():
+    right = ANSWERS[1].expected()["confirm_from"]
+    assert "either it comes from a grid" in said(1, confirm_from=right * 1.005).message
+
+
+# Question 3.
+
+
+@pytest.mark.parametrize("code", ["S / (S + missed)", "100 * k / (100 * k + missed)"])
+def test_both_estimates_of_the_recall_are_right(code):
+    assert said(3, recall=value(3, code)).status == "right"
+
+
+def test_the_wide_interval_belongs_to_the_weight_of_a_hundred_alone():
+    wide = value(3, "(R_100 - wide(R_100), R_100 + wide(R_100))")
+    assert said(3, recall=value(3, "R_100"), interval=wide).status == "right"
+    outcome = said(3, interval=value(3, "(R - wide(R), R + wide(R))"))
+    assert "wider than the evidence" in outcome.message
+
+
+def test_the_numbers_of_the_success_line_agree():
+    message = said(3).message
+    stopped, missed, recall = (value(3, name) for name in ("S", "missed", "R"))
+    assert f"about {stopped:,.0f} were fraud, and {missed:,} frauds were missed" in message
+    assert f"recall {stopped / (stopped + missed):.1%}," in message
+    assert recall == stopped / (stopped + missed)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    """The narrow interval over 4,000 draws of the hold-back; the same without √ covers less."""
+    truth = questions.quarter(truth=True)
+    blocked, fraud = truth["advised"] == "block", truth["fraud"] == 1
+    stopped, missed = int((blocked & fraud).sum()), int((~blocked & fraud).sum())
+    rng = np.random.default_rng(0)
+    k = rng.binomial(stopped, questions.HELD, 4_000)
+    n = k + rng.binomial(int(blocked.sum()) - stopped, questions.HELD, 4_000)
+    recall = blocked.sum() * k / n / (blocked.sum() * k / n + missed)
+    half = 1.96 * recall * (1 - recall) * np.sqrt((1 - k / n) / k)
+    off = np.abs(recall - stopped / (stopped + missed))
+    assert 0.93 < np.mean(off < half) < 0.97
+    assert np.mean(off < 0.7 * half) < 0.9
+
+
+# Question 4.
+
+
+@pytest.mark.parametrize("seed", [SEED, 4])
+def test_the_right_answer_is_the_stores(seed):
+    events, known, world = questions._small(seed)
+    store = features.batch(events, world.terminals, world.customers, known)["terminal_risk_7d"]
+    right = ANSWERS[4].expected(seed)["repaired"]
+    np.testing.assert_allclose(right, store, rtol=1e-6)
+    if seed == SEED:
+        assert said(4, repaired=store).status == "right"
+
+
+EDGES = {"risk(low=1)": "within the window", "risk(high=1)": "not within", "risk(by_now='<')": "≤"}
+
+
+@pytest.mark.parametrize(("code", "reason"), EDGES.items())
+def test_each_edge_of_the_definition_is_tested_by_a_row(code, reason):
+    assert reason in said(4, repaired=value(4, code)).message
+
+
+def test_without_the_added_rows_the_edges_could_not_be_told(monkeypatch):
+    monkeypatch.setattr(questions, "_with_edges", lambda events, known: (events, known))
+    questions._small.cache_clear()
+    asked = questions.q4
+    monkeypatch.setattr(asked, "_scopes", {})
+    try:
+        same = {c.codes[1] for c in collisions(asked, SEED) if c.codes[0] == "risk()"}
+    finally:
+        questions._small.cache_clear()
+    assert set(EDGES) <= same
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"), [("paid", "a retry still counts"), ("first", "a refund still counts")]
+)
+def test_one_of_the_two_conditions_of_a_purchase_is_not_enough(rows, reason):
+    assert reason in said(4, repaired=value(4, f"risk(rows={rows!r})")).message
+
+
+def test_an_array_is_as_good_as_a_series():
+    assert said(4, repaired=np.asarray(ANSWERS[4].expected()["repaired"])).status == "right"
+    right = ANSWERS[2].expected()
+    arrays = {name: np.asarray(right[name]) for name in ("repaired_under", "repaired_smote")}
+    assert said(2, **arrays).status == "right"
+
+
+# Question 5.
+
+
+def test_a_price_just_below_the_right_one_is_told_with_enough_digits():
+    right = ANSWERS[5].expected()["price"]
+    below = right - 2e-5
+    message = said(5, price=below).message
+    assert "above the guardrail" in message
+    shown = float(message.split("At ")[1].split(" euro")[0])
+    assert value(5, f"friction({shown})") > 0.01 >= value(5, f"friction({right})")
+
+
+# Question 6.
+
+
+def test_a_day_with_fractions_has_its_own_reason():
+    lost = value(6, "ap(part(known_on(84), 14, 62 + 1e-9))")
+    assert "`day` has fractions" in said(6, ap_then=lost).message
+
+
+def test_the_order_of_the_training_rows_does_not_matter():
+    part = value(6, "part(today, 14, 63)")
+    mixed = value(6, "ap(part(today, 14, 63).sample(frac=1, random_state=1))")
+    assert mixed == said_ap(part)
+    assert said_ap(part.head(40_000)) != mixed
+
+
+def said_ap(training: pd.Series) -> float:
+    return ANSWERS[6].scope()["ap"](training)
+
+
+# Question 7.
+
+
+@pytest.mark.parametrize(
+    ("days", "reasons"),
+    [
+        (2**2 * 0.24 / 0.0025 / 31.104, ("2 for 1.96", "a recall of one half")),
+        (1.96**2 * 0.24 / 0.01 / 31.104, ("ten points", "at the peak all day")),
+    ],
+)
+def test_mistakes_that_give_the_same_days_are_both_named(days, reasons):
+    message = said(7, days=days).message
+    assert message.count("Either: ") == 1 and all(reason in message for reason in reasons)
+
+
+def test_each_student_has_numbers_of_machines_that_tell_the_mistakes_apart():
+    assert len({ANSWERS[7].expected(seed)["machines"] for seed in range(1, 8)}) > 2
+    for seed in range(1, 8):
+        scope = ANSWERS[7].scope(seed)
+        counts = [scope["needed"], scope["needed"] + 1, *scope["confused"].values()]
+        assert len(set(counts)) == len(counts)
