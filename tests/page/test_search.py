@@ -19,7 +19,7 @@ PHRASES = {
     "The Foundations of Cost-Sensitive Learning": "book/bibliography",
     "quick answers from recent data": "book/patterns",
     "comparing with the rubric": "book/paths",
-    "points measure diligence": "book/instructors/index",
+    "points then measure diligence": "book/instructors/index",
 }
 
 
