@@ -299,7 +299,7 @@ def text_of(request) -> str:
 
 def test_the_chapter_stores_the_baseline_claim(chapter):
     assert re.fullmatch(
-        r"Seasonal naive misses by \d+\.\d\xa0% of all trips \(WAPE over 900 forecasts "
+        r"Seasonal naive misses by \d+\.\d % of all trips \(WAPE over 900 forecasts "
         r"from three origins\)\.",
         claims(chapter)["repair-and-baseline"],
     )
