@@ -44,6 +44,8 @@ MOST_LINES = 20
 OFTEN = 5
 #: Letters of a word whose neighbours are seldom words.
 LONG = 10
+#: Tags of cells whose code a reader does not see before unfolding it.
+_FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?\s?%|(?<![\w.])\d[\d,]*\.\d+(?![\w.]*\w)")
 #: A level that one chooses, and a version, are no results.
@@ -92,6 +94,7 @@ class Block:
     where: str
     source: str
     code: bool = False
+    folded: bool = False
 
     @cached_property
     def tokens(self) -> list[Token]:
@@ -143,8 +146,15 @@ def read(path: Path, root: Path) -> Document:
     if path.suffix == ".md":
         return Document(name, (Block("", path.read_text(encoding="utf-8")),))
     cells = [c for c in files.read(path).cells if c.get("id") not in (BADGES_ID, COLAB_ID)]
-    blocks = (Block(c.get("id", ""), c.source, c.cell_type == "code") for c in cells)
+    blocks = (
+        Block(c.get("id", ""), c.source, c.cell_type == "code", _FOLDED & set(_tags(c)) != set())
+        for c in cells
+    )
     return Document(name, tuple(blocks))
+
+
+def _tags(cell) -> list[str]:
+    return cell.metadata.get("tags", [])
 
 
 def documents(root: Path) -> list[Document]:
@@ -427,14 +437,15 @@ def _lines(source: str) -> int:
 
 
 def prose_ratio(found: list[Document]) -> Iterator[Finding]:
-    """Yield notebooks with fewer than ten words for each line of code.
+    """Yield notebooks with fewer than ten words for each line of code in sight.
 
+    Code for display is folded away and is not read (`hide-input`, `hide-cell`, `remove-…`).
     Those that are still to be written (`check` says what) are left out.
     """
     for document in found:
         if any(MARK in block.source for block in document.blocks):
             continue
-        lines = sum(_lines(block.source) for block in document.code)
+        lines = sum(_lines(block.source) for block in document.code if not block.folded)
         if not lines:
             continue
         words = sum(

@@ -40,6 +40,8 @@ COLOURS = {
 #: Text and axes. The book replaces this very value by the page's text colour.
 INK = "#1f2429"
 MIN_ALT_WORDS = 6
+#: Coordinates with digits that nobody sees, half of a figure's bytes; scales keep theirs.
+_LONG_NUMBER = re.compile(r"(?P<keep>(?:scale|matrix)\([^)]*\))|-?\d+\.\d{3,}")
 
 
 def _check_alt(alt: str) -> str:
@@ -107,6 +109,7 @@ def _svg(figure: Figure) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = _LONG_NUMBER.sub(lambda found: found["keep"] or f"{float(found.group()):.2f}", svg)
     return svg.replace(INK, "currentColor")
 
 

@@ -115,7 +115,7 @@ def test_test_all_runs_everything_in_both_data_modes(tmp_path):
 
 
 def test_one_case_alone_hands_its_number_on():
-    command = ["make", "--dry-run", "test", "N=07"]
+    command = ["make", "--no-print-directory", "--dry-run", "test", "N=07"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "casebook.author nbval 07\n" in done.stdout
     assert done.stdout.rstrip().endswith("pytest -n 2 --dist loadfile --case 07")

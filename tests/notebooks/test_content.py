@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import nbformat
 import pytest
 import tiny
 
@@ -202,6 +203,19 @@ def test_prose_ratio():
         "6.7 words for a line of code (10 at least)"
     ]
     assert said(content.prose_ratio([Document("book/page.md", (words,))])) == []
+    hidden = Block("cell", "x = 1\n" * 9, code=True, folded=True)
+    assert said(content.prose_ratio([Document(CHAPTER, (words, two, hidden))])) == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "folded"), [(["hide-input"], True), (["solution", "hide-cell"], True), (["a"], False)]
+)
+def test_a_cell_is_folded_by_its_tags(tmp_path, tags, folded):
+    cell = nbformat.v4.new_code_cell("x = 1", id="one", metadata={"tags": tags})
+    path = tmp_path / "chapters" / "01_planted.ipynb"
+    path.parent.mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    assert [block.folded for block in content.read(path, tmp_path).blocks] == [folded]
 
 
 def test_cell_length():

@@ -44,6 +44,7 @@ class Visit:
     errors: list[str] = field(default_factory=list)
     offsite: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    fetched: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +80,7 @@ def visit(browser):
             return route.abort("internetdisconnected")
 
         result.page.route("**/*", route)
+        result.page.on("requestfinished", lambda request: result.fetched.append(request.url))
         result.page.on("pageerror", lambda error: result.errors.append(str(error)))
         result.page.on(
             "console",

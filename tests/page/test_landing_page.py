@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import checks
 import pytest
 from conftest import HTML, ROOT
@@ -85,16 +87,15 @@ def test_what_is_in_preparation_cannot_be_clicked(visit):
     assert page.locator(".landing-planned :is(a, button)").count() == 0
 
 
-def weight(page) -> int:
-    """Return the bytes of the files that a page has loaded, itself included."""
-    names = page.evaluate("performance.getEntriesByType('resource').map((r) => r.name)")
-    paths = {name.removeprefix("file://").partition("?")[0] for name in [page.url, *names]}
-    return sum((HTML / path).stat().st_size for path in paths if path.startswith(str(HTML)))
+def weight(seen) -> int:
+    """Return the bytes of the files that a page has fetched, itself included."""
+    paths = {url.removeprefix("file://").partition("?")[0] for url in seen.fetched}
+    return sum(Path(path).stat().st_size for path in paths)
 
 
 def test_the_page_fetches_little(visit):
-    page = visit(PAGE).page
-    assert page.locator("script[src*='mathjax']").count() == 0
-    assert 100_000 < weight(page) < MOST_BYTES
-    page.add_script_tag(url=(HTML / "_static/vendor/mathjax/tex-svg.js").as_uri())
-    assert weight(page) > MOST_BYTES
+    seen = visit(PAGE)
+    assert seen.page.locator("script[src*='mathjax']").count() == 0
+    assert 100_000 < weight(seen) < MOST_BYTES
+    seen.page.add_script_tag(url=(HTML / "_static/vendor/mathjax/tex-svg.js").as_uri())
+    assert weight(seen) > MOST_BYTES

@@ -19,7 +19,7 @@ PHRASES = {
     "The Foundations of Cost-Sensitive Learning": "book/bibliography",
     "quick answers from recent data": "book/patterns",
     "comparing with the rubric": "book/paths",
-    "points then measure diligence": "book/instructors/index",
+    "so a copied answer is wrong": "book/instructors/index",
 }
 
 

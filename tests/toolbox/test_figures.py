@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 
 import matplotlib
@@ -182,6 +183,28 @@ def test_a_text_may_have_a_colour_of_numbers(shown, in_the_book, colour):
     figure.axes[0].text(2, 4, "a campaign", color=colour)
     show(figure, ALT)
     assert len(shown) == 1
+
+
+def test_in_the_book_coordinates_have_two_decimals_and_letters_keep_their_size(
+    shown, in_the_book, monkeypatch
+):
+    def drawn():
+        figure, ax = figures.axes("A line", "x", "y")
+        ax.plot(np.linspace(0, 1, 50) ** 3)
+        figures.show(figure, alt="A line that rises ever faster from left to right.")
+        return shown[-1]["text/html"]
+
+    rounded = drawn()
+    monkeypatch.setattr(figures, "_LONG_NUMBER", re.compile(r"(?P<keep>(?!))"))
+    exact = drawn()
+    assert len(rounded) < len(exact)
+    scales = [re.findall(r"scale\([^)]*\)", svg) for svg in (rounded, exact)]
+    assert scales[0] == scales[1] and scales[0]
+    path = [re.findall(r' d="([^"]*)"', svg) for svg in (rounded, exact)]
+    for short, long in zip(*path, strict=True):
+        number = r"-?\d+(?:\.\d+)?"
+        pairs = zip(re.findall(number, short), re.findall(number, long), strict=True)
+        assert all(abs(float(a) - float(b)) <= 0.0051 for a, b in pairs)
 
 
 def test_in_the_book_the_same_figure_gives_the_same_bytes(shown, in_the_book):
