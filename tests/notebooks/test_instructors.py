@@ -192,7 +192,7 @@ def test_gate_planted_faults(old, new, expected):
             "origins needs repaired",
         ),
         (
-            "| Baseline | Run `origins`.",
+            "| Baseline | Run `origins` and `baselines`.",
             "| Baseline | Run `classical`.",
             "classical is not in the list",
         ),
