@@ -199,7 +199,10 @@ def _one_of(texts: tuple[str, ...], begun: str, vocabulary: Vocabulary) -> Gener
     codes = [text.encode() for text in texts]
     while written not in codes:
         rests = [code[len(written) :] for code in codes if code.startswith(written)]
-        written += vocabulary.tokens[(yield vocabulary.beginnings(rests))]
+        allowed = vocabulary.beginnings(rests)
+        if len(rests) == 1:  # nothing is left to say: the longest token goes on
+            allowed = allowed[-1:]
+        written += vocabulary.tokens[(yield allowed)]
     return written.decode()
 
 

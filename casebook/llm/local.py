@@ -162,16 +162,19 @@ def _tokens(
     rng, scores = np.random.default_rng(settings.seed), engine.session()
     grammar = follow(schema, engine.vocabulary) if schema is not None else None
     allowed = next(grammar) if grammar else None
-    given = prompt
+    given = list(prompt)
     while True:
-        # A token that must come needs no scores; it is given with the next one.
-        found = scores(given)
-        if allowed is None:
-            token = pick(found, settings, rng)
+        if allowed is not None and len(allowed) == 1:
+            token = allowed[0]  # needs no scores; the model reads it with the next one
+            given.append(token)
         else:
-            token = allowed[pick(found[allowed], settings, rng)]
+            found = scores(given)
+            if allowed is None:
+                token = pick(found, settings, rng)
+            else:
+                token = allowed[pick(found[allowed], settings, rng)]
+            given = [token]
         yield token
-        given = [token]
         if grammar:
             try:
                 allowed = grammar.send(token)

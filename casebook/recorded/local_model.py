@@ -411,7 +411,7 @@ def _right_forms(rows: pd.DataFrame) -> pd.Series:
 
 
 def speed(rows: pd.DataFrame) -> dict[str, float]:
-    """Return what the answers in one attempt took.
+    """Return what the answers in one attempt and without the grammar took.
 
     Returns
     -------
@@ -419,7 +419,8 @@ def speed(rows: pd.DataFrame) -> dict[str, float]:
         ``answers``, medians of ``prompt_tokens``, ``completion_tokens`` and ``first_seconds``,
         ``first_p95`` (seconds), ``tokens_per_second`` (after the first token, all together).
     """
-    once = rows[(rows["attempts"] == 1) & (rows["completion_tokens"] > 1)]
+    free = (rows["attempts"] == 1) & (rows["variant"] != "grammar")  # its tokens are half given
+    once = rows[free & (rows["completion_tokens"] > 1)]
     further = (once["completion_tokens"] - 1).sum()
     return {
         "answers": len(once),
