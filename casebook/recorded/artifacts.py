@@ -86,7 +86,7 @@ class Builder(Protocol):
 
 def command(case: str) -> str:
     """Return the command that makes the artifacts of a case."""
-    return f"make artifacts N={case if case in SHARED else case.split('_')[0]}"
+    return f"make artifacts N={case.split('_')[0]}"
 
 
 def _folder(case: str) -> Path:
@@ -434,8 +434,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before a library counts the cores
     well = True
     try:
+        shared = {name.split("_")[0]: name for name in SHARED}
         given = options.case
-        for case in [given if given in SHARED else case_of(given)] if given else cases():
+        for case in [shared.get(given) or case_of(given)] if given else cases():
             if options.action == "make":
                 make(case)
             elif found := check(case, options.seed):

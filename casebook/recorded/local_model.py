@@ -1,6 +1,6 @@
 """What the small local model can and cannot do: recorded answers, and the rules that judge them.
 
-``make artifacts N=local_model`` asks it everything in ``data/local_model/*.toml`` and writes
+``make artifacts N=local`` asks it everything in ``data/local_model/*.toml`` and writes
 ``answers.parquet``; the page ``book/local_model`` shows :func:`results` of it. ``make test`` asks a
 random sample of the questions again.
 """
