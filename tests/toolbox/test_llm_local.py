@@ -27,13 +27,15 @@ from casebook.llm import (
     OpenAICompatible,
     OutputNotJSON,
     ResponseFormat,
+    Scripted,
     Tool,
     Usage,
     from_env,
     local,
 )
 from casebook.llm.local import LocalModel, Settings, answer, generate, pick
-from casebook.llm.serve import LARGEST, LocalServer
+from casebook.llm.serve import LARGEST, PORT, LocalServer
+from casebook.project import require_checkout
 
 HELLO = [Message("user", "hello")]
 END = TOKENS.index(b"")
@@ -418,3 +420,15 @@ def test_json_that_does_not_come_about_is_a_failure_of_the_server():
             model.complete(HELLO, response_format=FORM)
         server.shutdown()
     thread.join()
+
+
+def test_the_pages_name_the_address_at_which_it_is_served():
+    told = environment.describe(Scripted([]))
+    assert f"http://127.0.0.1:{PORT}/v1" in told and local.NAME in told and "`make llm`" in told
+    book = (require_checkout() / "book" / "local_model.md").read_text(encoding="utf-8")
+    line = (
+        f"{environment.PREFIX}BASE_URL={environment.SMALL} {environment.PREFIX}MODEL={local.NAME}"
+    )
+    assert f"{line} make lab" in book
+    makefile = (require_checkout() / "Makefile").read_text(encoding="utf-8")
+    assert f"PORT ?= {PORT}\n" in makefile
