@@ -30,6 +30,7 @@ from casebook.llm import (
     Scripted,
     Tool,
     Usage,
+    environment,
     from_env,
     local,
 )
