@@ -25,6 +25,7 @@ from sphinx.util.docutils import SphinxDirective
 FOLDER = Path("book") / "drill_prompts"
 FORMATS = ("open design", "critique", "deep dive")
 LEVELS = 4
+RUBRIC = "Rubric: what was said aloud (1 mid level, 2 senior, 3 staff)"
 
 #: Fewer words than this in the eight steps of a model answer is a sketch.
 ANSWER_WORDS = 300
@@ -379,12 +380,12 @@ def prompt_html(stem: str, prompt: dict, index: dict, address: str | None) -> st
         f'<blockquote class="drill-ask"><p>{_text(prompt["ask"])}</p></blockquote>\n'
         + _fold("Facts to give when asked", f"<dl>{facts}</dl>", "drill-facts")
         + _fold(
-            "What a strong answer covers, and a model answer",
+            "What an answer should cover, and a model answer",
             _steps(prompt, index)
             + f'<div class="drill-sums"><p><strong>The sums</strong></p><ul>{sums}</ul></div>',
             "drill-walk",
         )
-        + _fold("Rubric: what was observed, 0 to 3", _rubric(prompt, index), "drill-rubric")
+        + _fold(RUBRIC, _rubric(prompt, index), "drill-rubric")
         + "\n</div>"
     )
     return _fold(prompt["title"], body, "drill-prompt")

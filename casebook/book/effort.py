@@ -26,6 +26,17 @@ WORDS_A_MINUTE, LINES_A_MINUTE = 130, 8
 STEP = 5
 #: A mock against the clock, and comparing it with the rubric.
 DRILL, COMPARE = 25, 10
+#: What one reads of a chapter in about twenty minutes, besides its opening.
+SHORT_ROUTE = (
+    "The design in five minutes",
+    "Business problem",
+    "Metrics",
+    "Problem formulation",
+    "Baseline",
+    "Architecture",
+    "Scorecard",
+    "Interview",
+)
 _FOLDED_CODE = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 _FOLDED_OUTPUT = {"hide-output", "hide-cell", "remove-output", "remove-cell"}
 #: The declared minutes of reading may differ from the computed ones by this share.
@@ -45,6 +56,8 @@ class Effort:
         Minutes, as the chapter declares them.
     difficulty : str
         As the chapter declares it.
+    short : int
+        Minutes of reading its opening and the sections of `SHORT_ROUTE`.
     """
 
     words: int
@@ -53,17 +66,22 @@ class Effort:
     run: float
     exercise: float
     difficulty: str
+    short: int = 0
 
     @property
     def computed(self) -> int:
         """Return the minutes of reading from words and lines, as a multiple of five."""
-        minutes = self.words / WORDS_A_MINUTE + self.lines / LINES_A_MINUTE
-        return max(STEP, STEP * math.ceil(minutes / STEP))
+        return minutes_of(self.words, self.lines)
 
     @property
     def whole(self) -> float:
         """Return the minutes of reading, exercise, drill and comparing together."""
         return self.read + self.exercise + DRILL + COMPARE
+
+
+def minutes_of(words: int, lines: int) -> int:
+    """Return the minutes that words and lines of code take to read, as a multiple of five."""
+    return max(STEP, STEP * math.ceil((words / WORDS_A_MINUTE + lines / LINES_A_MINUTE) / STEP))
 
 
 def _words(markdown: str) -> int:
@@ -120,6 +138,18 @@ def size(notebook: NotebookNode) -> tuple[int, int]:
     return words, lines
 
 
+def short(notebook: NotebookNode) -> int:
+    """Return the minutes of the short route; of the whole chapter if it has no such section."""
+    kept, section, found = [], None, False
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            section = cell.source.split("\n", 1)[0].removeprefix("## ").strip()
+        found |= section in SHORT_ROUTE
+        if section is None or section in SHORT_ROUTE:
+            kept.append(cell)
+    return minutes_of(*size(NotebookNode(cells=kept) if found else notebook))
+
+
 def of(notebook: NotebookNode) -> Effort:
     """Return the effort of a chapter.
 
@@ -129,7 +159,8 @@ def of(notebook: NotebookNode) -> Effort:
         If its metadata do not hold difficulty and minutes.
     """
     declared = minutes.declared(notebook)
-    return Effort(*size(notebook), **declared, difficulty=notebook.metadata.casebook.difficulty)
+    difficulty = notebook.metadata.casebook.difficulty
+    return Effort(*size(notebook), **declared, difficulty=difficulty, short=short(notebook))
 
 
 def faults(notebook: NotebookNode) -> list[str]:
