@@ -98,7 +98,7 @@ def test_quiz_and_answers_open_and_close(visit):
         assert not body.is_visible()
         fold.locator("summary").first.click()
         assert body.is_visible()
-    assert page.get_by_text("Right. And that is the catch").is_visible()
+    assert page.get_by_text("Right. Train on the plans").is_visible()
 
 
 def test_hints_and_answers_of_an_exercise_are_folded(visit):
