@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-import yaml
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxRole
 
 from casebook.book import drill
+from casebook.book.reading import read_yaml
 
 #: Words of a file's name that are not written in lower case.
 _WRITTEN = {"ab": "A/B", "aml": "AML", "eta": "ETA", "llm": "LLM", "rag": "RAG"}
@@ -86,8 +86,7 @@ def _glossary(root: Path) -> dict[str, re.Pattern]:
     path = root / "book" / "glossary.yml"
     if not path.is_file():
         return {}
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    entries = yaml.load(path.read_text(encoding="utf-8"), loader)["terms"]
+    entries = read_yaml(path)["terms"]
     found = {}
     for entry in entries:
         names = "|".join(
