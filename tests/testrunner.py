@@ -289,9 +289,9 @@ def measured_parts(root: Path) -> list[Part]:
             notebooks[case] += run.cpu_seconds
     note = root / "_build" / "book.json"
     if not note.is_file() or not any(notebooks.values()):
-        raise FileNotFoundError("No book was built here. Run `make book`.")
+        raise FileNotFoundError("No book was built here as a whole. Run `make clean book`.")
     book = json.loads(note.read_text(encoding="utf-8"))
-    # `make book` writes every page; `make test` builds once more and writes few.
+    # Of a build that wrote every page. `make test` builds once more, and writes few.
     pages = {name: book["cpu_seconds"] / len(names) for name in names}
     return [
         Part("tests of no case", tests[HOUSE], {}),

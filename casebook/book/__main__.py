@@ -133,9 +133,11 @@ def _cpu_seconds() -> float:
 def build(root: Path) -> int:
     """Build the book of a checkout; return the exit code.
 
-    What the pages took, in CPU seconds, is noted in ``_build/book.json``.
+    What all pages took, in CPU seconds, is noted in ``_build/book.json``; a build that found some
+    pages made already says nothing about it.
     """
     started = time.perf_counter()
+    whole = not (root / "_build" / "html" / "index.html").is_file()
     fetch_real_data()
     try:
         require_own_kernel()
@@ -150,8 +152,9 @@ def build(root: Path) -> int:
     if absent := missing_pages(root):
         say("failed", f"no HTML was produced for: {', '.join(absent)}")
         return 1
-    spent = {"cpu_seconds": round(_cpu_seconds() - before, 1)}
-    write_whole(root / "_build" / "book.json", json.dumps(spent).encode())
+    if whole:
+        spent = {"cpu_seconds": round(_cpu_seconds() - before, 1)}
+        write_whole(root / "_build" / "book.json", json.dumps(spent).encode())
     say(
         "built", f"{root / '_build' / 'html' / 'index.html'}  {time.perf_counter() - started:.0f} s"
     )

@@ -144,7 +144,7 @@ def test_what_was_never_measured_is_named_with_the_command(recorded, capsys):
     root = recorded(100.0)
     (root / "_build" / "book.json").unlink()
     assert testrunner.project(root, 22) == 1
-    assert "Run `make book`" in capsys.readouterr().out
+    assert "Run `make clean book`" in capsys.readouterr().out
 
 
 def run_of(name: str, key: str) -> execute.Run:
