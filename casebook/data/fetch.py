@@ -11,13 +11,14 @@ import errno
 import hashlib
 import os
 import pickle
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
+
+from casebook.project import whole
 
 if TYPE_CHECKING:  # pandas takes half a second, and who asks whether a file is there needs none
     import pandas as pd
@@ -116,25 +117,6 @@ def content_hash(frame: pd.DataFrame) -> str:
 
 
 @contextmanager
-def _whole(target: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the target's place if the block ends well, and is gone if not.
-
-    Two processes that fetch the same file do not meet; its mode is what the umask says.
-    """
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with _open(part) as file:
-            yield file
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _open(part: Path) -> BinaryIO:
-    return open(part, "w+b")
-
-
-@contextmanager
 def _faults() -> Iterator[None]:
     """Translate what requests and the system say."""
     import requests
@@ -201,7 +183,7 @@ def download(url: str, sha256: str, target: Path, *, progress: bool = True) -> N
     fetch = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT)
     with _faults():
         _make_room(target)
-        with _whole(target) as file:
+        with whole(target) as file:
             fetch(url, file, None)
             file.seek(0)
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
@@ -286,6 +268,6 @@ def assemble(
             "its files are whole, but the table made of them differs from the course's",
             "Report it with your versions of pandas and NumPy",
         )
-    with _faults(), _whole(target) as file:
+    with _faults(), whole(target) as file:
         frame.to_parquet(file, index=False, compression="zstd")
     shutil.rmtree(folder, ignore_errors=True)
