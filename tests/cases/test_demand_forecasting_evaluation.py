@@ -28,6 +28,7 @@ from casebook.cases.demand_forecasting.evaluation import (
 )
 from casebook.cases.demand_forecasting.features import KNOWN, add_known
 from casebook.cases.demand_forecasting.forecasters import (
+    ets_with_errors,
     lightgbm_direct,
     lightgbm_recursive,
     seasonal_naive_week,
@@ -36,7 +37,9 @@ from casebook.cases.demand_forecasting.forecasters import (
 )
 from casebook.cases.demand_forecasting.world import DAYS, simulate
 from casebook.evaluate.gap import gaps
-from casebook.forecasting.hierarchy import aggregate, from_ids, incoherence
+from casebook.evaluate.intervals import pigeonhole
+from casebook.evaluate.metrics import wape
+from casebook.forecasting.hierarchy import aggregate, from_columns, from_ids, incoherence
 
 KEYS = ["unique_id", "ds"]
 LEVELS = ["total", "country", "depot", "route"]
@@ -154,7 +157,7 @@ def test_a_forecaster_for_aggregates_only_and_one_that_forgets_rows(panel, tree)
     origins = planning_origins(DAYS[-1], 1)
     above = walk_forward(panel, tree, {"m": Spy()}, origins, only_above=["m"])
     assert above["m"].isna().equals(above["level"] == "route")
-    with pytest.raises(ValueError, match="m returned 1 forecasts for"):
+    with pytest.raises(ValueError, match=r"m returned 1 forecasts for"):
         walk_forward(panel, tree, {"m": lambda train, future: np.zeros(1)}, origins)
 
 
@@ -179,6 +182,65 @@ def test_known_features_of_aggregates_do_not_look_ahead(panel, tree):
     other = panel.assign(y=panel["y"].where(panel["ds"] < origin, 1e6))
     one, two = (at_origin(frame, tree, origin)[1] for frame in (panel, other))
     pd.testing.assert_frame_equal(one, two)
+
+
+def test_origins_that_no_panel_holds_are_refused(panel, tree):
+    week, last = {"week": seasonal_naive_week}, DAYS[-1]
+    with pytest.raises(ValueError, match="no origins: give at least one"):
+        walk_forward(panel, tree, week, [])
+    for origin in (last - pd.Timedelta(days=10), last + pd.Timedelta(days=9), DAYS[-730]):
+        with pytest.raises(ValueError, match=f"the origin {origin:%Y-%m-%d} needs data before it"):
+            walk_forward(panel, tree, week, [origin])
+
+
+def test_a_forecaster_that_returns_its_rows_in_another_order_is_refused(panel, tree):
+    def backwards(train, future):
+        return pd.Series(seasonal_naive_week(train, future), future.index)[::-1]
+
+    with pytest.raises(ValueError, match=r"m returned .* or in another order"):
+        walk_forward(panel, tree, {"m": backwards}, planning_origins(DAYS[-1], 1))
+
+
+@pytest.mark.parametrize(("freq", "season"), [("W-MON", 52), ("QS", 4)])
+def test_other_frequencies_and_hierarchies_are_forecast_without_known_features(freq, season):
+    """A horizon counts periods: 13 weeks are 13 rows, and eight quarters eight."""
+    ds = pd.date_range("2015-01-01", periods=160, freq=freq)
+    rng, ids = np.random.default_rng(0), ["north/shoes", "north/coats", "south/shoes"]
+    wave = 100 + 30 * np.sin(2 * np.pi * np.arange(160) / season)
+    shops = pd.concat(
+        pd.DataFrame({"unique_id": name, "ds": ds, "y": wave + rng.normal(size=160)})
+        for name in ids
+    )
+    crossed = from_columns(
+        shops.assign(product=shops["unique_id"].str.split("/").str[1]),
+        {"total": [], "product": ["product"]},
+    )
+
+    def last_season(train, future):
+        ahead = {day: k for k, day in enumerate(sorted(future["ds"].unique()))}
+        wide = train.pivot(index="ds", columns="unique_id", values="y").sort_index()
+        where = future["ds"].map(ahead) - season
+        rows = zip(where, future["unique_id"], strict=True)
+        return np.array([wide[name].iloc[k] for k, name in rows])
+
+    def ets(train, future):
+        return ets_with_errors(train, future, 4, freq)[0]
+
+    horizon = 13 if season > 13 else 4
+    origins = planning_origins(ds[-1], 2, horizon=horizon, freq=freq)
+    assert origins == [ds[-2 * horizon], ds[-horizon]]
+    models = {"season": last_season} | ({"ets": ets} if season == 4 else {})
+    result = walk_forward(shops, crossed, models, origins, horizon)
+    assert (result.groupby(["origin", "unique_id"]).size() == horizon).all()
+    scores = score(result, aggregate(shops, crossed), list(models), season=season)
+    assert (scores["WAPE"] < 0.05).all() and scores["MASE"].between(0.3, 3).all()
+
+
+def test_periods_that_follow_no_frequency_are_refused():
+    days = pd.to_datetime(["2024-01-01", "2024-01-03", "2024-01-08", "2024-01-09"])
+    assert module.period(days) == pd.offsets.Day()  # a missing day is a missing day
+    with pytest.raises(ValueError, match="follow no frequency: fill the missing periods"):
+        module.period(pd.to_datetime(["2024-01-01", "2024-01-03", "2024-01-08"]))
 
 
 # Reconciliation in the walk-forward --------------------------------------------------
@@ -294,6 +356,28 @@ def test_a_series_without_a_scale_is_counted_and_left_out():
     assert scales(past, pd.Timestamp("2024-01-12"))["mae"].isna().all()  # under two seasons
 
 
+def test_the_scale_lags_by_date_and_not_by_rows():
+    """A series that repeats its weeks has next to no scale, also where five days are missing."""
+    days = pd.date_range("2024-01-01", periods=84)
+    y = 10.0 * days.dayofweek + 1e-9 * (np.arange(84) % 2)
+    past = pd.DataFrame({"unique_id": "a", "ds": days, "y": y})
+    gone = past[~past["ds"].between("2024-02-05", "2024-02-09")]
+    for rows in (past, gone, gone.sample(frac=1, random_state=0)):
+        assert scales(rows, pd.Timestamp("2024-03-25")).loc["a", "mae"] == pytest.approx(1e-9)
+
+
+def test_score_and_wape_agree_that_an_empty_denominator_has_none():
+    result, past = toy()
+    nothing = result.assign(y=0.0)
+    (row,) = score(nothing, past, ["m"]).to_dict("records")
+    assert np.isnan(row["WAPE"]) and np.isfinite(row["MASE"])
+    with pytest.raises(ValueError, match="WAPE is not defined"):
+        wape(nothing["y"], nothing["m"])
+    for name, rows in result.groupby("unique_id"):
+        (row,) = score(rows, past, ["m"]).to_dict("records")
+        assert row["WAPE"] == pytest.approx(wape(rows["y"], rows["m"])), name
+
+
 def test_a_missing_forecast_gives_no_score_instead_of_a_flattering_one():
     result, past = toy()
     result.loc[0, "m"] = np.nan
@@ -354,6 +438,45 @@ def test_a_model_does_not_differ_from_itself_and_noise_is_not_a_gain(result, his
     rows["a"], rows["b"] = rows["y"].to_numpy() + noise
     _, low, high = paired_interval(rows, history, "a", "b")
     assert low < 0 < high
+
+
+def crossed(by: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a duel whose gain differs between origins alone, or between series alone."""
+    origins = pd.date_range("2024-03-04", periods=6, freq="28D")
+    names = [f"s{k:02d}" for k in range(20)]
+    grid = pd.MultiIndex.from_product([names, origins], names=["unique_id", "origin"])
+    rows = grid.to_frame(index=False).assign(level="route", y=100.0, ds=lambda f: f["origin"])
+    unit = pd.factorize(rows[by])[0]
+    gain = np.random.default_rng(0).normal(5, 4, unit.max() + 1)[unit]
+    days = pd.date_range("2024-01-01", periods=60)
+    past = pd.MultiIndex.from_product([names, days], names=KEYS).to_frame(index=False)
+    past["y"] = np.random.default_rng(1).normal(100, 5, len(past))
+    return rows.assign(a=110.0 - gain, b=110.0), past
+
+
+def check_that_both_are_drawn(interval) -> None:
+    """Gains that differ between series make the interval wide, and so do those of origins."""
+    assert module.RESAMPLED == ("origin", "unique_id")
+    for by in module.RESAMPLED:
+        rows, past = crossed(by)
+        gains = (rows["b"] - rows["a"]).groupby(rows[by]).mean() / 100
+        _, low, high = interval(rows, past, "a", "b", "WAPE")
+        assert high - low > 2 * gains.std() / np.sqrt(len(gains)), by
+
+
+def test_the_interval_draws_origins_and_series():
+    check_that_both_are_drawn(paired_interval)
+
+
+@pytest.mark.parametrize("axis", [0, 1], ids=["origins only", "series only"])
+def test_the_check_catches_an_interval_that_draws_only_one_of_them(axis, monkeypatch):
+    def one_sided(gain, weight, *options):
+        total = pigeonhole(gain.sum(axis=1 - axis).to_frame(), weight.sum(axis=1 - axis).to_frame())
+        return total
+
+    monkeypatch.setattr(module, "pigeonhole", one_sided)
+    with pytest.raises(AssertionError, match="unique_id" if axis == 0 else "origin"):
+        check_that_both_are_drawn(paired_interval)
 
 
 def test_the_interval_is_reproducible_and_wider_with_fewer_origins(result, history):
