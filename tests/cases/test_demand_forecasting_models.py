@@ -530,6 +530,14 @@ def test_a_new_route_is_forecast_by_its_depot_distance_ramp_and_first_days(level
         np.testing.assert_allclose(values[new][14] / values[new][13], 2)  # the ramp's end
 
 
+def test_old_routes_of_one_distance_tell_nothing_of_it_and_the_new_one_is_forecast():
+    train, future = (rows.assign(distance=200.0) for rows in depot_with_openings(70.0, seen=0))
+    actual = future["y"].to_numpy()
+    new = (future["unique_id"] == "A/1/new").to_numpy()
+    values = analogue(train, future.drop(columns="y"), np.where(new, np.nan, actual))
+    assert (values[new] > 30).all()
+
+
 def test_routes_that_opened_yesterday_or_open_inside_the_horizon_are_forecast(panel, cut):
     train, future = cut
     raw = fast_direct(train, future)
