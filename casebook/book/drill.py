@@ -14,6 +14,7 @@ import operator
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import jsonschema
@@ -21,6 +22,8 @@ import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from casebook.book.reading import LOADER, read_yaml
 
 FOLDER = Path("book") / "drill_prompts"
 FORMATS = ("open design", "critique", "deep dive")
@@ -210,12 +213,18 @@ def faults(prompt: dict, index: dict) -> list[str]:
 
 def read_index(root: Path) -> dict:
     """Return cadence, dimensions, parts and plan of a checkout."""
-    return yaml.safe_load((root / FOLDER / "_index.yml").read_text(encoding="utf-8"))
+    return read_yaml(root / FOLDER / "_index.yml")
 
 
 def chapters(index: dict) -> dict[str, str]:
     """Return every chapter and capstone with its title, in the order of the book."""
     return {stem: title for part in index["parts"] for stem, title in part["chapters"].items()}
+
+
+@lru_cache(maxsize=256)
+def _known_faults(prompt: str, index: str) -> tuple[str, ...]:
+    """Return the faults of a prompt for the text of its file and of the index as JSON."""
+    return tuple(faults(yaml.load(prompt, LOADER), json.loads(index)))
 
 
 def read_prompts(root: Path, index: dict) -> dict[str, dict]:
@@ -227,11 +236,14 @@ def read_prompts(root: Path, index: dict) -> dict[str, dict]:
         With every fault of every prompt, and for a file that is named like no chapter.
     """
     known, found, wrong = chapters(index), {}, []
+    given = json.dumps(index, sort_keys=True)
     for path in sorted((root / FOLDER).glob("[!_]*.yml")):
-        prompt = yaml.safe_load(path.read_text(encoding="utf-8"))
+        prompt = read_yaml(path)
         if path.stem not in known:
             wrong.append(f"{path.name}: there is no chapter of this name in _index.yml")
-        wrong += [f"{path.name}: {fault}" for fault in faults(prompt, index)]
+        wrong += [
+            f"{path.name}: {fault}" for fault in _known_faults(path.read_text("utf-8"), given)
+        ]
         found[path.stem] = prompt
     if wrong:
         raise ValueError("The prompts of the drill have faults:\n" + "\n".join(wrong))

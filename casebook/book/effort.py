@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from bs4 import BeautifulSoup
@@ -66,8 +67,12 @@ class Effort:
         return self.read + self.exercise + DRILL + COMPARE
 
 
+@lru_cache(maxsize=8192)
 def _words(markdown: str) -> int:
-    """Count the words of Markdown outside of diagrams and closed folds."""
+    """Count the words of Markdown outside of diagrams and closed folds.
+
+    Several pages of a build ask for the same chapters.
+    """
     page = MarkdownIt("commonmark").enable("table").render(markdown)
     soup = BeautifulSoup(page, "html.parser")
     for fold in soup.find_all("details"):

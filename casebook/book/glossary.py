@@ -12,13 +12,13 @@ from itertools import groupby
 from pathlib import Path
 
 import jsonschema
-import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from casebook.author.content import slug
 from casebook.book import cases, drill
+from casebook.book.reading import read_yaml
 
 SOURCE = Path("book") / "glossary.yml"
 PAGE = Path("book") / "glossary.md"
@@ -62,7 +62,7 @@ that of your browser: other names of a term stand in its entry.
 
 def read(root: Path) -> dict:
     """Return ``terms`` (a list of entries) and ``sources`` (names that must be covered)."""
-    return yaml.safe_load((root / SOURCE).read_text(encoding="utf-8"))
+    return read_yaml(root / SOURCE)
 
 
 def order(term: str) -> str:
