@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from casebook.project import whole
+
+if TYPE_CHECKING:  # pandas takes half a second, and who asks whether a file is there needs none
+    import pandas as pd
 
 #: Seconds without an answer after which a server counts as absent.
 TIMEOUT = 20
@@ -100,6 +101,8 @@ def content_hash(frame: pd.DataFrame) -> str:
     TypeError
         On a column of another kind.
     """
+    import numpy as np
+
     digest = hashlib.sha256()
     for name, column in frame.items():
         kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else "?"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, NoReturn
@@ -58,9 +57,7 @@ _TYPES = {"array", "boolean", "integer", "null", "number", "object", "string"}
 
 @cache
 def _validators() -> tuple[Any, Any]:
-    """Load the validator: seconds, so only where a value is checked."""
-    # Formats are not checked, and this part of them alone takes seconds to load.
-    sys.modules.setdefault("rfc3987_syntax", None)
+    """Load the validator, where a value is checked first."""
     try:
         from jsonschema import Draft202012Validator
         from referencing import Registry
@@ -69,9 +66,6 @@ def _validators() -> tuple[Any, Any]:
             "Schemas are checked with jsonschema, which is not installed: "
             'pip install "casebook[llm]".'
         ) from error
-    finally:
-        if sys.modules["rfc3987_syntax"] is None:
-            del sys.modules["rfc3987_syntax"]
     # An empty registry: a reference to another document is an error, never a download.
     return Draft202012Validator, Registry()
 
