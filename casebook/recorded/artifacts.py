@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MANIFEST = "manifest.json"
-#: Folders in ``data/`` that belong to no case, with the module that makes their artifacts.
-SHARED = {"local_model": "casebook.recorded.local_model"}
 
 
 @dataclass(frozen=True)
@@ -197,7 +195,7 @@ def frame_hash(frame: pd.DataFrame, digits: int = 6) -> str:
 
 
 def _module(case: str) -> str:
-    return SHARED.get(case) or f"casebook.cases.{case.partition('_')[2]}.artifacts"
+    return f"casebook.cases.{case.partition('_')[2]}.artifacts"
 
 
 def _has_builder(case: str) -> bool:
@@ -226,8 +224,8 @@ def builder(case: str) -> Builder:
 
 
 def cases() -> list[str]:
-    """Return the cases that have artifacts, and what belongs to no case."""
-    folders = [*sorted(path.name for path in data_dir().glob("[0-9][0-9]_*")), *SHARED]
+    """Return the cases that have artifacts."""
+    folders = sorted(path.name for path in data_dir().glob("[0-9][0-9]_*"))
     return [case for case in folders if _has_builder(case)]
 
 
@@ -426,17 +424,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m casebook.recorded.artifacts", description=main.__doc__
     )
     parser.add_argument("action", choices=["make", "check"])
-    parser.add_argument(
-        "case", nargs="?", help="number of the case, such as 01, or local_model (all)"
-    )
+    parser.add_argument("case", nargs="?", help="number of the case, such as 01 (all by default)")
     parser.add_argument("--seed", type=int, help="of the sample that check draws")
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before a library counts the cores
     well = True
     try:
-        shared = {name.split("_")[0]: name for name in SHARED}
-        given = options.case
-        for case in [shared.get(given) or case_of(given)] if given else cases():
+        for case in [case_of(options.case)] if options.case else cases():
             if options.action == "make":
                 make(case)
             elif found := check(case, options.seed):
