@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pandas as pd
@@ -11,6 +12,7 @@ from bs4 import BeautifulSoup
 from casebook.book import local_model as page
 from casebook.llm.messages import Message
 from casebook.llm.schema import misfit
+from casebook.project import require_checkout
 from casebook.recorded import local_model
 from casebook.recorded.artifacts import artifact
 from casebook.recorded.local_model import (
@@ -277,3 +279,8 @@ def test_another_recording_is_another_page(recorded):
     assert page.results_table(answered("x")) != page.results_table(recorded)
     shown = page.example_table(answered("<b>x</b>"))
     assert "&lt;b&gt;x" in shown and "<b>x" not in shown
+
+
+def test_the_page_holds_each_part_once():
+    text = (require_checkout() / "book" / "local_model.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"```\{local-model\} (\w+)", text)) == sorted(page.PARTS)
