@@ -417,6 +417,12 @@ def check(case: str, seed: int | None = None) -> list[str]:
     return found
 
 
+def _named(given: str) -> str:
+    """Return the folder of a case, or of what belongs to none, by its number or its name."""
+    shared = {part: name for name in SHARED for part in (name, name.split("_")[0])}
+    return shared.get(given) or case_of(given)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make or check the artifacts of a case: ``python -m casebook.recorded.artifacts make|check
     [01]``."""
@@ -434,9 +440,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before a library counts the cores
     well = True
     try:
-        shared = {name.split("_")[0]: name for name in SHARED}
-        given = options.case
-        for case in [shared.get(given) or case_of(given)] if given else cases():
+        for case in [_named(options.case)] if options.case else cases():
             if options.action == "make":
                 make(case)
             elif found := check(case, options.seed):
