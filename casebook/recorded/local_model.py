@@ -49,8 +49,11 @@ FORM = {
 }
 #: Tokens of an answer, by set.
 LENGTH = {"read": 48, "unanswerable": 48, "form": 64, "follow": 64, "injection": 48}
-#: Characters of an answer that a processor of another kind must write again.
-PREFIX = 20
+#: Characters of an answer that a processor of another kind must write again, and how many answers
+#: a test asks for again.
+PREFIX, SAMPLE = 20, 5
+#: What tells the rows apart.
+KEYS = ["set", "id", "variant"]
 
 
 def evaluation_set(name: str) -> list[dict[str, Any]]:
@@ -194,11 +197,21 @@ ARTIFACTS = {"answers.parquet": Recipe(answers, {"sets": set_hash}, {"answers": 
 
 
 def recompute(stored: Mapping[str, pd.DataFrame], rng: np.random.Generator) -> tuple[str, list]:
-    """Ask a random sample of the items again."""
-    rows, asked = stored["answers.parquet"], list(items())
-    chosen = [asked[i] for i in sorted(rng.choice(len(asked), 5, replace=False))]
+    """Begin to answer a random sample of the items again: as far as the comparison looks."""
+    rows = stored["answers.parquet"]
+    once = set(rows.loc[rows["attempts"] == 1, KEYS].itertuples(index=False, name=None))
+    asked = [item for item in items() if (item.set, item.id, item.variant) in once]
+    chosen = [asked[i] for i in sorted(rng.choice(len(asked), SAMPLE, replace=False))]
     engine = load()
-    return compare(rows, pd.DataFrame([ask(engine, item) for item in chosen]))
+    return compare(rows, pd.DataFrame([begin(engine, item) for item in chosen]))
+
+
+def begin(engine: Engine, item: Item) -> dict[str, Any]:
+    """Return the row of an item's answer whose text is cut soon after the compared prefix."""
+    form = item.set == "form"
+    messages = with_schema(item.messages, FORM) if form else item.messages
+    schema = FORM if item.variant == "grammar" else None
+    return _row(item, answer(engine, messages, Settings(max_tokens=PREFIX + 4), schema))
 
 
 def compare(stored: pd.DataFrame, made: pd.DataFrame) -> tuple[str, list[str]]:
@@ -207,11 +220,10 @@ def compare(stored: pd.DataFrame, made: pd.DataFrame) -> tuple[str, list[str]]:
     On a processor of another kind a greedy answer can take another way where two tokens are
     nearly as good, so one answer in five may begin otherwise.
     """
-    keys = ["set", "id", "variant"]
-    both = made.merge(stored, on=keys, suffixes=("", "_stored"), how="left")
+    both = made.merge(stored, on=KEYS, suffixes=("", "_stored"), how="left")
     found = []
     for _, row in both.iterrows():
-        what = "/".join(row[keys])
+        what = "/".join(row[KEYS])
         if pd.isna(row["text_stored"]):
             found.append(f"{what} is not stored")
         elif row["attempts"] == row["attempts_stored"] and (
@@ -220,10 +232,9 @@ def compare(stored: pd.DataFrame, made: pd.DataFrame) -> tuple[str, list[str]]:
             found.append(f"{what}: {row['prompt_tokens']} tokens were read, not as stored")
     other = both[both["text"].str[:PREFIX] != both["text_stored"].str[:PREFIX]]
     if len(other) > len(both) // 5:
-        ids = ", ".join("/".join(row) for row in other[keys].to_numpy())
+        ids = ", ".join("/".join(row) for row in other[KEYS].to_numpy())
         found.append(f"{len(other)} of {len(both)} answers begin otherwise: {ids}")
-    same = (both["text"] == both["text_stored"]).sum()
-    return f"{same} of {len(both)} answers are equal to the last character", found
+    return f"{len(both) - len(other)} of {len(both)} answers begin as they are stored", found
 
 
 # Rules that judge ----------------------------------------------------------------------
