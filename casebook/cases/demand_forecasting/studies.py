@@ -167,7 +167,6 @@ def recursive_and_ensemble(seed: int, origins: tuple[pd.Timestamp, ...]) -> pd.D
     return sums.rename(columns={name: f"{name}_bottom_up" for name in ("recursive", "ensemble")})
 
 
-@cache
 def forecasts(
     seed: int, test: tuple[pd.Timestamp, ...] = TEST, ensemble: bool = True
 ) -> pd.DataFrame:
@@ -187,6 +186,11 @@ def forecasts(
         and the world's own quantiles (``low``, ``oracle_order``, ``high``). Weights by errors need
         an earlier origin: at the first one they are those of bottom-up.
     """
+    return _forecasts(seed, test, ensemble)
+
+
+@cache  # one key, however the arguments were given
+def _forecasts(seed: int, test: tuple[pd.Timestamp, ...], ensemble: bool) -> pd.DataFrame:
     here, origins = setting(seed), (*VALIDATION, *test)
     keys, base = [*KEYS, "origin"], base_forecasts(seed, origins)
     first, _ = add_reconciled(base, here.tree, "direct", origins[:1], ["bottom_up", "top_down"])
