@@ -38,6 +38,7 @@ from casebook.cases.demand_forecasting.studies import (
 )
 from casebook.cases.demand_forecasting.tourism import real_tourism
 from casebook.cases.demand_forecasting.world import SEED
+from casebook.evaluate.gap import gaps
 from casebook.recorded.artifacts import artifact
 
 if TYPE_CHECKING:
@@ -56,10 +57,16 @@ def worlds(numbers: Sequence[int] = SEEDS) -> pd.DataFrame:
     -------
     DataFrame
         ``seed``, ``origin`` ("all"; in the first world also each origin alone, which a reduced run
-        is compared with), ``level``, ``model`` and three metrics.
+        is compared with), ``level``, ``model``, three metrics, and the share of the gap in WAPE
+        that is closed: ``gap`` from last week's value, ``gap_rules`` from the rules.
     """
     parts = [one_world(seed, by_origin=False) for seed in numbers]
-    return pd.concat([*parts, one_world(numbers[0])], ignore_index=True)
+    table = pd.concat([*parts, one_world(numbers[0])], ignore_index=True)
+    within = ["seed", "origin", "level"]
+    return table.assign(
+        gap=gaps(table, NAIVE, ORACLE, "WAPE", within=within),
+        gap_rules=gaps(table, RULES, ORACLE, "WAPE", within=within),
+    )
 
 
 def _depots(seed: int) -> pd.DataFrame:
