@@ -83,6 +83,8 @@ def summary(what: str, rows: pd.DataFrame, columns: Sequence[str], remedy: str) 
     -------
     str
     """
+    if rows.empty:  # a batch without rows may still lack a column
+        return f"{what}: no rows; {remedy}"
     count = "1 row," if len(rows) == 1 else f"{len(rows):,} rows, first"
     first = rows.iloc[0]
     where = [f"{c} {str(first[c]).removesuffix(' 00:00:00')}" for c in columns if c in rows]

@@ -94,10 +94,16 @@ def from_columns(series: pd.DataFrame, levels: Mapping[str, Sequence[str]]) -> H
     Raises
     ------
     ValueError
-        If a series belongs to two nodes of one level, or nodes of two levels share a name.
+        If a series belongs to two nodes of one level, nodes of two levels share a name, or a name
+        is missing.
     """
     columns = list(dict.fromkeys(c for keys in levels.values() for c in keys if c != "unique_id"))
     rows = series[["unique_id", *columns]].drop_duplicates()
+    if (empty := rows.isna().any(axis=1)).any():
+        raise ValueError(
+            f"a value is missing in {rows[empty].iloc[0].to_dict()}: an empty cell names no node, "
+            "fill it or leave the series out"
+        )
     if (twice := rows["unique_id"].duplicated()).any():
         raise ValueError(
             f"{rows.loc[twice, 'unique_id'].iloc[0]!r} belongs to two nodes of one level: a "
@@ -140,9 +146,12 @@ def from_ids(ids: Iterable[str], names: Sequence[str], separator: str = "/") -> 
     Raises
     ------
     ValueError
-        If an id has more or fewer parts than there are names.
+        If an id is no text, or has more or fewer parts than there are names.
     """
-    unique = pd.Index(sorted(set(ids)), name="unique_id")
+    ids = set(ids)
+    if nameless := [name for name in ids if not isinstance(name, str)]:
+        raise ValueError(f"an id is {nameless[0]!r}, not text: name the series or leave it out")
+    unique = pd.Index(sorted(ids), name="unique_id")
     parts = [name.split(separator) for name in unique]
     if wrong := [i for i, p in zip(unique, parts, strict=True) if len(p) != len(names)]:
         raise ValueError(
@@ -526,8 +535,19 @@ def reconcile(
     Raises
     ------
     ValueError
-        On an unknown method, or a node without a forecast on a day on which a series of its exists.
+        On an unknown method or node, two rows for a node and day, WLS or MinT without residuals,
+        or a node without a forecast on a day on which a series of its exists.
     """
+    if unknown := set(base["unique_id"]) - set(hierarchy.nodes):
+        raise ValueError(
+            f"the hierarchy has no node {min(unknown, key=str)!r}: take it out of base"
+        )
+    if (twice := base.duplicated(["unique_id", "ds"])).any():
+        raise ValueError(
+            f"{twice.sum()} rows of base repeat a node and day: keep one forecast each"
+        )
+    if method in ("wls", "mint") and residuals is None:
+        raise ValueError(f"{method} weighs by errors of earlier forecasts: give residuals")
     wide = base.pivot(index="ds", columns="unique_id", values=column)
     wide = wide.reindex(columns=hierarchy.nodes)
     n_bottom = len(hierarchy.bottom)

@@ -16,6 +16,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from casebook.cases.demand_forecasting.contract import DAY, KEYS, check_calendar
+from casebook.data.contracts import need_columns
 from casebook.forecasting.hierarchy import Hierarchy
 
 #: Known columns by route and day.
@@ -94,16 +96,18 @@ def add_known(
     Raises
     ------
     ValueError
-        On rows of a route that has no master data, or before its opening.
+        On rows of a route that has no master data, or before its opening, and where the calendar
+        does not cover a country (:func:`~.contract.check_calendar`).
     """
     rows = frame.drop(columns=[c for c in KNOWN if c in frame])
     unknown = set(rows["unique_id"]) - set(routes["unique_id"])
     if unknown:
         raise ValueError(f"{len(unknown)} routes have no master data, such as {min(unknown)!r}.")
     master = routes[["unique_id", "country", "distance_km", "opens"]]
-    joined = rows[["unique_id", "ds"]].merge(master, on="unique_id", how="left")
-    days = pd.date_range(frame["ds"].min(), frame["ds"].max(), freq="D")
-    around = pd.date_range(days[0] - pd.Timedelta(days=7), days[-1] + pd.Timedelta(days=7))
+    joined = rows[KEYS].merge(master, on="unique_id", how="left")
+    first, last = frame["ds"].min(), frame["ds"].max()
+    check_calendar(calendar, joined["country"].unique(), first, last)
+    around = pd.date_range(first - 7 * DAY, last + 7 * DAY)
     joined = joined.merge(holiday_features(calendar, around), on=["country", "ds"], how="left")
     plan = promotions[["unique_id", "ds"]].drop_duplicates().assign(promotion=1)
     joined = joined.merge(plan, on=["unique_id", "ds"], how="left")
@@ -118,12 +122,12 @@ def add_known(
 
 
 def aggregate_known(frame: pd.DataFrame, hierarchy: Hierarchy, volume: pd.Series) -> pd.DataFrame:
-    """Return the known features of all nodes: volume-weighted means over their open routes.
+    """Return known features of all nodes: volume-weighted means over their open routes.
 
     Parameters
     ----------
     frame : DataFrame
-        ``unique_id`` (routes), ``ds`` and :data:`KNOWN`.
+        ``unique_id`` (routes), ``ds`` and those of :data:`KNOWN` that there are.
     hierarchy : Hierarchy
     volume : Series
         Parcels a day by route, from before the origin; a route without any takes the smallest one.
@@ -131,9 +135,9 @@ def aggregate_known(frame: pd.DataFrame, hierarchy: Hierarchy, volume: pd.Series
     Returns
     -------
     DataFrame
-        ``level``, ``unique_id``, ``ds`` and :data:`KNOWN`; routes keep their values.
+        ``level``, ``unique_id``, ``ds`` and the known columns; routes keep their values.
     """
-    known = list(KNOWN)
+    known = [name for name in KNOWN if name in frame]
     weight = frame["unique_id"].map(volume)
     weight = weight.fillna(volume.min()).clip(lower=1e-3).to_numpy()
     weighted = frame[known].mul(weight, axis=0).assign(weight=weight)
@@ -209,6 +213,11 @@ class Table:
     country: np.ndarray
 
     @cached_property
+    def countries(self) -> tuple[str, ...]:
+        """Names of the countries in the order of their numbers."""
+        return tuple(np.unique([name.split("/")[0] for name in self.ids]).tolist())
+
+    @cached_property
     def weekday(self) -> np.ndarray:
         """Weekday of each day, 0 is Monday, shape (days,)."""
         return self.days.dayofweek.to_numpy()
@@ -225,6 +234,21 @@ class Table:
         return np.where(self.around_holiday | promoted, np.nan, self.y)
 
 
+def need_daily(train: pd.DataFrame) -> None:
+    """Refuse training rows of weeks, months or quarters.
+
+    Raises
+    ------
+    ValueError
+    """
+    steps = pd.Series(train["ds"].unique()).sort_values().diff()
+    if len(steps) > 1 and steps.min() > DAY:
+        raise ValueError(
+            f"the training rows are {steps.min().days} days apart; this model has a weekday profile "
+            "and needs daily rows: forecast other periods by ets_with_errors, with their season"
+        )
+
+
 def to_table(train: pd.DataFrame, future: pd.DataFrame) -> Table:
     """Lay out a panel of nodes as matrices.
 
@@ -234,7 +258,7 @@ def to_table(train: pd.DataFrame, future: pd.DataFrame) -> Table:
         ``unique_id``, ``ds``, ``y`` and :data:`KNOWN`; any order of rows. Ids are paths
         (``country/depot/route``), the total is ``total``.
     future : DataFrame
-        ``unique_id``, ``ds`` and :data:`KNOWN`.
+        ``unique_id``, ``ds`` and :data:`KNOWN`; empty to learn from ``train`` alone.
 
     Returns
     -------
@@ -243,9 +267,13 @@ def to_table(train: pd.DataFrame, future: pd.DataFrame) -> Table:
     Raises
     ------
     ValueError
-        If a training row is not older than every future row, or rows repeat a node and day.
+        If a known column is missing, the rows are not daily, a training row is not older than
+        every future row, or rows repeat a node and day.
     """
-    origin = future["ds"].min()
+    need_columns(train, [*KEYS, "y", *KNOWN], "training rows")
+    need_columns(future, [*KEYS, *KNOWN], "future rows")
+    need_daily(train)
+    origin = future["ds"].min() if len(future) else train["ds"].max() + DAY
     if (late := train["ds"] >= origin).any():
         raise ValueError(
             f"{late.sum()} training rows are not before the origin {origin:%Y-%m-%d}: cut them off."
@@ -253,7 +281,7 @@ def to_table(train: pd.DataFrame, future: pd.DataFrame) -> Table:
     both = pd.concat([train, future.drop(columns="y", errors="ignore")], ignore_index=True)
     if twice := int(both.duplicated(["unique_id", "ds"]).sum()):
         raise ValueError(f"{twice} rows repeat a node and day: repair the panel first.")
-    days = pd.date_range(both["ds"].min(), both["ds"].max(), freq="D")
+    days = pd.date_range(both["ds"].min(), both["ds"].max())
     ids, column = np.unique(both["unique_id"].to_numpy(str), return_inverse=True)
     row = (both["ds"] - days[0]).dt.days.to_numpy()
     matrices = {}
@@ -373,7 +401,8 @@ def origin_features(
         "day_of_year": table.days.dayofyear.to_numpy()[origin:stop, None],
         "in_country": table.country,
         **{name: values[origin:stop] for name, values in table.known.items()},
-        "age_at_origin": np.nan_to_num(table.known["age"][origin], nan=-1),
+        # No day from the origin on: nothing to describe, and no age.
+        "age_at_origin": np.nan_to_num(table.known["age"][origin : origin + 1], nan=-1),
         "lift": (lifts[0] + 20 * usual_lift) / (lifts[1] + 20),
     }
     expected = np.maximum(level, 1e-3) * profile[table.weekday[origin:stop]]
@@ -406,6 +435,36 @@ class Rows:
     names: list[str]
 
 
+def block_lifts(table: Table, origin: int, expected: np.ndarray | None = None) -> np.ndarray:
+    """Return observed and expected parcels of the promotions in the 28 days from an origin.
+
+    Parameters
+    ----------
+    table : Table
+    origin : int
+        Row of its first day; the block must have ended when a forecast uses it.
+    expected : ndarray, shape (28, nodes), optional
+        As of :func:`origin_features`, where it is there already.
+
+    Returns
+    -------
+    ndarray, shape (2, nodes)
+    """
+    rows = slice(origin, origin + HORIZON)
+    if expected is None:
+        level, profile = level_and_profile(table, origin)
+        expected = np.maximum(level, 1e-3) * profile[table.weekday[rows]]
+    y = table.y[rows]
+    seen = np.isfinite(y) & np.isfinite(expected)
+    promoted = (table.known["promotion"][rows] > 0) & seen & ~table.around_holiday[rows]
+    return np.stack([np.where(promoted, v, 0).sum(axis=0) for v in (y, expected)])
+
+
+def past_origins(start: int) -> range:
+    """Return the rows that a forecast from ``start`` learns from: one every 28 days before it."""
+    return range(start - HORIZON, WINDOW - 1, -HORIZON)[::-1]
+
+
 def training_rows(table: Table) -> Rows:
     """Replay earlier forecasts: an origin every 28 days, each seeing its own past only.
 
@@ -432,8 +491,7 @@ def training_rows(table: Table) -> Rows:
             f"{len(table.days) - table.start} days to forecast, at most {HORIZON}: the plan of "
             "promotions is not known any further."
         )
-    origins = range(table.start - HORIZON, WINDOW - 1, -HORIZON)[::-1]
-    if not origins:
+    if not (origins := past_origins(table.start)):
         raise ValueError(f"less than {WINDOW + HORIZON} days of history before the origin")
     parts, lifts = [], np.zeros((2, len(table.ids)))
     for origin in origins:
@@ -443,9 +501,7 @@ def training_rows(table: Table) -> Rows:
         day, node = np.nonzero(seen)
         x = np.stack([v[seen] for v in features.values()], axis=1).astype(np.float32)
         parts.append((x, expected[seen], y[seen], origin + day, node))
-        rows = slice(origin, origin + HORIZON)
-        promoted = (table.known["promotion"][rows] > 0) & seen & ~table.around_holiday[rows]
-        lifts = lifts + [np.where(promoted, v, 0).sum(axis=0) for v in (y, expected)]
+        lifts = lifts + block_lifts(table, origin, expected)
     features, expected = origin_features(table, table.start, lifts)
     x_future = np.stack(list(features.values()), axis=-1).astype(np.float32)
     return Rows(*map(np.concatenate, zip(*parts, strict=True)), x_future, expected, list(features))

@@ -1,211 +1,45 @@
-"""The depots' daily feed: what was known when, its contract, its faults and their repair.
+"""The faults of the depots' daily feed, and their repair: one value for each route and day.
 
-The table of reports is never trusted as it stands: :func:`as_of` takes it back to a morning,
-:func:`check_contract` refuses rows that cannot be right, :func:`inspect` finds the faults that
-a feed has even so, :func:`repair` makes of the rest one value for each route and day. All
+What the contract lets through (:mod:`~casebook.cases.demand_forecasting.contract`) may still be
+missing, doubled, late or in another unit: :func:`inspect` finds it, :func:`repair` mends it. Both
 judge a day by earlier days only, so that the repaired past is what a forecaster could have had.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_datetime64_dtype, is_numeric_dtype
 
-from casebook.data.contracts import ContractBroken, enforce, summary
+from casebook.cases.demand_forecasting.contract import (
+    DAY,
+    KEYS,
+    FeedRejected,
+    as_of,
+    check_contract,
+    morning,
+)
 
-if TYPE_CHECKING:
-    import pandera.pandas as pa
+__all__ = [
+    "DAY", "KEYS", "FeedRejected", "Repaired", "as_of", "check_contract", "inspect", "repair",
+]  # fmt: skip
 
-KEYS = ["unique_id", "ds"]
-COLUMNS = [*KEYS, "y", "received"]
-DAY = pd.Timedelta(days=1)
 #: A day is compared with the same weekday of so many weeks before it.
 WEEKS = 8
-#: The unit that some depots' software switches to: hundreds of parcels.
-HUNDRED = 100
-#: A day below this share of what is usual may stand in hundreds. A true hundredth lies five
-#: times below it, a holiday that the calendar does not know (a tenth) twice above it.
-FAR_BELOW = 1 / 20
-#: With fewer parcels expected, a day is too small to tell hundreds from a quiet day.
+#: Units that a depot's software may switch to, and the share of what is usual below which a file
+#: may stand in them: five times a true hundredth, twice and a half a true tenth. A holiday that
+#: the calendar does not know keeps a tenth too, so tens ask for more: see ``ALIKE``.
+UNITS = {100: 1 / 20, 10: 1 / 4}
+NAMES = {100: "hundred", 10: "tens"}
+#: With fewer parcels expected, a day is too small to tell a unit from a quiet day.
 ENOUGH = 100
-#: Hundreds, with what their rounding may hide, must explain this share of what is usual:
-#: a depot on strike sends zeros, and they are true.
+#: The unit, with what its rounding may hide, must explain this share of what is usual: a depot on
+#: strike sends zeros, and they are true.
 EXPLAINED = 1 / 3
-
-# What was known when -------------------------------------------------------------------
-
-
-def as_of(reports: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
-    """Return the reports that had arrived by the morning of a day.
-
-    Parameters
-    ----------
-    reports : DataFrame
-        ``unique_id``, ``ds``, ``y`` (parcels) and ``received`` (day of arrival).
-    day : Timestamp
-        The morning on which a forecast is made.
-
-    Returns
-    -------
-    DataFrame
-        The rows received on or before ``day``. A row without a day of arrival is among them:
-        no row is lost in silence, the contract will refuse it.
-
-    Raises
-    ------
-    ValueError
-        Without dates of arrival nobody can tell what was known.
-    """
-    if "received" not in reports or not is_datetime64_dtype(reports["received"]):
-        raise ValueError(
-            f"the reports hold {', '.join(map(str, reports.columns))} and no dates of arrival: "
-            "parse the column received, what was known on a morning follows from it"
-        )
-    return reports[~(reports["received"] > pd.Timestamp(day))]
-
-
-# The contract --------------------------------------------------------------------------
-
-#: What to do about each broken rule.
-REMEDY = {
-    "column": "ask the sender for the complete file",
-    "type": "parse the column before you hand it in",
-    "empty": "ask the sender for the complete row",
-    "route": "add the route to the master data or correct its name",
-    "midnight": "cut the time of day off",
-    "future": "check the depot's clock",
-    "number": "ask the depot for the file again",
-    "whole": "ask the depot for counts",
-    "negative": "ask the depot for counts before cancellations",
-    "arrival": "check the clock that stamps arrivals",
-    "unknown": "stamp each row with the morning on which it arrived",
-    "service": "correct the opening or closing in the master data, or the row's route",
-    "conflict": "ask the depot which one counts",
-}
-
-
-class FeedRejected(ContractBroken):
-    """Rows of the feed break its contract: see :class:`casebook.data.contracts.ContractBroken`."""
-
-
-def _is_number(values: pd.Series) -> pd.Series:
-    if is_numeric_dtype(values) and not is_bool_dtype(values):
-        return pd.Series(True, index=values.index)
-    return values.map(lambda value: isinstance(value, Real) and not isinstance(value, bool))
-
-
-def _numbers(values: pd.Series) -> pd.Series:
-    """Return the values as numbers; what is none becomes a 0, which breaks no further rule."""
-    return values.where(_is_number(values), 0).astype(float)
-
-
-def _one_value(batch: pd.DataFrame) -> pd.Series:
-    """Return for each row whether no other of the same arrival gives its day another value."""
-    same = [*KEYS, "received"]
-    twice = batch[batch.duplicated(same, keep=False)]
-    values = twice.groupby(same)["y"].transform("nunique")
-    return (values <= 1).reindex(batch.index, fill_value=True)
-
-
-def contract(routes: pd.DataFrame, day: pd.Timestamp) -> pa.DataFrameSchema:
-    """Return the contract of what is known on a morning, as a pandera schema.
-
-    Parameters
-    ----------
-    routes : DataFrame
-        Master data: ``unique_id``, ``opens``, ``closes`` (empty if none).
-    day : Timestamp
-        The morning.
-
-    Returns
-    -------
-    pandera.pandas.DataFrameSchema
-        Its checks are named as in ``REMEDY``. Other columns than the four are let through.
-
-    Raises
-    ------
-    ValueError
-        If a route stands in the master data twice.
-
-    Notes
-    -----
-    A row must be received *after* its day. A count stamped with its own day would be known
-    on that day's morning, before the parcels were.
-    """
-    import pandera.pandas as pa
-
-    if (twice := routes["unique_id"].duplicated()).any():
-        raise ValueError(
-            f"route {routes.loc[twice, 'unique_id'].iloc[0]} stands in the master data more than "
-            "once: keep one row for each route"
-        )
-    day = pd.Timestamp(day)
-    opens = routes.set_index("unique_id")["opens"]
-    closes = routes.set_index("unique_id")["closes"]
-
-    def in_service(batch: pd.DataFrame) -> pd.Series:
-        first, end = (batch["unique_id"].map(dates) for dates in (opens, closes))
-        return ~((batch["ds"] < first) | (batch["ds"] >= end))
-
-    def rule(name: str, what: str, holds) -> pa.Check:
-        return pa.Check(holds, name=name, error=what)
-
-    known = rule("route", "unknown route", lambda ids: ids.isin(opens.index))
-    whole_day = rule("midnight", "day with a time", lambda ds: ds == ds.dt.normalize())
-    over = rule("future", f"day not over on {day:%Y-%m-%d}", lambda ds: ds < day)
-    number = rule("number", "y is no number", _is_number)
-    whole = rule("whole", "y is not whole", lambda y: _numbers(y) % 1 == 0)
-    positive = rule("negative", "y is negative", lambda y: _numbers(y) >= 0)
-    arrived = rule("unknown", f"arrival after {day:%Y-%m-%d}", lambda received: received <= day)
-    after = rule("arrival", "received before its day was over", lambda b: ~(b.received <= b.ds))
-    service = rule("service", "route not in service", in_service)
-    one = rule("conflict", "two values for one day in one arrival", _one_value)
-    return pa.DataFrameSchema(
-        {
-            "unique_id": pa.Column(None, known),
-            "ds": pa.Column("datetime64[ns]", [whole_day, over]),
-            "y": pa.Column(None, [number, whole, positive]),
-            "received": pa.Column("datetime64[ns]", arrived),
-        },
-        checks=[after, service, one],
-        name="feed",
-    )
-
-
-def _lines(rule: str, what: str, rows: pd.DataFrame) -> list[str]:
-    return [summary(what, rows, COLUMNS, REMEDY[rule])]
-
-
-def check_contract(batch: pd.DataFrame, routes: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
-    """Refuse a batch with rows that cannot be right.
-
-    Parameters
-    ----------
-    batch : DataFrame
-        ``unique_id``, ``ds``, ``y`` (parcels), ``received``: one night's rows, or all so far.
-    routes : DataFrame
-        Master data, as for :func:`contract`.
-    day : Timestamp
-        The morning on which the batch is read.
-
-    Returns
-    -------
-    DataFrame
-        The four columns of the batch, with ``y`` as int64.
-
-    Raises
-    ------
-    FeedRejected
-        When a rule is broken, with all broken rules and all rows that break one.
-    """
-    enforce(contract(routes, day), batch, _lines, FeedRejected)
-    return batch.reset_index(drop=True)[COLUMNS].astype({"y": "int64"})
-
+#: Tens are believed of a depot when the others of its country have this share of what is usual,
+#: or on the second day: a country's unknown holiday looks the same on the first.
+ALIKE = 1 / 2
 
 # Faults and their repair ---------------------------------------------------------------
 
@@ -234,7 +68,7 @@ def _grid(
     reports: pd.DataFrame, routes: pd.DataFrame, calendar: pd.DataFrame, day: pd.Timestamp
 ) -> _Grid:
     """Lay the rows that were known on a morning out by days and routes."""
-    day = pd.Timestamp(day)
+    day = morning(day)
     known = check_contract(as_of(reports, day), routes, day)
     if known.empty:
         raise ValueError(
@@ -294,6 +128,7 @@ class _Usual:
     def __init__(self, grid: _Grid):
         self.grid = grid
         self.sound = np.full(grid.y.shape, np.nan)
+        self.last = np.full((7, grid.y.shape[1]), np.nan)
         n_countries = grid.country.max() + 1
         self.parcels, self.usual = np.zeros(n_countries), np.zeros(n_countries)
 
@@ -312,7 +147,9 @@ class _Usual:
         """Return what stands in for a day that was not reported, shape (routes,)."""
         mean = _mean(self.weekdays(t))
         if (new := np.isnan(mean)).any():
-            mean[new] = np.nan_to_num(_mean(self.sound[max(t - 7 * WEEKS, 0) : t, new]))
+            recent = _mean(self.sound[max(t - 7 * WEEKS, 0) : t, new])
+            silent = self.last[t % 7, new]  # for longer than the weeks: its last such day
+            mean[new] = np.nan_to_num(np.where(np.isnan(recent), silent, recent))
         share = self.share(t)
         return np.where(np.isnan(share), 1.0, share) * mean
 
@@ -320,39 +157,45 @@ class _Usual:
         """Take in the parcels of a day, NaN where none were reported."""
         holiday, usual = self.grid.holiday[t], _mean(self.weekdays(t))
         self.sound[t] = np.where(holiday, np.nan, y)
+        self.last[t % 7] = np.where(np.isnan(self.sound[t]), self.last[t % 7], self.sound[t])
         both = holiday & ~np.isnan(y) & ~np.isnan(usual)
         np.add.at(self.parcels, self.grid.country[both], y[both])
         np.add.at(self.usual, self.grid.country[both], usual[both])
 
 
-def _in_hundreds(
-    y: np.ndarray, usual: np.ndarray, depot: np.ndarray, before: np.ndarray
+def _in_unit(
+    unit: int,
+    sums: tuple[np.ndarray, np.ndarray, np.ndarray],
+    country: np.ndarray,
+    before: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tell which depots' files of a day stand in hundreds.
+    """Tell which depots' files of a day stand in a unit.
 
     Parameters
     ----------
-    y, usual : ndarray, shape (routes,)
-        Reported parcels (NaN: no row) and usual ones (NaN: unknown).
-    depot : ndarray of int, shape (routes,)
+    unit : int
+        Of :data:`UNITS`.
+    sums : tuple of ndarray, shape (depots,)
+        Reported parcels, usual ones and number of the routes that have both.
+    country : ndarray of int, shape (depots,)
     before : ndarray of bool, shape (depots,)
-        The verdict on the last day that could be judged.
+        How the last day that could be judged looked.
 
     Returns
     -------
     tuple of ndarray of bool, shape (depots,)
-        The verdict on the day, and the one to hand on.
+        The verdict on the day, and the look to hand on.
     """
-    counted = ~np.isnan(y) & ~np.isnan(usual)
-    total, expected, n_routes = (
-        np.bincount(depot, np.where(counted, values, 0.0), len(before))
-        for values in (y, usual, np.ones(len(y)))
-    )
-    most = HUNDRED * total + HUNDRED / 2 * n_routes
-    looks = (total < FAR_BELOW * expected) & (most >= EXPLAINED * expected)
+    total, expected, n_routes = sums
+    most = unit * total + unit / 2 * n_routes
+    looks = (total < UNITS[unit] * expected) & (most >= EXPLAINED * expected)
     large = expected >= ENOUGH
-    # A small day alone proves nothing: it is believed when the last large one was in hundreds.
-    return looks & (large | before), np.where(large, looks, before)
+    # A small day alone proves nothing: it is believed when the last large one looked so too.
+    verdict, after = looks & (large | before), np.where(large, looks, before)
+    if unit == 10:
+        others, usual = (np.bincount(country, v)[country] - v for v in (total, expected))
+        verdict &= before | (others >= ALIKE * np.maximum(usual, ENOUGH))
+    return verdict, after
 
 
 def _walk(grid: _Grid) -> tuple[np.ndarray, np.ndarray]:
@@ -361,24 +204,33 @@ def _walk(grid: _Grid) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     tuple of ndarray, shape (days, routes)
-        Whether a row stands in hundreds, and the mended parcels: NaN only out of service.
+        The unit of each row (1: parcels), and the mended parcels: NaN only out of service.
     """
     usual, mended = _Usual(grid), np.full(grid.y.shape, np.nan)
-    hundreds = np.zeros(grid.y.shape, bool)
-    before = np.zeros(grid.depot.max() + 1, bool)
+    units, n_depots = np.ones(grid.y.shape, int), grid.depot.max() + 1
+    country = np.zeros(n_depots, int)
+    country[grid.depot] = grid.country
+    before = {unit: np.zeros(n_depots, bool) for unit in UNITS}
     for t, y in enumerate(grid.y):
         typical, likely = usual.share(t) * _median(usual.weekdays(t)), usual.likely(t)
-        verdict, before = _in_hundreds(y, typical, grid.depot, before)
-        hundreds[t] = verdict[grid.depot] & ~np.isnan(y)
-        # Rounding to hundreds leaves 100 parcels open; inside them the usual day decides.
-        low, high = np.maximum(HUNDRED * y - HUNDRED / 2, 0), HUNDRED * y + HUNDRED / 2
-        y = np.where(hundreds[t], np.clip(likely, low, high), y)
+        counted = ~np.isnan(y) & ~np.isnan(typical)
+        sums = tuple(
+            np.bincount(grid.depot, np.where(counted, values, 0.0), n_depots)
+            for values in (y, typical, np.ones(len(y)))
+        )
+        for unit in sorted(UNITS):  # where both fit, hundreds win
+            verdict, before[unit] = _in_unit(unit, sums, country, before[unit])
+            units[t, verdict[grid.depot] & ~np.isnan(y)] = unit
+        # Rounding to a unit leaves as many parcels open; inside them the usual day decides.
+        unit = units[t]
+        low, high = np.maximum(unit * y - unit / 2, 0), unit * y + unit / 2
+        y = np.where(unit > 1, np.clip(likely, low, high), y)
         usual.learn(t, y)
         mended[t] = np.where(np.isnan(y) & grid.open[t], likely, y)
-    return hundreds, mended
+    return units, mended
 
 
-def _faults(grid: _Grid, hundreds: np.ndarray) -> dict[str, np.ndarray]:
+def _faults(grid: _Grid, units: np.ndarray) -> dict[str, np.ndarray]:
     """Return where each fault stands, as masks of days by routes."""
     depots = np.eye(grid.depot.max() + 1, dtype=bool)[grid.depot]
     sent = (grid.copies > 0) @ depots
@@ -387,7 +239,7 @@ def _faults(grid: _Grid, hundreds: np.ndarray) -> dict[str, np.ndarray]:
         "missing depot": missing & ~sent[:, grid.depot],
         "missing route": missing & sent[:, grid.depot],
         "duplicated": grid.copies > 1,
-        "wrong unit": hundreds,
+        "wrong unit": units > 1,
         "late": grid.first > 1,
     }
 
@@ -421,7 +273,7 @@ def inspect(
         ``unique_id``, ``ds``, ``fault``, by route and day, one row for each fault of a route's
         day: ``missing depot`` (a depot with routes in service sent nothing), ``missing route``
         (it sent the others), ``duplicated`` (more than one row), ``wrong unit`` (the depot's
-        file stands in hundreds) and ``late`` (first received later than the next day; until
+        file stands in tens or hundreds) and ``late`` (first received later than the next day; until
         then it is missing).
 
     Raises
@@ -429,7 +281,7 @@ def inspect(
     FeedRejected
         If the rows known on ``day`` break the contract: check it and set them aside first.
     ValueError
-        If no row is known on ``day``, or a route stands in the master data twice.
+        If no row is known on ``day``, or the master data are broken.
 
     Notes
     -----
@@ -437,7 +289,9 @@ def inspect(
     routes (the median of the same weekday in the last eight weeks without holidays, summed;
     on a holiday times the share that earlier holidays of the country kept), when hundreds
     would explain at least a third of that, and when at least 100 parcels are usual. A smaller
-    day follows the last larger one. Each day is judged by earlier days, already mended.
+    day follows the last larger one. It stands in tens when it holds less than a quarter that
+    tens explain, and the country's other depots are not low as well; where they are, or there
+    are none, from the second such day on. Each day is judged by earlier days, already mended.
     """
     return repair(reports, routes, calendar, day).log[[*KEYS, "fault"]]
 
@@ -450,7 +304,8 @@ class Repaired:
     ----------
     panel : DataFrame
         ``unique_id``, ``ds``, ``y`` (parcels, float): one row for each route and day in
-        service, from the first reported day to the day before the morning.
+        service, from the first reported day to the day before the morning. A route that never
+        reported has no rows: nothing is known of it.
     log : DataFrame
         ``unique_id``, ``ds``, ``fault`` (as of :func:`inspect`), ``repair`` (in words).
     """
@@ -484,19 +339,22 @@ def repair(
     * A missing day takes the mean of the same weekday in the last eight weeks without holidays,
       on a holiday times the share that earlier holidays of the country kept (all of it before
       the first). A route too young for that takes the mean of its days so far, or 0.
-    * Hundreds are multiplied back; among the 100 parcels that rounding leaves open the value
+    * A route that is silent for more than eight weeks keeps the last value of each weekday.
+    * Tens and hundreds are multiplied back; among the parcels that rounding leaves open the value
       nearest to the mean of a missing day is taken.
     * A late file is used from the day on which it arrives; before, its days are missing.
     """
     grid = _grid(reports, routes, calendar, day)
-    hundreds, mended = _walk(grid)
-    faults = _faults(grid, hundreds)
+    units, mended = _walk(grid)
+    faults = _faults(grid, units)
     values = {"y": grid.y, "mended": mended, "copies": grid.copies, "first": grid.first}
+    values["unit"] = units
     log = pd.concat(
         [_rows(grid, where, fault, **values) for fault, where in faults.items()], ignore_index=True
     )
     log["repair"] = [_words(row) for row in log.itertuples()]
-    panel = _rows(grid, grid.open, "", y=mended)[[*KEYS, "y"]]
+    reported = grid.open & (grid.copies > 0).any(axis=0)
+    panel = _rows(grid, reported, "", y=mended)[[*KEYS, "y"]]
     return Repaired(
         panel.sort_values(KEYS, ignore_index=True),
         log[[*KEYS, "fault", "repair"]].sort_values([*KEYS, "fault"], ignore_index=True),
@@ -509,7 +367,7 @@ def _words(row) -> str:
         case "duplicated":
             return f"one of {row.copies} rows kept"
         case "wrong unit":
-            return f"{row.y:.0f} hundred read as {row.mended:.1f} parcels"
+            return f"{row.y:.0f} {NAMES[row.unit]} read as {row.mended:.1f} parcels"
         case "late":
             return f"used since it came, {row.first} days after its day"
     return f"filled with {row.mended:.1f}, usual for such a day"

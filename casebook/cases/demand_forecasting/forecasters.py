@@ -14,18 +14,25 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
+from casebook.cases.demand_forecasting.contract import KEYS
+from casebook.cases.demand_forecasting.direct import (
+    Forecaster,
+    half_life,
+    leave_out,
+    lightgbm_direct,
+    regressor,
+)
 from casebook.cases.demand_forecasting.features import (
     AROUND_HOLIDAYS,
     KNOWN,
+    need_daily,
     time_features,
-    to_table,
-    training_rows,
 )
 
-Forecaster = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]
+__all__ = ["half_life", "leave_out", "lightgbm_direct"]  # the ladder's main model has its module
+
 WEEK = 7
 YEAR = 364
-KEYS = ["unique_id", "ds"]
 
 
 def _depot(ids: pd.Series) -> pd.Series:
@@ -98,6 +105,7 @@ def _last(train: pd.DataFrame, n_days: int) -> pd.DataFrame:
 def _statsforecast(model: object, train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
     from statsforecast import StatsForecast
 
+    need_daily(train)
     engine = StatsForecast(models=[model], freq="D", n_jobs=1)
     train = train.loc[train["unique_id"].isin(future["unique_id"]), [*KEYS, "y"]].sort_values(KEYS)
     horizon = (future["ds"].max() - train["ds"].max()).days
@@ -216,8 +224,8 @@ def prophet(train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
             daily_seasonality=False,
             uncertainty_samples=0,
         )
-        for regressor in regressors:
-            model.add_regressor(regressor, standardize=False)
+        for column in regressors:
+            model.add_regressor(column, standardize=False)
         own = train.loc[train["unique_id"] == name, ["ds", "y", *regressors]].sort_values("ds")
         with disable_logging():
             model.fit(own)
@@ -226,101 +234,7 @@ def prophet(train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
     return values.to_numpy().clip(0)
 
 
-# Global models -----------------------------------------------------------------------
-
-#: The best of seven trials on validation origins of other worlds. The loss is Tweedie's, between
-#: Poisson and gamma: the mean of counts whose spread grows faster than theirs.
-PARAMETERS = {
-    "objective": "tweedie",
-    "tweedie_variance_power": 1.5,
-    "n_estimators": 120,
-    "learning_rate": 0.1,
-    "num_leaves": 31,
-    "min_child_samples": 100,
-    "max_bin": 63,
-}
-#: Expected parcels beyond which a row hardly weighs more: the depot's shock is the noise there,
-#: not the count.
-SATURATION = 50.0
-#: A day with more than so many times the expected parcels counts as one with so many.
-MOST = 8.0
-
-
-def _lightgbm(parameters: Mapping[str, object] | None, seed: int):
-    import lightgbm as lgb
-
-    fixed = {"n_jobs": 1, "deterministic": True, "force_row_wise": True, "verbose": -1}
-    return lgb.LGBMRegressor(**{**PARAMETERS, **(parameters or {}), **fixed}, random_state=seed)
-
-
-def lightgbm_direct(
-    train: pd.DataFrame,
-    future: pd.DataFrame,
-    *,
-    parameters: Mapping[str, object] | None = None,
-    day_weight: Callable[[pd.DatetimeIndex], np.ndarray] | None = None,
-    dummy: tuple[str, str] | None = None,
-    without: tuple[str, ...] = (),
-    seed: int = 0,
-) -> np.ndarray:
-    """Forecast all series by one LightGBM model, directly for one to 28 days ahead.
-
-    The target is the factor between a day's parcels and what level and weekday profile of its
-    series say (:func:`~casebook.cases.demand_forecasting.features.origin_features`), with a
-    Tweedie loss: the mean of counts, zeros allowed, right after growth. A row weighs as much as
-    its expected count, up to a saturation.
-
-    Parameters
-    ----------
-    train, future : DataFrame
-        See the module, with the known features; at most 28 days ahead.
-    parameters : mapping, optional
-        Of LightGBM, in place of those in :data:`PARAMETERS`.
-    day_weight : callable, optional
-        Weight of each day of the training rows: :func:`half_life` and :func:`leave_out` make one.
-    dummy : tuple of str, optional
-        First and last day of a shock: one more feature is 1 on them. The last day must be known
-        at the origin.
-    without : tuple of str
-        Features to leave out (for an ablation).
-    seed : int
-        Of LightGBM.
-
-    Returns
-    -------
-    ndarray, shape (len(future),)
-        NaN for a series without a level: one seen on fewer than five weekdays in the last 56 days
-        (see :func:`with_cold_start`).
-    """
-    table = to_table(train, future)
-    rows = training_rows(table)
-    keep = [k for k, name in enumerate(rows.names) if name not in without]
-    x, x_future = rows.x[:, keep], rows.x_future[..., keep]
-    if dummy is not None:
-        shocked = ((table.days >= dummy[0]) & (table.days <= dummy[1])).astype(np.float32)
-        later = np.broadcast_to(shocked[table.start :, None, None], (*x_future.shape[:2], 1))
-        x = np.column_stack([x, shocked[rows.day]])
-        x_future = np.concatenate([x_future, later], axis=-1)
-    weight = rows.expected / (1 + rows.expected / SATURATION)
-    if day_weight is not None:
-        weight = weight * day_weight(table.days)[rows.day]
-    used = weight > 0
-    model = _lightgbm(parameters, seed)
-    model.fit(x[used], np.minimum(rows.y / rows.expected, MOST)[used], sample_weight=weight[used])
-    factor = model.predict(x_future.reshape(-1, x_future.shape[-1]))
-    values = factor.reshape(rows.expected_future.shape).clip(0) * rows.expected_future
-    ahead = (future["ds"] - table.days[table.start]).dt.days.to_numpy()
-    return values[ahead, np.searchsorted(table.ids, future["unique_id"].to_numpy(str))]
-
-
-def half_life(origin: pd.Timestamp, days: float) -> Callable[[pd.DatetimeIndex], np.ndarray]:
-    """Weigh a training day by its age: half as much for each ``days`` before the origin."""
-    return lambda dates: 0.5 ** ((pd.Timestamp(origin) - dates).days.to_numpy() / days)
-
-
-def leave_out(first: str, last: str) -> Callable[[pd.DatetimeIndex], np.ndarray]:
-    """Leave the days from ``first`` to ``last`` out of the training rows."""
-    return lambda dates: 1.0 - ((dates >= first) & (dates <= last))
+# A global model on lags --------------------------------------------------------------
 
 
 def lightgbm_recursive(
@@ -354,6 +268,7 @@ def lightgbm_recursive(
     from mlforecast import MLForecast
     from mlforecast.lag_transforms import RollingMean, SeasonalRollingMean
 
+    need_daily(train)
     history = train[[*KEYS, "y", *KNOWN]].sort_values(KEYS)
     by_id = history.groupby("unique_id")["ds"]
     ready = (by_id.transform("size") >= 56) & (by_id.transform("max") == history["ds"].max())
@@ -368,7 +283,7 @@ def lightgbm_recursive(
 
     scaled = history.assign(y=history["y"] / history["unique_id"].map(scale))
     forecaster = MLForecast(
-        models={"y_hat": _lightgbm({"objective": "poisson", **(parameters or {})}, seed)},
+        models={"y_hat": regressor({"objective": "poisson", **(parameters or {})}, seed)},
         freq="D",
         lags=[1, 7, 14, 28],
         lag_transforms={

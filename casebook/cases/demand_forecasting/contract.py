@@ -1,0 +1,351 @@
+"""What the night refuses: rows of the feed, master data and calendars that cannot be right.
+
+The table of reports is never trusted as it is: :func:`as_of` takes it back to a morning and
+:func:`check_contract` refuses rows that cannot be right, absurdly large ones among them.
+:func:`check_master` and :func:`check_calendar` do the same for the tables beside it: a route or
+a country that they lose would be planned with nothing, and nobody would see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Real
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_datetime64_dtype, is_numeric_dtype
+
+from casebook.data.contracts import ContractBroken, enforce, need_columns, summary
+
+if TYPE_CHECKING:
+    import pandera.pandas as pa
+
+KEYS = ["unique_id", "ds"]
+COLUMNS = [*KEYS, "y", "received"]
+DAY = pd.Timedelta(days=1)
+#: A route's day holds at most so many times its usual parcels, and a few more. In sixteen worlds
+#: no true day, promoted, after a holiday or at the peak, had more than 4.4 times as many.
+MOST_TIMES, MOST_MORE = 8, 10
+#: A route's own days tell what is usual from so many days on (three weeks in a wrong unit must not
+#: be all of them); the mean is taken over so many.
+OWN_DAYS, USUAL_DAYS = 28, 56
+#: Before anything is known: about a hundred truckloads.
+MOST_EVER = 100_000
+#: No country of the network has that many days between two public holidays.
+LONGEST_GAP = 200
+
+
+def morning(day: pd.Timestamp) -> pd.Timestamp:
+    """Return the day of a morning, without a time.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or has a time zone: the feed's days have none, and would not compare.
+    """
+    day = pd.Timestamp(day)
+    if pd.isna(day):
+        raise ValueError("the morning is empty: pass the day of the forecast")
+    if day.tzinfo is not None:
+        raise ValueError(f"the morning {day} has a time zone: pass the local day without one")
+    return day.normalize()
+
+
+def as_of(reports: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
+    """Return the reports that had arrived by the morning of a day.
+
+    Parameters
+    ----------
+    reports : DataFrame
+        ``unique_id``, ``ds``, ``y`` (parcels) and ``received`` (day of arrival).
+    day : Timestamp
+        The morning on which a forecast is made.
+
+    Returns
+    -------
+    DataFrame
+        The rows received on or before ``day``. A row without a day of arrival is among them:
+        no row is lost in silence, the contract will refuse it.
+
+    Raises
+    ------
+    ValueError
+        Without dates of arrival nobody can tell what was known.
+    """
+    if "received" not in reports or not is_datetime64_dtype(reports["received"]):
+        raise ValueError(
+            f"the reports hold {', '.join(map(str, reports.columns))} and no dates of arrival: "
+            "parse the column received, what was known on a morning follows from it"
+        )
+    return reports[~(reports["received"] > morning(day))]
+
+
+# The feed ------------------------------------------------------------------------------
+
+#: What to do about each broken rule.
+REMEDY = {
+    "column": "ask the sender for the complete file",
+    "type": "parse the column before you hand it in",
+    "empty": "ask the sender for the complete row",
+    "route": "add the route to the master data or correct its name",
+    "midnight": "cut the time of day off",
+    "future": "check the depot's clock",
+    "number": "ask the depot for the file again",
+    "whole": "ask the depot for counts",
+    "negative": "ask the depot for counts before cancellations",
+    "most": "ask the depot for its count; if it is true, enter it as `most` of the route",
+    "arrival": "check the clock that stamps arrivals",
+    "unknown": "stamp each row with the morning on which it arrived",
+    "service": "correct the opening or closing in the master data, or the row's route",
+    "conflict": "ask the depot which one counts",
+}
+
+
+class FeedRejected(ContractBroken):
+    """Rows of the feed break its contract: see :class:`casebook.data.contracts.ContractBroken`."""
+
+
+def _is_number(values: pd.Series) -> pd.Series:
+    if is_numeric_dtype(values) and not is_bool_dtype(values):
+        return pd.Series(True, index=values.index)
+    return values.map(lambda value: isinstance(value, Real) and not isinstance(value, bool))
+
+
+def _numbers(values: pd.Series) -> pd.Series:
+    """Return the values as numbers; what is none becomes a 0, which breaks no further rule."""
+    return values.where(_is_number(values), 0).astype(float)
+
+
+def _one_value(batch: pd.DataFrame) -> pd.Series:
+    """Return for each row whether no other of the same arrival gives its day another value."""
+    same = [*KEYS, "received"]
+    twice = batch[batch.duplicated(same, keep=False)]
+    values = twice.groupby(same)["y"].transform("nunique")
+    return (values <= 1).reindex(batch.index, fill_value=True)
+
+
+def _plausible(rows: pd.DataFrame, routes: pd.DataFrame) -> pd.Series:
+    """Return for each row whether its route may have had that many parcels on that day.
+
+    A day is judged by earlier days that were plausible themselves: by the larger of the route's
+    mean over its last 56 days with a row and over all of them. A route with fewer than 28 is
+    judged by the largest route that has more, and the first days of all by :data:`MOST_EVER`.
+    """
+    day, days = pd.factorize(rows["ds"], sort=True)
+    route = pd.Index(routes["unique_id"]).get_indexer(rows["unique_id"])
+    most = routes["most"].to_numpy(float) if "most" in routes else np.full(len(routes), np.nan)
+    y, good = _numbers(rows["y"]).fillna(0).to_numpy(), np.ones(len(rows), bool)
+    judged = (route >= 0) & (day >= 0)
+    order = np.flatnonzero(judged)[np.argsort(day[judged], kind="stable")]
+    recent = np.full((USUAL_DAYS, len(routes)), np.nan)
+    total, count = np.zeros(len(routes)), np.zeros(len(routes), int)
+    for at in np.split(order, np.searchsorted(day[order], np.arange(1, len(days)))):
+        seen = np.minimum(count, USUAL_DAYS)
+        lately = np.nansum(recent, axis=0) / np.maximum(seen, 1)
+        usual = np.maximum(lately, total / np.maximum(count, 1))
+        own = count >= OWN_DAYS
+        largest = usual[own].max(initial=0)
+        bound = MOST_TIMES * np.where(own, usual, largest) + MOST_MORE
+        bound = np.where(own | own.any(), bound, MOST_EVER)
+        bound = np.where(np.isnan(most), bound, most)
+        good[at] = y[at] <= bound[route[at]]
+        kept = at[good[at]]
+        kept = kept[np.unique(route[kept], return_index=True)[1]]  # a day counts once
+        recent[count[route[kept]] % USUAL_DAYS, route[kept]] = y[kept]
+        total[route[kept]] += y[kept]
+        count[route[kept]] += 1
+    return pd.Series(good, rows.index)
+
+
+def contract(
+    routes: pd.DataFrame, day: pd.Timestamp, history: pd.DataFrame | None = None
+) -> pa.DataFrameSchema:
+    """Return the contract of what is known on a morning, as a pandera schema.
+
+    Parameters
+    ----------
+    routes : DataFrame
+        Master data, as for :func:`check_master`.
+    day : Timestamp
+        The morning.
+    history : DataFrame, optional
+        Earlier accepted rows (``unique_id``, ``ds``, ``y``) by which a batch of one night is
+        judged. A batch that holds all rows so far is judged by its own earlier days.
+
+    Returns
+    -------
+    pandera.pandas.DataFrameSchema
+        Its checks are named as in ``REMEDY``. Other columns than the four are let through.
+
+    Raises
+    ------
+    ValueError
+        If the master data are broken.
+
+    Notes
+    -----
+    A row must be received *after* its day. A count stamped with its own day would be known
+    on that day's morning, before the parcels were.
+    """
+    import pandera.pandas as pa
+
+    check_master(routes)
+    day = morning(day)
+    opens = routes.set_index("unique_id")["opens"]
+    closes = routes.set_index("unique_id")["closes"]
+
+    def in_service(batch: pd.DataFrame) -> pd.Series:
+        first, end = (batch["unique_id"].map(dates) for dates in (opens, closes))
+        return ~((batch["ds"] < first) | (batch["ds"] >= end))
+
+    def plausible(batch: pd.DataFrame) -> pd.Series:
+        if history is None:
+            return _plausible(batch, routes)
+        both = pd.concat([history[[*KEYS, "y"]], batch[[*KEYS, "y"]]], ignore_index=True)
+        return _plausible(both, routes).tail(len(batch)).set_axis(batch.index)
+
+    def rule(name: str, what: str, holds) -> pa.Check:
+        return pa.Check(holds, name=name, error=what)
+
+    known = rule("route", "unknown route", lambda ids: ids.isin(opens.index))
+    whole_day = rule("midnight", "day with a time", lambda ds: ds == ds.dt.normalize())
+    over = rule("future", f"day not over on {day:%Y-%m-%d}", lambda ds: ds < day)
+    number = rule("number", "y is no number", _is_number)
+    whole = rule("whole", "y is not whole", lambda y: _numbers(y) % 1 == 0)
+    positive = rule("negative", "y is negative", lambda y: _numbers(y) >= 0)
+    arrived = rule("unknown", f"arrival after {day:%Y-%m-%d}", lambda received: received <= day)
+    after = rule("arrival", "received before its day was over", lambda b: ~(b.received <= b.ds))
+    service = rule("service", "route not in service", in_service)
+    one = rule("conflict", "two values for one day in one arrival", _one_value)
+    most = rule("most", f"more than {MOST_TIMES} times the route's usual parcels", plausible)
+    return pa.DataFrameSchema(
+        {
+            "unique_id": pa.Column(None, known),
+            "ds": pa.Column("datetime64[ns]", [whole_day, over]),
+            "y": pa.Column(None, [number, whole, positive]),
+            "received": pa.Column("datetime64[ns]", arrived),
+        },
+        checks=[after, service, one, most],
+        name="feed",
+    )
+
+
+def _lines(rule: str, what: str, rows: pd.DataFrame) -> list[str]:
+    return [summary(what, rows, COLUMNS, REMEDY[rule])]
+
+
+def check_contract(
+    batch: pd.DataFrame,
+    routes: pd.DataFrame,
+    day: pd.Timestamp,
+    history: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Refuse a batch with rows that cannot be right.
+
+    Parameters
+    ----------
+    batch : DataFrame
+        ``unique_id``, ``ds``, ``y`` (parcels), ``received``: one night's rows, or all so far.
+    routes, day, history
+        As for :func:`contract`; ``day`` is the morning on which the batch is read.
+
+    Returns
+    -------
+    DataFrame
+        The four columns of the batch, with ``y`` as int64.
+
+    Raises
+    ------
+    FeedRejected
+        When a rule is broken, with all broken rules and all rows that break one.
+    ValueError
+        If the master data are broken.
+    """
+    enforce(contract(routes, day, history), batch, _lines, FeedRejected)
+    return batch.reset_index(drop=True)[COLUMNS].astype({"y": "int64"})
+
+
+# The tables beside it ------------------------------------------------------------------
+
+
+def check_master(routes: pd.DataFrame) -> None:
+    """Refuse master data that would lose a route.
+
+    Parameters
+    ----------
+    routes : DataFrame
+        ``unique_id``, ``country``, ``depot``, ``opens``, ``closes`` (empty if none); ``most``
+        (parcels a day, empty for the usual bound) where a planner has confirmed a large count.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, a route is there twice, a name or an opening is empty, dates are
+        not dates, or a route closes before it opens; with the first such route.
+    """
+    need_columns(routes, ["unique_id", "country", "depot", "opens", "closes"], "master data")
+    for column in ("opens", "closes"):
+        empty = column == "closes" and routes[column].isna().all()
+        if not (empty or is_datetime64_dtype(routes[column])):
+            raise ValueError(
+                f"master data: {column} holds {routes[column].dtype}, not dates without a time "
+                "zone: parse the column"
+            )
+    closed_early = routes["closes"].notna() & (routes["closes"] <= routes["opens"])
+    rules = {
+        "has no name: give it one": routes["unique_id"].isna(),
+        "stands in the master data more than once: keep one row for each route": routes[
+            "unique_id"
+        ].duplicated(),
+        "has no country or depot: complete its row": routes[["country", "depot"]]
+        .isna()
+        .any(axis=1),
+        "has no opening day: enter one, or take the route out": routes["opens"].isna(),
+        "closes before it opens: correct the dates": closed_early,
+    }
+    for what, broken in rules.items():
+        if broken.any():
+            raise ValueError(f"route {routes.loc[broken, 'unique_id'].iloc[0]} {what}")
+
+
+def check_calendar(
+    calendar: pd.DataFrame, countries: Iterable[str], first: pd.Timestamp, last: pd.Timestamp
+) -> None:
+    """Refuse a calendar that does not cover a country from a first to a last day.
+
+    Parameters
+    ----------
+    calendar : DataFrame
+        ``country``, ``ds``: public holidays.
+    countries : iterable of str
+    first, last : Timestamp
+        Days that a forecast or its features need.
+
+    Raises
+    ------
+    ValueError
+        If a country has no holiday, none for 200 days before ``first`` or ``last``, or none on a
+        date in the window that was a holiday in each of the two years before.
+    """
+    need_columns(calendar, ["country", "ds"], "calendar")
+    if not is_datetime64_dtype(calendar["ds"]):
+        raise ValueError(f"calendar: ds holds {calendar['ds'].dtype}, not dates: parse the column")
+    for country in sorted(set(countries)):
+        dates = pd.DatetimeIndex(calendar.loc[calendar["country"] == country, "ds"]).sort_values()
+        if dates.empty:
+            raise ValueError(f"calendar: {country} has no holiday: add the country's calendar")
+        for end, what in ((first, "begins too late"), (last, "ends too early")):
+            if not ((dates > end - LONGEST_GAP * DAY) & (dates < end + LONGEST_GAP * DAY)).any():
+                raise ValueError(
+                    f"calendar: that of {country} {what} (it has {dates[0]:%Y-%m-%d} to "
+                    f"{dates[-1]:%Y-%m-%d}, {end:%Y-%m-%d} is needed): load the missing years"
+                )
+        year = pd.DateOffset(years=1)
+        yearly = dates.intersection(dates + year).difference(dates[dates.day == 29]) + year
+        missing = yearly[(yearly >= first) & (yearly <= last)].difference(dates)
+        if len(missing):
+            raise ValueError(
+                f"calendar: that of {country} has no holiday on {missing[0]:%Y-%m-%d}, a holiday "
+                "in both years before: load the missing year"
+            )
