@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.demand_forecasting.bands import bands, coverage
+from casebook.cases.demand_forecasting.drift import DriftAlarm, daily_errors
 from casebook.cases.demand_forecasting.evaluation import (
     add_reconciled,
     planning_origins,
@@ -30,7 +31,6 @@ from casebook.cases.demand_forecasting.forecasters import (
     seasonal_naive_week,
     with_cold_start,
 )
-from casebook.cases.demand_forecasting.pipeline import DriftAlarm, daily_errors
 from casebook.cases.demand_forecasting.rules import rules
 from casebook.cases.demand_forecasting.staffing import Rates, order_coverage, order_quantile
 from casebook.data import real
