@@ -16,6 +16,7 @@ from casebook.recorded.real import other_data
 
 CASE = "01_demand_forecasting"
 CLOSE = {"rtol": 2e-3, "atol": 1e-4}
+WEEK = ("2014-09-01", "2014-09-07")
 KEYS = {
     "real_rossmann": ["stores", "what", "origin", "level", "model"],
     "real_tourism": ["tree", "options", "origin", "level", "way"],
@@ -137,6 +138,17 @@ def test_the_panel_has_what_is_known_ahead_and_nothing_of_the_sales(sales):
     assert set(panel.groupby("unique_id")["distance"].first()) == {0.5, 1.5, 2.5}
     other = rossmann.panel(sales.assign(y=np.random.default_rng(0).uniform(1, 9, len(sales))))
     pd.testing.assert_frame_equal(panel.drop(columns="y"), other.drop(columns="y"))
+
+
+def test_a_first_sunday_without_any_analogue_takes_the_store_s_mean(sales):
+    panel = rossmann.panel(sales)
+    train, future = panel[panel["ds"] < "2014-09-01"], panel[panel["ds"].between(*WEEK)]
+    sunday = future[future["unique_id"].eq("d/da/0003")].tail(1).assign(ds=pd.Timestamp(WEEK[1]))
+    asked = pd.concat([future, sunday]).drop(columns="y").reset_index(drop=True)
+    assert np.isnan(rossmann.with_cold_start(rossmann.rules)(train, asked)[-1])
+    values = rossmann.answering(rossmann.rules)(train, asked)
+    own = train[train["unique_id"].eq("d/da/0003") & (train["ds"] >= "2014-07-07")]
+    assert np.isfinite(values).all() and values[-1] == pytest.approx(own["y"].mean())
 
 
 def test_sums_for_ets_count_a_day_without_open_stores_as_zero(monkeypatch):
