@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hierarchicalforecast.methods import MinTrace
 
-from casebook.cases.demand_forecasting import rossmann, tourism
+from casebook.cases.demand_forecasting import rossmann, stores, tourism
 from casebook.cases.demand_forecasting.features import KNOWN
 from casebook.data import tables
 from casebook.data.files import find_real
@@ -46,10 +46,8 @@ def test_the_recorded_table_is_whole_and_of_the_registered_file(name):
 def test_rossmann_as_recorded_beats_rules_and_rules_beat_last_week():
     table = recorded("real_rossmann").query("origin == 'all'")
     scores = table[table["what"] == "score"]
-    for stores in ("all", "sample"):
-        wide = scores[scores["stores"] == stores].pivot(
-            index="level", columns="model", values="WAPE"
-        )
+    for part in ("all", "sample"):
+        wide = scores[scores["stores"] == part].pivot(index="level", columns="model", values="WAPE")
         assert set(wide.index) == set(rossmann.LEVELS)
         assert (wide["direct_bottom_up"] < wide["rules"]).all()
         assert (wide["rules"] < wide["naive_week"]).all()
@@ -104,7 +102,7 @@ def test_a_live_part_of_tourism_agrees_or_the_record_holds_its_rows():
 @pytest.fixture(scope="module")
 def sales() -> pd.DataFrame:
     """Return three stores: two close on All Saints' Day, one keeps half a year closed."""
-    days = pd.date_range(rossmann.FIRST, periods=700)
+    days = pd.date_range(stores.FIRST, periods=700)
     frames = []
     for store, (kind, closed) in enumerate(
         {"a": ["2013-11-01"], "c": ["2013-11-01"], "d": []}.items()
@@ -120,8 +118,8 @@ def sales() -> pd.DataFrame:
 
 
 def test_a_store_keeps_the_holidays_on_which_it_was_closed(sales):
-    rows = sales.assign(unique_id=rossmann._ids(sales))
-    region, calendar = rossmann.calendars(rows)
+    rows = sales.assign(unique_id=stores._ids(sales))
+    region, calendar = stores.calendars(rows)
     assert region["a/aa/0001"] == region["c/ca/0002"] != region["d/da/0003"]
     kept = {k: set(days) for k, days in calendar.groupby("country")["ds"]}
     saints = pd.Timestamp("2013-11-01")
