@@ -38,6 +38,7 @@ from casebook.cases.demand_forecasting.studies import (
 )
 from casebook.cases.demand_forecasting.tourism import real_tourism
 from casebook.cases.demand_forecasting.world import SEED
+from casebook.evaluate.gap import gaps
 from casebook.recorded.artifacts import artifact
 
 if TYPE_CHECKING:
@@ -56,10 +57,16 @@ def worlds(numbers: Sequence[int] = SEEDS) -> pd.DataFrame:
     -------
     DataFrame
         ``seed``, ``origin`` ("all"; in the first world also each origin alone, which a reduced run
-        is compared with), ``level``, ``model`` and three metrics.
+        is compared with), ``level``, ``model``, three metrics, and the share of the gap in WAPE
+        that is closed: ``gap`` from last week's value, ``gap_rules`` from the rules.
     """
     parts = [one_world(seed, by_origin=False) for seed in numbers]
-    return pd.concat([*parts, one_world(numbers[0])], ignore_index=True)
+    table = pd.concat([*parts, one_world(numbers[0])], ignore_index=True)
+    within = ["seed", "origin", "level"]
+    return table.assign(
+        gap=gaps(table, NAIVE, ORACLE, "WAPE", within=within),
+        gap_rules=gaps(table, RULES, ORACLE, "WAPE", within=within),
+    )
 
 
 def _depots(seed: int) -> pd.DataFrame:
@@ -160,7 +167,7 @@ def timed(call: Callable[[], object]) -> tuple[object, float]:
 
 def on_one_machine(panel: pd.DataFrame) -> dict[str, tuple[str, float]]:
     """Return hash of the result and seconds of features, and of features and training."""
-    from casebook.cases.demand_forecasting.pipeline import lag_features, train_lightgbm
+    from casebook.cases.demand_forecasting.cluster import lag_features, train_lightgbm
 
     features, seconds = timed(lambda: lag_features(panel))
     model, more = timed(lambda: train_lightgbm(features))
@@ -172,7 +179,7 @@ def on_cluster(panel: pd.DataFrame, client: Client) -> dict[str, tuple[str, floa
     """Return the same of a cluster; the features stay with the workers while they are timed."""
     from distributed import wait
 
-    from casebook.cases.demand_forecasting.pipeline import features_dask, train_dask
+    from casebook.cases.demand_forecasting.cluster import features_dask, train_dask
 
     def built():
         features = features_dask(panel, client)
@@ -198,7 +205,7 @@ def dask(sizes: Sequence[int] = (1, 4, 16), workers: Sequence[int] = (1, 2)) -> 
         ``size`` (times the panel), ``rows``, ``workers`` (0: without Dask), ``step``, ``seconds``,
         ``equal`` (features and model are those of one machine, to the last bit).
     """
-    from casebook.cases.demand_forecasting.pipeline import local_cluster
+    from casebook.cases.demand_forecasting.cluster import local_cluster
 
     panel = setting(SEEDS[0]).panel
     panels = {size: copies(panel, size) for size in sizes}
