@@ -10,7 +10,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.features import add_known
+from casebook.cases.demand_forecasting.features import (
+    AROUND_HOLIDAYS,
+    KNOWN,
+    OLD,
+    holiday_features,
+)
 
 KEYS = ["unique_id", "ds"]
 FIRST, LAST = pd.Timestamp("2013-01-01"), pd.Timestamp("2015-07-31")
@@ -60,6 +65,19 @@ def calendars(panel: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
     return region, pd.DataFrame(rows, columns=["country", "ds"])
 
 
+def _with_holidays(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add the roles of the days around the holidays that each store keeps."""
+    region, calendar = calendars(rows)
+    days = pd.date_range(FIRST - pd.Timedelta(days=7), LAST + pd.Timedelta(days=7))
+    around = holiday_features(calendar, days).rename(columns={"country": "region"})
+    joined = rows.assign(region=rows["unique_id"].map(region)).merge(
+        around, on=["region", "ds"], how="left"
+    )
+    # A store that keeps no holiday has no row there.
+    roles = {name: joined[name].fillna(0.0).to_numpy(float) for name in AROUND_HOLIDAYS}
+    return rows.reset_index(drop=True).assign(**roles)
+
+
 def panel(sales: pd.DataFrame, every: int = 1) -> pd.DataFrame:
     """Lay out the stores as the forecasters see routes.
 
@@ -76,19 +94,13 @@ def panel(sales: pd.DataFrame, every: int = 1) -> pd.DataFrame:
         ``unique_id``, ``ds``, ``y`` (euro) and the known features; open days only.
     """
     chosen = sales[sales["store"] % every == 0] if every > 1 else sales
-    rows = chosen.assign(unique_id=_ids(chosen)).astype({"y": float})
-    first, region_of = rows.groupby("unique_id")["ds"].min(), calendars(rows)
-    region, calendar = region_of
+    rows = chosen.assign(unique_id=_ids(chosen)).astype({"y": float, "promotion": float})
+    by_store = rows.groupby("unique_id")
     # New Year is closed nearly everywhere: a store seen in the first week was open before it.
-    opens = first.where(first > FIRST + pd.Timedelta(days=7), FIRST)
-    metres = rows.groupby("unique_id")["distance"].first()
-    stores = pd.DataFrame(
-        {
-            "unique_id": region.index,
-            "country": region.to_numpy(),
-            "distance_km": metres.fillna(metres.median()).reindex(region.index).to_numpy() / 1000,
-            "opens": opens.reindex(region.index).to_numpy(),
-        }
-    )
-    promotions = rows.loc[rows["promotion"] == 1, KEYS]
-    return add_known(rows[[*KEYS, "y"]], stores, calendar, promotions)
+    first = by_store["ds"].min()
+    age = (rows["ds"] - rows["unique_id"].map(first)).dt.days.clip(upper=OLD)
+    seen = rows["unique_id"].map(first > FIRST + pd.Timedelta(days=7))
+    metres = by_store["distance"].first()
+    distance = rows["unique_id"].map(metres.fillna(metres.median())) / 1000
+    rows = rows.assign(age=age.where(seen, OLD).astype(float), distance=distance)
+    return _with_holidays(rows)[[*KEYS, "y", *KNOWN]]
