@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import tomllib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
@@ -101,11 +102,33 @@ def build_dir() -> Path:
     return folder
 
 
-def write_whole(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
-    """Write a file so that the old one or the new one is there, never a part.
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of ``path`` if the block ends well, and is gone if not.
 
     It is written beside ``path`` under a name of its own, flushed to the disk and renamed, which
-    POSIX and Windows do in one step within a folder. Nothing is left behind when that fails.
+    POSIX and Windows do in one step within a folder. Two processes that write the same file do
+    not meet; its mode is what the umask says.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is made if need be.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with part.open("x+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Write a file so that the old one or the new one is there, never a part.
 
     Parameters
     ----------
@@ -114,20 +137,11 @@ def write_whole(path: Path, content: bytes | Callable[[BinaryIO], object]) -> No
     content : bytes or callable
         The bytes, or what writes them into an open file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with whole(path) as file:
+        if callable(content):
+            content(file)
+        else:
+            file.write(content)
 
 
 @cache

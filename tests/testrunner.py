@@ -5,14 +5,17 @@
 ``pytest --case 01``      runs the tests of one case and says how many it left out
 ``pytest --seed-seconds`` writes what each file took to tests/seconds.toml, for a new machine
 
-``python tests/testrunner.py`` marks the start of a run of all checks, of which pytest is the end.
+``python tests/testrunner.py`` marks the start of a run of all checks, of which pytest is the end;
+with ``--project 22`` it prints what a run for so many cases would take, from recorded seconds.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import statistics
+import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,10 +41,17 @@ NO_CASE = ("book", "toolbox")
 OF_CASES = "cases"
 #: How many tests of each case, and files of each folder, were left out for another case.
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
+#: The case that shows how a case works: those that are still to come are larger.
+GUIDE = "00"
+#: A run of all checks for the whole course, on two cores (the course's budget).
+CORES, MOST_MINUTES = 2, 60
 FIRST_PARAGRAPH = """\
-# CPU seconds of each test file, for the order of a machine that has not run them yet:
-# the longest first. Written by `pytest --seed-seconds`.
+# CPU seconds of each test file by case, for a machine that has not run them yet: the order of
+# files (the longest first) and `python tests/testrunner.py --project 22`.
+# Written by `pytest --seed-seconds`.
 """
+#: CPU seconds of each test file by case (``"house"``: of none).
+Seconds = Mapping[str, Mapping[str, float]]
 
 
 # Which case a test belongs to ---------------------------------------------------------
@@ -193,21 +203,133 @@ def longest_first(paths: Iterable[str], seconds: Mapping[str, float]) -> list[st
     return sorted(paths, key=lambda path: (-seconds.get(path, usual), path))
 
 
-def read_seconds(root: Path) -> dict[str, float]:
-    """Return the recorded seconds of each test file: the machine's own before the committed."""
+def read_seconds(root: Path) -> dict[str, dict[str, float]]:
+    """Return each test file's recorded seconds by case: the machine's own before the committed."""
     seed, own = root / "tests" / "seconds.toml", build_dir() / "tests" / "seconds.json"
-    known: dict[str, float] = {}
+    known: dict[str, dict[str, float]] = {}
     if seed.is_file():
         known |= tomllib.loads(seed.read_text(encoding="utf-8"))
     if own.is_file():
         known |= json.loads(own.read_text(encoding="utf-8"))
-    return known
+    # A file that an earlier version of this runner has measured is taken for unknown.
+    return {path: cases for path, cases in known.items() if isinstance(cases, dict)}
 
 
-def seed_text(seconds: Mapping[str, float]) -> str:
-    """Return the content of ``tests/seconds.toml``: whole seconds, the longest first."""
-    lines = [f'"{path}" = {seconds[path]:.0f}\n' for path in longest_first(seconds, seconds)]
+def by_file(seconds: Seconds) -> dict[str, float]:
+    """Return the seconds of each file."""
+    return {path: sum(cases.values()) for path, cases in seconds.items()}
+
+
+def by_case(seconds: Seconds) -> Counter[str]:
+    """Return the seconds of each case, and of ``"house"``."""
+    total: Counter[str] = Counter()
+    for cases in seconds.values():
+        total.update(cases)
+    return total
+
+
+def seed_text(seconds: Seconds) -> str:
+    """Return the content of ``tests/seconds.toml``, the longest file first."""
+    lines = []
+    for path in longest_first(seconds, by_file(seconds)):
+        cases = ", ".join(f'"{case}" = {s:.1f}' for case, s in sorted(seconds[path].items()))
+        lines.append(f'"{path}" = {{ {cases} }}\n')
     return FIRST_PARAGRAPH + "".join(lines)
+
+
+# What a larger book would take --------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a run of all checks.
+
+    Attributes
+    ----------
+    name : str
+    fixed : float
+        CPU seconds that do not grow with the book.
+    cases : dict of str to float
+        CPU seconds of each case that is there.
+    """
+
+    name: str
+    fixed: float
+    cases: Mapping[str, float]
+
+    @property
+    def usual(self) -> float:
+        """Return the mean of the full cases, which stands for one that is still to come."""
+        full = [s for case, s in self.cases.items() if case.split("_")[0] != GUIDE]
+        return statistics.mean(full) if full else 0.0
+
+    def at(self, count: int) -> float:
+        """Return the CPU seconds of a book of so many full cases."""
+        full = [case for case in self.cases if case.split("_")[0] != GUIDE]
+        more = max(0, count - len(full))
+        return self.fixed + sum(self.cases.values()) + more * self.usual
+
+
+def measured_parts(root: Path) -> list[Part]:
+    """Return the parts of a run of all checks, as far as this machine or the seed knows them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a part was never measured, with the command that does.
+    """
+    names = case_names(root)
+    tests = by_case({p: c for p, c in read_seconds(root).items() if (root / p).is_file()})
+    if not tests:
+        raise FileNotFoundError("No seconds of tests are recorded. Run `make test`.")
+    notebooks = dict.fromkeys(names, 0.0)
+    for run in _last_runs(root):
+        case = run.name.split("/")[-1]
+        if case in notebooks:
+            notebooks[case] += run.cpu_seconds
+    note = root / "_build" / "book.json"
+    if not note.is_file() or not any(notebooks.values()):
+        raise FileNotFoundError("No book was built here as a whole. Run `make clean book`.")
+    book = json.loads(note.read_text(encoding="utf-8"))
+    # Of a build that wrote every page. `make test` builds once more, and writes few.
+    pages = {name: book["cpu_seconds"] / len(names) for name in names}
+    return [
+        Part("tests of no case", tests[HOUSE], {}),
+        Part("tests of cases", 0.0, {name: tests[name] for name in names}),
+        Part("notebooks, executed once", 0.0, notebooks),
+        Part("pages of the book", 0.0, pages),
+    ]
+
+
+def _last_runs(root: Path) -> list[execute.Run]:
+    """Return the last run of each notebook that did not fail."""
+    return [*{run.name: run for run in execute.runs(root) if not run.error}.values()]
+
+
+def projection(parts: Sequence[Part], count: int) -> list[str]:
+    """Return the lines of a table: the parts of a run now, and for a book of so many cases."""
+    lines = [f"{'CPU seconds':<28}{'now':>9}{f'{count} cases':>12}{'a case':>9}"]
+    for part in parts:
+        lines.append(f"{part.name:<28}{part.at(0):>9.0f}{part.at(count):>12.0f}{part.usual:>9.0f}")
+    now, then = (sum(part.at(n) for part in parts) for n in (0, count))
+    lines.append(f"{'in all':<28}{now:>9.0f}{then:>12.0f}")
+    label = f"minutes on {CORES} cores"
+    lines.append(f"{label:<28}{now / 60 / CORES:>9.1f}{then / 60 / CORES:>12.1f}")
+    return lines
+
+
+def project(root: Path, count: int) -> int:
+    """Print the projection for so many cases; 1 if it is over the budget, or nothing is known."""
+    try:
+        parts = measured_parts(root)
+    except FileNotFoundError as error:
+        print(error)
+        return 1
+    print("\n".join(projection(parts, count)))
+    minutes = sum(part.at(count) for part in parts) / 60 / CORES
+    if minutes > MOST_MINUTES:
+        print(f"error: {minutes:.0f} minutes, over the {MOST_MINUTES} of the whole course")
+    return int(minutes > MOST_MINUTES)
 
 
 # The plug-in --------------------------------------------------------------------------
@@ -251,7 +373,7 @@ class Bookkeeper:
         self._names = case_names(config.rootpath)
         self._by_case: Counter[str] = Counter()
         self._tests: Counter[str] = Counter()
-        self._by_file: Counter[str] = Counter()
+        self._by_file: dict[str, Counter[str]] = {}
         self._errors: list[str] = []
         self._left_out: Mapping[str, int] = {}
         self._whole = not (config.option.keyword or config.option.case or config.option.markexpr)
@@ -264,7 +386,7 @@ class Bookkeeper:
         case, path = case_of(report.nodeid, self._names), report.nodeid.partition("::")[0]
         self._by_case[case] += seconds
         self._tests[case] += 1
-        self._by_file[path] += seconds
+        self._by_file.setdefault(path, Counter())[case] += seconds
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node) -> None:
@@ -276,8 +398,12 @@ class Bookkeeper:
         if not self._whole or any("::" in argument for argument in self._config.args):
             return
         root = self._config.rootpath
-        known = read_seconds(root) | {p: round(s, 1) for p, s in self._by_file.items()}
-        known = {path: seconds for path, seconds in known.items() if (root / path).is_file()}
+        own = {
+            path: {case: round(s, 1) for case, s in cases.items()}
+            for path, cases in self._by_file.items()
+        }
+        known = read_seconds(root) | own
+        known = {path: cases for path, cases in known.items() if (root / path).is_file()}
         write_whole(build_dir() / "tests" / "seconds.json", json.dumps(known, indent=1).encode())
         if self._config.option.seed_seconds:
             write_whole(root / "tests" / "seconds.toml", seed_text(known).encode())
@@ -362,9 +488,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
     paths = {item.nodeid.partition("::")[0] for item in items}
-    order = {path: n for n, path in enumerate(longest_first(paths, read_seconds(config.rootpath)))}
+    seconds = by_file(read_seconds(config.rootpath))
+    order = {path: n for n, path in enumerate(longest_first(paths, seconds))}
     items.sort(key=lambda item: order[item.nodeid.partition("::")[0]])
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python tests/testrunner.py")
+    parser.add_argument("--project", type=int, metavar="CASES", help="print a run for so many")
+    if count := parser.parse_args().project:
+        sys.exit(project(require_checkout(), count))
     begin(require_checkout())

@@ -220,7 +220,7 @@
         details.append(make("summary", summary), part.cloneNode(true));
         item.append(details);
       };
-      unfold(`What a strong answer covers: ${title.toLowerCase()}`, text.querySelector(".drill-covers"));
+      unfold(`What an answer should cover: ${title.toLowerCase()}`, text.querySelector(".drill-covers"));
       unfold(`Model answer: ${title.toLowerCase()}`, text.querySelector(".drill-answer"));
       for (const one of dimensions.filter(({ steps }) => steps.at(-1) === id)) {
         unfold(`Rubric: ${one.title.toLowerCase()}`, fold.querySelector(`[data-dimension="${one.id}"] ol`));

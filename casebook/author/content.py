@@ -44,6 +44,8 @@ MOST_LINES = 20
 OFTEN = 5
 #: Letters of a word whose neighbours are seldom words.
 LONG = 10
+#: A percentage without its space; a name such as recall@1% keeps its own spelling.
+_TIGHT_PER_CENT = re.compile(r"(?<![\w.,@])\d[\d.,]*%")
 #: Tags of cells whose code a reader does not see before unfolding it.
 _FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -290,6 +292,9 @@ def spelling(found: list[Document]) -> Iterator[Finding]:
         for match in re.finditer(r"\b([A-Za-z]{2,})\s+\1\b", text):
             if match[1].lower() not in ("had", "that"):
                 yield Finding("spelling", document.name, block.where, f"{match[0]!r} twice")
+        for match in _TIGHT_PER_CENT.finditer(text):
+            what = f"{match[0]!r}: {match[0][:-1]} %, with a space"
+            yield Finding("spelling", document.name, block.where, what)
 
 
 # Links and alternative texts

@@ -14,15 +14,6 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
-from nbgrader.preprocessors import (
-    CheckCellMetadata,
-    ClearHiddenTests,
-    ClearOutput,
-    ClearSolutions,
-    ComputeChecksums,
-    LockCells,
-)
-from traitlets.config import Config
 
 from casebook.author import working
 from casebook.author.files import CHECK_TAG, tags
@@ -119,6 +110,10 @@ def exercise(solution: NotebookNode, path: str) -> NotebookNode:
     -------
     NotebookNode
     """
+    # Here: nbgrader takes most of a second to import, and only this function needs it.
+    from nbgrader import preprocessors as nb
+    from traitlets.config import Config
+
     notebook = copy.deepcopy(solution)
     notebook.cells = [c for c in notebook.cells if REASONING_TAG not in tags(c)]
     for cell in notebook.cells:
@@ -127,12 +122,12 @@ def exercise(solution: NotebookNode, path: str) -> NotebookNode:
     config = Config()
     config.ClearSolutions.code_stub = {"python": STUB}
     steps = (
-        CheckCellMetadata,
-        LockCells,
-        ClearSolutions,
-        ClearOutput,
-        ClearHiddenTests,
-        ComputeChecksums,
+        nb.CheckCellMetadata,
+        nb.LockCells,
+        nb.ClearSolutions,
+        nb.ClearOutput,
+        nb.ClearHiddenTests,
+        nb.ComputeChecksums,
     )
     resources: dict = {"nbgrader": {}}
     for step in steps:

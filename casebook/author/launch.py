@@ -34,9 +34,17 @@ def colab_url(path: str) -> str:
 
 
 def binder_url(path: str) -> str:
-    """Return the address that opens ``path`` of the release in JupyterLab on Binder."""
+    """Return the address that opens ``path`` of the release in JupyterLab on Binder.
+
+    An exercise opens as its working copy, which ``binder/postBuild`` makes.
+    """
     _, slug, release = _address()
-    return f"https://mybinder.org/v2/gh/{slug}/{release}?urlpath=lab/tree/{path}"
+    return working(f"https://mybinder.org/v2/gh/{slug}/{release}?urlpath=lab/tree/{path}")
+
+
+def working(url: str) -> str:
+    """Return an address of JupyterLab with the working copy in place of the exercise."""
+    return url.replace("lab/tree/exercises/", "lab/tree/work/")
 
 
 def badges(path: str) -> NotebookNode:

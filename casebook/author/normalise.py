@@ -27,7 +27,10 @@ CELL_KEYS = ("nbgrader", "slideshow", "tags", "deletable", "editable")
 HIDES_INPUT = {"hide-input", "remove-input", "hide-cell"}
 HIDDEN = {"jupyter": {"source_hidden": True}, "cellView": "form"}
 #: Calls that only show something.
-SHOWS = {"claim", "figures.show", "figures.table", "figures.show_source"}
+SHOWS = {
+    *("claim", "figures.show", "figures.table"),
+    *("figures.show_source", "figures.show_source_in_sight"),
+}
 #: Every tag that means something; a misspelled one would switch a check off silently.
 TAGS = {
     *(CHECK_TAG, SERIAL_TAG, "claim", "solution"),

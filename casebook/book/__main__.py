@@ -8,6 +8,7 @@ something has changed (:mod:`casebook.author.keys`). The extension
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -124,9 +125,19 @@ def missing_pages(root: Path) -> list[str]:
     return [name for name in toc_files(root) if not (output / f"{name}.html").is_file()]
 
 
+def _cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of those that it has waited for."""
+    return sum(os.times()[:4])
+
+
 def build(root: Path) -> int:
-    """Build the book of a checkout; return the exit code."""
+    """Build the book of a checkout; return the exit code.
+
+    What all pages took, in CPU seconds, is noted in ``_build/book.json``; a build that found some
+    pages made already says nothing about it.
+    """
     started = time.perf_counter()
+    whole = not (root / "_build" / "html" / "index.html").is_file()
     fetch_real_data()
     try:
         require_own_kernel()
@@ -134,12 +145,16 @@ def build(root: Path) -> int:
     except (ForeignKernel, NotebookFailed) as failure:
         say("failed", str(failure))
         return 1
+    before = _cpu_seconds()
     if code := render(root):
         say("failed", f"jupyter-book ended with exit code {code}; its warnings stand above")
         return code
     if absent := missing_pages(root):
         say("failed", f"no HTML was produced for: {', '.join(absent)}")
         return 1
+    if whole:
+        spent = {"cpu_seconds": round(_cpu_seconds() - before, 1)}
+        write_whole(root / "_build" / "book.json", json.dumps(spent).encode())
     say(
         "built", f"{root / '_build' / 'html' / 'index.html'}  {time.perf_counter() - started:.0f} s"
     )

@@ -36,9 +36,8 @@ _HEAD = """\
 
 # Bibliography
 
-What the book relies on, in alphabetical order. A page or chapter that names a source has an entry
-here; a check counts those that do not. Each entry says where it was published, with a DOI, an
-address or pages, so that you can look it up.
+The sources that the book relies on, in alphabetical order. Each entry says where it was published,
+with a DOI, an address or pages, so that you can look it up.
 """
 
 

@@ -14,6 +14,7 @@ import operator
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import jsonschema
@@ -22,9 +23,12 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from casebook.book.reading import LOADER, read_yaml
+
 FOLDER = Path("book") / "drill_prompts"
 FORMATS = ("open design", "critique", "deep dive")
 LEVELS = 4
+RUBRIC = "Rubric: what was said aloud (1 mid level, 2 senior, 3 staff)"
 
 #: Fewer words than this in the eight steps of a model answer is a sketch.
 ANSWER_WORDS = 300
@@ -210,12 +214,18 @@ def faults(prompt: dict, index: dict) -> list[str]:
 
 def read_index(root: Path) -> dict:
     """Return cadence, dimensions, parts and plan of a checkout."""
-    return yaml.safe_load((root / FOLDER / "_index.yml").read_text(encoding="utf-8"))
+    return read_yaml(root / FOLDER / "_index.yml")
 
 
 def chapters(index: dict) -> dict[str, str]:
     """Return every chapter and capstone with its title, in the order of the book."""
     return {stem: title for part in index["parts"] for stem, title in part["chapters"].items()}
+
+
+@lru_cache(maxsize=256)
+def _known_faults(prompt: str, index: str) -> tuple[str, ...]:
+    """Return the faults of a prompt for the text of its file and of the index as JSON."""
+    return tuple(faults(yaml.load(prompt, LOADER), json.loads(index)))
 
 
 def read_prompts(root: Path, index: dict) -> dict[str, dict]:
@@ -227,11 +237,14 @@ def read_prompts(root: Path, index: dict) -> dict[str, dict]:
         With every fault of every prompt, and for a file that is named like no chapter.
     """
     known, found, wrong = chapters(index), {}, []
+    given = json.dumps(index, sort_keys=True)
     for path in sorted((root / FOLDER).glob("[!_]*.yml")):
-        prompt = yaml.safe_load(path.read_text(encoding="utf-8"))
+        prompt = read_yaml(path)
         if path.stem not in known:
             wrong.append(f"{path.name}: there is no chapter of this name in _index.yml")
-        wrong += [f"{path.name}: {fault}" for fault in faults(prompt, index)]
+        wrong += [
+            f"{path.name}: {fault}" for fault in _known_faults(path.read_text("utf-8"), given)
+        ]
         found[path.stem] = prompt
     if wrong:
         raise ValueError("The prompts of the drill have faults:\n" + "\n".join(wrong))
@@ -379,12 +392,12 @@ def prompt_html(stem: str, prompt: dict, index: dict, address: str | None) -> st
         f'<blockquote class="drill-ask"><p>{_text(prompt["ask"])}</p></blockquote>\n'
         + _fold("Facts to give when asked", f"<dl>{facts}</dl>", "drill-facts")
         + _fold(
-            "What a strong answer covers, and a model answer",
+            "What an answer should cover, and a model answer",
             _steps(prompt, index)
             + f'<div class="drill-sums"><p><strong>The sums</strong></p><ul>{sums}</ul></div>',
             "drill-walk",
         )
-        + _fold("Rubric: what was observed, 0 to 3", _rubric(prompt, index), "drill-rubric")
+        + _fold(RUBRIC, _rubric(prompt, index), "drill-rubric")
         + "\n</div>"
     )
     return _fold(prompt["title"], body, "drill-prompt")

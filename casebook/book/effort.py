@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from bs4 import BeautifulSoup
@@ -26,6 +27,17 @@ WORDS_A_MINUTE, LINES_A_MINUTE = 130, 8
 STEP = 5
 #: A mock against the clock, and comparing it with the rubric.
 DRILL, COMPARE = 25, 10
+#: What one reads of a chapter in about twenty minutes, besides its opening.
+SHORT_ROUTE = (
+    "The design in five minutes",
+    "Business problem",
+    "Metrics",
+    "Problem formulation",
+    "Baseline",
+    "Architecture",
+    "Scorecard",
+    "Interview",
+)
 _FOLDED_CODE = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 _FOLDED_OUTPUT = {"hide-output", "hide-cell", "remove-output", "remove-cell"}
 #: The declared minutes of reading may differ from the computed ones by this share.
@@ -45,6 +57,8 @@ class Effort:
         Minutes, as the chapter declares them.
     difficulty : str
         As the chapter declares it.
+    short : int
+        Minutes of reading its opening and the sections of `SHORT_ROUTE`.
     """
 
     words: int
@@ -53,12 +67,12 @@ class Effort:
     run: float
     exercise: float
     difficulty: str
+    short: int = 0
 
     @property
     def computed(self) -> int:
         """Return the minutes of reading from words and lines, as a multiple of five."""
-        minutes = self.words / WORDS_A_MINUTE + self.lines / LINES_A_MINUTE
-        return max(STEP, STEP * math.ceil(minutes / STEP))
+        return minutes_of(self.words, self.lines)
 
     @property
     def whole(self) -> float:
@@ -66,8 +80,17 @@ class Effort:
         return self.read + self.exercise + DRILL + COMPARE
 
 
+def minutes_of(words: int, lines: int) -> int:
+    """Return the minutes that words and lines of code take to read, as a multiple of five."""
+    return max(STEP, STEP * math.ceil((words / WORDS_A_MINUTE + lines / LINES_A_MINUTE) / STEP))
+
+
+@lru_cache(maxsize=8192)
 def _words(markdown: str) -> int:
-    """Count the words of Markdown outside of diagrams and closed folds."""
+    """Count the words of Markdown outside of diagrams and closed folds.
+
+    Several pages of a build ask for the same chapters.
+    """
     page = MarkdownIt("commonmark").enable("table").render(markdown)
     soup = BeautifulSoup(page, "html.parser")
     for fold in soup.find_all("details"):
@@ -120,6 +143,18 @@ def size(notebook: NotebookNode) -> tuple[int, int]:
     return words, lines
 
 
+def short(notebook: NotebookNode) -> int:
+    """Return the minutes of the short route; of the whole chapter if it has no such section."""
+    kept, section, found = [], None, False
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            section = cell.source.split("\n", 1)[0].removeprefix("## ").strip()
+        found |= section in SHORT_ROUTE
+        if section is None or section in SHORT_ROUTE:
+            kept.append(cell)
+    return minutes_of(*size(NotebookNode(cells=kept) if found else notebook))
+
+
 def of(notebook: NotebookNode) -> Effort:
     """Return the effort of a chapter.
 
@@ -129,7 +164,8 @@ def of(notebook: NotebookNode) -> Effort:
         If its metadata do not hold difficulty and minutes.
     """
     declared = minutes.declared(notebook)
-    return Effort(*size(notebook), **declared, difficulty=notebook.metadata.casebook.difficulty)
+    difficulty = notebook.metadata.casebook.difficulty
+    return Effort(*size(notebook), **declared, difficulty=difficulty, short=short(notebook))
 
 
 def faults(notebook: NotebookNode) -> list[str]:

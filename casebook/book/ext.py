@@ -19,6 +19,7 @@ from sphinxcontrib import mermaid
 
 from casebook.author.execute import Execution, executed, stored
 from casebook.author.files import FOLDERS
+from casebook.author.launch import working
 from casebook.book import mend, vendor
 from casebook.page.figures import INK
 from casebook.project import settings
@@ -176,6 +177,10 @@ def _page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree)
     context["body"] = _externalise_figures(body, context["pathto"], Path(app.outdir) / "_images")
     if not context.get("meta"):
         context["meta"] = {}
+    for group in context.get("header_buttons", []):
+        for button in group.get("buttons", []):
+            if "url" in button:
+                button["url"] = working(button["url"])
 
 
 def _finished(app: Sphinx, error: Exception | None) -> None:

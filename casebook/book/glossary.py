@@ -12,13 +12,13 @@ from itertools import groupby
 from pathlib import Path
 
 import jsonschema
-import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from casebook.author.content import slug
 from casebook.book import cases, drill
+from casebook.book.reading import read_yaml
 
 SOURCE = Path("book") / "glossary.yml"
 PAGE = Path("book") / "glossary.md"
@@ -54,15 +54,15 @@ Every term of the book in one to three sentences, each with the place where it i
 explained. Each concept has one *owner*, the chapter that explains it; a chapter that is named
 without a link is in preparation.
 
-At the end of an entry stands whom it concerns first: **ML** engineers, data scientists (**DS**),
+An entry ends with the roles that meet the term first: **ML** engineers, data scientists (**DS**),
 **LLM** engineers, or those who run the **platform**. To find a term, use the search of the book or
-that of your browser: other names of a term stand in its entry.
+that of your browser; an entry also lists the other names of its term.
 """
 
 
 def read(root: Path) -> dict:
     """Return ``terms`` (a list of entries) and ``sources`` (names that must be covered)."""
-    return yaml.safe_load((root / SOURCE).read_text(encoding="utf-8"))
+    return read_yaml(root / SOURCE)
 
 
 def order(term: str) -> str:
@@ -184,7 +184,7 @@ def page(root: Path) -> str:
 
 
 class Terms(SphinxDirective):
-    """``{terms} DS``: the terms of a role, folded, as links into the glossary."""
+    """``{terms} DS``: the terms of a role as links into the glossary."""
 
     required_arguments = 1
 
@@ -196,11 +196,17 @@ class Terms(SphinxDirective):
         self.env.note_dependency(str(root / SOURCE))
         page = self.env.app.builder.get_relative_uri(self.env.docname, "book/glossary")
         terms = [e["term"] for e in read(root)["terms"] if role in e["roles"]]
-        links = [f'<a href="{page}#{slug(term)}">{html.escape(term)}</a>' for term in terms]
-        title = ROLES[role][0].upper() + ROLES[role][1:]
-        summary = f"<summary>{title}: {len(terms)} terms</summary>"
-        fold = f"<details>{summary}\n<p>{', '.join(links)}</p>\n</details>"
-        return [nodes.raw("", fold, format="html")]
+        return [nodes.raw("", listed(role, terms, page), format="html")]
+
+
+def listed(role: str, terms: list[str], page: str) -> str:
+    """Return the terms of a role as a folded list of links, in columns."""
+    links = "".join(
+        f'<li><a href="{page}#{slug(term)}">{html.escape(term)}</a></li>' for term in terms
+    )
+    title = ROLES[role][0].upper() + ROLES[role][1:]
+    summary = f"<summary>{title}: {len(terms)} terms</summary>"
+    return f'<details>{summary}\n<ul class="term-list">{links}</ul>\n</details>'
 
 
 def setup(app: Sphinx) -> dict:

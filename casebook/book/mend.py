@@ -141,6 +141,9 @@ def _intervals(page: BeautifulSoup) -> None:
             text.replace_with(NavigableString(_INTERVAL.sub("[\\1,\u00a0\\2]", text)))
 
 
+#: The end of a page that has been mended; one that Sphinx writes again loses it.
+MENDED = "\n<!-- mended -->\n"
+
 MENDS = (
     _head,
     _labels,
@@ -163,8 +166,7 @@ def mend(content: str) -> str:
 
 
 def mend_file(path: Path) -> None:
-    """Mend a page on disk; leave the file alone when there is nothing to do."""
+    """Mend a page on disk, once: what is mended ends with a mark until it is written again."""
     before = path.read_text(encoding="utf-8")
-    after = mend(before)
-    if after != before:
-        path.write_text(after, encoding="utf-8")
+    if not before.endswith(MENDED):
+        path.write_text(mend(before) + MENDED, encoding="utf-8")

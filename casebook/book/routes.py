@@ -98,6 +98,7 @@ def efforts(shelf: Shelf) -> list[str]:
             f"{{case}}`{number}`",
             f"{needs.words:,}",
             f"{needs.lines:,}",
+            amount(needs.short),
             amount(needs.read),
             amount(needs.run),
             amount(needs.exercise),
@@ -105,8 +106,8 @@ def efforts(shelf: Shelf) -> list[str]:
         ]
         for number, needs in shelf.there.items()
     ]
-    head = ["chapter", "words", "lines of code", "read", "run", "exercise", "with the drill"]
-    return _table(head, rows, right=6)
+    head = ["chapter", "words", "lines of code", "short route", "read", "run", "exercise"]
+    return _table([*head, "with the drill"], rows, right=7)
 
 
 def track(shelf: Shelf, numbers: list[str]) -> list[str]:

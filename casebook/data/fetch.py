@@ -11,16 +11,17 @@ import errno
 import hashlib
 import os
 import pickle
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
+from casebook.project import whole
+
+if TYPE_CHECKING:  # pandas takes half a second, and who asks whether a file is there needs none
+    import pandas as pd
 
 #: Seconds without an answer after which a server counts as absent.
 TIMEOUT = 20
@@ -100,6 +101,8 @@ def content_hash(frame: pd.DataFrame) -> str:
     TypeError
         On a column of another kind.
     """
+    import numpy as np
+
     digest = hashlib.sha256()
     for name, column in frame.items():
         kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else "?"
@@ -111,25 +114,6 @@ def content_hash(frame: pd.DataFrame) -> str:
         digest.update(f"{name}\0{'i' if kind == 'u' else kind}\0{len(values)}\0".encode())
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def _whole(target: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the target's place if the block ends well, and is gone if not.
-
-    Two processes that fetch the same file do not meet; its mode is what the umask says.
-    """
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with _open(part) as file:
-            yield file
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _open(part: Path) -> BinaryIO:
-    return open(part, "w+b")
 
 
 @contextmanager
@@ -199,7 +183,7 @@ def download(url: str, sha256: str, target: Path, *, progress: bool = True) -> N
     fetch = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT)
     with _faults():
         _make_room(target)
-        with _whole(target) as file:
+        with whole(target) as file:
             fetch(url, file, None)
             file.seek(0)
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
@@ -284,6 +268,6 @@ def assemble(
             "its files are whole, but the table made of them differs from the course's",
             "Report it with your versions of pandas and NumPy",
         )
-    with _faults(), _whole(target) as file:
+    with _faults(), whole(target) as file:
         frame.to_parquet(file, index=False, compression="zstd")
     shutil.rmtree(folder, ignore_errors=True)

@@ -22,8 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from casebook.data.fetch import (
     FetchFailed,
@@ -34,6 +33,9 @@ from casebook.data.fetch import (
     sha256_of,
 )
 from casebook.project import data_dir, folder_from, real_data_off
+
+if TYPE_CHECKING:  # see casebook.data.fetch
+    import pandas as pd
 
 
 @dataclass(eq=False)  # not frozen: Python itself sets the traceback of an exception
@@ -142,6 +144,8 @@ def snapshot(chapter: str, file: str) -> pd.DataFrame:
             f"No snapshot {chapter}/{file}; there: {', '.join(there) or 'none'}. "
             "`make data` makes all snapshots anew."
         )
+    import pandas as pd
+
     return pd.read_parquet(path)
 
 
@@ -172,6 +176,8 @@ def _places() -> Iterator[tuple[str, Path]]:
 def _is_content(entry: RealFile, path: Path) -> bool:
     """Say whether a file that was put together holds the table that is expected."""
     try:
+        import pandas as pd
+
         return content_hash(pd.read_parquet(path)) == entry.content
     except (ValueError, TypeError, OSError):  # pyarrow: no parquet file, or a part of one
         return False

@@ -452,3 +452,9 @@ def show_source(function: Callable) -> None:
     text = f"<details>\n<summary>Source of <code>{name}</code></summary>\n\n"
     text += f"```python\n{source}\n```\n\n</details>"
     display({"text/markdown": text, "text/plain": f"Source of {name}:\n{source}"}, raw=True)
+
+
+def show_source_in_sight(function: Callable) -> None:
+    """Show the source of a short function of the package that a reader would copy, not folded."""
+    source = textwrap.dedent(inspect.getsource(function)).rstrip()
+    display({"text/markdown": f"```python\n{source}\n```", "text/plain": source}, raw=True)

@@ -89,7 +89,7 @@ def article(root: Path, name: str = CHAPTER) -> str:
 def stored_claim() -> str:
     """Return the baseline's claim as the committed chapter stores it, without emphasis."""
     notebook = files.read(ROOT / f"{CHAPTER}.ipynb")
-    cell = next(c for c in notebook.cells if c.id == "repair-and-baseline")
+    cell = next(c for c in notebook.cells if c.id == "baseline-claim")
     return " ".join(cell.outputs[0]["data"]["text/plain"].replace("*", "").split())
 
 

@@ -310,6 +310,18 @@ def test_folded_code_is_not_counted(tag):
     assert effort.size(chapter(new_code_cell("x = 1", metadata={"tags": ["claim"]})))[1] == 1
 
 
+def test_the_short_route_counts_the_opening_and_its_sections():
+    long, brief = "word " * 1290, "word " * 250
+    cells = [
+        new_markdown_cell("# Title\n\n" + brief),
+        new_markdown_cell("## Metrics\n\n" + brief),
+        new_markdown_cell("### Below it\n\n" + brief),
+        new_markdown_cell("## Evaluation\n\n" + long),
+    ]
+    assert effort.short(chapter(*cells)) == 10
+    assert effort.short(chapter(*cells[:1], cells[3])) == 15, "no section of the route: all of it"
+
+
 @pytest.mark.parametrize(("read", "faults"), [(8, 0), (10, 0), (12, 0), (7, 1), (13, 1)])
 def test_gate_declared_minutes_of_reading_are_near_the_computed(read, faults):
     notebook = chapter(new_markdown_cell("word " * 1000))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
 
 from casebook.book import cases, drill, routes
 from casebook.book.__main__ import toc_files
-from casebook.book.effort import DRILL, LINES_A_MINUTE, WORDS_A_MINUTE, Effort
+from casebook.book.effort import DRILL, LINES_A_MINUTE, SHORT_ROUTE, WORDS_A_MINUTE, Effort
 from casebook.project import require_checkout
 
 ROOT = require_checkout()
@@ -170,6 +171,21 @@ def test_gate_a_route_with_a_fault_is_refused(write, message):
         write()
 
 
+def slow_short_routes(shelf: routes.Shelf) -> list[str]:
+    """Return the chapters whose short route takes more than 25 minutes."""
+    return [number for number, needs in shelf.there.items() if needs.short > 25]
+
+
+def test_the_short_route_through_a_chapter_takes_about_twenty_minutes():
+    """The page promises it, and names the sections that are counted."""
+    assert slow_short_routes(routes.shelf(ROOT, toc_files(ROOT))) == []
+    page = text("paths.md").split("## Twenty minutes in a chapter")[1].split("\n## ")[0]
+    named = [name for name in re.findall(r"\*\*(.+?)\*\*", page) if name != "Evaluation"]
+    assert tuple(named) == SHORT_ROUTE
+    slow = dataclasses.replace(LONG, short=30)
+    assert slow_short_routes(routes.Shelf(KNOWN, {"00": SHORT, "12": slow})) == ["12"]
+
+
 def test_hours_are_rounded_to_halves():
     assert [routes.hours(m) for m in (85, 119, 120, 150, 745)] == [
         "85 minutes",
@@ -211,8 +227,9 @@ def test_the_plans_keep_to_the_hours_that_they_promise():
 
 def test_minutes_of_the_cadence_are_those_of_the_drill():
     assert sum(step["minutes"] for step in INDEX["cadence"]) == DRILL
-    assert "130 words of prose a minute" in text("paths.md")
-    assert "eight lines of code a minute" in text("paths.md")
+    assert "130 words of prose and eight lines of code per minute" in " ".join(
+        text("paths.md").split()
+    )
     assert (WORDS_A_MINUTE, LINES_A_MINUTE) == (130, 8)
 
 

@@ -15,18 +15,19 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from casebook.cases.demand_forecasting import contract as contract_module
 from casebook.cases.demand_forecasting import feed
-from casebook.cases.demand_forecasting.feed import (
+from casebook.cases.demand_forecasting.contract import (
     COLUMNS,
     REMEDY,
     FeedRejected,
-    Repaired,
     as_of,
+    check_calendar,
     check_contract,
+    check_master,
     contract,
-    inspect,
-    repair,
 )
+from casebook.cases.demand_forecasting.feed import Repaired, inspect, repair
 from casebook.cases.demand_forecasting.world import DAYS, KEYS, SEED, World, simulate
 from casebook.evaluate.metrics import wape
 
@@ -157,6 +158,11 @@ def test_the_contract_is_a_schema_whose_rules_all_have_a_remedy():
     assert names | {"column", "type", "empty"} == REMEDY.keys()
 
 
+def test_a_batch_without_rows_that_lacks_a_column_says_so():
+    with pytest.raises(FeedRejected, match="column 'y' is missing: no rows; ask the sender"):
+        check_contract(sent().head(0).drop(columns="y"), NET, TODAY)
+
+
 LAST = NET_DAYS[-1]
 #: One planted fault for each rule: column, value, and how the line begins.
 BROKEN = {
@@ -171,6 +177,7 @@ BROKEN = {
     "whole": ("y", 2.5, "y is not whole: 1 row"),
     "infinite": ("y", np.inf, "y is not whole: 1 row"),
     "negative": ("y", -3, "y is negative: 1 row, unique_id XX/B/r1, ds 2024-04-21, y -3"),
+    "most": ("y", 10**6, "more than 8 times the route's usual parcels: 1 row, unique_id XX/B/r1"),
     "arrival": ("received", LAST, "received before its day was over: 1 row"),
     "unknown": ("received", TODAY + DAY, "arrival after 2024-04-22: 1 row"),
     "service": ("ds", pd.Timestamp("2023-12-31"), "route not in service: 1 row"),
@@ -192,7 +199,9 @@ def test_each_broken_rule_is_one_line_and_rejects_its_row_only(rule):
     lines = [line for line in rejected.value.lines if line.startswith(begins)]
     assert len(lines) == 1
     assert lines[0].split("; ")[1] in REMEDY.values()
-    others = {"future": ["received before its day"], "infinite": []}.get(rule, [])
+    others = {"future": ["received before its day"], "infinite": ["more than 8 times"]}.get(
+        rule, []
+    )
     assert len(rejected.value.lines) == 1 + len(others)
     assert_frame_equal(rejected.value.rows, batch.tail(1))
     assert_frame_equal(rejected.value.accepted, batch.iloc[:-1])
@@ -220,6 +229,124 @@ def test_dates_as_text_reject_the_whole_batch():
         check_contract(batch, NET, TODAY)
 
 
+def refused(batch: pd.DataFrame, routes: pd.DataFrame = NET, **given) -> list[str]:
+    try:
+        check_contract(batch, routes, TODAY, **given)
+    except FeedRejected as rejected:
+        return [f"{row.unique_id} {row.ds:%m-%d} {row.y}" for row in rejected.rows.itertuples()]
+    return []
+
+
+def test_the_bound_follows_the_routes_own_days_and_a_confirmed_count_passes():
+    batch = sent()
+    rows = batch["unique_id"] == "XX/A/r1"
+    batch.loc[rows, "y"] //= 10  # a route of nine parcels a day beside one of ninety
+    last = batch.index[rows][-1]
+    for parcels, bad in ((81, []), (100, ["XX/A/r1 04-21 100"])):
+        batch.loc[last, "y"] = parcels
+        assert refused(batch) == bad
+    assert refused(batch, NET.assign(most=[100, np.nan, np.nan])) == []
+    assert refused(batch, NET.assign(most=[99, np.nan, np.nan])) == ["XX/A/r1 04-21 100"]
+
+
+def test_an_absurd_day_does_not_raise_the_bound_of_later_days():
+    batch = sent()
+    rows = batch.index[batch["unique_id"] == "XX/A/r1"]
+    batch.loc[rows[40:60], "y"] = 10**6
+    assert len(refused(batch)) == 20
+
+
+def test_the_first_days_and_new_routes_have_a_bound_too():
+    batch = sent().query("ds < '2024-01-15'").reset_index(drop=True)
+    batch.loc[0, "y"] = 10**9
+    assert refused(batch) == ["XX/A/r1 01-01 1000000000"]
+    routes = NET.assign(opens=[NET_DAYS[0], NET_DAYS[100], NET_DAYS[0]])
+    batch = sent()[(sent()["unique_id"] != "XX/A/r2") | (sent()["ds"] >= NET_DAYS[100])]
+    batch.loc[batch["unique_id"] == "XX/A/r2", "y"] = [10**4] + [100] * 11
+    assert refused(batch, routes) == ["XX/A/r2 04-10 10000"]
+
+
+def test_one_night_is_judged_by_the_history_that_goes_with_it():
+    batch, night = sent(), sent()["ds"] == NET_DAYS[-1]
+    batch.loc[night, "y"] = [30, 30, 5000]
+    assert refused(batch[night]) == []  # nothing is known of the routes
+    assert refused(batch[night], history=batch[~night]) == ["XX/B/r1 04-21 5000"]
+
+
+def check_no_false_alarm_and_the_absurd_row(most_times: int, monkeypatch) -> None:
+    monkeypatch.setattr(contract_module, "MOST_TIMES", most_times)
+    for seed in SEEDS:  # promotions, holidays, peak, break, openings and three weeks of hundreds
+        reports = world(seed).reports
+        check_contract(reports, world(seed).routes, END)
+        row = reports.index[reports["ds"] == "2023-12-11"][7]
+        spoilt = reports.assign(y=reports["y"].where(reports.index != row, 10**6))
+        with pytest.raises(FeedRejected) as rejected:
+            check_contract(spoilt, world(seed).routes, END)
+        assert rejected.value.rows.index.tolist() == [row]
+
+
+def test_no_true_day_of_the_world_is_refused_and_the_absurd_one_is(monkeypatch):
+    check_no_false_alarm_and_the_absurd_row(contract_module.MOST_TIMES, monkeypatch)
+    with pytest.raises(FeedRejected):  # a tighter bound would refuse days that happened
+        check_no_false_alarm_and_the_absurd_row(3, monkeypatch)
+
+
+#: Broken master data, and what is said of them.
+MASTER = {
+    "no opening": ({"opens": [pd.NaT, *NET["opens"][1:]]}, "XX/A/r1 has no opening day: enter"),
+    "no depot": ({"depot": ["A", None, "B"]}, "XX/A/r2 has no country or depot: complete"),
+    "no name": ({"unique_id": ["XX/A/r1", None, "XX/B/r1"]}, "has no name"),
+    "text": ({"opens": "2024-01-01"}, "opens holds object, not dates .*: parse the column"),
+    "zone": ({"closes": pd.Timestamp("2025-01-01", tz="UTC")}, "closes holds datetime64.*UTC"),
+    "twice": ({"unique_id": ["XX/A/r1", "XX/A/r1", "XX/B/r1"]}, "XX/A/r1 stands .* more than once"),
+    "closed": ({"closes": pd.Timestamp("2023-01-01")}, "XX/A/r1 closes before it opens"),
+}
+
+
+@pytest.mark.parametrize("fault", MASTER)
+def test_broken_master_data_are_refused_with_the_route(fault):
+    columns, says = MASTER[fault]
+    with pytest.raises(ValueError, match=says):
+        mended(sent(), NET.assign(**columns))
+    check_master(NET)
+
+
+def test_master_data_without_a_column_are_refused():
+    with pytest.raises(ValueError, match=r"master data: no column \['closes'\]"):
+        mended(sent(), NET.drop(columns="closes"))
+
+
+@pytest.mark.parametrize(
+    ("day", "says"),
+    [(TODAY.tz_localize("UTC"), "has a time zone"), (pd.NaT, "is empty")],
+    ids=["zone", "empty"],
+)
+def test_a_morning_that_is_none_is_refused(day, says):
+    with pytest.raises(ValueError, match=f"the morning .*{says}"):
+        mended(sent(), day=day)
+    assert_frame_equal(
+        mended(sent(), day=TODAY + pd.Timedelta(hours=6)).panel, mended(sent()).panel
+    )
+
+
+@each_seed
+def test_the_worlds_calendar_covers_its_days_and_a_cut_one_does_not(seed):
+    calendar = world(seed).calendar
+    countries = set(world(seed).routes["country"])
+    check_calendar(calendar, countries, DAYS[0], DAYS[-1])
+    for year, country in ((2022, "DE"), (2023, "BR")):  # no 1 May, no 7 September
+        cut = calendar[(calendar["country"] != country) | (calendar["ds"].dt.year < year + 1)]
+        with pytest.raises(ValueError, match=f"calendar: that of {country} .*: load the missing"):
+            check_calendar(cut, countries, DAYS[-60], DAYS[-1])
+    hole = calendar[(calendar["country"] != "FR") | (calendar["ds"] != "2024-05-08")]
+    with pytest.raises(ValueError, match="that of FR has no holiday on 2024-05-08"):
+        check_calendar(hole, countries, DAYS[-60], DAYS[-1])
+    with pytest.raises(ValueError, match="calendar: PL has no holiday: add"):
+        check_calendar(calendar[calendar["country"] != "PL"], countries, DAYS[0], DAYS[-1])
+    with pytest.raises(ValueError, match="calendar: ds holds object"):
+        check_calendar(calendar.astype({"ds": str}), countries, DAYS[0], DAYS[-1])
+
+
 def test_all_broken_rules_stand_in_one_message_and_no_row_is_lost():
     batch = sent()
     batch.loc[[3, 4], "y"] = -1
@@ -235,7 +362,7 @@ def test_all_broken_rules_stand_in_one_message_and_no_row_is_lost():
 
 
 def test_a_check_that_itself_fails_is_not_taken_for_a_finding(monkeypatch):
-    monkeypatch.setattr(feed, "_numbers", lambda y: 1 / 0)
+    monkeypatch.setattr(contract_module, "_numbers", lambda y: 1 / 0)
     with pytest.raises(Exception, match="division by zero") as raised:
         check_contract(sent(), NET, TODAY)
     assert not isinstance(raised.value, FeedRejected)
@@ -337,6 +464,54 @@ def test_hundreds_are_found_from_their_first_day_and_multiplied_back(n_days):
     assert_frame_equal(result.log[KEYS], reports.loc[wrong, KEYS].reset_index(drop=True))
     assert result.log["repair"].iloc[0] == "10 hundred read as 1000.0 parcels"
     assert_frame_equal(result.panel, mended(sent()).panel.assign(y=lambda f: 10 * f["y"]))
+
+
+def in_tens(routes: str, days: list[str]) -> Repaired:
+    """Return the repair of a network of 1,000 parcels a route in which some routes sent tens."""
+    reports = sent()
+    reports["y"] *= 10
+    wrong = reports["ds"].isin(pd.to_datetime(days)) & reports["unique_id"].str.startswith(routes)
+    reports.loc[wrong, "y"] //= 10
+    return mended(reports)
+
+
+def test_tens_of_a_depot_are_found_on_their_first_day_and_multiplied_back():
+    result = in_tens("XX/A", ["2024-04-03", "2024-04-04"])
+    assert [row[1:3] for row in line(result)] == [
+        ("04-03", "wrong unit"),
+        ("04-04", "wrong unit"),
+    ] * 2
+    assert line(result)[0][3] == "100 tens read as 1000.0 parcels"
+    assert_frame_equal(result.panel, mended(sent()).panel.assign(y=lambda f: 10 * f["y"]))
+
+
+def test_a_tenth_in_a_whole_country_is_a_holiday_on_the_first_day_and_tens_on_the_second():
+    assert in_tens("XX", ["2024-04-03"]).log.empty
+    assert in_tens("XX", ["2024-04-03", "2024-04-04"]).log["ds"].dt.day.tolist() == [4] * 3
+
+
+@each_seed
+def test_a_depot_of_the_world_in_tens_is_found_whole_and_its_plan_kept(seed):
+    known, first = world(seed), pd.Timestamp("2024-05-06")
+    reports = known.reports[known.reports["ds"] < first + 28 * DAY]
+    true = repair(reports, known.routes, known.calendar, first + 28 * DAY)
+    depot = reports["unique_id"].str.startswith("DE/DE2/") & (reports["ds"] >= first)
+    spoilt = reports.assign(y=reports["y"].where(~depot, (reports["y"] / 10).round().astype(int)))
+    result = repair(spoilt, known.routes, known.calendar, first + 28 * DAY)
+    found = result.log[(result.log["fault"] == "wrong unit") & (result.log["ds"] >= first)]
+    assert set(found["unique_id"].str.rpartition("/")[0]) == {"DE/DE2"}
+    assert found["ds"].nunique() >= 27  # a holiday may be too small to tell
+    late = true.panel["unique_id"].str.startswith("DE/DE2/") & (true.panel["ds"] >= first)
+    assert wape(true.panel.loc[late, "y"], result.panel.loc[late, "y"]) < 0.05
+
+
+def test_a_route_that_is_silent_for_months_keeps_its_last_level():
+    reports = sent()
+    silent = (reports["unique_id"] == "XX/B/r1") & (reports["ds"] >= NET_DAYS[28])
+    assert y(mended(reports[~silent]), "XX/B/r1", "2024-04-19") == 100
+    assert y(mended(reports[~silent]), "XX/B/r1", "2024-04-21") == 30  # a Sunday
+    never = mended(reports[reports["unique_id"] != "XX/B/r1"])
+    assert "XX/B/r1" not in set(never.panel["unique_id"])
 
 
 def test_what_rounding_to_hundreds_hides_is_taken_from_the_usual_day():
@@ -451,7 +626,7 @@ def test_a_unit_rule_without_calendar_would_fire_on_holidays(monkeypatch):
     """The gate sees it: with a looser rule and no calendar there are false alarms."""
     known = world()
     none = known.calendar.head(0)
-    monkeypatch.setattr(feed, "FAR_BELOW", 1 / 8)
+    monkeypatch.setattr(feed, "UNITS", {100: 1 / 8})
     log = inspect(known.reports, known.routes, none, END)
     assert (log["fault"] == "wrong unit").sum() > 63
 

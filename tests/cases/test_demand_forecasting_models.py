@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from casebook.cases.demand_forecasting.features import (
     holiday_features,
     level_and_profile,
     origin_features,
+    past_origins,
     recent_ratio,
     to_table,
     training_rows,
@@ -227,6 +230,65 @@ def test_training_rows_are_days_before_the_origin_with_their_values(cut):
     np.testing.assert_array_equal(rows.y, table.y[rows.day, rows.node])
     assert set(np.unique(rows.x[:, rows.names.index("ahead")])) == set(range(28))
     assert rows.x_future.shape == (28, len(table.ids), len(rows.names))
+
+
+def check_that_no_row_holds_its_own_28_days(rows_of) -> None:
+    """Parcels of a block change the features of later blocks alone: lifts are of ended ones."""
+    train, future = a_year()
+    table = to_table(train, future)
+    origin = past_origins(table.start)[-3]
+    block = train["ds"].between(
+        table.days[origin], table.days[origin + features_module.HORIZON - 1]
+    )
+    assert train.loc[block, "promotion"].sum() > 0
+    changed = to_table(train.assign(y=train["y"].where(~block, 3 * train["y"])), future)
+    one, two = rows_of(table), rows_of(changed)
+    until = one.day < origin + features_module.HORIZON
+    np.testing.assert_array_equal(one.x[until], two.x[until])
+    lift = one.names.index("lift")
+    assert not np.array_equal(one.x[~until, lift], two.x[~until, lift])
+
+
+def a_year() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a year of two steady routes, with a week of promotion every five weeks."""
+    train, future = steady({"A/1/x": 1000.0, "A/1/y": 500.0}, [1.0] * 7, 420)
+    train["promotion"] = (train["ds"].dt.dayofyear % 35 < 7).astype(float)
+    return train.assign(y=train["y"] * (1 + 0.4 * train["promotion"])), future
+
+
+def test_lift_sees_no_day_of_its_own_28():
+    check_that_no_row_holds_its_own_28_days(training_rows)
+
+
+def test_the_check_catches_a_lift_that_sees_its_own_28_days():
+    names, right = dict(vars(features_module)), "origin_features(table, origin, lifts)"
+    source = inspect.getsource(training_rows)
+    assert source.count(right) == 1
+    leak = "origin_features(table, origin, lifts + block_lifts(table, origin))"
+    exec(source.replace(right, leak), names)
+    with pytest.raises(AssertionError):
+        check_that_no_row_holds_its_own_28_days(names["training_rows"])
+
+
+def test_rows_that_lack_a_known_column_or_are_weekly_are_refused():
+    train, future = a_year()
+    for frames in (
+        (train.drop(columns="holiday"), future),
+        (train, future.drop(columns="holiday")),
+    ):
+        with pytest.raises(ValueError, match=r"(training|future) rows: no column \['holiday'\]"):
+            to_table(*frames)
+    weekly = train[train["ds"].dt.dayofweek == 0]
+    for forecaster in (lightgbm_direct, lightgbm_recursive, auto_ets):
+        with pytest.raises(ValueError, match=r"rows are 7 days apart; .* needs daily rows"):
+            forecaster(weekly, future)
+
+
+def test_a_country_without_calendar_has_no_features(world):
+    rows = world.truth[[*KEYS, "y"]].tail(5)
+    lost = world.calendar[world.calendar["country"] != "US"]
+    with pytest.raises(ValueError, match="calendar: US has no holiday: add the country's calendar"):
+        add_known(rows, world.routes, lost, world.promotions)
 
 
 def test_a_training_row_at_the_origin_is_refused(panel, cut):
@@ -466,6 +528,14 @@ def test_a_new_route_is_forecast_by_its_depot_distance_ramp_and_first_days(level
         assert values[new][-1] < 40
     else:
         np.testing.assert_allclose(values[new][14] / values[new][13], 2)  # the ramp's end
+
+
+def test_old_routes_of_one_distance_tell_nothing_of_it_and_the_new_one_is_forecast():
+    train, future = (rows.assign(distance=200.0) for rows in depot_with_openings(70.0, seen=0))
+    actual = future["y"].to_numpy()
+    new = (future["unique_id"] == "A/1/new").to_numpy()
+    values = analogue(train, future.drop(columns="y"), np.where(new, np.nan, actual))
+    assert (values[new] > 30).all()
 
 
 def test_routes_that_opened_yesterday_or_open_inside_the_horizon_are_forecast(panel, cut):

@@ -15,6 +15,7 @@ import pytest
 from places import bare_python, clean_environment, copy_checkout
 
 from casebook.author import files
+from casebook.author.launch import binder_url
 from casebook.project import require_checkout, settings
 
 ROOT = require_checkout()
@@ -63,12 +64,12 @@ def linked_file(link: str) -> str | None:
     slug, release = "/".join(settings()["repository"].split("/")[-2:]), settings()["release"]
     tree = parse_qs(parts.query).get("urlpath", [""])[0]
     for start, rest in (
-        (f"/v2/gh/{slug}/{release}", tree.removeprefix("lab/tree/")),
+        (f"/v2/gh/{slug}/{release}", tree.removeprefix("lab/tree/")),  # work/: a copy of exercises/
         (f"/github/{slug}/blob/{release}/", None),
         (f"/{slug}/blob/{release}/", None),
     ):
         if parts.path.startswith(start):
-            return parts.path.removeprefix(start) if rest is None else rest
+            return re.sub("^work/", "exercises/", rest or parts.path.removeprefix(start))
     if parts.hostname == "github.com" and "/blob/" not in parts.path:
         return None  # the home of some project
     raise ValueError(f"{link} does not open {slug} at {release}")
@@ -154,11 +155,21 @@ def test_post_build_installs_the_course_from_its_checkout(course, tmp_path, thir
     assert done.returncode == 0, done.stdout + done.stderr
     after = subprocess.run(where, env=env, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert Path(after.stdout.strip()) == course / "data"
+    copies = {path.name for path in (course / "work").glob("*.ipynb")}
+    assert copies == {path.name for path in (course / "exercises").glob("*.ipynb")} != set()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_every_launch_link_opens_a_file_of_the_repository(path):
     assert link_faults(files.read(path), path.relative_to(ROOT).as_posix(), ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "opened"),
+    [("exercises/00_a.ipynb", "work/00_a.ipynb"), ("chapters/00_a.ipynb", "chapters/00_a.ipynb")],
+)
+def test_binder_opens_the_working_copy_of_an_exercise(path, opened):
+    assert binder_url(path).endswith(f"?urlpath=lab/tree/{opened}")
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_the_package_and_its_data_are_the_installed_ones(colab, colab_run, check
 def test_the_baseline_claim_is_the_committed_one(chapter, colab_run):
     assert colab_run.code == 0, colab_run.log
     said, committed = (
-        next(cell for cell in notebook.cells if cell.id == "repair-and-baseline").outputs
+        next(cell for cell in notebook.cells if cell.id == "baseline-claim").outputs
         for notebook in (colab_run.notebook, chapter)
     )
     assert [o.data["text/markdown"] for o in said] == [o.data["text/markdown"] for o in committed]

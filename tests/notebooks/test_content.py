@@ -64,6 +64,8 @@ def said(found) -> list[str]:
         ("It was the the end.", ["'the the' twice"]),
         ("<details>\n<summary>Teh end</summary>\n\ntext\n\n</details>", ["'Teh': the?"]),
         ("All that that had had.", []),
+        ("It covers 85% of them.", ["'85%': 85 %, with a space"]),
+        ("It covers 85 % at recall@1% FPR; `85%` and {x:.1%} are code.", []),
         ("Write `recieve` and\n\n```python\nrecieve = color\n```", []),
         ("$recieve$ is a formula, [receive](recieve.md) a link.", []),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,9 +60,26 @@ def browser() -> Browser:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def open_visits(browser):
+    """Return a function that makes one like ``visit``, whose pages stay open for a file of tests.
+
+    For tests that leave an open page as the next one may find it.
+    """
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(visits(browser))
+
+
 @pytest.fixture
 def visit(browser):
     """Return a function that opens a page of the book (or another file) and watches it."""
+    with visits(browser) as open_page:
+        yield open_page
+
+
+@contextmanager
+def visits(browser: Browser) -> Iterator[Callable[..., Visit]]:
+    """Give a function that opens a page; at the end they are all closed."""
     contexts = []
 
     def open_page(page: str | Path, theme: str = "light", width: int = 1280) -> Visit:
@@ -94,9 +113,11 @@ def visit(browser):
                     result.page.wait_for_selector(drawn, state="attached", timeout=seconds * 1000)
         return result
 
-    yield open_page
-    for context in contexts:
-        context.close()
+    try:
+        yield open_page
+    finally:
+        for context in contexts:
+            context.close()
 
 
 def pytest_generate_tests(metafunc):

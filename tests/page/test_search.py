@@ -23,20 +23,25 @@ PHRASES = {
 }
 
 
-def search(visit, words: str, start: str = "book/index"):
-    """Type words into the search field of a page; return the visit and the addresses found."""
-    seen = visit(start)
-    page = seen.page
+@pytest.fixture(scope="module")
+def start(open_visits):
+    """Return a visit of the first page; each search starts on the page where the last one ended."""
+    return open_visits()("book/index")
+
+
+def search(seen, words: str):
+    """Type words into the search field of an open page; return the addresses found."""
+    page, before = seen.page, seen.page.url
     page.keyboard.press("Control+K")
     field = page.locator("input[type=search]:visible").first
     field.fill(words)
     field.press("Enter")
-    page.wait_for_url("**/search.html?q=*")
+    page.wait_for_url(lambda url: "/search.html?q=" in url and url != before)
     page.wait_for_function(
         "/found \\d+ page|did not match/.test(document.querySelector('#search-results').innerText)"
     )
     links = page.locator("#search-results ul.search > li > a")
-    return seen, [link.get_attribute("href") for link in links.all()]
+    return [link.get_attribute("href") for link in links.all()]
 
 
 def text(name: str) -> str:
@@ -46,32 +51,31 @@ def text(name: str) -> str:
 
 
 @pytest.mark.parametrize("phrase", PHRASES)
-def test_a_phrase_leads_to_its_page(visit, phrase):
+def test_a_phrase_leads_to_its_page(start, phrase):
     wanted = PHRASES[phrase]
     assert phrase in text(wanted), "the phrase is no longer on the page: choose another one"
-    seen, found = search(visit, phrase)
+    found = search(start, phrase)
     assert wanted in [address.split(".html")[0] for address in found]
-    assert (seen.offsite, seen.errors, seen.failed) == ([], [], [])
+    assert (start.offsite, start.errors, start.failed) == ([], [], [])
 
 
 @pytest.mark.parametrize(
     ("words", "anchor"), [("ablation study", "ablation-study"), ("WAPE", "wape")]
 )
-def test_a_term_leads_to_its_entry(visit, words, anchor):
-    _, found = search(visit, words)
-    assert f"book/glossary.html#{anchor}" in found
+def test_a_term_leads_to_its_entry(start, words, anchor):
+    assert f"book/glossary.html#{anchor}" in search(start, words)
 
 
 def test_a_result_opens_its_page(visit):
-    seen, _ = search(visit, "a village counts like a capital", start="book/drill")
+    seen = visit("book/drill")
+    search(seen, "a village counts like a capital")
     seen.page.locator("#search-results ul.search > li > a").first.click()
     seen.page.wait_for_url(f"**/{CASE}.html*")
     assert seen.offsite == []
 
 
-def test_nonsense_finds_nothing(visit):
+def test_nonsense_finds_nothing(start):
     """Also the planted fault of the test above: a phrase that is nowhere leads nowhere."""
-    seen, found = search(visit, "zyxquorv blandifrotz")
-    assert found == []
-    assert "did not match any documents" in seen.page.inner_text("#search-results")
-    assert (seen.offsite, seen.errors, seen.failed) == ([], [], [])
+    assert search(start, "zyxquorv blandifrotz") == []
+    assert "did not match any documents" in start.page.inner_text("#search-results")
+    assert (start.offsite, start.errors, start.failed) == ([], [], [])

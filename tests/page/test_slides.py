@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import checks
 import nbformat
@@ -23,47 +24,55 @@ def made():
     assert slides.build(ROOT) == 0, "run `make book` first"
 
 
+def opened(visit, chapter: str):
+    """Open the slides of a chapter."""
+    seen = visit(HTML / "slides" / f"{chapter}.html")
+    seen.page.set_viewport_size({"width": WIDE, "height": HIGH})
+    seen.page.wait_for_selector("html[data-slides]", state="attached")
+    return seen
+
+
 @pytest.fixture
 def deck(visit):
-    """Return a function that opens the slides of a chapter."""
-
-    def open_deck(chapter: str):
-        seen = visit(HTML / "slides" / f"{chapter}.html")
-        seen.page.set_viewport_size({"width": WIDE, "height": HIGH})
-        seen.page.wait_for_selector("html[data-slides]", state="attached")
-        return seen
-
-    return open_deck
+    """Return a function that opens the slides of a chapter, to plant a fault in them."""
+    return partial(opened, visit)
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_slides_ask_no_other_host_and_are_drawn(deck, chapter):
-    seen = deck(chapter)
+@pytest.fixture(scope="module", params=CHAPTERS)
+def chapter(request) -> str:
+    """Return each chapter in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def open_deck(open_visits, chapter):
+    """Return the slides of a chapter, opened once for all that is read on them."""
+    return opened(open_visits(), chapter)
+
+
+def test_slides_ask_no_other_host_and_are_drawn(open_deck):
+    seen = open_deck
     assert (seen.offsite, seen.failed, seen.errors) == ([], [], [])
     assert checks.undrawn(seen.page) == []
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_every_slide_fits_and_its_drawing_is_large_and_whole(deck, chapter):
-    page = deck(chapter).page
+def test_every_slide_fits_and_its_drawing_is_large_and_whole(open_deck):
+    page = open_deck.page
     assert page.evaluate("Reveal.getTotalSlides()") >= 10
     assert walk(page, too_large, small_drawings, cut_labels) == []
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_no_slide_holds_what_is_for_the_makers(deck, chapter):
-    assert for_makers(deck(chapter).page) == []
+def test_no_slide_holds_what_is_for_the_makers(open_deck):
+    assert for_makers(open_deck.page) == []
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_a_chapter_with_a_plan_has_a_poll_and_an_exercise(deck, chapter):
+def test_a_chapter_with_a_plan_has_a_poll_and_an_exercise(open_deck, chapter):
     wanted = (ROOT / "book" / "instructors" / f"{chapter}.md").is_file()
-    assert questions(deck(chapter).page) == (["Poll", "Exercise"] if wanted else [])
+    assert questions(open_deck.page) == (["Poll", "Exercise"] if wanted else [])
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_speaker_notes_hold_the_text(deck, chapter):
-    page = deck(chapter).page
+def test_speaker_notes_hold_the_text(open_deck):
+    page = open_deck.page
     titled = page.locator("section h2:not(aside h2)").count()
     assert page.locator("aside.notes").count() >= titled >= 5
 

@@ -204,7 +204,16 @@ def nowhere(planted, patch, url):
 
 
 def full_disk(planted, patch):
-    patch.setattr(fetch, "_open", lambda part: Path("/dev/full").open("w+b"))  # noqa: SIM115
+    opened = Path.open
+
+    def of_parts(path, mode="r", **how):
+        return (
+            opened(Path("/dev/full"), "w+b")
+            if path.suffix == ".part"
+            else opened(path, mode, **how)
+        )
+
+    patch.setattr(Path, "open", of_parts)
 
 
 def bad_certificates(planted, patch):

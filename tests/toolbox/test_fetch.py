@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 
 import casebook.data.files
-from casebook.data import RealDataUnavailable, RealFile, fetch, find_real, real, registry, tables
+from casebook.data import RealDataUnavailable, RealFile, find_real, real, registry, tables
 from casebook.data.fetch import Member, content_hash
+from casebook.project import whole
 
 
 def day(number: int) -> pd.DataFrame:
@@ -271,7 +272,7 @@ def test_a_column_of_another_kind_is_refused():
 
 def test_two_that_fetch_the_same_file_do_not_meet(tmp_path):
     target = tmp_path / "file"
-    with fetch._whole(target) as one, fetch._whole(target) as two:
+    with whole(target) as one, whole(target) as two:
         one.write(b"one")
         two.write(b"two")
     assert target.read_bytes() == b"one"  # ended last, and whole

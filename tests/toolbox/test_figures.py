@@ -472,3 +472,9 @@ def test_show_source_shows_the_code_folded(shown, thing):
     assert f"<code>{name}</code>" in folded
     assert f"\n\n```python\n{source}\n```\n\n" in folded
     assert source in bundle["text/plain"]
+
+
+def test_show_source_in_sight_shows_the_code_without_a_fold(shown):
+    figures.show_source_in_sight(wape)
+    source = inspect.getsource(wape).rstrip()
+    assert shown == [{"text/markdown": f"```python\n{source}\n```", "text/plain": source}]

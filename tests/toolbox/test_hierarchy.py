@@ -95,6 +95,15 @@ def test_hierarchies_that_are_none_are_refused():
         from_columns(same, {"state": ["state"], "region": ["region"]})
 
 
+@pytest.mark.parametrize("empty", [None, np.nan])
+def test_an_empty_cell_is_no_node(empty):
+    series = pd.DataFrame({"unique_id": ["s", "t"], "state": ["x", empty]})
+    with pytest.raises(ValueError, match=r"a value is missing in .*'t'.*: an empty cell names no"):
+        from_columns(series, {"total": [], "state": ["state"]})
+    with pytest.raises(ValueError, match=r"an id is (None|nan), not text: name the series"):
+        from_ids(["a/b", empty], ["one", "two"])
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_aggregation_equals_sums_in_any_order_of_rows(tree, panel, seed):
     sums = aggregate(panel.sample(frac=1, random_state=seed), tree)
@@ -323,3 +332,13 @@ def test_a_node_without_a_forecast_is_named(tree, panel):
         reconcile(frame[frame["unique_id"] != "A"], tree, "mint", "base", errors)
     with pytest.raises(ValueError, match="no method 'erm'"):
         reconcile(frame, tree, "erm", "base")
+    with pytest.raises(ValueError, match="the hierarchy has no node 'C': take it out"):
+        reconcile(frame.replace({"unique_id": {"A": "C"}}), tree, "bottom_up", "base")
+    with pytest.raises(ValueError, match="1 rows of base repeat a node and day"):
+        reconcile(pd.concat([frame, frame.head(1)]), tree, "bottom_up", "base")
+
+
+@pytest.mark.parametrize("method", ["wls", "mint"])
+def test_weights_need_residuals(tree, panel, method):
+    with pytest.raises(ValueError, match=f"{method} weighs by errors .*: give residuals"):
+        reconcile(base_frame(tree, panel)[0], tree, method, "base")

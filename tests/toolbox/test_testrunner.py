@@ -80,6 +80,73 @@ def test_the_longest_file_is_first_and_an_unknown_one_in_the_middle():
     assert testrunner.longest_first(["b", "a"], {}) == ["a", "b"]
 
 
+# The projection: parts of a book of two cases, one of them the guide.
+
+
+def parts_of(case: float = 90.0) -> list[testrunner.Part]:
+    cases = {"00_how_a_case_works": 10.0, "01_demand_forecasting": case}
+    return [testrunner.Part("house", 100.0, {}), testrunner.Part("cases", 0.0, cases)]
+
+
+def minutes(parts, count: int) -> float:
+    """Return the minutes in the last line of a projection."""
+    return float(testrunner.projection(parts, count)[-1].split()[-1])
+
+
+def test_a_case_to_come_costs_what_the_full_ones_do():
+    assert parts_of()[1].at(0) == parts_of()[1].at(1) == 100.0
+    assert parts_of()[1].at(22) == 100.0 + 21 * 90.0
+    assert parts_of()[0].at(22) == 100.0
+    assert minutes(parts_of(), 22) == pytest.approx((200 + 21 * 90) / 120, abs=0.1)
+
+
+def test_gate_a_case_twice_as_heavy_raises_the_projection():
+    assert minutes(parts_of(180.0), 22) > minutes(parts_of(), 22) + 15
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    """Return a function that records what a checkout of two cases took."""
+
+    def record(case: float):
+        for name in ("00_how_a_case_works", "01_demand_forecasting"):
+            (tmp_path / "chapters").mkdir(exist_ok=True)
+            (tmp_path / "chapters" / f"{name}.ipynb").touch()
+        (tmp_path / "tests").mkdir(exist_ok=True)
+        (tmp_path / "tests" / "test_a.py").touch()
+        seconds = {"tests/test_a.py": {"01_demand_forecasting": case, "house": 60.0}}
+        text = testrunner.seed_text(seconds)
+        (tmp_path / "tests" / "seconds.toml").write_text(text, encoding="utf-8")
+        log = tmp_path / "_build" / "executed" / "log.jsonl"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(json.dumps(asdict(run_of("chapters/01_demand_forecasting", "k"))) + "\n")
+        (tmp_path / "_build" / "book.json").write_text('{"cpu_seconds": 40.0}')
+        return tmp_path
+
+    monkeypatch.setenv("CASEBOOK_BUILD_DIR", str(tmp_path / "_build"))
+    return record
+
+
+def test_the_projection_is_made_from_what_was_recorded(recorded, capsys):
+    assert testrunner.project(recorded(100.0), 22) == 0
+    by_name = {line[:28].strip(): line.split()[-3:] for line in capsys.readouterr().out.split("\n")}
+    assert by_name["tests of cases"] == ["100", "2200", "100"]
+    assert by_name["notebooks, executed once"] == ["2", "33", "2"]
+    assert by_name["pages of the book"] == ["40", "460", "20"]
+
+
+def test_gate_a_projection_over_the_hour_is_an_error(recorded, capsys):
+    assert testrunner.project(recorded(400.0), 22) == 1
+    assert "over the 60 of the whole course" in capsys.readouterr().out
+
+
+def test_what_was_never_measured_is_named_with_the_command(recorded, capsys):
+    root = recorded(100.0)
+    (root / "_build" / "book.json").unlink()
+    assert testrunner.project(root, 22) == 1
+    assert "Run `make clean book`" in capsys.readouterr().out
+
+
 def run_of(name: str, key: str) -> execute.Run:
     return execute.Run(name, "a test", key, 1.5)
 

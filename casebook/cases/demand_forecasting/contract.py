@@ -32,8 +32,8 @@ MOST_TIMES, MOST_MORE = 8, 10
 OWN_DAYS, USUAL_DAYS = 28, 56
 #: Before anything is known: about a hundred truckloads.
 MOST_EVER = 100_000
-#: No country of the network has that many days between two public holidays.
-LONGEST_GAP = 200
+#: No country of the network has that many days between two public holidays (Germany has 139).
+LONGEST_GAP = 150
 
 
 def morning(day: pd.Timestamp) -> pd.Timestamp:
@@ -94,7 +94,7 @@ REMEDY = {
     "number": "ask the depot for the file again",
     "whole": "ask the depot for counts",
     "negative": "ask the depot for counts before cancellations",
-    "most": "ask the depot for its count; if it is true, enter it as `most` of the route",
+    "most": "ask the depot for its count, and enter a true one as `most` of the route",
     "arrival": "check the clock that stamps arrivals",
     "unknown": "stamp each row with the morning on which it arrived",
     "service": "correct the opening or closing in the master data, or the row's route",
@@ -325,7 +325,7 @@ def check_calendar(
     Raises
     ------
     ValueError
-        If a country has no holiday, none for 200 days before ``first`` or ``last``, or none on a
+        If a country has no holiday, none within 150 days of ``first`` or ``last``, or none on a
         date in the window that was a holiday in each of the two years before.
     """
     need_columns(calendar, ["country", "ds"], "calendar")

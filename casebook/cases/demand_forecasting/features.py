@@ -244,8 +244,8 @@ def need_daily(train: pd.DataFrame) -> None:
     steps = pd.Series(train["ds"].unique()).sort_values().diff()
     if len(steps) > 1 and steps.min() > DAY:
         raise ValueError(
-            f"the training rows are {steps.min().days} days apart; this model has a weekday profile "
-            "and needs daily rows: forecast other periods by ets_with_errors, with their season"
+            f"the training rows are {steps.min().days} days apart; a weekday profile needs daily "
+            "rows: forecast other periods by ets_with_errors, with their season"
         )
 
 

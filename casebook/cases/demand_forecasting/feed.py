@@ -111,10 +111,15 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 def _median(values: np.ndarray) -> np.ndarray:
     """Return the median of what is known in each column, NaN where nothing is."""
-    known = ~np.isnan(values).all(axis=0)
-    median = np.full(values.shape[1], np.nan)
-    median[known] = np.nanmedian(values[:, known], axis=0)
-    return median
+    if not len(values):
+        return np.full(values.shape[1], np.nan)
+    # Sorted, what is unknown comes last; numpy's own takes ten times as long on so few rows.
+    ordered, count = np.sort(values, axis=0), (~np.isnan(values)).sum(axis=0)
+    middle = [np.maximum(count - k, 0) // 2 for k in (1, 0)]
+    low, high = (
+        np.take_along_axis(ordered, m[None, :].clip(max=len(values) - 1), 0)[0] for m in middle
+    )
+    return np.where(count > 0, (low + high) / 2, np.nan)
 
 
 class _Usual:

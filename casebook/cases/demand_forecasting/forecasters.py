@@ -356,7 +356,8 @@ def _prior_share(
     log, far = np.log(levels), np.log(distance.reindex(levels.index))
     depot = _depot(levels.index.to_series())
     far_within = far - far.groupby(depot).transform("mean")
-    slope = (log * far_within).sum() / (far_within**2).sum()
+    spread = (far_within**2).sum()  # none: the old routes do not tell what distance does
+    slope = (log * far_within).sum() / spread if spread > 0 else 0.0
     without = (log - slope * far).groupby(depot).mean()
 
     def level(name: str) -> float:

@@ -86,7 +86,7 @@ def load(folder: Path, day: pd.Timestamp, max_age: int = MAX_AGE) -> DirectModel
         expected = content.pop("sha256")
     except FileNotFoundError:
         raise ModelRefused(f"there is no model in {path}: train one and save it") from None
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, TypeError):
         raise ModelRefused(f"{path} is no stored model: save one again") from None
     if _digest(content) != expected:
         raise ModelRefused(f"{path} was altered after it was saved: save the model again")

@@ -6,14 +6,20 @@ The same functions serve the simulated world and the Australian tourism data.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from casebook.evaluate.metrics import score_forecasts, wape_difference_interval
 
+if TYPE_CHECKING:
+    from mlforecast import MLForecast
+
 SEASON = 4
 HORIZON = 4
+#: With these, LightGBM gives the same trees in every run.
+REPRODUCIBLE = {"n_jobs": 1, "deterministic": True, "force_row_wise": True, "verbose": -1}
 #: A forecaster takes what is known at the origin and the periods to forecast
 #: (with known future columns), and returns ``y_hat`` in the order of the latter.
 Forecaster = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]
@@ -98,12 +104,37 @@ def seasonal_naive(train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
     return wanted.merge(last, on=["unique_id", "quarter"], how="left")["y"].to_numpy()
 
 
+def global_model(seed: int = 0) -> MLForecast:
+    """Return one unfitted model for all series: boosted trees on yearly log ratios."""
+    import lightgbm as lgb
+    from mlforecast import MLForecast
+    from mlforecast.lag_transforms import RollingMean
+    from mlforecast.target_transforms import Differences, GlobalSklearnTransformer
+    from sklearn.preprocessing import FunctionTransformer
+
+    trees = lgb.LGBMRegressor(
+        n_estimators=150,
+        learning_rate=0.05,
+        num_leaves=15,
+        min_child_samples=40,
+        random_state=seed,
+        **REPRODUCIBLE,
+    )
+    log = FunctionTransformer(np.log1p, np.expm1)
+    return MLForecast(
+        models={"y_hat": trees},
+        freq="QS",
+        lags=[1, 2, 3, 4, 8],
+        lag_transforms={1: [RollingMean(4), RollingMean(8)]},
+        date_features=["quarter"],
+        target_transforms=[GlobalSklearnTransformer(log), Differences([SEASON])],
+    )
+
+
 def lightgbm_global(train: pd.DataFrame, future: pd.DataFrame, seed: int = 0) -> np.ndarray:
     """Forecast all series with one LightGBM model on lags and the known future.
 
-    The target is the log ratio of a quarter to the same quarter a year before,
-    so that one model serves large and small series; lags beyond the first
-    forecast quarter are filled with the model's own forecasts.
+    Lags beyond the first forecast quarter are filled with the model's own forecasts.
 
     Parameters
     ----------
@@ -118,38 +149,11 @@ def lightgbm_global(train: pd.DataFrame, future: pd.DataFrame, seed: int = 0) ->
     -------
     ndarray, shape (len(future),)
     """
-    import lightgbm as lgb
-    from mlforecast import MLForecast
-    from mlforecast.lag_transforms import RollingMean
-    from mlforecast.target_transforms import Differences, GlobalSklearnTransformer
-    from sklearn.preprocessing import FunctionTransformer
-
     known = [c for c in ("campaign", "campaign_last_year") if c in future]
-    model = lgb.LGBMRegressor(
-        n_estimators=150,
-        learning_rate=0.05,
-        num_leaves=15,
-        min_child_samples=40,
-        random_state=seed,
-        n_jobs=1,
-        deterministic=True,
-        force_row_wise=True,
-        verbose=-1,
-    )
-    log = FunctionTransformer(np.log1p, np.expm1)
-    forecaster = MLForecast(
-        models={"y_hat": model},
-        freq="QS",
-        lags=[1, 2, 3, 4, 8],
-        lag_transforms={1: [RollingMean(4), RollingMean(8)]},
-        date_features=["quarter"],
-        target_transforms=[GlobalSklearnTransformer(log), Differences([SEASON])],
-    )
-    columns = ["unique_id", "ds", "y", *known]
-    forecaster.fit(train[columns], static_features=[])
-    horizon = future["ds"].nunique()
+    model = global_model(seed)
+    model.fit(train[["unique_id", "ds", "y", *known]], static_features=[])
     future_known = future[["unique_id", "ds", *known]] if known else None
-    predicted = forecaster.predict(horizon, X_df=future_known)
+    predicted = model.predict(future["ds"].nunique(), X_df=future_known)
     return future[["unique_id", "ds"]].merge(predicted, how="left")["y_hat"].to_numpy()
 
 
