@@ -1,4 +1,4 @@
-"""Walk-forward at all levels, scores and intervals."""
+"""Walk-forward at all levels, reconciliation and the oracle, with the scores of the toolbox."""
 
 from __future__ import annotations
 
