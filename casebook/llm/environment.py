@@ -23,6 +23,8 @@ VARIABLES = {
 }
 #: Base URLs of local servers with their default ports.
 OLLAMA, VLLM = "http://localhost:11434/v1", "http://localhost:8000/v1"
+#: That of the course's own small model, once `make llm` serves it, and its name there.
+SMALL, SMALL_NAME = "http://127.0.0.1:8642/v1", "SmolLM2-135M-Instruct"
 #: Starts JupyterLab with a local model.
 LOCAL = f"{PREFIX}BASE_URL={OLLAMA} {PREFIX}MODEL=llama3.2 make lab"
 
@@ -138,5 +140,6 @@ def describe(model: ChatModel) -> str:
     return (
         f"The answers on this page {who} For a local model instead, start Ollama and run\n\n"
         f"```bash\n{LOCAL}\n```\n\n"
-        f"(vLLM listens at `{VLLM}`; a vendor also wants `{PREFIX}API_KEY`)."
+        f"(vLLM listens at `{VLLM}`; a vendor also wants `{PREFIX}API_KEY`; `make llm` serves the "
+        f"small model `{SMALL_NAME}` at `{SMALL}` without any download)."
     )

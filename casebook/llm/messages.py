@@ -301,6 +301,11 @@ class Reply:
     data: Any = None
 
     @property
+    def cut(self) -> bool:
+        """Whether the limit of tokens ended the answer: its text is not complete."""
+        return self.finish_reason == "length"
+
+    @property
     def message(self) -> Message:
         """The reply as a turn of the conversation."""
         return Message("assistant", self.content, tool_calls=self.tool_calls)

@@ -13,7 +13,7 @@ QUOTED = 200
 
 def short(text: str, most: int = QUOTED) -> str:
     """Return a text on one line, cut to ``most`` characters."""
-    line = " ".join(text.split())
+    line = " ".join(text[: 10 * most].split())  # of millions of words, each would be a copy
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
@@ -51,8 +51,13 @@ def parse(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+#: The types of JSON schema.
+_TYPES = {"array", "boolean", "integer", "null", "number", "object", "string"}
+
+
 @cache
 def _validators() -> tuple[Any, Any]:
+    """Load the validator, where a value is checked first."""
     try:
         from jsonschema import Draft202012Validator
         from referencing import Registry
@@ -66,7 +71,9 @@ def _validators() -> tuple[Any, Any]:
 
 
 def check_schema(schema: Mapping[str, Any], what: str) -> None:
-    """Raise if a schema is none.
+    """Raise if a schema is none, as far as that shows without the validator.
+
+    The names of types are checked; all else when a value is first held against the schema.
 
     Parameters
     ----------
@@ -82,24 +89,57 @@ def check_schema(schema: Mapping[str, Any], what: str) -> None:
     """
     if not isinstance(schema, Mapping) or schema.get("type") != "object":
         raise ValueError(f"The schema of {what} must be a mapping with 'type': 'object'.")
-    validator, _ = _validators()
+    if fault := _fault(schema, "$"):
+        raise ValueError(f"The schema of {what} is none: {fault}.")
+
+
+def _fault(schema: Any, path: str) -> str:
+    """Return the first wrong type of a schema and of those inside, or nothing."""
+    if isinstance(schema, bool):
+        return ""
+    if not isinstance(schema, Mapping):
+        return f"{path}: {short(repr(schema), 40)} is no schema"
+    kinds = schema.get("type", [])
+    for kind in (
+        [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else [kinds]
+    ):
+        if not isinstance(kind, str) or kind not in _TYPES:
+            return f"{path}.type: {short(repr(kind), 40)} is no type"
+    inside = {f"{path}.items": schema["items"]} if "items" in schema else {}
+    for group in ("properties", "$defs"):
+        if not isinstance(schema.get(group, {}), Mapping):
+            return f"{path}.{group}: it is no mapping"
+        inside |= {f"{path}.{group}.{name}": one for name, one in schema.get(group, {}).items()}
+    return next(filter(None, (_fault(one, where) for where, one in inside.items())), "")
+
+
+@cache
+def _schema_fault(schema: str) -> str:
+    """Return what is wrong with a schema (as JSON), or nothing."""
     from jsonschema import SchemaError
 
     try:
-        validator.check_schema(schema)
+        _validators()[0].check_schema(json.loads(schema))
     except SchemaError as error:
-        raise ValueError(
-            f"The schema of {what} is none: {error.json_path}: {short(error.message)}."
-        ) from None
+        return f"{error.json_path}: {short(error.message)}"
+    return ""
 
 
 def misfit(value: Any, schema: Mapping[str, Any]) -> str | None:
-    """Return where and why a value does not fit a schema, or None if it does."""
+    """Return where and why a value does not fit a schema, or None if it does.
+
+    Raises
+    ------
+    ValueError
+        If the schema is none, or refers to what it does not define.
+    """
     validator, registry = _validators()
     from jsonschema.exceptions import best_match
     from referencing.exceptions import Unresolvable
 
     try:
+        if fault := _schema_fault(json.dumps(schema)):
+            raise ValueError(f"The schema is none: {fault}.")
         error = best_match(validator(schema, registry=registry).iter_errors(value))
     except RecursionError:
         return "it is nested too deeply"

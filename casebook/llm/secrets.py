@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
@@ -15,33 +15,74 @@ from casebook.llm.errors import ConfigurationError
 HIDDEN = "[hidden]"
 #: Shorter ones are placeholders for servers that want any key: ``ollama``, ``EMPTY``.
 SHORTEST = 8
+#: Letters and digits of a secret that are hidden where they stand in a row.
+WINDOW = 8
 #: Parts of a path that may be shown: words, and versions such as v1beta.
 HARMLESS = re.compile(r"[a-z]{1,12}|v\d+[a-z]*\d*")
 #: Loggers below the client. At DEBUG they print headers of answers, which may repeat a key.
-LOGGERS = ("httpcore.connection", "httpcore.http11", "httpcore.proxy", "httpcore.socks")
+LOGGERS = (
+    "httpcore.connection", "httpcore.http11", "httpcore.proxy", "httpcore.socks",
+    "httpx", "openai._base_client",
+)  # fmt: skip
 
 
 class Secrets:
-    """Texts that must not be seen, and how to take them out of what others wrote."""
+    """Texts that must not be seen, and how to take them out of what others wrote.
+
+    Found is each run of eight letters and digits of a secret, in upper or lower case, whatever
+    signs and blanks stand between them, and the same of its base64, hexadecimal and quoted forms.
+    """
 
     def __init__(self, values: Iterable[str]) -> None:
-        forms = set()
+        grams = set()
         for value in values:
             if len(value) >= SHORTEST:
-                escaped = json.dumps(value)[1:-1]
-                forms |= {value, quote(value, safe=""), quote(value), escaped, repr(value)[1:-1]}
-        self.forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
+                for form in _forms(value):
+                    letters = "".join(character for _, character in _letters(form))
+                    width = min(WINDOW, len(letters))
+                    grams |= {letters[i : i + width] for i in range(len(letters) - width + 1)}
+        self.forms = frozenset(grams - {""})
+        self._widths = sorted({len(gram) for gram in self.forms})
 
     def __repr__(self) -> str:
         return f"Secrets({HIDDEN})"
 
     def hide(self, text: str) -> str:
-        """Return a text without the secrets, and without one that the end of a quotation cut."""
-        for form in self.forms:
-            text = text.replace(form, HIDDEN)
-            for length in range(len(form) - 1, 3, -1):
-                text = text.replace(form[:length] + "…", HIDDEN + "…")
+        """Return a text without the secrets."""
+        if not self.forms:
+            return text
+        letters = list(_letters(text))
+        line = "".join(character for _, character in letters)
+        runs: list[list[int]] = []
+        for i in range(len(line)):
+            for width in self._widths:
+                if line[i : i + width] in self.forms:
+                    start, end = letters[i][0], letters[i + width - 1][0] + 1
+                    if runs and start <= runs[-1][1]:
+                        runs[-1][1] = max(runs[-1][1], end)
+                    else:
+                        runs.append([start, end])
+        for start, end in reversed(runs):
+            text = text[:start] + HIDDEN + text[end:]
         return text
+
+
+def _letters(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the letters and digits of a text with their places, in lower case."""
+    for place, character in enumerate(text):
+        if character.isalnum():
+            yield place, character.lower() if character.isascii() else character
+
+
+def _forms(value: str) -> Iterator[str]:
+    """Yield what a secret looks like where it was quoted, escaped or encoded."""
+    code = value.encode()
+    yield from (value, value[::-1], quote(value, safe=""), json.dumps(value)[1:-1])
+    yield from (repr(value)[1:-1], code.hex())
+    for shift in range(3):  # in base64 of a longer text it may begin at any of three places
+        encoded = b64encode(b"\0" * shift + code).decode("ascii").rstrip("=")
+        cut = encoded[(0, 2, 3)[shift] : len(encoded) - (1 if (shift + len(code)) % 3 else 0)]
+        yield from (cut, cut.replace("+", "-").replace("/", "_"))
 
 
 class _HidingFilter(logging.Filter):
@@ -49,7 +90,7 @@ class _HidingFilter(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.known: dict[tuple[str, ...], Secrets] = {}
+        self.known: dict[frozenset[str], Secrets] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()

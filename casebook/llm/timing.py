@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from casebook.llm.errors import ConfigurationError, LLMError
+
+if TYPE_CHECKING:
+    from tenacity import Retrying
 
 
 def _check_seconds(value: object, what: str) -> None:
@@ -138,41 +141,54 @@ def retry_after(value: str | None, now: float) -> float | None:
         return None
 
 
-class Tries:
-    """The attempts of one request: whether there is another one, and after which wait."""
+def retrying(budget: Budget, sources: Sources) -> Retrying:
+    """Return tenacity's loop over the attempts of one request.
 
-    def __init__(self, budget: Budget, sources: Sources) -> None:
-        self._budget, self._sources = budget, sources
-        self._start = sources.clock()
-        self._made = 0
+    Its errors hold how many attempts were made, in which time, and why there is no further one.
+    """
+    from tenacity import RetryCallState, Retrying
 
-    def failed(self, error: LLMError) -> None:
-        """Wait for the next attempt, or raise the error if there is none."""
-        budget, sources = self._budget, self._sources
-        self._made += 1
-        error.attempts, error.seconds = self._made, sources.clock() - self._start
-        if not error.transient or error.so_far:
-            raise error
-        if self._made >= budget.attempts:
+    start = sources.clock()
+    last: list[LLMError] = []
+
+    def again(state: RetryCallState) -> bool:
+        error = state.outcome.exception()
+        if not isinstance(error, LLMError):
+            return False
+        error.attempts, error.seconds = state.attempt_number, sources.clock() - start
+        last[:] = [error]
+        return error.transient
+
+    def wait(state: RetryCallState) -> float:
+        if state.attempt_number >= budget.attempts:
+            return 0.0
+        ceiling = min(budget.cap, budget.base * 2 ** min(state.attempt_number - 1, 64))
+        return max(sources.uniform(0.0, ceiling), last[0].retry_after or 0.0)
+
+    def stop(state: RetryCallState) -> bool:
+        error, seconds = last[0], state.upcoming_sleep
+        if state.attempt_number >= budget.attempts:
             error.gave_up = "" if budget.attempts > 1 else "The budget allows one attempt."
-            raise error
-        ceiling = min(budget.cap, budget.base * 2 ** min(self._made - 1, 64))
-        wait = max(sources.uniform(0.0, ceiling), error.retry_after or 0.0)
+            return True
         left = budget.seconds - error.seconds
-        if wait >= left:
-            asks = "The server asks to wait" if error.retry_after == wait else "The next wait is"
+        asks = "The server asks to wait" if error.retry_after == seconds else "The next wait is"
+        if seconds >= left:
             error.gave_up = (
-                f"{asks} {wait:,.1f} s, and {max(left, 0):,.1f} s of the budget are left."
+                f"{asks} {seconds:,.1f} s, and {max(left, 0):,.1f} s of the budget are left."
             )
-            raise error
-        sources.sleep(wait)
-        if sources.clock() - self._start >= budget.seconds:
-            error.gave_up = "The wait used up the budget."
-            raise error
+        return seconds >= left
+
+    def sleep(seconds: float) -> None:
+        sources.sleep(seconds)
+        if sources.clock() - start >= budget.seconds:
+            last[0].gave_up = "The wait used up the budget."
+            raise last[0]
+
+    return Retrying(retry=again, wait=wait, stop=stop, sleep=sleep, reraise=True)
 
 
 class Deadline:
-    """The end of an attempt: a socket's own time-out starts anew with each byte.
+    """The end of an attempt: a socket's own time-out starts again with each byte.
 
     A thread shuts the connection down when the time is over, which wakes up whoever waits for it.
     """

@@ -6,12 +6,14 @@ vLLM, Ollama and most vendors speak too; fields that are not needed are ignored.
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from casebook.llm.errors import (
+    AnswerTooLarge,
     ArgumentsDoNotFit,
     ArgumentsNotJSON,
     LLMError,
@@ -34,6 +36,14 @@ from casebook.llm.schema import misfit, parse, short
 RESERVED = {"model", "messages", "stream", "tools", "response_format"}
 #: Statuses after which another attempt may help.
 TRANSIENT = {429, 500, 502, 503, 504}
+#: Bytes that an answer of any size may take: what a small one is made of.
+SLACK = 500_000
+TOO_LARGE = (
+    "The answer would take more than {:,} bytes of memory. Set max_tokens in the options of the "
+    "client, or raise its max_bytes."
+)
+#: Tool calls of one answer.
+MOST_CALLS = 128
 NOT_A_COMPLETION = (
     "The server does not speak the chat-completions format as it should: check the base URL, "
     "which usually ends in /v1, and the server's version."
@@ -143,6 +153,27 @@ def _shown(value: Any) -> str:
     )
 
 
+def check_size(text: bytes, most: int) -> None:
+    """Raise if the value of a JSON text would take much more memory than the text itself.
+
+    Each value of a list or an object costs about a hundred bytes, however short it is written; and
+    one character beyond the first 256 (or 65,536) makes each of its text take two (or four) bytes.
+
+    Raises
+    ------
+    AnswerTooLarge
+        If text and value would take more than three times ``most`` bytes.
+    """
+    values = sum(text.count(mark) for mark in (b",", b"[", b"{", b":"))
+    escaped = text.count(b"\\u")
+    highest = max(text, default=0)
+    wide = 4 if highest >= 0xF0 or escaped else 2 if highest >= 0xC4 else 1
+    # Decoding makes room for as many characters as there are bytes; then text and value are there.
+    decoded = len(text) * (2 if wide == 1 else 1.25 * wide)
+    if len(text) + decoded + 100 * values + 20 * escaped > 3 * most + SLACK:
+        raise AnswerTooLarge(TOO_LARGE.format(3 * most))
+
+
 def load(text: str | bytes, what: str) -> Any:
     """Return the value of a JSON text of the server.
 
@@ -163,19 +194,24 @@ def error_text(payload: Any) -> str:
     message = error.get("message") if isinstance(error, dict) else error
     if not isinstance(message, str):
         message = payload.get("detail") if isinstance(payload, dict) else None
-    return " ".join(message.split()) if isinstance(message, str) else ""
+    return " ".join(message[:5000].split()) if isinstance(message, str) else ""
 
 
 def _check_no_error(payload: Any) -> None:
     """Raise if a server reports a failure under the status 200, as some do inside a stream."""
     if isinstance(payload, dict) and payload.get("error"):
-        code = payload["error"].get("code") if isinstance(payload["error"], dict) else None
-        said = short(error_text(payload))
-        raise ServerFailed(
-            f"The server reports an error inside its answer{': ' + said if said else ''}. "
-            "Its log says more.",
-            transient=code in TRANSIENT if isinstance(code, int) else True,
-        )
+        raise inner_error(payload)
+
+
+def inner_error(payload: dict[str, Any]) -> ServerFailed:
+    """Return the error that an answer reports under ``error``."""
+    code = payload["error"].get("code") if isinstance(payload["error"], dict) else None
+    said = short(error_text(payload))
+    return ServerFailed(
+        f"The server reports an error inside its answer{': ' + said if said else ''}. "
+        "Its log says more.",
+        transient=code in TRANSIENT if isinstance(code, int) else True,
+    )
 
 
 def _usage(payload: dict[str, Any]) -> Usage | None:
@@ -284,6 +320,11 @@ def _reply(
     """Return a reply of what a completion or a stream held, checked."""
     if refusal and not content:
         raise Refused(f"The model declined to answer: {short(refusal)} Put the request otherwise.")
+    if finish_reason == "content_filter":
+        raise Refused(
+            "A filter of the server took away the answer or a part of it (finish_reason is "
+            "content_filter): put the request otherwise."
+        )
     tool_calls = _tool_calls(calls, request, cut=finish_reason == "length")
     return Reply(
         content,
@@ -348,67 +389,22 @@ def read_reply(payload: Any, request: Request, model: str) -> Reply:
 # Back: a stream ------------------------------------------------------------------------
 
 
-def events(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the data of each server-sent event of a stream.
-
-    Lines end with CR, LF or both and nothing else [1]_, so they are split before they are
-    decoded: a JSON text may hold U+2028, at which ``str.splitlines`` (and with it ``httpx``'s
-    ``iter_lines``) would cut, and a character may be spread over two chunks. Comments and other
-    fields are left out. An event that is not closed by an empty line is not complete.
-
-    References
-    ----------
-    .. [1] WHATWG, HTML Living Standard, section 9.2.6, "Interpreting an event stream".
-    """
-    data: list[bytes] = []
-    for line in _lines(chunks):
-        if not line:
-            if data:
-                yield b"\n".join(data)
-            data = []
-        elif line.partition(b":")[0] == b"data":
-            data.append(line[5:].removeprefix(b" "))
-
-
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    waiting: list[bytes] = []
-    first = True
-    for chunk in chunks:
-        waiting.append(chunk)
-        if b"\n" not in chunk and b"\r" not in chunk:
-            continue
-        lines = b"".join(waiting).splitlines(keepends=True)
-        # A CR at the end may be half of a CR LF.
-        waiting = [] if lines[-1].endswith(b"\n") else [lines.pop()]
-        for line in lines:
-            if first:
-                line, first = line.removeprefix(b"\xef\xbb\xbf"), False
-            yield line.rstrip(b"\r\n")
-    for line in b"".join(waiting).splitlines(keepends=True):
-        if line.endswith((b"\n", b"\r")):
-            yield line.rstrip(b"\r\n")
-
-
 class Assembly:
     """A reply that arrives in pieces."""
 
-    def __init__(self, request: Request, model: str) -> None:
-        self.done = False
+    def __init__(self, request: Request, model: str, most: int) -> None:
+        self._most, self._characters, self._wide, self._values = most, 0, 1, 0
         self._request = request
         self._model = model
         self._content: list[str] = []
-        self._refusal: list[str] = []
-        self._calls: dict[int, _RawCall] = {}
+        self._refusal = io.StringIO()
+        self._calls: dict[int, tuple[_RawCall, io.StringIO]] = {}
         self._finish_reason = ""
         self._usage: Usage | None = None
         self._any_choice = False
 
-    def add(self, data: bytes) -> str:
-        """Take the data of an event, and return the text that it adds."""
-        if data.strip() == b"[DONE]":
-            self.done = True
-            return ""
-        payload = load(data, "A piece of the stream")
+    def add(self, payload: Any) -> str:
+        """Take an event, and return the text that it adds."""
         _check_no_error(payload)
         self._usage = _usage(payload) or self._usage
         self._model = _field(payload, "model", str) or self._model
@@ -420,12 +416,21 @@ class Assembly:
             delta = _field(choice, "delta", dict, "choices[0].", default={})
             path = "choices[0].delta."
             text += _field(delta, "content", str, path, default="")
-            self._refusal.append(_field(delta, "refusal", str, path, default=""))
+            self._refusal.write(self._counted(_field(delta, "refusal", str, path, default="")))
             for piece in _field(delta, "tool_calls", list, path, default=[]):
                 self._add_call(piece, f"{path}tool_calls[].")
             reason = _field(choice, "finish_reason", str, "choices[0].")
             self._finish_reason = reason or self._finish_reason
-        self._content.append(text)
+        self._content.append(self._counted(text, parsed=self._request.response_format is not None))
+        return text
+
+    def _counted(self, text: str, parsed: bool = False) -> str:
+        """Return a text that is kept, once it is sure that there is room for it and its value."""
+        wide = 1 if text.isascii() else 4 if max(text) > "\uffff" else 2
+        self._characters, self._wide = self._characters + len(text), max(self._wide, wide)
+        self._values += sum(map(text.count, ",[{:")) if parsed else 0
+        if self._characters * self._wide + 100 * self._values > self._most + SLACK:
+            raise AnswerTooLarge(TOO_LARGE.format(self._most))
         return text
 
     def _add_call(self, piece: Any, path: str) -> None:
@@ -434,14 +439,17 @@ class Assembly:
         if not isinstance(index, int):
             # Some servers leave the index out: then a new id begins a new call.
             index = len(self._calls) if id_ or not self._calls else max(self._calls)
-        call = self._calls.setdefault(index, _RawCall())
+        call, written = self._calls.setdefault(index, (_RawCall(), io.StringIO()))
+        if len(self._calls) > MOST_CALLS:
+            raise WrongShape(f"There are more than {MOST_CALLS} tool calls. {NOT_A_COMPLETION}")
         function = _field(piece, "function", dict, path, default={})
         call.id = call.id or id_
-        call.name += _field(function, "name", str, f"{path}function.", default="")
-        call.arguments += _field(function, "arguments", str, f"{path}function.", default="")
+        call.name = call.name or _field(function, "name", str, f"{path}function.", default="")
+        arguments = _field(function, "arguments", str, f"{path}function.", default="")
+        written.write(self._counted(arguments, parsed=True))
 
-    def reply(self) -> Reply:
-        """Return the whole reply once the stream has ended.
+    def reply(self, done: bool) -> Reply:
+        """Return the whole reply once the stream has ended, with ``[DONE]`` or without.
 
         A reply with a finish reason is complete even where ``[DONE]`` is missing.
 
@@ -452,7 +460,7 @@ class Assembly:
         NoChoices, Refused, BadToolCall, BadStructuredOutput
             As :func:`read_reply`.
         """
-        if self.done and not self._any_choice:
+        if done and not self._any_choice:
             raise NoChoices("The stream held no answer (choices was empty). Ask again.")
         if not self._finish_reason:
             raise StreamCut(
@@ -462,8 +470,11 @@ class Assembly:
         return _reply(
             self._request,
             content="".join(self._content),
-            calls=[self._calls[index] for index in sorted(self._calls)],
-            refusal="".join(self._refusal),
+            calls=[
+                replace(call, arguments=written.getvalue())
+                for _, (call, written) in sorted(self._calls.items())
+            ],
+            refusal=self._refusal.getvalue(),
             finish_reason=self._finish_reason,
             usage=self._usage,
             model=self._model,

@@ -207,7 +207,8 @@ def test_bands_of_one_origin_agree_with_the_record():
     plain = made.drop(columns=["low", "high"])
     table = benchmarks.coverage(benchmarks.banded(plain, MODEL, TEST[:1], tree))
     live = table.assign(seed=SEEDS[0], method="joint", origin=f"{TEST[0]:%Y-%m-%d}")
-    assert_agrees(live, recorded("bands"), ["seed", "method", "level", "origin"])
+    joint = recorded("bands").query("method == 'joint'")
+    assert_agrees(live, joint, ["seed", "method", "level", "origin"])
 
 
 def test_one_origin_after_the_break_agrees_with_the_record():

@@ -277,10 +277,10 @@ def third_party(names: Iterable[str]) -> dict[str, set[str]]:
 def is_builder(path: Path) -> bool:
     """Say whether a module makes artifacts: it has an environment of its own (test_artifacts).
 
-    The embedding models of the retriever are loaded there alone.
+    The embedding models of the retriever and the small local model are loaded there alone.
     """
-    return path.name in ("artifacts.py", "dense.py") and bool(
-        {"cases", "retrieval"} & {*path.parts}
+    return path.name in ("artifacts.py", "dense.py", "local.py") and bool(
+        {"cases", "retrieval", "llm"} & {*path.parts}
     )
 
 

@@ -244,8 +244,28 @@ def test_importing_the_seam_is_quick_and_loads_neither_client_nor_validator():
 def test_without_jsonschema_a_schema_is_refused_not_skipped(monkeypatch):
     monkeypatch.setitem(sys.modules, "jsonschema", None)
     schema._validators.cache_clear()
+    schema._schema_fault.cache_clear()
     with pytest.raises(ImportError, match=r'pip install "casebook\[llm\]"'):
-        Tool("t", "d", {"type": "object"})
+        Scripted([{"id": "P7"}]).complete(HELLO, response_format=PARCEL)
+
+
+def test_a_schema_that_is_none_is_refused_when_a_value_is_held_against_it():
+    """Loading the validator takes long, so what only it sees waits for the first value."""
+    wrong = {"type": "object", "properties": {"n": {"type": "integer", "minimum": "x"}}}
+    form = ResponseFormat("n", wrong)
+    with pytest.raises(ValueError, match=r"The schema is none: \$.properties.n.minimum"):
+        Scripted([{"n": 1}]).complete(HELLO, response_format=form)
+
+
+def test_making_a_schema_loads_no_validator_and_checking_a_value_loads_no_grammar_of_addresses():
+    code = (
+        "import sys; from casebook.llm import ResponseFormat, schema\n"
+        "form = ResponseFormat('r', {'type': 'object'})\n"
+        "assert 'jsonschema' not in sys.modules\n"
+        "assert schema.misfit({}, form.schema) is None\n"
+        "assert 'jsonschema' in sys.modules and 'rfc3987_syntax' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # Stand-ins -----------------------------------------------------------------------------
@@ -540,31 +560,6 @@ def test_an_option_of_none_takes_a_field_away():
     assert body.keys() == {"model", "messages", "stream"}
 
 
-EVENTS = [b'{"a": 1}', "Grüße\u2028\x85 🎉".encode(), b"two\nlines", b"[DONE]"]
-STREAM = (
-    b'\xef\xbb\xbfdata: {"a": 1}\n\n'
-    b": a comment\n\n"
-    b"event: x\nid: 7\ndata:Gr\xc3\xbc\xc3\x9fe\xe2\x80\xa8\xc2\x85 \xf0\x9f\x8e\x89\n\n"
-    b": ping\n\n"
-    b"data: two\ndata: lines\nretry: 3\n\n\n"
-    b"data: [DONE]\n\n"
-)
-
-
-@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-def test_events_are_the_same_however_the_stream_is_cut(end, size):
-    stream = STREAM.replace(b"\n", end)
-    chunks = [stream[i : i + size] for i in range(0, len(stream), size)]
-    assert list(wire.events(chunks)) == EVENTS
-
-
-def test_an_event_that_is_not_closed_is_none():
-    assert list(wire.events([b"data: a\n\ndata: b\n"])) == [b"a"]
-    assert list(wire.events([b"data: a\n\ndata: b"])) == [b"a"]
-    assert list(wire.events([])) == []
-
-
 def completion(**message) -> dict:
     said = {"content": "hi", **message}
     return {"choices": [{"message": said, "finish_reason": "stop"}]}
@@ -639,6 +634,21 @@ def test_an_answer_cut_by_its_limit_says_so():
     payload["choices"][0]["finish_reason"] = "length"
     with pytest.raises(OutputNotJSON, match="raise max_tokens"):
         wire.read_reply(payload, Request(tuple(HELLO), (), PARCEL), "m")
+
+
+@pytest.mark.parametrize(("reason", "cut"), [("stop", False), ("length", True)])
+def test_a_text_cut_by_its_limit_can_be_told(reason, cut):
+    payload = completion(content="It costs 1")
+    payload["choices"][0]["finish_reason"] = reason
+    reply = wire.read_reply(payload, Request(tuple(HELLO)), "m")
+    assert (reply.cut, reply.finish_reason) == (cut, reason)
+
+
+def test_an_answer_that_a_filter_touched_is_none():
+    payload = completion(content="You may take 500")
+    payload["choices"][0]["finish_reason"] = "content_filter"
+    with pytest.raises(Refused, match="A filter of the server"):
+        wire.read_reply(payload, Request(tuple(HELLO)), "m")
 
 
 def test_what_a_server_leaves_out_is_filled_in():
