@@ -62,6 +62,58 @@ def tourism(path: Path) -> pd.DataFrame:
     return frame.sort_values(["unique_id", "ds"], ignore_index=True)
 
 
+#: Rossmann's columns by the names of the course.
+ROSSMANN_COLUMNS = {
+    "Store": "store",
+    "Date": "ds",
+    "Sales": "y",
+    "Promo": "promotion",
+    "StoreType": "type",
+    "Assortment": "assortment",
+    "CompetitionDistance": "distance",
+}
+
+
+def rossmann(path: Path) -> pd.DataFrame:
+    """Read daily sales of 1,115 German drug stores, 2013-01-01 to 2015-07-31.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("rossmann")``: the training data of the Kaggle competition of 2015,
+        joined with the stores. Only days on which a store was open and sold something have a row.
+
+    Returns
+    -------
+    DataFrame, 844,338 rows
+        ``store`` (1 to 1115), ``ds``, ``y`` (sales, euro), ``promotion`` (0 or 1), ``type`` (a to
+        d), ``assortment`` (a to c), ``distance`` (metres to the next competitor; three stores have
+        none), by store and day.
+
+    Raises
+    ------
+    ValueError
+        If columns are missing, a store and day is repeated, or it is not the whole set.
+
+    References
+    ----------
+    Guo & Berkhahn (2016), *Entity Embeddings of Categorical Variables*, arXiv:1604.06737.
+    """
+    table = pd.read_parquet(path)
+    if missing := sorted(set(ROSSMANN_COLUMNS) - set(table)):
+        raise ValueError(f"{path} has no column {missing}: it is not Rossmann's table.")
+    frame = table[list(ROSSMANN_COLUMNS)].rename(columns=ROSSMANN_COLUMNS)
+    frame["ds"] = frame["ds"].dt.as_unit("ns")
+    stores, twice = frame["store"].nunique(), int(frame.duplicated(["store", "ds"]).sum())
+    closed = int((frame["y"] <= 0).sum())
+    if (stores, len(frame), twice, closed) != (1115, 844_338, 0, 0):
+        raise ValueError(
+            f"{path} holds {stores} stores, {len(frame):,} rows, {twice} repeated days and "
+            f"{closed} days without sales; expected 1,115, 844,338, 0 and 0."
+        )
+    return frame.sort_values(["store", "ds"], ignore_index=True)
+
+
 #: The Fraud Handbook's columns by the names of the course.
 HANDBOOK_COLUMNS = {
     "TRANSACTION_ID": "transaction",

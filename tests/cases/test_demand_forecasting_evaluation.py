@@ -1,4 +1,4 @@
-"""Case 01: the walk-forward at all levels, its scores and intervals, and the cost in staff."""
+"""Case 01: the walk-forward at all levels, its scores and intervals."""
 
 from __future__ import annotations
 
@@ -16,13 +16,10 @@ from casebook.cases.demand_forecasting.evaluation import (
     complete_oracle,
     earlier_errors,
     heatmap,
-    order_quantile,
     paired_interval,
     planning_origins,
     scales,
     score,
-    staffing_cost,
-    staffing_quantile,
     walk_forward,
 )
 from casebook.cases.demand_forecasting.features import KNOWN, add_known
@@ -359,44 +356,3 @@ def test_the_interval_is_reproducible_and_wider_with_fewer_origins(result, histo
     assert len(paired_interval(one, history, "direct", "week")) == 3
     with pytest.raises(ValueError, match="no metric 'MAPE'"):
         paired_interval(rows, history, "direct", "week", "MAPE")
-
-
-# Staffing ----------------------------------------------------------------------------
-
-
-def test_the_cost_of_staff_by_hand():
-    # 400 parcels need 16 hours, two workers; 300 parcels were expected: 1.5, so two workers.
-    assert staffing_cost([400], [300]).tolist() == [0]
-    assert staffing_cost([400], [200]).tolist() == [8 * 60]
-    assert staffing_cost([400], [600]).tolist() == [8 * 24]
-    assert staffing_cost([400], [300], whole_workers=False).tolist() == [4 * 60]
-    assert staffing_cost([0, 25], [25, 0], 10, 1, whole_workers=False).tolist() == [1, 10]
-
-
-def test_the_critical_ratio_is_the_cheapest_quantile():
-    assert staffing_quantile(60, 24) == pytest.approx(60 / 84)
-    demand = np.random.default_rng(0).gamma(20, 50, 20_000)
-    quantiles = np.linspace(0.3, 0.95, 66)
-    costs = [
-        staffing_cost(demand, np.full(demand.shape, np.quantile(demand, q)), whole_workers=False)
-        for q in quantiles
-    ]
-    best = quantiles[np.argmin(np.sum(costs, axis=1))]
-    assert best == pytest.approx(staffing_quantile(), abs=0.02)
-
-
-def test_a_quantile_is_ordered_by_earlier_errors_and_saves_money(result):
-    depots = result[result["level"] == "depot"]
-    origins = planning_origins(DAYS[-1], 2)
-    orders = order_quantile(depots, "week", origins, staffing_quantile())
-    rows = depots.loc[orders.index]
-    assert sorted(rows["origin"].unique()) == origins
-    factor = (orders / rows["week"]).groupby(rows["origin"]).agg(["min", "max"])
-    np.testing.assert_allclose(factor["min"], factor["max"])
-    later = depots.assign(y=depots["y"].where(depots["ds"] < origins[0], 1e6))
-    np.testing.assert_array_equal(
-        order_quantile(later, "week", origins[:1], 0.7),
-        order_quantile(depots, "week", origins[:1], 0.7),
-    )
-    raised = order_quantile(depots, "week", origins, 0.9)
-    assert (raised.sum() > orders.sum()) and (orders.sum() > 0)

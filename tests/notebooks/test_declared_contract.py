@@ -119,7 +119,6 @@ def test_students_get_worlds_of_their_own(path):
     [
         ("00_how_a_case_works", "candidates", ["around", "candidates"]),
         ("01_demand_forecasting", "cleanups", ["cleanups"]),
-        ("01_demand_forecasting", "alarm-days", ["alarm_days"]),
         ("01_demand_forecasting", "staff-cost", ["staff_cost"]),
     ],
 )

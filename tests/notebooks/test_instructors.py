@@ -170,7 +170,7 @@ def test_the_listed_cells_run_alone_and_in_the_reduced_setting_within_its_second
         ("| 50–70 |", "| 50–65 |", "exercises of [15] minutes"),
         ("| `audit` |", "| `audits` |", "no cell audits"),
         ("| `audit` |", "| `audit` | x |\n| `contract` |", "13 cells to run"),
-        ("| `night` |", "| `classical` |", "night is not in the list"),
+        ("| `staffing` |", "| `ablation` |", "staffing is not in the list"),
         ("## The poll", "## A vote", "no ## The poll"),
     ],
 )
@@ -186,15 +186,11 @@ def test_gate_planted_faults(old, new, expected):
     [
         ("| 7–15 |", "| 8–15 |", "minute 8 follows minute 7"),
         ("| 48–50 |", "| 48–55 |", "ends at minute 55"),
+        ("`load-world`, `audit`, `origins`", "`load-world`, `origins`", "origins needs repaired"),
         (
-            "`load-world` and `audit` beforehand",
-            "`load-world` beforehand",
-            "origins needs repaired",
-        ),
-        (
-            "| Baseline | Run `origins` and `baselines`.",
-            "| Baseline | Run `classical`.",
-            "classical is not in the list",
+            "| Money | Run `newsvendor` and `staffing`.",
+            "| Money | Run `ablation`.",
+            "ablation is not in the list",
         ),
     ],
 )

@@ -12,7 +12,7 @@ CASE, FORECASTING = "chapters/00_how_a_case_works", "chapters/01_demand_forecast
 PHRASES = {
     "a village counts like a capital": CASE,
     "Next summer will be like last summer": CASE,
-    "how many people sort and drive in each depot": FORECASTING,
+    "the cheapest plan is not the best guess": FORECASTING,
     "it draws a prompt, keeps the cadence": "book/drill",
     "A missed target stays on the board": "book/scoreboard",
     "All absolute errors together over all actual values together": "book/glossary",

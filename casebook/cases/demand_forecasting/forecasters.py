@@ -136,7 +136,11 @@ def auto_ets(train: pd.DataFrame, future: pd.DataFrame, last_days: int = 364) ->
 
 
 def ets_with_errors(
-    train: pd.DataFrame, future: pd.DataFrame, season: int = WEEK, freq: str = "D"
+    train: pd.DataFrame,
+    future: pd.DataFrame,
+    season: int = WEEK,
+    freq: str = "D",
+    options: str = "ZZZ",
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Forecast each series by AutoETS, with the in-sample errors that MinT usually weighs by.
 
@@ -150,6 +154,8 @@ def ets_with_errors(
         Periods in a season.
     freq : str
         Of pandas, such as ``"QS"``.
+    options : str
+        Error, trend and season of AutoETS: Z is chosen by AICc, A additive.
 
     Returns
     -------
@@ -160,7 +166,8 @@ def ets_with_errors(
     from statsforecast import StatsForecast
     from statsforecast.models import AutoETS
 
-    engine = StatsForecast(models=[AutoETS(season_length=season, alias="ets")], freq=freq, n_jobs=1)
+    model = AutoETS(season_length=season, model=options, alias="ets")
+    engine = StatsForecast(models=[model], freq=freq, n_jobs=1)
     train = train[[*KEYS, "y"]].sort_values(KEYS)
     made = engine.forecast(df=train, h=future["ds"].nunique(), fitted=True)
     fitted = engine.forecast_fitted_values()

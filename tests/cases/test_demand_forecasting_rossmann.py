@@ -1,0 +1,220 @@
+"""Case 01 on real data: Rossmann and tourism, live where the data are, as recorded where not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hierarchicalforecast.methods import MinTrace
+
+from casebook.cases.demand_forecasting import rossmann, stores, tourism
+from casebook.cases.demand_forecasting.features import KNOWN
+from casebook.data import tables
+from casebook.data.files import find_real
+from casebook.recorded import bench
+from casebook.recorded.real import other_data
+
+CASE = "01_demand_forecasting"
+CLOSE = {"rtol": 2e-3, "atol": 1e-4}
+WEEK = ("2014-09-01", "2014-09-07")
+KEYS = {
+    "real_rossmann": ["stores", "what", "origin", "level", "model"],
+    "real_tourism": ["tree", "options", "origin", "level", "way"],
+}
+
+
+def recorded(name: str) -> pd.DataFrame:
+    return bench.recorded(CASE, name).frame
+
+
+def assert_agrees(live: pd.DataFrame, table: pd.DataFrame, keys: list[str]) -> None:
+    both = live.merge(table, on=keys, how="left", suffixes=("", "_recorded"), validate="1:1")
+    for column in [c for c in live if c not in (*keys, "data")]:
+        np.testing.assert_allclose(both[f"{column}_recorded"], both[column], **CLOSE)
+
+
+# What is recorded --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_the_recorded_table_is_whole_and_of_the_registered_file(name):
+    table = recorded(name)
+    assert not other_data(CASE, name) and not table[KEYS[name]].duplicated().any()
+    assert table[KEYS[name]].notna().all(axis=None)
+
+
+def test_rossmann_as_recorded_beats_rules_and_rules_beat_last_week():
+    table = recorded("real_rossmann").query("origin == 'all'")
+    scores = table[table["what"] == "score"]
+    for part in ("all", "sample"):
+        wide = scores[scores["stores"] == part].pivot(index="level", columns="model", values="WAPE")
+        assert set(wide.index) == set(rossmann.LEVELS)
+        assert (wide["direct_bottom_up"] < wide["rules"]).all()
+        assert (wide["rules"] < wide["naive_week"]).all()
+    bands = table[table["level"] == "total"].set_index("what")["value"]
+    assert bands["band"] > bands["band, independent"] + 0.1
+
+
+def test_tourism_as_recorded_says_that_the_base_model_decides():
+    """Pooled RMSE over the last eight quarters, as in the audit of the first edition."""
+    table = recorded("real_tourism").query("tree == 'regions' and level == 'pooled'")
+    wide = table.pivot(index=["options", "origin"], columns="way", values="RMSE")
+    last = wide.loc["ZZZ", tourism.ORIGINS[-1]]
+    known = {"base": 125.1, "ols": 124.4, "mint": 136.0, "naive": 136.8, "bottom_up": 193.1}
+    for way, value in known.items():
+        assert last[way] == pytest.approx(value, abs=0.1)
+    forced = wide.loc["ZZA", tourism.ORIGINS[-1]]
+    assert forced["base"] == pytest.approx(127.4, abs=0.1)
+    assert forced["mint"] == pytest.approx(141.6, abs=0.1)
+    assert set(wide.columns) == set(tourism.WAYS)
+    assert len(wide) == len(tourism.OPTIONS) * (len(tourism.ORIGINS) + 1)
+
+
+def test_a_live_part_of_rossmann_agrees_or_the_record_holds_its_rows():
+    keys, table = KEYS["real_rossmann"], recorded("real_rossmann")
+    day = f"{rossmann.TEST[-1]:%Y-%m-%d}"
+    if find_real("rossmann") is None:
+        part = table.query(f"stores == 'sample' and origin == '{day}' and what == 'score'")
+        assert set(part["model"]) >= {"naive_week", "rules", "direct", "direct_bottom_up"}
+        return
+    live = rossmann.live()
+    assert set(live["origin"]) == {day}
+    assert_agrees(live, table, keys)
+    table.loc[table["model"] == "rules", "WAPE"] += 0.01  # a wrong number in the record
+    with pytest.raises(AssertionError, match="Not equal"):
+        assert_agrees(live, table, keys)
+
+
+def test_a_live_part_of_tourism_agrees_or_the_record_holds_its_rows():
+    keys, table = KEYS["real_tourism"], recorded("real_tourism")
+    part = table.query(
+        f"tree == 'states' and options == 'ZZA' and origin == '{tourism.ORIGINS[0]}'"
+    )
+    assert set(part["way"]) == set(tourism.WAYS)
+    if find_real("tourism") is not None:
+        live = tourism.real_tourism(tourism.ORIGINS[:1], ["ZZA"], ["states"])
+        assert_agrees(live[live["origin"] != "all"], table, keys)
+
+
+# Stores as routes --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sales() -> pd.DataFrame:
+    """Return three stores: two close on All Saints' Day, one keeps half a year closed."""
+    days = pd.date_range(stores.FIRST, periods=700)
+    frames = []
+    for store, (kind, closed) in enumerate(
+        {"a": ["2013-11-01"], "c": ["2013-11-01"], "d": []}.items()
+    ):
+        frame = pd.DataFrame({"store": store + 1, "ds": days, "type": kind, "assortment": "a"})
+        frame["y"] = 100.0 * (store + 1) + 10 * frame["ds"].dt.dayofweek
+        frame["promotion"] = (frame["ds"].dt.isocalendar().week % 2).astype(int)
+        frame["distance"] = [500.0, np.nan, 2500.0][store]
+        shut = frame["ds"].isin(pd.to_datetime([*closed, "2013-12-25", "2014-01-01"]))
+        frames.append(frame[(frame["ds"].dt.dayofweek < 6) & ~shut])
+    long = frames[2]["ds"].between("2014-02-01", "2014-07-31")
+    return pd.concat([*frames[:2], frames[2][~long]], ignore_index=True)
+
+
+def test_a_store_keeps_the_holidays_on_which_it_was_closed(sales):
+    rows = sales.assign(unique_id=stores._ids(sales))
+    region, calendar = stores.calendars(rows)
+    assert region["a/aa/0001"] == region["c/ca/0002"] != region["d/da/0003"]
+    kept = {k: set(days) for k, days in calendar.groupby("country")["ds"]}
+    saints = pd.Timestamp("2013-11-01")
+    assert saints in kept[region["a/aa/0001"]] and saints not in kept[region["d/da/0003"]]
+    assert all(pd.Timestamp("2013-12-25") in days for days in kept.values())
+
+
+def test_the_panel_has_what_is_known_ahead_and_nothing_of_the_sales(sales):
+    panel = rossmann.panel(sales)
+    assert list(panel) == ["unique_id", "ds", "y", *KNOWN] and panel.notna().all(axis=None)
+    assert len(panel) == len(sales)  # a closed day has no row
+    eve = panel[panel["unique_id"].eq("a/aa/0001") & panel["ds"].eq(pd.Timestamp("2013-10-31"))]
+    assert eve["eve"].item() == 1 and eve["holiday"].item() == 0
+    assert set(panel.groupby("unique_id")["distance"].first()) == {0.5, 1.5, 2.5}
+    other = rossmann.panel(sales.assign(y=np.random.default_rng(0).uniform(1, 9, len(sales))))
+    pd.testing.assert_frame_equal(panel.drop(columns="y"), other.drop(columns="y"))
+
+
+def test_a_first_sunday_without_any_analogue_takes_the_store_s_mean(sales):
+    panel = rossmann.panel(sales)
+    train, future = panel[panel["ds"] < "2014-09-01"], panel[panel["ds"].between(*WEEK)]
+    sunday = future[future["unique_id"].eq("d/da/0003")].tail(1).assign(ds=pd.Timestamp(WEEK[1]))
+    asked = pd.concat([future, sunday]).drop(columns="y").reset_index(drop=True)
+    assert np.isnan(rossmann.with_cold_start(rossmann.rules)(train, asked)[-1])
+    values = rossmann.answering(rossmann.rules)(train, asked)
+    own = train[train["unique_id"].eq("d/da/0003") & (train["ds"] >= "2014-07-07")]
+    assert np.isfinite(values).all() and values[-1] == pytest.approx(own["y"].mean())
+
+
+def test_sums_for_ets_count_a_day_without_open_stores_as_zero(monkeypatch):
+    days = pd.date_range("2024-01-01", periods=14)
+    train = pd.DataFrame({"unique_id": "total", "ds": days, "y": 5.0}).drop(index=6)
+    seen = {}
+    monkeypatch.setattr(rossmann, "auto_ets", lambda rows, asked: seen.update(rows=rows))
+    rossmann.ets_of_sums(train, train.drop(columns="y"))
+    assert len(seen["rows"]) == 14 and seen["rows"].set_index("ds")["y"][days[6]] == 0
+
+
+def test_the_reader_refuses_another_table(tmp_path):
+    raw = {v: k for k, v in tables.ROSSMANN_COLUMNS.items()}
+    row = {"store": 1, "ds": pd.Timestamp("2013-01-01"), "y": 5, "promotion": 0}
+    frame = pd.DataFrame([row | {"type": "a", "assortment": "a", "distance": 1.0}] * 2)
+    path = tmp_path / "sales.parquet"
+    frame.rename(columns=raw).to_parquet(path)
+    with pytest.raises(ValueError, match="1 stores, 2 rows, 1 repeated days"):
+        tables.rossmann(path)
+    frame.rename(columns=raw).drop(columns="Promo").to_parquet(path)
+    with pytest.raises(ValueError, match="no column"):
+        tables.rossmann(path)
+
+
+# Reconciliation by hand --------------------------------------------------------------
+
+BY_HAND = {
+    "base": (100, 60, 50),
+    "ols": (100 + 10 / 3, 60 - 10 / 3, 50 - 10 / 3),
+    "wls_struct": (105, 57.5, 47.5),
+    "wls": (105, 56.8, 48.2),
+    "mint": (105, 57, 48),
+}
+
+
+def assert_three_nodes_by_hand() -> None:
+    table = tourism.three_nodes()
+    for way, values in BY_HAND.items():
+        np.testing.assert_allclose(table.loc[way, ["total", "A", "B"]].to_numpy(float), values)
+    assert table["gap"].round(9).tolist() == [-10, 0, 0, 0, 0]
+
+
+def test_three_nodes_by_hand():
+    assert_three_nodes_by_hand()
+
+
+def test_a_covariance_without_its_correlations_is_found(monkeypatch):
+    variances = np.diag(np.diag(tourism.THREE_COVARIANCE))
+    monkeypatch.setattr(tourism, "THREE_COVARIANCE", variances)
+    with pytest.raises(AssertionError):
+        assert_three_nodes_by_hand()
+
+
+@pytest.mark.parametrize("method", ["ols", "wls_struct"])
+def test_the_closed_form_is_the_library_s(method):
+    S = np.vstack([np.ones(6), np.kron(np.eye(2), np.ones(3)), np.eye(6)])
+    base = np.random.default_rng(0).uniform(1, 9, (len(S), 4))
+    fitted = MinTrace(method).fit(S=S, y_hat=base)
+    weights = np.ones(len(S)) if method == "ols" else S.sum(axis=1)
+    np.testing.assert_allclose(tourism.weighted(S, base, weights), S @ (fitted.P @ base), atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_coherent_stays_and_what_comes_out_is_coherent(seed):
+    rng = np.random.default_rng(seed)
+    S = np.vstack([np.ones(6), np.kron(np.eye(2), np.ones(3)), np.eye(6)])
+    root = rng.normal(size=(len(S), len(S)))
+    coherent = S @ rng.uniform(1, 9, 6)
+    made = tourism.weighted(S, coherent + rng.normal(size=len(S)), root @ root.T)
+    np.testing.assert_allclose(made, S @ made[-6:])
+    np.testing.assert_allclose(tourism.weighted(S, coherent, root @ root.T), coherent)
