@@ -33,7 +33,7 @@ from casebook.evaluate.metrics import wape
 
 SEEDS = [SEED, 1, 15]
 each_seed = pytest.mark.parametrize("seed", SEEDS)
-DAY = pd.Timedelta(days=1)
+DAY, HOUR = pd.Timedelta(days=1), pd.Timedelta(hours=1)
 END = DAYS[-1] + DAY
 
 
@@ -132,6 +132,35 @@ def test_without_dates_of_arrival_nobody_can_tell_what_was_known(fault):
         as_of(reports, TODAY)
 
 
+def test_arrivals_with_a_time_zone_are_told_from_those_that_are_no_dates():
+    zoned = sent().assign(received=lambda f: f["received"].dt.tz_localize("UTC"))
+    with pytest.raises(ValueError, match="received has time zone UTC: convert to local days"):
+        as_of(zoned, TODAY)
+
+
+def test_a_row_that_arrives_at_five_in_the_morning_is_known_on_it():
+    reports = sent().assign(received=lambda f: f["received"] + 5 * HOUR)
+    assert len(as_of(reports, TODAY)) == len(reports)
+    assert_frame_equal(mended(reports).panel, mended(sent()).panel)
+
+
+def test_an_arrival_in_another_century_is_refused_and_not_lost():
+    reports = sent()
+    reports.loc[7, "received"] = pd.Timestamp("2099-01-01")
+    assert 7 in as_of(reports, TODAY).index
+    with pytest.raises(FeedRejected, match="arrival after 2024-04-22: 1 row, unique_id XX/A/r1"):
+        mended(reports)
+    reports.loc[7, "received"] = TODAY + DAY  # late, and on its way
+    assert 7 not in as_of(reports, TODAY).index
+
+
+def test_a_column_that_is_there_twice_is_named():
+    reports = pd.concat([sent(), sent()[["y"]]], axis=1)
+    for call in (lambda: as_of(reports, TODAY), lambda: check_contract(reports, NET, TODAY)):
+        with pytest.raises(ValueError, match="the feed has the column y more than once: keep one"):
+            call()
+
+
 # The contract -------------------------------------------------------------------------------
 
 
@@ -180,6 +209,8 @@ BROKEN = {
     "most": ("y", 10**6, "more than 8 times the route's usual parcels: 1 row, unique_id XX/B/r1"),
     "arrival": ("received", LAST, "received before its day was over: 1 row"),
     "unknown": ("received", TODAY + DAY, "arrival after 2024-04-22: 1 row"),
+    "no float": ("y", 10**400, "y is not whole: 1 row, unique_id XX/B/r1"),
+    "stamped at night": ("received", LAST + 23 * HOUR, "received before its day was over: 1 row"),
     "service": ("ds", pd.Timestamp("2023-12-31"), "route not in service: 1 row"),
 }
 
@@ -199,10 +230,9 @@ def test_each_broken_rule_is_one_line_and_rejects_its_row_only(rule):
     lines = [line for line in rejected.value.lines if line.startswith(begins)]
     assert len(lines) == 1
     assert lines[0].split("; ")[1] in REMEDY.values()
-    others = {"future": ["received before its day"], "infinite": ["more than 8 times"]}.get(
-        rule, []
-    )
-    assert len(rejected.value.lines) == 1 + len(others)
+    others = {"future": 1, "infinite": 1, "no float": 1}.get(rule, 0)
+    assert len(rejected.value.lines) == 1 + others
+    assert len(rejected.value.reasons) == 1 and begins.split(":")[0] in rejected.value.reasons[0]
     assert_frame_equal(rejected.value.rows, batch.tail(1))
     assert_frame_equal(rejected.value.accepted, batch.iloc[:-1])
 
@@ -256,6 +286,41 @@ def test_an_absurd_day_does_not_raise_the_bound_of_later_days():
     assert len(refused(batch)) == 20
 
 
+@pytest.mark.parametrize("wrong", [-20000, "n/a", np.nan, 0.5])
+def test_a_row_that_breaks_another_rule_says_nothing_of_what_is_usual(wrong):
+    """One row of -20000 once refused 42 true rows of its route."""
+    batch = sent().astype({"y": object})
+    rows = batch.index[batch["unique_id"] == "XX/A/r1"]
+    batch.loc[rows[20:21] if wrong == -20000 else rows[20:60], "y"] = wrong
+    accepted = batch.drop(batch.index[batch["y"].map(lambda y: y is wrong or y == wrong)])
+    with pytest.raises(FeedRejected) as rejected:
+        check_contract(batch, NET, TODAY)
+    assert_frame_equal(rejected.value.accepted, accepted)
+    # What was refused does not make the usual day smaller either: 8 times its 90 still passes.
+    batch.loc[rows[61], "y"] = 700
+    with pytest.raises(FeedRejected) as rejected:
+        check_contract(batch, NET, TODAY)
+    assert rows[61] in rejected.value.accepted.index
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_was_accepted_is_accepted_again(seed):
+    """The repair checks what it is given: it must see no more and no less than the first check."""
+    rng, batch = np.random.default_rng(seed), sent().astype({"y": object})
+    batch["y"] = rng.poisson(3, len(batch))
+    batch = batch.astype({"y": object})
+    for value in (-500, "n/a", np.nan, 0.5, 10**5, 40, 60, 90):
+        batch.loc[rng.choice(batch.index, 12), "y"] = value
+    batch.loc[rng.choice(batch.index, 12), "received"] -= DAY
+    batch.loc[rng.choice(batch.index, 12), "unique_id"] = "XX/A/r2"
+    batch = batch.sample(frac=1, random_state=seed)
+    with pytest.raises(FeedRejected) as rejected:
+        check_contract(batch, NET, TODAY)
+    assert len(rejected.value.accepted) > 100
+    again = check_contract(rejected.value.accepted, NET, TODAY)
+    assert len(again) == len(rejected.value.accepted)
+
+
 def test_the_first_days_and_new_routes_have_a_bound_too():
     batch = sent().query("ds < '2024-01-15'").reset_index(drop=True)
     batch.loc[0, "y"] = 10**9
@@ -300,6 +365,12 @@ MASTER = {
     "zone": ({"closes": pd.Timestamp("2025-01-01", tz="UTC")}, "closes holds datetime64.*UTC"),
     "twice": ({"unique_id": ["XX/A/r1", "XX/A/r1", "XX/B/r1"]}, "XX/A/r1 stands .* more than once"),
     "closed": ({"closes": pd.Timestamp("2023-01-01")}, "XX/A/r1 closes before it opens"),
+    "opens at noon": ({"opens": NET_DAYS[0] + 12 * HOUR}, "XX/A/r1 opens or closes at a time"),
+    "depot 7": ({"depot": ["A", 7, "B"]}, "XX/A/r2 has a country or depot that is no text"),
+    "most as text": ({"most": [100, "n/a", None]}, "XX/A/r2 has a most that is no number above 0"),
+    "most negative": ({"most": [100, np.nan, -1]}, "XX/B/r1 has a most that is no number above 0"),
+    "distance 0": ({"distance_km": [5, 0, 7]}, "XX/A/r2 has a distance_km that is no number"),
+    "far away": ({"distance_km": [5.0, 1.0, np.inf]}, "XX/B/r1 has a distance_km that is no"),
 }
 
 
@@ -309,6 +380,8 @@ def test_broken_master_data_are_refused_with_the_route(fault):
     with pytest.raises(ValueError, match=says):
         mended(sent(), NET.assign(**columns))
     check_master(NET)
+    check_master(NET.assign(most=[100, None, np.nan], distance_km=[5, np.nan, 7.5]))
+    check_master(NET.assign(most=pd.array([100, None, 3], "Int64")))
 
 
 def test_master_data_without_a_column_are_refused():

@@ -8,7 +8,7 @@ a country that they lose would be planned with nothing, and nobody would see it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,8 @@ OWN_DAYS, USUAL_DAYS = 28, 56
 MOST_EVER = 100_000
 #: No country of the network has that many days between two public holidays (Germany has 139).
 LONGEST_GAP = 150
+#: No file is so many days late: a later arrival is a broken clock, not a row that is on its way.
+LATEST = 366
 
 
 def morning(day: pd.Timestamp) -> pd.Timestamp:
@@ -65,20 +67,36 @@ def as_of(reports: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The rows received on or before ``day``. A row without a day of arrival is among them:
-        no row is lost in silence, the contract will refuse it.
+        The rows received on or before ``day``, whatever the time of day. Rows without a day of
+        arrival, and rows of earlier days that claim to arrive more than :data:`LATEST` days after
+        their day, are among them: no row is lost in silence, the contract will refuse it.
 
     Raises
     ------
     ValueError
-        Without dates of arrival nobody can tell what was known.
+        Without dates of arrival nobody can tell what was known; or if a column is there twice.
     """
+    _need_single_columns(reports)
+    if "received" in reports and isinstance(reports["received"].dtype, pd.DatetimeTZDtype):
+        raise ValueError(
+            f"received has time zone {reports['received'].dt.tz}: convert to local days"
+        )
     if "received" not in reports or not is_datetime64_dtype(reports["received"]):
         raise ValueError(
             f"the reports hold {', '.join(map(str, reports.columns))} and no dates of arrival: "
             "parse the column received, what was known on a morning follows from it"
         )
-    return reports[~(reports["received"] > morning(day))]
+    later = reports["received"].dt.normalize() > morning(day)
+    if "ds" in reports and is_datetime64_dtype(reports["ds"]):
+        never = reports["received"] - reports["ds"] > LATEST * DAY
+        later &= ~(never & (reports["ds"] < morning(day)))
+    return reports[~later]
+
+
+def _need_single_columns(reports: pd.DataFrame) -> None:
+    twice = [column for column in COLUMNS if (reports.columns == column).sum() > 1]
+    if twice:
+        raise ValueError(f"the feed has the column {twice[0]} more than once: keep one of them")
 
 
 # The feed ------------------------------------------------------------------------------
@@ -103,7 +121,15 @@ REMEDY = {
 
 
 class FeedRejected(ContractBroken):
-    """Rows of the feed break its contract: see :class:`casebook.data.contracts.ContractBroken`."""
+    """Rows of the feed break its contract: see :class:`casebook.data.contracts.ContractBroken`.
+
+    Attributes
+    ----------
+    reasons : tuple of str
+        What is wrong with each of ``rows``, in their order.
+    """
+
+    reasons: tuple[str, ...] = ()
 
 
 def _is_number(values: pd.Series) -> pd.Series:
@@ -114,7 +140,16 @@ def _is_number(values: pd.Series) -> pd.Series:
 
 def _numbers(values: pd.Series) -> pd.Series:
     """Return the values as numbers; what is none becomes a 0, which breaks no further rule."""
-    return values.where(_is_number(values), 0).astype(float)
+    numbers = values.where(_is_number(values), 0)
+    return (numbers.map(_float) if numbers.dtype == object else numbers).astype(float)
+
+
+def _float(value: Real) -> float:
+    """Return a number as a float; one that no float holds is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf if value > 0 else -np.inf
 
 
 def _one_value(batch: pd.DataFrame) -> pd.Series:
@@ -125,12 +160,13 @@ def _one_value(batch: pd.DataFrame) -> pd.Series:
     return (values <= 1).reindex(batch.index, fill_value=True)
 
 
-def _plausible(rows: pd.DataFrame, routes: pd.DataFrame) -> pd.Series:
+def _plausible(rows: pd.DataFrame, routes: pd.DataFrame, sound: np.ndarray) -> pd.Series:
     """Return for each row whether its route may have had that many parcels on that day.
 
-    A day is judged by earlier days that were plausible themselves: by the larger of the route's
-    mean over its last 56 days with a row and over all of them. A route with fewer than 28 is
-    judged by the largest route that has more, and the first days of all by :data:`MOST_EVER`.
+    A day is judged by earlier days that were plausible themselves and ``sound``, which is to
+    say keep all other rules: by the larger of the route's mean over its last 56 days with a row
+    and over all of them. A route with fewer than 28 is judged by the largest route that has
+    more, and the first days of all by :data:`MOST_EVER`.
     """
     day, days = pd.factorize(rows["ds"], sort=True)
     route = pd.Index(routes["unique_id"]).get_indexer(rows["unique_id"])
@@ -150,7 +186,7 @@ def _plausible(rows: pd.DataFrame, routes: pd.DataFrame) -> pd.Series:
         bound = np.where(own | own.any(), bound, MOST_EVER)
         bound = np.where(np.isnan(most), bound, most)
         good[at] = y[at] <= bound[route[at]]
-        kept = at[good[at]]
+        kept = at[good[at] & sound[at]]
         kept = kept[np.unique(route[kept], return_index=True)[1]]  # a day counts once
         recent[count[route[kept]] % USUAL_DAYS, route[kept]] = y[kept]
         total[route[kept]] += y[kept]
@@ -199,11 +235,23 @@ def contract(
         first, end = (batch["unique_id"].map(dates) for dates in (opens, closes))
         return ~((batch["ds"] < first) | (batch["ds"] >= end))
 
+    def after_its_day(batch: pd.DataFrame) -> pd.Series:
+        return ~(batch["received"].dt.normalize() <= batch["ds"])
+
+    def sound(batch: pd.DataFrame) -> np.ndarray:
+        """Return for each row whether it keeps all rules but that of the most parcels."""
+        y, arrived = _numbers(batch["y"]), batch["received"].dt.normalize()
+        counted = _is_number(batch["y"]) & (y >= 0) & (y % 1 == 0)
+        over = (batch["ds"] < day) & (batch["ds"] == batch["ds"].dt.normalize())
+        known = batch["unique_id"].isin(opens.index) & (arrived <= day) & after_its_day(batch)
+        return (counted & over & known & in_service(batch) & _one_value(batch)).to_numpy(bool)
+
     def plausible(batch: pd.DataFrame) -> pd.Series:
         if history is None:
-            return _plausible(batch, routes)
+            return _plausible(batch, routes, sound(batch))
         both = pd.concat([history[[*KEYS, "y"]], batch[[*KEYS, "y"]]], ignore_index=True)
-        return _plausible(both, routes).tail(len(batch)).set_axis(batch.index)
+        keep = np.append(np.ones(len(history), bool), sound(batch))
+        return _plausible(both, routes, keep).tail(len(batch)).set_axis(batch.index)
 
     def rule(name: str, what: str, holds) -> pa.Check:
         return pa.Check(holds, name=name, error=what)
@@ -214,8 +262,8 @@ def contract(
     number = rule("number", "y is no number", _is_number)
     whole = rule("whole", "y is not whole", lambda y: _numbers(y) % 1 == 0)
     positive = rule("negative", "y is negative", lambda y: _numbers(y) >= 0)
-    arrived = rule("unknown", f"arrival after {day:%Y-%m-%d}", lambda received: received <= day)
-    after = rule("arrival", "received before its day was over", lambda b: ~(b.received <= b.ds))
+    arrived = rule("unknown", f"arrival after {day:%Y-%m-%d}", _by(day))
+    after = rule("arrival", "received before its day was over", after_its_day)
     service = rule("service", "route not in service", in_service)
     one = rule("conflict", "two values for one day in one arrival", _one_value)
     most = rule("most", f"more than {MOST_TIMES} times the route's usual parcels", plausible)
@@ -231,8 +279,9 @@ def contract(
     )
 
 
-def _lines(rule: str, what: str, rows: pd.DataFrame) -> list[str]:
-    return [summary(what, rows, COLUMNS, REMEDY[rule])]
+def _by(day: pd.Timestamp) -> Callable[[pd.Series], pd.Series]:
+    """Return the rule that a row had arrived by a day, whatever the time of day."""
+    return lambda received: received.dt.normalize() <= day
 
 
 def check_contract(
@@ -260,9 +309,21 @@ def check_contract(
     FeedRejected
         When a rule is broken, with all broken rules and all rows that break one.
     ValueError
-        If the master data are broken.
+        If the master data are broken, or the batch has a column twice.
     """
-    enforce(contract(routes, day, history), batch, _lines, FeedRejected)
+    _need_single_columns(batch)
+    reasons: dict[int, list[str]] = {}
+
+    def lines(rule: str, what: str, rows: pd.DataFrame) -> list[str]:
+        for position in rows.index:
+            reasons.setdefault(position, []).append(what)
+        return [summary(what, rows, COLUMNS, REMEDY[rule])]
+
+    try:
+        enforce(contract(routes, day, history), batch, lines, FeedRejected)
+    except FeedRejected as rejected:
+        rejected.reasons = tuple("; ".join(reasons[position]) for position in sorted(reasons))
+        raise
     return batch.reset_index(drop=True)[COLUMNS].astype({"y": "int64"})
 
 
@@ -276,13 +337,15 @@ def check_master(routes: pd.DataFrame) -> None:
     ----------
     routes : DataFrame
         ``unique_id``, ``country``, ``depot``, ``opens``, ``closes`` (empty if none); ``most``
-        (parcels a day, empty for the usual bound) where a planner has confirmed a large count.
+        (parcels a day, empty for the usual bound) where a planner has confirmed a large count;
+        ``distance_km``, empty where it is not known yet.
 
     Raises
     ------
     ValueError
         If a column is missing, a route is there twice, a name or an opening is empty, dates are
-        not dates, or a route closes before it opens; with the first such route.
+        not dates, a route closes before it opens, or a number is none above 0; with the first
+        such route.
     """
     need_columns(routes, ["unique_id", "country", "depot", "opens", "closes"], "master data")
     for column in ("opens", "closes"):
@@ -303,10 +366,29 @@ def check_master(routes: pd.DataFrame) -> None:
         .any(axis=1),
         "has no opening day: enter one, or take the route out": routes["opens"].isna(),
         "closes before it opens: correct the dates": closed_early,
+        "opens or closes at a time of day: cut the time off": _has_time(routes["opens"])
+        | _has_time(routes["closes"]),
+        "has a country or depot that is no text: correct its row": ~routes[["country", "depot"]]
+        .map(lambda value: isinstance(value, str))
+        .all(axis=1),
     }
+    for column, unit in (("most", "parcels a day"), ("distance_km", "kilometres")):
+        if column in routes:
+            what = f"has a {column} that is no number above 0: enter {unit}, or leave it empty"
+            rules[what] = ~_positive_or_empty(routes[column])
     for what, broken in rules.items():
         if broken.any():
             raise ValueError(f"route {routes.loc[broken, 'unique_id'].iloc[0]} {what}")
+
+
+def _has_time(dates: pd.Series) -> pd.Series:
+    dates = pd.to_datetime(dates)  # a column without any date may hold another type
+    return dates.notna() & (dates != dates.dt.normalize())
+
+
+def _positive_or_empty(values: pd.Series) -> pd.Series:
+    numbers = _numbers(values.astype(object).where(values.notna(), 1))
+    return values.isna() | (_is_number(values) & np.isfinite(numbers) & (numbers > 0))
 
 
 def check_calendar(
