@@ -74,6 +74,29 @@ def test_holidays_and_days_without_a_forecast_have_no_error():
         daily_errors(forecasts.assign(ds=TODAY + DAY), sent()[[*KEYS, "y"]], NET, calendar)
 
 
+def test_a_holiday_of_one_country_masks_that_country_alone():
+    forecasts = forecast_log(
+        origin=["2024-01-01"] * 2, unique_id=["XX/A/r1", "YY/B/r1"], ds=["2024-01-03"] * 2,
+        y_hat=[90.0, 90.0],
+    )  # fmt: skip
+    calendar = pd.DataFrame(
+        {"country": ["XX", "YY"], "ds": pd.to_datetime(["2024-01-03", "2024-05-01"])}
+    )
+    errors = daily_errors(forecasts, sent()[[*KEYS, "y"]], NET, calendar).loc["2024-01-03"]
+    assert errors.isna().to_dict() == {"XX": True, "YY": False}
+
+
+def test_a_country_without_any_of_the_parcels_that_were_forecast_has_an_infinite_error():
+    days = NET_DAYS[:3].repeat(2)
+    forecasts = forecast_log(
+        origin=days, unique_id=["XX/A/r1", "YY/B/r1"] * 3, ds=days, y_hat=[90.0, 0.0] * 3
+    )
+    panel = sent()[[*KEYS, "y"]].assign(y=0.0)
+    errors = daily_errors(forecasts, panel, NET, CALENDAR)
+    assert (errors["XX"] == np.inf).all()
+    assert errors["YY"].isna().all()  # none came and none were forecast
+
+
 # The alarm ------------------------------------------------------------------------------------
 
 
@@ -105,6 +128,28 @@ def test_the_alarm_fires_and_then_rests_for_the_cool_down():
 
 def test_one_day_cannot_fire_alone_however_large():
     assert DriftAlarm().retrain_due(errors_of([*QUIET, 50.0, *QUIET])) is None
+
+
+def test_the_alarm_sees_a_country_that_sends_nothing_any_more():
+    errors = errors_of([*QUIET, *[np.inf] * 5])
+    path = DriftAlarm().path(errors)
+    assert path["sum"].iloc[-5:-3].tolist() == [2, 4]
+    assert DriftAlarm().retrain_due(errors) == errors.index[121]
+
+
+def test_trainings_by_the_calendar_do_not_renew_the_cool_down():
+    """Every 28 days a training; only what the alarm itself started is handed on."""
+    errors = pd.DataFrame({"XX": errors_of([*QUIET, *[0.3] * 60])})
+    by_calendar, by_alarm, calls = [], None, []
+    for n in range(60, len(errors)):
+        night = errors.iloc[:n]
+        training = errors.index[(n - 1) // 28 * 28]
+        by_calendar.append(DriftAlarm().retrain_due(night["XX"], training))
+        by_alarm = retrain_on_drift(
+            DriftAlarm(), night, lambda day, countries: calls.append(day), by_alarm
+        )
+    assert set(by_calendar) == {None}  # what the docstring warns of
+    assert calls == [errors.index[121], errors.index[151]]
 
 
 def test_days_without_an_error_add_nothing_and_take_nothing():

@@ -47,7 +47,8 @@ def daily_errors(
     -------
     DataFrame
         Index ``ds`` (days), one column for each country: WAPE of the country's total over the
-        runs that had forecast the day; NaN on holidays and where no run had.
+        runs that had forecast the day; infinite where parcels were forecast and none came
+        (:class:`DriftAlarm` caps it); NaN on holidays and where no run had.
 
     Raises
     ------
@@ -64,7 +65,9 @@ def daily_errors(
     totals = both.groupby(["country", "origin", "ds"])[["y", "y_hat"]].sum()
     totals["error"] = (totals["y"] - totals["y_hat"]).abs()
     sums = totals.groupby(level=["ds", "country"])[["error", "y"]].sum()
-    wape = (sums["error"] / sums["y"].where(sums["y"] > 0)).unstack("country").asfreq("D")
+    error = sums["error"] / sums["y"].where(sums["y"] > 0)
+    none_came = (sums["y"] == 0) & (sums["error"] > 0)
+    wape = error.mask(none_came, np.inf).unstack("country").asfreq("D")
     closed = pd.crosstab(calendar["ds"], calendar["country"])
     return wape.mask(closed.reindex(index=wape.index, columns=wape.columns, fill_value=0) > 0)
 
@@ -155,8 +158,8 @@ class DriftAlarm:
     cap : float
         Highest excess of one day: with it a single day adds 2 and cannot fire alone.
     cool_down : int
-        Days after a retraining without an alarm: the runs of before must leave the errors, and
-        the features must have seen the new level.
+        Days without an alarm after a retraining that the alarm started: the runs of before must
+        leave the errors, and the features must have seen the new level.
 
     Notes
     -----
@@ -189,7 +192,9 @@ class DriftAlarm:
             Daily errors of one country by day, such as a column of :func:`daily_errors`. A day
             without one adds nothing.
         retrained : Timestamp, optional
-            Day of the last retraining; the sum begins when its cool-down is over.
+            Day of the last retraining that the alarm started; the sum begins when its cool-down
+            is over. A training by the calendar is none: handed in every four weeks, it would
+            renew the cool-down for ever, and the alarm would never fire.
 
         Returns
         -------
@@ -253,13 +258,13 @@ def retrain_on_drift(
     retrain : callable
         ``retrain(day, countries)``, with the last scored day and the countries that fired.
     retrained : Timestamp, optional
-        What the last call returned, at first the day of the first training: with it a fire
-        starts one retraining, not one each night.
+        What the last call returned, at first None: with it a fire starts one retraining, not
+        one each night. Trainings by the calendar do not change it.
 
     Returns
     -------
     Timestamp or None
-        Day of the last retraining, to be handed to the next call.
+        Day of the last retraining by the alarm, to be handed to the next call.
     """
     fired = [c for c in errors if alarm.retrain_due(errors[c], retrained) is not None]
     if not fired:
