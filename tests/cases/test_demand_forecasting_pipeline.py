@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
+import warnings
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -16,18 +20,21 @@ from casebook.cases.demand_forecasting import store
 from casebook.cases.demand_forecasting.direct import (
     DirectModel,
     ModelRefused,
+    UnknownCountry,
     fit_direct,
     lightgbm_direct,
     predict_direct,
 )
 from casebook.cases.demand_forecasting.features import add_known
 from casebook.cases.demand_forecasting.pipeline import (
+    DEAD,
     HORIZON,
     ForecastRejected,
     Pipeline,
     PipelineFailed,
     check_level,
     check_values,
+    clean_level,
     last_week,
     rows_to_forecast,
     write_atomically,
@@ -157,7 +164,82 @@ def test_rows_that_break_the_contract_go_into_quarantine_and_the_run_goes_on(tmp
     ]
     stored = pd.read_parquet(pipeline.quarantine(TODAY))
     assert stored["y"].tolist() == ["-5", "n/a"]
+    assert stored["reason"].tolist() == ["y is negative", "y is no number"]
     assert stored["ds"].tolist() == ["2024-03-09", "2024-03-10"]
+
+
+def test_the_quarantine_is_there_when_all_rows_are_refused(tmp_path):
+    pipeline = nightly(tmp_path)
+    with pytest.raises(PipelineFailed, match="all rows were refused"):
+        pipeline.run(sent().assign(y=-1), TODAY)
+    stored = pd.read_parquet(pipeline.quarantine(TODAY))
+    assert len(stored) == 210 and set(stored["reason"]) == {"y is negative"}
+
+
+def test_a_second_run_replaces_the_quarantine_of_the_first(tmp_path):
+    pipeline, reports = nightly(tmp_path), sent()
+    reports.loc[reports.index[-2:], "y"] = -5
+    pipeline.run(reports, TODAY)
+    reports.loc[reports.index[-1], "y"] = 160
+    pipeline.run(reports, TODAY)
+    assert len(pd.read_parquet(pipeline.quarantine(TODAY))) == 1
+    pipeline.run(sent(), TODAY)
+    assert not pipeline.quarantine(TODAY).exists()
+
+
+def test_a_quarantine_that_cannot_be_written_costs_no_plan(tmp_path):
+    pipeline, reports = nightly(tmp_path), sent()
+    reports.loc[reports.index[-1], "y"] = -5
+    pipeline.quarantine(TODAY).mkdir(parents=True)  # no file can take a folder's place
+    run = pipeline.run(reports, TODAY)
+    assert run.source == "flat" and pipeline.path(TODAY).exists()
+    assert run.log[1].startswith("quarantine: quarantine_2024-03-11.parquet was not written: ")
+
+
+def test_one_negative_row_leaves_the_true_rows_of_its_route(tmp_path):
+    reports = sent()
+    reports.loc[reports.index[28], "y"] = -20000
+    run = nightly(tmp_path).run(reports, TODAY)
+    assert len(pd.read_parquet(tmp_path / "quarantine_2024-03-11.parquet")) == 1
+    assert run.log[0].startswith("quarantined: y is negative: 1 row, unique_id XX/A/r1")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_was_quarantined_the_repair_takes_the_rest(tmp_path, seed):
+    rng, reports = np.random.default_rng(seed), sent().astype({"y": object})
+    for value in (-500, "n/a", 10**400, 0.5, 10**5, 700, 900, 1200):
+        reports.loc[rng.choice(reports.index, 5), "y"] = value
+    run = nightly(tmp_path, last_week).run(reports, TODAY)
+    assert run.log[0].startswith("quarantined") and len(run.forecasts) == 84
+
+
+def test_an_arrival_in_another_century_is_quarantined_and_logged(tmp_path):
+    reports = sent()
+    reports.loc[reports.index[-1], "received"] = pd.Timestamp("2099-01-01")
+    run = nightly(tmp_path).run(reports, TODAY)
+    assert run.log[0].startswith("quarantined: arrival after 2024-03-11: 1 row, unique_id YY/B/r1")
+
+
+def test_a_time_of_day_counts_as_its_day_and_is_logged(tmp_path):
+    reports = sent().assign(received=lambda f: f["received"] + pd.Timedelta(hours=5))
+    run = nightly(tmp_path, last_week).run(reports, TODAY)
+    clean = nightly(tmp_path, last_week).run(sent(), TODAY)
+    assert run.log == (
+        "received: 210 rows have a time of day, each counts from the morning of its day: stamp "
+        "the day alone",
+    )
+    assert_frame_equal(run.forecasts, clean.forecasts)
+
+
+def test_a_feed_that_is_silent_for_two_weeks_is_dead(tmp_path):
+    known = sent()[sent()["ds"] < TODAY - (DEAD + 1) * DAY]
+    with pytest.raises(
+        PipelineFailed, match="no depot has sent anything since 2024-02-24, more than 14 days: ask"
+    ):
+        nightly(tmp_path).run(known, TODAY)
+    assert nightly(tmp_path).run(known, TODAY - DAY).source == "flat"
+    heard = sent()["unique_id"].eq("YY/B/r1") | sent()["ds"].lt(TODAY - DEAD * DAY)
+    assert nightly(tmp_path).run(sent()[heard], TODAY).source == "flat"  # one depot goes on
 
 
 def test_recent_repairs_are_one_line_for_each_fault(tmp_path):
@@ -268,6 +350,43 @@ def test_an_answer_after_its_time_changes_nothing(tmp_path):
     assert nightly(tmp_path, slow).run(sent(), TODAY).source == "slow"
 
 
+def test_a_forecaster_that_ends_its_thread_is_no_timeout(tmp_path):
+    run = nightly(tmp_path, lambda panel, future: sys.exit(3)).run(sent(), TODAY)
+    assert run.log == ("fell back to last_week: RuntimeError: ended with SystemExit 3",)
+
+
+def closed_last_week(places: str = "YY") -> pd.DataFrame:
+    """Return reports in which some routes truly had no parcels in the last week.
+
+    Of so many parcels that no rounding to hundreds could hide them.
+    """
+    closed = (sent()["ds"] >= TODAY - 7 * DAY) & sent()["unique_id"].str.startswith(places)
+    return sent().assign(y=lambda f: (10 * f["y"]).where(~closed, 0))
+
+
+def test_a_depot_without_parcels_for_a_week_does_not_cost_the_others_their_fallback(tmp_path):
+    run = nightly(tmp_path, None).run(closed_last_week(), TODAY)
+    assert run.source == "last_week"
+    assert run.log[0] == "fell back to last_week: LookupError: there is no model"
+    assert run.log[1].startswith("held: the forecast for YY/B is 0.00 times its last 28 clean days")
+    assert len(run.log) == 2  # with its depot the country is back in its band
+    usual = 1000.0 + 100 * run.forecasts["ds"].dt.dayofweek
+    held = run.forecasts["unique_id"].str.startswith("YY")
+    assert (run.forecasts["y_hat"][~held] == usual[~held]).all()
+    np.testing.assert_allclose(run.forecasts["y_hat"][held], 0.75 * usual[held])
+
+
+def test_a_network_without_parcels_for_a_week_is_not_held(tmp_path):
+    with pytest.raises(PipelineFailed, match="no model; and the fall-back failed: the forecast"):
+        nightly(tmp_path, None).run(closed_last_week(""), TODAY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_says_zero_for_a_depot_is_refused_as_before(tmp_path):
+    run = nightly(tmp_path, one_country_at_zero).run(sent(), TODAY)
+    assert run.source == "last_week" and "ForecastRejected" in run.log[0]
+
+
 def broken(panel, future):
     raise OSError("no disk")
 
@@ -325,6 +444,29 @@ def test_the_level_is_that_of_clean_days_not_of_repaired_ones():
     check_level(forecasts, panel, NET, panel.loc[spoilt, KEYS].assign(fault="wrong unit"))
 
 
+@pytest.mark.parametrize("fault", ["missing depot", "missing route"])
+def test_the_level_is_not_that_of_filled_days(fault):
+    panel = sent()[[*KEYS, "y"]].astype({"y": float})
+    filled = (panel["unique_id"] == "YY/B/r1") & (panel["ds"] >= TODAY - 28 * DAY)
+    panel.loc[filled, "y"] = 10.0
+    level = clean_level(panel, panel.loc[filled, KEYS].assign(fault=fault))
+    assert level["YY/B/r1"] == level["XX/A/r1"] == 130
+
+
+def test_a_run_compares_with_the_days_that_were_reported(tmp_path):
+    """A depot grew in the week before it fell silent: what filled the gap is far below it."""
+    days = pd.date_range("2023-12-01", NET_DAYS[-1])
+    reports = sent(days)
+    yy = reports["unique_id"] == "YY/B/r1"
+    reports.loc[yy, "y"] = 15
+    reports.loc[yy & (reports["ds"] >= TODAY - 35 * DAY), "y"] = 110
+    reports = reports[~(yy & (reports["ds"] >= TODAY - 28 * DAY))]
+    grown = lambda p, f: np.where(f["unique_id"] == "YY/B/r1", 90.0, 120.0)  # noqa: E731
+    run = nightly(tmp_path, grown, NET.assign(opens=days[0])).run(reports, TODAY)
+    assert run.source == "<lambda>"
+    assert run.log[0].startswith("repaired: missing depot, 28 rows")
+
+
 def test_a_new_route_counts_against_the_upper_end(tmp_path):
     routes = NET.assign(opens=[NET_DAYS[0], TODAY + 3 * DAY, NET_DAYS[0]])
     absurd = lambda p, f: np.where(f["unique_id"] == "XX/A/r2", 1e4, 120.0)  # noqa: E731
@@ -370,6 +512,27 @@ HOPELESS = {
         {"calendar": CALENDAR.assign(ds=pd.Timestamp("2023-06-01"))},
         "that of XX ends too early|that of XX begins too late",
     ),
+    "a calendar that ends within the horizon": (
+        sent(),
+        {"calendar": CALENDAR.assign(ds=TODAY - 130 * DAY)},  # near the morning, not day 28
+        "that of XX ends too early",
+    ),
+    "a holiday at noon": (
+        sent(),
+        {"calendar": CALENDAR.assign(ds=CALENDAR["ds"] + pd.Timedelta(hours=12))},
+        "calendar: XX has a holiday at a time of day, 2023-12-24 12:00:00: cut the time off",
+    ),
+    "counts twice": (
+        pd.concat([sent(), sent()[["y"]]], axis=1),
+        {},
+        "the feed has the column y more than once",
+    ),
+    "a zone of arrival": (
+        changed(received=sent()["received"].dt.tz_localize("UTC")),
+        {},
+        "received has time zone UTC: convert to local days",
+    ),
+    "most as text": (sent(), {"routes": NET.assign(most="n/a")}, "XX/A/r1 has a most that is no"),
 }
 
 
@@ -465,6 +628,16 @@ def test_a_table_that_is_half_written_leaves_the_old_file(tmp_path, monkeypatch)
     assert_frame_equal(pd.read_parquet(path), NEW)
 
 
+def test_a_forecast_that_is_half_written_leaves_the_file_of_before(tmp_path, monkeypatch):
+    pipeline = nightly(tmp_path)
+    pipeline.run(sent(), TODAY)
+    before = pipeline.path(TODAY).read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(pd.DataFrame, "to_parquet", half_written)
+        pipeline.run(closed_last_week(), TODAY)
+    assert pipeline.path(TODAY).read_bytes() == before
+
+
 def test_a_night_of_the_world(tmp_path):
     """A whole night but for the model: the planning run 28 days before the end."""
     known, day = world(), END - 28 * DAY
@@ -524,8 +697,32 @@ def spoilt(path: Path) -> None:
     path.write_text(path.read_text().replace("num_leaves", "num_leafs", 1))
 
 
+def altered(name: str, value: object):
+    """Return what changes one entry of the file."""
+
+    def spoil(path: Path) -> None:
+        content = json.loads(path.read_text())
+        assert content[name] != value
+        path.write_text(json.dumps({**content, name: value}))
+
+    return spoil
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+ALTERED = "was altered after it was saved: save the model again"
 #: What is wrong with the registry, and what is said of it.
 REFUSED = {
+    "another day": (altered("trained_until", "2024-06-01"), 0, ALTERED),
+    "other countries": (altered("countries", ["PL", "BR"]), 0, ALTERED),
+    "other features": (altered("features", ["ahead"]), 0, ALTERED),
+    "null": (lambda path: path.write_text("null"), 0, "is no stored model"),
+    "a number": (lambda path: path.write_text("7"), 0, "is no stored model"),
+    "a folder": (a_folder, 0, "is no stored model"),
+    "a day too old": (lambda path: None, 35, "ends on 2024-06-02, 36 days ago, at most 35"),
     "none": (lambda path: path.unlink(), 0, "there is no model in .*: train one"),
     "altered": (spoilt, 0, "was altered after it was saved: save the model again"),
     "half": (lambda path: path.write_text(path.read_text()[:99]), 0, "is no stored model"),
@@ -543,15 +740,46 @@ def test_a_model_that_must_not_answer_is_refused(tmp_path, fault):
         store.load(tmp_path, MORNING + later * DAY)
 
 
-def test_a_model_of_other_features_or_countries_is_refused():
+def test_a_model_answers_until_its_last_day(tmp_path):
+    store.save(fitted(), tmp_path)
+    assert store.load(tmp_path, MORNING + 34 * DAY) == fitted()  # 35 days after its end
+
+
+def test_a_model_is_asked_in_the_order_of_its_own_features():
+    train, future = halves()
+    right = predict_direct(fitted(), train, future)
+    swapped = list(fitted().features)
+    i, j = swapped.index("weekday"), swapped.index("last_7")
+    swapped[i], swapped[j] = swapped[j], swapped[i]
+    assert not np.allclose(
+        predict_direct(replace(fitted(), features=tuple(swapped)), train, future),
+        right, equal_nan=True,
+    )  # fmt: skip
+
+
+def test_a_country_that_the_model_does_not_know_is_missing_for_its_own_rows_only():
+    train, future = halves()
+    known = predict_direct(fitted(), train, future)
+    here = replace(fitted(), countries=("BR",))
+    with pytest.warns(UnknownCountry, match="was not fitted to PL: it answers there without"):
+        values = predict_direct(here, train, future)
+    there = (future["unique_id"].str[:2] == "BR").to_numpy()
+    np.testing.assert_array_equal(values[there], known[there])
+    assert np.isfinite(values[~there]).sum() == np.isfinite(known[~there]).sum() > 0
+    # A country that has closed is one that the model knows and nobody asks for.
+    only = [frame[frame["unique_id"].str.startswith("PL")] for frame in (train, future)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alone = predict_direct(fitted(), *only)
+    np.testing.assert_allclose(alone, known[~there], rtol=0.1)  # promotions are pooled
+
+
+def test_a_model_of_other_features_or_of_later_days_is_refused():
     train, future = halves()
     model = fitted()
     old = DirectModel(model.text, model.features[:-1], model.countries, model.trained_until)
     with pytest.raises(ModelRefused, match=r"fitted to other features \(lift\): train again"):
         predict_direct(old, train, future)
-    here = [frame[frame["unique_id"].str.startswith("PL")] for frame in (train, future)]
-    with pytest.raises(ModelRefused, match="fitted to the countries BR, PL, asked for PL"):
-        predict_direct(model, *here)
     with pytest.raises(ModelRefused, match="has seen 2024-06-02, which is not before the origin"):
         predict_direct(model, *halves(MORNING - 7 * DAY))
 
@@ -568,8 +796,35 @@ def test_a_night_asks_the_registry_and_falls_back_once_its_model_is_too_old(tmp_
     run = night.run(reports, MORNING)
     assert run.source == "stored_model"
     assert run.forecasts["y_hat"].notna().all()
+    store.save(replace(fitted(), countries=("BR",)), tmp_path / "models")
+    run = night.run(reports, MORNING)
+    assert run.source == "stored_model"
+    assert run.log[-1].startswith("model: the model was not fitted to PL: it answers there")
     store.save(fitted(MORNING - 39 * DAY), tmp_path / "models")
     assert "40 days ago, at most 35" in night.run(reports, MORNING).log[-1]
+
+
+def test_a_route_without_a_distance_is_named_and_costs_no_country_its_model(tmp_path):
+    reports = known_panel().assign(received=lambda f: f["ds"] + DAY)
+    routes = world().routes[world().routes["unique_id"].isin(reports["unique_id"])]
+    routes = routes.assign(opens=routes["opens"].clip(lower=reports["ds"].min()))
+    open_ = routes.index[routes["closes"].isna() & (routes["opens"] == routes["opens"].min())]
+    new, far = open_[0], open_[-1]  # one comes now, without a distance; another has lost its own
+    routes.loc[new, "opens"] = MORNING + 3 * DAY
+    routes.loc[[new, far], "distance_km"] = np.nan
+    name = routes.loc[new, "unique_id"]
+    reports = reports[reports["unique_id"] != name]
+
+    def features(rows):
+        return add_known(rows, routes, world().calendar, world().promotions)
+
+    store.save(fitted(), tmp_path)
+    night = nightly(tmp_path, store.from_registry(tmp_path, features), routes=routes,
+                    calendar=world().calendar)  # fmt: skip
+    run = night.run(reports, MORNING)
+    assert run.source == "stored_model"
+    assert f"master data: {name} has no distance_km, others stand in for it: enter it" in run.log
+    assert run.forecasts.set_index("unique_id").loc[name, "y_hat"].gt(0).all()
 
 
 def test_the_new_model_is_there_whole_or_the_old_one_is(tmp_path, monkeypatch):

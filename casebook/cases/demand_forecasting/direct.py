@@ -8,6 +8,7 @@ to a saturation.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,6 +52,10 @@ PARAMETERS = {
 SATURATION = 50.0
 #: A day with more than so many times the expected parcels counts as one with so many.
 MOST = 8.0
+
+
+class UnknownCountry(UserWarning):
+    """A model answers for a country that it was not fitted to; the night's log repeats it."""
 
 
 class ModelRefused(ValueError):
@@ -213,7 +218,12 @@ def predict_at(
     Raises
     ------
     ModelRefused
-        If the model has seen days from the origin on, or was fitted to other features or countries.
+        If the model has seen days from the origin on, or was fitted to other features.
+
+    Warns
+    -----
+    UnknownCountry
+        If it was not fitted to a country: the number of that country is missing for its rows.
     """
     features, expected = origin_features(table, origin, lifts)
     if model.trained_until >= (first := table.days[origin]):
@@ -223,11 +233,16 @@ def predict_at(
         )
     if other := set(model.features) ^ set(features):
         raise ModelRefused(f"the model was fitted to other features ({min(other)}): train again")
-    if model.countries != table.countries:
-        raise ModelRefused(
-            f"the model was fitted to the countries {', '.join(model.countries)}, asked for "
-            f"{', '.join(table.countries)}: train again"
+    number = {country: k for k, country in enumerate(model.countries)}
+    if new := [country for country in table.countries if country not in number]:
+        warnings.warn(
+            f"the model was not fitted to {', '.join(new)}: it answers there without the country, "
+            "train it again",
+            UnknownCountry,
+            stacklevel=2,
         )
+    codes = np.array([number.get(country, np.nan) for country in table.countries])
+    features["in_country"] = np.broadcast_to(codes[table.country], features["in_country"].shape)
     x = np.stack([features[name][:days] for name in model.features], axis=-1).astype(np.float32)
     factor = model.booster.predict(x.reshape(-1, x.shape[-1]), num_threads=1)
     return factor.reshape(x.shape[:2]).clip(0) * expected[:days]

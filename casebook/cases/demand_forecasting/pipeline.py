@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +35,7 @@ from casebook.cases.demand_forecasting.contract import (
     check_master,
     morning,
 )
-from casebook.cases.demand_forecasting.direct import Forecaster
+from casebook.cases.demand_forecasting.direct import Forecaster, UnknownCountry
 from casebook.cases.demand_forecasting.drift import DriftAlarm, daily_errors, retrain_on_drift
 from casebook.cases.demand_forecasting.feed import Repaired, repair
 from casebook.cases.demand_forecasting.forecasters import seasonal_naive_week
@@ -61,6 +63,8 @@ BAND, DEPOT_BAND = (0.4, 2.5), (0.25, 4.0)
 ENOUGH = 10
 #: A depot that sent nothing for so many days is named in the log.
 SILENT = 7
+#: When no depot has sent anything for more than so many days, the feed is dead: there is no plan.
+DEAD = 14
 
 # One run --------------------------------------------------------------------------------
 
@@ -180,12 +184,17 @@ def clean_level(panel: pd.DataFrame, repairs: pd.DataFrame | None) -> pd.Series:
     Series
         Parcels a day by ``unique_id``; routes with fewer than seven clean days are missing.
     """
+    by_route = _clean_days(panel, repairs).groupby(level="unique_id")
+    return by_route.mean()[by_route.size() >= 7]
+
+
+def _clean_days(panel: pd.DataFrame, repairs: pd.DataFrame | None) -> pd.Series:
+    """Return each route's parcels on its last 28 days that were reported as they were."""
     rows = panel.set_index(KEYS)["y"]
     if repairs is not None:
         made_up = repairs["fault"].isin(["missing depot", "missing route", "wrong unit"])
         rows = rows.drop(pd.MultiIndex.from_frame(repairs.loc[made_up, KEYS]), errors="ignore")
-    by_route = rows.sort_index().groupby(level="unique_id").tail(RECENT).groupby(level="unique_id")
-    return by_route.mean()[by_route.size() >= 7]
+    return rows.sort_index().groupby(level="unique_id").tail(RECENT)
 
 
 def check_level(
@@ -211,6 +220,28 @@ def check_level(
         With the depot or country that lies farthest outside :data:`DEPOT_BAND` or :data:`BAND`.
         A route without history counts against the upper end alone.
     """
+    judged = _judged(forecasts, panel, routes, repairs)
+    outside = judged[~judged["inside"]]
+    if len(outside):
+        name = np.log(outside["ratio"].clip(lower=1e-9)).abs().idxmax()
+        raise ForecastRejected(
+            f"the forecast for {name} is {_far(outside.loc[name])} ({len(outside)} of "
+            f"{len(judged)} depots and countries are)"
+        )
+
+
+def _far(place: pd.Series) -> str:
+    ratio, low, high = place[["ratio", "low", "high"]]
+    return f"{ratio:.2f} times its last {RECENT} clean days, outside {low:g} to {high:g}"
+
+
+def _judged(
+    forecasts: pd.DataFrame,
+    panel: pd.DataFrame,
+    routes: pd.DataFrame,
+    repairs: pd.DataFrame | None,
+) -> pd.DataFrame:
+    """Return of each depot and country ``ratio``, ``low``, ``high`` and ``inside``."""
     table = pd.DataFrame({"ahead": forecasts.groupby("unique_id")["y_hat"].mean()})
     table["level"] = clean_level(panel, repairs)
     table["known"] = table["ahead"].where(table["level"].notna())
@@ -222,14 +253,69 @@ def check_level(
         ratio = most.where(most > high, least)
         judged.append(pd.DataFrame({"ratio": ratio, "low": low, "high": high}))
     judged = pd.concat(judged)
-    outside = judged[~judged["ratio"].between(judged["low"], judged["high"])]
-    if len(outside):
-        name = np.log(outside["ratio"].clip(lower=1e-9)).abs().idxmax()
-        ratio, low, high = outside.loc[name]
-        raise ForecastRejected(
-            f"the forecast for {name} is {ratio:.2f} times its last {RECENT} clean days, outside "
-            f"{low:g} to {high:g} ({len(outside)} of {len(judged)} depots and countries are)"
-        )
+    return judged.assign(inside=judged["ratio"].between(judged["low"], judged["high"]))
+
+
+def hold_level(
+    forecasts: pd.DataFrame,
+    panel: pd.DataFrame,
+    routes: pd.DataFrame,
+    repairs: pd.DataFrame | None = None,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Plan a few places that a forecast puts far off by their last clean days instead.
+
+    For the fall-back, behind which nothing answers: one depot that was closed for a week must
+    not cost all others their plan.
+
+    Parameters
+    ----------
+    forecasts, panel, routes, repairs
+        As for :func:`check_level`.
+
+    Returns
+    -------
+    forecasts : DataFrame
+        In a place outside its band each route has the mean of the same weekday over its last 28
+        clean days; a route without them has the mean of the place's others.
+    lines : list of str
+        One for each such place.
+
+    Raises
+    ------
+    ForecastRejected
+        If more than half of the depots are outside, or a place still is.
+    """
+    country = routes.set_index("unique_id")["country"]
+    places = (country + "/" + routes.set_index("unique_id")["depot"], country)  # depots first
+    lines = []
+    for of_route in places:
+        judged = _judged(forecasts, panel, routes, repairs)
+        judged = judged[judged.index.isin(of_route)]
+        outside = judged[~judged["inside"]]
+        if 2 * len(outside) > len(judged):
+            break  # then it is the forecast, not the places: the check below refuses it
+        for name, place in outside.iterrows():
+            here = forecasts["unique_id"].map(of_route) == name
+            usual = _usual_week(forecasts[here], panel, repairs)
+            forecasts = forecasts.assign(y_hat=forecasts["y_hat"].mask(here, usual))
+            lines.append(
+                f"held: the forecast for {name} is {_far(place)}; it is planned by the same "
+                "weekdays of those days: ask it whether it is closed"
+            )
+    check_level(forecasts, panel, routes, repairs)
+    return forecasts, lines
+
+
+def _usual_week(
+    asked: pd.DataFrame, panel: pd.DataFrame, repairs: pd.DataFrame | None
+) -> pd.Series:
+    """Return for each row the mean of its weekday over its route's last clean days."""
+    clean = _clean_days(panel, repairs).rename("y").reset_index()
+    weekday = [clean["unique_id"], clean["ds"].dt.dayofweek]
+    keys = pd.MultiIndex.from_arrays([asked["unique_id"], asked["ds"].dt.dayofweek])
+    own = pd.Series(clean["y"].groupby(weekday).mean().reindex(keys).to_numpy(), asked.index)
+    own = own.fillna(asked["unique_id"].map(clean.groupby("unique_id")["y"].mean()))
+    return own.fillna(own.groupby(asked["ds"]).transform("mean")).fillna(asked["y_hat"])
 
 
 def write_atomically(frame: pd.DataFrame, path: Path) -> None:
@@ -248,6 +334,8 @@ def _in_time(call: Callable[[], np.ndarray], seconds: float, wait: Wait) -> np.n
     def work() -> None:
         try:
             answer["value"] = call()
+        except SystemExit as error:  # it would end this thread alone, without a word
+            answer["error"] = RuntimeError(f"ended with SystemExit {error.code}")
         except Exception as error:
             answer["error"] = error
 
@@ -329,7 +417,7 @@ class Pipeline:
         start, log = time.perf_counter(), []
         try:
             day = morning(day)
-            self._check_tables(day)
+            self._check_tables(day, log)
             accepted = self._accepted(reports, day, log)
             repaired = repair(accepted, self.routes, self.calendar, day)
             log += _recent_repairs(repaired.log, day)
@@ -343,23 +431,65 @@ class Pipeline:
         write_atomically(forecasts.assign(source=source), self.path(day))
         return Run(day, forecasts, source, tuple(log), time.perf_counter() - start)
 
-    def _check_tables(self, day: pd.Timestamp) -> None:
+    def _check_tables(self, day: pd.Timestamp, log: list[str]) -> None:
+        """Refuse broken master data and calendars; name routes whose distance is not known.
+
+        A holiday at a time of day would match no day, here and in the model's features.
+        """
         check_master(self.routes)
+        if "distance_km" in self.routes:
+            unknown = self.routes["distance_km"].isna() & ~(self.routes["closes"] <= day)
+            log += [
+                f"master data: {name} has no distance_km, others stand in for it: enter it"
+                for name in self.routes.loc[unknown, "unique_id"]
+            ]
         last, ahead = day + (self.horizon - 1) * DAY, self.routes["closes"]
         open_ = self.routes[(self.routes["opens"] <= last) & ~(ahead <= day)]
         check_calendar(self.calendar, open_["country"], day, last)
+        timed = self.calendar[self.calendar["ds"] != self.calendar["ds"].dt.normalize()].dropna()
+        if len(timed):
+            raise ValueError(
+                f"calendar: {timed['country'].iloc[0]} has a holiday at a time of day, "
+                f"{timed['ds'].iloc[0]}: cut the time off"
+            )
 
     def _accepted(self, reports: pd.DataFrame, day: pd.Timestamp, log: list[str]) -> pd.DataFrame:
-        """Return the known rows that keep the contract; the others go into quarantine."""
+        """Return the known rows that keep the contract; the others go into quarantine.
+
+        A second run of a day leaves the quarantine of its own rows, not that of the first run.
+        """
         known = as_of(reports, day)
+        timed = int(
+            (known["received"] != known["received"].dt.normalize())[known["received"].notna()].sum()
+        )
+        if timed:
+            log.append(
+                f"received: {timed:,} rows have a time of day, each counts from the morning of "
+                "its day: stamp the day alone"
+            )
         try:
-            return check_contract(known, self.routes, day)
+            accepted = check_contract(known, self.routes, day)
+            self._replace_quarantine(None, day, log)
+            return accepted
         except FeedRejected as rejected:
             log += [f"quarantined: {line}" for line in rejected.lines]
-            write_atomically(rejected.rows.astype(str), self.quarantine(day))
+            self._replace_quarantine(rejected, day, log)
             if rejected.accepted.empty:
                 raise ValueError(f"all rows were refused: {rejected}") from rejected
             return rejected.accepted
+
+    def _replace_quarantine(
+        self, rejected: FeedRejected | None, day: pd.Timestamp, log: list[str]
+    ) -> None:
+        """Write the refused rows with their reasons; a disk that is full costs no plan."""
+        try:
+            if rejected is None:
+                self.quarantine(day).unlink(missing_ok=True)
+            else:
+                rows = rejected.rows.astype(str).assign(reason=list(rejected.reasons))
+                write_atomically(rows, self.quarantine(day))
+        except OSError as error:
+            log.append(f"quarantine: {self.quarantine(day).name} was not written: {error}")
 
     def _unheard(self, known: pd.DataFrame, day: pd.Timestamp) -> list[str]:
         """Name what is forecast although the feed says little of it.
@@ -367,7 +497,8 @@ class Pipeline:
         Raises
         ------
         ValueError
-            If less than half of the routes in service have ever reported.
+            If less than half of the routes in service have ever reported, or no depot has sent
+            anything for more than :data:`DEAD` days.
         """
         last = self.routes["unique_id"].map(known.groupby("unique_id")["ds"].max())
         routes = self.routes.assign(last=last)
@@ -378,6 +509,11 @@ class Pipeline:
             raise ValueError(
                 f"the feed holds {len(running) - len(never)} of {len(running)} routes in service, "
                 f"not {never.iloc[0]}: ask the sender for the complete file"
+            )
+        if (heard := running["last"].max()) < day - (DEAD + 1) * DAY:
+            raise ValueError(
+                f"no depot has sent anything since {heard:%Y-%m-%d}, more than {DEAD} days: ask "
+                "the sender for the feed"
             )
         opening = [f"{row.unique_id} opens on {row.opens:%Y-%m-%d}" for row in new.itertuples()]
         lines = [f"new: {what} and has no history" for what in opening]
@@ -399,25 +535,45 @@ class Pipeline:
         def answer(forecaster: Forecaster) -> np.ndarray:
             return forecaster(panel.copy(), future.copy())
 
-        def checked(values: np.ndarray) -> pd.DataFrame:
-            forecasts = future.assign(y_hat=check_values(values, future))
-            check_level(forecasts, panel, self.routes, repaired.log)
-            return forecasts
+        def in_form(values: np.ndarray) -> pd.DataFrame:
+            return future.assign(y_hat=check_values(values, future))
 
         try:
             if model is None:
                 raise LookupError("there is no model")
-            values = _in_time(lambda: answer(model), self.time_limit, self.wait)
-            return checked(values), _name(model)
+            with _noted(log):
+                values = _in_time(lambda: answer(model), self.time_limit, self.wait)
+            forecasts = in_form(values)
+            check_level(forecasts, panel, self.routes, repaired.log)
+            return forecasts, _name(model)
         except Exception as error:  # whatever went wrong, the depots must be staffed
             reason = f"{type(error).__name__}: {error}"
-            log.append(f"fell back to {_name(self.fallback)}: {reason}")
+            fell_back = f"fell back to {_name(self.fallback)}: {reason}"
+            log.append(fell_back)
         try:
-            return checked(answer(self.fallback)), _name(self.fallback)
+            forecasts = in_form(answer(self.fallback))
+            forecasts, lines = hold_level(forecasts, panel, self.routes, repaired.log)
+            log += lines
+            return forecasts, _name(self.fallback)
         except Exception as error:
             raise PipelineFailed(
-                f"no forecast for {day:%Y-%m-%d}: {log[-1]}; and the fall-back failed: {error}"
+                f"no forecast for {day:%Y-%m-%d}: {fell_back}; and the fall-back failed: {error}"
             ) from error
+
+
+@contextmanager
+def _noted(log: list[str]) -> Iterator[None]:
+    """Take what a model says of countries that it does not know into the log."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UnknownCountry)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, UnknownCountry):
+            log.append(f"model: {warning.message}")
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 def _name(forecaster: Forecaster) -> str:

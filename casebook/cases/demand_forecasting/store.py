@@ -86,7 +86,7 @@ def load(folder: Path, day: pd.Timestamp, max_age: int = MAX_AGE) -> DirectModel
         expected = content.pop("sha256")
     except FileNotFoundError:
         raise ModelRefused(f"there is no model in {path}: train one and save it") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError):
         raise ModelRefused(f"{path} is no stored model: save one again") from None
     if _digest(content) != expected:
         raise ModelRefused(f"{path} was altered after it was saved: save the model again")
@@ -129,6 +129,20 @@ def from_registry(
     def stored_model(panel: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
         model = load(folder, future["ds"].min(), max_age)
         answer = with_cold_start(lambda train, asked: predict_direct(model, train, asked))
-        return answer(add_known(panel), add_known(future))
+        return answer(*_with_distance(add_known(panel), add_known(future)))
 
     return stored_model
+
+
+def _with_distance(train: pd.DataFrame, future: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give a route whose distance is not known the median of its depot, or else of all routes.
+
+    Analogues compare distances, so that one empty cell would spoil the new routes' forecasts.
+    """
+    routes = pd.concat([train, future]).groupby("unique_id")["distance"].first()
+    by_depot = routes.groupby(routes.index.str.rpartition("/").get_level_values(0))
+    filled = routes.fillna(by_depot.transform("median")).fillna(routes.median())
+    return tuple(
+        frame.assign(distance=frame["distance"].fillna(frame["unique_id"].map(filled)))
+        for frame in (train, future)
+    )
