@@ -118,7 +118,7 @@ released: $(VENV)/.installed ## check that they name it: make released TAG=v1.2
 data: $(VENV)/.installed ## write the simulated snapshots and fetch the real data; those of one case: make data N=02
 	$(RUN) casebook.cases $(N)
 
-artifacts: $(ARTIFACTS)/.installed ## train what costs too much for a page (10 minutes): make artifacts [N=01]
+artifacts: $(ARTIFACTS)/.installed ## train what costs too much for a page (10 minutes): make artifacts [N=01|local]
 	$(ARTIFACTS)/bin/python -m casebook.recorded.artifacts make $(N)
 
 llm: $(ARTIFACTS)/.installed ## serve the small local model on this machine, OpenAI-compatible: make llm [PORT=8642]

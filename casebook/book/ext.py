@@ -196,6 +196,7 @@ def setup(app: Sphinx) -> dict:
     app.setup_extension("casebook.book.drill")
     app.setup_extension("casebook.book.glossary")
     app.setup_extension("casebook.book.landing")
+    app.setup_extension("casebook.book.local_model")
     app.setup_extension("casebook.book.publish")
     app.setup_extension("casebook.book.reports")
     app.setup_extension("casebook.book.routes")

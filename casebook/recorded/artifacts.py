@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MANIFEST = "manifest.json"
+#: Folders in ``data/`` that belong to no case, with the module that makes their artifacts.
+SHARED = {"local_model": "casebook.recorded.local_model"}
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def frame_hash(frame: pd.DataFrame, digits: int = 6) -> str:
 
 
 def _module(case: str) -> str:
-    return f"casebook.cases.{case.partition('_')[2]}.artifacts"
+    return SHARED.get(case) or f"casebook.cases.{case.partition('_')[2]}.artifacts"
 
 
 def _has_builder(case: str) -> bool:
@@ -224,8 +226,8 @@ def builder(case: str) -> Builder:
 
 
 def cases() -> list[str]:
-    """Return the cases that have artifacts."""
-    folders = sorted(path.name for path in data_dir().glob("[0-9][0-9]_*"))
+    """Return the cases that have artifacts, and what belongs to no case."""
+    folders = [*sorted(path.name for path in data_dir().glob("[0-9][0-9]_*")), *SHARED]
     return [case for case in folders if _has_builder(case)]
 
 
@@ -415,6 +417,12 @@ def check(case: str, seed: int | None = None) -> list[str]:
     return found
 
 
+def _named(given: str) -> str:
+    """Return the folder of a case, or of what belongs to none, by its number or its name."""
+    shared = {part: name for name in SHARED for part in (name, name.split("_")[0])}
+    return shared.get(given) or case_of(given)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make or check the artifacts of a case: ``python -m casebook.recorded.artifacts make|check
     [01]``."""
@@ -424,13 +432,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m casebook.recorded.artifacts", description=main.__doc__
     )
     parser.add_argument("action", choices=["make", "check"])
-    parser.add_argument("case", nargs="?", help="number of the case, such as 01 (all by default)")
+    parser.add_argument(
+        "case", nargs="?", help="number of the case, such as 01, or local_model (all)"
+    )
     parser.add_argument("--seed", type=int, help="of the sample that check draws")
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before a library counts the cores
     well = True
     try:
-        for case in [case_of(options.case)] if options.case else cases():
+        for case in [_named(options.case)] if options.case else cases():
             if options.action == "make":
                 make(case)
             elif found := check(case, options.seed):

@@ -292,6 +292,13 @@ def test_the_cases_with_artifacts_are_found():
     assert hasattr(artifacts.builder("01_demand_forecasting"), "ARTIFACTS")
 
 
+@pytest.mark.parametrize("given", ["local", "local_model"])
+def test_what_belongs_to_no_case_is_known_by_two_names(given):
+    assert artifacts._named(given) == "local_model" in artifacts.cases()
+    assert artifacts.command("local_model") == "make artifacts N=local"
+    assert artifacts._named("01") == artifacts._named("01_demand_forecasting")
+
+
 def test_a_case_without_artifacts_says_so(capsys):
     with pytest.raises(KeyError, match="00_how_a_case_works has no artifacts"):
         artifacts.builder("00_how_a_case_works")
