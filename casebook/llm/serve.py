@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import threading
 import time
@@ -267,6 +268,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"CASEBOOK_LLM_BASE_URL={server.url} CASEBOOK_LLM_MODEL={NAME} make lab",
         flush=True,
     )
+    for ending in (signal.SIGINT, signal.SIGTERM):  # also where a shell has told it to ignore them
+        signal.signal(ending, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         server.serve_forever()
     server.server_close()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 from collections.abc import Iterator
 
 import pytest
+from pace import waiting
 from test_artifacts import PYTHON
 from test_environment import read_pins
 
@@ -51,8 +51,9 @@ def served() -> Iterator[str]:
             said += line
         yield re.search(r"http://127\.0\.0\.1:\d+/v1", said).group()
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(20)
+        process.terminate()
+        with waiting("the end of the server", 20) as seconds:
+            process.wait(seconds)
     assert process.returncode == 0
 
 

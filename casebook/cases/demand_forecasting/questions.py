@@ -414,8 +414,8 @@ def world(a, b, shared):
     ),
     shows="In your world the depots' errors have the correlation "
     "{covariance[0, 1] / sd_a / sd_b:.2f}; bottom-up misses the total by "
-    "{covariance.sum()**0.5:.0f} parcels (standard deviation), the direct forecast by "
-    "{var_total**0.5:.0f}.",
+    "{covariance.sum()**0.5:.1f} parcels (standard deviation), the direct forecast by "
+    "{var_total**0.5:.1f}.",
     hints=(
         "The bottom-up forecast of the total misses by the sum of the two depots' errors. What is "
         "the variance of a sum?",
@@ -498,6 +498,11 @@ def scale(days, season=7):
                     ("error.mean() / scale(history)", "-error.mean() / scale(history)"),
                     "Errors of both signs have cancelled above the line: this is a scaled bias. "
                     "Take the absolute value of each day's error first.",
+                ),
+                Slip(
+                    "scale(history)",
+                    "This is the scale alone, what seasonal naive used to miss. MASE is the "
+                    "forecast's mean absolute error divided by it.",
                 ),
                 Slip(
                     "1 / right",
@@ -828,7 +833,7 @@ def cheapest(errors):
             otherwise="A margin of {value:.4g} parcels would have sufficed on "
             "{(pool <= value).mean():.0%} of the past days. One more parcel of capacity saves "
             "{SHORT:.2f} euro on the other days and costs {IDLE:.2f} on these: find the share at "
-            "which the two balance.",
+            "which the two balance; if you have it, take the exact quantile, not a grid.",
             kind=Number(0.002),
             accepts="min(quantiles) - 1e-6 <= value <= max(quantiles) + 1e-6",
             also=["np.quantile(pool, 0.8, method='weibull')", "cheapest(pool)"],
