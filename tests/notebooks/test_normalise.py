@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import tiny
@@ -447,13 +448,14 @@ def own_copy(tmp_path_factory):
 def test_a_planted_fault_is_named_with_its_notebook_and_cell(own_copy):
     path = own_copy / "chapters" / CASE
     before = path.read_text(encoding="utf-8")
+    number = 1 + [cell["id"] for cell in json.loads(before)["cells"]].index("set-up")
     tiny.plant(path, "set-up", execution_count=3)
     done = tiny.run("casebook.author", "check", cwd=own_copy)
     path.write_text(before, encoding="utf-8")
     assert (done.returncode, tiny.lines(done)) == (
         1,
         [
-            f"chapters/{CASE}: cell 3 ('set-up'): the execution count 3",
+            f"chapters/{CASE}: cell {number} ('set-up'): the execution count 3",
             f"chapters/{CASE}: not normalised; run `make exercises`",
         ],
     )
