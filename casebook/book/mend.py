@@ -13,12 +13,16 @@ from bs4 import BeautifulSoup, NavigableString, Tag
 
 #: Headings of a page that may have a sign beside them.
 MOST_SIGNS = 200
-#: Scripts of megabytes and the elements that they draw; None for what is drawn without the script.
+#: Heavy scripts and the elements that they fill; None for what is drawn without the script. The
+#: theme loads the search index everywhere, for a search while one types that the book has not on.
 DRAWN_BY = {
     "scripts/fontawesome.js": None,
     "vendor/mathjax/": ".math",
     "vendor/mermaid/": "pre.mermaid",
     "vendor/plotly/": ".casebook-plotly",
+    "searchindex.js": "#search-results",
+    "searchtools.js": "#search-results",
+    "language_data.js": "#search-results",
 }
 _NUMBER = re.compile(
     r"[<>≤≥~≈±]?\s*[+−–-]?\s*[€$]?\s*(?:\d[\d,.\u202f\u00a0]*|\.\d+)(?:\s?[%‰€$kMG]|\s\w{1,7})?"
@@ -94,7 +98,7 @@ def _weight(page: BeautifulSoup) -> None:
 
 
 def _scripts(page: BeautifulSoup) -> None:
-    """Load what draws formulas, diagrams and figures only where there is something to draw.
+    """Load what draws formulas, diagrams, figures and search results only where these are.
 
     The theme's own script of icons goes everywhere: its style sheet brings the same icons as fonts.
     """

@@ -448,7 +448,7 @@ def own_copy(tmp_path_factory):
 def test_a_planted_fault_is_named_with_its_notebook_and_cell(own_copy):
     path = own_copy / "chapters" / CASE
     before = path.read_text(encoding="utf-8")
-    number = 1 + [cell["id"] for cell in json.loads(before)["cells"]].index("set-up")
+    number = [cell["id"] for cell in json.loads(before)["cells"]].index("set-up")
     tiny.plant(path, "set-up", execution_count=3)
     done = tiny.run("casebook.author", "check", cwd=own_copy)
     path.write_text(before, encoding="utf-8")
