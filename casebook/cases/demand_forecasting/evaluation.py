@@ -13,7 +13,6 @@ from casebook.cases.demand_forecasting.features import HORIZON, aggregate_known
 from casebook.cases.demand_forecasting.world import World, oracle
 from casebook.forecasting.hierarchy import Hierarchy, aggregate, reconcile
 from casebook.forecasting.scores import (
-    breaking_cases,
     heatmap,
     paired_interval,
     period,
@@ -22,7 +21,7 @@ from casebook.forecasting.scores import (
 )
 
 #: The chapter asks for the toolbox's scores here.
-__all__ = ["breaking_cases", "heatmap", "paired_interval", "scales", "score"]
+__all__ = ["heatmap", "paired_interval", "scales", "score"]
 
 
 def planning_origins(
