@@ -13,7 +13,7 @@ from datetime import datetime
 import checks
 import pytest
 from bs4 import BeautifulSoup
-from conftest import AXE, HTML, ROOT
+from visits import AXE, HTML, ROOT
 
 from casebook.book import cases, drill
 from casebook.book.__main__ import toc_files

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import checks
 import pytest
-from conftest import HTML, ROOT
+from visits import HTML, ROOT
 
 from casebook.book import landing
 from casebook.book.__main__ import toc_files

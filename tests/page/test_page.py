@@ -5,8 +5,8 @@ from __future__ import annotations
 import checks
 import pytest
 from bs4 import BeautifulSoup
-from conftest import AXE, HTML, ROOT
 from pace import TooBusy
+from visits import AXE, HTML, ROOT
 
 from casebook.book.mend import DRAWN_BY, mend
 

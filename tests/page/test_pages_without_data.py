@@ -10,8 +10,8 @@ import pytest
 import rotation
 import testrunner
 from bs4 import BeautifulSoup
-from conftest import AXE, ROOT
 from small_book import copy_book, run
+from visits import AXE, ROOT
 
 FIRST = "chapters/00_how_a_case_works"
 #: What a page never shows a reader: a folder of a machine, or a hash.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import HTML
+from visits import HTML
 
 CASE, FORECASTING = "chapters/00_how_a_case_works", "chapters/01_demand_forecasting"
 #: Phrases as they stand in the text, and the page that they must lead to.

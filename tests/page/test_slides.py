@@ -9,7 +9,7 @@ from functools import partial
 import checks
 import nbformat
 import pytest
-from conftest import HTML, ROOT
+from visits import HTML, ROOT
 
 from casebook.author.files import notebooks
 from casebook.book import session, slides

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import checks
 import numpy as np
 import pytest
-from conftest import AXE, HTML, ROOT
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
+from visits import AXE, HTML, ROOT
 
 PAGE = "book/costs"
 SCRIPT = ROOT / "book" / "_static" / "threshold.js"
