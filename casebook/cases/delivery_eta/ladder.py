@@ -1,0 +1,155 @@
+"""The rungs below the model: the carrier's window, the routes' history, an analyst's rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.delivery_eta.quantiles import LEVELS, NAMES, as_forecast
+from casebook.cases.delivery_eta.stages import VANS, hours
+
+#: From the narrowest group to the widest; each with the stage and the attempt.
+BACK_OFF: dict[str, list[str]] = {
+    "pair": ["origin", "destination", "service"],
+    "hubs": ["origin_hub", "destination_hub", "service"],
+    "service": ["service"],
+}
+#: Parcels that a group must have.
+LEAST = 30
+
+
+def window(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the carrier's stated window as a forecast: its ends, and the middle as P50.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Moments. The window never changes: what is left of it gets shorter.
+    """
+    hour = pd.Timedelta(hours=1)
+    low = (rows["window_low"] - rows["known_at"]) / hour
+    high = (rows["window_high"] - rows["known_at"]) / hour
+    values = np.column_stack([low, (low + high) / 2, high])
+    return as_forecast(values, rows.index)
+
+
+def _table(rows: pd.DataFrame, keys: list[str], value: str, least: int) -> pd.DataFrame:
+    """Return the quantiles of each group that is large enough."""
+    grouped = rows.groupby(keys)[value]
+    table = grouped.quantile(list(LEVELS)).unstack()
+    table.columns = NAMES
+    return table[grouped.size() >= least]
+
+
+@dataclass(frozen=True)
+class Routes:
+    """Quantiles of what is left of the journey, by zone pair, service and step.
+
+    Attributes
+    ----------
+    tables : dict of str to DataFrame
+        By level of :data:`BACK_OFF`, and ``all`` by step alone.
+    """
+
+    tables: dict[str, pd.DataFrame]
+
+    def _found(self, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        values = np.full((len(rows), len(NAMES)), np.nan)
+        source = np.full(len(rows), "none", dtype=object)
+        for name, table in self.tables.items():
+            keys = list(table.index.names)
+            own = rows[keys].join(table, on=keys)[NAMES].to_numpy()
+            new = (source == "none") & np.isfinite(own).all(axis=1)
+            values[new], source[new] = own[new], name
+        return values, source
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the forecast of moments; NaN for a step that was never seen."""
+        return as_forecast(self._found(rows)[0], rows.index)
+
+    def source(self, rows: pd.DataFrame) -> pd.Series:
+        """Return whose history was used: pair, hubs, service, all or none."""
+        return pd.Series(self._found(rows)[1], rows.index, name="source")
+
+
+def routes(rows: pd.DataFrame, least: int = LEAST) -> Routes:
+    """Collect the history of all routes.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Moments with ``remaining``, ripe.
+    least : int
+        A group with fewer moments leaves the answer to the next wider one.
+    """
+    levels = {**{name: [*keys, "step"] for name, keys in BACK_OFF.items()}, "all": ["step"]}
+    return Routes({name: _table(rows, keys, "remaining", least) for name, keys in levels.items()})
+
+
+# Rules -------------------------------------------------------------------------------
+
+#: Groups of the slack before the planned van, in hours: a tight plan misses it more often.
+SLACK = (2.0, 4.0, 8.0, 14.0, 24.0)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The timetable, and by how many vans it is usually missed: an analyst's afternoon.
+
+    Attributes
+    ----------
+    vans : DataFrame
+        By step, service and slack: quantiles of the vans between the planned one and the one that
+        delivered.
+    vans_all : DataFrame
+        The same by step alone.
+    ring : DataFrame
+        By zone: quantiles of the hours from the van's departure to the ring at the door.
+    """
+
+    vans: pd.DataFrame
+    vans_all: pd.DataFrame
+    ring: pd.DataFrame
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the forecast of prepared moments."""
+        keys = _keys(rows)
+        off = keys.join(self.vans, on=list(keys))[NAMES]
+        off = off.fillna(keys[["step"]].join(self.vans_all, on="step")[NAMES]).fillna(0)
+        ring = rows[["destination"]].join(self.ring, on="destination")[NAMES]
+        ring = ring.fillna(self.ring.median()).to_numpy()
+        planned, now = _planned(rows), hours(rows["known_at"])
+        van = VANS[planned[:, None] + off.to_numpy(int)]
+        return as_forecast(van + ring - now[:, None], rows.index)
+
+
+def _planned(rows: pd.DataFrame) -> np.ndarray:
+    """Return the number of the planned van: the one that carries the parcel, if one does."""
+    at = hours(rows["known_at"]) + rows["plan_van"].to_numpy()
+    return np.maximum(np.searchsorted(VANS, at + 1e-6, side="right") - 1, 0)
+
+
+def _keys(rows: pd.DataFrame) -> pd.DataFrame:
+    slack = np.digitize(rows["plan_slack"], SLACK)
+    return pd.DataFrame({"step": rows["step"], "service": rows["service"], "slack": slack})
+
+
+def rules(rows: pd.DataFrame) -> Rules:
+    """Learn the rules' few numbers.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Prepared and ripe moments with ``remaining``.
+    """
+    at = hours(rows["known_at"]) + rows["remaining"].to_numpy()
+    carried = np.searchsorted(VANS, at, side="right") - 1
+    keys = _keys(rows).assign(vans=carried - _planned(rows))
+    out = rows[["destination"]].assign(ring=at - VANS[carried])[rows["stage"] == "out"]
+    return Rules(
+        _table(keys, ["step", "service", "slack"], "vans", LEAST).round(),
+        _table(keys, ["step"], "vans", LEAST).round(),
+        _table(out, ["destination"], "ring", LEAST),
+    )
