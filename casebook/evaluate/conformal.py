@@ -105,6 +105,69 @@ def by_group(
     return result
 
 
+class Adaptive:
+    """A correction that follows what has become known (adaptive conformal inference).
+
+    After each known outcome ``alpha += gamma * (1 - level - missed)``. The correction is the
+    conformal quantile of the last scores at ``1 - alpha``, and the largest of them where alpha
+    falls below what so few scores can give.
+
+    Parameters
+    ----------
+    scores : array_like, shape (m,)
+        Of the calibration set, in order of time.
+    level : float
+        Share that is to be covered.
+    gamma : float
+        How far a miss moves the aim.
+    window : int
+        So many of the last scores are kept.
+
+    Attributes
+    ----------
+    alpha : float
+        The share of misses that is aimed at.
+
+    References
+    ----------
+    Gibbs & Candès (2021), *Adaptive conformal inference under distribution shift*, NeurIPS.
+    """
+
+    def __init__(
+        self, scores: ArrayLike, level: float = 0.8, gamma: float = 0.0005, window: int = 1000
+    ) -> None:
+        self.level, self.gamma, self.window = level, gamma, window
+        self.recent = deque(np.asarray(scores, float)[-window:].tolist(), maxlen=window)
+        if not self.recent or not 0 < level < 1 or gamma < 0:
+            raise ValueError(
+                f"{len(self.recent)} scores, level {level}, gamma {gamma}: give scores, a level "
+                "between 0 and 1, a gamma of 0 or more."
+            )
+        self._ordered = sorted(self.recent)
+        self.alpha = 1 - level
+
+    def ask(self) -> float:
+        """Return the correction for a case that is predicted now."""
+        k = int(np.ceil((len(self._ordered) + 1) * (1 - self.alpha)))
+        return self._ordered[min(max(k, 1), len(self._ordered)) - 1]
+
+    def learn(self, score: float, correction: float) -> None:
+        """Take in an outcome that has become known.
+
+        Parameters
+        ----------
+        score : float
+            Of the case, without a correction.
+        correction : float
+            That it was given when it was asked.
+        """
+        self.alpha += self.gamma * (1 - self.level - (score > correction))
+        if len(self.recent) == self.window:
+            del self._ordered[bisect_left(self._ordered, self.recent[0])]
+        self.recent.append(float(score))
+        insort(self._ordered, float(score))
+
+
 @dataclass(frozen=True)
 class Adapted:
     """What adaptive conformal inference did, case by case.
@@ -122,15 +185,9 @@ class Adapted:
 
 
 def adaptive(
-    asked_at: ArrayLike,
-    known_at: ArrayLike,
-    scores: ArrayLike,
-    start: ArrayLike,
-    level: float = 0.8,
-    gamma: float = 0.002,
-    window: int = 1500,
+    asked_at: ArrayLike, known_at: ArrayLike, scores: ArrayLike, follower: Adaptive
 ) -> Adapted:
-    """Let the correction follow a stream, from outcomes that are known by then and no others.
+    """Let a correction follow a stream, from outcomes that are known by then and no others.
 
     Parameters
     ----------
@@ -139,14 +196,8 @@ def adaptive(
         where it never does.
     scores : array_like, shape (n,)
         Of each case, without a correction; those that never become known are not used.
-    start : array_like, shape (m,)
-        Scores of the calibration set, in order of time.
-    level : float
-        Share that is to be covered.
-    gamma : float
-        How far a miss moves the aim.
-    window : int
-        So many of the last scores are kept.
+    follower : Adaptive
+        It has learned all of the stream afterwards.
 
     Returns
     -------
@@ -154,37 +205,21 @@ def adaptive(
 
     Notes
     -----
-    After each known outcome ``alpha += gamma * (1 - level - missed)``. The correction is the
-    conformal quantile of the kept scores at ``1 - alpha``, and the largest of them where alpha
-    falls below what so few scores can give. Outcomes that take long are known late: in a shift
-    towards longer times the first ones to be known are the short ones.
-
-    References
-    ----------
-    Gibbs & Candès (2021), *Adaptive conformal inference under distribution shift*, NeurIPS.
+    Outcomes that take long are known late: in a shift towards longer times the first ones to be
+    known are the short ones.
     """
     asked_at, known_at = np.asarray(asked_at), np.asarray(known_at)
     scores, n = np.asarray(scores, float), len(asked_at)
-    known = np.flatnonzero(
-        ~(np.isnat(known_at) if known_at.dtype.kind == "M" else np.isnan(known_at))
-    )
+    known = np.flatnonzero(known_at == known_at)  # NaN and NaT do not equal themselves
     times = np.concatenate([known_at[known], asked_at])
     case = np.concatenate([known, np.arange(n)])
     # An outcome that becomes known at the very moment of a question counts for it.
     outcome = np.arange(len(times)) < len(known)
-    recent = deque(np.asarray(start, float)[-window:].tolist(), maxlen=window)
-    ordered, alpha = sorted(recent), 1 - level
-    correction, alphas = np.zeros((2, n))
+    correction, alpha = np.zeros((2, n))
     for event in np.argsort(times, kind="stable"):
         i = case[event]
-        if not outcome[event]:
-            k = int(np.ceil((len(ordered) + 1) * (1 - alpha)))
-            correction[i] = ordered[min(max(k, 1), len(ordered)) - 1]
-            alphas[i] = alpha
-            continue
-        alpha += gamma * (1 - level - (scores[i] > correction[i]))
-        if len(recent) == window:
-            del ordered[bisect_left(ordered, recent[0])]
-        recent.append(scores[i])
-        insort(ordered, scores[i])
-    return Adapted(correction, alphas)
+        if outcome[event]:
+            follower.learn(scores[i], correction[i])
+        else:
+            correction[i], alpha[i] = follower.ask(), follower.alpha
+    return Adapted(correction, alpha)

@@ -1,0 +1,379 @@
+"""One world after the other: the ladder, where its intervals hold, and what the promise costs.
+
+The models are those of the chapter, with their defaults; nothing is chosen here. Worlds 1 to 3 were
+looked at while the models were made, the worlds of :data:`SEEDS` only after all was fixed. What
+would be new next time is another world: every interval is a t interval over worlds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.delivery_eta import world as worlds
+from casebook.cases.delivery_eta.evaluation import (
+    compare,
+    deciles,
+    jumps,
+    losses,
+    score,
+    split,
+    with_truth,
+)
+from casebook.cases.delivery_eta.features import FEATURES, GROUPS, prepare
+from casebook.cases.delivery_eta.ladder import routes, rules, window
+from casebook.cases.delivery_eta.oracle import oracle_quantiles
+from casebook.cases.delivery_eta.promise import (
+    PROMISE_LEVELS,
+    next_working_day,
+    outcome,
+    policy_table,
+    promised,
+    scale,
+)
+from casebook.cases.delivery_eta.quantiles import Quantiles, adapted, conformalise, fit, follower
+from casebook.cases.delivery_eta.stages import Constants
+from casebook.cases.delivery_eta.survival import aft, censoring_bias
+from casebook.evaluate.gap import gaps
+from casebook.evaluate.intervals import Interval, mean_interval
+
+#: Worlds of the headline, and those on which the models' settings were chosen.
+SEEDS, CHOSEN_ON = tuple(range(11, 26)), (1, 2, 3)
+WINDOW, ROUTES, RULES, MODEL, ORACLE = "window", "routes", "rules", "adaptive", "oracle"
+METHODS = (WINDOW, ROUTES, RULES, "aft", "lightgbm", "cqr", "cqr by stage", MODEL, ORACLE)
+METRICS = ["n", "coverage", "late", "width", "interval_score", "pinball", "mae"]
+SPANS = {
+    "quiet": (worlds.CALIBRATION_END, worlds.QUIET_END),
+    "storm": (worlds.STORM, worlds.PEAK),
+    "peak": (worlds.PEAK, worlds.CUT),
+}
+#: Moments of a span for which the oracle is asked outside of the quiet weeks.
+ORACLE_ROWS = 4000
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A world as the models see it.
+
+    Attributes
+    ----------
+    world : World
+        For its truth.
+    train, calibration, quiet, rough : DataFrame
+        Prepared moments with ``truth``, as of :func:`~.evaluation.split`.
+    """
+
+    world: worlds.World
+    train: pd.DataFrame
+    calibration: pd.DataFrame
+    quiet: pd.DataFrame
+    rough: pd.DataFrame
+
+    @property
+    def test(self) -> pd.DataFrame:
+        """The quiet weeks, the storm and the peak."""
+        return pd.concat([self.quiet, self.rough])
+
+
+def simulate(
+    seed: int, constants: Constants | None = None, parcels: int = worlds.PARCELS
+) -> Setting:
+    """Simulate a world and prepare its moments."""
+    world = worlds.simulate(seed, constants, parcels)
+    rows = prepare(world.scans, world.parcels, world.load)
+    return Setting(world, **split(with_truth(rows, world.truth)))
+
+
+setting = cache(simulate)
+
+
+def spans(rows: pd.DataFrame) -> pd.Series:
+    """Return the span in which each moment lies; missing between them."""
+    known = rows["known_at"]
+    parts = [(known >= first) & (known < last) for first, last in SPANS.values()]
+    return pd.Series(np.select(parts, list(SPANS), ""), rows.index, name="span")
+
+
+def forecasts(here: Setting, model: Quantiles, survival: bool = True) -> dict[str, pd.DataFrame]:
+    """Return the ladder's forecasts of all test moments, by name; without the oracle's."""
+    rows = here.test
+    made = {
+        WINDOW: window(rows),
+        ROUTES: routes(here.train).predict(rows),
+        RULES: rules(here.train).predict(rows),
+        "lightgbm": model.predict(rows),
+        "cqr": conformalise(model, here.calibration).predict(rows),
+        "cqr by stage": conformalise(model, here.calibration, by_stage=True).predict(rows),
+        MODEL: adapted(model, follower(model, here.calibration), rows),
+    }
+    if survival:
+        learnt = aft(pd.concat([here.train, here.calibration]), worlds.CALIBRATION_END)
+        made["aft"] = learnt.predict(rows)
+    return {name: made[name] for name in METHODS if name in made}
+
+
+def oracle(here: Setting) -> pd.DataFrame:
+    """Return the oracle's forecast: of the quiet weeks, and of a part of each rough span."""
+    rows, span = here.test, spans(here.test)
+    asked = [
+        part if name == "quiet" else part.sample(min(ORACLE_ROWS, len(part)), random_state=0)
+        for name, part in rows.groupby(span)
+        if name
+    ]
+    return oracle_quantiles(here.world, pd.concat(asked))
+
+
+# One world ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a world says: one frame for each table that is recorded. See :mod:`.benchmarks`."""
+
+    scores: pd.DataFrame
+    slices: pd.DataFrame
+    rolling: pd.DataFrame
+    promises: pd.DataFrame
+    censoring: pd.DataFrame
+    fan: pd.DataFrame
+
+
+@cache
+def one_world(seed: int) -> Found:
+    """Run the ladder in one world and look at it from all sides."""
+    here = setting(seed)
+    model = fit(here.train)
+    made = forecasts(here, model)
+    truth = oracle(here)
+    return Found(
+        scores=scores(here, made, truth).assign(seed=seed),
+        slices=slices(here, made | {ORACLE: truth}).assign(seed=seed),
+        rolling=rolling_sums(here, made).assign(seed=seed),
+        promises=promises(here, model, made).assign(seed=seed),
+        censoring=censoring(here).assign(seed=seed),
+        fan=fan(here, made["cqr"]).assign(seed=seed),
+    )
+
+
+def scores(here: Setting, made: dict[str, pd.DataFrame], truth: pd.DataFrame) -> pd.DataFrame:
+    """Score all forecasts by span; against the oracle on the moments that it was asked about."""
+    rows, span = here.test, spans(here.test)
+    parts = []
+    for name in SPANS:
+        own = rows[span == name]
+        asked = own.index.intersection(truth.index, sort=False)
+        ratios = {m: score(own.loc[asked], f.loc[asked]).iloc[0] for m, f in made.items()}
+        best = score(own.loc[asked], truth.loc[asked]).iloc[0]
+        table = compare(own, {m: f.loc[own.index] for m, f in made.items()})
+        table.loc[ORACLE] = best
+        against = {m: row["interval_score"] / best["interval_score"] for m, row in ratios.items()}
+        table["to_oracle"] = pd.Series(against | {ORACLE: 1.0})
+        parts.append(table.assign(span=name).reset_index())
+    return pd.concat(parts, ignore_index=True)[["span", "model", *METRICS, "to_oracle"]]
+
+
+def slices(here: Setting, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Score three forecasts of the quiet weeks by stage and by decile of zone pairs.
+
+    Decile 0 are the new routes. P50's jumps (hours, absolute) stand beside the stages.
+    """
+    rows = here.quiet
+    groups = {"stage": rows["stage"], "decile": deciles(rows, here.train)}
+    parts = []
+    for name in (ROUTES, RULES, "cqr", "cqr by stage", MODEL, ORACLE):
+        forecast = made[name].loc[rows.index]
+        moved = jumps(rows, forecast).abs()
+        for by, group in groups.items():
+            table = score(rows, forecast, group)
+            table["jump"] = moved.groupby(group).median()
+            table["jump_p95"] = moved.groupby(group).quantile(0.95)
+            table.index = table.index.astype(str)
+            parts.append(table.rename_axis("slice").reset_index().assign(model=name, by=by))
+    return pd.concat(parts, ignore_index=True)[
+        ["model", "by", "slice", *METRICS, "jump", "jump_p95"]
+    ]
+
+
+def rolling_sums(here: Setting, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return sums of each day's forecasts, static and adaptive, from which windows are made."""
+    rows = here.test
+    parts = []
+    for method, name in (("static", "cqr"), ("adaptive", MODEL)):
+        each = losses(rows, made[name])[["covered", "width", "interval_score"]]
+        daily = each.groupby(rows["known_at"].dt.normalize().rename("day")).sum()
+        daily["n"] = rows.groupby(rows["known_at"].dt.normalize()).size()
+        parts.append(daily.reset_index().assign(method=method))
+    return pd.concat(parts, ignore_index=True)
+
+
+def promises(here: Setting, model: Quantiles, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Cost the promises at collection in the quiet weeks: by level, and of the peers.
+
+    The level of the policy is the cheapest one of the calibration weeks, each half of which is
+    promised with the spreads of the other.
+    """
+    quiet, known = here.quiet, here.calibration
+    forecast, before = made[MODEL].loc[quiet.index], model.predict(known)
+    table = policy_table(quiet, forecast, known, before).reset_index()
+    odd = known["parcel"] % 2 == 1
+    halves = [
+        policy_table(known[a], before[a], known[b], before[b], truth="remaining")["cost"]
+        for a, b in ((odd, ~odd), (~odd, odd))
+    ]
+    chosen = (halves[0] + halves[1]).idxmin()
+    first = quiet[quiet["stage"] == "collected"]
+    best = oracle_quantiles(here.world, first, levels=PROMISE_LEVELS)
+    hours = best.set_axis(PROMISE_LEVELS, axis=1)
+    of_oracle = {level: outcome(first, _day(first, hours[level])) for level in PROMISE_LEVELS}
+    peers = {WINDOW: outcome(first, next_working_day(first["window_high"]))}
+    for name, rung in ((ROUTES, routes(here.train)), (RULES, rules(here.train))):
+        start = known[known["stage"] == "collected"]
+        spreads = scale(start, rung.predict(start), chosen)
+        peers[name] = outcome(first, promised(first, rung.predict(first), spreads))
+    parts = [
+        table.assign(model=MODEL, chosen=table["level"] == chosen),
+        pd.DataFrame(of_oracle).T.rename_axis("level").reset_index().assign(model=ORACLE),
+        pd.DataFrame(peers).T.rename_axis("model").reset_index(),
+    ]
+    return pd.concat(parts, ignore_index=True).assign(
+        chosen=lambda frame: frame["chosen"].eq(True), level=lambda frame: frame["level"].fillna(0)
+    )
+
+
+def _day(rows: pd.DataFrame, hours: pd.Series) -> np.ndarray:
+    return next_working_day(rows["known_at"] + pd.to_timedelta(hours, unit="h"))
+
+
+def censoring(here: Setting) -> pd.DataFrame:
+    """Return the bias of a mean over delivered parcels, on the day of the training and others."""
+    every = with_truth(
+        prepare(here.world.scans, here.world.parcels, here.world.load), here.world.truth
+    )
+    rows = every[every["stage"] == "collected"]
+    found = {
+        (f"{now:%Y-%m-%d}", days): censoring_bias(rows, now, days)
+        for now in (worlds.TRAIN_END, worlds.CALIBRATION_END, worlds.PEAK)
+        for days in (7.0, 14.0, 28.0)
+    }
+    return pd.DataFrame(found).T.rename_axis(["now", "days"]).reset_index()
+
+
+def fan(here: Setting, forecast: pd.DataFrame) -> pd.DataFrame:
+    """Return a parcel's forecasts scan by scan: the first that its window missed and ours did not.
+
+    Of the quiet weeks' parcels with the five scans from collection to the van, the first by number
+    that came after the carrier's window and within the interval of its first scan. Hours since
+    collection.
+    """
+    rows = here.quiet
+    whole = rows.groupby("parcel")["step"].agg(["size", "max", "min"])
+    whole = whole[(whole["size"] == 5) & (whole["max"] == 4) & (whole["min"] == 0)].index
+    first = rows[rows["parcel"].isin(whole) & (rows["stage"] == "collected")]
+    low, high = (forecast.loc[first.index, name] for name in ("p10", "p90"))
+    delivered = first["known_at"] + pd.to_timedelta(first["truth"], unit="h")
+    fits = (first["truth"] >= low) & (first["truth"] <= high) & (delivered > first["window_high"])
+    if not fits.any():
+        return pd.DataFrame()
+    parcel = first.loc[fits, "parcel"].min()
+    own = rows[rows["parcel"] == parcel]
+    hour, accepted = pd.Timedelta(hours=1), own["accepted_at"]
+    scan = (own["known_at"] - accepted) / hour
+    columns = {name: scan + forecast.loc[own.index, name] for name in ("p10", "p50", "p90")}
+    return pd.DataFrame(
+        {
+            "parcel": parcel,
+            "stage": own["stage"],
+            "scan_hours": scan,
+            **columns,
+            "delivered": scan + own["truth"],
+            "window_low": (own["window_low"] - accepted) / hour,
+            "window_high": (own["window_high"] - accepted) / hour,
+        }
+    ).reset_index(drop=True)
+
+
+# Over worlds -------------------------------------------------------------------------
+
+
+def shares(
+    table: pd.DataFrame, model: str = MODEL, floor: str = WINDOW, metric: str = "interval_score"
+) -> Interval:
+    """Return the share of the gap to the oracle that a model closes in the quiet weeks.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The recorded table ``worlds``.
+    model, floor : str
+        What closes the gap, and what it is counted from: the window, the routes, or the rules.
+    metric : str
+
+    Returns
+    -------
+    Interval
+        95 % t interval over worlds.
+    """
+    rows = table[table["span"] == "quiet"]
+    rows = rows.assign(share=gaps(rows, floor, ORACLE, metric, within=["seed"]))
+    return mean_interval(rows.loc[rows["model"] == model, "share"])
+
+
+def mean_of(table: pd.DataFrame, model: str, metric: str, span: str = "quiet") -> Interval:
+    """Return a metric of a model with its 95 % t interval over worlds."""
+    rows = table[(table["span"] == span) & (table["model"] == model)]
+    return mean_interval(rows[metric])
+
+
+def ratio(table: pd.DataFrame, model: str, peer: str, span: str = "quiet") -> Interval:
+    """Return a model's interval score over that of a peer, paired by world."""
+    rows = table[table["span"] == span]
+    wide = rows.pivot(index="seed", columns="model", values="interval_score")
+    return mean_interval(wide[model] / wide[peer])
+
+
+# What matters ------------------------------------------------------------------------
+
+
+def ablation(seeds: Sequence[int] = CHOSEN_ON) -> pd.DataFrame:
+    """Leave out one group of features at a time, in the worlds on which the models were made.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``without`` (a group, or "nothing"), and the scores of the calibration weeks:
+        these worlds' test weeks are not looked at.
+    """
+    parts = []
+    for seed in seeds:
+        here = simulate(seed)
+        for group in ("nothing", *GROUPS):
+            left = [name for name in FEATURES if name not in GROUPS.get(group, ())]
+            made = fit(here.train, left).predict(here.calibration)
+            parts.append(score(here.calibration, made).assign(seed=seed, without=group))
+    return pd.concat(parts, ignore_index=True)[["seed", "without", *METRICS]]
+
+
+def varied(seed: int, constants: Constants, parcels: int = worlds.PARCELS) -> pd.DataFrame:
+    """Score the rungs in a world with other constants; the quiet weeks."""
+    here = simulate(seed, constants, parcels)
+    model = fit(here.train)
+    rows, calibrated = here.quiet, conformalise(model, here.calibration)
+    made = {
+        ROUTES: routes(here.train).predict(rows),
+        RULES: rules(here.train).predict(rows),
+        "cqr": calibrated.predict(rows),
+        ORACLE: oracle_quantiles(here.world, rows, draws=100),
+    }
+    return compare(rows, made).reset_index()[["model", *METRICS]]
+
+
+def sizes(
+    seed: int = CHOSEN_ON[0], counts: Sequence[int] = (5_000, 10_000, 20_000, 40_000)
+) -> pd.DataFrame:
+    """Score the rungs in one world by the number of its parcels."""
+    parts = [varied(seed, Constants(), n).assign(parcels=n) for n in counts]
+    return pd.concat(parts, ignore_index=True)
