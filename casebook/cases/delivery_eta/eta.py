@@ -1,0 +1,189 @@
+"""One function decides the delivery date, on the page, in the studies and in the service.
+
+The model answers where it can; where it cannot, the routes' history does, and where there is none,
+the carrier's window. Each answer says whose it is and why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.delivery_eta.features import OLDEST_REPORT
+from casebook.cases.delivery_eta.ladder import Routes, window
+from casebook.cases.delivery_eta.ladder import routes as learn_routes
+from casebook.cases.delivery_eta.quantiles import NAMES, Quantiles, fit, follower
+from casebook.evaluate.conformal import Adaptive
+from casebook.serving.breaker import Breaker
+
+SOURCES = ("model", "routes", "window")
+#: A forecast beyond this is nonsense: the service does not promise it.
+LONGEST_HOURS = 24.0 * 45
+#: Changes of P50 that are worth a word, in hours; a queue that explains them.
+MOVED, QUEUED = 2.0, 6.0
+
+
+@dataclass(frozen=True)
+class Models:
+    """What the service answers with; any part may be missing.
+
+    Attributes
+    ----------
+    model : Quantiles or None
+    routes : Routes or None
+    zones : frozenset of str
+        That the training saw: others are new routes.
+    scores : ndarray
+        Of the calibration weeks, in order of time: where the adaptive correction starts.
+    """
+
+    model: Quantiles | None = None
+    routes: Routes | None = None
+    zones: frozenset[str] = frozenset()
+    scores: np.ndarray = field(default_factory=lambda: np.zeros(1))
+
+    def follower(self) -> Adaptive:
+        """Return a correction that has learned the calibration weeks and nothing since."""
+        return Adaptive(self.scores)
+
+
+def train(ripe_rows: pd.DataFrame, calibration: pd.DataFrame, **settings: object) -> Models:
+    """Fit all that the service needs.
+
+    Parameters
+    ----------
+    ripe_rows, calibration : DataFrame
+        Prepared and ripe moments.
+    **settings
+        Of LightGBM, in place of the usual ones.
+    """
+    model = fit(ripe_rows, **settings)
+    zones = frozenset(ripe_rows["origin"]) | frozenset(ripe_rows["destination"])
+    recent = np.array(follower(model, calibration).recent)
+    return Models(model, learn_routes(ripe_rows), zones, recent)
+
+
+def sane(values: np.ndarray) -> np.ndarray:
+    """Return a forecast that can be promised; refuses all else, for the breaker."""
+    if (
+        not np.isfinite(values).all()
+        or values.max(initial=0) > LONGEST_HOURS
+        or values.min(initial=0) < 0
+    ):
+        raise ValueError(f"hours between {values.min()} and {values.max()}")
+    return values
+
+
+def decide(rows: pd.DataFrame, models: Models, breaker: Breaker | None = None) -> pd.DataFrame:
+    """Return the forecast of moments, and whose it is.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Prepared moments.
+    models : Models
+    breaker : Breaker, optional
+        Asks the model, and not at all while it fails.
+
+    Returns
+    -------
+    DataFrame
+        ``p10``, ``p50``, ``p90`` (hours; without a correction), ``source`` (model, routes,
+        window) and ``why`` ("" or what kept the model from answering; "new route" where it
+        answered for a zone that it has not seen).
+    """
+    oldest = OLDEST_REPORT / pd.Timedelta(hours=1)
+    current = (rows["load_age"] <= oldest).to_numpy()
+    seen = rows["origin"].isin(models.zones) & rows["destination"].isin(models.zones)
+    why = np.where(seen, "", "new route").astype(object)
+    why[~current] = np.where(
+        rows.loc[~current, "load_age"].isna(), "no load report", "late load report"
+    )
+    source = np.where(current, "model", "routes").astype(object)
+    values = np.full((len(rows), len(NAMES)), np.nan)
+    if current.any():
+        made, failed = _asked(rows[current], models, breaker)
+        if failed:
+            source[current], why[current] = "routes", failed
+        else:
+            values[current] = made
+    rest = source == "routes"
+    if rest.any() and models.routes is not None:
+        values[rest] = models.routes.predict(rows[rest])
+    unknown = np.isnan(values).any(axis=1)
+    if unknown.any():
+        source[unknown] = "window"
+        values[unknown] = window(rows[unknown])
+    return pd.DataFrame(values, rows.index, NAMES).assign(source=source, why=why)
+
+
+def _asked(
+    rows: pd.DataFrame, models: Models, breaker: Breaker | None
+) -> tuple[np.ndarray | None, str]:
+    """Return the model's forecast, or why there is none."""
+    if models.model is None:
+        return None, "no model"
+    if breaker is None:
+        return sane(models.model.predict(rows).to_numpy()), ""
+    answer = breaker.ask(lambda asked: models.model.predict(asked).to_numpy(), rows, sane)
+    return answer.value, f"model: {answer.why}" if answer.why else ""
+
+
+# Why it changed ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Said:
+    """A forecast as it was given: what the next one is compared with.
+
+    Attributes
+    ----------
+    due : float
+        Its P50, in seconds since 1970.
+    load : float
+        Hours of queue before the parcel, as reported then.
+    """
+
+    due: float
+    load: float
+
+
+def queue_ahead(step: int, origin_load: float, destination_load: float) -> float:
+    """Return the hours of queue that a parcel has before it, as the hubs report them."""
+    parts = [origin_load if step < 2 else 0.0, destination_load if step < 4 else 0.0]
+    return float(np.nan_to_num(parts).sum())
+
+
+def reason(stage: str, before: Said | None, now: Said) -> str:
+    """Return in words why a forecast differs from the one before.
+
+    Parameters
+    ----------
+    stage : str
+        Of the scan that led to it.
+    before, now : Said
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> reason("departed", Said(1.76e9, 2.0), Said(1.76e9 + 24 * 3600, 30.0))
+    'later by 24 hours: 30 hours of queue ahead'
+    """
+    if before is None:
+        return "first forecast"
+    if stage == "attempted":
+        return "delivery failed: the next van takes it again"
+    moved = (now.due - before.due) / 3600
+    if abs(moved) < MOVED:
+        return "as expected"
+    text = f"{'later' if moved > 0 else 'earlier'} by {abs(moved):.0f} hours"
+    if moved > 0 and now.load - before.load > QUEUED:
+        return f"{text}: {now.load:.0f} hours of queue ahead"
+    if moved < 0 and before.load - now.load > QUEUED:
+        return f"{text}: the queue is shorter"
+    return f"{text}: {stage.replace('_', ' ')} {'later' if moved > 0 else 'earlier'} than planned"

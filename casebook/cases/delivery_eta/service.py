@@ -1,0 +1,345 @@
+"""The customer's question over HTTP: where is my parcel, and when does it come?
+
+``POST /scans`` takes scans into the log, ``GET /parcels/{id}/eta`` answers from the state that the
+consumer keeps, ``GET /health`` says how far it is behind. Every error is a JSON object
+``{"error", "what", "do"}``. There are no users and no encryption: it runs behind a gateway.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from casebook.cases.delivery_eta.eta import Models
+from casebook.cases.delivery_eta.feed import MOST_ID
+from casebook.cases.delivery_eta.stream import SCHEMA, Scan, State, decode, key_of
+from casebook.cases.delivery_eta.tracking import DONE
+from casebook.serving.breaker import Breaker
+from casebook.serving.eventlog import Consumer, EventLog, Log, Store
+
+#: Bytes of a request, and scans in it.
+MOST_BYTES, MOST_SCANS = 1_000_000, 1_000
+#: Milliseconds that the model may take for a batch.
+BUDGET_MS = 5_000.0
+
+
+@dataclass
+class Problem(Exception):
+    """A request that is answered with an error."""
+
+    status: int
+    error: str
+    what: str
+    do: str
+
+
+def iso(second: float) -> str:
+    """Return seconds since 1970 as a time in UTC."""
+    return pd.Timestamp(round(second), unit="s").strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Tracking:
+    """The log, the state, and what customers are told.
+
+    Parameters
+    ----------
+    log : EventLog or RedisLog
+    store : Store
+        With :data:`~.stream.SCHEMA`.
+    models : Models
+    breaker : Breaker, optional
+    """
+
+    def __init__(
+        self, log: Log, store: Store, models: Models, breaker: Breaker | None = None
+    ) -> None:
+        self.log, self.store = log, store
+        self.state = State(models, breaker)
+        self.consumer = Consumer(log, store, decode, self.state.apply)
+
+    def post(self, raw: bytes) -> dict[str, Any]:
+        """Take scans into the log; those that are none are refused, one by one.
+
+        Parameters
+        ----------
+        raw : bytes
+            A JSON list of scans.
+
+        Returns
+        -------
+        dict
+            ``accepted`` (count) and ``refused`` (position and what is wrong).
+
+        Raises
+        ------
+        Problem
+            413 or 400 if it is no list that can be read, 422 if no scan of it can be taken.
+        """
+        if len(raw) > MOST_BYTES:
+            raise _too_large(f"The body has {len(raw):,} bytes, more than {MOST_BYTES:,}.")
+        try:
+            sent = json.loads(raw)
+        except (ValueError, RecursionError):
+            raise Problem(
+                400, "not JSON", "The body is no JSON.", "Send a list of scans."
+            ) from None
+        if not isinstance(sent, list):
+            what = f"The body is a {type(sent).__name__}."
+            raise Problem(400, "not a list", what, "Send a list of scans, also for a single one.")
+        if len(sent) > MOST_SCANS:
+            raise _too_large(f"The list has {len(sent):,} scans, more than {MOST_SCANS:,}.")
+        good, refused = [], []
+        for position, scan in enumerate(sent):
+            try:
+                body = json.dumps({"kind": "scan", **scan}, allow_nan=False)
+                message = decode(body)
+                if not isinstance(message, Scan):
+                    raise ValueError("kind: only scans are sent here")
+                good.append((key_of(message), body))
+            except (TypeError, ValueError) as error:
+                refused.append({"position": position, "what": str(error)[:300]})
+        if refused and not good:
+            do = "Correct the fields and send them again."
+            raise Problem(422, "no scan", f"Refused: {refused[:3]}", do)
+        self.log.append(good)
+        return {"accepted": len(good), "refused": refused}
+
+    def eta(self, parcel: str) -> dict[str, Any]:
+        """Return what the customer is told of a parcel.
+
+        Parameters
+        ----------
+        parcel : str
+            Its number, as it stands in the address.
+
+        Returns
+        -------
+        dict
+            ``parcel``, ``stage``, ``p10``, ``p50``, ``p90`` (times), ``source`` (model, routes,
+            window), ``why`` (what kept the model from answering, if something did), ``reason`` (why
+            it differs from the forecast before), ``overdue`` (P90 has passed without a scan); of
+            a parcel that has arrived ``delivered_at``.
+
+        Raises
+        ------
+        Problem
+            400 if that is no number, 404 if nothing is known of the parcel.
+        """
+        number = int(parcel) if parcel.isascii() and parcel.isdigit() and len(parcel) < 17 else 0
+        if not 1 <= number <= MOST_ID:
+            what = f"{parcel[:40]!r} is no parcel's number."
+            raise Problem(400, "no number", what, "Send the digits of the label.")
+        query = "SELECT event_at FROM steps WHERE parcel = ? AND step = ?"
+        if done := self.store.all(query, (number, DONE)):
+            return {"parcel": number, "stage": "delivered", "delivered_at": iso(done[0][0])}
+        query = (
+            "SELECT stage, known_at, p10, p50, p90, source, why, reason FROM eta "
+            "WHERE parcel = ? ORDER BY step DESC LIMIT 1"
+        )
+        found = self.store.all(query, (number,))
+        return self._forecast(number, found[0]) if found else self._announced(number)
+
+    def _forecast(self, number: int, row: tuple) -> dict[str, Any]:
+        stage, known, *hours, source, why, reason = row
+        times = [known + 3600 * value for value in hours]
+        told = dict(zip(("p10", "p50", "p90"), map(iso, times), strict=True))
+        more = {"source": source, "why": why, "reason": reason, "known_at": iso(known)}
+        overdue = self._now() > times[-1]
+        return {"parcel": number, "stage": stage, **told, **more, "overdue": overdue}
+
+    def _announced(self, number: int) -> dict[str, Any]:
+        """Return the carrier's window of a parcel that has not been scanned."""
+        query = "SELECT window_low, window_high FROM parcels WHERE parcel = ?"
+        found = self.store.all(query, (number,))
+        if not found:
+            what = f"Nothing is known of parcel {number}."
+            raise Problem(404, "unknown parcel", what, "Check the number; try again in an hour.")
+        low, high = found[0]
+        times = {"p10": iso(low), "p50": iso((low + high) / 2), "p90": iso(high)}
+        told = {"source": "window", "why": "no scan yet", "reason": "first forecast"}
+        overdue = self._now() > high
+        return {"parcel": number, "stage": "announced", **times, **told, "overdue": overdue}
+
+    def _now(self) -> float:
+        """Return the time of the last message: the clock of a replayed feed."""
+        found = self.store.all("SELECT now FROM version")
+        return found[0][0] if found else 0.0
+
+    def health(self) -> dict[str, Any]:
+        """Return how far the consumer is behind, and who answered lately."""
+        ahead = self.log.read(self.consumer.offset, 1000)
+        query = (
+            "SELECT source, count(*) FROM (SELECT source FROM eta ORDER BY rowid DESC LIMIT 1000)"
+        )
+        sources = dict(self.store.all(f"{query} GROUP BY source"))
+        breaker = self.state.breaker
+        return {
+            "behind": len(ahead),
+            "consumed": self.consumer.consumed,
+            "quarantined": self.store.all("SELECT count(*) FROM quarantine")[0][0],
+            "sources": sources,
+            "model": breaker.state if breaker else "not guarded",
+        }
+
+    def swap(self, models: Models) -> None:
+        """Answer with other models from now on; what was learned of the correction stays."""
+        self.state.models = models
+
+
+def _too_large(what: str) -> Problem:
+    return Problem(413, "too large", what, "Send it in parts.")
+
+
+def create_app(tracking: Tracking) -> FastAPI:
+    """Return the service; ``tracking`` stands at ``app.state.tracking``."""
+    # The pages of documentation would fetch scripts from other hosts.
+    app = FastAPI(title="Delivery dates", docs_url=None, redoc_url=None)
+    app.state.tracking = tracking
+
+    @app.post("/scans", status_code=202)
+    async def scans(request: Request) -> Response:
+        raw = bytearray()
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > MOST_BYTES:
+                raise _too_large(f"The body goes on after {MOST_BYTES:,} bytes.")
+        return _json(await run_in_threadpool(tracking.post, bytes(raw)), 202)
+
+    @app.get("/parcels/{parcel}/eta")
+    def eta(parcel: str) -> Response:
+        return _json(tracking.eta(parcel))
+
+    @app.get("/health")
+    def health() -> Response:
+        return _json(tracking.health())
+
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> Response:
+        told = {"error": error.error, "what": error.what, "do": error.do}
+        return _json(told, error.status)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        what = f"{request.method} {request.url.path[:60]}: {error.detail}."
+        told = {"error": str(error.detail).lower(), "what": what, "do": "See /openapi.json."}
+        return _json(told, error.status_code)
+
+    @app.exception_handler(Exception)
+    async def crash(_: Request, error: Exception) -> Response:
+        what = "The service failed; its log has the reason."
+        return _json({"error": "internal error", "what": what, "do": "Try again."}, 500)
+
+    return app
+
+
+def _json(body: Mapping[str, Any], status: int = 200) -> Response:
+    return Response(json.dumps(body, allow_nan=False), status, media_type="application/json")
+
+
+# In a process of its own -------------------------------------------------------------
+
+
+def save(folder: Path, models: Models) -> None:
+    """Write the models for :func:`app_from`, which trusts the folder: it is the service's own."""
+    (Path(folder) / "models.pickle").write_bytes(pickle.dumps(models))
+
+
+def app_from(folder: str, consume: bool = False) -> FastAPI:
+    """Return the service on a folder with ``log.db``, ``state.db`` and ``models.pickle``.
+
+    Parameters
+    ----------
+    folder : str
+    consume : bool
+        Also run the consumer, in a thread of this process.
+    """
+    path = Path(folder)
+    stored = path / "models.pickle"
+    models = pickle.loads(stored.read_bytes()) if stored.is_file() else Models()
+    log, store = EventLog(path / "log.db"), Store(path / "state.db", SCHEMA)
+    tracking = Tracking(log, store, models, Breaker(BUDGET_MS))
+    if consume:
+        threading.Thread(target=_forever, args=(tracking.consumer,), daemon=True).start()
+    return create_app(tracking)
+
+
+def _forever(consumer: Consumer, pause: float = 0.05) -> None:
+    wait = threading.Event()
+    while True:
+        if not consumer.run().events:
+            wait.wait(pause)
+
+
+@contextmanager
+def opened(folder: Path, models: Models, breaker: Breaker | None = None) -> Iterator[Tracking]:
+    """Open the log and the state of a folder, for tests, drills and the page."""
+    log, store = EventLog(Path(folder) / "log.db"), Store(Path(folder) / "state.db", SCHEMA)
+    try:
+        yield Tracking(log, store, models, breaker)
+    finally:
+        log.close()
+        store.close()
+
+
+def state_of(store: Store) -> dict[str, list[tuple]]:
+    """Return all that the events have changed: to compare two runs."""
+    tables = {"parcels": 1, "steps": 2, "eta": 2, "load": 3, "outcomes": 1, "follower": 1}
+    orders = {name: ", ".join(str(k + 1) for k in range(n)) for name, n in tables.items()}
+    return {
+        name: store.all(f"SELECT * FROM {name} ORDER BY {order}") for name, order in orders.items()
+    }
+
+
+# Sizing ------------------------------------------------------------------------------
+
+
+def partitions(
+    shipments_a_year: float, rate: float, scans: float = 7.0, peak: float = 4.0, spare: float = 0.5
+) -> dict[str, float]:
+    """Return how many partitions a log needs, from a measured rate.
+
+    Parameters
+    ----------
+    shipments_a_year : float
+    rate : float
+        Events a second that one consumer was measured to apply.
+    scans : float
+        Messages to a shipment.
+    peak : float
+        Busiest second over the mean one: season times hour of the day.
+    spare : float
+        Share of a consumer's rate that is planned for; the rest catches up after a stop.
+
+    Returns
+    -------
+    dict of str to float
+        ``events_a_second`` (mean), ``peak_a_second``, ``partitions``, ``catch_up_minutes`` (after
+        a stop of ten minutes at the peak).
+
+    Examples
+    --------
+    >>> partitions(300e6, rate=2000)["partitions"]
+    1
+    """
+    mean = shipments_a_year * scans / (365 * 24 * 3600)
+    need = max(int(np.ceil(mean * peak / (rate * spare))), 1)
+    free = need * rate - mean * peak
+    behind = 600 * mean * peak / free / 60 if free > 0 else float("inf")
+    return {
+        "events_a_second": mean,
+        "peak_a_second": mean * peak,
+        "partitions": need,
+        "catch_up_minutes": behind,
+    }
