@@ -145,7 +145,7 @@ class Found:
 @cache
 def one_world(seed: int) -> Found:
     """Run the ladder in one world and look at it from all sides."""
-    here = setting(seed)
+    here = simulate(seed)  # not kept: sixteen worlds would not fit into memory
     model = fit(here.train)
     made = forecasts(here, model)
     truth = oracle(here)
