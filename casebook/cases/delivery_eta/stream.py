@@ -181,6 +181,7 @@ CREATE TABLE IF NOT EXISTS follower (one INTEGER PRIMARY KEY, alpha, recent);
 CREATE TABLE IF NOT EXISTS version (one INTEGER PRIMARY KEY, number, now);
 """
 TIMES = {"accepted_at", "window_low", "window_high", "published_at", "label_at"}
+NUMBERS = {"km", "took", "backlog_hours"}
 _ZERO = pd.Timestamp("1970-01-01")
 
 
@@ -190,7 +191,9 @@ def seconds(moment: datetime) -> int:
 
 
 def _times(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of the store with its times as such."""
+    """Return a table of the store with its times and numbers as such, also where it is empty."""
+    for name in NUMBERS & {*frame}:
+        frame[name] = frame[name].astype(float)
     for name in TIMES & {*frame}:
         frame[name] = pd.to_datetime(frame[name].astype("int64"), unit="s").astype("datetime64[s]")
     return frame
