@@ -10,7 +10,7 @@ import pandas as pd
 from casebook.cases.delivery_eta.quantiles import LEVELS, NAMES, as_forecast
 from casebook.cases.delivery_eta.stages import VANS, hours
 
-#: From the narrowest group to the widest; each with the stage and the attempt.
+#: From the narrowest group to the widest; each with the stage.
 BACK_OFF: dict[str, list[str]] = {
     "pair": ["origin", "destination", "service"],
     "hubs": ["origin_hub", "destination_hub", "service"],
@@ -45,12 +45,12 @@ def _table(rows: pd.DataFrame, keys: list[str], value: str, least: int) -> pd.Da
 
 @dataclass(frozen=True)
 class Routes:
-    """Quantiles of what is left of the journey, by zone pair, service and step.
+    """Quantiles of what is left of the journey, by zone pair, service and stage.
 
     Attributes
     ----------
     tables : dict of str to DataFrame
-        By level of :data:`BACK_OFF`, and ``all`` by step alone.
+        By level of :data:`BACK_OFF`, and ``all`` by stage alone.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -66,7 +66,7 @@ class Routes:
         return values, source
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the forecast of moments; NaN for a step that was never seen."""
+        """Return the forecast of moments; NaN for a stage that was never seen."""
         return as_forecast(self._found(rows)[0], rows.index)
 
     def source(self, rows: pd.DataFrame) -> pd.Series:
@@ -84,7 +84,7 @@ def routes(rows: pd.DataFrame, least: int = LEAST) -> Routes:
     least : int
         A group with fewer moments leaves the answer to the next wider one.
     """
-    levels = {**{name: [*keys, "step"] for name, keys in BACK_OFF.items()}, "all": ["step"]}
+    levels = {**{name: [*keys, "stage"] for name, keys in BACK_OFF.items()}, "all": ["stage"]}
     return Routes({name: _table(rows, keys, "remaining", least) for name, keys in levels.items()})
 
 
@@ -101,10 +101,10 @@ class Rules:
     Attributes
     ----------
     vans : DataFrame
-        By step, service and slack: quantiles of the vans between the planned one and the one that
+        By stage, service and slack: quantiles of the vans between the planned one and the one that
         delivered.
     vans_all : DataFrame
-        The same by step alone.
+        The same by stage alone.
     ring : DataFrame
         By zone: quantiles of the hours from the van's departure to the ring at the door.
     """
@@ -117,7 +117,7 @@ class Rules:
         """Return the forecast of prepared moments."""
         keys = _keys(rows)
         off = keys.join(self.vans, on=list(keys))[NAMES]
-        off = off.fillna(keys[["step"]].join(self.vans_all, on="step")[NAMES]).fillna(0)
+        off = off.fillna(keys[["stage"]].join(self.vans_all, on="stage")[NAMES]).fillna(0)
         ring = rows[["destination"]].join(self.ring, on="destination")[NAMES]
         ring = ring.fillna(self.ring.median()).to_numpy()
         planned, now = _planned(rows), hours(rows["known_at"])
@@ -133,7 +133,7 @@ def _planned(rows: pd.DataFrame) -> np.ndarray:
 
 def _keys(rows: pd.DataFrame) -> pd.DataFrame:
     slack = np.digitize(rows["plan_slack"], SLACK)
-    return pd.DataFrame({"step": rows["step"], "service": rows["service"], "slack": slack})
+    return pd.DataFrame({"stage": rows["stage"], "service": rows["service"], "slack": slack})
 
 
 def rules(rows: pd.DataFrame) -> Rules:
@@ -149,7 +149,7 @@ def rules(rows: pd.DataFrame) -> Rules:
     keys = _keys(rows).assign(vans=carried - _planned(rows))
     out = rows[["destination"]].assign(ring=at - VANS[carried])[rows["stage"] == "out"]
     return Rules(
-        _table(keys, ["step", "service", "slack"], "vans", LEAST).round(),
-        _table(keys, ["step"], "vans", LEAST).round(),
+        _table(keys, ["stage", "service", "slack"], "vans", LEAST).round(),
+        _table(keys, ["stage"], "vans", LEAST).round(),
         _table(out, ["destination"], "ring", LEAST),
     )

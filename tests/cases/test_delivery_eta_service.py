@@ -1,0 +1,467 @@
+"""Case 04: the stream says what the tables say, loses nothing, and falls back with a reason."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fastapi.testclient import TestClient
+
+from casebook.cases.delivery_eta import world as worlds
+from casebook.cases.delivery_eta.eta import Models, Said, decide, reason, sane, train
+from casebook.cases.delivery_eta.evaluation import split, with_truth
+from casebook.cases.delivery_eta.features import prepare
+from casebook.cases.delivery_eta.quantiles import scores, widened
+from casebook.cases.delivery_eta.service import (
+    SCHEMA,
+    create_app,
+    opened,
+    partitions,
+    save,
+    state_of,
+)
+from casebook.cases.delivery_eta.stream import decode, events_of
+from casebook.evaluate.conformal import adaptive
+from casebook.serving.breaker import Breaker
+from casebook.serving.drills import BEGUN, kill_drill
+from casebook.serving.eventlog import EventLog, Store
+
+FIRST = worlds.CALIBRATION_END
+QUANTILES = ["p10", "p50", "p90"]
+
+
+@cache
+def world() -> worlds.World:
+    return worlds.simulate(1, parcels=4000)
+
+
+@cache
+def prepared() -> pd.DataFrame:
+    here = world()
+    return prepare(here.scans, here.parcels, here.load)
+
+
+@cache
+def models() -> Models:
+    parts = split(with_truth(prepared(), world().truth))
+    return train(parts["train"], parts["calibration"], n_estimators=15)
+
+
+def feed(days: float, start: pd.Timestamp = FIRST) -> list[tuple[str, str]]:
+    """Return the events of some days: only parcels that are collected within them."""
+    here, end = world(), start + pd.Timedelta(days=days)
+    parcels = here.parcels[here.parcels["accepted_at"].between(start, end)]
+    scans = here.scans[here.scans["parcel"].isin(parcels["parcel"])]
+    before = start - pd.Timedelta(days=2)
+    load = here.load[here.load["published_at"].between(before, end)]
+    return list(events_of(scans[scans["received_at"] < end], parcels, load))
+
+
+def told(tracking) -> pd.DataFrame:
+    names = ["parcel", "step", *QUANTILES, "source", "why", "reason", "correction"]
+    rows = tracking.store.all(f"SELECT {', '.join(names)} FROM eta")
+    return pd.DataFrame(rows, columns=names).set_index(["parcel", "step"]).sort_index()
+
+
+# The stream is the tables ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory) -> pd.DataFrame:
+    """Return what the service said over the whole feed until a day after the storm began."""
+    here, end = world(), worlds.STORM + pd.Timedelta(days=1)
+    parts = (
+        here.scans[here.scans["received_at"] < end],
+        here.parcels[here.parcels["accepted_at"] < end],
+        here.load[here.load["published_at"] < end],
+    )
+    with opened(tmp_path_factory.mktemp("stream"), models()) as tracking:
+        tracking.log.append(events_of(*parts))
+        done = tracking.consumer.run()
+        assert done.quarantined == 0 and done.events == sum(map(len, parts))
+        return told(tracking)
+
+
+def of_tables(delay: bool = True) -> pd.DataFrame:
+    """Return what the functions of the page say of the same moments."""
+    rows = prepared()
+    rows = rows[rows["known_at"] < worlds.STORM + pd.Timedelta(days=1)]
+    made = decide(rows, models())
+    known = rows["label_at"] if delay else rows["known_at"]
+    asked = made["source"] == "model"
+    found = adaptive(
+        rows.loc[asked, "known_at"].to_numpy("datetime64[s]"),
+        known[asked].to_numpy("datetime64[s]"),
+        scores(rows[asked], made[asked]),
+        models().follower(),
+    )
+    correction = pd.Series(0.0, rows.index)
+    correction[asked] = found.correction
+    made[QUANTILES] = widened(made, correction)
+    return made.assign(parcel=rows["parcel"], step=rows["step"]).set_index(["parcel", "step"])
+
+
+def test_the_service_says_what_the_page_computes(streamed):
+    made = of_tables()
+    both = streamed.loc[made.index]
+    assert len(made) > 15_000 and len(streamed) - len(made) < 0.01 * len(made)
+    np.testing.assert_allclose(both[QUANTILES], made[QUANTILES], rtol=1e-9, atol=1e-6)
+    assert (both[["source", "why"]] == made[["source", "why"]]).all(axis=None)
+    leaky = of_tables(delay=False)
+    assert not np.allclose(both[QUANTILES], leaky[QUANTILES], atol=1e-6), "the test can fail"
+
+
+def test_new_routes_are_the_models_and_say_so(streamed):
+    new = streamed[streamed["why"] == "new route"]
+    assert set(new["source"]) == {"model"} and 0.02 < len(new) / len(streamed) < 0.2
+    assert {"first forecast", "as expected"} <= set(streamed["reason"])
+    assert streamed["reason"].str.contains("delivery failed").any()
+    assert streamed["reason"].str.contains("hours of queue ahead").any()
+
+
+# Crashes, repeats, order -------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """What a drill raises in place of the end of the process."""
+
+
+@cache
+def uninterrupted(days: float = 6.0) -> dict:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder, opened(Path(folder), models()) as tracking:
+        tracking.log.append(feed(days))
+        tracking.consumer.run()
+        return state_of(tracking.store)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_run_that_is_killed_again_and_again_ends_in_the_same_state(tmp_path, seed):
+    rng, kills = random.Random(seed), 0
+
+    def at(point: str) -> None:
+        if rng.random() < 0.3:
+            raise Killed(point)
+
+    with opened(tmp_path, Models()) as tracking:
+        tracking.log.append(feed(6.0))
+    while True:
+        # What was in memory is gone: a new service on the same files.
+        with opened(tmp_path, models()) as tracking:
+            tracking.consumer.batch, tracking.consumer.at = rng.choice([25, 60, 150]), at
+            try:
+                if not tracking.consumer.run().events:
+                    break
+            except Killed:
+                kills += 1
+    with opened(tmp_path, models()) as tracking:
+        assert state_of(tracking.store) == uninterrupted()
+        assert kills and tracking.consumer.consumed == len(feed(6.0))
+
+
+def start(folder: str) -> str:
+    for file in Path(folder).glob("state.db*"):
+        file.unlink()
+    return folder
+
+
+def work(folder: str, passed) -> None:
+    with opened(Path(folder), Models()) as tracking:
+        passed(BEGUN)
+        tracking.consumer.at, tracking.consumer.batch = passed, 100
+        tracking.consumer.run()
+
+
+def go_on(folder: str) -> tuple[int, dict]:
+    with opened(Path(folder), Models()) as tracking:
+        before = tracking.consumer.consumed
+        tracking.consumer.run()
+        return before, state_of(tracking.store)
+
+
+def test_a_process_that_is_really_killed_is_continued(tmp_path):
+    events = feed(3.0)
+    with opened(tmp_path, Models()) as tracking:
+        tracking.log.append(events)
+    points = [None, ("read", 2), ("applied", 2), ("committed", 1)]
+    whole, *kills = kill_drill(partial(start, str(tmp_path)), work, go_on, points)
+    assert [kill.left[0] for kill in kills] == [100, 100, 100] and all(k.killed for k in kills)
+    assert all(kill.left[1] == whole.left[1] for kill in kills)
+
+
+def test_events_that_are_sent_again_change_nothing(tmp_path):
+    events = feed(6.0)
+    with opened(tmp_path, models()) as tracking:
+        tracking.log.append(events + events[::-1])
+        tracking.consumer.run()
+        assert state_of(tracking.store) == uninterrupted()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_order_of_arrival_leads_to_the_same_tracks(tmp_path, seed):
+    events = feed(6.0)
+    random.Random(seed).shuffle(events)
+    with opened(tmp_path, Models()) as tracking:
+        tracking.log.append(events)
+        assert tracking.consumer.run().quarantined == 0
+        state = state_of(tracking.store)
+    for table in ("parcels", "steps", "load"):
+        assert state[table] == uninterrupted()[table]
+
+
+# Fallbacks ---------------------------------------------------------------------------
+
+
+@cache
+def some() -> pd.DataFrame:
+    rows = prepared()
+    return rows[rows["known_at"].between(FIRST, FIRST + pd.Timedelta(days=3))]
+
+
+class Broken:
+    """A model that crashes, or answers nonsense."""
+
+    def __init__(self, value: float | None) -> None:
+        self.value = value
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        if self.value is None:
+            raise RuntimeError("planted")
+        return pd.DataFrame(self.value, rows.index, QUANTILES)
+
+
+@pytest.mark.parametrize(
+    ("change", "column", "value", "source", "why"),
+    [
+        ({}, None, None, "model", ""),
+        ({"model": None}, None, None, "routes", "no model"),
+        ({"model": None, "routes": None}, None, None, "window", "no model"),
+        ({"model": Broken(None)}, None, None, "routes", "model: error"),
+        ({"model": Broken(np.nan)}, None, None, "routes", "model: nonsense"),
+        ({"model": Broken(1e9)}, None, None, "routes", "model: nonsense"),
+        ({"model": Broken(-5.0)}, None, None, "routes", "model: nonsense"),
+        ({}, "load_age", 36.5, "routes", "late load report"),
+        ({}, "load_age", np.nan, "routes", "no load report"),
+        ({"routes": None}, "load_age", 99.0, "window", "late load report"),
+        ({}, "destination", "Z99", "model", "new route"),
+    ],
+)
+def test_the_answer_degrades_and_says_so(change, column, value, source, why):
+    rows = some().assign(**({column: value} if column else {}))
+    made = decide(rows, replace(models(), **change), Breaker(5000, failures=20))
+    assert set(made["source"]) == {source} and set(made["why"]) == {why}
+    assert np.isfinite(made[QUANTILES]).all(axis=None)
+    assert (np.diff(made[QUANTILES], axis=1) >= 0).all() and (made[QUANTILES] >= 0).all(axis=None)
+
+
+def test_only_the_rows_without_a_report_fall_back_and_none_at_all_are_answered():
+    rows = some().copy()
+    rows.loc[rows.index[::3], "load_age"] = 40.0
+    made = decide(rows, models())
+    assert (made["source"] == "routes").tolist() == [k % 3 == 0 for k in range(len(rows))]
+    usual = decide(some(), models())
+    kept = made["source"] == "model"
+    pd.testing.assert_frame_equal(made.loc[kept, QUANTILES], usual.loc[kept, QUANTILES])
+    assert decide(rows.iloc[:0], models()).empty
+
+
+def test_an_unknown_zone_and_a_route_without_history_have_the_window():
+    rows = some().assign(destination="Z99", destination_hub="X", load_age=np.nan, stage="lost")
+    made = decide(rows, models())
+    assert set(made["source"]) == {"window"} and set(made["why"]) == {"no load report"}
+    with pytest.raises(ValueError, match="hours between"):
+        sane(np.array([[1.0, np.inf, 3.0]]))
+
+
+@pytest.mark.parametrize(
+    ("stage", "before", "now", "says"),
+    [
+        ("collected", None, Said(0.0, 0.0), "first forecast"),
+        ("attempted", Said(0.0, 0.0), Said(9e4, 0.0), "delivery failed"),
+        ("departed", Said(0.0, 9.0), Said(3600.0, 9.0), "as expected"),
+        ("departed", Said(0.0, 1.0), Said(9e4, 30.0), "later by 25 hours: 30 hours of queue"),
+        ("departed", Said(9e4, 30.0), Said(0.0, 1.0), "earlier by 25 hours: the queue is shorter"),
+        ("origin_hub", Said(0.0, 1.0), Said(9e4, 2.0), "origin hub later than planned"),
+    ],
+)
+def test_a_change_has_a_reason(stage, before, now, says):
+    assert says in reason(stage, before, now)
+
+
+# Bad messages, and HTTP --------------------------------------------------------------
+
+SCAN = {
+    "scan_id": 1,
+    "parcel": 1,
+    "stage": "collected",
+    "scanned_at": "2025-10-07T10:00:00",
+    "received_at": "2025-10-07T10:01:00",
+    "device": "Z01-1",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"stage": "lost"}, "stage: Input should be 'collected'"),
+        ({"parcel": -1}, "parcel: Input should be greater than or equal to 1"),
+        ({"parcel": 10**20}, "parcel:"),
+        ({"parcel": "7"}, "parcel: Input should be a valid integer"),
+        ({"attempt": 9}, "attempt: Input should be less than or equal to 2"),
+        ({"scanned_at": "1970-01-01T00:00:00"}, "scanned_at: Value error, not between"),
+        ({"received_at": "2025-10-07T10:01:00+02:00"}, "UTC without an offset"),
+        ({"device": "x" * 41}, "device: String should have at most 40"),
+        ({"secret": 1}, "secret: Extra inputs are not permitted"),
+        ({"kind": "other"}, "message: Input tag 'other'"),
+    ],
+)
+def test_a_message_that_is_none_says_what_is_wrong(change, says):
+    with pytest.raises(ValueError, match=":") as error:
+        decode(json.dumps({"kind": "scan", **SCAN, **change}))
+    assert says in str(error.value)
+
+
+def test_one_bad_message_never_stops_the_consumer(tmp_path):
+    events = feed(2.0)
+    bad = [
+        "",
+        "[]",
+        "null",
+        "{",
+        "{}",
+        '{"kind": "scan"}',
+        json.dumps({"kind": "scan", **SCAN} | {"parcel": True}),
+    ]
+    mixed = events[:100] + [("x", body) for body in bad] + events[100:]
+    with opened(tmp_path, models()) as tracking:
+        tracking.log.append(mixed)
+        done = tracking.consumer.run()
+        assert (done.events, done.quarantined) == (len(mixed), len(bad))
+        assert {q.body for q in tracking.consumer.quarantined()} == set(bad)
+        state = state_of(tracking.store)
+    assert len(state["eta"]) > 50
+
+
+def test_scans_before_their_parcel_is_announced_wait_for_it(tmp_path):
+    events = feed(4.0)
+    scans = [event for event in events if '"kind": "scan"' in event[1]]
+    rest = [event for event in events if '"kind": "scan"' not in event[1]]
+    with opened(tmp_path, models()) as tracking:
+        tracking.log.append(scans)
+        assert tracking.consumer.run().quarantined == 0 and not state_of(tracking.store)["eta"]
+        tracking.log.append(rest)
+        tracking.consumer.run()
+        state = state_of(tracking.store)
+    given = {row[0] for row in state["eta"]}
+    assert given == {
+        row[0] for row in state["parcels"] if any(s[0] == row[0] for s in state["steps"])
+    }
+
+
+@pytest.fixture
+def client(tmp_path):
+    with opened(tmp_path, models(), Breaker(5000)) as tracking:
+        tracking.log.append(feed(4.0))
+        tracking.consumer.run()
+        with TestClient(create_app(tracking), raise_server_exceptions=False) as client:
+            client.tracking = tracking
+            yield client
+
+
+def test_a_customer_is_told_the_date_whose_it_is_and_why_it_changed(client):
+    state = state_of(client.tracking.store)
+    open_ = {row[0] for row in state["eta"]} - {s[0] for s in state["steps"] if s[1] == 99}
+    reply = client.get(f"/parcels/{min(open_)}/eta")
+    body = reply.json()
+    assert reply.status_code == 200 and body["p10"] <= body["p50"] <= body["p90"]
+    assert body["source"] == "model" and body["reason"] and body["overdue"] in (True, False)
+    done = next(s[0] for s in state["steps"] if s[1] == 99)
+    assert set(client.get(f"/parcels/{done}/eta").json()) == {"parcel", "stage", "delivered_at"}
+    health = client.get("/health").json()
+    assert health["behind"] == 0 and health["quarantined"] == 0 and health["model"] == "closed"
+
+
+def test_a_scan_that_is_posted_moves_the_date(client):
+    state = state_of(client.tracking.store)
+    moved = {step[0] for step in state["steps"] if step[1] > 0}
+    parcel = next(step[0] for step in state["steps"] if step[0] not in moved)
+    late = (FIRST + pd.Timedelta(days=4)).isoformat()
+    scan = SCAN | {"parcel": parcel, "scan_id": 10**9, "stage": "out"}
+    scan |= {"scanned_at": late, "received_at": late}
+    reply = client.post("/scans", json=[scan, scan | {"stage": "lost"}, 7])
+    assert reply.status_code == 202 and reply.json()["accepted"] == 1
+    assert [r["position"] for r in reply.json()["refused"]] == [1, 2]
+    assert client.get("/health").json()["behind"] == 1
+    client.tracking.consumer.run()
+    assert client.get(f"/parcels/{parcel}/eta").json()["stage"] == "out"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "error"),
+    [
+        ("GET", "/parcels/999999999/eta", None, 404, "unknown parcel"),
+        ("GET", "/parcels/abc/eta", None, 400, "no number"),
+        ("GET", "/parcels/-1/eta", None, 400, "no number"),
+        ("GET", "/parcels/99999999999999999999/eta", None, 400, "no number"),
+        ("GET", "/parcels/%D9%A1/eta", None, 400, "no number"),
+        ("POST", "/scans", "{", 400, "not JSON"),
+        ("POST", "/scans", "[" * 100_000, 400, "not JSON"),
+        ("POST", "/scans", "{}", 400, "not a list"),
+        ("POST", "/scans", "[1]", 422, "no scan"),
+        ("POST", "/scans", json.dumps([SCAN | {"device": "\ud800"}]), 422, "no scan"),
+        ("POST", "/scans", json.dumps([{}] * 1001), 413, "too large"),
+        ("POST", "/scans", " " * 1_000_001, 413, "too large"),
+        ("DELETE", "/scans", None, 405, "method not allowed"),
+        ("GET", "/nothing", None, 404, "not found"),
+    ],
+)
+def test_a_bad_request_gets_a_clear_error(client, method, path, content, status, error):
+    reply = client.request(method, path, content=content)
+    assert (reply.status_code, reply.json()["error"]) == (status, error)
+    assert set(reply.json()) == {"error", "what", "do"} and all(reply.json().values())
+    assert client.post("/scans", json=[]).json() == {"accepted": 0, "refused": []}
+
+
+def test_a_parcel_without_a_scan_has_its_window_and_an_old_date_is_overdue(tmp_path):
+    parcel = next(event for event in feed(1.0) if '"kind": "parcel"' in event[1])
+    with opened(tmp_path, Models()) as tracking:
+        tracking.log.append([parcel])
+        tracking.consumer.run()
+        answer = tracking.eta(parcel[0])
+        assert (answer["source"], answer["why"]) == ("window", "no scan yet")
+        later = SCAN | {"parcel": 10**6, "received_at": "2026-01-07T10:00:00"}
+        tracking.log.append([("x", json.dumps({"kind": "scan", **later}))])
+        tracking.consumer.run()
+        assert not answer["overdue"] and tracking.eta(parcel[0])["overdue"]
+
+
+def test_a_service_starts_from_its_folder(tmp_path):
+    from casebook.serving.load import Server
+
+    save(tmp_path, models())
+    EventLog(tmp_path / "log.db").append(feed(1.0))
+    Store(tmp_path / "state.db", SCHEMA).close()
+    import httpx
+
+    arguments = {"folder": str(tmp_path), "consume": True}
+    factory = "casebook.cases.delivery_eta.service:app_from"
+    with Server(factory, arguments) as server, httpx.Client(trust_env=False) as client:
+        for _ in range(600):
+            if client.get(f"{server.url}/health").json()["behind"] == 0:
+                break
+        health = client.get(f"{server.url}/health").json()
+    assert health["consumed"] == len(feed(1.0)) and health["sources"]["model"] > 10
+
+
+def test_partitions_by_hand():
+    sized = partitions(315.36e6, rate=50.0)
+    assert sized["events_a_second"] == pytest.approx(70) and sized["peak_a_second"] == 280
+    assert sized["partitions"] == 12  # 280 / 25, rounded up
+    assert sized["catch_up_minutes"] == pytest.approx(600 * 280 / 320 / 60)
