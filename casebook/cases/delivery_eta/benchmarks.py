@@ -98,7 +98,7 @@ def fan(seeds: Sequence[int] = (SEED,)) -> pd.DataFrame:
 
 
 def sensitivity(
-    seeds: Sequence[int] = CHOSEN_ON, factors: Sequence[float] = FACTORS
+    seeds: Sequence[int] = CHOSEN_ON[:2], factors: Sequence[float] = FACTORS
 ) -> pd.DataFrame:
     """Vary the two most arbitrary constants of the world, one at a time."""
     return over_constants(varied, Constants(), CONSTANTS, factors, seeds)
