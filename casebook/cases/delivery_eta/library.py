@@ -34,7 +34,7 @@ def mapie_interval(
     library = ConformalizedQuantileRegressor(
         [low, high, middle], confidence_level=COVER, prefit=True
     )
-    features = [*model.features]
-    library.conformalize(calibration[features].to_numpy(float), calibration["remaining"].to_numpy())
+    features, off = [*model.features], calibration["remaining"] - model.base(calibration)
+    library.conformalize(calibration[features].to_numpy(float), off.to_numpy())
     _, ends = library.predict_interval(rows[features].to_numpy(float), symmetric_correction=True)
-    return ends[:, 0, 0], ends[:, 1, 0]
+    return ends[:, 0, 0] + model.base(rows), ends[:, 1, 0] + model.base(rows)

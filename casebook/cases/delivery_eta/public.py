@@ -16,7 +16,7 @@ import pandas as pd
 
 from casebook.cases.delivery_eta.evaluation import compare, deciles, score
 from casebook.cases.delivery_eta.ladder import routes
-from casebook.cases.delivery_eta.quantiles import adapted, conformalise, fit, follower
+from casebook.cases.delivery_eta.quantiles import DIRECT, adapted, conformalise, fit, follower
 from casebook.data import real
 from casebook.recorded.real import from_real
 
@@ -141,7 +141,7 @@ def ladder(
         ``model``, ``n``, scores in minutes, and ``worst_decile`` (least coverage of the ten groups
         of zone pairs by what they took in training).
     """
-    model = fit(train, features)
+    model = fit(train, features, **DIRECT)
     made = {
         "routes": routes(train).predict(test),
         "lightgbm": model.predict(test),
