@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from casebook.cases.delivery_eta import world as worlds
-from casebook.cases.delivery_eta.eta import Models, Said, decide, reason, sane, train
+from casebook.cases.delivery_eta.eta import Models, Said, decide, reason, train, usable
 from casebook.cases.delivery_eta.evaluation import split, with_truth
 from casebook.cases.delivery_eta.features import prepare
 from casebook.cases.delivery_eta.quantiles import scores, widened
@@ -247,9 +247,10 @@ class Broken:
         ({"model": Broken(np.nan)}, None, None, "routes", "model: nonsense"),
         ({"model": Broken(1e9)}, None, None, "routes", "model: nonsense"),
         ({"model": Broken(-5.0)}, None, None, "routes", "model: nonsense"),
-        ({}, "load_age", 36.5, "routes", "late load report"),
+        ({}, "load_age", 36.5, "model", "late load report"),
+        ({}, "load_age", 168.5, "routes", "no load report"),
         ({}, "load_age", np.nan, "routes", "no load report"),
-        ({"routes": None}, "load_age", 99.0, "window", "late load report"),
+        ({"routes": None}, "load_age", 999.0, "window", "no load report"),
         ({}, "destination", "Z99", "model", "new route"),
     ],
 )
@@ -263,7 +264,7 @@ def test_the_answer_degrades_and_says_so(change, column, value, source, why):
 
 def test_only_the_rows_without_a_report_fall_back_and_none_at_all_are_answered():
     rows = some().copy()
-    rows.loc[rows.index[::3], "load_age"] = 40.0
+    rows.loc[rows.index[::3], "load_age"] = 400.0
     made = decide(rows, models())
     assert (made["source"] == "routes").tolist() == [k % 3 == 0 for k in range(len(rows))]
     usual = decide(some(), models())
@@ -276,8 +277,17 @@ def test_an_unknown_zone_and_a_route_without_history_have_the_window():
     rows = some().assign(destination="Z99", destination_hub="X", load_age=np.nan, stage="lost")
     made = decide(rows, models())
     assert set(made["source"]) == {"window"} and set(made["why"]) == {"no load report"}
-    with pytest.raises(ValueError, match="hours between"):
-        sane(np.array([[1.0, np.inf, 3.0]]))
+    with pytest.raises(ValueError, match="no row of 1 is usable"):
+        usable(np.array([[1.0, np.inf, 3.0]]))
+
+
+def test_one_absurd_row_spoils_no_other():
+    """A queue of 1,000 hours passes the contract and moves that parcel's plan beyond reason."""
+    rows = some().copy()
+    rows.loc[rows.index[0], "plan_van"] = 3000.0
+    made, usual = decide(rows, models(), Breaker(5000)), decide(some(), models())
+    assert (made["source"].iloc[0], made["why"].iloc[0]) == ("routes", "model: nonsense")
+    pd.testing.assert_frame_equal(made.iloc[1:], usual.iloc[1:])
 
 
 @pytest.mark.parametrize(

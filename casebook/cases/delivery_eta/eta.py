@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from casebook.cases.delivery_eta.features import OLDEST_REPORT
+from casebook.cases.delivery_eta.features import LATE_REPORT, OLDEST_REPORT
 from casebook.cases.delivery_eta.ladder import Routes, window
 from casebook.cases.delivery_eta.ladder import routes as learn_routes
 from casebook.cases.delivery_eta.quantiles import NAMES, Quantiles, fit, follower
@@ -66,13 +66,18 @@ def train(ripe_rows: pd.DataFrame, calibration: pd.DataFrame, **settings: object
 
 
 def sane(values: np.ndarray) -> np.ndarray:
-    """Return a forecast that can be promised; refuses all else, for the breaker."""
-    if (
-        not np.isfinite(values).all()
-        or values.max(initial=0) > LONGEST_HOURS
-        or values.min(initial=0) < 0
-    ):
-        raise ValueError(f"hours between {values.min()} and {values.max()}")
+    """Return which rows of a forecast, shape (n, 3), can be promised."""
+    return (
+        np.isfinite(values).all(axis=1)
+        & (values >= 0).all(axis=1)
+        & (values <= LONGEST_HOURS).all(axis=1)
+    )
+
+
+def usable(values: np.ndarray) -> np.ndarray:
+    """Return a forecast of which a row at least can be promised; for the breaker."""
+    if len(values) and not sane(values).any():
+        raise ValueError(f"no row of {len(values)} is usable, such as {values[0]}")
     return values
 
 
@@ -91,16 +96,15 @@ def decide(rows: pd.DataFrame, models: Models, breaker: Breaker | None = None) -
     -------
     DataFrame
         ``p10``, ``p50``, ``p90`` (hours; without a correction), ``source`` (model, routes,
-        window) and ``why`` ("" or what kept the model from answering; "new route" where it
-        answered for a zone that it has not seen).
+        window) and ``why``: "", or what kept the model from answering, or what it had to do
+        without ("new route", "late load report").
     """
-    oldest = OLDEST_REPORT / pd.Timedelta(hours=1)
-    current = (rows["load_age"] <= oldest).to_numpy()
+    age = pd.to_timedelta(rows["load_age"], unit="h")
+    current = (age <= OLDEST_REPORT).to_numpy()
     seen = rows["origin"].isin(models.zones) & rows["destination"].isin(models.zones)
     why = np.where(seen, "", "new route").astype(object)
-    why[~current] = np.where(
-        rows.loc[~current, "load_age"].isna(), "no load report", "late load report"
-    )
+    why[(age > LATE_REPORT).to_numpy()] = "late load report"
+    why[~current] = "no load report"
     source = np.where(current, "model", "routes").astype(object)
     values = np.full((len(rows), len(NAMES)), np.nan)
     if current.any():
@@ -108,8 +112,11 @@ def decide(rows: pd.DataFrame, models: Models, breaker: Breaker | None = None) -
         if failed:
             source[current], why[current] = "routes", failed
         else:
+            wrong = np.flatnonzero(current)[~sane(made)]  # one absurd row spoils no other
             values[current] = made
+            source[wrong], why[wrong] = "routes", "model: nonsense"
     rest = source == "routes"
+    values[rest] = np.nan
     if rest.any() and models.routes is not None:
         values[rest] = models.routes.predict(rows[rest])
     unknown = np.isnan(values).any(axis=1)
@@ -126,8 +133,8 @@ def _asked(
     if models.model is None:
         return None, "no model"
     if breaker is None:
-        return sane(models.model.predict(rows).to_numpy()), ""
-    answer = breaker.ask(lambda asked: models.model.predict(asked).to_numpy(), rows, sane)
+        return usable(models.model.predict(rows).to_numpy()), ""
+    answer = breaker.ask(lambda asked: models.model.predict(asked).to_numpy(), rows, usable)
     return answer.value, f"model: {answer.why}" if answer.why else ""
 
 

@@ -32,8 +32,10 @@ FEATURES = tuple(name for group in GROUPS.values() for name in group)
 #: What operations say of a usual journey, in hours: collection, handling in a hub, loading a line
 #: haul; kilometres an hour; the part of a queue that an express parcel waits.
 USUAL_FIRST, USUAL_HANDLING, USUAL_LOADING, USUAL_SPEED, USUAL_EXPRESS = 5.0, 3.5, 1.5, 60.0, 0.35
-#: A report of a hub's load that is older cannot be used: the model is not asked then.
-OLDEST_REPORT = pd.Timedelta(hours=36)
+#: A report of a hub's load comes every morning. An older one is late, and the answer says so; a
+#: much older one is none. The second limit was measured: with a report that was days old the model
+#: was still better than the routes' history.
+LATE_REPORT, OLDEST_REPORT = pd.Timedelta(hours=36), pd.Timedelta(days=7)
 WEEK = 7.0
 
 
