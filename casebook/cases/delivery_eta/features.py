@@ -78,10 +78,15 @@ def _calendar(rows: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _codes(values: pd.Series) -> np.ndarray:
-    """Return zones and hubs as numbers: "Z07" is 7, "C" is 3."""
-    text = values.astype(str)
-    zone = pd.to_numeric(text.str[1:], errors="coerce")
-    return np.where(text.str.len() == 1, text.str[:1].map(lambda c: ord(c or "@") - 64), zone)
+    """Return zones and hubs as numbers: "Z07" is 7, "C" is 3; NaN for a name of another form."""
+
+    def code(name: str) -> float:
+        if len(name) == 1:
+            return float(ord(name) - ord("@"))
+        return float(name[1:]) if name[1:].isdecimal() else np.nan
+
+    known = {name: code(name) for name in values.astype(str).unique()}
+    return values.astype(str).map(known).to_numpy(float)
 
 
 def timetable(
@@ -111,7 +116,7 @@ def _route(rows: pd.DataFrame) -> dict[str, np.ndarray]:
     return {
         "km": rows["km"].to_numpy(float),
         "express": (rows["service"] == "express").to_numpy(float),
-        **{name: _codes(rows[column]).astype(float) for name, column in CODES.items()},
+        **{name: _codes(rows[column]) for name, column in CODES.items()},
         "same_hub": (rows["origin_hub"] == rows["destination_hub"]).to_numpy(float),
     }
 

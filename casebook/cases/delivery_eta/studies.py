@@ -72,7 +72,7 @@ SPANS = {
     "peak": (worlds.PEAK, worlds.CUT),
 }
 #: Moments of a span for which the oracle is asked outside of the quiet weeks.
-ORACLE_ROWS = 4000
+ORACLE_ROWS = 2500
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,14 @@ class Setting:
     ----------
     world : World
         For its truth.
+    rows : DataFrame
+        All prepared moments with ``truth``.
     train, calibration, quiet, rough : DataFrame
-        Prepared moments with ``truth``, as of :func:`~.evaluation.split`.
+        Parts of them, as of :func:`~.evaluation.split`.
     """
 
     world: worlds.World
+    rows: pd.DataFrame
     train: pd.DataFrame
     calibration: pd.DataFrame
     quiet: pd.DataFrame
@@ -104,8 +107,8 @@ def simulate(
 ) -> Setting:
     """Simulate a world and prepare its moments."""
     world = worlds.simulate(seed, constants, parcels)
-    rows = prepare(world.scans, world.parcels, world.load)
-    return Setting(world, **split(with_truth(rows, world.truth)))
+    rows = with_truth(prepare(world.scans, world.parcels, world.load), world.truth)
+    return Setting(world, rows, **split(rows))
 
 
 setting = cache(simulate)
@@ -272,10 +275,7 @@ def _day(rows: pd.DataFrame, hours: pd.Series) -> np.ndarray:
 
 def censoring(here: Setting) -> pd.DataFrame:
     """Return the bias of a mean over delivered parcels, on the day of the training and others."""
-    every = with_truth(
-        prepare(here.world.scans, here.world.parcels, here.world.load), here.world.truth
-    )
-    rows = every[every["stage"] == "collected"]
+    rows = here.rows[here.rows["stage"] == "collected"]
     found = {
         (f"{now:%Y-%m-%d}", days): censoring_bias(rows, now, days)
         for now in (worlds.TRAIN_END, worlds.CALIBRATION_END, worlds.PEAK)
