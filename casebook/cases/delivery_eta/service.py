@@ -60,12 +60,19 @@ class Tracking:
         With :data:`~.stream.SCHEMA`.
     models : Models
     breaker : Breaker, optional
+    reader : Store, optional
+        The same file, opened once more: who asks then does not wait for the consumer's batch.
     """
 
     def __init__(
-        self, log: Log, store: Store, models: Models, breaker: Breaker | None = None
+        self,
+        log: Log,
+        store: Store,
+        models: Models,
+        breaker: Breaker | None = None,
+        reader: Store | None = None,
     ) -> None:
-        self.log, self.store = log, store
+        self.log, self.store, self.reader = log, store, reader or store
         self.state = State(models, breaker)
         self.consumer = Consumer(log, store, decode, self.state.apply)
 
@@ -142,13 +149,13 @@ class Tracking:
             what = f"{parcel[:40]!r} is no parcel's number."
             raise Problem(400, "no number", what, "Send the digits of the label.")
         query = "SELECT event_at FROM steps WHERE parcel = ? AND step = ?"
-        if done := self.store.all(query, (number, DONE)):
+        if done := self.reader.all(query, (number, DONE)):
             return {"parcel": number, "stage": "delivered", "delivered_at": iso(done[0][0])}
         query = (
             "SELECT stage, known_at, p10, p50, p90, source, why, reason FROM eta "
             "WHERE parcel = ? ORDER BY step DESC LIMIT 1"
         )
-        found = self.store.all(query, (number,))
+        found = self.reader.all(query, (number,))
         return self._forecast(number, found[0]) if found else self._announced(number)
 
     def _forecast(self, number: int, row: tuple) -> dict[str, Any]:
@@ -162,7 +169,7 @@ class Tracking:
     def _announced(self, number: int) -> dict[str, Any]:
         """Return the carrier's window of a parcel that has not been scanned."""
         query = "SELECT window_low, window_high FROM parcels WHERE parcel = ?"
-        found = self.store.all(query, (number,))
+        found = self.reader.all(query, (number,))
         if not found:
             what = f"Nothing is known of parcel {number}."
             raise Problem(404, "unknown parcel", what, "Check the number; try again in an hour.")
@@ -174,7 +181,7 @@ class Tracking:
 
     def _now(self) -> float:
         """Return the time of the last message: the clock of a replayed feed."""
-        found = self.store.all("SELECT now FROM version")
+        found = self.reader.all("SELECT now FROM version")
         return found[0][0] if found else 0.0
 
     def health(self) -> dict[str, Any]:
@@ -183,12 +190,12 @@ class Tracking:
         query = (
             "SELECT source, count(*) FROM (SELECT source FROM eta ORDER BY rowid DESC LIMIT 1000)"
         )
-        sources = dict(self.store.all(f"{query} GROUP BY source"))
+        sources = dict(self.reader.all(f"{query} GROUP BY source"))
         breaker = self.state.breaker
         return {
             "behind": len(ahead),
             "consumed": self.consumer.consumed,
-            "quarantined": self.store.all("SELECT count(*) FROM quarantine")[0][0],
+            "quarantined": self.reader.all("SELECT count(*) FROM quarantine")[0][0],
             "sources": sources,
             "model": breaker.state if breaker else "not guarded",
         }
@@ -269,7 +276,8 @@ def app_from(folder: str, consume: bool = False) -> FastAPI:
     stored = path / "models.pickle"
     models = pickle.loads(stored.read_bytes()) if stored.is_file() else Models()
     log, store = EventLog(path / "log.db"), Store(path / "state.db", SCHEMA)
-    tracking = Tracking(log, store, models, Breaker(BUDGET_MS))
+    reader = Store(path / "state.db", SCHEMA)
+    tracking = Tracking(log, store, models, Breaker(BUDGET_MS), reader)
     if consume:
         threading.Thread(target=_forever, args=(tracking.consumer,), daemon=True).start()
     return create_app(tracking)

@@ -217,14 +217,15 @@ class State:
 
     def apply(self, db: sqlite3.Connection, events: Sequence[Decoded]) -> None:
         """Write what messages change, in their order."""
-        self._recall(db)
+        number = self._recall(db)
+        self._version = -1  # until all is written: a failure half-way is read from the store again
         messages = [event.value for event in events]
         self._reports([m for m in messages if isinstance(m, Load)], db)
         fresh = self._announced([m for m in messages if isinstance(m, Parcel)], db)
         scans = [m for m in messages if isinstance(m, Scan)]
         plan = fresh + self._merged(scans, db)
         self._forecast(plan, db)
-        self._version += 1
+        self._version = number + 1
         latest = max((seconds(_known(m)) for m in messages), default=0)
         db.execute(
             "INSERT INTO version VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE "
@@ -234,12 +235,15 @@ class State:
 
     # What is kept in memory
 
-    def _recall(self, db: sqlite3.Connection) -> None:
-        """Read from the store what is kept in memory, unless it is still that of the store."""
+    def _recall(self, db: sqlite3.Connection) -> int:
+        """Read from the store what is kept in memory, unless it is still that of the store.
+
+        Returns the number of the store's version.
+        """
         found = db.execute("SELECT number FROM version").fetchone()
         stored = found[0] if found else 0
         if stored == self._version:
-            return
+            return stored
         load = pd.read_sql_query("SELECT * FROM load", db)
         done = pd.read_sql_query(f"SELECT {', '.join(OUTCOME)} FROM outcomes", db)
         kept = db.execute("SELECT alpha, recent FROM follower").fetchone()
@@ -248,7 +252,7 @@ class State:
         if kept:
             self._follower = Adaptive(json.loads(kept[1]))
             self._follower.alpha = kept[0]
-        self._version = stored
+        return stored
 
     def _remember(self, load: pd.DataFrame | None = None, done: pd.DataFrame | None = None) -> None:
         both = [self._tables.load, self._tables.outcomes]
