@@ -362,10 +362,10 @@ def test_one_bad_message_never_stops_the_consumer(tmp_path):
 
 
 class Stumbling(State):
-    """Fails half-way, when it has already learned and remembered, for a few parcels."""
+    """Fails half-way, when it has already learned and remembered, at the first vans."""
 
     def _store(self, asked, *rest):
-        if (asked["parcel"] % 16 == 3).any():
+        if (asked["stage"].eq("out") & (asked["known_at"] < FIRST + pd.Timedelta(hours=32))).any():
             raise RuntimeError("planted")
         super()._store(asked, *rest)
 
@@ -377,7 +377,7 @@ def test_a_batch_that_fails_half_way_leaves_nothing_in_memory(tmp_path):
         tracking.log.append(feed(3.0))
         assert tracking.consumer.run().quarantined > 0
         stored = state_of(tracking.store)
-    assert len(stored["outcomes"]) == len(state._tables.outcomes) > 5
+    assert len(stored["outcomes"]) == len(state._tables.outcomes) > 3
     assert len(stored["load"]) == len(state._tables.load)
 
 
