@@ -36,7 +36,7 @@ def rank(n: int, level: float) -> int:
     """
     if n < 1 or not 0 < level < 1:
         raise ValueError(f"{n} scores, level {level}: give one score at least, a level in (0, 1).")
-    # Without the rounding 0.7 * 10 would be more than 7.
+    # Without the rounding 0.55 * 100 would be more than 55.
     return int(np.ceil(round((n + 1) * level, 9)))
 
 
@@ -148,7 +148,7 @@ class Adaptive:
 
     def ask(self) -> float:
         """Return the correction for a case that is predicted now."""
-        k = int(np.ceil((len(self._ordered) + 1) * (1 - self.alpha)))
+        k = int(np.ceil(round((len(self._ordered) + 1) * (1 - self.alpha), 9)))
         return self._ordered[min(max(k, 1), len(self._ordered)) - 1]
 
     def learn(self, score: float, correction: float) -> None:

@@ -258,6 +258,10 @@ class Quarantined(NamedTuple):
     why: str
 
 
+class ConsumerStopped(RuntimeError):
+    """Too many events in a row could not be applied: that is no fault of theirs."""
+
+
 class Progress(NamedTuple):
     """What a run of a consumer did: events that it has read, and those of them it put aside."""
 
@@ -282,6 +286,9 @@ class Consumer:
         Several consumers may share a store, each with a name and a checkpoint of its own.
     batch : int
         Events to a transaction.
+    most_failures : int
+        So many events in a row that can be decoded and not applied are no fault of the events:
+        the consumer stops, and its offset stays before their batch.
     at : callable
         Told of each of :data:`POINTS`; a drill kills the process there.
     """
@@ -292,9 +299,11 @@ class Consumer:
     apply: Callable[[sqlite3.Connection, Sequence[Decoded]], None]
     name: str = "consumer"
     batch: int = BATCH
+    most_failures: int = 50
     at: Callable[[str], None] = lambda point: None
 
     def __post_init__(self) -> None:
+        self._failures = 0
         if self.batch < 1:
             raise ValueError(f"batch is {self.batch}: a transaction takes one event at least.")
 
@@ -360,12 +369,28 @@ class Consumer:
                 good.append(Decoded(event.offset, event.key, self.decode(event.body)))
             except Exception as error:
                 bad.append(self._aside(event, error))
-        if good and (error := self._tried(db, good)):
+        if good and self._tried(db, good):
             bodies = {event.offset: event for event in events}
             for one in good:
                 if error := self._tried(db, [one]):
+                    self._count(error)
                     bad.append(self._aside(bodies[one.offset], error))
+                else:
+                    self._failures = 0
+        elif good:
+            self._failures = 0
         return bad
+
+    def _count(self, error: Exception) -> None:
+        """Count failures in a row; stop at too many."""
+        self._failures += 1
+        if self._failures >= self.most_failures:
+            self._failures = 0
+            raise ConsumerStopped(
+                f"{self.most_failures} events in a row could not be applied, the last with "
+                f"{type(error).__name__}: {error}. Nothing of this batch is written: mend `apply`, "
+                "then run again."
+            ) from error
 
     def _tried(self, db: sqlite3.Connection, events: Sequence[Decoded]) -> Exception | None:
         """Apply events, all or none; return the error."""
@@ -384,6 +409,22 @@ class Consumer:
     def _aside(self, event: Event, error: Exception) -> tuple:
         why = f"{type(error).__name__}: {error}"[:500]
         return (self.name, event.offset, event.key, event.body, why)
+
+    def again(self) -> Progress:
+        """Try the events that were put aside once more, after their cause was mended.
+
+        Returns
+        -------
+        Progress
+            Events that were tried, and those of them that stay aside. One that succeeds is applied
+            now, after later ones: what it changes must not depend on the order.
+        """
+        with self.store.transaction() as db:
+            aside = [Event(*row[:3]) for row in self.quarantined()]
+            db.execute("DELETE FROM quarantine WHERE name = ?", (self.name,))
+            bad = self._applied(db, aside)
+            db.executemany("INSERT INTO quarantine VALUES (?, ?, ?, ?, ?)", bad)
+        return Progress(len(aside), len(bad))
 
     def quarantined(self) -> list[Quarantined]:
         """Return the events that were put aside, in the order in which that happened."""

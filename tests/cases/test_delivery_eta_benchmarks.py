@@ -14,6 +14,7 @@ from casebook.cases.delivery_eta.features import GROUPS
 from casebook.cases.delivery_eta.promise import PROMISE_LEVELS
 from casebook.cases.delivery_eta.studies import (
     CHOSEN_ON,
+    DIRECT_QUANTILE,
     METHODS,
     MODEL,
     ORACLE,
@@ -42,7 +43,11 @@ GRIDS = {
         "by": ("stage", "decile"),
     },
     "rolling": {"which": ("page", "worlds"), "method": ("static", "adaptive")},
-    "promises": {"seed": (*SEEDS, SEED), "model": (MODEL, ORACLE), "level": PROMISE_LEVELS},
+    "promises": {
+        "seed": (*SEEDS, SEED),
+        "model": (MODEL, ORACLE, ROUTES, RULES),
+        "level": PROMISE_LEVELS,
+    },
     "censoring": {"seed": SEEDS, "days": (7.0, 14.0, 28.0)},
     "fan": {"stage": ("collected", "origin_hub", "departed", "destination_hub", "out")},
     "ablation": {"seed": CHOSEN_ON[:2], "without": ("nothing", *GROUPS)},
@@ -121,6 +126,14 @@ def test_in_the_storm_the_adaptive_interval_is_nearer_to_its_level():
     for span in ("storm", "peak"):
         static, moving = (mean_of(table, name, "coverage", span).mean for name in ("cqr", MODEL))
         assert abs(moving - 0.8) < abs(static - 0.8) and static < 0.8
+
+
+def test_each_rung_has_one_promise_and_the_direct_quantile_is_the_cheapest_after_the_oracle():
+    table = recorded("promises").query(f"chosen and seed != {SEED}")
+    cost = table.pivot(index="seed", columns="model", values="cost")
+    assert cost.notna().all(axis=None) and len(cost) == len(SEEDS)
+    mean = cost.mean()
+    assert mean[ORACLE] < mean[DIRECT_QUANTILE] < mean[[RULES, ROUTES, WINDOW]].min()
 
 
 def test_dropping_parcels_in_transit_is_biased_low_in_every_world():

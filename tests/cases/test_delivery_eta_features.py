@@ -188,10 +188,15 @@ def test_whole_and_empty_tables_keep_the_contract_and_a_missing_column_is_refuse
 
 
 def made_from(scans: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
-    """Build the features from a feed that may be cut."""
+    """Build the features from a feed that may be cut, and from the reports of its time."""
     here = world()
     known = labelled(moments(scans, here.parcels), scans)
-    return build(asked, Tables(here.load, outcomes(known)))
+    return build(asked, Tables(load_until(scans), outcomes(known)))
+
+
+def load_until(scans: pd.DataFrame) -> pd.DataFrame:
+    load = world().load
+    return load[load["published_at"] <= scans["received_at"].max()]
 
 
 def test_no_feature_sees_a_later_scan():
@@ -213,7 +218,13 @@ def test_a_feature_that_sees_a_later_scan_fails():
         mean = known.groupby("destination_hub")["took"].mean()
         return pd.DataFrame({"mean": some["destination_hub"].map(mean)})
 
+    def hasty(scans: pd.DataFrame, some: pd.DataFrame) -> pd.DataFrame:
+        """The planted fault: the next report of a hub's load, too."""
+        soon = some.assign(known_at=some["known_at"] + pd.Timedelta(days=1))
+        return latest_load(soon, load_until(scans), "origin_hub")[["hours"]]
+
     assert set(seen_later(unaware, here.scans, asked, cuts=3)) == {"mean"}
+    assert set(seen_later(hasty, here.scans, asked, cuts=6)) == {"hours"}
 
 
 def test_a_report_is_used_from_its_publication_on():

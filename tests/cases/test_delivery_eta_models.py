@@ -20,7 +20,13 @@ from casebook.cases.delivery_eta.evaluation import (
     with_truth,
 )
 from casebook.cases.delivery_eta.features import prepare
-from casebook.cases.delivery_eta.ladder import routes, rules, window
+from casebook.cases.delivery_eta.ladder import (
+    route_quantiles,
+    routes,
+    rules,
+    van_quantiles,
+    window,
+)
 from casebook.cases.delivery_eta.library import mapie_interval
 from casebook.cases.delivery_eta.oracle import oracle_quantiles
 from casebook.cases.delivery_eta.promise import (
@@ -305,6 +311,20 @@ def test_the_restricted_mean_by_hand():
     assert restricted_mean(curve, 100.0) == pytest.approx(15 / 4)
 
 
+def test_the_regression_hears_the_parcels_under_way():
+    """Trained on the last five days alone, a third of the parcels are under way."""
+    begin = worlds.TRAIN_END - pd.Timedelta(days=5)
+    rows = every()[every()["known_at"].between(begin, worlds.TRAIN_END)]
+    known = censored(rows, worlds.TRAIN_END)
+    assert 0.1 < (~known["arrived"]).mean() < 0.6
+    whole = aft(rows, worlds.TRAIN_END)
+    heard = ~np.asarray(whole.model.event_observed, bool)
+    assert heard.sum() == (~known["arrived"]).sum()
+    deaf = aft(rows[rows["label_at"] < worlds.TRAIN_END], worlds.TRAIN_END)
+    first = parts()["quiet"].query("stage == 'collected'").head(300)
+    assert whole.predict(first)["p50"].mean() > deaf.predict(first)["p50"].mean() + 2
+
+
 def test_dropping_parcels_in_transit_makes_them_look_fast():
     biased, mended = [], []
     for week in range(6):
@@ -376,6 +396,20 @@ def test_the_cheapest_level_follows_the_costs():
     assert even["late"].is_monotonic_decreasing and even["days_early"].is_monotonic_increasing
     assert Costs().quantile == 0.8 and Costs(late=1).quantile == 0.5
     assert window_outcome(parts()["quiet"])["cost"] > even["cost"].min()
+
+
+def test_each_rung_promises_in_its_own_form():
+    train, rows = (p[p["stage"] == "collected"] for p in (parts()["train"], parts()["quiet"]))
+    levels = (0.5, 0.8, 0.95)
+    for learn in (route_quantiles, van_quantiles):
+        made = learn(train, rows, levels)
+        assert list(made) == list(levels) and (np.diff(made, axis=1) >= 0).all()
+    vans = van_quantiles(train, rows, levels)
+    at = hours(rows["known_at"])[:, None] + vans.to_numpy()
+    np.testing.assert_allclose(at, VANS[np.searchsorted(VANS, at - 1e-6)])
+    times = {p: rows["known_at"] + pd.to_timedelta(vans[p], unit="h") for p in levels}
+    late = [outcome(rows, next_working_day(time))["late"] for time in times.values()]
+    assert late == sorted(late, reverse=True) and late[1] <= 0.24
 
 
 def test_parcels_of_the_experiment():

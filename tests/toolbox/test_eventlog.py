@@ -16,7 +16,15 @@ from pathlib import Path
 import pytest
 
 from casebook.serving.drills import BEGUN, kill_drill
-from casebook.serving.eventlog import BEGINNING, POINTS, Consumer, EventLog, RedisLog, Store
+from casebook.serving.eventlog import (
+    BEGINNING,
+    POINTS,
+    Consumer,
+    ConsumerStopped,
+    EventLog,
+    RedisLog,
+    Store,
+)
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS sums (key TEXT PRIMARY KEY, total, events);"
 
@@ -215,6 +223,28 @@ def test_two_consumers_of_one_name_take_turns(log, store, tmp_path):
     assert found(store) == expected(events)
     apart = Consumer(log, store, int, lambda db, events: None, name="another")
     assert apart.offset == BEGINNING and apart.run().events == 300
+
+
+def test_a_bug_stops_the_consumer_and_puts_nothing_aside(log, store):
+    log.append([("a", str(k)) for k in range(30)])
+
+    def broken(db, events):
+        raise KeyError("a bug")
+
+    with pytest.raises(ConsumerStopped, match=r"5 events in a row .* KeyError"):
+        Consumer(log, store, int, broken, most_failures=5).run()
+    consumer = Consumer(log, store, int, add)
+    assert consumer.offset == BEGINNING and not consumer.quarantined()
+    assert consumer.run() == (30, 1)  # one of them is 13
+
+
+def test_events_are_tried_again_after_their_cause_was_mended(log, store):
+    log.append([("a", "1"), ("a", "x"), ("a", "13"), ("a", "2")])
+    assert Consumer(log, store, int, add).run() == (4, 2)
+    mended = Consumer(log, store, lambda body: 7 if body == "x" else int(body), add)
+    assert mended.again() == (2, 1) and mended.again() == (1, 1)
+    assert found(store) == {"a": (10, 3)}
+    assert [q.body for q in mended.quarantined()] == ["13"]
 
 
 def test_a_database_that_cannot_be_written_is_no_fault_of_an_event(log, store):

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from casebook.cases.delivery_eta.features import outcomes
 from casebook.cases.delivery_eta.public import real_deliveries, real_taxis
 from casebook.cases.delivery_eta.stages import Constants
+from casebook.cases.delivery_eta.stream import OUTCOME, seconds
 from casebook.cases.delivery_eta.studies import (
     CHOSEN_ON,
     SEEDS,
@@ -27,6 +29,7 @@ from casebook.cases.delivery_eta.studies import (
 )
 from casebook.cases.delivery_eta.world import CALIBRATION_END, SEED
 from casebook.recorded.studies import sensitivity as over_constants
+from casebook.serving.eventlog import Store
 
 #: Days of the rolling window.
 DAYS = 7
@@ -107,8 +110,17 @@ def sensitivity(
 # The service -------------------------------------------------------------------------
 
 
+def _fill(store: Store, done: pd.DataFrame) -> None:
+    """Store the deliveries of a whole history: what the consumer reads for its features."""
+    rows = done[[*OUTCOME]].assign(label_at=done["label_at"].map(seconds))
+    # Numbers below 0 are no parcel of the feed.
+    values = [(-1 - k, *row) for k, row in enumerate(rows.itertuples(index=False, name=None))]
+    with store.transaction() as db:
+        db.executemany(f"INSERT INTO outcomes VALUES ({', '.join('?' * len(values[0]))})", values)
+
+
 def service(events: int = 20_000, calls: int = 1000) -> pd.DataFrame:
-    """Measure the consumer, and the answers to customers from a process of its own.
+    """Measure the consumer on a store with history, and the answers from a process of its own.
 
     Returns
     -------
@@ -136,6 +148,7 @@ def service(events: int = 20_000, calls: int = 1000) -> pd.DataFrame:
     feed = list(events_of(*parts))[-2 * events :]
     with tempfile.TemporaryDirectory() as folder, opened(Path(folder), models) as tracking:
         save(Path(folder), models)
+        _fill(tracking.store, outcomes(here.rows[here.rows["label_at"] < last]))
         tracking.log.append(feed[:events])
         cpu, wall = time.process_time(), time.perf_counter()
         done = tracking.consumer.run().events

@@ -14,6 +14,7 @@ import pandas as pd
 from casebook.cases.delivery_eta.features import LATE_REPORT, OLDEST_REPORT
 from casebook.cases.delivery_eta.ladder import Routes, window
 from casebook.cases.delivery_eta.ladder import routes as learn_routes
+from casebook.cases.delivery_eta.promise import Costs, next_working_day
 from casebook.cases.delivery_eta.quantiles import NAMES, Quantiles, fit, follower
 from casebook.evaluate.conformal import Adaptive
 from casebook.serving.breaker import Breaker
@@ -32,6 +33,8 @@ class Models:
     Attributes
     ----------
     model : Quantiles or None
+    promises : Quantiles or None
+        Of the one quantile that costs least to promise.
     routes : Routes or None
     zones : frozenset of str
         That the training saw: others are new routes.
@@ -40,6 +43,7 @@ class Models:
     """
 
     model: Quantiles | None = None
+    promises: Quantiles | None = None
     routes: Routes | None = None
     zones: frozenset[str] = frozenset()
     scores: np.ndarray = field(default_factory=lambda: np.zeros(1))
@@ -60,9 +64,10 @@ def train(ripe_rows: pd.DataFrame, calibration: pd.DataFrame, **settings: object
         Of LightGBM, in place of the usual ones.
     """
     model = fit(ripe_rows, **settings)
+    promises = fit(ripe_rows, levels=(Costs().quantile,), **settings)
     zones = frozenset(ripe_rows["origin"]) | frozenset(ripe_rows["destination"])
     recent = np.array(follower(model, calibration).recent)
-    return Models(model, learn_routes(ripe_rows), zones, recent)
+    return Models(model, promises, learn_routes(ripe_rows), zones, recent)
 
 
 def sane(values: np.ndarray) -> np.ndarray:
@@ -136,6 +141,30 @@ def _asked(
         return usable(models.model.predict(rows).to_numpy()), ""
     answer = breaker.ask(lambda asked: models.model.predict(asked).to_numpy(), rows, usable)
     return answer.value, f"model: {answer.why}" if answer.why else ""
+
+
+def promise_day(rows: pd.DataFrame, made: pd.DataFrame, models: Models) -> np.ndarray:
+    """Return the day that is promised at each moment, in days since the start of the world.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Prepared moments.
+    made : DataFrame
+        Their decisions, from :func:`decide`.
+    models : Models
+
+    Returns
+    -------
+    ndarray of int
+        The day of the quantile that costs least, where the model decided; else that of P90.
+    """
+    hours = made["p90"].to_numpy(float).copy()
+    own = (made["source"] == "model").to_numpy()
+    if own.any() and models.promises is not None:
+        asked = models.promises.raw(rows[own])[:, 0]
+        hours[own] = np.where(np.isfinite(asked), np.clip(asked, 0, LONGEST_HOURS), hours[own])
+    return next_working_day(rows["known_at"] + pd.to_timedelta(hours, unit="h"))
 
 
 # Why it changed ----------------------------------------------------------------------

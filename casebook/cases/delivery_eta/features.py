@@ -135,6 +135,8 @@ def latest_load(rows: pd.DataFrame, load: pd.DataFrame, hub: str) -> pd.DataFram
     """
     asked = rows[["known_at", hub]].rename(columns={hub: "hub"}).assign(row=np.arange(len(rows)))
     reports = load[["hub", "published_at", "backlog_hours"]].sort_values("published_at")
+    asked["known_at"] = asked["known_at"].astype("datetime64[s]")
+    reports["published_at"] = reports["published_at"].astype("datetime64[s]")
     found = pd.merge_asof(
         asked.sort_values("known_at"),
         reports,

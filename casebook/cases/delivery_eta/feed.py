@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from casebook.cases.delivery_eta.stages import STAGES, START
+from casebook.cases.delivery_eta.stages import ALL_DAYS, STAGES, START
 from casebook.cases.delivery_eta.tracking import AHEAD, moments
 from casebook.data.contracts import ContractBroken, enforce, need_columns, summary
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import pandera.pandas as pa
 
 COLUMNS = ["scan_id", "parcel", "stage", "attempt", "scanned_at", "received_at", "device"]
-#: A message that is older or from further ahead than this is no scan of ours.
-FIRST, LAST = START - pd.Timedelta(days=30), START + pd.Timedelta(days=3650)
+#: A message that is older, or beyond the calendar of the vans, is no scan of ours.
+FIRST, LAST = START - pd.Timedelta(days=30), START + pd.Timedelta(days=ALL_DAYS - 40)
 MOST_ID, MOST_ATTEMPT, LONGEST_DEVICE = 2**53, 2, 40
 #: A scan is late, and a device's clock behind, from so many hours on.
 LATE_HOURS, CLOCK_HOURS, CLOCK_SCANS = 1.0, 1.0, 20

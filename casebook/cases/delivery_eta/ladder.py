@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,12 +36,29 @@ def window(rows: pd.DataFrame) -> pd.DataFrame:
     return as_forecast(values, rows.index)
 
 
-def _table(rows: pd.DataFrame, keys: list[str], value: str, least: int) -> pd.DataFrame:
+def _table(
+    rows: pd.DataFrame,
+    keys: list[str],
+    value: str,
+    least: int,
+    levels: Sequence[float] = LEVELS,
+    columns: Sequence[object] = NAMES,
+) -> pd.DataFrame:
     """Return the quantiles of each group that is large enough."""
     grouped = rows.groupby(keys)[value]
-    table = grouped.quantile(list(LEVELS)).unstack()
-    table.columns = NAMES
+    table = grouped.quantile(list(levels)).unstack()
+    table.columns = [*columns]
     return table[grouped.size() >= least]
+
+
+def _backed_off(rows: pd.DataFrame, tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Return for each row its values of the first table that has its group; NaN if none has."""
+    values: pd.DataFrame | None = None
+    for table in tables:
+        keys = list(table.index.names)
+        own = rows[keys].join(table, on=keys)[[*table.columns]]
+        values = own if values is None else values.fillna(own)
+    return values
 
 
 @dataclass(frozen=True)
@@ -86,6 +104,15 @@ def routes(rows: pd.DataFrame, least: int = LEAST) -> Routes:
     """
     levels = {**{name: [*keys, "stage"] for name, keys in BACK_OFF.items()}, "all": ["stage"]}
     return Routes({name: _table(rows, keys, "remaining", least) for name, keys in levels.items()})
+
+
+def route_quantiles(
+    train: pd.DataFrame, rows: pd.DataFrame, levels: Sequence[float]
+) -> pd.DataFrame:
+    """Return quantiles of the hours, each level a column, from the history of the routes."""
+    keys = [*([*own, "stage"] for own in BACK_OFF.values()), ["stage"]]
+    tables = [_table(train, own, "remaining", LEAST, levels, levels) for own in keys]
+    return _backed_off(rows, tables)
 
 
 # Rules -------------------------------------------------------------------------------
@@ -153,3 +180,18 @@ def rules(rows: pd.DataFrame) -> Rules:
         _table(keys, ["stage"], "vans", LEAST).round(),
         _table(out, ["destination"], "ring", LEAST),
     )
+
+
+def van_quantiles(train: pd.DataFrame, rows: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
+    """Return the hours until the van that delivers with some chance, each level a column.
+
+    The day of that van is the rules' natural promise: a parcel arrives on the day of its van.
+    """
+    at = hours(train["known_at"]) + train["remaining"].to_numpy()
+    carried = np.searchsorted(VANS, at, side="right") - 1
+    keys = _keys(train).assign(vans=carried - _planned(train))
+    groups = (["stage", "service", "slack"], ["stage", "service"], ["stage"])
+    tables = [_table(keys, group, "vans", LEAST, levels, levels) for group in groups]
+    late = np.ceil(_backed_off(_keys(rows), tables).fillna(0)).astype(int)
+    planned, now = _planned(rows)[:, None], hours(rows["known_at"])[:, None]
+    return pd.DataFrame(VANS[planned + late.to_numpy()] - now, rows.index, [*levels])

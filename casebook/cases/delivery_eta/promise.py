@@ -85,7 +85,7 @@ def next_working_day(times: pd.Series) -> np.ndarray:
     """Return the day of each time, or the next one on which vans leave."""
     day = ((times - START) // pd.Timedelta(days=1)).to_numpy(int)
     working = np.flatnonzero(WORKING)
-    return working[np.searchsorted(working, day)]
+    return working[np.minimum(np.searchsorted(working, day), len(working) - 1)]
 
 
 def outcome(

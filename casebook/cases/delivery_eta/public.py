@@ -24,7 +24,8 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 #: Random splits of the orders, which have no date.
 SPLITS = tuple(range(5))
 ORDER_FEATURES = ("hour", "weekday", "distance", "items")
-TRIP_FEATURES = ("hour", "weekday", "distance", "from_zone", "to_zone")
+#: Not the metered distance: it is known when the trip is over.
+TRIP_FEATURES = ("hour", "weekday", "from_zone", "to_zone")
 #: A trip of less than a minute or more than three hours is a meter that was left on or off.
 SHORTEST, LONGEST = 1.0, 180.0
 COLUMNS = ["coverage", "late", "width", "interval_score", "pinball", "mae"]
@@ -114,7 +115,6 @@ def as_trips(table: pd.DataFrame) -> pd.DataFrame:
             "label_at": table["dropoff"].astype("datetime64[s]"),
             "hour": start.dt.hour + start.dt.minute / 60,
             "weekday": start.dt.dayofweek,
-            "distance": table["distance"],
             "from_zone": codes["pickup_zone"],
             "to_zone": codes["dropoff_zone"],
             "origin": table["pickup_zone"],

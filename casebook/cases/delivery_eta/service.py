@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import pickle
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from starlette.exceptions import HTTPException
 
 from casebook.cases.delivery_eta.eta import Models
 from casebook.cases.delivery_eta.feed import MOST_ID
+from casebook.cases.delivery_eta.stages import START
 from casebook.cases.delivery_eta.stream import SCHEMA, Scan, State, decode, key_of
 from casebook.cases.delivery_eta.tracking import DONE
 from casebook.serving.breaker import Breaker
@@ -62,6 +63,9 @@ class Tracking:
     breaker : Breaker, optional
     reader : Store, optional
         The same file, opened once more: who asks then does not wait for the consumer's batch.
+    clock : callable, optional
+        Time now, in UTC without a zone: the gateway stamps it on each scan that is posted. By
+        default the time of the last message, the clock of a feed that is played again.
     """
 
     def __init__(
@@ -71,7 +75,9 @@ class Tracking:
         models: Models,
         breaker: Breaker | None = None,
         reader: Store | None = None,
+        clock: Callable[[], pd.Timestamp] | None = None,
     ) -> None:
+        self._clock = clock
         self.log, self.store, self.reader = log, store, reader or store
         self.state = State(models, breaker)
         self.consumer = Consumer(log, store, decode, self.state.apply)
@@ -82,7 +88,8 @@ class Tracking:
         Parameters
         ----------
         raw : bytes
-            A JSON list of scans.
+            A JSON list of scans, without ``received_at``: when a scan became known is for the
+            gateway to say.
 
         Returns
         -------
@@ -108,9 +115,13 @@ class Tracking:
         if len(sent) > MOST_SCANS:
             raise _too_large(f"The list has {len(sent):,} scans, more than {MOST_SCANS:,}.")
         good, refused = [], []
+        received = pd.Timestamp(round(self._now()), unit="s").isoformat()
         for position, scan in enumerate(sent):
             try:
-                body = json.dumps({"kind": "scan", **scan}, allow_nan=False)
+                if "received_at" in scan:
+                    raise ValueError("received_at: the gateway sets it, leave it out")
+                body = {"kind": "scan", **scan, "received_at": received}
+                body = json.dumps(body, allow_nan=False)
                 message = decode(body)
                 if not isinstance(message, Scan):
                     raise ValueError("kind: only scans are sent here")
@@ -136,8 +147,9 @@ class Tracking:
         dict
             ``parcel``, ``stage``, ``p10``, ``p50``, ``p90`` (times), ``source`` (model, routes,
             window), ``why`` (what kept the model from answering, if something did), ``reason`` (why
-            it differs from the forecast before), ``overdue`` (P90 has passed without a scan); of
-            a parcel that has arrived ``delivered_at``.
+            it differs from the forecast before), ``promised`` (the day that was promised first),
+            ``overdue`` (it has ended without a delivery); of a parcel that has arrived
+            ``delivered_at``.
 
         Raises
         ------
@@ -152,19 +164,24 @@ class Tracking:
         if done := self.reader.all(query, (number, DONE)):
             return {"parcel": number, "stage": "delivered", "delivered_at": iso(done[0][0])}
         query = (
-            "SELECT stage, known_at, p10, p50, p90, source, why, reason FROM eta "
+            "SELECT stage, known_at, promised, p10, p50, p90, source, why, reason FROM eta "
             "WHERE parcel = ? ORDER BY step DESC LIMIT 1"
         )
         found = self.reader.all(query, (number,))
         return self._forecast(number, found[0]) if found else self._announced(number)
 
     def _forecast(self, number: int, row: tuple) -> dict[str, Any]:
-        stage, known, *hours, source, why, reason = row
+        stage, known, day, *hours, source, why, reason = row
         times = [known + 3600 * value for value in hours]
         told = dict(zip(("p10", "p50", "p90"), map(iso, times), strict=True))
         more = {"source": source, "why": why, "reason": reason, "known_at": iso(known)}
-        overdue = self._now() > times[-1]
-        return {"parcel": number, "stage": stage, **told, **more, "overdue": overdue}
+        return {"parcel": number, "stage": stage, **told, **more, **self._promised(day)}
+
+    def _promised(self, day: int) -> dict[str, Any]:
+        """Return a promised day, and whether it has ended."""
+        begins = START + pd.Timedelta(days=day)
+        ends = (begins + pd.Timedelta(days=1) - pd.Timestamp(0)).total_seconds()
+        return {"promised": f"{begins:%Y-%m-%d}", "overdue": self._now() >= ends}
 
     def _announced(self, number: int) -> dict[str, Any]:
         """Return the carrier's window of a parcel that has not been scanned."""
@@ -176,11 +193,13 @@ class Tracking:
         low, high = found[0]
         times = {"p10": iso(low), "p50": iso((low + high) / 2), "p90": iso(high)}
         told = {"source": "window", "why": "no scan yet", "reason": "first forecast"}
-        overdue = self._now() > high
-        return {"parcel": number, "stage": "announced", **times, **told, "overdue": overdue}
+        day = (pd.Timestamp(high, unit="s") - START).days
+        return {"parcel": number, "stage": "announced", **times, **told, **self._promised(day)}
 
     def _now(self) -> float:
-        """Return the time of the last message: the clock of a replayed feed."""
+        """Return the time in seconds since 1970."""
+        if self._clock is not None:
+            return (self._clock() - pd.Timestamp(0)).total_seconds()
         found = self.reader.all("SELECT now FROM version")
         return found[0][0] if found else 0.0
 
@@ -314,7 +333,7 @@ def state_of(store: Store) -> dict[str, list[tuple]]:
 
 
 def partitions(
-    shipments_a_year: float, rate: float, scans: float = 7.0, peak: float = 4.0, spare: float = 0.5
+    shipments_a_year: float, rate: float, scans: float = 7.0, peak: float = 10.0, spare: float = 0.5
 ) -> dict[str, float]:
     """Return how many partitions a log needs, from a measured rate.
 
@@ -326,7 +345,8 @@ def partitions(
     scans : float
         Messages to a shipment.
     peak : float
-        Busiest second over the mean one: season times hour of the day.
+        Busiest hour over the mean one: that of the world's feed has ten times the mean, as the vans
+        leave.
     spare : float
         Share of a consumer's rate that is planned for; the rest catches up after a stop.
 
@@ -338,8 +358,8 @@ def partitions(
 
     Examples
     --------
-    >>> partitions(300e6, rate=2000)["partitions"]
-    1
+    >>> partitions(300e6, rate=1000)["partitions"]
+    2
     """
     mean = shipments_a_year * scans / (365 * 24 * 3600)
     need = max(int(np.ceil(mean * peak / (rate * spare))), 1)

@@ -17,10 +17,18 @@ import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
-from casebook.cases.delivery_eta.eta import Models, Said, decide, queue_ahead, reason
+from casebook.cases.delivery_eta.eta import (
+    Models,
+    Said,
+    decide,
+    promise_day,
+    queue_ahead,
+    reason,
+)
 from casebook.cases.delivery_eta.features import Tables, build
 from casebook.cases.delivery_eta.feed import FIRST, LAST, LONGEST_DEVICE, MOST_ATTEMPT, MOST_ID
 from casebook.cases.delivery_eta.quantiles import widened
+from casebook.cases.delivery_eta.stages import DELIVERED, OUT, STAGES
 from casebook.cases.delivery_eta.tracking import DONE, Track
 from casebook.evaluate.conformal import Adaptive
 from casebook.serving.breaker import Breaker
@@ -169,7 +177,10 @@ ETA = [
     "why",
     "reason",
     "ahead",
+    "promised",
 ]
+#: A message cannot have become known so much later than all others: its clock is wrong.
+MOST_AHEAD = 7 * 24 * 3600
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS parcels ({", ".join(PARCEL)}, PRIMARY KEY (parcel));
 CREATE TABLE IF NOT EXISTS steps
@@ -220,13 +231,13 @@ class State:
         number = self._recall(db)
         self._version = -1  # until all is written: a failure half-way is read from the store again
         messages = [event.value for event in events]
+        latest = _in_order(messages, db)
         self._reports([m for m in messages if isinstance(m, Load)], db)
         fresh = self._announced([m for m in messages if isinstance(m, Parcel)], db)
         scans = [m for m in messages if isinstance(m, Scan)]
         plan = fresh + self._merged(scans, db)
         self._forecast(plan, db)
         self._version = number + 1
-        latest = max((seconds(_known(m)) for m in messages), default=0)
         db.execute(
             "INSERT INTO version VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE "
             "SET number = excluded.number, now = max(now, excluded.now)",
@@ -278,18 +289,16 @@ class State:
 
     def _announced(self, messages: Sequence[Parcel], db: sqlite3.Connection) -> list[dict]:
         """Store master data; return the moments of parcels that were scanned before."""
-        late = []
+        late: list[dict] = []
         for m in messages:
             values = [getattr(m, name) for name in PARCEL]
             values = [seconds(v) if isinstance(v, datetime) else v for v in values]
             marks = ", ".join("?" * len(values))
             db.execute(f"INSERT INTO parcels VALUES ({marks}) ON CONFLICT DO NOTHING", values)
-            query = "SELECT max(step) FROM steps WHERE parcel = ? AND step < ?"
-            step = db.execute(query, (m.parcel, DONE)).fetchone()[0]
             given = db.execute("SELECT 1 FROM eta WHERE parcel = ?", (m.parcel,)).fetchone()
-            if step is not None and not given:
-                late.append(_moment_of(_tracks(db, [m.parcel])[m.parcel], step))
-        return late
+            if not given:
+                late += _replayed(_tracks(db, [m.parcel]).get(m.parcel, Track(m.parcel)))
+        return sorted(late, key=lambda moment: moment["known_at"])
 
     def _merged(self, scans: Sequence[Scan], db: sqlite3.Connection) -> list[dict]:
         """Merge scans into their tracks; return moments and deliveries in order."""
@@ -345,7 +354,9 @@ class State:
         features = build(asked, self._tables)
         whole = asked.join(features.drop(columns=[name for name in features if name in asked]))
         loads = zip(asked["step"], whole["origin_load"], whole["destination_load"], strict=True)
-        return decide(whole, self.models, self.breaker), [queue_ahead(*load) for load in loads]
+        made = decide(whole, self.models, self.breaker)
+        made = made.assign(promised=promise_day(whole, made, self.models))
+        return made, [queue_ahead(*load) for load in loads]
 
     def _delivered(
         self, rows: pd.DataFrame, asked: pd.DataFrame, db: sqlite3.Connection
@@ -403,7 +414,7 @@ class State:
         """Store the forecasts of moments, each with the reason why it changed."""
         final = widened(made, correction)
         parcels = asked["parcel"].unique().tolist()
-        query = "SELECT parcel, known_at, p50, ahead FROM eta WHERE parcel IN "
+        query = "SELECT parcel, known_at, p50, ahead, promised FROM eta WHERE parcel IN "
         query += f"({', '.join('?' * len(parcels))}) ORDER BY parcel, step"
         said = {parcel: values for parcel, *values in db.execute(query, parcels)}
         values = np.column_stack([final[["p10", "p50", "p90"]], made[["p10", "p90"]]])
@@ -413,10 +424,12 @@ class State:
         ):
             known_at, p50 = seconds(known), float(final["p50"].iat[k])
             before = said.get(parcel)
-            why = reason(stage, before and _said(*before), _said(known_at, p50, ahead[k]))
-            said[parcel] = (known_at, p50, ahead[k])
+            # The first promise stands: what is learned later moves the forecast, not the promise.
+            day = before[3] if before else int(made["promised"].iat[k])
+            why = reason(stage, before and _said(*before[:3]), _said(known_at, p50, ahead[k]))
+            said[parcel] = [known_at, p50, ahead[k], day]
             ends = [float(value) for value in values[k]]
-            rest = (made["source"].iat[k], made["why"].iat[k], why, ahead[k])
+            rest = (made["source"].iat[k], made["why"].iat[k], why, ahead[k], day)
             rows.append((parcel, step, stage, known_at, *ends, correction.iat[k], *rest))
         db.executemany(f"INSERT INTO eta VALUES ({', '.join('?' * len(ETA))})", rows)
 
@@ -443,20 +456,33 @@ def _tracks(db: sqlite3.Connection, parcels: Iterable[int]) -> dict[int, Track]:
     return tracks
 
 
-def _moment_of(track: Track, step: int) -> dict[str, Any]:
-    """Return the moment of a step that was merged before its parcel was announced."""
-    received, _, event = track.steps[step]
-    stage = (
-        ("collected", "origin_hub", "departed", "destination_hub")[step]
-        if step < 4
-        else ("out" if step % 2 == 0 else "attempted")
-    )
-    attempt = 0 if step < 4 else (step - 4) // 2
-    return {
-        "parcel": track.parcel,
-        "stage": stage,
-        "attempt": attempt,
-        "step": step,
-        "known_at": received,
-        "event_at": event,
-    }
+def _replayed(track: Track) -> list[dict[str, Any]]:
+    """Return the moments of scans that were merged before their parcel was announced."""
+    again, found = Track(track.parcel), []
+    for step, (received, scan_id, event) in sorted(track.steps.items(), key=lambda item: item[1]):
+        scan = {"parcel": track.parcel, "scan_id": scan_id, "received_at": received}
+        moment = again.merge(scan | {"scanned_at": event} | _named(step))
+        if moment:
+            found.append(moment)
+    return found
+
+
+def _named(step: int) -> dict[str, Any]:
+    """Return stage and attempt of a step."""
+    if step == DONE:
+        return {"stage": STAGES[DELIVERED], "attempt": 0}
+    attempt = max(step - OUT, 0) // 2
+    return {"stage": STAGES[step - 2 * attempt], "attempt": attempt}
+
+
+def _in_order(messages: Sequence[Scan | Parcel | Load], db: sqlite3.Connection) -> int:
+    """Return when the last message became known; refuse one that is days ahead of all before."""
+    found = db.execute("SELECT now FROM version").fetchone()
+    now = found[0] if found else None
+    for message in messages:
+        known = seconds(_known(message))
+        if now is not None and known > now + MOST_AHEAD:
+            days = (known - now) / 86400
+            raise ValueError(f"known {days:.1f} days after all before it: set the gateway's clock")
+        now = known if now is None else max(now, known)
+    return now or 0

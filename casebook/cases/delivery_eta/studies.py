@@ -25,15 +25,14 @@ from casebook.cases.delivery_eta.evaluation import (
     with_truth,
 )
 from casebook.cases.delivery_eta.features import FEATURES, GROUPS, prepare
-from casebook.cases.delivery_eta.ladder import routes, rules, window
+from casebook.cases.delivery_eta.ladder import route_quantiles, routes, rules, van_quantiles, window
 from casebook.cases.delivery_eta.oracle import oracle_quantiles
 from casebook.cases.delivery_eta.promise import (
     PROMISE_LEVELS,
+    Costs,
     next_working_day,
     outcome,
     policy_table,
-    promised,
-    scale,
 )
 from casebook.cases.delivery_eta.quantiles import (
     DIRECT,
@@ -51,7 +50,8 @@ from casebook.evaluate.intervals import Interval, mean_interval
 #: Worlds of the headline, and those on which the models' settings were chosen.
 SEEDS, CHOSEN_ON = tuple(range(11, 26)), (1, 2, 3)
 WINDOW, ROUTES, RULES, MODEL, ORACLE = "window", "routes", "rules", "adaptive", "oracle"
-#: ``direct`` fits the bare hours, ``lightgbm`` the hours beside the timetable; the three after it
+RECENT, DIRECT_QUANTILE = "recent scores", "direct quantile"
+#: ``direct`` fits the bare hours, ``lightgbm`` the hours beside the timetable; the four after it
 #: correct the latter.
 METHODS = (
     WINDOW,
@@ -62,6 +62,7 @@ METHODS = (
     "lightgbm",
     "cqr",
     "cqr by stage",
+    RECENT,
     MODEL,
     ORACLE,
 )
@@ -133,11 +134,13 @@ def forecasts(here: Setting, model: Quantiles, survival: bool = True) -> dict[st
         "lightgbm": model.predict(rows),
         "cqr": conformalise(model, here.calibration).predict(rows),
         "cqr by stage": conformalise(model, here.calibration, by_stage=True).predict(rows),
+        # The last scores alone, and with the aim that follows the misses.
+        RECENT: adapted(model, follower(model, here.calibration, gamma=0.0), rows),
         MODEL: adapted(model, follower(model, here.calibration), rows),
     }
     if survival:
-        learnt = aft(pd.concat([here.train, here.calibration]), worlds.CALIBRATION_END)
-        made["aft"] = learnt.predict(rows)
+        # On the day of the training it knows the parcels under way, which the others must drop.
+        made["aft"] = aft(here.rows, worlds.TRAIN_END).predict(rows)
     return {name: made[name] for name in METHODS if name in made}
 
 
@@ -236,37 +239,55 @@ def rolling_sums(here: Setting, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def promises(here: Setting, model: Quantiles, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Cost the promises at collection in the quiet weeks: by level, and of the peers.
+    """Cost the promises at collection in the quiet weeks: by level, each rung in its natural form.
 
-    The level of the policy is the cheapest one of the calibration weeks, each half of which is
-    promised with the spreads of the other.
+    The window has its last day; routes have their own quantile, rules that of the vans. The model
+    has P50 and some of its spreads, and beside that a quantile that is fitted at the costs' level.
+    Each rung's ``chosen`` level is its cheapest one of the calibration weeks, of which each half is
+    promised with the model's spreads of the other. The oracle's is the cheapest of the quiet weeks.
     """
-    quiet, known = here.quiet, here.calibration
-    forecast, before = made[MODEL].loc[quiet.index], model.predict(known)
-    table = policy_table(quiet, forecast, known, before).reset_index()
+    known, first = (rows[rows["stage"] == "collected"] for rows in (here.calibration, here.quiet))
+    forecast, before = made[MODEL].loc[first.index], model.predict(known)
     odd = known["parcel"] % 2 == 1
     halves = [
         policy_table(known[a], before[a], known[b], before[b], truth="remaining")["cost"]
         for a, b in ((odd, ~odd), (~odd, odd))
     ]
-    chosen = (halves[0] + halves[1]).idxmin()
-    first = quiet[quiet["stage"] == "collected"]
-    best = oracle_quantiles(here.world, first, levels=PROMISE_LEVELS)
-    hours = best.set_axis(PROMISE_LEVELS, axis=1)
-    of_oracle = {level: outcome(first, _day(first, hours[level])) for level in PROMISE_LEVELS}
-    peers = {WINDOW: outcome(first, next_working_day(first["window_high"]))}
-    for name, rung in ((ROUTES, routes(here.train)), (RULES, rules(here.train))):
-        start = known[known["stage"] == "collected"]
-        spreads = scale(start, rung.predict(start), chosen)
-        peers[name] = outcome(first, promised(first, rung.predict(first), spreads))
-    parts = [
-        table.assign(model=MODEL, chosen=table["level"] == chosen),
-        pd.DataFrame(of_oracle).T.rename_axis("level").reset_index().assign(model=ORACLE),
-        pd.DataFrame(peers).T.rename_axis("model").reset_index(),
-    ]
-    return pd.concat(parts, ignore_index=True).assign(
-        chosen=lambda frame: frame["chosen"].eq(True), level=lambda frame: frame["level"].fillna(0)
-    )
+    table = policy_table(first, forecast, known, before)
+    parts = [_rung(MODEL, table, halves[0] + halves[1])]
+    train = here.train[here.train["stage"] == "collected"]
+    for name, learn in ((ROUTES, route_quantiles), (RULES, van_quantiles)):
+        days = [_days(rows, learn(train, rows, PROMISE_LEVELS)) for rows in (known, first)]
+        chosen = _costs(known, days[0], "remaining")["cost"]
+        parts.append(_rung(name, _costs(first, days[1]), chosen))
+    level = Costs().quantile
+    direct = fit(here.train, levels=(level,)).raw(first)
+    single = {
+        (WINDOW, 0.0): next_working_day(first["window_high"]),
+        (DIRECT_QUANTILE, level): _day(first, pd.Series(direct[:, 0], first.index)),
+    }
+    for (name, at), day in single.items():
+        own = pd.DataFrame({at: outcome(first, day)}).T.rename_axis("level")
+        parts.append(_rung(name, own, own["cost"]))
+    best = oracle_quantiles(here.world, first, PROMISE_LEVELS).set_axis(PROMISE_LEVELS, axis=1)
+    table = _costs(first, _days(first, best))
+    return pd.concat([*parts, _rung(ORACLE, table, table["cost"])], ignore_index=True)
+
+
+def _rung(name: str, table: pd.DataFrame, cost: pd.Series) -> pd.DataFrame:
+    """Return a rung's outcomes by level, with the one that a cost chooses."""
+    chosen = table.index == cost.idxmin()
+    return table.assign(chosen=chosen, model=name).reset_index()
+
+
+def _days(rows: pd.DataFrame, hours: pd.DataFrame) -> pd.DataFrame:
+    """Return the promised day of each moment by level."""
+    return pd.DataFrame({level: _day(rows, hours[level]) for level in hours}, rows.index)
+
+
+def _costs(rows: pd.DataFrame, days: pd.DataFrame, truth: str = "truth") -> pd.DataFrame:
+    made = {level: outcome(rows, days[level].to_numpy(), truth=truth) for level in days}
+    return pd.DataFrame(made).T.rename_axis("level")
 
 
 def _day(rows: pd.DataFrame, hours: pd.Series) -> np.ndarray:
