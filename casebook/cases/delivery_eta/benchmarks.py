@@ -119,6 +119,26 @@ def _fill(store: Store, done: pd.DataFrame) -> None:
         db.executemany(f"INSERT INTO outcomes VALUES ({', '.join('?' * len(values[0]))})", values)
 
 
+def _asked(folder: str, consume: bool, parcels: Sequence[int], calls: int) -> dict[str, float]:
+    """Return rate and latency of one client's questions to a service in its own process."""
+    import httpx
+
+    from casebook.serving.latency import measure
+    from casebook.serving.load import Server
+
+    paths = cycle(f"/parcels/{parcel}/eta" for parcel in parcels)
+    arguments = {"folder": folder, "consume": consume}
+    with (
+        Server("casebook.cases.delivery_eta.service:app_from", arguments, patience=300) as server,
+        httpx.Client(base_url=server.url, trust_env=False) as client,
+    ):
+        begin = time.perf_counter()
+        found = measure(lambda: client.get(next(paths)).raise_for_status(), calls)
+        rate = (calls + found.warm_up) / (time.perf_counter() - begin)
+    ms = {"p50": found.p50, "p95": found.p95, "p99": found.p99}
+    return {"a_second_wall": rate, **ms, "n": calls}
+
+
 def service(events: int = 20_000, calls: int = 1000) -> pd.DataFrame:
     """Measure the consumer on a store with history, and the answers from a process of its own.
 
@@ -129,49 +149,32 @@ def service(events: int = 20_000, calls: int = 1000) -> pd.DataFrame:
         ``a_second_wall`` (events, or requests of one client, by the clock), ``p50``, ``p95``,
         ``p99`` (milliseconds), ``n``.
     """
-    import httpx
-
     from casebook.cases.delivery_eta.eta import train
     from casebook.cases.delivery_eta.service import opened, save
     from casebook.cases.delivery_eta.stream import events_of
-    from casebook.serving.latency import measure
-    from casebook.serving.load import Server
 
     here = setting(SEED)
     world, models = here.world, train(here.train, here.calibration)
-    last = CALIBRATION_END
     parts = [
-        world.scans[world.scans["received_at"] < last],
-        world.parcels[world.parcels["accepted_at"] < last],
-        world.load[world.load["published_at"] < last],
+        world.scans[world.scans["received_at"] < CALIBRATION_END],
+        world.parcels[world.parcels["accepted_at"] < CALIBRATION_END],
+        world.load[world.load["published_at"] < CALIBRATION_END],
     ]
     feed = list(events_of(*parts))[-2 * events :]
     with tempfile.TemporaryDirectory() as folder, opened(Path(folder), models) as tracking:
         save(Path(folder), models)
-        _fill(tracking.store, outcomes(here.rows[here.rows["label_at"] < last]))
+        _fill(tracking.store, outcomes(here.rows[here.rows["label_at"] < CALIBRATION_END]))
         tracking.log.append(feed[:events])
         cpu, wall = time.process_time(), time.perf_counter()
         done = tracking.consumer.run().events
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        rows = [
-            {"what": "consumer", "a_second": done / cpu, "a_second_wall": done / wall, "n": done}
-        ]
+        rates = {"a_second": done / cpu, "a_second_wall": done / wall}
         parcels = [p for (p,) in tracking.store.all("SELECT DISTINCT parcel FROM eta")]
-        paths = cycle(f"/parcels/{parcel}/eta" for parcel in parcels)
-        for what, consume in (("GET", False), ("GET while it consumes", True)):
-            if consume:
-                tracking.log.append(feed[events:])
-            arguments = {"folder": folder, "consume": consume}
-            with (
-                Server("casebook.cases.delivery_eta.service:app_from", arguments) as server,
-                httpx.Client(base_url=server.url, trust_env=False) as client,
-            ):
-                begin = time.perf_counter()
-                found = measure(lambda: client.get(next(paths)).raise_for_status(), calls)
-                rate = (calls + found.warm_up) / (time.perf_counter() - begin)
-            ms = {"p50": found.p50, "p95": found.p95, "p99": found.p99}
-            rows.append({"what": what, "a_second_wall": rate, **ms, "n": calls})
-    return pd.DataFrame(rows)
+        alone = _asked(folder, False, parcels, calls)
+        tracking.log.append(feed[events:])
+        busy = _asked(folder, True, parcels, calls)
+    rows = {"consumer": rates | {"n": done}, "GET": alone, "GET while it consumes": busy}
+    return pd.DataFrame([{"what": what, **row} for what, row in rows.items()])
 
 
 #: The timing comes first, while nothing else of the run loads the machine.
