@@ -16,6 +16,7 @@ import pandas as pd
 from casebook.cases.demand_forecasting.bands import bands as banded
 from casebook.cases.demand_forecasting.bands import coverage
 from casebook.cases.demand_forecasting.rossmann import real_rossmann
+from casebook.cases.demand_forecasting.rungs import rules_staffing, rungs, weeks
 from casebook.cases.demand_forecasting.staffing import (
     Rates,
     decision_table,
@@ -228,7 +229,10 @@ def dask(sizes: Sequence[int] = (1, 4, 16), workers: Sequence[int] = (1, 2)) -> 
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "dask": dask,
     "worlds": worlds,
+    "rungs": rungs,
+    "weeks": weeks,
     "staffing": staffing,
+    "rules_staffing": rules_staffing,
     "bands": bands,
     "shock": shock,
     "sensitivity": sensitivity,
