@@ -15,7 +15,7 @@ import pandas as pd
 
 from casebook.cases.demand_forecasting.bands import bands as banded
 from casebook.cases.demand_forecasting.bands import coverage
-from casebook.cases.demand_forecasting.rossmann import real_rossmann
+from casebook.cases.demand_forecasting.rossmann import real_rossmann, real_rossmann_informed
 from casebook.cases.demand_forecasting.rungs import rules_staffing, rungs, weeks
 from casebook.cases.demand_forecasting.staffing import (
     Rates,
@@ -240,4 +240,5 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "ablation": ablation,
     "real_tourism": real_tourism,
     "real_rossmann": real_rossmann,
+    "real_rossmann_informed": real_rossmann_informed,
 }
