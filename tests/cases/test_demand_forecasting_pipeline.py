@@ -355,6 +355,15 @@ def test_a_forecaster_that_ends_its_thread_is_no_timeout(tmp_path):
     assert run.log == ("fell back to last_week: RuntimeError: ended with SystemExit 3",)
 
 
+def test_a_fallback_that_ends_the_process_fails_with_a_reason_and_the_last_file_stays(tmp_path):
+    nightly(tmp_path).run(sent(), TODAY)
+    before = nightly(tmp_path).path(TODAY).read_bytes()
+    ends = nightly(tmp_path, None, fallback=lambda panel, future: sys.exit(3))
+    with pytest.raises(PipelineFailed, match="the fall-back failed: ended with SystemExit 3"):
+        ends.run(sent(), TODAY)
+    assert ends.path(TODAY).read_bytes() == before
+
+
 def closed_last_week(places: str = "YY") -> pd.DataFrame:
     """Return reports in which some routes truly had no parcels in the last week.
 

@@ -156,7 +156,7 @@ def _one_value(batch: pd.DataFrame) -> pd.Series:
     """Return for each row whether no other of the same arrival gives its day another value."""
     same = [*KEYS, "received"]
     twice = batch[batch.duplicated(same, keep=False)]
-    values = twice.groupby(same)["y"].transform("nunique")
+    values = twice.assign(y=_numbers(twice["y"])).groupby(same)["y"].transform("nunique")
     return (values <= 1).reindex(batch.index, fill_value=True)
 
 
@@ -279,6 +279,25 @@ def contract(
     )
 
 
+def _with_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Write ids that no table can be looked up by, such as lists, out as text: unknown routes."""
+    if "unique_id" not in table or not (lists := ~_hashable(table["unique_id"])).any():
+        return table
+    return table.assign(unique_id=table["unique_id"].mask(lists, table["unique_id"].map(str)))
+
+
+def _hashable(values: pd.Series) -> pd.Series:
+    """Return for each value whether a table can be looked up by it: a list cannot."""
+
+    def has_hash(value: object) -> bool:
+        try:
+            return hash(value) is not None
+        except TypeError:
+            return False
+
+    return values.map(has_hash).astype(bool)
+
+
 def _by(day: pd.Timestamp) -> Callable[[pd.Series], pd.Series]:
     """Return the rule that a row had arrived by a day, whatever the time of day."""
     return lambda received: received.dt.normalize() <= day
@@ -312,6 +331,7 @@ def check_contract(
         If the master data are broken, or the batch has a column twice.
     """
     _need_single_columns(batch)
+    given, batch = batch, _with_names(batch)
     reasons: dict[int, list[str]] = {}
 
     def lines(rule: str, what: str, rows: pd.DataFrame) -> list[str]:
@@ -323,6 +343,7 @@ def check_contract(
         enforce(contract(routes, day, history), batch, lines, FeedRejected)
     except FeedRejected as rejected:
         rejected.reasons = tuple("; ".join(reasons[position]) for position in sorted(reasons))
+        rejected.rows = given.iloc[sorted(reasons)]
         raise
     return batch.reset_index(drop=True)[COLUMNS].astype({"y": "int64"})
 
@@ -355,6 +376,9 @@ def check_master(routes: pd.DataFrame) -> None:
                 f"master data: {column} holds {routes[column].dtype}, not dates without a time "
                 "zone: parse the column"
             )
+    if (lists := ~_hashable(routes["unique_id"])).any():
+        name = routes.loc[lists, "unique_id"].iloc[0]
+        raise ValueError(f"route {name} has a name that is no text: correct its row")
     closed_early = routes["closes"].notna() & (routes["closes"] <= routes["opens"])
     rules = {
         "has no name: give it one": routes["unique_id"].isna(),
@@ -389,6 +413,40 @@ def _has_time(dates: pd.Series) -> pd.Series:
 def _positive_or_empty(values: pd.Series) -> pd.Series:
     numbers = _numbers(values.astype(object).where(values.notna(), 1))
     return values.isna() | (_is_number(values) & np.isfinite(numbers) & (numbers > 0))
+
+
+def check_plan(promotions: pd.DataFrame) -> None:
+    """Refuse a plan of promotions whose rows would match no route or no day.
+
+    Parameters
+    ----------
+    promotions : DataFrame
+        ``unique_id``, ``ds``: days with a planned promotion.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, ``ds`` holds no dates without a time zone, a day has a time, or an
+        id is no text; with the first such row.
+    """
+    need_columns(promotions, KEYS, "promotions")
+    if not is_datetime64_dtype(promotions["ds"]):
+        raise ValueError(
+            f"promotions: ds holds {promotions['ds'].dtype}, not dates without a time zone: parse "
+            "the column"
+        )
+    if (timed := _has_time(promotions["ds"])).any():
+        first = promotions[timed].iloc[0]
+        raise ValueError(
+            f"promotions: {timed.sum()} rows have a time of day and would match no day, first "
+            f"{first['unique_id']} on {first['ds']}: cut the time off"
+        )
+    named = promotions["unique_id"].map(lambda name: isinstance(name, str))
+    if not named.all():
+        raise ValueError(
+            f"promotions: {promotions.loc[~named, 'unique_id'].iloc[0]!r} is no name of a route: "
+            "correct its row"
+        )
 
 
 def check_calendar(

@@ -327,15 +327,21 @@ def write_atomically(frame: pd.DataFrame, path: Path) -> None:
 Wait = Callable[[threading.Thread, float], None]
 
 
+def _without_exit(call: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return the result of a call that must not end the night, or its thread, without a word."""
+    try:
+        return call()
+    except SystemExit as error:
+        raise RuntimeError(f"ended with SystemExit {error.code}") from error
+
+
 def _in_time(call: Callable[[], np.ndarray], seconds: float, wait: Wait) -> np.ndarray:
     """Return the result of a call, or raise TimeoutError when it is not there after the wait."""
     answer: dict[str, object] = {}
 
     def work() -> None:
         try:
-            answer["value"] = call()
-        except SystemExit as error:  # it would end this thread alone, without a word
-            answer["error"] = RuntimeError(f"ended with SystemExit {error.code}")
+            answer["value"] = _without_exit(call)
         except Exception as error:
             answer["error"] = error
 
@@ -551,7 +557,7 @@ class Pipeline:
             fell_back = f"fell back to {_name(self.fallback)}: {reason}"
             log.append(fell_back)
         try:
-            forecasts = in_form(answer(self.fallback))
+            forecasts = in_form(_without_exit(lambda: answer(self.fallback)))
             forecasts, lines = hold_level(forecasts, panel, self.routes, repaired.log)
             log += lines
             return forecasts, _name(self.fallback)
