@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.contract import DAY, KEYS, check_calendar
+from casebook.cases.demand_forecasting.contract import DAY, KEYS, check_calendar, check_plan
 from casebook.data.contracts import need_columns
 from casebook.forecasting.hierarchy import Hierarchy
 
@@ -96,9 +96,11 @@ def add_known(
     Raises
     ------
     ValueError
-        On rows of a route that has no master data, or before its opening, and where the calendar
-        does not cover a country (:func:`~.contract.check_calendar`).
+        On rows of a route that has no master data, or before its opening, where the calendar does
+        not cover a country (:func:`~.contract.check_calendar`), and on promotions that would match
+        no day or no route (:func:`~.contract.check_plan`).
     """
+    check_plan(promotions)
     rows = frame.drop(columns=[c for c in KNOWN if c in frame])
     unknown = set(rows["unique_id"]) - set(routes["unique_id"])
     if unknown:

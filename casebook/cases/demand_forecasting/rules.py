@@ -63,12 +63,10 @@ def season(train: pd.DataFrame, days: pd.DatetimeIndex) -> pd.Series:
     """
     last_year = days - pd.Timedelta(weeks=YEAR)
     plain = train[train[EFFECTS].eq(0).all(axis=1)].assign(weekday=train["ds"].dt.dayofweek)
-    plain = plain.merge(usual_days(train, last_year[0]))
-    sums = plain.groupby("ds")[["y", "usual"]].sum()
-    around = pd.date_range(last_year[0], last_year[-1] + pd.Timedelta(days=3))
-    around = around.union(last_year[0] - pd.to_timedelta([3, 2, 1], "D"))
-    week = sums.reindex(around).fillna(0.0).rolling(7, center=True).sum().loc[last_year]
-    return (week["y"] / week["usual"].where(week["usual"] > 0)).fillna(1.0).set_axis(days)
+    pairs = plain.merge(usual_days(train, last_year[0]))
+    sums = pairs.groupby("ds")[["y", "usual"]].sum().asfreq("D", fill_value=0.0)
+    around = sums.rolling(7, center=True, min_periods=1).sum().reindex(last_year)
+    return (around["y"] / around["usual"].where(around["usual"] > 0)).fillna(1.0).set_axis(days)
 
 
 def rules(train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-import numpy as np
 import pandas as pd
 
 from casebook.cases.demand_forecasting.direct import lightgbm_direct
@@ -72,9 +71,8 @@ def scored(
     """Score the three rungs in one world: the columns of :func:`rungs`."""
     here = setting(seed)
     made = pd.concat([one_fit_at(here, day) for day in origins], ignore_index=True)
-    rules = simple(seed, tuple(origins)) if by_origin else simple(seed)
     keys = [*KEYS, "origin"]
-    made = made.merge(rules[[*keys, SEASONAL]], on=keys, validate="1:1")
+    made = made.merge(simple(seed)[[*keys, SEASONAL]], on=keys, validate="1:1")
     by = ["level", "origin"] if by_origin else ["level"]
     scores = score(made, here.history, [SEASONAL, ONE, ONE_UP], by)
     day = scores["origin"].dt.strftime("%Y-%m-%d") if by_origin else "all"
@@ -104,25 +102,28 @@ def rules_staffing(numbers: Sequence[int] = (*SEEDS, SEED)) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[["seed", "model", "order", "euros", "avoidable"]]
 
 
-def weeks(numbers: Sequence[int] = SEEDS, origins: Sequence[pd.Timestamp] = TEST) -> pd.DataFrame:
+def by_week(made: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
+    """Return ``week`` (1 is the first ahead), ``level``, ``model`` and the pooled ``WAPE``."""
+    week = ((made["ds"] - made["origin"]).dt.days // 7 + 1).rename("week")
+    errors = made[list(models)].rsub(made["y"], axis=0).abs().assign(y=made["y"])
+    sums = errors.groupby([week, made["level"]]).sum()
+    table = sums[list(models)].div(sums["y"], axis=0).rename_axis(columns="model")
+    return table.stack().rename("WAPE").reset_index()
+
+
+def weeks(numbers: Sequence[int] = SEEDS) -> pd.DataFrame:
     """Score last week's value, rules, the model and the oracle by the week ahead.
 
     Returns
     -------
     DataFrame
-        ``seed``, ``week`` (1 to 4), ``level``, ``model``, ``WAPE`` over the origins.
+        ``seed``, ``week`` (1 to 4), ``level``, ``model``, ``WAPE`` over the test origins.
     """
-    parts, models = [], [NAIVE, SEASONAL, MODEL, ORACLE]
+    parts, keys = [], [*KEYS, "origin"]
     for seed in numbers:
-        here = setting(seed)
-        model = {MODEL: with_cold_start(lightgbm_direct)}
-        made = bottom_up(route_forecasts(here.panel, model, origins), here.tree, [MODEL])
-        keys = [*KEYS, "origin"]
+        here, model = setting(seed), {MODEL: with_cold_start(lightgbm_direct)}
+        made = bottom_up(route_forecasts(here.panel, model, TEST), here.tree, [MODEL])
         made = made.merge(simple(seed)[[*keys, NAIVE, SEASONAL]], on=keys, validate="1:1")
         made = add_oracle(made, here.world, here.tree)
-        week = ((made["ds"] - made["origin"]).dt.days // 7 + 1).rename("week")
-        errors = made[models].rsub(made["y"], axis=0).abs().assign(y=made["y"])
-        sums = errors.groupby([week, made["level"]]).sum()
-        table = sums[models].div(sums["y"], axis=0).rename_axis(columns="model").stack()
-        parts.append(table.rename("WAPE").reset_index().assign(seed=seed))
+        parts.append(by_week(made, [NAIVE, SEASONAL, MODEL, ORACLE]).assign(seed=seed))
     return pd.concat(parts, ignore_index=True)[["seed", "week", "level", "model", "WAPE"]]

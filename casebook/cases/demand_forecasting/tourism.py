@@ -51,7 +51,7 @@ QUARTERS = 8
 #: Three nodes: the total of A and B.
 THREE = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
 THREE_BASE = np.array([100.0, 60.0, 50.0])
-THREE_COVARIANCE = np.array([[25.0, 10.0, 5.0], [10.0, 16.0, 0.0], [5.0, 0.0, 9.0]])
+THREE_COVARIANCE = np.array([[15.0, 5.0, 5.0], [5.0, 16.0, 0.0], [5.0, 0.0, 9.0]])
 
 
 def weighted(S: np.ndarray, base: np.ndarray, covariance: np.ndarray) -> np.ndarray:
