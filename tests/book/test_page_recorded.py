@@ -110,7 +110,8 @@ def test_the_plans_of_the_answers_are_those_of_the_chapters_memo():
 def alarm(said: str) -> tuple[str, str]:
     """Return how two pages tell what the chapter's claim on its drift alarm says."""
     found = re.search(r"fires in (\d) of (\d) countries, after ([\d, ]+) days; it is silent", said)
-    spelled = dict(zip("3456789", ["three", "four", "five", "six", "seven", "eight", "nine"], strict=True))
+    words = ["three", "four", "five", "six", "seven", "eight", "nine"]
+    spelled = dict(zip("3456789", words, strict=True))
     fired, every, slowest = (spelled[n] for n in (found[1], found[2], found[3].split(", ")[-1]))
     return (
         f"at most {slowest} days in {fired} of {every} countries",
