@@ -75,7 +75,7 @@ def test_the_scoreboard_holds_every_row_with_verdict_and_link():
         ],
     ]
     page = parsed(shown)
-    assert page.p.get_text().startswith("2 of 3 targets met in 2 chapters")
+    assert page.p.get_text().startswith("In 2 chapters: 2 of 3 targets met.")
     assert [a["href"] for a in page.find_all("a")] == [address(FIRST), address(SECOND)]
     assert [c.get_text() for c in page.find_all("caption")] == [
         "1 of 2 targets met",
@@ -100,7 +100,7 @@ def test_a_tie_is_called_a_tie_and_a_missed_one_stays_missed():
 def test_a_chapter_without_a_scorecard_is_named():
     shown = reports.scoreboard({FIRST: ("The first", [row()]), SECOND: ("None", [])}, address)
     assert "None: this build has no scorecard of it." in parsed(shown).get_text()
-    assert "in 1 chapters" in shown
+    assert "In 1 chapter: " in shown
     assert "No chapter" in reports.scoreboard({FIRST: ("The first", [])}, address)
 
 
