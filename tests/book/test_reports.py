@@ -185,8 +185,8 @@ def test_the_built_scoreboard_shows_every_scorecard():
 
 
 def hurried(took: dict[str, tuple[float, float]]) -> list[str]:
-    """Return the chapters that declare a shorter run than their CPU seconds alone."""
-    return [name for name, (declared, cpu) in took.items() if 60 * declared < cpu]
+    """Return the chapters whose CPU seconds alone are half as long again as the declared run."""
+    return [name for name, (declared, cpu) in took.items() if 1.5 * 60 * declared < cpu]
 
 
 def test_no_chapter_declares_a_shorter_run_than_it_computes():
@@ -198,7 +198,7 @@ def test_no_chapter_declares_a_shorter_run_than_it_computes():
             took[name] = (notebook.metadata.casebook.minutes["run"], done.cpu_seconds)
     assert took and hurried(took) == []
     name = next(iter(took))
-    assert hurried(took | {name: (0.5, 31.0)}) == [name]
+    assert hurried(took | {name: (0.5, 46.0)}) == [name]
 
 
 def test_the_built_timings_show_what_every_notebook_took():
