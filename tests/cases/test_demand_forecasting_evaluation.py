@@ -8,32 +8,27 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.demand_forecasting import evaluation as module
-from casebook.cases.demand_forecasting.evaluation import (
-    add_oracle,
-    add_reconciled,
-    at_origin,
-    complete_oracle,
-    earlier_errors,
-    heatmap,
-    paired_interval,
-    planning_origins,
-    scales,
-    score,
-    walk_forward,
-)
+from casebook.cases.demand_forecasting.direct import lightgbm_direct
+from casebook.cases.demand_forecasting.evaluation import add_oracle, complete_oracle
 from casebook.cases.demand_forecasting.features import KNOWN, add_known
-from casebook.cases.demand_forecasting.forecasters import (
-    ets_with_errors,
-    lightgbm_direct,
-    lightgbm_recursive,
-    seasonal_naive_week,
-    seasonal_naive_year,
-    with_cold_start,
-)
+from casebook.cases.demand_forecasting.forecasters import lightgbm_recursive, with_cold_start
 from casebook.cases.demand_forecasting.world import DAYS, simulate
 from casebook.evaluate.gap import gaps
+from casebook.forecasting import walk as module
+from casebook.forecasting.classical import (
+    ets_with_errors,
+    seasonal_naive_week,
+    seasonal_naive_year,
+)
 from casebook.forecasting.hierarchy import aggregate, from_columns, from_ids, incoherence
+from casebook.forecasting.scores import heatmap, paired_interval, scales, score
+from casebook.forecasting.walk import (
+    add_reconciled,
+    at_origin,
+    earlier_errors,
+    planning_origins,
+    walk_forward,
+)
 
 KEYS = ["unique_id", "ds"]
 LEVELS = ["total", "country", "depot", "route"]

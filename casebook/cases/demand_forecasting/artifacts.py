@@ -39,12 +39,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.evaluation import at_origin, planning_origins
 from casebook.cases.demand_forecasting.features import HORIZON, WINDOW, add_known
 from casebook.cases.demand_forecasting.forecasters import NEW, analogue
 from casebook.cases.demand_forecasting.world import DAYS, SEED, simulate
 from casebook.evaluate.metrics import wape
 from casebook.forecasting.hierarchy import Hierarchy, aggregate, from_ids
+from casebook.forecasting.walk import at_origin, planning_origins
 from casebook.recorded.artifacts import Recipe, frame_hash
 
 if TYPE_CHECKING:

@@ -17,14 +17,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.cluster import (
-    FEATURES,
-    features_dask,
-    lag_features,
-    local_cluster,
-    train_dask,
-    train_lightgbm,
-)
 from casebook.cases.demand_forecasting.contract import (
     DAY,
     KEYS,
@@ -35,11 +27,21 @@ from casebook.cases.demand_forecasting.contract import (
     check_master,
     morning,
 )
-from casebook.cases.demand_forecasting.direct import Forecaster, UnknownCountry
-from casebook.cases.demand_forecasting.drift import DriftAlarm, daily_errors, retrain_on_drift
+from casebook.cases.demand_forecasting.direct import UnknownCountry
+from casebook.cases.demand_forecasting.drift import daily_errors
 from casebook.cases.demand_forecasting.feed import Repaired, repair
-from casebook.cases.demand_forecasting.forecasters import seasonal_naive_week
+from casebook.forecasting.classical import seasonal_naive_week
+from casebook.forecasting.cluster import (
+    FEATURES,
+    features_dask,
+    lag_features,
+    local_cluster,
+    train_dask,
+    train_lightgbm,
+)
+from casebook.forecasting.walk import Forecaster
 from casebook.project import write_whole
+from casebook.serving.drift import DriftAlarm, retrain_on_drift
 
 #: The chapter still asks for these here.
 __all__ = [
