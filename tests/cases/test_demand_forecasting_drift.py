@@ -14,7 +14,7 @@ from casebook.cases.demand_forecasting.direct import fit_direct, lightgbm_direct
 from casebook.cases.demand_forecasting.drift import daily_errors, live_errors
 from casebook.cases.demand_forecasting.features import add_known
 from casebook.cases.demand_forecasting.world import KEYS, SEED, SHOCK_PHI, World, simulate
-from casebook.serving.drift import DriftAlarm
+from casebook.serving.monitor import DriftAlarm
 
 DAY = pd.Timedelta(days=1)
 NET = pd.DataFrame({"unique_id": ["XX/A/r1", "XX/A/r2", "YY/B/r1"], "country": ["XX", "XX", "YY"]})

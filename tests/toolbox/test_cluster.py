@@ -10,7 +10,8 @@ import psutil
 import pytest
 from pandas.testing import assert_frame_equal
 
-from casebook.forecasting.cluster import (
+from casebook.cases.demand_forecasting.world import KEYS, simulate
+from casebook.features.cluster import (
     FEATURES,
     features_dask,
     lag_features,
@@ -19,20 +20,11 @@ from casebook.forecasting.cluster import (
     train_lightgbm,
 )
 
-KEYS = ["unique_id", "ds"]
-
 
 @cache
 def panel() -> pd.DataFrame:
-    """Return three years of 40 routes; the last ten open later."""
-    rng, days = np.random.default_rng(0), pd.date_range("2021-07-01", "2024-06-30")
-    frames = []
-    for k, level in enumerate(np.geomspace(2, 800, 40)):
-        own = days[40 * (k - 29) :] if k >= 30 else days
-        y = rng.poisson(level * (1 + 0.3 * np.sin(own.dayofweek)))
-        name = f"{'BR' if k < 20 else 'DE'}/D{k % 5}/r{k}"
-        frames.append(pd.DataFrame({"unique_id": name, "ds": own, "y": y.astype(float)}))
-    return pd.concat(frames).sort_values(KEYS, ignore_index=True)
+    rows = simulate().truth[[*KEYS, "y"]].astype({"y": float})
+    return rows.sort_values(KEYS, ignore_index=True)
 
 
 def test_lag_features_equal_those_of_pandas():
@@ -85,7 +77,7 @@ def test_features_stand_beside_their_rows_in_any_order_and_under_any_index():
 def test_a_gap_or_a_double_day_is_refused(fault):
     rows = panel().head(100)
     spoilt = rows.drop(index=50) if fault == "gap" else pd.concat([rows, rows.iloc[[51]]])
-    with pytest.raises(ValueError, match=r"BR/D0/r0 has no row for the day before .*, or two"):
+    with pytest.raises(ValueError, match=r"BR/BR1/r1 has no row for the day before .*, or two"):
         lag_features(spoilt)
 
 

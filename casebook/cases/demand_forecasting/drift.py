@@ -1,8 +1,8 @@
 """Drift: errors of the shipped model on days that it was not trained on.
 
-:func:`daily_errors` scores what the nights had forecast; :func:`live_errors` replays nightly runs
-of the model that ships, each by a model that was trained before it. The alarm on these errors is
-:class:`casebook.serving.drift.DriftAlarm`.
+:func:`daily_errors` scores what the nights had forecast, and :func:`live_errors` replays the nights
+of the model that ships, each by a model that was trained before it.
+:class:`casebook.serving.monitor.DriftAlarm` watches the errors and asks for a retraining.
 """
 
 from __future__ import annotations
@@ -16,10 +16,6 @@ import pandas as pd
 from casebook.cases.demand_forecasting.contract import KEYS, morning
 from casebook.cases.demand_forecasting.direct import fit_direct, predict_at
 from casebook.cases.demand_forecasting.features import HORIZON, block_lifts, past_origins, to_table
-from casebook.serving.drift import DriftAlarm, alarm_report
-
-#: The chapter asks for the alarm here.
-__all__ = ["DriftAlarm", "alarm_report", "daily_errors", "live_errors"]
 
 
 def daily_errors(

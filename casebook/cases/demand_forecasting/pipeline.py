@@ -28,33 +28,10 @@ from casebook.cases.demand_forecasting.contract import (
     morning,
 )
 from casebook.cases.demand_forecasting.direct import UnknownCountry
-from casebook.cases.demand_forecasting.drift import daily_errors
 from casebook.cases.demand_forecasting.feed import Repaired, repair
 from casebook.forecasting.classical import seasonal_naive_week
-from casebook.forecasting.cluster import (
-    FEATURES,
-    features_dask,
-    lag_features,
-    local_cluster,
-    train_dask,
-    train_lightgbm,
-)
 from casebook.forecasting.walk import Forecaster
 from casebook.project import write_whole
-from casebook.serving.drift import DriftAlarm, retrain_on_drift
-
-#: The chapter still asks for these here.
-__all__ = [
-    "FEATURES",
-    "DriftAlarm",
-    "daily_errors",
-    "features_dask",
-    "lag_features",
-    "local_cluster",
-    "retrain_on_drift",
-    "train_dask",
-    "train_lightgbm",
-]
 
 #: Days that are planned ahead, and clean days that a forecast's level is compared with.
 HORIZON, RECENT = 28, 28

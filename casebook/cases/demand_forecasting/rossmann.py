@@ -31,7 +31,7 @@ from casebook.forecasting.hierarchy import Hierarchy, aggregate, from_ids
 from casebook.forecasting.scores import score
 from casebook.forecasting.walk import Forecaster, add_reconciled, planning_origins, walk_forward
 from casebook.recorded.real import from_real
-from casebook.serving.drift import DriftAlarm
+from casebook.serving.monitor import DriftAlarm
 
 KEYS = ["unique_id", "ds"]
 LEVELS = ("total", "type", "assortment", "store")

@@ -1,6 +1,7 @@
-"""An alarm on the daily errors of what runs: has the world drifted away from the model?
+"""Monitoring: an alarm on daily errors that asks for a retraining, and what it would have done.
 
-The errors are those of forecasts made after training; those of training rows would look too small.
+:class:`DriftAlarm` is a one-sided CUSUM on the errors of one group (a country, a warehouse), in
+units of the group's own usual error. :func:`alarm_report` holds it against breaks that are known.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ DAY = pd.Timedelta(days=1)
 
 @dataclass(frozen=True)
 class DriftAlarm:
-    """A one-sided CUSUM on a series' daily error, measured in its own usual error.
+    """A one-sided CUSUM on a group's daily error, measured in its own usual error.
 
     Each day adds ``error / usual - 1 - slack`` to a sum that never falls below zero; the alarm
     fires when the sum exceeds ``limit``. ``usual`` is the median error of the ``reference``
@@ -33,7 +34,7 @@ class DriftAlarm:
         Excess that a quiet time may have. Of a normal error the mean is 1.2 medians, after a
         jump of three standard deviations 4.4: halfway lies an excess of about 2.
     limit : float
-        Chosen by the false alarms that can be borne, here about one a year and country.
+        Chosen by the false alarms that can be borne, in chapter 01 about one a year and country.
     cap : float
         Highest excess of one day: with it a single day adds 2 and cannot fire alone.
     cool_down : int
@@ -68,7 +69,7 @@ class DriftAlarm:
         Parameters
         ----------
         errors : Series
-            Daily errors of one country by day, such as a column of a table of errors by day. A day
+            Daily errors of one group by day, such as the WAPE of a country's total. A day
             without one adds nothing.
         retrained : Timestamp, optional
             Day of the last retraining that the alarm started; the sum begins when its cool-down
@@ -127,15 +128,15 @@ def retrain_on_drift(
     retrain: Callable[[pd.Timestamp, list[str]], object],
     retrained: pd.Timestamp | None = None,
 ) -> pd.Timestamp | None:
-    """Start one retraining when a country's alarm fires: the nightly step after the scoring.
+    """Start one retraining when a group's alarm fires: the nightly step after the scoring.
 
     Parameters
     ----------
     alarm : DriftAlarm
     errors : DataFrame
-        All daily errors so far, one column for each country.
+        All errors so far: index days, a column for each group.
     retrain : callable
-        ``retrain(day, countries)``, with the last scored day and the countries that fired.
+        ``retrain(day, groups)``, with the last scored day and the groups that fired.
     retrained : Timestamp, optional
         What the last call returned, at first None: with it a fire starts one retraining, not
         one each night. Trainings by the calendar do not change it.
@@ -145,7 +146,7 @@ def retrain_on_drift(
     Timestamp or None
         Day of the last retraining by the alarm, to be handed to the next call.
     """
-    fired = [c for c in errors if alarm.retrain_due(errors[c], retrained) is not None]
+    fired = [g for g in errors if alarm.retrain_due(errors[g], retrained) is not None]
     if not fired:
         return retrained
     day = errors.index.max()
@@ -159,14 +160,14 @@ def alarm_report(
     alarm: DriftAlarm | None = None,
     patience: int = 60,
 ) -> pd.DataFrame:
-    """Say of each country when the alarm fired after its break, and how often for nothing.
+    """Say of each group when the alarm fired after its break, and how often for nothing.
 
     Parameters
     ----------
     errors : DataFrame
-        Daily errors by day, one column for each country.
+        Index days, a column for each group; errors of days after the training only.
     breaks : Series or mapping
-        Day of the break by country; a country without one had a quiet time.
+        Day of the break by group; a group without one had a quiet time.
     alarm : DriftAlarm, optional
         With its defaults if none is given.
     patience : int
@@ -176,15 +177,16 @@ def alarm_report(
     Returns
     -------
     DataFrame
-        Index ``country``: ``sees_from`` (first day with a usual error; before it the alarm is
-        blind), ``break``, ``fired``, ``delay`` (days; empty if it never fired), ``false_alarms``
-        (fires before the break), ``years`` (in which they could) and ``false_per_year``.
+        Index the groups, named as the columns are: ``sees_from`` (first day with a usual error;
+        before it the alarm is blind), ``break``, ``fired``, ``delay`` (days; empty if it never
+        fired), ``false_alarms`` (fires before the break), ``years`` (in which they could) and
+        ``false_per_year``.
     """
     alarm, rows = alarm or DriftAlarm(), {}
-    for country in errors:
-        path = alarm.path(errors[country])
+    for group in errors:
+        path = alarm.path(errors[group])
         fires, sees = path.index[path["fires"]], path["usual"].first_valid_index()
-        broken = pd.Timestamp(breaks.get(country, pd.NaT))
+        broken = pd.Timestamp(breaks.get(group, pd.NaT))
         end = path.index[-1] + DAY if pd.isna(broken) else broken
         noticed = fires[(fires >= broken) & (fires < broken + patience * DAY)]
         fired = noticed[0] if len(noticed) else pd.NaT
@@ -192,7 +194,7 @@ def alarm_report(
         false = int((fires < end).sum())
         rate = false / years if years else np.nan
         delay = (fired - broken).days if len(noticed) else pd.NA
-        rows[country] = (sees, broken, fired, delay, false, years, rate)
+        rows[group] = (sees, broken, fired, delay, false, years, rate)
     columns = ["sees_from", "break", "fired", "delay", "false_alarms", "years", "false_per_year"]
     report = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    return report.astype({"delay": "Int64"}).rename_axis("country")
+    return report.astype({"delay": "Int64"}).rename_axis(errors.columns.name)

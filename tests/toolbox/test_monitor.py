@@ -1,4 +1,4 @@
-"""The drift alarm: what it adds up, when it fires, when it is blind, and what it starts."""
+"""The alarm on daily errors: when it fires, when it rests, and what a report says of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from casebook.serving.drift import DriftAlarm, alarm_report, retrain_on_drift
+from casebook.serving.monitor import DriftAlarm, alarm_report, retrain_on_drift
 
 
 def errors_of(values, start: str = "2024-01-01") -> pd.Series:

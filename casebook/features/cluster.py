@@ -1,7 +1,6 @@
 """Features and training on a Dask cluster, with the results of one machine to the last bit.
 
 The model is a small one, one day ahead from lags: it stands for the work that outgrows a machine.
-A case shows with it that a cluster changes no result.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from distributed import Client
     from lightgbm import LGBMRegressor
 
-KEYS, DAY = ["unique_id", "ds"], pd.Timedelta(days=1)
+KEYS = ["unique_id", "ds"]
+DAY = pd.Timedelta(days=1)
 LAGS, WINDOWS = (1, 7, 14, 28), (7, 28)
 FEATURES = [*(f"lag_{k}" for k in LAGS), *(f"mean_{k}" for k in WINDOWS), "weekday"]
 
