@@ -24,15 +24,17 @@ from casebook.cases.demand_forecasting.direct import (
     predict_direct,
 )
 from casebook.cases.demand_forecasting.features import add_known
-from casebook.cases.demand_forecasting.pipeline import (
-    DEAD,
-    HORIZON,
+from casebook.cases.demand_forecasting.levels import (
     ForecastRejected,
-    Pipeline,
-    PipelineFailed,
     check_level,
     check_values,
     clean_level,
+)
+from casebook.cases.demand_forecasting.pipeline import (
+    DEAD,
+    HORIZON,
+    Pipeline,
+    PipelineFailed,
     last_week,
     rows_to_forecast,
     write_atomically,

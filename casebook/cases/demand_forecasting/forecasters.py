@@ -35,6 +35,16 @@ __all__ = ["lightgbm_direct", "seasonal_naive_week", "seasonal_naive_year"]
 # A global model on lags --------------------------------------------------------------
 
 
+def _grid_ahead(future: pd.DataFrame, ids: pd.Index) -> pd.DataFrame:
+    """Return a row for each series and day ahead, with the known features.
+
+    A series that closes has no rows then: what it is given there is not looked at.
+    """
+    days = pd.date_range(future["ds"].min(), future["ds"].max(), freq="D")
+    grid = pd.MultiIndex.from_product([ids, days], names=KEYS).to_frame(index=False)
+    return grid.merge(future[[*KEYS, *KNOWN]], on=KEYS, how="left").fillna(dict.fromkeys(KNOWN, 0))
+
+
 def lightgbm_recursive(
     train: pd.DataFrame,
     future: pd.DataFrame,
@@ -91,11 +101,8 @@ def lightgbm_recursive(
         num_threads=1,
     )
     forecaster.fit(with_time(scaled), static_features=[], dropna=True)
-    days = pd.date_range(future["ds"].min(), future["ds"].max(), freq="D")
-    grid = pd.MultiIndex.from_product([scale.index, days], names=KEYS).to_frame(index=False)
-    # A series that closes has no rows then: what it is given there is not looked at.
-    grid = grid.merge(future[[*KEYS, *KNOWN]], on=KEYS, how="left").fillna(dict.fromkeys(KNOWN, 0))
-    made = forecaster.predict(len(days), X_df=with_time(grid))
+    grid = _grid_ahead(future, scale.index)
+    made = forecaster.predict(grid["ds"].nunique(), X_df=with_time(grid))
     made["y_hat"] = made["y_hat"].clip(lower=0) * made["unique_id"].map(scale)
     return future[KEYS].merge(made, on=KEYS, how="left")["y_hat"].to_numpy(float)
 
