@@ -137,6 +137,26 @@ def test_known_features_refuse_rows_without_master_data_or_before_the_opening(wo
         add_known(rows.assign(unique_id=late), world.routes, world.calendar, world.promotions)
 
 
+#: What is wrong with a plan of promotions, and what is said of it.
+PLANS = {
+    "at noon": (lambda plan: plan.assign(ds=plan["ds"] + pd.Timedelta(hours=12)), "a time of day"),
+    "text": (lambda plan: plan.astype({"ds": str}), "ds holds object, not dates"),
+    "zone": (lambda plan: plan.assign(ds=plan["ds"].dt.tz_localize("UTC")), "ds holds .*UTC"),
+    "a list": (lambda plan: plan.assign(unique_id=[["r"]] * len(plan)), r"\['r'\] is no name of"),
+    "no days": (lambda plan: plan[["unique_id"]], r"promotions: no column \['ds'\]"),
+}
+
+
+@pytest.mark.parametrize("fault", PLANS)
+def test_a_plan_whose_rows_match_no_day_is_refused_and_not_lost(world, fault):
+    spoil, says = PLANS[fault]
+    rows = world.truth[[*KEYS, "y"]].tail(5)
+    with pytest.raises(ValueError, match=says):
+        add_known(rows, world.routes, world.calendar, spoil(world.promotions))
+    none = add_known(rows, world.routes, world.calendar, world.promotions.head(0))
+    assert none["promotion"].eq(0).all()  # an empty plan is a plan
+
+
 def test_a_depot_has_the_volume_weighted_mean_of_its_routes():
     days = pd.Timestamp("2024-01-01")
     rows = pd.DataFrame({"unique_id": ["A/1/x", "A/1/y", "A/1/z"], "ds": days})
