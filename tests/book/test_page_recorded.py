@@ -93,7 +93,9 @@ def printed(name: str) -> str:
 def not_in_the_memo(page: str) -> list[str]:
     """Return the plans that a page quotes and the chapter's memo does not print."""
     said = printed("memo")
-    quoted = re.findall(r"recorded: (?:rules_)?staffing (?!model=oracle).* \| euros = ([\d,]+)", page)
+    quoted = re.findall(
+        r"recorded: (?:rules_)?staffing (?!model=oracle).* \| euros = ([\d,]+)", page
+    )
     assert quoted
     return [number for number in quoted if not stands_in(number, said)]
 
