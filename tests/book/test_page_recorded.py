@@ -18,6 +18,7 @@ import pytest
 from test_page_arithmetic import stands_in
 
 from casebook.author import files
+from casebook.author.content import slug
 from casebook.cases.demand_forecasting.world import CHAPTER, SEED
 from casebook.project import require_checkout
 
@@ -132,6 +133,25 @@ def test_the_delay_of_the_alarm_is_the_chapters():
 def to_the_top(text: str) -> list[str]:
     """Return the links into a full chapter that do not lead to one of its headings."""
     return re.findall(r"\]\((?:\.\./)+chapters/(?!00_)\w+\.ipynb\)", text)
+
+
+def dead(text: str) -> list[str]:
+    """Return the links of a page to headings that a chapter does not have."""
+    found = []
+    for name, anchor in re.findall(r"(chapters/\w+\.ipynb)#([\w-]+)", text):
+        cells = files.read(ROOT / name).cells
+        prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        if anchor not in {slug(line) for line in re.findall(r"^#+ (.+)$", prose, flags=re.M)}:
+            found.append(f"{name}#{anchor}")
+    return found
+
+
+@pytest.mark.parametrize("page", ["method.md", "costs.md", "answers.md", "template.md"])
+def test_a_heading_that_a_page_links_to_is_there(page):
+    """The build finds it too, half an hour later."""
+    text = (ROOT / "book" / page).read_text(encoding="utf-8")
+    assert dead(text) == []
+    assert dead(re.sub(r"(\.ipynb#)", r"\1no-", text, count=1)) != []
 
 
 @pytest.mark.parametrize("page", ["method.md", "costs.md", "answers.md", "template.md"])
