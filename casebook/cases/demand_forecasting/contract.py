@@ -9,6 +9,7 @@ a country that they lose would be planned with nothing, and nobody would see it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -194,6 +195,33 @@ def _plausible(rows: pd.DataFrame, routes: pd.DataFrame, sound: np.ndarray) -> p
     return pd.Series(good, rows.index)
 
 
+def _after_its_day(batch: pd.DataFrame) -> pd.Series:
+    return ~(batch["received"].dt.normalize() <= batch["ds"])
+
+
+@dataclass(frozen=True)
+class ServiceDays:
+    """When each route is in service, and the morning on which its rows are judged."""
+
+    opens: pd.Series
+    closes: pd.Series
+    day: pd.Timestamp
+
+    def hold(self, batch: pd.DataFrame) -> pd.Series:
+        """Return for each row whether its route was in service."""
+        first, end = (batch["unique_id"].map(dates) for dates in (self.opens, self.closes))
+        return ~((batch["ds"] < first) | (batch["ds"] >= end))
+
+    def sound(self, batch: pd.DataFrame) -> np.ndarray:
+        """Return for each row whether it keeps all rules but that of the most parcels."""
+        y, arrived = _numbers(batch["y"]), batch["received"].dt.normalize()
+        counted = _is_number(batch["y"]) & (y >= 0) & (y % 1 == 0)
+        over = (batch["ds"] < self.day) & (batch["ds"] == batch["ds"].dt.normalize())
+        known = batch["unique_id"].isin(self.opens.index) & (arrived <= self.day)
+        keeps = self.hold(batch) & _one_value(batch) & _after_its_day(batch)
+        return (counted & over & known & keeps).to_numpy(bool)
+
+
 def contract(
     routes: pd.DataFrame, day: pd.Timestamp, history: pd.DataFrame | None = None
 ) -> pa.DataFrameSchema:
@@ -231,26 +259,14 @@ def contract(
     opens = routes.set_index("unique_id")["opens"]
     closes = routes.set_index("unique_id")["closes"]
 
-    def in_service(batch: pd.DataFrame) -> pd.Series:
-        first, end = (batch["unique_id"].map(dates) for dates in (opens, closes))
-        return ~((batch["ds"] < first) | (batch["ds"] >= end))
-
-    def after_its_day(batch: pd.DataFrame) -> pd.Series:
-        return ~(batch["received"].dt.normalize() <= batch["ds"])
-
-    def sound(batch: pd.DataFrame) -> np.ndarray:
-        """Return for each row whether it keeps all rules but that of the most parcels."""
-        y, arrived = _numbers(batch["y"]), batch["received"].dt.normalize()
-        counted = _is_number(batch["y"]) & (y >= 0) & (y % 1 == 0)
-        over = (batch["ds"] < day) & (batch["ds"] == batch["ds"].dt.normalize())
-        known = batch["unique_id"].isin(opens.index) & (arrived <= day) & after_its_day(batch)
-        return (counted & over & known & in_service(batch) & _one_value(batch)).to_numpy(bool)
+    service_days = ServiceDays(opens, closes, day)
 
     def plausible(batch: pd.DataFrame) -> pd.Series:
+        sound = service_days.sound(batch)
         if history is None:
-            return _plausible(batch, routes, sound(batch))
+            return _plausible(batch, routes, sound)
         both = pd.concat([history[[*KEYS, "y"]], batch[[*KEYS, "y"]]], ignore_index=True)
-        keep = np.append(np.ones(len(history), bool), sound(batch))
+        keep = np.append(np.ones(len(history), bool), sound)
         return _plausible(both, routes, keep).tail(len(batch)).set_axis(batch.index)
 
     def rule(name: str, what: str, holds) -> pa.Check:
@@ -263,8 +279,8 @@ def contract(
     whole = rule("whole", "y is not whole", lambda y: _numbers(y) % 1 == 0)
     positive = rule("negative", "y is negative", lambda y: _numbers(y) >= 0)
     arrived = rule("unknown", f"arrival after {day:%Y-%m-%d}", _by(day))
-    after = rule("arrival", "received before its day was over", after_its_day)
-    service = rule("service", "route not in service", in_service)
+    after = rule("arrival", "received before its day was over", _after_its_day)
+    service = rule("service", "route not in service", service_days.hold)
     one = rule("conflict", "two values for one day in one arrival", _one_value)
     most = rule("most", f"more than {MOST_TIMES} times the route's usual parcels", plausible)
     return pa.DataFrameSchema(

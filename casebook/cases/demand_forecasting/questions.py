@@ -653,8 +653,9 @@ def _best(name: str, metric: str, slips: list[Slip]) -> Part:
         otherwise=f"A forecast of {{value:.3g}} every day scores {{{score}:.5g}}, and there is a "
         f"better one with {{{metric}(sparse, right):.5g}}. Compute the metric for each candidate "
         "and take the lowest.",
-        kind=Number(0.019),
+        kind=Number(0.004),
         also=[f"steps[np.argmin([{metric}(sparse, f) for f in steps])]"],
+        accepts=f"{score} <= {metric}(sparse, right) * (1 + 1e-9)",
     )
 
 
@@ -857,7 +858,7 @@ def cheapest(errors):
                     "idle.",
                 ),
                 Slip(
-                    "10 * np.round(right / 10)",
+                    "right - 8.9",
                     "Nearly: {value:.4g} is within ten parcels of it. Take the exact quantile of "
                     "the depot's errors in place of a grid or of rounded numbers.",
                     when="abs(value - right) < 10",

@@ -14,8 +14,8 @@ from functools import cache
 import pandas as pd
 
 from casebook.cases.demand_forecasting.direct import lightgbm_direct
-from casebook.cases.demand_forecasting.evaluation import add_oracle, at_origin, score
-from casebook.cases.demand_forecasting.forecasters import seasonal_naive_week, with_cold_start
+from casebook.cases.demand_forecasting.evaluation import add_oracle
+from casebook.cases.demand_forecasting.forecasters import with_cold_start
 from casebook.cases.demand_forecasting.rules import seasonal_rules
 from casebook.cases.demand_forecasting.staffing import Rates, decision_table
 from casebook.cases.demand_forecasting.studies import (
@@ -33,6 +33,9 @@ from casebook.cases.demand_forecasting.studies import (
     setting,
 )
 from casebook.cases.demand_forecasting.world import SEED
+from casebook.forecasting.classical import seasonal_naive_week
+from casebook.forecasting.scores import score
+from casebook.forecasting.walk import at_origin
 
 SEASONAL, ONE, ONE_UP = "rules_season", "one_fit", "one_fit_bottom_up"
 
