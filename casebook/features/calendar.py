@@ -1,4 +1,12 @@
-"""What a calendar says of a day: holidays and the days around them, weekday and season."""
+"""What a calendar says of a day: holidays and the days around them, weekday and season.
+
+Examples
+--------
+>>> days = pd.date_range("2024-04-29", periods=5)  # Monday to Friday, a holiday on Wednesday
+>>> may = pd.DataFrame({"country": ["DE"], "ds": [pd.Timestamp("2024-05-01")]})
+>>> holiday_features(may, days)[["holiday", "eve", "backlog_1", "backlog_2"]].to_numpy().tolist()
+[[0, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+"""
 
 from __future__ import annotations
 

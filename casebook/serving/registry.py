@@ -2,6 +2,19 @@
 
 The file holds a model's text with what a night must know to trust it. A model that it must not
 trust is refused with the reason, so that a fall-back can answer.
+
+Examples
+--------
+>>> import tempfile
+>>> folder = tempfile.TemporaryDirectory()
+>>> _ = put(folder.name, pd.Timestamp("2024-06-02"), text="trees")
+>>> take(folder.name, pd.Timestamp("2024-06-03"))["text"]
+'trees'
+>>> take(folder.name, pd.Timestamp("2024-08-01"))
+Traceback (most recent call last):
+...
+casebook.serving.registry.ModelRefused: the model ends on 2024-06-02, 60 days ago, at most 35 ...
+>>> folder.cleanup()
 """
 
 from __future__ import annotations

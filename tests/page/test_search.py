@@ -18,7 +18,7 @@ PHRASES = {
     "All absolute errors together over all actual values together": "book/glossary",
     "The Foundations of Cost-Sensitive Learning": "book/bibliography",
     "quick answers from recent data": "book/patterns",
-    "comparing with the rubric": "book/paths",
+    "the machine is small and is deleted when idle": "book/paths",
     "so a copied answer is wrong": "book/instructors/index",
 }
 
