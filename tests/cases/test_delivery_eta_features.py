@@ -15,12 +15,11 @@ from casebook.cases.delivery_eta.features import (
     GROUPS,
     Tables,
     build,
+    condensed,
     latest_load,
     outcomes,
     prepare,
-    scans_so_far,
     scans_so_far_leaky,
-    seen_later,
     timetable,
 )
 from casebook.cases.delivery_eta.feed import COLUMNS, audit, check, slow_clocks
@@ -35,6 +34,7 @@ from casebook.cases.delivery_eta.tracking import (
     ripe,
     step_of,
 )
+from casebook.features.point_in_time import seen_later
 
 NOW = worlds.TRAIN_END
 
@@ -203,7 +203,6 @@ def test_no_feature_sees_a_later_scan():
     here = world()
     asked = moments(here.scans, here.parcels)
     assert seen_later(made_from, here.scans, asked) == {}
-    assert seen_later(scans_so_far, here.scans, asked) == {}
 
 
 def test_a_feature_that_sees_a_later_scan_fails():
@@ -285,6 +284,23 @@ def test_history_counts_what_was_known_on_the_midnight_before():
         week = before[before["label_at"] >= row.known_at.normalize() - pd.Timedelta(days=7)]
         week = week[week["destination_hub"] == row.destination_hub]
         assert np.isclose(row.destination_week, week["took"].mean(), equal_nan=True)
+
+
+def test_sums_of_deliveries_give_the_features_of_the_deliveries():
+    """Also in two goes, as the stream adds them up."""
+    asked = rows()[rows()["known_at"].between(NOW, NOW + pd.Timedelta(days=3))]
+    done = outcomes(rows())
+    done = done[done["label_at"] < NOW]
+    half = len(done) // 2
+    twice = condensed(pd.concat([condensed(done.iloc[:half]), done.iloc[half:]]))
+    for sums in (condensed(done), twice):
+        assert sums["n"].sum() == len(done) and len(sums) < 0.7 * len(done)
+        made = build(asked, Tables(world().load, sums))
+        pd.testing.assert_frame_equal(made, build(asked, Tables(world().load, done)))
+    kept = done["label_at"] >= NOW - pd.Timedelta(days=3)  # the planted fault: a week of three days
+    short = condensed(done.assign(label_at=done["label_at"].where(kept, worlds.START)))
+    made = build(asked, Tables(world().load, short))
+    assert not np.allclose(made["destination_week"], asked["destination_week"], equal_nan=True)
 
 
 def test_features_are_complete_and_named_once():

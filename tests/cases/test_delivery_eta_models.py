@@ -14,7 +14,6 @@ from casebook.cases.delivery_eta.evaluation import (
     deciles,
     jumps,
     losses,
-    rolling,
     score,
     split,
     with_truth,
@@ -33,9 +32,7 @@ from casebook.cases.delivery_eta.promise import (
     Costs,
     next_working_day,
     outcome,
-    parcels_needed,
     policy_table,
-    power_of,
     promised,
     scale,
     window_outcome,
@@ -58,8 +55,6 @@ from casebook.cases.delivery_eta.survival import (
     censored,
     censoring_bias,
     cox,
-    kaplan_meier,
-    restricted_mean,
 )
 from casebook.evaluate.conformal import cqr_scores, quantile
 from casebook.evaluate.quantiles import crossings
@@ -264,21 +259,6 @@ def test_deciles_are_of_equal_size_and_new_routes_stand_apart():
     assert slow[10] > slow[1]
 
 
-def test_a_rolling_window_holds_its_days():
-    rows = parts()["quiet"]
-    made = window(rows)
-    daily = losses(rows, made).groupby(rows["known_at"].dt.normalize())["covered"]
-    found = rolling(rows, made, days=3)
-    day = found.index[10]
-    three = daily.sum().loc[day - pd.Timedelta(days=2) : day]
-    n = daily.size().loc[day - pd.Timedelta(days=2) : day]
-    assert found.at[day, "coverage"] == pytest.approx(three.sum() / n.sum())
-    assert found.at[day, "n"] == n.sum()
-    assert not rolling(
-        rows.dropna(subset=["label_at"]), made.loc[rows.dropna(subset=["label_at"]).index], lag=True
-    ).empty
-
-
 def test_jumps_are_between_the_scans_of_one_parcel():
     rows = parts()["quiet"].head(3000)
     made = window(rows)
@@ -291,24 +271,6 @@ def test_jumps_are_between_the_scans_of_one_parcel():
 
 
 # Survival ----------------------------------------------------------------------------
-
-
-def test_kaplan_meier_agrees_with_lifelines():
-    from lifelines import KaplanMeierFitter
-
-    known = censored(every()[every()["stage"] == "collected"], worlds.PEAK)
-    known = known[known["known_at"] > worlds.PEAK - pd.Timedelta(days=14)]
-    ours = kaplan_meier(known["duration"].to_numpy(), known["arrived"].to_numpy())
-    theirs = KaplanMeierFitter().fit(known["duration"], known["arrived"])
-    at = np.linspace(1, ours.index.max() - 1, 40)
-    step = ours.reindex(ours.index.union(at)).ffill().fillna(1.0)[at]
-    np.testing.assert_allclose(step, theirs.survival_function_at_times(at), atol=1e-9)
-
-
-def test_the_restricted_mean_by_hand():
-    curve = kaplan_meier(np.array([1.0, 2.0, 3.0, 9.0]), np.array([True, True, True, True]))
-    assert restricted_mean(curve, 5.0) == pytest.approx((1 + 2 + 3 + 5) / 4)
-    assert restricted_mean(curve, 100.0) == pytest.approx(15 / 4)
 
 
 def test_the_regression_hears_the_parcels_under_way():
@@ -410,18 +372,6 @@ def test_each_rung_promises_in_its_own_form():
     times = {p: rows["known_at"] + pd.to_timedelta(vans[p], unit="h") for p in levels}
     late = [outcome(rows, next_working_day(time))["late"] for time in times.values()]
     assert late == sorted(late, reverse=True) and late[1] <= 0.24
-
-
-def test_parcels_of_the_experiment():
-    """5 % against 4 %: about 6,700 in each arm by the usual formula; simulation agrees."""
-    n = parcels_needed(0.05, -0.01)
-    assert n == pytest.approx(6745, abs=10)
-    assert power_of(0.05, -0.01, n) == pytest.approx(0.8, abs=0.025)
-    assert power_of(0.05, 0.0, n) == pytest.approx(0.05, abs=0.012)
-    assert parcels_needed(0.05, -0.01, design=1.5) == pytest.approx(1.5 * n, rel=1e-3)
-    for base, change in ((0.05, 0.0), (0.0, 0.01), (0.05, -0.05)):
-        with pytest.raises(ValueError, match="both lie between 0 and 1"):
-            parcels_needed(base, change)
 
 
 def test_scores_are_hours_outside():

@@ -16,6 +16,8 @@ MODULES = sorted(
     for room in (casebook.features, casebook.serving)
     for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}.")
 )
+#: Of a room that mostly computes metrics, those that a reader would copy from.
+MODULES += [f"casebook.evaluate.{name}" for name in ("conformal", "power", "quantiles", "survival")]
 
 
 def check_examples(module) -> None:

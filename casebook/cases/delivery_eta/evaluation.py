@@ -165,35 +165,6 @@ def deciles(rows: pd.DataFrame, train: pd.DataFrame, n: int = 10) -> pd.Series:
     return np.ceil(order * n).fillna(0).astype(int).rename("decile")
 
 
-def rolling(
-    rows: pd.DataFrame, forecast: pd.DataFrame, days: int = 3, lag: bool = False
-) -> pd.DataFrame:
-    """Return coverage and width day by day, over the last few days.
-
-    Parameters
-    ----------
-    rows, forecast
-        As for :func:`losses`.
-    days : int
-        Length of the window.
-    lag : bool
-        By the day on which the delivery became known, as a monitor sees it; else by the day on
-        which the forecast was made.
-
-    Returns
-    -------
-    DataFrame
-        Index ``day``; ``coverage``, ``width``, ``interval_score``, ``n``.
-    """
-    each = losses(rows, forecast)
-    day = (rows["label_at"] if lag else rows["known_at"]).dt.normalize().rename("day")
-    sums = each.groupby(day)[["covered", "width", "interval_score"]].sum()
-    sums["n"] = each.groupby(day).size()
-    sums = sums.asfreq("D", fill_value=0).rolling(days, min_periods=1).sum()
-    means = sums[["covered", "width", "interval_score"]].div(sums["n"].where(sums["n"] > 0), axis=0)
-    return means.rename(columns={"covered": "coverage"}).assign(n=sums["n"].astype(int))
-
-
 def jumps(rows: pd.DataFrame, forecast: pd.DataFrame) -> pd.Series:
     """Return by how many hours each scan moved the parcel's P50; NaN at its first one."""
     promised = rows["known_at"] + pd.to_timedelta(forecast["p50"], unit="h")

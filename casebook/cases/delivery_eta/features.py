@@ -1,8 +1,8 @@
-"""What a model may see at a moment, and a check that finds a feature which sees later scans."""
+"""What a model may see at a moment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +37,8 @@ USUAL_FIRST, USUAL_HANDLING, USUAL_LOADING, USUAL_SPEED, USUAL_EXPRESS = 5.0, 3.
 #: was still better than the routes' history.
 LATE_REPORT, OLDEST_REPORT = pd.Timedelta(hours=36), pd.Timedelta(days=7)
 WEEK = 7.0
+#: What a delivery is counted by.
+KEYS = ["origin", "destination", "origin_hub", "destination_hub"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Tables:
         Reports of the hubs: ``hub``, ``backlog_hours``, ``published_at``.
     outcomes : DataFrame
         Deliveries: ``origin_hub``, ``destination_hub``, ``destination``, ``origin``, ``label_at``
-        (when it became known) and ``took`` (hours from collection to delivery).
+        (when it became known), ``took`` (hours from collection to delivery) and ``n`` (1; more in
+        a row of :func:`condensed`, whose ``took`` is a sum).
     """
 
     load: pd.DataFrame
@@ -61,8 +64,25 @@ def outcomes(rows: pd.DataFrame) -> pd.DataFrame:
     done = rows.dropna(subset=["label_at"]).drop_duplicates("parcel")
     delivered = done["known_at"] + pd.to_timedelta(done["remaining"], unit="h")
     took = (delivered - done["accepted_at"]) / pd.Timedelta(hours=1)
-    keys = ["origin", "destination", "origin_hub", "destination_hub", "label_at"]
-    return done[keys].assign(took=took).sort_values("label_at", ignore_index=True)
+    kept = done[[*KEYS, "label_at"]].assign(took=took, n=1)
+    return kept.sort_values("label_at", ignore_index=True)
+
+
+def condensed(done: pd.DataFrame) -> pd.DataFrame:
+    """Add up the deliveries that no later moment can tell apart.
+
+    The history counts whole days. Of one pair, what became known on one day is a row, and all of
+    before the last week and a day is one: the table no longer grows with the number of parcels.
+
+    Parameters
+    ----------
+    done : DataFrame
+        Outcomes; rows that are sums already may be among them.
+    """
+    day = done["label_at"].dt.normalize()
+    kept = day.where(day >= day.max() - pd.Timedelta(days=WEEK + 1), START)
+    sums = done.assign(label_at=kept).groupby([*KEYS, "label_at"], as_index=False)
+    return sums[["took", "n"]].sum()
 
 
 def _calendar(rows: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -157,7 +177,7 @@ def _history(rows: pd.DataFrame, done: pd.DataFrame) -> dict[str, np.ndarray]:
     time = np.concatenate([known, midnight])
     order = np.argsort(time, kind="stable")  # a day's outcomes stand before its questions
     took = np.concatenate([done["took"], np.zeros(len(rows))])
-    count = np.concatenate([np.ones(len(done)), np.zeros(len(rows))])
+    count = np.concatenate([done["n"], np.zeros(len(rows))])
     for name, keys, days in (
         ("pair", ["origin", "destination"], np.inf),
         ("hub_week", ["origin_hub", "destination_hub"], WEEK),
@@ -225,59 +245,9 @@ def prepare(scans: pd.DataFrame, parcels: pd.DataFrame, load: pd.DataFrame) -> p
     return rows.join(made.drop(columns=[name for name in made if name in rows]))
 
 
-# Point in time -----------------------------------------------------------------------
-
-#: From a feed of scans and the moments that are asked about to their features.
-Make = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
-
-
-def scans_so_far(scans: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Count the scans of each parcel that had come in by then."""
-    return _counted(scans, rows, "received_at", "known_at")
-
-
 def scans_so_far_leaky(scans: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Count the scans that carry an earlier time: also those that only came in later (a leak)."""
-    return _counted(scans, rows, "scanned_at", "known_at")
-
-
-def _counted(scans: pd.DataFrame, rows: pd.DataFrame, time: str, asked: str) -> pd.DataFrame:
-    both = (
-        rows[["parcel", asked]].reset_index(names="row").merge(scans[["parcel", time]], on="parcel")
-    )
-    count = (both[time] <= both[asked]).groupby(both["row"]).sum()
+    both = rows[["parcel", "known_at"]].reset_index(names="row")
+    both = both.merge(scans[["parcel", "scanned_at"]], on="parcel")
+    count = (both["scanned_at"] <= both["known_at"]).groupby(both["row"]).sum()
     return pd.DataFrame({"scans": count.reindex(rows.index, fill_value=0)})
-
-
-def seen_later(
-    make: Make, scans: pd.DataFrame, rows: pd.DataFrame, cuts: int = 12
-) -> dict[str, int]:
-    """Find the features that change once the scans that came in later are taken out of the feed.
-
-    Parameters
-    ----------
-    make : callable
-        From scans and moments to features, an index and columns for each moment.
-    scans : DataFrame
-        The whole feed.
-    rows : DataFrame
-        Moments; at ``cuts`` of their times the feed is cut.
-    cuts : int
-
-    Returns
-    -------
-    dict of str to int
-        By feature: moments at which it differs. Empty for features that are right at their time.
-    """
-    whole = make(scans, rows)
-    at = rows["known_at"].sort_values()
-    found: dict[str, int] = {}
-    for now in at.iloc[np.linspace(0, len(at) - 1, cuts).astype(int)].unique():
-        # The last hours before the cut are those in which a later scan would show.
-        asked = rows[rows["known_at"].between(now - pd.Timedelta(hours=6), now)]
-        cut = make(scans[scans["received_at"] <= now], asked)
-        for name in whole:
-            same = np.isclose(whole.loc[asked.index, name], cut[name], equal_nan=True)
-            if not same.all():
-                found[name] = found.get(name, 0) + int((~same).sum())
-    return found

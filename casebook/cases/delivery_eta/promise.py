@@ -1,4 +1,4 @@
-"""The date that is promised: which quantile, at what cost, and how to test it on customers."""
+"""The date that is promised: which quantile, and at what cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from casebook.cases.delivery_eta.stages import START, WORKING
 from casebook.evaluate import conformal
@@ -174,53 +173,3 @@ def window_outcome(rows: pd.DataFrame, costs: Costs | None = None) -> pd.Series:
     """Return what it costs to promise the last day of the carrier's window."""
     rows = rows[rows["stage"] == "collected"]
     return outcome(rows, next_working_day(rows["window_high"]), costs)
-
-
-# The experiment ----------------------------------------------------------------------
-
-
-def parcels_needed(
-    base: float, change: float, power: float = 0.8, level: float = 0.05, design: float = 1.0
-) -> int:
-    """Return the parcels in each arm that a test of two shares needs.
-
-    Parameters
-    ----------
-    base, change : float
-        The share in the control arm (of parcels whose customer asks), and the absolute change that
-        is to be found.
-    power, level : float
-        Chance to find it; chance of an alarm without any change, two-sided.
-    design : float
-        Factor for customers with several parcels, which are not independent: one plus the mean
-        number of other parcels times their correlation.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If a share is not between 0 and 1, or nothing changes.
-    """
-    other = base + change
-    if not (0 < base < 1 and 0 < other < 1) or change == 0:
-        raise ValueError(f"shares {base} and {other}: both lie between 0 and 1, and differ.")
-    z = stats.norm.isf(level / 2), stats.norm.ppf(power)
-    middle = (base + other) / 2
-    spread = z[0] * np.sqrt(2 * middle * (1 - middle))
-    spread += z[1] * np.sqrt(base * (1 - base) + other * (1 - other))
-    return int(np.ceil(design * (spread / change) ** 2))
-
-
-def power_of(
-    base: float, change: float, parcels: int, level: float = 0.05, draws: int = 4000, seed: int = 0
-) -> float:
-    """Return by simulation how often a test of so many parcels in each arm finds a change."""
-    rng = np.random.default_rng(seed)
-    asked = rng.binomial(parcels, [base, base + change], (draws, 2)) / parcels
-    pooled = asked.mean(axis=1)
-    error = np.sqrt(2 * pooled * (1 - pooled) / parcels)
-    z = np.diff(asked, axis=1)[:, 0] / np.maximum(error, 1e-12)
-    return float((np.abs(z) > stats.norm.isf(level / 2)).mean())

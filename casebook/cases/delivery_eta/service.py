@@ -10,23 +10,21 @@ from __future__ import annotations
 import json
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 
 from casebook.cases.delivery_eta.eta import Models
 from casebook.cases.delivery_eta.feed import MOST_ID
 from casebook.cases.delivery_eta.stages import START
 from casebook.cases.delivery_eta.stream import SCHEMA, Scan, State, decode, key_of
 from casebook.cases.delivery_eta.tracking import DONE
+from casebook.serving.app import Problem, bare_app, body_of, reply, too_large
 from casebook.serving.breaker import Breaker
 from casebook.serving.eventlog import Consumer, EventLog, Log, Store
 
@@ -34,16 +32,6 @@ from casebook.serving.eventlog import Consumer, EventLog, Log, Store
 MOST_BYTES, MOST_SCANS = 1_000_000, 1_000
 #: Milliseconds that the model may take for a batch.
 BUDGET_MS = 5_000.0
-
-
-@dataclass
-class Problem(Exception):
-    """A request that is answered with an error."""
-
-    status: int
-    error: str
-    what: str
-    do: str
 
 
 def iso(second: float) -> str:
@@ -102,7 +90,7 @@ class Tracking:
             413 or 400 if it is no list that can be read, 422 if no scan of it can be taken.
         """
         if len(raw) > MOST_BYTES:
-            raise _too_large(f"The body has {len(raw):,} bytes, more than {MOST_BYTES:,}.")
+            raise too_large(f"The body has {len(raw):,} bytes, more than {MOST_BYTES:,}.")
         try:
             sent = json.loads(raw)
         except (ValueError, RecursionError):
@@ -113,7 +101,7 @@ class Tracking:
             what = f"The body is a {type(sent).__name__}."
             raise Problem(400, "not a list", what, "Send a list of scans, also for a single one.")
         if len(sent) > MOST_SCANS:
-            raise _too_large(f"The list has {len(sent):,} scans, more than {MOST_SCANS:,}.")
+            raise too_large(f"The list has {len(sent):,} scans, more than {MOST_SCANS:,}.")
         good, refused = [], []
         received = pd.Timestamp(round(self._now()), unit="s").isoformat()
         for position, scan in enumerate(sent):
@@ -224,54 +212,25 @@ class Tracking:
         self.state.models = models
 
 
-def _too_large(what: str) -> Problem:
-    return Problem(413, "too large", what, "Send it in parts.")
-
-
 def create_app(tracking: Tracking) -> FastAPI:
     """Return the service; ``tracking`` stands at ``app.state.tracking``."""
-    # The pages of documentation would fetch scripts from other hosts.
-    app = FastAPI(title="Delivery dates", docs_url=None, redoc_url=None)
+    app = bare_app("Delivery dates")
     app.state.tracking = tracking
 
     @app.post("/scans", status_code=202)
     async def scans(request: Request) -> Response:
-        raw = bytearray()
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > MOST_BYTES:
-                raise _too_large(f"The body goes on after {MOST_BYTES:,} bytes.")
-        return _json(await run_in_threadpool(tracking.post, bytes(raw)), 202)
+        raw = await body_of(request, MOST_BYTES)
+        return reply(await run_in_threadpool(tracking.post, raw), 202)
 
     @app.get("/parcels/{parcel}/eta")
     def eta(parcel: str) -> Response:
-        return _json(tracking.eta(parcel))
+        return reply(tracking.eta(parcel))
 
     @app.get("/health")
     def health() -> Response:
-        return _json(tracking.health())
-
-    @app.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> Response:
-        told = {"error": error.error, "what": error.what, "do": error.do}
-        return _json(told, error.status)
-
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> Response:
-        what = f"{request.method} {request.url.path[:60]}: {error.detail}."
-        told = {"error": str(error.detail).lower(), "what": what, "do": "See /openapi.json."}
-        return _json(told, error.status_code)
-
-    @app.exception_handler(Exception)
-    async def crash(_: Request, error: Exception) -> Response:
-        what = "The service failed; its log has the reason."
-        return _json({"error": "internal error", "what": what, "do": "Try again."}, 500)
+        return reply(tracking.health())
 
     return app
-
-
-def _json(body: Mapping[str, Any], status: int = 200) -> Response:
-    return Response(json.dumps(body, allow_nan=False), status, media_type="application/json")
 
 
 # In a process of its own -------------------------------------------------------------
@@ -326,48 +285,4 @@ def state_of(store: Store) -> dict[str, list[tuple]]:
     orders = {name: ", ".join(str(k + 1) for k in range(n)) for name, n in tables.items()}
     return {
         name: store.all(f"SELECT * FROM {name} ORDER BY {order}") for name, order in orders.items()
-    }
-
-
-# Sizing ------------------------------------------------------------------------------
-
-
-def partitions(
-    shipments_a_year: float, rate: float, scans: float = 7.0, peak: float = 10.0, spare: float = 0.5
-) -> dict[str, float]:
-    """Return how many partitions a log needs, from a measured rate.
-
-    Parameters
-    ----------
-    shipments_a_year : float
-    rate : float
-        Events a second that one consumer was measured to apply.
-    scans : float
-        Messages to a shipment.
-    peak : float
-        Busiest hour over the mean one: that of the world's feed has ten times the mean, as the vans
-        leave.
-    spare : float
-        Share of a consumer's rate that is planned for; the rest catches up after a stop.
-
-    Returns
-    -------
-    dict of str to float
-        ``events_a_second`` (mean), ``peak_a_second``, ``partitions``, ``catch_up_minutes`` (after
-        a stop of ten minutes at the peak).
-
-    Examples
-    --------
-    >>> partitions(300e6, rate=1000)["partitions"]
-    2
-    """
-    mean = shipments_a_year * scans / (365 * 24 * 3600)
-    need = max(int(np.ceil(mean * peak / (rate * spare))), 1)
-    free = need * rate - mean * peak
-    behind = 600 * mean * peak / free / 60 if free > 0 else float("inf")
-    return {
-        "events_a_second": mean,
-        "peak_a_second": mean * peak,
-        "partitions": need,
-        "catch_up_minutes": behind,
     }

@@ -25,7 +25,7 @@ from casebook.cases.delivery_eta.eta import (
     queue_ahead,
     reason,
 )
-from casebook.cases.delivery_eta.features import Tables, build
+from casebook.cases.delivery_eta.features import KEYS, Tables, build, condensed
 from casebook.cases.delivery_eta.feed import FIRST, LAST, LONGEST_DEVICE, MOST_ATTEMPT, MOST_ID
 from casebook.cases.delivery_eta.quantiles import widened
 from casebook.cases.delivery_eta.stages import DELIVERED, OUT, STAGES
@@ -161,7 +161,12 @@ def events_of(
 # The state ---------------------------------------------------------------------------
 
 PARCEL = [name for name in Parcel.model_fields if name != "kind"]
-OUTCOME = ["origin", "destination", "origin_hub", "destination_hub", "label_at", "took"]
+OUTCOME = [*KEYS, "label_at", "took"]
+#: Deliveries of a pair and a day, added up: what the features need of them.
+SUMS = (
+    f"SELECT {', '.join(KEYS)}, max(label_at) AS label_at, sum(took) AS took, count(*) AS n "
+    f"FROM outcomes GROUP BY {', '.join(KEYS)}, label_at / 86400"
+)
 ETA = [
     "parcel",
     "step",
@@ -210,6 +215,12 @@ def _times(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def _joined(before: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with new rows; an empty one has no types that could be kept."""
+    new = _times(new)
+    return pd.concat([before, new], ignore_index=True) if len(before) else new
+
+
 @dataclass
 class State:
     """Applies messages to the store; it keeps in memory what it can read from there at any time.
@@ -256,9 +267,9 @@ class State:
         if stored == self._version:
             return stored
         load = pd.read_sql_query("SELECT * FROM load", db)
-        done = pd.read_sql_query(f"SELECT {', '.join(OUTCOME)} FROM outcomes", db)
+        done = pd.read_sql_query(SUMS, db)
         kept = db.execute("SELECT alpha, recent FROM follower").fetchone()
-        self._tables = Tables(_times(load), _times(done))
+        self._tables = Tables(_times(load), condensed(_times(done)))
         self._follower = self.models.follower()
         if kept:
             self._follower = Adaptive(json.loads(kept[1]))
@@ -266,15 +277,12 @@ class State:
         return stored
 
     def _remember(self, load: pd.DataFrame | None = None, done: pd.DataFrame | None = None) -> None:
-        both = [self._tables.load, self._tables.outcomes]
-        for k, new in enumerate((load, done)):
-            if new is not None and len(new):
-                both[k] = (
-                    pd.concat([both[k], _times(new)], ignore_index=True)
-                    if len(both[k])
-                    else _times(new)
-                )
-        self._tables = Tables(*both)
+        reports, outcomes = self._tables.load, self._tables.outcomes
+        if load is not None and len(load):
+            reports = _joined(reports, load)
+        if done is not None and len(done):
+            outcomes = condensed(_joined(outcomes, done.assign(n=1)))
+        self._tables = Tables(reports, outcomes)
 
     # The three kinds of message
 

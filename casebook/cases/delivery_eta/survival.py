@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.delivery_eta.quantiles import LEVELS, as_forecast
+from casebook.evaluate.survival import kaplan_meier, restricted_mean
 
 if TYPE_CHECKING:
     from lifelines.fitters import ParametricAFTRegressionFitter, SemiParametricRegressionFitter
@@ -138,43 +139,6 @@ def cox(rows: pd.DataFrame, now: pd.Timestamp, most: int = 6000, seed: int = 0) 
 
 
 # The bias of dropping them -----------------------------------------------------------
-
-
-def kaplan_meier(durations: np.ndarray, arrived: np.ndarray) -> pd.Series:
-    """Return the share of parcels that take longer than each time, by Kaplan and Meier.
-
-    Parameters
-    ----------
-    durations : ndarray, shape (n,)
-        Hours to the arrival, or those that had passed.
-    arrived : ndarray of bool, shape (n,)
-
-    Returns
-    -------
-    Series
-        Index ``hours``, rising: the times of the arrivals.
-
-    Examples
-    --------
-    >>> kaplan_meier(np.array([1.0, 2.0, 2.5, 3.0]), np.array([True, True, False, True])).tolist()
-    [0.75, 0.5, 0.0]
-    """
-    order = np.argsort(durations, kind="stable")
-    hours, events = np.asarray(durations, float)[order], np.asarray(arrived, bool)[order]
-    times = np.unique(hours[events])
-    at_risk = len(hours) - np.searchsorted(hours, times, side="left")
-    deaths = np.searchsorted(hours[events], times, side="right")
-    deaths = np.diff(deaths, prepend=0)
-    return pd.Series(np.cumprod(1 - deaths / at_risk), pd.Index(times, name="hours"))
-
-
-def restricted_mean(survival: pd.Series, most: float) -> float:
-    """Return the mean of min(time, most): the area under a survival curve."""
-    times = np.concatenate([[0.0], survival.index.to_numpy(float)])
-    left = np.concatenate([[1.0], survival.to_numpy()])
-    inside = times < most
-    ends = np.append(times[inside][1:], most)
-    return float(np.sum(left[inside] * (ends - times[inside])))
 
 
 def censoring_bias(
