@@ -310,7 +310,8 @@ def fan(here: Setting, forecast: pd.DataFrame) -> pd.DataFrame:
 
     The first by number of the quiet weeks' parcels that were scanned at each of the five stages up
     to the van, came six hours or more after the carrier's window, within each of the five
-    intervals, of which the last is less than a third of the first. Hours since collection.
+    intervals, of which each is narrower than the one before by a twentieth or more, and the last
+    less than a third of the first. Hours since collection.
     """
     hour, rows = pd.Timedelta(hours=1), here.quiet
     made, accepted = forecast.loc[rows.index], rows["accepted_at"]
@@ -323,7 +324,8 @@ def fan(here: Setting, forecast: pd.DataFrame) -> pd.DataFrame:
     inside = table["delivered"].between(table["p10"], table["p90"])
     late = table["delivered"] >= table["window_high"] + 6
     width, parcel = table["p90"] - table["p10"], table["parcel"]
-    groups = table.assign(inside=inside, late=late, width=width).groupby("parcel")
+    narrower = ~(width > 0.95 * width.groupby(parcel).shift())
+    groups = table.assign(inside=inside & narrower, late=late, width=width).groupby("parcel")
     fits = groups["step"].agg(lambda steps: [*steps] == [0, 1, 2, 3, 4])
     fits &= groups["inside"].all() & groups["late"].all()
     fits &= groups["width"].last() < groups["width"].first() / 3
