@@ -297,6 +297,7 @@ def test_sums_of_deliveries_give_the_features_of_the_deliveries():
         assert sums["n"].sum() == len(done) and len(sums) < 0.7 * len(done)
         made = build(asked, Tables(world().load, sums))
         pd.testing.assert_frame_equal(made, build(asked, Tables(world().load, done)))
+    assert condensed(done.iloc[:0]).empty
     kept = done["label_at"] >= NOW - pd.Timedelta(days=3)  # the planted fault: a week of three days
     short = condensed(done.assign(label_at=done["label_at"].where(kept, worlds.START)))
     made = build(asked, Tables(world().load, short))

@@ -79,6 +79,8 @@ def condensed(done: pd.DataFrame) -> pd.DataFrame:
     done : DataFrame
         Outcomes; rows that are sums already may be among them.
     """
+    if done.empty:
+        return done
     day = done["label_at"].dt.normalize()
     kept = day.where(day >= day.max() - pd.Timedelta(days=WEEK + 1), START)
     sums = done.assign(label_at=kept).groupby([*KEYS, "label_at"], as_index=False)

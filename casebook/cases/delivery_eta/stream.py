@@ -197,7 +197,7 @@ CREATE TABLE IF NOT EXISTS follower (one INTEGER PRIMARY KEY, alpha, recent);
 CREATE TABLE IF NOT EXISTS version (one INTEGER PRIMARY KEY, number, now);
 """
 TIMES = {"accepted_at", "window_low", "window_high", "published_at", "label_at"}
-NUMBERS = {"km", "took", "backlog_hours"}
+NUMBERS = {"km", "took", "n", "backlog_hours"}
 _ZERO = pd.Timestamp("1970-01-01")
 
 
