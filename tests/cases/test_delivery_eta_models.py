@@ -179,7 +179,7 @@ def test_labels_are_needed_and_the_same_seed_gives_the_same_model():
     np.testing.assert_array_equal(*twice)
 
 
-def test_the_correction_by_hand_is_that_of_mapie():
+def test_the_correction_by_hand_is_that_of_mapie(caplog, capsys):
     calibration, rows = parts()["calibration"], parts()["quiet"]
     low, _, high = model().raw(calibration).T
     correction = quantile(cqr_scores(calibration["remaining"], low, high), COVER)
@@ -187,6 +187,8 @@ def test_the_correction_by_hand_is_that_of_mapie():
     library = mapie_interval(model(), calibration, rows)
     np.testing.assert_allclose(library[0], low - correction)
     np.testing.assert_allclose(library[1], high + correction)
+    # It remarks that quantiles cross; no page may show that.
+    assert crossings(model().raw(rows)) > 0 and not caplog.records and not capsys.readouterr().err
 
 
 def test_the_calibration_weeks_are_covered_as_often_as_is_promised():
