@@ -29,10 +29,12 @@ APOLOGY = 6.0
 # rank of a score, the scores lie on a grid, so that no two ranks can be mistaken for each other.
 
 
-def _intervals(rng: np.random.Generator, scores: np.ndarray, early: np.ndarray) -> pd.DataFrame:
+def _intervals(
+    rng: np.random.Generator, scores: np.ndarray, early: np.ndarray, width: float = 40
+) -> pd.DataFrame:
     """Return parcels whose hours lie outside their interval by the scores (inside if negative)."""
     low = rng.uniform(30, 50, len(scores)).round(1)
-    high = low + rng.uniform(40, 60, len(scores)).round(1)
+    high = low + rng.uniform(width, width + 20, len(scores)).round(1)
     hours = np.where(early, low - scores, high + scores)
     parcels = pd.DataFrame({"low": low, "high": high, "hours": hours.round(2)})
     return parcels.sample(frac=1, random_state=rng).reset_index(drop=True)
@@ -41,10 +43,10 @@ def _intervals(rng: np.random.Generator, scores: np.ndarray, early: np.ndarray) 
 def one_pair(seed: int) -> pd.DataFrame:
     """Return 44 delivered parcels of one zone pair, with the interval that each was given."""
     rng = np.random.default_rng(seed)
-    scores = rng.uniform(0.8, 1.4) * (-14 + 34 * np.linspace(0, 1, 44) ** 1.5)
+    scores = rng.uniform(0.8, 1.4) * (-22 + 42 * np.linspace(0, 1, 44) ** 1.5)
     early = rng.random(44) < 0.3
     early[[-1, -2, -3, -4, -5]] = False, True, False, True, False
-    return _intervals(rng, scores, early)
+    return _intervals(rng, scores, early, width=64)
 
 
 def lanes(seed: int, days: str) -> pd.DataFrame:
@@ -119,19 +121,22 @@ def cost(days, promise):
 
 
 def arrived(seed: int) -> list[list[dict]]:
-    """Return five parcels' scans as they arrived, with what an event log does to them."""
+    """Return six parcels' scans as they arrived, with what an event log does to them."""
     rng = np.random.default_rng(seed)
     t = np.cumsum(rng.uniform(3, 9, 6)).round(1)
+    ids = np.array([31, 47, 12, 40, 25]) + rng.integers(0, 50)  # in no order of time
 
     def scan(number, stage, scanned, known=None):
         known = scanned + 0.2 if known is None else known
-        return {"id": number, "stage": stage, "scanned": float(scanned), "known": float(known)}
+        own = int(ids[number])
+        return {"id": own, "stage": stage, "scanned": float(scanned), "known": float(known)}
 
     plain = [scan(i, i, t[i]) for i in range(4)]
     late = [plain[0], plain[2], scan(1, 1, t[1], t[2] + 1)]
     back = [*plain, scan(4, 2, t[4])]
     ahead = [plain[0], scan(1, 1, t[1] + 48, t[1] + 0.2), plain[2]]
-    return [plain, [*plain[:3], plain[1]], late, back, ahead]
+    last_ahead = [*plain[:2], scan(2, 2, t[2] + 48, t[2] + 0.2)]
+    return [plain, [*plain[:3], plain[1]], late, back, ahead, last_ahead]
 
 
 exercise = Exercise(
@@ -198,6 +203,11 @@ rank = int(np.ceil(0.9 * (n + 1)))
                     "interval begins is outside, too: its score is low − hours.",
                 ),
                 Slip(
+                    "np.sort(np.abs(scores))[rank - 1]",
+                    "Inside the interval the score is negative. Its absolute value turns a parcel "
+                    "that came deep inside into a miss.",
+                ),
+                Slip(
                     "np.sort(scores)[int(np.ceil(0.95 * (n + 1))) - 1]",
                     "This is the margin for 95 %. The score is the larger of the two distances, so "
                     "both sides are in it already and 10 % need not be divided between them.",
@@ -228,7 +238,8 @@ rank = int(np.ceil(0.9 * (n + 1)))
                     "one has {n + 1} places among their scores.",
                 ),
             ],
-            otherwise="{value:.4g} is no count of places divided by {n + 1}.",
+            otherwise="{value:.4g} is not the chance of this margin: of {n + 1} equally likely "
+            "places, how many does a score of rank {rank} cover?",
             kind=Number(0.0005),
             also=["1 - (n + 1 - rank) / (n + 1)"],
         ),
@@ -238,7 +249,7 @@ rank = int(np.ceil(0.9 * (n + 1)))
             [
                 Slip(
                     "20",
-                    "Nearly. 20 is n + 1: the next parcel counts as one of the twenty. Try n = 19.",
+                    "Nearly. 20 is n + 1: the next parcel counts as one of the twenty.",
                 ),
                 Slip(
                     "39",
@@ -276,7 +287,7 @@ rank = int(np.ceil(0.9 * (n + 1)))
         "Imagine the next parcel's score thrown in among the 44: it is equally likely to be the "
         "smallest, the second smallest, … the largest. How many of these places must be covered?",
         "`rank = ceil(0.9 * (n + 1))`; the margin is the score of that rank; the chance is "
-        "`rank / (n + 1)`.",
+        "`rank / (n + 1)`. A margin is finite while the rank for its level is at most n.",
     ),
 )
 
@@ -323,9 +334,14 @@ def own(rows, rule=exact):
                     "share(later, common).max()",
                     "This is the best pair.",
                 ),
+                Slip(
+                    "100 * right",
+                    "Give a share between 0 and 1.",
+                    when="value > 1",
+                ),
             ],
-            otherwise="{value:.4g} is not the coverage of one of the pairs on `later`. With the "
-            "one margin of `past` they have {names(share(later, common).index)}.",
+            otherwise="{value:.4g} is not the share of a pair's parcels in `later` whose score is "
+            "at most the one margin of `past`. Count it for each pair; the worst is asked for.",
             also=["(score(later) <= common)[later['pair'] == 'island'].sum() / 100"],
         ),
         Part(
@@ -353,7 +369,8 @@ def own(rows, rule=exact):
                 ),
             ],
             otherwise="These margins cover {(score(past) <= past['pair'].map(value)).groupby("
-            "past['pair']).mean().round(3).to_dict()} of `past`. Take the exact rank in each pair.",
+            "past['pair']).mean().round(3).to_dict()} of `past`. Take the exact rank in each pair, "
+            "and do not round.",
             kind=Column(0.003),
             also=["past.assign(s=score(past)).groupby('pair')['s'].agg(exact)"],
         ),
@@ -456,7 +473,7 @@ def kaplan_meier(time, done):  # the time at which half are delivered
             ],
             otherwise="At {value:.4g} hours the curve is not at one half. After each delivery "
             "multiply by 1 − 1 / (parcels that were still at risk).",
-            kind=Number(0.006),
+            kind=Number(0.001),
             also=[
                 "from statsmodels.duration.survfunc import SurvfuncRight\n"
                 "SurvfuncRight(time, done.astype(int)).quantile(0.5)",
@@ -477,7 +494,9 @@ def kaplan_meier(time, done):  # the time at which half are delivered
                     "Bias is estimate minus truth: negative if the estimate is too low.",
                 ),
             ],
-            otherwise="{value:.4g} is not the difference of your two medians in days.",
+            otherwise="{value:.4g} is not the difference of your two medians in days; do not "
+            "round.",
+            kind=Number(0.01),
             also=["naive / 24 - survival / 24"],
         ),
     ],
@@ -651,6 +670,11 @@ def at(q):
                     "This is the ratio of the costs. A level lies between 0 and 1.",
                 ),
                 Slip(
+                    "100 * right",
+                    "Write the share as a number between 0 and 1.",
+                    when="value > 10",
+                ),
+                Slip(
                     "0.5",
                     "One half is right where a day late costs as much as a day early.",
                 ),
@@ -778,6 +802,19 @@ def ordered(scans, key=lambda s: (min(s["scanned"], s["known"]), s["stage"])):
                     "happened. Sort by `scanned`; `known` only limits it.",
                 ),
                 Slip(
+                    "lambda s: ordered(s, key=lambda x: x['id'])",
+                    "An `id` tells scans apart and nothing of time: the numbers come in any order.",
+                ),
+                Slip(
+                    (
+                        "lambda s: (ordered(s)[0], max(s, key=lambda x: min(x['scanned'], "
+                        "x['known']))['scanned'], ordered(s)[2])",
+                        "lambda s: ordered(s, key=lambda x: x['scanned'])",
+                    ),
+                    "The latest scan may be one whose clock is ahead. Wherever a time is used, to "
+                    "compare and to return, it is the earlier of `scanned` and `known`.",
+                ),
+                Slip(
                     "def trusting(s):\n"
                     "    last = max(s, key=lambda x: x['scanned'])\n"
                     "    return last['stage'], last['scanned'], len({x['id'] for x in s})\n"
@@ -787,12 +824,16 @@ def ordered(scans, key=lambda s: (min(s["scanned"], s["known"]), s["stage"])):
                     "happen after it is known.",
                 ),
                 Slip(
-                    "lambda s: ordered([x for x in s if x['scanned'] <= x['known']])",
+                    (
+                        "lambda s: ordered([x for x in s if x['scanned'] <= x['known']])",
+                        "lambda s: (*ordered([x for x in s if x['scanned'] <= x['known']])[:2], "
+                        "ordered(s)[2])",
+                    ),
                     "A scan with a wrong clock was dropped. Its time is wrong, its stage and its "
                     "hub are not: use the time at which it was known instead.",
                 ),
             ],
-            otherwise="For five parcels it should return {right}; yours returns {value}.",
+            otherwise="For the six parcels it should return {right}; yours returns {value}.",
             kind=Function("[(scans,) for scans in arrived]", 1e-6),
             also=[
                 "def with_pandas(scans):\n"
@@ -808,7 +849,7 @@ def ordered(scans, key=lambda s: (min(s["scanned"], s["known"]), s["stage"])):
     shows="The same scans in any order, once or twice, give the same state. So the log may send "
     "them again after a crash, and nothing needs to be locked.",
     hints=(
-        "Ask the same of each of the five lists: would the result be the same if the scans had "
+        "Ask the same of each of the six lists: would the result be the same if the scans had "
         "arrived in another order, or twice?",
         "Three repairs: count each `id` once; let the scan that *happened* last decide; and never "
         "believe a scan that says it happened after it was known.",
