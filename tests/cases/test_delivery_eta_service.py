@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 import threading
 from dataclasses import replace
 from functools import cache, partial
@@ -287,7 +288,7 @@ def test_an_unknown_zone_and_a_route_without_history_have_the_window():
 
 
 def test_one_absurd_row_spoils_no_other():
-    """A queue of 1,000 hours passes the contract and moves that parcel's plan beyond reason."""
+    """A plan beyond reason, as of two queues of weeks, is not promised."""
     rows = some().copy()
     rows.loc[rows.index[0], "plan_van"] = 3000.0
     made, usual = decide(rows, models(), Breaker(5000)), decide(some(), models())
@@ -432,6 +433,83 @@ def test_one_message_does_not_move_the_clock_for_ever(tmp_path):
         assert not any(tracking.eta(str(row[0])).get("overdue") for row in rows)
 
 
+def test_a_promise_model_that_fails_leaves_the_day_to_p90(tmp_path):
+    class Silent:
+        def raw(self, rows):
+            raise RuntimeError("planted")
+
+    broken = replace(models(), promises=Silent())
+    with opened(tmp_path, broken, Breaker(60_000)) as tracking:
+        tracking.log.append(feed(3.0))
+        assert tracking.consumer.run().quarantined == 0
+        rows = told(tracking)
+    assert set(rows["source"]) == {"model"} and len(rows) > 50
+    made = decide(some(), models())
+    p90 = promise_day(some(), made, replace(models(), promises=None))
+    assert (promise_day(some(), made, broken, Breaker(60_000)) == p90).all()
+    with pytest.raises(RuntimeError, match="planted"):
+        promise_day(some(), made, broken)
+
+
+def test_a_service_with_a_clock_outlives_a_silent_feed_and_refuses_the_future(tmp_path):
+    def at(days: float, parcel: int) -> tuple[str, str]:
+        time = f"{FIRST + pd.Timedelta(days=days):%Y-%m-%dT%H:%M:%S}"
+        scan = SCAN | {"parcel": parcel, "received_at": time, "scanned_at": time}
+        return "x", json.dumps({"kind": "scan", **scan})
+
+    with opened(tmp_path, Models()) as plain:
+        now = [FIRST + pd.Timedelta(days=20)]
+        clocked = Tracking(plain.log, plain.store, Models(), clock=lambda: now[0])
+        plain.log.append([at(30, 1), at(1, 2), at(15, 3), at(20, 4)])
+        assert clocked.consumer.run() == (4, 1)
+        assert "hours from now" in clocked.consumer.quarantined()[0].why
+
+
+def test_a_consumer_in_trouble_says_so_and_goes_on_when_it_has_passed(client):
+    tracking, apply = client.tracking, client.tracking.consumer.apply
+    tracking.log.append(feed(6.0)[-5:])
+
+    def broken(db, events):
+        raise sqlite3.OperationalError("planted: the disk is full")
+
+    tracking.consumer.apply = broken
+    assert tracking.step() == 0
+    assert client.get("/health").status_code == 503
+    assert "disk is full" in client.get("/health").json()["consumer"]
+    tracking.consumer.apply = apply
+    assert tracking.step() == 5 and client.get("/health").json()["consumer"] == "well"
+
+
+def test_a_model_that_comes_later_starts_from_its_own_scores(tmp_path):
+    events = feed(4.0)
+    with opened(tmp_path, Models()) as tracking:
+        tracking.log.append(events[:200])
+        tracking.consumer.run()
+        assert state_of(tracking.store)["follower"] == []
+    with opened(tmp_path, models()) as tracking:
+        tracking.log.append(events[200:])
+        tracking.consumer.run()
+        corrections = told(tracking).query("source == 'model'")["correction"]
+    assert corrections.abs().max() > 0 and not set(corrections) <= {0.0}
+
+
+def test_the_batch_makes_no_difference_to_times_with_fractions(tmp_path):
+    scans = []
+    for k in range(6):
+        times = dict.fromkeys(("scanned_at", "received_at"), f"2025-10-07T10:00:0{k}.{9 - k}00000")
+        scans.append(("1", json.dumps({"kind": "scan", **SCAN, "scan_id": k + 1, **times})))
+    states = []
+    for batch in (1, 500):
+        folder = tmp_path / str(batch)
+        folder.mkdir()
+        with opened(folder, Models()) as tracking:
+            tracking.log.append(scans[::-1])
+            tracking.consumer.batch = batch
+            tracking.consumer.run()
+            states.append(state_of(tracking.store))
+    assert states[0] == states[1] and len(states[0]["steps"]) == 1
+
+
 @pytest.fixture
 def client(tmp_path):
     with opened(tmp_path, models(), Breaker(5000)) as tracking:
@@ -505,8 +583,7 @@ def test_a_parcel_without_a_scan_has_its_window_and_an_old_date_is_overdue(tmp_p
         tracking.consumer.run()
         answer = tracking.eta(parcel[0])
         assert (answer["source"], answer["why"]) == ("window", "no scan yet")
-        assert answer["promised"] == json.loads(parcel[1])["window_high"][:10]
-        assert not answer["overdue"]
+        assert answer["promised"] is None and not answer["overdue"]
         for days in (5, 10):  # further ahead it would be refused
             later = f"{FIRST + pd.Timedelta(days=days):%Y-%m-%dT%H:%M:%S}"
             scan = SCAN | {"parcel": 10**6, "received_at": later, "scanned_at": later}

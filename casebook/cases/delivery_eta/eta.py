@@ -143,7 +143,9 @@ def _asked(
     return answer.value, f"model: {answer.why}" if answer.why else ""
 
 
-def promise_day(rows: pd.DataFrame, made: pd.DataFrame, models: Models) -> np.ndarray:
+def promise_day(
+    rows: pd.DataFrame, made: pd.DataFrame, models: Models, breaker: Breaker | None = None
+) -> np.ndarray:
     """Return the day that is promised at each moment, in days since the start of the world.
 
     Parameters
@@ -153,6 +155,8 @@ def promise_day(rows: pd.DataFrame, made: pd.DataFrame, models: Models) -> np.nd
     made : DataFrame
         Their decisions, from :func:`decide`.
     models : Models
+    breaker : Breaker, optional
+        Asks the promises' model, too: where that fails, the day is that of P90.
 
     Returns
     -------
@@ -162,9 +166,17 @@ def promise_day(rows: pd.DataFrame, made: pd.DataFrame, models: Models) -> np.nd
     hours = made["p90"].to_numpy(float).copy()
     own = (made["source"] == "model").to_numpy()
     if own.any() and models.promises is not None:
-        asked = models.promises.raw(rows[own])[:, 0]
+        asked = _promised_hours(rows[own], models.promises, breaker)
         hours[own] = np.where(np.isfinite(asked), np.clip(asked, 0, LONGEST_HOURS), hours[own])
     return next_working_day(rows["known_at"] + pd.to_timedelta(hours, unit="h"))
+
+
+def _promised_hours(rows: pd.DataFrame, promises: Quantiles, breaker: Breaker | None) -> np.ndarray:
+    """Return the hours to promise; NaN where the model fails."""
+    if breaker is None:
+        return promises.raw(rows)[:, 0]
+    answer = breaker.ask(lambda asked: promises.raw(asked)[:, 0], rows, np.asarray)
+    return np.full(len(rows), np.nan) if answer.why else answer.value
 
 
 # Why it changed ----------------------------------------------------------------------

@@ -67,7 +67,8 @@ class Tracking:
     ) -> None:
         self._clock = clock
         self.log, self.store, self.reader = log, store, reader or store
-        self.state = State(models, breaker)
+        self.trouble = ""
+        self.state = State(models, breaker, clock and self._now)
         self.consumer = Consumer(log, store, decode, self.state.apply)
 
     def post(self, raw: bytes) -> dict[str, Any]:
@@ -135,9 +136,9 @@ class Tracking:
         dict
             ``parcel``, ``stage``, ``p10``, ``p50``, ``p90`` (times), ``source`` (model, routes,
             window), ``why`` (what kept the model from answering, if something did), ``reason`` (why
-            it differs from the forecast before), ``promised`` (the day that was promised first),
-            ``overdue`` (it has ended without a delivery); of a parcel that has arrived
-            ``delivered_at``.
+            it differs from the forecast before), ``promised`` (a day, fixed at the first scan; None
+            before it), ``overdue`` (it, or the window, has ended without a delivery); of a
+            parcel that has arrived ``delivered_at``.
 
         Raises
         ------
@@ -182,7 +183,8 @@ class Tracking:
         times = {"p10": iso(low), "p50": iso((low + high) / 2), "p90": iso(high)}
         told = {"source": "window", "why": "no scan yet", "reason": "first forecast"}
         day = (pd.Timestamp(high, unit="s") - START).days
-        return {"parcel": number, "stage": "announced", **times, **told, **self._promised(day)}
+        ends = self._promised(day) | {"promised": None}
+        return {"parcel": number, "stage": "announced", **times, **told, **ends}
 
     def _now(self) -> float:
         """Return the time in seconds since 1970."""
@@ -192,7 +194,7 @@ class Tracking:
         return found[0][0] if found else 0.0
 
     def health(self) -> dict[str, Any]:
-        """Return how far the consumer is behind, and who answered lately."""
+        """Return how far the consumer is behind, what ails it, and who answered lately."""
         ahead = self.log.read(self.consumer.offset, 1000)
         query = (
             "SELECT source, count(*) FROM (SELECT source FROM eta ORDER BY rowid DESC LIMIT 1000)"
@@ -200,12 +202,23 @@ class Tracking:
         sources = dict(self.reader.all(f"{query} GROUP BY source"))
         breaker = self.state.breaker
         return {
+            "consumer": self.trouble or "well",
             "behind": len(ahead),
             "consumed": self.consumer.consumed,
             "quarantined": self.reader.all("SELECT count(*) FROM quarantine")[0][0],
             "sources": sources,
             "model": breaker.state if breaker else "not guarded",
         }
+
+    def step(self) -> int:
+        """Consume what is there and return how many events; note the trouble, if there is any."""
+        try:
+            done = self.consumer.run().events
+        except Exception as error:  # a full disk, a bug, a log out of reach: all may pass
+            self.trouble = f"{type(error).__name__}: {error}"[:300]
+            return 0
+        self.trouble = ""
+        return done
 
     def swap(self, models: Models) -> None:
         """Answer with other models from now on; what was learned of the correction stays."""
@@ -228,7 +241,7 @@ def create_app(tracking: Tracking) -> FastAPI:
 
     @app.get("/health")
     def health() -> Response:
-        return reply(tracking.health())
+        return reply(tracking.health(), 503 if tracking.trouble else 200)
 
     return app
 
@@ -257,15 +270,16 @@ def app_from(folder: str, consume: bool = False) -> FastAPI:
     reader = Store(path / "state.db", SCHEMA)
     tracking = Tracking(log, store, models, Breaker(BUDGET_MS), reader)
     if consume:
-        threading.Thread(target=_forever, args=(tracking.consumer,), daemon=True).start()
+        threading.Thread(target=_forever, args=(tracking,), daemon=True).start()
     return create_app(tracking)
 
 
-def _forever(consumer: Consumer, pause: float = 0.05) -> None:
+def _forever(tracking: Tracking, pause: float = 0.05) -> None:
+    """Consume, and try again after trouble, which ``/health`` shows meanwhile."""
     wait = threading.Event()
     while True:
-        if not consumer.run().events:
-            wait.wait(pause)
+        if not tracking.step():
+            wait.wait(2.0 if tracking.trouble else pause)
 
 
 @contextmanager

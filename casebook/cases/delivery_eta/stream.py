@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -42,7 +42,7 @@ def _in_time(moment: datetime) -> datetime:
         raise ValueError("send UTC without an offset")
     if not FIRST <= moment <= LAST:
         raise ValueError(f"not between {FIRST:%Y-%m-%d} and {LAST:%Y-%m-%d}")
-    return moment
+    return moment.replace(microsecond=0)  # the store keeps whole seconds, in any batch
 
 
 Moment = Annotated[datetime, AfterValidator(_in_time)]
@@ -94,7 +94,7 @@ class Load(Message):
     kind: Literal["load"] = "load"
     hub: Name
     day: Moment
-    backlog_hours: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+    backlog_hours: Annotated[float, Field(ge=0, le=400, allow_inf_nan=False)]
     published_at: Moment
 
 
@@ -184,8 +184,9 @@ ETA = [
     "ahead",
     "promised",
 ]
-#: A message cannot have become known so much later than all others: its clock is wrong.
-MOST_AHEAD = 7 * 24 * 3600
+#: A message cannot have become known so much later than all others, or than now: its clock is
+#: wrong. Where a feed is played again, the time of its messages is all that there is.
+MOST_AHEAD, MOST_AHEAD_OF_NOW = 7 * 24 * 3600, 3600
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS parcels ({", ".join(PARCEL)}, PRIMARY KEY (parcel));
 CREATE TABLE IF NOT EXISTS steps
@@ -229,10 +230,13 @@ class State:
     ----------
     models : Models
     breaker : Breaker or None
+    clock : callable or None
+        Seconds since 1970, where the service runs on its own time.
     """
 
     models: Models
     breaker: Breaker | None = None
+    clock: Callable[[], float] | None = None
     _version: int = field(default=-1, init=False)
     _tables: Tables | None = field(default=None, init=False)
     _follower: Adaptive | None = field(default=None, init=False)
@@ -242,7 +246,7 @@ class State:
         number = self._recall(db)
         self._version = -1  # until all is written: a failure half-way is read from the store again
         messages = [event.value for event in events]
-        latest = _in_order(messages, db)
+        latest = _in_order(messages, db, self.clock and self.clock())
         self._reports([m for m in messages if isinstance(m, Load)], db)
         fresh = self._announced([m for m in messages if isinstance(m, Parcel)], db)
         scans = [m for m in messages if isinstance(m, Scan)]
@@ -351,6 +355,8 @@ class State:
         made, ahead = self._decided(asked)
         correction = self._followed(rows, made, db)
         self._store(asked, made, correction, ahead, db)
+        if self.models.model is None:
+            return  # nothing was corrected: a model that comes later starts from its own scores
         db.execute(
             "INSERT INTO follower VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE "
             "SET alpha = excluded.alpha, recent = excluded.recent",
@@ -363,7 +369,7 @@ class State:
         whole = asked.join(features.drop(columns=[name for name in features if name in asked]))
         loads = zip(asked["step"], whole["origin_load"], whole["destination_load"], strict=True)
         made = decide(whole, self.models, self.breaker)
-        made = made.assign(promised=promise_day(whole, made, self.models))
+        made = made.assign(promised=promise_day(whole, made, self.models, self.breaker))
         return made, [queue_ahead(*load) for load in loads]
 
     def _delivered(
@@ -380,6 +386,8 @@ class State:
             if before is None or before >= seconds(row.event_at):
                 continue
             took = (row.event_at - row.accepted_at) / pd.Timedelta(hours=1)
+            if took <= 0:
+                continue  # delivered before it was accepted: one of the two clocks is wrong
             keys = [getattr(row, name) for name in OUTCOME[:4]]
             new.append((row.parcel, *keys, seconds(row.known_at), took))
         db.executemany(f"INSERT INTO outcomes VALUES ({', '.join('?' * (1 + len(OUTCOME)))})", new)
@@ -483,13 +491,20 @@ def _named(step: int) -> dict[str, Any]:
     return {"stage": STAGES[step - 2 * attempt], "attempt": attempt}
 
 
-def _in_order(messages: Sequence[Scan | Parcel | Load], db: sqlite3.Connection) -> int:
-    """Return when the last message became known; refuse one that is days ahead of all before."""
+def _in_order(
+    messages: Sequence[Scan | Parcel | Load], db: sqlite3.Connection, clock: float | None
+) -> int:
+    """Return when the last message became known; refuse one that is ahead of the clock.
+
+    Without a clock, one that is days ahead of all before.
+    """
     found = db.execute("SELECT now FROM version").fetchone()
     now = found[0] if found else None
     for message in messages:
         known = seconds(_known(message))
-        if now is not None and known > now + MOST_AHEAD:
+        if clock is not None and known > clock + MOST_AHEAD_OF_NOW:
+            raise ValueError(f"known {(known - clock) / 3600:.1f} hours from now: set its clock")
+        if clock is None and now is not None and known > now + MOST_AHEAD:
             days = (known - now) / 86400
             raise ValueError(f"known {days:.1f} days after all before it: set the gateway's clock")
         now = known if now is None else max(now, known)
