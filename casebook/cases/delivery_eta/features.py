@@ -68,21 +68,23 @@ def outcomes(rows: pd.DataFrame) -> pd.DataFrame:
     return kept.sort_values("label_at", ignore_index=True)
 
 
-def condensed(done: pd.DataFrame) -> pd.DataFrame:
-    """Add up the deliveries that no later moment can tell apart.
+def condensed(done: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
+    """Add up the deliveries that no moment from now on can tell apart.
 
     The history counts whole days. Of one pair, what became known on one day is a row, and all of
-    before the last week and a day is one: the table no longer grows with the number of parcels.
+    before the last week is one: the table no longer grows with the number of parcels.
 
     Parameters
     ----------
     done : DataFrame
         Outcomes; rows that are sums already may be among them.
+    now : Timestamp
+        The first moment that is still to be asked about.
     """
     if done.empty:
         return done
     day = done["label_at"].dt.normalize()
-    kept = day.where(day >= day.max() - pd.Timedelta(days=WEEK + 1), START)
+    kept = day.where(day >= now.normalize() - pd.Timedelta(days=WEEK), START)
     sums = done.assign(label_at=kept).groupby([*KEYS, "label_at"], as_index=False)
     return sums[["took", "n"]].sum()
 

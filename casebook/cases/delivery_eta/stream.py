@@ -273,20 +273,21 @@ class State:
         load = pd.read_sql_query("SELECT * FROM load", db)
         done = pd.read_sql_query(SUMS, db)
         kept = db.execute("SELECT alpha, recent FROM follower").fetchone()
-        self._tables = Tables(_times(load), condensed(_times(done)))
+        self._tables = Tables(_times(load), _times(done))
         self._follower = self.models.follower()
         if kept:
             self._follower = Adaptive(json.loads(kept[1]))
             self._follower.alpha = kept[0]
         return stored
 
-    def _remember(self, load: pd.DataFrame | None = None, done: pd.DataFrame | None = None) -> None:
-        reports, outcomes = self._tables.load, self._tables.outcomes
-        if load is not None and len(load):
-            reports = _joined(reports, load)
-        if done is not None and len(done):
-            outcomes = condensed(_joined(outcomes, done.assign(n=1)))
-        self._tables = Tables(reports, outcomes)
+    def _remember_reports(self, load: pd.DataFrame) -> None:
+        if len(load):
+            self._tables = Tables(_joined(self._tables.load, load), self._tables.outcomes)
+
+    def _remember_deliveries(self, done: pd.DataFrame, now: pd.Timestamp) -> None:
+        if len(done):
+            outcomes = _joined(self._tables.outcomes, done.assign(n=1))
+            self._tables = Tables(self._tables.load, condensed(outcomes, now))
 
     # The three kinds of message
 
@@ -297,7 +298,7 @@ class State:
             made = db.execute("INSERT INTO load VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
             if made.rowcount == 1:
                 new.append(row)
-        self._remember(load=pd.DataFrame(new, columns=["hub", "backlog_hours", "published_at"]))
+        self._remember_reports(pd.DataFrame(new, columns=["hub", "backlog_hours", "published_at"]))
 
     def _announced(self, messages: Sequence[Parcel], db: sqlite3.Connection) -> list[dict]:
         """Store master data; return the moments of parcels that were scanned before."""
@@ -351,7 +352,9 @@ class State:
         known = _times(pd.read_sql_query(query, db, params=wanted))
         rows = rows.merge(known, on="parcel", how="inner")
         asked = rows[rows["step"] < DONE]
-        self._remember(done=self._delivered(rows[rows["step"] == DONE], asked, db))
+        done = self._delivered(rows[rows["step"] == DONE], asked, db)
+        # A batch may hold days: what its first moment looks back to is kept.
+        self._remember_deliveries(done, rows["known_at"].min())
         made, ahead = self._decided(asked)
         correction = self._followed(rows, made, db)
         self._store(asked, made, correction, ahead, db)
