@@ -1,9 +1,14 @@
 """Personal data, found and masked before anything is stored or sent.
 
-Five formats are looked for: e-mail, phone, IBAN (check by modulus 97), payment card (Luhn), postal
-address. Tracking numbers, article and form numbers stay: the system cannot work without them. A
-number that has the length of a card or an IBAN and fails its check is masked too: a slip of the
-finger does not make it public. Names are *not* found; no pattern tells them from other words.
+Five formats are looked for: e-mail, phone (checked by ``phonenumbers`` where its form alone is not
+clear), IBAN (length and check digits by ``python-stdnum``), payment card (Luhn), postal address.
+Tracking numbers, article and form numbers stay: the system cannot work without them. A number that
+has the length of a card or an IBAN and fails its check is masked too: a slip of the finger does not
+make it public. Names are *not* found; no pattern tells them from other words.
+
+A text is searched in its plain form (:class:`Plain`): one kind of digit, space, dash and dot, and
+no invisible characters. What is found is masked where it stands in the text as it was written. A
+number that is written over two messages is found by :func:`mask_turns` alone.
 
 :class:`MaskedModel` and :class:`MaskedLog` are the only ways out: a model that may be elsewhere and
 a log that is kept. Both mask what they are given, look once more, and refuse what is not clean.
@@ -23,12 +28,17 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import pandas as pd
+from phonenumbers import Leniency, PhoneNumberMatcher
+from stdnum import iban as iban_number
+from stdnum import luhn, numdb
 
 from casebook.llm import ChatModel, Chunk, Message, Reply, ResponseFormat, Tool
 
@@ -36,20 +46,43 @@ from casebook.llm import ChatModel, Chunk, Message, Reply, ResponseFormat, Tool
 KINDS = ("email", "iban", "card", "phone", "address", "number")
 #: Characters of the longest text that is searched.
 LONGEST = 100_000
-#: Characters of an IBAN by country (SWIFT's registry).
-IBAN_LENGTH = {
-    **{"AT": 20, "BE": 16, "BG": 22, "CH": 21, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "EE": 20},
-    **{"ES": 24, "FI": 18, "FR": 27, "GB": 22, "GR": 27, "HR": 21, "HU": 28, "IE": 22, "IS": 26},
-    **{"IT": 27, "LI": 21, "LT": 20, "LU": 20, "LV": 21, "MT": 31, "NL": 18, "NO": 15, "PL": 28},
-    **{"PT": 25, "RO": 24, "SE": 24, "SI": 19, "SK": 24, "TR": 26},
-}
+#: Messages of a conversation that are joined to look for what is written over several.
+JOINED = 10
 
+# Between two digits, as people write them; never three, or a list of prices would be one number.
+_BETWEEN = r"[\s._/\-]{0,2}"
 _DOMAIN = re.compile(r"@[\w\-]+(?:\.[\w\-]+)+")
-_IBAN = re.compile(r"(?<![^\W_])([A-Za-z]{2})\d{2}(?:[ \u00a0-]?[A-Za-z0-9]){11,30}")
+_IBAN = re.compile(
+    rf"(?<![^\W_])([A-Za-z])[ .-]?([A-Za-z])[ .-]?\d[ .-]?\d(?:{_BETWEEN}[A-Za-z0-9]){{11,30}}"
+)
 _TRACKING = re.compile(r"(?<![^\W_])[A-Za-z]{2}(?:[ .-]?\d){9}[ .-]?[A-Za-z]{2}(?![^\W_])")
-_LONG = re.compile(r"(?<![\w,.])\d(?:[ \u00a0-]?\d){11,18}(?!\w)")
-_PHONE = re.compile(r"(?<![\w,.€£$-])(?:\+ ?|00)?\(?\d(?:[ \u00a0/().-]{0,2}\d){7,13}(?!\w)")
-_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{2,4}")
+_LONG = re.compile(rf"(?<!\d)(?<!\d[,.])\d(?:{_BETWEEN}\d){{11,18}}(?!\d)")
+#: How cards begin, by the length of their number (ISO/IEC 7812 ranges of the large schemes).
+_CARDS = {
+    **dict.fromkeys((12, 13, 17, 18), r"5[06-8]|6"),
+    13: r"4|5[06-8]|6",
+    14: r"3[0689]",
+    15: r"3[47]|5[06-8]|6",
+    16: r"3[58]|4|5|6|2[2-7]",
+    19: r"4|5[06-8]|6",
+}
+_PHONE = re.compile(
+    r"(?<!\d)(?<!\d[,.])(?<![€£$])(?:\+ ?|00)?\(?\d(?:[\s/()._-]{0,3}\d){7,14}(?!\d)"
+)
+_SPELLED = re.compile(
+    r"[\w.+'%-]{1,64}\s{0,2}(?:@|[\[({<]\s?(?:at|ät|arroba)\s?[\])}>])\s{0,2}"
+    r"[\w-]{1,63}(?:\s?(?:\.|[\[({<]\s?(?:dot|punkt|punto)\s?[\])}>])\s?[\w-]{2,63}){1,3}",
+    re.IGNORECASE,
+)
+_SPOKEN = re.compile(
+    r"[\w.+'%]{1,64}[\s-]{1,2}(?:at|ät|arroba)[\s-]{1,2}[\w]{1,63}"
+    r"(?:[\s-]{1,2}(?:dot|punkt|punto)[\s-]{1,2}\w{2,63}){0,2}"
+    r"(?:[\s-]{1,2}(?:dot|punkt|punto)[\s-]{1,2}|\.)"
+    r"(?:com|org|net|info|eu|de|at|ch|es|fr|it|nl|pt|pl|ie|uk|us|mx|example|test)(?!\w)",
+    re.IGNORECASE,
+)
+_AT_ADDRESS = re.compile(r"[\w.+'%-]{1,64}@\[[\d.:a-fA-F]{2,40}\]")
+_DATE = re.compile(r"(?:\d{4}|\d{1,2})[./-]\d{1,2}[./-](?:\d{4}|\d{2})(?![./-]?\d)")
 _UNIT = re.compile(r"\s*(?:€|£|\$|%|eur|kg|gramm?|km\b|cm\b)", re.IGNORECASE)
 
 # A word or a gap without a bound would be read again from each place in it.
@@ -159,22 +192,73 @@ class Leak(RuntimeError):
     """Something that looks like personal data was about to leave. The message does not hold it."""
 
 
-def luhn(digits: str) -> bool:
-    """Say whether the last digit of a card number fits the others (ISO/IEC 7812-1)."""
-    doubled = [int(d) * (1 + i % 2) for i, d in enumerate(reversed(digits))]
-    return sum(n - 9 if n > 9 else n for n in doubled) % 10 == 0
+# The plain form ------------------------------------------------------------------------
 
 
-def mod97(iban: str) -> bool:
-    """Say whether the check digits of an IBAN fit (ISO 13616): the remainder by 97 is 1.
+class Plain:
+    """A text in the form that is searched, and where each of its characters stood.
+
+    Compatibility forms are taken apart (NFKC: full-width letters, thin spaces), invisible
+    characters (Unicode's format characters) are dropped, and every digit, dash, space and dot
+    becomes the one of ASCII. Line breaks stay.
 
     Parameters
     ----------
-    iban : str
-        Letters and digits, without spaces.
+    text : str
+
+    Examples
+    --------
+    >>> plain = Plain("\uff14\u200b1\u20111")
+    >>> plain.text, plain.span(1, 4)
+    ('41-1', (2, 5))
     """
-    moved = iban[4:] + iban[:4]
-    return int("".join(str(int(c, 36)) for c in moved)) % 97 == 1
+
+    def __init__(self, text: str) -> None:
+        self._places: list[int] | None = None
+        self.text = text
+        if text.isascii():
+            return
+        pieces = [_plain(character) for character in text]
+        self.text = "".join(pieces)
+        self._places = [at for at, piece in enumerate(pieces) for _ in piece]
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Return where characters of the plain form stand in the text."""
+        if self._places is None:
+            return start, end
+        return self._places[start], self._places[end - 1] + 1
+
+
+_DOTS = "\u3002\u00b7\u2024\u2027\u30fb\uff61\u06d4"
+
+
+@cache
+def _plain(character: str) -> str:
+    """Return what stands for a character in the plain form."""
+    if character.isascii():
+        return character
+    if character in _DOTS:
+        return "."
+    kind = unicodedata.category(character)
+    if kind == "Cf":
+        return ""
+    if kind == "Nd":
+        return str(unicodedata.decimal(character))
+    if kind == "Pd" or character == "\u2212":
+        return "-"
+    if kind == "Zs":
+        return " "
+    return unicodedata.normalize("NFKC", character)
+
+
+# What is looked for --------------------------------------------------------------------
+
+
+@cache
+def iban_length(country: str) -> int:
+    """Return the characters of an IBAN by two-letter country code; 0 where there are none."""
+    found = numdb.get("iban").info(f"{country.upper()}00")[0][1].get("bban", "")
+    return 4 + sum(map(int, re.findall(r"(\d+)!", found))) if found else 0
 
 
 def _emails(text: str) -> Iterator[Finding]:
@@ -182,46 +266,70 @@ def _emails(text: str) -> Iterator[Finding]:
     end = 0
     for match in _DOMAIN.finditer(text):
         start = match.start()
-        while start > end and (text[start - 1].isalnum() or text[start - 1] in "_.+-'"):
+        while start > end and (text[start - 1].isalnum() or text[start - 1] in "_.+-'%"):
             start -= 1
         if start < match.start():
             end = match.end()
             yield Finding("email", start, end)
 
 
+def _spelled(text: str) -> Iterator[Finding]:
+    """Find e-mail addresses with gaps in them, in brackets, in words, or at a number."""
+    for pattern in (_SPELLED, _SPOKEN, _AT_ADDRESS):
+        yield from _matches("email", pattern, text)
+
+
 def _ibans(text: str) -> Iterator[Finding]:
     for match in _IBAN.finditer(text):
-        length = IBAN_LENGTH.get(match[1].upper())
-        if length is None:
-            continue
+        length = iban_length(match[1] + match[2])
         # The pattern runs on into the words behind: count characters off by the country's length.
         places = [i for i in range(match.start(), match.end()) if text[i].isalnum()]
-        if len(places) < length:
+        if not length or len(places) < length:
             continue
-        end = places[length - 1] + 1
-        plain = "".join(text[i] for i in places[:length])
-        if sum(c.isdigit() for c in plain) < 8:
-            continue
-        yield Finding("iban" if mod97(plain) else "number", match.start(), end)
+        places = places[:length]
+        plain, end = "".join(text[i] for i in places), places[-1] + 1
+        if iban_number.is_valid(plain, check_country=False):
+            yield Finding("iban", match.start(), end)
+        elif sum(c.isdigit() for c in plain) >= 8 and places[3] == match.start() + 3:
+            yield Finding("number", match.start(), end)
 
 
 def _cards(text: str) -> Iterator[Finding]:
     for match in _LONG.finditer(text):
         digits = re.sub(r"\D", "", match[0])
-        card = 13 <= len(digits) <= 19 and luhn(digits)
-        if card or not (digits.startswith("00") or len(digits) < 13):
-            yield Finding("card" if card else "number", *match.span())
+        begins = re.match(_CARDS.get(len(digits), "$"), digits)
+        if begins and luhn.is_valid(digits):
+            yield Finding("card", *match.span())
+        elif begins and len(digits) in (15, 16):
+            yield Finding("number", *match.span())
 
 
 def _phones(text: str) -> Iterator[Finding]:
     for match in _PHONE.finditer(text):
         digits = re.sub(r"\D", "", match[0])
-        international = match[0].startswith(("+", "00"))
-        local = digits.startswith("0") or (len(digits) == 9 and digits[0] in "56789")
         if _DATE.match(match[0]) or _UNIT.match(text, match.end()):
             continue
-        if 8 <= len(digits) <= 15 and (international or (local and len(digits) >= 9)):
+        if _is_phone(match[0], digits):
             yield Finding("phone", *match.span())
+
+
+_AMERICAN = re.compile(r"\(?\d{3}\)?[-. ]{1,2}\d{3}[-.]\d{4}")
+
+
+def _is_phone(said: str, digits: str) -> bool:
+    """Say whether a row of digits is a telephone number by its form or by the numbering plans."""
+    if said.startswith(("+", "00")):
+        return 8 <= len(digits) <= 15 + 2 * said.startswith("00")
+    if digits.startswith("0"):
+        return 9 <= len(digits) <= 15
+    if len(digits) == 9 and digits[0] in "56789":
+        return True
+    # Without a 0 or + in front: American numbers, in groups.
+    said = re.sub(r"\s", " ", said)
+    grouped = bool(re.search(r"\d[ /().-]{1,3}\d", said))
+    return bool(_AMERICAN.fullmatch(said)) or (
+        grouped and any(PhoneNumberMatcher(said, "US", Leniency.STRICT_GROUPING))
+    )
 
 
 def _matches(kind: str, pattern: re.Pattern[str], text: str) -> Iterator[Finding]:
@@ -252,13 +360,30 @@ def find(text: str) -> list[Finding]:
             f"A text of {len(text):,} characters is to be searched for personal data: at most "
             f"{LONGEST:,} are. Cut it, or hand it on in pieces."
         )
+    plain = Plain(text)
+    found = [Finding(f.kind, *plain.span(f.start, f.end)) for f in _find(plain.text)]
+    return sorted(found, key=lambda finding: finding.start)
+
+
+def _find(text: str) -> list[Finding]:
+    """Find personal data in a plain text."""
     free, found = Free(len(text)), []
     for match in _TRACKING.finditer(text):
         free.take(*match.span())
     addresses = (f for pattern in _ADDRESS for f in _matches("address", pattern, text))
-    for candidates in (_emails(text), _ibans(text), _cards(text), addresses, _phones(text)):
+    looked = (_emails, _spelled, _ibans, _cards)
+    for candidates in (*(look(text) for look in looked), addresses, _phones(text)):
         found += [f for f in candidates if free.take(f.start, f.end)]
-    return sorted(found, key=lambda finding: finding.start)
+    return found
+
+
+def _with_masks(text: str, found: Sequence[Finding]) -> str:
+    """Return a text with the masks of findings, which do not overlap, in their places."""
+    pieces, at = [], 0
+    for finding in sorted(found, key=lambda finding: finding.start):
+        pieces += [text[at : finding.start], f"[{finding.kind}]"]
+        at = finding.end
+    return "".join([*pieces, text[at:]])
 
 
 def mask(text: str) -> Masked:
@@ -272,11 +397,60 @@ def mask(text: str) -> Masked:
     -------
     Masked
     """
-    found, pieces, at = find(text), [], 0
-    for finding in found:
-        pieces += [text[at : finding.start], f"[{finding.kind}]"]
-        at = finding.end
-    return Masked("".join([*pieces, text[at:]]), Counter(f.kind for f in found))
+    found = find(text)
+    return Masked(_with_masks(text, found), Counter(f.kind for f in found))
+
+
+def mask_turns(turns: Sequence[str]) -> tuple[str, ...]:
+    """Mask messages of one writer, each for itself and all as one text.
+
+    A number that begins in one message and ends in another is masked in both. An address counts
+    within a message only: two messages beside each other are often a word and a number.
+
+    Parameters
+    ----------
+    turns : sequence of str
+        In their order; masked ones may be among them. The last :data:`JOINED` are joined.
+
+    Returns
+    -------
+    tuple of str
+        As many.
+
+    Examples
+    --------
+    >>> mask_turns(["my card is 4111 1111", "1111 1111, sorry"])
+    ('my card is [card]', '[card], sorry')
+    """
+    first = max(0, len(turns) - JOINED)
+    pieces = _over_turns(turns[first:])
+    clean = [mask(turn).text for turn in turns[:first]]
+    for turn, found in zip(turns[first:], pieces, strict=True):
+        free = Free(len(turn))
+        clean.append(
+            _with_masks(turn, [f for f in (*found, *find(turn)) if free.take(f.start, f.end)])
+        )
+    return tuple(clean)
+
+
+def _over_turns(turns: Sequence[str]) -> list[list[Finding]]:
+    """Return for each message its part of what is found over more than one."""
+    borders = [0]
+    for turn in turns:
+        borders.append(borders[-1] + len(turn) + 1)
+    parts: list[list[Finding]] = [[] for _ in turns]
+    if borders[-1] > LONGEST:
+        return parts
+    for found in find("\n".join(turns)):
+        inside = [
+            (row, max(found.start - at, 0), min(found.end - at, len(turns[row])))
+            for row, at in enumerate(borders[:-1])
+        ]
+        inside = [(row, start, end) for row, start, end in inside if start < end]
+        if len(inside) > 1 and found.kind not in ("address", "number"):
+            for row, start, end in inside:
+                parts[row].append(Finding(found.kind, start, end))
+    return parts
 
 
 _MASKS = re.compile(r"\[(?:" + "|".join(KINDS) + r")\]")
@@ -336,15 +510,19 @@ class MaskedModel:
     def _clean(self, messages: Sequence[Message]) -> list[Message]:
         if any(message.images for message in messages):
             raise Leak("Images cannot be masked: nothing was sent.")
+        said = [mask(message.content).text for message in messages]
+        rows = [at for at, message in enumerate(messages) if message.role == "user"]
+        for at, text in zip(rows, mask_turns([said[at] for at in rows]), strict=True):
+            said[at] = text
         return [
             replace(
                 message,
-                content=check_clean(mask(message.content).text, "a model"),
+                content=check_clean(text, "a model"),
                 tool_calls=tuple(
                     replace(call, arguments=masked(call.arguments)) for call in message.tool_calls
                 ),
             )
-            for message in messages
+            for message, text in zip(messages, said, strict=True)
         ]
 
     def complete(

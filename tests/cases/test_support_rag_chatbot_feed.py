@@ -8,8 +8,8 @@ from support_rag_chatbot_fakes import MODEL
 
 from casebook.cases.support_rag_chatbot import evaluation, feed, world
 from casebook.cases.support_rag_chatbot.feed import check_contract, contract
-from casebook.cases.support_rag_chatbot.understand import attack
 from casebook.data.contracts import ContractBroken
+from casebook.serving.guard import attack
 
 ARTICLE = "en/gifts_abroad"
 

@@ -13,11 +13,11 @@ from casebook.cases.support_rag_chatbot.understand import (
     IntentModel,
     LanguageModel,
     Scope,
-    attack,
     entities,
     intent_by_rules,
     wants_person,
 )
+from casebook.serving.guard import attack
 
 
 def _kinds(text):

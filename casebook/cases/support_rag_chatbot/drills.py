@@ -42,7 +42,7 @@ from casebook.cases.support_rag_chatbot.conversation import (
 )
 from casebook.cases.support_rag_chatbot.evaluation import CASE, NOW, VECTORS, Label, language_model
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Hit, Query
-from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope, attack
+from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope
 from casebook.cases.support_rag_chatbot.world import (
     PII,
     STATUS_TEXTS,
@@ -59,6 +59,7 @@ from casebook.llm.messages import Request
 from casebook.recorded.artifacts import manifest
 from casebook.retrieval.dense import Embedder, Hashed
 from casebook.serving.drills import stages
+from casebook.serving.guard import attack
 from casebook.serving.latency import Latency, measure
 from casebook.serving.privacy import Leak, MaskedLog, MaskedModel, mask
 
