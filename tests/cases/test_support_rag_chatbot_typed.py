@@ -132,8 +132,8 @@ def test_the_cell_answers_its_german_question_live():
     found, caption = run_cell()
     check_locker(found)
     assert "on this machine" in caption
-    output = cell("typed-question")["outputs"][0]["data"]
-    assert all(title in "".join(output["text/html"]) for title in found.index)
+    # Cosines differ with the processor: nbval does not compare them, this test does, within .02.
+    assert "nbval-check-output" not in cell("typed-question")["metadata"].get("tags", [])
 
 
 @runs_here
