@@ -6,6 +6,7 @@ import json
 import re
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -17,10 +18,12 @@ from casebook.serving.privacy import (
     Leak,
     MaskedLog,
     MaskedModel,
+    Plain,
     audit,
     find,
     iban_length,
     mask,
+    mask_turns,
     without_masks,
 )
 
@@ -133,6 +136,76 @@ def test_an_image_cannot_be_masked():
         MaskedModel("no model")
 
 
+# Spellings ---------------------------------------------------------------------------------------
+
+WRITTEN = {
+    "full-width": "４１１１ １１１１ １１１１ １１１１",
+    "Arabic digits": "٤١١١ ١١١١ ١١١١ ١١١١",
+    "invisible": "4111\u200b1111\u20601111\u00ad1111",
+    "thin spaces": "4111\u20091111\u20091111\u20091111",
+    "another dash": "4111\u20111111\u20111111\u22121111",
+    "lines": "4111\n1111\n1111\n1111",
+    "dots": "4111.1111.1111.1111",
+    "each apart": "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
+}
+
+
+@pytest.mark.parametrize("number", WRITTEN.values(), ids=WRITTEN)
+def test_a_number_is_masked_where_it_stands_however_it_is_written(number):
+    before, behind = "ｍy ﬁne\u200b card ", "\u200bwas charged, Straße"
+    assert mask(before + number + behind).text == f"{before}[card]{behind}"
+
+
+def test_places_that_are_not_mapped_back_are_found(monkeypatch):
+    text = f"ﬁne {WRITTEN['invisible']} ok"
+    monkeypatch.setattr(Plain, "span", lambda self, start, end: (start, end))
+    assert mask(text).text != "ﬁne [card] ok"
+
+
+def test_every_character_of_the_plain_form_has_its_place():
+    letters = "a1 .-ß\u200b\uff11\u2011\ufb01\u0661\u2009½\u00ad"
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        text = "".join(rng.choice(list(letters), 12))
+        plain = Plain(text)
+        spans = [plain.span(at, at + 1) for at in range(len(plain.text))]
+        for (a, b), character in zip(spans, plain.text, strict=True):
+            assert character in Plain(text[a:b]).text
+        assert spans == sorted(spans)
+    assert Plain("½").text == "1\u20442"
+
+
+@pytest.mark.parametrize(
+    ("turns", "masked"),
+    [
+        (["it is 4111 1111", "1111 1111 ok"], ("it is [card]", "[card] ok")),
+        (["020 7946", "0123"], ("[phone]", "[phone]")),
+        (["12 Mill Lane, Moor", "ZZ99 1WN is a code"], None),  # an address within one alone
+        (["order 4500123", "12 kg"], None),
+        (["4111 1111", "no", "1111 1111"], None),  # known: something else between
+        ([], ()),
+    ],
+)
+def test_turns_are_joined(turns, masked):
+    alone = tuple(mask(turn).text for turn in turns)
+    assert mask_turns(turns) == (alone if masked is None else masked)
+
+
+def test_old_turns_are_masked_for_themselves():
+    turns = ["4111 1111", "1111 1111", *["x"] * privacy.JOINED]
+    assert mask_turns(turns)[:2] == ("4111 1111", "1111 1111")
+    assert mask_turns(turns[:-1])[1:2] == ("1111 1111",)
+    assert mask_turns(turns[:-2])[:2] == ("[card]", "[card]")
+    assert mask_turns(["a" * 99_990, "4111 1111", "1111 1111"])[1:] == ("4111 1111", "1111 1111")
+
+
+def test_a_model_reads_no_half_of_a_number():
+    spy = Scripted(["fine"])
+    said = [Message("user", "it is 4111 1111"), Message("assistant", "go on")]
+    MaskedModel(spy).complete([*said, Message("user", "1111 1111")])
+    assert [m.content for m in spy.requests[0].messages] == ["it is [card]", "go on", "[card]"]
+
+
 # Time ------------------------------------------------------------------------------------------
 
 #: Texts of n characters that a pattern might read again and again.
@@ -162,6 +235,14 @@ STALLS = {
     "cards": lambda n: "4111 1111 1111 1111, " * (n // 21),
     "phones": lambda n: "020 7946 0123, " * (n // 15),
     "brackets": lambda n: "(0" * (n // 2),
+    "addresses in words": lambda n: "a at b dot " * (n // 11),
+    "addresses in brackets": lambda n: "a (at) b (dot) " * (n // 15),
+    "digits and lines": lambda n: "1\n\n" * (n // 3),
+    "digits and slashes": lambda n: "1/" * (n // 2),
+    "IBANs apart": lambda n: "D E 8 9 " * (n // 8),
+    "American numbers": lambda n: "212 555 0187 x " * (n // 15),
+    "full-width digits": lambda n: "\uff11" * n,
+    "invisible": lambda n: "\u200b" * n,
 }
 
 
