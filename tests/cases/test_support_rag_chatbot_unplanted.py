@@ -10,7 +10,7 @@ import pytest
 from casebook.cases.support_rag_chatbot import unplanted
 from casebook.cases.support_rag_chatbot.evaluation import CASE
 from casebook.recorded.bench import recorded
-from casebook.serving import privacy
+from casebook.serving import formats
 from casebook.serving.privacy import Finding, find, mask
 
 
@@ -87,5 +87,5 @@ def test_a_number_over_two_turns_is_masked_in_both():
 
 @pytest.mark.parametrize("fault", ["_PHONE", "_SPELLED"])
 def test_a_form_that_is_lost_is_seen(fault, monkeypatch):
-    monkeypatch.setattr(privacy, fault, re.compile("$^"))
+    monkeypatch.setattr(formats, fault, re.compile("$^"))
     assert unplanted.mask_cases().query("kind != 'harmless'")["masked"].eq("whole").mean() < 0.85

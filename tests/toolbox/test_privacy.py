@@ -13,15 +13,14 @@ import pytest
 from casebook.cases.support_rag_chatbot import world
 from casebook.cases.support_rag_chatbot.understand import entities
 from casebook.llm import Image, Message, Scripted
-from casebook.serving import privacy
+from casebook.serving import formats, privacy
+from casebook.serving.formats import Plain, iban_length
 from casebook.serving.privacy import (
     Leak,
     MaskedLog,
     MaskedModel,
-    Plain,
     audit,
     find,
-    iban_length,
     mask,
     mask_turns,
     without_masks,
@@ -84,7 +83,7 @@ def test_the_worlds_planted_data_are_masked_and_nothing_else():
     assert recall["masked"].sum() == recall["planted"].sum() == 103
     # A planted fault: without the pattern of addresses the audit sees it.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(privacy, "_ADDRESS", ())
+        patch.setattr(formats, "_ADDRESS", ())
         blind, _ = audit(texts, world.truth().entities)
     assert blind.loc["address", "recall"] < 0.2
 

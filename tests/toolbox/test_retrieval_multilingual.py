@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from casebook.retrieval import multilingual
-from casebook.retrieval.dense import Embedder, Hashed, NotCached
+from casebook.retrieval.dense import Embedder, Hashed, NotCached, query_vectors
 from casebook.retrieval.multilingual import (
     LONGEST,
     PIECES,
@@ -15,7 +15,6 @@ from casebook.retrieval.multilingual import (
     StoredE5,
     checked_model,
     here,
-    query_vectors,
     readable,
     shortened,
     stored_frame,

@@ -19,13 +19,12 @@ from casebook.cases.support_rag_chatbot.languages import DEPTH, SYSTEMS, Query, 
 from casebook.evaluate.intervals import Interval, pigeonhole
 from casebook.project import data_dir, write_whole
 from casebook.retrieval.chunks import Chunker, read_articles
-from casebook.retrieval.dense import Embedder, from_env, nearest
+from casebook.retrieval.dense import Embedder, from_env, nearest, query_vectors
 from casebook.retrieval.evaluate import per_query
 from casebook.retrieval.multilingual import (
     MultilingualE5,
     StoredE5,
     here,
-    query_vectors,
     stored_frame,
     unavailable,
 )
