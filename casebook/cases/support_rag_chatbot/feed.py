@@ -48,8 +48,9 @@ LANGUAGES, AUDIENCES = ("en", "de", "es"), ("private", "business")
 FEWEST_WORDS = 30
 #: Hosts that an article may link to, with all below them.
 HOSTS = ("carrier.example",)
-#: Phrases of our articles that the guard takes for an attack; an editor has read and allowed them.
-APPROVED = ("hold the contract", "holds the contract", "after which other customers pay")
+#: Phrases of our articles that the guard takes for an attack, once an editor has read and allowed
+#: them; at present it takes none.
+APPROVED: tuple[str, ...] = ()
 #: What to do about a broken rule, by the name of its check.
 REMEDY = {
     "column": "export the articles with all their columns",
