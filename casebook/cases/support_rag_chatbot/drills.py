@@ -924,7 +924,7 @@ def guard_articles(articles: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``article_id``, ``language``, ``version`` and ``why`` (of
-        :func:`~casebook.cases.support_rag_chatbot.understand.attack`) of those that a person
+        :func:`~casebook.serving.guard.attack`) of those that a person
         has to look at.
     """
     why = [attack(f"{a.title}\n{a.text}") for a in articles.itertuples()]
