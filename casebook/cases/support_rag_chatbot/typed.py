@@ -195,6 +195,25 @@ def by_language(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
+def in_brief(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return :func:`by_language` in five columns, which a phone shows whole.
+
+    Parameters
+    ----------
+    summary : DataFrame
+
+    Returns
+    -------
+    DataFrame
+        Index ``questions in`` (with their number); ``MiniLM``, ``E5``, ``gain`` (of E5), ``95 %``
+        (pairs of low and high).
+    """
+    shown = summary[["MiniLM", "E5"]].assign(gain=summary["difference"])
+    shown["95 %"] = list(zip(summary["low"], summary["high"], strict=True))
+    names = [f"{name}, {n}" for name, n in summary["questions"].items()]
+    return shown.set_axis(pd.Index(names, name="questions in"))
+
+
 # Which embedder ----------------------------------------------------------------------
 
 
