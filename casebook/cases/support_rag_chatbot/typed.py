@@ -205,13 +205,13 @@ def in_brief(summary: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Index ``questions in`` (with their number); ``MiniLM``, ``E5``, ``gain`` (of E5), ``95 %``
-        (pairs of low and high).
+        Index ``asked in`` (with the number of questions); ``MiniLM``, ``E5``, ``gain`` (of E5),
+        ``95 %`` (pairs of low and high).
     """
     shown = summary[["MiniLM", "E5"]].assign(gain=summary["difference"])
     shown["95 %"] = list(zip(summary["low"], summary["high"], strict=True))
-    names = [f"{name}, {n}" for name, n in summary["questions"].items()]
-    return shown.set_axis(pd.Index(names, name="questions in"))
+    names = [f"{name} ({n})" for name, n in summary["questions"].items()]
+    return shown.set_axis(pd.Index(names, name="asked in"))
 
 
 # Which embedder ----------------------------------------------------------------------
