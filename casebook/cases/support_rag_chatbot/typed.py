@@ -210,7 +210,8 @@ def in_brief(summary: pd.DataFrame) -> pd.DataFrame:
     """
     shown = summary[["MiniLM", "E5"]].assign(gain=summary["difference"])
     shown["95 %"] = list(zip(summary["low"], summary["high"], strict=True))
-    names = [f"{name} ({n})" for name, n in summary["questions"].items()]
+    short = {"English": "en", "German": "de", "Spanish": "es", "all but English": "de, es"}
+    names = [f"{short.get(name, name)} ({n})" for name, n in summary["questions"].items()]
     return shown.set_axis(pd.Index(names, name="asked in"))
 
 
