@@ -205,14 +205,14 @@ def in_brief(summary: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Index ``asked in`` (with the number of questions); ``MiniLM``, ``E5``, ``gain`` (of E5),
+        Index ``asked`` (with the number of questions); ``MiniLM``, ``E5``, ``gain`` (of E5),
         ``95 %`` (pairs of low and high).
     """
     shown = summary[["MiniLM", "E5"]].assign(gain=summary["difference"])
     shown["95 %"] = list(zip(summary["low"], summary["high"], strict=True))
     short = {"English": "en", "German": "de", "Spanish": "es", "all but English": "de, es"}
     names = [f"{short.get(name, name)} ({n})" for name, n in summary["questions"].items()]
-    return shown.set_axis(pd.Index(names, name="asked in"))
+    return shown.set_axis(pd.Index(names, name="asked"))
 
 
 # Which embedder ----------------------------------------------------------------------
