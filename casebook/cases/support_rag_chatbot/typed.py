@@ -196,7 +196,7 @@ def by_language(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_brief(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return :func:`by_language` in five columns, which a phone shows whole.
+    """Return :func:`by_language` in four columns, which a phone shows whole.
 
     Parameters
     ----------
@@ -205,14 +205,13 @@ def in_brief(summary: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Index ``asked`` (with the number of questions); ``MiniLM``, ``E5``, ``gain`` (of E5),
-        ``95 %`` (pairs of low and high).
+        Index ``asked in`` (with the number of questions); ``MiniLM``, ``E5``, ``gain, 95 %`` (of
+        E5: pairs of low and high).
     """
-    shown = summary[["MiniLM", "E5"]].assign(gain=summary["difference"])
-    shown["95 %"] = list(zip(summary["low"], summary["high"], strict=True))
-    short = {"English": "en", "German": "de", "Spanish": "es", "all but English": "de, es"}
-    names = [f"{short.get(name, name)} ({n})" for name, n in summary["questions"].items()]
-    return shown.set_axis(pd.Index(names, name="asked"))
+    gain = list(zip(summary["low"], summary["high"], strict=True))
+    names = [f"{name} ({n})" for name, n in summary["questions"].items()]
+    shown = summary[["MiniLM", "E5"]].assign(**{"gain, 95 %": gain})
+    return shown.set_axis(pd.Index(names, name="asked in"))
 
 
 # Which embedder ----------------------------------------------------------------------
