@@ -10,11 +10,11 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from pandas.testing import assert_frame_equal
 
-from casebook.cases.demand_forecasting.direct import fit_direct, lightgbm_direct, predict_direct
-from casebook.cases.demand_forecasting.drift import daily_errors, live_errors
+from casebook.cases.demand_forecasting.drift import live_errors
 from casebook.cases.demand_forecasting.features import add_known
 from casebook.cases.demand_forecasting.world import KEYS, SEED, SHOCK_PHI, World, simulate
-from casebook.serving.monitor import DriftAlarm
+from casebook.forecasting.direct import fit_direct, lightgbm_direct, predict_direct
+from casebook.serving.monitor import DriftAlarm, daily_errors
 
 DAY = pd.Timedelta(days=1)
 NET = pd.DataFrame({"unique_id": ["XX/A/r1", "XX/A/r2", "YY/B/r1"], "country": ["XX", "XX", "YY"]})

@@ -6,17 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.demand_forecasting.direct import lightgbm_direct
-from casebook.cases.demand_forecasting.evaluation import add_oracle, complete_oracle
 from casebook.cases.demand_forecasting.features import add_known
-from casebook.cases.demand_forecasting.forecasters import lightgbm_recursive, with_cold_start
+from casebook.cases.demand_forecasting.oracle import add_oracle, complete_oracle
 from casebook.cases.demand_forecasting.world import DAYS, simulate
 from casebook.evaluate.gap import gaps
 from casebook.forecasting.classical import (
     seasonal_naive_week,
     seasonal_naive_year,
 )
+from casebook.forecasting.cold_start import with_cold_start
+from casebook.forecasting.direct import lightgbm_direct
 from casebook.forecasting.hierarchy import aggregate, from_ids
+from casebook.forecasting.recursive import lightgbm_recursive
 from casebook.forecasting.scores import heatmap, score
 from casebook.forecasting.walk import (
     add_reconciled,

@@ -15,20 +15,12 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from casebook.cases.demand_forecasting import contract as contract_module
-from casebook.cases.demand_forecasting import feed
-from casebook.cases.demand_forecasting.contract import (
-    COLUMNS,
-    REMEDY,
-    FeedRejected,
-    as_of,
-    check_calendar,
-    check_contract,
-    check_master,
-    contract,
-)
-from casebook.cases.demand_forecasting.feed import Repaired, inspect, repair
 from casebook.cases.demand_forecasting.world import DAYS, KEYS, SEED, World, simulate
+from casebook.data import feed
+from casebook.data import reports as contract_module
+from casebook.data.feed import Repaired, inspect, repair
+from casebook.data.plans import check_calendar, check_master
+from casebook.data.reports import COLUMNS, REMEDY, FeedRejected, as_of, check_contract, contract
 from casebook.evaluate.metrics import wape
 
 SEEDS = [SEED, 1, 15]
@@ -451,7 +443,7 @@ def test_all_broken_rules_stand_in_one_message_and_no_row_is_lost():
 
 
 def test_a_check_that_itself_fails_is_not_taken_for_a_finding(monkeypatch):
-    monkeypatch.setattr(contract_module, "_numbers", lambda y: 1 / 0)
+    monkeypatch.setattr(contract_module, "numbers", lambda y: 1 / 0)
     with pytest.raises(Exception, match="division by zero") as raised:
         check_contract(sent(), NET, TODAY)
     assert not isinstance(raised.value, FeedRejected)

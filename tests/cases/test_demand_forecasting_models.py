@@ -8,26 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.demand_forecasting import features as features_module
-from casebook.cases.demand_forecasting.direct import half_life, leave_out, lightgbm_direct
-from casebook.cases.demand_forecasting.features import (
-    KNOWN,
-    add_known,
-    level_and_profile,
-    origin_features,
-    past_origins,
-    recent_ratio,
-    to_table,
-    training_rows,
-)
-from casebook.cases.demand_forecasting.forecasters import (
-    analogue,
-    lightgbm_recursive,
-    ramp,
-    with_cold_start,
-)
+from casebook.cases.demand_forecasting.features import add_known
 from casebook.cases.demand_forecasting.world import DAYS, DEPOTS, holiday_calendar, simulate
 from casebook.features.calendar import AROUND_HOLIDAYS
+from casebook.forecasting import origins as features_module
 from casebook.forecasting.classical import (
     auto_arima,
     auto_ets,
@@ -35,7 +19,19 @@ from casebook.forecasting.classical import (
     seasonal_naive_week,
     seasonal_naive_year,
 )
+from casebook.forecasting.cold_start import analogue, ramp, with_cold_start
+from casebook.forecasting.direct import half_life, leave_out, lightgbm_direct
 from casebook.forecasting.hierarchy import from_ids
+from casebook.forecasting.origins import (
+    KNOWN,
+    level_and_profile,
+    origin_features,
+    past_origins,
+    recent_ratio,
+    to_table,
+    training_rows,
+)
+from casebook.forecasting.recursive import lightgbm_recursive
 from casebook.forecasting.walk import aggregate_known
 
 KEYS = ["unique_id", "ds"]

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from casebook.cases.demand_forecasting import oracle
-from casebook.cases.demand_forecasting.evaluation import complete_oracle
 from casebook.cases.demand_forecasting.oracle import (
+    complete_oracle,
     oracle_paths,
     oracle_quantiles,
 )

@@ -16,20 +16,7 @@ from pace import patience, until
 from pandas.testing import assert_frame_equal
 
 from casebook.cases.demand_forecasting import store
-from casebook.cases.demand_forecasting.direct import (
-    DirectModel,
-    UnknownCountry,
-    fit_direct,
-    lightgbm_direct,
-    predict_direct,
-)
 from casebook.cases.demand_forecasting.features import add_known
-from casebook.cases.demand_forecasting.levels import (
-    ForecastRejected,
-    check_level,
-    check_values,
-    clean_level,
-)
 from casebook.cases.demand_forecasting.pipeline import (
     DEAD,
     HORIZON,
@@ -40,7 +27,15 @@ from casebook.cases.demand_forecasting.pipeline import (
     write_atomically,
 )
 from casebook.cases.demand_forecasting.world import DAYS, KEYS, SEED, World, simulate
-from casebook.serving.registry import ModelRefused
+from casebook.data.contracts import ModelRefused
+from casebook.forecasting.direct import (
+    DirectModel,
+    UnknownCountry,
+    fit_direct,
+    lightgbm_direct,
+    predict_direct,
+)
+from casebook.forecasting.levels import ForecastRejected, check_level, check_values, clean_level
 
 DAY = pd.Timedelta(days=1)
 END = DAYS[-1] + DAY

@@ -8,9 +8,9 @@ import pytest
 from hierarchicalforecast.methods import MinTrace
 
 from casebook.cases.demand_forecasting import rossmann, stores, tourism
-from casebook.cases.demand_forecasting.features import KNOWN
 from casebook.data import tables
 from casebook.data.files import find_real
+from casebook.forecasting.origins import KNOWN
 from casebook.recorded import bench
 from casebook.recorded.real import other_data
 

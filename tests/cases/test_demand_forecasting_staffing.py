@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.demand_forecasting import staffing as module
-from casebook.cases.demand_forecasting.staffing import (
+from casebook.forecasting import staffing as module
+from casebook.forecasting.staffing import (
     Rates,
     avoidable,
     decision_table,
