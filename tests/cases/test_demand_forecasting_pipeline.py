@@ -35,7 +35,7 @@ from casebook.forecasting.direct import (
     lightgbm_direct,
     predict_direct,
 )
-from casebook.forecasting.levels import ForecastRejected, check_level, check_values, clean_level
+from casebook.forecasting.levels import ForecastRejected, check_level
 
 DAY = pd.Timedelta(days=1)
 END = DAYS[-1] + DAY
@@ -418,11 +418,6 @@ def test_a_country_that_closes_does_not_stop_the_others(tmp_path):
     assert set(run.forecasts["unique_id"]) == {"XX/A/r1", "XX/A/r2"}
 
 
-def test_values_in_the_right_form_pass():
-    future = rows_to_forecast(NET, TODAY, 2)
-    assert check_values([0, 1, 2, 3, 4, 5.5], future).tolist() == [0, 1, 2, 3, 4, 5.5]
-
-
 @pytest.mark.parametrize("seed", [SEED, 1])
 def test_what_really_came_and_the_fallback_lie_in_the_bands_and_tens_do_not(seed):
     """Over the seeds 2026 and 1 to 15 a country's ratio lay between 0.59 and 1.91."""
@@ -437,25 +432,6 @@ def test_what_really_came_and_the_fallback_lie_in_the_bands_and_tens_do_not(seed
             tens = ahead["y"].where(depot[ahead.index] != name, ahead["y"] / 10)
             with pytest.raises(ForecastRejected, match=f"the forecast for {name} is 0"):
                 check_level(ahead.assign(y_hat=tens), recent, routes)
-
-
-def test_the_level_is_that_of_clean_days_not_of_repaired_ones():
-    panel, future = sent()[[*KEYS, "y"]].astype({"y": float}), rows_to_forecast(NET, TODAY, 28)
-    spoilt = (panel["unique_id"] == "YY/B/r1") & (panel["ds"] >= TODAY - 28 * DAY)
-    panel.loc[spoilt, "y"] = 10.0
-    forecasts = future.assign(y_hat=flat(panel, future))
-    with pytest.raises(ForecastRejected, match=r"YY/B is 12.00 times"):
-        check_level(forecasts, panel, NET)
-    check_level(forecasts, panel, NET, panel.loc[spoilt, KEYS].assign(fault="wrong unit"))
-
-
-@pytest.mark.parametrize("fault", ["missing depot", "missing route"])
-def test_the_level_is_not_that_of_filled_days(fault):
-    panel = sent()[[*KEYS, "y"]].astype({"y": float})
-    filled = (panel["unique_id"] == "YY/B/r1") & (panel["ds"] >= TODAY - 28 * DAY)
-    panel.loc[filled, "y"] = 10.0
-    level = clean_level(panel, panel.loc[filled, KEYS].assign(fault=fault))
-    assert level["YY/B/r1"] == level["XX/A/r1"] == 130
 
 
 def test_a_run_compares_with_the_days_that_were_reported(tmp_path):
@@ -654,7 +630,6 @@ def test_a_night_of_the_world(tmp_path):
 
 
 # The registry ---------------------------------------------------------------------------------
-
 
 FEW = {"n_estimators": 20}
 MORNING = END - 28 * DAY

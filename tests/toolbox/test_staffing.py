@@ -1,4 +1,4 @@
-"""Case 01: net rates, the order and the decision table, by hand and by planted faults."""
+"""Net rates, the order and the decision table, by hand and by planted faults."""
 
 from __future__ import annotations
 

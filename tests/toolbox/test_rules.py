@@ -1,4 +1,4 @@
-"""Case 01: the rules rung finds planted ratios, uses the past alone and keeps to its rows."""
+"""The rules rung finds planted ratios, uses the past alone and keeps to its rows."""
 
 from __future__ import annotations
 
