@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 
 from casebook.cases.demand_forecasting.features import add_known
 from casebook.cases.demand_forecasting.world import DAYS, simulate
+from casebook.data.contracts import ModelRefused
 from casebook.forecasting import origins as features_module
 from casebook.forecasting.classical import (
     auto_arima,
@@ -19,7 +22,15 @@ from casebook.forecasting.classical import (
     seasonal_naive_year,
 )
 from casebook.forecasting.cold_start import analogue, ramp, with_cold_start
-from casebook.forecasting.direct import half_life, leave_out, lightgbm_direct
+from casebook.forecasting.direct import (
+    DirectModel,
+    UnknownCountry,
+    fit_direct,
+    half_life,
+    leave_out,
+    lightgbm_direct,
+    predict_direct,
+)
 from casebook.forecasting.hierarchy import from_ids
 from casebook.forecasting.origins import (
     KNOWN,
@@ -33,7 +44,7 @@ from casebook.forecasting.origins import (
 from casebook.forecasting.recursive import lightgbm_recursive
 from casebook.forecasting.walk import aggregate_known
 
-KEYS = ["unique_id", "ds"]
+KEYS, DAY = ["unique_id", "ds"], pd.Timedelta(days=1)
 ORIGIN = pd.Timestamp("2023-06-05")
 YESTERDAY, TOMORROW = "DE/DE1/new", "DE/DE1/soon"
 FEW = {"n_estimators": 30}
@@ -420,3 +431,54 @@ def test_routes_that_opened_yesterday_or_open_inside_the_horizon_are_forecast(pa
         values[~new & ~np.isnan(raw)][:500], raw[~new & ~np.isnan(raw)][:500]
     )
     assert (values[new] > 0).all()
+
+
+# A fitted model, kept and asked again ------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted(cut) -> DirectModel:
+    return fit_direct(cut[0], parameters=FEW)
+
+
+def test_a_fitted_model_forecasts_as_the_one_that_was_trained(cut, fitted):
+    train, future = cut
+    expected = lightgbm_direct(train, future, parameters=FEW)
+    np.testing.assert_allclose(predict_direct(fitted, train, future), expected, rtol=1e-12)
+    assert fitted.trained_until == ORIGIN - DAY
+    before = fit_direct(train[train["ds"] < ORIGIN - 14 * DAY], parameters=FEW)
+    older = predict_direct(before, train, future)
+    assert not np.allclose(older, expected, equal_nan=True)  # another model …
+    assert np.nansum(np.abs(older - expected)) < 0.1 * np.nansum(expected)  # … on today's levels
+
+
+def test_a_model_is_asked_in_the_order_of_its_own_features(cut, fitted):
+    right, swapped = predict_direct(fitted, *cut), list(fitted.features)
+    i, j = swapped.index("weekday"), swapped.index("last_7")
+    swapped[i], swapped[j] = swapped[j], swapped[i]
+    other = predict_direct(replace(fitted, features=tuple(swapped)), *cut)
+    assert not np.allclose(other, right, equal_nan=True)
+
+
+def test_a_country_that_the_model_does_not_know_is_missing_for_its_own_rows_only(cut, fitted):
+    known, future = predict_direct(fitted, *cut), cut[1]
+    with pytest.warns(UnknownCountry, match="was not fitted to FR: it answers there without"):
+        values = predict_direct(replace(fitted, countries=("DE",)), *cut)
+    there = (future["unique_id"].str[:2] == "DE").to_numpy()
+    np.testing.assert_array_equal(values[there], known[there])
+    assert np.isfinite(values[~there]).sum() == np.isfinite(known[~there]).sum() > 0
+    # A country that has closed is one that the model knows and nobody asks for.
+    only = [frame[frame["unique_id"].str.startswith("FR")] for frame in cut]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alone = predict_direct(fitted, *only)
+    np.testing.assert_allclose(alone, known[~there], rtol=0.1)  # promotions are pooled
+
+
+def test_a_model_of_other_features_or_of_later_days_is_refused(cut, fitted):
+    train, future = cut
+    with pytest.raises(ModelRefused, match=r"fitted to other features \(lift\): train again"):
+        predict_direct(replace(fitted, features=fitted.features[:-1]), train, future)
+    earlier = train["ds"] < ORIGIN - 7 * DAY
+    with pytest.raises(ModelRefused, match="has seen 2023-06-04, which is not before the origin"):
+        predict_direct(fitted, train[earlier], train[~earlier].drop(columns="y"))
