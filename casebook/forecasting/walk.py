@@ -1,4 +1,10 @@
-"""Walk-forward: base forecasts of all levels from several origins, and their reconciliation."""
+"""Walk-forward: base forecasts of all levels from several origins, and their reconciliation.
+
+Examples
+--------
+>>> [f"{day:%d %b}" for day in planning_origins(pd.Timestamp("2024-06-30"), n=2)]
+['06 May', '03 Jun']
+"""
 
 from __future__ import annotations
 
