@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
 
 from casebook.cases.demand_forecasting.features import add_known
-from casebook.cases.demand_forecasting.world import DAYS, DEPOTS, holiday_calendar, simulate
+from casebook.cases.demand_forecasting.world import DAYS, simulate
 from casebook.features.calendar import AROUND_HOLIDAYS
-from casebook.forecasting import origins as features_module
 
 KEYS = ["unique_id", "ds"]
 
@@ -41,6 +39,8 @@ def test_known_features_keep_rows_and_order(world):
     assert got.index.equals(mixed.index)
     assert (got[KEYS] == mixed[KEYS]).all(axis=None)
     assert not got.isna().any(axis=None)
+    none = add_known(mixed, world.routes, world.calendar, world.promotions.head(0))
+    assert none["promotion"].eq(0).all()  # an empty plan is a plan
     planned = mixed.merge(world.promotions.assign(p=1), how="left")["p"].fillna(0)
     assert (got["promotion"].to_numpy() == planned.to_numpy()).all()
     opened = world.routes.query("opens > @DAYS[0]")[["unique_id", "opens"]].iloc[0]
@@ -60,39 +60,7 @@ def test_known_features_refuse_rows_without_master_data_or_before_the_opening(wo
         add_known(rows.assign(unique_id=late), world.routes, world.calendar, world.promotions)
 
 
-#: What is wrong with a plan of promotions, and what is said of it.
-PLANS = {
-    "at noon": (lambda plan: plan.assign(ds=plan["ds"] + pd.Timedelta(hours=12)), "a time of day"),
-    "text": (lambda plan: plan.astype({"ds": str}), "ds holds object, not dates"),
-    "zone": (lambda plan: plan.assign(ds=plan["ds"].dt.tz_localize("UTC")), "ds holds .*UTC"),
-    "a list": (lambda plan: plan.assign(unique_id=[["r"]] * len(plan)), r"\['r'\] is no name of"),
-    "no days": (lambda plan: plan[["unique_id"]], r"promotions: no column \['ds'\]"),
-}
-
-
-@pytest.mark.parametrize("fault", PLANS)
-def test_a_plan_whose_rows_match_no_day_is_refused_and_not_lost(world, fault):
-    spoil, says = PLANS[fault]
-    rows = world.truth[[*KEYS, "y"]].tail(5)
-    with pytest.raises(ValueError, match=says):
-        add_known(rows, world.routes, world.calendar, spoil(world.promotions))
-    none = add_known(rows, world.routes, world.calendar, world.promotions.head(0))
-    assert none["promotion"].eq(0).all()  # an empty plan is a plan
-
-
 # Features as of an origin ------------------------------------------------------------
 
 
-def test_a_country_without_calendar_has_no_features(world):
-    rows = world.truth[[*KEYS, "y"]].tail(5)
-    lost = world.calendar[world.calendar["country"] != "US"]
-    with pytest.raises(ValueError, match="calendar: US has no holiday: add the country's calendar"):
-        add_known(rows, world.routes, lost, world.promotions)
-
-
 # Cold start --------------------------------------------------------------------------
-
-
-def test_the_holidays_of_the_world_are_the_features_calendar():
-    assert set(holiday_calendar()["country"]) == set(DEPOTS)
-    assert features_module.OLD == 365

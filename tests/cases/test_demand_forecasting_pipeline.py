@@ -170,15 +170,6 @@ def test_a_quarantine_that_cannot_be_written_costs_no_plan(tmp_path):
     assert run.log[1].startswith("quarantine: quarantine_2024-03-11.parquet was not written: ")
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_whatever_was_quarantined_the_repair_takes_the_rest(tmp_path, seed):
-    rng, reports = np.random.default_rng(seed), sent().astype({"y": object})
-    for value in (-500, "n/a", 10**400, 0.5, 10**5, 700, 900, 1200):
-        reports.loc[rng.choice(reports.index, 5), "y"] = value
-    run = nightly(tmp_path, last_week).run(reports, TODAY)
-    assert run.log[0].startswith("quarantined") and len(run.forecasts) == 84
-
-
 def test_a_time_of_day_counts_as_its_day_and_is_logged(tmp_path):
     reports = sent().assign(received=lambda f: f["received"] + pd.Timedelta(hours=5))
     run = nightly(tmp_path, last_week).run(reports, TODAY)
@@ -253,6 +244,7 @@ FAULTS = {
         lambda p, f: np.append(flat(p, f)[1:], -1),
         "ForecastRejected: 1 of 84 forecasts are negative, first YY/B/r1 on 2024-04-07",
     ),
+    "ends its thread": (lambda p, f: sys.exit(3), "RuntimeError: ended with SystemExit 3"),
     "too few": (lambda p, f: np.ones(3), "ForecastRejected: forecasts of shape (3,) for 84 rows"),
     "no numbers": (lambda p, f: np.full(84, "many"), "ValueError: could not convert string"),
     "in hundreds": (
@@ -301,11 +293,6 @@ def test_an_answer_after_its_time_changes_nothing(tmp_path):
     until(lambda: not threads[0].is_alive(), "the late answer", 10)
     assert pipeline.path(TODAY).read_bytes() == before
     assert nightly(tmp_path, slow).run(sent(), TODAY).source == "slow"
-
-
-def test_a_forecaster_that_ends_its_thread_is_no_timeout(tmp_path):
-    run = nightly(tmp_path, lambda panel, future: sys.exit(3)).run(sent(), TODAY)
-    assert run.log == ("fell back to last_week: RuntimeError: ended with SystemExit 3",)
 
 
 def test_a_fallback_that_ends_the_process_fails_with_a_reason_and_the_last_file_stays(tmp_path):

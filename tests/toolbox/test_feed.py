@@ -17,7 +17,7 @@ from casebook.cases.demand_forecasting.world import KEYS
 from casebook.data import feed
 from casebook.data import reports as contract_module
 from casebook.data.feed import Repaired, repair
-from casebook.data.plans import check_master
+from casebook.data.plans import check_master, check_plan
 from casebook.data.reports import COLUMNS, REMEDY, FeedRejected, as_of, check_contract, contract
 
 DAY, HOUR = pd.Timedelta(days=1), pd.Timedelta(hours=1)
@@ -339,6 +339,25 @@ def test_a_morning_that_is_none_is_refused(day, says):
     assert_frame_equal(
         mended(sent(), day=TODAY + pd.Timedelta(hours=6)).panel, mended(sent()).panel
     )
+
+
+PLAN = pd.DataFrame({"unique_id": ["XX/A/r1", "XX/A/r2"], "ds": NET_DAYS[:2]})
+#: What is wrong with a plan of promotions, and what is said of it.
+PLANS = {
+    "at noon": (PLAN.assign(ds=PLAN["ds"] + 12 * HOUR), "2 rows have a time of day"),
+    "text": (PLAN.astype({"ds": str}), "ds holds object, not dates"),
+    "zone": (PLAN.assign(ds=PLAN["ds"].dt.tz_localize("UTC")), "ds holds .*UTC"),
+    "a list": (PLAN.assign(unique_id=[["r"], ["s"]]), r"\['r'\] is no name of a route"),
+    "no days": (PLAN[["unique_id"]], r"promotions: no column \['ds'\]"),
+}
+
+
+@pytest.mark.parametrize("fault", PLANS)
+def test_a_plan_whose_rows_match_no_day_is_refused_and_not_lost(fault):
+    plan, says = PLANS[fault]
+    with pytest.raises(ValueError, match=says):
+        check_plan(plan)
+    check_plan(PLAN.head(0))
 
 
 def test_all_broken_rules_stand_in_one_message_and_no_row_is_lost():
