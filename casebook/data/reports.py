@@ -181,6 +181,17 @@ def _plausible(rows: pd.DataFrame, routes: pd.DataFrame, sound: np.ndarray) -> p
     return pd.Series(good, rows.index)
 
 
+def _plausible_after(
+    history: pd.DataFrame | None, batch: pd.DataFrame, routes: pd.DataFrame, sound: np.ndarray
+) -> pd.Series:
+    """Judge a batch by its own earlier days, or by the history that goes with it."""
+    if history is None:
+        return _plausible(batch, routes, sound)
+    both = pd.concat([history[[*KEYS, "y"]], batch[[*KEYS, "y"]]], ignore_index=True)
+    keep = np.append(np.ones(len(history), bool), sound)
+    return _plausible(both, routes, keep).tail(len(batch)).set_axis(batch.index)
+
+
 def _after_its_day(batch: pd.DataFrame) -> pd.Series:
     return ~(batch["received"].dt.normalize() <= batch["ds"])
 
@@ -248,12 +259,7 @@ def contract(
     service_days = ServiceDays(opens, closes, day)
 
     def plausible(batch: pd.DataFrame) -> pd.Series:
-        sound = service_days.sound(batch)
-        if history is None:
-            return _plausible(batch, routes, sound)
-        both = pd.concat([history[[*KEYS, "y"]], batch[[*KEYS, "y"]]], ignore_index=True)
-        keep = np.append(np.ones(len(history), bool), sound)
-        return _plausible(both, routes, keep).tail(len(batch)).set_axis(batch.index)
+        return _plausible_after(history, batch, routes, service_days.sound(batch))
 
     def rule(name: str, what: str, holds) -> pa.Check:
         return pa.Check(holds, name=name, error=what)
