@@ -27,7 +27,8 @@ from casebook.data import snapshot
 from casebook.project import data_dir
 
 SEEDS = [SEED, 1, 2]
-each_seed = pytest.mark.parametrize("seed", SEEDS)
+#: What holds for sums over worlds is measured on all three, what holds in each on two.
+each_seed = pytest.mark.parametrize("seed", SEEDS[:2])
 DAY = pd.Timedelta(days=1)
 #: What is promised, written out once more: a constant that changes is a promise that breaks.
 DEPOTS = {"BR": 3, "DE": 5, "FR": 4, "PL": 3, "TR": 3, "US": 6}
