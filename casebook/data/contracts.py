@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pandera.pandas as pa
 
     #: Writes lines about a broken rule: its name, what is wrong, the rows that break it.
@@ -155,39 +153,3 @@ def enforce(
         bad = rows.index.isin(np.concatenate([where for _, _, where in found]))
         said = [line for rule, what, at in found for line in lines(rule, what, rows.iloc[at])]
         raise broken(said, table[bad], table[~bad]) from None
-
-
-# What a column may hold that no type tells ---------------------------------------------
-
-
-def is_number(values: pd.Series) -> pd.Series:
-    """Return for each value whether it is a number; True and False are none."""
-    if is_numeric_dtype(values) and not is_bool_dtype(values):
-        return pd.Series(True, index=values.index)
-    return values.map(lambda value: isinstance(value, Real) and not isinstance(value, bool))
-
-
-def numbers(values: pd.Series) -> pd.Series:
-    """Return the values as numbers; what is none becomes a 0, which breaks no further rule."""
-    found = values.where(is_number(values), 0)
-    return (found.map(_float) if found.dtype == object else found).astype(float)
-
-
-def _float(value: Real) -> float:
-    """Return a number as a float; one that no float holds is infinite."""
-    try:
-        return float(value)
-    except OverflowError:
-        return np.inf if value > 0 else -np.inf
-
-
-def hashable(values: pd.Series) -> pd.Series:
-    """Return for each value whether a table can be looked up by it: a list cannot."""
-
-    def has_hash(value: object) -> bool:
-        try:
-            return hash(value) is not None
-        except TypeError:
-            return False
-
-    return values.map(has_hash).astype(bool)

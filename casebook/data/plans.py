@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_datetime64_dtype
 
-from casebook.data.contracts import hashable, is_number, need_columns, numbers
+from casebook.data.contracts import need_columns
+from casebook.data.values import hashable, is_number, numbers
 
 KEYS = ["unique_id", "ds"]
 DAY = pd.Timedelta(days=1)

@@ -26,8 +26,9 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_datetime64_dtype
 
-from casebook.data.contracts import ContractBroken, enforce, hashable, is_number, numbers, summary
+from casebook.data.contracts import ContractBroken, enforce, summary
 from casebook.data.plans import check_master
+from casebook.data.values import hashable, is_number, numbers
 
 if TYPE_CHECKING:
     import pandera.pandas as pa

@@ -20,7 +20,7 @@ MODULES = sorted(
 
 
 MODULES += ["casebook.data.contracts", "casebook.data.feed"]
-MODULES += ["casebook.data.plans", "casebook.data.reports"]
+MODULES += ["casebook.data.plans", "casebook.data.reports", "casebook.data.values"]
 
 
 def check_examples(module) -> None:
