@@ -286,8 +286,8 @@ def is_builder(path: Path) -> bool:
 
     The embedding models of the retriever and the small local model are loaded there alone.
     """
-    return path.name in ("artifacts.py", "dense.py", "local.py") and bool(
-        {"cases", "retrieval", "llm"} & {*path.parts}
+    return path.name in ("artifacts.py", "dense.py", "local.py", "networks.py") and bool(
+        {"cases", "forecasting", "retrieval", "llm"} & {*path.parts}
     )
 
 
