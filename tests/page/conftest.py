@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import pytest
-from visits import ROOT, chromium, visits
+from visits import ROOT, chromium, stage, visits
 
 from casebook.book.__main__ import toc_files
 
@@ -29,6 +29,13 @@ def open_visits(browser):
     """
     with ExitStack() as stack:
         yield lambda: stack.enter_context(visits(browser))
+
+
+@pytest.fixture(scope="module")
+def load(browser, tmp_path_factory):
+    """Return a function that loads pages one after another in one window; cheaper than a visit."""
+    with stage(browser, tmp_path_factory.mktemp("stage")) as load:
+        yield load
 
 
 @pytest.fixture

@@ -46,15 +46,14 @@ def bare(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def stages(browser, tmp_path_factory):
-    """Return two functions that load a page, with a clock that stands still and without one."""
-    folder = tmp_path_factory.mktemp("stage")
-    with stage(browser, folder) as load, stage(browser, folder, time=MONDAY) as load_at:
-        yield {False: load, True: load_at}
+def load_on_monday(browser, tmp_path_factory):
+    """Return a function that loads a page whose clock the test moves on."""
+    with stage(browser, tmp_path_factory.mktemp("monday"), time=MONDAY) as load:
+        yield load
 
 
 @pytest.fixture
-def at(stages, bare):
+def at(load, load_on_monday, bare):
     """Return a function that opens the drill: with a hash, a clock, a planted fault.
 
     What tests the script alone opens the bare article, which loads ten times as fast.
@@ -63,7 +62,8 @@ def at(stages, bare):
     def open_drill(hash_="", clock=False, planted=(), whole=True, **options):
         scripts = {SCRIPT.name: with_fault(*planted)} if planted else {}
         page = PAGE if whole else bare
-        return ready(stages[clock](page, hash_, scripts=scripts, **options))
+        opened = load_on_monday if clock else load
+        return ready(opened(page, hash_, scripts=scripts, **options))
 
     return open_drill
 

@@ -9,7 +9,7 @@ import pytest
 import visits
 from bs4 import BeautifulSoup
 from pace import TooBusy
-from visits import AXE, HTML, ROOT, stage
+from visits import AXE, HTML, ROOT
 
 from casebook.book.mend import DRAWN_BY, mend
 
@@ -22,13 +22,6 @@ def all_faults(seen) -> dict[str, list[str]]:
     faults = checks.look(seen.page, AXE.read_text())
     watched = {"asked of other hosts": seen.offsite, "failed": seen.failed, "errors": seen.errors}
     return faults | {name: found for name, found in watched.items() if found}
-
-
-@pytest.fixture(scope="module")
-def load(browser, tmp_path_factory):
-    """Return a function that loads pages one after another in one window."""
-    with stage(browser, tmp_path_factory.mktemp("stage")) as load:
-        yield load
 
 
 def test_the_page_is_whole_in_each_theme_at_each_width_and_on_paper(load, name):

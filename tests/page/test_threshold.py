@@ -16,7 +16,7 @@ import pytest
 from bs4 import BeautifulSoup
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
-from visits import AXE, HTML, ROOT, stage
+from visits import AXE, HTML, ROOT
 
 PAGE = "book/costs"
 SCRIPT = ROOT / "book" / "_static" / "threshold.js"
@@ -141,24 +141,23 @@ def article(tmp_path_factory) -> Path:
     return file
 
 
-@pytest.fixture(scope="module")
-def at(browser, article, tmp_path_factory):
+@pytest.fixture
+def at(load, article):
     """Return a function that opens the page, or its article with a fault planted in the script."""
-    with stage(browser, tmp_path_factory.mktemp("stage")) as load:
 
-        def open_page(planted: tuple[str, str] = (), whole: bool | None = None, **options):
-            scripts = {}
-            if planted:
-                old, new = planted
-                source = SCRIPT.read_text()
-                assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times"
-                scripts[SCRIPT.name] = source.replace(old, new)
-            whole = not planted if whole is None else whole
-            seen = load(PAGE if whole else article, scripts=scripts, **options)
-            seen.page.wait_for_selector("#threshold:not([hidden])")
-            return seen
+    def open_page(planted: tuple[str, str] = (), whole: bool | None = None, **options):
+        scripts = {}
+        if planted:
+            old, new = planted
+            source = SCRIPT.read_text()
+            assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times"
+            scripts[SCRIPT.name] = source.replace(old, new)
+        whole = not planted if whole is None else whole
+        seen = load(PAGE if whole else article, scripts=scripts, **options)
+        seen.page.wait_for_selector("#threshold:not([hidden])")
+        return seen
 
-        yield open_page
+    return open_page
 
 
 def text(page, name: str) -> str:
