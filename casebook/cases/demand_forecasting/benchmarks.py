@@ -167,7 +167,7 @@ def timed(call: Callable[[], object]) -> tuple[object, float]:
 
 def on_one_machine(panel: pd.DataFrame) -> dict[str, tuple[str, float]]:
     """Return hash of the result and seconds of features, and of features and training."""
-    from casebook.cases.demand_forecasting.cluster import lag_features, train_lightgbm
+    from casebook.features.cluster import lag_features, train_lightgbm
 
     features, seconds = timed(lambda: lag_features(panel))
     model, more = timed(lambda: train_lightgbm(features))
@@ -179,7 +179,7 @@ def on_cluster(panel: pd.DataFrame, client: Client) -> dict[str, tuple[str, floa
     """Return the same of a cluster; the features stay with the workers while they are timed."""
     from distributed import wait
 
-    from casebook.cases.demand_forecasting.cluster import features_dask, train_dask
+    from casebook.features.cluster import features_dask, train_dask
 
     def built():
         features = features_dask(panel, client)
@@ -205,7 +205,7 @@ def dask(sizes: Sequence[int] = (1, 4, 16), workers: Sequence[int] = (1, 2)) -> 
         ``size`` (times the panel), ``rows``, ``workers`` (0: without Dask), ``step``, ``seconds``,
         ``equal`` (features and model are those of one machine, to the last bit).
     """
-    from casebook.cases.demand_forecasting.cluster import local_cluster
+    from casebook.features.cluster import local_cluster
 
     panel = setting(SEEDS[0]).panel
     panels = {size: copies(panel, size) for size in sizes}

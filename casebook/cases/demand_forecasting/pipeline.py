@@ -17,14 +17,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.cluster import (
-    FEATURES,
-    features_dask,
-    lag_features,
-    local_cluster,
-    train_dask,
-    train_lightgbm,
-)
 from casebook.cases.demand_forecasting.contract import (
     DAY,
     KEYS,
@@ -36,23 +28,9 @@ from casebook.cases.demand_forecasting.contract import (
     morning,
 )
 from casebook.cases.demand_forecasting.direct import Forecaster, UnknownCountry
-from casebook.cases.demand_forecasting.drift import DriftAlarm, daily_errors, retrain_on_drift
 from casebook.cases.demand_forecasting.feed import Repaired, repair
 from casebook.cases.demand_forecasting.forecasters import seasonal_naive_week
 from casebook.project import write_whole
-
-#: The chapter still asks for these here.
-__all__ = [
-    "FEATURES",
-    "DriftAlarm",
-    "daily_errors",
-    "features_dask",
-    "lag_features",
-    "local_cluster",
-    "retrain_on_drift",
-    "train_dask",
-    "train_lightgbm",
-]
 
 #: Days that are planned ahead, and clean days that a forecast's level is compared with.
 HORIZON, RECENT = 28, 28

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.demand_forecasting.bands import bands, coverage
-from casebook.cases.demand_forecasting.drift import DriftAlarm, daily_errors
+from casebook.cases.demand_forecasting.drift import daily_errors
 from casebook.cases.demand_forecasting.evaluation import (
     add_reconciled,
     planning_origins,
@@ -38,6 +38,7 @@ from casebook.data import real
 from casebook.data.tables import rossmann
 from casebook.forecasting.hierarchy import Hierarchy, aggregate, from_ids
 from casebook.recorded.real import from_real
+from casebook.serving.monitor import DriftAlarm
 
 KEYS = ["unique_id", "ds"]
 LEVELS = ("total", "type", "assortment", "store")

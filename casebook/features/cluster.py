@@ -1,7 +1,6 @@
 """Features and training on a Dask cluster, with the results of one machine to the last bit.
 
 The model is a small one, one day ahead from lags: it stands for the work that outgrows a machine.
-The model that ships is :mod:`casebook.cases.demand_forecasting.direct`.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.contract import DAY, KEYS
-
 if TYPE_CHECKING:
     import dask.dataframe as dd
     from distributed import Client
     from lightgbm import LGBMRegressor
 
+KEYS = ["unique_id", "ds"]
+DAY = pd.Timedelta(days=1)
 LAGS, WINDOWS = (1, 7, 14, 28), (7, 28)
 FEATURES = [*(f"lag_{k}" for k in LAGS), *(f"mean_{k}" for k in WINDOWS), "weekday"]
 
