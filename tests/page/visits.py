@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
@@ -138,7 +138,8 @@ def stage(browser: Browser, folder: Path, time: datetime | None = None) -> Itera
     folder : Path
         Where an empty page may be written.
     time : datetime, optional
-        What the page's clock shows when it is loaded; a test may then move it on.
+        What the page's clock shows once it is loaded. It stands still until a test moves it on:
+        a busy machine lets no second of it pass.
     """
     blank = folder / "blank.html"
     blank.write_text("<!doctype html><title>Blank</title>")
@@ -175,8 +176,10 @@ def stage(browser: Browser, folder: Path, time: datetime | None = None) -> Itera
         replaced.clear()
         replaced.update(scripts)
         if time:
-            page.clock.install(time=time)
+            page.clock.install(time=time - timedelta(hours=1))  # longer than any page loads
         draw(page, url)
+        if time:
+            page.clock.pause_at(time)
         return seen
 
     page.route("**/*.js*", replace)
