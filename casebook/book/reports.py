@@ -108,6 +108,10 @@ def _met(rows: list[dict]) -> str:
     return f"{text}; {ties} of the {len(missed)} missed {'is a tie' if ties == 1 else 'are ties'}"
 
 
+def _chapters(count: int) -> str:
+    return f"{count} chapter{'s' * (count != 1)}"
+
+
 def scoreboard(cards: dict[str, tuple[str, list[dict]]], address: Address) -> str:
     """Return the scoreboard.
 
@@ -127,7 +131,7 @@ def scoreboard(cards: dict[str, tuple[str, list[dict]]], address: Address) -> st
     if not rows:
         return "<p>No chapter of this build has written a scorecard.</p>"
     parts = [
-        f"<p>{_met(rows)} in {sum(bool(card) for _, card in cards.values())} chapters. "
+        f"<p>In {_chapters(sum(bool(card) for _, card in cards.values()))}: {_met(rows)}. "
         "↓ lower is better, ↑ higher is better.</p>"
     ]
     head = ["metric", "verdict", *VALUES, "data", "note"]

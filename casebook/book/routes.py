@@ -98,14 +98,13 @@ def efforts(shelf: Shelf) -> list[str]:
             f"{{case}}`{number}`",
             amount(needs.short),
             amount(needs.read),
-            amount(needs.run),
             amount(needs.exercise),
             amount(needs.whole),
         ]
         for number, needs in shelf.there.items()
     ]
-    head = ["chapter", "short", "read", "run", "exercise", "all"]
-    return _table(head, rows, right=5)
+    head = ["chapter", "short", "read", "exercise", "all"]
+    return _table(head, rows, right=4)
 
 
 def track(shelf: Shelf, numbers: list[str]) -> list[str]:
