@@ -1,6 +1,13 @@
 """Features and training on a Dask cluster, with the results of one machine to the last bit.
 
 The model is a small one, one day ahead from lags: it stands for the work that outgrows a machine.
+
+Examples
+--------
+>>> days = pd.date_range("2024-01-01", periods=3)
+>>> panel = pd.DataFrame({"unique_id": "a", "ds": days, "y": [4.0, 6.0, 5.0]})
+>>> lag_features(panel)["lag_1"].tolist()
+[nan, 4.0, 6.0]
 """
 
 from __future__ import annotations

@@ -2,6 +2,13 @@
 
 :class:`DriftAlarm` is a one-sided CUSUM on the errors of one group (a country, a warehouse), in
 units of the group's own usual error. :func:`alarm_report` holds it against breaks that are known.
+
+Examples
+--------
+>>> days = pd.date_range("2024-01-01", periods=130)
+>>> errors = pd.Series([0.05] * 120 + [0.3] * 10, days)  # six times the usual from day 121 on
+>>> (DriftAlarm().retrain_due(errors) - days[120]).days + 1
+2
 """
 
 from __future__ import annotations

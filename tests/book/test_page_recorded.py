@@ -18,6 +18,7 @@ import pytest
 from test_page_arithmetic import stands_in
 
 from casebook.author import files
+from casebook.author.content import slug
 from casebook.cases.demand_forecasting.world import CHAPTER, SEED
 from casebook.project import require_checkout
 
@@ -93,13 +94,15 @@ def printed(name: str) -> str:
 def not_in_the_memo(page: str) -> list[str]:
     """Return the plans that a page quotes and the chapter's memo does not print."""
     said = printed("memo")
-    quoted = re.findall(r"recorded: staffing model=(?!oracle).* \| euros = ([\d,]+)", page)
+    quoted = re.findall(
+        r"recorded: (?:rules_)?staffing (?!model=oracle).* \| euros = ([\d,]+)", page
+    )
     assert quoted
     return [number for number in quoted if not stands_in(number, said)]
 
 
 def test_the_plans_of_the_answers_are_those_of_the_chapters_memo():
-    """The same worlds, and the rules by their point: one set of numbers in the book."""
+    """The same worlds, and the rules by their quantile: one set of numbers in the book."""
     page = (ROOT / "book" / "answers.md").read_text(encoding="utf-8")
     assert not_in_the_memo(page) == []
     rules = value("staffing", "model=rules order=quantile", "euros")
@@ -130,6 +133,25 @@ def test_the_delay_of_the_alarm_is_the_chapters():
 def to_the_top(text: str) -> list[str]:
     """Return the links into a full chapter that do not lead to one of its headings."""
     return re.findall(r"\]\((?:\.\./)+chapters/(?!00_)\w+\.ipynb\)", text)
+
+
+def dead(text: str) -> list[str]:
+    """Return the links of a page to headings that a chapter does not have."""
+    found = []
+    for name, anchor in re.findall(r"(chapters/\w+\.ipynb)#([\w-]+)", text):
+        cells = files.read(ROOT / name).cells
+        prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        if anchor not in {slug(line) for line in re.findall(r"^#+ (.+)$", prose, flags=re.M)}:
+            found.append(f"{name}#{anchor}")
+    return found
+
+
+@pytest.mark.parametrize("page", ["method.md", "costs.md", "answers.md", "template.md"])
+def test_a_heading_that_a_page_links_to_is_there(page):
+    """The build finds it too, half an hour later."""
+    text = (ROOT / "book" / page).read_text(encoding="utf-8")
+    assert dead(text) == []
+    assert dead(re.sub(r"(\.ipynb#)", r"\1no-", text, count=1)) != []
 
 
 @pytest.mark.parametrize("page", ["method.md", "costs.md", "answers.md", "template.md"])

@@ -184,6 +184,26 @@ def test_the_built_scoreboard_shows_every_scorecard():
     assert differences(content, cards) == [f"{name}: {cards[name][1][0]['metric']}"]
 
 
+def warned(notebook) -> list[str]:
+    """Return the cells that print to stderr: a page would show the paths of this machine."""
+    return [
+        cell.id
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream" and output.name == "stderr"
+    ]
+
+
+def test_no_notebook_of_the_book_prints_a_warning():
+    for name in book.pages(ROOT):
+        done = stored(ROOT, name)
+        assert done is not None, f"{name} was not executed as it is now: run `make book`"
+        assert warned(done.notebook) == [], name
+    code = nbformat.v4.new_code_cell("x", id="loud")
+    code.outputs = [nbformat.v4.new_output("stream", name="stderr", text="/a/path: UserWarning")]
+    assert warned(nbformat.v4.new_notebook(cells=[code])) == ["loud"]
+
+
 def hurried(took: dict[str, tuple[float, float]]) -> list[str]:
     """Return the chapters whose CPU seconds alone are half as long again as the declared run."""
     return [name for name, (declared, cpu) in took.items() if 1.5 * 60 * declared < cpu]

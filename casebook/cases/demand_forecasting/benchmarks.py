@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from casebook.cases.demand_forecasting.bands import bands as banded
-from casebook.cases.demand_forecasting.bands import coverage
-from casebook.cases.demand_forecasting.rossmann import real_rossmann
+from casebook.cases.demand_forecasting.rossmann import real_rossmann, real_rossmann_informed
+from casebook.cases.demand_forecasting.rungs import rules_staffing, rungs, weeks
 from casebook.cases.demand_forecasting.staffing import (
     Rates,
     decision_table,
@@ -39,6 +38,8 @@ from casebook.cases.demand_forecasting.studies import (
 from casebook.cases.demand_forecasting.tourism import real_tourism
 from casebook.cases.demand_forecasting.world import SEED
 from casebook.evaluate.gap import gaps
+from casebook.forecasting.bands import bands as banded
+from casebook.forecasting.bands import coverage
 from casebook.recorded.artifacts import artifact
 
 if TYPE_CHECKING:
@@ -228,7 +229,10 @@ def dask(sizes: Sequence[int] = (1, 4, 16), workers: Sequence[int] = (1, 2)) -> 
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "dask": dask,
     "worlds": worlds,
+    "rungs": rungs,
+    "weeks": weeks,
     "staffing": staffing,
+    "rules_staffing": rules_staffing,
     "bands": bands,
     "shock": shock,
     "sensitivity": sensitivity,
@@ -236,4 +240,5 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "ablation": ablation,
     "real_tourism": real_tourism,
     "real_rossmann": real_rossmann,
+    "real_rossmann_informed": real_rossmann_informed,
 }
