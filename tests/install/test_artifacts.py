@@ -26,6 +26,7 @@ from casebook.cases.card_fraud.graph import split
 from casebook.cases.card_fraud.world import simulate as simulate_cards
 from casebook.cases.demand_forecasting import artifacts as demand
 from casebook.cases.demand_forecasting.world import DAYS
+from casebook.forecasting import networks
 from casebook.forecasting.classical import seasonal_naive_week
 from casebook.forecasting.walk import at_origin, planning_origins
 from casebook.project import require_checkout
@@ -177,7 +178,7 @@ def cut() -> tuple[pd.DataFrame, pd.DataFrame]:
 @pytest.mark.parametrize("log", [True, False])
 def test_a_series_is_seen_relative_to_its_last_eight_weeks(cut, log):
     train, future = cut
-    past, ahead, static, scale = demand.network_frames(train, future, log)
+    past, ahead, static, scale = networks.network_frames(train, future, log)
     name = "DE/DE1"
     own = train[train["unique_id"] == name].sort_values("ds")
     assert scale[name] == pytest.approx(own["y"].tail(56).mean() + 1)
@@ -194,8 +195,8 @@ def test_a_route_that_is_new_or_closed_is_in_no_training(cut):
     last = train["ds"].max()
     of, age = train["unique_id"], (last - train["ds"]).dt.days
     closed = train[~((of == "DE/DE1/r1") & (age >= 6)) & ~((of == "DE/DE1/r2") & (age == 0))]
-    assert {"DE/DE1/r1", "DE/DE1/r2"} <= {*demand.usual(train).index}
-    assert not {"DE/DE1/r1", "DE/DE1/r2"} & {*demand.usual(closed).index}
+    assert {"DE/DE1/r1", "DE/DE1/r2"} <= {*networks.usual(train).index}
+    assert not {"DE/DE1/r1", "DE/DE1/r2"} & {*networks.usual(closed).index}
     values = seasonal_naive_week(closed, future)
     values[future["unique_id"] == "DE/DE1/r1"] = np.nan
     filled = demand.with_analogues(closed, future, values)

@@ -9,13 +9,18 @@ import pkgutil
 import pytest
 
 import casebook.features
+import casebook.forecasting
 import casebook.serving
 
 MODULES = sorted(
     module.name
-    for room in (casebook.features, casebook.serving)
+    for room in (casebook.features, casebook.forecasting, casebook.serving)
     for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}.")
 )
+
+
+MODULES += ["casebook.data.contracts", "casebook.data.feed"]
+MODULES += ["casebook.data.plans", "casebook.data.reports", "casebook.data.values"]
 
 
 def check_examples(module) -> None:

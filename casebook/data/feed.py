@@ -1,8 +1,19 @@
 """The faults of the depots' daily feed, and their repair: one value for each route and day.
 
-What the contract lets through (:mod:`~casebook.cases.demand_forecasting.contract`) may still be
+What the contract lets through (:mod:`~casebook.data.reports`) may still be
 missing, doubled, late or in another unit: :func:`inspect` finds it, :func:`repair` mends it. Both
 judge a day by earlier days only, so that the repaired past is what a forecaster could have had.
+
+Examples
+--------
+>>> days = pd.date_range("2024-01-01", periods=4)
+>>> routes = pd.DataFrame({"unique_id": ["BE/1/a"], "country": ["BE"], "depot": ["1"]})
+>>> routes = routes.assign(opens=days[0], closes=pd.NaT)
+>>> sent = pd.DataFrame({"unique_id": "BE/1/a", "ds": days[[0, 2]], "y": [40, 44]})
+>>> sent["received"] = sent["ds"] + DAY
+>>> calendar = pd.DataFrame({"country": ["BE"], "ds": [pd.Timestamp("2024-01-01")]})
+>>> inspect(sent, routes, calendar, days[3])["fault"].tolist()
+['missing depot']
 """
 
 from __future__ import annotations
@@ -12,18 +23,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.contract import (
+from casebook.data.reports import (
     DAY,
     KEYS,
-    FeedRejected,
     as_of,
     check_contract,
     morning,
 )
-
-__all__ = [
-    "DAY", "KEYS", "FeedRejected", "Repaired", "as_of", "check_contract", "inspect", "repair",
-]  # fmt: skip
 
 #: A day is compared with the same weekday of so many weeks before it.
 WEEKS = 8
@@ -42,8 +48,6 @@ EXPLAINED = 1 / 3
 #: Tens are believed of a depot when the others of its country have this share of what is usual,
 #: or on the second day: a country's unknown holiday looks the same on the first.
 ALIKE = 1 / 2
-
-# Faults and their repair ---------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,24 @@
-"""What the night hands out: numbers in the right form, at a level that its places have had."""
+"""What the night hands out: numbers in the right form, at a level that its places have had.
+
+Examples
+--------
+>>> days = pd.date_range("2024-01-01", periods=30)
+>>> panel = pd.DataFrame({"unique_id": "BE/1/a", "ds": days, "y": 100.0})
+>>> routes = pd.DataFrame({"unique_id": ["BE/1/a"], "country": ["BE"], "depot": ["1"]})
+>>> later = days + pd.Timedelta(days=30)
+>>> ahead = pd.DataFrame({"unique_id": "BE/1/a", "ds": later, "y_hat": 1000.0})
+>>> check_level(ahead, panel, routes)
+Traceback (most recent call last):
+...
+casebook.forecasting.levels.ForecastRejected: the forecast for BE/1 is 10.00 times its last 28 ...
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.contract import KEYS
+from casebook.forecasting.classical import KEYS
 
 #: Clean days that a forecast's level is compared with.
 RECENT = 28
@@ -61,8 +74,8 @@ def clean_level(panel: pd.DataFrame, repairs: pd.DataFrame | None) -> pd.Series:
     panel : DataFrame
         ``unique_id``, ``ds``, ``y``.
     repairs : DataFrame or None
-        ``unique_id``, ``ds``, ``fault`` as of :func:`~.feed.inspect`: days that were filled or
-        stood in another unit do not count, however long ago the last clean one is.
+        ``unique_id``, ``ds``, ``fault`` as of :func:`casebook.data.feed.inspect`: days that were
+        filled or stood in another unit do not count, however long ago the last clean one is.
 
     Returns
     -------

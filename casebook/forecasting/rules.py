@@ -4,6 +4,15 @@ The usual day of a route is the mean of its plain days (no promotion, nothing ar
 that weekday in the last eight weeks. Each effect multiplies it by a ratio that is pooled over all
 routes and the whole past. The season multiplies it by what the same days of last year were to the
 eight weeks before them, pooled over all routes.
+
+Examples
+--------
+>>> days = pd.date_range("2024-01-01", periods=15)
+>>> past = pd.DataFrame({"unique_id": "a", "ds": days, "y": 10.0})
+>>> past = past.assign(**dict.fromkeys(EFFECTS, 0))
+>>> past.loc[14, ["y", "holiday"]] = 2.0, 1
+>>> float(ratios(past)["holiday"])
+0.2
 """
 
 from __future__ import annotations

@@ -59,35 +59,6 @@ class Rates:
         return self.short / (self.short + self.idle)
 
 
-def one_day(
-    rates: Rates = Rates(), hours: Sequence[float] = (160, 180, 200, 220, 240)
-) -> pd.DataFrame:
-    """Compute each possible order of one depot and one day, to be done again by hand.
-
-    Parameters
-    ----------
-    rates : Rates
-    hours : sequence of float
-        What the day may need, all equally likely.
-
-    Returns
-    -------
-    DataFrame
-        By ``ordered`` (hours): ``wages``, ``agency`` and their sum ``paid`` (euro, expected),
-        ``cost`` beyond the wages of the hours that were needed, and ``covered``, the share of
-        days that need no agency.
-    """
-    needed = np.asarray(hours, float)
-    rows = []
-    for ordered in needed:
-        wages = rates.wage * ordered
-        agency = rates.agency * np.maximum(needed - ordered, 0).mean()
-        cost = wages + agency - rates.wage * needed.mean()
-        rows.append((ordered, wages, agency, wages + agency, cost, (needed <= ordered).mean()))
-    columns = ["ordered", "wages", "agency", "paid", "cost", "covered"]
-    return pd.DataFrame(rows, columns=columns).set_index("ordered")
-
-
 def staffing_cost(
     actual: np.ndarray, ordered: np.ndarray, rates: Rates = Rates(), whole_workers: bool = True
 ) -> np.ndarray:

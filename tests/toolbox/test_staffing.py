@@ -1,4 +1,4 @@
-"""Case 01: net rates, the order and the decision table, by hand and by planted faults."""
+"""Net rates, the order and the decision table, by hand and by planted faults."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.demand_forecasting import staffing as module
-from casebook.cases.demand_forecasting.staffing import (
+from casebook.forecasting import staffing as module
+from casebook.forecasting.staffing import (
     Rates,
     avoidable,
     decision_table,
-    one_day,
     order_coverage,
     order_factor,
     order_quantile,
@@ -40,21 +39,10 @@ def depots() -> pd.DataFrame:
 # The rates ---------------------------------------------------------------------------
 
 
-def test_one_day_by_hand():
-    table = one_day()
-    # 200 hours: 20 and 40 short on a fifth of the days each, at 84 euro; 200 paid at 24.
-    assert table.loc[200, "agency"] == pytest.approx(84 * (20 + 40) / 5)
-    assert table.loc[200, "paid"] == pytest.approx(24 * 200 + 1008)
-    assert table["cost"].round(6).to_dict() == {160: 2400, 180: 1536, 200: 1008, 220: 816, 240: 960}
-    best = table["cost"].idxmin()
-    assert best == table.index[table["covered"] >= Rates().quantile].min() == 220
-
-
 def test_read_as_gross_the_same_sixty_euro_give_another_order():
     """The audit's question: if 60 euro included the wage, an hour short would cost 36 net."""
     gross = Rates(wage=24, agency=60)
     assert gross.quantile == pytest.approx(0.6) and Rates().quantile == pytest.approx(60 / 84)
-    assert one_day(gross)["cost"].idxmin() == 200 != one_day()["cost"].idxmin()
 
 
 @pytest.mark.parametrize("seed", range(5))

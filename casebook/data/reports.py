@@ -1,23 +1,34 @@
-"""What the night refuses: rows of the feed, master data and calendars that cannot be right.
+"""Daily reports of many sites: what was known on a morning, and the rows that cannot be right.
 
-The table of reports is never trusted as it is: :func:`as_of` takes it back to a morning and
-:func:`check_contract` refuses rows that cannot be right, absurdly large ones among them.
-:func:`check_master` and :func:`check_calendar` do the same for the tables beside it: a route or
-a country that they lose would be planned with nothing, and nobody would see it.
+A table of reports is never trusted as it is: :func:`as_of` takes it back to a morning and
+:func:`check_contract` refuses rows that cannot be right, absurdly large ones among them. The names
+are those of chapter 01: a *route* is a series, a *depot* the site that reports it.
+
+Examples
+--------
+>>> day = pd.Timestamp("2024-03-05")
+>>> routes = pd.DataFrame({"unique_id": ["BE/1/a"], "country": ["BE"], "depot": ["1"]})
+>>> routes = routes.assign(opens=pd.Timestamp("2020-01-01"), closes=pd.NaT)
+>>> row = {"unique_id": "BE/1/a", "ds": pd.Timestamp("2024-03-04"), "y": -3, "received": day}
+>>> check_contract(as_of(pd.DataFrame([row]), day), routes, day)
+Traceback (most recent call last):
+...
+casebook.data.reports.FeedRejected: y is negative: 1 row...
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_datetime64_dtype, is_numeric_dtype
+from pandas.api.types import is_datetime64_dtype
 
-from casebook.data.contracts import ContractBroken, enforce, need_columns, summary
+from casebook.data.contracts import ContractBroken, enforce, summary
+from casebook.data.plans import check_master
+from casebook.data.values import hashable, is_number, numbers
 
 if TYPE_CHECKING:
     import pandera.pandas as pa
@@ -33,8 +44,6 @@ MOST_TIMES, MOST_MORE = 8, 10
 OWN_DAYS, USUAL_DAYS = 28, 56
 #: Before anything is known: about a hundred truckloads.
 MOST_EVER = 100_000
-#: No country of the network has that many days between two public holidays (Germany has 139).
-LONGEST_GAP = 150
 #: No file is so many days late: a later arrival is a broken clock, not a row that is on its way.
 LATEST = 366
 
@@ -100,8 +109,6 @@ def _need_single_columns(reports: pd.DataFrame) -> None:
         raise ValueError(f"the feed has the column {twice[0]} more than once: keep one of them")
 
 
-# The feed ------------------------------------------------------------------------------
-
 #: What to do about each broken rule.
 REMEDY = {
     "column": "ask the sender for the complete file",
@@ -133,31 +140,11 @@ class FeedRejected(ContractBroken):
     reasons: tuple[str, ...] = ()
 
 
-def _is_number(values: pd.Series) -> pd.Series:
-    if is_numeric_dtype(values) and not is_bool_dtype(values):
-        return pd.Series(True, index=values.index)
-    return values.map(lambda value: isinstance(value, Real) and not isinstance(value, bool))
-
-
-def _numbers(values: pd.Series) -> pd.Series:
-    """Return the values as numbers; what is none becomes a 0, which breaks no further rule."""
-    numbers = values.where(_is_number(values), 0)
-    return (numbers.map(_float) if numbers.dtype == object else numbers).astype(float)
-
-
-def _float(value: Real) -> float:
-    """Return a number as a float; one that no float holds is infinite."""
-    try:
-        return float(value)
-    except OverflowError:
-        return np.inf if value > 0 else -np.inf
-
-
 def _one_value(batch: pd.DataFrame) -> pd.Series:
     """Return for each row whether no other of the same arrival gives its day another value."""
     same = [*KEYS, "received"]
     twice = batch[batch.duplicated(same, keep=False)]
-    values = twice.assign(y=_numbers(twice["y"])).groupby(same)["y"].transform("nunique")
+    values = twice.assign(y=numbers(twice["y"])).groupby(same)["y"].transform("nunique")
     return (values <= 1).reindex(batch.index, fill_value=True)
 
 
@@ -172,7 +159,7 @@ def _plausible(rows: pd.DataFrame, routes: pd.DataFrame, sound: np.ndarray) -> p
     day, days = pd.factorize(rows["ds"], sort=True)
     route = pd.Index(routes["unique_id"]).get_indexer(rows["unique_id"])
     most = routes["most"].to_numpy(float) if "most" in routes else np.full(len(routes), np.nan)
-    y, good = _numbers(rows["y"]).fillna(0).to_numpy(), np.ones(len(rows), bool)
+    y, good = numbers(rows["y"]).fillna(0).to_numpy(), np.ones(len(rows), bool)
     judged = (route >= 0) & (day >= 0)
     order = np.flatnonzero(judged)[np.argsort(day[judged], kind="stable")]
     recent = np.full((USUAL_DAYS, len(routes)), np.nan)
@@ -195,6 +182,17 @@ def _plausible(rows: pd.DataFrame, routes: pd.DataFrame, sound: np.ndarray) -> p
     return pd.Series(good, rows.index)
 
 
+def _plausible_after(
+    history: pd.DataFrame | None, batch: pd.DataFrame, routes: pd.DataFrame, sound: np.ndarray
+) -> pd.Series:
+    """Judge a batch by its own earlier days, or by the history that goes with it."""
+    if history is None:
+        return _plausible(batch, routes, sound)
+    both = pd.concat([history[[*KEYS, "y"]], batch[[*KEYS, "y"]]], ignore_index=True)
+    keep = np.append(np.ones(len(history), bool), sound)
+    return _plausible(both, routes, keep).tail(len(batch)).set_axis(batch.index)
+
+
 def _after_its_day(batch: pd.DataFrame) -> pd.Series:
     return ~(batch["received"].dt.normalize() <= batch["ds"])
 
@@ -214,8 +212,8 @@ class ServiceDays:
 
     def sound(self, batch: pd.DataFrame) -> np.ndarray:
         """Return for each row whether it keeps all rules but that of the most parcels."""
-        y, arrived = _numbers(batch["y"]), batch["received"].dt.normalize()
-        counted = _is_number(batch["y"]) & (y >= 0) & (y % 1 == 0)
+        y, arrived = numbers(batch["y"]), batch["received"].dt.normalize()
+        counted = is_number(batch["y"]) & (y >= 0) & (y % 1 == 0)
         over = (batch["ds"] < self.day) & (batch["ds"] == batch["ds"].dt.normalize())
         known = batch["unique_id"].isin(self.opens.index) & (arrived <= self.day)
         keeps = self.hold(batch) & _one_value(batch) & _after_its_day(batch)
@@ -262,12 +260,7 @@ def contract(
     service_days = ServiceDays(opens, closes, day)
 
     def plausible(batch: pd.DataFrame) -> pd.Series:
-        sound = service_days.sound(batch)
-        if history is None:
-            return _plausible(batch, routes, sound)
-        both = pd.concat([history[[*KEYS, "y"]], batch[[*KEYS, "y"]]], ignore_index=True)
-        keep = np.append(np.ones(len(history), bool), sound)
-        return _plausible(both, routes, keep).tail(len(batch)).set_axis(batch.index)
+        return _plausible_after(history, batch, routes, service_days.sound(batch))
 
     def rule(name: str, what: str, holds) -> pa.Check:
         return pa.Check(holds, name=name, error=what)
@@ -275,9 +268,9 @@ def contract(
     known = rule("route", "unknown route", lambda ids: ids.isin(opens.index))
     whole_day = rule("midnight", "day with a time", lambda ds: ds == ds.dt.normalize())
     over = rule("future", f"day not over on {day:%Y-%m-%d}", lambda ds: ds < day)
-    number = rule("number", "y is no number", _is_number)
-    whole = rule("whole", "y is not whole", lambda y: _numbers(y) % 1 == 0)
-    positive = rule("negative", "y is negative", lambda y: _numbers(y) >= 0)
+    number = rule("number", "y is no number", is_number)
+    whole = rule("whole", "y is not whole", lambda y: numbers(y) % 1 == 0)
+    positive = rule("negative", "y is negative", lambda y: numbers(y) >= 0)
     arrived = rule("unknown", f"arrival after {day:%Y-%m-%d}", _by(day))
     after = rule("arrival", "received before its day was over", _after_its_day)
     service = rule("service", "route not in service", service_days.hold)
@@ -297,21 +290,9 @@ def contract(
 
 def _with_names(table: pd.DataFrame) -> pd.DataFrame:
     """Write ids that no table can be looked up by, such as lists, out as text: unknown routes."""
-    if "unique_id" not in table or not (lists := ~_hashable(table["unique_id"])).any():
+    if "unique_id" not in table or not (lists := ~hashable(table["unique_id"])).any():
         return table
     return table.assign(unique_id=table["unique_id"].mask(lists, table["unique_id"].map(str)))
-
-
-def _hashable(values: pd.Series) -> pd.Series:
-    """Return for each value whether a table can be looked up by it: a list cannot."""
-
-    def has_hash(value: object) -> bool:
-        try:
-            return hash(value) is not None
-        except TypeError:
-            return False
-
-    return values.map(has_hash).astype(bool)
 
 
 def _by(day: pd.Timestamp) -> Callable[[pd.Series], pd.Series]:
@@ -362,146 +343,3 @@ def check_contract(
         rejected.rows = given.iloc[sorted(reasons)]
         raise
     return batch.reset_index(drop=True)[COLUMNS].astype({"y": "int64"})
-
-
-# The tables beside it ------------------------------------------------------------------
-
-
-def check_master(routes: pd.DataFrame) -> None:
-    """Refuse master data that would lose a route.
-
-    Parameters
-    ----------
-    routes : DataFrame
-        ``unique_id``, ``country``, ``depot``, ``opens``, ``closes`` (empty if none); ``most``
-        (parcels a day, empty for the usual bound) where a planner has confirmed a large count;
-        ``distance_km``, empty where it is not known yet.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, a route is there twice, a name or an opening is empty, dates are
-        not dates, a route closes before it opens, or a number is none above 0; with the first
-        such route.
-    """
-    need_columns(routes, ["unique_id", "country", "depot", "opens", "closes"], "master data")
-    for column in ("opens", "closes"):
-        empty = column == "closes" and routes[column].isna().all()
-        if not (empty or is_datetime64_dtype(routes[column])):
-            raise ValueError(
-                f"master data: {column} holds {routes[column].dtype}, not dates without a time "
-                "zone: parse the column"
-            )
-    if (lists := ~_hashable(routes["unique_id"])).any():
-        name = routes.loc[lists, "unique_id"].iloc[0]
-        raise ValueError(f"route {name} has a name that is no text: correct its row")
-    closed_early = routes["closes"].notna() & (routes["closes"] <= routes["opens"])
-    rules = {
-        "has no name: give it one": routes["unique_id"].isna(),
-        "stands in the master data more than once: keep one row for each route": routes[
-            "unique_id"
-        ].duplicated(),
-        "has no country or depot: complete its row": routes[["country", "depot"]]
-        .isna()
-        .any(axis=1),
-        "has no opening day: enter one, or take the route out": routes["opens"].isna(),
-        "closes before it opens: correct the dates": closed_early,
-        "opens or closes at a time of day: cut the time off": _has_time(routes["opens"])
-        | _has_time(routes["closes"]),
-        "has a country or depot that is no text: correct its row": ~routes[["country", "depot"]]
-        .map(lambda value: isinstance(value, str))
-        .all(axis=1),
-    }
-    for column, unit in (("most", "parcels a day"), ("distance_km", "kilometres")):
-        if column in routes:
-            what = f"has a {column} that is no number above 0: enter {unit}, or leave it empty"
-            rules[what] = ~_positive_or_empty(routes[column])
-    for what, broken in rules.items():
-        if broken.any():
-            raise ValueError(f"route {routes.loc[broken, 'unique_id'].iloc[0]} {what}")
-
-
-def _has_time(dates: pd.Series) -> pd.Series:
-    dates = pd.to_datetime(dates)  # a column without any date may hold another type
-    return dates.notna() & (dates != dates.dt.normalize())
-
-
-def _positive_or_empty(values: pd.Series) -> pd.Series:
-    numbers = _numbers(values.astype(object).where(values.notna(), 1))
-    return values.isna() | (_is_number(values) & np.isfinite(numbers) & (numbers > 0))
-
-
-def check_plan(promotions: pd.DataFrame) -> None:
-    """Refuse a plan of promotions whose rows would match no route or no day.
-
-    Parameters
-    ----------
-    promotions : DataFrame
-        ``unique_id``, ``ds``: days with a planned promotion.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, ``ds`` holds no dates without a time zone, a day has a time, or an
-        id is no text; with the first such row.
-    """
-    need_columns(promotions, KEYS, "promotions")
-    if not is_datetime64_dtype(promotions["ds"]):
-        raise ValueError(
-            f"promotions: ds holds {promotions['ds'].dtype}, not dates without a time zone: parse "
-            "the column"
-        )
-    if (timed := _has_time(promotions["ds"])).any():
-        first = promotions[timed].iloc[0]
-        raise ValueError(
-            f"promotions: {timed.sum()} rows have a time of day and would match no day, first "
-            f"{first['unique_id']} on {first['ds']}: cut the time off"
-        )
-    named = promotions["unique_id"].map(lambda name: isinstance(name, str))
-    if not named.all():
-        raise ValueError(
-            f"promotions: {promotions.loc[~named, 'unique_id'].iloc[0]!r} is no name of a route: "
-            "correct its row"
-        )
-
-
-def check_calendar(
-    calendar: pd.DataFrame, countries: Iterable[str], first: pd.Timestamp, last: pd.Timestamp
-) -> None:
-    """Refuse a calendar that does not cover a country from a first to a last day.
-
-    Parameters
-    ----------
-    calendar : DataFrame
-        ``country``, ``ds``: public holidays.
-    countries : iterable of str
-    first, last : Timestamp
-        Days that a forecast or its features need.
-
-    Raises
-    ------
-    ValueError
-        If a country has no holiday, none within 150 days of ``first`` or ``last``, or none on a
-        date in the window that was a holiday in each of the two years before.
-    """
-    need_columns(calendar, ["country", "ds"], "calendar")
-    if not is_datetime64_dtype(calendar["ds"]):
-        raise ValueError(f"calendar: ds holds {calendar['ds'].dtype}, not dates: parse the column")
-    for country in sorted(set(countries)):
-        dates = pd.DatetimeIndex(calendar.loc[calendar["country"] == country, "ds"]).sort_values()
-        if dates.empty:
-            raise ValueError(f"calendar: {country} has no holiday: add the country's calendar")
-        for end, what in ((first, "begins too late"), (last, "ends too early")):
-            if not ((dates > end - LONGEST_GAP * DAY) & (dates < end + LONGEST_GAP * DAY)).any():
-                raise ValueError(
-                    f"calendar: that of {country} {what} (it has {dates[0]:%Y-%m-%d} to "
-                    f"{dates[-1]:%Y-%m-%d}, {end:%Y-%m-%d} is needed): load the missing years"
-                )
-        year = pd.DateOffset(years=1)
-        yearly = dates.intersection(dates + year).difference(dates[dates.day == 29]) + year
-        missing = yearly[(yearly >= first) & (yearly <= last)].difference(dates)
-        if len(missing):
-            raise ValueError(
-                f"calendar: that of {country} has no holiday on {missing[0]:%Y-%m-%d}, a holiday "
-                "in both years before: load the missing year"
-            )

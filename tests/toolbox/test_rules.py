@@ -1,4 +1,4 @@
-"""Case 01: the rules rung finds planted ratios, uses the past alone and keeps to its rows."""
+"""The rules rung finds planted ratios, uses the past alone and keeps to its rows."""
 
 from __future__ import annotations
 
@@ -6,15 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.demand_forecasting import rules as module
-from casebook.cases.demand_forecasting.forecasters import with_cold_start
-from casebook.cases.demand_forecasting.rules import (
-    EFFECTS,
-    ratios,
-    rules,
-    season,
-    seasonal_rules,
-)
+from casebook.forecasting import rules as module
+from casebook.forecasting.cold_start import with_cold_start
+from casebook.forecasting.rules import EFFECTS, ratios, rules, season, seasonal_rules
 
 PLANTED = pd.Series([1.5, 0.1, 1.2, 1.3, 1.1], EFFECTS)
 DAYS = pd.date_range("2024-01-01", periods=7 * 40)

@@ -1,9 +1,18 @@
-"""The model that ships: one LightGBM for all series, fitted, kept as text, and asked again.
+"""A global model: one LightGBM for all series, fitted, kept as text, and asked again.
 
 Its target is the factor between a day's parcels and what level and weekday profile of its series
-say (:func:`~casebook.cases.demand_forecasting.features.origin_features`), with a Tweedie loss: the
+say (:func:`~casebook.forecasting.origins.origin_features`), with a Tweedie loss: the
 mean of counts, zeros allowed, right after growth. A row weighs as much as its expected count, up
 to a saturation.
+
+Examples
+--------
+>>> from casebook.forecasting.origins import KNOWN
+>>> days = pd.date_range("2024-01-01", periods=200)
+>>> panel = pd.DataFrame({"unique_id": "BE/1/a", "ds": days, "y": 10.0 + days.dayofweek})
+>>> panel = panel.assign(**dict.fromkeys(KNOWN, 0.0))
+>>> lightgbm_direct(panel[:-7], panel[-7:]).round().tolist()  # a Friday comes first
+[14.0, 15.0, 16.0, 10.0, 11.0, 12.0, 13.0]
 """
 
 from __future__ import annotations
@@ -17,7 +26,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.features import (
+from casebook.data.contracts import ModelRefused
+from casebook.forecasting.origins import (
     HORIZON,
     Rows,
     Table,
@@ -27,13 +37,11 @@ from casebook.cases.demand_forecasting.features import (
     to_table,
     training_rows,
 )
-from casebook.serving.registry import ModelRefused
 
 if TYPE_CHECKING:
     from lightgbm import Booster, LGBMRegressor
 
 Weight = Callable[[pd.DatetimeIndex], np.ndarray]
-
 #: The best of seven trials on validation origins of other worlds. The loss is Tweedie's, between
 #: Poisson and gamma: the mean of counts whose spread grows faster than theirs.
 PARAMETERS = {
@@ -147,7 +155,7 @@ def lightgbm_direct(
     -------
     ndarray, shape (len(future),)
         NaN for a series without a level: one seen on fewer than five weekdays in the last 56 days
-        (see :func:`~.forecasters.with_cold_start`).
+        (see :func:`~.cold_start.with_cold_start`).
     """
     table = to_table(train, future)
     rows = training_rows(table)
@@ -200,7 +208,7 @@ def predict_at(
     origin : int
         Row of the first day to forecast.
     lifts : ndarray, shape (2, nodes)
-        As for :func:`~.features.origin_features`.
+        As for :func:`~.origins.origin_features`.
     days : int
         Ahead, at most.
 

@@ -1,33 +1,19 @@
-"""Case 01: known features, origin features and the ladder of forecasters."""
+"""The global models: what is known as of an origin, forecasters, cold start."""
 
 from __future__ import annotations
 
 import inspect
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.demand_forecasting import features as features_module
-from casebook.cases.demand_forecasting.direct import half_life, leave_out, lightgbm_direct
-from casebook.cases.demand_forecasting.features import (
-    KNOWN,
-    add_known,
-    level_and_profile,
-    origin_features,
-    past_origins,
-    recent_ratio,
-    to_table,
-    training_rows,
-)
-from casebook.cases.demand_forecasting.forecasters import (
-    analogue,
-    lightgbm_recursive,
-    ramp,
-    with_cold_start,
-)
-from casebook.cases.demand_forecasting.world import DAYS, DEPOTS, holiday_calendar, simulate
-from casebook.features.calendar import AROUND_HOLIDAYS
+from casebook.cases.demand_forecasting.features import add_known
+from casebook.cases.demand_forecasting.world import DAYS, simulate
+from casebook.data.contracts import ModelRefused
+from casebook.forecasting import origins as features_module
 from casebook.forecasting.classical import (
     auto_arima,
     auto_ets,
@@ -35,10 +21,30 @@ from casebook.forecasting.classical import (
     seasonal_naive_week,
     seasonal_naive_year,
 )
+from casebook.forecasting.cold_start import analogue, ramp, with_cold_start
+from casebook.forecasting.direct import (
+    DirectModel,
+    UnknownCountry,
+    fit_direct,
+    half_life,
+    leave_out,
+    lightgbm_direct,
+    predict_direct,
+)
 from casebook.forecasting.hierarchy import from_ids
+from casebook.forecasting.origins import (
+    KNOWN,
+    level_and_profile,
+    origin_features,
+    past_origins,
+    recent_ratio,
+    to_table,
+    training_rows,
+)
+from casebook.forecasting.recursive import lightgbm_recursive
 from casebook.forecasting.walk import aggregate_known
 
-KEYS = ["unique_id", "ds"]
+KEYS, DAY = ["unique_id", "ds"], pd.Timedelta(days=1)
 ORIGIN = pd.Timestamp("2023-06-05")
 YESTERDAY, TOMORROW = "DE/DE1/new", "DE/DE1/soon"
 FEW = {"n_estimators": 30}
@@ -97,64 +103,6 @@ def cut(panel) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 # Known features ----------------------------------------------------------------------
-
-
-def test_holiday_roles_explain_the_parcels_around_holidays(world):
-    """The roles are an analyst's reading; the world's own effects are 0.1, 1.12, 1.35 and 1.15."""
-    rows = add_known(world.truth, world.routes, world.calendar, world.promotions)
-    rows = rows[(rows["promotion"] == 0) & (rows["age"] == 365)]
-    rows = rows.assign(month=rows["ds"].dt.to_period("M"), weekday=rows["ds"].dt.dayofweek)
-    role = rows[list(AROUND_HOLIDAYS)].sum(axis=1)
-    usual = rows[role == 0].groupby(["unique_id", "month", "weekday"])["base"].mean()
-    usual = usual.rename("usual").reset_index()
-    ratio = rows.merge(usual).eval("base / usual")
-    joined = rows.merge(usual)
-    for name, effect in zip(AROUND_HOLIDAYS, (0.10, 1.12, 1.35, 1.15), strict=True):
-        assert ratio[joined[name] == 1].median() == pytest.approx(effect, rel=0.05), name
-
-
-def test_known_features_keep_rows_and_order(world, panel):
-    mixed = world.truth[[*KEYS, "y"]].sample(2000, random_state=0)
-    got = add_known(mixed, world.routes, world.calendar, world.promotions)
-    assert got.index.equals(mixed.index)
-    assert (got[KEYS] == mixed[KEYS]).all(axis=None)
-    assert not got.isna().any(axis=None)
-    planned = mixed.merge(world.promotions.assign(p=1), how="left")["p"].fillna(0)
-    assert (got["promotion"].to_numpy() == planned.to_numpy()).all()
-    young = panel[panel["unique_id"] == YESTERDAY].sort_values("ds")
-    assert young["age"].head(3).tolist() == [0, 1, 2]
-    assert panel["age"].max() == 365
-
-
-def test_known_features_refuse_rows_without_master_data_or_before_the_opening(world):
-    rows = world.truth[[*KEYS, "y"]].head(3)
-    with pytest.raises(ValueError, match="1 routes have no master data"):
-        add_known(
-            rows.assign(unique_id="XX/XX1/r1"), world.routes, world.calendar, world.promotions
-        )
-    late = world.routes.loc[world.routes["opens"] > DAYS[0], "unique_id"].iloc[0]
-    with pytest.raises(ValueError, match="rows before it opens"):
-        add_known(rows.assign(unique_id=late), world.routes, world.calendar, world.promotions)
-
-
-#: What is wrong with a plan of promotions, and what is said of it.
-PLANS = {
-    "at noon": (lambda plan: plan.assign(ds=plan["ds"] + pd.Timedelta(hours=12)), "a time of day"),
-    "text": (lambda plan: plan.astype({"ds": str}), "ds holds object, not dates"),
-    "zone": (lambda plan: plan.assign(ds=plan["ds"].dt.tz_localize("UTC")), "ds holds .*UTC"),
-    "a list": (lambda plan: plan.assign(unique_id=[["r"]] * len(plan)), r"\['r'\] is no name of"),
-    "no days": (lambda plan: plan[["unique_id"]], r"promotions: no column \['ds'\]"),
-}
-
-
-@pytest.mark.parametrize("fault", PLANS)
-def test_a_plan_whose_rows_match_no_day_is_refused_and_not_lost(world, fault):
-    spoil, says = PLANS[fault]
-    rows = world.truth[[*KEYS, "y"]].tail(5)
-    with pytest.raises(ValueError, match=says):
-        add_known(rows, world.routes, world.calendar, spoil(world.promotions))
-    none = add_known(rows, world.routes, world.calendar, world.promotions.head(0))
-    assert none["promotion"].eq(0).all()  # an empty plan is a plan
 
 
 def test_a_depot_has_the_volume_weighted_mean_of_its_routes():
@@ -277,13 +225,6 @@ def test_rows_that_lack_a_known_column_or_are_weekly_are_refused():
     for forecaster in (lightgbm_direct, lightgbm_recursive, auto_ets):
         with pytest.raises(ValueError, match=r"rows are 7 days apart; .* needs daily rows"):
             forecaster(weekly, future)
-
-
-def test_a_country_without_calendar_has_no_features(world):
-    rows = world.truth[[*KEYS, "y"]].tail(5)
-    lost = world.calendar[world.calendar["country"] != "US"]
-    with pytest.raises(ValueError, match="calendar: US has no holiday: add the country's calendar"):
-        add_known(rows, world.routes, lost, world.promotions)
 
 
 def test_a_training_row_at_the_origin_is_refused(panel, cut):
@@ -492,6 +433,52 @@ def test_routes_that_opened_yesterday_or_open_inside_the_horizon_are_forecast(pa
     assert (values[new] > 0).all()
 
 
-def test_the_holidays_of_the_world_are_the_features_calendar():
-    assert set(holiday_calendar()["country"]) == set(DEPOTS)
-    assert features_module.OLD == 365
+# A fitted model, kept and asked again ------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted(cut) -> DirectModel:
+    return fit_direct(cut[0], parameters=FEW)
+
+
+def test_a_fitted_model_forecasts_as_the_one_that_was_trained(cut, fitted):
+    train, future = cut
+    expected = lightgbm_direct(train, future, parameters=FEW)
+    np.testing.assert_allclose(predict_direct(fitted, train, future), expected, rtol=1e-12)
+    assert fitted.trained_until == ORIGIN - DAY
+    before = fit_direct(train[train["ds"] < ORIGIN - 14 * DAY], parameters=FEW)
+    older = predict_direct(before, train, future)
+    assert not np.allclose(older, expected, equal_nan=True)  # another model …
+    assert np.nansum(np.abs(older - expected)) < 0.1 * np.nansum(expected)  # … on today's levels
+
+
+def test_a_model_is_asked_in_the_order_of_its_own_features(cut, fitted):
+    right, swapped = predict_direct(fitted, *cut), list(fitted.features)
+    i, j = swapped.index("weekday"), swapped.index("last_7")
+    swapped[i], swapped[j] = swapped[j], swapped[i]
+    other = predict_direct(replace(fitted, features=tuple(swapped)), *cut)
+    assert not np.allclose(other, right, equal_nan=True)
+
+
+def test_a_country_that_the_model_does_not_know_is_missing_for_its_own_rows_only(cut, fitted):
+    known, future = predict_direct(fitted, *cut), cut[1]
+    with pytest.warns(UnknownCountry, match="was not fitted to FR: it answers there without"):
+        values = predict_direct(replace(fitted, countries=("DE",)), *cut)
+    there = (future["unique_id"].str[:2] == "DE").to_numpy()
+    np.testing.assert_array_equal(values[there], known[there])
+    assert np.isfinite(values[~there]).sum() == np.isfinite(known[~there]).sum() > 0
+    # A country that has closed is one that the model knows and nobody asks for.
+    only = [frame[frame["unique_id"].str.startswith("FR")] for frame in cut]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alone = predict_direct(fitted, *only)
+    np.testing.assert_allclose(alone, known[~there], rtol=0.1)  # promotions are pooled
+
+
+def test_a_model_of_other_features_or_of_later_days_is_refused(cut, fitted):
+    train, future = cut
+    with pytest.raises(ModelRefused, match=r"fitted to other features \(lift\): train again"):
+        predict_direct(replace(fitted, features=fitted.features[:-1]), train, future)
+    earlier = train["ds"] < ORIGIN - 7 * DAY
+    with pytest.raises(ModelRefused, match="has seen 2023-06-04, which is not before the origin"):
+        predict_direct(fitted, train[earlier], train[~earlier].drop(columns="y"))
