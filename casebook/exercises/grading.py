@@ -347,10 +347,10 @@ def _canonical(value: object) -> object:
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return str(value)  # 1 and 1.0 are the same answer
     if isinstance(value, (pd.DataFrame, pd.Series)):
-        labels = [list(axis) for axis in value.axes]
+        labels = [str(axis.tolist()) for axis in value.axes]
         return (labels, _canonical(value.to_numpy()))
     if isinstance(value, np.ndarray):
-        return (value.shape, _canonical(value.tolist()))
+        return (value.shape, _one_text(value))
     if isinstance(value, dict):
         return {key: _canonical(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -359,6 +359,17 @@ def _canonical(value: object) -> object:
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         return _canonical([_code(value.__code__), value.__defaults__, value.__kwdefaults__, cells])
     return value
+
+
+def _one_text(values: np.ndarray) -> object:
+    """Return an array as one text, if it can be: a text for each value takes ten times as long."""
+    listed = values.ravel().tolist()
+    if values.dtype.kind in "fiu":
+        form = "%.6g" if values.dtype.kind == "f" else "%d"
+        return ",".join([form] * len(listed)) % tuple(listed)
+    if values.dtype.kind in "bU" or all(type(one) is str for one in listed):
+        return repr(listed)
+    return _canonical(listed)
 
 
 def _code(code: types.CodeType) -> tuple:

@@ -128,6 +128,23 @@ def test_answers_that_differ_in_the_third_digit_are_different(kind):
     assert hints_after(make(0.9), make(0.901)) == 2
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        pd.Series([1, 3], index=["a", "b"]),
+        pd.Series([1, 2], index=["a", "c"]),
+        pd.Series([1, 2, 2], index=["a", "b", "c"]),
+        pd.Series(["1", "2"], index=["a", "b"]).astype(object),
+        pd.DataFrame({"n": [1, 2]}, index=["a", "b"]),
+    ],
+    ids=["number", "label", "length", "text", "table"],
+)
+def test_tables_that_differ_are_different_answers_whatever_the_type_of_their_numbers(other):
+    whole = pd.Series([1, 2], index=["a", "b"])
+    assert hints_after(whole, whole.astype(float)) == 1
+    assert hints_after(whole, other) == 2
+
+
 def written(source: str):
     """Return the function ``f`` of a cell that is run anew."""
     names = {"np": np}
