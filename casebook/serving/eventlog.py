@@ -118,10 +118,11 @@ class _Database:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # also where the commit itself has failed
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def all(self, query: str, values: Sequence[Any] = ()) -> list[tuple]:
         """Return the rows of a query."""

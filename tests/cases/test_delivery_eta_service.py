@@ -321,6 +321,14 @@ SCAN = {
     "received_at": "2025-10-07T10:01:00",
     "device": "Z01-1",
 }
+PARCEL = {
+    "kind": "parcel",
+    "parcel": 1,
+    **dict.fromkeys(("origin", "destination", "origin_hub", "destination_hub"), "X"),
+    "km": 1.0,
+    "service": "express",
+    **dict.fromkeys(("accepted_at", "window_low", "window_high"), "2025-10-07T10:00:00"),
+}
 POSTED = {name: value for name, value in SCAN.items() if name != "received_at"}
 
 
@@ -337,11 +345,12 @@ POSTED = {name: value for name, value in SCAN.items() if name != "received_at"}
         ({"device": "x" * 41}, "device: String should have at most 40"),
         ({"secret": 1}, "secret: Extra inputs are not permitted"),
         ({"kind": "other"}, "message: Input tag 'other'"),
+        (PARCEL | {"window_high": "2025-10-06T10:00:00"}, "window_high is before window_low"),
     ],
 )
 def test_a_message_that_is_none_says_what_is_wrong(change, says):
     with pytest.raises(ValueError, match=":") as error:
-        decode(json.dumps({"kind": "scan", **SCAN, **change}))
+        decode(json.dumps(change if "km" in change else {"kind": "scan", **SCAN, **change}))
     assert says in str(error.value)
 
 

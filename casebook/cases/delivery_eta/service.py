@@ -177,7 +177,10 @@ class Tracking:
         query = "SELECT window_low, window_high FROM parcels WHERE parcel = ?"
         found = self.reader.all(query, (number,))
         if not found:
-            what = f"Nothing is known of parcel {number}."
+            query = "SELECT count(*) FROM steps WHERE parcel = ?"
+            scanned = self.reader.all(query, (number,))[0][0]
+            told = "was scanned and is not announced" if scanned else "is not known"
+            what = f"Parcel {number} {told}."
             raise Problem(404, "unknown parcel", what, "Check the number; try again in an hour.")
         low, high = found[0]
         times = {"p10": iso(low), "p50": iso((low + high) / 2), "p90": iso(high)}
@@ -262,6 +265,11 @@ def app_from(folder: str, consume: bool = False) -> FastAPI:
     folder : str
     consume : bool
         Also run the consumer, in a thread of this process.
+
+    Notes
+    -----
+    It goes by the feed's time, for a feed that is played again: the world's calendar has an end. A
+    service on its own time gives :class:`Tracking` a clock.
     """
     path = Path(folder)
     stored = path / "models.pickle"

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from casebook.cases.delivery_eta.eta import (
     Models,
@@ -86,6 +86,12 @@ class Parcel(Message):
     accepted_at: Moment
     window_low: Moment
     window_high: Moment
+
+    @model_validator(mode="after")
+    def _window_ends_after_it_begins(self) -> Parcel:
+        if self.window_low > self.window_high:
+            raise ValueError("window_high is before window_low")
+        return self
 
 
 class Load(Message):
