@@ -259,6 +259,10 @@ class Quarantined(NamedTuple):
     why: str
 
 
+class Refused(ValueError):
+    """Raised by ``apply`` for an event that is at fault itself: put aside, no failure of ours."""
+
+
 class ConsumerStopped(RuntimeError):
     """Too many events in a row could not be applied: that is no fault of theirs."""
 
@@ -374,7 +378,8 @@ class Consumer:
             bodies = {event.offset: event for event in events}
             for one in good:
                 if error := self._tried(db, [one]):
-                    self._count(error)
+                    if not isinstance(error, Refused):
+                        self._count(error)
                     bad.append(self._aside(bodies[one.offset], error))
                 else:
                     self._failures = 0

@@ -472,6 +472,22 @@ def test_a_service_with_a_clock_outlives_a_silent_feed_and_refuses_the_future(tm
         plain.log.append([at(30, 1), at(1, 2), at(15, 3), at(20, 4)])
         assert clocked.consumer.run() == (4, 1)
         assert "hours from now" in clocked.consumer.quarantined()[0].why
+        plain.log.append([at(30, k) for k in range(100, 180)])  # a gateway with a wrong clock
+        assert clocked.consumer.run() == (80, 80)
+
+
+def test_a_feed_that_was_silent_goes_on_when_two_parcels_say_so(tmp_path):
+    def at(days: float, parcel: int) -> tuple[str, str]:
+        time = f"{FIRST + pd.Timedelta(days=days):%Y-%m-%dT%H:%M:%S}"
+        scan = SCAN | {"parcel": parcel, "received_at": time, "scanned_at": time}
+        return "x", json.dumps({"kind": "scan", **scan})
+
+    with opened(tmp_path, Models()) as tracking:
+        tracking.log.append([at(1, 1), *(at(20, k) for k in range(2, 90)), at(21, 2)])
+        assert tracking.consumer.run() == (90, 1)
+        tracking.log.append([at(40, 7), at(40, 7), at(40, 7)])  # one parcel is not believed
+        assert tracking.consumer.run() == (3, 3)
+        assert "set its clock" in tracking.consumer.quarantined()[-1].why
 
 
 def test_a_consumer_in_trouble_says_so_and_goes_on_when_it_has_passed(client):

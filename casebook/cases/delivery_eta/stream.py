@@ -32,7 +32,7 @@ from casebook.cases.delivery_eta.stages import DELIVERED, OUT, STAGES
 from casebook.cases.delivery_eta.tracking import DONE, Track
 from casebook.evaluate.conformal import Adaptive
 from casebook.serving.breaker import Breaker
-from casebook.serving.eventlog import Decoded
+from casebook.serving.eventlog import Decoded, Refused
 
 # Messages ----------------------------------------------------------------------------
 
@@ -246,13 +246,14 @@ class State:
     _version: int = field(default=-1, init=False)
     _tables: Tables | None = field(default=None, init=False)
     _follower: Adaptive | None = field(default=None, init=False)
+    _doubted: tuple[str, int] | None = field(default=None, init=False)
 
     def apply(self, db: sqlite3.Connection, events: Sequence[Decoded]) -> None:
         """Write what messages change, in their order."""
         number = self._recall(db)
         self._version = -1  # until all is written: a failure half-way is read from the store again
         messages = [event.value for event in events]
-        latest = _in_order(messages, db, self.clock and self.clock())
+        latest = self._in_order(messages, db)
         self._reports([m for m in messages if isinstance(m, Load)], db)
         fresh = self._announced([m for m in messages if isinstance(m, Parcel)], db)
         scans = [m for m in messages if isinstance(m, Scan)]
@@ -264,6 +265,27 @@ class State:
             "SET number = excluded.number, now = max(now, excluded.now)",
             (self._version, latest),
         )
+
+    def _in_order(self, messages: Sequence[Scan | Parcel | Load], db: sqlite3.Connection) -> int:
+        """Return when the last message became known; refuse one that is ahead of the clock.
+
+        Without a clock, refuse one that is days ahead of all before, until another parcel or hub
+        says the same: then the feed was silent.
+        """
+        found = db.execute("SELECT now FROM version").fetchone()
+        now, clock = found[0] if found else None, self.clock and self.clock()
+        for message in messages:
+            known = seconds(_known(message))
+            if clock is not None and known > clock + MOST_AHEAD_OF_NOW:
+                raise Refused(f"known {(known - clock) / 3600:.1f} hours from now: set its clock")
+            if clock is None and now is not None and known > now + MOST_AHEAD:
+                before, self._doubted = self._doubted, (key_of(message), known)
+                agreed = before is not None and before[0] != self._doubted[0]
+                if not agreed or abs(known - before[1]) > MOST_AHEAD:
+                    days = (known - now) / 86400
+                    raise Refused(f"known {days:.1f} days after all before it: set its clock")
+            now = known if now is None else max(now, known)
+        return now or 0
 
     # What is kept in memory
 
@@ -498,23 +520,3 @@ def _named(step: int) -> dict[str, Any]:
         return {"stage": STAGES[DELIVERED], "attempt": 0}
     attempt = max(step - OUT, 0) // 2
     return {"stage": STAGES[step - 2 * attempt], "attempt": attempt}
-
-
-def _in_order(
-    messages: Sequence[Scan | Parcel | Load], db: sqlite3.Connection, clock: float | None
-) -> int:
-    """Return when the last message became known; refuse one that is ahead of the clock.
-
-    Without a clock, one that is days ahead of all before.
-    """
-    found = db.execute("SELECT now FROM version").fetchone()
-    now = found[0] if found else None
-    for message in messages:
-        known = seconds(_known(message))
-        if clock is not None and known > clock + MOST_AHEAD_OF_NOW:
-            raise ValueError(f"known {(known - clock) / 3600:.1f} hours from now: set its clock")
-        if clock is None and now is not None and known > now + MOST_AHEAD:
-            days = (known - now) / 86400
-            raise ValueError(f"known {days:.1f} days after all before it: set the gateway's clock")
-        now = known if now is None else max(now, known)
-    return now or 0
