@@ -29,6 +29,8 @@ _NUMBER = re.compile(
 )
 #: Columns from which a table is stacked on a phone: with words beside the first, or of numbers.
 WORDY, WIDE = 5, 8
+#: Characters of a caption that fit on the bar of a folded cell.
+CAPTION = 80
 #: What stands in a cell of a numeric column that has no number.
 _NOTHING = ("", "–", "—", "-", "n/a")
 _BOUND = r"([+−-]?(?:\d[\d,.]*\d|\d|\.\d+)\s?[%‰]?)"
@@ -176,6 +178,27 @@ def _intervals(page: BeautifulSoup) -> None:
             text.replace_with(NavigableString(_INTERVAL.sub("[\\1,\u00a0\\2]", text)))
 
 
+def _folds(page: BeautifulSoup) -> None:
+    """Let the bar of a folded cell say what is in it: a table by its caption, a figure, a result.
+
+    The theme says of each that it holds code, though a reader opens it for what the code shows.
+    """
+    for fold in page.select(".tag_hide-cell > details.hide"):
+        table = fold.select_one(".cell_output .casebook-table[aria-label]")
+        if table:
+            first = re.split(r"(?<=[^\d])\.(?:\s|$)", table["aria-label"], maxsplit=1)[0]
+            inside = f"the table: {first}" if len(first) <= CAPTION else "the table"
+        elif fold.select_one(".cell_output :is(img, svg, .casebook-plotly)"):
+            inside = "the figure"
+        elif fold.select_one(".cell_output"):
+            inside = "the result"
+        else:
+            continue
+        for name, verb in (("collapsed", "Show"), ("expanded", "Hide")):
+            for label in fold.select(f":scope > summary > p.{name}"):
+                label.string = f"{verb} {inside}"
+
+
 #: The end of a page that has been mended; one that Sphinx writes again loses it.
 MENDED = "\n<!-- mended -->\n"
 
@@ -190,6 +213,7 @@ MENDS = (
     _numeric_columns,
     _stacked,
     _intervals,
+    _folds,
 )
 
 

@@ -254,6 +254,8 @@ def student_seed(default: int) -> int:
 def reasoning(path: Path, number: int) -> str:
     """Return the answer to a question and why, as Markdown, from its solution notebook.
 
+    The text may speak of cells below it, which an exercise does not have: it says where they are.
+
     Parameters
     ----------
     path : Path
@@ -267,7 +269,7 @@ def reasoning(path: Path, number: int) -> str:
         If the notebook has no such question.
     """
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    found, inside = [], False
+    found, inside, more = [], False, False
     for cell in cells:
         name = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
         source = "".join(cell["source"])
@@ -275,10 +277,16 @@ def reasoning(path: Path, number: int) -> str:
             if inside := name == f"answer-{number}":
                 answer = source.partition("### BEGIN SOLUTION\n")[2].partition("### END")[0]
                 found.append(f"```python\n{answer.rstrip()}\n```")
-        elif inside and cell["cell_type"] == "markdown" and "solution" in _tags(cell):
-            found.append(source)
+        elif inside and "solution" in _tags(cell):
+            more |= cell["cell_type"] == "code"
+            found += [source] if cell["cell_type"] == "markdown" else []
     if not found:
         raise ValueError(f"{path.name} has no question {number}.")
+    if more:
+        found.append(
+            f"*The cells below this text are in `solutions/{path.name}`; the exercise's page in "
+            "the book shows them with what they print.*"
+        )
     return "\n\n".join(found)
 
 
