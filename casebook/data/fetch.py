@@ -251,7 +251,8 @@ def assemble(
         _make_room(target)
     parts = []
     try:
-        for member in tqdm(members, desc=target.stem, unit="file", ncols=79):
+        # A bar of no file at all would say less than the note about why none came.
+        for member in tqdm(members, desc=target.stem, unit="file", ncols=79, delay=0.001):
             parts.append(_member(member, folder))
     except FetchFailed as fault:
         cause = f"{len(parts)} of {len(members)} files are fetched, then {fault.cause}"
