@@ -1,0 +1,1 @@
+"""Case 07: subscription churn."""
