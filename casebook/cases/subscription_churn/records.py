@@ -52,8 +52,8 @@ class Tables:
     logins : ndarray of int, shape (rows, weeks)
         By week, from the first night of the history; 0 before joining and after leaving. The
         month of joining is not counted.
-    last_day : ndarray of float, shape (rows, months)
-        Day of the last login within each month, missing without one.
+    last_day : ndarray of float, shape (rows, weeks)
+        Day of the last login within each week, minus infinity without one.
     tickets, payments, changes, surveys, calls : DataFrame
         ``row``, ``at`` (date) and: ``text``, ``rating`` (1 to 5, mostly empty) · nothing more
         (failed) · ``recorded`` (downgrades; ``at`` is the date that the change is booked on) ·
@@ -111,15 +111,14 @@ def tables(state: State, rows: Rows) -> Tables:
     )
     events = ("tickets", "payments", "changes", "surveys", "calls")
     frames = {name: pd.concat(getattr(rows, name), ignore_index=True) for name in events}
-    last = _widened([part[:, None] for part in rows.last_day], len(state), -np.inf)
-    last[~np.isfinite(last)] = np.nan
+    last = _widened(rows.last_day, len(state), -np.inf)
     return Tables(subscribers, _widened(rows.logins, len(state), 0), last, **frames)
 
 
 def _logins(
     month: Month, reason: np.ndarray, since: np.ndarray, left: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the logins of each week, and the day of the last one (missing without)."""
+    """Return the logins of each week, and the day of the last one in it."""
     state, night, n = month.state, night_of(month.number), len(month.state)
     rng = stream(seed, month.number, 3)
     start = night + 7.0 * np.arange(WEEKS)
@@ -133,7 +132,7 @@ def _logins(
     logins = np.floor(mean * there + rng.random((n, WEEKS))).astype(np.int16)
     logins[there <= 0] = 0
     within = rng.random((n, WEEKS)) ** (1 / np.maximum(logins, 1))
-    last = np.where(logins > 0, start + 7 * within * there, -np.inf).max(axis=1)
+    last = np.where(logins > 0, start + 7 * within * there, -np.inf)
     return np.minimum(logins, 127).astype(np.int8), last.astype(np.float32)
 
 

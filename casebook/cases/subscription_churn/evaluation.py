@@ -1,0 +1,224 @@
+"""How good is a list: gains curve and Qini, value of a policy from the randomised month, capacity.
+
+The *gains curve* of a score says how many cancellations are prevented per subscriber when the best
+share ``k`` of them is called: ``G(k) = sum of the effects of the top k / number of all``. Its area
+is AUUC here; the *Qini coefficient* is the area between it and the straight line to ``G(1)`` (a
+random order), over the same area of the best order. ``effects`` are the true ones where the world
+knows them, or scores whose mean over any group estimates the group's effect: weighted by the chance
+of being drawn (:func:`ips_scores`) or doubly robust (:func:`.uplift.dr_scores`).
+
+With equal chances in a 50:50 trial, ``G`` is the curve of Gutierrez & Gérardy; Radcliffe's own
+curve, in customers drawn, is :func:`radcliffe`.
+
+References
+----------
+Radcliffe (2007), *Using control groups to target on predicted lift*, Direct Marketing Analytics
+Journal; Gutierrez & Gérardy (2017), *Causal inference and uplift modelling: a review of the
+literature*, PMLR 67.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+
+def order_of(score: ArrayLike) -> np.ndarray:
+    """Return the positions from the highest score down; ties keep their order."""
+    return np.argsort(-np.asarray(score, float), kind="stable")
+
+
+def gains(score: ArrayLike, effects: ArrayLike, points: int = 200) -> pd.DataFrame:
+    """Return the gains curve of a score.
+
+    Parameters
+    ----------
+    score : array_like, shape (n,)
+        Called are the highest.
+    effects : array_like, shape (n,)
+        True effects, or scores that estimate them.
+    points : int
+        Points of the curve, beside the origin.
+
+    Returns
+    -------
+    DataFrame
+        ``share`` (of subscribers called) and ``gain`` (prevented cancellations per subscriber).
+    """
+    effects = np.asarray(effects, float)[order_of(score)]
+    ends = np.unique(np.linspace(0, len(effects), points + 1).round().astype(int))
+    total = np.concatenate([[0.0], np.cumsum(effects)])
+    return pd.DataFrame({"share": ends / len(effects), "gain": total[ends] / len(effects)})
+
+
+def auuc(score: ArrayLike, effects: ArrayLike, points: int = 200) -> float:
+    """Return the area under the gains curve."""
+    curve = gains(score, effects, points)
+    return float(np.trapezoid(curve["gain"], curve["share"]))
+
+
+def qini(score: ArrayLike, effects: ArrayLike, best: ArrayLike | None = None) -> float:
+    """Return the Qini coefficient: 0 for a random order, 1 for the best one.
+
+    Parameters
+    ----------
+    score, effects
+        As for :func:`gains`.
+    best : array_like, optional
+        What the best order sorts by: by default the effects themselves, if they are the true ones.
+
+    Raises
+    ------
+    ValueError
+        If no order beats a random one.
+    """
+    random = float(np.mean(effects)) / 2
+    top = auuc(effects if best is None else best, effects) - random
+    if top <= 0:
+        raise ValueError("The best order is no better than a random one: all effects are equal.")
+    return (auuc(score, effects) - random) / top
+
+
+def radcliffe(score: ArrayLike, cancelled: ArrayLike, drawn: ArrayLike) -> pd.DataFrame:
+    """Return Radcliffe's Qini curve of a trial with one chance for all.
+
+    Of the first k rows it compares the cancellations among those not drawn, brought to the number
+    of those drawn, with the cancellations among those drawn.
+
+    Returns
+    -------
+    DataFrame
+        ``called`` (rows), ``prevented`` (cancellations among those drawn so far); rows before the
+        first of each arm are zero.
+    """
+    order = order_of(score)
+    y, t = np.asarray(cancelled, float)[order], np.asarray(drawn, bool)[order]
+    n_t, n_c = np.cumsum(t), np.cumsum(~t)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        prevented = np.cumsum(y * ~t) * n_t / n_c - np.cumsum(y * t)
+    prevented = np.where((n_t > 0) & (n_c > 0), prevented, 0.0)
+    return pd.DataFrame({"called": np.arange(1, len(y) + 1), "prevented": prevented})
+
+
+# The value of a list -----------------------------------------------------------------
+
+
+class Estimate(NamedTuple):
+    """A value with its standard error and 95 % interval."""
+
+    value: float
+    se: float
+    low: float
+    high: float
+
+    def covers(self, truth: float) -> bool:
+        """Return whether the interval holds a value."""
+        return bool(self.low <= truth <= self.high)
+
+
+def clustered(values: ArrayLike, clusters: ArrayLike) -> Estimate:
+    """Return the sum of the rows' values with an interval over their clusters.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+    clusters : array_like, shape (n,)
+        What would be new next time, such as accounts.
+
+    Raises
+    ------
+    ValueError
+        With fewer than two clusters.
+    """
+    _, codes = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(codes, np.asarray(values, float))
+    if len(sums) < 2:
+        raise ValueError(f"{len(sums)} clusters: an interval needs two at least.")
+    se = float(sums.std(ddof=1) * np.sqrt(len(sums)))
+    total = float(sums.sum())
+    return Estimate(total, se, total - 1.96 * se, total + 1.96 * se)
+
+
+def ips_scores(cancelled: ArrayLike, drawn: ArrayLike, chance: ArrayLike) -> np.ndarray:
+    """Return each row's effect weighted by the chance of what happened.
+
+    Examples
+    --------
+    Of four subscribers two were drawn, with a chance of one half; one of the others cancelled:
+
+    >>> ips_scores([0, 0, 1, 0], [True, True, False, False], [0.5] * 4).mean()
+    0.5
+    """
+    y, t, e = np.asarray(cancelled, float), np.asarray(drawn, bool), np.asarray(chance, float)
+    if not ((e > 0) & (e < 1)).all():
+        raise ValueError("a chance of 0 or 1 decides nothing: weights need both to be possible.")
+    return np.where(t, -y / e, y / (1 - e))
+
+
+def policy_value(
+    chosen: ArrayLike, scores: ArrayLike, value: ArrayLike, cost: float, clusters: ArrayLike
+) -> Estimate:
+    """Return what a list would have brought in the randomised month, in euro.
+
+    Parameters
+    ----------
+    chosen : array_like of int
+        Positions of the list.
+    scores : array_like, shape (n,)
+        Of :func:`ips_scores` or :func:`.uplift.dr_scores`.
+    value : array_like, shape (n,)
+        Euro of a subscriber who stays.
+    cost : float
+        Of a call.
+    clusters : array_like, shape (n,)
+    """
+    each = np.zeros(len(np.asarray(scores)))
+    chosen = np.asarray(chosen, int)
+    each[chosen] = np.asarray(scores)[chosen] * np.asarray(value)[chosen] - cost
+    return clustered(each, clusters)
+
+
+def snips(
+    chosen: ArrayLike,
+    cancelled: ArrayLike,
+    drawn: ArrayLike,
+    chance: ArrayLike,
+    value: ArrayLike,
+    cost: float,
+) -> float:
+    """Return the same by self-normalised weights: each arm's weights are made to sum to the list.
+
+    It has no closed interval; :func:`policy_value` has.
+    """
+    rows = np.asarray(chosen, int)
+    y, t, e, v = (np.asarray(x)[rows] for x in (cancelled, drawn, chance, value))
+    w_t, w_c = t / e, ~t / (1 - e)
+    lost = len(rows) * np.array([(w_c * y * v).sum() / w_c.sum(), (w_t * y * v).sum() / w_t.sum()])
+    return float(lost[0] - lost[1] - cost * len(rows))
+
+
+def by_capacity(
+    score: ArrayLike, worth: ArrayLike, cost: float, capacities: ArrayLike
+) -> pd.DataFrame:
+    """Return what lists of several lengths bring.
+
+    Parameters
+    ----------
+    score : array_like, shape (n,)
+        Called are the highest.
+    worth : array_like, shape (n,)
+        Euro of a call before its cost: effect times value.
+    cost : float
+    capacities : array_like of int
+
+    Returns
+    -------
+    DataFrame
+        ``calls``, ``euro``.
+    """
+    total = np.concatenate([[0.0], np.cumsum(np.asarray(worth, float)[order_of(score)])])
+    calls = np.minimum(np.asarray(capacities, int), len(total) - 1)
+    return pd.DataFrame({"calls": calls, "euro": total[calls] - cost * calls})

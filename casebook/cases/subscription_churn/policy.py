@@ -1,0 +1,96 @@
+"""Whom to call: the one decision that the page, the studies and the nightly list share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What binds and what costs.
+
+    Attributes
+    ----------
+    people, calls_a_day, days : int
+        Of the team; working days of a month (four weeks).
+    hourly : float
+        Euro for an hour of a person. A call takes its share of a day of eight hours, with
+        preparation and notes, and not the ten minutes on the phone.
+    """
+
+    people: int = 20
+    calls_a_day: int = 10
+    days: int = 20
+    hourly: float = 40.0
+
+    @property
+    def daily(self) -> int:
+        """Calls a day."""
+        return self.people * self.calls_a_day
+
+    @property
+    def capacity(self) -> int:
+        """Calls a month."""
+        return self.daily * self.days
+
+    @property
+    def cost(self) -> float:
+        """Euro for a call."""
+        return 8 * self.hourly / self.calls_a_day
+
+    def break_even(self, value: float, saved: float = 1.0) -> float:
+        """Return the risk above which a call pays that saves a share of those who would cancel."""
+        return self.cost / (value * saved)
+
+
+TERMS = Terms()
+
+
+def gain(effect: ArrayLike, value: ArrayLike, cost: float = TERMS.cost) -> np.ndarray:
+    """Return the euro that a call is expected to bring: effect times value, less its cost."""
+    return np.asarray(effect, float) * np.asarray(value, float) - cost
+
+
+def choose(
+    gains: ArrayLike,
+    capacity: int = TERMS.capacity,
+    blocked: ArrayLike | None = None,
+    least: float = 0.0,
+) -> np.ndarray:
+    """Return the positions of those to be called, the most promising first.
+
+    Parameters
+    ----------
+    gains : array_like, shape (n,)
+        Expected euro of a call, or any score. A missing one is never chosen.
+    capacity : int
+        Calls at most.
+    blocked : array_like of bool, optional
+        Who must not be called: called lately, or in the hold-out.
+    least : float
+        Nobody at or below is called; minus infinity fills the capacity.
+
+    Returns
+    -------
+    ndarray of int
+        Ties go to the earlier position, so that a list can be made again.
+
+    Raises
+    ------
+    ValueError
+        If the capacity is negative or the shapes differ.
+    """
+    gains = np.asarray(gains, float)
+    open_ = np.isfinite(gains) & (gains > least)
+    if blocked is not None:
+        blocked = np.asarray(blocked, bool)
+        if blocked.shape != gains.shape:
+            raise ValueError(f"{blocked.shape[0]} marks for {gains.shape[0]} gains: one each.")
+        open_ &= ~blocked
+    if capacity < 0:
+        raise ValueError(f"capacity is {capacity}: it cannot be negative.")
+    order = np.argsort(-gains, kind="stable")
+    return order[open_[order]][:capacity]

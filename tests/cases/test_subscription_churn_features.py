@@ -1,0 +1,140 @@
+"""Case 07: features know what was recorded by their night, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from casebook.cases.subscription_churn import world as worlds
+from casebook.cases.subscription_churn.features import (
+    NAMES,
+    QUARTER,
+    Mood,
+    build,
+    cancels,
+    downgrades,
+    plan_on,
+    stacked,
+    there,
+    value_on,
+)
+from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
+from casebook.cases.subscription_churn.population import MONTH, Constants
+from casebook.cases.subscription_churn.records import Tables, date
+from casebook.features.point_in_time import seen_later
+
+SMALL = Constants(subscribers=10_000, joiners=400, accounts=1_200)
+NIGHT = night_of(3)
+
+
+@pytest.fixture(scope="module")
+def world() -> worlds.World:
+    return worlds.play(worlds.simulate(3, SMALL))
+
+
+@pytest.fixture(scope="module")
+def as_it_was(world) -> Tables:
+    """The tables as they stood on the night of month 3."""
+    return worlds.simulate(3, SMALL, until=3).tables
+
+
+def test_a_later_copy_of_the_tables_gives_the_features_of_the_night(world, as_it_was):
+    mood = Mood(world.tables.tickets, NIGHT)
+    now, later = build(as_it_was, NIGHT, mood), build(world.tables, NIGHT, mood)
+    assert list(later) == NAMES and len(now) > 9_000
+    pd.testing.assert_frame_equal(now, later)
+
+
+def test_it_would_be_seen_if_a_feature_looked_ahead(world, as_it_was):
+    """The same comparison finds the downgrades that are booked back."""
+    mood = Mood(world.tables.tickets, NIGHT)
+    now, later = (build(t, NIGHT, mood, by="at") for t in (as_it_was, world.tables))
+    differs = [name for name in NAMES if not now[name].equals(later[name])]
+    assert differs == ["downgrades"]
+
+
+@pytest.mark.parametrize("by", ["recorded", "at"])
+def test_downgrades_counted_by_their_booked_date_know_the_future(world, by):
+    asked = pd.concat(
+        pd.DataFrame({"row": there(world.tables.subscribers, night), "night": night})
+        for night in (night_of(2), NIGHT)
+    )
+    asked = asked.assign(known_at=date(asked["night"])).reset_index(drop=True)
+
+    def make(feed: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+        parts = [
+            pd.DataFrame({"downgrades": downgrades(feed, own["row"].to_numpy(), night, by)})
+            for night, own in rows.groupby("night", sort=False)
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+    found = seen_later(make, world.tables.changes, asked, cuts=2, received="recorded")
+    assert (found == {}) == (by == "recorded")
+
+
+def test_the_leak_is_worth_a_lot_to_a_model_that_may_have_it(world):
+    """Of those booked as downgraded on the night, most cancel; of those recorded, few do."""
+    shares = {}
+    for by in ("recorded", "at"):
+        made = build(world.tables, night_of(TEST), by=by)
+        y = cancels(world.tables, made.index, night_of(TEST), night_of(TEST + 1))
+        shares[by] = y[made["downgrades"] > 0].mean()
+    assert shares["at"] > 1.3 * shares["recorded"]
+
+
+def test_features_by_hand(world):
+    tables, night = world.tables, night_of(TEST)
+    made = build(tables, night)
+    rows = made.index[[0, 100, 1000, 5000]]
+    week = (night - night_of(-6)) // 7
+    start = date(night) - pd.Timedelta(days=QUARTER)
+    for row in rows:
+        mine = tables.tickets[tables.tickets["row"] == row]
+        mine = mine[(mine["at"] >= start) & (mine["at"] < date(night))]
+        assert made.loc[row, "tickets_quarter"] == len(mine)
+        assert made.loc[row, "logins_month"] == tables.logins[row, week - 4 : week].mean()
+        called = tables.calls.query("row == @row and called")["at"]
+        assert made.loc[row, "calls"] == ((called >= start) & (called < date(night))).sum()
+        account = tables.subscribers["account"]
+        assert made.loc[row, "seats"] == (account[made.index] == account[row]).sum()
+
+
+def test_who_is_there_and_what_they_pay(world):
+    month = world.months[TEST]
+    rows = there(world.tables.subscribers, night_of(TEST))
+    assert np.array_equal(rows, month.here)
+    assert np.array_equal(plan_on(world.tables, rows, night_of(TEST)), month.state.plan[rows])
+    assert np.array_equal(value_on(world.tables, rows, night_of(TEST)), month.value[rows])
+
+
+def test_an_outcome_is_known_after_its_month_and_not_before(world):
+    rows, night = world.months[TEST].here, night_of(TEST)
+    found = cancels(world.tables, rows, night, night + MONTH)
+    assert np.array_equal(found, world.months[TEST].cancelled[rows])
+    with pytest.raises(ValueError, match="1 days from now"):
+        cancels(world.tables, rows, night, night + MONTH - 1)
+    _, y = stacked(world.tables, [night_of(2), night_of(LOTTERY)], night_of(TEST))
+    assert len(y) > 18_000
+
+
+def test_too_short_a_history_is_refused(world):
+    with pytest.raises(ValueError, match="16 are needed"):
+        build(world.tables, night_of(-3))
+    unrated = replace(world.tables, tickets=world.tables.tickets.assign(rating=np.nan))
+    with pytest.raises(ValueError, match="too few"):
+        Mood(unrated.tickets, NIGHT)
+
+
+def test_the_mood_of_a_text_is_learned_from_the_rated_ones(world):
+    tickets = world.tables.tickets
+    mood = Mood(tickets, NIGHT)
+    sad, glad = "Once again the export fails. We are thinking about alternatives.", "Many thanks!"
+    scores = mood.of(pd.Series([sad, glad]))
+    assert scores[0] > 0.6 > 0.4 > scores[1]
+    later = tickets[(tickets["at"] >= date(NIGHT)) & tickets["rating"].notna()]
+    from sklearn.metrics import roc_auc_score
+
+    assert roc_auc_score(later["rating"] <= 3, mood.of(later["text"])) > 0.8
