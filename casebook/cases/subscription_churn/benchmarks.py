@@ -1,31 +1,85 @@
-"""What case 07 records: the share of the gap over many worlds (``make bench N=07``)."""
+"""What case 07 records by ``make bench N=07``: lists over worlds, estimates, and public data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from casebook.cases.subscription_churn.system import forecasts, repair
-from casebook.cases.subscription_churn.world import simulate
-from casebook.evaluate.gap import gap_closed
-from casebook.evaluate.metrics import wape
+from casebook.cases.subscription_churn import studies
+from casebook.cases.subscription_churn.public import real_hillstrom, real_telco
+from casebook.cases.subscription_churn.studies import (
+    CHOSEN_ON,
+    MODEL,
+    ORACLE,
+    POINTS,
+    RISK,
+    SEEDS,
+    SEGMENTS,
+    TOLD,
+    one_world,
+    with_dial,
+    with_lottery,
+)
+from casebook.cases.subscription_churn.world import SEED
 
-#: To write: seeds of your own, drawn after the models have been fixed.
-SEEDS = tuple(range(101, 116))
+DIALS = (-0.6, -0.3, 0.0, 0.3, 0.6, 0.9)
+CALLS = (4_000, 12_000, 36_000)
+#: Lists of the studies that vary the world.
+SOME = (POINTS, SEGMENTS, RISK, MODEL, ORACLE)
 
 
-def gap_in_world(seed: int) -> float:
-    """Return the share of the gap from the baseline (0) to the oracle (1) in one world."""
-    world = simulate(seed)
-    result = forecasts(repair(world.observed), days=28).merge(world.truth)
-    names = ("last_week", "four_weeks", "expected")
-    return gap_closed(*(wape(result["y"], result[name]) for name in names))
+def lists(seeds: Sequence[int] = (*SEEDS, SEED)) -> pd.DataFrame:
+    """Run all lists over fresh worlds, and in the world of the page.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``policy``, ``euro`` (of the month's 4,000 calls, their cost deducted),
+        ``prevented`` (cancellations), ``risk`` (mean), ``harmed``, ``dormant``, ``complaints``
+        (shares of the list) and ``qini`` (1: the oracle's order).
+    """
+    parts = [one_world(seed).assign(seed=seed) for seed in seeds]
+    return pd.concat(parts, ignore_index=True)
 
 
-def seeds(drawn: Iterable[int] = SEEDS) -> pd.DataFrame:
-    """Return the share of the gap that the model closes, a row for each world."""
-    return pd.DataFrame([{"seed": seed, "gap_closed": gap_in_world(seed)} for seed in drawn])
+def offline(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
+    """Estimate the model's list from data, world by world: see :func:`.studies.offline`."""
+    parts = [studies.offline(seed).assign(seed=seed) for seed in seeds]
+    return pd.concat(parts, ignore_index=True)
 
 
-BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {"seeds": seeds}
+def dial(seeds: Sequence[int] = SEEDS[:3], dials: Sequence[float] = DIALS) -> pd.DataFrame:
+    """Turn the dial of risk and saving: ``dial``, ``seed`` and as of :func:`lists`."""
+    parts = [
+        one_world(seed, SOME, with_dial(turned)).assign(seed=seed, dial=turned)
+        for seed in seeds
+        for turned in dials
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def lottery(seeds: Sequence[int] = SEEDS[:3], calls: Sequence[int] = CALLS) -> pd.DataFrame:
+    """Randomise fewer and more calls: ``calls``, ``seed`` and as of :func:`lists`."""
+    parts = [
+        one_world(seed, (*SOME, "T", TOLD), with_lottery(n)).assign(seed=seed, calls=n)
+        for seed in seeds
+        for n in calls
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def trials(seeds: Sequence[int] = CHOSEN_ON) -> pd.DataFrame:
+    """Try six settings for each learner on the choice worlds: see :func:`.studies.trials`."""
+    return studies.trials(seeds)
+
+
+BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
+    "lists": lists,
+    "offline": offline,
+    "dial": dial,
+    "lottery": lottery,
+    "trials": trials,
+    "real_telco": real_telco,
+    "real_hillstrom": real_hillstrom,
+}

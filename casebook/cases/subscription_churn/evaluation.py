@@ -200,6 +200,25 @@ def snips(
     return float(lost[0] - lost[1] - cost * len(rows))
 
 
+def over_random(score: ArrayLike, effects: ArrayLike, clusters: ArrayLike) -> Estimate:
+    """Return the area between the gains curve and a random order's, with its interval.
+
+    The area is a mean of the effects, weighted by the place in the order, from 1/2 for the first
+    to -1/2 for the last: so it has a standard error.
+
+    Parameters
+    ----------
+    score, effects : array_like, shape (n,)
+        As for :func:`gains`; ``effects`` are scores of a randomised trial.
+    clusters : array_like, shape (n,)
+    """
+    order = order_of(score)
+    n = len(order)
+    weight = np.empty(n)
+    weight[order] = 0.5 - (np.arange(n) + 0.5) / n
+    return clustered(weight * np.asarray(effects, float) / n, clusters)
+
+
 def by_capacity(
     score: ArrayLike, worth: ArrayLike, cost: float, capacities: ArrayLike
 ) -> pd.DataFrame:

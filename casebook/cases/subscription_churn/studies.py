@@ -16,7 +16,13 @@ import pandas as pd
 
 from casebook.cases.subscription_churn import rules, uplift
 from casebook.cases.subscription_churn import world as worlds
-from casebook.cases.subscription_churn.evaluation import order_of, qini
+from casebook.cases.subscription_churn.evaluation import (
+    ips_scores,
+    order_of,
+    over_random,
+    policy_value,
+    qini,
+)
 from casebook.cases.subscription_churn.features import Mood, build, cancels, value_on
 from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
 from casebook.cases.subscription_churn.policy import TERMS, gain
@@ -25,7 +31,7 @@ from casebook.cases.subscription_churn.records import date
 
 #: Worlds of the headline, and those on which the models' settings were chosen.
 SEEDS, CHOSEN_ON = tuple(range(11, 26)), (101, 102, 103)
-SILENCE, POINTS, SEGMENTS, RISK, MODEL = "silence", "points", "segments", "risk", "X"
+SILENCE, POINTS, SEGMENTS, RISK, MODEL = "silence", "points", "segments", "risk", "DR"
 #: What the tables allow: a model that was told the true effects of the randomised month.
 TOLD, ORACLE = "told", "oracle"
 #: Trials of every learner: rounds and leaves.
@@ -96,8 +102,14 @@ def simulate(seed: int, constants: Constants | None = None) -> Setting:
 
 setting = cache(simulate)
 
-#: What each learner was given after the trials, by name.
-CHOSEN: Mapping[str, Mapping[str, object]] = {}
+#: What each learner has after the trials, by name; the linear model has no trials.
+CHOSEN: Mapping[str, Mapping[str, object]] = {
+    "risk": {"n_estimators": 160, "num_leaves": 3},
+    "S": {"n_estimators": 40, "num_leaves": 6},
+    "T": {"n_estimators": 40, "num_leaves": 6},
+    "X": {"n_estimators": 80, "num_leaves": 6},
+    "DR": {"n_estimators": 40, "num_leaves": 3},
+}
 
 
 def of_segments(here: Setting) -> np.ndarray:
@@ -136,7 +148,7 @@ def policies(names: Sequence[str] | None = None) -> dict[str, Callable[[Setting]
     every = {
         "random": lambda here: np.random.default_rng(0).random(len(here.value)),
         SILENCE: lambda here: rules.silence(here.features),
-        POINTS: lambda here: rules.points(here.features) + 1e-6 * here.value,
+        POINTS: lambda here: rules.points(here.features) * here.value,
         SEGMENTS: of_segments,
         **{name: _learned(name, CHOSEN.get(name)) for name in learned},
         TOLD: told,
@@ -199,6 +211,75 @@ def best_of(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     return {name: {k: int(row[k]) for k in keys[1:]} for name, row in top.iterrows()}
 
 
-def with_dial(constants: Constants, dial: float) -> Constants:
+# What the randomised month says of a list -------------------------------------------
+
+
+def _out_of_fold(sample: uplift.Sample) -> np.ndarray:
+    """Return the effect that the model expects of each row, learned from the other accounts."""
+    made = np.empty(len(sample.drawn))
+    for k in range(2):
+        here = sample.folds() == k
+        rest = sample.where(~here)
+        made[here] = uplift.EFFECTS[MODEL](rest, CHOSEN[MODEL])(sample.features[here])
+    return made
+
+
+def logged(here: Setting, month: int = LOTTERY - 1) -> uplift.Sample:
+    """Return a month of the log as if chance had decided: who was called, and a fitted chance."""
+    tables, night = here.world.tables, night_of(month)
+    features = build(tables, night)
+    rows = features.index.to_numpy()
+    calls = tables.calls[(tables.calls["at"] == date(night)) & tables.calls["called"]]
+    called = np.isin(rows, calls["row"])
+    y = cancels(tables, rows, night, night_of(month + 1))
+    account = tables.subscribers["account"].to_numpy()[rows]
+    own = uplift.Sample(
+        features, called, np.zeros(len(rows), bool), np.full(len(rows), 0.5), account
+    )
+    chance = np.clip(uplift.RISKS["risk"](own, CHOSEN["risk"])(features), 0.01, 0.9)
+    return uplift.Sample(features, y, called, chance, account)
+
+
+def offline(seed: int) -> pd.DataFrame:
+    """Estimate a list's value and area from the randomised month and from the log; with the truth.
+
+    Returns
+    -------
+    DataFrame
+        ``what`` (euro: of the list of the model; area: per 1,000 subscribers, over a random order),
+        ``method`` (ips, dr: randomised month; log: doubly robust with a fitted chance),
+        ``value``, ``low``, ``high``, ``truth``.
+    """
+    here = setting(seed)
+    rows = []
+    samples = {"lottery": (here.sample, LOTTERY), "log": (logged(here), LOTTERY - 1)}
+    for source, (sample, number) in samples.items():
+        index, month = sample.features.index.to_numpy(), here.world.months[number]
+        truth, value = month.effect[index], month.value[index]
+        score = gain(_out_of_fold(sample), value)
+        list_ = order_of(score)[: TERMS.capacity]
+        by = {"dr": uplift.dr_scores(sample, CHOSEN["T"])}
+        if source == "lottery":
+            centred = sample.cancelled - sample.cancelled.mean()
+            by["ips"] = ips_scores(centred, sample.drawn, sample.chance)
+        for name, scores in by.items():
+            method = "log" if source == "log" else name
+            euro = policy_value(list_, scores, value, TERMS.cost, sample.account)
+            own = (truth * value)[list_].sum() - TERMS.cost * len(list_)
+            rows.append(("euro", method, euro.value, euro.low, euro.high, own))
+            area = over_random(score, scores, sample.account)
+            own = over_random(score, truth, sample.account).value
+            rows.append(
+                ("area", method, *(1_000 * v for v in (area.value, area.low, area.high, own)))
+            )
+    return pd.DataFrame(rows, columns=["what", "method", "value", "low", "high", "truth"])
+
+
+def with_dial(dial: float) -> Constants:
     """Return the constants with the dial at another value."""
-    return replace(constants, dial=dial)
+    return replace(Constants(), dial=dial)
+
+
+def with_lottery(calls: int) -> Constants:
+    """Return the constants with another number of randomised calls."""
+    return replace(Constants(), lottery=calls)

@@ -64,9 +64,10 @@ class Sample:
             self.features.iloc[rows] if rows.dtype != bool else self.features[rows], *rest
         )
 
-    def folds(self, k: int = 2) -> np.ndarray:
-        """Return the fold of each row; an account is in one fold."""
-        return (self.account * 2654435761 % 2**32 >> 16) % k
+    def folds(self, k: int = 2, salt: int = 0) -> np.ndarray:
+        """Return the fold of each row; an account is in one fold. Nested folds take other salts."""
+        drawn = np.random.default_rng(salt).permutation(int(self.account.max(initial=0)) + 1)
+        return drawn[self.account] % k
 
 
 def classifier(settings: Mapping[str, object] | None = None):
@@ -170,7 +171,7 @@ def dr_scores(
     Two models of the outcome, fitted on the other folds, say what is expected; what happened
     corrects them, divided by its chance.
     """
-    fold, scores = sample.folds(folds), np.empty(len(sample.drawn))
+    fold, scores = sample.folds(folds, salt=1), np.empty(len(sample.drawn))
     for k in range(folds):
         here = fold == k
         rest = sample.where(~here)
