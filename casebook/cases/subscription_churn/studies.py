@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -100,7 +100,8 @@ def simulate(seed: int, constants: Constants | None = None) -> Setting:
     )
 
 
-setting = cache(simulate)
+#: Worlds are large: the last one is kept.
+setting = lru_cache(maxsize=1)(simulate)
 
 #: What each learner has after the trials, by name; the linear model has no trials.
 CHOSEN: Mapping[str, Mapping[str, object]] = {
