@@ -45,7 +45,7 @@ NAMES = list(FEATURES)
 
 
 class Mood:
-    """Unhappiness of a text, learned from the tickets that were rated.
+    """Unhappiness of a text, learned from the tickets that were rated: a weight for each word.
 
     Parameters
     ----------
@@ -63,19 +63,43 @@ class Mood:
     def __init__(self, tickets: pd.DataFrame, night: int) -> None:
         from sklearn.feature_extraction.text import CountVectorizer
         from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
 
         rated = tickets[(tickets["at"] < date(night)) & tickets["rating"].notna()]
         if rated["rating"].le(3).nunique() < 2:
             raise ValueError(f"{len(rated)} rated tickets by {date(night):%Y-%m-%d}: too few.")
         rated = rated.head(4_000)
-        model = make_pipeline(CountVectorizer(binary=True), LogisticRegression())
-        self._model = model.fit(rated["text"], rated["rating"] <= 3)
+        words = CountVectorizer(binary=True)
+        counts = words.fit_transform(rated["text"])
+        model = LogisticRegression().fit(counts, rated["rating"] <= 3)
+        names, weights = words.get_feature_names_out(), model.coef_[0]
+        self.weights = dict(zip(names.tolist(), weights.tolist(), strict=True))
+        self.start = float(model.intercept_[0])
+
+    @classmethod
+    def restored(cls, stored: dict) -> Mood:
+        """Return a mood from what :meth:`stored` returned."""
+        made = cls.__new__(cls)
+        made.weights, made.start = dict(stored["weights"]), float(stored["start"])
+        return made
+
+    def stored(self) -> dict[str, object]:
+        """Return what a registry keeps."""
+        return {"weights": self.weights, "start": self.start}
 
     def of(self, texts: pd.Series) -> np.ndarray:
         """Return the chance that each text would be rated 3 or less."""
+        from sklearn.feature_extraction.text import CountVectorizer
+
         known, codes = np.unique(texts.to_numpy(str), return_inverse=True)
-        return self._model.predict_proba(known)[:, 1][codes] if len(known) else np.empty(0)
+        if not len(known) or not self.weights:
+            return np.full(len(codes), 0.5)
+        words = CountVectorizer(binary=True, vocabulary=list(self.weights))
+        odds = self.start + words.transform(known) @ np.array([*self.weights.values()])
+        return (1 / (1 + np.exp(-odds)))[codes]
+
+
+#: Says nothing of any text: where no model may be asked.
+NO_MOOD = Mood.restored({"weights": {}, "start": 0.0})
 
 
 def _within(events: pd.DataFrame, night: int, days: int, by: str = "at") -> pd.DataFrame:

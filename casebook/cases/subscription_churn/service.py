@@ -1,0 +1,185 @@
+"""The agents' queue: who is next on tonight's list, at most one call a month, in its own log.
+
+``POST /next`` gives an agent the next subscriber with the reasons, ``POST /results`` takes what
+came of it, ``GET /list`` says where the list comes from. Nobody is given out twice in a month,
+whatever the lists say: the log refuses the row. An agent who asks again before the result gets the
+same one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+
+from casebook.cases.subscription_churn.nightly import List
+from casebook.cases.subscription_churn.policy import TERMS, Terms
+from casebook.cases.subscription_churn.population import MONTH
+from casebook.serving.app import Problem, bare_app, body_of, reply
+from casebook.serving.log import Log, Table
+
+RESULTS = ("reached", "nobody there", "complained")
+TABLES = {
+    "lists": Table(
+        {"night": "int", "source": "text", "why": "text", "rows": "json", "reasons": "json"},
+        once=("night",),
+    ),
+    "given": Table(
+        {"month": "int", "row": "int", "night": "int", "agent": "text"}, once=("month, row",)
+    ),
+    "results": Table({"given": "int", "result": "text"}, once=("given",)),
+}
+#: Bytes of a request, and letters of an agent's name.
+MOST_BYTES, MOST_NAME = 2_000, 40
+
+
+class Queue:
+    """Give out the rows of the latest list, each once a month.
+
+    Parameters
+    ----------
+    path : Path
+        Of the log.
+    terms : Terms
+        Calls of an agent and of the team in a day.
+    """
+
+    def __init__(self, path: Path, terms: Terms = TERMS) -> None:
+        self.log, self.terms = Log(path, TABLES), terms
+
+    def close(self) -> None:
+        self.log.close()
+
+    def publish(self, made: List) -> None:
+        """Put a night's list in front of the agents.
+
+        Raises
+        ------
+        ValueError
+            If the night has a list already, or there is a later one.
+        """
+        last = self.log.last("lists")
+        if last is not None and made.night <= last["night"]:
+            raise ValueError(f"night {last['night']} has a list: {made.night} comes too late.")
+        rows, words = list(made.rows), [list(said) for said in made.reasons]
+        row = {"night": made.night, "source": made.source, "why": made.why, "rows": rows}
+        self.log.append("lists", row | {"reasons": words})
+
+    def current(self) -> dict[str, Any]:
+        """Return the latest list.
+
+        Raises
+        ------
+        Problem
+            404 when there is none yet.
+        """
+        last = self.log.last("lists")
+        if last is None:
+            raise Problem(404, "no list", "No list has been published.", "Run the night first.")
+        return last
+
+    def next(self, agent: str) -> dict[str, Any]:
+        """Give an agent the next row.
+
+        Raises
+        ------
+        Problem
+            404 without a list, 409 when the agent's or the team's calls of the day are used up, or
+            the list is.
+        """
+        if not isinstance(agent, str) or not 0 < len(agent) <= MOST_NAME:
+            what = f"An agent has a name of 1 to {MOST_NAME} letters."
+            raise Problem(422, "agent", what, "Send one.")
+        with self.log.alone():
+            last = self.current()
+            today = self.log.find("given", night=last["night"])
+            mine = [given for given in today if given["agent"] == agent]
+            if mine and not self.log.find("results", given=mine[-1]["sequence"]):
+                return self._told(mine[-1], last)
+            if len(mine) >= self.terms.calls_a_day or len(today) >= self.terms.daily:
+                what = f"{len(mine)} calls of {agent} and {len(today)} of the team today."
+                raise Problem(409, "enough", what, "Go on tomorrow.")
+            month = last["night"] // MONTH
+            taken = {given["row"] for given in self.log.find("given", month=month)}
+            free = next((row for row in last["rows"] if row not in taken), None)
+            if free is None:
+                what = "Everybody on the list has been called."
+                raise Problem(409, "empty", what, "Wait for the next list.")
+            row = {"month": month, "row": free, "night": last["night"], "agent": agent}
+            return self._told(self.log.append("given", row), last)
+
+    def _told(self, given: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
+        at = last["rows"].index(given["row"])
+        told = {"call": given["sequence"], "subscriber": given["row"]}
+        return told | {"reasons": last["reasons"][at], "list": last["source"]}
+
+    def done(self, call: int, result: str) -> dict[str, Any]:
+        """Take the result of a call; the same result again changes nothing.
+
+        Raises
+        ------
+        Problem
+            422 for another result, 404 for a call that nobody was given, 409 for a second result.
+        """
+        if result not in RESULTS:
+            what = f"{str(result)[:40]!r} is no result."
+            raise Problem(422, "result", what, f"Send one of {', '.join(RESULTS)}.")
+        with self.log.alone():
+            whole = isinstance(call, int) and not isinstance(call, bool)
+            if not whole or not self.log.find("given", sequence=call):
+                what = f"Call {str(call)[:20]} was not given out."
+                raise Problem(404, "unknown call", what, "Send the number that /next gave.")
+            before = self.log.find("results", given=call)
+            if before and before[0]["result"] != result:
+                what = f"Call {call} ended with {before[0]['result']!r}."
+                raise Problem(409, "result", what, "Ask the team lead to correct it.")
+            if not before:
+                self.log.append("results", {"given": call, "result": result})
+        return {"call": call, "result": result}
+
+
+def app_of(queue: Queue) -> FastAPI:
+    """Return the service of a queue."""
+    app = bare_app("Calls of the day")
+
+    async def sent(request: Request) -> dict[str, Any]:
+        try:
+            body = json.loads(await body_of(request, MOST_BYTES))
+        except (ValueError, RecursionError):
+            body = None
+        if not isinstance(body, dict):
+            raise Problem(422, "body", "The body is no JSON object.", 'Send {"agent": "…"}.')
+        return body
+
+    @app.post("/next")
+    async def give(request: Request) -> Response:
+        return reply(queue.next((await sent(request)).get("agent")))
+
+    @app.post("/results")
+    async def take(request: Request) -> Response:
+        body = await sent(request)
+        return reply(queue.done(body.get("call"), body.get("result")))
+
+    @app.get("/list")
+    async def shown() -> Response:
+        last = queue.current()
+        told = {key: last[key] for key in ("night", "source", "why")}
+        return reply(told | {"rows": len(last["rows"])})
+
+    @app.get("/health")
+    async def health() -> Response:
+        return reply({"alive": True, "rows": queue.log.count("given")})
+
+    return app
+
+
+def app_from(path: str, night: int = 0, rows: int = 200) -> FastAPI:
+    """Return a service on a log, with a list of numbers if it has none: for measurements."""
+    queue = Queue(Path(path))
+    if queue.log.last("lists") is None:
+        words = (("A reason.", "Another one."),) * rows
+        numbers = tuple(range(rows))
+        queue.publish(List(night, "model", numbers, (1.0,) * rows, words, "", night, rows))
+    return app_of(queue)
