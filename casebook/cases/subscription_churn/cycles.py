@@ -1,0 +1,162 @@
+"""Three retrainings on one's own calls: how a model unlearns whom to call, and what prevents it.
+
+A model of the risk that learns from *all* outcomes sees that the called stay: the calls saved them.
+It concludes that such subscribers are safe, drops them from the list, and they leave. A model of the
+effect that compares the called with the others learns from a list that it made itself: nobody like
+the called was left in peace. The cure is the same: some calls by chance, every month, with their
+chances kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.subscription_churn import uplift
+from casebook.cases.subscription_churn import world as worlds
+from casebook.cases.subscription_churn.evaluation import order_of
+from casebook.cases.subscription_churn.features import Mood, build, cancels, value_on
+from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
+from casebook.cases.subscription_churn.policy import TERMS, gain
+from casebook.cases.subscription_churn.population import stream
+
+#: Share of a month's calls that chance decides.
+BY_CHANCE = 0.25
+CYCLES = 3
+
+
+def drawn_by_chance(
+    gains: np.ndarray, share: float, capacity: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose a month's calls, a share of them by chance, and return each one's chance.
+
+    The best are called for sure, but for the last places: these are drawn among the next ones,
+    three times as many as there are places. Where the chance is 0 or 1 nothing is learned.
+
+    Parameters
+    ----------
+    gains : ndarray, shape (n,)
+    share : float
+        Of the capacity.
+    capacity : int
+    rng : Generator
+
+    Returns
+    -------
+    called : ndarray of bool
+    chance : ndarray
+    """
+    order = order_of(gains)
+    places = int(round(share * capacity))
+    sure, lot = order[: capacity - places], order[capacity - places : capacity + 3 * places]
+    chance = np.zeros(len(gains))
+    chance[sure] = 1.0
+    if len(lot):
+        chance[lot] = places / len(lot)
+    return rng.random(len(gains)) < chance, chance
+
+
+def _sample(world: worlds.World, month: int, mood: Mood, chance: np.ndarray) -> uplift.Sample:
+    """Return a played month as training rows."""
+    night = night_of(month)
+    features = build(world.tables, night, mood)
+    rows = features.index.to_numpy()
+    return uplift.Sample(
+        features,
+        cancels(world.tables, rows, night, night_of(month + 1)),
+        world.months[month].assigned[rows],
+        chance,
+        world.tables.subscribers["account"].to_numpy()[rows],
+    )
+
+
+def joined(samples: list[uplift.Sample]) -> uplift.Sample:
+    """Return several months as one sample."""
+    rest = ("cancelled", "drawn", "chance", "account")
+    parts = {name: np.concatenate([getattr(s, name) for s in samples]) for name in rest}
+    return uplift.Sample(pd.concat([s.features for s in samples]), **parts)
+
+
+def _all_outcomes(sample: uplift.Sample) -> uplift.Sample:
+    """Return the sample as a team has it that forgets whom it called."""
+    nobody = np.zeros(len(sample.drawn), bool)
+    return uplift.Sample(sample.features, sample.cancelled, nobody, sample.chance, sample.account)
+
+
+def _by_chance(sample: uplift.Sample) -> uplift.Sample:
+    """Return the rows for which both was possible."""
+    return sample.where((sample.chance > 0) & (sample.chance < 1))
+
+
+#: Ways to learn again from the months that were played: what to keep, and which learner.
+Way = tuple[str, Callable[[uplift.Sample], uplift.Sample], float]
+WAYS: Mapping[str, Way] = {
+    "risk, all outcomes": ("risk", _all_outcomes, 0.0),
+    "risk, the uncalled": ("risk", lambda sample: sample, 0.0),
+    "effect, own list": ("T", lambda sample: sample, 0.0),
+    "effect, some by chance": ("DR", _by_chance, BY_CHANCE),
+}
+
+
+def run(
+    world: worlds.World,
+    way: str,
+    settings: Mapping[str, Mapping[str, object]],
+    cycles: int = CYCLES,
+) -> pd.DataFrame:
+    """Play some months in which a model is trained again each month on what its calls left.
+
+    Parameters
+    ----------
+    world : World
+        On the night of the test.
+    way : str
+        Of :data:`WAYS`.
+    settings : mapping
+        Of each learner.
+    cycles : int
+
+    Returns
+    -------
+    DataFrame
+        ``cycle`` (0: the model of the randomised month), ``euro`` of the month's calls by the
+        truth, ``risk`` (mean of the list), ``effect`` (mean), ``before`` (share called in the
+        months before).
+    """
+    name, keep, share = WAYS[way]
+    learn = {**uplift.RISKS, **uplift.EFFECTS}[name]
+    mood = Mood(world.tables.tickets, night_of(TEST))
+    rows = build(world.tables, night_of(LOTTERY), mood).index.to_numpy()
+    samples = [_sample(world, LOTTERY, mood, world.months[LOTTERY].chance[rows])]
+    made = []
+    for cycle in range(cycles + 1):
+        month = TEST + cycle
+        # The first model is the same for all ways of its kind: it has the randomised month.
+        used = samples[0] if cycle == 0 else keep(joined(samples))
+        used = joined([samples[0], used]) if cycle and share else used
+        features = build(world.tables, night_of(month), mood)
+        here = features.index.to_numpy()
+        value = value_on(world.tables, here, night_of(month))
+        gains = gain(learn(used, settings[name])(features), value)
+        rng = stream(world.seed, month, 11)
+        called, chance = drawn_by_chance(gains, share, TERMS.capacity, rng)
+        world = worlds.play(world, lambda tables, night, rows=here[called]: rows)
+        truth = world.months[month]
+        effect, list_ = truth.effect[here][called], truth.state.called[here][called]
+        made.append(
+            {
+                "cycle": cycle,
+                "euro": (effect * value[called]).sum() - TERMS.cost * called.sum(),
+                "risk": truth.chances.risk[here][called].mean(),
+                "effect": effect.mean(),
+                "before": list_.any(axis=1).mean(),
+            }
+        )
+        samples = (
+            [*samples, _sample(world, month, mood, chance)][-2:]
+            if not share
+            else [*samples, _sample(world, month, mood, chance)]
+        )
+    return pd.DataFrame(made)

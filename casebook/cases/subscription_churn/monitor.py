@@ -1,0 +1,168 @@
+"""What a list was worth, four weeks later: precision, drift of the risk, drift of the effect.
+
+The hold-out makes both readable. Of those who would have been on the list and were left in peace,
+the share that cancels is the risk as it is; less the share among the called, it is the effect as
+it is. A drift of the risk (a competitor, a price) shows in the first number, a drift of the effect
+(new agents, a worn-out script) in the second alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from casebook.cases.subscription_churn.population import MONTH
+from casebook.evaluate.intervals import Interval, wilson
+
+#: Standard errors from which a month's number counts as a drift.
+ALARM = 3.0
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One month's list, with those who would have been on it and were held out.
+
+    Attributes
+    ----------
+    night : int
+    held : ndarray of bool, shape (n,)
+    risk, effect : ndarray, shape (n,)
+        As predicted on the night.
+    """
+
+    night: int
+    held: np.ndarray
+    risk: np.ndarray
+    effect: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a month's list says once its outcome is known.
+
+    Attributes
+    ----------
+    night : int
+    precision : Interval
+        Share of the held-out that cancelled: what the list would have lost.
+    called : Interval
+        Share of the called that cancelled.
+    risk_z, effect_z : float
+        Standard errors between what came and what was predicted.
+    """
+
+    night: int
+    precision: Interval
+    called: Interval
+    risk_z: float
+    effect_z: float
+
+    @property
+    def effect(self) -> float:
+        """Cancellations prevented, per called subscriber."""
+        return self.precision.mean - self.called.mean
+
+
+def read(listed: Listed, cancelled: ArrayLike, today: int) -> Reading:
+    """Read a list whose month is over.
+
+    Parameters
+    ----------
+    listed : Listed
+    cancelled : array_like of bool, shape (n,)
+    today : int
+
+    Raises
+    ------
+    ValueError
+        Before the month is over, or without a hold-out.
+    """
+    if today < listed.night + MONTH:
+        raise ValueError(
+            f"the list of day {listed.night} is known on day {listed.night + MONTH}, not on day "
+            f"{today}: who will cancel yet would count as saved."
+        )
+    y, held = np.asarray(cancelled, bool), listed.held
+    if held.sum() < 2 or (~held).sum() < 2:
+        raise ValueError(f"{held.sum()} held out of {len(held)}: nothing to compare with.")
+    stay, called = y[held].mean(), y[~held].mean()
+    own = listed.risk[held].mean()
+    se_risk = np.sqrt(max(own * (1 - own), 1e-9) / held.sum())
+    expected = called + listed.effect[~held].mean()
+    se = np.sqrt((stay * (1 - stay) + 1e-9) / held.sum() + called * (1 - called) / (~held).sum())
+    return Reading(
+        listed.night,
+        wilson(y[held]),
+        wilson(y[~held]),
+        float((stay - own) / se_risk),
+        float((stay - expected) / se),
+    )
+
+
+def verdict(readings: list[Reading], months: int = 3) -> str:
+    """Return what has drifted, of the last months together: ``risk``, ``effect``, both, nothing.
+
+    Each month's distances are added up and divided by the root of their number, so that a small
+    hold-out speaks after some months.
+    """
+    last = readings[-months:]
+    if not last:
+        return "nothing"
+    total = {
+        name: sum(getattr(reading, name) for reading in last) / np.sqrt(len(last))
+        for name in ("risk_z", "effect_z")
+    }
+    found = [
+        name for name, z in zip(("risk", "effect"), total.values(), strict=True) if abs(z) > ALARM
+    ]
+    return " and ".join(found) or "nothing"
+
+
+def table(readings: list[Reading]) -> pd.DataFrame:
+    """Return the readings as the team's page shows them, in per cent."""
+    rows = [
+        {
+            "night": reading.night,
+            "would cancel": 100 * reading.precision.mean,
+            "low": 100 * reading.precision.low,
+            "high": 100 * reading.precision.high,
+            "called cancel": 100 * reading.called.mean,
+            "prevented": 100 * reading.effect,
+            "risk z": reading.risk_z,
+            "effect z": reading.effect_z,
+        }
+        for reading in readings
+    ]
+    return pd.DataFrame(rows)
+
+
+def months_to_see(
+    risk: float, effect: float, lost: float, list_: int, share: float, alarm: float = ALARM
+) -> int:
+    """Return the months until a hold-out has seen with an even chance that calls work less.
+
+    Parameters
+    ----------
+    risk, effect : float
+        Of the list: share that cancels without calls, and what calls prevent.
+    lost : float
+        Part of the effect that is gone.
+    list_ : int
+        Subscribers on the list a month, the held-out among them.
+    share : float
+        Held out.
+    alarm : float
+        Standard errors.
+
+    Examples
+    --------
+    >>> months_to_see(0.12, 0.04, 0.5, 4_000, 0.05), months_to_see(0.12, 0.04, 0.5, 4_000, 0.20)
+    (12, 4)
+    """
+    held = share * list_
+    now = risk - effect * (1 - lost)
+    variance = risk * (1 - risk) / held + now * (1 - now) / (list_ - held)
+    return int(np.ceil(variance * (alarm / (effect * lost)) ** 2))
