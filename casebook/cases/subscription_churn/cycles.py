@@ -1,10 +1,10 @@
 """Three retrainings on one's own calls: how a model unlearns whom to call, and what prevents it.
 
-A model of the risk that learns from *all* outcomes sees that the called stay: the calls saved them.
-It concludes that such subscribers are safe, drops them from the list, and they leave. A model of the
-effect that compares the called with the others learns from a list that it made itself: nobody like
-the called was left in peace. The cure is the same: some calls by chance, every month, with their
-chances kept.
+A model of the risk that learns from *all* outcomes sees that the called stay: the calls saved
+them. It concludes that such subscribers are safe, drops them from the list, and they leave. A model
+of the effect that compares the called with the others learns from a list that it made itself:
+nobody like the called was left in peace. The cure is the same: some calls by chance, every month,
+with their chances kept.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def drawn_by_chance(
     chance : ndarray
     """
     order = order_of(gains)
-    places = int(round(share * capacity))
+    places = round(share * capacity)
     sure, lot = order[: capacity - places], order[capacity - places : capacity + 3 * places]
     chance = np.zeros(len(gains))
     chance[sure] = 1.0
@@ -133,9 +133,7 @@ def run(
     made = []
     for cycle in range(cycles + 1):
         month = TEST + cycle
-        # The first model is the same for all ways of its kind: it has the randomised month.
-        used = samples[0] if cycle == 0 else keep(joined(samples))
-        used = joined([samples[0], used]) if cycle and share else used
+        used = keep(joined(samples)) if cycle else samples[0]
         features = build(world.tables, night_of(month), mood)
         here = features.index.to_numpy()
         value = value_on(world.tables, here, night_of(month))
@@ -154,9 +152,6 @@ def run(
                 "before": list_.any(axis=1).mean(),
             }
         )
-        samples = (
-            [*samples, _sample(world, month, mood, chance)][-2:]
-            if not share
-            else [*samples, _sample(world, month, mood, chance)]
-        )
+        # Outcomes of the randomised month are kept where chance goes on; the others move on.
+        samples = [*(samples if share else samples[-1:]), _sample(world, month, mood, chance)]
     return pd.DataFrame(made)

@@ -160,7 +160,7 @@ def months_to_see(
     Examples
     --------
     >>> months_to_see(0.12, 0.04, 0.5, 4_000, 0.05), months_to_see(0.12, 0.04, 0.5, 4_000, 0.20)
-    (12, 4)
+    (13, 4)
     """
     held = share * list_
     now = risk - effect * (1 - lost)
