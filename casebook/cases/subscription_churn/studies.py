@@ -215,7 +215,7 @@ def best_of(table: pd.DataFrame) -> dict[str, dict[str, int]]:
 # What the randomised month says of a list -------------------------------------------
 
 
-def _out_of_fold(sample: uplift.Sample) -> np.ndarray:
+def out_of_fold(sample: uplift.Sample) -> np.ndarray:
     """Return the effect that the model expects of each row, learned from the other accounts."""
     made = np.empty(len(sample.drawn))
     for k in range(2):
@@ -257,7 +257,7 @@ def offline(seed: int) -> pd.DataFrame:
     for source, (sample, number) in samples.items():
         index, month = sample.features.index.to_numpy(), here.world.months[number]
         truth, value = month.effect[index], month.value[index]
-        score = gain(_out_of_fold(sample), value)
+        score = gain(out_of_fold(sample), value)
         list_ = order_of(score)[: TERMS.capacity]
         by = {"dr": uplift.dr_scores(sample, CHOSEN["T"])}
         if source == "lottery":
