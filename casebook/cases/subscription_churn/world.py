@@ -42,6 +42,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
 from casebook.cases.subscription_churn.month import (
     FIRST,
@@ -174,3 +175,20 @@ def play(world: World, policy: Policy | None = None, months: int = 1) -> World:
             rows = np.asarray(policy(world.tables, night_of(world.next)), int)
         world = _played(world, rows)
     return world
+
+
+#: The snapshots show the form of the tables on fewer subscribers.
+SMALL = Constants(subscribers=4_000, joiners=160, accounts=480)
+
+
+def snapshots() -> dict[str, pd.DataFrame]:
+    """Return what ``data/07_subscription_churn/`` holds, by file name: a small world's tables.
+
+    The truth is not among them: ``World.months`` gives it to the evaluation.
+    """
+    shown = simulate(SEED, SMALL).tables
+    weeks = pd.DataFrame(shown.logins, columns=[f"week_{k}" for k in range(shown.logins.shape[1])])
+    frames = {name: getattr(shown, name) for name in Tables.__dataclass_fields__}
+    frames |= {"logins": weeks}
+    del frames["last_day"]
+    return {f"{name}.parquet": frame for name, frame in frames.items()}
