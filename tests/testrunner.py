@@ -3,6 +3,8 @@
 ``pytest --allowance``    prints what each case's tests cost and how often notebooks were executed;
                           a case far over its allowance is an error (see tests/allowance.toml)
 ``pytest --case 01``      runs the tests of one case and says how many it left out
+``pytest --turns``        leaves out costly files that have passed as they are and whose turn it is
+                          not, and records the passes of the others (see tests/rotation.py)
 ``pytest --seed-seconds`` writes what each file took to tests/seconds.toml, for a new machine
 
 ``python tests/testrunner.py`` marks the start of a run of all checks, of which pytest is the end;
@@ -25,6 +27,7 @@ from pathlib import Path
 
 import pace
 import pytest
+import rotation
 
 from casebook.author import execute
 from casebook.project import build_dir, require_checkout, write_whole
@@ -46,6 +49,11 @@ NO_CASE = ("book", "toolbox")
 OF_CASES = "cases"
 #: How many tests of each case, and files of each folder, were left out for another case.
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
+#: The keys of the costly files, and of those among them that are not due.
+KEYS = pytest.StashKey[dict[str, str]]()
+NOT_DUE = pytest.StashKey[list[str]]()
+#: How many tests each file holds.
+HELD = pytest.StashKey[dict[str, int]]()
 #: The case that shows how a case works: those that are still to come are larger.
 GUIDE = "00"
 #: A run of all checks for the whole course, on two cores (the course's budget).
@@ -367,6 +375,7 @@ class Meter:
         """Tell the first process what this one has left out."""
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput["left_out"] = session.config.stash.get(LEFT_OUT, {})
+            session.config.workeroutput["held"] = session.config.stash.get(HELD, {})
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item):
@@ -400,10 +409,15 @@ class Bookkeeper:
         self._strains: list[float] = []
         self._errors: list[str] = []
         self._left_out: Mapping[str, int] = {}
+        self._held: Mapping[str, int] = {}
+        self._ran: Counter[str] = Counter()
+        self._failed: set[str] = set()
         self._whole = not (config.option.keyword or config.option.case or config.option.markexpr)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add the seconds of a test."""
+        if report.failed:
+            self._failed.add(report.nodeid.partition("::")[0])
         seconds = getattr(report, "cpu_seconds", None)
         if seconds is None:
             return
@@ -412,12 +426,22 @@ class Bookkeeper:
         case, path = case_of(report.nodeid, self._names), report.nodeid.partition("::")[0]
         self._by_case[case] += seconds
         self._tests[case] += 1
+        self._ran[path] += 1
         self._by_file.setdefault(path, Counter())[case] += seconds
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node) -> None:
         """Learn from a worker what it has left out; each leaves out the same."""
-        self._left_out = getattr(node, "workeroutput", {}).get("left_out", {})
+        told = getattr(node, "workeroutput", {})
+        self._left_out, self._held = told.get("left_out", {}), told.get("held", {})
+
+    def _keep_passes(self) -> None:
+        """Record the costly files of which every test has run and none has failed."""
+        held = self._held or self._config.stash.get(HELD, {})
+        for path, key in self._config.stash[KEYS].items():
+            ran = path not in self._config.stash[NOT_DUE] and 0 < self._ran[path] == held.get(path)
+            if self._whole and ran and path not in self._failed:
+                rotation.passed(rotation.FILE, path, key)
 
     def _keep_seconds(self) -> None:
         """Remember what each file took; a part of a file says nothing about it."""
@@ -427,6 +451,7 @@ class Bookkeeper:
         own = {
             path: {case: round(s, 1) for case, s in cases.items()}
             for path, cases in self._by_file.items()
+            if path not in self._config.stash[NOT_DUE]
         }
         known = read_seconds(root) | own
         known = {path: cases for path, cases in known.items() if (root / path).is_file()}
@@ -443,6 +468,7 @@ class Bookkeeper:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Judge; a case far over its allowance makes the run fail."""
         self._keep_seconds()
+        self._keep_passes()
         if self._config.option.allowance:
             allowance = Allowance.read(Path(self._config.option.allowance))
             runs = runs_since(self._config.rootpath)
@@ -467,6 +493,8 @@ class Bookkeeper:
         terminalreporter.section("notebooks executed since the start of the checks")
         for line in execute.summary(runs_since(self._config.rootpath)) or ["none"]:
             terminalreporter.line(line)
+        if self._config.option.turns and (new := rotation.unrecorded(self._config.rootpath)):
+            terminalreporter.line(f"{new} passes are new: `python tests/rotation.py` records them")
         for line in allowance.warnings(self._by_case):
             terminalreporter.line(f"warning: {line}", yellow=True)
         for line in self._errors:
@@ -482,6 +510,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         const=str(Path(__file__).with_name("allowance.toml")),
         help="print CPU seconds by case; more than allowed is an error",
     )
+    group.addoption("--turns", action="store_true", help="leave out costly files that passed")
     group.addoption("--case", help="run the tests of one case alone: 01")
     group.addoption("--seed-seconds", action="store_true", help="write tests/seconds.toml")
 
@@ -489,10 +518,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register what this process needs: workers measure, the first process reports."""
     config.pluginmanager.register(Meter(), "casebook-meter")
-    if not hasattr(config, "workerinput"):
+    config.stash[KEYS], config.stash[NOT_DUE] = {}, []
+    if hasattr(config, "workerinput"):
+        config.stash[NOT_DUE] = config.workerinput.get("not_due", [])
+    else:
+        if config.option.turns:
+            config.stash[KEYS] = rotation.file_keys(config.rootpath)
+            config.stash[NOT_DUE] = rotation.not_due(config.stash[KEYS])
         config.pluginmanager.register(Bookkeeper(config), "casebook-bookkeeper")
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False  # not by the number of tests: by their seconds
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node) -> None:
+    """Tell a worker which costly files are not due: the first process alone decides."""
+    node.workerinput["not_due"] = node.config.stash[NOT_DUE]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -520,7 +561,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash.setdefault(LEFT_OUT, {}).update(Counter(cases[item] for item in left_out))
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
-    paths = {item.nodeid.partition("::")[0] for item in items}
+    held = Counter(item.nodeid.partition("::")[0] for item in items)
+    config.stash[HELD], paths = dict(held), set(held)
+    for item in items:
+        if item.nodeid.partition("::")[0] in config.stash[NOT_DUE]:
+            item.add_marker(pytest.mark.skip(reason=rotation.LEFT_OUT))
     seconds = by_file(read_seconds(config.rootpath))
     order = {path: n for n, path in enumerate(longest_first(paths, seconds))}
     items.sort(key=lambda item: order[item.nodeid.partition("::")[0]])

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import rotation
 import testrunner
 
 from casebook.author import execute
@@ -315,3 +316,42 @@ def test_files_run_in_the_order_of_their_last_seconds(project):
     before = testrunner.read_seconds(project.path)
     run(project, 9, "-k", "again")
     assert testrunner.read_seconds(project.path) == before
+
+
+COSTLY = ["tests/toolbox/test_toolbox.py", "tests/test_house.py"]
+
+
+@pytest.fixture
+def turned(project):
+    """Return the project with two costly files, and the one of them whose turn it is not."""
+    for pin in rotation.keys.PINS:
+        (project.path / pin).write_text("a==1")
+    lines = "".join(f'"{name}" = []\n' for name in COSTLY)
+    write(project, "turns.toml", f"[files]\n{lines}")
+    [waits] = {*COSTLY} - {rotation.chosen(COSTLY, rotation.FILE)}
+    return project, waits.removeprefix("tests/")
+
+
+@pytest.mark.parametrize("workers", [(), TWO], ids=["alone", "two"])
+def test_a_costly_file_that_passed_is_left_out_until_it_changes(turned, workers):
+    project, waits = turned
+    count = 1 + waits.startswith("test_house")
+    assert "5 passed" in run(project, 9, "--turns", *workers)[1]
+    before = testrunner.read_seconds(project.path)
+    code, text = run(project, 9, "--turns", *workers)
+    assert code == pytest.ExitCode.OK, text
+    assert f"{5 - count} passed, {count} skipped" in text
+    assert testrunner.read_seconds(project.path)[f"tests/{waits}"] == before[f"tests/{waits}"]
+    assert "5 passed" in run(project, 9, *workers)[1]  # who does not ask for turns gets all
+    write(project, waits, FAST + "def test_again(): assert False\n")
+    for _ in range(2):  # a failure is no pass
+        code, text = run(project, 9, "--turns", *workers)
+        assert code == pytest.ExitCode.TESTS_FAILED and "1 failed" in text
+
+
+def test_a_part_of_a_costly_file_is_no_pass_of_it(turned):
+    project, waits = turned
+    write(project, waits, FAST + "def test_again(): pass\n")
+    run(project, 9, "--turns", "-k", "fast")
+    run(project, 9, "--turns", "--deselect", f"tests/{waits}::test_fast")
+    assert "skipped" not in run(project, 9, "--turns")[1]
