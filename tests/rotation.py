@@ -225,6 +225,13 @@ def costly(root: Path) -> dict[str, Sequence[str]]:
     }
 
 
+def with_turns(root: Path) -> list[str]:
+    """Return the files of tests in which single checks have turns."""
+    there = (path for path in (root / "tests").rglob("test_*.py"))
+    inside = (path for path in there if "rotation.turn(" in path.read_text(encoding="utf-8"))
+    return sorted(path.relative_to(root).as_posix() for path in inside)
+
+
 def held(root: Path, patterns: Iterable[str]) -> Iterator[Path]:
     """Yield the files that patterns name, and those in the folders that they name.
 

@@ -58,6 +58,8 @@ HELD = pytest.StashKey[dict[str, int]]()
 GUIDE = "00"
 #: A run of all checks for the whole course, on two cores (the course's budget).
 CORES, MOST_MINUTES = 2, 60
+#: Of how many cases the checks in turns run: of the one that has changed, and by rotation.
+TURNS = 2
 FIRST_PARAGRAPH = """\
 # CPU seconds of each test file by case, for a machine that has not run them yet: the order of
 # files (the longest first) and `python tests/testrunner.py --project 22`.
@@ -276,11 +278,14 @@ class Part:
         CPU seconds that do not grow with the book.
     cases : dict of str to float
         CPU seconds of each case that is there.
+    turns : int
+        For how many cases the part runs at a time; 0 for all of them.
     """
 
     name: str
     fixed: float
     cases: Mapping[str, float]
+    turns: int = 0
 
     @property
     def usual(self) -> float:
@@ -291,6 +296,8 @@ class Part:
     def at(self, count: int) -> float:
         """Return the CPU seconds of a book of so many full cases."""
         full = [case for case in self.cases if case.split("_")[0] != GUIDE]
+        if self.turns:
+            return self.fixed + min(self.turns, max(count, len(full))) * self.usual
         more = max(0, count - len(full))
         return self.fixed + sum(self.cases.values()) + more * self.usual
 
@@ -298,14 +305,23 @@ class Part:
 def measured_parts(root: Path) -> list[Part]:
     """Return the parts of a run of all checks, as far as this machine or the seed knows them.
 
+    It is a run after a change of one case: of the checks in turns it does those of this case, those
+    whose turn it is, and one costly file of the house.
+
     Raises
     ------
     FileNotFoundError
         If a part was never measured, with the command that does.
     """
     names = case_names(root)
-    tests = by_case({p: c for p, c in read_seconds(root).items() if (root / p).is_file()})
-    if not tests:
+    known = {p: c for p, c in read_seconds(root).items() if (root / p).is_file()}
+    whole, inside = rotation.costly(root), rotation.with_turns(root)
+    always = by_case({p: c for p, c in known.items() if p not in {*whole, *inside}})
+    turned = by_case({p: c for p, c in known.items() if p in {*whole, *inside}})
+    fixed = always[HOUSE] + sum(known[p].get(HOUSE, 0.0) for p in inside if p in known)
+    files = [sum(known[p].values()) for p in whole if p in known and HOUSE in known[p]]
+    fixed += statistics.mean(files) if files else 0.0
+    if not known:
         raise FileNotFoundError("No seconds of tests are recorded. Run `make test`.")
     notebooks = dict.fromkeys(names, 0.0)
     for run in _last_runs(root):
@@ -319,8 +335,9 @@ def measured_parts(root: Path) -> list[Part]:
     # Of a build that wrote every page. `make test` builds once more, and writes few.
     pages = {name: book["cpu_seconds"] / len(names) for name in names}
     return [
-        Part("tests of no case", tests[HOUSE], {}),
-        Part("tests of cases", 0.0, {name: tests[name] for name in names}),
+        Part("tests of no case", fixed, {}),
+        Part("tests of cases", 0.0, {name: always[name] for name in names}),
+        Part("those of them in turns", 0.0, {name: turned[name] for name in names}, TURNS),
         Part("notebooks, executed once", 0.0, notebooks),
         Part("pages of the book", 0.0, pages),
     ]
@@ -329,6 +346,11 @@ def measured_parts(root: Path) -> list[Part]:
 def _last_runs(root: Path) -> list[execute.Run]:
     """Return the last run of each notebook that did not fail."""
     return [*{run.name: run for run in execute.runs(root) if not run.error}.values()]
+
+
+def everything(root: Path) -> float:
+    """Return the CPU seconds of all tests, when none is left out for its turn."""
+    return sum(by_case(read_seconds(root)).values())
 
 
 def projection(parts: Sequence[Part], count: int) -> list[str]:
@@ -351,6 +373,7 @@ def project(root: Path, count: int) -> int:
         print(error)
         return 1
     print("\n".join(projection(parts, count)))
+    print(f"all tests that there are now, with none left out: {everything(root):.0f} CPU s")
     minutes = sum(part.at(count) for part in parts) / 60 / CORES
     if minutes > MOST_MINUTES:
         print(f"error: {minutes:.0f} minutes, over the {MOST_MINUTES} of the whole course")
@@ -412,18 +435,22 @@ class Bookkeeper:
         self._held: Mapping[str, int] = {}
         self._ran: Counter[str] = Counter()
         self._failed: set[str] = set()
+        self._waits: set[tuple[str, str]] = set()
         self._whole = not (config.option.keyword or config.option.case or config.option.markexpr)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add the seconds of a test."""
+        path = report.nodeid.partition("::")[0]
         if report.failed:
-            self._failed.add(report.nodeid.partition("::")[0])
+            self._failed.add(path)
+        if report.skipped and rotation.LEFT_OUT in str(report.longrepr):
+            self._waits.add((path, case_of(report.nodeid, self._names)))
         seconds = getattr(report, "cpu_seconds", None)
         if seconds is None:
             return
         if strain := getattr(report, "strain", None):
             self._strains.append(strain)
-        case, path = case_of(report.nodeid, self._names), report.nodeid.partition("::")[0]
+        case = case_of(report.nodeid, self._names)
         self._by_case[case] += seconds
         self._tests[case] += 1
         self._ran[path] += 1
@@ -448,12 +475,14 @@ class Bookkeeper:
         if not self._whole or any("::" in argument for argument in self._config.args):
             return
         root = self._config.rootpath
-        own = {
-            path: {case: round(s, 1) for case, s in cases.items()}
-            for path, cases in self._by_file.items()
-            if path not in self._config.stash[NOT_DUE]
-        }
-        known = read_seconds(root) | own
+        known = read_seconds(root)
+        for path, cases in self._by_file.items():
+            # What was left out for its turn took nothing now, and will again.
+            now = {case: round(s, 1) for case, s in cases.items()}
+            kept = {
+                case: s for case, s in known.get(path, {}).items() if (path, case) in self._waits
+            }
+            known[path] = now | kept
         known = {path: cases for path, cases in known.items() if (root / path).is_file()}
         write_whole(build_dir() / "tests" / "seconds.json", json.dumps(known, indent=1).encode())
         if self._config.option.seed_seconds:
