@@ -1,0 +1,240 @@
+"""From effects to a decision: guardrails as tests of non-inferiority, value in euro, one verdict.
+
+:func:`decide` is the one place where a decision is made: for the page, the report and the studies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from casebook.cases.ab_testing.plan import Metric
+from casebook.evaluate.experiments import Effect
+from casebook.evaluate.intervals import Interval
+
+#: One-sided level of a guardrail's test.
+GUARD_ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Economics:
+    """What an effect is worth.
+
+    Attributes
+    ----------
+    users : int
+        Users that open the app in a test period, all of them.
+    periods : float
+        Test periods in a year.
+    per_minute : float
+        Euro of revenue for each engaged minute.
+    cost : float
+        Euro a year of running the change: people and machines.
+    """
+
+    users: int = 383_000
+    periods: float = 365 / 14
+    per_minute: float = 0.016
+    cost: float = 100_000.0
+
+    def value(self, effect: float, minutes: float, revenue: float = 0.0) -> float:
+        """Return euro a year of shipping.
+
+        Parameters
+        ----------
+        effect : float
+            Relative effect on minutes.
+        minutes : float
+            Minutes of a user in a test period without the change.
+        revenue : float
+            Relative effect on the revenue of a minute.
+        """
+        usual = self.users * self.periods * minutes * self.per_minute
+        return usual * ((1 + effect) * (1 + revenue) - 1) - self.cost
+
+    def break_even(self, minutes: float) -> float:
+        """Return the relative effect on minutes that pays for the cost."""
+        return self.cost / (self.users * self.periods * minutes * self.per_minute)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What a guardrail's test says.
+
+    Attributes
+    ----------
+    name : str
+    harm : float
+        Relative change for the worse.
+    worst : float
+        Upper end of the one-sided 95 % interval of the harm.
+    margin : float
+        Tolerated harm.
+    state : str
+        ``safe`` (the worst is within the margin), ``harmed`` (even the best is beyond it) or
+        ``unclear``.
+    needed : float
+        Times the users that a test needs to call a true harm of a third of the margin safe with
+        power 80 %.
+    """
+
+    name: str
+    harm: float
+    worst: float
+    margin: float
+    state: str
+    needed: float
+
+
+def guard(metric: Metric, effect: Effect) -> Guard:
+    """Test that a guardrail is not worse than its margin allows.
+
+    Parameters
+    ----------
+    metric : Metric
+        With ``better`` and ``margin``.
+    effect : Effect
+    """
+    from scipy.stats import norm
+
+    harm = -effect.relative if metric.better == "up" else effect.relative
+    z, se = norm.isf(GUARD_ALPHA), effect.relative_se
+    low, high = harm - z * se, harm + z * se
+    state = "safe" if high < metric.margin else "harmed" if low > metric.margin else "unclear"
+    needed = ((z + norm.ppf(0.8)) * se / (metric.margin * 2 / 3)) ** 2
+    return Guard(metric.name, harm, float(high), metric.margin, state, float(needed))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision with its reasons.
+
+    Attributes
+    ----------
+    decision : str
+        ``ship`` (to all but a hold-back), ``hold`` (the test does not say enough), ``stop``, or
+        ``invalid`` (the split is broken: nothing may be read from the test).
+    reasons : tuple of str
+        Short sentences.
+    value : Interval or None
+        Euro a year, with the interval of the effect.
+    guards : tuple of Guard
+    sentence : str
+        What to say to the product team.
+    """
+
+    decision: str
+    reasons: tuple[str, ...]
+    value: Interval | None
+    guards: tuple[Guard, ...]
+    sentence: str
+
+
+def invalid(why: str) -> Verdict:
+    """Return the verdict on a test whose split is broken."""
+    sentence = (
+        "We cannot answer yet: the arms do not hold the users that they should, so the difference "
+        "between them is not the effect of the feed. We mend the cause and run the test again."
+    )
+    return Verdict("invalid", (why,), None, (), sentence)
+
+
+def shrunk(effect: float, se: float, mean: float = 0.005, sd: float = 0.02) -> tuple[float, float]:
+    """Return effect and standard error after a normal prior: what earlier launches looked like.
+
+    Parameters
+    ----------
+    effect, se : float
+        Of this test.
+    mean, sd : float
+        Of the true effects of earlier launches.
+    """
+    weight = sd**2 / (sd**2 + se**2)
+    return mean + weight * (effect - mean), float(np.sqrt(weight)) * se
+
+
+def decide(
+    primary: Interval,
+    minutes: float,
+    guards: Sequence[Guard],
+    economics: Economics,
+    lasting: Interval | None = None,
+) -> Verdict:
+    """Decide on a test whose split was found in order.
+
+    It ships when the effect is there (its interval is above zero), no guardrail is harmed or
+    unclear, and the expected value is positive. It stops when a guardrail is harmed or when even
+    the upper end of the effect does not pay. Otherwise it holds.
+
+    Parameters
+    ----------
+    primary : Interval
+        Relative effect on minutes over the test, by the plan's stopping rule.
+    minutes : float
+        Of control, a user and test period.
+    guards : sequence of Guard
+    economics : Economics
+    lasting : Interval, optional
+        The effect without novelty; the value is computed from it where it is given.
+    """
+    kept = primary if lasting is None else lasting
+    value = Interval(*(float(economics.value(one, minutes)) for one in kept))
+    reasons, bad, open_ = [], [], []
+    for one in guards:
+        said = f"{one.name}: harm of {one.harm:+.1%}, at worst {one.worst:+.1%}"
+        if one.state == "harmed":
+            bad.append(f"{said}, more than the tolerated {one.margin:.1%}")
+        elif one.state == "unclear":
+            open_.append(f"{said}, and {one.margin:.1%} is tolerated")
+    found = f"minutes change by {primary.mean:+.1%} [{primary.low:+.1%}, {primary.high:+.1%}]"
+    if value.high <= 0:
+        bad.append(f"{found}: even the upper end does not pay for the cost")
+    if primary.low <= 0:
+        open_.append(f"{found}: no effect is not excluded")
+    if value.mean <= 0:
+        open_.append(f"the expected value is {value.mean:,.0f} euro a year")
+    decision = "stop" if bad else "hold" if open_ else "ship"
+    reasons = bad or open_ or [found, f"worth {value.mean:,.0f} euro a year"]
+    return Verdict(
+        decision, tuple(reasons), value, tuple(guards), _sentence(decision, value, reasons)
+    )
+
+
+def _sentence(decision: str, value: Interval, reasons: Sequence[str]) -> str:
+    low, high = f"{value.low / 1e3:,.0f}", f"{value.high / 1e3:,.0f}"
+    worth = f"{value.mean / 1e3:,.0f} thousand euro a year (between {low} and {high})"
+    if decision == "ship":
+        return (
+            "Ship the feed, and keep 5 % of the users on the old one for 30 days: we expect "
+            f"{worth}, and the hold-back will show whether the effect lasts."
+        )
+    if decision == "stop":
+        return f"Do not ship the feed: {reasons[0]}."
+    return f"Do not ship yet: {reasons[0]}. So far we would expect {worth}."
+
+
+def holdback_days(
+    sd: float, users: float, share: float, difference: float, days: int = 30
+) -> Mapping[str, float]:
+    """Return what a hold-back can see: its smallest difference, and the days that it would need.
+
+    Parameters
+    ----------
+    sd : float
+        Standard deviation of a user's metric over its mean, for a test period of 14 days.
+    users : float
+        Exposed users of both groups.
+    share : float
+        Held back.
+    difference : float
+        Relative decline that should be noticed.
+    days : int
+        Planned. The standard deviation of the mean falls with the root of the days.
+    """
+    from casebook.evaluate.experiments import smallest_difference
+
+    ratio = (1 - share) / share
+    seen = smallest_difference(sd * np.sqrt(14 / days), users * share, ratio=ratio)
+    return {"seen": seen, "days": days * (seen / difference) ** 2}

@@ -1,0 +1,340 @@
+"""One experiment, from its plan and its log to a verdict.
+
+The order is fixed: the plan is read, the log is cleaned, the split is tested. Only an experiment
+whose split is in order shows a result; :class:`SplitBroken` says why the others do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.ab_testing import events, novelty, sequential, variance
+from casebook.cases.ab_testing.assign import CONTROL, TREATMENT
+from casebook.cases.ab_testing.decide import Economics, Guard, Verdict, decide, guard, invalid
+from casebook.cases.ab_testing.plan import Metric, Plan, read_plan
+from casebook.evaluate.experiments import (
+    Effect,
+    Srm,
+    adjusted,
+    quantile_effect,
+    ratio_effect,
+    srm,
+    welch,
+)
+from casebook.evaluate.intervals import Interval
+
+#: By what a broken split is searched.
+SEGMENTS = ("platform", "client", "country")
+RESULTS = [
+    *("metric", "role", "kind", "control", "treatment", "relative", "low", "high"),
+    *("se", "p", "p_adjusted", "explained"),
+]
+
+
+class SplitBroken(RuntimeError):
+    """The arms do not hold the users that the plan says: no result may be shown."""
+
+
+def diagnose(
+    exposures: pd.DataFrame, shares: Mapping[str, float], by: tuple[str, ...] = SEGMENTS
+) -> pd.DataFrame:
+    """Test the split within each segment, to find where users are missing or too many.
+
+    Parameters
+    ----------
+    exposures : DataFrame
+        Counts ``users`` by ``arm`` and the columns of ``by``.
+    shares : mapping of str to float
+        Planned, by arm.
+    by : tuple of str
+
+    Returns
+    -------
+    DataFrame
+        ``by``, ``segment``, ``users``, one column of shares for each arm, ``ratio`` (treatment over
+        control), ``p`` and ``p_adjusted`` (Holm over all segments); smallest first.
+    """
+    rows = []
+    for column in by:
+        table = exposures.pivot_table(
+            index=column, columns="arm", values="users", aggfunc="sum", fill_value=0
+        ).reindex(columns=[*shares], fill_value=0)
+        for segment, counts in table.iterrows():
+            found = srm(counts.to_dict(), shares)
+            ratio = counts[TREATMENT] / counts[CONTROL] if counts[CONTROL] else np.nan
+            seen = found.table["seen"].to_dict()
+            head = {"by": column, "segment": segment, "users": int(counts.sum())}
+            rows.append({**head, **seen, "ratio": ratio, "p": found.p})
+    frame = pd.DataFrame(rows)
+    frame["p_adjusted"] = adjusted(frame["p"])
+    return frame.sort_values("p", ignore_index=True)
+
+
+class Experiment:
+    """An experiment as an analyst may see it.
+
+    Parameters
+    ----------
+    plan : Plan, mapping or path
+        A plan, or what :func:`~casebook.cases.ab_testing.plan.read_plan` takes.
+    exposures : DataFrame
+        ``arm``, ``platform``, ``client``, ``country``, ``users``: who was shown what, all arms.
+    log, users : DataFrame
+        As of :class:`~casebook.cases.ab_testing.world.World`.
+    until : str or Timestamp, optional
+        The moment of the analysis; rows received later are not known.
+
+    Raises
+    ------
+    PlanError
+        If the plan cannot be used. The log is not looked at then.
+    """
+
+    def __init__(
+        self,
+        plan: Plan | Mapping[str, Any] | str | Path,
+        exposures: pd.DataFrame,
+        log: pd.DataFrame,
+        users: pd.DataFrame,
+        until: str | pd.Timestamp | None = None,
+    ) -> None:
+        self.plan = plan if isinstance(plan, Plan) else read_plan(plan)
+        self.exposures, self._log, self._users, self._until = exposures, log, users, until
+
+    @cached_property
+    def srm(self) -> Srm:
+        """The test of the split, over all users that were exposed."""
+        counts = self.exposures.groupby("arm")["users"].sum()
+        return srm({arm: counts.get(arm, 0) for arm in self.plan.shares}, self.plan.shares)
+
+    @property
+    def in_order(self) -> bool:
+        return self.srm.p >= self.plan.srm_alpha
+
+    @cached_property
+    def kept(self) -> Srm:
+        """The test of the two arms after cleaning: a rule that removes more of one is found."""
+        counts = self.people["arm"].value_counts()
+        shares = {arm: self.plan.shares[arm] for arm in (CONTROL, TREATMENT)}
+        return srm({arm: counts.get(arm, 0) for arm in shares}, shares)
+
+    def diagnosis(self) -> pd.DataFrame:
+        """Return where the split is broken, by :func:`diagnose`."""
+        return diagnose(self.exposures, self.plan.shares)
+
+    @cached_property
+    def cleaned(self) -> events.Cleaned:
+        """The log after cleaning."""
+        return events.clean(self._log, self.plan, self._until)
+
+    @cached_property
+    def people(self) -> pd.DataFrame:
+        """One row for each user that is compared."""
+        return events.per_user(self.cleaned.sessions, self._users)
+
+    def _check(self) -> None:
+        """Raise unless the split is in order, before and after cleaning."""
+        self._refuse(self.srm, "exposed users")
+        if len(self.people) < 4:
+            raise SplitBroken(
+                f"{len(self.people)} users are left after cleaning: `cleaned.lines` says what was "
+                "wrong with the rows."
+            )
+        self._refuse(self.kept, "users after cleaning")
+
+    def _refuse(self, found: Srm, where: str) -> None:
+        if found.p < self.plan.srm_alpha:
+            seen = ", ".join(f"{arm} {share:.2%}" for arm, share in found.table["seen"].items())
+            raise SplitBroken(
+                f"The split of the {where} is not the planned one (p = {found.p:.1e}; seen: {seen}). "
+                "No result is shown: `diagnosis()` says where users are missing."
+            )
+
+    # Results ------------------------------------------------------------------------------
+
+    def effect(self, metric: Metric, adjust: str | None = None) -> tuple[Effect, float]:
+        """Return the effect on a metric, and the share of its variance that was explained.
+
+        Parameters
+        ----------
+        metric : Metric
+        adjust : str, optional
+            ``cuped`` (by the metric's own past) or ``cupac`` (by a model of all covariates); of
+            means with a past only.
+
+        Raises
+        ------
+        SplitBroken
+            If the split is not in order.
+        """
+        self._check()
+        if metric.kind == "quantile":
+            rows = self.cleaned.sessions
+            arms = [rows[rows["arm"] == arm] for arm in (CONTROL, TREATMENT)]
+            pairs = [(own[metric.column], own["user"]) for own in arms]
+            return quantile_effect(*pairs, metric.q), 0.0
+        treated = (self.people["arm"] == TREATMENT).to_numpy()
+        if metric.kind == "ratio":
+            top, bottom = (
+                self.people[name].to_numpy(float) for name in (metric.numerator, metric.denominator)
+            )
+            return ratio_effect(
+                (top[~treated], bottom[~treated]), (top[treated], bottom[treated])
+            ), 0.0
+        made = self.adjusted(metric, adjust)
+        return welch(made.values[~treated], made.values[treated]), made.explained
+
+    def adjusted(self, metric: Metric, adjust: str | None) -> variance.Adjusted:
+        """Return a mean metric of all users, adjusted or as it is."""
+        values = self.people[metric.column].to_numpy(float)
+        if adjust not in (None, "cuped", "cupac"):
+            raise ValueError(f"adjust is {adjust!r}: None, 'cuped' or 'cupac'.")
+        if adjust is None or metric.before is None:
+            return variance.Adjusted(values, np.zeros(0), 0.0)
+        if adjust == "cuped":
+            return variance.cuped(values, self.people[metric.before])
+        return variance.cupac(self.people, values, self.plan.covariates)
+
+    def results(self, adjust: str | None = "cuped") -> pd.DataFrame:
+        """Return the effect on each metric of the plan.
+
+        Parameters
+        ----------
+        adjust : str, optional
+            As for :meth:`effect`.
+
+        Returns
+        -------
+        DataFrame
+            ``metric``, ``role``, ``kind``, ``control``, ``treatment`` (as measured), ``relative``,
+            ``low``, ``high``, ``se`` (relative), ``p``, ``p_adjusted`` (secondary metrics, by the
+            plan's correction) and ``explained``.
+
+        Raises
+        ------
+        SplitBroken
+            If the split is not in order.
+        """
+        frame = pd.DataFrame([*self._rows(adjust)])
+        second = frame["role"] == "secondary"
+        frame.loc[second, "p_adjusted"] = adjusted(frame.loc[second, "p"], self.plan.correction)
+        return frame[RESULTS]
+
+    def _rows(self, adjust: str | None) -> Iterator[dict[str, Any]]:
+        for name, (role, metric) in self.plan.metrics.items():
+            found, explained = self.effect(metric, adjust)
+            yield {
+                "metric": name,
+                "role": role,
+                "kind": metric.kind,
+                "control": found.control,
+                "treatment": found.treatment,
+                "relative": found.relative,
+                "low": found.relative_low,
+                "high": found.relative_high,
+                "se": found.relative_se,
+                "p": found.p,
+                "p_adjusted": found.p if role == "primary" else np.nan,
+                "explained": explained,
+            }
+
+    def primary(self, adjust: str | None = "cuped", look: int | None = None) -> Interval:
+        """Return the relative effect on the primary metric with the interval of the plan's rule.
+
+        Parameters
+        ----------
+        adjust : str, optional
+        look : int, optional
+            Which planned look this is, from 1; by default the last one.
+        """
+        found, _ = self.effect(self.plan.primary, adjust)
+        if self.plan.stopping == "always_valid":
+            ends = sequential.always_valid_interval(
+                found.relative, found.relative_se, self.plan.mde, self.plan.alpha
+            )
+            return Interval(found.relative, *ends)
+        limits = sequential.bounds(self.plan.looks, self.plan.alpha)
+        half = limits[(look or self.plan.looks) - 1] * found.relative_se
+        return Interval(found.relative, found.relative - half, found.relative + half)
+
+    def guards(self, adjust: str | None = "cuped") -> list[Guard]:
+        """Return what each guardrail's test of non-inferiority says."""
+        return [guard(one, self.effect(one, adjust)[0]) for one in self.plan.guardrails]
+
+    # Over the days ------------------------------------------------------------------------
+
+    def daily(self, rows: np.ndarray | None = None) -> novelty.Daily:
+        """Return the effect on the primary metric by days since the first exposure.
+
+        Parameters
+        ----------
+        rows : ndarray of bool, optional
+            Users of a segment.
+        """
+        self._check()
+        keep = np.ones(len(self.people), bool) if rows is None else np.asarray(rows, bool)
+        own = self.people[keep]
+        table = events.by_day(self.cleaned.sessions, own, self.plan.days, self.plan.primary.column)
+        since = events.since_exposure(table, own["day"].to_numpy())
+        known = variance.features(own, self.plan.covariates)
+        return novelty.daily_effects(since, own["arm"] == TREATMENT, known)
+
+    def over_days(self, adjust: str | None = "cuped") -> pd.DataFrame:
+        """Return the effect so far at the end of each day: what a dashboard shows.
+
+        Returns
+        -------
+        DataFrame
+            ``day`` (from 1), ``users``, ``relative``, ``low``, ``high``, ``p`` (of that day alone),
+            ``p_always`` (always valid), ``low_always`` and ``high_always``.
+        """
+        self._check()
+        days, primary = self.plan.days, self.plan.primary
+        total = events.by_day(self.cleaned.sessions, self.people, days, primary.column)
+        total, first = np.cumsum(total, axis=1), self.people["day"].to_numpy()
+        rows = []
+        for day in range(days):
+            there = first <= day
+            own, treated = total[there, day], (self.people["arm"] == TREATMENT)[there].to_numpy()
+            if adjust is not None:
+                own = variance.cuped(own, self.people.loc[there, primary.before]).values
+            found = welch(own[~treated], own[treated])
+            low, high = sequential.always_valid_interval(
+                found.relative, found.relative_se, self.plan.mde, self.plan.alpha
+            )
+            head = (day + 1, there.sum(), found.relative, found.relative_low, found.relative_high)
+            rows.append((*head, found.p, found.relative_se, low, high))
+        names = ["day", "users", "relative", "low", "high", "p", "se", "low_always", "high_always"]
+        frame = pd.DataFrame(rows, columns=names)
+        p = sequential.always_valid_p(frame["relative"], frame["se"], self.plan.mde)
+        return frame.assign(p_always=p)
+
+    def verdict(
+        self,
+        economics: Economics | None = None,
+        adjust: str | None = "cuped",
+        lasting: Interval | None = None,
+    ) -> Verdict:
+        """Return the decision; of a broken split the one that says so.
+
+        Parameters
+        ----------
+        economics : Economics, optional
+        adjust : str, optional
+        lasting : Interval, optional
+            As for :func:`~casebook.cases.ab_testing.decide.decide`.
+        """
+        try:
+            self._check()
+        except SplitBroken as broken:
+            return invalid(str(broken))
+        minutes = self.people.loc[self.people["arm"] == CONTROL, self.plan.primary.column].mean()
+        return decide(
+            self.primary(adjust), minutes, self.guards(adjust), economics or Economics(), lasting
+        )

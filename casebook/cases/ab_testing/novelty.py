@@ -1,0 +1,132 @@
+"""An effect that fades: fit what lasts and what decays to all days, instead of dropping a week.
+
+The relative effect k days after a user's first exposure is ``lasting + start * 2 ** (-k / half)``.
+The days of one user depend on each other, so the fit weighs them by their whole covariance matrix.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from casebook.evaluate.intervals import Interval
+
+
+class Daily(NamedTuple):
+    """Relative effects by days since the first exposure.
+
+    Attributes
+    ----------
+    effect : ndarray, shape (days,)
+    covariance : ndarray, shape (days, days)
+    weight : ndarray, shape (days,)
+        Minutes of control on that day, of all: a mean over the test weighs by them.
+    """
+
+    effect: np.ndarray
+    covariance: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """``k``, ``effect``, ``low``, ``high`` (95 %)."""
+        half = 1.96 * np.sqrt(np.diag(self.covariance))
+        return pd.DataFrame(
+            {
+                "k": np.arange(len(self.effect)),
+                "effect": self.effect,
+                "low": self.effect - half,
+                "high": self.effect + half,
+            }
+        )
+
+
+def daily_effects(since: np.ndarray, treated: ArrayLike, covariates: ArrayLike) -> Daily:
+    """Return the effect of each day since the first exposure, adjusted by what was known before.
+
+    Parameters
+    ----------
+    since : ndarray, shape (users, days)
+        The metric k days after the first exposure; NaN where that day is after the test
+        (:func:`~casebook.cases.ab_testing.events.since_exposure`).
+    treated : array_like of bool, shape (users,)
+    covariates : array_like, shape (users, c)
+        From before the test.
+    """
+    treated, known = np.asarray(treated, bool), np.isfinite(since)
+    x = np.column_stack([np.ones(len(since)), np.asarray(covariates, float)])
+    effect, weight = np.empty(since.shape[1]), np.empty(since.shape[1])
+    influence = np.zeros(since.shape)
+    for k in range(since.shape[1]):
+        rows = known[:, k]
+        y, own, t = since[rows, k], x[rows], treated[rows]
+        slope, *_ = np.linalg.lstsq(own, y, rcond=None)
+        rest = y - own @ slope
+        means = rest[~t].mean(), rest[t].mean()
+        usual = y[~t].mean()
+        effect[k], weight[k] = (means[1] - means[0]) / usual, y[~t].sum()
+        each = np.where(t, (rest - means[1]) / t.sum(), -(rest - means[0]) / (~t).sum())
+        influence[rows, k] = each / usual
+    return Daily(effect, influence.T @ influence, weight / weight.sum())
+
+
+class Decay(NamedTuple):
+    """A fitted effect that fades.
+
+    Attributes
+    ----------
+    lasting, start : Interval
+        What remains, and what is added on the first day (95 % intervals).
+    half : float
+        Days in which the added part halves.
+    """
+
+    lasting: Interval
+    start: Interval
+    half: float
+
+    def at(self, k: ArrayLike) -> np.ndarray:
+        """Return the effect after ``k`` days."""
+        return self.lasting.mean + self.start.mean * 2.0 ** (-np.asarray(k, float) / self.half)
+
+
+def fit_decay(daily: Daily, half: float | None = 3.0) -> Decay:
+    """Fit a lasting effect and one that decays, by generalised least squares.
+
+    Parameters
+    ----------
+    daily : Daily
+    half : float, optional
+        Days, known from earlier launches; None fits it between half a day and a week too. The
+        intervals take it as given.
+    """
+    grid = [half] if half is not None else np.geomspace(0.5, 7, 28)
+    inverse = np.linalg.inv(daily.covariance)
+    best = None
+    for days in grid:
+        design = np.column_stack(
+            [np.ones(len(daily.effect)), 2.0 ** (-np.arange(len(daily.effect)) / days)]
+        )
+        covariance = np.linalg.inv(design.T @ inverse @ design)
+        found = covariance @ design.T @ inverse @ daily.effect
+        rest = daily.effect - design @ found
+        loss = rest @ inverse @ rest
+        if best is None or loss < best[0]:
+            best = loss, found, np.sqrt(np.diag(covariance)), days
+    _, found, se, days = best
+    ends = [
+        Interval(float(m), float(m - 1.96 * s), float(m + 1.96 * s))
+        for m, s in zip(found, se, strict=True)
+    ]
+    return Decay(*ends, float(days))
+
+
+def mean_over(daily: Daily, first: int = 0) -> Interval:
+    """Return the mean effect from a day on: 0 is the whole test, 7 the second week alone."""
+    weight = np.where(np.arange(len(daily.effect)) >= first, daily.weight, 0.0)
+    weight = weight / weight.sum()
+    mean, se = weight @ daily.effect, np.sqrt(weight @ daily.covariance @ weight)
+    return Interval(float(mean), float(mean - 1.96 * se), float(mean + 1.96 * se))
