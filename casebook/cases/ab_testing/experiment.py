@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from casebook.cases.ab_testing import events, novelty, sequential, variance
+from casebook.cases.ab_testing import events, novelty
 from casebook.cases.ab_testing.assign import CONTROL, TREATMENT
 from casebook.cases.ab_testing.decide import Economics, Guard, Verdict, decide, guard, invalid
 from casebook.cases.ab_testing.plan import Metric, Plan, read_plan
+from casebook.evaluate import sequential, variance
 from casebook.evaluate.experiments import (
     Effect,
     Srm,
@@ -28,6 +29,7 @@ from casebook.evaluate.experiments import (
     welch,
 )
 from casebook.evaluate.intervals import Interval
+from casebook.page.figures import spelled
 
 #: By what a broken split is searched.
 SEGMENTS = ("platform", "client", "country")
@@ -89,6 +91,9 @@ class Experiment:
         As of :class:`~casebook.cases.ab_testing.world.World`.
     until : str or Timestamp, optional
         The moment of the analysis; rows received later are not known.
+    units : mapping of str to int, optional
+        Units of each arm that were randomised. A plan with the unit ``cluster`` needs them: users
+        of a community come together, so their split is less even than the test expects.
 
     Raises
     ------
@@ -103,14 +108,18 @@ class Experiment:
         log: pd.DataFrame,
         users: pd.DataFrame,
         until: str | pd.Timestamp | None = None,
+        units: Mapping[str, int] | None = None,
     ) -> None:
         self.plan = plan if isinstance(plan, Plan) else read_plan(plan)
+        if self.plan.unit == "cluster" and units is None:
+            raise ValueError("The plan randomises clusters: hand in `units`, clusters by arm.")
+        self._units = units
         self.exposures, self._log, self._users, self._until = exposures, log, users, until
 
     @cached_property
     def srm(self) -> Srm:
-        """The test of the split, over all users that were exposed."""
-        counts = self.exposures.groupby("arm")["users"].sum()
+        """The test of the split, over all units that were exposed."""
+        counts = self._units or self.exposures.groupby("arm")["users"].sum().to_dict()
         return srm({arm: counts.get(arm, 0) for arm in self.plan.shares}, self.plan.shares)
 
     @property
@@ -120,7 +129,10 @@ class Experiment:
     @cached_property
     def kept(self) -> Srm:
         """The test of the two arms after cleaning: a rule that removes more of one is found."""
-        counts = self.people["arm"].value_counts()
+        people = self.people
+        if self.plan.unit == "cluster":
+            people = people.drop_duplicates("cluster")
+        counts = people["arm"].value_counts()
         shares = {arm: self.plan.shares[arm] for arm in (CONTROL, TREATMENT)}
         return srm({arm: counts.get(arm, 0) for arm in shares}, shares)
 
@@ -152,8 +164,10 @@ class Experiment:
         if found.p < self.plan.srm_alpha:
             seen = ", ".join(f"{arm} {share:.2%}" for arm, share in found.table["seen"].items())
             raise SplitBroken(
-                f"The split of the {where} is not the planned one (p = {found.p:.1e}; seen: {seen}). "
-                "No result is shown: `diagnosis()` says where users are missing."
+                spelled(
+                    f"The split of the {where} is not the planned one (p = {found.p:.1e}; seen: "
+                    f"{seen}). No result is shown: `diagnosis()` says where users are missing."
+                )
             )
 
     # Results ------------------------------------------------------------------------------
@@ -177,18 +191,35 @@ class Experiment:
         if metric.kind == "quantile":
             rows = self.cleaned.sessions
             arms = [rows[rows["arm"] == arm] for arm in (CONTROL, TREATMENT)]
-            pairs = [(own[metric.column], own["user"]) for own in arms]
+            pairs = [(own[metric.column], self._unit_of(own)) for own in arms]
             return quantile_effect(*pairs, metric.q), 0.0
         treated = (self.people["arm"] == TREATMENT).to_numpy()
         if metric.kind == "ratio":
-            top, bottom = (
-                self.people[name].to_numpy(float) for name in (metric.numerator, metric.denominator)
-            )
-            return ratio_effect(
-                (top[~treated], bottom[~treated]), (top[treated], bottom[treated])
-            ), 0.0
+            top, bottom = self.people[[metric.numerator, metric.denominator]].to_numpy(float).T
+            return ratio_effect(*self._arms(top, bottom, treated)), 0.0
         made = self.adjusted(metric, adjust)
-        return welch(made.values[~treated], made.values[treated]), made.explained
+        if self.plan.unit == "cluster":
+            found = ratio_effect(*self._arms(made.values, np.ones(len(treated)), treated))
+        else:
+            found = welch(made.values[~treated], made.values[treated])
+        return found, made.explained
+
+    def _unit_of(self, sessions: pd.DataFrame) -> pd.Series:
+        """Return the randomised unit of each session."""
+        if self.plan.unit == "user":
+            return sessions["user"]
+        return sessions["user"].map(self.people.set_index("user")["cluster"])
+
+    def _arms(self, top: np.ndarray, bottom: np.ndarray, treated: np.ndarray) -> list:
+        """Return numerators and denominators of the randomised units, control first."""
+        pairs = []
+        for rows in (~treated, treated):
+            parts = top[rows], bottom[rows]
+            if self.plan.unit == "cluster":
+                _, codes = np.unique(self.people["cluster"].to_numpy()[rows], return_inverse=True)
+                parts = tuple(np.bincount(codes, part) for part in parts)
+            pairs.append(parts)
+        return pairs
 
     def adjusted(self, metric: Metric, adjust: str | None) -> variance.Adjusted:
         """Return a mean metric of all users, adjusted or as it is."""
@@ -198,8 +229,9 @@ class Experiment:
         if adjust is None or metric.before is None:
             return variance.Adjusted(values, np.zeros(0), 0.0)
         if adjust == "cuped":
-            return variance.cuped(values, self.people[metric.before])
-        return variance.cupac(self.people, values, self.plan.covariates)
+            return variance.cuped(values, self.people[metric.before], self.people["arm"])
+        arm = self.people["arm"]
+        return variance.cupac(self.people, values, self.plan.covariates, arm=arm)
 
     def results(self, adjust: str | None = "cuped") -> pd.DataFrame:
         """Return the effect on each metric of the plan.
@@ -303,7 +335,7 @@ class Experiment:
             there = first <= day
             own, treated = total[there, day], (self.people["arm"] == TREATMENT)[there].to_numpy()
             if adjust is not None:
-                own = variance.cuped(own, self.people.loc[there, primary.before]).values
+                own = variance.cuped(own, self.people.loc[there, primary.before], treated).values
             found = welch(own[~treated], own[treated])
             low, high = sequential.always_valid_interval(
                 found.relative, found.relative_se, self.plan.mde, self.plan.alpha

@@ -6,6 +6,7 @@ The days of one user depend on each other, so the fit weighs them by their whole
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -93,7 +94,14 @@ class Decay(NamedTuple):
         return self.lasting.mean + self.start.mean * 2.0 ** (-np.asarray(k, float) / self.half)
 
 
-def fit_decay(daily: Daily, half: float | None = 3.0) -> Decay:
+class Prior(NamedTuple):
+    """What earlier launches say about the part that fades: mean and standard deviation."""
+
+    mean: float
+    sd: float
+
+
+def fit_decay(daily: Daily, half: float | None = 3.0, prior: Prior | None = None) -> Decay:
     """Fit a lasting effect and one that decays, by generalised least squares.
 
     Parameters
@@ -102,26 +110,44 @@ def fit_decay(daily: Daily, half: float | None = 3.0) -> Decay:
     half : float, optional
         Days, known from earlier launches; None fits it between half a day and a week too. The
         intervals take it as given.
+    prior : Prior, optional
+        Of the effect that is added on the first day.
     """
-    grid = [half] if half is not None else np.geomspace(0.5, 7, 28)
-    inverse = np.linalg.inv(daily.covariance)
-    best = None
-    for days in grid:
-        design = np.column_stack(
-            [np.ones(len(daily.effect)), 2.0 ** (-np.arange(len(daily.effect)) / days)]
-        )
-        covariance = np.linalg.inv(design.T @ inverse @ design)
-        found = covariance @ design.T @ inverse @ daily.effect
-        rest = daily.effect - design @ found
-        loss = rest @ inverse @ rest
-        if best is None or loss < best[0]:
-            best = loss, found, np.sqrt(np.diag(covariance)), days
-    _, found, se, days = best
-    ends = [
-        Interval(float(m), float(m - 1.96 * s), float(m + 1.96 * s))
-        for m, s in zip(found, se, strict=True)
-    ]
-    return Decay(*ends, float(days))
+    days, found, covariance = min(
+        ((h, *_fit(daily, h, prior)) for h in ([half] if half else np.geomspace(0.5, 7, 28))),
+        key=lambda fit: _loss(daily, *fit[:2]),
+    )
+    ends = zip(found, 1.96 * np.sqrt(np.diag(covariance)), strict=True)
+    lasting, start = (Interval(float(m), float(m - s), float(m + s)) for m, s in ends)
+    return Decay(lasting, start, float(days))
+
+
+def _design(days: int, half: float) -> np.ndarray:
+    return np.column_stack([np.ones(days), 2.0 ** (-np.arange(days) / half)])
+
+
+def _fit(daily: Daily, half: float, prior: Prior | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return lasting and starting effect with their covariance, for a given half-life."""
+    design, inverse = _design(len(daily.effect), half), np.linalg.inv(daily.covariance)
+    information, score = design.T @ inverse @ design, design.T @ inverse @ daily.effect
+    if prior is not None:
+        information[1, 1] += prior.sd**-2
+        score[1] += prior.mean * prior.sd**-2
+    covariance = np.linalg.inv(information)
+    return covariance @ score, covariance
+
+
+def _loss(daily: Daily, half: float, found: np.ndarray) -> float:
+    rest = daily.effect - _design(len(daily.effect), half) @ found
+    return float(rest @ np.linalg.solve(daily.covariance, rest))
+
+
+def together(parts: Sequence[tuple[Interval, float]]) -> Interval:
+    """Return the weighted mean of independent effects: segments, by their minutes in control."""
+    weight = np.array([share for _, share in parts]) / sum(share for _, share in parts)
+    mean = float(weight @ [one.mean for one, _ in parts])
+    half = np.sqrt(np.square(weight) @ [((one.high - one.low) / 2) ** 2 for one, _ in parts])
+    return Interval(mean, float(mean - half), float(mean + half))
 
 
 def mean_over(daily: Daily, first: int = 0) -> Interval:

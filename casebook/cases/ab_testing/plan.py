@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from casebook.cases.ab_testing.assign import CONTROL, TREATMENT, ends
 from casebook.evaluate.experiments import sample_size
+from casebook.page.figures import spelled
 
 #: Columns of the log that can be summed or read as they are.
 COLUMNS = ("minutes", "impressions", "clicks", "hides", "revenue", "load_ms", "sessions")
@@ -278,7 +279,7 @@ def read_plan(source: Mapping[str, Any] | str | Path) -> Plan:
         raise PlanError(f"The plan cannot be read: {error}") from None
     except ValidationError as error:
         lines = [f"- {line}" for line in _lines(error)]
-        raise PlanError("\n".join(["The plan cannot be used:", *lines])) from None
+        raise PlanError(spelled("\n".join(["The plan cannot be used:", *lines]))) from None
 
 
 def _lines(error: ValidationError) -> Iterator[str]:

@@ -189,6 +189,8 @@ class World:
     faults : DataFrame
         Planted in the log: ``event`` and ``fault`` (``twice``, ``late``, ``wrong clock``,
         ``both arms``).
+    units : dict of str to int
+        Logged units of each arm that were randomised: users, or communities.
     constants : Constants
     """
 
@@ -199,6 +201,7 @@ class World:
     effects: pd.DataFrame
     by_day: pd.DataFrame
     faults: pd.DataFrame
+    units: dict[str, int]
     constants: Constants
 
 
@@ -233,6 +236,7 @@ def simulate(seed: int = SEED, constants: Constants = AB) -> World:
         effects=_effects(truth, constants),
         by_day=_by_day(tested, constants),
         faults=faults,
+        units=_units(everyone[everyone["logged"]], constants),
         constants=constants,
     )
 
@@ -351,6 +355,12 @@ def _counts(people: pd.DataFrame, c: Constants) -> pd.DataFrame:
     own = people.assign(asked=people.index < c.users)
     table = own.groupby(by, observed=True).agg(assigned=("asked", "sum"), users=("logged", "sum"))
     return table.reset_index().astype(dict.fromkeys(by, str))
+
+
+def _units(people: pd.DataFrame, c: Constants) -> dict[str, int]:
+    """Return how many of the randomised units each arm has."""
+    own = people.drop_duplicates("cluster") if c.unit == "cluster" else people
+    return own["arm"].value_counts().reindex([*c.shares], fill_value=0).to_dict()
 
 
 def _tested(people: pd.DataFrame) -> pd.DataFrame:

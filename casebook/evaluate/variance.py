@@ -31,7 +31,7 @@ class Adjusted(NamedTuple):
     explained: float
 
 
-def cuped(y: ArrayLike, x: ArrayLike) -> Adjusted:
+def cuped(y: ArrayLike, x: ArrayLike, arm: ArrayLike | None = None) -> Adjusted:
     """Adjust a metric by covariates from before the test.
 
     Parameters
@@ -40,6 +40,9 @@ def cuped(y: ArrayLike, x: ArrayLike) -> Adjusted:
         The metric of all users of both arms.
     x : array_like, shape (n,) or (n, k)
         Known before the test.
+    arm : array_like, shape (n,), optional
+        The slopes are fitted within the arms, so that an effect does not bend them; without it,
+        over all users, which is the same for many users and small effects.
 
     Raises
     ------
@@ -54,20 +57,32 @@ def cuped(y: ArrayLike, x: ArrayLike) -> Adjusted:
     Examples
     --------
     >>> before, after = [2, 4, 6, 8, 3, 5, 7, 9], [3, 3, 7, 7, 5, 5, 9, 9]
-    >>> made = cuped(after, before)
-    >>> made.values.mean().round(6), made.explained.round(3)
-    (6.0, 0.847)
+    >>> made = cuped(after, before, arm=[0, 0, 0, 0, 1, 1, 1, 1])
+    >>> made.theta.round(3).tolist(), round(made.explained, 3)
+    ([0.8], 0.8)
+    >>> round(made.values[4:].mean() - made.values[:4].mean(), 3)
+    1.2
     """
     y, x = np.asarray(y, float), np.asarray(x, float)
     x = x[:, None] if x.ndim == 1 else x
     if not (np.isfinite(y).all() and np.isfinite(x).all()):
-        raise ValueError(
-            "The metric or a covariate has missing values: fill them first (0 visits)."
-        )
-    centred = x - x.mean(axis=0)
-    theta, *_ = np.linalg.lstsq(centred, y - y.mean(), rcond=None)
-    values = y - centred @ theta
-    return Adjusted(values, theta, float(1 - values.var() / y.var()) if y.var() > 0 else 0.0)
+        raise ValueError("The metric or a covariate has missing values: fill them (no visit: 0).")
+    own_x, own_y = _centred(x, arm), _centred(y, arm)
+    theta, *_ = np.linalg.lstsq(own_x, own_y, rcond=None)
+    rest = own_y - own_x @ theta
+    explained = 1 - rest.var() / own_y.var() if own_y.var() > 0 else 0.0
+    return Adjusted(y - (x - x.mean(axis=0)) @ theta, theta, float(explained))
+
+
+def _centred(values: np.ndarray, arm: ArrayLike | None) -> np.ndarray:
+    """Return values less their mean, within each arm where arms are given."""
+    if arm is None:
+        return values - values.mean(axis=0)
+    result = np.empty_like(values)
+    for name in np.unique(arm):
+        rows = np.asarray(arm) == name
+        result[rows] = values[rows] - values[rows].mean(axis=0)
+    return result
 
 
 def features(people: pd.DataFrame, covariates: list[str] | tuple[str, ...]) -> pd.DataFrame:
@@ -115,6 +130,7 @@ def cupac(
     covariates: list[str] | tuple[str, ...],
     folds: int = 2,
     seed: int = 0,
+    arm: ArrayLike | None = None,
 ) -> Adjusted:
     """Adjust a metric by a model's prediction from what was known before, and by the past itself.
 
@@ -128,6 +144,8 @@ def cupac(
         Columns of ``people`` that are known before the test.
     folds, seed : int
         Of the cross-fitting.
+    arm : array_like, optional
+        As for :func:`cuped`.
 
     References
     ----------
@@ -136,4 +154,4 @@ def cupac(
     """
     table = features(people, covariates)
     score = predicted(table, y, folds, seed)
-    return cuped(y, np.column_stack([score, table.to_numpy()]))
+    return cuped(y, np.column_stack([score, table.to_numpy()]), arm)

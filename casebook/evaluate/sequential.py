@@ -208,7 +208,7 @@ def daily_paths(daily: np.ndarray, day: ArrayLike, runs: int, seed: int = 0) -> 
     Parameters
     ----------
     daily : ndarray, shape (users, days)
-        The metric on each day, such as :func:`~casebook.cases.ab_testing.events.by_day`.
+        The metric on each day of the calendar.
     day : array_like, shape (users,)
         Of the first exposure: before it a user is not counted.
     runs, seed : int
