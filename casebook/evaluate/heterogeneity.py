@@ -127,7 +127,7 @@ class HonestForest:
     forests*, JASA 113; Athey, Tibshirani & Wager (2019), *Generalized random forests*.
     """
 
-    def __init__(self, groups: int = 40, trees: int = 3, leaf: int = 300, seed: int = 0) -> None:
+    def __init__(self, groups: int = 30, trees: int = 2, leaf: int = 300, seed: int = 0) -> None:
         self.groups, self.trees, self.leaf, self.seed = groups, trees, leaf, seed
 
     def fit(self, X: pd.DataFrame | np.ndarray, y: ArrayLike, treated: ArrayLike) -> HonestForest:

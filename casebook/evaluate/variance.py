@@ -60,7 +60,7 @@ def cuped(y: ArrayLike, x: ArrayLike, arm: ArrayLike | None = None) -> Adjusted:
     >>> made = cuped(after, before, arm=[0, 0, 0, 0, 1, 1, 1, 1])
     >>> made.theta.round(3).tolist(), round(made.explained, 3)
     ([0.8], 0.8)
-    >>> round(made.values[4:].mean() - made.values[:4].mean(), 3)
+    >>> round(float(made.values[4:].mean() - made.values[:4].mean()), 3)
     1.2
     """
     y, x = np.asarray(y, float), np.asarray(x, float)

@@ -1,4 +1,4 @@
-"""What case 10 records by ``make bench N=10``."""
+"""What case 10 records by ``make bench N=10``: calibration, studies over worlds, public data."""
 
 from __future__ import annotations
 
@@ -6,4 +6,20 @@ from collections.abc import Callable
 
 import pandas as pd
 
-BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {}
+from casebook.cases.ab_testing import calibration, studies
+
+BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
+    "aa": calibration.aa,
+    "peeking": calibration.peeking,
+    "cuped": calibration.cuped,
+    "srm_power": calibration.srm_power,
+    "power": calibration.power,
+    "coverage": calibration.coverage,
+    "worlds": studies.worlds,
+    "network": studies.network,
+    "lasting": studies.lasting,
+    "winners": studies.winners,
+    "forest": studies.forest,
+    "switchbacks": studies.switchbacks,
+    "sensitivity": studies.sensitivity,
+}

@@ -13,6 +13,7 @@ import numpy as np
 from casebook.cases.ab_testing.plan import Metric
 from casebook.evaluate.experiments import Effect
 from casebook.evaluate.intervals import Interval
+from casebook.page.figures import spelled
 
 #: One-sided level of a guardrail's test.
 GUARD_ALPHA = 0.05
@@ -161,12 +162,15 @@ def decide(
     guards: Sequence[Guard],
     economics: Economics,
     lasting: Interval | None = None,
+    rule: str = "evidence",
 ) -> Verdict:
     """Decide on a test whose split was found in order.
 
-    It ships when the effect is there (its interval is above zero), no guardrail is harmed or
-    unclear, and the expected value is positive. It stops when a guardrail is harmed or when even
-    the upper end of the effect does not pay. Otherwise it holds.
+    Both rules stop when a guardrail is harmed, or when even the upper end of the effect does not
+    pay. ``evidence`` ships when the effect is there (its interval is above zero), every guardrail
+    is safe and the expected value is positive. ``value`` ships when the expected value is positive,
+    given what earlier launches were worth: not to ship is a decision too, and may cost as much.
+    Otherwise they hold.
 
     Parameters
     ----------
@@ -178,28 +182,36 @@ def decide(
     economics : Economics
     lasting : Interval, optional
         The effect without novelty; the value is computed from it where it is given.
+    rule : str
+        ``evidence`` or ``value``.
     """
+    if rule not in ("evidence", "value"):
+        raise ValueError(f"rule is {rule!r}: evidence or value.")
     kept = primary if lasting is None else lasting
+    if rule == "value":
+        mean, se = shrunk(kept.mean, (kept.high - kept.low) / 3.92)
+        kept = Interval(mean, mean - 1.96 * se, mean + 1.96 * se)
     value = Interval(*(float(economics.value(one, minutes)) for one in kept))
-    reasons, bad, open_ = [], [], []
-    for one in guards:
-        said = f"{one.name}: harm of {one.harm:+.1%}, at worst {one.worst:+.1%}"
-        if one.state == "harmed":
-            bad.append(f"{said}, more than the tolerated {one.margin:.1%}")
-        elif one.state == "unclear":
-            open_.append(f"{said}, and {one.margin:.1%} is tolerated")
     found = f"minutes change by {primary.mean:+.1%} [{primary.low:+.1%}, {primary.high:+.1%}]"
+    bad = [_said(one, "more than the tolerated") for one in guards if one.state == "harmed"]
+    open_ = [_said(one, "not excluded beyond") for one in guards if one.state == "unclear"]
     if value.high <= 0:
         bad.append(f"{found}: even the upper end does not pay for the cost")
     if primary.low <= 0:
         open_.append(f"{found}: no effect is not excluded")
+    if rule == "value":
+        open_ = []
     if value.mean <= 0:
         open_.append(f"the expected value is {value.mean:,.0f} euro a year")
     decision = "stop" if bad else "hold" if open_ else "ship"
     reasons = bad or open_ or [found, f"worth {value.mean:,.0f} euro a year"]
-    return Verdict(
-        decision, tuple(reasons), value, tuple(guards), _sentence(decision, value, reasons)
-    )
+    said = spelled(_sentence(decision, value, reasons))
+    return Verdict(decision, tuple(map(spelled, reasons)), value, tuple(guards), said)
+
+
+def _said(one: Guard, how: str) -> str:
+    """Return what a guardrail's test found, in words."""
+    return f"{one.name}: harm of {one.harm:+.1%}, at worst {one.worst:+.1%}, {how} {one.margin:.1%}"
 
 
 def _sentence(decision: str, value: Interval, reasons: Sequence[str]) -> str:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SUMS = ("minutes", "impressions", "clicks", "hides", "revenue")
 COLUMNS = ("event", "user", "arm", "time", "received", *SUMS, "load_ms")
+#: Segments by tenure, and the days at which they change.
+TENURE_NAMES, TENURE = ("new", "regular", "veteran"), (30, 365)
 #: A crawler opens the app so often without a click; a user with as many sessions clicks.
 CRAWLER_SESSIONS = 30
 
@@ -224,3 +226,8 @@ def since_exposure(daily: np.ndarray, day: np.ndarray) -> np.ndarray:
     places = np.asarray(day)[:, None] + np.arange(days)
     values = np.take_along_axis(daily, np.minimum(places, days - 1), axis=1)
     return np.where(places < days, values, np.nan)
+
+
+def tenure_segment(people: pd.DataFrame) -> np.ndarray:
+    """Return the segment of each user by tenure."""
+    return np.array(TENURE_NAMES)[np.digitize(people["tenure_days"], TENURE)]

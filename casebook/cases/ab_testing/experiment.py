@@ -297,6 +297,10 @@ class Experiment:
 
     def guards(self, adjust: str | None = "cuped") -> list[Guard]:
         """Return what each guardrail's test of non-inferiority says."""
+        self._check()
+        return self._guards(adjust)
+
+    def _guards(self, adjust: str | None) -> list[Guard]:
         return [guard(one, self.effect(one, adjust)[0]) for one in self.plan.guardrails]
 
     # Over the days ------------------------------------------------------------------------
@@ -316,6 +320,26 @@ class Experiment:
         since = events.since_exposure(table, own["day"].to_numpy())
         known = variance.features(own, self.plan.covariates)
         return novelty.daily_effects(since, own["arm"] == TREATMENT, known)
+
+    def lasting(self, prior: bool = True) -> Interval:
+        """Return the effect that remains, fitted for new and old users apart.
+
+        Newcomers look around at first, veterans have to learn: the two fade in opposite directions,
+        and a fit to all users would see neither.
+
+        Parameters
+        ----------
+        prior : bool
+            Use what earlier launches say about the part that fades.
+        """
+        veteran = (events.tenure_segment(self.people) == "veteran") if len(self.people) else []
+        parts = []
+        for rows, half, known in ((~veteran, *novelty.NEW), (veteran, *novelty.OLD)):
+            fit = novelty.fit_decay(self.daily(rows), half, known if prior else None)
+            own = self.people[rows]
+            usual = own.loc[own["arm"] == CONTROL, self.plan.primary.column].sum()
+            parts.append((fit.lasting, usual))
+        return novelty.together(parts)
 
     def over_days(self, adjust: str | None = "cuped") -> pd.DataFrame:
         """Return the effect so far at the end of each day: what a dashboard shows.
@@ -352,6 +376,7 @@ class Experiment:
         economics: Economics | None = None,
         adjust: str | None = "cuped",
         lasting: Interval | None = None,
+        rule: str = "evidence",
     ) -> Verdict:
         """Return the decision; of a broken split the one that says so.
 
@@ -359,7 +384,7 @@ class Experiment:
         ----------
         economics : Economics, optional
         adjust : str, optional
-        lasting : Interval, optional
+        lasting, rule
             As for :func:`~casebook.cases.ab_testing.decide.decide`.
         """
         try:
@@ -367,6 +392,5 @@ class Experiment:
         except SplitBroken as broken:
             return invalid(str(broken))
         minutes = self.people.loc[self.people["arm"] == CONTROL, self.plan.primary.column].mean()
-        return decide(
-            self.primary(adjust), minutes, self.guards(adjust), economics or Economics(), lasting
-        )
+        money = economics or Economics()
+        return decide(self.primary(adjust), minutes, self._guards(adjust), money, lasting, rule)

@@ -101,6 +101,10 @@ class Prior(NamedTuple):
     sd: float
 
 
+#: Half-life in days and size on the first day, of the company's earlier launches.
+NEW, OLD = (3.0, Prior(0.064, 0.048)), (4.0, Prior(-0.032, 0.024))
+
+
 def fit_decay(daily: Daily, half: float | None = 3.0, prior: Prior | None = None) -> Decay:
     """Fit a lasting effect and one that decays, by generalised least squares.
 
