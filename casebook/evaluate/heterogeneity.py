@@ -111,7 +111,9 @@ class HonestForest:
     Each group of trees gets one random half of the users. Within it, each tree takes a half to find
     its splits (regression on ``y`` times ±2, whose mean is the effect) and the rest to average the
     difference of the arms in its leaves. Groups differ as experiments of half the size do: that,
-    less the part that is due to few trees, is the variance.
+    less the part that is due to few trees, is the variance. The intervals hold the noise and not the
+    bias: leaves mix unlike users, so a forest pulls effects to their mean. It ranks users well; what
+    a group gains is measured on users that the forest has not seen (:func:`by_rank`).
 
     Parameters
     ----------
@@ -204,9 +206,13 @@ class HonestForest:
             ]
         )  # groups, trees, rows
         bags = found.mean(axis=1)
+        between = bags.var(axis=0, ddof=1)
         within = found.var(axis=1, ddof=1).mean(axis=0) / self.trees
-        variance = np.maximum(bags.var(axis=0, ddof=1) - within, 0.1 * bags.var(axis=0, ddof=1))
-        effect, se, z = bags.mean(axis=0), np.sqrt(variance), norm.ppf((1 + level) / 2)
+        # Leaves hold a quarter of the users each: of the difference between bags, so much at most
+        # is due to few trees.
+        least = between * self.trees / (self.trees + 2)
+        effect, se = bags.mean(axis=0), np.sqrt(np.maximum(between - within, least))
+        z = norm.ppf((1 + level) / 2)
         return pd.DataFrame(
             {"effect": effect, "se": se, "low": effect - z * se, "high": effect + z * se}
         )

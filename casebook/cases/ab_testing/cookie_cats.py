@@ -1,0 +1,104 @@
+"""A real experiment: does the first gate of a game at level 40 instead of 30 keep its players?
+
+The split test, the interval of a difference and the bootstrap are the functions of the chapter;
+beside them stands a Bayesian analysis. The data have no pre-period, no days and no guardrails, so
+CUPED, novelty and the verdict meet them not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from casebook.data import real
+from casebook.evaluate.experiments import Effect, bootstrap_effect, srm, welch
+from casebook.recorded.real import from_real
+
+ARMS = {"gate_30": "control", "gate_40": "treatment"}
+RETENTION = ("retention_1", "retention_7")
+#: One player has 49,854 rounds; the next one has 2,961.
+OUTLIER = 10_000
+DRAWS = 20_000
+
+
+def players(path: Path) -> pd.DataFrame:
+    """Read the players.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("cookie_cats")``.
+
+    Returns
+    -------
+    DataFrame, 90,189 rows
+        ``user``, ``arm`` (control: gate at level 30), ``rounds`` (played in 14 days),
+        ``retention_1``, ``retention_7`` (came back a day, a week after the installation; 0 or 1).
+
+    Raises
+    ------
+    ValueError
+        If the file does not hold these players.
+    """
+    table = pd.read_csv(path)
+    columns = ["userid", "version", "sum_gamerounds", *RETENTION]
+    if list(table) != columns or len(table) != 90_189 or {*table["version"]} != {*ARMS}:
+        raise ValueError(f"{path} does not hold the 90,189 players of Cookie Cats.")
+    names = {"userid": "user", "version": "arm", "sum_gamerounds": "rounds"}
+    table = table.rename(columns=names).replace({"arm": ARMS})
+    return table.astype(dict.fromkeys(RETENTION, int))
+
+
+def bayes(control: np.ndarray, treatment: np.ndarray, seed: int = 0) -> Effect:
+    """Return the posterior of the difference of two shares, with uniform priors.
+
+    The interval is the central 95 % of the posterior, and ``p`` twice its smaller tail beyond zero.
+    """
+    rng = np.random.default_rng(seed)
+    draws = [
+        rng.beta(1 + arm.sum(), 1 + len(arm) - arm.sum(), DRAWS) for arm in (control, treatment)
+    ]
+    gain, ratio = draws[1] - draws[0], draws[1] / draws[0] - 1
+    low, high = np.quantile(gain, [0.025, 0.975])
+    tail = 2 * min((gain > 0).mean(), (gain < 0).mean())
+    means = draws[0].mean(), draws[1].mean()
+    relative = (ratio.mean(), *np.quantile(ratio, [0.025, 0.975]))
+    return Effect(*map(float, (*means, gain.mean(), gain.std(), low, high, tail, *relative)))
+
+
+def effects(table: pd.DataFrame, draws: int = 300) -> Iterator[tuple[str, str, Effect]]:
+    """Yield metric, method and effect; of rounds with and without the player of 49,854."""
+    arms = {name: table[table["arm"] == name] for name in ("control", "treatment")}
+    for metric in RETENTION:
+        pair = [own[metric].to_numpy(float) for own in arms.values()]
+        yield metric, "Welch", welch(*pair)
+        yield metric, "bootstrap", bootstrap_effect(*((own, 1.0) for own in pair), draws=draws)
+        yield metric, "Bayes", bayes(*pair)
+    for method, most in (("Welch", np.inf), ("Welch, without one player", OUTLIER)):
+        pair = [own.loc[own["rounds"] < most, "rounds"].to_numpy(float) for own in arms.values()]
+        yield "rounds", method, welch(*pair)
+
+
+def real_cookie_cats(draws: int = 300) -> pd.DataFrame:
+    """Analyse the experiment on the public file.
+
+    Returns
+    -------
+    DataFrame
+        ``metric``, ``method``, ``control``, ``treatment``, ``effect``, ``low``, ``high``, ``p``,
+        ``relative``; the first row (``split``) has the players of the arms and the split's ``p``.
+    """
+    table = players(real("cookie_cats"))
+    counts = table["arm"].value_counts()
+    split = srm(counts.to_dict(), {"control": 0.5, "treatment": 0.5})
+    head = {"control": counts["control"], "treatment": counts["treatment"], "p": split.p}
+    rows = [{"metric": "split", "method": "chi-squared", **head}]
+    keep = ("control", "treatment", "effect", "low", "high", "p", "relative")
+    for metric, method, found in effects(table, draws):
+        own = {name: getattr(found, name) for name in keep}
+        rows.append({"metric": metric, "method": method, **own})
+    columns = ["metric", "method", *keep]
+    return from_real(pd.DataFrame(rows)[columns], "cookie_cats")

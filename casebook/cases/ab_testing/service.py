@@ -1,0 +1,295 @@
+"""The assignment service: plans, arms and exposures over HTTP, and a client that falls back.
+
+``POST /plans`` checks and registers a plan, ``POST /assignments`` returns the arm of a user, ``POST
+/exposures`` records that a user saw it, ``GET /counts/{name}`` returns users by arm for the split
+test, ``GET /health`` says whether the log is whole.
+
+An arm is computed from the hash alone, so any copy of the service gives the same one. An unknown
+experiment gets control, and the reply says so. Registered plans never change: another share or salt
+under the same name would mix two experiments. Plans and exposures are rows of an append-only log;
+what is refused writes nothing. To start one::
+
+    python -m casebook.serving.load --factory casebook.cases.ab_testing.service:app \
+        --arguments '{"path": "assignments.sqlite"}'
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from casebook.cases.ab_testing.assign import CONTROL, arm_of
+from casebook.cases.ab_testing.plan import Plan, PlanError, read_plan
+from casebook.serving.log import Log, Table
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+#: Bytes of a request that are read.
+LARGEST = 20_000
+#: Exposures that come later than this after the test are told to be late.
+LATE = timedelta(days=4)
+TABLES = {
+    "plans": Table({"name": "text", "plan": "json"}, once=("name",)),
+    "exposures": Table(
+        {
+            **dict.fromkeys(("event", "experiment", "user", "arm", "time"), "text"),
+            "late": "int",
+        },
+        once=("event",),
+    ),
+}
+
+
+class Refused(Exception):
+    """A request that is answered with an error; nothing was written."""
+
+    def __init__(self, status: int, error: str, what: str, do: str) -> None:
+        super().__init__(f"{status} {error}: {what} {do}")
+        self.status, self.body = status, {"error": error, "what": what, "do": do}
+
+
+class Asked(BaseModel):
+    """A request for an arm."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    experiment: str = Field(min_length=1, max_length=60)
+    user: str = Field(min_length=1, max_length=100)
+
+
+class Exposure(Asked):
+    """A user who saw an arm."""
+
+    model_config = ConfigDict(extra="forbid")
+    event: str = Field(min_length=1, max_length=100)
+    arm: str = Field(min_length=1, max_length=40)
+    time: AwareDatetime
+
+
+class Assignments:
+    """Plans, arms and exposures, kept in a log.
+
+    Parameters
+    ----------
+    path : Path or str
+        Of the log; what it holds is taken up.
+    clock : callable
+        Now, with its offset.
+    """
+
+    def __init__(
+        self, path: Path | str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.log, self._clock, self._lock = Log(Path(path), TABLES), clock, threading.Lock()
+        rows = [*self.log.rows()]
+        self.plans: dict[str, Plan] = {
+            row["name"]: read_plan(row["plan"]) for kind, row in rows if kind == "plans"
+        }
+        self._seen = {row["event"]: row for kind, row in rows if kind == "exposures"}
+        self._users = {(r["experiment"], r["user"]): r["arm"] for r in self._seen.values()}
+
+    def register(self, raw: bytes) -> dict[str, Any]:
+        """Register a plan; the same plan again is answered and not written.
+
+        Raises
+        ------
+        Refused
+            422 with the faults of the plan; 409 if another plan has the name or the salt.
+        """
+        given = _json(raw)
+        try:
+            plan = read_plan(given)
+        except PlanError as error:
+            do = "Correct the fields that are named."
+            raise Refused(422, "wrong plan", str(error), do) from None
+        with self._lock:
+            known = self.plans.get(plan.name)
+            if known == plan:
+                return {"name": plan.name, "registered": False}
+            if known is not None:
+                what = f"{plan.name} is registered with another plan."
+                do = "Take a new name and a new salt: a plan that changes mixes two experiments."
+                raise Refused(409, "plan changed", what, do)
+            if other := [one.name for one in self.plans.values() if one.salt == plan.salt]:
+                what = f"{other[0]} has the salt {plan.salt!r}: the arms would be the same."
+                raise Refused(409, "salt reused", what, "Give each experiment its own salt.")
+            kept = json.loads(plan.model_dump_json(exclude_none=True))
+            self.log.append("plans", {"name": plan.name, "plan": kept})
+            self.plans[plan.name] = plan
+        return {"name": plan.name, "registered": True}
+
+    def assign(self, raw: bytes) -> dict[str, Any]:
+        """Return the arm of a user: by the hash, or control where the experiment is not known."""
+        asked = _parsed(Asked, raw)
+        head = {"experiment": asked.experiment, "user": asked.user}
+        plan = self.plans.get(asked.experiment)
+        if plan is None:
+            return {**head, "arm": CONTROL, "source": "fallback", "why": "unknown experiment"}
+        arm = arm_of(asked.user, plan.salt, plan.shares)
+        return {**head, "arm": arm, "source": "hash", "why": ""}
+
+    def expose(self, raw: bytes) -> dict[str, Any]:
+        """Record an exposure; an event that is sent again is answered and not written.
+
+        Raises
+        ------
+        Refused
+            404 for an unknown experiment; 409 for an arm that is not the user's, or an event id
+            with another content; 422 for a time before the test or in the future.
+        """
+        given = _parsed(Exposure, raw)
+        plan = self.plans.get(given.experiment)
+        if plan is None:
+            what = f"There is no experiment {given.experiment!r}."
+            raise Refused(404, "unknown experiment", what, "Register its plan first.")
+        arm = arm_of(given.user, plan.salt, plan.shares)
+        if given.arm != arm:
+            what = f"{given.user} belongs to {arm}, not to {given.arm}."
+            raise Refused(409, "wrong arm", what, "Show and log the arm that was assigned.")
+        now, start = self._clock(), datetime.combine(plan.start, datetime.min.time(), UTC)
+        if not start <= given.time <= now + timedelta(minutes=5):
+            what = f"{given.time.isoformat()} is before the test or in the future."
+            raise Refused(422, "wrong time", what, "Correct the clock that wrote it.")
+        late = now - given.time > LATE
+        row = {**given.model_dump(mode="json"), "late": int(late)}
+        with self._lock:
+            before = self._seen.get(given.event)
+            if before is not None:
+                if any(before[name] != row[name] for name in row if name != "late"):
+                    what = f"The event {given.event} is known with another content."
+                    raise Refused(409, "event changed", what, "Give each event an id of its own.")
+                return {"event": given.event, "recorded": False, "late": bool(before["late"])}
+            self._seen[given.event] = self.log.append("exposures", row)
+            self._users[given.experiment, given.user] = arm
+        return {"event": given.event, "recorded": True, "late": late}
+
+    def counts(self, name: str) -> dict[str, Any]:
+        """Return users by arm of an experiment, each user once: what the split test takes."""
+        if name not in self.plans:
+            what = f"There is no experiment {name[:60]!r}."
+            raise Refused(404, "unknown experiment", what, "Register its plan first.")
+        arms = Counter(arm for (experiment, _), arm in self._users.items() if experiment == name)
+        return {"experiment": name, "users": {a: arms[a] for a in self.plans[name].shares}}
+
+    def health(self) -> dict[str, Any]:
+        """Say whether the log is whole."""
+        checked = self.log.verify()
+        state = "ok" if checked else "log broken"
+        return {"status": state, "plans": len(self.plans), "rows": checked.rows}
+
+
+def _json(raw: bytes) -> dict[str, Any]:
+    try:
+        given = json.loads(raw)
+    except (ValueError, RecursionError):
+        what = "The body is no JSON."
+        raise Refused(400, "not JSON", what, "Send one JSON object.") from None
+    if not isinstance(given, dict):
+        raise Refused(422, "wrong form", "The body is no object.", "Send one JSON object.")
+    return given
+
+
+def _parsed(model: type[BaseModel], raw: bytes) -> Any:
+    given = _json(raw)
+    try:
+        return model.model_validate_json(json.dumps(given))
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in faults)
+        raise Refused(422, "wrong form", what, "Correct the fields that are named.") from None
+
+
+def app(path: str) -> FastAPI:
+    """Return the service over HTTP; its :class:`Assignments` stand at ``app.state.service``."""
+    from fastapi import FastAPI, Request, Response
+    from starlette.concurrency import run_in_threadpool
+
+    made = FastAPI(title="Assignments", docs_url=None, redoc_url=None)
+    service = made.state.service = Assignments(path)
+
+    async def answer(call: Callable[..., dict[str, Any]], *given: Any) -> Response:
+        try:
+            body, status = await run_in_threadpool(call, *given), 200
+        except Refused as refused:
+            body, status = refused.body, refused.status
+        return Response(json.dumps(body), status, media_type="application/json")
+
+    def post(route: str, call: Callable[[bytes], dict[str, Any]]) -> None:
+        @made.post(route)
+        async def handle(request: Request) -> Response:
+            raw = bytearray()
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > LARGEST:
+                    return await answer(_too_large)
+            return await answer(call, bytes(raw))
+
+    post("/plans", service.register)
+    post("/assignments", service.assign)
+    post("/exposures", service.expose)
+
+    @made.get("/counts/{name}")
+    async def counts(name: str) -> Response:
+        return await answer(service.counts, name)
+
+    @made.get("/health")
+    async def health() -> Response:
+        return await answer(service.health)
+
+    return made
+
+
+def _too_large() -> dict[str, Any]:
+    what = f"The body has more than {LARGEST:,} bytes."
+    raise Refused(413, "too large", what, "Send one plan, question or exposure.")
+
+
+class Client:
+    """Asks the service for arms; without an answer in time everybody sees control.
+
+    Parameters
+    ----------
+    url : str
+        Of the service.
+    seconds : float
+        What a page can wait for.
+
+    Attributes
+    ----------
+    fallbacks : Counter of str
+        Why control was shown without an assignment, and how often. Such users must not be logged
+        as exposed: they would all be in control.
+    """
+
+    def __init__(self, url: str, seconds: float = 0.2) -> None:
+        import httpx
+
+        self.url, self.fallbacks = url, Counter()
+        self._http = httpx.Client(timeout=seconds, trust_env=False)
+
+    def arm(self, user: str, experiment: str) -> tuple[str, bool]:
+        """Return the arm, and whether the user may be counted as exposed."""
+        import httpx
+
+        try:
+            reply = self._http.post(
+                f"{self.url}/assignments", json={"user": user, "experiment": experiment}
+            )
+            body = reply.json() if reply.status_code == 200 else {"why": f"{reply.status_code}"}
+        except (httpx.HTTPError, ValueError) as error:
+            body = {"why": type(error).__name__}
+        if body.get("source") == "hash":
+            return body["arm"], True
+        self.fallbacks[body.get("why") or "no reply"] += 1
+        return CONTROL, False
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
