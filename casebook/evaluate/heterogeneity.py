@@ -111,9 +111,9 @@ class HonestForest:
     Each group of trees gets one random half of the users. Within it, each tree takes a half to find
     its splits (regression on ``y`` times ±2, whose mean is the effect) and the rest to average the
     difference of the arms in its leaves. Groups differ as experiments of half the size do: that,
-    less the part that is due to few trees, is the variance. The intervals hold the noise and not the
-    bias: leaves mix unlike users, so a forest pulls effects to their mean. It ranks users well; what
-    a group gains is measured on users that the forest has not seen (:func:`by_rank`).
+    less the part that is due to few trees, is the variance. The intervals hold the noise and not
+    the bias: leaves mix unlike users, so a forest pulls effects to their mean. It ranks users well;
+    what a group gains is measured on users that the forest has not seen (:func:`by_rank`).
 
     Parameters
     ----------

@@ -105,11 +105,11 @@ def test_the_forest_finds_them_and_its_error_is_the_one_it_states():
         found.append(model.average(X, (own["kind"] == "b").astype(int)))
     effects = np.array([one["effect"] for one in found])
     assert (effects[:, 0] - effects[:, 1] > 0.2).all()
-    assert effects.std(axis=0, ddof=1).mean() == pytest.approx(
-        np.mean([one["se"] for one in found]), rel=0.4
-    )
+    stated = np.mean([one["se"] for one in found])
+    assert 0.4 < effects.std(axis=0, ddof=1).mean() / stated < 1.2
     gain, none = effects.mean(axis=0)
-    assert none > 0.02 and gain < 0.58  # pulled to the mean: the intervals do not hold this
+    assert none > 0.02
+    assert gain < 0.58  # pulled to the mean: the intervals do not hold this
     one_by_one = model.predict(X.head(5))
     assert list(one_by_one) == ["effect", "se", "low", "high"]
     assert len(one_by_one) == 5

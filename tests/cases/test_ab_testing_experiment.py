@@ -1,0 +1,520 @@
+"""Case 10: plan, log, split gate, effects, fading novelty, designs, decision and report."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from casebook.cases.ab_testing import designs, events, novelty
+from casebook.cases.ab_testing.assign import CONTROL, TREATMENT
+from casebook.cases.ab_testing.decide import (
+    Economics,
+    Guard,
+    decide,
+    guard,
+    holdback_days,
+    shrunk,
+)
+from casebook.cases.ab_testing.experiment import RESULTS, Experiment, SplitBroken, diagnose
+from casebook.cases.ab_testing.plan import NEW_FEED, Metric, PlanError, read_plan
+from casebook.cases.ab_testing.report import main, report_html
+from casebook.cases.ab_testing.world import AB, BROKEN, SMALL, World, simulate
+from casebook.evaluate.experiments import effect_of, welch
+from casebook.evaluate.intervals import Interval
+
+SMALL_PLAN = NEW_FEED | {"users": 50_000, "mde": 0.10}
+#: The small world's users, half of them treated: sharp and cheap.
+EVEN = {"shares": {CONTROL: 0.5, TREATMENT: 0.5}, "users": 16_000}
+
+
+@cache
+def world(kind: str = "small", seed: int = 3) -> World:
+    made = {
+        "small": SMALL,
+        "broken": replace(BROKEN, users=100_000),
+        "cluster": replace(AB, **EVEN, unit="cluster", salt="communities"),
+    }
+    return simulate(seed, made[kind])
+
+
+@cache
+def experiment(kind: str = "small", seed: int = 3) -> Experiment:
+    made, plan = world(kind, seed), SMALL_PLAN
+    if kind == "cluster":
+        plan = plan | {"unit": "cluster", "shares": EVEN["shares"], "users": EVEN["users"]}
+    units = made.units if kind == "cluster" else None
+    return Experiment(plan, made.exposures, made.log, made.users, units=units)
+
+
+# The plan -----------------------------------------------------------------------------
+
+WRONG = {
+    "days": ({"days": 10}, "days is 10: take whole weeks"),
+    "typo": ({"alhpa": 0.05}, "alhpa is no field of a plan"),
+    "power": ({"mde": 0.001}, "control has 20,000 users and needs"),
+    "shares": ({"shares": {"control": 0.5, "treatment": 0.4}}, "sum to 1"),
+    "arms": ({"shares": {"a": 0.5, "b": 0.5}}, "shares lack control and treatment"),
+    "looks": ({"looks": 14}, "stopping is fixed with 14 looks"),
+    "alpha": ({"alpha": 0.9}, "alpha Input should be less than or equal to 0.2"),
+    "salt": ({"salt": ""}, "salt String should have at least 4 characters"),
+    "leak": ({"covariates": ["sessions"]}, "covariates.0 Input should be"),
+    "no guardrail": ({"guardrails": []}, "guardrails Tuple should have at least 1 item"),
+    "no margin": (
+        {"guardrails": [{"name": "load", "kind": "mean", "column": "load_ms"}]},
+        "guardrails load have no margin",
+    ),
+    "kind": (
+        {"primary": {"name": "x", "kind": "ratio", "column": "minutes"}},
+        "primary a ratio needs numerator and denominator",
+    ),
+    "twice": ({"secondary": [NEW_FEED["primary"]]}, "minutes is named twice"),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_a_wrong_plan_says_what_is_wrong(fault):
+    change, says = WRONG[fault]
+    with pytest.raises(PlanError, match=re.escape(says)):
+        read_plan(NEW_FEED | change)
+
+
+def test_a_missing_field_a_missing_file_and_broken_toml_are_told(tmp_path):
+    with pytest.raises(PlanError, match="primary is missing"):
+        read_plan({k: v for k, v in NEW_FEED.items() if k != "primary"})
+    with pytest.raises(PlanError, match="cannot be read"):
+        read_plan(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("name = ")
+    with pytest.raises(PlanError, match="cannot be read"):
+        read_plan(tmp_path / "bad.toml")
+
+
+def test_no_result_before_the_plan_is_checked():
+    with pytest.raises(PlanError):
+        Experiment(NEW_FEED | {"days": 10}, None, None, None)
+
+
+# The log ------------------------------------------------------------------------------
+
+
+def test_cleaning_finds_exactly_what_the_transport_planted():
+    made, cleaned = world(), experiment().cleaned
+    kind = made.faults.groupby("fault")["event"].agg(set)
+    assert cleaned.counts["twice"] == len(kind["twice"])
+    assert {*cleaned.quarantined["event"]} == kind["wrong clock"]
+    assert "1970-01-01" in cleaned.lines[0]
+    assert "correct the client's clock" in cleaned.lines[0]
+    switched = set(made.log.loc[made.log["event"].isin(kind["both arms"]), "user"])
+    out = cleaned.left_out.groupby("why")["user"].agg(set)
+    assert out["both_arms"] <= switched
+    bots = set(made.truth.loc[made.truth["bot"], "user"])
+    assert len(out["crawlers"] & bots) >= 0.9 * len(bots)
+    assert len(out["crawlers"] - bots) <= 1
+    assert not cleaned.sessions["event"].duplicated().any()
+
+
+def test_rows_of_any_order_and_sent_again_give_the_same_users():
+    made = world()
+    mixed = pd.concat([made.log, made.log.sample(500, random_state=1)]).sample(
+        frac=1, random_state=2
+    )
+    again = Experiment(SMALL_PLAN, made.exposures, mixed, made.users)
+    pd.testing.assert_frame_equal(again.people, experiment().people)
+
+
+def test_what_was_not_received_yet_is_waited_for():
+    made, until = world(), "2026-03-10"
+    early = events.clean(made.log, read_plan(SMALL_PLAN), until)
+    assert early.counts["waiting"] == (made.log["received"] > until).sum() > 1_000
+    assert early.sessions["received"].max() <= pd.Timestamp(until)
+    later = events.clean(made.log, read_plan(SMALL_PLAN), "2026-04-01")
+    assert later.counts["waiting"] == 0
+    assert len(later.sessions) > len(early.sessions)
+
+
+BAD = {
+    "minutes": (5_000.0, "minutes is not between 0 and 1440"),
+    "clicks": (10**6, "clicks is not between"),
+    "revenue": (-1.0, "revenue is not between"),
+    "load_ms": (np.nan, "load_ms is empty"),
+    "arm": ("blue", "the arm is neither of the two compared"),
+    "received": (pd.Timestamp("2026-03-01"), "received before it happened"),
+}
+
+
+@pytest.mark.parametrize("column", BAD)
+def test_a_bad_row_is_refused_with_its_reason_and_the_others_go_on(column):
+    value, says = BAD[column]
+    log = world().log.head(400).copy()
+    log.loc[7, column] = value
+    cleaned = events.clean(log, read_plan(SMALL_PLAN))
+    assert log.loc[7, "event"] in {*cleaned.quarantined["event"]}
+    assert any(says in line for line in cleaned.lines)
+    assert len(cleaned.sessions) > 300
+
+
+def test_a_log_without_a_column_without_rows_or_of_other_users_is_told():
+    made, plan = world(), read_plan(SMALL_PLAN)
+    with pytest.raises(ValueError, match="no column"):
+        events.clean(made.log.drop(columns="minutes"), plan)
+    with pytest.raises(SplitBroken, match="0 users are left"):
+        Experiment(plan, made.exposures, made.log.iloc[:0], made.users).results()
+    with pytest.raises(ValueError, match="users that `users` lacks"):
+        Experiment(plan, made.exposures, made.log, made.users.head(10)).results()
+
+
+def test_users_have_the_sums_of_their_sessions():
+    people, sessions = experiment().people, experiment().cleaned.sessions
+    sums = sessions.groupby("user")[["minutes", "clicks"]].sum().loc[people["user"]]
+    assert people["minutes"].to_numpy() == pytest.approx(sums["minutes"].to_numpy())
+    first = sessions.groupby("user")["day"].min().loc[people["user"]]
+    assert (people["day"].to_numpy() == first.to_numpy()).all()
+    daily = events.by_day(sessions, people, 14)
+    assert daily.sum(axis=1) == pytest.approx(people["minutes"].to_numpy())
+    since = events.since_exposure(daily, people["day"].to_numpy())
+    assert np.nansum(since) == pytest.approx(daily.sum())
+    assert (np.isfinite(since).sum(axis=1) == 14 - people["day"]).all()
+
+
+# The split ----------------------------------------------------------------------------
+
+
+def test_a_broken_split_shows_no_result_and_says_where():
+    here = experiment("broken")
+    assert not here.in_order
+    for show in (here.results, here.guards, here.over_days, here.daily, here.lasting):
+        with pytest.raises(SplitBroken, match="not the planned one"):
+            show()
+    assert here.verdict().decision == "invalid"
+    found = here.diagnosis()
+    broken = set(found.loc[found["p_adjusted"] < 0.01, "segment"])
+    assert {"unknown", "old", "web"} <= broken
+    assert not {"ios", "android", "current"} & broken
+
+
+def test_a_split_in_order_has_no_segment_that_is_broken():
+    assert experiment().in_order
+    assert (experiment().diagnosis()["p_adjusted"] > 0.01).all()
+
+
+def test_a_cleaning_rule_that_removes_more_of_one_arm_is_found():
+    made = world()
+    treated = made.log["arm"] == TREATMENT
+    kept = made.log[~(treated & (made.log["user"].str[-1] == "3"))]
+    here = Experiment(SMALL_PLAN, made.exposures, kept, made.users)
+    assert here.in_order
+    with pytest.raises(SplitBroken, match="users after cleaning"):
+        here.results()
+
+
+def test_an_arm_without_users_is_found_by_segment():
+    table = pd.DataFrame(
+        {
+            "arm": [CONTROL, TREATMENT, CONTROL, TREATMENT],
+            "platform": ["ios", "ios", "web", "web"],
+            "users": [500, 490, 400, 0],
+        }
+    )
+    found = diagnose(table, {CONTROL: 0.5, TREATMENT: 0.5}, ("platform",))
+    assert found["segment"].tolist() == ["web", "ios"]
+    assert found["ratio"].iloc[0] == 0
+
+
+# Effects ------------------------------------------------------------------------------
+
+
+def test_the_results_are_those_of_the_plan_and_of_the_functions():
+    here, frame = experiment(), experiment().results(None)
+    assert list(frame) == RESULTS
+    assert frame["metric"].tolist() == [*here.plan.metrics]
+    people = here.people
+    arms = [people.loc[people["arm"] == arm, "minutes"] for arm in (CONTROL, TREATMENT)]
+    first = welch(*arms)
+    assert frame.loc[0, ["relative", "low", "high", "p"]].tolist() == pytest.approx(
+        [first.relative, first.relative_low, first.relative_high, first.p]
+    )
+    second = frame[frame["role"] == "secondary"]
+    assert (second["p_adjusted"] >= second["p"]).all()
+    assert frame.loc[frame["role"] == "guardrail", "p_adjusted"].isna().all()
+
+
+@pytest.mark.parametrize("adjust", ["cuped", "cupac"])
+def test_the_past_makes_the_interval_narrower(adjust):
+    plain, less = (experiment().results(how).iloc[0] for how in (None, adjust))
+    assert less["se"] < 0.7 * plain["se"]
+    assert less["explained"] > 0.5
+    with pytest.raises(ValueError, match="adjust is 'magic'"):
+        experiment().effect(experiment().plan.primary, "magic")
+
+
+def test_communities_are_counted_as_communities():
+    here, made = experiment("cluster"), world("cluster")
+    assert here.in_order
+    with pytest.raises(ValueError, match="hand in `units`"):
+        Experiment(here.plan, made.exposures, made.log, made.users)
+    people = here.people
+    treated = people["arm"] == TREATMENT
+    found, _ = here.effect(here.plan.primary, None)
+    wanted = designs.cluster_effect(people["minutes"], treated, people["cluster"])
+    assert found == wanted
+    by_user = welch(people.loc[~treated, "minutes"], people.loc[treated, "minutes"])
+    assert wanted.se > 1.05 * by_user.se
+    assert designs.design_effect(people["minutes"], people["cluster"]) > 1.1
+    for name in ("click rate", "load p95"):
+        assert here.effect(here.plan.metrics[name][1])[0].se > 0
+    with pytest.raises(ValueError, match="clusters hold users of both arms"):
+        designs.cluster_effect(people["minutes"], np.arange(len(people)) % 2, people["cluster"])
+
+
+def test_the_stopping_rule_widens_the_interval():
+    made = world()
+    width = {}
+    for rule, looks in (("fixed", 1), ("obrien_fleming", 5), ("always_valid", 14)):
+        plan = SMALL_PLAN | {"stopping": rule, "looks": looks}
+        here = Experiment(plan, made.exposures, made.log, made.users)
+        end = here.primary()
+        width[rule] = end.high - end.low
+        if rule == "obrien_fleming":
+            early = here.primary(look=1)
+            assert early.high - early.low > 2 * width[rule]
+    assert width["fixed"] < width["obrien_fleming"] < width["always_valid"]
+
+
+def test_the_days_end_with_the_result_and_always_valid_p_never_rises():
+    days = experiment().over_days()
+    last, whole = days.iloc[-1], experiment().results().iloc[0]
+    assert last["relative"] == pytest.approx(whole["relative"], abs=1e-9)
+    assert last["users"] == len(experiment().people)
+    assert (days["p_always"].diff().dropna() <= 0).all()
+    assert (days["low_always"] < days["low"]).all()
+
+
+# What fades ---------------------------------------------------------------------------
+
+
+def fading(seed: int, lasting: float = 0.05, start: float = 0.4, n: int = 6_000):
+    """Return minutes by day of users whose effect halves every three days."""
+    rng = np.random.default_rng(seed)
+    level = rng.lognormal(0, 0.5, (n, 1))
+    treated = rng.random(n) < 0.5
+    factor = 1 + treated[:, None] * (lasting + start * 2.0 ** (-np.arange(14) / 3))
+    since = level * factor * rng.lognormal(-0.125, 0.5, (n, 14))
+    since[np.arange(14) >= rng.integers(7, 15, (n, 1))] = np.nan
+    return novelty.daily_effects(since, treated, level)
+
+
+def test_the_fit_finds_what_lasts_where_the_mean_does_not():
+    fits = [novelty.fit_decay(fading(seed)) for seed in range(30)]
+    whole = [novelty.mean_over(fading(seed)).mean for seed in range(10)]
+    lasting = np.array([fit.lasting.mean for fit in fits])
+    assert lasting.mean() == pytest.approx(0.05, abs=0.01)
+    assert np.mean(whole) > 0.12
+    assert np.mean([fit.start.mean for fit in fits]) == pytest.approx(0.4, abs=0.02)
+    held = [fit.lasting.low <= 0.05 <= fit.lasting.high for fit in fits]
+    assert np.mean(held) >= 0.85
+    assert novelty.fit_decay(fading(1), None).half == pytest.approx(3, abs=1)
+    assert fits[0].at([0, 3])[0] > fits[0].at([0, 3])[1] > fits[0].lasting.mean
+
+
+def test_a_prior_narrows_the_fit_and_pulls_it():
+    daily = fading(2, n=600)
+    free = novelty.fit_decay(daily)
+    held = novelty.fit_decay(daily, prior=novelty.Prior(0.0, 1e-6))
+    assert held.start.mean == pytest.approx(0, abs=1e-6)
+    assert held.lasting.high - held.lasting.low < free.lasting.high - free.lasting.low
+    assert {*daily.frame} == {"k", "effect", "low", "high"}
+
+
+def test_segments_are_put_together_by_their_weight():
+    found = novelty.together([(Interval(0.1, 0.0, 0.2), 3.0), (Interval(-0.1, -0.2, 0.0), 1.0)])
+    assert found.mean == pytest.approx(0.05)
+    assert found.high - found.low == pytest.approx(2 * 0.1 * np.hypot(0.75, 0.25))
+    here = experiment()
+    prior, free = here.lasting(), here.lasting(prior=False)
+    assert prior.high - prior.low < free.high - free.low
+
+
+# Markets ------------------------------------------------------------------------------
+
+
+def test_a_market_remembers_so_short_blocks_are_biased_and_a_split_of_users_more():
+    market = designs.Market(noise=0.005, days=56)
+    effect = {
+        block: np.mean(
+            [
+                designs.switchback_effect(designs.switchback(seed, block, market)).relative
+                for seed in range(6)
+            ]
+        )
+        for block in (1, 24)
+    }
+    assert effect[1] < 0.5 * market.effect
+    assert effect[24] == pytest.approx(market.effect, abs=0.004)
+    burnt = designs.switchback_effect(designs.switchback(1, 6, market), burn=4)
+    assert burnt.relative == pytest.approx(market.effect, abs=0.006)
+    split = np.mean([designs.user_split(seed).relative for seed in range(20)])
+    assert split > market.effect + 0.02
+
+
+def test_hours_are_not_independent():
+    frame = designs.switchback(3, 12)
+    assert (
+        designs.switchback_effect(frame).se > 1.3 * designs.switchback_effect(frame, by="hour").se
+    )
+
+
+# The decision -------------------------------------------------------------------------
+
+
+def safe(state: str = "safe") -> Guard:
+    return Guard("load", 0.01, 0.02, 0.03, state, 1.0)
+
+
+GOOD = Interval(0.04, 0.02, 0.06)
+CASES = {
+    "ship": (GOOD, [safe()], "evidence"),
+    "hold, a guardrail is unclear": (GOOD, [safe("unclear")], "evidence"),
+    "ship, a guardrail is unclear": (GOOD, [safe("unclear")], "value"),
+    "stop, a guardrail is harmed": (GOOD, [safe(), safe("harmed")], "value"),
+    "hold, no effect is possible": (Interval(0.03, -0.01, 0.07), [safe()], "evidence"),
+    "ship, it is worth it": (Interval(0.03, -0.01, 0.07), [safe()], "value"),
+    "hold, not worth it": (Interval(0.008, 0.002, 0.014), [safe()], "evidence"),
+    "stop, even the best does not pay": (Interval(-0.02, -0.03, -0.01), [safe()], "value"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_function_decides(case):
+    primary, guards, rule = CASES[case]
+    found = decide(primary, 54.0, guards, Economics(), rule=rule)
+    assert found.decision == case.split(",")[0]
+    assert found.sentence
+    assert found.reasons
+    assert found.value.low < found.value.mean < found.value.high
+    with pytest.raises(ValueError, match="evidence or value"):
+        decide(primary, 54.0, guards, Economics(), rule="vote")
+
+
+def test_what_lasts_decides_the_value():
+    fades = decide(GOOD, 54.0, [safe()], Economics(), lasting=Interval(0.001, -0.02, 0.02))
+    assert fades.decision == "hold"
+    assert fades.value.mean < 0
+
+
+def test_value_is_users_times_minutes_times_price_less_cost():
+    money = Economics(users=100, periods=10, per_minute=0.5, cost=1_000)
+    assert money.value(0.1, 20) == pytest.approx(100 * 10 * 20 * 0.5 * 0.1 - 1_000)
+    assert money.value(0.1, 20, revenue=-0.05) == pytest.approx(10_000 * (1.1 * 0.95 - 1) - 1_000)
+    assert money.value(money.break_even(20), 20) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("better", "change", "state"),
+    [
+        ("down", 0.0, "safe"),
+        ("down", 0.045, "unclear"),
+        ("down", 0.2, "harmed"),
+        ("up", -0.2, "harmed"),
+    ],
+)
+def test_a_guardrail_is_safe_only_if_harm_beyond_its_margin_is_excluded(better, change, state):
+    metric = Metric(name="x", kind="mean", column="revenue", better=better, margin=0.05)
+    found = guard(metric, effect_of(1.0, 0.01, 1.0 + change, 0.01))
+    assert found.state == state
+    assert found.worst == pytest.approx(
+        abs(change) + 1.645 * np.hypot(0.01 * (1 + change), 0.01), abs=1e-3
+    )
+
+
+def test_earlier_launches_pull_and_narrow():
+    effect, se = shrunk(0.05, 0.02)
+    assert 0.005 < effect < 0.05
+    assert se < 0.02
+
+
+def test_a_hold_back_of_five_per_cent_sees_so_much_after_thirty_days():
+    seen = holdback_days(sd=0.8, users=380_000, share=0.05, difference=0.01)
+    assert seen["seen"] == pytest.approx(2.8 * 0.8 * np.sqrt(14 / 30 / 19_000 / 0.95), rel=0.01)
+    assert holdback_days(0.8, 380_000, 0.05, seen["seen"])["days"] == pytest.approx(30)
+
+
+# The report ---------------------------------------------------------------------------
+
+
+def test_the_report_shows_what_the_functions_say_and_needs_nothing_else():
+    here = experiment()
+    text = report_html(here)
+    verdict = here.verdict()
+    assert f"Verdict: {verdict.decision}." in text
+    for metric in here.plan.metrics:
+        assert f"<td>{metric}</td>" in text
+    assert f"{here.results().iloc[0]['relative']:+.1%}".replace("%", "\u00a0%") in text
+    assert "<script" not in text
+    assert "http" not in text
+
+
+def test_the_report_of_a_broken_split_holds_no_result():
+    text = report_html(experiment("broken"))
+    assert "Verdict: invalid." in text
+    assert "Where users are missing" in text
+    for word in ("Effects", "Guardrails", "Day by day", "click rate", "p_always"):
+        assert word not in text
+
+
+def test_what_stands_in_a_log_cannot_write_into_the_report():
+    made = world()
+    log = made.log.copy()
+    log["user"] = log["user"].where(log.index != 3, "<img src=x onerror=alert(1)>")
+    log.loc[3, "minutes"] = -1.0
+    text = report_html(Experiment(SMALL_PLAN, made.exposures, log, made.users))
+    assert "<img" not in text
+    assert "&lt;img" in text
+
+
+def test_the_report_is_made_from_files_and_a_wrong_plan_writes_nothing(tmp_path, capsys):
+    made = world()
+    for name in ("exposures", "log", "users"):
+        getattr(made, name).to_parquet(tmp_path / f"{name}.parquet")
+    lines = ['name = "new_feed"', 'salt = "new_feed"', 'unit = "user"', "days = 10"]
+    (tmp_path / "plan.toml").write_text("\n".join(lines))
+    out = tmp_path / "report.html"
+    assert main([str(tmp_path / "plan.toml"), str(tmp_path), str(out)]) == 1
+    assert "shares is missing" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([]) == 2
+    (tmp_path / "plan.toml").write_text(TOML)
+    assert main([str(tmp_path / "plan.toml"), str(tmp_path), str(out)]) == 0
+    assert "Verdict:" in out.read_text(encoding="utf-8")
+
+
+TOML = """
+name = "new_feed"
+salt = "new_feed"
+unit = "user"
+start = 2026-03-02
+days = 14
+users = 50_000
+mde = 0.10
+cv = 1.4
+explained = 0.6
+[shares]
+control = 0.05
+treatment = 0.05
+rest = 0.90
+[primary]
+name = "minutes"
+kind = "mean"
+column = "minutes"
+before = "pre_minutes"
+[[guardrails]]
+name = "load p95"
+kind = "quantile"
+column = "load_ms"
+q = 0.95
+better = "down"
+margin = 0.05
+"""
