@@ -2,20 +2,152 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from casebook.cases.ab_testing import benchmarks
+from casebook.cases.ab_testing import benchmarks, calibration, studies
+from casebook.cases.ab_testing.cookie_cats import bayes, players
 from casebook.cases.ab_testing.world import CHAPTER
+from casebook.data import RealDataUnavailable, real
 from casebook.recorded import bench
 
 
-def test_three_worlds_give_what_was_recorded():
-    table = bench.recorded(CHAPTER, "seeds").frame.set_index("seed")["gap_closed"]
-    assert table.index.tolist() == list(benchmarks.SEEDS)
-    live = benchmarks.seeds(benchmarks.SEEDS[:3]).set_index("seed")["gap_closed"]
-    assert live.to_dict() == pytest.approx(table.head(3).to_dict(), rel=1e-4)
+def recorded(name: str) -> pd.DataFrame:
+    return bench.recorded(CHAPTER, name).frame
 
 
 @pytest.mark.parametrize("name", sorted(benchmarks.BENCHMARKS))
 def test_no_table_is_stale(name):
     assert not bench.stale(CHAPTER, name)
+
+
+# The promises -------------------------------------------------------------------------
+
+
+def test_false_alarms_are_as_many_as_promised_by_user_and_not_by_session():
+    table = recorded("aa").set_index(["metric", "method"])["rate"]
+    naive = [key for key in table.index if "session" in key[1] or "impression" in key[1]]
+    assert len(naive) == 3
+    assert (table[naive] > 0.25).all()
+    assert table.drop(naive).between(0.043, 0.057).all()
+    live = calibration.aa(runs=500).set_index(["metric", "method"])["rate"]
+    assert live.to_dict() == pytest.approx(table.to_dict(), abs=0.05)
+
+
+def test_peeking_costs_what_is_computed_and_the_rules_keep_their_level():
+    table = recorded("peeking").set_index(["rule", "looks"])
+    naive = table.loc["naive"]
+    assert naive["false_alarms"].to_numpy() == pytest.approx(naive["exact"].to_numpy(), abs=0.02)
+    assert naive.loc[20, "low"] < 0.248 < naive.loc[20, "high"]
+    assert (table.loc["always_valid", "false_alarms"] <= 0.05).all()
+    assert (table.loc["obrien_fleming", "low"] <= 0.05).all()
+    live = calibration.peeking((1, 20), runs=300).set_index(["rule", "looks"])
+    for key in (("naive", 20), ("obrien_fleming", 20)):
+        for column in ("false_alarms", "power"):
+            assert live.loc[key, column] == pytest.approx(table.loc[key, column], abs=0.09)
+
+
+def test_cuped_saves_what_theory_says():
+    table = recorded("cuped")
+    assert (table["off"].abs() < 0.03).all()
+    live = calibration.cuped(runs=500).set_index(["metric", "method"])["explained"]
+    wanted = table.set_index(["metric", "method"])["explained"]
+    assert live.to_dict() == pytest.approx(wanted.to_dict(), rel=1e-3)
+
+
+def test_the_power_of_the_split_test_and_of_the_t_test():
+    table = recorded("srm_power").set_index(["n", "alpha"])
+    assert table.loc[(100_000, 0.01), "power"] == pytest.approx(0.986, abs=5e-4)
+    assert table["rate"].to_numpy() == pytest.approx(table["power"].to_numpy(), abs=0.012)
+    grid = recorded("power")
+    assert grid["ours"].to_numpy() == pytest.approx(grid["statsmodels"].to_numpy(), rel=1e-4)
+    pd.testing.assert_frame_equal(calibration.power(), grid, rtol=1e-4, check_dtype=False)
+
+
+def test_intervals_cover_by_user_and_not_by_event():
+    table = recorded("coverage").set_index(["metric", "method"])["rate"]
+    naive = [key for key in table.index if "session" in key[1] or "impression" in key[1]]
+    assert (table[naive] < 0.8).all()
+    assert table["click rate", "delta method"] == pytest.approx(0.95, abs=0.01)
+    live = calibration.coverage(runs=60, quantiles=30).set_index(["metric", "method"])["rate"]
+    assert set(live.index) == set(table.index)
+    assert live["click rate", "binomial by impression"] < 0.7
+
+
+# The worlds ---------------------------------------------------------------------------
+
+
+def same(live: pd.DataFrame, stored: pd.DataFrame, keys: list[str]) -> None:
+    """Compare a reduced run with the rows of the recorded table that it makes."""
+    wanted = live[keys].merge(stored, on=keys, how="left", validate="1:1")
+    pd.testing.assert_frame_equal(
+        live.reset_index(drop=True)[[*stored]], wanted[[*stored]], rtol=2e-4, check_dtype=False
+    )
+
+
+def test_one_world_gives_what_was_recorded():
+    seed = studies.SEEDS[:1]
+    same(studies.lasting(seed), recorded("lasting"), ["seed", "method"])
+    same(studies.forest(seed), recorded("forest"), ["seed", "method", "group"])
+    mine = studies.winners(studies.SEEDS[:1]).iloc[0]
+    row = recorded("winners").iloc[0]
+    for column in ("segment", "claimed", "shrunk", "true"):
+        assert mine[column] == (
+            row[column] if column == "segment" else pytest.approx(row[column], rel=2e-4)
+        )
+
+
+def test_one_idea_and_one_pair_of_designs_give_what_was_recorded():
+    same(studies.worlds(studies.IDEAS[:1]), recorded("worlds"), ["seed", "policy"])
+    same(studies.network(studies.SEEDS[:1]), recorded("network"), ["seed", "method"])
+
+
+def test_the_share_of_the_gap_is_zero_at_the_floor_and_one_at_the_oracle():
+    table = recorded("worlds")
+    found = studies.earned(table).set_index("policy")
+    assert found.loc["oracle", "share"] == pytest.approx(1)
+    assert found.loc["dashboard", "share"] == pytest.approx(0)
+    assert table["seed"].nunique() >= 15
+    assert found["value"].idxmax() == "oracle"
+    assert (found.loc["oracle", ["false_ships", "missed"]] == 0).all()
+    best = table[table["policy"] == "oracle"].set_index("seed")["value"]
+    assert (best >= 0).all()
+
+
+def test_a_dashboard_that_peeks_ships_more_than_one_that_waits():
+    shipped = recorded("worlds").groupby("policy")["shipped"].mean()
+    assert shipped["dashboard"] >= shipped["session t-test"]
+
+
+# Public data --------------------------------------------------------------------------
+
+
+def test_the_public_result_is_the_recorded_one():
+    try:
+        real("cookie_cats")
+    except RealDataUnavailable as error:
+        pytest.skip(str(error))
+    live = benchmarks.BENCHMARKS["real_cookie_cats"](draws=60).set_index(["metric", "method"])
+    stored = recorded("real_cookie_cats").set_index(["metric", "method"])
+    assert live.loc[("split", "chi-squared"), "p"] == pytest.approx(0.0086, abs=1e-4)
+    for key in stored.index.drop(("split", "chi-squared")):
+        assert live.loc[key, "effect"] == pytest.approx(stored.loc[key, "effect"], rel=1e-3)
+        assert live.loc[key, "low"] == pytest.approx(stored.loc[key, "low"], abs=2e-3 + 0.001)
+    one = stored["effect"]
+    assert one["rounds", "Welch"] < 10 * one["rounds", "Welch, without one player"]
+
+
+def test_another_file_is_no_cookie_cats(tmp_path):
+    pd.DataFrame({"userid": [1], "version": ["gate_30"]}).to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(ValueError, match="90,189 players"):
+        players(tmp_path / "x.csv")
+
+
+def test_the_posterior_of_a_share_is_that_of_beta():
+    control, treatment = np.repeat([1, 0], [30, 70]), np.repeat([1, 0], [45, 55])
+    found = bayes(control, treatment)
+    assert found.control == pytest.approx(31 / 102, abs=2e-3)
+    assert found.effect == pytest.approx(46 / 102 - 31 / 102, abs=3e-3)
+    assert found.low < found.effect < found.high
+    assert found.p == pytest.approx(0.03, abs=0.015)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from casebook.cases.ab_testing import calibration, studies
+from casebook.cases.ab_testing.cookie_cats import real_cookie_cats
 
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "aa": calibration.aa,
@@ -22,4 +23,5 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "forest": studies.forest,
     "switchbacks": studies.switchbacks,
     "sensitivity": studies.sensitivity,
+    "real_cookie_cats": real_cookie_cats,
 }

@@ -21,16 +21,15 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fastapi import FastAPI, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from casebook.cases.ab_testing.assign import CONTROL, arm_of
 from casebook.cases.ab_testing.plan import Plan, PlanError, read_plan
 from casebook.serving.log import Log, Table
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
 
 #: Bytes of a request that are read.
 LARGEST = 20_000
@@ -208,9 +207,6 @@ def _parsed(model: type[BaseModel], raw: bytes) -> Any:
 
 def app(path: str) -> FastAPI:
     """Return the service over HTTP; its :class:`Assignments` stand at ``app.state.service``."""
-    from fastapi import FastAPI, Request, Response
-    from starlette.concurrency import run_in_threadpool
-
     made = FastAPI(title="Assignments", docs_url=None, redoc_url=None)
     service = made.state.service = Assignments(path)
 
