@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.ab_testing import designs, events, novelty
+from casebook.cases.ab_testing import events, novelty
 from casebook.cases.ab_testing.assign import CONTROL, TREATMENT
 from casebook.cases.ab_testing.decide import (
     Economics,
@@ -24,6 +24,7 @@ from casebook.cases.ab_testing.experiment import RESULTS, Experiment, SplitBroke
 from casebook.cases.ab_testing.plan import NEW_FEED, Metric, PlanError, read_plan
 from casebook.cases.ab_testing.report import main, report_html
 from casebook.cases.ab_testing.world import AB, BROKEN, SMALL, World, simulate
+from casebook.evaluate import designs
 from casebook.evaluate.experiments import effect_of, welch
 from casebook.evaluate.intervals import Interval
 

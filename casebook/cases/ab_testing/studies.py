@@ -14,13 +14,13 @@ from functools import cache, partial
 import numpy as np
 import pandas as pd
 
-from casebook.cases.ab_testing import designs, events, novelty
+from casebook.cases.ab_testing import events, novelty
 from casebook.cases.ab_testing.assign import CONTROL, TREATMENT
 from casebook.cases.ab_testing.decide import Economics
 from casebook.cases.ab_testing.experiment import Experiment
 from casebook.cases.ab_testing.plan import NEW_FEED
 from casebook.cases.ab_testing.world import AB, Constants, World, idea, simulate
-from casebook.evaluate import heterogeneity, variance
+from casebook.evaluate import designs, heterogeneity, variance
 from casebook.evaluate.experiments import welch
 from casebook.evaluate.intervals import Interval, mean_interval
 
