@@ -16,8 +16,8 @@ import pandas as pd
 
 from casebook.cases.ab_testing import events, novelty
 from casebook.cases.ab_testing.assign import CONTROL, TREATMENT
-from casebook.cases.ab_testing.decide import Economics
-from casebook.cases.ab_testing.experiment import Experiment
+from casebook.cases.ab_testing.decide import Economics, decide
+from casebook.cases.ab_testing.experiment import Experiment, SplitBroken
 from casebook.cases.ab_testing.plan import NEW_FEED
 from casebook.cases.ab_testing.world import AB, Constants, World, idea, simulate
 from casebook.evaluate import designs, heterogeneity, variance
@@ -291,10 +291,12 @@ def decisions(here: Experiment, economics: Economics) -> dict[str, bool]:
     plain = welch(people.loc[arm == CONTROL, "minutes"], people.loc[arm == TREATMENT, "minutes"])
     afternoon = here.in_order and plain.p < 0.05 and plain.effect > 0
     shipped = dict.fromkeys(("evidence", "value"), False)
-    if here.in_order:
-        lasting = here.lasting()
-        for rule in shipped:
-            shipped[rule] = here.verdict(economics, "cuped", lasting, rule).decision == "ship"
+    try:
+        found = here.primary(), plain.control, here.guards(), economics, here.lasting()
+    except SplitBroken:
+        pass
+    else:
+        shipped = {rule: decide(*found, rule).decision == "ship" for rule in shipped}
     return {
         "dashboard": dashboard(here, peek=True),
         "session t-test": dashboard(here, peek=False),
