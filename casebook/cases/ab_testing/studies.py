@@ -363,7 +363,7 @@ def earned(table: pd.DataFrame, floor: str = "dashboard", draws: int = 4_000) ->
     table : DataFrame
         Of :func:`worlds`, one cost.
     floor : str
-        The policy at 0.
+        The policy at 0; ``never`` ships nothing, so the share is that of the oracle's value.
     draws : int
         Of the bootstrap over ideas.
 
@@ -378,9 +378,10 @@ def earned(table: pd.DataFrame, floor: str = "dashboard", draws: int = 4_000) ->
     shipped = table.pivot(index="seed", columns="policy", values="shipped")[list(POLICIES)]
     picks = np.random.default_rng(0).integers(len(wide), size=(draws, len(wide)))
     mean = wide.to_numpy()[picks].mean(axis=1)
-    at, top = POLICIES.index(floor), POLICIES.index("oracle")
-    share = (mean - mean[:, [at]]) / (mean[:, [top]] - mean[:, [at]])
-    point = wide.mean().to_numpy()
+    point, top = wide.mean().to_numpy(), POLICIES.index("oracle")
+    keep = np.array([name == floor for name in POLICIES], float)  # all zero: ships nothing
+    base, least = mean @ keep[:, None], point @ keep
+    share = (mean - base) / (mean[:, [top]] - base)
     low, high = np.quantile(share, [0.025, 0.975], axis=0)
     return pd.DataFrame(
         {
@@ -388,7 +389,7 @@ def earned(table: pd.DataFrame, floor: str = "dashboard", draws: int = 4_000) ->
             "value": point,
             "false_ships": (shipped & ~good).mean().to_numpy(),
             "missed": (~shipped.astype(bool) & good).mean().to_numpy(),
-            "share": (point - point[at]) / (point[top] - point[at]),
+            "share": (point - least) / (point[top] - least),
             "low": low,
             "high": high,
         }
