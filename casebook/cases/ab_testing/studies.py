@@ -381,8 +381,9 @@ def earned(table: pd.DataFrame, floor: str = "dashboard", draws: int = 4_000) ->
     point, top = wide.mean().to_numpy(), POLICIES.index("oracle")
     keep = np.array([name == floor for name in POLICIES], float)  # all zero: ships nothing
     base, least = mean @ keep[:, None], point @ keep
-    share = (mean - base) / (mean[:, [top]] - base)
-    low, high = np.quantile(share, [0.025, 0.975], axis=0)
+    gap = mean[:, [top]] - base
+    kept = gap[:, 0] > 0  # a draw in which the floor is perfect has no gap
+    low, high = np.quantile((mean - base)[kept] / gap[kept], [0.025, 0.975], axis=0)
     return pd.DataFrame(
         {
             "policy": POLICIES,
