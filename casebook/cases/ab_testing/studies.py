@@ -383,14 +383,17 @@ def earned(table: pd.DataFrame, floor: str = "dashboard", draws: int = 4_000) ->
     base, least = mean @ keep[:, None], point @ keep
     gap = mean[:, [top]] - base
     kept = gap[:, 0] > 0  # a draw in which the floor is perfect has no gap
-    low, high = np.quantile((mean - base)[kept] / gap[kept], [0.025, 0.975], axis=0)
+    share = low = high = np.full(len(POLICIES), np.nan)  # no idea pays, or the floor finds each
+    if kept.any() and point[top] > least:
+        share = (point - least) / (point[top] - least)
+        low, high = np.quantile((mean - base)[kept] / gap[kept], [0.025, 0.975], axis=0)
     return pd.DataFrame(
         {
             "policy": POLICIES,
             "value": point,
             "false_ships": (shipped & ~good).mean().to_numpy(),
             "missed": (~shipped.astype(bool) & good).mean().to_numpy(),
-            "share": (point - least) / (point[top] - least),
+            "share": share,
             "low": low,
             "high": high,
         }
