@@ -18,7 +18,13 @@ DIFFICULTIES = ("easy", "medium", "hard")
 CHAPTER_LINE = re.compile(r"\*\*Time:\*\* (\d+) minutes to read, (.+?) to run\.")
 EXERCISE_LINE = re.compile(r"\*\*Time:\*\* (\d+) minutes\b")
 #: How a chapter says the minutes of its run.
-RUN = {0.5: "half a minute", 1: "one minute", 2: "two minutes", 3: "three minutes"}
+RUN = {
+    0.5: "half a minute",
+    1: "one minute",
+    1.5: "a minute and a half",
+    2: "two minutes",
+    3: "three minutes",
+}
 
 
 def declared(chapter: NotebookNode) -> dict[str, float]:

@@ -161,6 +161,10 @@ def _texts(prompt: dict) -> str:
     return " ".join([*steps, *facts, *prompt["assumes"], prompt["rejects"]["because"]])
 
 
+#: A bracket of a level: an example that others may replace, or a formula.
+_OPEN = re.compile(r"such as |\d+ / n$")
+
+
 def _level_faults(where: str, level: str, index: dict) -> list[str]:
     evidence, judging = (index["words"][kind].split() for kind in ("evidence", "judging"))
     words = re.findall(r"[a-z]+", level.lower())
@@ -171,6 +175,8 @@ def _level_faults(where: str, level: str, index: dict) -> list[str]:
         found.append(f"{where}: judges ({', '.join(judged)}) instead of naming evidence")
     if len(words) < 6:
         found.append(f"{where}: fewer than six words: {level!r}")
+    if fixed := [b for b in re.findall(r"\(([^)]*\d[^)]*)\)", level) if not _OPEN.match(b)]:
+        found.append(f"{where}: wants the model answer's number; write (such as {fixed[0]})")
     return found
 
 

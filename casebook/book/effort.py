@@ -183,8 +183,9 @@ def faults(notebook: NotebookNode) -> list[str]:
 
 
 def amount(value: float) -> str:
-    """Return minutes as they are shown: ``90``, ``½``."""
-    return "½" if value == 0.5 else f"{value:g}"
+    """Return minutes as they are shown: ``90``, ``1½``, ``½``."""
+    whole, rest = divmod(value, 1)
+    return f"{whole:g}½".removeprefix("0") if rest == 0.5 else f"{value:g}"
 
 
 def read(root: Path, stem: str) -> Effort:

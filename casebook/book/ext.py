@@ -194,7 +194,6 @@ def setup(app: Sphinx) -> dict:
     """Register the extension."""
     app.setup_extension("casebook.book.cases")
     app.setup_extension("casebook.book.drill")
-    app.setup_extension("casebook.book.glossary")
     app.setup_extension("casebook.book.landing")
     app.setup_extension("casebook.book.local_model")
     app.setup_extension("casebook.book.publish")

@@ -6,15 +6,12 @@ JupyterLab and in a repository viewer alike. ``python -m casebook.book.reference
 
 from __future__ import annotations
 
-import html
 import re
 from itertools import groupby
 from pathlib import Path
 
 import jsonschema
 from docutils import nodes
-from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
 
 from casebook.author.content import slug
 from casebook.book import cases, drill
@@ -23,7 +20,7 @@ from casebook.book.reading import read_yaml
 SOURCE = Path("book") / "glossary.yml"
 PAGE = Path("book") / "glossary.md"
 #: Whom a term concerns, as it is written in the file and on the page.
-ROLES = {"ML": "ML engineer", "DS": "data scientist", "LLM": "LLM engineer", "platform": "platform"}
+ROLES = ("ML", "DS", "LLM", "platform")
 #: Words of a definition: fewer explain nothing, more belong into a chapter.
 LEAST_WORDS, MOST_WORDS = 4, 75
 MOST_SENTENCES = 4
@@ -181,35 +178,3 @@ def page(root: Path) -> str:
         parts.append(f"## {letter if letter.isalpha() else '0–9'}\n")
         parts += [_entry(entry, known) for entry in group]
     return "\n".join(parts)
-
-
-class Terms(SphinxDirective):
-    """``{terms} DS``: the terms of a role as links into the glossary."""
-
-    required_arguments = 1
-
-    def run(self) -> list[nodes.Node]:
-        role = self.arguments[0]
-        if role not in ROLES:
-            raise self.error(f"there is no role {role!r}; the roles are {', '.join(ROLES)}")
-        root = Path(self.env.srcdir)
-        self.env.note_dependency(str(root / SOURCE))
-        page = self.env.app.builder.get_relative_uri(self.env.docname, "book/glossary")
-        terms = [e["term"] for e in read(root)["terms"] if role in e["roles"]]
-        return [nodes.raw("", listed(role, terms, page), format="html")]
-
-
-def listed(role: str, terms: list[str], page: str) -> str:
-    """Return the terms of a role as a folded list of links, in columns."""
-    links = "".join(
-        f'<li><a href="{page}#{slug(term)}">{html.escape(term)}</a></li>' for term in terms
-    )
-    title = ROLES[role][0].upper() + ROLES[role][1:]
-    summary = f"<summary>{title}: {len(terms)} terms</summary>"
-    return f'<details>{summary}\n<ul class="term-list">{links}</ul>\n</details>'
-
-
-def setup(app: Sphinx) -> dict:
-    """Register the directive."""
-    app.add_directive("terms", Terms)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -286,6 +286,11 @@ def gallery(
     return f'<ul class="landing-cards">{"".join(items)}</ul>'
 
 
+def _letters(text: str) -> str:
+    """Return the letters of a text without case, to compare names."""
+    return re.sub(r"\W", "", text).lower()
+
+
 def preparation(planned: dict[str, list[str]], titles: dict[str, str]) -> str:
     """Return the cases in preparation by part: names, and no links.
 
@@ -304,7 +309,7 @@ def preparation(planned: dict[str, list[str]], titles: dict[str, str]) -> str:
         for stem in stems:
             number, _, name = cases.written(stem).partition(", ")
             name, about = html.escape(name), html.escape(titles.get(stem, name))
-            also = "" if about.lower() == name.lower() else f": {about}"
+            also = "" if _letters(about) == _letters(name) else f": {about}"
             letter = html.escape(number.split()[-1])
             items.append(f"<li><b>{letter} {name[0].upper()}{name[1:]}</b>{also}</li>")
         groups.append(f"<div><h3>{html.escape(part)}</h3><ul>{''.join(items)}</ul></div>")

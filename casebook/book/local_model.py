@@ -50,9 +50,9 @@ def speed_sentence(rows: pd.DataFrame) -> str:
     """Return what an answer takes, as a sentence."""
     took = speed(rows)
     return (
-        f"<p>Over {took['answers']} answers the median prompt had {took['prompt_tokens']:.0f} "
-        "tokens "
-        f"and the median answer {took['completion_tokens']:.0f}. The first token came after "
+        f"<p>Over the {took['answers']} answers that came in one attempt without the grammar, the "
+        f"median prompt had {took['prompt_tokens']:.0f} tokens and the median answer "
+        f"{took['completion_tokens']:.0f}. The first token came after "
         f"{took['first_seconds']:.2f} seconds (median; 95 % within {took['first_p95']:.2f} "
         "seconds), "
         f"and then {took['tokens_per_second']:.1f} tokens per second, on one thread of a processor "

@@ -25,7 +25,9 @@ from casebook.author.execute import stored
 BUDGETS = {"chapters": 60.0, "exercises": 12.0}
 ARROW = {"lower": "↓", "higher": "↑"}
 VERDICT = {"met": "✓ met", "missed": "✗ missed"}
-VALUES = ("baseline", "model", "peer", "oracle", "target")
+VALUES = ("model", "target", "baseline", "peer", "oracle")
+#: The note of a row whose model and target the runs cannot tell apart.
+TIE = "level within its interval"
 #: Turns the name of a page into its address.
 Address = Callable[[str], str]
 
@@ -86,18 +88,28 @@ def read_card(root: Path, stem: str) -> list[dict]:
 
 def _score_row(row: dict) -> list[Cell]:
     metric = f"{row['metric']} ({row['unit']}) {ARROW[row['better']]}"
-    verdict = VERDICT[row["verdict"]]
-    note = f": {row['note']}" if row["note"] else ""
+    tie = row["note"] == TIE
     return [
         Cell(html.escape(metric)),
-        Cell(html.escape(row["data"])),
+        Cell(VERDICT[row["verdict"]] + (" (a tie)" if tie else "")),
         *(number(row[key]) for key in VALUES),
-        Cell(html.escape(verdict + note)),
+        Cell(html.escape(row["data"])),
+        Cell("" if tie else html.escape(row["note"])),
     ]
 
 
 def _met(rows: list[dict]) -> str:
-    return f"{sum(row['verdict'] == 'met' for row in rows)} of {len(rows)} targets met"
+    """Say how many targets were met, and how many of the missed ones are ties."""
+    missed = [row for row in rows if row["verdict"] == "missed"]
+    ties = sum(row["note"] == TIE for row in missed)
+    text = f"{len(rows) - len(missed)} of {len(rows)} targets met"
+    if not ties:
+        return text
+    return f"{text}; {ties} of the {len(missed)} missed {'is a tie' if ties == 1 else 'are ties'}"
+
+
+def _chapters(count: int) -> str:
+    return f"{count} chapter{'s' * (count != 1)}"
 
 
 def scoreboard(cards: dict[str, tuple[str, list[dict]]], address: Address) -> str:
@@ -119,10 +131,10 @@ def scoreboard(cards: dict[str, tuple[str, list[dict]]], address: Address) -> st
     if not rows:
         return "<p>No chapter of this build has written a scorecard.</p>"
     parts = [
-        f"<p>{_met(rows)} in {sum(bool(card) for _, card in cards.values())} chapters. "
+        f"<p>In {_chapters(sum(bool(card) for _, card in cards.values()))}: {_met(rows)}. "
         "↓ lower is better, ↑ higher is better.</p>"
     ]
-    head = ["metric", "data", *VALUES, "verdict"]
+    head = ["metric", "verdict", *VALUES, "data", "note"]
     for name, (heading, card) in cards.items():
         link = _link(name, heading, address)
         if card:
@@ -176,16 +188,15 @@ def timings(rows: list[Timing], address: Address) -> str:
     cells = [
         [
             Cell(_link(row.name, row.title, address)),
-            Cell(row.name.split("/")[0].removesuffix("s")),
+            Cell(row.verdict),
             _rounded(row.cpu_seconds, 1),
             _rounded(row.budget, 0),
-            Cell(row.verdict),
             _rounded(row.seconds, 1),
             _rounded(row.memory_mb, 0),
         ]
         for row in rows
     ]
-    head = ["notebook", "kind", "CPU seconds", "budget", "verdict", "wall seconds", "memory (MB)"]
+    head = ["notebook", "verdict", "CPU s", "budget", "wall s", "MB"]
     return (
         f"<p>{len(known)} of {len(rows)} notebooks took {sum(known):,.0f} CPU seconds in all; "
         f"{over} ran over budget. The machine has {os.cpu_count()} cores and Python "

@@ -96,18 +96,15 @@ def efforts(shelf: Shelf) -> list[str]:
     rows = [
         [
             f"{{case}}`{number}`",
-            f"{needs.words:,}",
-            f"{needs.lines:,}",
             amount(needs.short),
             amount(needs.read),
-            amount(needs.run),
             amount(needs.exercise),
             amount(needs.whole),
         ]
         for number, needs in shelf.there.items()
     ]
-    head = ["chapter", "words", "lines of code", "short route", "read", "run", "exercise"]
-    return _table([*head, "with the drill"], rows, right=7)
+    head = ["chapter", "short", "read", "exercise", "all"]
+    return _table(head, rows, right=4)
 
 
 def track(shelf: Shelf, numbers: list[str]) -> list[str]:

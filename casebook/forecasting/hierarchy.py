@@ -500,6 +500,41 @@ def mint_shrink(S: np.ndarray, base: np.ndarray, residuals: np.ndarray) -> np.nd
     return S @ (fitted.P @ base)
 
 
+def _check_base(
+    base: pd.DataFrame, hierarchy: Hierarchy, method: str, residuals: pd.DataFrame | None
+) -> None:
+    """Refuse base forecasts of unknown or repeated nodes, and weights without errors."""
+    if unknown := set(base["unique_id"]) - set(hierarchy.nodes):
+        raise ValueError(
+            f"the hierarchy has no node {min(unknown, key=str)!r}: take it out of base"
+        )
+    if (twice := base.duplicated(["unique_id", "ds"])).any():
+        raise ValueError(
+            f"{twice.sum()} rows of base repeat a node and day: keep one forecast each"
+        )
+    if method in ("wls", "mint") and residuals is None:
+        raise ValueError(f"{method} weighs by errors of earlier forecasts: give residuals")
+
+
+def _by_method(
+    method: str,
+    S: np.ndarray,
+    forecast: np.ndarray,
+    shares: np.ndarray | None,
+    errors: np.ndarray | None,
+) -> tuple[np.ndarray, str]:
+    """Return the coherent forecasts of nodes that exist, and what MinT did to its covariance."""
+    if method == "bottom_up":
+        return bottom_up(S, forecast), ""
+    if method == "top_down":
+        return top_down(S, forecast, None if shares is None else shares / shares.sum()), ""
+    if method not in ("wls", "mint"):
+        raise ValueError(f"no method {method!r}: bottom_up, top_down, wls or mint")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the note is returned instead
+        return mint(S, forecast, errors, method == "mint")
+
+
 def reconcile(
     base: pd.DataFrame,
     hierarchy: Hierarchy,
@@ -538,16 +573,7 @@ def reconcile(
         On an unknown method or node, two rows for a node and day, WLS or MinT without residuals,
         or a node without a forecast on a day on which a series of its exists.
     """
-    if unknown := set(base["unique_id"]) - set(hierarchy.nodes):
-        raise ValueError(
-            f"the hierarchy has no node {min(unknown, key=str)!r}: take it out of base"
-        )
-    if (twice := base.duplicated(["unique_id", "ds"])).any():
-        raise ValueError(
-            f"{twice.sum()} rows of base repeat a node and day: keep one forecast each"
-        )
-    if method in ("wls", "mint") and residuals is None:
-        raise ValueError(f"{method} weighs by errors of earlier forecasts: give residuals")
+    _check_base(base, hierarchy, method, residuals)
     wide = base.pivot(index="ds", columns="unique_id", values=column)
     wide = wide.reindex(columns=hierarchy.nodes)
     n_bottom = len(hierarchy.bottom)
@@ -562,22 +588,13 @@ def reconcile(
         if np.isnan(forecast).any():
             missing = hierarchy.nodes[nodes][np.isnan(forecast).any(axis=1)][0]
             raise ValueError(f"{missing!r} has no {column} on a day on which its series exist.")
-        if method == "bottom_up":
-            coherent = bottom_up(S, forecast)
-        elif method == "top_down":
-            shares = None
-            if proportions is not None:
-                shares = proportions.reindex(hierarchy.bottom[pattern]).fillna(0).to_numpy()
-                shares = shares / shares.sum()
-            coherent = top_down(S, forecast, shares)
-        elif method in ("wls", "mint"):
+        shares = errors = None
+        if proportions is not None:
+            shares = proportions.reindex(hierarchy.bottom[pattern]).fillna(0).to_numpy()
+        if residuals is not None:
             errors = residuals.reindex(columns=hierarchy.nodes).to_numpy()[:, nodes]
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # the note is returned instead
-                coherent, note = mint(S, forecast, errors, method == "mint")
-            notes.add(note)
-        else:
-            raise ValueError(f"no method {method!r}: bottom_up, top_down, wls or mint")
+        coherent, note = _by_method(method, S, forecast, shares, errors)
+        notes.add(note)
         result[np.ix_(days, np.flatnonzero(nodes))] = non_negative(S, coherent).T
     values = pd.DataFrame(result, index=wide.index, columns=wide.columns).stack()
     keys = pd.MultiIndex.from_frame(base[["ds", "unique_id"]])

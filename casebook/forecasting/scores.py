@@ -85,6 +85,32 @@ def scales(history: pd.DataFrame, origin: pd.Timestamp, season: int = SEASON) ->
     return frame.where(long_enough & (frame["mae"] > 0), np.nan)
 
 
+def _errors(rows: pd.DataFrame, model: str, keys: Sequence[str]) -> pd.DataFrame:
+    """Return a model's errors, row by row, in every form that a score needs."""
+    y, error = rows["y"], (rows["y"] - rows[model]).abs()
+    size = y.abs() + rows[model].abs()
+    return rows[[*keys, "y", "mae", "rmse"]].assign(
+        model=model,
+        error=error,
+        square=error**2,
+        smape=np.where(size > 0, 2 * error / size.where(size > 0, 1), 0.0 * error),
+        mape=np.where(y != 0, error / y.where(y != 0, 1), np.nan),
+        missing=error.isna(),
+    )
+
+
+def _scaled(errors: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
+    """Return MASE and RMSSE, means over series and origins, and how many have no scale."""
+    cells = errors.groupby([*dict.fromkeys([*groups, "unique_id", "origin"])], sort=False)
+    cells = cells[["error", "square", "mae", "rmse"]].mean()
+    cells["MASE"] = cells["error"] / cells["mae"]
+    cells["RMSSE"] = np.sqrt(cells["square"]) / cells["rmse"]
+    cells["unscaled"] = cells["mae"].isna()
+    return cells.groupby(groups, sort=False).agg(
+        MASE=("MASE", "mean"), RMSSE=("RMSSE", "mean"), unscaled=("unscaled", "sum")
+    )
+
+
 def score(
     result: pd.DataFrame,
     history: pd.DataFrame,
@@ -121,30 +147,10 @@ def score(
         for origin in result["origin"].unique()
     )
     rows = result.merge(scale.reset_index(), on=["unique_id", "origin"], how="left")
-    parts = []
-    for model in models:
-        error = (rows["y"] - rows[model]).abs()
-        size = rows["y"].abs() + rows[model].abs()
-        parts.append(
-            rows[[*dict.fromkeys([*by, "unique_id", "origin"]), "y", "mae", "rmse"]].assign(
-                model=model,
-                error=error,
-                square=error**2,
-                smape=np.where(size > 0, 2 * error / size.where(size > 0, 1), 0.0 * error),
-                mape=np.where(rows["y"] != 0, error / rows["y"].where(rows["y"] != 0, 1), np.nan),
-                missing=error.isna(),
-            )
-        )
-    errors = pd.concat(parts, ignore_index=True)
+    keys = [*dict.fromkeys([*by, "unique_id", "origin"])]
+    errors = pd.concat([_errors(rows, model, keys) for model in models], ignore_index=True)
     groups = [*by, "model"]
-    cells = errors.groupby([*dict.fromkeys([*groups, "unique_id", "origin"])], sort=False)
-    cells = cells[["error", "square", "mae", "rmse"]].mean()
-    cells["MASE"] = cells["error"] / cells["mae"]
-    cells["RMSSE"] = np.sqrt(cells["square"]) / cells["rmse"]
-    cells["unscaled"] = cells["mae"].isna()
-    scaled = cells.groupby(groups, sort=False).agg(
-        MASE=("MASE", "mean"), RMSSE=("RMSSE", "mean"), unscaled=("unscaled", "sum")
-    )
+    scaled = _scaled(errors, groups)
     errors = errors.assign(zeros=errors["y"] == 0, size=errors["y"].abs())
     pooled = errors.groupby(groups, sort=False)
     size = pooled["size"].sum()

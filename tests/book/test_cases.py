@@ -1,4 +1,4 @@
-"""Roles, anchors and term lists of the pages, in a book of three pages (two seconds)."""
+"""Roles and anchors of the pages, in a book of three pages (two seconds)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ PAGE = """\
 
 {case}`01`, {case}`12`, {owner}`12`, [a term](glossary.md#wape), [other name](glossary.md#smape-2),
 [of its own](glossary.md#own).
-
-```{terms} DS
-```
 """
 GLOSSARY = """\
 # Glossary
@@ -31,12 +28,6 @@ GLOSSARY = """\
 ### WAPE
 
 <a id="own"></a>Text. *Also:* <a id="smape-2"></a>another.
-"""
-TERMS = """\
-terms:
-- {term: A/B test, roles: [DS, ML]}
-- {term: WAPE, roles: [DS]}
-- {term: SSE, roles: [LLM]}
 """
 
 
@@ -53,7 +44,6 @@ def build(tmp_path):
         (root / "index.md").write_text("# Index\n\n```{toctree}\n:glob:\nbook/*\nchapters/*\n```\n")
         (root / "book" / "page.md").write_text(page)
         (root / "book" / "glossary.md").write_text(GLOSSARY)
-        (root / "book" / "glossary.yml").write_text(TERMS)
         (root / "chapters").mkdir()
         for name in chapters:
             (root / "chapters" / f"{name}.md").write_text(f"# {name}\n")
@@ -66,7 +56,7 @@ def build(tmp_path):
                 doctreedir=str(root / "_build" / "doctrees"),
                 buildername="html",
                 confoverrides={
-                    "extensions": ["myst_parser", "casebook.book.cases", "casebook.book.glossary"],
+                    "extensions": ["myst_parser", "casebook.book.cases"],
                     "myst_heading_anchors": 3,
                     "html_theme": "basic",
                 },
@@ -109,19 +99,11 @@ def test_an_id_in_the_html_of_a_page_can_be_linked_to(build):
     assert links["of its own"] == "glossary.html#own"
 
 
-def test_the_terms_of_a_role_are_links_into_the_glossary(build):
-    page, _ = build()
-    fold = page.select_one("details")
-    assert fold.summary.get_text() == "Data scientist: 2 terms"
-    assert [a["href"] for a in fold.select("a")] == ["glossary.html#ab-test", "glossary.html#wape"]
-
-
 @pytest.mark.parametrize(
     ("page", "warning"),
     [
         ("{case}`77`", "there is no case '77'"),
         ("[a term](glossary.md#nowhere)", "local id not found"),
-        ("```{terms} CEO\n```", "there is no role 'CEO'"),
     ],
 )
 def test_gate_what_is_not_there_is_a_warning(build, page, warning):

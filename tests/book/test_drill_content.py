@@ -102,6 +102,11 @@ def _change(path: str, value):
             "does not begin with something observable",
         ),
         ("rubric/model/2", "Names a baseline.", "fewer than six words"),
+        (
+            "rubric/model/3",
+            "Computes the size of the index (512 MB) and what follows.",
+            "write (such as 512 MB)",
+        ),
         ("arithmetic/0/1", "4,300", "is 4200, not 4,300"),
         ("arithmetic/0/0", "20 * calls", "is not a sum of numbers"),
         ("arithmetic/0/0", "20 /", "cannot be computed"),

@@ -48,14 +48,6 @@ def test_each_role_has_terms_and_each_chapter_owns_some():
     assert set(KNOWN) <= owned
 
 
-def test_the_terms_of_a_role_are_a_list_of_links():
-    assert glossary.listed("DS", ["A/B test", "p<q"], "glossary.html") == (
-        "<details><summary>Data scientist: 2 terms</summary>\n"
-        '<ul class="term-list"><li><a href="glossary.html#ab-test">A/B test</a></li>'
-        '<li><a href="glossary.html#pq">p&lt;q</a></li></ul>\n</details>'
-    )
-
-
 def test_every_name_is_an_anchor_of_the_page():
     page = read(ROOT / glossary.PAGE, ROOT)
     named = {slug(name) for entry in DATA["terms"] for name in glossary.names(entry)}

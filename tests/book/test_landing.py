@@ -193,6 +193,24 @@ def test_what_is_in_preparation_is_named_by_part_and_never_a_link(build):
     assert "A Lead scoring" in named
 
 
+def test_a_case_whose_title_is_its_name_is_named_once():
+    """A hyphen and capitals make no second name."""
+    shown = landing.preparation(
+        {"Part": ["C_search_ads_relevance"]}, {"C_search_ads_relevance": "Search-ads relevance"}
+    )
+    assert "<li><b>C Search ads relevance</b></li>" in shown
+
+
+def test_minutes_are_shown_in_halves():
+    assert [effort.amount(value) for value in (0.5, 1, 1.5, 2, 110)] == [
+        "½",
+        "1",
+        "1½",
+        "2",
+        "110",
+    ]
+
+
 def test_five_ways_to_start(build):
     ways = build(_00_how_a_case_works=tiny())[0].select_one(".landing-ways")
     assert [b.get_text() for b in ways.select("b")] == [

@@ -65,19 +65,17 @@ def test_the_scoreboard_holds_every_row_with_verdict_and_link():
     shown = reports.scoreboard(
         {FIRST: ("The first", [row(), missed]), SECOND: ("The second", [higher])}, address
     )
+    rest = ["0.1000", "0.1627", "", "0.0334", "frozen world"]
     assert cells(shown) == [
-        ["WAPE (share) ↓", "frozen world", "0.1627", "0.0814", "", "0.0334", "0.1000", "✓ met"],
+        ["WAPE (share) ↓", "✓ met", "0.0814", *rest, ""],
+        ["p99 <slow> (ms) ↓", "✗ missed", "30", *rest, "one & only"],
         [
-            *("p99 <slow> (ms) ↓", "frozen world", "0.1627", "30", "", "0.0334", "0.1000"),
-            "✗ missed: one & only",
-        ],
-        [
-            *("coverage (share) ↑", "frozen world", "0.1627", "0.0814", "0.8000", "0.0334"),
-            *("0.1000", "✓ met"),
+            *("coverage (share) ↑", "✓ met", "0.0814", "0.1000", "0.1627", "0.8000", "0.0334"),
+            *("frozen world", ""),
         ],
     ]
     page = parsed(shown)
-    assert page.p.get_text().startswith("2 of 3 targets met in 2 chapters")
+    assert page.p.get_text().startswith("In 2 chapters: 2 of 3 targets met.")
     assert [a["href"] for a in page.find_all("a")] == [address(FIRST), address(SECOND)]
     assert [c.get_text() for c in page.find_all("caption")] == [
         "1 of 2 targets met",
@@ -85,10 +83,24 @@ def test_the_scoreboard_holds_every_row_with_verdict_and_link():
     ]
 
 
+def test_a_tie_is_called_a_tie_and_a_missed_one_stays_missed():
+    tied = row(verdict="missed", note=reports.TIE)
+    card = [row(), tied, row(note=reports.TIE), row(verdict="missed", note="too slow")]
+    shown = reports.scoreboard({FIRST: ("The first", card)}, address)
+    assert [(line[1], line[-1]) for line in cells(shown)] == [
+        ("✓ met", ""),
+        ("✗ missed (a tie)", ""),
+        ("✓ met (a tie)", ""),
+        ("✗ missed", "too slow"),
+    ]
+    caption = parsed(shown).caption.get_text()
+    assert caption == "2 of 4 targets met; 1 of the 2 missed is a tie"
+
+
 def test_a_chapter_without_a_scorecard_is_named():
     shown = reports.scoreboard({FIRST: ("The first", [row()]), SECOND: ("None", [])}, address)
     assert "None: this build has no scorecard of it." in parsed(shown).get_text()
-    assert "in 1 chapters" in shown
+    assert "In 1 chapter: " in shown
     assert "No chapter" in reports.scoreboard({FIRST: ("The first", [])}, address)
 
 
@@ -101,10 +113,10 @@ def test_timings_beside_their_budgets():
     ]
     shown = reports.timings(rows, address)
     assert cells(shown) == [
-        ["The first", "chapter", "60.0", "60", "✓ within", "300.0", "1,234"],
-        ["The second", "chapter", "60.1", "60", "✗ over", "31.0", "800"],
-        ["Exercise", "exercise", "12.0", "12", "✓ within", "6.2", "300"],
-        ["Another", "exercise", "", "12", "not known", "", ""],
+        ["The first", "✓ within", "60.0", "60", "300.0", "1,234"],
+        ["The second", "✗ over", "60.1", "60", "31.0", "800"],
+        ["Exercise", "✓ within", "12.0", "12", "6.2", "300"],
+        ["Another", "not known", "", "12", "", ""],
     ]
     assert "3 of 4 notebooks took 132 CPU seconds in all; 1 ran over budget." in shown
     assert "no notebooks" in reports.timings([], address)
@@ -159,7 +171,7 @@ def differences(content: str, cards: dict) -> list[str]:
             found.append(f"no link to {name}")
         for one in card:
             wanted = [reports.number(one[key]).content for key in reports.VALUES]
-            if not any(line[1] == one["data"] and line[2:7] == wanted for line in shown):
+            if not any(line[7] == one["data"] and line[2:7] == wanted for line in shown):
                 found.append(f"{name}: {one['metric']}")
     return found
 
@@ -172,6 +184,43 @@ def test_the_built_scoreboard_shows_every_scorecard():
     assert differences(content, cards) == [f"{name}: {cards[name][1][0]['metric']}"]
 
 
+def warned(notebook) -> list[str]:
+    """Return the cells that print to stderr: a page would show the paths of this machine."""
+    return [
+        cell.id
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream" and output.name == "stderr"
+    ]
+
+
+def test_no_notebook_of_the_book_prints_a_warning():
+    for name in book.pages(ROOT):
+        done = stored(ROOT, name)
+        assert done is not None, f"{name} was not executed as it is now: run `make book`"
+        assert warned(done.notebook) == [], name
+    code = nbformat.v4.new_code_cell("x", id="loud")
+    code.outputs = [nbformat.v4.new_output("stream", name="stderr", text="/a/path: UserWarning")]
+    assert warned(nbformat.v4.new_notebook(cells=[code])) == ["loud"]
+
+
+def hurried(took: dict[str, tuple[float, float]]) -> list[str]:
+    """Return the chapters whose CPU seconds alone are half as long again as the declared run."""
+    return [name for name, (declared, cpu) in took.items() if 1.5 * 60 * declared < cpu]
+
+
+def test_no_chapter_declares_a_shorter_run_than_it_computes():
+    took = {}
+    for name, (_, notebook) in book.pages(ROOT).items():
+        if name.startswith("chapters/"):
+            done = stored(ROOT, name)
+            assert done is not None, f"{name} was not executed as it is now: run `make book`"
+            took[name] = (notebook.metadata.casebook.minutes["run"], done.cpu_seconds)
+    assert took and hurried(took) == []
+    name = next(iter(took))
+    assert hurried(took | {name: (0.5, 46.0)}) == [name]
+
+
 def test_the_built_timings_show_what_every_notebook_took():
     content = page("timings")
     shown = cells(content)
@@ -181,4 +230,4 @@ def test_the_built_timings_show_what_every_notebook_took():
         assert done is not None, f"{name} was not executed as it is now: run `make book`"
         line = next(s for s in shown if s[0] == reports.title(notebook))
         assert line[2] == f"{done.cpu_seconds:,.1f}", name
-        assert line[5:] == [f"{done.seconds:,.1f}", f"{done.memory_mb:,.0f}"], name
+        assert line[4:] == [f"{done.seconds:,.1f}", f"{done.memory_mb:,.0f}"], name

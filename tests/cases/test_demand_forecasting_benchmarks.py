@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.demand_forecasting import benchmarks, stress, studies
+from casebook.cases.demand_forecasting import benchmarks, rungs, stress, studies
 from casebook.cases.demand_forecasting import world as worlds
 from casebook.cases.demand_forecasting.benchmarks import BENCHMARKS, STAFFED, TFT
+from casebook.cases.demand_forecasting.rungs import ONE, ONE_UP, SEASONAL
 from casebook.cases.demand_forecasting.stress import CONSTANTS, FACTORS, FIVE_SEEDS, VARIANTS
 from casebook.cases.demand_forecasting.studies import (
     LEVELS,
@@ -51,6 +52,19 @@ def assert_agrees(live: pd.DataFrame, table: pd.DataFrame, keys: list[str]) -> N
 GRIDS = {
     "dask": {"size": (1, 4, 16), "workers": (0, 1, 2), "step": ("features", "training")},
     "worlds": {"seed": SEEDS, "origin": ("all",), "level": LEVELS, "model": METHODS},
+    "rungs": {
+        "seed": SEEDS,
+        "origin": ("all",),
+        "level": LEVELS,
+        "model": (SEASONAL, ONE, ONE_UP),
+    },
+    "weeks": {
+        "seed": SEEDS,
+        "week": (1, 2, 3, 4),
+        "level": LEVELS,
+        "model": (NAIVE, SEASONAL, MODEL, ORACLE),
+    },
+    "rules_staffing": {"seed": (*SEEDS, worlds.SEED), "order": ("point", "quantile")},
     "staffing": {"seed": (*SEEDS, worlds.SEED), "model": STAFFED, "order": ("point", "quantile")},
     "bands": {"seed": SEEDS, "method": ("joint", "independent", "oracle"), "level": LEVELS},
     "shock": {
@@ -124,6 +138,15 @@ def test_the_decision_table_runs_from_the_naive_to_the_floor():
     assert set(table.loc[table["model"] == TFT, "seed"]) == {worlds.SEED}
 
 
+def test_the_weeks_lie_around_the_score_of_all_four():
+    """A WAPE of 28 days is a mean of its four weeks', each weighted by its parcels."""
+    every = pd.concat([recorded("worlds"), recorded("rungs")]).query("origin == 'all'")
+    every = every.set_index(["seed", "level", "model"])["WAPE"]
+    weeks = recorded("weeks").groupby(["seed", "level", "model"])["WAPE"].agg(["min", "max"])
+    pooled = every[weeks.index]
+    assert ((weeks["min"] <= pooled + 1e-4) & (pooled <= weeks["max"] + 1e-4)).all()
+
+
 def test_the_cluster_gives_the_results_of_one_machine():
     assert recorded("dask")["equal"].all()
 
@@ -138,6 +161,24 @@ def test_the_share_of_the_gap_and_its_interval():
     # From the rules it is less, and still more than nothing.
     harder = shares(recorded("worlds"), floor=RULES)
     assert (harder["share"] < found["share"]).all() and (harder["low"] > 0).all()
+
+
+def test_rules_with_a_season_are_a_harder_floor_and_the_model_still_beats_them():
+    """Against rules that know the season, the model's lead is clear at each level but smaller.
+
+    At the total fifteen worlds do not tell the two kinds of rules apart.
+    """
+    both = pd.concat([recorded("worlds"), recorded("rungs")], ignore_index=True)
+    lead, before = (differences(both, MODEL, floor) for floor in (SEASONAL, RULES))
+    gain = differences(both, SEASONAL, RULES)
+    assert (gain["change"] < 0).all() and (gain["high"].drop("total") < 0).all()
+    assert (lead["high"] < 0).all() and (lead["change"] > before["change"]).all()
+
+
+def test_bottom_up_wins_at_equal_information():
+    """One fit of all nodes knows at each node what its routes know."""
+    one = differences(recorded("rungs"), ONE, ONE_UP).drop(index="route")
+    assert (one["low"] > 0).all()
 
 
 def planted(change: float) -> pd.DataFrame:
@@ -178,6 +219,17 @@ def live() -> pd.DataFrame:
 def test_one_origin_agrees_with_the_record(live):
     assert live["model"].nunique() == len(METHODS) - 2
     assert_agrees(live, recorded("worlds"), KEYS)
+
+
+def test_the_further_rungs_agree_with_the_record():
+    live = rungs.scored(SEEDS[0], TEST[:1], by_origin=True)
+    assert_agrees(live, recorded("rungs"), KEYS)
+    made = rungs.simple(SEEDS[0])
+    table = rungs.by_week(made[made["origin"].isin(TEST)], [NAIVE, SEASONAL])
+    keys = ["seed", "week", "level", "model"]
+    assert_agrees(table.assign(seed=SEEDS[0]), recorded("weeks"), keys)
+    staff = rungs.rules_staffing(SEEDS[:1])
+    assert_agrees(staff, recorded("rules_staffing"), ["seed", "model", "order"])
 
 
 def test_a_wrong_number_in_the_record_is_found(live):

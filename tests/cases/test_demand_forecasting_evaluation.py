@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.demand_forecasting import evaluation as module
-from casebook.cases.demand_forecasting.evaluation import (
-    add_oracle,
-    add_reconciled,
-    at_origin,
-    complete_oracle,
-    earlier_errors,
-    heatmap,
-    paired_interval,
-    planning_origins,
-    scales,
-    score,
-    walk_forward,
-)
-from casebook.cases.demand_forecasting.features import KNOWN, add_known
-from casebook.cases.demand_forecasting.forecasters import (
-    ets_with_errors,
-    lightgbm_direct,
-    lightgbm_recursive,
-    seasonal_naive_week,
-    seasonal_naive_year,
-    with_cold_start,
-)
+from casebook.cases.demand_forecasting.direct import lightgbm_direct
+from casebook.cases.demand_forecasting.evaluation import add_oracle, complete_oracle
+from casebook.cases.demand_forecasting.features import add_known
+from casebook.cases.demand_forecasting.forecasters import lightgbm_recursive, with_cold_start
 from casebook.cases.demand_forecasting.world import DAYS, simulate
 from casebook.evaluate.gap import gaps
-from casebook.forecasting.hierarchy import aggregate, from_columns, from_ids, incoherence
+from casebook.forecasting.classical import (
+    seasonal_naive_week,
+    seasonal_naive_year,
+)
+from casebook.forecasting.hierarchy import aggregate, from_ids
+from casebook.forecasting.scores import heatmap, score
+from casebook.forecasting.walk import (
+    add_reconciled,
+    planning_origins,
+    walk_forward,
+)
 
 KEYS = ["unique_id", "ds"]
 LEVELS = ["total", "country", "depot", "route"]
@@ -85,44 +74,6 @@ def test_the_test_origins_cover_the_last_168_days_and_follow_the_validation():
     assert planning_origins(DAYS[-1], 4, skip=6)[-1] + pd.Timedelta(days=28) == test[0]
 
 
-class Spy:
-    """A forecaster that refuses to see what was not known at its origin."""
-
-    def __init__(self):
-        self.origins = []
-
-    def __call__(self, train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
-        assert train["ds"].max() < future["ds"].min(), "a day at or after the origin is in train"
-        assert set(future.columns) == {*KEYS, *KNOWN}, "the future shows too much"
-        self.origins.append(future["ds"].min())
-        return np.zeros(len(future))
-
-
-def test_no_forecaster_sees_its_future(panel, tree):
-    spy, origins = Spy(), planning_origins(DAYS[-1], 2)
-    walk_forward(panel, tree, {"spy": spy}, origins)
-    assert spy.origins == [origins[0], origins[0], origins[1], origins[1]]  # above and bottom
-
-
-@pytest.mark.parametrize(
-    ("function", "right", "leaky"),
-    [
-        ("at_origin", 'panel["ds"] < origin', 'panel["ds"] <= origin'),
-        ("at_origin", 'panel[panel["ds"] < origin]', "panel"),
-        ("walk_forward", "asked = rows.drop", "asked = rows.merge(actual).drop"),
-    ],
-    ids=["the origin itself", "everything", "the actuals"],
-)
-def test_the_spy_catches_a_planted_leak(panel, tree, function, right, leaky):
-    names = dict(vars(module))
-    source = inspect.getsource(getattr(module, function))
-    assert source.count(right) == 1
-    exec(source.replace(right, leaky), names)
-    exec(inspect.getsource(module.walk_forward), names) if function == "at_origin" else None
-    with pytest.raises(AssertionError, match=r"in train|too much"):
-        names["walk_forward"](panel, tree, {"spy": Spy()}, planning_origins(DAYS[-1], 1))
-
-
 @pytest.mark.parametrize("name", FORECASTERS)
 def test_what_happens_from_the_origin_on_changes_no_forecast(panel, tree, name):
     origins = planning_origins(DAYS[-1], 1)
@@ -136,125 +87,6 @@ def test_what_happens_from_the_origin_on_changes_no_forecast(panel, tree, name):
     assert len(both) == len(one)
     np.testing.assert_allclose(both["model"], both["model_other"], rtol=1e-9)
     assert (both["y"] < both["y_other"]).all()
-
-
-def test_every_node_and_day_is_forecast_once_and_closed_routes_are_not(panel, tree, result):
-    assert not result.duplicated([*KEYS, "origin"]).any()
-    routes = result[result["level"] == "route"].merge(panel[[*KEYS, "y"]], on=[*KEYS, "y"])
-    ahead = panel[panel["ds"] >= planning_origins(DAYS[-1], 3)[0]]
-    assert len(routes) == (result["level"] == "route").sum() == len(ahead)
-    assert result[["week", "direct"]].notna().all(axis=None)
-    assert (result.loc[result["level"] == "total"].groupby("origin").size() == 28).all()
-
-
-def test_a_forecaster_for_aggregates_only_and_one_that_forgets_rows(panel, tree):
-    origins = planning_origins(DAYS[-1], 1)
-    above = walk_forward(panel, tree, {"m": Spy()}, origins, only_above=["m"])
-    assert above["m"].isna().equals(above["level"] == "route")
-    with pytest.raises(ValueError, match=r"m returned 1 forecasts for"):
-        walk_forward(panel, tree, {"m": lambda train, future: np.zeros(1)}, origins)
-
-
-def test_walk_forward_at_some_levels_shows_those_alone(panel, tree, result):
-    seen = []
-
-    def spy(train, future):
-        seen.append(set(train["unique_id"].str.count("/")))
-        return seasonal_naive_week(train, future)
-
-    origins = planning_origins(DAYS[-1], 1)
-    some = walk_forward(panel, tree, {"week": spy}, origins, levels=["total", "country"])
-    assert set(some["level"]) == {"total", "country"} and seen == [{0}]
-    whole = result[(result["origin"] == origins[0]) & result["level"].isin(["total", "country"])]
-    assert some["week"].tolist() == whole["week"].tolist()
-    with pytest.raises(ValueError, match="no level 'region'"):
-        walk_forward(panel, tree, {"week": spy}, origins, levels=["region"])
-
-
-def test_known_features_of_aggregates_do_not_look_ahead(panel, tree):
-    origin = planning_origins(DAYS[-1], 1)[0]
-    other = panel.assign(y=panel["y"].where(panel["ds"] < origin, 1e6))
-    one, two = (at_origin(frame, tree, origin)[1] for frame in (panel, other))
-    pd.testing.assert_frame_equal(one, two)
-
-
-def test_origins_that_no_panel_holds_are_refused(panel, tree):
-    week, last = {"week": seasonal_naive_week}, DAYS[-1]
-    with pytest.raises(ValueError, match="no origins: give at least one"):
-        walk_forward(panel, tree, week, [])
-    for origin in (last - pd.Timedelta(days=10), last + pd.Timedelta(days=9), DAYS[-730]):
-        with pytest.raises(ValueError, match=f"the origin {origin:%Y-%m-%d} needs data before it"):
-            walk_forward(panel, tree, week, [origin])
-
-
-def test_a_forecaster_that_returns_its_rows_in_another_order_is_refused(panel, tree):
-    def backwards(train, future):
-        return pd.Series(seasonal_naive_week(train, future), future.index)[::-1]
-
-    with pytest.raises(ValueError, match=r"m returned .* or in another order"):
-        walk_forward(panel, tree, {"m": backwards}, planning_origins(DAYS[-1], 1))
-
-
-@pytest.mark.parametrize(("freq", "season"), [("W-MON", 52), ("QS", 4)])
-def test_other_frequencies_and_hierarchies_are_forecast_without_known_features(freq, season):
-    """A horizon counts periods: 13 weeks are 13 rows, and eight quarters eight."""
-    ds = pd.date_range("2015-01-01", periods=160, freq=freq)
-    rng, ids = np.random.default_rng(0), ["north/shoes", "north/coats", "south/shoes"]
-    wave = 100 + 30 * np.sin(2 * np.pi * np.arange(160) / season)
-    shops = pd.concat(
-        pd.DataFrame({"unique_id": name, "ds": ds, "y": wave + rng.normal(size=160)})
-        for name in ids
-    )
-    crossed = from_columns(
-        shops.assign(product=shops["unique_id"].str.split("/").str[1]),
-        {"total": [], "product": ["product"]},
-    )
-
-    def last_season(train, future):
-        ahead = {day: k for k, day in enumerate(sorted(future["ds"].unique()))}
-        wide = train.pivot(index="ds", columns="unique_id", values="y").sort_index()
-        where = future["ds"].map(ahead) - season
-        rows = zip(where, future["unique_id"], strict=True)
-        return np.array([wide[name].iloc[k] for k, name in rows])
-
-    def ets(train, future):
-        return ets_with_errors(train, future, 4, freq)[0]
-
-    horizon = 13 if season > 13 else 4
-    origins = planning_origins(ds[-1], 2, horizon=horizon, freq=freq)
-    assert origins == [ds[-2 * horizon], ds[-horizon]]
-    models = {"season": last_season} | ({"ets": ets} if season == 4 else {})
-    result = walk_forward(shops, crossed, models, origins, horizon)
-    assert (result.groupby(["origin", "unique_id"]).size() == horizon).all()
-    scores = score(result, aggregate(shops, crossed), list(models), season=season)
-    assert (scores["WAPE"] < 0.05).all() and scores["MASE"].between(0.3, 3).all()
-
-
-# Reconciliation in the walk-forward --------------------------------------------------
-
-
-def test_reconciled_forecasts_add_up_at_every_origin(tree, result):
-    origins = planning_origins(DAYS[-1], 2)
-    done, notes = add_reconciled(result, tree, "direct", origins)
-    assert sorted(done["origin"].unique()) == origins
-    for origin in origins:
-        rows = done[done["origin"] == origin]
-        for column in ("direct", "direct_bottom_up", "direct_top_down", "direct_mint"):
-            wide = rows.pivot(index="unique_id", columns="ds", values=column).reindex(tree.nodes)
-            gap = incoherence(wide.fillna(0).to_numpy(), tree.S)
-            assert (gap > 1) if column == "direct" else (gap < 1e-6), column
-    assert all("fewer than three errors" in note for note in notes)
-
-
-def test_mint_weighs_by_errors_from_before_the_origin_only(tree, result):
-    _, second, third = planning_origins(DAYS[-1], 3)
-    errors = earlier_errors(result, "direct", third)
-    assert errors.index.max() == third - pd.Timedelta(days=1)
-    assert len(errors) == 56
-    assert len(earlier_errors(result, "direct", second)) == 28
-    other = result.assign(y=result["y"].where(result["ds"] < third, 1e6))
-    one, two = (add_reconciled(r, tree, "direct", [third], ["mint"])[0] for r in (result, other))
-    np.testing.assert_array_equal(one["direct_mint"], two["direct_mint"])
 
 
 # The oracle --------------------------------------------------------------------------
@@ -279,33 +111,6 @@ def test_a_route_that_opens_takes_the_state_of_its_depot(world):
     assert (same.groupby("ds")["state"].agg(np.ptp) < 1e-9).all()
 
 
-# Scores ------------------------------------------------------------------------------
-
-
-def test_scores_agree_with_utilsforecast(result, history):
-    from utilsforecast.losses import mase, rmsse
-
-    origin = result["origin"].max()
-    rows = result[(result["origin"] == origin) & (result["level"] == "depot")]
-    past = history[history["ds"] < origin].sort_values(KEYS)
-    ours = score(rows, history, ["week", "direct"]).set_index("model")
-    for name, loss in (("MASE", mase), ("RMSSE", rmsse)):
-        columns = rows[[*KEYS, "y", "week", "direct"]]
-        theirs = loss(columns, ["week", "direct"], seasonality=7, train_df=past)
-        for model in ("week", "direct"):
-            assert ours.loc[model, name] == pytest.approx(theirs[model].mean()), (name, model)
-
-
-def test_the_denominator_comes_from_before_the_origin(history):
-    origin = planning_origins(DAYS[-1], 1)[0]
-    later = history["ds"] >= origin
-    other = history.assign(y=history["y"].where(~later, 1e6))
-    pd.testing.assert_frame_equal(scales(history, origin), scales(other, origin))
-    yesterday = history["ds"] == origin - pd.Timedelta(days=1)
-    louder = history.assign(y=history["y"].where(~yesterday, 1e6))
-    assert (scales(louder, origin)["mae"] > scales(history, origin)["mae"]).any()
-
-
 def test_the_model_closes_most_of_the_gap_at_every_level(world, tree, result, history):
     done, _ = add_reconciled(result, tree, "direct", planning_origins(DAYS[-1], 2), ["bottom_up"])
     done = add_oracle(done, world, tree)
@@ -323,36 +128,3 @@ def test_the_model_closes_most_of_the_gap_at_every_level(world, tree, result, hi
     row = table.loc["depot"]
     expected = (row["week"] - row["direct_bottom_up"]) / (row["week"] - row["oracle"])
     assert gap["depot"] == pytest.approx(expected)
-
-
-# Intervals ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("metric", ["WAPE", "MASE", "RMSSE"])
-def test_the_interval_holds_the_difference_and_sees_a_clear_gain(result, history, metric):
-    rows = result[result["level"] == "depot"]
-    gain, low, high = paired_interval(rows, history, "direct", "week", metric)
-    assert low < gain < high < 0
-    scores = score(rows, history, ["direct", "week"], ["level"]).set_index("model")[metric]
-    assert gain == pytest.approx(scores["direct"] - scores["week"])
-    back = paired_interval(rows, history, "week", "direct", metric)
-    np.testing.assert_allclose(back, (-gain, -high, -low))
-
-
-def test_a_model_does_not_differ_from_itself_and_noise_is_not_a_gain(result, history):
-    rows = result[result["level"] == "depot"].copy()
-    assert paired_interval(rows, history, "week", "week") == (0, 0, 0)
-    noise = np.random.default_rng(0).normal(size=(2, len(rows))) * rows["y"].std() / 10
-    rows["a"], rows["b"] = rows["y"].to_numpy() + noise
-    _, low, high = paired_interval(rows, history, "a", "b")
-    assert low < 0 < high
-
-
-def test_the_interval_is_reproducible_and_wider_with_fewer_origins(result, history):
-    rows = result[result["level"] == "country"]
-    first = paired_interval(rows, history, "direct", "week", seed=1)
-    assert paired_interval(rows, history, "direct", "week", seed=1) == first
-    one = rows[rows["origin"] == rows["origin"].min()]
-    assert len(paired_interval(one, history, "direct", "week")) == 3
-    with pytest.raises(ValueError, match="no metric 'MAPE'"):
-        paired_interval(rows, history, "direct", "week", "MAPE")

@@ -131,7 +131,27 @@ def test_zero_is_exactly_zero_where_a_day_without_parcels_costs_everything():
     assert "Near is not enough" in message(questions.q5, right[0], 1e-6, *right[2:], ...)
 
 
+def test_a_neighbour_of_the_best_constant_and_a_loss_are_told_apart_from_it():
+    right = list(questions.q5.expected().values())
+    beside = message(questions.q5, *right[:3], round(right[3] + 0.01, 2), ...)
+    assert "is one step beside the best" in beside
+    scope = questions.q5.scope()
+    loss = float(np.sqrt(((scope["sparse"] - right[3]) ** 2).mean()))
+    assert "the metric's value at its best" in message(questions.q5, *right[:3], loss, ...)
+
+
 # Question 6.
+
+
+def test_a_gross_price_reversed_errors_and_a_grid_have_their_reasons():
+    pool, right = questions.q6.scope()["past"].sum(axis=1), questions.q6.expected()["margin"]
+    told = {
+        pool.quantile(0.75): "for the whole price of a missing parcel",
+        (-pool).quantile(0.8): "The errors are reversed",
+        10 * round(right / 10): "within ten parcels of it",
+    }
+    for value, says in told.items():
+        assert says in message(questions.q6, value, ...)
 
 
 def test_a_question_does_not_pay_for_what_it_does_not_need():

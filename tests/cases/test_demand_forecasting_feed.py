@@ -196,6 +196,7 @@ LAST = NET_DAYS[-1]
 #: One planted fault for each rule: column, value, and how the line begins.
 BROKEN = {
     "route": ("unique_id", "XX/C/r9", "unknown route: 1 row, unique_id XX/C/r9, ds 2024-04-21"),
+    "a list": ("unique_id", ["XX/A/r1"], "unknown route: 1 row, unique_id ['XX/A/r1'], ds"),
     "route empty": ("unique_id", None, "unique_id is empty: 1 row"),
     "day empty": ("ds", pd.NaT, "ds is empty: 1 row, unique_id XX/B/r1"),
     "midnight": ("ds", LAST + pd.Timedelta(hours=5), "day with a time: 1 row"),
@@ -242,6 +243,20 @@ def test_two_values_for_one_day_in_one_arrival_are_both_refused():
     with pytest.raises(FeedRejected, match="two values for one day in one arrival: 2 rows, first"):
         check_contract(batch, NET, TODAY)
     check_contract(pd.concat([sent(), sent().tail(1)]), NET, TODAY)  # a plain copy is no conflict
+
+
+@pytest.mark.parametrize("column", ["unique_id", "y"])
+def test_a_list_in_a_row_hides_no_other_fault(column):
+    """A rule that cannot look the list up was not asked, and an absurd row passed."""
+    batch = pd.concat([sent(), sent().tail(1).assign(y=77)], ignore_index=True)
+    batch = pd.concat([batch, batch.head(1)], ignore_index=True).astype(
+        {column: object, "y": object}
+    )
+    batch.at[0, column], batch.at[50, "y"] = ["XX/A/r1"], 10**6
+    with pytest.raises(FeedRejected) as rejected:
+        check_contract(batch, NET, TODAY)
+    twin = [337] if column == "y" else []  # the first row's copy holds another value then
+    assert_frame_equal(rejected.value.rows, batch.loc[[0, 50, 335, 336, *twin]])
 
 
 @pytest.mark.parametrize("column", COLUMNS)
@@ -361,6 +376,7 @@ MASTER = {
     "no opening": ({"opens": [pd.NaT, *NET["opens"][1:]]}, "XX/A/r1 has no opening day: enter"),
     "no depot": ({"depot": ["A", None, "B"]}, "XX/A/r2 has no country or depot: complete"),
     "no name": ({"unique_id": ["XX/A/r1", None, "XX/B/r1"]}, "has no name"),
+    "a list": ({"unique_id": ["r1", ["r2"], "r3"]}, r"route \['r2'\] has a name that is no text"),
     "text": ({"opens": "2024-01-01"}, "opens holds object, not dates .*: parse the column"),
     "zone": ({"closes": pd.Timestamp("2025-01-01", tz="UTC")}, "closes holds datetime64.*UTC"),
     "twice": ({"unique_id": ["XX/A/r1", "XX/A/r1", "XX/B/r1"]}, "XX/A/r1 stands .* more than once"),
@@ -607,6 +623,19 @@ def test_a_quiet_day_is_not_taken_for_hundreds(day, parcels):
     reports["y"] *= 10
     reports.loc[at(reports, day), "y"] = int(10 * parcels)
     assert mended(reports).log.empty
+
+
+@pytest.mark.parametrize("parcels", [0, 1])
+def test_true_zeros_of_a_small_depot_are_no_hundreds(parcels):
+    """Rounding to hundreds could hide all of its 200 parcels, and a closed week sends as many."""
+    reports = sent()
+    closed = reports["unique_id"].str.startswith("XX/A") & reports["ds"].between(
+        "2024-04-01", "2024-04-07"
+    )
+    reports.loc[closed, "y"] = 0
+    reports.loc[closed & reports["unique_id"].eq("XX/A/r1"), "y"] = parcels
+    result = mended(reports)
+    assert result.log.empty and y(result, "XX/A/r1", "2024-04-03") == parcels
 
 
 def test_before_a_holiday_was_seen_no_holiday_is_judged():

@@ -9,12 +9,10 @@ import pandas as pd
 import pytest
 
 from casebook.cases.demand_forecasting import features as features_module
+from casebook.cases.demand_forecasting.direct import half_life, leave_out, lightgbm_direct
 from casebook.cases.demand_forecasting.features import (
-    AROUND_HOLIDAYS,
     KNOWN,
     add_known,
-    aggregate_known,
-    holiday_features,
     level_and_profile,
     origin_features,
     past_origins,
@@ -24,23 +22,21 @@ from casebook.cases.demand_forecasting.features import (
 )
 from casebook.cases.demand_forecasting.forecasters import (
     analogue,
-    auto_arima,
-    auto_ets,
-    combine,
-    ets_with_errors,
-    half_life,
-    learn_weights,
-    leave_out,
-    lightgbm_direct,
     lightgbm_recursive,
-    prophet,
     ramp,
-    seasonal_naive_week,
-    seasonal_naive_year,
     with_cold_start,
 )
 from casebook.cases.demand_forecasting.world import DAYS, DEPOTS, holiday_calendar, simulate
+from casebook.features.calendar import AROUND_HOLIDAYS
+from casebook.forecasting.classical import (
+    auto_arima,
+    auto_ets,
+    prophet,
+    seasonal_naive_week,
+    seasonal_naive_year,
+)
 from casebook.forecasting.hierarchy import from_ids
+from casebook.forecasting.walk import aggregate_known
 
 KEYS = ["unique_id", "ds"]
 ORIGIN = pd.Timestamp("2023-06-05")
@@ -103,27 +99,6 @@ def cut(panel) -> tuple[pd.DataFrame, pd.DataFrame]:
 # Known features ----------------------------------------------------------------------
 
 
-def test_the_days_around_a_holiday_by_hand():
-    """Labour Day 2023 was a Monday, Ascension Day a Thursday."""
-    calendar = pd.DataFrame({"country": "DE", "ds": pd.to_datetime(["2023-05-01", "2023-05-18"])})
-    days = pd.date_range("2023-04-24", "2023-05-28")
-    table = holiday_features(calendar, days).set_index("ds")
-    on = {c: table.index[table[c] == 1].strftime("%m-%d").tolist() for c in AROUND_HOLIDAYS}
-    assert on == {
-        "holiday": ["05-01", "05-18"],
-        "eve": ["04-29", "05-17"],  # Saturday is a working day
-        "backlog_1": ["05-02", "05-19"],
-        "backlog_2": ["05-03", "05-20"],
-    }
-
-
-def test_a_holiday_on_a_weekend_moves_nothing():
-    calendar = pd.DataFrame({"country": "DE", "ds": pd.to_datetime(["2023-04-09"])})
-    table = holiday_features(calendar, pd.date_range("2023-04-03", "2023-04-16"))
-    assert table["holiday"].sum() == 1
-    assert table[["eve", "backlog_1", "backlog_2"]].sum().sum() == 0
-
-
 def test_holiday_roles_explain_the_parcels_around_holidays(world):
     """The roles are an analyst's reading; the world's own effects are 0.1, 1.12, 1.35 and 1.15."""
     rows = add_known(world.truth, world.routes, world.calendar, world.promotions)
@@ -160,6 +135,26 @@ def test_known_features_refuse_rows_without_master_data_or_before_the_opening(wo
     late = world.routes.loc[world.routes["opens"] > DAYS[0], "unique_id"].iloc[0]
     with pytest.raises(ValueError, match="rows before it opens"):
         add_known(rows.assign(unique_id=late), world.routes, world.calendar, world.promotions)
+
+
+#: What is wrong with a plan of promotions, and what is said of it.
+PLANS = {
+    "at noon": (lambda plan: plan.assign(ds=plan["ds"] + pd.Timedelta(hours=12)), "a time of day"),
+    "text": (lambda plan: plan.astype({"ds": str}), "ds holds object, not dates"),
+    "zone": (lambda plan: plan.assign(ds=plan["ds"].dt.tz_localize("UTC")), "ds holds .*UTC"),
+    "a list": (lambda plan: plan.assign(unique_id=[["r"]] * len(plan)), r"\['r'\] is no name of"),
+    "no days": (lambda plan: plan[["unique_id"]], r"promotions: no column \['ds'\]"),
+}
+
+
+@pytest.mark.parametrize("fault", PLANS)
+def test_a_plan_whose_rows_match_no_day_is_refused_and_not_lost(world, fault):
+    spoil, says = PLANS[fault]
+    rows = world.truth[[*KEYS, "y"]].tail(5)
+    with pytest.raises(ValueError, match=says):
+        add_known(rows, world.routes, world.calendar, spoil(world.promotions))
+    none = add_known(rows, world.routes, world.calendar, world.promotions.head(0))
+    assert none["promotion"].eq(0).all()  # an empty plan is a plan
 
 
 def test_a_depot_has_the_volume_weighted_mean_of_its_routes():
@@ -303,44 +298,6 @@ def test_a_training_row_at_the_origin_is_refused(panel, cut):
         training_rows(to_table(short, future))
 
 
-# Naive -------------------------------------------------------------------------------
-
-
-def series(values, start: str, name: str = "A/1/x") -> pd.DataFrame:
-    ds = pd.date_range(start, periods=len(values))
-    return pd.DataFrame({"unique_id": name, "ds": ds, "y": np.asarray(values, float)})
-
-
-def test_the_naive_week_repeats_the_last_week():
-    train = series(range(1, 15), "2024-01-01")
-    future = series([0] * 9, "2024-01-15")[KEYS]
-    assert seasonal_naive_week(train, future).tolist() == [8, 9, 10, 11, 12, 13, 14, 8, 9]
-
-
-def test_the_naive_week_of_a_new_route_is_the_mean_of_its_depot():
-    train = pd.concat(
-        [
-            series([2] * 7, "2024-01-08", "A/1/x"),
-            series([4] * 7, "2024-01-08", "A/1/y"),
-            series([90] * 7, "2024-01-08", "A/2/x"),
-            series([7], "2024-01-14", "A/1/new"),
-        ]
-    )
-    future = series([0] * 7, "2024-01-15", "A/1/new")[KEYS]
-    assert seasonal_naive_week(train, future).tolist() == [3] * 6 + [7]
-    other = series([0], "2024-01-20", "A/1/unseen")[KEYS]
-    assert seasonal_naive_week(train, other).tolist() == [3]
-    assert seasonal_naive_week(train, other.assign(unique_id="B/1/x")).tolist() == [0]
-
-
-def test_the_naive_year_is_52_weeks_back_or_last_week():
-    train = series(range(400), "2023-01-01")
-    future = series([0] * 28, "2024-02-05")[KEYS]
-    assert seasonal_naive_year(train, future).tolist() == list(range(36, 64))
-    short = train[train["ds"] >= "2023-06-01"]
-    assert seasonal_naive_year(short, future)[:7].tolist() == list(range(393, 400))
-
-
 # Every forecaster --------------------------------------------------------------------
 
 
@@ -472,21 +429,6 @@ def test_classical_models_answer_for_aggregates_in_any_order(country, forecaster
     assert np.corrcoef(values, actual)[0, 1] > 0.7  # aligned with the shuffled rows
 
 
-def test_ets_of_quarters_comes_with_its_errors():
-    rng, ds = np.random.default_rng(0), pd.date_range("2010-01-01", periods=48, freq="QS")
-    season = np.tile([1.0, 1.5, 0.7, 0.8], 12)
-    frame = pd.concat(
-        pd.DataFrame({"unique_id": n, "ds": ds, "y": level * season + rng.normal(size=48)})
-        for n, level in (("a", 100), ("b", 300))
-    )
-    train, future = frame[frame["ds"] < ds[40]], frame[frame["ds"] >= ds[40]]
-    mixed = future.sample(frac=1, random_state=0)
-    values, errors = ets_with_errors(train, mixed[KEYS], season=4, freq="QS")
-    np.testing.assert_allclose(values, mixed["y"], rtol=0.1)
-    assert errors.shape == (40, 2)
-    assert (errors.abs().mean() < 5).all()
-
-
 # Cold start --------------------------------------------------------------------------
 
 
@@ -548,22 +490,6 @@ def test_routes_that_opened_yesterday_or_open_inside_the_horizon_are_forecast(pa
         values[~new & ~np.isnan(raw)][:500], raw[~new & ~np.isnan(raw)][:500]
     )
     assert (values[new] > 0).all()
-
-
-# Ensembles ---------------------------------------------------------------------------
-
-
-def test_learned_weights_find_the_better_model():
-    rng = np.random.default_rng(0)
-    days = pd.date_range("2024-01-01", periods=140)
-    frame = pd.DataFrame({"unique_id": "a", "ds": days, "y": 100 + rng.normal(0, 10, 140)})
-    frame = frame.assign(good=frame["y"] + rng.normal(0, 1, 140), bad=50.0)
-    weights = learn_weights(frame, ["bad", "good"])
-    assert weights["good"] > 0.95
-    assert weights.sum() == pytest.approx(1)
-    np.testing.assert_allclose(
-        combine(frame, weights), weights["good"] * frame["good"] + weights["bad"] * 50
-    )
 
 
 def test_the_holidays_of_the_world_are_the_features_calendar():

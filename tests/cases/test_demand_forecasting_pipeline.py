@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import warnings
@@ -19,27 +18,29 @@ from pandas.testing import assert_frame_equal
 from casebook.cases.demand_forecasting import store
 from casebook.cases.demand_forecasting.direct import (
     DirectModel,
-    ModelRefused,
     UnknownCountry,
     fit_direct,
     lightgbm_direct,
     predict_direct,
 )
 from casebook.cases.demand_forecasting.features import add_known
-from casebook.cases.demand_forecasting.pipeline import (
-    DEAD,
-    HORIZON,
+from casebook.cases.demand_forecasting.levels import (
     ForecastRejected,
-    Pipeline,
-    PipelineFailed,
     check_level,
     check_values,
     clean_level,
+)
+from casebook.cases.demand_forecasting.pipeline import (
+    DEAD,
+    HORIZON,
+    Pipeline,
+    PipelineFailed,
     last_week,
     rows_to_forecast,
     write_atomically,
 )
 from casebook.cases.demand_forecasting.world import DAYS, KEYS, SEED, World, simulate
+from casebook.serving.registry import ModelRefused
 
 DAY = pd.Timedelta(days=1)
 END = DAYS[-1] + DAY
@@ -353,6 +354,15 @@ def test_an_answer_after_its_time_changes_nothing(tmp_path):
 def test_a_forecaster_that_ends_its_thread_is_no_timeout(tmp_path):
     run = nightly(tmp_path, lambda panel, future: sys.exit(3)).run(sent(), TODAY)
     assert run.log == ("fell back to last_week: RuntimeError: ended with SystemExit 3",)
+
+
+def test_a_fallback_that_ends_the_process_fails_with_a_reason_and_the_last_file_stays(tmp_path):
+    nightly(tmp_path).run(sent(), TODAY)
+    before = nightly(tmp_path).path(TODAY).read_bytes()
+    ends = nightly(tmp_path, None, fallback=lambda panel, future: sys.exit(3))
+    with pytest.raises(PipelineFailed, match="the fall-back failed: ended with SystemExit 3"):
+        ends.run(sent(), TODAY)
+    assert ends.path(TODAY).read_bytes() == before
 
 
 def closed_last_week(places: str = "YY") -> pd.DataFrame:
@@ -691,58 +701,6 @@ def test_a_model_from_the_registry_forecasts_as_the_one_that_was_trained(tmp_pat
     newer = lightgbm_direct(*week_later, parameters=FEW)
     assert not np.allclose(older, newer, equal_nan=True)  # another model …
     assert np.nansum(np.abs(older - newer)) < 0.1 * np.nansum(newer)  # … on tonight's levels
-
-
-def spoilt(path: Path) -> None:
-    path.write_text(path.read_text().replace("num_leaves", "num_leafs", 1))
-
-
-def altered(name: str, value: object):
-    """Return what changes one entry of the file."""
-
-    def spoil(path: Path) -> None:
-        content = json.loads(path.read_text())
-        assert content[name] != value
-        path.write_text(json.dumps({**content, name: value}))
-
-    return spoil
-
-
-def a_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-ALTERED = "was altered after it was saved: save the model again"
-#: What is wrong with the registry, and what is said of it.
-REFUSED = {
-    "another day": (altered("trained_until", "2024-06-01"), 0, ALTERED),
-    "other countries": (altered("countries", ["PL", "BR"]), 0, ALTERED),
-    "other features": (altered("features", ["ahead"]), 0, ALTERED),
-    "null": (lambda path: path.write_text("null"), 0, "is no stored model"),
-    "a number": (lambda path: path.write_text("7"), 0, "is no stored model"),
-    "a folder": (a_folder, 0, "is no stored model"),
-    "a day too old": (lambda path: None, 35, "ends on 2024-06-02, 36 days ago, at most 35"),
-    "none": (lambda path: path.unlink(), 0, "there is no model in .*: train one"),
-    "altered": (spoilt, 0, "was altered after it was saved: save the model again"),
-    "half": (lambda path: path.write_text(path.read_text()[:99]), 0, "is no stored model"),
-    "another table": (lambda path: path.write_text("[1]"), 0, "is no stored model"),
-    "too old": (lambda path: None, 36, "ends on 2024-06-02, 37 days ago, at most 35"),
-    "of the future": (lambda path: None, -1, "has seen 2024-06-02, which 2024-06-02 does not"),
-}
-
-
-@pytest.mark.parametrize("fault", REFUSED)
-def test_a_model_that_must_not_answer_is_refused(tmp_path, fault):
-    spoil, later, says = REFUSED[fault]
-    spoil(store.save(fitted(), tmp_path))
-    with pytest.raises(ModelRefused, match=says):
-        store.load(tmp_path, MORNING + later * DAY)
-
-
-def test_a_model_answers_until_its_last_day(tmp_path):
-    store.save(fitted(), tmp_path)
-    assert store.load(tmp_path, MORNING + 34 * DAY) == fitted()  # 35 days after its end
 
 
 def test_a_model_is_asked_in_the_order_of_its_own_features():

@@ -8,7 +8,13 @@ import pytest
 
 from casebook.cases.demand_forecasting import rules as module
 from casebook.cases.demand_forecasting.forecasters import with_cold_start
-from casebook.cases.demand_forecasting.rules import EFFECTS, ratios, rules
+from casebook.cases.demand_forecasting.rules import (
+    EFFECTS,
+    ratios,
+    rules,
+    season,
+    seasonal_rules,
+)
 
 PLANTED = pd.Series([1.5, 0.1, 1.2, 1.3, 1.1], EFFECTS)
 DAYS = pd.date_range("2024-01-01", periods=7 * 40)
@@ -80,3 +86,55 @@ def test_a_route_without_a_usual_day_is_left_to_the_analogues():
     train = train[train["unique_id"] != "A/A1/r2"]
     assert (np.isnan(rules(train, future)) == new).all()
     assert np.isfinite(with_cold_start(rules)(train, future)).all()
+
+
+# Last year's index ---------------------------------------------------------------------
+
+
+def two_years(step: float) -> pd.DataFrame:
+    """Return plain days of two routes; from a year before the origin on, a step for four weeks."""
+    days = pd.date_range(ORIGIN - pd.Timedelta(weeks=70), ORIGIN - pd.Timedelta(days=1))
+    last = ORIGIN - pd.Timedelta(weeks=52)
+    higher = (days >= last) & (days < last + pd.Timedelta(weeks=5))
+    week = np.array([1.2, 1.1, 1.0, 1.0, 0.9, 0.5, 0.2])[days.dayofweek]
+    flags = dict.fromkeys(EFFECTS, 0.0)
+    rows = [
+        pd.DataFrame({"unique_id": name, "ds": days, "y": y * week * np.where(higher, step, 1)})
+        for name, y in (("A/A1/r0", 10.0), ("B/B1/r0", 200.0))
+    ]
+    return pd.concat(rows, ignore_index=True).assign(**flags)
+
+
+def ahead_of(train: pd.DataFrame) -> pd.DataFrame:
+    days = pd.Series(pd.date_range(ORIGIN, periods=28), name="ds")
+    routes = train[["unique_id"]].drop_duplicates()
+    return routes.merge(days, how="cross").assign(**dict.fromkeys(EFFECTS, 0.0))
+
+
+def test_the_season_is_last_years_week_over_the_eight_weeks_before_it():
+    train = two_years(1.5)
+    index = season(train, pd.date_range(ORIGIN, periods=28))
+    np.testing.assert_allclose(index.iloc[3:], 1.5)
+    # ORIGIN is a Monday: its week reaches back to the Friday before the step.
+    week = np.array([0.9, 0.5, 0.2, 1.2, 1.1, 1.0, 1.0])
+    by_hand = (week * [1, 1, 1, 1.5, 1.5, 1.5, 1.5]).sum() / week.sum()
+    assert index.iloc[0] == pytest.approx(by_hand)
+    future = ahead_of(train)
+    factor = future["ds"].map(index)
+    np.testing.assert_allclose(seasonal_rules(train, future), rules(train, future) * factor)
+
+
+def test_a_promotion_of_last_year_is_no_season_and_this_year_has_no_say():
+    train, days = two_years(1.5), pd.date_range(ORIGIN, periods=28)
+    promoted = train["ds"].between(ORIGIN - pd.Timedelta(weeks=51), ORIGIN - pd.Timedelta(weeks=50))
+    odd = train.assign(promotion=promoted.astype(float), y=train["y"].where(~promoted, 1e6))
+    np.testing.assert_allclose(season(odd, days)[7 + 7 + 4 :], 1.5)
+    recent = train["ds"] >= ORIGIN - pd.Timedelta(weeks=40)
+    other = train.assign(y=train["y"].where(~recent, 7.0))
+    np.testing.assert_allclose(season(other, days), season(train, days))
+
+
+def test_without_a_year_of_history_there_is_no_season():
+    train, future, _ = planted(noise=0.2)
+    assert season(train, pd.date_range(ORIGIN, periods=28)).eq(1.0).all()
+    np.testing.assert_allclose(seasonal_rules(train, future), rules(train, future))

@@ -16,7 +16,6 @@ from casebook.cases.demand_forecasting.staffing import (
     order_factor,
     order_quantile,
     staffing_cost,
-    staffing_quantile,
     weighted_quantile,
 )
 
@@ -85,7 +84,7 @@ def test_the_critical_ratio_is_the_cheapest_quantile():
         for q in quantiles
     ]
     best = quantiles[np.argmin(np.sum(costs, axis=1))]
-    assert best == pytest.approx(staffing_quantile(), abs=0.02)
+    assert best == pytest.approx(Rates().quantile, abs=0.02)
 
 
 # The order ---------------------------------------------------------------------------

@@ -24,9 +24,9 @@ from casebook.cases.card_fraud import artifacts as fraud
 from casebook.cases.card_fraud.graph import split
 from casebook.cases.card_fraud.world import simulate as simulate_cards
 from casebook.cases.demand_forecasting import artifacts as demand
-from casebook.cases.demand_forecasting.evaluation import at_origin, planning_origins
-from casebook.cases.demand_forecasting.forecasters import seasonal_naive_week
 from casebook.cases.demand_forecasting.world import DAYS
+from casebook.forecasting.classical import seasonal_naive_week
+from casebook.forecasting.walk import at_origin, planning_origins
 from casebook.project import require_checkout
 from casebook.recorded import artifacts
 from casebook.recorded.artifacts import MANIFEST, artifact, cases, faults

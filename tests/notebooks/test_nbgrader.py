@@ -59,7 +59,10 @@ class Course:
         return self.root / "release" / self.assignment / f"{self.assignment}.ipynb"
 
     def run(self, command: str, *arguments: str) -> None:
-        """Run a command of nbgrader's API; it must succeed."""
+        """Run a command of nbgrader's API; it must succeed.
+
+        ``"autograde", "*", False`` grades all who have not been graded.
+        """
         done = getattr(NbGraderAPI(config=self.config), command)(self.assignment, *arguments)
         assert done["success"], done["log"]
 
@@ -289,8 +292,7 @@ def test_a_class_is_graded_to_its_last_student(tiny_course):
         ("c-right", damaged(tiny_course)),
     ):
         tiny_course.hand_in(student, notebook)
-    done = NbGraderAPI(config=tiny_course.config).autograde(TINY, "*")
-    assert done["success"], done["log"]
+    tiny_course.run("autograde", "*", False)
     points = {s: tiny_course.points(s)["check-2"] for s in ("a-copier", "b-deleter", "c-right")}
     assert points == {"a-copier": 1, "b-deleter": 0, "c-right": 1}
 
@@ -302,10 +304,10 @@ def test_without_the_repair_a_copied_cell_ends_the_grading(tiny_course):
     config = tiny_course.config
     del config.Autograde["sanitize_preprocessors"]
     del config.OverwriteCells["add_missing_cells"]
-    done = NbGraderAPI(config=config).autograde(TINY, "*")
+    done = NbGraderAPI(config=config).autograde(TINY, "*", False)
     assert not done["success"]
     assert "z-later" not in tiny_course.graded()
-    tiny_course.run("autograde", "*")
+    tiny_course.run("autograde", "*", False)
     assert {"y-copier", "z-later"} <= tiny_course.graded()
 
 

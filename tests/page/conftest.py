@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import pytest
-from visits import ROOT, chromium, visits
+from pace import patience, too_busy
+from playwright.sync_api import TimeoutError as PageTimeout
+from visits import REACTING, ROOT, chromium, visits
 
 from casebook.book.__main__ import toc_files
 
@@ -36,6 +38,16 @@ def visit(browser):
     """Return a function that opens a page of the book (or another file) and watches it."""
     with visits(browser) as open_page:
         yield open_page
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Say of a page that did not react in its time whether the machine explains it."""
+    try:
+        return (yield)
+    except PageTimeout as error:
+        what = f"{pyfuncitem.name}: {error.message.splitlines()[0]}: the reaction of the page"
+        raise too_busy(what, patience(REACTING)) from error
 
 
 def pytest_generate_tests(metafunc):

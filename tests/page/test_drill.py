@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import checks
 import pytest
@@ -55,7 +55,7 @@ def at(visit, bare, tmp_path):
         seen = visit(blank, **options)
         page = seen.page
         if clock:
-            page.clock.install(time=MONDAY)
+            page.clock.install(time=MONDAY - timedelta(hours=1))  # longer than any page loads
         if script:
             page.add_init_script(script)
         if planted:
@@ -69,6 +69,8 @@ def at(visit, bare, tmp_path):
             )
         page.goto((HTML / f"{PAGE}.html" if whole else bare).as_uri() + hash_)
         page.wait_for_selector("div.drill:not([hidden])")
+        if clock:  # it stands still: on a busy machine a step takes seconds
+            page.clock.pause_at(MONDAY)
         return seen
 
     return open_drill

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import checks
 import pytest
-from visits import HTML, ROOT
+from visits import HTML, ROOT, arrive
 
 from casebook.book import landing
 from casebook.book.__main__ import toc_files
@@ -53,7 +53,7 @@ def test_a_card_is_one_stop_of_the_keyboard_and_shows_that_it_has_the_focus(visi
     card.locator("a").focus()
     assert card.evaluate(outline) == "solid"
     page.keyboard.press("Enter")
-    page.wait_for_url(f"**/{CHAPTERS[0]}.html")
+    arrive(page, f"**/{CHAPTERS[0]}.html")
 
 
 def test_a_click_anywhere_on_a_card_opens_its_chapter(visit):
@@ -62,7 +62,7 @@ def test_a_click_anywhere_on_a_card_opens_its_chapter(visit):
     finding.scroll_into_view_if_needed()
     box = finding.bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_url(f"**/{CHAPTERS[0]}.html")
+    arrive(page, f"**/{CHAPTERS[0]}.html")
 
 
 @pytest.mark.parametrize(("width", "columns"), [(390, 1), (1280, 2)])

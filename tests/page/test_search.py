@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from visits import HTML
+from visits import HTML, arrive
 
 CASE, FORECASTING = "chapters/00_how_a_case_works", "chapters/01_demand_forecasting"
 #: Phrases as they stand in the text, and the page that they must lead to.
@@ -18,7 +18,7 @@ PHRASES = {
     "All absolute errors together over all actual values together": "book/glossary",
     "The Foundations of Cost-Sensitive Learning": "book/bibliography",
     "quick answers from recent data": "book/patterns",
-    "comparing with the rubric": "book/paths",
+    "the machine is small and is deleted when idle": "book/paths",
     "so a copied answer is wrong": "book/instructors/index",
 }
 
@@ -36,7 +36,7 @@ def search(seen, words: str):
     field = page.locator("input[type=search]:visible").first
     field.fill(words)
     field.press("Enter")
-    page.wait_for_url(lambda url: "/search.html?q=" in url and url != before)
+    arrive(page, lambda url: "/search.html?q=" in url and url != before)
     page.wait_for_function(
         "/found \\d+ page|did not match/.test(document.querySelector('#search-results').innerText)"
     )
@@ -70,7 +70,7 @@ def test_a_result_opens_its_page(visit):
     seen = visit("book/drill")
     search(seen, "a village counts like a capital")
     seen.page.locator("#search-results ul.search > li > a").first.click()
-    seen.page.wait_for_url(f"**/{CASE}.html*")
+    arrive(seen.page, f"**/{CASE}.html*")
     assert seen.offsite == []
 
 

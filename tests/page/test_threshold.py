@@ -88,8 +88,8 @@ def worked_faults(rows: list[list[str]]) -> list[str]:
         s = {**START, "fp": fp, "fn": fn, "prevalence": number(cells[1])}
         t = optimum(s)
         least, habit = outcome(t, s), outcome(optimum({**s, "fp": 1, "fn": 1}), s)
-        right = [t, *(1e4 * least[k] for k in ("fp", "fn", "cost")), 1e4 * habit["cost"]]
-        for cell, value, decimals in zip(cells[2:], right, (3, 0, 0, 0, 0), strict=True):
+        right = [t, 1e4 * least["cost"], 1e4 * habit["cost"]]
+        for cell, value, decimals in zip(cells[2:], right, (3, 0, 0), strict=True):
             if abs(number(cell) - value) > 0.5 * 10.0**-decimals + 1e-6:
                 found.append(f"{cells[0]}, {cells[1]}: {cell} is {value:.4f}")
     return found

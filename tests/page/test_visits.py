@@ -30,3 +30,18 @@ def test_a_test_of_another_file_may_run_an_event_loop(pytester, monkeypatch, sco
     monkeypatch.setenv("PYTHONPATH", ":".join([str(FOLDER), str(FOLDER.parent), *sys.path]))
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
     result.assert_outcomes(**outcome)
+
+
+def test_a_page_that_does_not_react_is_told_apart_from_a_wrong_one(pytester, monkeypatch):
+    pytester.makeconftest((FOLDER / "conftest.py").read_text(encoding="utf-8"))
+    pytester.makepyfile(
+        "from playwright.sync_api import TimeoutError\n\n"
+        "def test_late():\n    raise TimeoutError('Timeout 10 ms exceeded.')\n\n"
+        "def test_wrong():\n    assert 1 == 2\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", ":".join([str(FOLDER), str(FOLDER.parent), *sys.path]))
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines_random(
+        ["*pace.TooBusy: *test_late: Timeout 10 ms exceeded.*", "*assert 1 == 2*"]
+    )

@@ -58,6 +58,12 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+def arrive(page: Page, address: str | Callable[[str], bool]) -> None:
+    """Wait until a page has gone to an address (a pattern or a condition) and is loaded."""
+    with waiting("the page that was gone to", LOADING) as seconds:
+        page.wait_for_url(address, timeout=seconds * 1000)
+
+
 @contextmanager
 def visits(browser: Browser) -> Iterator[Callable[..., Visit]]:
     """Give a function that opens a page; at the end they are all closed."""

@@ -39,12 +39,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.evaluation import at_origin, planning_origins
 from casebook.cases.demand_forecasting.features import HORIZON, WINDOW, add_known
 from casebook.cases.demand_forecasting.forecasters import NEW, analogue
 from casebook.cases.demand_forecasting.world import DAYS, SEED, simulate
 from casebook.evaluate.metrics import wape
 from casebook.forecasting.hierarchy import Hierarchy, aggregate, from_ids
+from casebook.forecasting.walk import at_origin, planning_origins
 from casebook.recorded.artifacts import Recipe, frame_hash
 
 if TYPE_CHECKING:
@@ -178,6 +178,27 @@ def network_frames(
 # Training and forecasting ------------------------------------------------------------
 
 
+def _shared(settings: Settings) -> dict[str, object]:
+    """Return the arguments that both networks take, but for the loss."""
+    return {
+        "h": HORIZON,
+        "input_size": settings.input_days,
+        "max_steps": settings.steps,
+        "learning_rate": settings.learning_rate,
+        "num_lr_decays": 3,
+        "start_padding_enabled": True,
+        "scaler_type": "identity",
+        "random_seed": NETWORK_SEED,
+        "alias": settings.network,
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+
+
 def train_network(settings: Settings, train: pd.DataFrame, future: pd.DataFrame) -> NeuralForecast:
     """Train one network on all series, on one thread.
 
@@ -200,24 +221,7 @@ def train_network(settings: Settings, train: pd.DataFrame, future: pd.DataFrame)
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     torch.set_num_threads(1)  # sums in one order
     past, _, static, _ = network_frames(train, future, settings.log)
-    shared = {
-        "h": HORIZON,
-        "input_size": settings.input_days,
-        "max_steps": settings.steps,
-        "learning_rate": settings.learning_rate,
-        "num_lr_decays": 3,
-        "loss": MAE(),
-        "start_padding_enabled": True,
-        "scaler_type": "identity",
-        "random_seed": NETWORK_SEED,
-        "alias": settings.network,
-        "accelerator": "cpu",
-        "devices": 1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
+    shared = {**_shared(settings), "loss": MAE()}
     if settings.network == "tft":
         model = models.TFT(
             hidden_size=settings.width,

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from casebook.cases.demand_forecasting.bands import bands as banded
-from casebook.cases.demand_forecasting.bands import coverage
-from casebook.cases.demand_forecasting.rossmann import real_rossmann
+from casebook.cases.demand_forecasting.rossmann import real_rossmann, real_rossmann_informed
+from casebook.cases.demand_forecasting.rungs import rules_staffing, rungs, weeks
 from casebook.cases.demand_forecasting.staffing import (
     Rates,
     decision_table,
@@ -39,6 +38,8 @@ from casebook.cases.demand_forecasting.studies import (
 from casebook.cases.demand_forecasting.tourism import real_tourism
 from casebook.cases.demand_forecasting.world import SEED
 from casebook.evaluate.gap import gaps
+from casebook.forecasting.bands import bands as banded
+from casebook.forecasting.bands import coverage
 from casebook.recorded.artifacts import artifact
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def timed(call: Callable[[], object]) -> tuple[object, float]:
 
 def on_one_machine(panel: pd.DataFrame) -> dict[str, tuple[str, float]]:
     """Return hash of the result and seconds of features, and of features and training."""
-    from casebook.cases.demand_forecasting.cluster import lag_features, train_lightgbm
+    from casebook.features.cluster import lag_features, train_lightgbm
 
     features, seconds = timed(lambda: lag_features(panel))
     model, more = timed(lambda: train_lightgbm(features))
@@ -179,7 +180,7 @@ def on_cluster(panel: pd.DataFrame, client: Client) -> dict[str, tuple[str, floa
     """Return the same of a cluster; the features stay with the workers while they are timed."""
     from distributed import wait
 
-    from casebook.cases.demand_forecasting.cluster import features_dask, train_dask
+    from casebook.features.cluster import features_dask, train_dask
 
     def built():
         features = features_dask(panel, client)
@@ -205,7 +206,7 @@ def dask(sizes: Sequence[int] = (1, 4, 16), workers: Sequence[int] = (1, 2)) -> 
         ``size`` (times the panel), ``rows``, ``workers`` (0: without Dask), ``step``, ``seconds``,
         ``equal`` (features and model are those of one machine, to the last bit).
     """
-    from casebook.cases.demand_forecasting.cluster import local_cluster
+    from casebook.features.cluster import local_cluster
 
     panel = setting(SEEDS[0]).panel
     panels = {size: copies(panel, size) for size in sizes}
@@ -228,7 +229,10 @@ def dask(sizes: Sequence[int] = (1, 4, 16), workers: Sequence[int] = (1, 2)) -> 
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "dask": dask,
     "worlds": worlds,
+    "rungs": rungs,
+    "weeks": weeks,
     "staffing": staffing,
+    "rules_staffing": rules_staffing,
     "bands": bands,
     "shock": shock,
     "sensitivity": sensitivity,
@@ -236,4 +240,5 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "ablation": ablation,
     "real_tourism": real_tourism,
     "real_rossmann": real_rossmann,
+    "real_rossmann_informed": real_rossmann_informed,
 }

@@ -9,6 +9,7 @@ a country that they lose would be planned with nothing, and nobody would see it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -156,7 +157,7 @@ def _one_value(batch: pd.DataFrame) -> pd.Series:
     """Return for each row whether no other of the same arrival gives its day another value."""
     same = [*KEYS, "received"]
     twice = batch[batch.duplicated(same, keep=False)]
-    values = twice.groupby(same)["y"].transform("nunique")
+    values = twice.assign(y=_numbers(twice["y"])).groupby(same)["y"].transform("nunique")
     return (values <= 1).reindex(batch.index, fill_value=True)
 
 
@@ -192,6 +193,33 @@ def _plausible(rows: pd.DataFrame, routes: pd.DataFrame, sound: np.ndarray) -> p
         total[route[kept]] += y[kept]
         count[route[kept]] += 1
     return pd.Series(good, rows.index)
+
+
+def _after_its_day(batch: pd.DataFrame) -> pd.Series:
+    return ~(batch["received"].dt.normalize() <= batch["ds"])
+
+
+@dataclass(frozen=True)
+class ServiceDays:
+    """When each route is in service, and the morning on which its rows are judged."""
+
+    opens: pd.Series
+    closes: pd.Series
+    day: pd.Timestamp
+
+    def hold(self, batch: pd.DataFrame) -> pd.Series:
+        """Return for each row whether its route was in service."""
+        first, end = (batch["unique_id"].map(dates) for dates in (self.opens, self.closes))
+        return ~((batch["ds"] < first) | (batch["ds"] >= end))
+
+    def sound(self, batch: pd.DataFrame) -> np.ndarray:
+        """Return for each row whether it keeps all rules but that of the most parcels."""
+        y, arrived = _numbers(batch["y"]), batch["received"].dt.normalize()
+        counted = _is_number(batch["y"]) & (y >= 0) & (y % 1 == 0)
+        over = (batch["ds"] < self.day) & (batch["ds"] == batch["ds"].dt.normalize())
+        known = batch["unique_id"].isin(self.opens.index) & (arrived <= self.day)
+        keeps = self.hold(batch) & _one_value(batch) & _after_its_day(batch)
+        return (counted & over & known & keeps).to_numpy(bool)
 
 
 def contract(
@@ -231,26 +259,14 @@ def contract(
     opens = routes.set_index("unique_id")["opens"]
     closes = routes.set_index("unique_id")["closes"]
 
-    def in_service(batch: pd.DataFrame) -> pd.Series:
-        first, end = (batch["unique_id"].map(dates) for dates in (opens, closes))
-        return ~((batch["ds"] < first) | (batch["ds"] >= end))
-
-    def after_its_day(batch: pd.DataFrame) -> pd.Series:
-        return ~(batch["received"].dt.normalize() <= batch["ds"])
-
-    def sound(batch: pd.DataFrame) -> np.ndarray:
-        """Return for each row whether it keeps all rules but that of the most parcels."""
-        y, arrived = _numbers(batch["y"]), batch["received"].dt.normalize()
-        counted = _is_number(batch["y"]) & (y >= 0) & (y % 1 == 0)
-        over = (batch["ds"] < day) & (batch["ds"] == batch["ds"].dt.normalize())
-        known = batch["unique_id"].isin(opens.index) & (arrived <= day) & after_its_day(batch)
-        return (counted & over & known & in_service(batch) & _one_value(batch)).to_numpy(bool)
+    service_days = ServiceDays(opens, closes, day)
 
     def plausible(batch: pd.DataFrame) -> pd.Series:
+        sound = service_days.sound(batch)
         if history is None:
-            return _plausible(batch, routes, sound(batch))
+            return _plausible(batch, routes, sound)
         both = pd.concat([history[[*KEYS, "y"]], batch[[*KEYS, "y"]]], ignore_index=True)
-        keep = np.append(np.ones(len(history), bool), sound(batch))
+        keep = np.append(np.ones(len(history), bool), sound)
         return _plausible(both, routes, keep).tail(len(batch)).set_axis(batch.index)
 
     def rule(name: str, what: str, holds) -> pa.Check:
@@ -263,8 +279,8 @@ def contract(
     whole = rule("whole", "y is not whole", lambda y: _numbers(y) % 1 == 0)
     positive = rule("negative", "y is negative", lambda y: _numbers(y) >= 0)
     arrived = rule("unknown", f"arrival after {day:%Y-%m-%d}", _by(day))
-    after = rule("arrival", "received before its day was over", after_its_day)
-    service = rule("service", "route not in service", in_service)
+    after = rule("arrival", "received before its day was over", _after_its_day)
+    service = rule("service", "route not in service", service_days.hold)
     one = rule("conflict", "two values for one day in one arrival", _one_value)
     most = rule("most", f"more than {MOST_TIMES} times the route's usual parcels", plausible)
     return pa.DataFrameSchema(
@@ -277,6 +293,25 @@ def contract(
         checks=[after, service, one, most],
         name="feed",
     )
+
+
+def _with_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Write ids that no table can be looked up by, such as lists, out as text: unknown routes."""
+    if "unique_id" not in table or not (lists := ~_hashable(table["unique_id"])).any():
+        return table
+    return table.assign(unique_id=table["unique_id"].mask(lists, table["unique_id"].map(str)))
+
+
+def _hashable(values: pd.Series) -> pd.Series:
+    """Return for each value whether a table can be looked up by it: a list cannot."""
+
+    def has_hash(value: object) -> bool:
+        try:
+            return hash(value) is not None
+        except TypeError:
+            return False
+
+    return values.map(has_hash).astype(bool)
 
 
 def _by(day: pd.Timestamp) -> Callable[[pd.Series], pd.Series]:
@@ -312,6 +347,7 @@ def check_contract(
         If the master data are broken, or the batch has a column twice.
     """
     _need_single_columns(batch)
+    given, batch = batch, _with_names(batch)
     reasons: dict[int, list[str]] = {}
 
     def lines(rule: str, what: str, rows: pd.DataFrame) -> list[str]:
@@ -323,6 +359,7 @@ def check_contract(
         enforce(contract(routes, day, history), batch, lines, FeedRejected)
     except FeedRejected as rejected:
         rejected.reasons = tuple("; ".join(reasons[position]) for position in sorted(reasons))
+        rejected.rows = given.iloc[sorted(reasons)]
         raise
     return batch.reset_index(drop=True)[COLUMNS].astype({"y": "int64"})
 
@@ -355,6 +392,9 @@ def check_master(routes: pd.DataFrame) -> None:
                 f"master data: {column} holds {routes[column].dtype}, not dates without a time "
                 "zone: parse the column"
             )
+    if (lists := ~_hashable(routes["unique_id"])).any():
+        name = routes.loc[lists, "unique_id"].iloc[0]
+        raise ValueError(f"route {name} has a name that is no text: correct its row")
     closed_early = routes["closes"].notna() & (routes["closes"] <= routes["opens"])
     rules = {
         "has no name: give it one": routes["unique_id"].isna(),
@@ -389,6 +429,40 @@ def _has_time(dates: pd.Series) -> pd.Series:
 def _positive_or_empty(values: pd.Series) -> pd.Series:
     numbers = _numbers(values.astype(object).where(values.notna(), 1))
     return values.isna() | (_is_number(values) & np.isfinite(numbers) & (numbers > 0))
+
+
+def check_plan(promotions: pd.DataFrame) -> None:
+    """Refuse a plan of promotions whose rows would match no route or no day.
+
+    Parameters
+    ----------
+    promotions : DataFrame
+        ``unique_id``, ``ds``: days with a planned promotion.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, ``ds`` holds no dates without a time zone, a day has a time, or an
+        id is no text; with the first such row.
+    """
+    need_columns(promotions, KEYS, "promotions")
+    if not is_datetime64_dtype(promotions["ds"]):
+        raise ValueError(
+            f"promotions: ds holds {promotions['ds'].dtype}, not dates without a time zone: parse "
+            "the column"
+        )
+    if (timed := _has_time(promotions["ds"])).any():
+        first = promotions[timed].iloc[0]
+        raise ValueError(
+            f"promotions: {timed.sum()} rows have a time of day and would match no day, first "
+            f"{first['unique_id']} on {first['ds']}: cut the time off"
+        )
+    named = promotions["unique_id"].map(lambda name: isinstance(name, str))
+    if not named.all():
+        raise ValueError(
+            f"promotions: {promotions.loc[~named, 'unique_id'].iloc[0]!r} is no name of a route: "
+            "correct its row"
+        )
 
 
 def check_calendar(

@@ -27,13 +27,11 @@ from casebook.cases.demand_forecasting.features import (
     to_table,
     training_rows,
 )
+from casebook.serving.registry import ModelRefused
 
 if TYPE_CHECKING:
     from lightgbm import Booster, LGBMRegressor
 
-#: Takes rows before an origin (``unique_id``, ``ds``, ``y``) and the rows to forecast; returns
-#: parcels in the order of the latter.
-Forecaster = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]
 Weight = Callable[[pd.DatetimeIndex], np.ndarray]
 
 #: The best of seven trials on validation origins of other worlds. The loss is Tweedie's, between
@@ -56,10 +54,6 @@ MOST = 8.0
 
 class UnknownCountry(UserWarning):
     """A model answers for a country that it was not fitted to; the night's log repeats it."""
-
-
-class ModelRefused(ValueError):
-    """A stored model must not answer: it is missing, altered, too old, or of other features."""
 
 
 @dataclass(frozen=True)

@@ -16,54 +16,15 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.contract import DAY, KEYS, check_calendar
+from casebook.cases.demand_forecasting.contract import DAY, KEYS, check_calendar, check_plan
 from casebook.data.contracts import need_columns
-from casebook.forecasting.hierarchy import Hierarchy
+from casebook.features.calendar import AROUND_HOLIDAYS, holiday_features
+from casebook.forecasting.classical import need_daily
 
 #: Known columns by route and day.
 KNOWN = ("promotion", "holiday", "eve", "backlog_1", "backlog_2", "age", "distance")
 #: Days since opening are counted up to here; a route that was open on the first day has them all.
 OLD = 365
-#: Pairs of yearly sine and cosine.
-FOURIER = 3
-
-
-def holiday_features(calendar: pd.DataFrame, days: pd.DatetimeIndex) -> pd.DataFrame:
-    """Return what public holidays do to the days around them.
-
-    A *working day* is a day from Monday to Saturday that is no holiday. A holiday on a day from
-    Monday to Friday moves parcels to the days around it: the last working day before it is an
-    ``eve``, the first and second working day after it are ``backlog_1`` and ``backlog_2``. A day
-    has one role; the later in the order eve, backlog_2, backlog_1 wins, and a holiday is a holiday.
-
-    Parameters
-    ----------
-    calendar : DataFrame
-        ``country``, ``ds``: public holidays, at least a week beyond ``days`` on both sides where
-        days at the edges matter.
-    days : DatetimeIndex
-        Consecutive days.
-
-    Returns
-    -------
-    DataFrame
-        ``country``, ``ds`` and 0 or 1 in ``holiday``, ``eve``, ``backlog_1``, ``backlog_2``; one
-        row for each country and day.
-    """
-    frames = []
-    for country, dates in calendar.groupby("country")["ds"]:
-        holiday = days.isin(dates)
-        working = np.flatnonzero(~holiday & (days.dayofweek < 6))
-        moved = np.flatnonzero(holiday & (days.dayofweek < 5))
-        after = np.searchsorted(working, moved)
-        role = np.zeros(len(days), int)
-        for name, step in ((1, -1), (3, 1), (2, 0)):
-            place = after + step
-            role[working[place[(place >= 0) & (place < len(working))]]] = name
-        frame = {"country": country, "ds": days, "holiday": holiday.astype(int)}
-        roles = {"eve": role == 1, "backlog_1": role == 2, "backlog_2": role == 3}
-        frames.append(pd.DataFrame(frame | {k: v.astype(int) for k, v in roles.items()}))
-    return pd.concat(frames, ignore_index=True)
 
 
 def add_known(
@@ -96,9 +57,11 @@ def add_known(
     Raises
     ------
     ValueError
-        On rows of a route that has no master data, or before its opening, and where the calendar
-        does not cover a country (:func:`~.contract.check_calendar`).
+        On rows of a route that has no master data, or before its opening, where the calendar does
+        not cover a country (:func:`~.contract.check_calendar`), and on promotions that would match
+        no day or no route (:func:`~.contract.check_plan`).
     """
+    check_plan(promotions)
     rows = frame.drop(columns=[c for c in KNOWN if c in frame])
     unknown = set(rows["unique_id"]) - set(routes["unique_id"])
     if unknown:
@@ -121,57 +84,6 @@ def add_known(
     return rows.assign(**{c: joined[c].to_numpy(float) for c in KNOWN})
 
 
-def aggregate_known(frame: pd.DataFrame, hierarchy: Hierarchy, volume: pd.Series) -> pd.DataFrame:
-    """Return known features of all nodes: volume-weighted means over their open routes.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        ``unique_id`` (routes), ``ds`` and those of :data:`KNOWN` that there are.
-    hierarchy : Hierarchy
-    volume : Series
-        Parcels a day by route, from before the origin; a route without any takes the smallest one.
-
-    Returns
-    -------
-    DataFrame
-        ``level``, ``unique_id``, ``ds`` and the known columns; routes keep their values.
-    """
-    known = [name for name in KNOWN if name in frame]
-    weight = frame["unique_id"].map(volume)
-    weight = weight.fillna(volume.min()).clip(lower=1e-3).to_numpy()
-    weighted = frame[known].mul(weight, axis=0).assign(weight=weight)
-    frames = []
-    for level in hierarchy.tags:
-        node = frame["unique_id"].map(hierarchy.table[level])
-        sums = weighted.groupby([node, frame["ds"]]).sum()
-        means = sums[known].div(sums["weight"], axis=0).reset_index()
-        frames.append(means.assign(level=level))
-    return pd.concat(frames, ignore_index=True)[["level", "unique_id", "ds", *known]]
-
-
-def time_features(ds: pd.Series) -> pd.DataFrame:
-    """Return features of the date alone: weekday and the yearly Fourier pairs.
-
-    Parameters
-    ----------
-    ds : Series of datetime
-
-    Returns
-    -------
-    DataFrame
-        Index of ``ds``; ``weekday`` (0 is Monday) and ``sin_k``, ``cos_k`` of k waves a year, k = 1
-        to :data:`FOURIER`.
-    """
-    angle = 2 * np.pi * ds.dt.dayofyear / 365.25
-    pairs = {
-        f"{name}_{k}": wave(k * angle)
-        for k in range(1, FOURIER + 1)
-        for name, wave in (("sin", np.sin), ("cos", np.cos))
-    }
-    return pd.DataFrame({"weekday": ds.dt.dayofweek, **pairs}, index=ds.index)
-
-
 # As of an origin ---------------------------------------------------------------------
 
 #: Days that a level is estimated on; rows that a model is trained on lie this far behind at least.
@@ -183,7 +95,6 @@ PSEUDO_PARCELS = 5.0
 PLAIN_HOLIDAY = 0.02
 #: … and less than this share a promotion.
 PLAIN_PROMOTION = 0.5
-AROUND_HOLIDAYS = ("holiday", "eve", "backlog_1", "backlog_2")
 
 
 @dataclass(frozen=True)
@@ -232,21 +143,6 @@ class Table:
         """Observations of plain days, else NaN, shape (days, nodes)."""
         promoted = self.known["promotion"] >= PLAIN_PROMOTION
         return np.where(self.around_holiday | promoted, np.nan, self.y)
-
-
-def need_daily(train: pd.DataFrame) -> None:
-    """Refuse training rows of weeks, months or quarters.
-
-    Raises
-    ------
-    ValueError
-    """
-    steps = pd.Series(train["ds"].unique()).sort_values().diff()
-    if len(steps) > 1 and steps.min() > DAY:
-        raise ValueError(
-            f"the training rows are {steps.min().days} days apart; a weekday profile needs daily "
-            "rows: forecast other periods by ets_with_errors, with their season"
-        )
 
 
 def to_table(train: pd.DataFrame, future: pd.DataFrame) -> Table:

@@ -34,6 +34,8 @@ UNITS = {100: 1 / 20, 10: 1 / 4}
 NAMES = {100: "hundred", 10: "tens"}
 #: With fewer parcels expected, a day is too small to tell a unit from a quiet day.
 ENOUGH = 100
+#: A file of fewer parcels does not tell a unit from a day on which hardly anything came.
+LEAST = 2
 #: The unit, with what its rounding may hide, must explain this share of what is usual: a depot on
 #: strike sends zeros, and they are true.
 EXPLAINED = 1 / 3
@@ -194,9 +196,10 @@ def _in_unit(
     total, expected, n_routes = sums
     most = unit * total + unit / 2 * n_routes
     looks = (total < UNITS[unit] * expected) & (most >= EXPLAINED * expected)
-    large = expected >= ENOUGH
-    # A small day alone proves nothing: it is believed when the last large one looked so too.
-    verdict, after = looks & (large | before), np.where(large, looks, before)
+    # A small day alone proves nothing, nor do counts so small that they may be true, zeros above
+    # all: such a day is believed when the last one that could tell looked so too.
+    tells = (expected >= ENOUGH) & (~looks | (total >= LEAST))
+    verdict, after = looks & (tells | before), np.where(tells, looks, before)
     if unit == 10:
         others, usual = (np.bincount(country, v)[country] - v for v in (total, expected))
         verdict &= before | (others >= ALIKE * np.maximum(usual, ENOUGH))

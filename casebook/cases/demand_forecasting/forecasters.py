@@ -15,226 +15,34 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.demand_forecasting.contract import KEYS
-from casebook.cases.demand_forecasting.direct import (
-    Forecaster,
-    half_life,
-    leave_out,
-    lightgbm_direct,
-    regressor,
-)
-from casebook.cases.demand_forecasting.features import (
-    AROUND_HOLIDAYS,
-    KNOWN,
+from casebook.cases.demand_forecasting.direct import lightgbm_direct, regressor
+from casebook.cases.demand_forecasting.features import KNOWN
+from casebook.features.calendar import time_features
+from casebook.forecasting.classical import (
+    WEEK,
     need_daily,
-    time_features,
+    parent,
+    recent_days,
+    seasonal_naive_week,
+    seasonal_naive_year,
 )
+from casebook.forecasting.walk import Forecaster
 
-__all__ = ["half_life", "leave_out", "lightgbm_direct"]  # the ladder's main model has its module
-
-WEEK = 7
-YEAR = 364
-
-
-def _depot(ids: pd.Series) -> pd.Series:
-    return ids.str.rpartition("/")[0]
-
-
-def _last_of_weekday(train: pd.DataFrame) -> pd.DataFrame:
-    """Return the last value of each series and weekday."""
-    last = train.assign(weekday=train["ds"].dt.dayofweek).sort_values("ds")
-    return last.drop_duplicates(["unique_id", "weekday"], keep="last")
-
-
-# Naive -------------------------------------------------------------------------------
-
-
-def seasonal_naive_week(train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
-    """Forecast a day by the last observed day with the same weekday.
-
-    A route without that weekday so far takes the mean of the other routes of its depot on it.
-
-    Parameters
-    ----------
-    train : DataFrame
-        ``unique_id``, ``ds``, ``y``.
-    future : DataFrame
-        ``unique_id``, ``ds``.
-
-    Returns
-    -------
-    ndarray, shape (len(future),)
-    """
-    last = _last_of_weekday(train)
-    wanted = future[KEYS].assign(weekday=future["ds"].dt.dayofweek)
-    own = wanted.merge(last[["unique_id", "weekday", "y"]], how="left", on=["unique_id", "weekday"])
-    y = own["y"]
-    if y.isna().any():
-        recent = last[last["ds"] > train["ds"].max() - pd.Timedelta(days=WEEK)]
-        depot = recent.groupby([_depot(recent["unique_id"]), "weekday"])["y"].mean().rename("depot")
-        keys = pd.MultiIndex.from_arrays([_depot(own["unique_id"]), own["weekday"]])
-        y = y.fillna(pd.Series(depot.reindex(keys).to_numpy(), index=y.index))
-    return y.fillna(0.0).to_numpy(float)
-
-
-def seasonal_naive_year(train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
-    """Forecast a day by the same weekday 52 weeks before, and by last week's where there is none.
-
-    Parameters
-    ----------
-    train : DataFrame
-        ``unique_id``, ``ds``, ``y``.
-    future : DataFrame
-        ``unique_id``, ``ds``: at most 52 weeks ahead.
-
-    Returns
-    -------
-    ndarray, shape (len(future),)
-    """
-    shifted = train[[*KEYS, "y"]].assign(ds=train["ds"] + pd.Timedelta(days=YEAR))
-    y = future[KEYS].merge(shifted, how="left", on=KEYS)["y"].to_numpy(float)
-    return np.where(np.isnan(y), seasonal_naive_week(train, future), y)
-
-
-# Classical models, on aggregates -----------------------------------------------------
-
-
-def _last(train: pd.DataFrame, n_days: int) -> pd.DataFrame:
-    return train[train["ds"] > train["ds"].max() - pd.Timedelta(days=n_days)]
-
-
-def _statsforecast(model: object, train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
-    from statsforecast import StatsForecast
-
-    need_daily(train)
-    engine = StatsForecast(models=[model], freq="D", n_jobs=1)
-    train = train.loc[train["unique_id"].isin(future["unique_id"]), [*KEYS, "y"]].sort_values(KEYS)
-    horizon = (future["ds"].max() - train["ds"].max()).days
-    made = engine.forecast(df=train, h=horizon).rename(columns={repr(model): "forecast"})
-    values = future[KEYS].merge(made, how="left", on=KEYS)["forecast"].to_numpy(float)
-    return values.clip(0)
-
-
-def auto_ets(train: pd.DataFrame, future: pd.DataFrame, last_days: int = 364) -> np.ndarray:
-    """Forecast each series by exponential smoothing with a weekly season, chosen by AICc.
-
-    For aggregates: it knows neither holidays nor the year.
-
-    Parameters
-    ----------
-    train, future : DataFrame
-        See the module; complete series that end the day before the origin.
-    last_days : int
-        History that is used: three years take three times as long and forecast no better.
-
-    Returns
-    -------
-    ndarray, shape (len(future),)
-    """
-    from statsforecast.models import AutoETS
-
-    return _statsforecast(AutoETS(season_length=WEEK), _last(train, last_days), future)
-
-
-def ets_with_errors(
-    train: pd.DataFrame,
-    future: pd.DataFrame,
-    season: int = WEEK,
-    freq: str = "D",
-    options: str = "ZZZ",
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Forecast each series by AutoETS, with the in-sample errors that MinT usually weighs by.
-
-    Parameters
-    ----------
-    train : DataFrame
-        ``unique_id``, ``ds``, ``y``; complete series of one length.
-    future : DataFrame
-        ``unique_id``, ``ds``: the periods that follow.
-    season : int
-        Periods in a season.
-    freq : str
-        Of pandas, such as ``"QS"``.
-    options : str
-        Error, trend and season of AutoETS: Z is chosen by AICc, A additive.
-
-    Returns
-    -------
-    forecasts : ndarray, shape (len(future),)
-    errors : DataFrame, shape (periods, series)
-        Actual minus one-step fitted value.
-    """
-    from statsforecast import StatsForecast
-    from statsforecast.models import AutoETS
-
-    model = AutoETS(season_length=season, model=options, alias="ets")
-    engine = StatsForecast(models=[model], freq=freq, n_jobs=1)
-    train = train[[*KEYS, "y"]].sort_values(KEYS)
-    made = engine.forecast(df=train, h=future["ds"].nunique(), fitted=True)
-    fitted = engine.forecast_fitted_values()
-    errors = fitted.assign(error=fitted["y"] - fitted["ets"])
-    values = future[KEYS].merge(made, how="left", on=KEYS)["ets"].to_numpy(float)
-    return values, errors.pivot(index="ds", columns="unique_id", values="error")
-
-
-def auto_arima(train: pd.DataFrame, future: pd.DataFrame, last_days: int = 364) -> np.ndarray:
-    """Forecast each series by a seasonal ARIMA (period 7) that a stepwise search finds.
-
-    Parameters
-    ----------
-    train, future : DataFrame
-        See the module; complete series that end the day before the origin.
-    last_days : int
-        History that is used: the search costs seconds a series.
-
-    Returns
-    -------
-    ndarray, shape (len(future),)
-    """
-    from statsforecast.models import AutoARIMA
-
-    model = AutoARIMA(season_length=WEEK, approximation=True, max_p=3, max_q=3)
-    return _statsforecast(model, _last(train, last_days), future)
-
-
-def prophet(train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
-    """Forecast each series by Prophet: trend, week, year, national holidays and promotions.
-
-    Holidays, eves and backlogs enter as regressors, so that an aggregate over countries can take
-    the share of its volume that has a holiday.
-
-    Parameters
-    ----------
-    train, future : DataFrame
-        See the module, with the known features.
-
-    Returns
-    -------
-    ndarray, shape (len(future),)
-    """
-    from cmdstanpy import disable_logging
-    from prophet import Prophet
-
-    regressors = ["promotion", *AROUND_HOLIDAYS]
-    values = pd.Series(np.nan, index=range(len(future)))
-    for name, rows in future.reset_index(drop=True).groupby("unique_id"):
-        model = Prophet(
-            seasonality_mode="multiplicative",
-            yearly_seasonality=True,
-            weekly_seasonality=True,
-            daily_seasonality=False,
-            uncertainty_samples=0,
-        )
-        for column in regressors:
-            model.add_regressor(column, standardize=False)
-        own = train.loc[train["unique_id"] == name, ["ds", "y", *regressors]].sort_values("ds")
-        with disable_logging():
-            model.fit(own)
-        made = model.predict(rows[["ds", *regressors]])[["ds", "yhat"]]
-        values[rows.index] = rows[["ds"]].merge(made, on="ds", how="left")["yhat"].to_numpy()
-    return values.to_numpy().clip(0)
+#: The chapter asks for these here.
+__all__ = ["lightgbm_direct", "seasonal_naive_week", "seasonal_naive_year"]
 
 
 # A global model on lags --------------------------------------------------------------
+
+
+def _grid_ahead(future: pd.DataFrame, ids: pd.Index) -> pd.DataFrame:
+    """Return a row for each series and day ahead, with the known features.
+
+    A series that closes has no rows then: what it is given there is not looked at.
+    """
+    days = pd.date_range(future["ds"].min(), future["ds"].max(), freq="D")
+    grid = pd.MultiIndex.from_product([ids, days], names=KEYS).to_frame(index=False)
+    return grid.merge(future[[*KEYS, *KNOWN]], on=KEYS, how="left").fillna(dict.fromkeys(KNOWN, 0))
 
 
 def lightgbm_recursive(
@@ -293,11 +101,8 @@ def lightgbm_recursive(
         num_threads=1,
     )
     forecaster.fit(with_time(scaled), static_features=[], dropna=True)
-    days = pd.date_range(future["ds"].min(), future["ds"].max(), freq="D")
-    grid = pd.MultiIndex.from_product([scale.index, days], names=KEYS).to_frame(index=False)
-    # A series that closes has no rows then: what it is given there is not looked at.
-    grid = grid.merge(future[[*KEYS, *KNOWN]], on=KEYS, how="left").fillna(dict.fromkeys(KNOWN, 0))
-    made = forecaster.predict(len(days), X_df=with_time(grid))
+    grid = _grid_ahead(future, scale.index)
+    made = forecaster.predict(grid["ds"].nunique(), X_df=with_time(grid))
     made["y_hat"] = made["y_hat"].clip(lower=0) * made["unique_id"].map(scale)
     return future[KEYS].merge(made, on=KEYS, how="left")["y_hat"].to_numpy(float)
 
@@ -329,7 +134,7 @@ def ramp(train: pd.DataFrame) -> np.ndarray:
     """
     wide = train.pivot(index="ds", columns="unique_id", values="y").sort_index()
     first = wide.notna().to_numpy().argmax(axis=0)
-    depot = _depot(wide.columns.to_series()).to_numpy()
+    depot = parent(wide.columns.to_series()).to_numpy()
     early, later = np.zeros(RAMP_WEEKS), 0.0
     for k in np.flatnonzero((first > 0) & (wide.notna().sum() >= 140)):
         own = wide.iloc[first[k] : first[k] + 140, k].to_numpy()
@@ -354,7 +159,7 @@ def _prior_share(
     everywhere = pd.concat([train, future]).drop_duplicates("unique_id")
     distance = everywhere.set_index("unique_id")["distance"]
     log, far = np.log(levels), np.log(distance.reindex(levels.index))
-    depot = _depot(levels.index.to_series())
+    depot = parent(levels.index.to_series())
     far_within = far - far.groupby(depot).transform("mean")
     spread = (far_within**2).sum()  # none: the old routes do not tell what distance does
     slope = (log * far_within).sum() / spread if spread > 0 else 0.0
@@ -396,13 +201,13 @@ def analogue(train: pd.DataFrame, future: pd.DataFrame, known: np.ndarray) -> np
     new = future.loc[values.isna(), "unique_id"].unique()
     if not len(new):
         return values.to_numpy()
-    curve, recent = ramp(train), _last(train, 56)
+    curve, recent = ramp(train), recent_days(train, 56)
     levels = recent[~recent["unique_id"].isin(new)].groupby("unique_id")["y"].mean()
     levels = levels[levels >= 1]  # an intermittent route says nothing of what distance does
     prior = _prior_share(train, future, levels)
     for name in new:
         rows, own = (frame[frame["unique_id"] == name] for frame in (future, train))
-        old = levels.index[_depot(levels.index.to_series()) == name.rpartition("/")[0]]
+        old = levels.index[parent(levels.index.to_series()) == name.rpartition("/")[0]]
         if not future["unique_id"].isin(old).any():  # a new depot: all old routes stand in
             old = levels.index
         scope, usual = future["unique_id"].isin(old), levels[old].mean()
@@ -437,54 +242,3 @@ def with_cold_start(forecaster: Forecaster, new_until: int = NEW) -> Forecaster:
 
     forecast.__name__ = getattr(forecaster, "__name__", "forecaster")
     return forecast
-
-
-# Ensembles ---------------------------------------------------------------------------
-
-
-def learn_weights(validation: pd.DataFrame, models: list[str]) -> pd.Series:
-    """Learn ensemble weights on validation origins: non-negative, summing to one, least error.
-
-    Parameters
-    ----------
-    validation : DataFrame
-        ``y`` and one column for each model, of origins before the test origins.
-    models : list of str
-
-    Returns
-    -------
-    Series
-        Weight of each model; minimises the sum of absolute errors over the actuals (a linear
-        program).
-    """
-    from scipy.optimize import linprog
-
-    # One row for each series and week keeps the program small.
-    rows = validation.dropna(subset=models)
-    week = (rows["ds"] - rows["ds"].min()).dt.days // 7
-    sums = rows[["y", *models]].groupby([rows["unique_id"], week]).sum()
-    x, y, n, k = sums[models].to_numpy(), sums["y"].to_numpy(), len(sums), len(models)
-    solution = linprog(
-        c=np.r_[np.zeros(k), np.ones(2 * n)],
-        A_eq=np.block([[x, np.eye(n), -np.eye(n)], [np.ones((1, k)), np.zeros((1, 2 * n))]]),
-        b_eq=np.r_[y, 1.0],
-        method="highs",
-    )
-    return pd.Series(solution.x[:k], index=models)
-
-
-def combine(forecasts: pd.DataFrame, weights: pd.Series) -> np.ndarray:
-    """Return the weighted mean of forecasts.
-
-    Parameters
-    ----------
-    forecasts : DataFrame
-        One column for each model.
-    weights : Series
-        By model, summing to one.
-
-    Returns
-    -------
-    ndarray, shape (len(forecasts),)
-    """
-    return forecasts[weights.index].to_numpy() @ weights.to_numpy()

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.bands import Paths
 from casebook.cases.demand_forecasting.features import HORIZON
 from casebook.cases.demand_forecasting.world import SHOCK_PHI, SHOCK_SHARED, World
+from casebook.forecasting.bands import Paths
 from casebook.forecasting.hierarchy import Hierarchy
 
 KEYS = ["unique_id", "ds"]
@@ -106,24 +106,3 @@ def oracle_quantiles(
     values = np.quantile(paths.summed(tree), shares, axis=0).reshape(len(shares), -1)
     index = pd.MultiIndex.from_product([paths.days, tree.nodes], names=["ds", "unique_id"])
     return pd.DataFrame(dict(zip(shares, values, strict=True)), index=index).reset_index()
-
-
-def add_median_oracle(result: pd.DataFrame, world: World, tree: Hierarchy) -> pd.DataFrame:
-    """Add the true conditional median of every node as the column ``oracle_median``.
-
-    Parameters
-    ----------
-    result : DataFrame
-        ``unique_id``, ``ds``, ``origin`` and more.
-    world : World
-    tree : Hierarchy
-
-    Returns
-    -------
-    DataFrame
-    """
-    medians = pd.concat(
-        oracle_quantiles(world, origin, tree).assign(origin=origin)
-        for origin in result["origin"].unique()
-    ).rename(columns={0.5: "oracle_median"})
-    return result.merge(medians, on=[*KEYS, "origin"], how="left", validate="1:1")

@@ -17,14 +17,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.cluster import (
-    FEATURES,
-    features_dask,
-    lag_features,
-    local_cluster,
-    train_dask,
-    train_lightgbm,
-)
 from casebook.cases.demand_forecasting.contract import (
     DAY,
     KEYS,
@@ -35,42 +27,26 @@ from casebook.cases.demand_forecasting.contract import (
     check_master,
     morning,
 )
-from casebook.cases.demand_forecasting.direct import Forecaster, UnknownCountry
-from casebook.cases.demand_forecasting.drift import DriftAlarm, daily_errors, retrain_on_drift
+from casebook.cases.demand_forecasting.direct import UnknownCountry
 from casebook.cases.demand_forecasting.feed import Repaired, repair
-from casebook.cases.demand_forecasting.forecasters import seasonal_naive_week
+from casebook.cases.demand_forecasting.levels import (
+    RECENT,
+    check_level,
+    check_values,
+    hold_level,
+)
+from casebook.forecasting.classical import seasonal_naive_week
+from casebook.forecasting.walk import Forecaster
 from casebook.project import write_whole
 
-#: The chapter still asks for these here.
-__all__ = [
-    "FEATURES",
-    "DriftAlarm",
-    "daily_errors",
-    "features_dask",
-    "lag_features",
-    "local_cluster",
-    "retrain_on_drift",
-    "train_dask",
-    "train_lightgbm",
-]
-
-#: Days that are planned ahead, and clean days that a forecast's level is compared with.
-HORIZON, RECENT = 28, 28
-#: A forecast over recent parcels, both a day. In sixteen simulated worlds the parcels that really
-#: came lay between 0.59 and 1.91 in a country and 0.31 and 3.4 in a depot, openings included.
-BAND, DEPOT_BAND = (0.4, 2.5), (0.25, 4.0)
-#: With fewer parcels a day a level tells nothing.
-ENOUGH = 10
+#: Days that are planned ahead.
+HORIZON = 28
 #: A depot that sent nothing for so many days is named in the log.
 SILENT = 7
 #: When no depot has sent anything for more than so many days, the feed is dead: there is no plan.
 DEAD = 14
 
 # One run --------------------------------------------------------------------------------
-
-
-class ForecastRejected(ValueError):
-    """A forecast breaks the contract of what the pipeline hands out."""
 
 
 class PipelineFailed(RuntimeError):
@@ -135,189 +111,6 @@ def last_week(panel: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
     return seasonal_naive_week(panel, future)
 
 
-def check_values(values: np.ndarray, future: pd.DataFrame) -> np.ndarray:
-    """Refuse forecasts that are not one finite, non-negative number for each row.
-
-    Parameters
-    ----------
-    values : array_like
-        What a forecaster returned; of a Series the index must be that of ``future``.
-    future : DataFrame
-        The rows that it was asked for.
-
-    Returns
-    -------
-    ndarray of float, shape (len(future),)
-
-    Raises
-    ------
-    ForecastRejected
-    """
-    if isinstance(values, pd.Series | pd.DataFrame) and not values.index.equals(future.index):
-        raise ForecastRejected("forecasts in another order than the rows: keep their index")
-    values = np.asarray(values, float)
-    if values.shape != (len(future),):
-        raise ForecastRejected(f"forecasts of shape {values.shape} for {len(future)} rows")
-    for what, bad in (("not finite", ~np.isfinite(values)), ("negative", values < 0)):
-        if bad.any():
-            first = future[bad].iloc[0]
-            raise ForecastRejected(
-                f"{bad.sum()} of {len(values)} forecasts are {what}, first {first['unique_id']} "
-                f"on {first['ds']:%Y-%m-%d}"
-            )
-    return values
-
-
-def clean_level(panel: pd.DataFrame, repairs: pd.DataFrame | None) -> pd.Series:
-    """Return each route's mean over its last 28 days that were reported as they were.
-
-    Parameters
-    ----------
-    panel : DataFrame
-        ``unique_id``, ``ds``, ``y``.
-    repairs : DataFrame or None
-        ``unique_id``, ``ds``, ``fault`` as of :func:`~.feed.inspect`: days that were filled or
-        stood in another unit do not count, however long ago the last clean one is.
-
-    Returns
-    -------
-    Series
-        Parcels a day by ``unique_id``; routes with fewer than seven clean days are missing.
-    """
-    by_route = _clean_days(panel, repairs).groupby(level="unique_id")
-    return by_route.mean()[by_route.size() >= 7]
-
-
-def _clean_days(panel: pd.DataFrame, repairs: pd.DataFrame | None) -> pd.Series:
-    """Return each route's parcels on its last 28 days that were reported as they were."""
-    rows = panel.set_index(KEYS)["y"]
-    if repairs is not None:
-        made_up = repairs["fault"].isin(["missing depot", "missing route", "wrong unit"])
-        rows = rows.drop(pd.MultiIndex.from_frame(repairs.loc[made_up, KEYS]), errors="ignore")
-    return rows.sort_index().groupby(level="unique_id").tail(RECENT)
-
-
-def check_level(
-    forecasts: pd.DataFrame,
-    panel: pd.DataFrame,
-    routes: pd.DataFrame,
-    repairs: pd.DataFrame | None = None,
-) -> None:
-    """Refuse a forecast whose level in a depot or country is far from its last clean days.
-
-    Parameters
-    ----------
-    forecasts : DataFrame
-        ``unique_id``, ``ds``, ``y_hat``.
-    panel, repairs : DataFrame
-        As for :func:`clean_level`.
-    routes : DataFrame
-        ``unique_id``, ``country``, ``depot``.
-
-    Raises
-    ------
-    ForecastRejected
-        With the depot or country that lies farthest outside :data:`DEPOT_BAND` or :data:`BAND`.
-        A route without history counts against the upper end alone.
-    """
-    judged = _judged(forecasts, panel, routes, repairs)
-    outside = judged[~judged["inside"]]
-    if len(outside):
-        name = np.log(outside["ratio"].clip(lower=1e-9)).abs().idxmax()
-        raise ForecastRejected(
-            f"the forecast for {name} is {_far(outside.loc[name])} ({len(outside)} of "
-            f"{len(judged)} depots and countries are)"
-        )
-
-
-def _far(place: pd.Series) -> str:
-    ratio, low, high = place[["ratio", "low", "high"]]
-    return f"{ratio:.2f} times its last {RECENT} clean days, outside {low:g} to {high:g}"
-
-
-def _judged(
-    forecasts: pd.DataFrame,
-    panel: pd.DataFrame,
-    routes: pd.DataFrame,
-    repairs: pd.DataFrame | None,
-) -> pd.DataFrame:
-    """Return of each depot and country ``ratio``, ``low``, ``high`` and ``inside``."""
-    table = pd.DataFrame({"ahead": forecasts.groupby("unique_id")["y_hat"].mean()})
-    table["level"] = clean_level(panel, repairs)
-    table["known"] = table["ahead"].where(table["level"].notna())
-    place, judged = routes.set_index("unique_id").reindex(table.index), []
-    depot = place["country"] + "/" + place["depot"]
-    for (low, high), group in ((DEPOT_BAND, depot), (BAND, place["country"])):
-        sums = table.groupby(group).sum().query("level >= @ENOUGH")
-        most, least = sums["ahead"] / sums["level"], sums["known"] / sums["level"]
-        ratio = most.where(most > high, least)
-        judged.append(pd.DataFrame({"ratio": ratio, "low": low, "high": high}))
-    judged = pd.concat(judged)
-    return judged.assign(inside=judged["ratio"].between(judged["low"], judged["high"]))
-
-
-def hold_level(
-    forecasts: pd.DataFrame,
-    panel: pd.DataFrame,
-    routes: pd.DataFrame,
-    repairs: pd.DataFrame | None = None,
-) -> tuple[pd.DataFrame, list[str]]:
-    """Plan a few places that a forecast puts far off by their last clean days instead.
-
-    For the fall-back, behind which nothing answers: one depot that was closed for a week must
-    not cost all others their plan.
-
-    Parameters
-    ----------
-    forecasts, panel, routes, repairs
-        As for :func:`check_level`.
-
-    Returns
-    -------
-    forecasts : DataFrame
-        In a place outside its band each route has the mean of the same weekday over its last 28
-        clean days; a route without them has the mean of the place's others.
-    lines : list of str
-        One for each such place.
-
-    Raises
-    ------
-    ForecastRejected
-        If more than half of the depots are outside, or a place still is.
-    """
-    country = routes.set_index("unique_id")["country"]
-    places = (country + "/" + routes.set_index("unique_id")["depot"], country)  # depots first
-    lines = []
-    for of_route in places:
-        judged = _judged(forecasts, panel, routes, repairs)
-        judged = judged[judged.index.isin(of_route)]
-        outside = judged[~judged["inside"]]
-        if 2 * len(outside) > len(judged):
-            break  # then it is the forecast, not the places: the check below refuses it
-        for name, place in outside.iterrows():
-            here = forecasts["unique_id"].map(of_route) == name
-            usual = _usual_week(forecasts[here], panel, repairs)
-            forecasts = forecasts.assign(y_hat=forecasts["y_hat"].mask(here, usual))
-            lines.append(
-                f"held: the forecast for {name} is {_far(place)}; it is planned by the same "
-                "weekdays of those days: ask it whether it is closed"
-            )
-    check_level(forecasts, panel, routes, repairs)
-    return forecasts, lines
-
-
-def _usual_week(
-    asked: pd.DataFrame, panel: pd.DataFrame, repairs: pd.DataFrame | None
-) -> pd.Series:
-    """Return for each row the mean of its weekday over its route's last clean days."""
-    clean = _clean_days(panel, repairs).rename("y").reset_index()
-    weekday = [clean["unique_id"], clean["ds"].dt.dayofweek]
-    keys = pd.MultiIndex.from_arrays([asked["unique_id"], asked["ds"].dt.dayofweek])
-    own = pd.Series(clean["y"].groupby(weekday).mean().reindex(keys).to_numpy(), asked.index)
-    own = own.fillna(asked["unique_id"].map(clean.groupby("unique_id")["y"].mean()))
-    return own.fillna(own.groupby(asked["ds"]).transform("mean")).fillna(asked["y_hat"])
-
-
 def write_atomically(frame: pd.DataFrame, path: Path) -> None:
     """Write a parquet file so that a reader sees the old file or the new one, never a part."""
     write_whole(Path(path), lambda file: frame.to_parquet(file, index=False))
@@ -327,15 +120,21 @@ def write_atomically(frame: pd.DataFrame, path: Path) -> None:
 Wait = Callable[[threading.Thread, float], None]
 
 
+def _without_exit(call: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return the result of a call that must not end the night, or its thread, without a word."""
+    try:
+        return call()
+    except SystemExit as error:
+        raise RuntimeError(f"ended with SystemExit {error.code}") from error
+
+
 def _in_time(call: Callable[[], np.ndarray], seconds: float, wait: Wait) -> np.ndarray:
     """Return the result of a call, or raise TimeoutError when it is not there after the wait."""
     answer: dict[str, object] = {}
 
     def work() -> None:
         try:
-            answer["value"] = call()
-        except SystemExit as error:  # it would end this thread alone, without a word
-            answer["error"] = RuntimeError(f"ended with SystemExit {error.code}")
+            answer["value"] = _without_exit(call)
         except Exception as error:
             answer["error"] = error
 
@@ -551,7 +350,7 @@ class Pipeline:
             fell_back = f"fell back to {_name(self.fallback)}: {reason}"
             log.append(fell_back)
         try:
-            forecasts = in_form(answer(self.fallback))
+            forecasts = in_form(_without_exit(lambda: answer(self.fallback)))
             forecasts, lines = hold_level(forecasts, panel, self.routes, repaired.log)
             log += lines
             return forecasts, _name(self.fallback)

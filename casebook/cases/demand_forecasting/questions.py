@@ -641,15 +641,30 @@ def change(name):
 def _best(name: str, metric: str, slips: list[Slip]) -> Part:
     """Return the part of question 5 that asks for the constant of one metric."""
     score = f"{metric}(sparse, value)"
+    loss = Slip(
+        f"{metric}(sparse, right)",
+        "This is the metric's value at its best constant. Give the constant itself: the forecast, "
+        "in parcels a day.",
+    )
     return Part(
         name,
         f"min(steps, key=lambda f: {metric}(sparse, f))",
-        slips,
-        otherwise=f"A forecast of {{value:.3g}} every day scores {{{score}:.3g}}, and there is a "
-        f"better one with {{{metric}(sparse, right):.3g}}. Compute the metric for each candidate "
+        [*slips, loss],
+        otherwise=f"A forecast of {{value:.3g}} every day scores {{{score}:.5g}}, and there is a "
+        f"better one with {{{metric}(sparse, right):.5g}}. Compute the metric for each candidate "
         "and take the lowest.",
-        kind=Number(0.019),
+        kind=Number(0.004),
         also=[f"steps[np.argmin([{metric}(sparse, f) for f in steps])]"],
+        accepts=f"{score} <= {metric}(sparse, right) * (1 + 1e-9)",
+    )
+
+
+def _beside(metric: str) -> Slip:
+    """Return the slip of taking a neighbour of the best constant, one step of 0.01 away."""
+    return Slip(
+        ("right + 0.01", "right - 0.01"),
+        f"{{value:.3g}} is one step beside the best: it scores {{{metric}(sparse, value):.5g}} "
+        f"against {{{metric}(sparse, right):.5g}}. Take the lowest of all `steps`.",
     )
 
 
@@ -678,6 +693,7 @@ empty = (sparse == 0).mean()
             "mape",
             [
                 USEFUL,
+                _beside("mape"),
                 Slip(
                     "0",
                     "A forecast of 0 misses every parcel that it is asked about, 100 % on each day "
@@ -721,6 +737,7 @@ empty = (sparse == 0).mean()
             "best_rmse",
             "rmse",
             [
+                _beside("rmse"),
                 Slip(
                     "0",
                     "The median is what absolute errors ask for. Squared errors are lowest at the "
@@ -787,6 +804,17 @@ def cheapest(errors):
                     "were the expensive one.",
                 ),
                 Slip(
+                    "(-pool).quantile(share)",
+                    "The errors are reversed. They are actual minus forecast: a day above zero is "
+                    "short, and the margin must cover it.",
+                ),
+                Slip(
+                    "pool.quantile((SHORT - IDLE) / SHORT)",
+                    "You took {SHORT:.2f} euro for the whole price of a missing parcel, from which "
+                    "the capacity that it saves is still to be taken. The text gives it *on top* "
+                    "of what the capacity would have cost: the share is {share:.0%}.",
+                ),
+                Slip(
                     "pool.mean()",
                     "This is the mean error. It takes the bias out of the forecast and leaves the "
                     "depot short about as often as idle, although being short costs more.",
@@ -829,11 +857,17 @@ def cheapest(errors):
                     "middle, and the middle is not cheapest when being short costs more than being "
                     "idle.",
                 ),
+                Slip(
+                    "right - 8.9",
+                    "Nearly: {value:.4g} is within ten parcels of it. Take the exact quantile of "
+                    "the depot's errors in place of a grid or of rounded numbers.",
+                    when="abs(value - right) < 10",
+                ),
             ],
             otherwise="A margin of {value:.4g} parcels would have sufficed on "
             "{(pool <= value).mean():.0%} of the past days. One more parcel of capacity saves "
             "{SHORT:.2f} euro on the other days and costs {IDLE:.2f} on these: find the share at "
-            "which the two balance; if you have it, take the exact quantile, not a grid.",
+            "which the two balance.",
             kind=Number(0.002),
             accepts="min(quantiles) - 1e-6 <= value <= max(quantiles) + 1e-6",
             also=["np.quantile(pool, 0.8, method='weibull')", "cheapest(pool)"],

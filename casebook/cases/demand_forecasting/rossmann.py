@@ -15,29 +15,23 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.bands import bands, coverage
-from casebook.cases.demand_forecasting.drift import DriftAlarm, daily_errors
-from casebook.cases.demand_forecasting.evaluation import (
-    add_reconciled,
-    planning_origins,
-    score,
-    walk_forward,
-)
+from casebook.cases.demand_forecasting.direct import lightgbm_direct
+from casebook.cases.demand_forecasting.drift import daily_errors
 from casebook.cases.demand_forecasting.features import HORIZON
-from casebook.cases.demand_forecasting.forecasters import (
-    Forecaster,
-    auto_ets,
-    lightgbm_direct,
-    seasonal_naive_week,
-    with_cold_start,
-)
-from casebook.cases.demand_forecasting.rules import rules
+from casebook.cases.demand_forecasting.forecasters import with_cold_start
+from casebook.cases.demand_forecasting.rules import rules, seasonal_rules
 from casebook.cases.demand_forecasting.staffing import Rates, order_coverage, order_quantile
 from casebook.cases.demand_forecasting.stores import LAST, panel
+from casebook.cases.demand_forecasting.studies import bottom_up
 from casebook.data import real
 from casebook.data.tables import rossmann
+from casebook.forecasting.bands import bands, coverage
+from casebook.forecasting.classical import auto_ets, seasonal_naive_week
 from casebook.forecasting.hierarchy import Hierarchy, aggregate, from_ids
+from casebook.forecasting.scores import score
+from casebook.forecasting.walk import Forecaster, add_reconciled, planning_origins, walk_forward
 from casebook.recorded.real import from_real
+from casebook.serving.monitor import DriftAlarm
 
 KEYS = ["unique_id", "ds"]
 LEVELS = ("total", "type", "assortment", "store")
@@ -75,15 +69,6 @@ def ets_of_sums(train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
     return auto_ets(complete, future)
 
 
-def sums_of(stores: pd.DataFrame, tree: Hierarchy, columns: Sequence[str]) -> pd.DataFrame:
-    """Sum forecasts of stores to all levels, origin by origin."""
-    sums = [
-        aggregate(rows, tree, columns).assign(origin=origin)
-        for origin, rows in stores.groupby("origin")
-    ]
-    return pd.concat(sums, ignore_index=True).drop(columns="level")
-
-
 def forecasts(
     rows: pd.DataFrame, origins: Sequence[pd.Timestamp], ets: bool = False
 ) -> pd.DataFrame:
@@ -113,7 +98,7 @@ def forecasts(
     direct = result.loc[result["level"] == "store", [*KEYS, "origin", "direct"]]
     keys = [*KEYS, "origin"]
     bottom = bottom.merge(direct.rename(columns={"direct": MODEL}), on=keys, validate="1:1")
-    sums = sums_of(bottom, tree, [NAIVE, RULES, MODEL])
+    sums = bottom_up(bottom, tree, [NAIVE, RULES, MODEL]).drop(columns=["level", "y"])
     return result.merge(sums, on=keys, how="left", validate="1:1")
 
 
@@ -220,6 +205,89 @@ def real_rossmann() -> pd.DataFrame:
     sales = rossmann(real("rossmann"))
     table = pd.concat([_on_all(sales), _on_sample(sales)], ignore_index=True)
     return from_real(table.fillna({"origin": "all"})[COLUMNS], "rossmann")
+
+
+# At equal information ----------------------------------------------------------------
+
+#: The model on the sums, told how much opens; rules with last year's index.
+OPEN, SEASONAL = "direct_open", "rules_season"
+
+
+def open_shares(rows: pd.DataFrame, tree: Hierarchy, origin: pd.Timestamp) -> pd.DataFrame:
+    """Return which share of a node's volume opens on each day: what its stores know of closures.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        See :func:`panel`; of the days from the origin on, only which stores have a row is read.
+    tree : Hierarchy
+    origin : Timestamp
+        A store's volume is the mean of its open days in the year before it.
+
+    Returns
+    -------
+    DataFrame
+        ``unique_id``, ``ds``, ``open``.
+    """
+    year = [origin - pd.Timedelta(days=n) for n in (364, 1)]
+    volume = rows[rows["ds"].between(*year)].groupby("unique_id")["y"].mean().rename("every")
+    opened = rows[KEYS].assign(open=rows["unique_id"].map(volume).fillna(0.0))
+    every = aggregate(volume.reset_index().assign(ds=origin), tree, ["every"])
+    both = aggregate(opened, tree, ["open"]).merge(every[["unique_id", "every"]], on="unique_id")
+    return both[KEYS].assign(open=both["open"] / both["every"])
+
+
+def told_what_opens(rows: pd.DataFrame, tree: Hierarchy) -> Forecaster:
+    """Let the model forecast sums as if every store opened, and multiply by the share that does.
+
+    On the two origins before the test this was better for the chain than the share as one more
+    feature (WAPE .140 against .175 on the sample; without either .198).
+    """
+
+    def forecast(train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
+        shares = open_shares(rows, tree, future["ds"].min())
+        past, ahead = (part[KEYS].merge(shares, how="left", on=KEYS) for part in (train, future))
+        full = train.assign(y=train["y"].to_numpy() / past["open"].to_numpy())
+        return lightgbm_direct(full, future) * ahead["open"].to_numpy()
+
+    return forecast
+
+
+def _informed(rows: pd.DataFrame, origins: Sequence[pd.Timestamp], by_origin: bool) -> pd.DataFrame:
+    """Score the sums that know what opens, and the rules with a season, summed up."""
+    tree = from_ids(rows["unique_id"], LEVELS[1:])
+    told = {OPEN: told_what_opens(rows, tree)}
+    upper = walk_forward(rows, tree, told, origins, levels=LEVELS[:-1])
+    season = {SEASONAL: answering(seasonal_rules)}
+    stores = walk_forward(rows, tree, season, origins, levels=LEVELS[-1:])
+    sums = bottom_up(stores, tree, [SEASONAL])
+    parts, by = [], ["level", "origin"] if by_origin else ["level"]
+    for made, model in ((upper, OPEN), (sums, SEASONAL)):
+        parts.append(score(made, aggregate(rows, tree), [model], by))
+    table = pd.concat(parts, ignore_index=True)
+    origin = table["origin"].dt.strftime("%Y-%m-%d") if by_origin else "all"
+    return table.assign(origin=origin)[["origin", "level", "model", "WAPE", "MASE"]]
+
+
+def real_rossmann_informed() -> pd.DataFrame:
+    """Walk forward as :func:`real_rossmann` does, at equal information and by better rules.
+
+    Returns
+    -------
+    DataFrame
+        ``stores`` (all; of the sample only the last origin, which a reduced run is compared
+        with), ``origin``, ``level``, ``model`` (the model on sums that is told what opens; rules
+        with last year's index), ``WAPE``, ``MASE``.
+    """
+    sales = rossmann(real("rossmann"))
+    every = _informed(panel(sales), TEST, by_origin=False).assign(stores="all")
+    return from_real(pd.concat([every, live_informed()], ignore_index=True), "rossmann")
+
+
+def live_informed() -> pd.DataFrame:
+    """Run the sample of :func:`real_rossmann_informed` at the last origin."""
+    rows = panel(rossmann(real("rossmann")), EVERY)
+    return _informed(rows, TEST[-1:], by_origin=True).assign(stores="sample")
 
 
 def live(origins: Sequence[pd.Timestamp] = TEST[-1:]) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 The usual day of a route is the mean of its plain days (no promotion, nothing around a holiday) with
 that weekday in the last eight weeks. Each effect multiplies it by a ratio that is pooled over all
-routes and the whole past.
+routes and the whole past. The season multiplies it by what the same days of last year were to the
+eight weeks before them, pooled over all routes.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import pandas as pd
 
 #: What the calendar and the plan know of a day, by column: 1 on such a day, else 0.
 EFFECTS = ["promotion", "holiday", "eve", "backlog_1", "backlog_2"]
-#: Weeks whose plain days make the usual day.
-WEEKS = 8
+#: Weeks whose plain days make the usual day; weeks from a day to the same weekday of last year.
+WEEKS, YEAR = 8, 52
 
 
 def ratios(train: pd.DataFrame) -> pd.Series:
@@ -37,6 +38,37 @@ def ratios(train: pd.DataFrame) -> pd.Series:
     return (one.mul(past["y"], axis=0).sum() / one.mul(usual, axis=0).sum()).fillna(1.0)
 
 
+def usual_days(train: pd.DataFrame, first: pd.Timestamp) -> pd.DataFrame:
+    """Return ``unique_id``, ``weekday``, ``usual``: plain days of the eight weeks before a day."""
+    recent = train[(train["ds"] < first) & (train["ds"] >= first - pd.Timedelta(weeks=WEEKS))]
+    plain = recent[recent[EFFECTS].eq(0).all(axis=1)].assign(weekday=recent["ds"].dt.dayofweek)
+    return plain.groupby(["unique_id", "weekday"])["y"].mean().rename("usual").reset_index()
+
+
+def season(train: pd.DataFrame, days: pd.DatetimeIndex) -> pd.Series:
+    """Return last year's index: the same days of last year over what was usual before them.
+
+    Parameters
+    ----------
+    train : DataFrame
+        As for :func:`ratios`.
+    days : DatetimeIndex
+        Consecutive days from the first one to forecast on.
+
+    Returns
+    -------
+    Series
+        Index ``days``. Plain days of all routes, over the week around each day; 1 where last year
+        is not known.
+    """
+    last_year = days - pd.Timedelta(weeks=YEAR)
+    plain = train[train[EFFECTS].eq(0).all(axis=1)].assign(weekday=train["ds"].dt.dayofweek)
+    pairs = plain.merge(usual_days(train, last_year[0]))
+    sums = pairs.groupby("ds")[["y", "usual"]].sum().asfreq("D", fill_value=0.0)
+    around = sums.rolling(7, center=True, min_periods=1).sum().reindex(last_year)
+    return (around["y"] / around["usual"].where(around["usual"] > 0)).fillna(1.0).set_axis(days)
+
+
 def rules(train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
     """Forecast a day by the route's usual day, times the ratios of what falls on it.
 
@@ -52,9 +84,24 @@ def rules(train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
     ndarray, shape (len(future),)
         NaN for a route without a plain day of that weekday in the last eight weeks.
     """
-    recent = train[train["ds"] >= future["ds"].min() - pd.Timedelta(weeks=WEEKS)]
-    plain = recent[recent[EFFECTS].eq(0).all(axis=1)].assign(weekday=recent["ds"].dt.dayofweek)
-    usual = plain.groupby(["unique_id", "weekday"])["y"].mean().rename("usual").reset_index()
+    usual = usual_days(train, future["ds"].min())
     days = future.assign(weekday=future["ds"].dt.dayofweek).merge(usual, how="left")
     factor = (ratios(train) ** future[EFFECTS]).prod(axis=1)
     return days["usual"].to_numpy() * factor.to_numpy()
+
+
+def seasonal_rules(train: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
+    """Forecast by the rules, times last year's index: the rung that a model has to beat.
+
+    Parameters
+    ----------
+    train, future : DataFrame
+        As for :func:`rules`.
+
+    Returns
+    -------
+    ndarray, shape (len(future),)
+        NaN as of :func:`rules`.
+    """
+    days = pd.date_range(future["ds"].min(), future["ds"].max())
+    return rules(train, future) * future["ds"].map(season(train, days)).to_numpy()

@@ -88,11 +88,6 @@ def one_day(
     return pd.DataFrame(rows, columns=columns).set_index("ordered")
 
 
-def staffing_quantile(rates: Rates = Rates()) -> float:
-    """Return the quantile of demand that costs least to order: the newsvendor's critical ratio."""
-    return rates.quantile
-
-
 def staffing_cost(
     actual: np.ndarray, ordered: np.ndarray, rates: Rates = Rates(), whole_workers: bool = True
 ) -> np.ndarray:

@@ -1,108 +1,36 @@
-"""The registry of models: one file that the weekly training writes and each night reads.
-
-The file holds LightGBM's text with what a night must know to trust it. A model that it must not
-trust is refused with the reason, and the pipeline's fall-back answers.
-"""
+"""The shipped model in the registry: what the weekly training writes and each night asks."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.contract import DAY, morning
-from casebook.cases.demand_forecasting.direct import (
-    DirectModel,
-    Forecaster,
-    ModelRefused,
-    predict_direct,
-)
+from casebook.cases.demand_forecasting.contract import morning
+from casebook.cases.demand_forecasting.direct import DirectModel, predict_direct
 from casebook.cases.demand_forecasting.forecasters import with_cold_start
-from casebook.project import write_whole
-
-NAME = "model.json"
-#: Days after its last training day on which a model still answers: four weeks and one to repair.
-MAX_AGE = 35
-
-
-def _digest(content: dict[str, object]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+from casebook.forecasting.walk import Forecaster
+from casebook.serving.registry import MAX_AGE, put, take
 
 
 def save(model: DirectModel, folder: Path) -> Path:
-    """Put a model into the registry, in place of the one before.
-
-    Parameters
-    ----------
-    model : DirectModel
-    folder : Path
-        Of the registry; a reader sees the old file or the new one, never a part.
-
-    Returns
-    -------
-    Path
-        Of the file.
-    """
-    content = {
-        "trained_until": f"{model.trained_until:%Y-%m-%d}",
-        "features": list(model.features),
-        "countries": list(model.countries),
-        "text": model.text,
-    }
-    path = Path(folder) / NAME
-    write_whole(path, json.dumps({"sha256": _digest(content), **content}, indent=1).encode())
-    return path
+    """Put a model into the registry (:func:`casebook.serving.registry.put`)."""
+    names = {"features": list(model.features), "countries": list(model.countries)}
+    return put(folder, model.trained_until, text=model.text, **names)
 
 
 def load(folder: Path, day: pd.Timestamp, max_age: int = MAX_AGE) -> DirectModel:
-    """Read the model that may answer on a morning.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the registry.
-    day : Timestamp
-        The morning.
-    max_age : int
-        Days.
-
-    Returns
-    -------
-    DirectModel
+    """Read the model that may answer on a morning (:func:`casebook.serving.registry.take`).
 
     Raises
     ------
     ModelRefused
-        If there is none, it is not what was saved, it is older than ``max_age`` days, or it has
-        seen the morning's own day or a later one.
     """
-    path, day = Path(folder) / NAME, morning(day)
-    try:
-        content = json.loads(path.read_bytes())
-        expected = content.pop("sha256")
-    except FileNotFoundError:
-        raise ModelRefused(f"there is no model in {path}: train one and save it") from None
-    except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError):
-        raise ModelRefused(f"{path} is no stored model: save one again") from None
-    if _digest(content) != expected:
-        raise ModelRefused(f"{path} was altered after it was saved: save the model again")
-    until = pd.Timestamp(content["trained_until"])
-    if until >= day:
-        raise ModelRefused(
-            f"the model has seen {until:%Y-%m-%d}, which {day:%Y-%m-%d} does not know yet: load "
-            "the one of that time"
-        )
-    if (age := (day - until) // DAY) > max_age:
-        raise ModelRefused(
-            f"the model ends on {until:%Y-%m-%d}, {age} days ago, at most {max_age} are allowed: "
-            "train it again"
-        )
+    content = take(folder, morning(day), max_age)
     named = (tuple(content[name]) for name in ("features", "countries"))
-    return DirectModel(content["text"], *named, until)
+    return DirectModel(content["text"], *named, content["trained_until"])
 
 
 def from_registry(

@@ -14,17 +14,13 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.demand_forecasting import world as worlds
-from casebook.cases.demand_forecasting.evaluation import add_oracle, complete_oracle, walk_forward
+from casebook.cases.demand_forecasting.direct import half_life, leave_out, lightgbm_direct
+from casebook.cases.demand_forecasting.evaluation import add_oracle, complete_oracle
 from casebook.cases.demand_forecasting.features import HORIZON
 from casebook.cases.demand_forecasting.forecasters import (
     NEW,
-    Forecaster,
     analogue,
-    half_life,
-    leave_out,
-    lightgbm_direct,
     lightgbm_recursive,
-    seasonal_naive_week,
     with_cold_start,
 )
 from casebook.cases.demand_forecasting.studies import (
@@ -43,6 +39,8 @@ from casebook.cases.demand_forecasting.studies import (
     simulate,
 )
 from casebook.evaluate.gap import gap_closed
+from casebook.forecasting.classical import seasonal_naive_week
+from casebook.forecasting.walk import Forecaster, walk_forward
 from casebook.recorded.studies import Change
 from casebook.recorded.studies import sensitivity as varied
 

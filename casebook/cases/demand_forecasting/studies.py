@@ -15,30 +15,20 @@ from functools import cache
 import pandas as pd
 
 from casebook.cases.demand_forecasting import world as worlds
-from casebook.cases.demand_forecasting.evaluation import (
-    add_oracle,
-    add_reconciled,
-    planning_origins,
-    score,
-    walk_forward,
-)
+from casebook.cases.demand_forecasting.direct import lightgbm_direct
+from casebook.cases.demand_forecasting.evaluation import add_oracle
 from casebook.cases.demand_forecasting.features import HORIZON, add_known
-from casebook.cases.demand_forecasting.forecasters import (
-    Forecaster,
-    combine,
-    learn_weights,
-    lightgbm_direct,
-    lightgbm_recursive,
-    seasonal_naive_week,
-    seasonal_naive_year,
-    with_cold_start,
-)
+from casebook.cases.demand_forecasting.forecasters import lightgbm_recursive, with_cold_start
 from casebook.cases.demand_forecasting.oracle import oracle_quantiles
 from casebook.cases.demand_forecasting.rules import rules
 from casebook.cases.demand_forecasting.staffing import Rates
 from casebook.evaluate.gap import gaps
 from casebook.evaluate.intervals import mean_interval
+from casebook.forecasting.classical import seasonal_naive_week, seasonal_naive_year
+from casebook.forecasting.ensemble import combine, learn_weights
 from casebook.forecasting.hierarchy import Hierarchy, aggregate, from_ids
+from casebook.forecasting.scores import score
+from casebook.forecasting.walk import Forecaster, add_reconciled, planning_origins, walk_forward
 
 KEYS = ["unique_id", "ds"]
 LEVELS = ("total", "country", "depot", "route")

@@ -15,10 +15,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.evaluation import heatmap, score
-from casebook.cases.demand_forecasting.forecasters import ets_with_errors
 from casebook.data import real
 from casebook.data.tables import tourism
+from casebook.forecasting.classical import ets_with_errors
 from casebook.forecasting.hierarchy import (
     Hierarchy,
     aggregate,
@@ -26,6 +25,7 @@ from casebook.forecasting.hierarchy import (
     non_negative,
     reconcile,
 )
+from casebook.forecasting.scores import heatmap, score
 from casebook.recorded.real import from_real
 
 KEYS = ["unique_id", "ds"]
@@ -47,11 +47,6 @@ ORIGINS = ("2013-01-01", "2014-01-01", "2015-01-01", "2016-01-01")
 #: AutoETS by default (all chosen by AICc), and with an additive season.
 OPTIONS = ("ZZZ", "ZZA")
 QUARTERS = 8
-
-#: Three nodes: the total of A and B.
-THREE = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
-THREE_BASE = np.array([100.0, 60.0, 50.0])
-THREE_COVARIANCE = np.array([[25.0, 10.0, 5.0], [10.0, 16.0, 0.0], [5.0, 0.0, 9.0]])
 
 
 def weighted(S: np.ndarray, base: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -76,27 +71,6 @@ def weighted(S: np.ndarray, base: np.ndarray, covariance: np.ndarray) -> np.ndar
     spread = np.diag(covariance) if covariance.ndim == 1 else covariance
     shared = spread @ constraints.T
     return base - shared @ np.linalg.solve(constraints @ shared, constraints @ base)
-
-
-def three_nodes() -> pd.DataFrame:
-    """Reconcile 100 against 60 + 50 in four ways, to be done again by hand.
-
-    Returns
-    -------
-    DataFrame
-        Rows ``base``, ``ols``, ``wls_struct``, ``wls``, ``mint``; columns ``total``, ``A``, ``B``
-        and ``gap``, the total less the sum.
-    """
-    covariances = {
-        "ols": np.ones(3),
-        "wls_struct": THREE.sum(axis=1),
-        "wls": np.diag(THREE_COVARIANCE),
-        "mint": THREE_COVARIANCE,
-    }
-    rows = {"base": THREE_BASE}
-    rows |= {name: weighted(THREE, THREE_BASE, w) for name, w in covariances.items()}
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["total", "A", "B"])
-    return table.assign(gap=table["total"] - table["A"] - table["B"])
 
 
 def _last_seasons(past: pd.DataFrame, asked: pd.DataFrame) -> np.ndarray:

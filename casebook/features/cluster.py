@@ -1,7 +1,13 @@
 """Features and training on a Dask cluster, with the results of one machine to the last bit.
 
 The model is a small one, one day ahead from lags: it stands for the work that outgrows a machine.
-The model that ships is :mod:`casebook.cases.demand_forecasting.direct`.
+
+Examples
+--------
+>>> days = pd.date_range("2024-01-01", periods=3)
+>>> panel = pd.DataFrame({"unique_id": "a", "ds": days, "y": [4.0, 6.0, 5.0]})
+>>> lag_features(panel)["lag_1"].tolist()
+[nan, 4.0, 6.0]
 """
 
 from __future__ import annotations
@@ -13,13 +19,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.contract import DAY, KEYS
-
 if TYPE_CHECKING:
     import dask.dataframe as dd
     from distributed import Client
     from lightgbm import LGBMRegressor
 
+KEYS = ["unique_id", "ds"]
+DAY = pd.Timedelta(days=1)
 LAGS, WINDOWS = (1, 7, 14, 28), (7, 28)
 FEATURES = [*(f"lag_{k}" for k in LAGS), *(f"mean_{k}" for k in WINDOWS), "weekday"]
 

@@ -1,4 +1,4 @@
-"""Case 01: features and training on a cluster, with the results of one machine."""
+"""Features and training on a cluster, with the results of one machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import psutil
 import pytest
 from pandas.testing import assert_frame_equal
 
-from casebook.cases.demand_forecasting.cluster import (
+from casebook.cases.demand_forecasting.world import KEYS, simulate
+from casebook.features.cluster import (
     FEATURES,
     features_dask,
     lag_features,
@@ -18,7 +19,6 @@ from casebook.cases.demand_forecasting.cluster import (
     train_dask,
     train_lightgbm,
 )
-from casebook.cases.demand_forecasting.world import KEYS, simulate
 
 
 @cache
