@@ -7,7 +7,9 @@ market gets one arm for some hours, then the other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -124,7 +126,8 @@ def switchback(seed: int, block: int, market: Market | None = None) -> pd.DataFr
 def switchback_effect(frame: pd.DataFrame, burn: int = 0, by: str = "block") -> Effect:
     """Return the relative effect from a switchback, by regression on the logarithm.
 
-    Hour of the day and weekday are taken out; errors are clustered.
+    Hour of the day and weekday are taken out; errors are clustered, and the interval is that of
+    Student's t with one degree of freedom less than there are clusters.
 
     Parameters
     ----------
@@ -147,7 +150,7 @@ def switchback_effect(frame: pd.DataFrame, burn: int = 0, by: str = "block") -> 
         cov_type="cluster", cov_kwds={"groups": kept[by].to_numpy()}
     )
     gain, se = float(np.expm1(fit.params[1])), float(fit.bse[1])
-    return effect_of(1.0, 0.0, 1.0 + gain, se * (1 + gain))
+    return effect_of(1.0, 0.0, 1.0 + gain, se * (1 + gain), df=kept[by].nunique() - 1)
 
 
 def user_split(seed: int, users: int = 20_000, market: Market | None = None) -> Effect:
@@ -167,3 +170,38 @@ def user_split(seed: int, users: int = 20_000, market: Market | None = None) -> 
     treated = rng.random(users) < 0.5
     factor = np.where(treated, 1 + m.effect + m.taken / 2, 1 - m.taken / 2)
     return welch((own * factor)[~treated], (own * factor)[treated])
+
+
+def switchbacks(
+    seeds: Sequence[int] = range(300), blocks: Sequence[int] = (1, 3, 6, 12, 24)
+) -> pd.DataFrame:
+    """Estimate a market's effect by switchbacks of different blocks, and by a split of its users.
+
+    Returns
+    -------
+    DataFrame
+        ``design``, ``block`` (hours), ``burn`` (hours left out), ``runs``, ``bias``, ``sd``,
+        ``rmse`` and ``covered``; by blocks, and with each hour counted as a unit.
+    """
+    settings = {("users split", 0, 0): user_split}
+    for block in blocks:
+        for burn in {0, min(3, block - 1)}:
+            for by in ("block", "hour"):
+                name = f"switchback, by {by}"
+                settings[name, block, burn] = partial(_switched, block=block, burn=burn, by=by)
+    rows, market = [], Market()
+    for (design, block, burn), make in settings.items():
+        found = [make(seed) for seed in seeds]
+        error = np.array([one.relative for one in found]) - market.effect
+        low, high = (
+            np.array([getattr(one, f"relative_{end}") for one in found]) for end in ("low", "high")
+        )
+        covered = np.mean((low <= market.effect) & (market.effect <= high))
+        spread = (error.mean(), error.std(ddof=1), np.sqrt(np.mean(error**2)), covered)
+        rows.append((design, block, burn, len(error), *spread))
+    names = ["design", "block", "burn", "runs", "bias", "sd", "rmse", "covered"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _switched(seed: int, block: int, burn: int, by: str):
+    return switchback_effect(switchback(seed, block), burn, by)

@@ -19,22 +19,30 @@ from casebook.evaluate.experiments import welch
 
 def segment_effects(
     table: pd.DataFrame,
-    values: ArrayLike,
+    metric: ArrayLike,
     treated: ArrayLike,
     by: Sequence[str],
+    adjusted: ArrayLike | None = None,
     least: int = 30,
 ) -> pd.DataFrame:
-    """Return the effect within each segment by Welch's test.
+    """Return the effect within each segment by Welch's test, relative to its own control.
+
+    A metric that was adjusted over all users no longer has the level of the segment: the past of
+    light users lifts them to the mean of all. Its differences are those of the metric, its means
+    are not, so the base of each relative effect is the control mean of the metric as it was
+    measured.
 
     Parameters
     ----------
     table : DataFrame
         The columns of ``by``, a row for each user.
-    values : array_like, shape (n,)
-        The metric, adjusted or not.
+    metric : array_like, shape (n,)
+        As it was measured.
     treated : array_like of bool, shape (n,)
     by : sequence of str
         Their combinations are the segments.
+    adjusted : array_like, shape (n,), optional
+        The same metric after :func:`~casebook.evaluate.variance.cuped`.
     least : int
         Users of an arm; smaller segments are left out.
 
@@ -43,15 +51,16 @@ def segment_effects(
     DataFrame
         ``segment``, ``users``, ``relative``, ``se`` (relative), ``low``, ``high``, ``p``.
     """
-    rows, values, treated = [], np.asarray(values, float), np.asarray(treated, bool)
+    rows, metric, treated = [], np.asarray(metric, float), np.asarray(treated, bool)
+    values = metric if adjusted is None else np.asarray(adjusted, float)
     for name, places in table.groupby(list(by), observed=True).indices.items():
         t = treated[places]
         if min(t.sum(), (~t).sum()) < least:
             continue
-        own = welch(values[places][~t], values[places][t])
+        own, usual = welch(values[places][~t], values[places][t]), metric[places][~t].mean()
         label = " · ".join(map(str, name)) if isinstance(name, tuple) else str(name)
-        ends = (own.relative, own.relative_se, own.relative_low, own.relative_high, own.p)
-        rows.append((label, len(places), *ends))
+        ends = np.array([own.effect, own.se, own.low, own.high]) / usual
+        rows.append((label, len(places), *ends, own.p))
     return pd.DataFrame(rows, columns=["segment", "users", "relative", "se", "low", "high", "p"])
 
 
@@ -157,8 +166,7 @@ class HonestForest:
         """Return a tree and the effect in each of its nodes, from users that did not shape it."""
         from sklearn.tree import DecisionTreeRegressor
 
-        mixed = rng.permutation(half)
-        shape, rest = mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]
+        shape, rest = self._halves(half, rng)
         tree = DecisionTreeRegressor(
             max_leaf_nodes=8,
             min_samples_leaf=self.leaf,
@@ -172,6 +180,11 @@ class HonestForest:
         means = [total / np.maximum(n, 1) for total, n in zip(sums, counts, strict=True)]
         seen = counts[0] * counts[1] > 0
         return tree, np.where(seen, means[0] - means[1], self._overall)
+
+    def _halves(self, half, rng):
+        """Return the users that shape a tree and those that are averaged in it: never the same."""
+        mixed = rng.permutation(half)
+        return mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]
 
     def predict(self, X: pd.DataFrame | np.ndarray, level: float = 0.95) -> pd.DataFrame:
         """Return the effect on users of given features.

@@ -67,12 +67,15 @@ def crossing(
 
 
 @cache
-def bounds(looks: int, alpha: float = 0.05, shape: float = 0.5) -> tuple[float, ...]:
-    """Return bounds of ``|z|`` at equally spaced looks that are crossed with probability alpha.
+def bounds(
+    looks: int | tuple[float, ...], alpha: float = 0.05, shape: float = 0.5
+) -> tuple[float, ...]:
+    """Return bounds of ``|z|`` at planned looks that are crossed with probability alpha.
 
     Parameters
     ----------
-    looks : int
+    looks : int or tuple of float
+        Equally spaced looks, or the share of the information at each of them, rising to 1.
     alpha : float
         Two-sided.
     shape : float
@@ -87,14 +90,62 @@ def bounds(looks: int, alpha: float = 0.05, shape: float = 0.5) -> tuple[float, 
     --------
     >>> [round(bound, 2) for bound in bounds(5)]
     [4.56, 3.23, 2.63, 2.28, 2.04]
+    >>> [round(bound, 2) for bound in bounds((0.5, 0.9, 1.0))]
+    [2.88, 2.15, 2.04]
     """
     from scipy.optimize import brentq
 
-    if looks < 1:
-        raise ValueError(f"looks is {looks}: plan one at least.")
-    form = (np.arange(1, looks + 1) / looks) ** -shape
-    scale = brentq(lambda c: crossing(c * form)[-1] - alpha, 1.0, 6.0, xtol=1e-8)
+    times = np.arange(1, looks + 1) / looks if isinstance(looks, int) else np.array(looks, float)
+    if not len(times) or abs(times[-1] - 1) > 1e-9:
+        raise ValueError(f"looks is {looks}: plan one at least, the last with all information.")
+    form = times**-shape
+    scale = brentq(lambda c: crossing(c * form, times)[-1] - alpha, 1.0, 6.0, xtol=1e-8)
     return tuple((scale * form).tolist())
+
+
+def inflation(
+    rule: str, looks: int | tuple[float, ...] = 1, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """Return by which factor a stopping rule needs more users than one look at the end.
+
+    Parameters
+    ----------
+    rule : str
+        ``fixed``, ``obrien_fleming`` (or ``pocock``) or ``always_valid``.
+    looks : int or tuple of float
+        As for :func:`bounds`. The always-valid rule is counted at the last look alone, with the
+        effect of the plan as its ``tau``: earlier looks add a little power.
+    alpha, power : float
+
+    References
+    ----------
+    Jennison & Turnbull (2000), *Group sequential methods with applications to clinical trials*,
+    table 2.4: 1.028 for five looks of O'Brien and Fleming at power .80.
+
+    Examples
+    --------
+    >>> round(inflation("obrien_fleming", 5), 3), round(inflation("always_valid"), 2)
+    (1.028, 1.94)
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    fixed = norm.isf(alpha / 2) + norm.ppf(power)
+    if rule == "fixed":
+        return 1.0
+    if rule == "always_valid":
+
+        def lacks(z: float) -> float:
+            half = always_valid_interval(z, 1.0, z, alpha)[1] - z
+            return norm.cdf(z - half) - power
+    else:
+        limits = bounds(looks, alpha, {"obrien_fleming": 0.5, "pocock": 0.0}[rule])
+        times = None if isinstance(looks, int) else looks
+
+        def lacks(z: float) -> float:
+            return crossing(limits, times, z)[-1] - power
+
+    return float((brentq(lacks, fixed / 2, 4 * fixed) / fixed) ** 2)
 
 
 # Always valid -------------------------------------------------------------------------
@@ -171,6 +222,12 @@ class Paths(NamedTuple):
 
         return 2 * norm.sf(np.abs(self.z))
 
+    @property
+    def information(self) -> tuple[float, ...]:
+        """Share of the last look's information that is there at each look: of squared errors."""
+        precision = np.square(self.se).mean(axis=0) ** -1
+        return tuple(np.maximum.accumulate(precision / precision[-1]).tolist())
+
 
 def arrivals(
     values: ArrayLike, runs: int, looks: int, per_arm: int, lift: float = 0.0, seed: int = 0
@@ -202,8 +259,13 @@ def arrivals(
     return Paths((mean[1] - mean[0]) / scale, se)
 
 
-def daily_paths(daily: np.ndarray, day: ArrayLike, runs: int, seed: int = 0) -> Paths:
+def daily_paths(
+    daily: np.ndarray, day: ArrayLike, runs: int, seed: int = 0, lift: float = 0.0
+) -> Paths:
     """Split the same users at random, again and again, and test their sums so far on each day.
+
+    These are the looks of a dashboard: most users are there after some days, and later looks add
+    minutes of the same users rather than new users.
 
     Parameters
     ----------
@@ -212,6 +274,8 @@ def daily_paths(daily: np.ndarray, day: ArrayLike, runs: int, seed: int = 0) -> 
     day : array_like, shape (users,)
         Of the first exposure: before it a user is not counted.
     runs, seed : int
+    lift : float
+        Relative effect on every treated user.
     """
     total = np.cumsum(daily, axis=1)
     there = np.asarray(day)[:, None] <= np.arange(daily.shape[1])
@@ -225,12 +289,18 @@ def daily_paths(daily: np.ndarray, day: ArrayLike, runs: int, seed: int = 0) -> 
     n, mean, square = np.split(np.concatenate(parts, axis=1), 3, axis=-1)
     mean = mean / n
     variance = (square / n - mean**2) / (n - 1)
+    mean[1], variance[1] = mean[1] * (1 + lift), variance[1] * (1 + lift) ** 2
     scale = whole[daily.shape[1] : 2 * daily.shape[1]] / whole[: daily.shape[1]]
     return Paths((mean[1] - mean[0]) / scale, np.sqrt(variance.sum(axis=0)) / scale)
 
 
 def alarms(
-    paths: Paths, rule: str, alpha: float = 0.05, tau: float = 0.02, looks: Sequence[int] = ()
+    paths: Paths,
+    rule: str,
+    alpha: float = 0.05,
+    tau: float = 0.02,
+    looks: Sequence[int] = (),
+    information: tuple[float, ...] = (),
 ) -> np.ndarray:
     """Return the look at which a rule stops each experiment, or -1 where it does not.
 
@@ -238,12 +308,14 @@ def alarms(
     ----------
     paths : Paths
     rule : str
-        ``naive`` (p of each look), ``bonferroni``, ``obrien_fleming``, ``pocock`` (equally spaced
-        looks), ``always_valid``, or ``end`` (the last look alone).
+        ``naive`` (p of each look), ``bonferroni``, ``obrien_fleming``, ``pocock``,
+        ``always_valid``, or ``end`` (the last look alone).
     alpha, tau : float
         ``tau`` of the always valid one.
     looks : sequence of int, optional
         Positions that are looked at; by default all.
+    information : tuple of float, optional
+        At these looks, for the bounds; by default equal steps.
     """
     from scipy.stats import norm
 
@@ -256,8 +328,8 @@ def alarms(
         limits = {
             "naive": lambda: np.full(k, norm.isf(alpha / 2)),
             "bonferroni": lambda: np.full(k, norm.isf(alpha / 2 / k)),
-            "obrien_fleming": lambda: np.array(bounds(k, alpha)),
-            "pocock": lambda: np.array(bounds(k, alpha, 0.0)),
+            "obrien_fleming": lambda: np.array(bounds(information or k, alpha)),
+            "pocock": lambda: np.array(bounds(information or k, alpha, 0.0)),
             "end": lambda: np.r_[np.full(k - 1, np.inf), norm.isf(alpha / 2)],
         }
         if rule not in limits:

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.ab_testing import events, novelty
-from casebook.cases.ab_testing.assign import CONTROL, TREATMENT
+from casebook.cases.ab_testing import events
 from casebook.cases.ab_testing.decide import (
     Economics,
     Guard,
@@ -24,7 +23,8 @@ from casebook.cases.ab_testing.experiment import RESULTS, Experiment, SplitBroke
 from casebook.cases.ab_testing.plan import NEW_FEED, Metric, PlanError, read_plan
 from casebook.cases.ab_testing.report import main, report_html
 from casebook.cases.ab_testing.world import AB, BROKEN, SMALL, World, simulate
-from casebook.evaluate import designs
+from casebook.evaluate import designs, novelty
+from casebook.evaluate.assign import CONTROL, TREATMENT
 from casebook.evaluate.experiments import effect_of, welch
 from casebook.evaluate.intervals import Interval
 
@@ -176,7 +176,7 @@ def test_users_have_the_sums_of_their_sessions():
     assert (people["day"].to_numpy() == first.to_numpy()).all()
     daily = events.by_day(sessions, people, 14)
     assert daily.sum(axis=1) == pytest.approx(people["minutes"].to_numpy())
-    since = events.since_exposure(daily, people["day"].to_numpy())
+    since = novelty.since_exposure(daily, people["day"].to_numpy())
     assert np.nansum(since) == pytest.approx(daily.sum())
     assert (np.isfinite(since).sum(axis=1) == 14 - people["day"]).all()
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from casebook.cases.ab_testing.assign import arm_of, numbered
 from casebook.cases.ab_testing.plan import NEW_FEED
 from casebook.cases.ab_testing.service import Assignments, Client, Refused
+from casebook.evaluate.assign import arm_of, numbered
 from casebook.serving.load import Server, load
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

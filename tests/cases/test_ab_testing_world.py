@@ -12,8 +12,6 @@ import pytest
 from pandas.testing import assert_frame_equal
 from scipy.stats import kstest
 
-from casebook.cases.ab_testing import assign
-from casebook.cases.ab_testing.assign import CONTROL, REST, TREATMENT
 from casebook.cases.ab_testing.world import (
     AA,
     AB,
@@ -32,6 +30,8 @@ from casebook.cases.ab_testing.world import (
     snapshots,
 )
 from casebook.data import snapshot
+from casebook.evaluate import assign
+from casebook.evaluate.assign import CONTROL, REST, TREATMENT
 from casebook.project import data_dir
 
 SHARES = {CONTROL: 0.05, TREATMENT: 0.05, REST: 0.90}

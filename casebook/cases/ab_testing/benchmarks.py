@@ -8,10 +8,12 @@ import pandas as pd
 
 from casebook.cases.ab_testing import calibration, studies
 from casebook.cases.ab_testing.cookie_cats import real_cookie_cats
+from casebook.evaluate import designs
 
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "aa": calibration.aa,
     "peeking": calibration.peeking,
+    "days": calibration.days,
     "cuped": calibration.cuped,
     "srm_power": calibration.srm_power,
     "power": calibration.power,
@@ -21,7 +23,7 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "lasting": studies.lasting,
     "winners": studies.winners,
     "forest": studies.forest,
-    "switchbacks": studies.switchbacks,
+    "switchbacks": designs.switchbacks,
     "sensitivity": studies.sensitivity,
     "real_cookie_cats": real_cookie_cats,
 }

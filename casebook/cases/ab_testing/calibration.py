@@ -19,6 +19,7 @@ from casebook.cases.ab_testing.plan import NEW_FEED, read_plan
 from casebook.cases.ab_testing.world import AA, SEED, simulate
 from casebook.evaluate import experiments, sequential, variance
 from casebook.evaluate.intervals import wilson
+from casebook.evaluate.repeated import splits, z_of_means, z_of_ratios
 
 RUNS = 5_000
 #: Of the false alarms, whose band is narrow.
@@ -61,7 +62,11 @@ def _rate(hits: np.ndarray) -> dict[str, float]:
 
 
 def statistics() -> dict[tuple[str, str], tuple[np.ndarray, Callable]]:
-    """Return columns to be summed by arm, and how they become a z value, by metric and method."""
+    """Return columns to be summed by arm, and how they become a z value, by metric and method.
+
+    Slow sessions are those beyond the 95 % quantile of all; the quantile itself, which is no sum
+    over users, is tested by :func:`coverage`.
+    """
     here = log()
     people, sessions = here.people, here.sessions
     place = pd.Index(people["user"]).get_indexer(sessions["user"])
@@ -70,11 +75,11 @@ def statistics() -> dict[tuple[str, str], tuple[np.ndarray, Callable]]:
 
     def mean(values) -> tuple[np.ndarray, Callable]:
         values = np.asarray(values, float)
-        return np.column_stack([ones, values, values**2]), _z_of_means
+        return np.column_stack([ones, values, values**2]), z_of_means
 
     def ratio(top: str, bottom: str) -> tuple[np.ndarray, Callable]:
         a, b = people[[top, bottom]].to_numpy(float).T
-        return np.column_stack([ones, a, b, a * a, b * b, a * b]), _z_of_ratios
+        return np.column_stack([ones, a, b, a * a, b * b, a * b]), z_of_ratios
 
     adjusted = variance.cuped(people["minutes"], people["pre_minutes"]).values
     model = variance.cupac(people, people["minutes"], read_plan(NEW_FEED).covariates).values
@@ -88,49 +93,20 @@ def statistics() -> dict[tuple[str, str], tuple[np.ndarray, Callable]]:
         ("minutes", "CUPAC"): mean(model),
         ("minutes", "t-test by session"): (
             np.column_stack([people["sessions"], people["minutes"], square]),
-            _z_of_means,
+            z_of_means,
         ),
         ("revenue", "Welch by user"): mean(people["revenue"]),
         ("click rate", "delta method"): ratio("clicks", "impressions"),
         ("click rate", "binomial by impression"): (
             np.column_stack([binomial, binomial[:, 1]]),
-            _z_of_means,
+            z_of_means,
         ),
-        ("load p95", "by user"): (
+        ("slow sessions", "delta method"): (
             np.column_stack([ones, a, b, a * a, b * b, a * b]),
-            _z_of_ratios,
+            z_of_ratios,
         ),
-        ("load p95", "by session"): (np.column_stack([b, a, a]), _z_of_means),
+        ("slow sessions", "binomial by session"): (np.column_stack([b, a, a]), z_of_means),
     }
-
-
-def _z_of_means(control: np.ndarray, treatment: np.ndarray) -> np.ndarray:
-    """Return z from sums of ones, values and squares, shape (runs, 3) each."""
-    mean, error = [], []
-    for n, total, square in (control.T, treatment.T):
-        mean.append(total / n)
-        error.append((square / n - (total / n) ** 2) / (n - 1))
-    return (mean[1] - mean[0]) / np.sqrt(error[0] + error[1])
-
-
-def _z_of_ratios(control: np.ndarray, treatment: np.ndarray) -> np.ndarray:
-    """Return z from sums of ones, tops, bottoms and their squares and products, shape (runs, 6)."""
-    value, error = [], []
-    for n, a, b, aa, bb, ab in (control.T, treatment.T):
-        r = a / b
-        value.append(r)
-        error.append((aa - 2 * r * ab + r**2 * bb) / n / (b / n) ** 2 / n)
-    return (value[1] - value[0]) / np.sqrt(error[0] + error[1])
-
-
-def splits(columns: np.ndarray, runs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return sums over both halves of the users, split at random ``runs`` times."""
-    rng, whole, parts = np.random.default_rng(seed), columns.sum(axis=0), []
-    for start in range(0, runs, 250):
-        labels = rng.integers(0, 2, (min(250, runs - start), len(columns)), dtype=np.int8)
-        parts.append(labels.astype(float) @ columns)
-    treated = np.concatenate(parts)
-    return whole - treated, treated
 
 
 def aa(runs: int = SPLITS, alpha: float = 0.05) -> pd.DataFrame:
@@ -165,8 +141,9 @@ def peeking(
     -------
     DataFrame
         ``looks``, ``rule``, ``runs``, ``false_alarms`` with ``low`` and ``high`` (Wilson),
-        ``exact`` (what normal values would give; missing where no bound is computed), ``power``
-        at a lift, and ``stop`` (mean share of the users at the end, with a lift).
+        ``power`` at a lift, ``stop`` (mean share of the users at the end, with a lift) and
+        ``exact`` (what normal values would give; missing where no bound is computed). The
+        always-valid rule is told the lift, half of it, and double.
     """
     values, finest, rows = log().people["minutes"].to_numpy(), max(looks), []
     none, some = (
@@ -175,17 +152,53 @@ def peeking(
     )
     for count in looks:
         seen = _evenly(count, finest)
-        rules = ("naive", "bonferroni", "always_valid")
-        rules += ("obrien_fleming", "pocock") if count <= 20 else ()
-        for rule in rules:
-            false = sequential.alarms(none, rule, tau=lift, looks=seen) >= 0
-            stop = sequential.alarms(some, rule, tau=lift, looks=seen)
+        rules = {"naive": {}, "bonferroni": {}, **{name: {"tau": f * lift} for name, f in TAUS}}
+        rules |= {"obrien_fleming": {}, "pocock": {}} if count <= 20 else {}
+        for rule, more in rules.items():
             exact = sequential.crossing([1.959964] * count)[-1] if rule == "naive" else np.nan
-            rate = _rate(false)
-            rate["false_alarms"] = rate.pop("rate")
-            at = np.where(stop >= 0, (stop + 1) / finest, 1.0).mean()
-            own = {"exact": exact, "power": (stop >= 0).mean(), "stop": at}
-            rows.append({"looks": count, "rule": rule, **rate, **own})
+            own = _stopped(none, some, rule, looks=seen, **more)
+            rows.append({"looks": count, "rule": rule, **own, "exact": exact})
+    return pd.DataFrame(rows)
+
+
+#: Names of the always-valid rule by its guess of the effect, over the true one.
+TAUS = (("always_valid", 1.0), ("always_valid, half", 0.5), ("always_valid, double", 2.0))
+
+
+def _stopped(none: sequential.Paths, some: sequential.Paths, rule: str, **more) -> dict:
+    """Return how often a rule stops tests of nothing and of something, and how early."""
+    rule, last = rule.split(",")[0], none.effect.shape[1]
+    false = sequential.alarms(none, rule, **more) >= 0
+    stop = sequential.alarms(some, rule, **more)
+    rate = _rate(false)
+    rate["false_alarms"] = rate.pop("rate")
+    at = np.where(stop >= 0, (stop + 1) / last, 1.0).mean()
+    return {**rate, "power": (stop >= 0).mean(), "stop": at}
+
+
+def days(runs: int = RUNS, lift: float = 0.03) -> pd.DataFrame:
+    """Count alarms of each rule when the same log is read at the end of each of its days.
+
+    Later days add minutes of users who are there already, so looks are neither equally spaced nor
+    as alike as those of :func:`peeking`.
+
+    Returns
+    -------
+    DataFrame
+        As of :func:`peeking`, without ``looks`` and ``exact``; ``obrien_fleming`` and ``pocock``
+        take equal steps, and with ``, information`` the share of it that the days had.
+    """
+    here = log()
+    none, some = (
+        sequential.daily_paths(here.daily, here.people["day"], runs, seed, effect)
+        for seed, effect in ((1, 0.0), (2, lift))
+    )
+    known = {"information": none.information}
+    rules = {"naive": {}, "bonferroni": {}, **{name: {"tau": f * lift} for name, f in TAUS}}
+    for rule in ("obrien_fleming", "pocock"):
+        rules |= {rule: {}, f"{rule}, information": known}
+    rules["end"] = {}
+    rows = [{"rule": rule, **_stopped(none, some, rule, **m)} for rule, m in rules.items()]
     return pd.DataFrame(rows)
 
 
@@ -259,62 +272,114 @@ def _quantiles(arms: Sequence[tuple]) -> dict[tuple[str, str], experiments.Effec
     }
 
 
-def cuped(runs: int = 10_000) -> pd.DataFrame:
-    """Compare the variance of adjusted effects, over many splits, with what the theory says.
+METRICS = ("minutes", "sessions", "clicks", "revenue")
+
+
+def cuped(runs: int = 40_000, refits: int = 400, n: int = 2_000) -> pd.DataFrame:
+    """Compare the variance that each adjustment leaves with what it claims, on drawn users.
+
+    Each run draws ``n`` users an arm and fits slopes and models on them alone.
 
     Returns
     -------
     DataFrame
-        ``metric``, ``method``, ``explained`` (rho² of the covariates), ``ratio`` (measured variance
-        of the adjusted effect over that of the plain one), ``theory`` (1 - explained) and ``off``
-        (ratio over theory, less one).
+        ``metric``, ``method``, ``runs``, ``claimed`` (share of the variance that the method says it
+        explains: rho² of all users, or what the fitted model states), ``ratio`` (variance of the
+        adjusted effect over that of the plain one) with ``low`` and ``high`` (bootstrap over runs),
+        ``theory`` (1 - claimed), ``off`` (ratio over theory, less one) and ``alarms`` (at 5 %; each
+        is false).
     """
-    people, plan = log().people, read_plan(NEW_FEED)
-    known = variance.features(people, plan.covariates)
-    made = {
-        (metric, "CUPED"): variance.cuped(people[metric], people[f"pre_{metric}"])
-        for metric in ("minutes", "sessions", "clicks", "revenue")
-    }
-    made["minutes", "all covariates"] = variance.cuped(people["minutes"], known)
-    made["minutes", "CUPAC"] = variance.cupac(people, people["minutes"], plan.covariates)
-    plain = people[["minutes", "sessions", "clicks", "revenue"]].to_numpy(float)
-    names = ["minutes", "sessions", "clicks", "revenue"]
-    columns = np.column_stack([np.ones(len(people)), plain, *(one.values for one in made.values())])
-    control, treatment = splits(columns, runs)
-    effect = treatment[:, 1:] / treatment[:, :1] - control[:, 1:] / control[:, :1]
-    spread = effect.var(axis=0)
-    rows = []
-    for i, ((metric, method), one) in enumerate(made.items()):
-        ratio = spread[len(names) + i] / spread[names.index(metric)]
-        theory = 1 - one.explained
-        own = {"explained": one.explained, "ratio": ratio, "theory": theory}
-        rows.append({"metric": metric, "method": method, **own, "off": ratio / theory - 1})
+    people, rows = log().people, []
+    for metric in METRICS:
+        y, x = people[[metric, f"pre_{metric}"]].to_numpy(float).T
+        drawn = _slopes(y, x, runs, n)
+        rows.append(
+            {"metric": metric, "method": "CUPED", **_saved(drawn, np.corrcoef(y, x)[0, 1] ** 2)}
+        )
+    for method, in_sample in (("CUPAC", False), ("model that has seen the user", True)):
+        plain, own, z, claimed = np.array([_model(run, n, in_sample) for run in range(refits)]).T
+        rows.append(
+            {"metric": "minutes", "method": method, **_saved((plain, own, z), claimed.mean())}
+        )
     return pd.DataFrame(rows)
+
+
+def _saved(drawn: tuple[np.ndarray, ...], claimed: float) -> dict[str, float]:
+    """Return the variance ratio of plain and adjusted effects, with its interval."""
+    plain, own, z = drawn
+    picks = np.random.default_rng(0).integers(len(own), size=(400, len(own)))
+    low, high = np.quantile(own[picks].var(axis=1) / plain[picks].var(axis=1), [0.025, 0.975])
+    ratio, theory = own.var() / plain.var(), 1 - claimed
+    ends = {"ratio": ratio, "low": low, "high": high, "theory": theory, "off": ratio / theory - 1}
+    return {"runs": len(own), "claimed": claimed, **ends, "alarms": (np.abs(z) > 1.959964).mean()}
+
+
+def _slopes(y: np.ndarray, x: np.ndarray, runs: int, n: int) -> tuple[np.ndarray, ...]:
+    """Return plain and adjusted effects of drawn users, and z of the adjusted ones."""
+    rng, parts = np.random.default_rng(5), []
+    for start in range(0, runs, 200):
+        drawn = rng.integers(len(y), size=(min(200, runs - start), 2, n))
+        own_y, own_x = y[drawn], x[drawn]
+        mean_y, mean_x = own_y.mean(axis=-1), own_x.mean(axis=-1)
+        yy, xx = own_y - mean_y[..., None], own_x - mean_x[..., None]
+        theta = np.einsum("rai,rai->r", yy, xx) / np.einsum("rai,rai->r", xx, xx)
+        rest = yy - theta[:, None, None] * xx
+        se = np.sqrt(np.square(rest).sum(axis=-1).sum(axis=-1) / (n - 1) / n)
+        plain = mean_y[:, 1] - mean_y[:, 0]
+        effect = plain - theta * (mean_x[:, 1] - mean_x[:, 0])
+        parts.append((plain, effect, effect / se))
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def _model(run: int, n: int, in_sample: bool) -> tuple[float, float, float, float]:
+    """Return plain effect, that after a model fitted on these users, its z, and the claim."""
+    people, covariates = log().people, read_plan(NEW_FEED).covariates
+    own = people.iloc[np.random.default_rng([run, 6]).permutation(len(people))[: 2 * n]]
+    y, arm = own["minutes"].to_numpy(), np.arange(2 * n) < n
+    if in_sample:
+        score = variance.predicted(variance.features(own, covariates), y, folds=0)
+        made = variance.cuped(y, score, arm)
+    else:
+        made = variance.cupac(own, y, covariates, arm=arm)
+    found = experiments.welch(made.values[arm], made.values[~arm])
+    return y[~arm].mean() - y[arm].mean(), found.effect, found.effect / found.se, made.explained
 
 
 # Power --------------------------------------------------------------------------------
 
 
+#: What came instead of 5/5/90: one arm short, or both arms short alike.
+MISMATCHES = {
+    "arms differ": SEEN,
+    "both arms short": {"control": 0.048, "treatment": 0.048, "rest": 0.904},
+}
+
+
 def srm_power(
     sizes: Sequence[int] = (10_000, 30_000, 50_000, 100_000, 400_000), runs: int = 20_000
 ) -> pd.DataFrame:
-    """Return how often the split test notices 4.7/5.2/90.1: computed and drawn.
+    """Return how often the split test notices a mismatch, and one of the two arms alone.
 
     Returns
     -------
     DataFrame
-        ``n``, ``alpha``, ``power`` (computed), ``rate`` (drawn), ``low``, ``high``, ``runs``.
+        ``case``, ``n``, ``alpha``, ``power`` (computed), ``rate`` (drawn), ``low``, ``high``,
+        ``runs`` and ``two_arms`` (drawn: control against treatment, the rest ignored).
     """
-    from scipy.stats import chi2
+    from scipy.stats import chi2, norm
 
     rng, rows = np.random.default_rng(10), []
-    for n in sizes:
-        drawn = rng.multinomial(n, [*SEEN.values()], runs)
-        expected = n * np.array([*PLANNED.values()])
-        p = chi2.sf(((drawn - expected) ** 2 / expected).sum(axis=1), 2)
-        for alpha in (0.05, 0.01, 0.001):
-            power = experiments.srm_power(SEEN, PLANNED, n, alpha)
-            rows.append({"n": n, "alpha": alpha, "power": power, **_rate(p < alpha)})
+    for case, seen in MISMATCHES.items():
+        for n in sizes:
+            drawn = rng.multinomial(n, [*seen.values()], runs)
+            expected = n * np.array([*PLANNED.values()])
+            p = chi2.sf(((drawn - expected) ** 2 / expected).sum(axis=1), 2)
+            a, b = drawn[:, 0], drawn[:, 1]
+            alone = 2 * norm.sf(np.abs(a - b) / np.sqrt(a + b))
+            for alpha in (0.05, 0.01, 0.001):
+                power = experiments.srm_power(seen, PLANNED, n, alpha)
+                head = {"case": case, "n": n, "alpha": alpha, "power": power}
+                rows.append({**head, **_rate(p < alpha), "two_arms": (alone < alpha).mean()})
     return pd.DataFrame(rows)
 
 

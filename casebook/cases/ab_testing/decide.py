@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,8 +77,8 @@ class Guard:
         ``safe`` (the worst is within the margin), ``harmed`` (even the best is beyond it) or
         ``unclear``.
     needed : float
-        Times the users that a test needs to call a true harm of a third of the margin safe with
-        power 80 %.
+        Times the users that a test needs to show it safe with power .80 if the true harm is the
+        one that was measured; infinite where that is beyond the margin.
     """
 
     name: str
@@ -104,7 +104,8 @@ def guard(metric: Metric, effect: Effect) -> Guard:
     z, se = norm.isf(GUARD_ALPHA), effect.relative_se
     low, high = harm - z * se, harm + z * se
     state = "safe" if high < metric.margin else "harmed" if low > metric.margin else "unclear"
-    needed = ((z + norm.ppf(0.8)) * se / (metric.margin * 2 / 3)) ** 2
+    room = metric.margin - harm
+    needed = ((z + norm.ppf(0.8)) * se / room) ** 2 if room > 0 else np.inf
     return Guard(metric.name, harm, float(high), metric.margin, state, float(needed))
 
 
@@ -163,6 +164,7 @@ def decide(
     economics: Economics,
     lasting: Interval | None = None,
     rule: str = "evidence",
+    se: float | None = None,
 ) -> Verdict:
     """Decide on a test whose split was found in order.
 
@@ -184,12 +186,15 @@ def decide(
         The effect without novelty; the value is computed from it where it is given.
     rule : str
         ``evidence`` or ``value``.
+    se : float, optional
+        Standard error of what the value rests on. Without it that of a 95 % interval is taken,
+        which the interval of a sequential rule is not.
     """
     if rule not in ("evidence", "value"):
         raise ValueError(f"rule is {rule!r}: evidence or value.")
     kept = primary if lasting is None else lasting
     if rule == "value":
-        mean, se = shrunk(kept.mean, (kept.high - kept.low) / 3.92)
+        mean, se = shrunk(kept.mean, se or (kept.high - kept.low) / 3.92)
         kept = Interval(mean, mean - 1.96 * se, mean + 1.96 * se)
     value = Interval(*(float(economics.value(one, minutes)) for one in kept))
     found = f"minutes change by {primary.mean:+.1%} [{primary.low:+.1%}, {primary.high:+.1%}]"
@@ -205,13 +210,28 @@ def decide(
         open_.append(f"the expected value is {value.mean:,.0f} euro a year")
     decision = "stop" if bad else "hold" if open_ else "ship"
     reasons = bad or open_ or [found, f"worth {value.mean:,.0f} euro a year"]
-    said = spelled(_sentence(decision, value, reasons))
+    unclear = [one for one in guards if one.state == "unclear"]
+    said = spelled(
+        _sentence(decision, value, reasons) + (_next(unclear) if open_ and not bad else "")
+    )
     return Verdict(decision, tuple(map(spelled, reasons)), value, tuple(guards), said)
 
 
 def _said(one: Guard, how: str) -> str:
     """Return what a guardrail's test found, in words."""
     return f"{one.name}: harm of {one.harm:+.1%}, at worst {one.worst:+.1%}, {how} {one.margin:.1%}"
+
+
+def _next(unclear: Sequence[Guard]) -> str:
+    """Return what a hold asks for: other users, because the same ones teach little more."""
+    known = [one.needed for one in unclear if one.needed < 100]
+    if not known:
+        return " Test a larger share of users, with a fresh salt."
+    return (
+        f" Showing that {' and '.join(one.name for one in unclear)} stays within its margin takes "
+        f"about {max(known):.1f} times the users, if the harm is the one we saw: test a larger "
+        "share, with a fresh salt. More days of the same users add little."
+    )
 
 
 def _sentence(decision: str, value: Interval, reasons: Sequence[str]) -> str:
@@ -225,28 +245,3 @@ def _sentence(decision: str, value: Interval, reasons: Sequence[str]) -> str:
     if decision == "stop":
         return f"Do not ship the feed: {reasons[0]}."
     return f"Do not ship yet: {reasons[0]}. So far we would expect {worth}."
-
-
-def holdback_days(
-    sd: float, users: float, share: float, difference: float, days: int = 30
-) -> Mapping[str, float]:
-    """Return what a hold-back can see: its smallest difference, and the days that it would need.
-
-    Parameters
-    ----------
-    sd : float
-        Standard deviation of a user's metric over its mean, for a test period of 14 days.
-    users : float
-        Exposed users of both groups.
-    share : float
-        Held back.
-    difference : float
-        Relative decline that should be noticed.
-    days : int
-        Planned. The standard deviation of the mean falls with the root of the days.
-    """
-    from casebook.evaluate.experiments import smallest_difference
-
-    ratio = (1 - share) / share
-    seen = smallest_difference(sd * np.sqrt(14 / days), users * share, ratio=ratio)
-    return {"seen": seen, "days": days * (seen / difference) ** 2}

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from casebook.cases.ab_testing.assign import CONTROL, TREATMENT
 from casebook.data.contracts import ContractBroken, enforce, need_columns, summary
+from casebook.evaluate.assign import CONTROL, TREATMENT
 
 if TYPE_CHECKING:
     import pandera.pandas as pa
@@ -210,22 +210,6 @@ def by_day(
     known = place >= 0
     values = np.bincount(cell[known], sessions[column].to_numpy()[known], len(people) * days)
     return values.reshape(len(people), days)
-
-
-def since_exposure(daily: np.ndarray, day: np.ndarray) -> np.ndarray:
-    """Shift days of the calendar to days since the first exposure; what is not seen yet is NaN.
-
-    Parameters
-    ----------
-    daily : ndarray, shape (users, days)
-        Of :func:`by_day`.
-    day : ndarray, shape (users,)
-        Of the first exposure.
-    """
-    days = daily.shape[1]
-    places = np.asarray(day)[:, None] + np.arange(days)
-    values = np.take_along_axis(daily, np.minimum(places, days - 1), axis=1)
-    return np.where(places < days, values, np.nan)
 
 
 def tenure_segment(people: pd.DataFrame) -> np.ndarray:

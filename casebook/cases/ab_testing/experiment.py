@@ -6,7 +6,7 @@ whose split is in order shows a result; :class:`SplitBroken` says why the others
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from casebook.cases.ab_testing import events, novelty
-from casebook.cases.ab_testing.assign import CONTROL, TREATMENT
+from casebook.cases.ab_testing import events
 from casebook.cases.ab_testing.decide import Economics, Guard, Verdict, decide, guard, invalid
 from casebook.cases.ab_testing.plan import Metric, Plan, read_plan
-from casebook.evaluate import sequential, variance
+from casebook.evaluate import novelty, sequential, variance
+from casebook.evaluate.assign import CONTROL, TREATMENT, diagnose
 from casebook.evaluate.experiments import (
     Effect,
     Srm,
@@ -31,8 +31,6 @@ from casebook.evaluate.experiments import (
 from casebook.evaluate.intervals import Interval
 from casebook.page.figures import spelled
 
-#: By what a broken split is searched.
-SEGMENTS = ("platform", "client", "country")
 RESULTS = [
     *("metric", "role", "kind", "control", "treatment", "relative", "low", "high"),
     *("se", "p", "p_adjusted", "explained"),
@@ -41,41 +39,6 @@ RESULTS = [
 
 class SplitBroken(RuntimeError):
     """The arms do not hold the users that the plan says: no result may be shown."""
-
-
-def diagnose(
-    exposures: pd.DataFrame, shares: Mapping[str, float], by: tuple[str, ...] = SEGMENTS
-) -> pd.DataFrame:
-    """Test the split within each segment, to find where users are missing or too many.
-
-    Parameters
-    ----------
-    exposures : DataFrame
-        Counts ``users`` by ``arm`` and the columns of ``by``.
-    shares : mapping of str to float
-        Planned, by arm.
-    by : tuple of str
-
-    Returns
-    -------
-    DataFrame
-        ``by``, ``segment``, ``users``, one column of shares for each arm, ``ratio`` (treatment over
-        control), ``p`` and ``p_adjusted`` (Holm over all segments); smallest first.
-    """
-    rows = []
-    for column in by:
-        table = exposures.pivot_table(
-            index=column, columns="arm", values="users", aggfunc="sum", fill_value=0
-        ).reindex(columns=[*shares], fill_value=0)
-        for segment, counts in table.iterrows():
-            found = srm(counts.to_dict(), shares)
-            ratio = counts[TREATMENT] / counts[CONTROL] if counts[CONTROL] else np.nan
-            seen = found.table["seen"].to_dict()
-            head = {"by": column, "segment": segment, "users": int(counts.sum())}
-            rows.append({**head, **seen, "ratio": ratio, "p": found.p})
-    frame = pd.DataFrame(rows)
-    frame["p_adjusted"] = adjusted(frame["p"])
-    return frame.sort_values("p", ignore_index=True)
 
 
 class Experiment:
@@ -124,7 +87,8 @@ class Experiment:
 
     @property
     def in_order(self) -> bool:
-        return self.srm.p >= self.plan.srm_alpha
+        """Whether the exposed users are split as planned."""
+        return self.srm.p >= self.plan.gate_alpha
 
     @cached_property
     def kept(self) -> Srm:
@@ -161,7 +125,7 @@ class Experiment:
         self._refuse(self.kept, "users after cleaning")
 
     def _refuse(self, found: Srm, where: str) -> None:
-        if found.p < self.plan.srm_alpha:
+        if found.p < self.plan.gate_alpha:
             seen = ", ".join(f"{arm} {share:.2%}" for arm, share in found.table["seen"].items())
             raise SplitBroken(
                 spelled(
@@ -291,7 +255,8 @@ class Experiment:
                 found.relative, found.relative_se, self.plan.mde, self.plan.alpha
             )
             return Interval(found.relative, *ends)
-        limits = sequential.bounds(self.plan.looks, self.plan.alpha)
+        planned = self.plan.information or self.plan.looks
+        limits = sequential.bounds(planned, self.plan.alpha)
         half = limits[(look or self.plan.looks) - 1] * found.relative_se
         return Interval(found.relative, found.relative - half, found.relative + half)
 
@@ -317,29 +282,44 @@ class Experiment:
         keep = np.ones(len(self.people), bool) if rows is None else np.asarray(rows, bool)
         own = self.people[keep]
         table = events.by_day(self.cleaned.sessions, own, self.plan.days, self.plan.primary.column)
-        since = events.since_exposure(table, own["day"].to_numpy())
+        since = novelty.since_exposure(table, own["day"].to_numpy())
         known = variance.features(own, self.plan.covariates)
         return novelty.daily_effects(since, own["arm"] == TREATMENT, known)
 
-    def lasting(self, prior: bool = True) -> Interval:
-        """Return the effect that remains, fitted for new and old users apart.
+    def by_tenure(
+        self, estimate: Callable[[novelty.Daily, float, novelty.Prior], Interval]
+    ) -> Interval:
+        """Return an effect that is estimated for new and old users apart, put together.
 
         Newcomers look around at first, veterans have to learn: the two fade in opposite directions,
-        and a fit to all users would see neither.
+        each with a half-life and a first day of its own.
+
+        Parameters
+        ----------
+        estimate : callable
+            Of the effects by day, the half-life and the prior of a group.
+        """
+        veteran = (events.tenure_segment(self.people) == "veteran") if len(self.people) else []
+        parts = []
+        for rows, half, prior in ((~veteran, *novelty.NEW), (veteran, *novelty.OLD)):
+            own = self.people[rows]
+            usual = own.loc[own["arm"] == CONTROL, self.plan.primary.column].sum()
+            parts.append((estimate(self.daily(rows), half, prior), usual))
+        return novelty.together(parts)
+
+    def lasting(self, prior: bool = True) -> Interval:
+        """Return the effect that remains, by :meth:`by_tenure`.
 
         Parameters
         ----------
         prior : bool
             Use what earlier launches say about the part that fades.
         """
-        veteran = (events.tenure_segment(self.people) == "veteran") if len(self.people) else []
-        parts = []
-        for rows, half, known in ((~veteran, *novelty.NEW), (veteran, *novelty.OLD)):
-            fit = novelty.fit_decay(self.daily(rows), half, known if prior else None)
-            own = self.people[rows]
-            usual = own.loc[own["arm"] == CONTROL, self.plan.primary.column].sum()
-            parts.append((fit.lasting, usual))
-        return novelty.together(parts)
+        return self.by_tenure(
+            lambda daily, half, known: (
+                novelty.fit_decay(daily, half, known if prior else None).lasting
+            )
+        )
 
     def over_days(self, adjust: str | None = "cuped") -> pd.DataFrame:
         """Return the effect so far at the end of each day: what a dashboard shows.
@@ -392,5 +372,6 @@ class Experiment:
         except SplitBroken as broken:
             return invalid(str(broken))
         minutes = self.people.loc[self.people["arm"] == CONTROL, self.plan.primary.column].mean()
-        money = economics or Economics()
-        return decide(self.primary(adjust), minutes, self._guards(adjust), money, lasting, rule)
+        money, primary = economics or Economics(), self.primary(adjust)
+        se = self.effect(self.plan.primary, adjust)[0].relative_se if lasting is None else None
+        return decide(primary, minutes, self._guards(adjust), money, lasting, rule, se)

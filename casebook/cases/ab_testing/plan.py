@@ -9,13 +9,16 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import date
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from casebook.cases.ab_testing.assign import CONTROL, TREATMENT, ends
+from casebook.evaluate.assign import CONTROL, TREATMENT, ends
 from casebook.evaluate.experiments import sample_size
+from casebook.evaluate.sequential import inflation
 from casebook.page.figures import spelled
 
 #: Columns of the log that can be summed or read as they are.
@@ -164,12 +167,17 @@ class Plan(BaseModel):
     cv, explained : float
         Standard deviation of the primary metric over its mean, and the share of its variance that
         the covariates explain; of an earlier period.
-    alpha, power, srm_alpha : float
+    alpha, power : float
+    srm_alpha : float
+        Chance that a sound test is refused: half of it for the exposed users, half for the users
+        after cleaning (:attr:`gate_alpha`).
     correction : str
         Of the secondary metrics: ``holm`` or ``bh``.
     stopping, looks
         ``fixed`` (one look at the end), ``obrien_fleming`` (so many planned looks) or
         ``always_valid`` (any look).
+    information : tuple of float
+        Share of the information at each planned look, as an A/A test showed; none: equal steps.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -194,6 +202,7 @@ class Plan(BaseModel):
     correction: Literal["holm", "bh"] = "holm"
     stopping: Rule = "fixed"
     looks: int = Field(default=1, ge=1, le=1_000)
+    information: tuple[float, ...] = ()
 
     @property
     def metrics(self) -> dict[str, tuple[str, Metric]]:
@@ -205,10 +214,16 @@ class Plan(BaseModel):
 
     @property
     def needed(self) -> int:
-        """Users that control needs to find the smallest effect, after adjustment."""
+        """Users that control needs to find the smallest effect, adjusted, by the stopping rule."""
         ratio = self.shares[TREATMENT] / self.shares[CONTROL]
         sd = self.cv * (1 - self.explained) ** 0.5
-        return sample_size(sd, self.mde, self.power, self.alpha, ratio)
+        more = inflation(self.stopping, self.information or self.looks, self.alpha, self.power)
+        return ceil(more * sample_size(sd, self.mde, self.power, self.alpha, ratio))
+
+    @property
+    def gate_alpha(self) -> float:
+        """Level of each of the two tests of the split."""
+        return self.srm_alpha / 2
 
     @model_validator(mode="after")
     def _can_be_kept(self) -> Plan:
@@ -238,11 +253,23 @@ def _faults(plan: Plan) -> Iterator[str]:
         yield "the primary metric must be a mean: its size and value are computed from it"
     if (plan.stopping == "fixed") != (plan.looks == 1):
         yield f"stopping is {plan.stopping} with {plan.looks} looks: only `fixed` has one"
+    steps = (0.0, *plan.information)
+    if plan.information and (
+        len(plan.information) != plan.looks
+        or abs(steps[-1] - 1) > 1e-9
+        or any(b <= a for a, b in pairwise(steps))
+    ):
+        yield (
+            f"information has {len(plan.information)} shares for {plan.looks} looks: give one for "
+            "each, rising to 1"
+        )
+        return
     there = int(plan.users * plan.shares[CONTROL])
     if there < plan.needed:
         yield (
             f"control has {there:,} users and needs {plan.needed:,} to find an effect of "
-            f"{plan.mde:.1%} with power {plan.power:.0%}: raise the share or the mde"
+            f"{plan.mde:.1%} with power {plan.power:.0%} ({plan.stopping}): raise the share or the "
+            "mde"
         )
 
 

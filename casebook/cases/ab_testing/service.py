@@ -27,8 +27,8 @@ from fastapi import FastAPI, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from casebook.cases.ab_testing.assign import CONTROL, arm_of
 from casebook.cases.ab_testing.plan import Plan, PlanError, read_plan
+from casebook.evaluate.assign import CONTROL, arm_of
 from casebook.serving.log import Log, Table
 
 #: Bytes of a request that are read.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from casebook.cases.ab_testing.assign import (
+from casebook.evaluate.assign import (
     CONTROL,
     REST,
     TREATMENT,

@@ -54,8 +54,8 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.ab_testing import users
-from casebook.cases.ab_testing.assign import CONTROL, REST, TREATMENT
 from casebook.cases.ab_testing.users import SEGMENTS, USER
+from casebook.evaluate.assign import CONTROL, REST, TREATMENT
 
 CHAPTER = "10_ab_testing"
 SEED = 2026

@@ -16,6 +16,22 @@ from numpy.typing import ArrayLike
 from casebook.evaluate.intervals import Interval
 
 
+def since_exposure(daily: np.ndarray, day: np.ndarray) -> np.ndarray:
+    """Shift days of the calendar to days since the first exposure; what is not seen yet is NaN.
+
+    Parameters
+    ----------
+    daily : ndarray, shape (users, days)
+        The metric on each day of the calendar.
+    day : ndarray, shape (users,)
+        Of the first exposure.
+    """
+    days = daily.shape[1]
+    places = np.asarray(day)[:, None] + np.arange(days)
+    values = np.take_along_axis(daily, np.minimum(places, days - 1), axis=1)
+    return np.where(places < days, values, np.nan)
+
+
 class Daily(NamedTuple):
     """Relative effects by days since the first exposure.
 
@@ -52,7 +68,7 @@ def daily_effects(since: np.ndarray, treated: ArrayLike, covariates: ArrayLike) 
     ----------
     since : ndarray, shape (users, days)
         The metric k days after the first exposure; NaN where that day is after the test
-        (:func:`~casebook.cases.ab_testing.events.since_exposure`).
+        (:func:`since_exposure`).
     treated : array_like of bool, shape (users,)
     covariates : array_like, shape (users, c)
         From before the test.
@@ -124,6 +140,16 @@ def fit_decay(daily: Daily, half: float | None = 3.0, prior: Prior | None = None
     ends = zip(found, 1.96 * np.sqrt(np.diag(covariance)), strict=True)
     lasting, start = (Interval(float(m), float(m - s), float(m + s)) for m, s in ends)
     return Decay(lasting, start, float(days))
+
+
+def less_expected(daily: Daily, half: float, prior: Prior, first: int = 7) -> Interval:
+    """Return the mean effect from a day on, less what earlier launches say is still fading then."""
+    found, days = mean_over(daily, first), np.arange(len(daily.effect))
+    weight = np.where(days >= first, daily.weight, 0.0)
+    rest = weight @ 2.0 ** (-days / half) / weight.sum()
+    mean = found.mean - prior.mean * rest
+    wide = np.hypot(found.high - found.mean, 1.96 * prior.sd * rest)
+    return Interval(float(mean), float(mean - wide), float(mean + wide))
 
 
 def _design(days: int, half: float) -> np.ndarray:

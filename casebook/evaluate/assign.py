@@ -15,9 +15,13 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from casebook.evaluate.experiments import adjusted, srm
+
 #: A share of the users is a whole number of these.
 BUCKETS = 10_000
 CONTROL, TREATMENT, REST = "control", "treatment", "rest"
+#: By what a broken split is searched.
+SEGMENTS = ("platform", "client", "country")
 
 
 def bucket(user: str, salt: str) -> int:
@@ -152,3 +156,38 @@ def overlap(
         rows.append((i, j, ((table - expected) ** 2 / expected).sum()))
     found = pd.DataFrame(rows, columns=["first", "second", "statistic"])
     return found.assign(p=chi2.sf(found["statistic"], (k - 1) ** 2))
+
+
+def diagnose(
+    exposures: pd.DataFrame, shares: Mapping[str, float], by: tuple[str, ...] = SEGMENTS
+) -> pd.DataFrame:
+    """Test the split within each segment, to find where users are missing or too many.
+
+    Parameters
+    ----------
+    exposures : DataFrame
+        Counts ``users`` by ``arm`` and the columns of ``by``.
+    shares : mapping of str to float
+        Planned, by arm.
+    by : tuple of str
+
+    Returns
+    -------
+    DataFrame
+        ``by``, ``segment``, ``users``, one column of shares for each arm, ``ratio`` (treatment over
+        control), ``p`` and ``p_adjusted`` (Holm over all segments); smallest first.
+    """
+    rows = []
+    for column in by:
+        table = exposures.pivot_table(
+            index=column, columns="arm", values="users", aggfunc="sum", fill_value=0
+        ).reindex(columns=[*shares], fill_value=0)
+        for segment, counts in table.iterrows():
+            found = srm(counts.to_dict(), shares)
+            ratio = counts[TREATMENT] / counts[CONTROL] if counts[CONTROL] else np.nan
+            seen = found.table["seen"].to_dict()
+            head = {"by": column, "segment": segment, "users": int(counts.sum())}
+            rows.append({**head, **seen, "ratio": ratio, "p": found.p})
+    frame = pd.DataFrame(rows)
+    frame["p_adjusted"] = adjusted(frame["p"])
+    return frame.sort_values("p", ignore_index=True)
