@@ -48,18 +48,49 @@ def test_peeking_costs_what_is_computed_and_the_rules_keep_their_level():
             assert live.loc[key, column] == pytest.approx(table.loc[key, column], abs=0.09)
 
 
-def test_cuped_saves_what_theory_says():
-    table = recorded("cuped")
-    assert (table["off"].abs() < 0.03).all()
-    live = calibration.cuped(runs=500).set_index(["metric", "method"])["explained"]
-    wanted = table.set_index(["metric", "method"])["explained"]
-    assert live.to_dict() == pytest.approx(wanted.to_dict(), rel=1e-3)
+def test_real_days_alarm_less_than_equal_looks_and_the_bounds_hold_there_too():
+    table, equal = recorded("days").set_index("rule"), recorded("peeking")
+    equal = equal[equal["looks"] == 14].set_index("rule")
+    assert 0.10 < table.loc["naive", "false_alarms"] < equal.loc["naive", "low"]
+    assert table.loc["end", "low"] < 0.05 < table.loc["end", "high"]
+    kept = [rule for rule in table.index if rule not in ("naive", "end")]
+    assert (table.loc[kept, "low"] <= 0.05).all()
+    informed = table.loc["obrien_fleming, information"]
+    assert informed["power"] >= table.loc["obrien_fleming", "power"]
+    live = calibration.days(runs=300).set_index("rule")
+    for column in ("false_alarms", "power"):
+        assert live[column].to_dict() == pytest.approx(table[column].to_dict(), abs=0.1)
+
+
+def test_adjustment_saves_what_it_claims_if_it_has_not_seen_the_user():
+    table = recorded("cuped").set_index(["metric", "method"])
+    fitted = table.xs("CUPED", level="method")
+    assert (fitted["off"].abs() < 0.05).all()
+    assert table["alarms"].drop(("minutes", "model that has seen the user")).max() < 0.08
+    seen = table.loc[("minutes", "model that has seen the user")]
+    assert seen["low"] > 1.2 * seen["theory"]
+    model = table.loc[("minutes", "CUPAC")]
+    assert model["low"] < 1.1 * model["theory"]
+    live = calibration.cuped(runs=600, refits=6).set_index(["metric", "method"])
+    for metric in calibration.METRICS:
+        key = (metric, "CUPED")
+        assert live.loc[key, "claimed"] == pytest.approx(table.loc[key, "claimed"], rel=1e-3)
+        assert live.loc[key, "ratio"] == pytest.approx(table.loc[key, "ratio"], rel=0.25)
 
 
 def test_the_power_of_the_split_test_and_of_the_t_test():
-    table = recorded("srm_power").set_index(["n", "alpha"])
-    assert table.loc[(100_000, 0.01), "power"] == pytest.approx(0.986, abs=5e-4)
+    table = recorded("srm_power").set_index(["case", "n", "alpha"])
+    large = table.xs((100_000, 0.01), level=("n", "alpha"))
+    assert large.loc["arms differ", "power"] == pytest.approx(0.986, abs=5e-4)
     assert table["rate"].to_numpy() == pytest.approx(table["power"].to_numpy(), abs=0.012)
+    # two arms alone see each other, and not what both have lost
+    assert large.loc["arms differ", "two_arms"] > 0.98
+    assert large.loc["both arms short", "two_arms"] < 0.02
+    assert large.loc["both arms short", "power"] > 0.9
+    live = calibration.srm_power((100_000,), 2_000).set_index(["case", "n", "alpha"])
+    assert live["rate"].to_numpy() == pytest.approx(
+        table.loc[live.index, "rate"].to_numpy(), abs=0.04
+    )
     grid = recorded("power")
     assert grid["ours"].to_numpy() == pytest.approx(grid["statsmodels"].to_numpy(), rel=1e-4)
     pd.testing.assert_frame_equal(calibration.power(), grid, rtol=1e-4, check_dtype=False)
@@ -108,6 +139,9 @@ def test_the_share_of_the_gap_is_zero_at_the_floor_and_one_at_the_oracle():
     found = studies.earned(table).set_index("policy")
     assert found.loc["oracle", "share"] == pytest.approx(1)
     assert found.loc["dashboard", "share"] == pytest.approx(0)
+    assert not {*studies.POLICIES} ^ {*table["policy"]}
+    broken = table[table["broken"] & (table["policy"] == "CUPED mean pays")]
+    assert not broken["shipped"].all()
     assert table["seed"].nunique() >= 15
     assert found["value"].idxmax() == "oracle"
     assert (found.loc["oracle", ["false_ships", "missed"]] == 0).all()

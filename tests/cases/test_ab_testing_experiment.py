@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import chi2, t
 
 from casebook.cases.ab_testing import events
 from casebook.cases.ab_testing.decide import (
@@ -16,7 +17,6 @@ from casebook.cases.ab_testing.decide import (
     Guard,
     decide,
     guard,
-    holdback_days,
     shrunk,
 )
 from casebook.cases.ab_testing.experiment import RESULTS, Experiment, SplitBroken, diagnose
@@ -73,6 +73,14 @@ WRONG = {
         {"primary": {"name": "x", "kind": "ratio", "column": "minutes"}},
         "primary a ratio needs numerator and denominator",
     ),
+    "sequential size": (
+        {"stopping": "always_valid", "looks": 14},
+        "control has 20,000 users and needs 23,2",
+    ),
+    "information": (
+        {"stopping": "obrien_fleming", "looks": 2, "information": (0.7, 0.9)},
+        "information has 2 shares for 2 looks: give one for each, rising to 1",
+    ),
     "twice": ({"secondary": [NEW_FEED["primary"]]}, "minutes is named twice"),
 }
 
@@ -97,6 +105,12 @@ def test_a_missing_field_a_missing_file_and_broken_toml_are_told(tmp_path):
 def test_no_result_before_the_plan_is_checked():
     with pytest.raises(PlanError):
         Experiment(NEW_FEED | {"days": 10}, None, None, None)
+
+
+def test_planned_looks_need_a_few_users_more():
+    fixed = read_plan(NEW_FEED).needed
+    looks = read_plan(NEW_FEED | {"stopping": "obrien_fleming", "looks": 5}).needed
+    assert looks == pytest.approx(1.028 * fixed, rel=2e-3)
 
 
 # The log ------------------------------------------------------------------------------
@@ -195,6 +209,26 @@ def test_a_broken_split_shows_no_result_and_says_where():
     broken = set(found.loc[found["p_adjusted"] < 0.01, "segment"])
     assert {"unknown", "old", "web"} <= broken
     assert not {"ios", "android", "current"} & broken
+
+
+def test_two_gates_share_their_error():
+    plan = read_plan(SMALL_PLAN)
+    rng, shares = np.random.default_rng(1), np.array([*plan.shares.values()])
+    counts = rng.multinomial(20_000, shares, 60_000)
+    gap = counts - 20_000 * shares
+    exposed = chi2.sf((gap**2 / (20_000 * shares)).sum(axis=1), 2)
+    kept = rng.binomial(counts[:, :2], 0.97)  # cleaning removes a few of both arms
+    after = chi2.sf((kept[:, 0] - kept[:, 1]) ** 2 / kept.sum(axis=1), 1)
+    refused = [
+        ((exposed < level) | (after < level)).mean() for level in (plan.gate_alpha, plan.srm_alpha)
+    ]
+    assert 0.005 < refused[0] <= 0.0105
+    assert refused[1] > 0.013  # what each gate at the whole level would do
+    table = pd.DataFrame({"arm": [*plan.shares], "users": [1_000, 870, 17_000]})
+    made = world()
+    odd = Experiment(plan, table, made.log, made.users)
+    assert plan.gate_alpha < odd.srm.p < plan.srm_alpha
+    assert odd.in_order
 
 
 def test_a_split_in_order_has_no_segment_that_is_broken():
@@ -330,6 +364,21 @@ def test_a_prior_narrows_the_fit_and_pulls_it():
     assert {*daily.frame} == {"k", "effect", "low", "high"}
 
 
+def test_a_week_less_what_is_expected_to_fade():
+    daily, half = fading(1), 3.0
+    plain = novelty.mean_over(daily, 7)
+    sure = novelty.less_expected(daily, half, novelty.Prior(0.4, 0.0))
+    weight = daily.weight[7:] / daily.weight[7:].sum()
+    rest = weight @ 2.0 ** (-np.arange(7, 14) / half)
+    assert plain.mean - sure.mean == pytest.approx(0.4 * rest)
+    assert sure.high - sure.low == pytest.approx(plain.high - plain.low)
+    unsure = novelty.less_expected(daily, half, novelty.Prior(0.4, 0.2))
+    assert unsure.high - unsure.mean == pytest.approx(
+        1.96 * np.hypot((plain.high - plain.mean) / 1.96, 0.2 * rest)
+    )
+    assert sure.low < 0.05 < sure.high
+
+
 def test_segments_are_put_together_by_their_weight():
     found = novelty.together([(Interval(0.1, 0.0, 0.2), 3.0), (Interval(-0.1, -0.2, 0.0), 1.0)])
     assert found.mean == pytest.approx(0.05)
@@ -359,6 +408,12 @@ def test_a_market_remembers_so_short_blocks_are_biased_and_a_split_of_users_more
     assert burnt.relative == pytest.approx(market.effect, abs=0.006)
     split = np.mean([designs.user_split(seed).relative for seed in range(20)])
     assert split > market.effect + 0.02
+
+
+def test_few_blocks_have_the_interval_of_student():
+    found = designs.switchback_effect(designs.switchback(3, 24))
+    half = (found.high - found.effect) / found.se
+    assert half == pytest.approx(t.ppf(0.975, 27))
 
 
 def test_hours_are_not_independent():
@@ -437,10 +492,42 @@ def test_earlier_launches_pull_and_narrow():
     assert se < 0.02
 
 
-def test_a_hold_back_of_five_per_cent_sees_so_much_after_thirty_days():
-    seen = holdback_days(sd=0.8, users=380_000, share=0.05, difference=0.01)
-    assert seen["seen"] == pytest.approx(2.8 * 0.8 * np.sqrt(14 / 30 / 19_000 / 0.95), rel=0.01)
-    assert holdback_days(0.8, 380_000, 0.05, seen["seen"])["days"] == pytest.approx(30)
+def test_a_guardrail_says_how_many_users_would_settle_it():
+    metric = Metric(name="x", kind="mean", column="revenue", better="down", margin=0.03)
+    found = guard(metric, effect_of(1.0, 0.005, 1.0218, 0.005))
+    assert found.state == "unclear"
+    assert found.needed > 1  # what is unclear is never settled by fewer users
+    rng, se = np.random.default_rng(0), found.needed**-0.5 * np.hypot(0.005, 0.005 * 1.0218)
+    seen = rng.normal(0.0218, se, 20_000)  # tests of that size, if the harm is the one we saw
+    assert (seen + 1.645 * se < 0.03).mean() == pytest.approx(0.80, abs=0.02)
+    beyond = guard(metric, effect_of(1.0, 0.005, 1.031, 0.005))
+    assert beyond.state == "unclear"
+    assert beyond.needed == np.inf
+
+
+def test_a_hold_asks_for_other_users_and_says_how_many():
+    open_ = Guard("load", 0.02, 0.035, 0.03, "unclear", 5.3)
+    said = decide(GOOD, 54.0, [open_], Economics()).sentence
+    assert "5.3 times the users" in said
+    assert "larger share" in said
+    lost = decide(GOOD, 54.0, [replace(open_, needed=np.inf)], Economics()).sentence
+    assert "inf" not in lost
+    assert "larger share" in lost
+    assert "larger share" not in decide(GOOD, 54.0, [safe()], Economics()).sentence
+
+
+def test_a_wide_sequential_interval_is_not_shrunk_twice():
+    wide = Interval(0.04, -0.02, 0.10)  # always valid: three standard errors on either side
+    told = decide(wide, 54.0, [safe()], Economics(), rule="value", se=0.02)
+    assumed = decide(wide, 54.0, [safe()], Economics(), rule="value")
+    fixed = decide(Interval(0.04, 0.0008, 0.0792), 54.0, [safe()], Economics(), rule="value")
+    assert told.value == pytest.approx(fixed.value, rel=1e-3)
+    assert assumed.value.mean < told.value.mean
+    made = world()
+    plan = SMALL_PLAN | {"stopping": "always_valid", "looks": 14}
+    here = Experiment(plan, made.exposures, made.log, made.users)
+    same = experiment().verdict(rule="value").value.mean
+    assert here.verdict(rule="value").value.mean == pytest.approx(same)
 
 
 # The report ---------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from casebook.evaluate.experiments import (
     srm_power,
     welch,
 )
+from casebook.evaluate.holdback import holdback_sees, persistence
 
 SHARES = {"control": 0.05, "treatment": 0.05, "rest": 0.90}
 
@@ -168,3 +169,19 @@ def test_several_tests_are_adjusted_and_a_missing_one_does_not_count():
         [0.016, 0.03, np.nan, 0.04, 0.2], nan_ok=True
     )
     assert (adjusted(p, "bonferroni")[[0, 4]] == [0.016, 0.8]).all()
+
+
+def test_the_same_users_for_longer_see_less_than_the_root_of_the_days_promises():
+    rng = np.random.default_rng(5)
+    level = rng.lognormal(0, 1, (20_000, 1))
+    weeks = level * rng.lognormal(-0.5, 1, (20_000, 8))
+    known = persistence(weeks[:, 0], weeks[:, 1], weeks[:, :2].mean())
+    for days in (14, 56):
+        measured = weeks[:, : days // 7].mean(axis=1).std() / weeks.mean()
+        assert known.sd(days) == pytest.approx(measured, rel=0.1)
+    by_the_root = known.sd(14) * np.sqrt(14 / 56)
+    assert known.sd(56) > 1.3 * by_the_root
+    seen = holdback_sees(known, 380_000, 0.05, 30)
+    assert seen == pytest.approx(2.8 * known.sd(30) / np.sqrt(19_000 * 0.95), rel=0.01)
+    noise = persistence(*rng.normal(1, 1, (2, 20_000)), 1.0)  # users alike: the root holds
+    assert noise.sd(56) == pytest.approx(noise.sd(14) / 2, rel=0.05)

@@ -14,6 +14,7 @@ from casebook.evaluate.sequential import (
     bounds,
     crossing,
     daily_paths,
+    inflation,
 )
 
 VALUES = np.exp(np.random.default_rng(0).normal(0, 1, 20_000))
@@ -43,6 +44,45 @@ def test_bounds_are_those_that_obrien_and_fleming_published(looks, published):
 
 def test_pocock_has_one_bound_for_all_looks():
     assert bounds(5, 0.05, 0.0) == pytest.approx([2.413] * 5, abs=1e-3)
+
+
+def test_bounds_follow_the_information_and_not_the_number_of_the_look():
+    times = (0.38, 0.6, 0.9, 1.0)
+    limits = np.array(bounds(times))
+    assert limits * np.sqrt(times) == pytest.approx(np.full(4, limits[-1]))
+    assert crossing(limits, times)[-1] == pytest.approx(0.05, abs=1e-6)
+    # bounds of equal steps, used at these times, do not spend what was promised
+    assert crossing(bounds(4), times)[-1] < 0.047
+    for wrong in ((), 0, (0.2, 0.8)):
+        with pytest.raises(ValueError, match="plan one at least"):
+            bounds(wrong)
+
+
+@pytest.mark.parametrize(
+    ("rule", "looks", "published"),
+    [
+        ("fixed", 1, 1.0),
+        ("obrien_fleming", 1, 1.0),
+        ("obrien_fleming", 5, 1.028),
+        ("obrien_fleming", 10, 1.040),
+        ("pocock", 5, 1.229),
+    ],
+)
+def test_looking_needs_as_many_more_users_as_jennison_and_turnbull_published(
+    rule, looks, published
+):
+    assert inflation(rule, looks) == pytest.approx(published, abs=1e-3)
+
+
+def test_with_so_many_more_users_each_rule_has_the_power_of_the_plan():
+    looks = 14
+    for rule, low, high in (("obrien_fleming", 0.78, 0.82), ("always_valid", 0.80, 0.86)):
+        drift = 2.8016 * inflation(rule, looks) ** 0.5
+        paths = walks(4_000, looks, drift, seed=4)
+        tau = drift / looks**0.5  # the effect itself, in the unit of one step
+        assert low < (alarms(paths, rule, tau=tau) >= 0).mean() < high
+        small = walks(4_000, looks, 2.8016, seed=4)
+        assert rule == "obrien_fleming" or (alarms(small, rule, tau=tau) >= 0).mean() < 0.6
 
 
 def test_exact_probabilities_are_those_of_draws_with_and_without_an_effect():
@@ -115,3 +155,19 @@ def test_days_of_one_log_give_a_t_test_of_the_sums_so_far():
     total = daily.sum(axis=1)
     gain = total[labels].mean() - total[~labels].mean()
     assert paths.effect[0, -1] == pytest.approx(gain / total.mean())
+
+
+def test_later_days_of_the_same_users_are_less_than_equal_steps_of_information():
+    rng = np.random.default_rng(3)
+    level = rng.lognormal(0, 1, (4_000, 1))
+    daily = level * rng.exponential(1, (4_000, 5))
+    paths = daily_paths(daily, np.zeros(4_000, int), 300, seed=1)
+    seen = paths.information
+    assert seen[-1] == 1
+    assert seen[0] > 0.4  # of equal steps it would be a fifth
+    walk = walks(10, 4)
+    assert walk.information == pytest.approx((0.25, 0.5, 0.75, 1.0))
+    same = alarms(walk, "obrien_fleming", information=walk.information)
+    assert (same == alarms(walk, "obrien_fleming")).all()
+    lifted = daily_paths(daily, np.zeros(4_000, int), 300, seed=1, lift=0.2)
+    assert (lifted.effect - paths.effect).mean() == pytest.approx(0.2, abs=0.01)

@@ -72,6 +72,14 @@ def test_a_users_own_value_is_not_in_the_model_that_predicts_it():
     assert np.corrcoef(score, own["after"])[0, 1] > 0.75
 
 
+def test_a_model_that_has_seen_the_user_claims_what_it_cannot_save():
+    rng = np.random.default_rng(9)
+    y, table = rng.normal(size=400), pd.DataFrame(rng.normal(size=(400, 5)))  # a past of noise
+    claims = {folds: cuped(y, predicted(table, y, folds)).explained for folds in (2, 0)}
+    assert claims[2] < 0.05
+    assert claims[0] > 0.3
+
+
 def test_cupac_sees_what_is_not_linear():
     rng = np.random.default_rng(5)
     own = pd.DataFrame({"x": rng.normal(0, 1, 4_000)})
@@ -95,6 +103,56 @@ def test_segments_show_who_gains():
     assert found.loc["a", "relative"] == pytest.approx(0.3, abs=0.06)
     assert abs(found.loc["b", "relative"]) < 3 * found.loc["b", "se"]
     assert segment_effects(own, own["after"], own["treated"], ["kind"], least=10**6).empty
+
+
+def test_an_adjusted_segment_is_measured_against_its_own_base():
+    rng, found = np.random.default_rng(8), []
+    new = rng.random(40_000) < 0.3
+    treated = rng.random(40_000) < 0.5
+    past = np.where(new, 1.0, 20.0) * rng.lognormal(0, 0.4, 40_000)  # newcomers have a short past
+    after = np.where(new, 8.0, 20.0) + 0.9 * (past - np.where(new, 1.1, 21.7))
+    after = after * (1 + 0.1 * treated) + rng.normal(0, 2, 40_000)
+    table = pd.DataFrame({"who": np.where(new, "new", "old")})
+    less = cuped(after, past, treated).values
+    for adjusted in (None, less):
+        frame = segment_effects(table, after, treated, ["who"], adjusted).set_index("segment")
+        found.append(frame)
+        assert frame["relative"].to_numpy() == pytest.approx([0.1, 0.1], abs=0.015)
+        assert ((frame["low"] < frame["relative"]) & (frame["relative"] < frame["high"])).all()
+    assert (found[1]["se"] < found[0]["se"]).all()
+    # the fault: relative to the adjusted level of the segment, not to its own
+    wrong = welch(less[new & ~treated], less[new & treated]).relative
+    assert wrong < 0.07
+
+
+class Dishonest(HonestForest):
+    """A forest whose leaves are averaged over the users that chose the splits."""
+
+    def _halves(self, half, rng):
+        shape, _ = super()._halves(half, rng)
+        return shape, shape
+
+
+def claimed_spread(kind: type[HonestForest]) -> float:
+    """Return how far apart a forest puts users whom the treatment changes alike."""
+    spreads = []
+    for seed in range(4):
+        own = users(seed, 4_000, effect=0.2, rho=0.0)
+        X = np.column_stack([own["before"], np.random.default_rng(seed).normal(size=(4_000, 4))])
+        model = kind(groups=10, leaf=100, seed=seed).fit(X, own["after"], own["treated"])
+        best = [
+            values[tree.tree_.children_left < 0].max() - 0.2
+            for bag in model._bags
+            for tree, values in bag
+        ]
+        spreads.append(np.mean(best))
+    return float(np.mean(spreads))
+
+
+def test_an_honest_forest_claims_less_where_all_gain_alike_and_a_dishonest_one_is_caught():
+    honest, caught = claimed_spread(HonestForest), claimed_spread(Dishonest)
+    assert honest < 0.32
+    assert caught > 0.45
 
 
 def test_the_forest_finds_them_and_its_error_is_the_one_it_states():
