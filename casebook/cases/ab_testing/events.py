@@ -1,8 +1,9 @@
 """From the delivered log to one row a user: refused rows, duplicates, late rows, crawlers.
 
-A cleaning rule must not depend on the arm. Each rule here asks for what no user can do, or for what
-was decided before the test; what it removes is counted by arm, so that a rule that does remove more
-of one arm shows up in the split test.
+A cleaning rule must not depend on the arm. Rows are refused for what no session can be. Users are
+left out for what they did during the test (thirty sessions without a click, rows of both arms), so
+the treatment might move such a rule: what it removes is counted by arm, and the split is tested
+again on the users that remain.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ def clean(log: pd.DataFrame, plan: Plan, until: pd.Timestamp | str | None = None
 
 
 def _left_out(sessions: pd.DataFrame) -> pd.DataFrame:
-    """Return users that no arm can be compared on: seen in both, or crawlers."""
+    """Return users who were seen in both arms, and crawlers: by what they did in the test."""
     codes, names = pd.factorize(sessions["user"])
     if not len(names):
         return pd.DataFrame({"user": [], "arm": [], "why": []})
