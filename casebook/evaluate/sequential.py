@@ -224,9 +224,15 @@ class Paths(NamedTuple):
 
     @property
     def information(self) -> tuple[float, ...]:
-        """Share of the last look's information that is there at each look: of squared errors."""
-        precision = np.square(self.se).mean(axis=0) ** -1
-        return tuple(np.maximum.accumulate(precision / precision[-1]).tolist())
+        """Share of the last look's information that each look has: the squared correlation of z.
+
+        For new users at each look this is their share of all users. Where users come early and
+        stay, it is not: later looks add days of the same users.
+        """
+        z = self.z - self.z.mean(axis=0)
+        together = (z * z[:, -1:]).sum(axis=0)
+        share = together**2 / (np.square(z).sum(axis=0) * np.square(z[:, -1]).sum())
+        return (*np.maximum.accumulate(share[:-1]).tolist(), 1.0)
 
 
 def arrivals(

@@ -71,7 +71,7 @@ def test_adjustment_saves_what_it_claims_if_it_has_not_seen_the_user():
     assert seen["low"] > 1.2 * seen["theory"]
     model = table.loc[("minutes", "CUPAC")]
     assert model["low"] < 1.1 * model["theory"]
-    live = calibration.cuped(runs=600, refits=6).set_index(["metric", "method"])
+    live = calibration.cuped(runs=600, refits=12).set_index(["metric", "method"])
     for metric in calibration.METRICS:
         key = (metric, "CUPED")
         assert live.loc[key, "claimed"] == pytest.approx(table.loc[key, "claimed"], rel=1e-3)

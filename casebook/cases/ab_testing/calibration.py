@@ -193,7 +193,8 @@ def days(runs: int = RUNS, lift: float = 0.03) -> pd.DataFrame:
         sequential.daily_paths(here.daily, here.people["day"], runs, seed, effect)
         for seed, effect in ((1, 0.0), (2, lift))
     )
-    known = {"information": none.information}
+    earlier = sequential.daily_paths(here.daily, here.people["day"], runs, seed=3)
+    known = {"information": earlier.information}
     rules = {"naive": {}, "bonferroni": {}, **{name: {"tau": f * lift} for name, f in TAUS}}
     for rule in ("obrien_fleming", "pocock"):
         rules |= {rule: {}, f"{rule}, information": known}
@@ -275,7 +276,7 @@ def _quantiles(arms: Sequence[tuple]) -> dict[tuple[str, str], experiments.Effec
 METRICS = ("minutes", "sessions", "clicks", "revenue")
 
 
-def cuped(runs: int = 40_000, refits: int = 400, n: int = 2_000) -> pd.DataFrame:
+def cuped(runs: int = 20_000, refits: int = 300, n: int = 2_000) -> pd.DataFrame:
     """Compare the variance that each adjustment leaves with what it claims, on drawn users.
 
     Each run draws ``n`` users an arm and fits slopes and models on them alone.
