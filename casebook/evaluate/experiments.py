@@ -270,6 +270,26 @@ def bootstrap_effect(
     return effect_of(*ends, level)
 
 
+def posterior_effect(
+    control: ArrayLike, treatment: ArrayLike, seed: int = 0, draws: int = 20_000
+) -> Effect:
+    """Return the posterior of the difference of two shares, with uniform priors.
+
+    The interval is the central 95 % of the posterior, and ``p`` twice its smaller tail beyond zero.
+    """
+    rng = np.random.default_rng(seed)
+    draws = [
+        rng.beta(1 + arm.sum(), 1 + len(arm) - arm.sum(), draws)
+        for arm in (np.asarray(control), np.asarray(treatment))
+    ]
+    gain, ratio = draws[1] - draws[0], draws[1] / draws[0] - 1
+    low, high = np.quantile(gain, [0.025, 0.975])
+    tail = 2 * min((gain > 0).mean(), (gain < 0).mean())
+    means = draws[0].mean(), draws[1].mean()
+    relative = (ratio.mean(), *np.quantile(ratio, [0.025, 0.975]))
+    return Effect(*map(float, (*means, gain.mean(), gain.std(), low, high, tail, *relative)))
+
+
 # The split ----------------------------------------------------------------------------
 
 

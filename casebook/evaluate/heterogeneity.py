@@ -114,6 +114,20 @@ def shrink(effects: ArrayLike, ses: ArrayLike) -> Shrunk:
     )
 
 
+def shrunk(effect: float, se: float, mean: float = 0.005, sd: float = 0.02) -> tuple[float, float]:
+    """Return effect and standard error after a normal prior: what earlier launches looked like.
+
+    Parameters
+    ----------
+    effect, se : float
+        Of this test.
+    mean, sd : float
+        Of the true effects of earlier launches.
+    """
+    weight = sd**2 / (sd**2 + se**2)
+    return mean + weight * (effect - mean), float(np.sqrt(weight)) * se
+
+
 class HonestForest:
     """A forest of causal trees with honest leaves and intervals from little bags.
 

@@ -158,3 +158,30 @@ def cupac(
     table = features(people, covariates)
     score = predicted(table, y, folds, seed)
     return cuped(y, np.column_stack([score, table.to_numpy()]), arm)
+
+
+def drawn_effects(y: np.ndarray, x: np.ndarray, runs: int, n: int) -> tuple[np.ndarray, ...]:
+    """Return plain and adjusted effects of drawn users, and z of the adjusted ones."""
+    rng, parts = np.random.default_rng(5), []
+    for start in range(0, runs, 200):
+        drawn = rng.integers(len(y), size=(min(200, runs - start), 2, n))
+        own_y, own_x = y[drawn], x[drawn]
+        mean_y, mean_x = own_y.mean(axis=-1), own_x.mean(axis=-1)
+        yy, xx = own_y - mean_y[..., None], own_x - mean_x[..., None]
+        theta = np.einsum("rai,rai->r", yy, xx) / np.einsum("rai,rai->r", xx, xx)
+        rest = yy - theta[:, None, None] * xx
+        se = np.sqrt(np.square(rest).sum(axis=-1).sum(axis=-1) / (n - 1) / n)
+        plain = mean_y[:, 1] - mean_y[:, 0]
+        effect = plain - theta * (mean_x[:, 1] - mean_x[:, 0])
+        parts.append((plain, effect, effect / se))
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def saved(drawn: tuple[np.ndarray, ...], claimed: float) -> dict[str, float]:
+    """Return the variance ratio of plain and adjusted effects, with its interval."""
+    plain, own, z = drawn
+    picks = np.random.default_rng(0).integers(len(own), size=(400, len(own)))
+    low, high = np.quantile(own[picks].var(axis=1) / plain[picks].var(axis=1), [0.025, 0.975])
+    ratio, theory = own.var() / plain.var(), 1 - claimed
+    ends = {"ratio": ratio, "low": low, "high": high, "theory": theory, "off": ratio / theory - 1}
+    return {"runs": len(own), "claimed": claimed, **ends, "alarms": (np.abs(z) > 1.959964).mean()}

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from casebook.cases.ab_testing import benchmarks, calibration, studies
-from casebook.cases.ab_testing.cookie_cats import bayes, players
+from casebook.cases.ab_testing.cookie_cats import players
 from casebook.cases.ab_testing.world import CHAPTER
 from casebook.data import RealDataUnavailable, real
+from casebook.evaluate.experiments import posterior_effect
+from casebook.evaluate.gap import earned
 from casebook.recorded import bench
 
 
@@ -136,7 +138,7 @@ def test_one_idea_and_one_pair_of_designs_give_what_was_recorded():
 
 def test_the_share_of_the_gap_is_zero_at_the_floor_and_one_at_the_oracle():
     table = recorded("worlds")
-    found = studies.earned(table).set_index("policy")
+    found = earned(table, "dashboard").set_index("policy")
     assert found.loc["oracle", "share"] == pytest.approx(1)
     assert found.loc["dashboard", "share"] == pytest.approx(0)
     assert not {*studies.POLICIES} ^ {*table["policy"]}
@@ -180,7 +182,7 @@ def test_another_file_is_no_cookie_cats(tmp_path):
 
 def test_the_posterior_of_a_share_is_that_of_beta():
     control, treatment = np.repeat([1, 0], [30, 70]), np.repeat([1, 0], [45, 55])
-    found = bayes(control, treatment)
+    found = posterior_effect(control, treatment)
     assert found.control == pytest.approx(31 / 102, abs=2e-3)
     assert found.effect == pytest.approx(46 / 102 - 31 / 102, abs=3e-3)
     assert found.low < found.effect < found.high

@@ -17,7 +17,6 @@ from casebook.cases.ab_testing.decide import (
     Guard,
     decide,
     guard,
-    shrunk,
 )
 from casebook.cases.ab_testing.experiment import RESULTS, Experiment, SplitBroken, diagnose
 from casebook.cases.ab_testing.plan import NEW_FEED, Metric, PlanError, read_plan
@@ -26,6 +25,7 @@ from casebook.cases.ab_testing.world import AB, BROKEN, SMALL, World, simulate
 from casebook.evaluate import designs, novelty
 from casebook.evaluate.assign import CONTROL, TREATMENT
 from casebook.evaluate.experiments import effect_of, welch
+from casebook.evaluate.heterogeneity import shrunk
 from casebook.evaluate.intervals import Interval
 
 SMALL_PLAN = NEW_FEED | {"users": 50_000, "mde": 0.10}

@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 
 from casebook.data import real
-from casebook.evaluate.experiments import Effect, bootstrap_effect, srm, welch
+from casebook.evaluate.experiments import Effect, bootstrap_effect, posterior_effect, srm, welch
 from casebook.recorded.real import from_real
 
 ARMS = {"gate_30": "control", "gate_40": "treatment"}
 RETENTION = ("retention_1", "retention_7")
 #: One player has 49,854 rounds; the next one has 2,961.
 OUTLIER = 10_000
-DRAWS = 20_000
 
 
 def players(path: Path) -> pd.DataFrame:
@@ -52,23 +51,6 @@ def players(path: Path) -> pd.DataFrame:
     return table.astype(dict.fromkeys(RETENTION, int))
 
 
-def bayes(control: np.ndarray, treatment: np.ndarray, seed: int = 0) -> Effect:
-    """Return the posterior of the difference of two shares, with uniform priors.
-
-    The interval is the central 95 % of the posterior, and ``p`` twice its smaller tail beyond zero.
-    """
-    rng = np.random.default_rng(seed)
-    draws = [
-        rng.beta(1 + arm.sum(), 1 + len(arm) - arm.sum(), DRAWS) for arm in (control, treatment)
-    ]
-    gain, ratio = draws[1] - draws[0], draws[1] / draws[0] - 1
-    low, high = np.quantile(gain, [0.025, 0.975])
-    tail = 2 * min((gain > 0).mean(), (gain < 0).mean())
-    means = draws[0].mean(), draws[1].mean()
-    relative = (ratio.mean(), *np.quantile(ratio, [0.025, 0.975]))
-    return Effect(*map(float, (*means, gain.mean(), gain.std(), low, high, tail, *relative)))
-
-
 def effects(table: pd.DataFrame, draws: int = 300) -> Iterator[tuple[str, str, Effect]]:
     """Yield metric, method and effect; of rounds with and without the player of 49,854."""
     arms = {name: table[table["arm"] == name] for name in ("control", "treatment")}
@@ -76,7 +58,7 @@ def effects(table: pd.DataFrame, draws: int = 300) -> Iterator[tuple[str, str, E
         pair = [own[metric].to_numpy(float) for own in arms.values()]
         yield metric, "Welch", welch(*pair)
         yield metric, "bootstrap", bootstrap_effect(*((own, 1.0) for own in pair), draws=draws)
-        yield metric, "Bayes", bayes(*pair)
+        yield metric, "Bayes", posterior_effect(*pair)
     for method, most in (("Welch", np.inf), ("Welch, without one player", OUTLIER)):
         pair = [own.loc[own["rounds"] < most, "rounds"].to_numpy(float) for own in arms.values()]
         yield "rounds", method, welch(*pair)

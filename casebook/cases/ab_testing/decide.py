@@ -12,6 +12,7 @@ import numpy as np
 
 from casebook.cases.ab_testing.plan import Metric
 from casebook.evaluate.experiments import Effect
+from casebook.evaluate.heterogeneity import shrunk
 from casebook.evaluate.intervals import Interval
 from casebook.page.figures import spelled
 
@@ -141,20 +142,6 @@ def invalid(why: str) -> Verdict:
         "between them is not the effect of the feed. We mend the cause and run the test again."
     )
     return Verdict("invalid", (why,), None, (), sentence)
-
-
-def shrunk(effect: float, se: float, mean: float = 0.005, sd: float = 0.02) -> tuple[float, float]:
-    """Return effect and standard error after a normal prior: what earlier launches looked like.
-
-    Parameters
-    ----------
-    effect, se : float
-        Of this test.
-    mean, sd : float
-        Of the true effects of earlier launches.
-    """
-    weight = sd**2 / (sd**2 + se**2)
-    return mean + weight * (effect - mean), float(np.sqrt(weight)) * se
 
 
 def decide(

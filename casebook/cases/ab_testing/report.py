@@ -95,17 +95,8 @@ def _log(counts: Mapping[str, int], lines: Sequence[str]) -> str:
 
 def _results(experiment: Experiment, adjust: str | None) -> str:
     frame = experiment.results(adjust)
-    columns = [
-        "metric",
-        "role",
-        "control",
-        "treatment",
-        "relative",
-        "low",
-        "high",
-        "p",
-        "p_adjusted",
-    ]
+    columns = ["metric", "role", "control", "treatment", "relative", "low", "high"]
+    columns += ["p", "p_adjusted"]
     guards = pd.DataFrame(
         [(g.name, g.harm, g.worst, g.margin, g.state) for g in experiment.guards(adjust)],
         columns=["guardrail", "harm", "at worst", "tolerated", "state"],

@@ -23,12 +23,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
-from starlette.concurrency import run_in_threadpool
+from fastapi import FastAPI
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from casebook.cases.ab_testing.plan import Plan, PlanError, read_plan
 from casebook.evaluate.assign import CONTROL, arm_of
+from casebook.serving.http import Refused, http_app, json_object, parsed
 from casebook.serving.log import Log, Table
 
 #: Bytes of a request that are read.
@@ -45,14 +45,6 @@ TABLES = {
         once=("event",),
     ),
 }
-
-
-class Refused(Exception):
-    """A request that is answered with an error; nothing was written."""
-
-    def __init__(self, status: int, error: str, what: str, do: str) -> None:
-        super().__init__(f"{status} {error}: {what} {do}")
-        self.status, self.body = status, {"error": error, "what": what, "do": do}
 
 
 class Asked(BaseModel):
@@ -102,7 +94,7 @@ class Assignments:
         Refused
             422 with the faults of the plan; 409 if another plan has the name or the salt.
         """
-        given = _json(raw)
+        given = json_object(raw)
         try:
             plan = read_plan(given)
         except PlanError as error:
@@ -126,7 +118,7 @@ class Assignments:
 
     def assign(self, raw: bytes) -> dict[str, Any]:
         """Return the arm of a user: by the hash, or control where the experiment is not known."""
-        asked = _parsed(Asked, raw)
+        asked = parsed(Asked, raw)
         head = {"experiment": asked.experiment, "user": asked.user}
         plan = self.plans.get(asked.experiment)
         if plan is None:
@@ -143,7 +135,7 @@ class Assignments:
             404 for an unknown experiment; 409 for an arm that is not the user's, or an event id
             with another content; 422 for a time before the test or in the future.
         """
-        given = _parsed(Exposure, raw)
+        given = parsed(Exposure, raw)
         plan = self.plans.get(given.experiment)
         if plan is None:
             what = f"There is no experiment {given.experiment!r}."
@@ -184,67 +176,18 @@ class Assignments:
         return {"status": state, "plans": len(self.plans), "rows": checked.rows}
 
 
-def _json(raw: bytes) -> dict[str, Any]:
-    try:
-        given = json.loads(raw)
-    except (ValueError, RecursionError):
-        what = "The body is no JSON."
-        raise Refused(400, "not JSON", what, "Send one JSON object.") from None
-    if not isinstance(given, dict):
-        raise Refused(422, "wrong form", "The body is no object.", "Send one JSON object.")
-    return given
-
-
-def _parsed(model: type[BaseModel], raw: bytes) -> Any:
-    given = _json(raw)
-    try:
-        return model.model_validate_json(json.dumps(given))
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in faults)
-        raise Refused(422, "wrong form", what, "Correct the fields that are named.") from None
-
-
 def app(path: str) -> FastAPI:
     """Return the service over HTTP; its :class:`Assignments` stand at ``app.state.service``."""
-    made = FastAPI(title="Assignments", docs_url=None, redoc_url=None)
-    service = made.state.service = Assignments(path)
-
-    async def answer(call: Callable[..., dict[str, Any]], *given: Any) -> Response:
-        try:
-            body, status = await run_in_threadpool(call, *given), 200
-        except Refused as refused:
-            body, status = refused.body, refused.status
-        return Response(json.dumps(body), status, media_type="application/json")
-
-    def post(route: str, call: Callable[[bytes], dict[str, Any]]) -> None:
-        @made.post(route)
-        async def handle(request: Request) -> Response:
-            raw = bytearray()
-            async for chunk in request.stream():
-                raw += chunk
-                if len(raw) > LARGEST:
-                    return await answer(_too_large)
-            return await answer(call, bytes(raw))
-
-    post("/plans", service.register)
-    post("/assignments", service.assign)
-    post("/exposures", service.expose)
-
-    @made.get("/counts/{name}")
-    async def counts(name: str) -> Response:
-        return await answer(service.counts, name)
-
-    @made.get("/health")
-    async def health() -> Response:
-        return await answer(service.health)
-
+    service = Assignments(path)
+    posts = {
+        "/plans": service.register,
+        "/assignments": service.assign,
+        "/exposures": service.expose,
+    }
+    gets = {"/counts/{name}": service.counts, "/health": service.health}
+    made = http_app("Assignments", posts, gets, LARGEST)
+    made.state.service = service
     return made
-
-
-def _too_large() -> dict[str, Any]:
-    what = f"The body has more than {LARGEST:,} bytes."
-    raise Refused(413, "too large", what, "Send one plan, question or exposure.")
 
 
 class Client:

@@ -22,7 +22,8 @@ from casebook.cases.ab_testing.world import AB, Constants, World, idea, simulate
 from casebook.evaluate import designs, heterogeneity, novelty, variance
 from casebook.evaluate.assign import CONTROL, TREATMENT
 from casebook.evaluate.experiments import welch
-from casebook.evaluate.intervals import Interval, mean_interval
+from casebook.evaluate.gap import earned
+from casebook.evaluate.intervals import Interval
 
 #: Half of the app's users: a world costs a second.
 USERS = 200_000
@@ -118,25 +119,6 @@ def lasting(seeds: Sequence[int] = SEEDS, users: int = USERS) -> pd.DataFrame:
         ``seed``, ``method``, ``estimate``, ``low``, ``high``, ``true``.
     """
     return pd.concat([same_launch(seed, users)["lasting"] for seed in seeds], ignore_index=True)
-
-
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return bias with its interval, standard deviation, RMSE and coverage of each method.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`lasting` or :func:`network`.
-    """
-    rows = []
-    for method, own in table.groupby("method", sort=False):
-        error = own["estimate"] - own["true"]
-        covered = (own["low"] <= own["true"]) & (own["true"] <= own["high"])
-        bias = mean_interval(error)
-        spread = (error.std(ddof=1), np.sqrt(np.mean(error**2)), covered.mean())
-        rows.append((method, len(own), *bias, *spread))
-    names = ["method", "worlds", "bias", "bias_low", "bias_high", "sd", "rmse", "covered"]
-    return pd.DataFrame(rows, columns=names)
 
 
 # Friends and shared markets -----------------------------------------------------------
@@ -340,51 +322,6 @@ def worlds(
     return pd.DataFrame(rows, columns=names)
 
 
-def earned(table: pd.DataFrame, floor: str = "dashboard", draws: int = 4_000) -> pd.DataFrame:
-    """Return what each policy earns for an idea, and its share of the gap from floor to oracle.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`worlds`, one cost.
-    floor : str
-        The policy at 0; ``never`` ships nothing, so the share is that of the oracle's value.
-    draws : int
-        Of the bootstrap over ideas.
-
-    Returns
-    -------
-    DataFrame
-        ``policy``, ``value`` (mean, euro a year and idea), ``false_ships`` and ``missed`` (shares
-        of the ideas), ``share``, ``low``, ``high``.
-    """
-    wide = table.pivot(index="seed", columns="policy", values="value")[list(POLICIES)]
-    good = (table.pivot(index="seed", columns="policy", values="true") > 0)[list(POLICIES)]
-    shipped = table.pivot(index="seed", columns="policy", values="shipped")[list(POLICIES)]
-    picks = np.random.default_rng(0).integers(len(wide), size=(draws, len(wide)))
-    mean = wide.to_numpy()[picks].mean(axis=1)
-    point, top = wide.mean().to_numpy(), POLICIES.index("oracle")
-    keep = np.array([name == floor for name in POLICIES], float)  # all zero: ships nothing
-    base, least = mean @ keep[:, None], point @ keep
-    gap = mean[:, [top]] - base
-    kept = gap[:, 0] > 0  # a draw in which the floor is perfect has no gap
-    share = low = high = np.full(len(POLICIES), np.nan)  # no idea pays, or the floor finds each
-    if kept.any() and point[top] > least:
-        share = (point - least) / (point[top] - least)
-        low, high = np.quantile((mean - base)[kept] / gap[kept], [0.025, 0.975], axis=0)
-    return pd.DataFrame(
-        {
-            "policy": POLICIES,
-            "value": point,
-            "false_ships": (shipped & ~good).mean().to_numpy(),
-            "missed": (~shipped.astype(bool) & good).mean().to_numpy(),
-            "share": share,
-            "low": low,
-            "high": high,
-        }
-    )
-
-
 KEPT = ("afternoon", "CUPED mean pays", "evidence", "value")
 
 
@@ -406,7 +343,7 @@ def sensitivity(seeds: Sequence[int] = IDEAS[:20], users: int = USERS // 2) -> p
     }
     parts = []
     for (constant, factor), table in settings.items():
-        kept = earned(table)
+        kept = earned(table, "dashboard")
         kept = kept[kept["policy"].isin(KEPT)]
         parts.append(kept.assign(constant=constant, factor=factor))
     return pd.concat(parts, ignore_index=True)
