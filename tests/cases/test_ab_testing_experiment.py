@@ -317,6 +317,12 @@ def test_the_stopping_rule_widens_the_interval():
             early = here.primary(look=1)
             assert early.high - early.low > 2 * width[rule]
     assert width["fixed"] < width["obrien_fleming"] < width["always_valid"]
+    halves = []
+    for known in ((), (0.2, 1.0)):  # equal steps, or a first look with a fifth of the information
+        plan = SMALL_PLAN | {"stopping": "obrien_fleming", "looks": 2, "information": known}
+        first = Experiment(plan, made.exposures, made.log, made.users).primary(look=1)
+        halves.append(first.high - first.mean)
+    assert halves[1] / halves[0] == pytest.approx((0.5 / 0.2) ** 0.5, rel=0.02)
 
 
 def test_the_days_end_with_the_result_and_always_valid_p_never_rises():
