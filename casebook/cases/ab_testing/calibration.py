@@ -276,7 +276,7 @@ def _quantiles(arms: Sequence[tuple]) -> dict[tuple[str, str], experiments.Effec
 METRICS = ("minutes", "sessions", "clicks", "revenue")
 
 
-def cuped(runs: int = 20_000, refits: int = 300, n: int = 2_000) -> pd.DataFrame:
+def cuped(runs: int = 20_000, refits: int = 150, n: int = 2_000) -> pd.DataFrame:
     """Compare the variance that each adjustment leaves with what it claims, on drawn users.
 
     Each run draws ``n`` users an arm and fits slopes and models on them alone.
