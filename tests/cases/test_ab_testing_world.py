@@ -12,17 +12,16 @@ import pytest
 from pandas.testing import assert_frame_equal
 from scipy.stats import kstest
 
+from casebook.cases.ab_testing.users import PRE, USER
 from casebook.cases.ab_testing.world import (
     AA,
     AB,
     BROKEN,
     CHAPTER,
     LOG,
-    PRE,
     SEED,
     SMALL,
     START,
-    USER,
     Constants,
     World,
     idea,
