@@ -53,6 +53,10 @@ def ends(shares: Mapping[str, float]) -> dict[str, int]:
     ValueError
         If a share is not positive or finer than a bucket, or they do not sum to one.
     """
+    if not all(0 < share <= 1 for share in shares.values()) or any(
+        not 0 < len(arm) <= 40 for arm in shares
+    ):
+        raise ValueError(f"The shares {dict(shares)} must be positive, of arms with a short name.")
     counts = {arm: round(share * BUCKETS) for arm, share in shares.items()}
     fine = {
         arm: share

@@ -81,6 +81,7 @@ def effect_of(
     q = t.ppf((1 + level) / 2, df)
     effect, se = treatment - control, float(np.hypot(control_se, treatment_se))
     p = 2 * t.sf(abs(effect) / se, df) if se > 0 else float(effect == 0)
+    p = p if np.isfinite(se) else np.nan  # no error, no test
     if control == 0:
         relative = spread = np.nan
     else:
@@ -339,7 +340,8 @@ def srm(counts: Mapping[str, float], shares: Mapping[str, float]) -> Srm:
         )
     planned = pd.Series(dict(shares), dtype=float)
     seen = pd.Series(dict(counts), dtype=float)[planned.index]
-    if (planned <= 0).any() or seen.sum() <= 0 or (seen < 0).any():
+    there = np.isfinite(seen).all() and np.isfinite(planned).all()
+    if not there or (planned <= 0).any() or seen.sum() <= 0 or (seen < 0).any():
         raise ValueError(
             f"Shares must be positive and users counted: {dict(shares)}, {dict(counts)}."
         )

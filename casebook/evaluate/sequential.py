@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from casebook.evaluate.intervals import wilson
+
 
 def crossing(
     bounds: ArrayLike, fractions: ArrayLike | None = None, drift: float = 0.0
@@ -189,6 +191,8 @@ def always_valid_interval(
     effect: float, se: float, tau: float, alpha: float = 0.05
 ) -> tuple[float, float]:
     """Return an interval that holds the effect at all looks together with probability 1 - alpha."""
+    if se == 0:
+        return float(effect), float(effect)
     variance, together = se**2, se**2 + tau**2
     half = np.sqrt(
         2 * variance * together / tau**2 * (0.5 * np.log(together / variance) - np.log(alpha))
@@ -342,3 +346,19 @@ def alarms(
             raise ValueError(f"rule {rule!r}: one of {', '.join([*limits, 'always_valid'])}.")
         crossed = np.abs(own.z) >= limits[rule]()
     return np.where(crossed.any(axis=1), np.array(seen)[crossed.argmax(axis=1)], -1)
+
+
+def stopped(none: Paths, some: Paths, rule: str, **more) -> dict:
+    """Return how often a rule stops tests of nothing and of something, and how early."""
+    rule, last = rule.split(",")[0], none.effect.shape[1]
+    false = alarms(none, rule, **more) >= 0
+    stop = alarms(some, rule, **more)
+    found = wilson(false)
+    rate = {"runs": len(false), "low": found.low, "high": found.high, "false_alarms": found.mean}
+    at = np.where(stop >= 0, (stop + 1) / last, 1.0).mean()
+    return {**rate, "power": (stop >= 0).mean(), "stop": at}
+
+
+def evenly(count: int, finest: int) -> list[int]:
+    """Return positions of ``count`` looks among ``finest``, as evenly as they go."""
+    return (np.round(np.arange(1, count + 1) * finest / count) - 1).astype(int).tolist()

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from casebook.cases.ab_testing import benchmarks, calibration, studies
-from casebook.cases.ab_testing.cookie_cats import players
 from casebook.cases.ab_testing.world import CHAPTER
 from casebook.data import RealDataUnavailable, real
+from casebook.data.tables import cookie_cats
+from casebook.evaluate import sizes
 from casebook.evaluate.experiments import posterior_effect
 from casebook.evaluate.gap import earned
 from casebook.recorded import bench
@@ -90,13 +91,13 @@ def test_the_power_of_the_split_test_and_of_the_t_test():
     assert large.loc["arms differ", "two_arms"] > 0.98
     assert large.loc["both arms short", "two_arms"] < 0.02
     assert large.loc["both arms short", "power"] > 0.9
-    live = calibration.srm_power((100_000,), 2_000).set_index(["case", "n", "alpha"])
+    live = sizes.srm_power((100_000,), 2_000).set_index(["case", "n", "alpha"])
     assert live["rate"].to_numpy() == pytest.approx(
         table.loc[live.index, "rate"].to_numpy(), abs=0.04
     )
     grid = recorded("power")
     assert grid["ours"].to_numpy() == pytest.approx(grid["statsmodels"].to_numpy(), rel=1e-4)
-    pd.testing.assert_frame_equal(calibration.power(), grid, rtol=1e-4, check_dtype=False)
+    pd.testing.assert_frame_equal(sizes.power(), grid, rtol=1e-4, check_dtype=False)
 
 
 def test_intervals_cover_by_user_and_not_by_event():
@@ -178,7 +179,7 @@ def test_the_public_result_is_the_recorded_one():
 def test_another_file_is_no_cookie_cats(tmp_path):
     pd.DataFrame({"userid": [1], "version": ["gate_30"]}).to_csv(tmp_path / "x.csv", index=False)
     with pytest.raises(ValueError, match="90,189 players"):
-        players(tmp_path / "x.csv")
+        cookie_cats(tmp_path / "x.csv")
 
 
 def test_the_posterior_of_a_share_is_that_of_beta():

@@ -8,15 +8,15 @@ import pandas as pd
 
 from casebook.cases.ab_testing import calibration, studies
 from casebook.cases.ab_testing.cookie_cats import real_cookie_cats
-from casebook.evaluate import designs
+from casebook.evaluate import designs, sizes
 
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "aa": calibration.aa,
     "peeking": calibration.peeking,
     "days": calibration.days,
     "cuped": calibration.cuped,
-    "srm_power": calibration.srm_power,
-    "power": calibration.power,
+    "srm_power": sizes.srm_power,
+    "power": sizes.power,
     "coverage": calibration.coverage,
     "worlds": studies.worlds,
     "network": studies.network,

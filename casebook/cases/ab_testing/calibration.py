@@ -24,9 +24,6 @@ from casebook.evaluate.repeated import splits, z_of_means, z_of_ratios
 RUNS = 5_000
 #: Of the false alarms, whose band is narrow.
 SPLITS = 20_000
-#: The shares of the chapter's broken split, and the planned ones.
-SEEN = {"control": 0.052, "treatment": 0.047, "rest": 0.901}
-PLANNED = {"control": 0.05, "treatment": 0.05, "rest": 0.90}
 
 
 class Log(NamedTuple):
@@ -151,29 +148,18 @@ def peeking(
         for seed, effect in ((1, 0.0), (2, lift))
     )
     for count in looks:
-        seen = _evenly(count, finest)
+        seen = sequential.evenly(count, finest)
         rules = {"naive": {}, "bonferroni": {}, **{name: {"tau": f * lift} for name, f in TAUS}}
         rules |= {"obrien_fleming": {}, "pocock": {}} if count <= 20 else {}
         for rule, more in rules.items():
             exact = sequential.crossing([1.959964] * count)[-1] if rule == "naive" else np.nan
-            own = _stopped(none, some, rule, looks=seen, **more)
+            own = sequential.stopped(none, some, rule, looks=seen, **more)
             rows.append({"looks": count, "rule": rule, **own, "exact": exact})
     return pd.DataFrame(rows)
 
 
 #: Names of the always-valid rule by its guess of the effect, over the true one.
 TAUS = (("always_valid", 1.0), ("always_valid, half", 0.5), ("always_valid, double", 2.0))
-
-
-def _stopped(none: sequential.Paths, some: sequential.Paths, rule: str, **more) -> dict:
-    """Return how often a rule stops tests of nothing and of something, and how early."""
-    rule, last = rule.split(",")[0], none.effect.shape[1]
-    false = sequential.alarms(none, rule, **more) >= 0
-    stop = sequential.alarms(some, rule, **more)
-    rate = _rate(false)
-    rate["false_alarms"] = rate.pop("rate")
-    at = np.where(stop >= 0, (stop + 1) / last, 1.0).mean()
-    return {**rate, "power": (stop >= 0).mean(), "stop": at}
 
 
 def days(runs: int = RUNS, lift: float = 0.03) -> pd.DataFrame:
@@ -199,13 +185,10 @@ def days(runs: int = RUNS, lift: float = 0.03) -> pd.DataFrame:
     for rule in ("obrien_fleming", "pocock"):
         rules |= {rule: {}, f"{rule}, information": known}
     rules["end"] = {}
-    rows = [{"rule": rule, **_stopped(none, some, rule, **m)} for rule, m in rules.items()]
+    rows = [
+        {"rule": rule, **sequential.stopped(none, some, rule, **m)} for rule, m in rules.items()
+    ]
     return pd.DataFrame(rows)
-
-
-def _evenly(count: int, finest: int) -> list[int]:
-    """Return positions of ``count`` looks among ``finest``, as evenly as they go."""
-    return (np.round(np.arange(1, count + 1) * finest / count) - 1).astype(int).tolist()
 
 
 # Coverage and variance ----------------------------------------------------------------
@@ -320,65 +303,3 @@ def _model(run: int, n: int, in_sample: bool) -> tuple[float, float, float, floa
         made = variance.cupac(own, y, covariates, arm=arm)
     found = experiments.welch(made.values[arm], made.values[~arm])
     return y[~arm].mean() - y[arm].mean(), found.effect, found.effect / found.se, made.explained
-
-
-# Power --------------------------------------------------------------------------------
-
-
-#: What came instead of 5/5/90: one arm short, or both arms short alike.
-MISMATCHES = {
-    "arms differ": SEEN,
-    "both arms short": {"control": 0.048, "treatment": 0.048, "rest": 0.904},
-}
-
-
-def srm_power(
-    sizes: Sequence[int] = (10_000, 30_000, 50_000, 100_000, 400_000), runs: int = 20_000
-) -> pd.DataFrame:
-    """Return how often the split test notices a mismatch, and one of the two arms alone.
-
-    Returns
-    -------
-    DataFrame
-        ``case``, ``n``, ``alpha``, ``power`` (computed), ``rate`` (drawn), ``low``, ``high``,
-        ``runs`` and ``two_arms`` (drawn: control against treatment, the rest ignored).
-    """
-    from scipy.stats import chi2, norm
-
-    rng, rows = np.random.default_rng(10), []
-    for case, seen in MISMATCHES.items():
-        for n in sizes:
-            drawn = rng.multinomial(n, [*seen.values()], runs)
-            expected = n * np.array([*PLANNED.values()])
-            p = chi2.sf(((drawn - expected) ** 2 / expected).sum(axis=1), 2)
-            a, b = drawn[:, 0], drawn[:, 1]
-            alone = 2 * norm.sf(np.abs(a - b) / np.sqrt(a + b))
-            for alpha in (0.05, 0.01, 0.001):
-                power = experiments.srm_power(seen, PLANNED, n, alpha)
-                head = {"case": case, "n": n, "alpha": alpha, "power": power}
-                rows.append({**head, **_rate(p < alpha), "two_arms": (alone < alpha).mean()})
-    return pd.DataFrame(rows)
-
-
-def power() -> pd.DataFrame:
-    """Compare power and size with statsmodels over a grid.
-
-    Returns
-    -------
-    DataFrame
-        ``effect`` (over the standard deviation), ``n`` (of control), ``ratio``, ``ours``,
-        ``statsmodels`` and ``needed``, ``needed_statsmodels`` (users for 80 %).
-    """
-    from statsmodels.stats.power import NormalIndPower
-
-    theirs, rows = NormalIndPower(), []
-    for effect in (0.005, 0.01, 0.02, 0.05, 0.1):
-        for ratio in (1.0, 0.5):
-            needed = experiments.sample_size(1.0, effect, ratio=ratio)
-            wanted = theirs.solve_power(effect, power=0.8, alpha=0.05, ratio=ratio)
-            for n in (2_000, 20_000, 200_000):
-                ours = experiments.power(1.0, effect, n, ratio=ratio)
-                them = theirs.power(effect, n, 0.05, ratio=ratio)
-                rows.append((effect, n, ratio, ours, them, needed, np.ceil(wanted)))
-    names = ["effect", "n", "ratio", "ours", "statsmodels", "needed", "needed_statsmodels"]
-    return pd.DataFrame(rows, columns=names)

@@ -8,53 +8,23 @@ CUPED, novelty and the verdict meet them not.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from casebook.data import real
+from casebook.data.tables import COOKIE_RETENTION, cookie_cats
 from casebook.evaluate.experiments import Effect, bootstrap_effect, posterior_effect, srm, welch
 from casebook.recorded.real import from_real
 
-ARMS = {"gate_30": "control", "gate_40": "treatment"}
-RETENTION = ("retention_1", "retention_7")
 #: One player has 49,854 rounds; the next one has 2,961.
 OUTLIER = 10_000
-
-
-def players(path: Path) -> pd.DataFrame:
-    """Read the players.
-
-    Parameters
-    ----------
-    path : Path
-        ``casebook.data.real("cookie_cats")``.
-
-    Returns
-    -------
-    DataFrame, 90,189 rows
-        ``user``, ``arm`` (control: gate at level 30), ``rounds`` (played in 14 days),
-        ``retention_1``, ``retention_7`` (came back a day, a week after the installation; 0 or 1).
-
-    Raises
-    ------
-    ValueError
-        If the file does not hold these players.
-    """
-    table = pd.read_csv(path)
-    columns = ["userid", "version", "sum_gamerounds", *RETENTION]
-    if list(table) != columns or len(table) != 90_189 or {*table["version"]} != {*ARMS}:
-        raise ValueError(f"{path} does not hold the 90,189 players of Cookie Cats.")
-    names = {"userid": "user", "version": "arm", "sum_gamerounds": "rounds"}
-    table = table.rename(columns=names).replace({"arm": ARMS})
-    return table.astype(dict.fromkeys(RETENTION, int))
 
 
 def effects(table: pd.DataFrame, draws: int = 300) -> Iterator[tuple[str, str, Effect]]:
     """Yield metric, method and effect; of rounds with and without the player of 49,854."""
     arms = {name: table[table["arm"] == name] for name in ("control", "treatment")}
-    for metric in RETENTION:
+    for metric in COOKIE_RETENTION:
         pair = [own[metric].to_numpy(float) for own in arms.values()]
         yield metric, "Welch", welch(*pair)
         yield metric, "bootstrap", bootstrap_effect(*((own, 1.0) for own in pair), draws=draws)
@@ -73,7 +43,7 @@ def real_cookie_cats(draws: int = 300) -> pd.DataFrame:
         ``metric``, ``method``, ``control``, ``treatment``, ``effect``, ``low``, ``high``, ``p``,
         ``relative``; the first row (``split``) has the players of the arms and the split's ``p``.
     """
-    table = players(real("cookie_cats"))
+    table = cookie_cats(real("cookie_cats"))
     counts = table["arm"].value_counts()
     split = srm(counts.to_dict(), {"control": 0.5, "treatment": 0.5})
     head = {"control": counts["control"], "treatment": counts["treatment"], "p": split.p}

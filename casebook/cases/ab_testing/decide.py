@@ -135,13 +135,25 @@ class Verdict:
     sentence: str
 
 
-def invalid(why: str) -> Verdict:
-    """Return the verdict on a test whose split is broken."""
-    sentence = (
+#: What is said where there is no result: decision and sentence.
+UNANSWERED = {
+    "split": (
+        "invalid",
         "We cannot answer yet: the arms do not hold the users that they should, so the difference "
-        "between them is not the effect of the feed. We mend the cause and run the test again."
-    )
-    return Verdict("invalid", (why,), None, (), sentence)
+        "between them is not the effect of the feed. We mend the cause and run the test again.",
+    ),
+    "unmeasured": (
+        "invalid",
+        "We cannot answer: a metric was not measured. We mend the log first.",
+    ),
+    "running": ("hold", "The test is still running, and its plan does not look today."),
+}
+
+
+def unanswered(why: str, kind: str) -> Verdict:
+    """Return the verdict without a result: a broken split, a running test, a lost metric."""
+    decision, sentence = UNANSWERED[kind]
+    return Verdict(decision, (why,), None, (), sentence)
 
 
 def decide(
@@ -180,6 +192,9 @@ def decide(
     if rule not in ("evidence", "value"):
         raise ValueError(f"rule is {rule!r}: evidence or value.")
     kept = primary if lasting is None else lasting
+    numbers = (*primary, *kept, minutes, *(n for one in guards for n in (one.harm, one.worst)))
+    if not np.isfinite(numbers).all():
+        return unanswered("an effect or a guardrail is not a number", "unmeasured")
     if rule == "value":
         mean, se = shrunk(kept.mean, se or (kept.high - kept.low) / 3.92)
         kept = Interval(mean, mean - 1.96 * se, mean + 1.96 * se)

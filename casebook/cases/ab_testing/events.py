@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from casebook.data.contracts import ContractBroken, enforce, need_columns, summary
+from casebook.data.contracts import ContractBroken, enforce, need_columns, summary, typed
 from casebook.evaluate.assign import CONTROL, TREATMENT
 
 if TYPE_CHECKING:
@@ -133,25 +133,35 @@ def clean(log: pd.DataFrame, plan: Plan, until: pd.Timestamp | str | None = None
         If the log lacks a column.
     """
     need_columns(log, COLUMNS, "log")
-    known = log[log["received"] <= pd.Timestamp(until)] if until is not None else log
-    once = known.sort_values("received", kind="stable").drop_duplicates("event")
+    log = typed(log, (*SUMS, "load_ms"), ("time", "received"))
+    known = log[log["received"] <= moment(until)] if until is not None else log
+    known = known.sort_values("received", kind="stable")
     start = pd.Timestamp(plan.start)
     try:
-        enforce(contract(start, plan.days), once, _lines)
-        accepted, refused, lines = once, once.iloc[:0], ()
+        enforce(contract(start, plan.days), known, _lines)
+        accepted, refused, lines = known, known.iloc[:0], ()
     except ContractBroken as broken:
         accepted, refused, lines = broken.accepted, broken.rows, broken.lines
+    accepted = accepted.drop_duplicates("event")  # after the contract: a row sent again is repaired
+    nameless = refused["event"].isna() | ~refused["event"].duplicated()
+    refused = refused[nameless & ~refused["event"].isin(accepted["event"])]
     left_out = _left_out(accepted)
     sessions = accepted[~accepted["user"].isin(left_out["user"])]
     day = (sessions["time"] - start) // pd.Timedelta(days=1)
     counts = {
         "refused": len(refused),
-        "twice": len(known) - len(once),
+        "twice": len(known) - len(accepted) - len(refused),
         "waiting": len(log) - len(known),
         **{why: int((left_out["why"] == why).sum()) for why in ("both_arms", "crawlers")},
     }
     sessions = sessions.assign(day=day.astype(int)).reset_index(drop=True)
     return Cleaned(sessions, refused, lines, counts, left_out)
+
+
+def moment(until: pd.Timestamp | str) -> pd.Timestamp:
+    """Return a moment as the log has them: UTC, without the zone."""
+    at = pd.Timestamp(until)
+    return at.tz_convert(None) if at.tzinfo else at
 
 
 def _left_out(sessions: pd.DataFrame) -> pd.DataFrame:
@@ -185,6 +195,8 @@ def per_user(sessions: pd.DataFrame, users: pd.DataFrame) -> pd.DataFrame:
         The columns of ``users``, ``arm``, ``day`` (of the first exposure), ``sessions`` and the
         sums of :data:`SUMS`; in the order of ``users``, without those that have no session.
     """
+    if (twice := users["user"].duplicated()).any():
+        raise ValueError(f"{twice.sum()} users have two rows: hand in one for each.")
     place = pd.Index(users["user"]).get_indexer(sessions["user"])
     if (place < 0).any():
         unknown = sessions.loc[place < 0, "user"].iloc[0]

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.ab_testing import events
-from casebook.cases.ab_testing.decide import Economics, Guard, Verdict, decide, guard, invalid
+from casebook.cases.ab_testing.decide import Economics, Guard, Verdict, decide, guard, unanswered
 from casebook.cases.ab_testing.plan import Metric, Plan, read_plan
-from casebook.evaluate import novelty, sequential, variance
+from casebook.evaluate import designs, novelty, sequential, variance
 from casebook.evaluate.assign import CONTROL, TREATMENT, diagnose
 from casebook.evaluate.experiments import (
     Effect,
@@ -39,6 +39,10 @@ RESULTS = [
 
 class SplitBroken(RuntimeError):
     """The arms do not hold the users that the plan says: no result may be shown."""
+
+
+class LookNotPlanned(ValueError):
+    """The test is not at a look of its plan: a result of today would be peeking."""
 
 
 class Experiment:
@@ -74,8 +78,12 @@ class Experiment:
         units: Mapping[str, int] | None = None,
     ) -> None:
         self.plan = plan if isinstance(plan, Plan) else read_plan(plan)
-        if self.plan.unit == "cluster" and units is None:
+        if self.plan.unit == "cluster" and not units:
             raise ValueError("The plan randomises clusters: hand in `units`, clusters by arm.")
+        if self.plan.unit == "user" and units is not None:
+            raise ValueError(
+                "The plan randomises users, whom `exposures` counts: leave out `units`."
+            )
         self._units = units
         self.exposures, self._log, self._users, self._until = exposures, log, users, until
 
@@ -99,6 +107,34 @@ class Experiment:
         counts = people["arm"].value_counts()
         shares = {arm: self.plan.shares[arm] for arm in (CONTROL, TREATMENT)}
         return srm({arm: counts.get(arm, 0) for arm in shares}, shares)
+
+    @property
+    def day(self) -> int:
+        """Days of the test that are over at ``until``: all of them without one."""
+        if self._until is None:
+            return self.plan.days
+        passed = (events.moment(self._until) - pd.Timestamp(self.plan.start)).days
+        return int(np.clip(passed, 0, self.plan.days))
+
+    def planned_look(self) -> int:
+        """Return which look of the plan today is, from 1.
+
+        Raises
+        ------
+        LookNotPlanned
+            On a day without one. An always-valid rule may look on any day.
+        """
+        looks, days = self.plan.looks, self.plan.days
+        if self.plan.stopping == "always_valid" and self.day:
+            return looks
+        planned = [round(days * k / looks) for k in range(1, looks + 1)]
+        if self.day not in planned:
+            after = next((day for day in planned if day > self.day), days)
+            raise LookNotPlanned(
+                f"{self.day} of {days} days are over, and the plan ({self.plan.stopping}) looks "
+                f"next after day {after}: no verdict before."
+            )
+        return planned.index(self.day) + 1
 
     def diagnosis(self) -> pd.DataFrame:
         """Return where the split is broken, by :func:`diagnose`."""
@@ -162,11 +198,13 @@ class Experiment:
             top, bottom = self.people[[metric.numerator, metric.denominator]].to_numpy(float).T
             return ratio_effect(*self._arms(top, bottom, treated)), 0.0
         made = self.adjusted(metric, adjust)
+        return self._mean(made.values, treated, self.people), made.explained
+
+    def _mean(self, values: np.ndarray, treated: np.ndarray, people: pd.DataFrame) -> Effect:
+        """Return the effect on a mean, by the unit that was randomised."""
         if self.plan.unit == "cluster":
-            found = ratio_effect(*self._arms(made.values, np.ones(len(treated)), treated))
-        else:
-            found = welch(made.values[~treated], made.values[treated])
-        return found, made.explained
+            return designs.cluster_effect(values, treated, people["cluster"])
+        return welch(values[~treated], values[treated])
 
     def _unit_of(self, sessions: pd.DataFrame) -> pd.Series:
         """Return the randomised unit of each session."""
@@ -187,6 +225,7 @@ class Experiment:
 
     def adjusted(self, metric: Metric, adjust: str | None) -> variance.Adjusted:
         """Return a mean metric of all users, adjusted or as it is."""
+        self._check()
         values = self.people[metric.column].to_numpy(float)
         if adjust not in (None, "cuped", "cupac"):
             raise ValueError(f"adjust is {adjust!r}: None, 'cuped' or 'cupac'.")
@@ -247,8 +286,16 @@ class Experiment:
         ----------
         adjust : str, optional
         look : int, optional
-            Which planned look this is, from 1; by default the last one.
+            Which planned look this is, from 1; by default that of the day.
+
+        Raises
+        ------
+        LookNotPlanned
+            By :meth:`planned_look`, or if the plan has no such look.
         """
+        look = self.planned_look() if look is None else look
+        if not 1 <= look <= self.plan.looks:
+            raise LookNotPlanned(f"look is {look}: the plan has looks 1 to {self.plan.looks}.")
         found, _ = self.effect(self.plan.primary, adjust)
         if self.plan.stopping == "always_valid":
             ends = sequential.always_valid_interval(
@@ -257,7 +304,7 @@ class Experiment:
             return Interval(found.relative, *ends)
         planned = self.plan.information or self.plan.looks
         limits = sequential.bounds(planned, self.plan.alpha)
-        half = limits[(look or self.plan.looks) - 1] * found.relative_se
+        half = limits[look - 1] * found.relative_se
         return Interval(found.relative, found.relative - half, found.relative + half)
 
     def guards(self, adjust: str | None = "cuped") -> list[Guard]:
@@ -279,10 +326,12 @@ class Experiment:
             Users of a segment.
         """
         self._check()
+        if self.plan.unit == "cluster":
+            raise ValueError("Days since the exposure are compared by user: randomise users.")
         keep = np.ones(len(self.people), bool) if rows is None else np.asarray(rows, bool)
         own = self.people[keep]
         table = events.by_day(self.cleaned.sessions, own, self.plan.days, self.plan.primary.column)
-        since = novelty.since_exposure(table, own["day"].to_numpy())
+        since = novelty.since_exposure(table[:, : self.day], own["day"].to_numpy())
         known = variance.features(own, self.plan.covariates)
         return novelty.daily_effects(since, own["arm"] == TREATMENT, known)
 
@@ -335,12 +384,15 @@ class Experiment:
         total = events.by_day(self.cleaned.sessions, self.people, days, primary.column)
         total, first = np.cumsum(total, axis=1), self.people["day"].to_numpy()
         rows = []
-        for day in range(days):
+        for day in range(self.day):
             there = first <= day
-            own, treated = total[there, day], (self.people["arm"] == TREATMENT)[there].to_numpy()
-            if adjust is not None:
-                own = variance.cuped(own, self.people.loc[there, primary.before], treated).values
-            found = welch(own[~treated], own[treated])
+            people = self.people[there]
+            own, treated = total[there, day], (people["arm"] == TREATMENT).to_numpy()
+            if min(treated.sum(), (~treated).sum()) < 3:
+                continue  # an arm has not started
+            if adjust is not None and primary.before:
+                own = variance.cuped(own, people[primary.before], treated).values
+            found = self._mean(own, treated, people)
             low, high = sequential.always_valid_interval(
                 found.relative, found.relative_se, self.plan.mde, self.plan.alpha
             )
@@ -370,8 +422,14 @@ class Experiment:
         try:
             self._check()
         except SplitBroken as broken:
-            return invalid(str(broken))
+            return unanswered(str(broken), "split")
         minutes = self.people.loc[self.people["arm"] == CONTROL, self.plan.primary.column].mean()
-        money, primary = economics or Economics(), self.primary(adjust)
+        money = economics or Economics()
+        try:
+            primary, guards = self.primary(adjust), self._guards(adjust)
+        except LookNotPlanned as early:
+            return unanswered(str(early), "running")
+        except ValueError as error:
+            return unanswered(str(error), "unmeasured")
         se = self.effect(self.plan.primary, adjust)[0].relative_se if lasting is None else None
-        return decide(primary, minutes, self._guards(adjust), money, lasting, rule, se)
+        return decide(primary, minutes, guards, money, lasting, rule, se)

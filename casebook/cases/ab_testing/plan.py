@@ -105,7 +105,7 @@ class Metric(BaseModel):
     q: float | None = Field(default=None, gt=0, lt=1)
     better: Literal["up", "down"] = "up"
     margin: float | None = Field(default=None, gt=0, le=0.5)
-    before: Literal[KNOWN_BEFORE] | None = None
+    before: Literal[KNOWN_BEFORE[:5]] | None = None
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Metric:
@@ -120,6 +120,11 @@ class Metric(BaseModel):
                 f"a {self.kind} needs {' and '.join(needs[self.kind])}, and nothing else; "
                 f"given: {', '.join(sorted(given)) or 'none'}"
             )
+        summed = (
+            {self.column, self.numerator, self.denominator} if self.kind != "quantile" else set()
+        )
+        if "load_ms" in summed or (self.kind == "quantile" and self.column == "sessions"):
+            raise ValueError("load_ms is read by session (quantile), sessions are summed by user")
         if self.before and self.kind != "mean":
             raise ValueError("only a mean is adjusted by a column from before: leave it out")
         return self
@@ -147,6 +152,8 @@ class Plan(BaseModel):
     cv, explained : float
         Standard deviation of the primary metric over its mean, and the share of its variance that
         the covariates explain; of an earlier period.
+    design_effect : float
+        Of clusters: by which factor they inflate the variance, in an earlier period.
     alpha, power : float
     srm_alpha : float
         Chance that a sound test is refused: half of it for the exposed users, half for the users
@@ -173,10 +180,11 @@ class Plan(BaseModel):
     secondary: tuple[Metric, ...] = ()
     guardrails: tuple[Metric, ...] = Field(min_length=1)
     covariates: tuple[Literal[KNOWN_BEFORE], ...] = ()
-    mde: float = Field(gt=0, le=1)
+    mde: float = Field(ge=1e-4, le=1)
     cv: float = Field(gt=0, le=100)
     explained: float = Field(default=0.0, ge=0, lt=1)
-    alpha: float = Field(default=0.05, gt=0, le=0.2)
+    design_effect: float = Field(default=1.0, ge=1, le=1_000)
+    alpha: float = Field(default=0.05, ge=1e-4, le=0.2)
     power: float = Field(default=0.8, ge=0.5, lt=1)
     srm_alpha: float = Field(default=0.01, gt=0, le=0.05)
     correction: Literal["holm", "bh"] = "holm"
@@ -198,7 +206,13 @@ class Plan(BaseModel):
         ratio = self.shares[TREATMENT] / self.shares[CONTROL]
         sd = self.cv * (1 - self.explained) ** 0.5
         more = inflation(self.stopping, self.information or self.looks, self.alpha, self.power)
-        return ceil(more * sample_size(sd, self.mde, self.power, self.alpha, ratio))
+        return ceil(
+            more * self.design_effect * sample_size(sd, self.mde, self.power, self.alpha, ratio)
+        )
+
+    def same(self, other: Plan | None) -> bool:
+        """Return whether another plan is this one, with its arms in the same order."""
+        return self == other and [*self.shares] == [*other.shares]
 
     @property
     def gate_alpha(self) -> float:
@@ -229,15 +243,18 @@ def _faults(plan: Plan) -> Iterator[str]:
         yield f"{', '.join(twice)} is named twice: a metric has one role"
     if free := [metric.name for metric in plan.guardrails if metric.margin is None]:
         yield f"guardrails {', '.join(free)} have no margin: say which harm is just tolerated"
-    if plan.primary.kind != "mean":
-        yield "the primary metric must be a mean: its size and value are computed from it"
+    one = plan.primary
+    if (one.kind, one.column, one.better) != ("mean", "minutes", "up"):
+        yield "the primary metric must be the mean of minutes, better up: its value rests on them"
+    if plan.unit == "user" and plan.design_effect != 1:
+        yield "design_effect is of clusters: leave it out where users are randomised"
     if (plan.stopping == "fixed") != (plan.looks == 1):
         yield f"stopping is {plan.stopping} with {plan.looks} looks: only `fixed` has one"
     steps = (0.0, *plan.information)
     if plan.information and (
         len(plan.information) != plan.looks
         or abs(steps[-1] - 1) > 1e-9
-        or any(b <= a for a, b in pairwise(steps))
+        or not all(b > a for a, b in pairwise(steps))
     ):
         yield (
             f"information has {len(plan.information)} shares for {plan.looks} looks: give one for "

@@ -33,7 +33,7 @@ from casebook.serving.log import Log, Table
 
 #: Bytes of a request that are read.
 LARGEST = 20_000
-#: Exposures that come later than this after the test are told to be late.
+#: Exposures that come so long after they happened are told to be late.
 LATE = timedelta(days=4)
 TABLES = {
     "plans": Table({"name": "text", "plan": "json"}, once=("name",)),
@@ -81,7 +81,9 @@ class Assignments:
         self.log, self._clock, self._lock = Log(Path(path), TABLES), clock, threading.Lock()
         rows = [*self.log.rows()]
         self.plans: dict[str, Plan] = {
-            row["name"]: read_plan(row["plan"]) for kind, row in rows if kind == "plans"
+            row["name"]: read_plan(row["plan"] | {"shares": dict(row["plan"]["shares"])})
+            for kind, row in rows
+            if kind == "plans"
         }
         self._seen = {row["event"]: row for kind, row in rows if kind == "exposures"}
         self._users = {(r["experiment"], r["user"]): r["arm"] for r in self._seen.values()}
@@ -100,9 +102,12 @@ class Assignments:
         except PlanError as error:
             do = "Correct the fields that are named."
             raise Refused(422, "wrong plan", str(error), do) from None
+        if plan.unit != "user":
+            what = f"{plan.name} randomises by {plan.unit}, and arms are asked for by user here."
+            raise Refused(422, "wrong unit", what, "Assign clusters where their users are known.")
         with self._lock:
             known = self.plans.get(plan.name)
-            if known == plan:
+            if plan.same(known):
                 return {"name": plan.name, "registered": False}
             if known is not None:
                 what = f"{plan.name} is registered with another plan."
@@ -112,6 +117,9 @@ class Assignments:
                 what = f"{other[0]} has the salt {plan.salt!r}: the arms would be the same."
                 raise Refused(409, "salt reused", what, "Give each experiment its own salt.")
             kept = json.loads(plan.model_dump_json(exclude_none=True))
+            kept["shares"] = [
+                *plan.shares.items()
+            ]  # a log sorts names, and the order gives the arms
             self.log.append("plans", {"name": plan.name, "plan": kept})
             self.plans[plan.name] = plan
         return {"name": plan.name, "registered": True}
@@ -145,11 +153,13 @@ class Assignments:
             what = f"{given.user} belongs to {arm}, not to {given.arm}."
             raise Refused(409, "wrong arm", what, "Show and log the arm that was assigned.")
         now, start = self._clock(), datetime.combine(plan.start, datetime.min.time(), UTC)
-        if not start <= given.time <= now + timedelta(minutes=5):
-            what = f"{given.time.isoformat()} is before the test or in the future."
+        end = min(now + timedelta(minutes=5), start + timedelta(days=plan.days))
+        if not start <= given.time <= end:
+            what = f"{given.time.isoformat()} is not in the test, or in the future."
             raise Refused(422, "wrong time", what, "Correct the clock that wrote it.")
         late = now - given.time > LATE
-        row = {**given.model_dump(mode="json"), "late": int(late)}
+        row = {**given.model_dump(), "time": given.time.astimezone(UTC).isoformat()}
+        row["late"] = int(late)
         with self._lock:
             before = self._seen.get(given.event)
             if before is not None:
