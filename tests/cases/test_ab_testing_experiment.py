@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import chi2, t
+from scipy.stats import chi2
 
 from casebook.cases.ab_testing import events
 from casebook.cases.ab_testing.decide import (
@@ -66,13 +66,20 @@ WRONG = {
     "leak": ({"covariates": ["sessions"]}, "covariates.0 Input should be"),
     "no guardrail": ({"guardrails": []}, "guardrails Tuple should have at least 1 item"),
     "no margin": (
-        {"guardrails": [{"name": "load", "kind": "mean", "column": "load_ms"}]},
+        {"guardrails": [{"name": "load", "kind": "mean", "column": "clicks"}]},
         "guardrails load have no margin",
     ),
     "kind": (
         {"primary": {"name": "x", "kind": "ratio", "column": "minutes"}},
         "primary a ratio needs numerator and denominator",
     ),
+    "by session": (
+        {"secondary": [{"name": "x", "kind": "mean", "column": "load_ms"}]},
+        "load_ms is read by session",
+    ),
+    "downwards": ({"primary": NEW_FEED["primary"] | {"better": "down"}}, "better up"),
+    "too small": ({"mde": 1e-200}, "mde Input should be greater"),
+    "endless": ({"shares": {"control": np.inf, "treatment": 0.5}}, "must be positive"),
     "sequential size": (
         {"stopping": "always_valid", "looks": 14},
         "control has 20,000 users and needs 23,1",
@@ -114,6 +121,21 @@ def test_planned_looks_need_a_few_users_more():
 
 
 # The log ------------------------------------------------------------------------------
+
+
+def test_a_row_that_is_repaired_counts_and_a_mistyped_one_switches_no_rule_off():
+    log = world().log.head(2_000)
+    broken = log.assign(minutes=-1.0)
+    later = log.assign(received=log["received"] + pd.Timedelta("1D"))
+    whole, plan = events.clean(log, read_plan(SMALL_PLAN)), read_plan(SMALL_PLAN)
+    cleaned = events.clean(pd.concat([broken, later]), plan)
+    assert {*cleaned.sessions["event"]} == {*whole.sessions["event"]}
+    odd = log.astype({"minutes": object, "arm": object}).reset_index(drop=True)
+    odd.loc[3, "minutes"], odd.loc[7, "minutes"], odd.loc[9, "arm"] = "9", 50_000.0, "blue"
+    zoned = odd.assign(**{n: odd[n].dt.tz_localize("UTC") for n in ("time", "received")})
+    found = events.clean(zoned, plan, "2026-04-01T00:00Z")
+    assert {7, 9} <= {*found.quarantined.index}
+    assert 9.0 in found.sessions["minutes"].to_numpy()
 
 
 def test_cleaning_finds_exactly_what_the_transport_planted():
@@ -236,6 +258,39 @@ def test_a_split_in_order_has_no_segment_that_is_broken():
     assert (experiment().diagnosis()["p_adjusted"] > 0.01).all()
 
 
+def test_there_is_no_way_around_the_gate():
+    made, here = world("broken"), experiment("broken")
+    with pytest.raises(ValueError, match="leave out `units`"):
+        Experiment(SMALL_PLAN, made.exposures, made.log, made.users, units={"control": 1})
+    endless = made.exposures.assign(users=np.inf)
+    with pytest.raises(ValueError, match="users counted"):
+        Experiment(SMALL_PLAN, endless, made.log, made.users).results()
+    with pytest.raises(SplitBroken):
+        here.adjusted(here.plan.primary, "cuped")
+
+
+def test_a_verdict_waits_for_the_looks_of_the_plan_and_for_numbers():
+    made = world()
+
+    def verdict(until, log=made.log, **changes):
+        here = Experiment(SMALL_PLAN | changes, made.exposures, log, made.users, until)
+        return here.verdict(rule="value")
+
+    early = verdict("2026-03-06", made.log.assign(minutes=made.log["minutes"] * 1.2))
+    assert (early.decision, early.value) == ("hold", None)
+    assert "looks next after day 14" in early.reasons[0]
+    assert verdict("2026-04-01").value == verdict(None).value
+    halves = {"stopping": "obrien_fleming", "looks": 2}
+    assert verdict("2026-03-08", **halves).value is None
+    assert verdict("2026-03-09", **halves).value is not None
+    with pytest.raises(ValueError, match="looks 1 to 1"):
+        experiment().primary(look=0)
+    lost = verdict(None, made.log.assign(minutes=0.0))
+    assert (lost.decision, lost.value) == ("invalid", None)
+    unseen = made.log.assign(impressions=0, clicks=0, hides=0)
+    assert verdict(None, unseen).decision == "invalid"
+
+
 def test_a_cleaning_rule_that_removes_more_of_one_arm_is_found():
     made = world()
     treated = made.log["arm"] == TREATMENT
@@ -301,6 +356,10 @@ def test_communities_are_counted_as_communities():
     assert designs.design_effect(people["minutes"], people["cluster"]) > 1.1
     for name in ("click rate", "load p95"):
         assert here.effect(here.plan.metrics[name][1])[0].se > 0
+    last, whole = here.over_days(None).iloc[-1], here.results(None).iloc[0]
+    assert last["se"] == pytest.approx(whole["se"])
+    with pytest.raises(ValueError, match="compared by user"):
+        here.lasting()
     with pytest.raises(ValueError, match="clusters hold users of both arms"):
         designs.cluster_effect(people["minutes"], np.arange(len(people)) % 2, people["cluster"])
 
@@ -337,54 +396,6 @@ def test_the_days_end_with_the_result_and_always_valid_p_never_rises():
 # What fades ---------------------------------------------------------------------------
 
 
-def fading(seed: int, lasting: float = 0.05, start: float = 0.4, n: int = 6_000):
-    """Return minutes by day of users whose effect halves every three days."""
-    rng = np.random.default_rng(seed)
-    level = rng.lognormal(0, 0.5, (n, 1))
-    treated = rng.random(n) < 0.5
-    factor = 1 + treated[:, None] * (lasting + start * 2.0 ** (-np.arange(14) / 3))
-    since = level * factor * rng.lognormal(-0.125, 0.5, (n, 14))
-    since[np.arange(14) >= rng.integers(7, 15, (n, 1))] = np.nan
-    return novelty.daily_effects(since, treated, level)
-
-
-def test_the_fit_finds_what_lasts_where_the_mean_does_not():
-    fits = [novelty.fit_decay(fading(seed)) for seed in range(30)]
-    whole = [novelty.mean_over(fading(seed)).mean for seed in range(10)]
-    lasting = np.array([fit.lasting.mean for fit in fits])
-    assert lasting.mean() == pytest.approx(0.05, abs=0.01)
-    assert np.mean(whole) > 0.12
-    assert np.mean([fit.start.mean for fit in fits]) == pytest.approx(0.4, abs=0.02)
-    held = [fit.lasting.low <= 0.05 <= fit.lasting.high for fit in fits]
-    assert np.mean(held) >= 0.85
-    assert novelty.fit_decay(fading(1), None).half == pytest.approx(3, abs=1)
-    assert fits[0].at([0, 3])[0] > fits[0].at([0, 3])[1] > fits[0].lasting.mean
-
-
-def test_a_prior_narrows_the_fit_and_pulls_it():
-    daily = fading(2, n=600)
-    free = novelty.fit_decay(daily)
-    held = novelty.fit_decay(daily, prior=novelty.Prior(0.0, 1e-6))
-    assert held.start.mean == pytest.approx(0, abs=1e-6)
-    assert held.lasting.high - held.lasting.low < free.lasting.high - free.lasting.low
-    assert {*daily.frame} == {"k", "effect", "low", "high"}
-
-
-def test_a_week_less_what_is_expected_to_fade():
-    daily, half = fading(1), 3.0
-    plain = novelty.mean_over(daily, 7)
-    sure = novelty.less_expected(daily, half, novelty.Prior(0.4, 0.0))
-    weight = daily.weight[7:] / daily.weight[7:].sum()
-    rest = weight @ 2.0 ** (-np.arange(7, 14) / half)
-    assert plain.mean - sure.mean == pytest.approx(0.4 * rest)
-    assert sure.high - sure.low == pytest.approx(plain.high - plain.low)
-    unsure = novelty.less_expected(daily, half, novelty.Prior(0.4, 0.2))
-    assert unsure.high - unsure.mean == pytest.approx(
-        1.96 * np.hypot((plain.high - plain.mean) / 1.96, 0.2 * rest)
-    )
-    assert sure.low < 0.05 < sure.high
-
-
 def test_segments_are_put_together_by_their_weight():
     found = novelty.together([(Interval(0.1, 0.0, 0.2), 3.0), (Interval(-0.1, -0.2, 0.0), 1.0)])
     assert found.mean == pytest.approx(0.05)
@@ -392,41 +403,6 @@ def test_segments_are_put_together_by_their_weight():
     here = experiment()
     prior, free = here.lasting(), here.lasting(prior=False)
     assert prior.high - prior.low < free.high - free.low
-
-
-# Markets ------------------------------------------------------------------------------
-
-
-def test_a_market_remembers_so_short_blocks_are_biased_and_a_split_of_users_more():
-    market = designs.Market(noise=0.005, days=56)
-    effect = {
-        block: np.mean(
-            [
-                designs.switchback_effect(designs.switchback(seed, block, market)).relative
-                for seed in range(6)
-            ]
-        )
-        for block in (1, 24)
-    }
-    assert effect[1] < 0.5 * market.effect
-    assert effect[24] == pytest.approx(market.effect, abs=0.004)
-    burnt = designs.switchback_effect(designs.switchback(1, 6, market), burn=4)
-    assert burnt.relative == pytest.approx(market.effect, abs=0.006)
-    split = np.mean([designs.user_split(seed).relative for seed in range(20)])
-    assert split > market.effect + 0.02
-
-
-def test_few_blocks_have_the_interval_of_student():
-    found = designs.switchback_effect(designs.switchback(3, 24))
-    half = (found.high - found.effect) / found.se
-    assert half == pytest.approx(t.ppf(0.975, 27))
-
-
-def test_hours_are_not_independent():
-    frame = designs.switchback(3, 12)
-    assert (
-        designs.switchback_effect(frame).se > 1.3 * designs.switchback_effect(frame, by="hour").se
-    )
 
 
 # The decision -------------------------------------------------------------------------

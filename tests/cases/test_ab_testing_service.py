@@ -49,6 +49,26 @@ def test_the_arm_is_the_hash_of_the_world_and_the_same_each_time(service):
         assert service.assign(body(experiment="new_feed", user=user)) == reply
 
 
+def test_a_restart_gives_each_user_the_same_of_three_arms_and_another_order_is_another_plan(
+    tmp_path,
+):
+    plan, first = (
+        NEW_FEED | {"start": "2026-03-02"},
+        Assignments(tmp_path / "x.sqlite", lambda: NOW),
+    )
+    first.register(body(**plan))
+    users = [body(experiment="new_feed", user=user) for user in numbered(range(300))]
+    before = [first.assign(one)["arm"] for one in users]
+    with pytest.raises(Refused, match="plan changed"):
+        first.register(body(**plan | {"shares": dict(reversed(plan["shares"].items()))}))
+    with pytest.raises(Refused, match="wrong unit"):
+        first.register(body(**plan | {"name": "other", "salt": "other", "unit": "cluster"}))
+    first.log.close()
+    again = Assignments(tmp_path / "x.sqlite", lambda: NOW)
+    assert [again.assign(one)["arm"] for one in users] == before
+    again.log.close()
+
+
 def test_an_unknown_experiment_gets_control_and_says_so(service):
     reply = service.assign(body(experiment="nothing", user="u1"))
     assert (reply["arm"], reply["source"], reply["why"]) == (

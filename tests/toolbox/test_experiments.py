@@ -63,12 +63,17 @@ def test_equal_constant_arms_have_no_effect_and_no_error():
         (lambda: srm({"a": 1}, {"a": 1, "b": 1}), "name the same arms"),
         (lambda: srm({"a": 0, "b": 0}, {"a": 1, "b": 1}), "users counted"),
         (lambda: srm({"a": 5, "b": 5}, {"a": 1, "b": 0}), "must be positive"),
+        (lambda: srm({"a": 5, "b": np.inf}, {"a": 1, "b": 1}), "users counted"),
         (lambda: sample_size(1, 0), "the difference not zero"),
     ],
 )
 def test_what_cannot_be_tested_is_refused(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+def test_without_an_error_there_is_no_p():
+    assert np.isnan(effect_of(1, np.nan, 2, 1).p)
 
 
 def test_a_relative_effect_of_a_control_at_zero_is_missing():
