@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from casebook.serving.log import LogFailed
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
@@ -82,6 +84,9 @@ def http_app(
             body, status = await run_in_threadpool(call, *given), 200
         except Refused as refused:
             body, status = refused.body, refused.status
+        except LogFailed as failed:
+            body = {"error": "log not written", "what": str(failed), "do": "Send it again."}
+            status = 503
         return Response(json.dumps(body), status, media_type="application/json")
 
     def too_large() -> dict[str, Any]:

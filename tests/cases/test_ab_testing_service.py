@@ -179,6 +179,17 @@ def test_over_http_it_answers_counts_and_refuses_what_is_too_large(tmp_path):
     assert sum(client.fallbacks.values()) == 2
 
 
+@pytest.mark.parametrize(
+    "reply", [[1], None, "x", {"source": "hash"}, {"source": "hash", "arm": 7}]
+)
+def test_an_answer_that_is_none_shows_control_and_counts_nobody(reply, monkeypatch):
+    client = Client("http://127.0.0.1:9")
+    monkeypatch.setattr(client._http, "post", lambda *_, **__: httpx.Response(200, json=reply))
+    assert client.arm("u1", "new_feed") == ("control", False)
+    assert sum(client.fallbacks.values()) == 1
+    assert Client("http://[::bad").arm("u1", "new_feed") == ("control", False)
+
+
 def test_who_falls_back_must_not_be_counted_as_exposed():
     """Counting them as control is how a split breaks: the gate finds it."""
     from casebook.evaluate.experiments import srm

@@ -176,7 +176,9 @@ class Assignments:
         if name not in self.plans:
             what = f"There is no experiment {name[:60]!r}."
             raise Refused(404, "unknown experiment", what, "Register its plan first.")
-        arms = Counter(arm for (experiment, _), arm in self._users.items() if experiment == name)
+        with self._lock:
+            users = [*self._users.items()]
+        arms = Counter(arm for (experiment, _), arm in users if experiment == name)
         return {"experiment": name, "users": {a: arms[a] for a in self.plans[name].shares}}
 
     def health(self) -> dict[str, Any]:
@@ -232,11 +234,13 @@ class Client:
                 f"{self.url}/assignments", json={"user": user, "experiment": experiment}
             )
             body = reply.json() if reply.status_code == 200 else {"why": f"{reply.status_code}"}
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
             body = {"why": type(error).__name__}
-        if body.get("source") == "hash":
-            return body["arm"], True
-        self.fallbacks[body.get("why") or "no reply"] += 1
+        body = body if isinstance(body, dict) else {"why": "not an object"}
+        arm = body.get("arm")
+        if body.get("source") == "hash" and isinstance(arm, str) and arm:
+            return arm, True
+        self.fallbacks[str(body.get("why") or "no reply")[:60]] += 1
         return CONTROL, False
 
     def close(self) -> None:
