@@ -72,7 +72,7 @@ def _split(experiment: Experiment) -> str:
     found = experiment.srm
     table = found.table.reset_index()[["arm", "users", "planned", "seen"]]
     said = "as planned" if experiment.in_order else "broken: nothing may be read from this test"
-    text = f"The split of exposed users is {said} (chi-squared {found.statistic:.1f}, p {_cell('p', found.p)})."
+    text = f"The split is {said} (chi-squared {found.statistic:.1f}, p {_cell('p', found.p)})."
     return f"<p>{escape(text)}</p>{_table(table.astype({'users': int}))}"
 
 
