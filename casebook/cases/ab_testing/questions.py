@@ -617,8 +617,8 @@ found = ", ".join("%d h %.2f" % pair for pair in errors.items())
             also=[
                 "width(served, settled.mean(axis=1)) * stats.t.ppf(0.975, 54) / 1.96",
                 "1.96 * sum(m.var() / len(m) for m in means) ** 0.5",
-                "1.96 * np.std([np.subtract(*[np.random.default_rng([s, i]).choice(m, len(m)).mean()"
-                " for i, m in enumerate(means)]) for s in range(1000)])",
+                "1.96 * np.std([np.subtract(*[np.random.default_rng([k, i]).choice(m, len(m))"
+                ".mean() for i, m in enumerate(means)]) for k in range(1000)])",
             ],
         ),
         Part(
