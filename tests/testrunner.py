@@ -16,6 +16,7 @@ import json
 import re
 import statistics
 import sys
+import time
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +34,10 @@ HOUSE = "house"
 FACTOR = 2.0
 #: A ceiling that is this much too high may be lowered.
 SLACK = 1.25
+#: From this strain on a message says that a machine was slow.
+SLOW = 1.1
+#: Seconds by the clock between two measurements of the strain.
+EVERY = 20.0
 #: A notebook is executed so often in one run of all checks, with the same code and data.
 MOST_RUNS = 2
 #: Folders whose tests belong to no case.
@@ -117,22 +122,34 @@ class Allowance:
             {name: one["since"].isoformat() for name, one in exceptions.items()},
         )
 
-    def errors(self, spent: Mapping[str, float]) -> list[str]:
-        """Return a line for each case that costs too much."""
+    def errors(self, spent: Mapping[str, float], strain: float = 1.0) -> list[str]:
+        """Return a line for each case that costs too much.
+
+        Parameters
+        ----------
+        spent : dict of str to float
+            CPU seconds of each case.
+        strain : float
+            How many times slower than a quiet machine this one was. What browsers draw and
+            servers poll while they wait costs CPU seconds too, so limits grow with it.
+        """
         found = []
         for case, seconds in sorted(spent.items()):
             if case == HOUSE:
                 continue
             ceiling = self.ceilings.get(case)
-            if ceiling is not None and seconds > ceiling:
+            if ceiling is not None and seconds > strain * ceiling:
                 found.append(
                     f"{case}: {seconds:.1f} CPU s, over the {ceiling:g} of its exception, which "
                     "may only shrink"
                 )
-            elif ceiling is None and seconds > FACTOR * self.seconds:
+            elif ceiling is None and seconds > strain * FACTOR * self.seconds:
                 found.append(
                     f"{case}: {seconds:.1f} CPU s, over {FACTOR:g} times its {self.seconds:g}"
                 )
+        if strain >= SLOW:
+            times = f" (limits were {strain:.1f} times as high, for a machine so much slower)"
+            found = [line + times for line in found]
         return found
 
     def warnings(self, spent: Mapping[str, float]) -> list[str]:
@@ -336,10 +353,14 @@ def project(root: Path, count: int) -> int:
 
 
 class Meter:
-    """In each process that runs tests: puts the CPU seconds of a test on its last report."""
+    """In each process that runs tests: puts on a test's last report its CPU seconds.
+
+    On some it puts the strain too: how many times slower than a quiet machine this one is.
+    """
 
     def __init__(self) -> None:
         self._before: float | None = None
+        self._next = 0.0
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -361,7 +382,9 @@ class Meter:
             now = pace.cpu_seconds()
             # A process that ended without being waited for takes its seconds with it.
             report.cpu_seconds = max(0.0, now - self._before)
-            self._before = now
+            if time.monotonic() > self._next:
+                report.strain, self._next = pace.strain(), time.monotonic() + EVERY
+            self._before = pace.cpu_seconds()
         return report
 
 
@@ -374,6 +397,7 @@ class Bookkeeper:
         self._by_case: Counter[str] = Counter()
         self._tests: Counter[str] = Counter()
         self._by_file: dict[str, Counter[str]] = {}
+        self._strains: list[float] = []
         self._errors: list[str] = []
         self._left_out: Mapping[str, int] = {}
         self._whole = not (config.option.keyword or config.option.case or config.option.markexpr)
@@ -383,6 +407,8 @@ class Bookkeeper:
         seconds = getattr(report, "cpu_seconds", None)
         if seconds is None:
             return
+        if strain := getattr(report, "strain", None):
+            self._strains.append(strain)
         case, path = case_of(report.nodeid, self._names), report.nodeid.partition("::")[0]
         self._by_case[case] += seconds
         self._tests[case] += 1
@@ -408,6 +434,11 @@ class Bookkeeper:
         if self._config.option.seed_seconds:
             write_whole(root / "tests" / "seconds.toml", seed_text(known).encode())
 
+    @property
+    def _strain(self) -> float:
+        """Return how many times slower than a quiet machine this one was in the mean."""
+        return statistics.mean(self._strains) if self._strains else 1.0
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Judge; a case far over its allowance makes the run fail."""
@@ -415,7 +446,8 @@ class Bookkeeper:
         if self._config.option.allowance:
             allowance = Allowance.read(Path(self._config.option.allowance))
             runs = runs_since(self._config.rootpath)
-            self._errors = [*allowance.errors(self._by_case), *too_often(runs)]
+            errors = allowance.errors(self._by_case, self._strain)
+            self._errors = [*errors, *too_often(runs)]
             if self._errors and session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -431,6 +463,7 @@ class Bookkeeper:
         terminalreporter.section("CPU seconds by case, beyond the book and nbval")
         for line in allowance.table(self._by_case, self._tests):
             terminalreporter.line(line)
+        terminalreporter.line(f"on a machine {self._strain:.1f} times slower than a quiet one")
         terminalreporter.section("notebooks executed since the start of the checks")
         for line in execute.summary(runs_since(self._config.rootpath)) or ["none"]:
             terminalreporter.line(line)

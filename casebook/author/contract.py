@@ -74,12 +74,7 @@ def solution_faults(path: Path) -> list[str]:
 
         for index, cell in list(enumerate(notebook.cells)):
             if (number := number_of.get(index)) is not None:
-                check = notebook.cells[checks[number]]
-                if isinstance(asked[number], Asked):
-                    found += _form_faults(asked[number], check, run)
-                    found += collision_faults(asked[number])
-                found += _wrong_answer_faults(asked[number], check, run)
-                found += _right_answer_faults(asked[number], check, run)
+                found += _answer_faults(asked[number], notebook.cells[checks[number]], run)
             client.execute_cell(cell, index)
             if (number := last.get(index)) is not None and _outcome(cell)["status"] != "right":
                 found.append(
@@ -88,11 +83,28 @@ def solution_faults(path: Path) -> list[str]:
     return [f"{path.stem}: {fault}" for fault in found]
 
 
-def _wrong_answer_faults(question: Question, check: NotebookNode, run) -> list[str]:
+def _answer_faults(question: Question, check: NotebookNode, run) -> list[str]:
+    """Return what is wrong with how the answers to one question are judged."""
+    found, begins, instead = [], "", ""
+    if isinstance(question, Asked):
+        found += _form_faults(question, check, run) + collision_faults(question)
+        # What is right is computed once: each answer to be tried begins with it.
+        begins, instead = question.right_code, "globals().update(_right_answers)\n"
+        kept = ", ".join(f"{part.name}={part.name}" for part in question.parts)
+        run(new_code_cell(f"{begins}_right_answers = dict({kept})"))
+
+    def try_answer(code: str) -> dict:
+        run(new_code_cell(instead + code.removeprefix(begins)))
+        return _outcome(run(check))
+
+    found += _wrong_answer_faults(question, check, run, try_answer)
+    return found + _right_answer_faults(question, try_answer)
+
+
+def _wrong_answer_faults(question: Question, check: NotebookNode, run, try_answer) -> list[str]:
     found, reasons = [], set()
     for count, wrong in enumerate(question.wrong_answers, 1):
-        run(new_code_cell(wrong.code))
-        outcome = _outcome(run(check))
+        outcome = try_answer(wrong.code)
         where = f"question {question.number}, wrong answer {count}"
         if outcome["status"] != "wrong":
             found.append(f"{where} is judged {outcome['status']!r}")
@@ -113,11 +125,10 @@ def _wrong_answer_faults(question: Question, check: NotebookNode, run) -> list[s
     return found
 
 
-def _right_answer_faults(question: Question, check: NotebookNode, run) -> list[str]:
+def _right_answer_faults(question: Question, try_answer) -> list[str]:
     found = []
     for count, code in enumerate(question.right_answers, 1):
-        run(new_code_cell(code))
-        outcome = _outcome(run(check))
+        outcome = try_answer(code)
         if outcome["status"] != "right":
             found.append(
                 f"question {question.number}, right answer {count} is judged "
@@ -208,9 +219,12 @@ def seed_faults(path: Path, seeds: Iterable[int]) -> list[str]:
 
 
 def _seed_faults(question: Asked, names: Mapping[str, object]) -> Iterator[str]:
+    answered = dict(names)
+    run_code(question.right_code, answered)
+
     def judged(code: str):
-        scope = dict(names)
-        run_code(code, scope)
+        scope = dict(answered)
+        run_code(code.removeprefix(question.right_code), scope)
         return question.outcome(*(scope.get(name, BLANK) for name in question.names))
 
     right = tuple(question.expected().get(name, BLANK) for name in question.names)

@@ -36,7 +36,7 @@ def results_table(rows: pd.DataFrame) -> str:
             Cell(html.escape(row["measure"])),
             Cell(f"{row['good']} of {row['n']}", number=True),
             Cell(share(row["share"]), number=True),
-            Cell(f"[{share(row['low'])}, {share(row['high'])}]", number=True),
+            Cell(f"[{100 * row['low']:.0f}, {share(row['high'])}]", number=True),
         ]
         for row in results(rows).to_dict("records")
     ]

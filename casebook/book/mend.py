@@ -27,6 +27,10 @@ DRAWN_BY = {
 _NUMBER = re.compile(
     r"[<>≤≥~≈±]?\s*[+−–-]?\s*[€$]?\s*(?:\d[\d,.\u202f\u00a0]*|\.\d+)(?:\s?[%‰€$kMG]|\s\w{1,7})?"
 )
+#: Columns from which a table is stacked on a phone: with words beside the first, or of numbers.
+WORDY, WIDE = 5, 8
+#: Characters of a caption that fit on the bar of a folded cell.
+CAPTION = 80
 #: What stands in a cell of a numeric column that has no number.
 _NOTHING = ("", "–", "—", "-", "n/a")
 _BOUND = r"([+−-]?(?:\d[\d,.]*\d|\d|\.\d+)\s?[%‰]?)"
@@ -138,11 +142,61 @@ def _numeric_columns(page: BeautifulSoup) -> None:
                     cell["class"] = [*cell.get("class", []), "number"]
 
 
+def _stacked(page: BeautifulSoup) -> None:
+    """Let a phone stack the cells of wide tables, each behind the name of its column.
+
+    Wide are tables of so many columns, or of fewer where one but the first holds words. A stacked
+    row is drawn as blocks, so that the roles of the table's parts have to be said.
+    """
+    for table in page.select(".bd-article table:not(.dataframe)"):
+        head = [cell for row in table.select("thead > tr") for cell in row.find_all(["td", "th"])]
+        body = [row.find_all(["td", "th"], recursive=False) for row in table.select("tbody > tr")]
+        if not body or {len(row) for row in body} != {len(head)}:
+            continue  # cells that span several columns
+        words = any("number" not in cell.get("class", []) for cell in head[1:])
+        if len(head) < (WORDY if words else WIDE):
+            continue
+        table["class"] = [*dict.fromkeys([*table.get("class", []), "stacks"])]
+        table["role"] = "table"
+        for part in table.select("thead, tbody"):
+            part["role"] = "rowgroup"
+        for row in table.select("tr"):
+            row["role"] = "row"
+        for cell in head:
+            cell["role"] = "columnheader"
+        for row in body:
+            for cell, name in zip(row, head, strict=True):
+                cell["role"] = "rowheader" if cell.name == "th" else "cell"
+                if cell is not row[0]:
+                    cell["data-label"] = " ".join(name.get_text(" ").split())
+
+
 def _intervals(page: BeautifulSoup) -> None:
     """Keep an interval on one line: its bounds are one result."""
     for text in page.find_all(string=_INTERVAL):
         if not text.find_parent(["script", "style", "pre", "code", "title"]):
             text.replace_with(NavigableString(_INTERVAL.sub("[\\1,\u00a0\\2]", text)))
+
+
+def _folds(page: BeautifulSoup) -> None:
+    """Let the bar of a folded cell say what is in it: a table by its caption, a figure, a result.
+
+    The theme says of each that it holds code, though a reader opens it for what the code shows.
+    """
+    for fold in page.select(".tag_hide-cell > details.hide"):
+        table = fold.select_one(".cell_output .casebook-table[aria-label]")
+        if table:
+            first = re.split(r"(?<=[^\d])\.(?:\s|$)", table["aria-label"], maxsplit=1)[0]
+            inside = f"the table: {first}" if len(first) <= CAPTION else "the table"
+        elif fold.select_one(".cell_output :is(img, svg, .casebook-plotly)"):
+            inside = "the figure"
+        elif fold.select_one(".cell_output"):
+            inside = "the result"
+        else:
+            continue
+        for name, verb in (("collapsed", "Show"), ("expanded", "Hide")):
+            for label in fold.select(f":scope > summary > p.{name}"):
+                label.string = f"{verb} {inside}"
 
 
 #: The end of a page that has been mended; one that Sphinx writes again loses it.
@@ -157,7 +211,9 @@ MENDS = (
     _weight,
     _scripts,
     _numeric_columns,
+    _stacked,
     _intervals,
+    _folds,
 )
 
 

@@ -39,6 +39,10 @@ class ContractBroken(ValueError):
         super().__init__("\n".join(self.lines))
 
 
+class ModelRefused(ValueError):
+    """A stored model must not answer: it is missing, altered, too old, or of other features."""
+
+
 def need_columns(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
     """Refuse a table that lacks a column.
 

@@ -631,6 +631,11 @@ class Asked(Question):
         return {part.name: scope[part.name] for part in self.parts}
 
     @property
+    def right_code(self) -> str:
+        """The code with which each answer to be tried begins: it assigns what is right."""
+        return _answered(self.parts, self.setup)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names that the reader assigns, as the check receives them."""
         predicted = (self.prediction.name,) if self.prediction else ()
@@ -656,7 +661,7 @@ class Asked(Question):
         """Judge the parts in turn, each after the reader's right answers or else the course's."""
         verdicts, others = [], {}
         for part, answer in zip(self.parts, answers, strict=True):
-            right = run(part.right, dict(scope))
+            right = _right(part, scope)
             verdict = _judged(part, answer, right, scope)
             if verdict.found == "wrong" and (cause := _follows(part, verdict.value, scope, others)):
                 reason = f"`{part.name}` follows from your `{cause}`: mend that first."
@@ -745,10 +750,24 @@ _KEPT = "<kept>"
 
 @dataclass
 class _Kept:
-    """What slips give in a world, unless it depends on the reader's answers."""
+    """What right answers and slips give in a world, unless it depends on the reader's answers."""
 
     answers: frozenset[str]
-    values: dict[tuple[str, str], object] = field(default_factory=dict)
+    values: dict[tuple[str, ...], object] = field(default_factory=dict)
+
+    def once(self, key: tuple[str, ...], code: str, made: Callable[[], object]) -> object:
+        """Return what a call gives; make it once for a key, if no answer stands in the code."""
+        if self.answers & set(re.findall(r"\w+", code)):
+            return made()
+        if key not in self.values:
+            self.values[key] = made()
+        return self.values[key]
+
+
+def _right(part: Part, scope: Scope) -> object:
+    """Return the right value of a part; computed once, if no answer changes it."""
+    kept: _Kept = scope[_KEPT]
+    return kept.once((part.name,), part.right, lambda: run(part.right, dict(scope)))
 
 
 def _result(part: Part, code: str, scope: Scope) -> object:
@@ -757,13 +776,8 @@ def _result(part: Part, code: str, scope: Scope) -> object:
     def read() -> object:
         return part.kind.read(run(code, dict(scope)), part.name, scope["right"], scope)
 
-    kept = scope.get(_KEPT)
-    if kept is None or kept.answers & set(re.findall(r"\w+", f"{code} {part.right}")):
-        return read()
-    key = (part.name, code)
-    if key not in kept.values:
-        kept.values[key] = read()
-    return kept.values[key]
+    kept: _Kept = scope[_KEPT]
+    return kept.once((part.name, code), f"{code} {part.right}", read)
 
 
 def _either(says: Sequence[str]) -> str:

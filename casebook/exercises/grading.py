@@ -254,6 +254,8 @@ def student_seed(default: int) -> int:
 def reasoning(path: Path, number: int) -> str:
     """Return the answer to a question and why, as Markdown, from its solution notebook.
 
+    The text may speak of cells below it, which an exercise does not have: it says where they are.
+
     Parameters
     ----------
     path : Path
@@ -267,7 +269,7 @@ def reasoning(path: Path, number: int) -> str:
         If the notebook has no such question.
     """
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    found, inside = [], False
+    found, inside, more = [], False, False
     for cell in cells:
         name = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
         source = "".join(cell["source"])
@@ -275,10 +277,16 @@ def reasoning(path: Path, number: int) -> str:
             if inside := name == f"answer-{number}":
                 answer = source.partition("### BEGIN SOLUTION\n")[2].partition("### END")[0]
                 found.append(f"```python\n{answer.rstrip()}\n```")
-        elif inside and cell["cell_type"] == "markdown" and "solution" in _tags(cell):
-            found.append(source)
+        elif inside and "solution" in _tags(cell):
+            more |= cell["cell_type"] == "code"
+            found += [source] if cell["cell_type"] == "markdown" else []
     if not found:
         raise ValueError(f"{path.name} has no question {number}.")
+    if more:
+        found.append(
+            f"*The cells below this text are in `solutions/{path.name}`; the exercise's page in "
+            "the book shows them with what they print.*"
+        )
     return "\n\n".join(found)
 
 
@@ -347,10 +355,10 @@ def _canonical(value: object) -> object:
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return str(value)  # 1 and 1.0 are the same answer
     if isinstance(value, (pd.DataFrame, pd.Series)):
-        labels = [list(axis) for axis in value.axes]
+        labels = [str(axis.tolist()) for axis in value.axes]
         return (labels, _canonical(value.to_numpy()))
     if isinstance(value, np.ndarray):
-        return (value.shape, _canonical(value.tolist()))
+        return (value.shape, _one_text(value))
     if isinstance(value, dict):
         return {key: _canonical(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -359,6 +367,17 @@ def _canonical(value: object) -> object:
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         return _canonical([_code(value.__code__), value.__defaults__, value.__kwdefaults__, cells])
     return value
+
+
+def _one_text(values: np.ndarray) -> object:
+    """Return an array as one text, if it can be: a text for each value takes ten times as long."""
+    listed = values.ravel().tolist()
+    if values.dtype.kind in "fiu":
+        form = "%.6g" if values.dtype.kind == "f" else "%d"
+        return ",".join([form] * len(listed)) % tuple(listed)
+    if values.dtype.kind in "bU" or all(type(one) is str for one in listed):
+        return repr(listed)
+    return _canonical(listed)
 
 
 def _code(code: types.CodeType) -> tuple:

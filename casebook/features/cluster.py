@@ -12,7 +12,9 @@ Examples
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -207,3 +209,83 @@ def train_dask(panel: pd.DataFrame | dd.DataFrame, client: Client, seed: int = 0
     """
     features = client.compute(features_dask(panel, client))
     return client.submit(train_lightgbm, features, seed).result()
+
+
+def copies(panel: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Return a panel n times as large: the same routes under new ids."""
+    rows = panel[[*KEYS, "y"]]
+    frames = [rows.assign(unique_id=rows["unique_id"] + f"-{k}") for k in range(n)]
+    return pd.concat(frames, ignore_index=True)
+
+
+def digest(frame: pd.DataFrame) -> str:
+    """Return a hash of a frame's values, whatever the order of its rows."""
+    values = pd.util.hash_pandas_object(frame.sort_values(KEYS), index=False)
+    return hashlib.sha256(values.to_numpy().tobytes()).hexdigest()
+
+
+def timed(call: Callable[[], object]) -> tuple[object, float]:
+    """Return the result of a call and its seconds."""
+    start = time.perf_counter()
+    return call(), time.perf_counter() - start
+
+
+def on_one_machine(panel: pd.DataFrame) -> dict[str, tuple[str, float]]:
+    """Return hash of the result and seconds of features, and of features and training."""
+    features, seconds = timed(lambda: lag_features(panel))
+    model, more = timed(lambda: train_lightgbm(features))
+    text = model.booster_.model_to_string()
+    return {"features": (digest(features), seconds), "training": (text, seconds + more)}
+
+
+def on_cluster(panel: pd.DataFrame, client: Client) -> dict[str, tuple[str, float]]:
+    """Return the same of a cluster; the features stay with the workers while they are timed."""
+    from distributed import wait
+
+    def built():
+        features = features_dask(panel, client)
+        wait(features)
+        return features
+
+    features, seconds = timed(built)
+    gathered = digest(features.compute())
+    del features
+    model, more = timed(lambda: train_dask(panel, client))
+    return {"features": (gathered, seconds), "training": (model.booster_.model_to_string(), more)}
+
+
+def scaling(panel: pd.DataFrame, sizes: Sequence[int], workers: Sequence[int]) -> pd.DataFrame:
+    """Time features and training on one machine and on its cluster of worker processes.
+
+    Each is timed once, after a warm-up on one route. Training includes its features. The panel
+    starts in the caller's memory and has to be sent to the workers.
+
+    Parameters
+    ----------
+    panel : DataFrame
+        ``unique_id``, ``ds``, ``y``.
+    sizes : sequence of int
+        How many times as large a panel to time.
+    workers : sequence of int
+        Processes of a cluster.
+
+    Returns
+    -------
+    DataFrame
+        ``size`` (times the panel), ``rows``, ``workers`` (0: without Dask), ``step``, ``seconds``,
+        ``equal`` (features and model are those of one machine, to the last bit).
+    """
+    panels = {size: copies(panel, size) for size in sizes}
+    one_route = panel[panel["unique_id"] == panel["unique_id"].iloc[0]][[*KEYS, "y"]]
+    on_one_machine(one_route)
+    runs = {(size, 0): on_one_machine(rows) for size, rows in panels.items()}
+    for n in workers:
+        with local_cluster(n, processes=True) as client:
+            on_cluster(one_route, client)
+            runs |= {(size, n): on_cluster(rows, client) for size, rows in panels.items()}
+    table = [
+        (size, len(panels[size]), n, step, seconds, result == runs[size, 0][step][0])
+        for (size, n), steps in runs.items()
+        for step, (result, seconds) in steps.items()
+    ]
+    return pd.DataFrame(table, columns=["size", "rows", "workers", "step", "seconds", "equal"])

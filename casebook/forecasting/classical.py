@@ -3,6 +3,13 @@
 Every forecaster is a function ``(train, future) -> ndarray``: one value for each row of ``future``
 in its order. ``train`` holds ``unique_id``, ``ds``, ``y`` before the origin, ``future`` the periods
 to forecast. Node names are paths (``country/depot/route``): a parent can be read from an id.
+
+Examples
+--------
+>>> days = pd.date_range("2024-01-01", periods=7)
+>>> past = pd.DataFrame({"unique_id": "a", "ds": days, "y": [5.0, 4, 3, 3, 4, 2, 1]})
+>>> seasonal_naive_week(past, past.assign(ds=days + 14 * DAY).drop(columns="y")).tolist()
+[5.0, 4.0, 3.0, 3.0, 4.0, 2.0, 1.0]
 """
 
 from __future__ import annotations

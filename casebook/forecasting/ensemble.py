@@ -1,4 +1,12 @@
-"""Ensembles: a weighted mean of forecasts, with weights from a validation."""
+"""Ensembles: a weighted mean of forecasts, with weights from a validation.
+
+Examples
+--------
+>>> days = pd.date_range("2024-01-01", periods=14)
+>>> rows = pd.DataFrame({"unique_id": "a", "ds": days, "y": 10.0, "one": 9.0, "two": 13.0})
+>>> learn_weights(rows, ["one", "two"]).round(2).to_dict()
+{'one': 0.75, 'two': 0.25}
+"""
 
 from __future__ import annotations
 

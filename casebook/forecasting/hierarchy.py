@@ -10,6 +10,12 @@ forecast vector ``y`` of all nodes is *coherent* when ``y = S b`` for its bottom
 part ``b``. A reconciliation is a matrix ``G`` that makes bottom forecasts out of
 base forecasts of all nodes, and ``S G`` applied to them.
 
+Examples
+--------
+>>> tree = from_ids(["A/1", "A/2", "B/1"], ["depot", "route"])
+>>> dict(zip(tree.nodes, tree.S.sum(axis=1).tolist(), strict=True))["A"]
+2.0
+
 References
 ----------
 Hyndman & Athanasopoulos, *Forecasting: Principles and Practice*, 3rd ed., chapter 11.

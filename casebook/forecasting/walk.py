@@ -1,4 +1,10 @@
-"""Walk-forward: base forecasts of all levels from several origins, and their reconciliation."""
+"""Walk-forward: base forecasts of all levels from several origins, and their reconciliation.
+
+Examples
+--------
+>>> [f"{day:%d %b}" for day in planning_origins(pd.Timestamp("2024-06-30"), n=2)]
+['06 May', '03 Jun']
+"""
 
 from __future__ import annotations
 
@@ -258,3 +264,38 @@ def add_reconciled(
                 notes.append(f"{origin:%Y-%m-%d}: {note}")
         parts.append(rows)
     return pd.concat(parts, ignore_index=True), notes
+
+
+def cut(panel: pd.DataFrame, origin: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the bottom series' rows before an origin, and those of the 28 days from it on."""
+    last = origin + pd.Timedelta(days=HORIZON - 1)
+    ahead = panel[panel["ds"].between(origin, last)].reset_index(drop=True)
+    return panel[panel["ds"] < origin], ahead
+
+
+def route_forecasts(
+    panel: pd.DataFrame, forecasters: Mapping[str, Forecaster], origins: Sequence[pd.Timestamp]
+) -> pd.DataFrame:
+    """Forecast the bottom series alone: all that bottom-up needs, at half the cost of all levels.
+
+    Returns
+    -------
+    DataFrame
+        ``unique_id``, ``ds``, ``origin``, ``y`` and one column for each forecaster.
+    """
+    parts = []
+    for origin in origins:
+        train, ahead = cut(panel, origin)
+        asked = ahead.drop(columns="y")
+        made = {name: forecast(train, asked) for name, forecast in forecasters.items()}
+        parts.append(ahead[[*KEYS, "y"]].assign(origin=origin, **made))
+    return pd.concat(parts, ignore_index=True)
+
+
+def bottom_up(routes: pd.DataFrame, tree: Hierarchy, columns: Sequence[str]) -> pd.DataFrame:
+    """Sum actuals and forecasts of bottom series to all levels, origin by origin."""
+    sums = [
+        aggregate(rows, tree, ["y", *columns]).assign(origin=origin)
+        for origin, rows in routes.groupby("origin")
+    ]
+    return pd.concat(sums, ignore_index=True)

@@ -1,16 +1,17 @@
 """Retrieval by vectors: sentence embeddings, their cache on disk, exact search.
 
 An embedder turns texts into unit vectors, so that a dot product is a cosine. MiniLM reads English;
-:func:`from_env` takes another model (such as BGE-M3, which reads many languages) when one is
-configured. Vectors that cost too much to make on a page are read from an artifact by the hash of
-their text: :class:`Cached`.
+:mod:`casebook.retrieval.multilingual` has a model for many languages; :func:`from_env` takes
+another one (such as BGE-M3) when it is configured. Some models read questions and passages
+differently: :func:`query_vectors` asks each embedder in its own way. Vectors that cost too much to
+make on a page are read from an artifact by the hash of their text: :class:`Cached`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Protocol, runtime_checkable
@@ -69,6 +70,21 @@ def check_vectors(vectors: np.ndarray, n: int, dimensions: int) -> np.ndarray:
     return vectors
 
 
+def query_vectors(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
+    """Return the vectors of questions, by an embedder's own way for them if it has one.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    texts : sequence of str
+
+    Returns
+    -------
+    ndarray of float32, shape (len(texts), embedder.dimensions)
+    """
+    return getattr(embedder, "encode_queries", embedder.encode)(texts)
+
+
 # Models ------------------------------------------------------------------------------
 
 
@@ -105,9 +121,16 @@ class SentenceModel:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return unit vectors, shape (len(texts), dimensions); a long text is cut at its end."""
+        return self._encoded(self._model.encode, texts)
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Return unit vectors of questions, with the words that the model wants before them."""
+        return self._encoded(getattr(self._model, "encode_query", self._model.encode), texts)
+
+    def _encoded(self, encode: Callable[..., np.ndarray], texts: Sequence[str]) -> np.ndarray:
         if not len(texts):
             return np.empty((0, self.dimensions), np.float32)
-        vectors = self._model.encode(
+        vectors = encode(
             list(texts),
             batch_size=self.batch,
             normalize_embeddings=True,

@@ -1,7 +1,8 @@
 """Monitoring: an alarm on daily errors that asks for a retraining, and what it would have done.
 
 :class:`DriftAlarm` is a one-sided CUSUM on the errors of one group (a country, a warehouse), in
-units of the group's own usual error. :func:`alarm_report` holds it against breaks that are known.
+units of the group's own usual error; :func:`daily_errors` scores what was forecast of it.
+:func:`alarm_report` holds it against breaks that are known.
 
 Examples
 --------
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 DAY = pd.Timedelta(days=1)
+KEYS = ["unique_id", "ds"]
 
 
 @dataclass(frozen=True)
@@ -205,3 +207,56 @@ def alarm_report(
     columns = ["sees_from", "break", "fired", "delay", "false_alarms", "years", "false_per_year"]
     report = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return report.astype({"delay": "Int64"}).rename_axis(errors.columns.name)
+
+
+def daily_errors(
+    forecasts: pd.DataFrame,
+    panel: pd.DataFrame,
+    routes: pd.DataFrame,
+    calendar: pd.DataFrame,
+    leads: int = 7,
+) -> pd.DataFrame:
+    """Score, day by day, what earlier nights had forecast for each country.
+
+    Parameters
+    ----------
+    forecasts : DataFrame
+        ``origin`` (morning of the run), ``unique_id``, ``ds``, ``y_hat`` of many runs.
+    panel : DataFrame
+        ``unique_id``, ``ds``, ``y``: what came.
+    routes : DataFrame
+        ``unique_id``, ``country``.
+    calendar : DataFrame
+        ``country``, ``ds`` of public holidays. They are left out: a tenth of the parcels makes
+        any error large.
+    leads : int
+        Forecasts of 1 to so many days ahead are pooled. The first week holds less of the
+        shocks that nobody can foresee than all 28 days, so that a break stands out sooner.
+
+    Returns
+    -------
+    DataFrame
+        Index ``ds`` (days), one column for each country: WAPE of the country's total over the
+        runs that had forecast the day; infinite where parcels were forecast and none came
+        (the alarm caps it); NaN on holidays and where no run had.
+
+    Raises
+    ------
+    ValueError
+        If there is no day with both a forecast and its parcels.
+    """
+    lead = (forecasts["ds"] - forecasts["origin"]).dt.days + 1
+    both = forecasts[lead.between(1, leads)].merge(panel[[*KEYS, "y"]], on=KEYS)
+    if both.empty:
+        raise ValueError(
+            f"no parcels are known yet for forecasts of 1 to {leads} days ahead: wait for them"
+        )
+    both["country"] = both["unique_id"].map(routes.set_index("unique_id")["country"])
+    totals = both.groupby(["country", "origin", "ds"])[["y", "y_hat"]].sum()
+    totals["error"] = (totals["y"] - totals["y_hat"]).abs()
+    sums = totals.groupby(level=["ds", "country"])[["error", "y"]].sum()
+    error = sums["error"] / sums["y"].where(sums["y"] > 0)
+    none_came = (sums["y"] == 0) & (sums["error"] > 0)
+    wape = error.mask(none_came, np.inf).unstack("country").asfreq("D")
+    closed = pd.crosstab(calendar["ds"], calendar["country"])
+    return wape.mask(closed.reindex(index=wape.index, columns=wape.columns, fill_value=0) > 0)

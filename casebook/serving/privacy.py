@@ -1,15 +1,21 @@
 """Personal data, found and masked before anything is stored or sent.
 
-Five formats are looked for: e-mail, phone, IBAN (check by modulus 97), payment card (Luhn), postal
-address. Tracking numbers, article and form numbers stay: the system cannot work without them. A
-number that has the length of a card or an IBAN and fails its check is masked too: a slip of the
-finger does not make it public. Names are *not* found; no pattern tells them from other words.
+Five formats are looked for: e-mail, phone (checked by ``phonenumbers`` where its form alone is not
+clear), IBAN (length and check digits by ``python-stdnum``), payment card (Luhn), postal address.
+Tracking numbers, article and form numbers stay: the system cannot work without them. A number that
+has the length of a card or an IBAN and fails its check is masked too: a slip of the finger does not
+make it public. Names are *not* found; no pattern tells them from other words.
+
+A text is searched in its plain form (:mod:`casebook.serving.formats` has it, and the patterns):
+one kind of digit, space, dash and dot, and no invisible characters. What is found is masked where
+it stands in the text as it was written. A number that is written over two messages is found by
+:func:`mask_turns` alone.
 
 :class:`MaskedModel` and :class:`MaskedLog` are the only ways out: a model that may be elsewhere and
 a log that is kept. Both mask what they are given, look once more, and refuse what is not clean.
 
-The time that a search takes grows with the length of the text, and no faster, whoever wrote it:
-words, gaps and repeats in the patterns are bounded, and a text beyond :data:`LONGEST` is refused.
+The time that a search takes grows with the length of the text, and no faster, whoever wrote it; a
+text beyond :data:`LONGEST` is refused.
 
 Examples
 --------
@@ -31,77 +37,12 @@ from typing import Any
 import pandas as pd
 
 from casebook.llm import ChatModel, Chunk, Message, Reply, ResponseFormat, Tool
+from casebook.serving.formats import KINDS, LOOKS, Finding, Plain, tracking_numbers
 
-#: Formats that are looked for; ``number`` is what has the length of one and fails its check.
-KINDS = ("email", "iban", "card", "phone", "address", "number")
 #: Characters of the longest text that is searched.
 LONGEST = 100_000
-#: Characters of an IBAN by country (SWIFT's registry).
-IBAN_LENGTH = {
-    **{"AT": 20, "BE": 16, "BG": 22, "CH": 21, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "EE": 20},
-    **{"ES": 24, "FI": 18, "FR": 27, "GB": 22, "GR": 27, "HR": 21, "HU": 28, "IE": 22, "IS": 26},
-    **{"IT": 27, "LI": 21, "LT": 20, "LU": 20, "LV": 21, "MT": 31, "NL": 18, "NO": 15, "PL": 28},
-    **{"PT": 25, "RO": 24, "SE": 24, "SI": 19, "SK": 24, "TR": 26},
-}
-
-_DOMAIN = re.compile(r"@[\w\-]+(?:\.[\w\-]+)+")
-_IBAN = re.compile(r"(?<![^\W_])([A-Za-z]{2})\d{2}(?:[ \u00a0-]?[A-Za-z0-9]){11,30}")
-_TRACKING = re.compile(r"(?<![^\W_])[A-Za-z]{2}(?:[ .-]?\d){9}[ .-]?[A-Za-z]{2}(?![^\W_])")
-_LONG = re.compile(r"(?<![\w,.])\d(?:[ \u00a0-]?\d){11,18}(?!\w)")
-_PHONE = re.compile(r"(?<![\w,.€£$-])(?:\+ ?|00)?\(?\d(?:[ \u00a0/().-]{0,2}\d){7,13}(?!\w)")
-_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{2,4}")
-_UNIT = re.compile(r"\s*(?:€|£|\$|%|eur|kg|gramm?|km\b|cm\b)", re.IGNORECASE)
-
-# A word or a gap without a bound would be read again from each place in it.
-_LETTERS = r"[\w'’.\-]{0,60}"
-_GAP = r"\s{1,10}"
-_MAYBE_GAP = r"\s{0,10}"
-_WORD = rf"[^\W\d_]{_LETTERS}"
-_CAPITAL = rf"[A-ZÄÖÜÁÉÍÓÚÑ]{_LETTERS}"
-_PARTICLE = r"(?:de|del|dl|d|la|las|los|el|of|the|am|an der|auf der|im|zum|zur)"
-_NAMED = rf"{_CAPITAL}(?:{_GAP}(?:{_PARTICLE}{_GAP}){{0,4}}{_CAPITAL}){{0,4}}"
-_UNIT_OF = r"(?:flat|apartment|apt|unit|building|suite|block)\.?\s{1,10}\d{1,4}[a-z]?"
-_HOUSE = r"\d{1,4}\s?[a-zA-Z]?\b"
-_POSTCODE = r"(?:[A-Z]{1,2}-)?\d{5}"
-_UK = r"[A-Z]{1,2}\d[\dA-Z]?\s?\d[A-Z]{2}"
-_GERMAN = r"\w*(?:straße|strasse|str\.|gasse|allee|platz|steig|stieg|hag|damm|ufer|weg|ring)"
-_ENGLISH = (
-    r"(?:street|st|road|rd|lane|ln|avenue|ave|close|row|mews|parade|walk|yard|drive|court|terrace"
-    r"|crescent|gardens|square|hill|way|place|grove)"
-)
-_SPANISH = (
-    r"(?:calle|c/|avenida|avda\.?|av\.|plaza|pza\.?|paseo|ronda|camino|vereda|carretera"
-    r"|travesía|callejón|cuesta|glorieta|rambla)"
-)
-#: A house number with a postcode of five digits behind it, and one with a comma or not.
-_NUMBER_AND_CODE = rf"{_HOUSE}(?:{_MAYBE_GAP},)?{_GAP}{_POSTCODE}"
-_ADDRESS = tuple(
-    re.compile(pattern, flags)
-    for pattern, flags in (
-        # A house number after the street, a postcode of five digits and a town.
-        (rf"{_NAMED}{_GAP}{_NUMBER_AND_CODE}{_GAP}{_CAPITAL}(?:{_GAP}{_CAPITAL})?", 0),
-        (rf"\b{_GERMAN}{_GAP}{_NUMBER_AND_CODE}{_GAP}{_WORD}", re.IGNORECASE),
-        (
-            rf"(?<!\w){_SPANISH}{_GAP}(?:{_WORD}{_GAP}){{1,5}}{_NUMBER_AND_CODE}{_GAP}{_WORD}",
-            re.IGNORECASE,
-        ),
-        # A house number in front, a British postcode; a flat or the name of a house before it.
-        (
-            rf"(?:(?:{_UNIT_OF}|(?-i:{_NAMED})),{_MAYBE_GAP})?(?:\b{_UNIT_OF}|\b{_HOUSE}{_GAP}"
-            rf"{_WORD}(?:{_GAP}{_WORD}){{0,4}}{_MAYBE_GAP})"
-            rf"(?:,{_MAYBE_GAP}{_WORD}(?:{_GAP}{_WORD}){{0,3}}){{0,3}},?{_GAP}{_UK}\b",
-            re.IGNORECASE,
-        ),
-        # A street without a town.
-        (rf"\b\d{{1,4}}[a-z]?{_GAP}(?:{_CAPITAL}{_GAP}){{1,4}}(?i:{_ENGLISH})\b", 0),
-        (
-            rf"\b[A-ZÄÖÜ]{_GERMAN}{_GAP}\d{{1,4}}\s?[a-z]?\b"
-            rf"(?!{_MAYBE_GAP}(?:€|kg|cm|%|tage|uhr))",
-            0,
-        ),
-        (rf"(?<!\w){_SPANISH}{_GAP}(?:{_WORD}{_GAP}){{1,5}}\d{{1,4}}\b", re.IGNORECASE),
-    )
-)  # fmt: skip
+#: Messages of a conversation that are joined to look for what is written over several.
+JOINED = 10
 
 
 class Free:
@@ -131,15 +72,6 @@ class Free:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A piece of personal data: its format, and where it stands."""
-
-    kind: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True)
 class Masked:
     """A text that may be stored and sent.
 
@@ -157,75 +89,6 @@ class Masked:
 
 class Leak(RuntimeError):
     """Something that looks like personal data was about to leave. The message does not hold it."""
-
-
-def luhn(digits: str) -> bool:
-    """Say whether the last digit of a card number fits the others (ISO/IEC 7812-1)."""
-    doubled = [int(d) * (1 + i % 2) for i, d in enumerate(reversed(digits))]
-    return sum(n - 9 if n > 9 else n for n in doubled) % 10 == 0
-
-
-def mod97(iban: str) -> bool:
-    """Say whether the check digits of an IBAN fit (ISO 13616): the remainder by 97 is 1.
-
-    Parameters
-    ----------
-    iban : str
-        Letters and digits, without spaces.
-    """
-    moved = iban[4:] + iban[:4]
-    return int("".join(str(int(c, 36)) for c in moved)) % 97 == 1
-
-
-def _emails(text: str) -> Iterator[Finding]:
-    """Find domains behind an @, and go back from each over what may stand in front of it."""
-    end = 0
-    for match in _DOMAIN.finditer(text):
-        start = match.start()
-        while start > end and (text[start - 1].isalnum() or text[start - 1] in "_.+-'"):
-            start -= 1
-        if start < match.start():
-            end = match.end()
-            yield Finding("email", start, end)
-
-
-def _ibans(text: str) -> Iterator[Finding]:
-    for match in _IBAN.finditer(text):
-        length = IBAN_LENGTH.get(match[1].upper())
-        if length is None:
-            continue
-        # The pattern runs on into the words behind: count characters off by the country's length.
-        places = [i for i in range(match.start(), match.end()) if text[i].isalnum()]
-        if len(places) < length:
-            continue
-        end = places[length - 1] + 1
-        plain = "".join(text[i] for i in places[:length])
-        if sum(c.isdigit() for c in plain) < 8:
-            continue
-        yield Finding("iban" if mod97(plain) else "number", match.start(), end)
-
-
-def _cards(text: str) -> Iterator[Finding]:
-    for match in _LONG.finditer(text):
-        digits = re.sub(r"\D", "", match[0])
-        card = 13 <= len(digits) <= 19 and luhn(digits)
-        if card or not (digits.startswith("00") or len(digits) < 13):
-            yield Finding("card" if card else "number", *match.span())
-
-
-def _phones(text: str) -> Iterator[Finding]:
-    for match in _PHONE.finditer(text):
-        digits = re.sub(r"\D", "", match[0])
-        international = match[0].startswith(("+", "00"))
-        local = digits.startswith("0") or (len(digits) == 9 and digits[0] in "56789")
-        if _DATE.match(match[0]) or _UNIT.match(text, match.end()):
-            continue
-        if 8 <= len(digits) <= 15 and (international or (local and len(digits) >= 9)):
-            yield Finding("phone", *match.span())
-
-
-def _matches(kind: str, pattern: re.Pattern[str], text: str) -> Iterator[Finding]:
-    return (Finding(kind, *match.span()) for match in pattern.finditer(text))
 
 
 def find(text: str) -> list[Finding]:
@@ -252,13 +115,28 @@ def find(text: str) -> list[Finding]:
             f"A text of {len(text):,} characters is to be searched for personal data: at most "
             f"{LONGEST:,} are. Cut it, or hand it on in pieces."
         )
-    free, found = Free(len(text)), []
-    for match in _TRACKING.finditer(text):
-        free.take(*match.span())
-    addresses = (f for pattern in _ADDRESS for f in _matches("address", pattern, text))
-    for candidates in (_emails(text), _ibans(text), _cards(text), addresses, _phones(text)):
-        found += [f for f in candidates if free.take(f.start, f.end)]
+    plain = Plain(text)
+    found = [Finding(f.kind, *plain.span(f.start, f.end)) for f in _find(plain.text)]
     return sorted(found, key=lambda finding: finding.start)
+
+
+def _find(text: str) -> list[Finding]:
+    """Find personal data in a plain text."""
+    free, found = Free(len(text)), []
+    for span in tracking_numbers(text):
+        free.take(*span)
+    for look in LOOKS:
+        found += [f for f in look(text) if free.take(f.start, f.end)]
+    return found
+
+
+def _with_masks(text: str, found: Sequence[Finding]) -> str:
+    """Return a text with the masks of findings, which do not overlap, in their places."""
+    pieces, at = [], 0
+    for finding in sorted(found, key=lambda finding: finding.start):
+        pieces += [text[at : finding.start], f"[{finding.kind}]"]
+        at = finding.end
+    return "".join([*pieces, text[at:]])
 
 
 def mask(text: str) -> Masked:
@@ -272,11 +150,60 @@ def mask(text: str) -> Masked:
     -------
     Masked
     """
-    found, pieces, at = find(text), [], 0
-    for finding in found:
-        pieces += [text[at : finding.start], f"[{finding.kind}]"]
-        at = finding.end
-    return Masked("".join([*pieces, text[at:]]), Counter(f.kind for f in found))
+    found = find(text)
+    return Masked(_with_masks(text, found), Counter(f.kind for f in found))
+
+
+def mask_turns(turns: Sequence[str]) -> tuple[str, ...]:
+    """Mask messages of one writer, each for itself and all as one text.
+
+    A number that begins in one message and ends in another is masked in both. An address counts
+    within a message only: two messages beside each other are often a word and a number.
+
+    Parameters
+    ----------
+    turns : sequence of str
+        In their order; masked ones may be among them. The last :data:`JOINED` are joined.
+
+    Returns
+    -------
+    tuple of str
+        As many.
+
+    Examples
+    --------
+    >>> mask_turns(["my card is 4111 1111", "1111 1111, sorry"])
+    ('my card is [card]', '[card], sorry')
+    """
+    first = max(0, len(turns) - JOINED)
+    pieces = _over_turns(turns[first:])
+    clean = [mask(turn).text for turn in turns[:first]]
+    for turn, found in zip(turns[first:], pieces, strict=True):
+        free = Free(len(turn))
+        clean.append(
+            _with_masks(turn, [f for f in (*found, *find(turn)) if free.take(f.start, f.end)])
+        )
+    return tuple(clean)
+
+
+def _over_turns(turns: Sequence[str]) -> list[list[Finding]]:
+    """Return for each message its part of what is found over more than one."""
+    borders = [0]
+    for turn in turns:
+        borders.append(borders[-1] + len(turn) + 1)
+    parts: list[list[Finding]] = [[] for _ in turns]
+    if borders[-1] > LONGEST:
+        return parts
+    for found in find("\n".join(turns)):
+        inside = [
+            (row, max(found.start - at, 0), min(found.end - at, len(turns[row])))
+            for row, at in enumerate(borders[:-1])
+        ]
+        inside = [(row, start, end) for row, start, end in inside if start < end]
+        if len(inside) > 1 and found.kind not in ("address", "number"):
+            for row, start, end in inside:
+                parts[row].append(Finding(found.kind, start, end))
+    return parts
 
 
 _MASKS = re.compile(r"\[(?:" + "|".join(KINDS) + r")\]")
@@ -336,15 +263,19 @@ class MaskedModel:
     def _clean(self, messages: Sequence[Message]) -> list[Message]:
         if any(message.images for message in messages):
             raise Leak("Images cannot be masked: nothing was sent.")
+        said = [mask(message.content).text for message in messages]
+        rows = [at for at, message in enumerate(messages) if message.role == "user"]
+        for at, text in zip(rows, mask_turns([said[at] for at in rows]), strict=True):
+            said[at] = text
         return [
             replace(
                 message,
-                content=check_clean(mask(message.content).text, "a model"),
+                content=check_clean(text, "a model"),
                 tool_calls=tuple(
                     replace(call, arguments=masked(call.arguments)) for call in message.tool_calls
                 ),
             )
-            for message in messages
+            for message, text in zip(messages, said, strict=True)
         ]
 
     def complete(

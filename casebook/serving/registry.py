@@ -13,7 +13,7 @@ Examples
 >>> take(folder.name, pd.Timestamp("2024-08-01"))
 Traceback (most recent call last):
 ...
-casebook.serving.registry.ModelRefused: the model ends on 2024-06-02, 60 days ago, at most 35 ...
+casebook.data.contracts.ModelRefused: the model ends on 2024-06-02, 60 days ago, at most 35 ...
 >>> folder.cleanup()
 """
 
@@ -25,16 +25,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from casebook.data.contracts import ModelRefused
 from casebook.project import write_whole
 
 NAME = "model.json"
 #: Days after its last training day on which a model still answers: four weeks and one to repair.
 MAX_AGE = 35
 DAY = pd.Timedelta(days=1)
-
-
-class ModelRefused(ValueError):
-    """A stored model must not answer: it is missing, altered, too old, or of other features."""
 
 
 def _digest(content: dict[str, object]) -> str:

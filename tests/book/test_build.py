@@ -58,7 +58,23 @@ class Book:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root, self.edits, self.as_committed = root, 0, False
+        self.root, self.as_committed = root, False
+        self._before: dict[Path, bytes] = {}
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Change a file of the copy."""
+        path = self.root / name
+        content = path.read_text()
+        assert content.count(old) == 1
+        self._before.setdefault(path, path.read_bytes())
+        self.as_committed = False
+        path.write_text(content.replace(old, new))
+
+    def undo(self) -> None:
+        """Make the files what they were before they were edited."""
+        for path, content in self._before.items():
+            path.write_bytes(content)
+        self._before.clear()
 
     def make(self, **env: str) -> list[str]:
         """Build the book; return the notebooks that were executed for it."""
@@ -70,7 +86,7 @@ class Book:
         for name in (CHAPTER, TINY):
             assert f"{'executed' if name in ran else 'unchanged':<10}{name}" in result.stdout
         assert book.missing_pages(self.root) == []
-        self.as_committed = not env and not self.edits
+        self.as_committed = not env and not self._before
         return sorted(ran)
 
     def settle(self) -> Path:
@@ -109,22 +125,10 @@ def built(made) -> Path:
 
 
 @pytest.fixture
-def edited(made, built):
+def edited(made):
     """Return a function that edits a file of the copy; it is as before afterwards."""
-    before: dict[Path, bytes] = {}
-
-    def edit(name: str, old: str, new: str) -> None:
-        path = built / name
-        content = path.read_text()
-        assert content.count(old) == 1
-        before.setdefault(path, path.read_bytes())
-        path.write_text(content.replace(old, new))
-        made.edits += 1
-
-    yield edit
-    for path, content in before.items():
-        path.write_bytes(content)
-    made.edits = 0
+    yield made.edit
+    made.undo()
 
 
 # Executed once -----------------------------------------------------------------------
@@ -155,24 +159,21 @@ def test_an_edit_of_what_a_chapter_reaches_changes_its_page_alone(made, built, e
     assert stored_claim() not in article(built)
     assert "The plan of LightGBM costs" in article(built)
     assert article(built, TINY) == tiny
-    edited("casebook/cases/how_a_case_works/system.py", f"{last_line} * 1.5", last_line)
+    made.undo()
     assert made.make() == []  # back: the earlier execution is still there
     assert article(built) == before
 
 
-def test_an_edit_of_what_no_chapter_reaches_executes_nothing(made, built, edited):
+def test_edits_of_prose_and_of_what_no_chapter_reaches_execute_nothing(made, built, edited):
+    """The page of the prose changes, and no other."""
     before, reached = article(built), keys.reached(built, source(built, CHAPTER))
     assert "casebook.evaluate.metrics" in reached.modules  # by another of its functions
     assert ("casebook.evaluate.metrics", "mape") not in reached.definitions
     edited("casebook/evaluate/metrics.py", "def mape(", "def mape_of_a_test(")
     edited("casebook/recorded/bench.py", "def stale(", "def stale_of_a_test(")
-    assert made.make() == []
-    assert article(built) == before
-
-
-def test_an_edit_of_prose_changes_the_page_and_executes_nothing(made, built, edited):
     edited(f"{TINY}.ipynb", "A page.", "Another page.")
     assert made.make() == []
+    assert article(built) == before
     assert "Another page." in article(built, TINY)
 
 
@@ -213,11 +214,11 @@ def card(root: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("machine", ["as it is", "without data and network"])
-def test_without_real_data_the_page_shows_recorded_results_and_says_so(
-    made, built, tmp_path, machine
-):
-    env = {}
-    if machine != "as it is":
+def test_without_real_data_the_page_shows_recorded_results_and_says_so(made, tmp_path, machine):
+    env, built = {}, made.root
+    if machine == "as it is":
+        made.settle()
+    else:
         env |= {"CASEBOOK_DATA_DIR": "", "CASEBOOK_CACHE_DIR": str(tmp_path), "NO_PROXY": ""}
         env |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "http_proxy"), NOWHERE)
         made.make(**env)
@@ -261,9 +262,9 @@ def test_nbval_passes_without_real_data(copy):
 
 
 @pytest.fixture
-def plant(made, built):
+def plant(made):
     """Return a function that adds a cell to the tiny notebook; it is as before afterwards."""
-    path = built / f"{TINY}.ipynb"
+    path = made.root / f"{TINY}.ipynb"
 
     def add(cell: nbformat.NotebookNode) -> None:
         changed = tiny_notebook()
@@ -275,23 +276,23 @@ def plant(made, built):
     files.write(tiny_notebook(), path)
 
 
-def test_gate_a_failing_notebook_ends_the_build(built, plant):
+def test_gate_a_failing_notebook_ends_the_build(made, plant):
     plant(nbformat.v4.new_code_cell("raise RuntimeError('planted')", id="planted-fault"))
-    result = run(built, "casebook.book")
+    result = run(made.root, "casebook.book")
     assert result.returncode == 1
     assert f"failed    {TINY}, cell 'planted-fault': RuntimeError: planted" in result.stdout
 
 
-def test_gate_a_warning_is_an_error(built, plant):
+def test_gate_a_warning_is_an_error(made, plant):
     plant(nbformat.v4.new_markdown_cell("[a dead link](no_such_page.md)", id="planted-link"))
-    result = run(built, "casebook.book")
+    result = run(made.root, "casebook.book")
     assert result.returncode != 0
     assert "no_such_page" in result.stdout + result.stderr
 
 
-def test_gate_a_page_of_the_contents_without_a_notebook(built, edited):
+def test_gate_a_page_of_the_contents_without_a_notebook(made, edited):
     edited("_toc.yml", f"  - file: {TINY}\n", f"  - file: {TINY}\n  - file: chapters/98_gone\n")
-    result = run(built, "casebook.book")
+    result = run(made.root, "casebook.book")
     assert result.returncode != 0
     assert "98_gone" in result.stdout + result.stderr
 

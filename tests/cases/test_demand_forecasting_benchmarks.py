@@ -10,7 +10,7 @@ import pytest
 
 from casebook.cases.demand_forecasting import benchmarks, rungs, stress, studies
 from casebook.cases.demand_forecasting import world as worlds
-from casebook.cases.demand_forecasting.benchmarks import BENCHMARKS, STAFFED, TFT
+from casebook.cases.demand_forecasting.benchmarks import BENCHMARKS, STAFFED
 from casebook.cases.demand_forecasting.rungs import ONE, ONE_UP, SEASONAL
 from casebook.cases.demand_forecasting.stress import CONSTANTS, FACTORS, FIVE_SEEDS, VARIANTS
 from casebook.cases.demand_forecasting.studies import (
@@ -104,18 +104,12 @@ def test_every_row_is_recorded(name):
 
 def test_the_worlds_were_fresh():
     assert len(SEEDS) >= 15 and not {*SEEDS} & {worlds.SEED, *stress.VALIDATION_SEEDS, 1, 2, 3, 4}
-    assert max(VALIDATION) < min(TEST)
+    day = pd.Timedelta(days=28)
+    assert (TEST[0], TEST[-1] + day) == (pd.Timestamp("2024-01-15"), pd.Timestamp("2024-07-01"))
+    assert VALIDATION[-1] + day == TEST[0]
 
 
 # The tables agree with each other ----------------------------------------------------
-
-
-def test_the_origins_average_to_the_world():
-    """MASE is a mean over series and origins; at the total each origin has one series."""
-    table = recorded("worlds").query(f"level == 'total' and seed == {SEEDS[0]}")
-    days = table.query("origin != 'all'").groupby("model")["MASE"].mean()
-    every = table.query("origin == 'all'").set_index("model")["MASE"]
-    np.testing.assert_allclose(every, days[every.index], rtol=1e-3)
 
 
 def test_the_world_as_it_is_gives_the_headline_again():
@@ -125,30 +119,6 @@ def test_the_world_as_it_is_gives_the_headline_again():
     for column, model in (("direct", MODEL), (NAIVE, NAIVE), (ORACLE, ORACLE)):
         expected = [every[seed, level, model] for seed, level in table.index]
         np.testing.assert_allclose(table[column], expected, atol=1e-4)
-
-
-def test_the_decision_table_runs_from_the_naive_to_the_floor():
-    table = recorded("staffing")
-    euros = table.pivot(index="seed", columns=["model", "order"], values="euros")
-    naive, floor = euros[NAIVE, "point"], euros["actual", "point"]
-    share = table.pivot(index="seed", columns=["model", "order"], values="avoidable")
-    expected = euros.rsub(naive, axis=0).div(naive - floor, axis=0)
-    np.testing.assert_allclose(share[euros.columns], expected, atol=1e-3)
-    assert (euros[MODEL, "quantile"] < euros[RULES, "quantile"]).all()
-    assert set(table.loc[table["model"] == TFT, "seed"]) == {worlds.SEED}
-
-
-def test_the_weeks_lie_around_the_score_of_all_four():
-    """A WAPE of 28 days is a mean of its four weeks', each weighted by its parcels."""
-    every = pd.concat([recorded("worlds"), recorded("rungs")]).query("origin == 'all'")
-    every = every.set_index(["seed", "level", "model"])["WAPE"]
-    weeks = recorded("weeks").groupby(["seed", "level", "model"])["WAPE"].agg(["min", "max"])
-    pooled = every[weeks.index]
-    assert ((weeks["min"] <= pooled + 1e-4) & (pooled <= weeks["max"] + 1e-4)).all()
-
-
-def test_the_cluster_gives_the_results_of_one_machine():
-    assert recorded("dask")["equal"].all()
 
 
 # Over worlds -------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Case 01: the oracle as a distribution: its mean, its band, its median."""
+"""Case 01: the oracle of all levels: its mean, its band, its median."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 
 from casebook.cases.demand_forecasting import oracle
-from casebook.cases.demand_forecasting.evaluation import complete_oracle
 from casebook.cases.demand_forecasting.oracle import (
+    add_oracle,
+    complete_oracle,
     oracle_paths,
     oracle_quantiles,
 )
-from casebook.cases.demand_forecasting.world import BREAK_FIRST_DAY, simulate
+from casebook.cases.demand_forecasting.studies import TEST
+from casebook.cases.demand_forecasting.world import BREAK_FIRST_DAY, DAYS, KEYS, simulate
 from casebook.forecasting.bands import coverage
 from casebook.forecasting.hierarchy import aggregate, from_ids
 
@@ -61,3 +63,25 @@ def test_its_band_holds_and_its_median_lies_below_its_mean(world, tree):
     # Whole parcels: a sparse route's band holds a little more than 80 %.
     assert 0.78 < table["route"] < 0.87 and table["depot"] == pytest.approx(0.8, abs=0.05)
     assert table["total"] == pytest.approx(0.8, abs=0.15)
+
+
+def test_the_oracle_of_all_levels_is_complete_and_unbiased(world, tree):
+    history = aggregate(world.truth, tree)
+    ahead = [history[history["ds"].between(day, day + pd.Timedelta(days=27))] for day in TEST[-3:]]
+    parts = [rows.assign(origin=day) for day, rows in zip(TEST[-3:], ahead, strict=True)]
+    done = add_oracle(pd.concat(parts), world, tree)
+    assert done["oracle"].notna().all()
+    sums = done.groupby("level")[["y", "oracle"]].sum()
+    assert sums["oracle"].nunique() == 1 or np.ptp(sums["oracle"]) < 1e-3
+    assert (np.abs(sums["oracle"] / sums["y"] - 1) < 0.1).all()
+
+
+def test_a_route_that_opens_takes_the_state_of_its_depot(world):
+    opens = world.routes.loc[world.routes["opens"] > DAYS[-120], ["unique_id", "depot", "opens"]]
+    name, depot, day = opens.iloc[0]
+    origin = day - pd.Timedelta(days=5)
+    full = complete_oracle(world, origin, 28).merge(world.truth, on=KEYS)
+    full["state"] = full["oracle"] / full["base"]
+    same = full[full["unique_id"].str.contains(f"/{depot}/")]
+    assert name in set(same["unique_id"])
+    assert (same.groupby("ds")["state"].agg(np.ptp) < 1e-9).all()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hierarchicalforecast.methods import MinTrace
 
 from casebook.cases.demand_forecasting import rossmann, stores, tourism
-from casebook.cases.demand_forecasting.features import KNOWN
-from casebook.data import tables
 from casebook.data.files import find_real
+from casebook.forecasting.origins import KNOWN
 from casebook.recorded import bench
 from casebook.recorded.real import other_data
 
@@ -189,56 +187,3 @@ def test_sums_for_ets_count_a_day_without_open_stores_as_zero(monkeypatch):
     monkeypatch.setattr(rossmann, "auto_ets", lambda rows, asked: seen.update(rows=rows))
     rossmann.ets_of_sums(train, train.drop(columns="y"))
     assert len(seen["rows"]) == 14 and seen["rows"].set_index("ds")["y"][days[6]] == 0
-
-
-def test_the_reader_refuses_another_table(tmp_path):
-    raw = {v: k for k, v in tables.ROSSMANN_COLUMNS.items()}
-    row = {"store": 1, "ds": pd.Timestamp("2013-01-01"), "y": 5, "promotion": 0}
-    frame = pd.DataFrame([row | {"type": "a", "assortment": "a", "distance": 1.0}] * 2)
-    path = tmp_path / "sales.parquet"
-    frame.rename(columns=raw).to_parquet(path)
-    with pytest.raises(ValueError, match="1 stores, 2 rows, 1 repeated days"):
-        tables.rossmann(path)
-    frame.rename(columns=raw).drop(columns="Promo").to_parquet(path)
-    with pytest.raises(ValueError, match="no column"):
-        tables.rossmann(path)
-
-
-# Reconciliation by hand --------------------------------------------------------------
-
-#: Error covariance of the total, A and B, as on the page.
-COVARIANCE = np.array([[15.0, 5.0, 5.0], [5.0, 16.0, 0.0], [5.0, 0.0, 9.0]])
-BY_HAND = {
-    "ols": (np.ones(3), (100 + 10 / 3, 60 - 10 / 3, 50 - 10 / 3)),
-    "wls_struct": (np.array([2.0, 1, 1]), (105, 57.5, 47.5)),
-    "wls": (np.diag(COVARIANCE), (103.75, 56, 47.75)),
-    "mint": (COVARIANCE, (102.5, 54.5, 48)),
-}
-
-
-@pytest.mark.parametrize("way", BY_HAND)
-def test_three_nodes_by_hand(way):
-    covariance, by_hand = BY_HAND[way]
-    S = np.array([[1.0, 1], [1, 0], [0, 1]])
-    made = tourism.weighted(S, np.array([100.0, 60, 50]), covariance)
-    np.testing.assert_allclose(made, by_hand)
-
-
-@pytest.mark.parametrize("method", ["ols", "wls_struct"])
-def test_the_closed_form_is_the_library_s(method):
-    S = np.vstack([np.ones(6), np.kron(np.eye(2), np.ones(3)), np.eye(6)])
-    base = np.random.default_rng(0).uniform(1, 9, (len(S), 4))
-    fitted = MinTrace(method).fit(S=S, y_hat=base)
-    weights = np.ones(len(S)) if method == "ols" else S.sum(axis=1)
-    np.testing.assert_allclose(tourism.weighted(S, base, weights), S @ (fitted.P @ base), atol=1e-9)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_what_is_coherent_stays_and_what_comes_out_is_coherent(seed):
-    rng = np.random.default_rng(seed)
-    S = np.vstack([np.ones(6), np.kron(np.eye(2), np.ones(3)), np.eye(6)])
-    root = rng.normal(size=(len(S), len(S)))
-    coherent = S @ rng.uniform(1, 9, 6)
-    made = tourism.weighted(S, coherent + rng.normal(size=len(S)), root @ root.T)
-    np.testing.assert_allclose(made, S @ made[-6:])
-    np.testing.assert_allclose(tourism.weighted(S, coherent, root @ root.T), coherent)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import nullcontext
 from functools import cache
 from unittest.mock import patch
 
@@ -29,7 +27,8 @@ from casebook.data import snapshot
 from casebook.project import data_dir
 
 SEEDS = [SEED, 1, 2]
-each_seed = pytest.mark.parametrize("seed", SEEDS)
+#: What holds for sums over worlds is measured on all three, what holds in each on two.
+each_seed = pytest.mark.parametrize("seed", SEEDS[:2])
 DAY = pd.Timedelta(days=1)
 #: What is promised, written out once more: a constant that changes is a promise that breaks.
 DEPOTS = {"BR": 3, "DE": 5, "FR": 4, "PL": 3, "TR": 3, "US": 6}
@@ -100,46 +99,14 @@ def test_the_same_seed_gives_the_same_world_bit_by_bit(seed):
     assert again.constants == world(seed).constants == Constants()
     for name, frame in frames(world(seed)).items():
         assert_frame_equal(getattr(again, name), frame, check_exact=True)
-
-
-def test_another_seed_gives_another_world():
-    one, other = world(1), world(2)
-    assert not np.isin(one.truth["base"], other.truth["base"]).any()
-    for name in ("reports", "routes", "promotions", "faults"):
-        assert not getattr(one, name).equals(getattr(other, name)), name
-
-
-@pytest.mark.parametrize(
-    ("off", "constants", "governed"),
-    [
-        (NO_LIFT, Constants(), {"base"}),
-        (NO_BREAK, Constants(), {"jump"}),
-        ({}, Constants(shock_sd=0.2), {"shock"}),
-        ({}, Constants(dispersion=20.0), set()),
-    ],
-    ids=["lift", "break", "shock", "dispersion"],
-)
-def test_a_constant_governs_its_mechanism_and_nothing_else(off, constants, governed):
-    same = world(SEED)
-    with patch.multiple(module, **off) if off else nullcontext():
-        other = simulate(SEED, constants)
-    for name in ("routes", "calendar", "promotions", "faults"):
-        assert_frame_equal(getattr(other, name), getattr(same, name))
-    changed = {c for c in ("base", "jump", "shock") if not other.truth[c].equals(same.truth[c])}
-    assert changed == governed
-    assert not other.truth["y"].equals(same.truth["y"])
+        other = getattr(world(next(s for s in SEEDS if s != seed)), name)
+        assert name == "calendar" or not other.equals(frame), name
 
 
 def test_holidays_have_the_same_names_on_every_machine(monkeypatch):
     monkeypatch.setenv("LANGUAGE", "de")
     assert_frame_equal(module._holidays.__wrapped__(), holiday_calendar())
     assert "Easter Monday" in set(holiday_calendar()["holiday"])
-
-
-def test_a_world_that_is_changed_does_not_change_the_next_one():
-    before = holiday_calendar().copy()
-    simulate().calendar["holiday"] = "none"
-    assert_frame_equal(holiday_calendar(), before)
 
 
 def test_the_committed_snapshots_are_what_the_world_makes():
@@ -164,12 +131,6 @@ def test_the_data_card_names_every_file_and_column_and_the_true_sizes():
     assert all(f"({rows[fault]} rows)" in card for fault in ("missing", "wrong unit", "late"))
 
 
-def test_a_world_takes_less_than_five_cpu_seconds():
-    start = time.process_time()
-    simulate()
-    assert time.process_time() - start < 5
-
-
 # Size and what may be seen ------------------------------------------------------------
 
 
@@ -180,23 +141,13 @@ def test_the_world_has_6_countries_24_depots_and_120_routes_over_1277_days(seed)
     assert len(routes) == 120
     assert routes.groupby("country")["depot"].nunique().to_dict() == DEPOTS
     assert (routes.groupby("depot")["unique_id"].size() == 5).all()
+    path = routes["unique_id"].str.split("/", expand=True)
+    assert (path[0] == routes["country"]).all() and (path[1] == routes["depot"]).all()
+    parcels = truth(seed).groupby("depot")["y"].sum() / len(DAYS)
+    assert 20_000 < parcels.sum() < 35_000
+    assert parcels.min() > 100 and parcels.max() < parcels.sum() / 4
     assert days.nunique() == len(DAYS) == 1277
     assert (days.min(), days.max()) == (pd.Timestamp("2021-01-01"), pd.Timestamp("2024-06-30"))
-
-
-@each_seed
-def test_routes_add_up_to_depots_depots_to_countries_and_countries_to_the_total(seed):
-    routes = world(seed).routes
-    names = routes["unique_id"].str.split("/", expand=True)
-    assert (names[0] == routes["country"]).all()
-    assert (names[1] == routes["depot"]).all()
-    assert (routes.groupby("depot")["country"].nunique() == 1).all()
-    leaves = world(seed).truth.merge(routes, on="unique_id", validate="many_to_one")
-    depots = leaves.groupby(["ds", "country", "depot"])["y"].sum()
-    countries = leaves.groupby(["ds", "country"])["y"].sum()
-    assert depots.groupby(level=[0, 1]).sum().equals(countries)
-    assert countries.groupby(level=0).sum().equals(world(seed).truth.groupby("ds")["y"].sum())
-    assert countries.groupby(level=0).size().eq(6).all()
 
 
 def test_what_a_model_may_see_holds_no_truth():
@@ -209,14 +160,6 @@ def test_what_a_model_may_see_holds_no_truth():
         "faults": [*KEYS, "fault"],
     }
     assert "truth.parquet" not in snapshots()
-
-
-@each_seed
-def test_the_depots_are_neither_toys_nor_the_whole_network(seed):
-    depots = truth(seed).groupby("depot")["y"].sum() / len(DAYS)
-    assert 20_000 < depots.sum() < 35_000
-    assert depots.min() > 100
-    assert depots.max() < depots.sum() / 4
 
 
 # Mechanisms of the intensity ----------------------------------------------------------
@@ -270,11 +213,6 @@ def test_every_december_has_a_peak(seed):
         assert (peak.loc[str(year)].idxmax() == pd.Timestamp(year, 12, 10)).all()
         assert peak.loc[f"{year}-12-10"].between(1.25, 1.45).all()
         assert (peak.loc[f"{year}-01-15" : f"{year}-10-31"] < 1.005).all(axis=None)
-    parcels = truth(seed).pivot_table(index="ds", columns="country", values="y", aggfunc="sum")
-    for year in (2021, 2022, 2023):  # whole weeks without a holiday, in the parcels themselves
-        total = parcels.sum(axis=1)
-        december = total.loc[f"{year}-12-04" : f"{year}-12-17"].mean()
-        assert december / total.loc[f"{year}-10-12" : f"{year}-10-25"].mean() > 1.1
 
 
 @each_seed
@@ -289,38 +227,6 @@ def test_the_weekday_profile_is_that_of_the_country(seed):
         assert (values["min"] / WEEK).between(0.93, 1.07).all()
         assert values["min"].idxmin() == 6
     assert (profile.nunique(axis=1) == 6).all()
-
-
-@each_seed
-def test_some_routes_follow_the_week_more_steeply_than_others(seed):
-    week = np.log(truth(seed, STEEPNESS=(1.0, 1.0))["base"] / world(seed, **NO_WEEK).truth["base"])
-    own = np.log(world(seed).truth["base"] / world(seed, **NO_WEEK).truth["base"])
-    clear = week.abs() > 0.3
-    power = (own / week)[clear].groupby(world(seed).truth["unique_id"]).agg(["min", "max"])
-    assert (power["max"] - power["min"]).max() < 1e-9
-    assert power["min"].between(0.85, 1.15).all()
-    assert power["min"].min() < 0.88 < 1.12 < power["min"].max()
-
-
-@each_seed
-def test_the_break_changes_the_weekday_profile_in_the_parcels(seed):
-    """Sundays against midweek days, half a year before and after the break of each country."""
-    parcels = truth(seed)
-    starts = parcels[parcels["jump"] != 0].groupby("country")["ds"].min()
-    wanted = WEEK_CHANGE[6] / WEEK_CHANGE[1:4].mean()
-    found = []
-    for country, start in starts.items():
-        total = parcels[parcels["country"] == country].groupby("ds")["y"].sum()
-        closed = country_holidays(seed, country) != 1
-        total = total[~closed]
-        before, after = total[start - 182 * DAY : start - DAY], total[start : start + 181 * DAY]
-        share = [
-            d[d.index.dayofweek == 6].mean() / d[d.index.dayofweek.isin([1, 2, 3])].mean()
-            for d in (before, after)
-        ]
-        found.append(share[1] / share[0])
-    assert np.mean(found) == pytest.approx(wanted, rel=0.05)
-    assert np.allclose(found, wanted, rtol=0.15)
 
 
 # Holidays -----------------------------------------------------------------------------
@@ -345,14 +251,6 @@ def test_moving_holidays_move(seed, country, holiday, dates):
     assert np.allclose(country_holidays(seed, country)[first], HOLIDAY)
 
 
-def test_a_holiday_is_one_row_of_the_calendar():
-    calendar = holiday_calendar()
-    assert not calendar.duplicated(["country", "ds"]).any()
-    assert calendar["ds"].isin(DAYS).all()
-    per_year = calendar[calendar["ds"] < "2024"].groupby(["country", calendar["ds"].dt.year]).size()
-    assert per_year.between(8, 17).all()
-
-
 @each_seed
 def test_eves_and_backlogs_stand_around_holidays_of_the_working_week(seed):
     germany = country_holidays(seed, "DE").round(9)
@@ -367,57 +265,19 @@ def test_eves_and_backlogs_stand_around_holidays_of_the_working_week(seed):
     assert turkey["2023-04-20":"2023-04-26"].tolist() == [EVE, *[HOLIDAY] * 3, *BACKLOG, 1]
 
 
-@each_seed
-def test_days_without_a_holiday_near_them_are_left_alone(seed):
-    for country in DEPOTS:
-        factor = country_holidays(seed, country)
-        closed = world(seed).calendar.query("country == @country")["ds"]
-        assert_index_equal(factor.index[factor < 0.5], pd.DatetimeIndex(closed), check_names=False)
-        near = pd.DatetimeIndex(np.unique([closed + k * DAY for k in range(-3, 6)]))
-        assert (factor[~factor.index.isin(near)] == 1).all()
-        assert set(factor.round(9)) == {HOLIDAY, EVE, *BACKLOG, 1}
-
-
-def test_parcels_on_holidays_eves_and_backlog_days_stand_out_as_promised():
-    """Each against the ordinary days of the same weekday within three weeks."""
-    ratios = []
-    for seed in SEEDS:
-        parcels = truth(seed).pivot_table(index="ds", columns="country", values="y", aggfunc="sum")
-        for country in DEPOTS:
-            factor = country_holidays(seed, country)
-            usual = parcels[country].where(factor == 1)
-            near = pd.concat([usual.shift(7 * k) for k in (-3, -2, -1, 1, 2, 3)], axis=1)
-            ratio = parcels[country] / near.mean(axis=1)
-            ratios.append(pd.DataFrame({"factor": factor.round(9), "ratio": ratio}))
-    found = pd.concat(ratios).groupby("factor")["ratio"].mean()
-    for promised in (HOLIDAY, EVE, *BACKLOG, 1):
-        assert found[promised] == pytest.approx(promised, rel=0.04)
-
-
 # Promotions ---------------------------------------------------------------------------
 
 
 @each_seed
-def test_promotions_lift_exactly_the_days_of_the_plan(seed):
-    lift = effect(seed, NO_LIFT)
-    lifted = lift.loc[lift["factor"] > 1 + 1e-9, KEYS].reset_index(drop=True)
+def test_a_route_has_one_lift_between_its_bounds_on_the_days_of_the_plan_alone(seed):
+    everyday = effect(seed, NO_LIFT)
+    lifted = everyday.loc[everyday["factor"] > 1 + 1e-9, KEYS].reset_index(drop=True)
     assert_frame_equal(lifted, world(seed).promotions)
-    assert np.allclose(lift["factor"][lift["factor"] <= 1 + 1e-9], 1)
-
-
-@each_seed
-def test_a_route_has_one_lift_between_its_bounds(seed):
-    promoted = effect(seed, NO_LIFT).merge(world(seed).promotions)
+    promoted = everyday.merge(world(seed).promotions)
     lift = promoted.groupby("unique_id")["factor"].agg(["min", "max"])
     assert np.allclose(lift["min"], lift["max"])
     assert lift["min"].between(np.exp(0.2), np.exp(0.5)).all()
     assert lift["min"].min() < 1.27 < 1.60 < lift["min"].max()
-
-
-def test_the_parcels_show_the_lift():
-    promoted = pd.concat(effect(seed, NO_LIFT).merge(world(seed).promotions) for seed in SEEDS)
-    without = promoted["mu"] / promoted["factor"]
-    assert promoted["y"].sum() / without.sum() == pytest.approx(np.exp(0.35), rel=0.04)
 
 
 @each_seed
@@ -464,16 +324,6 @@ def test_shocks_are_shared_within_a_country_and_only_there():
     assert np.abs(across).max() < 0.15
 
 
-def test_shocks_are_in_their_steady_state_from_the_first_day():
-    rng = np.random.default_rng(0)
-    with patch.object(module, "DAYS", DAYS[:3]):
-        draws = np.array([module._shocks(rng, 2) for _ in range(4000)])
-    for day in range(3):
-        assert draws[:, :, day].std() == pytest.approx(SHOCK_SD, rel=0.04)
-        correlation = np.corrcoef(draws[:, 0, day], draws[:, 1, day])[0, 1]
-        assert correlation == pytest.approx(SHOCK_SHARED, abs=0.05)
-
-
 def break_level(seed: int) -> pd.DataFrame:
     """Return the log jump of each country's level: the break without its weekdays."""
     jump = by_day(truth(seed), "country", "jump")
@@ -507,14 +357,6 @@ def test_the_break_multiplies_the_weekdays_as_promised(seed):
     assert np.allclose(np.exp(weekly - weekly.loc[3]), WEEK_CHANGE[:, None], rtol=0.01)
 
 
-def test_breaks_begin_all_over_the_window_and_two_of_three_go_up():
-    rng = np.random.default_rng(0)
-    breaks = np.array([module._break(rng) for _ in range(2000)])
-    start = DAYS[np.argmax(breaks != 0, axis=1)]
-    assert (start.min(), start.max()) == (pd.Timestamp("2022-03-01"), pd.Timestamp("2022-05-01"))
-    assert (breaks.mean(axis=1) > 0).mean() == pytest.approx(2 / 3, abs=0.05)
-
-
 @each_seed
 def test_parcels_scatter_around_the_intensity_as_a_negative_binomial(seed):
     frame = truth(seed)
@@ -528,14 +370,6 @@ def test_parcels_scatter_around_the_intensity_as_a_negative_binomial(seed):
     large = frame["mu"] > 100
     excess = ((square - frame["mu"])[large] / frame["mu"][large] ** 2).mean()
     assert 1 / excess == pytest.approx(DISPERSION, rel=0.05)
-
-
-@each_seed
-def test_noise_of_neighbouring_days_is_independent(seed):
-    frame = truth(seed)
-    z = (frame["y"] - frame["mu"]) / np.sqrt(frame["mu"] + frame["mu"] ** 2 / DISPERSION)
-    before = z.groupby(frame["unique_id"]).shift()
-    assert z.corr(before) == pytest.approx(0, abs=0.015)
 
 
 # Intermittent, opening and closing routes ---------------------------------------------
@@ -573,16 +407,6 @@ def test_routes_open_and_close_as_the_master_data_say(seed):
     sparse = truth(seed).groupby("unique_id")["y"].mean() < 1
     assert not sparse[opened.index].any()
     assert not sparse[closed.index].any()
-
-
-@each_seed
-@pytest.mark.parametrize("table", ["reports", "truth", "promotions", "faults"])
-def test_no_row_stands_outside_the_life_of_its_route(seed, table):
-    frame = getattr(world(seed), table)
-    rows = frame.merge(world(seed).routes, on="unique_id", validate="many_to_one")
-    assert len(rows) == len(frame)
-    assert (rows["ds"] >= rows["opens"]).all()
-    assert not (rows["ds"] >= rows["closes"]).any()
 
 
 def all_days(seed: int) -> pd.MultiIndex:
@@ -646,14 +470,6 @@ def test_a_fault_of_a_file_takes_all_its_routes(seed, fault, key):
 
 
 @each_seed
-def test_the_first_60_days_are_clean_and_no_file_is_lost_in_the_last_120(seed):
-    planted = world(seed).faults
-    assert planted["ds"].min() >= DAYS[60]
-    assert faults(seed, "missing")["ds"].max() < DAYS[-120]
-    assert faults(seed, "wrong unit")["ds"].max() < DAYS[-300]
-
-
-@each_seed
 def test_the_reports_are_the_truth_but_for_the_planted_faults(seed):
     rows = world(seed).truth[[*KEYS, "y"]].merge(world(seed).faults, how="left")
     unit, missing = rows["fault"] == "wrong unit", rows["fault"] == "missing"
@@ -671,35 +487,6 @@ def test_the_reports_are_the_truth_but_for_the_planted_faults(seed):
 
 
 @each_seed
-def test_an_audit_of_the_visible_tables_finds_missing_duplicated_and_late_rows(seed):
-    reports = world(seed).reports
-    rows = pd.MultiIndex.from_frame(reports[KEYS])
-    found = {
-        "missing": all_days(seed).difference(rows),
-        "duplicated": rows[rows.duplicated()],
-        "late": rows[reports["received"] - reports["ds"] > DAY],
-    }
-    for fault, index in found.items():
-        assert_index_equal(index, pd.MultiIndex.from_frame(faults(seed, fault)[KEYS]))
-    assert (rows.value_counts() <= 2).all()
-
-
-@each_seed
-def test_an_audit_of_the_visible_tables_finds_the_wrong_unit(seed):
-    """Three weeks far below the year around them, in one depot and nowhere else."""
-    reports = world(seed).reports.drop_duplicates(KEYS)
-    depots = reports.assign(depot=reports["unique_id"].str.split("/").str[1])
-    days = depots.pivot_table(index="ds", columns="depot", values="y", aggfunc="sum")
-    usual = days.rolling(365, center=True, min_periods=180).median()
-    ratio = days.rolling(21).median() / usual
-    unit = faults(seed, "wrong unit")
-    assert ratio.columns[ratio.min() < 0.1].tolist() == [unit["depot"].iloc[0]]
-    low = ratio.index[ratio[unit["depot"].iloc[0]] < 0.1]
-    assert unit["ds"].max() in low
-    assert (unit["y"] > 50).any()  # not all of it was next to nothing anyway
-
-
-@each_seed
 def test_some_rows_are_still_under_way_at_each_of_the_last_six_planning_runs(seed):
     reports = world(seed).reports
     for run in range(1, 7):
@@ -714,38 +501,6 @@ def test_some_rows_are_still_under_way_at_each_of_the_last_six_planning_runs(see
 
 
 # Oracle -------------------------------------------------------------------------------
-
-
-@cache
-def forecasts(seed: int) -> pd.DataFrame:
-    """Return truth, oracle and seasonal naive (the last week known) of 13 origins side by side."""
-    wide = world(seed).truth.pivot(index="ds", columns="unique_id", values="y")
-    frames = []
-    for origin in DAYS[-28 * np.arange(1, 26, 2)]:
-        naive = np.tile(wide[origin - 7 * DAY : origin - DAY], (4, 1))
-        days = wide[origin : origin + 27 * DAY]
-        both = {"y": days, "naive": pd.DataFrame(naive, days.index, days.columns)}
-        both = pd.concat({k: v.unstack() for k, v in both.items()}, axis=1).reset_index()
-        frames.append(oracle(world(seed), origin, 28).merge(both, on=KEYS))
-    return pd.concat(frames, ignore_index=True).dropna()
-
-
-@each_seed
-@pytest.mark.parametrize("origin", ["2021-09-01", "2022-09-01", "2024-06-03"])
-def test_the_oracle_is_the_mean_over_shocks_that_start_where_they_stood(seed, origin):
-    """Re-simulate each depot's shock from the day before, step by step, and average."""
-    origin, paths = pd.Timestamp(origin), 4000
-    frame = oracle(world(seed), origin, 28).merge(truth(seed), on=KEYS)
-    found = frame["oracle"] / (frame["base"] * np.exp(frame["jump"]))
-    found = by_day(frame.assign(found=found), "depot", "found")
-    rng = np.random.default_rng(7)
-    start = shocks(seed).loc[origin - DAY].to_numpy()
-    path = np.tile(start, (paths, 1))
-    for day in found.index:
-        news = rng.normal(0, SHOCK_SD * np.sqrt(1 - SHOCK_PHI**2), path.shape)
-        path = SHOCK_PHI * path + news
-        error = found.loc[day] - np.exp(path).mean(axis=0)
-        assert (np.abs(error) < 5 * np.exp(path).std(axis=0) / np.sqrt(paths)).all()
 
 
 @each_seed
@@ -774,29 +529,6 @@ def test_the_oracle_answers_for_the_routes_that_were_open_the_day_before(seed):
     new = world(seed).routes.set_index("unique_id")["opens"].idxmax()
     assert new not in set(oracle(world(seed), opens, 28)["unique_id"])
     assert new in set(oracle(world(seed), opens + DAY, 20)["unique_id"])
-
-
-@each_seed
-def test_the_oracle_beats_seasonal_naive_at_every_level(seed):
-    frame = forecasts(seed).merge(world(seed).routes[["unique_id", "country", "depot"]])
-    for level in ([], ["country"], ["depot"], ["unique_id"]):
-        sums = frame.groupby([*level, "ds"])[["y", "oracle", "naive"]].sum()
-        wape = {c: (sums[c] - sums["y"]).abs().sum() / sums["y"].sum() for c in ("oracle", "naive")}
-        assert wape["oracle"] < 0.55 * wape["naive"], level
-
-
-def test_no_scaling_of_the_oracle_or_of_seasonal_naive_does_better():
-    frame = pd.concat(map(forecasts, SEEDS))
-
-    def mse(column: str, scale: float = 1.0) -> float:
-        return float(((scale * frame[column] - frame["y"]) ** 2).mean())
-
-    best = (frame["y"] * frame["oracle"]).sum() / (frame["oracle"] ** 2).sum()
-    assert best == pytest.approx(1, abs=0.012)
-    assert frame["y"].sum() / frame["oracle"].sum() == pytest.approx(1, abs=0.012)
-    for scale in (0.9, 0.95, 0.97, 1.03, 1.05, 1.1):
-        assert mse("oracle") < mse("oracle", scale)
-    assert mse("oracle") < min(mse("naive", scale) for scale in np.arange(0.8, 1.21, 0.02)) / 2
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from casebook.cases.support_rag_chatbot.evaluation import Label
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query, article_texts
 from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope
 from casebook.cases.support_rag_chatbot.world import STATUS_TEXTS, Faults, TrackingAPI
-from casebook.serving import privacy
+from casebook.serving import formats, privacy
 
 QUESTIONS = pd.DataFrame(
     [
@@ -73,9 +73,9 @@ def test_earlier_turns_stand_in_the_state(parts):
 
 
 def test_stages_add_up_to_the_reply(parts):
-    before = (HelpCentre.search, drills.conversation.mask)
+    before = (HelpCentre.search, drills.conversation.mask_turns)
     table = stage_latency(_bot(parts), QUESTIONS, n=100, warm_up=3).set_index("stage")
-    assert (HelpCentre.search, drills.conversation.mask) == before  # the clocks are gone
+    assert (HelpCentre.search, drills.conversation.mask_turns) == before  # the clocks are gone
     stages = table.drop("reply")
     assert stages["mean_ms"].sum() == pytest.approx(table.loc["reply", "mean_ms"], rel=1e-6)
     assert stages["share"].sum() == pytest.approx(1)
@@ -250,12 +250,11 @@ def test_no_planted_data_are_kept_or_sent(parts):
 
 
 def test_a_mask_that_is_off_is_found(parts, monkeypatch):
-    none = drills.conversation.mask("")
-    monkeypatch.setattr(drills.conversation, "mask", lambda text: replace(none, text=text))
+    monkeypatch.setattr(drills.conversation, "mask_turns", tuple)
     table = _leaks(parts)  # the ways out mask once more: the state alone holds the data
     assert table.loc["all", ["in_state", "whole"]].tolist() == [4, 4]
     assert table.loc["all", ["in_log", "in_model"]].tolist() == [0, 0]
-    monkeypatch.setattr(privacy, "mask", lambda text: replace(none, text=text))
+    monkeypatch.setattr(privacy, "_with_masks", lambda text, found: text)
     assert _leaks(parts).loc["all", "stopped"] == 4  # what is still found is not let out
     monkeypatch.setattr(privacy, "find", lambda text: [])
     table = _leaks(parts)
@@ -263,7 +262,7 @@ def test_a_mask_that_is_off_is_found(parts, monkeypatch):
 
 
 def test_a_mask_with_a_hole_is_found(parts, monkeypatch):
-    monkeypatch.setattr(privacy, "_ADDRESS", ())
+    monkeypatch.setattr(formats, "_ADDRESS", ())
     table = _leaks(parts)
     assert table.loc["address", ["in_log", "in_model", "in_state"]].tolist() == [1, 1, 1]
     assert table.loc["all", "whole"] == 1

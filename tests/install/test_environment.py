@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -38,20 +39,24 @@ OURS = {"pip", "casebook"}
 SITE = sysconfig.get_path("purelib")
 #: Where `make lock` writes constraints.txt; elsewhere markers add and leave out packages.
 LOCKED_HERE = sys.platform == "linux" and sys.version_info[:2] == (3, 11)
-EXACT = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#,*]+)$")
+EXACT = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#,*]+)(?: ; (.+))?$")
 
 
 # --- pins ---------------------------------------------------------------------------------------
 
 
 def pins(text: str) -> tuple[dict[str, str], list[str]]:
-    """Return the pinned versions of a requirements file by name, and its lines that pin none."""
+    """Return the pinned versions of a requirements file by name, and its lines that pin none.
+
+    A pin whose marker names another platform is none of both.
+    """
     pinned, loose = {}, []
     for line in (line.split(" #")[0].strip() for line in text.splitlines()):
         if not line or line.startswith("#"):
             continue
         if match := EXACT.match(line):
-            pinned[canonicalize_name(match[1])] = match[2]
+            if match[3] is None or Marker(match[3]).evaluate():
+                pinned[canonicalize_name(match[1])] = match[2]
         else:
             loose.append(line)
     return pinned, loose
@@ -111,6 +116,8 @@ def test_the_constraints_hold_nothing_that_no_requirement_brings():
     ("line", "loose"),
     [
         ("numpy==2.4.6  # a remark", False),
+        ("numpy==2.4.6 ; python_version > '3'", False),
+        ("numpy>=2 ; python_version > '3'", True),
         ("numpy>=2", True),
         ("numpy==2.*", True),
         ("numpy", True),
@@ -279,8 +286,8 @@ def is_builder(path: Path) -> bool:
 
     The embedding models of the retriever and the small local model are loaded there alone.
     """
-    return path.name in ("artifacts.py", "dense.py", "local.py") and bool(
-        {"cases", "retrieval", "llm"} & {*path.parts}
+    return path.name in ("artifacts.py", "dense.py", "local.py", "networks.py") and bool(
+        {"cases", "forecasting", "retrieval", "llm"} & {*path.parts}
     )
 
 
@@ -427,6 +434,6 @@ def test_of_a_builder_only_models_that_it_loads_when_asked_are_left_out(monkeypa
 def test_what_the_package_declares_is_pinned():
     """pyproject.toml names no package that the environment lacks, and no version."""
     groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
-    named = {line for group in groups for line in group}
-    assert named == {Requirement(line).name for line in named}, "versions belong in requirements"
-    assert {canonicalize_name(n) for n in named} <= read_pins("constraints.txt").keys()
+    named = {Requirement(line) for group in groups for line in group}
+    assert not any(r.specifier or r.url for r in named), "versions belong in requirements"
+    assert {canonicalize_name(r.name) for r in named} <= read_pins("constraints.txt").keys()

@@ -28,6 +28,12 @@ def run(colab, *notebooks) -> tuple[int, str]:
     return done.returncode, re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
 
 
+@pytest.fixture(scope="module")
+def plain(make_colab):
+    """Return a Colab with nothing of the course, in which the first test installs it."""
+    return make_colab()
+
+
 @pytest.fixture
 def planted(chapter, tmp_path):
     """Return a function that writes the chapter's set-up cell and a line of code."""
@@ -41,10 +47,10 @@ def planted(chapter, tmp_path):
     return write
 
 
-def test_the_course_is_installed_by_the_set_up_cell(make_colab, planted):
-    colab = make_colab()
+def test_the_course_is_installed_by_the_set_up_cell(plain, planted):
+    assert not list(plain.python.parent.parent.rglob("casebook"))
     code = "import casebook, sys; assert casebook.__file__.startswith(sys.prefix), casebook"
-    returned, log = run(colab, planted(code))
+    returned, log = run(plain, planted(code))
     assert returned == 0, log
     assert "on Colab" in log
 
@@ -57,7 +63,7 @@ def test_the_script_restarts_where_the_set_up_cell_asks_for_it(make_colab, plant
     assert log.count("restarted") == 1 and log.count("on Colab") == 2
 
 
-def test_gate_a_cell_that_fails_ends_the_script(make_colab, planted):
-    returned, log = run(make_colab(), planted("raise RuntimeError('planted')"))
+def test_gate_a_cell_that_fails_ends_the_script(plain, planted):
+    returned, log = run(plain, planted("raise RuntimeError('planted')"))
     assert returned != 0
     assert "RuntimeError: planted" in log

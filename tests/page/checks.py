@@ -291,15 +291,16 @@ def _each_look(page: Page, axe_source: str) -> Iterator[tuple[str, list[str]]]:
     yield from see("light, 1280", broken_intervals, pale_formulas)
     restyle(page, "light", WITHOUT_SCROLL_BAR)
     yield from see("light, 1280 less a scroll bar", wide_code)
-    restyle(page, "dark", 1280)
-    yield from see("dark, 1280", undrawn, pale_formulas)
-    yield "axe, dark, 1280", axe(page, axe_source)
     restyle(page, "light", 768)
     yield from see("light, 768", sideways)
+    # For the phone and for the dark every drawing is made anew: once each, in this order.
     restyle(page, "light", 390)
     yield from see(
         "light, 390", sideways, undrawn, cut_figures, unmarked_scrolling, broken_intervals
     )
+    restyle(page, "dark", 1280)
+    yield from see("dark, 1280", undrawn, pale_formulas)
+    yield "axe, dark, 1280", axe(page, axe_source)
 
 
 def look(page: Page, axe_source: str) -> dict[str, list[str]]:

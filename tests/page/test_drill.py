@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import checks
 import pytest
 from bs4 import BeautifulSoup
-from visits import AXE, HTML, ROOT
+from visits import AXE, HTML, ROOT, stage
 
 from casebook.book import cases, drill
 from casebook.book.__main__ import toc_files
@@ -38,42 +38,68 @@ def bare(tmp_path_factory):
     script = (HTML / "_static" / "drill.js").as_uri()
     article = page.select_one("article.bd-article")
     file = tmp_path_factory.mktemp("drill") / "bare.html"
-    file.write_text(f'<!doctype html><title>Drill</title>{article}<script src="{script}"></script>')
+    file.write_text(
+        "<!doctype html><title>Drill</title><style>#drill-prompts { display: none }</style>"
+        f'{article}<script src="{script}"></script>'
+    )
     return file
 
 
+@pytest.fixture(scope="module")
+def load_on_monday(browser, tmp_path_factory):
+    """Return a function that loads a page whose clock the test moves on."""
+    with stage(browser, tmp_path_factory.mktemp("monday"), time=MONDAY) as load:
+        yield load
+
+
 @pytest.fixture
-def at(visit, bare, tmp_path):
-    """Return a function that opens the drill: with a hash, a clock, a script, a planted fault.
+def at(load, load_on_monday, bare):
+    """Return a function that opens the drill: with a hash, a clock, a planted fault.
 
     What tests the script alone opens the bare article, which loads ten times as fast.
     """
+
+    def open_drill(hash_="", clock=False, planted=(), whole=True, **options):
+        scripts = {SCRIPT.name: with_fault(*planted)} if planted else {}
+        page = PAGE if whole else bare
+        opened = load_on_monday if clock else load
+        return ready(opened(page, hash_, scripts=scripts, **options))
+
+    return open_drill
+
+
+@pytest.fixture
+def in_a_window_of_its_own(visit, bare, tmp_path):
+    """Return a function that opens the bare drill, or the page, after a script, in a new window."""
     blank = tmp_path / "blank.html"
     blank.write_text("<!doctype html><title>Blank</title>")
 
-    def open_drill(hash_="", clock=False, planted=None, script="", whole=True, **options):
+    def open_drill(hash_="", script="", planted=(), whole=False, **options):
         seen = visit(blank, **options)
-        page = seen.page
-        if clock:
-            page.clock.install(time=MONDAY - timedelta(hours=1))  # longer than any page loads
-        if script:
-            page.add_init_script(script)
+        seen.page.add_init_script(script)
         if planted:
-            old, new = planted
-            source = SCRIPT.read_text()
-            assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in drill.js"
-            body = source.replace(old, new)
-            page.route(
+            body = with_fault(*planted)
+            seen.page.route(
                 "**/drill.js*",
                 lambda route: route.fulfill(body=body, content_type="text/javascript"),
             )
-        page.goto((HTML / f"{PAGE}.html" if whole else bare).as_uri() + hash_)
-        page.wait_for_selector("div.drill:not([hidden])")
-        if clock:  # it stands still: on a busy machine a step takes seconds
-            page.clock.pause_at(MONDAY)
-        return seen
+        seen.page.goto((HTML / f"{PAGE}.html" if whole else bare).as_uri() + hash_)
+        return ready(seen)
 
     return open_drill
+
+
+def with_fault(old: str, new: str) -> str:
+    """Return the drill's script with a fault."""
+    source = SCRIPT.read_text()
+    assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in drill.js"
+    return source.replace(old, new)
+
+
+def ready(seen):
+    """Return a visit once its drill can be used."""
+    seen.page.wait_for_selector("div.drill:not([hidden])")
+    return seen
 
 
 def text(page, name: str) -> str:
@@ -481,8 +507,8 @@ def test_a_whole_drill_with_the_keyboard_alone(at):
     assert (seen.offsite, seen.failed, seen.errors) == ([], [], [])
 
 
-def test_leaving_the_page_during_a_drill_asks_first(at):
-    page = at("#seed=round-3&draw=1", whole=False).page
+def test_leaving_the_page_during_a_drill_asks_first(in_a_window_of_its_own):
+    page = in_a_window_of_its_own("#seed=round-3&draw=1").page
     asked = []
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
     page.click("#drill-start")
@@ -605,10 +631,10 @@ def test_a_history_that_cannot_be_read_counts_as_empty(at):
     assert seen.errors == []
 
 
-def test_without_storage_a_drill_works_and_the_page_says_what_is_lost(at):
+def test_without_storage_a_drill_works_and_the_page_says_what_is_lost(in_a_window_of_its_own):
     full = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceeded'); };"
     for script in (full, REFUSED):
-        page = at(script=script, whole=False).page
+        page = in_a_window_of_its_own(script=script).page
         ours = []
         page.on("pageerror", lambda e, ours=ours: "drill.js" in (e.stack or "") and ours.append(e))
         score_one(page)
@@ -619,9 +645,9 @@ def test_without_storage_a_drill_works_and_the_page_says_what_is_lost(at):
         assert ours == []
 
 
-def test_gate_a_script_that_trusts_the_storage_is_found(at):
+def test_gate_a_script_that_trusts_the_storage_is_found(in_a_window_of_its_own):
     planted = ("} catch {\n      keeps = false;", "} catch (e) {\n      throw e;")
-    page = at(planted=planted, script=REFUSED, whole=False).page
+    page = in_a_window_of_its_own(script=REFUSED, planted=planted).page
     draw(page)
     assert text(page, "status") == "", "the draw broke off"
 
@@ -689,8 +715,10 @@ def test_motion_is_left_out_for_those_who_ask(at):
     assert page.evaluate(moving) == 0
 
 
-def test_on_paper_there_is_the_prompt_alone_and_unfolded(at):
-    page = at("#prompt-13_aml_monitoring", script="window.print = () => {}", theme="dark").page
+def test_on_paper_there_is_the_prompt_alone_and_unfolded(in_a_window_of_its_own):
+    page = in_a_window_of_its_own(
+        "#prompt-13_aml_monitoring", script="window.print = () => {}", whole=True, theme="dark"
+    ).page
     page.click("#drill-print")
     page.emulate_media(media="print")
     sheet = page.locator("#drill-sheet")

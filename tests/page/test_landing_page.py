@@ -17,8 +17,8 @@ CHAPTERS = sorted(name for name in toc_files(ROOT) if name.startswith("chapters/
 MOST_BYTES = 1_500_000
 
 
-def test_every_chapter_of_the_book_has_a_card_in_the_order_of_the_book(visit):
-    page = visit(PAGE).page
+def test_every_chapter_of_the_book_has_a_card_in_the_order_of_the_book(load):
+    page = load(PAGE).page
     links = page.locator(".landing-card h3 a")
     found = [link.get_attribute("href") for link in links.all()]
     assert found == [f"../{name}.html" for name in CHAPTERS]
@@ -33,8 +33,8 @@ def test_a_chapter_of_the_book_is_read_as_it_ran(chapter):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_each_card_shows_the_picture_of_its_theme_alone(visit, theme):
-    page = visit(PAGE, theme=theme).page
+def test_each_card_shows_the_picture_of_its_theme_alone(load, theme):
+    page = load(PAGE, theme=theme).page
     shown = page.locator(".landing-picture img:visible")
     assert shown.count() == len(CHAPTERS)
     for image in shown.all():
@@ -44,8 +44,8 @@ def test_each_card_shows_the_picture_of_its_theme_alone(visit, theme):
         page.wait_for_function("i => i.complete && i.naturalWidth > 0", arg=image.element_handle())
 
 
-def test_a_card_is_one_stop_of_the_keyboard_and_shows_that_it_has_the_focus(visit):
-    page = visit(PAGE).page
+def test_a_card_is_one_stop_of_the_keyboard_and_shows_that_it_has_the_focus(load):
+    page = load(PAGE).page
     card = page.locator(".landing-card").first
     assert card.locator("a, button, [tabindex]").count() == 1
     outline = "e => getComputedStyle(e).outlineStyle"
@@ -56,8 +56,8 @@ def test_a_card_is_one_stop_of_the_keyboard_and_shows_that_it_has_the_focus(visi
     arrive(page, f"**/{CHAPTERS[0]}.html")
 
 
-def test_a_click_anywhere_on_a_card_opens_its_chapter(visit):
-    page = visit(PAGE).page
+def test_a_click_anywhere_on_a_card_opens_its_chapter(load):
+    page = load(PAGE).page
     finding = page.locator(".landing-finding").first
     finding.scroll_into_view_if_needed()
     box = finding.bounding_box()
@@ -66,23 +66,23 @@ def test_a_click_anywhere_on_a_card_opens_its_chapter(visit):
 
 
 @pytest.mark.parametrize(("width", "columns"), [(390, 1), (1280, 2)])
-def test_cards_stand_below_each_other_on_a_phone(visit, width, columns):
-    page = visit(PAGE, width=width).page
+def test_cards_stand_below_each_other_on_a_phone(load, width, columns):
+    page = load(PAGE, width=width).page
     left = {round(card.bounding_box()["x"]) for card in page.locator(".landing-card").all()}
     assert len(left) == columns
     assert checks.sideways(page) == []
 
 
-def test_on_paper_no_card_is_broken_and_every_picture_is_light(visit):
-    page = visit(PAGE).page
+def test_on_paper_no_card_is_broken_and_every_picture_is_light(load):
+    page = load(PAGE).page
     page.emulate_media(media="print")
     broken = "e => getComputedStyle(e).breakInside"
     assert {card.evaluate(broken) for card in page.locator(".landing-card").all()} == {"avoid"}
     assert page.locator(".landing-picture img.only-dark:visible").count() == 0
 
 
-def test_what_is_in_preparation_cannot_be_clicked(visit):
-    page = visit(PAGE).page
+def test_what_is_in_preparation_cannot_be_clicked(load):
+    page = load(PAGE).page
     assert page.locator(".landing-planned").count() == 1
     assert page.locator(".landing-planned :is(a, button)").count() == 0
 

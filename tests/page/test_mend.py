@@ -124,3 +124,34 @@ def test_mending_twice_changes_nothing_more():
         '<html><head></head><body><article class="bd-article"><p>[1, 2]</p></article></body>'
     )
     assert mend(once) == once
+
+
+FOLD = """\
+<div class="cell {tag}"><details class="hide"><summary>
+<p class="collapsed">Show the code</p><p class="expanded">Hide the code</p></summary>
+<div class="cell_input">code</div>{output}</details></div>"""
+TABLE = '<div class="cell_output"><div class="casebook-table" aria-label="{}"></div></div>'
+
+
+@pytest.mark.parametrize(
+    ("output", "inside"),
+    [
+        (
+            TABLE.format("WAPE by age, 1.5 years. Recorded here."),
+            "the table: WAPE by age, 1.5 years",
+        ),
+        (TABLE.format("Much " * 30), "the table"),
+        ('<div class="cell_output"><svg></svg></div>', "the figure"),
+        ('<div class="cell_output"><p>It falls.</p></div>', "the result"),
+        ("", "the code"),
+    ],
+)
+def test_the_bar_of_a_folded_cell_says_what_is_in_it(output, inside):
+    page = parsed(FOLD.format(tag="tag_hide-cell", output=output))
+    assert [p.get_text() for p in page("p")[:2]] == [f"Show {inside}", f"Hide {inside}"]
+
+
+def test_the_bar_of_folded_code_alone_speaks_of_the_code():
+    output = TABLE.format("WAPE by age.")
+    page = parsed(FOLD.format(tag="tag_hide-input", output=output))
+    assert page.p.get_text() == "Show the code"

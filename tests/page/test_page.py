@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import checks
 import pytest
+import visits
 from bs4 import BeautifulSoup
 from pace import TooBusy
 from visits import AXE, HTML, ROOT
@@ -12,6 +15,7 @@ from casebook.book.mend import DRAWN_BY, mend
 
 CHAPTER = "chapters/00_how_a_case_works"
 EXERCISE = "exercises/00_how_a_case_works"
+ALL = "*"
 
 
 def all_faults(seen) -> dict[str, list[str]]:
@@ -21,9 +25,9 @@ def all_faults(seen) -> dict[str, list[str]]:
     return faults | {name: found for name, found in watched.items() if found}
 
 
-def test_the_page_is_whole_in_each_theme_at_each_width_and_on_paper(visit, name):
+def test_the_page_is_whole_in_each_theme_at_each_width_and_on_paper(load, name):
     """One load: the failure lists everything that is wrong with the page."""
-    assert all_faults(visit(name)) == {}
+    assert all_faults(load(name)) == {}
 
 
 def superfluous_and_missing(page: BeautifulSoup) -> list[str]:
@@ -58,6 +62,12 @@ def test_page_has_title_language_and_description(name):
 def chapter(open_visits):
     """Return the chapter's page, open for all tests of what is on it and works on it."""
     return open_visits()(CHAPTER).page
+
+
+@pytest.fixture(scope="module")
+def exercise(open_visits):
+    """Return the exercise's page, likewise."""
+    return open_visits()(EXERCISE).page
 
 
 def test_the_case_page_holds_one_of_each_thing(chapter):
@@ -107,8 +117,8 @@ def test_quiz_and_answers_open_and_close(chapter):
     assert page.get_by_text("Right. Train on the plans").is_visible()
 
 
-def test_hints_and_answers_of_an_exercise_are_folded(visit):
-    page = visit(EXERCISE).page
+def test_hints_and_answers_of_an_exercise_are_folded(exercise):
+    page = exercise
     hints = page.locator("summary", has_text="Hint ")
     assert hints.count() >= 6
     assert not page.get_by_text("Take the absolute error of each row").is_visible()
@@ -120,17 +130,16 @@ def test_hints_and_answers_of_an_exercise_are_folded(visit):
     assert "BEGIN SOLUTION" not in page.content()
 
 
-def test_search_finds_a_chapter_by_a_phrase_from_its_text(visit):
-    search = visit(HTML / "search.html").page
-    search.goto((HTML / "search.html").as_uri() + "?q=seasonal+naive")
+def test_search_finds_a_chapter_by_a_phrase_from_its_text(load):
+    search = load("search", "?q=seasonal+naive").page
     search.wait_for_selector("#search-results a")
     found = search.locator("#search-results a").all_text_contents()
     assert any("How a case works" in title for title in found)
 
 
 @pytest.mark.parametrize("notebook", [CHAPTER, EXERCISE], ids=["chapter", "exercise"])
-def test_launch_buttons_and_download_point_to_the_notebook(visit, notebook):
-    page = visit(notebook).page
+def test_launch_buttons_and_download_point_to_the_notebook(request, notebook):
+    page = request.getfixturevalue(notebook.split("/")[0].removesuffix("s"))
     links = page.eval_on_selector_all("a[href]", "all => all.map((a) => a.href)")
     colab = [u for u in links if u.startswith("https://colab.research.google.com/github/")]
     binder = [u for u in links if u.startswith("https://mybinder.org/v2/gh/")]
@@ -152,36 +161,38 @@ def test_the_launch_cells_of_a_notebook_do_not_show_in_the_book(chapter):
 # The gates: each check finds a planted fault.
 
 
-@pytest.fixture(scope="module")
-def frame() -> str:
-    """Return the chapter's page with an article that holds its title alone.
+@cache
+def frame(holds: str) -> str:
+    """Return the chapter's page with an article that holds its title and, say, one formula.
 
-    It loads in a fifth of the time: nothing is typeset, and no diagram and no figure is drawn.
+    It loads in a fifth of the time: of the rest nothing is typeset and nothing is drawn. With
+    `ALL` it is the page as it is.
     """
-    page = BeautifulSoup((HTML / f"{CHAPTER}.html").read_text(), "html.parser")
+    content = (HTML / f"{CHAPTER}.html").read_text()
+    if holds == ALL:
+        return content
+    page = BeautifulSoup(content, "html.parser")
     article = page.select_one("article.bd-article")
-    title = article.h1.extract()
+    kept = [article.h1.extract(), *([article.select_one(holds).extract()] if holds else [])]
     article.clear()
-    article.append(title)
+    article.extend(kept)
     return mend(str(page))  # takes out the scripts for which there is no use now
 
 
 @pytest.fixture
-def planted(visit, frame, tmp_path):
-    """Open the chapter's page, as a whole or its frame, with a change to its HTML."""
+def planted(load, tmp_path):
+    """Open the frame of the chapter's page with a change to its HTML."""
 
-    def open_with(
-        body: str = "", head: str = "", name: str = "planted", whole: bool = False, **options
-    ):
-        page = (HTML / f"{CHAPTER}.html").read_text() if whole else frame
+    def open_with(body: str, holds: str = "", **options):
+        page = frame(holds)
         base = f'<base href="{(HTML / CHAPTER).as_uri()}.html">'
-        page = page.replace("<head>", f"<head>{base}{head}", 1)
+        page = page.replace("<head>", f"<head>{base}", 1)
         marker = '<article class="bd-article"'
         assert marker in page
         place = page.index(">", page.index(marker)) + 1
-        file = tmp_path / f"{name}.html"
+        file = tmp_path / "planted.html"
         file.write_text(page[:place] + body + page[place:])
-        return visit(file, **options)
+        return load(file, **options)
 
     return open_with
 
@@ -198,12 +209,15 @@ def test_gate_missing_file_and_page_error(planted):
 
 
 def test_gate_formula_that_is_not_typeset(planted):
-    seen = planted(body='<span class="math" id="raw">no delimiters</span>', whole=True)
+    seen = planted(body='<span class="math" id="raw">no delimiters</span>', holds=".math")
+    assert seen.page.locator("mjx-container").count() == 1
     assert checks.undrawn(seen.page) == ["formula: no delimiters"]
 
 
 def test_gate_diagram_that_does_not_draw(planted):
-    seen = planted(body='<div class="casebook-plotly" aria-label="empty"></div>', whole=True)
+    empty = '<div class="casebook-plotly" aria-label="empty"></div>'
+    seen = planted(body=empty, holds=".casebook-plotly")
+    assert seen.page.locator(".casebook-plot svg").count()
     assert checks.undrawn(seen.page) == ["plotly: empty"]
 
 
@@ -231,7 +245,7 @@ def test_one_load_finds_what_is_wrong_only_in_the_dark_and_only_on_a_phone(plant
         "<details id='folded'><summary>An answer</summary><p>that stays in the book</p></details>"
         "<script>new MutationObserver(() => late()).observe(document.documentElement, "
         "{ attributeFilter: ['data-theme'] })</script>",
-        whole=True,
+        holds=ALL,
     )
     found = all_faults(seen)
     assert set(found) == {
@@ -254,7 +268,8 @@ def test_gate_code_that_keeps_to_the_line_and_scrolls(planted):
 
 def test_gate_diagram_that_does_not_fit_a_screen(planted):
     steps = "-->".join(f"S{i}[Step {i}]" for i in range(30))
-    seen = planted(body=f'<pre class="mermaid">flowchart TB\n{steps}</pre>', whole=True)
+    high = f'<pre class="mermaid">flowchart TB\n{steps}</pre>'
+    seen = planted(body=high, holds="pre.mermaid")
     (found,) = checks.high_diagrams(seen.page)
     assert "px high" in found
 
@@ -341,8 +356,10 @@ def test_gate_paper(planted):
 def test_printing_opens_answers_and_closes_them_again(planted):
     """For browsers whose style sheets cannot open a fold."""
     page = planted(
-        body="<details id='fold'><summary>Opens</summary><p>an answer</p></details>", whole=True
+        body="<details id='fold'><summary>Opens</summary><p>an answer</p></details>",
+        holds=".tag_hide-input",
     ).page
+    assert page.locator(".tag_hide-input > details").count() == 1
     for event, opened in (("beforeprint", True), ("afterprint", False)):
         page.evaluate("(event) => window.dispatchEvent(new Event(event))", event)
         assert page.locator("#fold").evaluate("(fold) => fold.open") is opened
@@ -362,7 +379,7 @@ def test_gate_scripts(body, fault):
 
 
 def test_a_page_that_does_not_load_in_time_is_no_verdict_about_it(visit, tmp_path, monkeypatch):
-    monkeypatch.setitem(visit.__globals__, "LOADING", 0.2)
+    monkeypatch.setattr(visits, "LOADING", 0.2)
     page = tmp_path / "never.html"
     page.write_text('<!doctype html><title>never</title><pre class="mermaid">not drawn</pre>')
     with pytest.raises(TooBusy, match=r"never\.html, loaded and drawn, did not come within"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import checks
 import nbformat
@@ -32,10 +32,32 @@ def opened(visit, chapter: str):
     return seen
 
 
+@pytest.fixture(scope="module")
+def decks(open_visits):
+    """Return a function that opens the slides of a chapter, once for all faults."""
+    return cache(partial(opened, open_visits()))
+
+
 @pytest.fixture
-def deck(visit):
-    """Return a function that opens the slides of a chapter, to plant a fault in them."""
-    return partial(opened, visit)
+def deck(decks):
+    """Return a function that gives the slides of a chapter, to plant a fault in them.
+
+    Afterwards they are as they were, and the first slide is shown.
+    """
+    planted = []
+
+    def plant_in(chapter: str):
+        seen = decks(chapter)
+        planted.append((seen.page, seen.page.evaluate("Reveal.getSlidesElement().innerHTML")))
+        return seen
+
+    yield plant_in
+    for page, before in planted:
+        page.evaluate(
+            "(html) => { Reveal.getSlidesElement().innerHTML = html; Reveal.sync(); "
+            "Reveal.slide(0, 0); }",
+            before,
+        )
 
 
 @pytest.fixture(scope="module", params=CHAPTERS)
@@ -157,7 +179,9 @@ def questions(page) -> list[str]:
 
 def test_gate_a_slide_that_is_too_large_is_found(deck):
     page = deck(CHAPTERS[0]).page
+    assert walk(page, too_large) == []
     page.evaluate(
+        "Reveal.slide(0); "
         "Reveal.getCurrentSlide().insertAdjacentHTML('beforeend', '<p style=height:900px>x</p>')"
     )
     assert len(walk(page, too_large)) == 1
@@ -214,6 +238,7 @@ def test_gate_a_cut_label_is_found(deck, planted):
 )
 def test_gate_what_is_for_the_makers_is_found(deck, planted):
     page = deck(CHAPTERS[0]).page
+    assert for_makers(page) == []
     page.evaluate("(t) => Reveal.getCurrentSlide().insertAdjacentHTML('beforeend', t)", planted)
     assert len(for_makers(page)) == 1
 
@@ -221,6 +246,7 @@ def test_gate_what_is_for_the_makers_is_found(deck, planted):
 def test_gate_a_deck_without_its_questions_is_found(deck):
     planned = next(c for c in CHAPTERS if session.tasks(ROOT, c))
     page = deck(planned).page
+    assert questions(page) == ["Poll", "Exercise"]
     page.evaluate(
         "document.querySelectorAll('section h2').forEach((h) => { h.textContent = 'x'; })"
     )

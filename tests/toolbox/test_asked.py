@@ -114,6 +114,17 @@ def test_a_slip_is_computed_once_in_a_world_unless_it_depends_on_an_answer():
     assert calls == ["once", 12, 12.03]
 
 
+def test_what_is_right_is_computed_once_in_a_world_unless_it_depends_on_an_answer():
+    calls = []
+    counted = replace(EXERCISE, given={**EXERCISE.given, "mark": lambda seed: calls.append})
+    total = replace(TOTAL, right=f"mark('once')\n{TOTAL.right}")
+    half = replace(HALF, right=f"mark(total)\n{HALF.right}")
+    asked = counted.asked(1, "`x`", [total, half], shows="Yes.", hints=("Add.",))
+    assert asked.outcome(12, 6).status == asked.outcome(12.03, 6).status == "right"
+    assert calls.count("once") == 1
+    assert {12, 12.03} <= {*calls}
+
+
 def test_a_question_calls_only_what_it_names():
     assert question(TOTAL).expected(2) == {"total": 24.0}  # `costly` would fail
 
@@ -490,11 +501,13 @@ def test_the_answers_to_be_tried_are_made_of_the_same_text():
         run(wrong.code, scope)
         outcome = both.outcome(scope["total"], scope["half"])
         assert outcome.status == "wrong" and wrong.reason in outcome.message
+        assert wrong.code.startswith(both.right_code)
     assert len(both.wrong_answers) == 6
     for code in both.right_answers:
         scope = dict(names)
         run(code, scope)
         assert both.outcome(scope["total"], scope["half"]).status == "right"
+        assert code.startswith(both.right_code)
     assert len(both.right_answers) == 1 + 4 + 4
 
 

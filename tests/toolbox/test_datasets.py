@@ -158,3 +158,16 @@ def test_the_ulb_reader_sorts_and_refuses(tmp_path):
     ulb_rows(492, 8).drop(columns=["V7", "Class"]).to_csv(path)
     with pytest.raises(ValueError, match=r"no column \['V7', 'Class'\]"):
         ulb(path)
+
+
+def test_the_reader_of_shops_refuses_another_table(tmp_path):
+    raw = {v: k for k, v in datasets.ROSSMANN_COLUMNS.items()}
+    row = {"store": 1, "ds": pd.Timestamp("2013-01-01"), "y": 5, "promotion": 0}
+    frame = pd.DataFrame([row | {"type": "a", "assortment": "a", "distance": 1.0}] * 2)
+    path = tmp_path / "sales.parquet"
+    frame.rename(columns=raw).to_parquet(path)
+    with pytest.raises(ValueError, match="1 stores, 2 rows, 1 repeated days"):
+        datasets.rossmann(path)
+    frame.rename(columns=raw).drop(columns="Promo").to_parquet(path)
+    with pytest.raises(ValueError, match="no column"):
+        datasets.rossmann(path)

@@ -9,13 +9,20 @@ import pkgutil
 import pytest
 
 import casebook.features
+import casebook.forecasting
 import casebook.serving
 
 MODULES = sorted(
     module.name
-    for room in (casebook.features, casebook.serving)
+    for room in (casebook.features, casebook.forecasting, casebook.serving)
     for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}.")
 )
+#: Of a room that mostly computes metrics, those that a reader would copy from.
+MODULES += [f"casebook.evaluate.{name}" for name in ("conformal", "power", "quantiles", "survival")]
+
+
+MODULES += ["casebook.data.contracts", "casebook.data.feed"]
+MODULES += ["casebook.data.plans", "casebook.data.reports", "casebook.data.values"]
 
 
 def check_examples(module) -> None:

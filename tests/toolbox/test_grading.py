@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -128,6 +129,23 @@ def test_answers_that_differ_in_the_third_digit_are_different(kind):
     assert hints_after(make(0.9), make(0.901)) == 2
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        pd.Series([1, 3], index=["a", "b"]),
+        pd.Series([1, 2], index=["a", "c"]),
+        pd.Series([1, 2, 2], index=["a", "b", "c"]),
+        pd.Series(["1", "2"], index=["a", "b"]).astype(object),
+        pd.DataFrame({"n": [1, 2]}, index=["a", "b"]),
+    ],
+    ids=["number", "label", "length", "text", "table"],
+)
+def test_tables_that_differ_are_different_answers_whatever_the_type_of_their_numbers(other):
+    whole = pd.Series([1, 2], index=["a", "b"])
+    assert hints_after(whole, whole.astype(float)) == 1
+    assert hints_after(whole, other) == 2
+
+
 def written(source: str):
     """Return the function ``f`` of a cell that is run anew."""
     names = {"np": np}
@@ -216,6 +234,16 @@ def test_the_solution_shows_answer_and_reasoning(interactive, shown):
     assert "critical_ratio = MISSING / (MISSING + IDLE)" in text
     assert "Three to one is not two thirds" in text
     assert "pooled_wape" not in text and "###" not in text
+
+
+@pytest.mark.parametrize(
+    "path", sorted(project.solutions_dir().glob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_a_solution_that_speaks_of_cells_below_says_where_they_are(path):
+    numbers = re.findall(r'"answer-(\d+)"', path.read_text(encoding="utf-8"))
+    texts = [grading.reasoning(path, int(number)) for number in numbers]
+    assert all(f"solutions/{path.name}" in text for text in texts if "cells below" in text)
+    assert any("cell below" in text or "cells below" in text for text in texts)
 
 
 def test_without_a_checkout_the_installed_solutions_are_read(tmp_path, monkeypatch):

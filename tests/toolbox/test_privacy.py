@@ -6,22 +6,23 @@ import json
 import re
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from casebook.cases.support_rag_chatbot import world
 from casebook.cases.support_rag_chatbot.understand import entities
 from casebook.llm import Image, Message, Scripted
-from casebook.serving import privacy
+from casebook.serving import formats, privacy
+from casebook.serving.formats import Plain, iban_length
 from casebook.serving.privacy import (
     Leak,
     MaskedLog,
     MaskedModel,
     audit,
     find,
-    luhn,
     mask,
-    mod97,
+    mask_turns,
     without_masks,
 )
 
@@ -44,11 +45,8 @@ def test_each_format_is_found_as_what_it_is(kind):
     assert mask(text).text.split()[-1] == text.split()[-1]  # what stands behind is left
 
 
-def test_check_digits():
-    assert luhn("4111111111111111")
-    assert not luhn("4111111111111112")
-    assert mod97("GB82WEST12345698765432")
-    assert not mod97("GB82WEST12345698765433")
+def test_countries_have_their_length():
+    assert [iban_length(code) for code in ("NO", "de", "GB", "MT", "XX")] == [15, 22, 22, 31, 0]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +83,7 @@ def test_the_worlds_planted_data_are_masked_and_nothing_else():
     assert recall["masked"].sum() == recall["planted"].sum() == 103
     # A planted fault: without the pattern of addresses the audit sees it.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(privacy, "_ADDRESS", ())
+        patch.setattr(formats, "_ADDRESS", ())
         blind, _ = audit(texts, world.truth().entities)
     assert blind.loc["address", "recall"] < 0.2
 
@@ -121,7 +119,7 @@ def test_a_log_never_holds_personal_data():
 
 def test_a_broken_mask_is_noticed_before_anything_leaves(monkeypatch):
     spy, lines = Scripted(["fine"]), []
-    monkeypatch.setattr(privacy, "mask", lambda text: privacy.Masked(text))
+    monkeypatch.setattr(privacy, "_with_masks", lambda text, found: text)
     with pytest.raises(Leak) as caught:
         MaskedModel(spy).complete([Message("user", PLANTED["iban"])])
     assert "DE89" not in str(caught.value)
@@ -135,6 +133,76 @@ def test_an_image_cannot_be_masked():
         MaskedModel(Scripted(["x"])).complete([Message("user", "", images=(Image(b"x"),))])
     with pytest.raises(TypeError, match="ChatModel"):
         MaskedModel("no model")
+
+
+# Spellings ---------------------------------------------------------------------------------------
+
+WRITTEN = {
+    "full-width": "４１１１ １１１１ １１１１ １１１１",
+    "Arabic digits": "٤١١١ ١١١١ ١١١١ ١١١١",
+    "invisible": "4111\u200b1111\u20601111\u00ad1111",
+    "thin spaces": "4111\u20091111\u20091111\u20091111",
+    "another dash": "4111\u20111111\u20111111\u22121111",
+    "lines": "4111\n1111\n1111\n1111",
+    "dots": "4111.1111.1111.1111",
+    "each apart": "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
+}
+
+
+@pytest.mark.parametrize("number", WRITTEN.values(), ids=WRITTEN)
+def test_a_number_is_masked_where_it_stands_however_it_is_written(number):
+    before, behind = "ｍy ﬁne\u200b card ", "\u200bwas charged, Straße"
+    assert mask(before + number + behind).text == f"{before}[card]{behind}"
+
+
+def test_places_that_are_not_mapped_back_are_found(monkeypatch):
+    text = f"ﬁne {WRITTEN['invisible']} ok"
+    monkeypatch.setattr(Plain, "span", lambda self, start, end: (start, end))
+    assert mask(text).text != "ﬁne [card] ok"
+
+
+def test_every_character_of_the_plain_form_has_its_place():
+    letters = "a1 .-ß\u200b\uff11\u2011\ufb01\u0661\u2009½\u00ad"
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        text = "".join(rng.choice(list(letters), 12))
+        plain = Plain(text)
+        spans = [plain.span(at, at + 1) for at in range(len(plain.text))]
+        for (a, b), character in zip(spans, plain.text, strict=True):
+            assert character in Plain(text[a:b]).text
+        assert spans == sorted(spans)
+    assert Plain("½").text == "1\u20442"
+
+
+@pytest.mark.parametrize(
+    ("turns", "masked"),
+    [
+        (["it is 4111 1111", "1111 1111 ok"], ("it is [card]", "[card] ok")),
+        (["020 7946", "0123"], ("[phone]", "[phone]")),
+        (["12 Mill Lane, Moor", "ZZ99 1WN is a code"], None),  # an address within one alone
+        (["order 4500123", "12 kg"], None),
+        (["4111 1111", "no", "1111 1111"], None),  # known: something else between
+        ([], ()),
+    ],
+)
+def test_turns_are_joined(turns, masked):
+    alone = tuple(mask(turn).text for turn in turns)
+    assert mask_turns(turns) == (alone if masked is None else masked)
+
+
+def test_old_turns_are_masked_for_themselves():
+    turns = ["4111 1111", "1111 1111", *["x"] * privacy.JOINED]
+    assert mask_turns(turns)[:2] == ("4111 1111", "1111 1111")
+    assert mask_turns(turns[:-1])[1:2] == ("1111 1111",)
+    assert mask_turns(turns[:-2])[:2] == ("[card]", "[card]")
+    assert mask_turns(["a" * 99_990, "4111 1111", "1111 1111"])[1:] == ("4111 1111", "1111 1111")
+
+
+def test_a_model_reads_no_half_of_a_number():
+    spy = Scripted(["fine"])
+    said = [Message("user", "it is 4111 1111"), Message("assistant", "go on")]
+    MaskedModel(spy).complete([*said, Message("user", "1111 1111")])
+    assert [m.content for m in spy.requests[0].messages] == ["it is [card]", "go on", "[card]"]
 
 
 # Time ------------------------------------------------------------------------------------------
@@ -166,6 +234,14 @@ STALLS = {
     "cards": lambda n: "4111 1111 1111 1111, " * (n // 21),
     "phones": lambda n: "020 7946 0123, " * (n // 15),
     "brackets": lambda n: "(0" * (n // 2),
+    "addresses in words": lambda n: "a at b dot " * (n // 11),
+    "addresses in brackets": lambda n: "a (at) b (dot) " * (n // 15),
+    "digits and lines": lambda n: "1\n\n" * (n // 3),
+    "digits and slashes": lambda n: "1/" * (n // 2),
+    "IBANs apart": lambda n: "D E 8 9 " * (n // 8),
+    "American numbers": lambda n: "212 555 0187 x " * (n // 15),
+    "full-width digits": lambda n: "\uff11" * n,
+    "invisible": lambda n: "\u200b" * n,
 }
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from casebook.serving.registry import ModelRefused, put, take
+from casebook.data.contracts import ModelRefused
+from casebook.serving.registry import put, take
 
 MORNING, DAY = pd.Timestamp("2024-06-03"), pd.Timedelta(days=1)
 CONTENT = {"text": "tree\nnum_leaves=31", "features": ["ahead", "lift"], "countries": ["BR", "PL"]}

@@ -22,6 +22,7 @@ from casebook.retrieval.dense import (
     from_env,
     nearest,
     pack,
+    query_vectors,
     unpack,
     vector_frame,
 )
@@ -226,6 +227,11 @@ def test_the_configured_model_is_taken(monkeypatch):
     )
     assert model.encode(["a", "b"]).shape == (2, 16) and model.dimensions == 16
     assert calls[:3] == [1, ("BAAI/bge-m3", "cpu"), True]
+    assert np.array_equal(query_vectors(model, ["a"]), model.encode(["a"]))
+    # A model that wants words before a question has a way of its own for it.
+    Fake.encode_query = lambda self, texts, **options: Hashed(16).encode([f"? {t}" for t in texts])
+    assert np.array_equal(query_vectors(model, ["a"]), model.encode(["? a"]))
+    assert query_vectors(model, []).shape == (0, 16)
     monkeypatch.delenv(vectors.VARIABLE)
     assert isinstance(from_env(), MiniLM)
 

@@ -67,6 +67,14 @@ def test_what_a_case_may_cost(spent, errors, warnings):
         assert all(a.startswith(b) for a, b in zip(found, expected, strict=True))
 
 
+def test_limits_grow_with_the_strain_of_the_machine_and_the_error_says_so():
+    spent = {"01_a": 270.0, "12_card_fraud": 430.0}
+    assert len(ALLOWED.errors(spent)) == 2
+    assert ALLOWED.errors(spent, strain=1.6) == []
+    (found,) = ALLOWED.errors(spent, strain=1.45)
+    assert found.startswith("01_a: 270.0 CPU s, over 2 times its 90 (limits were 1.4 times")
+
+
 def test_the_committed_allowance_names_cases():
     allowance = testrunner.Allowance.read(Path(testrunner.__file__).with_name("allowance.toml"))
     names = testrunner.case_names(Path(testrunner.__file__).parents[1])
@@ -184,7 +192,14 @@ def project(pytester, build_folder, monkeypatch):
     write(pytester, "cases/test_fast_case_model.py", FAST)
     write(pytester, "toolbox/test_toolbox.py", FAST)
     write(pytester, "test_house.py", FAST + "def test_again(): pass\n")
+    strained(pytester, 1.0)
     return pytester
+
+
+def strained(project, times: float) -> None:
+    """Make the project's processes find the machine so many times slower than a quiet one."""
+    text = f"import pace\n\npace.strain = lambda: {times}\n"
+    (project.path / "conftest.py").write_text(text, encoding="utf-8")
 
 
 def write(project, name: str, text: str) -> None:
@@ -218,6 +233,15 @@ def test_a_planted_slow_test_fails_the_run_over_twice_the_allowance(project, wor
     assert "error: 01_slow_case: 0." in text and "over 2 times its 0.1" in text
     assert "02_fast_case" in text and "error: 02" not in text
     assert "5 passed" in text.splitlines()[-1]  # the closing line is the last
+
+
+@pytest.mark.parametrize("workers", [(), TWO], ids=["alone", "two"])
+def test_on_a_slow_machine_the_same_seconds_are_no_error(project, workers):
+    strained(project, 20.0)
+    code, text = run(project, 0.1, *workers)
+    assert code == pytest.ExitCode.OK, text
+    assert "warning: 01_slow_case: 0." in text
+    assert "on a machine 20.0 times slower than a quiet one" in text
 
 
 def test_between_once_and_twice_is_a_warning(project):

@@ -6,21 +6,12 @@ share worlds and forecasts; the seconds of the first one include them.
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from casebook.cases.demand_forecasting.rossmann import real_rossmann, real_rossmann_informed
 from casebook.cases.demand_forecasting.rungs import rules_staffing, rungs, weeks
-from casebook.cases.demand_forecasting.staffing import (
-    Rates,
-    decision_table,
-    order_coverage,
-    order_quantile,
-)
 from casebook.cases.demand_forecasting.stress import ablation, cold_start, sensitivity, shock
 from casebook.cases.demand_forecasting.studies import (
     KEYS,
@@ -30,7 +21,6 @@ from casebook.cases.demand_forecasting.studies import (
     RULES,
     SEEDS,
     TEST,
-    bottom_up,
     forecasts,
     one_world,
     setting,
@@ -38,12 +28,12 @@ from casebook.cases.demand_forecasting.studies import (
 from casebook.cases.demand_forecasting.tourism import real_tourism
 from casebook.cases.demand_forecasting.world import SEED
 from casebook.evaluate.gap import gaps
+from casebook.features.cluster import scaling
 from casebook.forecasting.bands import bands as banded
 from casebook.forecasting.bands import coverage
+from casebook.forecasting.staffing import Rates, decision_table, order_coverage, order_quantile
+from casebook.forecasting.walk import bottom_up
 from casebook.recorded.artifacts import artifact
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 CASE = "01_demand_forecasting"
 #: Rows of the decision table beside the floor; TFT's forecasts are kept for the frozen world alone.
@@ -144,85 +134,9 @@ def bands(numbers: Sequence[int] = SEEDS) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).fillna({"node": "all"})[columns]
 
 
-# More than one machine ---------------------------------------------------------------
-
-
-def copies(panel: pd.DataFrame, n: int) -> pd.DataFrame:
-    """Return a panel n times as large: the same routes under new ids."""
-    rows = panel[[*KEYS, "y"]]
-    frames = [rows.assign(unique_id=rows["unique_id"] + f"-{k}") for k in range(n)]
-    return pd.concat(frames, ignore_index=True)
-
-
-def digest(frame: pd.DataFrame) -> str:
-    """Return a hash of a frame's values, whatever the order of its rows."""
-    values = pd.util.hash_pandas_object(frame.sort_values(KEYS), index=False)
-    return hashlib.sha256(values.to_numpy().tobytes()).hexdigest()
-
-
-def timed(call: Callable[[], object]) -> tuple[object, float]:
-    """Return the result of a call and its seconds."""
-    start = time.perf_counter()
-    return call(), time.perf_counter() - start
-
-
-def on_one_machine(panel: pd.DataFrame) -> dict[str, tuple[str, float]]:
-    """Return hash of the result and seconds of features, and of features and training."""
-    from casebook.features.cluster import lag_features, train_lightgbm
-
-    features, seconds = timed(lambda: lag_features(panel))
-    model, more = timed(lambda: train_lightgbm(features))
-    text = model.booster_.model_to_string()
-    return {"features": (digest(features), seconds), "training": (text, seconds + more)}
-
-
-def on_cluster(panel: pd.DataFrame, client: Client) -> dict[str, tuple[str, float]]:
-    """Return the same of a cluster; the features stay with the workers while they are timed."""
-    from distributed import wait
-
-    from casebook.features.cluster import features_dask, train_dask
-
-    def built():
-        features = features_dask(panel, client)
-        wait(features)
-        return features
-
-    features, seconds = timed(built)
-    gathered = digest(features.compute())
-    del features
-    model, more = timed(lambda: train_dask(panel, client))
-    return {"features": (gathered, seconds), "training": (model.booster_.model_to_string(), more)}
-
-
 def dask(sizes: Sequence[int] = (1, 4, 16), workers: Sequence[int] = (1, 2)) -> pd.DataFrame:
-    """Time features and training on one machine and on its cluster of worker processes.
-
-    Each is timed once, after a warm-up on one route. Training includes its features. The panel
-    starts in the caller's memory and has to be sent to the workers.
-
-    Returns
-    -------
-    DataFrame
-        ``size`` (times the panel), ``rows``, ``workers`` (0: without Dask), ``step``, ``seconds``,
-        ``equal`` (features and model are those of one machine, to the last bit).
-    """
-    from casebook.features.cluster import local_cluster
-
-    panel = setting(SEEDS[0]).panel
-    panels = {size: copies(panel, size) for size in sizes}
-    one_route = panel[panel["unique_id"] == panel["unique_id"].iloc[0]][[*KEYS, "y"]]
-    on_one_machine(one_route)
-    runs = {(size, 0): on_one_machine(rows) for size, rows in panels.items()}
-    for n in workers:
-        with local_cluster(n, processes=True) as client:
-            on_cluster(one_route, client)
-            runs |= {(size, n): on_cluster(rows, client) for size, rows in panels.items()}
-    table = [
-        (size, len(panels[size]), n, step, seconds, result == runs[size, 0][step][0])
-        for (size, n), steps in runs.items()
-        for step, (result, seconds) in steps.items()
-    ]
-    return pd.DataFrame(table, columns=["size", "rows", "workers", "step", "seconds", "equal"])
+    """Time features and training of a world's routes on one machine and on clusters."""
+    return scaling(setting(SEEDS[0]).panel, sizes, workers)
 
 
 #: The timing comes first, while nothing else of the run loads the machine.

@@ -1,7 +1,7 @@
 """Drift: errors of the shipped model on days that it was not trained on.
 
-:func:`daily_errors` scores what the nights had forecast, and :func:`live_errors` replays the nights
-of the model that ships, each by a model that was trained before it.
+:func:`live_errors` replays the nights of the model that ships, each by a model that was trained
+before it; :func:`casebook.serving.monitor.daily_errors` scores them.
 :class:`casebook.serving.monitor.DriftAlarm` watches the errors and asks for a retraining.
 """
 
@@ -13,62 +13,11 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.contract import KEYS, morning
-from casebook.cases.demand_forecasting.direct import fit_direct, predict_at
-from casebook.cases.demand_forecasting.features import HORIZON, block_lifts, past_origins, to_table
-
-
-def daily_errors(
-    forecasts: pd.DataFrame,
-    panel: pd.DataFrame,
-    routes: pd.DataFrame,
-    calendar: pd.DataFrame,
-    leads: int = 7,
-) -> pd.DataFrame:
-    """Score, day by day, what earlier nights had forecast for each country.
-
-    Parameters
-    ----------
-    forecasts : DataFrame
-        ``origin`` (morning of the run), ``unique_id``, ``ds``, ``y_hat`` of many runs.
-    panel : DataFrame
-        ``unique_id``, ``ds``, ``y``: what came.
-    routes : DataFrame
-        ``unique_id``, ``country``.
-    calendar : DataFrame
-        ``country``, ``ds`` of public holidays. They are left out: a tenth of the parcels makes
-        any error large.
-    leads : int
-        Forecasts of 1 to so many days ahead are pooled. The first week holds less of the
-        shocks that nobody can foresee than all 28 days, so that a break stands out sooner.
-
-    Returns
-    -------
-    DataFrame
-        Index ``ds`` (days), one column for each country: WAPE of the country's total over the
-        runs that had forecast the day; infinite where parcels were forecast and none came
-        (the alarm caps it); NaN on holidays and where no run had.
-
-    Raises
-    ------
-    ValueError
-        If there is no day with both a forecast and its parcels.
-    """
-    lead = (forecasts["ds"] - forecasts["origin"]).dt.days + 1
-    both = forecasts[lead.between(1, leads)].merge(panel[[*KEYS, "y"]], on=KEYS)
-    if both.empty:
-        raise ValueError(
-            f"no parcels are known yet for forecasts of 1 to {leads} days ahead: wait for them"
-        )
-    both["country"] = both["unique_id"].map(routes.set_index("unique_id")["country"])
-    totals = both.groupby(["country", "origin", "ds"])[["y", "y_hat"]].sum()
-    totals["error"] = (totals["y"] - totals["y_hat"]).abs()
-    sums = totals.groupby(level=["ds", "country"])[["error", "y"]].sum()
-    error = sums["error"] / sums["y"].where(sums["y"] > 0)
-    none_came = (sums["y"] == 0) & (sums["error"] > 0)
-    wape = error.mask(none_came, np.inf).unstack("country").asfreq("D")
-    closed = pd.crosstab(calendar["ds"], calendar["country"])
-    return wape.mask(closed.reindex(index=wape.index, columns=wape.columns, fill_value=0) > 0)
+from casebook.data.reports import morning
+from casebook.forecasting.direct import fit_direct, predict_at
+from casebook.forecasting.origins import block_lifts, past_origins, to_table
+from casebook.forecasting.walk import HORIZON
+from casebook.serving.monitor import daily_errors
 
 
 def live_errors(
@@ -100,7 +49,7 @@ def live_errors(
     -------
     DataFrame
         As of :func:`daily_errors`: from the first training to ``last``. A route without a level
-        yet (:func:`~.direct.lightgbm_direct`) does not count.
+        yet (:func:`~casebook.forecasting.direct.lightgbm_direct`) does not count.
 
     Raises
     ------

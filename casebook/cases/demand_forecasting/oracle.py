@@ -1,4 +1,4 @@
-"""The oracle as a distribution: samples of the world's own future, its median and its quantiles.
+"""The oracle at all levels: its mean, and samples of the world's own future with their quantiles.
 
 :func:`~casebook.cases.demand_forecasting.world.oracle` is a conditional *mean*. WAPE asks for the
 median, which lies below the mean of a skewed distribution, and at each level it is the median of
@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.features import HORIZON
-from casebook.cases.demand_forecasting.world import SHOCK_PHI, SHOCK_SHARED, World
+from casebook.cases.demand_forecasting.world import SHOCK_PHI, SHOCK_SHARED, World, oracle
 from casebook.forecasting.bands import Paths
-from casebook.forecasting.hierarchy import Hierarchy
+from casebook.forecasting.hierarchy import Hierarchy, aggregate
+from casebook.forecasting.walk import HORIZON
 
 KEYS = ["unique_id", "ds"]
 #: Samples: enough that the median of a depot is within half a per cent.
@@ -106,3 +106,52 @@ def oracle_quantiles(
     values = np.quantile(paths.summed(tree), shares, axis=0).reshape(len(shares), -1)
     index = pd.MultiIndex.from_product([paths.days, tree.nodes], names=["ds", "unique_id"])
     return pd.DataFrame(dict(zip(shares, values, strict=True)), index=index).reset_index()
+
+
+def complete_oracle(world: World, origin: pd.Timestamp, horizon: int = HORIZON) -> pd.DataFrame:
+    """Return the world's oracle, with the routes that open within the horizon.
+
+    Shock and break are those of a depot, so a route that opens takes them from the routes that
+    were open.
+
+    Parameters
+    ----------
+    world : World
+    origin : Timestamp
+        First day to forecast.
+    horizon : int
+        Days.
+
+    Returns
+    -------
+    DataFrame
+        ``unique_id``, ``ds``, ``oracle``.
+    """
+    last = origin + pd.Timedelta(days=horizon - 1)
+    rows = world.truth.loc[world.truth["ds"].between(origin, last), [*KEYS, "base"]]
+    rows = rows.merge(oracle(world, origin, horizon), on=KEYS, how="left")
+    depot = rows["unique_id"].str.rpartition("/")[0]
+    state = (rows["oracle"] / rows["base"]).groupby([depot, rows["ds"]]).transform("mean")
+    return rows[KEYS].assign(oracle=rows["oracle"].fillna(rows["base"] * state))
+
+
+def add_oracle(result: pd.DataFrame, world: World, hierarchy: Hierarchy) -> pd.DataFrame:
+    """Add the oracle of all levels: the sums of the routes' conditional means.
+
+    Parameters
+    ----------
+    result : DataFrame
+        See :func:`walk_forward`.
+    world : World
+    hierarchy : Hierarchy
+
+    Returns
+    -------
+    DataFrame
+        ``result`` with the column ``oracle``.
+    """
+    parts = [
+        aggregate(complete_oracle(world, origin), hierarchy, ["oracle"]).assign(origin=origin)
+        for origin in result["origin"].unique()
+    ]
+    return result.merge(pd.concat(parts), on=["level", *KEYS, "origin"], how="left")

@@ -17,25 +17,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.contract import (
-    DAY,
-    KEYS,
-    FeedRejected,
-    as_of,
-    check_calendar,
-    check_contract,
-    check_master,
-    morning,
-)
-from casebook.cases.demand_forecasting.direct import UnknownCountry
-from casebook.cases.demand_forecasting.feed import Repaired, repair
-from casebook.cases.demand_forecasting.levels import (
-    RECENT,
-    check_level,
-    check_values,
-    hold_level,
-)
+from casebook.data.feed import Repaired, repair
+from casebook.data.plans import check_calendar, check_master
+from casebook.data.reports import DAY, KEYS, FeedRejected, as_of, check_contract, morning
 from casebook.forecasting.classical import seasonal_naive_week
+from casebook.forecasting.direct import UnknownCountry
+from casebook.forecasting.levels import RECENT, check_level, check_values, hold_level
 from casebook.forecasting.walk import Forecaster
 from casebook.project import write_whole
 
@@ -105,8 +92,7 @@ def rows_to_forecast(routes: pd.DataFrame, day: pd.Timestamp, horizon: int) -> p
 def last_week(panel: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
     """Forecast each day by the same weekday of the last week: the fall-back.
 
-    It is :func:`~.forecasters.seasonal_naive_week`: a route that has not seen the weekday takes
-    the mean of its depot's other routes on it.
+    A route that has not seen the weekday takes the mean of its depot's other routes on it.
     """
     return seasonal_naive_week(panel, future)
 
@@ -157,7 +143,7 @@ class Pipeline:
     forecaster : callable or None
         The model, ``forecaster(panel, future)``; None when there is none to load.
     routes, calendar : DataFrame
-        Master data and public holidays, as for :func:`~.feed.repair`.
+        Master data and public holidays, as for :func:`~casebook.data.feed.repair`.
     folder : Path
         Where the forecasts are written, and rows that break the feed's contract.
     fallback : callable

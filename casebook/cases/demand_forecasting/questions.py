@@ -638,13 +638,16 @@ def change(name):
 )
 
 
-def _best(name: str, metric: str, slips: list[Slip]) -> Part:
-    """Return the part of question 5 that asks for the constant of one metric."""
+def _best(name: str, metric: str, slips: list[Slip], also: str = "") -> Part:
+    """Return the part of question 5 that asks for the constant of one metric.
+
+    What `also` says follows where the metric's value is given: an answer that is more than that.
+    """
     score = f"{metric}(sparse, value)"
     loss = Slip(
         f"{metric}(sparse, right)",
         "This is the metric's value at its best constant. Give the constant itself: the forecast, "
-        "in parcels a day.",
+        "in parcels a day." + also,
     )
     return Part(
         name,
@@ -732,6 +735,8 @@ empty = (sparse == 0).mean()
                     "median, and on {empty:.0%} of the days nothing is sent.",
                 ),
             ],
+            also=" Or is it the usual number on days *with* parcels? WAPE counts the others too: "
+            "{empty:.0%} of the year.",
         ),
         _best(
             "best_rmse",
@@ -759,7 +764,7 @@ empty = (sparse == 0).mean()
     "{best_rmse:.2f}.",
     hints=(
         "Look at the counts of days with 0, 1, 2 parcels. Which constant makes the most days "
-        "right, which has the right sum, and which of the two does each metric reward?",
+        "right, which adds up to the year's parcels, and which of the two does each metric reward?",
         "Absolute errors are lowest at the median, squared ones at the mean. A percentage of the "
         "actual exists only on days with parcels, and most of those have one. sMAPE of a day "
         "without parcels is 0 or 2, and nothing between.",

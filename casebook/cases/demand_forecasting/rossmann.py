@@ -15,23 +15,27 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.direct import lightgbm_direct
-from casebook.cases.demand_forecasting.drift import daily_errors
-from casebook.cases.demand_forecasting.features import HORIZON
-from casebook.cases.demand_forecasting.forecasters import with_cold_start
-from casebook.cases.demand_forecasting.rules import rules, seasonal_rules
-from casebook.cases.demand_forecasting.staffing import Rates, order_coverage, order_quantile
 from casebook.cases.demand_forecasting.stores import LAST, panel
-from casebook.cases.demand_forecasting.studies import bottom_up
 from casebook.data import real
 from casebook.data.tables import rossmann
 from casebook.forecasting.bands import bands, coverage
 from casebook.forecasting.classical import auto_ets, seasonal_naive_week
+from casebook.forecasting.cold_start import with_cold_start
+from casebook.forecasting.direct import lightgbm_direct
 from casebook.forecasting.hierarchy import Hierarchy, aggregate, from_ids
+from casebook.forecasting.rules import rules, seasonal_rules
 from casebook.forecasting.scores import score
-from casebook.forecasting.walk import Forecaster, add_reconciled, planning_origins, walk_forward
+from casebook.forecasting.staffing import Rates, order_coverage, order_quantile
+from casebook.forecasting.walk import (
+    HORIZON,
+    Forecaster,
+    add_reconciled,
+    bottom_up,
+    planning_origins,
+    walk_forward,
+)
 from casebook.recorded.real import from_real
-from casebook.serving.monitor import DriftAlarm
+from casebook.serving.monitor import DriftAlarm, daily_errors
 
 KEYS = ["unique_id", "ds"]
 LEVELS = ("total", "type", "assortment", "store")

@@ -1,6 +1,6 @@
 """What the ladder of :mod:`~.studies` left open, on the same worlds: three more rungs, and weeks.
 
-* Rules with a season (:func:`~.rules.seasonal_rules`), the simple rung that a model has to beat.
+* Rules with a season, the simple rung that a model has to beat.
 * One fit of all 151 nodes: with it the levels above the routes rest on the same information as
   their sums, so that bottom-up is compared at equal information.
 * The error of each of the four weeks ahead.
@@ -13,11 +13,7 @@ from functools import cache
 
 import pandas as pd
 
-from casebook.cases.demand_forecasting.direct import lightgbm_direct
-from casebook.cases.demand_forecasting.evaluation import add_oracle
-from casebook.cases.demand_forecasting.forecasters import with_cold_start
-from casebook.cases.demand_forecasting.rules import seasonal_rules
-from casebook.cases.demand_forecasting.staffing import Rates, decision_table
+from casebook.cases.demand_forecasting.oracle import add_oracle
 from casebook.cases.demand_forecasting.studies import (
     KEYS,
     METRICS,
@@ -28,14 +24,16 @@ from casebook.cases.demand_forecasting.studies import (
     SEEDS,
     TEST,
     Setting,
-    bottom_up,
-    route_forecasts,
     setting,
 )
 from casebook.cases.demand_forecasting.world import SEED
 from casebook.forecasting.classical import seasonal_naive_week
+from casebook.forecasting.cold_start import with_cold_start
+from casebook.forecasting.direct import lightgbm_direct
+from casebook.forecasting.rules import seasonal_rules
 from casebook.forecasting.scores import score
-from casebook.forecasting.walk import at_origin
+from casebook.forecasting.staffing import Rates, decision_table
+from casebook.forecasting.walk import at_origin, bottom_up, route_forecasts
 
 SEASONAL, ONE, ONE_UP = "rules_season", "one_fit", "one_fit_bottom_up"
 

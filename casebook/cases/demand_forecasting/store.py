@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.contract import morning
-from casebook.cases.demand_forecasting.direct import DirectModel, predict_direct
-from casebook.cases.demand_forecasting.forecasters import with_cold_start
+from casebook.data.reports import morning
+from casebook.forecasting.cold_start import with_cold_start
+from casebook.forecasting.direct import DirectModel, predict_direct
 from casebook.forecasting.walk import Forecaster
 from casebook.serving.registry import MAX_AGE, put, take
 

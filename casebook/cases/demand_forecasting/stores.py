@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from casebook.cases.demand_forecasting.features import KNOWN, OLD
 from casebook.features.calendar import AROUND_HOLIDAYS, holiday_features
+from casebook.forecasting.origins import KNOWN, OLD
 
 KEYS = ["unique_id", "ds"]
 FIRST, LAST = pd.Timestamp("2013-01-01"), pd.Timestamp("2015-07-31")

@@ -14,15 +14,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.demand_forecasting import world as worlds
-from casebook.cases.demand_forecasting.direct import half_life, leave_out, lightgbm_direct
-from casebook.cases.demand_forecasting.evaluation import add_oracle, complete_oracle
-from casebook.cases.demand_forecasting.features import HORIZON
-from casebook.cases.demand_forecasting.forecasters import (
-    NEW,
-    analogue,
-    lightgbm_recursive,
-    with_cold_start,
-)
+from casebook.cases.demand_forecasting.oracle import add_oracle, complete_oracle
 from casebook.cases.demand_forecasting.studies import (
     KEYS,
     LEVELS,
@@ -32,15 +24,22 @@ from casebook.cases.demand_forecasting.studies import (
     TEST,
     VALIDATION,
     Setting,
-    bottom_up,
-    cut,
-    route_forecasts,
     setting,
     simulate,
 )
 from casebook.evaluate.gap import gap_closed
 from casebook.forecasting.classical import seasonal_naive_week
-from casebook.forecasting.walk import Forecaster, walk_forward
+from casebook.forecasting.cold_start import NEW, analogue, with_cold_start
+from casebook.forecasting.direct import half_life, leave_out, lightgbm_direct
+from casebook.forecasting.recursive import lightgbm_recursive
+from casebook.forecasting.walk import (
+    HORIZON,
+    Forecaster,
+    bottom_up,
+    cut,
+    route_forecasts,
+    walk_forward,
+)
 from casebook.recorded.studies import Change
 from casebook.recorded.studies import sensitivity as varied
 

@@ -8,27 +8,32 @@ a paired t interval over worlds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import pandas as pd
 
 from casebook.cases.demand_forecasting import world as worlds
-from casebook.cases.demand_forecasting.direct import lightgbm_direct
-from casebook.cases.demand_forecasting.evaluation import add_oracle
-from casebook.cases.demand_forecasting.features import HORIZON, add_known
-from casebook.cases.demand_forecasting.forecasters import lightgbm_recursive, with_cold_start
-from casebook.cases.demand_forecasting.oracle import oracle_quantiles
-from casebook.cases.demand_forecasting.rules import rules
-from casebook.cases.demand_forecasting.staffing import Rates
+from casebook.cases.demand_forecasting.features import add_known
+from casebook.cases.demand_forecasting.oracle import add_oracle, oracle_quantiles
 from casebook.evaluate.gap import gaps
 from casebook.evaluate.intervals import mean_interval
 from casebook.forecasting.classical import seasonal_naive_week, seasonal_naive_year
+from casebook.forecasting.cold_start import with_cold_start
+from casebook.forecasting.direct import lightgbm_direct
 from casebook.forecasting.ensemble import combine, learn_weights
 from casebook.forecasting.hierarchy import Hierarchy, aggregate, from_ids
+from casebook.forecasting.recursive import lightgbm_recursive
+from casebook.forecasting.rules import rules
 from casebook.forecasting.scores import score
-from casebook.forecasting.walk import Forecaster, add_reconciled, planning_origins, walk_forward
+from casebook.forecasting.staffing import Rates
+from casebook.forecasting.walk import (
+    add_reconciled,
+    bottom_up,
+    planning_origins,
+    route_forecasts,
+    walk_forward,
+)
 
 KEYS = ["unique_id", "ds"]
 LEVELS = ("total", "country", "depot", "route")
@@ -39,7 +44,6 @@ TEST = tuple(planning_origins(worlds.DAYS[-1]))
 #: The four origins before the test: MinT's errors, the ensemble's weights, the order's quantile.
 VALIDATION = tuple(planning_origins(worlds.DAYS[-1], 4, skip=len(TEST)))
 ORIGINS = (*VALIDATION, *TEST)
-
 NAIVE, RULES, MODEL, ORACLE = "naive_week", "rules", "direct_bottom_up", "oracle"
 RECONCILED = ("bottom_up", "top_down", "wls", "mint")
 #: ``direct`` is the base forecast of every node; at the routes it is the bottom-up one too.
@@ -89,44 +93,6 @@ def simulate(seed: int, constants: worlds.Constants | None = None) -> Setting:
 
 
 setting = cache(simulate)
-
-
-def cut(panel: pd.DataFrame, origin: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the bottom series' rows before an origin, and those of the 28 days from it on."""
-    last = origin + pd.Timedelta(days=HORIZON - 1)
-    ahead = panel[panel["ds"].between(origin, last)].reset_index(drop=True)
-    return panel[panel["ds"] < origin], ahead
-
-
-def route_forecasts(
-    panel: pd.DataFrame, forecasters: Mapping[str, Forecaster], origins: Sequence[pd.Timestamp]
-) -> pd.DataFrame:
-    """Forecast the bottom series alone: all that bottom-up needs, at half the cost of all levels.
-
-    Returns
-    -------
-    DataFrame
-        ``unique_id``, ``ds``, ``origin``, ``y`` and one column for each forecaster.
-    """
-    parts = []
-    for origin in origins:
-        train, ahead = cut(panel, origin)
-        asked = ahead.drop(columns="y")
-        made = {name: forecast(train, asked) for name, forecast in forecasters.items()}
-        parts.append(ahead[[*KEYS, "y"]].assign(origin=origin, **made))
-    return pd.concat(parts, ignore_index=True)
-
-
-def bottom_up(routes: pd.DataFrame, tree: Hierarchy, columns: Sequence[str]) -> pd.DataFrame:
-    """Sum actuals and forecasts of bottom series to all levels, origin by origin."""
-    sums = [
-        aggregate(rows, tree, ["y", *columns]).assign(origin=origin)
-        for origin, rows in routes.groupby("origin")
-    ]
-    return pd.concat(sums, ignore_index=True)
-
-
-# The ladder in one world -------------------------------------------------------------
 
 
 @cache
@@ -220,9 +186,6 @@ def one_world(
     scores = score(result, setting(seed).history, models, by)
     day = scores["origin"].dt.strftime("%Y-%m-%d") if by_origin else "all"
     return scores.assign(seed=seed, origin=day)[["seed", "origin", "level", "model", *METRICS]]
-
-
-# Over worlds -------------------------------------------------------------------------
 
 
 def _over_origins(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,11 +1,4 @@
-"""Reconciliation where every node has a model of its own: three nodes by hand, then tourism.
-
-All linear methods share one form. Of base forecasts ``b`` with error covariance ``W``, and
-constraints ``C`` that a coherent forecast meets (``C b = 0``), the reconciled forecast is
-``b - W C' (C W C')^-1 C b``: each node moves in proportion to the variance that it shares with the
-gap. OLS takes the identity for ``W``, structural WLS the number of bottom series of each node, WLS
-the variances of the errors, MinT their whole (shrunk) covariance.
-"""
+"""Reconciliation where every node has a model of its own: Australian tourism."""
 
 from __future__ import annotations
 
@@ -26,6 +19,7 @@ from casebook.forecasting.hierarchy import (
     reconcile,
 )
 from casebook.forecasting.scores import heatmap, score
+from casebook.forecasting.weighted import weighted
 from casebook.recorded.real import from_real
 
 KEYS = ["unique_id", "ds"]
@@ -47,30 +41,6 @@ ORIGINS = ("2013-01-01", "2014-01-01", "2015-01-01", "2016-01-01")
 #: AutoETS by default (all chosen by AICc), and with an additive season.
 OPTIONS = ("ZZZ", "ZZA")
 QUARTERS = 8
-
-
-def weighted(S: np.ndarray, base: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Reconcile by generalised least squares with a known covariance of the errors.
-
-    Parameters
-    ----------
-    S : ndarray, shape (nodes, bottom series)
-        Its last rows are the identity.
-    base : ndarray, shape (nodes,) or (nodes, periods)
-    covariance : ndarray, shape (nodes, nodes) or (nodes,)
-        Of the base forecasts' errors; a vector is its diagonal.
-
-    Returns
-    -------
-    ndarray, shape of ``base``
-        Coherent; not clipped at zero.
-    """
-    above = len(S) - S.shape[1]
-    constraints = np.hstack([np.eye(above), -S[:above]])
-    covariance = np.asarray(covariance, float)
-    spread = np.diag(covariance) if covariance.ndim == 1 else covariance
-    shared = spread @ constraints.T
-    return base - shared @ np.linalg.solve(constraints @ shared, constraints @ base)
 
 
 def _last_seasons(past: pd.DataFrame, asked: pd.DataFrame) -> np.ndarray:

@@ -27,7 +27,6 @@ from casebook.cases.support_rag_chatbot.understand import (
     Entity,
     LanguageModel,
     Scope,
-    attack,
     entities,
     wants_person,
 )
@@ -40,7 +39,8 @@ from casebook.cases.support_rag_chatbot.world import (
     TrackingTimeout,
     UnknownNumber,
 )
-from casebook.serving.privacy import MaskedLog, mask, without_masks
+from casebook.serving.guard import ATTACKS, attack
+from casebook.serving.privacy import MaskedLog, mask_turns, without_masks
 
 Route = Literal["tracking", "answer", "clarify", "human", "refuse"]
 Rewriting = Literal["last turn", "all turns", "rewritten"]
@@ -404,13 +404,15 @@ class Chatbot:
         state : State
         turn : Turn
         """
-        text = mask(message).text
+        before, turns = state.turns, mask_turns((*state.turns, message))
+        text = turns[-1]
         language = language or state.language or self.language(text)[0]
-        state = replace(state, turns=(*state.turns, text), language=language)
+        state = replace(state, turns=turns, language=language)
         turn = self._route(state, text, at, staffed)
         number = next((e.value for e in entities(text) if e.kind == "tracking_number"), "")
         state = replace(
             state,
+            turns=before if turn.why in ATTACKS else turns,  # what was refused is not sent later
             tracking_number=number or state.tracking_number,
             cited=tuple(c.article_id for c in turn.citations) or state.cited,
             asked=state.asked or turn.route == "clarify",

@@ -42,7 +42,7 @@ from casebook.cases.support_rag_chatbot.conversation import (
 )
 from casebook.cases.support_rag_chatbot.evaluation import CASE, NOW, VECTORS, Label, language_model
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Hit, Query
-from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope, attack
+from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope
 from casebook.cases.support_rag_chatbot.world import (
     PII,
     STATUS_TEXTS,
@@ -59,6 +59,7 @@ from casebook.llm.messages import Request
 from casebook.recorded.artifacts import manifest
 from casebook.retrieval.dense import Embedder, Hashed
 from casebook.serving.drills import stages
+from casebook.serving.guard import attack
 from casebook.serving.latency import Latency, measure
 from casebook.serving.privacy import Leak, MaskedLog, MaskedModel, mask
 
@@ -117,7 +118,7 @@ def ask(bot: Chatbot, question: Any, at: object = NOW) -> tuple[State, Turn]:
 
 #: Which functions make up a stage, as the modules know them.
 STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
-    "mask": ((conversation, "mask"),),
+    "mask": ((conversation, "mask_turns"),),
     "understand": (
         (LanguageModel, "__call__"),
         *((conversation, name) for name in ("attack", "wants_person", "entities", "query_of")),
@@ -556,12 +557,17 @@ UNKNOWN_FORMATS = (
         "zero two zero seven nine four six zero one two three",
     ),
     (
-        "an e-mail address spoken",
+        "an e-mail address without its ending",
         "en",
-        "Mail me at jane dot doe at example dot com please.",
-        "jane dot doe at example dot com",
+        "Mail me at jane dot doe at example please.",
+        "jane dot doe at example",
     ),
-    ("a card number with dots", "en", "The card is 4111.1111.1111.1111.", "4111.1111.1111.1111"),
+    (
+        "a card number half in words",
+        "en",
+        "The card is four one one one 1111 1111 1111.",
+        "four one one one 1111 1111 1111",
+    ),
     ("a postcode and a town", "de", "Ich wohne in 00566 Moor am See.", "00566 Moor am See"),
     ("a number of an identity card", "de", "Mein Ausweis: L01X00T47.", "L01X00T47"),
 )
@@ -918,7 +924,7 @@ def guard_articles(articles: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``article_id``, ``language``, ``version`` and ``why`` (of
-        :func:`~casebook.cases.support_rag_chatbot.understand.attack`) of those that a person
+        :func:`~casebook.serving.guard.attack`) of those that a person
         has to look at.
     """
     why = [attack(f"{a.title}\n{a.text}") for a in articles.itertuples()]

@@ -36,7 +36,6 @@ from casebook.cases.support_rag_chatbot.languages import (
 from casebook.cases.support_rag_chatbot.understand import (
     IntentModel,
     LanguageModel,
-    attack,
     entities,
     intent_by_rules,
 )
@@ -48,6 +47,7 @@ from casebook.retrieval.dense import Cached, Embedder
 from casebook.retrieval.evaluate import per_query
 from casebook.retrieval.fusion import rerank_by
 from casebook.retrieval.lexical import FaqSearch
+from casebook.serving.guard import attack
 from casebook.serving.privacy import mask
 
 CASE = "16_support_rag_chatbot"

@@ -29,13 +29,14 @@ import pandas as pd
 from casebook.cases.support_rag_chatbot import world
 from casebook.cases.support_rag_chatbot.answer import numbers
 from casebook.cases.support_rag_chatbot.languages import PIVOT, as_articles
-from casebook.cases.support_rag_chatbot.understand import LanguageModel, attack, entities
+from casebook.cases.support_rag_chatbot.understand import LanguageModel, entities
 from casebook.cases.support_rag_chatbot.world.content import own_content
 from casebook.data.contracts import ContractBroken, enforce, summary
 from casebook.evaluate.intervals import wilson
 from casebook.retrieval.chunks import Article, Chunk, Chunker, read_articles, sentence_spans
 from casebook.retrieval.dense import Embedder
 from casebook.retrieval.text import content_words
+from casebook.serving.guard import attack
 from casebook.serving.privacy import KINDS, find
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ LANGUAGES, AUDIENCES = ("en", "de", "es"), ("private", "business")
 FEWEST_WORDS = 30
 #: Hosts that an article may link to, with all below them.
 HOSTS = ("carrier.example",)
-#: Phrases of our articles that the guard takes for an attack; an editor has read and allowed them.
-APPROVED = ("hold the contract", "holds the contract", "after which other customers pay")
+#: Phrases of our articles that the guard takes for an attack, once an editor has read and allowed
+#: them; at present it takes none.
+APPROVED: tuple[str, ...] = ()
 #: What to do about a broken rule, by the name of its check.
 REMEDY = {
     "column": "export the articles with all their columns",

@@ -4,8 +4,8 @@ MiniLM reads German and Spanish badly. Three remedies run offline: character n-g
 language; a glossary that translates the question word by word
 (:mod:`~casebook.cases.support_rag_chatbot.glossary`); and a *pivot*: the translated question is
 asked of the English articles, and what is found is answered from the same article in the
-customer's language. :class:`HelpCentre` adds the rankings up. With ``CASEBOOK_EMBEDDING_MODEL`` set
-to a model that reads many languages (BGE-M3) the same rankings are made by it.
+customer's language. :class:`HelpCentre` adds the rankings up. An embedder that reads the languages
+is measured, and asked live, in :mod:`~casebook.cases.support_rag_chatbot.typed`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from casebook.cases.support_rag_chatbot.answer import faults, quoted
 from casebook.cases.support_rag_chatbot.conversation import Chatbot, State
 from casebook.cases.support_rag_chatbot.evaluation import NOW, faq_run, relevance
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query, as_articles
-from casebook.cases.support_rag_chatbot.understand import attack
 from casebook.cases.support_rag_chatbot.world.contacts import (
     FATES,
     GOODWILL,
@@ -24,6 +23,7 @@ from casebook.cases.support_rag_chatbot.world.contacts import (
 )
 from casebook.evaluate.gap import by_item, gaps
 from casebook.retrieval.index import Passage
+from casebook.serving.guard import attack
 
 # Stale answers -----------------------------------------------------------------------
 

@@ -32,7 +32,9 @@ from casebook.cases.support_rag_chatbot.learned import (
     ANSWER_FROM_CARRIER,
     REFUSE_FROM,
 )
+from casebook.cases.support_rag_chatbot.typed import support_embedders
 from casebook.cases.support_rag_chatbot.understand import IntentModel
+from casebook.cases.support_rag_chatbot.unplanted import support_unplanted
 from casebook.data import real
 from casebook.data.texts import banking77, clinc150
 from casebook.evaluate.intervals import wilson
@@ -837,11 +839,13 @@ STUDIES: dict[str, Callable[[], pd.DataFrame]] = {
         support_retrieval,
         support_kinds,
         support_languages,
+        support_embedders,
         support_rerank,
         support_chunking,
         support_rewriting,
         support_understanding,
         support_privacy,
+        support_unplanted,
         support_abstention,
         support_answers,
         support_risk,

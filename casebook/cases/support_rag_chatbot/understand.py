@@ -1,15 +1,12 @@
-"""What a customer wants: language, entities, intent; what is no question for us, and attacks.
+"""What a customer wants: language, entities, intent, and what is no question for us.
 
 Everything here reads masked text. Languages are told apart by character n-grams, intents by TF-IDF
 and logistic regression beside the keyword rules that they have to beat, entities by patterns with
-check digits where there are any. The guard knows attacks by patterns and by their form, and so
-misses what is worded anew: what it lets through must be harmless for other reasons.
+check digits where there are any. Attacks are for :mod:`casebook.serving.guard`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -283,106 +280,7 @@ class Scope:
         return np.column_stack([unanswerable - ours, off_topic - ours])
 
 
-# What is refused ---------------------------------------------------------------------
-
-_ATTACKS = {
-    "asks for the instructions": (
-        r"system ?-?prompt|(?:your|hidden|secret|initial) (?:hidden |secret )?(?:rules"
-        r"|instructions|prompt"
-        r"|configuration)|what (?:you were|they(?:'ve| have)?) told|told you not to"
-        r"|instruc\w+ (?:ocult"
-        r"|intern|del sistema|previas)|(?:tus|sus) (?:reglas|instrucciones)|te (?:prohibieron"
-        r"|dijeron|dejaron)"
-        r"|deine\w* (?:regeln|anweisungen|vorgaben|instruktion\w*)|system ?(?:anweisung|vorgabe)"
-    ),
-    "overrides the instructions": (
-        r"(?:ignore|disregard|forget|bypass|waive\w*|override)\b.{0,40}(?:above|rule"
-        r"|instruction|restriction"
-        r"|previous|before|policy|prompt)|(?:ignorier|vergiss|missacht)\w*.{0,40}(?:regel"
-        r"|anweisung|vorher"
-        r"|oben|bisher|vorgabe)|(?:ignora|olvida|sáltate|omite)\w*.{0,40}(?:regla|instruccion"
-        r"|anterior|norma)"
-        r"|maintenance mode|wartungsmodus|modo (?:de )?mantenimiento|developer mode|entwicklermodus"
-        r"|modo desarrollador|jailbreak|\bsudo\b|do anything now|without (?:any )?restrictions"
-    ),
-    "changes the role": (
-        r"(?:pretend|act|behave|roleplay)\b.{0,25}(?:you|as|to be|are)|you are now|from now on you"
-        r"|du b(?:i|is)?st? (?:jetzt|jetz|ab sofort|nun)|tu so,? als|spiel\w* (?:meine|den|die"
-        r"|eine)"
-        r"|(?:ahora|aora) eres|haz como (?:que|si)|a partir de ahora eres|finge"
-    ),
-    "asks for other people's data": (
-        r"(?:other|another|last|all|previous)\b.{0,20}(?:customers?|chats?|conversations?"
-        r"|users?|people)"
-        r".{0,30}(?:data|chats?|conversations?|address|number|csv|name|message)?"
-        r"|customers?'? phone numbers?"
-        r"|(?:recipient|buyer|neighbou?r|woman|man|person)\w*(?:'s)? (?:identity|phone|address"
-        r"|password)"
-        r"|phone number of the (?:person|man|woman)|(?:andere\w*|letzten?) (?:\w+ )?(?:kunden"
-        r"|chats?|leute)"
-        r"|(?:wo|wohin) (?:die|der) (?:frau|mann|nachbar)|otros clientes|direcc?i[oó]n de quien"
-        r"|(?:teléfono|dirección|datos) (?:de|del) (?:otr|cliente|vecin|comprador)|his route"
-        r"|route for tom"
-    ),
-    "asks for secrets": (
-        r"(?:admin|employee|staff|mitarbeiter\w*|database|administrador"
-        r"|empleado)\w*.{0,20}(?:password|passwort"
-        r"|contraseña|zugang|login)|(?:password|passwort|contraseña).{0,25}(?:admin|employee"
-        r"|staff|mitarbeiter"
-        r"|empleado|jefe)|api[- ]?key|access token"
-    ),
-    "dictates what is said": (
-        r"(?:say|print|output|repeat|reply|answer|respond|write)\b.{0,12}[\"“„«].{3,}"
-        r"|you (?:must|shall) (?:now )?"
-        r"(?:pay|refund|confirm|disclose|obey)|decode and|decodific\w+ y|(?:es"
-        r"|das) ist ein befehl|es una orden"
-        r"|assistants? must|the assistant (?:hereby|shall)|(?:wiederhole|schreib"
-        r"|gib aus)\b.{0,12}[\"“„«].{3,}"
-    ),
-}  # fmt: skip
-_ATTACK = {why: re.compile(pattern, re.IGNORECASE | re.DOTALL) for why, pattern in _ATTACKS.items()}
-_BLOB = re.compile(r"[A-Za-z0-9+/]{16,}={0,2}")
-_STRUCTURE = re.compile(
-    r"<\|?\w+\|?>|\[/?(?:INST|SYSTEM)\]|^\s*(?:system|assistant|developer)\s*:|```"
-    r"|\bSYSTEM (?:NOTICE|"
-    r"MESSAGE|OVERRIDE)\b",
-    re.MULTILINE,
-)
-
-
-def attack(text: str) -> str:
-    """Return why a text looks like an attack; empty if it does not.
-
-    Parameters
-    ----------
-    text : str
-        Of a customer, or of any document that a model would read.
-
-    Returns
-    -------
-    str
-        Patterns of instructions and of their form (roles, marks of a prompt, words in base64).
-    """
-    for why, pattern in _ATTACK.items():
-        if pattern.search(text):
-            return why
-    if _STRUCTURE.search(text):
-        return "has the form of a prompt"
-    for blob in _BLOB.findall(text):
-        if _readable(blob):
-            return "holds encoded words"
-    return ""
-
-
-def _readable(blob: str) -> bool:
-    """Say whether base64 holds words; a tracking number does not."""
-    try:
-        plain = base64.b64decode(blob + "=" * (-len(blob) % 4), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return False
-    letters = sum(c.isalpha() or c.isspace() for c in plain)
-    return len(plain) >= 8 and letters / len(plain) > 0.9
-
+# A person -----------------------------------------------------------------------------
 
 _HUMAN = re.compile(
     r"(?:talk|speak|connect|put me through)\b.{0,20}(?:human|person|agent|someone|somebody)"

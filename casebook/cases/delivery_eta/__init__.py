@@ -1,0 +1,1 @@
+"""Case 04: delivery eta."""

@@ -1,0 +1,237 @@
+"""One function decides the delivery date, on the page, in the studies and in the service.
+
+The model answers where it can; where it cannot, the routes' history does, and where there is none,
+the carrier's window. Each answer says whose it is and why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.delivery_eta.features import LATE_REPORT, OLDEST_REPORT
+from casebook.cases.delivery_eta.ladder import Routes, window
+from casebook.cases.delivery_eta.ladder import routes as learn_routes
+from casebook.cases.delivery_eta.promise import Costs, next_working_day
+from casebook.cases.delivery_eta.quantiles import NAMES, Quantiles, fit, follower
+from casebook.evaluate.conformal import Adaptive
+from casebook.serving.breaker import Breaker
+
+SOURCES = ("model", "routes", "window")
+#: A forecast beyond this is nonsense: the service does not promise it.
+LONGEST_HOURS = 24.0 * 45
+#: Changes of P50 that are worth a word, in hours; a queue that explains them.
+MOVED, QUEUED = 2.0, 6.0
+
+
+@dataclass(frozen=True)
+class Models:
+    """What the service answers with; any part may be missing.
+
+    Attributes
+    ----------
+    model : Quantiles or None
+    promises : Quantiles or None
+        Of the one quantile that costs least to promise.
+    routes : Routes or None
+    zones : frozenset of str
+        That the training saw: others are new routes.
+    scores : ndarray
+        Of the calibration weeks, in order of time: where the adaptive correction starts.
+    """
+
+    model: Quantiles | None = None
+    promises: Quantiles | None = None
+    routes: Routes | None = None
+    zones: frozenset[str] = frozenset()
+    scores: np.ndarray = field(default_factory=lambda: np.zeros(1))
+
+    def follower(self) -> Adaptive:
+        """Return a correction that has learned the calibration weeks and nothing since."""
+        return Adaptive(self.scores)
+
+
+def train(ripe_rows: pd.DataFrame, calibration: pd.DataFrame, **settings: object) -> Models:
+    """Fit all that the service needs.
+
+    Parameters
+    ----------
+    ripe_rows, calibration : DataFrame
+        Prepared and ripe moments.
+    **settings
+        Of LightGBM, in place of the usual ones.
+    """
+    model = fit(ripe_rows, **settings)
+    promises = fit(ripe_rows, levels=(Costs().quantile,), **settings)
+    zones = frozenset(ripe_rows["origin"]) | frozenset(ripe_rows["destination"])
+    recent = np.array(follower(model, calibration).recent)
+    return Models(model, promises, learn_routes(ripe_rows), zones, recent)
+
+
+def sane(values: np.ndarray) -> np.ndarray:
+    """Return which rows of a forecast, shape (n, 3), can be promised."""
+    return (
+        np.isfinite(values).all(axis=1)
+        & (values >= 0).all(axis=1)
+        & (values <= LONGEST_HOURS).all(axis=1)
+    )
+
+
+def usable(values: np.ndarray) -> np.ndarray:
+    """Return a forecast of which a row at least can be promised; for the breaker."""
+    if len(values) and not sane(values).any():
+        raise ValueError(f"no row of {len(values)} is usable, such as {values[0]}")
+    return values
+
+
+def decide(rows: pd.DataFrame, models: Models, breaker: Breaker | None = None) -> pd.DataFrame:
+    """Return the forecast of moments, and whose it is.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Prepared moments.
+    models : Models
+    breaker : Breaker, optional
+        Asks the model, and not at all while it fails.
+
+    Returns
+    -------
+    DataFrame
+        ``p10``, ``p50``, ``p90`` (hours; without a correction), ``source`` (model, routes,
+        window) and ``why``: "", or what kept the model from answering, or what it had to do
+        without ("new route", "late load report").
+    """
+    age = pd.to_timedelta(rows["load_age"], unit="h")
+    current = (age <= OLDEST_REPORT).to_numpy()
+    seen = rows["origin"].isin(models.zones) & rows["destination"].isin(models.zones)
+    why = np.where(seen, "", "new route").astype(object)
+    why[(age > LATE_REPORT).to_numpy()] = "late load report"
+    why[~current] = "no load report"
+    source = np.where(current, "model", "routes").astype(object)
+    values = np.full((len(rows), len(NAMES)), np.nan)
+    if current.any():
+        made, failed = _asked(rows[current], models, breaker)
+        if failed:
+            source[current], why[current] = "routes", failed
+        else:
+            wrong = np.flatnonzero(current)[~sane(made)]  # one absurd row spoils no other
+            values[current] = made
+            source[wrong], why[wrong] = "routes", "model: nonsense"
+    rest = source == "routes"
+    values[rest] = np.nan
+    if rest.any() and models.routes is not None:
+        values[rest] = models.routes.predict(rows[rest])
+    unknown = np.isnan(values).any(axis=1)
+    if unknown.any():
+        source[unknown] = "window"
+        values[unknown] = window(rows[unknown])
+    return pd.DataFrame(values, rows.index, NAMES).assign(source=source, why=why)
+
+
+def _asked(
+    rows: pd.DataFrame, models: Models, breaker: Breaker | None
+) -> tuple[np.ndarray | None, str]:
+    """Return the model's forecast, or why there is none."""
+    if models.model is None:
+        return None, "no model"
+    if breaker is None:
+        return usable(models.model.predict(rows).to_numpy()), ""
+    answer = breaker.ask(lambda asked: models.model.predict(asked).to_numpy(), rows, usable)
+    return answer.value, f"model: {answer.why}" if answer.why else ""
+
+
+def promise_day(
+    rows: pd.DataFrame, made: pd.DataFrame, models: Models, breaker: Breaker | None = None
+) -> np.ndarray:
+    """Return the day that is promised at each moment, in days since the start of the world.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Prepared moments.
+    made : DataFrame
+        Their decisions, from :func:`decide`.
+    models : Models
+    breaker : Breaker, optional
+        Asks the promises' model, too: where that fails, the day is that of P90.
+
+    Returns
+    -------
+    ndarray of int
+        The day of the quantile that costs least, where the model decided; else that of P90.
+    """
+    hours = made["p90"].to_numpy(float).copy()
+    own = (made["source"] == "model").to_numpy()
+    if own.any() and models.promises is not None:
+        asked = _promised_hours(rows[own], models.promises, breaker)
+        hours[own] = np.where(np.isfinite(asked), np.clip(asked, 0, LONGEST_HOURS), hours[own])
+    return next_working_day(rows["known_at"] + pd.to_timedelta(hours, unit="h"))
+
+
+def _promised_hours(rows: pd.DataFrame, promises: Quantiles, breaker: Breaker | None) -> np.ndarray:
+    """Return the hours to promise; NaN where the model fails."""
+    if breaker is None:
+        return promises.raw(rows)[:, 0]
+    answer = breaker.ask(lambda asked: promises.raw(asked)[:, 0], rows, np.asarray)
+    return np.full(len(rows), np.nan) if answer.why else answer.value
+
+
+# Why it changed ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Said:
+    """A forecast as it was given: what the next one is compared with.
+
+    Attributes
+    ----------
+    due : float
+        Its P50, in seconds since 1970.
+    load : float
+        Hours of queue before the parcel, as reported then.
+    """
+
+    due: float
+    load: float
+
+
+def queue_ahead(step: int, origin_load: float, destination_load: float) -> float:
+    """Return the hours of queue that a parcel has before it, as the hubs report them."""
+    parts = [origin_load if step < 2 else 0.0, destination_load if step < 4 else 0.0]
+    return float(np.nan_to_num(parts).sum())
+
+
+def reason(stage: str, before: Said | None, now: Said) -> str:
+    """Return in words why a forecast differs from the one before.
+
+    Parameters
+    ----------
+    stage : str
+        Of the scan that led to it.
+    before, now : Said
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> reason("departed", Said(1.76e9, 2.0), Said(1.76e9 + 24 * 3600, 30.0))
+    'later by 24 hours: 30 hours of queue ahead'
+    """
+    if before is None:
+        return "first forecast"
+    if stage == "attempted":
+        return "delivery failed: the next van takes it again"
+    moved = (now.due - before.due) / 3600
+    if abs(moved) < MOVED:
+        return "as expected"
+    text = f"{'later' if moved > 0 else 'earlier'} by {abs(moved):.0f} hours"
+    if moved > 0 and now.load - before.load > QUEUED:
+        return f"{text}: {now.load:.0f} hours of queue ahead"
+    if moved < 0 and before.load - now.load > QUEUED:
+        return f"{text}: the queue is shorter"
+    return f"{text}: {stage.replace('_', ' ')} {'later' if moved > 0 else 'earlier'} than planned"

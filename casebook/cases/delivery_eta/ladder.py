@@ -1,0 +1,197 @@
+"""The rungs below the model: the carrier's window, the routes' history, an analyst's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.delivery_eta.quantiles import LEVELS, NAMES, as_forecast
+from casebook.cases.delivery_eta.stages import VANS, hours
+
+#: From the narrowest group to the widest; each with the stage.
+BACK_OFF: dict[str, list[str]] = {
+    "pair": ["origin", "destination", "service"],
+    "hubs": ["origin_hub", "destination_hub", "service"],
+    "service": ["service"],
+}
+#: Parcels that a group must have.
+LEAST = 30
+
+
+def window(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the carrier's stated window as a forecast: its ends, and the middle as P50.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Moments. The window never changes: what is left of it gets shorter.
+    """
+    hour = pd.Timedelta(hours=1)
+    low = (rows["window_low"] - rows["known_at"]) / hour
+    high = (rows["window_high"] - rows["known_at"]) / hour
+    values = np.column_stack([low, (low + high) / 2, high])
+    return as_forecast(values, rows.index)
+
+
+def _table(
+    rows: pd.DataFrame,
+    keys: list[str],
+    value: str,
+    least: int,
+    levels: Sequence[float] = LEVELS,
+    columns: Sequence[object] = NAMES,
+) -> pd.DataFrame:
+    """Return the quantiles of each group that is large enough."""
+    grouped = rows.groupby(keys)[value]
+    table = grouped.quantile(list(levels)).unstack()
+    table.columns = [*columns]
+    return table[grouped.size() >= least]
+
+
+def _backed_off(rows: pd.DataFrame, tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Return for each row its values of the first table that has its group; NaN if none has."""
+    values: pd.DataFrame | None = None
+    for table in tables:
+        keys = list(table.index.names)
+        own = rows[keys].join(table, on=keys)[[*table.columns]]
+        values = own if values is None else values.fillna(own)
+    return values
+
+
+@dataclass(frozen=True)
+class Routes:
+    """Quantiles of what is left of the journey, by zone pair, service and stage.
+
+    Attributes
+    ----------
+    tables : dict of str to DataFrame
+        By level of :data:`BACK_OFF`, and ``all`` by stage alone.
+    """
+
+    tables: dict[str, pd.DataFrame]
+
+    def _found(self, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        values = np.full((len(rows), len(NAMES)), np.nan)
+        source = np.full(len(rows), "none", dtype=object)
+        for name, table in self.tables.items():
+            keys = list(table.index.names)
+            own = rows[keys].join(table, on=keys)[NAMES].to_numpy()
+            new = (source == "none") & np.isfinite(own).all(axis=1)
+            values[new], source[new] = own[new], name
+        return values, source
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the forecast of moments; NaN for a stage that was never seen."""
+        return as_forecast(self._found(rows)[0], rows.index)
+
+    def source(self, rows: pd.DataFrame) -> pd.Series:
+        """Return whose history was used: pair, hubs, service, all or none."""
+        return pd.Series(self._found(rows)[1], rows.index, name="source")
+
+
+def routes(rows: pd.DataFrame, least: int = LEAST) -> Routes:
+    """Collect the history of all routes.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Moments with ``remaining``, ripe.
+    least : int
+        A group with fewer moments leaves the answer to the next wider one.
+    """
+    levels = {**{name: [*keys, "stage"] for name, keys in BACK_OFF.items()}, "all": ["stage"]}
+    return Routes({name: _table(rows, keys, "remaining", least) for name, keys in levels.items()})
+
+
+def route_quantiles(
+    train: pd.DataFrame, rows: pd.DataFrame, levels: Sequence[float]
+) -> pd.DataFrame:
+    """Return quantiles of the hours, each level a column, from the history of the routes."""
+    keys = [*([*own, "stage"] for own in BACK_OFF.values()), ["stage"]]
+    tables = [_table(train, own, "remaining", LEAST, levels, levels) for own in keys]
+    return _backed_off(rows, tables)
+
+
+# Rules -------------------------------------------------------------------------------
+
+#: Groups of the slack before the planned van, in hours: a tight plan misses it more often.
+SLACK = (2.0, 4.0, 8.0, 14.0, 24.0)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The timetable, and by how many vans it is usually missed: an analyst's afternoon.
+
+    Attributes
+    ----------
+    vans : DataFrame
+        By stage, service and slack: quantiles of the vans between the planned one and the one that
+        delivered.
+    vans_all : DataFrame
+        The same by stage alone.
+    ring : DataFrame
+        By zone: quantiles of the hours from the van's departure to the ring at the door.
+    """
+
+    vans: pd.DataFrame
+    vans_all: pd.DataFrame
+    ring: pd.DataFrame
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the forecast of prepared moments."""
+        keys = _keys(rows)
+        off = keys.join(self.vans, on=list(keys))[NAMES]
+        off = off.fillna(keys[["stage"]].join(self.vans_all, on="stage")[NAMES]).fillna(0)
+        ring = rows[["destination"]].join(self.ring, on="destination")[NAMES]
+        ring = ring.fillna(self.ring.median()).to_numpy()
+        planned, now = _planned(rows), hours(rows["known_at"])
+        van = VANS[planned[:, None] + off.to_numpy(int)]
+        return as_forecast(van + ring - now[:, None], rows.index)
+
+
+def _planned(rows: pd.DataFrame) -> np.ndarray:
+    """Return the number of the planned van: the one that carries the parcel, if one does."""
+    at = hours(rows["known_at"]) + rows["plan_van"].to_numpy()
+    return np.maximum(np.searchsorted(VANS, at + 1e-6, side="right") - 1, 0)
+
+
+def _keys(rows: pd.DataFrame) -> pd.DataFrame:
+    slack = np.digitize(rows["plan_slack"], SLACK)
+    return pd.DataFrame({"stage": rows["stage"], "service": rows["service"], "slack": slack})
+
+
+def rules(rows: pd.DataFrame) -> Rules:
+    """Learn the rules' few numbers.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Prepared and ripe moments with ``remaining``.
+    """
+    at = hours(rows["known_at"]) + rows["remaining"].to_numpy()
+    carried = np.searchsorted(VANS, at, side="right") - 1
+    keys = _keys(rows).assign(vans=carried - _planned(rows))
+    out = rows[["destination"]].assign(ring=at - VANS[carried])[rows["stage"] == "out"]
+    return Rules(
+        _table(keys, ["stage", "service", "slack"], "vans", LEAST).round(),
+        _table(keys, ["stage"], "vans", LEAST).round(),
+        _table(out, ["destination"], "ring", LEAST),
+    )
+
+
+def van_quantiles(train: pd.DataFrame, rows: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
+    """Return the hours until the van that delivers with some chance, each level a column.
+
+    The day of that van is the rules' natural promise: a parcel arrives on the day of its van.
+    """
+    at = hours(train["known_at"]) + train["remaining"].to_numpy()
+    carried = np.searchsorted(VANS, at, side="right") - 1
+    keys = _keys(train).assign(vans=carried - _planned(train))
+    groups = (["stage", "service", "slack"], ["stage", "service"], ["stage"])
+    tables = [_table(keys, group, "vans", LEAST, levels, levels) for group in groups]
+    late = np.ceil(_backed_off(_keys(rows), tables).fillna(0)).astype(int)
+    planned, now = _planned(rows)[:, None], hours(rows["known_at"])[:, None]
+    return pd.DataFrame(VANS[planned + late.to_numpy()] - now, rows.index, [*levels])

