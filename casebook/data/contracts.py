@@ -74,8 +74,9 @@ def need_columns(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None
 def typed(frame: pd.DataFrame, numbers: Sequence[str], times: Sequence[str]) -> pd.DataFrame:
     """Return a table whose numbers and times are such, so that each rule can be asked.
 
-    A text that holds a number is that number, a time with a zone the same moment in UTC. What is
-    neither becomes missing, and a contract refuses it with the row.
+    A text that holds a number is that number, a time with a zone the same moment in UTC. A time in
+    a text is read if it is ISO 8601: "02/03/2026" is a day of March or of February. What is neither
+    becomes missing, and a contract refuses it with the row.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def typed(frame: pd.DataFrame, numbers: Sequence[str], times: Sequence[str]) -> 
     }
     for name in times:
         if frame[name].dtype.kind != "M" or frame[name].dt.tz is not None:
-            zoned = pd.to_datetime(frame[name], utc=True, errors="coerce", format="mixed")
+            zoned = pd.to_datetime(frame[name], utc=True, errors="coerce", format="ISO8601")
             changed[name] = zoned.dt.tz_localize(None)
     return frame.assign(**changed) if changed else frame
 

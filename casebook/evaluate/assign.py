@@ -53,20 +53,14 @@ def ends(shares: Mapping[str, float]) -> dict[str, int]:
     ValueError
         If a share is not positive or finer than a bucket, or they do not sum to one.
     """
-    if not all(0 < share <= 1 for share in shares.values()) or any(
-        not 0 < len(arm) <= 40 for arm in shares
-    ):
-        raise ValueError(f"The shares {dict(shares)} must be positive, of arms with a short name.")
-    counts = {arm: round(share * BUCKETS) for arm, share in shares.items()}
-    fine = {
-        arm: share
-        for arm, share in shares.items()
-        if not (share > 0 and abs(share * BUCKETS - counts[arm]) < 1e-6)
-    }
+    wrong = not all(0 < share <= 1 for share in shares.values())
+    wrong = wrong or not all(0 < len(arm) <= 40 for arm in shares)
+    counts = {} if wrong else {arm: round(share * BUCKETS) for arm, share in shares.items()}
+    fine = any(abs(shares[arm] * BUCKETS - n) > 1e-6 for arm, n in counts.items())
     if fine or sum(counts.values()) != BUCKETS:
         raise ValueError(
-            f"The shares {dict(shares)} must be positive, whole multiples of 1/{BUCKETS:,} and sum "
-            "to 1."
+            f"The shares {dict(shares)} must be positive, of arms with a short name, whole "
+            f"multiples of 1/{BUCKETS:,} and sum to 1."
         )
     return dict(zip(counts, np.cumsum([*counts.values()]).tolist(), strict=True))
 

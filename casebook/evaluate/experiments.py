@@ -91,7 +91,7 @@ def effect_of(
     return Effect(*map(float, (*values, relative, relative - q * spread, relative + q * spread)))
 
 
-def _arm(values: ArrayLike, name: str, least: int = 2) -> np.ndarray:
+def arm_values(values: ArrayLike, name: str, least: int = 2) -> np.ndarray:
     """Return the values of an arm as floats, or raise if they are too few or not all there."""
     values = np.asarray(values, float).ravel()
     if len(values) < least:
@@ -123,7 +123,7 @@ def welch(control: ArrayLike, treatment: ArrayLike, level: float = 0.95) -> Effe
     ----------
     Welch (1947), *The generalization of "Student's" problem*, Biometrika 34.
     """
-    c, t = _arm(control, "control"), _arm(treatment, "treatment")
+    c, t = arm_values(control, "control"), arm_values(treatment, "treatment")
     a, b = c.var(ddof=1) / len(c), t.var(ddof=1) / len(t)
     df = (a + b) ** 2 / (a**2 / (len(c) - 1) + b**2 / (len(t) - 1)) if a + b > 0 else np.inf
     return effect_of(c.mean(), np.sqrt(a), t.mean(), np.sqrt(b), level, df)
@@ -152,7 +152,7 @@ def ratio_with_se(numerator: ArrayLike, denominator: ArrayLike) -> tuple[float, 
     >>> round(ratio, 3), round(se, 3)
     (0.333, 0.268)
     """
-    top, bottom = _arm(numerator, "the numerator"), _arm(denominator, "the denominator")
+    top, bottom = arm_values(numerator, "the numerator"), arm_values(denominator, "the denominator")
     if top.shape != bottom.shape:
         raise ValueError(f"{len(top)} numerators and {len(bottom)} denominators: one each a unit.")
     if bottom.sum() <= 0:
@@ -177,62 +177,6 @@ def ratio_effect(
         Confidence level.
     """
     return effect_of(*ratio_with_se(*control), *ratio_with_se(*treatment), level)
-
-
-def quantile_with_se(
-    values: ArrayLike, units: ArrayLike, q: float, level: float = 0.95
-) -> tuple[float, float]:
-    """Return a quantile over events with its standard error, where events belong to units.
-
-    The share of events below the quantile is a ratio of two sums over units; its interval, read
-    from the empirical distribution, is that of the quantile (Woodruff).
-
-    Parameters
-    ----------
-    values : array_like, shape (n,)
-        One for each event, such as a loading time.
-    units : array_like, shape (n,)
-        The unit of each event.
-    q : float
-        Between 0 and 1.
-    level : float
-        Where the distribution is read: the standard error is half the width over the normal
-        quantile.
-
-    References
-    ----------
-    Woodruff (1952), *Confidence intervals for medians and other position measures*, JASA 47; Liu et
-    al. (2019), *Large-scale online experimentation with quantile metrics*, ICSE-SEIP.
-    """
-    from scipy.stats import norm
-
-    if not 0 < q < 1:
-        raise ValueError(f"q is {q}: a quantile lies between 0 and 1.")
-    values = np.sort(own := _arm(values, "values"))
-    at = float(np.quantile(values, q))
-    _, codes = np.unique(np.asarray(units), return_inverse=True)
-    below = np.bincount(codes, own <= at)
-    share, se = ratio_with_se(below, np.bincount(codes))
-    z = norm.ppf((1 + level) / 2)
-    low, high = np.quantile(values, np.clip([share - z * se, share + z * se], 0, 1))
-    return at, float((high - low) / (2 * z))
-
-
-def quantile_effect(
-    control: tuple[ArrayLike, ArrayLike],
-    treatment: tuple[ArrayLike, ArrayLike],
-    q: float,
-    level: float = 0.95,
-) -> Effect:
-    """Return the difference of two quantiles over events that belong to units.
-
-    Parameters
-    ----------
-    control, treatment : pair of array_like, shape (n,)
-        Values and units of the events of an arm, as for :func:`quantile_with_se`.
-    q, level : float
-    """
-    return effect_of(*quantile_with_se(*control, q), *quantile_with_se(*treatment, q), level)
 
 
 def bootstrap_effect(
@@ -262,7 +206,10 @@ def bootstrap_effect(
     """
     rng, ends = np.random.default_rng(seed), []
     for name, (top, bottom) in (("control", control), ("treatment", treatment)):
-        top, bottom = _arm(top, name), np.broadcast_to(np.asarray(bottom, float), np.shape(top))
+        top, bottom = (
+            arm_values(top, name),
+            np.broadcast_to(np.asarray(bottom, float), np.shape(top)),
+        )
         sums = np.empty((draws, 2))
         for i in range(draws):
             weight = rng.poisson(1.0, len(top)).astype(float)

@@ -105,6 +105,31 @@ def bounds(
     return tuple((scale * form).tolist())
 
 
+def reach(
+    rule: str, looks: int | tuple[float, ...], look: int, alpha: float, se: float, tau: float
+) -> float:
+    """Return how many standard errors the interval of a stopping rule reaches at a look.
+
+    Parameters
+    ----------
+    rule, looks, alpha
+        As for :func:`inflation`.
+    look : int
+        From 1.
+    se, tau : float
+        Standard error at the look, and the size of effects that are expected: the always-valid
+        interval depends on them.
+
+    Examples
+    --------
+    >>> [round(reach("obrien_fleming", 2, look, 0.05, 0.01, 0.02), 2) for look in (1, 2)]
+    [2.8, 1.98]
+    """
+    if rule == "always_valid":
+        return always_valid_interval(0.0, se, tau, alpha)[1] / se if se > 0 else 0.0
+    return bounds(looks, alpha, 0.0 if rule == "pocock" else 0.5)[look - 1]
+
+
 def inflation(
     rule: str, looks: int | tuple[float, ...] = 1, alpha: float = 0.05, power: float = 0.8
 ) -> float:
@@ -172,6 +197,8 @@ def log_ratio(effect: ArrayLike, se: ArrayLike, tau: float) -> np.ndarray:
 def always_valid_p(effect: ArrayLike, se: ArrayLike, tau: float) -> np.ndarray:
     """Return p-values that hold at every look; along the last axis they never rise.
 
+    A look without a number (no users yet) is passed over.
+
     Parameters
     ----------
     effect, se : array_like, shape (…, looks)
@@ -184,7 +211,7 @@ def always_valid_p(effect: ArrayLike, se: ArrayLike, tau: float) -> np.ndarray:
     tests*, Operations Research 70.
     """
     p = np.minimum(1.0, np.exp(-log_ratio(effect, se, tau)))
-    return np.minimum.accumulate(p, axis=-1)
+    return np.fmin.accumulate(p, axis=-1)
 
 
 def always_valid_interval(

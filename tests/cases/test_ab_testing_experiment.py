@@ -12,19 +12,16 @@ import pytest
 from scipy.stats import chi2
 
 from casebook.cases.ab_testing import events
-from casebook.cases.ab_testing.decide import (
-    Economics,
-    Guard,
-    decide,
-    guard,
-)
-from casebook.cases.ab_testing.experiment import RESULTS, Experiment, SplitBroken, diagnose
-from casebook.cases.ab_testing.plan import NEW_FEED, Metric, PlanError, read_plan
+from casebook.cases.ab_testing.decide import Economics, decide
+from casebook.cases.ab_testing.experiment import RESULTS, Experiment, LookNotPlanned, SplitBroken
+from casebook.cases.ab_testing.plan import NEW_FEED, PlanError, read_plan
 from casebook.cases.ab_testing.report import main, report_html
 from casebook.cases.ab_testing.world import AB, BROKEN, SMALL, World, simulate
-from casebook.evaluate import designs, novelty
-from casebook.evaluate.assign import CONTROL, TREATMENT
-from casebook.evaluate.experiments import effect_of, welch
+from casebook.evaluate import designs, experiments, novelty, sequential, variance
+from casebook.evaluate.assign import CONTROL, TREATMENT, diagnose
+from casebook.evaluate.event_quantiles import quantile_effect
+from casebook.evaluate.experiments import welch
+from casebook.evaluate.guardrails import Guard
 from casebook.evaluate.heterogeneity import shrunk
 from casebook.evaluate.intervals import Interval
 
@@ -80,6 +77,8 @@ WRONG = {
     "downwards": ({"primary": NEW_FEED["primary"] | {"better": "down"}}, "better up"),
     "too small": ({"mde": 1e-200}, "mde Input should be greater"),
     "endless": ({"shares": {"control": np.inf, "treatment": 0.5}}, "must be positive"),
+    "no gate": ({"srm_alpha": 1e-300}, "srm_alpha Input should be greater than or equal to 0.001"),
+    "a look twice a day": ({"stopping": "obrien_fleming", "looks": 28}, "there are 14 days"),
     "sequential size": (
         {"stopping": "always_valid", "looks": 14},
         "control has 20,000 users and needs 23,1",
@@ -247,6 +246,7 @@ def test_two_gates_share_their_error():
     assert 0.005 < refused[0] <= 0.0105
     assert refused[1] > 0.013  # what each gate at the whole level would do
     table = pd.DataFrame({"arm": [*plan.shares], "users": [1_000, 865, 17_000]})
+    table = table.assign(platform="ios", client="current", country="DE")
     made = world()
     odd = Experiment(plan, table, made.log, made.users)
     assert plan.gate_alpha < odd.srm.p < plan.srm_alpha
@@ -269,26 +269,110 @@ def test_there_is_no_way_around_the_gate():
         here.adjusted(here.plan.primary, "cuped")
 
 
-def test_a_verdict_waits_for_the_looks_of_the_plan_and_for_numbers():
+def at(until=None, log=None, made=None, **changes) -> Experiment:
+    made = made or world()
+    log = made.log if log is None else log
+    return Experiment(SMALL_PLAN | changes, made.exposures, log, made.users, until)
+
+
+HALVES = {"stopping": "obrien_fleming", "looks": 2}
+
+
+def test_nothing_is_shown_between_the_looks_of_the_plan():
     made = world()
+    early = made.log[made.log["received"] <= "2026-03-06"]  # cut off, and nobody says `until`
+    for running in (at("2026-03-06"), at(log=early), at("2026-03-08", **HALVES)):
+        assert running.day < 7
+        for show in (running.results, running.primary, running.guards, running.over_days):
+            with pytest.raises(LookNotPlanned, match="looks next after day"):
+                show()
+        verdict, text = running.verdict(rule="value"), report_html(running)
+        assert (verdict.decision, verdict.value) == ("hold", None)
+        assert "<h2>Split" in text
+        assert "<h2>Effects" not in text
+        assert "safe" not in text
+    assert "looks next after day 14" in at(log=early).verdict().reasons[0]
+    assert at("2026-04-01").verdict().value == experiment().verdict().value
+    assert at("2026-03-09", **HALVES).verdict().value is not None
+    assert at("2026-03-06", stopping="always_valid", looks=14).primary().mean != 0
 
-    def verdict(until, log=made.log, **changes):
-        here = Experiment(SMALL_PLAN | changes, made.exposures, log, made.users, until)
-        return here.verdict(rule="value")
 
-    early = verdict("2026-03-06", made.log.assign(minutes=made.log["minutes"] * 1.2))
-    assert (early.decision, early.value) == ("hold", None)
-    assert "looks next after day 14" in early.reasons[0]
-    assert verdict("2026-04-01").value == verdict(None).value
-    halves = {"stopping": "obrien_fleming", "looks": 2}
-    assert verdict("2026-03-08", **halves).value is None
-    assert verdict("2026-03-09", **halves).value is not None
-    with pytest.raises(ValueError, match="looks 1 to 1"):
-        experiment().primary(look=0)
-    lost = verdict(None, made.log.assign(minutes=0.0))
-    assert (lost.decision, lost.value) == ("invalid", None)
-    unseen = made.log.assign(impressions=0, clicks=0, hides=0)
-    assert verdict(None, unseen).decision == "invalid"
+def test_each_look_has_its_bound_and_no_other():
+    thirds = {"stopping": "obrien_fleming", "looks": 3}
+    limits = sequential.bounds(3)
+    for look, day in enumerate((5, 9, 14)):  # a third of 14 days, two thirds, all
+        here = at(pd.Timestamp("2026-03-02") + pd.Timedelta(days=day), **thirds)
+        assert here.planned_look() == look + 1
+        se = here.effect(here.plan.primary, "cuped")[0].relative_se
+        assert here.primary().high - here.primary().mean == pytest.approx(limits[look] * se)
+        row = here.results().iloc[0]
+        assert row["high"] - row["relative"] == pytest.approx(limits[look] * se)
+        one = here.guards()[2]
+        effect = here.effect(here.plan.guardrails[2], "cuped")[0]
+        wide = sequential.bounds(3, 0.10)[look] * effect.relative_se
+        assert one.worst == pytest.approx(-effect.relative + wide)
+        with pytest.raises(LookNotPlanned):
+            at(here._until + pd.Timedelta(days=-1), **thirds).planned_look()
+    strict = at(alpha=0.01, mde=0.14)
+    row, end = strict.results().iloc[0], strict.primary()
+    assert [row["low"], row["high"]] == pytest.approx([end.low, end.high])
+    assert end.high - end.mean == pytest.approx(2.5758 * row["se"], rel=1e-4)
+
+
+def test_what_was_not_measured_gets_no_verdict_and_a_report_that_says_so():
+    made = world()
+    for lost in ({"minutes": 0.0}, {"impressions": 0, "clicks": 0, "hides": 0}):
+        here = at(log=made.log.assign(**lost))
+        verdict = here.verdict()
+        assert (verdict.decision, verdict.value) == ("invalid", None)
+        assert "Verdict: invalid" in report_html(here)
+    with pytest.raises(ValueError, match="adjust is 'magic'"):
+        experiment().verdict(adjust="magic")
+    with pytest.raises(ValueError, match="must be numbers"):
+        experiment().verdict(Economics(cost=np.nan))
+
+
+def test_a_plan_is_read_again_whoever_made_it():
+    plan, made = read_plan(SMALL_PLAN), world()
+    for wrong in (plan.model_copy(update={"srm_alpha": 1e-300}), plan.model_construct(name="x")):
+        with pytest.raises(PlanError):
+            Experiment(wrong, made.exposures, made.log, made.users)
+    here = Experiment(plan, made.exposures, made.log, made.users)
+    plan.shares["control"] = 0.9
+    assert here.plan.shares["control"] == 0.05
+
+
+def test_a_log_that_contradicts_the_assignment_is_refused():
+    made = world()
+    swapped = made.log.assign(arm=made.log["arm"].map({CONTROL: TREATMENT, TREATMENT: CONTROL}))
+    both = made.log[made.log["user"].str[-1] == "3"]  # nine of ten lost, from both arms
+    for log, says in ((swapped, "another arm in the log"), (both, "exposed, and the log holds")):
+        here = at(log=log)
+        assert here.in_order
+        assert here.kept.p > 0.01
+        with pytest.raises(SplitBroken, match=says):
+            here.results()
+        assert here.verdict().decision == "invalid"
+        assert says in report_html(here)
+    with pytest.raises(SplitBroken, match="another arm"):
+        at(salt="another").guards()
+    odd = made.exposures.replace({"arm": {"rest": "Rest "}})
+    with pytest.raises(ValueError, match=r"arms \['Rest '\], which the plan lacks"):
+        Experiment(SMALL_PLAN, odd, made.log, made.users)
+    with pytest.raises(ValueError, match=r"users: no column \['pre_minutes'\]"):
+        Experiment(SMALL_PLAN, made.exposures, made.log, made.users.drop(columns="pre_minutes"))
+
+
+def test_an_event_that_changes_is_counted_and_a_time_that_is_no_iso_is_refused():
+    made, plan = world(), read_plan(SMALL_PLAN)
+    log = made.log.head(1_000)
+    again = log.iloc[:3].assign(received=log["received"].max(), minutes=[1.0, 2.0, 3.0])
+    cleaned = events.clean(pd.concat([log, log.iloc[5:9], again]), plan)
+    assert cleaned.counts["changed"] == 3
+    texts = log.assign(time=log["time"].dt.strftime("%d/%m/%Y %H:%M"))
+    assert len(events.clean(texts, plan).sessions) == 0
+    iso = log.assign(time=log["time"].astype(str))
+    assert len(events.clean(iso, plan).sessions) == len(events.clean(log, plan).sessions)
 
 
 def test_a_cleaning_rule_that_removes_more_of_one_arm_is_found():
@@ -297,8 +381,11 @@ def test_a_cleaning_rule_that_removes_more_of_one_arm_is_found():
     kept = made.log[~(treated & (made.log["user"].str[-1] == "3"))]
     here = Experiment(SMALL_PLAN, made.exposures, kept, made.users)
     assert here.in_order
-    with pytest.raises(SplitBroken, match="users after cleaning"):
-        here.results()
+    for show in (here.results, here.guards, here.over_days, here.daily, here.lasting):
+        with pytest.raises(SplitBroken, match=r"users after cleaning.*`cleaned\.left_out` says"):
+            show()
+    assert here.verdict().decision == "invalid"
+    assert "<h2>Effects" not in report_html(here)
 
 
 def test_an_arm_without_users_is_found_by_segment():
@@ -328,7 +415,12 @@ def test_the_results_are_those_of_the_plan_and_of_the_functions():
         [first.relative, first.relative_low, first.relative_high, first.p]
     )
     second = frame[frame["role"] == "secondary"]
-    assert (second["p_adjusted"] >= second["p"]).all()
+    assert second["p_adjusted"].tolist() == experiments.adjusted(second["p"], "holm").tolist()
+    assert (second["p_adjusted"] > second["p"]).any()
+    rows = here.cleaned.sessions
+    pairs = [(own["load_ms"], own["user"]) for _, own in rows.groupby("arm")]  # control first
+    load = frame.set_index("metric").loc["load p95"]
+    assert load["se"] == pytest.approx(quantile_effect(*pairs, 0.95).relative_se)
     assert frame.loc[frame["role"] == "guardrail", "p_adjusted"].isna().all()
 
 
@@ -337,8 +429,20 @@ def test_the_past_makes_the_interval_narrower(adjust):
     plain, less = (experiment().results(how).iloc[0] for how in (None, adjust))
     assert less["se"] < 0.7 * plain["se"]
     assert less["explained"] > 0.5
-    with pytest.raises(ValueError, match="adjust is 'magic'"):
-        experiment().effect(experiment().plan.primary, "magic")
+
+
+def test_each_mean_is_adjusted_by_its_own_past_and_guards_too():
+    here = experiment()
+    people, treated = here.people, (here.people["arm"] == TREATMENT).to_numpy()
+    frame = here.results().set_index("metric")
+    for name in ("minutes", "sessions", "revenue"):
+        y = variance.cuped(people[name], people[f"pre_{name}"], people["arm"]).values
+        found = welch(y[~treated], y[treated])
+        assert frame.loc[name, ["relative", "p"]].tolist() == pytest.approx(
+            [found.relative, found.p]
+        )
+    assert here.over_days()["relative"].iloc[-1] == pytest.approx(frame.loc["minutes", "relative"])
+    assert here.verdict().guards == tuple(here.guards("cuped")) != tuple(here.guards(None))
 
 
 def test_communities_are_counted_as_communities():
@@ -365,21 +469,14 @@ def test_communities_are_counted_as_communities():
 
 
 def test_the_stopping_rule_widens_the_interval():
-    made = world()
     width = {}
     for rule, looks in (("fixed", 1), ("obrien_fleming", 5), ("always_valid", 14)):
-        plan = SMALL_PLAN | {"stopping": rule, "looks": looks}
-        here = Experiment(plan, made.exposures, made.log, made.users)
-        end = here.primary()
+        end = at(stopping=rule, looks=looks).primary()
         width[rule] = end.high - end.low
-        if rule == "obrien_fleming":
-            early = here.primary(look=1)
-            assert early.high - early.low > 2 * width[rule]
     assert width["fixed"] < width["obrien_fleming"] < width["always_valid"]
     halves = []
     for known in ((), (0.2, 1.0)):  # equal steps, or a first look with a fifth of the information
-        plan = SMALL_PLAN | {"stopping": "obrien_fleming", "looks": 2, "information": known}
-        first = Experiment(plan, made.exposures, made.log, made.users).primary(look=1)
+        first = at("2026-03-09", **HALVES, information=known).primary()
         halves.append(first.high - first.mean)
     assert halves[1] / halves[0] == pytest.approx((0.5 / 0.2) ** 0.5, rel=0.02)
 
@@ -450,41 +547,10 @@ def test_value_is_users_times_minutes_times_price_less_cost():
     assert money.value(money.break_even(20), 20) == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("better", "change", "state"),
-    [
-        ("down", 0.0, "safe"),
-        ("down", 0.045, "unclear"),
-        ("down", 0.2, "harmed"),
-        ("up", -0.2, "harmed"),
-    ],
-)
-def test_a_guardrail_is_safe_only_if_harm_beyond_its_margin_is_excluded(better, change, state):
-    metric = Metric(name="x", kind="mean", column="revenue", better=better, margin=0.05)
-    found = guard(metric, effect_of(1.0, 0.01, 1.0 + change, 0.01))
-    assert found.state == state
-    assert found.worst == pytest.approx(
-        abs(change) + 1.645 * np.hypot(0.01 * (1 + change), 0.01), abs=1e-3
-    )
-
-
 def test_earlier_launches_pull_and_narrow():
     effect, se = shrunk(0.05, 0.02)
     assert 0.005 < effect < 0.05
     assert se < 0.02
-
-
-def test_a_guardrail_says_how_many_users_would_settle_it():
-    metric = Metric(name="x", kind="mean", column="revenue", better="down", margin=0.03)
-    found = guard(metric, effect_of(1.0, 0.005, 1.0218, 0.005))
-    assert found.state == "unclear"
-    assert found.needed > 1  # what is unclear is never settled by fewer users
-    rng, se = np.random.default_rng(0), found.needed**-0.5 * np.hypot(0.005, 0.005 * 1.0218)
-    seen = rng.normal(0.0218, se, 20_000)  # tests of that size, if the harm is the one we saw
-    assert (seen + 1.645 * se < 0.03).mean() == pytest.approx(0.80, abs=0.02)
-    beyond = guard(metric, effect_of(1.0, 0.005, 1.031, 0.005))
-    assert beyond.state == "unclear"
-    assert beyond.needed == np.inf
 
 
 def test_a_hold_asks_for_other_users_and_says_how_many():
@@ -557,6 +623,13 @@ def test_the_report_is_made_from_files_and_a_wrong_plan_writes_nothing(tmp_path,
     assert not out.exists()
     assert main([]) == 2
     (tmp_path / "plan.toml").write_text(TOML)
+    lost = [str(tmp_path / "plan.toml"), str(tmp_path), str(tmp_path / "none" / "report.html")]
+    assert main(lost) == 1
+    assert "none" in capsys.readouterr().err
+    made.users.drop(columns="cluster").to_parquet(tmp_path / "users.parquet")
+    assert main([*lost[:2], str(out)]) == 1
+    assert "users: no column ['cluster']" in capsys.readouterr().err
+    made.users.to_parquet(tmp_path / "users.parquet")
     assert main([str(tmp_path / "plan.toml"), str(tmp_path), str(out)]) == 0
     assert "Verdict:" in out.read_text(encoding="utf-8")
 

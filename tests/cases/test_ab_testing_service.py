@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from casebook.cases.ab_testing.plan import NEW_FEED
-from casebook.cases.ab_testing.service import Assignments, Client, Refused
+from casebook.cases.ab_testing.service import Assignments, Client
 from casebook.evaluate.assign import arm_of, numbered
+from casebook.serving.app import Problem
 from casebook.serving.load import Server, load
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -59,9 +60,9 @@ def test_a_restart_gives_each_user_the_same_of_three_arms_and_another_order_is_a
     first.register(body(**plan))
     users = [body(experiment="new_feed", user=user) for user in numbered(range(300))]
     before = [first.assign(one)["arm"] for one in users]
-    with pytest.raises(Refused, match="plan changed"):
+    with pytest.raises(Problem, match="plan changed"):
         first.register(body(**plan | {"shares": dict(reversed(plan["shares"].items()))}))
-    with pytest.raises(Refused, match="wrong unit"):
+    with pytest.raises(Problem, match="wrong unit"):
         first.register(body(**plan | {"name": "other", "salt": "other", "unit": "cluster"}))
     first.log.close()
     again = Assignments(tmp_path / "x.sqlite", lambda: NOW)
@@ -120,11 +121,11 @@ def test_what_is_refused_says_why_and_changes_nothing(service, case):
     service.expose(exposure(0))
     before = state(service)
     call, raw, status, error = REFUSED[case]
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Problem) as refused:
         getattr(service, call)(raw)
-    assert (refused.value.status, refused.value.body["error"]) == (status, error)
-    assert refused.value.body["what"]
-    assert refused.value.body["do"]
+    assert (refused.value.status, refused.value.error) == (status, error)
+    assert refused.value.what
+    assert refused.value.do
     assert state(service) == before
 
 
@@ -143,7 +144,7 @@ def test_a_restart_takes_up_plans_and_exposures(tmp_path, service):
     try:
         assert state(again) == before
         assert not again.expose(exposure(1))["recorded"]
-        with pytest.raises(Refused, match="event changed"):
+        with pytest.raises(Problem, match="event changed"):
             again.expose(exposure(3, event="e0"))
         assert again.health() == {"status": "ok", "plans": 1, "rows": 4}
     finally:
@@ -180,14 +181,27 @@ def test_over_http_it_answers_counts_and_refuses_what_is_too_large(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "reply", [[1], None, "x", {"source": "hash"}, {"source": "hash", "arm": 7}]
+    "reply",
+    [
+        *({}, {"source": "hash"}, {"source": "hash", "arm": 7}, {"source": "hash", "arm": "blue"}),
+        *({"source": "hash", "arm": ["control"]}, {"why": ["a", "list"]}),
+    ],
 )
-def test_an_answer_that_is_none_shows_control_and_counts_nobody(reply, monkeypatch):
+def test_an_answer_without_a_known_arm_shows_control_and_counts_nobody(reply, monkeypatch):
     client = Client("http://127.0.0.1:9")
-    monkeypatch.setattr(client._http, "post", lambda *_, **__: httpx.Response(200, json=reply))
+    monkeypatch.setattr(client._asker, "post", lambda *_: reply)
     assert client.arm("u1", "new_feed") == ("control", False)
     assert sum(client.fallbacks.values()) == 1
-    assert Client("http://[::bad").arm("u1", "new_feed") == ("control", False)
+    client.close()
+
+
+def test_after_the_end_nobody_is_exposed(tmp_path):
+    later = Assignments(tmp_path / "x.sqlite", lambda: NOW + timedelta(days=9))
+    later.register(body(**PLAN))
+    assert later.expose(exposure(0))["late"]
+    with pytest.raises(Problem, match="wrong time"):
+        later.expose(exposure(1, time="2026-03-16T00:00:01Z"))
+    later.log.close()
 
 
 def test_who_falls_back_must_not_be_counted_as_exposed():

@@ -117,6 +117,24 @@ def test_always_valid_holds_at_a_thousand_looks_where_naive_is_lost():
     assert (alarms(paths, "naive") >= 0).mean() > 0.45
 
 
+def test_a_look_without_a_number_is_passed_over():
+    effect, se = [np.nan, 0.03, np.nan, 0.05], [np.nan, 0.01, np.nan, 0.01]
+    p = always_valid_p(effect, se, 0.02)
+    assert np.isnan(p[0])
+    assert p[1] == p[2] > p[3] > 0
+
+
+def test_bounds_follow_the_information_that_is_given():
+    rng = np.random.default_rng(3)
+    steps = rng.normal(size=(4_000, 4)) * np.sqrt(np.diff([0, 0.1, 0.3, 0.9, 1.0]))
+    times = np.array([0.1, 0.3, 0.9, 1.0])
+    paths = Paths(steps.cumsum(axis=1) / np.sqrt(times), np.ones((4_000, 4)))
+    own = alarms(paths, "obrien_fleming", information=tuple(times)) >= 0
+    assert own.mean() == pytest.approx(0.05, abs=0.012)
+    equal = alarms(paths, "obrien_fleming") >= 0
+    assert equal.mean() < own.mean()
+
+
 def test_always_valid_p_never_rises_and_agrees_with_its_interval():
     paths = walks(200, 50, drift=3.0)
     p = always_valid_p(paths.effect, paths.se, 0.2)

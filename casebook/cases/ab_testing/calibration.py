@@ -17,7 +17,7 @@ import pandas as pd
 from casebook.cases.ab_testing import events
 from casebook.cases.ab_testing.plan import NEW_FEED, read_plan
 from casebook.cases.ab_testing.world import AA, SEED, simulate
-from casebook.evaluate import experiments, sequential, variance
+from casebook.evaluate import event_quantiles, experiments, sequential, variance
 from casebook.evaluate.intervals import wilson
 from casebook.evaluate.repeated import splits, z_of_means, z_of_ratios
 
@@ -251,8 +251,8 @@ def _quantiles(arms: Sequence[tuple]) -> dict[tuple[str, str], experiments.Effec
     """Return intervals of a 95 % quantile, by user and by session."""
     by_session = [(values, np.arange(len(values))) for values, _ in arms]
     return {
-        ("load p95", "by user"): experiments.quantile_effect(*arms, 0.95),
-        ("load p95", "by session"): experiments.quantile_effect(*by_session, 0.95),
+        ("load p95", "by user"): event_quantiles.quantile_effect(*arms, 0.95),
+        ("load p95", "by session"): event_quantiles.quantile_effect(*by_session, 0.95),
     }
 
 

@@ -10,14 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from casebook.cases.ab_testing.plan import Metric
-from casebook.evaluate.experiments import Effect
+from casebook.evaluate.guardrails import Guard
 from casebook.evaluate.heterogeneity import shrunk
 from casebook.evaluate.intervals import Interval
 from casebook.page.figures import spelled
-
-#: One-sided level of a guardrail's test.
-GUARD_ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -59,55 +55,6 @@ class Economics:
     def break_even(self, minutes: float) -> float:
         """Return the relative effect on minutes that pays for the cost."""
         return self.cost / (self.users * self.periods * minutes * self.per_minute)
-
-
-@dataclass(frozen=True)
-class Guard:
-    """What a guardrail's test says.
-
-    Attributes
-    ----------
-    name : str
-    harm : float
-        Relative change for the worse.
-    worst : float
-        Upper end of the one-sided 95 % interval of the harm.
-    margin : float
-        Tolerated harm.
-    state : str
-        ``safe`` (the worst is within the margin), ``harmed`` (even the best is beyond it) or
-        ``unclear``.
-    needed : float
-        Times the users that a test needs to show it safe with power .80 if the true harm is the
-        one that was measured; infinite where that is beyond the margin.
-    """
-
-    name: str
-    harm: float
-    worst: float
-    margin: float
-    state: str
-    needed: float
-
-
-def guard(metric: Metric, effect: Effect) -> Guard:
-    """Test that a guardrail is not worse than its margin allows.
-
-    Parameters
-    ----------
-    metric : Metric
-        With ``better`` and ``margin``.
-    effect : Effect
-    """
-    from scipy.stats import norm
-
-    harm = -effect.relative if metric.better == "up" else effect.relative
-    z, se = norm.isf(GUARD_ALPHA), effect.relative_se
-    low, high = harm - z * se, harm + z * se
-    state = "safe" if high < metric.margin else "harmed" if low > metric.margin else "unclear"
-    room = metric.margin - harm
-    needed = ((z + norm.ppf(0.8)) * se / room) ** 2 if room > 0 else np.inf
-    return Guard(metric.name, harm, float(high), metric.margin, state, float(needed))
 
 
 @dataclass(frozen=True)
@@ -193,6 +140,8 @@ def decide(
         raise ValueError(f"rule is {rule!r}: evidence or value.")
     kept = primary if lasting is None else lasting
     numbers = (*primary, *kept, minutes, *(n for one in guards for n in (one.harm, one.worst)))
+    if not np.isfinite(economics.value(0.0, 1.0)):
+        raise ValueError(f"{economics}: users, periods, price and cost must be numbers.")
     if not np.isfinite(numbers).all():
         return unanswered("an effect or a guardrail is not a number", "unmeasured")
     if rule == "value":

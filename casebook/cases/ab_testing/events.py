@@ -44,8 +44,9 @@ class Cleaned:
     lines : tuple of str
         What was wrong with them.
     counts : dict of str to int
-        Rows ``refused``, ``twice`` and ``waiting`` (not yet received at ``until``); users that are
-        left out: ``both_arms`` and ``crawlers``.
+        Rows ``refused``, ``twice``, ``changed`` (events that came again with another content; the
+        first one counts) and ``waiting`` (not yet received at ``until``); users that are left out:
+        ``both_arms`` and ``crawlers``.
     left_out : DataFrame
         ``user``, ``arm`` (first seen) and ``why`` of these users.
     """
@@ -142,6 +143,7 @@ def clean(log: pd.DataFrame, plan: Plan, until: pd.Timestamp | str | None = None
         accepted, refused, lines = known, known.iloc[:0], ()
     except ContractBroken as broken:
         accepted, refused, lines = broken.accepted, broken.rows, broken.lines
+    again = accepted[accepted["event"].duplicated(keep=False)].drop(columns="received")
     accepted = accepted.drop_duplicates("event")  # after the contract: a row sent again is repaired
     nameless = refused["event"].isna() | ~refused["event"].duplicated()
     refused = refused[nameless & ~refused["event"].isin(accepted["event"])]
@@ -151,6 +153,7 @@ def clean(log: pd.DataFrame, plan: Plan, until: pd.Timestamp | str | None = None
     counts = {
         "refused": len(refused),
         "twice": len(known) - len(accepted) - len(refused),
+        "changed": int(again.drop_duplicates()["event"].duplicated().sum()),
         "waiting": len(log) - len(known),
         **{why: int((left_out["why"] == why).sum()) for why in ("both_arms", "crawlers")},
     }

@@ -15,19 +15,14 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.ab_testing import events
-from casebook.cases.ab_testing.decide import Economics, Guard, Verdict, decide, guard, unanswered
+from casebook.cases.ab_testing.decide import Economics, Verdict, decide, unanswered
 from casebook.cases.ab_testing.plan import Metric, Plan, read_plan
+from casebook.data.contracts import need_columns
 from casebook.evaluate import designs, novelty, sequential, variance
-from casebook.evaluate.assign import CONTROL, TREATMENT, diagnose
-from casebook.evaluate.experiments import (
-    Effect,
-    Srm,
-    adjusted,
-    quantile_effect,
-    ratio_effect,
-    srm,
-    welch,
-)
+from casebook.evaluate.assign import CONTROL, SEGMENTS, TREATMENT, arms, diagnose
+from casebook.evaluate.event_quantiles import quantile_effect
+from casebook.evaluate.experiments import Effect, Srm, adjusted, ratio_effect, srm, welch
+from casebook.evaluate.guardrails import GUARD_ALPHA, Guard, guard
 from casebook.evaluate.intervals import Interval
 from casebook.page.figures import spelled
 
@@ -35,6 +30,10 @@ RESULTS = [
     *("metric", "role", "kind", "control", "treatment", "relative", "low", "high"),
     *("se", "p", "p_adjusted", "explained"),
 ]
+#: Of the exposed users: how many the log may lack or have too many, or show in another arm than
+#: the hash gives.
+LOST, MOVED = 0.05, 0.01
+ADJUSTMENTS = (None, "cuped", "cupac")
 
 
 class SplitBroken(RuntimeError):
@@ -66,6 +65,8 @@ class Experiment:
     ------
     PlanError
         If the plan cannot be used. The log is not looked at then.
+    ValueError
+        If a table lacks a column, or the exposures have an arm that the plan lacks.
     """
 
     def __init__(
@@ -77,7 +78,9 @@ class Experiment:
         until: str | pd.Timestamp | None = None,
         units: Mapping[str, int] | None = None,
     ) -> None:
-        self.plan = plan if isinstance(plan, Plan) else read_plan(plan)
+        # read again: a plan can be made or changed without its checks
+        self.plan = read_plan(plan.model_dump() if isinstance(plan, Plan) else plan)
+        self._need(exposures, users)
         if self.plan.unit == "cluster" and not units:
             raise ValueError("The plan randomises clusters: hand in `units`, clusters by arm.")
         if self.plan.unit == "user" and units is not None:
@@ -86,6 +89,18 @@ class Experiment:
             )
         self._units = units
         self.exposures, self._log, self._users, self._until = exposures, log, users, until
+
+    def _need(self, exposures: pd.DataFrame, users: pd.DataFrame) -> None:
+        """Raise unless the tables hold what the plan needs."""
+        need_columns(exposures, ("arm", "users", *SEGMENTS), "exposures")
+        before = [metric.before for _, metric in self.plan.metrics.values() if metric.before]
+        columns = ("user", "tenure_days", "cluster", *before, *self.plan.covariates)
+        need_columns(users, dict.fromkeys(columns), "users")
+        if unknown := {*exposures["arm"]} - {*self.plan.shares}:
+            raise ValueError(
+                f"The exposures have the arms {sorted(unknown)}, which the plan lacks: correct "
+                "their spelling, or the plan's shares."
+            )
 
     @cached_property
     def srm(self) -> Srm:
@@ -110,11 +125,12 @@ class Experiment:
 
     @property
     def day(self) -> int:
-        """Days of the test that are over at ``until``: all of them without one."""
-        if self._until is None:
-            return self.plan.days
-        passed = (events.moment(self._until) - pd.Timestamp(self.plan.start)).days
-        return int(np.clip(passed, 0, self.plan.days))
+        """Days of the test that are over: by the last session in the log, and by ``until``."""
+        last = self.cleaned.sessions["time"].max() + pd.Timedelta("1h")  # the app sleeps at night
+        if self._until is not None:
+            last = min(last, events.moment(self._until))
+        passed = last - pd.Timestamp(self.plan.start)
+        return 0 if pd.isna(passed) else int(np.clip(passed.days, 0, self.plan.days))
 
     def planned_look(self) -> int:
         """Return which look of the plan today is, from 1.
@@ -159,14 +175,42 @@ class Experiment:
                 "wrong with the rows."
             )
         self._refuse(self.kept, "users after cleaning")
+        if fault := self.lost or self.moved:
+            raise SplitBroken(f"{fault} No result is shown.")
+        self.planned_look()
+
+    @cached_property
+    def lost(self) -> str:
+        """Return how many exposed users the log lacks at the end, if they are too many."""
+        there = len(self.people) + len(self.cleaned.left_out)
+        rows = self.exposures["arm"].isin((CONTROL, TREATMENT))
+        exposed = int(self.exposures.loc[rows, "users"].sum())
+        if self.day < self.plan.days or abs(there - exposed) <= LOST * exposed:
+            return ""
+        return f"{exposed:,} users of the two arms were exposed, and the log holds {there:,}."
+
+    @cached_property
+    def moved(self) -> str:
+        """Return how many users the log shows in another arm than the hash gives, if too many."""
+        if self.plan.unit == "cluster":
+            return ""  # communities are assigned elsewhere
+        given = arms(self.people["user"].astype(str), self.plan.salt, self.plan.shares)
+        wrong = int((given != self.people["arm"]).sum())
+        if wrong <= MOVED * len(self.people):
+            return ""
+        return (
+            f"{wrong:,} of {len(self.people):,} users have another arm in the log than the plan's "
+            "salt and shares give: log the arm that was assigned, or correct the plan."
+        )
 
     def _refuse(self, found: Srm, where: str) -> None:
         if found.p < self.plan.gate_alpha:
+            source = "diagnosis()" if found is self.srm else "cleaned.left_out"
             seen = ", ".join(f"{arm} {share:.2%}" for arm, share in found.table["seen"].items())
             raise SplitBroken(
                 spelled(
                     f"The split of the {where} is not the planned one (p = {found.p:.1e}; seen: "
-                    f"{seen}). No result is shown: `diagnosis()` says where users are missing."
+                    f"{seen}). No result is shown: `{source}` says where users are missing."
                 )
             )
 
@@ -186,6 +230,8 @@ class Experiment:
         ------
         SplitBroken
             If the split is not in order.
+        LookNotPlanned
+            If the plan does not look today.
         """
         self._check()
         if metric.kind == "quantile":
@@ -227,9 +273,7 @@ class Experiment:
         """Return a mean metric of all users, adjusted or as it is."""
         self._check()
         values = self.people[metric.column].to_numpy(float)
-        if adjust not in (None, "cuped", "cupac"):
-            raise ValueError(f"adjust is {adjust!r}: None, 'cuped' or 'cupac'.")
-        if adjust is None or metric.before is None:
+        if _known(adjust) is None or metric.before is None:
             return variance.Adjusted(values, np.zeros(0), 0.0)
         if adjust == "cuped":
             return variance.cuped(values, self.people[metric.before], self.people["arm"])
@@ -248,8 +292,9 @@ class Experiment:
         -------
         DataFrame
             ``metric``, ``role``, ``kind``, ``control``, ``treatment`` (as measured), ``relative``,
-            ``low``, ``high``, ``se`` (relative), ``p``, ``p_adjusted`` (secondary metrics, by the
-            plan's correction) and ``explained``.
+            ``low``, ``high`` (by the plan's level and stopping rule), ``se`` (relative), ``p`` (of
+            one look), ``p_adjusted`` (secondary metrics, by the plan's correction) and
+            ``explained``.
 
         Raises
         ------
@@ -264,6 +309,7 @@ class Experiment:
     def _rows(self, adjust: str | None) -> Iterator[dict[str, Any]]:
         for name, (role, metric) in self.plan.metrics.items():
             found, explained = self.effect(metric, adjust)
+            half = self.errors(found.relative_se) * found.relative_se
             yield {
                 "metric": name,
                 "role": role,
@@ -271,49 +317,49 @@ class Experiment:
                 "control": found.control,
                 "treatment": found.treatment,
                 "relative": found.relative,
-                "low": found.relative_low,
-                "high": found.relative_high,
+                "low": found.relative - half,
+                "high": found.relative + half,
                 "se": found.relative_se,
                 "p": found.p,
                 "p_adjusted": found.p if role == "primary" else np.nan,
                 "explained": explained,
             }
 
-    def primary(self, adjust: str | None = "cuped", look: int | None = None) -> Interval:
-        """Return the relative effect on the primary metric with the interval of the plan's rule.
+    def errors(self, se: float, alpha: float | None = None, tau: float | None = None) -> float:
+        """Return how many standard errors today's interval reaches, by the plan's rule.
 
         Parameters
         ----------
-        adjust : str, optional
-        look : int, optional
-            Which planned look this is, from 1; by default that of the day.
+        se : float
+            Relative; the always-valid rule depends on it.
+        alpha, tau : float, optional
+            Two-sided level and expected size of an effect; by default those of the plan.
+        """
+        plan = self.plan
+        looks = plan.information or plan.looks
+        alpha, tau, look = alpha or plan.alpha, tau or plan.mde, self.planned_look()
+        return sequential.reach(plan.stopping, looks, look, alpha, se, tau)
+
+    def primary(self, adjust: str | None = "cuped") -> Interval:
+        """Return the relative effect on the primary metric with the interval of the plan's rule.
 
         Raises
         ------
         LookNotPlanned
-            By :meth:`planned_look`, or if the plan has no such look.
+            By :meth:`planned_look`.
         """
-        look = self.planned_look() if look is None else look
-        if not 1 <= look <= self.plan.looks:
-            raise LookNotPlanned(f"look is {look}: the plan has looks 1 to {self.plan.looks}.")
         found, _ = self.effect(self.plan.primary, adjust)
-        if self.plan.stopping == "always_valid":
-            ends = sequential.always_valid_interval(
-                found.relative, found.relative_se, self.plan.mde, self.plan.alpha
-            )
-            return Interval(found.relative, *ends)
-        planned = self.plan.information or self.plan.looks
-        limits = sequential.bounds(planned, self.plan.alpha)
-        half = limits[look - 1] * found.relative_se
+        half = self.errors(found.relative_se) * found.relative_se
         return Interval(found.relative, found.relative - half, found.relative + half)
 
     def guards(self, adjust: str | None = "cuped") -> list[Guard]:
-        """Return what each guardrail's test of non-inferiority says."""
-        self._check()
-        return self._guards(adjust)
-
-    def _guards(self, adjust: str | None) -> list[Guard]:
-        return [guard(one, self.effect(one, adjust)[0]) for one in self.plan.guardrails]
+        """Return what each guardrail's test of non-inferiority says, by the plan's rule."""
+        found = []
+        for one in self.plan.guardrails:
+            effect, _ = self.effect(one, adjust)
+            errors = self.errors(effect.relative_se, 2 * GUARD_ALPHA, one.margin)
+            found.append(guard(one.name, effect, one.better, one.margin, errors))
+        return found
 
     # Over the days ------------------------------------------------------------------------
 
@@ -380,7 +426,7 @@ class Experiment:
             ``p_always`` (always valid), ``low_always`` and ``high_always``.
         """
         self._check()
-        days, primary = self.plan.days, self.plan.primary
+        days, primary, adjust = self.plan.days, self.plan.primary, _known(adjust)
         total = events.by_day(self.cleaned.sessions, self.people, days, primary.column)
         total, first = np.cumsum(total, axis=1), self.people["day"].to_numpy()
         rows = []
@@ -419,17 +465,25 @@ class Experiment:
         lasting, rule
             As for :func:`~casebook.cases.ab_testing.decide.decide`.
         """
+        _known(adjust)
         try:
             self._check()
         except SplitBroken as broken:
             return unanswered(str(broken), "split")
+        except LookNotPlanned as early:
+            return unanswered(str(early), "running")
         minutes = self.people.loc[self.people["arm"] == CONTROL, self.plan.primary.column].mean()
         money = economics or Economics()
         try:
-            primary, guards = self.primary(adjust), self._guards(adjust)
-        except LookNotPlanned as early:
-            return unanswered(str(early), "running")
+            primary, guards = self.primary(adjust), self.guards(adjust)
         except ValueError as error:
             return unanswered(str(error), "unmeasured")
         se = self.effect(self.plan.primary, adjust)[0].relative_se if lasting is None else None
         return decide(primary, minutes, guards, money, lasting, rule, se)
+
+
+def _known(adjust: str | None) -> str | None:
+    """Return an adjustment, or raise."""
+    if adjust not in ADJUSTMENTS:
+        raise ValueError(f"adjust is {adjust!r}: None, 'cuped' or 'cupac'.")
+    return adjust

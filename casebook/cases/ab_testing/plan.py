@@ -186,10 +186,10 @@ class Plan(BaseModel):
     design_effect: float = Field(default=1.0, ge=1, le=1_000)
     alpha: float = Field(default=0.05, ge=1e-4, le=0.2)
     power: float = Field(default=0.8, ge=0.5, lt=1)
-    srm_alpha: float = Field(default=0.01, gt=0, le=0.05)
+    srm_alpha: float = Field(default=0.01, ge=1e-3, le=0.05)
     correction: Literal["holm", "bh"] = "holm"
     stopping: Rule = "fixed"
-    looks: int = Field(default=1, ge=1, le=1_000)
+    looks: int = Field(default=1, ge=1, le=56)
     information: tuple[float, ...] = ()
 
     @property
@@ -250,15 +250,18 @@ def _faults(plan: Plan) -> Iterator[str]:
         yield "design_effect is of clusters: leave it out where users are randomised"
     if (plan.stopping == "fixed") != (plan.looks == 1):
         yield f"stopping is {plan.stopping} with {plan.looks} looks: only `fixed` has one"
+    if plan.looks > plan.days:
+        yield f"looks is {plan.looks}: there are {plan.days} days, and at most one look on each"
+        return
     steps = (0.0, *plan.information)
     if plan.information and (
         len(plan.information) != plan.looks
         or abs(steps[-1] - 1) > 1e-9
-        or not all(b > a for a, b in pairwise(steps))
+        or not all(b - a > 1e-3 for a, b in pairwise(steps))
     ):
         yield (
             f"information has {len(plan.information)} shares for {plan.looks} looks: give one for "
-            "each, rising to 1"
+            "each, rising to 1 in steps of .001 at least"
         )
         return
     there = int(plan.users * plan.shares[CONTROL])

@@ -20,42 +20,11 @@ from pathlib import Path
 import pandas as pd
 
 from casebook.cases.ab_testing.decide import Economics
-from casebook.cases.ab_testing.experiment import Experiment, SplitBroken
+from casebook.cases.ab_testing.experiment import Experiment
 from casebook.cases.ab_testing.plan import PlanError
 from casebook.evaluate.intervals import Interval
 from casebook.page.figures import spelled
-
-STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;"
-    "color:#1f2429;background:#fff}table{border-collapse:collapse;margin:1rem 0;display:block;"
-    "overflow-x:auto}th,td{padding:.25rem .75rem;border-bottom:1px solid #ccc;text-align:right}"
-    "th:first-child,td:first-child{text-align:left}.verdict{padding:1rem;border-left:6px solid "
-    "#2f7fc1;background:#f3f6f9}.invalid,.stop{border-color:#d1495b}.hold{border-color:#d16a0a}"
-)
-PERCENT = ("relative", "low", "high", "harm", "at worst", "tolerated", "planned", "seen")
-
-
-def _cell(column: str, value: object) -> str:
-    if isinstance(value, float):
-        if pd.isna(value):
-            return "–"
-        if column in PERCENT or column in ("control share", "treatment share", "rest share"):
-            return f"{value:+.1%}" if column not in ("planned", "seen") else f"{value:.2%}"
-        if column.startswith("p"):
-            return f"{value:.4f}" if value >= 1e-4 else "below 0.0001"
-        return f"{value:,.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _table(frame: pd.DataFrame) -> str:
-    """Return a table; whatever is in the log is escaped."""
-    head = "".join(f"<th>{escape(str(column))}</th>" for column in frame)
-    rows = (
-        "".join(f"<td>{escape(spelled(_cell(c, v)))}</td>" for c, v in row.items())
-        for row in frame.to_dict("records")
-    )
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+from casebook.page.sheet import html_table, sheet, shown
 
 
 def _plan(experiment: Experiment) -> str:
@@ -72,20 +41,22 @@ def _split(experiment: Experiment) -> str:
     found = experiment.srm
     table = found.table.reset_index()[["arm", "users", "planned", "seen"]]
     said = "as planned" if experiment.in_order else "broken: nothing may be read from this test"
-    text = f"The split is {said} (chi-squared {found.statistic:.1f}, p {_cell('p', found.p)})."
-    return f"<p>{escape(text)}</p>{_table(table.astype({'users': int}))}"
+    test = f"chi-squared {found.statistic:.1f}, p {shown('p', found.p)}"
+    text = f"The split of the exposed users is {said} ({test})."
+    return f"<p>{escape(text)}</p>{html_table(table.astype({'users': int}))}"
 
 
 def _diagnosis(experiment: Experiment) -> str:
     table = experiment.diagnosis()
     table = table[table["p_adjusted"] < experiment.plan.srm_alpha]
-    shown = table[["by", "segment", "users", "ratio", "p_adjusted"]]
-    return f"<h2>Where users are missing</h2>{_table(shown)}"
+    found = table[["by", "segment", "users", "ratio", "p_adjusted"]]
+    return f"<h2>Where users are missing</h2>{html_table(found)}"
 
 
 def _log(counts: Mapping[str, int], lines: Sequence[str]) -> str:
     text = (
-        f"{counts['refused']:,} rows were refused, {counts['twice']:,} came twice, "
+        f"{counts['refused']:,} rows were refused, {counts['twice']:,} came twice "
+        f"({counts['changed']:,} with another content; the first one counts), "
         f"{counts['waiting']:,} had not come yet. {counts['both_arms']:,} users were seen in both "
         f"arms and {counts['crawlers']:,} are crawlers; they are left out."
     )
@@ -102,10 +73,13 @@ def _results(experiment: Experiment, adjust: str | None) -> str:
         columns=["guardrail", "harm", "at worst", "tolerated", "state"],
     )
     days = experiment.over_days(adjust)[["day", "users", "relative", "low", "high", "p_always"]]
-    note = "The intervals of single days are those of one look; p_always may be read on any day."
+    note = (
+        "Effects and guardrails have intervals of the plan's level and stopping rule; p and the "
+        "intervals of single days are those of one look; p_always may be read on any day."
+    )
     return (
-        f"<h2>Effects</h2>{_table(frame[columns])}<h2>Guardrails</h2>{_table(guards)}"
-        f"<h2>Day by day</h2><p>{note}</p>{_table(days)}"
+        f"<h2>Effects</h2>{html_table(frame[columns])}<h2>Guardrails</h2>{html_table(guards)}"
+        f"<h2>Day by day</h2><p>{note}</p>{html_table(days)}"
     )
 
 
@@ -127,10 +101,10 @@ def report_html(
     Returns
     -------
     str
-        A whole HTML page. If the split is broken it holds no effect, no guardrail and no day.
+        A whole HTML page. If the split is broken or the plan does not look today, it holds no
+        effect, no guardrail and no day.
     """
     verdict = experiment.verdict(economics, adjust, lasting, rule)
-    name = escape(experiment.plan.name)
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in verdict.reasons)
     top = (
         f'<div class="verdict {verdict.decision}"><p><strong>Verdict: {verdict.decision}.</strong> '
@@ -142,15 +116,9 @@ def report_html(
     else:
         cleaned = experiment.cleaned
         parts += ["<h2>Log</h2>", _log(cleaned.counts, cleaned.lines)]
-        try:
+        if verdict.value is not None:  # in order, measured, and at a look of the plan
             parts.append(_results(experiment, adjust))
-        except SplitBroken as broken:  # after cleaning
-            parts.append(f"<p>{escape(str(broken))}</p>")
-    return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>'
-        f"<body><h1>Experiment {name}</h1>{''.join(parts)}</body></html>"
-    )
+    return sheet(f"Experiment {experiment.plan.name}", parts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -164,11 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         frames = [
             pd.read_parquet(folder / f"{name}.parquet") for name in ("exposures", "log", "users")
         ]
-        text = report_html(Experiment(plan, *frames))
+        out.write_text(report_html(Experiment(plan, *frames)), encoding="utf-8")
     except (PlanError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    out.write_text(text, encoding="utf-8")
     print(f"written  {out}")
     return 0
 

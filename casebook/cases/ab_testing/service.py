@@ -27,8 +27,9 @@ from fastapi import FastAPI
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from casebook.cases.ab_testing.plan import Plan, PlanError, read_plan
-from casebook.evaluate.assign import CONTROL, arm_of
-from casebook.serving.http import Refused, http_app, json_object, parsed
+from casebook.evaluate.assign import CONTROL, REST, TREATMENT, arm_of
+from casebook.serving.app import Problem, bare_app, json_object, parsed, serve_calls
+from casebook.serving.ask import Asker, NoAnswer
 from casebook.serving.log import Log, Table
 
 #: Bytes of a request that are read.
@@ -93,7 +94,7 @@ class Assignments:
 
         Raises
         ------
-        Refused
+        Problem
             422 with the faults of the plan; 409 if another plan has the name or the salt.
         """
         given = json_object(raw)
@@ -101,10 +102,10 @@ class Assignments:
             plan = read_plan(given)
         except PlanError as error:
             do = "Correct the fields that are named."
-            raise Refused(422, "wrong plan", str(error), do) from None
+            raise Problem(422, "wrong plan", str(error), do) from None
         if plan.unit != "user":
             what = f"{plan.name} randomises by {plan.unit}, and arms are asked for by user here."
-            raise Refused(422, "wrong unit", what, "Assign clusters where their users are known.")
+            raise Problem(422, "wrong unit", what, "Assign clusters where their users are known.")
         with self._lock:
             known = self.plans.get(plan.name)
             if plan.same(known):
@@ -112,10 +113,10 @@ class Assignments:
             if known is not None:
                 what = f"{plan.name} is registered with another plan."
                 do = "Take a new name and a new salt: a plan that changes mixes two experiments."
-                raise Refused(409, "plan changed", what, do)
+                raise Problem(409, "plan changed", what, do)
             if other := [one.name for one in self.plans.values() if one.salt == plan.salt]:
                 what = f"{other[0]} has the salt {plan.salt!r}: the arms would be the same."
-                raise Refused(409, "salt reused", what, "Give each experiment its own salt.")
+                raise Problem(409, "salt reused", what, "Give each experiment its own salt.")
             kept = json.loads(plan.model_dump_json(exclude_none=True))
             kept["shares"] = [
                 *plan.shares.items()
@@ -139,7 +140,7 @@ class Assignments:
 
         Raises
         ------
-        Refused
+        Problem
             404 for an unknown experiment; 409 for an arm that is not the user's, or an event id
             with another content; 422 for a time before the test or in the future.
         """
@@ -147,16 +148,16 @@ class Assignments:
         plan = self.plans.get(given.experiment)
         if plan is None:
             what = f"There is no experiment {given.experiment!r}."
-            raise Refused(404, "unknown experiment", what, "Register its plan first.")
+            raise Problem(404, "unknown experiment", what, "Register its plan first.")
         arm = arm_of(given.user, plan.salt, plan.shares)
         if given.arm != arm:
             what = f"{given.user} belongs to {arm}, not to {given.arm}."
-            raise Refused(409, "wrong arm", what, "Show and log the arm that was assigned.")
+            raise Problem(409, "wrong arm", what, "Show and log the arm that was assigned.")
         now, start = self._clock(), datetime.combine(plan.start, datetime.min.time(), UTC)
         end = min(now + timedelta(minutes=5), start + timedelta(days=plan.days))
         if not start <= given.time <= end:
             what = f"{given.time.isoformat()} is not in the test, or in the future."
-            raise Refused(422, "wrong time", what, "Correct the clock that wrote it.")
+            raise Problem(422, "wrong time", what, "Correct the clock that wrote it.")
         late = now - given.time > LATE
         row = {**given.model_dump(), "time": given.time.astimezone(UTC).isoformat()}
         row["late"] = int(late)
@@ -165,7 +166,7 @@ class Assignments:
             if before is not None:
                 if any(before[name] != row[name] for name in row if name != "late"):
                     what = f"The event {given.event} is known with another content."
-                    raise Refused(409, "event changed", what, "Give each event an id of its own.")
+                    raise Problem(409, "event changed", what, "Give each event an id of its own.")
                 return {"event": given.event, "recorded": False, "late": bool(before["late"])}
             self._seen[given.event] = self.log.append("exposures", row)
             self._users[given.experiment, given.user] = arm
@@ -175,7 +176,7 @@ class Assignments:
         """Return users by arm of an experiment, each user once: what the split test takes."""
         if name not in self.plans:
             what = f"There is no experiment {name[:60]!r}."
-            raise Refused(404, "unknown experiment", what, "Register its plan first.")
+            raise Problem(404, "unknown experiment", what, "Register its plan first.")
         with self._lock:
             users = [*self._users.items()]
         arms = Counter(arm for (experiment, _), arm in users if experiment == name)
@@ -197,7 +198,8 @@ def app(path: str) -> FastAPI:
         "/exposures": service.expose,
     }
     gets = {"/counts/{name}": service.counts, "/health": service.health}
-    made = http_app("Assignments", posts, gets, LARGEST)
+    made = bare_app("Assignments")
+    serve_calls(made, posts, gets, LARGEST)
     made.state.service = service
     return made
 
@@ -210,7 +212,9 @@ class Client:
     url : str
         Of the service.
     seconds : float
-        What a page can wait for.
+        What a page can wait for, until the answer is whole.
+    arms : tuple of str
+        Arms that the page can show; any other is taken for no answer.
 
     Attributes
     ----------
@@ -219,30 +223,24 @@ class Client:
         as exposed: they would all be in control.
     """
 
-    def __init__(self, url: str, seconds: float = 0.2) -> None:
-        import httpx
-
-        self.url, self.fallbacks = url, Counter()
-        self._http = httpx.Client(timeout=seconds, trust_env=False)
+    def __init__(
+        self, url: str, seconds: float = 0.2, arms: tuple[str, ...] = (CONTROL, TREATMENT, REST)
+    ) -> None:
+        self.url, self.arms, self.fallbacks = url, arms, Counter()
+        self._asker = Asker(seconds)
 
     def arm(self, user: str, experiment: str) -> tuple[str, bool]:
         """Return the arm, and whether the user may be counted as exposed."""
-        import httpx
-
+        asked = {"user": user, "experiment": experiment}
         try:
-            reply = self._http.post(
-                f"{self.url}/assignments", json={"user": user, "experiment": experiment}
-            )
-            body = reply.json() if reply.status_code == 200 else {"why": f"{reply.status_code}"}
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
-            body = {"why": type(error).__name__}
-        body = body if isinstance(body, dict) else {"why": "not an object"}
-        arm = body.get("arm")
-        if body.get("source") == "hash" and isinstance(arm, str) and arm:
-            return arm, True
-        self.fallbacks[str(body.get("why") or "no reply")[:60]] += 1
+            body = self._asker.post(f"{self.url}/assignments", asked)
+        except NoAnswer as none:
+            body = {"why": str(none)}
+        if body.get("source") == "hash" and body.get("arm") in self.arms:
+            return body["arm"], True
+        self.fallbacks[str(body.get("why") or "no known arm")[:60]] += 1
         return CONTROL, False
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._asker.close()
