@@ -118,7 +118,9 @@ def daily(seed: int) -> pd.DataFrame:
     day = np.arange(28)
     se = np.round(0.11 + 0.04 * (day % 7 >= 5), 3)
     lasting = rng.uniform(0.75, 0.95)
-    effect = lasting + rng.uniform(1.2, 1.6) * np.exp(-day / FADES) + rng.normal(0, se)
+    extra, noise = rng.uniform(1.2, 1.6), rng.normal(0, se)
+    noise[-1] = np.copysign(max(abs(noise[-1]), 0.12), noise[-1])  # the last day alone misses
+    effect = lasting + extra * np.exp(-day / FADES) + noise
     return pd.DataFrame({"effect": effect.round(3), "se": se}, index=pd.Index(day, name="day"))
 
 
@@ -189,6 +191,7 @@ of = {p: pearson(row, planned) for p, row in counts.iterrows()}
                     "This compares A with B and leaves out the 90 %, which know best how many "
                     "users there should be.",
                 ),
+                Slip("stats.chi2.sf(right, 2)", "This is p; the statistic was asked for."),
                 Slip(
                     "stats.chi2_contingency(counts)[0]",
                     "This asks whether the platforms agree with *each other*. The question is "
@@ -228,6 +231,15 @@ of = {p: pearson(row, planned) for p, row in counts.iterrows()}
                     "reach(0.95, 2)",
                     "This is where p falls below .05. The gate works at .01, because it is asked "
                     "about every experiment.",
+                ),
+                Slip(
+                    "reach(0.99, 2) / total.sum()",
+                    "This is a share of the users who came; give a number of users.",
+                ),
+                Slip(
+                    "9.2103 * counts.loc[segment].sum() / of[segment]",
+                    "These are users of {segment} alone, whose shares are further from the plan. "
+                    "The question is about all users together.",
                 ),
                 Slip(
                     "reach(0.99, 1)",
@@ -383,6 +395,10 @@ power = stop(ab, np.quantile(peak, 0.95)).mean()
                     "This is the last look alone, which is what you get if nobody peeks.",
                 ),
                 Slip(
+                    "stop(aa, 1.96).sum()",
+                    "This is a number of experiments; give their share of all {len(aa):,}.",
+                ),
+                Slip(
                     "(aa > 1.96).any(axis=1).mean()",
                     "You counted alarms on one side only. A feed that seems worse stops an "
                     "experiment too.",
@@ -392,7 +408,7 @@ power = stop(ab, np.quantile(peak, 0.95)).mean()
                     "This holds for independent looks. Each look contains the data of those before "
                     "it, so they agree more than that. Count in `aa`.",
                 ),
-                Slip("100 * right", "Give a share, not per cent.", when="value > 1"),
+                Slip("100 * right", "Give a share, not per cent."),
             ],
             otherwise="{value:.3g} is none of the usual mix-ups. In how many rows of `aa` is any "
             "look beyond ±1.96?",
@@ -470,6 +486,7 @@ ML = minimize_scalar(surprise, bounds=(1e-6, 4), method="bounded").x
 TAUS = [v - (se**2).mean() for v in (effect.var(), np.var(effect), (effect**2).mean())] + [DL, ML]
 def toward_zero(variance):
     return effect * variance / (variance + se**2)
+top = int(effect.abs().idxmax())
 """,
     parts=[
         Part(
@@ -516,14 +533,24 @@ def toward_zero(variance):
                     "effect * tau2**0.5 / (tau2**0.5 + se)",
                     "The share that is kept is built from variances, not from standard deviations.",
                 ),
+                Slip("effect * tau2 / (tau2 + se)", "Square the standard error: variances add up."),
+                Slip(
+                    "tau2 / (tau2 + se**2)",
+                    "This is the share that is kept; multiply each estimate by its own.",
+                ),
+                Slip(
+                    "effect.mean() + (effect - effect.mean()) * tau2 / (tau2 + se**2)",
+                    "You shrank towards the mean of the estimates, as the chapter does with the "
+                    "segments of one test. Here the true effects are centred on zero.",
+                ),
                 Slip(
                     "effect * tau2 / (tau2 + (se**2).mean())",
                     "All experiments were shrunk alike. A small experiment deserves more doubt "
                     "than a large one: use its own standard error.",
                 ),
             ],
-            otherwise="Experiment 0 has the estimate {effect[0]:.3f} and the standard error "
-            "{se[0]:.3f}; you keep {value[0] / effect[0]:.0%} of it.",
+            otherwise="Experiment {top} has the estimate {effect[top]:.3f} and the standard error "
+            "{se[top]:.3f}; you keep {value[top] / effect[top]:.0%} of it.",
             kind=Column(),
             accepts="any((abs(value / toward_zero(t) - 1) <= 0.02).all() for t in TAUS)",
             also=["1 / (1 / tau2 + 1 / se**2) * effect / se**2"],
@@ -590,6 +617,14 @@ found = ", ".join("%d h %.2f" % pair for pair in errors.items())
                 Slip(
                     "gap(served, minutes[:, 1:])",
                     "One hour was dropped; the version before acts for {CARRY_OVER}.",
+                ),
+                Slip(
+                    "gap(served, minutes[:, 3:])",
+                    "Three hours were dropped, one more than the version before acts.",
+                ),
+                Slip(
+                    "-2.0",
+                    "This is what the simulation was told, not what these four weeks show.",
                 ),
             ],
             otherwise="{value:.4g} is not the difference of mean minutes, new minus old, without "
@@ -683,6 +718,10 @@ def named(found):
                 ),
                 Slip("y[7:].mean()", "On day 7 nearly a third of the novelty is left."),
                 Slip("y[21:].mean()", "One week decides here, with twice the standard error."),
+                Slip(
+                    "y[-1]",
+                    "This is the last day alone, known to ± {1.96 * s[-1]:.2f}. Use all 28 days.",
+                ),
                 Slip("fit(1 / s)[1]", "This is what fades, not what stays."),
                 Slip(
                     "np.polyfit(0.5 ** (day / FADES), y, 1, w=1 / s)[1]",
@@ -706,7 +745,11 @@ def named(found):
             [
                 Slip("euro(y.mean())", "The novelty is in your euros: it fades, the costs stay."),
                 Slip("right + COST", "The costs of a year are missing."),
-                Slip("right / 1e6", "Give euros, not millions.", when="abs(value) < 1_000"),
+                Slip("right / 1e6", "Give euros, not millions."),
+                Slip("right / 1e3", "Give euros, not thousands."),
+                Slip(
+                    "lasting * VALUE", "This is what one user brings; cost and users are missing."
+                ),
                 Slip("lasting * VALUE - COST", "This is one user's minutes against all the costs."),
             ],
             otherwise="{value:,.0f} is not lasting minutes × users × value of a minute − costs.",
