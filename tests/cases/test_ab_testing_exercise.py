@@ -184,3 +184,12 @@ def test_a_question_does_not_pay_for_what_it_does_not_need():
     assert "counts" in questions.q1.scope()
     assert not {"aa", "ideas", "minutes", "daily"} & questions.q1.scope().keys()
     assert isinstance(questions.q4.expected()["shrunk"], pd.Series)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_last_day_alone_is_not_what_lasts(seed, monkeypatch):
+    monkeypatch.setenv("CASEBOOK_STUDENT_SEED", str(seed))
+    right, daily = questions.q6.expected(seed), questions.daily(seed)
+    last = float(daily["effect"].iloc[-1])
+    told = message(questions.q6, last, right["worth"], right["unproven"])
+    assert "the last day alone" in told

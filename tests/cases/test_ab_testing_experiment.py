@@ -457,6 +457,7 @@ def test_communities_are_counted_as_communities():
     assert found == wanted
     by_user = welch(people.loc[~treated, "minutes"], people.loc[treated, "minutes"])
     assert wanted.se > 1.05 * by_user.se
+    assert here.kept.table["users"].sum() == people["cluster"].nunique()
     assert designs.design_effect(people["minutes"], people["cluster"]) > 1.1
     for name in ("click rate", "load p95"):
         assert here.effect(here.plan.metrics[name][1])[0].se > 0

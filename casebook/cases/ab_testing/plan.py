@@ -268,7 +268,7 @@ def _faults(plan: Plan) -> Iterator[str]:
     if there < plan.needed:
         yield (
             f"control has {there:,} users and needs {plan.needed:,} to find an effect of "
-            f"{plan.mde:.1%} with power {plan.power:.0%} ({plan.stopping}; the past explains "
+            f"{plan.mde:.1%} with power {plan.power:.0%} ({plan.stopping}, the past explains "
             f"{plan.explained:.0%}): raise the share or the mde"
         )
 
