@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from casebook.cases.ab_testing import benchmarks, calibration, studies
 from casebook.cases.ab_testing.world import CHAPTER
 from casebook.data import RealDataUnavailable, real
-from casebook.data.tables import cookie_cats
 from casebook.evaluate import sizes
-from casebook.evaluate.experiments import posterior_effect
 from casebook.evaluate.gap import earned
 from casebook.recorded import bench
 
@@ -174,18 +171,3 @@ def test_the_public_result_is_the_recorded_one():
         assert live.loc[key, "low"] == pytest.approx(stored.loc[key, "low"], abs=2e-3 + 0.001)
     one = stored["effect"]
     assert one["rounds", "Welch"] < 10 * one["rounds", "Welch, without one player"]
-
-
-def test_another_file_is_no_cookie_cats(tmp_path):
-    pd.DataFrame({"userid": [1], "version": ["gate_30"]}).to_csv(tmp_path / "x.csv", index=False)
-    with pytest.raises(ValueError, match="90,189 players"):
-        cookie_cats(tmp_path / "x.csv")
-
-
-def test_the_posterior_of_a_share_is_that_of_beta():
-    control, treatment = np.repeat([1, 0], [30, 70]), np.repeat([1, 0], [45, 55])
-    found = posterior_effect(control, treatment)
-    assert found.control == pytest.approx(31 / 102, abs=2e-3)
-    assert found.effect == pytest.approx(46 / 102 - 31 / 102, abs=3e-3)
-    assert found.low < found.effect < found.high
-    assert found.p == pytest.approx(0.03, abs=0.015)

@@ -18,11 +18,10 @@ from casebook.cases.ab_testing.plan import NEW_FEED, PlanError, read_plan
 from casebook.cases.ab_testing.report import main, report_html
 from casebook.cases.ab_testing.world import AB, BROKEN, SMALL, World, simulate
 from casebook.evaluate import designs, experiments, novelty, sequential, variance
-from casebook.evaluate.assign import CONTROL, TREATMENT, diagnose
+from casebook.evaluate.assign import CONTROL, TREATMENT
 from casebook.evaluate.event_quantiles import quantile_effect
 from casebook.evaluate.experiments import welch
 from casebook.evaluate.guardrails import Guard
-from casebook.evaluate.heterogeneity import shrunk
 from casebook.evaluate.intervals import Interval
 
 SMALL_PLAN = NEW_FEED | {"users": 50_000, "mde": 0.10}
@@ -388,19 +387,6 @@ def test_a_cleaning_rule_that_removes_more_of_one_arm_is_found():
     assert "<h2>Effects" not in report_html(here)
 
 
-def test_an_arm_without_users_is_found_by_segment():
-    table = pd.DataFrame(
-        {
-            "arm": [CONTROL, TREATMENT, CONTROL, TREATMENT],
-            "platform": ["ios", "ios", "web", "web"],
-            "users": [500, 490, 400, 0],
-        }
-    )
-    found = diagnose(table, {CONTROL: 0.5, TREATMENT: 0.5}, ("platform",))
-    assert found["segment"].tolist() == ["web", "ios"]
-    assert found["ratio"].iloc[0] == 0
-
-
 # Effects ------------------------------------------------------------------------------
 
 
@@ -546,12 +532,6 @@ def test_value_is_users_times_minutes_times_price_less_cost():
     assert money.value(0.1, 20) == pytest.approx(100 * 10 * 20 * 0.5 * 0.1 - 1_000)
     assert money.value(0.1, 20, revenue=-0.05) == pytest.approx(10_000 * (1.1 * 0.95 - 1) - 1_000)
     assert money.value(money.break_even(20), 20) == pytest.approx(0, abs=1e-9)
-
-
-def test_earlier_launches_pull_and_narrow():
-    effect, se = shrunk(0.05, 0.02)
-    assert 0.005 < effect < 0.05
-    assert se < 0.02
 
 
 def test_a_hold_asks_for_other_users_and_says_how_many():

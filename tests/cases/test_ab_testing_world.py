@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
-from scipy.stats import kstest
 
 from casebook.cases.ab_testing.users import PRE, USER
 from casebook.cases.ab_testing.world import (
@@ -59,45 +58,6 @@ def split(made: World, by: str | None = None) -> pd.DataFrame:
     """Return the share of each arm among the logged users."""
     table = made.exposures.groupby([by, "arm"] if by else "arm")["users"].sum()
     return table.unstack() if by else table / table.sum()
-
-
-# The hash -----------------------------------------------------------------------------
-
-
-def test_a_hash_never_changes():
-    """Other values would give the users of a running test another arm."""
-    assert [assign.bucket(f"u{i:07d}", "new_feed") for i in range(4)] == VECTOR
-    assert assign.buckets([f"u{i:07d}" for i in range(4)], "new_feed").tolist() == VECTOR
-
-
-VECTOR = [2875, 4463, 5490, 3577]
-
-
-def test_one_by_one_and_all_at_once_give_the_same_arms():
-    users = assign.numbered(range(2_000))
-    one = [assign.arm_of(user, "s", SHARES) for user in users]
-    assert assign.arms(users, "s", SHARES).tolist() == one
-    codes = assign.codes_of_numbered(2_000, "s", SHARES)
-    assert [list(SHARES)[code] for code in codes] == one
-    assert {*one} == {*SHARES}
-
-
-@pytest.mark.parametrize(
-    "shares",
-    [{"a": 0.5, "b": 0.4}, {"a": 1.2, "b": -0.2}, {"a": 0.33333, "b": 0.66667}, {"a": 1, "b": 0}],
-)
-def test_shares_that_cannot_be_kept_are_refused(shares):
-    with pytest.raises(ValueError, match="sum to 1"):
-        assign.arm_of("u", "s", shares)
-
-
-def test_experiments_with_salts_of_their_own_are_independent_and_a_reused_salt_shows():
-    users = assign.numbered(range(20_000))
-    salts = [f"experiment_{i}" for i in range(25)]
-    p = assign.overlap(users, salts, SHARES)["p"]
-    assert len(p) == 300
-    assert kstest(p, "uniform").pvalue > 0.001
-    assert assign.overlap(users, ["same", "same"], SHARES)["p"].item() < 1e-12
 
 
 # The log ------------------------------------------------------------------------------

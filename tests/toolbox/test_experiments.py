@@ -12,6 +12,7 @@ from casebook.evaluate.experiments import (
     adjusted,
     bootstrap_effect,
     effect_of,
+    posterior_effect,
     power,
     ratio_effect,
     ratio_with_se,
@@ -208,3 +209,12 @@ def test_the_same_users_for_longer_see_less_than_the_root_of_the_days_promises()
     assert seen == pytest.approx(2.8 * known.sd(30) / np.sqrt(19_000 * 0.95), rel=0.01)
     noise = persistence(*rng.normal(1, 1, (2, 20_000)), 1.0)  # users alike: the root holds
     assert noise.sd(56) == pytest.approx(noise.sd(14) / 2, rel=0.05)
+
+
+def test_the_posterior_of_a_share_is_that_of_beta():
+    control, treatment = np.repeat([1, 0], [30, 70]), np.repeat([1, 0], [45, 55])
+    found = posterior_effect(control, treatment)
+    assert found.control == pytest.approx(31 / 102, abs=2e-3)
+    assert found.effect == pytest.approx(46 / 102 - 31 / 102, abs=3e-3)
+    assert found.low < found.effect < found.high
+    assert found.p == pytest.approx(0.03, abs=0.015)

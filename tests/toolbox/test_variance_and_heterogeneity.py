@@ -14,6 +14,7 @@ from casebook.evaluate.heterogeneity import (
     replicated,
     segment_effects,
     shrink,
+    shrunk,
 )
 from casebook.evaluate.variance import cupac, cuped, features, predicted
 
@@ -226,3 +227,9 @@ def test_the_best_segment_is_measured_again_on_other_users():
     row = replicated(first, again).iloc[0]
     assert (row["segment"], row["claimed"], row["replicated"]) == ("b", 0.3, 0.05)
     assert row["shrunk"] < 0.3
+
+
+def test_earlier_launches_pull_and_narrow():
+    effect, se = shrunk(0.05, 0.02)
+    assert 0.005 < effect < 0.05
+    assert se < 0.02
