@@ -248,6 +248,11 @@ def _faults(plan: Plan) -> Iterator[str]:
         yield "the primary metric must be the mean of minutes, better up: its value rests on them"
     if plan.unit == "user" and plan.design_effect != 1:
         yield "design_effect is of clusters: leave it out where users are randomised"
+    yield from _faults_of_looks(plan)
+
+
+def _faults_of_looks(plan: Plan) -> Iterator[str]:
+    """Yield what is wrong with when the test looks, and with its size, which rests on that."""
     if (plan.stopping == "fixed") != (plan.looks == 1):
         yield f"stopping is {plan.stopping} with {plan.looks} looks: only `fixed` has one"
     if plan.looks > plan.days:
