@@ -41,6 +41,8 @@ from casebook.reach import Sources
 EVERYTHING = "EVERY_CHECK"
 #: Why a check did not run.
 LEFT_OUT = "passed with this code before, and not its turn"
+#: What is installed, to the last package: a requirement that it already meets changes nothing.
+LOCK = "constraints.txt"
 #: The kind of check that is a file of tests.
 FILE = "file"
 #: Keys of each check that the committed record holds: with public data, without, and one more.
@@ -348,7 +350,7 @@ def file_key(root: Path, name: str, uses: Iterable[str] = ()) -> str:
     """
     files = {*_helpers(root, root / name), *held(root, uses)}
     reached = modules(root, files)
-    files |= {*reached.values(), *(root / pin for pin in keys.PINS)}
+    files |= {*reached.values(), root / LOCK}
     files |= set(keys._package_files(root, reached))
     parts = [part for path in sorted(files) for part in (path.relative_to(root).as_posix(), path)]
     env = dict(os.environ)
