@@ -194,40 +194,26 @@ def joint_bands() -> pd.DataFrame:
     return table.assign(seed=SEEDS[0], method="joint", origin=FIRST)
 
 
-#: A table, what is made of it here, and the keys of its rows.
+ONE_VARIANT = stress.VALIDATION_SEEDS[:1], ["no promotions"]
+#: A table, and what is made of it here.
 REDUCED = {
-    "recursive": ("worlds", recursive, KEYS),
-    "one fit": ("rungs", lambda: rungs.scored(SEEDS[0], TEST[:1], by_origin=True), KEYS),
-    "weeks": ("weeks", weeks, ["seed", "week", "level", "model"]),
-    "staff by rules": (
-        "rules_staffing",
-        lambda: rungs.rules_staffing(SEEDS[:1]),
-        ["seed", "model", "order"],
-    ),
-    "bands": ("bands", joint_bands, ["seed", "method", "level", "origin"]),
-    "after the break": (
-        "shock",
-        lambda: stress.shock(SEEDS[:1], [0]),
-        ["seed", "weeks", "level", "model"],
-    ),
-    "a week after the openings": (
-        "cold_start",
-        lambda: stress.cold_start(SEEDS[:1], [7]),
-        ["seed", "age", "where", "model"],
-    ),
-    "one variant": (
-        "ablation",
-        lambda: stress.ablation(stress.VALIDATION_SEEDS[:1], ["no promotions"]),
-        ["seed", "variant", "level"],
-    ),
+    "recursive": ("worlds", recursive),
+    "one fit": ("rungs", lambda: rungs.scored(SEEDS[0], TEST[:1], by_origin=True)),
+    "weeks": ("weeks", weeks),
+    "staff by rules": ("rules_staffing", lambda: rungs.rules_staffing(SEEDS[:1])),
+    "bands": ("bands", joint_bands),
+    "after the break": ("shock", lambda: stress.shock(SEEDS[:1], [0])),
+    "a week after the openings": ("cold_start", lambda: stress.cold_start(SEEDS[:1], [7])),
+    "one variant": ("ablation", lambda: stress.ablation(*ONE_VARIANT)),
 }
 
 
 @pytest.mark.parametrize("what", REDUCED)
 def test_a_reduced_run_agrees_with_the_record(what):
-    name, run, keys = REDUCED[what]
-    table = recorded(name)
-    assert_agrees(run(), table.query("method == 'joint'") if name == "bands" else table, keys)
+    name, run = REDUCED[what]
+    made, table = run(), recorded(name)
+    keys = list(made.select_dtypes(exclude="float"))  # counts too have to be the recorded ones
+    assert_agrees(made, table.query("method == 'joint'") if name == "bands" else table, keys)
 
 
 # The world's constants ---------------------------------------------------------------
