@@ -28,6 +28,17 @@ def listed() -> list[str]:
     ).stdout.split()
 
 
+def _without_links(source: str, kept: set[str]) -> str:
+    """Make plain words of links to other folders and to notebooks that are left out."""
+
+    def words(link: re.Match[str]) -> str:
+        left_out = link["notebook"] and f"chapters/{link['notebook']}" not in kept
+        return link["text"] if link["up"] or left_out else link[0]
+
+    target = r"(?P<up>\.\./)?(?P<notebook>[\w.-]+\.ipynb)?[^)]*"
+    return re.sub(rf"\[(?P<text>[^\]]*)\]\({target}\)", words, source)
+
+
 def copy_book(target: Path, chapters: Sequence[str], pages: Sequence[str] = ()) -> Path:
     """Copy the checkout with a table of contents of a few chapters; nothing is built in it.
 
@@ -64,7 +75,7 @@ def copy_book(target: Path, chapters: Sequence[str], pages: Sequence[str] = ()) 
             continue
         chapter = files.read(path)
         for cell in chapter.cells:
-            cell.source = re.sub(r"\[([^\]]*)\]\(\.\./[^)]*\)", r"\1", cell.source)
+            cell.source = _without_links(cell.source, kept)
         files.write(chapter, path)
     return target
 

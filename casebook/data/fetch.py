@@ -249,13 +249,20 @@ def assemble(
     folder = target.with_name(f"{target.name}.members")
     with _faults():
         _make_room(target)
-    parts = []
+    parts, bar = [], None
     try:
-        for member in tqdm(members, desc=target.stem, unit="file", ncols=79):
+        for member in members:
             parts.append(_member(member, folder))
+            # From the first file on: a bar of none would hide the note about why none came.
+            if bar is None:
+                bar = tqdm(total=len(members), desc=target.stem, unit="file", ncols=79)
+            bar.update()
     except FetchFailed as fault:
         cause = f"{len(parts)} of {len(members)} files are fetched, then {fault.cause}"
         raise FetchFailed(cause, fault.remedy) from fault
+    finally:
+        if bar is not None:
+            bar.close()
     try:
         frame = put_together(parts)
     except (AttributeError, ImportError, TypeError, ValueError, pickle.UnpicklingError) as error:

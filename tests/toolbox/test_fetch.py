@@ -116,6 +116,13 @@ def test_a_reader_gets_a_set_of_several_files_and_keeps_the_table_alone(planted,
     assert [p for p in planted.path.parents[1].rglob("*") if p.is_file()] == [path]
 
 
+def test_where_no_file_comes_there_is_no_bar(planted, server, capsys):
+    server.bodies["/0.pkl"] = [b""]
+    with pytest.raises(RealDataUnavailable):
+        real("days")
+    assert capsys.readouterr().err == ""
+
+
 def test_what_was_put_together_is_found_without_the_network(planted, server):
     path = real("days")
     server.asked.clear()
