@@ -30,6 +30,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 from casebook.author import execute, keys
 from casebook.data import find_real, registry
@@ -40,6 +41,8 @@ from casebook.reach import Sources
 EVERYTHING = "EVERY_CHECK"
 #: Why a check did not run.
 LEFT_OUT = "passed with this code before, and not its turn"
+#: What is installed, to the last package: a requirement that it already meets changes nothing.
+LOCK = "constraints.txt"
 #: The kind of check that is a file of tests.
 FILE = "file"
 #: Keys of each check that the committed record holds: with public data, without, and one more.
@@ -265,10 +268,20 @@ def _helpers(root: Path, path: Path) -> list[Path]:
     return list(found)
 
 
+def _code(path: Path) -> Iterator[str]:
+    """Yield the source of a module, or of each cell of a notebook, in Python's own words."""
+    if path.suffix == ".py":
+        yield path.read_text(encoding="utf-8")
+    elif path.suffix == ".ipynb":
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        yield from map(TransformerManager().transform_cell, code)
+
+
 @lru_cache(maxsize=2048)
 def _imported(text: str) -> frozenset[str]:
     """Return the dotted names of modules that a source imports, or holds as texts."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -281,7 +294,7 @@ def _imported(text: str) -> frozenset[str]:
 
 def _named_modules(path: Path) -> list[str]:
     """Return the modules of the course that a file imports or names."""
-    names = _imported(path.read_text(encoding="utf-8"))
+    names = (name for text in _code(path) for name in _imported(text))
     return [name for name in names if name.split(".")[0] == keys.PACKAGE]
 
 
@@ -323,9 +336,9 @@ def _public(texts: Iterable[str]) -> list[str]:
 def file_key(root: Path, name: str, uses: Iterable[str] = ()) -> str:
     """Return the key of a file of tests.
 
-    It is made of the tests and the helpers beside them; of every module of the course that these
-    import, with the files beside it; of pins, settings and whether the public data that they
-    name are here; and of the files that the tests use in other ways.
+    It is made of the tests, the helpers beside them and the files that they use in other ways; of
+    every module of the course that any of these imports, with the files beside it; of pins,
+    settings, and whether the public data that they name are here.
 
     Parameters
     ----------
@@ -335,10 +348,9 @@ def file_key(root: Path, name: str, uses: Iterable[str] = ()) -> str:
     uses : iterable of str
         As in `costly`.
     """
-    tests = _helpers(root, root / name)
-    reached = modules(root, tests)
-    files = {*tests, *reached.values(), *(root / pin for pin in keys.PINS)}
-    files |= set(held(root, uses))
+    files = {*_helpers(root, root / name), *held(root, uses)}
+    reached = modules(root, files)
+    files |= {*reached.values(), root / LOCK}
     files |= set(keys._package_files(root, reached))
     parts = [part for path in sorted(files) for part in (path.relative_to(root).as_posix(), path)]
     env = dict(os.environ)

@@ -21,7 +21,7 @@ import sys
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -162,8 +162,16 @@ class Allowance:
             found = [line + times for line in found]
         return found
 
-    def warnings(self, spent: Mapping[str, float]) -> list[str]:
-        """Return a line for each case over its allowance, and for ceilings that may be lower."""
+    def warnings(self, spent: Mapping[str, float], partly: Collection[str] = ()) -> list[str]:
+        """Return a line for each case over its allowance, and for ceilings that may be lower.
+
+        Parameters
+        ----------
+        spent : dict of str to float
+            CPU seconds of each case.
+        partly : collection of str
+            Cases of which checks were left out for their turn: they say nothing of a ceiling.
+        """
         found = [
             f"{case}: {seconds:.1f} CPU s, over its {self.seconds:g}"
             for case, seconds in sorted(spent.items())
@@ -171,7 +179,7 @@ class Allowance:
         ]
         for case, ceiling in sorted(self.ceilings.items()):
             seconds = spent.get(case, 0.0)
-            if seconds and seconds * SLACK < ceiling:
+            if seconds and case not in partly and seconds * SLACK < ceiling:
                 found.append(f"{case}: its exception of {ceiling:g} may be lowered")
         return found
 
@@ -524,7 +532,8 @@ class Bookkeeper:
             terminalreporter.line(line)
         if self._config.option.turns and (new := rotation.unrecorded(self._config.rootpath)):
             terminalreporter.line(f"{new} passes are new: `python tests/rotation.py` records them")
-        for line in allowance.warnings(self._by_case):
+        partly = {case for _, case in self._waits}
+        for line in allowance.warnings(self._by_case, partly):
             terminalreporter.line(f"warning: {line}", yellow=True)
         for line in self._errors:
             terminalreporter.line(f"error: {line}", red=True)

@@ -18,12 +18,39 @@ EXERCISE = "exercises/00_how_a_case_works"
 
 
 def page_key(name: str) -> str:
-    """Return the key of a page as it is built, with its styles, scripts and figures."""
+    """Return the key of a page as it is built, with its styles, scripts and figures.
+
+    The list of the book's pages beside it is no part of it: it is the same on each page, and on
+    one of them it is looked at in every run.
+    """
+    html = (HTML / f"{name}.html").read_text()
     files = [path for path in (HTML / "_static").rglob("*") if path.suffix in (".css", ".js")]
-    images = re.findall(r'src="([^":]+?)(?:\?[^"]*)?"', (HTML / f"{name}.html").read_text())
-    files += [(HTML / name).parent / image for image in images]
+    files += [(HTML / name).parent / file for file in re.findall(r'src="([^":?]+)', html)]
     there = sorted({path.resolve() for path in files if path.is_file()})
-    return rotation.key_of(HTML / f"{name}.html", AXE, Path(checks.__file__), *there)
+    own, count = re.subn(r'<nav [^>]*bd-docs-nav".*?</nav>', "", html, flags=re.S)
+    assert count == 1, f"{name} has {count} lists of the book's pages"
+    return rotation.key_of(own, AXE, Path(checks.__file__), *there)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("</nav>", "<p>A new chapter</p></nav>", True),
+        ("</article>", "<p>A new paragraph</p></article>", False),
+    ],
+)
+def test_gate_a_page_that_changed_is_due_and_a_new_chapter_changes_its_own_page_alone(
+    monkeypatch, tmp_path, old, new, same
+):
+    before = page_key("book/costs")
+    html = (HTML / "book" / "costs.html").read_text()
+    (tmp_path / "book").mkdir()
+    (tmp_path / "_static").symlink_to(HTML / "_static")
+    start = html.index('bd-docs-nav"') if same else html.index("<article")
+    planted = html[:start] + html[start:].replace(old, new, 1)
+    (tmp_path / "book" / "costs.html").write_text(planted)
+    monkeypatch.setitem(globals(), "HTML", tmp_path)
+    assert (page_key("book/costs") == before) is same
 
 
 def test_the_page_is_whole_in_each_theme_at_each_width_and_on_paper(load, name):

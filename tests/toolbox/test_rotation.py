@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -119,6 +120,9 @@ def checkout(tmp_path, build_folder, monkeypatch) -> Path:
         "STARTED = 'casebook.started:app'\n",
         "tests/room/test_b.py": "",
         "book/style.css": "",
+        "book/page.ipynb": '{"cells": [{"cell_type": "code", "source": ["%time 1\\n", '
+        '"from casebook import cell"]}]}',
+        "casebook/cell.py": "",
         "constraints.txt": "a==1",
         "requirements.txt": "a",
         "tests/turns.toml": '[shared]\nbook = ["book", "cons*.txt"]\n[files]\n'
@@ -174,6 +178,7 @@ def test_nothing_is_left_out_for_the_record_when_everything_runs(checkout, monke
         *("casebook/used.py", "casebook/below.py", "casebook/started.py", "tests/helper.py"),
         *("tests/room/deeper.py", "tests/room/conftest.py"),
         *("tests/room/test_a.py", "book/style.css", "constraints.txt", "casebook/table.json"),
+        "casebook/cell.py",
     ],
 )
 def test_a_planted_change_of_what_a_file_of_tests_uses_makes_it_due(checkout, name):
@@ -206,8 +211,7 @@ def test_a_setting_and_public_data_that_it_names_are_in_its_key(checkout, monkey
 
 
 def test_a_pattern_that_names_nothing_any_more_is_an_error(checkout):
-    (checkout / "book" / "style.css").unlink()
-    (checkout / "book").rmdir()
+    shutil.rmtree(checkout / "book")
     with pytest.raises(FileNotFoundError, match="There is nothing at book, on which"):
         rotation.file_keys(checkout)
 

@@ -68,6 +68,12 @@ def test_what_a_case_may_cost(spent, errors, warnings):
         assert all(a.startswith(b) for a, b in zip(found, expected, strict=True))
 
 
+def test_a_case_of_which_checks_were_left_out_says_nothing_of_its_ceiling():
+    spent = {"12_card_fraud": 80.0, "01_a": 91.0}
+    assert len(ALLOWED.warnings(spent)) == 2
+    assert ALLOWED.warnings(spent, ["12_card_fraud"]) == ["01_a: 91.0 CPU s, over its 90"]
+
+
 def test_limits_grow_with_the_strain_of_the_machine_and_the_error_says_so():
     spent = {"01_a": 270.0, "12_card_fraud": 430.0}
     assert len(ALLOWED.errors(spent)) == 2
