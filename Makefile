@@ -73,7 +73,7 @@ test: node_modules/.installed $(ARTIFACTS)/.installed ## run every check; those 
 	$(RUN) casebook.book
 	$(RUN) casebook.author nbval $(N)
 	$(BIN)/python tests/without_data.py $(N)
-	$(RUN) pytest -n 2 --dist loadfile $(if $(N),--case $(N),--allowance)
+	$(RUN) pytest -n 2 --dist loadfile $(if $(N),--case $(N),--allowance --turns)
 
 test-all: ## run every check on every case, without public data and with them; no rotation
 	EVERY_CHECK=1 CASEBOOK_REAL_DATA=off $(MAKE) test

@@ -3,6 +3,8 @@
 ``pytest --allowance``    prints what each case's tests cost and how often notebooks were executed;
                           a case far over its allowance is an error (see tests/allowance.toml)
 ``pytest --case 01``      runs the tests of one case and says how many it left out
+``pytest --turns``        leaves out costly files that have passed as they are and whose turn it is
+                          not, and records the passes of the others (see tests/rotation.py)
 ``pytest --seed-seconds`` writes what each file took to tests/seconds.toml, for a new machine
 
 ``python tests/testrunner.py`` marks the start of a run of all checks, of which pytest is the end;
@@ -19,12 +21,13 @@ import sys
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pace
 import pytest
+import rotation
 
 from casebook.author import execute
 from casebook.project import build_dir, require_checkout, write_whole
@@ -46,10 +49,17 @@ NO_CASE = ("book", "toolbox")
 OF_CASES = "cases"
 #: How many tests of each case, and files of each folder, were left out for another case.
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
+#: The keys of the costly files, and of those among them that are not due.
+KEYS = pytest.StashKey[dict[str, str]]()
+NOT_DUE = pytest.StashKey[list[str]]()
+#: How many tests each file holds.
+HELD = pytest.StashKey[dict[str, int]]()
 #: The case that shows how a case works: those that are still to come are larger.
 GUIDE = "00"
 #: A run of all checks for the whole course, on two cores (the course's budget).
 CORES, MOST_MINUTES = 2, 60
+#: Of how many cases the checks in turns run: of the one that has changed, and by rotation.
+TURNS = 2
 FIRST_PARAGRAPH = """\
 # CPU seconds of each test file by case, for a machine that has not run them yet: the order of
 # files (the longest first) and `python tests/testrunner.py --project 22`.
@@ -152,8 +162,16 @@ class Allowance:
             found = [line + times for line in found]
         return found
 
-    def warnings(self, spent: Mapping[str, float]) -> list[str]:
-        """Return a line for each case over its allowance, and for ceilings that may be lower."""
+    def warnings(self, spent: Mapping[str, float], partly: Collection[str] = ()) -> list[str]:
+        """Return a line for each case over its allowance, and for ceilings that may be lower.
+
+        Parameters
+        ----------
+        spent : dict of str to float
+            CPU seconds of each case.
+        partly : collection of str
+            Cases of which checks were left out for their turn: they say nothing of a ceiling.
+        """
         found = [
             f"{case}: {seconds:.1f} CPU s, over its {self.seconds:g}"
             for case, seconds in sorted(spent.items())
@@ -161,7 +179,7 @@ class Allowance:
         ]
         for case, ceiling in sorted(self.ceilings.items()):
             seconds = spent.get(case, 0.0)
-            if seconds and seconds * SLACK < ceiling:
+            if seconds and case not in partly and seconds * SLACK < ceiling:
                 found.append(f"{case}: its exception of {ceiling:g} may be lowered")
         return found
 
@@ -268,11 +286,14 @@ class Part:
         CPU seconds that do not grow with the book.
     cases : dict of str to float
         CPU seconds of each case that is there.
+    turns : int
+        For how many cases the part runs at a time; 0 for all of them.
     """
 
     name: str
     fixed: float
     cases: Mapping[str, float]
+    turns: int = 0
 
     @property
     def usual(self) -> float:
@@ -283,6 +304,8 @@ class Part:
     def at(self, count: int) -> float:
         """Return the CPU seconds of a book of so many full cases."""
         full = [case for case in self.cases if case.split("_")[0] != GUIDE]
+        if self.turns:
+            return self.fixed + min(self.turns, max(count, len(full))) * self.usual
         more = max(0, count - len(full))
         return self.fixed + sum(self.cases.values()) + more * self.usual
 
@@ -290,14 +313,23 @@ class Part:
 def measured_parts(root: Path) -> list[Part]:
     """Return the parts of a run of all checks, as far as this machine or the seed knows them.
 
+    It is a run after a change of one case: of the checks in turns it does those of this case, those
+    whose turn it is, and one costly file of the house.
+
     Raises
     ------
     FileNotFoundError
         If a part was never measured, with the command that does.
     """
     names = case_names(root)
-    tests = by_case({p: c for p, c in read_seconds(root).items() if (root / p).is_file()})
-    if not tests:
+    known = {p: c for p, c in read_seconds(root).items() if (root / p).is_file()}
+    whole, inside = rotation.costly(root), rotation.with_turns(root)
+    always = by_case({p: c for p, c in known.items() if p not in {*whole, *inside}})
+    turned = by_case({p: c for p, c in known.items() if p in {*whole, *inside}})
+    fixed = always[HOUSE] + sum(known[p].get(HOUSE, 0.0) for p in inside if p in known)
+    files = [sum(known[p].values()) for p in whole if p in known and HOUSE in known[p]]
+    fixed += statistics.mean(files) if files else 0.0
+    if not known:
         raise FileNotFoundError("No seconds of tests are recorded. Run `make test`.")
     notebooks = dict.fromkeys(names, 0.0)
     for run in _last_runs(root):
@@ -311,8 +343,9 @@ def measured_parts(root: Path) -> list[Part]:
     # Of a build that wrote every page. `make test` builds once more, and writes few.
     pages = {name: book["cpu_seconds"] / len(names) for name in names}
     return [
-        Part("tests of no case", tests[HOUSE], {}),
-        Part("tests of cases", 0.0, {name: tests[name] for name in names}),
+        Part("tests of no case", fixed, {}),
+        Part("tests of cases", 0.0, {name: always[name] for name in names}),
+        Part("those of them in turns", 0.0, {name: turned[name] for name in names}, TURNS),
         Part("notebooks, executed once", 0.0, notebooks),
         Part("pages of the book", 0.0, pages),
     ]
@@ -321,6 +354,11 @@ def measured_parts(root: Path) -> list[Part]:
 def _last_runs(root: Path) -> list[execute.Run]:
     """Return the last run of each notebook that did not fail."""
     return [*{run.name: run for run in execute.runs(root) if not run.error}.values()]
+
+
+def everything(root: Path) -> float:
+    """Return the CPU seconds of all tests, when none is left out for its turn."""
+    return sum(by_case(read_seconds(root)).values())
 
 
 def projection(parts: Sequence[Part], count: int) -> list[str]:
@@ -343,6 +381,7 @@ def project(root: Path, count: int) -> int:
         print(error)
         return 1
     print("\n".join(projection(parts, count)))
+    print(f"all tests that there are now, with none left out: {everything(root):.0f} CPU s")
     minutes = sum(part.at(count) for part in parts) / 60 / CORES
     if minutes > MOST_MINUTES:
         print(f"error: {minutes:.0f} minutes, over the {MOST_MINUTES} of the whole course")
@@ -367,6 +406,7 @@ class Meter:
         """Tell the first process what this one has left out."""
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput["left_out"] = session.config.stash.get(LEFT_OUT, {})
+            session.config.workeroutput["held"] = session.config.stash.get(HELD, {})
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item):
@@ -400,35 +440,57 @@ class Bookkeeper:
         self._strains: list[float] = []
         self._errors: list[str] = []
         self._left_out: Mapping[str, int] = {}
+        self._held: Mapping[str, int] = {}
+        self._ran: Counter[str] = Counter()
+        self._failed: set[str] = set()
+        self._waits: set[tuple[str, str]] = set()
         self._whole = not (config.option.keyword or config.option.case or config.option.markexpr)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add the seconds of a test."""
+        path = report.nodeid.partition("::")[0]
+        if report.failed:
+            self._failed.add(path)
+        if report.skipped and rotation.LEFT_OUT in str(report.longrepr):
+            self._waits.add((path, case_of(report.nodeid, self._names)))
         seconds = getattr(report, "cpu_seconds", None)
         if seconds is None:
             return
         if strain := getattr(report, "strain", None):
             self._strains.append(strain)
-        case, path = case_of(report.nodeid, self._names), report.nodeid.partition("::")[0]
+        case = case_of(report.nodeid, self._names)
         self._by_case[case] += seconds
         self._tests[case] += 1
+        self._ran[path] += 1
         self._by_file.setdefault(path, Counter())[case] += seconds
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node) -> None:
         """Learn from a worker what it has left out; each leaves out the same."""
-        self._left_out = getattr(node, "workeroutput", {}).get("left_out", {})
+        told = getattr(node, "workeroutput", {})
+        self._left_out, self._held = told.get("left_out", {}), told.get("held", {})
+
+    def _keep_passes(self) -> None:
+        """Record the costly files of which every test has run and none has failed."""
+        held = self._held or self._config.stash.get(HELD, {})
+        for path, key in self._config.stash[KEYS].items():
+            ran = path not in self._config.stash[NOT_DUE] and 0 < self._ran[path] == held.get(path)
+            if self._whole and ran and path not in self._failed:
+                rotation.passed(rotation.FILE, path, key)
 
     def _keep_seconds(self) -> None:
         """Remember what each file took; a part of a file says nothing about it."""
         if not self._whole or any("::" in argument for argument in self._config.args):
             return
         root = self._config.rootpath
-        own = {
-            path: {case: round(s, 1) for case, s in cases.items()}
-            for path, cases in self._by_file.items()
-        }
-        known = read_seconds(root) | own
+        known = read_seconds(root)
+        for path, cases in self._by_file.items():
+            # What was left out for its turn took nothing now, and will again.
+            now = {case: round(s, 1) for case, s in cases.items()}
+            kept = {
+                case: s for case, s in known.get(path, {}).items() if (path, case) in self._waits
+            }
+            known[path] = now | kept
         known = {path: cases for path, cases in known.items() if (root / path).is_file()}
         write_whole(build_dir() / "tests" / "seconds.json", json.dumps(known, indent=1).encode())
         if self._config.option.seed_seconds:
@@ -443,6 +505,7 @@ class Bookkeeper:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Judge; a case far over its allowance makes the run fail."""
         self._keep_seconds()
+        self._keep_passes()
         if self._config.option.allowance:
             allowance = Allowance.read(Path(self._config.option.allowance))
             runs = runs_since(self._config.rootpath)
@@ -467,7 +530,10 @@ class Bookkeeper:
         terminalreporter.section("notebooks executed since the start of the checks")
         for line in execute.summary(runs_since(self._config.rootpath)) or ["none"]:
             terminalreporter.line(line)
-        for line in allowance.warnings(self._by_case):
+        if self._config.option.turns and (new := rotation.unrecorded(self._config.rootpath)):
+            terminalreporter.line(f"{new} passes are new: `python tests/rotation.py` records them")
+        partly = {case for _, case in self._waits}
+        for line in allowance.warnings(self._by_case, partly):
             terminalreporter.line(f"warning: {line}", yellow=True)
         for line in self._errors:
             terminalreporter.line(f"error: {line}", red=True)
@@ -482,6 +548,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         const=str(Path(__file__).with_name("allowance.toml")),
         help="print CPU seconds by case; more than allowed is an error",
     )
+    group.addoption("--turns", action="store_true", help="leave out costly files that passed")
     group.addoption("--case", help="run the tests of one case alone: 01")
     group.addoption("--seed-seconds", action="store_true", help="write tests/seconds.toml")
 
@@ -489,10 +556,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register what this process needs: workers measure, the first process reports."""
     config.pluginmanager.register(Meter(), "casebook-meter")
-    if not hasattr(config, "workerinput"):
+    config.stash[KEYS], config.stash[NOT_DUE] = {}, []
+    if hasattr(config, "workerinput"):
+        config.stash[NOT_DUE] = config.workerinput.get("not_due", [])
+    else:
+        if config.option.turns:
+            config.stash[KEYS] = rotation.file_keys(config.rootpath)
+            config.stash[NOT_DUE] = rotation.not_due(config.stash[KEYS])
         config.pluginmanager.register(Bookkeeper(config), "casebook-bookkeeper")
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False  # not by the number of tests: by their seconds
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node) -> None:
+    """Tell a worker which costly files are not due: the first process alone decides."""
+    node.workerinput["not_due"] = node.config.stash[NOT_DUE]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -520,7 +599,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash.setdefault(LEFT_OUT, {}).update(Counter(cases[item] for item in left_out))
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
-    paths = {item.nodeid.partition("::")[0] for item in items}
+    held = Counter(item.nodeid.partition("::")[0] for item in items)
+    config.stash[HELD], paths = dict(held), set(held)
+    for item in items:
+        if item.nodeid.partition("::")[0] in config.stash[NOT_DUE]:
+            item.add_marker(pytest.mark.skip(reason=rotation.LEFT_OUT))
     seconds = by_file(read_seconds(config.rootpath))
     order = {path: n for n, path in enumerate(longest_first(paths, seconds))}
     items.sort(key=lambda item: order[item.nodeid.partition("::")[0]])

@@ -71,6 +71,39 @@ def need_columns(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None
         raise ValueError(f"{name}: no column {missing}; there are {list(frame)}.")
 
 
+def typed(frame: pd.DataFrame, numbers: Sequence[str], times: Sequence[str]) -> pd.DataFrame:
+    """Return a table whose numbers and times are such, so that each rule can be asked.
+
+    A text that holds a number is that number, a time with a zone the same moment in UTC. A time in
+    a text is read if it is ISO 8601: "02/03/2026" is a day of March or of February. What is neither
+    becomes missing, and a contract refuses it with the row.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    numbers, times : sequence of str
+        Columns.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> typed(pd.DataFrame({"minutes": [1.5, "9", "much"]}), ["minutes"], [])["minutes"].tolist()
+    [1.5, 9.0, nan]
+    """
+    import pandas as pd
+
+    changed = {
+        name: pd.to_numeric(frame[name], errors="coerce")
+        for name in numbers
+        if not pd.api.types.is_numeric_dtype(frame[name])
+    }
+    for name in times:
+        if frame[name].dtype.kind != "M" or frame[name].dt.tz is not None:
+            zoned = pd.to_datetime(frame[name], utc=True, errors="coerce", format="ISO8601")
+            changed[name] = zoned.dt.tz_localize(None)
+    return frame.assign(**changed) if changed else frame
+
+
 def summary(what: str, rows: pd.DataFrame, columns: Sequence[str], remedy: str) -> str:
     """Return one line on all rows that break a rule: how many, the first of them, what to do.
 

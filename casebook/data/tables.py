@@ -257,3 +257,35 @@ def ulb(path: Path) -> pd.DataFrame:
         )
     frame["is_fraud"] = frame["is_fraud"].astype(int)
     return frame.sort_values("time", kind="stable", ignore_index=True)
+
+
+COOKIE_ARMS = {"gate_30": "control", "gate_40": "treatment"}
+COOKIE_RETENTION = ("retention_1", "retention_7")
+
+
+def cookie_cats(path: Path) -> pd.DataFrame:
+    """Read the players of Cookie Cats, a test of two levels for the first gate.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("cookie_cats")``.
+
+    Returns
+    -------
+    DataFrame, 90,189 rows
+        ``user``, ``arm`` (control: gate at level 30), ``rounds`` (played in 14 days),
+        ``retention_1``, ``retention_7`` (came back a day, a week after the installation; 0 or 1).
+
+    Raises
+    ------
+    ValueError
+        If the file does not hold these players.
+    """
+    table = pd.read_csv(path)
+    columns = ["userid", "version", "sum_gamerounds", *COOKIE_RETENTION]
+    if list(table) != columns or len(table) != 90_189 or {*table["version"]} != {*COOKIE_ARMS}:
+        raise ValueError(f"{path} does not hold the 90,189 players of Cookie Cats.")
+    names = {"userid": "user", "version": "arm", "sum_gamerounds": "rounds"}
+    table = table.rename(columns=names).replace({"arm": COOKIE_ARMS})
+    return table.astype(dict.fromkeys(COOKIE_RETENTION, int))

@@ -100,3 +100,54 @@ def by_item(
     wide = table.pivot(index=world, columns=item, values=value)
     rows = [(name, *mean_interval(wide[name])) for name in wide]
     return pd.DataFrame(rows, columns=[item, value, "low", "high"])
+
+
+def earned(
+    table: pd.DataFrame, floor: str, ceiling: str = "oracle", draws: int = 4_000
+) -> pd.DataFrame:
+    """Return what each policy earns for a case, and its share of the gap from floor to oracle.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``seed``, ``policy``, ``value`` (what its decision earns), ``true`` (what acting is worth)
+        and ``shipped`` (whether it acts); a row for each policy and seed.
+    floor : str
+        The policy at 0; ``never`` ships nothing, so the share is that of the oracle's value.
+    ceiling : str
+        The policy that knows.
+    draws : int
+        Of the bootstrap over seeds.
+
+    Returns
+    -------
+    DataFrame
+        ``policy``, ``value`` (mean), ``false_ships`` and ``missed`` (shares of the seeds),
+        ``share``, ``low``, ``high``.
+    """
+    policies = table["policy"].unique().tolist()
+    wide = table.pivot(index="seed", columns="policy", values="value")[policies]
+    good = (table.pivot(index="seed", columns="policy", values="true") > 0)[policies]
+    shipped = table.pivot(index="seed", columns="policy", values="shipped")[policies]
+    picks = np.random.default_rng(0).integers(len(wide), size=(draws, len(wide)))
+    mean = wide.to_numpy()[picks].mean(axis=1)
+    point, top = wide.mean().to_numpy(), policies.index(ceiling)
+    keep = np.array([name == floor for name in policies], float)  # all zero: ships nothing
+    base, least = mean @ keep[:, None], point @ keep
+    gap = mean[:, [top]] - base
+    kept = gap[:, 0] > 0  # a draw in which the floor is perfect has no gap
+    share = low = high = np.full(len(policies), np.nan)  # no idea pays, or the floor finds each
+    if kept.any() and point[top] > least:
+        share = (point - least) / (point[top] - least)
+        low, high = np.quantile((mean - base)[kept] / gap[kept], [0.025, 0.975], axis=0)
+    return pd.DataFrame(
+        {
+            "policy": policies,
+            "value": point,
+            "false_ships": (shipped & ~good).mean().to_numpy(),
+            "missed": (~shipped.astype(bool) & good).mean().to_numpy(),
+            "share": share,
+            "low": low,
+            "high": high,
+        }
+    )

@@ -7,10 +7,13 @@ takes one number a unit; ``wilson`` a share of independent cases; ``bootstrap`` 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Interval(NamedTuple):
@@ -181,6 +184,27 @@ def rule_of_three(n: int) -> float:
     if n < 1:
         raise ValueError("No cases were seen: nothing bounds the rate.")
     return 3 / n
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return bias with its interval, standard deviation, RMSE and coverage of each method.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``method``, ``estimate``, ``low``, ``high`` and ``true``; a row for each method and world.
+    """
+    import pandas as pd
+
+    rows = []
+    for method, own in table.groupby("method", sort=False):
+        error = own["estimate"] - own["true"]
+        covered = (own["low"] <= own["true"]) & (own["true"] <= own["high"])
+        bias = mean_interval(error)
+        spread = (error.std(ddof=1), np.sqrt(np.mean(error**2)), covered.mean())
+        rows.append((method, len(own), *bias, *spread))
+    names = ["method", "worlds", "bias", "bias_low", "bias_high", "sd", "rmse", "covered"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def _ends(values: np.ndarray, level: float) -> tuple[float, float]:

@@ -10,12 +10,16 @@ Examples
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
+    from pydantic import BaseModel
+
+    Model = TypeVar("Model", bound=BaseModel)
+Call = Callable[..., Mapping[str, Any]]
 
 
 @dataclass
@@ -35,6 +39,43 @@ class Problem(Exception):
 def too_large(what: str) -> Problem:
     """Return the problem of a body that is too large."""
     return Problem(413, "too large", what, "Send it in parts.")
+
+
+def json_object(raw: bytes) -> dict[str, Any]:
+    """Return the object of a JSON body.
+
+    Raises
+    ------
+    Problem
+        400 if it is no JSON, 422 if it is no object.
+    """
+    try:
+        given = json.loads(raw)
+    except (ValueError, RecursionError):
+        what = "The body is no JSON."
+        raise Problem(400, "not JSON", what, "Send one JSON object.") from None
+    if not isinstance(given, dict):
+        raise Problem(422, "wrong form", "The body is no object.", "Send one JSON object.")
+    return given
+
+
+def parsed(model: type[Model], raw: bytes) -> Model:
+    """Return a body as a pydantic model.
+
+    Raises
+    ------
+    Problem
+        As :func:`json_object`; 422 with each field that is wrong.
+    """
+    from pydantic import ValidationError
+
+    given = json_object(raw)
+    try:
+        return model.model_validate_json(json.dumps(given))
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in faults)
+        raise Problem(422, "wrong form", what, "Correct the fields that are named.") from None
 
 
 def reply(body: Mapping[str, Any], status: int = 200) -> Response:
@@ -87,3 +128,46 @@ def bare_app(title: str) -> FastAPI:
         return reply(Problem(500, "internal error", what, "Try again.").told(), 500)
 
     return app
+
+
+def serve_calls(
+    app: FastAPI, posts: Mapping[str, Call], gets: Mapping[str, Call], most: int
+) -> None:
+    """Answer routes by calls that know nothing of HTTP, so that pages and tests use the same ones.
+
+    Parameters
+    ----------
+    app : FastAPI
+        Of :func:`bare_app`.
+    posts : mapping of str to callable
+        Route → call of the body's bytes; it returns an object or raises :class:`Problem`.
+    gets : mapping of str to callable
+        Route → call without arguments, or of the route's ``{name}``.
+    most : int
+        Bytes of a body that are read.
+    """
+    from starlette.concurrency import run_in_threadpool
+
+    from casebook.serving.log import LogFailed
+
+    async def answer(call: Call, *given: Any) -> Response:
+        try:
+            return reply(await run_in_threadpool(call, *given))
+        except LogFailed as failed:
+            raise Problem(503, "log not written", str(failed), "Send it again.") from None
+
+    def post(call: Call) -> Callable:
+        async def handle(request: Request) -> Response:
+            return await answer(call, await body_of(request, most))
+
+        return handle
+
+    def get(call: Call) -> Callable:
+        async def handle(request: Request) -> Response:
+            return await answer(call, *request.path_params.values())
+
+        return handle
+
+    for method, made, calls in (("POST", post, posts), ("GET", get, gets)):
+        for route, call in calls.items():
+            app.add_route(route, made(call), methods=[method])

@@ -73,21 +73,29 @@ def test_any_order_with_any_repeats_leads_to_the_same_track(seed):
     assert merged(again) == merged(scans)
 
 
-def test_the_last_scan_wins_would_be_found():
-    """The planted fault: a track that takes what came last depends on the order."""
+def test_of_a_step_the_scan_that_came_in_first_counts():
+    """The planted fault, the last arrival, is the same in any order: it takes another rule."""
 
     class Last(Track):
         def merge(self, scan):
-            self.steps[step_of(scan["stage"], scan["attempt"])] = (scan["received_at"],)
+            step, before = step_of(scan["stage"], scan["attempt"]), dict(self.steps)
+            super().merge(scan)
+            entry = (scan["received_at"], scan["scan_id"], scan["scanned_at"])
+            self.steps[step] = max(before.get(step, entry), entry)
 
-    def last(scans):
-        tracks = {}
-        for scan in scans:
-            tracks.setdefault(scan["parcel"], Last(scan["parcel"])).merge(scan)
-        return tracks
+    first: dict[tuple[int, int], tuple] = {}
+    tracks, faulty = {}, {}
+    for scan in sorted(some_scans(600), key=lambda s: (s["received_at"], s["scan_id"])):
+        first.setdefault((scan["parcel"], step_of(scan["stage"], scan["attempt"])), scan)
+        for kind, found in ((Track, tracks), (Last, faulty)):
+            found.setdefault(scan["parcel"], kind(scan["parcel"])).merge(scan)
+    expected = {key: (scan["received_at"], scan["scan_id"]) for key, scan in first.items()}
 
-    scans = some_scans(600)
-    assert last(scans) != last(scans[::-1])
+    def arrivals(found):
+        steps = ((parcel, track.steps) for parcel, track in found.items())
+        return {(parcel, step): at[:2] for parcel, s in steps for step, at in s.items()}
+
+    assert arrivals(tracks) == expected != arrivals(faulty)
 
 
 def test_moments_are_those_of_the_tracks_scan_by_scan():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 import sqlite3
 import threading
@@ -19,16 +20,18 @@ from casebook.cases.delivery_eta import world as worlds
 from casebook.cases.delivery_eta.eta import Models, Said, decide, promise_day, reason, train, usable
 from casebook.cases.delivery_eta.evaluation import split, with_truth
 from casebook.cases.delivery_eta.features import prepare
+from casebook.cases.delivery_eta.messages import decode, events_of
 from casebook.cases.delivery_eta.quantiles import scores, widened
 from casebook.cases.delivery_eta.service import (
     SCHEMA,
     Tracking,
+    app_from,
     create_app,
     opened,
     save,
     state_of,
 )
-from casebook.cases.delivery_eta.stream import ETA, State, decode, events_of
+from casebook.cases.delivery_eta.stream import ETA, State
 from casebook.evaluate.conformal import adaptive
 from casebook.serving.breaker import Breaker
 from casebook.serving.drills import BEGUN, kill_drill
@@ -342,6 +345,8 @@ POSTED = {name: value for name, value in SCAN.items() if name != "received_at"}
         ({"attempt": 9}, "attempt: Input should be less than or equal to 2"),
         ({"scanned_at": "1970-01-01T00:00:00"}, "scanned_at: Value error, not between"),
         ({"received_at": "2025-10-07T10:01:00+02:00"}, "UTC without an offset"),
+        ({"scanned_at": "2025-10-07"}, "send date and time, as 2025-10-07T10:00:00"),
+        ({"scanned_at": 1759831200}, "send date and time"),
         ({"device": "x" * 41}, "device: String should have at most 40"),
         ({"secret": 1}, "secret: Extra inputs are not permitted"),
         ({"kind": "other"}, "message: Input tag 'other'"),
@@ -373,6 +378,37 @@ def test_one_bad_message_never_stops_the_consumer(tmp_path):
         assert {q.body for q in tracking.consumer.quarantined()} == set(bad)
         state = state_of(tracking.store)
     assert len(state["eta"]) > 50
+
+
+def test_a_message_with_the_key_of_another_and_other_content_is_put_aside(tmp_path):
+    time = "2025-10-07T06:00:00"
+    load = {"kind": "load", "hub": "X", "day": time, "backlog_hours": 3, "published_at": time}
+    sent = [load, PARCEL, load, PARCEL, load | {"backlog_hours": 4}, PARCEL | {"km": 2.0}]
+    with opened(tmp_path, Models()) as tracking:
+        tracking.log.append([("x", json.dumps(message)) for message in sent])
+        assert tracking.consumer.run() == (6, 2)
+        assert all("differs from what came first" in q.why for q in tracking.consumer.quarantined())
+        state = state_of(tracking.store)
+    assert state["load"][0][1] == 3.0 and state["parcels"][0][5] == 1.0
+
+
+@pytest.mark.parametrize("batch", [80, 500])
+def test_what_is_older_than_it_is_kept_for_is_dropped_and_changes_nothing_else(tmp_path, batch):
+    with opened(tmp_path, models()) as tracking:
+        tracking.state.keep, tracking.consumer.batch = 2.0, batch
+        tracking.log.append(feed(6.0))
+        tracking.consumer.run()
+        left, usual = state_of(tracking.store), uninterrupted()
+        memory = len(tracking.state._tables.load)
+    newest = (FIRST + pd.Timedelta(days=6)).timestamp()
+    last: dict[int, int] = {}
+    for parcel, _, received, *_ in usual["steps"]:
+        last[parcel] = max(last.get(parcel, 0), received)
+    kept = {parcel for parcel, at in last.items() if at >= (newest // 86400 - 3) * 86400}
+    assert kept >= {row[0] for row in left["eta"]} and left["eta"] and len(kept) < 0.9 * len(last)
+    assert [row for row in usual["eta"] if row[0] in {r[0] for r in left["steps"]}] == left["eta"]
+    assert left["outcomes"] == usual["outcomes"] and left["follower"] == usual["follower"]
+    assert len(left["load"]) == memory < len(usual["load"])
 
 
 class Stumbling(State):
@@ -585,6 +621,7 @@ def test_a_scan_that_is_posted_moves_the_date(client):
         ("GET", "/parcels/%D9%A1/eta", None, 400, "no number"),
         ("POST", "/scans", "{", 400, "not JSON"),
         ("POST", "/scans", "[" * 100_000, 400, "not JSON"),
+        ("POST", "/scans", '[{"parcel": 1, "parcel": 2}]', 400, "not JSON"),
         ("POST", "/scans", "{}", 400, "not a list"),
         ("POST", "/scans", "[1]", 422, "no scan"),
         ("POST", "/scans", json.dumps([POSTED | {"device": "\ud800"}]), 422, "no scan"),
@@ -617,6 +654,53 @@ def test_a_parcel_without_a_scan_has_its_window_and_an_old_date_is_overdue(tmp_p
         assert tracking.eta(parcel[0])["overdue"]
         clocked = Tracking(tracking.log, tracking.store, Models(), clock=lambda: FIRST)
         assert not clocked.eta(parcel[0])["overdue"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "source", "says"),
+    [
+        ("model", None, "routes", "model.pickle: FileNotFoundError"),
+        ("model", lambda raw: raw[:1000], "routes", "model.pickle: "),
+        ("model", lambda raw: b"garbage", "routes", "model.pickle: UnpicklingError"),
+        ("model", lambda raw: pickle.dumps([7]), "routes", "holds a list, not Models"),
+        ("model", lambda raw: pickle.dumps(Models(model=7)), "routes", "its model is a int"),
+        ("routes", None, "model", "routes.pickle: FileNotFoundError"),
+        ("routes", lambda raw: pickle.dumps({}), "model", "holds a dict, not Routes"),
+    ],
+)
+def test_a_broken_file_takes_no_other_with_it(tmp_path, name, change, source, says):
+    save(tmp_path, models())
+    file = tmp_path / f"{name}.pickle"
+    raw = file.read_bytes()
+    file.unlink()
+    if change:
+        file.write_bytes(change(raw))
+    app = app_from(str(tmp_path))
+    app.state.tracking.log.append(feed(1.0))
+    assert app.state.tracking.step() == len(feed(1.0))
+    with TestClient(app) as client:
+        health = client.get("/health")
+    assert health.status_code == 200 and says in health.json()["models"]
+    assert set(health.json()["sources"]) == {source}
+
+
+def test_health_says_how_old_the_oldest_unread_message_is_and_that_the_log_was_lost(tmp_path):
+    events, now = feed(1.0), FIRST + pd.Timedelta(days=1)
+    first = pd.Timestamp(json.loads(events[0][1])["published_at"])
+    with opened(tmp_path, models()) as plain:
+        tracking = Tracking(plain.log, plain.store, models(), clock=lambda: now)
+        plain.log.append(events)
+        health = tracking.health()
+        assert health["behind"] == len(events) and health["models"] == "well"
+        assert health["lag_seconds"] == (now - first).total_seconds()
+        assert tracking.step() == len(events) and tracking.health()["lag_seconds"] == 0
+        plain.log.append([("x", "{")])
+        assert tracking.health()["behind"] == 1 and tracking.health()["lag_seconds"] is None
+        other = EventLog(tmp_path / "other.db")
+        lost = Tracking(other, plain.store, models(), clock=lambda: now)
+        assert lost.health()["behind"] is None and "move state.db" in lost.health()["consumer"]
+        assert lost.step() == 0 and "LogChanged" in lost.trouble
+        other.close()
 
 
 def test_a_service_starts_from_its_folder(tmp_path):

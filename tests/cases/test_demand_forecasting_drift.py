@@ -7,22 +7,15 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from demand_forecasting_shared import DAY, without_feed
 from numpy.lib.stride_tricks import sliding_window_view
 from pandas.testing import assert_frame_equal
 
 from casebook.cases.demand_forecasting.drift import live_errors
 from casebook.cases.demand_forecasting.features import add_known
-from casebook.cases.demand_forecasting.world import KEYS, SEED, SHOCK_PHI, World, simulate
+from casebook.cases.demand_forecasting.world import KEYS, SEED, SHOCK_PHI
 from casebook.forecasting.direct import fit_direct, lightgbm_direct, predict_direct
 from casebook.serving.monitor import DriftAlarm, daily_errors
-
-DAY = pd.Timedelta(days=1)
-
-
-@cache
-def world(seed: int = SEED) -> World:
-    return simulate(seed)
-
 
 # The alarm in the world -----------------------------------------------------------------------
 
@@ -56,20 +49,17 @@ def nightly_runs(y: pd.DataFrame, base: pd.DataFrame, leads: int = 7) -> pd.Data
     return pd.concat(runs)
 
 
-def errors_by_country(seed: int, y: pd.DataFrame, leads: int = 7) -> pd.DataFrame:
-    runs = nightly_runs(y, by_country(world(seed).truth, "base"), leads)
+@cache
+def world_errors(seed: int) -> pd.DataFrame:
+    known = without_feed(seed)
+    y, base = (by_country(known.truth, column) for column in ("y", "base"))
     names = pd.DataFrame({"unique_id": y.columns, "country": y.columns})
     panel = y.stack().rename("y").reset_index()
-    return daily_errors(runs, panel, names, world(seed).calendar, leads)
-
-
-@cache
-def world_errors(seed: int, leads: int = 7) -> pd.DataFrame:
-    return errors_by_country(seed, by_country(world(seed).truth, "y"), leads)
+    return daily_errors(nightly_runs(y, base), panel, names, known.calendar, 7)
 
 
 def first_day_of_the_break(seed: int) -> pd.Series:
-    broken_days = world(seed).truth.query("jump != 0")
+    broken_days = without_feed(seed).truth.query("jump != 0")
     return broken_days["ds"].groupby(broken_days["unique_id"].str[:2]).min()
 
 
@@ -113,20 +103,27 @@ def test_the_break_is_noticed_within_days():
 # The shipped model, after its training --------------------------------------------------------
 
 FEW = {"n_estimators": 20}
-TRAINED = pd.Timestamp("2021-12-01")
+TRAINED, AGAIN = pd.Timestamp("2021-12-01"), pd.Timestamp("2022-01-15")
 
 
 @cache
 def panel() -> pd.DataFrame:
     """Return two countries' first 500 days."""
-    known = world()
+    known = without_feed(SEED)
     rows = known.truth[known.truth["unique_id"].str[:2].isin(["BR", "PL"])]
     rows = rows.loc[rows["ds"] < "2022-05-16", [*KEYS, "y"]].astype({"y": float})
     return add_known(rows, known.routes, known.calendar, known.promotions)
 
 
 def live(rows: pd.DataFrame, trainings=(TRAINED,), last="2022-02-28", **given) -> pd.DataFrame:
-    return live_errors(rows, world().calendar, trainings, last, parameters=FEW, **given)
+    calendar = without_feed(SEED).calendar
+    return live_errors(rows, calendar, trainings, last, parameters=FEW, **given)
+
+
+@cache
+def replayed(*trainings: pd.Timestamp) -> pd.DataFrame:
+    """Return the errors of the panel as it is."""
+    return live(panel(), trainings)
 
 
 def test_live_errors_are_those_of_the_model_that_ships():
@@ -136,63 +133,58 @@ def test_live_errors_are_those_of_the_model_that_ships():
     errors = live(panel(), leads=1)
     for night in nights:
         train, ahead = panel()[panel()["ds"] < night], panel()[panel()["ds"] == night]
-        made = ahead.assign(y_hat=predict_direct(model, train, ahead.drop(columns="y"))).dropna()
+        made = ahead.assign(y_hat=predict_direct(model, train, ahead.drop(columns="y")))
+        if night == TRAINED:
+            direct = lightgbm_direct(train, ahead.drop(columns="y"), parameters=FEW)
+            np.testing.assert_allclose(made["y_hat"], direct, rtol=1e-12)
+        made = made.dropna()
         sums = made.groupby(made["unique_id"].str[:2])[["y", "y_hat"]].sum()
         expected = (sums["y"] - sums["y_hat"]).abs() / sums["y"]
         np.testing.assert_allclose(errors.loc[night], expected.loc[errors.columns], rtol=1e-9)
-    direct = lightgbm_direct(
-        panel()[panel()["ds"] < TRAINED],
-        ahead := panel()[panel()["ds"] == TRAINED].drop(columns="y"),
-        parameters=FEW,
-    )
-    first = predict_direct(model, panel()[panel()["ds"] < TRAINED], ahead)
-    np.testing.assert_allclose(first, direct, rtol=1e-12)
 
 
-def check_errors_come_after_the_training(replay) -> None:
+def check_errors_come_after_the_training(once: pd.DataFrame, replay) -> None:
     """What happens from a training on changes no model: only levels and errors after it."""
-    trainings, later = [TRAINED, "2022-01-15"], panel()["ds"] >= "2022-01-15"
-    once = replay(panel(), trainings)
     assert once.index[0] == TRAINED
-    spoilt = replay(panel().assign(y=panel()["y"].where(~later, 7 * panel()["y"])), trainings)
-    assert_frame_equal(once[:"2022-01-14"], spoilt[:"2022-01-14"])
-    assert (spoilt.loc["2022-01-15":"2022-01-17"] > once.loc["2022-01-15":"2022-01-17"]).all(None)
+    later = panel()["ds"] >= AGAIN
+    spoilt = replay(panel().assign(y=panel()["y"].where(~later, 7 * panel()["y"])))
+    assert_frame_equal(once[: AGAIN - DAY], spoilt[: AGAIN - DAY])
+    assert (spoilt.loc[AGAIN : AGAIN + 2 * DAY] > once.loc[AGAIN : AGAIN + 2 * DAY]).all(None)
 
 
 def test_no_error_is_from_days_that_the_model_was_trained_on():
-    check_errors_come_after_the_training(live)
+    both = (TRAINED, AGAIN)
+    check_errors_come_after_the_training(replayed(*both), lambda rows: live(rows, both))
 
 
 def test_the_check_catches_a_model_that_was_trained_on_the_days_it_is_judged_by():
-    def in_sample(rows, trainings):
+    def in_sample(rows):
         model = fit_direct(rows[rows["ds"] < "2022-03-01"], parameters=FEW)
-        train, ahead = (
-            rows[rows["ds"] < "2021-11-15"],
-            rows["ds"].between("2021-11-15", "2021-12-12"),
-        )
-        ahead = rows[ahead].drop(columns="y")
         model = type(model)(model.text, model.features, model.countries, pd.Timestamp("2021-11-14"))
+        train, days = rows[rows["ds"] < "2021-11-15"], pd.date_range("2021-11-15", "2021-12-12")
+        ahead = rows[rows["ds"].isin(days)].drop(columns="y")
         runs = ahead.assign(origin=ahead["ds"], y_hat=predict_direct(model, train, ahead))
-        countries = (
-            rows[["unique_id"]].drop_duplicates().assign(country=lambda f: f.unique_id.str[:2])
-        )
-        return daily_errors(runs, rows, countries, world().calendar)[TRAINED:]
+        names = rows[["unique_id"]].drop_duplicates().assign(country=lambda f: f.unique_id.str[:2])
+        return daily_errors(runs, rows, names, without_feed(SEED).calendar)[TRAINED:]
 
     with pytest.raises(AssertionError):
-        check_errors_come_after_the_training(in_sample)
+        check_errors_come_after_the_training(in_sample(panel()), in_sample)
 
 
 def test_a_retraining_changes_the_model_of_the_nights_after_it():
-    one, two = live(panel()), live(panel(), [TRAINED, pd.Timestamp("2022-01-15")])
-    same = slice(None, "2022-01-14")
-    assert_frame_equal(one[same], two[same])
+    one, two = replayed(TRAINED), replayed(TRAINED, AGAIN)
+    assert_frame_equal(one[: AGAIN - DAY], two[: AGAIN - DAY])
     assert not np.allclose(one["2022-01-22":], two["2022-01-22":], equal_nan=True)
 
 
-def test_replays_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match="must lie between the first training and the end"):
-        live(panel(), last="2023-01-01")
-    with pytest.raises(ValueError, match="must lie between the first training and the end"):
-        live(panel(), [])
-    with pytest.raises(ValueError, match="29 days ahead: the model forecasts 1 to 28"):
-        live(panel(), leads=29)
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"last": "2023-01-01"}, "must lie between the first training and the end"),
+        ({"trainings": []}, "must lie between the first training and the end"),
+        ({"leads": 29}, "29 days ahead: the model forecasts 1 to 28"),
+    ],
+)
+def test_replays_that_cannot_be_are_refused(asked, says):
+    with pytest.raises(ValueError, match=says):
+        live(panel(), **asked)

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from bs4 import BeautifulSoup
 from pace import waiting
 from playwright.sync_api import Page
+from visits import Visit
+
+from casebook.book.mend import DRAWN_BY
 
 #: The width of a laptop's window without its scroll bar, for what must not scroll sideways there.
 WITHOUT_SCROLL_BAR = 1264
@@ -314,3 +318,21 @@ def look(page: Page, axe_source: str) -> dict[str, list[str]]:
         The script of axe-core.
     """
     return {name: faults for name, faults in _each_look(page, axe_source) if faults}
+
+
+def all_faults(seen: Visit, axe_source: str) -> dict[str, list[str]]:
+    """Return all that is wrong with an open page, by check; the network's faults come last."""
+    faults = look(seen.page, axe_source)
+    watched = {"asked of other hosts": seen.offsite, "failed": seen.failed, "errors": seen.errors}
+    return faults | {name: found for name, found in watched.items() if found}
+
+
+def superfluous_and_missing(page: BeautifulSoup) -> list[str]:
+    """Return large scripts that draw nothing on a page, and those that something waits for."""
+    faults = []
+    for part, drawn in DRAWN_BY.items():
+        here = any(part in script["src"] for script in page.select("script[src]"))
+        used = drawn is not None and page.select_one(drawn) is not None
+        if here != used:
+            faults.append(f"{part} is {'superfluous' if here else 'missing'}")
+    return faults

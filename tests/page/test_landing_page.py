@@ -17,8 +17,14 @@ CHAPTERS = sorted(name for name in toc_files(ROOT) if name.startswith("chapters/
 MOST_BYTES = 1_500_000
 
 
-def test_every_chapter_of_the_book_has_a_card_in_the_order_of_the_book(load):
-    page = load(PAGE).page
+@pytest.fixture(scope="module")
+def landing_page(open_visits):
+    """Return the page, light and on a wide window, open for all tests that only read it."""
+    return open_visits()(PAGE).page
+
+
+def test_every_chapter_of_the_book_has_a_card_in_the_order_of_the_book(landing_page):
+    page = landing_page
     links = page.locator(".landing-card h3 a")
     found = [link.get_attribute("href") for link in links.all()]
     assert found == [f"../{name}.html" for name in CHAPTERS]
@@ -33,8 +39,8 @@ def test_a_chapter_of_the_book_is_read_as_it_ran(chapter):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_each_card_shows_the_picture_of_its_theme_alone(load, theme):
-    page = load(PAGE, theme=theme).page
+def test_each_card_shows_the_picture_of_its_theme_alone(landing_page, load, theme):
+    page = landing_page if theme == "light" else load(PAGE, theme=theme).page
     shown = page.locator(".landing-picture img:visible")
     assert shown.count() == len(CHAPTERS)
     for image in shown.all():
@@ -66,23 +72,24 @@ def test_a_click_anywhere_on_a_card_opens_its_chapter(load):
 
 
 @pytest.mark.parametrize(("width", "columns"), [(390, 1), (1280, 2)])
-def test_cards_stand_below_each_other_on_a_phone(load, width, columns):
-    page = load(PAGE, width=width).page
+def test_cards_stand_below_each_other_on_a_phone(landing_page, load, width, columns):
+    page = landing_page if width == 1280 else load(PAGE, width=width).page
     left = {round(card.bounding_box()["x"]) for card in page.locator(".landing-card").all()}
     assert len(left) == columns
     assert checks.sideways(page) == []
 
 
-def test_on_paper_no_card_is_broken_and_every_picture_is_light(load):
-    page = load(PAGE).page
+def test_on_paper_no_card_is_broken_and_every_picture_is_light(landing_page):
+    page = landing_page
     page.emulate_media(media="print")
     broken = "e => getComputedStyle(e).breakInside"
     assert {card.evaluate(broken) for card in page.locator(".landing-card").all()} == {"avoid"}
     assert page.locator(".landing-picture img.only-dark:visible").count() == 0
+    page.emulate_media(media="screen")
 
 
-def test_what_is_in_preparation_cannot_be_clicked(load):
-    page = load(PAGE).page
+def test_what_is_in_preparation_cannot_be_clicked(landing_page):
+    page = landing_page
     assert page.locator(".landing-planned").count() == 1
     assert page.locator(".landing-planned :is(a, button)").count() == 0
 

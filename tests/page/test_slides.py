@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 
 import checks
 import nbformat
 import pytest
+import rotation
 from visits import HTML, ROOT
 
 from casebook.author.files import notebooks
@@ -60,43 +62,38 @@ def deck(decks):
         )
 
 
-@pytest.fixture(scope="module", params=CHAPTERS)
-def chapter(request) -> str:
-    """Return each chapter in turn."""
-    return request.param
+def deck_key(chapter: str) -> str:
+    """Return the key of a deck as it is made, with the scripts and styles of decks."""
+    static = [path for path in (HTML / "_static").glob("*") if path.suffix in (".css", ".js")]
+    plan = ROOT / "book" / "instructors" / f"{chapter}.md"
+    own = [Path(__file__), Path(checks.__file__), *([plan] if plan.is_file() else [])]
+    deck = HTML / "slides" / f"{chapter}.html"
+    return rotation.key_of(deck, ROOT / "package-lock.json", *own, *sorted(static))
 
 
-@pytest.fixture(scope="module")
-def open_deck(open_visits, chapter):
-    """Return the slides of a chapter, opened once for all that is read on them."""
-    return opened(open_visits(), chapter)
-
-
-def test_slides_ask_no_other_host_and_are_drawn(open_deck):
-    seen = open_deck
-    assert (seen.offsite, seen.failed, seen.errors) == ([], [], [])
-    assert checks.undrawn(seen.page) == []
-
-
-def test_every_slide_fits_and_its_drawing_is_large_and_whole(open_deck):
-    page = open_deck.page
-    assert page.evaluate("Reveal.getTotalSlides()") >= 10
-    assert walk(page, too_large, small_drawings, cut_labels) == []
-
-
-def test_no_slide_holds_what_is_for_the_makers(open_deck):
-    assert for_makers(open_deck.page) == []
-
-
-def test_a_chapter_with_a_plan_has_a_poll_and_an_exercise(open_deck, chapter):
-    wanted = (ROOT / "book" / "instructors" / f"{chapter}.md").is_file()
-    assert questions(open_deck.page) == (["Poll", "Exercise"] if wanted else [])
-
-
-def test_speaker_notes_hold_the_text(open_deck):
-    page = open_deck.page
+def deck_faults(seen, chapter: str) -> dict[str, object]:
+    """Return all that is wrong with the slides of a chapter, by check."""
+    page, found = seen.page, {}
+    found["asked of other hosts, failed, errors"] = [*seen.offsite, *seen.failed, *seen.errors]
+    found["undrawn"] = checks.undrawn(page)
+    if (count := page.evaluate("Reveal.getTotalSlides()")) < 10:
+        found["few slides"] = count
+    found["fits"] = walk(page, too_large, small_drawings, cut_labels)
+    found["for the makers"] = for_makers(page)
+    # A chapter with a plan has a poll and an exercise.
+    planned = (ROOT / "book" / "instructors" / f"{chapter}.md").is_file()
+    if (asked := questions(page)) != (["Poll", "Exercise"] if planned else []):
+        found["asks"] = asked or "nothing"
     titled = page.locator("section h2:not(aside h2)").count()
-    assert page.locator("aside.notes").count() >= titled >= 5
+    if not page.locator("aside.notes").count() >= titled >= 5:
+        found["notes"] = f"{page.locator('aside.notes').count()} for {titled} titles"
+    return {name: faults for name, faults in found.items() if faults}
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_slides_of_a_chapter_are_whole(visit, chapter):
+    with rotation.turn("slides", chapter, deck_key(chapter), among=CHAPTERS):
+        assert deck_faults(opened(visit, chapter), chapter) == {}
 
 
 def walk(page, *looks: Callable) -> list[str]:
@@ -251,6 +248,22 @@ def test_gate_a_deck_without_its_questions_is_found(deck):
         "document.querySelectorAll('section h2').forEach((h) => { h.textContent = 'x'; })"
     )
     assert questions(page) == []
+
+
+def test_gate_each_part_of_the_verdict_on_a_deck_finds_its_fault(deck):
+    seen, watched = deck(CHAPTERS[0]), "asked of other hosts, failed, errors"
+    assert deck_faults(seen, CHAPTERS[0]).keys() <= {watched}  # of what was planted before
+    seen.page.evaluate(
+        "document.querySelectorAll('aside.notes').forEach((notes) => notes.remove());"
+        "document.querySelector('.mermaid-drawn').innerHTML = '<svg></svg>';"
+        "document.querySelector('section h2').textContent = 'Poll';"
+        "Reveal.slide(0); Reveal.getCurrentSlide().insertAdjacentHTML('beforeend', "
+        "'<p style=height:900px>x</p><pre>claim(1)</pre><img src=\"none.png\">')"
+    )
+    seen.page.wait_for_function("[...document.images].every((image) => image.complete)")
+    found = deck_faults(seen, CHAPTERS[0])
+    assert found.keys() == {watched, "undrawn", "fits", "for the makers", "asks", "notes"}
+    assert any("none.png" in fault for fault in found[watched])
 
 
 def code(source: str, *said: str, name: str = "cell", **metadata):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
+from pydantic import BaseModel
 
-from casebook.serving.app import Problem, bare_app, body_of, reply
+from casebook.serving.app import Problem, bare_app, body_of, parsed, reply, serve_calls
+from casebook.serving.log import LogFailed
 
 
 @pytest.fixture
@@ -52,3 +54,35 @@ def test_a_body_within_the_limit_is_read_and_no_page_asks_another_host(client):
     assert client.get("/docs").status_code == 404
     plain = TestClient(FastAPI())  # the planted fault: the framework's own pages
     assert "https://" in plain.get("/docs").text
+
+
+class Named(BaseModel):
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        (b'{"name": "x"}', 200, ""),
+        (b"{", 400, "The body is no JSON"),
+        (b"[" * 100_000, 413, "goes on after 50,000 bytes"),
+        (b"[" * 40_000, 400, "The body is no JSON"),
+        (b"[]", 422, "The body is no object"),
+        (b'{"name": 7}', 422, "name: Input should be a valid string"),
+        (b'{"name": "locked"}', 503, "disk full"),
+    ],
+)
+def test_calls_know_nothing_of_http(body, status, says):
+    def call(raw: bytes) -> dict[str, str]:
+        name = parsed(Named, raw).name
+        if name == "locked":
+            raise LogFailed("disk full")
+        return {"name": name}
+
+    app = bare_app("Calls")
+    serve_calls(app, {"/names": call}, {"/names/{name}": lambda name: {"name": name}}, 50_000)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        found = client.post("/names", content=body)
+        assert found.status_code == status
+        assert says in found.json().get("what", "")
+        assert client.get("/names/x").json() == {"name": "x"}

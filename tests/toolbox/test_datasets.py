@@ -8,7 +8,7 @@ import pytest
 from casebook.cases.card_fraud import world as card_fraud
 from casebook.data import find_real
 from casebook.data import tables as datasets
-from casebook.data.tables import fraud_handbook, tourism, ulb
+from casebook.data.tables import cookie_cats, fraud_handbook, tourism, ulb
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +171,9 @@ def test_the_reader_of_shops_refuses_another_table(tmp_path):
     frame.rename(columns=raw).drop(columns="Promo").to_parquet(path)
     with pytest.raises(ValueError, match="no column"):
         datasets.rossmann(path)
+
+
+def test_another_file_is_no_cookie_cats(tmp_path):
+    pd.DataFrame({"userid": [1], "version": ["gate_30"]}).to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(ValueError, match="90,189 players"):
+        cookie_cats(tmp_path / "x.csv")

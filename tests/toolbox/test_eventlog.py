@@ -15,6 +15,7 @@ from pathlib import Path
 
 import fakeredis
 import pytest
+import redis
 
 from casebook.serving.drills import BEGUN, kill_drill
 from casebook.serving.eventlog import (
@@ -23,6 +24,9 @@ from casebook.serving.eventlog import (
     Consumer,
     ConsumerStopped,
     EventLog,
+    LogChanged,
+    OtherSchema,
+    Progress,
     RedisLog,
     Store,
 )
@@ -77,10 +81,10 @@ def log(request, tmp_path) -> Iterator[EventLog | RedisLog]:
         url = request.getfixturevalue("redis_url")
         made = RedisLog(url or "redis://127.0.0.1:1/0", f"events-{tmp_path.name}")
         if url is None:  # the commands are those of the library's own imitation of a server
-            made._redis = fakeredis.FakeStrictRedis(decode_responses=True)
+            made._redis = fakeredis.FakeStrictRedis(**RedisLog.OPTIONS)
     yield made
     if request.param == "redis":
-        made._redis.delete(made.stream)
+        made._redis.delete(made.stream, f"{made.stream}:origin")
     made.close()
 
 
@@ -182,20 +186,13 @@ class Forgetful(Consumer):
     """A planted fault: it commits what it changed before it says how far it read."""
 
     def step(self, n=None):
-        before = self.offset
+        events = self.log.read(self.offset, n or self.batch)
         with self.store.transaction() as db:
-            events = self.log.read(before, n or self.batch)
             bad = self._applied(db, events)
         self.at("applied")
         with self.store.transaction() as db:
             if events:
-                db.execute(
-                    "INSERT INTO consumed VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
-                    "SET offset = excluded.offset, events = excluded.events",
-                    (self.name, events[-1].offset, 0),
-                )
-        from casebook.serving.eventlog import Progress
-
+                self._read_up_to(db, events[-1].offset, self.consumed + len(events), "")
         return Progress(len(events), len(bad))
 
 
@@ -265,6 +262,132 @@ def test_a_database_that_cannot_be_written_is_no_fault_of_an_event(log, store):
 def test_a_batch_has_an_event():
     with pytest.raises(ValueError, match="batch is 0"):
         Consumer(None, None, int, add, batch=0)
+
+
+# What no later event would show ------------------------------------------------------
+
+
+def shorten(log: EventLog | RedisLog, n: int) -> None:
+    """Delete the oldest events, as a log's retention does."""
+    if isinstance(log, RedisLog):
+        log._redis.xtrim(log.stream, maxlen=len(log.read(n=1000)) - n, approximate=False)
+    else:
+        log.all("DELETE FROM events WHERE offset IN (SELECT offset FROM events LIMIT ?)", (n,))
+
+
+def set_back(log: EventLog | RedisLog, new: bool) -> None:
+    """Empty a log as if it had been lost, or put another one in its place."""
+    if isinstance(log, RedisLog):
+        log._redis.delete(log.stream, *[f"{log.stream}:origin"] * new)
+    else:
+        for table in ("events", "sqlite_sequence"):
+            log.all(f"DELETE FROM {table}")
+        if new:
+            log.all("UPDATE origin SET id = 'another'")
+
+
+@pytest.mark.parametrize(("new", "n"), [(False, 2), (True, 2), (True, 9)])
+def test_a_log_that_is_not_the_one_that_was_read_is_an_error(log, store, new, n):
+    log.append([("a", "1")] * 5)
+    consumer = Consumer(log, store, int, add)
+    assert consumer.run().events == 5 and consumer.behind == 0
+    set_back(log, new)
+    log.append([("a", "1")] * n)
+    for check in (consumer.run, lambda: consumer.behind):
+        with pytest.raises(LogChanged, match=r"5 events were read.*move state.db away"):
+            check()
+    assert found(store) == {"a": (5, 5)}
+
+
+def test_events_that_are_deleted_before_they_are_read_are_an_error(log, store):
+    log.append([("a", str(k)) for k in range(20, 30)])
+    consumer = Consumer(log, store, int, add, batch=4)
+    assert consumer.step().events == 4
+    shorten(log, 4)  # read ones: that is what retention is for
+    assert consumer.behind == 6 and consumer.step().events == 4
+    shorten(log, 5)
+    with pytest.raises(LogChanged, match=r"1 events were deleted.*call `skip`"):
+        consumer.step()
+    assert consumer.skip() == 1 and consumer.run().events == 1 and consumer.behind == 0
+    assert found(store) == {"a": (sum(range(20, 28)) + 29, 9)}
+    shorten(log, 1)
+    assert consumer.run().events == consumer.skip() == 0
+
+
+def test_an_entry_that_is_no_event_is_put_aside_for_good():
+    log = RedisLog("redis://127.0.0.1:1/0")
+    log._redis = fakeredis.FakeStrictRedis(**RedisLog.OPTIONS)
+    store = Store(":memory:", SCHEMA)
+    log.append([("a", "1")])
+    for fields in ({"other": "7"}, {"body": "7"}, {"key": "a", "body": b"\xff"}):
+        log._redis.xadd(log.stream, fields)
+    log.append([("a", "2")])
+    consumer = Consumer(log, store, lambda body: int(body.replace("\\", "x")), add)
+    assert consumer.run() == (5, 3) and found(store) == {"a": (3, 2)}
+    says = [q.why for q in consumer.quarantined()]
+    assert says[:2] == ["NoEvent: an entry without body and key", "NoEvent: an entry without key"]
+    consumer.decode = lambda body: 7
+    assert consumer.again() == (1, 0) and len(consumer.quarantined()) == 2
+    store.close()
+
+
+def test_a_server_that_does_not_answer_is_an_error():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        log = RedisLog(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", timeout=0.1)
+        for ask in (log.read, log.extent, lambda: log.append([("a", "1")])):
+            with pytest.raises(redis.exceptions.TimeoutError):
+                ask()
+        log.close()
+
+
+def test_a_log_is_read_outside_the_transaction_and_counted_without_bodies(log, store, monkeypatch):
+    log.append(feed(4))
+    writing: dict[str, bool] = {}
+    consumer = Consumer(log, store, int, add)
+    consumer.at = lambda point: writing.__setitem__(point, store._db.in_transaction)
+    consumer.run(100)
+    assert writing == {"read": False, "applied": True, "committed": False}
+    monkeypatch.setattr(type(log), "read", None)
+    assert consumer.behind == 200
+
+
+def test_another_process_that_was_faster_leaves_nothing_to_do_twice(log, store, tmp_path):
+    events = feed(5)
+    log.append(events)
+    other = Store(tmp_path / "state.db", SCHEMA)
+    faster = iter([Consumer(log, other, int, add, batch=60)])
+
+    def at(point: str) -> None:
+        if point == "read" and (consumer := next(faster, None)):
+            consumer.step()
+
+    assert Consumer(log, store, int, add, batch=50, at=at).run().events == 240
+    other.close()
+    assert found(store) == expected(events)
+
+
+def test_a_store_of_another_schema_is_refused(tmp_path):
+    path = tmp_path / "state.db"
+    Store(path, SCHEMA).close()
+    Store(path, SCHEMA.replace(" (", "\n  (")).close()
+    with pytest.raises(OtherSchema, match=r"state.db was made for the schema \d+.*move the file"):
+        Store(path, SCHEMA.replace("events", "n"))
+    old = sqlite3.connect(tmp_path / "old.db")  # from before there was a number
+    old.execute("CREATE TABLE sums (key)")
+    old.close()
+    with pytest.raises(OtherSchema, match="for the schema 0"):
+        Store(tmp_path / "old.db", SCHEMA)
+
+
+def test_of_too_many_events_that_are_put_aside_the_newest_are_kept(log, store):
+    log.append([("a", f"x{k}") for k in range(9)])
+    consumer = Consumer(log, store, int, add, batch=2, most_aside=3)
+    Consumer(log, store, int, add, name="another").run()
+    assert consumer.run() == (9, 9)
+    assert [q.body for q in consumer.quarantined()] == ["x6", "x7", "x8"]
+    assert store.all("SELECT count(*) FROM quarantine") == [(12,)]
 
 
 # A process that is really killed -----------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +20,7 @@ def own_records(build_folder, monkeypatch):
     monkeypatch.delenv(rotation.EVERYTHING, raising=False)
     at = next(c for c in COMMITS if rotation.chosen(NAMES, "contract", c) == "01_a")
     monkeypatch.setattr(rotation, "commit", lambda *_: at)
+    monkeypatch.setattr(rotation, "read_record", lambda root: {})
 
 
 def run(name: str, key: str, fails: bool = False) -> str:
@@ -95,3 +98,127 @@ def test_a_notebook_that_is_not_executed_yet_is_executed_for_its_key(monkeypatch
     monkeypatch.setattr(rotation.execute, "executed", lambda _, name: asked.append(name) or made)
     assert rotation.notebook_key("solutions/01_a", "more") == rotation.key_of("k", "more")
     assert asked == ["solutions/01_a"]
+
+
+# The committed record ------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkout(tmp_path, build_folder, monkeypatch) -> Path:
+    """Return a checkout with a package of two modules, a file of tests and a record."""
+    for name, text in {
+        "casebook/__init__.py": "",
+        "casebook/used.py": "from casebook import below\n\ndef f():\n    return below\n",
+        "casebook/below.py": "X = 1\n",
+        "casebook/started.py": "",
+        "casebook/other.py": "",
+        "tests/helper.py": "from deeper import y\n",
+        "tests/room/deeper.py": "",
+        "tests/room/conftest.py": "",
+        "tests/runner.py": "",
+        "tests/room/test_a.py": "import casebook.used\nimport helper\n"
+        "STARTED = 'casebook.started:app'\n",
+        "tests/room/test_b.py": "",
+        "book/style.css": "",
+        "book/page.ipynb": '{"cells": [{"cell_type": "code", "source": ["%time 1\\n", '
+        '"from casebook import cell"]}]}',
+        "casebook/cell.py": "",
+        "constraints.txt": "a==1",
+        "requirements.txt": "a",
+        "tests/turns.toml": '[shared]\nbook = ["book", "cons*.txt"]\n[files]\n'
+        '"tests/room/test_a.py" = ["book"]\n',
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.undo()
+    monkeypatch.delenv(rotation.EVERYTHING, raising=False)
+    monkeypatch.setenv("CASEBOOK_BUILD_DIR", str(build_folder))
+    monkeypatch.setattr(rotation, "require_checkout", lambda: tmp_path)
+    return tmp_path
+
+
+def test_a_pass_of_another_machine_counts_once_it_is_committed(checkout, build_folder):
+    not_its_turn = next(c for c in COMMITS if rotation.chosen(NAMES, "contract", c) != "02_b")
+    due = ("contract", "02_b", "key", NAMES, not_its_turn)
+    rotation.passed("contract", "02_b", "key")
+    rotation.passed("page", "book/a", "k")
+    assert rotation.unrecorded(checkout) == rotation.keep(checkout) == 2
+    assert rotation.unrecorded(checkout) == 0
+    (build_folder / "passed" / "contract" / "02_b").unlink()  # a new machine
+    assert rotation.due(*due) == ""
+    assert (
+        rotation.due("contract", "02_b", "another", *due[3:])
+        == "it has changed since its last pass"
+    )
+    assert rotation.due("contract", "01_a", "key", *due[3:]) == "no pass is recorded"
+    its_turn = next(c for c in COMMITS if rotation.chosen(NAMES, "contract", c) == "02_b")
+    assert rotation.due(*due[:4], its_turn) == "it is its turn"
+    assert rotation.read_record(checkout)["page"] == {"book/a": ["k"]}
+
+
+def test_the_record_keeps_the_newest_keys_and_what_other_machines_added(checkout):
+    for n in range(rotation.MOST_KEYS + 2):
+        rotation.passed("contract", "01_a", f"key {n}")
+        assert rotation.keep(checkout) == 1
+    rotation.passed("contract", "01_a", "key 3")
+    assert rotation.keep(checkout) == 0
+    assert rotation.read_record(checkout)["contract"]["01_a"] == ["key 3", "key 4", "key 2"]
+
+
+def test_nothing_is_left_out_for_the_record_when_everything_runs(checkout, monkeypatch):
+    rotation.passed("contract", "02_b", "key")
+    rotation.keep(checkout)
+    monkeypatch.setenv(rotation.EVERYTHING, "1")
+    assert rotation.due("contract", "02_b", "key", NAMES) == "everything runs"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("casebook/used.py", "casebook/below.py", "casebook/started.py", "tests/helper.py"),
+        *("tests/room/deeper.py", "tests/room/conftest.py"),
+        *("tests/room/test_a.py", "book/style.css", "constraints.txt", "casebook/table.json"),
+        "casebook/cell.py",
+    ],
+)
+def test_a_planted_change_of_what_a_file_of_tests_uses_makes_it_due(checkout, name):
+    [(path, before)] = rotation.file_keys(checkout).items()
+    rotation.passed(rotation.FILE, path, before)
+    others = [path, "tests/room/test_b.py"]
+    at = next(c for c in COMMITS if rotation.chosen(others, rotation.FILE, c) != path)
+    assert rotation.due(rotation.FILE, path, before, others, at) == ""
+    with open(checkout / name, "a", encoding="utf-8") as file:
+        file.write("\n# planted")
+    after = rotation.file_keys(checkout)[path]
+    assert rotation.due(rotation.FILE, path, after, others, at).startswith("it has changed")
+
+
+@pytest.mark.parametrize("name", ["casebook/other.py", "tests/room/test_b.py", "tests/runner.py"])
+def test_what_a_file_of_tests_does_not_use_leaves_its_key(checkout, name):
+    before = rotation.file_keys(checkout)
+    (checkout / name).write_text("# planted", encoding="utf-8")
+    assert rotation.file_keys(checkout) == before
+
+
+def test_a_setting_and_public_data_that_it_names_are_in_its_key(checkout, monkeypatch):
+    keys = {rotation.file_keys(checkout)["tests/room/test_a.py"]}
+    monkeypatch.setenv("CASEBOOK_STUDENT_SEED", "3")
+    keys.add(rotation.file_keys(checkout)["tests/room/test_a.py"])
+    monkeypatch.setattr(rotation, "registry", lambda: ["started"])
+    monkeypatch.setattr(rotation, "find_real", lambda name: Path(name))
+    keys.add(rotation.file_keys(checkout)["tests/room/test_a.py"])
+    assert len(keys) == 3
+
+
+def test_a_pattern_that_names_nothing_any_more_is_an_error(checkout):
+    shutil.rmtree(checkout / "book")
+    with pytest.raises(FileNotFoundError, match="There is nothing at book, on which"):
+        rotation.file_keys(checkout)
+
+
+def test_the_committed_table_names_files_that_are_there(monkeypatch):
+    monkeypatch.undo()
+    root = rotation.require_checkout()
+    table = rotation.costly(root)
+    assert all((root / name).is_file() for name in table)
+    assert rotation.file_keys(root).keys() == table.keys()

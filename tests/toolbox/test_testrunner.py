@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import rotation
 import testrunner
 
 from casebook.author import execute
@@ -65,6 +66,12 @@ def test_what_a_case_may_cost(spent, errors, warnings):
     for found, expected in ((ALLOWED.errors(spent), errors), (ALLOWED.warnings(spent), warnings)):
         assert len(found) == len(expected)
         assert all(a.startswith(b) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_case_of_which_checks_were_left_out_says_nothing_of_its_ceiling():
+    spent = {"12_card_fraud": 80.0, "01_a": 91.0}
+    assert len(ALLOWED.warnings(spent)) == 2
+    assert ALLOWED.warnings(spent, ["12_card_fraud"]) == ["01_a: 91.0 CPU s, over its 90"]
 
 
 def test_limits_grow_with_the_strain_of_the_machine_and_the_error_says_so():
@@ -153,6 +160,29 @@ def test_what_was_never_measured_is_named_with_the_command(recorded, capsys):
     (root / "_build" / "book.json").unlink()
     assert testrunner.project(root, 22) == 1
     assert "Run `make clean book`" in capsys.readouterr().out
+
+
+def test_of_what_has_turns_a_run_holds_two_cases_and_one_file_of_the_house(recorded, capsys):
+    root = recorded(100.0)
+    seconds = {
+        "tests/test_a.py": {"01_demand_forecasting": 5.0, "house": 60.0},
+        "tests/test_b.py": {"house": 40.0},
+        "tests/test_c.py": {"house": 20.0},
+        "tests/test_d.py": {"01_demand_forecasting": 15.0, "house": 1.0},
+    }
+    (root / "tests" / "seconds.toml").write_text(testrunner.seed_text(seconds))
+    for name in seconds:
+        (root / name).touch()
+    (root / "tests" / "test_d.py").write_text("rotation.turn(what, name, key, among)")
+    table = '[files]\n"tests/test_b.py" = []\n"tests/test_c.py" = []\n'
+    (root / "tests" / "turns.toml").write_text(table)
+    assert testrunner.project(root, 22) == 0
+    said = capsys.readouterr().out
+    by_name = {line[:28].strip(): line.split()[-3:] for line in said.split("\n")}
+    assert by_name["tests of no case"] == ["91", "91", "0"]  # 60 and 1, and one of 40 and 20
+    assert by_name["tests of cases"] == ["5", "110", "5"]
+    assert by_name["those of them in turns"] == ["15", "30", "15"]
+    assert "none left out: 141 CPU s" in said
 
 
 def run_of(name: str, key: str) -> execute.Run:
@@ -315,3 +345,55 @@ def test_files_run_in_the_order_of_their_last_seconds(project):
     before = testrunner.read_seconds(project.path)
     run(project, 9, "-k", "again")
     assert testrunner.read_seconds(project.path) == before
+
+
+COSTLY = ["tests/toolbox/test_toolbox.py", "tests/test_house.py"]
+
+
+def test_what_a_check_took_is_not_forgotten_when_it_is_left_out(project):
+    """The other checks of its file were measured anew."""
+    name = "tests/cases/test_slow_case_model.py"
+    text = f"import rotation\n{BURN}def test_slow():\n"
+    text += "    with rotation.turn('slow', '01_a', 'key', ['01_b', '01_b']): burn(0.25)\n"
+    write(project, "cases/test_slow_case_model.py", text)
+    run(project, 9)
+    before = testrunner.read_seconds(project.path)[name]
+    assert before["01_slow_case"] >= 0.2
+    assert "1 skipped" in run(project, 9)[1]
+    assert testrunner.read_seconds(project.path)[name] == before
+
+
+@pytest.fixture
+def turned(project):
+    """Return the project with two costly files, and the one of them whose turn it is not."""
+    for pin in rotation.keys.PINS:
+        (project.path / pin).write_text("a==1")
+    lines = "".join(f'"{name}" = []\n' for name in COSTLY)
+    write(project, "turns.toml", f"[files]\n{lines}")
+    [waits] = {*COSTLY} - {rotation.chosen(COSTLY, rotation.FILE)}
+    return project, waits.removeprefix("tests/")
+
+
+@pytest.mark.parametrize("workers", [(), TWO], ids=["alone", "two"])
+def test_a_costly_file_that_passed_is_left_out_until_it_changes(turned, workers):
+    project, waits = turned
+    count = 1 + waits.startswith("test_house")
+    assert "5 passed" in run(project, 9, "--turns", *workers)[1]
+    before = testrunner.read_seconds(project.path)
+    code, text = run(project, 9, "--turns", *workers)
+    assert code == pytest.ExitCode.OK, text
+    assert f"{5 - count} passed, {count} skipped" in text
+    assert testrunner.read_seconds(project.path)[f"tests/{waits}"] == before[f"tests/{waits}"]
+    assert "5 passed" in run(project, 9, *workers)[1]  # who does not ask for turns gets all
+    write(project, waits, FAST + "def test_again(): assert False\n")
+    for _ in range(2):  # a failure is no pass
+        code, text = run(project, 9, "--turns", *workers)
+        assert code == pytest.ExitCode.TESTS_FAILED and "1 failed" in text
+
+
+def test_a_part_of_a_costly_file_is_no_pass_of_it(turned):
+    project, waits = turned
+    write(project, waits, FAST + "def test_again(): pass\n")
+    run(project, 9, "--turns", "-k", "fast")
+    run(project, 9, "--turns", "--deselect", f"tests/{waits}::test_fast")
+    assert "skipped" not in run(project, 9, "--turns")[1]

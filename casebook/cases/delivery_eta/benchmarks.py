@@ -150,8 +150,8 @@ def service(events: int = 20_000, calls: int = 1000) -> pd.DataFrame:
         ``p99`` (milliseconds), ``n``.
     """
     from casebook.cases.delivery_eta.eta import train
+    from casebook.cases.delivery_eta.messages import events_of
     from casebook.cases.delivery_eta.service import opened, save
-    from casebook.cases.delivery_eta.stream import events_of
 
     here = setting(SEED)
     world, models = here.world, train(here.train, here.calibration)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import pickle
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ from starlette.concurrency import run_in_threadpool
 
 from casebook.cases.delivery_eta.eta import Models
 from casebook.cases.delivery_eta.feed import MOST_ID
+from casebook.cases.delivery_eta.ladder import Routes
+from casebook.cases.delivery_eta.messages import Scan, became_known, decode, key_of
+from casebook.cases.delivery_eta.quantiles import Quantiles
 from casebook.cases.delivery_eta.stages import START
-from casebook.cases.delivery_eta.stream import SCHEMA, Scan, State, decode, key_of
+from casebook.cases.delivery_eta.stream import SCHEMA, State, seconds
 from casebook.cases.delivery_eta.tracking import DONE
 from casebook.serving.app import Problem, bare_app, body_of, reply, too_large
 from casebook.serving.breaker import Breaker
@@ -32,11 +36,27 @@ from casebook.serving.eventlog import Consumer, EventLog, Log, Store
 MOST_BYTES, MOST_SCANS = 1_000_000, 1_000
 #: Milliseconds that the model may take for a batch.
 BUDGET_MS = 5_000.0
+#: Days for which the service keeps a parcel after its last scan.
+KEEP = 90.0
 
 
 def iso(second: float) -> str:
     """Return seconds since 1970 as a time in UTC."""
     return pd.Timestamp(round(second), unit="s").strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class _Twice(ValueError):
+    """An object of JSON says a field twice."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; refuse one that says a field twice."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _Twice(f"An object has the field {twice[:40]!r} twice.")
+    return made
 
 
 class Tracking:
@@ -54,6 +74,10 @@ class Tracking:
     clock : callable, optional
         Time now, in UTC without a zone: the gateway stamps it on each scan that is posted. By
         default the time of the last message, the clock of a feed that is played again.
+    keep : float, optional
+        Days for which a parcel is kept after its last scan; by default for ever.
+    missing : sequence of str, optional
+        What is wrong with the models' files, for ``/health``.
     """
 
     def __init__(
@@ -64,12 +88,15 @@ class Tracking:
         breaker: Breaker | None = None,
         reader: Store | None = None,
         clock: Callable[[], pd.Timestamp] | None = None,
+        keep: float | None = None,
+        missing: Sequence[str] = (),
     ) -> None:
-        self._clock = clock
+        self._clock, self.missing = clock, list(missing)
         self.log, self.store, self.reader = log, store, reader or store
         self.trouble = ""
-        self.state = State(models, breaker, clock and self._now)
+        self.state = State(models, breaker, clock and self._now, keep)
         self.consumer = Consumer(log, store, decode, self.state.apply)
+        self._asked = Consumer(log, self.reader, decode, self.state.apply)  # only asked how far
 
     def post(self, raw: bytes) -> dict[str, Any]:
         """Take scans into the log; those that are none are refused, one by one.
@@ -93,11 +120,10 @@ class Tracking:
         if len(raw) > MOST_BYTES:
             raise too_large(f"The body has {len(raw):,} bytes, more than {MOST_BYTES:,}.")
         try:
-            sent = json.loads(raw)
-        except (ValueError, RecursionError):
-            raise Problem(
-                400, "not JSON", "The body is no JSON.", "Send a list of scans."
-            ) from None
+            sent = json.loads(raw, object_pairs_hook=_once)
+        except (ValueError, RecursionError) as error:
+            what = str(error) if isinstance(error, _Twice) else "The body is no JSON."
+            raise Problem(400, "not JSON", what, "Send a list of scans.") from None
         if not isinstance(sent, list):
             what = f"The body is a {type(sent).__name__}."
             raise Problem(400, "not a list", what, "Send a list of scans, also for a single one.")
@@ -197,21 +223,45 @@ class Tracking:
         return found[0][0] if found else 0.0
 
     def health(self) -> dict[str, Any]:
-        """Return how far the consumer is behind, what ails it, and who answered lately."""
-        ahead = self.log.read(self.consumer.offset, 1000)
+        """Return how far the consumer is behind, what ails it, and who answered lately.
+
+        Returns
+        -------
+        dict
+            ``consumer`` and ``models`` ("well", or what is wrong), ``behind`` (messages; None while
+            the log cannot say), ``lag_seconds`` (age of the oldest of them; 0 if there is none),
+            ``consumed``, ``quarantined``, ``sources`` (of the last 1,000 forecasts), ``model`` (the
+            breaker's state).
+        """
         query = (
             "SELECT source, count(*) FROM (SELECT source FROM eta ORDER BY rowid DESC LIMIT 1000)"
         )
-        sources = dict(self.reader.all(f"{query} GROUP BY source"))
-        breaker = self.state.breaker
+        breaker, (behind, lag, trouble) = self.state.breaker, self._behind()
         return {
-            "consumer": self.trouble or "well",
-            "behind": len(ahead),
-            "consumed": self.consumer.consumed,
+            "consumer": self.trouble or trouble or "well",
+            "behind": behind,
+            "lag_seconds": lag,
+            "consumed": self._asked.consumed,
             "quarantined": self.reader.all("SELECT count(*) FROM quarantine")[0][0],
-            "sources": sources,
+            "sources": dict(self.reader.all(f"{query} GROUP BY source")),
             "model": breaker.state if breaker else "not guarded",
+            "models": "; ".join(self.missing) or "well",
         }
+
+    def _behind(self) -> tuple[int | None, float | None, str]:
+        """Return how many messages are unread, the age of the oldest, and why that is not known."""
+        try:
+            behind = self._asked.behind
+            oldest = self.log.read(self._asked.offset, 1) if behind else []
+        except Exception as error:  # the log was replaced, or is out of reach
+            return None, None, f"{type(error).__name__}: {error}"[:300]
+        if not oldest:
+            return behind, 0.0, ""
+        try:
+            since = seconds(became_known(decode(oldest[0].body)))
+        except ValueError:
+            return behind, None, ""  # it will be put aside
+        return behind, max(self._now() - since, 0.0), ""
 
     def step(self) -> int:
         """Consume what is there and return how many events; note the trouble, if there is any."""
@@ -225,7 +275,7 @@ class Tracking:
 
     def swap(self, models: Models) -> None:
         """Answer with other models from now on; what was learned of the correction stays."""
-        self.state.models = models
+        self.state.models, self.missing = models, []
 
 
 def create_app(tracking: Tracking) -> FastAPI:
@@ -253,12 +303,48 @@ def create_app(tracking: Tracking) -> FastAPI:
 
 
 def save(folder: Path, models: Models) -> None:
-    """Write the models for :func:`app_from`, which trusts the folder: it is the service's own."""
-    (Path(folder) / "models.pickle").write_bytes(pickle.dumps(models))
+    """Write the models for :func:`app_from`, the zone pairs in a file of their own."""
+    for name, part in (("model", replace(models, routes=None)), ("routes", models.routes)):
+        (Path(folder) / f"{name}.pickle").write_bytes(pickle.dumps(part))
+
+
+def load(folder: Path) -> tuple[Models, list[str]]:
+    """Read what :func:`save` wrote; a file that is missing or broken takes no other with it.
+
+    Returns
+    -------
+    models : Models
+        With what could be read.
+    missing : list of str
+        Each file that could not, and why.
+
+    Notes
+    -----
+    It trusts the folder, which is the service's own: a pickle can run code.
+    """
+    missing: list[str] = []
+
+    def read(name: str, kind: type) -> Any:
+        try:
+            part = pickle.loads((Path(folder) / name).read_bytes())
+            if not isinstance(part, kind):
+                raise TypeError(f"holds a {type(part).__name__}, not {kind.__name__}")
+            return part
+        except Exception as error:  # what a broken pickle raises has no common name
+            missing.append(f"{name}: {type(error).__name__}: {error}"[:200])
+            return None
+
+    models = read("model.pickle", Models) or Models()
+    for name in ("model", "promises"):
+        part = getattr(models, name)
+        if not isinstance(part, Quantiles | None):
+            missing.append(f"model.pickle: its {name} is a {type(part).__name__}, not Quantiles")
+            models = replace(models, **{name: None})
+    return replace(models, routes=read("routes.pickle", Routes)), missing
 
 
 def app_from(folder: str, consume: bool = False) -> FastAPI:
-    """Return the service on a folder with ``log.db``, ``state.db`` and ``models.pickle``.
+    """Return the service on a folder with ``log.db``, ``state.db`` and the files of :func:`save`.
 
     Parameters
     ----------
@@ -272,11 +358,10 @@ def app_from(folder: str, consume: bool = False) -> FastAPI:
     service on its own time gives :class:`Tracking` a clock.
     """
     path = Path(folder)
-    stored = path / "models.pickle"
-    models = pickle.loads(stored.read_bytes()) if stored.is_file() else Models()
+    models, missing = load(path)
     log, store = EventLog(path / "log.db"), Store(path / "state.db", SCHEMA)
     reader = Store(path / "state.db", SCHEMA)
-    tracking = Tracking(log, store, models, Breaker(BUDGET_MS), reader)
+    tracking = Tracking(log, store, models, Breaker(BUDGET_MS), reader, None, KEEP, missing)
     if consume:
         threading.Thread(target=_forever, args=(tracking,), daemon=True).start()
     return create_app(tracking)

@@ -1,21 +1,19 @@
-"""From the event log to each parcel's state: what a message may be, and what it changes.
+"""From the event log to each parcel's state: what a message changes.
 
-Three kinds of message share the log: a parcel's master data, a scan, and a hub's load report. All
-that they change is written in the transaction that also says how far the log was read.
+All that messages change is written in the transaction that also says how far the log was read.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from casebook.cases.delivery_eta.eta import (
     Models,
@@ -26,143 +24,13 @@ from casebook.cases.delivery_eta.eta import (
     reason,
 )
 from casebook.cases.delivery_eta.features import KEYS, Tables, build, condensed
-from casebook.cases.delivery_eta.feed import FIRST, LAST, LONGEST_DEVICE, MOST_ATTEMPT, MOST_ID
+from casebook.cases.delivery_eta.messages import Load, Parcel, Scan, became_known, key_of
 from casebook.cases.delivery_eta.quantiles import widened
 from casebook.cases.delivery_eta.stages import DELIVERED, OUT, STAGES
 from casebook.cases.delivery_eta.tracking import DONE, Track
 from casebook.evaluate.conformal import Adaptive
 from casebook.serving.breaker import Breaker
 from casebook.serving.eventlog import Decoded, Refused
-
-# Messages ----------------------------------------------------------------------------
-
-
-def _in_time(moment: datetime) -> datetime:
-    if moment.tzinfo is not None:
-        raise ValueError("send UTC without an offset")
-    if not FIRST <= moment <= LAST:
-        raise ValueError(f"not between {FIRST:%Y-%m-%d} and {LAST:%Y-%m-%d}")
-    return moment.replace(microsecond=0)  # the store keeps whole seconds, in any batch
-
-
-Moment = Annotated[datetime, AfterValidator(_in_time)]
-Id = Annotated[int, Field(ge=1, le=MOST_ID, strict=True)]
-Name = Annotated[str, Field(min_length=1, max_length=LONGEST_DEVICE)]
-Stage = Literal[
-    "collected", "origin_hub", "departed", "destination_hub", "out", "attempted", "delivered"
-]
-
-
-class Message(BaseModel):
-    """A message of the log; fields that are not known are refused."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Scan(Message):
-    """A scanner has seen a parcel."""
-
-    kind: Literal["scan"] = "scan"
-    scan_id: Id
-    parcel: Id
-    stage: Stage
-    attempt: Annotated[int, Field(ge=0, le=MOST_ATTEMPT, strict=True)] = 0
-    scanned_at: Moment
-    received_at: Moment
-    device: Name
-
-
-class Parcel(Message):
-    """A parcel is announced, with its route and the carrier's window."""
-
-    kind: Literal["parcel"] = "parcel"
-    parcel: Id
-    origin: Name
-    destination: Name
-    origin_hub: Name
-    destination_hub: Name
-    km: Annotated[float, Field(ge=0, le=5000, allow_inf_nan=False)]
-    service: Literal["standard", "express"]
-    accepted_at: Moment
-    window_low: Moment
-    window_high: Moment
-
-    @model_validator(mode="after")
-    def _window_ends_after_it_begins(self) -> Parcel:
-        if self.window_low > self.window_high:
-            raise ValueError("window_high is before window_low")
-        return self
-
-
-class Load(Message):
-    """A hub says how long its queue lasts."""
-
-    kind: Literal["load"] = "load"
-    hub: Name
-    day: Moment
-    backlog_hours: Annotated[float, Field(ge=0, le=400, allow_inf_nan=False)]
-    published_at: Moment
-
-
-_ANY = TypeAdapter(Annotated[Scan | Parcel | Load, Field(discriminator="kind")])
-
-
-def decode(body: str) -> Scan | Parcel | Load:
-    """Return the message of an event's body.
-
-    Raises
-    ------
-    ValueError
-        With each field that is wrong, and what would be right.
-    """
-    from pydantic import ValidationError
-
-    try:
-        return _ANY.validate_json(body)
-    except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(part) for part in fault['loc'][1:]) or 'message'}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_input=False)
-        ]
-        raise ValueError("; ".join(lines[:5])) from None
-
-
-def key_of(message: Scan | Parcel | Load) -> str:
-    """Return what keeps events in order: the parcel, or the hub."""
-    return message.hub if isinstance(message, Load) else str(message.parcel)
-
-
-def _bodies(kind: str, table: pd.DataFrame) -> list[str]:
-    """Return the rows of a table as messages."""
-    text = table.copy()
-    for name in text.select_dtypes("datetime"):
-        text[name] = text[name].dt.strftime("%Y-%m-%dT%H:%M:%S")
-    return [json.dumps({"kind": kind, **row}) for row in text.to_dict("records")]
-
-
-def events_of(
-    scans: pd.DataFrame, parcels: pd.DataFrame, load: pd.DataFrame
-) -> Iterator[tuple[str, str]]:
-    """Return a world's feed as events for a log, in the order in which they became known."""
-    # At one second a delivery is known before a question is asked, as in the tables.
-    last = np.where(scans["stage"] == "delivered", 2, 3)
-    parts = [
-        (load["published_at"], np.zeros(len(load)), _bodies("load", load), load["hub"]),
-        (
-            parcels["accepted_at"],
-            np.ones(len(parcels)),
-            _bodies("parcel", parcels),
-            parcels["parcel"],
-        ),
-        (scans["received_at"], last, _bodies("scan", scans), scans["parcel"]),
-    ]
-    times = np.concatenate([part[0].to_numpy("datetime64[s]") for part in parts])
-    order = np.lexsort([np.concatenate([part[1] for part in parts]), times])
-    bodies = [body for part in parts for body in part[2]]
-    keys = [str(key) for part in parts for key in part[3]]
-    for row in order:
-        yield keys[row], bodies[row]
-
 
 # The state ---------------------------------------------------------------------------
 
@@ -238,11 +106,14 @@ class State:
     breaker : Breaker or None
     clock : callable or None
         Seconds since 1970, where the service runs on its own time.
+    keep : float or None
+        Days for which a parcel is kept after its last scan, and a report; None keeps all.
     """
 
     models: Models
     breaker: Breaker | None = None
     clock: Callable[[], float] | None = None
+    keep: float | None = None
     _version: int = field(default=-1, init=False)
     _tables: Tables | None = field(default=None, init=False)
     _follower: Adaptive | None = field(default=None, init=False)
@@ -259,6 +130,7 @@ class State:
         scans = [m for m in messages if isinstance(m, Scan)]
         plan = fresh + self._merged(scans, db)
         self._forecast(plan, db)
+        self._forget(latest, db)
         self._version = number + 1
         db.execute(
             "INSERT INTO version VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE "
@@ -275,17 +147,38 @@ class State:
         found = db.execute("SELECT now FROM version").fetchone()
         now, clock = found[0] if found else None, self.clock and self.clock()
         for message in messages:
-            known = seconds(_known(message))
-            if clock is not None and known > clock + MOST_AHEAD_OF_NOW:
-                raise Refused(f"known {(known - clock) / 3600:.1f} hours from now: set its clock")
-            if clock is None and now is not None and known > now + MOST_AHEAD:
-                before, self._doubted = self._doubted, (key_of(message), known)
+            came = seconds(became_known(message))
+            if clock is not None and came > clock + MOST_AHEAD_OF_NOW:
+                raise Refused(f"came {(came - clock) / 3600:.1f} hours from now: set its clock")
+            if clock is None and now is not None and came > now + MOST_AHEAD:
+                before, self._doubted = self._doubted, (key_of(message), came)
                 agreed = before is not None and before[0] != self._doubted[0]
-                if not agreed or abs(known - before[1]) > MOST_AHEAD:
-                    days = (known - now) / 86400
-                    raise Refused(f"known {days:.1f} days after all before it: set its clock")
-            now = known if now is None else max(now, known)
+                if not agreed or abs(came - before[1]) > MOST_AHEAD:
+                    days = (came - now) / 86400
+                    raise Refused(f"came {days:.1f} days after all before it: set its clock")
+            now = came if now is None else max(now, came)
         return now or 0
+
+    def _forget(self, latest: int, db: sqlite3.Connection) -> None:
+        """Once a day, drop what is older than ``keep``; the sums of deliveries stay."""
+        found = db.execute("SELECT now FROM version").fetchone()
+        if self.keep is None or (found and found[0] // 86400 == latest // 86400):
+            return
+        oldest = (latest // 86400 - self.keep) * 86400
+        old = "SELECT parcel FROM steps GROUP BY parcel HAVING max(received_at) < ?"
+        for table in ("eta", "parcels", "steps"):
+            db.execute(f"DELETE FROM {table} WHERE parcel IN ({old})", (oldest,))
+        silent = "window_high < ? AND parcel NOT IN (SELECT parcel FROM steps)"
+        db.execute(f"DELETE FROM parcels WHERE {silent}", (oldest,))
+        last = "SELECT hub, max(published_at) FROM load GROUP BY hub"
+        db.execute(
+            f"DELETE FROM load WHERE published_at < ? AND (hub, published_at) NOT IN ({last})",
+            (oldest,),
+        )
+        reports = self._tables.load.sort_values("published_at", ignore_index=True)
+        kept = reports["published_at"] >= pd.Timestamp(oldest, unit="s")
+        kept |= ~reports.duplicated("hub", keep="last")
+        self._tables = Tables(reports[kept].reset_index(drop=True), self._tables.outcomes)
 
     # What is kept in memory
 
@@ -326,6 +219,9 @@ class State:
             made = db.execute("INSERT INTO load VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
             if made.rowcount == 1:
                 new.append(row)
+                continue
+            query = "SELECT * FROM load WHERE hub = ? AND published_at = ?"
+            _same(db.execute(query, (row[0], row[2])).fetchone(), row)
         self._remember_reports(pd.DataFrame(new, columns=["hub", "backlog_hours", "published_at"]))
 
     def _announced(self, messages: Sequence[Parcel], db: sqlite3.Connection) -> list[dict]:
@@ -335,7 +231,10 @@ class State:
             values = [getattr(m, name) for name in PARCEL]
             values = [seconds(v) if isinstance(v, datetime) else v for v in values]
             marks = ", ".join("?" * len(values))
-            db.execute(f"INSERT INTO parcels VALUES ({marks}) ON CONFLICT DO NOTHING", values)
+            query = f"INSERT INTO parcels VALUES ({marks}) ON CONFLICT DO NOTHING"
+            if db.execute(query, values).rowcount == 0:
+                query = "SELECT * FROM parcels WHERE parcel = ?"
+                _same(db.execute(query, (m.parcel,)).fetchone(), values)
             given = db.execute("SELECT 1 FROM eta WHERE parcel = ?", (m.parcel,)).fetchone()
             if not given:
                 late += _replayed(_tracks(db, [m.parcel]).get(m.parcel, Track(m.parcel)))
@@ -377,8 +276,8 @@ class State:
         wanted = rows["parcel"].unique().tolist()
         marks = ", ".join("?" * len(wanted))
         query = f"SELECT * FROM parcels WHERE parcel IN ({marks})"
-        known = _times(pd.read_sql_query(query, db, params=wanted))
-        rows = rows.merge(known, on="parcel", how="inner")
+        master = _times(pd.read_sql_query(query, db, params=wanted))
+        rows = rows.merge(master, on="parcel", how="inner")
         asked = rows[rows["step"] < DONE]
         done = self._delivered(rows[rows["step"] == DONE], asked, db)
         # A batch may hold days: what its first moment looks back to is kept.
@@ -481,15 +380,14 @@ class State:
         db.executemany(f"INSERT INTO eta VALUES ({', '.join('?' * len(ETA))})", rows)
 
 
+def _same(stored: Sequence[object], sent: Sequence[object]) -> None:
+    """Refuse a message that was stored before with other content: the first one counts."""
+    if tuple(stored) != tuple(sent):
+        raise Refused(f"differs from what came first: {tuple(sent)}, first {tuple(stored)}")
+
+
 def _said(known_at: int, p50: float, ahead: float) -> Said:
     return Said(known_at + 3600 * p50, ahead)
-
-
-def _known(message: Scan | Parcel | Load) -> datetime:
-    """Return when a message became known."""
-    if isinstance(message, Scan):
-        return message.received_at
-    return message.accepted_at if isinstance(message, Parcel) else message.published_at
 
 
 def _tracks(db: sqlite3.Connection, parcels: Iterable[int]) -> dict[int, Track]:

@@ -1,0 +1,1 @@
+"""Case 10: ab testing."""
