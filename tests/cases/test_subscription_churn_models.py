@@ -198,3 +198,12 @@ def test_by_hand_equals_econml(made):
     arms = [uplift.regressor(SETTINGS).fit(sample.features[t == k], y[t == k]) for k in (0, 1)]
     ours = arms[1].predict(sample.features) - arms[0].predict(sample.features)
     np.testing.assert_allclose(theirs.effect(sample.features), ours, atol=1e-9)
+
+
+def test_the_forest_of_econml_finds_the_effect(made):
+    pytest.importorskip("econml.grf")
+    sample, _ = made
+    other, truth = trial(3_000, seed=1)
+    found = uplift.forest(sample, SETTINGS, rows=12_000)(other.features)
+    assert np.corrcoef(found, truth)[0, 1] > 0.85
+    assert found.mean() == pytest.approx(truth.mean(), abs=0.05)

@@ -6,9 +6,13 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from casebook.cases.subscription_churn import cycles as retraining
 from casebook.cases.subscription_churn import studies
+from casebook.cases.subscription_churn import world as worlds
+from casebook.cases.subscription_churn.cycles import WAYS
 from casebook.cases.subscription_churn.public import real_hillstrom, real_telco
 from casebook.cases.subscription_churn.studies import (
+    CHOSEN,
     CHOSEN_ON,
     MODEL,
     ORACLE,
@@ -74,11 +78,22 @@ def trials(seeds: Sequence[int] = CHOSEN_ON) -> pd.DataFrame:
     return studies.trials(seeds)
 
 
+def cycles(seeds: Sequence[int] = SEEDS[:5], ways: Sequence[str] = tuple(WAYS)) -> pd.DataFrame:
+    """Train again on one's own calls: ``way``, ``seed`` and as of :func:`.cycles.run`."""
+    parts = [
+        retraining.run(worlds.simulate(seed), way, CHOSEN).assign(seed=seed, way=way)
+        for seed in seeds
+        for way in ways
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "lists": lists,
     "offline": offline,
     "dial": dial,
     "lottery": lottery,
+    "cycles": cycles,
     "trials": trials,
     "real_telco": real_telco,
     "real_hillstrom": real_hillstrom,
