@@ -7,8 +7,12 @@ import pandas as pd
 import pytest
 
 from casebook.cases.subscription_churn import cycles, uplift
+from casebook.cases.subscription_churn import world as worlds
 from casebook.cases.subscription_churn.monitor import Listed, months_to_see, read, table, verdict
-from casebook.cases.subscription_churn.population import MONTH
+from casebook.cases.subscription_churn.month import TEST
+from casebook.cases.subscription_churn.policy import Terms
+from casebook.cases.subscription_churn.population import MONTH, Constants
+from casebook.cases.subscription_churn.studies import CHOSEN
 
 
 def readings(months: int, risk: float = 1.0, effect: float = 1.0, seed: int = 0, n: int = 4_000):
@@ -101,3 +105,17 @@ def test_only_rows_for_which_both_was_possible_teach_an_effect():
     assert kept.features["a"].tolist() == [2, 3]
     both = cycles.joined([sample, kept])
     assert len(both.drawn) == len(both.features) == 8
+
+
+def test_cycles_begin_alike_and_then_part(monkeypatch):
+    few = Constants(subscribers=8_000, joiners=320, accounts=960)
+    world = worlds.simulate(3, few)
+    monkeypatch.setattr(cycles, "TERMS", Terms(people=2))
+    made = {
+        way: cycles.run(world, way, CHOSEN, cycles=1)
+        for way in ("risk, all outcomes", "risk, the uncalled")
+    }
+    first, second = (table.drop(columns="cycle") for table in made.values())
+    assert np.allclose(first.iloc[0], second.iloc[0])
+    assert not np.allclose(first.iloc[1], second.iloc[1])
+    assert world.next == TEST and (first["before"] > 0).all()

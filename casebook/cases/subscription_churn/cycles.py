@@ -100,6 +100,29 @@ WAYS: Mapping[str, Way] = {
 }
 
 
+def _month(
+    world: worlds.World, mood: Mood, predict: uplift.Predict, share: float
+) -> tuple[worlds.World, dict[str, float], np.ndarray]:
+    """Play a month by a model; return the world after it, what it brought, and the chances."""
+    month = world.next
+    features = build(world.tables, night_of(month), mood)
+    here = features.index.to_numpy()
+    value = value_on(world.tables, here, night_of(month))
+    rng = stream(world.seed, month, 11)
+    gains = gain(predict(features), value)
+    called, chance = drawn_by_chance(gains, share, TERMS.capacity, rng)
+    world = worlds.play(world, lambda tables, night: here[called])
+    truth = world.months[month]
+    effect = truth.effect[here][called]
+    brought = {
+        "euro": float((effect * value[called]).sum() - TERMS.cost * called.sum()),
+        "risk": float(truth.chances.risk[here][called].mean()),
+        "effect": float(effect.mean()),
+        "before": float(truth.state.called[here][called].any(axis=1).mean()),
+    }
+    return world, brought, chance
+
+
 def run(
     world: worlds.World,
     way: str,
@@ -132,26 +155,10 @@ def run(
     samples = [_sample(world, LOTTERY, mood, world.months[LOTTERY].chance[rows])]
     made = []
     for cycle in range(cycles + 1):
-        month = TEST + cycle
-        used = keep(joined(samples)) if cycle else samples[0]
-        features = build(world.tables, night_of(month), mood)
-        here = features.index.to_numpy()
-        value = value_on(world.tables, here, night_of(month))
-        gains = gain(learn(used, settings[name])(features), value)
-        rng = stream(world.seed, month, 11)
-        called, chance = drawn_by_chance(gains, share, TERMS.capacity, rng)
-        world = worlds.play(world, lambda tables, night, rows=here[called]: rows)
-        truth = world.months[month]
-        effect, list_ = truth.effect[here][called], truth.state.called[here][called]
-        made.append(
-            {
-                "cycle": cycle,
-                "euro": (effect * value[called]).sum() - TERMS.cost * called.sum(),
-                "risk": truth.chances.risk[here][called].mean(),
-                "effect": effect.mean(),
-                "before": list_.any(axis=1).mean(),
-            }
-        )
+        used, month = keep(joined(samples)) if cycle else samples[0], world.next
+        world, brought, chance = _month(world, mood, learn(used, settings[name]), share)
+        made.append({"cycle": cycle, **brought})
         # Outcomes of the randomised month are kept where chance goes on; the others move on.
-        samples = [*(samples if share else samples[-1:]), _sample(world, month, mood, chance)]
+        kept = samples if share else samples[-1:]
+        samples = [*kept, _sample(world, month, mood, chance)]
     return pd.DataFrame(made)
