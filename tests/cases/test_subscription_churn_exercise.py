@@ -6,16 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from exercise_kit import chapters_world  # noqa: F401
 
+from casebook.cases.subscription_churn import question_worlds as worlds
 from casebook.cases.subscription_churn import questions
+from casebook.evaluate.uplift import radcliffe
 from casebook.exercises.asked import collisions
 
 QUESTIONS = [getattr(questions, f"q{k}") for k in range(1, 7)]
-
-
-@pytest.fixture(autouse=True)
-def chapters_world(monkeypatch):
-    monkeypatch.delenv("CASEBOOK_STUDENT_SEED", raising=False)
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2, 3, 11, 77, 123])
@@ -36,12 +34,30 @@ def test_students_have_other_numbers():
         assert not np.allclose(answers[0], answers[1]) or not np.allclose(answers[0], answers[2])
 
 
-def test_the_curve_in_the_question_is_the_chapters():
-    from casebook.cases.subscription_churn.evaluation import radcliffe
+@pytest.mark.parametrize("seed", [2026, *range(12)])
+def test_every_edge_that_the_text_states_has_a_row(seed):
+    changes, history = worlds.changes(seed), worlds.history(seed)
+    first, last = worlds.NIGHT - worlds.WINDOW, worlds.NIGHT
+    assert {first, first + 1, last} <= set(changes["recorded"])
+    assert (changes["booked"] == changes["recorded"] // worlds.MONTH * worlds.MONTH).all()
+    assert changes["subscriber"].duplicated().any()
+    stayed = ~history["called"] & (history["left"] - history["night"] > worlds.MONTH)
+    last_day = ~history["called"] & (history["left"] - history["night"] == worlds.MONTH)
+    assert stayed.any() and last_day.any() and (history["night"] + worlds.MONTH == 140).any()
 
-    trial = questions.trial(5)
+
+@pytest.mark.parametrize("seed", [2026, *range(12)])
+def test_the_highest_risk_is_not_worth_a_call_and_sleepers_are_harmed(seed):
+    groups = worlds.groups(seed)
+    worth = groups["effect"] * groups["value"] - worlds.COST
+    assert worth[groups["risk"].idxmax()] < 0 > worth["asleep"]
+    assert groups["size"][worth > 0].sum() > worlds.CALLS
+
+
+def test_the_curve_in_the_question_is_the_toolboxs():
+    trial = worlds.trial(5)
     curve = radcliffe(trial["score"], trial["cancelled"], trial["drawn"])["prevented"]
     rows = trial.sort_values("score", ascending=False)
-    mine = questions.prevented(rows["drawn"].to_numpy(), rows["cancelled"].to_numpy())
+    mine = worlds.prevented(rows["drawn"].to_numpy(), rows["cancelled"].to_numpy())
     both = (rows["drawn"].cumsum() > 0) & ((~rows["drawn"]).cumsum() > 0)
     assert np.allclose(curve[both.to_numpy()], mine[both.to_numpy()])
