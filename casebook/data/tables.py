@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 
@@ -289,3 +290,77 @@ def cookie_cats(path: Path) -> pd.DataFrame:
     names = {"userid": "user", "version": "arm", "sum_gamerounds": "rounds"}
     table = table.rename(columns=names).replace({"arm": COOKIE_ARMS})
     return table.astype(dict.fromkeys(COOKIE_RETENTION, int))
+
+
+def telco(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
+    """Read the telephone customers.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("telco")``.
+
+    Returns
+    -------
+    features : DataFrame
+        7,043 rows; numbers, and a column of 0 and 1 for each answer.
+    churned : ndarray of bool
+
+    Raises
+    ------
+    ValueError
+        If columns are missing or the counts are not those of the published file.
+
+    Notes
+    -----
+    Eleven customers have no ``TotalCharges``: all of them have joined this month (tenure 0), so it
+    is 0.
+    """
+    table = pd.read_csv(path)
+    wanted = {"customerID", "tenure", "Contract", "MonthlyCharges", "TotalCharges", "Churn"}
+    if missing := sorted(wanted - {*table}):
+        raise ValueError(f"{path} has no column {missing}: it is not the telephone customers.")
+    total = pd.to_numeric(table["TotalCharges"], errors="coerce")
+    blank = total.isna()
+    if len(table) != 7_043 or blank.sum() != 11 or table.loc[blank, "tenure"].ne(0).any():
+        raise ValueError(f"{path}: {len(table)} rows, {blank.sum()} blank: 7,043 and 11 expected.")
+    rest = table.drop(columns=["customerID", "Churn"]).assign(TotalCharges=total.fillna(0))
+    return pd.get_dummies(rest, dtype=float), table["Churn"].eq("Yes").to_numpy()
+
+
+#: Hillstrom's two mails, and what the customers without one have in their place.
+MAILS = {"womens": "Womens E-Mail", "mens": "Mens E-Mail"}
+NO_MAIL = "No E-Mail"
+
+
+def hillstrom(path: Path, mail: str = "womens") -> pd.DataFrame:
+    """Read one mail of the experiment and the customers without one.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("hillstrom")``.
+    mail : str
+        ``"womens"`` or ``"mens"``.
+
+    Returns
+    -------
+    DataFrame
+        Numeric features, ``drawn`` (got the mail), ``visit``, ``spend``.
+
+    Raises
+    ------
+    ValueError
+        If the file has other columns or not 64,000 customers.
+    """
+    table = pd.read_csv(path)
+    wanted = {"recency", "history", "mens", "womens", "zip_code", "newbie", "channel", "segment"}
+    if missing := sorted((wanted | {"visit", "spend"}) - {*table}):
+        raise ValueError(f"{path} has no column {missing}: it is not Hillstrom's experiment.")
+    if len(table) != 64_000:
+        raise ValueError(f"{path} has {len(table)} rows: Hillstrom's experiment has 64,000.")
+    own = table[table["segment"].isin([MAILS[mail], NO_MAIL])].reset_index(drop=True)
+    codes = pd.get_dummies(own[["zip_code", "channel"]], dtype=float)
+    numbers = own[["recency", "history", "mens", "womens", "newbie"]].astype(float)
+    outcome = own[["visit", "spend"]].assign(drawn=own["segment"] == MAILS[mail])
+    return pd.concat([numbers, codes, outcome], axis=1)

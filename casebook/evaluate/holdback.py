@@ -71,3 +71,32 @@ def holdback_sees(known: Persistence, users: float, share: float, days: float = 
         Watched.
     """
     return smallest_difference(known.sd(days), users * share, ratio=(1 - share) / share)
+
+
+def months_to_see(
+    risk: float, effect: float, lost: float, list_: int, share: float, alarm: float = 3.0
+) -> int:
+    """Return the months until a hold-out has seen with an even chance that calls work less.
+
+    Parameters
+    ----------
+    risk, effect : float
+        Of the list: share that cancels without calls, and what calls prevent.
+    lost : float
+        Part of the effect that is gone.
+    list_ : int
+        Subscribers on the list a month, the held-out among them.
+    share : float
+        Held out.
+    alarm : float
+        Standard errors.
+
+    Examples
+    --------
+    >>> months_to_see(0.12, 0.04, 0.5, 4_000, 0.05), months_to_see(0.12, 0.04, 0.5, 4_000, 0.20)
+    (13, 4)
+    """
+    held = share * list_
+    now = risk - effect * (1 - lost)
+    variance = risk * (1 - risk) / held + now * (1 - now) / (list_ - held)
+    return int(np.ceil(variance * (alarm / (effect * lost)) ** 2))

@@ -16,46 +16,15 @@ import pandas as pd
 
 from casebook.cases.subscription_churn import uplift
 from casebook.cases.subscription_churn import world as worlds
-from casebook.cases.subscription_churn.evaluation import order_of
 from casebook.cases.subscription_churn.features import Mood, build, cancels, value_on
 from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
 from casebook.cases.subscription_churn.policy import TERMS, gain
 from casebook.cases.subscription_churn.population import stream
+from casebook.evaluate.off_policy import last_places_by_chance
 
 #: Share of a month's calls that chance decides.
 BY_CHANCE = 0.25
 CYCLES = 3
-
-
-def drawn_by_chance(
-    gains: np.ndarray, share: float, capacity: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Choose a month's calls, a share of them by chance, and return each one's chance.
-
-    The best are called for sure, but for the last places: these are drawn among the next ones,
-    three times as many as there are places. Where the chance is 0 or 1 nothing is learned.
-
-    Parameters
-    ----------
-    gains : ndarray, shape (n,)
-    share : float
-        Of the capacity.
-    capacity : int
-    rng : Generator
-
-    Returns
-    -------
-    called : ndarray of bool
-    chance : ndarray
-    """
-    order = order_of(gains)
-    places = round(share * capacity)
-    sure, lot = order[: capacity - places], order[capacity - places : capacity + 3 * places]
-    chance = np.zeros(len(gains))
-    chance[sure] = 1.0
-    if len(lot):
-        chance[lot] = places / len(lot)
-    return rng.random(len(gains)) < chance, chance
 
 
 def _sample(world: worlds.World, month: int, mood: Mood, chance: np.ndarray) -> uplift.Sample:
@@ -110,7 +79,7 @@ def _month(
     value = value_on(world.tables, here, night_of(month))
     rng = stream(world.seed, month, 11)
     gains = gain(predict(features), value)
-    called, chance = drawn_by_chance(gains, share, TERMS.capacity, rng)
+    called, chance = last_places_by_chance(gains, share, TERMS.capacity, rng)
     world = worlds.play(world, lambda tables, night: here[called])
     truth = world.months[month]
     effect = truth.effect[here][called]

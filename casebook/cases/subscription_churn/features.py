@@ -157,6 +157,11 @@ def _logins(tables: Tables, rows: np.ndarray, night: int) -> dict[str, np.ndarra
     weeks = (night - night_of(FIRST)) // 7
     if weeks < 16:
         raise ValueError(f"{weeks} weeks of logins by day {night}: 16 are needed.")
+    if weeks > tables.logins.shape[1]:
+        raise ValueError(
+            f"the night of day {night} needs {weeks} weeks of logins, {tables.logins.shape[1]} are "
+            "loaded: a clock is ahead, or the logins are late."
+        )
     known = tables.logins[rows, :weeks].astype(np.float32)
     month, before = known[:, -4:].mean(axis=1), known[:, -16:-12].mean(axis=1)
     two, four = known[:, -2:].mean(axis=1), known[:, -6:-2].mean(axis=1)
@@ -245,7 +250,13 @@ def build(tables: Tables, night: int, mood: Mood | None = None, by: str = "recor
     ValueError
         If the history is too short.
     """
+    twice = tables.subscribers.index.duplicated()
+    if twice.any():
+        row = tables.subscribers.index[twice][0]
+        raise ValueError(f"subscriber {row} stands twice in the table: load it again.")
     rows = there(tables.subscribers, night)
+    if not len(rows):
+        raise ValueError(f"no subscriber is there on day {night}: load the table again.")
     people = tables.subscribers.iloc[rows]
     mood = mood or Mood(tables.tickets, night)
     made = _logins(tables, rows, night) | _events(tables, rows, night, mood)

@@ -14,11 +14,27 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from casebook.cases.subscription_churn.features import cancels
 from casebook.cases.subscription_churn.population import MONTH
+from casebook.cases.subscription_churn.records import Tables
+from casebook.evaluate.assign import BUCKETS, buckets
 from casebook.evaluate.intervals import Interval, wilson
 
 #: Standard errors from which a month's number counts as a drift.
 ALARM = 3.0
+
+
+def held_out(rows: np.ndarray, month: int, share: float) -> np.ndarray:
+    """Return who is left in peace in a month, by a hash: the same on every night and machine.
+
+    Raises
+    ------
+    ValueError
+        If the share is not within 0 and 1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"a share of {share} cannot be held out: give one from 0 to 1.")
+    return buckets(map(str, rows.tolist()), f"hold-out {month}") < share * BUCKETS
 
 
 @dataclass(frozen=True)
@@ -102,6 +118,39 @@ def read(listed: Listed, cancelled: ArrayLike, today: int) -> Reading:
     )
 
 
+def of_month(lists: list, tables: Tables, today: int) -> Reading:
+    """Read the lists of one month together, once the last one's 28 days are over.
+
+    Who stands on several lists counts once, from the first. They are compared as drawn, whether or
+    not an agent came to call them.
+
+    Parameters
+    ----------
+    lists : list of nightly.List
+        Made by the model, of one month.
+    tables : Tables
+    today : int
+
+    Raises
+    ------
+    ValueError
+        If a list is too young, they are of several months, or there is none.
+    """
+    if len({made.night // MONTH for made in lists}) != 1:
+        raise ValueError("give the lists of one month: the hold-out changes with the month.")
+    parts, seen = [], set()
+    for made in sorted(lists, key=lambda made: made.night):
+        rows = np.array([*made.rows, *made.held], int)
+        new = ~np.isin(rows, [*seen])
+        seen |= {*rows.tolist()}
+        held = np.arange(len(rows)) >= len(made.rows)
+        y = cancels(tables, rows, made.night, today)
+        columns = (held, np.array(made.risks), np.array(made.effects), y)
+        parts.append([column[new] for column in columns])
+    held, risk, effect, y = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return read(Listed(max(made.night for made in lists), held, risk, effect), y, today)
+
+
 def verdict(readings: list[Reading], months: int = 3) -> str:
     """Return what has drifted, of the last months together: ``risk``, ``effect``, both, nothing.
 
@@ -137,32 +186,3 @@ def table(readings: list[Reading]) -> pd.DataFrame:
         for reading in readings
     ]
     return pd.DataFrame(rows)
-
-
-def months_to_see(
-    risk: float, effect: float, lost: float, list_: int, share: float, alarm: float = ALARM
-) -> int:
-    """Return the months until a hold-out has seen with an even chance that calls work less.
-
-    Parameters
-    ----------
-    risk, effect : float
-        Of the list: share that cancels without calls, and what calls prevent.
-    lost : float
-        Part of the effect that is gone.
-    list_ : int
-        Subscribers on the list a month, the held-out among them.
-    share : float
-        Held out.
-    alarm : float
-        Standard errors.
-
-    Examples
-    --------
-    >>> months_to_see(0.12, 0.04, 0.5, 4_000, 0.05), months_to_see(0.12, 0.04, 0.5, 4_000, 0.20)
-    (13, 4)
-    """
-    held = share * list_
-    now = risk - effect * (1 - lost)
-    variance = risk * (1 - risk) / held + now * (1 - now) / (list_ - held)
-    return int(np.ceil(variance * (alarm / (effect * lost)) ** 2))

@@ -1,21 +1,20 @@
 """The nightly list: who is called tomorrow and why, and what is called when no list can be made.
 
-A night takes the tables, checks the features, asks the stored model and chooses by the same
-:func:`.policy.choose` as the page. When that fails it answers with the last good list, without
-those who were called or left since, and after three nights with the points of the analyst.
+A night takes the tables, checks the features, asks the stored models and chooses by the same
+:func:`.policy.choose` as the page. It notes who would have been called and is held out, for the
+monitor. When it fails it answers with the last good list, without those who were called or left
+since, and after three nights with the points of the analyst. When these fail too it says so.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from casebook.cases.subscription_churn import rules, uplift
+from casebook.cases.subscription_churn import rules, studies, uplift
 from casebook.cases.subscription_churn.features import (
     FEATURES,
     NAMES,
@@ -26,6 +25,7 @@ from casebook.cases.subscription_churn.features import (
     there,
     value_on,
 )
+from casebook.cases.subscription_churn.monitor import held_out
 from casebook.cases.subscription_churn.policy import TERMS, Terms, choose, gain
 from casebook.cases.subscription_churn.population import MONTH
 from casebook.cases.subscription_churn.records import Tables, date
@@ -36,6 +36,10 @@ from casebook.serving import registry
 KEEPS = 3
 #: Least share of the last good night's subscribers that a night must show.
 LEAST = 0.9
+#: Share of subscribers that may be left out for values that cannot be.
+SPOILT = 0.01
+MAY_MISS = ["ratio", "mood", "score"]
+NOT_BELOW_0 = ["tenure", "seats", "logins_month", "silent"]
 #: What an agent reads, by feature: a sentence, and the values for which it is true.
 WORDS = {
     "ratio": ("Logins are at {:.0%} of what they were three months ago.", (-np.inf, 0.7)),
@@ -80,6 +84,10 @@ class List:
         The night on which the rows were chosen.
     there : int
         Subscribers on that night.
+    held : tuple of int
+        Who would have been called, and is held out.
+    risks, effects : tuple of float
+        Predicted for ``rows`` and then ``held``; for the monitor. Empty unless the model made it.
     """
 
     night: int
@@ -90,10 +98,13 @@ class List:
     why: str
     made: int
     there: int
+    held: tuple[int, ...] = ()
+    risks: tuple[float, ...] = ()
+    effects: tuple[float, ...] = ()
 
 
-def train(folder: Path, sample: uplift.Sample, mood: Mood, settings: Mapping, until: int) -> Path:
-    """Fit the model that ships and put it into the registry.
+def train(folder: Path, sample: uplift.Sample, mood: Mood, until: int) -> Path:
+    """Fit the models that ship, of the effect and of the risk, and put them into the registry.
 
     Parameters
     ----------
@@ -102,34 +113,32 @@ def train(folder: Path, sample: uplift.Sample, mood: Mood, settings: Mapping, un
         Randomised months.
     mood : Mood
         The one that its features were built with.
-    settings : mapping
     until : int
-        Last day that the model has seen.
+        Last day that the models have seen.
     """
-    scores = uplift.dr_scores(sample, settings)
-    model = uplift.regressor(settings).fit(sample.features[NAMES], scores)
-    text = model.booster_.model_to_string()
-    return registry.put(folder, date(until), text=text, features=NAMES, mood=mood.stored())
+    target, weight = uplift.residuals(sample)
+    stay = ~sample.drawn
+    x = sample.features[NAMES]
+    effect = uplift.regressor(studies.CHOSEN[studies.MODEL]).fit(x, target, weight)
+    risk = uplift.classifier(studies.CHOSEN[studies.RISK]).fit(x[stay], sample.cancelled[stay])
+    texts = {"effect": effect, "risk": risk}
+    texts = {name: model.booster_.model_to_string() for name, model in texts.items()}
+    more = {"features": NAMES, "mood": mood.stored(), "slope": studies.slope(sample)}
+    return registry.put(folder, date(until), **texts, **more)
 
 
-def held_out(rows: np.ndarray, month: int, share: float) -> np.ndarray:
-    """Return who is left in peace in a month, by a hash: the same on every night and machine."""
-    most = int(share * 2**32)
-    marks = [hashlib.sha256(f"{month}:{row}".encode()).digest()[:4] for row in rows.tolist()]
-    return np.array([int.from_bytes(mark, "big") < most for mark in marks], bool)
-
-
-def blocked(tables: Tables, rows: np.ndarray, night: int, share: float) -> np.ndarray:
-    """Return who must not be called: called within a month, complained, or held out."""
+def blocked(tables: Tables, rows: np.ndarray, night: int) -> np.ndarray:
+    """Return who must not be called: called within a month, or complained within three."""
     end, calls = date(night), tables.calls[tables.calls["called"]]
     lately = calls[(calls["at"] > end - pd.Timedelta(days=MONTH)) & (calls["at"] <= end)]
     angry = calls[(calls["at"] > end - pd.Timedelta(days=QUARTER)) & calls["complains"]]
-    spare = np.isin(rows, lately["row"]) | np.isin(rows, angry["row"])
-    return spare | held_out(rows, night // MONTH, share)
+    return np.isin(rows, lately["row"]) | np.isin(rows, angry["row"])
 
 
-def checked(features: pd.DataFrame, before: int | None) -> pd.DataFrame:
-    """Return the features if they can be those of a night, or raise.
+def checked(features: pd.DataFrame, before: int | None) -> tuple[pd.DataFrame, str]:
+    """Return the features that can be those of a night, and a note on those left out; or raise.
+
+    A few subscribers with a value that cannot be are left out; many mean that a table is broken.
 
     Parameters
     ----------
@@ -148,18 +157,22 @@ def checked(features: pd.DataFrame, before: int | None) -> pd.DataFrame:
         )
     if missing := [name for name in NAMES if name not in features]:
         raise NightFailed(f"no feature {missing}: the code and the model are of two versions.")
-    may_miss = {"ratio", "mood", "score"}
-    for name in NAMES:
-        values = features[name]
-        bad = ~np.isfinite(values) if name not in may_miss else np.isinf(values)
-        if bad.any():
-            raise NightFailed(f"{bad.sum():,} values of {name} ({FEATURES[name]}) are no numbers.")
-    if not features["logins_week"].any():
+    if not features["logins_week"].gt(0).any():
         raise NightFailed("nobody has logged in for a week: the logins have not been loaded.")
-    low = features[["tenure", "seats", "logins_month", "silent"]].min()
-    if (low < 0).any():
-        raise NightFailed(f"{low.idxmin()} is {low.min():g}: a clock or a join is wrong.")
-    return features
+    values = features[NAMES]
+    bad = np.isinf(values) | values.drop(columns=MAY_MISS).isna().reindex(
+        columns=NAMES, fill_value=False
+    )
+    bad |= values[NOT_BELOW_0].lt(0).reindex(columns=NAMES, fill_value=False)
+    spoilt = bad.any(axis=1)
+    if not spoilt.any():
+        return features, ""
+    name = bad.sum().idxmax()
+    what = f"{spoilt.sum():,} subscribers with values that cannot be, most in {name} "
+    what += f"({FEATURES[name]}), such as {values.loc[bad[name], name].iloc[0]:g}"
+    if spoilt.mean() > SPOILT:
+        raise NightFailed(f"{what}: a clock, a join or a load is wrong.")
+    return features[~spoilt], f"{what}: left out."
 
 
 def reasons(booster, features: pd.DataFrame, most: int = 2) -> list[tuple[str, ...]]:
@@ -167,6 +180,8 @@ def reasons(booster, features: pd.DataFrame, most: int = 2) -> list[tuple[str, .
 
     Only features with a positive contribution count, and only where their sentence is true.
     """
+    if features.empty:
+        return []
     parts = booster.predict(features, pred_contrib=True)[:, :-1]
     made = []
     for values, part in zip(features.to_numpy(), parts, strict=True):
@@ -182,7 +197,7 @@ def reasons(booster, features: pd.DataFrame, most: int = 2) -> list[tuple[str, .
 def by_model(
     folder: Path, tables: Tables, night: int, share: float, terms: Terms, before: int | None
 ) -> List:
-    """Make the list of a night by the stored model.
+    """Make the list of a night by the stored models.
 
     Raises
     ------
@@ -193,25 +208,50 @@ def by_model(
     stored = registry.take(folder, date(night), max_age=2 * MONTH)
     if stored["features"] != NAMES:
         raise ModelRefused("the model has other features than the code: train it again")
-    booster = lgb.Booster(model_str=stored["text"])
-    features = checked(build(tables, night, Mood.restored(stored["mood"])), before)
+    effect, risk = (lgb.Booster(model_str=stored[name]) for name in ("effect", "risk"))
+    features, note = checked(build(tables, night, Mood.restored(stored["mood"])), before)
     rows = features.index.to_numpy()
-    gains = gain(booster.predict(features), value_on(tables, rows, night), terms.cost)
-    off = blocked(tables, rows, night, share)
-    chosen = choose(gains, terms.daily, off, least=-np.inf)
-    words = reasons(booster, features.iloc[chosen])
-    picked = tuple(rows[chosen].tolist())
-    euro = tuple(np.round(gains[chosen], 2).tolist())
-    return List(night, "model", picked, euro, tuple(words), "", night, len(rows))
+    value = value_on(tables, rows, night)
+    gains = gain(effect.predict(features), value, terms.cost)
+    chosen, held = chosen_and_held(gains, tables, rows, night, share, terms.daily)
+    both = np.concatenate([chosen, held])
+    found = {"risks": risk, "effects": effect}
+    found = {name: model.predict(features.iloc[both]) for name, model in found.items() if len(both)}
+    if len(both):
+        found["effects"] = found["effects"] * stored["slope"]
+    return List(
+        night=night,
+        source="model",
+        rows=tuple(rows[chosen].tolist()),
+        gains=tuple(np.round(gains[chosen], 2).tolist()),
+        reasons=tuple(reasons(effect, features.iloc[chosen])),
+        why=note,
+        made=night,
+        there=len(rows),
+        held=tuple(rows[held].tolist()),
+        **{name: tuple(np.round(values, 6).tolist()) for name, values in found.items()},
+    )
+
+
+def chosen_and_held(
+    score: np.ndarray, tables: Tables, rows: np.ndarray, night: int, share: float, calls: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of those to be called, and of those held out who rank among them."""
+    off = blocked(tables, rows, night)
+    held = held_out(rows, night // MONTH, share)
+    chosen = choose(score, calls, off | held, least=-np.inf)
+    last = score[chosen].min() if len(chosen) else np.inf
+    peers = choose(score, len(rows), off | ~held, least=-np.inf)
+    return chosen, peers[score[peers] >= last]
 
 
 def by_points(tables: Tables, night: int, share: float, terms: Terms, why: str) -> List:
     """Make the list by the analyst's points: no model, no experiment, some logins."""
-    features = build(tables, night, NO_MOOD)
+    features, _ = checked(build(tables, night, NO_MOOD), None)
     rows = features.index.to_numpy()
-    score = rules.points(features) * value_on(tables, rows, night)
+    score = rules.points(features, **studies.CHOSEN[studies.POINTS]) * value_on(tables, rows, night)
     asleep = features["logins_half_year"].to_numpy() <= 0.5
-    off = blocked(tables, rows, night, share) | asleep
+    off = blocked(tables, rows, night) | asleep | held_out(rows, night // MONTH, share)
     chosen = choose(score, terms.daily, off)
     words = (("Points of the analyst's list.",),) * len(chosen)
     picked, euro = tuple(rows[chosen].tolist()), tuple(score[chosen].tolist())
@@ -221,12 +261,13 @@ def by_points(tables: Tables, night: int, share: float, terms: Terms, why: str) 
 def again(last: List, tables: Tables, night: int, share: float, why: str) -> List:
     """Return the last good list without those who were called, left or complained since."""
     rows = np.array(last.rows, int)
-    here = np.isin(rows, there(tables.subscribers, night)) & ~blocked(tables, rows, night, share)
-    kept = np.flatnonzero(here)
+    off = blocked(tables, rows, night) | held_out(rows, night // MONTH, share)
+    kept = np.flatnonzero(np.isin(rows, there(tables.subscribers, night)) & ~off)
     parts = {
         name: tuple(getattr(last, name)[k] for k in kept) for name in ("rows", "gains", "reasons")
     }
-    return replace(last, night=night, source="last list", why=why, **parts)
+    none = {"held": (), "risks": (), "effects": ()}
+    return replace(last, night=night, source="last list", why=why, **parts, **none)
 
 
 def tonight(
@@ -255,6 +296,11 @@ def tonight(
     -------
     List
         ``source`` and ``why`` tell whether and why it is not the model's.
+
+    Raises
+    ------
+    NightFailed
+        If no way makes a list; the queue goes on with the list that it has.
     """
     try:
         return by_model(folder, tables, night, share, terms, last.there if last else None)
@@ -262,4 +308,10 @@ def tonight(
         why = f"{type(error).__name__}: {error}"
     if last is not None and 0 < night - last.made <= KEEPS:
         return again(last, tables, night, share, why)
-    return by_points(tables, night, share, terms, why)
+    try:
+        return by_points(tables, night, share, terms, why)
+    except Exception as error:
+        raise NightFailed(
+            f"night {night} has no list. By the model: {why} By points: {error} Mend the tables "
+            "and run the night again."
+        ) from error

@@ -7,97 +7,26 @@ real and chance decided who got which mail; what a mail should change there is a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.subscription_churn import uplift
-from casebook.cases.subscription_churn.evaluation import ips_scores, over_random
 from casebook.data import real
+from casebook.data.tables import MAILS, hillstrom, telco
+from casebook.evaluate.uplift import ips_scores, over_random
 from casebook.recorded.real import from_real
 
 #: Repeats of ten-fold cross-validation on the telephone customers.
 REPEATS = (0, 1, 2)
 #: Small models: the public sets have a tenth of the rows of a world.
 SMALL = {"n_estimators": 100, "num_leaves": 4, "min_child_samples": 50}
-MAILS = {"womens": "Womens E-Mail", "mens": "Mens E-Mail"}
-NO_MAIL = "No E-Mail"
-
-
-def telco(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
-    """Read the telephone customers.
-
-    Parameters
-    ----------
-    path : Path
-        ``casebook.data.real("telco")``.
-
-    Returns
-    -------
-    features : DataFrame
-        7,043 rows; numbers, and a column of 0 and 1 for each answer.
-    churned : ndarray of bool
-
-    Raises
-    ------
-    ValueError
-        If columns are missing or the counts are not those of the published file.
-
-    Notes
-    -----
-    Eleven customers have no ``TotalCharges``: all of them have joined this month (tenure 0), so it
-    is 0.
-    """
-    table = pd.read_csv(path)
-    wanted = {"customerID", "tenure", "Contract", "MonthlyCharges", "TotalCharges", "Churn"}
-    if missing := sorted(wanted - {*table}):
-        raise ValueError(f"{path} has no column {missing}: it is not the telephone customers.")
-    total = pd.to_numeric(table["TotalCharges"], errors="coerce")
-    blank = total.isna()
-    if len(table) != 7_043 or blank.sum() != 11 or table.loc[blank, "tenure"].ne(0).any():
-        raise ValueError(f"{path}: {len(table)} rows, {blank.sum()} blank: 7,043 and 11 expected.")
-    rest = table.drop(columns=["customerID", "Churn"]).assign(TotalCharges=total.fillna(0))
-    return pd.get_dummies(rest, dtype=float), table["Churn"].eq("Yes").to_numpy()
 
 
 def contract_rule(features: pd.DataFrame) -> np.ndarray:
     """Return a score by hand: contracts by the month first, then the youngest."""
     monthly = features["Contract_Month-to-month"].to_numpy()
     return 1_000 * monthly - features["tenure"].to_numpy(float)
-
-
-def hillstrom(path: Path, mail: str = "womens") -> pd.DataFrame:
-    """Read one mail of the experiment and the customers without one.
-
-    Parameters
-    ----------
-    path : Path
-        ``casebook.data.real("hillstrom")``.
-    mail : str
-        ``"womens"`` or ``"mens"``.
-
-    Returns
-    -------
-    DataFrame
-        Numeric features, ``drawn`` (got the mail), ``visit``, ``spend``.
-
-    Raises
-    ------
-    ValueError
-        If the file has other columns or not 64,000 customers.
-    """
-    table = pd.read_csv(path)
-    wanted = {"recency", "history", "mens", "womens", "zip_code", "newbie", "channel", "segment"}
-    if missing := sorted((wanted | {"visit", "spend"}) - {*table}):
-        raise ValueError(f"{path} has no column {missing}: it is not Hillstrom's experiment.")
-    if len(table) != 64_000:
-        raise ValueError(f"{path} has {len(table)} rows: Hillstrom's experiment has 64,000.")
-    own = table[table["segment"].isin([MAILS[mail], NO_MAIL])].reset_index(drop=True)
-    codes = pd.get_dummies(own[["zip_code", "channel"]], dtype=float)
-    numbers = own[["recency", "history", "mens", "womens", "newbie"]].astype(float)
-    outcome = own[["visit", "spend"]].assign(drawn=own["segment"] == MAILS[mail])
-    return pd.concat([numbers, codes, outcome], axis=1)
 
 
 def as_sample(table: pd.DataFrame) -> uplift.Sample:

@@ -5,8 +5,13 @@ The rungs between calling anybody and a model, written to win.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
+
+from casebook.cases.subscription_churn.uplift import RISKS, Predict, Sample
 
 #: Segments in the order in which a subscriber is put into one.
 SEGMENTS = ("payment", "asleep", "ticket", "downgrade", "falling, new", "falling", "new", "steady")
@@ -17,19 +22,26 @@ def silence(features: pd.DataFrame) -> np.ndarray:
     return features["silent"].to_numpy(float)
 
 
-def points(features: pd.DataFrame) -> np.ndarray:
+def points(features: pd.DataFrame, fall: float = 0.6, closing: float = 1.0) -> np.ndarray:
     """Return points for what makes subscribers leave, as experience has it.
 
     Long silence counts only where there had been logins: who never comes does not go either.
+
+    Parameters
+    ----------
+    features : DataFrame
+    fall : float
+        Logins below this share of those three months ago have fallen.
+    closing : float
+        Factor of the signs of a company that closes: negative for who thinks them lost.
     """
     f = features
     used = f["logins_half_year"] > 0.5
     return (
-        4.0 * (f["failed"] > 0)
-        + 3.0 * (f["colleagues_left"] > 0.25)
+        closing * (4.0 * (f["failed"] > 0) + 3.0 * (f["colleagues_left"] > 0.25))
         + 3.0 * (f["downgrades"] > 0)
         + 2.0 * (f["mood"].fillna(0) > 0.6)
-        + 2.0 * ((f["ratio"] < 0.6) & used)
+        + 2.0 * ((f["ratio"] < fall) & used)
         + 1.0 * ((f["drop"] > 0.4) & used)
         + 1.0 * ((f["silent"] > 10) & used)
         + 1.0 * (f["score"].fillna(8) < 6)
@@ -37,8 +49,24 @@ def points(features: pd.DataFrame) -> np.ndarray:
     ).to_numpy(float)
 
 
-def segments(features: pd.DataFrame) -> np.ndarray:
-    """Return the segment of each subscriber: what seems to be the matter."""
+_SPLIT = ", (called|admin)$"
+#: By what each segment may be split in two.
+SPLITS = {
+    "": lambda f: np.zeros(len(f), bool),
+    "called": lambda f: f["calls"] > 0,
+    "admin": lambda f: f["admin"] > 0,
+}
+
+
+def segments(features: pd.DataFrame, split: str = "") -> np.ndarray:
+    """Return the segment of each subscriber: what seems to be the matter.
+
+    Parameters
+    ----------
+    features : DataFrame
+    split : str
+        Of :data:`SPLITS`: each segment in two.
+    """
     f = features
     awake = f["logins_half_year"] > 0.5
     falls = ((f["ratio"] < 0.6) | (f["drop"] > 0.4) | (f["slope"] < -0.05)) & awake
@@ -52,7 +80,8 @@ def segments(features: pd.DataFrame) -> np.ndarray:
         falls,
         new,
     ]
-    return np.select(cases, SEGMENTS[:-1], SEGMENTS[-1])
+    found = np.select(cases, SEGMENTS[:-1], SEGMENTS[-1])
+    return np.where(SPLITS[split](f), np.char.add(found, f", {split}"), found)
 
 
 def segment_effects(
@@ -93,4 +122,37 @@ def segment_effects(
             "se": np.sqrt(variance),
         }
     )
-    return table.reindex([name for name in SEGMENTS if name in table.index])
+    order = sorted(table.index, key=lambda name: SEGMENTS.index(re.sub(_SPLIT, "", name)))
+    return table.reindex(order)
+
+
+def by_segments(sample: Sample, settings: Mapping[str, object]) -> Predict:
+    """Learn the effect of each segment from the randomised month."""
+    split = str(settings["split"])
+    own = segments(sample.features, split)
+    effect = segment_effects(own, sample.cancelled, sample.drawn, sample.chance)["effect"]
+
+    def predict(features: pd.DataFrame) -> np.ndarray:
+        # Within a segment points decide, or nothing does.
+        ties = 1e-7 * points(features) if settings["ties"] else 0.0
+        return effect.reindex(segments(features, split)).fillna(0).to_numpy() + ties
+
+    return predict
+
+
+def by_shares(sample: Sample, settings: Mapping[str, object]) -> Predict:
+    """Learn which share of the losses a call saves in each segment; times the risk is the effect.
+
+    Where calls do harm, the effect of the segment stands by itself.
+    """
+    split = str(settings["split"])
+    risk_of = RISKS[str(settings["risk"])](sample, None)
+    own = segments(sample.features, split)
+    table = segment_effects(own, sample.cancelled, sample.drawn, sample.chance)
+
+    def predict(features: pd.DataFrame) -> np.ndarray:
+        mine = table.reindex(segments(features, split)).fillna({"effect": 0, "stay": 1})
+        effect, stay = mine["effect"].to_numpy(), mine["stay"].to_numpy()
+        return np.where(effect > 0, effect / stay.clip(1e-6) * risk_of(features), effect)
+
+    return predict

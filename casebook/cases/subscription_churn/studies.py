@@ -1,12 +1,13 @@
 """One world after the other: every list on the same night, and what it brings by the truth.
 
-All learners see the randomised month and nothing else, with settings that were chosen among the
-same trials on the worlds of :data:`CHOSEN_ON`; the worlds of :data:`SEEDS` were drawn after that.
+All list makers see the randomised month and nothing else, each with the settings that did best of
+six trials on the worlds of :data:`CHOSEN_ON`; the worlds of :data:`SEEDS` were drawn after that.
 What would be new next time is another world: intervals are t intervals over worlds.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,26 +17,39 @@ import pandas as pd
 
 from casebook.cases.subscription_churn import rules, uplift
 from casebook.cases.subscription_churn import world as worlds
-from casebook.cases.subscription_churn.evaluation import (
-    ips_scores,
-    order_of,
-    over_random,
-    policy_value,
-    qini,
-)
 from casebook.cases.subscription_churn.features import Mood, build, cancels, value_on
 from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
-from casebook.cases.subscription_churn.policy import TERMS, gain
+from casebook.cases.subscription_churn.policy import TERMS, choose, gain
 from casebook.cases.subscription_churn.population import Constants
 from casebook.cases.subscription_churn.records import date
+from casebook.evaluate.uplift import by_decile, ips_scores, list_value, over_random, qini
 
-#: Worlds of the headline, and those on which the models' settings were chosen.
-SEEDS, CHOSEN_ON = tuple(range(11, 26)), (101, 102, 103)
-SILENCE, POINTS, SEGMENTS, RISK, MODEL = "silence", "points", "segments", "risk", "DR"
-#: What the tables allow: a model that was told the true effects of the randomised month.
+#: Worlds of the headline, and those on which the settings of all list makers were chosen.
+SEEDS, CHOSEN_ON = tuple(range(11, 26)), (101, 102, 103, 104, 105)
+#: The world in which the ceiling learns the true effects, so that it remembers nobody.
+TOLD_IN = 501
+SILENCE, POINTS, SEGMENTS, SHARES, RISK = "silence", "points", "segments", "shares", "risk"
+#: The model that ships: the best effect learner of the trials.
+MODEL = "DR"
+#: What the tables allow: a model that was told the true effects of a randomised month.
 TOLD, ORACLE = "told", "oracle"
-#: Trials of every learner: rounds and leaves.
-TRIALS = tuple({"n_estimators": n, "num_leaves": k} for n in (40, 80, 160) for k in (3, 6))
+Settings = Mapping[str, object]
+
+#: Six trials for each maker of lists.
+_TREES = tuple({"n_estimators": n, "num_leaves": k} for n in (40, 80, 160) for k in (3, 6))
+_WEIGHTED = tuple(
+    {**s, "weighted": w} for s in (_TREES[1], _TREES[2], _TREES[4]) for w in (False, True)
+)
+TRIALS: Mapping[str, tuple[Settings, ...]] = {
+    POINTS: tuple({"fall": f, "closing": c} for f in (0.5, 0.6, 0.7) for c in (1.0, -1.0)),
+    SEGMENTS: tuple({"split": s, "ties": t} for s in rules.SPLITS for t in (True, False)),
+    SHARES: tuple({"split": s, "risk": r} for s in rules.SPLITS for r in uplift.RISKS),
+    "logistic": tuple({"C": c} for c in (0.001, 0.003, 0.01, 0.03, 0.1, 1.0)),
+    **dict.fromkeys((RISK, "DR", "R"), _TREES),
+    **dict.fromkeys(("S", "T", "X"), _WEIGHTED),
+}
+#: What each has after the trials.
+CHOSEN: Mapping[str, Settings] = {name: grid[0] for name, grid in TRIALS.items()}
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,8 @@ class Setting:
     ----------
     world : World
         The test month was played without calls.
+    start : World
+        The same on the night before it.
     sample : Sample
         The randomised month.
     features : DataFrame
@@ -55,6 +71,7 @@ class Setting:
     """
 
     world: worlds.World
+    start: worlds.World
     sample: uplift.Sample
     features: pd.DataFrame
     value: np.ndarray
@@ -86,12 +103,14 @@ def lottery(world: worlds.World, mood: Mood, month: int = LOTTERY) -> uplift.Sam
 
 def simulate(seed: int, constants: Constants | None = None) -> Setting:
     """Simulate a world and lay out what is known on the night of the test."""
-    world = worlds.play(worlds.simulate(seed, constants))
+    start = worlds.simulate(seed, constants)
+    world = worlds.play(start)
     mood = Mood(world.tables.tickets, night_of(TEST))
     features = build(world.tables, night_of(TEST), mood)
     rows, month = features.index.to_numpy(), world.months[TEST]
     return Setting(
         world,
+        start,
         lottery(world, mood),
         features,
         value_on(world.tables, rows, night_of(TEST)),
@@ -103,56 +122,62 @@ def simulate(seed: int, constants: Constants | None = None) -> Setting:
 #: Worlds are large: the last one is kept.
 setting = lru_cache(maxsize=1)(simulate)
 
-#: What each learner has after the trials, by name; the linear model has no trials.
-CHOSEN: Mapping[str, Mapping[str, object]] = {
-    "risk": {"n_estimators": 160, "num_leaves": 3},
-    "S": {"n_estimators": 40, "num_leaves": 6},
-    "T": {"n_estimators": 40, "num_leaves": 6},
-    "X": {"n_estimators": 80, "num_leaves": 6},
-    "DR": {"n_estimators": 40, "num_leaves": 3},
+# Makers of lists -------------------------------------------------------------------------
+
+#: From features and values to a score of each row: the highest are called.
+Score = Callable[[pd.DataFrame, np.ndarray], np.ndarray]
+#: What learns an effect, or a risk that is taken for one.
+LEARNERS: Mapping[str, Callable[[uplift.Sample, Settings | None], uplift.Predict]] = {
+    SEGMENTS: rules.by_segments,
+    SHARES: rules.by_shares,
+    **uplift.RISKS,
+    **uplift.EFFECTS,
 }
 
 
-def of_segments(here: Setting) -> np.ndarray:
-    """Score by the segment's effect in the randomised month; points decide within a segment."""
-    own = here.sample
-    table = rules.segment_effects(
-        rules.segments(own.features), own.cancelled, own.drawn, own.chance
-    )
-    effect = table["effect"].reindex(rules.segments(here.features)).to_numpy()
-    return gain(effect, here.value) + 1e-3 * rules.points(here.features)
+def maker(name: str, sample: uplift.Sample, settings: Settings | None = None) -> Score:
+    """Return how a rule or a learner scores: by expected euro of a call, or by points.
+
+    Parameters
+    ----------
+    name : str
+        Of :data:`CHOSEN`.
+    sample : Sample
+        What it may learn from.
+    settings : mapping, optional
+        By default those that were chosen.
+    """
+    settings = CHOSEN[name] if settings is None else settings
+    if name == POINTS:
+        return lambda features, value: rules.points(features, **settings) * value
+    predict = LEARNERS[name](sample, settings)
+    return lambda features, value: gain(predict(features), value)
 
 
-def told(here: Setting) -> np.ndarray:
-    """Score by a model that learned the true expected effects of the randomised month."""
-    rows = here.sample.features.index
-    truth = here.world.expected(LOTTERY)[rows]
+@lru_cache(maxsize=1)
+def _told(constants: Constants) -> uplift.Predict:
+    """Learn the true expected effects of the randomised month of another world."""
+    world = worlds.simulate(TOLD_IN, constants)
+    return _of_truth(world, build(world.tables, night_of(LOTTERY)))
+
+
+def _of_truth(world: worlds.World, features: pd.DataFrame) -> uplift.Predict:
     more = {"n_estimators": 300, "num_leaves": 31, "min_child_samples": 50}
-    model = uplift.regressor(more).fit(here.sample.features, truth)
-    return gain(model.predict(here.features), here.value)
-
-
-def _learned(name: str, settings: Mapping[str, object] | None) -> Callable[[Setting], np.ndarray]:
-    """Return the score of a learner: euro of a call, or of the risk."""
-
-    def score(here: Setting) -> np.ndarray:
-        learn = {**uplift.RISKS, **uplift.EFFECTS, "forest": uplift.forest}[name]
-        predicted = learn(here.sample, settings)(here.features)
-        return gain(predicted, here.value)
-
-    return score
+    truth = world.expected(LOTTERY)[features.index.to_numpy()]
+    return uplift.regressor(more).fit(features, truth).predict
 
 
 def policies(names: Sequence[str] | None = None) -> dict[str, Callable[[Setting], np.ndarray]]:
     """Return all lists by name: from a setting to a score, of which the highest are called."""
-    learned = [*uplift.RISKS, *uplift.EFFECTS]
+    made = {
+        name: lambda here, name=name: maker(name, here.sample)(here.features, here.value)
+        for name in CHOSEN
+    }
     every = {
         "random": lambda here: np.random.default_rng(0).random(len(here.value)),
         SILENCE: lambda here: rules.silence(here.features),
-        POINTS: lambda here: rules.points(here.features) * here.value,
-        SEGMENTS: of_segments,
-        **{name: _learned(name, CHOSEN.get(name)) for name in learned},
-        TOLD: told,
+        **made,
+        TOLD: lambda here: gain(_told(here.world.constants)(here.features), here.value),
         ORACLE: lambda here: gain(here.expected, here.value),
     }
     return every if names is None else {name: every[name] for name in names}
@@ -161,19 +186,25 @@ def policies(names: Sequence[str] | None = None) -> dict[str, Callable[[Setting]
 def outcome(here: Setting, score: np.ndarray, capacity: int = TERMS.capacity) -> dict[str, float]:
     """Return what a list brings, by the truth of its month.
 
-    Every list fills the capacity: the team is paid anyway.
+    Every list fills the capacity, for the team is paid anyway; ``stopped`` is the one that ends
+    where the expected gain does (not for scores that are no euro).
     """
-    list_ = order_of(score)[:capacity]
+    list_ = choose(score, capacity, least=-np.inf)
+    stopped = list_[score[list_] > 0]
     month, rows = here.world.months[TEST], here.features.index.to_numpy()[list_]
-    effect = here.effect[list_]
+    effect, worth = here.effect[list_], here.worth - TERMS.cost
     return {
-        "euro": float(here.worth[list_].sum() - TERMS.cost * len(list_)),
+        "euro": float(worth[list_].sum()),
         "prevented": float(effect.sum()),
         "risk": float(month.chances.risk[rows].mean()),
         "harmed": float((effect < 0).mean()),
         "dormant": float(month.state.dormant[rows].mean()),
+        "before": float(month.state.called[rows].any(axis=1).mean()),
         "complaints": float(month.complains[rows].mean()),
+        "unsubscribes": float(month.unsubscribes[rows].mean()),
         "qini": qini(score, here.effect, here.expected),
+        "stopped_calls": len(stopped),
+        "stopped_euro": float(worth[stopped].sum()),
     }
 
 
@@ -186,43 +217,83 @@ def one_world(
     return pd.DataFrame.from_dict(made, orient="index").rename_axis("policy").reset_index()
 
 
-def trials(seeds: Sequence[int] = CHOSEN_ON, grid: Sequence[Mapping] = TRIALS) -> pd.DataFrame:
-    """Try the same settings for every learner on the choice worlds.
+# Trials ----------------------------------------------------------------------------------
+
+
+def out_of_fold(
+    sample: uplift.Sample, value: np.ndarray, name: str = MODEL, settings: Settings | None = None
+) -> np.ndarray:
+    """Return the score that a maker gives each row, learned from the other accounts."""
+    made = np.empty(len(sample.drawn))
+    for here, rest in _halves(sample):
+        made[here] = maker(name, rest, settings)(sample.features[here], value[here])
+    return made
+
+
+def slope(sample: uplift.Sample) -> float:
+    """Return by which factor the model's effects are to be multiplied to be right on the mean.
+
+    The highest predictions are high by luck, too: what the model learned from one half of the
+    accounts is regressed on the other half's residuals.
+    """
+    one = np.ones(len(sample.drawn))
+    found = out_of_fold(sample, one) + TERMS.cost
+    target, weight = uplift.residuals(sample)
+    return float((weight * found * target).sum() / (weight * found**2).sum())
+
+
+@lru_cache(maxsize=1)
+def _halves(sample: uplift.Sample) -> list[tuple[np.ndarray, uplift.Sample]]:
+    """Return each fold with the rows outside of it."""
+    folds = [sample.folds() == k for k in range(2)]
+    return [(here, sample.where(~here)) for here in folds]
+
+
+def trials(
+    seeds: Sequence[int] = CHOSEN_ON, grid: Mapping[str, Sequence[Settings]] = TRIALS
+) -> pd.DataFrame:
+    """Try six settings of every maker on the choice worlds: by the truth, and without it.
 
     Returns
     -------
     DataFrame
-        ``learner``, ``n_estimators``, ``num_leaves``, ``seed``, ``euro``.
+        ``learner``, ``settings`` (JSON), ``seed``, ``euro`` of the test (truth), ``value`` of the
+        list and ``area`` over a random order in the randomised month (doubly robust, out of fold;
+        learners of an effect alone).
     """
     rows = []
     for seed in seeds:
         here = simulate(seed)
-        for name in ("risk", *uplift.EFFECTS):
-            for settings in grid:
-                euro = outcome(here, _learned(name, settings)(here))["euro"]
-                rows.append({"learner": name, **settings, "seed": seed, "euro": euro})
+        index, sample = here.sample.features.index.to_numpy(), here.sample
+        value, scores = (
+            here.world.months[LOTTERY].value[index],
+            uplift.dr_scores(sample),
+        )
+        for name, some in grid.items():
+            for settings in some:
+                score = maker(name, sample, settings)(here.features, here.value)
+                row = {"learner": name, "settings": json.dumps(settings), "seed": seed}
+                row |= {"euro": outcome(here, score)["euro"], "value": np.nan, "area": np.nan}
+                if name in uplift.EFFECTS:
+                    own = out_of_fold(sample, value, name, settings)
+                    list_ = choose(own, least=-np.inf)
+                    found = list_value(list_, scores, value, TERMS.cost, sample.account)
+                    area = over_random(own, scores * value, sample.account)
+                    row |= {"value": found.value, "area": area.value}
+                rows.append(row)
     return pd.DataFrame(rows)
 
 
-def best_of(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Return of each learner the settings with the highest mean over the worlds."""
-    keys = ["learner", "n_estimators", "num_leaves"]
-    mean = table.groupby(keys, as_index=False)["euro"].mean()
-    top = mean.loc[mean.groupby("learner")["euro"].idxmax()].set_index("learner")
-    return {name: {k: int(row[k]) for k in keys[1:]} for name, row in top.iterrows()}
+def best_of(table: pd.DataFrame, by: str = "euro") -> dict[str, Settings]:
+    """Return of each maker the settings with the highest mean over the worlds."""
+    mean = table.dropna(subset=[by]).groupby(["learner", "settings"], as_index=False)[by].mean()
+    top = mean.loc[mean.groupby("learner")[by].idxmax()]
+    return {
+        name: json.loads(text) for name, text in zip(top["learner"], top["settings"], strict=True)
+    }
 
 
 # What the randomised month says of a list -------------------------------------------
-
-
-def out_of_fold(sample: uplift.Sample) -> np.ndarray:
-    """Return the effect that the model expects of each row, learned from the other accounts."""
-    made = np.empty(len(sample.drawn))
-    for k in range(2):
-        here = sample.folds() == k
-        rest = sample.where(~here)
-        made[here] = uplift.EFFECTS[MODEL](rest, CHOSEN[MODEL])(sample.features[here])
-    return made
 
 
 def logged(here: Setting, month: int = LOTTERY - 1) -> uplift.Sample:
@@ -241,46 +312,63 @@ def logged(here: Setting, month: int = LOTTERY - 1) -> uplift.Sample:
     return uplift.Sample(features, y, called, chance, account)
 
 
-def offline(seed: int) -> pd.DataFrame:
+def offline(seed: int, constants: Constants | None = None) -> pd.DataFrame:
     """Estimate a list's value and area from the randomised month and from the log; with the truth.
 
     Returns
     -------
     DataFrame
-        ``what`` (euro: of the list of the model; area: per 1,000 subscribers, over a random order),
-        ``method`` (ips, dr: randomised month; log: doubly robust with a fitted chance),
-        ``value``, ``low``, ``high``, ``truth``.
+        ``what`` (euro: of the model's list; area: per 1,000 subscribers, over a random order;
+        decile 1 to decile 10: mean effect, by the predicted one, per 1,000), ``method`` (ips, dr:
+        randomised month; log: doubly robust with a fitted chance), ``value``, ``low``, ``high``,
+        ``truth``, ``predicted`` (of deciles).
     """
-    here = setting(seed)
+    here = setting(seed) if constants is None else simulate(seed, constants)
     rows = []
     samples = {"lottery": (here.sample, LOTTERY), "log": (logged(here), LOTTERY - 1)}
     for source, (sample, number) in samples.items():
         index, month = sample.features.index.to_numpy(), here.world.months[number]
         truth, value = month.effect[index], month.value[index]
-        score = gain(out_of_fold(sample), value)
-        list_ = order_of(score)[: TERMS.capacity]
-        by = {"dr": uplift.dr_scores(sample, CHOSEN["T"])}
+        score = out_of_fold(sample, value)
+        by = {"dr": uplift.dr_scores(sample)}
         if source == "lottery":
             centred = sample.cancelled - sample.cancelled.mean()
             by["ips"] = ips_scores(centred, sample.drawn, sample.chance)
         for name, scores in by.items():
             method = "log" if source == "log" else name
-            euro = policy_value(list_, scores, value, TERMS.cost, sample.account)
-            own = (truth * value)[list_].sum() - TERMS.cost * len(list_)
-            rows.append(("euro", method, euro.value, euro.low, euro.high, own))
-            area = over_random(score, scores, sample.account)
-            own = over_random(score, truth, sample.account).value
-            rows.append(
-                ("area", method, *(1_000 * v for v in (area.value, area.low, area.high, own)))
-            )
-    return pd.DataFrame(rows, columns=["what", "method", "value", "low", "high", "truth"])
+            rows += _estimated(method, score, scores, truth, value, sample.account)
+        if source == "lottery":
+            rows += _deciles(score, by["dr"], truth, value, sample.account)
+    columns = ["what", "method", "value", "low", "high", "truth", "predicted"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def with_dial(dial: float) -> Constants:
-    """Return the constants with the dial at another value."""
-    return replace(Constants(), dial=dial)
+def _estimated(method, score, scores, truth, value, account) -> list[tuple]:
+    """Return value and area of a list by scores, with the truth."""
+    list_ = choose(score, least=-np.inf)
+    euro = list_value(list_, scores, value, TERMS.cost, account)
+    own = (truth * value)[list_].sum() - TERMS.cost * len(list_)
+    area = over_random(score, scores, account)
+    best = over_random(score, truth, account).value
+    per = (1_000 * v for v in (area.value, area.low, area.high, best))
+    return [
+        ("euro", method, euro.value, euro.low, euro.high, own, np.nan),
+        ("area", method, *per, np.nan),
+    ]
 
 
-def with_lottery(calls: int) -> Constants:
-    """Return the constants with another number of randomised calls."""
-    return replace(Constants(), lottery=calls)
+def _deciles(score, scores, truth, value, account) -> list[tuple]:
+    """Return the mean effect by decile of the predicted one: by scores, and by the truth."""
+    predicted = (score + TERMS.cost) / value
+    table = by_decile(predicted, scores, account)
+    table["truth"] = by_decile(predicted, truth, account)["effect"]
+    rows = []
+    for row in (table * 1_000).itertuples():
+        decile = f"decile {row.group // 1_000:.0f}"
+        rows.append((decile, "dr", row.effect, row.low, row.high, row.truth, row.predicted))
+    return rows
+
+
+def at(**changed: float) -> Constants:
+    """Return the constants with some at another value."""
+    return replace(Constants(), **changed)

@@ -8,13 +8,15 @@ References
 ----------
 Künzel et al. (2019), *Metalearners for estimating heterogeneous treatment effects using machine
 learning*, PNAS 116 (S, T, X); Kennedy (2023), *Towards optimal doubly robust estimation of
-heterogeneous causal effects*, Electronic Journal of Statistics 17 (DR).
+heterogeneous causal effects*, Electronic Journal of Statistics 17 (DR); Nie & Wager (2021),
+*Quasi-oracle estimation of heterogeneous treatment effects*, Biometrika 108 (R).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -33,11 +35,13 @@ SETTINGS: dict[str, object] = {
     "deterministic": True,
     "force_row_wise": True,
 }
+#: Settings of the models of what is expected, in DR and R.
+OUTCOME = {"n_estimators": 80, "num_leaves": 6}
 #: From features to a score of each row.
 Predict = Callable[[pd.DataFrame], np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """Rows of the randomised month.
 
@@ -63,6 +67,14 @@ class Sample:
         return Sample(
             self.features.iloc[rows] if rows.dtype != bool else self.features[rows], *rest
         )
+
+    @property
+    def weight(self) -> np.ndarray:
+        """One over the chance of what happened: so weighted, the arms are alike."""
+        made = 1 / np.where(self.drawn, self.chance, 1 - self.chance)
+        for arm in (self.drawn, ~self.drawn):
+            made[arm] /= made[arm].mean() if arm.any() else 1.0
+        return made
 
     def folds(self, k: int = 2, salt: int = 0) -> np.ndarray:
         """Return the fold of each row; an account is in one fold. Nested folds take other salts."""
@@ -98,7 +110,7 @@ def logistic(sample: Sample, settings: Mapping[str, object] | None = None) -> Pr
     model = make_pipeline(
         SimpleImputer(add_indicator=True),
         QuantileTransformer(n_quantiles=200, output_distribution="normal", random_state=0),
-        LogisticRegression(C=0.1, max_iter=300),
+        LogisticRegression(**{"C": 0.1, "max_iter": 300, **(settings or {})}),
     )
     model.fit(sample.features[stay], sample.cancelled[stay])
     return lambda features: model.predict_proba(features)[:, 1]
@@ -114,9 +126,17 @@ def risk(sample: Sample, settings: Mapping[str, object] | None = None) -> Predic
 # Effects -----------------------------------------------------------------------------
 
 
+def _weights(sample: Sample, settings: Mapping[str, object] | None) -> tuple[np.ndarray, dict]:
+    """Return the rows' weights (all 1 unless ``weighted`` is set) and the rest of the settings."""
+    rest = dict(settings or {})
+    return sample.weight if rest.pop("weighted", False) else np.ones(len(sample.drawn)), rest
+
+
 def s_learner(sample: Sample, settings: Mapping[str, object] | None = None) -> Predict:
     """Fit one model that knows who was drawn, and ask it twice."""
-    model = classifier(settings).fit(sample.features.assign(drawn=sample.drawn), sample.cancelled)
+    weight, settings = _weights(sample, settings)
+    x = sample.features.assign(drawn=sample.drawn)
+    model = classifier(settings).fit(x, sample.cancelled, weight)
 
     def effect(features: pd.DataFrame) -> np.ndarray:
         ask = [model.predict_proba(features.assign(drawn=drawn))[:, 1] for drawn in (False, True)]
@@ -125,30 +145,33 @@ def s_learner(sample: Sample, settings: Mapping[str, object] | None = None) -> P
     return effect
 
 
-def t_learner(sample: Sample, settings: Mapping[str, object] | None = None) -> Predict:
-    """Fit one model to those drawn and one to the others; the effect is their difference."""
+def _of_arms(sample: Sample, settings: Mapping[str, object] | None) -> list[Predict]:
+    """Fit the chance to cancel of those not drawn, and of those drawn."""
+    weight, settings = _weights(sample, settings)
     models = [
-        classifier(settings).fit(sample.features[arm], sample.cancelled[arm])
+        classifier(settings).fit(sample.features[arm], sample.cancelled[arm], weight[arm])
         for arm in (~sample.drawn, sample.drawn)
     ]
+    return [lambda features, m=model: m.predict_proba(features)[:, 1] for model in models]
 
-    def effect(features: pd.DataFrame) -> np.ndarray:
-        stay, called = (model.predict_proba(features)[:, 1] for model in models)
-        return stay - called
 
-    return effect
+def t_learner(sample: Sample, settings: Mapping[str, object] | None = None) -> Predict:
+    """Fit one model to those drawn and one to the others; the effect is their difference."""
+    stay, called = _of_arms(sample, settings)
+    return lambda features: stay(features) - called(features)
 
 
 def x_learner(sample: Sample, settings: Mapping[str, object] | None = None) -> Predict:
-    """Impute each row's effect by the other arm's model, and learn both; the chance weighs them.
+    """Impute each row's effect by the other arm's model, and learn both; the share weighs them.
 
     Where few are drawn, the effect learned from the drawn rows counts most: it stands on the model
     of the many others.
     """
     x, y, drawn = sample.features, sample.cancelled.astype(float), sample.drawn
-    stay, called = (risk_of(sample, arm, settings) for arm in (~drawn, drawn))
-    of_drawn = regressor(settings).fit(x[drawn], stay(x[drawn]) - y[drawn])
-    of_others = regressor(settings).fit(x[~drawn], y[~drawn] - called(x[~drawn]))
+    stay, called = _of_arms(sample, settings)
+    w, settings = _weights(sample, settings)
+    of_drawn = regressor(settings).fit(x[drawn], stay(x[drawn]) - y[drawn], w[drawn])
+    of_others = regressor(settings).fit(x[~drawn], y[~drawn] - called(x[~drawn]), w[~drawn])
     share = drawn.mean()
 
     def effect(features: pd.DataFrame) -> np.ndarray:
@@ -157,66 +180,64 @@ def x_learner(sample: Sample, settings: Mapping[str, object] | None = None) -> P
     return effect
 
 
-def risk_of(sample: Sample, arm: np.ndarray, settings: Mapping[str, object] | None) -> Predict:
-    """Fit the chance to cancel within one arm."""
-    model = classifier(settings).fit(sample.features[arm], sample.cancelled[arm])
-    return lambda features: model.predict_proba(features)[:, 1]
+def expected(sample: Sample, arms: Sequence[np.ndarray], salt: int = 1) -> list[np.ndarray]:
+    """Return what is expected of each row by models of the other accounts, one for each arm.
+
+    The models know the chance too: it holds what the team saw. They meet no row that they judge.
+    """
+    x, made = sample.features.assign(chance=sample.chance), []
+    fold = sample.folds(2, salt)
+    for arm in arms:
+        own = np.empty(len(fold))
+        for k in range(2):
+            fit = arm & (fold != k)
+            model = classifier(OUTCOME).fit(x[fit], sample.cancelled[fit])
+            own[fold == k] = model.predict_proba(x[fold == k])[:, 1]
+        made.append(own)
+    return made
 
 
-def dr_scores(
-    sample: Sample, settings: Mapping[str, object] | None = None, folds: int = 2
-) -> np.ndarray:
+@lru_cache(maxsize=4)
+def dr_scores(sample: Sample) -> np.ndarray:
     """Return each row's doubly robust score: its mean over any group is the group's effect.
 
-    Two models of the outcome, fitted on the other folds, say what is expected; what happened
-    corrects them, divided by its chance.
+    Two models say what is expected; what happened corrects them, divided by its chance.
     """
-    fold, scores = sample.folds(folds, salt=1), np.empty(len(sample.drawn))
-    for k in range(folds):
-        here = fold == k
-        rest = sample.where(~here)
-        x = sample.features[here]
-        stay, called = (risk_of(rest, arm, settings)(x) for arm in (~rest.drawn, rest.drawn))
-        y, drawn, chance = sample.cancelled[here], sample.drawn[here], sample.chance[here]
-        off = np.where(drawn, -(y - called) / chance, (y - stay) / (1 - chance))
-        scores[here] = stay - called + off
-    return scores
+    stay, called = expected(sample, (~sample.drawn, sample.drawn))
+    y, drawn, chance = sample.cancelled, sample.drawn, sample.chance
+    off = np.where(drawn, -(y - called) / chance, (y - stay) / (1 - chance))
+    return stay - called + off
 
 
 def dr_learner(sample: Sample, settings: Mapping[str, object] | None = None) -> Predict:
     """Regress the doubly robust scores on the features."""
-    model = regressor(settings).fit(sample.features, dr_scores(sample, settings))
+    model = regressor(settings).fit(sample.features, dr_scores(sample))
     return model.predict
 
 
-def forest(
-    sample: Sample, settings: Mapping[str, object] | None = None, rows: int = 60_000
-) -> Predict:
-    """Fit a causal forest of econml to what the expected outcome and chance leave over.
+@lru_cache(maxsize=4)
+def residuals(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """Return each row's effect by what expectation leaves over, and its weight.
 
-    References
-    ----------
-    Athey, Tibshirani & Wager (2019), *Generalized random forests*, Annals of Statistics 47.
+    What happened less what was expected, over whether drawn less the chance of it. Rows with a
+    chance near one half say most about an effect, and weigh most.
     """
-    from econml.grf import CausalForest
+    (mean,) = expected(sample, (np.ones(len(sample.drawn), bool),))
+    off = sample.drawn - sample.chance
+    return (mean - sample.cancelled) / off, off**2
 
-    use = np.random.default_rng(0).permutation(len(sample.drawn))[:rows]
-    sample = sample.where(use)
-    expected = np.empty(len(use))
-    for k in range(2):
-        here = sample.folds() == k
-        rest = sample.where(~here)
-        model = classifier(settings).fit(rest.features, rest.cancelled)
-        expected[here] = model.predict_proba(sample.features[here])[:, 1]
-    model = CausalForest(
-        n_estimators=100, min_samples_leaf=100, max_samples=0.3, random_state=0, n_jobs=1,
-        inference=False, subforest_size=1,
-    )  # fmt: skip
-    left = (sample.cancelled - expected)[:, None]
-    drawn = (sample.drawn - sample.chance)[:, None]
-    model.fit(sample.features.fillna(-1).to_numpy(), drawn, left)
-    return lambda features: -model.predict(features.fillna(-1).to_numpy())[:, 0]
+
+def r_learner(sample: Sample, settings: Mapping[str, object] | None = None) -> Predict:
+    """Regress the residuals on the features, by their weights."""
+    target, weight = residuals(sample)
+    return regressor(settings).fit(sample.features, target, weight).predict
 
 
 RISKS = {"logistic": logistic, "risk": risk}
-EFFECTS = {"S": s_learner, "T": t_learner, "X": x_learner, "DR": dr_learner}
+EFFECTS = {
+    "S": s_learner,
+    "T": t_learner,
+    "X": x_learner,
+    "DR": dr_learner,
+    "R": r_learner,
+}
