@@ -6,19 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.subscription_churn import rules, uplift
-from casebook.cases.subscription_churn.evaluation import (
-    auuc,
-    by_capacity,
-    clustered,
-    gains,
-    ips_scores,
-    policy_value,
-    qini,
-    radcliffe,
-    snips,
-)
+from casebook.cases.subscription_churn import features as features_of
+from casebook.cases.subscription_churn import months, rules, studies, uplift
+from casebook.cases.subscription_churn.features import FEATURES
+from casebook.cases.subscription_churn.month import TEST, night_of
 from casebook.cases.subscription_churn.policy import TERMS, Terms, choose, gain
+from casebook.cases.subscription_churn.population import Constants
+from casebook.evaluate.uplift import ips_scores
 
 SETTINGS = {"n_estimators": 40, "num_leaves": 6, "min_child_samples": 100}
 
@@ -70,7 +64,7 @@ def test_scores_estimate_the_effect_of_any_group_although_chances_differ(made):
     groups = {"high": truth > 0.1, "likely": sample.chance > 0.3, "all": truth > -9}
     for name, group in groups.items():
         for scores, slack in (
-            (uplift.dr_scores(sample, SETTINGS), 4),
+            (uplift.dr_scores(sample), 4),
             (ips_scores(sample.cancelled, sample.drawn, sample.chance), 4),
         ):
             own = scores[group]
@@ -81,7 +75,7 @@ def test_scores_estimate_the_effect_of_any_group_although_chances_differ(made):
     dr, ips = (
         s.std()
         for s in (
-            uplift.dr_scores(sample, SETTINGS),
+            uplift.dr_scores(sample),
             ips_scores(sample.cancelled, sample.drawn, sample.chance),
         )
     )
@@ -94,15 +88,44 @@ def test_folds_keep_an_account_together(made):
     assert (fold == 1).all() and 0.4 < sample.folds(2).mean() < 0.6
 
 
-def test_an_interval_covers_the_truth_as_often_as_it_says():
-    hits = []
-    for seed in range(60):
-        sample, truth = trial(2_000, seed=100 + seed)
-        list_ = np.flatnonzero(sample.features["a"] > 0.6)
-        scores = ips_scores(sample.cancelled, sample.drawn, sample.chance)
-        found = policy_value(list_, scores, np.ones(2_000), 0.0, sample.account)
-        hits.append(found.covers(truth[list_].sum()))
-    assert 0.85 <= np.mean(hits) <= 1.0
+def test_weights_make_the_arms_alike_where_chance_knew_more_than_the_features():
+    """Those with a higher risk are drawn more often; no feature shows it."""
+    rng = np.random.default_rng(0)
+    n = 40_000
+    x = pd.DataFrame({"a": rng.random(n)})
+    danger = rng.random(n) < 0.3
+    chance = np.where(danger, 0.5, 0.1)
+    drawn = rng.random(n) < chance
+    y = rng.random(n) < np.where(danger, 0.4, 0.1) - 0.08 * drawn
+    sample = uplift.Sample(x, y, drawn, chance, np.arange(n))
+    found = {
+        name: learn(sample, SETTINGS | more)(x).mean()
+        for name, learn, more in (
+            ("T", uplift.t_learner, {}),
+            ("T weighted", uplift.t_learner, {"weighted": True}),
+            ("DR", uplift.dr_learner, {}),
+        )
+    }
+    assert found["T"] < 0.0
+    assert found["T weighted"] == pytest.approx(0.08, abs=0.025)
+    assert found["DR"] == pytest.approx(0.08, abs=0.025)
+
+
+def test_what_is_expected_of_a_row_never_saw_its_account(made):
+    """With the outcomes of one fold turned round, the fold's own expectations stay."""
+    sample, _ = made
+    fold = sample.folds(2, salt=1) == 0
+    turned = uplift.Sample(
+        sample.features,
+        np.where(fold, ~sample.cancelled, sample.cancelled),
+        sample.drawn,
+        sample.chance,
+        sample.account,
+    )
+    every = (np.ones(len(fold), bool),)
+    (before,), (after,) = uplift.expected(sample, every), uplift.expected(turned, every)
+    assert np.array_equal(before[fold], after[fold])
+    assert not np.allclose(before[~fold], after[~fold])
 
 
 # The decision ------------------------------------------------------------------------
@@ -153,57 +176,58 @@ def test_the_segment_table_weighs_by_chance():
     assert row["effect"] == pytest.approx(row["stay"] - row["called"]) and row["se"] > 0
 
 
-# Curves by hand ----------------------------------------------------------------------
+def test_rules_learn_from_the_month_in_which_a_call_helps_one_segment():
+    rng = np.random.default_rng(0)
+    n = 60_000
+    names = [*FEATURES]
+    x = pd.DataFrame(np.zeros((n, len(names))), columns=names)
+    x["logins_half_year"], x["tenure"], x["ratio"], x["score"] = 5.0, 900, 1.0, 8.0
+    failing = rng.random(n) < 0.3
+    asleep = ~failing & (rng.random(n) < 0.3)
+    x["failed"] = failing.astype(float)
+    x.loc[asleep, "logins_half_year"] = 0.0
+    chance = np.full(n, 0.4)
+    drawn = rng.random(n) < chance
+    effect = np.select([failing, asleep], [0.10, -0.05], 0.0)
+    y = rng.random(n) < 0.2 - effect * drawn
+    sample = uplift.Sample(x, y, drawn, chance, np.arange(n))
+    flat = rules.by_segments(sample, {"split": "", "ties": False})(x)
+    share = rules.by_shares(sample, {"split": "", "risk": "risk"})(x)
+    for found in (flat, share):
+        assert found[failing].mean() == pytest.approx(0.10, abs=0.02)
+        assert found[asleep].mean() == pytest.approx(-0.05, abs=0.02)
+    ties = rules.by_segments(sample, {"split": "admin", "ties": True})(x)
+    assert np.abs(ties - flat).max() < 1e-5
 
 
-def test_gains_of_four_subscribers():
-    effects = np.array([0.4, 0.2, 0.0, -0.2])
-    curve = gains(effects, effects, points=4)
-    assert curve["gain"].tolist() == pytest.approx([0, 0.1, 0.15, 0.15, 0.1])
-    assert auuc(effects, effects, points=4) == pytest.approx(0.1125)
-    assert qini(effects, effects) == pytest.approx(1.0)
-    assert qini(-effects, effects) == pytest.approx(-1.0)
-    with pytest.raises(ValueError, match="equal"):
-        qini([1, 2], [0.1, 0.1])
+def test_points_of_who_thinks_closing_companies_lost():
+    x = pd.DataFrame(np.zeros((3, len(FEATURES))), columns=[*FEATURES])
+    x["tenure"], x["ratio"], x["logins_half_year"], x["score"] = 900, 1.0, 5.0, 8.0
+    x.loc[1, "failed"], x.loc[2, "mood"] = 1, 0.9
+    assert rules.points(x).tolist() == [0, 4, 2]
+    assert rules.points(x, closing=-1.0).tolist() == [0, -4, 2]
 
 
-def test_radcliffe_by_hand_and_equal_to_the_gains_where_arms_are_balanced():
-    score, drawn = np.arange(6, 0, -1), np.array([True, False, True, False, True, False])
-    cancelled = np.array([0, 1, 0, 0, 1, 0], bool)
-    curve = radcliffe(score, cancelled, drawn)
-    assert curve["prevented"].tolist() == pytest.approx([0, 1, 2, 1, 0.5, 0])
-    scores = ips_scores(cancelled, drawn, np.full(6, 0.5))
-    pairs = gains(score, scores, points=3)["gain"].to_numpy() * 6 / 2
-    assert pairs.tolist() == pytest.approx([0, 1, 1, 0])
+# One decision ------------------------------------------------------------------------
 
 
-def test_value_by_capacity_and_by_weights():
-    table = by_capacity([3, 1, 2], [100, 10, 50], cost=32, capacities=[0, 1, 2, 3, 9])
-    assert table["euro"].tolist() == [0, 68, 86, 64, 64]
-    drawn, y = np.array([True, False, True, False]), np.array([False, True, False, True])
-    found = snips(np.arange(4), y, drawn, np.full(4, 0.5), np.full(4, 100.0), 10.0)
-    assert found == pytest.approx(4 * 100 - 40)
-    with pytest.raises(ValueError, match="clusters"):
-        clustered([1.0, 2.0], [7, 7])
-    with pytest.raises(ValueError, match="possible"):
-        ips_scores([0], [True], [1.0])
+def test_the_page_the_studies_and_the_months_decide_by_one_function(monkeypatch):
+    """Each of them asks ``choose``: without it none makes a list."""
 
+    class Asked(Exception):
+        pass
 
-def test_by_hand_equals_econml(made):
-    metalearners = pytest.importorskip("econml.metalearners")
-    sample, _ = made
-    y, t = sample.cancelled.astype(float), sample.drawn.astype(int)
-    theirs = metalearners.TLearner(models=uplift.regressor(SETTINGS))
-    theirs.fit(y, t, X=sample.features)
-    arms = [uplift.regressor(SETTINGS).fit(sample.features[t == k], y[t == k]) for k in (0, 1)]
-    ours = arms[1].predict(sample.features) - arms[0].predict(sample.features)
-    np.testing.assert_allclose(theirs.effect(sample.features), ours, atol=1e-9)
+    def refuse(*given, **named):
+        raise Asked
 
-
-def test_the_forest_of_econml_finds_the_effect(made):
-    pytest.importorskip("econml.grf")
-    sample, _ = made
-    other, truth = trial(3_000, seed=1)
-    found = uplift.forest(sample, SETTINGS, rows=12_000)(other.features)
-    assert np.corrcoef(found, truth)[0, 1] > 0.85
-    assert found.mean() == pytest.approx(truth.mean(), abs=0.05)
+    few = Constants(subscribers=4_000, joiners=160, accounts=480)
+    here = studies.simulate(3, few)
+    score = np.arange(len(here.value), dtype=float)
+    for module in (studies, months):
+        monkeypatch.setattr(module, "choose", refuse)
+    with pytest.raises(Asked):
+        studies.outcome(here, score)
+    mood = features_of.Mood(here.world.tables.tickets, night_of(TEST))
+    policy = months.rested(lambda features, value: value, mood, 0, 10)
+    with pytest.raises(Asked):
+        policy(here.start.tables, night_of(TEST))

@@ -8,18 +8,17 @@ same one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 
 from casebook.cases.subscription_churn.nightly import List, tonight
 from casebook.cases.subscription_churn.policy import TERMS, Terms
 from casebook.cases.subscription_churn.population import MONTH
 from casebook.cases.subscription_churn.records import Tables
-from casebook.serving.app import Problem, bare_app, body_of, reply
+from casebook.serving.app import Problem, bare_app, json_object, serve_calls
 from casebook.serving.log import Log, Table
 
 RESULTS = ("reached", "nobody there", "complained")
@@ -204,36 +203,25 @@ def run_night(
 
 def app_of(queue: Queue) -> FastAPI:
     """Return the service of a queue."""
-    app = bare_app("Calls of the day")
 
-    async def sent(request: Request) -> dict[str, Any]:
-        try:
-            body = json.loads(await body_of(request, MOST_BYTES))
-        except (ValueError, RecursionError):
-            body = None
-        if not isinstance(body, dict):
-            raise Problem(422, "body", "The body is no JSON object.", 'Send {"agent": "…"}.')
-        return body
+    def give(raw: bytes) -> dict[str, Any]:
+        return queue.next(json_object(raw).get("agent"))
 
-    @app.post("/next")
-    async def give(request: Request) -> Response:
-        return reply(queue.next((await sent(request)).get("agent")))
+    def take(raw: bytes) -> dict[str, Any]:
+        body = json_object(raw)
+        return queue.done(body.get("call"), body.get("result"))
 
-    @app.post("/results")
-    async def take(request: Request) -> Response:
-        body = await sent(request)
-        return reply(queue.done(body.get("call"), body.get("result")))
-
-    @app.get("/list")
-    async def shown() -> Response:
+    def shown() -> dict[str, Any]:
         last = queue.current()
         told = {key: getattr(last, key) for key in ("night", "source", "why")}
-        return reply(told | {"rows": len(last.rows)})
+        return told | {"rows": len(last.rows)}
 
-    @app.get("/health")
-    async def health() -> Response:
-        return reply({"alive": True, "rows": queue.log.count("given")})
+    def health() -> dict[str, Any]:
+        return {"alive": True, "rows": queue.log.count("given")}
 
+    app = bare_app("Calls of the day")
+    posts, gets = {"/next": give, "/results": take}, {"/list": shown, "/health": health}
+    serve_calls(app, posts, gets, MOST_BYTES)
     return app
 
 
