@@ -12,7 +12,6 @@ from casebook.cases.subscription_churn import world as worlds
 from casebook.cases.subscription_churn.features import (
     NAMES,
     QUARTER,
-    Mood,
     build,
     cancels,
     downgrades,
@@ -24,6 +23,7 @@ from casebook.cases.subscription_churn.features import (
 from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
 from casebook.cases.subscription_churn.population import MONTH, Constants
 from casebook.cases.subscription_churn.records import Tables, date
+from casebook.features.mood import Mood
 from casebook.features.point_in_time import seen_later
 
 SMALL = Constants(subscribers=10_000, joiners=400, accounts=1_200)
@@ -42,7 +42,7 @@ def as_it_was(world) -> Tables:
 
 
 def test_a_later_copy_of_the_tables_gives_the_features_of_the_night(world, as_it_was):
-    mood = Mood(world.tables.tickets, NIGHT)
+    mood = Mood(world.tables.tickets, date(NIGHT))
     now, later = build(as_it_was, NIGHT, mood), build(world.tables, NIGHT, mood)
     assert list(later) == NAMES and len(now) > 9_000
     pd.testing.assert_frame_equal(now, later)
@@ -50,7 +50,7 @@ def test_a_later_copy_of_the_tables_gives_the_features_of_the_night(world, as_it
 
 def test_it_would_be_seen_if_a_feature_looked_ahead(world, as_it_was):
     """The same comparison finds the downgrades that are booked back."""
-    mood = Mood(world.tables.tickets, NIGHT)
+    mood = Mood(world.tables.tickets, date(NIGHT))
     now, later = (build(t, NIGHT, mood, by="at") for t in (as_it_was, world.tables))
     differs = [name for name in NAMES if not now[name].equals(later[name])]
     assert differs == ["downgrades"]
@@ -125,12 +125,12 @@ def test_too_short_a_history_is_refused(world):
         build(world.tables, night_of(-3))
     unrated = replace(world.tables, tickets=world.tables.tickets.assign(rating=np.nan))
     with pytest.raises(ValueError, match="too few"):
-        Mood(unrated.tickets, NIGHT)
+        Mood(unrated.tickets, date(NIGHT))
 
 
 def test_the_mood_of_a_text_is_learned_from_the_rated_ones(world):
     tickets = world.tables.tickets
-    mood = Mood(tickets, NIGHT)
+    mood = Mood(tickets, date(NIGHT))
     sad, glad = "Once again the export fails. We are thinking about alternatives.", "Many thanks!"
     scores = mood.of(pd.Series([sad, glad]))
     assert scores[0] > 0.6 > 0.4 > scores[1]

@@ -6,18 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.subscription_churn import features as features_of
-from casebook.cases.subscription_churn import months, rules, studies, uplift
+from casebook.cases.subscription_churn import months, rules, studies
 from casebook.cases.subscription_churn.features import FEATURES
 from casebook.cases.subscription_churn.month import TEST, night_of
 from casebook.cases.subscription_churn.policy import TERMS, Terms, choose, gain
 from casebook.cases.subscription_churn.population import Constants
+from casebook.cases.subscription_churn.records import date
+from casebook.evaluate import effects
 from casebook.evaluate.uplift import ips_scores
+from casebook.features.mood import Mood
 
 SETTINGS = {"n_estimators": 40, "num_leaves": 6, "min_child_samples": 100}
 
 
-def trial(n: int = 20_000, seed: int = 0) -> tuple[uplift.Sample, np.ndarray]:
+def trial(n: int = 20_000, seed: int = 0) -> tuple[effects.Sample, np.ndarray]:
     """Return a trial in which a call saves where ``a`` is high and harms where it is low."""
     rng = np.random.default_rng(seed)
     x = pd.DataFrame(rng.random((n, 3)), columns=["a", "b", "c"])
@@ -26,36 +28,37 @@ def trial(n: int = 20_000, seed: int = 0) -> tuple[uplift.Sample, np.ndarray]:
     chance = np.where(x["c"] > 0.5, 0.5, 0.2)
     drawn = rng.random(n) < chance
     y = rng.random(n) < risk - effect * drawn
-    return uplift.Sample(x, y, drawn, chance, rng.integers(n // 8, size=n)), effect
+    return effects.Sample(x, y, drawn, chance, rng.integers(n // 8, size=n)), effect
 
 
 @pytest.fixture(scope="module")
-def made() -> tuple[uplift.Sample, np.ndarray]:
+def made() -> tuple[effects.Sample, np.ndarray]:
     return trial()
 
 
-@pytest.mark.parametrize("name", [*uplift.EFFECTS])
+@pytest.mark.parametrize("name", [*effects.EFFECTS])
 def test_each_learner_finds_where_a_call_helps(made, name):
     sample, _ = made
     other, truth = trial(4_000, seed=1)
-    found = uplift.EFFECTS[name](sample, SETTINGS)(other.features)
+    found = effects.EFFECTS[name](sample, SETTINGS)(other.features)
     assert np.corrcoef(found, truth)[0, 1] > (0.6 if name == "S" else 0.85)
     assert found.mean() == pytest.approx(truth.mean(), abs=0.05)
 
 
-@pytest.mark.parametrize("name", [*uplift.RISKS])
+@pytest.mark.parametrize("name", [*effects.RISKS])
 def test_a_risk_model_learns_from_those_who_were_not_drawn(made, name):
     sample, _ = made
-    risk = uplift.RISKS[name](sample, SETTINGS)(sample.features)
+    settings = SETTINGS if name == "risk" else None
+    risk = effects.RISKS[name](sample, settings)(sample.features)
     assert np.corrcoef(risk, sample.features["b"])[0, 1] > 0.8
-    upside_down = uplift.Sample(
+    upside_down = effects.Sample(
         sample.features,
         np.where(sample.drawn, ~sample.cancelled, sample.cancelled),
         sample.drawn,
         sample.chance,
         sample.account,
     )
-    again = uplift.RISKS[name](upside_down, SETTINGS)(sample.features)
+    again = effects.RISKS[name](upside_down, settings)(sample.features)
     assert np.array_equal(risk, again)
 
 
@@ -64,7 +67,7 @@ def test_scores_estimate_the_effect_of_any_group_although_chances_differ(made):
     groups = {"high": truth > 0.1, "likely": sample.chance > 0.3, "all": truth > -9}
     for name, group in groups.items():
         for scores, slack in (
-            (uplift.dr_scores(sample), 4),
+            (effects.dr_scores(sample), 4),
             (ips_scores(sample.cancelled, sample.drawn, sample.chance), 4),
         ):
             own = scores[group]
@@ -75,7 +78,7 @@ def test_scores_estimate_the_effect_of_any_group_although_chances_differ(made):
     dr, ips = (
         s.std()
         for s in (
-            uplift.dr_scores(sample),
+            effects.dr_scores(sample),
             ips_scores(sample.cancelled, sample.drawn, sample.chance),
         )
     )
@@ -97,13 +100,13 @@ def test_weights_make_the_arms_alike_where_chance_knew_more_than_the_features():
     chance = np.where(danger, 0.5, 0.1)
     drawn = rng.random(n) < chance
     y = rng.random(n) < np.where(danger, 0.4, 0.1) - 0.08 * drawn
-    sample = uplift.Sample(x, y, drawn, chance, np.arange(n))
+    sample = effects.Sample(x, y, drawn, chance, np.arange(n))
     found = {
         name: learn(sample, SETTINGS | more)(x).mean()
         for name, learn, more in (
-            ("T", uplift.t_learner, {}),
-            ("T weighted", uplift.t_learner, {"weighted": True}),
-            ("DR", uplift.dr_learner, {}),
+            ("T", effects.t_learner, {}),
+            ("T weighted", effects.t_learner, {"weighted": True}),
+            ("DR", effects.dr_learner, {}),
         )
     }
     assert found["T"] < 0.0
@@ -115,7 +118,7 @@ def test_what_is_expected_of_a_row_never_saw_its_account(made):
     """With the outcomes of one fold turned round, the fold's own expectations stay."""
     sample, _ = made
     fold = sample.folds(2, salt=1) == 0
-    turned = uplift.Sample(
+    turned = effects.Sample(
         sample.features,
         np.where(fold, ~sample.cancelled, sample.cancelled),
         sample.drawn,
@@ -123,7 +126,7 @@ def test_what_is_expected_of_a_row_never_saw_its_account(made):
         sample.account,
     )
     every = (np.ones(len(fold), bool),)
-    (before,), (after,) = uplift.expected(sample, every), uplift.expected(turned, every)
+    (before,), (after,) = effects.expected(sample, every), effects.expected(turned, every)
     assert np.array_equal(before[fold], after[fold])
     assert not np.allclose(before[~fold], after[~fold])
 
@@ -170,7 +173,7 @@ def test_the_segment_table_weighs_by_chance():
     drawn = np.array([True, True, False, False, True, False, False, False])
     cancelled = np.array([0, 1, 1, 1, 0, 0, 0, 1], bool)
     chance = np.array([0.5] * 4 + [0.25] * 4)
-    row = rules.segment_effects(segment, cancelled, drawn, chance).loc["new"]
+    row = effects.group_effects(segment, cancelled, drawn, chance).loc["new"]
     # drawn: weights 2, 2, 4, of which 2 cancel; others: 2, 2, 4/3, 4/3, 4/3, of which 16/3 cancel
     assert row["called"] == pytest.approx(2 / 8) and row["stay"] == pytest.approx((16 / 3) / 8)
     assert row["effect"] == pytest.approx(row["stay"] - row["called"]) and row["se"] > 0
@@ -190,7 +193,7 @@ def test_rules_learn_from_the_month_in_which_a_call_helps_one_segment():
     drawn = rng.random(n) < chance
     effect = np.select([failing, asleep], [0.10, -0.05], 0.0)
     y = rng.random(n) < 0.2 - effect * drawn
-    sample = uplift.Sample(x, y, drawn, chance, np.arange(n))
+    sample = effects.Sample(x, y, drawn, chance, np.arange(n))
     flat = rules.by_segments(sample, {"split": "", "ties": False})(x)
     share = rules.by_shares(sample, {"split": "", "risk": "risk"})(x)
     for found in (flat, share):
@@ -227,7 +230,7 @@ def test_the_page_the_studies_and_the_months_decide_by_one_function(monkeypatch)
         monkeypatch.setattr(module, "choose", refuse)
     with pytest.raises(Asked):
         studies.outcome(here, score)
-    mood = features_of.Mood(here.world.tables.tickets, night_of(TEST))
+    mood = Mood(here.world.tables.tickets, date(night_of(TEST)))
     policy = months.rested(lambda features, value: value, mood, 0, 10)
     with pytest.raises(Asked):
         policy(here.start.tables, night_of(TEST))

@@ -6,13 +6,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.subscription_churn import cycles, uplift
+from casebook.cases.subscription_churn import cycles
 from casebook.cases.subscription_churn import world as worlds
-from casebook.cases.subscription_churn.monitor import Listed, months_to_see, read, table, verdict
-from casebook.cases.subscription_churn.month import TEST
+from casebook.cases.subscription_churn.monitor import (
+    Listed,
+    held_out,
+    of_month,
+    read,
+    table,
+    verdict,
+)
+from casebook.cases.subscription_churn.month import TEST, night_of
+from casebook.cases.subscription_churn.nightly import List
 from casebook.cases.subscription_churn.policy import Terms
 from casebook.cases.subscription_churn.population import MONTH, Constants
 from casebook.cases.subscription_churn.studies import CHOSEN
+from casebook.evaluate import effects
+from casebook.evaluate.holdback import months_to_see
 
 
 def readings(months: int, risk: float = 1.0, effect: float = 1.0, seed: int = 0, n: int = 4_000):
@@ -68,17 +78,67 @@ def test_a_larger_hold_out_sees_sooner():
     assert months == sorted(months, reverse=True) and months[0] > 2 * months[-1]
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_that_cannot_be_held_out_is_refused(share):
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        held_out(np.arange(3), 0, share)
+
+
+@pytest.fixture(scope="module")
+def played() -> worlds.World:
+    """A world whose test month was played with a list of every fifth subscriber."""
+    few = Constants(subscribers=8_000, joiners=320, accounts=960)
+    return worlds.play(worlds.simulate(3, few), lambda tables, night: np.arange(0, 8_000, 5))
+
+
+def listed_on(night: int, rows: np.ndarray, held: np.ndarray, risk: float, effect: float) -> List:
+    both = len(rows) + len(held)
+    return List(
+        night, "model", tuple(rows.tolist()), (1.0,) * len(rows), (("A reason.",),) * len(rows), "",
+        night, 8_000, tuple(held.tolist()), (risk,) * both, (effect,) * both,
+    )  # fmt: skip
+
+
+def test_the_lists_of_a_month_are_read_together_and_nobody_counts_twice(played):
+    here = played.months[TEST].here
+    rows, held = here[here % 5 == 0], here[here % 5 == 1]
+    month, night = played.months[TEST], night_of(TEST)
+    first = listed_on(night, rows[:500], held[:500], 0.04, 0.01)
+    second = listed_on(night + 1, rows[400:900], held[400:900], 0.04, 0.01)
+    known = night + 1 + MONTH
+    found = of_month([second, first], worlds.play(played).tables, known)
+    # The second list's month ends a day later, so its rows are read a day later than the first's.
+    stay = month.cancelled[held[:900]].mean()
+    assert found.precision.mean == pytest.approx(stay, abs=0.006)
+    assert found.called.mean == pytest.approx(month.cancelled[rows[:900]].mean(), abs=0.006)
+    one = of_month([first], played.tables, night + MONTH)
+    assert one.precision.mean == month.cancelled[held[:500]].mean()
+    with pytest.raises(ValueError, match="not known yet"):
+        of_month([second, first], played.tables, night + MONTH)
+    with pytest.raises(ValueError, match="one month"):
+        of_month([first, listed_on(night + MONTH, rows, held, 0.0, 0.0)], played.tables, known)
+    with pytest.raises(ValueError, match="one month"):
+        of_month([], played.tables, known)
+
+
+def test_predictions_that_lag_behind_are_seen_in_the_world(played):
+    """The same list, expected to be half as risky and as much moved as it was: both are alarms."""
+    here = played.months[TEST].here
+    rows, held = here[here % 5 == 0], here[here % 5 == 1]
+    truth = played.months[TEST]
+    risk, effect = truth.chances.risk[here].mean(), truth.effect[rows].mean()
+    right, wrong = (
+        of_month(
+            [listed_on(night_of(TEST), rows, held, a, b)], played.tables, night_of(TEST) + MONTH
+        )
+        for a, b in ((risk, effect), (risk / 2, effect + 0.03))
+    )
+    assert abs(right.risk_z) < 3 > abs(right.effect_z)
+    assert wrong.risk_z > 3 and wrong.effect_z < -3
+    assert verdict([right]) == "nothing" and verdict([wrong]) == "risk and effect"
+
+
 # Cycles ------------------------------------------------------------------------------
-
-
-def test_some_calls_by_chance():
-    gains = np.linspace(1, 0, 1_000)
-    called, chance = cycles.drawn_by_chance(gains, 0.25, 200, np.random.default_rng(0))
-    assert (chance[:150] == 1).all() and called[:150].all()
-    assert np.allclose(chance[150:350], 0.25) and (chance[350:] == 0).all()
-    assert abs(called.sum() - 200) < 25
-    sure, none = cycles.drawn_by_chance(gains, 0.0, 200, np.random.default_rng(0))
-    assert sure[:200].all() and sure.sum() == 200 and set(none) == {0.0, 1.0}
 
 
 def test_who_forgets_whom_it_called_learns_that_the_called_are_safe():
@@ -87,10 +147,10 @@ def test_who_forgets_whom_it_called_learns_that_the_called_are_safe():
     x = pd.DataFrame({"a": rng.random(6_000)})
     called = x["a"].to_numpy() > 0.7
     y = (rng.random(6_000) < 0.5 * x["a"]) & ~called
-    sample = uplift.Sample(x, y, called, called.astype(float), np.arange(6_000))
+    sample = effects.Sample(x, y, called, called.astype(float), np.arange(6_000))
     settings = {"n_estimators": 30, "num_leaves": 4, "min_child_samples": 50}
     risks = {
-        way: uplift.risk(cycles.WAYS[way][1](sample), settings)(x)
+        way: effects.risk(cycles.WAYS[way][1](sample), settings)(x)
         for way in ("risk, all outcomes", "risk, the uncalled")
     }
     assert risks["risk, all outcomes"][called].mean() < 0.05
@@ -100,7 +160,7 @@ def test_who_forgets_whom_it_called_learns_that_the_called_are_safe():
 def test_only_rows_for_which_both_was_possible_teach_an_effect():
     n = np.arange(6)
     chance = np.array([0, 1, 0.25, 0.25, 0, 1])
-    sample = uplift.Sample(pd.DataFrame({"a": n}), n > 3, chance > 0.5, chance, n)
+    sample = effects.Sample(pd.DataFrame({"a": n}), n > 3, chance > 0.5, chance, n)
     kept = cycles.WAYS["effect, some by chance"][1](sample)
     assert kept.features["a"].tolist() == [2, 3]
     both = cycles.joined([sample, kept])

@@ -7,7 +7,8 @@ import doctest
 import numpy as np
 import pytest
 
-from casebook.evaluate import off_policy, uplift
+from casebook.evaluate import effects, holdback, off_policy, uplift
+from casebook.features import mood
 from casebook.evaluate.off_policy import (
     clustered,
     dr,
@@ -141,7 +142,7 @@ def test_the_last_places_are_filled_by_chance(share, sure):
     assert few.all()
 
 
-@pytest.mark.parametrize("module", [off_policy, uplift])
+@pytest.mark.parametrize("module", [effects, holdback, mood, off_policy, uplift])
 def test_the_examples_hold(module):
     result = doctest.testmod(module)
     assert result.attempted > 0 and result.failed == 0

@@ -14,25 +14,27 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from casebook.cases.subscription_churn import uplift
 from casebook.cases.subscription_churn import world as worlds
-from casebook.cases.subscription_churn.features import Mood, build, cancels, value_on
+from casebook.cases.subscription_churn.features import build, cancels, value_on
 from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
 from casebook.cases.subscription_churn.policy import TERMS, gain
 from casebook.cases.subscription_churn.population import stream
+from casebook.cases.subscription_churn.records import date
+from casebook.evaluate import effects
 from casebook.evaluate.off_policy import last_places_by_chance
+from casebook.features.mood import Mood
 
 #: Share of a month's calls that chance decides.
 BY_CHANCE = 0.25
 CYCLES = 3
 
 
-def _sample(world: worlds.World, month: int, mood: Mood, chance: np.ndarray) -> uplift.Sample:
-    """Return a played month as training rows."""
-    night = night_of(month)
-    features = build(world.tables, night, mood)
-    rows = features.index.to_numpy()
-    return uplift.Sample(
+def _sample(
+    world: worlds.World, month: int, features: pd.DataFrame, chance: np.ndarray
+) -> effects.Sample:
+    """Return a played month, with the features of its night, as training rows."""
+    rows, night = features.index.to_numpy(), night_of(month)
+    return effects.Sample(
         features,
         cancels(world.tables, rows, night, night_of(month + 1)),
         world.months[month].assigned[rows],
@@ -41,26 +43,26 @@ def _sample(world: worlds.World, month: int, mood: Mood, chance: np.ndarray) -> 
     )
 
 
-def joined(samples: list[uplift.Sample]) -> uplift.Sample:
+def joined(samples: list[effects.Sample]) -> effects.Sample:
     """Return several months as one sample."""
     rest = ("cancelled", "drawn", "chance", "account")
     parts = {name: np.concatenate([getattr(s, name) for s in samples]) for name in rest}
-    return uplift.Sample(pd.concat([s.features for s in samples]), **parts)
+    return effects.Sample(pd.concat([s.features for s in samples]), **parts)
 
 
-def _all_outcomes(sample: uplift.Sample) -> uplift.Sample:
+def _all_outcomes(sample: effects.Sample) -> effects.Sample:
     """Return the sample as a team has it that forgets whom it called."""
     nobody = np.zeros(len(sample.drawn), bool)
-    return uplift.Sample(sample.features, sample.cancelled, nobody, sample.chance, sample.account)
+    return effects.Sample(sample.features, sample.cancelled, nobody, sample.chance, sample.account)
 
 
-def _by_chance(sample: uplift.Sample) -> uplift.Sample:
+def _by_chance(sample: effects.Sample) -> effects.Sample:
     """Return the rows for which both was possible."""
     return sample.where((sample.chance > 0) & (sample.chance < 1))
 
 
 #: Ways to learn again from the months that were played: what to keep, and which learner.
-Way = tuple[str, Callable[[uplift.Sample], uplift.Sample], float]
+Way = tuple[str, Callable[[effects.Sample], effects.Sample], float]
 WAYS: Mapping[str, Way] = {
     "risk, all outcomes": ("risk", _all_outcomes, 0.0),
     "risk, the uncalled": ("risk", lambda sample: sample, 0.0),
@@ -70,9 +72,9 @@ WAYS: Mapping[str, Way] = {
 
 
 def _month(
-    world: worlds.World, mood: Mood, predict: uplift.Predict, share: float
-) -> tuple[worlds.World, dict[str, float], np.ndarray]:
-    """Play a month by a model; return the world after it, what it brought, and the chances."""
+    world: worlds.World, mood: Mood, predict: effects.Predict, share: float
+) -> tuple[worlds.World, dict[str, float], effects.Sample]:
+    """Play a month by a model; return the world after it, what it brought, and its rows."""
     month = world.next
     features = build(world.tables, night_of(month), mood)
     here = features.index.to_numpy()
@@ -89,7 +91,7 @@ def _month(
         "effect": float(effect.mean()),
         "before": float(truth.state.called[here][called].any(axis=1).mean()),
     }
-    return world, brought, chance
+    return world, brought, _sample(world, month, features, chance)
 
 
 def run(
@@ -118,16 +120,17 @@ def run(
         months before).
     """
     name, keep, share = WAYS[way]
-    learn = {**uplift.RISKS, **uplift.EFFECTS}[name]
-    mood = Mood(world.tables.tickets, night_of(TEST))
-    rows = build(world.tables, night_of(LOTTERY), mood).index.to_numpy()
-    samples = [_sample(world, LOTTERY, mood, world.months[LOTTERY].chance[rows])]
+    learn = {**effects.RISKS, **effects.EFFECTS}[name]
+    mood = Mood(world.tables.tickets, date(night_of(TEST)))
+    first = build(world.tables, night_of(LOTTERY), mood)
+    chance = world.months[LOTTERY].chance[first.index.to_numpy()]
+    samples = [_sample(world, LOTTERY, first, chance)]
     made = []
     for cycle in range(cycles + 1):
-        used, month = keep(joined(samples)) if cycle else samples[0], world.next
-        world, brought, chance = _month(world, mood, learn(used, settings[name]), share)
+        used = keep(joined(samples)) if cycle else samples[0]
+        world, brought, played = _month(world, mood, learn(used, settings[name]), share)
         made.append({"cycle": cycle, **brought})
         # Outcomes of the randomised month are kept where chance goes on; the others move on.
         kept = samples if share else samples[-1:]
-        samples = [*kept, _sample(world, month, mood, chance)]
+        samples = [*kept, played]
     return pd.DataFrame(made)

@@ -13,6 +13,7 @@ import pandas as pd
 from casebook.cases.subscription_churn.month import FIRST, VALUE, night_of
 from casebook.cases.subscription_churn.population import INDUSTRIES, MONTH, PLANS
 from casebook.cases.subscription_churn.records import Tables, date
+from casebook.features.mood import Mood
 
 #: Days of a quarter here: three months of four weeks.
 QUARTER = 3 * MONTH
@@ -42,64 +43,6 @@ FEATURES = {
     "calls": "calls within three months",
 }
 NAMES = list(FEATURES)
-
-
-class Mood:
-    """Unhappiness of a text, learned from the tickets that were rated: a weight for each word.
-
-    Parameters
-    ----------
-    tickets : DataFrame
-        ``text``, ``rating`` (mostly empty), ``at``.
-    night : int
-        Tickets of later days are not looked at.
-
-    Raises
-    ------
-    ValueError
-        If no rated ticket is known yet.
-    """
-
-    def __init__(self, tickets: pd.DataFrame, night: int) -> None:
-        from sklearn.feature_extraction.text import CountVectorizer
-        from sklearn.linear_model import LogisticRegression
-
-        rated = tickets[(tickets["at"] < date(night)) & tickets["rating"].notna()]
-        if rated["rating"].le(3).nunique() < 2:
-            raise ValueError(f"{len(rated)} rated tickets by {date(night):%Y-%m-%d}: too few.")
-        rated = rated.head(4_000)
-        words = CountVectorizer(binary=True)
-        counts = words.fit_transform(rated["text"])
-        model = LogisticRegression().fit(counts, rated["rating"] <= 3)
-        names, weights = words.get_feature_names_out(), model.coef_[0]
-        self.weights = dict(zip(names.tolist(), weights.tolist(), strict=True))
-        self.start = float(model.intercept_[0])
-
-    @classmethod
-    def restored(cls, stored: dict) -> Mood:
-        """Return a mood from what :meth:`stored` returned."""
-        made = cls.__new__(cls)
-        made.weights, made.start = dict(stored["weights"]), float(stored["start"])
-        return made
-
-    def stored(self) -> dict[str, object]:
-        """Return what a registry keeps."""
-        return {"weights": self.weights, "start": self.start}
-
-    def of(self, texts: pd.Series) -> np.ndarray:
-        """Return the chance that each text would be rated 3 or less."""
-        from sklearn.feature_extraction.text import CountVectorizer
-
-        known, codes = np.unique(texts.to_numpy(str), return_inverse=True)
-        if not len(known) or not self.weights:
-            return np.full(len(codes), 0.5)
-        words = CountVectorizer(binary=True, vocabulary=list(self.weights))
-        odds = self.start + words.transform(known) @ np.array([*self.weights.values()])
-        return (1 / (1 + np.exp(-odds)))[codes]
-
-
-#: Says nothing of any text: where no model may be asked.
-NO_MOOD = Mood.restored({"weights": {}, "start": 0.0})
 
 
 def _within(events: pd.DataFrame, night: int, days: int, by: str = "at") -> pd.DataFrame:
@@ -258,7 +201,7 @@ def build(tables: Tables, night: int, mood: Mood | None = None, by: str = "recor
     if not len(rows):
         raise ValueError(f"no subscriber is there on day {night}: load the table again.")
     people = tables.subscribers.iloc[rows]
-    mood = mood or Mood(tables.tickets, night)
+    mood = mood or Mood(tables.tickets, date(night))
     made = _logins(tables, rows, night) | _events(tables, rows, night, mood)
     made |= _account(tables, rows, night, made)
     made |= {
@@ -313,7 +256,7 @@ def stacked(tables: Tables, nights: Sequence[int], known: int) -> tuple[pd.DataF
     DataFrame, ndarray of bool
         Index ``night``, ``row``.
     """
-    parts, outcomes, mood = {}, [], Mood(tables.tickets, known)
+    parts, outcomes, mood = {}, [], Mood(tables.tickets, date(known))
     for night in nights:
         parts[night] = build(tables, night, mood)
         outcomes.append(cancels(tables, parts[night].index, night, known))

@@ -12,13 +12,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from casebook.cases.subscription_churn import monitor, studies, uplift
+from casebook.cases.subscription_churn import monitor, studies
 from casebook.cases.subscription_churn import world as worlds
-from casebook.cases.subscription_churn.features import Mood, build, cancels, value_on
+from casebook.cases.subscription_churn.features import build, cancels, value_on
 from casebook.cases.subscription_churn.month import TEST, night_of
 from casebook.cases.subscription_churn.policy import TERMS, choose
 from casebook.cases.subscription_churn.population import MONTH, Constants
 from casebook.cases.subscription_churn.records import date
+from casebook.evaluate import effects
+from casebook.features.mood import Mood
 
 #: Months that a list is followed for.
 MONTHS = 4
@@ -100,7 +102,7 @@ def several(seed: int, names: Sequence[str], rests: Sequence[int] = RESTS) -> pd
         ``kept``: euro of those still there more than without calls, less the calls so far.
     """
     here, made = studies.setting(seed), []
-    mood = Mood(here.world.tables.tickets, night_of(TEST))
+    mood = Mood(here.world.tables.tickets, date(night_of(TEST)))
     quiet = worlds.play(here.world, months=MONTHS - 1)
     base = [_still(quiet, number) for number in range(TEST, TEST + MONTHS)]
     for name in names:
@@ -152,9 +154,9 @@ def drift(seed: int, share: float, capacity: int = TERMS.capacity) -> pd.DataFra
         the months so far (three at most), ``would`` and ``called`` (shares that cancelled).
     """
     here, made = studies.setting(seed), []
-    mood = Mood(here.world.tables.tickets, night_of(TEST))
+    mood = Mood(here.world.tables.tickets, date(night_of(TEST)))
     score = studies.maker(studies.MODEL, here.sample)
-    risk = uplift.risk(here.sample, studies.CHOSEN[studies.RISK])
+    risk = effects.risk(here.sample, studies.CHOSEN[studies.RISK])
     scale = studies.slope(here.sample)
     for name, change in DRIFTS.items():
         world = replace(here.start, constants=change(here.start.constants))

@@ -14,13 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from casebook.cases.subscription_churn import rules, studies, uplift
+from casebook.cases.subscription_churn import rules, studies
 from casebook.cases.subscription_churn.features import (
     FEATURES,
     NAMES,
-    NO_MOOD,
     QUARTER,
-    Mood,
     build,
     there,
     value_on,
@@ -30,6 +28,8 @@ from casebook.cases.subscription_churn.policy import TERMS, Terms, choose, gain
 from casebook.cases.subscription_churn.population import MONTH
 from casebook.cases.subscription_churn.records import Tables, date
 from casebook.data.contracts import ModelRefused
+from casebook.evaluate import effects
+from casebook.features.mood import NO_MOOD, Mood
 from casebook.serving import registry
 
 #: Nights for which the last good list stands in.
@@ -103,7 +103,7 @@ class List:
     effects: tuple[float, ...] = ()
 
 
-def train(folder: Path, sample: uplift.Sample, mood: Mood, until: int) -> Path:
+def train(folder: Path, sample: effects.Sample, mood: Mood, until: int) -> Path:
     """Fit the models that ship, of the effect and of the risk, and put them into the registry.
 
     Parameters
@@ -116,11 +116,11 @@ def train(folder: Path, sample: uplift.Sample, mood: Mood, until: int) -> Path:
     until : int
         Last day that the models have seen.
     """
-    target, weight = uplift.residuals(sample)
+    target, weight = effects.residuals(sample)
     stay = ~sample.drawn
     x = sample.features[NAMES]
-    effect = uplift.regressor(studies.CHOSEN[studies.MODEL]).fit(x, target, weight)
-    risk = uplift.classifier(studies.CHOSEN[studies.RISK]).fit(x[stay], sample.cancelled[stay])
+    effect = effects.regressor(studies.CHOSEN[studies.MODEL]).fit(x, target, weight)
+    risk = effects.classifier(studies.CHOSEN[studies.RISK]).fit(x[stay], sample.cancelled[stay])
     texts = {"effect": effect, "risk": risk}
     texts = {name: model.booster_.model_to_string() for name, model in texts.items()}
     more = {"features": NAMES, "mood": mood.stored(), "slope": studies.slope(sample)}

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from casebook.cases.subscription_churn import uplift
 from casebook.data import real
 from casebook.data.tables import MAILS, hillstrom, telco
+from casebook.evaluate import effects
 from casebook.evaluate.uplift import ips_scores, over_random
 from casebook.recorded.real import from_real
 
@@ -29,13 +29,13 @@ def contract_rule(features: pd.DataFrame) -> np.ndarray:
     return 1_000 * monthly - features["tenure"].to_numpy(float)
 
 
-def as_sample(table: pd.DataFrame) -> uplift.Sample:
+def as_sample(table: pd.DataFrame) -> effects.Sample:
     """Return the experiment as a randomised month: not to visit is what a mail shall prevent."""
     features = table.drop(columns=["drawn", "visit", "spend"])
     drawn = table["drawn"].to_numpy(bool)
     n = len(table)
     chance = np.full(n, drawn.mean())
-    return uplift.Sample(features, table["visit"].to_numpy() == 0, drawn, chance, np.arange(n))
+    return effects.Sample(features, table["visit"].to_numpy() == 0, drawn, chance, np.arange(n))
 
 
 def real_telco(repeats: Sequence[int] = REPEATS) -> pd.DataFrame:
@@ -53,10 +53,10 @@ def real_telco(repeats: Sequence[int] = REPEATS) -> pd.DataFrame:
     x, y = telco(real("telco"))
     nobody, rows = np.zeros(len(y), bool), []
     for repeat in repeats:
-        made = {name: np.zeros(len(y)) for name in uplift.RISKS}
+        made = {name: np.zeros(len(y)) for name in effects.RISKS}
         for fit, test in StratifiedKFold(10, shuffle=True, random_state=repeat).split(x, y):
-            own = uplift.Sample(x.iloc[fit], y[fit], nobody[fit], np.full(len(fit), 0.5), fit)
-            for name, learn in uplift.RISKS.items():
+            own = effects.Sample(x.iloc[fit], y[fit], nobody[fit], np.full(len(fit), 0.5), fit)
+            for name, learn in effects.RISKS.items():
                 made[name][test] = learn(own, SMALL if name == "risk" else None)(x.iloc[test])
         for name, score in {"rule": contract_rule(x), **made}.items():
             top = np.argsort(-score, kind="stable")[: len(y) // 10]
@@ -68,13 +68,13 @@ def real_telco(repeats: Sequence[int] = REPEATS) -> pd.DataFrame:
     return from_real(pd.DataFrame(rows), "telco")
 
 
-def mail_scores(sample: uplift.Sample, settings: Mapping[str, object]) -> dict[str, np.ndarray]:
+def mail_scores(sample: effects.Sample, settings: Mapping[str, object]) -> dict[str, np.ndarray]:
     """Return out-of-fold scores of every learner, and of two rules.
 
     ``visits`` sorts by the chance to visit without a mail, as a response model does; ``recency``
     by the months since the last purchase, the latest first.
     """
-    learners = {"visits": uplift.risk, **uplift.EFFECTS}
+    learners = {"visits": effects.risk, **effects.EFFECTS}
     made = {name: np.empty(len(sample.drawn)) for name in learners}
     for k in range(2):
         here = sample.folds() == k

@@ -5,13 +5,12 @@ The rungs between calling anybody and a model, written to win.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from casebook.cases.subscription_churn.uplift import RISKS, Predict, Sample
+from casebook.evaluate.effects import RISKS, Predict, Sample, group_effects
 
 #: Segments in the order in which a subscriber is put into one.
 SEGMENTS = ("payment", "asleep", "ticket", "downgrade", "falling, new", "falling", "new", "steady")
@@ -49,7 +48,6 @@ def points(features: pd.DataFrame, fall: float = 0.6, closing: float = 1.0) -> n
     ).to_numpy(float)
 
 
-_SPLIT = ", (called|admin)$"
 #: By what each segment may be split in two.
 SPLITS = {
     "": lambda f: np.zeros(len(f), bool),
@@ -84,53 +82,11 @@ def segments(features: pd.DataFrame, split: str = "") -> np.ndarray:
     return np.where(SPLITS[split](f), np.char.add(found, f", {split}"), found)
 
 
-def segment_effects(
-    segment: np.ndarray, cancelled: np.ndarray, drawn: np.ndarray, chance: np.ndarray
-) -> pd.DataFrame:
-    """Return what a call changed in each segment of the randomised month.
-
-    Parameters
-    ----------
-    segment : ndarray of str, shape (n,)
-    cancelled, drawn : ndarray of bool, shape (n,)
-        Of the randomised month; whether chance had chosen them.
-    chance : ndarray, shape (n,)
-        Of being chosen: each counts by one over the chance of what happened.
-
-    Returns
-    -------
-    DataFrame
-        Index segment; ``n``, ``drawn``, ``stay`` and ``called`` (share that cancelled, without and
-        with a call), ``effect`` (their difference) and ``se``.
-    """
-    frame = pd.DataFrame({"segment": segment, "y": cancelled.astype(float), "drawn": drawn})
-    frame["w"] = np.where(drawn, 1 / chance, 1 / (1 - chance))
-    frame["wy"] = frame["w"] * frame["y"]
-    sums = frame.groupby(["segment", "drawn"])[["w", "wy"]].sum()
-    rate = (sums["wy"] / sums["w"]).unstack()
-    mean = rate.stack().reindex(pd.MultiIndex.from_frame(frame[["segment", "drawn"]])).to_numpy()
-    frame["square"] = (frame["w"] * (frame["y"] - mean)) ** 2
-    squares = frame.groupby(["segment", "drawn"])["square"].sum()
-    variance = (squares / sums["w"] ** 2).unstack().sum(axis=1)
-    table = pd.DataFrame(
-        {
-            "n": frame.groupby("segment").size(),
-            "drawn": frame.groupby("segment")["drawn"].sum(),
-            "stay": rate[False],
-            "called": rate[True],
-            "effect": rate[False] - rate[True],
-            "se": np.sqrt(variance),
-        }
-    )
-    order = sorted(table.index, key=lambda name: SEGMENTS.index(re.sub(_SPLIT, "", name)))
-    return table.reindex(order)
-
-
 def by_segments(sample: Sample, settings: Mapping[str, object]) -> Predict:
     """Learn the effect of each segment from the randomised month."""
     split = str(settings["split"])
     own = segments(sample.features, split)
-    effect = segment_effects(own, sample.cancelled, sample.drawn, sample.chance)["effect"]
+    effect = group_effects(own, sample.cancelled, sample.drawn, sample.chance)["effect"]
 
     def predict(features: pd.DataFrame) -> np.ndarray:
         # Within a segment points decide, or nothing does.
@@ -148,7 +104,7 @@ def by_shares(sample: Sample, settings: Mapping[str, object]) -> Predict:
     split = str(settings["split"])
     risk_of = RISKS[str(settings["risk"])](sample, None)
     own = segments(sample.features, split)
-    table = segment_effects(own, sample.cancelled, sample.drawn, sample.chance)
+    table = group_effects(own, sample.cancelled, sample.drawn, sample.chance)
 
     def predict(features: pd.DataFrame) -> np.ndarray:
         mine = table.reindex(segments(features, split)).fillna({"effect": 0, "stay": 1})

@@ -15,14 +15,16 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from casebook.cases.subscription_churn import rules, uplift
+from casebook.cases.subscription_churn import rules
 from casebook.cases.subscription_churn import world as worlds
-from casebook.cases.subscription_churn.features import Mood, build, cancels, value_on
+from casebook.cases.subscription_churn.features import build, cancels, value_on
 from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
 from casebook.cases.subscription_churn.policy import TERMS, choose, gain
 from casebook.cases.subscription_churn.population import Constants
 from casebook.cases.subscription_churn.records import date
+from casebook.evaluate import effects
 from casebook.evaluate.uplift import by_decile, ips_scores, list_value, over_random, qini
+from casebook.features.mood import Mood
 
 #: Worlds of the headline, and those on which the settings of all list makers were chosen.
 SEEDS, CHOSEN_ON = tuple(range(11, 26)), (101, 102, 103, 104, 105)
@@ -43,7 +45,7 @@ _WEIGHTED = tuple(
 TRIALS: Mapping[str, tuple[Settings, ...]] = {
     POINTS: tuple({"fall": f, "closing": c} for f in (0.5, 0.6, 0.7) for c in (1.0, -1.0)),
     SEGMENTS: tuple({"split": s, "ties": t} for s in rules.SPLITS for t in (True, False)),
-    SHARES: tuple({"split": s, "risk": r} for s in rules.SPLITS for r in uplift.RISKS),
+    SHARES: tuple({"split": s, "risk": r} for s in rules.SPLITS for r in effects.RISKS),
     "logistic": tuple({"C": c} for c in (0.001, 0.003, 0.01, 0.03, 0.1, 1.0)),
     **dict.fromkeys((RISK, "DR", "R"), _TREES),
     **dict.fromkeys(("S", "T", "X"), _WEIGHTED),
@@ -72,7 +74,7 @@ class Setting:
 
     world: worlds.World
     start: worlds.World
-    sample: uplift.Sample
+    sample: effects.Sample
     features: pd.DataFrame
     value: np.ndarray
     effect: np.ndarray
@@ -84,14 +86,14 @@ class Setting:
         return self.effect * self.value
 
 
-def lottery(world: worlds.World, mood: Mood, month: int = LOTTERY) -> uplift.Sample:
+def lottery(world: worlds.World, mood: Mood, month: int = LOTTERY) -> effects.Sample:
     """Return the rows of the randomised month as the company knows them a month later."""
     tables, night = world.tables, night_of(month)
     features = build(tables, night, mood)
     rows = features.index.to_numpy()
     calls = tables.calls[tables.calls["at"] == date(night)].set_index("row")
     drawn = calls["assigned"].reindex(rows, fill_value=False).to_numpy(bool)
-    return uplift.Sample(
+    return effects.Sample(
         features=features,
         cancelled=cancels(tables, rows, night, night_of(month + 1)),
         drawn=drawn,
@@ -105,7 +107,7 @@ def simulate(seed: int, constants: Constants | None = None) -> Setting:
     """Simulate a world and lay out what is known on the night of the test."""
     start = worlds.simulate(seed, constants)
     world = worlds.play(start)
-    mood = Mood(world.tables.tickets, night_of(TEST))
+    mood = Mood(world.tables.tickets, date(night_of(TEST)))
     features = build(world.tables, night_of(TEST), mood)
     rows, month = features.index.to_numpy(), world.months[TEST]
     return Setting(
@@ -127,15 +129,15 @@ setting = lru_cache(maxsize=1)(simulate)
 #: From features and values to a score of each row: the highest are called.
 Score = Callable[[pd.DataFrame, np.ndarray], np.ndarray]
 #: What learns an effect, or a risk that is taken for one.
-LEARNERS: Mapping[str, Callable[[uplift.Sample, Settings | None], uplift.Predict]] = {
+LEARNERS: Mapping[str, Callable[[effects.Sample, Settings | None], effects.Predict]] = {
     SEGMENTS: rules.by_segments,
     SHARES: rules.by_shares,
-    **uplift.RISKS,
-    **uplift.EFFECTS,
+    **effects.RISKS,
+    **effects.EFFECTS,
 }
 
 
-def maker(name: str, sample: uplift.Sample, settings: Settings | None = None) -> Score:
+def maker(name: str, sample: effects.Sample, settings: Settings | None = None) -> Score:
     """Return how a rule or a learner scores: by expected euro of a call, or by points.
 
     Parameters
@@ -155,16 +157,16 @@ def maker(name: str, sample: uplift.Sample, settings: Settings | None = None) ->
 
 
 @lru_cache(maxsize=1)
-def _told(constants: Constants) -> uplift.Predict:
+def _told(constants: Constants) -> effects.Predict:
     """Learn the true expected effects of the randomised month of another world."""
     world = worlds.simulate(TOLD_IN, constants)
     return _of_truth(world, build(world.tables, night_of(LOTTERY)))
 
 
-def _of_truth(world: worlds.World, features: pd.DataFrame) -> uplift.Predict:
+def _of_truth(world: worlds.World, features: pd.DataFrame) -> effects.Predict:
     more = {"n_estimators": 300, "num_leaves": 31, "min_child_samples": 50}
     truth = world.expected(LOTTERY)[features.index.to_numpy()]
-    return uplift.regressor(more).fit(features, truth).predict
+    return effects.regressor(more).fit(features, truth).predict
 
 
 def policies(names: Sequence[str] | None = None) -> dict[str, Callable[[Setting], np.ndarray]]:
@@ -221,7 +223,7 @@ def one_world(
 
 
 def out_of_fold(
-    sample: uplift.Sample, value: np.ndarray, name: str = MODEL, settings: Settings | None = None
+    sample: effects.Sample, value: np.ndarray, name: str = MODEL, settings: Settings | None = None
 ) -> np.ndarray:
     """Return the score that a maker gives each row, learned from the other accounts."""
     made = np.empty(len(sample.drawn))
@@ -230,7 +232,7 @@ def out_of_fold(
     return made
 
 
-def slope(sample: uplift.Sample) -> float:
+def slope(sample: effects.Sample) -> float:
     """Return by which factor the model's effects are to be multiplied to be right on the mean.
 
     The highest predictions are high by luck, too: what the model learned from one half of the
@@ -238,12 +240,12 @@ def slope(sample: uplift.Sample) -> float:
     """
     one = np.ones(len(sample.drawn))
     found = out_of_fold(sample, one) + TERMS.cost
-    target, weight = uplift.residuals(sample)
+    target, weight = effects.residuals(sample)
     return float((weight * found * target).sum() / (weight * found**2).sum())
 
 
 @lru_cache(maxsize=1)
-def _halves(sample: uplift.Sample) -> list[tuple[np.ndarray, uplift.Sample]]:
+def _halves(sample: effects.Sample) -> list[tuple[np.ndarray, effects.Sample]]:
     """Return each fold with the rows outside of it."""
     folds = [sample.folds() == k for k in range(2)]
     return [(here, sample.where(~here)) for here in folds]
@@ -267,14 +269,14 @@ def trials(
         index, sample = here.sample.features.index.to_numpy(), here.sample
         value, scores = (
             here.world.months[LOTTERY].value[index],
-            uplift.dr_scores(sample),
+            effects.dr_scores(sample),
         )
         for name, some in grid.items():
             for settings in some:
                 score = maker(name, sample, settings)(here.features, here.value)
                 row = {"learner": name, "settings": json.dumps(settings), "seed": seed}
                 row |= {"euro": outcome(here, score)["euro"], "value": np.nan, "area": np.nan}
-                if name in uplift.EFFECTS:
+                if name in effects.EFFECTS:
                     own = out_of_fold(sample, value, name, settings)
                     list_ = choose(own, least=-np.inf)
                     found = list_value(list_, scores, value, TERMS.cost, sample.account)
@@ -296,7 +298,7 @@ def best_of(table: pd.DataFrame, by: str = "euro") -> dict[str, Settings]:
 # What the randomised month says of a list -------------------------------------------
 
 
-def logged(here: Setting, month: int = LOTTERY - 1) -> uplift.Sample:
+def logged(here: Setting, month: int = LOTTERY - 1) -> effects.Sample:
     """Return a month of the log as if chance had decided: who was called, and a fitted chance."""
     tables, night = here.world.tables, night_of(month)
     features = build(tables, night)
@@ -305,15 +307,15 @@ def logged(here: Setting, month: int = LOTTERY - 1) -> uplift.Sample:
     called = np.isin(rows, calls["row"])
     y = cancels(tables, rows, night, night_of(month + 1))
     account = tables.subscribers["account"].to_numpy()[rows]
-    own = uplift.Sample(
+    own = effects.Sample(
         features, called, np.zeros(len(rows), bool), np.full(len(rows), 0.5), account
     )
-    chance = np.clip(uplift.RISKS["risk"](own, CHOSEN["risk"])(features), 0.01, 0.9)
-    return uplift.Sample(features, y, called, chance, account)
+    chance = np.clip(effects.RISKS["risk"](own, CHOSEN["risk"])(features), 0.01, 0.9)
+    return effects.Sample(features, y, called, chance, account)
 
 
-def offline(seed: int, constants: Constants | None = None) -> pd.DataFrame:
-    """Estimate a list's value and area from the randomised month and from the log; with the truth.
+def offline(seed: int, constants: Constants | None = None, log: bool = True) -> pd.DataFrame:
+    """Estimate a list's value and area from the randomised month and the log; with the truth.
 
     Returns
     -------
@@ -325,12 +327,14 @@ def offline(seed: int, constants: Constants | None = None) -> pd.DataFrame:
     """
     here = setting(seed) if constants is None else simulate(seed, constants)
     rows = []
-    samples = {"lottery": (here.sample, LOTTERY), "log": (logged(here), LOTTERY - 1)}
+    samples = {"lottery": (here.sample, LOTTERY)}
+    if log:
+        samples["log"] = (logged(here), LOTTERY - 1)
     for source, (sample, number) in samples.items():
         index, month = sample.features.index.to_numpy(), here.world.months[number]
         truth, value = month.effect[index], month.value[index]
         score = out_of_fold(sample, value)
-        by = {"dr": uplift.dr_scores(sample)}
+        by = {"dr": effects.dr_scores(sample)}
         if source == "lottery":
             centred = sample.cancelled - sample.cancelled.mean()
             by["ips"] = ips_scores(centred, sample.drawn, sample.chance)

@@ -1,8 +1,22 @@
-"""Models of risk and of what a call changes, each a few lines on LightGBM.
+"""Models of a risk and of what an action changes, each a few lines on LightGBM.
 
-*Risk* learners predict who cancels without a call; the others predict the *effect*, by how much a
-call lowers that chance. All of them take the features, the outcome, who was drawn and the known
-chance of it, so that they can be compared on one set of rows.
+*Risk* learners predict who is lost without the action; the others predict the *effect*, by how much
+it lowers that chance. All of them take the features, the outcome, who was drawn and the known
+chance of it, so that they can be compared on one set of rows. The names are those of a company that
+calls subscribers before they cancel.
+
+Examples
+--------
+Chance calls every second subscriber; a call saves those who have tickets, and nobody else:
+
+>>> rng = np.random.default_rng(0)
+>>> x = pd.DataFrame({"tickets": rng.integers(2, size=4_000)})
+>>> drawn = rng.random(4_000) < 0.5
+>>> lost = rng.random(4_000) < 0.3 - 0.2 * drawn * x["tickets"]
+>>> trial = Sample(x, lost.to_numpy(), drawn, np.full(4_000, 0.5), np.arange(4_000))
+>>> effect = t_learner(trial)(pd.DataFrame({"tickets": [0, 1]}))
+>>> (effect.round(1) + 0.0).tolist()
+[0.0, 0.2]
 
 References
 ----------
@@ -43,12 +57,13 @@ Predict = Callable[[pd.DataFrame], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Rows of the randomised month.
+    """Rows of a trial.
 
     Attributes
     ----------
     features : DataFrame
     cancelled, drawn : ndarray of bool, shape (n,)
+        The loss that the action shall prevent; whether chance chose it.
     chance : ndarray, shape (n,)
         Of being drawn; missing outside of an experiment.
     account : ndarray of int, shape (n,)
@@ -231,6 +246,46 @@ def r_learner(sample: Sample, settings: Mapping[str, object] | None = None) -> P
     """Regress the residuals on the features, by their weights."""
     target, weight = residuals(sample)
     return regressor(settings).fit(sample.features, target, weight).predict
+
+
+def group_effects(
+    group: np.ndarray, cancelled: np.ndarray, drawn: np.ndarray, chance: np.ndarray
+) -> pd.DataFrame:
+    """Return what a call changed in each group of a trial.
+
+    Parameters
+    ----------
+    group : ndarray of str, shape (n,)
+    cancelled, drawn : ndarray of bool, shape (n,)
+        Whether chance had chosen them.
+    chance : ndarray, shape (n,)
+        Of being chosen: each counts by one over the chance of what happened.
+
+    Returns
+    -------
+    DataFrame
+        Index group; ``n``, ``drawn``, ``stay`` and ``called`` (share that cancelled, without and
+        with a call), ``effect`` (their difference) and ``se``.
+    """
+    frame = pd.DataFrame({"group": group, "y": cancelled.astype(float), "drawn": drawn})
+    frame["w"] = np.where(drawn, 1 / chance, 1 / (1 - chance))
+    frame["wy"] = frame["w"] * frame["y"]
+    sums = frame.groupby(["group", "drawn"])[["w", "wy"]].sum()
+    rate = (sums["wy"] / sums["w"]).unstack()
+    mean = rate.stack().reindex(pd.MultiIndex.from_frame(frame[["group", "drawn"]])).to_numpy()
+    frame["square"] = (frame["w"] * (frame["y"] - mean)) ** 2
+    squares = frame.groupby(["group", "drawn"])["square"].sum()
+    variance = (squares / sums["w"] ** 2).unstack().sum(axis=1)
+    return pd.DataFrame(
+        {
+            "n": frame.groupby("group").size(),
+            "drawn": frame.groupby("group")["drawn"].sum(),
+            "stay": rate[False],
+            "called": rate[True],
+            "effect": rate[False] - rate[True],
+            "se": np.sqrt(variance),
+        }
+    )
 
 
 RISKS = {"logistic": logistic, "risk": risk}
