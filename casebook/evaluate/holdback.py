@@ -3,16 +3,38 @@
 A user's weekly metric is a level of the user, which every week shares, and noise of the week.
 Longer watching averages the noise away and not the levels, so the error of a mean over users falls
 more slowly than with the root of the days.
+
+A list of those to be treated has a hold-out of its own: those who would have been on it and were
+left in peace. Of them, the share that is lost is the *risk* as it is; less the share among the
+treated, it is the *effect* as it is. :func:`read` compares both with what had been predicted, so
+that a drift of the risk (a competitor, a price) is told from one of the effect (a worn-out script).
+
+Examples
+--------
+Of ten held out three are lost, of ten called one; a quarter and a tenth had been predicted:
+
+>>> held = np.arange(20) < 10
+>>> listed = Listed(0, held, risk=np.full(20, 0.25), effect=np.full(20, 0.15))
+>>> lost = np.isin(np.arange(20), [0, 1, 2, 15])
+>>> found = read(listed, lost, today=28)
+>>> round(found.effect, 2), round(found.risk_z, 2), round(found.effect_z, 2), verdict([found])
+(0.2, 0.37, 0.29, 'nothing')
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from casebook.evaluate.experiments import smallest_difference
+from casebook.evaluate.intervals import Interval, wilson
+
+#: Standard errors from which a number counts as a drift.
+ALARM = 3.0
 
 
 class Persistence(NamedTuple):
@@ -73,8 +95,129 @@ def holdback_sees(known: Persistence, users: float, share: float, days: float = 
     return smallest_difference(known.sd(days), users * share, ratio=(1 - share) / share)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A list of those to be treated, with those who would have been on it and were held out.
+
+    Attributes
+    ----------
+    night : int
+        Day on which it was made.
+    held : ndarray of bool, shape (n,)
+    risk, effect : ndarray, shape (n,)
+        As predicted on the night.
+    """
+
+    night: int
+    held: np.ndarray
+    risk: np.ndarray
+    effect: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a list says once its outcome is known.
+
+    Attributes
+    ----------
+    night : int
+    precision : Interval
+        Share of the held-out that cancelled: what the list would have lost.
+    called : Interval
+        Share of the called that cancelled.
+    risk_z, effect_z : float
+        Standard errors between what came and what was predicted.
+    """
+
+    night: int
+    precision: Interval
+    called: Interval
+    risk_z: float
+    effect_z: float
+
+    @property
+    def effect(self) -> float:
+        """Cancellations prevented, per called subscriber."""
+        return self.precision.mean - self.called.mean
+
+
+def read(listed: Listed, cancelled: ArrayLike, today: int, lag: int = 28) -> Reading:
+    """Read a list whose outcome is known.
+
+    Parameters
+    ----------
+    listed : Listed
+    cancelled : array_like of bool, shape (n,)
+    today : int
+    lag : int
+        Days until the outcome is known.
+
+    Raises
+    ------
+    ValueError
+        Before that, or without a hold-out.
+    """
+    if today < listed.night + lag:
+        raise ValueError(
+            f"the list of day {listed.night} is known on day {listed.night + lag}, not on day "
+            f"{today}: who will cancel yet would count as saved."
+        )
+    y, held = np.asarray(cancelled, bool), listed.held
+    if held.sum() < 2 or (~held).sum() < 2:
+        raise ValueError(f"{held.sum()} held out of {len(held)}: nothing to compare with.")
+    stay, called = y[held].mean(), y[~held].mean()
+    own = listed.risk[held].mean()
+    se_risk = np.sqrt(max(own * (1 - own), 1e-9) / held.sum())
+    expected = called + listed.effect[~held].mean()
+    se = np.sqrt((stay * (1 - stay) + 1e-9) / held.sum() + called * (1 - called) / (~held).sum())
+    return Reading(
+        listed.night,
+        wilson(y[held]),
+        wilson(y[~held]),
+        float((stay - own) / se_risk),
+        float((stay - expected) / se),
+    )
+
+
+def verdict(readings: list[Reading], months: int = 3) -> str:
+    """Return what has drifted, of the last months together: ``risk``, ``effect``, both, nothing.
+
+    Each month's distances are added up and divided by the root of their number, so that a small
+    hold-out speaks after some months.
+    """
+    last = readings[-months:]
+    if not last:
+        return "nothing"
+    total = {
+        name: sum(getattr(reading, name) for reading in last) / np.sqrt(len(last))
+        for name in ("risk_z", "effect_z")
+    }
+    found = [
+        name for name, z in zip(("risk", "effect"), total.values(), strict=True) if abs(z) > ALARM
+    ]
+    return " and ".join(found) or "nothing"
+
+
+def table(readings: list[Reading]) -> pd.DataFrame:
+    """Return the readings as the team's page shows them, in per cent."""
+    rows = [
+        {
+            "night": reading.night,
+            "would cancel": 100 * reading.precision.mean,
+            "low": 100 * reading.precision.low,
+            "high": 100 * reading.precision.high,
+            "called cancel": 100 * reading.called.mean,
+            "prevented": 100 * reading.effect,
+            "risk z": reading.risk_z,
+            "effect z": reading.effect_z,
+        }
+        for reading in readings
+    ]
+    return pd.DataFrame(rows)
+
+
 def months_to_see(
-    risk: float, effect: float, lost: float, list_: int, share: float, alarm: float = 3.0
+    risk: float, effect: float, lost: float, list_: int, share: float, alarm: float = ALARM
 ) -> int:
     """Return the months until a hold-out has seen with an even chance that calls work less.
 

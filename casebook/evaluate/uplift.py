@@ -197,6 +197,53 @@ def by_capacity(
     return pd.DataFrame({"calls": calls, "euro": total[calls] - cost * calls})
 
 
+def choose(
+    gains: ArrayLike,
+    capacity: int,
+    blocked: ArrayLike | None = None,
+    least: float = 0.0,
+) -> np.ndarray:
+    """Return the positions of those to be chosen, the most promising first.
+
+    Parameters
+    ----------
+    gains : array_like, shape (n,)
+        What choosing each one is expected to bring, or any score. A missing one is never chosen.
+    capacity : int
+        Chosen at most.
+    blocked : array_like of bool, optional
+        Who must not be chosen.
+    least : float
+        Nobody at or below is chosen; minus infinity fills the capacity.
+
+    Returns
+    -------
+    ndarray of int
+        Ties go to the earlier position, so that a list can be made again.
+
+    Raises
+    ------
+    ValueError
+        If the capacity is negative or the shapes differ.
+
+    Examples
+    --------
+    >>> choose([5.0, -1.0, 9.0], 2), choose([5.0, -1.0, 9.0], 3, [False, False, True])
+    (array([2, 0]), array([0]))
+    """
+    gains = np.asarray(gains, float)
+    open_ = np.isfinite(gains) & (gains > least)
+    if blocked is not None:
+        blocked = np.asarray(blocked, bool)
+        if blocked.shape != gains.shape:
+            raise ValueError(f"{blocked.shape[0]} marks for {gains.shape[0]} gains: one each.")
+        open_ &= ~blocked
+    if capacity < 0:
+        raise ValueError(f"capacity is {capacity}: it cannot be negative.")
+    order = np.argsort(-gains, kind="stable")
+    return order[open_[order]][:capacity]
+
+
 def by_decile(
     predicted: ArrayLike, effects: ArrayLike, clusters: ArrayLike, groups: int = 10
 ) -> pd.DataFrame:

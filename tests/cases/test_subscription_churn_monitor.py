@@ -8,21 +8,14 @@ import pytest
 
 from casebook.cases.subscription_churn import cycles
 from casebook.cases.subscription_churn import world as worlds
-from casebook.cases.subscription_churn.monitor import (
-    Listed,
-    held_out,
-    of_month,
-    read,
-    table,
-    verdict,
-)
+from casebook.cases.subscription_churn.monitor import held_out, of_month
 from casebook.cases.subscription_churn.month import TEST, night_of
 from casebook.cases.subscription_churn.nightly import List
 from casebook.cases.subscription_churn.policy import Terms
 from casebook.cases.subscription_churn.population import MONTH, Constants
 from casebook.cases.subscription_churn.studies import CHOSEN
 from casebook.evaluate import effects
-from casebook.evaluate.holdback import months_to_see
+from casebook.evaluate.holdback import Listed, months_to_see, read, table, verdict
 
 
 def readings(months: int, risk: float = 1.0, effect: float = 1.0, seed: int = 0, n: int = 4_000):

@@ -138,6 +138,8 @@ def test_the_last_places_are_filled_by_chance(share, sure):
     assert (chance == 1).sum() == sure and chosen[:sure].all()
     assert ((chance > 0) & (chance < 1)).sum() == 4 * places
     assert chance.sum() == pytest.approx(200) and abs(chosen.sum() - 200) < 50
+    if not places:
+        assert set(np.flatnonzero(chosen)) == set(uplift.choose(gains, 200))
     few, _ = last_places_by_chance([3.0, 2.0], 0.5, 4, np.random.default_rng(0))
     assert few.all()
 

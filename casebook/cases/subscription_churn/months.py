@@ -19,7 +19,7 @@ from casebook.cases.subscription_churn.month import TEST, night_of
 from casebook.cases.subscription_churn.policy import TERMS, choose
 from casebook.cases.subscription_churn.population import MONTH, Constants
 from casebook.cases.subscription_churn.records import date
-from casebook.evaluate import effects
+from casebook.evaluate import effects, holdback
 from casebook.features.mood import Mood
 
 #: Months that a list is followed for.
@@ -173,9 +173,9 @@ def drift(seed: int, share: float, capacity: int = TERMS.capacity) -> pd.DataFra
             called = rows[list_[~held]]
             world = worlds.play(world, lambda tables, night, called=called: called)
             effect = scale * (gains[list_] + TERMS.cost) / value[list_]
-            listed = monitor.Listed(night, held, risk(features.iloc[list_]), effect)
+            listed = holdback.Listed(night, held, risk(features.iloc[list_]), effect)
             y = cancels(world.tables, rows[list_], night, night + MONTH)
-            readings.append(monitor.read(listed, y, night + MONTH))
+            readings.append(holdback.read(listed, y, night + MONTH))
             last = readings[-1]
             made.append(
                 {
@@ -183,7 +183,7 @@ def drift(seed: int, share: float, capacity: int = TERMS.capacity) -> pd.DataFra
                     "month": len(readings) - 1,
                     "risk_z": last.risk_z,
                     "effect_z": last.effect_z,
-                    "verdict": monitor.verdict(readings),
+                    "verdict": holdback.verdict(readings),
                     "would": last.precision.mean,
                     "called": last.called.mean,
                 }

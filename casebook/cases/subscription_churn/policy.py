@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from casebook.evaluate import uplift
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -60,37 +62,5 @@ def choose(
     blocked: ArrayLike | None = None,
     least: float = 0.0,
 ) -> np.ndarray:
-    """Return the positions of those to be called, the most promising first.
-
-    Parameters
-    ----------
-    gains : array_like, shape (n,)
-        Expected euro of a call, or any score. A missing one is never chosen.
-    capacity : int
-        Calls at most.
-    blocked : array_like of bool, optional
-        Who must not be called: called lately, or in the hold-out.
-    least : float
-        Nobody at or below is called; minus infinity fills the capacity.
-
-    Returns
-    -------
-    ndarray of int
-        Ties go to the earlier position, so that a list can be made again.
-
-    Raises
-    ------
-    ValueError
-        If the capacity is negative or the shapes differ.
-    """
-    gains = np.asarray(gains, float)
-    open_ = np.isfinite(gains) & (gains > least)
-    if blocked is not None:
-        blocked = np.asarray(blocked, bool)
-        if blocked.shape != gains.shape:
-            raise ValueError(f"{blocked.shape[0]} marks for {gains.shape[0]} gains: one each.")
-        open_ &= ~blocked
-    if capacity < 0:
-        raise ValueError(f"capacity is {capacity}: it cannot be negative.")
-    order = np.argsort(-gains, kind="stable")
-    return order[open_[order]][:capacity]
+    """Return the positions of those to be called: :func:`casebook.evaluate.uplift.choose`."""
+    return uplift.choose(gains, capacity, blocked, least)

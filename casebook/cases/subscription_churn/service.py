@@ -223,13 +223,3 @@ def app_of(queue: Queue) -> FastAPI:
     posts, gets = {"/next": give, "/results": take}, {"/list": shown, "/health": health}
     serve_calls(app, posts, gets, MOST_BYTES)
     return app
-
-
-def app_from(path: str, night: int = 0, rows: int = 200) -> FastAPI:
-    """Return a service on a log, with a list of numbers if it has none: for measurements."""
-    queue = Queue(Path(path))
-    if queue.log.last("lists") is None:
-        words = (("A reason.", "Another one."),) * rows
-        numbers = tuple(range(rows))
-        queue.publish(List(night, "model", numbers, (1.0,) * rows, words, "", night, rows))
-    return app_of(queue)
