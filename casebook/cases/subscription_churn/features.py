@@ -56,15 +56,8 @@ def downgrades(
 ) -> np.ndarray:
     """Count each row's downgrades within three months.
 
-    Parameters
-    ----------
-    changes : DataFrame
-        ``row``, ``at`` (the date it is booked on), ``recorded``.
-    rows : ndarray of int
-    night : int
-    by : str
-        The date that decides. By ``at`` the count knows changes that are yet to come: a downgrade
-        is booked back to the first day of its month, which is the night itself.
+    By ``at`` the count knows changes that are yet to come: a downgrade is booked back to the first
+    day of its month, which is the night itself.
     """
     end = date(night)
     known = changes[(changes[by] <= end) & (changes[by] > end - pd.Timedelta(days=QUARTER))]

@@ -139,16 +139,7 @@ def checked(features: pd.DataFrame, before: int | None) -> tuple[pd.DataFrame, s
     """Return the features that can be those of a night, and a note on those left out; or raise.
 
     A few subscribers with a value that cannot be are left out; many mean that a table is broken.
-
-    Parameters
-    ----------
-    features : DataFrame
-    before : int, optional
-        Subscribers on the last good night.
-
-    Raises
-    ------
-    NightFailed
+    ``before`` is the number of subscribers on the last good night.
     """
     if len(features) < LEAST * (before or 1):
         raise NightFailed(

@@ -274,20 +274,7 @@ def chances(
 ) -> Chances:
     """Return what may happen within the month after a night.
 
-    Parameters
-    ----------
-    state : State
-    day : int
-        The night.
-    constants : Constants
-    shocks : ndarray, shape (accounts,)
-    rumour : ndarray, shape (n,)
-        Standard normal: the part of the risk that no table shows.
-    scale : Reference
-
-    Returns
-    -------
-    Chances
+    ``rumour`` is standard normal: the part of the risk that no table shows.
     """
     c = constants
     seen = _log_odds(state, day, c, shocks)

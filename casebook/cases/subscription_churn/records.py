@@ -214,24 +214,9 @@ def record(
     seed: int,
     c: Constants,
 ) -> tuple[Rows, np.ndarray]:
-    """Write a month into the tables.
+    """Return the rows with a month written, and who has a cheaper plan from now on.
 
-    Parameters
-    ----------
-    rows : Rows
-        Of the months before; it is not changed.
-    month : Month
-    reason, since : ndarray, shape (n,)
-        Troubles within the month, those that began in it too.
-    state : State
-        After the month.
-    seed : int
-    c : Constants
-
-    Returns
-    -------
-    Rows, ndarray of bool
-        And who has a cheaper plan from now on.
+    ``reason`` and ``since`` are the troubles within the month, ``state`` is that after it.
     """
     night, n = night_of(month.number), len(month.state)
     far = np.where(reason > 0, ramp(since, night + MONTH / 2), 0)

@@ -57,14 +57,7 @@ SPLITS = {
 
 
 def segments(features: pd.DataFrame, split: str = "") -> np.ndarray:
-    """Return the segment of each subscriber: what seems to be the matter.
-
-    Parameters
-    ----------
-    features : DataFrame
-    split : str
-        Of :data:`SPLITS`: each segment in two.
-    """
+    """Return the segment of each subscriber: what seems to be the matter; or each in two."""
     f = features
     awake = f["logins_half_year"] > 0.5
     falls = ((f["ratio"] < 0.6) | (f["drop"] > 0.4) | (f["slope"] < -0.05)) & awake

@@ -140,14 +140,7 @@ LEARNERS: Mapping[str, Callable[[effects.Sample, Settings | None], effects.Predi
 def maker(name: str, sample: effects.Sample, settings: Settings | None = None) -> Score:
     """Return how a rule or a learner scores: by expected euro of a call, or by points.
 
-    Parameters
-    ----------
-    name : str
-        Of :data:`CHOSEN`.
-    sample : Sample
-        What it may learn from.
-    settings : mapping, optional
-        By default those that were chosen.
+    Settings are by default those that were chosen.
     """
     settings = CHOSEN[name] if settings is None else settings
     if name == POINTS:

@@ -46,18 +46,7 @@ TENSE = (
 
 
 def write(rng: np.random.Generator, upset: np.ndarray) -> np.ndarray:
-    """Return a text for each ticket.
-
-    Parameters
-    ----------
-    rng : Generator
-    upset : ndarray of bool, shape (n,)
-        Whether the writer is unhappy: then one phrase in five is a calm one, and the other way.
-
-    Returns
-    -------
-    ndarray of str, shape (n,)
-    """
+    """Return a text for each ticket; of the unhappy one phrase in five is calm, and the other way."""
     n = len(upset)
     area = np.array(AREAS)[rng.integers(len(AREAS), size=n)]
     first, last = (upset ^ (rng.random(n) < 0.2) for _ in range(2))
