@@ -116,10 +116,8 @@ def train(folder: Path, sample: effects.Sample, mood: Mood, until: int) -> Path:
     until : int
         Last day that the models have seen.
     """
-    target, weight = effects.residuals(sample)
-    stay = ~sample.drawn
-    x = sample.features[NAMES]
-    effect = effects.regressor(studies.CHOSEN[studies.MODEL]).fit(x, target, weight)
+    stay, x = ~sample.drawn, sample.features[NAMES]
+    effect = effects.regressor(studies.CHOSEN[studies.MODEL]).fit(x, effects.dr_scores(sample))
     risk = effects.classifier(studies.CHOSEN[studies.RISK]).fit(x[stay], sample.cancelled[stay])
     texts = {"effect": effect, "risk": risk}
     texts = {name: model.booster_.model_to_string() for name, model in texts.items()}

@@ -51,7 +51,18 @@ TRIALS: Mapping[str, tuple[Settings, ...]] = {
     **dict.fromkeys(("S", "T", "X"), _WEIGHTED),
 }
 #: What each has after the trials.
-CHOSEN: Mapping[str, Settings] = {name: grid[0] for name, grid in TRIALS.items()}
+CHOSEN: Mapping[str, Settings] = {
+    POINTS: {"fall": 0.6, "closing": -1.0},
+    SEGMENTS: {"split": "", "ties": True},
+    SHARES: {"split": "", "risk": "risk"},
+    "logistic": {"C": 1.0},
+    RISK: {"n_estimators": 160, "num_leaves": 3},
+    "S": {"n_estimators": 40, "num_leaves": 6, "weighted": False},
+    "T": {"n_estimators": 40, "num_leaves": 6, "weighted": False},
+    "X": {"n_estimators": 160, "num_leaves": 3, "weighted": True},
+    "DR": {"n_estimators": 40, "num_leaves": 6},
+    "R": {"n_estimators": 80, "num_leaves": 3},
+}
 
 
 @dataclass(frozen=True)
