@@ -45,7 +45,7 @@ from casebook.recorded import bench
 
 #: Five digits are recorded; other machines may add up in another order.
 CLOSE = {"rtol": 5e-3, "atol": 1e-3}
-LISTS = tuple(studies.policies())
+LISTS = (*studies.policies(), studies.MEAN)
 DECILES = tuple(f"decile {k}" for k in range(1, 11))
 MONTHS = tuple(range(months.MONTHS))
 GRIDS = {
@@ -60,7 +60,7 @@ GRIDS = {
     "cycles": {"seed": THREE, "way": tuple(cycles.WAYS), "cycle": tuple(range(cycles.CYCLES + 1))},
     "dial": {"seed": THREE, "dial": DIALS, "policy": SOME},
     "lottery": {"seed": THREE, "calls": CALLS, "policy": (*SOME, TOLD)},
-    "guardrails": {"seed": FIVE, "policy": GUARDED},
+    "guardrails": {"seed": THREE, "policy": GUARDED},
     "months": {"seed": THREE, "policy": REPEATED, "rest": months.RESTS, "month": MONTHS},
     "drift": {"seed": THREE, "share": HOLDOUTS, "drift": tuple(months.DRIFTS), "month": MONTHS},
     "sensitivity": {"seed": THREE, "policy": SOME, "constant": tuple(CHANGED)},
@@ -153,7 +153,7 @@ REDUCED = {
         ),
         ["seed", "constant", "at", "policy"],
     ),
-    "guardrails": (lambda: benchmarks.guardrails(FIVE[:1], (POINTS,)), ["seed", "policy"]),
+    "guardrails": (lambda: benchmarks.guardrails(THREE[:1], (POINTS,)), ["seed", "policy"]),
     "months": (
         lambda: months.several(SEEDS[0], (RISK,), rests=(0,)).assign(seed=SEEDS[0]),
         ["seed", "policy", "rest", "month"],

@@ -33,6 +33,8 @@ TOLD_IN = 501
 SILENCE, POINTS, SEGMENTS, SHARES, RISK = "silence", "points", "segments", "shares", "risk"
 #: The model that ships: the best effect learner of the trials.
 MODEL = "DR"
+#: An ensemble without trials of its own: the mean of the scores of these.
+MEAN, AVERAGED = "mean", (SHARES, "T", "X", "DR", "R")
 #: What the tables allow: a model that was told the true effects of a randomised month.
 TOLD, ORACLE = "told", "oracle"
 Settings = Mapping[str, object]
@@ -219,7 +221,10 @@ def one_world(
 ) -> pd.DataFrame:
     """Run all lists in one world; see :func:`.benchmarks.lists`."""
     here = setting(seed) if constants is None else simulate(seed, constants)
-    made = {name: outcome(here, score(here)) for name, score in policies(names).items()}
+    scores = {name: score(here) for name, score in policies(names).items()}
+    if {*AVERAGED} <= {*scores}:
+        scores[MEAN] = np.mean([scores[name] for name in AVERAGED], axis=0)
+    made = {name: outcome(here, score) for name, score in scores.items()}
     return pd.DataFrame.from_dict(made, orient="index").rename_axis("policy").reset_index()
 
 
