@@ -16,7 +16,6 @@ from casebook.cases.subscription_churn.benchmarks import (
     CALLS,
     CHANGED,
     DIALS,
-    FIVE,
     GUARDED,
     HOLDOUTS,
     LEAKS,
@@ -39,7 +38,7 @@ from casebook.cases.subscription_churn.studies import (
 from casebook.cases.subscription_churn.world import CHAPTER, SEED
 from casebook.data import real
 from casebook.data.files import RealDataUnavailable
-from casebook.data.tables import MAILS, hillstrom, telco
+from casebook.data.tables import MAILS
 from casebook.evaluate import effects
 from casebook.recorded import bench
 
@@ -208,27 +207,3 @@ def test_the_log_misleads_and_the_lottery_does_not():
     covers = (table["low"] <= table["truth"]) & (table["truth"] <= table["high"])
     shares = covers.groupby([table["what"], table["method"]]).mean()
     assert shares[("euro", "dr")] > 0.85 > 0.5 > shares[("euro", "log")]
-
-
-# Public files ------------------------------------------------------------------------
-
-
-def test_files_of_another_form_are_refused(tmp_path):
-    path = tmp_path / "some.csv"
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="no column"):
-        telco(path)
-    with pytest.raises(ValueError, match="no column"):
-        hillstrom(path)
-
-
-def test_the_public_files_are_as_published():
-    try:
-        features, churned = telco(real("telco"))
-        mail = hillstrom(real("hillstrom"), "mens")
-    except RealDataUnavailable as error:
-        pytest.skip(str(error))
-    assert len(features) == 7_043 and churned.mean() == pytest.approx(0.2654, abs=1e-4)
-    rates = mail.groupby("drawn")["visit"].mean()
-    assert rates[True] == pytest.approx(0.1828, abs=1e-4)
-    assert rates[False] == pytest.approx(0.1062, abs=1e-4)

@@ -50,11 +50,17 @@ def sample(world) -> effects.Sample:
     return studies.lottery(world, Mood(world.tables.tickets, date(NIGHT)))
 
 
+@pytest.fixture(scope="module")
+def trained(world, sample, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("registry")
+    nightly.train(folder, sample, Mood(world.tables.tickets, date(NIGHT)), NIGHT - 1)
+    return folder
+
+
 @pytest.fixture
-def folder(world, sample, tmp_path):
-    mood = Mood(world.tables.tickets, date(NIGHT))
-    nightly.train(tmp_path, sample, mood, NIGHT - 1)
-    return tmp_path
+def folder(trained, tmp_path) -> Path:
+    """A registry of one's own, to be harmed."""
+    return shutil.copytree(trained, tmp_path / "registry")
 
 
 # The night ---------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from casebook.cases.card_fraud import world as card_fraud
 from casebook.data import find_real
 from casebook.data import tables as datasets
-from casebook.data.tables import cookie_cats, fraud_handbook, tourism, ulb
+from casebook.data.tables import cookie_cats, fraud_handbook, hillstrom, telco, tourism, ulb
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +177,31 @@ def test_another_file_is_no_cookie_cats(tmp_path):
     pd.DataFrame({"userid": [1], "version": ["gate_30"]}).to_csv(tmp_path / "x.csv", index=False)
     with pytest.raises(ValueError, match="90,189 players"):
         cookie_cats(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("read", [telco, hillstrom])
+def test_another_file_is_no_telco_and_no_hillstrom(tmp_path, read):
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="no column"):
+        read(tmp_path / "x.csv")
+
+
+def test_telco_and_hillstrom_are_as_published():
+    paths = [find_real("telco"), find_real("hillstrom")]
+    if None in paths:
+        pytest.skip("public data are absent")
+    features, churned = telco(paths[0])
+    assert len(features) == 7_043 and churned.mean() == pytest.approx(0.2654, abs=1e-4)
+    rates = hillstrom(paths[1], "mens").groupby("drawn")["visit"].mean()
+    assert rates[True] == pytest.approx(0.1828, abs=1e-4)
+    assert rates[False] == pytest.approx(0.1062, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["telco", "hillstrom"])
+def test_a_cut_telco_or_hillstrom_is_refused(tmp_path, name):
+    path, read = find_real(name), {"telco": telco, "hillstrom": hillstrom}[name]
+    if path is None:
+        pytest.skip("public data are absent")
+    pd.read_csv(path).head(100).to_csv(tmp_path / "cut.csv", index=False)
+    with pytest.raises(ValueError, match="100 rows"):
+        read(tmp_path / "cut.csv")
