@@ -20,17 +20,13 @@ from casebook.exercises.grading import student_seed
 COUNT = Number(1e-6, unrounded=False)
 
 _SHOWN = (worlds.changes, worlds.cancelled, worlds.trial, worlds.lottery, worlds.groups)
-_TOLD = {name: getattr(worlds, name) for name in ("NIGHT", "WINDOW", "CALLS", "COST", "MONTH")} | {
-    "radcliffe": worlds.prevented,
-    "called_first": worlds.called_first,
-    "learn_right": worlds.learn,
-}
+#: What the questions' code needs of the worlds, in the reader's notebook too.
+_FROM = "from casebook.cases.subscription_churn.question_worlds import "
 exercise = Exercise(
     CHAPTER,
     SEED,
     given={
         **{draw.__name__: draw for draw in (*_SHOWN, worlds.history)},
-        **{name: lambda seed, same=same: same for name, same in _TOLD.items()},
         "base": lambda seed: worlds.plan(seed)["base"],
         "arm": lambda seed: worlds.plan(seed)["arm"],
     },
@@ -45,7 +41,8 @@ def given(name: str) -> object:
 q1 = exercise.asked(
     1,
     "`known` and `leaked`, two numbers of subscribers, and `too_good`, a difference of two shares",
-    setup="""
+    setup=f"{_FROM}NIGHT, WINDOW"
+    """
 def who(rows):
     return set(rows["subscriber"])
 def within(by):
@@ -132,7 +129,8 @@ share(booked - recorded) - share(recorded)
 q2 = exercise.asked(
     2,
     "`first_eight`, a number, `curve`, sixteen numbers, and `stop`, a number of subscribers",
-    setup="""
+    setup=f"{_FROM}prevented as radcliffe"
+    """
 rows = trial.sort_values("score", ascending=False)
 t, y = rows["drawn"].to_numpy(), rows["cancelled"].to_numpy()
 whole = radcliffe(t, y)
@@ -359,7 +357,8 @@ size(0.01, norm.ppf(0.975))
 q5 = exercise.asked(
     5,
     "`calls`, a number for each group, `euro`, a number, and `by_risk`, a number",
-    setup="""
+    setup=f"{_FROM}CALLS, COST, called_first"
+    """
 worth = groups["effect"] * groups["value"] - COST
 def brings(calls):
     return float((calls * worth).sum())
@@ -436,7 +435,8 @@ brings(called_first(groups, groups['risk'])) + COST * CALLS
 q6 = exercise.asked(
     6,
     "`usable`, a set of names of groups, and `labels`, a function",
-    setup="""
+    setup=f"{_FROM}MONTH, learn as learn_right"
+    """
 over = ["called, month over", "not called, month over", "held out, month over"]
 names = [*over, "not called, month open"]
 """,
