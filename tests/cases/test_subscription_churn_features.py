@@ -16,11 +16,10 @@ from casebook.cases.subscription_churn.features import (
     cancels,
     downgrades,
     plan_on,
-    stacked,
     there,
     value_on,
 )
-from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
+from casebook.cases.subscription_churn.month import TEST, night_of
 from casebook.cases.subscription_churn.population import MONTH, Constants
 from casebook.cases.subscription_churn.records import Tables, date
 from casebook.features.mood import Mood
@@ -116,8 +115,6 @@ def test_an_outcome_is_known_after_its_month_and_not_before(world):
     assert np.array_equal(found, world.months[TEST].cancelled[rows])
     with pytest.raises(ValueError, match="1 days from now"):
         cancels(world.tables, rows, night, night + MONTH - 1)
-    _, y = stacked(world.tables, [night_of(2), night_of(LOTTERY)], night_of(TEST))
-    assert len(y) > 18_000
 
 
 def test_too_short_a_history_is_refused(world):

@@ -232,25 +232,3 @@ def cancels(tables: Tables, rows: Sequence[int], night: int, known: int) -> np.n
     left = tables.subscribers["left"].to_numpy()[np.asarray(rows)]
     first, last = (date(day).to_datetime64() for day in (night, night + MONTH))
     return (left > first) & (left <= last)
-
-
-def stacked(tables: Tables, nights: Sequence[int], known: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return features and outcomes of several nights, one after the other.
-
-    Parameters
-    ----------
-    tables : Tables
-    nights : sequence of int
-    known : int
-        The day of training: all months are over by then.
-
-    Returns
-    -------
-    DataFrame, ndarray of bool
-        Index ``night``, ``row``.
-    """
-    parts, outcomes, mood = {}, [], Mood(tables.tickets, date(known))
-    for night in nights:
-        parts[night] = build(tables, night, mood)
-        outcomes.append(cancels(tables, parts[night].index, night, known))
-    return pd.concat(parts, names=["night"]), np.concatenate(outcomes)
