@@ -227,7 +227,54 @@ def test_to_stop_where_the_expected_gain_ends_costs_those_who_expect_too_little(
 
 
 def test_the_log_misleads_and_the_lottery_does_not():
-    table = recorded("offline")
+    table = recorded("offline").assign(kind=lambda t: t["what"].str.split().str[0])
     covers = (table["low"] <= table["truth"]) & (table["truth"] <= table["high"])
-    shares = covers.groupby([table["what"], table["method"]]).mean()
+    shares = covers[table["leak"] > 0].groupby([table["kind"], table["method"]]).mean()
     assert shares[("euro", "dr")] > 0.85 > 0.5 > shares[("euro", "log")]
+    assert shares[("decile", "dr")] > 0.93
+    deciles = (
+        table[(table["kind"] == "decile") & (table["leak"] > 0)]
+        .groupby("what")
+        .mean(numeric_only=True)
+    )
+    top, last = deciles.loc["decile 1"], deciles.loc["decile 10"]
+    assert top["predicted"] > top["truth"] > 10 and last["predicted"] < last["truth"] < -10
+    area = table[(table["what"] == "area") & (table["method"] == "dr")]
+    off = area["value"] - area["truth"]
+    with_leak, without = (off[area["leak"] == leak].to_numpy() for leak in LEAKS)
+    assert mean_interval(with_leak).high < 0
+    assert mean_interval(without).high > 0
+    assert mean_interval(without - with_leak[: len(without)]).low > 0
+
+
+def test_who_forgets_whom_it_called_unlearns_and_the_others_do_not():
+    euro = recorded("cycles").pivot_table(index="way", columns="cycle", values="euro")
+    forgets, keeps = euro.loc["risk, all outcomes"], euro.loc["risk, the uncalled"]
+    assert forgets[0] == keeps[0] and forgets[1] < 0.3 * forgets[0]
+    assert (forgets[[1, 2, 3]] < keeps[[1, 2, 3]]).all()
+    own, chance = euro.loc["effect, own list"], euro.loc["effect, some by chance"]
+    assert own.min() > 0.9 * own[0] and (chance < own).all()
+
+
+def test_a_rest_of_a_quarter_brings_more_and_annoys_less():
+    table = recorded("months").set_index(["seed", "month", "rest"])
+    euro, complaints = (table[name].unstack("rest") for name in ("euro", "complaints"))
+    assert ((euro[3] - euro[0]).groupby("seed").sum() > 0).all()
+    assert (complaints[3] < complaints[0]).all()
+    assert (table.xs(3, level="rest")["before"] == 0).all()
+
+
+def test_a_drift_of_the_risk_is_seen_in_a_month_and_one_of_the_effect_in_none():
+    table = recorded("drift").set_index(["drift", "seed", "month"]).sort_index()
+    assert table.loc["risk", "verdict"].str.startswith("risk").all()
+    assert (table.loc["effect", "verdict"] == "nothing").all()
+    assert (table.loc["nothing", "verdict"] != "nothing").mean() < 0.1
+    assert (table.loc["nothing", "effect_z"] - table.loc["effect", "effect_z"]).mean() > 1.5
+    assert np.allclose(table.loc["nothing", "risk_z"][:1], table.loc["effect", "risk_z"][:1])
+
+
+def test_guardrails_of_the_recorded_lists():
+    means = recorded("guardrails").groupby("policy").mean(numeric_only=True)
+    assert means["complaints"].idxmax() == means["revenue"].idxmin() == "silence"
+    assert means.loc[RISK, "complaints"] > 1.5 * means.loc[MODEL, "complaints"]
+    assert means.loc[MODEL, "revenue"] > means.loc[[POINTS, SEGMENTS, RISK], "revenue"].max()

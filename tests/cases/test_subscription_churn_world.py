@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from casebook.cases.subscription_churn import world as worlds
-from casebook.cases.subscription_churn.month import LOTTERY, TEST, TYPES, night_of
+from casebook.cases.subscription_churn.month import LOTTERY, TEST, TYPES, night_of, open_month, who
 from casebook.cases.subscription_churn.population import (
     CLOSING,
     MONTH,
@@ -20,6 +20,7 @@ from casebook.cases.subscription_churn.population import (
     earlier,
 )
 from casebook.cases.subscription_churn.records import date
+from casebook.evaluate.uplift import ips_scores, over_random
 
 SMALL = Constants(subscribers=20_000, joiners=800, accounts=2_400)
 
@@ -190,6 +191,24 @@ def test_chance_decides_in_the_lottery(world):
         assert abs(own[mine].mean() - own[~mine].mean()) < 4 * se
     assert (month.called & ~month.assigned).sum() == int(SMALL.leak * len(here))
     assert not (month.assigned & ~month.called).any()
+
+
+@pytest.mark.parametrize(("leak", "low", "high"), [(0.0, -3.5, 3.5), (0.03, -9.0, -2.0)])
+def test_the_estimate_is_right_on_average_without_calls_off_the_list_and_too_small_with(
+    leak, low, high
+):
+    """The randomised month is drawn again and again; the score knows no outcome."""
+    c = replace(SMALL, leak=leak)
+    world, off = worlds.simulate(3, c, until=LOTTERY), []
+    for seed in range(1_000, 1_100):
+        month = open_month(world.state, LOTTERY, seed, c, world.shocks, world.scale)
+        month = replace(month, **who(month, None, seed, c))
+        here, score = month.here, month.expected(c.rumour)[month.here]
+        y, account = month.cancelled[here], world.state.account[here]
+        scores = ips_scores(y - y.mean(), month.assigned[here], month.chance[here])
+        found, truth = (over_random(score, x, account).value for x in (scores, month.effect[here]))
+        off.append(found - truth)
+    assert low < np.mean(off) / (np.std(off) / np.sqrt(len(off))) < high
 
 
 # The company's tables ----------------------------------------------------------------

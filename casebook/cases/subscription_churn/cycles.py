@@ -1,10 +1,11 @@
-"""Three retrainings on one's own calls: how a model unlearns whom to call, and what prevents it.
+"""Three retrainings on one's own calls: which model unlearns whom to call, and what chance costs.
 
 A model of the risk that learns from *all* outcomes sees that the called stay: the calls saved
-them. It concludes that such subscribers are safe, drops them from the list, and they leave. A model
-of the effect that compares the called with the others learns from a list that it made itself:
-nobody like the called was left in peace. The cure is the same: some calls by chance, every month,
-with their chances kept.
+them. It concludes that such subscribers are safe, drops them from the list, and they leave. One
+that learns from the uncalled alone has few of those whom it would call. A model of the effect that
+compares the called with the others learns from a list of its own making, on which nobody was left
+in peace: it may still rank well, but nothing in its data can say so. Some calls by chance, with
+their chances kept, can; they are worse calls.
 """
 
 from __future__ import annotations
