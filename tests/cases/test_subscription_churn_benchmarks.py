@@ -278,3 +278,16 @@ def test_guardrails_of_the_recorded_lists():
     assert means["complaints"].idxmax() == means["revenue"].idxmin() == "silence"
     assert means.loc[RISK, "complaints"] > 1.5 * means.loc[MODEL, "complaints"]
     assert means.loc[MODEL, "revenue"] > means.loc[[POINTS, SEGMENTS, RISK], "revenue"].max()
+
+
+def test_the_dial_makes_a_risk_list_good_and_more_calls_by_chance_make_nobody_rich():
+    """Means of three worlds; the usual values are the lists' rows."""
+    usual = recorded("lists").query("seed in @THREE").groupby("policy")["euro"].mean()
+    turned = recorded("dial").groupby(["dial", "policy"])["euro"].mean().unstack()
+    ahead = turned[MODEL] - turned[POINTS]
+    assert turned[RISK].is_monotonic_increasing and turned.loc[-0.6, RISK] < 0
+    assert turned.loc[0.6, RISK] > 0.95 * turned.loc[0.6, POINTS]
+    assert (ahead[[0.3, 0.6]] > 50_000).all() and (ahead[[-0.6, -0.3]] < 10_000).all()
+    drawn = recorded("lottery").groupby(["calls", "policy"])["euro"].mean().unstack()
+    assert drawn.loc[4_000, POINTS] > drawn.loc[4_000, MODEL] and usual[MODEL] > usual[POINTS]
+    assert (drawn.loc[36_000] < 0.75 * usual[drawn.columns]).all()
