@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from casebook.evaluate import effects, holdback, off_policy, uplift
-from casebook.features import mood
 from casebook.evaluate.off_policy import (
     clustered,
     dr,
@@ -18,6 +17,7 @@ from casebook.evaluate.off_policy import (
     snips,
     weights,
 )
+from casebook.features import mood
 
 ACTIONS = 3
 

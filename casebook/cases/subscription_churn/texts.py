@@ -46,7 +46,7 @@ TENSE = (
 
 
 def write(rng: np.random.Generator, upset: np.ndarray) -> np.ndarray:
-    """Return a text for each ticket; of the unhappy one phrase in five is calm, and the other way."""
+    """Return a text for each ticket; one phrase in five of the unhappy is calm, and vice versa."""
     n = len(upset)
     area = np.array(AREAS)[rng.integers(len(AREAS), size=n)]
     first, last = (upset ^ (rng.random(n) < 0.2) for _ in range(2))
