@@ -54,7 +54,7 @@ GRIDS = {
     "lists": {"seed": (*SEEDS, SEED), "policy": LISTS},
     "offline": {
         "seed": SEEDS,
-        "leak": LEAKS,
+        "leak": LEAKS[:1],
         "method": ("dr",),
         "what": ("euro", "area", *DECILES),
     },
@@ -148,7 +148,7 @@ REDUCED = {
     ),
     "guardrails": (lambda: benchmarks.guardrails(THREE[:1], (POINTS,)), ["seed", "policy"]),
     "months": (
-        lambda: months.several(SEEDS[0], (RISK,), rests=(0,)).assign(seed=SEEDS[0]),
+        lambda: months.several(SEEDS[0], (MODEL,), rests=(0,)).assign(seed=SEEDS[0]),
         ["seed", "policy", "rest", "month"],
     ),
 }
@@ -242,7 +242,7 @@ def test_the_log_misleads_and_the_lottery_does_not():
     area = table[(table["what"] == "area") & (table["method"] == "dr")]
     off = area["value"] - area["truth"]
     with_leak, without = (off[area["leak"] == leak].to_numpy() for leak in LEAKS)
-    assert mean_interval(with_leak).high < 0
+    assert mean_interval(with_leak).high < 0 and len(without) == 5
     assert mean_interval(without).high > 0
     assert mean_interval(without - with_leak[: len(without)]).low > 0
 
