@@ -439,7 +439,10 @@ class _Walk:
             everything = self.sources.modules() if module in self.extra else [module]
             for whole in everything:
                 for target in self._follow(whole, ()):
-                    self._take(target)
+                    if isinstance(target, str):  # a package hands it on from another one
+                        self.found.packages.add(target.split(".")[0])
+                    else:
+                        self._take(target)
 
     def _resolve(self, module: str, chain: Chain, local: Imports) -> list:
         """Return the definitions, or the name in another package, behind a name."""

@@ -142,6 +142,13 @@ def test_a_cell_that_hides_what_it_reaches_reaches_everything(sources, cell):
     assert names(found) >= WORLDS
 
 
+def test_what_a_package_hands_on_from_another_one_is_reached_by_name(sources):
+    """A method named like a function that hides what it reaches, as `frame.eval`, counts too."""
+    sources.tops["planted"].joinpath("__init__.py").write_text("import numpy as np\n")
+    for cell in ("exec('x = 1')", "frame.eval('x + 1')"):
+        assert "numpy" in sources.reached_by(sources.parse(cell)).packages
+
+
 def test_the_name_that_an_import_takes_from_another_package_counts(sources):
     before = sources.reached("planted.worlds", "weeks")
     assert before.packages == {"numpy"}
