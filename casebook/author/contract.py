@@ -339,7 +339,10 @@ def hint_faults(path: Path) -> list[str]:
 
 
 def _only_the_check_knows(question: Asked, shown: set[str]) -> Iterator[str]:
-    """Yield the names in a question's hints that its setup defines and the notebook does not."""
+    """Yield the names in a question's hints that its setup defines and the notebook does not.
+
+    One letter is a symbol of a formula and no name.
+    """
     checks = _assigned(question.setup)
     scope = question.scope()
     tables = [value for value in scope.values() if isinstance(value, pd.DataFrame)]
@@ -349,7 +352,7 @@ def _only_the_check_knows(question: Asked, shown: set[str]) -> Iterator[str]:
         pieces = [piece for code in re.findall(r"`([^`]+)`", hint) if (piece := _parsed(code))]
         known |= {name for code in pieces for name in _assigned(ast.unparse(code))}
         used = {node.id for code in pieces for node in ast.walk(code) if isinstance(node, ast.Name)}
-        for name in sorted((used & checks) - known):
+        for name in sorted(name for name in (used & checks) - known if len(name) > 1):
             yield f"{count} uses `{name}`, which the notebook does not define"
 
 

@@ -165,13 +165,27 @@ class Labels:
 
 @dataclass(frozen=True)
 class Column:
-    """A number for each label: a Series in any order, a dict, or an array in the course's order."""
+    """A number for each label: a Series in any order, a dict, or an array in the course's order.
+
+    Attributes
+    ----------
+    tolerance : float
+        Relative.
+    exact : bool
+        Whether the labels are part of the answer: a Series then, in which a label too many or too
+        few is a mistake and no wrong form.
+    """
 
     tolerance: float = 0.003
+    exact: bool = False
     styles = ("{}.iloc[::-1]", "{}.to_dict()", "{}.to_numpy()", "{}.to_frame('any')")
 
     def read(self, answer: object, name: str, right: pd.Series, scope: Scope) -> pd.Series:
-        return _aligned(answer, name, right)
+        if not self.exact:
+            return _aligned(answer, name, right)
+        if not isinstance(answer, pd.Series):
+            raise Form(f"`{name}` should be a Series with its index; it is {kind(answer)}.")
+        return _aligned(answer, name, answer)
 
     def distance(self, value: pd.Series, other: pd.Series) -> float:
         if not value.index.equals(other.index):

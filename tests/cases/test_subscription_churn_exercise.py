@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from exercise_kit import chapters_world  # noqa: F401
 
 from casebook.cases.subscription_churn import question_worlds as worlds
 from casebook.cases.subscription_churn import questions
 from casebook.evaluate.uplift import radcliffe
-from casebook.exercises.asked import collisions
+from casebook.exercises.asked import Column, collisions
+from casebook.exercises.grading import Form
 
 QUESTIONS = [getattr(questions, f"q{k}") for k in range(1, 7)]
 
@@ -61,3 +63,48 @@ def test_the_curve_in_the_question_is_the_toolboxs():
     mine = worlds.prevented(rows["drawn"].to_numpy(), rows["cancelled"].to_numpy())
     both = (rows["drawn"].cumsum() > 0) & ((~rows["drawn"]).cumsum() > 0)
     assert np.allclose(curve[both.to_numpy()], mine[both.to_numpy()])
+
+
+@pytest.mark.parametrize("seed", [2026, *range(8)])
+def test_rows_counted_for_subscribers_are_told_apart_by_far(seed):
+    scope = dict(questions.q1.scope(seed))
+    right = questions.q1.expected(seed)["too_good"]
+    of_rows = scope["of_rows"]("booked") - scope["of_rows"]("recorded")
+    assert abs(of_rows / right - 1) > 0.03
+
+
+def test_a_total_of_the_readers_own_calls_follows_from_them():
+    groups, q5 = worlds.groups(2026), replace(questions.q5, _tried=set())
+    worth = groups["effect"] * groups["value"] - worlds.COST
+    by_effect = worlds.called_first(groups, groups["effect"])
+    message = q5.outcome(by_effect, (by_effect * worth).sum(), ..., ...).message
+    assert "`euro` follows from your `calls`" in message
+
+
+_ROWS = {
+    "in another order": (lambda labels: labels[::-1], "right", ""),
+    "as objects": (lambda labels: labels.astype(object), "right", ""),
+    "numbered anew": (lambda labels: labels.reset_index(drop=True), "wrong", "lost their rows"),
+    "beside other rows": (lambda labels: labels.set_axis(labels.index[::-1]), "wrong", "of row"),
+    "without labels": (lambda labels: labels.to_numpy(), "wrong", "a Series with its index"),
+    "with one too few": (lambda labels: labels.iloc[1:], "wrong", "Your rows are [1,"),
+}
+
+
+@pytest.mark.parametrize("change", _ROWS)
+def test_labels_belong_to_their_rows(change):
+    made, status, told = _ROWS[change]
+    q6, usable = replace(questions.q6, _tried=set()), questions.q6.expected(2026)["usable"]
+    found = q6.outcome(usable, lambda rows, today: made(worlds.learn(rows, today)))
+    assert (found.status, told in found.message) == (status, True)
+    assert len(found.hints) == (status == "wrong" and change != "without labels")
+
+
+def test_a_series_with_labels_too_many_is_no_answer_to_an_exact_column():
+    right, column = pd.Series([1.0, 0.0], index=["a", "b"]), Column(exact=True)
+    assert column.distance(column.read(right[::-1], "x", right, {}), right) == 0
+    more = pd.Series([1.0, 0.0, 0.0], index=["a", "b", "c"])
+    assert np.isinf(column.distance(column.read(more, "x", right, {}), right))
+    assert Column().distance(Column().read(more, "x", right, {}), right) == 0
+    with pytest.raises(Form, match="a Series with its index"):
+        column.read([1.0, 0.0], "x", right, {})

@@ -18,7 +18,6 @@ from casebook.exercises.asked import (
 from casebook.exercises.grading import student_seed
 
 COUNT = Number(1e-6, unrounded=False)
-
 _SHOWN = (worlds.changes, worlds.cancelled, worlds.trial, worlds.lottery, worlds.groups)
 #: What the questions' code needs of the worlds, in the reader's notebook too.
 _FROM = "from casebook.cases.subscription_churn.question_worlds import "
@@ -43,14 +42,16 @@ q1 = exercise.asked(
     "`known` and `leaked`, two numbers of subscribers, and `too_good`, a difference of two shares",
     setup=f"{_FROM}NIGHT, WINDOW"
     """
+def within(by, table=changes):
+    return table[(table[by] > NIGHT - WINDOW) & (table[by] <= NIGHT)]
 def who(rows):
     return set(rows["subscriber"])
-def within(by):
-    return changes[(changes[by] > NIGHT - WINDOW) & (changes[by] <= NIGHT)]
 recorded, booked = who(within("recorded")), who(within("booked"))
 def share(group):
     return len(group & cancelled) / len(group)
-day = changes["recorded"]
+def of_rows(by):
+    return within(by)["subscriber"].isin(cancelled).mean()
+day, in_time = changes["recorded"], changes.sort_values("recorded")
 """,
     parts=[
         Part(
@@ -58,24 +59,26 @@ day = changes["recorded"]
             "len(recorded)",
             slips("""
 len(booked)
-  By the day of booking, downgrades count that will be made after the night: they are booked back
-  to its date. What did the table say on the night?
+  By the booked day, downgrades count that will be made after the night: they are backdated to it.
+  What did the table say on the night?
 len(within('recorded'))
   These are rows. Some subscribers downgraded twice: count each once.
+len(who(within('recorded', in_time.drop_duplicates('subscriber'))))
+  A first downgrade may be too old and a second one count: take the window before you drop rows.
+len(who(within('recorded', in_time.drop_duplicates('subscriber', keep='last'))))
+  A last downgrade may come after the night: take the window before you drop rows.
 len(who(changes[(day > NIGHT - WINDOW) & (day < NIGHT)]))
   What is recorded on day {NIGHT} is known on that night: the last day counts.
 len(who(changes[(day >= NIGHT - WINDOW) & (day <= NIGHT)]))
-  Day {NIGHT - WINDOW} itself does not count: the window begins after it.
+len(who(changes[(day >= NIGHT - WINDOW) & (day < NIGHT)]))
+  Day {NIGHT - WINDOW} does not count and day {NIGHT} does: the window begins after the one.
 len(who(changes[day <= NIGHT]))
   All that was ever recorded: the feature looks back {WINDOW} days.
 """),
             otherwise="{value:g} is not the number of subscribers with a downgrade recorded after "
             "day {NIGHT - WINDOW} and not after day {NIGHT}.",
             kind=COUNT,
-            also=[
-                "within('recorded')['subscriber'].nunique()",
-                "changes.query('56 < recorded <= 140').drop_duplicates('subscriber').shape[0]",
-            ],
+            also=["changes.query('56 < recorded <= 140').drop_duplicates('subscriber').shape[0]"],
         ),
         Part(
             "leaked",
@@ -84,13 +87,15 @@ len(who(changes[day <= NIGHT]))
 len(booked) - len(recorded)
   A difference of two numbers: it hides those who count by the day of recording alone,
   {len(recorded - booked)} of them. Compare the two sets.
+len(recorded - booked)
+  The other way round: these are counted by the recorded day only.
 len(who(changes[day > NIGHT]))
   Some of these had an earlier downgrade that was known. For them the feature is right either way.
 len(booked ^ recorded)
-  This counts both directions. Asked for are those whom only the booked day counts.
+  This counts both directions. Asked for are those who are counted by the booked day only.
 """),
-            otherwise="{value:g} is not the number of subscribers whom the booked day counts and "
-            "the recorded day does not.",
+            otherwise="{value:g} is not the number of subscribers who are counted by the booked "
+            "day and not by the recorded day.",
             kind=COUNT,
             also=["sum(one not in recorded for one in booked)"],
         ),
@@ -100,9 +105,16 @@ len(booked ^ recorded)
             slips("""
 share(recorded) - share(booked)
   The other way round: how much better does the leaky feature look?
+100 * (share(booked) - share(recorded))
+  This is in points. Give the difference of the shares.
+of_rows('booked') - of_rows('recorded')
+  These are shares of rows. Some subscribers have two rows: count each once.
+len(booked & cancelled) / len(cancelled) - len(recorded & cancelled) / len(cancelled)
+  This is the share of those who cancel that is found. Asked for is the share of those found that
+  cancels.
 share(booked - recorded) - share(recorded)
-  This compares the leaked ones alone. The feature does not tell them apart: take all whom the
-  booked day counts.
+  This compares the leaked ones alone. The feature does not tell them apart: take all who are
+  counted by the booked day.
 """),
             otherwise="{value:.4g} is not the share that cancels of those counted by the booked "
             "day, less the share of those counted by the recorded day.",
@@ -117,7 +129,8 @@ share(booked - recorded) - share(recorded)
         "{share(recorded):.0%}: the last step before the end is a downgrade.",
     ),
     shows="The leaky feature counts {leaked:g} subscribers too early and looks better by "
-    "{100 * too_good:.0f} points, which no night will ever see.",
+    "{100 * too_good:.0f} points, which no night will ever see. (It also misses "
+    "{len(recorded - booked)} whose booked day lies before the window.)",
     hints=(
         "Which of the two days tells you when a row came into the table?",
         "Make two sets of subscribers, one for each column, over the same window.",
@@ -129,59 +142,69 @@ share(booked - recorded) - share(recorded)
 q2 = exercise.asked(
     2,
     "`first_eight`, a number, `curve`, sixteen numbers, and `stop`, a number of subscribers",
-    setup=f"{_FROM}prevented as radcliffe"
+    setup=f"{_FROM}in_order, readings"
     """
 rows = trial.sort_values("score", ascending=False)
-t, y = rows["drawn"].to_numpy(), rows["cancelled"].to_numpy()
-whole = radcliffe(t, y)
+t = rows["drawn"].to_numpy()
+whole, wrong = in_order(rows), readings(trial)
 """,
     parts=[
         Part(
             "first_eight",
             "whole[7]",
             slips("""
-np.cumsum(y & ~t)[7] - np.cumsum(y & t)[7]
+wrong['plain'][7]
   The arms are of different size among the first eight. Bring the cancellations of those not drawn
   to the number of those drawn.
 -whole[7]
   The sign is reversed: cancellations that the calls *prevented*.
-radcliffe(t[::-1], y[::-1])[7]
+wrong['ascending'][7]
   These are the eight with the lowest scores.
-radcliffe(trial['drawn'].to_numpy(), trial['cancelled'].to_numpy())[7]
+wrong['unsorted'][7]
   Sort by the score first: the rows of `trial` are in no order.
-y[:8][~t[:8]].mean() - y[:8][t[:8]].mean()
+whole[8]
+  This is Q(9): Python counts from 0, so Q(8) has the index 7.
+wrong['gains'][7] / 8
   This is the difference of the two shares. The curve counts subscribers: multiply by the number
   of those drawn.
-8 * (y[:8][~t[:8]].mean() - y[:8][t[:8]].mean())
-  This is scaled to all eight, as in the gains curve. Radcliffe's curve is scaled to the number of
-  those drawn.
+wrong['gains'][7]
+  This is scaled to all eight, as in the gains curve. Radcliffe's curve is scaled to those drawn.
+wrong['control'][7]
+  This is scaled to those not drawn. Radcliffe's curve is scaled to those drawn.
 """),
             otherwise="{value:.4g} is none of the usual mix-ups. Of the first eight, {t[:8].sum()} "
             "were drawn; compare the cancellations of both arms at that number.",
-            also=["t[:8].sum() * (y[:8][~t[:8]].mean() - y[:8][t[:8]].mean())"],
+            also=["[*whole][7]"],
         ),
         Part(
             "curve",
             "whole",
             slips("""
-np.cumsum(y & ~t) - np.cumsum(y & t)
+wrong['plain']
   The arms are not brought to one size: n_t / n_c changes from row to row.
-np.cumsum(y & ~t) * t.sum() / (~t).sum() - np.cumsum(y & t)
+wrong['one ratio']
   The ratio of the arms is that of all sixteen here. Take the ratio among the first k at each k.
+-whole
+  The sign is reversed: cancellations that the calls *prevented*.
+wrong['ascending']
+wrong['unsorted']
+  Sort by the score first, the highest on top: the rows of `trial` are in no order.
+wrong['gains']
+wrong['control']
+  This is scaled to all, or to those not drawn. Radcliffe's curve is scaled to those drawn.
+pd.Series(whole, rows.index).loc[trial.index]
+  The values stand beside their rows of `trial`. Give them in the order of the scores.
 """),
             otherwise="After all sixteen your curve is at {value[-1]:.3g}, after eight at "
-            "{value[7]:.3g}. Take cumulative counts of both arms; 0 where nobody is in the other.",
+            "{value[7]:.3g}. Take cumulative counts; 0 while nobody is in the control arm.",
             kind=Numbers((16,)),
-            also=[
-                "pd.Series(whole)",
-                "[float(radcliffe(t[:k], y[:k])[-1]) for k in range(1, 17)]",
-            ],
+            also=["pd.Series(whole)", "[in_order(rows[:k])[-1] for k in range(1, 17)]"],
         ),
         Part(
             "stop",
-            "int(np.argmax(whole)) + 1",
+            "int(np.argmax(curve)) + 1",
             slips("""
-int(np.argmax(whole))
+int(np.argmax(curve))
   Python counts from 0: row k has the index k − 1.
 16
   After all sixteen the curve has fallen again: sleeping dogs.
@@ -212,7 +235,12 @@ y, t, e = own["cancelled"].to_numpy(float), own["drawn"].to_numpy(), own["chance
 def loss(weights, arm):  # of the whole list
     return (weights * y)[arm].sum()
 right_ips = loss(1 / (1 - e), ~t) - loss(1 / e, t)
-everybody = lottery.eval("cancelled * (~drawn / (1 - chance) - drawn / chance)").sum()
+def everybody(scores=lottery.cancelled * (~lottery.drawn / (1 - lottery.chance)
+                                          - lottery.drawn / lottery.chance)):
+    return scores.sum()
+def apart(y, t):
+    return y[~t].mean() - y[t].mean()
+within = sum((e == c).sum() * apart(y[e == c], t[e == c]) for c in set(e))
 means = [np.average(y[~t], weights=1 / (1 - e[~t])), np.average(y[t], weights=1 / e[t])]
 """,
     parts=[
@@ -222,29 +250,40 @@ means = [np.average(y[~t], weights=1 / (1 - e[~t])), np.average(y[t], weights=1 
             slips("""
 loss(1 / e, ~t) - loss(1 / e, t)
   Those not drawn have the chance 1 − chance of what happened to them.
+loss(1 - e, ~t) - loss(e, t)
+  Divide by the chance: a row that was unlikely stands for many.
+loss(1 / (1 - e), ~t)
+-loss(1 / e, t)
+  This is one arm. Subtract the cancellations with calls from those without.
 -right_ips
   The sign is reversed: prevented is the loss without calls minus the loss with them.
 right_ips / len(own)
   This is for one subscriber of the list. Give the number for the whole list.
-everybody
+everybody()
   This is the value of calling all {len(lottery)}. The list has {len(own)}.
-len(own) * (y[~t].mean() - y[t].mean())
+within
+  Compared within each chance and added up: a right way to the same effect, and another estimate.
+  Asked for are the weights.
+len(own) * apart(y, t)
   Without weights the drawn are mostly the risky ones, and the others mostly not: that is the
   naive answer.
 """),
             otherwise="{value:.4g} is none of the usual mix-ups. Each cancellation on the list "
             "counts by one over the chance of what happened to its subscriber.",
-            also=[
-                "(y * np.where(t, -1 / e, 1 / (1 - e))).sum()",
-                "own.eval('cancelled * (chance - drawn) / chance / (1 - chance)').sum()",
-            ],
+            also=["(y * np.where(t, -1 / e, 1 / (1 - e))).sum()"],
         ),
         Part(
             "naive",
-            "len(own) * (y[~t].mean() - y[t].mean())",
+            "len(own) * apart(y, t)",
             slips("""
-y[~t].mean() - y[t].mean()
+-len(own) * apart(y, t)
+  The other way round: prevented is the share of those not drawn less that of the drawn.
+apart(y, t)
   This is the difference of the shares: multiply by the length of the list.
+len(lottery) * apart(y, t)
+len(lottery) * apart(lottery['cancelled'], lottery['drawn'])
+len(own) * apart(lottery['cancelled'], lottery['drawn'])
+  Only the list counts: its shares, and its length, {len(own)}.
 y[~t].sum() - y[t].sum()
   These are numbers of two groups of different size. Compare the shares first.
 """),
@@ -256,17 +295,17 @@ y[~t].sum() - y[t].sum()
             "len(own) * (means[0] - means[1])",
             slips("""
 right_ips
-  Here each arm's weights are divided by their own sum, which is not {len(own)}: they only expect
-  to be.
+  Here each arm's weights are divided by their own sum, which is not {len(own)}: only its
+  expectation is.
+len(own) * (means[1] - means[0])
+  The other way round: the mean of those not drawn less that of the drawn.
 means[0] - means[1]
-  Multiply by the length of the list, as before.
+len(lottery) * (means[0] - means[1])
+  Multiply by the length of the list, {len(own)}.
 """),
             otherwise="{value:.4g} is not it. Take the weighted mean of each arm, their "
             "difference, and the length of the list.",
-            also=[
-                "len(own) * (loss(1 / (1 - e), ~t) / (1 / (1 - e))[~t].sum() - "
-                "loss(1 / e, t) / (1 / e)[t].sum())"
-            ],
+            also=["len(own) * means[0] - len(own) * loss(1 / e, t) / (1 / e)[t].sum()"],
         ),
     ],
     prediction=Prediction(
@@ -308,17 +347,19 @@ seen(arm, norm.ppf(0.975))
   0.84 standard errors.
 seen(arm, norm.ppf(0.95) + norm.ppf(0.8))
   This is a one-sided test. A call can do harm: test both sides.
+100 * seen(arm)
+  This is in points. Give the difference of the shares.
 z * np.sqrt(base * (1 - base) / arm)
   This is the error of one arm. The difference has that of both: twice the variance.
 seen(arm / 2)
-  There are {arm:,} in *each* arm, not in both together.
+  The 2 belongs under the root, and there are {arm:,} in *each* arm, not in both together.
 seen(arm) / base
   This is relative to the base share. Give the difference itself.
 0.01
   One point is the common answer, and it is what has to be checked.
 """),
-            otherwise="{value:.4g} is none of the usual mix-ups. (1.96 + 0.84) × √(2 p (1 − p) / "
-            "n), unrounded.",
+            otherwise="{value:.4g} is none of the usual mix-ups. How large is one standard error, "
+            "and how many are needed?",
             also=["(1.959964 + 0.841621) * (2 * base * (1 - base) / arm) ** 0.5"],
         ),
         Part(
@@ -334,7 +375,7 @@ arm * smallest / 0.01
 size(0.01, norm.ppf(0.975))
   With 1.96 alone the power is one half.
 """),
-            otherwise="{value:,.0f} is not 2 p (1 − p) × (2.80 / 0.01)².",
+            otherwise="{value:,.0f} in each arm find {100 * seen(abs(value)):.2f} points.",
             kind=Number(0.003, unrounded=False),
             also=["np.ceil(size(0.01))", "arm * (smallest / 0.01) ** 2"],
         ),
@@ -362,83 +403,86 @@ q5 = exercise.asked(
 worth = groups["effect"] * groups["value"] - COST
 def brings(calls):
     return float((calls * worth).sum())
-best = called_first(groups, worth) * (worth > 0)
+risk, at_stake = groups["risk"], groups["risk"] * groups["value"]
 """,
     parts=[
         Part(
             "calls",
-            "best",
+            "called_first(groups, worth)",
             slips("""
-called_first(groups, groups['risk'])
+called_first(groups, risk)
   These calls go to those who leave most. Which calls change something?
-called_first(groups, groups['risk'] * groups['value'])
+called_first(groups, at_stake)
   This is what is at stake, and not what a call saves of it.
 called_first(groups, groups['effect'])
   The largest effect first: a saved subscriber of one group is worth more than of another.
 called_first(groups, worth * groups['size'])
   This sorts by the total of a group. Calls are scarce: sort by euro a call.
 groups['size'] * (worth > 0)
+  when: value.sum() > CALLS
   These are {int(value.sum()):,} calls; there are {CALLS:,}.
 """),
             otherwise="You make {int(value.sum()):,} calls that bring {brings(value):,.0f} euro; "
-            "more is possible. Fill the {CALLS:,} calls by euro a call, down to zero.",
+            "more is possible. Fill the {CALLS:,} calls by euro a call.",
             kind=Column(0.0005),
-            also=["(called_first(groups, worth + COST) * (worth > 0)).astype(int)"],
+            also=["called_first(groups, worth + COST).astype(int)"],
         ),
         Part(
             "euro",
-            "brings(best)",
+            "brings(calls)",
             slips("""
-brings(best) + COST * best.sum()
+brings(calls) + COST * calls.sum()
   The calls have a price: {COST:g} euro each.
-float((best * groups['effect']).sum())
+float((calls * groups['effect']).sum())
   This is the number of cancellations prevented.
-float((best * groups['risk'] * groups['value']).sum() - COST * best.sum())
+float((calls * at_stake).sum() - COST * calls.sum())
   This would be right if every call saved whoever would leave.
 """),
             otherwise="{value:,.0f} is not the sum of effect × value − cost over your calls.",
-            also=[
-                "np.dot(calls, worth)",
-                "(calls * groups['effect'] * groups['value']).sum() - COST * calls.sum()",
-            ],
+            also=["np.dot(calls, groups.effect * groups.value) - COST * calls.sum()"],
         ),
         Part(
             "by_risk",
-            "brings(called_first(groups, groups['risk']))",
+            "brings(called_first(groups, risk))",
             slips("""
-brings(called_first(groups, groups['risk'] * groups['value']))
+brings(called_first(groups, at_stake))
   This list sorts by risk × value. Asked for is the one by risk alone.
-brings(called_first(groups, groups['risk'])) + COST * CALLS
+brings(called_first(groups, risk)) + COST * CALLS
   The calls have a price here too.
+brings(called_first(groups[worth > 0], risk[worth > 0]).reindex(groups.index, fill_value=0))
+  Groups in which a call loses are left out here. A list by risk does not know them: it calls the
+  highest risk first.
 """),
-            otherwise="{value:,.0f} is not what {CALLS:,} calls bring that go to the highest risk "
-            "first, counted by their effect.",
-            also=["(called_first(groups, groups['risk']) * worth).sum()"],
+            otherwise="{value:,.0f} is not what {CALLS:,} calls bring if the highest risk is "
+            "called first, counted by their effect.",
+            also=["(called_first(groups, risk) * worth).sum()"],
         ),
     ],
     prediction=Prediction(
         "guess_5",
-        tuple(worlds.groups(SEED).index),
-        "groups['risk'].idxmax()",
-        "{groups['risk'].idxmax()} has the highest risk, and a call there brings "
-        "{worth[groups['risk'].idxmax()]:+.0f} euro.",
+        ("yes", "no"),
+        "'yes' if worth[risk.idxmax()] > 0 else 'no'",
+        "{risk.idxmax()} has the highest risk, and a call there brings "
+        "{worth[risk.idxmax()]:+.0f} euro.",
     ),
     shows="The same {CALLS:,} calls bring {euro:,.0f} euro by effect and {by_risk:,.0f} by risk.",
     hints=(
         "What does one call in each group bring, less what it costs?",
-        "Sort the groups by that number and fill them one after the other; nobody below zero.",
-        "`worth = effect * value - COST`; the last group is called in part. For `by_risk`, sort by "
-        "`risk` and count the same `worth`.",
+        "Sort the groups by that number and fill them one after the other until no call is left.",
+        "`worth = groups['effect'] * groups['value'] - 32`; the last group is called in part. For "
+        "`by_risk`, sort by `risk` and count the same `worth`.",
     ),
 )
 
 q6 = exercise.asked(
     6,
     "`usable`, a set of names of groups, and `labels`, a function",
-    setup=f"{_FROM}MONTH, learn as learn_right"
+    setup=f"{_FROM}MONTH, differs, learn as of_month"
     """
 over = ["called, month over", "not called, month over", "held out, month over"]
 names = [*over, "not called, month open"]
+def left(rows, today):
+    return rows.loc[of_month(rows, today).index, "left"]
 """,
     parts=[
         Part(
@@ -446,15 +490,17 @@ names = [*over, "not called, month open"]
             "{'not called, month over', 'held out, month over'}",
             slips("""
 set(names) - {'not called, month open'}
+  when: 'called, month over' in value
   Of the called, the calls have saved some: they look safe, and the next model drops them from the
   list.
+set(names) - {'called, month over'}
+  when: 'not called, month open' in value
+  While the month is open, who will leave yet counts as staying.
 {'not called, month over'}
   The held-out are the best rows of all: high on the list, and left in peace.
 {'held out, month over'}
   These alone are a fair sample of the *list*. For the risk of everybody the others who were not
   called count too.
-set(names) - {'called, month over'}
-  While the month is open, who will leave yet counts as staying.
 """),
             otherwise="For the chance to cancel *without* a call you need rows without a call "
             "whose outcome is known.",
@@ -463,34 +509,48 @@ set(names) - {'called, month over'}
         ),
         Part(
             "labels",
-            "learn_right",
+            "of_month",
             slips("""
-lambda rows, today: learn_right(rows.assign(called=False), today)
+lambda rows, today: of_month(rows.assign(called=False), today)
+lambda rows, today: of_month(rows.assign(called=~rows['called']), today)
   The called are still among your rows.
-lambda rows, today: learn_right(rows, today + 999)
+lambda rows, today: of_month(rows, today + 999)
   Rows are among yours whose month is not over: a month of the night N is over on day N + {MONTH}.
-lambda rows, today: learn_right(rows, today - 1)
+lambda rows, today: of_month(rows, today - 1)
   A month is over on day N + {MONTH}, not a day later.
-lambda rows, today: rows.loc[learn_right(rows, today).index, 'left'].notna()
+lambda rows, today: of_month(rows, today).reindex(rows.index, fill_value=False)
+  These are labels for all rows. Return the usable ones alone: the others teach nothing.
+lambda rows, today: of_month(rows, today).reset_index(drop=True)
+  The labels have lost their rows: keep the index of `rows`.
+lambda rows, today: of_month(history, today)
+  Your function looks at `history`, and not at the `rows` that it is given.
+lambda rows, today: left(rows, today).notna()
+lambda rows, today: left(rows, today) <= today
   Whoever leaves later than {MONTH} days after the night has stayed in this month.
-lambda rows, today: learn_right(rows.assign(left=rows.eval('left + (left == night + 28)')), today)
+lambda rows, today: left(rows, today).isna() | of_month(rows, today)
+  Where `left` is empty, nobody has left.
+lambda rows, today: ~of_month(rows, today)
+  The labels are reversed: true is for those who left.
+lambda rows, today: of_month(rows.assign(left=rows.eval('left + (left == night + 28)')), today)
   The last day of the month, N + {MONTH}, belongs to it.
 """),
-            otherwise="On the course's rows your function returns something else. It returns a "
-            "Series of booleans for the usable rows alone, with their index.",
-            kind=Function("[(history, 140), (history, 141), (history, 168)]"),
+            otherwise="{differs(value, right)}",
+            kind=Function(
+                "[(history, 140), (history, 141), (history[::2], 168)]", returns=Column(exact=True)
+            ),
             also=[
+                "lambda rows, today: of_month(rows, today).astype('boolean')[::-1]",
                 "lambda rows, today: rows[~rows['called'] & (today - rows['night'] >= MONTH)]"
-                ".pipe(lambda r: (r['left'] - r['night']).between(1, MONTH))"
+                ".pipe(lambda r: (r['left'] - r['night']).between(1, MONTH))",
             ],
         ),
     ],
     shows="A model of the risk learns from whoever was left in peace, four weeks later.",
     hints=(
         "The model is to say who cancels if nobody calls. Which rows show that?",
-        "Two conditions for a row: no call, and today is at least {MONTH} days after the night. "
+        "Two conditions for a row: no call, and today is at least 28 days after the night. "
         "One for the label: the day of leaving lies within those days.",
-        "`rows = rows[~rows['called'] & (rows['night'] + MONTH <= today)]`, then compare `left` "
-        "with `night` and `night + MONTH`.",
+        "`rows = rows[~rows['called'] & (rows['night'] + 28 <= today)]`, then compare `left` "
+        "with `night` and `night + 28`.",
     ),
 )
