@@ -18,7 +18,7 @@ Of ten held out three are lost, of ten called one; a quarter and a tenth had bee
 >>> lost = np.isin(np.arange(20), [0, 1, 2, 15])
 >>> found = read(listed, lost, today=28)
 >>> round(found.effect, 2), round(found.risk_z, 2), round(found.effect_z, 2), verdict([found])
-(0.2, 0.37, 0.29, 'nothing')
+(0.2, 0.37, 0.29, 'not enough')
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ from casebook.evaluate.intervals import Interval, wilson
 
 #: Standard errors from which a number counts as a drift.
 ALARM = 3.0
+#: Losses that must be expected among the held-out before three standard errors mean anything: with
+#: a handful the numbers are too lopsided, and the alarm is false in more than one month of ten.
+LEAST = 30
 
 
 class Persistence(NamedTuple):
@@ -127,6 +130,8 @@ class Reading:
         Share of the called that cancelled.
     risk_z, effect_z : float
         Standard errors between what came and what was predicted.
+    losses : float
+        Expected among the held-out.
     """
 
     night: int
@@ -134,6 +139,7 @@ class Reading:
     called: Interval
     risk_z: float
     effect_z: float
+    losses: float
 
     @property
     def effect(self) -> float:
@@ -155,7 +161,8 @@ def read(listed: Listed, cancelled: ArrayLike, today: int, lag: int = 28) -> Rea
     Raises
     ------
     ValueError
-        Before that, or without a hold-out.
+        Before that, without a hold-out, with a prediction that is no number, or if nobody at all
+        is lost though some should be: the losses have not been loaded.
     """
     if today < listed.night + lag:
         raise ValueError(
@@ -165,6 +172,13 @@ def read(listed: Listed, cancelled: ArrayLike, today: int, lag: int = 28) -> Rea
     y, held = np.asarray(cancelled, bool), listed.held
     if held.sum() < 2 or (~held).sum() < 2:
         raise ValueError(f"{held.sum()} held out of {len(held)}: nothing to compare with.")
+    if not np.isfinite([listed.risk, listed.effect]).all():
+        raise ValueError(f"a prediction of the list of day {listed.night} is no number.")
+    if not y.any() and listed.risk.sum() >= 10:
+        raise ValueError(
+            f"none of {len(y):,} is lost, {listed.risk.sum():.0f} were expected without calls: the "
+            "losses have not been loaded."
+        )
     stay, called = y[held].mean(), y[~held].mean()
     own = listed.risk[held].mean()
     se_risk = np.sqrt(max(own * (1 - own), 1e-9) / held.sum())
@@ -176,18 +190,20 @@ def read(listed: Listed, cancelled: ArrayLike, today: int, lag: int = 28) -> Rea
         wilson(y[~held]),
         float((stay - own) / se_risk),
         float((stay - expected) / se),
+        float(listed.risk[held].sum()),
     )
 
 
 def verdict(readings: list[Reading], months: int = 3) -> str:
     """Return what has drifted, of the last months together: ``risk``, ``effect``, both, nothing.
 
+    It is ``not enough`` while fewer than :data:`LEAST` losses are expected among the held-out.
     Each month's distances are added up and divided by the root of their number, so that a small
     hold-out speaks after some months.
     """
     last = readings[-months:]
-    if not last:
-        return "nothing"
+    if sum(reading.losses for reading in last) < LEAST:
+        return "not enough"
     total = {
         name: sum(getattr(reading, name) for reading in last) / np.sqrt(len(last))
         for name in ("risk_z", "effect_z")

@@ -22,6 +22,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+#: Letters of a text that are read: more is no ticket, and would take the memory of all others.
+LETTERS = 2_000
+
 
 class Mood:
     """Unhappiness of a text, learned from the tickets that were rated: a weight for each word.
@@ -48,7 +51,7 @@ class Mood:
             raise ValueError(f"{len(rated)} rated tickets by {end:%Y-%m-%d}: too few.")
         rated = rated.head(4_000)
         words = CountVectorizer(binary=True)
-        counts = words.fit_transform(rated["text"])
+        counts = words.fit_transform(rated["text"].astype(str).str.slice(0, LETTERS))
         model = LogisticRegression().fit(counts, rated["rating"] <= 3)
         names, weights = words.get_feature_names_out(), model.coef_[0]
         self.weights = dict(zip(names.tolist(), weights.tolist(), strict=True))
@@ -69,9 +72,11 @@ class Mood:
         """Return the chance that each text would be rated 3 or less."""
         from sklearn.feature_extraction.text import CountVectorizer
 
-        known, codes = np.unique(texts.to_numpy(str), return_inverse=True)
-        if not len(known) or not self.weights:
-            return np.full(len(codes), 0.5)
+        if not len(texts) or not self.weights:
+            return np.full(len(texts), 0.5)
+        # As objects: an array of strings gives each text the room of the longest.
+        short = texts.astype(str).str.slice(0, LETTERS).to_numpy(object)
+        known, codes = np.unique(short, return_inverse=True)
         words = CountVectorizer(binary=True, vocabulary=list(self.weights))
         odds = self.start + words.transform(known) @ np.array([*self.weights.values()])
         return (1 / (1 + np.exp(-odds)))[codes]

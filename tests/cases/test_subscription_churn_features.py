@@ -125,6 +125,13 @@ def test_too_short_a_history_is_refused(world):
         Mood(unrated.tickets, date(NIGHT))
 
 
+def test_ids_that_are_not_positions_are_refused(world):
+    people = world.tables.subscribers
+    for wrong in (people.sample(frac=1, random_state=0), people.drop(index=5)):
+        with pytest.raises(ValueError, match="the order is another"):
+            build(replace(world.tables, subscribers=wrong), NIGHT)
+
+
 def test_the_mood_of_a_text_is_learned_from_the_rated_ones(world):
     tickets = world.tables.tickets
     mood = Mood(tickets, date(NIGHT))

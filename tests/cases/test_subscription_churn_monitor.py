@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from casebook.cases.subscription_churn import cycles
 from casebook.cases.subscription_churn import world as worlds
-from casebook.cases.subscription_churn.monitor import held_out, of_month
+from casebook.cases.subscription_churn.monitor import LATE, held_out, of_month
 from casebook.cases.subscription_churn.month import TEST, night_of
 from casebook.cases.subscription_churn.nightly import List
 from casebook.cases.subscription_churn.policy import Terms
@@ -45,16 +47,22 @@ def test_the_lists_of_a_month_are_read_together_and_nobody_counts_twice(played):
     month, night = played.months[TEST], night_of(TEST)
     first = listed_on(night, rows[:500], held[:500], 0.04, 0.01)
     second = listed_on(night + 1, rows[400:900], held[400:900], 0.04, 0.01)
-    known = night + 1 + MONTH
+    known = night + 1 + MONTH + LATE
     found = of_month([second, first], worlds.play(played).tables, known)
     # The second list's month ends a day later, so its rows are read a day later than the first's.
     stay = month.cancelled[held[:900]].mean()
     assert found.precision.mean == pytest.approx(stay, abs=0.006)
     assert found.called.mean == pytest.approx(month.cancelled[rows[:900]].mean(), abs=0.006)
-    one = of_month([first], played.tables, night + MONTH)
+    stand_in = replace(second, source="last list", held=(), risks=(), effects=())
+    one = of_month([first, stand_in], played.tables, night + MONTH + LATE)
     assert one.precision.mean == month.cancelled[held[:500]].mean()
     with pytest.raises(ValueError, match="not known yet"):
-        of_month([second, first], played.tables, night + MONTH)
+        of_month([second, first], played.tables, known - 1)
+    people = played.tables.subscribers.assign(left=pd.NaT)
+    with pytest.raises(ValueError, match="nobody has left"):
+        of_month([first], replace(played.tables, subscribers=people), known)
+    with pytest.raises(ValueError, match="one month"):
+        of_month([stand_in], played.tables, known)
     with pytest.raises(ValueError, match="one month"):
         of_month([first, listed_on(night + MONTH, rows, held, 0.0, 0.0)], played.tables, known)
     with pytest.raises(ValueError, match="one month"):
@@ -69,7 +77,9 @@ def test_predictions_that_lag_behind_are_seen_in_the_world(played):
     risk, effect = truth.chances.risk[here].mean(), truth.effect[rows].mean()
     right, wrong = (
         of_month(
-            [listed_on(night_of(TEST), rows, held, a, b)], played.tables, night_of(TEST) + MONTH
+            [listed_on(night_of(TEST), rows, held, a, b)],
+            played.tables,
+            night_of(TEST) + MONTH + LATE,
         )
         for a, b in ((risk, effect), (risk / 2, effect + 0.03))
     )

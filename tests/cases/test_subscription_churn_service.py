@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import re
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,25 +21,25 @@ from casebook.cases.subscription_churn.features import NAMES, build, there, valu
 from casebook.cases.subscription_churn.month import TEST, night_of
 from casebook.cases.subscription_churn.nightly import (
     KEEPS,
-    List,
     NightFailed,
     blocked,
     checked,
     held_out,
     tonight,
 )
-from casebook.cases.subscription_churn.policy import TERMS, Terms, choose
+from casebook.cases.subscription_churn.policy import TERMS, choose
 from casebook.cases.subscription_churn.population import MONTH, Constants
 from casebook.cases.subscription_churn.records import date
-from casebook.cases.subscription_churn.service import Queue, app_of, run_night
+from casebook.cases.subscription_churn.service import Queue, app_of, day_of, run_night
 from casebook.evaluate import effects
 from casebook.features.mood import Mood
-from casebook.serving.app import Problem
+from casebook.serving import nights, registry
 from casebook.serving.drills import BEGUN, kill_drill
 
 SMALL = Constants(subscribers=10_000, joiners=400, accounts=1_200)
 NIGHT = night_of(TEST)
 FEW = replace(TERMS, people=4)
+EVENTS = ("tickets", "payments", "changes", "surveys", "calls")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,11 @@ def trained(world, sample, tmp_path_factory) -> Path:
 def folder(trained, tmp_path) -> Path:
     """A registry of one's own, to be harmed."""
     return shutil.copytree(trained, tmp_path / "registry")
+
+
+@pytest.fixture(scope="module")
+def good(world, trained):
+    return tonight(trained, world.tables, NIGHT, terms=FEW)
 
 
 # The night ---------------------------------------------------------------------------
@@ -209,7 +216,7 @@ def test_when_the_night_fails_yesterdays_list_stands_in_and_then_the_points(worl
     next_night = tonight(folder, tables, NIGHT + 1, last, terms=FEW)
     assert next_night.source == "last list" and why in next_night.why
     assert set(next_night.rows) <= set(last.rows) and next_night.made == NIGHT
-    for night, before in ((NIGHT + KEEPS + 1, last), (NIGHT, None)):
+    for night, before in ((NIGHT, replace(last, made=NIGHT - KEEPS - 1)), (NIGHT, None)):
         if name in NOTHING_LEFT:
             with pytest.raises(NightFailed, match=f"(?s){why}.*By points.*run the night again"):
                 tonight(folder, tables, night, before, terms=FEW)
@@ -233,8 +240,9 @@ def test_a_night_without_anybody_to_call_is_an_empty_list_and_no_error(world, fo
 
 def test_a_clock_that_is_ahead_makes_no_list_from_old_logins(world, folder):
     last = tonight(folder, world.tables, NIGHT, terms=FEW)
-    with pytest.raises(NightFailed, match="clock is ahead"):
-        tonight(folder, world.tables, NIGHT + 7, last, terms=FEW)
+    for ahead in (2, 6, 7):
+        with pytest.raises(NightFailed, match="clock is ahead"):
+            tonight(folder, world.tables, NIGHT + ahead, replace(last, made=NIGHT - 9), terms=FEW)
     with pytest.raises(NightFailed, match="does not know yet"):
         tonight(folder, world.tables, night_of(-4), None, terms=FEW)
 
@@ -266,93 +274,167 @@ def test_points_never_list_who_sleeps(world, tmp_path):
     assert set(build(world.tables, NIGHT)) == set(NAMES)
 
 
-# The queue ---------------------------------------------------------------------------
+# What cannot be ------------------------------------------------------------------------
 
 
-def a_list(night: int = NIGHT, rows: int = 60) -> List:
-    words = tuple((f"Reason {k}.",) for k in range(rows))
-    return List(night, "model", tuple(range(100, 100 + rows)), (1.0,) * rows, words, "", night, 99)
+def without(tables, name: str, column: str):
+    return replace(tables, **{name: getattr(tables, name).drop(columns=column)})
+
+
+def zoned(tables):
+    joined = tables.subscribers["joined"].dt.tz_localize("UTC")
+    calls = tables.calls.assign(at=tables.calls["at"].dt.tz_localize("UTC"))
+    return replace(tables, calls=calls, subscribers=tables.subscribers.assign(joined=joined))
+
+
+def unused(tables, weeks: slice, rows: slice = slice(200, None), last: bool = False):
+    logins, days = tables.logins.copy(), tables.last_day.copy()
+    logins[rows, weeks], days[rows, weeks] = 0, -np.inf
+    return replace(tables, logins=logins, last_day=days if last else tables.last_day)
+
+
+def doubled(tables):
+    people = pd.concat([tables.subscribers] * 2, ignore_index=True)
+    both = {name: np.vstack([getattr(tables, name)] * 2) for name in ("logins", "last_day")}
+    return replace(tables, subscribers=people, **both)
+
+
+def part(tables, n: int):
+    made = {name: getattr(tables, name)[:n] for name in ("subscribers", "logins", "last_day")}
+    frames = {name: getattr(tables, name) for name in EVENTS}
+    return replace(tables, **made, **{k: f[f["row"] < n] for k, f in frames.items()})
+
+
+#: Loads of which no list may be made, by a model or by points; and what is said.
+WRONG = {
+    "one missing": (lambda t: replace(t, subscribers=t.subscribers.drop(index=5)), "place 5 holds"),
+    "another order": (
+        lambda t: replace(t, subscribers=t.subscribers.sample(frac=1, random_state=0)),
+        "place 0 holds",
+    ),
+    "fewer logins": (lambda t: replace(t, logins=t.logins[:-1]), "logins has"),
+    "no complaints": (lambda t: without(t, "calls", "complains"), r"no column \['complains'\]"),
+    "no leavers": (lambda t: without(t, "subscribers", "left"), r"no column \['left'\]"),
+    "few log in": (lambda t: unused(t, slice(None), last=True), "have logged in within the week"),
+    "last week gone": (lambda t: unused(t, slice(-1, None)), "logged in within the week"),
+    "three weeks gone": (lambda t: unused(t, slice(-4, -1)), r"week 41\): 0.01\d* now, 0.79"),
+    "days gone": (
+        lambda t: replace(t, last_day=np.full_like(t.last_day, -np.inf)),
+        "do not agree with the logins",
+    ),
+    "another unit": (lambda t: replace(t, logins=t.logins * np.int64(10**6)), "logins that cannot"),
+    "twice, new ids": (doubled, "some are there twice"),
+    "cut off": (lambda t: part(t, 3_000), "cut off"),
+    "strange answers": (
+        lambda t: replace(t, surveys=t.surveys.assign(score=-999)),
+        "rows of surveys have no row, time or value",
+    ),
+} | {
+    f"{name} empty": (
+        lambda t, name=name: replace(t, **{name: getattr(t, name).head(0)}),
+        f"{name}.*load",
+    )
+    for name in EVENTS
+}
+
+
+@pytest.mark.parametrize("name", [*WRONG])
+def test_no_list_is_made_of_a_load_that_cannot_be_right(world, folder, good, name):
+    change, why = WRONG[name]
+    with pytest.raises(NightFailed, match=f"(?s)By the model: .*{why}.*By points: .*{why}"):
+        tonight(folder, change(world.tables), NIGHT, good, terms=FEW)
+
+
+def one_more(tables, name: str, **values):
+    frame = getattr(tables, name)
+    more = frame.tail(1).assign(**values)
+    return replace(tables, **{name: pd.concat([frame, more], ignore_index=True)})
+
+
+def unknown_plan(tables):
+    people = tables.subscribers.copy()
+    people.loc[people["left"].first_valid_index(), "plan"] = "enterprise"
+    return replace(tables, subscribers=people)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (unknown_plan, "1 of 14,400 subscribers"),
+        (lambda t: one_more(t, "tickets", row=-1), "1 of .* rows of tickets"),
+        (lambda t: one_more(t, "payments", row=np.nan), "1 of .* rows of payments"),
+        (lambda t: one_more(t, "tickets", row=2e13), "1 of .* rows of tickets"),
+        (lambda t: one_more(t, "surveys", score=-999), "1 of .* rows of surveys"),
+        (lambda t: one_more(t, "changes", recorded=pd.NaT), "1 of .* rows of changes"),
+        (lambda t: one_more(t, "tickets", text="never again " * 100_000), "^$"),
+        (zoned, "^$"),
+        (lambda t: replace(t, calls=t.calls.astype({"called": object})), "^$"),
+    ],
+)
+def test_one_bad_record_is_left_out_and_the_list_stays(world, folder, good, change, said):
+    made = tonight(folder, change(world.tables), NIGHT, good, terms=FEW)
+    assert made.source == "model" and re.search(said, made.why)
+    assert len({*made.rows} & {*good.rows}) >= FEW.daily - 1
+
+
+def test_who_may_have_been_called_is_spared(world, folder, good):
+    tables = one_more(world.tables, "calls", row=good.rows[0], called=None, at=date(NIGHT - 1))
+    assert good.rows[0] not in tonight(folder, tables, NIGHT, terms=FEW).rows
+
+
+@pytest.mark.parametrize(("name", "value"), [("effect", np.nan), ("risk", np.nan), ("effect", 0)])
+def test_a_model_without_numbers_or_order_makes_no_list(world, folder, monkeypatch, name, value):
+    def load(kind: str, text: str):
+        flat = SimpleNamespace(predict=lambda x: np.full(len(x), value))
+        return flat if kind == name else nights.booster(kind, text)
+
+    monkeypatch.setattr(nightly, "nights", SimpleNamespace(**vars(nights) | {"booster": load}))
+    made = tonight(folder, world.tables, NIGHT, terms=FEW)
+    assert made.source == "points" and f"{name} is" in made.why and made.rows
+
+
+@pytest.mark.parametrize(("name", "value"), [("slope", np.nan), ("effect", "tree\nversion=v4\n")])
+def test_a_model_that_was_stored_in_part_makes_no_list(world, folder, name, value):
+    stored = registry.take(folder, date(NIGHT))
+    registry.put(folder, stored.pop("trained_until"), **stored | {name: value})
+    made = tonight(folder, world.tables, NIGHT, terms=FEW)
+    assert made.source == "points" and name in made.why and made.rows
+
+
+def test_what_no_night_can_have_is_refused_at_once(world, folder, good):
+    with pytest.raises(ValueError, match=r"share of 1\.5"):
+        tonight(folder, world.tables, NIGHT, good, share=1.5)
+    for wrong in ({"hourly": np.nan}, {"people": -1}, {"calls_a_day": 0}):
+        with pytest.raises(ValueError, match="cannot have these terms"):
+            replace(FEW, **wrong)
+
+
+def test_a_list_that_was_worked_gives_way_to_the_points(world, folder, good):
+    (folder / "model.json").unlink()
+    for left, source in ((39, "last list"), (20, "points"), (0, "points")):
+        spared = good.rows[left:]
+        made = tonight(folder, world.tables, NIGHT + 1, good, terms=FEW, spared=spared)
+        assert made.source == source and not {*made.rows} & {*spared}
+        assert len(made.rows) == (left if source == "last list" else FEW.daily)
+
+
+# The queue and the night -----------------------------------------------------------------
 
 
 @pytest.fixture
-def queue(tmp_path):
-    queue = Queue(tmp_path / "calls.db", Terms(people=5, calls_a_day=10))
-    queue.publish(a_list())
+def days():
+    """A clock of days that a test sets."""
+    return {"now": day_of(NIGHT)}
+
+
+@pytest.fixture
+def queue(tmp_path, days):
+    queue = Queue(tmp_path / "calls.db", FEW, now=lambda: 86_400 * days["now"])
     yield queue
     queue.close()
 
 
-def test_agents_get_different_subscribers_in_the_order_of_the_list(queue):
-    first, second = queue.next("ann"), queue.next("bob")
-    assert (first["subscriber"], second["subscriber"]) == (100, 101)
-    assert first["reasons"] == ["Reason 0."] and first["list"] == "model"
-    assert queue.next("ann") == first
-    queue.done(first["call"], "reached")
-    assert queue.next("ann")["subscriber"] == 102
-
-
-def test_many_agents_at_once_never_share_a_subscriber_and_stop_at_the_limits(queue):
-    def day(agent: str) -> list[int]:
-        rows = []
-        while True:
-            try:
-                given = queue.next(agent)
-            except Problem as problem:
-                assert problem.status == 409
-                return rows
-            rows.append(given["subscriber"])
-            queue.done(given["call"], "nobody there")
-
-    with ThreadPoolExecutor(8) as pool:
-        found = [*pool.map(day, [f"agent {k}" for k in range(8)])]
-    every = [row for rows in found for row in rows]
-    assert len(every) == len(set(every)) == 50
-    assert max(map(len, found)) <= 10
-    assert queue.log.verify()
-
-
-def test_nobody_is_called_twice_in_a_month_whatever_the_lists_say(queue):
-    first = queue.next("ann")
-    queue.done(first["call"], "reached")
-    queue.publish(a_list(NIGHT + 1))
-    assert queue.next("ann")["subscriber"] == 101
-    with pytest.raises(ValueError, match="too late"):
-        queue.publish(a_list(NIGHT))
-    queue.publish(a_list(NIGHT + MONTH))
-    assert queue.next("bob")["subscriber"] == 100
-
-
-def test_a_month_between_two_calls_is_a_month_wherever_the_calendar_turns(queue):
-    """On the last night of a month and on the first of the next: two days, one call."""
-    queue.publish(a_list(NIGHT + MONTH - 1))
-    first = queue.next("ann")
-    queue.publish(a_list(NIGHT + MONTH))
-    assert queue.next("bob")["subscriber"] == 101 != first["subscriber"]
-    queue.publish(a_list(NIGHT + 2 * MONTH - 1))
-    assert queue.next("cid")["subscriber"] == 100
-
-
-def test_a_list_that_would_harm_the_queue_is_not_published(queue):
-    twice = a_list(NIGHT + 1)
-    twice = replace(twice, rows=(*twice.rows[:-1], twice.rows[0]))
-    with pytest.raises(ValueError, match="stands on the list twice"):
-        queue.publish(twice)
-    with pytest.raises(ValueError, match="set the clock right"):
-        queue.publish(a_list(NIGHT + 365))
-    queue.publish(a_list(NIGHT + 1))
-    queue.publish(a_list(NIGHT + 366), after_gap=True)
-    assert queue.current().night == NIGHT + 366 and len(queue.lists()) == 3
-
-
-def test_an_empty_list_tells_the_agents_to_wait(queue):
-    queue.publish(replace(a_list(NIGHT + 1), rows=(), gains=(), reasons=()))
-    with pytest.raises(Problem) as told:
-        queue.next("ann")
-    assert (told.value.status, told.value.error) == (409, "empty")
-
-
-def test_a_list_comes_back_from_the_log_as_it_was(tmp_path, world, folder):
-    queue = Queue(tmp_path / "calls.db", FEW)
+def test_a_list_comes_back_from_the_log_as_it_was(queue, world, folder):
     made = run_night(queue, folder, world.tables, NIGHT)
     assert queue.current() == made and queue.lists("model") == [made]
     (folder / "model.json").unlink()
@@ -360,7 +442,52 @@ def test_a_list_comes_back_from_the_log_as_it_was(tmp_path, world, folder):
     assert second.source == "last list" and second.made == NIGHT
     assert run_night(queue, folder, world.tables, NIGHT + 1) == second
     assert len(queue.lists()) == 2
+
+
+def test_the_night_knows_what_the_queue_knows(queue, world, folder, days):
+    """Calls of a day are spared though the table of calls is late; who complained for longer."""
+    first = run_night(queue, folder, world.tables, NIGHT)
+    given = [queue.next(f"agent {k}") for k in range(30)]
+    queue.done(given[0]["call"], "complained")
+    days["now"] += 1
+    second = run_night(queue, folder, world.tables, NIGHT + 1)
+    assert second.source == "model" and not {*second.rows} & {one["subscriber"] for one in given}
+    assert {*second.rows} & {*first.rows}
+    assert not {*second.rows, *second.held} & {*first.held}
+
+
+def test_nobody_held_out_is_called_before_that_was_read(queue, world, folder):
+    """Over the turn of the month, at which another hold-out is drawn."""
+    later = worlds.play(world, months=2).tables
+    made = {}
+    for night in (NIGHT + 21, NIGHT + 28, NIGHT + 42, NIGHT + 49):
+        made[night] = run_night(queue, folder, later, night, share=0.5, after_gap=True)
+    assert all(one.source == "model" and one.held for one in made.values())
+    for night, one in made.items():
+        held = {row for at, old in made.items() if 0 <= night - at < MONTH for row in old.held}
+        assert not held & {*one.rows}
+
+
+def beside(tables, path: Path, folder: Path, pipe) -> None:
+    """Make and publish a night from another process than the service's."""
+    queue = Queue(path, FEW, beside=True)
+    pipe.send(run_night(queue, folder, tables, NIGHT + 1).rows)
     queue.close()
+
+
+def test_a_night_is_published_from_another_process_while_the_queue_serves(queue, world, folder):
+    run_night(queue, folder, world.tables, NIGHT)
+    client = TestClient(app_of(queue))
+    given = client.post("/next", json={"agent": "ann"}).json()
+    here, there_ = multiprocessing.get_context("spawn").Pipe(duplex=False)
+    work = (world.tables, queue.log.path, folder, there_)
+    night = multiprocessing.get_context("spawn").Process(target=beside, args=work)
+    night.start()
+    there_.close()
+    rows = here.recv()
+    night.join()
+    assert client.get("/list").json()["night"] == NIGHT + 1
+    assert queue.current().rows == rows and given["subscriber"] not in rows
 
 
 # Killed ------------------------------------------------------------------------------
@@ -404,58 +531,4 @@ def test_a_night_that_is_killed_leaves_a_whole_list_or_none_and_can_be_run_again
     assert [kill.killed for kill in kills] == [True, True, False]
     queue = Queue(base / "run 1" / "calls.db", FEW)  # the first one, killed before it published
     assert len(run_night(queue, base / "run 1", world.tables, NIGHT).rows) == FEW.daily
-    queue.close()
-
-
-def test_a_restart_remembers(tmp_path):
-    queue = Queue(tmp_path / "calls.db")
-    queue.publish(a_list())
-    given = queue.next("ann")
-    queue.close()
-    queue = Queue(tmp_path / "calls.db")
-    assert queue.next("ann") == given and queue.next("bob")["subscriber"] == 101
-    queue.close()
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "status"),
-    [
-        ("/next", b"{}", 422),
-        ("/next", b'{"agent": ""}', 422),
-        ("/next", b'{"agent": 7}', 422),
-        ("/next", b"nonsense", 400),
-        ("/next", b"[" * 1_500, 400),
-        ("/next", b"[]", 422),
-        ("/next", b'{"agent": "' + b"a" * 3_000 + b'"}', 413),
-        ("/results", b'{"call": 99, "result": "reached"}', 404),
-        ("/results", b'{"call": true, "result": "reached"}', 404),
-        ("/results", b'{"call": 1, "result": "married"}', 422),
-        ("/results", b'{"call": 1, "result": ["reached"]}', 422),
-        ("/elsewhere", b"{}", 404),
-    ],
-)
-def test_a_broken_request_is_told_what_to_do(queue, path, body, status):
-    client = TestClient(app_of(queue), raise_server_exceptions=False)
-    answer = client.post(path, content=body)
-    assert answer.status_code == status and answer.json()["do"]
-    assert queue.log.count("given") == 0
-
-
-def test_over_http(queue):
-    client = TestClient(app_of(queue))
-    given = client.post("/next", json={"agent": "ann"}).json()
-    done = {"call": given["call"], "result": "reached"}
-    assert client.post("/results", json=done).json() == done
-    assert client.post("/results", json=done).status_code == 200
-    other = client.post("/results", json=done | {"result": "complained"})
-    assert other.status_code == 409
-    assert client.get("/list").json()["rows"] == 60
-    assert client.get("/health").json() == {"alive": True, "rows": 1}
-
-
-def test_without_a_list_the_queue_says_so(tmp_path):
-    queue = Queue(tmp_path / "calls.db")
-    client = TestClient(app_of(queue))
-    assert client.post("/next", json={"agent": "ann"}).status_code == 404
-    assert client.get("/health").status_code == 200
     queue.close()

@@ -55,7 +55,32 @@ def test_precision_is_known_four_weeks_later_and_not_before():
         read(nobody, [True, False, False, False], MONTH)
     shown = table([found])
     assert shown.loc[0, "prevented"] == 50 and shown.loc[0, "low"] < 50 < shown.loc[0, "high"]
-    assert verdict([]) == "nothing"
+    assert verdict([]) == verdict([found]) == "not enough"
+
+
+@pytest.mark.parametrize(("n", "share"), [(200, 0.05), (400, 0.05), (4_000, 0.05)])
+def test_a_small_hold_out_says_so_and_alarms_falsely_less_than_once_in_a_hundred(n, share):
+    rng, said = np.random.default_rng(5), []
+    for _ in range(400):
+        found = []
+        for month in range(3):
+            held = np.arange(n) < share * n
+            lost = rng.random(n) < np.where(held, 0.09, 0.06)
+            listed = Listed(MONTH * month, held, np.full(n, 0.09), np.full(n, 0.03))
+            found.append(read(listed, lost, MONTH * (month + 1)))
+        said += [verdict(found[:1]), verdict(found)]
+    assert np.mean([s not in ("nothing", "not enough") for s in said]) < 0.01
+    assert ("nothing" in said) == (n == 4_000) and "not enough" in said
+
+
+def test_what_cannot_be_read_is_refused():
+    held, told = np.arange(4_000) < 200, np.full(4_000, 0.09)
+    with pytest.raises(ValueError, match="losses have not been loaded"):
+        read(Listed(0, held, told, told / 3), np.zeros(4_000, bool), MONTH)
+    spoilt = np.where(np.arange(4_000) == 7, np.nan, told)
+    for risk, effect in ((spoilt, told), (told, spoilt)):
+        with pytest.raises(ValueError, match="is no number"):
+            read(Listed(0, held, risk, effect), held, MONTH)
 
 
 def test_a_larger_hold_out_sees_sooner():

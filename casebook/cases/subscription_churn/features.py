@@ -13,6 +13,7 @@ import pandas as pd
 from casebook.cases.subscription_churn.month import FIRST, VALUE, night_of
 from casebook.cases.subscription_churn.population import INDUSTRIES, MONTH, PLANS
 from casebook.cases.subscription_churn.records import Tables, date
+from casebook.data.loads import same_rows
 from casebook.features.mood import Mood
 
 #: Days of a quarter here: three months of four weeks.
@@ -88,8 +89,8 @@ def value_on(tables: Tables, rows: np.ndarray, night: int) -> np.ndarray:
     return np.array(VALUE)[plan_on(tables, rows, night)]
 
 
-def _logins(tables: Tables, rows: np.ndarray, night: int) -> dict[str, np.ndarray]:
-    """Return the features of the weekly logins."""
+def weeks_by(tables: Tables, night: int) -> int:
+    """Return the whole weeks of logins that a night knows."""
     weeks = (night - night_of(FIRST)) // 7
     if weeks < 16:
         raise ValueError(f"{weeks} weeks of logins by day {night}: 16 are needed.")
@@ -98,6 +99,12 @@ def _logins(tables: Tables, rows: np.ndarray, night: int) -> dict[str, np.ndarra
             f"the night of day {night} needs {weeks} weeks of logins, {tables.logins.shape[1]} are "
             "loaded: a clock is ahead, or the logins are late."
         )
+    return weeks
+
+
+def _logins(tables: Tables, rows: np.ndarray, night: int) -> dict[str, np.ndarray]:
+    """Return the features of the weekly logins."""
+    weeks = weeks_by(tables, night)
     known = tables.logins[rows, :weeks].astype(np.float32)
     month, before = known[:, -4:].mean(axis=1), known[:, -16:-12].mean(axis=1)
     two, four = known[:, -2:].mean(axis=1), known[:, -6:-2].mean(axis=1)
@@ -184,12 +191,10 @@ def build(tables: Tables, night: int, mood: Mood | None = None, by: str = "recor
     Raises
     ------
     ValueError
-        If the history is too short.
+        If the history is too short, or row labels are not the positions of the logins.
     """
-    twice = tables.subscribers.index.duplicated()
-    if twice.any():
-        row = tables.subscribers.index[twice][0]
-        raise ValueError(f"subscriber {row} stands twice in the table: load it again.")
+    beside = {"logins": tables.logins, "last_day": tables.last_day}
+    same_rows("subscribers", tables.subscribers.index, **beside)
     rows = there(tables.subscribers, night)
     if not len(rows):
         raise ValueError(f"no subscriber is there on day {night}: load the table again.")

@@ -1,14 +1,16 @@
 """The nightly list: who is called tomorrow and why, and what is called when no list can be made.
 
-A night takes the tables, checks the features, asks the stored models and chooses by the same
+A night checks the tables and the features, asks the stored models and chooses by the same
 :func:`.policy.choose` as the page. It notes who would have been called and is held out, for the
 monitor. When it fails it answers with the last good list, without those who were called or left
-since, and after three nights with the points of the analyst. When these fail too it says so.
+since; when that was worked or is more than three nights old, with the points of the analyst. When
+these fail too it says so.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +25,25 @@ from casebook.cases.subscription_churn.features import (
     there,
     value_on,
 )
+from casebook.cases.subscription_churn.load import called_by, prepared
 from casebook.cases.subscription_churn.monitor import held_out
 from casebook.cases.subscription_churn.policy import TERMS, Terms, choose, gain
 from casebook.cases.subscription_churn.population import MONTH
 from casebook.cases.subscription_churn.records import Tables, date
 from casebook.data.contracts import ModelRefused
+from casebook.data.loads import SPOILT
 from casebook.evaluate import effects
 from casebook.features.mood import NO_MOOD, Mood
-from casebook.serving import registry
+from casebook.serving import nights, registry
+from casebook.serving.handout import List
+from casebook.serving.nights import NightFailed
 
 #: Nights for which the last good list stands in.
 KEEPS = 3
 #: Least share of the last good night's subscribers that a night must show.
 LEAST = 0.9
-#: Share of subscribers that may be left out for values that cannot be.
-SPOILT = 0.01
+#: Share of a day's calls below which yesterday's list has been worked, and the points go on.
+WORKED = 0.9
 MAY_MISS = ["ratio", "mood", "score"]
 NOT_BELOW_0 = ["tenure", "seats", "logins_month", "silent"]
 #: What an agent reads, by feature: a sentence, and the values for which it is true.
@@ -57,50 +63,6 @@ WORDS = {
     "colleagues_ratio": ("The colleagues' logins are at {:.0%} too.", (-np.inf, 0.7)),
     "colleagues_left": ("Within three months {:.0%} of the colleagues left.", (0.2, np.inf)),
 }
-
-
-class NightFailed(RuntimeError):
-    """A night made no list; the message says what was wrong and what to do."""
-
-
-@dataclass(frozen=True)
-class List:
-    """The list of a night.
-
-    Attributes
-    ----------
-    night : int
-    source : str
-        ``model``, ``last list`` or ``points``.
-    rows : tuple of int
-        Whom to call, the most promising first.
-    gains : tuple of float
-        Expected euro of each call; of points, the points.
-    reasons : tuple of tuple of str
-        For each row, in words.
-    why : str
-        Empty, or why the model did not make it.
-    made : int
-        The night on which the rows were chosen.
-    there : int
-        Subscribers on that night.
-    held : tuple of int
-        Who would have been called, and is held out.
-    risks, effects : tuple of float
-        Predicted for ``rows`` and then ``held``; for the monitor. Empty unless the model made it.
-    """
-
-    night: int
-    source: str
-    rows: tuple[int, ...]
-    gains: tuple[float, ...]
-    reasons: tuple[tuple[str, ...], ...]
-    why: str
-    made: int
-    there: int
-    held: tuple[int, ...] = ()
-    risks: tuple[float, ...] = ()
-    effects: tuple[float, ...] = ()
 
 
 def train(folder: Path, sample: effects.Sample, mood: Mood, until: int) -> Path:
@@ -139,10 +101,11 @@ def checked(features: pd.DataFrame, before: int | None) -> tuple[pd.DataFrame, s
     A few subscribers with a value that cannot be are left out; many mean that a table is broken.
     ``before`` is the number of subscribers on the last good night.
     """
-    if len(features) < LEAST * (before or 1):
+    if not LEAST <= len(features) / (before or len(features) or np.inf) <= 1 / LEAST:
+        what = "a table is cut off" if len(features) < (before or 1) else "some are there twice"
         raise NightFailed(
-            f"{len(features):,} subscribers, {before or 0:,} on the last good night: a table is "
-            "cut off; load it again."
+            f"{len(features):,} subscribers, {before or 0:,} on the last good night: {what}; load "
+            "it again."
         )
     if missing := [name for name in NAMES if name not in features]:
         raise NightFailed(f"no feature {missing}: the code and the model are of two versions.")
@@ -184,30 +147,39 @@ def reasons(booster, features: pd.DataFrame, most: int = 2) -> list[tuple[str, .
 
 
 def by_model(
-    folder: Path, tables: Tables, night: int, share: float, terms: Terms, before: int | None
+    folder: Path,
+    tables: Tables,
+    night: int,
+    share: float,
+    terms: Terms,
+    before: int | None,
+    spared: Collection[int] = (),
 ) -> List:
     """Make the list of a night by the stored models.
 
     Raises
     ------
-    ModelRefused, NightFailed
+    ModelRefused, NightFailed, LoadRefused
     """
-    import lightgbm as lgb
-
     stored = registry.take(folder, date(night), max_age=2 * MONTH)
     if stored["features"] != NAMES:
         raise ModelRefused("the model has other features than the code: train it again")
-    effect, risk = (lgb.Booster(model_str=stored[name]) for name in ("effect", "risk"))
-    features, note = checked(build(tables, night, Mood.restored(stored["mood"])), before)
+    effect, risk = (nights.booster(name, stored[name]) for name in ("effect", "risk"))
+    features, tables, note = ready(tables, night, Mood.restored(stored["mood"]), before)
     rows = features.index.to_numpy()
     value = value_on(tables, rows, night)
-    gains = gain(effect.predict(features), value, terms.cost)
-    chosen, held = chosen_and_held(gains, tables, rows, night, share, terms.daily)
+    effects_, risks = (
+        nights.trusted(name, model.predict(features))
+        for name, model in (("effect", effect), ("risk", risk))
+    )
+    scale = nights.trusted("slope", [stored["slope"]])[0]
+    gains = nights.trusted("gain", gain(effects_, value, terms.cost))
+    off = blocked(tables, rows, night) | np.isin(rows, [*spared])
+    chosen, held = chosen_and_held(gains, off, rows, night, share, terms)
+    if terms.daily and share < 1 and not len(chosen) and not off.all():
+        raise ModelRefused("no call helps anybody: train the model again")
     both = np.concatenate([chosen, held])
-    found = {"risks": risk, "effects": effect}
-    found = {name: model.predict(features.iloc[both]) for name, model in found.items() if len(both)}
-    if len(both):
-        found["effects"] = found["effects"] * stored["slope"]
+    found = {"risks": risks[both], "effects": effects_[both] * scale}
     return List(
         night=night,
         source="model",
@@ -222,36 +194,74 @@ def by_model(
     )
 
 
+def ready(
+    tables: Tables, night: int, mood: Mood, before: int | None
+) -> tuple[pd.DataFrame, Tables, str]:
+    """Return the features that a list may be made from, the sound tables, and what was left out."""
+    sound, out, note = prepared(tables, night)
+    features, more = checked(build(sound, night, mood), before)
+    features = features.drop(index=features.index.intersection(out))
+    return features, sound, " ".join(filter(None, (note, more)))
+
+
 def chosen_and_held(
-    score: np.ndarray, tables: Tables, rows: np.ndarray, night: int, share: float, calls: int
+    gains: np.ndarray, off: np.ndarray, rows: np.ndarray, night: int, share: float, terms: Terms
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions of those to be called, and of those held out who rank among them."""
-    off = blocked(tables, rows, night)
+    """Return the positions of those to be called, and of those held out who rank among them.
+
+    The team is paid anyway, so a call may bring less than it costs; nobody is called whom a call
+    would make leave.
+    """
     held = held_out(rows, night // MONTH, share)
-    chosen = choose(score, calls, off | held, least=-np.inf)
-    last = score[chosen].min() if len(chosen) else np.inf
-    peers = choose(score, len(rows), off | ~held, least=-np.inf)
-    return chosen, peers[score[peers] >= last]
+    chosen = choose(gains, terms.daily, off | held, least=-terms.cost)
+    last = gains[chosen].min() if len(chosen) else np.inf
+    peers = choose(gains, len(rows), off | ~held, least=-terms.cost)
+    return chosen, peers[gains[peers] >= last]
 
 
-def by_points(tables: Tables, night: int, share: float, terms: Terms, why: str) -> List:
+def by_points(
+    tables: Tables,
+    night: int,
+    share: float,
+    terms: Terms,
+    before: int | None,
+    spared: Collection[int],
+    why: str,
+) -> List:
     """Make the list by the analyst's points: no model, no experiment, some logins."""
-    features, _ = checked(build(tables, night, NO_MOOD), None)
+    features, tables, _ = ready(tables, night, NO_MOOD, before)
     rows = features.index.to_numpy()
     score = rules.points(features, **studies.CHOSEN[studies.POINTS]) * value_on(tables, rows, night)
-    asleep = features["logins_half_year"].to_numpy() <= 0.5
-    off = blocked(tables, rows, night) | asleep | held_out(rows, night // MONTH, share)
+    off = blocked(tables, rows, night) | np.isin(rows, [*spared])
+    off |= (features["logins_half_year"].to_numpy() <= 0.5) | held_out(rows, night // MONTH, share)
     chosen = choose(score, terms.daily, off)
     words = (("Points of the analyst's list.",),) * len(chosen)
     picked, euro = tuple(rows[chosen].tolist()), tuple(score[chosen].tolist())
     return List(night, "points", picked, euro, words, why, night, len(rows))
 
 
-def again(last: List, tables: Tables, night: int, share: float, why: str) -> List:
-    """Return the last good list without those who were called, left or complained since."""
-    rows = np.array(last.rows, int)
-    off = blocked(tables, rows, night) | held_out(rows, night // MONTH, share)
-    kept = np.flatnonzero(np.isin(rows, there(tables.subscribers, night)) & ~off)
+def again(
+    last: List,
+    tables: Tables,
+    night: int,
+    share: float,
+    spared: Collection[int],
+    least: float,
+    why: str,
+) -> List:
+    """Return the last good list without those who were called, left or complained since.
+
+    Raises
+    ------
+    NightFailed
+        If fewer than ``least`` are left, as after a day on which the list was worked.
+    """
+    rows, tables = np.array(last.rows, int), called_by(tables, night)
+    here = tables.subscribers.index[there(tables.subscribers, night)]
+    off = blocked(tables, rows, night) | np.isin(rows, [*spared])
+    kept = np.flatnonzero(np.isin(rows, here) & ~off & ~held_out(rows, night // MONTH, share))
+    if len(kept) < least or not len(kept):
+        raise NightFailed(f"{len(kept)} are left on the list of night {last.made}.")
     parts = {
         name: tuple(getattr(last, name)[k] for k in kept) for name in ("rows", "gains", "reasons")
     }
@@ -266,6 +276,7 @@ def tonight(
     last: List | None = None,
     share: float = 0.05,
     terms: Terms = TERMS,
+    spared: Collection[int] = (),
 ) -> List:
     """Make the list of a night, whatever happens to the model.
 
@@ -280,6 +291,8 @@ def tonight(
     share : float
         Held out.
     terms : Terms
+    spared : collection of int
+        Rows that nobody may call, whatever the tables say: see :meth:`.Queue.spared`.
 
     Returns
     -------
@@ -290,17 +303,18 @@ def tonight(
     ------
     NightFailed
         If no way makes a list; the queue goes on with the list that it has.
+    ValueError
+        If the share is none: that is no fault of the night.
     """
-    try:
-        return by_model(folder, tables, night, share, terms, last.there if last else None)
-    except Exception as error:  # any fault of the night ends in a list
-        why = f"{type(error).__name__}: {error}"
-    if last is not None and 0 < night - last.made <= KEEPS:
-        return again(last, tables, night, share, why)
-    try:
-        return by_points(tables, night, share, terms, why)
-    except Exception as error:
-        raise NightFailed(
-            f"night {night} has no list. By the model: {why} By points: {error} Mend the tables "
-            "and run the night again."
-        ) from error
+    held_out(np.empty(0, int), 0, share)
+    before = last.there if last else None
+    stands = last is not None and 0 < night - last.made <= KEEPS
+    given = (share, terms, before, spared)
+    rungs = {"the model": lambda why: by_model(folder, tables, night, *given)}
+    if stands:
+        day = WORKED * min(terms.daily, len(last.rows))
+        rungs["the last list"] = lambda why: again(last, tables, night, share, spared, day, why)
+    rungs["points"] = lambda why: by_points(tables, night, *given, why)
+    if stands:
+        rungs["what is left"] = lambda why: again(last, tables, night, share, spared, 1, why)
+    return nights.climb(night, rungs)

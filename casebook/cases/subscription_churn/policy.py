@@ -28,6 +28,11 @@ class Terms:
     days: int = 20
     hourly: float = 40.0
 
+    def __post_init__(self) -> None:
+        sound = self.people >= 0 and self.calls_a_day >= 1 and self.days >= 1
+        if not (sound and 0 <= self.hourly < np.inf):
+            raise ValueError(f"{self}: a team cannot have these terms.")
+
     @property
     def daily(self) -> int:
         """Calls a day."""

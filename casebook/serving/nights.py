@@ -1,0 +1,100 @@
+"""A batch of the night: rungs that stand in for each other, and a model that must be trusted.
+
+A rung makes tonight's list or raises. The next one is told why, and a night on which none works
+says so with all reasons: what an operator needs at three o'clock.
+
+Examples
+--------
+>>> def model(why):
+...     return trusted("effect", [0.1, float("nan")])
+>>> climb(7, {"the model": model, "points": lambda why: f"points, since {why}"})
+'points, since ModelRefused: effect is no number for 1 of 2 rows: train the model again'
+>>> climb(7, {"the model": model})
+Traceback (most recent call last):
+...
+casebook.serving.nights.NightFailed: night 7 has no list. By the model: ModelRefused: effect is ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from casebook.data.contracts import ModelRefused
+
+T = TypeVar("T")
+#: How the text of a LightGBM model begins and what must stand in it; a part of one ends a process.
+HEAD, ENDS = "tree\nversion=", ("\nend of trees", "\nend of parameters")
+
+
+class NightFailed(RuntimeError):
+    """A night made no list; the message says what was wrong and what to do."""
+
+
+def climb(night: int, rungs: Mapping[str, Callable[[str], T]]) -> T:
+    """Return what the first rung makes that does not raise.
+
+    Parameters
+    ----------
+    night : int
+    rungs : mapping of str to callable
+        By name, the best first. Each is told why those before it failed, and may raise anything.
+
+    Raises
+    ------
+    NightFailed
+        If all raise.
+    """
+    reasons: dict[str, str] = {}
+    for name, make in rungs.items():
+        try:
+            return make(" ".join(reasons.values()))
+        except Exception as error:  # whatever is wrong with tonight, the next rung may work
+            reasons[name] = f"{type(error).__name__}: {error}"
+    said = " ".join(f"By {name}: {reason}" for name, reason in reasons.items())
+    raise NightFailed(f"night {night} has no list. {said} Mend that and run the night again.")
+
+
+def trusted(name: str, values: ArrayLike) -> np.ndarray:
+    """Return predictions that can be those of a model.
+
+    Raises
+    ------
+    ModelRefused
+        If one is no finite number, or all of several are the same: such a model has no order.
+    """
+    values = np.asarray(values, float)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise ModelRefused(
+            f"{name} is no number for {bad.sum():,} of {len(values):,} rows: train the model again"
+        )
+    if len(values) > 1 and np.ptp(values) == 0:
+        raise ModelRefused(f"{name} is {values[0]:g} for all {len(values):,} rows: no order")
+    return values
+
+
+def booster(name: str, text: str):
+    """Return a LightGBM model from its text.
+
+    Raises
+    ------
+    ModelRefused
+        If the text was cut off or the lengths of its trees are not those that it says: LightGBM
+        would read past its end and take the process with it.
+    """
+    import lightgbm as lgb
+
+    whole = text.startswith(HEAD) and all(end in text for end in ENDS)
+    head, trees, rest = text.partition("\n\nTree=0\n")
+    sizes = [line[11:].split() for line in head.splitlines() if line.startswith("tree_sizes=")]
+    at = len(head) + 2
+    for k, size in enumerate(sizes[0] if sizes else ()):
+        whole &= size.isdecimal() and text.startswith(f"Tree={k}\n", at)
+        at += int(size) if size.isdecimal() else 0
+    if not (whole and trees and rest and text[at:].startswith("end of trees")):
+        raise ModelRefused(f"the text of the {name} model is not whole: train it again")
+    return lgb.Booster(model_str=text)
