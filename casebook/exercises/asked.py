@@ -152,7 +152,7 @@ class Labels:
                 f"`{name}` should be a set of names in quotes, such as "
                 f'`{{"one_name", "another_name"}}`; it is {kind(answer)}.'
             )
-        if unknown := sorted(str(label) for label in answer if str(label) not in known):
+        if unknown := sorted({str(label) for label in answer} - {*known}):
             raise Form(
                 f"There is no {_names(unknown)} to choose in `{name}`. The names are "
                 f"{_names(known)}."
@@ -492,6 +492,50 @@ class Part:
     kind: Kind = field(default_factory=Number)
     also: Sequence[str] = ()
     accepts: str = ""
+
+
+def parts(text: str, **kinds: Kind) -> list[Part]:
+    """Read parts from a text, each followed by its slips.
+
+    Parameters
+    ----------
+    text : str
+        As for :func:`slips`. Where the first line is ``name = code``, a part begins: the lines
+        below are other ways to its value, and what is said is said of any other value.
+    **kinds : Number, Numbers, Labels, ...
+        What the answer of that name is; by default a number.
+
+    Raises
+    ------
+    ValueError
+        If no part stands first, or a kind is for none of the names.
+
+    Examples
+    --------
+    >>> [part] = parts('''
+    ... middle = trips.median()
+    ... sorted(trips)[1]
+    ...   {value:g} is not in the middle.
+    ... trips.mean()
+    ...   This is the mean.
+    ... ''')
+    >>> part.name, part.right, part.also, part.slips[0].says
+    ('middle', 'trips.median()', ('sorted(trips)[1]',), 'This is the mean.')
+    """
+    found: list[Part] = []
+    own: list[Slip] = []
+    for slip in slips(text):
+        if head := re.fullmatch(r"(\w+) = (.+)", slip.codes[0]):
+            name, right = head.groups()
+            of_kind, own = kinds.get(name, Number()), []
+            found.append(Part(name, right, own, slip.says, of_kind, slip.codes[1:]))
+        elif found:
+            own.append(slip)
+        else:
+            raise ValueError(f"a text of parts begins with `name = code`: {slip.codes[0]!r}.")
+    if unknown := kinds.keys() - {part.name for part in found}:
+        raise ValueError(f"no part is called {_names(sorted(unknown))}.")
+    return found
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from exercise_kit import chapters_world  # noqa: F401
 
-from casebook.cases.subscription_churn import question_worlds as worlds
 from casebook.cases.subscription_churn import questions
 from casebook.evaluate.uplift import radcliffe
 from casebook.exercises.asked import Column, collisions
@@ -38,45 +37,45 @@ def test_students_have_other_numbers():
 
 @pytest.mark.parametrize("seed", [2026, *range(12)])
 def test_every_edge_that_the_text_states_has_a_row(seed):
-    changes, history = worlds.changes(seed), worlds.history(seed)
-    first, last = worlds.NIGHT - worlds.WINDOW, worlds.NIGHT
+    changes, history = questions.changes(seed), questions.history(seed)
+    first, last = questions.NIGHT - questions.WINDOW, questions.NIGHT
     assert {first, first + 1, last} <= set(changes["recorded"])
-    assert (changes["booked"] == changes["recorded"] // worlds.MONTH * worlds.MONTH).all()
+    assert (changes["booked"] == changes["recorded"] // questions.MONTH * questions.MONTH).all()
     assert changes["subscriber"].duplicated().any()
-    stayed = ~history["called"] & (history["left"] - history["night"] > worlds.MONTH)
-    last_day = ~history["called"] & (history["left"] - history["night"] == worlds.MONTH)
-    assert stayed.any() and last_day.any() and (history["night"] + worlds.MONTH == 140).any()
+    stayed = ~history["called"] & (history["left"] - history["night"] > questions.MONTH)
+    last_day = ~history["called"] & (history["left"] - history["night"] == questions.MONTH)
+    assert stayed.any() and last_day.any() and (history["night"] + questions.MONTH == 140).any()
 
 
 @pytest.mark.parametrize("seed", [2026, *range(12)])
 def test_the_highest_risk_is_not_worth_a_call_and_sleepers_are_harmed(seed):
-    groups = worlds.groups(seed)
-    worth = groups["effect"] * groups["value"] - worlds.COST
+    groups = questions.groups(seed)
+    worth = groups["effect"] * groups["value"] - questions.COST
     assert worth[groups["risk"].idxmax()] < 0 > worth["asleep"]
-    assert groups["size"][worth > 0].sum() > worlds.CALLS
+    assert groups["size"][worth > 0].sum() > questions.CALLS
 
 
 def test_the_curve_in_the_question_is_the_toolboxs():
-    trial = worlds.trial(5)
+    trial = questions.trial(5)
     curve = radcliffe(trial["score"], trial["cancelled"], trial["drawn"])["prevented"]
     rows = trial.sort_values("score", ascending=False)
-    mine = worlds.prevented(rows["drawn"].to_numpy(), rows["cancelled"].to_numpy())
+    mine = questions.in_order(rows)
     both = (rows["drawn"].cumsum() > 0) & ((~rows["drawn"]).cumsum() > 0)
     assert np.allclose(curve[both.to_numpy()], mine[both.to_numpy()])
 
 
 @pytest.mark.parametrize("seed", [2026, *range(8)])
-def test_rows_counted_for_subscribers_are_told_apart_by_far(seed):
-    scope = dict(questions.q1.scope(seed))
-    right = questions.q1.expected(seed)["too_good"]
-    of_rows = scope["of_rows"]("booked") - scope["of_rows"]("recorded")
-    assert abs(of_rows / right - 1) > 0.03
+def test_the_usual_mistake_is_told_apart_by_far(seed):
+    of_rows = questions.q1.scope(seed)["of_rows"]
+    right, sums = (q.expected(seed) for q in (questions.q1, questions.q3))
+    assert abs((of_rows("booked") - of_rows("recorded")) / right["too_good"] - 1) > 0.03
+    assert sums["naive"] < 0 < sums["prevented"] < 0.9 * sums["normalised"]
 
 
 def test_a_total_of_the_readers_own_calls_follows_from_them():
-    groups, q5 = worlds.groups(2026), replace(questions.q5, _tried=set())
-    worth = groups["effect"] * groups["value"] - worlds.COST
-    by_effect = worlds.called_first(groups, groups["effect"])
+    groups, q5 = questions.groups(2026), replace(questions.q5, _tried=set())
+    worth = groups["effect"] * groups["value"] - questions.COST
+    by_effect = questions.called_first(groups, groups["effect"])
     message = q5.outcome(by_effect, (by_effect * worth).sum(), ..., ...).message
     assert "`euro` follows from your `calls`" in message
 
@@ -95,7 +94,7 @@ _ROWS = {
 def test_labels_belong_to_their_rows(change):
     made, status, told = _ROWS[change]
     q6, usable = replace(questions.q6, _tried=set()), questions.q6.expected(2026)["usable"]
-    found = q6.outcome(usable, lambda rows, today: made(worlds.learn(rows, today)))
+    found = q6.outcome(usable, lambda rows, today: made(questions.learn(rows, today)))
     assert (found.status, told in found.message) == (status, True)
     assert len(found.hints) == (status == "wrong" and change != "without labels")
 

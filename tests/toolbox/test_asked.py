@@ -26,6 +26,7 @@ from casebook.exercises.asked import (
     distinct,
     evaluated,
     fill,
+    parts,
     run,
     slips,
 )
@@ -318,6 +319,7 @@ def test_a_right_answer_in_another_form_is_right(kind, right, answer):
         (NUMBERS, "[1, 2, 3]", [1, 2, np.nan], "missing or infinite"),
         (Labels("trips.index"), "{'a'}", 7, "a set of names in quotes"),
         (Labels("trips.index"), "{'a'}", {"z"}, "There is no `z` to choose in `x`"),
+        (Labels("trips.index"), "{'a'}", [True, True], "There is no `True` to choose in `x`"),
         (Column(), "trips", TRIPS[:2], "has no number for `c`, `d`"),
         (Column(), "trips", [1.0], "should hold 4 numbers; it holds 1"),
         (Column(), "trips", 7, "should be a Series"),
@@ -553,6 +555,44 @@ max(trips)
   {value:.0f} is far too much.
 """)
     assert found == TOTAL.slips
+
+
+def test_parts_are_read_from_a_text():
+    first, second = parts(
+        """
+middle = trips.median()
+sorted(trips)[1]
+  {value:g} is not
+  in the middle.
+trips.mean()
+  This is the mean.
+
+rest = set(names)
+  Another set was asked for.
+""",
+        rest=Labels("names"),
+    )
+    said = [Slip("trips.mean()", "This is the mean.")]
+    also = ("sorted(trips)[1]",)
+    assert first == Part(
+        "middle", "trips.median()", said, "{value:g} is not in the middle.", also=also
+    )
+    assert second == Part(
+        "rest", "set(names)", [], "Another set was asked for.", Labels("names"), ()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds", "why"),
+    [
+        ("trips.max()\n  It is not.\nx = 1\n  So.", {}, r"begins with `name = code`: 'trips.max"),
+        ("x = 1\n  So.", {"y": Number()}, "no part is called `y`"),
+        ("x = 1", {}, "a slip is code and"),
+    ],
+)
+def test_a_text_that_is_no_parts_is_refused(text, kinds, why):
+    with pytest.raises(ValueError, match=why):
+        parts(text, **kinds)
 
 
 @pytest.mark.parametrize("text", ["trips.max()", "  It says something.", "1\n  so.\n2"])

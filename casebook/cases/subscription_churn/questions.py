@@ -1,8 +1,10 @@
-"""Questions of exercise 07: a leak, a Qini curve, weights, power, a list, what to learn from."""
+"""Questions of exercise 07, each with a small world of its own, drawn by the student's seed."""
 
 from __future__ import annotations
 
-from casebook.cases.subscription_churn import question_worlds as worlds
+import numpy as np
+import pandas as pd
+
 from casebook.cases.subscription_churn.world import CHAPTER, SEED
 from casebook.exercises.asked import (
     Column,
@@ -11,25 +13,156 @@ from casebook.exercises.asked import (
     Labels,
     Number,
     Numbers,
-    Part,
     Prediction,
-    slips,
+    parts,
 )
 from casebook.exercises.grading import student_seed
 
-COUNT = Number(1e-6, unrounded=False)
-_SHOWN = (worlds.changes, worlds.cancelled, worlds.trial, worlds.lottery, worlds.groups)
-#: What the questions' code needs of the worlds, in the reader's notebook too.
-_FROM = "from casebook.cases.subscription_churn.question_worlds import "
-exercise = Exercise(
-    CHAPTER,
-    SEED,
-    given={
-        **{draw.__name__: draw for draw in (*_SHOWN, worlds.history)},
-        "base": lambda seed: worlds.plan(seed)["base"],
-        "arm": lambda seed: worlds.plan(seed)["arm"],
-    },
+#: Days of a month; question 1: the night, days looked back; question 5: calls, and euro of one.
+MONTH, NIGHT, WINDOW, CALLS, COST = 28, 140, 84, 4_000, 32.0
+#: Question 3: chance, whether drawn, subscribers, who cancel, who are listed, who are both.
+_LOTTERY = (
+    (0.5, True, 100, 26, 80, 22),
+    (0.5, False, 100, 42, 80, 37),
+    (0.1, True, 46, 5, 24, 2),
+    (0.1, False, 354, 21, 176, 10),
 )
+
+
+def changes(seed: int) -> pd.DataFrame:
+    """Return who downgraded, the days booked and recorded; some on an edge, twice or too late."""
+    rng = np.random.default_rng(seed)
+    known = rng.integers(80, NIGHT, rng.integers(45, 60))
+    late = rng.integers(NIGHT + 1, NIGHT + 27, rng.integers(22, 28))
+    old = rng.integers(20, 51, rng.integers(30, 40))
+    days = np.r_[known, old, [NIGHT] * 4, [NIGHT - WINDOW] * 3, [57, 57, 58, 58], late]
+    who = 1_000 + np.cumsum(rng.integers(1, 9, len(days)))
+    again = [NIGHT - 1] * 5 + [NIGHT + 10] * 2 + [NIGHT - 20] * 3
+    twice = [*who[:7], *who[len(known) : len(known) + 3]]
+    table = pd.DataFrame({"subscriber": [*who, *twice], "recorded": [*days, *again]})
+    table.insert(1, "booked", table["recorded"] // MONTH * MONTH)
+    return table.sample(frac=1, random_state=seed).reset_index(drop=True)
+
+
+def cancelled(seed: int) -> set[int]:
+    """Return who cancels in the four weeks after the night, all with two known downgrades too."""
+    rng, table = np.random.default_rng([seed, 1]), changes(seed)
+    late = set(table.loc[table["recorded"] > NIGHT, "subscriber"])
+    rest = sorted(set(table["subscriber"]) - late)
+    leave = set(rng.choice(sorted(late), round(0.7 * len(late)), replace=False).tolist())
+    leave |= set(rng.choice(rest, round(0.12 * len(rest)), replace=False).tolist())
+    return leave | set(table.loc[table["recorded"] == NIGHT - 1, "subscriber"].tolist())
+
+
+def in_order(rows: pd.DataFrame, scale: str = "drawn") -> np.ndarray:
+    """Return Radcliffe's curve of rows as they stand, or scaled otherwise; 0 for an empty arm."""
+    t, y = rows["drawn"].to_numpy(), rows["cancelled"].to_numpy()
+    n = {"drawn": np.cumsum(t), "control": np.cumsum(~t), "all": np.arange(1, len(t) + 1)}
+    alone = np.cumsum(y & ~t) / np.maximum(n["control"], 1)
+    return n[scale] * (alone - np.cumsum(y & t) / np.maximum(n["drawn"], 1))
+
+
+def readings(trial: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the curve of a trial, and what it is taken for, by the mistake."""
+    rows = trial.sort_values("score", ascending=False)
+    t, y = rows["drawn"].to_numpy(), rows["cancelled"].to_numpy()
+    alone, called = np.cumsum(y & ~t), np.cumsum(y & t)
+    scaled = {"gains": in_order(rows, "all"), "control": in_order(rows, "control")}
+    order = {"ascending": in_order(rows[::-1]), "unsorted": in_order(trial)}
+    plain = {"plain": alone - called, "one ratio": alone * t.sum() / (~t).sum() - called}
+    return {"right": in_order(rows), **order, **scaled, **plain}
+
+
+def trial(seed: int) -> pd.DataFrame:
+    """Return sixteen subscribers of a trial with equal chances, and a model's score of each.
+
+    Drawn until the curve has one top inside, and no usual mistake gives what another gives.
+    """
+    rng = np.random.default_rng(seed)
+    score = np.sort(rng.choice(np.arange(100, 1_200), 16, replace=False))[::-1] / 1e4
+    while True:
+        drawn = rng.permutation(np.arange(16) < 9)
+        cancels = rng.random(16) < np.where(drawn, 0.2 + 0.03 * np.arange(16), 0.5)
+        table = pd.DataFrame({"score": score, "drawn": drawn, "cancelled": cancels})
+        table = table.iloc[rng.permutation(16)].reset_index(drop=True)
+        found = readings(table)
+        curve, eight = found["right"], [one[7] for one in found.values()]
+        values = np.array([*eight, -curve[7], curve[8], found["gains"][7] / 8])
+        apart = np.abs(np.subtract.outer(values, values))[np.triu_indices(len(values), 1)].min()
+        one_top = 4 <= curve.argmax() <= 11 and np.sort(curve)[-2] < curve.max() - 0.01
+        if one_top and drawn[:8].sum() in (5, 6) and curve[7] > 0.5 and apart > 0.02:
+            return table
+
+
+def lottery(seed: int) -> pd.DataFrame:
+    """Return 600 subscribers of a month in which chance decided, with two chances."""
+    rng, parts = np.random.default_rng(seed), []
+    for chance, drawn, n, cancels, listed, both in _LOTTERY:
+        place = rng.permutation(n)
+        first = cancels - both - (n > 50) * rng.integers(-2, 3)
+        own = {"cancelled": place < cancels, "listed": (first <= place) & (place < first + listed)}
+        parts.append(pd.DataFrame({"chance": chance, "drawn": drawn, **own}))
+    return pd.concat(parts).sample(frac=1, random_state=seed).reset_index(drop=True)
+
+
+def plan(seed: int) -> dict[str, float]:
+    """Return the share that cancels without a call, and the subscribers in each arm."""
+    rng = np.random.default_rng(seed)
+    if seed == SEED:
+        return {"base": 0.05, "arm": 3_000}
+    return {"base": round(rng.uniform(0.04, 0.07), 3), "arm": int(rng.integers(20, 40)) * 100}
+
+
+def groups(seed: int) -> pd.DataFrame:
+    """Return what a randomised month says of six groups."""
+    rng = np.random.default_rng(seed)
+    names = ["falling, new", "falling", "failed payment", "tickets", "asleep", "steady"]
+    columns = {
+        "size": [2_600, 8_000, 2_600, 2_300, 9_000, 40_000] + 10 * rng.integers(-10, 11, 6),
+        "risk": [0.10, 0.07, 0.20, 0.06, 0.02, 0.02] * rng.uniform(0.97, 1.03, 6),
+        "effect": [0.050, 0.020, 0.009, 0.0225, -0.040, 0.004] * rng.uniform(0.96, 1.04, 6),
+        "value": [2_000, 3_000, 2_500, 5_000, 3_000, 2_800],
+    }
+    return pd.DataFrame(columns, pd.Index(names, name="group")).round(4)
+
+
+def called_first(groups: pd.DataFrame, order: pd.Series, most: int = CALLS) -> pd.Series:
+    """Return the calls of each group when the groups are called in an order."""
+    size = groups["size"].loc[order.sort_values(ascending=False).index]
+    return (most - size.cumsum().shift(fill_value=0)).clip(0, size).reindex(groups.index)
+
+
+def history(seed: int) -> pd.DataFrame:
+    """Return rows of scored subscribers: the night, whether called, the day of leaving if known."""
+    rng = np.random.default_rng(seed)
+    night = np.repeat([84, 112, 113, 140], 6)
+    called = np.tile([False, False, True, False, True, False], 4)
+    left = night + rng.integers(2, 27, len(night)).astype(float)
+    left[np.tile([False, True, False, True, True, True], 4)] = np.nan
+    left[3], left[9] = 84 + MONTH, 112 + MONTH + 1  # the last day of the month, and a day later
+    left[left > 141] = np.nan
+    return pd.DataFrame({"night": night, "called": called, "left": left})
+
+
+def learn(rows: pd.DataFrame, today: int) -> pd.Series:
+    """Return the labels of the rows that may teach the chance to cancel without a call."""
+    rows = rows[(rows["night"] + MONTH <= today) & ~rows["called"]]
+    return (rows["left"] > rows["night"]) & (rows["left"] <= rows["night"] + MONTH)
+
+
+def differs(mine: list[pd.Series], right: list[pd.Series]) -> str:
+    """Say in which rows, or which label, the first results that are not the same differ."""
+    for one, other in zip(mine, right, strict=True):
+        if set(one.index) != set(other.index):
+            return f"Your rows are {sorted(one.index)}; usable are {sorted(other.index)}."
+        if (wrong := one.index[one != other.reindex(one.index)]).size:
+            return f"The label of row {wrong[0]} is wrong: {bool(one[wrong[0]])}."
+    return "Your function returns something else."
+
+
+_GIVEN = {draw.__name__: draw for draw in (changes, cancelled, trial, lottery, groups, history)}
+_GIVEN |= {name: lambda seed, name=name: plan(seed)[name] for name in ("base", "arm")}
+exercise = Exercise(CHAPTER, SEED, _GIVEN)
 
 
 def given(name: str) -> object:
@@ -37,11 +170,14 @@ def given(name: str) -> object:
     return exercise.given[name](student_seed(SEED))
 
 
+COUNT = Number(1e-6, unrounded=False)
+#: What the questions' code needs of this module, in the reader's notebook too.
+_FROM = "from casebook.cases.subscription_churn.questions import "
+
 q1 = exercise.asked(
     1,
     "`known` and `leaked`, two numbers of subscribers, and `too_good`, a difference of two shares",
-    setup=f"{_FROM}NIGHT, WINDOW"
-    """
+    setup=f"""{_FROM}NIGHT, WINDOW
 def within(by, table=changes):
     return table[(table[by] > NIGHT - WINDOW) & (table[by] <= NIGHT)]
 def who(rows):
@@ -53,14 +189,13 @@ def of_rows(by):
     return within(by)["subscriber"].isin(cancelled).mean()
 day, in_time = changes["recorded"], changes.sort_values("recorded")
 """,
-    parts=[
-        Part(
-            "known",
-            "len(recorded)",
-            slips("""
+    parts=parts(
+        """
+known = len(recorded)
+changes.query('56 < recorded <= 140').drop_duplicates('subscriber').shape[0]
+  {value:g} is not the number of subscribers with a downgrade recorded on days 57 to 140.
 len(booked)
-  By the booked day, downgrades count that will be made after the night: they are backdated to it.
-  What did the table say on the night?
+  Downgrades made after the night are backdated to it. What did the table say on the night?
 len(within('recorded'))
   These are rows. Some subscribers downgraded twice: count each once.
 len(who(within('recorded', in_time.drop_duplicates('subscriber'))))
@@ -74,35 +209,22 @@ len(who(changes[(day >= NIGHT - WINDOW) & (day < NIGHT)]))
   Day {NIGHT - WINDOW} does not count and day {NIGHT} does: the window begins after the one.
 len(who(changes[day <= NIGHT]))
   All that was ever recorded: the feature looks back {WINDOW} days.
-"""),
-            otherwise="{value:g} is not the number of subscribers with a downgrade recorded after "
-            "day {NIGHT - WINDOW} and not after day {NIGHT}.",
-            kind=COUNT,
-            also=["changes.query('56 < recorded <= 140').drop_duplicates('subscriber').shape[0]"],
-        ),
-        Part(
-            "leaked",
-            "len(booked - recorded)",
-            slips("""
+
+leaked = len(booked - recorded)
+sum(one not in recorded for one in booked)
+  {value:g} is not the number of subscribers counted by the booked and not by the recorded day.
 len(booked) - len(recorded)
-  A difference of two numbers: it hides those who count by the day of recording alone,
-  {len(recorded - booked)} of them. Compare the two sets.
+  This hides {len(recorded - booked)} who count by the recorded day alone. Compare the two sets.
 len(recorded - booked)
   The other way round: these are counted by the recorded day only.
 len(who(changes[day > NIGHT]))
   Some of these had an earlier downgrade that was known. For them the feature is right either way.
 len(booked ^ recorded)
   This counts both directions. Asked for are those who are counted by the booked day only.
-"""),
-            otherwise="{value:g} is not the number of subscribers who are counted by the booked "
-            "day and not by the recorded day.",
-            kind=COUNT,
-            also=["sum(one not in recorded for one in booked)"],
-        ),
-        Part(
-            "too_good",
-            "share(booked) - share(recorded)",
-            slips("""
+
+too_good = share(booked) - share(recorded)
+np.mean([s in cancelled for s in booked]) - share(recorded)
+  {value:.4g} is not the share that cancels by the booked day, less the share by the recorded day.
 share(recorded) - share(booked)
   The other way round: how much better does the leaky feature look?
 100 * (share(booked) - share(recorded))
@@ -110,17 +232,13 @@ share(recorded) - share(booked)
 of_rows('booked') - of_rows('recorded')
   These are shares of rows. Some subscribers have two rows: count each once.
 len(booked & cancelled) / len(cancelled) - len(recorded & cancelled) / len(cancelled)
-  This is the share of those who cancel that is found. Asked for is the share of those found that
-  cancels.
+  This is the share of the leavers that is found. Asked for is the share of those found that leaves.
 share(booked - recorded) - share(recorded)
-  This compares the leaked ones alone. The feature does not tell them apart: take all who are
-  counted by the booked day.
-"""),
-            otherwise="{value:.4g} is not the share that cancels of those counted by the booked "
-            "day, less the share of those counted by the recorded day.",
-            also=["np.mean([s in cancelled for s in booked]) - share(recorded)"],
-        ),
-    ],
+  This takes the leaked ones alone. The feature cannot tell them apart: take all by the booked day.
+""",
+        known=COUNT,
+        leaked=COUNT,
+    ),
     prediction=Prediction(
         "guess_1",
         ("more", "fewer"),
@@ -142,20 +260,19 @@ share(booked - recorded) - share(recorded)
 q2 = exercise.asked(
     2,
     "`first_eight`, a number, `curve`, sixteen numbers, and `stop`, a number of subscribers",
-    setup=f"{_FROM}in_order, readings"
-    """
+    setup=f"""{_FROM}in_order, readings
 rows = trial.sort_values("score", ascending=False)
 t = rows["drawn"].to_numpy()
-whole, wrong = in_order(rows), readings(trial)
+wrong = readings(trial)
+whole = wrong["right"]
 """,
-    parts=[
-        Part(
-            "first_eight",
-            "whole[7]",
-            slips("""
+    parts=parts(
+        """
+first_eight = whole[7]
+[*whole][7]
+  {value:.4g} is not Q(8). Of the first eight {t[:8].sum()} were drawn: scale both arms to this.
 wrong['plain'][7]
-  The arms are of different size among the first eight. Bring the cancellations of those not drawn
-  to the number of those drawn.
+  The arms differ in size. Bring the cancellations of those not drawn to the number of the drawn.
 -whole[7]
   The sign is reversed: cancellations that the calls *prevented*.
 wrong['ascending'][7]
@@ -165,21 +282,17 @@ wrong['unsorted'][7]
 whole[8]
   This is Q(9): Python counts from 0, so Q(8) has the index 7.
 wrong['gains'][7] / 8
-  This is the difference of the two shares. The curve counts subscribers: multiply by the number
-  of those drawn.
+  This is a difference of shares. The curve counts subscribers: multiply by the number drawn.
 wrong['gains'][7]
   This is scaled to all eight, as in the gains curve. Radcliffe's curve is scaled to those drawn.
 wrong['control'][7]
   This is scaled to those not drawn. Radcliffe's curve is scaled to those drawn.
-"""),
-            otherwise="{value:.4g} is none of the usual mix-ups. Of the first eight, {t[:8].sum()} "
-            "were drawn; compare the cancellations of both arms at that number.",
-            also=["[*whole][7]"],
-        ),
-        Part(
-            "curve",
-            "whole",
-            slips("""
+
+curve = whole
+pd.Series(whole)
+[in_order(rows[:k])[-1] for k in range(1, 17)]
+  After all sixteen your curve is at {value[-1]:.3g}, after eight at {value[7]:.3g}. Take
+  cumulative counts; 0 while nobody is in the control arm.
 wrong['plain']
   The arms are not brought to one size: n_t / n_c changes from row to row.
 wrong['one ratio']
@@ -194,34 +307,23 @@ wrong['control']
   This is scaled to all, or to those not drawn. Radcliffe's curve is scaled to those drawn.
 pd.Series(whole, rows.index).loc[trial.index]
   The values stand beside their rows of `trial`. Give them in the order of the scores.
-"""),
-            otherwise="After all sixteen your curve is at {value[-1]:.3g}, after eight at "
-            "{value[7]:.3g}. Take cumulative counts; 0 while nobody is in the control arm.",
-            kind=Numbers((16,)),
-            also=["pd.Series(whole)", "[in_order(rows[:k])[-1] for k in range(1, 17)]"],
-        ),
-        Part(
-            "stop",
-            "int(np.argmax(curve)) + 1",
-            slips("""
+
+stop = int(np.argmax(curve)) + 1
+pd.Series(whole).idxmax() + 1
+  The curve has its maximum elsewhere: after {value:g} subscribers it is below the top.
 int(np.argmax(curve))
   Python counts from 0: row k has the index k − 1.
 16
   After all sixteen the curve has fallen again: sleeping dogs.
-"""),
-            otherwise="The curve has its maximum elsewhere: after {value:g} subscribers it is "
-            "below the top.",
-            kind=COUNT,
-            also=["pd.Series(whole).idxmax() + 1"],
-        ),
-    ],
+""",
+        curve=Numbers((16,)),
+        stop=COUNT,
+    ),
     shows="The curve rises to {max(whole):.1f} after {stop:g} subscribers and ends at "
     "{whole[-1]:.1f}: who stops earlier prevents more.",
     hints=(
-        "Sort by the score. Among the first k, how many were drawn, how many not, and how many "
-        "of each cancelled?",
-        "prevented(k) = cancelled of those not drawn × drawn / not drawn − cancelled of those "
-        "drawn, all of them among the first k.",
+        "Sort by the score. Among the first k: how many are in each arm, and how many cancelled?",
+        "Q(k) = cancelled of those not drawn × drawn / not drawn − cancelled of those drawn.",
         "Use `np.cumsum` of `drawn`, `~drawn`, `cancelled & drawn` and `cancelled & ~drawn`.",
     ),
 )
@@ -235,19 +337,17 @@ y, t, e = own["cancelled"].to_numpy(float), own["drawn"].to_numpy(), own["chance
 def loss(weights, arm):  # of the whole list
     return (weights * y)[arm].sum()
 right_ips = loss(1 / (1 - e), ~t) - loss(1 / e, t)
-def everybody(scores=lottery.cancelled * (~lottery.drawn / (1 - lottery.chance)
-                                          - lottery.drawn / lottery.chance)):
-    return scores.sum()
+chance, drawn = lottery["chance"], lottery["drawn"]
+everybody = (lottery["cancelled"] * (~drawn / (1 - chance) - drawn / chance)).sum()
 def apart(y, t):
     return y[~t].mean() - y[t].mean()
 within = sum((e == c).sum() * apart(y[e == c], t[e == c]) for c in set(e))
 means = [np.average(y[~t], weights=1 / (1 - e[~t])), np.average(y[t], weights=1 / e[t])]
 """,
-    parts=[
-        Part(
-            "prevented",
-            "right_ips",
-            slips("""
+    parts=parts("""
+prevented = right_ips
+(y * np.where(t, -1 / e, 1 / (1 - e))).sum()
+  {value:.4g} is not it. Each cancellation counts by one over the chance of what happened.
 loss(1 / e, ~t) - loss(1 / e, t)
   Those not drawn have the chance 1 − chance of what happened to them.
 loss(1 - e, ~t) - loss(e, t)
@@ -259,23 +359,16 @@ loss(1 / (1 - e), ~t)
   The sign is reversed: prevented is the loss without calls minus the loss with them.
 right_ips / len(own)
   This is for one subscriber of the list. Give the number for the whole list.
-everybody()
+everybody
   This is the value of calling all {len(lottery)}. The list has {len(own)}.
 within
-  Compared within each chance and added up: a right way to the same effect, and another estimate.
-  Asked for are the weights.
+  Compared within each chance: another right estimate of the same effect. Asked for are weights.
 len(own) * apart(y, t)
-  Without weights the drawn are mostly the risky ones, and the others mostly not: that is the
-  naive answer.
-"""),
-            otherwise="{value:.4g} is none of the usual mix-ups. Each cancellation on the list "
-            "counts by one over the chance of what happened to its subscriber.",
-            also=["(y * np.where(t, -1 / e, 1 / (1 - e))).sum()"],
-        ),
-        Part(
-            "naive",
-            "len(own) * apart(y, t)",
-            slips("""
+  Without weights the drawn are mostly risky, the others mostly not: that is the naive answer.
+
+naive = len(own) * apart(y, t)
+len(own) * -np.diff(own.groupby('drawn')['cancelled'].mean())[0]
+  {value:.4g} is not the difference of the two plain shares times {len(own)}.
 -len(own) * apart(y, t)
   The other way round: prevented is the share of those not drawn less that of the drawn.
 apart(y, t)
@@ -286,28 +379,18 @@ len(own) * apart(lottery['cancelled'], lottery['drawn'])
   Only the list counts: its shares, and its length, {len(own)}.
 y[~t].sum() - y[t].sum()
   These are numbers of two groups of different size. Compare the shares first.
-"""),
-            otherwise="{value:.4g} is not the difference of the two plain shares times {len(own)}.",
-            also=["len(own) * -np.diff(own.groupby('drawn')['cancelled'].mean())[0]"],
-        ),
-        Part(
-            "normalised",
-            "len(own) * (means[0] - means[1])",
-            slips("""
+
+normalised = len(own) * (means[0] - means[1])
+len(own) * means[0] - len(own) * loss(1 / e, t) / (1 / e)[t].sum()
+  {value:.4g} is not the difference of the weighted means of both arms times {len(own)}.
 right_ips
-  Here each arm's weights are divided by their own sum, which is not {len(own)}: only its
-  expectation is.
+  Here each arm's weights are divided by their own sum; only its expectation is {len(own)}.
 len(own) * (means[1] - means[0])
   The other way round: the mean of those not drawn less that of the drawn.
 means[0] - means[1]
 len(lottery) * (means[0] - means[1])
   Multiply by the length of the list, {len(own)}.
 """),
-            otherwise="{value:.4g} is not it. Take the weighted mean of each arm, their "
-            "difference, and the length of the list.",
-            also=["len(own) * means[0] - len(own) * loss(1 / e, t) / (1 / e)[t].sum()"],
-        ),
-    ],
     prediction=Prediction(
         "guess_3",
         ("more", "less"),
@@ -318,8 +401,7 @@ len(lottery) * (means[0] - means[1])
     shows="The list of {len(own)} would have prevented {prevented:.1f} cancellations, "
     "{normalised:.1f} with normalised weights; plain shares say {naive:.1f}.",
     hints=(
-        "Only rows of the list count. What was the chance of what happened to each of them: drawn, "
-        "or not drawn?",
+        "What was the chance of what happened to each row of the list: drawn, or not drawn?",
         "A drawn row stands for 1 / chance rows, another one for 1 / (1 − chance).",
         "Weighted cancellations of those not drawn, minus those of the drawn. To normalise, divide "
         "each by the sum of its weights and multiply by the length of the list.",
@@ -337,14 +419,13 @@ def seen(n, factor=z):
 def size(difference, factor=z):
     return 2 * base * (1 - base) * (factor / difference) ** 2
 """,
-    parts=[
-        Part(
-            "smallest",
-            "seen(arm)",
-            slips("""
+    parts=parts(
+        """
+smallest = seen(arm)
+(1.959964 + 0.841621) * (2 * base * (1 - base) / arm) ** 0.5
+  {value:.4g} is none of the usual mix-ups. How large is a standard error? How many are needed?
 seen(arm, norm.ppf(0.975))
-  With 1.96 alone the test finds such a difference in half of all trials: power 80 % needs another
-  0.84 standard errors.
+  With 1.96 alone half of all trials find it: power 80 % needs another 0.84 standard errors.
 seen(arm, norm.ppf(0.95) + norm.ppf(0.8))
   This is a one-sided test. A call can do harm: test both sides.
 100 * seen(arm)
@@ -357,15 +438,11 @@ seen(arm) / base
   This is relative to the base share. Give the difference itself.
 0.01
   One point is the common answer, and it is what has to be checked.
-"""),
-            otherwise="{value:.4g} is none of the usual mix-ups. How large is one standard error, "
-            "and how many are needed?",
-            also=["(1.959964 + 0.841621) * (2 * base * (1 - base) / arm) ** 0.5"],
-        ),
-        Part(
-            "needed",
-            "size(0.01)",
-            slips("""
+
+needed = size(0.01)
+np.ceil(size(0.01))
+arm * (smallest / 0.01) ** 2
+  {value:,.0f} in each arm find {100 * seen(abs(value)):.2f} points.
 2 * size(0.01)
   This is for both arms together.
 size(0.01) / 2
@@ -374,12 +451,9 @@ arm * smallest / 0.01
   Half the difference needs four times as many: the number grows with the square.
 size(0.01, norm.ppf(0.975))
   With 1.96 alone the power is one half.
-"""),
-            otherwise="{value:,.0f} in each arm find {100 * seen(abs(value)):.2f} points.",
-            kind=Number(0.003, unrounded=False),
-            also=["np.ceil(size(0.01))", "arm * (smallest / 0.01) ** 2"],
-        ),
-    ],
+""",
+        needed=Number(0.003, unrounded=False),
+    ),
     prediction=Prediction(
         "guess_4",
         ("yes", "no"),
@@ -389,8 +463,7 @@ size(0.01, norm.ppf(0.975))
     shows="{arm:,} in each arm find {100 * smallest:.2f} points; one point needs {needed:,.0f}.",
     hints=(
         "The difference of two shares has the variance 2 p (1 − p) / n.",
-        "For power 80 % at a two-sided 5 % the true difference lies 1.96 + 0.84 standard errors "
-        "from zero.",
+        "For power 80 % at 5 %, two-sided, the difference is 1.96 + 0.84 standard errors.",
         "smallest = 2.80 √(2 p (1 − p) / n); solve it for n.",
     ),
 )
@@ -398,18 +471,18 @@ size(0.01, norm.ppf(0.975))
 q5 = exercise.asked(
     5,
     "`calls`, a number for each group, `euro`, a number, and `by_risk`, a number",
-    setup=f"{_FROM}CALLS, COST, called_first"
-    """
+    setup=f"""{_FROM}CALLS, COST, called_first
 worth = groups["effect"] * groups["value"] - COST
 def brings(calls):
     return float((calls * worth).sum())
 risk, at_stake = groups["risk"], groups["risk"] * groups["value"]
 """,
-    parts=[
-        Part(
-            "calls",
-            "called_first(groups, worth)",
-            slips("""
+    parts=parts(
+        """
+calls = called_first(groups, worth)
+called_first(groups, worth + COST).astype(int)
+  You make {int(value.sum()):,} calls that bring {brings(value):,.0f} euro; more is possible. Fill
+  the {CALLS:,} calls by euro a call.
 called_first(groups, risk)
   These calls go to those who leave most. Which calls change something?
 called_first(groups, at_stake)
@@ -421,49 +494,34 @@ called_first(groups, worth * groups['size'])
 groups['size'] * (worth > 0)
   when: value.sum() > CALLS
   These are {int(value.sum()):,} calls; there are {CALLS:,}.
-"""),
-            otherwise="You make {int(value.sum()):,} calls that bring {brings(value):,.0f} euro; "
-            "more is possible. Fill the {CALLS:,} calls by euro a call.",
-            kind=Column(0.0005),
-            also=["called_first(groups, worth + COST).astype(int)"],
-        ),
-        Part(
-            "euro",
-            "brings(calls)",
-            slips("""
+
+euro = brings(calls)
+np.dot(calls, groups.effect * groups.value) - COST * calls.sum()
+  {value:,.0f} is not the sum of effect × value − cost over your calls.
 brings(calls) + COST * calls.sum()
   The calls have a price: {COST:g} euro each.
 float((calls * groups['effect']).sum())
   This is the number of cancellations prevented.
 float((calls * at_stake).sum() - COST * calls.sum())
   This would be right if every call saved whoever would leave.
-"""),
-            otherwise="{value:,.0f} is not the sum of effect × value − cost over your calls.",
-            also=["np.dot(calls, groups.effect * groups.value) - COST * calls.sum()"],
-        ),
-        Part(
-            "by_risk",
-            "brings(called_first(groups, risk))",
-            slips("""
+
+by_risk = brings(called_first(groups, risk))
+(called_first(groups, risk) * worth).sum()
+  {value:,.0f} is not what {CALLS:,} calls, the highest risk first, bring by their effect.
 brings(called_first(groups, at_stake))
   This list sorts by risk × value. Asked for is the one by risk alone.
 brings(called_first(groups, risk)) + COST * CALLS
   The calls have a price here too.
 brings(called_first(groups[worth > 0], risk[worth > 0]).reindex(groups.index, fill_value=0))
-  Groups in which a call loses are left out here. A list by risk does not know them: it calls the
-  highest risk first.
-"""),
-            otherwise="{value:,.0f} is not what {CALLS:,} calls bring if the highest risk is "
-            "called first, counted by their effect.",
-            also=["(called_first(groups, risk) * worth).sum()"],
-        ),
-    ],
+  This leaves out groups in which a call loses. A list by risk does not know which these are.
+""",
+        calls=Column(0.0005),
+    ),
     prediction=Prediction(
         "guess_5",
         ("yes", "no"),
         "'yes' if worth[risk.idxmax()] > 0 else 'no'",
-        "{risk.idxmax()} has the highest risk, and a call there brings "
-        "{worth[risk.idxmax()]:+.0f} euro.",
+        "{risk.idxmax()} has the highest risk: a call brings {worth[risk.idxmax()]:+.0f} euro.",
     ),
     shows="The same {CALLS:,} calls bring {euro:,.0f} euro by effect and {by_risk:,.0f} by risk.",
     hints=(
@@ -477,40 +535,33 @@ brings(called_first(groups[worth > 0], risk[worth > 0]).reindex(groups.index, fi
 q6 = exercise.asked(
     6,
     "`usable`, a set of names of groups, and `labels`, a function",
-    setup=f"{_FROM}MONTH, differs, learn as of_month"
-    """
+    setup=f"""{_FROM}MONTH, differs, learn as of_month
 over = ["called, month over", "not called, month over", "held out, month over"]
 names = [*over, "not called, month open"]
+probes = [(history, 140), (history, 141), (history[::2], 168)]
 def left(rows, today):
     return rows.loc[of_month(rows, today).index, "left"]
 """,
-    parts=[
-        Part(
-            "usable",
-            "{'not called, month over', 'held out, month over'}",
-            slips("""
+    parts=parts(
+        """
+usable = {'not called, month over', 'held out, month over'}
+['held out, month over', 'not called, month over']
+  For the chance to cancel *without* a call you need rows without a call whose outcome is known.
 set(names) - {'not called, month open'}
   when: 'called, month over' in value
-  Of the called, the calls have saved some: they look safe, and the next model drops them from the
-  list.
+  Calls have saved some of the called: they look safe, and the next model drops them.
 set(names) - {'called, month over'}
   when: 'not called, month open' in value
   While the month is open, who will leave yet counts as staying.
 {'not called, month over'}
   The held-out are the best rows of all: high on the list, and left in peace.
 {'held out, month over'}
-  These alone are a fair sample of the *list*. For the risk of everybody the others who were not
-  called count too.
-"""),
-            otherwise="For the chance to cancel *without* a call you need rows without a call "
-            "whose outcome is known.",
-            kind=Labels("names"),
-            also=["['held out, month over', 'not called, month over']"],
-        ),
-        Part(
-            "labels",
-            "of_month",
-            slips("""
+  These alone are a fair sample of the *list*. For everybody's risk the other uncalled count too.
+
+labels = of_month
+lambda rows, today: of_month(rows, today).astype('boolean')[::-1]
+lambda rows, today: rows[~rows.called & (today - rows.night >= MONTH)].eval('0 < left - night < 29')
+  {differs(value, right)}
 lambda rows, today: of_month(rows.assign(called=False), today)
 lambda rows, today: of_month(rows.assign(called=~rows['called']), today)
   The called are still among your rows.
@@ -533,23 +584,14 @@ lambda rows, today: ~of_month(rows, today)
   The labels are reversed: true is for those who left.
 lambda rows, today: of_month(rows.assign(left=rows.eval('left + (left == night + 28)')), today)
   The last day of the month, N + {MONTH}, belongs to it.
-"""),
-            otherwise="{differs(value, right)}",
-            kind=Function(
-                "[(history, 140), (history, 141), (history[::2], 168)]", returns=Column(exact=True)
-            ),
-            also=[
-                "lambda rows, today: of_month(rows, today).astype('boolean')[::-1]",
-                "lambda rows, today: rows[~rows['called'] & (today - rows['night'] >= MONTH)]"
-                ".pipe(lambda r: (r['left'] - r['night']).between(1, MONTH))",
-            ],
-        ),
-    ],
+""",
+        usable=Labels("names"),
+        labels=Function("probes", returns=Column(exact=True)),
+    ),
     shows="A model of the risk learns from whoever was left in peace, four weeks later.",
     hints=(
         "The model is to say who cancels if nobody calls. Which rows show that?",
-        "Two conditions for a row: no call, and today is at least 28 days after the night. "
-        "One for the label: the day of leaving lies within those days.",
+        "A row: no call, and its 28 days are over. A label: the day of leaving is one of them.",
         "`rows = rows[~rows['called'] & (rows['night'] + 28 <= today)]`, then compare `left` "
         "with `night` and `night + 28`.",
     ),
