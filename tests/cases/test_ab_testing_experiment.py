@@ -58,7 +58,13 @@ WRONG = {
     "arms": ({"shares": {"a": 0.5, "b": 0.5}}, "shares lack control and treatment"),
     "looks": ({"looks": 14}, "stopping is fixed with 14 looks"),
     "alpha": ({"alpha": 0.9}, "alpha Input should be less than or equal to 0.2"),
-    "salt": ({"salt": ""}, "salt String should have at least 4 characters"),
+    "salt": ({"salt": "a:bc"}, "salt is 'a:bc': give what matches"),
+    "1970": ({"start": 0}, "start Input should be greater than or equal to 2000"),
+    "blank": ({"secondary": [NEW_FEED["secondary"][0] | {"name": " "}]}, "name is ' ': give"),
+    "over itself": (
+        {"secondary": [NEW_FEED["secondary"][1] | {"numerator": "impressions"}]},
+        "impressions over itself is always 1",
+    ),
     "leak": ({"covariates": ["sessions"]}, "covariates.0 Input should be"),
     "no guardrail": ({"guardrails": []}, "guardrails Tuple should have at least 1 item"),
     "no margin": (
@@ -86,7 +92,7 @@ WRONG = {
         {"stopping": "obrien_fleming", "looks": 2, "information": (0.7, 0.9)},
         "information has 2 shares for 2 looks: give one for each, rising to 1",
     ),
-    "twice": ({"secondary": [NEW_FEED["primary"]]}, "minutes is named twice"),
+    "twice": ({"secondary": [NEW_FEED["primary"] | {"name": "Minutes"}]}, "minutes is named twice"),
 }
 
 
