@@ -542,6 +542,7 @@ class Exercise:
         *,
         shows: str,
         hints: Sequence[str],
+        helps: Sequence[str] = (),
         setup: str = "",
         prediction: Prediction | None = None,
     ) -> Asked:
@@ -560,6 +561,9 @@ class Exercise:
             Said of the right answer, a template.
         hints : sequence of str
             At most three.
+        helps : sequence of str
+            For each hint the part that it helps: the hints of a part that is wrong open first.
+            By default hints open in their order.
         setup : str
             Code that the expressions need, run on both sides before them.
         prediction : Prediction, optional
@@ -572,7 +576,8 @@ class Exercise:
         Raises
         ------
         ValueError
-            With fewer than two wrong or three right answers.
+            With fewer than two wrong or three right answers, or if `helps` does not name a part
+            for each hint.
         """
         return Asked(
             number=number,
@@ -587,6 +592,7 @@ class Exercise:
             shows=shows,
             setup=setup,
             prediction=prediction,
+            helps=tuple(helps),
         )
 
 
@@ -609,12 +615,18 @@ class Asked(Question):
     shows: str = ""
     setup: str = ""
     prediction: Prediction | None = None
+    helps: tuple[str, ...] = ()
+    _failed: frozenset[str] = frozenset()
+    _opened: list[int] = field(default_factory=list, repr=False)
     _scopes: dict[int, Scope] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.right_answers) < 3:
             raise ValueError(f"Question {self.number} needs at least three right answers.")
+        known = {part.name for part in self.parts}
+        if self.helps and (len(self.helps) != len(self.hints) or not known.issuperset(self.helps)):
+            raise ValueError(f"Question {self.number}: `helps` names a part for each hint.")
 
     def outcome(self, *answers: object) -> Outcome:
         """Judge each part by itself; see :meth:`Question.outcome`."""
@@ -638,12 +650,22 @@ class Asked(Question):
         wrong = [(v.name, v.value) for v in verdicts if v.found == "wrong"]
         if wrong:
             self._tried.add(fingerprint(wrong))
+            self._failed = frozenset(name for name, _ in wrong)
         earned = sum(v.found == "right" for v in verdicts) / len(verdicts)
         if earned == 1:
             return Outcome("right", self._success(answers, scope), earned=1.0)
         if any(v.found in ("wrong", "form") for v in verdicts):
             return Outcome("wrong", _told(verdicts), self._open_hints(), earned)
         return Outcome("right in part", _told(verdicts), self._open_hints(), earned)
+
+    def _open_hints(self) -> tuple[str, ...]:
+        """Return the open hints, those of the parts that are wrong before others."""
+        rest = [i for i in range(len(self.hints)) if i not in self._opened]
+        while rest and len(self._opened) < len(self._tried) + self._requested:
+            fits = [i for i in rest if self.helps and self.helps[i] in self._failed]
+            self._opened.append((fits or rest)[0])
+            rest.remove(self._opened[-1])
+        return tuple(self.hints[i] for i in self._opened)
 
     def scope(self, seed: int | None = None) -> Scope:
         """Return what the question's code may name, in the world of a seed.

@@ -227,6 +227,17 @@ def test_only_wrong_parts_open_hints():
     assert len(both.outcome(12, 3.5).hints) == 2
 
 
+def test_the_hint_of_the_part_that_is_wrong_opens_first():
+    both = question(TOTAL, HALF, helps=("total", "half", "half"))
+    opened = [both.outcome(*given).hints for given in ((12, 3), (12, 4), (12, 5), (1, 6))]
+    assert opened[0] == ("Divide.",)
+    assert opened[1] == ("Divide.", "Six.")
+    assert opened[2] == opened[3] == ("Divide.", "Six.", "Add.")  # nothing else is left
+    for wrong in (("total",), ("total", "half", "none")):
+        with pytest.raises(ValueError, match="a part for each hint"):
+            question(TOTAL, HALF, helps=wrong)
+
+
 @pytest.fixture
 def graded(monkeypatch):
     monkeypatch.setattr(grading, "_GRADED", True)

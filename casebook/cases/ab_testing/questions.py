@@ -241,6 +241,7 @@ total.sum() * 13.881 / pearson(total, planned)
         "exceeded by chance once in a hundred times.",
         "With the same shares and twice the users the statistic is twice as large.",
     ),
+    helps=("chi2", "segment", "n_needed"),
 )
 
 q2 = exercise.asked(
@@ -406,6 +407,7 @@ np.quantile(np.abs(aa[:, -1]), 0.95)
         "For each row take the largest absolute z. It decides whether the row ever stops.",
         "The bound is the 95 % quantile of these largest values.",
     ),
+    helps=("ever", "bound", "bound"),
 )
 
 q4 = exercise.asked(
@@ -502,6 +504,7 @@ shrunk[winners].mean()
         "Keep the share tau² / (tau² + se²) of each estimate; its own se, squared.",
         "Winners are chosen by the raw z; what is added up is shrunk.",
     ),
+    helps=("tau2", "shrunk", "promised"),
 )
 
 q5 = exercise.asked(
@@ -517,6 +520,10 @@ def gap(new, hours):
     return a.mean() - b.mean()
 def width(new, hours):
     return 1.96 * sum(np.var(x, ddof=1) / np.size(x) for x in parts_of(new, hours)) ** 0.5
+def switched(new, hours):  # without the first hours of those blocks that change the version
+    keep = np.ones_like(hours, bool)
+    keep[np.diff(new, prepend=0) != 0, :CARRY_OVER] = False
+    return [hours[keep & (new == v)[:, None]].mean() for v in (1, 0)]
 settled = minutes[:, CARRY_OVER:]
 means = parts_of(served, settled.mean(axis=1))
 errors = design_errors()
@@ -538,6 +545,9 @@ gap(served, minutes[:, 1:])
   One hour was dropped; the version before acts for {CARRY_OVER}.
 gap(served, minutes[:, 3:])
   Three hours were dropped, one more than the version before acts.
+np.subtract(*switched(served, minutes))
+  You kept the first hours of a block that follows one of its own version. Nothing carries over
+  there; but the question leaves out the first {CARRY_OVER} hours of *each* block.
 -2.0
   This is what the simulation was told, not what these four weeks show.
 """),
@@ -592,6 +602,7 @@ right / 1.96
         "A block is assigned as one, so a block mean is one observation.",
         "Simulate: for each length 400 seeds, estimate as above, and compare with the truth.",
     ),
+    helps=("effect_5", "half_5", "length"),
 )
 
 q6 = exercise.asked(
@@ -687,9 +698,10 @@ named(low < 0)
     "year ({euro(y.mean()) / 1e6:.2f} by the mean of all days). Hold: test on more users until the "
     "loss of {', '.join(sorted(unproven))} is known to be within its margin.",
     hints=(
-        "Two columns explain the daily effects: ones, and exp(−day / 6). Their coefficients are "
-        "what stays and what fades.",
-        "Days differ in their standard error: weigh each by 1 / se.",
+        "Two columns explain the daily effects, ones and exp(−day / 6): their coefficients are "
+        "what stays and what fades. Days differ in their se: weigh each row by 1 / se.",
+        "Per user and year: lasting minutes × value. Then all users, then the costs.",
         "A guardrail passes if the lower end of its 95 % interval lies above −margin.",
     ),
+    helps=("lasting", "worth", "unproven"),
 )
