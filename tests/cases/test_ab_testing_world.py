@@ -40,13 +40,30 @@ HALVES = {"shares": {CONTROL: 0.5, TREATMENT: 0.5}, "users": 40_000}
 CLEAN = {"late": 0.0, "twice": 0.0, "wrong_clock": 0.0, "both_arms": 0.0, "crawlers": 0.0}
 
 
+WORLDS = {"AB": AB, "AA": AA, "BROKEN": BROKEN, "SMALL": SMALL}
+#: CPU seconds that each of them took when it was made for the tests.
+SECONDS: dict[str, float] = {}
+
+
 @cache
 def world(name: str, seed: int = SEED) -> World:
-    return simulate(seed, {"AB": AB, "AA": AA, "BROKEN": BROKEN, "SMALL": SMALL}[name])
+    assign._numbered.cache_clear()
+    start = time.process_time()
+    made = simulate(seed, WORLDS[name])
+    SECONDS[name] = time.process_time() - start
+    return made
 
 
 def halves(constants: Constants = AB, seed: int = 1, **changes) -> World:
     return simulate(seed, replace(constants, **{**HALVES, **CLEAN, **changes}))
+
+
+@cache
+def large(seed: int) -> tuple[pd.DataFrame, np.ndarray, float]:
+    """Return truth, minutes and effect of 40,000 users, all tested, half of them treated."""
+    made = halves(seed=seed)
+    true = made.effects.set_index("segment").loc["all", "test"]
+    return made.truth, totals(made).to_numpy(), true
 
 
 def totals(made: World, column: str = "minutes") -> pd.Series:
@@ -64,26 +81,26 @@ def split(made: World, by: str | None = None) -> pd.DataFrame:
 # The log ------------------------------------------------------------------------------
 
 
-def test_two_weeks_of_log_take_less_than_two_cpu_seconds():
-    for constants in (AB, AA):
-        assert min(_seconds(constants) for _ in range(2)) < patience(2)
-
-
-def _seconds(constants: Constants) -> float:
-    assign._numbered.cache_clear()
-    start = time.process_time()
-    simulate(3, constants)
-    return time.process_time() - start
+@pytest.mark.parametrize("name", ["AB", "AA"])
+def test_two_weeks_of_log_take_less_than_two_cpu_seconds(name):
+    world(name)
+    if SECONDS[name] >= 2:  # the machine may have been busy: once more
+        world.__wrapped__(name)
+    assert SECONDS[name] < patience(2)
 
 
 def test_a_seed_gives_one_world_and_another_seed_another():
-    first, again, other = simulate(5, SMALL), simulate(5, SMALL), simulate(6, SMALL)
+    first, again, other = world("SMALL"), simulate(SEED, SMALL), simulate(6, SMALL)
     for name in ("users", "exposures", "log", "truth", "effects", "by_day", "faults"):
         assert_frame_equal(getattr(first, name), getattr(again, name))
     assert not first.log["minutes"].head(100).equals(other.log["minutes"].head(100))
 
 
-def test_the_committed_snapshots_are_what_the_world_makes():
+def test_the_committed_snapshots_are_what_the_world_makes(monkeypatch):
+    names = {id(constants): name for name, constants in WORLDS.items()}
+    monkeypatch.setattr(
+        "casebook.cases.ab_testing.world.simulate", lambda seed, own: world(names[id(own)], seed)
+    )
     made = snapshots()
     assert made.keys() == {path.name for path in (data_dir() / CHAPTER).glob("*.parquet")}
     for name, frame in made.items():
@@ -174,10 +191,8 @@ def test_the_lost_users_make_the_treatment_look_better():
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_each_user_has_the_minutes_that_the_truth_expects(seed):
-    made = halves(seed=seed)
-    truth = made.truth
+    truth, found, _ = large(seed)
     mine = truth["minutes_treatment"].where(truth["arm"] == TREATMENT, truth["minutes_control"])
-    found = totals(made).to_numpy()
     error = found - mine.to_numpy()
     for arm in (CONTROL, TREATMENT):
         own = error[(truth["arm"] == arm).to_numpy()]
@@ -188,11 +203,10 @@ def test_the_effect_of_the_world_is_the_one_that_a_large_test_measures():
     """The difference to the truth, user by user, has a third of the variance."""
     found = []
     for seed in range(1, 7):
-        made = halves(seed=seed, users=60_000)
-        gain = totals(made).to_numpy() - made.truth["minutes_control"].to_numpy()
-        treated = (made.truth["arm"] == TREATMENT).to_numpy()
-        usual = made.truth.loc[~treated, "minutes_control"].mean()
-        true = made.effects.set_index("segment").loc["all", "test"]
+        truth, minutes, true = large(seed)
+        gain = minutes - truth["minutes_control"].to_numpy()
+        treated = (truth["arm"] == TREATMENT).to_numpy()
+        usual = truth.loc[~treated, "minutes_control"].mean()
         found.append((gain[treated].mean() - gain[~treated].mean()) / usual - true)
     assert abs(np.mean(found)) < 3 * np.std(found, ddof=1) / np.sqrt(len(found)) + 1e-3
 
@@ -208,8 +222,9 @@ def test_novelty_and_primacy_decay_to_the_lasting_effect():
     assert effects.loc["new", "test"] > effects.loc["new", "long_run"] > 0.07
     assert effects.loc["regular", "test"] > effects.loc["regular", "long_run"] > 0.03
     assert effects.loc["veteran", "test"] < -0.02 < effects.loc["veteran", "long_run"]
-    only = simulate(1, replace(AB, **HALVES, primacy=0.0, lift=AA.lift)).by_day.set_index("k")
-    steady = simulate(1, replace(AB, **HALVES, primacy=0.0, novelty=0.0)).by_day
+    few = HALVES | {"users": 10_000}  # these effects are expectations, without noise
+    only = simulate(1, replace(AB, **few, primacy=0.0, lift=AA.lift)).by_day.set_index("k")
+    steady = simulate(1, replace(AB, **few, primacy=0.0, novelty=0.0)).by_day
     halved = only["effect"][3] / only["effect"][0]
     assert halved == pytest.approx(0.5, abs=0.06)  # veterans have more sessions later on
     assert np.ptp(steady["effect"]) < 0.01
