@@ -374,6 +374,18 @@ def _task_slides(task: Task, name: str) -> list[Slide]:
     return made
 
 
+def _place(made: list[Slide]) -> int:
+    """Return where a task goes: before the heading of the cell that follows it, if there is one."""
+    last = made[-1] if made else None
+    opens = (
+        last is not None
+        and not last.asks
+        and all(cell.cell_type == "markdown" for cell in last.cells)
+        and last.cells[0].source.startswith("### ")
+    )
+    return len(made) - opens
+
+
 def _heading(slide: Slide, section: str) -> str:
     """Return a slide's heading where it has none: the bold lead of its text, or its section."""
     first = slide.cells[0]
@@ -433,7 +445,8 @@ def slides(executed: NotebookNode, wished: Sequence[Task] = ()) -> NotebookNode:
         places.setdefault(place, []).append(task)
     for cell in executed.cells:
         for i, task in enumerate(places.get(cell.id, [])):
-            made += _task_slides(task, f"task-{cell.id}-{i}")
+            place = _place(made)
+            made[place:place] = _task_slides(task, f"task-{cell.id}-{i}")
         wanted = cell.metadata.get("slideshow", {}).get("slide_type")
         if wanted == "skip" or {"remove-cell", "hide-cell"} & set(tags(cell)):
             continue

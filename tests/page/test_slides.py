@@ -491,6 +491,9 @@ def test_poll_and_exercise_stand_before_their_cells_and_lend_no_heading(tmp_path
         *("## Title", "## Poll", "### Title"),
         *("## Make it win", "## Exercise, 20 minutes, in pairs", "### Title"),
     ]
+    told.insert(1, markdown("own", "### Its own heading", "A sentence of the cell that follows."))
+    made = texts(slides.slides(chapter_of(*told), planned(tmp_path / "again", PLAN)))
+    assert made[-1].startswith("### Its own heading")
 
 
 @pytest.mark.parametrize(
