@@ -283,7 +283,8 @@ def test_gate_each_part_of_the_verdict_on_a_deck_finds_its_fault(deck):
         "document.querySelector('section h2').textContent = 'Poll';"
         "Reveal.slide(0); Reveal.getCurrentSlide().insertAdjacentHTML('beforeend', "
         "'<p style=height:900px>x</p><pre>claim(1)</pre><img src=\"none.png\">');"
-        "document.querySelectorAll('section')[3].innerHTML = '<h3>x</h3>'"
+        "[...document.querySelectorAll('section:not(:has(section))')].at(-1).innerHTML = "
+        "'<h3>x</h3>'"
     )
     seen.page.wait_for_function("[...document.images].every((image) => image.complete)")
     found = deck_faults(seen, CHAPTERS[0])
