@@ -93,8 +93,8 @@ chapter: $(VENV)/.installed ## execute one chapter and its solution and store th
 # It installs nothing where there is an environment, and neither does what comes after it: a new
 # group of packages changes pyproject.toml and nothing that is installed.
 new: ## start a case, small and running: make new N=02_sales_forecasting TITLE="Sales for finance" [GROUP=forecasting] [PART=…]
-	@test -e $(VENV)/.installed || $(MAKE) $(VENV)/.installed
-	@! $(MAKE) -q $(VENV)/.installed 2>/dev/null || installed=yes; \
+	@test -e $(VENV)/.installed || $(MAKE) --no-print-directory $(VENV)/.installed
+	@! $(MAKE) --no-print-directory -q $(VENV)/.installed 2>/dev/null || installed=yes; \
 	$(RUN) casebook.author new "$(N)" "$(TITLE)" --group "$(GROUP)" --part "$(PART)" && \
 	{ test -z "$$installed" || touch $(VENV)/.installed; }
 
