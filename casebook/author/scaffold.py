@@ -239,14 +239,11 @@ def _make(root: Path, case: Case, folder: Path) -> None:
     package = (root / "casebook" / "__init__.py").is_file()  # checkouts of tests have files only
     if package:
         shutil.copytree(root / "casebook", folder / "casebook")
-        for name in (
-            "_toc.yml",
-            "pyproject.toml",
-            *(f"{room}/ruff.toml" for room in files.FOLDERS),
-        ):
-            write_whole(folder / name, (root / name).read_bytes())
+        rules = [f"{room}/ruff.toml" for room in files.FOLDERS]
+        for name in ("_toc.yml", "pyproject.toml", *rules):
+            _write(folder / name, (root / name).read_bytes())
     for template, path in case.paths().items():
-        write_whole(folder / path, _text(template, case).encode())
+        _write(folder / path, _text(template, case).encode())
     if not package:
         return
     code = "import sys; from casebook.author import scaffold; scaffold.finish(*sys.argv[1:])"
@@ -305,10 +302,15 @@ def _ready(root: Path, case: Case) -> Path:
     waiting = root / "_build" / "new"
     ready, told = waiting / case.name, json.dumps(asdict(case))
     if ready.is_dir():
-        if (ready / "case.json").read_text(encoding="utf-8") == told:
+        before = (ready / "case.json").read_text(encoding="utf-8")
+        if before == told:
             return ready  # a run was cut off while it put this very case in place
-        shutil.rmtree(ready)
+        raise ValueError(
+            f"{case.name!r} was cut off while it was put in place, with other options: {before}. "
+            f"Run it again with them, or delete {ready.relative_to(root).as_posix()}."
+        )
     _refuse(root, case)
+    _entered(root, case)
     waiting.mkdir(parents=True, exist_ok=True)
     for left in waiting.glob(f".{case.name}-*"):  # of runs that were killed
         shutil.rmtree(left, ignore_errors=True)
@@ -325,35 +327,33 @@ def _ready(root: Path, case: Case) -> Path:
 # Put in place ---------------------------------------------------------------------------
 
 
-def _entries(root: Path, case: Case) -> dict[str, Callable[[str], str]]:
-    """Return what enters a case in the files that it shares with others, by path."""
-    planned = entries.planned_parts(root)
-    found = {
+def _entered(root: Path, case: Case) -> dict[str, str]:
+    """Return the files in which a case is entered beside others, with the texts that change.
+
+    Raises ValueError where its lines cannot be placed.
+    """
+    planned, rows = entries.planned_parts(root), stored()["rows"]
+    enter: dict[str, Callable[[str], str]] = {
         "_toc.yml": lambda text: entries.with_case(text, case.name, case.part, planned),
         "pyproject.toml": lambda text: entries.with_group(text, case.needs, GROUP),
     }
     if case.is_chapter:
-        rows = stored()["rows"]
-        found["tests/targets.toml"] = lambda text: (
+        enter["tests/targets.toml"] = lambda text: (
             text if f"\n[{case.name}." in text else entries.with_targets(text, case.name, rows)
         )
-    return found
+    texts = {name: (root / name).read_text(encoding="utf-8") for name in enter}
+    return {name: new for name, old in texts.items() if (new := enter[name](old)) != old}
 
 
 def _put(ready: Path, root: Path, case: Case) -> list[str]:
     """Put a whole case in place: what is missing is added, nothing is replaced."""
-    changed = []
-    for path in sorted(path for path in (ready / "files").rglob("*") if path.is_file()):
-        name = path.relative_to(ready / "files").as_posix()
-        if not (root / name).exists():
-            write_whole(root / name, path.read_bytes())
-            changed.append(name)
-    for name, enter in _entries(root, case).items():
-        before = (root / name).read_text(encoding="utf-8") if (root / name).is_file() else None
-        if before is not None and (after := enter(before)) != before:
-            write_whole(root / name, after.encode())
-            changed.append(name)
-    return changed
+    paths = sorted(path for path in (ready / "files").rglob("*") if path.is_file())
+    made = {path.relative_to(ready / "files").as_posix(): path.read_bytes() for path in paths}
+    missing = {name: data for name, data in made.items() if not (root / name).exists()}
+    entered = {name: text.encode() for name, text in _entered(root, case).items()}
+    for name, data in (missing | entered).items():
+        write_whole(root / name, data)
+    return [*missing, *entered]
 
 
 def create(root: Path, case: Case) -> list[str]:
@@ -373,8 +373,8 @@ def create(root: Path, case: Case) -> list[str]:
     Raises
     ------
     ValueError
-        If the name has another form, its number or a file is taken, or there is no title.
-        Nothing is written then.
+        If the name has another form, its number or a file is taken, there is no title, or the
+        table of contents has another form than it is committed in. Nothing is written then.
     NotMade
         If the code of the template fails. Nothing is written then either.
     """

@@ -133,7 +133,7 @@ def test_a_bad_name_is_refused_and_nothing_is_written(root, name, title, more, r
     assert content(root) == before
 
 
-@pytest.mark.parametrize("path", sorted(CASE.paths().values()))
+@pytest.mark.parametrize("path", [*sorted(CASE.paths().values()), f"exercises/{NAME}.ipynb"])
 def test_no_file_is_overwritten(root, path):
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_text("{}" if path.endswith("ipynb") else "mine", encoding="utf-8")
@@ -184,8 +184,6 @@ def test_the_committed_contents_take_a_new_case():
     after = entries.with_case(before, "98_lifts", "", planned)
     assert len(added(before, after)) == 7
     assert entries.with_case(after, "98_lifts", "", planned) == after
-    with pytest.raises(ValueError, match="not indented as it was"):
-        entries.with_case(before.replace("\n  ", "\n    "), "98_lifts", "", planned)
 
 
 def test_a_part_that_is_new_is_where_the_plan_of_the_book_has_it(root):
@@ -215,7 +213,9 @@ def test_a_case_that_is_not_planned_comes_last_or_where_its_author_says(root):
 
 
 def test_a_capstone_is_an_exercise_without_a_chapter(root):
+    targets = text(root, "tests/targets.toml")
     changed = create(root, Case("A_lead_scoring", "Lead scoring"))
+    assert text(root, "tests/targets.toml") == targets
     assert "solutions/A_lead_scoring.ipynb" in changed
     assert not [path for path in changed if path.startswith(("chapters", "book"))]
     assert contents(root)["Capstones"] == ["exercises/A_lead_scoring"]
@@ -302,6 +302,25 @@ def test_who_is_cut_off_before_the_case_is_whole_has_nothing(root, monkeypatch, 
     assert command.command_new(root, CASE) == 0
 
 
+def test_a_template_whose_code_fails_leaves_nothing(root, capsys):
+    (root / "casebook").mkdir()
+    (root / "casebook" / "__init__.py").write_text("1 / 0\n", encoding="utf-8")
+    before = content(root)
+    assert command.command_new(root, CASE) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("not made    the code of the template failed, and nothing was written:")
+    assert "ZeroDivisionError" in said
+    assert content(root) == before
+
+
+def test_contents_in_another_form_are_refused_before_anything_is_written(root):
+    (root / "_toc.yml").write_text(CONTENTS.replace("\n  ", "\n    "), encoding="utf-8")
+    before = content(root)
+    with pytest.raises(ValueError, match="not indented as it was"):
+        create(root, CASE)
+    assert content(root) == before
+
+
 def put_in_place(root, monkeypatch, most: int) -> int:
     """Start a case that is cut off after some of its files; return how many were written."""
     place, written = scaffold.write_whole, []
@@ -343,6 +362,8 @@ def test_what_was_written_since_is_not_replaced(root, monkeypatch):
     assert put_in_place(root, monkeypatch, 6) == 6
     path = root / "casebook" / "cases" / CASE.module / "__init__.py"
     path.write_text("mine", encoding="utf-8")
+    with pytest.raises(ValueError, match=r'with other options: .*"Sales for finance"'):
+        create(root, Case(NAME, "Another title"))
     create(root, CASE)
     assert path.read_text(encoding="utf-8") == "mine"
 
@@ -481,9 +502,3 @@ def test_check_says_so_until_the_rows_of_the_template_are_replaced(root, build_f
     card(build_folder, *scaffold.stored()["rows"])
     entries.record_targets(root, NAME)  # the template once more, by a run of its page
     assert [line for line in unwritten(root, NAME) if line.startswith("tests/targets.toml")]
-
-
-def test_a_new_capstone_has_no_targets(root, accepted):
-    before = accepted()
-    create(root, Case("A_lead_scoring", "Lead scoring"))
-    assert accepted() == before
