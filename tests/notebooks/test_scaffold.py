@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import tomllib
 
 import pytest
@@ -262,8 +261,8 @@ def test_cells_that_are_hidden_are_forms_on_colab_and_lines_fit_the_page(root, r
     hidden = [cell for cell in cells if "hide-input" in files.tags(cell)]
     assert "set-up" in [cell.id for cell in hidden]
     assert {cell.metadata.get("cellView") for cell in hidden} == {"form"}
-    own = [cell for cell in cells if cell.id != "colab-set-up"]
-    assert [line for cell in own for line in cell.source.split("\n") if len(line) > 80] == []
+    lines = [line for c in cells if c.id != "colab-set-up" for line in c.source.split("\n")]
+    assert [line for line in lines if len(line) > 80] == []
 
 
 def test_code_that_only_shows_stands_in_cells_of_its_own(root):
@@ -377,7 +376,7 @@ def test_a_folder_with_nothing_but_compiled_code_is_no_case(root):
 LISTS = {"_toc.yml", "pyproject.toml", "tests/targets.toml"}
 
 
-def git(root, *arguments: str) -> subprocess.CompletedProcess[str]:
+def git(root, *arguments: str):
     name = ("-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
     return tiny.shell("git", *name, *arguments, cwd=root)
 
