@@ -95,8 +95,13 @@ lab: $(VENV)/.installed ## open JupyterLab at your copies of the exercises: make
 chapter: $(VENV)/.installed ## execute one chapter and its solution and store their checked outputs: make chapter N=01
 	$(RUN) casebook.author record $(REPLACE) $(N)
 
-new: $(VENV)/.installed ## start a case, small and running: make new N=02_sales_forecasting TITLE="Sales for finance" [GROUP=forecasting] [PART=…]
-	$(RUN) casebook.author new "$(N)" "$(TITLE)" --group "$(GROUP)" --part "$(PART)"
+# It installs nothing where there is an environment, and neither does what comes after it: a new
+# group of packages changes pyproject.toml and nothing that is installed.
+new: ## start a case, small and running: make new N=02_sales_forecasting TITLE="Sales for finance" [GROUP=forecasting] [PART=…]
+	@test -e $(VENV)/.installed || $(MAKE) --no-print-directory $(VENV)/.installed
+	@! $(MAKE) --no-print-directory -q $(VENV)/.installed 2>/dev/null || installed=yes; \
+	$(RUN) casebook.author new "$(N)" "$(TITLE)" --group "$(GROUP)" --part "$(PART)" && \
+	{ test -z "$$installed" || touch $(VENV)/.installed; }
 
 targets: $(VENV)/.installed ## accept what a chapter's last run put on its scorecard: make targets N=01
 	$(RUN) casebook.author targets $(N)
