@@ -165,13 +165,22 @@ class Labels:
 
 @dataclass(frozen=True)
 class Column:
-    """A number for each label: a Series in any order, a dict, or an array in the course's order."""
+    """A number for each label: a Series in any order, a dict, or an array in the course's order.
+
+    Attributes
+    ----------
+    tolerance : float
+        Relative.
+    surplus : bool
+        Whether the answer may have further labels; they are left out then.
+    """
 
     tolerance: float = 0.003
+    surplus: bool = False
     styles = ("{}.iloc[::-1]", "{}.to_dict()", "{}.to_numpy()", "{}.to_frame('any')")
 
     def read(self, answer: object, name: str, right: pd.Series, scope: Scope) -> pd.Series:
-        return _aligned(answer, name, right)
+        return _aligned(answer, name, right, self.surplus)
 
     def distance(self, value: pd.Series, other: pd.Series) -> float:
         if not value.index.equals(other.index):
@@ -185,13 +194,15 @@ class Column:
 class Groups:
     """A group for each label, of any name: what counts is which labels are together.
 
-    A Series in any order, a dict, or an array or a list in the course's order.
+    A Series in any order, a dict, or an array or a list in the course's order. ``surplus`` is as
+    in :class:`Column`.
     """
 
+    surplus: bool = False
     styles = ("{}.iloc[::-1]", "{}.to_dict()", "{}.to_numpy()", "'g' + {}.astype(str)")
 
     def read(self, answer: object, name: str, right: pd.Series, scope: Scope) -> pd.Series:
-        given = _in_order(answer, name, right, "group")
+        given = _in_order(answer, name, right, self.surplus, "group")
         if given.isna().any():
             raise Form(f"`{name}` has no group for {_names(given.index[given.isna()][:3])}.")
         return pd.Series(pd.factorize(given)[0], given.index)
@@ -338,7 +349,9 @@ def _distance(value: object, other: object, tolerance: float) -> float:
     return float(np.where(np.isnan(value) & np.isnan(other), 0.0, apart).max()) / tolerance
 
 
-def _in_order(answer: object, name: str, right: pd.Series, what: str = "number") -> pd.Series:
+def _in_order(
+    answer: object, name: str, right: pd.Series, surplus: bool, what: str = "number"
+) -> pd.Series:
     """Return an answer as a Series in the order of the right one, which has one `what` a label."""
     if isinstance(answer, pd.DataFrame) and answer.shape[1] == 1:
         answer = answer.iloc[:, 0]
@@ -354,12 +367,18 @@ def _in_order(answer: object, name: str, right: pd.Series, what: str = "number")
         raise Form(f"`{name}` has two {what}s for one label of its index.")
     if len(missing := right.index.difference(answer.index)):
         raise Form(f"`{name}` has no {what} for {_names(missing[:3])}.")
+    more = answer.index.difference(right.index, sort=False)
+    if len(more) and not surplus:
+        raise Form(
+            f"`{name}` should have a {what} for {len(right)} labels; it has {len(more)} more, such "
+            f"as for {_names(more[:3])}."
+        )
     return answer.reindex(right.index)
 
 
-def _aligned(answer: object, name: str, right: pd.Series) -> pd.Series:
+def _aligned(answer: object, name: str, right: pd.Series, surplus: bool) -> pd.Series:
     """Return an answer as numbers in the order of the right one."""
-    answer = _in_order(answer, name, right)
+    answer = _in_order(answer, name, right, surplus)
     try:
         values = answer.astype(float)
     except (TypeError, ValueError):

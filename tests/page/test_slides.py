@@ -62,13 +62,22 @@ def deck(decks):
         )
 
 
+#: What makes decks, besides the modules that this file imports.
+MAKERS = ["casebook/book/templates", "book/_static", "package-lock.json"]
+
+
+@cache
+def makers_key() -> str:
+    """Return the key of all that makes, shows and checks decks."""
+    own = Path(__file__).relative_to(ROOT).as_posix()
+    return rotation.file_key(ROOT, own, MAKERS)
+
+
 def deck_key(chapter: str) -> str:
-    """Return the key of a deck as it is made, with the scripts and styles of decks."""
-    static = [path for path in (HTML / "_static").glob("*") if path.suffix in (".css", ".js")]
+    """Return the key of a deck: its chapter, as executed, its plan, and what makes decks."""
     plan = ROOT / "book" / "instructors" / f"{chapter}.md"
-    own = [Path(__file__), Path(checks.__file__), *([plan] if plan.is_file() else [])]
-    deck = HTML / "slides" / f"{chapter}.html"
-    return rotation.key_of(deck, ROOT / "package-lock.json", *own, *sorted(static))
+    own = [ROOT / "chapters" / f"{chapter}.ipynb", *([plan] if plan.is_file() else [])]
+    return rotation.notebook_key(f"chapters/{chapter}", makers_key(), *own)
 
 
 def deck_faults(seen, chapter: str) -> dict[str, object]:
