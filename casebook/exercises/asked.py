@@ -411,6 +411,46 @@ class Slip:
         return max((text for text, *_ in string.Formatter().parse(self.says)), key=len).strip()
 
 
+def slips(text: str) -> list[Slip]:
+    """Read slips from a text: each with its code, a line for each way to it, and what it says.
+
+    Parameters
+    ----------
+    text : str
+        Code stands at the margin. What is said stands below it, indented by two spaces; its lines
+        are joined. A first one ``when: …`` is the condition :attr:`Slip.when`.
+
+    Raises
+    ------
+    ValueError
+        If a slip has no code or says nothing.
+
+    Examples
+    --------
+    >>> slips('''
+    ... 100 * right
+    ...   when: value > 1
+    ...   Give a share
+    ...   between 0 and 1.
+    ... ''')
+    [Slip(code='100 * right', says='Give a share between 0 and 1.', when='value > 1', form='')]
+    """
+    found: list[Slip] = []
+    for code, said in re.findall(r"((?:^\S.*\n)*)((?:^ .*\n)*)", f"{text}\n", re.MULTILINE):
+        codes, says = code.splitlines(), " ".join(line.strip() for line in said.splitlines())
+        if bool(codes) != bool(says):
+            raise ValueError(
+                f"a slip is code and, indented below it, what it says: {code + said!r}."
+            )
+        condition = re.match(r"  when: (.*)\n", said)
+        if condition:
+            says = says.removeprefix(f"when: {condition[1]} ")
+        if codes:
+            one = codes[0] if len(codes) == 1 else tuple(codes)
+            found.append(Slip(one, says, condition[1] if condition else ""))
+    return found
+
+
 @dataclass(frozen=True)
 class Part:
     """One of the answers that a question asks for.

@@ -27,6 +27,7 @@ from casebook.exercises.asked import (
     evaluated,
     fill,
     run,
+    slips,
 )
 
 TRIPS = pd.Series([1.0, 2.0, 4.0, 5.0], index=list("abcd"))
@@ -534,3 +535,27 @@ def test_a_number_is_told_with_the_digits_that_matter(value, others, said):
 def test_a_check_with_another_number_of_answers_does_not_end_run_all():
     outcome = question(TOTAL, HALF).outcome(12)
     assert "takes 2 answers" in outcome.message
+
+
+# Slips as a text -----------------------------------------------------------------------
+
+
+def test_slips_are_read_from_a_text():
+    found = slips("""
+trips.mean()
+  This is the mean, {value:.0f},
+  of {len(trips)}.
+trips.max()
+max(trips)
+  This is the largest.
+1000 * right
+  when: value > 100
+  {value:.0f} is far too much.
+""")
+    assert found == TOTAL.slips
+
+
+@pytest.mark.parametrize("text", ["trips.max()", "  It says something.", "1\n  so.\n2"])
+def test_a_slip_without_its_code_or_its_reason_is_refused(text):
+    with pytest.raises(ValueError, match="a slip is code and"):
+        slips(text)
