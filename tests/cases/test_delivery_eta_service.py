@@ -34,8 +34,9 @@ from casebook.cases.delivery_eta.service import (
 from casebook.cases.delivery_eta.stream import ETA, State
 from casebook.evaluate.conformal import adaptive
 from casebook.serving.breaker import Breaker
+from casebook.serving.consumer import Store
 from casebook.serving.drills import BEGUN, kill_drill
-from casebook.serving.eventlog import EventLog, Store
+from casebook.serving.eventlog import EventLog
 
 FIRST = worlds.CALIBRATION_END
 QUANTILES = ["p10", "p50", "p90"]

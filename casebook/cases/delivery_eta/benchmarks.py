@@ -29,7 +29,7 @@ from casebook.cases.delivery_eta.studies import (
 )
 from casebook.cases.delivery_eta.world import CALIBRATION_END, SEED
 from casebook.recorded.studies import sensitivity as over_constants
-from casebook.serving.eventlog import Store
+from casebook.serving.consumer import Store
 
 #: Days of the rolling window.
 DAYS = 7

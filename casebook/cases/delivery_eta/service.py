@@ -30,7 +30,8 @@ from casebook.cases.delivery_eta.stream import SCHEMA, State, seconds
 from casebook.cases.delivery_eta.tracking import DONE
 from casebook.serving.app import Problem, bare_app, body_of, reply, too_large
 from casebook.serving.breaker import Breaker
-from casebook.serving.eventlog import Consumer, EventLog, Log, Store
+from casebook.serving.consumer import Consumer, Store
+from casebook.serving.eventlog import EventLog, Log
 
 #: Bytes of a request, and scans in it.
 MOST_BYTES, MOST_SCANS = 1_000_000, 1_000

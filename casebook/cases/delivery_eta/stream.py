@@ -30,7 +30,7 @@ from casebook.cases.delivery_eta.stages import DELIVERED, OUT, STAGES
 from casebook.cases.delivery_eta.tracking import DONE, Track
 from casebook.evaluate.conformal import Adaptive
 from casebook.serving.breaker import Breaker
-from casebook.serving.eventlog import Decoded, Refused
+from casebook.serving.consumer import Decoded, Refused
 
 # The state ---------------------------------------------------------------------------
 
