@@ -9,15 +9,7 @@ import pandas as pd
 import pytest
 
 from casebook.cases.delivery_eta import world as worlds
-from casebook.cases.delivery_eta.evaluation import (
-    compare,
-    deciles,
-    jumps,
-    losses,
-    score,
-    split,
-    with_truth,
-)
+from casebook.cases.delivery_eta.evaluation import deciles, jumps, split, with_truth
 from casebook.cases.delivery_eta.features import prepare
 from casebook.cases.delivery_eta.ladder import (
     route_quantiles,
@@ -26,7 +18,6 @@ from casebook.cases.delivery_eta.ladder import (
     van_quantiles,
     window,
 )
-from casebook.cases.delivery_eta.library import mapie_interval
 from casebook.cases.delivery_eta.oracle import oracle_quantiles
 from casebook.cases.delivery_eta.promise import (
     Costs,
@@ -37,18 +28,7 @@ from casebook.cases.delivery_eta.promise import (
     scale,
     window_outcome,
 )
-from casebook.cases.delivery_eta.quantiles import (
-    COVER,
-    NAMES,
-    Quantiles,
-    adapted,
-    as_forecast,
-    conformalise,
-    fit,
-    follower,
-    scores,
-    widened,
-)
+from casebook.cases.delivery_eta.quantiles import fit
 from casebook.cases.delivery_eta.stages import VANS, hours
 from casebook.cases.delivery_eta.survival import (
     aft,
@@ -58,6 +38,20 @@ from casebook.cases.delivery_eta.survival import (
 )
 from casebook.evaluate.conformal import cqr_scores, quantile
 from casebook.evaluate.quantiles import crossings
+from casebook.evaluate.ranges import (
+    COVER,
+    NAMES,
+    adapted,
+    as_forecast,
+    compare,
+    conformalise,
+    follower,
+    losses,
+    score,
+    scores,
+    widened,
+)
+from casebook.forecasting.quantile_trees import Quantiles, mapie_interval
 
 
 @cache
@@ -196,7 +190,7 @@ def test_the_calibration_weeks_are_covered_as_often_as_is_promised():
     made = conformalise(model(), rows).predict(rows)
     inside = (rows["remaining"] >= made["p10"] - 1e-9) & (rows["remaining"] <= made["p90"] + 1e-9)
     assert inside.mean() == pytest.approx(COVER, abs=0.01)
-    by_stage = conformalise(model(), rows, by_stage=True).predict(rows)
+    by_stage = conformalise(model(), rows, by="stage").predict(rows)
     for stage, own in rows.groupby("stage"):
         if len(own) >= 100:
             made = by_stage.loc[own.index]

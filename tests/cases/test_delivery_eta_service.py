@@ -21,7 +21,6 @@ from casebook.cases.delivery_eta.eta import Models, Said, decide, promise_day, r
 from casebook.cases.delivery_eta.evaluation import split, with_truth
 from casebook.cases.delivery_eta.features import prepare
 from casebook.cases.delivery_eta.messages import decode, events_of
-from casebook.cases.delivery_eta.quantiles import scores, widened
 from casebook.cases.delivery_eta.service import (
     SCHEMA,
     Tracking,
@@ -33,6 +32,7 @@ from casebook.cases.delivery_eta.service import (
 )
 from casebook.cases.delivery_eta.stream import ETA, State
 from casebook.evaluate.conformal import adaptive
+from casebook.evaluate.ranges import scores, widened
 from casebook.serving.breaker import Breaker
 from casebook.serving.consumer import Store
 from casebook.serving.drills import BEGUN, kill_drill

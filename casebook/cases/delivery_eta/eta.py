@@ -15,8 +15,10 @@ from casebook.cases.delivery_eta.features import LATE_REPORT, OLDEST_REPORT
 from casebook.cases.delivery_eta.ladder import Routes, window
 from casebook.cases.delivery_eta.ladder import routes as learn_routes
 from casebook.cases.delivery_eta.promise import Costs, next_working_day
-from casebook.cases.delivery_eta.quantiles import NAMES, Quantiles, fit, follower
+from casebook.cases.delivery_eta.quantiles import fit
 from casebook.evaluate.conformal import Adaptive
+from casebook.evaluate.ranges import NAMES, follower
+from casebook.forecasting.quantile_trees import Quantiles
 from casebook.serving.breaker import Breaker
 
 SOURCES = ("model", "routes", "window")

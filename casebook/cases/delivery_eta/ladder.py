@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from casebook.cases.delivery_eta.quantiles import LEVELS, NAMES, as_forecast
 from casebook.cases.delivery_eta.stages import VANS, hours
+from casebook.evaluate.ranges import LEVELS, NAMES, as_forecast
 
 #: From the narrowest group to the widest; each with the stage.
 BACK_OFF: dict[str, list[str]] = {

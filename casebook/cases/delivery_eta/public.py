@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from casebook.cases.delivery_eta.evaluation import compare, deciles, score
+from casebook.cases.delivery_eta.evaluation import deciles
 from casebook.cases.delivery_eta.ladder import routes
-from casebook.cases.delivery_eta.quantiles import DIRECT, adapted, conformalise, fit, follower
+from casebook.cases.delivery_eta.quantiles import DIRECT, fit
 from casebook.data import real
 from casebook.data.trips import deliveries, taxis
+from casebook.evaluate.ranges import adapted, compare, conformalise, follower, score
 from casebook.recorded.real import from_real
 
 #: Random splits of the orders, which have no date.

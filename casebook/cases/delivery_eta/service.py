@@ -24,10 +24,10 @@ from casebook.cases.delivery_eta.eta import Models
 from casebook.cases.delivery_eta.feed import MOST_ID
 from casebook.cases.delivery_eta.ladder import Routes
 from casebook.cases.delivery_eta.messages import Scan, became_known, decode, key_of
-from casebook.cases.delivery_eta.quantiles import Quantiles
 from casebook.cases.delivery_eta.stages import START
 from casebook.cases.delivery_eta.stream import SCHEMA, State, seconds
 from casebook.cases.delivery_eta.tracking import DONE
+from casebook.forecasting.quantile_trees import Quantiles
 from casebook.serving.app import Problem, bare_app, body_of, reply, too_large
 from casebook.serving.breaker import Breaker
 from casebook.serving.consumer import Consumer, Store

@@ -25,10 +25,10 @@ from casebook.cases.delivery_eta.eta import (
 )
 from casebook.cases.delivery_eta.features import KEYS, Tables, build, condensed
 from casebook.cases.delivery_eta.messages import Load, Parcel, Scan, became_known, key_of
-from casebook.cases.delivery_eta.quantiles import widened
 from casebook.cases.delivery_eta.stages import DELIVERED, OUT, STAGES
 from casebook.cases.delivery_eta.tracking import DONE, Track
 from casebook.evaluate.conformal import Adaptive
+from casebook.evaluate.ranges import widened
 from casebook.serving.breaker import Breaker
 from casebook.serving.consumer import Decoded, Refused
 

@@ -15,15 +15,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.delivery_eta import world as worlds
-from casebook.cases.delivery_eta.evaluation import (
-    compare,
-    deciles,
-    jumps,
-    losses,
-    score,
-    split,
-    with_truth,
-)
+from casebook.cases.delivery_eta.evaluation import deciles, jumps, split, with_truth
 from casebook.cases.delivery_eta.features import FEATURES, GROUPS, prepare
 from casebook.cases.delivery_eta.ladder import route_quantiles, routes, rules, van_quantiles, window
 from casebook.cases.delivery_eta.oracle import oracle_quantiles
@@ -34,18 +26,13 @@ from casebook.cases.delivery_eta.promise import (
     outcome,
     policy_table,
 )
-from casebook.cases.delivery_eta.quantiles import (
-    DIRECT,
-    Quantiles,
-    adapted,
-    conformalise,
-    fit,
-    follower,
-)
+from casebook.cases.delivery_eta.quantiles import DIRECT, fit
 from casebook.cases.delivery_eta.stages import Constants
 from casebook.cases.delivery_eta.survival import aft, censoring_bias
 from casebook.evaluate.gap import gaps
 from casebook.evaluate.intervals import Interval, mean_interval
+from casebook.evaluate.ranges import adapted, compare, conformalise, follower, losses, score
+from casebook.forecasting.quantile_trees import Quantiles
 
 #: Worlds of the headline, and those on which the models' settings were chosen.
 SEEDS, CHOSEN_ON = tuple(range(11, 26)), (1, 2, 3)
@@ -133,7 +120,7 @@ def forecasts(here: Setting, model: Quantiles, survival: bool = True) -> dict[st
         "direct": fit(here.train, **DIRECT).predict(rows),
         "lightgbm": model.predict(rows),
         "cqr": conformalise(model, here.calibration).predict(rows),
-        "cqr by stage": conformalise(model, here.calibration, by_stage=True).predict(rows),
+        "cqr by stage": conformalise(model, here.calibration, by="stage").predict(rows),
         # The last scores alone, and with the aim that follows the misses.
         RECENT: adapted(model, follower(model, here.calibration, gamma=0.0), rows),
         MODEL: adapted(model, follower(model, here.calibration), rows),

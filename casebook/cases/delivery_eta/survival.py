@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from casebook.cases.delivery_eta.quantiles import LEVELS, as_forecast
+from casebook.evaluate.ranges import LEVELS, as_forecast
 from casebook.evaluate.survival import kaplan_meier, restricted_mean
 
 if TYPE_CHECKING:
