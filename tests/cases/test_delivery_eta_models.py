@@ -46,10 +46,6 @@ from casebook.evaluate.ranges import (
     compare,
     conformalise,
     follower,
-    losses,
-    score,
-    scores,
-    widened,
 )
 from casebook.forecasting.quantile_trees import Quantiles, mapie_interval
 
@@ -163,16 +159,6 @@ def test_the_model_counts_from_the_planned_van():
     assert np.median(direct.raw(later) - direct.raw(rows)) < 120, "trees alone do not follow"
 
 
-def test_labels_are_needed_and_the_same_seed_gives_the_same_model():
-    rows = parts()["train"].tail(2000)
-    with pytest.raises(ValueError, match="1 without a label: train on ripe rows"):
-        fit(rows.assign(remaining=rows["remaining"].where(np.arange(2000) > 0)))
-    with pytest.raises(ValueError, match="0 rows"):
-        fit(rows.iloc[:0])
-    twice = [fit(rows, n_estimators=5).raw(rows) for _ in range(2)]
-    np.testing.assert_array_equal(*twice)
-
-
 def test_the_correction_by_hand_is_that_of_mapie(caplog, capsys):
     calibration, rows = parts()["calibration"], parts()["quiet"]
     low, _, high = model().raw(calibration).T
@@ -183,28 +169,6 @@ def test_the_correction_by_hand_is_that_of_mapie(caplog, capsys):
     np.testing.assert_allclose(library[1], high + correction)
     # It remarks that quantiles cross; no page may show that.
     assert crossings(model().raw(rows)) > 0 and not caplog.records and not capsys.readouterr().err
-
-
-def test_the_calibration_weeks_are_covered_as_often_as_is_promised():
-    rows = parts()["calibration"]
-    made = conformalise(model(), rows).predict(rows)
-    inside = (rows["remaining"] >= made["p10"] - 1e-9) & (rows["remaining"] <= made["p90"] + 1e-9)
-    assert inside.mean() == pytest.approx(COVER, abs=0.01)
-    by_stage = conformalise(model(), rows, by="stage").predict(rows)
-    for stage, own in rows.groupby("stage"):
-        if len(own) >= 100:
-            made = by_stage.loc[own.index]
-            inside = (own["remaining"] >= made["p10"] - 1e-9) & (
-                own["remaining"] <= made["p90"] + 1e-9
-            )
-            assert inside.mean() == pytest.approx(COVER, abs=0.015), stage
-
-
-def test_an_interval_that_gets_narrower_never_turns_around():
-    forecast = pd.DataFrame([[10.0, 12.0, 20.0], [1.0, 2.0, 3.0]], columns=NAMES)
-    assert widened(forecast, 2.0).to_numpy().tolist() == [[8, 12, 22], [0, 2, 5]]
-    narrow = widened(forecast, np.array([-8.0, 0.0]))
-    assert narrow.iloc[0].tolist() == [15, 15, 15] and narrow.iloc[1].tolist() == [1, 2, 3]
 
 
 def test_the_adaptive_interval_recovers_in_the_storm_from_deliveries_alone():
@@ -227,21 +191,6 @@ def test_the_adaptive_interval_recovers_in_the_storm_from_deliveries_alone():
 
 
 # Scores ------------------------------------------------------------------------------
-
-
-def test_scores_by_hand():
-    rows = pd.DataFrame({"truth": [10.0, 30.0], "stage": ["out", "out"]})
-    forecast = pd.DataFrame([[8.0, 9.0, 12.0], [8.0, 9.0, 12.0]], columns=NAMES)
-    found = score(rows, forecast).iloc[0]
-    assert found["n"] == 2 and found["coverage"] == 0.5 and found["late"] == 0.5
-    assert found["width"] == 4 and found["mae"] == 11
-    assert found["interval_score"] == pytest.approx((4 + 4 + 10 * 18) / 2)
-    first = np.mean([0.1 * 2, 0.5 * 1, 0.1 * 2])
-    second = np.mean([0.1 * 22, 0.5 * 21, 0.9 * 18])
-    assert found["pinball"] == pytest.approx((first + second) / 2)
-    assert score(rows, forecast, "stage").loc["out", "n"] == 2
-    with pytest.raises(ValueError, match="different indexes"):
-        losses(rows, forecast.set_axis([3, 4]))
 
 
 def test_deciles_are_of_equal_size_and_new_routes_stand_apart():
@@ -368,9 +317,3 @@ def test_each_rung_promises_in_its_own_form():
     times = {p: rows["known_at"] + pd.to_timedelta(vans[p], unit="h") for p in levels}
     late = [outcome(rows, next_working_day(time))["late"] for time in times.values()]
     assert late == sorted(late, reverse=True) and late[1] <= 0.24
-
-
-def test_scores_are_hours_outside():
-    rows = pd.DataFrame({"remaining": [5.0, 15.0]})
-    forecast = pd.DataFrame([[6.0, 8.0, 10.0]] * 2, columns=NAMES)
-    assert scores(rows, forecast).tolist() == [1.0, 5.0]

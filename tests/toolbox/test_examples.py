@@ -18,7 +18,10 @@ MODULES = sorted(
     for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}.")
 )
 #: Of a room that mostly computes metrics, those that a reader would copy from.
-MODULES += [f"casebook.evaluate.{name}" for name in ("conformal", "power", "quantiles", "survival")]
+MODULES += [
+    f"casebook.evaluate.{name}" for name in ("conformal", "gap", "power", "quantiles", "ranges")
+]
+MODULES += ["casebook.evaluate.survival"]
 
 
 MODULES += ["casebook.data.contracts", "casebook.data.feed"]

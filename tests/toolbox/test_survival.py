@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from lifelines import KaplanMeierFitter
 
-from casebook.evaluate.survival import kaplan_meier, restricted_mean
+from casebook.evaluate.survival import (
+    aft,
+    censored,
+    cox,
+    kaplan_meier,
+    quantiles,
+    restricted_mean,
+)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -33,3 +41,40 @@ def test_times_that_are_none_are_refused():
         kaplan_meier([1.0, np.nan], [True, False])
     with pytest.raises(ValueError, match="one of each a case"):
         kaplan_meier([1.0], [True, False])
+
+
+# Regressions ---------------------------------------------------------------------------
+
+
+def running(n: int = 600) -> tuple[pd.DataFrame, pd.Timestamp]:
+    """Return cases that began over six days; a load doubles their hours."""
+    rng, now = np.random.default_rng(0), pd.Timestamp("2025-06-11")
+    began = now - pd.to_timedelta(rng.uniform(0.1, 144, n), unit="h")
+    load = rng.uniform(0, 1, n)
+    hours = 60 * 2**load * rng.lognormal(0, 0.4, n)
+    ends = began + pd.to_timedelta(hours, unit="h")
+    rows = pd.DataFrame({"known_at": began, "load": load, "remaining": hours, "label_at": ends})
+    return rows, now
+
+
+def test_what_is_under_way_is_known_to_take_longer():
+    rows, now = running()
+    known = censored(rows, now)
+    assert 0.3 < (~known["arrived"]).mean() < 0.8
+    under_way = known[~known["arrived"]]
+    assert (under_way["duration"] <= under_way["remaining"] + 1e-6).all()
+    assert censored(rows, now - pd.Timedelta(days=5))["known_at"].max() < now
+
+
+@pytest.mark.parametrize("fitted", [aft, cox])
+def test_a_regression_hears_the_cases_under_way(fitted):
+    rows, now = running()
+    frame = censored(rows, now)[["load", "duration", "arrived"]]
+    asked = pd.DataFrame({"load": [0.0, 1.0]})
+    made = quantiles(fitted(frame), asked, (0.1, 0.5, 0.9))
+    assert (np.diff(made, axis=1) > 0).all() and made[1, 1] > 1.4 * made[0, 1]
+    assert made[:, 1] == pytest.approx([60, 120], rel=0.2)
+    deaf = quantiles(fitted(frame[frame["arrived"]]), asked, (0.5,))  # the planted fault
+    assert deaf[1, 0] < 0.85 * made[1, 1]
+    few = fitted(frame, most=100)
+    assert len(few.durations) == 100 and np.isfinite(quantiles(few, asked, (0.999,))).all()

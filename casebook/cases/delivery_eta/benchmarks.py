@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
@@ -40,26 +41,9 @@ CONSTANTS = {
 FACTORS = (0.5, 1.0, 1.5)
 
 
-def _table(name: str, seeds: Sequence[int]) -> pd.DataFrame:
+def _table(name: str, seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
+    """Return a table of :class:`.studies.Found` over worlds."""
     return pd.concat([getattr(one_world(seed), name) for seed in seeds], ignore_index=True)
-
-
-def worlds(seeds: Sequence[int] = (*SEEDS, SEED)) -> pd.DataFrame:
-    """Score the ladder over fresh worlds, and in the world of the page.
-
-    Returns
-    -------
-    DataFrame
-        ``seed``, ``span`` (quiet, storm, peak), ``model``, ``n``, ``coverage``, ``late``,
-        ``width``, ``interval_score``, ``pinball``, ``mae`` and ``to_oracle`` (interval score over
-        the oracle's, on the moments that the oracle was asked about).
-    """
-    return _table("scores", seeds)
-
-
-def slices(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
-    """Score the quiet weeks by stage and by decile of zone pairs (0: new routes)."""
-    return _table("slices", seeds)
 
 
 def rolling(seeds: Sequence[int] = SEEDS, page: int = SEED) -> pd.DataFrame:
@@ -83,21 +67,6 @@ def rolling(seeds: Sequence[int] = SEEDS, page: int = SEED) -> pd.DataFrame:
     table = pd.concat(parts, ignore_index=True)
     table["day"] = table["day"].dt.strftime("%Y-%m-%d")
     return table[["which", "method", "day", "coverage", "width", "interval_score", "n"]]
-
-
-def promises(seeds: Sequence[int] = (*SEEDS, SEED)) -> pd.DataFrame:
-    """Cost the promise at collection, by level and of the peers; see :func:`.studies.promises`."""
-    return _table("promises", seeds)
-
-
-def censoring(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
-    """Return the bias of a mean over delivered parcels alone, in days."""
-    return _table("censoring", seeds)
-
-
-def fan(seeds: Sequence[int] = (SEED,)) -> pd.DataFrame:
-    """Return the forecasts of one parcel of the page's world, scan by scan."""
-    return _table("fan", seeds)
 
 
 def sensitivity(
@@ -180,12 +149,12 @@ def service(events: int = 20_000, calls: int = 1000) -> pd.DataFrame:
 #: The timing comes first, while nothing else of the run loads the machine.
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "service": service,
-    "worlds": worlds,
-    "slices": slices,
+    "worlds": partial(_table, "scores", (*SEEDS, SEED)),
+    "slices": partial(_table, "slices"),
     "rolling": rolling,
-    "promises": promises,
-    "censoring": censoring,
-    "fan": fan,
+    "promises": partial(_table, "promises", (*SEEDS, SEED)),
+    "censoring": partial(_table, "censoring"),
+    "fan": partial(_table, "fan", (SEED,)),
     "ablation": ablation,
     "sensitivity": sensitivity,
     "sizes": sizes,

@@ -29,7 +29,7 @@ from casebook.cases.delivery_eta.promise import (
 from casebook.cases.delivery_eta.quantiles import DIRECT, fit
 from casebook.cases.delivery_eta.stages import Constants
 from casebook.cases.delivery_eta.survival import aft, censoring_bias
-from casebook.evaluate.gap import gaps
+from casebook.evaluate import gap
 from casebook.evaluate.intervals import Interval, mean_interval
 from casebook.evaluate.ranges import adapted, compare, conformalise, follower, losses, score
 from casebook.forecasting.quantile_trees import Quantiles
@@ -147,7 +147,12 @@ def oracle(here: Setting) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Found:
-    """What a world says: one frame for each table that is recorded. See :mod:`.benchmarks`."""
+    """What a world says: one frame for each table that is recorded.
+
+    ``scores`` has ``to_oracle``, the interval score over the oracle's on the moments that the
+    oracle was asked about; ``rolling`` has the sums of each day. The others are as of the functions
+    below.
+    """
 
     scores: pd.DataFrame
     slices: pd.DataFrame
@@ -327,37 +332,18 @@ def fan(here: Setting, forecast: pd.DataFrame) -> pd.DataFrame:
 def shares(
     table: pd.DataFrame, model: str = MODEL, floor: str = WINDOW, metric: str = "interval_score"
 ) -> Interval:
-    """Return the share of the gap to the oracle that a model closes in the quiet weeks.
-
-    Parameters
-    ----------
-    table : DataFrame
-        The recorded table ``worlds``.
-    model, floor : str
-        What closes the gap, and what it is counted from: the window, the routes, or the rules.
-    metric : str
-
-    Returns
-    -------
-    Interval
-        95 % t interval over worlds.
-    """
-    rows = table[table["span"] == "quiet"]
-    rows = rows.assign(share=gaps(rows, floor, ORACLE, metric, within=["seed"]))
-    return mean_interval(rows.loc[rows["model"] == model, "share"])
+    """Return the share of the gap to the oracle that a model closes in the quiet weeks."""
+    return gap.closed(table[table["span"] == "quiet"], model, floor, ORACLE, metric)
 
 
 def mean_of(table: pd.DataFrame, model: str, metric: str, span: str = "quiet") -> Interval:
     """Return a metric of a model with its 95 % t interval over worlds."""
-    rows = table[(table["span"] == span) & (table["model"] == model)]
-    return mean_interval(rows[metric])
+    return mean_interval(table.loc[(table["span"] == span) & (table["model"] == model), metric])
 
 
 def ratio(table: pd.DataFrame, model: str, peer: str, span: str = "quiet") -> Interval:
     """Return a model's interval score over that of a peer, paired by world."""
-    rows = table[table["span"] == span]
-    wide = rows.pivot(index="seed", columns="model", values="interval_score")
-    return mean_interval(wide[model] / wide[peer])
+    return gap.ratio(table[table["span"] == span], model, peer, "interval_score")
 
 
 # What matters ------------------------------------------------------------------------
