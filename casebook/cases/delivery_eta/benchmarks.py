@@ -47,14 +47,7 @@ def _table(name: str, seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
 
 
 def rolling(seeds: Sequence[int] = SEEDS, page: int = SEED) -> pd.DataFrame:
-    """Return coverage and width of seven days, in the page's world and over the fresh ones.
-
-    Returns
-    -------
-    DataFrame
-        ``which`` (page, worlds), ``method`` (static, adaptive), ``day`` (the last one),
-        ``coverage``, ``width``, ``interval_score``, ``n``.
-    """
+    """Return coverage and width of seven days, in the page's world and over the fresh ones."""
     parts = []
     for which, numbers in (("page", [page]), ("worlds", seeds)):
         sums = _table("rolling", numbers).groupby(["method", "day"]).sum().drop(columns="seed")
@@ -111,12 +104,8 @@ def _asked(folder: str, consume: bool, parcels: Sequence[int], calls: int) -> di
 def service(events: int = 20_000, calls: int = 1000) -> pd.DataFrame:
     """Measure the consumer on a store with history, and the answers from a process of its own.
 
-    Returns
-    -------
-    DataFrame
-        ``what`` (consumer; GET; GET while it consumes), ``a_second`` (events by CPU second),
-        ``a_second_wall`` (events, or requests of one client, by the clock), ``p50``, ``p95``,
-        ``p99`` (milliseconds), ``n``.
+    ``a_second`` are events by CPU second, ``a_second_wall`` events or requests of one client by the
+    clock; ``p50``, ``p95``, ``p99`` milliseconds.
     """
     from casebook.cases.delivery_eta.eta import train
     from casebook.cases.delivery_eta.messages import events_of

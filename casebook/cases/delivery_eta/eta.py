@@ -32,16 +32,8 @@ MOVED, QUEUED = 2.0, 6.0
 class Models:
     """What the service answers with; any part may be missing.
 
-    Attributes
-    ----------
-    model : Quantiles or None
-    promises : Quantiles or None
-        Of the one quantile that costs least to promise.
-    routes : Routes or None
-    zones : frozenset of str
-        That the training saw: others are new routes.
-    scores : ndarray
-        Of the calibration weeks, in order of time: where the adaptive correction starts.
+    ``promises`` has the one quantile that costs least to promise, ``zones`` those that the training
+    saw, ``scores`` those of the calibration weeks in order of time: there the correction starts.
     """
 
     model: Quantiles | None = None
@@ -56,15 +48,7 @@ class Models:
 
 
 def train(ripe_rows: pd.DataFrame, calibration: pd.DataFrame, **settings: object) -> Models:
-    """Fit all that the service needs.
-
-    Parameters
-    ----------
-    ripe_rows, calibration : DataFrame
-        Prepared and ripe moments.
-    **settings
-        Of LightGBM, in place of the usual ones.
-    """
+    """Fit all that the service needs to ripe moments; ``settings`` replace those of LightGBM."""
     model = fit(ripe_rows, **settings)
     promises = fit(ripe_rows, levels=(Costs().quantile,), **settings)
     zones = frozenset(ripe_rows["origin"]) | frozenset(ripe_rows["destination"])
@@ -150,20 +134,8 @@ def promise_day(
 ) -> np.ndarray:
     """Return the day that is promised at each moment, in days since the start of the world.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Prepared moments.
-    made : DataFrame
-        Their decisions, from :func:`decide`.
-    models : Models
-    breaker : Breaker, optional
-        Asks the promises' model, too: where that fails, the day is that of P90.
-
-    Returns
-    -------
-    ndarray of int
-        The day of the quantile that costs least, where the model decided; else that of P90.
+    It is the day of the quantile that costs least where the model decided (``made``, of
+    :func:`decide`), else that of P90; also where the promises' model fails.
     """
     hours = made["p90"].to_numpy(float).copy()
     own = (made["source"] == "model").to_numpy()
@@ -186,15 +158,7 @@ def _promised_hours(rows: pd.DataFrame, promises: Quantiles, breaker: Breaker | 
 
 @dataclass(frozen=True)
 class Said:
-    """A forecast as it was given: what the next one is compared with.
-
-    Attributes
-    ----------
-    due : float
-        Its P50, in seconds since 1970.
-    load : float
-        Hours of queue before the parcel, as reported then.
-    """
+    """A forecast as it was given: its P50 in seconds since 1970, and the hours of queue ahead."""
 
     due: float
     load: float
@@ -207,17 +171,7 @@ def queue_ahead(step: int, origin_load: float, destination_load: float) -> float
 
 
 def reason(stage: str, before: Said | None, now: Said) -> str:
-    """Return in words why a forecast differs from the one before.
-
-    Parameters
-    ----------
-    stage : str
-        Of the scan that led to it.
-    before, now : Said
-
-    Returns
-    -------
-    str
+    """Return in words why a forecast differs from the one before, at the scan of a stage.
 
     Examples
     --------

@@ -10,20 +10,7 @@ from casebook.cases.delivery_eta.world import CALIBRATION_END, CUT, QUIET_END, T
 
 
 def with_truth(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    """Add the hours to the true delivery, for the evaluation alone.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Moments.
-    truth : DataFrame
-        Of the world.
-
-    Returns
-    -------
-    DataFrame
-        With ``truth``; moments that became known after the true delivery are left out.
-    """
+    """Add the hours to the true delivery (``truth``); moments known after it are left out."""
     delivered = rows["parcel"].map(truth.set_index("parcel")["delivered"])
     hours = (delivered - rows["known_at"]) / pd.Timedelta(hours=1)
     return rows.assign(truth=hours)[hours > 0]
@@ -32,11 +19,8 @@ def with_truth(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
 def split(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Cut prepared moments by time.
 
-    Returns
-    -------
-    dict of str to DataFrame
-        ``train`` and ``calibration``: what was ripe at their ends; ``quiet``: five weeks to test;
-        ``rough``: the storm and the peak after them.
+    ``train`` and ``calibration`` are what was ripe at their ends; ``quiet`` five weeks to test,
+    ``rough`` the storm and the peak after them.
     """
     known = rows["known_at"]
     return {
@@ -48,22 +32,10 @@ def split(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def deciles(rows: pd.DataFrame, train: pd.DataFrame, n: int = 10) -> pd.Series:
-    """Sort zone pairs into deciles by what they took in training: 1 is quick, 10 is slow.
+    """Sort zone pairs into ``n`` groups by what they took in training: 1 is quick, 0 is unknown.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Moments to sort.
-    train : DataFrame
-        Moments with ``remaining``; a pair's median at collection, or of its hubs if there are
-        fewer than five parcels.
-    n : int
-        Groups, each with about the same number of ``rows``.
-
-    Returns
-    -------
-    Series
-        1 to ``n``, index of ``rows``; pairs whose hubs are unknown are in group 0.
+    A pair has its median at collection, or that of its hubs if it had fewer than five parcels; each
+    group has about the same number of ``rows``.
     """
     first = train[train["stage"] == "collected"]
     pair, hubs = ["origin", "destination"], ["origin_hub", "destination_hub"]

@@ -45,14 +45,8 @@ KEYS = ["origin", "destination", "origin_hub", "destination_hub"]
 class Tables:
     """What stands beside the scans when features are built.
 
-    Attributes
-    ----------
-    load : DataFrame
-        Reports of the hubs: ``hub``, ``backlog_hours``, ``published_at``.
-    outcomes : DataFrame
-        Deliveries: ``origin_hub``, ``destination_hub``, ``destination``, ``origin``, ``label_at``
-        (when it became known), ``took`` (hours from collection to delivery) and ``n`` (1; more in
-        a row of :func:`condensed`, whose ``took`` is a sum).
+    ``load`` has the hubs' reports; ``outcomes`` the deliveries: :data:`KEYS`, ``label_at`` (when it
+    became known), ``took`` (hours) and ``n`` (more than 1 in a sum of :func:`condensed`).
     """
 
     load: pd.DataFrame
@@ -69,17 +63,10 @@ def outcomes(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def condensed(done: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
-    """Add up the deliveries that no moment from now on can tell apart.
+    """Add up the deliveries that no moment from ``now`` on can tell apart, by pair and day.
 
-    The history counts whole days. Of one pair, what became known on one day is a row, and all of
-    before the last week is one: the table no longer grows with the number of parcels.
-
-    Parameters
-    ----------
-    done : DataFrame
-        Outcomes; rows that are sums already may be among them.
-    now : Timestamp
-        The first moment that is still to be asked about.
+    The history counts whole days, and of before the last week all together: the table does not grow
+    with the number of parcels. Rows that are sums already may be among them.
     """
     if done.empty:
         return done
@@ -118,11 +105,8 @@ def timetable(
 ) -> dict[str, np.ndarray]:
     """Play the usual journey on from each moment, with the hubs' reported queues.
 
-    Returns
-    -------
-    dict of str to ndarray
-        ``plan_ready``: hours until the parcel is ready for a van; ``plan_slack``: from then to the
-        van's departure; ``plan_van``: until that departure. From the van on all are 0.
+    Returns ``plan_ready`` (hours until the parcel is ready for a van), ``plan_slack`` (from then to
+    the van's departure), ``plan_van`` (until that departure); all 0 from the van on.
     """
     now, step = hours(rows["known_at"]), rows["step"].to_numpy()
     queued = np.where(rows["service"] == "express", USUAL_EXPRESS, 1.0)
@@ -146,17 +130,7 @@ def _route(rows: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def latest_load(rows: pd.DataFrame, load: pd.DataFrame, hub: str) -> pd.DataFrame:
-    """Return a hub's last report that was published by then: ``hours`` and ``age`` (hours).
-
-    Parameters
-    ----------
-    rows : DataFrame
-        ``known_at`` and the column ``hub``.
-    load : DataFrame
-        Reports.
-    hub : str
-        ``"origin_hub"`` or ``"destination_hub"``.
-    """
+    """Return a hub's last report that was published by then: ``hours`` and ``age`` (hours)."""
     asked = rows[["known_at", hub]].rename(columns={hub: "hub"}).assign(row=np.arange(len(rows)))
     reports = load[["hub", "published_at", "backlog_hours"]].sort_values("published_at")
     asked["known_at"] = asked["known_at"].astype("datetime64[s]")
@@ -236,14 +210,7 @@ def build(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
 
 
 def prepare(scans: pd.DataFrame, parcels: pd.DataFrame, load: pd.DataFrame) -> pd.DataFrame:
-    """Return all moments of a feed with their labels, as far as known, and their features.
-
-    Returns
-    -------
-    DataFrame
-        As of :func:`~casebook.cases.delivery_eta.tracking.labelled`, with :data:`FEATURES` and
-        ``load_age``.
-    """
+    """Return all moments of a feed with their labels, as far as known, and their features."""
     rows = labelled(moments(scans, parcels), scans)
     made = build(rows, Tables(load, outcomes(rows)))
     return rows.join(made.drop(columns=[name for name in made if name in rows]))

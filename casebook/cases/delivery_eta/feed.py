@@ -59,15 +59,7 @@ def contract() -> pa.DataFrameSchema:
 
 
 class Checked(NamedTuple):
-    """What a table of scans was found to be.
-
-    Attributes
-    ----------
-    accepted, quarantined : DataFrame
-        Each row is in one of them.
-    lines : tuple of str
-        What is wrong, where, what to do.
-    """
+    """A table's scans, each accepted or quarantined; what is wrong, where, what to do."""
 
     accepted: pd.DataFrame
     quarantined: pd.DataFrame
@@ -76,15 +68,6 @@ class Checked(NamedTuple):
 
 def check(scans: pd.DataFrame) -> Checked:
     """Sort out the scans that break the contract; nothing is raised for a bad row.
-
-    Parameters
-    ----------
-    scans : DataFrame
-        May be empty.
-
-    Returns
-    -------
-    Checked
 
     Raises
     ------
@@ -106,13 +89,7 @@ def check(scans: pd.DataFrame) -> Checked:
 
 
 def slow_clocks(scans: pd.DataFrame) -> pd.DataFrame:
-    """Return the weeks in which all scans of a device seem late: its clock is behind.
-
-    Returns
-    -------
-    DataFrame
-        ``device``, ``week`` (its Monday), ``scans``, ``hours`` (median lag).
-    """
+    """Return the weeks in which all scans of a device seem late: its clock is behind."""
     lag = (scans["received_at"] - scans["scanned_at"]) / pd.Timedelta(hours=1)
     day = scans["received_at"].dt.normalize()
     week = day - pd.to_timedelta(day.dt.dayofweek, unit="D")
@@ -123,18 +100,9 @@ def slow_clocks(scans: pd.DataFrame) -> pd.DataFrame:
 
 
 def audit(scans: pd.DataFrame, parcels: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
-    """Count the faults of a feed, as far as the feed itself shows them.
+    """Count the faults of a feed at a time, as far as the feed itself shows them.
 
-    Parameters
-    ----------
-    scans, parcels : DataFrame
-    now : Timestamp
-        Of the audit.
-
-    Returns
-    -------
-    DataFrame
-        ``fault``, ``scans``, ``share`` (of the scans that came), ``found by``, ``remedy``.
+    Returns ``fault``, ``scans``, ``share`` (of the scans that came), ``found by``, ``remedy``.
     """
     once = scans.drop_duplicates("scan_id")
     lag = (once["received_at"] - once["scanned_at"]) / pd.Timedelta(hours=1)

@@ -22,13 +22,7 @@ LEAST = 30
 
 
 def window(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the carrier's stated window as a forecast: its ends, and the middle as P50.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Moments. The window never changes: what is left of it gets shorter.
-    """
+    """Return the carrier's stated window as a forecast: its ends, and the middle as P50."""
     hour = pd.Timedelta(hours=1)
     low = (rows["window_low"] - rows["known_at"]) / hour
     high = (rows["window_high"] - rows["known_at"]) / hour
@@ -63,13 +57,7 @@ def _backed_off(rows: pd.DataFrame, tables: Iterable[pd.DataFrame]) -> pd.DataFr
 
 @dataclass(frozen=True)
 class Routes:
-    """Quantiles of what is left of the journey, by zone pair, service and stage.
-
-    Attributes
-    ----------
-    tables : dict of str to DataFrame
-        By level of :data:`BACK_OFF`, and ``all`` by stage alone.
-    """
+    """Quantiles of what is left of the journey, by zone pair, service and stage, or wider."""
 
     tables: dict[str, pd.DataFrame]
 
@@ -93,15 +81,7 @@ class Routes:
 
 
 def routes(rows: pd.DataFrame, least: int = LEAST) -> Routes:
-    """Collect the history of all routes.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Moments with ``remaining``, ripe.
-    least : int
-        A group with fewer moments leaves the answer to the next wider one.
-    """
+    """Collect the history of all routes from ripe moments; small groups are left to wider ones."""
     levels = {**{name: [*keys, "stage"] for name, keys in BACK_OFF.items()}, "all": ["stage"]}
     return Routes({name: _table(rows, keys, "remaining", least) for name, keys in levels.items()})
 
@@ -125,15 +105,8 @@ SLACK = (2.0, 4.0, 8.0, 14.0, 24.0)
 class Rules:
     """The timetable, and by how many vans it is usually missed: an analyst's afternoon.
 
-    Attributes
-    ----------
-    vans : DataFrame
-        By stage, service and slack: quantiles of the vans between the planned one and the one that
-        delivered.
-    vans_all : DataFrame
-        The same by stage alone.
-    ring : DataFrame
-        By zone: quantiles of the hours from the van's departure to the ring at the door.
+    ``vans`` has quantiles of the vans between the planned one and the one that delivered, by stage,
+    service and slack; ``vans_all`` by stage alone; ``ring`` those of the hours on the van, by zone.
     """
 
     vans: pd.DataFrame
@@ -164,13 +137,7 @@ def _keys(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def rules(rows: pd.DataFrame) -> Rules:
-    """Learn the rules' few numbers.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Prepared and ripe moments with ``remaining``.
-    """
+    """Learn the rules' few numbers from prepared and ripe moments."""
     at = hours(rows["known_at"]) + rows["remaining"].to_numpy()
     carried = np.searchsorted(VANS, at, side="right") - 1
     keys = _keys(rows).assign(vans=carried - _planned(rows))

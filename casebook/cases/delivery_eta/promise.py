@@ -20,16 +20,9 @@ NARROWEST = 1.0
 class Costs:
     """What a promise costs, in euro; assumptions of the problem, not estimates.
 
-    Attributes
-    ----------
-    late : float
-        A day by which a parcel comes after the promised day.
-    early : float
-        A day by which the promise was longer than needed: customers buy elsewhere.
-    contact : float
-        A customer who asks where the parcel is; part of ``late``, shown for itself.
-    asks, asks_late, asks_most : float
-        Chance to ask while all is well; more for each day late; at most.
+    ``late`` and ``early`` are by day. A customer who asks where the parcel is costs ``contact``, a
+    part of ``late``: with the chance ``asks``, ``asks_late`` more for each day late, at most
+    ``asks_most``.
     """
 
     late: float = 4.0
@@ -50,31 +43,15 @@ def scale(
 ) -> float:
     """Return how many spreads above P50 a promise must lie to be kept with some chance.
 
-    Parameters
-    ----------
-    rows, forecast : DataFrame
-        Calibration moments and their forecast.
-    level : float
-        The chance.
-
-    Returns
-    -------
-    float
-        The conformal quantile of ``(y - P50) / (P90 - P50)``: one-sided, and wider for a parcel
-        whose own spread is.
+    It is the conformal quantile of ``(y - P50) / (P90 - P50)`` over calibration moments: one-sided,
+    and wider for a parcel whose own spread is.
     """
     spread = np.maximum(forecast["p90"] - forecast["p50"], NARROWEST)
     return conformal.quantile((rows[truth] - forecast["p50"]) / spread, level)
 
 
 def promised(rows: pd.DataFrame, forecast: pd.DataFrame, spreads: float) -> np.ndarray:
-    """Return the promised day of each moment: that of P50 plus some spreads, or the next with vans.
-
-    Returns
-    -------
-    ndarray of int
-        Days since the start of the world.
-    """
+    """Return the day of P50 plus some spreads, or the next with vans; days since the start."""
     spread = np.maximum(forecast["p90"] - forecast["p50"], NARROWEST)
     hours = np.maximum(forecast["p50"] + spreads * spread, 0.0)
     return next_working_day(rows["known_at"] + pd.to_timedelta(hours, unit="h"))
@@ -90,24 +67,11 @@ def next_working_day(times: pd.Series) -> np.ndarray:
 def outcome(
     rows: pd.DataFrame, day: np.ndarray, costs: Costs | None = None, truth: str = "truth"
 ) -> pd.Series:
-    """Return what promised days came to.
+    """Return what promised days came to, by the hours in ``truth``.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Moments with the hours to the delivery.
-    day : ndarray of int
-        The promised days.
-    costs : Costs, optional
-    truth : str
-        Column with the hours.
-
-    Returns
-    -------
-    Series
-        ``late`` (share), ``days_late``, ``days_early`` (means over all), ``promise_days`` (mean
-        from collection to the promised day), ``cost`` (euro a parcel), ``contacts`` (per thousand
-        parcels), ``contact_cost`` (euro a parcel).
+    ``late`` (share), ``days_late``, ``days_early`` (means over all), ``promise_days`` (from
+    collection to the promised day), ``cost`` (euro a parcel), ``contacts`` (per thousand parcels),
+    ``contact_cost`` (euro a parcel).
     """
     costs = costs or Costs()
     delivered = rows["known_at"] + pd.to_timedelta(rows[truth], unit="h")
@@ -137,24 +101,10 @@ def policy_table(
     levels: Sequence[float] = PROMISE_LEVELS,
     truth: str = "truth",
 ) -> pd.DataFrame:
-    """Cost each quantile that could be promised when a parcel is collected.
+    """Cost each quantile that could be promised when a parcel is collected, by ``level``.
 
-    Parameters
-    ----------
-    rows, forecast : DataFrame
-        Moments that are promised; only those at collection are used.
-    calibration, calibration_forecast : DataFrame
-        Ripe moments before them, from which the spreads of each level are taken.
-    costs : Costs, optional
-    levels : sequence of float
-    truth : str
-        Column of ``rows`` that they are judged by: to choose a level, ``remaining`` of the
-        calibration weeks.
-
-    Returns
-    -------
-    DataFrame
-        Index ``level``; as of :func:`outcome`.
+    The spreads of each level are taken from ripe moments before. Rows are judged by their
+    ``truth``; to choose a level, by ``remaining`` of the calibration weeks.
     """
     here = rows["stage"] == "collected"
     there = calibration["stage"] == "collected"

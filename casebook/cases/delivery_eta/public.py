@@ -66,13 +66,10 @@ def as_trips(table: pd.DataFrame) -> pd.DataFrame:
 def ladder(
     train: pd.DataFrame, calibration: pd.DataFrame, test: pd.DataFrame, features: Sequence[str]
 ) -> pd.DataFrame:
-    """Fit, calibrate and score the rungs that need no scans.
+    """Fit, calibrate and score the rungs that need no scans, in minutes.
 
-    Returns
-    -------
-    DataFrame
-        ``model``, ``n``, scores in minutes, and ``worst_decile`` (least coverage of the ten groups
-        of zone pairs by what they took in training).
+    ``worst_decile`` is the least coverage of ten groups of zone pairs by what they took in
+    training.
     """
     model = fit(train, features, **DIRECT)
     made = {
@@ -92,13 +89,7 @@ def ladder(
 
 
 def real_deliveries(splits: Sequence[int] = SPLITS) -> pd.DataFrame:
-    """Score the rungs on the restaurant's orders: 60 % to train, 20 % to calibrate, 20 % to test.
-
-    Returns
-    -------
-    DataFrame
-        ``split`` and as of :func:`ladder`; ``data``.
-    """
+    """Score the restaurant's orders: 60 % to train, 20 % to calibrate, 20 % to test."""
     rows = as_orders(deliveries(real("deliveries")))
     parts = []
     for seed in splits:
@@ -110,13 +101,7 @@ def real_deliveries(splits: Sequence[int] = SPLITS) -> pd.DataFrame:
 
 
 def real_taxis() -> pd.DataFrame:
-    """Score the rungs on taxi trips by time: 60 % to train, 20 % to calibrate, 20 % to test.
-
-    Returns
-    -------
-    DataFrame
-        As of :func:`ladder`; ``data``.
-    """
+    """Score taxi trips by time: 60 % to train, 20 % to calibrate, 20 % to test."""
     rows = as_trips(taxis(real("taxis")))
     three = np.split(np.arange(len(rows)), [int(0.6 * len(rows)), int(0.8 * len(rows))])
     return from_real(ladder(*(rows.iloc[part] for part in three), TRIP_FEATURES), "taxis")

@@ -63,22 +63,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 class Tracking:
     """The log, the state, and what customers are told.
 
-    Parameters
-    ----------
-    log : EventLog or RedisLog
-    store : Store
-        With :data:`~.stream.SCHEMA`.
-    models : Models
-    breaker : Breaker, optional
-    reader : Store, optional
-        The same file, opened once more: who asks then does not wait for the consumer's batch.
-    clock : callable, optional
-        Time now, in UTC without a zone: the gateway stamps it on each scan that is posted. By
-        default the time of the last message, the clock of a feed that is played again.
-    keep : float, optional
-        Days for which a parcel is kept after its last scan; by default for ever.
-    missing : sequence of str, optional
-        What is wrong with the models' files, for ``/health``.
+    ``reader`` is the same file, opened once more: who asks then does not wait for the consumer's
+    batch. ``clock`` gives the time in UTC without a zone, which the gateway stamps on each scan
+    that is posted; without it the time is that of the last message, for a feed that is played
+    again. ``keep`` are the days for which a parcel is kept after its last scan, ``missing`` says
+    what is wrong with the models' files.
     """
 
     def __init__(
@@ -100,18 +89,9 @@ class Tracking:
         self._asked = Consumer(log, self.reader, decode, self.state.apply)  # only asked how far
 
     def post(self, raw: bytes) -> dict[str, Any]:
-        """Take scans into the log; those that are none are refused, one by one.
+        """Take a JSON list of scans into the log; those that are none are refused, one by one.
 
-        Parameters
-        ----------
-        raw : bytes
-            A JSON list of scans, without ``received_at``: when a scan became known is for the
-            gateway to say.
-
-        Returns
-        -------
-        dict
-            ``accepted`` (count) and ``refused`` (position and what is wrong).
+        They come without ``received_at``: when a scan became known is for the gateway to say.
 
         Raises
         ------
@@ -151,21 +131,10 @@ class Tracking:
         return {"accepted": len(good), "refused": refused}
 
     def eta(self, parcel: str) -> dict[str, Any]:
-        """Return what the customer is told of a parcel.
+        """Return what the customer is told of a parcel, by its number as it stands in the address.
 
-        Parameters
-        ----------
-        parcel : str
-            Its number, as it stands in the address.
-
-        Returns
-        -------
-        dict
-            ``parcel``, ``stage``, ``p10``, ``p50``, ``p90`` (times), ``source`` (model, routes,
-            window), ``why`` (what kept the model from answering, if something did), ``reason`` (why
-            it differs from the forecast before), ``promised`` (a day, fixed at the first scan; None
-            before it), ``overdue`` (it, or the window, has ended without a delivery); of a
-            parcel that has arrived ``delivered_at``.
+        ``promised`` is fixed at the first scan (None before it); ``overdue`` says that it, or the
+        window, has ended without a delivery; ``why`` says what kept the model from answering.
 
         Raises
         ------
@@ -226,13 +195,8 @@ class Tracking:
     def health(self) -> dict[str, Any]:
         """Return how far the consumer is behind, what ails it, and who answered lately.
 
-        Returns
-        -------
-        dict
-            ``consumer`` and ``models`` ("well", or what is wrong), ``behind`` (messages; None while
-            the log cannot say), ``lag_seconds`` (age of the oldest of them; 0 if there is none),
-            ``consumed``, ``quarantined``, ``sources`` (of the last 1,000 forecasts), ``model`` (the
-            breaker's state).
+        ``behind`` is None while the log cannot say, ``lag_seconds`` the age of the oldest unread
+        message, ``sources`` are of the last 1,000 forecasts, ``model`` is the breaker's state.
         """
         query = (
             "SELECT source, count(*) FROM (SELECT source FROM eta ORDER BY rowid DESC LIMIT 1000)"
@@ -347,16 +311,9 @@ def load(folder: Path) -> tuple[Models, list[str]]:
 def app_from(folder: str, consume: bool = False) -> FastAPI:
     """Return the service on a folder with ``log.db``, ``state.db`` and the files of :func:`save`.
 
-    Parameters
-    ----------
-    folder : str
-    consume : bool
-        Also run the consumer, in a thread of this process.
-
-    Notes
-    -----
-    It goes by the feed's time, for a feed that is played again: the world's calendar has an end. A
-    service on its own time gives :class:`Tracking` a clock.
+    With ``consume`` the consumer runs in a thread of this process. It goes by the feed's time, for
+    a feed that is played again: the world's calendar has an end. A service on its own time gives
+    :class:`Tracking` a clock.
     """
     path = Path(folder)
     models, missing = load(path)

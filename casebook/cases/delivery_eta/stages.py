@@ -80,14 +80,9 @@ EXPRESS_WAIT, HAUL_SD = 0.35, 0.12
 
 @dataclass(frozen=True)
 class Constants:
-    """The two most arbitrary constants; a study of sensitivity varies them.
+    """The two most arbitrary constants, both in logs; a study of sensitivity varies them.
 
-    Attributes
-    ----------
-    shock_sd : float
-        Standard deviation of a hub's daily volume, in logs.
-    stage_sd : float
-        The same of a parcel's hours in collection, in a hub and on the van.
+    ``shock_sd`` is of a hub's daily volume, ``stage_sd`` of hours in collection, hub and van.
     """
 
     shock_sd: float = 0.13
@@ -98,22 +93,10 @@ class Constants:
 class Network:
     """What does not change: hubs, zones, distances. Arrays by hub (8), zone (24) or hub pair.
 
-    Attributes
-    ----------
-    hubs, zones : tuple of str
-    utilisation : ndarray
-        Mean volume over mean capacity, by hub.
-    stormy : ndarray of bool
-        Hubs of the region that the storm will hit.
-    zone_hub : ndarray of int
-    share : ndarray
-        Of all parcels, by zone.
-    first, ring, fails : ndarray
-        By zone: median hours of collection, median hours on the van, chance of a failed delivery.
-    km, road : ndarray
-        By pair of hubs: distance; factor on the hours of a line haul.
-    zone_km : ndarray
-        From a zone to its hub.
+    By hub ``utilisation`` (mean volume over capacity) and ``stormy`` (the storm will hit it); by
+    zone ``zone_hub``, ``share`` (of all parcels), ``first`` and ``ring`` (median hours of
+    collection and on the van), ``fails`` (chance of a failed delivery) and ``zone_km`` (to its
+    hub); by pair ``km`` and ``road`` (factor on the hours of a line haul).
     """
 
     hubs: tuple[str, ...]
@@ -203,13 +186,8 @@ def tomorrow(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return backlog and shock of the next morning (Lindley's recursion, a step a day).
 
-    Parameters
-    ----------
-    backlog, shock, noise : ndarray, shape (..., hubs)
-        Backlog in mean days of volume; log shock of the day before; standard normal.
-    storm : ndarray of bool, shape (...)
-        Whether it blows on this day.
-    day : int
+    Shape (..., hubs): backlog in mean days of volume, log shock, standard normal noise; storm
+    (...).
     """
     volume, hands = seasons()
     shock = PHI * shock + np.sqrt(1 - PHI**2) * constants.shock_sd * noise
@@ -228,22 +206,9 @@ def storm_goes_on(rng: np.random.Generator, blown: np.ndarray) -> np.ndarray:
 def lasting(
     rng: np.random.Generator, median: np.ndarray, sd: float, beyond: np.ndarray | float = 0.0
 ) -> np.ndarray:
-    """Draw lognormal durations that exceed what has passed already.
+    """Draw lognormal durations (hours) that exceed what has passed already (``beyond``).
 
-    Parameters
-    ----------
-    rng : Generator
-    median : ndarray
-        Hours.
-    sd : float
-        Of the logarithm.
-    beyond : ndarray or float
-        Hours that have passed.
-
-    Returns
-    -------
-    ndarray
-        The exact conditional distribution, by inversion.
+    It is the exact conditional distribution, by inversion; ``sd`` is of the logarithm.
     """
     with np.errstate(divide="ignore"):
         reached = np.log(np.maximum(beyond, 0.0) / median) / sd
@@ -255,13 +220,8 @@ def lasting(
 class Times:
     """When each stage was entered, in hours; NaN before the stage at which the walk began.
 
-    Attributes
-    ----------
-    stages : ndarray, shape (n, 4)
-        Collected, origin hub, departed, destination hub.
-    out, rung : ndarray, shape (n, 3)
-        Van's departure and ring at the door, for each attempt; NaN where there was none.
-    delivered : ndarray, shape (n,)
+    ``stages`` (n, 4): collected, origin hub, departed, destination hub. ``out`` and ``rung`` (n,
+    3): van's departure and ring at the door for each attempt; NaN where there was none.
     """
 
     stages: np.ndarray
@@ -281,24 +241,10 @@ def onward(
     network: Network,
     constants: Constants,
 ) -> Times:
-    """Let parcels that are all in one stage walk on to their delivery.
+    """Let parcels that are all in one stage (``step``) walk on to their delivery.
 
-    Parameters
-    ----------
-    rng : Generator
-    trips : Trips
-    step : int
-        The stage, such as ``COLLECTED``.
-    entered, now : ndarray
-        When they entered it, and when they were still in it.
-    attempts : ndarray or int
-        Failed deliveries so far.
-    queues, network, constants
-        Of the world, or of an imagined future.
-
-    Returns
-    -------
-    Times
+    They ``entered`` it, were still in it at ``now``, and had so many failed ``attempts``; queues
+    are those of the world, or of an imagined future.
     """
     start, end = network.zone_hub[trips.origin], network.zone_hub[trips.destination]
     sd, at = constants.stage_sd, np.asarray(entered, float)

@@ -100,14 +100,8 @@ def _joined(before: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
 class State:
     """Applies messages to the store; it keeps in memory what it can read from there at any time.
 
-    Attributes
-    ----------
-    models : Models
-    breaker : Breaker or None
-    clock : callable or None
-        Seconds since 1970, where the service runs on its own time.
-    keep : float or None
-        Days for which a parcel is kept after its last scan, and a report; None keeps all.
+    ``clock`` gives seconds since 1970 where the service runs on its own time; ``keep`` the days for
+    which a parcel is kept after its last scan, and a report (None keeps all).
     """
 
     models: Models

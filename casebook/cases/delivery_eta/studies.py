@@ -67,14 +67,8 @@ ORACLE_ROWS = 2500
 class Setting:
     """A world as the models see it.
 
-    Attributes
-    ----------
-    world : World
-        For its truth.
-    rows : DataFrame
-        All prepared moments with ``truth``.
-    train, calibration, quiet, rough : DataFrame
-        Parts of them, as of :func:`~.evaluation.split`.
+    ``rows`` are all prepared moments with ``truth``; the parts are those of
+    :func:`.evaluation.split`.
     """
 
     world: worlds.World
@@ -350,13 +344,9 @@ def ratio(table: pd.DataFrame, model: str, peer: str, span: str = "quiet") -> In
 
 
 def ablation(seeds: Sequence[int] = CHOSEN_ON[:2]) -> pd.DataFrame:
-    """Leave out one group of features at a time, in the worlds on which the models were made.
+    """Leave out one group of features at a time, in worlds on which the models were made.
 
-    Returns
-    -------
-    DataFrame
-        ``seed``, ``without`` (a group, or "nothing"), and the scores of the calibration weeks:
-        these worlds' test weeks are not looked at.
+    Returns the scores of the calibration weeks: these worlds' test weeks are not looked at.
     """
     parts = []
     for seed in seeds:

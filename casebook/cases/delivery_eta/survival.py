@@ -55,24 +55,9 @@ def censoring_bias(
 ) -> pd.Series:
     """Compare means of what the parcels of the last days take, at a time.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Prepared moments with ``truth``.
-    now : Timestamp
-        At which the mean is taken.
-    days : float
-        Parcels that were collected in so many days before.
-    most : float
-        Longer times count as this, in hours: Kaplan and Meier's curve needs an end that the oldest
-        of the parcels could have reached.
-
-    Returns
-    -------
-    Series
-        In days: ``true`` (of all of these parcels), ``delivered`` (mean of those that had
-        arrived), ``kaplan_meier``, ``bias`` (delivered less true), ``km_bias``; and ``in_transit``
-        (share), ``parcels``.
+    Longer times count as ``most`` hours: Kaplan and Meier's curve needs an end that the oldest of
+    the parcels could have reached. Returns in days ``true``, ``delivered`` (mean of those that had
+    arrived), ``kaplan_meier``, ``bias`` and ``km_bias``; ``in_transit`` (share) and ``parcels``.
     """
     first = rows[(rows["stage"] == "collected") & (rows["known_at"] < now)]
     first = first[first["known_at"] >= now - pd.Timedelta(days=days)]

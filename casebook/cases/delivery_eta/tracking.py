@@ -47,14 +47,7 @@ def event_time(scanned_at: pd.Timestamp, received_at: pd.Timestamp) -> pd.Timest
 
 @dataclass
 class Track:
-    """What is known of one parcel.
-
-    Attributes
-    ----------
-    parcel : int
-    steps : dict
-        By step: ``(received_at, scan_id, event_at)`` of the scan that came in first.
-    """
+    """What is known of a parcel; by step ``(received_at, scan_id, event_at)`` of the first scan."""
 
     parcel: int
     steps: dict[int, tuple[pd.Timestamp, int, pd.Timestamp]] = field(default_factory=dict)
@@ -65,17 +58,7 @@ class Track:
         return max(self.steps, default=-1)
 
     def merge(self, scan: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Merge a scan.
-
-        Parameters
-        ----------
-        scan : mapping
-            ``scan_id``, ``parcel``, ``stage``, ``attempt``, ``scanned_at``, ``received_at``.
-
-        Returns
-        -------
-        dict or None
-            The moment (:data:`MOMENT`), if the scan takes the parcel further.
+        """Merge a scan; return the moment (:data:`MOMENT`) if it takes the parcel further.
 
         Raises
         ------
@@ -112,18 +95,8 @@ def _event_times(scans: pd.DataFrame) -> pd.Series:
 def moments(scans: pd.DataFrame, parcels: pd.DataFrame) -> pd.DataFrame:
     """Return the moments of a whole feed: what :meth:`Track.merge` returns, scan by scan.
 
-    Parameters
-    ----------
-    scans : DataFrame
-        In the order in which they came in.
-    parcels : DataFrame
-        Master data.
-
-    Returns
-    -------
-    DataFrame
-        :data:`MOMENT` and the columns of ``parcels``; in the order of ``known_at``. A delivery is
-        no moment: there is nothing left to predict.
+    Each has :data:`MOMENT` and the columns of ``parcels``, in the order of ``known_at``. A delivery
+    is no moment: there is nothing left to predict.
 
     Raises
     ------
@@ -143,20 +116,10 @@ def moments(scans: pd.DataFrame, parcels: pd.DataFrame) -> pd.DataFrame:
 
 
 def labelled(rows: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:
-    """Add what the feed says about the delivery.
+    """Add what the feed says about the delivery; moments that became known after it are left out.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Moments.
-    scans : DataFrame
-
-    Returns
-    -------
-    DataFrame
-        With ``remaining`` (hours from ``known_at`` to the delivery; NaN while it is not known) and
-        ``label_at`` (when the delivery became known). Moments that became known after the delivery
-        are left out.
+    ``remaining`` are the hours from ``known_at`` to the delivery (NaN while it is not known),
+    ``label_at`` is when it became known.
     """
     done = scans[scans["stage"] == "delivered"].drop_duplicates("parcel").set_index("parcel")
     known = pd.DataFrame({"at": _event_times(done), "label_at": done["received_at"]})

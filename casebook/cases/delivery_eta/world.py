@@ -97,15 +97,7 @@ REPORT_SD, REPORT_HOUR, REPORT_LATE, REPORT_LATE_HOURS = 0.10, 6.0, 0.03, 10.0
 
 @dataclass(frozen=True)
 class Past:
-    """The hubs' queues as they were: the state that :func:`onward` walks through.
-
-    Attributes
-    ----------
-    backlog, shock : ndarray, shape (days, hubs)
-        Backlog each morning, in mean days; log shock of the day before.
-    blows : ndarray of bool, shape (days,)
-    network : Network
-    """
+    """The queues as they were: backlog in mean days and log shock (days, hubs), days of storm."""
 
     backlog: np.ndarray
     shock: np.ndarray
@@ -370,19 +362,7 @@ def _truth(parcels: pd.DataFrame, times: Times) -> pd.DataFrame:
 
 
 def simulate(seed: int = SEED, constants: Constants | None = None, parcels: int = PARCELS) -> World:
-    """Simulate a world.
-
-    Parameters
-    ----------
-    seed : int
-        The same seed gives the same world, bit by bit.
-    constants : Constants, optional
-    parcels : int
-        How many, over 35 weeks.
-
-    Returns
-    -------
-    World
+    """Simulate a world with so many parcels over 35 weeks; the same seed, the same bits.
 
     Raises
     ------
@@ -419,10 +399,7 @@ def simulate(seed: int = SEED, constants: Constants | None = None, parcels: int 
 
 
 def snapshots() -> dict[str, pd.DataFrame]:
-    """Return what ``data/04_delivery_eta/`` holds, by file name.
-
-    The truth is not among them: ``simulate()`` gives it to the evaluation.
-    """
+    """Return what ``data/04_delivery_eta/`` holds, by file name; the truth is not among it."""
     world = simulate()
     return {
         "parcels.parquet": world.parcels,
