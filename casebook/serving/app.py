@@ -59,6 +59,47 @@ def json_object(raw: bytes) -> dict[str, Any]:
     return given
 
 
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON (``object_pairs_hook``); refuse one that says a field twice."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        what = f"An object has the field {twice[:40]!r} twice."
+        raise Problem(400, "not JSON", what, "Say each field once.")
+    return made
+
+
+def json_list(raw: bytes, of: str, most_bytes: int, most: int) -> list[Any]:
+    """Return the list of a JSON body, whose objects say each field once.
+
+    Parameters
+    ----------
+    raw : bytes
+    of : str
+        What is listed, for the messages.
+    most_bytes, most : int
+        Of the body, and of entries.
+
+    Raises
+    ------
+    Problem
+        413 if it is too long, 400 if it is no JSON, or no list.
+    """
+    if len(raw) > most_bytes:
+        raise too_large(f"The body has {len(raw):,} bytes, more than {most_bytes:,}.")
+    try:
+        sent = json.loads(raw, object_pairs_hook=once)
+    except (ValueError, RecursionError):
+        raise Problem(400, "not JSON", "The body is no JSON.", f"Send a list of {of}.") from None
+    if not isinstance(sent, list):
+        what = f"The body is a {type(sent).__name__}."
+        raise Problem(400, "not a list", what, f"Send a list of {of}, also for a single one.")
+    if len(sent) > most:
+        raise too_large(f"The list has {len(sent):,} {of}, more than {most:,}.")
+    return sent
+
+
 def parsed(model: type[Model], raw: bytes) -> Model:
     """Return a body as a pydantic model.
 

@@ -7,7 +7,15 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from casebook.serving.app import Problem, bare_app, body_of, parsed, reply, serve_calls
+from casebook.serving.app import (
+    Problem,
+    bare_app,
+    body_of,
+    json_list,
+    parsed,
+    reply,
+    serve_calls,
+)
 from casebook.serving.log import LogFailed
 
 
@@ -86,3 +94,21 @@ def test_calls_know_nothing_of_http(body, status, says):
         assert found.status_code == status
         assert says in found.json().get("what", "")
         assert client.get("/names/x").json() == {"name": "x"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "what"),
+    [
+        (b"{", 400, "The body is no JSON."),
+        (b"[" * 900, 400, "The body is no JSON."),
+        (b'[{"a": 1, "a": 2}]', 400, "An object has the field 'a' twice."),
+        (b"{}", 400, "The body is a dict."),
+        (b"[1, 2, 3, 4]", 413, "The list has 4 scans, more than 3."),
+        (b" " * 1001, 413, "The body has 1,001 bytes, more than 1,000."),
+    ],
+)
+def test_a_body_that_is_no_list_is_refused(raw, status, what):
+    with pytest.raises(Problem) as refused:
+        json_list(raw, "scans", 1000, 3)
+    assert (refused.value.status, refused.value.what) == (status, what)
+    assert json_list(b'[{"a": 1, "b": 2}]', "scans", 1000, 3) == [{"a": 1, "b": 2}]

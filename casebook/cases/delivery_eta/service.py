@@ -8,7 +8,6 @@ consumer keeps, ``GET /health`` says how far it is behind. Every error is a JSON
 from __future__ import annotations
 
 import json
-import pickle
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,10 +27,12 @@ from casebook.cases.delivery_eta.stages import START
 from casebook.cases.delivery_eta.stream import SCHEMA, State, seconds
 from casebook.cases.delivery_eta.tracking import DONE
 from casebook.forecasting.quantile_trees import Quantiles
-from casebook.serving.app import Problem, bare_app, body_of, reply, too_large
+from casebook.serving import parts
+from casebook.serving.app import Problem, bare_app, body_of, json_list, reply
 from casebook.serving.breaker import Breaker
 from casebook.serving.consumer import Consumer, Store
 from casebook.serving.eventlog import EventLog, Log
+from casebook.serving.worker import Worker
 
 #: Bytes of a request, and scans in it.
 MOST_BYTES, MOST_SCANS = 1_000_000, 1_000
@@ -46,21 +47,7 @@ def iso(second: float) -> str:
     return pd.Timestamp(round(second), unit="s").strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class _Twice(ValueError):
-    """An object of JSON says a field twice."""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON; refuse one that says a field twice."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _Twice(f"An object has the field {twice[:40]!r} twice.")
-    return made
-
-
-class Tracking:
+class Tracking(Worker):
     """The log, the state, and what customers are told.
 
     ``reader`` is the same file, opened once more: who asks then does not wait for the consumer's
@@ -83,10 +70,9 @@ class Tracking:
     ) -> None:
         self._clock, self.missing = clock, list(missing)
         self.log, self.store, self.reader = log, store, reader or store
-        self.trouble = ""
         self.state = State(models, breaker, clock and self._now, keep)
-        self.consumer = Consumer(log, store, decode, self.state.apply)
-        self._asked = Consumer(log, self.reader, decode, self.state.apply)  # only asked how far
+        consumer = Consumer(log, store, decode, self.state.apply)
+        super().__init__(consumer, self.reader, lambda message: seconds(became_known(message)))
 
     def post(self, raw: bytes) -> dict[str, Any]:
         """Take a JSON list of scans into the log; those that are none are refused, one by one.
@@ -98,18 +84,7 @@ class Tracking:
         Problem
             413 or 400 if it is no list that can be read, 422 if no scan of it can be taken.
         """
-        if len(raw) > MOST_BYTES:
-            raise too_large(f"The body has {len(raw):,} bytes, more than {MOST_BYTES:,}.")
-        try:
-            sent = json.loads(raw, object_pairs_hook=_once)
-        except (ValueError, RecursionError) as error:
-            what = str(error) if isinstance(error, _Twice) else "The body is no JSON."
-            raise Problem(400, "not JSON", what, "Send a list of scans.") from None
-        if not isinstance(sent, list):
-            what = f"The body is a {type(sent).__name__}."
-            raise Problem(400, "not a list", what, "Send a list of scans, also for a single one.")
-        if len(sent) > MOST_SCANS:
-            raise too_large(f"The list has {len(sent):,} scans, more than {MOST_SCANS:,}.")
+        sent = json_list(raw, "scans", MOST_BYTES, MOST_SCANS)
         good, refused = [], []
         received = pd.Timestamp(round(self._now()), unit="s").isoformat()
         for position, scan in enumerate(sent):
@@ -201,46 +176,17 @@ class Tracking:
         query = (
             "SELECT source, count(*) FROM (SELECT source FROM eta ORDER BY rowid DESC LIMIT 1000)"
         )
-        breaker, (behind, lag, trouble) = self.state.breaker, self._behind()
+        breaker, (behind, lag, trouble) = self.state.breaker, self.lag(self._now())
         return {
             "consumer": self.trouble or trouble or "well",
             "behind": behind,
             "lag_seconds": lag,
-            "consumed": self._asked.consumed,
+            "consumed": self.asked.consumed,
             "quarantined": self.reader.all("SELECT count(*) FROM quarantine")[0][0],
             "sources": dict(self.reader.all(f"{query} GROUP BY source")),
             "model": breaker.state if breaker else "not guarded",
             "models": "; ".join(self.missing) or "well",
         }
-
-    def _behind(self) -> tuple[int | None, float | None, str]:
-        """Return how many messages are unread, the age of the oldest, and why that is not known."""
-        try:
-            behind = self._asked.behind
-            oldest = self.log.read(self._asked.offset, 1) if behind else []
-        except Exception as error:  # the log was replaced, or is out of reach
-            return None, None, f"{type(error).__name__}: {error}"[:300]
-        if not oldest:
-            return behind, 0.0, ""
-        try:
-            since = seconds(became_known(decode(oldest[0].body)))
-        except ValueError:
-            return behind, None, ""  # it will be put aside
-        return behind, max(self._now() - since, 0.0), ""
-
-    def step(self) -> int:
-        """Consume what is there and return how many events; note the trouble, if there is any."""
-        try:
-            done = self.consumer.run().events
-        except Exception as error:  # a full disk, a bug, a log out of reach: all may pass
-            self.trouble = f"{type(error).__name__}: {error}"[:300]
-            return 0
-        self.trouble = ""
-        return done
-
-    def swap(self, models: Models) -> None:
-        """Answer with other models from now on; what was learned of the correction stays."""
-        self.state.models, self.missing = models, []
 
 
 def create_app(tracking: Tracking) -> FastAPI:
@@ -269,43 +215,19 @@ def create_app(tracking: Tracking) -> FastAPI:
 
 def save(folder: Path, models: Models) -> None:
     """Write the models for :func:`app_from`, the zone pairs in a file of their own."""
-    for name, part in (("model", replace(models, routes=None)), ("routes", models.routes)):
-        (Path(folder) / f"{name}.pickle").write_bytes(pickle.dumps(part))
+    parts.save(folder, {"model": replace(models, routes=None), "routes": models.routes})
 
 
 def load(folder: Path) -> tuple[Models, list[str]]:
-    """Read what :func:`save` wrote; a file that is missing or broken takes no other with it.
-
-    Returns
-    -------
-    models : Models
-        With what could be read.
-    missing : list of str
-        Each file that could not, and why.
-
-    Notes
-    -----
-    It trusts the folder, which is the service's own: a pickle can run code.
-    """
-    missing: list[str] = []
-
-    def read(name: str, kind: type) -> Any:
-        try:
-            part = pickle.loads((Path(folder) / name).read_bytes())
-            if not isinstance(part, kind):
-                raise TypeError(f"holds a {type(part).__name__}, not {kind.__name__}")
-            return part
-        except Exception as error:  # what a broken pickle raises has no common name
-            missing.append(f"{name}: {type(error).__name__}: {error}"[:200])
-            return None
-
-    models = read("model.pickle", Models) or Models()
+    """Read what :func:`save` wrote, as far as it is whole, and what is wrong with the rest."""
+    found, missing = parts.load(folder, {"model": Models, "routes": Routes})
+    models = found.get("model", Models())
     for name in ("model", "promises"):
         part = getattr(models, name)
         if not isinstance(part, Quantiles | None):
             missing.append(f"model.pickle: its {name} is a {type(part).__name__}, not Quantiles")
             models = replace(models, **{name: None})
-    return replace(models, routes=read("routes.pickle", Routes)), missing
+    return replace(models, routes=found.get("routes")), missing
 
 
 def app_from(folder: str, consume: bool = False) -> FastAPI:
@@ -321,16 +243,8 @@ def app_from(folder: str, consume: bool = False) -> FastAPI:
     reader = Store(path / "state.db", SCHEMA)
     tracking = Tracking(log, store, models, Breaker(BUDGET_MS), reader, None, KEEP, missing)
     if consume:
-        threading.Thread(target=_forever, args=(tracking,), daemon=True).start()
+        threading.Thread(target=tracking.forever, daemon=True).start()
     return create_app(tracking)
-
-
-def _forever(tracking: Tracking, pause: float = 0.05) -> None:
-    """Consume, and try again after trouble, which ``/health`` shows meanwhile."""
-    wait = threading.Event()
-    while True:
-        if not tracking.step():
-            wait.wait(2.0 if tracking.trouble else pause)
 
 
 @contextmanager
