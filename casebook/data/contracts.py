@@ -8,8 +8,8 @@ the table.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -186,3 +186,52 @@ def enforce(
         bad = rows.index.isin(np.concatenate([where for _, _, where in found]))
         said = [line for rule, what, at in found for line in lines(rule, what, rows.iloc[at])]
         raise broken(said, table[bad], table[~bad]) from None
+
+
+class Checked(NamedTuple):
+    """A table's rows, each accepted or quarantined, and lines: what is wrong, where, what to do."""
+
+    accepted: pd.DataFrame
+    quarantined: pd.DataFrame
+    lines: tuple[str, ...] = ()
+
+
+def checked(
+    schema: pa.DataFrameSchema,
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    remedies: Mapping[str, str],
+) -> Checked:
+    """Sort out the rows that break a schema; nothing is raised for a bad row.
+
+    Parameters
+    ----------
+    schema : pandera.pandas.DataFrameSchema
+        As of :func:`enforce`.
+    table : DataFrame
+        May be empty.
+    columns : sequence of str
+        That tell which row it is.
+    remedies : mapping of str to str
+        By rule.
+
+    Examples
+    --------
+    >>> import pandas as pd, pandera.pandas as pa
+    >>> rule = pa.Check.ge(0, name="sign", error="less than none")
+    >>> sold = pd.DataFrame({"day": [1, 2], "sold": [5, -1]})
+    >>> schema = pa.DataFrameSchema({"sold": pa.Column("int64", rule)})
+    >>> checked(schema, sold, ["day"], {"sign": "count again"}).lines
+    ('sign: less than none: 1 row, day 2; count again',)
+    """
+    if table.empty:
+        return Checked(table, table)
+
+    def lines(rule: str, what: str, rows: pd.DataFrame) -> list[str]:
+        return [summary(f"{rule}: {what}", rows, columns, remedies[rule])]
+
+    try:
+        enforce(schema, table, lines)
+    except ContractBroken as broken:
+        return Checked(broken.accepted, broken.rows, broken.lines)
+    return Checked(table, table.iloc[:0])

@@ -57,10 +57,7 @@ GRIDS = {
     "real_taxis": {"model": (ROUTES, "lightgbm", "cqr", "adaptive")},
 }
 #: Columns that only some rows have.
-PARTIAL = {
-    "service": ["a_second", "p50", "p95", "p99"],
-    "slices": ["jump", "jump_p95"],
-}
+PARTIAL = {"service": ["a_second", "p50", "p95", "p99"], "slices": ["jump", "jump_p95"]}
 
 
 def recorded(name: str) -> pd.DataFrame:

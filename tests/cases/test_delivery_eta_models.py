@@ -11,13 +11,7 @@ import pytest
 from casebook.cases.delivery_eta import world as worlds
 from casebook.cases.delivery_eta.evaluation import deciles, jumps, split, with_truth
 from casebook.cases.delivery_eta.features import prepare
-from casebook.cases.delivery_eta.ladder import (
-    route_quantiles,
-    routes,
-    rules,
-    van_quantiles,
-    window,
-)
+from casebook.cases.delivery_eta.ladder import route_quantiles, routes, rules, van_quantiles, window
 from casebook.cases.delivery_eta.oracle import oracle_quantiles
 from casebook.cases.delivery_eta.promise import (
     Costs,
@@ -30,12 +24,7 @@ from casebook.cases.delivery_eta.promise import (
 )
 from casebook.cases.delivery_eta.quantiles import fit
 from casebook.cases.delivery_eta.stages import VANS, hours
-from casebook.cases.delivery_eta.survival import (
-    aft,
-    censored,
-    censoring_bias,
-    cox,
-)
+from casebook.cases.delivery_eta.survival import aft, censored, censoring_bias, cox
 from casebook.evaluate.conformal import cqr_scores, quantile
 from casebook.evaluate.quantiles import crossings
 from casebook.evaluate.ranges import (

@@ -656,7 +656,7 @@ def test_a_parcel_without_a_scan_has_its_window_and_an_old_date_is_overdue(tmp_p
         ("model", None, "routes", "model.pickle: FileNotFoundError"),
         ("model", lambda raw: pickle.dumps(Models(model=7)), "routes", "its model is a int"),
         ("routes", None, "model", "routes.pickle: FileNotFoundError"),
-        ("routes", lambda raw: pickle.dumps({}), "model", "holds a dict, not Routes"),
+        ("routes", lambda raw: pickle.dumps({}), "model", "holds a dict, not History"),
     ],
 )
 def test_a_broken_file_takes_no_other_with_it(tmp_path, name, change, source, says):

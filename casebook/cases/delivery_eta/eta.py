@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.delivery_eta.features import LATE_REPORT, OLDEST_REPORT
-from casebook.cases.delivery_eta.ladder import Routes, window
 from casebook.cases.delivery_eta.ladder import routes as learn_routes
+from casebook.cases.delivery_eta.ladder import window
 from casebook.cases.delivery_eta.promise import Costs, next_working_day
 from casebook.cases.delivery_eta.quantiles import fit
 from casebook.evaluate.conformal import Adaptive
 from casebook.evaluate.ranges import NAMES, follower
+from casebook.forecasting.back_off import History
 from casebook.forecasting.quantile_trees import Quantiles
 from casebook.serving.breaker import Breaker
 
@@ -38,7 +39,7 @@ class Models:
 
     model: Quantiles | None = None
     promises: Quantiles | None = None
-    routes: Routes | None = None
+    routes: History | None = None
     zones: frozenset[str] = frozenset()
     scores: np.ndarray = field(default_factory=lambda: np.zeros(1))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from casebook.cases.delivery_eta.stages import ALL_DAYS, STAGES, START
 from casebook.cases.delivery_eta.tracking import AHEAD, moments
-from casebook.data.contracts import ContractBroken, enforce, need_columns, summary
+from casebook.data.contracts import Checked, checked, need_columns
 
 if TYPE_CHECKING:
     import pandera.pandas as pa
@@ -58,14 +58,6 @@ def contract() -> pa.DataFrameSchema:
     )
 
 
-class Checked(NamedTuple):
-    """A table's scans, each accepted or quarantined; what is wrong, where, what to do."""
-
-    accepted: pd.DataFrame
-    quarantined: pd.DataFrame
-    lines: tuple[str, ...] = ()
-
-
 def check(scans: pd.DataFrame) -> Checked:
     """Sort out the scans that break the contract; nothing is raised for a bad row.
 
@@ -75,17 +67,7 @@ def check(scans: pd.DataFrame) -> Checked:
         If a column is missing: that is no table of scans.
     """
     need_columns(scans, COLUMNS, "scans")
-    if scans.empty:
-        return Checked(scans, scans)
-
-    def lines(rule: str, what: str, rows: pd.DataFrame) -> list[str]:
-        return [summary(f"{rule}: {what}", rows, ["scan_id", "device"], REMEDIES[rule])]
-
-    try:
-        enforce(contract(), scans, lines)
-    except ContractBroken as broken:
-        return Checked(broken.accepted, broken.rows, broken.lines)
-    return Checked(scans, scans.iloc[:0])
+    return checked(contract(), scans, ["scan_id", "device"], REMEDIES)
 
 
 def slow_clocks(scans: pd.DataFrame) -> pd.DataFrame:

@@ -21,11 +21,11 @@ from starlette.concurrency import run_in_threadpool
 
 from casebook.cases.delivery_eta.eta import Models
 from casebook.cases.delivery_eta.feed import MOST_ID
-from casebook.cases.delivery_eta.ladder import Routes
 from casebook.cases.delivery_eta.messages import Scan, became_known, decode, key_of
 from casebook.cases.delivery_eta.stages import START
 from casebook.cases.delivery_eta.stream import SCHEMA, State, seconds
 from casebook.cases.delivery_eta.tracking import DONE
+from casebook.forecasting.back_off import History
 from casebook.forecasting.quantile_trees import Quantiles
 from casebook.serving import parts
 from casebook.serving.app import Problem, bare_app, body_of, json_list, reply
@@ -220,7 +220,7 @@ def save(folder: Path, models: Models) -> None:
 
 def load(folder: Path) -> tuple[Models, list[str]]:
     """Read what :func:`save` wrote, as far as it is whole, and what is wrong with the rest."""
-    found, missing = parts.load(folder, {"model": Models, "routes": Routes})
+    found, missing = parts.load(folder, {"model": Models, "routes": History})
     models = found.get("model", Models())
     for name in ("model", "promises"):
         part = getattr(models, name)

@@ -31,15 +31,7 @@ HOLIDAYS = {
     "2026-01-01": "New Year",
 }
 #: Stages in order; ``attempted`` is a delivery that failed.
-STAGES = (
-    "collected",
-    "origin_hub",
-    "departed",
-    "destination_hub",
-    "out",
-    "attempted",
-    "delivered",
-)
+STAGES = ("collected", "origin_hub", "departed", "destination_hub", "out", "attempted", "delivered")
 COLLECTED, ORIGIN_HUB, DEPARTED, DESTINATION_HUB, OUT, ATTEMPTED, DELIVERED = range(len(STAGES))
 MOST_ATTEMPTS = 3
 

@@ -15,14 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from casebook.cases.delivery_eta.eta import (
-    Models,
-    Said,
-    decide,
-    promise_day,
-    queue_ahead,
-    reason,
-)
+from casebook.cases.delivery_eta.eta import Models, Said, decide, promise_day, queue_ahead, reason
 from casebook.cases.delivery_eta.features import KEYS, Tables, build, condensed
 from casebook.cases.delivery_eta.messages import Load, Parcel, Scan, became_known, key_of
 from casebook.cases.delivery_eta.stages import DELIVERED, OUT, STAGES
@@ -31,6 +24,7 @@ from casebook.evaluate.conformal import Adaptive
 from casebook.evaluate.ranges import widened
 from casebook.serving.breaker import Breaker
 from casebook.serving.consumer import Decoded, Refused
+from casebook.serving.feed_clock import FeedClock
 
 # The state ---------------------------------------------------------------------------
 
@@ -41,26 +35,8 @@ SUMS = (
     f"SELECT {', '.join(KEYS)}, max(label_at) AS label_at, sum(took) AS took, count(*) AS n "
     f"FROM outcomes GROUP BY {', '.join(KEYS)}, label_at / 86400"
 )
-ETA = [
-    "parcel",
-    "step",
-    "stage",
-    "known_at",
-    "p10",
-    "p50",
-    "p90",
-    "low",
-    "high",
-    "correction",
-    "source",
-    "why",
-    "reason",
-    "ahead",
-    "promised",
-]
-#: A message cannot have become known so much later than all others, or than now: its clock is
-#: wrong. Where a feed is played again, the time of its messages is all that there is.
-MOST_AHEAD, MOST_AHEAD_OF_NOW = 7 * 24 * 3600, 3600
+_TOLD = ["p10", "p50", "p90", "low", "high", "correction", "source", "why", "reason"]
+ETA = ["parcel", "step", "stage", "known_at", *_TOLD, "ahead", "promised"]
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS parcels ({", ".join(PARCEL)}, PRIMARY KEY (parcel));
 CREATE TABLE IF NOT EXISTS steps
@@ -111,7 +87,9 @@ class State:
     _version: int = field(default=-1, init=False)
     _tables: Tables | None = field(default=None, init=False)
     _follower: Adaptive | None = field(default=None, init=False)
-    _doubted: tuple[str, int] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._feed = FeedClock(self.clock)
 
     def apply(self, db: sqlite3.Connection, events: Sequence[Decoded]) -> None:
         """Write what messages change, in their order."""
@@ -133,25 +111,10 @@ class State:
         )
 
     def _in_order(self, messages: Sequence[Scan | Parcel | Load], db: sqlite3.Connection) -> int:
-        """Return when the last message became known; refuse one that is ahead of the clock.
-
-        Without a clock, refuse one that is days ahead of all before, until another parcel or hub
-        says the same: then the feed was silent.
-        """
+        """Return when the last message became known; refuse one whose clock is wrong."""
         found = db.execute("SELECT now FROM version").fetchone()
-        now, clock = found[0] if found else None, self.clock and self.clock()
-        for message in messages:
-            came = seconds(became_known(message))
-            if clock is not None and came > clock + MOST_AHEAD_OF_NOW:
-                raise Refused(f"came {(came - clock) / 3600:.1f} hours from now: set its clock")
-            if clock is None and now is not None and came > now + MOST_AHEAD:
-                before, self._doubted = self._doubted, (key_of(message), came)
-                agreed = before is not None and before[0] != self._doubted[0]
-                if not agreed or abs(came - before[1]) > MOST_AHEAD:
-                    days = (came - now) / 86400
-                    raise Refused(f"came {days:.1f} days after all before it: set its clock")
-            now = came if now is None else max(now, came)
-        return now or 0
+        came = ((key_of(message), seconds(became_known(message))) for message in messages)
+        return self._feed.latest(found[0] if found else None, came) or 0
 
     def _forget(self, latest: int, db: sqlite3.Connection) -> None:
         """Once a day, drop what is older than ``keep``; the sums of deliveries stay."""
