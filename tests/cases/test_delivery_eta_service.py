@@ -7,6 +7,8 @@ import pickle
 import random
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -73,6 +75,15 @@ def told(tracking) -> pd.DataFrame:
     names = ["parcel", "step", *QUANTILES, "source", "why", "reason", "correction", "promised"]
     rows = tracking.store.all(f"SELECT {', '.join(names)} FROM eta")
     return pd.DataFrame(rows, columns=names).set_index(["parcel", "step"]).sort_index()
+
+
+@contextmanager
+def consumed(folder: Path, with_models: Models, events) -> Iterator[Tracking]:
+    """Open a service that has consumed some events."""
+    with opened(folder, with_models) as tracking:
+        tracking.log.append(events)
+        tracking.done = tracking.consumer.run()
+        yield tracking
 
 
 # The stream is the tables ------------------------------------------------------------
@@ -208,9 +219,7 @@ def test_a_process_that_is_really_killed_is_continued(tmp_path):
 
 def test_events_that_are_sent_again_change_nothing(tmp_path):
     events = feed(6.0)
-    with opened(tmp_path, models()) as tracking:
-        tracking.log.append(events + events[::-1])
-        tracking.consumer.run()
+    with consumed(tmp_path, models(), events + events[::-1]) as tracking:
         assert state_of(tracking.store) == uninterrupted()
 
 
@@ -218,9 +227,8 @@ def test_events_that_are_sent_again_change_nothing(tmp_path):
 def test_any_order_of_arrival_leads_to_the_same_tracks(tmp_path, seed):
     events = feed(6.0)
     random.Random(seed).shuffle(events)
-    with opened(tmp_path, Models()) as tracking:
-        tracking.log.append(events)
-        assert tracking.consumer.run().quarantined == 0
+    with consumed(tmp_path, Models(), events) as tracking:
+        assert tracking.done.quarantined == 0
         state = state_of(tracking.store)
     for table in ("parcels", "steps", "load"):
         assert state[table] == uninterrupted()[table]
@@ -394,9 +402,8 @@ def test_a_message_with_the_key_of_another_and_other_content_is_put_aside(tmp_pa
     time = "2025-10-07T06:00:00"
     load = {"kind": "load", "hub": "X", "day": time, "backlog_hours": 3, "published_at": time}
     sent = [load, PARCEL, load, PARCEL, load | {"backlog_hours": 4}, PARCEL | {"km": 2.0}]
-    with opened(tmp_path, Models()) as tracking:
-        tracking.log.append([("x", json.dumps(message)) for message in sent])
-        assert tracking.consumer.run() == (6, 2)
+    with consumed(tmp_path, Models(), [("x", json.dumps(message)) for message in sent]) as tracking:
+        assert tracking.done == (6, 2)
         assert all("differs from what came first" in q.why for q in tracking.consumer.quarantined())
         state = state_of(tracking.store)
     assert state["load"][0][1] == 3.0 and state["parcels"][0][5] == 1.0
@@ -442,9 +449,7 @@ def test_a_batch_that_fails_half_way_leaves_nothing_in_memory(tmp_path):
 
 
 def test_a_question_does_not_wait_for_a_batch(tmp_path):
-    with opened(tmp_path, models()) as tracking:
-        tracking.log.append(feed(2.0))
-        tracking.consumer.run()
+    with consumed(tmp_path, models(), feed(2.0)) as tracking:
         parcel = str(state_of(tracking.store)["eta"][0][0])
         reader = Store(tmp_path / "state.db", SCHEMA)
         other = Tracking(tracking.log, tracking.store, models(), reader=reader)
@@ -462,9 +467,8 @@ def test_scans_before_their_parcel_is_announced_wait_for_it(tmp_path):
     events = feed(6.0)
     scans = [event for event in events if '"kind": "scan"' in event[1]]
     rest = [event for event in events if '"kind": "scan"' not in event[1]]
-    with opened(tmp_path, models()) as tracking:
-        tracking.log.append(scans)
-        assert tracking.consumer.run().quarantined == 0 and not state_of(tracking.store)["eta"]
+    with consumed(tmp_path, models(), scans) as tracking:
+        assert tracking.done.quarantined == 0 and not state_of(tracking.store)["eta"]
         tracking.log.append(rest)
         tracking.consumer.run()
         state = state_of(tracking.store)
@@ -477,9 +481,8 @@ def test_scans_before_their_parcel_is_announced_wait_for_it(tmp_path):
 
 
 def test_one_message_does_not_move_the_clock_for_ever(tmp_path):
-    with opened(tmp_path, models()) as tracking:
-        tracking.log.append([*feed(2.0), at(80, 10**6)])
-        assert tracking.consumer.run().quarantined == 1
+    with consumed(tmp_path, models(), [*feed(2.0), at(80, 10**6)]) as tracking:
+        assert tracking.done.quarantined == 1
         assert "days after all before it" in tracking.consumer.quarantined()[0].why
         assert tracking._now() < pd.Timestamp("2025-10-09").timestamp()
         rows = state_of(tracking.store)["eta"]
@@ -516,9 +519,10 @@ def test_a_service_with_a_clock_outlives_a_silent_feed_and_refuses_the_future(tm
 
 
 def test_a_feed_that_was_silent_goes_on_when_two_parcels_say_so(tmp_path):
-    with opened(tmp_path, Models()) as tracking:
-        tracking.log.append([at(1, 1), *(at(20, k) for k in range(2, 90)), at(21, 2)])
-        assert tracking.consumer.run() == (90, 1)
+    with consumed(
+        tmp_path, Models(), [at(1, 1), *(at(20, k) for k in range(2, 90)), at(21, 2)]
+    ) as tracking:
+        assert tracking.done == (90, 1)
         tracking.log.append([at(40, 7), at(40, 7), at(40, 7)])  # one parcel is not believed
         assert tracking.consumer.run() == (3, 3)
         assert "set its clock" in tracking.consumer.quarantined()[-1].why
@@ -541,13 +545,9 @@ def test_a_consumer_in_trouble_says_so_and_goes_on_when_it_has_passed(client):
 
 def test_a_model_that_comes_later_starts_from_its_own_scores(tmp_path):
     events = feed(4.0)
-    with opened(tmp_path, Models()) as tracking:
-        tracking.log.append(events[:200])
-        tracking.consumer.run()
+    with consumed(tmp_path, Models(), events[:200]) as tracking:
         assert state_of(tracking.store)["follower"] == []
-    with opened(tmp_path, models()) as tracking:
-        tracking.log.append(events[200:])
-        tracking.consumer.run()
+    with consumed(tmp_path, models(), events[200:]) as tracking:
         corrections = told(tracking).query("source == 'model'")["correction"]
     assert corrections.abs().max() > 0 and not set(corrections) <= {0.0}
 
@@ -636,9 +636,7 @@ def test_a_bad_request_gets_a_clear_error(client, method, path, content, status,
 
 def test_a_parcel_without_a_scan_has_its_window_and_an_old_date_is_overdue(tmp_path):
     parcel = next(event for event in feed(1.0) if '"kind": "parcel"' in event[1])
-    with opened(tmp_path, Models()) as tracking:
-        tracking.log.append([parcel])
-        tracking.consumer.run()
+    with consumed(tmp_path, Models(), [parcel]) as tracking:
         answer = tracking.eta(parcel[0])
         assert (answer["source"], answer["why"]) == ("window", "no scan yet")
         assert answer["promised"] is None and not answer["overdue"]

@@ -22,7 +22,6 @@ from casebook.forecasting.back_off import History
 from casebook.forecasting.quantile_trees import Quantiles
 from casebook.serving.breaker import Breaker
 
-SOURCES = ("model", "routes", "window")
 #: A forecast beyond this is nonsense: the service does not promise it.
 LONGEST_HOURS = 24.0 * 45
 #: Changes of P50 that are worth a word, in hours; a queue that explains them.
