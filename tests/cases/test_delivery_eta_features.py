@@ -234,27 +234,6 @@ def test_a_feature_that_sees_a_later_scan_fails():
     assert set(seen_later(hasty, here.scans, asked, cuts=6)) == {"hours"}
 
 
-def test_a_report_is_used_from_its_publication_on():
-    asked = pd.DataFrame(
-        {
-            "known_at": pd.to_datetime(
-                ["2025-10-07 05:59", "2025-10-07 06:00", "2025-10-07 06:00"]
-            ),
-            "origin_hub": ["A", "A", "X"],
-        }
-    )
-    load = pd.DataFrame(
-        {
-            "hub": "A",
-            "backlog_hours": [9.0, 2.0],
-            "published_at": pd.to_datetime(["2025-10-07 06:00", "2025-10-06 06:00"]),
-        }
-    )
-    found = latest_load(asked, load, "origin_hub")
-    np.testing.assert_allclose(found["hours"], [2.0, 9.0, np.nan])
-    np.testing.assert_allclose(found["age"], [23 + 59 / 60, 0.0, np.nan])
-
-
 def test_the_timetable_by_hand():
     """Monday 2025-10-06, 10:00, in the origin's hub: 3.5 h and 2 h of queue, 120 km, 3.5 h."""
     row = pd.DataFrame(

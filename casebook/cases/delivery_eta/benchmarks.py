@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import cycle
 from pathlib import Path
 
 import pandas as pd
@@ -83,22 +82,12 @@ def _fill(store: Store, done: pd.DataFrame) -> None:
 
 def _asked(folder: str, consume: bool, parcels: Sequence[int], calls: int) -> dict[str, float]:
     """Return rate and latency of one client's questions to a service in its own process."""
-    import httpx
+    from casebook.serving.latency import over_http
 
-    from casebook.serving.latency import measure
-    from casebook.serving.load import Server
-
-    paths = cycle(f"/parcels/{parcel}/eta" for parcel in parcels)
-    arguments = {"folder": folder, "consume": consume}
-    with (
-        Server("casebook.cases.delivery_eta.service:app_from", arguments, patience=300) as server,
-        httpx.Client(base_url=server.url, trust_env=False) as client,
-    ):
-        begin = time.perf_counter()
-        found = measure(lambda: client.get(next(paths)).raise_for_status(), calls)
-        rate = (calls + found.warm_up) / (time.perf_counter() - begin)
-    ms = {"p50": found.p50, "p95": found.p95, "p99": found.p99}
-    return {"a_second_wall": rate, **ms, "n": calls}
+    factory, arguments = "casebook.cases.delivery_eta.service:app_from", {"folder": folder}
+    paths = [f"/parcels/{parcel}/eta" for parcel in parcels]
+    found, rate = over_http(factory, arguments | {"consume": consume}, paths, calls)
+    return {"a_second_wall": rate, "p50": found.p50, "p95": found.p95, "p99": found.p99, "n": calls}
 
 
 def service(events: int = 20_000, calls: int = 1000) -> pd.DataFrame:

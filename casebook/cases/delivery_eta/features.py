@@ -10,7 +10,7 @@ import pandas as pd
 
 from casebook.cases.delivery_eta.stages import HAULS, START, VANS, hours, next_of
 from casebook.cases.delivery_eta.tracking import labelled, moments
-from casebook.features.windows import trailing
+from casebook.features.point_in_time import daily_means, latest
 
 #: Columns by group; an ablation leaves out one group at a time.
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -131,48 +131,17 @@ def _route(rows: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def latest_load(rows: pd.DataFrame, load: pd.DataFrame, hub: str) -> pd.DataFrame:
     """Return a hub's last report that was published by then: ``hours`` and ``age`` (hours)."""
-    asked = rows[["known_at", hub]].rename(columns={hub: "hub"}).assign(row=np.arange(len(rows)))
-    reports = load[["hub", "published_at", "backlog_hours"]].sort_values("published_at")
-    asked["known_at"] = asked["known_at"].astype("datetime64[s]")
-    reports["published_at"] = reports["published_at"].astype("datetime64[s]")
-    found = pd.merge_asof(
-        asked.sort_values("known_at"),
-        reports,
-        left_on="known_at",
-        right_on="published_at",
-        by="hub",
-    ).sort_values("row")
-    age = (found["known_at"] - found["published_at"]) / pd.Timedelta(hours=1)
-    values = {"hours": found["backlog_hours"].to_numpy(float), "age": age.to_numpy(float)}
-    return pd.DataFrame(values, rows.index)
+    reports = load.rename(columns={"hub": hub, "backlog_hours": "hours"})
+    return latest(rows, reports, hub, "hours")
 
 
 def _history(rows: pd.DataFrame, done: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return means over deliveries that were known on the midnight before."""
-    result: dict[str, np.ndarray] = {}
-    midnight = (rows["known_at"].dt.normalize() - START) / pd.Timedelta(days=1)
-    known = (done["label_at"].dt.normalize() - START) / pd.Timedelta(days=1) + 1
-    time = np.concatenate([known, midnight])
-    order = np.argsort(time, kind="stable")  # a day's outcomes stand before its questions
-    took = np.concatenate([done["took"], np.zeros(len(rows))])
-    count = np.concatenate([done["n"], np.zeros(len(rows))])
-    for name, keys, days in (
-        ("pair", ["origin", "destination"], np.inf),
-        ("hub_week", ["origin_hub", "destination_hub"], WEEK),
-        ("destination_week", ["destination_hub"], WEEK),
-    ):
-        both = pd.concat([done[keys], rows[keys]], ignore_index=True)
-        key = both.groupby(keys).ngroup().to_numpy()
-        sums = np.empty((len(time), 2))
-        for column, values in enumerate((took, count)):
-            sums[order, column] = trailing(key[order], time[order], values[order], days)
-        total, n = sums[len(done) :].T
-        with np.errstate(invalid="ignore"):
-            mean = np.where(n > 0, total / n, np.nan)
-        result[f"{name}_hours" if name == "pair" else name] = mean
-        if name == "pair":
-            result["pair_count"] = n
-    return result
+    pair = daily_means(rows, done, ["origin", "destination"], "took")
+    hubs = daily_means(rows, done, ["origin_hub", "destination_hub"], "took", WEEK)
+    end = daily_means(rows, done, ["destination_hub"], "took", WEEK)
+    means = {"pair_hours": pair.mean, "hub_week": hubs.mean, "destination_week": end.mean}
+    return means | {"pair_count": pair.count}
 
 
 def build(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
