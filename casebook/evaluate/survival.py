@@ -153,3 +153,34 @@ def quantiles(model: Regression, inputs: pd.DataFrame, levels: Sequence[float]) 
     curves = [model.predict_percentile(inputs, p=1 - level) for level in levels]
     values = np.column_stack([np.asarray(curve, float).ravel() for curve in curves])
     return np.where(np.isfinite(values), values, float(model.durations.max()))
+
+
+# Draws ---------------------------------------------------------------------------------
+
+
+def lasting(
+    rng: np.random.Generator, median: np.ndarray, sd: float, beyond: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """Draw lognormal durations that exceed what has passed already.
+
+    Parameters
+    ----------
+    rng : Generator
+    median : ndarray
+        Hours.
+    sd : float
+        Of the logarithm.
+    beyond : ndarray or float
+        Hours that have passed.
+
+    Returns
+    -------
+    ndarray
+        The exact conditional distribution, by inversion.
+    """
+    from scipy.special import ndtr, ndtri
+
+    with np.errstate(divide="ignore"):
+        reached = np.log(np.maximum(beyond, 0.0) / median) / sd
+    left = ndtr(-reached)
+    return median * np.exp(sd * -ndtri(rng.random(left.shape) * np.maximum(left, 1e-300)))

@@ -2,6 +2,15 @@
 
 A client library limits each read. A server that sends a byte now and then keeps every such limit
 and holds the caller for minutes; here the clock runs over connecting, sending and all reads.
+
+Examples
+--------
+>>> asker = Asker(seconds=2.0)
+>>> asker.post("http://127.0.0.1:0/eta", {"parcel": 1})
+Traceback (most recent call last):
+...
+casebook.serving.ask.NoAnswer: ConnectError
+>>> asker.close()
 """
 
 from __future__ import annotations

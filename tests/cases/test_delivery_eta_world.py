@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
-from scipy import stats
 
 from casebook.cases.delivery_eta import stages
 from casebook.cases.delivery_eta import world as worlds
 from casebook.cases.delivery_eta.oracle import oracle_quantiles, oracle_samples, true_state
-from casebook.cases.delivery_eta.stages import HAULS, STAGES, VANS, Constants, hours, lasting
+from casebook.cases.delivery_eta.stages import HAULS, STAGES, VANS, Constants, hours
 from casebook.cases.delivery_eta.world import CHAPTER, CUT, OPENS, STORM, World, snapshots
 from casebook.data import snapshot
 from casebook.project import data_dir
@@ -117,18 +116,6 @@ def test_express_parcels_wait_a_third_of_the_queue():
     dwell = pd.Series(world.times.stages[:, 2] - at)[long_queue]
     median = dwell.groupby(world.trips.express[long_queue]).median()
     assert median[True] < 0.6 * median[False]
-
-
-def test_a_duration_that_has_begun_has_the_conditional_distribution():
-    rng = np.random.default_rng(0)
-    median, sd, beyond = np.full(20_000, 4.0), 0.35, 5.5
-    drawn = lasting(rng, median, sd, beyond)
-    assert drawn.min() > beyond
-    whole = stats.lognorm(sd, scale=4.0)
-    cdf = (whole.cdf(drawn) - whole.cdf(beyond)) / whole.sf(beyond)
-    assert stats.kstest(cdf, "uniform").pvalue > 0.01
-    assert stats.kstest(whole.cdf(drawn), "uniform").pvalue < 1e-6  # the test can fail
-    assert np.isfinite(lasting(rng, median, sd, 1e4)).all()
 
 
 # Queues, storm, peak -----------------------------------------------------------------

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from lifelines import KaplanMeierFitter
+from scipy import stats
 
 from casebook.evaluate.survival import (
     aft,
     censored,
     cox,
     kaplan_meier,
+    lasting,
     quantiles,
     restricted_mean,
 )
@@ -78,3 +80,15 @@ def test_a_regression_hears_the_cases_under_way(fitted):
     assert deaf[1, 0] < 0.85 * made[1, 1]
     few = fitted(frame, most=100)
     assert len(few.durations) == 100 and np.isfinite(quantiles(few, asked, (0.999,))).all()
+
+
+def test_a_duration_that_has_begun_has_the_conditional_distribution():
+    rng = np.random.default_rng(0)
+    median, sd, beyond = np.full(20_000, 4.0), 0.35, 5.5
+    drawn = lasting(rng, median, sd, beyond)
+    assert drawn.min() > beyond
+    whole = stats.lognorm(sd, scale=4.0)
+    cdf = (whole.cdf(drawn) - whole.cdf(beyond)) / whole.sf(beyond)
+    assert stats.kstest(cdf, "uniform").pvalue > 0.01
+    assert stats.kstest(whole.cdf(drawn), "uniform").pvalue < 1e-6  # the test can fail
+    assert np.isfinite(lasting(rng, median, sd, 1e4)).all()

@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
+
+from casebook.evaluate.survival import lasting
 
 START = pd.Timestamp("2025-04-14")
 #: The world ends after 245 days; the schedules go on, for parcels that are then in transit.
@@ -193,19 +194,6 @@ def storm_goes_on(rng: np.random.Generator, blown: np.ndarray) -> np.ndarray:
     """Draw whether a storm that has blown for so many days blows another day (0: there is none)."""
     longer = (blown < STORM_LEAST) | (rng.random(blown.shape) >= STORM_ENDS)
     return (blown > 0) & (blown < STORM_MOST) & longer
-
-
-def lasting(
-    rng: np.random.Generator, median: np.ndarray, sd: float, beyond: np.ndarray | float = 0.0
-) -> np.ndarray:
-    """Draw lognormal durations (hours) that exceed what has passed already (``beyond``).
-
-    It is the exact conditional distribution, by inversion; ``sd`` is of the logarithm.
-    """
-    with np.errstate(divide="ignore"):
-        reached = np.log(np.maximum(beyond, 0.0) / median) / sd
-    left = ndtr(-reached)
-    return median * np.exp(sd * -ndtri(rng.random(left.shape) * np.maximum(left, 1e-300)))
 
 
 @dataclass(frozen=True)
