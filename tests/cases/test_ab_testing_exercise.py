@@ -5,22 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from exercise_kit import chapters_world, message  # noqa: F401
 from scipy import stats
 
 from casebook.cases.ab_testing import questions
 
 SEEDS = (questions.SEED, *range(12))
-
-
-@pytest.fixture(autouse=True)
-def chapters_world(monkeypatch):
-    monkeypatch.delenv("CASEBOOK_STUDENT_SEED", raising=False)
-
-
-def message(question, *answers) -> str:
-    outcome = question.outcome(*answers)
-    assert outcome.status == "wrong"
-    return outcome.message
 
 
 # The worlds.

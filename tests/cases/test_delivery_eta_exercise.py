@@ -7,22 +7,12 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from exercise_kit import chapters_world, message  # noqa: F401
 
 from casebook.cases.delivery_eta import questions
 from casebook.cases.delivery_eta.world import SEED
 
 STUDENT = 11
-
-
-@pytest.fixture(autouse=True)
-def chapters_world(monkeypatch):
-    monkeypatch.delenv("CASEBOOK_STUDENT_SEED", raising=False)
-
-
-def message(question, *answers) -> str:
-    outcome = question.outcome(*answers)
-    assert outcome.status == "wrong"
-    return outcome.message
 
 
 @pytest.mark.parametrize("name", ["one_pair", "past", "later", "shipped", "scans", "days_needed"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 from demand_forecasting_shared import world
+from exercise_kit import chapters_world, message  # noqa: F401
 from pandas.testing import assert_frame_equal
 
 from casebook.cases.demand_forecasting import questions
@@ -13,17 +13,6 @@ from casebook.cases.demand_forecasting.world import KEYS, SEED
 from casebook.data import snapshot
 
 STUDENT = 11
-
-
-@pytest.fixture(autouse=True)
-def chapters_world(monkeypatch):
-    monkeypatch.delenv("CASEBOOK_STUDENT_SEED", raising=False)
-
-
-def message(question, *answers) -> str:
-    outcome = question.outcome(*answers)
-    assert outcome.status == "wrong"
-    return outcome.message
 
 
 # The world.
