@@ -188,6 +188,32 @@ def enforce(
         raise broken(said, table[bad], table[~bad]) from None
 
 
+def between(kind: str | None, least: object, most: object, rule: str) -> pa.Column:
+    """Return a column of a schema whose values lie between two, both allowed.
+
+    Parameters
+    ----------
+    kind : str or None
+        Its type; None takes any.
+    least, most : object
+        Numbers or times; a time is told by its day.
+    rule : str
+        Name of the check.
+
+    Examples
+    --------
+    >>> between("int64", 0, 2, "attempt").checks[0].error
+    'not between 0 and 2'
+    """
+    import pandas as pd
+    import pandera.pandas as pa
+
+    day = isinstance(least, pd.Timestamp)
+    ends = [f"{end:%Y-%m-%d}" if day else f"{end}" for end in (least, most)]
+    error = f"not between {ends[0]} and {ends[1]}"
+    return pa.Column(kind, pa.Check.in_range(least, most, name=rule, error=error))
+
+
 class Checked(NamedTuple):
     """A table's rows, each accepted or quarantined, and lines: what is wrong, where, what to do."""
 

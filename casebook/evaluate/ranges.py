@@ -13,6 +13,9 @@ Examples
 [[0.5, 4.5, 29.5]]
 >>> widened(forecast, 5.0)["p90"].tolist()
 [14.0, 9.0]
+>>> hours = pd.to_datetime(["2025-10-06 10:00", "2025-10-06 12:00"])
+>>> jumps(pd.DataFrame({"parcel": 7, "known_at": hours}), forecast, "parcel").tolist()
+[nan, -1.0]
 """
 
 from __future__ import annotations
@@ -43,6 +46,24 @@ class Forecaster(Protocol):
 def as_forecast(values: np.ndarray, index: pd.Index) -> pd.DataFrame:
     """Return quantiles as a forecast: in order, and not before now."""
     return pd.DataFrame(np.maximum(uncrossed(values), 0.0), index, NAMES)
+
+
+def sane(values: np.ndarray, most: float) -> np.ndarray:
+    """Return which rows of quantiles, shape (n, 3), are numbers from 0 to ``most``."""
+    return (np.isfinite(values) & (values >= 0) & (values <= most)).all(axis=1)
+
+
+def usable(values: np.ndarray, most: float) -> np.ndarray:
+    """Return quantiles of which a row at least is sane; for a breaker.
+
+    Raises
+    ------
+    ValueError
+        If none is: the model talks nonsense.
+    """
+    if len(values) and not sane(values, most).any():
+        raise ValueError(f"no row of {len(values)} is usable, such as {values[0]}")
+    return values
 
 
 # Scores -------------------------------------------------------------------------------
@@ -130,6 +151,46 @@ def compare(
     parts = {name: score(rows, forecast, by) for name, forecast in forecasts.items()}
     table = pd.concat(parts, names=["model"])
     return table.droplevel(-1) if by is None else table
+
+
+def daily_sums(rows: pd.DataFrame, forecast: pd.DataFrame) -> pd.DataFrame:
+    """Return by day of ``known_at`` the sums of the losses, and ``n``; the index is ``day``."""
+    each = losses(rows, forecast)[["covered", "width", "interval_score"]].assign(n=1)
+    return each.groupby(rows["known_at"].dt.normalize().rename("day")).sum()
+
+
+def rolling_means(daily: pd.DataFrame, days: int) -> pd.DataFrame:
+    """Return means over the last days from sums of each day, such as :func:`daily_sums`.
+
+    Parameters
+    ----------
+    daily : DataFrame
+        Index of days, which may have gaps; sums, and ``n`` of how many.
+    days : int
+
+    Returns
+    -------
+    DataFrame
+        A row for each day; the means, and ``n``.
+    """
+    sums = daily.asfreq("D", fill_value=0).rolling(days, min_periods=1).sum()
+    return sums.drop(columns="n").div(sums["n"], axis=0).assign(n=sums["n"].astype(int))
+
+
+def jumps(rows: pd.DataFrame, forecast: pd.DataFrame, case: str) -> pd.Series:
+    """Return by how much each new forecast of a case moved its end; NaN at its first one.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``known_at`` (when it was forecast) and the column ``case``.
+    forecast : DataFrame
+        ``p50`` in hours from then; the same index.
+    """
+    due = rows["known_at"] + pd.to_timedelta(forecast["p50"], unit="h")
+    order = rows.sort_values([case, "known_at"]).index
+    moved = due.loc[order].groupby(rows.loc[order, case]).diff()
+    return (moved / pd.Timedelta(hours=1)).reindex(rows.index)
 
 
 # Conformal corrections ----------------------------------------------------------------

@@ -23,12 +23,15 @@ At noon one of two cases that began at ten has ended:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+
+from casebook.evaluate.ranges import LEVELS, as_forecast
 
 if TYPE_CHECKING:
     from lifelines.fitters import ParametricAFTRegressionFitter, SemiParametricRegressionFitter
@@ -107,6 +110,34 @@ def censored(rows: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
     return rows.assign(duration=duration, arrived=arrived)
 
 
+def bias_of_dropping(rows: pd.DataFrame, now: pd.Timestamp, most: float) -> pd.Series:
+    """Compare means of the time that cases take, as far as they were known at a time.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As of :func:`censored`, with ``truth`` (hours to the end).
+    now : Timestamp
+    most : float
+        Hours; longer times count as these. The curve needs an end that the oldest case could have
+        reached.
+
+    Returns
+    -------
+    Series
+        Hours: ``true``, ``ended`` (mean of those that had ended), ``kaplan_meier``, ``bias`` and
+        ``km_bias`` (of the two); ``running`` (share that had not ended) and ``cases``.
+    """
+    known = censored(rows, now)
+    duration, arrived = known["duration"].to_numpy(), known["arrived"].to_numpy()
+    true = known["truth"].clip(upper=most).mean()
+    ended = np.minimum(duration[arrived], most).mean()
+    km = restricted_mean(kaplan_meier(duration, arrived), most)
+    means = {"true": true, "ended": ended, "kaplan_meier": km}
+    biases = {"bias": ended - true, "km_bias": km - true}
+    return pd.Series(means | biases | {"running": 1 - arrived.mean(), "cases": len(known)})
+
+
 # Regressions ---------------------------------------------------------------------------
 
 
@@ -153,6 +184,25 @@ def quantiles(model: Regression, inputs: pd.DataFrame, levels: Sequence[float]) 
     curves = [model.predict_percentile(inputs, p=1 - level) for level in levels]
     values = np.column_stack([np.asarray(curve, float).ravel() for curve in curves])
     return np.where(np.isfinite(values), values, float(model.durations.max()))
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """A fitted regression as a forecaster of ranges (:mod:`casebook.evaluate.ranges`).
+
+    Attributes
+    ----------
+    model : Regression
+    inputs : callable
+        From rows to the covariates that it was fitted to.
+    """
+
+    model: Regression
+    inputs: Callable[[pd.DataFrame], pd.DataFrame]
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the forecast of rows."""
+        return as_forecast(quantiles(self.model, self.inputs(rows), LEVELS), rows.index)
 
 
 # Draws ---------------------------------------------------------------------------------

@@ -85,6 +85,30 @@ def seen_later(
     return found
 
 
+def ripe(rows: pd.DataFrame, now: pd.Timestamp, days: float) -> pd.DataFrame:
+    """Return the rows that a training at ``now`` may use without a bias towards quick outcomes.
+
+    Only rows so old that nearly every outcome has come, whether it has or not; of those the ones
+    whose outcome is known. Younger rows would be there only if their outcome was quick.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``known_at`` (when it was asked) and ``label_at`` (when the outcome became known, or NaT).
+    now : Timestamp
+    days : float
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"known_at": pd.to_datetime(["2025-01-01", "2025-01-20"])})
+    >>> rows["label_at"] = pd.to_datetime(["2025-01-05", "2025-01-21"])
+    >>> ripe(rows, pd.Timestamp("2025-01-22"), days=10).index.tolist()
+    [0]
+    """
+    old = rows["known_at"] < now - pd.Timedelta(days=days)
+    return rows[old & (rows["label_at"] < now)]
+
+
 def latest(rows: pd.DataFrame, reports: pd.DataFrame, by: str, value: str) -> pd.DataFrame:
     """Return the last report of each row's key that was published by the time of the row.
 
@@ -168,3 +192,38 @@ def daily_means(
     total, count = sums[len(outcomes) :].T
     with np.errstate(invalid="ignore"):
         return Means(np.where(count > 0, total / count, np.nan), count)
+
+
+def summed_by_day(
+    outcomes: pd.DataFrame, keys: Sequence[str], value: str, now: pd.Timestamp, days: float
+) -> pd.DataFrame:
+    """Add up the outcomes that :func:`daily_means` cannot tell apart from ``now`` on.
+
+    Means over all days before count whole days only: of before the last ``days`` one sum for each
+    key is enough, so that the table does not grow with the number of outcomes.
+
+    Parameters
+    ----------
+    outcomes : DataFrame
+        As of :func:`daily_means`; sums may be among them.
+    keys : sequence of str
+    value : str
+    now : Timestamp
+        No row is asked about that is earlier.
+    days : float
+        The longest span of a mean that is not over all.
+
+    Examples
+    --------
+    >>> done = pd.DataFrame({"zone": "A", "took": [10.0, 30.0, 20.0], "n": 1})
+    >>> done["label_at"] = pd.to_datetime(["2025-01-01", "2025-01-02", "2025-03-01"])
+    >>> kept = summed_by_day(done, ["zone"], "took", pd.Timestamp("2025-03-02 12:00"), days=7)
+    >>> kept[["took", "n"]].to_numpy().tolist()
+    [[40.0, 2.0], [20.0, 1.0]]
+    """
+    if outcomes.empty:
+        return outcomes
+    day = outcomes["label_at"].dt.normalize()
+    recent = day >= now.normalize() - pd.Timedelta(days=days)
+    dated = outcomes.assign(label_at=day.where(recent, day.min()))
+    return dated.groupby([*keys, "label_at"], as_index=False)[[value, "n"]].sum()

@@ -35,6 +35,10 @@ class Latency:
     n: int
     warm_up: int
 
+    def percentiles(self) -> dict[str, float]:
+        """Return the percentiles by name, for a row of a table."""
+        return {"p50": self.p50, "p95": self.p95, "p99": self.p99}
+
     def __str__(self) -> str:
         return (
             f"p50 {self.p50:.2f} ms, p95 {self.p95:.2f} ms, p99 {self.p99:.2f} ms "
@@ -81,6 +85,25 @@ def measure(call: Callable[[], object], n: int = 1000, warm_up: int = 50) -> Lat
         seconds[i] = time.perf_counter() - start
     p50, p95, p99 = np.percentile(seconds * 1000, [50, 95, 99])
     return Latency(float(p50), float(p95), float(p99), n, warm_up)
+
+
+def throughput(run: Callable[[], int]) -> dict[str, float]:
+    """Run once and return what is done of it in a second.
+
+    Parameters
+    ----------
+    run : callable
+        Returns how many it did.
+
+    Returns
+    -------
+    dict
+        ``a_second`` of CPU, ``a_second_wall`` by the clock, ``n`` done.
+    """
+    cpu, wall = time.process_time(), time.perf_counter()
+    done = run()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return {"a_second": done / cpu, "a_second_wall": done / wall, "n": done}
 
 
 def over_http(

@@ -16,6 +16,8 @@ Examples
 (2, 90.0, '')
 >>> worker.step(), worker.lag(now=190.0)
 (2, (0, 0.0, ''))
+>>> worker.condition(now=190.0)["consumer"]
+'well'
 >>> store.close(), log.close(), folder.cleanup()
 (None, None, None)
 """
@@ -62,6 +64,25 @@ class Worker:
         while True:
             if not self.step():
                 wait.wait(2.0 if self.trouble else pause)
+
+    def condition(self, now: float) -> dict[str, Any]:
+        """Return how the consumer is, for a health check.
+
+        Parameters
+        ----------
+        now : float
+            As of :meth:`lag`.
+
+        Returns
+        -------
+        dict
+            ``consumer`` (well, or its trouble), ``behind`` and ``lag_seconds`` (unread events, and
+            the age of the oldest; None while that is not known), ``consumed``, ``quarantined``.
+        """
+        behind, lag, trouble = self.lag(now)
+        aside = self.asked.store.all("SELECT count(*) FROM quarantine")[0][0]
+        told = {"consumer": self.trouble or trouble or "well", "behind": behind}
+        return told | {"lag_seconds": lag, "consumed": self.asked.consumed, "quarantined": aside}
 
     def lag(self, now: float) -> tuple[int | None, float | None, str]:
         """Return how many events are unread, the oldest's age, and why that is not known.

@@ -15,28 +15,23 @@ from casebook.cases.delivery_eta.features import (
     GROUPS,
     Tables,
     build,
-    condensed,
-    latest_load,
     outcomes,
     prepare,
     scans_so_far_leaky,
     timetable,
 )
-from casebook.cases.delivery_eta.feed import COLUMNS, audit, check, slow_clocks
+from casebook.cases.delivery_eta.feed import CLOCK_HOURS, CLOCK_SCANS, COLUMNS, audit, check
 from casebook.cases.delivery_eta.stages import VANS, hours
 from casebook.cases.delivery_eta.tracking import (
     DONE,
     MOMENT,
     Track,
-    event_time,
     labelled,
     moments,
-    ripe,
     step_of,
 )
-from casebook.features.point_in_time import seen_later
-
-NOW = worlds.TRAIN_END
+from casebook.data.clocks import behind
+from casebook.features.point_in_time import latest, seen_later
 
 
 @cache
@@ -118,26 +113,12 @@ def test_moments_are_those_of_the_tracks_scan_by_scan():
 
 
 def test_a_clock_that_cannot_be_right_is_not_believed():
-    noon = pd.Timestamp("2025-10-07 12:00")
-    hour = pd.Timedelta(hours=1)
-    assert event_time(noon - hour, noon) == noon - hour
-    assert event_time(noon + 2 * hour, noon) == noon
-    assert event_time(noon - 100 * hour, noon) == noon
-    here = world()
+    here, hour = world(), pd.Timedelta(hours=1)
     found = labelled(moments(here.scans, here.parcels), here.scans).dropna(subset=["remaining"])
     delivered = found["known_at"] + pd.to_timedelta(found["remaining"], unit="h")
     true = found["parcel"].map(here.truth.set_index("parcel")["delivered"])
     off = ((delivered - true) / hour).abs()
     assert (off < 0.1).mean() > 0.97 and off.max() < 72
-
-
-def test_ripe_rows_hold_fast_and_slow_parcels_alike():
-    found = rows()[rows()["known_at"] < NOW]
-    old = found[found["known_at"] < NOW - pd.Timedelta(days=10)]
-    assert len(ripe(found, NOW)) > 0.99 * len(old) and ripe(found, NOW)["remaining"].notna().all()
-    young = ripe(found, NOW, days=0.0)
-    young = young[young["known_at"] >= NOW - pd.Timedelta(days=3)]
-    assert young["remaining"].mean() < 0.8 * old["remaining"].mean(), "the bias is there to avoid"
 
 
 # The feed ----------------------------------------------------------------------------
@@ -154,7 +135,8 @@ def test_the_audit_finds_what_was_planted():
     clocks = table["clock ahead"] + table["clock behind"]
     assert clocks == pytest.approx(planted["wrong clock"], rel=0.25)
     wrong = here.scans["scan_id"].isin(here.faults.query("fault == 'wrong clock'")["scan_id"])
-    assert set(slow_clocks(here.scans)["device"]) <= {*here.scans.loc[wrong, "device"]}
+    slow = behind(here.scans, "device", "scanned_at", "received_at", CLOCK_HOURS, CLOCK_SCANS)
+    assert set(slow["device"]) <= {*here.scans.loc[wrong, "device"]}
     clean = here.scans.drop_duplicates("scan_id")
     clean = clean[~clean["scan_id"].isin(here.faults["scan_id"])]
     none = audit(clean, here.parcels, worlds.CUT).set_index("fault")["scans"]
@@ -228,10 +210,11 @@ def test_a_feature_that_sees_a_later_scan_fails():
     def hasty(scans: pd.DataFrame, some: pd.DataFrame) -> pd.DataFrame:
         """The planted fault: the next report of a hub's load, too."""
         soon = some.assign(known_at=some["known_at"] + pd.Timedelta(days=1))
-        return latest_load(soon, load_until(scans), "origin_hub")[["hours"]]
+        load = load_until(scans).rename(columns={"hub": "origin_hub"})
+        return latest(soon, load, "origin_hub", "backlog_hours")[["backlog_hours"]]
 
     assert set(seen_later(unaware, here.scans, asked, cuts=3)) == {"mean"}
-    assert set(seen_later(hasty, here.scans, asked, cuts=6)) == {"hours"}
+    assert set(seen_later(hasty, here.scans, asked, cuts=6)) == {"backlog_hours"}
 
 
 def test_the_timetable_by_hand():
@@ -258,38 +241,6 @@ def test_the_timetable_by_hand():
     assert out["plan_van"] == 0 and out["plan_ready"] == 0
     again = timetable(row.assign(step=5, stage="attempted"), np.array([0.0]), np.array([0.0]))
     assert again["plan_van"] == pytest.approx(21.5)
-
-
-def test_history_counts_what_was_known_on_the_midnight_before():
-    asked = rows()[rows()["known_at"].between(NOW, NOW + pd.Timedelta(days=20))]
-    done = outcomes(rows())
-    for row in asked.iloc[::97].itertuples():
-        before = done[done["label_at"] < row.known_at.normalize()]
-        pair = before[(before["origin"] == row.origin) & (before["destination"] == row.destination)]
-        assert row.pair_count == len(pair)
-        assert np.isclose(row.pair_hours, pair["took"].mean(), equal_nan=True)
-        week = before[before["label_at"] >= row.known_at.normalize() - pd.Timedelta(days=7)]
-        week = week[week["destination_hub"] == row.destination_hub]
-        assert np.isclose(row.destination_week, week["took"].mean(), equal_nan=True)
-
-
-def test_sums_of_deliveries_give_the_features_of_the_deliveries():
-    """Also in two goes, as the stream adds them up."""
-    asked = rows()[rows()["known_at"].between(NOW, NOW + pd.Timedelta(days=3))]
-    done = outcomes(rows())
-    done = done[done["label_at"] < NOW]
-    half = len(done) // 2
-    early = condensed(done.iloc[:half], done["label_at"].iloc[half])
-    twice = condensed(pd.concat([early, done.iloc[half:]]), NOW)
-    for sums in (condensed(done, NOW), twice):
-        assert sums["n"].sum() == len(done) and len(sums) < 0.7 * len(done)
-        made = build(asked, Tables(world().load, sums))
-        pd.testing.assert_frame_equal(made, build(asked, Tables(world().load, done)))
-    assert condensed(done.iloc[:0], NOW).empty
-    # The planted fault: the end of a batch of days decides what its first moment looks back to.
-    short = condensed(done, NOW + pd.Timedelta(days=4))
-    made = build(asked, Tables(world().load, short))
-    assert not np.allclose(made["destination_week"], asked["destination_week"], equal_nan=True)
 
 
 def test_features_are_complete_and_named_once():

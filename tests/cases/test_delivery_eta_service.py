@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from casebook.cases.delivery_eta import world as worlds
-from casebook.cases.delivery_eta.eta import Models, Said, decide, promise_day, reason, train, usable
+from casebook.cases.delivery_eta.eta import Models, Said, decide, promise_day, reason, train
 from casebook.cases.delivery_eta.evaluation import split, with_truth
 from casebook.cases.delivery_eta.features import prepare
 from casebook.cases.delivery_eta.messages import decode, events_of
@@ -37,7 +37,6 @@ from casebook.evaluate.conformal import adaptive
 from casebook.evaluate.ranges import scores, widened
 from casebook.serving.breaker import Breaker
 from casebook.serving.consumer import Store
-from casebook.serving.drills import BEGUN, kill_drill
 from casebook.serving.eventlog import EventLog
 
 FIRST = worlds.CALIBRATION_END
@@ -187,36 +186,6 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_state(tmp_path, s
         assert kills and tracking.consumer.consumed == len(feed(6.0))
 
 
-def start(folder: str) -> str:
-    for file in Path(folder).glob("state.db*"):
-        file.unlink()
-    return folder
-
-
-def work(folder: str, passed) -> None:
-    with opened(Path(folder), Models()) as tracking:
-        passed(BEGUN)
-        tracking.consumer.at, tracking.consumer.batch = passed, 100
-        tracking.consumer.run()
-
-
-def go_on(folder: str) -> tuple[int, dict]:
-    with opened(Path(folder), Models()) as tracking:
-        before = tracking.consumer.consumed
-        tracking.consumer.run()
-        return before, state_of(tracking.store)
-
-
-def test_a_process_that_is_really_killed_is_continued(tmp_path):
-    events = feed(3.0)
-    with opened(tmp_path, Models()) as tracking:
-        tracking.log.append(events)
-    points = [None, ("read", 2), ("applied", 2), ("committed", 1)]
-    whole, *kills = kill_drill(partial(start, str(tmp_path)), work, go_on, points)
-    assert [kill.left[0] for kill in kills] == [100, 100, 100] and all(k.killed for k in kills)
-    assert all(kill.left[1] == whole.left[1] for kill in kills)
-
-
 def test_events_that_are_sent_again_change_nothing(tmp_path):
     events = feed(6.0)
     with consumed(tmp_path, models(), events + events[::-1]) as tracking:
@@ -295,8 +264,6 @@ def test_an_unknown_zone_and_a_route_without_history_have_the_window():
     rows = some().assign(destination="Z99", destination_hub="X", load_age=np.nan, stage="lost")
     made = decide(rows, models())
     assert set(made["source"]) == {"window"} and set(made["why"]) == {"no load report"}
-    with pytest.raises(ValueError, match="no row of 1 is usable"):
-        usable(np.array([[1.0, np.inf, 3.0]]))
 
 
 def test_one_absurd_row_spoils_no_other():
@@ -362,12 +329,7 @@ POSTED = {name: value for name, value in SCAN.items() if name != "received_at"}
         ({"parcel": "7"}, "parcel: Input should be a valid integer"),
         ({"attempt": 9}, "attempt: Input should be less than or equal to 2"),
         ({"scanned_at": "1970-01-01T00:00:00"}, "scanned_at: Value error, not between"),
-        ({"received_at": "2025-10-07T10:01:00+02:00"}, "UTC without an offset"),
-        ({"scanned_at": "2025-10-07"}, "send date and time, as 2025-10-07T10:00:00"),
-        ({"scanned_at": 1759831200}, "send date and time"),
         ({"device": "x" * 41}, "device: String should have at most 40"),
-        ({"secret": 1}, "secret: Extra inputs are not permitted"),
-        ({"kind": "other"}, "message: Input tag 'other'"),
         (PARCEL | {"window_high": "2025-10-06T10:00:00"}, "window_high is before window_low"),
     ],
 )
@@ -507,25 +469,13 @@ def test_a_promise_model_that_fails_leaves_the_day_to_p90(tmp_path):
         promise_day(some(), made, broken)
 
 
-def test_a_service_with_a_clock_outlives_a_silent_feed_and_refuses_the_future(tmp_path):
+def test_a_service_with_a_clock_refuses_the_future(tmp_path):
     with opened(tmp_path, Models()) as plain:
-        now = [FIRST + pd.Timedelta(days=20)]
-        clocked = Tracking(plain.log, plain.store, Models(), clock=lambda: now[0])
+        now = FIRST + pd.Timedelta(days=20)
+        clocked = Tracking(plain.log, plain.store, Models(), clock=lambda: now)
         plain.log.append([at(30, 1), at(1, 2), at(15, 3), at(20, 4)])
         assert clocked.consumer.run() == (4, 1)
         assert "hours from now" in clocked.consumer.quarantined()[0].why
-        plain.log.append([at(30, k) for k in range(100, 180)])  # a gateway with a wrong clock
-        assert clocked.consumer.run() == (80, 80)
-
-
-def test_a_feed_that_was_silent_goes_on_when_two_parcels_say_so(tmp_path):
-    with consumed(
-        tmp_path, Models(), [at(1, 1), *(at(20, k) for k in range(2, 90)), at(21, 2)]
-    ) as tracking:
-        assert tracking.done == (90, 1)
-        tracking.log.append([at(40, 7), at(40, 7), at(40, 7)])  # one parcel is not believed
-        assert tracking.consumer.run() == (3, 3)
-        assert "set its clock" in tracking.consumer.quarantined()[-1].why
 
 
 def test_a_consumer_in_trouble_says_so_and_goes_on_when_it_has_passed(client):
@@ -550,23 +500,6 @@ def test_a_model_that_comes_later_starts_from_its_own_scores(tmp_path):
     with consumed(tmp_path, models(), events[200:]) as tracking:
         corrections = told(tracking).query("source == 'model'")["correction"]
     assert corrections.abs().max() > 0 and not set(corrections) <= {0.0}
-
-
-def test_the_batch_makes_no_difference_to_times_with_fractions(tmp_path):
-    scans = []
-    for k in range(6):
-        times = dict.fromkeys(("scanned_at", "received_at"), f"2025-10-07T10:00:0{k}.{9 - k}00000")
-        scans.append(("1", json.dumps({"kind": "scan", **SCAN, "scan_id": k + 1, **times})))
-    states = []
-    for batch in (1, 500):
-        folder = tmp_path / str(batch)
-        folder.mkdir()
-        with opened(folder, Models()) as tracking:
-            tracking.log.append(scans[::-1])
-            tracking.consumer.batch = batch
-            tracking.consumer.run()
-            states.append(state_of(tracking.store))
-    assert states[0] == states[1] and len(states[0]["steps"]) == 1
 
 
 @pytest.fixture
@@ -614,17 +547,12 @@ def test_a_scan_that_is_posted_moves_the_date(client):
     [
         ("GET", "/parcels/999999999/eta", None, 404, "unknown parcel"),
         ("GET", "/parcels/abc/eta", None, 400, "no number"),
-        ("GET", "/parcels/-1/eta", None, 400, "no number"),
-        ("GET", "/parcels/99999999999999999999/eta", None, 400, "no number"),
-        ("GET", "/parcels/%D9%A1/eta", None, 400, "no number"),
         ("POST", "/scans", "{", 400, "not JSON"),
         ("POST", "/scans", '[{"parcel": 1, "parcel": 2}]', 400, "not JSON"),
         ("POST", "/scans", "[1]", 422, "no scan"),
         ("POST", "/scans", json.dumps([POSTED | {"device": "\ud800"}]), 422, "no scan"),
         ("POST", "/scans", json.dumps([{}] * 1001), 413, "too large"),
         ("POST", "/scans", " " * 1_000_001, 413, "too large"),
-        ("DELETE", "/scans", None, 405, "method not allowed"),
-        ("GET", "/nothing", None, 404, "not found"),
     ],
 )
 def test_a_bad_request_gets_a_clear_error(client, method, path, content, status, error):
@@ -673,22 +601,13 @@ def test_a_broken_file_takes_no_other_with_it(tmp_path, name, change, source, sa
     assert set(health.json()["sources"]) == {source}
 
 
-def test_health_says_how_old_the_oldest_unread_message_is_and_that_the_log_was_lost(tmp_path):
-    events, now = feed(1.0), FIRST + pd.Timedelta(days=1)
-    first = pd.Timestamp(json.loads(events[0][1])["published_at"])
-    with opened(tmp_path, models()) as plain:
-        tracking = Tracking(plain.log, plain.store, models(), clock=lambda: now)
-        plain.log.append(events)
+def test_health_says_that_the_log_was_lost(tmp_path):
+    with consumed(tmp_path, Models(), feed(1.0)) as tracking:
         health = tracking.health()
-        assert health["behind"] == len(events) and health["models"] == "well"
-        assert health["lag_seconds"] == (now - first).total_seconds()
-        assert tracking.step() == len(events) and tracking.health()["lag_seconds"] == 0
-        plain.log.append([("x", "{")])
-        assert tracking.health()["behind"] == 1 and tracking.health()["lag_seconds"] is None
+        assert (health["consumer"], health["models"], health["behind"]) == ("well", "well", 0)
         other = EventLog(tmp_path / "other.db")
-        lost = Tracking(other, plain.store, models(), clock=lambda: now)
+        lost = Tracking(other, tracking.store, Models())
         assert lost.health()["behind"] is None and "move state.db" in lost.health()["consumer"]
-        assert lost.step() == 0 and "LogChanged" in lost.trouble
         other.close()
 
 

@@ -16,10 +16,15 @@ from casebook.evaluate.ranges import (
     as_forecast,
     compare,
     conformalise,
+    daily_sums,
     follower,
+    jumps,
     losses,
+    rolling_means,
+    sane,
     score,
     scores,
+    usable,
     widened,
 )
 from casebook.forecasting.quantile_trees import Quantiles, fit, mapie_interval
@@ -66,6 +71,35 @@ def test_crossings_are_mended_and_nothing_is_below_zero():
     raw = np.array([[5.0, 3.0, 9.0], [-2.0, 1.0, 2.0]])
     made = as_forecast(raw, pd.RangeIndex(2))
     assert crossings(raw) == 0.5 and made.to_numpy().tolist() == [[3, 5, 9], [0, 1, 2]]
+
+
+def test_a_row_that_is_nonsense_spoils_no_other():
+    values = np.array([[1.0, 2, 3], [1, np.nan, 3], [1, 2, np.inf], [-1, 2, 3], [1, 2, 99]])
+    assert sane(values, most=50).tolist() == [True, False, False, False, False]
+    assert usable(values, most=50) is values and len(usable(values[:0], most=50)) == 0
+    with pytest.raises(ValueError, match="no row of 4 is usable, such as"):
+        usable(values[1:], most=50)
+
+
+def test_a_new_forecast_moves_the_end_of_its_own_case():
+    known = pd.Timestamp("2025-01-01") + pd.to_timedelta([0, 1, 5, 2], unit="h")
+    rows = pd.DataFrame({"known_at": known, "case": [1, 2, 1, 1]}, index=[9, 3, 5, 7])
+    forecast = pd.DataFrame({"p50": [10.0, 4.0, 8.0, 8.0]}, rows.index)
+    found = jumps(rows, forecast, "case")
+    assert found.index.tolist() == [9, 3, 5, 7]
+    np.testing.assert_allclose(found, [np.nan, np.nan, 3.0, 0.0])  # due at 10, 10, then 13
+
+
+def test_a_rolling_mean_weighs_each_case_alike_and_fills_empty_days():
+    rows = cases(60, 8)
+    rows = rows[rows["known_at"].dt.day != 2]
+    forecast = pd.DataFrame({"p10": 60.0, "p50": 75.0, "p90": 90.0}, rows.index)
+    means = rolling_means(daily_sums(rows, forecast), days=2)
+    assert len(means) == 3 and means["n"].tolist() == [24, 24, 12]
+    last = rows[rows["known_at"].dt.day >= 2]
+    assert means["covered"].iloc[-1] == pytest.approx(
+        score(last, forecast.loc[last.index])["coverage"].iloc[0]
+    )
 
 
 def test_an_interval_that_gets_narrower_never_turns_around():

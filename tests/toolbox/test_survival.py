@@ -9,7 +9,9 @@ from lifelines import KaplanMeierFitter
 from scipy import stats
 
 from casebook.evaluate.survival import (
+    Ranges,
     aft,
+    bias_of_dropping,
     censored,
     cox,
     kaplan_meier,
@@ -66,6 +68,26 @@ def test_what_is_under_way_is_known_to_take_longer():
     under_way = known[~known["arrived"]]
     assert (under_way["duration"] <= under_way["remaining"] + 1e-6).all()
     assert censored(rows, now - pd.Timedelta(days=5))["known_at"].max() < now
+
+
+def test_dropping_what_is_under_way_is_biased_low_and_the_curve_is_not():
+    rows, now = running(4000)
+    found = bias_of_dropping(rows.assign(truth=rows["remaining"]), now, most=120.0)
+    assert found["cases"] == 4000 and 0.3 < found["running"] < 0.8
+    assert found["bias"] < -15 and abs(found["km_bias"]) < 0.2 * abs(found["bias"])
+    true = rows["remaining"].clip(upper=120).mean()
+    assert found["true"] == pytest.approx(true)
+    assert found["ended"] == pytest.approx(found["true"] + found["bias"])
+    later = bias_of_dropping(rows.assign(truth=rows["remaining"]), now + pd.Timedelta("60D"), 120.0)
+    assert later["running"] == 0 and later["bias"] == pytest.approx(0)
+
+
+def test_a_regression_forecasts_ranges():
+    rows, now = running()
+    known = censored(rows, now)[["load", "duration", "arrived"]]
+    made = Ranges(aft(known), lambda asked: asked[["load"]]).predict(rows.head(5))
+    assert made.index.equals(rows.index[:5]) and list(made) == ["p10", "p50", "p90"]
+    assert (np.diff(made, axis=1) > 0).all()
 
 
 @pytest.mark.parametrize("fitted", [aft, cox])

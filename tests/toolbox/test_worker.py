@@ -30,8 +30,14 @@ def test_trouble_is_noted_and_passes(worker):
 
     worker.consumer.apply = broken
     assert worker.step() == 0 and "disk is full" in worker.trouble
+    assert "disk is full" in worker.condition(9.0)["consumer"]
     worker.consumer.apply = apply
     assert worker.step() == 2 and worker.trouble == ""
+    worker.consumer.log.append([("a", "5"), ("a", "no number")])
+    told = {"behind": 2, "lag_seconds": 4.0, "consumed": 2, "quarantined": 0}
+    assert worker.condition(9.0) == {"consumer": "well"} | told
+    worker.step()
+    assert worker.condition(9.0)["quarantined"] == 1
 
 
 def test_the_lag_is_the_age_of_the_oldest_unread_event(worker, tmp_path):

@@ -6,7 +6,6 @@ The tables of one run share worlds and forecasts; the seconds of the first one i
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,7 @@ import pandas as pd
 from casebook.cases.delivery_eta.features import outcomes
 from casebook.cases.delivery_eta.public import real_deliveries, real_taxis
 from casebook.cases.delivery_eta.stages import Constants
-from casebook.cases.delivery_eta.stream import OUTCOME, seconds
+from casebook.cases.delivery_eta.stream import OUTCOME
 from casebook.cases.delivery_eta.studies import (
     CHOSEN_ON,
     SEEDS,
@@ -28,8 +27,11 @@ from casebook.cases.delivery_eta.studies import (
     varied,
 )
 from casebook.cases.delivery_eta.world import CALIBRATION_END, SEED
+from casebook.evaluate.ranges import rolling_means
 from casebook.recorded.studies import sensitivity as over_constants
 from casebook.serving.consumer import Store
+from casebook.serving.latency import over_http, throughput
+from casebook.serving.stored import among, seconds
 
 #: Days of the rolling window.
 DAYS = 7
@@ -51,10 +53,8 @@ def rolling(seeds: Sequence[int] = SEEDS, page: int = SEED) -> pd.DataFrame:
     for which, numbers in (("page", [page]), ("worlds", seeds)):
         sums = _table("rolling", numbers).groupby(["method", "day"]).sum().drop(columns="seed")
         for method, daily in sums.groupby("method"):
-            own = daily.droplevel("method").asfreq("D", fill_value=0)
-            own = own.rolling(DAYS, min_periods=1).sum()
-            means = own.drop(columns="n").div(own["n"], axis=0)
-            means = means.rename(columns={"covered": "coverage"}).assign(n=own["n"].astype(int))
+            means = rolling_means(daily.droplevel("method"), DAYS)
+            means = means.rename(columns={"covered": "coverage"})
             parts.append(means.reset_index().assign(which=which, method=method))
     table = pd.concat(parts, ignore_index=True)
     table["day"] = table["day"].dt.strftime("%Y-%m-%d")
@@ -77,17 +77,15 @@ def _fill(store: Store, done: pd.DataFrame) -> None:
     # Numbers below 0 are no parcel of the feed.
     values = [(-1 - k, *row) for k, row in enumerate(rows.itertuples(index=False, name=None))]
     with store.transaction() as db:
-        db.executemany(f"INSERT INTO outcomes VALUES ({', '.join('?' * len(values[0]))})", values)
+        db.executemany(f"INSERT INTO outcomes VALUES {among(values[0])}", values)
 
 
 def _asked(folder: str, consume: bool, parcels: Sequence[int], calls: int) -> dict[str, float]:
     """Return rate and latency of one client's questions to a service in its own process."""
-    from casebook.serving.latency import over_http
-
     factory, arguments = "casebook.cases.delivery_eta.service:app_from", {"folder": folder}
     paths = [f"/parcels/{parcel}/eta" for parcel in parcels]
     found, rate = over_http(factory, arguments | {"consume": consume}, paths, calls)
-    return {"a_second_wall": rate, "p50": found.p50, "p95": found.p95, "p99": found.p99, "n": calls}
+    return {"a_second_wall": rate, **found.percentiles(), "n": calls}
 
 
 def service(events: int = 20_000, calls: int = 1000) -> pd.DataFrame:
@@ -112,15 +110,12 @@ def service(events: int = 20_000, calls: int = 1000) -> pd.DataFrame:
         save(Path(folder), models)
         _fill(tracking.store, outcomes(here.rows[here.rows["label_at"] < CALIBRATION_END]))
         tracking.log.append(feed[:events])
-        cpu, wall = time.process_time(), time.perf_counter()
-        done = tracking.consumer.run().events
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        rates = {"a_second": done / cpu, "a_second_wall": done / wall}
+        consumed = throughput(lambda: tracking.consumer.run().events)
         parcels = [p for (p,) in tracking.store.all("SELECT DISTINCT parcel FROM eta")]
         alone = _asked(folder, False, parcels, calls)
         tracking.log.append(feed[events:])
         busy = _asked(folder, True, parcels, calls)
-    rows = {"consumer": rates | {"n": done}, "GET": alone, "GET while it consumes": busy}
+    rows = {"consumer": consumed, "GET": alone, "GET while it consumes": busy}
     return pd.DataFrame([{"what": what, **row} for what, row in rows.items()])
 
 

@@ -7,6 +7,7 @@ the carrier's window. Each answer says whose it is and why.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,13 +15,13 @@ import pandas as pd
 from casebook.cases.delivery_eta.features import LATE_REPORT, OLDEST_REPORT
 from casebook.cases.delivery_eta.ladder import routes as learn_routes
 from casebook.cases.delivery_eta.ladder import window
-from casebook.cases.delivery_eta.promise import Costs, next_working_day
+from casebook.cases.delivery_eta.promise import Costs, day_after
 from casebook.cases.delivery_eta.quantiles import fit
 from casebook.evaluate.conformal import Adaptive
-from casebook.evaluate.ranges import NAMES, follower
+from casebook.evaluate.ranges import NAMES, follower, sane, usable
 from casebook.forecasting.back_off import History
 from casebook.forecasting.quantile_trees import Quantiles
-from casebook.serving.breaker import Breaker
+from casebook.serving.breaker import Breaker, guarded
 
 #: A forecast beyond this is nonsense: the service does not promise it.
 LONGEST_HOURS = 24.0 * 45
@@ -56,22 +57,6 @@ def train(ripe_rows: pd.DataFrame, calibration: pd.DataFrame, **settings: object
     return Models(model, promises, learn_routes(ripe_rows), zones, recent)
 
 
-def sane(values: np.ndarray) -> np.ndarray:
-    """Return which rows of a forecast, shape (n, 3), can be promised."""
-    return (
-        np.isfinite(values).all(axis=1)
-        & (values >= 0).all(axis=1)
-        & (values <= LONGEST_HOURS).all(axis=1)
-    )
-
-
-def usable(values: np.ndarray) -> np.ndarray:
-    """Return a forecast of which a row at least can be promised; for the breaker."""
-    if len(values) and not sane(values).any():
-        raise ValueError(f"no row of {len(values)} is usable, such as {values[0]}")
-    return values
-
-
 def decide(rows: pd.DataFrame, models: Models, breaker: Breaker | None = None) -> pd.DataFrame:
     """Return the forecast of moments, and whose it is.
 
@@ -103,8 +88,8 @@ def decide(rows: pd.DataFrame, models: Models, breaker: Breaker | None = None) -
         if failed:
             source[current], why[current] = "routes", failed
         else:
-            wrong = np.flatnonzero(current)[~sane(made)]  # one absurd row spoils no other
             values[current] = made
+            wrong = np.flatnonzero(current)[~sane(made, LONGEST_HOURS)]  # spoils no other row
             source[wrong], why[wrong] = "routes", "model: nonsense"
     rest = source == "routes"
     values[rest] = np.nan
@@ -123,9 +108,8 @@ def _asked(
     """Return the model's forecast, or why there is none."""
     if models.model is None:
         return None, "no model"
-    if breaker is None:
-        return usable(models.model.predict(rows).to_numpy()), ""
-    answer = breaker.ask(lambda asked: models.model.predict(asked).to_numpy(), rows, usable)
+    accept = partial(usable, most=LONGEST_HOURS)
+    answer = guarded(breaker, lambda x: models.model.predict(x).to_numpy(), rows, accept)
     return answer.value, f"model: {answer.why}" if answer.why else ""
 
 
@@ -140,17 +124,11 @@ def promise_day(
     hours = made["p90"].to_numpy(float).copy()
     own = (made["source"] == "model").to_numpy()
     if own.any() and models.promises is not None:
-        asked = _promised_hours(rows[own], models.promises, breaker)
-        hours[own] = np.where(np.isfinite(asked), np.clip(asked, 0, LONGEST_HOURS), hours[own])
-    return next_working_day(rows["known_at"] + pd.to_timedelta(hours, unit="h"))
-
-
-def _promised_hours(rows: pd.DataFrame, promises: Quantiles, breaker: Breaker | None) -> np.ndarray:
-    """Return the hours to promise; NaN where the model fails."""
-    if breaker is None:
-        return promises.raw(rows)[:, 0]
-    answer = breaker.ask(lambda asked: promises.raw(asked)[:, 0], rows, np.asarray)
-    return np.full(len(rows), np.nan) if answer.why else answer.value
+        answer = guarded(breaker, lambda x: models.promises.raw(x)[:, 0], rows[own], np.asarray)
+        if not answer.why:
+            asked = np.clip(answer.value, 0, LONGEST_HOURS)
+            hours[own] = np.where(np.isfinite(answer.value), asked, hours[own])
+    return day_after(rows, hours)
 
 
 # Why it changed ----------------------------------------------------------------------

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from casebook.cases.delivery_eta.tracking import ripe
 from casebook.cases.delivery_eta.world import CALIBRATION_END, CUT, QUIET_END, TRAIN_END
+from casebook.features.point_in_time import ripe
+
+#: Days after which nearly every parcel has arrived.
+RIPE = 10.0
 
 
 def with_truth(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
@@ -24,8 +27,8 @@ def split(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """
     known = rows["known_at"]
     return {
-        "train": ripe(rows[known < TRAIN_END], TRAIN_END),
-        "calibration": ripe(rows[known >= TRAIN_END], CALIBRATION_END),
+        "train": ripe(rows[known < TRAIN_END], TRAIN_END, RIPE),
+        "calibration": ripe(rows[known >= TRAIN_END], CALIBRATION_END, RIPE),
         "quiet": rows[(known >= CALIBRATION_END) & (known < QUIET_END)],
         "rough": rows[(known >= QUIET_END) & (known < CUT)],
     }
@@ -45,11 +48,3 @@ def deciles(rows: pd.DataFrame, train: pd.DataFrame, n: int = 10) -> pd.Series:
     typical = own.fillna(usual)
     order = typical.rank(method="first", pct=True)
     return np.ceil(order * n).fillna(0).astype(int).rename("decile")
-
-
-def jumps(rows: pd.DataFrame, forecast: pd.DataFrame) -> pd.Series:
-    """Return by how many hours each scan moved the parcel's P50; NaN at its first one."""
-    promised = rows["known_at"] + pd.to_timedelta(forecast["p50"], unit="h")
-    order = rows.sort_values(["parcel", "known_at"]).index
-    moved = promised.loc[order].groupby(rows.loc[order, "parcel"]).diff()
-    return (moved / pd.Timedelta(hours=1)).reindex(rows.index)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from casebook.cases.delivery_eta.stages import HAULS, START, VANS, hours, next_of
+from casebook.cases.delivery_eta.stages import HAULS, VANS, hours
 from casebook.cases.delivery_eta.tracking import labelled, moments
-from casebook.features.point_in_time import daily_means, latest
+from casebook.features.point_in_time import daily_means, latest, summed_by_day
+from casebook.worlds.schedules import next_of
 
 #: Columns by group; an ablation leaves out one group at a time.
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -68,12 +69,7 @@ def condensed(done: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
     The history counts whole days, and of before the last week all together: the table does not grow
     with the number of parcels. Rows that are sums already may be among them.
     """
-    if done.empty:
-        return done
-    day = done["label_at"].dt.normalize()
-    kept = day.where(day >= now.normalize() - pd.Timedelta(days=WEEK), START)
-    sums = done.assign(label_at=kept).groupby([*KEYS, "label_at"], as_index=False)
-    return sums[["took", "n"]].sum()
+    return summed_by_day(done, KEYS, "took", now, WEEK)
 
 
 def _calendar(rows: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -129,12 +125,6 @@ def _route(rows: pd.DataFrame) -> dict[str, np.ndarray]:
     }
 
 
-def latest_load(rows: pd.DataFrame, load: pd.DataFrame, hub: str) -> pd.DataFrame:
-    """Return a hub's last report that was published by then: ``hours`` and ``age`` (hours)."""
-    reports = load.rename(columns={"hub": hub, "backlog_hours": "hours"})
-    return latest(rows, reports, hub, "hours")
-
-
 def _history(rows: pd.DataFrame, done: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return means over deliveries that were known on the midnight before."""
     pair = daily_means(rows, done, ["origin", "destination"], "took")
@@ -160,8 +150,11 @@ def build(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
         Index of ``rows``; :data:`FEATURES` and ``load_age`` (hours since the older of the two
         reports was published; NaN if one is missing).
     """
-    start = latest_load(rows, tables.load, "origin_hub")
-    end = latest_load(rows, tables.load, "destination_hub")
+    start, end = (
+        latest(rows, tables.load.rename(columns={"hub": hub}), hub, "backlog_hours")
+        for hub in ("origin_hub", "destination_hub")
+    )
+    queues = start["backlog_hours"].to_numpy(), end["backlog_hours"].to_numpy()
     hour = pd.Timedelta(hours=1)
     columns = {
         "step": rows["step"].to_numpy(float),
@@ -169,9 +162,9 @@ def build(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
         "since_accepted": ((rows["known_at"] - rows["accepted_at"]) / hour).to_numpy(),
         **_calendar(rows),
         **_route(rows),
-        "origin_load": start["hours"].to_numpy(),
-        "destination_load": end["hours"].to_numpy(),
-        **timetable(rows, start["hours"].to_numpy(), end["hours"].to_numpy()),
+        "origin_load": queues[0],
+        "destination_load": queues[1],
+        **timetable(rows, *queues),
         **_history(rows, tables.outcomes),
     }
     age = np.maximum(start["age"].to_numpy(), end["age"].to_numpy())

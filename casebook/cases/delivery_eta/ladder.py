@@ -89,12 +89,17 @@ def _keys(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"stage": rows["stage"], "service": rows["service"], "slack": slack})
 
 
-def rules(rows: pd.DataFrame) -> Rules:
-    """Learn the rules' few numbers from prepared and ripe moments."""
+def _carried(rows: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return by how many vans ripe moments missed the planned one, and the hours on the van."""
     at = hours(rows["known_at"]) + rows["remaining"].to_numpy()
     carried = np.searchsorted(VANS, at, side="right") - 1
-    keys = _keys(rows).assign(vans=carried - _planned(rows))
-    out = rows[["destination"]].assign(ring=at - VANS[carried])[rows["stage"] == "out"]
+    return _keys(rows).assign(vans=carried - _planned(rows)), at - VANS[carried]
+
+
+def rules(rows: pd.DataFrame) -> Rules:
+    """Learn the rules' few numbers from prepared and ripe moments."""
+    keys, ring = _carried(rows)
+    out = rows[["destination"]].assign(ring=ring)[rows["stage"] == "out"]
     return Rules(
         group_quantiles(keys, ["stage", "service", "slack"], "vans", LEAST).round(),
         group_quantiles(keys, ["stage"], "vans", LEAST).round(),
@@ -107,9 +112,7 @@ def van_quantiles(train: pd.DataFrame, rows: pd.DataFrame, levels: Sequence[floa
 
     The day of that van is the rules' natural promise: a parcel arrives on the day of its van.
     """
-    at = hours(train["known_at"]) + train["remaining"].to_numpy()
-    carried = np.searchsorted(VANS, at, side="right") - 1
-    keys = _keys(train).assign(vans=carried - _planned(train))
+    keys, _ = _carried(train)
     groups = (["stage", "service", "slack"], ["stage", "service"], ["stage"])
     tables = [group_quantiles(keys, group, "vans", LEAST, levels, levels) for group in groups]
     late = np.ceil(backed_off(_keys(rows), tables).fillna(0)).astype(int)

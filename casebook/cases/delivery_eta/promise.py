@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.delivery_eta.stages import START, WORKING
-from casebook.evaluate import conformal
 
 PROMISE_LEVELS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.975)
-#: A spread that is narrower counts as this many hours.
-NARROWEST = 1.0
 
 
 @dataclass(frozen=True)
@@ -38,22 +35,8 @@ class Costs:
         return self.late / (self.late + self.early)
 
 
-def scale(
-    rows: pd.DataFrame, forecast: pd.DataFrame, level: float, truth: str = "remaining"
-) -> float:
-    """Return how many spreads above P50 a promise must lie to be kept with some chance.
-
-    It is the conformal quantile of ``(y - P50) / (P90 - P50)`` over calibration moments: one-sided,
-    and wider for a parcel whose own spread is.
-    """
-    spread = np.maximum(forecast["p90"] - forecast["p50"], NARROWEST)
-    return conformal.quantile((rows[truth] - forecast["p50"]) / spread, level)
-
-
-def promised(rows: pd.DataFrame, forecast: pd.DataFrame, spreads: float) -> np.ndarray:
-    """Return the day of P50 plus some spreads, or the next with vans; days since the start."""
-    spread = np.maximum(forecast["p90"] - forecast["p50"], NARROWEST)
-    hours = np.maximum(forecast["p50"] + spreads * spread, 0.0)
+def day_after(rows: pd.DataFrame, hours: pd.Series | np.ndarray) -> np.ndarray:
+    """Return the day so many hours after each moment, or the next one with vans."""
     return next_working_day(rows["known_at"] + pd.to_timedelta(hours, unit="h"))
 
 
@@ -92,34 +75,12 @@ def outcome(
     )
 
 
-def policy_table(
+def by_level(
     rows: pd.DataFrame,
-    forecast: pd.DataFrame,
-    calibration: pd.DataFrame,
-    calibration_forecast: pd.DataFrame,
+    days: Mapping[float, np.ndarray],
     costs: Costs | None = None,
-    levels: Sequence[float] = PROMISE_LEVELS,
     truth: str = "truth",
 ) -> pd.DataFrame:
-    """Cost each quantile that could be promised when a parcel is collected, by ``level``.
-
-    The spreads of each level are taken from ripe moments before. Rows are judged by their
-    ``truth``; to choose a level, by ``remaining`` of the calibration weeks.
-    """
-    here = rows["stage"] == "collected"
-    there = calibration["stage"] == "collected"
-    rows, forecast = rows[here], forecast[here]
-    calibration, known = calibration[there], calibration_forecast[there]
-    table = {
-        level: outcome(
-            rows, promised(rows, forecast, scale(calibration, known, level)), costs, truth
-        )
-        for level in levels
-    }
+    """Return the :func:`outcome` of the days that each level promises, by ``level``."""
+    table = {level: outcome(rows, day, costs, truth) for level, day in days.items()}
     return pd.DataFrame(table).T.rename_axis("level")
-
-
-def window_outcome(rows: pd.DataFrame, costs: Costs | None = None) -> pd.Series:
-    """Return what it costs to promise the last day of the carrier's window."""
-    rows = rows[rows["stage"] == "collected"]
-    return outcome(rows, next_working_day(rows["window_high"]), costs)

@@ -82,9 +82,10 @@ def ladder(
     table = compare(test, made)
     group = deciles(test, train)
     worst = {
-        name: score(test, f, group)["coverage"].drop(0, errors="ignore") for name, f in made.items()
+        name: score(test, f, group)["coverage"].drop(0, errors="ignore").min()
+        for name, f in made.items()
     }
-    table["worst_decile"] = pd.Series({name: values.min() for name, values in worst.items()})
+    table = table.assign(worst_decile=pd.Series(worst))
     return table.reset_index()[["model", "n", *COLUMNS, "worst_decile"]]
 
 

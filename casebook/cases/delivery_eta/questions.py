@@ -292,9 +292,8 @@ share(past, common).min()
   The margin was made from the parcels of `past`; on these it looks better than it is. Count on
   `later`.
 share(later, common).mean()
-  The mean over pairs hides the worst one as well.
 share(later, common).max()
-  This is the best pair.
+  This is the mean over pairs, or the best one. The worst one is asked for.
 100 * right
   when: value > 1
   Give a share between 0 and 1.
@@ -338,8 +337,8 @@ own(past) - common
 -right
   The sign is reversed: own margins minus the common one.
 """),
-            otherwise="{value:.4g} hours is none of the usual mix-ups. Give each parcel of "
-            "`later` the margin of its pair, subtract the common one, and count both sides.",
+            otherwise="{value:.4g} hours: give each parcel of `later` the margin of its pair, "
+            "subtract the common one, count both sides, and do not round.",
             also=["2 * (margins * later['pair'].value_counts(normalize=True)).sum() - 2 * common"],
         ),
     ],
@@ -514,7 +513,9 @@ safe - {'pair_delivered'}
 (table['true_stage'] == table['last_stage']).mean()
   This is the share for which both agree.
 (table['true_stage'] != table['last_stage']).sum()
-  This is a number of parcels; give a share.
+100 * right
+  when: value > 1
+  This is a number of parcels, or a percentage; give a share between 0 and 1.
 (scans['known'] - scans['scanned'] > pd.Timedelta(hours=4)).mean()
   This is the share of scans that came late. Most of these were known by 18:00; compare the two
   columns.
@@ -629,12 +630,10 @@ right + 0.5
     "{cost(days, promise):.2f} euro a parcel. With one fixed apology it would be "
     "{promise_flat:.0f} days: the quantile follows from the costs only if each day has a price.",
     hints=(
-        "Promise one day more: for which parcels does that cost money, for which does it save "
-        "some?",
+        "One day more: for which parcels does that cost money, for which does it save some?",
         "`level` = late / (late + early). `promise` is the first whole day by which at least that "
         "share of the 200 parcels has arrived.",
-        "For `promise_flat` write the new cost as a function of the promise and try every whole "
-        "day.",
+        "For `promise_flat` write the new cost as a function of the promise; try every whole day.",
     ),
 )
 
@@ -657,6 +656,13 @@ def trusting(s):
             "state_of",
             "ordered",
             slips("""
+lambda s: None
+  when: any(made is None for made in value)
+  Your function returns nothing. Is a `return` missing?
+lambda s: ordered(s)[:2]
+lambda s: dict(zip('abc', ordered(s)))
+  when: not all(isinstance(made, (tuple, list)) and len(made) == 3 for made in value)
+  Return three values, in this order: the stage, the hour, and how many scans.
 lambda s: (s[-1]['stage'], s[-1]['scanned'], len({x['id'] for x in s}))
   The last scan to *arrive* decides in your function. A late one then takes a parcel back to a hub
   that it has left.

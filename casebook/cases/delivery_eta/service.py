@@ -23,15 +23,24 @@ from casebook.cases.delivery_eta.eta import Models
 from casebook.cases.delivery_eta.feed import MOST_ID
 from casebook.cases.delivery_eta.messages import Scan, became_known, decode, key_of
 from casebook.cases.delivery_eta.stages import START
-from casebook.cases.delivery_eta.stream import SCHEMA, State, seconds
+from casebook.cases.delivery_eta.stream import SCHEMA, State
 from casebook.cases.delivery_eta.tracking import DONE
 from casebook.forecasting.back_off import History
 from casebook.forecasting.quantile_trees import Quantiles
 from casebook.serving import parts
-from casebook.serving.app import Problem, bare_app, body_of, json_list, reply
+from casebook.serving.app import (
+    Problem,
+    bare_app,
+    body_of,
+    json_list,
+    one_by_one,
+    reply,
+    whole_number,
+)
 from casebook.serving.breaker import Breaker
 from casebook.serving.consumer import Consumer, Store
 from casebook.serving.eventlog import EventLog, Log
+from casebook.serving.stored import contents, iso, seconds
 from casebook.serving.worker import Worker
 
 #: Bytes of a request, and scans in it.
@@ -40,11 +49,6 @@ MOST_BYTES, MOST_SCANS = 1_000_000, 1_000
 BUDGET_MS = 5_000.0
 #: Days for which the service keeps a parcel after its last scan.
 KEEP = 90.0
-
-
-def iso(second: float) -> str:
-    """Return seconds since 1970 as a time in UTC."""
-    return pd.Timestamp(round(second), unit="s").strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Tracking(Worker):
@@ -85,20 +89,19 @@ class Tracking(Worker):
             413 or 400 if it is no list that can be read, 422 if no scan of it can be taken.
         """
         sent = json_list(raw, "scans", MOST_BYTES, MOST_SCANS)
-        good, refused = [], []
         received = pd.Timestamp(round(self._now()), unit="s").isoformat()
-        for position, scan in enumerate(sent):
-            try:
-                if "received_at" in scan:
-                    raise ValueError("received_at: the gateway sets it, leave it out")
-                body = {"kind": "scan", **scan, "received_at": received}
-                body = json.dumps(body, allow_nan=False)
-                message = decode(body)
-                if not isinstance(message, Scan):
-                    raise ValueError("kind: only scans are sent here")
-                good.append((key_of(message), body))
-            except (TypeError, ValueError) as error:
-                refused.append({"position": position, "what": str(error)[:300]})
+
+        def event(scan: dict[str, Any]) -> tuple[str, str]:
+            if "received_at" in scan:
+                raise ValueError("received_at: the gateway sets it, leave it out")
+            body = {"kind": "scan", **scan, "received_at": received}
+            body = json.dumps(body, allow_nan=False)
+            message = decode(body)
+            if not isinstance(message, Scan):
+                raise ValueError("kind: only scans are sent here")
+            return key_of(message), body
+
+        good, refused = one_by_one(sent, event)
         if refused and not good:
             do = "Correct the fields and send them again."
             raise Problem(422, "no scan", f"Refused: {refused[:3]}", do)
@@ -116,10 +119,7 @@ class Tracking(Worker):
         Problem
             400 if that is no number, 404 if nothing is known of the parcel.
         """
-        number = int(parcel) if parcel.isascii() and parcel.isdigit() and len(parcel) < 17 else 0
-        if not 1 <= number <= MOST_ID:
-            what = f"{parcel[:40]!r} is no parcel's number."
-            raise Problem(400, "no number", what, "Send the digits of the label.")
+        number = whole_number(parcel, MOST_ID, "a parcel's number", "Send the digits of the label.")
         query = "SELECT event_at FROM steps WHERE parcel = ? AND step = ?"
         if done := self.reader.all(query, (number, DONE)):
             return {"parcel": number, "stage": "delivered", "delivered_at": iso(done[0][0])}
@@ -168,21 +168,16 @@ class Tracking(Worker):
         return found[0][0] if found else 0.0
 
     def health(self) -> dict[str, Any]:
-        """Return how far the consumer is behind, what ails it, and who answered lately.
+        """Return how the consumer is, and who answered lately.
 
-        ``behind`` is None while the log cannot say, ``lag_seconds`` the age of the oldest unread
-        message, ``sources`` are of the last 1,000 forecasts, ``model`` is the breaker's state.
+        ``sources`` are of the last 1,000 forecasts, ``model`` is the breaker's state, ``models``
+        what is wrong with their files; the rest as of :meth:`Worker.condition`.
         """
         query = (
             "SELECT source, count(*) FROM (SELECT source FROM eta ORDER BY rowid DESC LIMIT 1000)"
         )
-        breaker, (behind, lag, trouble) = self.state.breaker, self.lag(self._now())
-        return {
-            "consumer": self.trouble or trouble or "well",
-            "behind": behind,
-            "lag_seconds": lag,
-            "consumed": self.asked.consumed,
-            "quarantined": self.reader.all("SELECT count(*) FROM quarantine")[0][0],
+        breaker = self.state.breaker
+        return self.condition(self._now()) | {
             "sources": dict(self.reader.all(f"{query} GROUP BY source")),
             "model": breaker.state if breaker else "not guarded",
             "models": "; ".join(self.missing) or "well",
@@ -261,7 +256,4 @@ def opened(folder: Path, models: Models, breaker: Breaker | None = None) -> Iter
 def state_of(store: Store) -> dict[str, list[tuple]]:
     """Return all that the events have changed: to compare two runs."""
     tables = {"parcels": 1, "steps": 2, "eta": 2, "load": 3, "outcomes": 1, "follower": 1}
-    orders = {name: ", ".join(str(k + 1) for k in range(n)) for name, n in tables.items()}
-    return {
-        name: store.all(f"SELECT * FROM {name} ORDER BY {order}") for name, order in orders.items()
-    }
+    return {name: contents(store, name, keys) for name, keys in tables.items()}

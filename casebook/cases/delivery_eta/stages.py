@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.evaluate.survival import lasting
+from casebook.worlds.schedules import last_of, next_of
 
 START = pd.Timestamp("2025-04-14")
 #: The world ends after 245 days; the schedules go on, for parcels that are then in transit.
@@ -138,16 +139,6 @@ def stamps(at: np.ndarray) -> pd.DatetimeIndex:
     """Return hours since the start as times, to the second."""
     seconds = pd.Series(np.round(at * 3600))
     return pd.DatetimeIndex(START + pd.to_timedelta(seconds, unit="s")).as_unit("s")
-
-
-def next_of(schedule: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Return the first departure at or after some times."""
-    return schedule[np.searchsorted(schedule, at, side="left")]
-
-
-def last_of(schedule: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Return the last departure at or before some times."""
-    return schedule[np.maximum(np.searchsorted(schedule, at, side="right") - 1, 0)]
 
 
 def day_of(at: np.ndarray) -> np.ndarray:

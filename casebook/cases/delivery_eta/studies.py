@@ -15,50 +15,46 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.delivery_eta import world as worlds
-from casebook.cases.delivery_eta.evaluation import deciles, jumps, split, with_truth
+from casebook.cases.delivery_eta.evaluation import deciles, split, with_truth
 from casebook.cases.delivery_eta.features import FEATURES, GROUPS, prepare
 from casebook.cases.delivery_eta.ladder import route_quantiles, routes, rules, van_quantiles, window
 from casebook.cases.delivery_eta.oracle import oracle_quantiles
 from casebook.cases.delivery_eta.promise import (
     PROMISE_LEVELS,
     Costs,
+    by_level,
+    day_after,
     next_working_day,
-    outcome,
-    policy_table,
 )
 from casebook.cases.delivery_eta.quantiles import DIRECT, fit
 from casebook.cases.delivery_eta.stages import Constants
 from casebook.cases.delivery_eta.survival import aft, censoring_bias
 from casebook.evaluate import gap
 from casebook.evaluate.intervals import Interval, mean_interval
-from casebook.evaluate.ranges import adapted, compare, conformalise, follower, losses, score
+from casebook.evaluate.ranges import (
+    adapted,
+    compare,
+    conformalise,
+    daily_sums,
+    follower,
+    jumps,
+    score,
+)
 from casebook.forecasting.quantile_trees import Quantiles
 
 #: Worlds of the headline, and those on which the models' settings were chosen.
 SEEDS, CHOSEN_ON = tuple(range(11, 26)), (1, 2, 3)
 WINDOW, ROUTES, RULES, MODEL, ORACLE = "window", "routes", "rules", "adaptive", "oracle"
 RECENT, DIRECT_QUANTILE = "recent scores", "direct quantile"
-#: ``direct`` fits the bare hours, ``lightgbm`` the hours beside the timetable; the four after it
-#: correct the latter.
-METHODS = (
-    WINDOW,
-    ROUTES,
-    RULES,
-    "aft",
-    "direct",
-    "lightgbm",
-    "cqr",
-    "cqr by stage",
-    RECENT,
-    MODEL,
-    ORACLE,
-)
 METRICS = ["n", "coverage", "late", "width", "interval_score", "pinball", "mae"]
 SPANS = {
     "quiet": (worlds.CALIBRATION_END, worlds.QUIET_END),
     "storm": (worlds.STORM, worlds.PEAK),
     "peak": (worlds.PEAK, worlds.CUT),
 }
+#: The parcel of the chapter's first figure: it came hours after its window, inside of each of its
+#: intervals, of which each is narrower than the one before.
+SHOWN = 15_635
 #: Moments of a span for which the oracle is asked outside of the quiet weeks.
 ORACLE_ROWS = 2500
 
@@ -103,14 +99,20 @@ def spans(rows: pd.DataFrame) -> pd.Series:
     return pd.Series(np.select(parts, list(SPANS), ""), rows.index, name="span")
 
 
-def forecasts(here: Setting, model: Quantiles, survival: bool = True) -> dict[str, pd.DataFrame]:
-    """Return the ladder's forecasts of all test moments, by name; without the oracle's."""
+def forecasts(here: Setting, model: Quantiles) -> dict[str, pd.DataFrame]:
+    """Return the ladder's forecasts of all test moments, by name; without the oracle's.
+
+    ``direct`` fits the bare hours, ``lightgbm`` the hours beside the timetable; what stands after
+    it corrects the latter.
+    """
     rows = here.test
-    made = {
+    return {
         WINDOW: window(rows),
         # A stage that no route has seen is left to the window, as in the service.
         ROUTES: routes(here.train).predict(rows).fillna(window(rows)),
         RULES: rules(here.train).predict(rows),
+        # On the day of the training it knows the parcels under way, which the others must drop.
+        "aft": aft(here.rows, worlds.TRAIN_END).predict(rows),
         "direct": fit(here.train, **DIRECT).predict(rows),
         "lightgbm": model.predict(rows),
         "cqr": conformalise(model, here.calibration).predict(rows),
@@ -119,10 +121,6 @@ def forecasts(here: Setting, model: Quantiles, survival: bool = True) -> dict[st
         RECENT: adapted(model, follower(model, here.calibration, gamma=0.0), rows),
         MODEL: adapted(model, follower(model, here.calibration), rows),
     }
-    if survival:
-        # On the day of the training it knows the parcels under way, which the others must drop.
-        made["aft"] = aft(here.rows, worlds.TRAIN_END).predict(rows)
-    return {name: made[name] for name in METHODS if name in made}
 
 
 def oracle(here: Setting) -> pd.DataFrame:
@@ -167,7 +165,7 @@ def one_world(seed: int) -> Found:
         scores=scores(here, made, truth).assign(seed=seed),
         slices=slices(here, made | {ORACLE: truth}).assign(seed=seed),
         rolling=rolling_sums(here, made).assign(seed=seed),
-        promises=promises(here, model, made).assign(seed=seed),
+        promises=promises(here).assign(seed=seed),
         censoring=censoring(here).assign(seed=seed),
         fan=fan(here, made["cqr"]).assign(seed=seed),
     )
@@ -200,7 +198,7 @@ def slices(here: Setting, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
     parts = []
     for name in (ROUTES, RULES, "cqr", "cqr by stage", MODEL, ORACLE):
         forecast = made[name].loc[rows.index]
-        moved = jumps(rows, forecast).abs()
+        moved = jumps(rows, forecast, "parcel").abs()
         for by, group in groups.items():
             table = score(rows, forecast, group)
             table["jump"] = moved.groupby(group).median()
@@ -214,49 +212,36 @@ def slices(here: Setting, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def rolling_sums(here: Setting, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return sums of each day's forecasts, static and adaptive, from which windows are made."""
-    rows = here.test
-    parts = []
-    for method, name in (("static", "cqr"), ("adaptive", MODEL)):
-        each = losses(rows, made[name])[["covered", "width", "interval_score"]]
-        daily = each.groupby(rows["known_at"].dt.normalize().rename("day")).sum()
-        daily["n"] = rows.groupby(rows["known_at"].dt.normalize()).size()
-        parts.append(daily.reset_index().assign(method=method))
-    return pd.concat(parts, ignore_index=True)
+    kinds = {"static": "cqr", "adaptive": MODEL}
+    sums = {kind: daily_sums(here.test, made[name]) for kind, name in kinds.items()}
+    return pd.concat(sums, names=["method"]).reset_index()
 
 
-def promises(here: Setting, model: Quantiles, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def promises(here: Setting) -> pd.DataFrame:
     """Cost the promises at collection in the quiet weeks: by level, each rung in its natural form.
 
-    The window has its last day; routes have their own quantile, rules that of the vans. The model
-    has P50 and some of its spreads, and beside that a quantile that is fitted at the costs' level.
-    Each rung's ``chosen`` level is its cheapest one of the calibration weeks, of which each half is
-    promised with the model's spreads of the other. The oracle's is the cheapest of the quiet weeks.
+    The window has its last day; routes have their own quantile, rules that of the vans, and trees
+    are fitted to the quantile that the costs name. The ``chosen`` level of routes and rules is the
+    cheapest one of the calibration weeks, the oracle's the cheapest one of the quiet weeks.
     """
     known, first = (rows[rows["stage"] == "collected"] for rows in (here.calibration, here.quiet))
-    forecast, before = made[MODEL].loc[first.index], model.predict(known)
-    odd = known["parcel"] % 2 == 1
-    halves = [
-        policy_table(known[a], before[a], known[b], before[b], truth="remaining")["cost"]
-        for a, b in ((odd, ~odd), (~odd, odd))
-    ]
-    table = policy_table(first, forecast, known, before)
-    parts = [_rung(MODEL, table, halves[0] + halves[1])]
+    parts = []
     train = here.train[here.train["stage"] == "collected"]
     for name, learn in ((ROUTES, route_quantiles), (RULES, van_quantiles)):
         days = [_days(rows, learn(train, rows, PROMISE_LEVELS)) for rows in (known, first)]
-        chosen = _costs(known, days[0], "remaining")["cost"]
-        parts.append(_rung(name, _costs(first, days[1]), chosen))
+        chosen = by_level(known, days[0], truth="remaining")["cost"]
+        parts.append(_rung(name, by_level(first, days[1]), chosen))
     level = Costs().quantile
     direct = fit(here.train, levels=(level,)).raw(first)
     single = {
         (WINDOW, 0.0): next_working_day(first["window_high"]),
-        (DIRECT_QUANTILE, level): _day(first, pd.Series(direct[:, 0], first.index)),
+        (DIRECT_QUANTILE, level): day_after(first, direct[:, 0]),
     }
     for (name, at), day in single.items():
-        own = pd.DataFrame({at: outcome(first, day)}).T.rename_axis("level")
+        own = by_level(first, {at: day})
         parts.append(_rung(name, own, own["cost"]))
     best = oracle_quantiles(here.world, first, PROMISE_LEVELS).set_axis(PROMISE_LEVELS, axis=1)
-    table = _costs(first, _days(first, best))
+    table = by_level(first, _days(first, best))
     return pd.concat([*parts, _rung(ORACLE, table, table["cost"])], ignore_index=True)
 
 
@@ -266,18 +251,9 @@ def _rung(name: str, table: pd.DataFrame, cost: pd.Series) -> pd.DataFrame:
     return table.assign(chosen=chosen, model=name).reset_index()
 
 
-def _days(rows: pd.DataFrame, hours: pd.DataFrame) -> pd.DataFrame:
+def _days(rows: pd.DataFrame, hours: pd.DataFrame) -> dict[float, np.ndarray]:
     """Return the promised day of each moment by level."""
-    return pd.DataFrame({level: _day(rows, hours[level]) for level in hours}, rows.index)
-
-
-def _costs(rows: pd.DataFrame, days: pd.DataFrame, truth: str = "truth") -> pd.DataFrame:
-    made = {level: outcome(rows, days[level].to_numpy(), truth=truth) for level in days}
-    return pd.DataFrame(made).T.rename_axis("level")
-
-
-def _day(rows: pd.DataFrame, hours: pd.Series) -> np.ndarray:
-    return next_working_day(rows["known_at"] + pd.to_timedelta(hours, unit="h"))
+    return {level: day_after(rows, hours[level]) for level in hours}
 
 
 def censoring(here: Setting) -> pd.DataFrame:
@@ -292,32 +268,17 @@ def censoring(here: Setting) -> pd.DataFrame:
 
 
 def fan(here: Setting, forecast: pd.DataFrame) -> pd.DataFrame:
-    """Return a parcel's forecasts scan by scan: one that its window missed and ours did not.
-
-    The first by number of the quiet weeks' parcels that were scanned at each of the five stages up
-    to the van, came six hours or more after the carrier's window, within each of the five
-    intervals, of which each is narrower than the one before by a twentieth or more, and the last
-    less than a third of the first. Hours since collection.
-    """
-    hour, rows = pd.Timedelta(hours=1), here.quiet
+    """Return the forecasts of the parcel :data:`SHOWN` scan by scan, in hours since collection."""
+    hour, rows = pd.Timedelta(hours=1), here.quiet[here.quiet["parcel"] == SHOWN]
     made, accepted = forecast.loc[rows.index], rows["accepted_at"]
     scan = (rows["known_at"] - accepted) / hour
     columns = {name: scan + made[name] for name in ("p10", "p50", "p90")}
     ends = {name: (rows[name] - accepted) / hour for name in ("window_low", "window_high")}
-    table = rows[["parcel", "stage", "step"]].assign(
-        scan_hours=scan, **columns, delivered=scan + rows["truth"], **ends
+    delivered = scan + rows["truth"]
+    table = rows[["parcel", "stage"]].assign(
+        scan_hours=scan, **columns, delivered=delivered, **ends
     )
-    inside = table["delivered"].between(table["p10"], table["p90"])
-    late = table["delivered"] >= table["window_high"] + 6
-    width, parcel = table["p90"] - table["p10"], table["parcel"]
-    narrower = ~(width > 0.95 * width.groupby(parcel).shift())
-    groups = table.assign(inside=inside & narrower, late=late, width=width).groupby("parcel")
-    fits = groups["step"].agg(lambda steps: [*steps] == [0, 1, 2, 3, 4])
-    fits &= groups["inside"].all() & groups["late"].all()
-    fits &= groups["width"].last() < groups["width"].first() / 3
-    if not fits.any():
-        return table.iloc[:0].drop(columns="step")
-    return table[parcel == fits.idxmax()].drop(columns="step").reset_index(drop=True)
+    return table.reset_index(drop=True)
 
 
 # Over worlds -------------------------------------------------------------------------
