@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sqlite3
+import threading
 
 import pytest
 
@@ -53,6 +54,18 @@ def test_the_lag_is_the_age_of_the_oldest_unread_event(worker, tmp_path):
     worker.asked.log = other
     assert worker.lag(50.0)[:2] == (None, None) and "LogChanged" in worker.lag(50.0)[2]
     other.close()
+
+
+def test_who_asks_waits_for_no_batch(worker, tmp_path):
+    reader = Store(tmp_path / "state.db")
+    other, answers = Worker(worker.consumer, reader, lambda at: at), []
+    worker.consumer.log.append([("a", "10")])
+    with worker.consumer.store.transaction():  # a batch that is being applied
+        asked = threading.Thread(target=lambda: answers.append(other.lag(50.0)))
+        asked.start()
+        asked.join(20)
+        assert answers == [(1, 40.0, "")]
+    reader.close()
 
 
 @pytest.mark.parametrize(
