@@ -34,6 +34,7 @@ from casebook.cases.delivery_eta.service import (
 from casebook.cases.delivery_eta.stream import ETA, State
 from casebook.evaluate.conformal import adaptive
 from casebook.evaluate.ranges import scores, widened
+from casebook.serving.app import Problem
 from casebook.serving.breaker import Breaker
 from casebook.serving.consumer import Store
 from casebook.serving.eventlog import EventLog
@@ -380,6 +381,9 @@ def test_scans_before_their_parcel_is_announced_wait_for_it(tmp_path):
     rest = [event for event in events if '"kind": "scan"' not in event[1]]
     with consumed(tmp_path, models(), scans) as tracking:
         assert tracking.done.quarantined == 0 and not state_of(tracking.store)["eta"]
+        done = next(s[0] for s in state_of(tracking.store)["steps"] if s[1] == 99)
+        with pytest.raises(Problem, match="is not announced"):
+            tracking.eta(str(done))
         tracking.log.append(rest)
         tracking.consumer.run()
         state = state_of(tracking.store)

@@ -120,7 +120,9 @@ class Tracking(Worker):
             400 if that is no number, 404 if nothing is known of the parcel.
         """
         number = whole_number(parcel, MOST_ID, "a parcel's number", "Send the digits of the label.")
-        query = "SELECT event_at FROM steps WHERE parcel = ? AND step = ?"
+        query = (
+            "SELECT event_at FROM steps JOIN parcels USING (parcel) WHERE parcel = ? AND step = ?"
+        )
         if done := self.reader.all(query, (number, DONE)):
             return {"parcel": number, "stage": "delivered", "delivered_at": iso(done[0][0])}
         query = (
