@@ -26,12 +26,15 @@ TWICE = b'{"cents": 1, "to": {"iban": "A", "iban": "B"}}'
         (b"\xff\xfe{\x00}\x00", "byte 0 is not UTF-8"),
         ("[" * 100_000, "nested too deeply"),
         ("", "Expecting value"),
+        ("{} {}", "Extra data"),
+        (b'{"a": "\xff"}', "byte 7 is not UTF-8"),
+        ("1" * 5000, "limit"),
     ],
 )
 def test_what_has_no_one_meaning_is_refused(text, says):
     with pytest.raises(ValueError, match=re.escape(says)) as refused:
         parse(text)
-    assert len(str(refused.value)) < 120
+    assert len(str(refused.value)) < 200
 
 
 def test_the_same_name_in_two_objects_is_no_fault():
