@@ -175,12 +175,11 @@ class Tracking(Worker):
         ``sources`` are of the last 1,000 forecasts, ``model`` is the breaker's state, ``models``
         what is wrong with their files; the rest as of :meth:`Worker.condition`.
         """
-        query = (
-            "SELECT source, count(*) FROM (SELECT source FROM eta ORDER BY rowid DESC LIMIT 1000)"
-        )
+        recent = "SELECT source FROM eta ORDER BY rowid DESC LIMIT 1000"
+        query = f"SELECT source, count(*) FROM ({recent}) GROUP BY source"
         breaker = self.state.breaker
         return self.condition(self._now()) | {
-            "sources": dict(self.reader.all(f"{query} GROUP BY source")),
+            "sources": dict(self.reader.all(query)),
             "model": breaker.state if breaker else "not guarded",
             "models": "; ".join(self.missing) or "well",
         }

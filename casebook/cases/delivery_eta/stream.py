@@ -79,9 +79,8 @@ class State:
         number, before = self._recall(db)
         self._version = -1  # until all is written: a failure half-way is read from the store again
         messages = [event.value for event in events]
-        # One whose clock is wrong is refused.
         came = ((key_of(message), seconds(became_known(message))) for message in messages)
-        latest = self._feed.latest(before, came) or 0
+        latest = self._feed.latest(before, came) or 0  # one whose clock is wrong is refused
         self._reports([m for m in messages if isinstance(m, Load)], db)
         fresh = self._announced([m for m in messages if isinstance(m, Parcel)], db)
         scans = [m for m in messages if isinstance(m, Scan)]
