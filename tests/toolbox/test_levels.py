@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from small_network import DAY, NET, TODAY, sent
 
 from casebook.cases.demand_forecasting.world import DAYS, KEYS, simulate
 from casebook.forecasting.classical import seasonal_naive_week
@@ -15,31 +16,6 @@ from casebook.forecasting.levels import (
     clean_level,
     hold_level,
 )
-
-DAY = pd.Timedelta(days=1)
-
-
-# A small network: two countries, three routes, ten weeks ---------------------------------------
-
-NET = pd.DataFrame(
-    {
-        "unique_id": ["XX/A/r1", "XX/A/r2", "YY/B/r1"],
-        "country": ["XX", "XX", "YY"],
-        "depot": ["A", "A", "B"],
-        "opens": pd.Timestamp("2024-01-01"),
-        "closes": pd.NaT,
-    }
-)
-NET_DAYS = pd.date_range("2024-01-01", periods=70)
-TODAY = NET_DAYS[-1] + DAY
-
-
-def sent(days: pd.DatetimeIndex = NET_DAYS) -> pd.DataFrame:
-    """Return the small network's reports without a fault: 100 on Monday to 160 on Sunday."""
-    frame = NET[["unique_id"]].merge(pd.Series(days, name="ds"), how="cross")
-    frame["y"] = 100 + 10 * frame["ds"].dt.dayofweek
-    return frame.assign(received=frame["ds"] + DAY)
-
 
 # The fall-back --------------------------------------------------------------------------------
 

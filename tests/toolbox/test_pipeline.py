@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from pace import patience, until
 from pandas.testing import assert_frame_equal
+from small_network import DAY, NET, NET_DAYS, TODAY, sent
 
-from casebook.data.reports import DAY, KEYS
+from casebook.data.reports import KEYS
 from casebook.forecasting.pipeline import (
     DEAD,
     HORIZON,
@@ -23,30 +24,10 @@ from casebook.forecasting.pipeline import (
     rows_to_forecast,
 )
 
-# A small network: two countries, three routes, ten weeks ---------------------------------------
-
-NET = pd.DataFrame(
-    {
-        "unique_id": ["XX/A/r1", "XX/A/r2", "YY/B/r1"],
-        "country": ["XX", "XX", "YY"],
-        "depot": ["A", "A", "B"],
-        "opens": pd.Timestamp("2024-01-01"),
-        "closes": pd.NaT,
-    }
-)
-NET_DAYS = pd.date_range("2024-01-01", periods=70)
 #: One holiday a country, outside the ten weeks.
 CALENDAR = pd.DataFrame({"country": ["XX", "YY"], "ds": [pd.Timestamp("2023-12-24")] * 2})
-TODAY = NET_DAYS[-1] + DAY
 OPENS_SOON = NET.assign(opens=[NET_DAYS[0], TODAY + 3 * DAY, NET_DAYS[0]])
 WITHOUT_R2 = "unique_id != 'XX/A/r2'"
-
-
-def sent(days: pd.DatetimeIndex = NET_DAYS) -> pd.DataFrame:
-    """Return the small network's reports without a fault: 100 on Monday to 160 on Sunday."""
-    frame = NET[["unique_id"]].merge(pd.Series(days, name="ds"), how="cross")
-    frame["y"] = 100 + 10 * frame["ds"].dt.dayofweek
-    return frame.assign(received=frame["ds"] + DAY)
 
 
 def flat(panel: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
