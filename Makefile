@@ -39,7 +39,10 @@ NO_OPENMP := LightGBM needs the system library libgomp. Debian, Ubuntu: apt-get 
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help book test test-all slides lab chapter new targets assignment exercises content links release released data artifacts llm bench lock clean
+# Modules are compiled when they are first imported: most of an environment never is.
+INSTALL := pip install --quiet --no-compile
+
+.PHONY: help environments book test test-all slides lab chapter new targets assignment exercises content links release released data artifacts llm bench lock clean
 
 help:
 	@sed -n '1,2p' Makefile; grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,20 +50,22 @@ help:
 $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
 	$(call environment,$(VENV))
 	@$(BIN)/python -c '$(OPENMP)' 2>/dev/null || { echo "$(NO_OPENMP)"; exit 1; }
-	$(RUN) pip install --quiet -r requirements.txt -c constraints.txt
+	$(RUN) $(INSTALL) -r requirements.txt -c constraints.txt
 	$(RUN) pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
 $(ARTIFACTS)/.installed: requirements-artifacts.txt constraints-artifacts.txt
 	$(call environment,$(ARTIFACTS))
-	$(ARTIFACTS)/bin/python -m pip install --quiet $(TORCH_FROM) $$(grep '^torch==' requirements-artifacts.txt)
-	$(ARTIFACTS)/bin/python -m pip install --quiet -r requirements-artifacts.txt -c constraints-artifacts.txt
-	$(ARTIFACTS)/bin/python -m pip install --quiet --no-deps $(NO_DEPS)
+	$(ARTIFACTS)/bin/python -m $(INSTALL) $(TORCH_FROM) $$(grep '^torch==' requirements-artifacts.txt)
+	$(ARTIFACTS)/bin/python -m $(INSTALL) -r requirements-artifacts.txt -c constraints-artifacts.txt
+	$(ARTIFACTS)/bin/python -m $(INSTALL) --no-deps $(NO_DEPS)
 	touch $@
 
 node_modules/.installed: package.json package-lock.json $(VENV)/.installed
 	PATH="$(abspath $(BIN)):$$PATH" npm ci --no-audit --no-fund --loglevel=error
 	touch $@
+
+environments: node_modules/.installed $(ARTIFACTS)/.installed ## install what every check needs; two at a time: make -j2 environments
 
 book: node_modules/.installed ## build the book into _build/html
 	$(RUN) casebook.book
@@ -90,8 +95,13 @@ lab: $(VENV)/.installed ## open JupyterLab at your copies of the exercises: make
 chapter: $(VENV)/.installed ## execute one chapter and its solution and store their checked outputs: make chapter N=01
 	$(RUN) casebook.author record $(REPLACE) $(N)
 
-new: $(VENV)/.installed ## start a case, small and running: make new N=02_sales_forecasting TITLE="Sales for finance" [GROUP=forecasting] [PART=…]
-	$(RUN) casebook.author new "$(N)" "$(TITLE)" --group "$(GROUP)" --part "$(PART)"
+# It installs nothing where there is an environment, and neither does what comes after it: a new
+# group of packages changes pyproject.toml and nothing that is installed.
+new: ## start a case, small and running: make new N=02_sales_forecasting TITLE="Sales for finance" [GROUP=forecasting] [PART=…]
+	@test -e $(VENV)/.installed || $(MAKE) --no-print-directory $(VENV)/.installed
+	@! $(MAKE) --no-print-directory -q $(VENV)/.installed 2>/dev/null || installed=yes; \
+	$(RUN) casebook.author new "$(N)" "$(TITLE)" --group "$(GROUP)" --part "$(PART)" && \
+	{ test -z "$$installed" || touch $(VENV)/.installed; }
 
 targets: $(VENV)/.installed ## accept what a chapter's last run put on its scorecard: make targets N=01
 	$(RUN) casebook.author targets $(N)

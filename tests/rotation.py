@@ -6,7 +6,8 @@ decides, or when everything runs (``make test-all``)::
     with turn("contract", "01_demand_forecasting", key, among=names):
         assert solution_faults(path) == []
 
-Whole files of tests have keys too: those of ``tests/turns.toml``, with what they use.
+Whole files of tests have keys too: those of every case, and costly ones of the house;
+``tests/turns.toml`` says what they use.
 
 Passes are on record in two places: the machine's own, and ``tests/passed.toml``, which is
 committed, so that a new machine does not begin from nothing. ``python tests/rotation.py`` adds
@@ -215,17 +216,40 @@ def costly(root: Path) -> dict[str, Sequence[str]]:
     """Return the files of tests that have turns, with what they use beyond their imports.
 
     From ``tests/turns.toml``: files, folders and patterns below the checkout; a name of its
-    section ``shared`` stands for a list of them.
+    section ``shared`` stands for a list of them. Its section ``cases`` is for the tests of every
+    case, which use what belongs to their case.
     """
     path = root / "tests" / "turns.toml"
     if not path.is_file():
         return {}
     content = tomllib.loads(path.read_text(encoding="utf-8"))
     shared = content.get("shared", {})
+    named = of_cases(root, content["cases"]["uses"]) if "cases" in content else {}
+    named |= content["files"]
     return {
         name: [one for use in uses for one in shared.get(use, [use])]
-        for name, uses in content["files"].items()
+        for name, uses in sorted(named.items())
     }
+
+
+def of_cases(root: Path, patterns: Sequence[str]) -> dict[str, list[str]]:
+    """Return the files of tests of all cases, with what each uses.
+
+    Parameters
+    ----------
+    root : Path
+    patterns : sequence of str
+        With ``{case}`` for the name of the case; one that names nothing is left out, since not
+        every case has everything.
+    """
+    cases = {path.name for path in (root / keys.PACKAGE / "cases").glob("[a-z]*") if path.is_dir()}
+    found = {}
+    for path in (root / "tests" / "cases").glob("test_*.py"):
+        words = path.stem.removeprefix("test_") + "_"
+        if case := max((one for one in cases if words.startswith(f"{one}_")), key=len, default=""):
+            uses = [pattern.format(case=case) for pattern in patterns]
+            found[path.relative_to(root).as_posix()] = [use for use in uses if any(root.glob(use))]
+    return found
 
 
 def with_turns(root: Path) -> list[str]:

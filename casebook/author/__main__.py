@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from casebook.author import files, minutes, scaffold, working
+from casebook.author import entries, files, minutes, scaffold, unwritten, working
 from casebook.author.execute import NotebookFailed, execute, stored
-from casebook.author.kernels import ForeignKernel, require_own_kernel
+from casebook.author.kernels import ForeignKernel, own_package, require_own_kernel
 from casebook.author.normalise import faults, normalise
 from casebook.project import checkout, require_checkout, settings
 
@@ -115,8 +115,8 @@ def command_check(root: Path) -> int:
         if path not in wanted:
             found.append(f"{_relative(path, root)}: an exercise without a solution")
     found += minutes.faults(root)
-    for stem in scaffold.stems(root):
-        found += scaffold.unwritten(root, stem)
+    for stem in unwritten.stems(root):
+        found += unwritten.unwritten(root, stem)
     print("\n".join(found) or f"{len(files.notebooks(root=root))} notebooks are in order")
     return 1 if found else 0
 
@@ -148,7 +148,7 @@ def command_record(root: Path, which: str, overwrite: bool = False) -> int:
         before = path.read_bytes()
         notebook = normalise(files.read(path), name)
         try:
-            seconds = execute(notebook, name, path.parent)
+            seconds = execute(notebook, name, path.parent, own_package(root))
         except NotebookFailed as failure:
             print(f"failed      {failure}")
             return 1
@@ -218,23 +218,52 @@ def command_release(root: Path, tag: str, check: bool = False, overwrite: bool =
 
 
 def command_new(root: Path, case: scaffold.Case) -> int:
-    """Start a new case: every file of it, small and running; then `check` says what to write."""
+    """Start a new case: every file of it, small and whole; then `check` says what to write."""
     try:
         changed = scaffold.create(root, case)
-    except ValueError as error:
+    except (ValueError, scaffold.NotMade) as error:
         print(f"not made    {error}")
         return 1
+    except KeyboardInterrupt:
+        print("cut off     run the same command again: it makes the case, or adds what is missing")
+        return 130
     print("".join(f"written     {path}\n" for path in changed), end="")
-    scaffold.finish(root, case)
-    if command_record(root, case.number) or (case.is_chapter and command_targets(root, case.name)):
-        return 1
-    count = len(scaffold.unwritten(root, case.name))
+    left, number = unwritten.unwritten(root, case.name), case.number
     print(
-        f"to write    {count} comments that begin with '{scaffold.MARK}': "
-        "`python -m casebook.author check` lists them until none is left\n"
-        f"next        casebook/cases/{case.module}/world.py and its tests; commit them before you "
-        "compare models"
+        f"to write    {len(left)} places; `python -m casebook.author check` lists what is left\n"
+        f"next        casebook/cases/{case.module}/world.py and its tests: commit them before you "
+        f"compare models\n            (CONTRIBUTING.md; `make chapter N={number}` runs the page)"
     )
+    return 0
+
+
+def command_dry_run(root: Path, which: str) -> int:
+    """Run a chapter on the small world of its plan's reduced setting; store nothing."""
+    from casebook.author import dry
+
+    try:
+        require_own_kernel()
+        name, spent = dry.dry_run(root, which)
+    except (FileNotFoundError, ForeignKernel, NotebookFailed, ValueError) as error:
+        print(f"failed      {error}")
+        return 1
+    print(f"runs        {name}  {spent.cpu_seconds:.1f} CPU s, {spent.memory_mb:.0f} MB")
+    return 0
+
+
+def command_template(root: Path, check: bool = False) -> int:
+    """Run the template of a new case and store what its cells show; 1 if --check finds it stale."""
+    from casebook.author import template
+
+    fresh, path = template.shown(root), scaffold.TEMPLATES / scaffold.STORED
+    if path.is_file() and path.read_text(encoding="utf-8") == fresh:
+        print("the template stores what its cells show")
+        return 0
+    if check:
+        print(f"{_relative(path, root)} is stale: run `python -m casebook.author template`")
+        return 1
+    path.write_text(fresh, encoding="utf-8")
+    print(f"written     {_relative(path, root)}")
     return 0
 
 
@@ -242,7 +271,7 @@ def command_targets(root: Path, which: str) -> int:
     """Accept what the last run of a chapter put on its scorecard: tests/targets.toml."""
     try:
         name = files.find(which.split("_")[0], "chapters", root=root)[0].stem
-        count = scaffold.record_targets(root, name)
+        count = entries.record_targets(root, name)
     except FileNotFoundError as error:
         print(f"not written {error}")
         return 1
@@ -296,6 +325,10 @@ def main(arguments: list[str] | None = None) -> int:
     new.add_argument("title", help="title of the chapter")
     new.add_argument("--group", default="", help="optional dependencies: its own by default")
     new.add_argument("--part", default="", help="part of the book: by default its plan's")
+    dry_run = commands.add_parser("dry-run", help=command_dry_run.__doc__)
+    dry_run.add_argument("which", help="number of the chapter, such as 01")
+    template = commands.add_parser("template", help=command_template.__doc__)
+    template.add_argument("--check", action="store_true", help="write nothing")
     targets = commands.add_parser("targets", help=command_targets.__doc__)
     targets.add_argument("which", help="number of the chapter, such as 01")
     assignment = commands.add_parser("assignment", help=command_assignment.__doc__)
@@ -326,6 +359,10 @@ def main(arguments: list[str] | None = None) -> int:
     if given.command == "new":
         case = scaffold.Case(given.name, given.title, given.group, given.part)
         return command_new(root, case)
+    if given.command == "dry-run":
+        return command_dry_run(root, given.which)
+    if given.command == "template":
+        return command_template(root, given.check)
     if given.command == "targets":
         return command_targets(root, given.which)
     if given.command == "assignment":

@@ -477,6 +477,7 @@ def measured(
         timeout=CELL_TIMEOUT,
         kernel_name="python3",
         record_timing=False,  # a second run would differ from the first
+        coalesce_streams=True,  # a slow machine hands a text out in more pieces
         resources={"metadata": {"path": str(folder)}},
         on_cell_execute=note,
         extra_arguments=["--log-level=ERROR"],

@@ -63,3 +63,17 @@ def require_own_kernel(name: str = NAME) -> None:
     """
     if reason := foreign_kernel(name):
         raise ForeignKernel(reason)
+
+
+def own_package(root: Path) -> dict[str, str]:
+    """Return what makes a kernel import the package of a checkout, whatever is installed.
+
+    Parameters
+    ----------
+    root : Path
+        The checkout; one without the package (in tests) changes nothing.
+    """
+    if not (root / "casebook" / "__init__.py").is_file():
+        return {}
+    paths = [str(root), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

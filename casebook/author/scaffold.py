@@ -2,34 +2,39 @@
 
 The case that is made is whole and small: a tiny world, a tiny system, one worked question, so
 that every check runs on it from the first day. What is to be replaced carries a comment that
-begins with ``To write:``; :func:`unwritten` lists those that are left.
+begins with ``To write:``; :mod:`casebook.author.unwritten` lists those that are left.
+
+No notebook is executed: what the template's cells show is stored beside it
+(``python -m casebook.author template`` renews it). The case is made in a folder of its own and put
+in place when it is whole. Whoever is cut off before has nothing; whoever is cut off while it is
+put in place runs the same command again, which adds what is missing.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import keyword
+import os
 import re
+import shutil
 import subprocess
 import sys
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
-import yaml
-from nbformat import NotebookNode
+from nbformat import NotebookNode, from_dict
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from casebook.author import files
+from casebook.author import entries, files
 from casebook.author.normalise import SECTIONS, normalise
-from casebook.project import build_dir
+from casebook.project import write_whole
 
 TEMPLATES = Path(__file__).resolve().parent / "templates" / "case"
 #: What begins a comment of a template that somebody has to replace.
 MARK = "To write:"
-_MARKED = re.compile(rf"{MARK}\s*(.*?)\s*(?:-->)?$", flags=re.M)
 #: File of a case by its template. Capstones have no chapter, and so no plan and no scorecard.
 FILES = {
     "init.py": "casebook/cases/{module}/__init__.py",
@@ -41,15 +46,13 @@ FILES = {
     "solution.ipynb": "solutions/{name}.ipynb",
     "chapter.ipynb": "chapters/{name}.ipynb",
     "plan.md": "book/instructors/{name}.md",
+    "handout.md": "book/instructors/handout_{number}.md",
     "benchmarks.py": "casebook/cases/{module}/benchmarks.py",
     "test_benchmarks.py": "tests/cases/test_{module}_benchmarks.py",
 }
-OF_CHAPTERS = ("chapter.ipynb", "plan.md", "benchmarks.py", "test_benchmarks.py")
-#: Parts of the table of contents that come after those of the cases.
-LATER = ("Practise", "For instructors", "Reference")
-INSTRUCTORS = "For instructors"
-#: The part of cases that the plan of the book does not know, here and on the landing page.
-UNPLANNED = "More cases"
+OF_CHAPTERS = ("chapter.ipynb", "plan.md", "handout.md", "benchmarks.py", "test_benchmarks.py")
+#: What the cells of the template show, and the rows of its scorecard.
+STORED = "stored.json"
 ANSWER = {"grade": False, "locked": False, "solution": True}
 CHECK = {"grade": True, "locked": True, "points": 1, "solution": False}
 METADATA = {
@@ -58,10 +61,8 @@ METADATA = {
     "finding": "gap",
     "minutes": {"read": 10, "run": 0.5, "exercise": 20},
 }
-#: Optional packages that a new case needs from its first day: `casebook.data` imports them.
-NEEDED = ("rdata",)
-#: What a new row of ``tests/targets.toml`` may differ by.
-TOLERANCE = 0.05
+#: A new group of packages, on one line until it is written: `casebook.data` imports rdata.
+GROUP = f'["rdata"] # {MARK} the other packages that the case imports'
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Case:
     def paths(self) -> dict[str, str]:
         """Return the path of each file in the checkout, by its template."""
         return {
-            template: path.format(name=self.name, module=self.module)
+            template: path.format(name=self.name, module=self.module, number=self.number)
             for template, path in FILES.items()
             if self.is_chapter or template not in OF_CHAPTERS
         }
@@ -158,8 +159,14 @@ def _with_sections(source: str) -> str:
     return source.replace(heading[0], f"{heading[0]}\n\n{comment}", 1)
 
 
+@lru_cache(maxsize=1)
+def stored() -> dict:
+    """Return what the template's checked cells show by notebook and cell, and its scorecard."""
+    return json.loads((TEMPLATES / STORED).read_text(encoding="utf-8"))
+
+
 def notebook(template: str, case: Case) -> NotebookNode:
-    """Return a notebook of a new case, without outputs.
+    """Return a notebook of a new case, with what its checked cells show.
 
     Parameters
     ----------
@@ -174,151 +181,13 @@ def notebook(template: str, case: Case) -> NotebookNode:
         metadata |= METADATA
         for cell in cells:
             cell.source = _with_sections(cell.source)
+    for cell in cells:
+        if shown := stored()[template].get(cell.id):
+            cell.outputs = [from_dict(output) for output in shown]
     return new_notebook(cells=cells, metadata={"casebook": metadata})
 
 
-# Registries ---------------------------------------------------------------------------
-
-
-class _Indented(yaml.SafeDumper):
-    """Writes lists as the table of contents has them: indented below their key."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False):
-        return super().increase_indent(flow, False)
-
-
-def contents_text(contents: Mapping) -> str:
-    """Return the table of contents as it is committed."""
-    return yaml.dump(contents, Dumper=_Indented, sort_keys=False, allow_unicode=True, width=200)
-
-
-def planned_parts(root: Path) -> dict[str, str]:
-    """Return the part of each planned case, in the order of the book.
-
-    The plan is ``book/drill_prompts/_index.yml``: the drill has a prompt for every case.
-    """
-    path = root / "book" / "drill_prompts" / "_index.yml"
-    if not path.is_file():
-        return {}
-    index = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {
-        stem: part["title"].partition(", ")[2] or part["title"]
-        for part in index["parts"]
-        for stem in part["chapters"]
-    }
-
-
-def _part(root: Path, case: Case) -> str:
-    """Return the part of the book that a case belongs to."""
-    by_number = {stem.split("_")[0]: part for stem, part in planned_parts(root).items()}
-    return case.part or by_number.get(case.number, UNPLANNED)
-
-
-def _place(parts: Sequence[str], part: str, order: Sequence[str]) -> int:
-    """Return where a new part goes: after those before it in the order, and before the end."""
-    before = order[: order.index(part)] if part in order else order
-    places = [parts.index(name) + 1 for name in before if name in parts]
-    ends = [parts.index(name) for name in LATER if name in parts]
-    return max(places, default=min(ends, default=len(parts)))
-
-
-def _entered(contents: dict, case: Case, part: str, order: Sequence[str]) -> dict:
-    """Return the table of contents with a case in its part, and its plan with the others."""
-    parts = contents["parts"]
-    captions = [one["caption"] for one in parts]
-    if part not in captions:
-        place = _place(captions, part, list(dict.fromkeys(order)))
-        parts.insert(place, {"caption": part, "chapters": []})
-    entry = {"file": f"exercises/{case.name}"}
-    if case.is_chapter:
-        entry = {"file": f"chapters/{case.name}", "sections": [entry]}
-    plan = {"file": f"book/instructors/{case.name}"}
-    for one in parts:
-        if one["caption"] == part:
-            one["chapters"] = sorted([*one["chapters"], entry], key=_sorted_by)
-        if one["caption"] == INSTRUCTORS and case.is_chapter:
-            one["chapters"] = sorted([*one["chapters"], plan], key=_sorted_by)
-    return contents
-
-
-def _sorted_by(entry: Mapping) -> tuple[bool, str]:
-    """Return the key by which entries are sorted: pages without a number come first."""
-    stem = entry["file"].rsplit("/", 1)[1]
-    return bool(files.NAME.match(stem)), stem if files.NAME.match(stem) else ""
-
-
-def _with_group(pyproject: str, group: str) -> str:
-    """Return pyproject.toml with a group of optional dependencies."""
-    if group in tomllib.loads(pyproject)["project"]["optional-dependencies"]:
-        return pyproject
-    head = "[project.optional-dependencies]\n"
-    before, _, after = pyproject.partition(head)
-    table, gap, rest = after.partition("\n\n")
-    lines = "".join(f'    "{package}",\n' for package in NEEDED)
-    made = f"{group} = [\n{lines}]"
-    groups = [*re.findall(r"^[\w-]+ = \[.*?\]$", table, flags=re.M | re.S), made]
-    return before + head + "\n".join(sorted(groups)) + gap + rest
-
-
-def record_targets(root: Path, name: str) -> int:
-    """Write the rows of a chapter's last scorecard into ``tests/targets.toml``.
-
-    Parameters
-    ----------
-    root : Path
-        The checkout.
-    name : str
-        Of the chapter. Its rows are replaced; a tolerance and the data set that a row needs
-        (``real``) are kept.
-
-    Returns
-    -------
-    int
-        How many rows were written.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the chapter has not been executed.
-    """
-    card = build_dir() / "scorecards" / f"{name}.json"
-    if not card.is_file():
-        raise FileNotFoundError(f"{card} is not there: run `make chapter N={name.split('_')[0]}`.")
-    path = root / "tests" / "targets.toml"
-    text = path.read_text(encoding="utf-8")
-    accepted = tomllib.loads(text).get(name, {})
-    blocks = re.split(r"(?=^\[)", text, flags=re.M)
-    own = [i for i, block in enumerate(blocks) if block.startswith(f"[{name}.")]
-    others = [i for i, block in enumerate(blocks) if block.startswith("[") and i not in own]
-    later = [i for i in others if blocks[i] > f"[{name}."]
-    rows = json.loads(card.read_text(encoding="utf-8"))["rows"]
-    shown = {f"{row['metric']} | {row['data']}" for row in rows}
-    kept = [b for i in own if (b := blocks[i]).split('"')[1] not in shown and "\nreal = " in b]
-    made = [_target(name, row, accepted) for row in rows] + [block.strip() for block in kept]
-    place = own[0] if own else later[0] if later else len(blocks)
-    before = [block for i, block in enumerate(blocks) if i < place and i not in own]
-    after = [block for i, block in enumerate(blocks) if i >= place and i not in own]
-    whole = [block.strip() for block in [*before, *made, *after] if block.strip()]
-    path.write_text("\n\n".join(whole) + "\n", encoding="utf-8")
-    return len(rows)
-
-
-def _target(name: str, row: Mapping, accepted: Mapping) -> str:
-    """Return the accepted values of one row of a scorecard, as TOML."""
-    key = f"{row['metric']} | {row['data']}"
-    before = accepted.get(key, {})
-    lines = [f"[{name}.{json.dumps(key, ensure_ascii=False)}]"]
-    for what in ("baseline", "model", "peer", "oracle"):
-        if row.get(what):  # a value of zero has no relative tolerance
-            lines.append(f"{what} = {float(f'{row[what]:.4g}')}")
-    lines.append(f"tolerance = {before.get('tolerance', TOLERANCE)}")
-    lines.append(f"verdict = {json.dumps(row['verdict'])}")
-    if "real" in before:
-        lines.append(f"real = {json.dumps(before['real'])}")
-    return "\n".join(lines)
-
-
-# The case -----------------------------------------------------------------------------
+# Made in a folder of its own -----------------------------------------------------------
 
 
 def _refuse(root: Path, case: Case) -> None:
@@ -334,22 +203,166 @@ def _refuse(root: Path, case: Case) -> None:
     taken = [p.stem for p in files.notebooks("chapters", "solutions", root=root)]
     if clash := [stem for stem in taken if stem.split("_")[0] == case.number]:
         raise ValueError(f"The number of {case.name!r} is taken by {clash[0]}.")
-    there = [path for path in case.paths().values() if (root / path).exists()]
-    if (root / "casebook" / "cases" / case.module).exists():
-        there.insert(0, f"casebook/cases/{case.module}")
+    folders = [f"casebook/cases/{case.module}", f"data/{case.name}"]
+    there = [folder for folder in folders if _holds_files(root / folder)]
+    paths = [*case.paths().values(), f"exercises/{case.name}.ipynb"]
+    there += [path for path in paths if (root / path).exists()]
     if there:
         raise ValueError(
             f"{', '.join(dict.fromkeys(there))} is there already; choose another name."
         )
 
 
+def _holds_files(folder: Path) -> bool:
+    """Say whether a folder holds more than what Python has compiled."""
+    return any(path.is_file() and path.suffix != ".pyc" for path in folder.rglob("*"))
+
+
+def _text(template: str, case: Case) -> str:
+    if template.endswith(".ipynb"):
+        path = case.paths()[template]
+        return files.text(normalise(notebook(template, case), path))
+    return _filled(template, case)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+class NotMade(Exception):
+    """The world of a new case did not run; nothing was put in place."""
+
+
+def _make(root: Path, case: Case, folder: Path) -> None:
+    """Write the files of a new case into a folder; with the package, also what its code makes."""
+    package = (root / "casebook" / "__init__.py").is_file()  # checkouts of tests have files only
+    if package:
+        shutil.copytree(root / "casebook", folder / "casebook")
+        rules = [f"{room}/ruff.toml" for room in files.FOLDERS]
+        for name in ("_toc.yml", "pyproject.toml", *rules):
+            _write(folder / name, (root / name).read_bytes())
+    for template, path in case.paths().items():
+        _write(folder / path, _text(template, case).encode())
+    if not package:
+        return
+    code = "import sys; from casebook.author import scaffold; scaffold.finish(*sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, case.name],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        raise NotMade(f"the code of the template failed, and nothing was written:\n{done.stdout}")
+
+
+def finish(name: str) -> None:
+    """Format a new case in the working directory; write its snapshots, tables and exercise.
+
+    Parameters
+    ----------
+    name : str
+        Of the case. The package of the working directory is the one that is imported.
+    """
+    import importlib
+
+    from casebook.author.exercises import exercise
+    from casebook.cases.__main__ import write_snapshots
+    from casebook.recorded import bench
+
+    case = Case(name, "-")
+    code = [path for path in case.paths().values() if path.endswith((".py", ".ipynb"))]
+    for command in (["check", "--quiet", "--select", "I", "--fix"], ["format", "--quiet"]):
+        subprocess.run([sys.executable, "-m", "ruff", *command, *code], check=True)
+    for path in code:
+        if path.endswith(".ipynb"):
+            files.write(normalise(files.read(Path(path)), path), Path(path))
+    write_snapshots(importlib.import_module(f"casebook.cases.{case.module}.world"))
+    if case.is_chapter and bench.main([case.number]):
+        raise SystemExit("A table of the template could not be recorded.")
+    path = f"exercises/{case.name}.ipynb"
+    files.write(exercise(files.read(Path(f"solutions/{case.name}.ipynb")), path), Path(path))
+
+
+def _own(folder: Path, case: Case) -> list[Path]:
+    """Return the files of a case in the folder where it was made."""
+    paths = [folder / path for path in case.paths().values()]
+    paths += [folder / "exercises" / f"{case.name}.ipynb", *(folder / "data").rglob("*")]
+    return sorted({path for path in paths if path.is_file()})
+
+
+def _ready(root: Path, case: Case) -> Path:
+    """Return the folder in which a whole case waits to be put in place.
+
+    It has this name only when it is whole: until then it is made in another one.
+    """
+    waiting = root / "_build" / "new"
+    ready, told = waiting / case.name, json.dumps(asdict(case))
+    if ready.is_dir():
+        before = (ready / "case.json").read_text(encoding="utf-8")
+        if before == told:
+            return ready  # a run was cut off while it put this very case in place
+        raise ValueError(
+            f"{case.name!r} was cut off while it was put in place, with other options: {before}. "
+            f"Run it again with them, or delete {ready.relative_to(root).as_posix()}."
+        )
+    _refuse(root, case)
+    _entered(root, case)
+    waiting.mkdir(parents=True, exist_ok=True)
+    for left in waiting.glob(f".{case.name}-*"):  # of runs that were killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".{case.name}-", dir=waiting) as scratch:
+        made, whole = Path(scratch, "made"), Path(scratch, "whole")
+        _make(root, case, made)
+        for path in _own(made, case):
+            _write(whole / "files" / path.relative_to(made), path.read_bytes())
+        _write(whole / "case.json", told.encode())
+        os.replace(whole, ready)
+    return ready
+
+
+# Put in place ---------------------------------------------------------------------------
+
+
+def _entered(root: Path, case: Case) -> dict[str, str]:
+    """Return the files in which a case is entered beside others, with the texts that change.
+
+    Raises ValueError where its lines cannot be placed.
+    """
+    planned, rows = entries.planned_parts(root), stored()["rows"]
+    enter: dict[str, Callable[[str], str]] = {
+        "_toc.yml": lambda text: entries.with_case(text, case.name, case.part, planned),
+        "pyproject.toml": lambda text: entries.with_group(text, case.needs, GROUP),
+    }
+    if case.is_chapter:
+        enter["tests/targets.toml"] = lambda text: (
+            text if f"\n[{case.name}." in text else entries.with_targets(text, case.name, rows)
+        )
+    texts = {name: (root / name).read_text(encoding="utf-8") for name in enter}
+    return {name: new for name, old in texts.items() if (new := enter[name](old)) != old}
+
+
+def _put(ready: Path, root: Path, case: Case) -> list[str]:
+    """Put a whole case in place: what is missing is added, nothing is replaced."""
+    paths = sorted(path for path in (ready / "files").rglob("*") if path.is_file())
+    made = {path.relative_to(ready / "files").as_posix(): path.read_bytes() for path in paths}
+    missing = {name: data for name, data in made.items() if not (root / name).exists()}
+    entered = {name: text.encode() for name, text in _entered(root, case).items()}
+    for name, data in (missing | entered).items():
+        write_whole(root / name, data)
+    return [*missing, *entered]
+
+
 def create(root: Path, case: Case) -> list[str]:
-    """Write the files of a new case and enter it in the registries; nothing is executed.
+    """Make a new case and put it in place; no notebook is executed.
 
     Parameters
     ----------
     root : Path
-        The checkout.
+        The checkout. If the call is cut off, it is as before, or the same call completes it.
     case : Case
 
     Returns
@@ -360,94 +373,12 @@ def create(root: Path, case: Case) -> list[str]:
     Raises
     ------
     ValueError
-        If the name has another form, its number or a file is taken, or there is no title.
-        Nothing is written then.
+        If the name has another form, its number or a file is taken, there is no title, or the
+        table of contents has another form than it is committed in. Nothing is written then.
+    NotMade
+        If the code of the template fails. Nothing is written then either.
     """
-    _refuse(root, case)
-    texts = {root / path: _text(template, case) for template, path in case.paths().items()}
-    contents, project = root / "_toc.yml", root / "pyproject.toml"
-    entered = _entered(
-        yaml.safe_load(contents.read_text(encoding="utf-8")),
-        case,
-        _part(root, case),
-        list(planned_parts(root).values()),
-    )
-    texts[contents] = contents_text(entered)
-    texts[project] = _with_group(project.read_text(encoding="utf-8"), case.needs)
-    changed = []
-    for path, text in texts.items():
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        changed.append(path.relative_to(root).as_posix())
+    ready = _ready(root, case)
+    changed = _put(ready, root, case)
+    shutil.rmtree(ready)
     return changed
-
-
-def _text(template: str, case: Case) -> str:
-    if template.endswith(".ipynb"):
-        path = case.paths()[template]
-        return files.text(normalise(notebook(template, case), path))
-    return _filled(template, case)
-
-
-def finish(root: Path, case: Case) -> None:
-    """Format the code of a new case, write its snapshots and record its tables.
-
-    Parameters
-    ----------
-    root : Path
-        The checkout whose package is imported.
-    case : Case
-        Created before.
-    """
-    from casebook.cases.__main__ import write_snapshots
-    from casebook.recorded import bench
-
-    code = [path for path in case.paths().values() if path.endswith((".py", ".ipynb"))]
-    for command in (["check", "--quiet", "--select", "I", "--fix"], ["format", "--quiet"]):
-        subprocess.run([sys.executable, "-m", "ruff", *command, *code], cwd=root, check=True)
-    importlib.invalidate_caches()
-    write_snapshots(importlib.import_module(f"casebook.cases.{case.module}.world"))
-    if case.is_chapter:
-        bench.main([case.number])
-
-
-# What is yet to be written ------------------------------------------------------------
-
-
-def _sources(root: Path, stem: str) -> Iterator[tuple[str, str]]:
-    """Yield where a case has text of its author's, and the text."""
-    case = Case(stem, "-")
-    for room in ("chapters", "solutions"):
-        path = root / room / f"{stem}.ipynb"
-        for cell in files.read(path).cells if path.is_file() else ():
-            yield f"{room}/{stem}.ipynb, cell {cell.id!r}", cell.source
-    paths = [root / "data" / stem / "README.md", root / "book" / "instructors" / f"{stem}.md"]
-    paths += sorted((root / "casebook" / "cases" / case.module).rglob("*.py"))
-    paths += sorted((root / "tests" / "cases").glob(f"test_{case.module}_*.py"))
-    for path in paths:
-        if path.is_file():
-            yield path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
-
-
-def unwritten(root: Path, stem: str) -> list[str]:
-    """Return the comments of the templates that a case still has, one line each.
-
-    Parameters
-    ----------
-    root : Path
-        The checkout.
-    stem : str
-        Of the case, such as ``02_sales_forecasting``.
-    """
-    return [
-        f"{where}: to write: {found[1]}"
-        for where, text in _sources(root, stem)
-        for found in _MARKED.finditer(text)
-    ]
-
-
-def stems(root: Path) -> list[str]:
-    """Return the names of all cases."""
-    return sorted({p.stem for p in files.notebooks("chapters", "solutions", root=root)})

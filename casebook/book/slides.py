@@ -1,11 +1,12 @@
 """Slides of the chapters, made from the executed chapters themselves: ``make slides``.
 
-Nothing is written twice. Each heading opens a slide; of each paragraph it holds the
-sentence that can be read alone, with the diagrams, formulas, tables and lists, and the
-whole text becomes speaker notes. What a cell printed joins the slide before it, until
-that holds one big thing (a diagram, a formula, a table, a figure). Of code only short
-functions are shown, never what displays. Questions of the interview and the quiz are
-shown without their answers; poll and exercise come from the session plan
+Nothing is written twice. Each heading opens a slide, and a section without a text of its
+own stands above its first idea. Of each paragraph a slide holds the sentence that can be
+read alone, with the diagrams, formulas, tables and lists, and the whole text becomes
+speaker notes. What a cell displayed or printed joins the slide before it, until that
+holds one big thing (a diagram, a formula, a table, a figure). Of code only short
+functions are shown, never what displays, and of folded cells nothing. Questions of the
+interview and the quiz are shown without their answers; poll and exercise come from the session plan
 (:mod:`casebook.book.session`). A cell's ``slideshow`` metadata (``slide_type``:
 ``skip``, ``slide``, ``subslide``) overrides this.
 """
@@ -23,7 +24,7 @@ import nbformat
 from markdown_it import MarkdownIt
 from nbconvert import SlidesExporter
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from casebook.author import files
 from casebook.author.execute import stored
@@ -32,8 +33,10 @@ from casebook.book.session import Task, tasks
 from casebook.project import require_checkout
 
 TEMPLATES = Path(__file__).parent / "templates"
-#: Code of more lines, and more sentences of one cell, are not shown on a slide.
+#: Code or print of more lines, and more sentences of one cell, are not shown on a slide.
 MOST_LINES, MOST_SENTENCES = 12, 3
+#: Characters of a printed line that a slide is wide enough for.
+WIDEST = 100
 #: Characters of a claim, and of all text beside a figure, which must stay large.
 MOST_OF_A_CLAIM, MOST_BESIDE_A_FIGURE = 420, 300
 #: A sentence of fewer words is shown with the next one.
@@ -84,6 +87,13 @@ class Slide:
             for cell in self.cells
         )
 
+    def says_nothing(self) -> bool:
+        """Say whether it is a heading alone, perhaps with notes."""
+        seen = [c for c in self.cells if c.metadata.get("slideshow", {}).get("slide_type") is None]
+        return all(
+            cell.cell_type == "markdown" and re.fullmatch(r"#+ .*", cell.source) for cell in seen
+        )
+
     def characters(self) -> int:
         """Return how much text stands on it, without headings, notes and diagrams."""
         return sum(_length(cell) for cell in self.cells)
@@ -97,6 +107,7 @@ def _length(cell: NotebookNode) -> int:
     if cell.metadata.get("slideshow", {}).get("slide_type") == "notes":
         return 0
     texts = [o.data.get("text/markdown", "") for o in cell.get("outputs", [])]
+    texts += [o.data["text/plain"] for o in cell.get("outputs", []) if [*o.data] == ["text/plain"]]
     if cell.cell_type == "markdown":
         texts.append(re.sub(r"^```.*?^```|^#.*?$", "", cell.source, flags=re.M | re.S))
     return sum(map(len, texts))
@@ -264,14 +275,27 @@ def functions(source: str) -> str:
     return shown if len(shown.splitlines()) <= MOST_LINES else ""
 
 
+def _results(cell: NotebookNode) -> list[NotebookNode]:
+    """Return what a cell displayed, and before it what it printed, where a slide can hold that."""
+    said = "".join(o.text for o in cell.outputs if o.get("name") == "stdout").rstrip()
+    lines = said.splitlines()
+    shown = [o for o in cell.outputs if o.output_type == "display_data"]
+    if 0 < len(lines) <= MOST_LINES and max(map(len, lines)) <= WIDEST:
+        shown.insert(0, new_output("display_data", data={"text/plain": said}))
+    return shown
+
+
 def _shown(cell: NotebookNode) -> list[NotebookNode]:
     """Return what a slide shows of a code cell: its functions, then each result."""
     code = "" if CODE_HIDDEN & set(tags(cell)) else functions(cell.source)
     shown = []
-    for i, output in enumerate(o for o in cell.outputs if o.output_type == "display_data"):
+    for i, output in enumerate(_results(cell)):
         said = output.data.get("text/markdown", "")
         if NOT_RUN in said:
             continue
+        if heading := re.match(r"\s*(#+ .*)\n", said):
+            shown.append(new_markdown_cell(heading[1], id=f"{cell.id}-head-{i}"))
+            said = output.data["text/markdown"] = said[heading.end() :]
         if "<details" in said:
             part = new_markdown_cell(said)
         else:
@@ -288,13 +312,14 @@ def _shown(cell: NotebookNode) -> list[NotebookNode]:
 
 
 def _joined(made: list[Slide]) -> list[Slide]:
-    """Let text without a heading and without a result stand on the slide before it."""
+    """Let text without a heading stand on the slide before it, and all below a bare heading."""
     kept: list[Slide] = []
     for slide in made:
         only_text = all(cell.cell_type == "markdown" for cell in slide.cells)
         headed = slide.cells[0].source.startswith("#")
         open_before = bool(kept) and not kept[-1].asks
-        joins = open_before and only_text and not headed and not slide.full
+        joins = open_before and only_text and not headed
+        joins = joins and (not slide.full or kept[-1].says_nothing())
         if (
             joins
             and slide.kind == "subslide"
@@ -304,6 +329,22 @@ def _joined(made: list[Slide]) -> list[Slide]:
         else:
             kept.append(slide)
     return kept
+
+
+def _opened(made: list[Slide]) -> list[Slide]:
+    """Let a section that says nothing itself stand above its first idea; drop other headings."""
+    kept: list[Slide] = []
+    for slide in made:
+        text = slide.cells[0].source
+        if slide.says_nothing() and not text.startswith("## "):
+            continue
+        section = kept[-1] if kept and kept[-1].says_nothing() else None
+        if section is not None and text.startswith("### "):
+            slide.cells[0].source = f"{section.cells[0].source}\n\n{text}"
+            kept[-1] = Slide("slide", slide.cells, slide.full, slide.asks)
+        else:
+            kept.append(slide)
+    return [slide for slide in kept if not slide.says_nothing()]
 
 
 def _crowded(slide: Slide, more: int) -> bool:
@@ -333,6 +374,18 @@ def _task_slides(task: Task, name: str) -> list[Slide]:
     return made
 
 
+def _place(made: list[Slide]) -> int:
+    """Return where a task goes: before the heading of the cell that follows it, if there is one."""
+    last = made[-1] if made else None
+    opens = (
+        last is not None
+        and not last.asks
+        and all(cell.cell_type == "markdown" for cell in last.cells)
+        and last.cells[0].source.startswith("### ")
+    )
+    return len(made) - opens
+
+
 def _heading(slide: Slide, section: str) -> str:
     """Return a slide's heading where it has none: the bold lead of its text, or its section."""
     first = slide.cells[0]
@@ -351,7 +404,8 @@ def _headed(made: list[Slide]) -> list[Slide]:
     for i, slide in enumerate(made):
         first = slide.cells[0]
         if first.cell_type == "markdown" and first.source.startswith("#"):
-            section = section if slide.asks else first.source.splitlines()[0].lstrip("# ")
+            own = re.match(r"(?:#.*\n\n)*#+ (.*)", first.source)[1]
+            section = section if slide.asks else own
         else:
             heading = _heading(slide, section)
             slide.cells.insert(0, new_markdown_cell(f"### {heading}", id=f"heading-{i}"))
@@ -391,9 +445,10 @@ def slides(executed: NotebookNode, wished: Sequence[Task] = ()) -> NotebookNode:
         places.setdefault(place, []).append(task)
     for cell in executed.cells:
         for i, task in enumerate(places.get(cell.id, [])):
-            made += _task_slides(task, f"task-{cell.id}-{i}")
+            place = _place(made)
+            made[place:place] = _task_slides(task, f"task-{cell.id}-{i}")
         wanted = cell.metadata.get("slideshow", {}).get("slide_type")
-        if wanted == "skip" or "remove-cell" in tags(cell):
+        if wanted == "skip" or {"remove-cell", "hide-cell"} & set(tags(cell)):
             continue
         if cell.cell_type == "markdown":
             made += _text_slides(cell, wanted)
@@ -406,7 +461,7 @@ def slides(executed: NotebookNode, wished: Sequence[Task] = ()) -> NotebookNode:
             else:
                 _add(made, part, wanted)
     cells = []
-    for slide in _headed(_joined([slide for slide in made if slide.cells])):
+    for slide in _headed(_opened(_joined([slide for slide in made if slide.cells]))):
         for place, cell in enumerate(slide.cells):
             kind = cell.metadata.get("slideshow", {}).get("slide_type")
             if kind != "notes":

@@ -8,8 +8,8 @@ the table.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -186,3 +186,78 @@ def enforce(
         bad = rows.index.isin(np.concatenate([where for _, _, where in found]))
         said = [line for rule, what, at in found for line in lines(rule, what, rows.iloc[at])]
         raise broken(said, table[bad], table[~bad]) from None
+
+
+def between(kind: str | None, least: object, most: object, rule: str) -> pa.Column:
+    """Return a column of a schema whose values lie between two, both allowed.
+
+    Parameters
+    ----------
+    kind : str or None
+        Its type; None takes any.
+    least, most : object
+        Numbers or times; a time is told by its day.
+    rule : str
+        Name of the check.
+
+    Examples
+    --------
+    >>> between("int64", 0, 2, "attempt").checks[0].error
+    'not between 0 and 2'
+    """
+    import pandas as pd
+    import pandera.pandas as pa
+
+    day = isinstance(least, pd.Timestamp)
+    ends = [f"{end:%Y-%m-%d}" if day else f"{end}" for end in (least, most)]
+    error = f"not between {ends[0]} and {ends[1]}"
+    return pa.Column(kind, pa.Check.in_range(least, most, name=rule, error=error))
+
+
+class Checked(NamedTuple):
+    """A table's rows, each accepted or quarantined, and lines: what is wrong, where, what to do."""
+
+    accepted: pd.DataFrame
+    quarantined: pd.DataFrame
+    lines: tuple[str, ...] = ()
+
+
+def checked(
+    schema: pa.DataFrameSchema,
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    remedies: Mapping[str, str],
+) -> Checked:
+    """Sort out the rows that break a schema; nothing is raised for a bad row.
+
+    Parameters
+    ----------
+    schema : pandera.pandas.DataFrameSchema
+        As of :func:`enforce`.
+    table : DataFrame
+        May be empty.
+    columns : sequence of str
+        That tell which row it is.
+    remedies : mapping of str to str
+        By rule.
+
+    Examples
+    --------
+    >>> import pandas as pd, pandera.pandas as pa
+    >>> rule = pa.Check.ge(0, name="sign", error="less than none")
+    >>> sold = pd.DataFrame({"day": [1, 2], "sold": [5, -1]})
+    >>> schema = pa.DataFrameSchema({"sold": pa.Column("int64", rule)})
+    >>> checked(schema, sold, ["day"], {"sign": "count again"}).lines
+    ('sign: less than none: 1 row, day 2; count again',)
+    """
+    if table.empty:
+        return Checked(table, table)
+
+    def lines(rule: str, what: str, rows: pd.DataFrame) -> list[str]:
+        return [summary(f"{rule}: {what}", rows, columns, remedies[rule])]
+
+    try:
+        enforce(schema, table, lines)
+    except ContractBroken as broken:
+        return Checked(broken.accepted, broken.rows, broken.lines)
+    return Checked(table, table.iloc[:0])

@@ -41,8 +41,7 @@ def bucket(user: str, salt: str) -> int:
     >>> bucket("u0000042", "another_experiment")
     3020
     """
-    digest = hashlib.sha256(f"{salt}:{user}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % BUCKETS
+    return int(buckets([user], salt)[0])
 
 
 def ends(shares: Mapping[str, float]) -> dict[str, int]:
@@ -54,12 +53,12 @@ def ends(shares: Mapping[str, float]) -> dict[str, int]:
         If a share is not positive or finer than a bucket, or they do not sum to one.
     """
     wrong = not all(0 < share <= 1 for share in shares.values())
-    wrong = wrong or not all(0 < len(arm) <= 40 for arm in shares)
+    wrong = wrong or not all(arm.isascii() and 0 < len(arm) <= 40 for arm in shares)
     counts = {} if wrong else {arm: round(share * BUCKETS) for arm, share in shares.items()}
     fine = any(abs(shares[arm] * BUCKETS - n) > 1e-6 for arm, n in counts.items())
     if fine or sum(counts.values()) != BUCKETS:
         raise ValueError(
-            f"The shares {dict(shares)} must be positive, of arms with a short name, whole "
+            f"The shares {dict(shares)} must be positive, of arms with a short plain name, whole "
             f"multiples of 1/{BUCKETS:,} and sum to 1."
         )
     return dict(zip(counts, np.cumsum([*counts.values()]).tolist(), strict=True))
@@ -95,7 +94,15 @@ def arms(users: Iterable[str], salt: str, shares: Mapping[str, float]) -> np.nda
 
 
 def buckets(users: Iterable[str], salt: str) -> np.ndarray:
-    """Return the buckets of many users, as :func:`bucket` does one by one."""
+    """Return the buckets of many users, as :func:`bucket` does one by one.
+
+    Raises
+    ------
+    ValueError
+        If the salt holds a colon: it ends the salt, so that no two salts give the same text.
+    """
+    if ":" in salt:
+        raise ValueError(f"The salt {salt!r} holds a colon, which ends it: take another sign.")
     start = hashlib.sha256(f"{salt}:".encode())
     digests = bytearray()
     for user in users:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from casebook.evaluate.intervals import mean_interval
+from casebook.evaluate.intervals import Interval, mean_interval
 
 
 def gap_closed(baseline: float, model: float, oracle: float) -> float:
@@ -78,6 +78,39 @@ def gaps(
     ends = table[table[item].isin([floor, ceiling])].pivot(index=keys, columns=item, values=metric)
     rows = table[keys].merge(ends, left_on=keys, right_index=True, how="left")
     return (rows[floor] - table[metric]) / (rows[floor] - rows[ceiling])
+
+
+def closed(
+    table: pd.DataFrame, model: str, floor: str, ceiling: str, metric: str, item: str = "model"
+) -> Interval:
+    """Return the share of the gap that a model closes, with its 95 % t interval over worlds.
+
+    Parameters
+    ----------
+    table, floor, ceiling, metric, item
+        As of :func:`gaps`, with ``seed`` for the world.
+    model : str
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"seed": [1, 1, 1, 2, 2, 2], "model": ["none", "ours", "oracle"] * 2})
+    >>> closed(table.assign(loss=[9, 5, 1, 9, 3, 1]), "ours", "none", "oracle", "loss").mean
+    0.625
+    """
+    return mean_interval(gaps(table, floor, ceiling, metric, item)[table[item] == model])
+
+
+def ratio(table: pd.DataFrame, model: str, peer: str, metric: str, item: str = "model") -> Interval:
+    """Return a model's metric over that of a peer, paired by world (``seed``).
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"seed": [1, 1, 2, 2], "model": ["ours", "theirs"] * 2})
+    >>> ratio(table.assign(loss=[1, 2, 3, 4]), "ours", "theirs", "loss").mean
+    0.625
+    """
+    wide = table.pivot(index="seed", columns=item, values=metric)
+    return mean_interval(wide[model] / wide[peer])
 
 
 def by_item(

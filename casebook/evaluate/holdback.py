@@ -8,6 +8,7 @@ A list of those to be treated has a hold-out of its own: those who would have be
 left in peace. Of them, the share that is lost is the *risk* as it is; less the share among the
 treated, it is the *effect* as it is. :func:`read` compares both with what had been predicted, so
 that a drift of the risk (a competitor, a price) is told from one of the effect (a worn-out script).
+Where more are at risk there are more to save: the predicted effect grows with the observed risk.
 
 Examples
 --------
@@ -18,11 +19,12 @@ Of ten held out three are lost, of ten called one; a quarter and a tenth had bee
 >>> lost = np.isin(np.arange(20), [0, 1, 2, 15])
 >>> found = read(listed, lost, today=28)
 >>> round(found.effect, 2), round(found.risk_z, 2), round(found.effect_z, 2), verdict([found])
-(0.2, 0.37, 0.29, 'not enough')
+(0.2, 0.37, 0.18, 'not enough')
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -182,30 +184,31 @@ def read(listed: Listed, cancelled: ArrayLike, today: int, lag: int = 28) -> Rea
     stay, called = y[held].mean(), y[~held].mean()
     own = listed.risk[held].mean()
     se_risk = np.sqrt(max(own * (1 - own), 1e-9) / held.sum())
-    expected = called + listed.effect[~held].mean()
-    se = np.sqrt((stay * (1 - stay) + 1e-9) / held.sum() + called * (1 - called) / (~held).sum())
+    lost = 1 - listed.effect[~held].mean() / max(listed.risk[~held].mean(), 1e-9)
+    of_stay = lost**2 * (stay * (1 - stay) + 1e-9) / held.sum()
+    se = np.sqrt(of_stay + (called * (1 - called) + 1e-9) / (~held).sum())
     return Reading(
         listed.night,
         wilson(y[held]),
         wilson(y[~held]),
         float((stay - own) / se_risk),
-        float((stay - expected) / se),
+        float((lost * stay - called) / se),
         float(listed.risk[held].sum()),
     )
 
 
-def verdict(readings: list[Reading], months: int = 3) -> str:
-    """Return what has drifted, of the last months together: ``risk``, ``effect``, both, nothing.
+def verdict(readings: Sequence[Reading]) -> str:
+    """Return what has drifted, of all months together: ``risk``, ``effect``, both, or nothing.
 
-    It is ``not enough`` while fewer than :data:`LEAST` losses are expected among the held-out.
-    Each month's distances are added up and divided by the root of their number, so that a small
-    hold-out speaks after some months.
+    Give the readings since the last change: a new script, another price, an alarm that was
+    answered. Each month's distances are added up and divided by the root of their number, so that
+    a small hold-out and a slow loss are seen after some months. It is ``not enough`` while fewer
+    than :data:`LEAST` losses are expected among the held-out.
     """
-    last = readings[-months:]
-    if sum(reading.losses for reading in last) < LEAST:
+    if sum(reading.losses for reading in readings) < LEAST:
         return "not enough"
     total = {
-        name: sum(getattr(reading, name) for reading in last) / np.sqrt(len(last))
+        name: sum(getattr(reading, name) for reading in readings) / np.sqrt(len(readings))
         for name in ("risk_z", "effect_z")
     }
     found = [
@@ -235,7 +238,7 @@ def table(readings: list[Reading]) -> pd.DataFrame:
 def months_to_see(
     risk: float, effect: float, lost: float, list_: int, share: float, alarm: float = ALARM
 ) -> int:
-    """Return the months until a hold-out has seen with an even chance that calls work less.
+    """Return the months until :func:`verdict` has seen with an even chance that calls work less.
 
     Parameters
     ----------
@@ -253,9 +256,10 @@ def months_to_see(
     Examples
     --------
     >>> months_to_see(0.12, 0.04, 0.5, 4_000, 0.05), months_to_see(0.12, 0.04, 0.5, 4_000, 0.20)
-    (13, 4)
+    (6, 2)
     """
     held = share * list_
     now = risk - effect * (1 - lost)
-    variance = risk * (1 - risk) / held + now * (1 - now) / (list_ - held)
+    variance = (1 - effect / risk) ** 2 * risk * (1 - risk) / held
+    variance += now * (1 - now) / (list_ - held)
     return int(np.ceil(variance * (alarm / (effect * lost)) ** 2))

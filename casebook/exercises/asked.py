@@ -171,21 +171,24 @@ class Column:
     ----------
     tolerance : float
         Relative.
+    surplus : bool
+        Whether the answer may have further labels; they are left out then.
     exact : bool
         Whether the labels are part of the answer: a Series then, in which a label too many or too
         few is a mistake and no wrong form.
     """
 
     tolerance: float = 0.003
+    surplus: bool = False
     exact: bool = False
     styles = ("{}.iloc[::-1]", "{}.to_dict()", "{}.to_numpy()", "{}.to_frame('any')")
 
     def read(self, answer: object, name: str, right: pd.Series, scope: Scope) -> pd.Series:
         if not self.exact:
-            return _aligned(answer, name, right)
+            return _aligned(answer, name, right, self.surplus)
         if not isinstance(answer, pd.Series):
             raise Form(f"`{name}` should be a Series with its index; it is {kind(answer)}.")
-        return _aligned(answer, name, answer)
+        return _aligned(answer, name, answer, self.surplus)
 
     def distance(self, value: pd.Series, other: pd.Series) -> float:
         if not value.index.equals(other.index):
@@ -199,13 +202,15 @@ class Column:
 class Groups:
     """A group for each label, of any name: what counts is which labels are together.
 
-    A Series in any order, a dict, or an array or a list in the course's order.
+    A Series in any order, a dict, or an array or a list in the course's order. ``surplus`` is as
+    in :class:`Column`.
     """
 
+    surplus: bool = False
     styles = ("{}.iloc[::-1]", "{}.to_dict()", "{}.to_numpy()", "'g' + {}.astype(str)")
 
     def read(self, answer: object, name: str, right: pd.Series, scope: Scope) -> pd.Series:
-        given = _in_order(answer, name, right, "group")
+        given = _in_order(answer, name, right, self.surplus, "group")
         if given.isna().any():
             raise Form(f"`{name}` has no group for {_names(given.index[given.isna()][:3])}.")
         return pd.Series(pd.factorize(given)[0], given.index)
@@ -352,7 +357,9 @@ def _distance(value: object, other: object, tolerance: float) -> float:
     return float(np.where(np.isnan(value) & np.isnan(other), 0.0, apart).max()) / tolerance
 
 
-def _in_order(answer: object, name: str, right: pd.Series, what: str = "number") -> pd.Series:
+def _in_order(
+    answer: object, name: str, right: pd.Series, surplus: bool, what: str = "number"
+) -> pd.Series:
     """Return an answer as a Series in the order of the right one, which has one `what` a label."""
     if isinstance(answer, pd.DataFrame) and answer.shape[1] == 1:
         answer = answer.iloc[:, 0]
@@ -368,12 +375,18 @@ def _in_order(answer: object, name: str, right: pd.Series, what: str = "number")
         raise Form(f"`{name}` has two {what}s for one label of its index.")
     if len(missing := right.index.difference(answer.index)):
         raise Form(f"`{name}` has no {what} for {_names(missing[:3])}.")
+    more = answer.index.difference(right.index, sort=False)
+    if len(more) and not surplus:
+        raise Form(
+            f"`{name}` should have a {what} for {len(right)} labels; it has {len(more)} more, such "
+            f"as for {_names(more[:3])}."
+        )
     return answer.reindex(right.index)
 
 
-def _aligned(answer: object, name: str, right: pd.Series) -> pd.Series:
+def _aligned(answer: object, name: str, right: pd.Series, surplus: bool) -> pd.Series:
     """Return an answer as numbers in the order of the right one."""
-    answer = _in_order(answer, name, right)
+    answer = _in_order(answer, name, right, surplus)
     try:
         values = answer.astype(float)
     except (TypeError, ValueError):
@@ -600,6 +613,7 @@ class Exercise:
         *,
         shows: str,
         hints: Sequence[str],
+        helps: Sequence[str] = (),
         setup: str = "",
         prediction: Prediction | None = None,
     ) -> Asked:
@@ -618,6 +632,9 @@ class Exercise:
             Said of the right answer, a template.
         hints : sequence of str
             At most three.
+        helps : sequence of str
+            For each hint the part that it helps: the hints of a part that is wrong open first.
+            By default hints open in their order.
         setup : str
             Code that the expressions need, run on both sides before them.
         prediction : Prediction, optional
@@ -630,7 +647,8 @@ class Exercise:
         Raises
         ------
         ValueError
-            With fewer than two wrong or three right answers.
+            With fewer than two wrong or three right answers, or if `helps` does not name a part
+            for each hint.
         """
         return Asked(
             number=number,
@@ -645,6 +663,7 @@ class Exercise:
             shows=shows,
             setup=setup,
             prediction=prediction,
+            helps=tuple(helps),
         )
 
 
@@ -667,12 +686,18 @@ class Asked(Question):
     shows: str = ""
     setup: str = ""
     prediction: Prediction | None = None
+    helps: tuple[str, ...] = ()
+    _failed: frozenset[str] = frozenset()
+    _opened: list[int] = field(default_factory=list, repr=False)
     _scopes: dict[int, Scope] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.right_answers) < 3:
             raise ValueError(f"Question {self.number} needs at least three right answers.")
+        known = {part.name for part in self.parts}
+        if self.helps and (len(self.helps) != len(self.hints) or not known.issuperset(self.helps)):
+            raise ValueError(f"Question {self.number}: `helps` names a part for each hint.")
 
     def outcome(self, *answers: object) -> Outcome:
         """Judge each part by itself; see :meth:`Question.outcome`."""
@@ -696,12 +721,22 @@ class Asked(Question):
         wrong = [(v.name, v.value) for v in verdicts if v.found == "wrong"]
         if wrong:
             self._tried.add(fingerprint(wrong))
+            self._failed = frozenset(name for name, _ in wrong)
         earned = sum(v.found == "right" for v in verdicts) / len(verdicts)
         if earned == 1:
             return Outcome("right", self._success(answers, scope), earned=1.0)
         if any(v.found in ("wrong", "form") for v in verdicts):
             return Outcome("wrong", _told(verdicts), self._open_hints(), earned)
         return Outcome("right in part", _told(verdicts), self._open_hints(), earned)
+
+    def _open_hints(self) -> tuple[str, ...]:
+        """Return the open hints, those of the parts that are wrong before others."""
+        rest = [i for i in range(len(self.hints)) if i not in self._opened]
+        while rest and len(self._opened) < len(self._tried) + self._requested:
+            fits = [i for i in rest if self.helps and self.helps[i] in self._failed]
+            self._opened.append((fits or rest)[0])
+            rest.remove(self._opened[-1])
+        return tuple(self.hints[i] for i in self._opened)
 
     def scope(self, seed: int | None = None) -> Scope:
         """Return what the question's code may name, in the world of a seed.

@@ -39,10 +39,11 @@ def ratios(train: pd.DataFrame) -> pd.Series:
     Series
         Index :data:`EFFECTS`; from the days that have one effect alone, 1 if there are none.
     """
-    past = train.sort_values("ds")
+    past = train.sort_values("ds", ignore_index=True)
     plain = past["y"].where(past[EFFECTS].eq(0).all(axis=1))
-    weekdays = plain.groupby([past["unique_id"], past["ds"].dt.dayofweek])
-    usual = weekdays.transform(lambda y: y.shift().rolling(WEEKS, min_periods=1).mean())
+    weekdays = [past["unique_id"], past["ds"].dt.dayofweek]
+    before = plain.groupby(weekdays).shift().groupby(weekdays)
+    usual = before.rolling(WEEKS, min_periods=1).mean().droplevel([0, 1])
     one = past[EFFECTS].where(past[EFFECTS].sum(axis=1).eq(1) & usual.notna(), 0)
     return (one.mul(past["y"], axis=0).sum() / one.mul(usual, axis=0).sum()).fillna(1.0)
 

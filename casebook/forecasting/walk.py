@@ -81,6 +81,29 @@ def aggregate_known(frame: pd.DataFrame, hierarchy: Hierarchy, volume: pd.Series
     return pd.concat(frames, ignore_index=True)[["level", "unique_id", "ds", *known]]
 
 
+def cut(
+    panel: pd.DataFrame, origin: pd.Timestamp, horizon: int = HORIZON
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of a panel before an origin, and those of the periods to forecast.
+
+    Parameters
+    ----------
+    panel, origin, horizon
+        As for :func:`at_origin`, which raises the same errors.
+    """
+    origin, step = pd.Timestamp(origin), period(panel["ds"])
+    end = origin + horizon * step
+    past = panel[panel["ds"] < origin]
+    if past.empty or panel["ds"].max() + step < end:
+        raise ValueError(
+            f"the origin {origin:%Y-%m-%d} needs data before it and up to {end - step:%Y-%m-%d}; "
+            f"the panel holds {panel['ds'].min():%Y-%m-%d} to {panel['ds'].max():%Y-%m-%d}: choose "
+            "another origin"
+        )
+    ahead = panel[(panel["ds"] >= origin) & (panel["ds"] < end)]
+    return past, ahead.reset_index(drop=True)
+
+
 def at_origin(
     panel: pd.DataFrame, hierarchy: Hierarchy, origin: pd.Timestamp, horizon: int = HORIZON
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -111,16 +134,8 @@ def at_origin(
     ValueError
         If nothing is known before the origin, or the panel ends before the horizon does.
     """
-    origin, step = pd.Timestamp(origin), period(panel["ds"])
-    end = origin + horizon * step
-    past = panel[panel["ds"] < origin]
-    ahead = panel[(panel["ds"] >= origin) & (panel["ds"] < end)]
-    if past.empty or panel["ds"].max() + step < end:
-        raise ValueError(
-            f"the origin {origin:%Y-%m-%d} needs data before it and up to {end - step:%Y-%m-%d}; "
-            f"the panel holds {panel['ds'].min():%Y-%m-%d} to {panel['ds'].max():%Y-%m-%d}: choose "
-            "another origin"
-        )
+    origin = pd.Timestamp(origin)
+    past, ahead = cut(panel, origin, horizon)
     recent = past[past["ds"] >= origin - pd.Timedelta(days=364)]
     volume = recent.groupby("unique_id")["y"].mean()
     train = aggregate(past, hierarchy).merge(
@@ -128,6 +143,22 @@ def at_origin(
     )
     future = aggregate_known(ahead.drop(columns="y"), hierarchy, volume)
     return train, future, aggregate(ahead, hierarchy)
+
+
+def _in_order(name: str, values: np.ndarray, asked: pd.DataFrame) -> np.ndarray:
+    """Return a forecaster's values; refuse too few or many, and those in another order."""
+    moved = isinstance(values, pd.Series) and not values.index.equals(asked.index)
+    if moved or np.shape(values) != (len(asked),):
+        raise ValueError(
+            f"{name} returned {np.size(values)} forecasts for {len(asked)} rows, or in another "
+            "order: it must return one for each row of `future`, in their order"
+        )
+    return np.asarray(values, float)
+
+
+def _need_origins(origins: Sequence[pd.Timestamp]) -> None:
+    if not len(origins):
+        raise ValueError("no origins: give at least one first day to forecast")
 
 
 def walk_forward(
@@ -171,8 +202,7 @@ def walk_forward(
         If there is no origin, an origin lies beyond the panel, a forecaster does not return one
         value for each row in their order, or a level is unknown.
     """
-    if not len(origins):
-        raise ValueError("no origins: give at least one first day to forecast")
+    _need_origins(origins)
     results, (*above, bottom) = [], list(hierarchy.tags)
     wanted = list(hierarchy.tags) if levels is None else list(levels)
     if unknown := set(wanted) - set(hierarchy.tags):
@@ -191,14 +221,7 @@ def walk_forward(
                     result[name] = np.nan
                     continue
                 asked = rows.drop(columns="level").reset_index(drop=True)
-                values = forecaster(shown.copy(), asked)
-                moved = isinstance(values, pd.Series) and not values.index.equals(asked.index)
-                if moved or np.shape(values) != (len(rows),):
-                    raise ValueError(
-                        f"{name} returned {np.size(values)} forecasts for {len(rows)} rows, or in "
-                        "another order: it must return one for each row of `future`, in their order"
-                    )
-                result[name] = np.asarray(values, float)
+                result[name] = _in_order(name, forecaster(shown.copy(), asked), asked)
             results.append(result.merge(actual, on=["level", *KEYS]))
     columns = ["level", *KEYS, "origin", "y", *forecasters]
     return pd.concat(results, ignore_index=True)[columns]
@@ -266,28 +289,33 @@ def add_reconciled(
     return pd.concat(parts, ignore_index=True), notes
 
 
-def cut(panel: pd.DataFrame, origin: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the bottom series' rows before an origin, and those of the 28 days from it on."""
-    last = origin + pd.Timedelta(days=HORIZON - 1)
-    ahead = panel[panel["ds"].between(origin, last)].reset_index(drop=True)
-    return panel[panel["ds"] < origin], ahead
-
-
 def route_forecasts(
-    panel: pd.DataFrame, forecasters: Mapping[str, Forecaster], origins: Sequence[pd.Timestamp]
+    panel: pd.DataFrame,
+    forecasters: Mapping[str, Forecaster],
+    origins: Sequence[pd.Timestamp],
+    horizon: int = HORIZON,
 ) -> pd.DataFrame:
     """Forecast the bottom series alone: all that bottom-up needs, at half the cost of all levels.
+
+    Parameters
+    ----------
+    panel, forecasters, origins, horizon
+        As for :func:`walk_forward`, which raises the same errors.
 
     Returns
     -------
     DataFrame
         ``unique_id``, ``ds``, ``origin``, ``y`` and one column for each forecaster.
     """
+    _need_origins(origins)
     parts = []
     for origin in origins:
-        train, ahead = cut(panel, origin)
+        train, ahead = cut(panel, origin, horizon)
         asked = ahead.drop(columns="y")
-        made = {name: forecast(train, asked) for name, forecast in forecasters.items()}
+        made = {
+            name: _in_order(name, forecast(train, asked), asked)
+            for name, forecast in forecasters.items()
+        }
         parts.append(ahead[[*KEYS, "y"]].assign(origin=origin, **made))
     return pd.concat(parts, ignore_index=True)
 

@@ -1,11 +1,11 @@
-"""Strict JSON, and whether a value fits a JSON schema (draft 2020-12)."""
+"""Whether a value fits a JSON schema (draft 2020-12)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any
 
 #: Characters of a foreign text that a message quotes.
 QUOTED = 200
@@ -15,40 +15,6 @@ def short(text: str, most: int = QUOTED) -> str:
     """Return a text on one line, cut to ``most`` characters."""
     line = " ".join(text[: 10 * most].split())  # of millions of words, each would be a copy
     return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {short(twice, 40)!r} stands twice in one object")
-    return found
-
-
-def parse(text: str | bytes) -> Any:
-    """Return the value of a JSON text as RFC 8259 has it.
-
-    Unlike ``json.loads`` it takes neither NaN nor a name that stands twice in an object (two
-    readers could see two values), and it reports too deep a nesting as a bad text.
-
-    Raises
-    ------
-    ValueError
-        With the reason, if the text is not such JSON or not UTF-8.
-    """
-    try:
-        if isinstance(text, bytes):
-            text = text.decode("utf-8-sig")
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start} is not UTF-8") from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
 
 
 #: The types of JSON schema.

@@ -26,7 +26,7 @@ from typing import Any
 from casebook.llm.errors import LLMError
 from casebook.llm.local import NAME, LocalModel, Settings, load
 from casebook.llm.messages import ChatModel, Message, Reply, ResponseFormat
-from casebook.llm.schema import parse
+from casebook.strict_json import parse
 
 PORT = 8642
 #: Bytes of a request, and seconds that a silent connection is kept.

@@ -24,7 +24,7 @@ from casebook.llm.messages import (
     ToolCall,
     estimate_usage,
 )
-from casebook.llm.schema import parse
+from casebook.strict_json import parse
 
 #: What a stand-in may answer: a text, tool calls, a value for a response format (a dict), a
 #: whole reply, or an error that is raised.

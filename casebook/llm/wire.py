@@ -30,7 +30,8 @@ from casebook.llm.errors import (
     WrongShape,
 )
 from casebook.llm.messages import Message, Reply, Request, ToolCall, Usage, estimate_usage
-from casebook.llm.schema import misfit, parse, short
+from casebook.llm.schema import misfit, short
+from casebook.strict_json import parse
 
 #: What the client itself says in a request; options may not.
 RESERVED = {"model", "messages", "stream", "tools", "response_format"}

@@ -10,16 +10,18 @@ Examples
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from casebook.strict_json import parse
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
     from pydantic import BaseModel
 
     Model = TypeVar("Model", bound=BaseModel)
-Call = Callable[..., Mapping[str, Any]]
+Call, Taken = Callable[..., Mapping[str, Any]], TypeVar("Taken")
 
 
 @dataclass
@@ -41,22 +43,106 @@ def too_large(what: str) -> Problem:
     return Problem(413, "too large", what, "Send it in parts.")
 
 
+def _value(raw: bytes, do: str) -> Any:
+    """Return the value of a JSON body; refuse what no other reader would take for the same."""
+    try:
+        return parse(raw)
+    except ValueError as error:
+        raise Problem(400, "not JSON", f"The body is no JSON: {error}.", do) from None
+
+
 def json_object(raw: bytes) -> dict[str, Any]:
     """Return the object of a JSON body.
 
     Raises
     ------
     Problem
-        400 if it is no JSON, 422 if it is no object.
+        400 if it is no JSON, or says a field twice; 422 if it is no object.
     """
-    try:
-        given = json.loads(raw)
-    except (ValueError, RecursionError):
-        what = "The body is no JSON."
-        raise Problem(400, "not JSON", what, "Send one JSON object.") from None
+    given = _value(raw, "Send one JSON object, each field once.")
     if not isinstance(given, dict):
         raise Problem(422, "wrong form", "The body is no object.", "Send one JSON object.")
     return given
+
+
+def json_list(raw: bytes, of: str, most_bytes: int, most: int) -> list[Any]:
+    """Return the list of a JSON body.
+
+    Parameters
+    ----------
+    raw : bytes
+    of : str
+        What is listed, for the messages.
+    most_bytes, most : int
+        Of the body, and of entries.
+
+    Raises
+    ------
+    Problem
+        413 if it is too long, 400 if it is no JSON, says a field twice, or is no list.
+    """
+    if len(raw) > most_bytes:
+        raise too_large(f"The body has {len(raw):,} bytes, more than {most_bytes:,}.")
+    sent = _value(raw, f"Send a list of {of}, each field once.")
+    if not isinstance(sent, list):
+        what = f"The body is a {type(sent).__name__}."
+        raise Problem(400, "not a list", what, f"Send a list of {of}, also for a single one.")
+    if len(sent) > most:
+        raise too_large(f"The list has {len(sent):,} {of}, more than {most:,}.")
+    return sent
+
+
+def one_by_one(
+    sent: Iterable[Any], take: Callable[[Any], Taken]
+) -> tuple[list[Taken], list[dict[str, Any]]]:
+    """Take the entries of a list, each for itself: a bad one spoils no other.
+
+    Parameters
+    ----------
+    sent : iterable
+    take : callable
+        Returns what is made of an entry; a ``TypeError`` or ``ValueError`` refuses it.
+
+    Returns
+    -------
+    taken : list
+    refused : list of dict
+        ``position`` in the list, and ``what`` was wrong.
+
+    Examples
+    --------
+    >>> one_by_one(["1", "x"], int)[1][0]["what"]
+    "invalid literal for int() with base 10: 'x'"
+    """
+    taken, refused = [], []
+    for position, entry in enumerate(sent):
+        try:
+            taken.append(take(entry))
+        except (TypeError, ValueError) as error:
+            refused.append({"position": position, "what": str(error)[:300]})
+    return taken, refused
+
+
+def whole_number(text: str, most: int, of: str, do: str) -> int:
+    """Return the whole number, from 1, that a part of an address is.
+
+    Parameters
+    ----------
+    text : str
+    most : int
+    of, do : str
+        What it should be ("a parcel's number"), and what to do about another one.
+
+    Raises
+    ------
+    Problem
+        400 for anything else, such as digits of another script.
+    """
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+    number = int(text) if digits else 0
+    if not 1 <= number <= most:
+        raise Problem(400, "no number", f"{text[:40]!r} is not {of}.", do)
+    return number
 
 
 def parsed(model: type[Model], raw: bytes) -> Model:

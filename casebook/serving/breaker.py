@@ -63,6 +63,21 @@ def something(value: object) -> object:
     return value
 
 
+def guarded(
+    breaker: Breaker | None, call: Callable[[Any], Any], x: Any, accept: Callable[[Any], Any]
+) -> Answer:
+    """Ask through a breaker; without one directly, and then an error is raised, not answered.
+
+    Examples
+    --------
+    >>> guarded(None, sum, [1, 2], something).value
+    3
+    >>> guarded(Breaker(5000), sum, ["a"], something).why
+    'error'
+    """
+    return breaker.ask(call, x, accept) if breaker else Answer(accept(call(x)))
+
+
 class Breaker:
     """Ask a model within a budget, and not at all while it fails.
 

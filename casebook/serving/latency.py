@@ -10,8 +10,9 @@ Examples
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 
@@ -33,6 +34,10 @@ class Latency:
     p99: float
     n: int
     warm_up: int
+
+    def percentiles(self) -> dict[str, float]:
+        """Return the percentiles by name, for a row of a table."""
+        return {"p50": self.p50, "p95": self.p95, "p99": self.p99}
 
     def __str__(self) -> str:
         return (
@@ -80,3 +85,56 @@ def measure(call: Callable[[], object], n: int = 1000, warm_up: int = 50) -> Lat
         seconds[i] = time.perf_counter() - start
     p50, p95, p99 = np.percentile(seconds * 1000, [50, 95, 99])
     return Latency(float(p50), float(p95), float(p99), n, warm_up)
+
+
+def throughput(run: Callable[[], int]) -> dict[str, float]:
+    """Run once and return what is done of it in a second.
+
+    Parameters
+    ----------
+    run : callable
+        Returns how many it did.
+
+    Returns
+    -------
+    dict
+        ``a_second`` of CPU, ``a_second_wall`` by the clock, ``n`` done.
+    """
+    cpu, wall = time.process_time(), time.perf_counter()
+    done = run()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return {"a_second": done / cpu, "a_second_wall": done / wall, "n": done}
+
+
+def over_http(
+    factory: str, arguments: Mapping[str, object], paths: Iterable[str], calls: int
+) -> tuple[Latency, float]:
+    """Time one client's GETs to a service in a process of its own.
+
+    Parameters
+    ----------
+    factory, arguments
+        As of :class:`casebook.serving.load.Server`.
+    paths : iterable of str
+        Asked in turn, again and again.
+    calls : int
+        That are counted.
+
+    Returns
+    -------
+    Latency
+    float
+        Answers a second, by the clock.
+    """
+    import httpx
+
+    from casebook.serving.load import Server
+
+    turn = cycle(paths)
+    with (
+        Server(factory, arguments, patience=300) as server,
+        httpx.Client(base_url=server.url, trust_env=False) as client,
+    ):
+        begin = time.perf_counter()
+        found = measure(lambda: client.get(next(turn)).raise_for_status(), calls)
+        return found, (calls + found.warm_up) / (time.perf_counter() - begin)

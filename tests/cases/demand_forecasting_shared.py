@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.demand_forecasting import world as module
-from casebook.cases.demand_forecasting.world import SEED, World, simulate
+from casebook.cases.demand_forecasting.features import add_known
+from casebook.cases.demand_forecasting.world import KEYS, SEED, World, simulate
 from casebook.recorded import bench
 
 CASE = "01_demand_forecasting"
 DAY = pd.Timedelta(days=1)
+#: Parameters of a model that learns enough for a test.
+FEW = {"n_estimators": 20}
 #: Five digits are recorded; other machines may add up in another order.
 CLOSE = {"rtol": 2e-3, "atol": 1e-4}
 
@@ -29,6 +32,15 @@ def without_feed(seed: int, **constants) -> World:
     """Return a world without reports and faults, perhaps with other constants of the module."""
     with patch.multiple(module, _feed=lambda *_: (None, None), **constants):
         return simulate(seed)
+
+
+@cache
+def known_of_two(first: pd.Timestamp, last: pd.Timestamp) -> pd.DataFrame:
+    """Return the panel of two countries of the chapter's world with its known features."""
+    here = without_feed(SEED)
+    rows = here.truth[here.truth["unique_id"].str[:2].isin(["BR", "PL"])]
+    rows = rows.loc[rows["ds"].between(first, last), [*KEYS, "y"]].astype({"y": float})
+    return add_known(rows, here.routes, here.calendar, here.promotions)
 
 
 def recorded(name: str) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from exercise_kit import chapters_world, message  # noqa: F401
 from scipy import stats
@@ -144,36 +143,6 @@ def test_a_wrong_tau_is_named_once_and_what_follows_from_it_is_said_to():
     said = message(questions.q4, tau2, shrunk, 1.0)
     assert "variance of the *estimates*" in said
     assert "`shrunk` follows from your `tau2`" in said
-
-
-@pytest.mark.parametrize(
-    ("length", "says"), [(3, "are thrown away"), (24, "the mood of its day"), (8, "to choose from")]
-)
-def test_a_length_that_does_not_do_gets_its_reason(length, says):
-    right = questions.q5.expected()
-    assert says in message(questions.q5, right["effect_5"], right["half_5"], length)
-
-
-def test_weights_are_not_needed_for_what_lasts():
-    daily, right = questions.daily(questions.SEED), questions.q6.expected()
-    fading = np.exp(-daily.index / questions.FADES)
-    lasting = np.polyfit(fading, daily["effect"], 1)[1]
-    worth = lasting * questions.USERS * questions.VALUE - questions.COST
-    assert questions.q6.outcome(lasting, worth, ["posts written"]).status == "right"
-    assert right["lasting"] != lasting
-
-
-def test_each_part_of_an_answer_earns_its_share():
-    right = questions.q6.expected()
-    outcome = questions.q6.outcome(right["lasting"], right["worth"], {"sessions"})
-    assert outcome.earned == pytest.approx(2 / 3)
-    assert "less than the margin" in outcome.message
-
-
-def test_a_question_does_not_pay_for_what_it_does_not_need():
-    assert "counts" in questions.q1.scope()
-    assert not {"aa", "ideas", "minutes", "daily"} & questions.q1.scope().keys()
-    assert isinstance(questions.q4.expected()["shrunk"], pd.Series)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from scipy.stats import kstest
 
 from casebook.cases.ab_testing.plan import NEW_FEED
 from casebook.cases.ab_testing.service import Assignments, Client
-from casebook.evaluate.assign import arm_of, numbered
+from casebook.evaluate.assign import arm_of, arms, numbered, overlap
 from casebook.serving.app import Problem
 from casebook.serving.load import Server, load
 
@@ -68,6 +69,24 @@ def test_a_restart_gives_each_user_the_same_of_three_arms_and_another_order_is_a
     again = Assignments(tmp_path / "x.sqlite", lambda: NOW)
     assert [again.assign(one)["arm"] for one in users] == before
     again.log.close()
+
+
+def test_fifty_experiments_in_one_service_are_independent_of_each_other(tmp_path):
+    many, names = Assignments(tmp_path / "x.sqlite"), [f"experiment_{i}" for i in range(50)]
+    for name in names:
+        many.register(body(**PLAN | {"name": name, "salt": f"{name}.salt"}))
+    users, salts = numbered(range(5_000)), [plan.salt for plan in many.plans.values()]
+    some = users[:40]
+    for name, salt in zip(names, salts, strict=True):
+        asked = [many.assign(body(experiment=name, user=user))["arm"] for user in some]
+        assert asked == arms(some, salt, PLAN["shares"]).tolist()
+    p = overlap(users, salts, PLAN["shares"])["p"]
+    assert len(p) == 1_225
+    assert kstest(p, "uniform").pvalue > 0.001
+    assert p.min() > 0.01 / len(p)
+    reused = overlap(users, [*salts[:49], salts[0]], PLAN["shares"])["p"]
+    assert (reused < 0.01 / len(reused)).sum() == 1
+    many.log.close()
 
 
 def test_an_unknown_experiment_gets_control_and_says_so(service):

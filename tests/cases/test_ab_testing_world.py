@@ -35,18 +35,35 @@ from casebook.project import data_dir
 
 SHARES = {CONTROL: 0.05, TREATMENT: 0.05, REST: 0.90}
 #: Every user is in the test, so that few users make sharp tests.
-HALVES = {"shares": {CONTROL: 0.5, TREATMENT: 0.5}, "users": 40_000}
+HALVES = {"shares": {CONTROL: 0.5, TREATMENT: 0.5}, "users": 24_000}
 #: Without what is only the transport's.
 CLEAN = {"late": 0.0, "twice": 0.0, "wrong_clock": 0.0, "both_arms": 0.0, "crawlers": 0.0}
 
 
+WORLDS = {"AB": AB, "AA": AA, "BROKEN": BROKEN, "SMALL": SMALL}
+#: CPU seconds that each of them took when it was made for the tests.
+SECONDS: dict[str, float] = {}
+
+
 @cache
 def world(name: str, seed: int = SEED) -> World:
-    return simulate(seed, {"AB": AB, "AA": AA, "BROKEN": BROKEN, "SMALL": SMALL}[name])
+    assign._numbered.cache_clear()
+    start = time.process_time()
+    made = simulate(seed, WORLDS[name])
+    SECONDS[name] = time.process_time() - start
+    return made
 
 
 def halves(constants: Constants = AB, seed: int = 1, **changes) -> World:
     return simulate(seed, replace(constants, **{**HALVES, **CLEAN, **changes}))
+
+
+@cache
+def large(seed: int) -> tuple[pd.DataFrame, np.ndarray, float]:
+    """Return truth, minutes and effect of 24,000 users, all tested, half of them treated."""
+    made = halves(seed=seed)
+    true = made.effects.set_index("segment").loc["all", "test"]
+    return made.truth, totals(made).to_numpy(), true
 
 
 def totals(made: World, column: str = "minutes") -> pd.Series:
@@ -64,26 +81,26 @@ def split(made: World, by: str | None = None) -> pd.DataFrame:
 # The log ------------------------------------------------------------------------------
 
 
-def test_two_weeks_of_log_take_less_than_two_cpu_seconds():
-    for constants in (AB, AA):
-        assert min(_seconds(constants) for _ in range(2)) < patience(2)
-
-
-def _seconds(constants: Constants) -> float:
-    assign._numbered.cache_clear()
-    start = time.process_time()
-    simulate(3, constants)
-    return time.process_time() - start
+@pytest.mark.parametrize("name", ["AB", "AA"])
+def test_two_weeks_of_log_take_less_than_two_cpu_seconds(name):
+    world(name)
+    if SECONDS[name] >= 2:  # the machine may have been busy: once more
+        world.__wrapped__(name)
+    assert SECONDS[name] < patience(2)
 
 
 def test_a_seed_gives_one_world_and_another_seed_another():
-    first, again, other = simulate(5, SMALL), simulate(5, SMALL), simulate(6, SMALL)
+    first, again, other = world("SMALL"), simulate(SEED, SMALL), simulate(6, SMALL)
     for name in ("users", "exposures", "log", "truth", "effects", "by_day", "faults"):
         assert_frame_equal(getattr(first, name), getattr(again, name))
     assert not first.log["minutes"].head(100).equals(other.log["minutes"].head(100))
 
 
-def test_the_committed_snapshots_are_what_the_world_makes():
+def test_the_committed_snapshots_are_what_the_world_makes(monkeypatch):
+    names = {id(constants): name for name, constants in WORLDS.items()}
+    monkeypatch.setattr(
+        "casebook.cases.ab_testing.world.simulate", lambda seed, own: world(names[id(own)])
+    )
     made = snapshots()
     assert made.keys() == {path.name for path in (data_dir() / CHAPTER).glob("*.parquet")}
     for name, frame in made.items():
@@ -130,7 +147,7 @@ def test_the_faults_of_the_transport_are_as_many_as_promised():
 def test_crawlers_never_click_and_come_without_pause():
     made = halves(crawlers=0.01)
     bots = made.truth.loc[made.truth["bot"], "user"]
-    assert len(bots) == pytest.approx(400, abs=70)
+    assert len(bots) == pytest.approx(240, abs=55)
     rows = made.log[made.log["user"].isin(bots)]
     assert rows["clicks"].sum() == 0
     assert len(rows) / len(bots) > 50
@@ -174,10 +191,8 @@ def test_the_lost_users_make_the_treatment_look_better():
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_each_user_has_the_minutes_that_the_truth_expects(seed):
-    made = halves(seed=seed)
-    truth = made.truth
+    truth, found, _ = large(seed)
     mine = truth["minutes_treatment"].where(truth["arm"] == TREATMENT, truth["minutes_control"])
-    found = totals(made).to_numpy()
     error = found - mine.to_numpy()
     for arm in (CONTROL, TREATMENT):
         own = error[(truth["arm"] == arm).to_numpy()]
@@ -188,11 +203,10 @@ def test_the_effect_of_the_world_is_the_one_that_a_large_test_measures():
     """The difference to the truth, user by user, has a third of the variance."""
     found = []
     for seed in range(1, 7):
-        made = halves(seed=seed, users=60_000)
-        gain = totals(made).to_numpy() - made.truth["minutes_control"].to_numpy()
-        treated = (made.truth["arm"] == TREATMENT).to_numpy()
-        usual = made.truth.loc[~treated, "minutes_control"].mean()
-        true = made.effects.set_index("segment").loc["all", "test"]
+        truth, minutes, true = large(seed)
+        gain = minutes - truth["minutes_control"].to_numpy()
+        treated = (truth["arm"] == TREATMENT).to_numpy()
+        usual = truth.loc[~treated, "minutes_control"].mean()
         found.append((gain[treated].mean() - gain[~treated].mean()) / usual - true)
     assert abs(np.mean(found)) < 3 * np.std(found, ddof=1) / np.sqrt(len(found)) + 1e-3
 
@@ -208,8 +222,9 @@ def test_novelty_and_primacy_decay_to_the_lasting_effect():
     assert effects.loc["new", "test"] > effects.loc["new", "long_run"] > 0.07
     assert effects.loc["regular", "test"] > effects.loc["regular", "long_run"] > 0.03
     assert effects.loc["veteran", "test"] < -0.02 < effects.loc["veteran", "long_run"]
-    only = simulate(1, replace(AB, **HALVES, primacy=0.0, lift=AA.lift)).by_day.set_index("k")
-    steady = simulate(1, replace(AB, **HALVES, primacy=0.0, novelty=0.0)).by_day
+    few = HALVES | {"users": 10_000}  # these effects are expectations, without noise
+    only = simulate(1, replace(AB, **few, primacy=0.0, lift=AA.lift)).by_day.set_index("k")
+    steady = simulate(1, replace(AB, **few, primacy=0.0, novelty=0.0)).by_day
     halved = only["effect"][3] / only["effect"][0]
     assert halved == pytest.approx(0.5, abs=0.06)  # veterans have more sessions later on
     assert np.ptp(steady["effect"]) < 0.01
@@ -233,7 +248,7 @@ def test_spill_over_reaches_control_in_its_communities_and_all_at_launch():
 
 
 def test_side_effects_are_those_of_the_constants():
-    made = halves(clicks=0.2, hides=0.3, revenue=-0.1, load=0.15)
+    made = halves(users=40_000, clicks=0.2, hides=0.3, revenue=-0.1, load=0.15)
     rows = made.log
     sums = rows.groupby("arm")[["clicks", "hides", "revenue", "impressions"]].sum()
     per = sums.div(sums["impressions"], axis=0)

@@ -180,7 +180,7 @@ BAD = {
     "UTF-16": (json.dumps(payment()).encode("utf-16"), 400, "malformed JSON", ""),
     "a mark of order": (b"\xef\xbb\xbf{}", 400, "malformed JSON", ""),
     "too deep": (b'{"a":' * 1200, 400, "malformed JSON", ""),
-    "a field twice": (b'{"amount": 1, "amount": 9000}', 400, "malformed JSON", '"amount" stands'),
+    "a field twice": (b'{"amount": 1, "amount": 9000}', 400, "malformed JSON", "'amount' stands"),
     "nan": (text(amount="NaN"), 400, "malformed JSON", "NaN"),
     "inf": (text(amount="-Infinity"), 400, "malformed JSON", "-Infinity"),
     "an overflow": (text(amount="1e999"), 422, "invalid transaction", "amount"),

@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.delivery_eta import benchmarks, public, studies
+from casebook.cases.delivery_eta import public, studies
 from casebook.cases.delivery_eta.benchmarks import BENCHMARKS, CONSTANTS, FACTORS
 from casebook.cases.delivery_eta.features import GROUPS
 from casebook.cases.delivery_eta.promise import PROMISE_LEVELS
 from casebook.cases.delivery_eta.studies import (
     CHOSEN_ON,
     DIRECT_QUANTILE,
-    METHODS,
     MODEL,
     ORACLE,
+    RECENT,
     ROUTES,
     RULES,
     SEEDS,
@@ -33,7 +33,10 @@ from casebook.recorded import bench
 
 #: Five digits are recorded; other machines may add up in another order.
 CLOSE = {"rtol": 2e-3, "atol": 1e-4}
-FIVE = ("direct", "cqr", ROUTES, RULES, ORACLE)
+METHODS = (
+    *(WINDOW, ROUTES, RULES, "aft", "direct", "lightgbm"),
+    *("cqr", "cqr by stage", RECENT, MODEL, ORACLE),
+)
 GRIDS = {
     "service": {"what": ("consumer", "GET", "GET while it consumes")},
     "worlds": {"seed": (*SEEDS, SEED), "span": tuple(SPANS), "model": METHODS},
@@ -45,7 +48,7 @@ GRIDS = {
     "rolling": {"which": ("page", "worlds"), "method": ("static", "adaptive")},
     "promises": {
         "seed": (*SEEDS, SEED),
-        "model": (MODEL, ORACLE, ROUTES, RULES),
+        "model": (ORACLE, ROUTES, RULES),
         "level": PROMISE_LEVELS,
     },
     "censoring": {"seed": SEEDS, "days": (7.0, 14.0, 28.0)},
@@ -57,10 +60,7 @@ GRIDS = {
     "real_taxis": {"model": (ROUTES, "lightgbm", "cqr", "adaptive")},
 }
 #: Columns that only some rows have.
-PARTIAL = {
-    "service": ["a_second", "p50", "p95", "p99"],
-    "slices": ["jump", "jump_p95"],
-}
+PARTIAL = {"service": ["a_second", "p50", "p95", "p99"], "slices": ["jump", "jump_p95"]}
 
 
 def recorded(name: str) -> pd.DataFrame:
@@ -110,6 +110,14 @@ def test_the_targets_over_worlds():
     floors = [shares(table, floor=floor) for floor in (WINDOW, ROUTES, RULES)]
     assert [share.mean for share in floors] == sorted((s.mean for s in floors), reverse=True)
     assert floors[0].low > 0.8 and floors[2].low > 0.2
+
+
+def test_the_parcel_of_the_first_figure_is_what_the_figure_says():
+    table = recorded("fan")
+    width = table["p90"] - table["p10"]
+    assert set(table["parcel"]) == {studies.SHOWN} and (width.diff().dropna() < 0).all()
+    assert table["delivered"].between(table["p10"], table["p90"]).all()
+    assert (table["delivered"] > table["window_high"] + 6).all()
 
 
 def test_every_decile_is_covered_and_the_error_falls_with_each_stage():
@@ -193,20 +201,3 @@ def test_marginal_coverage_holds_on_public_data():
     trips = recorded("real_taxis").set_index("model")["coverage"]
     for found in (orders, trips):
         assert found["lightgbm"] < 0.77 and found["cqr"] == pytest.approx(0.8, abs=0.03)
-
-
-def test_the_benchmarks_of_a_few_seeds_are_those_of_all(monkeypatch):
-    """Sums of a window over the worlds are those of its days, by hand."""
-    day = pd.date_range("2025-10-06", periods=9)
-    daily = pd.DataFrame(
-        {"day": day, "covered": 8, "width": 100.0, "interval_score": 200.0, "n": 10}
-    )
-    daily = pd.concat([daily.assign(method=name) for name in ("static", "adaptive")])
-
-    monkeypatch.setattr(
-        benchmarks, "one_world", lambda seed: type("F", (), {"rolling": daily.assign(seed=seed)})
-    )
-    table = benchmarks.rolling((1, 2), page=3)
-    last = table.query("which == 'worlds' and method == 'static'").iloc[-1]
-    assert (last["n"], last["coverage"], last["width"]) == (140, 0.8, 10.0)
-    assert table.query("which == 'page'")["n"].max() == 70

@@ -6,9 +6,10 @@ import json
 import pickle
 import random
 import sqlite3
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from casebook.cases.delivery_eta import world as worlds
-from casebook.cases.delivery_eta.eta import Models, Said, decide, promise_day, reason, train, usable
+from casebook.cases.delivery_eta.eta import Models, Said, decide, promise_day, reason, train
 from casebook.cases.delivery_eta.evaluation import split, with_truth
 from casebook.cases.delivery_eta.features import prepare
 from casebook.cases.delivery_eta.messages import decode, events_of
-from casebook.cases.delivery_eta.quantiles import scores, widened
 from casebook.cases.delivery_eta.service import (
     SCHEMA,
     Tracking,
@@ -33,12 +33,30 @@ from casebook.cases.delivery_eta.service import (
 )
 from casebook.cases.delivery_eta.stream import ETA, State
 from casebook.evaluate.conformal import adaptive
+from casebook.evaluate.ranges import scores, widened
+from casebook.serving.app import Problem
 from casebook.serving.breaker import Breaker
-from casebook.serving.drills import BEGUN, kill_drill
-from casebook.serving.eventlog import EventLog, Store
+from casebook.serving.consumer import Store
+from casebook.serving.eventlog import EventLog
 
 FIRST = worlds.CALIBRATION_END
 QUANTILES = ["p10", "p50", "p90"]
+SCAN = {
+    "scan_id": 1,
+    "parcel": 1,
+    "stage": "collected",
+    "scanned_at": "2025-10-07T10:00:00",
+    "received_at": "2025-10-07T10:01:00",
+    "device": "Z01-1",
+}
+PARCEL = {
+    "kind": "parcel",
+    "parcel": 1,
+    **dict.fromkeys(("origin", "destination", "origin_hub", "destination_hub"), "X"),
+    "km": 1.0,
+    "service": "express",
+    **dict.fromkeys(("accepted_at", "window_low", "window_high"), "2025-10-07T10:00:00"),
+}
 
 
 @cache
@@ -72,6 +90,15 @@ def told(tracking) -> pd.DataFrame:
     names = ["parcel", "step", *QUANTILES, "source", "why", "reason", "correction", "promised"]
     rows = tracking.store.all(f"SELECT {', '.join(names)} FROM eta")
     return pd.DataFrame(rows, columns=names).set_index(["parcel", "step"]).sort_index()
+
+
+@contextmanager
+def consumed(folder: Path, with_models: Models, events) -> Iterator[Tracking]:
+    """Open a service that has consumed some events."""
+    with opened(folder, with_models) as tracking:
+        tracking.log.append(events)
+        tracking.done = tracking.consumer.run()
+        yield tracking
 
 
 # The stream is the tables ------------------------------------------------------------
@@ -175,41 +202,11 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_state(tmp_path, s
         assert kills and tracking.consumer.consumed == len(feed(6.0))
 
 
-def start(folder: str) -> str:
-    for file in Path(folder).glob("state.db*"):
-        file.unlink()
-    return folder
-
-
-def work(folder: str, passed) -> None:
-    with opened(Path(folder), Models()) as tracking:
-        passed(BEGUN)
-        tracking.consumer.at, tracking.consumer.batch = passed, 100
-        tracking.consumer.run()
-
-
-def go_on(folder: str) -> tuple[int, dict]:
-    with opened(Path(folder), Models()) as tracking:
-        before = tracking.consumer.consumed
-        tracking.consumer.run()
-        return before, state_of(tracking.store)
-
-
-def test_a_process_that_is_really_killed_is_continued(tmp_path):
-    events = feed(3.0)
-    with opened(tmp_path, Models()) as tracking:
-        tracking.log.append(events)
-    points = [None, ("read", 2), ("applied", 2), ("committed", 1)]
-    whole, *kills = kill_drill(partial(start, str(tmp_path)), work, go_on, points)
-    assert [kill.left[0] for kill in kills] == [100, 100, 100] and all(k.killed for k in kills)
-    assert all(kill.left[1] == whole.left[1] for kill in kills)
-
-
-def test_events_that_are_sent_again_change_nothing(tmp_path):
+def test_events_that_are_sent_again_and_some_that_are_none_change_nothing(tmp_path):
+    bad = [("x", body) for body in ("", "[]", "{", json.dumps({"kind": "scan", **SCAN, "km": 1}))]
     events = feed(6.0)
-    with opened(tmp_path, models()) as tracking:
-        tracking.log.append(events + events[::-1])
-        tracking.consumer.run()
+    with consumed(tmp_path, models(), events[:99] + bad + events[99:] + events[::-1]) as tracking:
+        assert tracking.done.quarantined == len(bad)
         assert state_of(tracking.store) == uninterrupted()
 
 
@@ -217,9 +214,8 @@ def test_events_that_are_sent_again_change_nothing(tmp_path):
 def test_any_order_of_arrival_leads_to_the_same_tracks(tmp_path, seed):
     events = feed(6.0)
     random.Random(seed).shuffle(events)
-    with opened(tmp_path, Models()) as tracking:
-        tracking.log.append(events)
-        assert tracking.consumer.run().quarantined == 0
+    with consumed(tmp_path, Models(), events) as tracking:
+        assert tracking.done.quarantined == 0
         state = state_of(tracking.store)
     for table in ("parcels", "steps", "load"):
         assert state[table] == uninterrupted()[table]
@@ -261,6 +257,7 @@ class Broken:
         ({}, "load_age", np.nan, "routes", "no load report"),
         ({"routes": None}, "load_age", 999.0, "window", "no load report"),
         ({}, "destination", "Z99", "model", "new route"),
+        ({"model": None}, "stage", "lost", "window", "no model"),
     ],
 )
 def test_the_answer_degrades_and_says_so(change, column, value, source, why):
@@ -280,14 +277,6 @@ def test_only_the_rows_without_a_report_fall_back_and_none_at_all_are_answered()
     kept = made["source"] == "model"
     pd.testing.assert_frame_equal(made.loc[kept, QUANTILES], usual.loc[kept, QUANTILES])
     assert decide(rows.iloc[:0], models()).empty
-
-
-def test_an_unknown_zone_and_a_route_without_history_have_the_window():
-    rows = some().assign(destination="Z99", destination_hub="X", load_age=np.nan, stage="lost")
-    made = decide(rows, models())
-    assert set(made["source"]) == {"window"} and set(made["why"]) == {"no load report"}
-    with pytest.raises(ValueError, match="no row of 1 is usable"):
-        usable(np.array([[1.0, np.inf, 3.0]]))
 
 
 def test_one_absurd_row_spoils_no_other():
@@ -316,22 +305,14 @@ def test_a_change_has_a_reason(stage, before, now, says):
 
 # Bad messages, and HTTP --------------------------------------------------------------
 
-SCAN = {
-    "scan_id": 1,
-    "parcel": 1,
-    "stage": "collected",
-    "scanned_at": "2025-10-07T10:00:00",
-    "received_at": "2025-10-07T10:01:00",
-    "device": "Z01-1",
-}
-PARCEL = {
-    "kind": "parcel",
-    "parcel": 1,
-    **dict.fromkeys(("origin", "destination", "origin_hub", "destination_hub"), "X"),
-    "km": 1.0,
-    "service": "express",
-    **dict.fromkeys(("accepted_at", "window_low", "window_high"), "2025-10-07T10:00:00"),
-}
+
+def at(days: float, parcel: int) -> tuple[str, str]:
+    """Return the event of a scan that comes so many days after the first."""
+    time = f"{FIRST + pd.Timedelta(days=days):%Y-%m-%dT%H:%M:%S}"
+    scan = SCAN | {"parcel": parcel, "received_at": time, "scanned_at": time}
+    return "x", json.dumps({"kind": "scan", **scan})
+
+
 POSTED = {name: value for name, value in SCAN.items() if name != "received_at"}
 
 
@@ -344,12 +325,7 @@ POSTED = {name: value for name, value in SCAN.items() if name != "received_at"}
         ({"parcel": "7"}, "parcel: Input should be a valid integer"),
         ({"attempt": 9}, "attempt: Input should be less than or equal to 2"),
         ({"scanned_at": "1970-01-01T00:00:00"}, "scanned_at: Value error, not between"),
-        ({"received_at": "2025-10-07T10:01:00+02:00"}, "UTC without an offset"),
-        ({"scanned_at": "2025-10-07"}, "send date and time, as 2025-10-07T10:00:00"),
-        ({"scanned_at": 1759831200}, "send date and time"),
         ({"device": "x" * 41}, "device: String should have at most 40"),
-        ({"secret": 1}, "secret: Extra inputs are not permitted"),
-        ({"kind": "other"}, "message: Input tag 'other'"),
         (PARCEL | {"window_high": "2025-10-06T10:00:00"}, "window_high is before window_low"),
     ],
 )
@@ -357,39 +333,6 @@ def test_a_message_that_is_none_says_what_is_wrong(change, says):
     with pytest.raises(ValueError, match=":") as error:
         decode(json.dumps(change if "km" in change else {"kind": "scan", **SCAN, **change}))
     assert says in str(error.value)
-
-
-def test_one_bad_message_never_stops_the_consumer(tmp_path):
-    events = feed(2.0)
-    bad = [
-        "",
-        "[]",
-        "null",
-        "{",
-        "{}",
-        '{"kind": "scan"}',
-        json.dumps({"kind": "scan", **SCAN} | {"parcel": True}),
-    ]
-    mixed = events[:100] + [("x", body) for body in bad] + events[100:]
-    with opened(tmp_path, models()) as tracking:
-        tracking.log.append(mixed)
-        done = tracking.consumer.run()
-        assert (done.events, done.quarantined) == (len(mixed), len(bad))
-        assert {q.body for q in tracking.consumer.quarantined()} == set(bad)
-        state = state_of(tracking.store)
-    assert len(state["eta"]) > 50
-
-
-def test_a_message_with_the_key_of_another_and_other_content_is_put_aside(tmp_path):
-    time = "2025-10-07T06:00:00"
-    load = {"kind": "load", "hub": "X", "day": time, "backlog_hours": 3, "published_at": time}
-    sent = [load, PARCEL, load, PARCEL, load | {"backlog_hours": 4}, PARCEL | {"km": 2.0}]
-    with opened(tmp_path, Models()) as tracking:
-        tracking.log.append([("x", json.dumps(message)) for message in sent])
-        assert tracking.consumer.run() == (6, 2)
-        assert all("differs from what came first" in q.why for q in tracking.consumer.quarantined())
-        state = state_of(tracking.store)
-    assert state["load"][0][1] == 3.0 and state["parcels"][0][5] == 1.0
 
 
 @pytest.mark.parametrize("batch", [80, 500])
@@ -431,30 +374,16 @@ def test_a_batch_that_fails_half_way_leaves_nothing_in_memory(tmp_path):
     assert len(stored["load"]) == len(state._tables.load)
 
 
-def test_a_question_does_not_wait_for_a_batch(tmp_path):
-    with opened(tmp_path, models()) as tracking:
-        tracking.log.append(feed(2.0))
-        tracking.consumer.run()
-        parcel = str(state_of(tracking.store)["eta"][0][0])
-        reader = Store(tmp_path / "state.db", SCHEMA)
-        other = Tracking(tracking.log, tracking.store, models(), reader=reader)
-        with tracking.store.transaction():
-            asked = threading.Thread(target=lambda: answers.append(other.eta(parcel)))
-            answers: list[dict] = []
-            asked.start()
-            asked.join(20)
-            assert answers and answers[0]["parcel"] == int(parcel)
-        reader.close()
-
-
 def test_scans_before_their_parcel_is_announced_wait_for_it(tmp_path):
     """Also a delivery: nothing is forecast after it, and it is learned from."""
     events = feed(6.0)
     scans = [event for event in events if '"kind": "scan"' in event[1]]
     rest = [event for event in events if '"kind": "scan"' not in event[1]]
-    with opened(tmp_path, models()) as tracking:
-        tracking.log.append(scans)
-        assert tracking.consumer.run().quarantined == 0 and not state_of(tracking.store)["eta"]
+    with consumed(tmp_path, models(), scans) as tracking:
+        assert tracking.done.quarantined == 0 and not state_of(tracking.store)["eta"]
+        done = next(s[0] for s in state_of(tracking.store)["steps"] if s[1] == 99)
+        with pytest.raises(Problem, match="is not announced"):
+            tracking.eta(str(done))
         tracking.log.append(rest)
         tracking.consumer.run()
         state = state_of(tracking.store)
@@ -467,28 +396,20 @@ def test_scans_before_their_parcel_is_announced_wait_for_it(tmp_path):
 
 
 def test_one_message_does_not_move_the_clock_for_ever(tmp_path):
-    ahead = "2025-12-24T10:00:00"
-    scan = SCAN | {"parcel": 10**6, "received_at": ahead, "scanned_at": ahead}
-    with opened(tmp_path, models()) as tracking:
-        tracking.log.append([*feed(2.0), ("x", json.dumps({"kind": "scan", **scan}))])
-        assert tracking.consumer.run().quarantined == 1
+    with consumed(tmp_path, models(), [*feed(0.5), at(80, 10**6)]) as tracking:
+        assert tracking.done.quarantined == 1
         assert "days after all before it" in tracking.consumer.quarantined()[0].why
         assert tracking._now() < pd.Timestamp("2025-10-09").timestamp()
         rows = state_of(tracking.store)["eta"]
         assert not any(tracking.eta(str(row[0])).get("overdue") for row in rows)
 
 
-def test_a_promise_model_that_fails_leaves_the_day_to_p90(tmp_path):
+def test_a_promise_model_that_fails_leaves_the_day_to_p90():
     class Silent:
         def raw(self, rows):
             raise RuntimeError("planted")
 
     broken = replace(models(), promises=Silent())
-    with opened(tmp_path, broken, Breaker(60_000)) as tracking:
-        tracking.log.append(feed(3.0))
-        assert tracking.consumer.run().quarantined == 0
-        rows = told(tracking)
-    assert set(rows["source"]) == {"model"} and len(rows) > 50
     made = decide(some(), models())
     p90 = promise_day(some(), made, replace(models(), promises=None))
     assert (promise_day(some(), made, broken, Breaker(60_000)) == p90).all()
@@ -496,79 +417,32 @@ def test_a_promise_model_that_fails_leaves_the_day_to_p90(tmp_path):
         promise_day(some(), made, broken)
 
 
-def test_a_service_with_a_clock_outlives_a_silent_feed_and_refuses_the_future(tmp_path):
-    def at(days: float, parcel: int) -> tuple[str, str]:
-        time = f"{FIRST + pd.Timedelta(days=days):%Y-%m-%dT%H:%M:%S}"
-        scan = SCAN | {"parcel": parcel, "received_at": time, "scanned_at": time}
-        return "x", json.dumps({"kind": "scan", **scan})
-
+def test_a_service_with_a_clock_refuses_the_future(tmp_path):
     with opened(tmp_path, Models()) as plain:
-        now = [FIRST + pd.Timedelta(days=20)]
-        clocked = Tracking(plain.log, plain.store, Models(), clock=lambda: now[0])
+        now = FIRST + pd.Timedelta(days=20)
+        clocked = Tracking(plain.log, plain.store, Models(), clock=lambda: now)
         plain.log.append([at(30, 1), at(1, 2), at(15, 3), at(20, 4)])
         assert clocked.consumer.run() == (4, 1)
         assert "hours from now" in clocked.consumer.quarantined()[0].why
-        plain.log.append([at(30, k) for k in range(100, 180)])  # a gateway with a wrong clock
-        assert clocked.consumer.run() == (80, 80)
 
 
-def test_a_feed_that_was_silent_goes_on_when_two_parcels_say_so(tmp_path):
-    def at(days: float, parcel: int) -> tuple[str, str]:
-        time = f"{FIRST + pd.Timedelta(days=days):%Y-%m-%dT%H:%M:%S}"
-        scan = SCAN | {"parcel": parcel, "received_at": time, "scanned_at": time}
-        return "x", json.dumps({"kind": "scan", **scan})
-
-    with opened(tmp_path, Models()) as tracking:
-        tracking.log.append([at(1, 1), *(at(20, k) for k in range(2, 90)), at(21, 2)])
-        assert tracking.consumer.run() == (90, 1)
-        tracking.log.append([at(40, 7), at(40, 7), at(40, 7)])  # one parcel is not believed
-        assert tracking.consumer.run() == (3, 3)
-        assert "set its clock" in tracking.consumer.quarantined()[-1].why
-
-
-def test_a_consumer_in_trouble_says_so_and_goes_on_when_it_has_passed(client):
-    tracking, apply = client.tracking, client.tracking.consumer.apply
-    tracking.log.append(feed(6.0)[-5:])
-
+def test_a_consumer_in_trouble_is_not_well(client):
     def broken(db, events):
         raise sqlite3.OperationalError("planted: the disk is full")
 
-    tracking.consumer.apply = broken
-    assert tracking.step() == 0
-    assert client.get("/health").status_code == 503
+    client.tracking.log.append(feed(6.0)[-5:])
+    client.tracking.consumer.apply = broken
+    assert client.tracking.step() == 0 and client.get("/health").status_code == 503
     assert "disk is full" in client.get("/health").json()["consumer"]
-    tracking.consumer.apply = apply
-    assert tracking.step() == 5 and client.get("/health").json()["consumer"] == "well"
 
 
 def test_a_model_that_comes_later_starts_from_its_own_scores(tmp_path):
     events = feed(4.0)
-    with opened(tmp_path, Models()) as tracking:
-        tracking.log.append(events[:200])
-        tracking.consumer.run()
+    with consumed(tmp_path, Models(), events[:200]) as tracking:
         assert state_of(tracking.store)["follower"] == []
-    with opened(tmp_path, models()) as tracking:
-        tracking.log.append(events[200:])
-        tracking.consumer.run()
+    with consumed(tmp_path, models(), events[200:]) as tracking:
         corrections = told(tracking).query("source == 'model'")["correction"]
     assert corrections.abs().max() > 0 and not set(corrections) <= {0.0}
-
-
-def test_the_batch_makes_no_difference_to_times_with_fractions(tmp_path):
-    scans = []
-    for k in range(6):
-        times = dict.fromkeys(("scanned_at", "received_at"), f"2025-10-07T10:00:0{k}.{9 - k}00000")
-        scans.append(("1", json.dumps({"kind": "scan", **SCAN, "scan_id": k + 1, **times})))
-    states = []
-    for batch in (1, 500):
-        folder = tmp_path / str(batch)
-        folder.mkdir()
-        with opened(folder, Models()) as tracking:
-            tracking.log.append(scans[::-1])
-            tracking.consumer.batch = batch
-            tracking.consumer.run()
-            states.append(state_of(tracking.store))
-    assert states[0] == states[1] and len(states[0]["steps"]) == 1
 
 
 @pytest.fixture
@@ -616,19 +490,12 @@ def test_a_scan_that_is_posted_moves_the_date(client):
     [
         ("GET", "/parcels/999999999/eta", None, 404, "unknown parcel"),
         ("GET", "/parcels/abc/eta", None, 400, "no number"),
-        ("GET", "/parcels/-1/eta", None, 400, "no number"),
-        ("GET", "/parcels/99999999999999999999/eta", None, 400, "no number"),
-        ("GET", "/parcels/%D9%A1/eta", None, 400, "no number"),
         ("POST", "/scans", "{", 400, "not JSON"),
-        ("POST", "/scans", "[" * 100_000, 400, "not JSON"),
         ("POST", "/scans", '[{"parcel": 1, "parcel": 2}]', 400, "not JSON"),
-        ("POST", "/scans", "{}", 400, "not a list"),
         ("POST", "/scans", "[1]", 422, "no scan"),
         ("POST", "/scans", json.dumps([POSTED | {"device": "\ud800"}]), 422, "no scan"),
         ("POST", "/scans", json.dumps([{}] * 1001), 413, "too large"),
         ("POST", "/scans", " " * 1_000_001, 413, "too large"),
-        ("DELETE", "/scans", None, 405, "method not allowed"),
-        ("GET", "/nothing", None, 404, "not found"),
     ],
 )
 def test_a_bad_request_gets_a_clear_error(client, method, path, content, status, error):
@@ -640,16 +507,12 @@ def test_a_bad_request_gets_a_clear_error(client, method, path, content, status,
 
 def test_a_parcel_without_a_scan_has_its_window_and_an_old_date_is_overdue(tmp_path):
     parcel = next(event for event in feed(1.0) if '"kind": "parcel"' in event[1])
-    with opened(tmp_path, Models()) as tracking:
-        tracking.log.append([parcel])
-        tracking.consumer.run()
+    with consumed(tmp_path, Models(), [parcel]) as tracking:
         answer = tracking.eta(parcel[0])
         assert (answer["source"], answer["why"]) == ("window", "no scan yet")
         assert answer["promised"] is None and not answer["overdue"]
         for days in (5, 10):  # further ahead it would be refused
-            later = f"{FIRST + pd.Timedelta(days=days):%Y-%m-%dT%H:%M:%S}"
-            scan = SCAN | {"parcel": 10**6, "received_at": later, "scanned_at": later}
-            tracking.log.append([("x", json.dumps({"kind": "scan", **scan}))])
+            tracking.log.append([at(days, 10**6)])
             tracking.consumer.run()
         assert tracking.eta(parcel[0])["overdue"]
         clocked = Tracking(tracking.log, tracking.store, Models(), clock=lambda: FIRST)
@@ -659,13 +522,8 @@ def test_a_parcel_without_a_scan_has_its_window_and_an_old_date_is_overdue(tmp_p
 @pytest.mark.parametrize(
     ("name", "change", "source", "says"),
     [
-        ("model", None, "routes", "model.pickle: FileNotFoundError"),
-        ("model", lambda raw: raw[:1000], "routes", "model.pickle: "),
-        ("model", lambda raw: b"garbage", "routes", "model.pickle: UnpicklingError"),
-        ("model", lambda raw: pickle.dumps([7]), "routes", "holds a list, not Models"),
         ("model", lambda raw: pickle.dumps(Models(model=7)), "routes", "its model is a int"),
         ("routes", None, "model", "routes.pickle: FileNotFoundError"),
-        ("routes", lambda raw: pickle.dumps({}), "model", "holds a dict, not Routes"),
     ],
 )
 def test_a_broken_file_takes_no_other_with_it(tmp_path, name, change, source, says):
@@ -682,25 +540,6 @@ def test_a_broken_file_takes_no_other_with_it(tmp_path, name, change, source, sa
         health = client.get("/health")
     assert health.status_code == 200 and says in health.json()["models"]
     assert set(health.json()["sources"]) == {source}
-
-
-def test_health_says_how_old_the_oldest_unread_message_is_and_that_the_log_was_lost(tmp_path):
-    events, now = feed(1.0), FIRST + pd.Timedelta(days=1)
-    first = pd.Timestamp(json.loads(events[0][1])["published_at"])
-    with opened(tmp_path, models()) as plain:
-        tracking = Tracking(plain.log, plain.store, models(), clock=lambda: now)
-        plain.log.append(events)
-        health = tracking.health()
-        assert health["behind"] == len(events) and health["models"] == "well"
-        assert health["lag_seconds"] == (now - first).total_seconds()
-        assert tracking.step() == len(events) and tracking.health()["lag_seconds"] == 0
-        plain.log.append([("x", "{")])
-        assert tracking.health()["behind"] == 1 and tracking.health()["lag_seconds"] is None
-        other = EventLog(tmp_path / "other.db")
-        lost = Tracking(other, plain.store, models(), clock=lambda: now)
-        assert lost.health()["behind"] is None and "move state.db" in lost.health()["consumer"]
-        assert lost.step() == 0 and "LogChanged" in lost.trouble
-        other.close()
 
 
 def test_a_service_starts_from_its_folder(tmp_path):

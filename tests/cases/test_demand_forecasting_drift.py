@@ -1,118 +1,25 @@
-"""Case 01: errors of the shipped model after its training, and the alarm on them."""
+"""Case 01: errors of the shipped model on days after its training."""
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
 import pytest
-from demand_forecasting_shared import DAY, without_feed
-from numpy.lib.stride_tricks import sliding_window_view
+from demand_forecasting_shared import DAY, FEW, known_of_two, without_feed
 from pandas.testing import assert_frame_equal
 
 from casebook.cases.demand_forecasting.drift import live_errors
-from casebook.cases.demand_forecasting.features import add_known
-from casebook.cases.demand_forecasting.world import KEYS, SEED, SHOCK_PHI
+from casebook.cases.demand_forecasting.world import DAYS, SEED
 from casebook.forecasting.direct import fit_direct, lightgbm_direct, predict_direct
-from casebook.serving.monitor import DriftAlarm, daily_errors
+from casebook.serving.monitor import daily_errors
 
-# The alarm in the world -----------------------------------------------------------------------
-
-
-def by_country(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    country = frame["unique_id"].str[:2].rename("unique_id")
-    return frame[column].groupby([frame["ds"], country]).sum().unstack().astype(float)
-
-
-def nightly_runs(y: pd.DataFrame, base: pd.DataFrame, leads: int = 7) -> pd.DataFrame:
-    """Return what a good model would have forecast each night for each country's total.
-
-    It stands in for the chapter's model, which would take minutes a seed: it knows season,
-    holidays and promotions, and takes the level from the same weekdays of the last four weeks
-    and from how far the last week lay above them. Shocks and the break it has to learn.
-    """
-    log = np.log(y.clip(lower=1) / base).to_numpy()
-    weeks = sliding_window_view(log, 28, axis=0)[:-1].reshape(-1, log.shape[1], 4, 7)
-    usual = weeks.mean(axis=2)
-    lately = (weeks[:, :, 3] - usual).mean(axis=2)
-    runs = []
-    for ahead in range(leads):
-        origins = y.index[28 : len(y) - ahead].rename("origin")
-        level = usual[: len(origins), :, ahead % 7]
-        level = level + SHOCK_PHI ** (ahead + 4) * lately[: len(origins)]
-        values = pd.DataFrame(
-            base.iloc[28 + ahead :].to_numpy() * np.exp(level), origins, y.columns
-        )
-        runs.append(values.stack().rename("y_hat").reset_index())
-        runs[-1]["ds"] = runs[-1]["origin"] + ahead * DAY
-    return pd.concat(runs)
-
-
-@cache
-def world_errors(seed: int) -> pd.DataFrame:
-    known = without_feed(seed)
-    y, base = (by_country(known.truth, column) for column in ("y", "base"))
-    names = pd.DataFrame({"unique_id": y.columns, "country": y.columns})
-    panel = y.stack().rename("y").reset_index()
-    return daily_errors(nightly_runs(y, base), panel, names, known.calendar, 7)
-
-
-def first_day_of_the_break(seed: int) -> pd.Series:
-    broken_days = without_feed(seed).truth.query("jump != 0")
-    return broken_days["ds"].groupby(broken_days["unique_id"].str[:2]).min()
-
-
-def delay(errors: pd.Series, start: pd.Timestamp, patience: int = 60) -> float:
-    """Return days from a start (day 1) to the alarm, infinite without one in time."""
-    # Retrained so long before that the cool-down ends as the change begins.
-    fired = DriftAlarm().retrain_due(errors[: start + patience * DAY], start - 29 * DAY)
-    return np.inf if fired is None else (fired - start).days + 1
-
-
-ALARM_SEEDS = [SEED, 1, 2, 3, 4]
-QUIET_SINCE = "2023-04-01"
-
-
-def test_false_alarms_are_about_one_a_year_and_country():
-    """Over the seeds 2026 and 1 to 20, 0.73 a year and country; over these five 0.75."""
-    fires = years = 0
-    for seed in ALARM_SEEDS:
-        for country in (errors := world_errors(seed)):
-            quiet = DriftAlarm().path(errors[country])[QUIET_SINCE:]
-            fires, years = fires + quiet["fires"].sum(), years + len(quiet) / 365.25
-    assert years > 37
-    assert 0.4 < fires / years < 1.0
-
-
-def test_the_break_is_noticed_within_days():
-    """Seeds 2026 and 1 to 20: median 2 days, nine of ten within 6, 122 of 126 within 14."""
-    delays = pd.DataFrame(
-        {
-            seed: {c: delay(world_errors(seed)[c], day) for c, day in days.items()}
-            for seed in ALARM_SEEDS
-            for days in [first_day_of_the_break(seed)]
-        }
-    )
-    assert delays[SEED].to_dict() == {"BR": 6, "DE": 5, "FR": 4, "PL": 2, "TR": 2, "US": np.inf}
-    assert np.median(delays) <= 2
-    assert (delays <= 7).to_numpy().sum() >= 28  # of 30
-    assert (delays.median(axis=1) <= 5).all()  # in each country
-
-
-# The shipped model, after its training --------------------------------------------------------
-
-FEW = {"n_estimators": 20}
 TRAINED, AGAIN = pd.Timestamp("2021-12-01"), pd.Timestamp("2022-01-15")
 
 
-@cache
-def panel() -> pd.DataFrame:
-    """Return two countries' first 500 days."""
-    known = without_feed(SEED)
-    rows = known.truth[known.truth["unique_id"].str[:2].isin(["BR", "PL"])]
-    rows = rows.loc[rows["ds"] < "2022-05-16", [*KEYS, "y"]].astype({"y": float})
-    return add_known(rows, known.routes, known.calendar, known.promotions)
+#: Two countries' first 500 days.
+panel = partial(known_of_two, DAYS[0], DAYS[499])
 
 
 def live(rows: pd.DataFrame, trainings=(TRAINED,), last="2022-02-28", **given) -> pd.DataFrame:

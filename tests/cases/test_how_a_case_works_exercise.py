@@ -39,7 +39,7 @@ def test_a_students_world_is_drawn_by_the_seed(monkeypatch):
 
 @pytest.mark.parametrize("answer", ["0.17", [0.17], None, 0.17, float("nan")])
 def test_a_form_or_a_rounding_costs_no_hint(answer):
-    fresh = replace(questions.q1, _tried=set())
+    fresh = replace(questions.q1, _tried=set(), _opened=[])
     outcome = fresh.outcome(answer, ...)
     assert (outcome.status, outcome.hints) == ("wrong", ())
 

@@ -16,12 +16,12 @@ from casebook.cases.subscription_churn.benchmarks import (
     CALLS,
     CHANGED,
     DIALS,
+    FIVE,
     GUARDED,
     HOLDOUTS,
     LEAKS,
     REPEATED,
     SOME,
-    THREE,
 )
 from casebook.cases.subscription_churn.public import REPEATS
 from casebook.cases.subscription_churn.studies import (
@@ -52,26 +52,27 @@ MONTHS = tuple(range(months.MONTHS))
 GRIDS = {
     "trials": {"seed": CHOSEN_ON, "learner": tuple(TRIALS)},
     "lists": {"seed": (*SEEDS, SEED), "policy": LISTS},
+    "price": {"seed": SEEDS},
     "offline": {
         "seed": SEEDS,
         "leak": LEAKS[:1],
         "method": ("dr",),
         "what": ("euro", "area", *DECILES),
     },
-    "cycles": {"seed": THREE, "way": tuple(cycles.WAYS), "cycle": tuple(range(cycles.CYCLES + 1))},
-    "dial": {"seed": THREE, "dial": DIALS, "policy": SOME},
-    "lottery": {"seed": THREE, "calls": CALLS, "policy": (*SOME, TOLD)},
-    "guardrails": {"seed": THREE, "policy": GUARDED},
-    "months": {"seed": THREE, "policy": REPEATED, "rest": months.RESTS, "month": MONTHS},
-    "drift": {"seed": THREE, "share": HOLDOUTS, "drift": tuple(months.DRIFTS), "month": MONTHS},
-    "sensitivity": {"seed": THREE, "policy": SOME, "constant": tuple(CHANGED)},
+    "cycles": {"seed": FIVE, "way": tuple(cycles.WAYS), "cycle": tuple(range(cycles.CYCLES + 1))},
+    "dial": {"seed": FIVE, "dial": DIALS, "policy": SOME},
+    "lottery": {"seed": FIVE, "calls": CALLS, "policy": SOME},
+    "guardrails": {"seed": FIVE, "policy": GUARDED},
+    "months": {"seed": FIVE, "policy": REPEATED, "rest": months.RESTS, "month": MONTHS},
+    "drift": {"seed": FIVE, "share": HOLDOUTS, "drift": tuple(months.DRIFTS), "month": MONTHS},
+    "sensitivity": {"seed": FIVE, "policy": SOME, "constant": tuple(CHANGED)},
     "real_telco": {"repeat": REPEATS, "model": ("rule", *effects.RISKS)},
     "real_hillstrom": {"mail": tuple(MAILS), "score": ("visits", *effects.EFFECTS, "recency")},
 }
 #: What tells the rows apart beyond the grid; columns that only some rows have.
 MORE = {"trials": ["settings"], "sensitivity": ["at"]}
 PARTIAL = {
-    "trials": ["value", "area"],
+    "trials": ["value"],
     "offline": ["predicted"],
     "real_telco": ["brier"],
 }
@@ -127,12 +128,12 @@ def one_cycle() -> pd.DataFrame:
 REDUCED = {
     "lists": (
         lambda: studies.one_world(
-            SEEDS[0], ("random", "silence", POINTS, SEGMENTS, MODEL, "oracle")
+            SEEDS[0], ("random", "team", RISK, SEGMENTS, MODEL, "oracle")
         ).assign(seed=SEEDS[0]),
         ["seed", "policy"],
     ),
     "trials": (
-        lambda: studies.trials(CHOSEN_ON[:1], {name: TRIALS[name] for name in (POINTS, SEGMENTS)}),
+        lambda: studies.trials(CHOSEN_ON[:1], {SEGMENTS: TRIALS[SEGMENTS]}),
         ["seed", "learner", "settings"],
     ),
     "offline": (
@@ -146,9 +147,10 @@ REDUCED = {
         ),
         ["seed", "dial", "policy"],
     ),
-    "guardrails": (lambda: benchmarks.guardrails(THREE[:1], (POINTS,)), ["seed", "policy"]),
+    "guardrails": (lambda: benchmarks.guardrails(FIVE[:1], (POINTS,)), ["seed", "policy"]),
+    "price": (lambda: benchmarks.price(FIVE[:1]), ["seed"]),
     "months": (
-        lambda: months.several(SEEDS[0], (MODEL,), rests=(0,)).assign(seed=SEEDS[0]),
+        lambda: months.several(SEEDS[0], (MODEL,), rests=(True,)).assign(seed=SEEDS[0]),
         ["seed", "policy", "rest", "month"],
     ),
 }

@@ -100,9 +100,10 @@ def test_who_forgets_whom_it_called_learns_that_the_called_are_safe():
     sample = effects.Sample(x, y, called, called.astype(float), np.arange(6_000))
     settings = {"n_estimators": 30, "num_leaves": 4, "min_child_samples": 50}
     risks = {
-        way: effects.risk(cycles.WAYS[way][1](sample), settings)(x)
+        way: effects.risk(cycles.WAYS[way].keep(sample), settings)(x)
         for way in ("risk, all outcomes", "risk, the uncalled")
     }
+    assert {cycles.WAYS[way].learner for way in risks} == {"risk"}
     assert risks["risk, all outcomes"][called].mean() < 0.05
     assert risks["risk, the uncalled"][called].mean() > 0.25
 
@@ -111,7 +112,7 @@ def test_only_rows_for_which_both_was_possible_teach_an_effect():
     n = np.arange(6)
     chance = np.array([0, 1, 0.25, 0.25, 0, 1])
     sample = effects.Sample(pd.DataFrame({"a": n}), n > 3, chance > 0.5, chance, n)
-    kept = cycles.WAYS["effect, some by chance"][1](sample)
+    kept = cycles.WAYS["DR, calls by chance"].keep(sample)
     assert kept.features["a"].tolist() == [2, 3]
     both = cycles.joined([sample, kept])
     assert len(both.drawn) == len(both.features) == 8
@@ -128,4 +129,4 @@ def test_cycles_begin_alike_and_then_part(monkeypatch):
     first, second = (table.drop(columns="cycle") for table in made.values())
     assert np.allclose(first.iloc[0], second.iloc[0])
     assert not np.allclose(first.iloc[1], second.iloc[1])
-    assert world.next == TEST and (first["before"] > 0).all()
+    assert world.next == TEST and (pd.concat([first, second])["before"] == 0).all()

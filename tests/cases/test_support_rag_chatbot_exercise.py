@@ -23,7 +23,7 @@ def chapters_world(monkeypatch):
 def outcome(number: int, seed: int | None = None, /, **changes):
     """Judge a question's right answers, some of them changed by code on its scope, or a value."""
     question = getattr(questions, f"q{number}")
-    fresh = replace(question, _tried=set(), _scopes={})
+    fresh = replace(question, _tried=set(), _opened=[], _scopes={})
     fresh._scopes.update(question._scopes)
     scope, given = dict(question.scope(seed)), {}
     for part in question.parts:

@@ -32,6 +32,7 @@ case "$*" in
         rm -rf "$folder"; mkdir -p "$folder/bin"
         cp "$STUB_PYTHON" "$folder/bin/python"; touch "$folder/bin/pip" ;;
     "-m pip install"*) test -e "$here/pip" && test -z "$STUB_INTERRUPT" ;;
+    "-m casebook.author new "*) sleep 0.02; touch pyproject.toml ;;
 esac
 """
 
@@ -214,3 +215,38 @@ def test_lab_takes_options_and_root_may_start_it(place):
 def test_answers_are_replaced_only_on_request(place, arguments, call):
     installed(place)
     assert f".venv/python -m {call}" in place.make(*arguments)[2]
+
+
+# make new
+
+
+def new(place: Place) -> list[str]:
+    """Run `make new`; return the calls of Python but the looks for a pip."""
+    code, said, calls = place.make("new", "N=22_lifts", "TITLE=Lifts for all", "GROUP=llm")
+    assert code == 0, said
+    return [call.removeprefix(".venv/python -m ") for call in calls if "import pip" not in call]
+
+
+NEW = "casebook.author new 22_lifts Lifts for all --group llm --part "
+
+
+def test_a_new_case_installs_nothing_and_neither_does_what_follows(place):
+    """It changes pyproject.toml, on which the environment depends."""
+    installed(place)
+    assert new(place) == [NEW]
+    code, _, calls = place.make(".venv/.installed")
+    assert (code, [call for call in calls if "pip install" in call]) == (0, [])
+
+
+def test_a_new_case_in_an_older_environment_leaves_it_to_be_renewed(place):
+    installed(place)
+    os.utime(place.venv / ".installed", (0, 0))
+    assert new(place) == [NEW]
+    code, _, calls = place.make(".venv/.installed")
+    assert code == 0 and any("pip install" in call for call in calls)
+
+
+def test_a_new_case_without_an_environment_makes_one(place):
+    calls = new(place)
+    assert any("pip install" in call for call in calls) and calls[-1] == NEW
+    assert is_whole(place)

@@ -12,7 +12,7 @@ import tiny
 from nbclient.exceptions import CellExecutionError
 from tiny import ROOT, code
 
-from casebook.author import contract, exercises, files, scaffold
+from casebook.author import contract, exercises, files, unwritten
 
 #: Seven questions: the first keeps the contract, each other one breaks it in its own way.
 QUESTIONS = """\
@@ -132,7 +132,7 @@ def test_an_untouched_exercise_keeps_the_contract(path):
 
 @pytest.mark.parametrize("path", files.notebooks("solutions", root=ROOT), ids=lambda p: p.stem)
 def test_an_exercise_has_four_to_eight_questions(path):
-    if scaffold.unwritten(ROOT, path.stem):
+    if unwritten.unwritten(ROOT, path.stem):
         pytest.skip(
             "it is still being written: `python -m casebook.author check` says what is left"
         )

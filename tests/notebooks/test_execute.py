@@ -89,6 +89,12 @@ def test_a_notebook_without_faults_gets_its_outputs(tmp_path):
     assert all("execution" not in cell.metadata for cell in notebook.cells)
 
 
+def test_a_text_that_comes_in_pieces_is_one_output(tmp_path):
+    show = "import time\nfor n in range(3):\n    print(n, flush=True)\n    time.sleep(0.3)"
+    notebook, _ = run(tmp_path, code("show", show))
+    assert outputs(notebook, "show") == ["0\n1\n2\n"]
+
+
 # Once.
 
 NAME = PATH.removesuffix(".ipynb")

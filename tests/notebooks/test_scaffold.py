@@ -10,47 +10,55 @@ import tomllib
 import pytest
 import tiny
 import yaml
-from tiny import ROOT
+from tiny import ROOT, content, text
 
-from casebook.author import content, files, scaffold
-from casebook.author.__main__ import command_targets, main
+from casebook.author import __main__ as command
+from casebook.author import entries, files, scaffold
 from casebook.author.normalise import HEADINGS, LEAST_WORDS, faults
-from casebook.author.scaffold import Case, create, unwritten
+from casebook.author.scaffold import Case, create
+from casebook.author.unwritten import unwritten
 
 NAME = "02_sales_forecasting"
 PATH = f"chapters/{NAME}.ipynb"
 CASE = Case(NAME, "Sales for finance")
-
-
-#: A case that the book will never have, for the copy of the whole checkout.
-WHOLE = Case("97_bicycle_hire", "Bicycles for hire", part="Forecasting and logistics")
-CONTENTS = {
-    "format": "jb-book",
-    "root": "book/index",
-    "parts": [
-        {"caption": caption, "chapters": [{"file": file} for file in listed]}
-        for caption, listed in {
-            "Start here": ["chapters/00_how_a_case_works", "book/paths"],
-            "Forecasting and logistics": ["chapters/01_demand_forecasting"],
-            "Trust and risk": ["chapters/12_card_fraud"],
-            "Language-model systems": ["chapters/16_support_rag_chatbot"],
-            "Practise": ["book/drill"],
-            "For instructors": [
-                f"book/instructors/{name}"
-                for name in ("index", "01_demand_forecasting", "12_card_fraud")
-            ],
-            "Reference": ["book/glossary"],
-        }.items()
+PARTS = {
+    "Start here": ["chapters/00_how_a_case_works", "book/paths"],
+    "Forecasting and logistics": ["chapters/01_demand_forecasting", "chapters/04_delivery_eta"],
+    "Trust and risk": ["chapters/12_card_fraud"],
+    "Language-model systems": ["chapters/16_support_rag_chatbot"],
+    "Practise": ["book/drill"],
+    "For instructors": [
+        f"book/instructors/{name}"
+        for name in (
+            *("index", "handout_01", "01_demand_forecasting", "handout_04", "04_delivery_eta"),
+            *("12_card_fraud", "16_support_rag_chatbot"),
+        )
     ],
+    "Reference": ["book/glossary"],
 }
+CONTENTS = "format: jb-book\nroot: book/index\nparts:\n" + "".join(
+    f"  - caption: {caption}\n    chapters:\n" + "".join(f"      - file: {f}\n" for f in listed)
+    for caption, listed in PARTS.items()
+)
 
 
 @pytest.fixture
 def root(checkout):
     """Return a checkout without notebooks and without the package: only files are written."""
     shutil.copytree(ROOT / "book" / "drill_prompts", checkout / "book" / "drill_prompts")
-    (checkout / "_toc.yml").write_text(scaffold.contents_text(CONTENTS), encoding="utf-8")
+    (checkout / "_toc.yml").write_text(CONTENTS, encoding="utf-8")
+    (checkout / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "targets.toml", checkout / "tests")
     return checkout
+
+
+def added(before: str, after: str) -> list[str]:
+    """Return the lines that were added to a text; fail if one was changed, moved or taken away."""
+    left, new = before.splitlines(), []
+    for line in after.splitlines():
+        left.pop(0) if left and left[0] == line else new.append(line)
+    assert left == []
+    return new
 
 
 def written(root):
@@ -59,21 +67,14 @@ def written(root):
     for cell in notebook.cells:
         if cell.source.startswith("## "):
             cell.source += "\n\n" + "word " * LEAST_WORDS
-        if cell.cell_type == "code":  # as if it had been run
-            cell.metadata.pop("tags", None) if files.CHECK_TAG in files.tags(cell) else None
     return notebook
-
-
-def in_order(notebook):
-    """Return the faults of a chapter but those of cells that have not been run."""
-    return [fault for fault in faults(notebook, PATH) if "stored output" not in fault]
 
 
 def test_a_new_chapter_has_every_heading_and_each_is_called_empty(root):
     create(root, CASE)
     notebook = files.read(root / PATH)
     assert notebook.cells[0].source.startswith("# Sales for finance\n")
-    found = "\n".join(in_order(notebook))
+    found = "\n".join(faults(notebook, PATH))
     for heading in HEADINGS:
         assert re.search(rf"the section '## {re.escape(heading)}' is empty: \d+ words", found)
     assert found.count("\n") + 1 == len(HEADINGS)
@@ -88,7 +89,7 @@ def test_each_heading_says_what_must_stand_under_it(root):
 
 def test_a_chapter_whose_sections_are_written_is_in_order(root):
     create(root, CASE)
-    assert in_order(written(root)) == []
+    assert faults(written(root), PATH) == []
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_comments_and_diagrams_are_no_prose(root, instead):
     notebook = written(root)
     cell = next(c for c in notebook.cells if c.source.startswith("## Roadmap"))
     cell.source = f"## Roadmap\n\n{instead}"
-    assert in_order(notebook) == ["the section '## Roadmap' is empty: 0 words"]
+    assert faults(notebook, PATH) == ["the section '## Roadmap' is empty: 0 words"]
 
 
 # Names, parts, groups -----------------------------------------------------------------
@@ -124,14 +125,14 @@ def test_comments_and_diagrams_are_no_prose(root, instead):
 )
 def test_a_bad_name_is_refused_and_nothing_is_written(root, name, title, more, reason):
     create(root, CASE)
-    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    before = content(root)
     given = Case(name, title, *more)
     with pytest.raises(ValueError, match=re.escape(reason)):
         create(root, given)
-    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+    assert content(root) == before
 
 
-@pytest.mark.parametrize("path", sorted(CASE.paths().values()))
+@pytest.mark.parametrize("path", [*sorted(CASE.paths().values()), f"exercises/{NAME}.ipynb"])
 def test_no_file_is_overwritten(root, path):
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_text("{}" if path.endswith("ipynb") else "mine", encoding="utf-8")
@@ -144,7 +145,7 @@ def test_no_file_is_overwritten(root, path):
 def test_the_command_refuses_in_a_sentence(tmp_path, capsys):
     for room in files.FOLDERS:
         (tmp_path / room).mkdir()
-    assert main(["--root", str(tmp_path), "new", "sales", "Sales"]) == 1
+    assert command.main(["--root", str(tmp_path), "new", "sales", "Sales"]) == 1
     assert capsys.readouterr().out.startswith("not made    'sales' is not of the form")
 
 
@@ -158,19 +159,30 @@ def contents(root) -> dict[str, list[str]]:
     }
 
 
-def test_the_committed_contents_are_in_the_form_that_is_written():
-    text = (ROOT / "_toc.yml").read_text(encoding="utf-8")
-    assert scaffold.contents_text(yaml.safe_load(text)) == text
-
-
-def test_a_chapter_joins_its_part_after_those_before_it(root):
+def test_a_chapter_joins_its_part_and_no_handout_is_torn_from_its_plan(root):
     create(root, CASE)
+    assert added(CONTENTS, text(root, "_toc.yml")) == [
+        f"      - file: chapters/{NAME}",
+        "        sections:",
+        f"          - file: exercises/{NAME}",
+        "      - file: book/instructors/handout_02",
+        f"      - file: book/instructors/{NAME}",
+    ]
     now = contents(root)
-    assert now["Forecasting and logistics"][:2] == ["chapters/01_demand_forecasting", PATH[:-6]]
-    assert f"exercises/{NAME}" in now["Forecasting and logistics"]
-    plans = now["For instructors"]
-    assert plans[0] == "book/instructors/index"
-    assert plans.index(f"book/instructors/{NAME}") == 2
+    assert now["Forecasting and logistics"][1] == PATH[:-6]
+    assert now["For instructors"][1:7] == [
+        *("book/instructors/handout_01", "book/instructors/01_demand_forecasting"),
+        *("book/instructors/handout_02", f"book/instructors/{NAME}"),
+        *("book/instructors/handout_04", "book/instructors/04_delivery_eta"),
+    ]
+
+
+def test_the_committed_contents_take_a_new_case():
+    """They have the form in which lines can be placed."""
+    before, planned = text(ROOT, "_toc.yml"), entries.planned_parts(ROOT)
+    after = entries.with_case(before, "98_lifts", "", planned)
+    assert len(added(before, after)) == 7
+    assert entries.with_case(after, "98_lifts", "", planned) == after
 
 
 def test_a_part_that_is_new_is_where_the_plan_of_the_book_has_it(root):
@@ -200,22 +212,219 @@ def test_a_case_that_is_not_planned_comes_last_or_where_its_author_says(root):
 
 
 def test_a_capstone_is_an_exercise_without_a_chapter(root):
+    targets = text(root, "tests/targets.toml")
     changed = create(root, Case("A_lead_scoring", "Lead scoring"))
+    assert text(root, "tests/targets.toml") == targets
     assert "solutions/A_lead_scoring.ipynb" in changed
     assert not [path for path in changed if path.startswith(("chapters", "book"))]
     assert contents(root)["Capstones"] == ["exercises/A_lead_scoring"]
 
 
-def test_a_group_is_added_once_and_in_order(root):
-    text = (root / "pyproject.toml").read_text(encoding="utf-8")
-    before = tomllib.loads(text)["project"]["optional-dependencies"]
+def test_a_group_is_added_once_and_no_other_is_touched(root):
+    before = text(root, "pyproject.toml")
     create(root, Case(NAME, "Sales", group="llm"))
-    assert (root / "pyproject.toml").read_text(encoding="utf-8") == text
+    assert text(root, "pyproject.toml") == before
     create(root, Case("03_inventory_demand", "Stock", group="inventory"))
-    after = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    assert after["project"]["optional-dependencies"] == before | {"inventory": ["rdata"]}
-    assert list(after["project"]["optional-dependencies"]) == sorted({*before, "inventory"})
-    assert after["tool"] == tomllib.loads(text)["tool"]
+    create(root, Case("13_ad_clicks", "Clicks"))
+    after = text(root, "pyproject.toml")
+    assert [line.split(" #")[0] for line in added(before, after)] == [
+        'ad-clicks = ["rdata"]',
+        'inventory = ["rdata"]',
+    ]
+    assert after.index("\ninventory = ") < after.index("\nllm = ")
+    assert entries.group_text(after, "llm").startswith('llm = [\n    "httpx",\n')
+
+
+def test_check_says_that_packages_are_to_be_added(root):
+    create(root, CASE)
+    [said] = [line for line in unwritten(root, NAME) if line.startswith("pyproject.toml")]
+    assert said.endswith("'sales-forecasting': to write: the other packages that the case imports")
+    project = text(root, "pyproject.toml").replace(f" # {scaffold.MARK}", " #")
+    (root / "pyproject.toml").write_text(project, encoding="utf-8")
+    assert not [line for line in unwritten(root, NAME) if line.startswith("pyproject.toml")]
+
+
+# What a new case teaches by its own example ---------------------------------------------
+
+
+def test_a_plan_has_its_handout(root):
+    changed = create(root, CASE)
+    assert "book/instructors/handout_02.md" in changed
+    assert "(handout_02.md)" in text(root, f"book/instructors/{NAME}.md")
+    assert f"({NAME}.md)" in text(root, "book/instructors/handout_02.md")
+
+
+@pytest.mark.parametrize("room", ["chapters", "solutions"])
+def test_cells_that_are_hidden_are_forms_on_colab_and_lines_fit_the_page(root, room):
+    create(root, CASE)
+    cells = [c for c in files.read(root / room / f"{NAME}.ipynb").cells if c.cell_type == "code"]
+    hidden = [cell for cell in cells if "hide-input" in files.tags(cell)]
+    assert "set-up" in [cell.id for cell in hidden]
+    assert {cell.metadata.get("cellView") for cell in hidden} == {"form"}
+    lines = [line for c in cells if c.id != "colab-set-up" for line in c.source.split("\n")]
+    assert [line for line in lines if len(line) > 80] == []
+
+
+def test_code_that_only_shows_stands_in_cells_of_its_own(root):
+    create(root, CASE)
+    cells = [cell for cell in files.read(root / PATH).cells if cell.cell_type == "code"]
+    shows = [cell for cell in cells if re.search(r"^(claim|figures\.\w+)\(", cell.source, re.M)]
+    assert len(shows) >= 5
+    assert all("hide-input" in files.tags(cell) for cell in shows)
+
+
+def test_worlds_of_questions_are_not_kept_for_every_student(root):
+    create(root, CASE)
+    source = text(root, "casebook/cases/sales_forecasting/questions.py")
+    assert "@lru_cache(maxsize=1)" in source
+    assert not re.search(r"@(functools\.)?cache\b|maxsize=None", source)
+
+
+# Cut off ---------------------------------------------------------------------------------
+
+
+def test_who_is_cut_off_before_the_case_is_whole_has_nothing(root, monkeypatch, capsys):
+    before = content(root)
+
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scaffold, "_make", interrupted)
+        assert command.command_new(root, CASE) == 130
+    assert "run the same command again" in capsys.readouterr().out
+    assert content(root) == before
+    assert list((root / "_build" / "new").iterdir()) == []
+    assert command.command_new(root, CASE) == 0
+
+
+def test_a_template_whose_code_fails_leaves_nothing(root, capsys):
+    (root / "casebook").mkdir()
+    (root / "casebook" / "__init__.py").write_text("1 / 0\n", encoding="utf-8")
+    before = content(root)
+    assert command.command_new(root, CASE) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("not made    the code of the template failed, and nothing was written:")
+    assert "ZeroDivisionError" in said
+    assert content(root) == before
+
+
+def test_contents_in_another_form_are_refused_before_anything_is_written(root):
+    (root / "_toc.yml").write_text(CONTENTS.replace("\n  ", "\n    "), encoding="utf-8")
+    before = content(root)
+    with pytest.raises(ValueError, match="not indented as it was"):
+        create(root, CASE)
+    assert content(root) == before
+
+
+def put_in_place(root, monkeypatch, most: int) -> int:
+    """Start a case that is cut off after some of its files; return how many were written."""
+    place, written = scaffold.write_whole, []
+
+    def write(path, given):
+        if "_build" not in path.parts:
+            if len(written) == most:
+                raise KeyboardInterrupt
+            written.append(path)
+        place(path, given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scaffold, "write_whole", write)
+        try:
+            create(root, CASE)
+        except KeyboardInterrupt:
+            return len(written)
+    return -1
+
+
+def test_who_is_cut_off_while_it_is_put_in_place_completes_it(root, monkeypatch, tmp_path):
+    empty, whole = tmp_path / "empty", tmp_path / "whole"
+    shutil.copytree(root, empty)
+    shutil.copytree(root, whole)
+    create(whole, CASE)
+    expected = content(whole)
+    for most in range(len(CASE.paths()) + 3):
+        half = tmp_path / f"half-{most}"
+        shutil.copytree(empty, half)
+        assert put_in_place(half, monkeypatch, most) == most
+        assert content(half) != expected
+        create(half, CASE)
+        assert content(half) == expected
+        with pytest.raises(ValueError, match="is taken by"):
+            create(half, CASE)
+
+
+def test_what_was_written_since_is_not_replaced(root, monkeypatch):
+    assert put_in_place(root, monkeypatch, 6) == 6
+    path = root / "casebook" / "cases" / CASE.module / "__init__.py"
+    path.write_text("mine", encoding="utf-8")
+    with pytest.raises(ValueError, match=r'with other options: .*"Sales for finance"'):
+        create(root, Case(NAME, "Another title"))
+    create(root, CASE)
+    assert path.read_text(encoding="utf-8") == "mine"
+
+
+def test_a_folder_with_nothing_but_compiled_code_is_no_case(root):
+    compiled = root / "casebook" / "cases" / CASE.module / "__pycache__" / "world.cpython-311.pyc"
+    compiled.parent.mkdir(parents=True)
+    compiled.write_bytes(b"")
+    create(root, CASE)
+
+
+# Two cases at a time ---------------------------------------------------------------------
+
+LISTS = {"_toc.yml", "pyproject.toml", "tests/targets.toml"}
+
+
+def git(root, *arguments: str):
+    name = ("-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+    return tiny.shell("git", *name, *arguments, cwd=root)
+
+
+def merged(root, *cases: Case) -> set[str]:
+    """Make each case on a branch of its own; merge them, and return the files in conflict."""
+    git(root, "init", "-q", "-b", "main")
+    (root / ".gitignore").write_text("/_build/\n", encoding="utf-8")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "Before")
+    for case in cases:
+        git(root, "checkout", "-q", "-b", case.module, "main")
+        create(root, case)
+        git(root, "add", ".")
+        git(root, "commit", "-qm", case.name)
+    git(root, "checkout", "-q", "main")
+    for case in cases:
+        done = git(root, "merge", "-q", case.module)
+    assert (done.returncode == 0) == (git(root, "status", "--porcelain").stdout == "")
+    return set(git(root, "diff", "--name-only", "--diff-filter=U").stdout.split())
+
+
+def test_two_cases_of_two_parts_merge_without_a_conflict(root):
+    before = text(root, "_toc.yml")
+    churn, gateway = Case("07_subscription_churn", "Churn"), Case("20_llm_gateway", "Gateway")
+    assert merged(root, churn, gateway) == set()
+    listed = contents(root)
+    for case in (churn, gateway):
+        assert any(f"exercises/{case.name}" in files for files in listed.values())
+    assert len(added(before, text(root, "_toc.yml"))) == 12
+    groups = tomllib.loads(text(root, "pyproject.toml"))["project"]["optional-dependencies"]
+    assert groups["subscription-churn"] == groups["llm-gateway"] == ["rdata"]
+    assert {churn.name, gateway.name} <= tomllib.loads(text(root, "tests/targets.toml")).keys()
+
+
+def test_two_neighbours_meet_in_lists_alone_and_both_are_kept(root):
+    """Their lines stand side by side, and that is all there is to mend."""
+    neighbours = Case("02_sales_forecasting", "Sales"), Case("03_sales_plans", "Plans")
+    assert merged(root, *neighbours) <= LISTS
+    for name in ("_toc.yml", "pyproject.toml"):
+        kept = re.sub(r"^(<<<<<<<|=======|>>>>>>>).*\n", "", text(root, name), flags=re.M)
+        (root / name).write_text(kept, encoding="utf-8")
+    listed = contents(root)
+    for case in neighbours:
+        assert f"exercises/{case.name}" in listed["Forecasting and logistics"]
+        assert f"book/instructors/handout_{case.number}" in listed["For instructors"]
+    groups = tomllib.loads(text(root, "pyproject.toml"))["project"]["optional-dependencies"]
+    assert groups["sales-forecasting"] == groups["sales-plans"] == ["rdata"]
 
 
 # Targets ------------------------------------------------------------------------------
@@ -235,15 +444,13 @@ def card(build_folder, *rows):
 @pytest.fixture
 def accepted(root, build_folder):
     """Return what reads the accepted values of a checkout with the committed ones."""
-    (root / "tests").mkdir()
-    shutil.copy(ROOT / "tests" / "targets.toml", root / "tests")
-    return lambda: tomllib.loads((root / "tests" / "targets.toml").read_text(encoding="utf-8"))
+    return lambda: tomllib.loads(text(root, "tests/targets.toml"))
 
 
 def test_the_rows_of_a_scorecard_are_accepted_and_no_other_is_touched(root, build_folder, accepted):
     before = accepted()
     card(build_folder, {})
-    assert scaffold.record_targets(root, NAME) == 1
+    assert entries.record_targets(root, NAME) == 1
     now = accepted()
     own = {"baseline": 0.25, "model": 0.1429, "tolerance": 0.05, "verdict": "met"}
     assert now.pop(NAME) == {"WAPE | frozen": own}
@@ -253,15 +460,15 @@ def test_the_rows_of_a_scorecard_are_accepted_and_no_other_is_touched(root, buil
 
 def test_rows_are_replaced_and_keep_their_tolerance_and_data(root, build_folder, accepted):
     card(build_folder, {}, {"data": "old"})
-    scaffold.record_targets(root, NAME)
+    entries.record_targets(root, NAME)
     path = root / "tests" / "targets.toml"
     own = f'[{NAME}."WAPE | frozen"]\nbaseline = 0.25\nmodel = 0.1429\ntolerance = 0.05\n'
     tourism = f'[{NAME}."MASE | real"]\nmodel = 1.0\ntolerance = 0.1\nverdict = "met"\nreal = "x"\n'
-    text = path.read_text(encoding="utf-8")
-    assert own in text
-    path.write_text(f"{text.replace(own, own.replace('0.05', '0.2'))}\n{tourism}", encoding="utf-8")
+    rows = text(root, "tests/targets.toml")
+    assert own in rows
+    path.write_text(f"{rows.replace(own, own.replace('0.05', '0.2'))}\n{tourism}", encoding="utf-8")
     card(build_folder, {"model": 0.5, "verdict": "missed"})
-    scaffold.record_targets(root, NAME)
+    entries.record_targets(root, NAME)
     rows = accepted()[NAME]
     assert set(rows) == {"WAPE | frozen", "MASE | real"}  # no run without the data drops a row
     assert (rows["WAPE | frozen"]["tolerance"], rows["WAPE | frozen"]["model"]) == (0.2, 0.5)
@@ -271,147 +478,23 @@ def test_rows_are_replaced_and_keep_their_tolerance_and_data(root, build_folder,
 
 def test_without_a_run_nothing_is_accepted(root, accepted, capsys):
     create(root, CASE)
-    assert command_targets(root, "02") == 1
+    assert command.command_targets(root, "02") == 1
     assert "run `make chapter N=02`" in capsys.readouterr().out
-    assert command_targets(root, "98") == 1
+    assert command.command_targets(root, "98") == 1
     assert "No notebook '98'" in capsys.readouterr().out
 
 
-# The whole case, in a copy of the checkout ---------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def course(tmp_path_factory):
-    """Return a copy of the checkout with a new case."""
-    root = tiny.copy_of_the_checkout(tmp_path_factory.mktemp("course") / "checkout")
-    done = tool(root, "new", WHOLE.name, WHOLE.title, "--part", WHOLE.part)
-    assert done.returncode == 0, done.stdout
-    return root, done.stdout
-
-
-def tool(root, *arguments):
-    """Run the notebook tools of a copy, with its own package."""
-    return tiny.run("casebook.author", *arguments, cwd=root, PYTHONPATH=str(root))
-
-
-def pytest_of(root, *arguments):
-    """Run tests of a copy, with its own package."""
-    options = ("-q", "-p", "no:cacheprovider", "--no-header", *arguments)
-    return tiny.run("pytest", *options, cwd=root, PYTHONPATH=str(root))
-
-
-def left(root) -> list[str]:
-    """Return what `check` says."""
-    return tiny.lines(tool(root, "check"))
-
-
-def test_it_says_what_it_wrote_and_what_is_to_be_written(course):
-    root, said = course
-    for path in WHOLE.paths().values():
-        assert f"written     {path}\n" in said
-        assert (root / path).is_file()
-    assert f"generated   exercises/{WHOLE.name}.ipynb" in said
-    assert f"to write    {len(unwritten(root, WHOLE.name))} comments" in said
-
-
-def test_check_names_nothing_but_what_is_to_be_written(course):
-    said = left(course[0])
-    empty = [line for line in said if "is empty: " in line]
-    to_write = [line for line in said if ": to write: " in line]
-    assert sorted(empty + to_write) == sorted(said)
-    assert len(empty) == len(HEADINGS)
-    for room in (
-        f"chapters/{WHOLE.name}.ipynb",
-        f"solutions/{WHOLE.name}.ipynb",
-        "questions.py",
-        "world.py",
-        "README.md",
-    ):
-        assert any(room in line for line in to_write), room
-
-
-def test_ruff_finds_nothing_in_a_new_case(course):
-    root, _ = course
-    for command in (["check"], ["format", "--check"]):
-        done = tiny.run("ruff", *command, *WHOLE.paths().values(), cwd=root)
-        if command == ["check"]:
-            assert done.returncode == 0, done.stdout
-        else:
-            assert "would be reformatted" not in done.stdout
-
-
-def test_a_new_case_passes_its_tests_and_imports_run_one_way(course):
-    world = f"tests/cases/test_{WHOLE.module}_world.py"
-    done = pytest_of(
-        course[0], world, "tests/toolbox/test_project.py", "-k", f"{WHOLE.module} or world"
-    )
-    assert done.returncode == 0, done.stdout
-    assert re.search(r"\b(\d\d+) passed", done.stdout)
-
-
-def test_the_exercise_keeps_its_contract_and_the_plan_holds(course):
-    """The same tests as for every case: solution, stub, five students, names, ninety minutes."""
-    rooms = ("contract", "declared_contract", "exercises", "instructors")
-    paths = [f"tests/notebooks/test_{room}.py" for room in rooms]
-    done = pytest_of(course[0], *paths, "-rs", "-k", f"{WHOLE.name} or every_full_chapter")
-    assert done.returncode == 0, done.stdout
-    assert re.search(r"\b14 passed, 1 skipped", done.stdout), done.stdout
-    assert "it is still being written" in done.stdout
-
-
-def test_its_group_and_its_packages_are_known(course):
-    root, _ = course
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["optional-dependencies"]["bicycle-hire"] == ["rdata"]
-    done = pytest_of(root, "tests/install/test_environment.py", "-k", f"group and {WHOLE.name}")
-    assert re.search(r"\b2 passed", done.stdout), done.stdout
-    code = "import setuptools; print(setuptools.find_packages(include=['casebook.*']))"
-    done = tiny.shell(tiny.sys.executable, "-c", code, cwd=root)
-    assert f"casebook.cases.{WHOLE.module}" in done.stdout
-
-
-def test_a_reader_stumbles_over_nothing_new(course):
-    root, _ = course
-    grown = content.grown(content.counts(content.findings(root)), content.read_baseline(root))
-    assert [line for line in grown if WHOLE.name in line] == []
-
-
-def test_the_snapshots_of_one_case_are_written_alone(course):
-    root, _ = course
-    done = tiny.run("casebook.cases", "97", cwd=root, PYTHONPATH=str(root))
-    assert done.returncode == 0, done.stdout
-    assert {line.split()[1].split("/")[0] for line in tiny.lines(done)} == {WHOLE.name}
-    assert tiny.run("casebook.cases", "98", cwd=root, PYTHONPATH=str(root)).returncode == 1
-
-
-def test_a_second_case_of_the_same_number_is_refused(course):
-    root, _ = course
-    before = sorted(path.name for path in (root / "casebook" / "cases").iterdir())
-    done = tool(root, "new", "97_other", "Other")
-    assert (done.returncode, "taken by" in done.stdout) == (1, True)
-    assert sorted(path.name for path in (root / "casebook" / "cases").iterdir()) == before
-
-
-def test_when_everything_is_written_check_is_green(course, tmp_path):
-    """And each comment that is left is named: the planted fault is the last one."""
-    root = tmp_path / "checkout"
-    shutil.copytree(course[0], root)
-    comment = re.compile(r"<!-- To write:.*?-->|^.*To write:.*$", flags=re.M)
-    for path in WHOLE.paths().values():
-        if not path.endswith(".ipynb"):
-            text = (root / path).read_text(encoding="utf-8")
-            (root / path).write_text(comment.sub("", text), encoding="utf-8")
-            continue
-        notebook = files.read(root / path)
-        for cell in notebook.cells:
-            cell.source = comment.sub("", cell.source)
-            if cell.source.startswith("## "):
-                cell.source += "\n\n" + "word " * LEAST_WORDS
-        files.write(notebook, root / path)
-    assert tool(root, "normalise").returncode == 0
-    assert tool(root, "exercises").returncode == 0
-    assert unwritten(root, WHOLE.name) == []
-    assert left(root) == [f"{len(files.notebooks(root=root))} notebooks are in order"]
-    card = root / "data" / WHOLE.name / "README.md"
-    card.write_text(f"{card.read_text()}\n<!-- To write: the licence -->\n")
-    assert left(root) == [f"data/{WHOLE.name}/README.md: to write: the licence"]
+def test_check_says_so_until_the_rows_of_the_template_are_replaced(root, build_folder, accepted):
+    before = text(root, "tests/targets.toml")
+    create(root, CASE)
+    added(before, text(root, "tests/targets.toml"))
+    assert len(accepted()[NAME]) == 2
+    [said] = [line for line in unwritten(root, NAME) if line.startswith("tests/targets.toml")]
+    assert "targets of your own chapter, by `make targets N=02`, in place of " in said
+    assert "'share of the gap closed | 15 worlds', 'WAPE | frozen world'" in said
+    card(build_folder, {"data": "frozen world"})
+    entries.record_targets(root, NAME)
+    assert not [line for line in unwritten(root, NAME) if line.startswith("tests/targets.toml")]
+    card(build_folder, *scaffold.stored()["rows"])
+    entries.record_targets(root, NAME)  # the template once more, by a run of its page
+    assert [line for line in unwritten(root, NAME) if line.startswith("tests/targets.toml")]

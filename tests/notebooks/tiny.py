@@ -71,6 +71,19 @@ def copy_of_the_checkout(root: Path) -> Path:
     return root
 
 
+def text(root: Path, name: str) -> str:
+    """Return a file of a checkout."""
+    return (root / name).read_text(encoding="utf-8")
+
+
+def content(root: Path) -> dict[str, bytes]:
+    """Return the bytes of every file of a checkout, but for what is built and compiled."""
+    names = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
+    left_out = ("_build/", "__pycache__/")
+    kept = {name: path for name, path in names.items() if not any(x in name for x in left_out)}
+    return {name: path.read_bytes() for name, path in kept.items()}
+
+
 def add(root: Path, path: str, *cells: NotebookNode) -> Path:
     """Write a small notebook into a checkout."""
     files.write(notebook(*cells, path=path), root / path)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import rotation
-from visits import HTML, arrive
+from visits import HTML, ROOT, arrive, without_results
+
+from casebook.book.__main__ import toc_files
 
 CASE, FORECASTING = "chapters/00_how_a_case_works", "chapters/01_demand_forecasting"
 #: Phrases as they stand in the text, and the page that they must lead to.
@@ -52,17 +54,19 @@ def text(name: str) -> str:
     return " ".join(page.split())
 
 
-def search_key() -> str:
-    """Return the key of a search: the index, and the scripts that read it."""
+def search_key(wanted: str) -> str:
+    """Return the key of a search: its page, which others there are, and the scripts that read."""
     scripts = sorted((HTML / "_static").glob("*.js"))
-    return rotation.key_of(HTML / "searchindex.js", HTML / "search.html", Path(__file__), *scripts)
+    own = without_results((HTML / f"{wanted}.html").read_text())
+    form = without_results((HTML / "search.html").read_text())
+    return rotation.key_of(own, form, *toc_files(ROOT), Path(__file__), *scripts)
 
 
 @pytest.mark.parametrize("phrase", PHRASES)
 def test_a_phrase_leads_to_its_page(request, phrase):
     wanted = PHRASES[phrase]
     assert phrase in text(wanted), "the phrase is no longer on the page: choose another one"
-    with rotation.turn("search", phrase, search_key(), among=[*PHRASES]):
+    with rotation.turn("search", phrase, search_key(wanted), among=[*PHRASES]):
         start = request.getfixturevalue("start")
         found = search(start, phrase)
         assert wanted in [address.split(".html")[0] for address in found]

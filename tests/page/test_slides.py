@@ -62,13 +62,22 @@ def deck(decks):
         )
 
 
+#: What makes decks, besides the modules that this file imports.
+MAKERS = ["casebook/book/templates", "book/_static", "package-lock.json"]
+
+
+@cache
+def makers_key() -> str:
+    """Return the key of all that makes, shows and checks decks."""
+    own = Path(__file__).relative_to(ROOT).as_posix()
+    return rotation.file_key(ROOT, own, MAKERS)
+
+
 def deck_key(chapter: str) -> str:
-    """Return the key of a deck as it is made, with the scripts and styles of decks."""
-    static = [path for path in (HTML / "_static").glob("*") if path.suffix in (".css", ".js")]
+    """Return the key of a deck: its chapter, as executed, its plan, and what makes decks."""
     plan = ROOT / "book" / "instructors" / f"{chapter}.md"
-    own = [Path(__file__), Path(checks.__file__), *([plan] if plan.is_file() else [])]
-    deck = HTML / "slides" / f"{chapter}.html"
-    return rotation.key_of(deck, ROOT / "package-lock.json", *own, *sorted(static))
+    own = [ROOT / "chapters" / f"{chapter}.ipynb", *([plan] if plan.is_file() else [])]
+    return rotation.notebook_key(f"chapters/{chapter}", makers_key(), *own)
 
 
 def deck_faults(seen, chapter: str) -> dict[str, object]:
@@ -79,6 +88,7 @@ def deck_faults(seen, chapter: str) -> dict[str, object]:
     if (count := page.evaluate("Reveal.getTotalSlides()")) < 10:
         found["few slides"] = count
     found["fits"] = walk(page, too_large, small_drawings, cut_labels)
+    found["bare"] = bare(page)
     found["for the makers"] = for_makers(page)
     # A chapter with a plan has a poll and an exercise.
     planned = (ROOT / "book" / "instructors" / f"{chapter}.md").is_file()
@@ -155,6 +165,20 @@ def cut_labels(page) -> list[str]:
     )
 
 
+def bare(page) -> list[str]:
+    """Return the slides that hold nothing but a heading, or hardly a word more."""
+    return page.evaluate(
+        """
+        () => [...document.querySelectorAll('.slides section:not(:has(section))')].flatMap((s) => {
+          const copy = s.cloneNode(true);
+          copy.querySelectorAll('aside, script, style, h1, h2, h3').forEach((e) => e.remove());
+          const drawn = copy.querySelector('svg, table, pre, .casebook-plot');
+          return drawn || copy.textContent.trim().length > 20 ? [] : [s.textContent.trim()];
+        })
+        """
+    )
+
+
 def for_makers(page) -> list[str]:
     """Return code that only displays, notes on what did not run, and hashes."""
     code = page.locator(".slides pre").all_text_contents()
@@ -190,6 +214,15 @@ def to_slide_with(page, selector: str) -> None:
     while not page.evaluate("(s) => Boolean(Reveal.getCurrentSlide().querySelector(s))", selector):
         assert not page.evaluate("Reveal.isLastSlide()"), f"no slide has {selector}"
         page.evaluate("Reveal.next()")
+
+
+def test_gate_a_bare_slide_is_found(deck):
+    page = deck(CHAPTERS[0]).page
+    assert bare(page) == []
+    page.evaluate(
+        "Reveal.slide(3); Reveal.getCurrentSlide().innerHTML = '<h3>Models</h3><p>See below.</p>'"
+    )
+    assert bare(page) == ["ModelsSee below."]
 
 
 @pytest.mark.parametrize("kind", [".casebook-figure svg", ".mermaid-drawn > svg", ".casebook-plot"])
@@ -258,11 +291,13 @@ def test_gate_each_part_of_the_verdict_on_a_deck_finds_its_fault(deck):
         "document.querySelector('.mermaid-drawn').innerHTML = '<svg></svg>';"
         "document.querySelector('section h2').textContent = 'Poll';"
         "Reveal.slide(0); Reveal.getCurrentSlide().insertAdjacentHTML('beforeend', "
-        "'<p style=height:900px>x</p><pre>claim(1)</pre><img src=\"none.png\">')"
+        "'<p style=height:900px>x</p><pre>claim(1)</pre><img src=\"none.png\">');"
+        "[...document.querySelectorAll('section:not(:has(section))')].at(-1).innerHTML = "
+        "'<h3>x</h3>'"
     )
     seen.page.wait_for_function("[...document.images].every((image) => image.complete)")
     found = deck_faults(seen, CHAPTERS[0])
-    assert found.keys() == {watched, "undrawn", "fits", "for the makers", "asks", "notes"}
+    assert found.keys() == {watched, "undrawn", "fits", "bare", "for the makers", "asks", "notes"}
     assert any("none.png" in fault for fault in found[watched])
 
 
@@ -284,7 +319,7 @@ def texts(notebook) -> list[str]:
     made: list[str] = []
     for cell in notebook.cells:
         kind = cell.metadata.slideshow.slide_type
-        said = [o.data["text/markdown"] for o in cell.get("outputs", [])]
+        said = [next(iter(o.data.values())) for o in cell.get("outputs", [])]
         text = "\n".join(filter(None, [cell.source, *said]))
         if kind in ("slide", "subslide"):
             made.append(text)
@@ -309,6 +344,45 @@ def test_of_code_only_short_functions_are_shown(source, shown):
         chapter_of(code(source, "A claim of six words or more.", tags=["claim"]))
     )
     assert "def f" not in "".join(texts(hidden))
+
+
+def markdown(name: str, *lines: str):
+    return nbformat.v4.new_markdown_cell("\n\n".join(lines), id=name)
+
+
+def test_what_a_cell_prints_is_shown_where_it_fits():
+    short, long, wide = "a 1\nb 2\n", "a line\n" * 20, f"{'w' * 120}\n"
+    for said, shown in ((short, "\na 1\nb 2"), (long, ""), (wide, ""), ("", "")):
+        cell = code("print(a)", tags=["hide-input"])
+        cell.outputs = [
+            nbformat.v4.new_output("stream", name=name, text=text)
+            for name, text in (("stdout", said[:3]), ("stderr", "w"), ("stdout", said[3:]))
+        ]
+        made = slides.slides(chapter_of(cell))
+        assert texts(made) == [f"## Title\n\nA sentence of some more words.{shown}"]
+
+
+def test_a_folded_cell_is_not_on_a_slide():
+    folded = code("claim()", "A table of the deeper part.", tags=["hide-cell"])
+    assert texts(slides.slides(chapter_of(folded))) == [
+        "## Title\n\nA sentence of some more words."
+    ]
+
+
+def test_a_bare_heading_opens_the_next_slide_or_goes():
+    long = "A first sentence has words enough."
+    cells = [
+        markdown("a", "## Section", "### First idea"),
+        markdown("b", long, "| a |\n|-|\n| 1 |"),
+        code("claim()", "### A box\n\n> It has a heading of its own."),
+        markdown("c", "### Folded", "<details>\n<summary>More</summary>", "Text.", "</details>"),
+        markdown("d", "## Last", "### Second idea", long),
+    ]
+    assert texts(slides.slides(chapter_of(*cells)))[1:] == [
+        f"## Section\n\n### First idea\n{long}\n\n| a |\n|-|\n| 1 |",
+        "### A box\n> It has a heading of its own.",
+        f"## Last\n\n### Second idea\n\n{long}",
+    ]
 
 
 def test_what_did_not_run_here_is_not_on_a_slide():
@@ -427,6 +501,9 @@ def test_poll_and_exercise_stand_before_their_cells_and_lend_no_heading(tmp_path
         *("## Title", "## Poll", "### Title"),
         *("## Make it win", "## Exercise, 20 minutes, in pairs", "### Title"),
     ]
+    told.insert(1, markdown("own", "### Its own heading", "A sentence of the cell that follows."))
+    made = texts(slides.slides(chapter_of(*told), planned(tmp_path / "again", PLAN)))
+    assert made[-1].startswith("### Its own heading")
 
 
 @pytest.mark.parametrize(

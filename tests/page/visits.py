@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
+from bs4 import BeautifulSoup
 from pace import patience, waiting
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -38,6 +40,19 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def without_results(html: str) -> str:
+    """Return a built page without what its cells printed and the list of the book's pages.
+
+    Without the marks of versions on its styles, too: the first build writes fewer of them.
+    """
+    page = BeautifulSoup(html, "html.parser")
+    lists = page.select("nav.bd-docs-nav")
+    assert len(lists) == 1, f"{len(lists)} lists of the book's pages"
+    for part in [*lists, *page.select(".cell_output")]:
+        part.extract()
+    return re.sub(r"\?v=\w+", "", str(page))
 
 
 @dataclass

@@ -7,7 +7,18 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from casebook.serving.app import Problem, bare_app, body_of, parsed, reply, serve_calls
+from casebook.serving.app import (
+    Problem,
+    bare_app,
+    body_of,
+    json_list,
+    json_object,
+    one_by_one,
+    parsed,
+    reply,
+    serve_calls,
+    whole_number,
+)
 from casebook.serving.log import LogFailed
 
 
@@ -86,3 +97,46 @@ def test_calls_know_nothing_of_http(body, status, says):
         assert found.status_code == status
         assert says in found.json().get("what", "")
         assert client.get("/names/x").json() == {"name": "x"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "what"),
+    [
+        (b"{", 400, "The body is no JSON: Expecting property name"),
+        (b"[" * 900, 400, "The body is no JSON: Expecting value"),
+        (b'[{"a": 1, "a": 2}]', 400, "the field 'a' stands twice in one object"),
+        (b"{}", 400, "The body is a dict."),
+        (b"[1, 2, 3, 4]", 413, "The list has 4 scans, more than 3."),
+        (b" " * 1001, 413, "The body has 1,001 bytes, more than 1,000."),
+    ],
+)
+def test_a_body_that_is_no_list_is_refused(raw, status, what):
+    with pytest.raises(Problem) as refused:
+        json_list(raw, "scans", 1000, 3)
+    assert refused.value.status == status and what in refused.value.what
+    assert json_list(b'[{"a": 1, "b": 2}]', "scans", 1000, 3) == [{"a": 1, "b": 2}]
+
+
+def test_an_object_says_each_field_once():
+    assert json_object(b'{"a": {"a": 1}}') == {"a": {"a": 1}}
+    with pytest.raises(Problem, match="'a' stands twice"):
+        json_object(b'{"a": 1, "a": 2}')
+
+
+def test_a_bad_entry_spoils_no_other():
+    taken, refused = one_by_one(["1", None, "x", "4"], int)
+    assert taken == [1, 4] and [entry["position"] for entry in refused] == [1, 2]
+    with pytest.raises(ZeroDivisionError):  # a fault of ours is no fault of an entry
+        one_by_one([0], lambda entry: 1 / entry)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "+1", "1.0", " 1", "abc", "1001", "١", "²", "9" * 99])
+def test_what_is_no_whole_number_of_an_address_is_refused(text):
+    with pytest.raises(Problem, match="is not a row") as refused:
+        whole_number(text, 1000, "a row", "Look.")
+    assert refused.value.status == 400 and len(refused.value.what) < 70
+    assert [whole_number(good, 1000, "a row", "Look.") for good in ("1", "0007", "1000")] == [
+        1,
+        7,
+        1000,
+    ]

@@ -33,6 +33,7 @@ from casebook.exercises.asked import (
 
 TRIPS = pd.Series([1.0, 2.0, 4.0, 5.0], index=list("abcd"))
 ROWS = pd.DataFrame({"day": [1, 2, 3], "n": [10, 20, 30]})
+MORE = pd.Series([1.0, 2.0, 4.0, 5.0, 9.0], index=list("abcdz"))
 EXERCISE = Exercise(
     "00_tiny",
     seed=1,
@@ -228,6 +229,17 @@ def test_only_wrong_parts_open_hints():
     assert len(both.outcome(12, 3.5).hints) == 2
 
 
+def test_the_hint_of_the_part_that_is_wrong_opens_first():
+    both = question(TOTAL, HALF, helps=("total", "half", "half"))
+    opened = [both.outcome(*given).hints for given in ((12, 3), (12, 4), (12, 5), (1, 6))]
+    assert opened[0] == ("Divide.",)
+    assert opened[1] == ("Divide.", "Six.")
+    assert opened[2] == opened[3] == ("Divide.", "Six.", "Add.")  # nothing else is left
+    for wrong in (("total",), ("total", "half", "none")):
+        with pytest.raises(ValueError, match="a part for each hint"):
+            question(TOTAL, HALF, helps=wrong)
+
+
 @pytest.fixture
 def graded(monkeypatch):
     monkeypatch.setattr(grading, "_GRADED", True)
@@ -270,6 +282,8 @@ FORMS = {
             TRIPS.to_frame("any"),
         ],
     ),
+    "a column with more": (Column(surplus=True), "trips", [MORE, MORE.to_dict()]),
+    "groups with more": (Groups(surplus=True), "trips", [MORE.map("g{:.0f}".format)]),
     "groups": (
         Groups(),
         "pd.Series([0, 1, 0, 1], trips.index)",
@@ -325,6 +339,9 @@ def test_a_right_answer_in_another_form_is_right(kind, right, answer):
         (Column(), "trips", 7, "should be a Series"),
         (Column(), "trips", TRIPS.iloc[[0, 0, 1]], "two numbers for one label"),
         (Column(), "trips", TRIPS * np.nan, "missing or infinite"),
+        (Column(), "trips", MORE, "a number for 4 labels; it has 1 more, such as for `z`"),
+        (Column(), "trips", MORE.to_dict(), "it has 1 more, such as for `z`"),
+        (Groups(), "trips", MORE, "a group for 4 labels; it has 1 more, such as for `z`"),
         (Groups(), "trips", TRIPS[:2], "has no group for `c`, `d`"),
         (Groups(), "trips", [1, 2, 3], "should hold 4 groups; it holds 3"),
         (Groups(), "trips", [1, 2, None, 2], "has no group for `c`"),
@@ -439,6 +456,23 @@ def test_what_a_function_returns_is_read_as_its_kind(function, message):
     outcome = late().outcome(function)
     assert outcome.message == message
     assert len(outcome.hints) == (message in ("The day belongs to it.", "other"))
+
+
+@pytest.mark.parametrize(
+    ("surplus", "message"),
+    [
+        (False, "`x(…)` should have a number for 2 labels; it has 2 more, such as for `a`, `b`."),
+        (True, "Yes."),
+    ],
+)
+def test_rows_that_a_function_returns_and_nobody_asked_for_are_named(surplus, message):
+    late_trips = of_kind(
+        Function("[(trips, 4)]", returns=Column(surplus=surplus)),
+        "lambda trips, least: trips[trips >= least]",
+        ["lambda trips, least: 0 * trips[trips >= least]", "lambda trips, least: len"],
+    )
+    outcome = late_trips.outcome(lambda trips, least: trips)
+    assert (outcome.message, outcome.hints) == (message, ())
 
 
 # Predictions.

@@ -16,6 +16,8 @@ def test_a_hash_never_changes():
     """Other values would give the users of a running test another arm."""
     assert [assign.bucket(f"u{i:07d}", "new_feed") for i in range(4)] == VECTOR
     assert assign.buckets([f"u{i:07d}" for i in range(4)], "new_feed").tolist() == VECTOR
+    with pytest.raises(ValueError, match="holds a colon"):
+        assign.bucket("c", "salt:b")  # it would give "c" what "salt" gives "b:c"
 
 
 VECTOR = [2875, 4463, 5490, 3577]
@@ -32,7 +34,10 @@ def test_one_by_one_and_all_at_once_give_the_same_arms():
 
 @pytest.mark.parametrize(
     "shares",
-    [{"a": 0.5, "b": 0.4}, {"a": 1.2, "b": -0.2}, {"a": 0.33333, "b": 0.66667}, {"a": 1, "b": 0}],
+    [
+        *({"a": 0.5, "b": 0.4}, {"a": 1.2, "b": -0.2}, {"a": 0.33333, "b": 0.66667}),
+        *({"a": 1, "b": 0}, {"a": 0.5, "\ud800": 0.5}),
+    ],
 )
 def test_shares_that_cannot_be_kept_are_refused(shares):
     with pytest.raises(ValueError, match="sum to 1"):

@@ -9,7 +9,14 @@ import pandera.errors
 import pandera.pandas as pa
 import pytest
 
-from casebook.data.contracts import ContractBroken, enforce, need_columns, summary
+from casebook.data.contracts import (
+    ContractBroken,
+    between,
+    checked,
+    enforce,
+    need_columns,
+    summary,
+)
 
 TABLE = pd.DataFrame({"name": list("abcd"), "grams": [1.0, 2.0, 3.0, 4.0]}, index=[10, 11, 12, 13])
 REMEDY = {
@@ -85,6 +92,26 @@ def test_lines_and_error_are_the_feeds_own():
         "a: heavier than 10 g; weigh it again",
         "b: heavier than 10 g; weigh it again",
     )
+
+
+@pytest.mark.parametrize(
+    ("column", "least", "most", "bad", "says"),
+    [
+        ("grams", 0.0, 10.0, 11.0, "grams: not between 0.0 and 10.0: 1 row"),
+        (
+            "day",
+            pd.Timestamp("2024-05-01"),
+            pd.Timestamp("2024-06-01"),
+            pd.Timestamp("2024-06-02"),
+            "day: not between 2024-05-01 and 2024-06-01: 1 row",
+        ),
+    ],
+)
+def test_both_ends_of_a_range_are_allowed(column, least, most, bad, says):
+    rows = pd.DataFrame({"name": list("abc"), column: [least, most, bad]})
+    schema = pa.DataFrameSchema({column: between(None, least, most, column)})
+    found = checked(schema, rows, ["name"], {column: "look"})
+    assert found.accepted["name"].tolist() == ["a", "b"] and found.lines[0].startswith(says)
 
 
 def test_a_summary_counts_and_leaves_the_midnight_out():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,6 +107,20 @@ def test_weights_make_the_arms_alike_where_chance_knew_more_than_the_features():
     assert found["T"] < 0.0
     assert found["T weighted"] == pytest.approx(0.08, abs=0.025)
     assert found["DR"] == pytest.approx(0.08, abs=0.025)
+
+
+def test_doubly_robust_scores_divide_by_each_row_s_own_chance(monkeypatch):
+    """With a constant in place of the models the weights alone must bring the mean right."""
+    sample, _ = trial(60_000, seed=3)
+    risky = np.random.default_rng(5).random(60_000) < np.where(sample.chance > 0.3, 0.6, 0.1)
+    y = risky & ~(sample.drawn & (np.arange(60_000) % 2 == 0))  # a call saves every second one
+    skewed = effects.Sample(sample.features, y, sample.drawn, sample.chance, sample.account)
+    monkeypatch.setattr(effects, "expected", lambda sample, arms: [np.full(60_000, 0.2)] * 2)
+    scores, own = effects.dr_scores(skewed), risky.mean() / 2
+    slack = 4 * scores.std() / np.sqrt(60_000)
+    assert abs(scores.mean() - own) < slack
+    alike = replace(skewed, chance=np.full(60_000, sample.chance.mean()))
+    assert abs(effects.dr_scores(alike).mean() - own) > 2 * slack
 
 
 def test_what_is_expected_of_a_row_never_saw_its_account(made):

@@ -17,19 +17,18 @@ import fakeredis
 import pytest
 import redis
 
-from casebook.serving.drills import BEGUN, kill_drill
-from casebook.serving.eventlog import (
-    BEGINNING,
+from casebook.serving.consumer import (
     POINTS,
     Consumer,
     ConsumerStopped,
-    EventLog,
     LogChanged,
     OtherSchema,
     Progress,
-    RedisLog,
     Store,
 )
+from casebook.serving.drills import BEGUN, kill_drill
+from casebook.serving.eventlog import BEGINNING, EventLog
+from casebook.serving.redislog import RedisLog
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS sums (key TEXT PRIMARY KEY, total, events);"
 

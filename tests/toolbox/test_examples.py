@@ -11,18 +11,22 @@ import pytest
 import casebook.features
 import casebook.forecasting
 import casebook.serving
+import casebook.worlds
 
 MODULES = sorted(
     module.name
-    for room in (casebook.features, casebook.forecasting, casebook.serving)
+    for room in (casebook.features, casebook.forecasting, casebook.serving, casebook.worlds)
     for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}.")
 )
 #: Of a room that mostly computes metrics, those that a reader would copy from.
-MODULES += [f"casebook.evaluate.{name}" for name in ("conformal", "power", "quantiles", "survival")]
-
-
-MODULES += ["casebook.data.contracts", "casebook.data.feed"]
-MODULES += ["casebook.data.plans", "casebook.data.reports", "casebook.data.values"]
+MODULES += [
+    f"casebook.evaluate.{name}" for name in ("conformal", "gap", "power", "quantiles", "ranges")
+]
+MODULES += ["casebook.evaluate.survival", "casebook.strict_json"]
+MODULES += [
+    f"casebook.data.{name}"
+    for name in ("clocks", "contracts", "feed", "plans", "reports", "values")
+]
 
 
 def check_examples(module) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import casebook.serving.latency
-from casebook.serving.latency import Latency, measure
+from casebook.serving.latency import Latency, measure, throughput
 
 
 @pytest.fixture
@@ -82,3 +82,10 @@ def test_a_failing_call_is_not_hidden():
 def test_a_latency_reads_as_a_sentence():
     text = str(Latency(1.234, 2.5, 10.0, 1000, 50))
     assert text == "p50 1.23 ms, p95 2.50 ms, p99 10.00 ms (1,000 calls after 50 to warm up)"
+    assert Latency(1.0, 2.0, 3.0, 100, 0).percentiles() == {"p50": 1.0, "p95": 2.0, "p99": 3.0}
+
+
+def test_a_rate_is_by_the_processor_and_by_the_clock(monkeypatch):
+    monkeypatch.setattr(time, "process_time", iter([10.0, 12.0]).__next__)
+    monkeypatch.setattr(time, "perf_counter", iter([50.0, 58.0]).__next__)
+    assert throughput(lambda: 800) == {"a_second": 400.0, "a_second_wall": 100.0, "n": 800}

@@ -483,25 +483,7 @@ def test_another_model_is_named_and_not_called_a_stand_in():
     assert "come from **parrot**." in text and "stand-in" not in text
 
 
-# Strict JSON and schemas ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("", "Expecting value"),
-        ('{"a": NaN}', "NaN is not JSON"),
-        ('{"a": -Infinity}', "-Infinity is not JSON"),
-        ('{"euros": 1, "euros": 1000}', "'euros' stands twice"),
-        (b'{"a": "\xff"}', "byte 7 is not UTF-8"),
-        ("[" * 100_000, "nested too deeply"),
-        ("1" * 5000, "limit"),
-        ("{} {}", "Extra data"),
-    ],
-)
-def test_what_is_not_strict_json_is_refused(text, reason):
-    with pytest.raises(ValueError, match=reason):
-        schema.parse(text)
+# Schemas -------------------------------------------------------------------------------
 
 
 def test_a_misfit_names_the_path():

@@ -8,7 +8,8 @@ import random
 import pytest
 
 from casebook.llm.grammar import DIGITS, Vocabulary, follow, steps
-from casebook.llm.schema import misfit, parse
+from casebook.llm.schema import misfit
+from casebook.strict_json import parse
 
 #: Characters, and a few longer tokens as a tokenizer learns them; the last three are parts of one.
 TOKENS = [bytes([code]) for code in range(32, 127)] + [

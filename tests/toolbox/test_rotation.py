@@ -216,9 +216,33 @@ def test_a_pattern_that_names_nothing_any_more_is_an_error(checkout):
         rotation.file_keys(checkout)
 
 
+def test_the_tests_of_a_case_use_what_belongs_to_it_alone(tmp_path):
+    for name in ("how", "how_much"):
+        (tmp_path / "casebook" / "cases" / name).mkdir(parents=True)
+        (tmp_path / "data" / f"0{len(name)}_{name}").mkdir(parents=True)
+    (tmp_path / "tests" / "cases").mkdir(parents=True)
+    for name in ("test_how", "test_how_world", "test_how_much_world", "test_of_none", "how_fakes"):
+        (tmp_path / "tests" / "cases" / f"{name}.py").touch()
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters" / "03_how.ipynb").touch()
+    patterns = ["casebook/cases/{case}", "data/[0-9][0-9]_{case}", "chapters/*_{case}.ipynb"]
+    own = ["casebook/cases/how", "data/[0-9][0-9]_how", "chapters/*_how.ipynb"]
+    assert rotation.of_cases(tmp_path, patterns) == {
+        "tests/cases/test_how.py": own,
+        "tests/cases/test_how_world.py": own,
+        "tests/cases/test_how_much_world.py": [
+            "casebook/cases/how_much",
+            "data/[0-9][0-9]_how_much",
+        ],
+    }
+
+
 def test_the_committed_table_names_files_that_are_there(monkeypatch):
     monkeypatch.undo()
     root = rotation.require_checkout()
     table = rotation.costly(root)
     assert all((root / name).is_file() for name in table)
+    assert {path.relative_to(root).as_posix() for path in root.glob("tests/cases/test_*.py")} <= {
+        *table
+    }
     assert rotation.file_keys(root).keys() == table.keys()

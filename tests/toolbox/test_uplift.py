@@ -50,6 +50,20 @@ def test_radcliffe_by_hand_and_equal_to_the_gains_where_arms_are_balanced():
     assert pairs.tolist() == pytest.approx([0, 1, 1, 0])
 
 
+def test_the_value_of_a_list_by_hand_counts_each_call_and_each_account():
+    """Scores x value less the cost: 0.5 x 100 - 32, 0.2 x 200 - 32, -0.1 x 300 - 32."""
+    scores, value = [0.5, 0.2, -0.1, 9.0], [100, 200, 300, 400]
+    found = list_value([0, 1, 2], scores, value, 32.0, ["a", "b", "c", "d"])
+    assert found.value == pytest.approx(18 + 8 - 62)
+    rng = np.random.default_rng(4)
+    shared = np.repeat(rng.normal(size=200), 5)  # colleagues share their fate
+    whole, split = (
+        list_value(np.arange(1_000), shared, np.ones(1_000), 0.0, groups).se
+        for groups in (np.arange(1_000) // 5, np.arange(1_000))
+    )
+    assert whole == pytest.approx(np.sqrt(5) * split, rel=0.05)
+
+
 def test_value_by_capacity():
     table = by_capacity([3, 1, 2], [100, 10, 50], cost=32, capacities=[0, 1, 2, 3, 9])
     assert table["euro"].tolist() == [0, 68, 86, 64, 64]

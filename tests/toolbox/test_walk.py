@@ -17,6 +17,7 @@ from casebook.forecasting.walk import (
     at_origin,
     earlier_errors,
     planning_origins,
+    route_forecasts,
     walk_forward,
 )
 
@@ -66,6 +67,14 @@ def result(panel, tree) -> pd.DataFrame:
     return walk_forward(panel, tree, shown, planning_origins(DAYS[-1], 3))
 
 
+#: Two ways to walk: all levels, and the bottom series alone.
+WALKS = {
+    "all levels": walk_forward,
+    "routes": lambda panel, _, models, origins: route_forecasts(panel, models, origins),
+}
+each_walk = pytest.mark.parametrize("walk", WALKS.values(), ids=WALKS)
+
+
 class Spy:
     """A forecaster that refuses to see what was not known at its origin."""
 
@@ -79,29 +88,39 @@ class Spy:
         return np.zeros(len(future))
 
 
-def test_no_forecaster_sees_its_future(panel, tree):
+@each_walk
+def test_no_forecaster_sees_its_future(panel, tree, walk):
     spy, origins = Spy(), planning_origins(DAYS[-1], 2)
-    walk_forward(panel, tree, {"spy": spy}, origins)
-    assert spy.origins == [origins[0], origins[0], origins[1], origins[1]]  # above and bottom
+    walk(panel, tree, {"spy": spy}, origins)
+    calls = 2 if walk is walk_forward else 1  # above and bottom
+    assert spy.origins == sorted(calls * origins)
 
 
-@pytest.mark.parametrize(
-    ("function", "right", "leaky"),
-    [
-        ("at_origin", 'panel["ds"] < origin', 'panel["ds"] <= origin'),
-        ("at_origin", 'panel[panel["ds"] < origin]', "panel"),
-        ("walk_forward", "asked = rows.drop", "asked = rows.merge(actual).drop"),
-    ],
-    ids=["the origin itself", "everything", "the actuals"],
-)
-def test_the_spy_catches_a_planted_leak(panel, tree, function, right, leaky):
+#: Functions that show a forecaster its rows, callers last.
+SHOWING = ("cut", "at_origin", "walk_forward", "route_forecasts")
+LEAKS = {
+    "the origin itself": ("cut", 'panel["ds"] < origin', 'panel["ds"] <= origin'),
+    "everything": ("cut", 'panel[panel["ds"] < origin]', "panel"),
+    "the actuals": ("walk_forward", "asked = rows.drop", "asked = rows.merge(actual).drop"),
+    "the routes' actuals": ("route_forecasts", 'ahead.drop(columns="y")', "ahead"),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_the_spy_catches_a_planted_leak(panel, tree, leak):
+    function, right, leaky = LEAKS[leak]
     names = dict(vars(module))
-    source = inspect.getsource(getattr(module, function))
-    assert source.count(right) == 1
-    exec(source.replace(right, leaky), names)
-    exec(inspect.getsource(module.walk_forward), names) if function == "at_origin" else None
-    with pytest.raises(AssertionError, match=r"in train|too much"):
-        names["walk_forward"](panel, tree, {"spy": Spy()}, planning_origins(DAYS[-1], 1))
+    for name in SHOWING:
+        source = inspect.getsource(getattr(module, name))
+        assert name != function or source.count(right) == 1
+        exec(source.replace(right, leaky) if name == function else source, names)
+    spied = {"spy": Spy()}, planning_origins(DAYS[-1], 1)
+    if function != "route_forecasts":
+        with pytest.raises(AssertionError, match=r"in train|too much"):
+            names["walk_forward"](panel, tree, *spied)
+    if function != "walk_forward":
+        with pytest.raises(AssertionError, match=r"in train|too much"):
+            names["route_forecasts"](panel, *spied)
 
 
 def test_every_node_and_day_is_forecast_once_and_closed_routes_are_not(panel, tree, result):
@@ -144,21 +163,23 @@ def test_known_features_of_aggregates_do_not_look_ahead(panel, tree):
     pd.testing.assert_frame_equal(one, two)
 
 
-def test_origins_that_no_panel_holds_are_refused(panel, tree):
+@each_walk
+def test_origins_that_no_panel_holds_are_refused(panel, tree, walk):
     week, last = {"week": seasonal_naive_week}, DAYS[-1]
     with pytest.raises(ValueError, match="no origins: give at least one"):
-        walk_forward(panel, tree, week, [])
+        walk(panel, tree, week, [])
     for origin in (last - pd.Timedelta(days=10), last + pd.Timedelta(days=9), DAYS[-730]):
         with pytest.raises(ValueError, match=f"the origin {origin:%Y-%m-%d} needs data before it"):
-            walk_forward(panel, tree, week, [origin])
+            walk(panel, tree, week, [origin])
 
 
-def test_a_forecaster_that_returns_its_rows_in_another_order_is_refused(panel, tree):
+@each_walk
+def test_a_forecaster_that_returns_its_rows_in_another_order_is_refused(panel, tree, walk):
     def backwards(train, future):
         return pd.Series(seasonal_naive_week(train, future), future.index)[::-1]
 
     with pytest.raises(ValueError, match=r"m returned .* or in another order"):
-        walk_forward(panel, tree, {"m": backwards}, planning_origins(DAYS[-1], 1))
+        walk(panel, tree, {"m": backwards}, planning_origins(DAYS[-1], 1))
 
 
 @pytest.mark.parametrize(("freq", "season"), [("W-MON", 52), ("QS", 4)])
@@ -192,6 +213,10 @@ def test_other_frequencies_and_hierarchies_are_forecast_without_known_features(f
     models = {"season": last_season} | ({"ets": ets} if season == 4 else {})
     result = walk_forward(shops, crossed, models, origins, horizon)
     assert (result.groupby(["origin", "unique_id"]).size() == horizon).all()
+    alone = route_forecasts(shops, {"season": last_season}, origins, horizon)
+    both = alone.merge(result, on=["unique_id", "ds", "origin"], validate="1:1")
+    assert len(both) == len(alone) == 2 * 3 * horizon
+    assert (both["season_x"] == both["season_y"]).all()
     scores = score(result, aggregate(shops, crossed), list(models), season=season)
     assert (scores["WAPE"] < 0.05).all() and scores["MASE"].between(0.3, 3).all()
 

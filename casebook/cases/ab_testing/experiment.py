@@ -123,7 +123,7 @@ class Experiment:
         shares = {arm: self.plan.shares[arm] for arm in (CONTROL, TREATMENT)}
         return srm({arm: counts.get(arm, 0) for arm in shares}, shares)
 
-    @property
+    @cached_property
     def day(self) -> int:
         """Days of the test that are over: by the last session in the log, and by ``until``."""
         last = self.cleaned.sessions["time"].max() + pd.Timedelta("1h")  # the app sleeps at night

@@ -97,7 +97,7 @@ class Metric(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1, max_length=40)
+    name: str = Field(pattern=r"^\S(.{0,38}\S)?$")
     kind: Literal["mean", "ratio", "quantile"]
     column: Literal[COLUMNS] | None = None
     numerator: Literal[COLUMNS] | None = None
@@ -125,6 +125,8 @@ class Metric(BaseModel):
         )
         if "load_ms" in summed or (self.kind == "quantile" and self.column == "sessions"):
             raise ValueError("load_ms is read by session (quantile), sessions are summed by user")
+        if self.kind == "ratio" and self.numerator == self.denominator:
+            raise ValueError(f"{self.numerator} over itself is always 1: name two columns")
         if self.before and self.kind != "mean":
             raise ValueError("only a mean is adjusted by a column from before: leave it out")
         return self
@@ -170,10 +172,10 @@ class Plan(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{2,39}$")
-    salt: str = Field(min_length=4, max_length=60)
+    salt: str = Field(pattern=r"^[\w.-]{4,60}$")
     unit: Literal["user", "cluster"]
     shares: dict[str, float]
-    start: date
+    start: date = Field(ge=date(2000, 1, 1))
     days: int = Field(ge=7, le=56)
     users: int = Field(ge=1_000, le=10_000_000_000)
     primary: Metric
@@ -238,7 +240,8 @@ def _faults(plan: Plan) -> Iterator[str]:
         return
     if plan.days % 7:
         yield f"days is {plan.days}: take whole weeks, so that each weekday counts equally"
-    names = [metric.name for metric in (plan.primary, *plan.secondary, *plan.guardrails)]
+    metrics = (plan.primary, *plan.secondary, *plan.guardrails)
+    names = [metric.name.casefold() for metric in metrics]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         yield f"{', '.join(twice)} is named twice: a metric has one role"
     if free := [metric.name for metric in plan.guardrails if metric.margin is None]:
@@ -322,4 +325,6 @@ def _lines(error: ValidationError) -> Iterator[str]:
             what = "is missing: every plan states it"
         elif fault["type"] == "extra_forbidden":
             what = "is no field of a plan: correct its spelling or leave it out"
+        elif fault["type"] == "string_pattern_mismatch":
+            what = f"is {fault['input']!r}: give what matches {fault['ctx']['pattern']}"
         yield from (f"{where} {part}".strip() for part in what.split("; "))

@@ -18,8 +18,8 @@ from casebook.exercises.asked import (
     Number,
     Part,
     Prediction,
-    Slip,
     Word,
+    slips,
 )
 
 SEED = 2026
@@ -175,29 +175,20 @@ of = {p: pearson(row, planned) for p, row in counts.iterrows()}
         Part(
             "chi2",
             "pearson(total, planned)",
-            [
-                Slip(
-                    "pearson(total, planned * 0 + 1 / 3)",
-                    "You compared the arms with equal thirds. The plan was 5, 5 and 90 %: multiply "
-                    "each planned share by all users.",
-                ),
-                Slip(
-                    "((total - planned * total.sum()) ** 2 / total).sum()",
-                    "You divided by what came. Pearson's statistic divides each squared gap by "
-                    "what the plan *expects*.",
-                ),
-                Slip(
-                    "pearson(total[['A', 'B']], pd.Series(0.5, ['A', 'B']))",
-                    "This compares A with B and leaves out the 90 %, which know best how many "
-                    "users there should be.",
-                ),
-                Slip("stats.chi2.sf(right, 2)", "This is p; the statistic was asked for."),
-                Slip(
-                    "stats.chi2_contingency(counts)[0]",
-                    "This asks whether the platforms agree with *each other*. The question is "
-                    "whether all users together agree with the plan.",
-                ),
-            ],
+            slips("""
+pearson(total, planned * 0 + 1 / 3)
+  You compared the arms with equal thirds. The plan was 5, 5 and 90 %: multiply each planned share
+  by all users.
+((total - planned * total.sum()) ** 2 / total).sum()
+  You divided by what came. Pearson's statistic divides each squared gap by what the plan *expects*.
+pearson(total[['A', 'B']], pd.Series(0.5, ['A', 'B']))
+  This compares A with B and leaves out the 90 %, which know best how many users there should be.
+stats.chi2.sf(right, 2)
+  This is p; the statistic was asked for.
+stats.chi2_contingency(counts)[0]
+  This asks whether the platforms agree with *each other*. The question is whether all users
+  together agree with the plan.
+"""),
             otherwise="{value:.4g} is none of the usual mix-ups. For each arm: users minus planned "
             "users, squared, over planned users; then add up three terms.",
             also=["stats.chisquare(total, planned * total.sum()).statistic"],
@@ -205,19 +196,14 @@ of = {p: pearson(row, planned) for p, row in counts.iterrows()}
         Part(
             "segment",
             "max(of, key=of.get)",
-            [
-                Slip(
-                    "'TV'",
-                    "On TV the share of B is furthest from 5 %, but with {counts.loc['TV'].sum()} "
-                    "users chance alone does that one time in nine. Weigh a gap by its users: "
-                    "take the platform's own statistic.",
-                ),
-                Slip(
-                    "'web'",
-                    "The web has most users and so most of each arm, yet its own statistic is "
-                    "{of['web']:.1f}: it follows the plan.",
-                ),
-            ],
+            slips("""
+'TV'
+  On TV the share of B is furthest from 5 %, but with {counts.loc['TV'].sum()} users chance alone
+  does that one time in nine. Weigh a gap by its users: take the platform's own statistic.
+'web'
+  The web has most users and so most of each arm, yet its own statistic is {of['web']:.1f}: it
+  follows the plan.
+"""),
             otherwise="`{value}` follows the plan: its own statistic is {of[value]:.1f}, and "
             "chance gives more than 9.2 only once in a hundred.",
             kind=Word(PLATFORMS),
@@ -226,31 +212,21 @@ of = {p: pearson(row, planned) for p, row in counts.iterrows()}
         Part(
             "n_needed",
             "reach(0.99, 2)",
-            [
-                Slip(
-                    "reach(0.95, 2)",
-                    "This is where p falls below .05. The gate works at .01, because it is asked "
-                    "about every experiment.",
-                ),
-                Slip(
-                    "reach(0.99, 2) / total.sum()",
-                    "This is a share of the users who came; give a number of users.",
-                ),
-                Slip(
-                    "9.2103 * counts.loc[segment].sum() / of[segment]",
-                    "These are users of {segment} alone, whose shares are further from the plan. "
-                    "The question is about all users together.",
-                ),
-                Slip(
-                    "reach(0.99, 1)",
-                    "One degree of freedom is too few: three arms with a known sum leave two.",
-                ),
-                Slip(
-                    "total.sum() * 13.881 / pearson(total, planned)",
-                    "With so many users the gate would refuse four of five such experiments: that "
-                    "is power .80. The question asks where *these* shares give p = .01.",
-                ),
-            ],
+            slips("""
+reach(0.95, 2)
+  This is where p falls below .05. The gate works at .01, because it is asked about every
+  experiment.
+reach(0.99, 2) / total.sum()
+  This is a share of the users who came; give a number of users.
+9.2103 * counts.loc[segment].sum() / of[segment]
+  These are users of {segment} alone, whose shares are further from the plan. The question is about
+  all users together.
+reach(0.99, 1)
+  One degree of freedom is too few: three arms with a known sum leave two.
+total.sum() * 13.881 / pearson(total, planned)
+  With so many users the gate would refuse four of five such experiments: that is power .80. The
+  question asks where *these* shares give p = .01.
+"""),
             otherwise="With {value:,.0f} users in these shares the statistic would be "
             "{value * pearson(total, planned) / total.sum():.2f}; p is .01 at 9.21.",
             kind=Number(0.003, unrounded=False),
@@ -265,6 +241,7 @@ of = {p: pearson(row, planned) for p, row in counts.iterrows()}
         "exceeded by chance once in a hundred times.",
         "With the same shares and twice the users the statistic is twice as large.",
     ),
+    helps=("chi2", "segment", "n_needed"),
 )
 
 q2 = exercise.asked(
@@ -288,24 +265,19 @@ def binomial(t):
         Part(
             "effect",
             "difference(rate)",
-            [
-                Slip(
-                    "difference(lambda t: (t['clicks'] / t['impressions']).mean())",
-                    "This is the difference of two means of ratios: a user with one impression "
-                    "counts as much as one with a hundred. The metric divides all clicks by all "
-                    "impressions.",
-                ),
-                Slip("-right", "The sign says control minus treatment."),
-                Slip(
-                    "difference(lambda t: t['clicks'].mean())",
-                    "These are clicks a user. The metric is clicks an impression.",
-                ),
-                Slip("100 * right", "These are per cent points; give the difference of the rates."),
-                Slip(
-                    "right / rate(arms['control'])",
-                    "This is relative to control, as in the chapter; give the difference itself.",
-                ),
-            ],
+            slips("""
+difference(lambda t: (t['clicks'] / t['impressions']).mean())
+  This is the difference of two means of ratios: a user with one impression counts as much as one
+  with a hundred. The metric divides all clicks by all impressions.
+-right
+  The sign says control minus treatment.
+difference(lambda t: t['clicks'].mean())
+  These are clicks a user. The metric is clicks an impression.
+100 * right
+  These are per cent points; give the difference of the rates.
+right / rate(arms['control'])
+  This is relative to control, as in the chapter; give the difference itself.
+"""),
             otherwise="{value:.4g} is not the difference of the two click rates, all clicks of an "
             "arm over all its impressions.",
             also=[
@@ -315,32 +287,22 @@ def binomial(t):
         Part(
             "half",
             "half_of(delta)",
-            [
-                Slip(
-                    "half_of(binomial)",
-                    "You treated {users['impressions'].sum():,} impressions as independent. They "
-                    "come from {len(users):,} users, and those of one user resemble each other.",
-                ),
-                Slip(
-                    "half_of(delta, 1)",
-                    "This is the standard error; a 95 % interval reaches 1.96 of them each way.",
-                ),
-                Slip("2 * right", "This is the whole interval; its half was asked for."),
-                Slip(
-                    "half_of(lambda t: (t['clicks'] / t['impressions']).var(ddof=1) / len(t))",
-                    "This is the interval of the mean of users' own rates, another metric.",
-                ),
-                Slip(
-                    "1.96 * delta(arms['treatment']) ** 0.5",
-                    "Only one arm varies in your interval; the variances of both add up.",
-                ),
-                Slip(
-                    "half_of(lambda t: t['clicks'].var(ddof=1) / len(t) / "
-                    "t['impressions'].mean() ** 2)",
-                    "You let the clicks vary and held the impressions fixed. Both vary, and they "
-                    "vary together: take the variance of clicks − rate × impressions.",
-                ),
-            ],
+            slips("""
+half_of(binomial)
+  You treated {users['impressions'].sum():,} impressions as independent. They come from
+  {len(users):,} users, and those of one user resemble each other.
+half_of(delta, 1)
+  This is the standard error; a 95 % interval reaches 1.96 of them each way.
+2 * right
+  This is the whole interval; its half was asked for.
+half_of(lambda t: (t['clicks'] / t['impressions']).var(ddof=1) / len(t))
+  This is the interval of the mean of users' own rates, another metric.
+1.96 * delta(arms['treatment']) ** 0.5
+  Only one arm varies in your interval; the variances of both add up.
+half_of(lambda t: t['clicks'].var(ddof=1) / len(t) / t['impressions'].mean() ** 2)
+  You let the clicks vary and held the impressions fixed. Both vary, and they vary together: take
+  the variance of clicks − rate × impressions.
+"""),
             otherwise="{value:.4g} is neither the interval by users nor one of the usual mix-ups. "
             "Each user is one observation: clicks − rate × impressions.",
             kind=Number(0.003, unrounded=False),
@@ -384,32 +346,22 @@ power = stop(ab, np.quantile(peak, 0.95)).mean()
         Part(
             "ever",
             "stop(aa, 1.96).mean()",
-            [
-                Slip(
-                    "(np.abs(aa) > 1.96).mean()",
-                    "This is the share of *looks* that alarm. One alarm stops the experiment: "
-                    "count the experiments with at least one.",
-                ),
-                Slip(
-                    "(np.abs(aa[:, -1]) > 1.96).mean()",
-                    "This is the last look alone, which is what you get if nobody peeks.",
-                ),
-                Slip(
-                    "stop(aa, 1.96).sum()",
-                    "This is a number of experiments; give their share of all {len(aa):,}.",
-                ),
-                Slip(
-                    "(aa > 1.96).any(axis=1).mean()",
-                    "You counted alarms on one side only. A feed that seems worse stops an "
-                    "experiment too.",
-                ),
-                Slip(
-                    "1 - 0.95 ** aa.shape[1]",
-                    "This holds for independent looks. Each look contains the data of those before "
-                    "it, so they agree more than that. Count in `aa`.",
-                ),
-                Slip("100 * right", "Give a share, not per cent."),
-            ],
+            slips("""
+(np.abs(aa) > 1.96).mean()
+  This is the share of *looks* that alarm. One alarm stops the experiment: count the experiments
+  with at least one.
+(np.abs(aa[:, -1]) > 1.96).mean()
+  This is the last look alone, which is what you get if nobody peeks.
+stop(aa, 1.96).sum()
+  This is a number of experiments; give their share of all {len(aa):,}.
+(aa > 1.96).any(axis=1).mean()
+  You counted alarms on one side only. A feed that seems worse stops an experiment too.
+1 - 0.95 ** aa.shape[1]
+  This holds for independent looks. Each look contains the data of those before it, so they agree
+  more than that. Count in `aa`.
+100 * right
+  Give a share, not per cent.
+"""),
             otherwise="{value:.3g} is none of the usual mix-ups. In how many rows of `aa` is any "
             "look beyond ±1.96?",
             also=["np.mean([np.any(abs(row) > 1.96) for row in aa])"],
@@ -417,33 +369,20 @@ power = stop(ab, np.quantile(peak, 0.95)).mean()
         Part(
             "bound",
             "np.quantile(peak, 0.95)",
-            [
-                Slip(
-                    "1.96",
-                    "At 1.96 {stop(aa, 1.96).mean():.0%} of the A/A experiments stop. That bound "
-                    "is for one look.",
-                ),
-                Slip(
-                    "stats.norm.ppf(1 - 0.025 / aa.shape[1])",
-                    "Bonferroni's bound keeps the promise and gives too much away: only "
-                    "{stop(aa, value).mean():.1%} of the A/A experiments stop, because looks at "
-                    "the same data overlap.",
-                ),
-                Slip(
-                    "np.quantile(aa.max(axis=1), 0.95)",
-                    "You took the largest z without its sign removed: negative ones stop an "
-                    "experiment as well.",
-                ),
-                Slip(
-                    "np.quantile(peak, 0.975)",
-                    "The absolute value already covers both sides, so 5 % above it are enough.",
-                ),
-                Slip(
-                    "np.quantile(np.abs(aa[:, -1]), 0.95)",
-                    "This is the quantile of the last look. A bound for every look must hold the "
-                    "largest of the {aa.shape[1]} looks of each experiment.",
-                ),
-            ],
+            slips("""
+1.96
+  At 1.96 {stop(aa, 1.96).mean():.0%} of the A/A experiments stop. That bound is for one look.
+stats.norm.ppf(1 - 0.025 / aa.shape[1])
+  Bonferroni's bound keeps the promise and gives too much away: only {stop(aa, value).mean():.1%} of
+  the A/A experiments stop, because looks at the same data overlap.
+np.quantile(aa.max(axis=1), 0.95)
+  You took the largest z without its sign removed: negative ones stop an experiment as well.
+np.quantile(peak, 0.975)
+  The absolute value already covers both sides, so 5 % above it are enough.
+np.quantile(np.abs(aa[:, -1]), 0.95)
+  This is the quantile of the last look. A bound for every look must hold the largest of the
+  {aa.shape[1]} looks of each experiment.
+"""),
             otherwise="With {value:.3g} as the bound, {stop(aa, value).mean():.1%} of the A/A "
             "experiments would stop at some look.",
             kind=Number(0.002),
@@ -468,6 +407,7 @@ power = stop(ab, np.quantile(peak, 0.95)).mean()
         "For each row take the largest absolute z. It decides whether the row ever stops.",
         "The bound is the 95 % quantile of these largest values.",
     ),
+    helps=("ever", "bound", "bound"),
 )
 
 q4 = exercise.asked(
@@ -492,27 +432,21 @@ top = int(effect.abs().idxmax())
         Part(
             "tau2",
             "effect.var() - (se**2).mean()",
-            [
-                Slip(
-                    "effect.var()",
-                    "This is the variance of the *estimates*: the effects differ, and each "
-                    "estimate misses its effect besides. Take the second part away.",
-                ),
-                Slip(
-                    "(se**2).mean()",
-                    "This is the part that is only noise, the mean of the squared standard errors.",
-                ),
-                Slip(
-                    "right**0.5",
-                    "This is the standard deviation of the true effects; give the variance.",
-                ),
-                Slip(
-                    "effect[winners].var() - (se[winners] ** 2).mean()",
-                    "You used the winners alone. They were chosen for their estimates, so their "
-                    "spread says nothing about ideas in general.",
-                ),
-                Slip("-0.1", "A variance is never negative.", when="value < 0"),
-            ],
+            slips("""
+effect.var()
+  This is the variance of the *estimates*: the effects differ, and each estimate misses its effect
+  besides. Take the second part away.
+(se**2).mean()
+  This is the part that is only noise, the mean of the squared standard errors.
+right**0.5
+  This is the standard deviation of the true effects; give the variance.
+effect[winners].var() - (se[winners] ** 2).mean()
+  You used the winners alone. They were chosen for their estimates, so their spread says nothing
+  about ideas in general.
+-0.1
+  when: value < 0
+  A variance is never negative.
+"""),
             otherwise="{value:.4g} is none of the usual mix-ups. Estimates vary by "
             "{effect.var():.3f}, and a part of that is noise.",
             kind=Number(0.02),
@@ -522,33 +456,24 @@ top = int(effect.abs().idxmax())
         Part(
             "shrunk",
             "toward_zero(tau2)",
-            [
-                Slip("effect", "Nothing has been shrunk: these are the estimates."),
-                Slip(
-                    "effect * se**2 / (tau2 + se**2)",
-                    "The weights are swapped: now a *noisy* estimate is believed and a precise one "
-                    "is not.",
-                ),
-                Slip(
-                    "effect * tau2**0.5 / (tau2**0.5 + se)",
-                    "The share that is kept is built from variances, not from standard deviations.",
-                ),
-                Slip("effect * tau2 / (tau2 + se)", "Square the standard error: variances add up."),
-                Slip(
-                    "tau2 / (tau2 + se**2)",
-                    "This is the share that is kept; multiply each estimate by its own.",
-                ),
-                Slip(
-                    "effect.mean() + (effect - effect.mean()) * tau2 / (tau2 + se**2)",
-                    "You shrank towards the mean of the estimates, as the chapter does with the "
-                    "segments of one test. Here the true effects are centred on zero.",
-                ),
-                Slip(
-                    "effect * tau2 / (tau2 + (se**2).mean())",
-                    "All experiments were shrunk alike. A small experiment deserves more doubt "
-                    "than a large one: use its own standard error.",
-                ),
-            ],
+            slips("""
+effect
+  Nothing has been shrunk: these are the estimates.
+effect * se**2 / (tau2 + se**2)
+  The weights are swapped: now a *noisy* estimate is believed and a precise one is not.
+effect * tau2**0.5 / (tau2**0.5 + se)
+  The share that is kept is built from variances, not from standard deviations.
+effect * tau2 / (tau2 + se)
+  Square the standard error: variances add up.
+tau2 / (tau2 + se**2)
+  This is the share that is kept; multiply each estimate by its own.
+effect.mean() + (effect - effect.mean()) * tau2 / (tau2 + se**2)
+  You shrank towards the mean of the estimates, as the chapter does with the segments of one test.
+  Here the true effects are centred on zero.
+effect * tau2 / (tau2 + (se**2).mean())
+  All experiments were shrunk alike. A small experiment deserves more doubt than a large one: use
+  its own standard error.
+"""),
             otherwise="Experiment {top} has the estimate {effect[top]:.3f} and the standard error "
             "{se[top]:.3f}; you keep {value[top] / effect[top]:.0%} of it.",
             kind=Column(),
@@ -558,14 +483,14 @@ top = int(effect.abs().idxmax())
         Part(
             "promised",
             "shrunk[winners].sum()",
-            [
-                Slip(
-                    "effect[winners].sum()",
-                    "This is what the team claims: the sum of the winners' estimates.",
-                ),
-                Slip("shrunk.sum()", "Only what is shipped can be promised: add up the winners."),
-                Slip("shrunk[winners].mean()", "This is the mean of the winners, not their sum."),
-            ],
+            slips("""
+effect[winners].sum()
+  This is what the team claims: the sum of the winners' estimates.
+shrunk.sum()
+  Only what is shipped can be promised: add up the winners.
+shrunk[winners].mean()
+  This is the mean of the winners, not their sum.
+"""),
             otherwise="{value:.4g} is not the sum of `shrunk` over the {winners.sum()} winners.",
             accepts="any(abs(value / toward_zero(t)[winners].sum() - 1) <= 0.02 for t in TAUS)",
             also=["sum(s for s, won in zip(shrunk, winners) if won)"],
@@ -579,6 +504,7 @@ top = int(effect.abs().idxmax())
         "Keep the share tau² / (tau² + se²) of each estimate; its own se, squared.",
         "Winners are chosen by the raw z; what is added up is shrunk.",
     ),
+    helps=("tau2", "shrunk", "promised"),
 )
 
 q5 = exercise.asked(
@@ -594,6 +520,10 @@ def gap(new, hours):
     return a.mean() - b.mean()
 def width(new, hours):
     return 1.96 * sum(np.var(x, ddof=1) / np.size(x) for x in parts_of(new, hours)) ** 0.5
+def switched(new, hours):  # without the first hours of those blocks that change the version
+    keep = np.ones_like(hours, bool)
+    keep[np.diff(new, prepend=0) != 0, :CARRY_OVER] = False
+    return [hours[keep & (new == v)[:, None]].mean() for v in (1, 0)]
 settled = minutes[:, CARRY_OVER:]
 means = parts_of(served, settled.mean(axis=1))
 errors = design_errors()
@@ -603,30 +533,24 @@ found = ", ".join("%d h %.2f" % pair for pair in errors.items())
         Part(
             "effect_5",
             "gap(served, settled)",
-            [
-                Slip(
-                    "gap(served, minutes)",
-                    "The first {CARRY_OVER} hours of each block still carry the version before. "
-                    "They mix the two versions and change the effect: leave them out.",
-                ),
-                Slip("-right", "The sign says old minus new."),
-                Slip(
-                    "gap(served, minutes[:, :CARRY_OVER])",
-                    "You kept the hours of carry-over and dropped the others.",
-                ),
-                Slip(
-                    "gap(served, minutes[:, 1:])",
-                    "One hour was dropped; the version before acts for {CARRY_OVER}.",
-                ),
-                Slip(
-                    "gap(served, minutes[:, 3:])",
-                    "Three hours were dropped, one more than the version before acts.",
-                ),
-                Slip(
-                    "-2.0",
-                    "This is what the simulation was told, not what these four weeks show.",
-                ),
-            ],
+            slips("""
+gap(served, minutes)
+  The first {CARRY_OVER} hours of each block still carry the version before. They mix the two
+  versions and change the effect: leave them out.
+-right
+  The sign says old minus new.
+gap(served, minutes[:, :CARRY_OVER])
+  You kept the hours of carry-over and dropped the others.
+gap(served, minutes[:, 1:])
+  One hour was dropped; the version before acts for {CARRY_OVER}.
+gap(served, minutes[:, 3:])
+  Three hours were dropped, one more than the version before acts.
+np.subtract(*switched(served, minutes))
+  You kept the first hours of a block that follows one of its own version. Nothing carries over
+  there; but the question leaves out the first {CARRY_OVER} hours of *each* block.
+-2.0
+  This is what the simulation was told, not what these four weeks show.
+"""),
             otherwise="{value:.4g} is not the difference of mean minutes, new minus old, without "
             "the first {CARRY_OVER} hours of each block.",
             also=["np.subtract(*[settled[served == v].mean(axis=1).mean() for v in (1, 0)])"],
@@ -634,18 +558,15 @@ found = ", ".join("%d h %.2f" % pair for pair in errors.items())
         Part(
             "half_5",
             "width(served, settled.mean(axis=1))",
-            [
-                Slip(
-                    "width(served, settled)",
-                    "You counted {settled.size} hours as independent. A block was assigned as one, "
-                    "and its hours share a day: the observations are {len(served)} block means.",
-                ),
-                Slip(
-                    "right / 1.96",
-                    "This is the standard error; half of a 95 % interval was asked for.",
-                ),
-                Slip("2 * right", "This is the whole interval; its half was asked for."),
-            ],
+            slips("""
+width(served, settled)
+  You counted {settled.size} hours as independent. A block was assigned as one, and its hours share
+  a day: the observations are {len(served)} block means.
+right / 1.96
+  This is the standard error; half of a 95 % interval was asked for.
+2 * right
+  This is the whole interval; its half was asked for.
+"""),
             otherwise="{value:.4g} is not the half-width from {len(served)} block means.",
             kind=Number(0.003, unrounded=False),
             accepts="abs(value / right - 1) <= 0.06",
@@ -659,18 +580,14 @@ found = ", ".join("%d h %.2f" % pair for pair in errors.items())
         Part(
             "length",
             "min(errors, key=errors.get)",
-            [
-                Slip(
-                    "3",
-                    "Blocks of 3 hours give most blocks, but {CARRY_OVER} of 3 hours are thrown "
-                    "away: the error is {errors[3]:.2f}, against {min(errors.values()):.2f}.",
-                ),
-                Slip(
-                    "24",
-                    "A day for a block wastes few hours and leaves 28 blocks, each with the mood "
-                    "of its day: the error is {errors[24]:.2f}, not {min(errors.values()):.2f}.",
-                ),
-            ],
+            slips("""
+3
+  Blocks of 3 hours give most blocks, but {CARRY_OVER} of 3 hours are thrown away: the error is
+  {errors[3]:.2f}, against {min(errors.values()):.2f}.
+24
+  A day for a block wastes few hours and leaves 28 blocks, each with the mood of its day: the error
+  is {errors[24]:.2f}, not {min(errors.values()):.2f}.
+"""),
             otherwise="The lengths to choose from are {lengths}.",
             kind=Number(0.001, unrounded=False),
             accepts="value in errors and errors[value] <= 1.09 * min(errors.values())",
@@ -685,6 +602,7 @@ found = ", ".join("%d h %.2f" % pair for pair in errors.items())
         "A block is assigned as one, so a block mean is one observation.",
         "Simulate: for each length 400 seeds, estimate as above, and compare with the truth.",
     ),
+    helps=("effect_5", "half_5", "length"),
 )
 
 q6 = exercise.asked(
@@ -705,34 +623,28 @@ def named(found):
         Part(
             "lasting",
             "fit(1 / s)[0]",
-            [
-                Slip(
-                    ("y.mean()", "(y / s**2).sum() / (1 / s**2).sum()"),
-                    "This is the mean of all days, curiosity included. It is the effect of a month "
-                    "in which the feed was new.",
-                ),
-                Slip(
-                    "y[14:].mean()",
-                    "Half of the days are thrown away and what remains is still a little too high: "
-                    "on day 14 a tenth of the novelty is left.",
-                ),
-                Slip("y[7:].mean()", "On day 7 nearly a third of the novelty is left."),
-                Slip("y[21:].mean()", "One week decides here, with twice the standard error."),
-                Slip(
-                    "y[-1]",
-                    "This is the last day alone, known to ± {1.96 * s[-1]:.2f}. Use all 28 days.",
-                ),
-                Slip("fit(1 / s)[1]", "This is what fades, not what stays."),
-                Slip(
-                    "np.polyfit(0.5 ** (day / FADES), y, 1, w=1 / s)[1]",
-                    "This halves every {FADES:g} days, as the chapter's effect does every three. "
-                    "Here the extra falls as exp(−t / {FADES:g}).",
-                ),
-                Slip(
-                    "fit(1 / s).sum()",
-                    "This is the effect of day 0: what stays and what fades together.",
-                ),
-            ],
+            slips("""
+y.mean()
+(y / s**2).sum() / (1 / s**2).sum()
+  This is the mean of all days, curiosity included. It is the effect of a month in which the feed
+  was new.
+y[14:].mean()
+  Half of the days are thrown away and what remains is still a little too high: on day 14 a tenth of
+  the novelty is left.
+y[7:].mean()
+  On day 7 nearly a third of the novelty is left.
+y[21:].mean()
+  One week decides here, with twice the standard error.
+y[-1]
+  This is the last day alone, known to ± {1.96 * s[-1]:.2f}. Use all 28 days.
+fit(1 / s)[1]
+  This is what fades, not what stays.
+np.polyfit(0.5 ** (day / FADES), y, 1, w=1 / s)[1]
+  This halves every {FADES:g} days, as the chapter's effect does every three. Here the extra falls
+  as exp(−t / {FADES:g}).
+fit(1 / s).sum()
+  This is the effect of day 0: what stays and what fades together.
+"""),
             otherwise="{value:.3g} is neither the lasting effect nor one of the usual mix-ups. Fit "
             "effect = lasting + extra · exp(−day / {FADES:g}).",
             kind=Number(0.004),
@@ -742,16 +654,20 @@ def named(found):
         Part(
             "worth",
             "euro(lasting)",
-            [
-                Slip("euro(y.mean())", "The novelty is in your euros: it fades, the costs stay."),
-                Slip("right + COST", "The costs of a year are missing."),
-                Slip("right / 1e6", "Give euros, not millions."),
-                Slip("right / 1e3", "Give euros, not thousands."),
-                Slip(
-                    "lasting * VALUE", "This is what one user brings; cost and users are missing."
-                ),
-                Slip("lasting * VALUE - COST", "This is one user's minutes against all the costs."),
-            ],
+            slips("""
+euro(y.mean())
+  The novelty is in your euros: it fades, the costs stay.
+right + COST
+  The costs of a year are missing.
+right / 1e6
+  Give euros, not millions.
+right / 1e3
+  Give euros, not thousands.
+lasting * VALUE
+  This is what one user brings; cost and users are missing.
+lasting * VALUE - COST
+  This is one user's minutes against all the costs.
+"""),
             otherwise="{value:,.0f} is not lasting minutes × users × value of a minute − costs.",
             kind=Number(0.004, unrounded=False),
             also=["lasting * USERS * VALUE - COST", "round(euro(lasting))"],
@@ -760,28 +676,19 @@ def named(found):
         Part(
             "unproven",
             "named(low < -guardrails['margin'])",
-            [
-                Slip(
-                    "set()",
-                    "You looked at the changes alone, and none exceeds its margin. The change of "
-                    "“posts written” is so uncertain that a loss of {-low['posts written']:.1f} % "
-                    "is compatible with the data: nothing is shown.",
-                ),
-                Slip(
-                    "named(guardrails['change'] + 1.96 * guardrails['se'] < 0)",
-                    "These fall *significantly*, but within what was accepted. A guardrail asks "
-                    "whether the loss is smaller than its margin, not whether there is one.",
-                ),
-                Slip(
-                    "{'sessions'}",
-                    "Sessions fall most, and we know it to ± 0.2: surely less than the margin of "
-                    "1.2 %.",
-                ),
-                Slip(
-                    "named(low < 0)",
-                    "Every guardrail *could* have fallen. The margin says how far it may.",
-                ),
-            ],
+            slips("""
+set()
+  You looked at the changes alone, and none exceeds its margin. The change of “posts written” is so
+  uncertain that a loss of {-low['posts written']:.1f} % is compatible with the data: nothing is
+  shown.
+named(guardrails['change'] + 1.96 * guardrails['se'] < 0)
+  These fall *significantly*, but within what was accepted. A guardrail asks whether the loss is
+  smaller than its margin, not whether there is one.
+{'sessions'}
+  Sessions fall most, and we know it to ± 0.2: surely less than the margin of 1.2 %.
+named(low < 0)
+  Every guardrail *could* have fallen. The margin says how far it may.
+"""),
             otherwise="{value} is not right: compare each interval's lower end with −margin.",
             kind=Labels("guardrails.index"),
             also=["[n for n in guardrails.index if low[n] < -guardrails.margin[n]]"],
@@ -791,9 +698,10 @@ def named(found):
     "year ({euro(y.mean()) / 1e6:.2f} by the mean of all days). Hold: test on more users until the "
     "loss of {', '.join(sorted(unproven))} is known to be within its margin.",
     hints=(
-        "Two columns explain the daily effects: ones, and exp(−day / 6). Their coefficients are "
-        "what stays and what fades.",
-        "Days differ in their standard error: weigh each by 1 / se.",
+        "Two columns explain the daily effects, ones and exp(−day / 6): their coefficients are "
+        "what stays and what fades. Days differ in their se: weigh each row by 1 / se.",
+        "Per user and year: lasting minutes × value. Then all users, then the costs.",
         "A guardrail passes if the lower end of its 95 % interval lies above −margin.",
     ),
+    helps=("lasting", "worth", "unproven"),
 )

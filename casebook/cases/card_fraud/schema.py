@@ -26,6 +26,7 @@ from pydantic import (
 
 from casebook.cases.card_fraud.world.constants import CATEGORIES, CHANNELS, COUNTRIES, ENTRIES
 from casebook.serving.log import canonical, sha256
+from casebook.strict_json import unique
 
 #: The largest integer that every JSON client keeps exactly (RFC 8259, section 6).
 LARGEST = 2**53 - 1
@@ -202,7 +203,7 @@ def parse(raw: bytes, model: type[Model]) -> Model:
     try:
         value = json.loads(
             raw.decode("utf-8"),
-            object_pairs_hook=_unique,
+            object_pairs_hook=unique,
             parse_constant=_no_constant,
             parse_int=_int,
         )
@@ -252,15 +253,6 @@ def check_time(time: datetime, received: datetime, limits: Limits) -> None:
             f"at most {limits.lateness} is accepted.",
             "Hand it in as a dispute: it is too old to be decided.",
         )
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {_shown(twice)} stands there twice")
-    return value
 
 
 def _malformed(what: str) -> Problem:

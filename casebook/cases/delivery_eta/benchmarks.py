@@ -6,10 +6,9 @@ The tables of one run share worlds and forecasts; the seconds of the first one i
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import cycle
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +16,7 @@ import pandas as pd
 from casebook.cases.delivery_eta.features import outcomes
 from casebook.cases.delivery_eta.public import real_deliveries, real_taxis
 from casebook.cases.delivery_eta.stages import Constants
-from casebook.cases.delivery_eta.stream import OUTCOME, seconds
+from casebook.cases.delivery_eta.stream import OUTCOME
 from casebook.cases.delivery_eta.studies import (
     CHOSEN_ON,
     SEEDS,
@@ -28,8 +27,11 @@ from casebook.cases.delivery_eta.studies import (
     varied,
 )
 from casebook.cases.delivery_eta.world import CALIBRATION_END, SEED
+from casebook.evaluate.ranges import rolling_means
 from casebook.recorded.studies import sensitivity as over_constants
-from casebook.serving.eventlog import Store
+from casebook.serving.consumer import Store
+from casebook.serving.latency import over_http, throughput
+from casebook.serving.stored import among, seconds
 
 #: Days of the rolling window.
 DAYS = 7
@@ -40,64 +42,23 @@ CONSTANTS = {
 FACTORS = (0.5, 1.0, 1.5)
 
 
-def _table(name: str, seeds: Sequence[int]) -> pd.DataFrame:
+def _table(name: str, seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
+    """Return a table of :class:`.studies.Found` over worlds."""
     return pd.concat([getattr(one_world(seed), name) for seed in seeds], ignore_index=True)
 
 
-def worlds(seeds: Sequence[int] = (*SEEDS, SEED)) -> pd.DataFrame:
-    """Score the ladder over fresh worlds, and in the world of the page.
-
-    Returns
-    -------
-    DataFrame
-        ``seed``, ``span`` (quiet, storm, peak), ``model``, ``n``, ``coverage``, ``late``,
-        ``width``, ``interval_score``, ``pinball``, ``mae`` and ``to_oracle`` (interval score over
-        the oracle's, on the moments that the oracle was asked about).
-    """
-    return _table("scores", seeds)
-
-
-def slices(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
-    """Score the quiet weeks by stage and by decile of zone pairs (0: new routes)."""
-    return _table("slices", seeds)
-
-
 def rolling(seeds: Sequence[int] = SEEDS, page: int = SEED) -> pd.DataFrame:
-    """Return coverage and width of seven days, in the page's world and over the fresh ones.
-
-    Returns
-    -------
-    DataFrame
-        ``which`` (page, worlds), ``method`` (static, adaptive), ``day`` (the last one),
-        ``coverage``, ``width``, ``interval_score``, ``n``.
-    """
+    """Return coverage and width of seven days, in the page's world and over the fresh ones."""
     parts = []
     for which, numbers in (("page", [page]), ("worlds", seeds)):
         sums = _table("rolling", numbers).groupby(["method", "day"]).sum().drop(columns="seed")
         for method, daily in sums.groupby("method"):
-            own = daily.droplevel("method").asfreq("D", fill_value=0)
-            own = own.rolling(DAYS, min_periods=1).sum()
-            means = own.drop(columns="n").div(own["n"], axis=0)
-            means = means.rename(columns={"covered": "coverage"}).assign(n=own["n"].astype(int))
+            means = rolling_means(daily.droplevel("method"), DAYS)
+            means = means.rename(columns={"covered": "coverage"})
             parts.append(means.reset_index().assign(which=which, method=method))
     table = pd.concat(parts, ignore_index=True)
     table["day"] = table["day"].dt.strftime("%Y-%m-%d")
     return table[["which", "method", "day", "coverage", "width", "interval_score", "n"]]
-
-
-def promises(seeds: Sequence[int] = (*SEEDS, SEED)) -> pd.DataFrame:
-    """Cost the promise at collection, by level and of the peers; see :func:`.studies.promises`."""
-    return _table("promises", seeds)
-
-
-def censoring(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
-    """Return the bias of a mean over delivered parcels alone, in days."""
-    return _table("censoring", seeds)
-
-
-def fan(seeds: Sequence[int] = (SEED,)) -> pd.DataFrame:
-    """Return the forecasts of one parcel of the page's world, scan by scan."""
-    return _table("fan", seeds)
 
 
 def sensitivity(
@@ -116,38 +77,22 @@ def _fill(store: Store, done: pd.DataFrame) -> None:
     # Numbers below 0 are no parcel of the feed.
     values = [(-1 - k, *row) for k, row in enumerate(rows.itertuples(index=False, name=None))]
     with store.transaction() as db:
-        db.executemany(f"INSERT INTO outcomes VALUES ({', '.join('?' * len(values[0]))})", values)
+        db.executemany(f"INSERT INTO outcomes VALUES {among(values[0])}", values)
 
 
 def _asked(folder: str, consume: bool, parcels: Sequence[int], calls: int) -> dict[str, float]:
     """Return rate and latency of one client's questions to a service in its own process."""
-    import httpx
-
-    from casebook.serving.latency import measure
-    from casebook.serving.load import Server
-
-    paths = cycle(f"/parcels/{parcel}/eta" for parcel in parcels)
-    arguments = {"folder": folder, "consume": consume}
-    with (
-        Server("casebook.cases.delivery_eta.service:app_from", arguments, patience=300) as server,
-        httpx.Client(base_url=server.url, trust_env=False) as client,
-    ):
-        begin = time.perf_counter()
-        found = measure(lambda: client.get(next(paths)).raise_for_status(), calls)
-        rate = (calls + found.warm_up) / (time.perf_counter() - begin)
-    ms = {"p50": found.p50, "p95": found.p95, "p99": found.p99}
-    return {"a_second_wall": rate, **ms, "n": calls}
+    factory, arguments = "casebook.cases.delivery_eta.service:app_from", {"folder": folder}
+    paths = [f"/parcels/{parcel}/eta" for parcel in parcels]
+    found, rate = over_http(factory, arguments | {"consume": consume}, paths, calls)
+    return {"a_second_wall": rate, **found.percentiles(), "n": calls}
 
 
 def service(events: int = 20_000, calls: int = 1000) -> pd.DataFrame:
     """Measure the consumer on a store with history, and the answers from a process of its own.
 
-    Returns
-    -------
-    DataFrame
-        ``what`` (consumer; GET; GET while it consumes), ``a_second`` (events by CPU second),
-        ``a_second_wall`` (events, or requests of one client, by the clock), ``p50``, ``p95``,
-        ``p99`` (milliseconds), ``n``.
+    ``a_second`` are events by CPU second, ``a_second_wall`` events or requests of one client by the
+    clock; ``p50``, ``p95``, ``p99`` milliseconds.
     """
     from casebook.cases.delivery_eta.eta import train
     from casebook.cases.delivery_eta.messages import events_of
@@ -165,27 +110,24 @@ def service(events: int = 20_000, calls: int = 1000) -> pd.DataFrame:
         save(Path(folder), models)
         _fill(tracking.store, outcomes(here.rows[here.rows["label_at"] < CALIBRATION_END]))
         tracking.log.append(feed[:events])
-        cpu, wall = time.process_time(), time.perf_counter()
-        done = tracking.consumer.run().events
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        rates = {"a_second": done / cpu, "a_second_wall": done / wall}
+        consumed = throughput(lambda: tracking.consumer.run().events)
         parcels = [p for (p,) in tracking.store.all("SELECT DISTINCT parcel FROM eta")]
         alone = _asked(folder, False, parcels, calls)
         tracking.log.append(feed[events:])
         busy = _asked(folder, True, parcels, calls)
-    rows = {"consumer": rates | {"n": done}, "GET": alone, "GET while it consumes": busy}
+    rows = {"consumer": consumed, "GET": alone, "GET while it consumes": busy}
     return pd.DataFrame([{"what": what, **row} for what, row in rows.items()])
 
 
 #: The timing comes first, while nothing else of the run loads the machine.
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "service": service,
-    "worlds": worlds,
-    "slices": slices,
+    "worlds": partial(_table, "scores", (*SEEDS, SEED)),
+    "slices": partial(_table, "slices"),
     "rolling": rolling,
-    "promises": promises,
-    "censoring": censoring,
-    "fan": fan,
+    "promises": partial(_table, "promises", (*SEEDS, SEED)),
+    "censoring": partial(_table, "censoring"),
+    "fan": partial(_table, "fan", (SEED,)),
     "ablation": ablation,
     "sensitivity": sensitivity,
     "sizes": sizes,

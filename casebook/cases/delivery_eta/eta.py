@@ -7,19 +7,22 @@ the carrier's window. Each answer says whose it is and why.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.delivery_eta.features import LATE_REPORT, OLDEST_REPORT
-from casebook.cases.delivery_eta.ladder import Routes, window
 from casebook.cases.delivery_eta.ladder import routes as learn_routes
-from casebook.cases.delivery_eta.promise import Costs, next_working_day
-from casebook.cases.delivery_eta.quantiles import NAMES, Quantiles, fit, follower
+from casebook.cases.delivery_eta.ladder import window
+from casebook.cases.delivery_eta.promise import Costs, day_after
+from casebook.cases.delivery_eta.quantiles import fit
 from casebook.evaluate.conformal import Adaptive
-from casebook.serving.breaker import Breaker
+from casebook.evaluate.ranges import NAMES, follower, sane, usable
+from casebook.forecasting.back_off import History
+from casebook.forecasting.quantile_trees import Quantiles
+from casebook.serving.breaker import Breaker, guarded
 
-SOURCES = ("model", "routes", "window")
 #: A forecast beyond this is nonsense: the service does not promise it.
 LONGEST_HOURS = 24.0 * 45
 #: Changes of P50 that are worth a word, in hours; a queue that explains them.
@@ -30,21 +33,13 @@ MOVED, QUEUED = 2.0, 6.0
 class Models:
     """What the service answers with; any part may be missing.
 
-    Attributes
-    ----------
-    model : Quantiles or None
-    promises : Quantiles or None
-        Of the one quantile that costs least to promise.
-    routes : Routes or None
-    zones : frozenset of str
-        That the training saw: others are new routes.
-    scores : ndarray
-        Of the calibration weeks, in order of time: where the adaptive correction starts.
+    ``promises`` has the one quantile that costs least to promise, ``zones`` those that the training
+    saw, ``scores`` those of the calibration weeks in order of time: there the correction starts.
     """
 
     model: Quantiles | None = None
     promises: Quantiles | None = None
-    routes: Routes | None = None
+    routes: History | None = None
     zones: frozenset[str] = frozenset()
     scores: np.ndarray = field(default_factory=lambda: np.zeros(1))
 
@@ -54,36 +49,12 @@ class Models:
 
 
 def train(ripe_rows: pd.DataFrame, calibration: pd.DataFrame, **settings: object) -> Models:
-    """Fit all that the service needs.
-
-    Parameters
-    ----------
-    ripe_rows, calibration : DataFrame
-        Prepared and ripe moments.
-    **settings
-        Of LightGBM, in place of the usual ones.
-    """
+    """Fit all that the service needs to ripe moments; ``settings`` replace those of LightGBM."""
     model = fit(ripe_rows, **settings)
     promises = fit(ripe_rows, levels=(Costs().quantile,), **settings)
     zones = frozenset(ripe_rows["origin"]) | frozenset(ripe_rows["destination"])
     recent = np.array(follower(model, calibration).recent)
     return Models(model, promises, learn_routes(ripe_rows), zones, recent)
-
-
-def sane(values: np.ndarray) -> np.ndarray:
-    """Return which rows of a forecast, shape (n, 3), can be promised."""
-    return (
-        np.isfinite(values).all(axis=1)
-        & (values >= 0).all(axis=1)
-        & (values <= LONGEST_HOURS).all(axis=1)
-    )
-
-
-def usable(values: np.ndarray) -> np.ndarray:
-    """Return a forecast of which a row at least can be promised; for the breaker."""
-    if len(values) and not sane(values).any():
-        raise ValueError(f"no row of {len(values)} is usable, such as {values[0]}")
-    return values
 
 
 def decide(rows: pd.DataFrame, models: Models, breaker: Breaker | None = None) -> pd.DataFrame:
@@ -117,8 +88,8 @@ def decide(rows: pd.DataFrame, models: Models, breaker: Breaker | None = None) -
         if failed:
             source[current], why[current] = "routes", failed
         else:
-            wrong = np.flatnonzero(current)[~sane(made)]  # one absurd row spoils no other
             values[current] = made
+            wrong = np.flatnonzero(current)[~sane(made, LONGEST_HOURS)]  # spoils no other row
             source[wrong], why[wrong] = "routes", "model: nonsense"
     rest = source == "routes"
     values[rest] = np.nan
@@ -137,9 +108,8 @@ def _asked(
     """Return the model's forecast, or why there is none."""
     if models.model is None:
         return None, "no model"
-    if breaker is None:
-        return usable(models.model.predict(rows).to_numpy()), ""
-    answer = breaker.ask(lambda asked: models.model.predict(asked).to_numpy(), rows, usable)
+    accept = partial(usable, most=LONGEST_HOURS)
+    answer = guarded(breaker, lambda x: models.model.predict(x).to_numpy(), rows, accept)
     return answer.value, f"model: {answer.why}" if answer.why else ""
 
 
@@ -148,35 +118,17 @@ def promise_day(
 ) -> np.ndarray:
     """Return the day that is promised at each moment, in days since the start of the world.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Prepared moments.
-    made : DataFrame
-        Their decisions, from :func:`decide`.
-    models : Models
-    breaker : Breaker, optional
-        Asks the promises' model, too: where that fails, the day is that of P90.
-
-    Returns
-    -------
-    ndarray of int
-        The day of the quantile that costs least, where the model decided; else that of P90.
+    It is the day of the quantile that costs least where the model decided (``made``, of
+    :func:`decide`), else that of P90; also where the promises' model fails.
     """
     hours = made["p90"].to_numpy(float).copy()
     own = (made["source"] == "model").to_numpy()
     if own.any() and models.promises is not None:
-        asked = _promised_hours(rows[own], models.promises, breaker)
-        hours[own] = np.where(np.isfinite(asked), np.clip(asked, 0, LONGEST_HOURS), hours[own])
-    return next_working_day(rows["known_at"] + pd.to_timedelta(hours, unit="h"))
-
-
-def _promised_hours(rows: pd.DataFrame, promises: Quantiles, breaker: Breaker | None) -> np.ndarray:
-    """Return the hours to promise; NaN where the model fails."""
-    if breaker is None:
-        return promises.raw(rows)[:, 0]
-    answer = breaker.ask(lambda asked: promises.raw(asked)[:, 0], rows, np.asarray)
-    return np.full(len(rows), np.nan) if answer.why else answer.value
+        answer = guarded(breaker, lambda x: models.promises.raw(x)[:, 0], rows[own], np.asarray)
+        if not answer.why:
+            asked = np.clip(answer.value, 0, LONGEST_HOURS)
+            hours[own] = np.where(np.isfinite(answer.value), asked, hours[own])
+    return day_after(rows, hours)
 
 
 # Why it changed ----------------------------------------------------------------------
@@ -184,15 +136,7 @@ def _promised_hours(rows: pd.DataFrame, promises: Quantiles, breaker: Breaker | 
 
 @dataclass(frozen=True)
 class Said:
-    """A forecast as it was given: what the next one is compared with.
-
-    Attributes
-    ----------
-    due : float
-        Its P50, in seconds since 1970.
-    load : float
-        Hours of queue before the parcel, as reported then.
-    """
+    """A forecast as it was given: its P50 in seconds since 1970, and the hours of queue ahead."""
 
     due: float
     load: float
@@ -205,17 +149,7 @@ def queue_ahead(step: int, origin_load: float, destination_load: float) -> float
 
 
 def reason(stage: str, before: Said | None, now: Said) -> str:
-    """Return in words why a forecast differs from the one before.
-
-    Parameters
-    ----------
-    stage : str
-        Of the scan that led to it.
-    before, now : Said
-
-    Returns
-    -------
-    str
+    """Return in words why a forecast differs from the one before, at the scan of a stage.
 
     Examples
     --------

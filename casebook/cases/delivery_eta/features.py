@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from casebook.cases.delivery_eta.stages import HAULS, START, VANS, hours, next_of
+from casebook.cases.delivery_eta.stages import HAULS, VANS, hours
 from casebook.cases.delivery_eta.tracking import labelled, moments
-from casebook.features.windows import trailing
+from casebook.features.point_in_time import daily_means, latest, summed_by_day
+from casebook.worlds.schedules import next_of
 
 #: Columns by group; an ablation leaves out one group at a time.
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -45,14 +46,8 @@ KEYS = ["origin", "destination", "origin_hub", "destination_hub"]
 class Tables:
     """What stands beside the scans when features are built.
 
-    Attributes
-    ----------
-    load : DataFrame
-        Reports of the hubs: ``hub``, ``backlog_hours``, ``published_at``.
-    outcomes : DataFrame
-        Deliveries: ``origin_hub``, ``destination_hub``, ``destination``, ``origin``, ``label_at``
-        (when it became known), ``took`` (hours from collection to delivery) and ``n`` (1; more in
-        a row of :func:`condensed`, whose ``took`` is a sum).
+    ``load`` has the hubs' reports; ``outcomes`` the deliveries: :data:`KEYS`, ``label_at`` (when it
+    became known), ``took`` (hours) and ``n`` (more than 1 in a sum of :func:`condensed`).
     """
 
     load: pd.DataFrame
@@ -69,24 +64,12 @@ def outcomes(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def condensed(done: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
-    """Add up the deliveries that no moment from now on can tell apart.
+    """Add up the deliveries that no moment from ``now`` on can tell apart, by pair and day.
 
-    The history counts whole days. Of one pair, what became known on one day is a row, and all of
-    before the last week is one: the table no longer grows with the number of parcels.
-
-    Parameters
-    ----------
-    done : DataFrame
-        Outcomes; rows that are sums already may be among them.
-    now : Timestamp
-        The first moment that is still to be asked about.
+    The history counts whole days, and of before the last week all together: the table does not grow
+    with the number of parcels. Rows that are sums already may be among them.
     """
-    if done.empty:
-        return done
-    day = done["label_at"].dt.normalize()
-    kept = day.where(day >= now.normalize() - pd.Timedelta(days=WEEK), START)
-    sums = done.assign(label_at=kept).groupby([*KEYS, "label_at"], as_index=False)
-    return sums[["took", "n"]].sum()
+    return summed_by_day(done, KEYS, "took", now, WEEK)
 
 
 def _calendar(rows: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -118,11 +101,8 @@ def timetable(
 ) -> dict[str, np.ndarray]:
     """Play the usual journey on from each moment, with the hubs' reported queues.
 
-    Returns
-    -------
-    dict of str to ndarray
-        ``plan_ready``: hours until the parcel is ready for a van; ``plan_slack``: from then to the
-        van's departure; ``plan_van``: until that departure. From the van on all are 0.
+    Returns ``plan_ready`` (hours until the parcel is ready for a van), ``plan_slack`` (from then to
+    the van's departure), ``plan_van`` (until that departure); all 0 from the van on.
     """
     now, step = hours(rows["known_at"]), rows["step"].to_numpy()
     queued = np.where(rows["service"] == "express", USUAL_EXPRESS, 1.0)
@@ -145,60 +125,13 @@ def _route(rows: pd.DataFrame) -> dict[str, np.ndarray]:
     }
 
 
-def latest_load(rows: pd.DataFrame, load: pd.DataFrame, hub: str) -> pd.DataFrame:
-    """Return a hub's last report that was published by then: ``hours`` and ``age`` (hours).
-
-    Parameters
-    ----------
-    rows : DataFrame
-        ``known_at`` and the column ``hub``.
-    load : DataFrame
-        Reports.
-    hub : str
-        ``"origin_hub"`` or ``"destination_hub"``.
-    """
-    asked = rows[["known_at", hub]].rename(columns={hub: "hub"}).assign(row=np.arange(len(rows)))
-    reports = load[["hub", "published_at", "backlog_hours"]].sort_values("published_at")
-    asked["known_at"] = asked["known_at"].astype("datetime64[s]")
-    reports["published_at"] = reports["published_at"].astype("datetime64[s]")
-    found = pd.merge_asof(
-        asked.sort_values("known_at"),
-        reports,
-        left_on="known_at",
-        right_on="published_at",
-        by="hub",
-    ).sort_values("row")
-    age = (found["known_at"] - found["published_at"]) / pd.Timedelta(hours=1)
-    values = {"hours": found["backlog_hours"].to_numpy(float), "age": age.to_numpy(float)}
-    return pd.DataFrame(values, rows.index)
-
-
 def _history(rows: pd.DataFrame, done: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return means over deliveries that were known on the midnight before."""
-    result: dict[str, np.ndarray] = {}
-    midnight = (rows["known_at"].dt.normalize() - START) / pd.Timedelta(days=1)
-    known = (done["label_at"].dt.normalize() - START) / pd.Timedelta(days=1) + 1
-    time = np.concatenate([known, midnight])
-    order = np.argsort(time, kind="stable")  # a day's outcomes stand before its questions
-    took = np.concatenate([done["took"], np.zeros(len(rows))])
-    count = np.concatenate([done["n"], np.zeros(len(rows))])
-    for name, keys, days in (
-        ("pair", ["origin", "destination"], np.inf),
-        ("hub_week", ["origin_hub", "destination_hub"], WEEK),
-        ("destination_week", ["destination_hub"], WEEK),
-    ):
-        both = pd.concat([done[keys], rows[keys]], ignore_index=True)
-        key = both.groupby(keys).ngroup().to_numpy()
-        sums = np.empty((len(time), 2))
-        for column, values in enumerate((took, count)):
-            sums[order, column] = trailing(key[order], time[order], values[order], days)
-        total, n = sums[len(done) :].T
-        with np.errstate(invalid="ignore"):
-            mean = np.where(n > 0, total / n, np.nan)
-        result[f"{name}_hours" if name == "pair" else name] = mean
-        if name == "pair":
-            result["pair_count"] = n
-    return result
+    pair = daily_means(rows, done, ["origin", "destination"], "took")
+    hubs = daily_means(rows, done, ["origin_hub", "destination_hub"], "took", WEEK)
+    end = daily_means(rows, done, ["destination_hub"], "took", WEEK)
+    means = {"pair_hours": pair.mean, "hub_week": hubs.mean, "destination_week": end.mean}
+    return means | {"pair_count": pair.count}
 
 
 def build(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
@@ -217,8 +150,11 @@ def build(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
         Index of ``rows``; :data:`FEATURES` and ``load_age`` (hours since the older of the two
         reports was published; NaN if one is missing).
     """
-    start = latest_load(rows, tables.load, "origin_hub")
-    end = latest_load(rows, tables.load, "destination_hub")
+    start, end = (
+        latest(rows, tables.load.rename(columns={"hub": hub}), hub, "backlog_hours")
+        for hub in ("origin_hub", "destination_hub")
+    )
+    queues = start["backlog_hours"].to_numpy(), end["backlog_hours"].to_numpy()
     hour = pd.Timedelta(hours=1)
     columns = {
         "step": rows["step"].to_numpy(float),
@@ -226,9 +162,9 @@ def build(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
         "since_accepted": ((rows["known_at"] - rows["accepted_at"]) / hour).to_numpy(),
         **_calendar(rows),
         **_route(rows),
-        "origin_load": start["hours"].to_numpy(),
-        "destination_load": end["hours"].to_numpy(),
-        **timetable(rows, start["hours"].to_numpy(), end["hours"].to_numpy()),
+        "origin_load": queues[0],
+        "destination_load": queues[1],
+        **timetable(rows, *queues),
         **_history(rows, tables.outcomes),
     }
     age = np.maximum(start["age"].to_numpy(), end["age"].to_numpy())
@@ -236,14 +172,7 @@ def build(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
 
 
 def prepare(scans: pd.DataFrame, parcels: pd.DataFrame, load: pd.DataFrame) -> pd.DataFrame:
-    """Return all moments of a feed with their labels, as far as known, and their features.
-
-    Returns
-    -------
-    DataFrame
-        As of :func:`~casebook.cases.delivery_eta.tracking.labelled`, with :data:`FEATURES` and
-        ``load_age``.
-    """
+    """Return all moments of a feed with their labels, as far as known, and their features."""
     rows = labelled(moments(scans, parcels), scans)
     made = build(rows, Tables(load, outcomes(rows)))
     return rows.join(made.drop(columns=[name for name in made if name in rows]))

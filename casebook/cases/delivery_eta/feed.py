@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from casebook.cases.delivery_eta.stages import ALL_DAYS, STAGES, START
 from casebook.cases.delivery_eta.tracking import AHEAD, moments
-from casebook.data.contracts import ContractBroken, enforce, need_columns, summary
+from casebook.data.clocks import behind
+from casebook.data.contracts import Checked, between, checked, need_columns
 
 if TYPE_CHECKING:
     import pandera.pandas as pa
@@ -20,7 +22,6 @@ MOST_ID, MOST_ATTEMPT, LONGEST_DEVICE = 2**53, 2, 40
 #: A scan is late, and a device's clock behind, from so many hours on.
 LATE_HOURS, CLOCK_HOURS, CLOCK_SCANS = 1.0, 1.0, 20
 REMEDIES = {
-    "column": "send all columns",
     "type": "send whole numbers, names and UTC times without a zone",
     "empty": "send every field",
     "stage": f"send one of {', '.join(STAGES)}",
@@ -35,56 +36,24 @@ def contract() -> pa.DataFrameSchema:
     """Return the rules that each scan of a table must keep (pandera)."""
     import pandera.pandas as pa
 
-    def number(most: int, least: int, rule: str) -> pa.Column:
-        error = f"not between {least} and {most}"
-        return pa.Column("int64", pa.Check.in_range(least, most, name=rule, error=error))
-
-    def time() -> pa.Column:
-        error = f"not between {FIRST:%Y-%m-%d} and {LAST:%Y-%m-%d}"
-        return pa.Column(None, pa.Check.in_range(FIRST, LAST, name="time", error=error))
-
+    number, time = partial(between, "int64"), between(None, FIRST, LAST, "time")
     stage = pa.Check.isin(STAGES, name="stage", error="no such stage")
     device = pa.Check.str_length(1, LONGEST_DEVICE, name="device", error="no device's name")
     return pa.DataFrameSchema(
         {
-            "scan_id": number(MOST_ID, 1, "id"),
-            "parcel": number(MOST_ID, 1, "id"),
+            "scan_id": number(1, MOST_ID, "id"),
+            "parcel": number(1, MOST_ID, "id"),
             "stage": pa.Column(None, stage),
-            "attempt": number(MOST_ATTEMPT, 0, "attempt"),
-            "scanned_at": time(),
-            "received_at": time(),
+            "attempt": number(0, MOST_ATTEMPT, "attempt"),
+            "scanned_at": time,
+            "received_at": time,
             "device": pa.Column(None, device),
         }
     )
 
 
-class Checked(NamedTuple):
-    """What a table of scans was found to be.
-
-    Attributes
-    ----------
-    accepted, quarantined : DataFrame
-        Each row is in one of them.
-    lines : tuple of str
-        What is wrong, where, what to do.
-    """
-
-    accepted: pd.DataFrame
-    quarantined: pd.DataFrame
-    lines: tuple[str, ...] = ()
-
-
 def check(scans: pd.DataFrame) -> Checked:
     """Sort out the scans that break the contract; nothing is raised for a bad row.
-
-    Parameters
-    ----------
-    scans : DataFrame
-        May be empty.
-
-    Returns
-    -------
-    Checked
 
     Raises
     ------
@@ -92,54 +61,18 @@ def check(scans: pd.DataFrame) -> Checked:
         If a column is missing: that is no table of scans.
     """
     need_columns(scans, COLUMNS, "scans")
-    if scans.empty:
-        return Checked(scans, scans)
-
-    def lines(rule: str, what: str, rows: pd.DataFrame) -> list[str]:
-        return [summary(f"{rule}: {what}", rows, ["scan_id", "device"], REMEDIES[rule])]
-
-    try:
-        enforce(contract(), scans, lines)
-    except ContractBroken as broken:
-        return Checked(broken.accepted, broken.rows, broken.lines)
-    return Checked(scans, scans.iloc[:0])
-
-
-def slow_clocks(scans: pd.DataFrame) -> pd.DataFrame:
-    """Return the weeks in which all scans of a device seem late: its clock is behind.
-
-    Returns
-    -------
-    DataFrame
-        ``device``, ``week`` (its Monday), ``scans``, ``hours`` (median lag).
-    """
-    lag = (scans["received_at"] - scans["scanned_at"]) / pd.Timedelta(hours=1)
-    day = scans["received_at"].dt.normalize()
-    week = day - pd.to_timedelta(day.dt.dayofweek, unit="D")
-    found = lag.groupby([scans["device"], week.rename("week")]).agg(["size", "median"])
-    found = found.rename(columns={"size": "scans", "median": "hours"})
-    behind = (found["scans"] >= CLOCK_SCANS) & (found["hours"] > CLOCK_HOURS)
-    return found[behind].reset_index()
+    return checked(contract(), scans, ["scan_id", "device"], REMEDIES)
 
 
 def audit(scans: pd.DataFrame, parcels: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
-    """Count the faults of a feed, as far as the feed itself shows them.
+    """Count the faults of a feed at a time, as far as the feed itself shows them.
 
-    Parameters
-    ----------
-    scans, parcels : DataFrame
-    now : Timestamp
-        Of the audit.
-
-    Returns
-    -------
-    DataFrame
-        ``fault``, ``scans``, ``share`` (of the scans that came), ``found by``, ``remedy``.
+    Returns ``fault``, ``scans``, ``share`` (of the scans that came), ``found by``, ``remedy``.
     """
     once = scans.drop_duplicates("scan_id")
     lag = (once["received_at"] - once["scanned_at"]) / pd.Timedelta(hours=1)
     ahead = once["scanned_at"] > once["received_at"] + AHEAD
-    slow = slow_clocks(scans)
+    slow = behind(scans, "device", "scanned_at", "received_at", CLOCK_HOURS, CLOCK_SCANS)
     late = (lag > LATE_HOURS) & ~once["device"].isin(slow["device"])
     on_time = moments(once, parcels)
     done = once["stage"].eq("delivered").sum()
@@ -155,7 +88,12 @@ def audit(scans: pd.DataFrame, parcels: pd.DataFrame, now: pd.Timestamp) -> pd.D
         ("out of order", backwards, "an earlier stage after a later one", "merge by stage"),
         ("never came", missing, "stages that a delivered parcel skipped", "expect gaps"),
         ("clock ahead", int(ahead.sum()), "scanned after it was received", "use received_at"),
-        ("clock behind", int(slow["scans"].sum()), "a device whose scans all lag", "set the clock"),
+        (
+            "clock behind",
+            int(slow["messages"].sum()),
+            "a device whose scans all lag",
+            "set the clock",
+        ),
         ("in transit", int(transit), "parcels without a delivery", "they are censored"),
     ]
     frame = pd.DataFrame(rows, columns=["fault", "scans", "found by", "remedy"])

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from casebook.cases.delivery_eta.quantiles import LEVELS, NAMES, as_forecast
 from casebook.cases.delivery_eta.stages import VANS, hours
+from casebook.evaluate.ranges import NAMES, as_forecast
+from casebook.forecasting.back_off import History, backed_off, group_quantiles, history
 
-#: From the narrowest group to the widest; each with the stage.
+#: From the narrowest group to the widest.
 BACK_OFF: dict[str, list[str]] = {
-    "pair": ["origin", "destination", "service"],
-    "hubs": ["origin_hub", "destination_hub", "service"],
-    "service": ["service"],
+    "pair": ["origin", "destination", "service", "stage"],
+    "hubs": ["origin_hub", "destination_hub", "service", "stage"],
+    "service": ["service", "stage"],
+    "all": ["stage"],
 }
 #: Parcels that a group must have.
 LEAST = 30
 
 
 def window(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the carrier's stated window as a forecast: its ends, and the middle as P50.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Moments. The window never changes: what is left of it gets shorter.
-    """
+    """Return the carrier's stated window as a forecast: its ends, and the middle as P50."""
     hour = pd.Timedelta(hours=1)
     low = (rows["window_low"] - rows["known_at"]) / hour
     high = (rows["window_high"] - rows["known_at"]) / hour
@@ -36,83 +32,20 @@ def window(rows: pd.DataFrame) -> pd.DataFrame:
     return as_forecast(values, rows.index)
 
 
-def _table(
-    rows: pd.DataFrame,
-    keys: list[str],
-    value: str,
-    least: int,
-    levels: Sequence[float] = LEVELS,
-    columns: Sequence[object] = NAMES,
-) -> pd.DataFrame:
-    """Return the quantiles of each group that is large enough."""
-    grouped = rows.groupby(keys)[value]
-    table = grouped.quantile(list(levels)).unstack()
-    table.columns = [*columns]
-    return table[grouped.size() >= least]
-
-
-def _backed_off(rows: pd.DataFrame, tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Return for each row its values of the first table that has its group; NaN if none has."""
-    values: pd.DataFrame | None = None
-    for table in tables:
-        keys = list(table.index.names)
-        own = rows[keys].join(table, on=keys)[[*table.columns]]
-        values = own if values is None else values.fillna(own)
-    return values
-
-
-@dataclass(frozen=True)
-class Routes:
-    """Quantiles of what is left of the journey, by zone pair, service and stage.
-
-    Attributes
-    ----------
-    tables : dict of str to DataFrame
-        By level of :data:`BACK_OFF`, and ``all`` by stage alone.
-    """
-
-    tables: dict[str, pd.DataFrame]
-
-    def _found(self, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        values = np.full((len(rows), len(NAMES)), np.nan)
-        source = np.full(len(rows), "none", dtype=object)
-        for name, table in self.tables.items():
-            keys = list(table.index.names)
-            own = rows[keys].join(table, on=keys)[NAMES].to_numpy()
-            new = (source == "none") & np.isfinite(own).all(axis=1)
-            values[new], source[new] = own[new], name
-        return values, source
-
-    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the forecast of moments; NaN for a stage that was never seen."""
-        return as_forecast(self._found(rows)[0], rows.index)
-
-    def source(self, rows: pd.DataFrame) -> pd.Series:
-        """Return whose history was used: pair, hubs, service, all or none."""
-        return pd.Series(self._found(rows)[1], rows.index, name="source")
-
-
-def routes(rows: pd.DataFrame, least: int = LEAST) -> Routes:
-    """Collect the history of all routes.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Moments with ``remaining``, ripe.
-    least : int
-        A group with fewer moments leaves the answer to the next wider one.
-    """
-    levels = {**{name: [*keys, "stage"] for name, keys in BACK_OFF.items()}, "all": ["stage"]}
-    return Routes({name: _table(rows, keys, "remaining", least) for name, keys in levels.items()})
+def routes(rows: pd.DataFrame, least: int = LEAST) -> History:
+    """Collect the history of all routes from ripe moments; small groups are left to wider ones."""
+    return history(rows, BACK_OFF, "remaining", least)
 
 
 def route_quantiles(
     train: pd.DataFrame, rows: pd.DataFrame, levels: Sequence[float]
 ) -> pd.DataFrame:
     """Return quantiles of the hours, each level a column, from the history of the routes."""
-    keys = [*([*own, "stage"] for own in BACK_OFF.values()), ["stage"]]
-    tables = [_table(train, own, "remaining", LEAST, levels, levels) for own in keys]
-    return _backed_off(rows, tables)
+    tables = [
+        group_quantiles(train, keys, "remaining", LEAST, levels, levels)
+        for keys in BACK_OFF.values()
+    ]
+    return backed_off(rows, tables)
 
 
 # Rules -------------------------------------------------------------------------------
@@ -125,15 +58,8 @@ SLACK = (2.0, 4.0, 8.0, 14.0, 24.0)
 class Rules:
     """The timetable, and by how many vans it is usually missed: an analyst's afternoon.
 
-    Attributes
-    ----------
-    vans : DataFrame
-        By stage, service and slack: quantiles of the vans between the planned one and the one that
-        delivered.
-    vans_all : DataFrame
-        The same by stage alone.
-    ring : DataFrame
-        By zone: quantiles of the hours from the van's departure to the ring at the door.
+    ``vans`` has quantiles of the vans between the planned one and the one that delivered, by stage,
+    service and slack; ``vans_all`` by stage alone; ``ring`` those of the hours on the van, by zone.
     """
 
     vans: pd.DataFrame
@@ -163,22 +89,21 @@ def _keys(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"stage": rows["stage"], "service": rows["service"], "slack": slack})
 
 
-def rules(rows: pd.DataFrame) -> Rules:
-    """Learn the rules' few numbers.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Prepared and ripe moments with ``remaining``.
-    """
+def _carried(rows: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return by how many vans ripe moments missed the planned one, and the hours on the van."""
     at = hours(rows["known_at"]) + rows["remaining"].to_numpy()
     carried = np.searchsorted(VANS, at, side="right") - 1
-    keys = _keys(rows).assign(vans=carried - _planned(rows))
-    out = rows[["destination"]].assign(ring=at - VANS[carried])[rows["stage"] == "out"]
+    return _keys(rows).assign(vans=carried - _planned(rows)), at - VANS[carried]
+
+
+def rules(rows: pd.DataFrame) -> Rules:
+    """Learn the rules' few numbers from prepared and ripe moments."""
+    keys, ring = _carried(rows)
+    out = rows[["destination"]].assign(ring=ring)[rows["stage"] == "out"]
     return Rules(
-        _table(keys, ["stage", "service", "slack"], "vans", LEAST).round(),
-        _table(keys, ["stage"], "vans", LEAST).round(),
-        _table(out, ["destination"], "ring", LEAST),
+        group_quantiles(keys, ["stage", "service", "slack"], "vans", LEAST).round(),
+        group_quantiles(keys, ["stage"], "vans", LEAST).round(),
+        group_quantiles(out, ["destination"], "ring", LEAST),
     )
 
 
@@ -187,11 +112,9 @@ def van_quantiles(train: pd.DataFrame, rows: pd.DataFrame, levels: Sequence[floa
 
     The day of that van is the rules' natural promise: a parcel arrives on the day of its van.
     """
-    at = hours(train["known_at"]) + train["remaining"].to_numpy()
-    carried = np.searchsorted(VANS, at, side="right") - 1
-    keys = _keys(train).assign(vans=carried - _planned(train))
+    keys, _ = _carried(train)
     groups = (["stage", "service", "slack"], ["stage", "service"], ["stage"])
-    tables = [_table(keys, group, "vans", LEAST, levels, levels) for group in groups]
-    late = np.ceil(_backed_off(_keys(rows), tables).fillna(0)).astype(int)
+    tables = [group_quantiles(keys, group, "vans", LEAST, levels, levels) for group in groups]
+    late = np.ceil(backed_off(_keys(rows), tables).fillna(0)).astype(int)
     planned, now = _planned(rows)[:, None], hours(rows["known_at"])[:, None]
     return pd.DataFrame(VANS[planned + late.to_numpy()] - now, rows.index, [*levels])

@@ -2,53 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from casebook.cases.delivery_eta.feed import FIRST, LAST, LONGEST_DEVICE, MOST_ATTEMPT, MOST_ID
+from casebook.serving.messages import Feed, Message, decoder, in_order, moment
 
-
-def _with_time(sent: Any) -> Any:
-    """Refuse a date alone, which would be read as midnight, and a bare number."""
-    if not isinstance(sent, datetime) and ":" not in str(sent):
-        raise ValueError("send date and time, as 2025-10-07T10:00:00")
-    return sent
-
-
-def _in_time(moment: datetime) -> datetime:
-    if moment.tzinfo is not None:
-        raise ValueError("send UTC without an offset")
-    if not FIRST <= moment <= LAST:
-        raise ValueError(f"not between {FIRST:%Y-%m-%d} and {LAST:%Y-%m-%d}")
-    return moment.replace(microsecond=0)  # the store keeps whole seconds, in any batch
-
-
-Moment = Annotated[datetime, BeforeValidator(_with_time), AfterValidator(_in_time)]
+Moment = moment(FIRST, LAST)
 Id = Annotated[int, Field(ge=1, le=MOST_ID, strict=True)]
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_DEVICE)]
 Stage = Literal[
     "collected", "origin_hub", "departed", "destination_hub", "out", "attempted", "delivered"
 ]
-
-
-class Message(BaseModel):
-    """A message of the log; fields that are not known are refused."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Scan(Message):
@@ -96,27 +66,7 @@ class Load(Message):
     published_at: Moment
 
 
-_ANY = TypeAdapter(Annotated[Scan | Parcel | Load, Field(discriminator="kind")])
-
-
-def decode(body: str) -> Scan | Parcel | Load:
-    """Return the message of an event's body.
-
-    Raises
-    ------
-    ValueError
-        With each field that is wrong, and what would be right.
-    """
-    from pydantic import ValidationError
-
-    try:
-        return _ANY.validate_json(body)
-    except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(part) for part in fault['loc'][1:]) or 'message'}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_input=False)
-        ]
-        raise ValueError("; ".join(lines[:5])) from None
+decode = decoder(Scan, Parcel, Load)
 
 
 def key_of(message: Scan | Parcel | Load) -> str:
@@ -131,33 +81,16 @@ def became_known(message: Scan | Parcel | Load) -> datetime:
     return message.accepted_at if isinstance(message, Parcel) else message.published_at
 
 
-def _bodies(kind: str, table: pd.DataFrame) -> list[str]:
-    """Return the rows of a table as messages."""
-    text = table.copy()
-    for name in text.select_dtypes("datetime"):
-        text[name] = text[name].dt.strftime("%Y-%m-%dT%H:%M:%S")
-    return [json.dumps({"kind": kind, **row}) for row in text.to_dict("records")]
-
-
 def events_of(
     scans: pd.DataFrame, parcels: pd.DataFrame, load: pd.DataFrame
 ) -> Iterator[tuple[str, str]]:
     """Return a world's feed as events for a log, in the order in which they became known."""
     # At one second a delivery is known before a question is asked, as in the tables.
     last = np.where(scans["stage"] == "delivered", 2, 3)
-    parts = [
-        (load["published_at"], np.zeros(len(load)), _bodies("load", load), load["hub"]),
-        (
-            parcels["accepted_at"],
-            np.ones(len(parcels)),
-            _bodies("parcel", parcels),
-            parcels["parcel"],
-        ),
-        (scans["received_at"], last, _bodies("scan", scans), scans["parcel"]),
-    ]
-    times = np.concatenate([part[0].to_numpy("datetime64[s]") for part in parts])
-    order = np.lexsort([np.concatenate([part[1] for part in parts]), times])
-    bodies = [body for part in parts for body in part[2]]
-    keys = [str(key) for part in parts for key in part[3]]
-    for row in order:
-        yield keys[row], bodies[row]
+    return in_order(
+        [
+            Feed("load", load, "published_at", "hub", 0),
+            Feed("parcel", parcels, "accepted_at", "parcel", 1),
+            Feed("scan", scans, "received_at", "parcel", last),
+        ]
+    )

@@ -36,14 +36,9 @@ CHUNK = 1500
 class Futures:
     """Queues as they may become: one path for each entry, the past before today.
 
-    Attributes
-    ----------
-    world : World
-    today, bank, path : ndarray of int
-        By entry: the day, its row in ``backlog``, and which of its paths.
-    backlog : ndarray, shape (days, draws, HORIZON + 1, hubs)
-        Played on from each day's morning.
-    blows : ndarray of bool, shape (days, draws, HORIZON + 1)
+    By entry ``today``, its row ``bank`` in ``backlog`` and which ``path``; ``backlog`` has the
+    shape (days, draws, HORIZON + 1, hubs), played on from each day's morning, ``blows`` the same of
+    days.
     """
 
     world: World
@@ -95,17 +90,8 @@ def _bank(
 def true_state(world: World, rows: pd.DataFrame) -> pd.DataFrame:
     """Return where parcels truly were when something became known of them.
 
-    Parameters
-    ----------
-    world : World
-    rows : DataFrame
-        ``parcel``, ``known_at``.
-
-    Returns
-    -------
-    DataFrame
-        Index of ``rows``; ``row`` (of the parcel), ``step`` (number of the stage), ``entered``,
-        ``now`` (hours), ``attempts`` (failed before), ``delivered`` (hours).
+    Returns ``row`` (of the parcel), ``step``, ``entered``, ``now`` (hours), ``attempts`` (failed
+    before), ``delivered`` (hours).
     """
     row, now = rows["parcel"].to_numpy() - 1, hours(rows["known_at"])
     times = world.times
@@ -132,22 +118,7 @@ def true_state(world: World, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def oracle_samples(world: World, rows: pd.DataFrame, draws: int = 200, seed: int = 0) -> np.ndarray:
-    """Draw remaining hours from the distribution given the true state.
-
-    Parameters
-    ----------
-    world : World
-        With its truth.
-    rows : DataFrame
-        ``parcel``, ``known_at``.
-    draws : int
-    seed : int
-
-    Returns
-    -------
-    ndarray, shape (rows, draws)
-        Hours from ``known_at``; 0 for a parcel that has been delivered already.
-    """
+    """Draw remaining hours given the true state, shape (rows, draws); 0 for the delivered."""
     rng = np.random.default_rng(seed)
     state = true_state(world, rows).reset_index(drop=True)
     days, place = np.unique(day_of(state["now"].to_numpy()), return_inverse=True)
@@ -183,24 +154,7 @@ def oracle_quantiles(
     draws: int = 200,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return the true conditional quantiles of the remaining hours.
-
-    Parameters
-    ----------
-    world, rows, draws, seed
-        As for :func:`oracle_samples`.
-    levels : sequence of float
-
-    Returns
-    -------
-    DataFrame
-        Index of ``rows``; columns ``p10``, ``p50``, ``p90``, …
-
-    Raises
-    ------
-    ValueError
-        If a level is not between 0 and 1.
-    """
+    """Return the true conditional quantiles of the remaining hours: ``p10``, ``p50``, …"""
     if not all(0 < level < 1 for level in levels):
         raise ValueError(f"levels are {tuple(levels)}: quantiles lie between 0 and 1.")
     samples = oracle_samples(world, rows, draws, seed)

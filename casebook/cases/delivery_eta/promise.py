@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.delivery_eta.stages import START, WORKING
-from casebook.evaluate import conformal
 
 PROMISE_LEVELS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.975)
-#: A spread that is narrower counts as this many hours.
-NARROWEST = 1.0
 
 
 @dataclass(frozen=True)
 class Costs:
     """What a promise costs, in euro; assumptions of the problem, not estimates.
 
-    Attributes
-    ----------
-    late : float
-        A day by which a parcel comes after the promised day.
-    early : float
-        A day by which the promise was longer than needed: customers buy elsewhere.
-    contact : float
-        A customer who asks where the parcel is; part of ``late``, shown for itself.
-    asks, asks_late, asks_most : float
-        Chance to ask while all is well; more for each day late; at most.
+    ``late`` and ``early`` are by day. A customer who asks where the parcel is costs ``contact``, a
+    part of ``late``: with the chance ``asks``, ``asks_late`` more for each day late, at most
+    ``asks_most``.
     """
 
     late: float = 4.0
@@ -45,38 +35,8 @@ class Costs:
         return self.late / (self.late + self.early)
 
 
-def scale(
-    rows: pd.DataFrame, forecast: pd.DataFrame, level: float, truth: str = "remaining"
-) -> float:
-    """Return how many spreads above P50 a promise must lie to be kept with some chance.
-
-    Parameters
-    ----------
-    rows, forecast : DataFrame
-        Calibration moments and their forecast.
-    level : float
-        The chance.
-
-    Returns
-    -------
-    float
-        The conformal quantile of ``(y - P50) / (P90 - P50)``: one-sided, and wider for a parcel
-        whose own spread is.
-    """
-    spread = np.maximum(forecast["p90"] - forecast["p50"], NARROWEST)
-    return conformal.quantile((rows[truth] - forecast["p50"]) / spread, level)
-
-
-def promised(rows: pd.DataFrame, forecast: pd.DataFrame, spreads: float) -> np.ndarray:
-    """Return the promised day of each moment: that of P50 plus some spreads, or the next with vans.
-
-    Returns
-    -------
-    ndarray of int
-        Days since the start of the world.
-    """
-    spread = np.maximum(forecast["p90"] - forecast["p50"], NARROWEST)
-    hours = np.maximum(forecast["p50"] + spreads * spread, 0.0)
+def day_after(rows: pd.DataFrame, hours: pd.Series | np.ndarray) -> np.ndarray:
+    """Return the day so many hours after each moment, or the next one with vans."""
     return next_working_day(rows["known_at"] + pd.to_timedelta(hours, unit="h"))
 
 
@@ -90,24 +50,11 @@ def next_working_day(times: pd.Series) -> np.ndarray:
 def outcome(
     rows: pd.DataFrame, day: np.ndarray, costs: Costs | None = None, truth: str = "truth"
 ) -> pd.Series:
-    """Return what promised days came to.
+    """Return what promised days came to, by the hours in ``truth``.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Moments with the hours to the delivery.
-    day : ndarray of int
-        The promised days.
-    costs : Costs, optional
-    truth : str
-        Column with the hours.
-
-    Returns
-    -------
-    Series
-        ``late`` (share), ``days_late``, ``days_early`` (means over all), ``promise_days`` (mean
-        from collection to the promised day), ``cost`` (euro a parcel), ``contacts`` (per thousand
-        parcels), ``contact_cost`` (euro a parcel).
+    ``late`` (share), ``days_late``, ``days_early`` (means over all), ``promise_days`` (from
+    collection to the promised day), ``cost`` (euro a parcel), ``contacts`` (per thousand parcels),
+    ``contact_cost`` (euro a parcel).
     """
     costs = costs or Costs()
     delivered = rows["known_at"] + pd.to_timedelta(rows[truth], unit="h")
@@ -128,48 +75,12 @@ def outcome(
     )
 
 
-def policy_table(
+def by_level(
     rows: pd.DataFrame,
-    forecast: pd.DataFrame,
-    calibration: pd.DataFrame,
-    calibration_forecast: pd.DataFrame,
+    days: Mapping[float, np.ndarray],
     costs: Costs | None = None,
-    levels: Sequence[float] = PROMISE_LEVELS,
     truth: str = "truth",
 ) -> pd.DataFrame:
-    """Cost each quantile that could be promised when a parcel is collected.
-
-    Parameters
-    ----------
-    rows, forecast : DataFrame
-        Moments that are promised; only those at collection are used.
-    calibration, calibration_forecast : DataFrame
-        Ripe moments before them, from which the spreads of each level are taken.
-    costs : Costs, optional
-    levels : sequence of float
-    truth : str
-        Column of ``rows`` that they are judged by: to choose a level, ``remaining`` of the
-        calibration weeks.
-
-    Returns
-    -------
-    DataFrame
-        Index ``level``; as of :func:`outcome`.
-    """
-    here = rows["stage"] == "collected"
-    there = calibration["stage"] == "collected"
-    rows, forecast = rows[here], forecast[here]
-    calibration, known = calibration[there], calibration_forecast[there]
-    table = {
-        level: outcome(
-            rows, promised(rows, forecast, scale(calibration, known, level)), costs, truth
-        )
-        for level in levels
-    }
+    """Return the :func:`outcome` of the days that each level promises, by ``level``."""
+    table = {level: outcome(rows, day, costs, truth) for level, day in days.items()}
     return pd.DataFrame(table).T.rename_axis("level")
-
-
-def window_outcome(rows: pd.DataFrame, costs: Costs | None = None) -> pd.Series:
-    """Return what it costs to promise the last day of the carrier's window."""
-    rows = rows[rows["stage"] == "collected"]
-    return outcome(rows, next_working_day(rows["window_high"]), costs)

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from casebook.cases.delivery_eta.evaluation import compare, deciles, score
+from casebook.cases.delivery_eta.evaluation import deciles
 from casebook.cases.delivery_eta.ladder import routes
-from casebook.cases.delivery_eta.quantiles import DIRECT, adapted, conformalise, fit, follower
+from casebook.cases.delivery_eta.quantiles import DIRECT, fit
 from casebook.data import real
 from casebook.data.trips import deliveries, taxis
+from casebook.evaluate.ranges import adapted, compare, conformalise, follower, score
 from casebook.recorded.real import from_real
 
 #: Random splits of the orders, which have no date.
@@ -65,13 +66,10 @@ def as_trips(table: pd.DataFrame) -> pd.DataFrame:
 def ladder(
     train: pd.DataFrame, calibration: pd.DataFrame, test: pd.DataFrame, features: Sequence[str]
 ) -> pd.DataFrame:
-    """Fit, calibrate and score the rungs that need no scans.
+    """Fit, calibrate and score the rungs that need no scans, in minutes.
 
-    Returns
-    -------
-    DataFrame
-        ``model``, ``n``, scores in minutes, and ``worst_decile`` (least coverage of the ten groups
-        of zone pairs by what they took in training).
+    ``worst_decile`` is the least coverage of ten groups of zone pairs by what they took in
+    training.
     """
     model = fit(train, features, **DIRECT)
     made = {
@@ -84,20 +82,15 @@ def ladder(
     table = compare(test, made)
     group = deciles(test, train)
     worst = {
-        name: score(test, f, group)["coverage"].drop(0, errors="ignore") for name, f in made.items()
+        name: score(test, f, group)["coverage"].drop(0, errors="ignore").min()
+        for name, f in made.items()
     }
-    table["worst_decile"] = pd.Series({name: values.min() for name, values in worst.items()})
+    table = table.assign(worst_decile=pd.Series(worst))
     return table.reset_index()[["model", "n", *COLUMNS, "worst_decile"]]
 
 
 def real_deliveries(splits: Sequence[int] = SPLITS) -> pd.DataFrame:
-    """Score the rungs on the restaurant's orders: 60 % to train, 20 % to calibrate, 20 % to test.
-
-    Returns
-    -------
-    DataFrame
-        ``split`` and as of :func:`ladder`; ``data``.
-    """
+    """Score the restaurant's orders: 60 % to train, 20 % to calibrate, 20 % to test."""
     rows = as_orders(deliveries(real("deliveries")))
     parts = []
     for seed in splits:
@@ -109,13 +102,7 @@ def real_deliveries(splits: Sequence[int] = SPLITS) -> pd.DataFrame:
 
 
 def real_taxis() -> pd.DataFrame:
-    """Score the rungs on taxi trips by time: 60 % to train, 20 % to calibrate, 20 % to test.
-
-    Returns
-    -------
-    DataFrame
-        As of :func:`ladder`; ``data``.
-    """
+    """Score taxi trips by time: 60 % to train, 20 % to calibrate, 20 % to test."""
     rows = as_trips(taxis(real("taxis")))
     three = np.split(np.arange(len(rows)), [int(0.6 * len(rows)), int(0.8 * len(rows))])
     return from_real(ladder(*(rows.iloc[part] for part in three), TRIP_FEATURES), "taxis")

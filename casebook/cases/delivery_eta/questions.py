@@ -14,7 +14,7 @@ from casebook.exercises.asked import (
     Number,
     Part,
     Prediction,
-    Slip,
+    slips,
 )
 from casebook.exercises.grading import student_seed
 
@@ -178,46 +178,30 @@ rank = int(np.ceil(0.9 * (n + 1)))
         Part(
             "margin",
             "np.sort(scores)[rank - 1]",
-            [
-                Slip(
-                    (
-                        "np.quantile(scores, 0.9)",
-                        "np.quantile(scores, 0.9, method='median_unbiased')",
-                    ),
-                    "`np.quantile` interpolates between two scores of the sample, and its interval "
-                    "would cover the {n} parcels that made it. The next parcel is not among them: "
-                    "take the score of rank ⌈0.9 · (n + 1)⌉ exactly.",
-                ),
-                Slip(
-                    ("np.sort(scores)[rank - 2]", "np.quantile(scores, 0.9, method='higher')"),
-                    "This score has rank {rank - 1}, that is 90 % of {n}. The next parcel makes "
-                    "{n + 1}, and each of the {n + 1} ranks is equally likely for it.",
-                ),
-                Slip(
-                    "np.sort(scores)[rank]",
-                    "Off by one: in Python the score of rank {rank} has the index {rank - 1}.",
-                ),
-                Slip(
-                    "np.sort(late)[rank - 1]",
-                    "Only parcels that came late have a say here. A parcel that comes before its "
-                    "interval begins is outside, too: its score is low − hours.",
-                ),
-                Slip(
-                    "np.sort(np.abs(scores))[rank - 1]",
-                    "Inside the interval the score is negative. Its absolute value turns a parcel "
-                    "that came deep inside into a miss.",
-                ),
-                Slip(
-                    "np.sort(scores)[int(np.ceil(0.95 * (n + 1))) - 1]",
-                    "This is the margin for 95 %. The score is the larger of the two distances, so "
-                    "both sides are in it already and 10 % need not be divided between them.",
-                ),
-                Slip(
-                    "scores.max()",
-                    "With the largest score as the margin, all {n} parcels are covered. You were "
-                    "asked for 90 %.",
-                ),
-            ],
+            slips("""
+np.quantile(scores, 0.9)
+np.quantile(scores, 0.9, method='median_unbiased')
+  `np.quantile` interpolates between two scores of the sample, and its interval would cover the {n}
+  parcels that made it. The next parcel is not among them: take the score of rank ⌈0.9 · (n + 1)⌉
+  exactly.
+np.sort(scores)[rank - 2]
+np.quantile(scores, 0.9, method='higher')
+  This score has rank {rank - 1}, that is 90 % of {n}. The next parcel makes {n + 1}, and each of
+  the {n + 1} ranks is equally likely for it.
+np.sort(scores)[rank]
+  Off by one: in Python the score of rank {rank} has the index {rank - 1}.
+np.sort(late)[rank - 1]
+  Only parcels that came late have a say here. A parcel that comes before its interval begins is
+  outside, too: its score is low − hours.
+np.sort(np.abs(scores))[rank - 1]
+  Inside the interval the score is negative. Its absolute value turns a parcel that came deep inside
+  into a miss.
+np.sort(scores)[int(np.ceil(0.95 * (n + 1))) - 1]
+  This is the margin for 95 %. The score is the larger of the two distances, so both sides are in it
+  already and 10 % need not be divided between them.
+scores.max()
+  With the largest score as the margin, all {n} parcels are covered. You were asked for 90 %.
+"""),
             otherwise="With a margin of {value:.4g} hours {(scores <= value).sum()} of the {n} "
             "parcels are covered. Sort the scores and count to the rank that 90 % needs.",
             also=["scores.nlargest(n - rank + 1).iloc[-1]", "np.partition(scores, 40)[40]"],
@@ -225,19 +209,14 @@ rank = int(np.ceil(0.9 * (n + 1)))
         Part(
             "coverage",
             "rank / (n + 1)",
-            [
-                Slip(
-                    "0.9",
-                    "90 % was asked for. A rank is a whole number, so what you get is a little "
-                    "more: which of the {n + 1} equally likely places of the next parcel are "
-                    "covered?",
-                ),
-                Slip(
-                    "rank / n",
-                    "This is the share of the {n} parcels that the margin was made from. The next "
-                    "one has {n + 1} places among their scores.",
-                ),
-            ],
+            slips("""
+0.9
+  90 % was asked for. A rank is a whole number, so what you get is a little more: which of the {n +
+  1} equally likely places of the next parcel are covered?
+rank / n
+  This is the share of the {n} parcels that the margin was made from. The next one has {n + 1}
+  places among their scores.
+"""),
             otherwise="{value:.4g} is not the chance of this margin: of {n + 1} equally likely "
             "places, how many does a score of rank {rank} cover?",
             kind=Number(0.0005),
@@ -246,27 +225,19 @@ rank = int(np.ceil(0.9 * (n + 1)))
         Part(
             "smallest_n",
             "19",
-            [
-                Slip(
-                    "20",
-                    "Nearly. 20 is n + 1: the next parcel counts as one of the twenty.",
-                ),
-                Slip(
-                    "39",
-                    "39 parcels would be needed if 5 % were divided between the two sides. The "
-                    "score has both sides in it.",
-                ),
-                Slip(
-                    "9",
-                    "Nine parcels suffice for 90 %. How many are needed for 95 %?",
-                ),
-                Slip(
-                    "12",
-                    "With n = {value:.0f} the rank ⌈0.95 · (n + 1)⌉ is {np.ceil(0.95 * (value + "
-                    "1)):.0f}, and there is no such score: the interval would have to be infinite.",
-                    when="value < 19",
-                ),
-            ],
+            slips("""
+20
+  Nearly. 20 is n + 1: the next parcel counts as one of the twenty.
+39
+  39 parcels would be needed if 5 % were divided between the two sides. The score has both sides in
+  it.
+9
+  Nine parcels suffice for 90 %. How many are needed for 95 %?
+12
+  when: value < 19
+  With n = {value:.0f} the rank ⌈0.95 · (n + 1)⌉ is {np.ceil(0.95 * (value + 1)):.0f}, and there is
+  no such score: the interval would have to be infinite.
+"""),
             otherwise="n = {value:.0f} works, but a smaller n does, too.",
             kind=Number(1e-6),
             also=["next(k for k in range(1, 99) if np.ceil(0.95 * (k + 1)) <= k)"],
@@ -310,36 +281,23 @@ def own(rows, rule=exact):
         Part(
             "worst",
             "share(later, common).min()",
-            [
-                Slip(
-                    "(score(later) <= common).mean()",
-                    "This is the coverage of all pairs together. It is nearly what was asked for, "
-                    "and that is the point: which pair pays for it?",
-                ),
-                Slip(
-                    "share(later).min()",
-                    "No margin has been added yet: this is the coverage of the worst pair with the "
-                    "model's own intervals.",
-                ),
-                Slip(
-                    "share(past, common).min()",
-                    "The margin was made from the parcels of `past`; on these it looks better than "
-                    "it is. Count on `later`.",
-                ),
-                Slip(
-                    "share(later, common).mean()",
-                    "The mean over pairs hides the worst one as well.",
-                ),
-                Slip(
-                    "share(later, common).max()",
-                    "This is the best pair.",
-                ),
-                Slip(
-                    "100 * right",
-                    "Give a share between 0 and 1.",
-                    when="value > 1",
-                ),
-            ],
+            slips("""
+(score(later) <= common).mean()
+  This is the coverage of all pairs together. It is nearly what was asked for, and that is the
+  point: which pair pays for it?
+share(later).min()
+  No margin has been added yet: this is the coverage of the worst pair with the model's own
+  intervals.
+share(past, common).min()
+  The margin was made from the parcels of `past`; on these it looks better than it is. Count on
+  `later`.
+share(later, common).mean()
+share(later, common).max()
+  This is the mean over pairs, or the best one. The worst one is asked for.
+100 * right
+  when: value > 1
+  Give a share between 0 and 1.
+"""),
             otherwise="{value:.4g} is not the share of a pair's parcels in `later` whose score is "
             "at most the one margin of `past`. Count it for each pair; the worst is asked for.",
             also=["(score(later) <= common)[later['pair'] == 'island'].sum() / 100"],
@@ -347,27 +305,18 @@ def own(rows, rule=exact):
         Part(
             "margins",
             "own(past)",
-            [
-                Slip(
-                    "own(later)",
-                    "These margins were made from `later`, the parcels that judge them. On the day "
-                    "of the promise they had not been delivered.",
-                ),
-                Slip(
-                    "pd.Series(common, own(past).index)",
-                    "This is the one margin for all pairs again. Group the scores by pair first.",
-                ),
-                Slip(
-                    "own(past, lambda s: np.sort(s)[int(np.ceil(0.9 * (len(s) + 1))) - 1])",
-                    "These margins are for 90 %; the course's intervals go from P10 to P90 and "
-                    "should hold for 80 %.",
-                ),
-                Slip(
-                    "own(past) - common",
-                    "This is what each pair needs on top of the common margin. Give the margin "
-                    "itself, measured from the model's interval.",
-                ),
-            ],
+            slips("""
+own(later)
+  These margins were made from `later`, the parcels that judge them. On the day of the promise they
+  had not been delivered.
+pd.Series(common, own(past).index)
+  This is the one margin for all pairs again. Group the scores by pair first.
+own(past, lambda s: np.sort(s)[int(np.ceil(0.9 * (len(s) + 1))) - 1])
+  These margins are for 90 %; the course's intervals go from P10 to P90 and should hold for 80 %.
+own(past) - common
+  This is what each pair needs on top of the common margin. Give the margin itself, measured from
+  the model's interval.
+"""),
             otherwise="These margins cover {(score(past) <= past['pair'].map(value)).groupby("
             "past['pair']).mean().round(3).to_dict()} of `past`. Take the exact rank in each pair, "
             "and do not round.",
@@ -377,28 +326,19 @@ def own(rows, rule=exact):
         Part(
             "extra",
             "2 * (later['pair'].map(margins) - common).mean()",
-            [
-                Slip(
-                    "(later['pair'].map(margins) - common).mean()",
-                    "A margin is added on both sides, so an interval grows by twice as much.",
-                ),
-                Slip(
-                    "2 * (margins - common).mean()",
-                    "Here the island's {(later['pair'] == 'island').sum()} parcels count as much "
-                    "as the city's {(later['pair'] == 'city').sum()}. Average over parcels.",
-                ),
-                Slip(
-                    "2 * later['pair'].map(margins).mean()",
-                    "This compares with the model's intervals without any margin. Compare with the "
-                    "one common margin.",
-                ),
-                Slip(
-                    "-right",
-                    "The sign is reversed: own margins minus the common one.",
-                ),
-            ],
-            otherwise="{value:.4g} hours is none of the usual mix-ups. Give each parcel of "
-            "`later` the margin of its pair, subtract the common one, and count both sides.",
+            slips("""
+(later['pair'].map(margins) - common).mean()
+  A margin is added on both sides, so an interval grows by twice as much.
+2 * (margins - common).mean()
+  Here the island's {(later['pair'] == 'island').sum()} parcels count as much as the city's
+  {(later['pair'] == 'city').sum()}. Average over parcels.
+2 * later['pair'].map(margins).mean()
+  This compares with the model's intervals without any margin. Compare with the one common margin.
+-right
+  The sign is reversed: own margins minus the common one.
+"""),
+            otherwise="{value:.4g} hours: give each parcel of `later` the margin of its pair, "
+            "subtract the common one, count both sides, and do not round.",
             also=["2 * (margins * later['pair'].value_counts(normalize=True)).sum() - 2 * common"],
         ),
     ],
@@ -437,40 +377,29 @@ def kaplan_meier(time, done):  # the time at which half are delivered
         Part(
             "naive",
             "shipped['hours'].median()",
-            [
-                Slip(
-                    "shipped['hours'].mean()",
-                    "This is the mean. The median was asked for, because the survival curve gives "
-                    "one too.",
-                ),
-                Slip(
-                    "time.median()",
-                    "Here parcels under way count as delivered at the cut. For `naive`, drop them.",
-                ),
-            ],
+            slips("""
+shipped['hours'].mean()
+  This is the mean. The median was asked for, because the survival curve gives one too.
+time.median()
+  Here parcels under way count as delivered at the cut. For `naive`, drop them.
+"""),
             otherwise="{value:.4g} hours is not the median of the delivered parcels.",
             also=["np.nanmedian(shipped['hours'])"],
         ),
         Part(
             "survival",
             "kaplan_meier(time, done)",
-            [
-                Slip(
-                    "naive",
-                    "This is the median of delivered parcels again. A parcel under way says "
-                    "something, too: that its time is *longer* than its age.",
-                ),
-                Slip(
-                    "time.median()",
-                    "Their age took the place of the time that parcels under way will need. That "
-                    "is shorter than the truth for each of them.",
-                ),
-                Slip(
-                    "shipped['hours'].fillna(1e9).median()",
-                    "You took every parcel under way for one that never arrives. A parcel handed "
-                    "in an hour ago is under way because it is young, not because it is slow.",
-                ),
-            ],
+            slips("""
+naive
+  This is the median of delivered parcels again. A parcel under way says something, too: that its
+  time is *longer* than its age.
+time.median()
+  Their age took the place of the time that parcels under way will need. That is shorter than the
+  truth for each of them.
+shipped['hours'].fillna(1e9).median()
+  You took every parcel under way for one that never arrives. A parcel handed in an hour ago is
+  under way because it is young, not because it is slow.
+"""),
             otherwise="At {value:.4g} hours the curve is not at one half. After each delivery "
             "multiply by 1 − 1 / (parcels that were still at risk).",
             kind=Number(0.001),
@@ -484,16 +413,12 @@ def kaplan_meier(time, done):  # the time at which half are delivered
         Part(
             "bias_days",
             "(naive - survival) / 24",
-            [
-                Slip(
-                    "naive - survival",
-                    "This is in hours.",
-                ),
-                Slip(
-                    "(survival - naive) / 24",
-                    "Bias is estimate minus truth: negative if the estimate is too low.",
-                ),
-            ],
+            slips("""
+naive - survival
+  This is in hours.
+(survival - naive) / 24
+  Bias is estimate minus truth: negative if the estimate is too low.
+"""),
             otherwise="{value:.4g} is not the difference of your two medians in days; do not "
             "round.",
             kind=Number(0.01),
@@ -541,63 +466,42 @@ MORE = " And that is not all that is to be mended in your set."
         Part(
             "possible",
             "safe",
-            [
-                Slip(
-                    "set()",
-                    "At least one of them could have been computed: every scan has the time at "
-                    "which it was known.",
-                    when="not value",
-                ),
-                Slip(
-                    "set(table)",
-                    "Not all of them. Cover every scan that was not known at 18:00 and see which "
-                    "columns you can still compute.",
-                    when="value == set(table)",
-                ),
-                Slip(
-                    "set(table) - safe",
-                    "This is the list of those that leak. The question asks for the others.",
-                    when="value == set(table) - safe",
-                ),
-                Slip(
-                    "safe | {'true_stage'}",
-                    "`true_stage` uses a scan from the moment at which it *happened*. For "
-                    "{len(moved('true_stage'))} parcels that scan was still on its way to you at "
-                    "18:00.{more(value, 'true_stage')}",
-                    when="'true_stage' in value",
-                ),
-                Slip(
-                    "safe | {'scans'}",
-                    "`scans` counts every scan of the parcel, also those of the days to come: a "
-                    "parcel with few of them left is nearly there.{more(value, 'scans')}",
-                    when="'scans' in value",
-                ),
-                Slip(
-                    "safe | {'pair_shipped'}",
-                    "`pair_shipped` takes parcels that had been handed in by 18:00, but with the "
-                    "hours that they needed in the end. It is the most usual leak of all: the "
-                    "label of a parcel that is still under way.{more(value, 'pair_shipped')}",
-                    when="'pair_shipped' in value",
-                ),
-                Slip(
-                    "safe - {'hours_silent'}",
-                    "`hours_silent` was possible: it looks back from 18:00 to the last scan that "
-                    "was *known*.",
-                    when="'hours_silent' not in value",
-                ),
-                Slip(
-                    "safe - {'last_stage'}",
-                    "`last_stage` was possible: it takes only scans that were known at 18:00. It "
-                    "may be behind the truth, and the model learns by how much.",
-                    when="'last_stage' not in value",
-                ),
-                Slip(
-                    "safe - {'pair_delivered'}",
-                    "`pair_delivered` was possible: its deliveries were known at 18:00. It is too "
-                    "low, as question 3 shows, but it is no leak. The two are often mixed up.",
-                    when="'pair_delivered' not in value",
-                ),
-            ],
+            slips("""
+set()
+  when: not value
+  At least one of them could have been computed: every scan has the time at which it was known.
+set(table)
+  when: value == set(table)
+  Not all of them. Cover every scan that was not known at 18:00 and see which columns you can still
+  compute.
+set(table) - safe
+  when: value == set(table) - safe
+  This is the list of those that leak. The question asks for the others.
+safe | {'true_stage'}
+  when: 'true_stage' in value
+  `true_stage` uses a scan from the moment at which it *happened*. For {len(moved('true_stage'))}
+  parcels that scan was still on its way to you at 18:00.{more(value, 'true_stage')}
+safe | {'scans'}
+  when: 'scans' in value
+  `scans` counts every scan of the parcel, also those of the days to come: a parcel with few of them
+  left is nearly there.{more(value, 'scans')}
+safe | {'pair_shipped'}
+  when: 'pair_shipped' in value
+  `pair_shipped` takes parcels that had been handed in by 18:00, but with the hours that they needed
+  in the end. It is the most usual leak of all: the label of a parcel that is still under
+  way.{more(value, 'pair_shipped')}
+safe - {'hours_silent'}
+  when: 'hours_silent' not in value
+  `hours_silent` was possible: it looks back from 18:00 to the last scan that was *known*.
+safe - {'last_stage'}
+  when: 'last_stage' not in value
+  `last_stage` was possible: it takes only scans that were known at 18:00. It may be behind the
+  truth, and the model learns by how much.
+safe - {'pair_delivered'}
+  when: 'pair_delivered' not in value
+  `pair_delivered` was possible: its deliveries were known at 18:00. It is too low, as question 3
+  shows, but it is no leak. The two are often mixed up.
+"""),
             otherwise="{names(value)}: these are not the columns that could have been computed.",
             kind=Labels("table"),
             also=["[name for name in table if moved(name).empty]"],
@@ -605,21 +509,17 @@ MORE = " And that is not all that is to be mended in your set."
         Part(
             "differ",
             "(table['true_stage'] != table['last_stage']).mean()",
-            [
-                Slip(
-                    "(table['true_stage'] == table['last_stage']).mean()",
-                    "This is the share for which both agree.",
-                ),
-                Slip(
-                    "(table['true_stage'] != table['last_stage']).sum()",
-                    "This is a number of parcels; give a share.",
-                ),
-                Slip(
-                    "(scans['known'] - scans['scanned'] > pd.Timedelta(hours=4)).mean()",
-                    "This is the share of scans that came late. Most of these were known by 18:00; "
-                    "compare the two columns.",
-                ),
-            ],
+            slips("""
+(table['true_stage'] == table['last_stage']).mean()
+  This is the share for which both agree.
+(table['true_stage'] != table['last_stage']).sum()
+100 * right
+  when: value > 1
+  This is a number of parcels, or a percentage; give a share between 0 and 1.
+(scans['known'] - scans['scanned'] > pd.Timedelta(hours=4)).mean()
+  This is the share of scans that came late. Most of these were known by 18:00; compare the two
+  columns.
+"""),
             otherwise="{value:.4g}: compare the columns `true_stage` and `last_stage` of the "
             "{len(table)} parcels.",
             also=["(table['true_stage'] > table['last_stage']).sum() / len(table)"],
@@ -654,31 +554,21 @@ def at(q):
         Part(
             "level",
             "LATE / (LATE + EARLY)",
-            [
-                Slip(
-                    "EARLY / (LATE + EARLY)",
-                    "The costs are upside down: at this level four parcels of five come late, and "
-                    "late is the expensive side.",
-                ),
-                Slip(
-                    "1 - EARLY / LATE",
-                    "Nearly. A day later for the promise costs {EARLY:.0f} if the parcel is there, "
-                    "and *saves* {LATE:.0f} if it is not. Where do the two balance?",
-                ),
-                Slip(
-                    "LATE / EARLY",
-                    "This is the ratio of the costs. A level lies between 0 and 1.",
-                ),
-                Slip(
-                    "100 * right",
-                    "Write the share as a number between 0 and 1.",
-                    when="value > 10",
-                ),
-                Slip(
-                    "0.5",
-                    "One half is right where a day late costs as much as a day early.",
-                ),
-            ],
+            slips("""
+EARLY / (LATE + EARLY)
+  The costs are upside down: at this level four parcels of five come late, and late is the expensive
+  side.
+1 - EARLY / LATE
+  Nearly. A day later for the promise costs {EARLY:.0f} if the parcel is there, and *saves*
+  {LATE:.0f} if it is not. Where do the two balance?
+LATE / EARLY
+  This is the ratio of the costs. A level lies between 0 and 1.
+100 * right
+  when: value > 10
+  Write the share as a number between 0 and 1.
+0.5
+  One half is right where a day late costs as much as a day early.
+"""),
             otherwise="At the level p one more day costs {EARLY:.0f} · p and saves {LATE:.0f} · "
             "(1 − p). Your {value:.4g} does not balance them.",
             also=["1 / (1 + EARLY / LATE)"],
@@ -686,30 +576,21 @@ def at(q):
         Part(
             "promise",
             "best(cost)",
-            [
-                Slip(
-                    "at(0.5)",
-                    "This is the median: half of the parcels come after it. It costs "
-                    "{cost(days, value):.2f} euro a parcel, the best promise "
-                    "{cost(days, right):.2f}.",
-                ),
-                Slip(
-                    ("np.ceil(days.mean())", "days.mean()"),
-                    "This is the mean, or the mean rounded up. It knows nothing of the costs: "
-                    "{cost(days, np.ceil(days.mean())):.2f} euro a parcel instead of "
-                    "{cost(days, right):.2f}.",
-                ),
-                Slip(
-                    "at(0.9)",
-                    "P90 is the end of the interval, not the promise: it costs "
-                    "{cost(days, value):.2f} euro a parcel, the best day {cost(days, right):.2f}.",
-                ),
-                Slip(
-                    "right + 0.5",
-                    "A promise is a whole day.",
-                    when="value % 1",
-                ),
-            ],
+            slips("""
+at(0.5)
+  This is the median: half of the parcels come after it. It costs {cost(days, value):.2f} euro a
+  parcel, the best promise {cost(days, right):.2f}.
+np.ceil(days.mean())
+days.mean()
+  This is the mean, or the mean rounded up. It knows nothing of the costs: {cost(days,
+  np.ceil(days.mean())):.2f} euro a parcel instead of {cost(days, right):.2f}.
+at(0.9)
+  P90 is the end of the interval, not the promise: it costs {cost(days, value):.2f} euro a parcel,
+  the best day {cost(days, right):.2f}.
+right + 0.5
+  when: value % 1
+  A promise is a whole day.
+"""),
             otherwise="Promising {value:.4g} days costs {cost(days, value):.2f} euro a parcel; "
             "there is a day that costs less.",
             kind=Number(1e-6, unrounded=False),
@@ -718,30 +599,21 @@ def at(q):
         Part(
             "promise_flat",
             "best(flat)",
-            [
-                Slip(
-                    "at(APOLOGY / (APOLOGY + EARLY))",
-                    "The formula does not hold here. It compares the cost of *one day more*, and "
-                    "with a fixed apology a parcel that is late costs the same on every day. "
-                    "Search: this promise costs {flat(days, value):.2f} euro a parcel, the best "
-                    "{flat(days, right):.2f}.",
-                ),
-                Slip(
-                    "promise",
-                    "This was the best promise when every day of delay had a price. With a fixed "
-                    "apology it costs {flat(days, value):.2f} euro a parcel; search again.",
-                ),
-                Slip(
-                    "days.max()",
-                    "Nobody is late, and everybody waits for the slowest: {flat(days, value):.2f} "
-                    "euro a parcel instead of {flat(days, right):.2f}.",
-                ),
-                Slip(
-                    "right + 0.5",
-                    "A promise is a whole day here as well.",
-                    when="value % 1",
-                ),
-            ],
+            slips("""
+at(APOLOGY / (APOLOGY + EARLY))
+  The formula does not hold here. It compares the cost of *one day more*, and with a fixed apology a
+  parcel that is late costs the same on every day. Search: this promise costs {flat(days,
+  value):.2f} euro a parcel, the best {flat(days, right):.2f}.
+promise
+  This was the best promise when every day of delay had a price. With a fixed apology it costs
+  {flat(days, value):.2f} euro a parcel; search again.
+days.max()
+  Nobody is late, and everybody waits for the slowest: {flat(days, value):.2f} euro a parcel instead
+  of {flat(days, right):.2f}.
+right + 0.5
+  when: value % 1
+  A promise is a whole day here as well.
+"""),
             otherwise="With the fixed apology {value:.4g} days cost {flat(days, value):.2f} euro a "
             "parcel; there is a day that costs less.",
             kind=Number(1e-6, unrounded=False),
@@ -758,12 +630,10 @@ def at(q):
     "{cost(days, promise):.2f} euro a parcel. With one fixed apology it would be "
     "{promise_flat:.0f} days: the quantile follows from the costs only if each day has a price.",
     hints=(
-        "Promise one day more: for which parcels does that cost money, for which does it save "
-        "some?",
+        "One day more: for which parcels does that cost money, for which does it save some?",
         "`level` = late / (late + early). `promise` is the first whole day by which at least that "
         "share of the 200 parcels has arrived.",
-        "For `promise_flat` write the new cost as a function of the promise and try every whole "
-        "day.",
+        "For `promise_flat` write the new cost as a function of the promise; try every whole day.",
     ),
 )
 
@@ -775,64 +645,50 @@ def ordered(scans, key=lambda s: (min(s["scanned"], s["known"]), s["stage"])):
     once = {s["id"]: s for s in scans}
     last = max(once.values(), key=key)
     return last["stage"], min(last["scanned"], last["known"]), len(once)
+def happened(s):
+    return min(s["scanned"], s["known"])
+def trusting(s):
+    last = max(s, key=lambda x: x["scanned"])
+    return last["stage"], last["scanned"], len({x["id"] for x in s})
 """,
     parts=[
         Part(
             "state_of",
             "ordered",
-            [
-                Slip(
-                    "lambda s: (s[-1]['stage'], s[-1]['scanned'], len({x['id'] for x in s}))",
-                    "The last scan to *arrive* decides in your function. A late one then takes a "
-                    "parcel back to a hub that it has left.",
-                ),
-                Slip(
-                    "lambda s: (*ordered(s)[:2], len(s))",
-                    "A scan that was sent twice counts twice: after each restart the log sends "
-                    "the last scans again. Count every `id` once.",
-                ),
-                Slip(
-                    "lambda s: (max(x['stage'] for x in s), *ordered(s)[1:])",
-                    "Your parcel can never go back. One of them was sorted wrong and is at an "
-                    "earlier stage again; the latest scan tells, not the highest stage.",
-                ),
-                Slip(
-                    "lambda s: ordered(s, key=lambda x: x['known'])",
-                    "The order in which scans became known is not the order in which they "
-                    "happened. Sort by `scanned`; `known` only limits it.",
-                ),
-                Slip(
-                    "lambda s: ordered(s, key=lambda x: x['id'])",
-                    "An `id` tells scans apart and nothing of time: the numbers come in any order.",
-                ),
-                Slip(
-                    (
-                        "lambda s: (ordered(s)[0], max(s, key=lambda x: min(x['scanned'], "
-                        "x['known']))['scanned'], ordered(s)[2])",
-                        "lambda s: ordered(s, key=lambda x: x['scanned'])",
-                    ),
-                    "The latest scan may be one whose clock is ahead. Wherever a time is used, to "
-                    "compare and to return, it is the earlier of `scanned` and `known`.",
-                ),
-                Slip(
-                    "def trusting(s):\n"
-                    "    last = max(s, key=lambda x: x['scanned'])\n"
-                    "    return last['stage'], last['scanned'], len({x['id'] for x in s})\n"
-                    "trusting",
-                    "One scanner's clock is two days ahead, and your function believes it: the "
-                    "parcel would keep that stage until the day after tomorrow. A scan cannot "
-                    "happen after it is known.",
-                ),
-                Slip(
-                    (
-                        "lambda s: ordered([x for x in s if x['scanned'] <= x['known']])",
-                        "lambda s: (*ordered([x for x in s if x['scanned'] <= x['known']])[:2], "
-                        "ordered(s)[2])",
-                    ),
-                    "A scan with a wrong clock was dropped. Its time is wrong, its stage and its "
-                    "hub are not: use the time at which it was known instead.",
-                ),
-            ],
+            slips("""
+lambda s: None
+  when: any(made is None for made in value)
+  Your function returns nothing. Is a `return` missing?
+lambda s: ordered(s)[:2]
+lambda s: dict(zip('abc', ordered(s)))
+  when: not all(isinstance(made, (tuple, list)) and len(made) == 3 for made in value)
+  Return three values, in this order: the stage, the hour, and how many scans.
+lambda s: (s[-1]['stage'], s[-1]['scanned'], len({x['id'] for x in s}))
+  The last scan to *arrive* decides in your function. A late one then takes a parcel back to a hub
+  that it has left.
+lambda s: (*ordered(s)[:2], len(s))
+  A scan that was sent twice counts twice: after each restart the log sends the last scans again.
+  Count every `id` once.
+lambda s: (max(x['stage'] for x in s), *ordered(s)[1:])
+  Your parcel can never go back. One of them was sorted wrong and is at an earlier stage again; the
+  latest scan tells, not the highest stage.
+lambda s: ordered(s, key=lambda x: x['known'])
+  The order in which scans became known is not the order in which they happened. Sort by `scanned`;
+  `known` only limits it.
+lambda s: ordered(s, key=lambda x: x['id'])
+  An `id` tells scans apart and nothing of time: the numbers come in any order.
+lambda s: (ordered(s)[0], max(s, key=happened)['scanned'], ordered(s)[2])
+lambda s: ordered(s, key=lambda x: x['scanned'])
+  The latest scan may be one whose clock is ahead. Wherever a time is used, to compare and to
+  return, it is the earlier of `scanned` and `known`.
+trusting
+  One scanner's clock is two days ahead, and your function believes it: the parcel would keep that
+  stage until the day after tomorrow. A scan cannot happen after it is known.
+lambda s: ordered([x for x in s if x['scanned'] <= x['known']])
+lambda s: (*ordered([x for x in s if x['scanned'] <= x['known']])[:2], ordered(s)[2])
+  A scan with a wrong clock was dropped. Its time is wrong, its stage and its hub are not: use the
+  time at which it was known instead.
+"""),
             otherwise="For the six parcels it should return {right}; yours returns {value}.",
             kind=Function("[(scans,) for scans in arrived]", 1e-6),
             also=[

@@ -8,7 +8,6 @@ consumer keeps, ``GET /health`` says how far it is behind. Every error is a JSON
 from __future__ import annotations
 
 import json
-import pickle
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,15 +21,27 @@ from starlette.concurrency import run_in_threadpool
 
 from casebook.cases.delivery_eta.eta import Models
 from casebook.cases.delivery_eta.feed import MOST_ID
-from casebook.cases.delivery_eta.ladder import Routes
 from casebook.cases.delivery_eta.messages import Scan, became_known, decode, key_of
-from casebook.cases.delivery_eta.quantiles import Quantiles
 from casebook.cases.delivery_eta.stages import START
-from casebook.cases.delivery_eta.stream import SCHEMA, State, seconds
+from casebook.cases.delivery_eta.stream import SCHEMA, State
 from casebook.cases.delivery_eta.tracking import DONE
-from casebook.serving.app import Problem, bare_app, body_of, reply, too_large
+from casebook.forecasting.back_off import History
+from casebook.forecasting.quantile_trees import Quantiles
+from casebook.serving import parts
+from casebook.serving.app import (
+    Problem,
+    bare_app,
+    body_of,
+    json_list,
+    one_by_one,
+    reply,
+    whole_number,
+)
 from casebook.serving.breaker import Breaker
-from casebook.serving.eventlog import Consumer, EventLog, Log, Store
+from casebook.serving.consumer import Consumer, Store
+from casebook.serving.eventlog import EventLog, Log
+from casebook.serving.stored import contents, iso, seconds
+from casebook.serving.worker import Worker
 
 #: Bytes of a request, and scans in it.
 MOST_BYTES, MOST_SCANS = 1_000_000, 1_000
@@ -40,44 +51,14 @@ BUDGET_MS = 5_000.0
 KEEP = 90.0
 
 
-def iso(second: float) -> str:
-    """Return seconds since 1970 as a time in UTC."""
-    return pd.Timestamp(round(second), unit="s").strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-class _Twice(ValueError):
-    """An object of JSON says a field twice."""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON; refuse one that says a field twice."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _Twice(f"An object has the field {twice[:40]!r} twice.")
-    return made
-
-
-class Tracking:
+class Tracking(Worker):
     """The log, the state, and what customers are told.
 
-    Parameters
-    ----------
-    log : EventLog or RedisLog
-    store : Store
-        With :data:`~.stream.SCHEMA`.
-    models : Models
-    breaker : Breaker, optional
-    reader : Store, optional
-        The same file, opened once more: who asks then does not wait for the consumer's batch.
-    clock : callable, optional
-        Time now, in UTC without a zone: the gateway stamps it on each scan that is posted. By
-        default the time of the last message, the clock of a feed that is played again.
-    keep : float, optional
-        Days for which a parcel is kept after its last scan; by default for ever.
-    missing : sequence of str, optional
-        What is wrong with the models' files, for ``/health``.
+    ``reader`` is the same file, opened once more: who asks then does not wait for the consumer's
+    batch. ``clock`` gives the time in UTC without a zone, which the gateway stamps on each scan
+    that is posted; without it the time is that of the last message, for a feed that is played
+    again. ``keep`` are the days for which a parcel is kept after its last scan, ``missing`` says
+    what is wrong with the models' files.
     """
 
     def __init__(
@@ -93,56 +74,34 @@ class Tracking:
     ) -> None:
         self._clock, self.missing = clock, list(missing)
         self.log, self.store, self.reader = log, store, reader or store
-        self.trouble = ""
         self.state = State(models, breaker, clock and self._now, keep)
-        self.consumer = Consumer(log, store, decode, self.state.apply)
-        self._asked = Consumer(log, self.reader, decode, self.state.apply)  # only asked how far
+        consumer = Consumer(log, store, decode, self.state.apply)
+        super().__init__(consumer, self.reader, lambda message: seconds(became_known(message)))
 
     def post(self, raw: bytes) -> dict[str, Any]:
-        """Take scans into the log; those that are none are refused, one by one.
+        """Take a JSON list of scans into the log; those that are none are refused, one by one.
 
-        Parameters
-        ----------
-        raw : bytes
-            A JSON list of scans, without ``received_at``: when a scan became known is for the
-            gateway to say.
-
-        Returns
-        -------
-        dict
-            ``accepted`` (count) and ``refused`` (position and what is wrong).
+        They come without ``received_at``: when a scan became known is for the gateway to say.
 
         Raises
         ------
         Problem
             413 or 400 if it is no list that can be read, 422 if no scan of it can be taken.
         """
-        if len(raw) > MOST_BYTES:
-            raise too_large(f"The body has {len(raw):,} bytes, more than {MOST_BYTES:,}.")
-        try:
-            sent = json.loads(raw, object_pairs_hook=_once)
-        except (ValueError, RecursionError) as error:
-            what = str(error) if isinstance(error, _Twice) else "The body is no JSON."
-            raise Problem(400, "not JSON", what, "Send a list of scans.") from None
-        if not isinstance(sent, list):
-            what = f"The body is a {type(sent).__name__}."
-            raise Problem(400, "not a list", what, "Send a list of scans, also for a single one.")
-        if len(sent) > MOST_SCANS:
-            raise too_large(f"The list has {len(sent):,} scans, more than {MOST_SCANS:,}.")
-        good, refused = [], []
+        sent = json_list(raw, "scans", MOST_BYTES, MOST_SCANS)
         received = pd.Timestamp(round(self._now()), unit="s").isoformat()
-        for position, scan in enumerate(sent):
-            try:
-                if "received_at" in scan:
-                    raise ValueError("received_at: the gateway sets it, leave it out")
-                body = {"kind": "scan", **scan, "received_at": received}
-                body = json.dumps(body, allow_nan=False)
-                message = decode(body)
-                if not isinstance(message, Scan):
-                    raise ValueError("kind: only scans are sent here")
-                good.append((key_of(message), body))
-            except (TypeError, ValueError) as error:
-                refused.append({"position": position, "what": str(error)[:300]})
+
+        def event(scan: dict[str, Any]) -> tuple[str, str]:
+            if "received_at" in scan:
+                raise ValueError("received_at: the gateway sets it, leave it out")
+            body = {"kind": "scan", **scan, "received_at": received}
+            body = json.dumps(body, allow_nan=False)
+            message = decode(body)
+            if not isinstance(message, Scan):
+                raise ValueError("kind: only scans are sent here")
+            return key_of(message), body
+
+        good, refused = one_by_one(sent, event)
         if refused and not good:
             do = "Correct the fields and send them again."
             raise Problem(422, "no scan", f"Refused: {refused[:3]}", do)
@@ -150,32 +109,20 @@ class Tracking:
         return {"accepted": len(good), "refused": refused}
 
     def eta(self, parcel: str) -> dict[str, Any]:
-        """Return what the customer is told of a parcel.
+        """Return what the customer is told of a parcel, by its number as it stands in the address.
 
-        Parameters
-        ----------
-        parcel : str
-            Its number, as it stands in the address.
-
-        Returns
-        -------
-        dict
-            ``parcel``, ``stage``, ``p10``, ``p50``, ``p90`` (times), ``source`` (model, routes,
-            window), ``why`` (what kept the model from answering, if something did), ``reason`` (why
-            it differs from the forecast before), ``promised`` (a day, fixed at the first scan; None
-            before it), ``overdue`` (it, or the window, has ended without a delivery); of a
-            parcel that has arrived ``delivered_at``.
+        ``promised`` is fixed at the first scan (None before it); ``overdue`` says that it, or the
+        window, has ended without a delivery; ``why`` says what kept the model from answering.
 
         Raises
         ------
         Problem
             400 if that is no number, 404 if nothing is known of the parcel.
         """
-        number = int(parcel) if parcel.isascii() and parcel.isdigit() and len(parcel) < 17 else 0
-        if not 1 <= number <= MOST_ID:
-            what = f"{parcel[:40]!r} is no parcel's number."
-            raise Problem(400, "no number", what, "Send the digits of the label.")
-        query = "SELECT event_at FROM steps WHERE parcel = ? AND step = ?"
+        number = whole_number(parcel, MOST_ID, "a parcel's number", "Send the digits of the label.")
+        query = (
+            "SELECT event_at FROM steps JOIN parcels USING (parcel) WHERE parcel = ? AND step = ?"
+        )
         if done := self.reader.all(query, (number, DONE)):
             return {"parcel": number, "stage": "delivered", "delivered_at": iso(done[0][0])}
         query = (
@@ -223,59 +170,19 @@ class Tracking:
         return found[0][0] if found else 0.0
 
     def health(self) -> dict[str, Any]:
-        """Return how far the consumer is behind, what ails it, and who answered lately.
+        """Return how the consumer is, and who answered lately.
 
-        Returns
-        -------
-        dict
-            ``consumer`` and ``models`` ("well", or what is wrong), ``behind`` (messages; None while
-            the log cannot say), ``lag_seconds`` (age of the oldest of them; 0 if there is none),
-            ``consumed``, ``quarantined``, ``sources`` (of the last 1,000 forecasts), ``model`` (the
-            breaker's state).
+        ``sources`` are of the last 1,000 forecasts, ``model`` is the breaker's state, ``models``
+        what is wrong with their files; the rest as of :meth:`Worker.condition`.
         """
-        query = (
-            "SELECT source, count(*) FROM (SELECT source FROM eta ORDER BY rowid DESC LIMIT 1000)"
-        )
-        breaker, (behind, lag, trouble) = self.state.breaker, self._behind()
-        return {
-            "consumer": self.trouble or trouble or "well",
-            "behind": behind,
-            "lag_seconds": lag,
-            "consumed": self._asked.consumed,
-            "quarantined": self.reader.all("SELECT count(*) FROM quarantine")[0][0],
-            "sources": dict(self.reader.all(f"{query} GROUP BY source")),
+        recent = "SELECT source FROM eta ORDER BY rowid DESC LIMIT 1000"
+        query = f"SELECT source, count(*) FROM ({recent}) GROUP BY source"
+        breaker = self.state.breaker
+        return self.condition(self._now()) | {
+            "sources": dict(self.reader.all(query)),
             "model": breaker.state if breaker else "not guarded",
             "models": "; ".join(self.missing) or "well",
         }
-
-    def _behind(self) -> tuple[int | None, float | None, str]:
-        """Return how many messages are unread, the age of the oldest, and why that is not known."""
-        try:
-            behind = self._asked.behind
-            oldest = self.log.read(self._asked.offset, 1) if behind else []
-        except Exception as error:  # the log was replaced, or is out of reach
-            return None, None, f"{type(error).__name__}: {error}"[:300]
-        if not oldest:
-            return behind, 0.0, ""
-        try:
-            since = seconds(became_known(decode(oldest[0].body)))
-        except ValueError:
-            return behind, None, ""  # it will be put aside
-        return behind, max(self._now() - since, 0.0), ""
-
-    def step(self) -> int:
-        """Consume what is there and return how many events; note the trouble, if there is any."""
-        try:
-            done = self.consumer.run().events
-        except Exception as error:  # a full disk, a bug, a log out of reach: all may pass
-            self.trouble = f"{type(error).__name__}: {error}"[:300]
-            return 0
-        self.trouble = ""
-        return done
-
-    def swap(self, models: Models) -> None:
-        """Answer with other models from now on; what was learned of the correction stays."""
-        self.state.models, self.missing = models, []
 
 
 def create_app(tracking: Tracking) -> FastAPI:
@@ -304,58 +211,27 @@ def create_app(tracking: Tracking) -> FastAPI:
 
 def save(folder: Path, models: Models) -> None:
     """Write the models for :func:`app_from`, the zone pairs in a file of their own."""
-    for name, part in (("model", replace(models, routes=None)), ("routes", models.routes)):
-        (Path(folder) / f"{name}.pickle").write_bytes(pickle.dumps(part))
+    parts.save(folder, {"model": replace(models, routes=None), "routes": models.routes})
 
 
 def load(folder: Path) -> tuple[Models, list[str]]:
-    """Read what :func:`save` wrote; a file that is missing or broken takes no other with it.
-
-    Returns
-    -------
-    models : Models
-        With what could be read.
-    missing : list of str
-        Each file that could not, and why.
-
-    Notes
-    -----
-    It trusts the folder, which is the service's own: a pickle can run code.
-    """
-    missing: list[str] = []
-
-    def read(name: str, kind: type) -> Any:
-        try:
-            part = pickle.loads((Path(folder) / name).read_bytes())
-            if not isinstance(part, kind):
-                raise TypeError(f"holds a {type(part).__name__}, not {kind.__name__}")
-            return part
-        except Exception as error:  # what a broken pickle raises has no common name
-            missing.append(f"{name}: {type(error).__name__}: {error}"[:200])
-            return None
-
-    models = read("model.pickle", Models) or Models()
+    """Read what :func:`save` wrote, as far as it is whole, and what is wrong with the rest."""
+    found, missing = parts.load(folder, {"model": Models, "routes": History})
+    models = found.get("model", Models())
     for name in ("model", "promises"):
         part = getattr(models, name)
         if not isinstance(part, Quantiles | None):
             missing.append(f"model.pickle: its {name} is a {type(part).__name__}, not Quantiles")
             models = replace(models, **{name: None})
-    return replace(models, routes=read("routes.pickle", Routes)), missing
+    return replace(models, routes=found.get("routes")), missing
 
 
 def app_from(folder: str, consume: bool = False) -> FastAPI:
     """Return the service on a folder with ``log.db``, ``state.db`` and the files of :func:`save`.
 
-    Parameters
-    ----------
-    folder : str
-    consume : bool
-        Also run the consumer, in a thread of this process.
-
-    Notes
-    -----
-    It goes by the feed's time, for a feed that is played again: the world's calendar has an end. A
-    service on its own time gives :class:`Tracking` a clock.
+    With ``consume`` the consumer runs in a thread of this process. It goes by the feed's time, for
+    a feed that is played again: the world's calendar has an end. A service on its own time gives
+    :class:`Tracking` a clock.
     """
     path = Path(folder)
     models, missing = load(path)
@@ -363,16 +239,8 @@ def app_from(folder: str, consume: bool = False) -> FastAPI:
     reader = Store(path / "state.db", SCHEMA)
     tracking = Tracking(log, store, models, Breaker(BUDGET_MS), reader, None, KEEP, missing)
     if consume:
-        threading.Thread(target=_forever, args=(tracking,), daemon=True).start()
+        threading.Thread(target=tracking.forever, daemon=True).start()
     return create_app(tracking)
-
-
-def _forever(tracking: Tracking, pause: float = 0.05) -> None:
-    """Consume, and try again after trouble, which ``/health`` shows meanwhile."""
-    wait = threading.Event()
-    while True:
-        if not tracking.step():
-            wait.wait(2.0 if tracking.trouble else pause)
 
 
 @contextmanager
@@ -389,7 +257,4 @@ def opened(folder: Path, models: Models, breaker: Breaker | None = None) -> Iter
 def state_of(store: Store) -> dict[str, list[tuple]]:
     """Return all that the events have changed: to compare two runs."""
     tables = {"parcels": 1, "steps": 2, "eta": 2, "load": 3, "outcomes": 1, "follower": 1}
-    orders = {name: ", ".join(str(k + 1) for k in range(n)) for name, n in tables.items()}
-    return {
-        name: store.all(f"SELECT * FROM {name} ORDER BY {order}") for name, order in orders.items()
-    }
+    return {name: contents(store, name, keys) for name, keys in tables.items()}

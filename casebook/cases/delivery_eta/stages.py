@@ -12,7 +12,9 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
+
+from casebook.evaluate.survival import lasting
+from casebook.worlds.schedules import last_of, next_of
 
 START = pd.Timestamp("2025-04-14")
 #: The world ends after 245 days; the schedules go on, for parcels that are then in transit.
@@ -31,15 +33,7 @@ HOLIDAYS = {
     "2026-01-01": "New Year",
 }
 #: Stages in order; ``attempted`` is a delivery that failed.
-STAGES = (
-    "collected",
-    "origin_hub",
-    "departed",
-    "destination_hub",
-    "out",
-    "attempted",
-    "delivered",
-)
+STAGES = ("collected", "origin_hub", "departed", "destination_hub", "out", "attempted", "delivered")
 COLLECTED, ORIGIN_HUB, DEPARTED, DESTINATION_HUB, OUT, ATTEMPTED, DELIVERED = range(len(STAGES))
 MOST_ATTEMPTS = 3
 
@@ -80,14 +74,9 @@ EXPRESS_WAIT, HAUL_SD = 0.35, 0.12
 
 @dataclass(frozen=True)
 class Constants:
-    """The two most arbitrary constants; a study of sensitivity varies them.
+    """The two most arbitrary constants, both in logs; a study of sensitivity varies them.
 
-    Attributes
-    ----------
-    shock_sd : float
-        Standard deviation of a hub's daily volume, in logs.
-    stage_sd : float
-        The same of a parcel's hours in collection, in a hub and on the van.
+    ``shock_sd`` is of a hub's daily volume, ``stage_sd`` of hours in collection, hub and van.
     """
 
     shock_sd: float = 0.13
@@ -98,22 +87,10 @@ class Constants:
 class Network:
     """What does not change: hubs, zones, distances. Arrays by hub (8), zone (24) or hub pair.
 
-    Attributes
-    ----------
-    hubs, zones : tuple of str
-    utilisation : ndarray
-        Mean volume over mean capacity, by hub.
-    stormy : ndarray of bool
-        Hubs of the region that the storm will hit.
-    zone_hub : ndarray of int
-    share : ndarray
-        Of all parcels, by zone.
-    first, ring, fails : ndarray
-        By zone: median hours of collection, median hours on the van, chance of a failed delivery.
-    km, road : ndarray
-        By pair of hubs: distance; factor on the hours of a line haul.
-    zone_km : ndarray
-        From a zone to its hub.
+    By hub ``utilisation`` (mean volume over capacity) and ``stormy`` (the storm will hit it); by
+    zone ``zone_hub``, ``share`` (of all parcels), ``first`` and ``ring`` (median hours of
+    collection and on the van), ``fails`` (chance of a failed delivery) and ``zone_km`` (to its
+    hub); by pair ``km`` and ``road`` (factor on the hours of a line haul).
     """
 
     hubs: tuple[str, ...]
@@ -164,16 +141,6 @@ def stamps(at: np.ndarray) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(START + pd.to_timedelta(seconds, unit="s")).as_unit("s")
 
 
-def next_of(schedule: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Return the first departure at or after some times."""
-    return schedule[np.searchsorted(schedule, at, side="left")]
-
-
-def last_of(schedule: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Return the last departure at or before some times."""
-    return schedule[np.maximum(np.searchsorted(schedule, at, side="right") - 1, 0)]
-
-
 def day_of(at: np.ndarray) -> np.ndarray:
     """Return the number of the day, from 0, not beyond the last one."""
     return np.clip((at // 24).astype(int), 0, ALL_DAYS - 1)
@@ -203,13 +170,8 @@ def tomorrow(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return backlog and shock of the next morning (Lindley's recursion, a step a day).
 
-    Parameters
-    ----------
-    backlog, shock, noise : ndarray, shape (..., hubs)
-        Backlog in mean days of volume; log shock of the day before; standard normal.
-    storm : ndarray of bool, shape (...)
-        Whether it blows on this day.
-    day : int
+    Shape (..., hubs): backlog in mean days of volume, log shock, standard normal noise; storm
+    (...).
     """
     volume, hands = seasons()
     shock = PHI * shock + np.sqrt(1 - PHI**2) * constants.shock_sd * noise
@@ -225,43 +187,12 @@ def storm_goes_on(rng: np.random.Generator, blown: np.ndarray) -> np.ndarray:
     return (blown > 0) & (blown < STORM_MOST) & longer
 
 
-def lasting(
-    rng: np.random.Generator, median: np.ndarray, sd: float, beyond: np.ndarray | float = 0.0
-) -> np.ndarray:
-    """Draw lognormal durations that exceed what has passed already.
-
-    Parameters
-    ----------
-    rng : Generator
-    median : ndarray
-        Hours.
-    sd : float
-        Of the logarithm.
-    beyond : ndarray or float
-        Hours that have passed.
-
-    Returns
-    -------
-    ndarray
-        The exact conditional distribution, by inversion.
-    """
-    with np.errstate(divide="ignore"):
-        reached = np.log(np.maximum(beyond, 0.0) / median) / sd
-    left = ndtr(-reached)
-    return median * np.exp(sd * -ndtri(rng.random(left.shape) * np.maximum(left, 1e-300)))
-
-
 @dataclass(frozen=True)
 class Times:
     """When each stage was entered, in hours; NaN before the stage at which the walk began.
 
-    Attributes
-    ----------
-    stages : ndarray, shape (n, 4)
-        Collected, origin hub, departed, destination hub.
-    out, rung : ndarray, shape (n, 3)
-        Van's departure and ring at the door, for each attempt; NaN where there was none.
-    delivered : ndarray, shape (n,)
+    ``stages`` (n, 4): collected, origin hub, departed, destination hub. ``out`` and ``rung`` (n,
+    3): van's departure and ring at the door for each attempt; NaN where there was none.
     """
 
     stages: np.ndarray
@@ -281,24 +212,10 @@ def onward(
     network: Network,
     constants: Constants,
 ) -> Times:
-    """Let parcels that are all in one stage walk on to their delivery.
+    """Let parcels that are all in one stage (``step``) walk on to their delivery.
 
-    Parameters
-    ----------
-    rng : Generator
-    trips : Trips
-    step : int
-        The stage, such as ``COLLECTED``.
-    entered, now : ndarray
-        When they entered it, and when they were still in it.
-    attempts : ndarray or int
-        Failed deliveries so far.
-    queues, network, constants
-        Of the world, or of an imagined future.
-
-    Returns
-    -------
-    Times
+    They ``entered`` it, were still in it at ``now``, and had so many failed ``attempts``; queues
+    are those of the world, or of an imagined future.
     """
     start, end = network.zone_hub[trips.origin], network.zone_hub[trips.destination]
     sd, at = constants.stage_sd, np.asarray(entered, float)

@@ -5,7 +5,6 @@ All that messages change is written in the transaction that also says how far th
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,22 +14,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from casebook.cases.delivery_eta.eta import (
-    Models,
-    Said,
-    decide,
-    promise_day,
-    queue_ahead,
-    reason,
-)
+from casebook.cases.delivery_eta.eta import Models, Said, decide, promise_day, queue_ahead, reason
 from casebook.cases.delivery_eta.features import KEYS, Tables, build, condensed
 from casebook.cases.delivery_eta.messages import Load, Parcel, Scan, became_known, key_of
-from casebook.cases.delivery_eta.quantiles import widened
 from casebook.cases.delivery_eta.stages import DELIVERED, OUT, STAGES
 from casebook.cases.delivery_eta.tracking import DONE, Track
 from casebook.evaluate.conformal import Adaptive
+from casebook.evaluate.ranges import widened
 from casebook.serving.breaker import Breaker
-from casebook.serving.eventlog import Decoded, Refused
+from casebook.serving.consumer import Decoded
+from casebook.serving.feed_clock import FeedClock
+from casebook.serving.following import TABLE, Following, keep, recalled
+from casebook.serving.stored import among, frame, joined, put, seconds, typed
 
 # The state ---------------------------------------------------------------------------
 
@@ -41,26 +36,8 @@ SUMS = (
     f"SELECT {', '.join(KEYS)}, max(label_at) AS label_at, sum(took) AS took, count(*) AS n "
     f"FROM outcomes GROUP BY {', '.join(KEYS)}, label_at / 86400"
 )
-ETA = [
-    "parcel",
-    "step",
-    "stage",
-    "known_at",
-    "p10",
-    "p50",
-    "p90",
-    "low",
-    "high",
-    "correction",
-    "source",
-    "why",
-    "reason",
-    "ahead",
-    "promised",
-]
-#: A message cannot have become known so much later than all others, or than now: its clock is
-#: wrong. Where a feed is played again, the time of its messages is all that there is.
-MOST_AHEAD, MOST_AHEAD_OF_NOW = 7 * 24 * 3600, 3600
+_TOLD = ["p10", "p50", "p90", "low", "high", "correction", "source", "why", "reason"]
+ETA = ["parcel", "step", "stage", "known_at", *_TOLD, "ahead", "promised"]
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS parcels ({", ".join(PARCEL)}, PRIMARY KEY (parcel));
 CREATE TABLE IF NOT EXISTS steps
@@ -68,46 +45,22 @@ CREATE TABLE IF NOT EXISTS steps
 CREATE TABLE IF NOT EXISTS eta ({", ".join(ETA)}, PRIMARY KEY (parcel, step));
 CREATE TABLE IF NOT EXISTS load (hub, backlog_hours, published_at, PRIMARY KEY (hub, published_at));
 CREATE TABLE IF NOT EXISTS outcomes ({", ".join(["parcel", *OUTCOME])}, PRIMARY KEY (parcel));
-CREATE TABLE IF NOT EXISTS follower (one INTEGER PRIMARY KEY, alpha, recent);
+{TABLE}
 CREATE TABLE IF NOT EXISTS version (one INTEGER PRIMARY KEY, number, now);
 """
-TIMES = {"accepted_at", "window_low", "window_high", "published_at", "label_at"}
-NUMBERS = {"km", "took", "n", "backlog_hours"}
-_ZERO = pd.Timestamp("1970-01-01")
-
-
-def seconds(moment: datetime) -> int:
-    """Return a time as the store keeps it: whole seconds since 1970."""
-    return int((pd.Timestamp(moment) - _ZERO).total_seconds())
-
-
-def _times(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of the store with its times and numbers as such, also where it is empty."""
-    for name in NUMBERS & {*frame}:
-        frame[name] = frame[name].astype(float)
-    for name in TIMES & {*frame}:
-        frame[name] = pd.to_datetime(frame[name].astype("int64"), unit="s").astype("datetime64[s]")
-    return frame
-
-
-def _joined(before: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with new rows; an empty one has no types that could be kept."""
-    new = _times(new)
-    return pd.concat([before, new], ignore_index=True) if len(before) else new
+#: Columns that are times and numbers also where a table is empty.
+TYPES = {
+    "times": ("accepted_at", "window_low", "window_high", "published_at", "label_at"),
+    "numbers": ("km", "took", "n", "backlog_hours"),
+}
 
 
 @dataclass
 class State:
     """Applies messages to the store; it keeps in memory what it can read from there at any time.
 
-    Attributes
-    ----------
-    models : Models
-    breaker : Breaker or None
-    clock : callable or None
-        Seconds since 1970, where the service runs on its own time.
-    keep : float or None
-        Days for which a parcel is kept after its last scan, and a report; None keeps all.
+    ``clock`` gives seconds since 1970 where the service runs on its own time; ``keep`` the days for
+    which a parcel is kept after its last scan, and a report (None keeps all).
     """
 
     models: Models
@@ -117,20 +70,24 @@ class State:
     _version: int = field(default=-1, init=False)
     _tables: Tables | None = field(default=None, init=False)
     _follower: Adaptive | None = field(default=None, init=False)
-    _doubted: tuple[str, int] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._feed = FeedClock(self.clock)
 
     def apply(self, db: sqlite3.Connection, events: Sequence[Decoded]) -> None:
         """Write what messages change, in their order."""
-        number = self._recall(db)
+        number, before = self._recall(db)
         self._version = -1  # until all is written: a failure half-way is read from the store again
         messages = [event.value for event in events]
-        latest = self._in_order(messages, db)
+        came = ((key_of(message), seconds(became_known(message))) for message in messages)
+        latest = self._feed.latest(before, came) or 0  # one whose clock is wrong is refused
         self._reports([m for m in messages if isinstance(m, Load)], db)
         fresh = self._announced([m for m in messages if isinstance(m, Parcel)], db)
         scans = [m for m in messages if isinstance(m, Scan)]
         plan = fresh + self._merged(scans, db)
         self._forecast(plan, db)
-        self._forget(latest, db)
+        if self.keep is not None and (before or 0) // 86400 < latest // 86400:
+            self._forget(latest // 86400 - self.keep, db)
         self._version = number + 1
         db.execute(
             "INSERT INTO version VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE "
@@ -138,33 +95,9 @@ class State:
             (self._version, latest),
         )
 
-    def _in_order(self, messages: Sequence[Scan | Parcel | Load], db: sqlite3.Connection) -> int:
-        """Return when the last message became known; refuse one that is ahead of the clock.
-
-        Without a clock, refuse one that is days ahead of all before, until another parcel or hub
-        says the same: then the feed was silent.
-        """
-        found = db.execute("SELECT now FROM version").fetchone()
-        now, clock = found[0] if found else None, self.clock and self.clock()
-        for message in messages:
-            came = seconds(became_known(message))
-            if clock is not None and came > clock + MOST_AHEAD_OF_NOW:
-                raise Refused(f"came {(came - clock) / 3600:.1f} hours from now: set its clock")
-            if clock is None and now is not None and came > now + MOST_AHEAD:
-                before, self._doubted = self._doubted, (key_of(message), came)
-                agreed = before is not None and before[0] != self._doubted[0]
-                if not agreed or abs(came - before[1]) > MOST_AHEAD:
-                    days = (came - now) / 86400
-                    raise Refused(f"came {days:.1f} days after all before it: set its clock")
-            now = came if now is None else max(now, came)
-        return now or 0
-
-    def _forget(self, latest: int, db: sqlite3.Connection) -> None:
-        """Once a day, drop what is older than ``keep``; the sums of deliveries stay."""
-        found = db.execute("SELECT now FROM version").fetchone()
-        if self.keep is None or (found and found[0] // 86400 == latest // 86400):
-            return
-        oldest = (latest // 86400 - self.keep) * 86400
+    def _forget(self, day: float, db: sqlite3.Connection) -> None:
+        """Drop what is older than a day; the sums of deliveries stay."""
+        oldest = day * 86400
         old = "SELECT parcel FROM steps GROUP BY parcel HAVING max(received_at) < ?"
         for table in ("eta", "parcels", "steps"):
             db.execute(f"DELETE FROM {table} WHERE parcel IN ({old})", (oldest,))
@@ -182,47 +115,27 @@ class State:
 
     # What is kept in memory
 
-    def _recall(self, db: sqlite3.Connection) -> int:
+    def _recall(self, db: sqlite3.Connection) -> tuple[int, int | None]:
         """Read from the store what is kept in memory, unless it is still that of the store.
 
-        Returns the number of the store's version.
+        Returns the number of the store's version, and when its last message became known.
         """
-        found = db.execute("SELECT number FROM version").fetchone()
-        stored = found[0] if found else 0
-        if stored == self._version:
-            return stored
-        load = pd.read_sql_query("SELECT * FROM load", db)
-        done = pd.read_sql_query(SUMS, db)
-        kept = db.execute("SELECT alpha, recent FROM follower").fetchone()
-        self._tables = Tables(_times(load), _times(done))
-        self._follower = self.models.follower()
-        if kept:
-            self._follower = Adaptive(json.loads(kept[1]))
-            self._follower.alpha = kept[0]
-        return stored
-
-    def _remember_reports(self, load: pd.DataFrame) -> None:
-        if len(load):
-            self._tables = Tables(_joined(self._tables.load, load), self._tables.outcomes)
-
-    def _remember_deliveries(self, done: pd.DataFrame, now: pd.Timestamp) -> None:
-        if len(done):
-            outcomes = _joined(self._tables.outcomes, done.assign(n=1))
-            self._tables = Tables(self._tables.load, condensed(outcomes, now))
+        found = db.execute("SELECT number, now FROM version").fetchone() or (0, None)
+        if found[0] == self._version:
+            return found
+        self._tables = Tables(*(frame(db, q, **TYPES) for q in ("SELECT * FROM load", SUMS)))
+        self._follower = recalled(db, self.models.follower())
+        return found
 
     # The three kinds of message
 
     def _reports(self, messages: Sequence[Load], db: sqlite3.Connection) -> None:
         rows = [(m.hub, m.backlog_hours, seconds(m.published_at)) for m in messages]
-        new = []
-        for row in rows:
-            made = db.execute("INSERT INTO load VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
-            if made.rowcount == 1:
-                new.append(row)
-                continue
-            query = "SELECT * FROM load WHERE hub = ? AND published_at = ?"
-            _same(db.execute(query, (row[0], row[2])).fetchone(), row)
-        self._remember_reports(pd.DataFrame(new, columns=["hub", "backlog_hours", "published_at"]))
+        new = [row for row in rows if put(db, "load", row, ["hub", "published_at"])]
+        if new:
+            columns = ["hub", "backlog_hours", "published_at"]
+            load = typed(pd.DataFrame(new, columns=columns), **TYPES)
+            self._tables = Tables(joined(self._tables.load, load), self._tables.outcomes)
 
     def _announced(self, messages: Sequence[Parcel], db: sqlite3.Connection) -> list[dict]:
         """Store master data; return the moments of parcels that were scanned before."""
@@ -230,11 +143,7 @@ class State:
         for m in messages:
             values = [getattr(m, name) for name in PARCEL]
             values = [seconds(v) if isinstance(v, datetime) else v for v in values]
-            marks = ", ".join("?" * len(values))
-            query = f"INSERT INTO parcels VALUES ({marks}) ON CONFLICT DO NOTHING"
-            if db.execute(query, values).rowcount == 0:
-                query = "SELECT * FROM parcels WHERE parcel = ?"
-                _same(db.execute(query, (m.parcel,)).fetchone(), values)
+            put(db, "parcels", values, ["parcel"])
             given = db.execute("SELECT 1 FROM eta WHERE parcel = ?", (m.parcel,)).fetchone()
             if not given:
                 late += _replayed(_tracks(db, [m.parcel]).get(m.parcel, Track(m.parcel)))
@@ -274,24 +183,21 @@ class State:
         rows["known_at"] = rows["known_at"].astype("datetime64[s]")
         rows["event_at"] = rows["event_at"].astype("datetime64[s]")
         wanted = rows["parcel"].unique().tolist()
-        marks = ", ".join("?" * len(wanted))
-        query = f"SELECT * FROM parcels WHERE parcel IN ({marks})"
-        master = _times(pd.read_sql_query(query, db, params=wanted))
+        query = f"SELECT * FROM parcels WHERE parcel IN {among(wanted)}"
+        master = frame(db, query, wanted, **TYPES)
         rows = rows.merge(master, on="parcel", how="inner")
         asked = rows[rows["step"] < DONE]
         done = self._delivered(rows[rows["step"] == DONE], asked, db)
         # A batch may hold days: what its first moment looks back to is kept.
-        self._remember_deliveries(done, rows["known_at"].min())
+        if len(done):
+            outcomes = joined(self._tables.outcomes, typed(done.assign(n=1), **TYPES))
+            first = rows["known_at"].min()
+            self._tables = Tables(self._tables.load, condensed(outcomes, first))
         made, ahead = self._decided(asked)
         correction = self._followed(rows, made, db)
         self._store(asked, made, correction, ahead, db)
-        if self.models.model is None:
-            return  # nothing was corrected: a model that comes later starts from its own scores
-        db.execute(
-            "INSERT INTO follower VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE "
-            "SET alpha = excluded.alpha, recent = excluded.recent",
-            (self._follower.alpha, json.dumps(list(self._follower.recent))),
-        )
+        if self.models.model is not None:  # one that comes later starts from its own scores
+            keep(db, self._follower)
 
     def _decided(self, asked: pd.DataFrame) -> tuple[pd.DataFrame, list[float]]:
         """Return the decisions on moments, and the hours of queue before each parcel."""
@@ -320,33 +226,26 @@ class State:
                 continue  # delivered before it was accepted: one of the two clocks is wrong
             keys = [getattr(row, name) for name in OUTCOME[:4]]
             new.append((row.parcel, *keys, seconds(row.known_at), took))
-        db.executemany(f"INSERT INTO outcomes VALUES ({', '.join('?' * (1 + len(OUTCOME)))})", new)
-        frame = pd.DataFrame(new, columns=["parcel", *OUTCOME])
-        return frame.drop(columns="parcel")
+        db.executemany(f"INSERT INTO outcomes VALUES {among(['parcel', *OUTCOME])}", new)
+        return pd.DataFrame(new, columns=["parcel", *OUTCOME]).drop(columns="parcel")
 
     def _followed(
         self, rows: pd.DataFrame, made: pd.DataFrame, db: sqlite3.Connection
     ) -> pd.Series:
         """Return each forecast's correction, learning from the deliveries in their order."""
         done = rows.loc[rows["step"] == DONE, "parcel"].tolist()
-        given: dict[int, list[tuple]] = {}
         query = "SELECT parcel, known_at, low, high, correction FROM eta WHERE source = 'model'"
-        query += f" AND parcel IN ({', '.join('?' * len(done))}) ORDER BY parcel, step"
-        for parcel, *values in db.execute(query, done):
-            given.setdefault(parcel, []).append(tuple(values))
+        query += f" AND parcel IN {among(done)} ORDER BY parcel, step"
+        follows = Following(self._follower, db.execute(query, done))
+        model = made.loc[made["source"] == "model", ["p10", "p90"]]
+        ends = dict(zip(model.index, model.itertuples(index=False, name=None), strict=True))
         correction = pd.Series(0.0, made.index)
-        by_model = dict(zip(made.index, made["source"] == "model", strict=True))
-        ends = dict(zip(made.index, zip(made["p10"], made["p90"], strict=True), strict=True))
         columns = rows[["parcel", "step", "known_at", "event_at"]]
         for at, parcel, step, known, event in columns.itertuples():
-            if step < DONE and by_model[at]:
-                correction[at] = asked = self._follower.ask()
-                given.setdefault(parcel, []).append((seconds(known), *ends[at], asked))
-            elif step == DONE:
-                for asked_at, low, high, before in given.get(parcel, []):
-                    took = (seconds(event) - asked_at) / 3600
-                    if took > 0:
-                        self._follower.learn(max(low - took, took - high), before)
+            if step == DONE:
+                follows.ended(parcel, seconds(event))
+            elif at in ends:
+                correction[at] = follows.ask(parcel, seconds(known), *ends[at])
         return correction
 
     def _store(
@@ -361,39 +260,33 @@ class State:
         final = widened(made, correction)
         parcels = asked["parcel"].unique().tolist()
         query = "SELECT parcel, known_at, p50, ahead, promised FROM eta WHERE parcel IN "
-        query += f"({', '.join('?' * len(parcels))}) ORDER BY parcel, step"
-        said = {parcel: values for parcel, *values in db.execute(query, parcels)}
+        query += f"{among(parcels)} ORDER BY parcel, step"
+        said = {
+            parcel: (Said(known + 3600 * p50, load), day)
+            for parcel, known, p50, load, day in db.execute(query, parcels)
+        }
         values = np.column_stack([final[["p10", "p50", "p90"]], made[["p10", "p90"]]])
         rows = []
         for k, (parcel, step, stage, known) in enumerate(
             zip(*(asked[name] for name in ("parcel", "step", "stage", "known_at")), strict=True)
         ):
             known_at, p50 = seconds(known), float(final["p50"].iat[k])
-            before = said.get(parcel)
+            now = Said(known_at + 3600 * p50, ahead[k])
             # The first promise stands: what is learned later moves the forecast, not the promise.
-            day = before[3] if before else int(made["promised"].iat[k])
-            why = reason(stage, before and _said(*before[:3]), _said(known_at, p50, ahead[k]))
-            said[parcel] = [known_at, p50, ahead[k], day]
+            before, day = said.get(parcel, (None, int(made["promised"].iat[k])))
+            said[parcel] = now, day
             ends = [float(value) for value in values[k]]
-            rest = (made["source"].iat[k], made["why"].iat[k], why, ahead[k], day)
-            rows.append((parcel, step, stage, known_at, *ends, correction.iat[k], *rest))
-        db.executemany(f"INSERT INTO eta VALUES ({', '.join('?' * len(ETA))})", rows)
-
-
-def _same(stored: Sequence[object], sent: Sequence[object]) -> None:
-    """Refuse a message that was stored before with other content: the first one counts."""
-    if tuple(stored) != tuple(sent):
-        raise Refused(f"differs from what came first: {tuple(sent)}, first {tuple(stored)}")
-
-
-def _said(known_at: int, p50: float, ahead: float) -> Said:
-    return Said(known_at + 3600 * p50, ahead)
+            whose = (made["source"].iat[k], made["why"].iat[k], reason(stage, before, now))
+            rows.append(
+                (parcel, step, stage, known_at, *ends, correction.iat[k], *whose, ahead[k], day)
+            )
+        db.executemany(f"INSERT INTO eta VALUES {among(ETA)}", rows)
 
 
 def _tracks(db: sqlite3.Connection, parcels: Iterable[int]) -> dict[int, Track]:
     """Return the tracks of parcels, as far as the store knows them."""
     wanted = list(parcels)
-    query = f"SELECT * FROM steps WHERE parcel IN ({', '.join('?' * len(wanted))})"
+    query = f"SELECT * FROM steps WHERE parcel IN {among(wanted)}"
     tracks: dict[int, Track] = {}
     for parcel, step, received, scan_id, event in db.execute(query, wanted):
         entry = (pd.Timestamp(received, unit="s"), scan_id, pd.Timestamp(event, unit="s"))

@@ -15,63 +15,46 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.delivery_eta import world as worlds
-from casebook.cases.delivery_eta.evaluation import (
-    compare,
-    deciles,
-    jumps,
-    losses,
-    score,
-    split,
-    with_truth,
-)
+from casebook.cases.delivery_eta.evaluation import deciles, split, with_truth
 from casebook.cases.delivery_eta.features import FEATURES, GROUPS, prepare
 from casebook.cases.delivery_eta.ladder import route_quantiles, routes, rules, van_quantiles, window
 from casebook.cases.delivery_eta.oracle import oracle_quantiles
 from casebook.cases.delivery_eta.promise import (
     PROMISE_LEVELS,
     Costs,
+    by_level,
+    day_after,
     next_working_day,
-    outcome,
-    policy_table,
 )
-from casebook.cases.delivery_eta.quantiles import (
-    DIRECT,
-    Quantiles,
-    adapted,
-    conformalise,
-    fit,
-    follower,
-)
+from casebook.cases.delivery_eta.quantiles import DIRECT, fit
 from casebook.cases.delivery_eta.stages import Constants
 from casebook.cases.delivery_eta.survival import aft, censoring_bias
-from casebook.evaluate.gap import gaps
+from casebook.evaluate import gap
 from casebook.evaluate.intervals import Interval, mean_interval
+from casebook.evaluate.ranges import (
+    adapted,
+    compare,
+    conformalise,
+    daily_sums,
+    follower,
+    jumps,
+    score,
+)
+from casebook.forecasting.quantile_trees import Quantiles
 
 #: Worlds of the headline, and those on which the models' settings were chosen.
 SEEDS, CHOSEN_ON = tuple(range(11, 26)), (1, 2, 3)
 WINDOW, ROUTES, RULES, MODEL, ORACLE = "window", "routes", "rules", "adaptive", "oracle"
 RECENT, DIRECT_QUANTILE = "recent scores", "direct quantile"
-#: ``direct`` fits the bare hours, ``lightgbm`` the hours beside the timetable; the four after it
-#: correct the latter.
-METHODS = (
-    WINDOW,
-    ROUTES,
-    RULES,
-    "aft",
-    "direct",
-    "lightgbm",
-    "cqr",
-    "cqr by stage",
-    RECENT,
-    MODEL,
-    ORACLE,
-)
 METRICS = ["n", "coverage", "late", "width", "interval_score", "pinball", "mae"]
 SPANS = {
     "quiet": (worlds.CALIBRATION_END, worlds.QUIET_END),
     "storm": (worlds.STORM, worlds.PEAK),
     "peak": (worlds.PEAK, worlds.CUT),
 }
+#: The parcel of the chapter's first figure: it came hours after its window, inside of each of its
+#: intervals, of which each is narrower than the one before.
+SHOWN = 15_635
 #: Moments of a span for which the oracle is asked outside of the quiet weeks.
 ORACLE_ROWS = 2500
 
@@ -80,14 +63,8 @@ ORACLE_ROWS = 2500
 class Setting:
     """A world as the models see it.
 
-    Attributes
-    ----------
-    world : World
-        For its truth.
-    rows : DataFrame
-        All prepared moments with ``truth``.
-    train, calibration, quiet, rough : DataFrame
-        Parts of them, as of :func:`~.evaluation.split`.
+    ``rows`` are all prepared moments with ``truth``; the parts are those of
+    :func:`.evaluation.split`.
     """
 
     world: worlds.World
@@ -122,26 +99,28 @@ def spans(rows: pd.DataFrame) -> pd.Series:
     return pd.Series(np.select(parts, list(SPANS), ""), rows.index, name="span")
 
 
-def forecasts(here: Setting, model: Quantiles, survival: bool = True) -> dict[str, pd.DataFrame]:
-    """Return the ladder's forecasts of all test moments, by name; without the oracle's."""
+def forecasts(here: Setting, model: Quantiles) -> dict[str, pd.DataFrame]:
+    """Return the ladder's forecasts of all test moments, by name; without the oracle's.
+
+    ``direct`` fits the bare hours, ``lightgbm`` the hours beside the timetable; what stands after
+    it corrects the latter.
+    """
     rows = here.test
-    made = {
+    return {
         WINDOW: window(rows),
         # A stage that no route has seen is left to the window, as in the service.
         ROUTES: routes(here.train).predict(rows).fillna(window(rows)),
         RULES: rules(here.train).predict(rows),
+        # On the day of the training it knows the parcels under way, which the others must drop.
+        "aft": aft(here.rows, worlds.TRAIN_END).predict(rows),
         "direct": fit(here.train, **DIRECT).predict(rows),
         "lightgbm": model.predict(rows),
         "cqr": conformalise(model, here.calibration).predict(rows),
-        "cqr by stage": conformalise(model, here.calibration, by_stage=True).predict(rows),
+        "cqr by stage": conformalise(model, here.calibration, by="stage").predict(rows),
         # The last scores alone, and with the aim that follows the misses.
         RECENT: adapted(model, follower(model, here.calibration, gamma=0.0), rows),
         MODEL: adapted(model, follower(model, here.calibration), rows),
     }
-    if survival:
-        # On the day of the training it knows the parcels under way, which the others must drop.
-        made["aft"] = aft(here.rows, worlds.TRAIN_END).predict(rows)
-    return {name: made[name] for name in METHODS if name in made}
 
 
 def oracle(here: Setting) -> pd.DataFrame:
@@ -160,7 +139,12 @@ def oracle(here: Setting) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Found:
-    """What a world says: one frame for each table that is recorded. See :mod:`.benchmarks`."""
+    """What a world says: one frame for each table that is recorded.
+
+    ``scores`` has ``to_oracle``, the interval score over the oracle's on the moments that the
+    oracle was asked about; ``rolling`` has the sums of each day. The others are as of the functions
+    below.
+    """
 
     scores: pd.DataFrame
     slices: pd.DataFrame
@@ -181,7 +165,7 @@ def one_world(seed: int) -> Found:
         scores=scores(here, made, truth).assign(seed=seed),
         slices=slices(here, made | {ORACLE: truth}).assign(seed=seed),
         rolling=rolling_sums(here, made).assign(seed=seed),
-        promises=promises(here, model, made).assign(seed=seed),
+        promises=promises(here).assign(seed=seed),
         censoring=censoring(here).assign(seed=seed),
         fan=fan(here, made["cqr"]).assign(seed=seed),
     )
@@ -214,7 +198,7 @@ def slices(here: Setting, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
     parts = []
     for name in (ROUTES, RULES, "cqr", "cqr by stage", MODEL, ORACLE):
         forecast = made[name].loc[rows.index]
-        moved = jumps(rows, forecast).abs()
+        moved = jumps(rows, forecast, "parcel").abs()
         for by, group in groups.items():
             table = score(rows, forecast, group)
             table["jump"] = moved.groupby(group).median()
@@ -228,49 +212,36 @@ def slices(here: Setting, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def rolling_sums(here: Setting, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return sums of each day's forecasts, static and adaptive, from which windows are made."""
-    rows = here.test
-    parts = []
-    for method, name in (("static", "cqr"), ("adaptive", MODEL)):
-        each = losses(rows, made[name])[["covered", "width", "interval_score"]]
-        daily = each.groupby(rows["known_at"].dt.normalize().rename("day")).sum()
-        daily["n"] = rows.groupby(rows["known_at"].dt.normalize()).size()
-        parts.append(daily.reset_index().assign(method=method))
-    return pd.concat(parts, ignore_index=True)
+    kinds = {"static": "cqr", "adaptive": MODEL}
+    sums = {kind: daily_sums(here.test, made[name]) for kind, name in kinds.items()}
+    return pd.concat(sums, names=["method"]).reset_index()
 
 
-def promises(here: Setting, model: Quantiles, made: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def promises(here: Setting) -> pd.DataFrame:
     """Cost the promises at collection in the quiet weeks: by level, each rung in its natural form.
 
-    The window has its last day; routes have their own quantile, rules that of the vans. The model
-    has P50 and some of its spreads, and beside that a quantile that is fitted at the costs' level.
-    Each rung's ``chosen`` level is its cheapest one of the calibration weeks, of which each half is
-    promised with the model's spreads of the other. The oracle's is the cheapest of the quiet weeks.
+    The window has its last day; routes have their own quantile, rules that of the vans, and trees
+    are fitted to the quantile that the costs name. The ``chosen`` level of routes and rules is the
+    cheapest one of the calibration weeks, the oracle's the cheapest one of the quiet weeks.
     """
     known, first = (rows[rows["stage"] == "collected"] for rows in (here.calibration, here.quiet))
-    forecast, before = made[MODEL].loc[first.index], model.predict(known)
-    odd = known["parcel"] % 2 == 1
-    halves = [
-        policy_table(known[a], before[a], known[b], before[b], truth="remaining")["cost"]
-        for a, b in ((odd, ~odd), (~odd, odd))
-    ]
-    table = policy_table(first, forecast, known, before)
-    parts = [_rung(MODEL, table, halves[0] + halves[1])]
+    parts = []
     train = here.train[here.train["stage"] == "collected"]
     for name, learn in ((ROUTES, route_quantiles), (RULES, van_quantiles)):
         days = [_days(rows, learn(train, rows, PROMISE_LEVELS)) for rows in (known, first)]
-        chosen = _costs(known, days[0], "remaining")["cost"]
-        parts.append(_rung(name, _costs(first, days[1]), chosen))
+        chosen = by_level(known, days[0], truth="remaining")["cost"]
+        parts.append(_rung(name, by_level(first, days[1]), chosen))
     level = Costs().quantile
     direct = fit(here.train, levels=(level,)).raw(first)
     single = {
         (WINDOW, 0.0): next_working_day(first["window_high"]),
-        (DIRECT_QUANTILE, level): _day(first, pd.Series(direct[:, 0], first.index)),
+        (DIRECT_QUANTILE, level): day_after(first, direct[:, 0]),
     }
     for (name, at), day in single.items():
-        own = pd.DataFrame({at: outcome(first, day)}).T.rename_axis("level")
+        own = by_level(first, {at: day})
         parts.append(_rung(name, own, own["cost"]))
     best = oracle_quantiles(here.world, first, PROMISE_LEVELS).set_axis(PROMISE_LEVELS, axis=1)
-    table = _costs(first, _days(first, best))
+    table = by_level(first, _days(first, best))
     return pd.concat([*parts, _rung(ORACLE, table, table["cost"])], ignore_index=True)
 
 
@@ -280,18 +251,9 @@ def _rung(name: str, table: pd.DataFrame, cost: pd.Series) -> pd.DataFrame:
     return table.assign(chosen=chosen, model=name).reset_index()
 
 
-def _days(rows: pd.DataFrame, hours: pd.DataFrame) -> pd.DataFrame:
+def _days(rows: pd.DataFrame, hours: pd.DataFrame) -> dict[float, np.ndarray]:
     """Return the promised day of each moment by level."""
-    return pd.DataFrame({level: _day(rows, hours[level]) for level in hours}, rows.index)
-
-
-def _costs(rows: pd.DataFrame, days: pd.DataFrame, truth: str = "truth") -> pd.DataFrame:
-    made = {level: outcome(rows, days[level].to_numpy(), truth=truth) for level in days}
-    return pd.DataFrame(made).T.rename_axis("level")
-
-
-def _day(rows: pd.DataFrame, hours: pd.Series) -> np.ndarray:
-    return next_working_day(rows["known_at"] + pd.to_timedelta(hours, unit="h"))
+    return {level: day_after(rows, hours[level]) for level in hours}
 
 
 def censoring(here: Setting) -> pd.DataFrame:
@@ -306,32 +268,17 @@ def censoring(here: Setting) -> pd.DataFrame:
 
 
 def fan(here: Setting, forecast: pd.DataFrame) -> pd.DataFrame:
-    """Return a parcel's forecasts scan by scan: one that its window missed and ours did not.
-
-    The first by number of the quiet weeks' parcels that were scanned at each of the five stages up
-    to the van, came six hours or more after the carrier's window, within each of the five
-    intervals, of which each is narrower than the one before by a twentieth or more, and the last
-    less than a third of the first. Hours since collection.
-    """
-    hour, rows = pd.Timedelta(hours=1), here.quiet
+    """Return the forecasts of the parcel :data:`SHOWN` scan by scan, in hours since collection."""
+    hour, rows = pd.Timedelta(hours=1), here.quiet[here.quiet["parcel"] == SHOWN]
     made, accepted = forecast.loc[rows.index], rows["accepted_at"]
     scan = (rows["known_at"] - accepted) / hour
     columns = {name: scan + made[name] for name in ("p10", "p50", "p90")}
     ends = {name: (rows[name] - accepted) / hour for name in ("window_low", "window_high")}
-    table = rows[["parcel", "stage", "step"]].assign(
-        scan_hours=scan, **columns, delivered=scan + rows["truth"], **ends
+    delivered = scan + rows["truth"]
+    table = rows[["parcel", "stage"]].assign(
+        scan_hours=scan, **columns, delivered=delivered, **ends
     )
-    inside = table["delivered"].between(table["p10"], table["p90"])
-    late = table["delivered"] >= table["window_high"] + 6
-    width, parcel = table["p90"] - table["p10"], table["parcel"]
-    narrower = ~(width > 0.95 * width.groupby(parcel).shift())
-    groups = table.assign(inside=inside & narrower, late=late, width=width).groupby("parcel")
-    fits = groups["step"].agg(lambda steps: [*steps] == [0, 1, 2, 3, 4])
-    fits &= groups["inside"].all() & groups["late"].all()
-    fits &= groups["width"].last() < groups["width"].first() / 3
-    if not fits.any():
-        return table.iloc[:0].drop(columns="step")
-    return table[parcel == fits.idxmax()].drop(columns="step").reset_index(drop=True)
+    return table.reset_index(drop=True)
 
 
 # Over worlds -------------------------------------------------------------------------
@@ -340,50 +287,27 @@ def fan(here: Setting, forecast: pd.DataFrame) -> pd.DataFrame:
 def shares(
     table: pd.DataFrame, model: str = MODEL, floor: str = WINDOW, metric: str = "interval_score"
 ) -> Interval:
-    """Return the share of the gap to the oracle that a model closes in the quiet weeks.
-
-    Parameters
-    ----------
-    table : DataFrame
-        The recorded table ``worlds``.
-    model, floor : str
-        What closes the gap, and what it is counted from: the window, the routes, or the rules.
-    metric : str
-
-    Returns
-    -------
-    Interval
-        95 % t interval over worlds.
-    """
-    rows = table[table["span"] == "quiet"]
-    rows = rows.assign(share=gaps(rows, floor, ORACLE, metric, within=["seed"]))
-    return mean_interval(rows.loc[rows["model"] == model, "share"])
+    """Return the share of the gap to the oracle that a model closes in the quiet weeks."""
+    return gap.closed(table[table["span"] == "quiet"], model, floor, ORACLE, metric)
 
 
 def mean_of(table: pd.DataFrame, model: str, metric: str, span: str = "quiet") -> Interval:
     """Return a metric of a model with its 95 % t interval over worlds."""
-    rows = table[(table["span"] == span) & (table["model"] == model)]
-    return mean_interval(rows[metric])
+    return mean_interval(table.loc[(table["span"] == span) & (table["model"] == model), metric])
 
 
 def ratio(table: pd.DataFrame, model: str, peer: str, span: str = "quiet") -> Interval:
     """Return a model's interval score over that of a peer, paired by world."""
-    rows = table[table["span"] == span]
-    wide = rows.pivot(index="seed", columns="model", values="interval_score")
-    return mean_interval(wide[model] / wide[peer])
+    return gap.ratio(table[table["span"] == span], model, peer, "interval_score")
 
 
 # What matters ------------------------------------------------------------------------
 
 
 def ablation(seeds: Sequence[int] = CHOSEN_ON[:2]) -> pd.DataFrame:
-    """Leave out one group of features at a time, in the worlds on which the models were made.
+    """Leave out one group of features at a time, in worlds on which the models were made.
 
-    Returns
-    -------
-    DataFrame
-        ``seed``, ``without`` (a group, or "nothing"), and the scores of the calibration weeks:
-        these worlds' test weeks are not looked at.
+    Returns the scores of the calibration weeks: these worlds' test weeks are not looked at.
     """
     parts = []
     for seed in seeds:

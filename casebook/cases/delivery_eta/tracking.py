@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.delivery_eta.stages import ATTEMPTED, DELIVERED, OUT, STAGES
+from casebook.data.clocks import believed
 
 STAGE_NUMBER = {name: number for number, name in enumerate(STAGES)}
 #: Steps: the stages up to the first van, then two for each attempt; delivery comes last.
@@ -39,22 +40,9 @@ def step_of(stage: str, attempt: int) -> int:
     return number + 2 * attempt if number in (OUT, ATTEMPTED) else number
 
 
-def event_time(scanned_at: pd.Timestamp, received_at: pd.Timestamp) -> pd.Timestamp:
-    """Return when a scan happened: by its scanner's clock, unless that cannot be true."""
-    wrong = scanned_at > received_at + AHEAD or scanned_at < received_at - OLDEST
-    return received_at if wrong else scanned_at
-
-
 @dataclass
 class Track:
-    """What is known of one parcel.
-
-    Attributes
-    ----------
-    parcel : int
-    steps : dict
-        By step: ``(received_at, scan_id, event_at)`` of the scan that came in first.
-    """
+    """What is known of a parcel; by step ``(received_at, scan_id, event_at)`` of the first scan."""
 
     parcel: int
     steps: dict[int, tuple[pd.Timestamp, int, pd.Timestamp]] = field(default_factory=dict)
@@ -65,17 +53,7 @@ class Track:
         return max(self.steps, default=-1)
 
     def merge(self, scan: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Merge a scan.
-
-        Parameters
-        ----------
-        scan : mapping
-            ``scan_id``, ``parcel``, ``stage``, ``attempt``, ``scanned_at``, ``received_at``.
-
-        Returns
-        -------
-        dict or None
-            The moment (:data:`MOMENT`), if the scan takes the parcel further.
+        """Merge a scan; return the moment (:data:`MOMENT`) if it takes the parcel further.
 
         Raises
         ------
@@ -86,7 +64,7 @@ class Track:
             raise ValueError(f"a scan of parcel {scan['parcel']} for the track of {self.parcel}")
         step = step_of(scan["stage"], scan["attempt"])
         before, received = self.furthest, scan["received_at"]
-        event = event_time(scan["scanned_at"], received)
+        event = believed(scan["scanned_at"], received, AHEAD, OLDEST)
         entry = (received, scan["scan_id"], event)
         self.steps[step] = min(self.steps.get(step, entry), entry)
         if step <= before:
@@ -96,34 +74,18 @@ class Track:
 
 
 def _steps(scans: pd.DataFrame) -> np.ndarray:
-    number = scans["stage"].map(STAGE_NUMBER).to_numpy()
-    step = np.where(
-        np.isin(number, (OUT, ATTEMPTED)), number + 2 * scans["attempt"].to_numpy(), number
-    )
-    return np.where(number == DELIVERED, DONE, step)
-
-
-def _event_times(scans: pd.DataFrame) -> pd.Series:
-    scanned, received = scans["scanned_at"], scans["received_at"]
-    wrong = (scanned > received + AHEAD) | (scanned < received - OLDEST)
-    return scanned.where(~wrong, received)
+    kinds = scans[["stage", "attempt"]]
+    number = {
+        kind: step_of(*kind) for kind in kinds.drop_duplicates().itertuples(index=False, name=None)
+    }
+    return np.array([number[kind] for kind in kinds.itertuples(index=False, name=None)], int)
 
 
 def moments(scans: pd.DataFrame, parcels: pd.DataFrame) -> pd.DataFrame:
     """Return the moments of a whole feed: what :meth:`Track.merge` returns, scan by scan.
 
-    Parameters
-    ----------
-    scans : DataFrame
-        In the order in which they came in.
-    parcels : DataFrame
-        Master data.
-
-    Returns
-    -------
-    DataFrame
-        :data:`MOMENT` and the columns of ``parcels``; in the order of ``known_at``. A delivery is
-        no moment: there is nothing left to predict.
+    Each has :data:`MOMENT` and the columns of ``parcels``, in the order of ``known_at``. A delivery
+    is no moment: there is nothing left to predict.
 
     Raises
     ------
@@ -136,40 +98,22 @@ def moments(scans: pd.DataFrame, parcels: pd.DataFrame) -> pd.DataFrame:
     furthest = step.groupby(scans["parcel"]).cummax()
     before = furthest.groupby(scans["parcel"]).shift(fill_value=-1)
     moved = ((step > before) & (step < DONE)).to_numpy()
+    happened = believed(scans["scanned_at"], scans["received_at"], AHEAD, OLDEST)
     rows = scans.loc[moved, ["parcel", "stage", "attempt"]].assign(
-        step=step[moved], known_at=scans["received_at"], event_at=_event_times(scans)
+        step=step[moved], known_at=scans["received_at"], event_at=happened
     )
     return rows.merge(parcels, on="parcel", how="inner", validate="m:1")
 
 
 def labelled(rows: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:
-    """Add what the feed says about the delivery.
+    """Add what the feed says about the delivery; moments that became known after it are left out.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Moments.
-    scans : DataFrame
-
-    Returns
-    -------
-    DataFrame
-        With ``remaining`` (hours from ``known_at`` to the delivery; NaN while it is not known) and
-        ``label_at`` (when the delivery became known). Moments that became known after the delivery
-        are left out.
+    ``remaining`` are the hours from ``known_at`` to the delivery (NaN while it is not known),
+    ``label_at`` is when it became known.
     """
     done = scans[scans["stage"] == "delivered"].drop_duplicates("parcel").set_index("parcel")
-    known = pd.DataFrame({"at": _event_times(done), "label_at": done["received_at"]})
+    happened = believed(done["scanned_at"], done["received_at"], AHEAD, OLDEST)
+    known = pd.DataFrame({"at": happened, "label_at": done["received_at"]})
     rows = rows.join(known, on="parcel")
     remaining = (rows.pop("at") - rows["known_at"]) / pd.Timedelta(hours=1)
     return rows.assign(remaining=remaining)[~(remaining <= 0)]
-
-
-def ripe(rows: pd.DataFrame, now: pd.Timestamp, days: float = 10.0) -> pd.DataFrame:
-    """Return what a training at ``now`` may use without a bias towards fast parcels.
-
-    Only moments that are so old that nearly every parcel has arrived, whether it has or not; of
-    those the delivered ones. Younger moments would be there only if their parcel was fast.
-    """
-    old = rows["known_at"] < now - pd.Timedelta(days=days)
-    return rows[old & (rows["label_at"] < now)]

@@ -61,6 +61,8 @@ from casebook.cases.delivery_eta.stages import (
     storm_goes_on,
     tomorrow,
 )
+from casebook.worlds.feeds import Faults, arrivals, planted, sent, wrong_clocks
+from casebook.worlds.schedules import nth_after
 
 CHAPTER = "04_delivery_eta"
 SEED = 2026
@@ -85,11 +87,9 @@ WINDOWS = {
     "standard": ((250, 1, 2), (500, 1, 3), (1e9, 2, 4)),
 }
 
-#: Faults of the feed, as shares of its messages.
-MISSING, LATE, TWICE = 0.03, 0.04, 0.02
-#: Mean minutes until a scan arrives, mean hours if it is late, hours until it comes again.
-LAG_MINUTES, LATE_HOURS, AGAIN_HOURS = 3.0, 10.0, 6.0
-#: Scanners of a place; how many clocks are wrong, by how many hours, for how many days.
+#: Faults of the feed; hours.
+FAULTS = Faults(missing=0.03, late=0.04, twice=0.02, lag=3.0 / 60, delay=10.0, again=6.0)
+#: Scanners of a place; clocks that are wrong, by how many hours, for how many days.
 SCANNERS, WRONG_CLOCKS, CLOCK_HOURS, CLOCK_DAYS = 3, 14, (2.0, 24.0, -3.0), 30
 #: A hub's report of its queue: log sd of its error, and the share that is published late.
 REPORT_SD, REPORT_HOUR, REPORT_LATE, REPORT_LATE_HOURS = 0.10, 6.0, 0.03, 10.0
@@ -97,15 +97,7 @@ REPORT_SD, REPORT_HOUR, REPORT_LATE, REPORT_LATE_HOURS = 0.10, 6.0, 0.03, 10.0
 
 @dataclass(frozen=True)
 class Past:
-    """The hubs' queues as they were: the state that :func:`onward` walks through.
-
-    Attributes
-    ----------
-    backlog, shock : ndarray, shape (days, hubs)
-        Backlog each morning, in mean days; log shock of the day before.
-    blows : ndarray of bool, shape (days,)
-    network : Network
-    """
+    """The queues as they were: backlog in mean days and log shock (days, hubs), days of storm."""
 
     backlog: np.ndarray
     shock: np.ndarray
@@ -238,20 +230,15 @@ def _trips(rng: np.random.Generator, network: Network, n: int) -> tuple[Trips, n
     return Trips(zone(), zone(), rng.random(n) < EXPRESS), at
 
 
-def working_day(after: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Return the number of the count-th working day after some days, as day numbers."""
-    working = np.flatnonzero(WORKING)
-    return working[np.searchsorted(working, after, side="right") + count - 1]
-
-
 def _windows(express: np.ndarray, km: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of the carrier's stated window, in hours."""
     first, last = np.zeros((2, len(day)), int)
+    working = np.flatnonzero(WORKING)
     for service, mask in (("express", express), ("standard", ~express)):
         for most, low, high in reversed(WINDOWS[service]):
             here = mask & (km <= most)
             first[here], last[here] = low, high
-    return 24.0 * working_day(day, first) + 8, 24.0 * working_day(day, last) + 18
+    return 24.0 * nth_after(working, day, first) + 8, 24.0 * nth_after(working, day, last) + 18
 
 
 def _parcels(network: Network, trips: Trips, at: np.ndarray) -> pd.DataFrame:
@@ -297,54 +284,30 @@ def _events(times: Times, network: Network, trips: Trips) -> pd.DataFrame:
     return frame.dropna(subset=["at"]).sort_values("at", kind="stable", ignore_index=True)
 
 
-def _clocks(rng: np.random.Generator, place: np.ndarray, scanner: np.ndarray, at: np.ndarray):
-    """Return by how many hours the clock of each scan is wrong."""
-    wrong = np.zeros(len(at))
-    for k in range(WRONG_CLOCKS):
-        where, which = rng.integers(place.max() + 1), rng.integers(SCANNERS)
-        begins = rng.uniform(0, 24 * (WORLD_DAYS - CLOCK_DAYS))
-        here = (place == where) & (scanner == which)
-        here &= (at >= begins) & (at < begins + 24 * CLOCK_DAYS)
-        wrong[here] = CLOCK_HOURS[k % len(CLOCK_HOURS)]
-    return wrong
-
-
 def _feed(rng: np.random.Generator, events: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the messages of the events with their faults, and where these are."""
-    n, at, place = len(events), events["at"].to_numpy(), events["place"].to_numpy()
-    scanner = rng.integers(SCANNERS, size=n)
-    wrong = _clocks(rng, place, scanner, at)
+    at, place = events["at"].to_numpy(), events["place"].to_numpy()
+    scanner = rng.integers(SCANNERS, size=len(events))
+    off = [CLOCK_HOURS[k % len(CLOCK_HOURS)] for k in range(WRONG_CLOCKS)]
+    wrong = wrong_clocks(rng, place, scanner, at, off, 24 * CLOCK_DAYS, 24 * WORLD_DAYS)
     # A parcel is accepted against a receipt, and handed over against a signature: neither is lost.
     may_miss = ~events["stage"].isin([COLLECTED, len(STAGES) - 1]).to_numpy()
-    missing = may_miss & (rng.random(n) < MISSING)
-    late = ~missing & (rng.random(n) < LATE)
-    lag = rng.exponential(LAG_MINUTES / 60, n)
-    received = at + lag + np.where(late, 1 + rng.exponential(LATE_HOURS, n), 0.0)
-    twice = np.flatnonzero(~missing & (rng.random(n) < TWICE))
+    came = arrivals(rng, at, may_miss, FAULTS)
     names = np.array([*HUBS, *ZONES])[place]
     scans = pd.DataFrame(
         {
-            "scan_id": np.arange(1, n + 1),
+            "scan_id": np.arange(1, len(events) + 1),
             "parcel": events["row"].to_numpy() + 1,
             "stage": np.array(STAGES)[events["stage"]],
             "attempt": events["attempt"].to_numpy(np.int64),
             "scanned_at": stamps(at + wrong),
-            "received_at": stamps(received),
+            "received_at": stamps(came.received),
             "device": pd.Series(names) + "-" + pd.Series(scanner + 1).astype(str),
         }
     )
-    again = scans.loc[twice].copy()
-    again["received_at"] += pd.to_timedelta(
-        np.ceil(3600 * rng.exponential(AGAIN_HOURS, len(twice))), unit="s"
-    ).as_unit("s")
-    sent = pd.concat([scans[~missing], again]).sort_values(["received_at", "scan_id"])
-    marks = {"missing": missing, "late": late, "wrong clock": wrong != 0}
-    faults = [pd.DataFrame({"scan_id": scans["scan_id"][m], "fault": f}) for f, m in marks.items()]
-    faults.append(pd.DataFrame({"scan_id": again["scan_id"], "fault": "duplicated"}))
-    known = sent[sent["received_at"] < CUT].reset_index(drop=True)
-    return known, pd.concat(faults, ignore_index=True).sort_values(
-        ["scan_id", "fault"], ignore_index=True
-    )
+    messages = sent(scans, came, "scan_id", "received_at")
+    known = messages[messages["received_at"] < CUT].reset_index(drop=True)
+    return known, planted(scans, came, "scan_id", {"wrong clock": wrong != 0})
 
 
 def _load(rng: np.random.Generator, past: Past) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -370,19 +333,7 @@ def _truth(parcels: pd.DataFrame, times: Times) -> pd.DataFrame:
 
 
 def simulate(seed: int = SEED, constants: Constants | None = None, parcels: int = PARCELS) -> World:
-    """Simulate a world.
-
-    Parameters
-    ----------
-    seed : int
-        The same seed gives the same world, bit by bit.
-    constants : Constants, optional
-    parcels : int
-        How many, over 35 weeks.
-
-    Returns
-    -------
-    World
+    """Simulate a world with so many parcels over 35 weeks; the same seed, the same bits.
 
     Raises
     ------
@@ -419,10 +370,7 @@ def simulate(seed: int = SEED, constants: Constants | None = None, parcels: int 
 
 
 def snapshots() -> dict[str, pd.DataFrame]:
-    """Return what ``data/04_delivery_eta/`` holds, by file name.
-
-    The truth is not among them: ``simulate()`` gives it to the evaluation.
-    """
+    """Return what ``data/04_delivery_eta/`` holds, by file name; the truth is not among it."""
     world = simulate()
     return {
         "parcels.parquet": world.parcels,

@@ -50,8 +50,8 @@ def from_registry(
     Returns
     -------
     callable
-        For :class:`~.pipeline.Pipeline`; raises :class:`ModelRefused` where the model may not
-        answer, so that the night falls back and its log says why.
+        For :class:`~casebook.forecasting.pipeline.Pipeline`; raises :class:`ModelRefused` where the
+        model may not answer, so that the night falls back and its log says why.
     """
 
     def stored_model(panel: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:

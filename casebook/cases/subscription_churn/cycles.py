@@ -6,11 +6,15 @@ that learns from the uncalled alone has few of those whom it would call. A model
 compares the called with the others learns from a list of its own making, on which nobody was left
 in peace: it may still rank well, but nothing in its data can say so. Some calls by chance, with
 their chances kept, can; they are worse calls.
+
+Ways are compared with the same learner, and everybody gets a rest. From the first retraining on
+all but the last way know nothing of the randomised month.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +22,7 @@ import pandas as pd
 from casebook.cases.subscription_churn import world as worlds
 from casebook.cases.subscription_churn.features import build, cancels, value_on
 from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
-from casebook.cases.subscription_churn.policy import TERMS, gain
+from casebook.cases.subscription_churn.policy import TERMS, blocked, gain
 from casebook.cases.subscription_churn.population import stream
 from casebook.cases.subscription_churn.records import date
 from casebook.evaluate import effects
@@ -62,14 +66,28 @@ def _by_chance(sample: effects.Sample) -> effects.Sample:
     return sample.where((sample.chance > 0) & (sample.chance < 1))
 
 
-#: Ways to learn again from the months that were played: what to keep, and which learner.
-Way = tuple[str, Callable[[effects.Sample], effects.Sample], float]
+def _all_rows(sample: effects.Sample) -> effects.Sample:
+    return sample
+
+
+class Way(NamedTuple):
+    """How to learn again: learner, rows, share by chance, whether the randomised month stays."""
+
+    learner: str
+    keep: Callable[[effects.Sample], effects.Sample]
+    share: float = 0.0
+    lottery: bool = False
+
+
 WAYS: Mapping[str, Way] = {
-    "risk, all outcomes": ("risk", _all_outcomes, 0.0),
-    "risk, the uncalled": ("risk", lambda sample: sample, 0.0),
-    "effect, own list": ("T", lambda sample: sample, 0.0),
-    "effect, some by chance": ("DR", _by_chance, BY_CHANCE),
+    "risk, all outcomes": Way("risk", _all_outcomes),
+    "risk, the uncalled": Way("risk", _all_rows),
+    "T, own list": Way("T", _all_rows),
+    "T, a quarter by chance": Way("T", _all_rows, BY_CHANCE),
+    "DR, calls by chance": Way("DR", _by_chance, BY_CHANCE, lottery=True),
 }
+#: Months of its own calls that a model learns from.
+WINDOW = 2
 
 
 def _month(
@@ -82,6 +100,7 @@ def _month(
     value = value_on(world.tables, here, night_of(month))
     rng = stream(world.seed, month, 11)
     gains = gain(predict(features), value)
+    gains[blocked(world.tables, here, night_of(month))] = -np.inf
     called, chance = last_places_by_chance(gains, share, TERMS.capacity, rng)
     world = worlds.play(world, lambda tables, night: here[called])
     truth = world.months[month]
@@ -118,20 +137,18 @@ def run(
     DataFrame
         ``cycle`` (0: the model of the randomised month), ``euro`` of the month's calls by the
         truth, ``risk`` (mean of the list), ``effect`` (mean), ``before`` (share called in the
-        months before).
+        months before: none).
     """
-    name, keep, share = WAYS[way]
+    name, keep, share, stays = WAYS[way]
     learn = {**effects.RISKS, **effects.EFFECTS}[name]
     mood = Mood(world.tables.tickets, date(night_of(TEST)))
     first = build(world.tables, night_of(LOTTERY), mood)
     chance = world.months[LOTTERY].chance[first.index.to_numpy()]
-    samples = [_sample(world, LOTTERY, first, chance)]
-    made = []
+    lottery, samples, made = _sample(world, LOTTERY, first, chance), [], []
     for cycle in range(cycles + 1):
-        used = keep(joined(samples)) if cycle else samples[0]
+        window = [*([lottery] if stays else []), *samples[-WINDOW:]]
+        used = keep(joined(window)) if cycle else lottery
         world, brought, played = _month(world, mood, learn(used, settings[name]), share)
         made.append({"cycle": cycle, **brought})
-        # Outcomes of the randomised month are kept where chance goes on; the others move on.
-        kept = samples if share else samples[-1:]
-        samples = [*kept, played]
+        samples.append(played)
     return pd.DataFrame(made)

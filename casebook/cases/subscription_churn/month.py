@@ -123,13 +123,18 @@ class Month:
 # Who is called -----------------------------------------------------------------------
 
 
-def _team_list(month: Month, rng: np.random.Generator, c: Constants) -> np.ndarray:
-    """Return whom the team calls by itself: risk, silence, and what it has heard."""
-    n = len(month.state)
+def team_scores(month: Month, seed: int, c: Constants) -> np.ndarray:
+    """Return how the team ranks everybody: by risk, silence, and what it has heard."""
+    rng, n = stream(seed, month.number, 7), len(month.state)
     guess = month.chances.seen + rng.normal(0, 0.7, n)
     silent = month.state.usual < -0.5
     heard = month.chances.logit - month.chances.seen
-    score = guess + 1.0 * silent + c.hunch * (heard + rng.normal(0, 0.3, n))
+    return guess + 1.0 * silent + c.hunch * (heard + rng.normal(0, 0.3, n))
+
+
+def _team_list(month: Month, seed: int, c: Constants) -> np.ndarray:
+    """Return whom the team calls by itself; it gives everybody a rest of three months."""
+    score = team_scores(month, seed, c)
     score[~month.state.alive | (earlier(month.state) > 0)] = -np.inf
     most = int(c.capacity * month.state.alive.sum() / 100_000)
     return _top(score, most)
@@ -185,17 +190,16 @@ def open_month(
 
 def who(month: Month, called: np.ndarray | None, seed: int, c: Constants) -> dict:
     """Return who is chosen and called: by a policy, the team, the lottery, or nobody."""
-    rng = stream(seed, month.number, 7)
     if called is not None:
         chosen = np.zeros(len(month.state), bool)
         chosen[called] = True
         chosen &= month.state.alive
         return {"called": chosen, "assigned": chosen}
     if LOG <= month.number < LOTTERY:
-        chosen = _team_list(month, rng, c)
+        chosen = _team_list(month, seed, c)
         return {"called": chosen, "assigned": chosen}
     if month.number == LOTTERY:
-        drawn, called, chance = _lottery(month, rng, c)
+        drawn, called, chance = _lottery(month, stream(seed, month.number, 7), c)
         return {"called": called, "assigned": drawn, "chance": chance}
     return {}
 

@@ -16,7 +16,7 @@ from casebook.cases.subscription_churn import monitor, studies
 from casebook.cases.subscription_churn import world as worlds
 from casebook.cases.subscription_churn.features import build, cancels, value_on
 from casebook.cases.subscription_churn.month import TEST, night_of
-from casebook.cases.subscription_churn.policy import TERMS, choose
+from casebook.cases.subscription_churn.policy import TERMS, blocked, choose
 from casebook.cases.subscription_churn.population import MONTH, Constants
 from casebook.cases.subscription_churn.records import date
 from casebook.evaluate import effects, holdback
@@ -24,8 +24,8 @@ from casebook.features.mood import Mood
 
 #: Months that a list is followed for.
 MONTHS = 4
-#: Earlier months in which nobody on the list may have been called.
-RESTS = (0, 3)
+#: Whether the lately called are left in peace.
+RESTS = (False, True)
 
 
 def _nps(world: worlds.World, rows: np.ndarray) -> float:
@@ -35,7 +35,7 @@ def _nps(world: worlds.World, rows: np.ndarray) -> float:
     return float(100 * ((score >= 9).mean() - (score <= 6).mean()))
 
 
-def _revenue(world: worlds.World) -> float:
+def _staying(world: worlds.World) -> float:
     """Return the euro of those who are still there, of all who were there before the test."""
     first = world.months[TEST]
     rows = first.here
@@ -49,14 +49,14 @@ def guardrails(seed: int, names: Sequence[str]) -> pd.DataFrame:
     -------
     DataFrame
         ``policy``; per 1,000 calls ``complaints`` and ``unsubscribes``; ``nps`` of those on the
-        list within three months, and ``nps_quiet`` had nobody been called; ``revenue``: euro more
-        than without calls, three months later, for a subscriber there on the night; ``kept``:
-        subscribers more.
+        list within three months, and ``nps_quiet`` had nobody been called; ``value``: euro of
+        staying, by plan, more than without calls, three months later, for a subscriber there on the
+        night (no bill is simulated); ``kept``: subscribers more.
     """
     here, rows = studies.setting(seed), []
     quiet = worlds.play(here.world, months=2)
     for name, score in studies.policies(names).items():
-        list_ = choose(score(here), least=-np.inf)
+        list_ = choose(score(here), blocked=here.blocked, least=-np.inf)
         called = here.features.index.to_numpy()[list_]
         after = worlds.play(
             worlds.play(here.start, lambda tables, night, called=called: called), months=2
@@ -70,34 +70,33 @@ def guardrails(seed: int, names: Sequence[str]) -> pd.DataFrame:
                 "unsubscribes": 1_000 * month.unsubscribes[called].mean(),
                 "nps": _nps(after, called),
                 "nps_quiet": _nps(quiet, called),
-                "revenue": (_revenue(after) - _revenue(quiet)) / len(there),
+                "value": (_staying(after) - _staying(quiet)) / len(there),
                 "kept": after.state.alive[there].sum() - quiet.state.alive[there].sum(),
             }
         )
     return pd.DataFrame(rows)
 
 
-def rested(score: studies.Score, mood: Mood, rest: int, capacity: int) -> worlds.Policy:
-    """Return a list that leaves those in peace who were called in the last months."""
+def policy_of(score: studies.Score, mood: Mood, rest: bool, capacity: int) -> worlds.Policy:
+    """Return the policy that calls by a score, with or without a rest for the lately called."""
 
     def policy(tables: worlds.Tables, night: int) -> np.ndarray:
         features = build(tables, night, mood)
         rows = features.index.to_numpy()
-        calls = tables.calls[tables.calls["called"]]
-        lately = calls.loc[calls["at"] >= date(night - MONTH * rest), "row"]
         gains = score(features, value_on(tables, rows, night))
-        return rows[choose(gains, capacity, np.isin(rows, lately), least=-np.inf)]
+        off = blocked(tables, rows, night) if rest else None
+        return rows[choose(gains, capacity, off, least=-np.inf)]
 
     return policy
 
 
-def several(seed: int, names: Sequence[str], rests: Sequence[int] = RESTS) -> pd.DataFrame:
+def several(seed: int, names: Sequence[str], rests: Sequence[bool] = RESTS) -> pd.DataFrame:
     """Call by the same model for some months, with and without a rest for the called.
 
     Returns
     -------
     DataFrame
-        ``policy``, ``rest`` (months), ``month`` (0 to 3): ``euro`` of the month's calls by its
+        ``policy``, ``rest``, ``month`` (0 to 3): ``euro`` of the month's calls by its
         truth, ``before`` (share called within three months), ``complaints`` per 1,000 calls;
         ``kept``: euro of those still there more than without calls, less the calls so far.
     """
@@ -108,7 +107,8 @@ def several(seed: int, names: Sequence[str], rests: Sequence[int] = RESTS) -> pd
     for name in names:
         score = studies.maker(name, here.sample)
         for rest in rests:
-            world = worlds.play(here.start, rested(score, mood, rest, TERMS.capacity), MONTHS)
+            policy = policy_of(score, mood, rest, TERMS.capacity)
+            world = worlds.play(here.start, policy, MONTHS)
             for k in range(MONTHS):
                 month = world.months[TEST + k]
                 calls = int(month.called.sum())
@@ -151,7 +151,7 @@ def drift(seed: int, share: float, capacity: int = TERMS.capacity) -> pd.DataFra
     -------
     DataFrame
         ``drift`` (of :data:`DRIFTS`), ``month`` (0 to 3), ``risk_z``, ``effect_z``, ``verdict`` of
-        the months so far (three at most), ``would`` and ``called`` (shares that cancelled).
+        the months so far, ``would`` and ``called`` (shares that cancelled).
     """
     here, made = studies.setting(seed), []
     mood = Mood(here.world.tables.tickets, date(night_of(TEST)))
@@ -168,7 +168,8 @@ def drift(seed: int, share: float, capacity: int = TERMS.capacity) -> pd.DataFra
             value = value_on(world.tables, rows, night)
             gains = score(features, value)
             # As many more as are held out, so that the team has its calls.
-            list_ = choose(gains, round(capacity / (1 - share)), least=-np.inf)
+            off = blocked(world.tables, rows, night)
+            list_ = choose(gains, round(capacity / (1 - share)), off, least=-np.inf)
             held = monitor.held_out(rows[list_], night // MONTH, share)
             called = rows[list_[~held]]
             world = worlds.play(world, lambda tables, night, called=called: called)

@@ -20,14 +20,13 @@ from casebook.cases.subscription_churn import rules, studies
 from casebook.cases.subscription_churn.features import (
     FEATURES,
     NAMES,
-    QUARTER,
     build,
     there,
     value_on,
 )
 from casebook.cases.subscription_churn.load import called_by, prepared
 from casebook.cases.subscription_churn.monitor import held_out
-from casebook.cases.subscription_churn.policy import TERMS, Terms, choose, gain
+from casebook.cases.subscription_churn.policy import TERMS, Terms, blocked, choose, gain
 from casebook.cases.subscription_churn.population import MONTH
 from casebook.cases.subscription_churn.records import Tables, date
 from casebook.data.contracts import ModelRefused
@@ -85,14 +84,6 @@ def train(folder: Path, sample: effects.Sample, mood: Mood, until: int) -> Path:
     texts = {name: model.booster_.model_to_string() for name, model in texts.items()}
     more = {"features": NAMES, "mood": mood.stored(), "slope": studies.slope(sample)}
     return registry.put(folder, date(until), **texts, **more)
-
-
-def blocked(tables: Tables, rows: np.ndarray, night: int) -> np.ndarray:
-    """Return who must not be called: called within a month, or complained within three."""
-    end, calls = date(night), tables.calls[tables.calls["called"]]
-    lately = calls[(calls["at"] > end - pd.Timedelta(days=MONTH)) & (calls["at"] <= end)]
-    angry = calls[(calls["at"] > end - pd.Timedelta(days=QUARTER)) & calls["complains"]]
-    return np.isin(rows, lately["row"]) | np.isin(rows, angry["row"])
 
 
 def checked(features: pd.DataFrame, before: int | None) -> tuple[pd.DataFrame, str]:
@@ -228,12 +219,12 @@ def by_points(
     spared: Collection[int],
     why: str,
 ) -> List:
-    """Make the list by the analyst's points: no model, no experiment, some logins."""
+    """Make the list by the analyst's points and common sense: no model, no experiment."""
     features, tables, _ = ready(tables, night, NO_MOOD, before)
     rows = features.index.to_numpy()
-    score = rules.points(features, **studies.CHOSEN[studies.POINTS]) * value_on(tables, rows, night)
+    score = rules.points(features) * value_on(tables, rows, night)
     off = blocked(tables, rows, night) | np.isin(rows, [*spared])
-    off |= (features["logins_half_year"].to_numpy() <= 0.5) | held_out(rows, night // MONTH, share)
+    off |= rules.hopeless(features) | held_out(rows, night // MONTH, share)
     chosen = choose(score, terms.daily, off)
     words = (("Points of the analyst's list.",),) * len(chosen)
     picked, euro = tuple(rows[chosen].tolist()), tuple(score[chosen].tolist())

@@ -1,6 +1,6 @@
-"""An afternoon of an analyst: the longest silence, points for risk, a table of segments.
+"""An afternoon of an analyst: silence, points, common sense, a table of segments.
 
-The rungs between calling anybody and a model, written to win.
+The rungs between calling anybody and a model, written to win; none has seen a true effect.
 """
 
 from __future__ import annotations
@@ -21,26 +21,29 @@ def silence(features: pd.DataFrame) -> np.ndarray:
     return features["silent"].to_numpy(float)
 
 
-def points(features: pd.DataFrame, fall: float = 0.6, closing: float = 1.0) -> np.ndarray:
+def hopeless(features: pd.DataFrame) -> np.ndarray:
+    """Return whom no call keeps, by two sentences of common sense.
+
+    Whose company stops paying or gives up its seats is lost; who hardly ever logs in is asleep, and
+    a call would be a reminder.
+    """
+    f = features
+    lost = (f["failed"] > 0) | (f["colleagues_left"] > 0.25)
+    return (lost | (f["logins_half_year"] <= 0.5)).to_numpy(bool)
+
+
+def points(features: pd.DataFrame) -> np.ndarray:
     """Return points for what makes subscribers leave, as experience has it.
 
-    Long silence counts only where there had been logins: who never comes does not go either.
-
-    Parameters
-    ----------
-    features : DataFrame
-    fall : float
-        Logins below this share of those three months ago have fallen.
-    closing : float
-        Factor of the signs of a company that closes: negative for who thinks them lost.
+    Long silence counts only where there had been logins: who never comes does not go either. For
+    signs that a company closes there are none: experience does not say whether a call helps there.
     """
     f = features
     used = f["logins_half_year"] > 0.5
     return (
-        closing * (4.0 * (f["failed"] > 0) + 3.0 * (f["colleagues_left"] > 0.25))
-        + 3.0 * (f["downgrades"] > 0)
+        3.0 * (f["downgrades"] > 0)
         + 2.0 * (f["mood"].fillna(0) > 0.6)
-        + 2.0 * ((f["ratio"] < fall) & used)
+        + 2.0 * ((f["ratio"] < 0.6) & used)
         + 1.0 * ((f["drop"] > 0.4) & used)
         + 1.0 * ((f["silent"] > 10) & used)
         + 1.0 * (f["score"].fillna(8) < 6)

@@ -1,8 +1,10 @@
 """One world after the other: every list on the same night, and what it brings by the truth.
 
-All list makers see the randomised month and nothing else, each with the settings that did best of
-six trials on the worlds of :data:`CHOSEN_ON`; the worlds of :data:`SEEDS` were drawn after that.
-What would be new next time is another world: intervals are t intervals over worlds.
+All models see the randomised month and nothing else, each with the settings that did best of six
+trials on the worlds of :data:`CHOSEN_ON`; rules are fixed in advance. Every list keeps one rule, by
+one function: nobody is called whom :func:`.policy.blocked` spares. The worlds of :data:`SEEDS` were
+first drawn when all of this was frozen. What would be new next time is another world: intervals are
+t intervals over worlds.
 """
 
 from __future__ import annotations
@@ -18,19 +20,24 @@ import pandas as pd
 from casebook.cases.subscription_churn import rules
 from casebook.cases.subscription_churn import world as worlds
 from casebook.cases.subscription_churn.features import build, cancels, value_on
-from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
-from casebook.cases.subscription_churn.policy import TERMS, choose, gain
+from casebook.cases.subscription_churn.month import LOTTERY, TEST, Month, night_of, team_scores
+from casebook.cases.subscription_churn.policy import TERMS, blocked, choose, gain
 from casebook.cases.subscription_churn.population import Constants
 from casebook.cases.subscription_churn.records import date
 from casebook.evaluate import effects
+from casebook.evaluate.off_policy import Estimate
 from casebook.evaluate.uplift import by_decile, ips_scores, list_value, over_random, qini
 from casebook.features.mood import Mood
 
 #: Worlds of the headline, and those on which the settings of all list makers were chosen.
-SEEDS, CHOSEN_ON = tuple(range(11, 26)), (101, 102, 103, 104, 105)
+SEEDS, CHOSEN_ON = tuple(range(31, 46)), (101, 102, 103, 104, 105)
+#: Choice worlds in which the settings are chosen without the truth too.
+VALUED = CHOSEN_ON[:3]
 #: The world in which the ceiling learns the true effects, so that it remembers nobody.
 TOLD_IN = 501
-SILENCE, POINTS, SEGMENTS, SHARES, RISK = "silence", "points", "segments", "shares", "risk"
+#: The team's own list, which knows rumours, is what the company has today.
+TEAM, SILENCE, POINTS = "team", "silence", "points"
+SEGMENTS, SHARES, RISK = "segments", "shares", "risk"
 #: The model that ships: the best effect learner of the trials.
 MODEL = "DR"
 #: An ensemble without trials of its own: the mean of the scores of these.
@@ -39,22 +46,21 @@ MEAN, AVERAGED = "mean", (SHARES, "T", "X", "DR", "R")
 TOLD, ORACLE = "told", "oracle"
 Settings = Mapping[str, object]
 
-#: Six trials for each maker of lists.
+#: Six trials for each model.
 _TREES = tuple({"n_estimators": n, "num_leaves": k} for n in (40, 80, 160) for k in (3, 6))
 _WEIGHTED = tuple(
     {**s, "weighted": w} for s in (_TREES[1], _TREES[2], _TREES[4]) for w in (False, True)
 )
 TRIALS: Mapping[str, tuple[Settings, ...]] = {
-    POINTS: tuple({"fall": f, "closing": c} for f in (0.5, 0.6, 0.7) for c in (1.0, -1.0)),
     SEGMENTS: tuple({"split": s, "ties": t} for s in rules.SPLITS for t in (True, False)),
     SHARES: tuple({"split": s, "risk": r} for s in rules.SPLITS for r in effects.RISKS),
     "logistic": tuple({"C": c} for c in (0.001, 0.003, 0.01, 0.03, 0.1, 1.0)),
-    **dict.fromkeys((RISK, "DR", "R"), _TREES),
+    RISK: tuple({"n_estimators": n, "num_leaves": k} for n in (80, 160, 320) for k in (3, 6)),
+    **dict.fromkeys(("DR", "R"), _TREES),
     **dict.fromkeys(("S", "T", "X"), _WEIGHTED),
 }
 #: What each has after the trials.
 CHOSEN: Mapping[str, Settings] = {
-    POINTS: {"fall": 0.6, "closing": -1.0},
     SEGMENTS: {"split": "", "ties": True},
     SHARES: {"split": "", "risk": "risk"},
     "logistic": {"C": 1.0},
@@ -83,6 +89,8 @@ class Setting:
         On the night of the test.
     value, effect, expected : ndarray, shape (n,)
         Of its rows: euro; true effect; what an oracle expects who has not heard the rumour.
+    blocked, hopeless : ndarray of bool, shape (n,)
+        Whom no list may call; whom two sentences of common sense leave out.
     """
 
     world: worlds.World
@@ -92,11 +100,24 @@ class Setting:
     value: np.ndarray
     effect: np.ndarray
     expected: np.ndarray
+    blocked: np.ndarray
+    hopeless: np.ndarray
 
     @property
     def worth(self) -> np.ndarray:
         """Euro that a call brings before its cost, by the truth."""
         return self.effect * self.value
+
+    @property
+    def team(self) -> np.ndarray:
+        """How the team itself ranks the rows: it has heard the rumours."""
+        month = self.world.months[TEST]
+        every = team_scores(month, self.world.seed, self.world.constants)
+        return every[self.features.index.to_numpy()]
+
+    def brings(self, list_: np.ndarray) -> float:
+        """Return the euro of a list, by the truth."""
+        return float((self.worth - TERMS.cost)[list_].sum())
 
 
 def lottery(world: worlds.World, mood: Mood, month: int = LOTTERY) -> effects.Sample:
@@ -131,6 +152,8 @@ def simulate(seed: int, constants: Constants | None = None) -> Setting:
         value_on(world.tables, rows, night_of(TEST)),
         month.effect[rows],
         world.expected(TEST)[rows],
+        blocked(world.tables, rows, night_of(TEST)),
+        rules.hopeless(features),
     )
 
 
@@ -151,13 +174,11 @@ LEARNERS: Mapping[str, Callable[[effects.Sample, Settings | None], effects.Predi
 
 
 def maker(name: str, sample: effects.Sample, settings: Settings | None = None) -> Score:
-    """Return how a rule or a learner scores: by expected euro of a call, or by points.
+    """Return how a model scores: by the euro that it expects of a call.
 
     Settings are by default those that were chosen.
     """
     settings = CHOSEN[name] if settings is None else settings
-    if name == POINTS:
-        return lambda features, value: rules.points(features, **settings) * value
     predict = LEARNERS[name](sample, settings)
     return lambda features, value: gain(predict(features), value)
 
@@ -184,6 +205,8 @@ def policies(names: Sequence[str] | None = None) -> dict[str, Callable[[Setting]
     every = {
         "random": lambda here: np.random.default_rng(0).random(len(here.value)),
         SILENCE: lambda here: rules.silence(here.features),
+        TEAM: lambda here: here.team,
+        POINTS: lambda here: rules.points(here.features) * here.value,
         **made,
         TOLD: lambda here: gain(_told(here.world.constants)(here.features), here.value),
         ORACLE: lambda here: gain(here.expected, here.value),
@@ -195,24 +218,32 @@ def outcome(here: Setting, score: np.ndarray, capacity: int = TERMS.capacity) ->
     """Return what a list brings, by the truth of its month.
 
     Every list fills the capacity, for the team is paid anyway; ``stopped`` is the one that ends
-    where the expected gain does (not for scores that are no euro).
+    where the expected gain does (not for scores that are no euro). ``unrested`` is the list that
+    calls the lately called again, ``sensible`` the one that also leaves the hopeless out.
     """
-    list_ = choose(score, capacity, least=-np.inf)
+
+    def called(off: np.ndarray | None) -> np.ndarray:
+        return choose(score, capacity, off, least=-np.inf)
+
+    list_, again = called(here.blocked), called(None)
     stopped = list_[score[list_] > 0]
     month, rows = here.world.months[TEST], here.features.index.to_numpy()[list_]
-    effect, worth = here.effect[list_], here.worth - TERMS.cost
+    effect, open_ = here.effect[list_], ~here.blocked
     return {
-        "euro": float(worth[list_].sum()),
+        "euro": here.brings(list_),
+        "unrested": here.brings(again),
+        "sensible": here.brings(called(here.blocked | here.hopeless)),
         "prevented": float(effect.sum()),
         "risk": float(month.chances.risk[rows].mean()),
         "harmed": float((effect < 0).mean()),
         "dormant": float(month.state.dormant[rows].mean()),
-        "before": float(month.state.called[rows].any(axis=1).mean()),
+        "hopeless": float(here.hopeless[list_].mean()),
+        "before": float(here.blocked[again].mean()),
         "complaints": float(month.complains[rows].mean()),
         "unsubscribes": float(month.unsubscribes[rows].mean()),
-        "qini": qini(score, here.effect, here.expected),
+        "qini": qini(score[open_], here.effect[open_], here.expected[open_]),
         "stopped_calls": len(stopped),
-        "stopped_euro": float(worth[stopped].sum()),
+        "stopped_euro": here.brings(stopped),
     }
 
 
@@ -261,36 +292,34 @@ def _halves(sample: effects.Sample) -> list[tuple[np.ndarray, effects.Sample]]:
 
 
 def trials(
-    seeds: Sequence[int] = CHOSEN_ON, grid: Mapping[str, Sequence[Settings]] = TRIALS
+    seeds: Sequence[int] = CHOSEN_ON,
+    grid: Mapping[str, Sequence[Settings]] = TRIALS,
+    valued: Sequence[int] = VALUED,
 ) -> pd.DataFrame:
-    """Try six settings of every maker on the choice worlds: by the truth, and without it.
+    """Try six settings of every model on the choice worlds: by the truth, and without it.
 
     Returns
     -------
     DataFrame
-        ``learner``, ``settings`` (JSON), ``seed``, ``euro`` of the test (truth), ``value`` of the
-        list and ``area`` over a random order in the randomised month (doubly robust, out of fold;
-        learners of an effect alone).
+        ``learner``, ``settings`` (JSON), ``seed``, ``euro`` and ``sensible`` of the test (truth);
+        ``value`` of the list in the randomised month (doubly robust, out of fold; learners of an
+        effect alone, in the worlds of ``valued``).
     """
     rows = []
     for seed in seeds:
         here = simulate(seed)
-        index, sample = here.sample.features.index.to_numpy(), here.sample
-        value, scores = (
-            here.world.months[LOTTERY].value[index],
-            effects.dr_scores(sample),
-        )
+        _, open_, value = _open(here, here.sample, LOTTERY)
+        gamma, account = effects.dr_scores(here.sample), here.sample.account[open_]
         for name, some in grid.items():
             for settings in some:
-                score = maker(name, sample, settings)(here.features, here.value)
+                score = maker(name, here.sample, settings)(here.features, here.value)
+                truth = outcome(here, score)
                 row = {"learner": name, "settings": json.dumps(settings), "seed": seed}
-                row |= {"euro": outcome(here, score)["euro"], "value": np.nan, "area": np.nan}
-                if name in effects.EFFECTS:
-                    own = out_of_fold(sample, value, name, settings)
-                    list_ = choose(own, least=-np.inf)
-                    found = list_value(list_, scores, value, TERMS.cost, sample.account)
-                    area = over_random(own, scores * value, sample.account)
-                    row |= {"value": found.value, "area": area.value}
+                row |= {what: truth[what] for what in ("euro", "sensible")}
+                row["value"] = np.nan
+                if name in effects.EFFECTS and seed in valued:
+                    own = out_of_fold(here.sample, value, name, settings)[open_]
+                    row["value"] = _value(own, gamma[open_], value[open_], account).value
                 rows.append(row)
     return pd.DataFrame(rows)
 
@@ -308,31 +337,51 @@ def best_of(table: pd.DataFrame, by: str = "euro") -> dict[str, Settings]:
 
 
 def logged(here: Setting, month: int = LOTTERY - 1) -> effects.Sample:
-    """Return a month of the log as if chance had decided: who was called, and a fitted chance."""
+    """Return a month of the log as if chance had decided: who was called, and a fitted chance.
+
+    Those to whom the team gives a rest had none, and are left out. The chance of a row is learned
+    from the other accounts.
+    """
     tables, night = here.world.tables, night_of(month)
     features = build(tables, night)
+    features = features[~blocked(tables, features.index.to_numpy(), night)]
     rows = features.index.to_numpy()
     calls = tables.calls[(tables.calls["at"] == date(night)) & tables.calls["called"]]
-    called = np.isin(rows, calls["row"])
+    called, account = np.isin(rows, calls["row"]), tables.subscribers["account"].to_numpy()[rows]
+    none, chance = np.zeros(len(rows), bool), np.full(len(rows), 0.5)
+    own = effects.Sample(features, called, none, chance.copy(), account)
+    for fold in (own.folds(2, salt=2) == k for k in range(2)):
+        chance[fold] = effects.risk(own.where(~fold), CHOSEN[RISK])(features[fold])
     y = cancels(tables, rows, night, night_of(month + 1))
-    account = tables.subscribers["account"].to_numpy()[rows]
-    own = effects.Sample(
-        features, called, np.zeros(len(rows), bool), np.full(len(rows), 0.5), account
-    )
-    chance = np.clip(effects.RISKS["risk"](own, CHOSEN["risk"])(features), 0.01, 0.9)
-    return effects.Sample(features, y, called, chance, account)
+    return effects.Sample(features, y, called, np.clip(chance, 0.01, 0.9), account)
+
+
+def _open(
+    here: Setting, sample: effects.Sample, number: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return of a month's rows: their labels, whom a list may call, and their euro."""
+    rows = sample.features.index.to_numpy()
+    value = here.world.months[number].value[rows]
+    return rows, ~blocked(here.world.tables, rows, night_of(number)), value
+
+
+def _value(score, scores, value, account) -> Estimate:
+    """Return what the list by a score would have brought, estimated by scores of the month."""
+    return list_value(choose(score, least=-np.inf), scores, value, TERMS.cost, account)
 
 
 def offline(seed: int, constants: Constants | None = None, log: bool = True) -> pd.DataFrame:
     """Estimate a list's value and area from the randomised month and the log; with the truth.
 
+    The list is that of a model which knows one half of the accounts, in the randomised month.
+
     Returns
     -------
     DataFrame
-        ``what`` (euro: of the model's list; area: per 1,000 subscribers, over a random order;
-        decile 1 to decile 10: mean effect, by the predicted one, per 1,000), ``method`` (ips, dr:
-        randomised month; log: doubly robust with a fitted chance), ``value``, ``low``, ``high``,
-        ``truth``, ``predicted`` (of deciles).
+        ``what`` (euro: of the model's list; area: per 1,000 subscribers who may be called, over a
+        random order; decile 1 to decile 10: mean effect, by the predicted one, per 1,000),
+        ``method`` (ips, dr: randomised month; log: doubly robust with a fitted chance), ``value``,
+        ``low``, ``high``, ``truth``, ``predicted`` (of deciles).
     """
     here = setting(seed) if constants is None else simulate(seed, constants)
     rows = []
@@ -340,27 +389,25 @@ def offline(seed: int, constants: Constants | None = None, log: bool = True) -> 
     if log:
         samples["log"] = (logged(here), LOTTERY - 1)
     for source, (sample, number) in samples.items():
-        index, month = sample.features.index.to_numpy(), here.world.months[number]
-        truth, value = month.effect[index], month.value[index]
-        score = out_of_fold(sample, value)
-        by = {"dr": effects.dr_scores(sample)}
+        index, open_, value = _open(here, sample, number)
+        score = out_of_fold(sample, value)[open_]
+        truth, value = here.world.months[number].effect[index][open_], value[open_]
+        account, by = sample.account[open_], {"dr": effects.dr_scores(sample)[open_]}
         if source == "lottery":
             centred = sample.cancelled - sample.cancelled.mean()
-            by["ips"] = ips_scores(centred, sample.drawn, sample.chance)
+            by["ips"] = ips_scores(centred, sample.drawn, sample.chance)[open_]
+            rows += _deciles(score, by["dr"], truth, value, account)
         for name, scores in by.items():
             method = "log" if source == "log" else name
-            rows += _estimated(method, score, scores, truth, value, sample.account)
-        if source == "lottery":
-            rows += _deciles(score, by["dr"], truth, value, sample.account)
+            rows += _estimated(method, score, scores, truth, value, account)
     columns = ["what", "method", "value", "low", "high", "truth", "predicted"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _estimated(method, score, scores, truth, value, account) -> list[tuple]:
     """Return value and area of a list by scores, with the truth."""
-    list_ = choose(score, least=-np.inf)
-    euro = list_value(list_, scores, value, TERMS.cost, account)
-    own = (truth * value)[list_].sum() - TERMS.cost * len(list_)
+    euro = _value(score, scores, value, account)
+    own = _value(score, truth, value, account).value
     area = over_random(score, scores, account)
     best = over_random(score, truth, account).value
     per = (1_000 * v for v in (area.value, area.low, area.high, best))
@@ -380,6 +427,46 @@ def _deciles(score, scores, truth, value, account) -> list[tuple]:
         decile = f"decile {row.group // 1_000:.0f}"
         rows.append((decile, "dr", row.effect, row.low, row.high, row.truth, row.predicted))
     return rows
+
+
+# What the randomised month costs ----------------------------------------------------
+
+
+def _teams(world: worlds.World, number: int) -> np.ndarray:
+    """Return the rows whom the team would call in a month."""
+    month = world.months[number]
+    rows = month.here
+    score = team_scores(month, world.seed, world.constants)[rows]
+    off = blocked(world.tables, rows, night_of(number))
+    return rows[choose(score, blocked=off, least=-np.inf)]
+
+
+def _euro(month: Month, rows: np.ndarray) -> float:
+    """Return what calls bring, by the truth of their month."""
+    return float((month.effect * month.value - TERMS.cost)[rows].sum())
+
+
+def price(seed: int) -> dict[str, float]:
+    """Return what the randomised month and the one after it bring, beside the team's own lists.
+
+    Returns
+    -------
+    dict of str to float
+        Euro by the truth: ``team`` (its list in place of the randomised calls), ``drawn`` (the
+        randomised calls), ``team_next`` (the team's next list had it made the first one too),
+        ``team_after`` (its next list after the randomised calls). The price is the first less the
+        second, and the third less the fourth.
+    """
+    world, usual = setting(seed).world, _teams(setting(seed).world, LOTTERY)
+    before = worlds.simulate(seed, until=LOTTERY)
+    other = worlds.play(worlds.play(before, lambda tables, night: usual))
+    first, drawn = world.months[LOTTERY], np.flatnonzero(world.months[LOTTERY].assigned)
+    return {
+        "team": _euro(first, usual),
+        "drawn": _euro(first, drawn),
+        "team_next": _euro(other.months[TEST], _teams(other, TEST)),
+        "team_after": _euro(world.months[TEST], _teams(world, TEST)),
+    }
 
 
 def at(**changed: float) -> Constants:

@@ -1,4 +1,4 @@
-"""Case 01: its feed's faults are found and mended; what is known of a day ahead."""
+"""Contract, calendar and repair on two simulated worlds: what they find, and no false alarm."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ from functools import cache
 
 import pandas as pd
 import pytest
-from demand_forecasting_shared import DAY, world
 from pandas.testing import assert_frame_equal
 
-from casebook.cases.demand_forecasting.features import add_known
-from casebook.cases.demand_forecasting.world import DAYS, KEYS, SEED
+from casebook.cases.demand_forecasting.world import DAYS, KEYS, SEED, World, simulate
 from casebook.data import feed
 from casebook.data import reports as contract_module
 from casebook.data.feed import Repaired, inspect, repair
 from casebook.data.plans import check_calendar
 from casebook.data.reports import FeedRejected, check_contract
 from casebook.evaluate.metrics import wape
-from casebook.features.calendar import AROUND_HOLIDAYS
 
+DAY = pd.Timedelta(days=1)
 SEEDS = [SEED, 1]
 each_seed = pytest.mark.parametrize("seed", SEEDS)
 END = DAYS[-1] + DAY
+
+
+@cache
+def world(seed: int = SEED) -> World:
+    return simulate(seed)
 
 
 @cache
@@ -136,48 +139,3 @@ def test_filled_days_are_nearer_to_the_truth_than_zero_or_the_last_value(seed):
     error = wape(both.loc[gaps, "y_true"], both.loc[gaps, "y"])
     assert error < 0.26
     assert error < 0.75 * wape(both.loc[gaps, "y_true"], last[gaps])
-
-
-# What is known of a day ahead ----------------------------------------------------------------
-
-
-def known_of(rows: pd.DataFrame, plan: pd.DataFrame | None = None) -> pd.DataFrame:
-    plan = world().promotions if plan is None else plan
-    return add_known(rows, world().routes, world().calendar, plan)
-
-
-def test_holiday_roles_explain_the_parcels_around_holidays():
-    """The roles are an analyst's reading; the world's own effects are 0.1, 1.12, 1.35 and 1.15."""
-    rows = known_of(world().truth)
-    rows = rows[(rows["promotion"] == 0) & (rows["age"] == 365)]
-    rows = rows.assign(month=rows["ds"].dt.to_period("M"), weekday=rows["ds"].dt.dayofweek)
-    role = rows[list(AROUND_HOLIDAYS)].sum(axis=1)
-    usual = rows[role == 0].groupby(["unique_id", "month", "weekday"])["base"].mean()
-    joined = rows.merge(usual.rename("usual").reset_index())
-    ratio = joined["base"] / joined["usual"]
-    for name, effect in zip(AROUND_HOLIDAYS, (0.10, 1.12, 1.35, 1.15), strict=True):
-        assert ratio[joined[name] == 1].median() == pytest.approx(effect, rel=0.05), name
-
-
-def test_known_features_keep_rows_and_order():
-    mixed = world().truth[[*KEYS, "y"]].sample(2000, random_state=0)
-    got = known_of(mixed)
-    assert got.index.equals(mixed.index)
-    assert (got[KEYS] == mixed[KEYS]).all(axis=None)
-    assert not got.isna().any(axis=None)
-    assert known_of(mixed, world().promotions.head(0))["promotion"].eq(0).all()  # empty: a plan
-    planned = mixed.merge(world().promotions.assign(p=1), how="left")["p"].fillna(0)
-    assert (got["promotion"].to_numpy() == planned.to_numpy()).all()
-    opened = world().routes.query("opens > @DAYS[0]")[["unique_id", "opens"]].iloc[0]
-    first = got[got["unique_id"] == opened["unique_id"]].sort_values("ds")
-    assert len(first)
-    assert (first["age"] == (first["ds"] - opened["opens"]).dt.days.clip(upper=365)).all()
-    assert got["age"].max() == 365
-
-
-def test_known_features_refuse_rows_without_master_data_or_before_the_opening():
-    rows, routes = pd.DataFrame({"ds": DAYS[:3], "y": 1.0}), world().routes
-    late = routes.loc[routes["opens"] > DAYS[0], "unique_id"].iloc[0]
-    for name, says in (("XX/XX1/r1", "1 routes have no master data"), (late, "before it opens")):
-        with pytest.raises(ValueError, match=says):
-            known_of(rows.assign(unique_id=name))

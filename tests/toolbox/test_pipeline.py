@@ -1,23 +1,21 @@
-"""Case 01: the nightly batch, its fall-back and files, and the registry of models."""
+"""The nightly batch: what it forecasts, refuses, falls back on, writes and says in its log."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from demand_forecasting_shared import DAY, without_feed, world
 from pace import patience, until
 from pandas.testing import assert_frame_equal
+from small_network import DAY, NET, NET_DAYS, TODAY, sent
 
-from casebook.cases.demand_forecasting import store
-from casebook.cases.demand_forecasting.features import add_known
-from casebook.cases.demand_forecasting.pipeline import (
+from casebook.data.reports import KEYS
+from casebook.forecasting.pipeline import (
     DEAD,
     HORIZON,
     Pipeline,
@@ -25,36 +23,11 @@ from casebook.cases.demand_forecasting.pipeline import (
     last_week,
     rows_to_forecast,
 )
-from casebook.cases.demand_forecasting.world import DAYS, KEYS, SEED
-from casebook.forecasting.direct import DirectModel, fit_direct
-from casebook.forecasting.levels import ForecastRejected, check_level
 
-END = DAYS[-1] + DAY
-
-# A small network: two countries, three routes, ten weeks ---------------------------------------
-
-NET = pd.DataFrame(
-    {
-        "unique_id": ["XX/A/r1", "XX/A/r2", "YY/B/r1"],
-        "country": ["XX", "XX", "YY"],
-        "depot": ["A", "A", "B"],
-        "opens": pd.Timestamp("2024-01-01"),
-        "closes": pd.NaT,
-    }
-)
-NET_DAYS = pd.date_range("2024-01-01", periods=70)
 #: One holiday a country, outside the ten weeks.
 CALENDAR = pd.DataFrame({"country": ["XX", "YY"], "ds": [pd.Timestamp("2023-12-24")] * 2})
-TODAY = NET_DAYS[-1] + DAY
 OPENS_SOON = NET.assign(opens=[NET_DAYS[0], TODAY + 3 * DAY, NET_DAYS[0]])
 WITHOUT_R2 = "unique_id != 'XX/A/r2'"
-
-
-def sent(days: pd.DatetimeIndex = NET_DAYS) -> pd.DataFrame:
-    """Return the small network's reports without a fault: 100 on Monday to 160 on Sunday."""
-    frame = NET[["unique_id"]].merge(pd.Series(days, name="ds"), how="cross")
-    frame["y"] = 100 + 10 * frame["ds"].dt.dayofweek
-    return frame.assign(received=frame["ds"] + DAY)
 
 
 def flat(panel: pd.DataFrame, future: pd.DataFrame) -> np.ndarray:
@@ -230,24 +203,11 @@ FAULTS = {
         lambda p, f: np.where(np.arange(84) < 3, np.nan, 1.0),
         REJECTED + "3 of 84 forecasts are not finite, first XX/A/r1 on 2024-03-11",
     ),
-    "negative": (
-        lambda p, f: np.append(flat(p, f)[1:], -1),
-        REJECTED + "1 of 84 forecasts are negative, first YY/B/r1 on 2024-04-07",
-    ),
     "ends its thread": (lambda p, f: sys.exit(3), "RuntimeError: ended with SystemExit 3"),
-    "too few": (lambda p, f: np.ones(3), REJECTED + "forecasts of shape (3,) for 84 rows"),
     "no numbers": (lambda p, f: np.full(84, "many"), "ValueError: could not convert string"),
     "in hundreds": (
         lambda p, f: flat(p, f) / 100,
         REJECTED + f"the forecast for XX/A is 0.01 {FAR} (4 of 4 depots and countries are)",
-    ),
-    "one country": (
-        lambda p, f: np.where(f["unique_id"].str.startswith("YY"), 0.0, 120.0),
-        REJECTED + f"the forecast for YY/B is 0.00 {FAR} (2 of 4 depots and countries are)",
-    ),
-    "reversed": (
-        lambda p, f: pd.Series(flat(p, f), f.index)[::-1],
-        REJECTED + "forecasts in another order than the rows: keep their index",
     ),
 }
 
@@ -283,28 +243,18 @@ def test_an_answer_after_its_time_changes_nothing(tmp_path):
     assert nightly(tmp_path, slow).run(sent(), TODAY).source == "slow"
 
 
-def closed_last_week(places: str = "YY") -> pd.DataFrame:
-    """Return reports in which some routes truly had no parcels in the last week.
-
-    Of so many parcels that no rounding to hundreds could hide them.
-    """
-    closed = (sent()["ds"] >= TODAY - 7 * DAY) & sent()["unique_id"].str.startswith(places)
-    return sent().assign(y=lambda f: (10 * f["y"]).where(~closed, 0))
-
-
 def test_a_depot_without_parcels_for_a_week_does_not_cost_the_others_their_fallback(tmp_path):
-    run = nightly(tmp_path, None).run(closed_last_week(), TODAY)
-    assert run.source == "last_week"
-    assert run.log[0] == "fell back to last_week: LookupError: there is no model"
-    assert run.log[1].startswith("held: the forecast for YY/B is 0.00 times its last 28 clean days")
-    assert len(run.log) == 2  # with its depot the country is back in its band
+    week, first = sent()["ds"] >= TODAY - 7 * DAY, sent()["unique_id"].str.startswith("YY")
+    reports = sent().assign(y=lambda f: 10 * f["y"])  # too many for a rounding to hide them
+    run = nightly(tmp_path, None).run(reports.assign(y=reports["y"].mask(week & first, 0)), TODAY)
+    says = "held: the forecast for YY/B is 0.00 times its last 28 clean days"
+    assert run.source == "last_week" and run.log[1].startswith(says) and len(run.log) == 2
     usual = 1000.0 + 100 * run.forecasts["ds"].dt.dayofweek
     held = run.forecasts["unique_id"].str.startswith("YY")
-    assert (run.forecasts["y_hat"][~held] == usual[~held]).all()
-    np.testing.assert_allclose(run.forecasts["y_hat"][held], 0.75 * usual[held])
+    np.testing.assert_allclose(run.forecasts["y_hat"], usual.mask(held, 0.75 * usual))
     whole = nightly(tmp_path / "whole", None)  # a whole network without parcels is not held
     with pytest.raises(PipelineFailed, match="no model; and the fall-back failed: the forecast"):
-        whole.run(closed_last_week(""), TODAY)
+        whole.run(reports.assign(y=reports["y"].mask(week, 0)), TODAY)
     assert not whole.path(TODAY).exists()
 
 
@@ -328,27 +278,6 @@ def test_without_any_answer_the_run_fails_and_the_last_file_stays(tmp_path):
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
 
 
-def test_what_really_came_and_the_fallback_lie_in_the_bands_and_tens_do_not():
-    """Over the seeds 2026 and 1 to 15 a country's ratio lay between 0.59 and 1.91."""
-    truth, routes = without_feed(SEED).truth.sort_values(KEYS), without_feed(SEED).routes
-    depot = truth["unique_id"].str.rpartition("/")[0]
-    for day in pd.date_range("2021-03-01", END - HORIZON * DAY, freq="126D"):
-        ahead = truth[truth["ds"].between(day, day + (HORIZON - 1) * DAY)]
-        recent = truth[truth["ds"].between(day - 70 * DAY, day - DAY)]
-        check_level(ahead.rename(columns={"y": "y_hat"}), recent, routes)
-        check_level(ahead.assign(y_hat=last_week(recent, ahead)), recent, routes)
-        for name in ("DE/DE2", "US/US1"):  # the country alone would hide it
-            tens = ahead["y"].where(depot[ahead.index] != name, ahead["y"] / 10)
-            with pytest.raises(ForecastRejected, match=f"the forecast for {name} is 0"):
-                check_level(ahead.assign(y_hat=tens), recent, routes)
-
-
-def test_a_new_route_counts_against_the_upper_end(tmp_path):
-    absurd = lambda p, f: np.where(f["unique_id"] == "XX/A/r2", 1e4, 120.0)  # noqa: E731
-    run = nightly(tmp_path, absurd, OPENS_SOON).run(sent().query(WITHOUT_R2), TODAY)
-    assert run.source == "last_week" and "the forecast for XX/A is 77.85 times" in run.log[-1]
-
-
 # Bad input ------------------------------------------------------------------------------------
 
 
@@ -360,17 +289,14 @@ HOPELESS = {
     "no counts": ({"y": None}, {}, "column 'y' is missing: 210 rows, first"),
     "no ids": ({"unique_id": None}, {}, "column 'unique_id' is missing: 210 rows"),
     "nothing yet": ({"received": TODAY + DAY}, {}, "no report had arrived by 2024-03-11"),
-    "one route": (
-        {"unique_id": "XX/A/r1"},
-        {},
-        "the feed holds 1 of 3 routes in service, not XX/A/r2: ask the sender for the complete",
-    ),
+    "one route": ({"unique_id": "XX/A/r1"}, {}, "1 of 3 routes in service, not XX/A/r2: ask the"),
     "no opening": ({}, {"routes": NET.assign(opens=pd.NaT)}, "XX/A/r1 has no opening day: enter"),
     "no calendar": ({}, {"calendar": CALENDAR.head(1)}, "calendar: YY has no holiday"),
-    "a calendar that ends within the horizon": (
+    # Near enough to the morning, not to the last day of the plan.
+    "it ends too early": (
         {},
-        {"calendar": CALENDAR.assign(ds=TODAY - 130 * DAY)},  # near the morning, not day 28
-        "that of XX ends too early",
+        {"calendar": CALENDAR.assign(ds=TODAY - 130 * DAY)},
+        "of XX ends too",
     ),
     "a holiday at noon": (
         {},
@@ -434,87 +360,5 @@ def test_a_forecast_that_is_half_written_leaves_the_file_of_before(tmp_path, mon
     before = pipeline.path(TODAY).read_bytes()
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
         patch.setattr(pd.DataFrame, "to_parquet", half_written)
-        pipeline.run(closed_last_week(), TODAY)
+        pipeline.run(sent().assign(y=7), TODAY)
     assert pipeline.path(TODAY).read_bytes() == before
-
-
-def test_a_night_of_the_world(tmp_path):
-    """A whole night but for the model: the planning run 28 days before the end."""
-    known, day = world(), END - 28 * DAY
-    run = Pipeline(last_week, known.routes, known.calendar, tmp_path).run(known.reports, day)
-    expected = known.truth[known.truth["ds"] >= day]
-    assert_frame_equal(run.forecasts[KEYS], expected[KEYS].sort_values(KEYS, ignore_index=True))
-    kinds = [line.split(",")[0] for line in run.log]
-    assert "repaired: missing depot" in kinds  # the late file of a country, not there yet
-
-
-# The registry ---------------------------------------------------------------------------------
-
-FEW = {"n_estimators": 20}
-MORNING = END - 28 * DAY
-
-
-def known(rows: pd.DataFrame, routes: pd.DataFrame | None = None) -> pd.DataFrame:
-    here = without_feed(SEED)
-    return add_known(
-        rows, here.routes if routes is None else routes, here.calendar, here.promotions
-    )
-
-
-@cache
-def known_panel() -> pd.DataFrame:
-    """Return two countries' last 200 days before the morning, and 28 days from it on."""
-    truth = without_feed(SEED).truth
-    rows = truth["unique_id"].str[:2].isin(["BR", "PL"]) & (truth["ds"] >= MORNING - 200 * DAY)
-    return known(truth.loc[rows, [*KEYS, "y"]].astype({"y": float}))
-
-
-@cache
-def fitted(day: pd.Timestamp = MORNING) -> DirectModel:
-    return fit_direct(known_panel()[known_panel()["ds"] < day], parameters=FEW)
-
-
-def two_countries() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return reports of the panel, and master data in which nothing is older than they are."""
-    reports = known_panel().assign(received=lambda f: f["ds"] + DAY)
-    routes = without_feed(SEED).routes
-    routes = routes[routes["unique_id"].isin(reports["unique_id"])]
-    return reports, routes.assign(opens=routes["opens"].clip(lower=reports["ds"].min()))
-
-
-def by_registry(tmp_path: Path, models: Path, routes: pd.DataFrame) -> Pipeline:
-    stored = store.from_registry(models, lambda rows: known(rows, routes))
-    return nightly(tmp_path, stored, routes=routes, calendar=without_feed(SEED).calendar)
-
-
-def test_a_night_asks_the_registry_and_falls_back_once_its_model_is_too_old(tmp_path):
-    reports, routes = two_countries()
-    night = by_registry(tmp_path, tmp_path / "models", routes)
-    assert "there is no model in" in night.run(reports, MORNING).log[-1]
-    store.save(fitted(), tmp_path / "models")
-    assert store.load(tmp_path / "models", MORNING) == fitted()
-    run = night.run(reports, MORNING)
-    assert run.source == "stored_model"
-    assert run.forecasts["y_hat"].notna().all()
-    store.save(replace(fitted(), countries=("BR",)), tmp_path / "models")
-    run = night.run(reports, MORNING)
-    assert run.source == "stored_model"
-    assert run.log[-1].startswith("model: the model was not fitted to PL: it answers there")
-    store.save(fitted(MORNING - 39 * DAY), tmp_path / "models")
-    assert "40 days ago, at most 35" in night.run(reports, MORNING).log[-1]
-
-
-def test_a_route_without_a_distance_is_named_and_costs_no_country_its_model(tmp_path):
-    reports, routes = two_countries()
-    open_ = routes.index[routes["closes"].isna() & (routes["opens"] == routes["opens"].min())]
-    new, far = open_[0], open_[-1]  # one comes now, without a distance; another has lost its own
-    routes.loc[new, "opens"] = MORNING + 3 * DAY
-    routes.loc[[new, far], "distance_km"] = np.nan
-    name = routes.loc[new, "unique_id"]
-    reports = reports[reports["unique_id"] != name]
-    store.save(fitted(), tmp_path)
-    night = by_registry(tmp_path, tmp_path, routes)
-    run = night.run(reports, MORNING)
-    assert run.source == "stored_model"
-    assert f"master data: {name} has no distance_km, others stand in for it: enter it" in run.log
-    assert run.forecasts.set_index("unique_id").loc[name, "y_hat"].gt(0).all()

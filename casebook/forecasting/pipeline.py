@@ -2,6 +2,19 @@
 
 :class:`Pipeline` makes one run a day and answers even when the model does not. What it cannot
 answer it refuses with a reason, and the file of the night before stays.
+
+Examples
+--------
+>>> import tempfile
+>>> days, opens = pd.date_range("2024-01-01", periods=70), pd.Timestamp("2024-01-01")
+>>> routes = pd.DataFrame({"unique_id": ["BE/1/a"], "country": ["BE"], "depot": ["1"]})
+>>> routes = routes.assign(opens=opens, closes=pd.NaT)
+>>> calendar = pd.DataFrame({"country": ["BE"], "ds": [pd.Timestamp("2024-01-01")]})
+>>> reports = pd.DataFrame({"unique_id": "BE/1/a", "ds": days, "y": 100, "received": days + DAY})
+>>> night = Pipeline(None, routes, calendar, Path(tempfile.mkdtemp()))
+>>> run = night.run(reports, days[-1] + DAY)
+>>> len(run.forecasts), run.source, run.log
+(28, 'last_week', ('fell back to last_week: LookupError: there is no model',))
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What simulated worlds share: feeds with their faults, departures by a timetable."""
