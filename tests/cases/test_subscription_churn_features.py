@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from casebook.cases.subscription_churn import world as worlds
 from casebook.cases.subscription_churn.features import (
@@ -14,7 +15,6 @@ from casebook.cases.subscription_churn.features import (
     QUARTER,
     build,
     cancels,
-    downgrades,
     plan_on,
     there,
     value_on,
@@ -23,7 +23,6 @@ from casebook.cases.subscription_churn.month import TEST, night_of
 from casebook.cases.subscription_churn.population import MONTH, Constants
 from casebook.cases.subscription_churn.records import Tables, date
 from casebook.features.mood import Mood
-from casebook.features.point_in_time import seen_later
 
 SMALL = Constants(subscribers=10_000, joiners=400, accounts=1_200)
 NIGHT = night_of(3)
@@ -55,25 +54,6 @@ def test_it_would_be_seen_if_a_feature_looked_ahead(world, as_it_was):
     assert differs == ["downgrades"]
 
 
-@pytest.mark.parametrize("by", ["recorded", "at"])
-def test_downgrades_counted_by_their_booked_date_know_the_future(world, by):
-    asked = pd.concat(
-        pd.DataFrame({"row": there(world.tables.subscribers, night), "night": night})
-        for night in (night_of(2), NIGHT)
-    )
-    asked = asked.assign(known_at=date(asked["night"])).reset_index(drop=True)
-
-    def make(feed: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-        parts = [
-            pd.DataFrame({"downgrades": downgrades(feed, own["row"].to_numpy(), night, by)})
-            for night, own in rows.groupby("night", sort=False)
-        ]
-        return pd.concat(parts, ignore_index=True)
-
-    found = seen_later(make, world.tables.changes, asked, cuts=2, received="recorded")
-    assert (found == {}) == (by == "recorded")
-
-
 def test_the_leak_is_worth_a_lot_to_a_model_that_may_have_it(world):
     """Of those booked as downgraded on the night, most cancel; of those recorded, few do."""
     shares = {}
@@ -89,15 +69,14 @@ def test_features_by_hand(world):
     made = build(tables, night)
     rows = made.index[[0, 100, 1000, 5000]]
     week = (night - night_of(-6)) // 7
-    start = date(night) - pd.Timedelta(days=QUARTER)
+    quarter = {"left": date(night) - pd.Timedelta(days=QUARTER), "right": date(night)}
+    account = tables.subscribers["account"]
     for row in rows:
-        mine = tables.tickets[tables.tickets["row"] == row]
-        mine = mine[(mine["at"] >= start) & (mine["at"] < date(night))]
-        assert made.loc[row, "tickets_quarter"] == len(mine)
-        assert made.loc[row, "logins_month"] == tables.logins[row, week - 4 : week].mean()
+        tickets = tables.tickets.query("row == @row")["at"].between(**quarter, inclusive="left")
         called = tables.calls.query("row == @row and called")["at"]
-        assert made.loc[row, "calls"] == ((called >= start) & (called < date(night))).sum()
-        account = tables.subscribers["account"]
+        assert made.loc[row, "tickets_quarter"] == tickets.sum()
+        assert made.loc[row, "logins_month"] == tables.logins[row, week - 4 : week].mean()
+        assert made.loc[row, "calls"] == called.between(**quarter, inclusive="left").sum()
         assert made.loc[row, "seats"] == (account[made.index] == account[row]).sum()
 
 
@@ -139,6 +118,4 @@ def test_the_mood_of_a_text_is_learned_from_the_rated_ones(world):
     scores = mood.of(pd.Series([sad, glad]))
     assert scores[0] > 0.6 > 0.4 > scores[1]
     later = tickets[(tickets["at"] >= date(NIGHT)) & tickets["rating"].notna()]
-    from sklearn.metrics import roc_auc_score
-
     assert roc_auc_score(later["rating"] <= 3, mood.of(later["text"])) > 0.8

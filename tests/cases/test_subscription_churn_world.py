@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from casebook.cases.subscription_churn import world as worlds
+from casebook.cases.subscription_churn.features import there
 from casebook.cases.subscription_churn.month import LOTTERY, TEST, TYPES, night_of, open_month, who
 from casebook.cases.subscription_churn.population import (
     CLOSING,
@@ -35,14 +36,10 @@ def quiet(world: worlds.World) -> worlds.World:
     return worlds.play(world, months=2)
 
 
-def everybody(tables, night: int) -> np.ndarray:
-    there = tables.subscribers["left"].isna() & (tables.subscribers["joined"] < date(night))
-    return np.flatnonzero(there)[::3]
-
-
 @pytest.fixture(scope="module")
 def busy(world: worlds.World) -> worlds.World:
-    return worlds.play(world, everybody, months=2)
+    """A world in which every third subscriber is called in each of two months."""
+    return worlds.play(world, lambda t, night: there(t.subscribers, night)[::3], months=2)
 
 
 def same(a: worlds.World, b: worlds.World) -> bool:
@@ -88,10 +85,9 @@ def test_a_saved_trouble_is_solved(quiet, busy):
     """Of those in trouble and called, more are out of it a month later."""
     month = busy.months[TEST]
     hit = month.called & (month.state.reason > 0) & (month.chances.saves > 0.4) & ~month.cancelled
-    free = [
-        (w.months[TEST + 1].state.reason[: len(hit)][hit] == NONE).mean() for w in (quiet, busy)
-    ]
-    assert free[1] > free[0] + 0.25
+    later = (w.months[TEST + 1].state.reason[: len(hit)][hit] for w in (quiet, busy))
+    left_alone, helped = ((reason == NONE).mean() for reason in later)
+    assert helped > left_alone + 0.25
 
 
 # Rates and mechanisms ----------------------------------------------------------------
@@ -100,16 +96,12 @@ def test_a_saved_trouble_is_solved(quiet, busy):
 def test_rates(world, quiet):
     for number, month in quiet.months.items():
         assert 0.028 < month.cancelled.sum() / len(month.here) < 0.046, number
-    dormant = world.state.dormant[world.state.alive].mean()
-    assert 0.08 < dormant < 0.13
-    month = quiet.months[TEST]
-    for drawn, chance in (
-        (month.cancels, month.chances.risk),
-        (month.cancels_called, month.chances.risk_called),
-    ):
-        here = month.here
-        assert drawn[here].mean() == pytest.approx(chance[here].mean(), abs=0.005)
-    kinds = np.bincount(month.type[month.here], minlength=4) / len(month.here)
+    assert 0.08 < world.state.dormant[world.state.alive].mean() < 0.13
+    month, here = quiet.months[TEST], quiet.months[TEST].here
+    risks = {"cancels": month.chances.risk, "cancels_called": month.chances.risk_called}
+    for name, chance in risks.items():
+        assert getattr(month, name)[here].mean() == pytest.approx(chance[here].mean(), abs=0.005)
+    kinds = np.bincount(month.type[here], minlength=4) / len(here)
     assert dict(zip(TYPES, kinds > 0.004, strict=True)) == dict.fromkeys(TYPES, True)
 
 
@@ -162,14 +154,9 @@ def test_rumours_make_the_log_blame_the_calls(world):
     for number in range(4):
         month = world.months[number]
         open_ = month.state.alive & ~month.state.called.any(axis=1) & ~month.state.dormant
-        frame = pd.DataFrame(
-            {
-                "same": pd.qcut(month.chances.seen, 40, labels=False, duplicates="drop"),
-                "called": month.called,
-                "cancelled": month.cancelled,
-                "effect": month.effect,
-            }
-        )[open_]
+        columns = {name: getattr(month, name) for name in ("called", "cancelled", "effect")}
+        alike = pd.qcut(month.chances.seen, 40, labels=False, duplicates="drop")
+        frame = pd.DataFrame({"same": alike, **columns})[open_]
         by = frame.groupby(["same", "called"])["cancelled"].mean().unstack()
         n = frame[frame["called"]]["same"].value_counts().reindex(by.index, fill_value=0)
         naive.append(((by[False] - by[True]).fillna(0) * n).sum() / n.sum())

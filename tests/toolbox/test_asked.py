@@ -573,6 +573,17 @@ def test_a_check_with_another_number_of_answers_does_not_end_run_all():
     assert "takes 2 answers" in outcome.message
 
 
+def test_a_series_with_labels_too_many_is_no_answer_to_an_exact_column():
+    right, column = pd.Series([1.0, 0.0], index=["a", "b"]), Column(exact=True)
+    assert column.distance(column.read(right[::-1], "x", right, {}), right) == 0
+    more = pd.Series([1.0, 0.0, 0.0], index=["a", "b", "c"])
+    assert np.isinf(column.distance(column.read(more, "x", right, {}), right))
+    with_more = Column(surplus=True)
+    assert with_more.distance(with_more.read(more, "x", right, {}), right) == 0
+    with pytest.raises(grading.Form, match="a Series with its index"):
+        column.read([1.0, 0.0], "x", right, {})
+
+
 # Slips as a text -----------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from casebook.evaluate.uplift import (
     auuc,
     by_capacity,
     by_decile,
+    choose,
     gains,
     ips_scores,
     list_value,
@@ -107,3 +108,27 @@ def test_deciles_tell_a_calibrated_effect_from_an_exaggerated_one():
     assert wild["effect"].equals(table["effect"])
     off = (wild["low"] > wild["predicted"]) | (wild["predicted"] > wild["high"])
     assert off.sum() >= 5
+
+
+@pytest.mark.parametrize(
+    ("gains", "options", "chosen"),
+    [
+        ([3, 9, 5], {"capacity": 2}, [1, 2]),
+        ([3, -9, 5], {"capacity": 3}, [2, 0]),
+        ([3, -9, 5], {"capacity": 3, "least": -np.inf}, [2, 0, 1]),
+        ([3, 9, 5], {"capacity": 2, "blocked": [False, True, False]}, [2, 0]),
+        ([np.nan, 1, np.inf], {"capacity": 3}, [1]),
+        ([5, 5, 5], {"capacity": 2}, [0, 1]),
+        ([1, 2], {"capacity": 0}, []),
+        ([], {"capacity": 5}, []),
+    ],
+)
+def test_who_is_chosen(gains, options, chosen):
+    assert choose(np.array(gains, float), **options).tolist() == chosen
+
+
+def test_a_choice_with_broken_input_is_refused():
+    with pytest.raises(ValueError, match="one each"):
+        choose(np.ones(3), 2, blocked=[True])
+    with pytest.raises(ValueError, match="negative"):
+        choose(np.ones(3), capacity=-1)

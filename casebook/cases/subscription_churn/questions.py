@@ -595,4 +595,5 @@ lambda rows, today: of_month(rows.assign(left=rows.eval('left + (left == night +
         "`rows = rows[~rows['called'] & (rows['night'] + 28 <= today)]`, then compare `left` "
         "with `night` and `night + 28`.",
     ),
+    helps=("usable", "labels", "labels"),
 )
