@@ -9,16 +9,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from casebook.cases.subscription_churn import features
 from casebook.cases.subscription_churn import world as worlds
-from casebook.cases.subscription_churn.features import (
-    NAMES,
-    QUARTER,
-    build,
-    cancels,
-    plan_on,
-    there,
-    value_on,
-)
+from casebook.cases.subscription_churn.features import NAMES, build, cancels, there
 from casebook.cases.subscription_churn.month import TEST, night_of
 from casebook.cases.subscription_churn.population import MONTH, Constants
 from casebook.cases.subscription_churn.records import Tables, date
@@ -69,7 +62,7 @@ def test_features_by_hand(world):
     made = build(tables, night)
     rows = made.index[[0, 100, 1000, 5000]]
     week = (night - night_of(-6)) // 7
-    quarter = {"left": date(night) - pd.Timedelta(days=QUARTER), "right": date(night)}
+    quarter = {"left": date(night) - pd.Timedelta(days=features.QUARTER), "right": date(night)}
     account = tables.subscribers["account"]
     for row in rows:
         tickets = tables.tickets.query("row == @row")["at"].between(**quarter, inclusive="left")
@@ -84,8 +77,10 @@ def test_who_is_there_and_what_they_pay(world):
     month = world.months[TEST]
     rows = there(world.tables.subscribers, night_of(TEST))
     assert np.array_equal(rows, month.here)
-    assert np.array_equal(plan_on(world.tables, rows, night_of(TEST)), month.state.plan[rows])
-    assert np.array_equal(value_on(world.tables, rows, night_of(TEST)), month.value[rows])
+    assert np.array_equal(
+        features.plan_on(world.tables, rows, night_of(TEST)), month.state.plan[rows]
+    )
+    assert np.array_equal(features.value_on(world.tables, rows, night_of(TEST)), month.value[rows])
 
 
 def test_an_outcome_is_known_after_its_month_and_not_before(world):

@@ -8,18 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from casebook.cases.subscription_churn import population
 from casebook.cases.subscription_churn import world as worlds
 from casebook.cases.subscription_churn.features import there
 from casebook.cases.subscription_churn.month import LOTTERY, TEST, TYPES, night_of, open_month, who
-from casebook.cases.subscription_churn.population import (
-    CLOSING,
-    MONTH,
-    NONE,
-    REASONS,
-    Constants,
-    chances,
-    earlier,
-)
+from casebook.cases.subscription_churn.population import CLOSING, MONTH, Constants
 from casebook.cases.subscription_churn.records import date
 from casebook.evaluate.uplift import ips_scores, over_random
 
@@ -86,7 +79,7 @@ def test_a_saved_trouble_is_solved(quiet, busy):
     month = busy.months[TEST]
     hit = month.called & (month.state.reason > 0) & (month.chances.saves > 0.4) & ~month.cancelled
     later = (w.months[TEST + 1].state.reason[: len(hit)][hit] for w in (quiet, busy))
-    left_alone, helped = ((reason == NONE).mean() for reason in later)
+    left_alone, helped = ((reason == population.NONE).mean() for reason in later)
     assert helped > left_alone + 0.25
 
 
@@ -116,7 +109,8 @@ def test_the_dial_is_the_correlation_of_risk_and_what_a_call_saves(dial):
 def test_a_call_saves_some_reasons_and_wakes_the_dormant(quiet):
     month = quiet.months[TEST]
     here = month.here
-    by = pd.Series(month.effect[here]).groupby(np.array(REASONS)[month.state.reason[here]]).mean()
+    why = np.array(population.REASONS)[month.state.reason[here]]
+    by = pd.Series(month.effect[here]).groupby(why).mean()
     assert by["adoption"] > 0.03 and by["service"] > 0.02
     assert by["price"] < 0.02 and abs(by["closing"]) < 0.02
     assert month.effect[here][month.state.dormant[here]].mean() < -0.03
@@ -130,8 +124,9 @@ def test_each_earlier_call_saves_less_and_breaks_more(world):
     for calls in range(4):
         called = np.arange(3) < calls
         state = replace(world.state, called=np.tile(called, (len(world.state), 1)))
-        assert (earlier(state) == calls).all()
-        now = chances(state, night, SMALL, world.shocks, np.zeros(len(state)), world.scale)
+        assert (population.earlier(state) == calls).all()
+        given = state, night, SMALL, world.shocks, np.zeros(len(state)), world.scale
+        now = population.chances(*given)
         effects.append((now.risk - now.risk_called)[rows].mean())
     assert (np.diff(effects) < -0.004).all()
 
