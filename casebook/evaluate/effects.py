@@ -97,6 +97,18 @@ class Sample:
         return drawn[self.account] % k
 
 
+def by_chance(sample: Sample) -> Sample:
+    """Return the rows for which both was possible."""
+    return sample.where((sample.chance > 0) & (sample.chance < 1))
+
+
+def joined(samples: Sequence[Sample]) -> Sample:
+    """Return several trials as one."""
+    rest = ("cancelled", "drawn", "chance", "account")
+    parts = {name: np.concatenate([getattr(s, name) for s in samples]) for name in rest}
+    return Sample(pd.concat([s.features for s in samples]), **parts)
+
+
 def classifier(settings: Mapping[str, object] | None = None):
     """Return a LightGBM classifier with the shared settings."""
     from lightgbm import LGBMClassifier
@@ -246,6 +258,16 @@ def r_learner(sample: Sample, settings: Mapping[str, object] | None = None) -> P
     """Regress the residuals on the features, by their weights."""
     target, weight = residuals(sample)
     return regressor(settings).fit(sample.features, target, weight).predict
+
+
+def slope(found: np.ndarray, sample: Sample) -> float:
+    """Return by which factor predicted effects are to be multiplied to be right on the mean.
+
+    The highest predictions are high by luck, too: what a model of other accounts has found is
+    regressed on the residuals of these.
+    """
+    target, weight = residuals(sample)
+    return float((weight * found * target).sum() / (weight * found**2).sum())
 
 
 def group_effects(

@@ -21,11 +21,14 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from casebook.data.contracts import ModelRefused
 
 T = TypeVar("T")
+#: A sentence, and the values for which it is true.
+Sentence = tuple[str, tuple[float, float]]
 #: How the text of a LightGBM model begins and what must stand in it; a part of one ends a process.
 HEAD, ENDS = "tree\nversion=", ("\nend of trees", "\nend of parameters")
 
@@ -98,3 +101,31 @@ def booster(name: str, text: str):
     if not (whole and trees and rest and text[at:].startswith("end of trees")):
         raise ModelRefused(f"the text of the {name} model is not whole: train it again")
     return lgb.Booster(model_str=text)
+
+
+def reasons(
+    booster, features: pd.DataFrame, words: Mapping[str, Sentence], most: int = 2
+) -> list[tuple[str, ...]]:
+    """Return in words what raises the prediction of each row most.
+
+    Parameters
+    ----------
+    booster : lightgbm.Booster
+    features : DataFrame, shape (n, k)
+    words : mapping of str to (str, (float, float))
+        By feature a sentence, with a place for the value, and the values for which it is true.
+    most : int
+        Sentences of a row. Only features with a positive contribution count.
+    """
+    if features.empty:
+        return []
+    parts = booster.predict(features, pred_contrib=True)[:, :-1]
+    made, names = [], [*features]
+    for values, part in zip(features.to_numpy(), parts, strict=True):
+        said = []
+        for k in np.argsort(-part):
+            text, (low, high) = words.get(names[k], ("", (np.inf, np.inf)))
+            if part[k] > 0 and low <= values[k] <= high and len(said) < most:
+                said.append(text.format(values[k]))
+        made.append(tuple(said) or ("The pattern of use as a whole.",))
+    return made

@@ -112,9 +112,9 @@ def test_only_rows_for_which_both_was_possible_teach_an_effect():
     n = np.arange(6)
     chance = np.array([0, 1, 0.25, 0.25, 0, 1])
     sample = effects.Sample(pd.DataFrame({"a": n}), n > 3, chance > 0.5, chance, n)
-    kept = cycles.WAYS["DR, calls by chance"].keep(sample)
+    kept = cycles.WAYS["what ships, calls by chance"].keep(sample)
     assert kept.features["a"].tolist() == [2, 3]
-    both = cycles.joined([sample, kept])
+    both = effects.joined([sample, kept])
     assert len(both.drawn) == len(both.features) == 8
 
 

@@ -14,6 +14,8 @@ all but the last way know nothing of the randomised month.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +27,7 @@ from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
 from casebook.cases.subscription_churn.policy import TERMS, blocked, gain
 from casebook.cases.subscription_churn.population import stream
 from casebook.cases.subscription_churn.records import date
+from casebook.cases.subscription_churn.studies import LEARNERS, MODEL
 from casebook.evaluate import effects
 from casebook.evaluate.off_policy import last_places_by_chance
 from casebook.features.mood import Mood
@@ -48,43 +51,27 @@ def _sample(
     )
 
 
-def joined(samples: list[effects.Sample]) -> effects.Sample:
-    """Return several months as one sample."""
-    rest = ("cancelled", "drawn", "chance", "account")
-    parts = {name: np.concatenate([getattr(s, name) for s in samples]) for name in rest}
-    return effects.Sample(pd.concat([s.features for s in samples]), **parts)
-
-
 def _all_outcomes(sample: effects.Sample) -> effects.Sample:
     """Return the sample as a team has it that forgets whom it called."""
     nobody = np.zeros(len(sample.drawn), bool)
-    return effects.Sample(sample.features, sample.cancelled, nobody, sample.chance, sample.account)
-
-
-def _by_chance(sample: effects.Sample) -> effects.Sample:
-    """Return the rows for which both was possible."""
-    return sample.where((sample.chance > 0) & (sample.chance < 1))
-
-
-def _all_rows(sample: effects.Sample) -> effects.Sample:
-    return sample
+    return replace(sample, drawn=nobody)
 
 
 class Way(NamedTuple):
     """How to learn again: learner, rows, share by chance, whether the randomised month stays."""
 
     learner: str
-    keep: Callable[[effects.Sample], effects.Sample]
+    keep: Callable[[effects.Sample], effects.Sample] = copy
     share: float = 0.0
     lottery: bool = False
 
 
 WAYS: Mapping[str, Way] = {
     "risk, all outcomes": Way("risk", _all_outcomes),
-    "risk, the uncalled": Way("risk", _all_rows),
-    "T, own list": Way("T", _all_rows),
-    "T, a quarter by chance": Way("T", _all_rows, BY_CHANCE),
-    "DR, calls by chance": Way("DR", _by_chance, BY_CHANCE, lottery=True),
+    "risk, the uncalled": Way("risk"),
+    "T, own list": Way("T"),
+    "T, a quarter by chance": Way("T", share=BY_CHANCE),
+    "what ships, calls by chance": Way(MODEL, effects.by_chance, BY_CHANCE, lottery=True),
 }
 #: Months of its own calls that a model learns from.
 WINDOW = 2
@@ -140,14 +127,14 @@ def run(
         months before: none).
     """
     name, keep, share, stays = WAYS[way]
-    learn = {**effects.RISKS, **effects.EFFECTS}[name]
+    learn = LEARNERS[name]
     mood = Mood(world.tables.tickets, date(night_of(TEST)))
     first = build(world.tables, night_of(LOTTERY), mood)
     chance = world.months[LOTTERY].chance[first.index.to_numpy()]
     lottery, samples, made = _sample(world, LOTTERY, first, chance), [], []
     for cycle in range(cycles + 1):
         window = [*([lottery] if stays else []), *samples[-WINDOW:]]
-        used = keep(joined(window)) if cycle else lottery
+        used = keep(effects.joined(window)) if cycle else lottery
         world, brought, played = _month(world, mood, learn(used, settings[name]), share)
         made.append({"cycle": cycle, **brought})
         samples.append(played)

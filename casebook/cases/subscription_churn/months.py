@@ -156,7 +156,7 @@ def drift(seed: int, share: float, capacity: int = TERMS.capacity) -> pd.DataFra
     here, made = studies.setting(seed), []
     mood = Mood(here.world.tables.tickets, date(night_of(TEST)))
     score = studies.maker(studies.MODEL, here.sample)
-    risk = effects.risk(here.sample, studies.CHOSEN[studies.RISK])
+    risk = effects.risk(here.sample)
     scale = studies.slope(here.sample)
     for name, change in DRIFTS.items():
         world = replace(here.start, constants=change(here.start.constants))

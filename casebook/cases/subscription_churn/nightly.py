@@ -65,7 +65,7 @@ WORDS = {
 
 
 def train(folder: Path, sample: effects.Sample, mood: Mood, until: int) -> Path:
-    """Fit the models that ship, of the effect and of the risk, and put them into the registry.
+    """Fit what ships, a risk model and the share of it that a call saves, into the registry.
 
     Parameters
     ----------
@@ -77,13 +77,19 @@ def train(folder: Path, sample: effects.Sample, mood: Mood, until: int) -> Path:
     until : int
         Last day that the models have seen.
     """
-    stay, x = ~sample.drawn, sample.features[NAMES]
-    effect = effects.regressor(studies.CHOSEN[studies.MODEL]).fit(x, effects.dr_scores(sample))
-    risk = effects.classifier(studies.CHOSEN[studies.RISK]).fit(x[stay], sample.cancelled[stay])
-    texts = {"effect": effect, "risk": risk}
-    texts = {name: model.booster_.model_to_string() for name, model in texts.items()}
-    more = {"features": NAMES, "mood": mood.stored(), "slope": studies.slope(sample)}
-    return registry.put(folder, date(until), **texts, **more)
+    stay, split = ~sample.drawn, str(studies.CHOSEN[studies.MODEL]["split"])
+    model = effects.classifier().fit(sample.features[NAMES][stay], sample.cancelled[stay])
+    shares = rules.shares(sample, split)
+    return registry.put(
+        folder,
+        date(until),
+        risk=model.booster_.model_to_string(),
+        shares={name: [row.effect, row.stay] for name, row in shares.iterrows()},
+        split=split,
+        features=NAMES,
+        mood=mood.stored(),
+        slope=studies.slope(sample),
+    )
 
 
 def checked(features: pd.DataFrame, before: int | None) -> tuple[pd.DataFrame, str]:
@@ -118,25 +124,6 @@ def checked(features: pd.DataFrame, before: int | None) -> tuple[pd.DataFrame, s
     return features[~spoilt], f"{what}: left out."
 
 
-def reasons(booster, features: pd.DataFrame, most: int = 2) -> list[tuple[str, ...]]:
-    """Return in words what raises the expected effect of each row most.
-
-    Only features with a positive contribution count, and only where their sentence is true.
-    """
-    if features.empty:
-        return []
-    parts = booster.predict(features, pred_contrib=True)[:, :-1]
-    made = []
-    for values, part in zip(features.to_numpy(), parts, strict=True):
-        said = []
-        for k in np.argsort(-part):
-            text, (low, high) = WORDS.get(NAMES[k], ("", (np.inf, np.inf)))
-            if part[k] > 0 and low <= values[k] <= high and len(said) < most:
-                said.append(text.format(values[k]))
-        made.append(tuple(said) or ("The pattern of use as a whole.",))
-    return made
-
-
 def by_model(
     folder: Path,
     tables: Tables,
@@ -155,14 +142,14 @@ def by_model(
     stored = registry.take(folder, date(night), max_age=2 * MONTH)
     if stored["features"] != NAMES:
         raise ModelRefused("the model has other features than the code: train it again")
-    effect, risk = (nights.booster(name, stored[name]) for name in ("effect", "risk"))
+    risk = nights.booster("risk", stored["risk"])
     features, tables, note = ready(tables, night, Mood.restored(stored["mood"]), before)
     rows = features.index.to_numpy()
     value = value_on(tables, rows, night)
-    effects_, risks = (
-        nights.trusted(name, model.predict(features))
-        for name, model in (("effect", effect), ("risk", risk))
-    )
+    shares = pd.DataFrame.from_dict(stored["shares"], "index", columns=["effect", "stay"])
+    risks = nights.trusted("risk", risk.predict(features))
+    found = rules.shared(shares, features, risks, stored["split"])
+    effects_ = nights.trusted("effect", found)
     scale = nights.trusted("slope", [stored["slope"]])[0]
     gains = nights.trusted("gain", gain(effects_, value, terms.cost))
     off = blocked(tables, rows, night) | np.isin(rows, [*spared])
@@ -176,7 +163,7 @@ def by_model(
         source="model",
         rows=tuple(rows[chosen].tolist()),
         gains=tuple(np.round(gains[chosen], 2).tolist()),
-        reasons=tuple(reasons(effect, features.iloc[chosen])),
+        reasons=tuple(nights.reasons(risk, features.iloc[chosen], WORDS)),
         why=note,
         made=night,
         there=len(rows),

@@ -92,19 +92,28 @@ def by_segments(sample: Sample, settings: Mapping[str, object]) -> Predict:
     return predict
 
 
-def by_shares(sample: Sample, settings: Mapping[str, object]) -> Predict:
-    """Learn which share of the losses a call saves in each segment; times the risk is the effect.
+def shares(sample: Sample, split: str = "") -> pd.DataFrame:
+    """Return of each segment the effect of a call and the share that cancels without one."""
+    own = segments(sample.features, split)
+    found = group_effects(own, sample.cancelled, sample.drawn, sample.chance)
+    return found[["effect", "stay"]]
+
+
+def shared(
+    table: pd.DataFrame, features: pd.DataFrame, risk: np.ndarray, split: str = ""
+) -> np.ndarray:
+    """Return the effect of a call: the share of the losses that it saves in a segment x the risk.
 
     Where calls do harm, the effect of the segment stands by itself.
     """
+    mine = table.reindex(segments(features, split)).fillna({"effect": 0, "stay": 1})
+    effect, stay = mine["effect"].to_numpy(), mine["stay"].to_numpy()
+    return np.where(effect > 0, effect / stay.clip(1e-6) * risk, effect)
+
+
+def by_shares(sample: Sample, settings: Mapping[str, object]) -> Predict:
+    """Learn the shares and a risk model from one randomised month."""
     split = str(settings["split"])
     risk_of = RISKS[str(settings["risk"])](sample, None)
-    own = segments(sample.features, split)
-    table = group_effects(own, sample.cancelled, sample.drawn, sample.chance)
-
-    def predict(features: pd.DataFrame) -> np.ndarray:
-        mine = table.reindex(segments(features, split)).fillna({"effect": 0, "stay": 1})
-        effect, stay = mine["effect"].to_numpy(), mine["stay"].to_numpy()
-        return np.where(effect > 0, effect / stay.clip(1e-6) * risk_of(features), effect)
-
-    return predict
+    table = shares(sample, split)
+    return lambda features: shared(table, features, risk_of(features), split)

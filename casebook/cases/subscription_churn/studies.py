@@ -38,8 +38,8 @@ TOLD_IN = 501
 #: The team's own list, which knows rumours, is what the company has today.
 TEAM, SILENCE, POINTS = "team", "silence", "points"
 SEGMENTS, SHARES, RISK = "segments", "shares", "risk"
-#: The model that ships: the best effect learner of the trials.
-MODEL = "DR"
+#: The model that ships: of all that learn from the calls by chance, the best of the trials.
+MODEL = SHARES
 #: An ensemble without trials of its own: the mean of the scores of these.
 MEAN, AVERAGED = "mean", (SHARES, "T", "X", "DR", "R")
 #: What the tables allow: a model that was told the true effects of a randomised month.
@@ -61,10 +61,10 @@ TRIALS: Mapping[str, tuple[Settings, ...]] = {
 }
 #: What each has after the trials.
 CHOSEN: Mapping[str, Settings] = {
-    SEGMENTS: {"split": "", "ties": True},
-    SHARES: {"split": "", "risk": "risk"},
+    SEGMENTS: {"split": "called", "ties": True},
+    SHARES: {"split": "called", "risk": "risk"},
     "logistic": {"C": 1.0},
-    RISK: {"n_estimators": 160, "num_leaves": 3},
+    RISK: {"n_estimators": 160, "num_leaves": 6},
     "S": {"n_estimators": 40, "num_leaves": 6, "weighted": False},
     "T": {"n_estimators": 40, "num_leaves": 6, "weighted": False},
     "X": {"n_estimators": 160, "num_leaves": 3, "weighted": True},
@@ -187,12 +187,9 @@ def maker(name: str, sample: effects.Sample, settings: Settings | None = None) -
 def _told(constants: Constants) -> effects.Predict:
     """Learn the true expected effects of the randomised month of another world."""
     world = worlds.simulate(TOLD_IN, constants)
-    return _of_truth(world, build(world.tables, night_of(LOTTERY)))
-
-
-def _of_truth(world: worlds.World, features: pd.DataFrame) -> effects.Predict:
-    more = {"n_estimators": 300, "num_leaves": 31, "min_child_samples": 50}
+    features = build(world.tables, night_of(LOTTERY))
     truth = world.expected(LOTTERY)[features.index.to_numpy()]
+    more = {"n_estimators": 300, "num_leaves": 31, "min_child_samples": 50}
     return effects.regressor(more).fit(features, truth).predict
 
 
@@ -217,16 +214,14 @@ def policies(names: Sequence[str] | None = None) -> dict[str, Callable[[Setting]
 def outcome(here: Setting, score: np.ndarray, capacity: int = TERMS.capacity) -> dict[str, float]:
     """Return what a list brings, by the truth of its month.
 
-    Every list fills the capacity, for the team is paid anyway; ``stopped`` is the one that ends
-    where the expected gain does (not for scores that are no euro). ``unrested`` is the list that
-    calls the lately called again, ``sensible`` the one that also leaves the hopeless out.
+    Every list fills the capacity, for the team is paid anyway. ``unrested`` is the list that calls
+    the lately called again, ``sensible`` the one that also leaves the hopeless out.
     """
 
     def called(off: np.ndarray | None) -> np.ndarray:
         return choose(score, capacity, off, least=-np.inf)
 
     list_, again = called(here.blocked), called(None)
-    stopped = list_[score[list_] > 0]
     month, rows = here.world.months[TEST], here.features.index.to_numpy()[list_]
     effect, open_ = here.effect[list_], ~here.blocked
     return {
@@ -242,8 +237,6 @@ def outcome(here: Setting, score: np.ndarray, capacity: int = TERMS.capacity) ->
         "complaints": float(month.complains[rows].mean()),
         "unsubscribes": float(month.unsubscribes[rows].mean()),
         "qini": qini(score[open_], here.effect[open_], here.expected[open_]),
-        "stopped_calls": len(stopped),
-        "stopped_euro": here.brings(stopped),
     }
 
 
@@ -273,15 +266,9 @@ def out_of_fold(
 
 
 def slope(sample: effects.Sample) -> float:
-    """Return by which factor the model's effects are to be multiplied to be right on the mean.
-
-    The highest predictions are high by luck, too: what the model learned from one half of the
-    accounts is regressed on the other half's residuals.
-    """
+    """Return the factor that makes the model's effects right: see :func:`.effects.slope`."""
     one = np.ones(len(sample.drawn))
-    found = out_of_fold(sample, one) + TERMS.cost
-    target, weight = effects.residuals(sample)
-    return float((weight * found * target).sum() / (weight * found**2).sum())
+    return effects.slope(out_of_fold(sample, one) + TERMS.cost, sample)
 
 
 @lru_cache(maxsize=1)
