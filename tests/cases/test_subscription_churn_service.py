@@ -121,7 +121,7 @@ def test_the_hold_out_is_the_same_all_month_and_another_one_next_month():
     assert (first & held_out(rows, 6, 0.1)).mean() == pytest.approx(0.01, abs=0.004)
 
 
-def test_who_would_have_been_called_is_noted_with_what_was_expected(world, folder):
+def test_who_would_have_been_called_is_noted_with_what_was_expected(world, sample, folder):
     """The held-out rank among the called, and their predictions are those of the models."""
     made = tonight(folder, world.tables, NIGHT, share=0.3, terms=FEW)
     rows = np.array([*made.rows, *made.held])
@@ -129,8 +129,10 @@ def test_who_would_have_been_called_is_noted_with_what_was_expected(world, folde
     held = held_out(rows, NIGHT // MONTH, 0.3)
     assert held.tolist() == [False] * len(made.rows) + [True] * len(made.held)
     assert len(made.risks) == len(made.effects) == len(rows)
-    month = worlds.play(world).months[TEST]
-    assert np.corrcoef(made.risks, month.chances.risk[rows])[0, 1] > 0.2
+    features = build(world.tables, NIGHT, Mood(world.tables.tickets, date(NIGHT))).loc[rows]
+    assert np.allclose(made.risks, effects.risk(sample)(features), atol=1e-6)
+    own = studies.LEARNERS[studies.MODEL](sample, studies.CHOSEN[studies.MODEL])(features)
+    assert np.allclose(made.effects, studies.slope(sample) * own, atol=1e-6)
 
 
 def spoilt(frame: pd.DataFrame, name: str, value: float, n: int) -> pd.DataFrame:
@@ -377,7 +379,7 @@ def test_a_model_without_numbers_or_order_makes_no_list(world, folder, monkeypat
         ("slope", np.nan, "slope"),
         ("risk", "tree\nversion=v4\n", "risk"),
         ("shares", {}, "effect is 0 for all"),
-        ("shares", {"steady": [np.nan, 0.1]}, "effect is no number"),
+        ("shares", {"steady": [np.nan, 0.1]}, "shares is no number"),
     ],
 )
 def test_a_model_that_was_stored_in_part_makes_no_list(world, folder, name, value, says):
