@@ -32,7 +32,6 @@ from casebook.cases.subscription_churn.studies import (
     RISK,
     SEEDS,
     SEGMENTS,
-    SHARES,
     TOLD,
     TRIALS,
 )
@@ -188,44 +187,59 @@ def test_public_results_live(name):
 # What the page says ------------------------------------------------------------------
 
 
-def in_worlds(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the euro of each list in each fresh world."""
+def in_worlds(table: pd.DataFrame, rule: str = "euro") -> pd.DataFrame:
+    """Return the euro of each list in each fresh world, by the rules that it keeps."""
     fresh = table[table["seed"] != SEED]
-    return fresh.pivot(index="seed", columns="policy", values="euro")
+    return fresh.pivot(index="seed", columns="policy", values=rule)
 
 
-def assert_headings(euro: pd.DataFrame) -> None:
+def assert_headings(table: pd.DataFrame) -> None:
     """What the page says of the lists, for the means and world by world."""
-    assert len(euro) >= 15
-    order = ["silence", "random", "logistic", RISK, SEGMENTS, POINTS, MODEL, studies.MEAN, TOLD]
-    means = euro[[*order, studies.ORACLE]].mean()
-    assert means.is_monotonic_increasing and means["logistic"] < 0
-    assert (euro[MODEL] > euro[RISK]).all() and means[MODEL] > 1.25 * means[RISK]
-    assert (euro[studies.MEAN] > euro[[*studies.AVERAGED, POINTS]].max(axis=1)).mean() > 0.6
-    for rung in (POINTS, SEGMENTS, SHARES):
-        assert mean_interval(euro[MODEL] - euro[rung]).low > 0
-        assert mean_interval(euro[studies.MEAN] - euro[rung]).low > 40_000
-    for other in ("T", "X", "R"):  # not to be told apart
-        found = mean_interval(euro[MODEL] - euro[other])
-        assert found.low < 0 < found.high
-    assert (euro[TOLD] > euro[studies.MEAN]).all() and (euro["oracle"] > euro[TOLD]).all()
+    rest, tired, sense = (in_worlds(table, rule) for rule in ("euro", "unrested", "sensible"))
+    assert len(rest) >= 15 and min(rest.index) == SEEDS[0]
+    assert mean_interval(tired[MODEL] - tired[RISK]).low > 0
+    assert tired[MODEL].mean() > 1.8 * tired[RISK].mean()
+    same = mean_interval(rest[MODEL] - rest[RISK])
+    assert same.low < 0 < same.high  # not to be told apart
+    assert mean_interval(sense[RISK] - rest[MODEL]).low > 0
+    learners = rest[[*effects.EFFECTS]]
+    assert (sense[RISK].mean() > pd.concat([learners, sense[[*effects.EFFECTS]]]).mean()).all()
+    assert mean_interval(rest[MODEL] - learners.max(axis=1)).low > 0
+    assert mean_interval(sense["team"] - sense[RISK]).low > 50_000
+    assert mean_interval(rest[TOLD] - sense[RISK]).low > 0
+    assert (rest["oracle"] > rest[TOLD]).all() and (rest["silence"] < rest["random"]).all()
+    assert rest[MODEL].mean() < 1.25 * rest[RISK].mean() < rest["oracle"].mean()
 
 
 def test_the_headings_hold_in_the_recorded_lists_and_would_not_in_others():
-    euro = in_worlds(recorded("lists"))
-    assert_headings(euro)
-    stronger = euro.assign(**{POINTS: euro[POINTS] + 30_000})
-    for wrong in (stronger, euro.head(5), euro.assign(**{RISK: euro[MODEL]})):
+    table = recorded("lists")
+    assert_headings(table)
+    risk, model = table["policy"] == RISK, table["policy"] == MODEL
+    for wrong in (
+        table[table["seed"] < SEEDS[5]],
+        table.assign(sensible=table["sensible"].where(~risk, table["euro"])),
+        table.assign(euro=table["euro"] + 30_000 * model),
+        table.assign(unrested=table["euro"]),
+    ):
         with pytest.raises(AssertionError):
             assert_headings(wrong)
 
 
-def test_to_stop_where_the_expected_gain_ends_costs_those_who_expect_too_little():
-    table = recorded("lists").query("seed != @SEED").groupby("policy").mean(numeric_only=True)
-    assert table.loc["S", "stopped_calls"] < 100 and table.loc["S", "stopped_euro"] < 5_000
-    assert table.loc["T", "stopped_euro"] < 0.9 * table.loc["T", "euro"]
-    same = table.loc[["X", "R", MODEL, studies.MEAN, "oracle"]]
-    assert (same["stopped_calls"] > 3_900).all()
+def test_common_sense_helps_lists_that_know_no_effect_and_no_other():
+    table = recorded("lists")
+    gained = in_worlds(table, "sensible") - in_worlds(table)
+    for name in ("team", RISK, POINTS, "logistic"):
+        assert mean_interval(gained[name]).low > 20_000
+    for name in (MODEL, "T", "X", studies.MEAN):
+        assert abs(gained[name].mean()) < 10_000
+    assert mean_interval(gained["oracle"]).high < 0  # some of them could be saved
+
+
+def test_the_randomised_month_costs_more_than_its_calls():
+    table = recorded("price")
+    month, later = table["team"] - table["drawn"], table["team_next"] - table["team_after"]
+    assert (table["drawn"] < 0).all() and (later > 0).all()
+    assert mean_interval(month + later).low > 3 * 4_000 * 32
 
 
 def test_the_log_misleads_and_the_lottery_does_not():
