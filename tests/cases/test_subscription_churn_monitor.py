@@ -61,12 +61,10 @@ def test_the_lists_of_a_month_are_read_together_and_nobody_counts_twice(played):
     people = played.tables.subscribers.assign(left=pd.NaT)
     with pytest.raises(ValueError, match="nobody has left"):
         of_month([first], replace(played.tables, subscribers=people), known)
-    with pytest.raises(ValueError, match="one month"):
-        of_month([stand_in], played.tables, known)
-    with pytest.raises(ValueError, match="one month"):
-        of_month([first, listed_on(night + MONTH, rows, held, 0.0, 0.0)], played.tables, known)
-    with pytest.raises(ValueError, match="one month"):
-        of_month([], played.tables, known)
+    later = listed_on(night + MONTH, rows, held, 0.0, 0.0)
+    for wrong in ([stand_in], [first, later], []):
+        with pytest.raises(ValueError, match="one month"):
+            of_month(wrong, played.tables, known)
 
 
 def test_predictions_that_lag_behind_are_seen_in_the_world(played):
@@ -75,14 +73,10 @@ def test_predictions_that_lag_behind_are_seen_in_the_world(played):
     rows, held = here[here % 5 == 0], here[here % 5 == 1]
     truth = played.months[TEST]
     risk, effect = truth.chances.risk[here].mean(), truth.effect[rows].mean()
-    right, wrong = (
-        of_month(
-            [listed_on(night_of(TEST), rows, held, a, b)],
-            played.tables,
-            night_of(TEST) + MONTH + LATE,
-        )
-        for a, b in ((risk, effect), (risk / 2, effect + 0.03))
-    )
+    told = ((risk, effect), (risk / 2, effect + 0.03))
+    lists = [listed_on(night_of(TEST), rows, held, *one) for one in told]
+    known = night_of(TEST) + MONTH + LATE
+    right, wrong = (of_month([one], played.tables, known) for one in lists)
     assert abs(right.risk_z) < 3 > abs(right.effect_z)
     assert wrong.risk_z > 3 and wrong.effect_z < -3
     assert verdict([right]) == "nothing" and verdict([wrong]) == "risk and effect"

@@ -477,11 +477,10 @@ def test_a_night_is_published_from_another_process_while_the_queue_serves(queue,
 # Killed ------------------------------------------------------------------------------
 
 
-def prepared(base: str) -> Path:
+def prepared(model: str) -> Path:
     """Return a fresh folder with a stored model."""
-    folder = Path(base) / f"run {len([*Path(base).iterdir()])}"
-    shutil.copytree(Path(base) / "model", folder)
-    return folder
+    base = Path(model).parent
+    return shutil.copytree(model, base / f"run {len([*base.iterdir()])}")
 
 
 def night_job(tables, folder: Path, passed) -> None:
@@ -502,17 +501,12 @@ def left_behind(folder: Path) -> tuple[int, int, bool]:
         queue.close()
 
 
-def test_a_night_that_is_killed_leaves_a_whole_list_or_none_and_can_be_run_again(
-    world, folder, tmp_path_factory
-):
-    base = tmp_path_factory.mktemp("kills")
-    shutil.copytree(folder, base / "model")
-    work = partial(night_job, world.tables)
-    kills = kill_drill(
-        partial(prepared, str(base)), work, left_behind, [("made", 1), ("published", 1), None]
-    )
+def test_a_night_that_is_killed_leaves_a_whole_list_or_none_and_can_be_run_again(world, folder):
+    work, points = partial(night_job, world.tables), [("made", 1), ("published", 1), None]
+    kills = kill_drill(partial(prepared, str(folder)), work, left_behind, points)
     assert [kill.left for kill in kills] == [(0, 0, True), (1, 0, True), (1, 1, True)]
     assert [kill.killed for kill in kills] == [True, True, False]
-    queue = Queue(base / "run 1" / "calls.db", FEW)  # the first one, killed before it published
-    assert len(run_night(queue, base / "run 1", world.tables, NIGHT).rows) == FEW.daily
+    first = folder.parent / "run 1"  # killed before it published
+    queue = Queue(first / "calls.db", FEW)
+    assert len(run_night(queue, first, world.tables, NIGHT).rows) == FEW.daily
     queue.close()
