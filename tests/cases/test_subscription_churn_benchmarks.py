@@ -190,25 +190,20 @@ def test_the_randomised_month_costs_more_than_its_calls():
     assert mean_interval(month + later).low > 3 * 4_000 * 32
 
 
-def test_the_log_misleads_and_the_lottery_does_not():
+def test_the_log_misleads_and_the_lottery_is_unsure_and_says_so():
     table = recorded("offline").assign(kind=lambda t: t["what"].str.split().str[0])
     covers = (table["low"] <= table["truth"]) & (table["truth"] <= table["high"])
     shares = covers[table["leak"] > 0].groupby([table["kind"], table["method"]]).mean()
     assert shares[("euro", "dr")] > 0.85 > 0.5 > shares[("euro", "log")]
-    assert shares[("decile", "dr")] > 0.93
-    deciles = (
-        table[(table["kind"] == "decile") & (table["leak"] > 0)]
-        .groupby("what")
-        .mean(numeric_only=True)
-    )
+    assert shares[("area", "dr")] > 0.8 and shares[("decile", "dr")] > 0.9
+    with_leak = table[table["leak"] > 0].query("method == 'dr'").set_index("seed")
+    off = with_leak["value"] - with_leak["truth"]
+    assert mean_interval(off[with_leak["what"] == "euro"]).high < 0
+    ratio = (with_leak["value"] / with_leak["truth"])[with_leak["what"] == "area"]
+    assert 0.7 < mean_interval(ratio).low < 0.9 < mean_interval(ratio).high
+    deciles = with_leak[with_leak["kind"] == "decile"].groupby("what").mean(numeric_only=True)
     top, last = deciles.loc["decile 1"], deciles.loc["decile 10"]
     assert top["predicted"] > top["truth"] > 10 and last["predicted"] < last["truth"] < -10
-    area = table[(table["what"] == "area") & (table["method"] == "dr")]
-    off = area["value"] - area["truth"]
-    with_leak, without = (off[area["leak"] == leak].to_numpy() for leak in LEAKS)
-    assert mean_interval(with_leak).high < 0 and len(without) == 5
-    assert mean_interval(without).high > 0
-    assert mean_interval(without - with_leak[: len(without)]).low > 0
 
 
 def test_who_forgets_whom_it_called_unlearns_and_the_others_do_not():
@@ -239,19 +234,21 @@ def test_a_drift_of_the_risk_is_seen_in_a_month_and_one_of_the_effect_in_none():
 
 def test_guardrails_of_the_recorded_lists():
     means = recorded("guardrails").groupby("policy").mean(numeric_only=True)
-    assert means["complaints"].idxmax() == means["revenue"].idxmin() == "silence"
-    assert means.loc[RISK, "complaints"] > 1.5 * means.loc[MODEL, "complaints"]
-    assert means.loc[MODEL, "revenue"] > means.loc[[POINTS, SEGMENTS, RISK], "revenue"].max()
+    assert means["complaints"].idxmax() == means["value"].idxmin() == "silence"
+    rested = means.drop(index="silence")["complaints"]
+    assert rested.max() < 1.25 * rested.min() and rested.max() < 0.3 * means["complaints"].max()
 
 
-def test_the_dial_makes_a_risk_list_good_and_more_calls_by_chance_make_nobody_rich():
-    """Means of three worlds; the usual values are the lists' rows."""
-    usual = recorded("lists").query("seed in @THREE").groupby("policy")["euro"].mean()
-    turned = recorded("dial").groupby(["dial", "policy"])["euro"].mean().unstack()
-    ahead = turned[MODEL] - turned[POINTS]
-    assert turned[RISK].is_monotonic_increasing and turned.loc[-0.6, RISK] < 0
-    assert turned.loc[0.6, RISK] > 0.95 * turned.loc[0.6, POINTS]
-    assert (ahead[[0.3, 0.6]] > 50_000).all() and (ahead[[-0.6, -0.3]] < 10_000).all()
-    drawn = recorded("lottery").groupby(["calls", "policy"])["euro"].mean().unstack()
-    assert drawn.loc[4_000, POINTS] > drawn.loc[4_000, MODEL] and usual[MODEL] > usual[POINTS]
+def test_the_dial_decides_whether_calls_pay_and_more_calls_by_chance_cost_the_next_month():
+    """Means of five worlds; the usual values are the lists' rows."""
+    usual = recorded("lists").query("seed in @FIVE").groupby("policy")["euro"].mean()
+    turned = recorded("dial").groupby(["at", "policy"])["euro"].mean().unstack()
+    low, high = turned.loc[-0.6], turned.loc[0.6]
+    assert (low < usual[low.index]).all() and (usual[high.index] < high).all()
+    assert low[MODEL] < low[RISK] < 0.3 * usual[RISK]
+    assert abs(high[MODEL] - high[RISK]) < 20_000
+    drawn = recorded("lottery").groupby(["at", "policy"])["euro"].mean().unstack()
     assert (drawn.loc[36_000] < 0.75 * usual[drawn.columns]).all()
+    assert (drawn.loc[4_000, [RISK, POINTS]] > usual[[RISK, POINTS]]).all()
+    halved = recorded("sensitivity").query("constant == 'most_saved'").groupby("policy")["euro"]
+    assert (halved.mean() < 0.5 * usual[halved.mean().index]).all()
