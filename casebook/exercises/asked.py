@@ -499,6 +499,52 @@ class Part:
     accepts: str = ""
 
 
+def parts(text: str, **kinds: Kind) -> list[Part]:
+    """Read the parts of a question from a text.
+
+    Parameters
+    ----------
+    text : str
+        A part begins with a line ``name = code``, which gives what is right. It is written like a
+        slip, and its slips follow, as in :func:`slips`: further lines of code are
+        :attr:`Part.also`, ``when: …`` is :attr:`Part.accepts`, and what is said below it is
+        :attr:`Part.otherwise`.
+    **kinds : Number, Numbers, Labels, ...
+        By the part's name; by default a :class:`Number`.
+
+    Raises
+    ------
+    ValueError
+        If the text begins with no part, or a kind has none.
+
+    Examples
+    --------
+    >>> [part] = parts('''
+    ... middle = trips.median()
+    ... sorted(trips)[1]
+    ...   {value:g} is not in the middle.
+    ... trips.mean()
+    ...   This is the mean.
+    ... ''')
+    >>> part.name, part.right, part.also
+    ('middle', 'trips.median()', ('sorted(trips)[1]',))
+    >>> part.otherwise, [slip.code for slip in part.slips]
+    ('{value:g} is not in the middle.', ['trips.mean()'])
+    """
+    before, *blocks = re.split(r"^(?=[A-Za-z_]\w* = )", text, flags=re.MULTILINE)
+    if before.strip() or not blocks:
+        raise ValueError(f"parts begin with `name = code`: {(before or text)[:60]!r}.")
+    found = []
+    for block in blocks:
+        right, *wrong = slips(block)
+        name, code = right.codes[0].split(" = ", 1)
+        kind, also = kinds.pop(name, Number()), right.codes[1:]
+        found.append(Part(name, code, wrong, right.says, kind, also, right.when))
+    if kinds:
+        raise ValueError(f"there is no part {_names(kinds)}.")
+    return found
+
+
 @dataclass(frozen=True)
 class Prediction:
     """A guess before the measurement: it has a place to be written and costs nothing.

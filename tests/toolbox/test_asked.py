@@ -26,6 +26,7 @@ from casebook.exercises.asked import (
     distinct,
     evaluated,
     fill,
+    parts,
     run,
     slips,
 )
@@ -593,3 +594,55 @@ max(trips)
 def test_a_slip_without_its_code_or_its_reason_is_refused(text):
     with pytest.raises(ValueError, match="a slip is code and"):
         slips(text)
+
+
+def test_parts_are_read_from_a_text():
+    found = parts(
+        """
+total = trips.sum()
+sum(trips)
+  when: value > 1_000
+  {value:.0f} is
+  not it.
+right / 2
+  This is half.
+
+half = total / 2
+  It is another number.
+total
+  This is the whole.
+""",
+        half=Number(0.1),
+    )
+    assert found == [
+        Part(
+            "total",
+            "trips.sum()",
+            [Slip("right / 2", "This is half.")],
+            "{value:.0f} is not it.",
+            also=("sum(trips)",),
+            accepts="value > 1_000",
+        ),
+        Part(
+            "half",
+            "total / 2",
+            [Slip("total", "This is the whole.")],
+            "It is another number.",
+            Number(0.1),
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds", "reason"),
+    [
+        ("x == 1\n  so.\n", {}, "parts begin with"),
+        ("", {}, "parts begin with"),
+        ("1\n  so.\nx = 1\n  so.\n", {}, "parts begin with"),
+        ("x = 1\n", {}, "a slip is code and"),
+        ("x = 1\n  so.\n", {"y": Number()}, "there is no part `y`"),
+    ],
+)
+def test_parts_without_a_name_a_reason_or_a_place_are_refused(text, kinds, reason):
+    with pytest.raises(ValueError, match=reason):
+        parts(text, **kinds)
