@@ -437,7 +437,7 @@ def slips(text: str) -> list[Slip]:
     ----------
     text : str
         Code stands at the margin. What is said stands below it, indented by two spaces; its lines
-        are joined. A first one ``when: …`` is the condition :attr:`Slip.when`.
+        are joined. Before it ``when: …`` and ``form: …`` are the conditions of a :class:`Slip`.
 
     Raises
     ------
@@ -454,19 +454,24 @@ def slips(text: str) -> list[Slip]:
     ... ''')
     [Slip(code='100 * right', says='Give a share between 0 and 1.', when='value > 1', form='')]
     """
-    found: list[Slip] = []
+    return [
+        Slip(codes[0] if len(codes) == 1 else tuple(codes), says, **dict(named))
+        for codes, named, says in _entries(text, "when|form")
+    ]
+
+
+def _entries(text: str, names: str) -> list[tuple[list[str], list[tuple[str, str]], str]]:
+    """Return the codes of each entry of a text, the lines that begin with a name, and the rest."""
+    found = []
     for code, said in re.findall(r"((?:^\S.*\n)*)((?:^ .*\n)*)", f"{text}\n", re.MULTILINE):
-        codes, says = code.splitlines(), " ".join(line.strip() for line in said.splitlines())
-        if bool(codes) != bool(says):
+        head = re.match(rf"(?:  (?:{names}): .*\n)*", said)[0]
+        says = " ".join(line.strip() for line in said.removeprefix(head).splitlines())
+        if bool(code) != bool(says):
             raise ValueError(
                 f"a slip is code and, indented below it, what it says: {code + said!r}."
             )
-        condition = re.match(r"  when: (.*)\n", said)
-        if condition:
-            says = says.removeprefix(f"when: {condition[1]} ")
-        if codes:
-            one = codes[0] if len(codes) == 1 else tuple(codes)
-            found.append(Slip(one, says, condition[1] if condition else ""))
+        if code:
+            found.append((code.splitlines(), re.findall(r"  (\w+): (.*)\n", head), says))
     return found
 
 
@@ -497,6 +502,52 @@ class Part:
     kind: Kind = field(default_factory=Number)
     also: Sequence[str] = ()
     accepts: str = ""
+
+
+def part(text: str, more: Sequence[Slip] = ()) -> Part:
+    """Read a part from a text: the answer with what is said of any other value, then its slips.
+
+    Parameters
+    ----------
+    text : str
+        As for :func:`slips`. The first code is ``name = right``; before what it says ``kind: …``,
+        ``also: …`` (a line for each) and ``accepts: …`` are attributes of a :class:`Part`.
+    more : sequence of Slip
+        Shared with other parts.
+
+    Raises
+    ------
+    ValueError
+        If the first code is no answer with a name, or a slip is not whole.
+
+    Examples
+    --------
+    >>> share = part('''
+    ... share = late / total
+    ...   kind: Number(0.01)
+    ...   also: 1 - in_time / total
+    ...   {value:g} is not the share.
+    ... late
+    ...   This is a number.
+    ... ''')
+    >>> share.name, share.right, share.kind.tolerance, share.also
+    ('share', 'late / total', 0.01, ('1 - in_time / total',))
+    """
+    first = text.lstrip("\n")
+    head = re.match(r"(\w+) = (.*)\n((?:  .*\n)+)", first)
+    if not head:
+        raise ValueError(f"a part begins with `name = code` and what is said: {first[:60]!r}.")
+    [(_, named, otherwise)] = _entries(head[0], "kind|also|accepts")
+    options = dict(named)
+    return Part(
+        head[1],
+        head[2],
+        [*slips(first[head.end() :]), *more],
+        otherwise,
+        eval(options.get("kind", "Number()")),
+        tuple(code for name, code in named if name == "also"),
+        options.get("accepts", ""),
+    )
 
 
 @dataclass(frozen=True)

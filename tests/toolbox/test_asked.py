@@ -26,6 +26,7 @@ from casebook.exercises.asked import (
     distinct,
     evaluated,
     fill,
+    part,
     run,
     slips,
 )
@@ -587,9 +588,50 @@ max(trips)
   {value:.0f} is far too much.
 """)
     assert found == TOTAL.slips
+    [matrix] = slips("[[1]]\n  form: np.ndim(value) == 2\n  It lies on its side.\n")
+    assert matrix == Slip("[[1]]", "It lies on its side.", form="np.ndim(value) == 2")
 
 
 @pytest.mark.parametrize("text", ["trips.max()", "  It says something.", "1\n  so.\n2"])
 def test_a_slip_without_its_code_or_its_reason_is_refused(text):
     with pytest.raises(ValueError, match="a slip is code and"):
         slips(text)
+
+
+def test_a_part_is_read_from_a_text():
+    found = part("""
+total = trips.sum()
+  kind: Number(0.01)
+  also: sum(trips)
+  also: trips.mean() * len(trips)
+  accepts: value == 13
+  {value:g} is not
+  the total.
+trips.mean()
+  This is the mean.
+""")
+    assert found == Part(
+        "total",
+        "trips.sum()",
+        [Slip("trips.mean()", "This is the mean.")],
+        "{value:g} is not the total.",
+        Number(0.01),
+        ("sum(trips)", "trips.mean() * len(trips)"),
+        "value == 13",
+    )
+    assert part("x = 1\n  No.\n2\n  Two.\n").kind == Number()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("trips.mean()\n  This is the mean.\n", "a part begins with"),
+        ("total = trips.sum()\ntrips.mean()\n  This is the mean.\n", "a part begins with"),
+        ("total = trips.sum()\n  kind: Number()\n", "a slip is code and"),
+        ("total = trips.sum()\n  kind: List()\n  No.\n", "List"),
+        ("total = trips.sum()\n  No.\ntrips.mean()\n", "a slip is code and"),
+    ],
+)
+def test_a_part_without_a_name_a_kind_or_words_is_refused(text, told):
+    with pytest.raises((ValueError, NameError), match=told):
+        part(text)
