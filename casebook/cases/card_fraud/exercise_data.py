@@ -7,7 +7,7 @@ and makes what one question needs, no more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial, wraps
+from functools import lru_cache, partial, wraps
 
 import numpy as np
 import pandas as pd
@@ -80,8 +80,8 @@ def _copied(made: object) -> object:
 
 
 def _drawn(function: Callable) -> Callable:
-    """Let a function of a seed take the student's by default, run once, and hand out copies."""
-    once = cache(function)
+    """Let a function of a seed take the student's by default, run once, and give copies."""
+    once = lru_cache(maxsize=1)(function)
 
     @wraps(once)
     def drawn(seed: int | None = None) -> object:
@@ -92,7 +92,7 @@ def _drawn(function: Callable) -> Callable:
 
 @_drawn
 def tariff(seed: int) -> tuple[pd.DataFrame, float]:
-    """Return what each answer of a bank costs and a payment for which no call pays."""
+    """Return what each answer of a bank costs, and a payment for which no call pays."""
 
     def priced(confirm: float, block: float) -> pd.DataFrame:
         rows = {

@@ -742,8 +742,7 @@ wait / R
   This waits for so many frauds that would have been *stopped*. All frauds in the hold-back count,
   those that the policy would have missed, too.
 wait * 0.25 / (R * (1 - R))
-  This takes the widest case, a recall of one half: safe if nothing is known, but here {R:.2f} is
-  expected.
+  This takes the widest case, a recall of one half: safe if nothing is known, but {R:.2f} is given.
 wait * f['mean'] / f['peak']
   This goes on at the peak all day. Over days it is the mean that counts.
 """),
