@@ -137,7 +137,7 @@ share['as it was'] / share[MODEL] * raw[MODEL]
   You scaled by the two shares of fraud, so that the mean fits. A raw 1 would come out as
   {{share['as it was'] / share[MODEL]:.3f}}. What resampling multiplies are the odds.
 undo(MODEL, 1 / factor(MODEL))
-  Turned round: resampling raised the odds of fraud, and you raised them once more.
+  Turned round: resampling raised the odds of fraud, and you raised them again. They must come down.
 undo(MODEL, factor(OTHER))
   This is the factor of the other colleague. The two did not resample alike.
 undo(MODEL, share['as it was'] / share[MODEL])
