@@ -615,7 +615,7 @@ pd.concat([pool, later]).quantile(share)
 share
   This is the share of days on which capacity should suffice. Take this quantile of the errors.
 0
-  Without a margin you plan the middle, which is not cheapest: being short costs more than idle.
+  Without a margin you plan the middle, which is not cheapest where short costs more than idle.
 right - 8.9
   when: abs(value - right) < 10
   Nearly: {value:.4g} is within ten parcels of it. Take the exact quantile, not a grid or rounding.
