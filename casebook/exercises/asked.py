@@ -437,7 +437,7 @@ def slips(text: str) -> list[Slip]:
     ----------
     text : str
         Code stands at the margin. What is said stands below it, indented by two spaces; its lines
-        are joined. A first one ``when: …`` is the condition :attr:`Slip.when`.
+        are joined. A first one ``when: …`` or ``form: …`` is the condition of a :class:`Slip`.
 
     Raises
     ------
@@ -461,12 +461,12 @@ def slips(text: str) -> list[Slip]:
             raise ValueError(
                 f"a slip is code and, indented below it, what it says: {code + said!r}."
             )
-        condition = re.match(r"  when: (.*)\n", said)
+        condition = re.match(r"  (when|form): (.*)\n", said)
         if condition:
-            says = says.removeprefix(f"when: {condition[1]} ")
+            says = says.removeprefix(f"{condition[0].strip()} ")
         if codes:
             one = codes[0] if len(codes) == 1 else tuple(codes)
-            found.append(Slip(one, says, condition[1] if condition else ""))
+            found.append(Slip(one, says, **({condition[1]: condition[2]} if condition else {})))
     return found
 
 

@@ -590,6 +590,11 @@ max(trips)
     assert found == TOTAL.slips
 
 
+def test_a_form_is_read_from_a_text():
+    [slip] = slips("[9]\n  form: isinstance(value, list)\n  One number\n  was asked for.")
+    assert slip == Slip("[9]", "One number was asked for.", form="isinstance(value, list)")
+
+
 @pytest.mark.parametrize("text", ["trips.max()", "  It says something.", "1\n  so.\n2"])
 def test_a_slip_without_its_code_or_its_reason_is_refused(text):
     with pytest.raises(ValueError, match="a slip is code and"):
