@@ -22,8 +22,9 @@ from casebook.author.execute import CELL_TIMEOUT
 from casebook.author.exercises import REASONING_TAG, answer_cells, check_cells, questions
 from casebook.author.files import read, tags
 from casebook.author.launch import COLAB_ID
-from casebook.exercises.asked import Asked, Collision, collisions
-from casebook.exercises.asked import run as run_code
+from casebook.exercises.asked import Asked
+from casebook.exercises.code import run as run_code
+from casebook.exercises.collisions import Collision, collisions
 from casebook.exercises.grading import BLANK, OUTCOME_MIME, STUDENT_SEED, Question
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from casebook.cases.card_fraud import exercise_data, features, questions
 from casebook.cases.card_fraud.world.constants import SEED
-from casebook.exercises.asked import collisions, run
+from casebook.exercises.code import run
+from casebook.exercises.collisions import collisions
 from casebook.exercises.grading import BLANK
 
 ANSWERS = {number: getattr(questions, f"q{number}") for number in range(1, 8)}

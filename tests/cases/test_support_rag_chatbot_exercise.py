@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from casebook.cases.support_rag_chatbot import exercise_data, questions, world
-from casebook.exercises.asked import evaluated
+from casebook.exercises.code import evaluated
 
 STUDENT = 11
 

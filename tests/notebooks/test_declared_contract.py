@@ -13,7 +13,7 @@ import tiny
 from tiny import ROOT, code
 
 from casebook.author import contract, exercises, files
-from casebook.exercises import asked
+from casebook.exercises import asked, verdicts
 from casebook.exercises.asked import Asked
 
 DECLARED = [
@@ -170,7 +170,7 @@ def test_slips_that_cannot_be_told_apart_are_found_unless_the_reader_is_told(pla
     declared = sys.modules["declared"]
     twins = declared.ask(1, more=[asked.Slip("trips.median()", "This is the median.")])
     assert contract.collision_faults(twins) == []
-    monkeypatch.setattr(asked, "_either", lambda says: says[0])
+    monkeypatch.setattr(verdicts, "either", lambda says: says[0])
     [fault] = contract.collision_faults(twins)
     assert "'trips.mean()' and 'trips.median()' give the same" in fault
 

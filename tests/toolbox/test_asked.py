@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.exercises import asked, grading
+from casebook.exercises import grading
 from casebook.exercises.asked import (
     Column,
     Exercise,
@@ -22,14 +22,11 @@ from casebook.exercises.asked import (
     Slip,
     Table,
     Word,
-    collisions,
-    distinct,
-    evaluated,
-    fill,
     parts,
-    run,
     slips,
 )
+from casebook.exercises.code import TOOLS, distinct, evaluated, fill, run
+from casebook.exercises.collisions import collisions
 
 TRIPS = pd.Series([1.0, 2.0, 4.0, 5.0], index=list("abcd"))
 ROWS = pd.DataFrame({"day": [1, 2, 3], "n": [10, 20, 30]})
@@ -554,7 +551,7 @@ def test_code_leaves_the_names_of_the_notebook_as_they_are():
 
 
 def test_a_template_takes_expressions():
-    assert fill("{rows['n'][1:].sum():,.1f} of {names(['a'])}", asked._TOOLS | {"rows": ROWS}) == (
+    assert fill("{rows['n'][1:].sum():,.1f} of {names(['a'])}", TOOLS | {"rows": ROWS}) == (
         "50.0 of `a`"
     )
 

@@ -15,7 +15,8 @@ import pandas as pd
 from casebook.cases.card_fraud import bank, costs, features, models, protocol
 from casebook.cases.card_fraud.world import World, simulate, visible_labels
 from casebook.cases.card_fraud.world.constants import SEED, SNAPSHOT
-from casebook.exercises.asked import Exercise, run
+from casebook.exercises.asked import Exercise
+from casebook.exercises.code import run
 from casebook.exercises.grading import student_seed
 from casebook.features.windows import trailing
 

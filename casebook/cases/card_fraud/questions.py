@@ -21,7 +21,16 @@ from casebook.cases.card_fraud.exercise_data import (  # the notebook calls thos
     tariff,  # noqa: F401
     weeks,  # noqa: F401
 )
-from casebook.exercises.asked import Column, Labels, Number, Numbers, Prediction, Word, parts
+from casebook.exercises.asked import (
+    Column,
+    Labels,
+    Number,
+    Numbers,
+    Prediction,
+    Word,
+    parts,
+    written,
+)
 
 q1 = exercise.asked(
     1,
@@ -141,14 +150,6 @@ undo(MODEL, share['as it was'] / share[MODEL])
   is no longer rare the two differ.
 """
 
-
-def _written(text: str, **words: str) -> str:
-    """Return a text with words put in for those in capitals."""
-    for word, meant in words.items():
-        text = text.replace(word, meant)
-    return text
-
-
 q2 = exercise.asked(
     2,
     "`repaired_under` and `repaired_smote`, a probability for each row of `raw`, and two words, "
@@ -162,7 +163,7 @@ def undo(name, by):
 """,
     # `repaired_under`: the nominal 5 % is as good as the share that the draw gave.
     parts=parts(
-        _written(
+        written(
             UNDONE,
             NAME="repaired_under",
             MORE="""\
@@ -173,7 +174,7 @@ undo(MODEL, 0.05)
             MODEL="'under-sampled'",
             OTHER="'SMOTE'",
         )
-        + _written(UNDONE, NAME="repaired_smote", MORE="", MODEL="'SMOTE'", OTHER="'under-sampled'")
+        + written(UNDONE, NAME="repaired_smote", MORE="", MODEL="'SMOTE'", OTHER="'under-sampled'")
         + """\
 undo('SMOTE', 0.25)
   0.25 is the ratio *after* SMOTE. By how much the odds were raised depends on the ratio before,
@@ -605,7 +606,7 @@ def ap(learned):
     return ap_of(learned, part(today, 84, 110))
 """,
     parts=parts(
-        _written(BY_WEEKS, NAME="ap_weeks", LABELS="today")
+        written(BY_WEEKS, NAME="ap_weeks", LABELS="today")
         + """\
 ap(part(known_on(84), 14, 63))
   These training labels are those of day 84. Change the split alone here; keep the labels of today.
@@ -613,7 +614,7 @@ ap(part(today, 14, 84))
   The training goes up to day 84. The last three weeks before the start have no labels that could be
   trusted then: it ends with day 62, as the question says.
 """
-        + _written(BY_WEEKS, NAME="ap_then", LABELS="known_on(84)")
+        + written(BY_WEEKS, NAME="ap_then", LABELS="known_on(84)")
         + """\
 ap(part(today, 14, 63))
   The training labels are of today; many came after day 84. Ask `visible_labels` for that day.

@@ -10,7 +10,7 @@ import pandas as pd
 from casebook.cases.demand_forecasting import world as chapter
 from casebook.cases.demand_forecasting.world import KEYS, SEED, simulate
 from casebook.data import snapshot
-from casebook.exercises.asked import Exercise, Labels, Number, Numbers, Part, Prediction, slips
+from casebook.exercises.asked import Exercise, Labels, Number, Numbers, Prediction, parts, written
 from casebook.exercises.grading import student_seed
 
 CASE = "01_demand_forecasting"
@@ -167,11 +167,12 @@ def file(S):  # of a night with 600 and 400 parcels
     sent = zip(("PL1", "region", "PL2"), S @ np.array([600.0, 400.0]))
     return ", ".join(f"{node} {value:,.5g}" for node, value in sent)
 """,
-    parts=[
-        Part(
-            "S",
-            "np.array([[1, 0], [1, 1], [0, 1]])",
-            slips("""
+    parts=parts(
+        """
+S = np.array([[1, 0], [1, 1], [0, 1]])
+np.vstack([np.eye(2), np.ones(2)])[[0, 2, 1]]
+  With 600 parcels from PL1, 400 from PL2, your matrix says: {file(value)}. Each row answers for one
+  node: how many times does it count PL1, how many times PL2?
 right[[1, 0, 2]]
   The region comes first here, as in textbooks. In the file's order, PL1, region, PL2, your first
   row would publish the whole region under the name of PL1.
@@ -190,16 +191,14 @@ right.T
 [[1, 0], [0.5, 0.5], [0, 1]]
   when: np.allclose(value[1], 0.5)
   The region's row is the mean of the depots. With 600 and 400 the region sends 1,000, not 500.
-"""),
-            otherwise="With 600 parcels from PL1, 400 from PL2, your matrix says: {file(value)}. "
-            "Each row answers for one node: how many times does it count PL1, how many times PL2?",
-            kind=Numbers((3, 2), 1e-9),
-            also=["np.vstack([np.eye(2), np.ones(2)])[[0, 2, 1]]"],
-        ),
-        Part(
-            "c",
-            "[1, -1, 1]",
-            slips("""
+
+c = [1, -1, 1]
+[-2, 2, -2]
+np.linalg.svd(np.array(S).T)[2][-1]
+[[1], [-1], [1]]
+  when: value.any() and np.allclose(value @ S, 0, atol=1e-9 * abs(value).max())
+  PL1 600, region 1,000, PL2 400 is coherent, and your `c @ y` gives {value @ [600, 1_000, 400]:.4g}
+  for it instead of 0.
 [0, 0, 0]
   when: not value.any()
   With `c` all zeros every forecast passes. The equation has to hold for coherent forecasts only.
@@ -212,14 +211,10 @@ right.T
 [1, -1, -1]
   when: np.sign(value[0]) != np.sign(value[2])
   The region has the sign of one depot, which is right where it comes first; here it is second.
-"""),
-            otherwise="PL1 600, region 1,000, PL2 400 is coherent, and your `c @ y` gives "
-            "{value @ [600, 1_000, 400]:.4g} for it instead of 0.",
-            kind=Numbers((3,), 1e-9),
-            accepts="value.any() and np.allclose(value @ S, 0, atol=1e-9 * abs(value).max())",
-            also=["[-2, 2, -2]", "np.linalg.svd(np.array(S).T)[2][-1]", "[[1], [-1], [1]]"],
-        ),
-    ],
+""",
+        S=Numbers((3, 2), 1e-9),
+        c=Numbers((3,), 1e-9),
+    ),
     shows="`c @ S` is zero, and so is `c @ (S @ b)` for any `b`: 3 nodes, 2 numbers, 1 equation.",
     hints=(
         "PL1 sends 600 parcels, PL2 400. Which three numbers does the file hold, in its order?",
@@ -237,12 +232,17 @@ sd_a, sd_b = var_a**0.5, var_b**0.5
 gap = var_total - var_a - var_b
 def world(a, b, shared):
     return np.array([[a, shared], [shared, b]])
+def cancels(value):  # a covariance that there can be, with which bottom-up wins
+    there_can = np.allclose(value, value.T) and -sd_a * sd_b * (1 + 1e-9) <= value[0, 1]
+    given = np.allclose(value.diagonal(), [var_a, var_b])
+    return there_can and given and value.sum() < var_total * (1 - 1e-9)
 """,
-    parts=[
-        Part(
-            "rho_max",
-            "gap / (2 * sd_a * sd_b)",
-            slips("""
+    parts=parts(
+        """
+rho_max = gap / (2 * sd_a * sd_b)
+(var_total - sum(variances[:2])) / 2 / np.prod(np.sqrt(variances[:2]))
+  At {value:.4g} the sum of the two forecasts has the error variance {var_a + var_b + 2 * value *
+  sd_a * sd_b:,.0f}; the direct forecast has {var_total:,.0f}. Find where they are equal.
 -gap / (2 * sd_a * sd_b)
   The sign is reversed. With a positive correlation both depots are too low on the same days, which
   is worse for their sum than no correlation. Bottom-up needs errors that cancel.
@@ -256,16 +256,11 @@ gap / 2
 -7.5
   when: abs(value) > 1
   {value:.4g} is no correlation: those lie between −1 and 1.
-"""),
-            otherwise="At {value:.4g} the sum of the two forecasts has the error variance "
-            "{var_a + var_b + 2 * value * sd_a * sd_b:,.0f}; the direct forecast has "
-            "{var_total:,.0f}. Find where they are equal.",
-            also=["(var_total - sum(variances[:2])) / 2 / np.prod(np.sqrt(variances[:2]))"],
-        ),
-        Part(
-            "covariance",
-            "world(var_a, var_b, 2 * rho_max * sd_a * sd_b)",
-            slips("""
+
+covariance = world(var_a, var_b, 2 * rho_max * sd_a * sd_b)
+pd.DataFrame(world(var_a, var_b, -0.9 * sd_a * sd_b))
+  when: cancels(value)
+  No pair of errors can have this covariance matrix.
 world(sd_a, sd_b, -20)
   when: np.allclose(value.diagonal(), [sd_a, sd_b])
   The diagonal of a covariance matrix holds variances; you gave the standard deviations.
@@ -291,14 +286,9 @@ world(var_a, var_b, gap / 2)
   when: value.sum() >= var_total * (1 - 1e-9)
   The errors cancel too little: the sum has the variance {value.sum():,.0f}, which must be below the
   {var_total:,.0f} of the direct forecast.
-"""),
-            otherwise="No pair of errors can have this covariance matrix.",
-            kind=Numbers((2, 2), 1e-6),
-            accepts="np.allclose(value, value.T) and np.allclose(value.diagonal(), [var_a, var_b]) "
-            "and -sd_a * sd_b * (1 + 1e-9) <= value[0, 1] and value.sum() < var_total * (1 - 1e-9)",
-            also=["pd.DataFrame(world(var_a, var_b, -0.9 * sd_a * sd_b))"],
-        ),
-    ],
+""",
+        covariance=Numbers((2, 2), 1e-6),
+    ),
     prediction=Prediction(
         "guess_2",
         ("together", "against each other"),
@@ -329,11 +319,13 @@ def scale(days, season=7):
 def rms(errors):
     return (errors**2).mean() ** 0.5
 """,
-    parts=[
-        Part(
-            "mase",
-            "mae / scale(history)",
-            slips("""
+    parts=parts(
+        """
+mase = mae / scale(history)
+error.abs().sum() / 28 / (history - history.shift(7)).abs().mean()
+mae / np.nanmean(np.abs(history.to_numpy()[7:] - history.to_numpy()[:-7]))
+  {value:.4g} is none of the usual mix-ups. Above the line is a mean absolute error of {len(test)}
+  days, below it a mean absolute difference of parcels.
 mae / y.diff(7)[test.index].abs().mean()
 mae / scale(test)
   The scale comes from the four weeks that are judged. On the day of the forecast it did not exist,
@@ -375,16 +367,9 @@ scale(history)
   This is the scale alone. MASE is the forecast's mean absolute error divided by it.
 1 / right
   Upside down: the error of the forecast belongs above the line, so that less is better.
-"""),
-            otherwise="{value:.4g} is none of the usual mix-ups. Above the line is a mean absolute "
-            "error of {len(test)} days, below it a mean absolute difference of parcels.",
-            kind=Number(0.0002),
-            also=[
-                "error.abs().sum() / 28 / (history - history.shift(7)).abs().mean()",
-                "mae / np.nanmean(np.abs(history.to_numpy()[7:] - history.to_numpy()[:-7]))",
-            ],
-        )
-    ],
+""",
+        mase=Number(0.0002),
+    ),
     shows="The forecast misses {mae:.0f} parcels a day, {mase:.2f} times what seasonal naive used "
     "to miss. With the scale of the test weeks it would have been "
     "{mae / y.diff(7)[test.index].abs().mean():.2f}.",
@@ -410,11 +395,11 @@ def change(name, value, right):
     more = " And that is not all that is to be mended in your set." if several else ""
     return said + f"{days[0].day} {days[0]:%B}." + more
 """,
-    parts=[
-        Part(
-            "possible",
-            "{name for name in cleaned if not len(moved(name))}",
-            slips("""
+    parts=parts(
+        """
+possible = {name for name in cleaned if not len(moved(name))}
+[name for name in cleaned if moved(name).empty]
+  {names(value)}: these are not the clean-ups that could have been made.
 set()
   when: not value
   At least one was possible: parcels had been low for two weeks. What could an alarm have used?
@@ -449,12 +434,9 @@ right - {'clipped_past'}
   when: 'clipped_past' not in value
   `clipped_past` was possible. A row of February is cut at a quantile that March has a say in, and
   that is no leak: what counts is what was known on the day of the clean-up, not of the row.
-"""),
-            otherwise="{names(value)}: these are not the clean-ups that could have been made.",
-            kind=Labels("cleaned"),
-            also=["[name for name in cleaned if moved(name).empty]"],
-        )
-    ],
+""",
+        possible=Labels("cleaned"),
+    ),
     shows="Change the parcels since 11 April: {names(n for n in cleaned if n in possible)} stay as "
     "they are, the other {len(cleaned.columns) - len(possible)} move.",
     hints=(
@@ -467,8 +449,13 @@ right - {'clipped_past'}
     ),
 )
 
-#: What slips of several parts of question 5 say; METRIC is the part's own.
+#: What the parts of question 5 share; METRIC is the part's own.
 SHARED = {
+    "ANSWER": """best_METRIC = min(steps, key=lambda f: METRIC(sparse, f))
+steps[np.argmin([METRIC(sparse, f) for f in steps])]
+  when: METRIC(sparse, value) <= METRIC(sparse, right) * (1 + 1e-9)
+  A forecast of {value:.3g} every day scores {METRIC(sparse, value):.5g}, and there is a better one
+  with {METRIC(sparse, right):.5g}. Compute it for each candidate.""",
     "USEFUL": """sparse.mean()
   The mean is the useful forecast, and what you would order. What does this metric reward most?""",
     "BESIDE": """right + 0.01
@@ -478,8 +465,9 @@ right - 0.01
     "LOSS": """METRIC(sparse, right)
   This is the metric's value at its best constant. Give the constant, in parcels a day.""",
 }
-SLIPS = {
+BEST = {
     "mape": """
+ANSWER
 USEFUL
 BESIDE
 LOSS
@@ -487,6 +475,7 @@ LOSS
   A forecast of 0 misses 100 % on each day with parcels, and MAPE counts no others.
 """,
     "smape": """
+ANSWER
 USEFUL
 LOSS
 min(steps[1:], key=lambda f: smape(sparse[sparse > 0], f))
@@ -498,6 +487,7 @@ min(steps[1:], key=lambda f: smape(sparse[sparse > 0], f))
   of a thousand. Put 0 itself among your candidates.
 """,
     "wape": """
+ANSWER
 LOSS
   Or is it the usual number on days *with* parcels? WAPE counts the {empty:.0%} without any, too.
 sparse.mean()
@@ -505,30 +495,13 @@ sparse.mean()
   {empty:.0%} of the days nothing is sent.
 """,
     "rmse": """
+ANSWER
 BESIDE
 LOSS
 0
   The median is what absolute errors ask for. Squared errors are lowest at the mean, which is not 0.
 """,
 }
-
-
-def _best(metric: str, text: str) -> Part:
-    """Return the part of question 5 that asks for the best constant of one metric."""
-    for word, meant in (*SHARED.items(), ("METRIC", metric)):
-        text = text.replace(word, meant)
-    score, best = f"{metric}(sparse, value)", f"{metric}(sparse, right)"
-    return Part(
-        f"best_{metric}",
-        f"min(steps, key=lambda f: {metric}(sparse, f))",
-        slips(text),
-        otherwise=f"A forecast of {{value:.3g}} every day scores {{{score}:.5g}}, and there is a "
-        f"better one with {{{best}:.5g}}. Compute it for each candidate.",
-        kind=Number(0.004),
-        also=[f"steps[np.argmin([{metric}(sparse, f) for f in steps])]"],
-        accepts=f"{score} <= {best} * (1 + 1e-9)",
-    )
-
 
 q5 = exercise.asked(
     5,
@@ -544,7 +517,10 @@ def rmse(y, f):
     return np.sqrt(((y - f) ** 2).mean())
 empty = (sparse == 0).mean()
 """,
-    parts=[_best(metric, text) for metric, text in SLIPS.items()],
+    parts=parts(
+        "".join(written(text, **SHARED, METRIC=metric) for metric, text in BEST.items()),
+        **{f"best_{metric}": Number(0.004) for metric in BEST},
+    ),
     prediction=Prediction(
         "guess_5",
         ("MAPE", "sMAPE", "WAPE", "RMSE"),
@@ -580,11 +556,15 @@ quantiles = [np.quantile(pool, share, method=method) for method in methods]
 def cheapest(errors):
     return min(errors, key=lambda margin: staff_cost(errors, margin))
 """,
-    parts=[
-        Part(
-            "margin",
-            "pool.quantile(share)",
-            slips("""
+    parts=parts(
+        """
+margin = pool.quantile(share)
+np.quantile(pool, 0.8, method='weibull')
+cheapest(pool)
+  when: min(quantiles) - 1e-6 <= value <= max(quantiles) + 1e-6
+  A margin of {value:.4g} parcels would have sufficed on {(pool <= value).mean():.0%} of the past
+  days. One more parcel of capacity saves {SHORT:.2f} euro on the other days and costs {IDLE:.2f} on
+  these: at which share do the two balance?
 past.quantile(share).sum()
   Quantiles do not add up, unless all routes have their bad day on the same day. Workers change
   belts, so the sum of {past.shape[1]} route margins suffices on {(pool <= value).mean():.0%} of the
@@ -619,15 +599,9 @@ share
 right - 8.9
   when: abs(value - right) < 10
   Nearly: {value:.4g} is within ten parcels of it. Take the exact quantile, not a grid or rounding.
-"""),
-            otherwise="A margin of {value:.4g} parcels would have sufficed on {(pool <= value)"
-            ".mean():.0%} of the past days. One more parcel of capacity saves {SHORT:.2f} euro on "
-            "the other days and costs {IDLE:.2f} on these: at which share do the two balance?",
-            kind=Number(0.002),
-            accepts="min(quantiles) - 1e-6 <= value <= max(quantiles) + 1e-6",
-            also=["np.quantile(pool, 0.8, method='weibull')", "cheapest(pool)"],
-        )
-    ],
+""",
+        margin=Number(0.002),
+    ),
     prediction=Prediction(
         "guess_6",
         ("more", "less"),

@@ -16,7 +16,7 @@ from casebook.cases.how_a_case_works.system import (
 )
 from casebook.cases.how_a_case_works.world import SEED, simulate
 from casebook.data import snapshot
-from casebook.exercises.asked import Exercise, Labels, Number, Part, Prediction, slips
+from casebook.exercises.asked import Exercise, Labels, Number, Prediction, parts
 from casebook.exercises.grading import student_seed
 
 CASE = "00_how_a_case_works"
@@ -100,11 +100,14 @@ def mean_of(by):
     return (sums(by)["error"] / sums(by)["y"]).mean()
 small, large = actual <= actual.quantile(1 / 3), actual >= actual.quantile(2 / 3)
 """,
-    parts=[
-        Part(
-            "pooled_wape",
-            "error.sum() / actual.sum()",
-            slips("""
+    parts=parts(
+        """
+pooled_wape = error.sum() / actual.sum()
+np.average(error / actual, weights=actual)
+error.mean() / actual.mean()
+sum(abs(a - f) for a, f in zip(actual, forecast)) / sum(actual)
+  {value:.4g} is none of the usual mix-ups. Build your number from two totals over all {len(error)}
+  rows: the trips that were missed, and the trips there were.
 (error / actual).mean()
   This is MAPE, a mean of {len(error)} percentages. A quarter with {actual.min():,.0f} thousand
   trips counts as much as one with {actual.max():,.0f} thousand, but the board pays by the trip.
@@ -128,17 +131,9 @@ error.sum() / forecast.sum()
 100 * right
   when: value > 1
   {value:.4g} would be more than all the trips there were. Give a share (0.25, not 25).
-"""),
-            otherwise="{value:.4g} is none of the usual mix-ups. Build your number from two totals "
-            "over all {len(error)} rows: the trips that were missed, and the trips there were.",
-            kind=Number(0.002),
-            also=[
-                "np.average(error / actual, weights=actual)",
-                "error.mean() / actual.mean()",
-                "sum(abs(a - f) for a, f in zip(actual, forecast)) / sum(actual)",
-            ],
-        )
-    ],
+""",
+        pooled_wape=Number(0.002),
+    ),
     prediction=Prediction(
         "guess",
         ("above", "below"),
@@ -169,11 +164,11 @@ def more(value, right):
     several = len(set(value) ^ set(right)) > 1
     return " And that is not all that is to be mended in your set." if several else ""
 """,
-    parts=[
-        Part(
-            "leaks",
-            "{name for name in features if moves(name)}",
-            slips("""
+    parts=parts(
+        """
+leaks = {name for name in features if moves(name)}
+[name for name in features if moves(name)]
+  {value} is not the set of all features that leak.
 set()
   when: not value
   At least one of them leaks. That every feature is filled in the table of the past proves nothing:
@@ -204,12 +199,9 @@ right - {'mean_so_far'}
   when: 'mean_so_far' not in value
   You let `mean_so_far` pass. Nothing after a quarter goes into it, but the quarter itself does: the
   feature holds a part of the answer. Look where its window ends.
-"""),
-            otherwise="{value} is not the set of all features that leak.",
-            kind=Labels("features"),
-            also=["[name for name in features if moves(name)]"],
-        )
-    ],
+""",
+        leaks=Labels("features"),
+    ),
     shows="Change the trips after the forecast is made, and exactly these move: {names(name for "
     "name in features if name in leaks)}. A plan is about the future and stays, because it is "
     "known in advance.",
@@ -230,22 +222,30 @@ q3 = exercise.asked(
     setup="""
 ratios, later = past["y"] / past["model"], held_out["y"] / held_out["model"]
 share = MISSING / (MISSING + IDLE)
-# Every definition of a sample's quantile is as good.
+# Every definition of a sample's quantile is as good, and so is to count each worker once.
 methods = ("linear", "lower", "higher", "inverted_cdf", "hazen", "weibull", "median_unbiased")
 quantiles = [np.quantile(ratios, share, method=method) for method in methods]
 def best(years, share):  # the quantile that counts each worker once
     r = (years["y"] / years["model"]).sort_values()
     weight = years["model"].loc[r.index].cumsum() / years["model"].sum()
     return float(r[weight >= share].iloc[0])
+def as_good(value):
+    low, high = min(quantiles) - 1e-9, max(quantiles) + 1e-9
+    return abs(value / best(past, 0.75) - 1) <= 0.002 or low <= value <= high
 def cost(years, multiplier):
     short = years["y"] - multiplier * years["model"]
     return (MISSING * short.clip(lower=0) + IDLE * (-short).clip(lower=0)).sum() / 1e6
 """,
-    parts=[
-        Part(
-            "multiplier",
-            "ratios.quantile(share)",
-            slips("""
+    parts=parts(
+        """
+multiplier = ratios.quantile(share)
+np.quantile(ratios, 0.75, method='weibull')
+best(past, 0.75)
+min(np.arange(1.0, 1.5, 0.0005), key=lambda m: cost(past, m))
+  when: as_good(value)
+  With {value:.3f} times the forecast you would have been short in {(ratios > value).mean():.0%} of
+  the past quarters. In those, one more worker saves {MISSING:,} euro; in all others it wastes
+  {IDLE:,}. Find the share at which the two balance.
 ratios.quantile(1 - share)
   The costs are upside down: you are short in {(ratios > value).mean():.0%} of the past quarters,
   as you would choose if an *idle* worker cost three times a missing one.
@@ -272,21 +272,9 @@ pd.concat([ratios, later]).quantile(share)
   multiply a forecast to reach demand, so you need `y` over `model`.
 share
   This is the share of quarters in which staff should suffice. Take this quantile of the ratios.
-"""),
-            otherwise="With {value:.3f} times the forecast you would have been short in {(ratios > "
-            "value).mean():.0%} of the past quarters. In those, one more worker saves {MISSING:,} "
-            "euro; in all others it wastes {IDLE:,}. Find the share at which the two balance.",
-            kind=Number(0.002),
-            also=[
-                "np.quantile(ratios, 0.75, method='weibull')",
-                "best(past, 0.75)",
-                "min(np.arange(1.0, 1.5, 0.0005), key=lambda m: cost(past, m))",
-            ],
-            # Counting each worker once instead of each contract is as good a reading of the past.
-            accepts="abs(value / best(past, 0.75) - 1) <= 0.002 or "
-            "min(quantiles) - 1e-9 <= value <= max(quantiles) + 1e-9",
-        )
-    ],
+""",
+        multiplier=Number(0.002),
+    ),
     shows="With {multiplier:.3f} times the forecast, the held-out years cost {cost(held_out, "
     "multiplier):,.0f} million euro instead of {cost(held_out, 1.0):,.0f} million at the forecast "
     "itself, and staff is short in {(later > multiplier).mean():.0%} of the quarters.",

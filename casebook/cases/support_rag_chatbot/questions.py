@@ -8,8 +8,18 @@ from __future__ import annotations
 from functools import partial
 
 from casebook.cases.support_rag_chatbot import exercise_data as data
-from casebook.exercises import asked
-from casebook.exercises.asked import Exercise, Number, Prediction, parts
+from casebook.exercises.asked import (
+    Column,
+    Exercise,
+    Function,
+    Groups,
+    Number,
+    Numbers,
+    Prediction,
+    Table,
+    Word,
+    parts,
+)
 
 exercise = Exercise(
     "16_support_rag_chatbot",
@@ -108,7 +118,7 @@ largest_k = max(k for k in range(500) if 1 / (k + 1) > 2 / (k + 10))
 0
   At k = 0 the first place alone wins, by far. It does for some larger ones, too.
 """,
-        fuse=asked.Function("cases", returns=asked.Table(("query_id", "doc_id"), 1e-6)),
+        fuse=Function("cases", returns=Table(("query_id", "doc_id"), 1e-6)),
         deepest=Number(1e-9),
         largest_k=Number(1e-9),
     ),
@@ -409,8 +419,8 @@ right - 1
 1.5
   This adds the overlap once. Each word but a few is in two windows.
 """,
-        recall=asked.Column(),
-        best=asked.Numbers((2,), 1e-9),
+        recall=Column(),
+        best=Numbers((2,), 1e-9),
     ),
     prediction=Prediction(
         "guess_4",
@@ -486,8 +496,8 @@ promise = 'known articles'
 'new articles'
   On new articles expect `share`. The colleague's number is for articles asked about before.
 """,
-        folds=asked.Groups(),
-        promise=asked.Word(("any question", "known articles", "new articles")),
+        folds=Groups(),
+        promise=Word(("any question", "known articles", "new articles")),
     ),
     prediction=Prediction(
         "guess_5",
@@ -576,7 +586,7 @@ served['from_cache'].mean()
 1 - right
   This is the share of misses.
 """,
-        in_force=asked.Function("probes", returns=asked.Table(("id",))),
+        in_force=Function("probes", returns=Table(("id",))),
         stale=Number(1e-9),
         hits=Number(2e-4),
     ),
@@ -679,7 +689,7 @@ around(half, middle=0)
   when: abs(sum(value) / 2 - dearer) > reach_of(value) / 2
   This does not hold `dearer` itself, or holds it far from its middle.
 """,
-        interval=asked.Numbers((2,)),
+        interval=Numbers((2,)),
     ),
     prediction=Prediction(
         "guess_7",
