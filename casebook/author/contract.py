@@ -10,10 +10,12 @@ import ast
 import copy
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
+import pandas as pd
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
@@ -57,6 +59,7 @@ def solution_faults(path: Path) -> list[str]:
             f"{path.stem}: questions {sorted(asked)}, answer cells {sorted(answers)} and check "
             f"cells {sorted(checks)} do not match"
         ]
+    found += hint_faults(path)
     number_of = {index: number for number, index in answers.items()}
     last = {index: number for number, index in checks.items()}
     client = NotebookClient(
@@ -301,6 +304,65 @@ def name_faults(path: Path) -> list[str]:
     if alias != {f"exercise_{path.stem.split('_')[0]}"}:
         found.append(f"the questions are named {sorted(alias)}, a name that an answer may take")
     return [f"{path.stem}: {fault}" for fault in found]
+
+
+def hint_faults(path: Path) -> list[str]:
+    """Return what hints say in names that only the check knows.
+
+    A hint is shown as it stands: nobody fills in a template, and its code meets the reader's
+    notebook, which has what its cells define and the columns of the tables that it shows.
+
+    Parameters
+    ----------
+    path : Path
+        A notebook in ``solutions/``.
+
+    Returns
+    -------
+    list of str
+        Without the notebook's name; empty when all holds.
+    """
+    notebook = read(path)
+    own = {*answer_cells(notebook).values(), *check_cells(notebook).values()}
+    shown: set[str] = set()
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and index not in own and cell.id != COLAB_ID:
+            shown |= set() if REASONING_TAG in tags(cell) else _assigned(cell.source)
+    found = []
+    for number, question in questions(path.stem).items():
+        where = f"question {number}, hint"
+        for count, hint in enumerate(question.hints, 1):
+            raw = re.findall(r"\{[A-Za-z_]\w*(?:[.(\[:][^{}]*)?\}", hint)
+            found += [f"{where} {count} shows {field} as it stands" for field in raw]
+        if isinstance(question, Asked):
+            found += [f"{where} {told}" for told in _only_the_check_knows(question, shown)]
+    return found
+
+
+def _only_the_check_knows(question: Asked, shown: set[str]) -> Iterator[str]:
+    """Yield the names in a question's hints that its setup defines and the notebook does not.
+
+    One letter is a symbol of a formula and no name.
+    """
+    checks = _assigned(question.setup)
+    scope = question.scope()
+    tables = [value for value in scope.values() if isinstance(value, pd.DataFrame)]
+    columns = {str(column) for table in tables for column in table}
+    known = {*shown, *question.exercise.given, *question.names, *columns}
+    for count, hint in enumerate(question.hints, 1):
+        pieces = [piece for code in re.findall(r"`([^`]+)`", hint) if (piece := _parsed(code))]
+        known |= {name for code in pieces for name in _assigned(ast.unparse(code))}
+        used = {node.id for code in pieces for node in ast.walk(code) if isinstance(node, ast.Name)}
+        for name in sorted(name for name in (used & checks) - known if len(name) > 1):
+            yield f"{count} uses `{name}`, which the notebook does not define"
+
+
+def _parsed(code: str) -> ast.Module | None:
+    """Return a piece of a hint as code, if it is some."""
+    try:
+        return ast.parse(code)
+    except SyntaxError:
+        return None
 
 
 def _questions_name(check: str) -> str:

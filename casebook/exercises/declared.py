@@ -132,7 +132,7 @@ def parts(text: str, **kinds: Kind) -> list[Part]:
     Raises
     ------
     ValueError
-        If the text begins with no part, or a kind has none.
+        If the text begins with no part, a right answer has a form, or a kind has no part.
 
     Examples
     --------
@@ -154,6 +154,8 @@ def parts(text: str, **kinds: Kind) -> list[Part]:
     found = []
     for block in blocks:
         right, *wrong = slips(block)
+        if right.form:
+            raise ValueError(f"what is right has no `form: …`: {block[:60]!r}.")
         name, code = right.codes[0].split(" = ", 1)
         kind, also = kinds.pop(name, Number()), right.codes[1:]
         found.append(Part(name, code, wrong, right.says, kind, also, right.when))

@@ -116,14 +116,22 @@ class Column:
         Relative.
     surplus : bool
         Whether the answer may have further labels; they are left out then.
+    exact : bool
+        Whether the labels are part of the answer: a Series then, in which a label too many or too
+        few is a mistake and no wrong form.
     """
 
     tolerance: float = 0.003
     surplus: bool = False
+    exact: bool = False
     styles = ("{}.iloc[::-1]", "{}.to_dict()", "{}.to_numpy()", "{}.to_frame('any')")
 
     def read(self, answer: object, name: str, right: pd.Series, scope: Scope) -> pd.Series:
-        return _aligned(answer, name, right, self.surplus)
+        if not self.exact:
+            return _aligned(answer, name, right, self.surplus)
+        if not isinstance(answer, pd.Series):
+            raise Form(f"`{name}` should be a Series with its index; it is {kind(answer)}.")
+        return _aligned(answer, name, answer, self.surplus)
 
     def distance(self, value: pd.Series, other: pd.Series) -> float:
         if not value.index.equals(other.index):

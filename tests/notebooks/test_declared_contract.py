@@ -38,10 +38,10 @@ class Lenient(Number):
     def read(self, answer, name, right, scope):
         return float(answer) if isinstance(answer, (int, float)) else 0.0
 
-def ask(n, exercise=exercise, kind=Number(), also=("sum(trips)",), more=()):
+def ask(n, exercise=exercise, kind=Number(), also=("sum(trips)",), more=(), **given):
     slips = [Slip("trips.mean()", "This is the mean."), Slip("trips.max()", "This is the largest.")]
     part = Part(f"x{n}", "trips.sum()", [*slips, *more], "{value:g} is not it.", kind, also)
-    return exercise.asked(n, f"`x{n}`", [part], shows="Yes.", hints=("Add.",))
+    return exercise.asked(n, f"`x{n}`", [part], shows="Yes.", **{"hints": ("Add.",), **given})
 
 q1 = ask(1)
 q2 = ask(2, also=("trips.sum() + 1",))
@@ -202,6 +202,35 @@ def test_names_that_collide_are_found(planted, changes, fault):
 def test_an_answer_with_a_name_that_is_taken_is_found(planted, name, fault):
     found = contract.name_faults(write(planted, names={2: name}))
     assert f"00_declared: {fault}" in found
+
+
+@pytest.mark.parametrize(
+    ("hint", "fault"),
+    [
+        ("Add {DAYS} of them.", "shows {DAYS} as it stands"),
+        ("Divide by {total:.2f}.", "shows {total:.2f} as it stands"),
+        ("Give `trips.sum() / DAYS`.", "uses `DAYS`, which the notebook does not define"),
+        ("Add `DAYS`.", "uses `DAYS`, which the notebook does not define"),
+    ],
+)
+def test_a_hint_in_names_that_only_the_check_knows_is_found(planted, monkeypatch, hint, fault):
+    declared = sys.modules["declared"]
+    own = {"setup": "DAYS, total = 7, trips.sum()", "hints": ("Add.", hint)}
+    monkeypatch.setattr(declared, "q1", declared.ask(1, **own))
+    assert contract.hint_faults(write(planted)) == [f"question 1, hint 2 {fault}"]
+    assert contract.hint_faults(write(planted, shown="extra, DAYS = 0.5, 7"))[:1] == (
+        [f"question 1, hint 2 {fault}"] if "shows" in fault else []
+    )
+
+
+@pytest.mark.parametrize(
+    "hint",
+    ["`DAYS = 7`, then `trips.sum() / DAYS`.", "Use `{1, 2}`, `x1` or `sum(trips)`, as f(x)."],
+)
+def test_a_hint_in_the_readers_names_has_no_fault(planted, monkeypatch, hint):
+    declared = sys.modules["declared"]
+    monkeypatch.setattr(declared, "q1", declared.ask(1, setup="DAYS = 7", hints=(hint,)))
+    assert contract.hint_faults(write(planted)) == []
 
 
 def test_a_slip_that_gives_the_right_answer_in_one_world_is_right_there(planted):

@@ -24,6 +24,7 @@ from casebook.exercises.asked import (
     Word,
     parts,
     slips,
+    written,
 )
 from casebook.exercises.code import TOOLS, distinct, evaluated, fill, run
 from casebook.exercises.collisions import collisions
@@ -279,6 +280,7 @@ FORMS = {
             TRIPS.to_frame("any"),
         ],
     ),
+    "a column with its labels": (Column(exact=True), "trips", [TRIPS.iloc[::-1]]),
     "a column with more": (Column(surplus=True), "trips", [MORE, MORE.to_dict()]),
     "groups with more": (Groups(surplus=True), "trips", [MORE.map("g{:.0f}".format)]),
     "groups": (
@@ -337,6 +339,8 @@ def test_a_right_answer_in_another_form_is_right(kind, right, answer):
         (Column(), "trips", TRIPS * np.nan, "missing or infinite"),
         (Column(), "trips", MORE, "a number for 4 labels; it has 1 more, such as for `z`"),
         (Column(), "trips", MORE.to_dict(), "it has 1 more, such as for `z`"),
+        (Column(exact=True), "trips", TRIPS.to_numpy(), "should be a Series with its index"),
+        (Column(exact=True), "trips", TRIPS.iloc[[0, 0, 1]], "two numbers for one label"),
         (Groups(), "trips", MORE, "a group for 4 labels; it has 1 more, such as for `z`"),
         (Groups(), "trips", TRIPS[:2], "has no group for `c`, `d`"),
         (Groups(), "trips", [1, 2, 3], "should hold 4 groups; it holds 3"),
@@ -370,6 +374,8 @@ def test_a_form_that_betrays_its_slip_is_named_and_costs_a_hint():
         (Numbers((2,)), "[1, 100]", [1.1, 100]),
         (Labels("trips.index"), "{'a', 'b'}", {"a"}),
         (Column(), "trips", TRIPS + np.array([0, 0, 0, 0.1])),
+        (Column(exact=True), "trips", MORE),
+        (Column(exact=True), "trips", TRIPS[:3]),
         (Table(("day",)), "rows", ROWS.assign(n=[10, 20, 31])),
         (Groups(), "pd.Series([0, 1, 0, 1], trips.index)", [0, 1, 1, 0]),
         (Groups(), "pd.Series([0, 1, 0, 1], trips.index)", [0, 1, 0, 2]),
@@ -642,9 +648,17 @@ total
         ("", {}, "parts begin with"),
         ("1\n  so.\nx = 1\n  so.\n", {}, "parts begin with"),
         ("x = 1\n", {}, "a slip is code and"),
+        ("x = 1\n  form: True\n  so.\n", {}, "what is right has no `form: …`"),
         ("x = 1\n  so.\n", {"y": Number()}, "there is no part `y`"),
     ],
 )
 def test_parts_without_a_name_a_reason_or_a_place_are_refused(text, kinds, reason):
     with pytest.raises(ValueError, match=reason):
         parts(text, **kinds)
+
+
+def test_parts_that_are_alike_are_written_once():
+    text = written(
+        "NAME = SCORE\n  ELSE\n1\n  One.\n", NAME="x", SCORE="f(RATE)", RATE="2", ELSE="No."
+    )
+    assert parts(text) == [Part("x", "f(2)", [Slip("1", "One.")], "No.")]
