@@ -186,9 +186,11 @@ mae / scale(test)
   The scale comes from the four weeks that are judged. On the day of the forecast it did not exist,
   and where the test is wild it is large and flatters. Take it from the days before the origin.
 mae / scale(y)
+  All days of the table went into the scale, those after the origin too. The score would change with
+  every day that is added to the table. Cut the series at the origin.
 mae / scale(y[: test.index[-1]])
-  Days after the origin went into the scale. Weeks that are judged would be part of their own
-  yardstick, and each further day in the table would move the score. Cut the series at the origin.
+  The scale goes on to the end of the test, so that the weeks that are judged are part of their own
+  yardstick. Cut the series on the day before the origin.
 mae / scale(y[y.index <= origin])
   One day too many is in the scale: the origin is the first day that is forecast, not history.
 mae / scale(history, 1)
