@@ -12,6 +12,7 @@ slips give the same value, the reader reads "either … or …".
 
 Examples
 --------
+>>> import pandas as pd
 >>> exercise = Exercise("00_tiny", seed=1, given={"trips": lambda seed: pd.Series([1.0, 2.0, 9.0])})
 >>> q1 = exercise.asked(
 ...     1,

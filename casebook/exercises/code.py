@@ -79,6 +79,29 @@ def evaluated(code: str, names: Mapping[str, object], setup: str = "", right: st
     return run(code, scope)
 
 
+def set_up(setup: str, names: Mapping[str, object]) -> Scope:
+    """Return what a question's setup makes of the names of a notebook, and leave these as they are.
+
+    Parameters
+    ----------
+    setup : str
+        Statements.
+    names : mapping
+        ``globals()`` of the notebook.
+
+    Examples
+    --------
+    >>> set_up("half = total / 2", {"total": 12})
+    {'half': 6.0}
+    """
+    before: Scope = {**TOOLS, **names}
+    scope = dict(before)
+    run(setup, scope)
+    made = {n: value for n, value in scope.items() if n not in before or value is not before[n]}
+    made.pop("__builtins__", None)  # what runs code puts them in
+    return made
+
+
 def distinct(value: float, *others: float, digits: int = 3) -> str:
     """Return a number with as many digits as it takes to tell it from others.
 

@@ -26,7 +26,7 @@ from casebook.exercises.asked import (
     slips,
     written,
 )
-from casebook.exercises.code import TOOLS, distinct, evaluated, fill, run
+from casebook.exercises.code import TOOLS, distinct, evaluated, fill, run, set_up
 from casebook.exercises.collisions import collisions
 
 TRIPS = pd.Series([1.0, 2.0, 4.0, 5.0], index=list("abcd"))
@@ -554,6 +554,20 @@ def test_code_leaves_the_names_of_the_notebook_as_they_are():
     names = {"x": 1}
     assert evaluated("x = 2\nx + y + right", names, setup="y = 3", right="10") == 15
     assert names == {"x": 1}
+
+
+def test_what_is_tried_is_set_up_once():
+    calls: list[int] = []
+    names = {"trips": TRIPS, "mark": calls.append}
+    asked = question(TOTAL, HALF, setup="mark(len(trips))\nfirst = trips[:1]")
+    scope = dict(names)
+    run(asked.right_code, scope)
+    for wrong in asked.wrong_answers:
+        answers = dict(scope)
+        run(wrong.code.removeprefix(asked.right_code), answers)
+        assert (answers["total"], answers["half"]) != (scope["total"], scope["half"])
+    assert calls == [4]
+    assert set_up("n = len(trips)\nmark = n", names) == {"n": 4, "mark": 4}
 
 
 def test_a_template_takes_expressions():
