@@ -68,8 +68,10 @@ by(lambda run, k: 1 / (k + run['rank']), 'max')
 by(lambda run, k: 1 / (k + run['rank']), 'mean')
   This is the mean over the lists that found a document. What a list did not find gets 0 from it.
 lends(lambda last: 1)
+  A document that a list did not find has rank 1 here. A default of 0 *points* was meant, no rank.
 lends(lambda last: last + 1)
-  This gives a rank to a document that a list did not find. Such a list should give it 0 *points*.
+  A document that a list did not find has the rank after its last one here, so that a short list
+  gives away more than a long one. What is not found gets nothing.
 by(lambda run, k: k + 1 / run['rank'])
   The constant is added after the division. It belongs below the line: 1 / (k + rank).
 by(lambda run, k: 1 / (60 + run['rank']))
@@ -155,8 +157,9 @@ articles
 recalls(holds=lambda t: right_article(t) & (t['start'] < t['end_s']) & (t['start_s'] < t['end']))
   This counts a *part* of the sentence. Cut before its number, a sentence answers nothing.
 recalls(lambda t: t['rank'] <= 3)
+  Three passages are read here: 60 words of one cut, 240 of another. Compare at 120 words.
 recalls(lambda t: t['rank'] > 0)
-  Passages are counted here: three are 60 words of one cut, 240 of another. Compare at 120 words.
+  All 16 passages that were found are read here. The model reads 120 words.
 recalls(lambda t: t['total'] - t['words'] < 120)
   This reads on until the budget is spent, and over it. What does not fit any more is not read.
 recalls(lambda t: t['total'] < 120)
@@ -315,8 +318,11 @@ in_force = lambda t, now: rule(lambda b, end, now: b & (now < end + DAY))(t, now
 lambda t, now: t[(t['valid_from'] <= now.normalize()) & ~(t['valid_to'] < now.normalize())]
   At {first_gap(value, right)}. A version is in force from `valid_from` to the end of `valid_to`.
 rule(lambda b, end, now: b & (now <= end))
+  At noon of a last day this returns nothing of the article. `valid_to` is the midnight at which
+  that day *begins*, and the article is valid to its end.
 rule(lambda b, end, now: b & (now < end))
-  An article is missing on its last day. `valid_to` is the midnight at which that day *begins*.
+  This leaves the moment `valid_to` out, so that an article is missing on its last day. That day
+  belongs to it.
 rule(lambda b, end, now: b & (now <= end + DAY))
   This returns two versions at the midnight between them, when the old one has ended: <, not ≤.
 lambda t, now: t[(t['valid_from'] <= now) & (now < t['valid_to'] + DAY)]

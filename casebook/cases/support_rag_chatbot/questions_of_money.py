@@ -87,8 +87,9 @@ saved = bill(rest, 0) - bill(rest, threshold)
   {value:.4g} is not it: the bill of answering everything minus the bill with your threshold, both
   on the rows with `part` judge, in euro for 100 questions.
 bill(choose, 0) - bill(choose, threshold)
+  This is saved on the questions that chose the threshold. They flatter it: take the other part.
 bill(desk, 0) - bill(desk, threshold)
-  The questions that chose the threshold are in this, and flatter it. Take the other part alone.
+  This is taken over both parts, and half of them chose the threshold. Take the other part alone.
 bill(rest, 2) - bill(rest, threshold)
   This is the saving against handing everything over. Take that against answering everything.
 bill(rest, 0, 5.20) - bill(rest, threshold, 5.20)
@@ -183,8 +184,10 @@ others[0]
 person.mean()
   This is fair, but wastes 2,100 pairs: let people measure the judge's error, and correct his mean.
 judged.mean()
+  This is still the mean of both orders. Swapping takes away what depends on the place. Length and
+  style go with the answer, and stay.
 same.mean()
-  Swapping takes away what depends on the place. Length and style go with the answer, and stay.
+  This drops the pairs on which the orders differ. Of the others the judge's bias is still in it.
 judged.mean() - gap.mean()
   This adds the judge's error instead of taking it away: people minus judge is negative here.
 first.mean() + (person - first)[read].mean()
@@ -202,8 +205,9 @@ tuned[1]
 reach(person[read])
   This is that of people alone. With the judge it is narrower: that is what he is for.
 reach(judged)
+  This is that of the judge's mean. What is uncertain is his error, measured on 300 pairs.
 1.96 * gap.std() / np.sqrt(len(verdicts))
-  What is uncertain is the judge's error, and that was measured on 300 pairs, not on all.
+  This divides by the root of all pairs. His error was measured on 300 of them.
 right / 1.96
 strata[1] / 1.96
 high / 1.1 / 1.96
@@ -265,14 +269,17 @@ def drawn(units):  # a bootstrap over rows of sums and sizes
 unhelped = unresolved(everything)
   {value:.4g} is not it: where all is answered, the share of contained contacts not resolved.
 (everything['contained'] & ~everything['resolved']).mean()
-1 - everything['resolved'].mean()
   This is a share of all contacts. Take that of the contained ones, the dashboard's successes.
+1 - everything['resolved'].mean()
+  This is the share without help among all contacts, contained or not. Take the contained ones.
 (fates == 'believed').mean()
+  This counts only those who believe something wrong. Who gives up is not helped either.
 (fates == 'gave_up').mean()
-  Who gives up is not helped, and neither is who believes a wrong answer: count both.
+  This counts only those who gave up. Who believes a wrong answer is not helped either.
 unresolved(other)
+  This is that of the other policy. The question asks for the one that answers all.
 unresolved(contacts)
-  The other policy is in this, alone or pooled. The question asks for the one that answers all.
+  Both policies are pooled here. The question asks for the one that answers all.
 1 - right
   This is the share that *was* helped.
 100 * right
@@ -290,8 +297,9 @@ gap_of('customer').mean()
 gap.groupby(of).mean().mean()
   This gives each *question* the same weight, but some are asked ten times as often as others.
 2 * right
+  This is divided by half of the contacts. Divide by all of them.
 right / 2
-  Divide by the contacts: not by half of them, nor by the rows, two for each contact.
+  This is divided by the rows of both policies, two for each contact. Divide by the contacts.
 100 * gap.mean() / other[['carrier', 'customer']].sum(axis=1).mean()
   This is in per cent of the other policy's euro; give the euro.
 
