@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from casebook.exercises.asked import Asked
 from casebook.exercises.code import run
 from casebook.exercises.declared import Part
+from casebook.exercises.grading import BLANK
 from casebook.exercises.verdicts import result
 
 
@@ -61,3 +62,31 @@ def collisions(question: Asked, seed: int | None = None) -> list[Collision]:
                 reasons = (one, other) if one else (other,)
                 found.append(Collision(part, (first, second), reasons, b))
     return found
+
+
+def collision_faults(question: Asked) -> list[str]:
+    """Return the slips that the check cannot tell from the right answer, or from each other.
+
+    Parameters
+    ----------
+    question : Asked
+
+    Returns
+    -------
+    list of str
+        Empty when all can be told apart, or the reader is told "either … or …".
+    """
+    question = replace(question, _tried=set(), _opened=[])  # opens no hint
+    return [
+        f"question {question.number}, {collision} and the reader is not told so"
+        for collision in collisions(question)
+        if not _both_are_told(question, collision)
+    ]
+
+
+def _both_are_told(question: Asked, collision: Collision) -> bool:
+    if len(collision.reasons) < 2:
+        return False
+    answers = {**question.expected(), collision.part.name: collision.value}
+    message = question.outcome(*(answers.get(name, BLANK) for name in question.names)).message
+    return all(reason in message for reason in collision.reasons)

@@ -29,7 +29,7 @@ def judged(part: Part, answer: object, right: object, scope: Scope) -> Verdict:
     if answer is BLANK:
         return Verdict(part.name, "missing")
     if isinstance(part.kind, Function):
-        right = part.kind.read(right, part.name, right, scope)
+        right = _returned(part, right, scope)
     try:
         value = part.kind.read(answer, part.name, right, scope)
     except Form as wrong:
@@ -107,6 +107,15 @@ def right_of(part: Part, scope: Scope) -> object:
     """Return the right value of a part; computed once, if no answer changes it."""
     kept: Kept = scope[KEPT]
     return kept.once((part.name,), part.right, lambda: run(part.right, dict(scope)))
+
+
+def _returned(part: Part, right: object, scope: Scope) -> object:
+    """Return what the right function returns; called once, if no answer changes it."""
+    kept: Kept = scope[KEPT]
+    code = f"{part.right} {part.kind.probes}"
+    return kept.once(
+        (part.name, "", "returned"), code, lambda: part.kind.read(right, part.name, right, scope)
+    )
 
 
 def result(part: Part, code: str, scope: Scope) -> object:
