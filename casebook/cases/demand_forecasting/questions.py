@@ -70,7 +70,8 @@ np.linalg.svd(np.array(S).T)[2][-1]
         S=Numbers((3, 2), 1e-9),
         c=Numbers((3,), 1e-9),
     ),
-    shows="`c @ S` is zero, and so is `c @ (S @ b)` for any `b`: 3 nodes, 2 numbers, 1 equation.",
+    shows="`c @ S` is zero in both columns, so that whatever the depots are, `c @ (S @ b)` is "
+    "zero: 3 nodes, 2 free numbers, 1 equation.",
     hints=(
         "PL1 sends 600 parcels, PL2 400. Which three numbers does the file hold, in its order?",
         "A row of `S` says how often its node counts PL1 and PL2. The region counts both once.",
@@ -148,7 +149,8 @@ world(var_a, var_b, gap / 2)
         "guess_2",
         ("together", "against each other"),
         "'against each other' if rho_max < 0 else 'together'",
-        "Independent errors add up to {var_a + var_b:,.0f}; the direct one has {var_total:,.0f}.",
+        "Even independent errors add up to {var_a + var_b:,.0f}, and the direct forecast has "
+        "{var_total:,.0f}.",
     ),
     shows="In your world the depots' errors have the correlation {covariance[0, 1] / sd_a / "
     "sd_b:.2f}; bottom-up misses the total by {covariance.sum()**0.5:.1f} parcels (standard "

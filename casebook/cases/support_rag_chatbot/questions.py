@@ -109,8 +109,9 @@ largest_k = max(k for k in range(500) if 1 / (k + 1) > 2 / (k + 10))
         "The nDCG@10 of the fusion is {ndcg(rerank_by(fuse(words, vectors, 60))):.2f}, of "
         "`vectors` alone {ndcg(vectors):.2f}, of `words` {ndcg(words):.2f}.",
     ),
-    shows="At k = 60 two votes beat one down to rank {deepest:.0f}, so anywhere in lists of 10. "
-    "Only up to k = {largest_k:.0f} does a first place alone win against two tenth ones.",
+    shows="At k = 60 two votes beat one down to rank {deepest:.0f}: with lists of 10, whatever "
+    "both hold ranks above what one holds. Only with k up to {largest_k:.0f} does a first place "
+    "alone win against two tenth ones.",
     hints=(
         "What has no common unit must not be added. Ranks have one. And a document that a list "
         "does not hold has no rank there at all: what should it get?",
@@ -202,8 +203,9 @@ right - 1
         ("both", "article", "sentence", "neither"),
         "['neither', 'sentence', 'article', 'both']"
         "[2 * (articles[20, 0] > articles[40, 0]) + (recall[20, 0] > recall[40, 0])]",
-        "From 40 to 20 words, the share with the article goes from {articles[40, 0]:.0%} to "
-        "{articles[20, 0]:.0%}, with the sentence from {recall[40, 0]:.0%} to {recall[20, 0]:.0%}.",
+        "From 40 to 20 words, the article is found for {articles[20, 0]:.0%} of the questions "
+        "instead of {articles[40, 0]:.0%}, the whole sentence for {recall[20, 0]:.0%} instead of "
+        "{recall[40, 0]:.0%}.",
     ),
     shows="{best[0]:.0f} words with {best[1]:.0f} of overlap bring the whole sentence to "
     "{recall.max():.0%} of the questions, for {growth:.2f} times the words to embed.",
@@ -374,8 +376,9 @@ served['from_cache'].mean()
         "'above' if stale / len(served) > 0.01 else 'below'",
         "Stale are {stale / len(served):.2%}: changes are rare, and no answer lives long.",
     ),
-    shows="{stale:.0f} of {len(served):,} answers were stale. With the version in the key none is, "
-    "and hits rise from {served.from_cache.mean():.1%} to {hits:.1%}: nothing has to expire.",
+    shows="{stale:.0f} of {len(served):,} answers were stale. With the version in the key none can "
+    "be, and the hits rise from {served.from_cache.mean():.1%} to {hits:.1%}: what cannot go stale "
+    "need not expire.",
     hints=(
         "Draw two versions on a line and mark their midnights. At which moment does the old one "
         "end? The time of an answer has hours; `valid_to` has none.",

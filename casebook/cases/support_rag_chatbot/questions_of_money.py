@@ -111,8 +111,9 @@ right / 100
         "questions, for both together {given(desk, threshold):.0%}.",
     ),
     shows="An answer pays from {break_even:.1%} on. On questions that did not choose it, the "
-    "threshold answers {given(rest, threshold):.0%} and saves {saved:.0f} euro per 100 against "
-    "answering all, {bill(rest, 2) - bill(rest, threshold):.0f} against handing all over.",
+    "threshold answers {given(rest, threshold):.0%} and saves {saved:.0f} euro in 100 questions "
+    "against answering everything, {bill(rest, 2) - bill(rest, threshold):.0f} against handing all "
+    "over.",
     hints=(
         "Follow the money of a wrong answer: what does the carrier pay, what does the customer "
         "lose, and which euro appears in both columns?",
@@ -332,8 +333,9 @@ around(half, middle=0)
         "'more than half' if unhelped < 0.5 else 'less than half'",
         "Of the contained contacts {1 - unhelped:.0%} were helped.",
     ),
-    shows="{everything['contained'].mean():.0%} are contained; {unhelped:.0%} of them got no help. "
-    "Handing over saves {dearer:.2f} euro a contact ({interval[0]:.2f} to {interval[1]:.2f}).",
+    shows="{everything['contained'].mean():.0%} are contained, and {unhelped:.0%} of these were "
+    "not helped. Answering all is dearer by {dearer:.2f} euro a contact ({interval[0]:.2f} to "
+    "{interval[1]:.2f}, by question).",
     hints=(
         "Who is contained? Read the definition again: it says what did *not* happen. Then ask for "
         "whom the euro are lost.",
