@@ -422,6 +422,19 @@ def test_a_function_that_stops_is_told_its_line_and_costs_no_hint():
     assert outcome.hints == ()
 
 
+def test_the_right_function_is_called_once_in_a_world():
+    calls = []
+    counted = replace(EXERCISE, given={"mark": lambda seed: calls.append})
+    slips = [Slip("lambda days: days > 7", "Seven."), Slip("lambda days: True", "Always.")]
+    part = Part("x", "lambda days: [days >= 7, mark(days)][0]", slips, "", Function("[(6,), (7,)]"))
+    asked = counted.asked(1, "`x`", [part], shows="Yes.", hints=("Add.",))
+    assert [asked.outcome(f).message for f in (lambda d: d > 7, lambda d: d > 6)] == [
+        "Seven.",
+        "Yes.",
+    ]
+    assert calls == [6, 7]
+
+
 def test_a_function_cannot_change_what_the_next_one_is_asked():
     def spoils(frame):
         frame["n"] = 0
