@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 import io
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,8 +25,9 @@ from casebook.author.execute import CELL_TIMEOUT
 from casebook.author.exercises import REASONING_TAG, answer_cells, check_cells, questions
 from casebook.author.files import read, tags
 from casebook.author.launch import COLAB_ID
-from casebook.exercises.asked import Asked, Collision, collisions
-from casebook.exercises.asked import run as run_code
+from casebook.exercises.asked import Asked
+from casebook.exercises.code import run as run_code
+from casebook.exercises.collisions import collisions
 from casebook.exercises.grading import BLANK, OUTCOME_MIME, STUDENT_SEED, Question
 
 
@@ -90,7 +92,7 @@ def _answer_faults(question: Question, check: NotebookNode, run) -> list[str]:
     """Return what is wrong with how the answers to one question are judged."""
     found, begins, instead = [], "", ""
     if isinstance(question, Asked):
-        found += _form_faults(question, check, run) + collision_faults(question)
+        found += _form_faults(question, check, run) + _collision_faults(check, run)
         # What is right is computed once: each answer to be tried begins with it.
         begins, instead = question.right_code, "globals().update(_right_answers)\n"
         kept = ", ".join(f"{part.name}={part.name}" for part in question.parts)
@@ -102,6 +104,15 @@ def _answer_faults(question: Question, check: NotebookNode, run) -> list[str]:
 
     found += _wrong_answer_faults(question, check, run, try_answer)
     return found + _right_answer_faults(question, try_answer)
+
+
+def _collision_faults(check: NotebookNode, run) -> list[str]:
+    """Return the collisions that the kernel finds, where the check has drawn its world."""
+    module = "__import__('casebook.exercises.collisions').exercises.collisions"
+    question = _called(check.source).removesuffix(".check")
+    faults = f"{module}.collision_faults({question})"
+    cell = run(new_code_cell(f"print(__import__('json').dumps({faults}))"))
+    return json.loads("".join(o.text for o in cell.outputs if o.get("name") == "stdout"))
 
 
 def _wrong_answer_faults(question: Question, check: NotebookNode, run, try_answer) -> list[str]:
@@ -156,33 +167,6 @@ def _form_faults(question: Asked, check: NotebookNode, run) -> list[str]:
     return found
 
 
-def collision_faults(question: Asked) -> list[str]:
-    """Return the slips that the check cannot tell from the right answer, or from each other.
-
-    Parameters
-    ----------
-    question : Asked
-
-    Returns
-    -------
-    list of str
-        Empty when all can be told apart, or the reader is told "either … or …".
-    """
-    return [
-        f"question {question.number}, {collision} and the reader is not told so"
-        for collision in collisions(question)
-        if not _both_are_told(question, collision)
-    ]
-
-
-def _both_are_told(question: Asked, collision: Collision) -> bool:
-    if len(collision.reasons) < 2:
-        return False
-    answers = {**question.expected(), collision.part.name: collision.value}
-    message = question.outcome(*(answers.get(name, BLANK) for name in question.names)).message
-    return all(reason in message for reason in collision.reasons)
-
-
 def seed_faults(path: Path, seeds: Iterable[int]) -> list[str]:
     """Try the right and wrong answers of a solution in the worlds of several students.
 
@@ -209,7 +193,7 @@ def seed_faults(path: Path, seeds: Iterable[int]) -> list[str]:
         and cell.id != COLAB_ID
         and REASONING_TAG not in tags(cell)
     ]
-    found = []
+    found, answers = [], {}
     for seed in seeds:
         with _student(seed):
             names: dict[str, object] = {}
@@ -218,6 +202,10 @@ def seed_faults(path: Path, seeds: Iterable[int]) -> list[str]:
                     run_code(source, names)
             for question in asked.values():
                 found += [f"{path.stem}, seed {seed}: {f}" for f in _seed_faults(question, names)]
+            right = [value for q in asked.values() for value in q.expected().values()]
+            answers[seed] = str([value for value in right if not callable(value)])
+    if len(answers) > 1 and len({*answers.values()}) == 1:
+        found.append(f"{path.stem}: the seeds {[*answers]} have the same answers")
     return found
 
 
@@ -299,7 +287,7 @@ def name_faults(path: Path) -> list[str]:
         taken = _arguments(notebook.cells[checks[number]].source)
         if taken != question.names:
             found.append(f"the check of question {number} takes {taken}, not {question.names}")
-    alias = {_questions_name(notebook.cells[index].source) for index in checks.values()}
+    alias = {_called(notebook.cells[i].source).split(".")[0] for i in checks.values()}
     if alias != {f"exercise_{path.stem.split('_')[0]}"}:
         found.append(f"the questions are named {sorted(alias)}, a name that an answer may take")
     return [f"{path.stem}: {fault}" for fault in found]
@@ -344,15 +332,16 @@ def _only_the_check_knows(question: Asked, shown: set[str]) -> Iterator[str]:
     One letter is a symbol of a formula and no name.
     """
     checks = _assigned(question.setup)
-    scope = question.scope()
-    tables = [value for value in scope.values() if isinstance(value, pd.DataFrame)]
-    columns = {str(column) for table in tables for column in table}
-    known = {*shown, *question.exercise.given, *question.names, *columns}
+    known = {*shown, *question.exercise.given, *question.names}
     for count, hint in enumerate(question.hints, 1):
         pieces = [piece for code in re.findall(r"`([^`]+)`", hint) if (piece := _parsed(code))]
         known |= {name for code in pieces for name in _assigned(ast.unparse(code))}
         used = {node.id for code in pieces for node in ast.walk(code) if isinstance(node, ast.Name)}
-        for name in sorted(name for name in (used & checks) - known if len(name) > 1):
+        unknown = sorted(name for name in (used & checks) - known if len(name) > 1)
+        if unknown:  # only then is a world drawn
+            tables = [one for one in question.scope().values() if isinstance(one, pd.DataFrame)]
+            known |= {str(column) for table in tables for column in table}
+        for name in (name for name in unknown if name not in known):
             yield f"{count} uses `{name}`, which the notebook does not define"
 
 
@@ -364,10 +353,10 @@ def _parsed(code: str) -> ast.Module | None:
         return None
 
 
-def _questions_name(check: str) -> str:
-    """Return the name of the questions in a check: ``exercise_01.q1.check(x)`` has the first."""
+def _called(check: str) -> str:
+    """Return what a check calls: ``exercise_01.q1.check``."""
     calls = (node for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Call))
-    return next((ast.unparse(call.func).split(".")[0] for call in calls), "")
+    return next((ast.unparse(call.func) for call in calls), "")
 
 
 def _arguments(check: str) -> tuple[str, ...]:

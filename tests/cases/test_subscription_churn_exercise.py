@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from exercise_kit import chapters_world  # noqa: F401
 
-from casebook.cases.subscription_churn import questions
+from casebook.cases.subscription_churn import exercise_data, questions
 from casebook.evaluate.uplift import radcliffe
-from casebook.exercises.asked import collisions
+from casebook.exercises.collisions import collisions
 
 QUESTIONS = [getattr(questions, f"q{k}") for k in range(1, 7)]
 
@@ -35,29 +35,31 @@ def test_students_have_other_numbers():
 
 @pytest.mark.parametrize("seed", [2026, *range(12)])
 def test_every_edge_that_the_text_states_has_a_row(seed):
-    changes, history = questions.changes(seed), questions.history(seed)
-    first, last = questions.NIGHT - questions.WINDOW, questions.NIGHT
+    changes, history = exercise_data.changes(seed), exercise_data.history(seed)
+    first, last = exercise_data.NIGHT - exercise_data.WINDOW, exercise_data.NIGHT
     assert {first, first + 1, last} <= set(changes["recorded"])
-    assert (changes["booked"] == changes["recorded"] // questions.MONTH * questions.MONTH).all()
+    assert (
+        changes["booked"] == changes["recorded"] // exercise_data.MONTH * exercise_data.MONTH
+    ).all()
     assert changes["subscriber"].duplicated().any()
-    stayed = ~history["called"] & (history["left"] - history["night"] > questions.MONTH)
-    last_day = ~history["called"] & (history["left"] - history["night"] == questions.MONTH)
-    assert stayed.any() and last_day.any() and (history["night"] + questions.MONTH == 140).any()
+    stayed = ~history["called"] & (history["left"] - history["night"] > exercise_data.MONTH)
+    last_day = ~history["called"] & (history["left"] - history["night"] == exercise_data.MONTH)
+    assert stayed.any() and last_day.any() and (history["night"] + exercise_data.MONTH == 140).any()
 
 
 @pytest.mark.parametrize("seed", [2026, *range(12)])
 def test_the_highest_risk_is_not_worth_a_call_and_sleepers_are_harmed(seed):
-    groups = questions.groups(seed)
-    worth = groups["effect"] * groups["value"] - questions.COST
+    groups = exercise_data.groups(seed)
+    worth = groups["effect"] * groups["value"] - exercise_data.COST
     assert worth[groups["risk"].idxmax()] < 0 > worth["asleep"]
-    assert groups["size"][worth > 0].sum() > questions.CALLS
+    assert groups["size"][worth > 0].sum() > exercise_data.CALLS
 
 
 def test_the_curve_in_the_question_is_the_toolboxs():
-    trial = questions.trial(5)
+    trial = exercise_data.trial(5)
     curve = radcliffe(trial["score"], trial["cancelled"], trial["drawn"])["prevented"]
     rows = trial.sort_values("score", ascending=False)
-    mine = questions.in_order(rows)
+    mine = exercise_data.in_order(rows)
     both = (rows["drawn"].cumsum() > 0) & ((~rows["drawn"]).cumsum() > 0)
     assert np.allclose(curve[both.to_numpy()], mine[both.to_numpy()])
 
@@ -71,9 +73,9 @@ def test_the_usual_mistake_is_told_apart_by_far(seed):
 
 
 def test_a_total_of_the_readers_own_calls_follows_from_them():
-    groups, q5 = questions.groups(2026), replace(questions.q5, _tried=set(), _opened=[])
-    worth = groups["effect"] * groups["value"] - questions.COST
-    by_effect = questions.called_first(groups, groups["effect"])
+    groups, q5 = exercise_data.groups(2026), replace(questions.q5, _tried=set(), _opened=[])
+    worth = groups["effect"] * groups["value"] - exercise_data.COST
+    by_effect = exercise_data.called_first(groups, groups["effect"])
     message = q5.outcome(by_effect, (by_effect * worth).sum(), ..., ...).message
     assert "`euro` follows from your `calls`" in message
 
@@ -93,6 +95,6 @@ def test_labels_belong_to_their_rows(change):
     made, status, told = _ROWS[change]
     q6 = replace(questions.q6, _tried=set(), _opened=[])
     usable = q6.expected(2026)["usable"]
-    found = q6.outcome(usable, lambda rows, today: made(questions.learn(rows, today)))
+    found = q6.outcome(usable, lambda rows, today: made(exercise_data.learn(rows, today)))
     assert (found.status, told in found.message) == (status, True)
     assert len(found.hints) == (status == "wrong" and change != "without labels")
