@@ -207,29 +207,38 @@ def test_the_log_misleads_and_the_lottery_is_unsure_and_says_so():
 
 
 def test_who_forgets_whom_it_called_unlearns_and_the_others_do_not():
-    euro = recorded("cycles").pivot_table(index="way", columns="cycle", values="euro")
-    forgets, keeps = euro.loc["risk, all outcomes"], euro.loc["risk, the uncalled"]
-    assert forgets[0] == keeps[0] and forgets[1] < 0.3 * forgets[0]
-    assert (forgets[[1, 2, 3]] < keeps[[1, 2, 3]]).all()
-    own, chance = euro.loc["effect, own list"], euro.loc["effect, some by chance"]
-    assert own.min() > 0.9 * own[0] and (chance < own).all()
+    table = recorded("cycles")
+    euro = table.pivot_table(index=["seed", "cycle"], columns="way", values="euro")
+    later = euro.drop(index=0, level="cycle").groupby("seed").mean()
+    start = euro.xs(0, level="cycle")
+    forgets, keeps = later["risk, all outcomes"], later["risk, the uncalled"]
+    assert (start["risk, all outcomes"] == start["risk, the uncalled"]).all()
+    assert mean_interval(keeps - forgets).low > 0
+    assert mean_interval(forgets - start["risk, all outcomes"]).high < 0
+    own, chance = (later[f"T, {name}"] for name in ("own list", "a quarter by chance"))
+    assert mean_interval(own - chance).low > 0 and own.mean() > 0.95 * start["T, own list"].mean()
+    assert (table["before"] == 0).all()
 
 
-def test_a_rest_of_a_quarter_brings_more_and_annoys_less():
+def test_a_rest_brings_more_and_annoys_less():
     table = recorded("months").set_index(["seed", "month", "rest"])
     euro, complaints = (table[name].unstack("rest") for name in ("euro", "complaints"))
-    assert ((euro[3] - euro[0]).groupby("seed").sum() > 0).all()
-    assert (complaints[3] < complaints[0]).all()
-    assert (table.xs(3, level="rest")["before"] == 0).all()
+    gained = (euro[True] - euro[False]).groupby("seed").sum()
+    # In one world what was learned leaves the lately called out by itself.
+    assert (gained >= 0).all() and (gained > 0).sum() >= 4
+    assert (complaints[True] <= complaints[False]).all(axis=None)
+    assert (table.xs(True, level="rest")["before"] == 0).all()
 
 
-def test_a_drift_of_the_risk_is_seen_in_a_month_and_one_of_the_effect_in_none():
-    table = recorded("drift").set_index(["drift", "seed", "month"]).sort_index()
-    assert table.loc["risk", "verdict"].str.startswith("risk").all()
-    assert (table.loc["effect", "verdict"] == "nothing").all()
-    assert (table.loc["nothing", "verdict"] != "nothing").mean() < 0.1
-    assert (table.loc["nothing", "effect_z"] - table.loc["effect", "effect_z"]).mean() > 1.5
-    assert np.allclose(table.loc["nothing", "risk_z"][:1], table.loc["effect", "risk_z"][:1])
+def test_the_monitor_names_a_competitor_and_is_misled_about_the_effect():
+    table = recorded("drift")
+    end = table[table["month"] == table["month"].max()]
+    right = end["verdict"].eq(end["drift"]).groupby([end["share"], end["drift"]]).sum()
+    assert right[(0.05, "risk")] >= 3 and right[(0.2, "effect")] <= 2
+    assert end.query("drift == 'risk'")["verdict"].str.startswith("risk").all()
+    z = table.groupby(["share", "drift"])["effect_z"].mean()
+    assert z[(0.2, "nothing")] > 1 > 0 > z[(0.2, "effect")]
+    assert right[(0.2, "nothing")] < right[(0.05, "nothing")]
 
 
 def test_guardrails_of_the_recorded_lists():
