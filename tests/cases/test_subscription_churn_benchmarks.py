@@ -186,8 +186,7 @@ def test_common_sense_helps_lists_that_know_no_effect_and_no_other():
 def test_the_randomised_month_costs_more_than_its_calls():
     table = recorded("price")
     month, later = table["team"] - table["drawn"], table["team_next"] - table["team_after"]
-    assert (table["drawn"] < 0).all() and (later > 0).all()
-    assert mean_interval(month + later).low > 3 * 4_000 * 32
+    assert (later > 0).all() and mean_interval(month + later).low > 3 * 4_000 * 32
 
 
 def test_the_log_misleads_and_the_lottery_is_unsure_and_says_so():
@@ -220,11 +219,10 @@ def test_who_forgets_whom_it_called_unlearns_and_the_others_do_not():
     assert (table["before"] == 0).all()
 
 
-def test_a_rest_brings_more_and_annoys_less():
+def test_a_rest_brings_more_and_annoys_less_where_the_model_does_not_rest_by_itself():
     table = recorded("months").set_index(["seed", "month", "rest"])
     euro, complaints = (table[name].unstack("rest") for name in ("euro", "complaints"))
     gained = (euro[True] - euro[False]).groupby("seed").sum()
-    # In one world what was learned leaves the lately called out by itself.
     assert (gained >= 0).all() and (gained > 0).sum() >= 4
     assert (complaints[True] <= complaints[False]).all(axis=None)
     assert (table.xs(True, level="rest")["before"] == 0).all()
