@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
+import pandas as pd
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
@@ -21,8 +24,9 @@ from casebook.author.execute import CELL_TIMEOUT
 from casebook.author.exercises import REASONING_TAG, answer_cells, check_cells, questions
 from casebook.author.files import read, tags
 from casebook.author.launch import COLAB_ID
-from casebook.exercises.asked import Asked, Collision, collisions
-from casebook.exercises.asked import run as run_code
+from casebook.exercises.asked import Asked
+from casebook.exercises.code import run as run_code
+from casebook.exercises.collisions import collisions
 from casebook.exercises.grading import BLANK, OUTCOME_MIME, STUDENT_SEED, Question
 
 #: Runs code in the notebook's kernel and returns the cell with its outputs.
@@ -60,6 +64,7 @@ def solution_faults(path: Path) -> list[str]:
             f"{path.stem}: questions {sorted(asked)}, answer cells {sorted(answers)} and check "
             f"cells {sorted(checks)} do not match"
         ]
+    found += hint_faults(path)
     number_of = {index: number for number, index in answers.items()}
     last = {index: number for number, index in checks.items()}
     client = NotebookClient(
@@ -90,7 +95,7 @@ def _answer_faults(question: Question, check: str, run: Run) -> list[str]:
     """Return what is wrong with how the answers to one question are judged."""
     found, begins, instead = [], "", ""
     if isinstance(question, Asked):
-        found += _form_faults(question, check, run) + collision_faults(question)
+        found += _form_faults(question, check, run) + _collision_faults(check, run)
         # What is right is computed once: each answer to be tried begins with it.
         begins, instead = question.right_code, "globals().update(_right_answers)\n"
         kept = ", ".join(f"{part.name}={part.name}" for part in question.parts)
@@ -99,6 +104,15 @@ def _answer_faults(question: Question, check: str, run: Run) -> list[str]:
     right = [instead + code.removeprefix(begins) for code in question.right_answers]
     found += _wrong_answer_faults(question, _outcomes(run, wrong, check, times=2))
     return found + _right_answer_faults(question, _outcomes(run, right, check))
+
+
+def _collision_faults(check: str, run: Run) -> list[str]:
+    """Return the collisions that the kernel finds, where the check has drawn its world."""
+    module = "__import__('casebook.exercises.collisions').exercises.collisions"
+    question = _called(check).removesuffix(".check")
+    faults = f"{module}.collision_faults({question})"
+    cell = run(f"print(__import__('json').dumps({faults}))")
+    return json.loads("".join(o.text for o in cell.outputs if o.get("name") == "stdout"))
 
 
 def _outcomes(run: Run, answers: Iterable[str], check: str, times: int = 1) -> list[dict]:
@@ -168,33 +182,6 @@ def _form_faults(question: Asked, check: str, run: Run) -> list[str]:
         elif outcome["hints"]:
             found.append(f"{where} opens a hint")
     return found
-
-
-def collision_faults(question: Asked) -> list[str]:
-    """Return the slips that the check cannot tell from the right answer, or from each other.
-
-    Parameters
-    ----------
-    question : Asked
-
-    Returns
-    -------
-    list of str
-        Empty when all can be told apart, or the reader is told "either … or …".
-    """
-    return [
-        f"question {question.number}, {collision} and the reader is not told so"
-        for collision in collisions(question)
-        if not _both_are_told(question, collision)
-    ]
-
-
-def _both_are_told(question: Asked, collision: Collision) -> bool:
-    if len(collision.reasons) < 2:
-        return False
-    answers = {**question.expected(), collision.part.name: collision.value}
-    message = question.outcome(*(answers.get(name, BLANK) for name in question.names)).message
-    return all(reason in message for reason in collision.reasons)
 
 
 def seed_faults(path: Path, seeds: Iterable[int]) -> list[str]:
@@ -313,16 +300,76 @@ def name_faults(path: Path) -> list[str]:
         taken = _arguments(notebook.cells[checks[number]].source)
         if taken != question.names:
             found.append(f"the check of question {number} takes {taken}, not {question.names}")
-    alias = {_questions_name(notebook.cells[index].source) for index in checks.values()}
+    alias = {_called(notebook.cells[i].source).split(".")[0] for i in checks.values()}
     if alias != {f"exercise_{path.stem.split('_')[0]}"}:
         found.append(f"the questions are named {sorted(alias)}, a name that an answer may take")
     return [f"{path.stem}: {fault}" for fault in found]
 
 
-def _questions_name(check: str) -> str:
-    """Return the name of the questions in a check: ``exercise_01.q1.check(x)`` has the first."""
+def hint_faults(path: Path) -> list[str]:
+    """Return what hints say in names that only the check knows.
+
+    A hint is shown as it stands: nobody fills in a template, and its code meets the reader's
+    notebook, which has what its cells define and the columns of the tables that it shows.
+
+    Parameters
+    ----------
+    path : Path
+        A notebook in ``solutions/``.
+
+    Returns
+    -------
+    list of str
+        Without the notebook's name; empty when all holds.
+    """
+    notebook = read(path)
+    own = {*answer_cells(notebook).values(), *check_cells(notebook).values()}
+    shown: set[str] = set()
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and index not in own and cell.id != COLAB_ID:
+            shown |= set() if REASONING_TAG in tags(cell) else _assigned(cell.source)
+    found = []
+    for number, question in questions(path.stem).items():
+        where = f"question {number}, hint"
+        for count, hint in enumerate(question.hints, 1):
+            raw = re.findall(r"\{[A-Za-z_]\w*(?:[.(\[:][^{}]*)?\}", hint)
+            found += [f"{where} {count} shows {field} as it stands" for field in raw]
+        if isinstance(question, Asked):
+            found += [f"{where} {told}" for told in _only_the_check_knows(question, shown)]
+    return found
+
+
+def _only_the_check_knows(question: Asked, shown: set[str]) -> Iterator[str]:
+    """Yield the names in a question's hints that its setup defines and the notebook does not.
+
+    One letter is a symbol of a formula and no name.
+    """
+    checks = _assigned(question.setup)
+    known = {*shown, *question.exercise.given, *question.names}
+    for count, hint in enumerate(question.hints, 1):
+        pieces = [piece for code in re.findall(r"`([^`]+)`", hint) if (piece := _parsed(code))]
+        known |= {name for code in pieces for name in _assigned(ast.unparse(code))}
+        used = {node.id for code in pieces for node in ast.walk(code) if isinstance(node, ast.Name)}
+        unknown = sorted(name for name in (used & checks) - known if len(name) > 1)
+        if unknown:  # only then is a world drawn
+            tables = [one for one in question.scope().values() if isinstance(one, pd.DataFrame)]
+            known |= {str(column) for table in tables for column in table}
+        for name in (name for name in unknown if name not in known):
+            yield f"{count} uses `{name}`, which the notebook does not define"
+
+
+def _parsed(code: str) -> ast.Module | None:
+    """Return a piece of a hint as code, if it is some."""
+    try:
+        return ast.parse(code)
+    except SyntaxError:
+        return None
+
+
+def _called(check: str) -> str:
+    """Return what a check calls: ``exercise_01.q1.check``."""
     calls = (node for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Call))
-    return next((ast.unparse(call.func).split(".")[0] for call in calls), "")
+    return next((ast.unparse(call.func) for call in calls), "")
 
 
 def _arguments(check: str) -> tuple[str, ...]:

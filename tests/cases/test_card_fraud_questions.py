@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.card_fraud import features, questions
+from casebook.cases.card_fraud import exercise_data, features, questions
 from casebook.cases.card_fraud.world.constants import SEED
-from casebook.exercises.asked import collisions, run
+from casebook.exercises.code import run
+from casebook.exercises.collisions import collisions
 from casebook.exercises.grading import BLANK
 
 ANSWERS = {number: getattr(questions, f"q{number}") for number in range(1, 8)}
@@ -34,7 +35,7 @@ def test_no_world_is_drawn_for_a_question_that_needs_none(number, monkeypatch):
     def drawn(*_):
         raise AssertionError("the large world was drawn")
 
-    monkeypatch.setattr(questions, "_setting", drawn)
+    monkeypatch.setattr(exercise_data, "setting", drawn)
     assert ANSWERS[number].expected(SEED + 1)
     with pytest.raises(AssertionError, match="the large world was drawn"):
         ANSWERS[6].scope(SEED + 1)
@@ -83,8 +84,8 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
     blocked, fraud = truth["advised"] == "block", truth["fraud"] == 1
     stopped, missed = int((blocked & fraud).sum()), int((~blocked & fraud).sum())
     rng = np.random.default_rng(0)
-    k = rng.binomial(stopped, questions.HELD, 4_000)
-    n = k + rng.binomial(int(blocked.sum()) - stopped, questions.HELD, 4_000)
+    k = rng.binomial(stopped, exercise_data.HELD, 4_000)
+    n = k + rng.binomial(int(blocked.sum()) - stopped, exercise_data.HELD, 4_000)
     recall = blocked.sum() * k / n / (blocked.sum() * k / n + missed)
     half = 1.96 * recall * (1 - recall) * np.sqrt((1 - k / n) / k)
     off = np.abs(recall - stopped / (stopped + missed))
@@ -97,7 +98,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
 
 @pytest.mark.parametrize("seed", [SEED, 4])
 def test_the_right_answer_is_the_stores(seed):
-    events, known, world = questions._small(seed)
+    events, known, world = exercise_data.small(seed)
     store = features.batch(events, world.terminals, world.customers, known)["terminal_risk_7d"]
     right = ANSWERS[4].expected(seed)["repaired"]
     np.testing.assert_allclose(right, store, rtol=1e-6)
@@ -114,14 +115,14 @@ def test_each_edge_of_the_definition_is_tested_by_a_row(code, reason):
 
 
 def test_without_the_added_rows_the_edges_could_not_be_told(monkeypatch):
-    monkeypatch.setattr(questions, "_with_edges", lambda events, known: (events, known))
-    questions._small.cache_clear()
+    monkeypatch.setattr(exercise_data, "_with_edges", lambda events, known: (events, known))
+    exercise_data.small.__wrapped__.cache_clear()
     asked = questions.q4
     monkeypatch.setattr(asked, "_scopes", {})
     try:
         same = {c.codes[1] for c in collisions(asked, SEED) if c.codes[0] == "risk()"}
     finally:
-        questions._small.cache_clear()
+        exercise_data.small.__wrapped__.cache_clear()
     assert set(EDGES) <= same
 
 

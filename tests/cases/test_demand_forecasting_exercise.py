@@ -8,7 +8,7 @@ from demand_forecasting_shared import world
 from exercise_kit import chapters_world, message  # noqa: F401
 from pandas.testing import assert_frame_equal
 
-from casebook.cases.demand_forecasting import questions
+from casebook.cases.demand_forecasting import exercise_data, questions
 from casebook.cases.demand_forecasting.world import KEYS, SEED
 from casebook.data import snapshot
 
@@ -19,15 +19,17 @@ STUDENT = 11
 
 
 def test_without_a_seed_the_world_is_the_chapters_and_a_later_seed_is_not_overlooked(monkeypatch):
-    before = questions.truth()
+    before = exercise_data.truth()
     assert_frame_equal(before, world().truth)
-    assert_frame_equal(questions.reports(), snapshot(questions.CASE, "reports.parquet"))
+    assert_frame_equal(exercise_data.reports(), snapshot(exercise_data.CASE, "reports.parquet"))
     monkeypatch.setenv("CASEBOOK_STUDENT_SEED", str(STUDENT))
-    assert not questions.truth()["y"].equals(before["y"])
+    assert not exercise_data.truth()["y"].equals(before["y"])
 
 
 def test_a_student_has_the_same_network_and_breaks_and_other_parcels():
-    chapters, own = (questions.truth(seed).set_index(KEYS).sort_index() for seed in (SEED, STUDENT))
+    chapters, own = (
+        exercise_data.truth(seed).set_index(KEYS).sort_index() for seed in (SEED, STUDENT)
+    )
     assert own.index.equals(chapters.index)
     assert np.allclose(own[["base", "jump"]], chapters[["base", "jump"]])
     large = chapters["base"] > 100
@@ -38,24 +40,24 @@ def test_a_student_has_the_same_network_and_breaks_and_other_parcels():
     # What the text tells of France stays for each student.
     here = chapters.index.get_level_values("unique_id").str.startswith("FR/FR1/r1")
     weeks = [frame["shock"][here].reset_index(0, drop=True) for frame in (chapters, own)]
-    assert np.allclose(*(week[questions.TOLD[1]] for week in weeks))
+    assert np.allclose(*(week[exercise_data.TOLD[1]] for week in weeks))
     assert not np.allclose(*(week["2023"] for week in weeks))
 
 
 def test_a_students_feed_has_the_chapters_faults():
-    chapters, own = questions.reports(SEED), questions.reports(STUDENT)
+    chapters, own = exercise_data.reports(SEED), exercise_data.reports(STUDENT)
     assert own.dtypes.equals(chapters.dtypes)
     assert_frame_equal(own[[*KEYS, "received"]], chapters[[*KEYS, "received"]])
-    unit = snapshot(questions.CASE, "faults.parquet").query("fault == 'wrong unit'")[KEYS]
-    sums = [feed.merge(unit)["y"].sum() for feed in (own, questions.truth(STUDENT))]
+    unit = snapshot(exercise_data.CASE, "faults.parquet").query("fault == 'wrong unit'")[KEYS]
+    sums = [feed.merge(unit)["y"].sum() for feed in (own, exercise_data.truth(STUDENT))]
     assert abs(100 * sums[0] / sums[1] - 1) < 0.05
 
 
 def test_the_variances_of_each_student_have_a_solution():
     for seed in (SEED, *range(20)):
-        a, b, total = questions.variances(seed)
+        a, b, total = exercise_data.variances(seed)
         assert -0.5 < (total - a - b) / (2 * (a * b) ** 0.5) < -0.1
-    assert list(questions.variances(SEED)) == [3_600, 1_600, 4_000]
+    assert list(exercise_data.variances(SEED)) == [3_600, 1_600, 4_000]
 
 
 # The questions.

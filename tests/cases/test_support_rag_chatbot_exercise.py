@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.support_rag_chatbot import exercise_data, questions, world
-from casebook.exercises.asked import evaluated
+from casebook.cases.support_rag_chatbot import exercise_data, exercise_logs, questions, world
+from casebook.exercises.code import evaluated
 
 STUDENT = 11
 
@@ -80,7 +80,7 @@ def many_worlds():
     for seed in range(100, 140):
         scope = dict(questions.q3.scope(seed))
         found = {name: evaluated(code, scope) for name, code in ESTIMATES.items()}
-        worlds.append((scope, exercise_data.verdicts_and_people(seed)[1].mean(), found))
+        worlds.append((scope, exercise_logs.verdicts_and_people(seed)[1].mean(), found))
         questions.q3._scopes.pop(seed)
     return worlds
 
@@ -206,7 +206,7 @@ def test_the_exercise_holds_no_test_question():
         exercise_data.answered().index,
         exercise_data.sentences().index,
         exercise_data.past().index,
-        exercise_data.contacts()["question"],
+        exercise_logs.contacts()["question"],
     ]
     assert all(set(split.loc[list(ids)]) == {"tune"} for ids in shown)
 
@@ -218,19 +218,21 @@ def test_groups_of_topics_are_in_one_part(seed):
     assert part.groupby(rows["group"].loc[part.index]).nunique().max() == 1
 
 
+KEPT = (exercise_data.answered, exercise_data.past, exercise_logs.versions, exercise_logs.served)
+
+
 def test_a_seed_draws_every_table(monkeypatch):
-    gives = ("answered", "verdicts", "sentences", "past", "versions", "served", "contacts")
-    chapters = {name: getattr(exercise_data, name)() for name in gives}
+    gives = (*KEPT, exercise_data.sentences, exercise_logs.verdicts, exercise_logs.contacts)
+    chapters = [give() for give in gives]
     monkeypatch.setenv("CASEBOOK_STUDENT_SEED", str(STUDENT))
-    for name, table in chapters.items():
-        own = getattr(exercise_data, name)()
-        assert not own.equals(table), name
-        pd.testing.assert_frame_equal(own, getattr(exercise_data, name)(seed=STUDENT))
+    for give, table in zip(gives, chapters, strict=True):
+        own = give()
+        assert not own.equals(table), give.__name__
+        pd.testing.assert_frame_equal(own, give(seed=STUDENT))
 
 
-@pytest.mark.parametrize("name", ["answered", "verdicts", "past", "versions", "served"])
-def test_what_is_handed_out_is_a_copy(name):
-    give = getattr(exercise_data, name)
+@pytest.mark.parametrize("give", [*KEPT, exercise_logs.verdicts], ids=lambda give: give.__name__)
+def test_what_is_handed_out_is_a_copy(give):
     columns = list(give())
     give().drop(columns=columns[0], inplace=True)
     assert list(give()) == columns
@@ -238,14 +240,14 @@ def test_what_is_handed_out_is_a_copy(name):
 
 @pytest.mark.parametrize("seed", [exercise_data.SEED, STUDENT])
 def test_the_cache_outlives_withdrawn_articles_and_fresh_answers_are_in_force(seed):
-    log, versions = exercise_data.served(seed=seed), exercise_data.versions(seed)
+    log, versions = exercise_logs.served(seed=seed), exercise_logs.versions(seed)
     said = log.merge(versions, left_on="said", right_on="id")
     ends = said["valid_to"].fillna(pd.Timestamp("2200-01-01")) + pd.Timedelta(days=1)
     good = (said["valid_from"] <= said["time"]) & (said["time"] < ends)
     assert good[~said["from_cache"]].all()
     newest = versions.groupby("article_id")["version"].transform("max") == versions["version"]
     withdrawn = versions.loc[newest & versions["valid_to"].notna(), "id"]
-    assert len(withdrawn) == exercise_data.WITHDRAWN
+    assert len(withdrawn) == exercise_logs.WITHDRAWN
     assert (~good & said["id"].isin(withdrawn)).any()
 
 

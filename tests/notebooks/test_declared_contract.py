@@ -13,8 +13,9 @@ import tiny
 from tiny import ROOT, code
 
 from casebook.author import contract, exercises, files
-from casebook.exercises import asked
+from casebook.exercises import asked, verdicts
 from casebook.exercises.asked import Asked
+from casebook.exercises.collisions import collision_faults
 
 DECLARED = [
     path
@@ -38,10 +39,10 @@ class Lenient(Number):
     def read(self, answer, name, right, scope):
         return float(answer) if isinstance(answer, (int, float)) else 0.0
 
-def ask(n, exercise=exercise, kind=Number(), also=("sum(trips)",), more=()):
+def ask(n, exercise=exercise, kind=Number(), also=("sum(trips)",), more=(), **given):
     slips = [Slip("trips.mean()", "This is the mean."), Slip("trips.max()", "This is the largest.")]
     part = Part(f"x{n}", "trips.sum()", [*slips, *more], "{value:g} is not it.", kind, also)
-    return exercise.asked(n, f"`x{n}`", [part], shows="Yes.", hints=("Add.",))
+    return exercise.asked(n, f"`x{n}`", [part], shows="Yes.", **{"hints": ("Add.",), **given})
 
 q1 = ask(1)
 q2 = ask(2, also=("trips.sum() + 1",))
@@ -99,23 +100,29 @@ def test_the_first_exercises_are_declared():
     assert {"00_how_a_case_works", "01_demand_forecasting"} <= {path.stem for path in DECLARED}
 
 
+def turn(what: str, path: Path):
+    """Skip what has passed with the same cells, what they reach, this contract and these seeds."""
+    key = rotation.notebook_key(f"solutions/{path.stem}", Path(contract.__file__), str(SEEDS))
+    return rotation.turn(what, path.stem, key, among=[one.stem for one in DECLARED])
+
+
 @pytest.mark.parametrize("path", DECLARED, ids=lambda path: path.stem)
 def test_the_contract_holds_for_five_students(path):
-    key = rotation.notebook_key(f"solutions/{path.stem}", Path(contract.__file__), str(SEEDS))
-    with rotation.turn("seeds", path.stem, key, among=[one.stem for one in DECLARED]):
+    with turn("seeds", path):
         assert contract.seed_faults(path, SEEDS) == []
+
+
+@pytest.mark.parametrize("path", DECLARED, ids=lambda path: path.stem)
+def test_students_get_worlds_of_their_own(path):
+    with turn("worlds", path):
+        first, second = (exercises.expected(path.stem, seed) for seed in SEEDS[:2])
+        assert first.keys() == second.keys()
+        assert any(str(first[name]) != str(second[name]) for name in first)
 
 
 @pytest.mark.parametrize("path", DECLARED, ids=lambda path: path.stem)
 def test_names_are_unique_and_hide_nothing(path):
     assert contract.name_faults(path) == []
-
-
-@pytest.mark.parametrize("path", DECLARED, ids=lambda path: path.stem)
-def test_students_get_worlds_of_their_own(path):
-    first, second = (exercises.expected(path.stem, seed) for seed in SEEDS[:2])
-    assert first.keys() == second.keys()
-    assert any(str(first[name]) != str(second[name]) for name in first)
 
 
 @pytest.mark.parametrize(
@@ -169,9 +176,9 @@ def test_a_check_that_knows_the_chapters_world_only_is_found(planted):
 def test_slips_that_cannot_be_told_apart_are_found_unless_the_reader_is_told(planted, monkeypatch):
     declared = sys.modules["declared"]
     twins = declared.ask(1, more=[asked.Slip("trips.median()", "This is the median.")])
-    assert contract.collision_faults(twins) == []
-    monkeypatch.setattr(asked, "_either", lambda says: says[0])
-    [fault] = contract.collision_faults(twins)
+    assert collision_faults(twins) == []
+    monkeypatch.setattr(verdicts, "either", lambda says: says[0])
+    [fault] = collision_faults(twins)
     assert "'trips.mean()' and 'trips.median()' give the same" in fault
 
 
@@ -202,6 +209,35 @@ def test_names_that_collide_are_found(planted, changes, fault):
 def test_an_answer_with_a_name_that_is_taken_is_found(planted, name, fault):
     found = contract.name_faults(write(planted, names={2: name}))
     assert f"00_declared: {fault}" in found
+
+
+@pytest.mark.parametrize(
+    ("hint", "fault"),
+    [
+        ("Add {DAYS} of them.", "shows {DAYS} as it stands"),
+        ("Divide by {total:.2f}.", "shows {total:.2f} as it stands"),
+        ("Give `trips.sum() / DAYS`.", "uses `DAYS`, which the notebook does not define"),
+        ("Add `DAYS`.", "uses `DAYS`, which the notebook does not define"),
+    ],
+)
+def test_a_hint_in_names_that_only_the_check_knows_is_found(planted, monkeypatch, hint, fault):
+    declared = sys.modules["declared"]
+    own = {"setup": "DAYS, total = 7, trips.sum()", "hints": ("Add.", hint)}
+    monkeypatch.setattr(declared, "q1", declared.ask(1, **own))
+    assert contract.hint_faults(write(planted)) == [f"question 1, hint 2 {fault}"]
+    assert contract.hint_faults(write(planted, shown="extra, DAYS = 0.5, 7"))[:1] == (
+        [f"question 1, hint 2 {fault}"] if "shows" in fault else []
+    )
+
+
+@pytest.mark.parametrize(
+    "hint",
+    ["`DAYS = 7`, then `trips.sum() / DAYS`.", "Use `{1, 2}`, `x1` or `sum(trips)`, as f(x)."],
+)
+def test_a_hint_in_the_readers_names_has_no_fault(planted, monkeypatch, hint):
+    declared = sys.modules["declared"]
+    monkeypatch.setattr(declared, "q1", declared.ask(1, setup="DAYS = 7", hints=(hint,)))
+    assert contract.hint_faults(write(planted)) == []
 
 
 def test_a_slip_that_gives_the_right_answer_in_one_world_is_right_there(planted):

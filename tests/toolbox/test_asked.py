@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.exercises import asked, grading
+from casebook.exercises import grading
 from casebook.exercises.asked import (
     Column,
     Exercise,
@@ -22,13 +22,12 @@ from casebook.exercises.asked import (
     Slip,
     Table,
     Word,
-    collisions,
-    distinct,
-    evaluated,
-    fill,
-    run,
+    parts,
     slips,
+    written,
 )
+from casebook.exercises.code import TOOLS, distinct, evaluated, fill, run, set_up
+from casebook.exercises.collisions import collisions
 
 TRIPS = pd.Series([1.0, 2.0, 4.0, 5.0], index=list("abcd"))
 ROWS = pd.DataFrame({"day": [1, 2, 3], "n": [10, 20, 30]})
@@ -281,6 +280,7 @@ FORMS = {
             TRIPS.to_frame("any"),
         ],
     ),
+    "a column with its labels": (Column(exact=True), "trips", [TRIPS.iloc[::-1]]),
     "a column with more": (Column(surplus=True), "trips", [MORE, MORE.to_dict()]),
     "groups with more": (Groups(surplus=True), "trips", [MORE.map("g{:.0f}".format)]),
     "groups": (
@@ -339,6 +339,8 @@ def test_a_right_answer_in_another_form_is_right(kind, right, answer):
         (Column(), "trips", TRIPS * np.nan, "missing or infinite"),
         (Column(), "trips", MORE, "a number for 4 labels; it has 1 more, such as for `z`"),
         (Column(), "trips", MORE.to_dict(), "it has 1 more, such as for `z`"),
+        (Column(exact=True), "trips", TRIPS.to_numpy(), "should be a Series with its index"),
+        (Column(exact=True), "trips", TRIPS.iloc[[0, 0, 1]], "two numbers for one label"),
         (Groups(), "trips", MORE, "a group for 4 labels; it has 1 more, such as for `z`"),
         (Groups(), "trips", TRIPS[:2], "has no group for `c`, `d`"),
         (Groups(), "trips", [1, 2, 3], "should hold 4 groups; it holds 3"),
@@ -372,6 +374,8 @@ def test_a_form_that_betrays_its_slip_is_named_and_costs_a_hint():
         (Numbers((2,)), "[1, 100]", [1.1, 100]),
         (Labels("trips.index"), "{'a', 'b'}", {"a"}),
         (Column(), "trips", TRIPS + np.array([0, 0, 0, 0.1])),
+        (Column(exact=True), "trips", MORE),
+        (Column(exact=True), "trips", TRIPS[:3]),
         (Table(("day",)), "rows", ROWS.assign(n=[10, 20, 31])),
         (Groups(), "pd.Series([0, 1, 0, 1], trips.index)", [0, 1, 1, 0]),
         (Groups(), "pd.Series([0, 1, 0, 1], trips.index)", [0, 1, 0, 2]),
@@ -416,6 +420,19 @@ def test_a_function_that_stops_is_told_its_line_and_costs_no_hint():
         "`x` stopped with ZeroDivisionError: float division by zero; in line 3" in outcome.message
     )
     assert outcome.hints == ()
+
+
+def test_the_right_function_is_called_once_in_a_world():
+    calls = []
+    counted = replace(EXERCISE, given={"mark": lambda seed: calls.append})
+    slips = [Slip("lambda days: days > 7", "Seven."), Slip("lambda days: True", "Always.")]
+    part = Part("x", "lambda days: [days >= 7, mark(days)][0]", slips, "", Function("[(6,), (7,)]"))
+    asked = counted.asked(1, "`x`", [part], shows="Yes.", hints=("Add.",))
+    assert [asked.outcome(f).message for f in (lambda d: d > 7, lambda d: d > 6)] == [
+        "Seven.",
+        "Yes.",
+    ]
+    assert calls == [6, 7]
 
 
 def test_a_function_cannot_change_what_the_next_one_is_asked():
@@ -552,8 +569,22 @@ def test_code_leaves_the_names_of_the_notebook_as_they_are():
     assert names == {"x": 1}
 
 
+def test_what_is_tried_is_set_up_once():
+    calls: list[int] = []
+    names = {"trips": TRIPS, "mark": calls.append}
+    asked = question(TOTAL, HALF, setup="mark(len(trips))\nfirst = trips[:1]")
+    scope = dict(names)
+    run(asked.right_code, scope)
+    for wrong in asked.wrong_answers:
+        answers = dict(scope)
+        run(wrong.code.removeprefix(asked.right_code), answers)
+        assert (answers["total"], answers["half"]) != (scope["total"], scope["half"])
+    assert calls == [4]
+    assert set_up("n = len(trips)\nmark = n", names) == {"n": 4, "mark": 4}
+
+
 def test_a_template_takes_expressions():
-    assert fill("{rows['n'][1:].sum():,.1f} of {names(['a'])}", asked._TOOLS | {"rows": ROWS}) == (
+    assert fill("{rows['n'][1:].sum():,.1f} of {names(['a'])}", TOOLS | {"rows": ROWS}) == (
         "50.0 of `a`"
     )
 
@@ -589,7 +620,72 @@ max(trips)
     assert found == TOTAL.slips
 
 
+def test_a_form_is_read_from_a_text():
+    [slip] = slips("[9]\n  form: isinstance(value, list)\n  One number\n  was asked for.")
+    assert slip == Slip("[9]", "One number was asked for.", form="isinstance(value, list)")
+
+
 @pytest.mark.parametrize("text", ["trips.max()", "  It says something.", "1\n  so.\n2"])
 def test_a_slip_without_its_code_or_its_reason_is_refused(text):
     with pytest.raises(ValueError, match="a slip is code and"):
         slips(text)
+
+
+def test_parts_are_read_from_a_text():
+    found = parts(
+        """
+total = trips.sum()
+sum(trips)
+  when: value > 1_000
+  {value:.0f} is
+  not it.
+right / 2
+  This is half.
+
+half = total / 2
+  It is another number.
+total
+  This is the whole.
+""",
+        half=Number(0.1),
+    )
+    assert found == [
+        Part(
+            "total",
+            "trips.sum()",
+            [Slip("right / 2", "This is half.")],
+            "{value:.0f} is not it.",
+            also=("sum(trips)",),
+            accepts="value > 1_000",
+        ),
+        Part(
+            "half",
+            "total / 2",
+            [Slip("total", "This is the whole.")],
+            "It is another number.",
+            Number(0.1),
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds", "reason"),
+    [
+        ("x == 1\n  so.\n", {}, "parts begin with"),
+        ("", {}, "parts begin with"),
+        ("1\n  so.\nx = 1\n  so.\n", {}, "parts begin with"),
+        ("x = 1\n", {}, "a slip is code and"),
+        ("x = 1\n  form: True\n  so.\n", {}, "what is right has no `form: …`"),
+        ("x = 1\n  so.\n", {"y": Number()}, "there is no part `y`"),
+    ],
+)
+def test_parts_without_a_name_a_reason_or_a_place_are_refused(text, kinds, reason):
+    with pytest.raises(ValueError, match=reason):
+        parts(text, **kinds)
+
+
+def test_parts_that_are_alike_are_written_once():
+    text = written(
+        "NAME = SCORE\n  ELSE\n1\n  One.\n", NAME="x", SCORE="f(RATE)", RATE="2", ELSE="No."
+    )
+    assert parts(text) == [Part("x", "f(2)", [Slip("1", "One.")], "No.")]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,66 @@ def test_an_import_that_runs_the_right_way_is_left_alone(path, source):
 def test_every_room_has_its_floor():
     rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
     assert rooms - {"__init__"} <= set(FLOOR)
+
+
+def lengths(package: Path) -> dict[str, tuple[str, int]]:
+    """Return what each module of questions or of the exercises' room has, and each case's mean."""
+    found = {}
+    for folder in (package / "exercises", *sorted(package.glob("cases/*"))):
+        mask = "*.py" if folder.name == "exercises" else "questions*.py"
+        sources = {path: path.read_text(encoding="utf-8") for path in sorted(folder.glob(mask))}
+        each = {path: len(source.splitlines()) for path, source in sources.items()}
+        for path, lines in each.items():
+            found[path.relative_to(package).as_posix()] = ("module", lines)
+        if folder.name != "exercises" and each:
+            asked = sum(source.count(".asked(\n") for source in sources.values())
+            mean = math.ceil(sum(each.values()) / asked)
+            found[folder.relative_to(package).as_posix()] = ("question", mean)
+    return found
+
+
+def too_long(package: Path, allowed: dict) -> list[str]:
+    """Return what has more lines than ``[lines]`` of tests/allowance.toml allows."""
+    longer, found = allowed["longer"], []
+    for name, (what, lines) in lengths(package).items():
+        limit = longer.get(name, allowed[what])
+        if lines > limit:
+            found.append(f"{name}: {lines} lines a {what}, over {limit}")
+        elif lines < limit and name in longer:
+            least = f"lowered to {lines}" if lines > allowed[what] else "taken out"
+            found.append(f"{name}: {lines} lines a {what}, its exception can be {least}")
+    return found
+
+
+def test_questions_and_their_modules_are_short():
+    allowed = tomllib.loads((PACKAGE.parent / "tests/allowance.toml").read_text())["lines"]
+    assert too_long(PACKAGE, allowed) == []
+    assert allowed["longer"].keys() <= lengths(PACKAGE).keys()
+    assert (allowed["question"], allowed["module"]) == (110, 500)
+
+
+@pytest.mark.parametrize(
+    ("lines", "longer", "fault"),
+    [
+        ((3, 3), {}, []),
+        ((3, 4), {}, ["cases/x: 4 lines a question, over 3"]),
+        ((5, 1), {}, ["cases/x/questions.py: 5 lines a module, over 4"]),
+        ((5, 1), {"cases/x/questions.py": 5}, []),
+        (
+            (5, 1),
+            {"cases/x/questions.py": 6},
+            ["cases/x/questions.py: 5 lines a module, its exception can be lowered to 5"],
+        ),
+        ((3, 3), {"cases/x": 4}, ["cases/x: 3 lines a question, its exception can be taken out"]),
+    ],
+)
+def test_a_question_or_a_module_that_is_too_long_is_found(tmp_path, lines, longer, fault):
+    case = tmp_path / "cases" / "x"
+    case.mkdir(parents=True)
+    for name, count in zip(("questions.py", "questions_of_more.py"), lines, strict=True):
+        (case / name).write_text("q = exercise.asked(\n" + ")\n" * (count - 1))
+    allowed = {"question": 3, "module": 4, "longer": longer}
+    assert too_long(tmp_path, allowed) == fault
 
 
 def test_import_casebook_is_quick_and_pulls_in_nothing_heavy():

@@ -16,7 +16,7 @@ from casebook.cases.how_a_case_works.system import (
 )
 from casebook.cases.how_a_case_works.world import SEED, simulate
 from casebook.data import snapshot
-from casebook.exercises.asked import Exercise, Labels, Number, Part, Prediction, Slip
+from casebook.exercises.asked import Exercise, Labels, Number, Prediction, parts
 from casebook.exercises.grading import student_seed
 
 CASE = "00_how_a_case_works"
@@ -25,17 +25,9 @@ IDLE, MISSING = 6_000, 18_000
 
 
 def world(seed: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the reports and the campaign plan of the exercise.
+    """Return reports and plan, as :func:`casebook.cases.how_a_case_works.world.simulate` does.
 
-    Parameters
-    ----------
-    seed : int, optional
-        By default the student's (``CASEBOOK_STUDENT_SEED``), or the chapter's.
-
-    Returns
-    -------
-    observed, campaigns : DataFrame
-        As :func:`casebook.cases.how_a_case_works.world.simulate` returns them.
+    A seed that is not given is the student's (``CASEBOOK_STUDENT_SEED``), or the chapter's.
     """
     seed = student_seed(SEED) if seed is None else seed
     if seed == SEED:
@@ -60,14 +52,6 @@ def _forecasts(seed: int) -> pd.DataFrame:
 def _six_years(seed: int) -> pd.DataFrame:
     plan = ("campaign", "campaign_last_year")
     return walk_forward(_frame(seed), {"model": lightgbm_global}, n_origins=6, known=plan)
-
-
-def _past(seed: int) -> pd.DataFrame:
-    return _six_years(seed).query("origin < '2022-01-01'")
-
-
-def _held_out(seed: int) -> pd.DataFrame:
-    return _six_years(seed).query("origin >= '2022-01-01'")
 
 
 def around(y):  # a window of four quarters: two before, this one, one after
@@ -97,8 +81,8 @@ exercise = Exercise(
         "candidates": lambda seed: candidates,
         "features": lambda seed: candidates(_frame(seed)),
         "six_years": _six_years,
-        "past": _past,
-        "held_out": _held_out,
+        "past": lambda seed: _six_years(seed).query("origin < '2022-01-01'"),
+        "held_out": lambda seed: _six_years(seed).query("origin >= '2022-01-01'"),
         "IDLE": lambda seed: IDLE,
         "MISSING": lambda seed: MISSING,
     },
@@ -116,74 +100,40 @@ def mean_of(by):
     return (sums(by)["error"] / sums(by)["y"]).mean()
 small, large = actual <= actual.quantile(1 / 3), actual >= actual.quantile(2 / 3)
 """,
-    parts=[
-        Part(
-            "pooled_wape",
-            "error.sum() / actual.sum()",
-            [
-                Slip(
-                    "(error / actual).mean()",
-                    "This is MAPE, a mean of ratios: each error is divided by its own quarter, "
-                    "then the {len(error)} percentages are averaged. So a quarter with "
-                    "{actual.min():,.0f} thousand trips counts as much as one with "
-                    "{actual.max():,.0f} thousand, but the board pays by the trip.",
-                ),
-                Slip(
-                    "mean_of('unique_id')",
-                    "This is the mean of {len(sums('unique_id'))} WAPEs, one for each series. Each "
-                    "series counts the same, however small it is: averaging brings back what "
-                    "pooling had removed. Sum over all series before you divide.",
-                ),
-                Slip(
-                    "mean_of('ds')",
-                    "This is the mean of {len(sums('ds'))} WAPEs, one for each quarter. A low "
-                    "season counts as much as a high one; sum over all quarters before you divide.",
-                ),
-                Slip(
-                    (
-                        "(actual - forecast).sum() / actual.sum()",
-                        "(forecast - actual).sum() / actual.sum()",
-                    ),
-                    "Errors of both signs have cancelled: this is the bias, which says whether the "
-                    "forecasts are too high or too low on the whole. With 100 workers too many in "
-                    "one place and 100 too few in another it would be zero, and both places would "
-                    "be staffed wrongly.",
-                ),
-                Slip(
-                    "totals = sums('ds')\n"
-                    "(totals['y'] - totals['seasonal_naive']).abs().sum() / totals['y'].sum()",
-                    "The series were added up before the errors were taken, so that one region's "
-                    "surplus hides another's shortage. Workers are contracted by series: take the "
-                    "error of each row first.",
-                ),
-                Slip(
-                    "error.sum() / forecast.sum()",
-                    "You divided by the trips that were forecast. The board asks for a share of "
-                    "the trips that took place; against its own forecasts, a forecaster looks "
-                    "better the more it promises.",
-                ),
-                Slip(
-                    "(error / actual).median()",
-                    "This is the error of the middle quarter, a median. It does not see how wrong "
-                    "the other half is, nor how many trips each quarter has.",
-                ),
-                Slip(
-                    "100 * right",
-                    "{value:.4g} would be more than all the trips there were. Give a share (0.25, "
-                    "not 25), and divide trips by trips.",
-                    when="value > 1",
-                ),
-            ],
-            otherwise="{value:.4g} is none of the usual mix-ups. Build your number from two totals "
-            "over all {len(error)} rows: the trips that were missed, and the trips there were.",
-            kind=Number(0.002),
-            also=[
-                "np.average(error / actual, weights=actual)",
-                "error.mean() / actual.mean()",
-                "sum(abs(a - f) for a, f in zip(actual, forecast)) / sum(actual)",
-            ],
-        )
-    ],
+    parts=parts(
+        """
+pooled_wape = error.sum() / actual.sum()
+np.average(error / actual, weights=actual)
+error.mean() / actual.mean()
+sum(abs(a - f) for a, f in zip(actual, forecast)) / sum(actual)
+  {value:.4g} is none of the usual mix-ups. Build your number from two totals over all {len(error)}
+  rows: the trips that were missed, and the trips there were.
+(error / actual).mean()
+  This is MAPE, a mean of {len(error)} percentages. A quarter with {actual.min():,.0f} thousand
+  trips counts as much as one with {actual.max():,.0f} thousand, but the board pays by the trip.
+mean_of('unique_id')
+  This is the mean of {len(sums('unique_id'))} WAPEs, one for each series. Each counts the same,
+  however small it is: sum over all series before you divide.
+mean_of('ds')
+  This is the mean of {len(sums('ds'))} WAPEs, in which a low season counts as much as a high one.
+(actual - forecast).sum() / actual.sum()
+(forecast - actual).sum() / actual.sum()
+  Errors of both signs have cancelled: this is the bias. With 100 workers too many in one place and
+  100 too few in another it would be zero, and both places would be staffed wrongly.
+(sums('ds')['y'] - sums('ds')['seasonal_naive']).abs().sum() / actual.sum()
+  The series were added up before the errors were taken, so one region's surplus hides another's
+  shortage. Workers are contracted by series: take the error of each row first.
+error.sum() / forecast.sum()
+  You divided by the trips that were forecast. The board asks for a share of the trips that took
+  place; against its own forecasts, a forecaster looks better the more it promises.
+(error / actual).median()
+  This is a median, the middle quarter's error. It does not see how wrong the other half is.
+100 * right
+  when: value > 1
+  {value:.4g} would be more than all the trips there were. Give a share (0.25, not 25).
+""",
+        pooled_wape=Number(0.002),
+    ),
     prediction=Prediction(
         "guess",
         ("above", "below"),
@@ -197,12 +147,10 @@ small, large = actual <= actual.quantile(1 / 3), actual >= actual.quantile(2 / 3
         "A thousand trips cost the same wherever they are missed. Which rows may then count more "
         "than others, and by what?",
         "Take the absolute error of each row in thousand trips, and do not divide yet.",
-        "One division is enough: the sum of the absolute errors over the sum of `y`, both over "
-        "all rows.",
+        "Divide once: the sum of the absolute errors over the sum of `y`, both over all rows.",
     ),
 )
 
-MORE = "{more(value, right)}"
 q2 = exercise.asked(
     2,
     "`leaks`, a set of feature names in quotes",
@@ -216,68 +164,47 @@ def more(value, right):
     several = len(set(value) ^ set(right)) > 1
     return " And that is not all that is to be mended in your set." if several else ""
 """,
-    parts=[
-        Part(
-            "leaks",
-            "{name for name in features if moves(name)}",
-            [
-                Slip(
-                    "set()",
-                    "At least one of them leaks. That every feature is filled in the table of the "
-                    "past proves nothing: that table was written when all of it was over.",
-                    when="not value",
-                ),
-                Slip(
-                    "set(features)",
-                    "Not all of them: with this rule nothing would be left to forecast with. Ask "
-                    "of each feature whether you could have written down its value for the last "
-                    "quarter ahead, on the day of the forecast.",
-                    when="value == set(features)",
-                ),
-                Slip(
-                    "right | {'campaign'}",
-                    "`campaign` is no leak. It speaks about the future, but no trip goes into it: "
-                    "it is a plan, fixed before the forecast is made. What counts is not which "
-                    "time a feature is about, but when it is known." + MORE,
-                    when="'campaign' in value",
-                ),
-                Slip(
-                    ("right | {'mean_before'}", "right | {'lag_4'}"),
-                    "{names(sorted(value - right))} is no leak. All trips "
-                    "in it took place before the forecast is made, even for the last quarter "
-                    "ahead: it is shifted by the whole horizon." + MORE,
-                    when="value - right",
-                ),
-                Slip(
-                    "right - {'lag_1'}",
-                    "You let `lag_1` pass. It would be fine for a forecast one quarter ahead, but "
-                    "you forecast four quarters on one day: from quarter 2 on it holds trips that "
-                    "have not happened yet." + MORE,
-                    when="'lag_1' not in value",
-                ),
-                Slip(
-                    "right - {'year_around'}",
-                    "You let `year_around` pass. Its window reaches beyond the quarter in whose "
-                    "row it is written: a mean around a quarter is smooth because it has already "
-                    "seen what comes next." + MORE,
-                    when="'year_around' not in value",
-                ),
-                Slip(
-                    "right - {'mean_so_far'}",
-                    "You let `mean_so_far` pass. Nothing after a quarter goes into it, but the "
-                    "quarter itself does: the feature holds a part of the answer. Look where its "
-                    "window ends.",
-                    when="'mean_so_far' not in value",
-                ),
-            ],
-            otherwise="{value} is not the set of all features that leak.",
-            kind=Labels("features"),
-            also=["[name for name in features if moves(name)]"],
-        )
-    ],
-    shows="Change the trips after the forecast is made, and exactly these move: "
-    "{names(name for name in features if name in leaks)}. A plan is about the future "
-    "and stays, because it is known in advance.",
+    parts=parts(
+        """
+leaks = {name for name in features if moves(name)}
+[name for name in features if moves(name)]
+  {value} is not the set of all features that leak.
+set()
+  when: not value
+  At least one of them leaks. That every feature is filled in the table of the past proves nothing:
+  that table was written when all of it was over.
+set(features)
+  when: value == set(features)
+  Not all of them: nothing would be left to forecast with. Ask of each feature whether you could
+  have written down its value for the last quarter ahead, on the day of the forecast.
+right | {'campaign'}
+  when: 'campaign' in value
+  `campaign` is no leak. It speaks about the future, but no trip goes into it: it is a plan, fixed
+  before the forecast is made. What counts is when a feature is known, not which time it is
+  about.{more(value, right)}
+right | {'mean_before'}
+right | {'lag_4'}
+  when: value - right
+  {names(sorted(value - right))} is no leak. All trips in it took place before the forecast is made,
+  even for the last quarter ahead: it is shifted by the whole horizon.{more(value, right)}
+right - {'lag_1'}
+  when: 'lag_1' not in value
+  You let `lag_1` pass. It would be fine one quarter ahead, but you forecast four quarters on one
+  day: from quarter 2 on it holds trips that have not happened yet.{more(value, right)}
+right - {'year_around'}
+  when: 'year_around' not in value
+  You let `year_around` pass. Its window reaches beyond the quarter in whose row it is written: a
+  mean around a quarter is smooth because it has seen what comes next.{more(value, right)}
+right - {'mean_so_far'}
+  when: 'mean_so_far' not in value
+  You let `mean_so_far` pass. Nothing after a quarter goes into it, but the quarter itself does: the
+  feature holds a part of the answer. Look where its window ends.
+""",
+        leaks=Labels("features"),
+    ),
+    shows="Change the trips after the forecast is made, and exactly these move: {names(name for "
+    "name in features if name in leaks)}. A plan is about the future and stays, because it is "
+    "known in advance.",
     hints=(
         "Stand on the day before the first forecast quarter and look at the *last* one, a year "
         "ahead. Which values could you write into its row?",
@@ -294,94 +221,63 @@ q3 = exercise.asked(
     "`multiplier`, one number by which the forecasts are multiplied",
     setup="""
 ratios, later = past["y"] / past["model"], held_out["y"] / held_out["model"]
-# Every definition of a sample's quantile is as good.
+share = MISSING / (MISSING + IDLE)
+# Every definition of a sample's quantile is as good, and so is to count each worker once.
 methods = ("linear", "lower", "higher", "inverted_cdf", "hazen", "weibull", "median_unbiased")
-quantiles = [np.quantile(ratios, 0.75, method=method) for method in methods]
+quantiles = [np.quantile(ratios, share, method=method) for method in methods]
 def best(years, share):  # the quantile that counts each worker once
     r = (years["y"] / years["model"]).sort_values()
     weight = years["model"].loc[r.index].cumsum() / years["model"].sum()
     return float(r[weight >= share].iloc[0])
+def as_good(value):
+    low, high = min(quantiles) - 1e-9, max(quantiles) + 1e-9
+    return abs(value / best(past, 0.75) - 1) <= 0.002 or low <= value <= high
 def cost(years, multiplier):
     short = years["y"] - multiplier * years["model"]
     return (MISSING * short.clip(lower=0) + IDLE * (-short).clip(lower=0)).sum() / 1e6
 """,
-    parts=[
-        Part(
-            "multiplier",
-            "ratios.quantile(MISSING / (MISSING + IDLE))",
-            [
-                Slip(
-                    "ratios.quantile(IDLE / (MISSING + IDLE))",
-                    "The costs are upside down: this multiplier leaves you short in "
-                    "{(ratios > value).mean():.0%} of the past quarters. That is what you would "
-                    "order if an *idle* worker cost three times a missing one.",
-                ),
-                Slip(
-                    "ratios.quantile(1 - IDLE / MISSING)",
-                    "This is the two-thirds quantile: three to one was read as 1 − 1/3. Of the "
-                    "four parts that are at stake, one for idle and three for missing, which share "
-                    "belongs to missing?",
-                ),
-                Slip(
-                    ("ratios.mean()", "past['y'].sum() / past['model'].sum()"),
-                    "This is a mean. It makes the forecast right on average, so that staff is "
-                    "short about as often as idle; it does not know that being short costs more. "
-                    "The costs choose a quantile.",
-                ),
-                Slip(
-                    "ratios.median()",
-                    "This is the median: short in one quarter of two. It is the cheapest order if "
-                    "a missing worker costs as much as an idle one, and here the two differ.",
-                ),
-                Slip(
-                    "1.0",
-                    "This is the point forecast itself. It was made to be close, not to be cheap: "
-                    "being below the demand costs more than being above it, and the model's own "
-                    "past says how far it tends to be below.",
-                ),
-                Slip(
-                    ("later.quantile(MISSING / (MISSING + IDLE))", "best(held_out, 0.75)"),
-                    "These are the held-out years at work: on the day of the contracts nobody "
-                    "knows how wrong the forecasts for them will be. A multiplier chosen on the "
-                    "quarters that judge it always looks better than it is. Learn it from `past` "
-                    "alone.",
-                ),
-                Slip(
-                    "pd.concat([ratios, later]).quantile(MISSING / (MISSING + IDLE))",
-                    "All six years went into this quantile. The last three are the ones that you "
-                    "order for: on the day of the contracts they have not happened.",
-                ),
-                Slip(
-                    "(1 / ratios).quantile(MISSING / (MISSING + IDLE))",
-                    "The ratio is the wrong way round: forecast over demand says how far the "
-                    "*forecast* is above. You multiply a forecast to reach demand, so that you "
-                    "need `y` over `model`.",
-                ),
-                Slip(
-                    "MISSING / (MISSING + IDLE)",
-                    "This is the share of quarters in which staff should suffice, not yet the "
-                    "multiplier. Take this quantile of the ratios `y` over `model`.",
-                ),
-            ],
-            otherwise="With {value:.3f} times the forecast you would have been short in "
-            "{(ratios > value).mean():.0%} of the past quarters. In those, one more worker saves "
-            "{MISSING:,} euro; in all others it wastes {IDLE:,}. Find the share at which the two "
-            "balance.",
-            kind=Number(0.002),
-            also=[
-                "np.quantile(ratios, 0.75, method='weibull')",
-                "best(past, 0.75)",
-                "min(np.arange(1.0, 1.5, 0.0005), key=lambda m: cost(past, m))",
-            ],
-            # Counting each worker once instead of each contract is as good a reading of the past.
-            accepts="abs(value / best(past, 0.75) - 1) <= 0.002 or "
-            "min(quantiles) - 1e-9 <= value <= max(quantiles) + 1e-9",
-        )
-    ],
-    shows="With {multiplier:.3f} times the forecast, the held-out years cost "
-    "{cost(held_out, multiplier):,.0f} million euro instead of {cost(held_out, 1.0):,.0f} million "
-    "at the forecast itself, and staff is short in {(later > multiplier).mean():.0%} of the "
-    "quarters.",
+    parts=parts(
+        """
+multiplier = ratios.quantile(share)
+np.quantile(ratios, 0.75, method='weibull')
+best(past, 0.75)
+min(np.arange(1.0, 1.5, 0.0005), key=lambda m: cost(past, m))
+  when: as_good(value)
+  With {value:.3f} times the forecast you would have been short in {(ratios > value).mean():.0%} of
+  the past quarters. In those, one more worker saves {MISSING:,} euro; in all others it wastes
+  {IDLE:,}. Find the share at which the two balance.
+ratios.quantile(1 - share)
+  The costs are upside down: you are short in {(ratios > value).mean():.0%} of the past quarters,
+  as you would choose if an *idle* worker cost three times a missing one.
+ratios.quantile(1 - IDLE / MISSING)
+  This is the two-thirds quantile: three to one was read as 1 − 1/3. Of the four parts at stake, one
+  for idle and three for missing, which share belongs to missing?
+ratios.mean()
+past['y'].sum() / past['model'].sum()
+  This is a mean. It makes the forecast right on average, so staff is short about as often as idle,
+  although being short costs more. The costs choose a quantile.
+ratios.median()
+  This is the median, the cheapest order if a missing worker cost as much as an idle one.
+1.0
+  This is the point forecast itself. It was made to be close, not to be cheap: being below the
+  demand costs more, and the model's own past says how far it tends to be below.
+later.quantile(share)
+best(held_out, 0.75)
+  These are the held-out years at work: on the day of the contracts nobody knows their errors, and a
+  multiplier chosen on the quarters that judge it looks better than it is. Learn it from `past`.
+pd.concat([ratios, later]).quantile(share)
+  All six years are in this quantile; on the day of the contracts the last three are yet to come.
+(1 / ratios).quantile(share)
+  The ratio is the wrong way round: forecast over demand says how far the *forecast* is above. You
+  multiply a forecast to reach demand, so you need `y` over `model`.
+share
+  This is the share of quarters in which staff should suffice. Take this quantile of the ratios.
+""",
+        multiplier=Number(0.002),
+    ),
+    shows="With {multiplier:.3f} times the forecast, the held-out years cost {cost(held_out, "
+    "multiplier):,.0f} million euro instead of {cost(held_out, 1.0):,.0f} million at the forecast "
+    "itself, and staff is short in {(later > multiplier).mean():.0%} of the quarters.",
     hints=(
         "Imagine adding one worker to an order. In which share of the quarters must this worker "
         "be needed to be worth the contract?",
