@@ -7,12 +7,11 @@ hint for an answer in the wrong form, and keep all this in the world of every st
 from __future__ import annotations
 
 import ast
-import copy
 import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
@@ -29,6 +28,11 @@ from casebook.exercises.asked import Asked
 from casebook.exercises.code import run as run_code
 from casebook.exercises.collisions import collisions
 from casebook.exercises.grading import BLANK, OUTCOME_MIME, STUDENT_SEED, Question
+
+#: Runs code in the notebook's kernel and returns the cell with its outputs.
+Run = Callable[[str], NotebookNode]
+#: What a kernel displays before each check whose outcome is wanted.
+BEGINS = "application/vnd.casebook.begins"
 
 
 def _outcome(cell: NotebookNode) -> dict:
@@ -71,15 +75,14 @@ def solution_faults(path: Path) -> list[str]:
     )
     with client.setup_kernel():
 
-        def run(cell: NotebookNode) -> NotebookNode:
-            cell = copy.deepcopy(cell)
-            notebook.cells.append(cell)  # nbclient finds the cell's place by its index
-            client.execute_cell(cell, len(notebook.cells) - 1)
+        def run(source: str) -> NotebookNode:
+            notebook.cells.append(new_code_cell(source))  # nbclient finds a cell by its index
+            client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
             return notebook.cells.pop()
 
         for index, cell in list(enumerate(notebook.cells)):
             if (number := number_of.get(index)) is not None:
-                found += _answer_faults(asked[number], notebook.cells[checks[number]], run)
+                found += _answer_faults(asked[number], notebook.cells[checks[number]].source, run)
             client.execute_cell(cell, index)
             if (number := last.get(index)) is not None and _outcome(cell)["status"] != "right":
                 found.append(
@@ -88,7 +91,7 @@ def solution_faults(path: Path) -> list[str]:
     return [f"{path.stem}: {fault}" for fault in found]
 
 
-def _answer_faults(question: Question, check: NotebookNode, run) -> list[str]:
+def _answer_faults(question: Question, check: str, run: Run) -> list[str]:
     """Return what is wrong with how the answers to one question are judged."""
     found, begins, instead = [], "", ""
     if isinstance(question, Asked):
@@ -96,29 +99,44 @@ def _answer_faults(question: Question, check: NotebookNode, run) -> list[str]:
         # What is right is computed once: each answer to be tried begins with it.
         begins, instead = question.right_code, "globals().update(_right_answers)\n"
         kept = ", ".join(f"{part.name}={part.name}" for part in question.parts)
-        run(new_code_cell(f"{begins}_right_answers = dict({kept})"))
-
-    def try_answer(code: str) -> dict:
-        run(new_code_cell(instead + code.removeprefix(begins)))
-        return _outcome(run(check))
-
-    found += _wrong_answer_faults(question, check, run, try_answer)
-    return found + _right_answer_faults(question, try_answer)
+        run(f"{begins}_right_answers = dict({kept})")
+    wrong = [instead + answer.code.removeprefix(begins) for answer in question.wrong_answers]
+    right = [instead + code.removeprefix(begins) for code in question.right_answers]
+    found += _wrong_answer_faults(question, _outcomes(run, wrong, check, times=2))
+    return found + _right_answer_faults(question, _outcomes(run, right, check))
 
 
-def _collision_faults(check: NotebookNode, run) -> list[str]:
+def _collision_faults(check: str, run: Run) -> list[str]:
     """Return the collisions that the kernel finds, where the check has drawn its world."""
     module = "__import__('casebook.exercises.collisions').exercises.collisions"
-    question = _called(check.source).removesuffix(".check")
+    question = _called(check).removesuffix(".check")
     faults = f"{module}.collision_faults({question})"
-    cell = run(new_code_cell(f"print(__import__('json').dumps({faults}))"))
+    cell = run(f"print(__import__('json').dumps({faults}))")
     return json.loads("".join(o.text for o in cell.outputs if o.get("name") == "stdout"))
 
 
-def _wrong_answer_faults(question: Question, check: NotebookNode, run, try_answer) -> list[str]:
+def _outcomes(run: Run, answers: Iterable[str], check: str, times: int = 1) -> list[dict]:
+    """Return the outcome of each check of each answer, all of them in one cell.
+
+    A cell takes longer to send than what most answers do in it.
+    """
+    begins = f"get_ipython().display_pub.publish({{{BEGINS!r}: ''}})\n{check}\n"
+    each: list[list[NotebookNode]] = []
+    for output in run("\n".join(f"{answer}\n{begins * times}" for answer in answers)).outputs:
+        if output.output_type == "display_data" and BEGINS in output.data:
+            each.append([])
+        elif each:
+            each[-1].append(output)
+    return [_outcome(NotebookNode(outputs=outputs)) for outputs in each]
+
+
+def _wrong_answer_faults(question: Question, outcomes: Iterable[dict]) -> list[str]:
+    """Judge the outcomes of the wrong answers, each checked twice."""
     found, reasons = [], set()
-    for count, wrong in enumerate(question.wrong_answers, 1):
-        outcome = try_answer(wrong.code)
+    pairs = zip(*[iter(outcomes)] * 2, strict=True)
+    for count, (wrong, (outcome, again)) in enumerate(
+        zip(question.wrong_answers, pairs, strict=True), 1
+    ):
         where = f"question {question.number}, wrong answer {count}"
         if outcome["status"] != "wrong":
             found.append(f"{where} is judged {outcome['status']!r}")
@@ -130,7 +148,6 @@ def _wrong_answer_faults(question: Question, check: NotebookNode, run, try_answe
         hints = min(count, len(question.hints))
         if outcome["hints"] != hints:
             found.append(f"{where}: {outcome['hints']} hints are open, expected {hints}")
-        again = _outcome(run(check))
         if again["hints"] != outcome["hints"]:
             found.append(f"{where}: the same answer again unlocked another hint")
     # Each slip of a declared question has its own reason, see `collision_faults`.
@@ -139,31 +156,31 @@ def _wrong_answer_faults(question: Question, check: NotebookNode, run, try_answe
     return found
 
 
-def _right_answer_faults(question: Question, try_answer) -> list[str]:
-    found = []
-    for count, code in enumerate(question.right_answers, 1):
-        outcome = try_answer(code)
-        if outcome["status"] != "right":
-            found.append(
-                f"question {question.number}, right answer {count} is judged "
-                f"{outcome['status']!r}: {outcome['message']!r}"
-            )
-    return found
+def _right_answer_faults(question: Question, outcomes: Iterable[dict]) -> list[str]:
+    return [
+        f"question {question.number}, right answer {count} is judged "
+        f"{outcome['status']!r}: {outcome['message']!r}"
+        for count, (_, outcome) in enumerate(zip(question.right_answers, outcomes, strict=True), 1)
+        if outcome["status"] != "right"
+    ]
 
 
-def _form_faults(question: Asked, check: NotebookNode, run) -> list[str]:
+def _form_faults(question: Asked, check: str, run: Run) -> list[str]:
     """Return where an answer in the wrong form is not refused, or opens a hint."""
     found = []
     blank = "".join(f"{name} = ...\n" for name in question.names)
-    for part in question.parts:
-        for answer in ("None", "'0.5'", "object()"):
-            run(new_code_cell(f"{blank}{part.name} = {answer}"))
-            outcome = _outcome(run(check))
-            where = f"question {question.number}, `{part.name} = {answer}`"
-            if outcome["status"] != "wrong":
-                found.append(f"{where} is judged {outcome['status']!r}")
-            elif outcome["hints"]:
-                found.append(f"{where} opens a hint")
+    answers = [
+        f"{part.name} = {wrong}"
+        for part in question.parts
+        for wrong in ("None", "'0.5'", "object()")
+    ]
+    outcomes = _outcomes(run, (blank + answer for answer in answers), check)
+    for answer, outcome in zip(answers, outcomes, strict=True):
+        where = f"question {question.number}, `{answer}`"
+        if outcome["status"] != "wrong":
+            found.append(f"{where} is judged {outcome['status']!r}")
+        elif outcome["hints"]:
+            found.append(f"{where} opens a hint")
     return found
 
 

@@ -224,9 +224,14 @@ class Table:
         return table.sort_values(list(self.keys)).reset_index(drop=True)
 
     def distance(self, value: pd.DataFrame, other: pd.DataFrame) -> float:
-        other, keys = self._sorted(other[list(value.columns)]), list(self.keys)
-        if len(value) != len(other) or not (value[keys] == other[keys]).to_numpy().all():
+        if len(value) != len(other):
             return np.inf
+        keys, other = list(self.keys), other[list(value.columns)]
+        named = value[keys].to_numpy()
+        if not (named == other[keys].to_numpy()).all():
+            other = self._sorted(other)  # as `value` is
+            if not (named == other[keys].to_numpy()).all():
+                return np.inf
         rest = [column for column in value if column not in keys]
         numbers = [table[rest].to_numpy(float) for table in (value, other)]
         return _distance(*numbers, self.tolerance) if rest else 0.0

@@ -145,6 +145,12 @@ _ON_PAPER = """
     for (const part of fold.children)
       if (part.tagName !== 'SUMMARY' && part.textContent.trim() && !part.checkVisibility()) faults.push(`stays folded: ${say}`);
   }
+  for (const heading of document.querySelectorAll('.bd-article :is(h2, h3, h4)')) {
+    if (!heading.checkVisibility()) continue;
+    const room = parseFloat(getComputedStyle(heading, '::after').height);
+    if (getComputedStyle(heading).breakInside !== 'avoid' || !(room >= 72))
+      faults.push(`a page may end after a heading: ${heading.textContent.trim().slice(0, 60)}`);
+  }
   for (const box of document.querySelectorAll('.bd-article .cell_input, .bd-article pre')) {
     if (!box.checkVisibility()) continue;
     if (!box.innerText.trim()) faults.push(`empty box: ${box.className || box.tagName}`);

@@ -198,12 +198,15 @@ def test_gate_formula_that_does_not_stand_out(planted):
 
 def test_gate_paper(planted):
     seen = planted(
-        body="<style>@media print { #kept > p { display: none } }</style>"
+        body="<style>@media print { #kept > p { display: none } #low::after { height: 1rem } "
+        "#torn { break-inside: auto } }</style>"
+        "<h2 id='torn'>Torn</h2><h3 id='low'>Low</h3><h3>Kept with its text</h3>"
         "<details id='kept'><summary>Kept</summary><p>an answer</p></details>"
         "<details><summary>Opens</summary><p>another</p></details>"
         "<div class='cell_input'></div>"
     )
-    assert checks.on_paper(seen.page) == ["stays folded: Kept", "empty box: cell_input"]
+    alone = [f"a page may end after a heading: {heading}" for heading in ("Torn", "Low")]
+    assert checks.on_paper(seen.page) == ["stays folded: Kept", *alone, "empty box: cell_input"]
     assert not seen.page.get_by_text("another", exact=True).is_visible(), (
         "the screen shows it folded again"
     )

@@ -25,6 +25,7 @@ SEED, DRAWN = 16, 0.85
 
 
 def own(seed: int | None) -> int:
+    """Return a seed that is given, or the student's, or the chapter's."""
     return student_seed(SEED) if seed is None else seed
 
 

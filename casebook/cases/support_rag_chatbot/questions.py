@@ -104,10 +104,10 @@ largest_k = max(k for k in range(500) if 1 / (k + 1) > 2 / (k + 10))
     prediction=Prediction(
         "guess_1",
         ("better", "worse"),
-        "'better' if ndcg(rerank_by(fuse(words, vectors, 60))) > "
-        "max(ndcg(words), ndcg(vectors)) else 'worse'",
-        "The nDCG@10 of the fusion is {ndcg(rerank_by(fuse(words, vectors, 60))):.2f}, of "
-        "`vectors` alone {ndcg(vectors):.2f}, of `words` {ndcg(words):.2f}.",
+        "fused, *alone = map(ndcg, (rerank_by(fuse(words, vectors, 60)), words, vectors))\n"
+        "'better' if fused > max(alone) else 'worse'",
+        "The nDCG@10 of the fusion is {fused:.2f}, of `vectors` alone {alone[1]:.2f}, of `words` "
+        "{alone[0]:.2f}.",
     ),
     shows="At k = 60 two votes beat one down to rank {deepest:.0f}: with lists of 10, whatever "
     "both hold ranks above what one holds. Only with k up to {largest_k:.0f} does a first place "
