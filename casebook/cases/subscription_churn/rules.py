@@ -24,8 +24,8 @@ def silence(features: pd.DataFrame) -> np.ndarray:
 def hopeless(features: pd.DataFrame) -> np.ndarray:
     """Return whom no call keeps, by two sentences of common sense.
 
-    Whose company stops paying or gives up its seats is lost; who hardly ever logs in is asleep, and
-    a call would be a reminder.
+    Whose company stops paying or gives up its seats is lost; who hardly ever logs in is asleep,
+    and a call would be a reminder.
     """
     f = features
     lost = (f["failed"] > 0) | (f["colleagues_left"] > 0.25)
