@@ -364,3 +364,37 @@ def hillstrom(path: Path, mail: str = "womens") -> pd.DataFrame:
     numbers = own[["recency", "history", "mens", "womens", "newbie"]].astype(float)
     outcome = own[["visit", "spend"]].assign(drawn=own["segment"] == MAILS[mail])
     return pd.concat([numbers, codes, outcome], axis=1)
+
+
+def movielens(path: Path) -> pd.DataFrame:
+    """Read the ratings of MovieLens latest-small.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("movielens")``.
+
+    Returns
+    -------
+    DataFrame, 100,836 rows
+        ``user``, ``item`` (numbers of the data set), ``rating`` (0.5 to 5 stars), ``at`` (UTC), in
+        order of time.
+
+    Raises
+    ------
+    ValueError
+        If the file does not hold these ratings.
+
+    References
+    ----------
+    Harper & Konstan (2015), *The MovieLens datasets: history and context*, ACM TiiS 5.
+    """
+    table = pd.read_csv(path)
+    # The public copy names its column of films Id.
+    table = table.rename(columns={"userId": "user", "movieId": "item", "Id": "item"})
+    if [*table] != ["user", "item", "rating", "timestamp"] or len(table) != 100_836:
+        raise ValueError(f"{path} does not hold the 100,836 ratings of MovieLens latest-small.")
+    if table.duplicated(["user", "item"]).any() or not table["rating"].between(0.5, 5).all():
+        raise ValueError(f"{path}: a film is rated twice by one user, or off the scale.")
+    table["at"] = pd.to_datetime(table.pop("timestamp"), unit="s")
+    return table.sort_values(["at", "user", "item"], ignore_index=True)
