@@ -201,7 +201,7 @@ def make_items(seed: int, shop: Shop) -> Side:
         }
     ).rename_axis("item")
     table["margin"] = table["margin"].round(3)
-    fame = 0.3 * quality + rng.normal(0, 0.9, n)
+    fame = 0.3 * quality + rng.normal(0, 0.6, n)
     return Side(table, category, brand, style.astype("f4"), quality, np.log(euro) - level, fame)
 
 

@@ -257,3 +257,26 @@ def simulate(
     given = {"users": users, "items": items, "days": days}
     shop = replace(shop or Shop(), **{k: v for k, v in given.items() if v is not None}).checked()
     return _run(seed, shop, policy, frozenset(range(1, shop.days)))
+
+
+#: The snapshots show the form of the tables in a small shop.
+SMALL = Shop(users=1_000, items=400)
+#: Days of the snapshots' events and impressions.
+SHOWN = 14
+
+
+def snapshots() -> dict[str, pd.DataFrame]:
+    """Return what ``data/09_recommendations/`` holds, by file name: two weeks of a small shop.
+
+    The truth is not among them: ``World.truth`` gives it to the evaluation.
+    """
+    world = simulate(SEED, shop=SMALL)
+    last = moment(np.array([SHOWN * DAY]))[0]
+    stock = pd.DataFrame(world.stock.T).rename_axis("item").add_prefix("day_")
+    return {
+        "items.parquet": world.items.reset_index(),
+        "users.parquet": world.users.reset_index(),
+        "stock.parquet": stock.reset_index(),
+        "shown.parquet": world.shown[world.shown["day"] < SHOWN].reset_index(drop=True),
+        "events.parquet": world.events[world.events["known_at"] < last].reset_index(drop=True),
+    }
