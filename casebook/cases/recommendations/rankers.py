@@ -1,0 +1,172 @@
+"""Rankers: a logistic regression and trees on the same features, rows and number of trials.
+
+A row is an impression of the log, with the features of the midnight before. The slot is a feature
+too, for who does not look cannot click; when lists are made it is the first for all. Rows of the
+random slice may count more than those that the shop's own policy chose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.recommendations import candidates
+from casebook.cases.recommendations.catalogue import SURFACES
+from casebook.cases.recommendations.nights import NAMES, Known, Log, features, known
+
+#: Days between two fits of EASE and item–item.
+WEEK = 7
+Settings = Mapping[str, float]
+Score = Callable[[np.ndarray], np.ndarray]
+#: Six trials for each.
+TRIALS: Mapping[str, tuple[Settings, ...]] = {
+    "logistic": tuple({"C": c, "random": r} for c in (0.003, 0.1) for r in (1.0, 5.0, 20.0)),
+    "trees": tuple(
+        {"num_leaves": k, "n_estimators": n, "random": r}
+        for k, n in ((7, 100), (15, 100), (15, 300))
+        for r in (1.0, 5.0)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Lists that were asked for, and what was shown, a row each.
+
+    Attributes
+    ----------
+    user, day, page, surface : ndarray of int, shape (n,)
+    lists : ndarray of int, shape (n, slots)
+    clicked, bought : ndarray of bool, shape (n, slots)
+    random : ndarray of bool, shape (n,)
+    """
+
+    user: np.ndarray
+    day: np.ndarray
+    page: np.ndarray
+    surface: np.ndarray
+    lists: np.ndarray
+    clicked: np.ndarray
+    bought: np.ndarray
+    random: np.ndarray
+
+    def where(self, rows: np.ndarray) -> Asked:
+        """Return some of the rows."""
+        return Asked(**{name: values[rows] for name, values in vars(self).items()})
+
+
+def asked(shown: pd.DataFrame, days: Sequence[int], slots: int = 10) -> Asked:
+    """Return the lists of some days."""
+    part = shown[shown["day"].isin([*days])]
+    first = part.iloc[::slots]
+    wide = {name: part[name].to_numpy().reshape(-1, slots) for name in ("clicked", "bought")}
+    return Asked(
+        first["user"].to_numpy(int),
+        first["day"].to_numpy(int),
+        first["seed_item"].to_numpy(int),
+        first["surface"].cat.codes.to_numpy(int),
+        part["item"].to_numpy(int).reshape(-1, slots),
+        **wide,
+        random=first["random"].to_numpy(),
+    )
+
+
+class Nights:
+    """The midnights of a shop and the weekly fits, each made once.
+
+    Parameters
+    ----------
+    log : Log
+    """
+
+    def __init__(self, log: Log) -> None:
+        self.log, self._known, self._taste = log, {}, {}
+
+    def known(self, day: int) -> Known:
+        """Return what a midnight knows."""
+        if day not in self._known:
+            self._known[day] = known(self.log, day)
+        return self._known[day]
+
+    def taste(self, day: int) -> candidates.Taste:
+        """Return the models of the last Monday that is not after a day."""
+        week = day // WEEK * WEEK
+        if week not in self._taste:
+            self._taste[week] = candidates.Taste(candidates.taken(self.known(week)))
+        return self._taste[week]
+
+
+def of_lists(nights: Nights, some: Asked, lists: np.ndarray | None = None) -> np.ndarray:
+    """Return features of the items of lists as of the midnight before, shape (n, m, features)."""
+    lists = some.lists if lists is None else lists
+    made = np.empty((*lists.shape, len(NAMES)), "f4")
+    for day in np.unique(some.day):
+        rows = np.flatnonzero(some.day == day)
+        night, taste = nights.known(day), nights.taste(day)
+        own = candidates.taken(night)
+        part = some.where(rows)
+        every = candidates.scored(night, own, taste, part.user, part.page)
+        here = np.maximum(lists[rows], 0)
+        scores = {name: np.take_along_axis(s, here, axis=1) for name, s in every.items()}
+        made[rows] = features(night, part.user, here, part.page, part.surface, scores)
+    return made
+
+
+def _with_slot(x: np.ndarray) -> np.ndarray:
+    """Return features with the slot as the last one."""
+    slot = np.broadcast_to(np.arange(x.shape[1], dtype="f4")[:, None], (*x.shape[:2], 1))
+    return np.concatenate([x, slot], axis=2)
+
+
+def _weights(random: np.ndarray, slots: int, times: float) -> np.ndarray:
+    return np.repeat(np.where(random, times, 1.0), slots)
+
+
+def logistic(x: np.ndarray, some: Asked, settings: Settings, label: str = "clicked") -> Score:
+    """Fit a logistic regression on standardised features; see :func:`of_lists`."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    rows = _with_slot(x).reshape(-1, x.shape[2] + 1)
+    weight = _weights(some.random, x.shape[1], settings["random"])
+    scaler = StandardScaler().fit(rows)
+    model = LogisticRegression(C=settings["C"], max_iter=300)
+    model.fit(scaler.transform(rows), getattr(some, label).ravel(), weight)
+    slope = model.coef_[0] / scaler.scale_
+    level = float(model.intercept_[0] - scaler.mean_ @ slope)
+    return lambda x: x @ slope[:-1] + level  # as if all stood in the first slot
+
+
+def trees(x: np.ndarray, some: Asked, settings: Settings) -> Score:
+    """Fit LightGBM's LambdaMART on lists; see :func:`of_lists`."""
+    import lightgbm
+
+    rows = _with_slot(x).reshape(-1, x.shape[2] + 1)
+    given = {k: int(settings[k]) for k in ("num_leaves", "n_estimators")}
+    model = lightgbm.LGBMRanker(
+        **given,
+        learning_rate=0.05,
+        min_child_samples=50,
+        lambdarank_truncation_level=10,
+        n_jobs=1,
+        verbose=-1,
+        random_state=0,
+        deterministic=True,
+        force_row_wise=True,
+    )
+    weight = _weights(some.random, x.shape[1], settings["random"])
+    group = np.full(len(x), x.shape[1])
+    model.fit(rows, some.clicked.ravel().astype(int), group=group, sample_weight=weight)
+
+    def score(x: np.ndarray) -> np.ndarray:
+        flat = x.reshape(-1, x.shape[-1])
+        return model.predict(np.c_[flat, np.zeros(len(flat))]).reshape(x.shape[:-1])
+
+    return score
+
+
+LEARNERS = {"logistic": logistic, "trees": trees}
+MAIL = SURFACES.index("mail")
