@@ -249,7 +249,7 @@ def check_lists(lists: np.ndarray, asked: Requests, slots: int) -> np.ndarray:
             f"the policy gave {lists.dtype} of shape {lists.shape} for {len(asked)} requests: "
             f"give item numbers of shape ({len(asked)}, {slots})."
         )
-    if lists.size and not (0 <= lists.min() and lists.max() < len(asked.stock)):
+    if lists.size and not (lists.min() >= 0 and lists.max() < len(asked.stock)):
         raise ValueError(f"the policy named an item beyond 0 to {len(asked.stock) - 1}.")
     ordered = np.sort(lists, axis=1)
     if (ordered[:, 1:] == ordered[:, :-1]).any():

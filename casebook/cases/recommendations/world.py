@@ -11,10 +11,10 @@ Mechanisms
 * *A click* needs a slot that is looked at (each next one less often) and an item that appeals:
   logistic in taste, brand, style, price, quality, need, novelty, bursts, season, campaign, less if
   the user clicked it within seven days or owns it.
-* *The shop's policy* shows what was clicked of late in the page's category, campaigns first. What it
-  shows is clicked, and what is clicked it shows: its past decides what the log knows.
-* *The random slice*: 5 % of all lists are drawn evenly among the items in stock (without the page's
-  own), with the chance logged.
+* *The shop's policy* shows what was clicked of late in the page's category, campaigns first. What
+  it shows is clicked, and what is clicked it shows: its past decides what the log knows.
+* *The random slice*: 5 % of all lists are drawn evenly among the items in stock, without the
+  page's own, with the chance logged.
 
 Every draw belongs to a seed, a day and a stream, whatever is shown: :meth:`World.replay` shows the
 same people the lists of another policy. Nothing is estimated from data.
