@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from casebook.cases.recommendations.nights import Known
-from casebook.retrieval.factors import ease, interactions, item_item, top
+from casebook.retrieval.factors import ease, item_item, top
 
 #: Items that each source proposes.
 SOURCES = {"ease": 80, "together": 60, "category": 60, "trending": 60}
@@ -47,12 +47,6 @@ class Taste:
         return item_item(self.taken, self.shrinkage)
 
 
-def taken(night: Known) -> sp.csr_matrix:
-    """Return who has taken what before a midnight, as ones."""
-    shape = (len(night.heard), len(night.goods.category))
-    return interactions(night.rows[:, 0], night.rows[:, 1], shape)
-
-
 def history(
     own: sp.csr_matrix, users: np.ndarray, pages: np.ndarray, weight: float
 ) -> sp.csr_matrix:
@@ -70,11 +64,14 @@ def allowed(scores: np.ndarray, stock: np.ndarray, pages: np.ndarray) -> np.ndar
     return made
 
 
-def scored(night: Known, own: sp.csr_matrix, taste: Taste, users: np.ndarray, pages: np.ndarray):
+def scored(
+    night: Known, taste: Taste, users: np.ndarray, pages: np.ndarray
+) -> dict[str, np.ndarray]:
     """Return EASE and item–item scores of all items, each of shape (n, items).
 
     Item–item asks for the page's item; a mail has none, there the user's whole history asks.
     """
+    own = night.taken
     near = taste.together[np.maximum(pages, 0)]
     mail = pages < 0
     near[mail] = own[users[mail]] @ taste.together
@@ -120,9 +117,12 @@ def proposed(
     }
 
 
-def merged(lists: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the union of what the sources propose, shape (n, m); −1: no further item."""
+def merged(lists: dict[str, np.ndarray], least: int = 1) -> np.ndarray:
+    """Return the union of what the sources propose, shape (n, m); −1: no further item.
+
+    m is as large as the longest union, and ``least`` at least.
+    """
     both = np.sort(np.concatenate([*lists.values()], axis=1), axis=1)
     both[:, 1:][both[:, 1:] == both[:, :-1]] = -1
     both = -np.sort(-both, axis=1)
-    return both[:, : max(1, int((both >= 0).sum(axis=1).max(initial=0)))]
+    return both[:, : max(least, int((both >= 0).sum(axis=1).max(initial=0)))]

@@ -2,7 +2,7 @@
 
 One definition for the batch, the page and the service: :func:`known` lays the events that had
 arrived before a midnight out as arrays, :func:`features` reads them for any pairs. What the day
-itself adds, the page that is open and the ones before it in the session, is an argument.
+itself adds, the page that is open and those opened before it, is an argument.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from casebook.cases.recommendations.catalogue import CATEGORIES
 from casebook.cases.recommendations.log import START
 from casebook.cases.recommendations.messages import repair
 from casebook.cases.recommendations.world import World
+from casebook.retrieval.factors import interactions
 
-#: Days in which an event counts half: for what a user likes, and for what he needs just now.
-LIKES, NEEDS = 21.0, 3.0
+#: Days in which an event counts half: for what a user likes, did of late, and needs just now.
+LIKES, LATELY, NEEDS = 21.0, 7.0, 3.0
+#: Pages of the day that are looked back at.
+PAGES = 5
 #: Impressions that the click rate of an item is shrunk by; events, what is known of a user.
 SHRUNK, FEW = 30.0, 2.0
 #: Days in which a click makes an item no news.
@@ -28,7 +32,8 @@ SEEN = 7
 NAMES = (
     *("taste", "need", "same", "same_similar", "mail_last", "brand", "price_gap", "style"),
     *("page_style", "page_brand", "rate", "popular", "trend", "novel", "campaign", "season"),
-    *("seen", "owned", "together", "ease", "heard", "taste_heard", "need_mail"),
+    *("seen", "owned", "together", "ease", "heard", "taste_heard", "need_mail", "affinity"),
+    *("quiz", "session", "again"),
 )
 
 
@@ -65,6 +70,15 @@ class Goods:
         found = self.items["title"].str.rsplit(n=1).str[0].str.get_dummies(" ").to_numpy(float)
         return found / np.sqrt(np.maximum(found.sum(axis=1, keepdims=True), 1))
 
+    @cached_property
+    def traits(self) -> np.ndarray:
+        """What two items may have in common, as unit vectors: half of it words, then two labels."""
+        labels = [np.eye(codes.max() + 1)[codes] for codes in (self.category, self.brand)]
+        words = self.words / np.maximum(np.linalg.norm(self.words, axis=1, keepdims=True), 1e-9)
+        parts = (np.sqrt(0.5) * words, *(0.5 * label for label in labels))
+        made = np.concatenate(parts, axis=1)
+        return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype("f4")
+
 
 @dataclass(frozen=True)
 class Known:
@@ -77,10 +91,12 @@ class Known:
     goods : Goods
     rows : ndarray of int, shape (n, 3)
         User, item and day of each event, in order of arrival.
-    taste, need, brand, words : ndarray
-        Of users: share of each category (long, and of late); lift of each brand and word.
+    taste, affinity, need, brand, words : ndarray
+        Of users: share of each category (long, of late, just now); lift of each brand and word.
     price, heard : ndarray, shape (users,)
         Mean relative price; log of the number of events.
+    quiz : ndarray of int, shape (users,)
+        Category named at sign-up; −1: none.
     last : ndarray of int, shape (users,)
         Category of the last event; −1: none.
     rate, popular, trend, novel, season : ndarray, shape (items,)
@@ -92,11 +108,13 @@ class Known:
     goods: Goods
     rows: np.ndarray
     taste: np.ndarray
+    affinity: np.ndarray
     need: np.ndarray
     brand: np.ndarray
     words: np.ndarray
     price: np.ndarray
     heard: np.ndarray
+    quiz: np.ndarray
     last: np.ndarray
     rate: np.ndarray
     popular: np.ndarray
@@ -105,6 +123,12 @@ class Known:
     season: np.ndarray
     _seen: np.ndarray
     _owned: np.ndarray
+
+    @cached_property
+    def taken(self) -> sp.csr_matrix:
+        """Who has taken what, as ones, shape (users, items)."""
+        shape = (len(self.heard), len(self.goods.category))
+        return interactions(self.rows[:, 0], self.rows[:, 1], shape)
 
     def has(self, which: str, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Return whether users have ``seen`` (within the week) or ``owned`` items."""
@@ -216,18 +240,20 @@ def known(log: Log, day: int) -> Known:
     -------
     Known
     """
-    goods, n, kinds = log.goods, len(log.users), len(CATEGORIES)
+    # One more row stands for a user of whom nothing is known: number −1 finds it.
+    goods, n, kinds = log.goods, len(log.users) + 1, len(CATEGORIES)
     end = np.searchsorted(log.arrays["known"], midnight(day).to_datetime64())
     rows = {name: values[:end] for name, values in log.arrays.items()}
     user, item, age = rows["user"], rows["item"], day - rows["day"]
     category, one = goods.category[item], np.ones(end)
     long = _table(user, category, 0.5 ** (age / LIKES), (n, kinds))
-    quiz = pd.Index(CATEGORIES).get_indexer(log.users["quiz"])
+    quiz = np.append(pd.Index(CATEGORIES).get_indexer(log.users["quiz"]), -1)
     told = np.zeros((n, kinds))
     told[quiz >= 0, quiz[quiz >= 0]] = FEW
     base = long.sum(axis=0) + 1
     prior = FEW * base / base.sum()
     late = _table(user, category, 0.5 ** (age / NEEDS), (n, kinds))
+    week = _table(user, category, 0.5 ** (age / LATELY), (n, kinds))
     many = np.bincount(user, minlength=n)
     brands = _table(user, goods.brand[item], one, (n, goods.brand.max() + 1))
     total = brands.sum(axis=0) + 1
@@ -245,11 +271,13 @@ def known(log: Log, day: int) -> Known:
         goods,
         np.stack([user, item, rows["day"]], axis=1),
         taste=share / share.sum(axis=1, keepdims=True),
+        affinity=(week + 0.2) / (week.sum(axis=1, keepdims=True) + 4.0),
         need=late / (late.sum(axis=1, keepdims=True) + 0.5),
         brand=np.log((brands + FEW) / (expected + FEW)),
         words=np.log((words + 4) / (more + 4)),
         price=np.bincount(user, goods.price[item], n) / (many + FEW),
         heard=np.log1p(many),
+        quiz=quiz,
         last=last,
         **_of_items(log, day, rows),
         _seen=np.unique(user[seen] * size + item[seen]),
@@ -264,7 +292,7 @@ def features(
     pages: np.ndarray,
     surfaces: np.ndarray,
     scores: Mapping[str, np.ndarray],
-    opened: np.ndarray | None = None,
+    recent: np.ndarray,
 ) -> np.ndarray:
     """Return the features of pairs.
 
@@ -279,8 +307,8 @@ def features(
         Positions in ``SURFACES``.
     scores : mapping of str to ndarray, shape (n, m)
         ``together`` (item–item with the page's item) and ``ease``.
-    opened : ndarray of int, shape (n,), optional
-        Category of the session's page before; by default that of the last event known.
+    recent : ndarray of int, shape (n, k)
+        Items of the pages that the user opened before, since the midnight, newest first; −1: none.
 
     Returns
     -------
@@ -291,7 +319,10 @@ def features(
     there, own = page >= 0, np.maximum(page, 0)
     kind = goods.category[items]
     same = there & (kind == goods.category[own])
-    last = (night.last[users] if opened is None else opened)[:, None]
+    before = np.where(recent >= 0, goods.category[recent], -1)
+    last = np.where(before[:, :1] >= 0, before[:, :1], night.last[who])
+    session = sum(kind == before[:, [place]] for place in range(recent.shape[1]))
+    again = sum(items == recent[:, [place]] for place in range(recent.shape[1]))
     taste, need = np.log(night.taste[who, kind]), night.need[who, kind]
     lift, mail, heard = night.words[users], surface == 2, night.heard[who]
     words = goods.words[items]
@@ -319,5 +350,9 @@ def features(
         "heard": np.broadcast_to(heard, items.shape),
         "taste_heard": taste * heard,
         "need_mail": need * mail,
+        "affinity": night.affinity[who, kind],
+        "quiz": kind == night.quiz[who],
+        "session": np.log1p(session),
+        "again": again,
     }
     return np.stack([np.asarray(made[name], "f4") for name in NAMES], axis=2)

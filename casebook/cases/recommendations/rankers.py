@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.recommendations import candidates
-from casebook.cases.recommendations.catalogue import SURFACES
-from casebook.cases.recommendations.nights import NAMES, Known, Log, features, known
+from casebook.cases.recommendations.nights import NAMES, PAGES, Known, Log, features, known
 
 #: Days between two fits of EASE and item–item.
 WEEK = 7
@@ -39,6 +38,8 @@ class Asked:
     Attributes
     ----------
     user, day, page, surface : ndarray of int, shape (n,)
+    recent : ndarray of int, shape (n, k)
+        Items of the pages that the user opened before on the day, newest first; −1: none.
     lists : ndarray of int, shape (n, slots)
     clicked, bought : ndarray of bool, shape (n, slots)
     random : ndarray of bool, shape (n,)
@@ -48,6 +49,7 @@ class Asked:
     day: np.ndarray
     page: np.ndarray
     surface: np.ndarray
+    recent: np.ndarray
     lists: np.ndarray
     clicked: np.ndarray
     bought: np.ndarray
@@ -58,16 +60,31 @@ class Asked:
         return Asked(**{name: values[rows] for name, values in vars(self).items()})
 
 
+def opened_before(user: np.ndarray, day: np.ndarray, page: np.ndarray) -> np.ndarray:
+    """Return the pages that each user opened before on the same day; rows are in order of time."""
+    made = np.full((len(user), PAGES), -1)
+    rows = np.flatnonzero(page >= 0)
+    of = pd.factorize(user * 1_000 + day)[0]
+    order = np.lexsort((np.arange(len(user)), of))
+    place = pd.Series(page >= 0).astype(int).groupby(of).cumsum().to_numpy() - (page >= 0)
+    first = np.zeros(of.max(initial=0) + 2, int)
+    kept = order[np.isin(order, rows)]
+    first[1:] = np.bincount(of[kept], minlength=of.max(initial=0) + 1).cumsum()
+    for back in range(PAGES):
+        there = place > back
+        made[there, back] = page[kept[(first[of] + place - 1 - back)[there]]]
+    return made
+
+
 def asked(shown: pd.DataFrame, days: Sequence[int], slots: int = 10) -> Asked:
     """Return the lists of some days."""
     part = shown[shown["day"].isin([*days])]
     first = part.iloc[::slots]
     wide = {name: part[name].to_numpy().reshape(-1, slots) for name in ("clicked", "bought")}
+    user, day, page = (first[name].to_numpy(int) for name in ("user", "day", "seed_item"))
     return Asked(
-        first["user"].to_numpy(int),
-        first["day"].to_numpy(int),
-        first["seed_item"].to_numpy(int),
-        first["surface"].cat.codes.to_numpy(int),
+        *(user, day, page, first["surface"].cat.codes.to_numpy(int)),
+        opened_before(user, day, page),
         part["item"].to_numpy(int).reshape(-1, slots),
         **wide,
         random=first["random"].to_numpy(),
@@ -95,7 +112,7 @@ class Nights:
         """Return the models of the last Monday that is not after a day."""
         week = day // WEEK * WEEK
         if week not in self._taste:
-            self._taste[week] = candidates.Taste(candidates.taken(self.known(week)))
+            self._taste[week] = candidates.Taste(self.known(week).taken)
         return self._taste[week]
 
 
@@ -106,13 +123,30 @@ def of_lists(nights: Nights, some: Asked, lists: np.ndarray | None = None) -> np
     for day in np.unique(some.day):
         rows = np.flatnonzero(some.day == day)
         night, taste = nights.known(day), nights.taste(day)
-        own = candidates.taken(night)
         part = some.where(rows)
-        every = candidates.scored(night, own, taste, part.user, part.page)
+        every = candidates.scored(night, taste, part.user, part.page)
         here = np.maximum(lists[rows], 0)
         scores = {name: np.take_along_axis(s, here, axis=1) for name, s in every.items()}
-        made[rows] = features(night, part.user, here, part.page, part.surface, scores)
+        made[rows] = features(night, part.user, here, part.page, part.surface, scores, part.recent)
     return made
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Log-odds of a click in the first slot.
+
+    Attributes
+    ----------
+    slope : ndarray, shape (features,)
+    level : float
+    """
+
+    slope: np.ndarray
+    level: float
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return scores of features, shape (..., features)."""
+        return x @ self.slope + self.level
 
 
 def _with_slot(x: np.ndarray) -> np.ndarray:
@@ -137,7 +171,7 @@ def logistic(x: np.ndarray, some: Asked, settings: Settings, label: str = "click
     model.fit(scaler.transform(rows), getattr(some, label).ravel(), weight)
     slope = model.coef_[0] / scaler.scale_
     level = float(model.intercept_[0] - scaler.mean_ @ slope)
-    return lambda x: x @ slope[:-1] + level  # as if all stood in the first slot
+    return Linear(slope[:-1].astype("f4"), level)
 
 
 def trees(x: np.ndarray, some: Asked, settings: Settings) -> Score:
@@ -169,4 +203,8 @@ def trees(x: np.ndarray, some: Asked, settings: Settings) -> Score:
 
 
 LEARNERS = {"logistic": logistic, "trees": trees}
-MAIL = SURFACES.index("mail")
+#: What did best of the trials in the worlds of the choice.
+CHOSEN: Mapping[str, Settings] = {
+    "logistic": {"C": 0.1, "random": 1.0},
+    "trees": {"num_leaves": 15, "n_estimators": 100, "random": 1.0},
+}
