@@ -22,7 +22,8 @@ MODULES = sorted(
 MODULES += [
     f"casebook.evaluate.{name}" for name in ("conformal", "gap", "power", "quantiles", "ranges")
 ]
-MODULES += ["casebook.evaluate.survival", "casebook.strict_json"]
+MODULES += [f"casebook.evaluate.{name}" for name in ("killing", "psi", "survival")]
+MODULES += ["casebook.strict_json"]
 MODULES += [
     f"casebook.data.{name}"
     for name in ("clocks", "contracts", "feed", "plans", "reports", "values")

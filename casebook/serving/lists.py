@@ -1,0 +1,127 @@
+"""Lists that a night stores for rows of users or items, and that a service falls back to by day.
+
+Examples
+--------
+>>> import tempfile
+>>> folder = tempfile.TemporaryDirectory()
+>>> items, scores = {"mail": np.array([[4, 2, 7]])}, {"mail": np.ones((1, 3))}
+>>> made = Lists(pd.Timestamp("2025-01-02"), items, scores)
+>>> made.save(Path(folder.name) / "lists")
+>>> kept = Lists.load(Path(folder.name) / "lists")
+>>> kept.digest() == made.digest(), kept.valid(pd.Timestamp("2025-01-04 00:01"))
+(True, False)
+>>> stock = np.array([True, True, False, True, True, True, True, True])
+>>> kept.take("mail", 0, stock, 2), kept.take("mail", 5, stock, 2)
+([4, 7], [])
+>>> [len(rows) for rows in blocks(600)]
+[256, 256, 88]
+>>> folder.cleanup()
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from casebook.project import write_whole
+
+#: Rows of a block, and how long lists may be used.
+BLOCK, VALID = 256, pd.Timedelta(hours=48)
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Lists of a night.
+
+    Attributes
+    ----------
+    made : Timestamp
+    items, scores : dict of str to ndarray, shape (n, k)
+        By kind of list, a row for each user or item; −1 is an empty place.
+    """
+
+    made: pd.Timestamp
+    items: Mapping[str, np.ndarray]
+    scores: Mapping[str, np.ndarray]
+
+    def digest(self) -> str:
+        """Return a hash of all items and scores, to the last bit."""
+        found = hashlib.sha256()
+        for surface in sorted(self.items):
+            for part in (self.items[surface], self.scores[surface]):
+                found.update(np.ascontiguousarray(part).tobytes())
+        return found.hexdigest()
+
+    def valid(self, now: pd.Timestamp) -> bool:
+        """Return whether the lists may still be used."""
+        return pd.Timedelta(0) <= now - self.made <= VALID
+
+    def take(self, surface: str, row: int, stock: np.ndarray, count: int) -> list[int]:
+        """Return the first items of a list that are in stock now; empty for an unknown row."""
+        rows = self.items.get(surface, np.empty((0, 1), int))
+        if not 0 <= row < len(rows):
+            return []
+        kept = rows[row]
+        kept = kept[kept >= 0]
+        return kept[stock[kept]][:count].tolist()
+
+    def save(self, path: Path) -> None:
+        """Write the lists; a reader sees the old file or the new one."""
+        held, arrays = io.BytesIO(), {"made": np.array(self.made.value)}
+        for surface in self.items:
+            arrays[f"items_{surface}"] = self.items[surface]
+            arrays[f"scores_{surface}"] = self.scores[surface]
+        np.savez(held, **arrays)
+        body = held.getvalue()
+        write_whole(Path(path), hashlib.sha256(body).digest() + body)
+
+    @staticmethod
+    def load(path: Path) -> Lists:
+        """Read lists.
+
+        Raises
+        ------
+        ValueError
+            If there is no file, or it is not whole.
+        """
+        try:
+            raw = Path(path).read_bytes()
+        except OSError as error:
+            raise ValueError(f"no lists in {path} ({type(error).__name__}): run a night") from None
+        if len(raw) < 32 or hashlib.sha256(raw[32:]).digest() != raw[:32]:
+            raise ValueError(f"{path} was cut off or altered: run the night again")
+        with np.load(io.BytesIO(raw[32:])) as kept:
+            surfaces = [name[6:] for name in kept.files if name.startswith("items_")]
+            items = {name: kept[f"items_{name}"] for name in surfaces}
+            scores = {name: kept[f"scores_{name}"] for name in surfaces}
+            return Lists(pd.Timestamp(int(kept["made"])), items, scores)
+
+
+def blocks(n: int) -> list[np.ndarray]:
+    """Return the rows of each block: the same for any number of workers.
+
+    Sums of a matrix product depend on its shape in the last bit, and a tie may then fall the other
+    way: equal blocks make equal lists.
+    """
+    return [np.arange(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+
+
+def wrong(items: np.ndarray, scores: np.ndarray, stock: np.ndarray, n: int) -> str:
+    """Return what is wrong with lists, or ""."""
+    if items.shape != scores.shape or len(items) != n:
+        return f"{items.shape} items and {scores.shape} scores for {n} rows"
+    there = items >= 0
+    if (items >= len(stock)).any() or not stock[items[there]].all():
+        return "an item is sold out or not in the shop"
+    ordered = np.sort(np.where(there, items, -1 - np.arange(items.shape[1])), axis=1)
+    if (np.diff(ordered, axis=1) == 0).any():
+        return "an item stands twice on a list"
+    if not np.isfinite(scores[there]).all():
+        return "a score is no number"
+    return "" if there[:, :1].any() or not n else "all lists are empty"
