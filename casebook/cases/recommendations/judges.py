@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 #: Lists of items for each row of :func:`contexts`, or a function from these rows to them.
 Candidate = np.ndarray | Callable[[pd.DataFrame], np.ndarray]
-JUDGES = ("recall", "ndcg", "weighted recall", "ips", "snips", "dr", "ab", "truth")
+JUDGES = ("recall", "ndcg", "weighted recall", "ips", "snips", "dr", "dr cut", "ab", "truth")
+#: Weights of the judge "dr cut" are cut to this: far less noise, and the model's errors stay in part.
+CUT = 20.0
 #: From rows with ``user``, ``item``, ``at``, ``seed_item`` to the chance of a click if looked at.
 Model = Callable[[pd.DataFrame], np.ndarray]
 
@@ -259,9 +261,17 @@ def click_model(world: World, until: int, most: int = 60_000) -> Model:
 
 
 def doubly_robust(
-    part: Slice, asked: pd.DataFrame, lists: np.ndarray, look: np.ndarray, model: Model
+    part: Slice,
+    asked: pd.DataFrame,
+    lists: np.ndarray,
+    look: np.ndarray,
+    model: Model,
+    most: float = np.inf,
 ) -> Estimate:
-    """Return clicks a list by a model, corrected on the random slice for where it errs."""
+    """Return clicks a list by a model, corrected on the random slice for where it errs.
+
+    Weights are cut to ``most``: the smaller, the less noise, and the more the model decides alone.
+    """
     rows, slots = part.rows, lists.shape[1]
     expected = look[rows["slot"].to_numpy()] * model(rows)
     drawn = rows["row"].to_numpy()[::slots]
@@ -269,7 +279,9 @@ def doubly_robust(
     chosen = model(named.assign(item=lists[drawn].ravel()).reset_index(drop=True))
     under = (chosen.reshape(-1, slots) @ look) / slots
     users = rows["user"].to_numpy()
-    found = dr(part.clicked, part.chance, part.target, expected, np.repeat(under, slots), users)
+    found = dr(
+        part.clicked, part.chance, part.target, expected, np.repeat(under, slots), users, most
+    )
     return _times(found, slots)
 
 
@@ -411,7 +423,7 @@ def judge_table(
     earlier = world.shown[world.shown["day"] < first]
     look = look_curve(earlier)
     share = np.bincount(rows["item"], minlength=world.shop.items) / len(asked)
-    if model is None and "dr" in judges:
+    if model is None and {"dr", "dr cut"} & {*judges}:
         model = click_model(world, first)
     found = []
     for name, candidate in {**controls(world, asked), **candidates}.items():
@@ -425,6 +437,7 @@ def judge_table(
             "ips": lambda p=part, u=users: _times(ips(*p[1:], u), slots),
             "snips": lambda p=part, u=users: _times(snips(*p[1:], u), slots),
             "dr": partial(doubly_robust, part, asked, lists, look, model),
+            "dr cut": partial(doubly_robust, part, asked, lists, look, model, CUT),
             "ab": lambda given=lists: ab_test(world, asked, given).value,
             "truth": partial(true_clicks, world, asked, lists),
         }
@@ -446,7 +459,7 @@ def verdicts(table: pd.DataFrame, always: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        By judge: ``named``, ``right``, ``truth`` (of who is named), ``loss`` (to the best).
+        By judge: ``named``, ``right``, ``truth`` (of who is named), ``loss`` (to the best one).
     """
     wide = table.pivot(index="candidate", columns="judge", values="value")
     if always not in wide.index or "truth" not in wide:
