@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Lists of items for each row of :func:`contexts`, or a function from these rows to them.
 Candidate = np.ndarray | Callable[[pd.DataFrame], np.ndarray]
 JUDGES = ("recall", "ndcg", "weighted recall", "ips", "snips", "dr", "dr cut", "ab", "truth")
-#: Weights of the judge "dr cut" are cut to this: far less noise, and the model's errors stay in part.
+#: The judge "dr cut" cuts weights to this: less noise, and a part of the model's errors stays.
 CUT = 20.0
 #: From rows with ``user``, ``item``, ``at``, ``seed_item`` to the chance of a click if looked at.
 Model = Callable[[pd.DataFrame], np.ndarray]
@@ -304,7 +304,7 @@ def _outcome(world: World, asked: pd.DataFrame, lists: np.ndarray) -> np.ndarray
     return clicks
 
 
-class Test(NamedTuple):
+class Trial(NamedTuple):
     """An A/B test of one candidate against the shop's own lists.
 
     Attributes
@@ -324,7 +324,7 @@ class Test(NamedTuple):
 
 def ab_test(
     world: World, asked: pd.DataFrame, lists: np.ndarray, salt: str = "lists", share: float = 0.5
-) -> Test:
+) -> Trial:
     """Show a candidate to some users by a salted hash, and the shop's own lists to the others.
 
     Parameters
@@ -351,7 +351,7 @@ def ab_test(
     value, se = ratio_with_se(*sums[1])
     n = {name: len(both[1]) for name, both in zip((CONTROL, TREATMENT), sums, strict=True)}
     held = Estimate(value, se, value - Z * se, value + Z * se, float(n[TREATMENT]))
-    return Test(ratio_effect(*sums), held, n)
+    return Trial(ratio_effect(*sums), held, n)
 
 
 def true_clicks(world: World, asked: pd.DataFrame, lists: np.ndarray) -> Estimate:
