@@ -17,8 +17,8 @@ from casebook.cases.recommendations.features import (
     History,
     Online,
     batch,
+    click_model,
     define,
-    look_curve,
     milliseconds,
     training_rows,
 )
@@ -28,7 +28,7 @@ from casebook.cases.recommendations.world import World, simulate
 from casebook.features.point_in_time import seen_later
 
 #: One message in eight comes late, so that every window has some.
-LATE = Shop(users=600, items=200, late=0.12)
+LATE = Shop(users=500, items=200, late=0.12)
 
 
 @cache
@@ -196,32 +196,19 @@ def test_a_new_user_and_a_new_item_have_features_too():
     assert found["category_affinity"] == pytest.approx(1 / len(CATEGORIES))
 
 
-def test_a_leaner_definition_changes_what_is_asked_of_it():
-    definition, events, rows = parts()
-    quick = batch(replace(definition, half_days=1.0), events, world().shown, rows)
-    changed = [name for name in NAMES if not np.allclose(quick[name], made()[name])]
-    assert changed == ["category_affinity", "brand_affinity"]
+# A click model ------------------------------------------------------------------------
 
 
-# The curve over slots -----------------------------------------------------------------
-
-
-def test_the_look_curve_of_the_random_slice_is_near_the_truth():
-    """On five shops; that of the shop's own lists is steeper, as its best items come first."""
-    random, own = [], []
-    for seed in range(1, 6):
-        shop = simulate(seed, users=2_000, items=600)
-        random.append(look_curve(shop.shown)[1])
-        own.append(look_curve(shop.shown.assign(random=~shop.shown["random"]))[1])
-    assert np.mean(random) == pytest.approx(0.86, abs=0.015)
-    assert np.abs(np.array(random) - 0.86).max() < 0.05
-    assert np.max(own) < 0.852
-
-
-def test_too_few_random_clicks_are_refused():
-    shown = world().shown
-    with pytest.raises(ValueError, match="needs 20"):
-        look_curve(shown[shown["day"] < 1])
+def test_a_model_on_the_features_ranks_what_chance_showed():
+    """By the truth on random lists of later days: clicked more where more is expected."""
+    expects = click_model(world(), 28)
+    rows = world().shown.query("random and day >= 28").reset_index(drop=True)
+    appeal = np.concatenate([
+        world().truth.appeal(part["user"].to_numpy(), part["item"].to_numpy(), int(day))
+        for day, part in rows.groupby("day")
+    ])  # fmt: skip
+    found = pd.Series(expects(rows)).corr(pd.Series(appeal), method="spearman")
+    assert 0.3 < found < 0.95
 
 
 # Bad input ----------------------------------------------------------------------------

@@ -229,12 +229,6 @@ def test_a_click_is_remembered_for_a_week_and_not_on_its_own_day():
     assert found == pytest.approx([0, -0.8, -0.8, 0], abs=1e-5)
 
 
-def test_needs_last_some_days():
-    needs = world().truth.needs
-    stays = (needs[1:] == needs[:-1]).mean()
-    assert 0.8 < stays < 0.93  # four of five keep theirs, and some draw the same again
-
-
 def test_the_log_feeds_on_itself():
     """What was clicked in the first week is shown more in the last one, beyond what it is worth."""
     made = world()
@@ -316,10 +310,6 @@ def test_another_policy_meets_the_same_people_pages_and_luck():
     assert 50 < same.sum() < first.sum() / 2
     assert (own["clicked"] == new["clicked"])[same].all()
     assert not own["item"][first].equals(new["item"][first])
-
-
-def test_the_shops_own_policy_replayed_is_the_same_world():
-    assert_frame_equal(small().replay(None).shown, small().shown)
 
 
 def test_a_policy_sees_what_was_known_on_the_midnight_before():
