@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -40,20 +41,20 @@ class Fake:
         self.tilt = tilt
 
     def recommend(
-        self, users, seeds, surface, stock, count=10, recent=None, stage=lambda name: None
+        self, users, seeds, surface, stock, count=10, recent=None, stage=nullcontext
     ):
         time.sleep(self.slow)
-        query = self.users[users] + np.where(seeds[:, None] >= 0, self.vectors[seeds], 0)
-        stage("candidates")
-        scores = query @ self.vectors.T + self.tilt * np.arange(self.items) / self.items
-        scores = np.where(stock, scores, -np.inf)
-        scores[np.arange(len(users)), seeds] = np.where(seeds >= 0, -np.inf, scores[:, -1])
-        for row, seen in enumerate([] if recent is None else recent):
-            scores[row, seen[seen >= 0]] -= 100.0
-        stage("ranking")
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+        with stage("candidates"):
+            query = self.users[users] + np.where(seeds[:, None] >= 0, self.vectors[seeds], 0)
+        with stage("ranking"):
+            scores = query @ self.vectors.T + self.tilt * np.arange(self.items) / self.items
+        with stage("rules"):
+            scores = np.where(stock, scores, -np.inf)
+            scores[np.arange(len(users)), seeds] = np.where(seeds >= 0, -np.inf, scores[:, -1])
+            for row, seen in enumerate([] if recent is None else recent):
+                scores[row, seen[seen >= 0]] -= 100.0
+            order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
         found = np.take_along_axis(scores, order, axis=1)
-        stage("rules")
         return np.where(np.isfinite(found), order, -1), np.where(np.isfinite(found), found, 0.0)
 
 

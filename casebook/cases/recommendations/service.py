@@ -13,7 +13,8 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -222,6 +223,11 @@ class Service:
     ) -> tuple[list[tuple[int, float]], str, str, list[tuple[str, float]]]:
         marks: list[tuple[str, float]] = []
 
+        @contextmanager
+        def stage(name: str) -> Iterator[None]:
+            yield
+            marks.append((name, time.perf_counter()))
+
         def of(question: Asked) -> tuple[np.ndarray, np.ndarray]:
             recent = np.full((1, PAGES), -1)
             seen = self._recent(question.user)
@@ -234,7 +240,7 @@ class Service:
                 stock,
                 count=LONG if question.user < 0 else question.count,
                 recent=recent,
-                stage=lambda name: marks.append((name, time.perf_counter())),
+                stage=stage,
             )
 
         def accept(made: Any) -> list[tuple[int, float]]:
