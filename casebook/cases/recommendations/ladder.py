@@ -21,7 +21,7 @@ TRIALS: Mapping[str, tuple[Settings, ...]] = {
     "item-item": tuple({"shrinkage": s, "page": p} for s in (3.0, 10.0, 30.0) for p in (1.0, 10.0)),
     "iALS": tuple(
         {"factors": f, "regularisation": 10.0, "confidence": 2.0, "page": p}
-        for f in (16, 32, 64)
+        for f in (16, 32, 48)
         for p in (1.0, 5.0)
     ),
     "EASE": tuple({"penalty": s, "page": p} for s in (10.0, 30.0, 100.0) for p in (1.0, 5.0)),
@@ -29,7 +29,7 @@ TRIALS: Mapping[str, tuple[Settings, ...]] = {
 #: What did best in the worlds of the choice.
 CHOSEN: Mapping[str, Settings] = {
     "item-item": {"shrinkage": 30.0, "page": 10.0},
-    "iALS": {"factors": 64, "regularisation": 10.0, "confidence": 2.0, "page": 5.0},
+    "iALS": {"factors": 48, "regularisation": 10.0, "confidence": 2.0, "page": 5.0},
     "EASE": {"penalty": 10.0, "page": 5.0},
 }
 
