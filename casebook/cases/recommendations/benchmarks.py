@@ -19,9 +19,10 @@ FIVE = SEEDS[:5]
 #: How much of a taste the history can tell, and how much only the day does: at other values.
 CHANGED: Mapping[str, tuple[float, ...]] = {"taste": (0.8, 2.4), "need": (0.0, 1.6)}
 SOME = ("analyst", "EASE", "logistic", "oracle")
-#: Candidates of the judges, in a shop whose lists all of them are made for.
+#: Candidates of the judges, in a shop that shows every fifth list by chance: with every twentieth
+#: the slice alone is too small to tell two lists apart.
 JUDGED = ("popular", "analyst", "item-item", "EASE", "logistic")
-JUDGED_SHOP = Shop(users=2_000, items=600)
+JUDGED_SHOP = Shop(users=3_000, items=600, random_share=0.2)
 #: Indices of 50,000 vectors of 128 numbers.
 INDICES = (
     Settings("flat"),
