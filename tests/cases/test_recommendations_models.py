@@ -12,8 +12,8 @@ import pytest
 from casebook.cases.recommendations import cold, ladder, nights, rankers, studies
 from casebook.cases.recommendations.candidates import SOURCES, allowed, merged
 from casebook.cases.recommendations.catalogue import Shop
-from casebook.cases.recommendations.nights import NAMES, cleaned, known, look, midnight
-from casebook.cases.recommendations.rankers import Nights, asked, of_lists, opened_before
+from casebook.cases.recommendations.nights import NAMES, known, look, midnight
+from casebook.cases.recommendations.rankers import Nights, of_lists, opened_before
 from casebook.cases.recommendations.recommend import fitted, for_days, recommend
 from casebook.cases.recommendations.rules import NONE, Rules, reranked, wanted
 
