@@ -1,4 +1,4 @@
-"""What is shipped: the parts of a fit with the night they answer from, as page and mail ask them."""
+"""What is shipped: the parts of a fit and the night they answer from, as page and mail ask them."""
 
 from __future__ import annotations
 
