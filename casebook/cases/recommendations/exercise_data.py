@@ -7,10 +7,10 @@ import pandas as pd
 
 from casebook.cases.recommendations.world import SEED
 
-#: Question 1: last day of training; 3: milliseconds; 4: level of the test, share of the rule.
-TRAIN_UNTIL, BUDGET, LEVEL, RULE = 21, 100.0, 0.01, 0.01
-#: Question 6: places of a list, most of a brand.
-SLOTS, CAP = 10, 3
+#: Question 1: last day of training; 3: milliseconds; 6: places of a list, most of a brand.
+TRAIN_UNTIL, BUDGET, SLOTS, CAP = 21, 100.0, 10, 3
+#: Question 4: level of the test, share of the rule, numbers of users.
+LEVEL, RULE, SIZES = 0.01, 0.01, (1_000, 10_000, 100_000)
 
 
 def views(seed: int) -> pd.DataFrame:
@@ -93,12 +93,6 @@ def splits(seed: int) -> pd.DataFrame:
     in_b = users * planned + z * np.sqrt(users * planned * (1 - planned))
     columns = {"planned": planned, "users": users, "in_b": in_b.round().astype(int)}
     return pd.DataFrame(columns, pd.Index(names, name="experiment"))
-
-
-def sizes(seed: int) -> list[int]:
-    """Return three numbers of users of an experiment."""
-    first = 1_000 if seed == SEED else int(np.random.default_rng([seed, 5]).integers(8, 15)) * 100
-    return [first, 10 * first, 100 * first]
 
 
 def visits(seed: int) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from casebook.exercises.asked import (
 )
 from casebook.exercises.grading import student_seed
 
-_GIVEN = ("views", "tower", "timings", "splits", "sizes", "visits", "items", "lists")
+_GIVEN = ("views", "tower", "timings", "splits", "visits", "items", "lists")
 exercise = Exercise(CHAPTER, SEED, {name: getattr(data, name) for name in _GIVEN})
 
 
@@ -26,7 +26,6 @@ def given(name: str) -> object:
     return exercise.given[name](student_seed(SEED))
 
 
-EXACT = Number(1e-4)
 #: What the questions' code needs of the exercise's data, in the reader's notebook too.
 _FROM = "from casebook.cases.recommendations.exercise_data import "
 
@@ -68,8 +67,6 @@ hits(rest, views[drawn]).sum() / drawn.sum()
   {value:.4g} is not the share of the {drawn.sum()} drawn rows that are in their user's list.
 recall(views[drawn], rest)
   The other way round: the drawn rows are the test.
-by_user(rest, views[drawn])
-  This is the mean over users. Count each row of the test once.
 recall(ago, views[drawn])
   Here the training ends on day {TRAIN_UNTIL}. A random split trains on all that is not drawn.
 
@@ -85,9 +82,7 @@ by_chance - by_time
 leaky / fair
   This is a ratio. Give the difference.
 """,
-        by_time=EXACT,
-        by_chance=EXACT,
-        leak=EXACT,
+        by_time=Number(1e-4),
     ),
     prediction=Prediction(
         "guess_1",
@@ -124,8 +119,6 @@ clicks.div(sum(clicks))
   {value.round(3).to_dict()} is not the share of each item in all {clicks.sum():,} clicks.
 1 / q
   The other way round: what is clicked often is in the batch often.
-pd.Series(even, clicks.index)
-  This is even sampling. A batch is made of clicks: an item is in it as often as it is clicked.
 raw
   These are scores of one user. How often an item is drawn depends on all clicks alone.
 
@@ -139,9 +132,8 @@ raw
 softmax(score - np.log(shares))
   This subtracts log Q once more. The trained score already lacks it: add it.
 score + np.log(shares)
-  These are corrected scores. Make shares of them that add up to one.
 shares * np.exp(score)
-  They do not add up to one: divide by the sum.
+  These are corrected scores, or their exponentials. Make shares of them that add up to one.
 
 penalised = named(raw < chances)
 [item for item in tower.index if raw[item] < chances[item]]
@@ -249,7 +241,7 @@ without(halve, 1).quantile(0.95)
 q4 = exercise.asked(
     4,
     "`p_values`, a number for each experiment, `broken`, some names, and `alarms`, three numbers",
-    setup=f"""{_FROM}LEVEL, RULE
+    setup=f"""{_FROM}LEVEL, RULE, SIZES
 from scipy import stats
 plan, n = splits["planned"], splits["users"]
 off, half_off = splits["in_b"] - n * plan, splits["in_b"] - n / 2
@@ -259,8 +251,8 @@ def tail(z):
 def named(found):
     return set(splits.index[found])
 def alarm(share):
-    return np.array([2 * stats.norm.sf(share * np.sqrt(size)) for size in sizes])
-counted = [2 * stats.binom.cdf(np.ceil(m * (1 - RULE) / 2) - 1, m, 0.5) for m in sizes]
+    return np.array([2 * stats.norm.sf(share * np.sqrt(size)) for size in SIZES])
+counted = [2 * stats.binom.cdf(np.ceil(m * (1 - RULE) / 2) - 1, m, 0.5) for m in SIZES]
 """,
     parts=parts(
         """
@@ -275,8 +267,6 @@ tail(half_off / np.sqrt(n / 4))
   You tested against one half. The plans differ: `planned`.
 z
   These are z. How likely is a value as large?
-relative.abs()
-  These are relative deviations. Whether one is large depends on the number of users.
 
 broken = named(tail(z) < LEVEL)
 [name for name in splits.index if tail(z)[name] < LEVEL]
@@ -290,10 +280,10 @@ named(tail(half_off / np.sqrt(n / 4)) < LEVEL)
 
 alarms = alarm(RULE)
 counted
-[stats.chi2.sf(RULE**2 * size, 1) for size in sizes]
+[stats.chi2.sf(RULE**2 * size, 1) for size in SIZES]
   when: min(np.abs(value - right).max(), np.abs(value - counted).max()) < 0.02
-  With {sizes[0]:,} users the number in B has a standard deviation of {sizes[0] ** 0.5 / 2:.0f}, and
-  the rule alarms beyond ±{RULE * sizes[0] / 2:g}. From this follows no {value[0]:.3g}.
+  With {SIZES[0]:,} users the number in B has a standard deviation of {SIZES[0] ** 0.5 / 2:.0f}, and
+  the rule alarms beyond ±{RULE * SIZES[0] / 2:g}. From this follows no {value[0]:.3g}.
 alarm(RULE) / 2
   This is one side. Too many and too few users in B both alarm.
 1 - alarm(RULE)
@@ -311,7 +301,7 @@ alarm(2 * RULE)
         "'over 50 %' if alarms[0] > 0.5 else '10 %'",
         "Chance alone moves the number in B by more than 1 % in most experiments of that size.",
     ),
-    shows="With {sizes[0]:,}, {sizes[1]:,} and {sizes[2]:,} users the rule alarms in "
+    shows="With {SIZES[0]:,}, {SIZES[1]:,} and {SIZES[2]:,} users the rule alarms in "
     "{alarms[0]:.0%}, {alarms[1]:.0%} and {alarms[2]:.1%} of healthy experiments. It overlooks "
     "“{n.idxmax()}”, which is off by {abs(relative[n.idxmax()]):.1%}.",
     hints=(
@@ -361,8 +351,6 @@ each(lambda name: drawn['clicked'][same(drawn, name)].mean())
   This is the plain click rate of the matches. They had different chances, so weigh them.
 terms.sum() / w.sum()
   This divides by the sum of the weights: another right estimate. Asked for is the plain mean.
-each(lambda name: own['clicked'][same(own, name)].mean())
-  This is the policy's traffic, in which nothing shows what it did not choose.
 
 pick = values.idxmax()
 max('ABC', key=values.get)
@@ -416,7 +404,7 @@ terms[pick].sum() ** 2 / (terms[pick] ** 2).sum()
 
 q6 = exercise.asked(
     6,
-    "`rerank`, a function, and `price`, a share",
+    "`rerank`, a function",
     setup=f"""{_FROM}differs, ten as listed
 probes = [(rows,) for rows in lists.values()]
 def capped_first(rows):
@@ -426,7 +414,7 @@ def numbered(rows, number):
     names = dict(zip(number, rows["item"]))
     return [names[item] for item in listed(rows.assign(item=number))]
 clicks = items.set_index("item")["score"]
-mine, free = clicks[listed(items)].sum(), clicks[listed(items, cap=99)].sum()
+price = 1 - clicks[listed(items)].sum() / clicks[listed(items, cap=99)].sum()
 """,
     parts=parts(
         """
@@ -455,18 +443,6 @@ lambda rows: numbered(rows, range(len(rows)))
   Of equal scores the smaller item number goes first.
 lambda rows: listed(items)
   Your function looks at `items`, and not at the `rows` that it is given.
-
-price = 1 - mine / free
-(free - mine) / free
-  {value:.4g} is not it. Add the scores of your list, and of the best ten in stock without a cap.
-free - mine
-  This is a number of clicks. Give its share of the clicks without the cap.
-free / mine - 1
-  This is a share of the clicks with the cap. Divide by those without it.
-mine / free
-  This is what remains. The price is what is lost.
-1 - mine / clicks.nlargest(10).sum()
-  You compare with sold-out items. They cannot be shown, with or without a cap.
 """,
         rerank=Function("probes", 1e-9),
     ),
@@ -474,10 +450,9 @@ mine / free
         "guess_6",
         ("less", "more"),
         "'less' if price < 0.1 else 'more'",
-        "The scores promise {free:.3f} clicks without the cap and {mine:.3f} with it.",
+        "It costs {price:.1%} of the clicks that the scores promise.",
     ),
-    shows="Your function keeps the rules in all {len(probes)} tables. Here the cap costs "
-    "{price:.1%} of the clicks.",
+    shows="Your function keeps the rules in all {len(probes)} tables.",
     hints=(
         "Leave out what is sold out, sort, and only then count brands.",
         "`rows.groupby('brand').cumcount()` numbers the rows of each brand in their order; 0, 1 "
