@@ -64,8 +64,11 @@ class Shop:
         Log-odds of a purchase after a click.
     out, back : float
         Chances of a day that an item is sold out, that it comes back.
-    boost, rotation, memory : float
-        Of the shop's own policy: weight of campaigns, of chance; days in which clicks count half.
+    trust, boost, rotation, memory : float
+        Of the shop's own policy: weight of the log of the clicks, of campaigns, of chance; days in
+        which clicks count half.
+    near : tuple of float
+        And of the page's category, by surface.
     late, twice, bots : float
         Shares of events that come late, that come twice; of users who are programs.
     cents_day : int
@@ -79,18 +82,18 @@ class Shop:
     brands: int = 60
     factors: int = 8
     random_share: float = 0.05
-    visits: float = 0.12
+    visits: float = 0.2
     pages: float = 1.0
     mails: float = 0.03
     new_users: float = 0.2
     new_items: float = 0.15
-    base: float = -4.6
+    base: float = -4.1
     eager: float = 0.4
-    taste: float = 1.6
-    brand: float = 0.4
-    style: float = 0.6
+    taste: float = 1.0
+    brand: float = 0.3
+    style: float = 0.45
     price: float = 0.5
-    quality: float = 0.5
+    quality: float = 0.65
     need: float = 0.8
     content: float = 0.6
     novelty: float = 0.4
@@ -105,8 +108,10 @@ class Shop:
     buys: float = -2.4
     out: float = 0.012
     back: float = 0.25
+    trust: float = 0.7
+    near: tuple[float, float, float] = (2.0, 0.5, 0.5)
     boost: float = 0.5
-    rotation: float = 0.35
+    rotation: float = 0.7
     memory: float = 7.0
     late: float = 0.03
     twice: float = 0.01
@@ -123,7 +128,9 @@ class Shop:
         shares = ("random_share", "new_users", "new_items", "content", "late", "twice", "bots")
         wrong = [name for name in shares if not 0 <= getattr(self, name) <= 1]
         if wrong or self.slots != 10 or not 0 < self.look <= 1:
-            raise ValueError(f"{wrong or 'slots, look'}: shares are 0 to 1, and a list has 10 slots.")
+            raise ValueError(
+                f"{wrong or 'slots, look'}: shares are 0 to 1, and a list has 10 slots."
+            )
         return self
 
 

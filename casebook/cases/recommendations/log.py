@@ -18,9 +18,13 @@ from casebook.cases.recommendations.truth import Truth
 START = pd.Timestamp("2026-03-02")
 #: Milliseconds of a day.
 DAY = 86_400_000
+#: More than the sessions of a day: the first of day d has the number d times this.
+SESSIONS = 1_000_000
 SIMILAR, ALSO, MAIL = range(len(SURFACES))
 #: Relative visits of the hours of a day, and of the days of a week from Monday.
-HOURS = np.array([2, 1, 1, 1, 1, 2, 3, 5, 6, 7, 7, 7, 8, 8, 7, 7, 8, 9, 11, 13, 14, 12, 8, 4], float)
+HOURS = np.array(
+    [2, 1, 1, 1, 1, 2, 3, 5, 6, 7, 7, 7, 8, 8, 7, 7, 8, 9, 11, 13, 14, 12, 8, 4], float
+)
 WEEK = np.array([0.95, 0.93, 0.93, 0.95, 1.0, 1.12, 1.12])
 #: Items of the page's category, and of the whole shop, among which the shop's policy chooses.
 POOL = 20
@@ -109,7 +113,7 @@ def _seeds(
 
 
 def requests(
-    seed: int, day: int, truth: Truth, session: int, events: Callable[[], pd.DataFrame]
+    seed: int, day: int, truth: Truth, events: Callable[[], pd.DataFrame]
 ) -> tuple[Requests, np.ndarray]:
     """Return the requests of a day, and the luck of each page's item to be bought."""
     rng, shop = stream(seed, 100 + day, 1), truth.shop
@@ -121,7 +125,7 @@ def requests(
     opened = (6.5 + rng.gamma(2.0, 1.5, len(mailed))).clip(max=23.9) * (DAY // 24)
     at = np.r_[at, opened].astype(np.int64)
     order = np.argsort(at, kind="stable")
-    visit = np.r_[visit, visit.max(initial=-1) + 1 + np.arange(len(mailed))] + session
+    visit = np.r_[visit, visit.max(initial=-1) + 1 + np.arange(len(mailed))] + day * SESSIONS
     asked = Requests(
         day=day,
         user=np.r_[user, mailed][order],
@@ -163,7 +167,7 @@ class Habit:
     def __call__(self, asked: Requests) -> np.ndarray:
         """Return the lists of a day."""
         rng = stream(self.seed, 100 + asked.day, 3)
-        score = np.log(self.counts + 0.05) + self.shop.boost * self.campaign
+        score = self.shop.trust * np.log(self.counts + 0.2) + self.shop.boost * self.campaign
         score = np.where(asked.stock, score, -np.inf)
         best = np.argsort(-score, kind="stable")
         pools = np.zeros((len(CATEGORIES) + 1, POOL), int)
@@ -175,7 +179,7 @@ class Habit:
         kind = np.where(page, self.category[asked.seed_item], self.last[asked.user])
         wide = np.broadcast_to(best[:POOL], (len(asked), POOL))
         pool = np.concatenate([pools[kind], wide], axis=1)
-        weight = np.array([2.0, 0.7, 0.7])[asked.surface][:, None]
+        weight = np.array(self.shop.near)[asked.surface][:, None]
         value = np.concatenate([known[kind] + weight, score[wide]], axis=1)
         value[:, POOL:][self.category[wide] == kind[:, None]] = -np.inf
         value[pool == asked.seed_item[:, None]] = -np.inf
@@ -245,7 +249,7 @@ def check_lists(lists: np.ndarray, asked: Requests, slots: int) -> np.ndarray:
             f"the policy gave {lists.dtype} of shape {lists.shape} for {len(asked)} requests: "
             f"give item numbers of shape ({len(asked)}, {slots})."
         )
-    if lists.size and not (0 <= lists.min() and lists.max() < len(asked.stock)):
+    if lists.size and not (lists.min() >= 0 and lists.max() < len(asked.stock)):
         raise ValueError(f"the policy named an item beyond 0 to {len(asked.stock) - 1}.")
     ordered = np.sort(lists, axis=1)
     if (ordered[:, 1:] == ordered[:, :-1]).any():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.recommendations.catalogue import stream
-from casebook.cases.recommendations.log import DAY, Played, moment
+from casebook.cases.recommendations.log import DAY, SESSIONS, Played, moment
 from casebook.cases.recommendations.truth import Truth
 
 KINDS = VIEW, CLICK, CART, BUY = ("view", "click", "cart", "buy")
@@ -55,10 +55,10 @@ def _of_day(seed: int, played: Played, truth: Truth) -> dict[str, np.ndarray]:
     return {name: np.concatenate(values) for name, values in made.items()}
 
 
-def _of_bots(seed: int, truth: Truth, days: int, session: int) -> dict[str, np.ndarray]:
+def _of_bots(seed: int, truth: Truth) -> dict[str, np.ndarray]:
     """Return the views and clicks of programs: three nights each, one page in seven seconds."""
-    rng, pages = stream(seed, 8), 240
-    runs = [(bot, day) for bot in truth.bots for day in rng.choice(days, 3, replace=False)]
+    rng, pages, nights = stream(seed, 8), 240, truth.shop.days
+    runs = [(bot, day) for bot in truth.bots for day in rng.choice(nights, 3, replace=False)]
     made = {name: [] for name in ("at", "lag", "user", "item", "kind", "session")}
     for number, (bot, day) in enumerate(runs):
         begins = day * DAY + int(rng.uniform(1, 4) * 3_600_000)
@@ -69,13 +69,11 @@ def _of_bots(seed: int, truth: Truth, days: int, session: int) -> dict[str, np.n
         made["user"].append(np.full(pages, bot))
         made["item"].append(rng.choice(own, pages))
         made["kind"].append((rng.random(pages) < 0.4).astype(np.int8))
-        made["session"].append(np.full(pages, session + number))
+        made["session"].append(np.full(pages, (day + 1) * SESSIONS - 1 - number))
     return {name: np.concatenate(values) for name, values in made.items()}
 
 
-def feed(
-    seed: int, played: Sequence[Played], truth: Truth, session: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def feed(seed: int, played: Sequence[Played], truth: Truth) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the events as they came in, and where faults are planted.
 
     Parameters
@@ -84,8 +82,6 @@ def feed(
     played : sequence of Played
         Days that were played.
     truth : Truth
-    session : int
-        Number of the first session that is free.
 
     Returns
     -------
@@ -97,20 +93,21 @@ def feed(
     """
     shop = truth.shop
     parts = [_of_day(seed, day, truth) for day in played]
-    days = len(played)
-    parts.append(_of_bots(seed, truth, days, session))
+    parts.append(_of_bots(seed, truth))
     made = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     bot = np.arange(len(made["at"])) >= len(made["at"]) - len(parts[-1]["at"])
     order = np.argsort(made["at"], kind="stable")
     made, bot = {name: values[order] for name, values in made.items()}, bot[order]
-    n, rng = len(order), stream(seed, 9)
+    n = len(order)
     phone = (truth.users.table["device"] == "phone").to_numpy()[made["user"]]
     day = made["at"] // DAY
     cents = phone & (day >= shop.cents_day) & (day < shop.cents_day + 2)
-    again = np.flatnonzero(rng.random(n) < shop.twice)
+    # Streams of their own: a feed that ends earlier is the beginning of a longer one.
+    again = np.flatnonzero(stream(seed, 9).random(n) < shop.twice)
+    pause = stream(seed, 10).exponential(1_800_000, n)[again]
     price = truth.items.table["price"].to_numpy()[made["item"]] * np.where(cents, 100.0, 1.0)
     known = made["at"] + made["lag"]
-    later = known[again] + (1_000 + rng.exponential(1_800_000, len(again))).astype(np.int64)
+    later = known[again] + (1_000 + pause).astype(np.int64)
     rows, known = np.r_[np.arange(n), again], np.r_[known, later]
     rows = rows[order := np.lexsort((rows, known))]
     events = pd.DataFrame(
@@ -131,7 +128,6 @@ def feed(
     found.append(pd.DataFrame({"event": again, "fault": "twice"}))
     faults = pd.concat(found).sort_values(["event", "fault"], ignore_index=True)
     return events, faults.astype({"event": np.int32})
-
 
 
 # The audit ----------------------------------------------------------------------------

@@ -11,10 +11,10 @@ Mechanisms
 * *A click* needs a slot that is looked at (each next one less often) and an item that appeals:
   logistic in taste, brand, style, price, quality, need, novelty, bursts, season, campaign, less if
   the user clicked it within seven days or owns it.
-* *The shop's policy* shows what was clicked of late in the page's category, campaigns first. What it
-  shows is clicked, and what is clicked it shows: its past decides what the log knows.
-* *The random slice*: 5 % of all lists are drawn evenly among the items in stock (without the page's
-  own), with the chance logged.
+* *The shop's policy* shows what was clicked of late in the page's category, campaigns first. What
+  it shows is clicked, and what is clicked it shows: its past decides what the log knows.
+* *The random slice*: 5 % of all lists are drawn evenly among the items in stock, without the
+  page's own, with the chance logged.
 
 Every draw belongs to a seed, a day and a stream, whatever is shown: :meth:`World.replay` shows the
 same people the lists of another policy. Nothing is estimated from data.
@@ -109,8 +109,7 @@ class World:
 
     @cached_property
     def _feed(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        last = self.played[-1].asked.session.max(initial=-1) + 1
-        return feed(self.seed, self.played, self.truth, int(last))
+        return feed(self.seed, self.played, self.truth)
 
     @property
     def events(self) -> pd.DataFrame:
@@ -196,33 +195,33 @@ def _run(seed: int, shop: Shop, policy: Policy | None, acts: frozenset[int]) -> 
     items, users = make_items(seed, shop), make_users(seed, shop)
     stock = make_stock(seed, shop, items)
     truth = make_truth(seed, shop, items, users, stock)
-    own, played, session = habit(seed, truth), [], 0
+    own, played = habit(seed, truth), []
     for day in range(shop.days):
         so_far = tuple(played)
 
-        def known(so_far: tuple[Played, ...] = so_far, day: int = day, s: int = session):
-            return _known(seed, so_far, truth, day, s)
+        def known(so_far: tuple[Played, ...] = so_far, day: int = day) -> pd.DataFrame:
+            return _known(seed, so_far, truth, day)
 
-        asked, luck = requests(seed, day, truth, session, known)
+        asked, luck = requests(seed, day, truth, known)
         lists = own(asked)
         if policy is not None and day in acts:
             lists = policy(asked)
         now = play(seed, asked, luck, lists, _remembered(truth, played[-56:]) if played else truth)
         played.append(now)
         own.learn(now.lists[now.clicked], asked.seed_item[asked.seed_item >= 0])
-        session = int(asked.session.max(initial=session - 1)) + 1
     truth = _remembered(truth, played)
     return World(seed, shop, items.table, users.table, stock, truth, tuple(played))
 
 
-def _known(
-    seed: int, played: tuple[Played, ...], truth: Truth, day: int, session: int
-) -> pd.DataFrame:
+def _known(seed: int, played: tuple[Played, ...], truth: Truth, day: int) -> pd.DataFrame:
     """Return the events that were known on the midnight before a day."""
     if not played:
-        raise ValueError("before the first day no event is known: let the policy act from day 1 on.")
-    events = feed(seed, played, truth, session)[0]
-    return events[events["known_at"] < moment(np.array([day * DAY]))[0]]
+        raise ValueError(
+            "before the first day no event is known: let the policy act from day 1 on."
+        )
+    events = feed(seed, played, truth)[0]
+    known = events["known_at"] < moment(np.array([day * DAY]))[0]
+    return events[known].reset_index(drop=True)
 
 
 def simulate(
