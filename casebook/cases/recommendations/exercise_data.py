@@ -7,7 +7,7 @@ import pandas as pd
 
 from casebook.cases.recommendations.world import SEED
 
-#: Question 1: last day of training; 3: milliseconds; 6: places of a list, most of a brand.
+#: Question 1: last day of training; 3: milliseconds; 6: slots of a list, most of a brand.
 TRAIN_UNTIL, BUDGET, SLOTS, CAP = 21, 100.0, 10, 3
 #: Question 4: level of the test, share of the rule, numbers of users.
 LEVEL, RULE, SIZES = 0.01, 0.01, (1_000, 10_000, 100_000)
@@ -96,7 +96,7 @@ def splits(seed: int) -> pd.DataFrame:
 
 
 def visits(seed: int) -> pd.DataFrame:
-    """Return visits with one place: what was shown, its chance, what three candidates would show.
+    """Return visits with one slot: what was shown, its chance, what three candidates would show.
 
     ``attrs`` have the true clicks of a visit, and the kind, of each candidate.
     """
@@ -181,5 +181,5 @@ def differs(mine: list, right: list, given: dict[str, pd.DataFrame]) -> str:
         if len(shown) != len(other):
             return f"With {name} you return {len(shown)} items; {len(other)} are possible."
         place = next(k for k, item in enumerate(shown) if item != other[k])
-        return f"With {name}, place {place + 1} has item {shown[place]} and not {other[place]}."
+        return f"With {name}, slot {place + 1} has item {shown[place]} and not {other[place]}."
     return "Your function returns something else."

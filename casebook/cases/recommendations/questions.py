@@ -94,10 +94,10 @@ leaky / fair
     "{len(both)} rows, having seen their own week is worth {leak:.2f}.",
     hints=(
         "Which rows can a recommender have seen that makes its lists on the evening of day 21?",
-        "A function `recall(train, test)` makes lists with `top_ten(train)`; a row is a hit if its "
-        "item is in `lists.get(user, [])`. Its result is the mean over the rows of the test.",
-        "For `leak` the test is `views[drawn & (day > 21)]`. Train on all rows that are not drawn, "
-        "then on those of them up to day 21.",
+        "Write a function of a training and a test: `lists = top_ten(train)`, and for each row of "
+        "the test whether its item is in `lists.get(user, [])`. The recall is the mean.",
+        "For `leak` the test is `views[views['drawn'] & (views['day'] > 21)]`. Train on all rows "
+        "that are not drawn, then on those of them up to day 21.",
     ),
     helps=("by_time", "by_time", "leak"),
 )
@@ -435,9 +435,9 @@ lambda rows: listed(rows, cap=99)
 lambda rows: listed(rows, refill=False)
   Your lists have fewer than ten where ten are in stock. There, the cap gives way.
 lambda rows: listed(rows, drop=True)
-  You drop the cap for the whole list. It gives way for the places that are left, at the end.
+  You drop the cap for the whole list. It gives way for the slots that are left, at the end.
 capped_first
-  A sold-out item takes a place of its brand. Leave those out before you count brands.
+  A sold-out item takes a slot of its brand. Leave those out before you count brands.
 lambda rows: numbered(rows, -rows['item'])
 lambda rows: numbered(rows, range(len(rows)))
   Of equal scores the smaller item number goes first.
