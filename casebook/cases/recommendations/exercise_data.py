@@ -59,7 +59,7 @@ def tower(seed: int) -> pd.DataFrame:
     names = ["kettle", "lamp", "tent", "mug", "chair", "towel", "knife", "plant"]
     while True:
         clicks = pd.Series(np.sort(rng.integers(20, 60, 8) ** 2)[::-1] // 3 + 5, names)
-        clicks.iloc[:2] *= 3
+        clicks.iloc[:2] = 3 * clicks.iloc[:2] + [rng.integers(50, 400), 0]
         q, chance = clicks / clicks.sum(), rng.dirichlet(np.full(8, 2.0))
         chance[0] = max(0.24, chance[0])
         score = (np.log(chance / chance.sum() / q) + rng.uniform(0.5, 2)).round(3)
@@ -118,7 +118,7 @@ def visits(seed: int) -> pd.DataFrame:
     own = pd.DataFrame({"shown": shown, "random": random, "chance": chance})
     own["clicked"] = rng.random(n) < appeal[np.arange(n), shown]
     table = own.assign(**dict(sorted(zip(names, items_of, strict=True))))
-    kinds = ("the most shown", "much like the policy", "by the user's taste")
+    kinds = ("shows what was shown most", "does much as the policy", "goes by the user's taste")
     table.attrs["kind"] = dict(zip(names, kinds, strict=True))
     table.attrs["true"] = {name: float(appeal[np.arange(n), table[name]].mean()) for name in "ABC"}
     return table

@@ -202,13 +202,11 @@ timings.mean().sum()
 
 halve = min(left, key=left.get)
 [stage for stage in timings if left[stage] <= BUDGET][0]
-  With half of it, the 95th percentile of a request is {left[value]:.0f} ms, over {BUDGET:g}.
+  With half of it, the 95th percentile of the requests is {left[value]:.0f} ms.
 each.idxmax()
-  {value} has the highest percentile of its own; with half of it the request's is still
-  {left[value]:.0f} ms. Which stage do the slow requests wait for?
+  This has the highest percentile of its own. Which stage do the *slow* requests wait for?
 timings.max().idxmax()
-  {value} has the longest times, but in too few requests: with half of it the 95th percentile is
-  still {left[value]:.0f} ms.
+  This has the longest times, in too few requests: the percentile stays at {left[value]:.0f} ms.
 
 after = without(halve).quantile(0.95)
 np.percentile(timings.assign(**{halve: timings[halve] / 2}).sum(axis=1), 95)
@@ -228,8 +226,9 @@ without(halve, 1).quantile(0.95)
         "Each stage is slow in less than 5 % of the requests, which its own 95th percentile does "
         "not show; {(total > BUDGET).mean():.0%} of the requests meet a slow stage.",
     ),
-    shows="The percentiles add up to {summed:.0f} ms, a request has {whole:.0f}. Half of {halve} "
-    "brings it to {after:.0f}, half of {each.idxmax()} only to {left[each.idxmax()]:.0f}.",
+    shows="The stages' percentiles add up to {summed:.0f} ms; that of the requests is {whole:.0f}. "
+    "With half of {halve} it is {after:.0f}, with half of {each.idxmax()} still "
+    "{left[each.idxmax()]:.0f}.",
     hints=(
         "A request waits for its four stages, one after the other. What is one request's time?",
         "`timings.sum(axis=1)` has a number for each request; take its `quantile(0.95)`.",
@@ -386,7 +385,7 @@ terms[pick].sum() ** 2 / (terms[pick] ** 2).sum()
         "guess_5",
         ("yes", "no"),
         "'yes' if recalls.idxmax() == pick else 'no'",
-        "{recalls.idxmax()} shows {kind[recalls.idxmax()]}, {pick} chooses {kind[pick]}.",
+        "{recalls.idxmax()} {kind[recalls.idxmax()]}, {pick} {kind[pick]}.",
     ),
     shows="{pick} brings {values[pick]:.3f} ± {1.96 * error:.3f} clicks a visit (truth: "
     "{true[pick]:.3f}); {recalls.idxmax()}, with the best recall, {values[recalls.idxmax()]:.3f} "
@@ -407,12 +406,6 @@ q6 = exercise.asked(
     "`rerank`, a function",
     setup=f"""{_FROM}differs, ten as listed
 probes = [(rows,) for rows in lists.values()]
-def capped_first(rows):
-    order = rows.sort_values("score", ascending=False)
-    return listed(order[order.groupby("brand").cumcount() < 3])
-def numbered(rows, number):
-    names = dict(zip(number, rows["item"]))
-    return [names[item] for item in listed(rows.assign(item=number))]
 clicks = items.set_index("item")["score"]
 price = 1 - clicks[listed(items)].sum() / clicks[listed(items, cap=99)].sum()
 """,
@@ -436,10 +429,10 @@ lambda rows: listed(rows, refill=False)
   Your lists have fewer than ten where ten are in stock. There, the cap gives way.
 lambda rows: listed(rows, drop=True)
   You drop the cap for the whole list. It gives way for the slots that are left, at the end.
-capped_first
+lambda rows: listed(rows[rows.groupby('brand')['score'].rank('first', ascending=False) <= 3])
   A sold-out item takes a slot of its brand. Leave those out before you count brands.
-lambda rows: numbered(rows, -rows['item'])
-lambda rows: numbered(rows, range(len(rows)))
+lambda rows: [-item for item in listed(rows.assign(item=-rows['item']))]
+lambda rows: [rows['item'].iloc[k] for k in listed(rows.assign(item=range(len(rows))))]
   Of equal scores the smaller item number goes first.
 lambda rows: listed(items)
   Your function looks at `items`, and not at the `rows` that it is given.
@@ -450,7 +443,7 @@ lambda rows: listed(items)
         "guess_6",
         ("less", "more"),
         "'less' if price < 0.1 else 'more'",
-        "It costs {price:.1%} of the clicks that the scores promise.",
+        "The cap costs {price:.1%} of the clicks that the scores promise.",
     ),
     shows="Your function keeps the rules in all {len(probes)} tables.",
     hints=(
