@@ -142,7 +142,7 @@ def test_chance_is_even_among_the_items_in_stock():
 
 @pytest.mark.parametrize("seed", WORLDS)
 def test_each_rule_of_the_list_has_a_table(seed):
-    tables = data.lists(seed)
+    tables = data.lists(data.items(seed))
     brands = [rows[rows["stock"] > 0]["brand"].value_counts() for rows in tables.values()]
     assert any(3 in counts.to_numpy() and counts.max() == 3 for counts in brands)
     assert any(counts.clip(upper=3).sum() < 10 <= counts.sum() for counts in brands)

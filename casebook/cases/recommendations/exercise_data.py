@@ -146,17 +146,17 @@ def ten(rows: pd.DataFrame, cap: int = CAP, refill: bool = True, drop: bool = Fa
     return [*rows["item"][within], *rows["item"][~within & refill]][:SLOTS]
 
 
-def lists(seed: int) -> dict[str, pd.DataFrame]:
-    """Return tables to be ranked, at least one for each sentence of question 6."""
+def lists(shown: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the table that is shown and others: one for each sentence of question 6."""
 
     def table(brands: str, score: object = None, stock: object = 5) -> pd.DataFrame:
         n = len(brands)
-        own = {"item": 100 + np.random.default_rng([seed, n]).permutation(n)}
+        own = {"item": 100 + np.random.default_rng(n).permutation(n)}
         own["score"] = np.linspace(0.9, 0.1, n) if score is None else score
         return pd.DataFrame(own).assign(brand=[*brands], stock=stock).sample(frac=1, random_state=1)
 
     return {
-        "the table on the page": items(seed),
+        "the table on the page": shown,
         "thirteen items, the best sold out": table("AAAABCDEFGHIJ", stock=[0] + 12 * [3]),
         "twelve items, two sold out": table("ABCDEFGHIJKL", stock=[0, *[1] * 5, 0, *[5] * 5]),
         "exactly three of a brand": table("AAABCDEFGHIJ"),

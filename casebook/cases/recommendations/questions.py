@@ -17,7 +17,7 @@ from casebook.exercises.asked import (
 )
 from casebook.exercises.grading import student_seed
 
-_GIVEN = ("views", "tower", "timings", "splits", "visits", "items", "lists")
+_GIVEN = ("views", "tower", "timings", "splits", "visits", "items")
 exercise = Exercise(CHAPTER, SEED, {name: getattr(data, name) for name in _GIVEN})
 
 
@@ -359,6 +359,7 @@ recalls.idxmax()
 
 error = terms[pick].std() / n**0.5
 np.std(terms[pick]) / np.sqrt(n)
+  when: abs(value / right - 1) < 0.04
   {value:.4g} is not the standard deviation of the terms over the root of their number.
 terms[pick].std()
   This is the standard deviation of a term. The mean of {n:,} terms varies less.
@@ -404,8 +405,9 @@ terms[pick].sum() ** 2 / (terms[pick] ** 2).sum()
 q6 = exercise.asked(
     6,
     "`rerank`, a function",
-    setup=f"""{_FROM}differs, ten as listed
-probes = [(rows,) for rows in lists.values()]
+    setup=f"""{_FROM}differs, lists as made_of, ten as listed
+tables = made_of(items)
+probes = [(rows,) for rows in tables.values()]
 clicks = items.set_index("item")["score"]
 price = 1 - clicks[listed(items)].sum() / clicks[listed(items, cap=99)].sum()
 """,
@@ -414,7 +416,7 @@ price = 1 - clicks[listed(items)].sum() / clicks[listed(items, cap=99)].sum()
 rerank = listed
 lambda rows: pd.Series(listed(rows), dtype=int)
 lambda rows: tuple(listed(rows.reset_index(drop=True)))
-  {differs(value, right, lists)}
+  {differs(value, right, tables)}
 lambda rows: listed(rows.assign(stock=1))
   You show what is sold out: its `stock` is 0.
 lambda rows: listed(rows[rows['stock'] > 1])
