@@ -10,7 +10,7 @@ from casebook.cases.recommendations.world import SEED
 #: Question 1: last day of training; 3: milliseconds; 6: slots of a list, most of a brand.
 TRAIN_UNTIL, BUDGET, SLOTS, CAP = 21, 100.0, 10, 3
 #: Question 4: level of the test, share of the rule, numbers of users.
-LEVEL, RULE, SIZES = 0.01, 0.01, (1_000, 10_000, 100_000)
+LEVEL, RULE, SIZES = 0.001, 0.01, (1_000, 10_000, 100_000)
 
 
 def views(seed: int) -> pd.DataFrame:

@@ -273,7 +273,7 @@ broken = named(tail(z) < LEVEL)
 named(relative.abs() > RULE)
   This is the rule of 1 %: it condemns small experiments and overlooks the largest one.
 named(tail(z) < 0.05)
-  This is the level 5 %, at which one of six healthy splits often alarms. Asked for is {LEVEL:g}.
+  At the level 5 %, some of six healthy splits alarm in one case of four. Asked for is {LEVEL:g}.
 named(tail(half_off / np.sqrt(n / 4)) < LEVEL)
   You tested against one half. Some of these are uneven by plan.
 
