@@ -21,9 +21,9 @@ Slates of two out of four items, as likely each; the second slot is looked at ha
 References
 ----------
 Craswell, Zoeter, Taylor & Ramsey (2008), *An experimental comparison of click position-bias
-models*, WSDM; Li, Kim & Zitouni (2015), *Toward predicting the outcome of an A/B experiment for search
-relevance*, WSDM; Yang, Cui, Xuan, Wang, Belongie & Estrin (2018), *Unbiased offline recommender
-evaluation for missing-not-at-random implicit feedback*, RecSys.
+models*, WSDM; Li, Kim & Zitouni (2015), *Toward predicting the outcome of an A/B experiment for
+search relevance*, WSDM; Yang, Cui, Xuan, Wang, Belongie & Estrin (2018), *Unbiased offline
+recommender evaluation for missing-not-at-random implicit feedback*, RecSys.
 """
 
 from __future__ import annotations
