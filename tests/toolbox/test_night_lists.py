@@ -1,4 +1,4 @@
-"""Lists of a night: stored whole or refused, valid for two days, and never with what is sold out."""
+"""Lists of a night: stored whole or refused, valid for two days, never with what is sold out."""
 
 from __future__ import annotations
 
