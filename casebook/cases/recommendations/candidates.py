@@ -18,7 +18,7 @@ from casebook.retrieval.factors import ease, item_item, top
 #: Items that each source proposes.
 SOURCES = {"ease": 80, "together": 60, "category": 60, "trending": 60}
 #: The settings that did best of six trials in the worlds of the choice.
-PENALTY, SHRINKAGE = 30.0, 10.0
+PENALTY, SHRINKAGE = 100.0, 1.0
 
 
 @dataclass(frozen=True)

@@ -109,9 +109,9 @@ class Shop:
     out: float = 0.012
     back: float = 0.25
     trust: float = 0.7
-    near: tuple[float, float, float] = (3.0, 1.5, 1.5)
+    near: tuple[float, float, float] = (2.0, 0.5, 0.5)
     boost: float = 0.5
-    rotation: float = 0.5
+    rotation: float = 0.7
     memory: float = 7.0
     late: float = 0.03
     twice: float = 0.01

@@ -9,7 +9,7 @@ event by event, and answers for one user and some items now. Both hand raw count
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ import pandas as pd
 
 from casebook.cases.recommendations.catalogue import CATEGORIES
 from casebook.cases.recommendations.log import DAY, START
+from casebook.cases.recommendations.messages import repair
+from casebook.evaluate.slates import look_curve
 
 if TYPE_CHECKING:
     from casebook.cases.recommendations.world import World
@@ -70,40 +72,12 @@ class Definition:
     half_days: float = 7.0
 
 
-def look_curve(shown: pd.DataFrame) -> np.ndarray:
-    """Estimate how often each slot is looked at, as a share of the first, on the random slice.
-
-    There every slot has the same items on average, so that clicks differ by looks alone: a
-    geometric curve is fitted by the likelihood.
-
-    Raises
-    ------
-    ValueError
-        With fewer than 20 clicks on random lists.
-    """
-    from scipy.optimize import minimize_scalar
-
-    drawn = shown[shown["random"]]
-    slots = int(shown["slot"].max()) + 1
-    clicks = np.bincount(drawn["slot"], drawn["clicked"], minlength=slots)
-    if clicks.sum() < 20:
-        raise ValueError(
-            f"{clicks.sum():.0f} clicks on random lists: a curve needs 20; take more days."
-        )
-    slot = np.arange(slots)
-
-    def loss(r: float) -> float:
-        curve = r**slot
-        return -float(clicks @ np.log(curve / curve.sum()))
-
-    return minimize_scalar(loss, bounds=(0.3, 1.0), method="bounded").x ** slot
-
-
 def define(world: World, until: int) -> Definition:
     """Return the definition, with what is estimated from the days before ``until``."""
     items, shown = world.items, world.shown
     before = shown[shown["day"] < until]
-    look = look_curve(before)
+    drawn = before.loc[before["random"], "clicked"].to_numpy()
+    look = look_curve(drawn.reshape(-1, world.shop.slots))
     looks = look[before["slot"].to_numpy()].sum()
     category = items["category"].cat.codes.to_numpy().astype(int)
     log = np.log(items["price"].to_numpy())
@@ -476,3 +450,39 @@ def training_rows(world: World, days: range, share: float = 1.0, seed: int = 0) 
         rng = np.random.default_rng(seed)
         shown = shown[shown["list"].isin(lists[rng.random(len(lists)) < share])]
     return shown
+
+
+def click_model(
+    world: World, until: int, most: int = 60_000
+) -> Callable[[pd.DataFrame], np.ndarray]:
+    """Fit a logistic regression of clicks on the features, on impressions before a day.
+
+    Parameters
+    ----------
+    world : World
+    until : int
+    most : int
+        Impressions that it is fitted on, about.
+
+    Returns
+    -------
+    callable
+        From rows to the chance of a click if the first slot is looked at.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    made = define(world, until)
+    past = History(made, repair(world.events, world.items), world.shown)
+    rows = training_rows(world, range(until // 4, until))
+    if len(rows) > most:
+        rows = training_rows(world, range(until // 4, until), most / len(rows))
+    features = past.features(rows).assign(look=np.log(made.look[rows["slot"].to_numpy()]))
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+    fitted.fit(features, rows["clicked"])
+
+    def expects(asked: pd.DataFrame) -> np.ndarray:
+        return fitted.predict_proba(past.features(asked).assign(look=0.0))[:, 1]
+
+    return expects

@@ -18,19 +18,28 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.recommendations.catalogue import SURFACES, stream
-from casebook.cases.recommendations.features import History, define, look_curve, training_rows
+from casebook.cases.recommendations.features import click_model
 from casebook.cases.recommendations.log import by_chance, moment
-from casebook.cases.recommendations.messages import repair
 from casebook.evaluate.assign import CONTROL, TREATMENT, arms, numbered
-from casebook.evaluate.experiments import Effect, ratio_effect, ratio_with_se
-from casebook.evaluate.off_policy import Estimate, Z, dr, ips, snips
+from casebook.evaluate.experiments import Effect, ratio_effect
+from casebook.evaluate.off_policy import Estimate
+from casebook.evaluate.slates import (
+    logged_ndcg,
+    logged_recall,
+    look_curve,
+    mean_over,
+    random_slice,
+    slate_value,
+)
 
 if TYPE_CHECKING:
     from casebook.cases.recommendations.world import World
 
 #: Lists of items for each row of :func:`contexts`, or a function from these rows to them.
 Candidate = np.ndarray | Callable[[pd.DataFrame], np.ndarray]
-JUDGES = ("recall", "ndcg", "weighted recall", "ips", "snips", "dr", "ab", "truth")
+JUDGES = ("recall", "ndcg", "weighted recall", "ips", "snips", "dr", "dr cut", "ab", "truth")
+#: The judge "dr cut" cuts weights to this: less noise, and a part of the model's errors stays.
+CUT = 20.0
 #: From rows with ``user``, ``item``, ``at``, ``seed_item`` to the chance of a click if looked at.
 Model = Callable[[pd.DataFrame], np.ndarray]
 
@@ -97,58 +106,10 @@ def lists_of(world: World, candidate: Candidate, asked: pd.DataFrame) -> np.ndar
     return made
 
 
-# Logged clicks ------------------------------------------------------------------------
-
-
-def _ratio(top: np.ndarray, bottom: np.ndarray, clusters: np.ndarray) -> Estimate:
-    """Return a ratio of sums over rows with the standard error over clusters."""
-    _, code = np.unique(clusters, return_inverse=True)
-    value, se = ratio_with_se(np.bincount(code, top), np.bincount(code, bottom))
-    return Estimate(value, se, value - Z * se, value + Z * se, float(len(code)))
-
-
-def _impressions(world: World, asked: pd.DataFrame) -> pd.DataFrame:
-    """Return the impressions of the lists, with the row of :func:`contexts` of each."""
-    slots, first = world.shop.slots, asked["list"].to_numpy()
-    at = (first[:, None] * slots + np.arange(slots)).ravel()
-    return world.shown.iloc[at].assign(row=np.repeat(np.arange(len(asked)), slots))
-
-
-def _places(rows: pd.DataFrame, lists: np.ndarray) -> np.ndarray:
-    """Return the slot at which each impression's item stands in the candidate's list, or −1."""
-    same = lists[rows["row"].to_numpy()] == rows["item"].to_numpy()[:, None]
-    return np.where(same.any(axis=1), same.argmax(axis=1), -1)
-
-
-def recall(clicks: pd.DataFrame, lists: np.ndarray) -> Estimate:
-    """Return the share of logged clicks on items that the candidate names too."""
-    hit = _places(clicks, lists) >= 0
-    return _ratio(hit.astype(float), np.ones(len(hit)), clicks["user"].to_numpy())
-
-
-def ndcg(clicks: pd.DataFrame, lists: np.ndarray) -> Estimate:
-    """Return the mean NDCG@10 of lists with a logged click."""
-    place = _places(clicks, lists)
-    gain = np.where(place >= 0, 1 / np.log2(np.maximum(place, 0) + 2.0), 0.0)
-    row, code = np.unique(clicks["row"].to_numpy(), return_inverse=True)
-    best = (1 / np.log2(np.arange(lists.shape[1]) + 2.0)).cumsum()
-    each = np.bincount(code, gain) / best[np.bincount(code) - 1]
-    user = clicks.groupby("row")["user"].first().loc[row].to_numpy()
-    return _ratio(each, np.ones(len(each)), user)
-
-
-def weighted_recall(clicks: pd.DataFrame, lists: np.ndarray, share: np.ndarray) -> Estimate:
-    """Return the recall with each click weighted by one over the share of lists with its item.
-
-    ``share``, shape (items,), is counted: the shop does not log the chance of what its own policy
-    shows. It is a mean over all pages, and right for none.
-    """
-    hit = _places(clicks, lists) >= 0
-    weight = 1 / share[clicks["item"].to_numpy()]
-    return _ratio(hit * weight, weight, clicks["user"].to_numpy())
-
-
-# The random slice ---------------------------------------------------------------------
+def logged(world: World, asked: pd.DataFrame, name: str) -> np.ndarray:
+    """Return a column of ``World.shown`` for the lists of :func:`contexts`, shape (n, slots)."""
+    values = world.shown[name].to_numpy().reshape(-1, world.shop.slots)
+    return values[asked["list"].to_numpy()]
 
 
 def chance_from_scratch(world: World, rows: pd.DataFrame) -> np.ndarray:
@@ -158,7 +119,7 @@ def chance_from_scratch(world: World, rows: pd.DataFrame) -> np.ndarray:
     ----------
     world : World
     rows : DataFrame
-        Impressions: ``day``, ``seed_item``.
+        Lists or impressions: ``day``, ``seed_item``.
 
     Returns
     -------
@@ -168,109 +129,6 @@ def chance_from_scratch(world: World, rows: pd.DataFrame) -> np.ndarray:
     day, seed = rows["day"].to_numpy(), rows["seed_item"].to_numpy()
     own = (seed >= 0) & world.stock[day, np.maximum(seed, 0)]
     return 1 / (world.stock[day].sum(axis=1) - own)
-
-
-class Slice(NamedTuple):
-    """The random slice as a candidate sees it, a row for each impression.
-
-    Attributes
-    ----------
-    rows : DataFrame
-    clicked : ndarray
-    chance : ndarray
-        Of the item, to stand in the slot.
-    target : ndarray
-        The share of the candidate's looks that falls on this item; 0 if it does not name it.
-    """
-
-    rows: pd.DataFrame
-    clicked: np.ndarray
-    chance: np.ndarray
-    target: np.ndarray
-
-
-def slice_of(
-    rows: pd.DataFrame, lists: np.ndarray, look: np.ndarray, chance: np.ndarray | None = None
-) -> Slice:
-    """Return the random slice with the weights of a candidate.
-
-    An item tells what it is worth in whatever slot chance put it: a look at it is a look at it.
-    With a look curve that sums to E, an impression of an item which the candidate puts in slot t
-    stands for ``look[t] / E`` over its chance.
-
-    Raises
-    ------
-    ValueError
-        If no list is random, or the weights are off by far: their mean is one if chances are right.
-    """
-    rows = rows[rows["random"]]
-    if rows.empty:
-        raise ValueError("no list is random on these days: set Shop.random_share, or take more.")
-    chance = rows["chance"].to_numpy() if chance is None else np.asarray(chance, float)
-    place = _places(rows, lists)
-    target = np.where(place >= 0, look[place] / look.sum(), 0.0)
-    weight = target / chance
-    # Matches are a Poisson number. Beyond five standard errors and by half, the chance is wrong.
-    se = np.sqrt(np.square(weight).sum()) / len(weight)
-    if abs(weight.mean() - 1) > max(5 * se, 0.5):
-        raise ValueError(
-            f"the weights have the mean {weight.mean():.2f}, which is 1 for right chances: use the "
-            "chance of an item to stand in one slot."
-        )
-    return Slice(rows, rows["clicked"].to_numpy(float), chance, target)
-
-
-def _times(estimate: Estimate, factor: float) -> Estimate:
-    return Estimate(*(factor * value for value in estimate[:4]), estimate.effective)
-
-
-def click_model(world: World, until: int, most: int = 60_000) -> Model:
-    """Fit a logistic regression of clicks on the features, on impressions before a day.
-
-    Parameters
-    ----------
-    world : World
-    until : int
-    most : int
-        Impressions that it is fitted on, about.
-
-    Returns
-    -------
-    callable
-        From rows to the chance of a click if the first slot is looked at.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    made = define(world, until)
-    past = History(made, repair(world.events, world.items), world.shown)
-    rows = training_rows(world, range(until // 4, until))
-    if len(rows) > most:
-        rows = training_rows(world, range(until // 4, until), most / len(rows))
-    features = past.features(rows).assign(look=np.log(made.look[rows["slot"].to_numpy()]))
-    fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
-    fitted.fit(features, rows["clicked"])
-
-    def expects(asked: pd.DataFrame) -> np.ndarray:
-        return fitted.predict_proba(past.features(asked).assign(look=0.0))[:, 1]
-
-    return expects
-
-
-def doubly_robust(
-    part: Slice, asked: pd.DataFrame, lists: np.ndarray, look: np.ndarray, model: Model
-) -> Estimate:
-    """Return clicks a list by a model, corrected on the random slice for where it errs."""
-    rows, slots = part.rows, lists.shape[1]
-    expected = look[rows["slot"].to_numpy()] * model(rows)
-    drawn = rows["row"].to_numpy()[::slots]
-    named = asked.iloc[np.repeat(drawn, slots)][["user", "at", "seed_item"]]
-    chosen = model(named.assign(item=lists[drawn].ravel()).reset_index(drop=True))
-    under = (chosen.reshape(-1, slots) @ look) / slots
-    users = rows["user"].to_numpy()
-    found = dr(part.clicked, part.chance, part.target, expected, np.repeat(under, slots), users)
-    return _times(found, slots)
 
 
 # A test, and the truth ----------------------------------------------------------------
@@ -292,7 +150,7 @@ def _outcome(world: World, asked: pd.DataFrame, lists: np.ndarray) -> np.ndarray
     return clicks
 
 
-class Test(NamedTuple):
+class Trial(NamedTuple):
     """An A/B test of one candidate against the shop's own lists.
 
     Attributes
@@ -312,7 +170,7 @@ class Test(NamedTuple):
 
 def ab_test(
     world: World, asked: pd.DataFrame, lists: np.ndarray, salt: str = "lists", share: float = 0.5
-) -> Test:
+) -> Trial:
     """Show a candidate to some users by a salted hash, and the shop's own lists to the others.
 
     Parameters
@@ -329,23 +187,23 @@ def ab_test(
     arm = arms(users, salt, {CONTROL: 1 - share, TREATMENT: share})
     counted = ~asked["random"].to_numpy()
     treated = (arm == TREATMENT)[asked["user"]]
-    own = _impressions(world, asked).groupby("row", sort=True)["clicked"].sum().to_numpy(float)
+    own = logged(world, asked, "clicked").sum(axis=1).astype(float)
     clicks = np.where(treated, 0.0, own)
     clicks[treated] = _outcome(world, asked, lists)[treated]
     sums = []
     for here in (counted & ~treated, counted & treated):
         _, code = np.unique(asked.loc[here, "user"], return_inverse=True)
         sums.append((np.bincount(code, clicks[here]), np.bincount(code).astype(float)))
-    value, se = ratio_with_se(*sums[1])
+    here = counted & treated
+    value = mean_over(clicks[here], asked.loc[here, "user"])
     n = {name: len(both[1]) for name, both in zip((CONTROL, TREATMENT), sums, strict=True)}
-    held = Estimate(value, se, value - Z * se, value + Z * se, float(n[TREATMENT]))
-    return Test(ratio_effect(*sums), held, n)
+    return Trial(ratio_effect(*sums), value, n)
 
 
 def true_clicks(world: World, asked: pd.DataFrame, lists: np.ndarray) -> Estimate:
     """Return the expected clicks a list; its error is that of who happened to come."""
     chance = world.truth.clicks(asked["user"].to_numpy(), lists, asked["day"].to_numpy())
-    return _ratio(chance, np.ones(len(chance)), asked["user"].to_numpy())
+    return mean_over(chance, asked["user"])
 
 
 # All of them --------------------------------------------------------------------------
@@ -405,32 +263,49 @@ def judge_table(
     """
     if unknown := sorted({*judges} - {*JUDGES}):
         raise ValueError(f"no judge has the name {unknown}: choose among {JUDGES}.")
-    asked = contexts(world, days)
-    rows, first = _impressions(world, asked), int(asked["day"].min())
-    clicks, slots = rows[rows["clicked"]], world.shop.slots
-    earlier = world.shown[world.shown["day"] < first]
-    look = look_curve(earlier)
-    share = np.bincount(rows["item"], minlength=world.shop.items) / len(asked)
-    if model is None and "dr" in judges:
+    asked, found = contexts(world, days), []
+    first = int(asked["day"].min())
+    if model is None and {"dr", "dr cut"} & {*judges}:
         model = click_model(world, first)
-    found = []
+    before = contexts(world, range(first))
+    look = look_curve(logged(world, before[before["random"]], "clicked"))
     for name, candidate in {**controls(world, asked), **candidates}.items():
-        lists = lists_of(world, candidate, asked)
-        part = slice_of(rows, lists, look)
-        users = part.rows["user"].to_numpy()
-        ask = {
-            "recall": partial(recall, clicks, lists),
-            "ndcg": partial(ndcg, clicks, lists),
-            "weighted recall": partial(weighted_recall, clicks, lists, share),
-            "ips": lambda p=part, u=users: _times(ips(*p[1:], u), slots),
-            "snips": lambda p=part, u=users: _times(snips(*p[1:], u), slots),
-            "dr": partial(doubly_robust, part, asked, lists, look, model),
-            "ab": lambda given=lists: ab_test(world, asked, given).value,
-            "truth": partial(true_clicks, world, asked, lists),
-        }
-        for judge in judges:
-            found.append((name, judge, *ask[judge]()[:4]))
+        ask = _judges(world, asked, lists_of(world, candidate, asked), look, model)
+        found += [(name, judge, *ask[judge]()[:4]) for judge in judges]
     return pd.DataFrame(found, columns=["candidate", "judge", "value", "se", "low", "high"])
+
+
+def _judges(
+    world: World, asked: pd.DataFrame, lists: np.ndarray, look: np.ndarray, model: Model | None
+) -> dict[str, Callable[[], Estimate]]:
+    """Return the judges of a candidate's lists, to be asked by name."""
+    user, items = asked["user"].to_numpy(), logged(world, asked, "item")
+    clicked, drawn = logged(world, asked, "clicked"), asked["random"].to_numpy()
+    share = np.bincount(items.ravel(), minlength=world.shop.items) / len(items)
+    chance = logged(world, asked, "chance")[drawn, 0]
+
+    def expects(of: np.ndarray) -> np.ndarray:
+        rows = asked.loc[drawn, ["user", "at", "seed_item"]]
+        rows = rows.loc[rows.index.repeat(of.shape[1])].assign(item=of[drawn].ravel())
+        return model(rows.reset_index(drop=True)).reshape(-1, of.shape[1])
+
+    def by_chance_slice(how: str, **given: float) -> Estimate:
+        part = random_slice(items[drawn], lists[drawn], look, chance)
+        if how == "dr":
+            given |= {"expected": expects(items), "named": expects(lists)}
+        return slate_value(part, clicked[drawn], how, user[drawn], **given)
+
+    return {
+        "recall": partial(logged_recall, items, clicked, lists, user),
+        "ndcg": partial(logged_ndcg, items, clicked, lists, user),
+        "weighted recall": partial(logged_recall, items, clicked, lists, user, share),
+        "ips": partial(by_chance_slice, "ips"),
+        "snips": partial(by_chance_slice, "snips"),
+        "dr": partial(by_chance_slice, "dr"),
+        "dr cut": partial(by_chance_slice, "dr", most=CUT),
+        "ab": lambda: ab_test(world, asked, lists).value,
+        "truth": partial(true_clicks, world, asked, lists),
+    }
 
 
 def verdicts(table: pd.DataFrame, always: str) -> pd.DataFrame:
@@ -446,7 +321,7 @@ def verdicts(table: pd.DataFrame, always: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        By judge: ``named``, ``right``, ``truth`` (of who is named), ``loss`` (to the best).
+        By judge: ``named``, ``right``, ``truth`` (of who is named), ``loss`` (to the best one).
     """
     wide = table.pivot(index="candidate", columns="judge", values="value")
     if always not in wide.index or "truth" not in wide:

@@ -18,19 +18,19 @@ from casebook.retrieval.factors import ease, ials, item_item, top
 Rung = Callable[[Known, "Fits", Asked], np.ndarray]
 #: Six trials for each retriever. ``page``: weight of the page's item beside the history.
 TRIALS: Mapping[str, tuple[Settings, ...]] = {
-    "item-item": tuple({"shrinkage": s, "page": p} for s in (3.0, 10.0, 30.0) for p in (1.0, 10.0)),
+    "item-item": tuple({"shrinkage": s, "page": p} for s in (1.0, 3.0, 10.0) for p in (1.0, 10.0)),
     "iALS": tuple(
         {"factors": f, "regularisation": 10.0, "confidence": 2.0, "page": p}
-        for f in (16, 32, 64)
+        for f in (16, 32, 48)
         for p in (1.0, 5.0)
     ),
-    "EASE": tuple({"penalty": s, "page": p} for s in (10.0, 30.0, 100.0) for p in (1.0, 5.0)),
+    "EASE": tuple({"penalty": s, "page": p} for s in (30.0, 100.0, 300.0) for p in (1.0, 5.0)),
 }
 #: What did best in the worlds of the choice.
 CHOSEN: Mapping[str, Settings] = {
-    "item-item": {"shrinkage": 30.0, "page": 10.0},
-    "iALS": {"factors": 64, "regularisation": 10.0, "confidence": 2.0, "page": 5.0},
-    "EASE": {"penalty": 10.0, "page": 5.0},
+    "item-item": {"shrinkage": 1.0, "page": 10.0},
+    "iALS": {"factors": 32, "regularisation": 10.0, "confidence": 2.0, "page": 5.0},
+    "EASE": {"penalty": 100.0, "page": 5.0},
 }
 
 

@@ -99,9 +99,9 @@ class Known:
         Category named at sign-up; −1: none.
     last : ndarray of int, shape (users,)
         Category of the last event; −1: none.
-    rate, popular, trend, novel, season : ndarray, shape (items,)
-        Log click rate over the mean, of slots that were looked at; log of the week's events, and of
-        the last day's against it; newness; lift of the category in the last week.
+    looked, rate, popular, trend, novel, season : ndarray, shape (items,)
+        Looks at the item so far; log click rate of a look over the mean; log of the week's events,
+        and of the last day's against it; newness; lift of the category in the last week.
     """
 
     day: int
@@ -116,6 +116,7 @@ class Known:
     heard: np.ndarray
     quiz: np.ndarray
     last: np.ndarray
+    looked: np.ndarray
     rate: np.ndarray
     popular: np.ndarray
     trend: np.ndarray
@@ -219,6 +220,7 @@ def _of_items(log: Log, day: int, rows: Mapping[str, np.ndarray]) -> dict[str, n
     added = goods.items["added"].to_numpy()
     age = np.where(added > 0, day - added, 99)
     return {
+        "looked": looked,
         "rate": rate,
         "popular": np.log1p(views),
         "trend": np.log((fresh + 1) / (views / 7 + 1)),

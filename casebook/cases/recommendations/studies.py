@@ -1,6 +1,6 @@
 """One world after the other: the ladder, its rules, its sources, its splits, by the truth.
 
-Shops are of 4,000 users and 1,200 items; true clicks are those that a drawn share of the test's
+Shops are of 2,500 users and 800 items; true clicks are those that a drawn share of the test's
 requests expects. All settings did best of six trials on the worlds of :data:`CHOSEN_ON`; the worlds
 of :data:`SEEDS` were first drawn when all of this was frozen. What would be new next time is
 another world: intervals are t intervals over worlds.
@@ -28,10 +28,10 @@ from casebook.cases.recommendations.world import simulate as simulate_world
 from casebook.evaluate.ranking import coverage, gini, ndcg_at, recall_at, relevant, shown
 from casebook.retrieval.factors import top
 
-SEEDS, CHOSEN_ON = tuple(range(31, 46)), (1, 2, 3)
-SHOP = Shop(users=4_000, items=1_200)
+SEEDS, CHOSEN_ON = tuple(range(31, 46)), (1, 2)
+SHOP = Shop(users=2_500, items=800)
 #: Requests of the test's days that are judged.
-REQUESTS = 1_500
+REQUESTS = 1_000
 #: Rungs in the order of the ladder; ``shown`` is the shop's own policy.
 SHOWN, ORACLE, SHIPPED = "shown", "oracle", "shipped"
 RUNGS = (SHOWN, *ladder.RUNGS, "trees", "logistic", SHIPPED, ORACLE)

@@ -206,7 +206,7 @@ def _run(seed: int, shop: Shop, policy: Policy | None, acts: frozenset[int]) -> 
         lists = own(asked)
         if policy is not None and day in acts:
             lists = policy(asked)
-        now = play(seed, asked, luck, lists, _remembered(truth, played[-56:]) if played else truth)
+        now = play(seed, asked, luck, lists, _remembered(truth, played) if played else truth)
         played.append(now)
         own.learn(now.lists[now.clicked], asked.seed_item[asked.seed_item >= 0])
     truth = _remembered(truth, played)

@@ -1,0 +1,287 @@
+"""What a list of ten is worth, from what another policy showed: logged clicks, and a random slice.
+
+A *slate* is a list whose slots are looked at less and less often. Logged clicks say which of them a
+candidate names too: recall, NDCG. They can only be clicks on what was shown. Where some slates were
+drawn by chance, with the chance logged, :func:`random_slice` gives each impression the weight with
+which it tells about a candidate, and the estimators of :mod:`.off_policy` do the rest.
+
+Examples
+--------
+Slates of two out of four items, as likely each; the second slot is looked at half as often:
+
+>>> shown = np.array([[0, 1], [1, 2], [3, 0], [2, 3]])
+>>> clicked = np.array([[1, 0], [0, 0], [0, 0], [0, 1]])
+>>> candidate = np.tile([0, 3], (4, 1))
+>>> part = random_slice(shown, candidate, look=[1.0, 0.5], chance=np.full(4, 0.25))
+>>> part.target.round(2).tolist()
+[0.67, 0.0, 0.0, 0.0, 0.33, 0.67, 0.0, 0.33]
+>>> round(slate_value(part, clicked, "ips").value, 2)
+1.0
+
+References
+----------
+Craswell, Zoeter, Taylor & Ramsey (2008), *An experimental comparison of click position-bias
+models*, WSDM; Li, Kim & Zitouni (2015), *Toward predicting the outcome of an A/B experiment for
+search relevance*, WSDM; Yang, Cui, Xuan, Wang, Belongie & Estrin (2018), *Unbiased offline
+recommender evaluation for missing-not-at-random implicit feedback*, RecSys.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from casebook.evaluate.experiments import ratio_with_se
+from casebook.evaluate.off_policy import Estimate, Z, dr, ips, snips
+
+
+def mean_over(values: ArrayLike, clusters: ArrayLike, weights: ArrayLike | float = 1.0) -> Estimate:
+    """Return a (weighted) mean of rows with an interval over their clusters.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+    clusters : array_like, shape (n,)
+        What would be new next time, such as users.
+    weights : array_like, shape (n,), or float
+
+    Raises
+    ------
+    ValueError
+        With fewer than two clusters.
+    """
+    values = np.asarray(values, float)
+    weights = np.broadcast_to(np.asarray(weights, float), values.shape)
+    _, code = np.unique(np.asarray(clusters), return_inverse=True)
+    value, se = ratio_with_se(np.bincount(code, values * weights), np.bincount(code, weights))
+    return Estimate(value, se, value - Z * se, value + Z * se, float(code.max() + 1))
+
+
+def places(shown: ArrayLike, lists: ArrayLike) -> np.ndarray:
+    """Return where in the candidate's list each item stands that was shown; −1 for nowhere.
+
+    Parameters
+    ----------
+    shown : array_like of int, shape (n, m)
+    lists : array_like of int, shape (n, k)
+        Row for row.
+
+    Returns
+    -------
+    ndarray of int, shape (n, m)
+
+    Raises
+    ------
+    ValueError
+        If there are not as many lists as slates.
+    """
+    shown, lists = np.asarray(shown), np.asarray(lists)
+    if shown.ndim != 2 or lists.ndim != 2 or len(shown) != len(lists):
+        raise ValueError(f"slates {shown.shape}, lists {lists.shape}: give a list for each slate.")
+    found = np.full(shown.shape, -1)
+    for slot in range(lists.shape[1]):
+        found[shown == lists[:, [slot]]] = slot
+    return found
+
+
+# Logged clicks ------------------------------------------------------------------------
+
+
+def logged_recall(
+    shown: ArrayLike,
+    clicked: ArrayLike,
+    lists: ArrayLike,
+    clusters: ArrayLike,
+    share: ArrayLike | None = None,
+) -> Estimate:
+    """Return the share of the clicks that are on items which the candidate names.
+
+    Parameters
+    ----------
+    shown, lists
+        As for :func:`places`.
+    clicked : array_like of bool, shape (n, m)
+    clusters : array_like, shape (n,)
+    share : array_like, shape (items,), optional
+        How often each item was shown; a click then counts one over it. That is a mean over all
+        slates, and the right chance for none.
+
+    Examples
+    --------
+    >>> shown, clicked = [[5, 1], [7, 1]], [[1, 1], [0, 1]]
+    >>> logged_recall(shown, clicked, [[1, 2], [3, 4]], [0, 1]).value
+    0.3333333333333333
+    """
+    row, slot = np.nonzero(np.asarray(clicked))
+    hit = places(shown, lists)[row, slot] >= 0
+    weight = 1.0 if share is None else 1 / np.asarray(share)[np.asarray(shown)[row, slot]]
+    return mean_over(hit, np.asarray(clusters)[row], weight)
+
+
+def logged_ndcg(
+    shown: ArrayLike, clicked: ArrayLike, lists: ArrayLike, clusters: ArrayLike
+) -> Estimate:
+    """Return the mean NDCG of the candidate's lists, over slates with a click.
+
+    Parameters
+    ----------
+    shown, clicked, lists, clusters
+        As for :func:`logged_recall`.
+
+    Examples
+    --------
+    >>> round(logged_ndcg([[5, 1], [7, 1]], [[1, 0], [0, 1]], [[5, 2], [3, 1]], [0, 1]).value, 3)
+    0.815
+    """
+    clicked, place = np.asarray(clicked, bool), places(shown, lists)
+    hit = clicked & (place >= 0)
+    gain = np.where(hit, 1 / np.log2(np.maximum(place, 0) + 2.0), 0.0).sum(axis=1)
+    count = np.minimum(clicked.sum(axis=1), np.shape(lists)[1])
+    best = np.r_[1.0, (1 / np.log2(np.arange(np.shape(lists)[1]) + 2.0)).cumsum()]
+    some = count > 0
+    return mean_over((gain / best[count])[some], np.asarray(clusters)[some])
+
+
+# The random slice ---------------------------------------------------------------------
+
+
+def look_curve(clicked: ArrayLike) -> np.ndarray:
+    """Estimate how often each slot is looked at, as a share of the first, from random slates.
+
+    There all slots hold the same items on average, so that clicks differ by looks alone: a
+    geometric curve with the largest likelihood, to the nearest 0.0005.
+
+    Parameters
+    ----------
+    clicked : array_like of bool, shape (n, slots)
+        Of slates drawn by chance.
+
+    Returns
+    -------
+    ndarray, shape (slots,)
+
+    Raises
+    ------
+    ValueError
+        With fewer than 20 clicks.
+
+    Examples
+    --------
+    >>> look_curve(np.repeat([[1, 0], [0, 1], [0, 0]], [40, 20, 7], axis=0)).tolist()
+    [1.0, 0.5]
+    """
+    clicks = np.asarray(clicked, float).sum(axis=0)
+    if clicks.sum() < 20:
+        raise ValueError(
+            f"{clicks.sum():.0f} clicks on random slates: a curve needs 20; take more days."
+        )
+    slot, ratio = np.arange(len(clicks)), np.linspace(0.0005, 1, 2_000)
+    curves = ratio[:, None] ** slot
+    likely = np.log(np.maximum(curves / curves.sum(axis=1, keepdims=True), 1e-300)) @ clicks
+    return curves[likely.argmax()].round(12)
+
+
+class Slice(NamedTuple):
+    """Random slates as a candidate sees them, an entry for each impression, slate by slate.
+
+    Attributes
+    ----------
+    chance : ndarray
+        Of the item, to stand in the slot.
+    target : ndarray
+        The share of the candidate's looks that falls on the item; 0 if it does not name it.
+    look : ndarray, shape (slots,)
+    """
+
+    chance: np.ndarray
+    target: np.ndarray
+    look: np.ndarray
+
+
+def random_slice(shown: ArrayLike, lists: ArrayLike, look: ArrayLike, chance: ArrayLike) -> Slice:
+    """Return with which weights random slates tell about a candidate.
+
+    An item tells what it is worth in whatever slot chance put it, for a look is a look: with looks
+    that sum to E, an impression of an item that the candidate puts in slot t stands for
+    ``look[t] / E`` over its chance. That makes more of few matches than to count those in the same
+    slot alone.
+
+    Parameters
+    ----------
+    shown : array_like of int, shape (n, slots)
+        Slates that were drawn by chance.
+    lists : array_like of int, shape (n, slots)
+        Of the candidate, for the same requests. It may name only what might have been drawn.
+    look : array_like, shape (slots,)
+        As :func:`look_curve` gives it.
+    chance : array_like, shape (n,)
+        Of each item that might be drawn, to stand in a given slot.
+
+    Raises
+    ------
+    ValueError
+        Without slates, or if weights are off by far: their mean is one if chances are right.
+    """
+    look, chance = np.asarray(look, float), np.asarray(chance, float)
+    if not len(np.asarray(shown)):
+        raise ValueError("no slate is random: a slice needs some.")
+    place = places(shown, lists)
+    target = np.where(place >= 0, look[place] / look.sum(), 0.0).ravel()
+    each = np.repeat(chance, place.shape[1])
+    weight = target / each
+    # Matches are a Poisson number. Beyond five standard errors and by half, the chance is wrong.
+    se = np.sqrt(np.square(weight).sum()) / len(weight)
+    if abs(weight.mean() - 1) > max(5 * se, 0.5):
+        raise ValueError(
+            f"the weights have the mean {weight.mean():.2f}, which is 1 for right chances: give "
+            "the chance of an item to stand in one slot."
+        )
+    return Slice(each, target, look)
+
+
+def slate_value(
+    part: Slice,
+    clicked: ArrayLike,
+    how: str = "snips",
+    clusters: ArrayLike | None = None,
+    *,
+    expected: ArrayLike | None = None,
+    named: ArrayLike | None = None,
+    most: float = np.inf,
+) -> Estimate:
+    """Return the clicks a slate of the candidate.
+
+    Parameters
+    ----------
+    part : Slice
+    clicked : array_like, shape (n, slots)
+        On the slates that were shown.
+    how : str
+        ``"ips"``, ``"snips"``, or ``"dr"`` (doubly robust).
+    clusters : array_like, shape (n,), optional
+        By default the slates.
+    expected, named : array_like, shape (n, slots)
+        For ``"dr"``: chances of a click by somebody who looks, by a model fitted on other clusters,
+        on the items that were shown and on those that the candidate names.
+    most : float
+        Weights are cut to it: the smaller, the less noise, and the more the model decides alone.
+
+    Raises
+    ------
+    ValueError
+        If there is no such estimator, or the model of ``"dr"`` is missing.
+    """
+    clicked = np.asarray(clicked, float)
+    n, slots = clicked.shape
+    clusters = np.repeat(np.arange(n) if clusters is None else np.asarray(clusters), slots)
+    log = (clicked.ravel(), part.chance, part.target)
+    if how in ("ips", "snips"):
+        found = {"ips": ips, "snips": snips}[how](*log, clusters, most)
+    elif how == "dr" and expected is not None and named is not None:
+        under = np.repeat(np.asarray(named) @ part.look / slots, slots)
+        found = dr(*log, (np.asarray(expected) * part.look).ravel(), under, clusters, most)
+    else:
+        raise ValueError(f"{how!r}: choose ips, snips or dr; dr needs expected and named.")
+    return Estimate(*(slots * value for value in found[:4]), found.effective)

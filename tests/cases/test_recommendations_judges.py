@@ -1,0 +1,263 @@
+"""Case 09: what each judge of lists measures, and that a judge with a wrong chance fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from casebook.cases.recommendations import judges
+from casebook.cases.recommendations.catalogue import Shop
+from casebook.cases.recommendations.judges import (
+    JUDGES,
+    ab_test,
+    chance_from_scratch,
+    contexts,
+    controls,
+    judge_table,
+    lists_of,
+    logged,
+    true_clicks,
+    verdicts,
+)
+from casebook.cases.recommendations.world import World, simulate
+
+DAYS, SEEDS = range(28, 42), range(1, 6)
+SIZE = {"users": 1_000, "items": 300}
+#: Every other list is random: the slice says so much that its judges must be right.
+HALF = Shop(**SIZE, random_share=0.5)
+
+
+@cache
+def world(seed: int = 1) -> World:
+    return simulate(seed, **SIZE)
+
+
+@cache
+def half(seed: int) -> World:
+    return simulate(seed, shop=HALF)
+
+
+def by_score(made: World, asked: pd.DataFrame, score: np.ndarray) -> np.ndarray:
+    """Return lists of the best by a score of users and items, (users, items), in stock."""
+    lists = np.empty((len(asked), 10), int)
+    for day, rows in asked.groupby("day").indices.items():
+        part = asked.iloc[rows]
+        value = np.where(made.stock[day], score[part["user"]], -np.inf)
+        pages = part["seed_item"].to_numpy()
+        value[np.flatnonzero(pages >= 0), pages[pages >= 0]] = -np.inf
+        lists[rows] = np.argsort(-value, axis=1, kind="stable")[:, :10]
+    return lists
+
+
+@cache
+def fitting(seed: int, which: str = "half") -> np.ndarray:
+    """Lists by what fits each user on average: good ones, which only the truth could make."""
+    made = {"half": half, "world": world}[which](seed)
+    users, items = np.arange(made.shop.users), np.arange(made.shop.items)
+    odds = made.truth.log_odds(users, np.tile(items, (len(users), 1)), 28, memory=False)
+    return by_score(made, contexts(made, DAYS), odds)
+
+
+@cache
+def table() -> pd.DataFrame:
+    return judge_table(world(), {"fitting": fitting(1, "world")}, DAYS)
+
+
+def truth_as_model(made: World):
+    """Return a model that knows what fits each user on average, for the doubly robust judge."""
+
+    def expects(rows: pd.DataFrame) -> np.ndarray:
+        user, item = rows["user"].to_numpy(), rows["item"].to_numpy()
+        return made.truth.appeal(user, item, 28, memory=False)
+
+    return expects
+
+
+def wrong_by(made: World, factor: float) -> World:
+    """Return a world whose log holds a wrong chance."""
+    played = [replace(p, chance=np.minimum(p.chance * factor, 1.0)) for p in made.played]
+    return replace(made, played=tuple(played))
+
+
+# The chance ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_logged_chance_is_that_computed_from_scratch(seed):
+    made = world(seed)
+    rows = made.shown[made.shown["random"]]
+    assert np.allclose(chance_from_scratch(made, rows), rows["chance"], rtol=1e-12)
+    # And by a loop over the stock, for some of them.
+    for _, row in rows.iloc[::2_500].iterrows():
+        stocked = set(np.flatnonzero(made.stock[row["day"]])) - {row["seed_item"]}
+        assert row["chance"] == pytest.approx(1 / len(stocked))
+
+
+def test_items_come_as_often_as_their_chances_say():
+    """Over all lists the random slice shows each item as often as the sum of its chances."""
+    made = half(1)
+    heads = made.shown[made.shown["random"] & (made.shown["slot"] == 0)]
+    count = np.bincount(made.shown["item"][made.shown["random"]], minlength=300)
+    able = made.stock[heads["day"]].astype(float)
+    pages = heads["seed_item"].to_numpy()
+    able[np.flatnonzero(pages >= 0), pages[pages >= 0]] = 0
+    expected = 10 * heads["chance"].to_numpy() @ able
+    z = (count - expected)[expected > 30] / np.sqrt(expected[expected > 30])
+    assert abs(z.mean()) < 0.1
+    assert 0.85 < z.std() < 1.1
+    # With the page's own item counted in, or every item of the shop, the sums would be off.
+    stocked = 10 * (1 / made.stock[heads["day"]].sum(axis=1)) @ able
+    assert stocked.sum() < 0.999 * count.sum()
+    assert expected.sum() == pytest.approx(count.sum(), rel=1e-9)
+
+
+def test_a_wrong_chance_in_the_log_is_seen_from_scratch():
+    """Planted: one over all items of the shop, those sold out and the page's own among them."""
+    made = world()
+    rows = made.shown[made.shown["random"]]
+    assert not np.isclose(chance_from_scratch(made, rows), 1 / made.shop.items, rtol=1e-3).any()
+
+
+@pytest.mark.parametrize("factor", [10.0, 0.1], ids=["of a list, not a slot", "ten times too low"])
+def test_a_judge_with_a_wrong_chance_is_stopped(factor):
+    judged = {"judges": ["ips", "truth"], "candidates": {"fitting": fitting(1)}, "days": DAYS}
+    assert len(judge_table(half(1), **judged)) == 6
+    with pytest.raises(ValueError, match="which is 1 for right chances"):
+        judge_table(wrong_by(half(1), factor), **judged)
+
+
+# Each judge against the truth ---------------------------------------------------------
+
+
+@cache
+def errors(factor: float = 1.0) -> pd.DataFrame:
+    """Return standardised errors of the judges of the slice, a row for each seed and candidate."""
+    rows = []
+    for seed in SEEDS:
+        made, names = wrong_by(half(seed), factor), ("ips", "snips", "dr", "truth")
+        model = truth_as_model(made)
+        found = judge_table(made, {"fitting": fitting(seed)}, DAYS, model, names)
+        found = found[found["candidate"] != "random list"]
+        wide = found.pivot(index="candidate", columns="judge", values=["value", "se"])
+        off = wide["value"].sub(wide["value"]["truth"], axis=0) / wide["se"]
+        rows.append(off.drop(columns="truth"))
+    return pd.concat(rows)
+
+
+def test_judges_of_the_slice_are_right_on_average():
+    """Over five shops with half of the lists random, for a good and for a plain candidate."""
+    z = errors()
+    assert len(z) == 10
+    assert z.mean().abs().max() < 1.1
+    assert np.sqrt(np.square(z).mean()).between(0.5, 1.7).all()
+
+
+def test_a_judge_with_a_wrong_chance_misses_the_truth():
+    """Planted: each chance 1.4 times too high, which no guard of the weights can see."""
+    assert (errors()["ips"].abs() < 1.96).sum() >= 8
+    assert (errors(1.4)["ips"].abs() < 1.96).sum() <= 6
+    assert errors(1.4)["ips"].mean() < -1.5
+
+
+def test_the_test_of_half_of_the_users_finds_the_truth():
+    z = []
+    for seed in SEEDS:
+        made = world(seed)
+        asked = contexts(made, DAYS)
+        lists = fitting(seed, "world")
+        counted = asked[~asked["random"]]
+        truth = true_clicks(made, counted, lists[~asked["random"]]).value
+        found = ab_test(made, asked, lists)
+        z.append((found.value.value - truth) / found.value.se)
+        assert found.effect.p < 0.001
+        assert found.effect.effect > 0
+        assert 0.8 < found.users["treatment"] / found.users["control"] < 1.25
+    assert np.abs(z).max() < 3.5
+
+
+def test_a_test_of_the_shops_own_lists_shows_what_was_logged():
+    """The same lists with the same luck: the clicks of the log, to the last one."""
+    made = world()
+    asked = contexts(made, [30])
+    clicks = judges._outcome(made, asked, logged(made, asked, "item"))
+    assert np.array_equal(clicks, logged(made, asked, "clicked").sum(axis=1))
+
+
+# Logged clicks mislead ----------------------------------------------------------------
+
+
+def test_logged_recall_prefers_what_the_shop_showed():
+    wide = table().pivot(index="candidate", columns="judge", values="value")
+    assert wide.loc["bestsellers", "recall"] > wide.loc["fitting", "recall"]
+    assert wide.loc["bestsellers", "ndcg"] > wide.loc["fitting", "ndcg"]
+    assert wide.loc["fitting", "truth"] > 1.5 * wide.loc["bestsellers", "truth"]
+    assert wide.loc["fitting", "weighted recall"] > wide.loc["bestsellers", "weighted recall"]
+    assert wide.loc["random list", "truth"] < wide.loc["bestsellers", "truth"]
+
+
+def test_verdicts_name_and_price_each_judge():
+    found = verdicts(table(), always="random list")
+    assert found.loc["truth", "named"] == "fitting"
+    assert found.loc["truth", "loss"] == 0
+    assert found.loc["recall", "named"] == "bestsellers"
+    assert not found.loc["recall", "right"]
+    assert found.loc["always random list", "loss"] == found["loss"].max() > 0.3
+    assert found.loc["ab", "right"]
+    with pytest.raises(ValueError, match="needs the truth"):
+        verdicts(table(), always="nobody")
+
+
+def test_the_table_has_a_row_for_each_candidate_and_judge():
+    found = table()
+    assert len(found) == 3 * len(JUDGES)
+    assert not found.duplicated(["candidate", "judge"]).any()
+    assert found[["value", "se", "low", "high"]].notna().all().all()
+    shares = found[found["judge"].isin(["recall", "ndcg", "weighted recall"])]
+    assert shares["value"].between(0, 1).all()
+    few = judge_table(world(), {}, [40], judges=["recall", "truth"])
+    assert {*few["candidate"]} == {"bestsellers", "random list"}
+
+
+# Bad input ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (lambda lists, made, asked: lists[:-1], "a row for each"),
+        (lambda lists, made, asked: lists + 0.5, "float64"),
+        (lambda lists, made, asked: lists + 9_999, "numbered from 0"),
+        (lambda lists, made, asked: np.repeat(lists[:, :5], 2, axis=1), "twice in a list"),
+        (lambda lists, made, asked: lists * 0 + np.flatnonzero(~made.stock[28])[:10], "sold out"),
+    ],
+)
+def test_lists_that_may_not_be_judged_are_refused(fault, says):
+    made = world()
+    asked = contexts(made, [28])
+    good = controls(made, asked)["bestsellers"]
+    assert np.array_equal(lists_of(made, lambda rows: good, asked), good)
+    with pytest.raises(ValueError, match=says):
+        lists_of(made, fault(good, made, asked), asked)
+
+
+def test_the_pages_own_item_is_refused():
+    made = world()
+    asked = contexts(made, [28])
+    lists = controls(made, asked)["bestsellers"].copy()
+    pages = asked["seed_item"].to_numpy()
+    row = np.flatnonzero((pages >= 0) & made.stock[28][pages])[0]
+    assert pages[row] not in lists[row]
+    lists[row, 3] = pages[row]
+    with pytest.raises(ValueError, match="the page's own"):
+        lists_of(made, lists, asked)
+
+
+def test_days_and_judges_that_are_not_there_are_refused():
+    with pytest.raises(ValueError, match="days 0 to 41"):
+        contexts(world(), [50])
+    with pytest.raises(ValueError, match="no judge"):
+        judge_table(world(), {}, judges=["oracle"])
