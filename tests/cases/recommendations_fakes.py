@@ -40,9 +40,7 @@ class Fake:
         self.users, self.vectors = rng.normal(size=(1_000, 8)), rng.normal(size=(items, 8))
         self.tilt = tilt
 
-    def recommend(
-        self, users, seeds, surface, stock, count=10, recent=None, stage=nullcontext
-    ):
+    def recommend(self, users, seeds, surface, stock, count=10, recent=None, stage=nullcontext):
         time.sleep(self.slow)
         with stage("candidates"):
             query = self.users[users] + np.where(seeds[:, None] >= 0, self.vectors[seeds], 0)

@@ -58,7 +58,7 @@ def events_of(seed: int, n: int = 300, hours: float = 60.0) -> pd.DataFrame:
     return pd.concat([frame, again], ignore_index=True).sort_values("known_at", kind="stable")
 
 
-def asked_of(events: pd.DataFrame, seed: int, n: int = 40) -> pd.DataFrame:
+def asked_of(events: pd.DataFrame, seed: int, n: int = 24) -> pd.DataFrame:
     """Return random rows; a third of them at the very moment at which an event becomes known."""
     rng = np.random.default_rng(seed + 1_000)
     moments = START + pd.to_timedelta(rng.integers(3_600, 70 * 3_600, n), unit="s")
