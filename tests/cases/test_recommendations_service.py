@@ -288,6 +288,14 @@ def test_nothing_is_sold_out_by_whatever_source_and_a_cached_list_follows_the_st
         assert service.recommend(anonymous)["source"] == "yesterday"
 
 
+def test_a_service_is_warm_before_it_answers_and_nobody_is_shown_anything(tmp_path):
+    asked_for = []
+    with service_of(tmp_path) as service:
+        planted(service, lambda model: lambda q: asked_for.append(1) or model(q))
+        service.warm(5)
+        assert len(asked_for) == 5 and shown(service) == []
+
+
 def test_what_was_shown_is_in_the_log_and_a_log_that_fails_stops_no_answer(tmp_path):
     with service_of(tmp_path) as service:
         told = [service.recommend(query(user_id=user)) for user in range(5)]
