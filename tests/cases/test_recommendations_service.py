@@ -49,7 +49,7 @@ class Clock:
 
 @contextmanager
 def service_of(tmp_path, models=None, **changes):
-    log, online = EventLog(tmp_path / "shown.db"), store_of()
+    log, online = EventLog(tmp_path / "shown.db"), store_of(tmp_path / "store.db")
     given = {"yesterday": yesterdays(), "clock": Clock(), "budget_ms": 2_000.0} | changes
     made = Service(models or {"control": fake()}, online, goods(), log=log, **given)
     try:
