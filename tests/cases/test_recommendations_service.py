@@ -329,7 +329,7 @@ def test_arms_are_the_hash_of_the_user_and_a_stop_holds_from_the_next_request_on
     plan = Plan()
     models = {"control": fake(), "treatment": fake(5.0)}
     with service_of(tmp_path, models) as service:
-        got = {user: service.recommend(query(user_id=user)) for user in range(200)}
+        got = {user: service.recommend(query(user_id=user)) for user in range(90)}
         assert all(one["arm"] == plan.arm(user) for user, one in got.items())
         counts = {arm: sum(one["arm"] == arm for one in got.values()) for arm in plan.shares}
         assert srm(counts, plan.shares).p > 0.001
@@ -370,7 +370,7 @@ ARGUMENTS = {"now": str(NOW), "budget_ms": 5_000}
 FACTORY = "casebook.cases.recommendations.service:app_from"
 QUERIES = [
     {"user_id": u % 300, "item_id": int(i), "type": ("similar", "also")[u % 2]}
-    for u, i in enumerate(np.flatnonzero(STOCK)[np.arange(400) % 250])
+    for u, i in enumerate(np.flatnonzero(STOCK)[np.arange(280) % 250])
 ]
 
 
@@ -388,9 +388,9 @@ def loaded(tmp_path_factory):
     with Server(FACTORY, ARGUMENTS | {"folder": str(folder)}) as server:
 
         def passed(i: int) -> None:
-            if i in (100, 200):
+            if i in (80, 160):
                 old = (folder / "model.pickle").read_bytes()
-                parts.save(folder, {"model": fake(3.0 if i == 100 else np.nan, hours=2.0)})
+                parts.save(folder, {"model": fake(3.0 if i == 80 else np.nan, hours=2.0)})
                 told = httpx.post(f"{server.url}/refresh", trust_env=False, timeout=10).json()
                 offers.append(told)
                 if not told["swapped"]:
