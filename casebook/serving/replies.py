@@ -98,31 +98,32 @@ def ask(
     """
     if not queries or not 0 < rps < np.inf or concurrency < 1:
         raise ValueError(f"{len(queries)} requests at {rps} a second by {concurrency}: give some.")
+    import httpx
+
     n, turns = len(queries), iter(range(len(queries)))
     ms, status, bodies = np.zeros(n), np.zeros(n, int), [""] * n
-    begin = time.perf_counter()
 
     def client() -> None:
-        import httpx
+        for i in turns:  # next() of a range iterator is atomic
+            due = begin + i / rps
+            if (early := due - time.perf_counter()) > 0:
+                time.sleep(early)
+            passed(i)
+            try:
+                reply = http.get(url, params=queries[i])
+                status[i], bodies[i] = reply.status_code, reply.text
+            except httpx.HTTPError as error:
+                bodies[i] = repr(error)
+            ms[i] = 1000 * (time.perf_counter() - due)
 
-        with httpx.Client(trust_env=False, timeout=10) as http:
-            for i in turns:  # next() of a range iterator is atomic
-                due = begin + i / rps
-                if (early := due - time.perf_counter()) > 0:
-                    time.sleep(early)
-                passed(i)
-                try:
-                    reply = http.get(url, params=queries[i])
-                    status[i], bodies[i] = reply.status_code, reply.text
-                except httpx.HTTPError as error:
-                    bodies[i] = repr(error)
-                ms[i] = 1000 * (time.perf_counter() - due)
-
-    clients = [threading.Thread(target=client) for _ in range(concurrency)]
-    for thread in clients:
-        thread.start()
-    for thread in clients:
-        thread.join()
+    limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+    with httpx.Client(trust_env=False, timeout=10, limits=limits) as http:
+        begin = time.perf_counter()
+        clients = [threading.Thread(target=client) for _ in range(concurrency)]
+        for thread in clients:
+            thread.start()
+        for thread in clients:
+            thread.join()
     return Replies(ms, status, bodies, time.perf_counter() - begin)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pandas as pd
 
 from casebook.cases.recommendations.emails import Lists, night
 from casebook.cases.recommendations.service import Goods
-from casebook.cases.recommendations.store import feed, filled
+from casebook.cases.recommendations.store import FEATURES, feed, filled
 from casebook.cases.recommendations.world import World, simulate
 from casebook.features.store import Online
 from casebook.serving import parts
@@ -65,20 +67,31 @@ def goods() -> Goods:
     return Goods(category, np.arange(len(category))[::-1].copy())
 
 
+@cache
+def _store() -> bytes:
+    """Return the file of a store as it stands at ``NOW``, made once."""
+    with tempfile.TemporaryDirectory() as name:
+        filled(messages(), NOW, Path(name) / "features.db").close()
+        return (Path(name) / "features.db").read_bytes()
+
+
+@cache
+def _yesterdays() -> Lists:
+    return night(fake(), {"mail": 300, "similar": 300, "also": 300}, world().stock[DAY - 1], NOW)
+
+
 def yesterdays(hours: float = 20.0) -> Lists:
-    sizes = {"mail": 300, "similar": 300, "also": 300}
-    return night(fake(), sizes, world().stock[DAY - 1], NOW - pd.Timedelta(hours=hours))
+    return replace(_yesterdays(), made=NOW - pd.Timedelta(hours=hours))
 
 
-def folder_of(path: Path, treatment: bool = False) -> Path:
+def store_of(path: Path) -> Online:
+    path.write_bytes(_store())
+    return Online(FEATURES, path)
+
+
+def folder_of(path: Path) -> Path:
     """Write all that a service in a process of its own needs."""
     parts.save(path, {"model": fake(), "goods": goods()})
-    if treatment:
-        parts.save(path, {"treatment": fake(1.0)})
     yesterdays().save(path / "lists")
-    filled(messages(), NOW, path / "features.db").close()
+    store_of(path / "features.db").close()
     return path
-
-
-def store_of(path: Path | str = ":memory:") -> Online:
-    return filled(messages(), NOW, path)

@@ -49,7 +49,7 @@ class Clock:
 
 @contextmanager
 def service_of(tmp_path, models=None, **changes):
-    log, online = EventLog(tmp_path / "shown.db"), store_of()
+    log, online = EventLog(tmp_path / "shown.db"), store_of(tmp_path / "store.db")
     given = {"yesterday": yesterdays(), "clock": Clock(), "budget_ms": 2_000.0} | changes
     made = Service(models or {"control": fake()}, online, goods(), log=log, **given)
     try:
@@ -288,6 +288,14 @@ def test_nothing_is_sold_out_by_whatever_source_and_a_cached_list_follows_the_st
         assert service.recommend(anonymous)["source"] == "yesterday"
 
 
+def test_a_service_is_warm_before_it_answers_and_nobody_is_shown_anything(tmp_path):
+    asked_for = []
+    with service_of(tmp_path) as service:
+        planted(service, lambda model: lambda q: asked_for.append(1) or model(q))
+        service.warm(5)
+        assert len(asked_for) == 5 and shown(service) == []
+
+
 def test_what_was_shown_is_in_the_log_and_a_log_that_fails_stops_no_answer(tmp_path):
     with service_of(tmp_path) as service:
         told = [service.recommend(query(user_id=user)) for user in range(5)]
@@ -321,7 +329,7 @@ def test_arms_are_the_hash_of_the_user_and_a_stop_holds_from_the_next_request_on
     plan = Plan()
     models = {"control": fake(), "treatment": fake(5.0)}
     with service_of(tmp_path, models) as service:
-        got = {user: service.recommend(query(user_id=user)) for user in range(200)}
+        got = {user: service.recommend(query(user_id=user)) for user in range(90)}
         assert all(one["arm"] == plan.arm(user) for user, one in got.items())
         counts = {arm: sum(one["arm"] == arm for one in got.values()) for arm in plan.shares}
         assert srm(counts, plan.shares).p > 0.001
@@ -358,10 +366,11 @@ def test_a_bad_model_is_refused_and_the_old_one_answers_and_the_way_back_is_open
         assert service.recommend(query())["items"] == before
 
 
+ARGUMENTS = {"now": str(NOW), "budget_ms": 5_000}
 FACTORY = "casebook.cases.recommendations.service:app_from"
 QUERIES = [
     {"user_id": u % 300, "item_id": int(i), "type": ("similar", "also")[u % 2]}
-    for u, i in enumerate(np.flatnonzero(STOCK)[np.arange(400) % 250])
+    for u, i in enumerate(np.flatnonzero(STOCK)[np.arange(280) % 250])
 ]
 
 
@@ -372,29 +381,33 @@ def logged(folder) -> set[str]:
     return rows
 
 
-def test_a_swap_under_load_and_a_kill_lose_no_answer_and_mix_none(tmp_path):
-    folder, outcomes = folder_of(tmp_path), []
-    arguments = {"folder": str(folder), "now": str(NOW), "budget_ms": 5_000}
-    with Server(FACTORY, arguments) as server:
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """A service that was loaded while a good and a bad model were offered, and then killed."""
+    folder, offers = folder_of(tmp_path_factory.mktemp("loaded")), []
+    with Server(FACTORY, ARGUMENTS | {"folder": str(folder)}) as server:
 
         def passed(i: int) -> None:
-            if i in (100, 200):
+            if i in (80, 160):
                 old = (folder / "model.pickle").read_bytes()
-                parts.save(folder, {"model": fake(3.0 if i == 100 else np.nan, hours=2.0)})
+                parts.save(folder, {"model": fake(3.0 if i == 80 else np.nan, hours=2.0)})
                 told = httpx.post(f"{server.url}/refresh", trust_env=False, timeout=10).json()
-                outcomes.append(told["swapped"])
+                offers.append(told)
                 if not told["swapped"]:
                     (folder / "model.pickle").write_bytes(old)
 
         got = ask(f"{server.url}/recommendations", QUERIES, rps=80, passed=passed)
-        health = httpx.get(f"{server.url}/health", trust_env=False).json()
         threading.Event().wait(0.5)  # what the log gathers in is at most 50 ms old
         server.kill()
-    assert got.failed == 0 and outcomes == [True, False]
-    assert health["version"] == 2 and health["swap"]["why"].startswith("lists: ")
+    return folder, got, offers
+
+
+def test_a_swap_under_load_fails_no_request_and_mixes_no_answer(loaded):
+    _, got, offers = loaded
+    assert got.failed == 0 and [told["swapped"] for told in offers] == [True, False]
+    assert offers[1]["version"] == 2 and offers[1]["why"].startswith("lists: ")
     bodies = [json.loads(body) for body in got.bodies]
     assert {body["model"] for body in bodies} == {1, 2}
-    assert logged(folder) == {body["list"] for body in bodies}
     models = {1: fake(), 2: fake(3.0)}
     for sent, body in zip(QUERIES, bodies, strict=True):
         assert body["source"] == "model", body["why"]
@@ -405,18 +418,22 @@ def test_a_swap_under_load_and_a_kill_lose_no_answer_and_mix_none(tmp_path):
     assert table.loc["sum of stages", "mean"] == pytest.approx(table.loc["whole", "mean"])
     assert table.loc["sum of stages", "p99"] > table.loc["whole", "p99"]
 
-    kept = Online(FEATURES, folder / "features.db")  # what the killed service had taken in
+
+def test_a_killed_service_has_logged_all_and_starts_again_with_the_pages_of_the_day(loaded):
+    folder, got, _ = loaded
+    assert logged(folder) == {json.loads(body)["list"] for body in got.bodies}
+    kept = Online(FEATURES, folder / "features.db")
     users = [sent["user_id"] for sent in QUERIES[:40]]
     pages = kept.read({"user": users}, NOW + pd.Timedelta(hours=1))["recent_pages"]
     assert all(s["item_id"] in seen for s, seen in zip(QUERIES[:40], pages, strict=True))
     kept.close()
-    with Server(FACTORY, arguments) as server:
+    with Server(FACTORY, ARGUMENTS | {"folder": str(folder)}) as server:
         again = ask(f"{server.url}/recommendations", QUERIES[:40], rps=80, concurrency=4)
     assert again.failed == 0
     for sent, seen, body in zip(QUERIES, pages, map(json.loads, again.bodies), strict=False):
         recent = np.array([[*seen, *[-1] * (5 - len(seen))]])
         given = np.array([sent["user_id"]]), np.array([sent["item_id"]])
-        alone = models[2].recommend(*given, sent["type"], STOCK, recent=recent)
+        alone = fake(3.0).recommend(*given, sent["type"], STOCK, recent=recent)
         assert body["items"] == alone[0][0].tolist()
 
 

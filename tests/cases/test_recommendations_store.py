@@ -59,8 +59,8 @@ def test_training_on_the_time_of_the_event_would_leak_and_the_check_finds_it():
     assert leaks["known_at"] == {} and {*leaks["at"]} == {"trend_1h", "mean_price"}
 
 
-def test_the_store_knows_the_stock_and_a_silent_item_is_not_in_it():
-    online = store_of()
+def test_the_store_knows_the_stock_and_a_silent_item_is_not_in_it(tmp_path):
+    online = store_of(tmp_path / "store.db")
     assert (stock_now(online, 300) == STOCK).all() and 0.8 < STOCK.mean() < 1
     assert not stock_now(online, 301)[300]
     online.close()

@@ -159,7 +159,7 @@ def test_a_redis_server_serves_the_same():
 
 def test_a_leak_is_found_and_the_store_has_none():
     events = events_of(3, 600)
-    rows = asked_of(events, 3, 120).rename(columns={"asked": "known"})
+    rows = asked_of(events, 3, 90).rename(columns={"asked": "known"})
 
     names = ("views_1h", "paid_1d", "recent", "buys_7d")
     features = [f for f in FEATURES if f.name in names]
@@ -180,7 +180,7 @@ def test_a_leak_is_found_and_the_store_has_none():
 def test_a_night_that_reads_the_day_itself_is_a_skew():
     """The planted mistake: a training table that takes tonight's batch for rows of today."""
     events = events_of(4, 600)
-    rows = asked_of(events, 4, 80)
+    rows = asked_of(events, 4, 30)
     online = Online(FEATURES)
     served = run(online, events, rows)
     early = [f for f in FEATURES if not f.tier.every]

@@ -140,8 +140,14 @@ def swap(world: World | None = None, rate: float = 20, n: int = 600) -> pd.DataF
 
             got = ask(f"{server.url}/recommendations", queries(world, n), rate, passed=passed)
             worker.join()
-    due = np.arange(n) / rate
-    build = np.zeros(n, bool)
+    return _phases(got, np.arange(n) / rate, spans, offers)
+
+
+def _phases(
+    got: Replies, due: np.ndarray, spans: Sequence[float], offers: Sequence[dict]
+) -> pd.DataFrame:
+    """Return replies before, while and after models were built and checked."""
+    build = np.zeros(len(due), bool)
     for begin, end in zip(spans[::2], spans[1::2], strict=True):
         build |= (due >= begin - 0.1) & (due <= end)
     phases = {"before": due < spans[0] - 0.1, "build": build}

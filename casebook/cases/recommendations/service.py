@@ -170,11 +170,18 @@ class Service:
         self.stock, self.stopped, self._lock = stock_now(online, self.items), "", threading.Lock()
         good = checks(lambda: self.stock)
         self.swaps = {arm: Swap(model, good) for arm, model in models.items()}
-        self.breaker = Breaker(budget_ms, failures=10, window=50, cool_off=2.0, threads=64)
+        self.breaker = Breaker(budget_ms, failures=10, window=50, cool_off=1.0, threads=64)
         self.cache, self.shown = Timed(KEPT), Behind(log)
         self.sources: deque[str] = deque(maxlen=1_000)
         self._pages: deque[tuple] = deque(maxlen=100_000)
         self.trouble = ""
+
+    def warm(self, pages: int = 30) -> None:
+        """Let the model answer some pages before anybody waits: its first answers are slow."""
+        nobody = np.array([-1])
+        for page in np.flatnonzero(self.stock)[:pages]:
+            for swap in self.swaps.values():
+                swap.current.value.recommend(nobody, np.array([page]), "similar", self.stock)
 
     # Lists --------------------------------------------------------------------------------
 
@@ -434,6 +441,8 @@ def app_from(folder: str, now: str = "", budget_ms: float = BUDGET_MS) -> FastAP
         models["treatment"] = load("treatment")
     online, log = Online(FEATURES, path / "features.db"), EventLog(path / "shown.db")
     service = Service(models, online, load("goods"), yesterday, log, clock, load, budget_ms)
+
+    service.warm()
 
     def beats() -> None:
         while True:
