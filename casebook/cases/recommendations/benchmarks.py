@@ -8,6 +8,7 @@ import pandas as pd
 
 from casebook.cases.recommendations import cold, studies
 from casebook.cases.recommendations.catalogue import Shop
+from casebook.cases.recommendations.drills import kills, latency, mail, swap
 from casebook.cases.recommendations.judges import contexts, judge_table, verdicts
 from casebook.cases.recommendations.movielens import real_movielens
 from casebook.cases.recommendations.rankers import asked
@@ -130,4 +131,8 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "ann": ann,
     "sensitivity": sensitivity,
     "real_movielens": real_movielens,
+    "latency": latency,
+    "swap": swap,
+    "mail": mail,
+    "kills": kills,
 }
