@@ -93,6 +93,8 @@ class List:
         Who would have been called, and is held out.
     risks, effects : tuple of float
         Predicted for ``rows`` and then ``held``; for the monitor. Empty unless the model made it.
+    error : float
+        Relative standard error that all predicted effects share.
     """
 
     night: int
@@ -106,6 +108,7 @@ class List:
     held: tuple[int, ...] = ()
     risks: tuple[float, ...] = ()
     effects: tuple[float, ...] = ()
+    error: float = 0.0
 
     def check(self) -> None:
         """Refuse a list that would harm a queue.
@@ -124,7 +127,7 @@ class List:
                 f"{len(self.rows)} rows, {len(self.gains)} gains, {len(self.reasons)} reasons: "
                 "make it again."
             )
-        if not np.isfinite([*self.gains, *self.risks, *self.effects]).all():
+        if not np.isfinite([*self.gains, *self.risks, *self.effects, self.error]).all():
             raise ValueError("a number of the list is none: make it again.")
 
 

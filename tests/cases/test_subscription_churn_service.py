@@ -132,7 +132,7 @@ def test_who_would_have_been_called_is_noted_with_what_was_expected(world, sampl
     features = build(world.tables, NIGHT, Mood(world.tables.tickets, date(NIGHT))).loc[rows]
     assert np.allclose(made.risks, effects.risk(sample)(features), atol=1e-6)
     own = studies.LEARNERS[studies.MODEL](sample, studies.CHOSEN[studies.MODEL])(features)
-    assert np.allclose(made.effects, studies.slope(sample) * own, atol=1e-6)
+    assert np.allclose(made.effects, studies.slope(sample).value * own, atol=1e-6)
 
 
 def spoilt(frame: pd.DataFrame, name: str, value: float, n: int) -> pd.DataFrame:

@@ -75,4 +75,5 @@ def of_month(lists: list, tables: Tables, today: int) -> Reading:
         columns = (held, np.array(made.risks), np.array(made.effects), y)
         parts.append([column[new] for column in columns])
     held, risk, effect, y = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return read(Listed(last, held, risk, effect), y, today)
+    error = max(made.error for made in lists)
+    return read(Listed(last, held, risk, effect, error), y, today)

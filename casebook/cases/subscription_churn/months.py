@@ -150,8 +150,10 @@ def drift(seed: int, share: float, capacity: int = TERMS.capacity) -> pd.DataFra
     Returns
     -------
     DataFrame
-        ``drift`` (of :data:`DRIFTS`), ``month`` (0 to 3), ``risk_z``, ``effect_z``, ``verdict`` of
-        the months so far, ``would`` and ``called`` (shares that cancelled).
+        ``drift`` (of :data:`DRIFTS`), ``month`` (0 to 3), ``risk_z``, ``effect_z``, ``shift`` (of
+        ``effect_z``, by an error of the factor), ``verdict`` of the months so far, ``blind`` (the
+        same as if the factor had no error), ``would`` and ``called`` (shares that cancelled),
+        ``factor`` and its ``error``.
     """
     here, made = studies.setting(seed), []
     mood = Mood(here.world.tables.tickets, date(night_of(TEST)))
@@ -173,8 +175,9 @@ def drift(seed: int, share: float, capacity: int = TERMS.capacity) -> pd.DataFra
             held = monitor.held_out(rows[list_], night // MONTH, share)
             called = rows[list_[~held]]
             world = worlds.play(world, lambda tables, night, called=called: called)
-            effect = scale * (gains[list_] + TERMS.cost) / value[list_]
-            listed = holdback.Listed(night, held, risk(features.iloc[list_]), effect)
+            effect = scale.value * (gains[list_] + TERMS.cost) / value[list_]
+            told = risk(features.iloc[list_]), effect, scale.relative
+            listed = holdback.Listed(night, held, *told)
             y = cancels(world.tables, rows[list_], night, night + MONTH)
             readings.append(holdback.read(listed, y, night + MONTH))
             last = readings[-1]
@@ -184,9 +187,13 @@ def drift(seed: int, share: float, capacity: int = TERMS.capacity) -> pd.DataFra
                     "month": len(readings) - 1,
                     "risk_z": last.risk_z,
                     "effect_z": last.effect_z,
+                    "shift": last.shift,
                     "verdict": holdback.verdict(readings),
+                    "blind": holdback.verdict([replace(r, shift=0.0) for r in readings]),
                     "would": last.precision.mean,
                     "called": last.called.mean,
+                    "factor": scale.value,
+                    "error": scale.error,
                 }
             )
     return pd.DataFrame(made)

@@ -79,7 +79,7 @@ def train(folder: Path, sample: effects.Sample, mood: Mood, until: int) -> Path:
     """
     stay, split = ~sample.drawn, str(studies.CHOSEN[studies.MODEL]["split"])
     model = effects.classifier().fit(sample.features[NAMES][stay], sample.cancelled[stay])
-    shares = rules.shares(sample, split)
+    shares, factor = rules.shares(sample, split), studies.slope(sample)
     return registry.put(
         folder,
         date(until),
@@ -88,7 +88,8 @@ def train(folder: Path, sample: effects.Sample, mood: Mood, until: int) -> Path:
         split=split,
         features=NAMES,
         mood=mood.stored(),
-        slope=studies.slope(sample),
+        slope=factor.value,
+        error=factor.relative,
     )
 
 
@@ -151,7 +152,7 @@ def by_model(
     risks = nights.trusted("risk", risk.predict(features))
     found = rules.shared(shares, features, risks, stored["split"])
     effects_ = nights.trusted("effect", found)
-    scale = nights.trusted("slope", [stored["slope"]])[0]
+    scale, error = nights.trusted("slope", [stored["slope"], stored.get("error", np.nan)])
     gains = nights.trusted("gain", gain(effects_, value, terms.cost))
     off = blocked(tables, rows, night) | np.isin(rows, [*spared])
     chosen, held = chosen_and_held(gains, off, rows, night, share, terms)
@@ -169,6 +170,7 @@ def by_model(
         made=night,
         there=len(rows),
         held=tuple(rows[held].tolist()),
+        error=round(error, 6),
         **{name: tuple(np.round(values, 6).tolist()) for name, values in found.items()},
     )
 

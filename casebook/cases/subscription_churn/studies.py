@@ -265,7 +265,7 @@ def out_of_fold(
     return made
 
 
-def slope(sample: effects.Sample) -> float:
+def slope(sample: effects.Sample) -> effects.Factor:
     """Return the factor that makes the model's effects right: see :func:`.effects.slope`."""
     one = np.ones(len(sample.drawn))
     return effects.slope(out_of_fold(sample, one) + TERMS.cost, sample)
