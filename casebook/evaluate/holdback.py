@@ -33,8 +33,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from casebook.evaluate.assign import BUCKETS, buckets
 from casebook.evaluate.experiments import smallest_difference
 from casebook.evaluate.intervals import Interval, wilson
+from casebook.evaluate.uplift import choose
 
 #: Standard errors from which a number counts as a drift.
 ALARM = 3.0
@@ -99,6 +101,46 @@ def holdback_sees(known: Persistence, users: float, share: float, days: float = 
         Watched.
     """
     return smallest_difference(known.sd(days), users * share, ratio=(1 - share) / share)
+
+
+def held_out(rows: np.ndarray, month: int, share: float) -> np.ndarray:
+    """Return who is left in peace in a month, by a hash: the same on every night and machine.
+
+    Raises
+    ------
+    ValueError
+        If the share is not within 0 and 1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"a share of {share} cannot be held out: give one from 0 to 1.")
+    return buckets(map(str, rows.tolist()), f"hold-out {month}") < share * BUCKETS
+
+
+def chosen_and_held(
+    gains: ArrayLike, off: np.ndarray, held: np.ndarray, capacity: int, least: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of those to be treated, and of the held-out who rank among them.
+
+    Parameters
+    ----------
+    gains : array_like, shape (n,)
+    off, held : ndarray of bool, shape (n,)
+        Who may not be treated; who is held out.
+    capacity : int
+    least : float
+        Gain below which nobody is treated.
+
+    Examples
+    --------
+    >>> held = np.array([False, True, False, True])
+    >>> chosen_and_held([4, 3, 2, 1], np.zeros(4, bool), held, capacity=2)
+    (array([0, 2]), array([1]))
+    """
+    gains = np.asarray(gains, float)
+    chosen = choose(gains, capacity, off | held, least)
+    last = gains[chosen].min() if len(chosen) else np.inf
+    peers = choose(gains, len(gains), off | ~held, least)
+    return chosen, peers[gains[peers] >= last]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ Examples
 --------
 Two series over three weeks, the second one short of a week:
 
->>> steps(np.array([[0, 1, 3], [0, 0, 7]])).round(1).tolist()
+>>> steps(np.array([[0, 1, 3], [0, 0, 7]])).astype(float).round(1).tolist()
 [[0.0, 0.7, 1.4], [0.0, 0.0, 2.1]]
 """
 

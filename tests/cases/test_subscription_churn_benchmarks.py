@@ -20,6 +20,7 @@ from casebook.data.tables import MAILS
 from casebook.evaluate import effects
 from casebook.evaluate.intervals import mean_interval
 from casebook.recorded import bench
+from casebook.recorded.studies import best_of
 
 #: Five digits are recorded; other machines may add up in another order.
 CLOSE = {"rtol": 5e-3, "atol": 1e-3}
@@ -75,7 +76,7 @@ def test_six_trials_each_and_their_best_is_what_runs():
     table = recorded("trials")
     tried = table.groupby(["learner", "seed"])["settings"].nunique()
     assert (tried == 6).all() and {len(grid) for grid in studies.TRIALS.values()} == {6}
-    assert studies.best_of(table) == {name: dict(chosen) for name, chosen in studies.CHOSEN.items()}
+    assert best_of(table) == {name: dict(chosen) for name, chosen in studies.CHOSEN.items()}
     every = {(row.learner, row.settings) for row in table.itertuples()}
     assert every == {(name, json.dumps(s)) for name, grid in studies.TRIALS.items() for s in grid}
     means = table.groupby(["learner", "settings"])["euro"].mean()

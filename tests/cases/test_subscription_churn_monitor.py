@@ -10,14 +10,14 @@ import pytest
 
 from casebook.cases.subscription_churn import cycles
 from casebook.cases.subscription_churn import world as worlds
-from casebook.cases.subscription_churn.monitor import LATE, held_out, of_month
+from casebook.cases.subscription_churn.monitor import LATE, of_month
 from casebook.cases.subscription_churn.month import TEST, night_of
 from casebook.cases.subscription_churn.nightly import List
 from casebook.cases.subscription_churn.policy import Terms
 from casebook.cases.subscription_churn.population import MONTH, Constants
 from casebook.cases.subscription_churn.studies import CHOSEN
 from casebook.evaluate import effects
-from casebook.evaluate.holdback import verdict
+from casebook.evaluate.holdback import held_out, verdict
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])

@@ -19,17 +19,18 @@ from fastapi.testclient import TestClient
 from casebook.cases.subscription_churn import nightly, studies
 from casebook.cases.subscription_churn import world as worlds
 from casebook.cases.subscription_churn.features import NAMES, build, there, value_on
-from casebook.cases.subscription_churn.monitor import held_out
 from casebook.cases.subscription_churn.month import TEST, night_of
-from casebook.cases.subscription_churn.nightly import KEEPS, NightFailed, checked, tonight
+from casebook.cases.subscription_churn.nightly import KEEPS, checked, tonight
 from casebook.cases.subscription_churn.policy import TERMS, blocked, choose
 from casebook.cases.subscription_churn.population import MONTH, Constants
 from casebook.cases.subscription_churn.records import date
 from casebook.cases.subscription_churn.service import Queue, app_of, day_of, run_night
 from casebook.evaluate import effects
+from casebook.evaluate.holdback import held_out
 from casebook.features.mood import Mood
 from casebook.serving import nights, registry
 from casebook.serving.drills import BEGUN, kill_drill
+from casebook.serving.nights import NightFailed
 
 SMALL = Constants(subscribers=10_000, joiners=400, accounts=1_200)
 NIGHT = night_of(TEST)

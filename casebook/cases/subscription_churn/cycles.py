@@ -25,12 +25,12 @@ from casebook.cases.subscription_churn import world as worlds
 from casebook.cases.subscription_churn.features import build, cancels, value_on
 from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
 from casebook.cases.subscription_churn.policy import TERMS, blocked, gain
-from casebook.cases.subscription_churn.population import stream
 from casebook.cases.subscription_churn.records import date
 from casebook.cases.subscription_churn.studies import LEARNERS, MODEL
 from casebook.evaluate import effects
 from casebook.evaluate.off_policy import last_places_by_chance
 from casebook.features.mood import Mood
+from casebook.worlds.draws import stream
 
 #: Share of a month's calls that chance decides.
 BY_CHANCE = 0.25

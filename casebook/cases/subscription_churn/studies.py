@@ -311,15 +311,6 @@ def trials(
     return pd.DataFrame(rows)
 
 
-def best_of(table: pd.DataFrame, by: str = "euro") -> dict[str, Settings]:
-    """Return of each maker the settings with the highest mean over the worlds."""
-    mean = table.dropna(subset=[by]).groupby(["learner", "settings"], as_index=False)[by].mean()
-    top = mean.loc[mean.groupby("learner")[by].idxmax()]
-    return {
-        name: json.loads(text) for name, text in zip(top["learner"], top["settings"], strict=True)
-    }
-
-
 # What the randomised month says of a list -------------------------------------------
 
 
