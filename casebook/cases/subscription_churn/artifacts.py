@@ -29,7 +29,7 @@ FOREST_TRIALS: tuple[Settings, ...] = tuple(
     for share in (0.33, 1.0)
 )
 NETWORK_TRIALS: tuple[Settings, ...] = tuple(
-    {"width": width, "epochs": epochs} for width in (16, 32) for epochs in (2, 4, 8)
+    {"epochs": epochs, "learning_rate": rate} for epochs in (3, 6) for rate in (1e-3, 3e-3, 1e-2)
 )
 #: Weeks that the network reads.
 WEEKS = 24
@@ -77,7 +77,7 @@ def _precision(here: studies.Setting, risk: np.ndarray) -> float:
     return float(average_precision_score(cancels[~here.blocked], risk[~here.blocked]))
 
 
-def risk_trials(seeds: Sequence[int] = studies.CHOSEN_ON) -> pd.DataFrame:
+def risk_trials(seeds: Sequence[int] = studies.VALUED) -> pd.DataFrame:
     """Try both risks: ``learner``, ``settings`` (JSON), ``seed``, average ``precision``."""
     rows = []
     for seed in seeds:
@@ -125,7 +125,8 @@ def risk(seeds: Sequence[int] = studies.SEEDS) -> pd.DataFrame:
 ARTIFACTS = {
     f"{build.__name__}.csv": Recipe(build, seeds={"world": worlds[0], "model": 0})
     for worlds, builds in (
-        (studies.CHOSEN_ON, (forest_trials, risk_trials)),
+        (studies.CHOSEN_ON, (forest_trials,)),
+        (studies.VALUED, (risk_trials,)),
         (studies.SEEDS, (forest, risk)),
     )
     for build in builds
