@@ -1,8 +1,8 @@
 """What trains too long for a page: a causal forest as a list, a network over the weekly logins.
 
-Both had six trials on the choice worlds and meet the fresh worlds once, as all other models. The
-forest's list keeps the rules of every list. The network is asked for the risk alone: it sees 24
-weeks of logins beside all features, and learns from and is scored on LightGBM's rows.
+Both had six trials on choice worlds and meet the fresh worlds once. The forest's list keeps the
+rules of every list. The network is asked for the risk alone: it sees 24 weeks of logins beside all
+features, and learns from and is scored on LightGBM's rows.
 """
 
 from __future__ import annotations

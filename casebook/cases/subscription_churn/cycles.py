@@ -7,8 +7,8 @@ compares the called with the others learns from a list of its own making, on whi
 in peace: it may still rank well, but nothing in its data can say so. Some calls by chance, with
 their chances kept, can; they are worse calls.
 
-Ways are compared with the same learner, and everybody gets a rest. From the first retraining on
-all but the last way know nothing of the randomised month.
+Everybody gets a rest. After the first retraining only the last way knows the randomised month. The
+T-learner is unweighted: the chances follow from features that it has.
 """
 
 from __future__ import annotations

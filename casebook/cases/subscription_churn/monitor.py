@@ -15,8 +15,7 @@ from casebook.cases.subscription_churn.records import Tables, date
 from casebook.evaluate.holdback import Reading
 from casebook.serving import handout
 
-#: Days until a cancellation has been booked.
-LATE = 14
+LATE = 14  # days until a cancellation has been booked
 
 
 def of_month(lists: Sequence[handout.List], tables: Tables, today: int) -> Reading:
