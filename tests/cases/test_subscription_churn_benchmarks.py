@@ -244,15 +244,16 @@ def test_a_rest_brings_more_and_annoys_less_where_the_model_does_not_rest_by_its
     assert (table.xs(True, level="rest")["before"] == 0).all()
 
 
-def test_the_monitor_names_a_competitor_and_is_misled_about_the_effect():
+def test_the_monitor_names_a_competitor_and_is_misled_where_it_takes_its_factor_for_exact():
     table = recorded("drift")
     end = table[table["month"] == table["month"].max()]
-    right = end["verdict"].eq(end["drift"]).groupby([end["share"], end["drift"]]).sum()
-    assert right[(0.05, "risk")] >= 3 and right[(0.2, "effect")] <= 2
+    by = [end["share"], end["drift"]]
+    right, blind = (end[name].eq(end["drift"]).groupby(by).sum() for name in ("verdict", "blind"))
+    assert right[(0.05, "risk")] >= 4 and right[(0.2, "risk")] >= 3 + blind[(0.2, "risk")]
+    assert right[(0.2, "nothing")] > blind[(0.2, "nothing")] and right[(0.2, "effect")] <= 2
     assert end.query("drift == 'risk'")["verdict"].str.startswith("risk").all()
-    z = table.groupby(["share", "drift"])["effect_z"].mean()
-    assert z[(0.2, "nothing")] > 1 > 0 > z[(0.2, "effect")]
-    assert right[(0.2, "nothing")] < right[(0.05, "nothing")]
+    factors = table.groupby("seed")[["factor", "error"]].first()
+    assert (3 * factors["error"] > 0.5 * factors["factor"]).all() and (factors["error"] > 0).all()
 
 
 def test_guardrails_of_the_recorded_lists():
