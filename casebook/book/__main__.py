@@ -8,8 +8,11 @@ something has changed (:mod:`casebook.author.keys`). The extension
 from __future__ import annotations
 
 import argparse
+import hashlib
+import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -19,10 +22,20 @@ from pathlib import Path
 import yaml
 
 from casebook.author import files
-from casebook.author.execute import BOOK_ENV, WORKERS, NotebookFailed, executed, source
+from casebook.author.execute import (
+    BOOK_ENV,
+    WORKERS,
+    Execution,
+    NotebookFailed,
+    executed,
+    source,
+)
 from casebook.author.kernels import ForeignKernel, require_own_kernel
 from casebook.data import RealDataUnavailable, find_real, real, registry
 from casebook.project import require_checkout, write_whole
+
+#: Folders that a checkout holds beside what its pages are made of.
+MADE = re.compile(r"_build|\..*|node_modules|__pycache__|.*\.egg-info|build|vendor|work|classes")
 
 
 def say(what: str, detail: str) -> None:
@@ -81,10 +94,15 @@ def fetch_real_data() -> None:
             say("data", f"{name}: absent, its sections will say so ({error})")
 
 
-def execute_pages(root: Path) -> None:
+def execute_pages(root: Path) -> bool:
     """Execute every notebook of which the store has no execution as it is now.
 
     The scorecards that they wrote, now or when they ran, are put in ``_build/scorecards``.
+
+    Returns
+    -------
+    bool
+        Whether one was executed.
 
     Raises
     ------
@@ -92,24 +110,39 @@ def execute_pages(root: Path) -> None:
         With notebook, cell and error of the first that fails.
     """
 
-    def run(name: str) -> dict[str, str]:
+    def run(name: str) -> Execution:
         done = executed(root, name, who="book")
         if done.cached:
             say("unchanged", name)
         else:
             say("executed", f"{name}  {done.cpu_seconds:.1f} CPU s, {done.seconds:.1f} s")
-        return done.written
+        return done
 
-    names = list(pages(root))
     with ThreadPoolExecutor(WORKERS) as pool:
-        written = dict(zip(names, pool.map(run, names), strict=True))
-    for content in written.values():
-        for path, text in content.items():
-            write_whole(root / "_build" / path, text.encode())
-    known = {path for content in written.values() for path in content}
+        all_done = list(pool.map(run, pages(root)))
+    known = {path: text for done in all_done for path, text in done.written.items()}
+    for path, text in known.items():
+        write_whole(root / "_build" / path, text.encode())
     for card in (root / "_build" / "scorecards").glob("*.json"):
         if f"scorecards/{card.name}" not in known:  # of a page that writes none any more
             card.unlink()
+    return not all(done.cached for done in all_done)
+
+
+def ingredients(root: Path) -> str:
+    """Return a hash of what the pages are made of: files, packages, settings, data that are here.
+
+    The files of a folder that git would not hold, and what is installed beside them, do not enter.
+    """
+    found = hashlib.sha256()
+    for folder, inside, names in os.walk(root):
+        inside[:] = sorted(name for name in inside if not MADE.fullmatch(name))
+        for path in (Path(folder) / name for name in sorted(names)):
+            found.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    packages = sorted(f"{one.name} {one.version}" for one in importlib.metadata.distributions())
+    settings = sorted(item for item in os.environ.items() if item[0].startswith("CASEBOOK"))
+    found.update(repr((packages, settings, [str(find_real(name)) for name in registry()])).encode())
+    return found.hexdigest()
 
 
 def render(root: Path) -> int:
@@ -139,12 +172,17 @@ def build(root: Path) -> int:
     started = time.perf_counter()
     whole = not (root / "_build" / "html" / "index.html").is_file()
     fetch_real_data()
+    note, made_of = root / "_build" / "book.of", ingredients(root)
     try:
         require_own_kernel()
-        execute_pages(root)
+        anew = execute_pages(root)
     except (ForeignKernel, NotebookFailed) as failure:
         say("failed", str(failure))
         return 1
+    if not anew and note.is_file() and note.read_text() == made_of and not missing_pages(root):
+        say("unchanged", f"{root / '_build' / 'html' / 'index.html'}")
+        return 0
+    note.unlink(missing_ok=True)
     before = _cpu_seconds()
     if code := render(root):
         say("failed", f"jupyter-book ended with exit code {code}; its warnings stand above")
@@ -155,6 +193,7 @@ def build(root: Path) -> int:
     if whole:
         spent = {"cpu_seconds": round(_cpu_seconds() - before, 1)}
         write_whole(root / "_build" / "book.json", json.dumps(spent).encode())
+    write_whole(note, made_of.encode())
     say(
         "built", f"{root / '_build' / 'html' / 'index.html'}  {time.perf_counter() - started:.0f} s"
     )

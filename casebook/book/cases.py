@@ -19,7 +19,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxRole
 
-from casebook.book import drill
+from casebook.book import drill_prompts
 from casebook.book.reading import read_yaml
 
 #: Words of a file's name that are not written in lower case.
@@ -29,7 +29,7 @@ GUIDE = "00_how_a_case_works"
 
 def stems(root: Path) -> dict[str, str]:
     """Return the name of every case by its number or letter, in the order of the book."""
-    names = [GUIDE, *drill.chapters(drill.read_index(root))]
+    names = [GUIDE, *drill_prompts.chapters(drill_prompts.read_index(root))]
     return {name.partition("_")[0]: name for name in names}
 
 
@@ -42,7 +42,7 @@ def written(stem: str) -> str:
         The name of its files.
     """
     words = [_WRITTEN.get(word, word) for word in stem.split("_")[1:]]
-    return f"{drill.chapter_name(stem)}, {' '.join(words)}"
+    return f"{drill_prompts.chapter_name(stem)}, {' '.join(words)}"
 
 
 def page(stem: str) -> str:
@@ -110,8 +110,8 @@ def _glossary(root: Path) -> dict[str, _Term]:
 
 def ideas(root: Path) -> dict[str, set[str]]:
     """Return what each case is about: its part, its patterns, the terms of its prompt."""
-    index = drill.read_index(root)
-    prompts, patterns = drill.read_prompts(root, index), _patterns(root)
+    index = drill_prompts.read_index(root)
+    prompts, patterns = drill_prompts.read_prompts(root, index), _patterns(root)
     glossary = _glossary(root)
     found = {}
     for part in index["parts"]:

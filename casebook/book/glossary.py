@@ -14,7 +14,7 @@ import jsonschema
 from docutils import nodes
 
 from casebook.author.content import slug
-from casebook.book import cases, drill
+from casebook.book import cases, drill_prompts
 from casebook.book.reading import read_yaml
 
 SOURCE = Path("book") / "glossary.yml"
@@ -137,9 +137,8 @@ def _place(place: str, known: dict[str, str]) -> str:
         return f"[{name}]({head}.md{target})"
     stem = known[head]
     if anchor:  # a section can only be named once it is there
-        return (
-            f"[{drill.chapter_name(stem)}: {_label(anchor)}](../{cases.page(stem)}.ipynb{target})"
-        )
+        name = drill_prompts.chapter_name(stem)
+        return f"[{name}: {_label(anchor)}](../{cases.page(stem)}.ipynb{target})"
     return f"{{owner}}`{head}`"
 
 

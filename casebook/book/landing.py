@@ -28,7 +28,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from casebook.author.execute import stored
 from casebook.author.launch import binder_url, colab_url
-from casebook.book import cases, drill, effort
+from casebook.book import cases, drill_prompts, effort
 from casebook.page.figures import INK
 from casebook.project import settings
 
@@ -221,7 +221,7 @@ def inventory(root: Path, documents) -> Inventory:
 
     A chapter that no part lists counts as one more case of the book.
     """
-    part_of = {cases.GUIDE: "Start here"} | parts(drill.read_index(root))
+    part_of = {cases.GUIDE: "Start here"} | parts(drill_prompts.read_index(root))
     named = {page.partition("/")[2] for page in documents if page.startswith("chapters/")}
     here = {stem: part_of.get(stem, "More cases") for stem in sorted(named)}
     planned: dict[str, list[str]] = {}
@@ -363,7 +363,9 @@ class Landing(SphinxDirective):
             case "chapters":
                 content = gallery(self._cards(root, found.here), self._address, self._place)
             case "preparation":
-                content = preparation(found.planned, drill.chapters(drill.read_index(root)))
+                content = preparation(
+                    found.planned, drill_prompts.chapters(drill_prompts.read_index(root))
+                )
             case "start":
                 content = start(self._address)
             case other:

@@ -178,10 +178,16 @@ def _intervals(page: BeautifulSoup) -> None:
             text.replace_with(NavigableString(_INTERVAL.sub("[\\1,\u00a0\\2]", text)))
 
 
+def _lowered(subject: str) -> str:
+    """Return a subject with a small first letter, unless it begins with an abbreviation."""
+    return subject[:1].lower() + subject[1:] if subject[1:2].islower() else subject
+
+
 def _folds(page: BeautifulSoup) -> None:
     """Let the bar of a folded cell say what is in it: a table by its caption, a figure, a result.
 
-    The theme says of each that it holds code, though a reader opens it for what the code shows.
+    The theme says of each that it holds code, though a reader opens it for what the code shows. A
+    result that begins with its subject in italics and a colon is named by that.
     """
     for fold in page.select(".tag_hide-cell > details.hide"):
         table = fold.select_one(".cell_output .casebook-table[aria-label]")
@@ -191,7 +197,11 @@ def _folds(page: BeautifulSoup) -> None:
         elif fold.select_one(".cell_output :is(img, svg, .casebook-plotly)"):
             inside = "the figure"
         elif fold.select_one(".cell_output"):
-            inside = "the result"
+            lead = fold.select_one(".cell_output p > em:first-child")
+            subject = lead.get_text() if lead and not lead.previous_sibling else ""
+            inside = (
+                f"the result: {_lowered(subject[:-1])}" if subject[-1:] == ":" else "the result"
+            )
         else:
             continue
         for name, verb in (("collapsed", "Show"), ("expanded", "Hide")):

@@ -136,6 +136,25 @@ def steady(name: str, now: float, past: float, times: float = 3.0, slack: float 
     raise LoadRefused(f"{name}: {now:,.4g} now, {past:,.4g} is usual: {why}; load it again.")
 
 
+def steady_weeks(name: str, counts: np.ndarray, last: int, times: float = 1.5) -> None:
+    """Refuse counts of which one of the last four weeks is far from the eight before them.
+
+    Parameters
+    ----------
+    name : str
+    counts : ndarray, shape (rows, 12)
+        By week.
+    last : int
+        Number of the last week.
+    times : float
+        As of :func:`steady`; for the share above zero and for the mean.
+    """
+    for what, by_week in (("share", (counts > 0).mean(axis=0)), ("mean", counts.mean(axis=0))):
+        for k in range(8, 12):
+            past = by_week[:8].mean()
+            steady(f"{name} ({what}, week {last - 11 + k})", by_week[k], past, times)
+
+
 def fresh(name: str, night: float, newest: float, days: float) -> None:
     """Refuse a night that the newest record lags behind.
 

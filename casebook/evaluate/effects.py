@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -260,14 +261,29 @@ def r_learner(sample: Sample, settings: Mapping[str, object] | None = None) -> P
     return regressor(settings).fit(sample.features, target, weight).predict
 
 
-def slope(found: np.ndarray, sample: Sample) -> float:
+class Factor(NamedTuple):
+    """A factor with its standard error over accounts."""
+
+    value: float
+    error: float
+
+    @property
+    def relative(self) -> float:
+        """The error as a share of the factor."""
+        return self.error / max(abs(self.value), 1e-9)
+
+
+def slope(found: np.ndarray, sample: Sample) -> Factor:
     """Return by which factor predicted effects are to be multiplied to be right on the mean.
 
     The highest predictions are high by luck, too: what a model of other accounts has found is
-    regressed on the residuals of these.
+    regressed on the residuals of these. One trial says it with an error.
     """
     target, weight = residuals(sample)
-    return float((weight * found * target).sum() / (weight * found**2).sum())
+    size = (weight * found**2).sum()
+    value = (weight * found * target).sum() / size
+    off = np.bincount(sample.account, weight * found * (target - value * found))
+    return Factor(float(value), float(np.sqrt((off**2).sum()) / size))
 
 
 def group_effects(

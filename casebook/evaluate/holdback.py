@@ -9,6 +9,7 @@ left in peace. Of them, the share that is lost is the *risk* as it is; less the 
 treated, it is the *effect* as it is. :func:`read` compares both with what had been predicted, so
 that a drift of the risk (a competitor, a price) is told from one of the effect (a worn-out script).
 Where more are at risk there are more to save: the predicted effect grows with the observed risk.
+A prediction may be off itself, in the same direction each month; :func:`verdict` allows for that.
 
 Examples
 --------
@@ -32,8 +33,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from casebook.evaluate.assign import BUCKETS, buckets
 from casebook.evaluate.experiments import smallest_difference
 from casebook.evaluate.intervals import Interval, wilson
+from casebook.evaluate.uplift import choose
 
 #: Standard errors from which a number counts as a drift.
 ALARM = 3.0
@@ -100,6 +103,46 @@ def holdback_sees(known: Persistence, users: float, share: float, days: float = 
     return smallest_difference(known.sd(days), users * share, ratio=(1 - share) / share)
 
 
+def held_out(rows: np.ndarray, month: int, share: float) -> np.ndarray:
+    """Return who is left in peace in a month, by a hash: the same on every night and machine.
+
+    Raises
+    ------
+    ValueError
+        If the share is not within 0 and 1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"a share of {share} cannot be held out: give one from 0 to 1.")
+    return buckets(map(str, rows.tolist()), f"hold-out {month}") < share * BUCKETS
+
+
+def chosen_and_held(
+    gains: ArrayLike, off: np.ndarray, held: np.ndarray, capacity: int, least: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of those to be treated, and of the held-out who rank among them.
+
+    Parameters
+    ----------
+    gains : array_like, shape (n,)
+    off, held : ndarray of bool, shape (n,)
+        Who may not be treated; who is held out.
+    capacity : int
+    least : float
+        Gain below which nobody is treated.
+
+    Examples
+    --------
+    >>> held = np.array([False, True, False, True])
+    >>> chosen_and_held([4, 3, 2, 1], np.zeros(4, bool), held, capacity=2)
+    (array([0, 2]), array([1]))
+    """
+    gains = np.asarray(gains, float)
+    chosen = choose(gains, capacity, off | held, least)
+    last = gains[chosen].min() if len(chosen) else np.inf
+    peers = choose(gains, len(gains), off | ~held, least)
+    return chosen, peers[gains[peers] >= last]
+
+
 @dataclass(frozen=True)
 class Listed:
     """A list of those to be treated, with those who would have been on it and were held out.
@@ -111,12 +154,16 @@ class Listed:
     held : ndarray of bool, shape (n,)
     risk, effect : ndarray, shape (n,)
         As predicted on the night.
+    error : float
+        Relative standard error that all predicted effects share, such as that of a factor which one
+        trial has given.
     """
 
     night: int
     held: np.ndarray
     risk: np.ndarray
     effect: np.ndarray
+    error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -134,6 +181,8 @@ class Reading:
         Standard errors between what came and what was predicted.
     losses : float
         Expected among the held-out.
+    shift : float
+        By how much ``effect_z`` moves if the prediction is off by its own standard error.
     """
 
     night: int
@@ -142,6 +191,7 @@ class Reading:
     risk_z: float
     effect_z: float
     losses: float
+    shift: float = 0.0
 
     @property
     def effect(self) -> float:
@@ -174,8 +224,10 @@ def read(listed: Listed, cancelled: ArrayLike, today: int, lag: int = 28) -> Rea
     y, held = np.asarray(cancelled, bool), listed.held
     if held.sum() < 2 or (~held).sum() < 2:
         raise ValueError(f"{held.sum()} held out of {len(held)}: nothing to compare with.")
-    if not np.isfinite([listed.risk, listed.effect]).all():
-        raise ValueError(f"a prediction of the list of day {listed.night} is no number.")
+    if not (np.isfinite([listed.risk, listed.effect]).all() and 0 <= listed.error < np.inf):
+        raise ValueError(
+            f"a prediction of the list of day {listed.night}, or its error, is no number."
+        )
     if not y.any() and listed.risk.sum() >= 10:
         raise ValueError(
             f"none of {len(y):,} is lost, {listed.risk.sum():.0f} were expected without calls: the "
@@ -194,6 +246,7 @@ def read(listed: Listed, cancelled: ArrayLike, today: int, lag: int = 28) -> Rea
         float((stay - own) / se_risk),
         float((lost * stay - called) / se),
         float(listed.risk[held].sum()),
+        float(abs(1 - lost) * stay * listed.error / se),
     )
 
 
@@ -202,8 +255,9 @@ def verdict(readings: Sequence[Reading]) -> str:
 
     Give the readings since the last change: a new script, another price, an alarm that was
     answered. Each month's distances are added up and divided by the root of their number, so that
-    a small hold-out and a slow loss are seen after some months. It is ``not enough`` while fewer
-    than :data:`LEAST` losses are expected among the held-out.
+    a small hold-out and a slow loss are seen after some months. The prediction's own error does not
+    average out: it is the same each month. It is ``not enough`` while fewer than :data:`LEAST`
+    losses are expected among the held-out.
     """
     if sum(reading.losses for reading in readings) < LEAST:
         return "not enough"
@@ -211,6 +265,8 @@ def verdict(readings: Sequence[Reading]) -> str:
         name: sum(getattr(reading, name) for reading in readings) / np.sqrt(len(readings))
         for name in ("risk_z", "effect_z")
     }
+    shift = sum(reading.shift for reading in readings) / np.sqrt(len(readings))
+    total["effect_z"] /= np.hypot(1, shift)
     found = [
         name for name, z in zip(("risk", "effect"), total.values(), strict=True) if abs(z) > ALARM
     ]
@@ -236,8 +292,14 @@ def table(readings: list[Reading]) -> pd.DataFrame:
 
 
 def months_to_see(
-    risk: float, effect: float, lost: float, list_: int, share: float, alarm: float = ALARM
-) -> int:
+    risk: float,
+    effect: float,
+    lost: float,
+    list_: int,
+    share: float,
+    alarm: float = ALARM,
+    error: float = 0.0,
+) -> float:
     """Return the months until :func:`verdict` has seen with an even chance that calls work less.
 
     Parameters
@@ -252,14 +314,24 @@ def months_to_see(
         Held out.
     alarm : float
         Standard errors.
+    error : float
+        Relative standard error of the prediction; too large a one is never overcome.
+
+    Returns
+    -------
+    float
+        A whole number, or infinity.
 
     Examples
     --------
     >>> months_to_see(0.12, 0.04, 0.5, 4_000, 0.05), months_to_see(0.12, 0.04, 0.5, 4_000, 0.20)
     (6, 2)
+    >>> [months_to_see(0.12, 0.04, 0.5, 4_000, 0.20, error=e) for e in (0.1, 0.2)]
+    [4, inf]
     """
     held = share * list_
     now = risk - effect * (1 - lost)
     variance = (1 - effect / risk) ** 2 * risk * (1 - risk) / held
     variance += now * (1 - now) / (list_ - held)
-    return int(np.ceil(variance * (alarm / (effect * lost)) ** 2))
+    seen = (effect * lost / alarm) ** 2 - (effect * error) ** 2
+    return int(np.ceil(variance / seen)) if seen > 0 else np.inf

@@ -417,6 +417,40 @@ def check(case: str, seed: int | None = None) -> list[str]:
     return found
 
 
+def compared(
+    what: str, row: pd.Series, made: pd.Series, tolerance: float = 0.02
+) -> tuple[str, list[str]]:
+    """Compare the numbers of a stored row with the same row made anew.
+
+    Parameters
+    ----------
+    what : str
+        What the row is of.
+    row, made : Series
+    tolerance : float
+        Relative: machines add up in another order.
+
+    Returns
+    -------
+    what : str
+        With how near it comes.
+    differences : list of str
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> compared("world 3", pd.Series({"euro": 100.0}), pd.Series({"euro": 101.0}))
+    ('world 3: within 1.0%', [])
+    """
+    off = {name: abs(made[name] - row[name]) / max(abs(row[name]), 1e-9) for name in row.index}
+    differences = [
+        f"{what}: {name} is {row[name]:.4g} in the file, {made[name]:.4g} here"
+        for name in off
+        if not off[name] <= tolerance
+    ]
+    return f"{what}: within {max(off.values()):.1%}", differences
+
+
 def _named(given: str) -> str:
     """Return the folder of a case, or of what belongs to none, by its number or its name."""
     shared = {part: name for name in SHARED for part in (name, name.split("_")[0])}

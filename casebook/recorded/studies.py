@@ -1,7 +1,8 @@
-"""Studies that vary a world: its constants, one at a time."""
+"""Studies that vary a world, its constants one at a time, or a model's settings."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -51,3 +52,26 @@ def sensitivity(
         for factor in factors
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def best_of(table: pd.DataFrame, by: str = "euro") -> dict[str, dict[str, object]]:
+    """Return of each learner the settings with the highest mean over the worlds.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``learner``, ``settings`` (JSON) and a column of results; a row for each world.
+    by : str
+        Of the results; rows without one are passed over.
+
+    Examples
+    --------
+    >>> tried = pd.DataFrame({"learner": "T", "settings": ['{"k": 1}', '{"k": 2}'], "euro": [3, 5]})
+    >>> best_of(tried)
+    {'T': {'k': 2}}
+    """
+    mean = table.dropna(subset=[by]).groupby(["learner", "settings"], as_index=False)[by].mean()
+    top = mean.loc[mean.groupby("learner")[by].idxmax()]
+    return {
+        name: json.loads(text) for name, text in zip(top["learner"], top["settings"], strict=True)
+    }

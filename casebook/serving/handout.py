@@ -26,16 +26,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from casebook.evaluate.holdback import Listed, Reading, read
 from casebook.project import write_whole
 from casebook.serving.app import Problem, bare_app, json_object, serve_calls
 from casebook.serving.log import Log, Table
+from casebook.serving.nights import NightFailed
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -93,6 +95,8 @@ class List:
         Who would have been called, and is held out.
     risks, effects : tuple of float
         Predicted for ``rows`` and then ``held``; for the monitor. Empty unless the model made it.
+    error : float
+        Relative standard error that all predicted effects share.
     """
 
     night: int
@@ -106,6 +110,7 @@ class List:
     held: tuple[int, ...] = ()
     risks: tuple[float, ...] = ()
     effects: tuple[float, ...] = ()
+    error: float = 0.0
 
     def check(self) -> None:
         """Refuse a list that would harm a queue.
@@ -124,8 +129,119 @@ class List:
                 f"{len(self.rows)} rows, {len(self.gains)} gains, {len(self.reasons)} reasons: "
                 "make it again."
             )
-        if not np.isfinite([*self.gains, *self.risks, *self.effects]).all():
+        if not np.isfinite([*self.gains, *self.risks, *self.effects, self.error]).all():
             raise ValueError("a number of the list is none: make it again.")
+
+
+def without(last: List, off: np.ndarray, night: int, why: str, least: float = 1) -> List:
+    """Return the last list for another night, without some of its rows.
+
+    Parameters
+    ----------
+    last : List
+    off : ndarray of bool
+        Of its rows: who was called, left or is held out since.
+    night : int
+    why : str
+        Why there is no new one.
+    least : float
+        Rows that must be left.
+
+    Raises
+    ------
+    NightFailed
+        If fewer are, as after a day on which the list was worked.
+    """
+    kept = np.flatnonzero(~off)
+    if len(kept) < max(least, 1):
+        raise NightFailed(f"{len(kept)} are left on the list of night {last.made}.")
+    parts = {
+        name: tuple(getattr(last, name)[k] for k in kept) for name in ("rows", "gains", "reasons")
+    }
+    none = {"held": (), "risks": (), "effects": ()}
+    return replace(last, night=night, source="last list", why=why, **parts, **none)
+
+
+def reading(
+    lists: Sequence[List],
+    lost: Callable[[np.ndarray, int], np.ndarray],
+    today: int,
+    days: int = REST,
+    late: int = 14,
+) -> Reading:
+    """Read the lists of one period together, once the last one's outcome is known.
+
+    Who stands on several lists counts once, from the first. They are compared as drawn, whether or
+    not an agent came to call them.
+
+    Parameters
+    ----------
+    lists : sequence of List
+        Of one period; those that the model did not make predict nothing and are passed over.
+    lost : callable
+        From rows and a list's night to who was lost within ``days``.
+    today : int
+    days : int
+        Of a period, and of an outcome.
+    late : int
+        Days until an outcome has been booked.
+
+    Raises
+    ------
+    ValueError
+        If a list is too young, they are of several periods, or there is none of the model.
+    """
+    lists = [made for made in lists if made.source == "model" and (made.rows or made.held)]
+    if len({made.night // days for made in lists}) != 1:
+        raise ValueError("give the lists of one month: the hold-out changes with the month.")
+    last = max(made.night for made in lists)
+    if today < last + days + late:
+        raise ValueError(
+            f"losses after day {last} are booked by day {last + days + late}, today is day "
+            f"{today}: the outcome is not known yet."
+        )
+    parts, seen = [], set()
+    for made in sorted(lists, key=lambda made: made.night):
+        rows = np.array([*made.rows, *made.held], int)
+        new = ~np.isin(rows, [*seen])
+        seen |= {*rows.tolist()}
+        held = np.arange(len(rows)) >= len(made.rows)
+        columns = (held, np.array(made.risks), np.array(made.effects), lost(rows, made.night))
+        parts.append([column[new] for column in columns])
+    held, risk, effect, y = (np.concatenate(column) for column in zip(*parts, strict=True))
+    error = max(made.error for made in lists)
+    return read(Listed(last, held, risk, effect, error), y, today, days)
+
+
+def run_night(
+    queue: Queue,
+    night: int,
+    make: Callable[[List | None], List],
+    passed: Callable[[str], None] = lambda point: None,
+    after_gap: bool = False,
+) -> List:
+    """Make the list of a night and publish it; run again, it changes nothing.
+
+    Parameters
+    ----------
+    queue : Queue
+        ``beside`` a service or alone.
+    night : int
+    make : callable
+        From the last good list (made by the model), if there is one.
+    passed : callable
+        Told ``"made"`` when there is a list and nobody has it yet: where a drill kills.
+    after_gap : bool
+        As of :meth:`Queue.publish`.
+    """
+    there = [made for made in queue.lists() if made.night == night]
+    if there:
+        return there[0]
+    good = queue.lists("model")
+    made = make(good[-1] if good else None)
+    passed("made")
+    queue.publish(made, after_gap)
+    return made
 
 
 def _restored(kept: dict[str, Any]) -> List:

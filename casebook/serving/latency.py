@@ -10,9 +10,8 @@ Examples
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import cycle
 
 import numpy as np
 
@@ -104,37 +103,3 @@ def throughput(run: Callable[[], int]) -> dict[str, float]:
     done = run()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     return {"a_second": done / cpu, "a_second_wall": done / wall, "n": done}
-
-
-def over_http(
-    factory: str, arguments: Mapping[str, object], paths: Iterable[str], calls: int
-) -> tuple[Latency, float]:
-    """Time one client's GETs to a service in a process of its own.
-
-    Parameters
-    ----------
-    factory, arguments
-        As of :class:`casebook.serving.load.Server`.
-    paths : iterable of str
-        Asked in turn, again and again.
-    calls : int
-        That are counted.
-
-    Returns
-    -------
-    Latency
-    float
-        Answers a second, by the clock.
-    """
-    import httpx
-
-    from casebook.serving.load import Server
-
-    turn = cycle(paths)
-    with (
-        Server(factory, arguments, patience=300) as server,
-        httpx.Client(base_url=server.url, trust_env=False) as client,
-    ):
-        begin = time.perf_counter()
-        found = measure(lambda: client.get(next(turn)).raise_for_status(), calls)
-        return found, (calls + found.warm_up) / (time.perf_counter() - begin)

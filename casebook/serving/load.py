@@ -29,12 +29,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from casebook.serving.latency import Latency
+from casebook.serving.latency import Latency, measure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -333,6 +333,38 @@ def _posted(
     if faults:
         raise RuntimeError(faults[0])
     return seconds
+
+
+def over_http(
+    factory: str, arguments: Mapping[str, object], paths: Iterable[str], calls: int
+) -> tuple[Latency, float]:
+    """Time one client's GETs to a service in a process of its own.
+
+    Parameters
+    ----------
+    factory, arguments
+        As of :class:`casebook.serving.load.Server`.
+    paths : iterable of str
+        Asked in turn, again and again.
+    calls : int
+        That are counted.
+
+    Returns
+    -------
+    Latency
+    float
+        Answers a second, by the clock.
+    """
+    import httpx
+
+    turn = cycle(paths)
+    with (
+        Server(factory, arguments, patience=300) as server,
+        httpx.Client(base_url=server.url, trust_env=False) as client,
+    ):
+        begin = time.perf_counter()
+        found = measure(lambda: client.get(next(turn)).raise_for_status(), calls)
+        return found, (calls + found.warm_up) / (time.perf_counter() - begin)
 
 
 # Faults ----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ casebook.serving.nights.NightFailed: night 7 has no list. By the model: ModelRef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -25,6 +25,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from casebook.data.contracts import ModelRefused
+from casebook.data.loads import SPOILT
 
 T = TypeVar("T")
 #: A sentence, and the values for which it is true.
@@ -59,6 +60,62 @@ def climb(night: int, rungs: Mapping[str, Callable[[str], T]]) -> T:
             reasons[name] = f"{type(error).__name__}: {error}"
     said = " ".join(f"By {name}: {reason}" for name, reason in reasons.items())
     raise NightFailed(f"night {night} has no list. {said} Mend that and run the night again.")
+
+
+def checked(
+    features: pd.DataFrame,
+    before: int | None,
+    known: Mapping[str, str],
+    alive: Mapping[str, str],
+    may_miss: Collection[str] = (),
+    not_below_0: Collection[str] = (),
+    least: float = 0.9,
+) -> tuple[pd.DataFrame, str]:
+    """Return the features that can be those of a night, and a note on those left out; or raise.
+
+    A few rows with a value that cannot be are left out; many mean that a table is broken.
+
+    Parameters
+    ----------
+    features : DataFrame
+    before : int or None
+        Rows of the last good night.
+    known : mapping of str to str
+        Of each feature that the model knows: what it is.
+    alive : mapping of str to str
+        What it means that a feature is zero for all.
+    may_miss, not_below_0 : collection of str
+    least : float
+        Share of the rows of the last good night that must be there.
+
+    Raises
+    ------
+    NightFailed
+        With what cannot be and what to do.
+    """
+    if not least <= len(features) / (before or len(features) or np.inf) <= 1 / least:
+        what = "a table is cut off" if len(features) < (before or 1) else "some are there twice"
+        raise NightFailed(
+            f"{len(features):,} subscribers, {before or 0:,} on the last good night: {what}; load "
+            "it again."
+        )
+    if missing := [name for name in known if name not in features]:
+        raise NightFailed(f"no feature {missing}: the code and the model are of two versions.")
+    for name, what in alive.items():
+        if not features[name].gt(0).any():
+            raise NightFailed(what)
+    values = features[[*known]]
+    bad = np.isinf(values) | values.isna() & ~values.columns.isin([*may_miss])
+    bad |= values.lt(0) & values.columns.isin([*not_below_0])
+    spoilt = bad.any(axis=1)
+    if not spoilt.any():
+        return features, ""
+    name = bad.sum().idxmax()
+    what = f"{spoilt.sum():,} subscribers with values that cannot be, most in {name} "
+    what += f"({known[name]}), such as {values.loc[bad[name], name].iloc[0]:g}"
+    if spoilt.mean() > SPOILT:
+        raise NightFailed(f"{what}: a clock, a join or a load is wrong.")
+    return features[~spoilt], f"{what}: left out."
 
 
 def trusted(name: str, values: ArrayLike) -> np.ndarray:

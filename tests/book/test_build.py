@@ -55,10 +55,12 @@ class Book:
     root : Path
     as_committed : bool
         Whether the pages are those of the unedited copy with this machine's data.
+    rendered : bool
+        Whether the last build wrote pages.
     """
 
     def __init__(self, root: Path) -> None:
-        self.root, self.as_committed = root, False
+        self.root, self.as_committed, self.rendered = root, False, False
         self._before: dict[Path, bytes] = {}
 
     def edit(self, name: str, old: str, new: str) -> None:
@@ -82,6 +84,9 @@ class Book:
         before = len(runs(self.root))
         result = run(self.root, "casebook.book", **env)
         assert result.returncode == 0, result.stdout + result.stderr
+        last = result.stdout.splitlines()[-1]
+        assert last.startswith(("built ", "unchanged ")) and "index.html" in last
+        self.rendered = last.startswith("built ")
         ran = [one.name for one in runs(self.root)[before:]]
         for name in (CHAPTER, TINY):
             assert f"{'executed' if name in ran else 'unchanged':<10}{name}" in result.stdout
@@ -142,11 +147,19 @@ def test_the_pages_show_what_their_notebooks_showed(built):
     assert "2 of 2 notebooks" in timings
 
 
-def test_an_unchanged_build_executes_nothing_and_reads_no_notebooks_page_again(made, built):
+def test_an_unchanged_book_is_left_alone_and_a_page_that_is_gone_is_made(made, built):
+    assert made.make() == [] and not made.rendered
+    page = built / "_build" / "html" / f"{TINY}.html"
+    page.unlink()
+    assert made.make() == [] and made.rendered and page.is_file()
+
+
+def test_a_build_after_an_edit_of_another_page_reads_no_notebooks_page_again(made, built, edited):
     doctrees = [built / "_build" / ".doctrees" / f"{name}.doctree" for name in (CHAPTER, TINY)]
     read = [path.stat().st_mtime_ns for path in doctrees]
     content = [article(built, name) for name in (CHAPTER, TINY)]
-    assert made.make() == []
+    edited("book/index.md", "A few notebooks.", "Two notebooks.")
+    assert made.make() == [] and made.rendered
     assert [path.stat().st_mtime_ns for path in doctrees] == read
     assert [article(built, name) for name in (CHAPTER, TINY)] == content
 

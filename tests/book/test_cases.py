@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
-from casebook.book import cases, drill, mend
+from casebook.book import cases, drill_prompts, mend
 from casebook.project import require_checkout
 
 ROOT = require_checkout()
@@ -38,8 +38,8 @@ def build(tmp_path):
     def run(page: str = PAGE, chapters: tuple[str, ...] = ("01_demand_forecasting",)):
         root = tmp_path / "book of three"
         shutil.rmtree(root, ignore_errors=True)
-        (root / drill.FOLDER).mkdir(parents=True)
-        index = drill.FOLDER / "_index.yml"
+        (root / drill_prompts.FOLDER).mkdir(parents=True)
+        index = drill_prompts.FOLDER / "_index.yml"
         shutil.copy(ROOT / index, root / index)
         (root / "index.md").write_text("# Index\n\n```{toctree}\n:glob:\nbook/*\nchapters/*\n```\n")
         (root / "book" / "page.md").write_text(page)
@@ -161,7 +161,7 @@ def test_every_prompt_leads_to_a_chapter_of_its_kind():
     about = cases.ideas(ROOT)
     there = ["01_demand_forecasting", "12_card_fraud", "16_support_rag_chatbot"]
     found = cases.nearest(about, there)
-    assert set(found) | set(there) == set(drill.chapters(drill.read_index(ROOT)))
+    assert set(found) | set(there) == set(drill_prompts.chapters(drill_prompts.read_index(ROOT)))
     kinds = {
         "03_inventory_demand": "01_demand_forecasting",
         "13_aml_monitoring": "12_card_fraud",

@@ -9,13 +9,14 @@ from collections import Counter
 
 import pytest
 
-from casebook.book import cases, drill
+from casebook.book import cases, drill, drill_prompts
+from casebook.book.drill_prompts import number, order
 from casebook.project import require_checkout
 
 ROOT = require_checkout()
-INDEX = drill.read_index(ROOT)
-PROMPTS = drill.read_prompts(ROOT, INDEX)
-CHAPTERS = drill.chapters(INDEX)
+INDEX = drill_prompts.read_index(ROOT)
+PROMPTS = drill_prompts.read_prompts(ROOT, INDEX)
+CHAPTERS = drill_prompts.chapters(INDEX)
 
 #: Chapters and capstones that have no prompt yet. It may only shrink.
 WITHOUT_PROMPT: set[str] = set()
@@ -33,7 +34,7 @@ def test_the_twelve_common_prompts_are_there_once_each():
 
 def test_all_three_formats_occur_more_than_once():
     formats = Counter(prompt["format"] for prompt in PROMPTS.values())
-    assert set(formats) == set(drill.FORMATS)
+    assert set(formats) == set(drill_prompts.FORMATS)
     assert min(formats.values()) >= 5
 
 
@@ -50,7 +51,7 @@ def test_each_step_but_none_twice_belongs_to_a_dimension():
 
 @pytest.mark.parametrize("stem", PROMPTS)
 def test_a_prompt_has_no_fault(stem):
-    assert drill.faults(PROMPTS[stem], INDEX) == []
+    assert drill_prompts.faults(PROMPTS[stem], INDEX) == []
 
 
 def test_no_level_stands_in_two_prompts():
@@ -116,49 +117,49 @@ def _change(path: str, value):
 def test_gate_planted_fault_of_a_prompt(path, value, message):
     prompt = copy.deepcopy(PROMPTS["07_subscription_churn"])
     _change(path, value)(prompt)
-    found = drill.faults(prompt, INDEX)
+    found = drill_prompts.faults(prompt, INDEX)
     assert any(message in fault for fault in found), found
 
 
 def test_gate_the_same_level_twice_a_thin_answer_and_top_levels_without_a_number():
     prompt = copy.deepcopy(PROMPTS["07_subscription_churn"])
     prompt["rubric"]["data"][1] = prompt["rubric"]["data"][0]
-    assert "non-unique" in drill.faults(prompt, INDEX)[0]
+    assert "non-unique" in drill_prompts.faults(prompt, INDEX)[0]
 
     prompt = copy.deepcopy(PROMPTS["07_subscription_churn"])
     for step in prompt["steps"].values():
         step["answer"] = " ".join(step["answer"].split()[:20])
-    assert any("is a sketch" in fault for fault in drill.faults(prompt, INDEX))
+    assert any("is a sketch" in fault for fault in drill_prompts.faults(prompt, INDEX))
 
     prompt = copy.deepcopy(PROMPTS["07_subscription_churn"])
     for levels in prompt["rubric"].values():
         levels[-1] = re.sub(r"\d", "", levels[-1])
-    assert any("name a number" in fault for fault in drill.faults(prompt, INDEX))
+    assert any("name a number" in fault for fault in drill_prompts.faults(prompt, INDEX))
 
 
 def test_a_file_with_a_fault_or_an_unknown_name_stops_the_build(tmp_path):
-    folder = tmp_path / drill.FOLDER
+    folder = tmp_path / drill_prompts.FOLDER
     folder.mkdir(parents=True)
     (folder / "99_unknown.yml").write_text("title: Something\n")
     with pytest.raises(ValueError, match=r"99_unknown\.yml: there is no chapter(?s:.*)required"):
-        drill.read_prompts(tmp_path, INDEX)
+        drill_prompts.read_prompts(tmp_path, INDEX)
 
 
 # Arithmetic
 
 
 def test_sums_are_computed_and_nothing_else_is():
-    assert drill.evaluate("2 * (3 + 4) ** 2 / sqrt(49) - -1") == pytest.approx(15)
+    assert drill_prompts.evaluate("2 * (3 + 4) ** 2 / sqrt(49) - -1") == pytest.approx(15)
     for other in ("__import__('os')", "abs(1)", "x", "1 < 2", "'a' * 9", "1 / 0", "[1]"):
         with pytest.raises(ValueError):
-            drill.evaluate(other)
+            drill_prompts.evaluate(other)
 
 
 def test_a_stated_number_is_compared_as_it_is_rounded():
-    assert drill._agrees("5 / 7", "0.714") == (True, False)
-    assert drill._agrees("5 / 7", "0.7143") == (True, False)
-    assert drill._agrees("5 / 7", "0.715") == (False, False)
-    assert drill._agrees("20 * 10 * 21", "4,200") == (True, True)
+    assert drill_prompts.agrees("5 / 7", "0.714") == (True, False)
+    assert drill_prompts.agrees("5 / 7", "0.7143") == (True, False)
+    assert drill_prompts.agrees("5 / 7", "0.715") == (False, False)
+    assert drill_prompts.agrees("20 * 10 * 21", "4,200") == (True, True)
 
 
 def test_a_sum_reads_like_a_sum():
@@ -183,7 +184,7 @@ def spread(order) -> float:
 
 
 def test_the_number_of_a_text_is_pinned():
-    assert [drill.number(text) for text in ("", "a", "round-3/07_subscription_churn", "☂")] == [
+    assert [number(text) for text in ("", "a", "round-3/07_subscription_churn", "☂")] == [
         2625274932,
         2670119670,
         436148819,
@@ -192,21 +193,21 @@ def test_the_number_of_a_text_is_pinned():
 
 
 def test_a_seed_orders_all_prompts_and_only_the_seed_does():
-    once = drill.order("round-3", NAMES)
+    once = order("round-3", NAMES)
     assert sorted(once) == sorted(NAMES)
-    assert once == drill.order(" round-3 ", NAMES[::-1])
-    assert once != drill.order("round-4", NAMES)
+    assert once == order(" round-3 ", NAMES[::-1])
+    assert once != order("round-4", NAMES)
 
 
 def test_a_new_prompt_leaves_the_order_of_the_others():
     fewer = [name for name in NAMES if name != "12_card_fraud"]
-    assert [n for n in drill.order("x", NAMES) if n in fewer] == drill.order("x", fewer)
+    assert [n for n in order("x", NAMES) if n in fewer] == order("x", fewer)
 
 
 def test_every_prompt_is_first_about_equally_often():
-    assert spread(drill.order) < 4
+    assert spread(order) < 4
     assert spread(lambda seed, names: sorted(names)) > 100
-    assert spread(lambda seed, names: sorted(names, key=lambda n: drill.number(seed) + len(n))) > 9
+    assert spread(lambda seed, names: sorted(names, key=lambda n: number(seed) + len(n))) > 9
 
 
 # The plan and the page
@@ -219,10 +220,10 @@ def test_the_plan_has_21_mocks_in_three_weeks_without_a_repeat_but_the_last():
     prompts = [row["prompt"] for row in rows[:-1]]
     assert len(set(prompts)) == 20
     assert rows[-1]["prompt"] is None
-    assert {PROMPTS[stem]["format"] for stem in prompts} == set(drill.FORMATS)
+    assert {PROMPTS[stem]["format"] for stem in prompts} == set(drill_prompts.FORMATS)
     for row in rows:
         if "seed" in row:
-            assert drill.order(row["seed"], list(PROMPTS))[row["draw"] - 1] == row["prompt"]
+            assert order(row["seed"], list(PROMPTS))[row["draw"] - 1] == row["prompt"]
 
 
 @pytest.mark.parametrize("stem", ["07_subscription_churn", "99_unknown"])

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from casebook.author.content import anchors, glossary_anchors, links, read, slug
-from casebook.book import cases, drill, glossary, reference
+from casebook.book import cases, drill_prompts, glossary, reference
 from casebook.project import require_checkout
 
 ROOT = require_checkout()
@@ -107,10 +107,15 @@ def test_gate_a_term_twice_one_that_is_missing_and_a_wrong_order():
 
 
 def test_gate_a_page_that_was_edited_by_hand(tmp_path):
-    for path in (glossary.SOURCE, glossary.PAGE, *(p for p in reference.PAGES), drill.FOLDER):
+    for path in (
+        glossary.SOURCE,
+        glossary.PAGE,
+        *(p for p in reference.PAGES),
+        drill_prompts.FOLDER,
+    ):
         target = tmp_path / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path == drill.FOLDER:
+        if path == drill_prompts.FOLDER:
             target.mkdir()
             (target / "_index.yml").write_text((ROOT / path / "_index.yml").read_text())
         else:

@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
 from casebook.author import files
-from casebook.book import drill, effort, landing
+from casebook.book import drill_prompts, effort, landing
 from casebook.book.__main__ import toc_files
 from casebook.project import require_checkout
 
@@ -89,11 +89,11 @@ def build(tmp_path, monkeypatch):
     def run(**chapters: NotebookNode):
         root = tmp_path / "book of tiny chapters"
         shutil.rmtree(root, ignore_errors=True)
-        (root / drill.FOLDER).mkdir(parents=True)
+        (root / drill_prompts.FOLDER).mkdir(parents=True)
         (root / "chapters").mkdir()
         (root / "book" / "instructors").mkdir()
         (root / "book" / "instructors" / "index.md").write_text("# Teaching\n")
-        shutil.copy(ROOT / drill.FOLDER / "_index.yml", root / drill.FOLDER)
+        shutil.copy(ROOT / drill_prompts.FOLDER / "_index.yml", root / drill_prompts.FOLDER)
         tree = "```{toctree}\n:glob:\nbook/**\nchapters/*\n```\n"
         (root / "index.md").write_text(f"# Index\n\n{tree}")
         (root / "book" / "page.md").write_text(PAGE)

@@ -15,7 +15,7 @@ import re
 
 import pytest
 
-from casebook.book.drill import evaluate
+from casebook.book.drill_prompts import evaluate
 from casebook.project import require_checkout
 
 BOOK = require_checkout() / "book"

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from casebook.book import cases, drill, routes
+from casebook.book import cases, drill, drill_prompts, routes
 from casebook.book.__main__ import toc_files
 from casebook.book.effort import (
     DRILL,
@@ -21,8 +21,8 @@ from casebook.project import require_checkout
 
 ROOT = require_checkout()
 BOOK = ROOT / "book"
-INDEX = drill.read_index(ROOT)
-PROMPTS = drill.read_prompts(ROOT, INDEX)
+INDEX = drill_prompts.read_index(ROOT)
+PROMPTS = drill_prompts.read_prompts(ROOT, INDEX)
 KNOWN = cases.stems(ROOT)
 PAGES = ("paths.md", "instructors/index.md")
 _PLAN = re.compile(r"<!-- plan: (?P<name>[\w ]+) = (?P<total>\d+) -->\n(?P<table>(?:\|.*\n)+)")

@@ -12,11 +12,12 @@ import pytest
 from scipy.stats import chi2
 
 from casebook.cases.ab_testing import events
+from casebook.cases.ab_testing.constants import AB, BROKEN
 from casebook.cases.ab_testing.decide import Economics, decide
 from casebook.cases.ab_testing.experiment import RESULTS, Experiment, LookNotPlanned, SplitBroken
 from casebook.cases.ab_testing.plan import NEW_FEED, PlanError, read_plan
 from casebook.cases.ab_testing.report import main, report_html
-from casebook.cases.ab_testing.world import AB, BROKEN, World, simulate
+from casebook.cases.ab_testing.world import World, simulate
 from casebook.evaluate import designs, experiments, novelty, sequential, variance
 from casebook.evaluate.assign import CONTROL, TREATMENT
 from casebook.evaluate.event_quantiles import quantile_effect

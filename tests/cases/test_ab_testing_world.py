@@ -12,17 +12,13 @@ import pytest
 from pace import patience
 from pandas.testing import assert_frame_equal
 
+from casebook.cases.ab_testing.constants import AA, AB, BROKEN, SMALL, Constants
 from casebook.cases.ab_testing.users import PRE, USER
 from casebook.cases.ab_testing.world import (
-    AA,
-    AB,
-    BROKEN,
     CHAPTER,
     LOG,
     SEED,
-    SMALL,
     START,
-    Constants,
     World,
     idea,
     simulate,

@@ -11,22 +11,15 @@ import pytest
 from casebook.cases.subscription_churn import months, nightly, policy, rules, studies
 from casebook.cases.subscription_churn.features import FEATURES
 from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
-from casebook.cases.subscription_churn.policy import TERMS, Terms, choose, gain
+from casebook.cases.subscription_churn.policy import TERMS, choose, gain
 from casebook.cases.subscription_churn.population import Constants
 from casebook.evaluate import effects, uplift
-
-# The decision ------------------------------------------------------------------------
 
 
 def test_terms_of_the_team():
     assert (TERMS.daily, TERMS.capacity, TERMS.cost) == (200, 4_000, 32.0)
-    assert Terms(days=30).capacity == 6_000
-    assert TERMS.break_even(3_200, saved=0.2) == pytest.approx(0.05)
     assert gain([0.02, -0.01], [2_000, 5_000]).tolist() == [8.0, -82.0]
     assert choose(np.ones(5_000)).tolist() == [*range(TERMS.capacity)]
-
-
-# Rules -------------------------------------------------------------------------------
 
 
 def test_rules_learn_from_the_month_in_which_a_call_helps_one_segment():

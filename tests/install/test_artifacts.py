@@ -26,7 +26,8 @@ from casebook.cases.card_fraud.graph import split
 from casebook.cases.card_fraud.world import simulate as simulate_cards
 from casebook.cases.demand_forecasting import artifacts as demand
 from casebook.cases.demand_forecasting.world import DAYS
-from casebook.forecasting import networks
+from casebook.evaluate import forests
+from casebook.forecasting import networks, recurrent
 from casebook.forecasting.classical import seasonal_naive_week
 from casebook.forecasting.walk import at_origin, planning_origins
 from casebook.project import require_checkout
@@ -37,7 +38,11 @@ ROOT = require_checkout()
 CASE = "01_demand_forecasting"
 PYTHON = ROOT / ".venv-artifacts" / "bin" / "python"
 #: Importable name where it is not that of the package.
-NAMES = {"pytorch_lightning": "pytorch-lightning", "torch_geometric": "torch-geometric"}
+NAMES = {
+    "pytorch_lightning": "pytorch-lightning",
+    "sklearn": "scikit-learn",
+    "torch_geometric": "torch-geometric",
+}
 
 
 # --- pins ---------------------------------------------------------------------------------------
@@ -355,6 +360,47 @@ def test_a_random_sample_made_anew_agrees(case):
         print(result.stdout)  # the seed, for whoever reads of a failure
         assert result.returncode == 0, result.stdout + result.stderr
         assert f"agrees    {case}" in result.stdout
+
+
+#: Case 07: a trial in which a call helps where ``a`` is high, and sequences of which the order
+#: alone says who is lost; chance alone, for the network, as the control.
+LEARNERS = """
+import numpy as np, pandas as pd
+from sklearn.metrics import roc_auc_score
+from casebook.evaluate.effects import Sample
+from casebook.evaluate.forests import causal_forest
+from casebook.forecasting import recurrent
+
+rng, n = np.random.default_rng(0), 6_000
+x = pd.DataFrame(rng.random((n, 2)), columns=["a", "b"]).mask(rng.random((n, 2)) < 0.1)
+effect = np.where(x["a"] > 0.5, 0.4, -0.2)
+chance = np.where(x["b"] > 0.5, 0.5, 0.2)
+drawn = rng.random(n) < chance
+lost = rng.random(n) < 0.4 - effect * drawn
+sample = Sample(x, lost, drawn, chance, rng.integers(500, size=n))
+found = causal_forest(sample, {"n_estimators": 20, "min_samples_leaf": 50})(x)
+print(np.corrcoef(found, effect)[0, 1] > 0.8, abs(found.mean() - effect.mean()) < 0.1)
+
+weeks = np.sort(rng.integers(20, size=(n, 12)), axis=1)
+falls = rng.random(n) < 0.5
+weeks[falls] = weeks[falls, ::-1]
+fit, test = slice(0, 4_000), slice(4_000, n)
+for event in (rng.random(n) < np.where(falls, 0.8, 0.2), rng.random(n) < 0.5):
+    settings = recurrent.Settings(width=8, epochs=10, learning_rate=1e-2)
+    predict = recurrent.fit(weeks[fit], x[fit], event[fit], settings)
+    again = recurrent.fit(weeks[fit], x[fit], event[fit], settings)
+    p = predict(weeks[test], x[test])
+    assert np.array_equal(p, again(weeks[test], x[test]))
+    print(round(roc_auc_score(event[test], p), 1))
+"""
+
+
+def test_the_forest_finds_an_effect_and_the_network_an_order_and_nothing_where_there_is_none():
+    sources = [Path(module.__file__) for module in (forests, recurrent)]
+    key = rotation.key_of(LEARNERS, ROOT / "constraints-artifacts.txt", *sources)
+    with rotation.turn("sample", "learners", key, among=cases()):
+        result = run("-c", LEARNERS)
+        assert result.stdout.split() == ["True", "True", "0.8", "0.5"], result.stderr
 
 
 #: Check the artifacts and then a copy in another folder by the same network: it is trained once.

@@ -284,11 +284,12 @@ def third_party(names: Iterable[str]) -> dict[str, set[str]]:
 def is_builder(path: Path) -> bool:
     """Say whether a module makes artifacts: it has an environment of its own (test_artifacts).
 
-    The embedding models of the retriever and the small local model are loaded there alone.
+    The embedding models of the retriever and the small local model are loaded there alone, and so
+    are causal forests and recurrent networks.
     """
-    return path.name in ("artifacts.py", "dense.py", "local.py", "networks.py") and bool(
-        {"cases", "forecasting", "retrieval", "llm"} & {*path.parts}
-    )
+    builders = ("artifacts.py", "dense.py", "forests.py", "local.py", "networks.py", "recurrent.py")
+    rooms = {"cases", "evaluate", "forecasting", "retrieval", "llm"}
+    return path.name in builders and bool(rooms & {*path.parts})
 
 
 def of_artifacts_alone(name: str) -> bool:

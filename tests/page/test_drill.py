@@ -15,13 +15,13 @@ import pytest
 from bs4 import BeautifulSoup
 from visits import AXE, HTML, ROOT, stage
 
-from casebook.book import cases, drill
+from casebook.book import cases, drill, drill_prompts
 from casebook.book.__main__ import toc_files
 
 PAGE = "book/drill"
 SCRIPT = ROOT / "book" / "_static" / "drill.js"
-INDEX = drill.read_index(ROOT)
-PROMPTS = drill.read_prompts(ROOT, INDEX)
+INDEX = drill_prompts.read_index(ROOT)
+PROMPTS = drill_prompts.read_prompts(ROOT, INDEX)
 MINUTES = [step["minutes"] for step in INDEX["cadence"]]
 TITLES = [step["title"] for step in INDEX["cadence"]]
 MONDAY = datetime(2026, 3, 2, 9, 0)
@@ -142,7 +142,7 @@ def order_faults(page) -> list[str]:
     return [
         f"{seed!r}: {order[:2]} …"
         for seed, order in zip(seeds, found, strict=True)
-        if order != drill.order(seed, list(PROMPTS))
+        if order != drill_prompts.order(seed, list(PROMPTS))
     ]
 
 
@@ -285,7 +285,7 @@ def guard_faults(page) -> list[str]:
 
 def called(stem: str) -> str:
     """Return what the page calls a case."""
-    return f"{drill.chapter_name(stem)}, {drill.chapters(INDEX)[stem]}"
+    return f"{drill_prompts.chapter_name(stem)}, {drill_prompts.chapters(INDEX)[stem]}"
 
 
 def advice(stem: str, section: str = "Evaluation") -> str:
@@ -304,7 +304,7 @@ def advice(stem: str, section: str = "Evaluation") -> str:
 def verdict_faults(page) -> list[str]:
     """A score names total, lowest dimension, what to reread and the next level's evidence."""
     score_one(page, (3, 2, 3, 0, 1))
-    first = drill.order("round-3", list(PROMPTS))[0]
+    first = drill_prompts.order("round-3", list(PROMPTS))[0]
     rubric = PROMPTS[first]["rubric"]
     found, verdict = [], text(page, "verdict")
     if verdict != ("Total 9 of 15. Lowest, at 0 of 3: evaluation and decision. " + advice(first)):
@@ -477,7 +477,7 @@ def test_a_whole_drill_with_the_keyboard_alone(at):
     tab_to(page, "#drill-draw button")
     press("Enter")
     assert page.url.endswith("#seed=round-3&draw=1")
-    first = drill.order("round-3", list(PROMPTS))[0]
+    first = drill_prompts.order("round-3", list(PROMPTS))[0]
     assert text(page, "title") == PROMPTS[first]["title"]
     tab_to(page, "#drill-facts summary")
     press("Enter")
@@ -549,7 +549,7 @@ def test_the_address_of_a_draw_opens_the_same_prompt_elsewhere(at):
     assert text(other, "title") == title
     assert other.input_value("#drill-seed") == "Two friends & ☂"
     assert other.evaluate("document.activeElement.id") == "drill-title"
-    second = drill.order("Two friends & ☂", list(PROMPTS))[1]
+    second = drill_prompts.order("Two friends & ☂", list(PROMPTS))[1]
     assert title == PROMPTS[second]["title"]
 
 

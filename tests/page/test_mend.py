@@ -143,6 +143,12 @@ TABLE = '<div class="cell_output"><div class="casebook-table" aria-label="{}"></
         (TABLE.format("Much " * 30), "the table"),
         ('<div class="cell_output"><svg></svg></div>', "the figure"),
         ('<div class="cell_output"><p>It falls.</p></div>', "the result"),
+        ('<div class="cell_output"><p>It falls <em>so:</em> far.</p></div>', "the result"),
+        (
+            '<div class="cell_output"><p><em>Late buyers:</em> few.</p></div>',
+            "the result: late buyers",
+        ),
+        ('<div class="cell_output"><p><em>WAPE:</em> few.</p></div>', "the result: WAPE"),
         ("", "the code"),
     ],
 )

@@ -149,3 +149,17 @@ def test_effects_of_groups_weigh_by_chance():
     # drawn: weights 2, 2, 4, of which 2 cancel; others: 2, 2, 4/3, 4/3, 4/3, of which 16/3 cancel
     assert row["called"] == pytest.approx(2 / 8) and row["stay"] == pytest.approx((16 / 3) / 8)
     assert row["effect"] == pytest.approx(row["stay"] - row["called"]) and row["se"] > 0
+
+
+def test_the_error_of_the_factor_is_how_far_it_varies_between_trials():
+    """What is true times two is to be halved; over trials the factor varies by its own error."""
+    found = [effects.slope(2 * truth, sample) for sample, truth in map(small_trial, range(24))]
+    values = np.array([one.value for one in found])
+    assert values.mean() == pytest.approx(0.5, abs=0.08)
+    errors = np.mean([one.error for one in found])
+    assert 0.6 < values.std(ddof=1) / errors < 1.5
+    assert found[0].relative == pytest.approx(found[0].error / found[0].value)
+
+
+def small_trial(seed: int) -> tuple[effects.Sample, np.ndarray]:
+    return trial(2_000, seed=100 + seed)

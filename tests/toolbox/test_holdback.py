@@ -7,7 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from casebook.evaluate.holdback import Listed, months_to_see, read, table, verdict
+from casebook.evaluate.holdback import (
+    Listed,
+    chosen_and_held,
+    held_out,
+    months_to_see,
+    read,
+    table,
+    verdict,
+)
 
 MONTH = 28
 
@@ -93,3 +101,74 @@ def test_what_cannot_be_read_is_refused():
 def test_a_larger_hold_out_sees_sooner():
     months = [months_to_see(0.12, 0.04, 0.5, 4_000, share) for share in (0.05, 0.1, 0.2)]
     assert months == sorted(months, reverse=True) and months[0] > 2 * months[-1]
+
+
+# The prediction's own error --------------------------------------------------------------
+
+
+def with_a_wrong_factor(seed: int, error: float, told: float, lost: float = 0.0):
+    """Return six months whose predictions share an error; some of the effect may be lost."""
+    rng, found, n = np.random.default_rng(seed), [], 4_000
+    factor = 1 + error * rng.standard_normal()
+    held = np.arange(n) % 5 == 0
+    for month in range(6):
+        gone = rng.random(n) < np.where(held, 0.12, 0.12 - 0.06 * (1 - lost))
+        predicted = np.full(n, 0.12), np.full(n, 0.06 * factor)
+        listed = Listed(MONTH * month, held, *predicted, error=told)
+        found.append(read(listed, gone, MONTH * (month + 1)))
+    return found
+
+
+def test_a_verdict_that_knows_the_error_of_its_prediction_raises_no_false_alarm():
+    said = {
+        told: [verdict(with_a_wrong_factor(seed, 0.3, told)) for seed in range(60)]
+        for told in (0.0, 0.3)
+    }
+    assert np.mean([s == "effect" for s in said[0.0]]) > 0.15
+    assert np.mean([s == "effect" for s in said[0.3]]) < 0.05
+
+
+def test_what_is_left_of_the_error_decides_what_can_be_seen():
+    seen = {
+        error: [verdict(with_a_wrong_factor(s, error, error, lost=0.8)) for s in range(30)]
+        for error in (0.0, 0.1, 0.4)
+    }
+    shares = {error: np.mean([s == "effect" for s in said]) for error, said in seen.items()}
+    assert shares[0.0] > 0.9 and shares[0.1] > 0.8 and shares[0.4] < 0.2
+    assert months_to_see(0.12, 0.06, 0.8, 4_000, 0.2, error=0.4) == np.inf
+    assert months_to_see(0.12, 0.06, 0.8, 4_000, 0.2, error=0.1) <= 6
+
+
+@pytest.mark.parametrize("error", [np.nan, np.inf, -0.1])
+def test_an_error_that_is_none_is_refused(error):
+    held, told = np.arange(4_000) < 200, np.full(4_000, 0.09)
+    with pytest.raises(ValueError, match="or its error, is no number"):
+        read(Listed(0, held, told, told / 3, error), held, MONTH)
+
+
+# Who is held out -------------------------------------------------------------------------
+
+
+def test_the_hold_out_is_the_same_all_month_and_another_one_next_month():
+    rows = np.arange(20_000)
+    first = held_out(rows, 5, 0.1)
+    assert np.array_equal(first, held_out(rows[::-1], 5, 0.1)[::-1])
+    assert (first & held_out(rows, 6, 0.1)).mean() == pytest.approx(0.01, abs=0.004)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_that_cannot_be_held_out_is_refused(share):
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        held_out(np.arange(3), 0, share)
+
+
+def test_the_held_out_are_those_who_rank_among_the_chosen():
+    gains = np.array([9.0, 8.0, 7.0, 6.0, 5.0, -1.0])
+    held = np.array([False, True, False, True, False, False])
+    off = np.array([True, False, False, False, False, False])
+    chosen, peers = chosen_and_held(gains, off, held, capacity=2)
+    assert chosen.tolist() == [2, 4] and peers.tolist() == [1, 3]
+    chosen, peers = chosen_and_held(gains, off, held, capacity=1)
+    assert chosen.tolist() == [2] and peers.tolist() == [1]
+    nobody = chosen_and_held(gains, np.ones(6, bool), held, capacity=2)
+    assert [len(part) for part in nobody] == [0, 0]

@@ -11,6 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 import casebook
@@ -114,6 +115,29 @@ def test_an_import_that_runs_the_other_way_is_found(path, source):
 )
 def test_an_import_that_runs_the_right_way_is_left_alone(path, source):
     assert wrong_way(source, Path(path)) == []
+
+
+def circles(sources: dict[str, str]) -> list[list[str]]:
+    """Return the modules that import each other in a circle; sources by dotted name."""
+    graph = nx.DiGraph()
+    for name, source in sources.items():
+        for other in imported(source, tuple(name.split(".")[:-1])):
+            target = other if other in sources else other.rpartition(".")[0]
+            if target in sources and target != name:
+                graph.add_edge(name, target)
+    return [sorted(ring) for ring in nx.strongly_connected_components(graph) if len(ring) > 1]
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    names = {path: path.relative_to(PACKAGE.parent).with_suffix("") for path in MODULES}
+    sources = {
+        ".".join(name.parts): path.read_text(encoding="utf-8") for path, name in names.items()
+    }
+    assert circles(sources) == []
+    # a hint for a type, or an import inside a function, closes a circle as well
+    late = "def f():\n    from casebook.serving.load import Server"
+    planted = sources | {"casebook.serving.latency": late}
+    assert circles(planted) == [["casebook.serving.latency", "casebook.serving.load"]]
 
 
 def test_every_room_has_its_floor():

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.ab_testing import events
+from casebook.cases.ab_testing.constants import AA
 from casebook.cases.ab_testing.plan import NEW_FEED, read_plan
-from casebook.cases.ab_testing.world import AA, SEED, simulate
+from casebook.cases.ab_testing.world import SEED, simulate
 from casebook.evaluate import event_quantiles, experiments, sequential, variance
 from casebook.evaluate.intervals import wilson
 from casebook.evaluate.repeated import splits, z_of_means, z_of_ratios

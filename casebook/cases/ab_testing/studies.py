@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.ab_testing import events
+from casebook.cases.ab_testing.constants import AB, Constants
 from casebook.cases.ab_testing.decide import Economics, decide
 from casebook.cases.ab_testing.experiment import Experiment, SplitBroken
 from casebook.cases.ab_testing.plan import NEW_FEED
-from casebook.cases.ab_testing.world import AB, Constants, World, idea, simulate
+from casebook.cases.ab_testing.world import World, idea, simulate
 from casebook.evaluate import designs, heterogeneity, novelty, variance
 from casebook.evaluate.assign import CONTROL, TREATMENT
 from casebook.evaluate.experiments import welch

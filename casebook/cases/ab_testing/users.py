@@ -6,11 +6,11 @@ The mechanisms are documented in :mod:`casebook.cases.ab_testing.world`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from casebook.cases.ab_testing.constants import Constants
 from casebook.evaluate.assign import (
     CONTROL,
     REST,
@@ -18,9 +18,6 @@ from casebook.evaluate.assign import (
     codes_of_numbered,
     numbered,
 )
-
-if TYPE_CHECKING:
-    from casebook.cases.ab_testing.world import Constants
 
 PRE_DAYS = 28
 PLATFORMS = {"ios": 0.35, "android": 0.35, "web": 0.30}

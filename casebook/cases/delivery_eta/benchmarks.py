@@ -30,7 +30,8 @@ from casebook.cases.delivery_eta.world import CALIBRATION_END, SEED
 from casebook.evaluate.ranges import rolling_means
 from casebook.recorded.studies import sensitivity as over_constants
 from casebook.serving.consumer import Store
-from casebook.serving.latency import over_http, throughput
+from casebook.serving.latency import throughput
+from casebook.serving.load import over_http
 from casebook.serving.stored import among, seconds
 
 #: Days of the rolling window.

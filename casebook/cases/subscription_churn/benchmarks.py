@@ -120,8 +120,8 @@ def months(seeds: Sequence[int] = FIVE, names: Sequence[str] = REPEATED) -> pd.D
 def drift(seeds: Sequence[int] = FIVE, shares: Sequence[float] = HOLDOUTS) -> pd.DataFrame:
     """Change the world under the monitor: ``share``, ``seed`` and as :func:`.months.drift`."""
     parts = [
-        _each(seeds, lambda seed, share=share: followed.drift(seed, share)).assign(share=share)
-        for share in shares
+        followed.drift(seed, share).assign(seed=seed, share=share)
+        for seed, share in itertools.product(seeds, shares)
     ]
     return pd.concat(parts, ignore_index=True)
 

@@ -7,8 +7,8 @@ compares the called with the others learns from a list of its own making, on whi
 in peace: it may still rank well, but nothing in its data can say so. Some calls by chance, with
 their chances kept, can; they are worse calls.
 
-Ways are compared with the same learner, and everybody gets a rest. From the first retraining on
-all but the last way know nothing of the randomised month.
+Everybody gets a rest. After the first retraining only the last way knows the randomised month. The
+T-learner is unweighted: the chances follow from features that it has.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from casebook.cases.subscription_churn import world as worlds
 from casebook.cases.subscription_churn.features import build, cancels, value_on
 from casebook.cases.subscription_churn.month import LOTTERY, TEST, night_of
 from casebook.cases.subscription_churn.policy import TERMS, blocked, gain
-from casebook.cases.subscription_churn.population import stream
 from casebook.cases.subscription_churn.records import date
 from casebook.cases.subscription_churn.studies import LEARNERS, MODEL
 from casebook.evaluate import effects
 from casebook.evaluate.off_policy import last_places_by_chance
 from casebook.features.mood import Mood
+from casebook.worlds.draws import stream
 
 #: Share of a month's calls that chance decides.
 BY_CHANCE = 0.25

@@ -15,7 +15,15 @@ from casebook.cases.subscription_churn.features import QUARTER, there, weeks_by
 from casebook.cases.subscription_churn.population import INDUSTRIES, MONTH, PLANS
 from casebook.cases.subscription_churn.records import Tables, date
 from casebook.data.contracts import need_columns, typed
-from casebook.data.loads import SPOILT, LoadRefused, fresh, same_rows, set_aside, steady
+from casebook.data.loads import (
+    SPOILT,
+    LoadRefused,
+    fresh,
+    same_rows,
+    set_aside,
+    steady,
+    steady_weeks,
+)
 
 #: Most logins of a subscriber in a week; days that the newest may lag; least share that logs in.
 MOST_LOGINS, LAG, ACTIVE = 10_000, 1.5, 0.3
@@ -77,9 +85,7 @@ def _used(tables: Tables, night: int) -> None:
     if (now := (logins[:, -1] > 0).mean()) < ACTIVE:
         said = f"{now:.1%} have logged in within the" if now else "nobody has logged in for a"
         raise LoadRefused(f"{said} week: the logins have not been loaded.")
-    for name, by_week in (("share", (logins > 0).mean(axis=0)), ("logins", logins.mean(axis=0))):
-        for k in range(8, 12):
-            steady(f"logins ({name}, week {weeks - 11 + k})", by_week[k], by_week[:8].mean(), 1.5)
+    steady_weeks("logins", logins, weeks)
     off = ((logins[:, -4:] > 0) != np.isfinite(last[:, weeks - 4 : weeks])).mean()
     if off > SPOILT:
         raise LoadRefused(f"last_day: {off:.0%} of the weeks do not agree with the logins.")

@@ -20,10 +20,9 @@ from casebook.cases.subscription_churn.population import (
     State,
     chances,
     earlier,
-    expit,
     people,
-    stream,
 )
+from casebook.worlds.draws import expit, stream
 
 #: First month of the history, first with calls, the randomised one, the test.
 FIRST, LOG, LOTTERY, TEST = -6, 0, 4, 5

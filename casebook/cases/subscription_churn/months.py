@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from casebook.cases.subscription_churn import monitor, studies
+from casebook.cases.subscription_churn import studies
 from casebook.cases.subscription_churn import world as worlds
 from casebook.cases.subscription_churn.features import build, cancels, value_on
 from casebook.cases.subscription_churn.month import TEST, night_of
@@ -150,14 +150,14 @@ def drift(seed: int, share: float, capacity: int = TERMS.capacity) -> pd.DataFra
     Returns
     -------
     DataFrame
-        ``drift`` (of :data:`DRIFTS`), ``month`` (0 to 3), ``risk_z``, ``effect_z``, ``verdict`` of
-        the months so far, ``would`` and ``called`` (shares that cancelled).
+        ``drift`` (of :data:`DRIFTS`), ``month`` (0 to 3), ``risk_z``, ``effect_z``, its ``shift``
+        by an error of the factor, ``verdict`` of the months so far, ``blind`` (as if it had none),
+        ``would`` and ``called`` (shares that cancelled), ``factor`` and its ``error``.
     """
     here, made = studies.setting(seed), []
     mood = Mood(here.world.tables.tickets, date(night_of(TEST)))
     score = studies.maker(studies.MODEL, here.sample)
-    risk = effects.risk(here.sample)
-    scale = studies.slope(here.sample)
+    risk, scale = effects.risk(here.sample), studies.slope(here.sample)
     for name, change in DRIFTS.items():
         world = replace(here.start, constants=change(here.start.constants))
         readings = []
@@ -170,23 +170,17 @@ def drift(seed: int, share: float, capacity: int = TERMS.capacity) -> pd.DataFra
             # As many more as are held out, so that the team has its calls.
             off = blocked(world.tables, rows, night)
             list_ = choose(gains, round(capacity / (1 - share)), off, least=-np.inf)
-            held = monitor.held_out(rows[list_], night // MONTH, share)
+            held = holdback.held_out(rows[list_], night // MONTH, share)
             called = rows[list_[~held]]
             world = worlds.play(world, lambda tables, night, called=called: called)
-            effect = scale * (gains[list_] + TERMS.cost) / value[list_]
-            listed = holdback.Listed(night, held, risk(features.iloc[list_]), effect)
+            effect = scale.value * (gains[list_] + TERMS.cost) / value[list_]
+            told = risk(features.iloc[list_]), effect, scale.relative
             y = cancels(world.tables, rows[list_], night, night + MONTH)
-            readings.append(holdback.read(listed, y, night + MONTH))
-            last = readings[-1]
-            made.append(
-                {
-                    "drift": name,
-                    "month": len(readings) - 1,
-                    "risk_z": last.risk_z,
-                    "effect_z": last.effect_z,
-                    "verdict": holdback.verdict(readings),
-                    "would": last.precision.mean,
-                    "called": last.called.mean,
-                }
-            )
+            readings.append(holdback.read(holdback.Listed(night, held, *told), y, night + MONTH))
+            last, blind = readings[-1], [replace(reading, shift=0.0) for reading in readings]
+            row = {"drift": name, "month": len(readings) - 1}
+            row |= {what: getattr(last, what) for what in ("risk_z", "effect_z", "shift")}
+            row |= {"verdict": holdback.verdict(readings), "blind": holdback.verdict(blind)}
+            row |= {"would": last.precision.mean, "called": last.called.mean}
+            made.append(row | {"factor": scale.value, "error": scale.error})
     return pd.DataFrame(made)

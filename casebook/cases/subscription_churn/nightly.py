@@ -10,7 +10,7 @@ these fail too it says so.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,26 +25,20 @@ from casebook.cases.subscription_churn.features import (
     value_on,
 )
 from casebook.cases.subscription_churn.load import called_by, prepared
-from casebook.cases.subscription_churn.monitor import held_out
 from casebook.cases.subscription_churn.policy import TERMS, Terms, blocked, choose, gain
 from casebook.cases.subscription_churn.population import MONTH
 from casebook.cases.subscription_churn.records import Tables, date
 from casebook.data.contracts import ModelRefused
-from casebook.data.loads import SPOILT
 from casebook.evaluate import effects
+from casebook.evaluate.holdback import chosen_and_held, held_out
 from casebook.features.mood import NO_MOOD, Mood
-from casebook.serving import nights, registry
+from casebook.serving import handout, nights, registry
 from casebook.serving.handout import List
-from casebook.serving.nights import NightFailed
 
 #: Nights for which the last good list stands in.
 KEEPS = 3
-#: Least share of the last good night's subscribers that a night must show.
-LEAST = 0.9
 #: Share of a day's calls below which yesterday's list has been worked, and the points go on.
 WORKED = 0.9
-MAY_MISS = ["ratio", "mood", "score"]
-NOT_BELOW_0 = ["tenure", "seats", "logins_month", "silent"]
 #: What an agent reads, by feature: a sentence, and the values for which it is true.
 WORDS = {
     "ratio": ("Logins are at {:.0%} of what they were three months ago.", (-np.inf, 0.7)),
@@ -79,7 +73,7 @@ def train(folder: Path, sample: effects.Sample, mood: Mood, until: int) -> Path:
     """
     stay, split = ~sample.drawn, str(studies.CHOSEN[studies.MODEL]["split"])
     model = effects.classifier().fit(sample.features[NAMES][stay], sample.cancelled[stay])
-    shares = rules.shares(sample, split)
+    shares, factor = rules.shares(sample, split), studies.slope(sample)
     return registry.put(
         folder,
         date(until),
@@ -88,40 +82,18 @@ def train(folder: Path, sample: effects.Sample, mood: Mood, until: int) -> Path:
         split=split,
         features=NAMES,
         mood=mood.stored(),
-        slope=studies.slope(sample),
+        slope=factor.value,
+        error=factor.relative,
     )
 
 
-def checked(features: pd.DataFrame, before: int | None) -> tuple[pd.DataFrame, str]:
-    """Return the features that can be those of a night, and a note on those left out; or raise.
-
-    A few subscribers with a value that cannot be are left out; many mean that a table is broken.
-    ``before`` is the number of subscribers on the last good night.
-    """
-    if not LEAST <= len(features) / (before or len(features) or np.inf) <= 1 / LEAST:
-        what = "a table is cut off" if len(features) < (before or 1) else "some are there twice"
-        raise NightFailed(
-            f"{len(features):,} subscribers, {before or 0:,} on the last good night: {what}; load "
-            "it again."
-        )
-    if missing := [name for name in NAMES if name not in features]:
-        raise NightFailed(f"no feature {missing}: the code and the model are of two versions.")
-    if not features["logins_week"].gt(0).any():
-        raise NightFailed("nobody has logged in for a week: the logins have not been loaded.")
-    values = features[NAMES]
-    bad = np.isinf(values) | values.drop(columns=MAY_MISS).isna().reindex(
-        columns=NAMES, fill_value=False
-    )
-    bad |= values[NOT_BELOW_0].lt(0).reindex(columns=NAMES, fill_value=False)
-    spoilt = bad.any(axis=1)
-    if not spoilt.any():
-        return features, ""
-    name = bad.sum().idxmax()
-    what = f"{spoilt.sum():,} subscribers with values that cannot be, most in {name} "
-    what += f"({FEATURES[name]}), such as {values.loc[bad[name], name].iloc[0]:g}"
-    if spoilt.mean() > SPOILT:
-        raise NightFailed(f"{what}: a clock, a join or a load is wrong.")
-    return features[~spoilt], f"{what}: left out."
+checked = partial(
+    nights.checked,
+    known=FEATURES,
+    alive={"logins_week": "nobody has logged in for a week: the logins have not been loaded."},
+    may_miss=("ratio", "mood", "score"),
+    not_below_0=("tenure", "seats", "logins_month", "silent"),
+)
 
 
 def by_model(
@@ -151,10 +123,13 @@ def by_model(
     risks = nights.trusted("risk", risk.predict(features))
     found = rules.shared(shares, features, risks, stored["split"])
     effects_ = nights.trusted("effect", found)
-    scale = nights.trusted("slope", [stored["slope"]])[0]
+    scale, error = nights.trusted("slope", [stored["slope"], stored.get("error", np.nan)])
     gains = nights.trusted("gain", gain(effects_, value, terms.cost))
     off = blocked(tables, rows, night) | np.isin(rows, [*spared])
-    chosen, held = chosen_and_held(gains, off, rows, night, share, terms)
+    # The team is paid anyway, so a call may bring less than it costs; nobody is called whom a call
+    # would make leave.
+    apart = held_out(rows, night // MONTH, share)
+    chosen, held = chosen_and_held(gains, off, apart, terms.daily, least=-terms.cost)
     if terms.daily and share < 1 and not len(chosen) and not off.all():
         raise ModelRefused("no call helps anybody: train the model again")
     both = np.concatenate([chosen, held])
@@ -169,6 +144,7 @@ def by_model(
         made=night,
         there=len(rows),
         held=tuple(rows[held].tolist()),
+        error=round(error, 6),
         **{name: tuple(np.round(values, 6).tolist()) for name, values in found.items()},
     )
 
@@ -181,21 +157,6 @@ def ready(
     features, more = checked(build(sound, night, mood), before)
     features = features.drop(index=features.index.intersection(out))
     return features, sound, " ".join(filter(None, (note, more)))
-
-
-def chosen_and_held(
-    gains: np.ndarray, off: np.ndarray, rows: np.ndarray, night: int, share: float, terms: Terms
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions of those to be called, and of those held out who rank among them.
-
-    The team is paid anyway, so a call may bring less than it costs; nobody is called whom a call
-    would make leave.
-    """
-    held = held_out(rows, night // MONTH, share)
-    chosen = choose(gains, terms.daily, off | held, least=-terms.cost)
-    last = gains[chosen].min() if len(chosen) else np.inf
-    peers = choose(gains, len(rows), off | ~held, least=-terms.cost)
-    return chosen, peers[gains[peers] >= last]
 
 
 def by_points(
@@ -238,14 +199,8 @@ def again(
     rows, tables = np.array(last.rows, int), called_by(tables, night)
     here = tables.subscribers.index[there(tables.subscribers, night)]
     off = blocked(tables, rows, night) | np.isin(rows, [*spared])
-    kept = np.flatnonzero(np.isin(rows, here) & ~off & ~held_out(rows, night // MONTH, share))
-    if len(kept) < least or not len(kept):
-        raise NightFailed(f"{len(kept)} are left on the list of night {last.made}.")
-    parts = {
-        name: tuple(getattr(last, name)[k] for k in kept) for name in ("rows", "gains", "reasons")
-    }
-    none = {"held": (), "risks": (), "effects": ()}
-    return replace(last, night=night, source="last list", why=why, **parts, **none)
+    off |= ~np.isin(rows, here) | held_out(rows, night // MONTH, share)
+    return handout.without(last, off, night, why, least)
 
 
 def tonight(

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from casebook.worlds.draws import expit
+
 #: Days of a *month* of this case: four weeks, so that each has the same weekdays.
 MONTH = 28
 WEEKS = MONTH // 7
@@ -161,16 +163,6 @@ class Chances(NamedTuple):
     index: np.ndarray
     logit: np.ndarray
     seen: np.ndarray
-
-
-def stream(seed: int, month: int, which: int) -> np.random.Generator:
-    """Return the random numbers of a month: the same for every policy."""
-    return np.random.default_rng([seed, month + 100, which])
-
-
-def expit(x: np.ndarray) -> np.ndarray:
-    """Return the logistic function."""
-    return 1 / (1 + np.exp(-x))
 
 
 def _shares(seed: int, constants: Constants) -> tuple[np.ndarray, np.ndarray]:

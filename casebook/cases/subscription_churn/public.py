@@ -98,10 +98,10 @@ def real_hillstrom(mails: Sequence[str] = tuple(MAILS)) -> pd.DataFrame:
         sample = as_sample(hillstrom(real("hillstrom"), mail))
         # Less the mean the scores have the same expectation, and a third of the spread.
         centred = sample.cancelled - sample.cancelled.mean()
-        effects = ips_scores(centred, sample.drawn, sample.chance)
+        gained = ips_scores(centred, sample.drawn, sample.chance)
         for name, score in mail_scores(sample, SMALL).items():
-            found = over_random(score, effects, sample.account)
+            found = over_random(score, gained, sample.account)
             area, low, high = (1_000 * v for v in (found.value, found.low, found.high))
-            rows.append((mail, name, effects.mean(), area, low, high))
+            rows.append((mail, name, gained.mean(), area, low, high))
     columns = ["mail", "score", "effect", "area", "low", "high"]
     return from_real(pd.DataFrame(rows, columns=columns), "hillstrom")

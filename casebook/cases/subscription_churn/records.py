@@ -24,9 +24,9 @@ from casebook.cases.subscription_churn.population import (
     Constants,
     State,
     ramp,
-    stream,
 )
-from casebook.cases.subscription_churn.texts import write
+from casebook.worlds.draws import stream
+from casebook.worlds.tickets import write
 
 START = pd.Timestamp("2025-01-06")
 #: Effect of an episode at its height on the log of the logins, by reason.

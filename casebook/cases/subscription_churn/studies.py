@@ -265,7 +265,7 @@ def out_of_fold(
     return made
 
 
-def slope(sample: effects.Sample) -> float:
+def slope(sample: effects.Sample) -> effects.Factor:
     """Return the factor that makes the model's effects right: see :func:`.effects.slope`."""
     one = np.ones(len(sample.drawn))
     return effects.slope(out_of_fold(sample, one) + TERMS.cost, sample)
@@ -309,15 +309,6 @@ def trials(
                     row["value"] = _value(own, gamma[open_], value[open_], account).value
                 rows.append(row)
     return pd.DataFrame(rows)
-
-
-def best_of(table: pd.DataFrame, by: str = "euro") -> dict[str, Settings]:
-    """Return of each maker the settings with the highest mean over the worlds."""
-    mean = table.dropna(subset=[by]).groupby(["learner", "settings"], as_index=False)[by].mean()
-    top = mean.loc[mean.groupby("learner")[by].idxmax()]
-    return {
-        name: json.loads(text) for name, text in zip(top["learner"], top["settings"], strict=True)
-    }
 
 
 # What the randomised month says of a list -------------------------------------------

@@ -2,6 +2,12 @@
 
 A text is made of an area, an opening and a closing phrase. Which phrases a text has depends on
 whether its writer is unhappy, and the unhappy write politely at times: one word decides nothing.
+:mod:`casebook.features.mood` learns to read them.
+
+Examples
+--------
+>>> write(np.random.default_rng(3), np.array([True]))[0]
+'Once again notifications does not work. This is not what we pay for.'
 """
 
 from __future__ import annotations
