@@ -76,7 +76,7 @@ TRIALS: Mapping[str, tuple[Settings, ...]] = {
         )
     ),
 }
-CHOSEN = {"towers": TRIALS["towers"][5], "deep": TRIALS["deep"][0]}
+CHOSEN = {"towers": TRIALS["towers"][5], "deep": TRIALS["deep"][1]}
 
 
 # Two towers --------------------------------------------------------------------------
