@@ -156,11 +156,11 @@ def test_each_rule_of_the_list_has_a_table(seed):
 
 
 _LISTS = {
-    "items that are not in the table": (lambda rows: [1] * 10, "not return a list of item numbers"),
-    "the table": (lambda rows: rows, "not return a list of item numbers"),
-    "one number": (lambda rows: 7, "not return a list of item numbers"),
+    "items that are not in the table": (lambda rows: [1] * 10, "which is no number in the column"),
+    "labels of the index": (lambda rows: rows.index[:10], "which is no number in the column"),
     "nothing": (lambda rows: [], "you return 0 items; 10 are possible"),
     "a first one twice": (lambda rows: data.ten(rows)[:1] * 10, "slot 2 has item"),
+    "halves": (lambda rows: np.array(data.ten(rows)) + 0.5, "which is no number in the column"),
 }
 
 
@@ -168,6 +168,76 @@ _LISTS = {
 def test_a_list_that_is_no_usual_mistake_is_told_where_it_differs(made):
     function, told = _LISTS[made]
     assert told in message(fresh(questions.q6), function, ...)
+
+
+def test_an_unstable_order_is_told_of_the_equal_scores():
+    def order(rows):
+        rows = rows[rows["stock"] > 0].sort_values("score", ascending=False)
+        within = rows.groupby("brand").cumcount() < 3
+        return [*rows["item"][within], *rows["item"][~within]][:10]
+
+    assert "Their scores are equal" in message(fresh(questions.q6), order, ...)
+
+
+_FORMS = {
+    "the table": (lambda rows: rows, "should be a list of item numbers; it is a DataFrame"),
+    "one number": (lambda rows: 7, "should be a list of item numbers"),
+    "nothing returned": (lambda rows: None, "should be a list of item numbers"),
+    "a set": (lambda rows: set(data.ten(rows)), "should be a list of item numbers; it is a set"),
+    "a text": (lambda rows: [str(item) for item in data.ten(rows)], "holds text in quotes"),
+    "filled up": (lambda rows: (data.ten(rows) + 10 * [None])[:10], "holds a missing number"),
+}
+
+
+@pytest.mark.parametrize("made", _FORMS)
+def test_a_list_of_the_wrong_form_costs_no_hint(made):
+    function, told = _FORMS[made]
+    found = fresh(questions.q6).outcome(function, ...)
+    assert (found.status, found.hints) == ("wrong", ()) and told in found.message
+
+
+@pytest.mark.parametrize("held", [np.array, pd.Series, iter, dict.fromkeys, pd.Index])
+def test_whatever_holds_the_numbers_will_do(held):
+    assert fresh(questions.q6).outcome(lambda rows: held(data.ten(rows)), ...).status == "right"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda right: 100 * right, "In per cent it is right"),
+        (lambda right: np.round(right, 2), "rounded too much"),
+        (lambda right: 1.07 * right, "is not"),
+    ],
+)
+def test_right_shares_in_another_form_are_told_so(change, told):
+    right = questions.q2.expected(SEED)
+    said = message(fresh(questions.q2), change(right["shares"]), change(right["chances"]), ..., ...)
+    assert said.count(told) == 2
+    assert ("In per cent" in said) + ("rounded" in said) == (told != "is not")
+
+
+def test_other_definitions_of_a_percentile_are_right_for_stages_too():
+    timings, right = data.timings(SEED), questions.q3.expected(SEED)
+    ordered = sum(np.sort(timings[stage])[380] for stage in timings)
+    assert fresh(questions.q3).outcome(*{**right, "summed": ordered}.values(), ...).status == (
+        "right"
+    )
+    median = timings.median().sum()
+    assert "own 95th" in message(fresh(questions.q3), *{**right, "summed": median}.values(), ...)
+
+
+def test_a_rule_that_alarms_at_one_per_cent_exactly_is_told_so():
+    rng, right = np.random.default_rng(1), questions.q4.expected(SEED)
+    for at_least in (True, False):  # five off of 500 is not more than 1 %
+        drawn = [np.abs(rng.binomial(n, 0.5, 100_000) - n / 2) for n in data.SIZES]
+        edges = [data.RULE * n / 2 for n in data.SIZES]
+        often = [
+            (off >= edge if at_least else off > edge).mean()
+            for off, edge in zip(drawn, edges, strict=True)
+        ]
+        found = fresh(questions.q4).outcome(right["p_values"], right["broken"], often, ...)
+        assert ("exactly 1 %" in found.message) == at_least
+        assert found.status == ("wrong" if at_least else "right")
 
 
 def test_a_number_that_follows_from_a_wrong_stage_is_told_so():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
 from casebook.cases.recommendations.world import SEED
+from casebook.exercises.grading import Form, kind
 
 #: Question 1: last day of training; 3: milliseconds; 6: slots of a list, most of a brand.
 TRAIN_UNTIL, BUDGET, SLOTS, CAP = 21, 100.0, 10, 3
@@ -168,18 +171,56 @@ def lists(shown: pd.DataFrame) -> dict[str, pd.DataFrame]:
     }
 
 
+@dataclass(frozen=True)
+class ItemNumbers:
+    """What the function of question 6 returns: numbers in their order, whatever holds them."""
+
+    def read(self, answer: object, name: str, right: object, scope: object) -> np.ndarray:
+        """Return the numbers; a slip of form costs no hint."""
+        try:
+            given = list(answer)
+            if isinstance(answer, (str, set, frozenset, pd.DataFrame)):
+                raise TypeError
+            if any(isinstance(one, str) for one in given):
+                raise Form(f"`{name}` holds text in quotes. Item numbers are numbers.")
+            numbers = np.asarray(given, float).reshape(len(given))
+        except (TypeError, ValueError):
+            found = kind(answer)
+            raise Form(f"`{name}` should be a list of item numbers; it is {found}.") from None
+        if not np.isfinite(numbers).all():
+            raise Form(f"`{name}` holds a missing number. A short list stays short.")
+        return numbers.astype(int) if (numbers % 1 == 0).all() else numbers
+
+    def distance(self, value: np.ndarray, other: np.ndarray) -> float:
+        """Return 0 where both are the same."""
+        return 0.0 if np.array_equal(value, other) else np.inf
+
+
+def almost(value: object, right: object) -> str:
+    """Say that shares are right but for their form: in per cent, or with too few digits."""
+    value, right = np.asarray(value, float), np.asarray(right, float)
+    if np.allclose(value, 100 * right, rtol=0.01, atol=0):
+        return " In per cent it is right: give shares between 0 and 1."
+    if any(np.allclose(value, right.round(digits), rtol=0, atol=1e-9) for digits in (2, 3)):
+        return " It is near, but rounded too much: give the numbers unrounded."
+    return ""
+
+
 def differs(mine: list, right: list, given: dict[str, pd.DataFrame]) -> str:
     """Say how the first list that is not the same differs."""
-    for (name, rows), one, other in zip(given.items(), mine, right, strict=True):
-        shown, known = np.asarray(one).tolist(), rows["item"].tolist()
+    for (name, rows), one, best in zip(given.items(), mine, right, strict=True):
+        shown, other, known = list(one), list(best), rows["item"].tolist()
         if shown == other:
             continue
-        if not isinstance(shown, list) or not all(item in known for item in shown):
-            return f"With {name} your function does not return a list of item numbers."
+        if stranger := [item for item in shown if item not in known]:
+            return f"With {name} you return {stranger[0]}, which is no number in the column `item`."
         if sold_out := set(shown) & set(rows.loc[rows["stock"] == 0, "item"]):
             return f"With {name} you show item {sold_out.pop()}, which is sold out."
         if len(shown) != len(other):
             return f"With {name} you return {len(shown)} items; {len(other)} are possible."
         place = next(k for k, item in enumerate(shown) if item != other[k])
-        return f"With {name}, slot {place + 1} has item {shown[place]} and not {other[place]}."
+        score = rows.set_index("item")["score"]
+        tie = score[shown[place]] == score[other[place]] and shown[place] != other[place]
+        said = f"With {name}, slot {place + 1} has item {shown[place]} and not {other[place]}."
+        return f"{said} Their scores are equal." if tie else said
     return "Your function returns something else."

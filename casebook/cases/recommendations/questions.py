@@ -32,7 +32,7 @@ _FROM = "from casebook.cases.recommendations.exercise_data import "
 q1 = exercise.asked(
     1,
     "`by_time` and `by_chance`, two recalls, and `leak`, a difference of two recalls",
-    setup=f"""{_FROM}TRAIN_UNTIL, top_ten
+    setup=f"""{_FROM}TRAIN_UNTIL, almost, top_ten
 day, drawn = views["day"], views["drawn"]
 last = day > TRAIN_UNTIL
 def hits(train, test):
@@ -52,9 +52,11 @@ leaky, fair = recall(rest, both), recall(ago, both)
 by_time = recall(past, views[last])
 hits(past, views[last]).sum() / last.sum()
   {value:.4g} is not the share of the {last.sum()} rows of the last week that are in their user's
-  list, with lists made of days 1 to {TRAIN_UNTIL}.
+  list, with lists made of days 1 to {TRAIN_UNTIL}.{almost(value, right)}
 recall(views[day < TRAIN_UNTIL], views[day >= TRAIN_UNTIL])
   Day {TRAIN_UNTIL} belongs to the training.
+recall(views[day <= TRAIN_UNTIL + 1], views[day > TRAIN_UNTIL + 1])
+  Day {TRAIN_UNTIL + 1} belongs to the test.
 recall(views, views[last])
   You trained on all rows. Nothing that a user has viewed in the training is recommended.
 by_user(past, views[last])
@@ -64,7 +66,8 @@ recall(past, known)
 
 by_chance = recall(rest, views[drawn])
 hits(rest, views[drawn]).sum() / drawn.sum()
-  {value:.4g} is not the share of the {drawn.sum()} drawn rows that are in their user's list.
+  {value:.4g} is not the share of the {drawn.sum()} drawn rows that are in their user's
+  list.{almost(value, right)}
 recall(views[drawn], rest)
   The other way round: the drawn rows are the test.
 recall(ago, views[drawn])
@@ -72,7 +75,8 @@ recall(ago, views[drawn])
 
 leak = leaky - fair
 (hits(rest, both).sum() - hits(ago, both).sum()) / len(both)
-  {value:.4g} is not it. The test is the {len(both)} drawn rows of the last week, both times.
+  {value:.4g} is not it. The test is the {len(both)} drawn rows of the last week, both times, and
+  no training has a drawn row.{almost(value, right)}
 fair - leaky
   The other way round: how much *higher* is the recall that has seen the last week?
 leaky
@@ -105,7 +109,7 @@ leaky / fair
 q2 = exercise.asked(
     2,
     "`shares` and `chances`, a number for each item, and `penalised`, a set of items",
-    setup=f"""{_FROM}softmax
+    setup=f"""{_FROM}almost, softmax
 score, clicks = tower["score"], tower["clicks"]
 raw, q, even = softmax(score), clicks / clicks.sum(), 1 / len(tower)
 truth, often = softmax(score + np.log(q)), clicks.idxmax()
@@ -116,7 +120,10 @@ def named(found):
         """
 shares = q
 clicks.div(sum(clicks))
-  {value.round(3).to_dict()} is not the share of each item in all {clicks.sum():,} clicks.
+  {value.round(3).to_dict()} is not the share of each item in all {clicks.sum():,}
+  clicks.{almost(value, right)}
+clicks / clicks.max()
+  You divided by the largest number. Divide by the sum.
 1 / q
   The other way round: what is clicked often is in the batch often.
 raw
@@ -126,7 +133,7 @@ chances = softmax(score + np.log(shares))
 shares * np.exp(score) / (shares * np.exp(score)).sum()
 softmax(score + np.log(128 * shares))
   {value.round(3).to_dict()} is not it. Undo what in-batch sampling did to the score; then make
-  shares of it that add up to one.
+  shares of it that add up to one.{almost(value, right)}
 raw
   These are the scores as they are, without the correction.
 softmax(score - np.log(shares))
@@ -173,7 +180,8 @@ q3 = exercise.asked(
 total, each = timings.sum(axis=1), timings.quantile(0.95)
 def near(value, ms):
     methods = ("linear", "lower", "higher", "hazen", "weibull", "median_unbiased")
-    return any(abs(value / np.quantile(ms, 0.95, method=m) - 1) < 1e-3 for m in methods)
+    ways = (np.quantile(ms, 0.95, method=m, axis=0).sum() for m in methods)
+    return any(abs(value / ms - 1) < 1e-3 for ms in ways)
 def without(stage, part=0.5):
     return total - part * timings[stage]
 left = {{stage: np.quantile(without(stage), 0.95) for stage in timings}}
@@ -184,7 +192,7 @@ whole = total.quantile(0.95)
 np.percentile(timings.to_numpy().sum(axis=1), 95)
 np.quantile(total, 0.95, method='hazen')
   when: near(value, total)
-  {value:.5g} is not the 95th percentile of the times of whole requests.
+  {value:.5g} is not the 95th percentile of the times of whole requests, in milliseconds.
 each.sum()
   This adds the percentiles of the stages. Add the stages of each request first.
 np.quantile(timings, 0.95)
@@ -194,6 +202,8 @@ np.percentile(total, 0.95)
 
 summed = each.sum()
 sum(np.percentile(timings[stage], 95) for stage in timings)
+sum(np.quantile(timings[stage], 0.95, method='higher') for stage in timings)
+  when: near(value, timings)
   {value:.5g} is not the sum of the four stages' own 95th percentiles.
 total.quantile(0.95)
   This is the percentile of the sum. Here, take each stage's own first and then add.
@@ -214,6 +224,8 @@ np.percentile(timings.assign(**{halve: timings[halve] / 2}).sum(axis=1), 95)
   {value:.5g} is not the percentile of the sums when each time of {halve} is halved.
 whole - each[halve] / 2
   This subtracts half of the stage's percentile. Halve its times, add, and take the percentile.
+timings.assign(**{halve: timings[halve] / 2}).quantile(0.95).sum()
+  This adds percentiles of stages. Add the stages of each request first.
 without(halve, 1).quantile(0.95)
   This leaves the stage out. It still takes half of its time.
 """,
@@ -240,7 +252,7 @@ without(halve, 1).quantile(0.95)
 q4 = exercise.asked(
     4,
     "`p_values`, a number for each experiment, `broken`, some names, and `alarms`, three numbers",
-    setup=f"""{_FROM}LEVEL, RULE, SIZES
+    setup=f"""{_FROM}LEVEL, RULE, SIZES, almost
 from scipy import stats
 plan, n = splits["planned"], splits["users"]
 off, half_off = splits["in_b"] - n * plan, splits["in_b"] - n / 2
@@ -252,6 +264,7 @@ def named(found):
 def alarm(share):
     return np.array([2 * stats.norm.sf(share * np.sqrt(size)) for size in SIZES])
 counted = [2 * stats.binom.cdf(np.ceil(m * (1 - RULE) / 2) - 1, m, 0.5) for m in SIZES]
+at_least = [2 * stats.binom.cdf(round(m * (1 - RULE) / 2), m, 0.5) for m in SIZES]
 """,
     parts=parts(
         """
@@ -264,6 +277,10 @@ tail(z) / 2
   These are one-sided. A split can break in both directions.
 tail(half_off / np.sqrt(n / 4))
   You tested against one half. The plans differ: `planned`.
+2 * stats.norm.sf(z)
+  Some of these are above one. Take the absolute value of z.
+tail(off / np.sqrt(n * plan))
+  The variance is n p (1 − p). You took n p.
 z
   These are z. How likely is a value as large?
 
@@ -282,11 +299,17 @@ counted
 [stats.chi2.sf(RULE**2 * size, 1) for size in SIZES]
   when: min(np.abs(value - right).max(), np.abs(value - counted).max()) < 0.02
   With {SIZES[0]:,} users the number in B has a standard deviation of {SIZES[0] ** 0.5 / 2:.0f}, and
-  the rule alarms beyond ±{RULE * SIZES[0] / 2:g}. From this follows no {value[0]:.3g}.
+  the rule alarms beyond ±{RULE * SIZES[0] / 2:g}. From this follows no
+  {value[0]:.3g}.{almost(value, right)}
+at_least
+  when: abs(value[0] - at_least[0]) < 0.004
+  You counted a deviation of exactly 1 %, too. The rule alarms at *more* than 1 %.
 alarm(RULE) / 2
   This is one side. Too many and too few users in B both alarm.
 1 - alarm(RULE)
   This is how often the rule is silent.
+alarm(RULE / 2)
+  The standard deviation of the number in B is √n / 2. You took √n.
 alarm(2 * RULE)
   The rule alarms at 1 % of the planned *number*: half a point of the share, not one.
 """,
@@ -315,16 +338,16 @@ q5 = exercise.asked(
     5,
     "`recalls` and `values`, a number for each candidate, `pick`, one of A, B and C, `error` and "
     "`effective`, two numbers",
-    setup="""
+    setup=f"""{_FROM}almost
 own, drawn = visits[~visits["random"]], visits[visits["random"]]
 n, kind, true = len(drawn), visits.attrs["kind"], visits.attrs["true"]
 def each(made):
-    return pd.Series({name: float(made(name)) for name in "ABC"})
+    return pd.Series({{name: float(made(name)) for name in "ABC"}})
 def same(rows, name):
     return rows["shown"] == rows[name]
 def among_clicks(rows):
     return each(lambda name: same(rows[rows["clicked"]], name).mean())
-w = pd.DataFrame({name: same(drawn, name) / drawn["chance"] for name in "ABC"})
+w = pd.DataFrame({{name: same(drawn, name) / drawn["chance"] for name in "ABC"}})
 terms = w.mul(drawn["clicked"], axis=0)
 """,
     parts=parts(
@@ -332,7 +355,11 @@ terms = w.mul(drawn["clicked"], axis=0)
 recalls = among_clicks(own)
 each(lambda name: np.mean(own['shown'][own['clicked']] == own[name][own['clicked']]))
   {value.round(3).to_dict()} are not the shares of the policy's clicked visits in which the
-  candidate would have shown the same item.
+  candidate would have shown the same item.{almost(value, right)}
+among_clicks(visits)
+  These are all clicks. Those of the random visits are not the policy's.
+each(lambda name: own['clicked'][same(own, name)].mean())
+  This is the click rate of the visits that match. Which share of the *clicked* ones matches?
 among_clicks(drawn)
   These are the clicks of the random slice. Take those of the policy's visits.
 each(lambda name: same(own, name).mean())
@@ -341,7 +368,9 @@ each(lambda name: same(own, name).mean())
 values = terms.mean()
 (w.T @ drawn['clicked']) / n
   {value.round(4).to_dict()} are not the means, over the {n:,} random visits, of one over the chance
-  where the item is the same and was clicked, else 0.
+  where the item is the same and was clicked, else 0.{almost(value, right)}
+each(lambda name: terms[name][same(drawn, name)].mean())
+  This is the mean over the matches. All other random visits are terms too: 0.
 terms.sum() / len(visits)
   Divide by the {n:,} random visits: only these are in the sum.
 each(lambda name: (same(drawn, name) & drawn['clicked']).mean())
@@ -361,6 +390,10 @@ error = terms[pick].std() / n**0.5
 np.std(terms[pick]) / np.sqrt(n)
   when: abs(value / right - 1) < 0.04
   {value:.4g} is not the standard deviation of the terms over the root of their number.
+1.96 * terms[pick].std() / n**0.5
+  This is half of a 95 % interval. Asked for is the standard error.
+terms[pick].std() / len(visits) ** 0.5
+  Only the {n:,} random visits are terms.
 terms[pick].std()
   This is the standard deviation of a term. The mean of {n:,} terms varies less.
 np.sqrt(values[pick] * (1 - values[pick]) / n)
@@ -433,13 +466,17 @@ lambda rows: listed(rows, drop=True)
   You drop the cap for the whole list. It gives way for the slots that are left, at the end.
 lambda rows: listed(rows[rows.groupby('brand')['score'].rank('first', ascending=False) <= 3])
   A sold-out item takes a slot of its brand. Leave those out before you count brands.
+lambda rows: listed(rows[rows['item'].isin(listed(rows, cap=99))])
+  You take the best ten first, so the cap only changes their order. Count brands among all items.
+lambda rows: listed(rows, refill=(rows['stock'] > 0).sum() >= 10)
+  If fewer than ten are in stock, all of them are shown: those above the cap at the end.
 lambda rows: [-item for item in listed(rows.assign(item=-rows['item']))]
 lambda rows: [rows['item'].iloc[k] for k in listed(rows.assign(item=range(len(rows))))]
   Of equal scores the smaller item number goes first.
 lambda rows: listed(items)
   Your function looks at `items`, and not at the `rows` that it is given.
 """,
-        rerank=Function("probes", 1e-9),
+        rerank=Function("probes", returns=data.ItemNumbers()),
     ),
     prediction=Prediction(
         "guess_6",
