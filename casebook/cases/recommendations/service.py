@@ -45,7 +45,7 @@ MOST_BYTES, MOST_EVENTS, MOST_COUNT, MOST_ID, MOST_PRICE = 200_000, 500, LONG, 2
 #: Milliseconds for the model, and seconds for which an anonymous list is kept.
 BUDGET_MS, KEPT = 80.0, 300.0
 #: Seconds for which events wait for others that are written, and threads that only make lists.
-PATIENCE, THREADS = 1.0, 40
+PATIENCE, THREADS = 2.0, 40
 #: Pages of a day that a list looks back at.
 PAGES = 5
 NAMES = ("user_id", "item_id", "type", "count")
