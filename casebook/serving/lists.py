@@ -31,8 +31,8 @@ import pandas as pd
 
 from casebook.project import write_whole
 
-#: Rows of a block, and how long lists may be used.
-BLOCK, VALID = 256, pd.Timedelta(hours=48)
+#: Rows of a block, how long lists may be used, and the share of them that may be empty.
+BLOCK, VALID, EMPTY = 256, pd.Timedelta(hours=48), 0.1
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Lists:
         if not 0 <= row < len(rows):
             return []
         kept = rows[row]
-        kept = kept[kept >= 0]
+        kept = kept[(kept >= 0) & (kept < len(stock))]  # a night may know newer items
         return kept[stock[kept]][:count].tolist()
 
     def save(self, path: Path) -> None:
@@ -114,8 +114,10 @@ def blocks(n: int) -> list[np.ndarray]:
 
 def wrong(items: np.ndarray, scores: np.ndarray, stock: np.ndarray, n: int) -> str:
     """Return what is wrong with lists, or ""."""
-    if items.shape != scores.shape or len(items) != n:
+    if items.ndim != 2 or items.shape != scores.shape or len(items) != n:
         return f"{items.shape} items and {scores.shape} scores for {n} rows"
+    if items.dtype.kind not in "iu":
+        return f"the items are {items.dtype}, not whole numbers"
     there = items >= 0
     if (items >= len(stock)).any() or not stock[items[there]].all():
         return "an item is sold out or not in the shop"
@@ -124,4 +126,5 @@ def wrong(items: np.ndarray, scores: np.ndarray, stock: np.ndarray, n: int) -> s
         return "an item stands twice on a list"
     if not np.isfinite(scores[there]).all():
         return "a score is no number"
-    return "" if there[:, :1].any() or not n else "all lists are empty"
+    empty = 1.0 - there[:, :1].sum() / max(n, 1)
+    return f"{empty:.0%} of the lists are empty" if n and empty > EMPTY else ""

@@ -42,6 +42,25 @@ def test_a_model_whose_list_cannot_be_sends_none():
         night(model, SIZES, STOCK, NOW)
 
 
+def test_a_night_that_is_not_tonights_leaves_the_stored_lists_and_numbers_are_not_cut(tmp_path):
+    path, yesterday = tmp_path / "lists", NOW - pd.Timedelta(hours=24)
+    run_night(path, lambda: made(yesterday), yesterday)
+    for hours in (-1, 49):
+        kept, why = run_night(path, lambda h=hours: made(NOW - pd.Timedelta(hours=h)), NOW)
+        assert kept.made == yesterday and "set the clock right" in why
+        assert Lists.load(path).made == yesterday
+
+    class Wide(type(fake())):
+        def recommend(self, *given, **more):
+            items, scores = super().recommend(*given, **more)
+            return items.astype(np.int64) + 2**32, scores
+
+    model = fake()
+    model.__class__ = Wide
+    with pytest.raises(ValueError, match="not in the shop"):
+        night(model, SIZES, STOCK, NOW)
+
+
 def test_a_failed_night_sends_yesterdays_lists_for_48_hours_and_then_none(tmp_path):
     def fails():
         raise MemoryError("planted")

@@ -83,6 +83,7 @@ def shown(service: Service) -> list[dict]:
         ({"item_id": "1e2"}, 422, "not a whole number"),
         ({"item_id": "٣"}, 422, "not a whole number"),
         ({"user_id": "9" * 30}, 422, "not a whole number"),
+        ({"user_id": 2**31}, 422, "from 0 to 2,147,483,647"),
         ({"type": "mail", "user_id": None}, 422, "needs user_id"),
         ({"count": 0}, 422, "from 1 to 20"),
         ({"count": 21}, 422, "from 1 to 20"),
@@ -161,17 +162,35 @@ def test_events_that_cannot_be_are_refused_one_by_one(tmp_path):
         {"event": None, "kind": "view", "item": 3, "user": 7},
         {"event": 6, "kind": "view", "item": 3, "user": 7, "at": "2026-04-10T20:00Z"},
         {"event": 7, "kind": "view", "item": 3, "user": 7, "at": "2027-01-01"},
+        {"event": 10, "kind": "view", "item": 3, "user": 7, "at": 1_775_850_000},
+        {"event": 11, "kind": "view", "item": 3, "user": 7, "stock": 1},
+        {"event": 12, "kind": "stock", "item": 3, "stock": 7},
+        {"event": 13, "kind": "stock", "item": 3},
         "view",
     ]
     with service_of(tmp_path) as service:
         told = service.take(json.dumps([*bad, {"event": 9, "kind": "view", "item": 3}]).encode())
         assert told["new"] == 1 and len(told["refused"]) == len(bad)
+        assert (service.stock == STOCK).all()
         with pytest.raises(Problem, match="not a list"):
             service.take(b"{}")
         assert len(service.recommend(query())["items"]) == 10
 
 
 # Faults ---------------------------------------------------------------------------------------
+
+
+def answering(change):
+    """Return the fault that a model's items are others than they should be."""
+
+    def fault(model):
+        def answers(question):
+            items, scores = model(question)
+            return change(items), scores if change(items).ndim == 2 else scores[0, :1]
+
+        return answers
+
+    return fault
 
 
 def nonsense(model):
@@ -200,7 +219,14 @@ def planted(service: Service, fault) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "why"),
-    [(crashing, "error"), (nonsense, "nonsense"), (lambda m: slow(m, 200), "timeout")],
+    [
+        (crashing, "error"),
+        (nonsense, "nonsense"),
+        (answering(lambda items: items.astype(float)), "nonsense"),
+        (answering(lambda items: np.where(items > 0, items, np.nan)), "nonsense"),
+        (answering(lambda items: items[0, :1]), "nonsense"),
+        (lambda m: slow(m, 200), "timeout"),
+    ],
 )
 def test_when_the_model_fails_yesterdays_list_answers_with_todays_stock(tmp_path, fault, why):
     with service_of(tmp_path, budget_ms=60.0) as service:
@@ -240,6 +266,9 @@ def test_without_a_store_the_list_knows_no_session_and_health_says_so(tmp_path):
         after = service.recommend(query())
         assert after["source"] == "model" and after["items"] == before
         assert "store: ProgrammingError" in service.trouble
+        assert "store cannot be read" in service.health()["alarms"][0]
+        with pytest.raises(Problem, match="store"):
+            service.take(b'[{"event": 1, "kind": "stock", "item": 3, "stock": 0}]')
 
 
 def test_pages_wait_while_the_store_takes_none_and_a_clock_that_was_set_back_is_told(tmp_path):
@@ -256,6 +285,34 @@ def test_pages_wait_while_the_store_takes_none_and_a_clock_that_was_set_back_is_
         assert not service._pages
         read = service.online.read({"user": [7]}, service.clock.now + pd.Timedelta(seconds=1))
         assert PAGE in read["recent_pages"][0]
+
+
+def test_events_that_wait_for_a_locked_store_keep_no_list_waiting(tmp_path):
+    locked, over, got = threading.Event(), threading.Event(), []
+
+    def lock(service: Service) -> None:
+        with service._lock:
+            locked.set()
+            over.wait(12)
+
+    with service_of(tmp_path) as service, TestClient(create_app(service)) as client:
+        one = json.dumps([{"event": 1, "kind": "view", "item": 3}])
+        calls = [lambda: got.append(client.post("/events", content=one).status_code)] * 40
+        threads = [threading.Thread(target=lock, args=(service,))]
+        threads += [threading.Thread(target=call) for call in calls]
+        threads[0].start()
+        assert locked.wait(5)
+        for thread in threads[1:]:
+            thread.start()
+        threading.Event().wait(0.3)
+        listed = client.get("/recommendations", params=dict(query())).json()
+        assert listed["source"] == "model" and got == []  # no event has given up yet
+        for thread in threads[1:]:
+            thread.join(10)
+        over.set()
+        for thread in threads:
+            thread.join()
+        assert got == [503] * 40
 
 
 def test_a_list_that_is_short_is_filled_with_bestsellers_in_stock(tmp_path):
@@ -286,6 +343,51 @@ def test_nothing_is_sold_out_by_whatever_source_and_a_cached_list_follows_the_st
         assert fallen["source"] == "yesterday" and not {*gone} & {*fallen["items"]}
         service.cache._clock = lambda: 1e12
         assert service.recommend(anonymous)["source"] == "yesterday"
+
+
+def test_a_cached_list_is_of_nobody_of_its_page_and_kind_and_of_the_model_that_serves(tmp_path):
+    new = fake(5.0, hours=1.0)
+    with service_of(tmp_path, load=lambda: new) as service:
+        own, nobody = service.recommend(query()), service.recommend(query(user_id=None))
+        assert nobody["source"] == "model" and nobody["items"] != own["items"]
+        assert service.recommend(query())["source"] == "model"
+        others = [{"item_id": PAGE + 1}, {"type": "also"}]
+        assert [service.recommend(query(user_id=None, **o))["source"] for o in others] == [
+            "model",
+            "model",
+        ]
+        assert service.recommend(query(user_id=None))["source"] == "cache"
+        assert service.refresh()["swapped"]
+        after = service.recommend(query(user_id=None))
+        assert after["source"] == "model" and after["items"] != nobody["items"]
+
+
+def test_of_two_messages_of_the_warehouse_the_stock_after_both_is_kept(tmp_path):
+    """Planted: the first one's reading of the stock lasts until the second one is in."""
+    with service_of(tmp_path) as service:
+        read, second, first = service.online.read, threading.Event(), threading.Event()
+
+        def slow_read(*given):
+            found = read(*given)
+            if not first.is_set():
+                first.set()
+                second.wait(0.3)
+            return found
+
+        def take(item: int, after: int) -> None:
+            at = str(NOW + pd.Timedelta(seconds=after))
+            service.clock.now = NOW + pd.Timedelta(seconds=after)
+            one = {"event": f"s{item}", "kind": "stock", "item": item, "stock": 0, "at": at}
+            service.take(json.dumps([one]).encode())
+
+        service.online.read = slow_read
+        thread = threading.Thread(target=take, args=(PAGE, 1))
+        thread.start()
+        assert first.wait(5)
+        take(PAGE + 1, 2)
+        second.set()
+        thread.join()
+        assert not service.stock[[PAGE, PAGE + 1]].any()
 
 
 def test_a_service_is_warm_before_it_answers_and_nobody_is_shown_anything(tmp_path):
@@ -342,6 +444,25 @@ def test_arms_are_the_hash_of_the_user_and_a_stop_holds_from_the_next_request_on
         assert service.health()["stopped"].startswith("revenue -30.0 %")
 
 
+def test_a_treatment_that_fails_takes_no_list_from_the_control(tmp_path):
+    with service_of(tmp_path, {"control": fake(), "treatment": broken(crashing)}) as service:
+        got = [service.recommend(query(user_id=user)) for user in range(60)]
+        sources = {(one["arm"], one["source"]) for one in got}
+        assert sources == {("control", "model"), ("treatment", "yesterday")}
+        assert service.breakers["treatment"].state == "open"
+
+
+def test_an_experiment_that_was_stopped_is_stopped_after_a_restart(tmp_path):
+    folder = folder_of(tmp_path)
+    parts.save(folder, {"treatment": fake(5.0)})
+    for stopped, arms in (("", {"control", "treatment"}), ("revenue fell", {"control"})):
+        service = app_from(str(folder), str(NOW), 5_000).state.service
+        assert service.stopped == stopped
+        assert {service.recommend(query(user_id=user))["arm"] for user in range(20)} == arms
+        service.stop(b"revenue fell")
+        service.close()
+
+
 # The swap, and load from another process ------------------------------------------------------
 
 
@@ -364,6 +485,47 @@ def test_a_bad_model_is_refused_and_the_old_one_answers_and_the_way_back_is_open
             assert service.recommend(query())["items"] == after["items"]
         assert service.back() == {"version": 1}
         assert service.recommend(query())["items"] == before
+
+
+def test_a_good_model_replaces_a_broken_one_and_one_without_its_users_none(tmp_path):
+    class Pages(Fake):
+        def recommend(self, users, *given, **more):
+            return super().recommend(np.where(users < 0, users, 10**6), *given, **more)
+
+    new = [fake(1.0, hours=10.0)]
+    for fault in (crashing, nonsense):
+        with service_of(tmp_path, load=lambda: new[0]) as service:
+            planted(service, fault)
+            assert service.refresh()["swapped"]
+            assert service.recommend(query())["source"] == "model"
+            pages = fake(1.0, hours=5.0)
+            pages.__class__ = Pages
+            new.insert(0, pages)
+            assert service.refresh()["why"].startswith("lists: IndexError")
+            new.pop(0)
+
+
+def test_a_refresh_also_takes_the_lists_of_the_last_night(tmp_path):
+    folder = folder_of(tmp_path)
+    service = app_from(str(folder), str(NOW), 5_000).state.service
+    yesterdays(hours=1.0).save(folder / "lists")
+    assert service.refresh()["swapped"] and service.yesterday.made == NOW - pd.Timedelta(hours=1)
+    (folder / "lists").write_bytes(b"cut off")
+    service.refresh()
+    assert service.yesterday.made == NOW - pd.Timedelta(hours=1)
+    service.close()
+
+
+def test_a_request_ends_with_the_version_with_which_it_began(tmp_path):
+    with service_of(tmp_path, load=lambda: fake(5.0, hours=1.0)) as service:
+        alone = service.recommend(query(user_id=None, item_id=PAGE))["items"]
+        service.cache.clear()
+        get, service.cache.get = service.cache.get, lambda *key: service.refresh() and None
+        got = service.recommend(query(user_id=None))
+        service.cache.get = get
+        assert got["model"] == 1 and got["items"] == alone
+        after = service.recommend(query(user_id=None))
+        assert after["model"] == 2 and after["source"] == "model" and after["items"] != alone
 
 
 ARGUMENTS = {"now": str(NOW), "budget_ms": 5_000}

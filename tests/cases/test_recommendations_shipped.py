@@ -81,6 +81,15 @@ def test_workers_make_the_mail_of_one_process_to_the_last_bit(folder):
         assert night(shipped, sizes, STOCK, midnight(DAY), client).digest() == alone.digest()
 
 
+@pytest.mark.parametrize("left", [0, 1, 6, 25])
+def test_when_little_is_left_no_item_stands_twice(service, left):
+    service.stock = STOCK & (np.cumsum(STOCK) <= left)
+    for more in ([("item_id", "3")], [("item_id", "3"), ("user_id", "7")]):
+        got = service.recommend(more)
+        assert len({*got["items"]}) == len(got["items"]) and service.stock[got["items"]].all()
+        assert got["source"] == ("model" if left else "bestsellers"), got["why"]
+
+
 def test_a_user_who_joined_since_the_night_and_one_without_a_name_get_the_same_list(service):
     page = str(int(np.flatnonzero(STOCK)[3]))
     new = service.recommend([("user_id", "5000000"), ("item_id", page)])

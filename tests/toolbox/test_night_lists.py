@@ -35,7 +35,11 @@ def put(index, value):
         (put((3, 4), 300), "not in the shop"),
         (put((3, 4), float("nan")), "no number"),
         (put((3, 4), int(ITEMS[3, 0])), "twice"),
-        (lambda items, scores: (np.full_like(items, -1), scores), "empty"),
+        (lambda items, scores: (np.full_like(items, -1), scores), "100% of the lists are empty"),
+        (put((slice(0, 61), slice(None)), -1), "10% of the lists are empty"),
+        (put((slice(0, 60), slice(None)), -1), ""),
+        (lambda items, scores: (items.astype(float), scores), "not whole numbers"),
+        (lambda items, scores: (items[:, 0], scores[:, 0]), "rows"),
         (lambda items, scores: (items[:-1], scores[:-1]), "rows"),
         (lambda items, scores: (items[:, :3], scores), "rows"),
     ],
@@ -64,6 +68,8 @@ def test_stock_of_the_moment_decides_and_two_days_are_the_end():
     stock[first[:3]] = False
     later = lists.take("mail", 7, stock, 10)
     assert later[:7] == first[3:] and len(later) == 10 and stock[later].all()
+    fewer = stock[:200]  # the service knows less items than the night
+    assert fewer[lists.take("mail", 7, fewer, 10)].all()
     assert lists.take("mail", 600, stock, 10) == lists.take("also", 0, stock, 10) == []
     hours = {-0.1: False, 0: True, 48: True, 48.1: False}
     assert {h: lists.valid(NOW + pd.Timedelta(hours=h)) for h in hours} == hours

@@ -44,7 +44,7 @@ def _block(
     nobody = np.full(len(rows), -1)
     who, page = (rows, nobody) if surface == "mail" else (nobody, rows)
     items, scores = model.recommend(who, page, surface, stock, count=LONG)
-    return np.asarray(items, np.int32), np.asarray(scores, float)
+    return np.asarray(items), np.asarray(scores, float)
 
 
 def night(
@@ -92,6 +92,7 @@ def night(
         )
         if why := wrong(items[surface], scores[surface], stock, n):
             raise ValueError(f"the {surface} lists cannot be sent: {why}")
+        items[surface] = items[surface].astype(np.int32)
     return Lists(made, items, scores)
 
 
@@ -121,6 +122,8 @@ def run_night(path: Path, make: Any, now: pd.Timestamp) -> tuple[Lists, str]:
 
     def tonight(_: str) -> Lists:
         lists = make()
+        if not lists.valid(now):  # what is stored stays: it may still serve
+            raise ValueError(f"it made lists of {lists.made} at {now}: set the clock right")
         lists.save(path)
         return lists
 

@@ -5,8 +5,11 @@ The report is that of :mod:`casebook.serving.checks`; here is what is particular
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from casebook.cases.recommendations.emails import LONG, Recommends, wrong
 from casebook.evaluate.psi import noise, psi
 from casebook.serving.checks import Check, above, below
 
@@ -71,3 +74,43 @@ def rules(
     }
     what = "a rule is broken: stop the model, and look"
     return [above(name, rows.sum(), 0.0, what) for name, rows in broken.items()]
+
+
+def before_it_serves(stock: Callable[[], np.ndarray], pages: int = 20, share: float = 0.1) -> dict:
+    """Return what a model must pass before it serves.
+
+    Its lists of some pages and for some users can be shown. Those of pages share items with the
+    model that serves, unless that one is broken: none in common means that its numbers of items are
+    not the shop's.
+    """
+
+    def lists(model: Recommends) -> tuple[np.ndarray, np.ndarray]:
+        items = np.flatnonzero(stock())
+        some = items[np.linspace(0, len(items) - 1, pages).astype(int)]
+        return model.recommend(np.full(pages, -1), some, "similar", stock(), count=LONG)
+
+    def mails(model: Recommends) -> tuple[np.ndarray, np.ndarray]:
+        nowhere = np.full(pages, -1)
+        return model.recommend(np.arange(pages), nowhere, "mail", stock(), count=LONG)
+
+    def fault(made: tuple[np.ndarray, np.ndarray]) -> str:
+        return wrong(*map(np.asarray, made), stock(), pages)
+
+    def can_be_shown(new: Recommends, old: Recommends) -> str:
+        return fault(lists(new)) or fault(mails(new))
+
+    def resembles(new: Recommends, old: Recommends) -> str:
+        try:
+            before = lists(old)
+            if fault(before):
+                return ""
+        except Exception:  # what is broken is no measure, and has to be replaced
+            return ""
+        pairs = zip(lists(new)[0], before[0], strict=True)
+        common = np.mean([len({*a.tolist()} & {*b.tolist()} - {-1}) for a, b in pairs]) / LONG
+        return "" if common >= share else f"{common:.0%} of the items are those that are shown now"
+
+    def is_later(new: Recommends, old: Recommends) -> str:
+        return "" if new.trained >= old.trained else f"it ends on {new.trained}, before the old one"
+
+    return {"lists": can_be_shown, "resemblance": resembles, "age": is_later}

@@ -14,23 +14,24 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from casebook.cases.recommendations.ab import Plan
 from casebook.cases.recommendations.catalogue import SURFACES
 from casebook.cases.recommendations.emails import LONG, Lists, Recommends, wrong
-from casebook.cases.recommendations.monitor import STALE
+from casebook.cases.recommendations.monitor import STALE, before_it_serves
 from casebook.cases.recommendations.store import FEATURES, stock_now
 from casebook.evaluate.assign import CONTROL
 from casebook.features.store import Online, Taken
+from casebook.project import write_whole
 from casebook.serving import parts
 from casebook.serving.app import Problem, bare_app, json_list, one_by_one, reply, serve_calls
 from casebook.serving.behind import Behind
@@ -43,6 +44,8 @@ from casebook.serving.timed import Timed
 MOST_BYTES, MOST_EVENTS, MOST_COUNT, MOST_ID, MOST_PRICE = 200_000, 500, LONG, 2**31, 1_000_000
 #: Milliseconds for the model, and seconds for which an anonymous list is kept.
 BUDGET_MS, KEPT = 80.0, 300.0
+#: Seconds for which events wait for others that are written, and threads that only make lists.
+PATIENCE, THREADS = 2.0, 40
 #: Pages of a day that a list looks back at.
 PAGES = 5
 NAMES = ("user_id", "item_id", "type", "count")
@@ -96,39 +99,13 @@ def asked(query: Sequence[tuple[str, str]], items: int) -> Asked:
     if surface not in SURFACES:
         what = f"type is {surface[:40]!r}."
         raise Problem(422, "type", what, f"Send one of {', '.join(SURFACES)}.")
-    user = _number(given, "user_id", 0, MOST_ID, -1)
+    user = _number(given, "user_id", 0, MOST_ID - 1, -1)
     item = _number(given, "item_id", 0, items - 1, -1)
     needed, name = (user, "user_id") if surface == "mail" else (item, "item_id")
     if needed < 0:
         raise Problem(422, name, f"A {surface} list needs {name}.", f"Send {name}.")
     count = _number(given, "count", 1, MOST_COUNT, 10)
     return Asked(user, -1 if surface == "mail" else item, surface, count)
-
-
-def checks(stock: Callable[[], np.ndarray], pages: int = 20, share: float = 0.1) -> dict:
-    """Return what a model must pass before it serves.
-
-    Its lists of some pages can be shown, and share items with those of the model that serves: none
-    in common means that its numbers of items are not the shop's.
-    """
-
-    def lists(model: Recommends) -> tuple[np.ndarray, np.ndarray]:
-        items = np.flatnonzero(stock())
-        some = items[np.linspace(0, len(items) - 1, pages).astype(int)]
-        return model.recommend(np.full(pages, -1), some, "similar", stock(), count=LONG)
-
-    def can_be_shown(new: Recommends, old: Recommends) -> str:
-        return wrong(*map(np.asarray, lists(new)), stock(), pages)
-
-    def resembles(new: Recommends, old: Recommends) -> str:
-        pairs = zip(lists(new)[0], lists(old)[0], strict=True)
-        common = np.mean([len({*a.tolist()} & {*b.tolist()} - {-1}) for a, b in pairs]) / LONG
-        return "" if common >= share else f"{common:.0%} of the items are those that are shown now"
-
-    def is_later(new: Recommends, old: Recommends) -> str:
-        return "" if new.trained >= old.trained else f"it ends on {new.trained}, before the old one"
-
-    return {"lists": can_be_shown, "resemblance": resembles, "age": is_later}
 
 
 class Service:
@@ -148,9 +125,13 @@ class Service:
         Now, in UTC without a zone.
     load : callable, optional
         Returns a new model for the arm ``control``.
+    load_lists : callable, optional
+        Returns the lists of the last night, or raises a ``ValueError``.
     budget_ms : float
         For the store and the model together.
     plan : Plan
+    ended : Path, optional
+        File that says why the experiment was ended, also after a restart.
     """
 
     def __init__(
@@ -164,13 +145,22 @@ class Service:
         load: Callable[[], Recommends] | None = None,
         budget_ms: float = BUDGET_MS,
         plan: Plan = Plan(),  # noqa: B008  an immutable default
+        load_lists: Callable[[], Lists] | None = None,
+        ended: Path | None = None,
     ) -> None:
         self.online, self.goods, self.yesterday, self.plan = online, goods, yesterday, plan
         self.items, self.clock, self._load = len(goods.category), clock, load
-        self.stock, self.stopped, self._lock = stock_now(online, self.items), "", threading.Lock()
-        good = checks(lambda: self.stock)
+        self.stock, self._lock = stock_now(online, self.items), threading.RLock()
+        self._load_lists, self._ended = load_lists, ended
+        self.stopped = ended.read_text() or "stopped" if ended and ended.exists() else ""
+        good = before_it_serves(lambda: self.stock)
         self.swaps = {arm: Swap(model, good) for arm, model in models.items()}
-        self.breaker = Breaker(budget_ms, failures=10, window=50, cool_off=1.0, threads=64)
+        # One for each arm: a treatment that fails takes no list from the control.
+        self.breakers = {
+            arm: Breaker(budget_ms, failures=10, window=50, cool_off=1.0, threads=64)
+            for arm in models
+        }
+        self.breaker = self.breakers[CONTROL]
         self.cache, self.shown = Timed(KEPT), Behind(log)
         self.sources: deque[str] = deque(maxlen=1_000)
         self._pages: deque[tuple] = deque(maxlen=100_000)
@@ -256,7 +246,7 @@ class Service:
                 raise ValueError(why)
             return [(int(i), float(s)) for i, s in zip(items[0], scores[0], strict=True) if i >= 0]
 
-        answer = self.breaker.ask(of, ask, accept)
+        answer = self.breakers[arm].ask(of, ask, accept)
         if not answer.why:
             return answer.value, "model", "", [*marks, ("wait", time.perf_counter())]
         found, source = self._fallen(ask, stock)
@@ -304,11 +294,19 @@ class Service:
         """
         sent, now = json_list(raw, "events", MOST_BYTES, MOST_EVENTS), self.clock()
         good, refused = one_by_one(sent, lambda one: self._event(one, now))
-        taken = self._ingest(good)
-        if any(one[2] == "stock" for one in good):
-            self.stock = stock_now(self.online, self.items)
+        with self._writing():  # else an older reading could come after a newer one
+            taken = self._ingest(good)
+            if any(one[2] == "stock" for one in good):
+                self.stock = self._stock_now()
         refused += [{"position": -1, "what": why} for why in taken.refused]
         return {"new": taken.new, "again": taken.again, "refused": refused}
+
+    def _stock_now(self) -> np.ndarray:
+        try:
+            return stock_now(self.online, self.items)
+        except Exception as error:
+            what = f"store: {type(error).__name__}: {error}"[:200]
+            raise Problem(503, "store", what, "Send them again.") from None
 
     def beat(self) -> None:
         """Take in the pages that were answered; to be called each second, also of a quiet one."""
@@ -319,9 +317,19 @@ class Service:
             self._pages.extendleft(reversed(pages))
             self.trouble = error.what
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Let one write at a time; 503 for who would wait long, as while the file is locked."""
+        if not self._lock.acquire(timeout=PATIENCE):
+            raise Problem(503, "store", "store: another one writes.", "Send them again.")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     def _ingest(self, rows: Sequence[tuple]) -> Taken:
         """Give rows to the store, which learns of them now; 503 if it cannot take them."""
-        with self._lock:
+        with self._writing():
             now = self.clock()
             frame = pd.DataFrame([*rows], columns=COLUMNS).astype({"at": "M8[us]"})
             frame["known_at"] = pd.Series(now, frame.index, dtype="M8[us]")
@@ -344,17 +352,23 @@ class Service:
         values = [one.get(name, float("nan")) for name in VALUES]
         if not all(type(v) in (int, float) and not (v < 0 or v > MOST_PRICE) for v in values):
             raise ValueError(f"{' and '.join(VALUES)} are numbers from 0 to {MOST_PRICE:,}")
+        if one.get("stock") not in (0, 1) if kind == "stock" else "stock" in one:
+            raise ValueError("stock is 0 or 1 in a message of the kind stock, and in no other")
         if not isinstance(one.get("event"), int | str):
             raise ValueError("event: a number or a text of its own")
-        at = pd.Timestamp(one["at"]) if isinstance(one.get("at"), str) else now
+        sent = one.get("at")
+        at = now if sent is None else pd.Timestamp(sent if isinstance(sent, str) else "")
         if pd.isna(at) or at.tzinfo is not None:
-            raise ValueError("at: a time in UTC without a zone")
+            raise ValueError("at: a time in UTC without a zone, as text")
         return one["event"], at, kind, item, user, *values
 
     def refresh(self, raw: bytes = b"") -> dict[str, Any]:
         """Load the newest model and let it serve, if it passes the checks."""
         if self._load is None:
             raise Problem(404, "no folder", "No model is loaded from here.", "Restart it.")
+        if self._load_lists is not None:
+            with suppress(ValueError):  # those before serve on, and alarm when they are too old
+                self.yesterday = self._load_lists()
         return self.swaps[CONTROL].offer(self._load)._asdict()
 
     def back(self, raw: bytes = b"") -> dict[str, Any]:
@@ -366,7 +380,9 @@ class Service:
 
     def stop(self, raw: bytes = b"") -> dict[str, Any]:
         """End the experiment: everybody gets the control's lists from the next request on."""
-        self.stopped = raw.decode(errors="replace")[:200] or "stopped"
+        self.stopped = raw.decode(errors="replace")[:200].strip() or "stopped"
+        if self._ended is not None:
+            write_whole(self._ended, self.stopped.encode())
         return {"stopped": self.stopped}
 
     def health(self) -> dict[str, Any]:
@@ -375,8 +391,12 @@ class Service:
         counts = Counter(self.sources)
         counts["model"] += counts.pop("cache", 0)
         rows = [age("model", model.value.trained, now, STALE), sources(counts)]
-        rows += freshness(self.online.freshness(now))
-        alarms = [f"{row.name}: {row.what}" for row in rows if row.alarm]
+        alarms = []
+        try:
+            rows += freshness(self.online.freshness(now))
+        except Exception as error:  # without its store the service still says what is wrong
+            alarms.append(f"store cannot be read: {type(error).__name__}: {error}"[:200])
+        alarms += [f"{row.name}: {row.what}" for row in rows if row.alarm]
         if self.yesterday is None or not self.yesterday.valid(now):
             alarms.append("yesterday's lists: none of the last 48 hours, run the night")
         if self.shown.lost or self.shown.trouble:
@@ -393,18 +413,20 @@ class Service:
     def close(self) -> None:
         """Write what waits, and end the threads."""
         self.shown.close()
-        self.breaker.close()
+        for breaker in self.breakers.values():
+            breaker.close()
 
 
 def create_app(service: Service) -> FastAPI:
     """Return the service over HTTP; ``service`` stands at ``app.state.service``."""
     app = bare_app("Recommendations")
     app.state.service = service
+    own = CapacityLimiter(THREADS)  # events that wait for the store keep no list waiting
 
     @app.get("/recommendations")
     async def recommendations(request: Request) -> Response:
         query = request.query_params.multi_items()
-        return reply(await run_in_threadpool(service.recommend, query))
+        return reply(await to_thread.run_sync(service.recommend, query, limiter=own))
 
     posts = {"/events": service.take, "/refresh": service.refresh, "/back": service.back}
     serve_calls(app, posts | {"/stop": service.stop}, {"/health": service.health}, MOST_BYTES)
@@ -415,8 +437,8 @@ def app_from(folder: str, now: str = "", budget_ms: float = BUDGET_MS) -> FastAP
     """Return the service on a folder of its own.
 
     It holds ``model.pickle`` (and ``treatment.pickle`` while an experiment runs), ``goods.pickle``,
-    ``lists``, ``features.db`` and ``shown.db``. ``now`` is where the clock of a world
-    that is played again begins.
+    ``lists``, ``features.db`` and ``shown.db``; ``stopped`` ends the experiment until somebody
+    takes it away. ``now`` is where the clock of a world that is played again begins.
     """
     path, begin = Path(folder), time.monotonic()
     start = pd.Timestamp(now) if now else None
@@ -432,16 +454,20 @@ def app_from(folder: str, now: str = "", budget_ms: float = BUDGET_MS) -> FastAP
             raise ValueError(missing[0])
         return found[name]
 
+    def load_lists() -> Lists:
+        return Lists.load(path / "lists")
+
     try:
-        yesterday = Lists.load(path / "lists")
+        yesterday = load_lists()
     except ValueError:
         yesterday = None
     models = {CONTROL: load()}
     if (path / "treatment.pickle").exists():
         models["treatment"] = load("treatment")
     online, log = Online(FEATURES, path / "features.db"), EventLog(path / "shown.db")
-    service = Service(models, online, load("goods"), yesterday, log, clock, load, budget_ms)
-
+    more = {"load_lists": load_lists, "ended": path / "stopped"}
+    given = models, online, load("goods"), yesterday, log, clock, load, budget_ms
+    service = Service(*given, **more)
     service.warm()
 
     def beats() -> None:
