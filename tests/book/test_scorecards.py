@@ -79,3 +79,11 @@ def test_gate_a_value_that_a_merge_cut_from_the_accepted_ones_is_found():
     assert differences(name, card(name), targets) == [
         "WAPE | simulated, frozen world: oracle is not in targets.toml"
     ]
+
+
+def test_gate_rounding_of_a_zero_passes_and_a_small_number_that_changed_does_not(monkeypatch):
+    wanted = {"model": 7e-12, "verdict": "met", "tolerance": 0.05}
+    monkeypatch.setitem(TARGETS, "99_planted", {"a | b": wanted})
+    row = {"metric": "a", "data": "b", "verdict": "met"}
+    for model, faults in ((0.0, 0), (2e-9, 1)):
+        assert len(differences("99_planted", {"rows": [row | {"model": model}]})) == faults
