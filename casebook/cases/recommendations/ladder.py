@@ -19,7 +19,7 @@ Rung = Callable[[Known, "Fits", Asked], np.ndarray]
 #: Nine trials for each retriever. ``page``: weight of the page's item beside the history.
 TRIALS: Mapping[str, tuple[Settings, ...]] = {
     "item-item": tuple(
-        {"shrinkage": s, "page": p} for s in (3.0, 10.0, 30.0) for p in (30.0, 100.0, 300.0)
+        {"shrinkage": s, "page": p} for s in (10.0, 30.0, 100.0) for p in (100.0, 300.0, 1_000.0)
     ),
     "iALS": tuple(
         {"factors": f, "regularisation": r, "confidence": c, "page": p}
@@ -35,9 +35,9 @@ TRIALS: Mapping[str, tuple[Settings, ...]] = {
 }
 #: What did best in the worlds of the choice.
 CHOSEN: Mapping[str, Settings] = {
-    "item-item": {"shrinkage": 1.0, "page": 10.0},
-    "iALS": {"factors": 32, "regularisation": 10.0, "confidence": 2.0, "page": 5.0},
-    "EASE": {"penalty": 100.0, "page": 5.0},
+    "item-item": {"shrinkage": 30.0, "page": 1_000.0},
+    "iALS": {"factors": 32, "regularisation": 10.0, "confidence": 2.0, "page": 300.0},
+    "EASE": {"penalty": 300.0, "page": 100.0},
 }
 
 

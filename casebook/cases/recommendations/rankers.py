@@ -218,6 +218,6 @@ LEARNERS: Mapping[str, Callable[[np.ndarray, Asked, Settings], Score]] = {
 #: What did best of the trials in the worlds of the choice.
 CHOSEN: Mapping[str, Settings] = {
     "logistic": {"C": 0.003, "random": 1.0},
-    "trees": {"num_leaves": 7, "n_estimators": 120, "random": 1.0},
-    "pointwise": {"num_leaves": 7, "n_estimators": 120, "random": 1.0},
+    "trees": {"num_leaves": 2, "n_estimators": 1_200, "random": 1.0},
+    "pointwise": {"num_leaves": 2, "n_estimators": 1_200, "random": 1.0},
 }
