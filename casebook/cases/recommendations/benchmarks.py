@@ -22,7 +22,7 @@ FIVE = SEEDS[:5]
 CHANGED: Mapping[str, tuple[float, ...]] = {
     **{"taste": (0.8, 1.0, 2.4), "need": (0.0, 1.6), "mixed": (0.8,)},
 }
-SOME = ("analyst", "EASE", "trees", "pointwise", "logistic", "oracle")
+SOME = ("analyst", "EASE", "pointwise", "logistic", "oracle")
 #: Candidates of the judges, in a shop that shows every fifth list by chance: with every twentieth
 #: the slice alone is too small to tell two lists apart.
 JUDGED = ("popular", "analyst", "item-item", "EASE", "logistic")
