@@ -20,7 +20,7 @@ FIVE = SEEDS[:5]
 #: How much of a taste the history can tell, how much only the day does, and how far a good item
 #: needs a taste for its kind (0: the truth adds up in log-odds, as a logistic regression does).
 CHANGED: Mapping[str, tuple[float, ...]] = {
-    **{"taste": (0.8, 1.0, 2.4), "need": (0.0, 1.6), "mixed": (0.8,)},
+    **{"mixed": (0.0, 0.8), "taste": (2.4,), "need": (0.0,)},
 }
 SOME = ("analyst", "EASE", "pointwise", "logistic", "oracle")
 #: Candidates of the judges, in a shop that shows every fifth list by chance: with every twentieth
