@@ -100,6 +100,21 @@ class Online:
     def close(self) -> None:
         self.cells.close()
 
+    def set_back(self, now: pd.Timestamp) -> float:
+        """Believe a time that is before what was ingested: a clock was ahead, and is right again.
+
+        What was stamped by it stays until its own time is over.
+
+        Returns
+        -------
+        float
+            Seconds by which it was ahead; 0.0 changes nothing.
+        """
+        ahead = self._until() - ticks(now)
+        if ahead > 0:
+            self.cells.put([("until", "", str(ticks(now)))])
+        return max(ahead, 0) / 1e6
+
     def ingest(self, events: pd.DataFrame, until: pd.Timestamp) -> Taken:
         """Take in events, and note that all that was known before ``until`` is in.
 
@@ -122,6 +137,7 @@ class Online:
             If a column is missing, or ``until`` is before that of an earlier call.
         """
         checked(self._stream, events)
+        self.cells.ready()
         before, end = self._until(), ticks(until)
         if end < before:
             raise ValueError(f"all until {_time(before)} is in: {until} is before it.")
@@ -298,7 +314,8 @@ class Online:
         rows = {}
         for tier in dict.fromkeys(f.tier for f in self.features):
             age, behind = ((ticks(now) - t) / 1e6 for t in times[bool(tier.every)])
-            state = "fresh" if age <= tier.sla else "stale" if age <= tier.alert else "alarm"
+            # Younger than now is what a clock that was ahead has stamped.
+            state = "fresh" if abs(age) <= tier.sla else "stale" if abs(age) <= tier.alert else "alarm"
             rows[tier.name] = (age, behind, tier.sla, tier.alert, state)
         columns = ["age", "behind", "sla", "alert", "state"]
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("tier")
