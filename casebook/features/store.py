@@ -315,7 +315,9 @@ class Online:
         for tier in dict.fromkeys(f.tier for f in self.features):
             age, behind = ((ticks(now) - t) / 1e6 for t in times[bool(tier.every)])
             # Younger than now is what a clock that was ahead has stamped.
-            state = "fresh" if abs(age) <= tier.sla else "stale" if abs(age) <= tier.alert else "alarm"
+            state = (
+                "fresh" if abs(age) <= tier.sla else "stale" if abs(age) <= tier.alert else "alarm"
+            )
             rows[tier.name] = (age, behind, tier.sla, tier.alert, state)
         columns = ["age", "behind", "sla", "alert", "state"]
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("tier")

@@ -13,6 +13,8 @@ Examples
 >>> stock = np.array([True, True, False, True, True, True, True, True])
 >>> kept.take("mail", 0, stock, 2), kept.take("mail", 5, stock, 2)
 ([4, 7], [])
+>>> filled([4], [4, 5, 2, 3], count=3, kind="aaaabbbb", cap=1), filled([], [4, 5], 2, "aaaabb", 1)
+([4, 2, 5], [4, 5])
 >>> [len(rows) for rows in blocks(600)]
 [256, 256, 88]
 >>> folder.cleanup()
@@ -22,7 +24,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +113,42 @@ def blocks(n: int) -> list[np.ndarray]:
     way: equal blocks make equal lists.
     """
     return [np.arange(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+
+
+def filled(
+    there: Sequence[int],
+    more: Iterable[int],
+    count: int,
+    kind: Sequence | np.ndarray | None = None,
+    cap: int = 3,
+) -> list[int]:
+    """Return a list that others fill, so that it has at most ``cap`` items of a kind.
+
+    Parameters
+    ----------
+    there : sequence of int
+        Items that stay, whatever their kind.
+    more : iterable of int
+        The best first; one that is there already is left out.
+    count : int
+    kind : sequence, optional
+        Of each item, such as its brand. What is beyond the cap comes last, where nothing else is.
+    cap : int
+    """
+    made, late = [*there][:count], []
+    held = Counter() if kind is None else Counter(kind[i] for i in made)
+    for item in more:
+        if len(made) == count:
+            break
+        if item in made or item in late:
+            continue
+        if kind is not None and held[kind[item]] >= cap:
+            late.append(item)
+            continue
+        made.append(item)
+        if kind is not None:
+            held[kind[item]] += 1
+    return made + late[: count - len(made)]
 
 
 def wrong(items: np.ndarray, scores: np.ndarray, stock: np.ndarray, n: int) -> str:

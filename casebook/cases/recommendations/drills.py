@@ -6,16 +6,17 @@ Each drill returns a table; those that time are recorded with their machine by `
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from casebook.cases.recommendations.ab import daily_revenue
 from casebook.cases.recommendations.emails import night
 from casebook.cases.recommendations.nights import cleaned, midnight
 from casebook.cases.recommendations.rankers import Nights
@@ -28,10 +29,11 @@ from casebook.evaluate.sequential import daily_paths
 from casebook.serving import parts
 from casebook.serving.load import Server
 from casebook.serving.replies import Replies, ask, summed
+from casebook.serving.shelf import Shelf
 
 FACTORY = "casebook.cases.recommendations.service:app_from"
 #: Of the world's clock when a service starts: a Friday evening of the test week.
-DAY, HOUR = 39, pd.Timedelta(hours=20)
+DAY, HOUR, DAYS = 39, pd.Timedelta(hours=20), pd.Timedelta(days=1)
 
 
 def prepare(folder: Path, world: World, day: int = DAY, rows: int = 512) -> Shipped:
@@ -47,7 +49,9 @@ def prepare(folder: Path, world: World, day: int = DAY, rows: int = 512) -> Ship
     """
     shipped, stock = ship(Nights(cleaned(world)), day), world.stock
     category = world.items["category"].astype(str).to_numpy()
-    parts.save(folder, {"model": shipped, "goods": Goods(category, bestsellers(shipped))})
+    goods = Goods(category, bestsellers(shipped), world.items["brand"].cat.codes.to_numpy())
+    parts.save(folder, {"goods": goods})
+    Shelf(folder).put(shipped)
     sizes = {"mail": rows, "similar": rows, "also": rows}
     most = {"mail": len(world.users), "similar": len(category), "also": len(category)}
     sizes = {name: min(n, most[name]) for name, n in sizes.items()}
@@ -120,25 +124,33 @@ def swap(world: World | None = None, rate: float = 20, n: int = 600) -> pd.DataF
 
     world, offers, spans = world or simulate(), [], []
     with tempfile.TemporaryDirectory() as name:
-        shipped = prepare(Path(name), world)
-        bad = Shipped(shipped.parts, shipped.night, shipped.trained - pd.Timedelta(days=9))
-        with Server(FACTORY, arguments(Path(name)), patience=120) as server:
+        folder = Path(name)
+        shipped = prepare(folder, world)
+        asked_for, bad = queries(world, n), replace(shipped, trained=shipped.trained - 9 * DAYS)
+        # Written before: who writes a model has no time to send requests when they are due.
+        offered = [folder / "good", folder / "bad"]
+        for path, model in zip(offered, (shipped, bad), strict=True):
+            Shelf(path).offer(model)
+        del world, shipped, bad
+        with Server(FACTORY, arguments(folder), patience=120) as server:
 
-            def offer(begin: float) -> None:
-                for model in (shipped, bad):
-                    parts.save(Path(name), {"model": model})
+            def offer() -> None:
+                for path in offered:
+                    os.replace(path / "model.offered", folder / "model.offered")
                     spans.append(time.perf_counter() - begin)
                     told = httpx.post(f"{server.url}/refresh", trust_env=False, timeout=120).json()
                     spans.append(time.perf_counter() - begin)
                     offers.append(told)
 
-            worker = threading.Thread(target=offer, args=(time.perf_counter(),))
+            worker = threading.Thread(target=offer)
 
             def passed(i: int) -> None:
                 if i == n // 4:
                     worker.start()
 
-            got = ask(f"{server.url}/recommendations", queries(world, n), rate, passed=passed)
+            ask(f"{server.url}/recommendations", asked_for[:50], rate)  # the first are slow
+            begin = time.perf_counter()
+            got = ask(f"{server.url}/recommendations", asked_for, rate, passed=passed)
             worker.join()
     return _phases(got, np.arange(n) / rate, spans, offers)
 
@@ -196,6 +208,16 @@ def mail(
         total = sizes["mail"]
         rows.append((count, total, seconds, total / seconds, made.digest() == digest))
     return pd.DataFrame(rows, columns=["workers", "lists", "seconds", "a_second", "equal"])
+
+
+def daily_revenue(world: World, days: Sequence[int]) -> np.ndarray:
+    """Return what each user spent on items of the lists, shape (users, days), in euro."""
+    price, made = world.items["price"].to_numpy(), np.zeros((world.shop.users, len(days)))
+    for column, day in enumerate(days):
+        played = world.played[day]
+        paid = (played.bought * price[np.maximum(played.lists, 0)]).sum(axis=1)
+        np.add.at(made[:, column], played.asked.user, paid)
+    return made
 
 
 def kills(
