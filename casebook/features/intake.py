@@ -34,7 +34,8 @@ import pandas as pd
 
 from casebook.features.store import Online, Taken
 
-TICK = pd.Timedelta(microseconds=1)
+#: A clock may be set back by so much at once; by more, the store takes nothing.
+STEP, TICK = pd.Timedelta(seconds=60), pd.Timedelta(microseconds=1)
 
 
 class Unavailable(RuntimeError):
@@ -78,8 +79,9 @@ class Intake:
         self.trouble, self.lost, self._until = "", 0, pd.Timestamp(0)
 
     def now(self) -> pd.Timestamp:
-        """Return the clock's time, but none before what was taken in: what a reader asks for."""
-        return max(self._clock(), self._until)
+        """Return the clock's time; after a small step back, that of what was taken in last."""
+        now = self._clock()
+        return self._until if TICK <= self._until - now <= STEP else now
 
     @property
     def waiting(self) -> int:

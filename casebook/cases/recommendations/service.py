@@ -460,7 +460,7 @@ def app_from(folder: str, now: str = "", budget_ms: float = BUDGET_MS) -> FastAP
         raise ValueError(missing[0])
     online, fault = opened(path / "features.db")
     with suppress(Exception):  # without its store it starts as well
-        if ahead := online.set_back(clock()):
+        if (ahead := online.set_back(clock())) > 60:
             fault = f"store: it was told of times {ahead:,.0f} s ahead of the clock, and set back"
     log, faults = EventLog(path / "shown.db"), [*faults, *([fault] if fault else [])]
     given = models, online, found["goods"], yesterday, log, clock, path, budget_ms
