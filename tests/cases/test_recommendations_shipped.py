@@ -10,7 +10,14 @@ import pytest
 from recommendations_fakes import messages, world
 
 from casebook.cases.recommendations.catalogue import SURFACES
-from casebook.cases.recommendations.drills import DAY, HOUR, kills, prepare, queries, stages
+from casebook.cases.recommendations.drills import (
+    DAY,
+    HOUR,
+    kills,
+    prepare,
+    queries,
+    stages,
+)
 from casebook.cases.recommendations.emails import LONG, night
 from casebook.cases.recommendations.nights import midnight
 from casebook.cases.recommendations.rankers import asked
