@@ -31,8 +31,11 @@ Taken(new=1, again=0, refused=())
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +72,7 @@ __all__ = [
     "Online",
     "Taken",
     "Tier",
+    "opened",
     "skew",
 ]
 
@@ -324,6 +328,19 @@ class Online:
 
     def _until(self) -> int:
         return int(self.cells.get([("until", [""])])[0].get("", 0))
+
+
+def opened(features: Sequence[Feature], path: Path) -> tuple[Online, str]:
+    """Return the store of a file, and what was wrong with it: what is no store is put aside."""
+    try:
+        return Online(features, path), ""
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        for end in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.replace(f"{path}{end}", f"{path}.broken{end}")
+        return Online(features, path), f"store: {error}; it is kept as {path.name}.broken"
 
 
 def _wrong(at: int, known: int, before: int, end: int) -> str:

@@ -25,14 +25,19 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from casebook.project import write_whole
+from casebook.serving.nights import climb
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 #: Rows of a block, how long lists may be used, and the share of them that may be empty.
 BLOCK, VALID, EMPTY = 256, pd.Timedelta(hours=48), 0.1
@@ -115,6 +120,46 @@ def blocks(n: int) -> list[np.ndarray]:
     return [np.arange(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
 
 
+def in_blocks(
+    block: Callable[[Any, str, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    held: Any,
+    sizes: Mapping[str, int],
+    client: Client | None = None,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Make the lists of all rows, block by block, here or on workers: equal to the last bit.
+
+    Parameters
+    ----------
+    block : callable
+        From ``held``, a kind of list and some rows to items and scores, shape (rows, k).
+    held : object
+        What all blocks need; it is sent to each worker once.
+    sizes : mapping of str to int
+        Rows by kind; a kind without rows has no lists.
+    client : distributed.Client, optional
+
+    Examples
+    --------
+    >>> def block(held, kind, rows):
+    ...     return rows[:, None] + held, rows[:, None]
+    >>> in_blocks(block, 5, {"a": 2})["a"][0].tolist()
+    [[5], [6]]
+    """
+    jobs = [(kind, rows) for kind, n in sizes.items() for rows in blocks(n)]
+    if client is None:
+        parts = [block(held, kind, rows) for kind, rows in jobs]
+    else:
+        there = client.scatter(held, broadcast=True)
+        parts = client.gather([client.submit(block, there, *job, pure=False) for job in jobs])
+    made = {}
+    for kind in sizes:
+        mine = [part for part, (k, _) in zip(parts, jobs, strict=True) if k == kind]
+        if mine:
+            items, scores = zip(*mine, strict=True)
+            made[kind] = np.concatenate(items), np.concatenate(scores)
+    return made
+
+
 def filled(
     there: Sequence[int],
     more: Iterable[int],
@@ -167,3 +212,44 @@ def wrong(items: np.ndarray, scores: np.ndarray, stock: np.ndarray, n: int) -> s
         return "a score is no number"
     empty = 1.0 - there[:, :1].sum() / max(n, 1)
     return f"{empty:.0%} of the lists are empty" if n and empty > EMPTY else ""
+
+
+def run_night(path: Path, make: Callable[[], Lists], now: pd.Timestamp) -> tuple[Lists, str]:
+    """Make tonight's lists and store them, or go on with yesterday's while they are valid.
+
+    Parameters
+    ----------
+    path : Path
+        Of the stored lists.
+    make : callable
+        Returns :class:`Lists`, or raises.
+    now : Timestamp
+
+    Returns
+    -------
+    lists : Lists
+    why : str
+        Why tonight's could not be made, or "".
+
+    Raises
+    ------
+    NightFailed
+        If there are none of the last 48 hours either: send no mail.
+    """
+    reason = ""
+
+    def tonight(_: str) -> Lists:
+        lists = make()
+        if not lists.valid(now):  # what is stored stays: it may still serve
+            raise ValueError(f"it made lists of {lists.made} at {now}: set the clock right")
+        lists.save(path)
+        return lists
+
+    def yesterday(why: str) -> Lists:
+        nonlocal reason
+        reason, lists = why, Lists.load(path)
+        if not lists.valid(now):
+            raise ValueError(f"the lists of {lists.made} are not of the 48 hours before {now}")
+        return lists
+
+    return climb((now - pd.Timestamp(0)).days, {"tonight": tonight, "yesterday": yesterday}), reason

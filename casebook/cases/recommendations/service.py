@@ -27,11 +27,10 @@ from fastapi import FastAPI, Request, Response
 from casebook.cases.recommendations.catalogue import SURFACES
 from casebook.cases.recommendations.emails import LONG, Lists, Recommends, wrong
 from casebook.cases.recommendations.monitor import STALE, before_it_serves
-from casebook.cases.recommendations.store import opened, stock_now
-from casebook.evaluate.assign import CONTROL, TREATMENT, arm_of
+from casebook.cases.recommendations.store import FEATURES, stock_now
+from casebook.evaluate.assign import CONTROL
 from casebook.features.intake import Intake, Unavailable
-from casebook.features.store import Online
-from casebook.project import write_whole
+from casebook.features.store import Online, opened
 from casebook.serving import parts
 from casebook.serving.app import (
     Problem,
@@ -43,15 +42,13 @@ from casebook.serving.app import (
     reply,
     serve_calls,
 )
+from casebook.serving.arms import Arms, Plan
 from casebook.serving.behind import Behind
-from casebook.serving.breaker import Breaker
-from casebook.serving.checks import age, freshness, sources
+from casebook.serving.checks import freshness, sources
 from casebook.serving.eventlog import EventLog, Log
 from casebook.serving.lists import filled
-from casebook.serving.shelf import Shelf
 from casebook.serving.stages import Stages
 from casebook.serving.steady import Steady
-from casebook.serving.swap import Swap
 from casebook.serving.timed import Timed
 
 MOST_BYTES, MOST_EVENTS, MOST_COUNT, MOST_ID, MOST_PRICE = 200_000, 500, LONG, 2**31, 1_000_000
@@ -63,20 +60,6 @@ NAMES = ("user_id", "item_id", "type", "count")
 KINDS = ("view", "click", "cart", "buy", "stock")
 VALUES = ("price", "stock")
 COLUMNS = ["event", "at", "kind", "item", "user", *VALUES]
-#: Arm → what its model is called in the folder.
-SHELVES = {CONTROL: "model", TREATMENT: "treatment"}
-
-
-class Plan(NamedTuple):
-    """An experiment: its name, the salt of its hash, and arm → share of the users."""
-
-    name: str = "ranker"
-    salt: str = "ranker.1"
-    shares: Mapping[str, float] = {CONTROL: 0.5, TREATMENT: 0.5}
-
-    def arm(self, user: int) -> str:
-        """Return the arm of a user, the same at each request and in each process."""
-        return arm_of(f"u{user}", self.salt, self.shares)
 
 
 class Goods(NamedTuple):
@@ -156,27 +139,18 @@ class Service:
         plan: Plan = Plan(),  # noqa: B008  an immutable default
         faults: Sequence[str] = (),
     ) -> None:
-        self.online, self.yesterday, self.plan, self.clock = online, yesterday, plan, clock
+        self.online, self.yesterday, self.clock = online, yesterday, clock
         self.items, best = len(goods.category), goods.bestsellers
         self.goods = goods._replace(bestsellers=best[(best >= 0) & (best < self.items)])
         self.folder, self.faults, self.unread = folder, [*faults], ""
-        self._ended = folder / "stopped" if folder else None
-        self.stopped = ""
-        if self._ended is not None and self._ended.exists():
-            self.stopped = self._ended.read_text() or "stopped"
         self.intake = Intake(online, self._frame, clock)
         # What last night's lists show was in stock then: it is, where the store knows nothing.
         kept = [] if yesterday is None else [*yesterday.items.values()]
         self.stock = np.isin(np.arange(self.items), np.concatenate([*map(np.ravel, kept), [-1]]))
         self._read_stock()
         good = before_it_serves(lambda: self.stock, clock)
-        self.swaps = {arm: Swap(model, good) for arm, model in models.items()}
-        # One for each arm: a treatment that fails takes no list from the control.
-        self.breakers = {
-            arm: Breaker(budget_ms, failures=10, window=50, cool_off=1.0, threads=64)
-            for arm in models
-        }
-        self.breaker = self.breakers[CONTROL]
+        limits = {"failures": 10, "window": 50, "cool_off": 1.0, "threads": 64}
+        self.arms = Arms(models, good, plan, folder, budget_ms=budget_ms, **limits)
         self.cache, self.shown = Timed(KEPT), Behind(log)
         self.sources: deque[str] = deque(maxlen=1_000)
 
@@ -184,7 +158,7 @@ class Service:
         """Let the models answer before anybody waits: first answers are slow."""
         nobody = np.array([-1])
         for page in np.flatnonzero(self.stock)[:pages]:
-            for swap in self.swaps.values():
+            for swap in self.arms.swaps.values():
                 swap.current.value.recommend(nobody, np.array([page]), "similar", self.stock)
 
     # Lists --------------------------------------------------------------------------------
@@ -199,10 +173,10 @@ class Service:
         """
         stages, ask = Stages(), asked(query, self.items)
         stages.end("check")
-        split = ask.user >= 0 and not self.stopped and len(self.swaps) > 1
-        arm = self.plan.arm(ask.user) if split else CONTROL
+        who = None if ask.user < 0 else ask.user
+        arm, experiment = self.arms.of(who), self.arms.plan.name if self.arms.runs(who) else ""
         stages.end("arm")
-        version, stock = self.swaps[arm].current, self.stock  # once: to the end of this answer
+        version, stock = self.arms.swaps[arm].current, self.stock  # once: to the end of this answer
         kept = None
         if ask.user < 0:
             kept = self.cache.get((ask.item, ask.type), version.number)
@@ -218,7 +192,7 @@ class Service:
         self.sources.append(source)
         told = {"list": uuid.uuid4().hex, "items": items, "type": ask.type}
         told |= {"source": source, "why": why, "model": version.number}
-        told |= {"experiment": self.plan.name if split else "", "arm": arm}
+        told |= {"experiment": experiment, "arm": arm}
         now = self.clock()
         known = {"user": ask.user, "item": ask.item, "at": str(now)}
         self.shown.put(str(ask.user), json.dumps(told | known))
@@ -248,7 +222,7 @@ class Service:
                 raise ValueError(why)
             return [(int(i), float(s)) for i, s in zip(items[0], scores[0], strict=True) if i >= 0]
 
-        answer = self.breakers[arm].ask(of, ask, accept)
+        answer = self.arms.breakers[arm].ask(of, ask, accept)
         if not answer.why:
             stages.take(inner)
             stages.end("wait")
@@ -350,39 +324,25 @@ class Service:
             raise Problem(404, "no folder", "No model is loaded from here.", "Restart it.")
         with suppress(ValueError):  # those before serve on, and alarm when they are too old
             self.yesterday = Lists.load(self.folder / "lists")
-        shelves = {arm: Shelf(self.folder, SHELVES[arm]) for arm in self.swaps}
-        told = {
-            arm: shelf.refresh(self.swaps[arm])._asdict()
-            for arm, shelf in shelves.items()
-            if arm == CONTROL or shelf.offered
-        }
-        return told.pop(CONTROL) | told
+        return self.arms.refresh()
 
     def back(self, raw: bytes = b"") -> dict[str, Any]:
         """Let the model before serve again."""
-        swap = self.swaps[CONTROL]
         try:
-            return {
-                "version": (Shelf(self.folder).back(swap) if self.folder else swap.back()).number
-            }
+            return {"version": self.arms.back().number}
         except LookupError as none:
             raise Problem(409, "no way back", str(none), "Refresh.") from None
 
     def stop(self, raw: bytes = b"") -> dict[str, Any]:
         """End the experiment: everybody gets the control's lists from the next request on."""
-        self.stopped = raw.decode(errors="replace")[:200].strip() or "stopped"
-        if self._ended is not None:
-            write_whole(self._ended, self.stopped.encode())
-        return {"stopped": self.stopped}
+        self.arms.stop(raw.decode(errors="replace")[:200].strip())
+        return {"stopped": self.arms.stopped}
 
     def alarms(self) -> list[str]:
         """Return what is wrong, a sentence each."""
         now, counts = self.clock(), Counter(self.sources)
         counts["model"] += counts.pop("cache", 0)
-        rows, told = [sources(counts)], [*self.faults]
-        for arm, swap in self.swaps.items():
-            if arm == CONTROL or not self.stopped:
-                rows.append(age(SHELVES.get(arm, arm), swap.current.value.trained, now, STALE))
+        rows, told = [*self.arms.ages(now, STALE), sources(counts)], [*self.faults]
         try:
             rows += freshness(self.online.freshness(now))
         except Exception as error:  # without its store the service still says what is wrong
@@ -402,18 +362,17 @@ class Service:
 
     def health(self) -> dict[str, Any]:
         """Return what is wrong (``alarms``), and how the parts are."""
-        swap = self.swaps[CONTROL]
+        swap, breaker = self.arms.swaps[CONTROL], self.arms.breakers[CONTROL]
         last = [*swap.outcomes][-1:]
         state = {"alarms": self.alarms(), "sources": dict(Counter(self.sources))}
         state |= {"version": swap.current.number, "swap": last[0]._asdict() if last else None}
-        state |= {"model": self.breaker.snapshot(), "waiting": self.intake.waiting}
-        return state | {"stopped": self.stopped, "cache": [self.cache.hits, self.cache.asked]}
+        state |= {"model": breaker.snapshot(), "waiting": self.intake.waiting}
+        return state | {"stopped": self.arms.stopped, "cache": [self.cache.hits, self.cache.asked]}
 
     def close(self) -> None:
         """Write what waits, and end the threads."""
         self.shown.close()
-        for breaker in self.breakers.values():
-            breaker.close()
+        self.arms.close()
 
 
 def create_app(service: Service) -> FastAPI:
@@ -439,7 +398,7 @@ def app_from(folder: str, now: str = "", budget_ms: float = BUDGET_MS) -> FastAP
     ``lists``, ``features.db`` and ``shown.db``; ``stopped`` ends the experiment until somebody
     takes it away. ``now`` is where the clock of a world that is played again begins.
     """
-    path, begin, faults, yesterday = Path(folder), time.monotonic(), [], None
+    path, begin, yesterday = Path(folder), time.monotonic(), None
     start = pd.Timestamp(now) if now else None
 
     def played() -> pd.Timestamp:
@@ -448,17 +407,11 @@ def app_from(folder: str, now: str = "", budget_ms: float = BUDGET_MS) -> FastAP
     clock = Steady() if start is None else Steady(played)
     with suppress(ValueError):
         yesterday = Lists.load(path / "lists")
-    models = {CONTROL: Shelf(path, SHELVES[CONTROL]).serves()}
-    treatment = Shelf(path, SHELVES[TREATMENT])
-    if treatment.there:
-        try:
-            models[TREATMENT] = treatment.serves()
-        except ValueError as error:  # the control's users wait for no experiment
-            faults.append(f"no experiment: {error}")
+    models, faults = Arms.load(path)
     found, missing = parts.load(path, {"goods": Goods})
     if missing:
         raise ValueError(missing[0])
-    online, fault = opened(path / "features.db")
+    online, fault = opened(FEATURES, path / "features.db")
     with suppress(Exception):  # without its store it starts as well
         if (ahead := online.set_back(clock())) > 60:
             fault = f"store: it was told of times {ahead:,.0f} s ahead of the clock, and set back"

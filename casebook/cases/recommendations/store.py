@@ -6,11 +6,6 @@ event within seconds; tastes and sales are those of the last night's cut.
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from contextlib import suppress
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -117,16 +112,3 @@ def filled(messages: pd.DataFrame, now: pd.Timestamp, where: object = ":memory:"
 def stock_now(online: Online, items: int) -> np.ndarray:
     """Return of each item 1.0 in stock, 0.0 sold out, nan where nobody reported; shape (items,)."""
     return online.read({"item": np.arange(items)}, pd.Timestamp.max.floor("s"))["in_stock"]
-
-
-def opened(path: Path) -> tuple[Online, str]:
-    """Return the store of a file, and what was wrong with it: one that is none is put aside."""
-    try:
-        return Online(FEATURES, path), ""
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
-        for end in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                os.replace(f"{path}{end}", f"{path}.broken{end}")
-        return Online(FEATURES, path), f"store: {error}; it is kept as {path.name}.broken"
