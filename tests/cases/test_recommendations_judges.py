@@ -110,13 +110,6 @@ def test_items_come_as_often_as_their_chances_say():
     assert expected.sum() == pytest.approx(count.sum(), rel=1e-9)
 
 
-def test_a_wrong_chance_in_the_log_is_seen_from_scratch():
-    """Planted: one over all items of the shop, those sold out and the page's own among them."""
-    made = world()
-    rows = made.shown[made.shown["random"]]
-    assert not np.isclose(chance_from_scratch(made, rows), 1 / made.shop.items, rtol=1e-3).any()
-
-
 @pytest.mark.parametrize("factor", [10.0, 0.1], ids=["of a list, not a slot", "ten times too low"])
 def test_a_judge_with_a_wrong_chance_is_stopped(factor):
     judged = {"judges": ["ips", "truth"], "candidates": {"fitting": fitting(1)}, "days": DAYS}
@@ -165,10 +158,9 @@ def test_the_test_of_half_of_the_users_finds_the_truth():
         some, lists = asked(made.shown, DAYS), fitting(seed, "world")
         truth = true_clicks(made, some.where(~some.random), lists[~some.random]).value
         found = ab_test(made, some, lists)
-        z.append((found.value.value - truth) / found.value.se)
-        assert found.effect.p < 0.001
-        assert found.effect.effect > 0
-        assert 0.8 < found.users["treatment"] / found.users["control"] < 1.25
+        z.append((found.value - truth) / found.se)
+        own = some.clicked[~some.random].sum(axis=1).mean()
+        assert found.low > own and 0.4 < found.effective / len({*some.user}) < 0.6
     assert np.abs(z).max() < 3.5
 
 

@@ -17,12 +17,10 @@ from casebook.retrieval.ann import Settings, clustered, measure
 
 #: Worlds of the studies that vary a constant.
 FIVE = SEEDS[:5]
-#: How much of a taste the history can tell, how much only the day does, and how far a good item
-#: needs a taste for its kind (0: the truth adds up in log-odds, as a logistic regression does).
-CHANGED: Mapping[str, tuple[float, ...]] = {
-    **{"taste": (0.8, 1.0, 2.4), "need": (0.0, 1.6), "mixed": (0.8,)},
-}
-SOME = ("analyst", "EASE", "trees", "pointwise", "logistic", "oracle")
+#: Other worlds: quality needs a taste for the category, so that the truth does not add up in
+#: log-odds; tastes tell more; nobody needs a category of the day.
+CHANGED: Mapping[str, tuple[float, ...]] = {"mixed": (0.8,), "taste": (2.4,), "need": (0.0,)}
+SOME = ("analyst", "EASE", "logistic", "oracle")
 #: Candidates of the judges, in a shop that shows every fifth list by chance: with every twentieth
 #: the slice alone is too small to tell two lists apart.
 JUDGED = ("popular", "analyst", "item-item", "EASE", "logistic")
@@ -108,17 +106,21 @@ def ann(n: int = 50_000, indices: Sequence[Settings] = INDICES, queries: int = 3
 
 
 def sensitivity(
-    seeds: Sequence[int] = FIVE, changed: Mapping[str, Sequence[float]] = CHANGED
+    seeds: Sequence[int] = FIVE,
+    changed: Mapping[str, Sequence[float]] = CHANGED,
+    names: Sequence[str] = SOME,
 ) -> pd.DataFrame:
-    """Change constants of the world: ``constant``, ``at``, ``seed``, ``rung``, ``clicks``, …"""
-    parts = [
-        studies.ladder_of(seed, SOME, at(**{name: value})).assign(
-            constant=name, at=value, seed=seed
-        )
-        for name, values in changed.items()
-        for value in values
-        for seed in seeds
-    ]
+    """Change constants of the world: ``constant``, ``at``, ``seed``, ``rung``, ``clicks``, …
+
+    The ladder has the same worlds at their default. Trees with log-loss run where the truth does
+    not add up.
+    """
+    parts = []
+    for constant, value in ((name, value) for name in changed for value in changed[name]):
+        more = ("pointwise",) if constant == "mixed" else ()
+        for seed in seeds:
+            found = studies.ladder_of(seed, (*names, *more), at(**{constant: value}))
+            parts.append(found.assign(constant=constant, at=value, seed=seed))
     return pd.concat(parts, ignore_index=True)
 
 

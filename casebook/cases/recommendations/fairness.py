@@ -76,7 +76,8 @@ def fairness_of(seed: int, shop: Shop = SHOP) -> pd.DataFrame:
         change = partial(_lift, odds=weight * np.log(ratio))
         lists = for_days(here.nights, here.parts, here.test, world.stock, change)
         share = exposure(lists, brand, look)
-        last = np.argsort(share / merit)[: len(merit) // 4]
+        there = np.flatnonzero(merit)  # a small shop may lack a brand
+        last = there[np.argsort(share[there] / merit[there])][: len(there) // 4]
         rows.append(
             {
                 "weight": weight,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,6 @@ from casebook.cases.recommendations.log import by_chance
 from casebook.cases.recommendations.nights import cleaned
 from casebook.cases.recommendations.rankers import Asked, Nights, asked, of_lists
 from casebook.evaluate.assign import CONTROL, TREATMENT, arms, numbered
-from casebook.evaluate.experiments import Effect, ratio_effect
 from casebook.evaluate.off_policy import Estimate
 from casebook.evaluate.slates import (
     logged_ndcg,
@@ -105,50 +104,17 @@ def _outcome(world: World, some: Asked, lists: np.ndarray) -> np.ndarray:
     return clicks
 
 
-class Trial(NamedTuple):
-    """An A/B test of one candidate against the shop's own lists.
-
-    Attributes
-    ----------
-    effect : Effect
-        Of clicks a list.
-    value : Estimate
-        Clicks a list of the candidate.
-    users : dict of str to int
-        Users of each arm.
-    """
-
-    effect: Effect
-    value: Estimate
-    users: dict[str, int]
-
-
 def ab_test(
     world: World, some: Asked, lists: np.ndarray, salt: str = "lists", share: float = 0.5
-) -> Trial:
-    """Show a candidate to some users by a salted hash, and the shop's own lists to the others.
+) -> Estimate:
+    """Show a candidate to a share of the users, by a salted hash; return its clicks a list.
 
-    Parameters
-    ----------
-    world : World
-    some : Asked
-        All lists of some days; random ones are left out.
-    lists : ndarray, shape (n, slots)
-    salt : str
-    share : float
-        Of the users who get the candidate.
+    ``some`` are all lists of some days; random ones are left out.
     """
     users = numbered(range(world.shop.users))
     arm = arms(users, salt, {CONTROL: 1 - share, TREATMENT: share})
-    treated = (arm == TREATMENT)[some.user]
-    clicks = np.where(treated, _outcome(world, some, lists), some.clicked.sum(axis=1))
-    sums = []
-    for here in (~some.random & ~treated, ~some.random & treated):
-        _, code = np.unique(some.user[here], return_inverse=True)
-        sums.append((np.bincount(code, clicks[here]), np.bincount(code).astype(float)))
-    value = mean_over(clicks[here], some.user[here])
-    n = {name: len(both[1]) for name, both in zip((CONTROL, TREATMENT), sums, strict=True)}
-    return Trial(ratio_effect(*sums), value, n)
+    here = (arm == TREATMENT)[some.user] & ~some.random
+    return mean_over(_outcome(world, some, lists)[here], some.user[here])
 
 
 def true_clicks(world: World, some: Asked, lists: np.ndarray) -> Estimate:
@@ -263,7 +229,7 @@ def _judges(
         "dr": partial(by_chance_slice, "dr"),
         "dr cut": partial(by_chance_slice, "dr", most=CUT),
         "model": lambda: mean_over(named() @ look, drawn.user),
-        "ab": lambda: ab_test(world, some, lists).value,
+        "ab": partial(ab_test, world, some, lists),
         "truth": partial(true_clicks, world, some, lists),
     }
 
