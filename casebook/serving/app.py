@@ -145,7 +145,7 @@ def whole_number(text: str, most: int, of: str, do: str) -> int:
     return number
 
 
-def named(query: Sequence[tuple[str, str]], names: Sequence[str]) -> dict[str, str]:
+def query_of(query: Sequence[tuple[str, str]], names: Sequence[str]) -> dict[str, str]:
     """Return the parameters of an address by name.
 
     Raises
@@ -155,7 +155,7 @@ def named(query: Sequence[tuple[str, str]], names: Sequence[str]) -> dict[str, s
 
     Examples
     --------
-    >>> named([("count", "5")], ["count"])
+    >>> query_of([("count", "5")], ["count"])
     {'count': '5'}
     """
     given = dict(query)
@@ -167,7 +167,7 @@ def named(query: Sequence[tuple[str, str]], names: Sequence[str]) -> dict[str, s
     return given
 
 
-def number(
+def query_number(
     given: Mapping[str, str], name: str, low: int, high: int, default: int, outside: int = 422
 ) -> int:
     """Return a parameter as a whole number, or its default where it was not sent.
@@ -179,7 +179,7 @@ def number(
 
     Examples
     --------
-    >>> number({"count": "5"}, "count", 1, 20, default=10), number({}, "count", 1, 20, default=10)
+    >>> query_number({"count": "5"}, "count", 1, 20, 10), query_number({}, "count", 1, 20, 10)
     (5, 10)
     """
     if name not in given:

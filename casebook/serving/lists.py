@@ -149,7 +149,8 @@ def in_blocks(
     if client is None:
         parts = [block(held, kind, rows) for kind, rows in jobs]
     else:
-        there = client.scatter(held, broadcast=True)
+        # A key of its own: one made of the content may be that of a night that is just forgotten.
+        [there] = client.scatter([held], broadcast=True, hash=False)
         parts = client.gather([client.submit(block, there, *job, pure=False) for job in jobs])
     made = {}
     for kind in sizes:

@@ -36,9 +36,9 @@ from casebook.serving.app import (
     Problem,
     bare_app,
     json_list,
-    named,
-    number,
     one_by_one,
+    query_number,
+    query_of,
     reply,
     serve_calls,
 )
@@ -87,17 +87,17 @@ def asked(query: Sequence[tuple[str, str]], items: int) -> Asked:
     Problem
         422 with the parameter that is wrong, 404 for an item that the shop does not have.
     """
-    given = named(query, NAMES)
+    given = query_of(query, NAMES)
     surface = given.get("type", "similar")
     if surface not in SURFACES:
         what = f"type is {surface[:40]!r}."
         raise Problem(422, "type", what, f"Send one of {', '.join(SURFACES)}.")
-    user = number(given, "user_id", 0, MOST_ID - 1, -1)
-    item = number(given, "item_id", 0, items - 1, -1, outside=404)
+    user = query_number(given, "user_id", 0, MOST_ID - 1, -1)
+    item = query_number(given, "item_id", 0, items - 1, -1, outside=404)
     needed, name = (user, "user_id") if surface == "mail" else (item, "item_id")
     if needed < 0:
         raise Problem(422, name, f"A {surface} list needs {name}.", f"Send {name}.")
-    count = number(given, "count", 1, MOST_COUNT, 10)
+    count = query_number(given, "count", 1, MOST_COUNT, 10)
     return Asked(user, -1 if surface == "mail" else item, surface, count)
 
 
