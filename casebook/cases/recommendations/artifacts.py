@@ -53,7 +53,7 @@ TRIALS: Mapping[str, tuple[Settings, ...]] = {
         )
     ),
 }
-CHOSEN = {"towers": TRIALS["towers"][5], "deep": TRIALS["deep"][1]}
+CHOSEN = {"towers": TRIALS["towers"][5], "deep": TRIALS["deep"][5]}
 
 
 # Two towers --------------------------------------------------------------------------
