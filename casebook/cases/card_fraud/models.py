@@ -231,34 +231,6 @@ def _focal_range(gamma: float, alpha: float) -> None:
         raise ValueError(f"gamma {gamma} and alpha {alpha}: at least 0, and between 0 and 1")
 
 
-def focal_loss(y: np.ndarray, z: np.ndarray, gamma: float, alpha: float = 0.5) -> np.ndarray:
-    r"""Return the focal loss of margins.
-
-    Parameters
-    ----------
-    y : ndarray of 0 and 1, shape (n,)
-    z : ndarray of float, shape (n,)
-        Log odds.
-    gamma : float
-        How much easy rows are played down; 0 is the log loss (times alpha).
-    alpha : float
-        Weight of frauds; genuine rows have ``1 - alpha``.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        :math:`-\alpha_y (1 - u)^\gamma \log u`, with u the probability of the label that is true.
-
-    Raises
-    ------
-    ValueError
-        When a parameter is out of range.
-    """
-    _focal_range(gamma, alpha)
-    weight, _, u, log_u = _focal_terms(y, z, alpha)
-    return -weight * (1 - u) ** gamma * log_u
-
-
 def _focal_terms(y, z, alpha):
     y, z = np.asarray(y, float), np.asarray(z, float)
     sign = 2 * y - 1
@@ -688,20 +660,6 @@ def tune_over(
     return family.trials[best], table.assign(chosen=table.index == best)
 
 
-def tune(
-    family: Family,
-    X_train: pd.DataFrame,
-    y_train: Sequence[int],
-    X_val: pd.DataFrame,
-    y_val: Sequence[int],
-    trials: int | None = None,
-    seed: int = 0,
-) -> tuple[Params, pd.DataFrame]:
-    """Try settings on one validation week: :func:`tune_over` with one fold."""
-    fold = Fold(X_train, np.asarray(y_train), X_val, np.asarray(y_val))
-    return tune_over(family, [fold], trials, seed)
-
-
 def _text(params: Params) -> str:
     parts = []
     for name, value in params.items():
@@ -709,50 +667,3 @@ def _text(params: Params) -> str:
             f"{name}=({_text(value)})" if isinstance(value, Mapping) else f"{name}={value}"
         )
     return ", ".join(parts)
-
-
-def calibrated(model: Model, X: pd.DataFrame, y: Sequence[int], method: str = "isotonic") -> Model:
-    """Learn probabilities from scores on rows that the model was not trained on.
-
-    Parameters
-    ----------
-    model : Model
-        Also one whose score is no probability.
-    X : DataFrame
-        Of a week later than the training.
-    y : sequence of 0 and 1
-    method : {"isotonic", "platt"}
-        A monotone step function (it makes ties, so average precision may change a little), or a
-        logistic curve of the log odds (of the score itself where it is no probability) with two
-        numbers to learn.
-
-    Returns
-    -------
-    Model
-        With probabilities.
-
-    Raises
-    ------
-    ValueError
-        On an unknown method, or labels that do not fit.
-    """
-    from sklearn.isotonic import IsotonicRegression
-    from sklearn.linear_model import LogisticRegression
-
-    y = _checked(X, y)
-    if method == "isotonic":
-        step = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
-        step.fit(model.score(X), y)
-        return Model(model.columns, True, model.inner, lambda t: step.predict(model.score(t)))
-    if method != "platt":
-        raise ValueError(f"method is {method!r}: 'isotonic' or 'platt' is due")
-
-    def given(table):
-        score = model.score(table)
-        if model.probability:
-            score = np.clip(score, 1e-9, 1 - 1e-9)
-            return np.log(score / (1 - score))[:, None]
-        return score[:, None]
-
-    curve = LogisticRegression(C=np.inf).fit(given(X), y)
-    return Model(model.columns, True, model.inner, lambda t: curve.predict_proba(given(t))[:, 1])
