@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -38,6 +39,7 @@ from casebook.cases.card_fraud.service import (
     rebuild,
     top_reasons,
 )
+from casebook.cases.card_fraud.tokens import Tokens
 from casebook.cases.card_fraud.world import CHAPTER
 from casebook.data import snapshot
 from casebook.serving.breaker import Breaker
@@ -544,6 +546,85 @@ def test_nobody_waits_for_ever(make):
         reply = post(app, payment())
     assert (reply.status_code, reply.json().get("error")) == (503, "busy")
     assert post(app, payment()).status_code == 200
+
+
+def test_a_row_that_a_trigger_swallows_is_no_decision(make, caplog):
+    app = make()
+    with sqlite3.connect(service_of(app).audit.path) as db:
+        db.execute(
+            "CREATE TRIGGER foreign_one BEFORE INSERT ON decisions BEGIN SELECT RAISE(IGNORE); END"
+        )
+    db.close()
+    reply = post(app, payment())
+    assert (reply.status_code, reply.json().get("error")) == (503, "no record")
+    assert service_of(app).audit.count() == 0 and service_of(app).store.seen == []
+
+
+# More than the service can take ----------------------------------------------------------------
+
+
+def check_overload(make, **options) -> None:
+    """Of 200 requests of 40 clients at once nobody is turned away; the rules take the backlog."""
+    service = service_of(make(score=slow(score, 20), **options))
+    bodies = [json.dumps(payment(number)).encode() for number in range(1, 201)]
+    with ThreadPoolExecutor(40) as pool:
+        replies = list(pool.map(service.decide, bodies))
+    by_rules = [r.body for r in replies if r.body["source"] == "rules"]
+    assert len(by_rules) > 20 and {body["why"] for body in by_rules} == {"overload"}
+    assert any(r.body["source"] == "model" for r in replies)
+    assert service.audit.verify().rows == 200 and service.breaker.state == "closed"
+    bodies = [json.dumps(payment(number)).encode() for number in (301, 302)]
+    assert {service.decide(body).body["source"] for body in bodies} == {"model"}
+
+
+def test_overload_is_shed_to_the_rules(make):
+    check_overload(make, patience=patience(20))
+
+
+def test_a_service_that_sheds_nothing_is_found(make):
+    with pytest.raises(schema.Problem, match="busy"):
+        check_overload(make, shed=1e9, patience=0.2)
+
+
+# Card numbers ----------------------------------------------------------------------------------
+
+CARD = 4111111111111111
+
+
+def check_cards(app, folder) -> None:
+    """A card's number is in no file and no reply, wherever a client puts it."""
+    service = service_of(app)
+    replies = [post(app, payment(1, card=CARD)), ask(app, "GET", "/decisions/1")]
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert service.store.seen[0][1] == ("amount", 23.3)
+    for wrong in (
+        payment(2, customer=CARD),
+        payment(3, terminal=CARD),
+        payment(4, **{str(CARD): 1}),
+    ):
+        replies.append(post(app, wrong))
+        assert replies[-1].status_code == 422
+    replies.append(ask(app, "GET", f"/decisions/{CARD}"))
+    replies.append(ask(app, "GET", f"/cards/{CARD}"))
+    replies.append(post(app, f'{{"{CARD}": 1, "{CARD}": 2}}'))
+    service.save()
+    told = "".join(reply.text for reply in replies)
+    kept = b"".join(path.read_bytes() for path in folder.iterdir() if path.is_file())
+    assert str(CARD) not in told and str(CARD).encode() not in kept
+    assert str(TOKENS(CARD)).encode() in kept
+
+
+def test_a_cards_number_is_nowhere(make, tmp_path):
+    check_cards(make(), tmp_path)
+
+
+def test_a_service_that_keeps_the_number_is_found(make, tmp_path):
+    class Clear(Tokens):
+        def __call__(self, card):
+            return card
+
+    with pytest.raises(AssertionError):
+        check_cards(make(tokens=Clear(b"the key of the tests")), tmp_path)
 
 
 # The model fails -------------------------------------------------------------------------------
