@@ -18,9 +18,9 @@ import httpx
 
 from casebook.cases.card_fraud.audit import Audit
 from casebook.cases.card_fraud.service import create_app
-from casebook.cases.card_fraud.tokens import Tokens
 from casebook.serving.breaker import Breaker
 from casebook.serving.drills import Passed
+from casebook.serving.tokens import Tokens
 
 #: The service's clock stands still here.
 NOW = datetime(2025, 7, 1, 12, 0)

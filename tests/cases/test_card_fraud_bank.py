@@ -31,10 +31,10 @@ from casebook.cases.card_fraud.policy import (
     friction_by,
 )
 from casebook.cases.card_fraud.snapshots import restored
-from casebook.cases.card_fraud.tokens import Tokens
 from casebook.cases.card_fraud.world import causal, cost, simulate
 from casebook.features.definition import skew
 from casebook.serving.breaker import Breaker
+from casebook.serving.tokens import Tokens
 
 WITHIN = "tiers, within the guardrail"
 SEED, CUSTOMERS, DAYS, START = 7, 300, 70, 50

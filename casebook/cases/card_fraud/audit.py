@@ -22,8 +22,8 @@ from typing import Any
 import pandas as pd
 
 from casebook.cases.card_fraud.schema import CONFIRMATIONS, unstamp
-from casebook.cases.card_fraud.tokens import Tokens
 from casebook.serving.log import CHAIN, Log, Table
+from casebook.serving.tokens import Tokens
 
 #: Version of the tables.
 VERSION = 3

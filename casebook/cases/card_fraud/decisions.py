@@ -54,12 +54,12 @@ from casebook.cases.card_fraud.schema import (
     unstamp,
 )
 from casebook.cases.card_fraud.snapshots import restored, saved
-from casebook.cases.card_fraud.tokens import Tokens
 from casebook.cases.card_fraud.world.constants import TIERS
 from casebook.serving.breaker import Breaker
 from casebook.serving.consumer import Refused
 from casebook.serving.feed_clock import FeedClock
 from casebook.serving.log import LogFailed
+from casebook.serving.tokens import Tokens
 
 log = logging.getLogger(__name__)
 

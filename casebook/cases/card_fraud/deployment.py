@@ -21,12 +21,12 @@ import pandas as pd
 from casebook.cases.card_fraud.world import simulate
 from casebook.cases.card_fraud.world.constants import CATEGORIES, ENTRIES, SNAPSHOT
 from casebook.serving.breaker import Breaker
+from casebook.serving.reasons import top_reasons
+from casebook.serving.tokens import Tokens, key_at
 
 from . import bank, features, models, rules
 from .audit import Audit
-from .reasons import top_reasons
 from .schema import payload
-from .tokens import Tokens, key_at
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -24,9 +24,9 @@ from pydantic import (
     model_validator,
 )
 
-from casebook.cases.card_fraud.tokens import without_numbers
 from casebook.cases.card_fraud.world.constants import CATEGORIES, CHANNELS, COUNTRIES, ENTRIES
 from casebook.serving.log import canonical, sha256
+from casebook.serving.tokens import without_numbers
 from casebook.strict_json import unique
 
 #: The largest integer that every JSON client keeps exactly (RFC 8259, section 6).

@@ -25,7 +25,6 @@ from starlette.requests import ClientDisconnect
 
 from casebook.cases.card_fraud.audit import Audit
 from casebook.cases.card_fraud.decisions import Policy, Reply, Rules, Score, Service, Store, rebuild
-from casebook.cases.card_fraud.reasons import top_reasons
 from casebook.cases.card_fraud.schema import (
     Limits,
     Payment,
@@ -36,8 +35,9 @@ from casebook.cases.card_fraud.schema import (
     parse,
     payload,
 )
-from casebook.cases.card_fraud.tokens import Tokens, without_numbers
 from casebook.serving.breaker import Breaker
+from casebook.serving.reasons import top_reasons
+from casebook.serving.tokens import Tokens, without_numbers
 
 #: The bare service, for :class:`~casebook.serving.load.Server`.
 BARE = "casebook.cases.card_fraud.service:bare_app"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from casebook.cases.card_fraud.audit import Audit
-from casebook.cases.card_fraud.tokens import Tokens
+from casebook.serving.tokens import Tokens
 
 
 def saved(path: Path, store: Any, audit: Audit, tokens: Tokens) -> None:
