@@ -269,7 +269,7 @@ def opened(made, path, **options):
 def answered(made, tmp_path_factory):
     """Return a service of the bank, what it was sent and what it replied."""
     service = opened(made, tmp_path_factory.mktemp("bank"))
-    sent = made.payloads(400)
+    sent = made.payloads(250)
     return service, sent, [service.decide(json.dumps(one).encode()).body for one in sent]
 
 
@@ -368,7 +368,7 @@ def test_the_reasons_are_those_of_the_model_that_decides(made, model):
 
 def test_no_reason_equals_its_usual_value(made, model):
     X = made.here.X.loc[made.here.test.index]
-    for row in X.iloc[np.argsort(-model.score(X))[:150]].to_dict("records"):
+    for row in X.iloc[np.argsort(-model.score(X))[:60]].to_dict("records"):
         for said in made.score(row)[1]:
             assert not said.startswith("not the case")
             number = re.match(r"(.*?) ?\(usual: (.*)\)$", said)
