@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from casebook.data.contracts import need_columns
+from casebook.columns import need_columns
 
 DAY = pd.Timedelta(days=1)
 
