@@ -1,0 +1,1 @@
+"""Case 21: deployment pipeline."""
