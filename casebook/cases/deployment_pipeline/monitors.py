@@ -160,9 +160,9 @@ def daily(rows: pd.DataFrame, ref: Reference, ks: bool = False) -> pd.DataFrame:
     -------
     DataFrame
         ``day``, ``column``, ``n``, ``missing`` (share), ``psi``, ``expected`` and ``p`` (of
-        the PSI, from sampling alone), ``mean``, ``level`` (log of the median of positive values against the reference's),
-        ``repeats`` (share of positive continuous values that stood there the day before) and
-        ``ks``, ``p_ks``.
+        the PSI, from sampling alone), ``mean``; of continuous features ``level`` (log of the
+        median of positive values against the reference's) and ``repeats`` (share of positive
+        values that stood there the day before), else 0; and ``ks``, ``p_ks``.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def _column(x: np.ndarray, group: np.ndarray, of: np.ndarray, ref, name: str, ks
     frame["level"] = [_level(day, ref.medians[name]) for day in days]
     frame["repeats"] = [0.0, *(_again(a, b) for a, b in pairwise(days))]
     if name not in CONTINUOUS:
-        frame["repeats"] = 0.0
+        frame |= {"level": 0.0, "repeats": 0.0}
     if ks:
         found = [_distance(ref.values[name], day[~np.isnan(day)]) for day in days]
         frame["ks"], frame["p_ks"] = zip(*found, strict=True)

@@ -8,6 +8,7 @@ Whether there are more or fewer frauds than expected needs payments that are old
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +72,14 @@ def promise(year: Year, probability: np.ndarray, first: int, day: int, wait: int
     return Promise(threshold, caught, int((told & span).sum()), float(rate))
 
 
-def weekly(year: Year, probability: np.ndarray, kept: Promise, first: int = 0) -> pd.DataFrame:
+def weekly(
+    year: Year,
+    probability: np.ndarray,
+    kept: Promise,
+    first: int = 0,
+    last: int | None = None,
+    broken: Sequence[int] = (),
+) -> pd.DataFrame:
     """Compare each week's reports of fraud with the promise.
 
     Parameters
@@ -80,35 +88,71 @@ def weekly(year: Year, probability: np.ndarray, kept: Promise, first: int = 0) -
     probability : ndarray, shape (rows,)
         Of the model that was in service.
     kept : Promise
-    first : int
-        First day of the first week; reports about payments since 30 days before it count.
+    first, last : int
+        First day of the first week, and the day before which the last one ends (the year's end by
+        default).
+    broken : sequence of int
+        Days whose payments are left out, since their scores were made from a broken feed.
 
     Returns
     -------
     DataFrame
-        ``week``, ``day`` (the morning after it), ``reports``, ``caught``, ``p_capture`` (of so few
-        caught or fewer, Fisher's test against the promise), ``expected`` and ``observed`` frauds of
-        the week of payments that has just become old enough, and ``p_rate`` (two-sided).
+        A row a week, see :func:`week`.
+    """
+    above = np.asarray(probability) > kept.threshold
+    last = int(year.rows["day"].max()) + 1 if last is None else last
+    days = range(first + 7, last + 1, 7)
+    return pd.DataFrame([week(year, probability, above, kept, day, broken) for day in days])
+
+
+def week(
+    year: Year,
+    probability: np.ndarray,
+    above: np.ndarray,
+    kept: Promise,
+    day: int,
+    broken: Sequence[int] = (),
+) -> dict[str, float]:
+    """Compare the reports of the seven days before a morning with the promise.
+
+    Parameters
+    ----------
+    year : Year
+    probability, above : ndarray, shape (rows,)
+        Of the model that was in service, and whether it was among its highest scores.
+    kept : Promise
+    day : int
+        The morning; reports that come later are not looked at.
+    broken : sequence of int
+        Days of payments that are left out.
+
+    Returns
+    -------
+    dict
+        ``day``, ``reports``, ``caught``, ``p_capture`` (of so few caught or fewer, Fisher's test
+        against the promise), ``expected`` and ``observed`` frauds of the week of payments that has
+        just become 30 days old, and ``p_rate`` (two-sided).
     """
     from scipy.stats import hypergeom, poisson
 
-    of = year.rows["day"].to_numpy()
-    known = ((year.labels["known_at"] - START) / pd.Timedelta(days=1)).to_numpy()
-    told = year.labels["fraud"].to_numpy() & (of >= first - 30)
-    rows = []
-    for week, start in enumerate(range(first, int(of.max()) - 5, 7)):
-        end = start + 7
-        new = told & (known >= start) & (known < end)
-        n, caught = int(new.sum()), int((probability[new] > kept.threshold).sum())
-        total = kept.reports + n
-        p = hypergeom.cdf(caught, total, kept.caught + caught, n) if n else 1.0
-        old = (of >= start - 30) & (of < end - 30)
-        expected = probability[old].sum() * kept.rate
-        observed = int((year.labels["fraud"].to_numpy() & old & (known < end)).sum())
-        tail = min(poisson.cdf(observed, expected), poisson.sf(observed - 1, expected))
-        rows.append((week, end, n, caught, p, expected, observed, min(1.0, 2 * tail)))
-    names = ["week", "day", "reports", "caught", "p_capture", "expected", "observed", "p_rate"]
-    return pd.DataFrame(rows, columns=names)
+    of, said = year.rows["day"].to_numpy(), year.labels["fraud"].to_numpy()
+    known, fine = known_on(year), ~np.isin(of, broken)
+    said = said & fine
+    new = said & (known >= day - 7) & (known < day) & (of >= day - 90)
+    n, caught = int(new.sum()), int(above[new].sum())
+    p = hypergeom.cdf(caught, kept.reports + n, kept.caught + caught, n) if n else 1.0
+    old = fine & (of >= day - 37) & (of < day - 30)
+    expected = float(probability[old].sum() * kept.rate)
+    observed = int((said & old & (known < day)).sum())
+    tail = min(poisson.cdf(observed, expected), poisson.sf(observed - 1, expected))
+    names = ("day", "reports", "caught", "p_capture", "expected", "observed", "p_rate")
+    values = (day, n, caught, float(p), expected, observed, float(min(1.0, 2 * tail)))
+    return dict(zip(names, values, strict=True))
+
+
+def known_on(year: Year) -> np.ndarray:
+    """Return the day, as a fraction, on which what is reported of each payment is known."""
+    return ((year.labels["known_at"] - START) / pd.Timedelta(days=1)).to_numpy()
 
 
 def refuted(year: Year, day: int, seed: int = 0, span: int = 7, n: int = AUDIT) -> float:
@@ -124,7 +168,7 @@ def refuted(year: Year, day: int, seed: int = 0, span: int = 7, n: int = AUDIT) 
     span, n : int
         Days of reports, and calls: the only use of the truth that a team can buy.
     """
-    known = ((year.labels["known_at"] - START) / pd.Timedelta(days=1)).to_numpy()
+    known = known_on(year)
     new = np.flatnonzero(year.labels["fraud"] & (known >= day - span) & (known < day))
     if not len(new):
         return 0.0
