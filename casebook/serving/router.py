@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from casebook.evaluate.assign import BUCKETS, bucket
 from casebook.serving.app import Problem, bare_app, body_of, json_object, reply
+from casebook.serving.wire import NoReply, Wire
 
 if TYPE_CHECKING:
-    import httpx
     from fastapi import FastAPI, Request, Response
 
 LARGEST = 20_000
@@ -129,7 +129,7 @@ class Router:
         self.plan, self.key, self.salt, self.path = Plan(tuple(stable)), key, salt, path
         self.seen = {STABLE: Seen(), NEW: Seen()}
         self.failed = self.lost = self._turn = 0
-        self._http: httpx.AsyncClient | None = None
+        self._wires: dict[str, Wire] = {}
         self._copies: set[asyncio.Task] = set()
 
     def for_new(self, key: str, plan: Plan) -> bool:
@@ -202,24 +202,20 @@ class Router:
         task.add_done_callback(self._copies.discard)
 
     async def _ask(self, pod: str, raw: bytes, seconds: float) -> Answer:
-        import httpx
-
-        if self._http is None:
-            limits = httpx.Limits(max_connections=500, keepalive_expiry=4.0)  # the pods' is 5 s
-            self._http = httpx.AsyncClient(trust_env=False, limits=limits)
+        wire = self._wires.setdefault(pod, Wire(pod))
         begin = time.perf_counter()
         status, body, score = 503, b"", None
         try:
             async with asyncio.timeout(seconds):
-                given = await self._http.post(f"{pod}{self.path}", content=raw, timeout=None)
-            status, body, why = given.status_code, given.content, str(given.status_code)
+                status, body = await wire.post(self.path, raw)
+            why = str(status)
             if status == 200:
                 told = json.loads(body)
                 score, why = told["score"], "" if told["source"] == "model" else "rules"
         except TimeoutError:
             why = "late"
-        except httpx.HTTPError as error:
-            why = type(error).__name__
+        except NoReply as error:
+            why = str(error)
         except (ValueError, KeyError, TypeError):
             status, why = 502, "no answer of a pod"
         return Answer(status, body, why, 1000 * (time.perf_counter() - begin), score)

@@ -15,35 +15,39 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import pandas as pd
 
+from casebook.serving.wire import NoReply, Wire
+
+#: Seconds that a client waits.
+PATIENCE = 10.0
 NAMES = ["sent", "ms", "status", "version", "tier", "payment"]
 
 
 async def send(url: str, bodies: Sequence[bytes], rps: float) -> list[list[Any]]:
     """Send bodies at even distances; return of each what :class:`Traffic` says."""
-    import httpx
-
     rows: list[list[Any]] = []
-    limits = httpx.Limits(max_connections=500, keepalive_expiry=4.0)
-    async with httpx.AsyncClient(trust_env=False, timeout=10, limits=limits) as http:
-        begin, moment = time.perf_counter(), time.time()
+    place = urlsplit(url)
+    wire = Wire(f"{place.scheme}://{place.netloc}")
+    begin, moment = time.perf_counter(), time.time()
 
-        async def one(i: int) -> None:
-            due = i / rps
-            await asyncio.sleep(max(begin + due - time.perf_counter(), 0))
-            status, told = 0, {}
-            try:
-                given = await http.post(url, content=bodies[i])
-                status, told = given.status_code, given.json()
-            except (httpx.HTTPError, ValueError):
-                pass  # status 0, or no JSON: it has no version
-            ms = 1000 * (time.perf_counter() - begin - due)
-            known = [told.get(name, "") for name in NAMES[3:]]
-            rows.append([moment + due, ms, status, *known])
+    async def one(i: int) -> None:
+        due = i / rps
+        await asyncio.sleep(max(begin + due - time.perf_counter(), 0))
+        status, told = 0, {}
+        try:
+            async with asyncio.timeout(PATIENCE):
+                status, body = await wire.post(place.path or "/", bodies[i])
+            told = json.loads(body)
+        except (TimeoutError, NoReply, ValueError):
+            pass  # status 0, or no JSON: it has no version
+        ms = 1000 * (time.perf_counter() - begin - due)
+        rows.append([moment + due, ms, status, *(told.get(name, "") for name in NAMES[3:])])
 
-        await asyncio.gather(*(one(i) for i in range(len(bodies))))
+    await asyncio.gather(*(one(i) for i in range(len(bodies))))
+    wire.close()
     return rows
 
 
@@ -75,7 +79,15 @@ class Traffic:
         self.rows = pd.DataFrame(columns=NAMES)
 
     def __enter__(self) -> Traffic:
-        command = [sys.executable, "-m", __name__, "--url", self.url, "--rps", str(self.rps)]
+        command = [
+            sys.executable,
+            "-m",
+            "casebook.serving.traffic",
+            "--url",
+            self.url,
+            "--rps",
+            str(self.rps),
+        ]
         self._in = tempfile.TemporaryFile("w+")
         self._in.write("\n".join(self._bodies))
         self._in.seek(0)
