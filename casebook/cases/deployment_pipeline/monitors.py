@@ -172,6 +172,8 @@ def daily(rows: pd.DataFrame, ref: Reference, ks: bool = False) -> pd.DataFrame:
     need_columns(rows, ("day", *ref.columns), "the rows")
     if rows.empty:
         raise ValueError("no rows: give at least one day")
+    if not rows["day"].is_monotonic_increasing:
+        rows = rows.sort_values("day", kind="stable")
     of, group = np.unique(rows["day"].to_numpy(), return_inverse=True)
     parts = [_column(rows[c].to_numpy(float), group, of, ref, c, ks) for c in ref.columns]
     return pd.concat(parts, ignore_index=True).sort_values(["day", "column"], ignore_index=True)
@@ -191,12 +193,11 @@ def _column(x: np.ndarray, group: np.ndarray, of: np.ndarray, ref, name: str, ks
         **{"p": np.where(n > 0, bins.p_value(value, some), np.nan)},
         "mean": np.where(n > 0, total / some, np.nan),
     }
-    days = np.split(x, np.cumsum(rows)[:-1]) if (np.diff(group) >= 0).all() else None
-    days = days or [x[group == i] for i in range(len(of))]
-    frame["level"] = [_level(day, ref.medians[name]) for day in days]
-    frame["repeats"] = [0.0, *(_again(a, b) for a, b in pairwise(days))]
-    if name not in CONTINUOUS:
-        frame |= {"level": 0.0, "repeats": 0.0}
+    days = [x[a:b] for a, b in pairwise(np.searchsorted(group, range(len(of) + 1)))]
+    frame |= {"level": 0.0, "repeats": 0.0}
+    if name in CONTINUOUS:
+        frame["level"] = [_level(one, ref.medians[name]) for one in days]
+        frame["repeats"] = [0.0, *(_again(a, b) for a, b in pairwise(days))]
     if ks:
         found = [_distance(ref.values[name], day[~np.isnan(day)]) for day in days]
         frame["ks"], frame["p_ks"] = zip(*found, strict=True)

@@ -41,7 +41,14 @@ import pandas as pd
 
 from casebook.cases.deployment_pipeline import monitors
 from casebook.cases.deployment_pipeline.chances import FEATURES
-from casebook.cases.deployment_pipeline.reports import Promise, known_on, promise, refuted, week
+from casebook.cases.deployment_pipeline.reports import (
+    TOP,
+    Promise,
+    known_on,
+    promise,
+    refuted,
+    week,
+)
 from casebook.cases.deployment_pipeline.world import Year, cost
 
 #: Day as of which the first champion was trained; the promise is made by day 0.
@@ -103,6 +110,23 @@ class Shop:
         return known_on(self.year)
 
     @cached_property
+    def X(self) -> np.ndarray:
+        return np.ascontiguousarray(self.year.rows[list(FEATURES)].to_numpy(np.float32))
+
+    @cached_property
+    def fraud(self) -> np.ndarray:
+        return self.year.truth["fraud"].to_numpy(float)
+
+    @cached_property
+    def fine(self) -> np.ndarray:
+        """Return which rows are of days whose feed needs no repair."""
+        return ~np.isin(self.day, self.broken)
+
+    def span(self, first: int, last: int) -> slice:
+        """Return the rows of the days from ``first`` to before ``last``."""
+        return slice(*np.searchsorted(self.day, (first, last)))
+
+    @cached_property
     def amount(self) -> np.ndarray:
         return self.year.truth["amount"].to_numpy()
 
@@ -118,13 +142,17 @@ class Shop:
 
     @cached_property
     def promise(self) -> Promise:
-        return promise(self.year, self.predict(self.champion, LAUNCH, 0), LAUNCH, 0)
+        return promise(self.year, self._scored(self.champion, LAUNCH), LAUNCH, 0)
+
+    def _scored(self, model: Any, first: int) -> np.ndarray:
+        """Return the probabilities of all rows from a day on, NaN before it."""
+        rows = self.span(first, int(self.day[-1]) + 1)
+        return np.append(np.full(rows.start, np.nan), model.predict(self.X[rows]))
 
     @cached_property
     def alarms(self) -> pd.DataFrame:
         """Return alarms of features and of the champion's score, by day."""
-        score = self.predict(self.champion, LAUNCH, int(self.day[-1]) + 1)
-        rows = monitors.with_score(self.year.rows, score)
+        rows = monitors.with_score(self.year.rows, self._scored(self.champion, LAUNCH))
         fit, quiet = (LAUNCH, LAUNCH // 2), (LAUNCH // 2, 0)
         ref = monitors.reference(rows, (*FEATURES, "score"), fit, quiet)
         return monitors.alarms(monitors.daily(rows[self.day >= 0], ref), ref)
@@ -153,28 +181,24 @@ class Shop:
         """
         if (day, at_once) not in self._models:
             last = day if at_once else day - self.recipe.wait
-            rows = (self.day >= last - self.recipe.window) & (self.day < last)
-            if day > 0:
-                rows &= ~np.isin(self.day, self.broken)
-            weight = self.year.truth["fraud"].to_numpy() * 1.0 if at_once else self.reported(day)
-            self._models[day, at_once] = train(self.year.rows[rows], weight[rows], self.seed)
+            rows = self.span(last - self.recipe.window, last)
+            weight = (self.fraud if at_once else self.reported(day))[rows]
+            kept = self.fine[rows] if day > 0 else np.ones(len(weight), bool)
+            self._models[day, at_once] = train(self.X[rows][kept], weight[kept], self.seed)
         return self._models[day, at_once]
 
     def predict(self, model: Any, first: int, last: int) -> np.ndarray:
-        """Return probabilities of all rows, NaN outside the days from ``first`` to ``last``."""
-        rows = (self.day >= first) & (self.day < last)
-        found = np.full(len(rows), np.nan)
-        found[rows] = model.predict(self.year.rows.loc[rows, list(FEATURES)])
-        return found
+        """Return the probabilities of the payments from day ``first`` to before day ``last``."""
+        return model.predict(self.X[self.span(first, last)])
 
 
-def train(rows: pd.DataFrame, weight: np.ndarray, seed: int = 0) -> Any:
+def train(X: np.ndarray, weight: np.ndarray, seed: int = 0) -> Any:
     """Train LightGBM on payments whose frauds have weights.
 
     Parameters
     ----------
-    rows : DataFrame, shape (n, ...)
-        With :data:`FEATURES`.
+    X : ndarray of float, shape (n, features)
+        Columns in the order of :data:`FEATURES`.
     weight : ndarray, shape (n,)
         0 for genuine; how much a fraud counts.
     seed : int
@@ -189,10 +213,10 @@ def train(rows: pd.DataFrame, weight: np.ndarray, seed: int = 0) -> Any:
 
     fraud = np.asarray(weight) > 0
     if fraud.sum() < 10:
-        raise ValueError(f"{fraud.sum()} reported frauds among {len(rows)} payments: wait for ten")
-    keep = fraud | (np.random.default_rng([seed, len(rows)]).random(len(rows)) < THIN)
+        raise ValueError(f"{fraud.sum()} reported frauds among {len(X)} payments: wait for ten")
+    keep = fraud | (np.random.default_rng([seed, len(X)]).random(len(X)) < THIN)
     count = np.where(fraud, weight, 1 / THIN)[keep]
-    data = lightgbm.Dataset(rows.loc[keep, list(FEATURES)], label=fraud[keep] * 1.0, weight=count)
+    data = lightgbm.Dataset(X[keep], label=fraud[keep] * 1.0, weight=count)
     return lightgbm.train({**PARAMS, "seed": seed}, data, num_boost_round=ROUNDS)
 
 
@@ -213,13 +237,14 @@ def gate(shop: Shop, challenger: Any, champion: Any, day: int) -> dict[str, floa
         (share of payments that it would not allow over the champion's share) and ``passed``.
     """
     first = day - shop.recipe.wait
-    rows = (shop.day >= first) & (shop.day < day) & ~np.isin(shop.day, shop.broken)
-    if not rows.any():
+    rows = shop.span(first, day)
+    kept = shop.fine[rows]
+    if not kept.any():
         return {"saved": np.nan, "asked": np.nan, "passed": False}
-    amount, fraud = shop.amount[rows], shop.reported(day)[rows]
+    amount, fraud = shop.amount[rows][kept], shop.reported(day)[rows][kept]
     money, asked = [], []
     for model in (challenger, champion):
-        p = shop.predict(model, first, day)[rows]
+        p = shop.predict(model, first, day)[kept]
         if_genuine, if_fraud = (cost(p, amount, np.full(len(p), one)) for one in (0.0, 1.0))
         money.append(float(((1 - fraud) * if_genuine + fraud * if_fraud).mean()))
         asked.append(float((if_genuine > 0).mean()))
@@ -277,7 +302,7 @@ def run(shop: Shop, policy: str) -> pd.DataFrame:
     if policy not in (*POLICIES, *CEILINGS):
         raise ValueError(f"no policy is called {policy!r}; there: {', '.join(POLICIES + CEILINGS)}")
     model, rows, trained_on = shop.champion, [], -REST
-    served = shop.predict(model, LAUNCH, 0)
+    served = shop._scored(model, LAUNCH)
     above = served > shop.promise.threshold
     threshold = shop.promise.threshold
     chance = shop.year.truth["chance"].to_numpy()
@@ -291,13 +316,14 @@ def run(shop: Shop, policy: str) -> pd.DataFrame:
             trained_on = day
         if released:
             model = fresh
-            threshold = float(np.nanquantile(shop.predict(model, day - 30, day), 0.99))
-        now = (shop.day >= day) & (shop.day < day + 7)
-        served[now] = shop.predict(model, day, day + 7)[now]
+            threshold = float(np.quantile(shop.predict(model, day - 30, day), 1 - TOP))
+        now = shop.span(day, day + 7)
+        if model is not shop.champion:
+            served[now] = shop.predict(model, day, day + 7)
         above[now] = served[now] > threshold
         p = chance[now] if policy == "true chances" else served[now]
         euros = 1000 * cost(p, shop.amount[now], chance[now]).mean()
-        asked = float((cost(p, shop.amount[now], np.zeros(now.sum())) > 0).mean())
+        asked = float((cost(p, shop.amount[now], np.zeros(len(p))) > 0).mean())
         rows.append((day // 7, euros, asked, tried, released))
     return pd.DataFrame(rows, columns=["week", "euros", "asked", "trained", "released"])
 
