@@ -9,17 +9,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import pandas as pd
-
 from casebook.serving.wire import NoReply, Wire
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Seconds that a client waits.
 PATIENCE = 10.0
@@ -31,11 +34,9 @@ async def send(url: str, bodies: Sequence[bytes], rps: float) -> list[list[Any]]
     rows: list[list[Any]] = []
     place = urlsplit(url)
     wire = Wire(f"{place.scheme}://{place.netloc}")
-    begin, moment = time.perf_counter(), time.time()
 
     async def one(i: int) -> None:
         due = i / rps
-        await asyncio.sleep(max(begin + due - time.perf_counter(), 0))
         status, told = 0, {}
         try:
             async with asyncio.timeout(PATIENCE):
@@ -46,7 +47,19 @@ async def send(url: str, bodies: Sequence[bytes], rps: float) -> list[list[Any]]
         ms = 1000 * (time.perf_counter() - begin - due)
         rows.append([moment + due, ms, status, *(told.get(name, "") for name in NAMES[3:])])
 
-    await asyncio.gather(*(one(i) for i in range(len(bodies))))
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    begin, moment = time.perf_counter(), time.time()
+    tasks = set()
+    for i in range(len(bodies)):
+        early = begin + i / rps - time.perf_counter()
+        if early > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), early)
+        if stopped.is_set():
+            break
+        tasks.add(asyncio.create_task(one(i)))
+    await asyncio.gather(*tasks)
     wire.close()
     return rows
 
@@ -76,7 +89,7 @@ class Traffic:
     def __init__(self, url: str, bodies: Iterable[Mapping[str, Any]], rps: float) -> None:
         self.url, self.rps = url, rps
         self._bodies = [json.dumps(body) for body in bodies]
-        self.rows = pd.DataFrame(columns=NAMES)
+        self.rows: pd.DataFrame | None = None
 
     def __enter__(self) -> Traffic:
         command = [
@@ -95,9 +108,17 @@ class Traffic:
         self.process = subprocess.Popen(command, stdin=self._in, stdout=self._out)
         return self
 
+    def stop(self) -> None:
+        """Send no more; what is on its way is still answered and counted."""
+        self.process.terminate()
+
     def wait(self) -> pd.DataFrame:
         """Wait until the last answer; return ``sent`` (seconds since 1970), ``ms``, ``status``
         (0: none), and ``version``, ``tier`` and ``payment`` of each."""
+        if self.rows is not None:
+            return self.rows
+        import pandas as pd  # the process that sends does not need it
+
         if self.process.wait(len(self._bodies) / self.rps + 60):
             raise RuntimeError(f"the traffic to {self.url} ended with {self.process.returncode}.")
         self._out.seek(0)
@@ -107,7 +128,7 @@ class Traffic:
 
     def __exit__(self, kind: object, *_: object) -> None:
         try:
-            if kind is None and self.rows.empty:
+            if kind is None and self.rows is None:
                 self.wait()
         finally:
             self.process.kill()

@@ -7,8 +7,12 @@ request as it scored the table, in time; its card must be whole and its labels f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,7 @@ import pandas as pd
 
 from casebook.cases.deployment_pipeline import steps
 from casebook.evaluate.intervals import Interval, mean_interval
+from casebook.recorded import dag
 from casebook.serving.latency import measure
 
 COLUMNS = ["value", "limit", "low", "high", "passed", "what"]
@@ -204,3 +209,30 @@ def _fresh(candidate: steps.Model, now: pd.Timestamp, lim: Limits) -> list:
     age = (pd.Timestamp(now) - pd.Timestamp(candidate.meta["trained_until"])) / steps.DAY
     what = "it has seen the future: look at the clock" if age < 0 else "train it on later payments"
     return _row(age, lim.days, 0 <= age <= lim.days, what)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Ask the gates of a run; register it as challenger if all pass, else say 1 and why."""
+    from casebook.cases.deployment_pipeline.registry import CHAMPION, Registry
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--folder", required=True, help="of the pipeline")
+    parser.add_argument("--run", required=True, help="file with what the pipeline has printed")
+    parser.add_argument("--registry", required=True, help="SQLite file")
+    given = parser.parse_args(arguments)
+    run = dag.read(given.folder, json.loads(Path(given.run).read_text())["keys"])
+    registry = Registry(given.registry)
+    champion = registry.load(CHAMPION) if registry.version(CHAMPION) else None
+    rows = pd.read_parquet(run.path("features") / "test.parquet")
+    card = json.loads((run.path("evaluate") / "card.json").read_text())
+    now = pd.Timestamp(run.made_of["features"]["settings"]["until"])
+    table = check(steps.Model.load(run.path("train")), champion, rows, card, now)
+    print(table.round(3).to_string())
+    if not table["passed"].all():
+        return 1
+    print(f"version {registry.register(run)} is the challenger")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

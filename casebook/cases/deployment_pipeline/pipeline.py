@@ -92,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(json.dumps({"run": done.key, "model": str(done.path("train")), "new": done.new}))
+    told = {"run": done.key, "model": str(done.path("train")), "new": done.new, "keys": done.keys}
+    print(json.dumps(told))
     return 0
 
 
