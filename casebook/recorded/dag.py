@@ -130,7 +130,8 @@ def run(
     KeyError
         If a step comes before one that it needs.
     """
-    where, new, made_of = Path(folder), [], {}
+    where, new = Path(folder), list[str]()
+    made_of: dict[str, dict[str, Any]] = {}
     for name, step in steps.items():
         inputs = {need: digest(made_of[need]["outputs"]) for need in step.needs}
         inputs |= {"content": step.content} if step.content else {}
@@ -139,7 +140,7 @@ def run(
         out = where / f"{name}-{digest(plan)}"
         if (found := _finished(out)) is None:
             have = {need: where / f"{need}-{made_of[need]['key']}" for need in step.needs}
-            found = _make(out, step, have, plan, lambda point, name=name: hook(f"{point} {name}"))
+            found = _make(out, step, have, plan, name, hook)
             new.append(name)
         made_of[name] = {"key": digest(plan), **found}
     return Run(where, made_of, tuple(new))
@@ -158,25 +159,25 @@ def read(folder: Path | str, keys: Mapping[str, str]) -> Run:
 
 
 def _make(
-    out: Path, step: Step, have: Mapping[str, Path], plan: Mapping[str, Any], hook: Hook
+    out: Path, step: Step, have: Mapping[str, Path], plan: Mapping[str, Any], name: str, hook: Hook
 ) -> dict[str, Any]:
     """Make a step's folder beside its place, and put it there in one move."""
     part = out.with_name(f".{out.name}.{uuid.uuid4().hex}.part")
     part.mkdir(parents=True)
     try:
-        hook("begun")
+        hook(f"begun {name}")
         step.make(have, part, step.settings)
-        hook("made")
+        hook(f"made {name}")
         found = {**plan, "outputs": {one.name: _of_file(one) for one in sorted(part.iterdir())}}
         write_whole(part / "step.json", json.dumps(found, indent=1).encode())
-        hook("written")
+        hook(f"written {name}")
         try:
             os.rename(part, out)
         except OSError:  # another process was first, and made the same
             if (there := _finished(out)) is None:
                 raise
             return there
-        hook("finished")
+        hook(f"finished {name}")
         return found
     finally:
         shutil.rmtree(part, ignore_errors=True)

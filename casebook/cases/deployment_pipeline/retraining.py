@@ -63,6 +63,8 @@ PARAMS: dict[str, Any] = {
     "max_bin": 127,
 }
 ROUNDS = 60
+#: A challenger may ask so many times as many customers as the champion.
+ASKED = 5.0
 
 
 @dataclass(frozen=True)
@@ -141,18 +143,19 @@ class Shop:
         return self.candidate(LAUNCH)
 
     @cached_property
-    def promise(self) -> Promise:
-        return promise(self.year, self._scored(self.champion, LAUNCH), LAUNCH, 0)
+    def scores(self) -> np.ndarray:
+        """Return the champion's probabilities of all rows since its launch, NaN before."""
+        rows = self.span(LAUNCH, int(self.day[-1]) + 1)
+        return np.append(np.full(rows.start, np.nan), self.champion.predict(self.X[rows]))
 
-    def _scored(self, model: Any, first: int) -> np.ndarray:
-        """Return the probabilities of all rows from a day on, NaN before it."""
-        rows = self.span(first, int(self.day[-1]) + 1)
-        return np.append(np.full(rows.start, np.nan), model.predict(self.X[rows]))
+    @cached_property
+    def promise(self) -> Promise:
+        return promise(self.year, self.scores, LAUNCH, 0)
 
     @cached_property
     def alarms(self) -> pd.DataFrame:
         """Return alarms of features and of the champion's score, by day."""
-        rows = monitors.with_score(self.year.rows, self._scored(self.champion, LAUNCH))
+        rows = monitors.with_score(self.year.rows, self.scores)
         fit, quiet = (LAUNCH, LAUNCH // 2), (LAUNCH // 2, 0)
         ref = monitors.reference(rows, (*FEATURES, "score"), fit, quiet)
         return monitors.alarms(monitors.daily(rows[self.day >= 0], ref), ref)
@@ -190,6 +193,11 @@ class Shop:
     def predict(self, model: Any, first: int, last: int) -> np.ndarray:
         """Return the probabilities of the payments from day ``first`` to before day ``last``."""
         return model.predict(self.X[self.span(first, last)])
+
+
+def regret(probability: np.ndarray, amount: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """Return what decisions cost above those by the true chances, euro per payment."""
+    return cost(probability, amount, chance) - cost(chance, amount, chance)
 
 
 def train(X: np.ndarray, weight: np.ndarray, seed: int = 0) -> Any:
@@ -252,10 +260,6 @@ def gate(shop: Shop, challenger: Any, champion: Any, day: int) -> dict[str, floa
     return {"saved": saved, "asked": ratio, "passed": bool(saved >= 0 and ratio <= ASKED)}
 
 
-#: A challenger may ask so many times as many customers as the champion.
-ASKED = 1.5
-
-
 def _label_alarm(shop: Shop, served: np.ndarray, above: np.ndarray, day: int) -> bool:
     """Say whether last week's reports alarm and an audit of them holds."""
     found = week(shop.year, served, above, shop.promise, day, shop.broken)
@@ -302,7 +306,7 @@ def run(shop: Shop, policy: str) -> pd.DataFrame:
     if policy not in (*POLICIES, *CEILINGS):
         raise ValueError(f"no policy is called {policy!r}; there: {', '.join(POLICIES + CEILINGS)}")
     model, rows, trained_on = shop.champion, [], -REST
-    served = shop._scored(model, LAUNCH)
+    served = shop.scores.copy()
     above = served > shop.promise.threshold
     threshold = shop.promise.threshold
     chance = shop.year.truth["chance"].to_numpy()
