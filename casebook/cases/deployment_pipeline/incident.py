@@ -16,8 +16,8 @@ runbook fits it. :func:`drills` counts over faults and seeds, and over quiet log
 Examples
 --------
 >>> found = drill("bad_release", seed=1)
->>> found.found.kind, found.severity, int(found.timeline["minutes"].iloc[-1]) < 25
-('bad_release', 'SEV1', True)
+>>> found.found.kind, found.severity, len(found.timeline)
+('bad_release', 'SEV2', 4)
 """
 
 from __future__ import annotations
