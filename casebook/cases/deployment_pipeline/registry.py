@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from casebook.cases.deployment_pipeline import pipeline
 from casebook.cases.deployment_pipeline.steps import Model
+from casebook.recorded import dag
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -66,7 +66,7 @@ class Registry:
                 raise
         return client
 
-    def register(self, run: pipeline.Run) -> int:
+    def register(self, run: dag.Run) -> int:
         """Return the version of a run; registered once, however often it is asked.
 
         Parameters
@@ -79,12 +79,12 @@ class Registry:
         made = run.made_of
         tags = {
             "run": run.key,
-            "data": made["source"]["inputs"]["payments"],
+            "data": made["source"]["inputs"]["content"],
             "until": made["features"]["settings"]["until"],
             "code": made["train"]["code"],
             "model": made["train"]["outputs"]["model.txt"],
             "folder": str(run.folder.resolve()),
-            "steps": json.dumps({name: one["key"] for name, one in made.items()}),
+            "steps": json.dumps(run.keys),
         }
         source = run.path("train").resolve().as_uri()
         found = self.client.create_model_version(self.name, source=source, tags=tags)
@@ -155,12 +155,12 @@ class Registry:
             If a step's folder is gone, or its files were altered.
         """
         tags = self._of(version).tags
-        return pipeline.read(tags["folder"], json.loads(tags["steps"])).lineage()
+        return dag.read(tags["folder"], json.loads(tags["steps"])).lineage()
 
     def _folder(self, version: int) -> Path:
         tags = self._of(version).tags
         keys = {"train": json.loads(tags["steps"])["train"]}
-        return pipeline.read(tags["folder"], keys).path("train")
+        return dag.read(tags["folder"], keys).path("train")
 
     def _of(self, version: int) -> ModelVersion:
         from mlflow.exceptions import MlflowException
