@@ -110,6 +110,11 @@ class Strategy:
     target: float = 0.0
     floor: tuple[float, float, int] = (0.0, 0.0, 0)
 
+    def __post_init__(self) -> None:
+        known = ("cpu", "requests", "predicted", "none")
+        if self.metric not in known or self.target < 0 or self.floor[2] < (self.metric == "none"):
+            raise ValueError(f"{self}: metric one of {', '.join(known)}; fixed pods from 1.")
+
 
 STRATEGIES = {
     "fixed 4": Strategy("none", floor=(0, 24, 4)),
@@ -263,16 +268,16 @@ def simulate(
     Raises
     ------
     ValueError
-        If the load is no finite number from 0, or a name is unknown.
+        If the load is not within its bounds, or a name is unknown.
     """
     fleet, load = fleet or Fleet(), np.asarray(load, float)
-    if load.shape != (1440,) or not (np.isfinite(load).all() and (load >= 0).all()):
-        raise ValueError("load: 1,440 numbers from 0, the requests a second of each minute.")
+    if load.shape != (1440,) or not ((load >= 0) & (load <= 5_000)).all():
+        raise ValueError("load: 1,440 numbers from 0 to 5,000, requests a second by minute.")
     name = strategy if isinstance(strategy, str) else "own"
     if isinstance(strategy, str) and strategy not in STRATEGIES:
         raise ValueError(f"strategy {strategy!r}: one of {', '.join(STRATEGIES)}.")
     own = STRATEGIES[strategy] if isinstance(strategy, str) else strategy
-    first = max(fleet.least, own.floor[2]) if own.metric == "none" else fleet.least
+    first = own.floor[2] if own.metric == "none" else fleet.least
     queues = Queues(np.zeros(first), fleet.service, fleet.spread, fleet.patience, [seed, 22])
     controller, starts, rows = _Controller(fleet, own, usual_day()), [], []
     histogram = np.zeros((1440, BINS + 1), int)
