@@ -21,23 +21,21 @@ BIN = Path(sys.executable).parent
 MANIFESTS = ("deployment.yaml", "hpa.yaml")
 WORKFLOWS = ("ci.yaml", "cd.yaml", "ct.yaml")
 TOOLS = {
-    "Dockerfile": ["hadolint"],
-    **dict.fromkeys(MANIFESTS, ["kubernetes-validate", "--strict"]),
-    **dict.fromkeys(WORKFLOWS, ["check-jsonschema", "--builtin-schema", "vendor.github-workflows"]),
+    ("hadolint",): ("Dockerfile",),
+    ("kubernetes-validate", "--strict"): MANIFESTS,
+    ("check-jsonschema", "--builtin-schema", "vendor.github-workflows"): WORKFLOWS,
 }
 
 
-def lint(name, text, folder):
-    path = folder / name
-    path.write_text(text)
-    tool, *options = TOOLS[name]
-    done = subprocess.run([BIN / tool, *options, path], capture_output=True, text=True, check=False)
+def lint(command, *paths):
+    words = [BIN / command[0], *command[1:], *paths]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", TOOLS)
-def test_each_file_is_accepted(name, tmp_path):
-    status, said = lint(name, (DEPLOY / name).read_text(), tmp_path)
+@pytest.mark.parametrize("command", TOOLS)
+def test_each_file_is_accepted(command):
+    status, said = lint(command, *(DEPLOY / name for name in TOOLS[command]))
     assert status == 0, said
 
 
@@ -48,8 +46,7 @@ FAULTS = {
     "a number that is a text": ("deployment.yaml", "maxUnavailable: 0}", "maxUnavailable: [0]}"),
     "no target": ("hpa.yaml", "maxReplicas: 10", "mostReplicas: 10"),
     "a step that does nothing": ("ci.yaml", "run: python -m mypy", "runs: python -m mypy"),
-    "a job without a machine": ("ct.yaml", "runs-on:", "run-on:"),
-    "a need that is no name": ("cd.yaml", "needs: staging", "needs: {staging: true}"),
+    "a job without a machine": ("cd.yaml", "runs-on:", "run-on:"),
 }
 
 
@@ -58,7 +55,9 @@ def test_each_planted_fault_is_refused(fault, tmp_path):
     name, good, bad = FAULTS[fault]
     text = (DEPLOY / name).read_text()
     assert good in text
-    assert lint(name, text.replace(good, bad, 1), tmp_path)[0] != 0
+    (tmp_path / name).write_text(text.replace(good, bad, 1))
+    command = next(words for words, names in TOOLS.items() if name in names)
+    assert lint(command, tmp_path / name)[0] != 0
 
 
 def documents(name):

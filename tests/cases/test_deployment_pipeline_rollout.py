@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from casebook.cases.deployment_pipeline import measured, rollout
+from casebook.cases.deployment_pipeline.service import wait_ready
 from casebook.serving.load import Server
 from casebook.serving.traffic import Traffic
 
-LIMITS = rollout.Limits(patience=20)
+RPS, LIMITS = 40, rollout.Limits(patience=20)
 STAGES = (
     rollout.Stage("shadow", 0.0, 1.0, 20, shadow=True),
     rollout.Stage("canary 5 %", 0.05, 1.0, 4),
@@ -54,7 +55,6 @@ def test_the_verdict(new, stable, says):
 def test_a_version_that_is_alike_is_seldom_rolled_back_however_often_one_looks():
     rng, stopped = np.random.default_rng(1), 0
     for _ in range(200):
-        new, old = (np.cumsum(rng.random((2, 20, k)) < 0.002, axis=1)[0, :, 0] * 0 for k in (1, 1))
         new = np.cumsum(rng.binomial(50, 0.002, 40))
         old = np.cumsum(rng.binomial(950, 0.002, 40))
         looks = zip(range(1, 41), new, old, strict=True)
@@ -75,9 +75,10 @@ def test_a_version_that_errs_goes_back_a_good_one_goes_live_and_nobody_notices(m
     with measured.fleet(first, second, 3_000) as one:
         bad = {"folder": str(second), "fault": "nan", "after": 30}
         with (
-            Server(measured.POD, bad) as broken,
-            Traffic(f"{one.router}/score", one.bodies, 40) as traffic,
+            Server(measured.POD, bad, patience=measured.START_UP) as broken,
+            Traffic(f"{one.router}/score", one.bodies, RPS) as traffic,
         ):
+            wait_ready(broken.url, measured.START_UP)
             back = rollout.run(one.router, [broken.url], STAGES, LIMITS)
             gone = rollout.run(
                 one.router, ["http://127.0.0.1:9"], STAGES, rollout.Limits(patience=1)
@@ -100,7 +101,7 @@ def test_a_version_that_errs_goes_back_a_good_one_goes_live_and_nobody_notices(m
 
 
 def test_a_version_that_is_killed_goes_back_and_no_request_fails(models):
-    done, rows = measured.drill("killed at 25 %", *models, STAGES, 40, LIMITS)
+    done, rows = measured.drill("killed at 25 %", *models, STAGES, RPS, LIMITS)
     assert done.outcome == "rolled back"
     assert done.rows["stage"].iloc[-2] == "rolling 25 %"
     assert done.seconds < measured.BACK
