@@ -179,7 +179,8 @@ class Router:
             if answer.status < 500:
                 break
         if not 400 <= answer.status < 500:
-            seen[STABLE].add(answer)
+            late = answer.ms > 1000 * PATIENCE and not answer.why  # as of the new version
+            seen[STABLE].add(answer._replace(why="late") if late else answer)
         return answer
 
     def _next(self, pods: Sequence[str]) -> str:

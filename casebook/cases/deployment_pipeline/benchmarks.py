@@ -15,7 +15,6 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "advice": studies.advice,
     "policies": studies.policies,
     "weeks": studies.weeks,
-    "trials": studies.trials,
     "sensitivity": studies.sensitivity,
     "real_bike": real_bike,
     "real_elec": real_elec,

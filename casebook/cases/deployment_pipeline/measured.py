@@ -29,6 +29,8 @@ POD = f"{service.__name__}:{service.app.__name__}"
 ROUTER = f"{router_app.__module__}:{router_app.__name__}"
 #: Milliseconds that the 99th percentile may take, and seconds to roll back.
 P99, BACK = 1_000.0, 60.0
+#: Seconds that a process may take to start on a busy machine.
+START_UP = 300.0
 
 
 class Fleet(NamedTuple):
@@ -60,11 +62,12 @@ def fleet(first: Path, second: Path, n: int, **faults: Any) -> Iterator[Fleet]:
     rows = history(seed=2).tail(5_000).to_dict("records")
     bodies = [service.body_of(rows[i % len(rows)], f"p{i}", f"card {i % 4_999}") for i in range(n)]
     with ExitStack() as stack:
-        stable = stack.enter_context(Server(POD, {"folder": str(first)}))
-        new = stack.enter_context(Server(POD, {"folder": str(second), **faults}))
-        router = stack.enter_context(Server(ROUTER, {"stable": [stable.url]}))
+        stable = stack.enter_context(Server(POD, {"folder": str(first)}, patience=START_UP))
+        more = {"folder": str(second), **faults}
+        new = stack.enter_context(Server(POD, more, patience=START_UP))
+        router = stack.enter_context(Server(ROUTER, {"stable": [stable.url]}, patience=START_UP))
         for pod in (stable, new)[: 1 if faults.get("fault") == "never ready" else 2]:
-            service.wait_ready(pod.url)
+            service.wait_ready(pod.url, START_UP)
         yield Fleet(stable, new, router.url, bodies)
 
 

@@ -268,19 +268,21 @@ def _label_alarm(shop: Shop, served: np.ndarray, above: np.ndarray, day: int) ->
     return refuted(shop.year, day, shop.seed) <= monitors.REFUTED
 
 
-def _wants(shop: Shop, policy: str, day: int, rest: int, served, above) -> bool:
-    """Say whether a policy trains on the morning of a day."""
-    month = day % 28 == 0 and day > 0
-    if policy in ("monthly", "champion/challenger", "labels at once"):
-        return month
-    if policy == "PSI alarm":
-        moved = shop.alarms["what"].isin(("distribution", "score"))
-        moved &= shop.alarms["day"].between(day - 7, day - 1)
-        return day > 0 and rest >= REST and bool(moved.any())
-    if policy in ("label alarm", "gated alarm"):
-        due = day > 0 and rest >= REST and _label_alarm(shop, served, above, day)
-        return due or (policy == "gated alarm" and month)
-    return False
+def _reason(shop: Shop, policy: str, day: int, rest: int, served, above) -> str:
+    """Return why a policy trains on the morning of a day: "month", "alarm", or "" if it does not.
+
+    An alarm rests for three weeks after the last training by an alarm; one by the calendar does not
+    renew the rest.
+    """
+    calendar = ("monthly", "champion/challenger", "labels at once", "gated alarm")
+    if day > 0 and rest >= REST:
+        if policy == "PSI alarm":
+            moved = shop.alarms["what"].isin(("distribution", "score"))
+            if (moved & shop.alarms["day"].between(day - 7, day - 1)).any():
+                return "alarm"
+        if policy in ("label alarm", "gated alarm") and _label_alarm(shop, served, above, day):
+            return "alarm"
+    return "month" if policy in calendar and day % 28 == 0 and day > 0 else ""
 
 
 def run(shop: Shop, policy: str) -> pd.DataFrame:
@@ -311,13 +313,13 @@ def run(shop: Shop, policy: str) -> pd.DataFrame:
     threshold = shop.promise.threshold
     chance = shop.year.truth["chance"].to_numpy()
     for day in range(0, int(shop.day[-1]) + 1, 7):
-        tried = _wants(shop, policy, day, day - trained_on, served, above)
+        reason = _reason(shop, policy, day, day - trained_on, served, above)
         released = False
-        if tried:
+        if reason:
             fresh = shop.candidate(day, policy == "labels at once")
             gated = policy in ("champion/challenger", "gated alarm")
             released = not gated or gate(shop, fresh, model, day)["passed"]
-            trained_on = day
+            trained_on = day if reason == "alarm" else trained_on
         if released:
             model = fresh
             threshold = float(np.quantile(shop.predict(model, day - 30, day), 1 - TOP))
@@ -328,7 +330,7 @@ def run(shop: Shop, policy: str) -> pd.DataFrame:
         p = chance[now] if policy == "true chances" else served[now]
         euros = 1000 * cost(p, shop.amount[now], chance[now]).mean()
         asked = float((cost(p, shop.amount[now], np.zeros(len(p))) > 0).mean())
-        rows.append((day // 7, euros, asked, tried, released))
+        rows.append((day // 7, euros, asked, bool(reason), released))
     return pd.DataFrame(rows, columns=["week", "euros", "asked", "trained", "released"])
 
 

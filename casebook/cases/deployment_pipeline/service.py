@@ -204,7 +204,7 @@ class Service:
             409 with what is wrong with it; the old one serves.
         """
         name = json_object(raw).get("version")
-        if not isinstance(name, str) or Path(name).name != name:
+        if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
             raise Problem(422, "wrong form", "version is no name of a folder.", "Send its name.")
         self.startup()
 
@@ -341,7 +341,7 @@ def smoke(folder: str, url: str = "") -> list[str]:
             return smoke(folder, pod.url)
     import httpx
 
-    wait_ready(url)
+    wait_ready(url, 300)
     wrong = []
     with httpx.Client(base_url=url, trust_env=False, timeout=5) as http:
         for i, probe in enumerate(steps.Model.load(folder).meta["probes"]):

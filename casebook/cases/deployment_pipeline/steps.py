@@ -268,8 +268,9 @@ def train(frame: pd.DataFrame, seed: int = 0, settings: Mapping[str, Any] = SETT
         "trained_until": str(frame["at"].max()),
     }
     model = Model(text, meta)
-    some = frame.sort_values("fraud", kind="stable").iloc[:: max(len(y) // PROBES, 1)]
-    probes = some[list(FEATURES)].astype(float).tail(PROBES).assign(score=model.score)
+    half, spread = PROBES // 2, frame.iloc[:: max(2 * len(y) // PROBES, 1)]
+    some = pd.concat([frame[frame["fraud"]].head(half), spread.head(half)])
+    probes = some[list(FEATURES)].astype(float).assign(score=model.score)
     return Model(text, meta | {"probes": probes.to_dict("records")})
 
 

@@ -1,8 +1,8 @@
 """Studies over many worlds: what alarms, what is advised, and what a policy of retraining costs.
 
-Recipes and gates were chosen on :data:`VALIDATION`; detectors have nothing that was tuned. The
-seeds of the tables were drawn afterwards. What would be new next time is another year, so that
-intervals are over worlds.
+Nothing was tuned on these worlds: detectors and the recipe of training (one for all policies) were
+fixed before; years of the seeds 1 to 9 and 501 were looked at while the code was written. What
+would be new next time is another year, so that intervals are over worlds.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ from casebook.evaluate.gap import gaps
 from casebook.evaluate.intervals import mean_interval, wilson
 from casebook.evaluate.psi import Bins
 
-VALIDATION = tuple(range(301, 304))
 SEEDS = tuple(range(1_101, 1_116))
 #: Continuous features that are positive on most payments, one moved in each world.
 MOVED = ("amount", "amount_ratio", "customer_mean_30d", "log_seconds_since_last", "tenure")
 SIZES = (0.25, 0.5, 1.0)
-QUIET_DAYS, SHIFTED_DAYS = 60, 14
+QUIET_DAYS, SHIFTED_DAYS = 42, 7
 
 
 def null_psi(
@@ -158,11 +157,13 @@ def summed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def detectors(
-    seeds: Sequence[int] = SEEDS + tuple(range(1_116, 1_121)),
-    sizes: Sequence[int] = (200, 500, 2_000),
+    seeds: Sequence[int] = SEEDS, sizes: Sequence[int] = (200, 500, 2_000)
 ) -> pd.DataFrame:
-    """Measure false alarms against delay of each detector; columns of :func:`summed`."""
-    parts = [in_world(seed, n) for n in sizes for seed in seeds]
+    """Measure false alarms against delay of each detector; columns of :func:`summed`.
+
+    The domain classifier, which costs most, is tried at 500 payments a day only.
+    """
+    parts = [in_world(seed, n, classifier=n == 500) for n in sizes for seed in seeds]
     return summed(pd.concat(parts, ignore_index=True))
 
 
@@ -182,7 +183,7 @@ EVENTS: dict[str, tuple] = {
 }
 
 
-def advised(seed: int, kind: str, n: int = 2_000, days: int = 91) -> dict[str, object]:
+def advised(seed: int, kind: str, n: int = 1_000, days: int = 91) -> dict[str, object]:
     """Return what the monitors advise in one world in which one thing happens on day 28."""
     events = EVENTS[kind]
     shifts = tuple(one for one in events if isinstance(one, Shift))
@@ -228,7 +229,7 @@ def advice(seeds: Sequence[int] = SEEDS, kinds: Sequence[str] = tuple(EVENTS)) -
 # Retraining ---------------------------------------------------------------------------
 
 #: Days of the years in which one thing happens.
-HALF = 182
+HALF = 140
 WORLDS = ("eventful", "concept", "covariate", "poisoned", "nothing")
 
 
@@ -258,8 +259,8 @@ def _weeks(world: str, seed: int, constants: Constants, recipe: retraining.Recip
     return made.assign(world=world, seed=seed)
 
 
-#: Payments a day in the studies of retraining: half of the world's, for time.
-RETRAINED = Constants(n=1_000)
+#: Payments a day in the studies of retraining: a third of the world's, for time.
+RETRAINED = Constants(n=700)
 
 
 def weeks(
@@ -338,27 +339,7 @@ def gap_by_world(table: pd.DataFrame, world: str = "eventful") -> pd.Series:
     return gaps(own, "frozen", "labels at once", "euros", "policy")
 
 
-def trials(seeds: Sequence[int] = VALIDATION) -> pd.DataFrame:
-    """Try six recipes on the validation years.
-
-    Returns
-    -------
-    DataFrame
-        ``window``, ``wait``, ``policy``, ``euros`` (mean over the years).
-    """
-    parts = []
-    for window in (40, 60):
-        for wait in (7, 14, 28):
-            for seed in seeds:
-                year = simulate(seed, 364, *plan(seed), constants=RETRAINED, history=160)
-                own = retraining.Recipe(window, wait)
-                made = retraining.compare(year, ("monthly", "champion/challenger"), own, seed)
-                parts.append(made.assign(window=window, wait=wait))
-    keys = ["window", "wait", "policy"]
-    return pd.concat(parts).groupby(keys, sort=False, as_index=False)["euros"].mean()
-
-
-def sensitivity(seeds: Sequence[int] = SEEDS[:8]) -> pd.DataFrame:
+def sensitivity(seeds: Sequence[int] = SEEDS[:6]) -> pd.DataFrame:
     """Vary the wobble of the days and how foreign the new fraud is.
 
     Returns
@@ -370,7 +351,7 @@ def sensitivity(seeds: Sequence[int] = SEEDS[:8]) -> pd.DataFrame:
     """
     rows = []
     for wobble in (0.0, 0.03, 0.1):
-        made = pd.concat([in_world(seed, 1_000, wobble, classifier=False) for seed in seeds])
+        made = pd.concat([in_world(seed, 500, wobble, classifier=False) for seed in seeds])
         quiet = made[made["size"] == 0].assign(rate=lambda t: t["alarms"] / t["days"])
         for name, own in quiet.groupby("detector", sort=False):
             rows.append(("wobble", wobble, name, "false alarms", *mean_interval(own["rate"])))
