@@ -401,7 +401,7 @@ def frontier(
 
 
 def queueing(
-    loads: Sequence[float] = (60, 120, 160, 180), hours: float = 2.0, seed: int = 3
+    loads: Sequence[float] = (60, 120, 160, 180), hours: float = 1.0, seed: int = 3
 ) -> pd.DataFrame:
     """Hold the simulated queues of four pods against the formulas for one.
 
