@@ -99,9 +99,8 @@ def _hit(
         rows.loc[now, "version"] = "v13"
         rows.loc[hit, "status"] = 500
     elif kind == "cold_start":
-        more = rows[now].copy()
-        more["second"] += rng.uniform(0, 1, len(more))
-        more["pod"], more["ms"] = rng.integers(1, 7, len(more)), more["ms"] * 4
+        second, pod = rng.uniform(0, 1, len(rows)), rng.integers(1, 7, len(rows))
+        more = rows.assign(second=rows["second"] + second, pod=pod, ms=4 * rows["ms"])[now]
         more.loc[hit[now], ["status", "ms"]] = 504, 2000
         rows = pd.concat([rows, more]).sort_values("second", ignore_index=True)
     elif kind == "store_down":
