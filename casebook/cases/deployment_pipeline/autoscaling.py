@@ -28,8 +28,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-#: Seconds of a tick, of a bin of the histogram of times; bins, of which the last is for refusals.
-TICK, BIN, BINS = 5, 0.002, 1_250
+from casebook.serving.queues import BIN, BINS, Queues, mean_time, mean_wait, quantile, shared_wait
+
+#: Seconds of a tick.
+TICK = 5
 SEEDS = tuple(range(15))
 _SHOWN = ("over_1s", "dropped", "p99")
 
@@ -108,6 +110,11 @@ class Strategy:
     target: float = 0.0
     floor: tuple[float, float, int] = (0.0, 0.0, 0)
 
+    def __post_init__(self) -> None:
+        known = ("cpu", "requests", "predicted", "none")
+        if self.metric not in known or self.target < 0 or self.floor[2] < (self.metric == "none"):
+            raise ValueError(f"{self}: metric one of {', '.join(known)}; fixed pods from 1.")
+
 
 STRATEGIES = {
     "fixed 4": Strategy("none", floor=(0, 24, 4)),
@@ -166,61 +173,6 @@ def lunch_day(seed: int, crowd: bool = False, ramp: float = 3.0) -> np.ndarray:
 # The pods -------------------------------------------------------------------------------
 
 
-@dataclass
-class _Queues:
-    """The queues of the ready pods, for one tick after the other."""
-
-    fleet: Fleet
-    rng: np.random.Generator
-    backlog: np.ndarray  # seconds of work that wait in each pod
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(BINS + 1, int))
-
-    def tick(self, rate: float) -> float:
-        """Serve a tick at ``rate`` requests a second and pod; return the pods' busy seconds."""
-        pods, mean = len(self.backlog), rate * TICK
-        size = int(mean + 7 * np.sqrt(mean) + 10)
-        gaps = self.rng.standard_exponential((pods, size))
-        at = np.cumsum(gaps, axis=1) / max(rate, 1e-9)
-        there = at < TICK
-        drawn = self.rng.standard_exponential((pods, size))
-        own = 1 - self.fleet.spread + self.fleet.spread * drawn
-        work = np.where(there, self.fleet.service * own, 0.0)
-        done = np.cumsum(work, axis=1)
-        free = done - work - at  # Lindley: work that came before, less the time that passed
-        idle = np.maximum(np.maximum.accumulate(-free, axis=1), self.backlog[:, None])
-        wait = free + idle
-        for pod in np.flatnonzero((wait * there > self.fleet.patience).any(axis=1)):
-            self._refuse(at[pod], work[pod], wait[pod], self.backlog[pod])
-        refused = wait == np.inf
-        work[refused] = 0.0
-        spent = np.minimum(wait + self.fleet.service * own, (BINS - 1) * BIN)
-        bins = np.where(refused, BINS, spent / BIN).astype(int)
-        self.counts = np.bincount(bins[there], minlength=BINS + 1)
-        before = self.backlog.sum()
-        self._carry(at, work, wait, there & ~refused)
-        return float(before + work.sum() - self.backlog.sum())
-
-    def _carry(self, at: np.ndarray, work: np.ndarray, wait: np.ndarray, taken: np.ndarray) -> None:
-        """Keep the work that is left at the end of the tick."""
-        leaves = np.where(taken, at + wait + work, 0.0).max(axis=1)
-        self.backlog = np.maximum(np.maximum(leaves, self.backlog) - TICK, 0.0)
-
-    def _refuse(self, at: np.ndarray, work: np.ndarray, wait: np.ndarray, left: float) -> None:
-        """Reckon a pod anew, request by request: who would wait too long does not join (inf)."""
-        free = left  # when the pod is free
-        for k in np.flatnonzero(at < TICK):
-            wait[k] = max(free - at[k], 0.0)
-            if wait[k] > self.fleet.patience:
-                wait[k] = np.inf
-            else:
-                free = max(free, at[k]) + work[k]
-
-    def resize(self, pods: int) -> None:
-        """Have so many pods: new ones are empty, those that go finish their queue elsewhere."""
-        kept = self.backlog[:pods]
-        self.backlog = np.r_[kept, np.zeros(pods - len(kept))]
-
-
 @dataclass(frozen=True)
 class Run:
     """What happened.
@@ -233,19 +185,12 @@ class Run:
         those that were served) and ``dropped`` (requests).
     summary : dict
         ``strategy``, ``requests``, ``mean``, ``p50``, ``p99`` (seconds), ``over_1s`` (share of
-        all requests, refused ones included), ``dropped`` (share), ``pod_hours``, ``euros``.
+        all requests, refused ones included), ``bad_minutes`` (in which p99 is above a second),
+        ``dropped`` (share), ``pod_hours`` and ``euros``.
     """
 
     timeline: pd.DataFrame
     summary: dict[str, object]
-
-
-def _quantile(counts: np.ndarray, share: float) -> float:
-    """Return a quantile of the times of those that were served, in seconds."""
-    served = counts[:-1].cumsum()
-    if not served[-1]:
-        return float("nan")
-    return float(BIN * (np.searchsorted(served, share * served[-1]) + 1))
 
 
 @dataclass
@@ -323,18 +268,17 @@ def simulate(
     Raises
     ------
     ValueError
-        If the load is no finite number from 0, or a name is unknown.
+        If the load is not within its bounds, or a name is unknown.
     """
     fleet, load = fleet or Fleet(), np.asarray(load, float)
-    if load.shape != (1440,) or not (np.isfinite(load).all() and (load >= 0).all()):
-        raise ValueError("load: 1,440 numbers from 0, the requests a second of each minute.")
+    if load.shape != (1440,) or not ((load >= 0) & (load <= 5_000)).all():
+        raise ValueError("load: 1,440 numbers from 0 to 5,000, requests a second by minute.")
     name = strategy if isinstance(strategy, str) else "own"
     if isinstance(strategy, str) and strategy not in STRATEGIES:
         raise ValueError(f"strategy {strategy!r}: one of {', '.join(STRATEGIES)}.")
     own = STRATEGIES[strategy] if isinstance(strategy, str) else strategy
-    rng = np.random.default_rng([seed, 22])
-    first = max(fleet.least, own.floor[2]) if own.metric == "none" else fleet.least
-    queues = _Queues(fleet, rng, np.zeros(first))
+    first = own.floor[2] if own.metric == "none" else fleet.least
+    queues = Queues(np.zeros(first), fleet.service, fleet.spread, fleet.patience, [seed, 22])
     controller, starts, rows = _Controller(fleet, own, usual_day()), [], []
     histogram = np.zeros((1440, BINS + 1), int)
     for second in range(round(hours[0] * 60) * 60, round(hours[1] * 60) * 60, TICK):
@@ -344,12 +288,13 @@ def simulate(
         while starts and starts[0] <= second:
             starts.pop(0)
             queues.resize(len(queues.backlog) + 1)
-        rows.append(_tick(queues, starts, controller, load, second))
-        histogram[second // 60] += queues.counts
+        row, counts = _tick(queues, starts, controller, load, second)
+        rows.append(row)
+        histogram[second // 60] += counts
     return _run(name, rows, histogram, fleet)
 
 
-def _scale(queues: _Queues, starts: list[float], controller: _Controller, second: int) -> None:
+def _scale(queues: Queues, starts: list[float], controller: _Controller, second: int) -> None:
     """Start pods, or stop some: those that are not ready first."""
     ready = len(queues.backlog)
     wanted = controller.asks(second, ready, len(starts))
@@ -363,18 +308,18 @@ def _scale(queues: _Queues, starts: list[float], controller: _Controller, second
 
 
 def _tick(
-    queues: _Queues, starts: list[float], controller: _Controller, load: np.ndarray, second: int
-) -> tuple:
-    """Serve a tick and return its row."""
+    queues: Queues, starts: list[float], controller: _Controller, load: np.ndarray, second: int
+) -> tuple[tuple, np.ndarray]:
+    """Serve a tick; return its row, and its requests by their time."""
     rate = float(np.interp(second / 60 - 0.5, np.arange(1440), load))
     ready = len(queues.backlog)
     shared = ready + (0 if controller.fleet.probe else len(starts))
-    busy = queues.tick(rate / shared)
-    lost = queues.rng.poisson(rate * TICK * (shared - ready) / shared) if shared > ready else 0
-    queues.counts[-1] += lost  # sent to a pod without a model
+    busy, counts = queues.tick(rate / shared, TICK)
+    if shared > ready:  # sent to a pod without a model
+        counts[-1] += queues.rng.poisson(rate * TICK * (shared - ready) / shared)
     controller.busy.append(busy / TICK)
-    controller.rates.append(queues.counts.sum() / TICK)
-    return second // 60, ready, len(starts), busy / TICK / ready
+    controller.rates.append(counts.sum() / TICK)
+    return (second // 60, ready, len(starts), busy / TICK / ready), counts
 
 
 def _run(name: str, rows: list[tuple], histogram: np.ndarray, fleet: Fleet) -> Run:
@@ -385,14 +330,19 @@ def _run(name: str, rows: list[tuple], histogram: np.ndarray, fleet: Fleet) -> R
     timeline = table.groupby("minute").agg(how).reset_index()
     counts = histogram[timeline["minute"]]
     timeline.insert(1, "load", counts.sum(axis=1) / 60)
-    timeline["p99"] = [_quantile(one, 0.99) for one in counts]
+    timeline["p99"] = [quantile(one, 0.99) for one in counts]
     timeline["dropped"] = counts[:, -1]
     total = counts.sum(axis=0)
     n = int(total.sum())
-    mean = float((total[:-1] * (np.arange(BINS) + 0.5)).sum() * BIN / max(total[:-1].sum(), 1))
-    summary = {"strategy": name, "requests": n, "mean": mean, "p50": _quantile(total, 0.5)}
-    summary["p99"] = _quantile(total, 0.99)
-    summary["over_1s"] = float(total[round(1 / BIN) :].sum() / max(n, 1))
+    summary = {
+        "strategy": name,
+        "requests": n,
+        "mean": mean_time(total),
+        "p50": quantile(total, 0.5),
+    }
+    summary["p99"] = quantile(total, 0.99)
+    summary["over_1s"] = float(total[round(1 / BIN) + 1 :].sum() / max(n, 1))
+    summary["bad_minutes"] = int((timeline["p99"] > 1).sum())
     summary |= {"dropped": float(total[-1] / max(n, 1)), "pod_hours": round(hours, 6)}
     return Run(timeline, {**summary, "euros": hours * fleet.price})
 
@@ -450,14 +400,6 @@ def frontier(
     return pd.DataFrame(rows)
 
 
-def shared_queue(rate: float, service: float, pods: int) -> float:
-    """Return the mean wait if all pods had one queue (Erlang's C, exponential service)."""
-    load = rate * service
-    terms = np.cumprod(np.r_[1.0, load / np.arange(1, pods + 1)])
-    last = terms[-1] * pods / (pods - load)
-    return float(last / (terms[:-1].sum() + last) * service / (pods - load))
-
-
 def queueing(
     loads: Sequence[float] = (60, 120, 160, 180), hours: float = 2.0, seed: int = 3
 ) -> pd.DataFrame:
@@ -477,9 +419,9 @@ def queueing(
             found = simulate(np.full(1440, load), "fixed 4", fleet, seed, (0, hours)).summary
             rate, s = load / 4, fleet.service
             busy = rate * s
-            theory = rate * s**2 * (1 + spread**2) / 2 / (1 - busy)
+            theory = mean_wait(rate, s, spread)
             p99 = np.log(100) / (1 / s - rate) if spread == 1 else np.nan
-            shared = shared_queue(load, s, 4) if spread == 1 else np.nan
+            shared = shared_wait(load, s, 4) if spread == 1 else np.nan
             waited = found["mean"] - s
             rows.append((load, busy, spread, waited, theory, found["p99"], p99, shared))
     names = ["load", "utilisation", "spread", "simulated", "theory", "p99", "p99_theory", "shared"]

@@ -335,7 +335,7 @@ def plan(seed: int) -> tuple[tuple[Shift, ...], tuple[Fault, ...]]:
     return shifts, faults
 
 
-def matured(year: Year, day: int, first: int | None = None) -> pd.DataFrame:
+def matured(year: Year, day: int, first: int | None = None, wait: int = WAIT) -> pd.DataFrame:
     """Return the labels that may be learned from on the morning of a day.
 
     Parameters
@@ -344,16 +344,19 @@ def matured(year: Year, day: int, first: int | None = None) -> pd.DataFrame:
     day : int
     first : int, optional
         Oldest day of payments; the first of the year's history by default.
+    wait : int
+        Age of the youngest payments, days. Below :data:`WAIT` many frauds are not known yet and
+        count as genuine.
 
     Returns
     -------
     DataFrame
-        ``row`` and ``fraud`` of payments that are :data:`WAIT` days old; a fraud that is reported
+        ``row`` and ``fraud`` of payments of that age; a fraud that is reported
         later counts as genuine until then.
     """
     now = START + pd.Timedelta(days=day)
     of = year.rows["day"].to_numpy()
-    old = of < day - WAIT if first is None else (of < day - WAIT) & (of >= first)
+    old = (of < day - wait) & (of >= (of[0] if first is None else first))
     found = year.labels[old]
     return pd.DataFrame({"row": found["row"], "fraud": found["fraud"] & (found["known_at"] <= now)})
 
