@@ -57,7 +57,7 @@ class Limits:
     money: float = 40.0
     ranking: float = 0.05
     slice_money: float = 400.0
-    p99_ms: float = 20.0
+    p99_ms: float = 50.0
     days: float = 60.0
     days_of_test: int = 14
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,11 +60,13 @@ class Registry:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         address = f"sqlite:///{self.file}"
         client = MlflowClient(tracking_uri=address, registry_uri=address)
-        try:
-            client.create_registered_model(self.name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
+        with warnings.catch_warnings():  # MLflow 3.17 uses what SQLAlchemy 2.1 will drop
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                client.create_registered_model(self.name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
         return client
 
     def register(self, run: dag.Run) -> int:
