@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from casebook.cases.deployment_pipeline.autoscaling import (
@@ -15,6 +16,8 @@ from casebook.cases.deployment_pipeline.autoscaling import (
     simulate,
     usual_day,
 )
+from casebook.cases.deployment_pipeline.world import CHAPTER
+from casebook.recorded import bench
 
 
 @cache
@@ -84,3 +87,23 @@ def test_the_table_has_a_row_for_each_day_and_strategy():
 def test_an_unknown_strategy_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="one of fixed 4"):
         simulate(np.ones(1440), "hope")
+
+
+def test_one_day_is_the_recorded_one():
+    stored = bench.recorded(CHAPTER, "days").frame
+    live = days(seeds=(0,), strategies=("cpu",))
+    own = stored.merge(live[["seed", "day", "strategy"]])
+    pd.testing.assert_frame_equal(own, live, rtol=1e-3, check_dtype=False)
+    assert stored.groupby(["day", "strategy"])["seed"].nunique().min() >= 15
+
+
+def test_what_the_recorded_days_promise():
+    stored = bench.recorded(CHAPTER, "days").frame
+    lunch_, crowd = (
+        stored[stored["day"] == d].groupby("strategy") for d in ("lunch", "flash crowd")
+    )
+    slow, hours = lunch_["over_1s"].mean(), lunch_["pod_hours"].mean()
+    assert slow["scheduled"] < slow["cpu"] / 10 and slow["predictive"] < slow["cpu"] / 3
+    assert hours["predictive"] < 1.05 * hours["cpu"] < hours["scheduled"]
+    missed = crowd["over_1s"].mean()
+    assert missed[["cpu", "requests", "scheduled", "predictive"]].min() > 0.003 > missed["fixed 10"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from casebook.cases.deployment_pipeline import canary
 from casebook.cases.deployment_pipeline.canary import BASE, Counts, Watch, decide
+from casebook.cases.deployment_pipeline.world import CHAPTER
 from casebook.evaluate import two_shares
+from casebook.recorded import bench
 
 
 def share_stopped(rate, rule, runs=1_500, looks=180, per_look=2_000.0, seed=5, repeats=1):
@@ -133,3 +136,19 @@ def test_a_watch_that_cannot_be_is_refused(bad):
 def test_an_unknown_rule_is_named():
     with pytest.raises(ValueError, match="naive, fixed, peeking, sequential"):
         canary.stops(canary.paths(0.1, 2, 2, 10, 0.5, 0), "gut feeling")
+
+
+def test_what_is_recorded_is_what_runs_today():
+    for name, live, keys in (
+        ("characteristic", canary.characteristic((0.001,)), ["rule", "error_rate"]),
+        ("half_hour", canary.half_hour((100,)), ["rate"]),
+    ):
+        stored = bench.recorded(CHAPTER, name).frame.merge(live[keys])
+        pd.testing.assert_frame_equal(stored, live, rtol=1e-3, check_dtype=False)
+
+
+def test_what_the_recorded_tables_promise():
+    table = bench.recorded(CHAPTER, "characteristic").frame.set_index(["rule", "ratio"])
+    assert table.loc[("sequential", 1), "high"] < 0.05 < table.loc[("peeking", 1), "low"]
+    assert table.loc[("sequential", 2), "low"] > 0.8
+    assert table.loc[("sequential", 2), "requests"] < 0.6 * table.loc[("fixed", 2), "requests"]

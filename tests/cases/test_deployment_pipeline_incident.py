@@ -21,6 +21,8 @@ from casebook.cases.deployment_pipeline.incident import (
     severity,
     signals,
 )
+from casebook.cases.deployment_pipeline.world import CHAPTER
+from casebook.recorded import bench
 
 
 @cache
@@ -85,7 +87,11 @@ def test_a_large_fault_is_named_mitigated_and_resolved_in_this_order(kind, seed)
 
 
 def test_the_table_has_the_truth_beside_what_was_named_and_quiet_logs_alarm_nobody():
-    table = drills(seeds=(0,)).set_index("kind")
+    live = drills(seeds=(0,))
+    stored = bench.recorded(CHAPTER, "drills").frame
+    own = stored[stored["seed"] == 0].fillna({"named": "none", "total": "none", "severity": "none"})
+    pd.testing.assert_frame_equal(own.reset_index(drop=True), live, rtol=1e-3, check_dtype=False)
+    table = live.set_index("kind")
     assert table.loc["none", "named"] == "none" and pd.isna(table.loc["none", "delay"])
     ill = table.drop("none")
     assert ill.index.tolist() == list(FAULTS)
@@ -154,3 +160,12 @@ def test_what_hits_a_small_caller_drowns_in_the_total():
     assert diagnose(silent).kind == "unit_change" and diagnose(silent, by_caller=False) is None
     refused = parse(logs("schema_break", 7).lines)
     assert diagnose(refused).at < diagnose(refused, by_caller=False).at
+
+
+def test_what_the_recorded_drills_promise():
+    table = bench.recorded(CHAPTER, "drills").frame.fillna({"named": "none", "total": "none"})
+    assert table.groupby("kind")["seed"].nunique().min() >= 15
+    assert (table.loc[table["kind"] == "none", "named"] == "none").all()
+    ill = table[table["kind"] != "none"]
+    assert (ill["named"].eq(ill["kind"]) | ill["named"].eq("none")).mean() > 0.95
+    assert ill["right"].sum() > (ill["total"] == ill["kind"]).sum()

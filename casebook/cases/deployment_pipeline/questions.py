@@ -355,6 +355,8 @@ np.mean(daily) + t * np.std(daily, ddof=1) / np.sqrt(len(daily))
   {value:.4g} is not the upper end of the one-sided 95 % interval of the daily means.
 upper_of(daily, stats.t.ppf(0.975, len(daily) - 1))
   This is the end of a two-sided interval: the gate asks one question.
+upper_of(daily, stats.norm.ppf(0.95))
+  This is the normal distribution's 1.645. With 14 days, take the t distribution.
 daily.mean() - t * stats.sem(daily)
   This is the lower end.
 daily.mean() + t * daily.std()
