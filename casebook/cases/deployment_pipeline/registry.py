@@ -59,14 +59,15 @@ class Registry:
 
         self.file.parent.mkdir(parents=True, exist_ok=True)
         address = f"sqlite:///{self.file}"
-        client = MlflowClient(tracking_uri=address, registry_uri=address)
         with warnings.catch_warnings():  # MLflow 3.17 uses what SQLAlchemy 2.1 will drop
             warnings.simplefilter("ignore", DeprecationWarning)
-            try:
-                client.create_registered_model(self.name)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
+            client = MlflowClient(tracking_uri=address, registry_uri=address)
+            client.search_experiments()  # it opens the file only when it is asked
+        try:
+            client.create_registered_model(self.name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
         return client
 
     def register(self, run: dag.Run) -> int:

@@ -121,8 +121,9 @@ def accepted(frame: pd.DataFrame, most: float = SETTINGS["bad_rows"]) -> tuple[p
         raise ContractBroken(["rows: the table is empty; look at the feed"], frame, frame)
     numbers = [name for name in FEATURES if name in frame]
     said, good = [], typed(frame, numbers, ["at"] if "at" in frame else [])
-    middle = good["amount"].median() if "amount" in good else np.nan
-    if np.isfinite(middle) and not USUAL[0] <= middle <= USUAL[1]:  # before rows are blamed for it
+    amounts = good["amount"].dropna() if "amount" in good else []
+    middle = np.median(amounts) if len(amounts) else USUAL[0]
+    if not USUAL[0] <= middle <= USUAL[1]:  # before rows are blamed for it
         what = f"unit: the median amount is {middle:,.2f}, usual are {USUAL[0]:g} to {USUAL[1]:g}"
         raise ContractBroken([f"{what}; {REMEDIES['unit']}"], frame, frame.iloc[:0])
     try:
