@@ -10,7 +10,7 @@ from casebook.cases.deployment_pipeline.service import wait_ready
 from casebook.serving.load import Server
 from casebook.serving.traffic import Traffic
 
-RPS, LIMITS = 40, rollout.Limits(patience=20)
+RPS, LIMITS = 40, rollout.Limits(patience=40, warm=20)
 STAGES = (
     rollout.Stage("shadow", 0.0, 1.0, 20, shadow=True),
     rollout.Stage("canary 5 %", 0.05, 1.0, 4),
@@ -72,13 +72,13 @@ def models(tmp_path_factory):
 
 def test_a_version_that_errs_goes_back_a_good_one_goes_live_and_nobody_notices(models):
     first, second = models
-    with measured.fleet(first, second, 3_000) as one:
-        bad = {"folder": str(second), "fault": "nan", "after": 30}
-        with (
-            Server(measured.POD, bad, patience=measured.START_UP) as broken,
-            Traffic(f"{one.router}/score", one.bodies, RPS) as traffic,
-        ):
-            wait_ready(broken.url, measured.START_UP)
+    bad = {"folder": str(second), "fault": "nan", "after": 50}
+    with (
+        measured.fleet(first, second, 30_000) as one,
+        Server(measured.POD, bad, patience=measured.START_UP) as broken,
+    ):
+        wait_ready(broken.url, measured.START_UP)
+        with Traffic(f"{one.router}/score", one.bodies, RPS) as traffic:
             back = rollout.run(one.router, [broken.url], STAGES, LIMITS)
             gone = rollout.run(
                 one.router, ["http://127.0.0.1:9"], STAGES, rollout.Limits(patience=1)

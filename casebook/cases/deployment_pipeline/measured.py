@@ -104,9 +104,9 @@ def latency(
 #: What is wrong with the new version, and after how many of its requests.
 DRILLS = {
     "none": {},
-    "errors": {"fault": "errors", "after": 40},
-    "slow": {"fault": "slow", "after": 40},
-    "not a number": {"fault": "nan", "after": 40},
+    "errors": {"fault": "errors", "after": 90},
+    "slow": {"fault": "slow", "after": 90},
+    "not a number": {"fault": "nan", "after": 90},
     "scores times 20": {"fault": "shifted"},
     "never ready": {"fault": "never ready"},
     "killed at 25 %": {},
@@ -141,7 +141,8 @@ def drill(
     """
     lim = limits or rollout.Limits()
     least = sum(max(s.seconds, s.requests / rps / (s.share or 1)) for s in stages)
-    with fleet(first, second, int(rps * (1.5 * least + 4 + lim.patience)), **DRILLS[name]) as one:
+    n = int(rps * (least + (len(stages) + 2) * lim.patience))  # it is stopped when all is over
+    with fleet(first, second, n, **DRILLS[name]) as one:
 
         def on_stage(stage: rollout.Stage) -> None:
             if name.startswith("killed") and stage.share == 0.25:

@@ -66,6 +66,8 @@ class Limits:
         Seconds to be ready, and seconds after which a stage without enough requests ends.
     every : float
         Seconds between two looks.
+    warm : int
+        Copies that a pod gets before anything is counted: its first answers are slow.
     """
 
     level: float = 0.05
@@ -73,6 +75,7 @@ class Limits:
     shift: float = 0.25
     patience: float = 120.0
     every: float = 0.25
+    warm: int = 50
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,8 @@ def run(
         try:
             for pod in pods:
                 wait_ready(pod, lim.patience)
+            route(new=[*pods], share=0.0, shadow=True, stage="warm-up")
+            _warm(http, lim)
             for stage in stages:
                 plan = {"share": stage.share, "shadow": stage.shadow, "stage": stage.name}
                 since = route(new=[*pods], **plan)
@@ -202,6 +207,16 @@ def run(
     ]
     table = pd.DataFrame([*rows, last], columns=COLUMNS)
     return Timeline(table, outcome, why, ended - since if why else np.nan, ended)
+
+
+def _warm(http: Any, lim: Limits) -> None:
+    """Wait until the new pods have had their copies, or the time for it is over."""
+    until = time.monotonic() + lim.patience
+    while time.monotonic() < until:
+        if http.get("/watch").raise_for_status().json()["new"]["n"] >= lim.warm:
+            return
+        time.sleep(lim.every)
+    raise TimeoutError(f"fewer than {lim.warm} copies in {lim.patience:g} s: is there traffic?")
 
 
 def _stage(
