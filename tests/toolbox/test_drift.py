@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import ks_2samp
 
-from casebook.evaluate import drift
+from casebook.serving import drift
 
 
 def days(seed: int, count: int = 120, n: int = 200, columns: int = 10, wobble: float = 0.0):

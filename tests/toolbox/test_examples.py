@@ -22,7 +22,7 @@ MODULES = sorted(
 MODULES += [
     f"casebook.evaluate.{name}" for name in ("conformal", "gap", "power", "quantiles", "ranges")
 ]
-MODULES += [f"casebook.evaluate.{name}" for name in ("drift", "killing", "psi", "survival")]
+MODULES += [f"casebook.evaluate.{name}" for name in ("killing", "psi", "survival")]
 MODULES += ["casebook.strict_json"]
 MODULES += [
     f"casebook.data.{name}"

@@ -2,7 +2,7 @@
 
 *Requests*: what arrives is complete, within bounds and new (``missing``, ``level``, ``repeats``).
 *ML health*: each day the distribution of each feature and of the score is compared with a reference
-(:mod:`casebook.evaluate.drift`), and each week the reports of fraud with what the model had said.
+(:mod:`casebook.serving.drift`), and each week the reports of fraud with what the model had said.
 *Business*: what the decisions ask of customers and cost (both in
 :mod:`~casebook.cases.deployment_pipeline.reports`).
 
@@ -23,8 +23,8 @@ import pandas as pd
 from casebook.cases.deployment_pipeline.chances import CONTINUOUS, FEATURES
 from casebook.cases.deployment_pipeline.reports import refuted
 from casebook.cases.deployment_pipeline.world import Year
-from casebook.evaluate import drift
-from casebook.evaluate.drift import DETECTORS, Reference, daily, ratio
+from casebook.serving import drift
+from casebook.serving.drift import DETECTORS, Reference, daily, ratio
 
 __all__ = ["ADVICE", "DETECTORS", "Reference", "advice", "alarms", "daily", "reference"]
 
@@ -59,7 +59,7 @@ def reference(
     fit: tuple[int, int] = FIT,
     quiet: tuple[int, int] = QUIET,
 ) -> Reference:
-    """Learn a reference of payments, as :func:`casebook.evaluate.drift.reference` does."""
+    """Learn a reference of payments, as :func:`casebook.serving.drift.reference` does."""
     return drift.reference(rows, columns, fit, quiet, continuous=CONTINUOUS)
 
 

@@ -16,8 +16,8 @@ import pandas as pd
 from casebook.cases.deployment_pipeline.retraining import PARAMS, REST
 from casebook.data import real
 from casebook.data.tables import bike_hours, elec2
-from casebook.evaluate import drift
 from casebook.recorded.real import from_real
+from casebook.serving import drift
 
 BIKE = ("hour", "weekday", "workingday", "holiday", "weather", "temperature", "humidity", "wind")
 ELEC = ("period", "nswprice", "nswdemand", "vicprice", "vicdemand", "transfer")

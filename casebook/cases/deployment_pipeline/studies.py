@@ -25,10 +25,10 @@ from casebook.cases.deployment_pipeline.world import (
     plan,
     simulate,
 )
-from casebook.evaluate import drift
 from casebook.evaluate.gap import gaps
 from casebook.evaluate.intervals import mean_interval, wilson
 from casebook.evaluate.psi import Bins
+from casebook.serving import drift
 
 SEEDS = tuple(range(1_101, 1_116))
 #: Continuous features that are positive on most payments, one moved in each world.
