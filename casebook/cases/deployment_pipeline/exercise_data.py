@@ -60,7 +60,7 @@ def plan(seed: int) -> pd.Series:
     rng = np.random.default_rng([seed, 2])
     while True:
         base, ratio = rng.choice([0.0008, 0.001, 0.0012, 0.0015]), rng.choice([1.8, 2.0, 2.2, 2.5])
-        share, rate = rng.choice([0.04, 0.05, 0.08, 0.1]), float(rng.integers(30, 160))
+        share, rate = rng.choice([0.06, 0.05, 0.08, 0.1]), float(rng.integers(30, 160))
         own = {"base": base, "bad": round(base * ratio, 6), "share": share, "rate": rate}
         if 0.3 < chance_of(own["base"], own["bad"], share, rate * 1800 * share) < 0.75:
             return pd.Series(own)

@@ -90,12 +90,13 @@ q2 = exercise.asked(
     "`per_arm`, `canary`, `minutes` and `chance`, four numbers",
     setup=f"""{_FROM}Z, almost, chance_of, size_of
 from scipy import stats
+from casebook.evaluate.two_shares import exact_power
 base, bad, share, rate = plan
 two = stats.norm.isf(0.025), Z[1]
 arriving = 30 * 60 * rate * share
-pooled = share * bad + (1 - share) * base
-pooled = Z[0] * (pooled * (1 - pooled) / (1 - share)) ** 0.5
-pooled += Z[1] * (bad * (1 - bad) + share / (1 - share) * base * (1 - base)) ** 0.5
+both = share * bad + (1 - share) * base
+level = Z[0] * (both * (1 - both) / (1 - share)) ** 0.5
+power = (bad * (1 - bad) + share / (1 - share) * base * (1 - base)) ** 0.5
 """,
     parts=parts(
         """
@@ -121,8 +122,10 @@ size_of(base, bad, 1 - share)
   The odds are turned round: a canary request comes with *more* than one of the stable pool.
 share * 2 * per_arm
   You split the total of the equal arms. With so few in the canary, the total must be larger.
-(pooled / (bad - base)) ** 2
-  This is the pooled variance: fewer requests, and more false rollbacks than 5 % (see the chapter).
+((level + Z[1] * power) / (bad - base)) ** 2
+  This is the pooled variance: fewer requests, and more false rollbacks than 5 %.
+(sum(Z) / (bad - base)) ** 2 * (bad * (1 - bad) + share * base * (1 - base))
+  The odds are share / (1 - share), {share:g} / {1 - share:g}, and not the share.
 size_of(base, bad, share, two)
   This is a two-sided test.
 
@@ -145,11 +148,15 @@ chance_of(base, bad, 0.5, arriving)
   This compares the canary with a pool of its own size.
 chance_of(base, bad, share, arriving, two[0])
   This is a two-sided test.
+exact_power(int(arriving), base, bad, share)
+  This is the power of the exact test. Asked for is the formula above, solved for the second z.
+stats.norm.cdf((np.sqrt(arriving) * (bad - base) - level) / power)
+  This is the power with the pooled variance. Asked for is the formula above.
 0.8 * 30 / minutes
   Power does not grow in proportion to the sample. Solve the formula for the z of the power.
 """,
         per_arm=Number(0.002),
-        canary=Number(0.002),
+        canary=Number(0.0008),
         minutes=Number(0.002),
     ),
     prediction=Prediction(
