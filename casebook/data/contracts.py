@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from casebook.columns import need_columns as need_columns
+
 if TYPE_CHECKING:
     import pandas as pd
     import pandera.pandas as pa
@@ -41,34 +43,6 @@ class ContractBroken(ValueError):
 
 class ModelRefused(ValueError):
     """A stored model must not answer: it is missing, altered, too old, or of other features."""
-
-
-def need_columns(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
-    """Refuse a table that lacks a column.
-
-    Parameters
-    ----------
-    frame : DataFrame
-    columns : iterable of str
-        That it must have; more do no harm.
-    name : str
-        Of the table, for the message.
-
-    Raises
-    ------
-    ValueError
-        With the columns that are missing and those that are there.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> need_columns(pd.DataFrame({"day": [1]}), ["day", "sold"], "sales")
-    Traceback (most recent call last):
-    ...
-    ValueError: sales: no column ['sold']; there are ['day'].
-    """
-    if missing := [column for column in columns if column not in frame]:
-        raise ValueError(f"{name}: no column {missing}; there are {list(frame)}.")
 
 
 def typed(frame: pd.DataFrame, numbers: Sequence[str], times: Sequence[str]) -> pd.DataFrame:

@@ -22,7 +22,7 @@ import pandas as pd
 
 from casebook.evaluate.assign import CONTROL, TREATMENT
 from casebook.evaluate.experiments import srm_power
-from casebook.evaluate.sequential import Paths, always_valid_interval, always_valid_p
+from casebook.evaluate.sequential import Paths, always_valid_interval, always_valid_p, daily_paths
 
 #: Sizes of effects that are expected of revenue, for the always-valid test; level of the split's.
 TAU, SRM_ALPHA = 0.1, 0.001
@@ -92,6 +92,33 @@ def kill_day(paths: Paths, rule: str, margin: float = 0.02, alpha: float = 0.05)
     else:
         raise ValueError(f"rule {rule!r}: one of estimate, harm, beyond.")
     return np.where(stops.any(axis=1), stops.argmax(axis=1), -1)
+
+
+def kills(outcomes: np.ndarray, losses: Sequence[float], runs: int = 1_000) -> pd.DataFrame:
+    """Split users at random and look at their outcomes daily, with a planted loss or none.
+
+    Parameters
+    ----------
+    outcomes : ndarray, shape (users, days)
+    losses : sequence of float
+        Relative.
+    runs : int
+        Tests of each loss.
+
+    Returns
+    -------
+    DataFrame
+        ``loss``, ``rule``, ``stopped`` (share of the tests), ``day`` (mean day of the stop) and
+        ``se`` (of the relative effect at the end).
+    """
+    rows = []
+    for loss in losses:
+        paths = daily_paths(outcomes, np.zeros(len(outcomes)), runs, lift=-loss)
+        for rule in ("estimate", "harm", "beyond"):
+            at = kill_day(paths, rule)
+            day = at[at >= 0].mean() + 1 if (at >= 0).any() else np.nan
+            rows.append((loss, rule, (at >= 0).mean(), day, paths.se[:, -1].mean()))
+    return pd.DataFrame(rows, columns=["loss", "rule", "stopped", "day", "se"])
 
 
 def watch(effect: float, se: float, margin: float = 0.02, alpha: float = 0.05) -> str:

@@ -263,8 +263,9 @@ def slate_value(
     clusters : array_like, shape (n,), optional
         By default the slates.
     expected, named : array_like, shape (n, slots)
-        For ``"dr"``: chances of a click by somebody who looks, by a model fitted on other clusters,
-        on the items that were shown and on those that the candidate names.
+        For ``"dr"``: chances of a click by somebody who looks, by a model fitted on other slates,
+        such as those of the weeks before, on the items that were shown and on those that the
+        candidate names.
     most : float
         Weights are cut to it: the smaller, the less noise, and the more the model decides alone.
 

@@ -14,6 +14,7 @@ Examples
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
@@ -35,6 +36,8 @@ class Hashes(Protocol):
 
     def put(self, changes: Iterable[Change], drop: Sequence[str] = ()) -> None: ...
 
+    def ready(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -45,11 +48,24 @@ def hashes_of(where: Path | str) -> Hashes:
 
 
 class InFile:
-    """Tables in a file of SQLite; a change is there whole or not at all, also after a kill."""
+    """Tables in a file of SQLite; a change is there whole or not at all, also after a kill.
+
+    A file that is deleted under it, replaced by another, or locked when it is opened, is an error
+    until ``ready``.
+    """
 
     def __init__(self, path: Path | str) -> None:
-        self._lock, self._reading = threading.Lock(), threading.Lock()
-        how = {"check_same_thread": False, "isolation_level": None, "timeout": 10}
+        self._path, self._lock, self._reading = path, threading.Lock(), threading.Lock()
+        self._db = self._reader = None
+        self._file: object = "locked when it was opened"
+        try:
+            self._open()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise
+
+    def _open(self) -> None:
+        path, how = self._path, {"check_same_thread": False, "isolation_level": None, "timeout": 10}
         self._db = self._reader = sqlite3.connect(path, **how)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
@@ -62,10 +78,34 @@ class InFile:
         else:  # who reads does not wait for a night that is written
             self._reader = sqlite3.connect(path, **how)
             self._reader.execute("PRAGMA query_only = 1")
+        self._file = self._now_there()
+
+    def _now_there(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _same(self) -> None:
+        if self._now_there() != self._file:
+            raise sqlite3.OperationalError(f"{self._path} is locked, gone, or another file")
+
+    def ready(self) -> None:
+        """Open the file anew if it was deleted or replaced; what the old one held is gone."""
+        if self._now_there() == self._file:
+            return
+        with self._lock, self._reading:
+            self.close()
+            if self._now_there() is None:  # what belongs to the old one would spoil the new one
+                for end in ("-wal", "-shm"):
+                    Path(f"{self._path}{end}").unlink(missing_ok=True)
+            self._open()
 
     def get(self, asks: Sequence[Ask]) -> list[dict[str, str]]:
         """Return for each ask what there is, field by field."""
         with self._reading:
+            self._same()
             self._reader.execute("BEGIN")  # all asks see one state
             try:
                 return [self._of(name, fields) for name, fields in asks]
@@ -90,6 +130,7 @@ class InFile:
         there = [one for one in changes if one[2] is not None]
         gone = [one[:2] for one in changes if one[2] is None]
         with self._lock:
+            self._same()
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._db.executemany("DELETE FROM cells WHERE name = ?", [(n,) for n in drop])
@@ -102,8 +143,9 @@ class InFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._reader.close()
-        self._db.close()
+        for db in (self._reader, self._db):
+            if db is not None:
+                db.close()
 
 
 class InRedis:
@@ -154,6 +196,9 @@ class InRedis:
                 else:
                     pipe.hset(self._prefix + name, field, value)
             pipe.execute()
+
+    def ready(self) -> None:
+        """Do nothing: each call connects if it must."""
 
     def close(self) -> None:
         """Close the connections."""

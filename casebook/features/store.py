@@ -31,8 +31,11 @@ Taken(new=1, again=0, refused=())
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +72,7 @@ __all__ = [
     "Online",
     "Taken",
     "Tier",
+    "opened",
     "skew",
 ]
 
@@ -100,6 +104,21 @@ class Online:
     def close(self) -> None:
         self.cells.close()
 
+    def set_back(self, now: pd.Timestamp) -> float:
+        """Believe a time that is before what was ingested: a clock was ahead, and is right again.
+
+        What was stamped by it stays until its own time is over.
+
+        Returns
+        -------
+        float
+            Seconds by which it was ahead; 0.0 changes nothing.
+        """
+        ahead = self._until() - ticks(now)
+        if ahead > 0:
+            self.cells.put([("until", "", str(ticks(now)))])
+        return max(ahead, 0) / 1e6
+
     def ingest(self, events: pd.DataFrame, until: pd.Timestamp) -> Taken:
         """Take in events, and note that all that was known before ``until`` is in.
 
@@ -122,6 +141,7 @@ class Online:
             If a column is missing, or ``until`` is before that of an earlier call.
         """
         checked(self._stream, events)
+        self.cells.ready()
         before, end = self._until(), ticks(until)
         if end < before:
             raise ValueError(f"all until {_time(before)} is in: {until} is before it.")
@@ -298,13 +318,29 @@ class Online:
         rows = {}
         for tier in dict.fromkeys(f.tier for f in self.features):
             age, behind = ((ticks(now) - t) / 1e6 for t in times[bool(tier.every)])
-            state = "fresh" if age <= tier.sla else "stale" if age <= tier.alert else "alarm"
+            # Younger than now is what a clock that was ahead has stamped.
+            state = (
+                "fresh" if abs(age) <= tier.sla else "stale" if abs(age) <= tier.alert else "alarm"
+            )
             rows[tier.name] = (age, behind, tier.sla, tier.alert, state)
         columns = ["age", "behind", "sla", "alert", "state"]
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("tier")
 
     def _until(self) -> int:
         return int(self.cells.get([("until", [""])])[0].get("", 0))
+
+
+def opened(features: Sequence[Feature], path: Path) -> tuple[Online, str]:
+    """Return the store of a file, and what was wrong with it: what is no store is put aside."""
+    try:
+        return Online(features, path), ""
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        for end in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.replace(f"{path}{end}", f"{path}.broken{end}")
+        return Online(features, path), f"store: {error}; it is kept as {path.name}.broken"
 
 
 def _wrong(at: int, known: int, before: int, end: int) -> str:

@@ -10,7 +10,7 @@ Examples
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -143,6 +143,55 @@ def whole_number(text: str, most: int, of: str, do: str) -> int:
     if not 1 <= number <= most:
         raise Problem(400, "no number", f"{text[:40]!r} is not {of}.", do)
     return number
+
+
+def query_of(query: Sequence[tuple[str, str]], names: Sequence[str]) -> dict[str, str]:
+    """Return the parameters of an address by name.
+
+    Raises
+    ------
+    Problem
+        422 for a name that is unknown, or there twice.
+
+    Examples
+    --------
+    >>> query_of([("count", "5")], ["count"])
+    {'count': '5'}
+    """
+    given = dict(query)
+    if unknown := sorted({*given} - {*names}):
+        what = f"{unknown[0][:40]!r} is no parameter."
+        raise Problem(422, "unknown parameter", what, f"Send {', '.join(names)}.")
+    if len(query) > len(given):
+        raise Problem(422, "twice", "A parameter is there twice.", "Send each one once.")
+    return given
+
+
+def query_number(
+    given: Mapping[str, str], name: str, low: int, high: int, default: int, outside: int = 422
+) -> int:
+    """Return a parameter as a whole number, or its default where it was not sent.
+
+    Raises
+    ------
+    Problem
+        422 for what is none; ``outside`` for one that is not from ``low`` to ``high``.
+
+    Examples
+    --------
+    >>> query_number({"count": "5"}, "count", 1, 20, 10), query_number({}, "count", 1, 20, 10)
+    (5, 10)
+    """
+    if name not in given:
+        return default
+    text = given[name]
+    if not (text.isascii() and text.isdigit() and len(text) < 11):
+        what = f"{name} is {text[:40]!r}, not a whole number."
+        raise Problem(422, name, what, f"Send digits, from {low} to {high:,}.")
+    if not low <= int(text) <= high:
+        what = f"{name} is {int(text):,}, not from {low} to {high:,}."
+        raise Problem(outside, name, what, f"Send another {name}.")
+    return int(text)
 
 
 def parsed(model: type[Model], raw: bytes) -> Model:

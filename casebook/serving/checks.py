@@ -53,6 +53,8 @@ def age(name: str, made: pd.Timestamp, now: pd.Timestamp, hours: float) -> Check
 def freshness(store: pd.DataFrame) -> list[Check]:
     """Return the alarms of a feature store, from :meth:`casebook.features.store.Online.freshness`.
 
+    An age below zero is one too: a clock was ahead.
+
     Examples
     --------
     >>> late = pd.DataFrame({"age": 61.0, "alert": 60.0}, ["stream"])
@@ -62,7 +64,7 @@ def freshness(store: pd.DataFrame) -> list[Check]:
     what = "look at what brings them up to date"
     names = [f"{tier} features, age in seconds" for tier in store.index]
     ages = zip(names, store["age"], store["alert"], strict=True)
-    return [above(name, value, alert, what) for name, value, alert in ages]
+    return [above(name, abs(value), alert, what) for name, value, alert in ages]
 
 
 def sources(counts: Mapping[str, int], limit: float = 0.01, model: str = "model") -> Check:

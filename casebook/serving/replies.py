@@ -19,6 +19,7 @@ Examples
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -148,3 +149,65 @@ def summed(stages: pd.DataFrame) -> pd.DataFrame:
     total = [*whole.quantile([0.5, 0.95, 0.99]), whole.mean()]
     parts.loc["sum of stages"], parts.loc["whole"] = parts.sum(), total
     return parts.rename_axis("stage")
+
+
+def told_stages(got: Replies, warm_up: int = 50) -> pd.DataFrame:
+    """Return :func:`summed` of the ``ms`` that replies tell, and ``client``: as it sees them."""
+    bodies = [json.loads(body) for body in got.bodies[warm_up:]]
+    table = summed(pd.DataFrame([body["ms"] for body in bodies]).fillna(0.0))
+    client = np.percentile(got.ms[warm_up:], [50, 95, 99])
+    table.loc["client"] = [*client, got.ms[warm_up:].mean()]
+    return table
+
+
+def phases(
+    got: Replies,
+    rps: float,
+    spans: Sequence[tuple[float, float]],
+    told: Mapping[str, str] | None = None,
+    model: str = "model",
+) -> pd.DataFrame:
+    """Compare replies before, while and after something was done to a service.
+
+    Parameters
+    ----------
+    got : Replies
+    rps : float
+        As of :func:`ask`.
+    spans : sequence of tuple
+        Seconds from the first request at which it began and ended, each time.
+    told : mapping of str to str, optional
+        Column → field of the replies, of which the different values are listed.
+    model : str
+        The ``source`` of a reply that is no fall-back.
+
+    Returns
+    -------
+    DataFrame
+        ``during`` (before, build, after), ``requests``, ``failed``, ``fallbacks``, ``p50``, ``p99``
+        (ms) and the columns of ``told``. What is due a tenth of a second before a span is of it.
+
+    Examples
+    --------
+    >>> body = '{"source": "model", "version": 1}'
+    >>> got = Replies(np.array([1.0, 9.0, 2.0]), np.full(3, 200), [body] * 3, 3.0)
+    >>> phases(got, 1.0, [(1.0, 1.5)], {"versions": "version"}).set_index("during")["p50"].to_dict()
+    {'before': 1.0, 'build': 9.0, 'after': 2.0}
+    """
+    due = np.arange(len(got.ms)) / rps
+    inside = np.zeros(len(due), bool)
+    for begin, end in spans:
+        inside |= (due >= begin - 0.1) & (due <= end)
+    before, rows = ~inside & (due < spans[0][0]), []
+    for phase, where in (("before", before), ("build", inside), ("after", ~inside & ~before)):
+        some = np.flatnonzero(where)
+        bodies = [json.loads(got.bodies[i]) for i in some if got.status[i] == 200]
+        ms = np.percentile(got.ms[some], [50, 99]) if len(some) else (np.nan, np.nan)
+        fell = sum(body["source"] != model for body in bodies)
+        values = [
+            ", ".join(str(v) for v in sorted({body[field] for body in bodies}))
+            for field in (told or {}).values()
+        ]
+        rows.append((phase, len(some), int((got.status[some] != 200).sum()), fell, *ms, *values))
+    columns = ["during", "requests", "failed", "fallbacks", "p50", "p99", *(told or {})]
+    return pd.DataFrame(rows, columns=columns)

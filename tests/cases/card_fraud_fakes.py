@@ -20,6 +20,7 @@ from casebook.cases.card_fraud.audit import Audit
 from casebook.cases.card_fraud.service import create_app
 from casebook.serving.breaker import Breaker
 from casebook.serving.drills import Passed
+from casebook.serving.tokens import Tokens
 
 #: The service's clock stands still here.
 NOW = datetime(2025, 7, 1, 12, 0)
@@ -27,6 +28,8 @@ NOW = datetime(2025, 7, 1, 12, 0)
 
 class CountingStore:
     """Remember what it was told; its features count what it has seen of a card, and of all."""
+
+    now = None
 
     def __init__(self) -> None:
         self.seen: list[tuple[Any, ...]] = []
@@ -44,8 +47,8 @@ class CountingStore:
         self.observed += 1
         self.cards[event["card"]] = self.cards.get(event["card"], 0) + 1
 
-    def settle(self, transaction, outcome):
-        self.seen.append(("settle", transaction, outcome))
+    def settle(self, transaction, outcome, known):
+        self.seen.append(("settle", transaction, outcome, known))
 
     def learn(self, transaction, known):
         self.seen.append(("learn", transaction, known))
@@ -75,8 +78,15 @@ def rules(features, event):
     return "pass", ""
 
 
-def tiers(probability, amount):
-    return "block" if probability > 0.5 else "confirm" if probability > 0.2 else "allow"
+class Policy:
+    """Three tiers, and every tenth request held back."""
+
+    def one(self, probability, amount, request):
+        tier = "block" if probability > 0.5 else "confirm" if probability > 0.2 else "allow"
+        return tier, "allow" if request % 10 == 0 else tier
+
+
+TOKENS = Tokens(b"the key of the tests")
 
 
 def parts(path, **changes):
@@ -85,7 +95,8 @@ def parts(path, **changes):
         "store": CountingStore(),
         "score": score,
         "rules": rules,
-        "tiers": tiers,
+        "policy": Policy(),
+        "tokens": TOKENS,
         "breaker": Breaker(budget_ms=2000),
         "model": "m1",
         "rules_version": "r1",

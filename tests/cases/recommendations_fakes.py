@@ -18,6 +18,7 @@ from casebook.cases.recommendations.store import FEATURES, feed, filled
 from casebook.cases.recommendations.world import World, simulate
 from casebook.features.store import Online
 from casebook.serving import parts
+from casebook.serving.shelf import Shelf
 
 NOW = pd.Timestamp("2026-04-10 20:15:07")
 DAY = 39
@@ -33,17 +34,39 @@ def messages() -> pd.DataFrame:
     return feed(world().events, world().shown, world().items, world().stock)
 
 
+def _crash(items, scores):
+    raise RuntimeError("planted")
+
+
+#: Fault → what becomes of the items and scores of a :class:`Fake`.
+FAULTS = {
+    "crash": _crash,
+    "slow": lambda items, scores: (time.sleep(0.2), (items, scores))[1],
+    "twice": lambda items, scores: (np.full_like(items, 5), scores),
+    "floats": lambda items, scores: (items.astype(float), scores),
+    "nans": lambda items, scores: (np.where(items > 0, items, np.nan), scores),
+    "flat": lambda items, scores: (items[0, :1], scores[0, :1]),
+    "no scores": lambda items, scores: (items, scores * np.nan),
+    "short": lambda items, scores: (items[:, :4], scores[:, :4]),
+    "wide": lambda items, scores: (items.astype(np.int64) + 2**32, scores),
+    "sold out": lambda items, scores: (
+        np.where(np.arange(items.shape[1]) == 4, np.flatnonzero(~world().stock[DAY])[0], items),
+        scores,
+    ),
+}
+
+
 class Fake:
     """Items near the page by number, what was seen of late last; two products of matrices."""
 
-    def __init__(self, items: int, trained: pd.Timestamp, tilt: float = 0.0, slow: float = 0.0):
+    def __init__(self, items: int, trained: pd.Timestamp, tilt: float = 0.0, fault: str = ""):
         rng = np.random.default_rng(0)
-        self.items, self.trained, self.slow = items, trained, slow
+        self.items, self.trained, self.tilt, self.fault = items, trained, tilt, fault
         self.users, self.vectors = rng.normal(size=(1_000, 8)), rng.normal(size=(items, 8))
-        self.tilt = tilt
 
     def recommend(self, users, seeds, surface, stock, count=10, recent=None, stage=nullcontext):
-        time.sleep(self.slow)
+        if self.fault == "users" and max(users) >= 0:
+            raise IndexError("planted")
         with stage("candidates"):
             query = self.users[users] + np.where(seeds[:, None] >= 0, self.vectors[seeds], 0)
         with stage("ranking"):
@@ -55,11 +78,12 @@ class Fake:
                 scores[row, seen[seen >= 0]] -= 100.0
             order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
         found = np.take_along_axis(scores, order, axis=1)
-        return np.where(np.isfinite(found), order, -1), np.where(np.isfinite(found), found, 0.0)
+        made = np.where(np.isfinite(found), order, -1), np.where(np.isfinite(found), found, 0.0)
+        return FAULTS.get(self.fault, lambda *given: given)(*made)
 
 
-def fake(tilt: float = 0.0, hours: float = 20.0, slow: float = 0.0) -> Fake:
-    return Fake(len(world().items), NOW - pd.Timedelta(hours=hours), tilt, slow)
+def fake(tilt: float = 0.0, hours: float = 20.0, fault: str = "") -> Fake:
+    return Fake(len(world().items), NOW - pd.Timedelta(hours=hours), tilt, fault)
 
 
 def goods() -> Goods:
@@ -91,7 +115,8 @@ def store_of(path: Path) -> Online:
 
 def folder_of(path: Path) -> Path:
     """Write all that a service in a process of its own needs."""
-    parts.save(path, {"model": fake(), "goods": goods()})
+    parts.save(path, {"goods": goods()})
+    Shelf(path).put(fake())
     yesterdays().save(path / "lists")
     store_of(path / "features.db").close()
     return path

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import httpx
 import pytest
-from card_fraud_fakes import life, payment
+from card_fraud_fakes import TOKENS, life, payment
+from pace import patience
 
-from casebook.cases.card_fraud.audit import Audit, Conflict, Decision, Outcome
+from casebook.cases.card_fraud.audit import Audit, AuditCut, Conflict, Decision, Outcome
 from casebook.cases.card_fraud.schema import fingerprint
 from casebook.serving.drills import kill_drill
 from casebook.serving.load import Server
-from casebook.serving.log import GENESIS
+from casebook.serving.log import GENESIS, LogFailed
 
 
 def decision(request: int = 1, **changes) -> Decision:
@@ -25,11 +30,14 @@ def decision(request: int = 1, **changes) -> Decision:
         transaction=1000 + request,
         received="2025-07-01T12:00:00.000Z",
         decided="2025-07-01T12:00:00.004Z",
+        clock="",
         fingerprint=fingerprint(sent),
         input=sent,
         features={"amount": 23.3, "speed": float("nan")},
         probability=0.1 + 0.2,
+        advised="allow",
         tier="allow",
+        holdback=0,
         source="model",
         why="",
         reasons=["11 purchases"],
@@ -129,7 +137,7 @@ def test_concurrent_writers_of_one_audit_write_each_decision_once(audit):
 
 def test_each_stage_is_reported_once(audit):
     audit.write(decision())
-    report = Outcome(1, 1001, "denied", "2025-07-01T12:01:00.000Z", "2025-07-01T12:01:01.000Z")
+    report = Outcome(1, 1001, "denied", *["2025-07-01T12:01:00.000Z"] * 3)
     first = audit.report(report)
     assert audit.report(replace(report, noted="later")) == first
     with pytest.raises(Conflict, match="denied at"):
@@ -141,13 +149,96 @@ def test_each_stage_is_reported_once(audit):
 
 def test_the_log_is_in_order_across_the_tables(audit):
     audit.write(decision(1))
-    audit.report(Outcome(1, 1001, "chargeback", "2025-07-20T00:00:00.000Z", "now"))
+    audit.report(Outcome(1, 1001, "chargeback", *["2025-07-20T00:00:00.000Z"] * 3))
     audit.write(decision(2))
     assert [(type(row).__name__, row.sequence) for row in audit.records()] == [
         ("Decision", 1),
         ("Outcome", 2),
         ("Decision", 3),
     ]
+
+
+# The anchor ------------------------------------------------------------------------------------
+
+
+def anchored(path, **options) -> Audit:
+    return Audit(path, anchor=f"{path}.anchor", **{"sign": TOKENS} | options)
+
+
+def cut(path, rows: int) -> None:
+    """Cut rows off the end, as somebody would who may write the file."""
+    with sqlite3.connect(path) as db:
+        for (name,) in db.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        ).fetchall():
+            db.execute(f"DROP TRIGGER {name}")
+        db.execute("DELETE FROM decisions WHERE sequence > ?", (rows,))
+    db.close()
+
+
+def test_a_tail_that_was_cut_off_is_noticed_when_it_is_opened(path):
+    with anchored(path) as audit:
+        for request in range(1, 6):
+            audit.write(decision(request))
+    with anchored(path) as audit:
+        audit.write(decision(6))
+    cut(path, 4)
+    with pytest.raises(AuditCut, match="Rows 5 to 6 of"):
+        anchored(path)
+    with Audit(path) as blind:  # planted: without an anchor nothing is noticed
+        assert blind.count() == 4
+        blind.write(decision(7))
+        blind.write(decision(8))
+    with pytest.raises(AuditCut, match="Row 6 of"):
+        anchored(path)
+
+
+def test_an_anchor_that_is_written_anew_or_gone_is_noticed(path):
+    with anchored(path) as audit:
+        audit.write(decision())
+    kept = Path(f"{path}.anchor")
+    kept.write_text(f"{0:012d} {GENESIS} {kept.read_text().split()[2]}")
+    with pytest.raises(AuditCut, match="not written with this key"):
+        anchored(path)
+    kept.unlink()
+    with pytest.raises(AuditCut, match="is gone"):
+        anchored(path)
+    with pytest.raises(ValueError, match="give a key"):
+        anchored(path, sign=None)
+
+
+def test_a_process_that_died_before_the_anchor_was_kept_starts_again(path):
+    with anchored(path) as audit:
+        audit.write(decision(1))
+    with Audit(path) as audit:
+        audit.write(decision(2))
+    with anchored(path) as audit:
+        assert audit.verify() and audit.count() == 2
+
+
+def test_only_its_owner_reads_what_the_audit_writes(path):
+    generous = os.umask(0)
+    try:
+        with anchored(path) as audit:
+            audit.write(decision())
+            beside = {p.name: oct(p.stat().st_mode & 0o777) for p in path.parent.iterdir()}
+    finally:
+        os.umask(generous)
+    assert {"audit.sqlite", "audit.sqlite-wal", "audit.sqlite.anchor"} <= set(beside)
+    assert set(beside.values()) == {"0o600"}
+
+
+def test_a_lock_that_somebody_holds_is_not_waited_for(path):
+    with Audit(path) as audit:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        start = time.monotonic()
+        with pytest.raises(LogFailed, match="locked"):
+            audit.write(decision())
+        assert time.monotonic() - start < 0.1 + patience(0.5)
+        other.execute("ROLLBACK")
+        other.close()
+        assert audit.write(decision()).sequence == 1
 
 
 # SIGKILL ---------------------------------------------------------------------------------------

@@ -58,7 +58,6 @@ GRIDS = {
         ),
     },
     "graph": {"step": tuple(benchmarks.STEPS.values()), "metric": ("AP", "recall")},
-    "network": {"variant": ("features", "features + graph", "network", "network without graph")},
     "rings": {"victims": (1, 2, 3)},
     "handbook_trials": {"family": benchmarks.PEERS, "trial": range(models.TRIALS)},
     "handbook": {

@@ -11,12 +11,10 @@ from casebook.cases.card_fraud.features import evidence
 from casebook.cases.card_fraud.graph import (
     GRAPH_FEATURES,
     HUBS,
-    day_graphs,
     graph_features,
     lift_study,
     lift_table,
     ring_study,
-    rings,
     split,
 )
 from casebook.cases.card_fraud.world import simulate
@@ -259,22 +257,6 @@ def test_a_large_component_falls_into_communities_and_a_small_one_does_not():
 # --- rings ----------------------------------------------------------------------------------------
 
 
-def test_a_community_is_suspicious_when_frauds_were_made_on_its_machines():
-    at = START + pd.Timedelta(days=5)
-    found = rings(HAND, FRAUDS, at)
-    assert found.index.tolist() == [1] and found.index.name == "rank"
-    row = found.loc[1]
-    assert row[["customers", "devices", "addresses", "victims"]].tolist() == [4, 1, 1, 2]
-    assert row["device_ids"] == (7,) and row["address_ids"] == (8,)
-    assert row["customer_ids"] == (1, 2, 3, 4)
-    assert row[["known_frauds", "new", "amount"]].tolist() == [2, 1, 40.0]
-    assert rings(HAND, FRAUDS, at, least=3).empty
-    assert rings(HAND, known((0, 2.0), (2, 5.0)), at).empty  # known too late
-    # Frauds against two customers of a household, made elsewhere, are no reason.
-    robbed = table((0.1, 1, 7, 0, 1), (0.2, 2, 7, 0, 1), (0.3, 1, 0, 0, 5), (0.4, 2, 0, 0, 6))
-    assert rings(robbed, known((2, 1.0), (3, 1.0)), at).empty
-
-
 def test_rings_of_the_world_are_found_and_most_of_what_is_flagged_is_right(world, facts):
     by_day, by_ring = ring_study(world, facts, every=7, start=40)
     total = by_day.sum()
@@ -286,21 +268,6 @@ def test_rings_of_the_world_are_found_and_most_of_what_is_flagged_is_right(world
 
 
 # --- for networks ---------------------------------------------------------------------------------
-
-
-def test_a_network_gets_the_same_graph():
-    (day,) = day_graphs(
-        HAND, FRAUDS, start=START + pd.Timedelta(days=5), end=START + pd.Timedelta(days=6)
-    )
-    assert day.transaction.tolist() == [5, 6, 7]
-    # Customers 1 to 5 and devices 6 and 7; customer 9 has no node yet.
-    assert day.place["customer"].tolist() == [3, 4, 5]
-    assert day.place["device"].tolist() == [1, 1, 1] and day.place["ip"].tolist() == [0, 1, 1]
-    links = [x.tolist() for x in day.links["device"]]
-    assert links == [[0, 1, 2, 4], [1, 1, 1, 0]]
-    assert day.degree["customer"].tolist() == [2, 2, 3, 2, 2]
-    assert day.frauds["customer"].tolist() == [1, 0, 1, 0, 0]
-    assert day.frauds["device"].tolist() == [0, 2]
 
 
 # --- the comparison -------------------------------------------------------------------------------
@@ -358,11 +325,6 @@ def test_the_study_names_what_is_wrong(small):
         (lambda: graph_features(HAND.iloc[:0], FRAUDS), "there are no transactions"),
         (lambda: last_day(HAND.assign(customer=None)), "has no `customer`"),
         (lambda: last_day(HAND.assign(received="now")), "`received` has to hold a time"),
-        (
-            lambda: rings(HAND.drop(columns="amount"), FRAUDS, START),
-            r"transactions: no column \['amount'\]",
-        ),
-        (lambda: rings(HAND, FRAUDS, START, least=0), "`least` is 0"),
     ],
 )
 def test_a_bad_input_is_named(call, line):

@@ -14,16 +14,7 @@ from casebook.cases.card_fraud.models import (
     FAMILIES,
     TRIALS,
     Family,
-    Fold,
     Model,
-    calibrated,
-    focal_gradient,
-    focal_loss,
-    focal_newton,
-    repair_focal,
-    repair_probability,
-    tune,
-    tune_over,
 )
 from casebook.cases.card_fraud.protocol import average_precision, skill
 
@@ -180,24 +171,6 @@ def test_under_sampling_to_nothing_is_refused(data):
 # Resampling and repair ----------------------------------------------------------------
 
 
-def test_repair_is_bayes_rule():
-    """Thin out genuine rows, count: the repaired share is the share before."""
-    frauds, genuine, keep = 30, 970, 0.1
-    after = frauds / (frauds + keep * genuine)
-    assert repair_probability(after, keep) == pytest.approx(frauds / (frauds + genuine))
-    p = np.array([0, 0.2, 0.9, 1])
-    np.testing.assert_allclose(repair_probability(repair_probability(p, 0.1), 10), p)
-    np.testing.assert_allclose(repair_probability(p, 1), p)
-    assert (np.diff(repair_probability(np.linspace(0, 1, 50), 0.03)) > 0).all()
-
-
-def test_repair_refuses():
-    with pytest.raises(ValueError, match="keep is 0"):
-        repair_probability(0.5, 0)
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        repair_probability(np.array([0.5, 1.5]), 0.1)
-
-
 OWN = {
     "LightGBM weighted": {"fraud_weight": 30},
     "LightGBM SMOTE": {"frauds_per_genuine": 0.3, "neighbours": 5},
@@ -253,59 +226,6 @@ def test_under_sampling_keeps_every_fraud(data, monkeypatch):
 
 # The focal loss -----------------------------------------------------------------------
 
-Z = np.linspace(-6, 6, 61)
-
-
-@pytest.mark.parametrize(("gamma", "alpha"), [(0, 0.5), (0.5, 0.25), (1, 0.5), (2, 0.75), (5, 0.9)])
-@pytest.mark.parametrize("label", [0, 1])
-def test_derivatives_against_finite_differences(gamma, alpha, label):
-    y, h = np.full(Z.size, label), 1e-4
-    up, here, down = (focal_loss(y, Z + d, gamma, alpha) for d in (h, 0, -h))
-    gradient, hessian = focal_gradient(y, Z, gamma, alpha)
-    np.testing.assert_allclose(gradient, (up - down) / (2 * h), rtol=1e-5, atol=1e-8)
-    np.testing.assert_allclose(hessian, (up - 2 * here + down) / h**2, rtol=1e-4, atol=1e-6)
-
-
-def test_without_focus_it_is_half_the_log_loss():
-    from sklearn.metrics import log_loss
-
-    y = (Z > 1).astype(int)
-    expected = log_loss(y, 1 / (1 + np.exp(-Z)), normalize=True)
-    assert focal_loss(y, Z, gamma=0).mean() == pytest.approx(expected / 2)
-
-
-def test_the_curvature_of_a_step_stays_positive():
-    y = np.ones(Z.size)
-    _, hessian = focal_gradient(y, Z, 2)
-    assert hessian.min() < 0
-    gradient, curvature = focal_newton(y, Z, 2)
-    assert (curvature > 0).all()
-    np.testing.assert_array_equal(curvature[hessian == curvature], hessian[hessian == curvature])
-    np.testing.assert_array_equal(gradient, focal_gradient(y, Z, 2)[0])
-
-
-@pytest.mark.parametrize(("gamma", "alpha"), [(0, 0.5), (0, 0.8), (1, 0.5), (2, 0.25), (3, 0.6)])
-def test_repair_finds_the_share_whose_loss_is_least_there(gamma, alpha):
-    from scipy.optimize import minimize_scalar
-
-    for share in (0.002, 0.05, 0.3, 0.8):
-
-        def risk(z, share=share):
-            of_fraud, of_genuine = focal_loss([1, 0], [z, z], gamma, alpha)
-            return share * of_fraud + (1 - share) * of_genuine
-
-        z = minimize_scalar(risk, bounds=(-15, 15), method="bounded", options={"xatol": 1e-9}).x
-        assert repair_focal(1 / (1 + np.exp(-z)), gamma, alpha) == pytest.approx(share, rel=1e-3)
-
-
-def test_focal_refuses():
-    for gamma, alpha in ((-1, 0.5), (2, 0), (2, 1)):
-        for function in (focal_loss, focal_gradient):
-            with pytest.raises(ValueError, match="at least 0, and between 0 and 1"):
-                function([1], [0.0], gamma, alpha)
-        with pytest.raises(ValueError, match="at least 0, and between 0 and 1"):
-            repair_focal(0.5, gamma, alpha)
-
 
 # Tuning -------------------------------------------------------------------------------
 
@@ -323,58 +243,7 @@ def scripted(**scores):
     return Family("scripted", trials, True, fit), log
 
 
-def test_tuning_takes_the_best_mean_over_the_folds(data, test_data):
-    family, log = scripted()
-    folds = [
-        Fold(data[0], data[1], test_data[0], test_data[1]),
-        Fold(data[0][:99], data[1][:99], *(part[:5000] for part in test_data[:2])),
-    ]
-    params, table = tune_over(family, folds, seed=4)
-    assert params == {"sign": 1}
-    assert table["chosen"].tolist() == [False, True, False]
-    assert log == [(12000, 4), (99, 4)] * 3
-    each = [average_precision(f.y_validation, f.X_validation["a"]) for f in folds]
-    assert table["AP"][1] == pytest.approx(np.mean(each))
-    assert table["worst"][1] == pytest.approx(min(each))
-    assert table["params"].tolist() == ["sign=-1", "sign=1", "sign=0"]
-
-
-def test_tuning_tries_no_more_than_it_may(data, test_data):
-    family, log = scripted()
-    params, table = tune(family, *data[:2], *test_data[:2], trials=1)
-    assert params == {"sign": -1} and len(table) == len(log) == 1
-    with pytest.raises(ValueError, match="lists 3 trials: 4 were asked"):
-        tune(family, *data[:2], *test_data[:2], trials=4)
-    with pytest.raises(ValueError, match="no fold to tune on"):
-        tune_over(family, [])
-
-
 # Calibration --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["isotonic", "platt"])
-@pytest.mark.parametrize("name", ["LightGBM weighted", "autoencoder"])
-def test_calibration_makes_probabilities(method, name, data, test_data):
-    model = FAMILIES[name].fit(*data[:2])
-    later = draw(12000, 2)
-    honest = calibrated(model, *later[:2], method)
-    p = honest.score(test_data[0])
-    assert honest.probability and p.min() >= 0 and p.max() <= 1
-    assert abs(p.mean() / test_data[2].mean() - 1) < 0.2
-    assert skill(test_data[1], p, "log", prevalence=data[1].mean()) > 0
-    if name == "LightGBM weighted":
-        raw = skill(test_data[1], model.score(test_data[0]), prevalence=data[1].mean())
-        assert skill(test_data[1], p, prevalence=data[1].mean()) > raw
-    order = np.argsort(model.score(test_data[0]))
-    assert (np.diff(p[order]) >= -1e-12).all()
-
-
-def test_calibration_refuses(data):
-    model = FAMILIES["logistic regression"].fit(*data[:2])
-    with pytest.raises(ValueError, match="method is 'beta'"):
-        calibrated(model, *data[:2], "beta")
-    with pytest.raises(ValueError, match="two of each are the least"):
-        calibrated(model, data[0], data[1] * 0)
 
 
 # House rules --------------------------------------------------------------------------

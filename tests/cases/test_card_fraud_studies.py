@@ -13,7 +13,6 @@ from casebook.cases.card_fraud.protocol import (
     card_precision,
     handbook_split,
     skill,
-    weeks,
 )
 from casebook.cases.card_fraud.world import simulate
 from casebook.data import find_real
@@ -258,49 +257,6 @@ def hints(world):
     return pd.DataFrame(
         {"hint": 3 * truth + noise[0], "noise": noise[1]}, index=world.truth["transaction"]
     )
-
-
-@pytest.fixture(scope="module")
-def waited(world, hints):
-    return studies.wait_study(
-        world, (0, 14, 60), features=hints, tests=2, k=10, family="logistic regression"
-    )
-
-
-def test_a_wait_ripens_labels(waited):
-    assert len(waited) == 3 * 2 * 2
-    known = waited[waited["labels"] == "known"]
-    missed = known.groupby("wait")["missed"].mean()
-    assert missed[0] > missed[14] > missed[60]
-    both = waited.set_index(["week", "wait", "labels"])["frauds"].unstack()
-    assert (both.loc[(slice(None), 0), "known"] < both.loc[(slice(None), 0), "truth"]).all()
-
-
-def test_the_training_ends_the_wait_before_the_test(world, hints, monkeypatch):
-    seen = []
-    split = studies.world_split
-    monkeypatch.setattr(studies, "world_split", lambda w, week: seen.append(week) or split(w, week))
-    studies.wait_study(world, (7, 30), features=hints, tests=1, k=10, family="logistic regression")
-    assert [(w.test_from - w.train_to) / DAY for w in seen] == [7, 30]
-    assert {(w.train_to - w.train_from) / DAY for w in seen} == {28}
-    assert {w.test_to for w in seen} == {world.end}
-    assert {w.name for w in seen} == {weeks(world.start, world.end, 28, 7)[-1].name}
-
-
-def test_prices_of_waiting_add_up(waited):
-    prices = studies.waiting_prices(waited)
-    wide = waited.groupby(["wait", "labels"])["AP"].mean().unstack()
-    np.testing.assert_allclose(
-        prices["AP"] + prices["unripe"] + prices["old"], wide.loc[0, "truth"]
-    )
-    assert prices.loc[0, "old"] == 0
-    with pytest.raises(ValueError, match="add it to the waits"):
-        studies.waiting_prices(waited[waited["wait"] > 0])
-
-
-def test_a_wait_that_does_not_fit_is_refused(world, hints):
-    with pytest.raises(ValueError, match=r"waits of \[120\] days do not fit: 78 are left"):
-        studies.wait_study(world, (0, 120), features=hints, tests=2)
 
 
 # Public data --------------------------------------------------------------------------

@@ -10,20 +10,21 @@ import pandas as pd
 import pytest
 
 from casebook.cases.recommendations import judges
+from casebook.cases.recommendations.candidates import allowed
 from casebook.cases.recommendations.catalogue import Shop
 from casebook.cases.recommendations.judges import (
     JUDGES,
     ab_test,
-    chance_from_scratch,
-    contexts,
     controls,
     judge_table,
     lists_of,
-    logged,
     true_clicks,
     verdicts,
 )
+from casebook.cases.recommendations.nights import cleaned
+from casebook.cases.recommendations.rankers import Asked, Nights, asked
 from casebook.cases.recommendations.world import World, simulate
+from casebook.retrieval.factors import top
 
 DAYS, SEEDS = range(28, 42), range(1, 6)
 SIZE = {"users": 1_000, "items": 300}
@@ -41,25 +42,20 @@ def half(seed: int) -> World:
     return simulate(seed, shop=HALF)
 
 
-def by_score(made: World, asked: pd.DataFrame, score: np.ndarray) -> np.ndarray:
-    """Return lists of the best by a score of users and items, (users, items), in stock."""
-    lists = np.empty((len(asked), 10), int)
-    for day, rows in asked.groupby("day").indices.items():
-        part = asked.iloc[rows]
-        value = np.where(made.stock[day], score[part["user"]], -np.inf)
-        pages = part["seed_item"].to_numpy()
-        value[np.flatnonzero(pages >= 0), pages[pages >= 0]] = -np.inf
-        lists[rows] = np.argsort(-value, axis=1, kind="stable")[:, :10]
-    return lists
+def chance_from_scratch(made: World, rows: pd.DataFrame) -> np.ndarray:
+    """One over the items in stock on the day, without the page's own."""
+    day, seed = rows["day"].to_numpy(), rows["seed_item"].to_numpy()
+    own = (seed >= 0) & made.stock[day, np.maximum(seed, 0)]
+    return 1 / (made.stock[day].sum(axis=1) - own)
 
 
 @cache
 def fitting(seed: int, which: str = "half") -> np.ndarray:
     """Lists by what fits each user on average: good ones, which only the truth could make."""
     made = {"half": half, "world": world}[which](seed)
-    users, items = np.arange(made.shop.users), np.arange(made.shop.items)
-    odds = made.truth.log_odds(users, np.tile(items, (len(users), 1)), 28, memory=False)
-    return by_score(made, contexts(made, DAYS), odds)
+    some, items = asked(made.shown, DAYS), np.arange(made.shop.items)
+    odds = made.truth.log_odds(some.user, np.tile(items, (len(some.user), 1)), 28, memory=False)
+    return top(allowed(odds, made.stock[some.day], some.page), 10)
 
 
 @cache
@@ -70,9 +66,8 @@ def table() -> pd.DataFrame:
 def truth_as_model(made: World):
     """Return a model that knows what fits each user on average, for the doubly robust judge."""
 
-    def expects(rows: pd.DataFrame) -> np.ndarray:
-        user, item = rows["user"].to_numpy(), rows["item"].to_numpy()
-        return made.truth.appeal(user, item, 28, memory=False)
+    def expects(some: Asked, lists: np.ndarray) -> np.ndarray:
+        return made.truth.appeal(some.user, lists, 28, memory=False)
 
     return expects
 
@@ -113,13 +108,6 @@ def test_items_come_as_often_as_their_chances_say():
     stocked = 10 * (1 / made.stock[heads["day"]].sum(axis=1)) @ able
     assert stocked.sum() < 0.999 * count.sum()
     assert expected.sum() == pytest.approx(count.sum(), rel=1e-9)
-
-
-def test_a_wrong_chance_in_the_log_is_seen_from_scratch():
-    """Planted: one over all items of the shop, those sold out and the page's own among them."""
-    made = world()
-    rows = made.shown[made.shown["random"]]
-    assert not np.isclose(chance_from_scratch(made, rows), 1 / made.shop.items, rtol=1e-3).any()
 
 
 @pytest.mark.parametrize("factor", [10.0, 0.1], ids=["of a list, not a slot", "ten times too low"])
@@ -167,24 +155,21 @@ def test_the_test_of_half_of_the_users_finds_the_truth():
     z = []
     for seed in SEEDS:
         made = world(seed)
-        asked = contexts(made, DAYS)
-        lists = fitting(seed, "world")
-        counted = asked[~asked["random"]]
-        truth = true_clicks(made, counted, lists[~asked["random"]]).value
-        found = ab_test(made, asked, lists)
-        z.append((found.value.value - truth) / found.value.se)
-        assert found.effect.p < 0.001
-        assert found.effect.effect > 0
-        assert 0.8 < found.users["treatment"] / found.users["control"] < 1.25
+        some, lists = asked(made.shown, DAYS), fitting(seed, "world")
+        truth = true_clicks(made, some.where(~some.random), lists[~some.random]).value
+        found = ab_test(made, some, lists)
+        z.append((found.value - truth) / found.se)
+        own = some.clicked[~some.random].sum(axis=1).mean()
+        assert found.low > own and 0.4 < found.effective / len({*some.user}) < 0.6
     assert np.abs(z).max() < 3.5
 
 
 def test_a_test_of_the_shops_own_lists_shows_what_was_logged():
     """The same lists with the same luck: the clicks of the log, to the last one."""
     made = world()
-    asked = contexts(made, [30])
-    clicks = judges._outcome(made, asked, logged(made, asked, "item"))
-    assert np.array_equal(clicks, logged(made, asked, "clicked").sum(axis=1))
+    some = asked(made.shown, [30, 31])
+    clicks = judges._outcome(made, some, some.lists)
+    assert np.array_equal(clicks, some.clicked.sum(axis=1))
 
 
 # Logged clicks mislead ----------------------------------------------------------------
@@ -200,15 +185,16 @@ def test_logged_recall_prefers_what_the_shop_showed():
 
 
 def test_verdicts_name_and_price_each_judge():
-    found = verdicts(table(), always="random list")
+    found = verdicts(table(), always=["random list", "fitting"])
     assert found.loc["truth", "named"] == "fitting"
     assert found.loc["truth", "loss"] == 0
     assert found.loc["recall", "named"] == "bestsellers"
     assert not found.loc["recall", "right"]
     assert found.loc["always random list", "loss"] == found["loss"].max() > 0.3
     assert found.loc["ab", "right"]
+    assert found.loc["always fitting", "right"]  # a control that cannot be beaten here
     with pytest.raises(ValueError, match="needs the truth"):
-        verdicts(table(), always="nobody")
+        verdicts(table(), always=["nobody"])
 
 
 def test_the_table_has_a_row_for_each_candidate_and_judge():
@@ -228,36 +214,46 @@ def test_the_table_has_a_row_for_each_candidate_and_judge():
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        (lambda lists, made, asked: lists[:-1], "a row for each"),
-        (lambda lists, made, asked: lists + 0.5, "float64"),
-        (lambda lists, made, asked: lists + 9_999, "numbered from 0"),
-        (lambda lists, made, asked: np.repeat(lists[:, :5], 2, axis=1), "twice in a list"),
-        (lambda lists, made, asked: lists * 0 + np.flatnonzero(~made.stock[28])[:10], "sold out"),
+        (lambda lists, made: lists[:-1], "a row for each"),
+        (lambda lists, made: lists + 0.5, "float64"),
+        (lambda lists, made: lists + 9_999, "numbered from 0"),
+        (lambda lists, made: np.repeat(lists[:, :5], 2, axis=1), "twice in a list"),
+        (lambda lists, made: lists * 0 + np.flatnonzero(~made.stock[28])[:10], "sold out"),
     ],
 )
 def test_lists_that_may_not_be_judged_are_refused(fault, says):
     made = world()
-    asked = contexts(made, [28])
-    good = controls(made, asked)["bestsellers"]
-    assert np.array_equal(lists_of(made, lambda rows: good, asked), good)
+    some = asked(made.shown, [28])
+    good = controls(made, some)["bestsellers"]
+    assert np.array_equal(lists_of(made, good, some), good)
     with pytest.raises(ValueError, match=says):
-        lists_of(made, fault(good, made, asked), asked)
+        lists_of(made, fault(good, made), some)
 
 
 def test_the_pages_own_item_is_refused():
     made = world()
-    asked = contexts(made, [28])
-    lists = controls(made, asked)["bestsellers"].copy()
-    pages = asked["seed_item"].to_numpy()
-    row = np.flatnonzero((pages >= 0) & made.stock[28][pages])[0]
-    assert pages[row] not in lists[row]
-    lists[row, 3] = pages[row]
+    some = asked(made.shown, [28])
+    lists = controls(made, some)["bestsellers"]
+    row = np.flatnonzero((some.page >= 0) & made.stock[28][some.page])[0]
+    assert some.page[row] not in lists[row]
+    lists[row, 3] = some.page[row]
     with pytest.raises(ValueError, match="the page's own"):
-        lists_of(made, lists, asked)
+        lists_of(made, lists, some)
 
 
 def test_days_and_judges_that_are_not_there_are_refused():
-    with pytest.raises(ValueError, match="days 0 to 41"):
-        contexts(world(), [50])
+    with pytest.raises(ValueError, match="days 1 to 41"):
+        judge_table(world(), {}, [50])
     with pytest.raises(ValueError, match="no judge"):
         judge_table(world(), {}, judges=["oracle"])
+
+
+def test_the_click_model_alone_is_a_judge_of_its_own():
+    """It needs no slice, knows what is good, and is of another kind than the ranker that ships."""
+    wide = table().pivot(index="candidate", columns="judge", values="value")
+    assert wide.loc["fitting", "model"] > wide.loc["random list", "model"]
+    assert (wide["model"] > 0).all() and not np.allclose(wide["model"], wide["dr"])
+    some = asked(world().shown, [30])
+    made = judges.click_model(Nights(cleaned(world())), 28)(some, some.lists)
+    assert made.shape == some.lists.shape and ((made > 0) & (made < 1)).all()
+    assert made[some.clicked].mean() > 1.2 * made[~some.clicked].mean()

@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.recommendations import cold, ladder, nights, rankers, studies
+from casebook.cases.recommendations import (
+    cold,
+    fairness,
+    ladder,
+    nights,
+    rankers,
+    studies,
+)
 from casebook.cases.recommendations.candidates import SOURCES, allowed, merged
 from casebook.cases.recommendations.catalogue import Shop
 from casebook.cases.recommendations.nights import NAMES, known, look, midnight
@@ -168,6 +175,17 @@ def test_one_request_alone_has_the_list_that_it_has_among_others_and_after_a_pic
     assert (lists == every.items).all()
 
 
+def test_where_candidates_run_out_places_stay_empty_and_none_is_twice(here, served):
+    night, _, given = served
+    stock = np.zeros_like(given[3])
+    stock[np.flatnonzero(given[3])[:6]] = True
+    made = recommend(here.parts, night, *given[:3], stock, given[4])
+    for row in made.items:
+        own = row[row >= 0].tolist()
+        assert len(own) == len({*own}) <= 6 and stock[own].all()
+    assert (made.items < 0).sum(axis=1).min() >= 4 and (made.scores[made.items < 0] <= 0).all()
+
+
 def test_nobody_is_served_too(here, served):
     night, _, given = served
     made = recommend(here.parts, night, [-1, -1], [4, -1], [0, 2], given[3])
@@ -221,6 +239,7 @@ def test_the_order_of_the_ladder_and_what_the_log_says_of_it(here):
     made = {name: studies.measured(here, lists) for name, lists in studies.lists_by(here).items()}
     clicks = {name: row["clicks"] for name, row in made.items()}
     assert clicks["popular"] < clicks["analyst"] < clicks["logistic"] < clicks["oracle"]
+    assert min(clicks["trees"], clicks["pointwise"]) > clicks["analyst"]
     assert made["shown"]["logged_recall"] == 1 and made["oracle"]["logged_recall"] < 0.6
     assert all(row["sold_out"] == 0 for row in made.values())
 
@@ -236,7 +255,7 @@ def test_a_retriever_is_fitted_on_what_was_known_on_monday(here, name):
 
 def test_equal_trials_and_settings_that_were_tried():
     grids = {**ladder.TRIALS, **rankers.TRIALS}
-    assert {len(grid) for grid in grids.values()} == {6}
+    assert {len(grid) for grid in grids.values()} == {9}
     for name, chosen in {**ladder.CHOSEN, **rankers.CHOSEN}.items():
         assert chosen in grids[name]
     assert not {*studies.SEEDS} & {*studies.CHOSEN_ON}
@@ -262,11 +281,22 @@ def test_rates_begin_with_the_contents_promise_and_end_with_their_own(here):
     assert made == pytest.approx(own * night.rate + (1 - own) * cold.promised(night))
 
 
-def test_the_bonus_shows_more_of_the_new_items_and_costs_clicks():
+def test_a_bonus_and_a_random_place_show_more_of_the_new_items():
     table = cold.cold_items(3, SMALL).set_index("way")
-    bonus, plain = table.loc["content, bonus"], table.loc["as they are"]
-    assert bonus["new_covered"] > plain["new_covered"] and bonus["new_share"] > plain["new_share"]
-    assert bonus["clicks"] < 1.02 * plain["clicks"]
+    plain = table.loc["as they are"]
+    for way in ("content, bonus", "a random place"):
+        assert table.loc[way, "new_share"] > plain["new_share"]
+        assert table.loc[way, "new_covered"] >= plain["new_covered"]
+        assert table.loc[way, "clicks"] < 1.02 * plain["clicks"]
+
+
+def test_brands_are_lifted_towards_what_they_merit():
+    table = fairness.fairness_of(3, SMALL).set_index("weight")
+    assert table.loc[0.1, "off"] < table.loc[0.0, "off"]
+    assert table.loc[0.1, "least"] > table.loc[0.0, "least"]
+    assert table.loc[0.4, "clicks"] < table.loc[0.0, "clicks"]
+    lists, brand = np.array([[0, 1, 2]]), np.array([0, 1, 1])
+    assert fairness.exposure(lists, brand, 0.5) == pytest.approx([4 / 7, 3 / 7])
 
 
 def test_newcomers_are_counted_by_what_is_known_of_them():

@@ -68,7 +68,7 @@ def test_each_model_scores_all_items_and_shows_nothing_known(table, name):
 
 
 def test_equal_trials():
-    assert {len(grid) for name, grid in films.TRIALS.items() if name != "popularity"} == {6}
+    assert {len(grid) for name, grid in films.TRIALS.items() if name != "popularity"} == {9}
 
 
 def test_the_public_file_is_read_and_another_one_refused(tmp_path):

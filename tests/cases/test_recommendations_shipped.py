@@ -10,7 +10,7 @@ import pytest
 from recommendations_fakes import messages, world
 
 from casebook.cases.recommendations.catalogue import SURFACES
-from casebook.cases.recommendations.drills import DAY, HOUR, kills, prepare, queries, stages
+from casebook.cases.recommendations.drills import DAY, HOUR, kills, prepare, queries
 from casebook.cases.recommendations.emails import LONG, night
 from casebook.cases.recommendations.nights import midnight
 from casebook.cases.recommendations.rankers import asked
@@ -20,7 +20,7 @@ from casebook.cases.recommendations.store import FEATURES
 from casebook.features.cluster import local_cluster
 from casebook.features.store import Offline
 from casebook.serving.lists import Lists
-from casebook.serving.replies import Replies
+from casebook.serving.replies import Replies, told_stages
 
 STOCK, LATER = world().stock[DAY], midnight(DAY) + HOUR + pd.Timedelta(minutes=10)
 
@@ -101,7 +101,7 @@ def test_a_user_who_joined_since_the_night_and_one_without_a_name_get_the_same_l
 def test_drills_count_what_came(service):
     sent = queries(world(), 160)
     bodies = [json.dumps(service.recommend([(k, str(v)) for k, v in one.items()])) for one in sent]
-    table = stages(Replies(np.ones(160), np.full(160, 200), bodies, 1.0))
+    table = told_stages(Replies(np.ones(160), np.full(160, 200), bodies, 1.0))
     assert {"store", "candidates", "ranking", "rules", "whole", "client"} <= {*table.index}
     assert table.loc["client", "p99"] == 1.0 and (table["p50"] <= table["p99"]).all()
     found = kills(world(), losses=(0.0, 0.8), runs=200).set_index(["loss", "rule"])["stopped"]

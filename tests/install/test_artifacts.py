@@ -12,7 +12,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,6 @@ import pytest
 import rotation
 from test_environment import differences, imports, pins, read_pins
 
-from casebook.cases.card_fraud import artifacts as fraud
-from casebook.cases.card_fraud.graph import split
-from casebook.cases.card_fraud.world import simulate as simulate_cards
 from casebook.cases.demand_forecasting import artifacts as demand
 from casebook.cases.demand_forecasting.world import DAYS
 from casebook.evaluate import forests
@@ -254,66 +250,6 @@ def test_a_planted_change_of_a_trial_is_found():
     assert [fault.startswith("trial: mean is") for fault in found] == [True]
     _, found = demand.compare_trial(row, made | {"steps": 401})
     assert found == ["trial: steps is 400 in the file, 401 in the code"]
-
-
-# --- case 12: scores of the graph network ---------------------------------------------------------
-
-CARDS = "12_card_fraud"
-
-
-def test_the_scores_are_those_of_the_test_weeks():
-    scores = artifact(CARDS, "graph_network.parquet")
-    assert [*scores] == ["transaction", *fraud.CHOSEN] and np.isfinite(scores).all().all()
-    world = simulate_cards(seed=fraud.SEED)
-    week, rows = split(world), world.transactions
-    asked = rows[(rows["received"] >= week.test_from) & (rows["received"] < week.test_to)]
-    assert scores["transaction"].tolist() == asked["transaction"].tolist()
-    caught = world.truth.set_index("transaction")["is_fraud"].loc[scores["transaction"]].to_numpy()
-    for name in fraud.CHOSEN:
-        highest = scores[name].rank(ascending=False).to_numpy() <= caught.sum()
-        assert caught[highest].mean() > 50 * caught.mean()
-
-
-def test_the_best_of_six_networks_with_a_graph_was_chosen():
-    trials = artifact(CARDS, "trials.csv")
-    assert trials.notna().all().all() and len(trials) == len(fraud.TRIALS)
-    for number, settings in enumerate(fraud.TRIALS):
-        row = trials.loc[number, [*fraud.Settings.__dataclass_fields__]].to_dict()
-        assert fraud.Settings(**row) == settings
-    candidates = trials[trials["layers"] > 0]
-    best = fraud.TRIALS[candidates["AP"].idxmax()]
-    assert len(candidates) == 6 and fraud.CHOSEN["score"] == best
-    assert fraud.CHOSEN["without_graph"] == replace(best, layers=0)
-
-
-@pytest.mark.parametrize(
-    ("plant", "line"),
-    [
-        (lambda f: f.assign(score=f["score"].sample(frac=1, random_state=0).to_numpy()), "rank"),
-        (lambda f: f.assign(score=f["score"].where(f["score"] < 0, 0.0)), "highest"),
-        (lambda f: f.iloc[1:], "1 rows are only stored, or only made anew"),
-        (lambda f: f.assign(score=f["score"].where(f.index > 0)), "1 stored scores are missing"),
-    ],
-    ids=["mixed", "cut", "row", "missing"],
-)
-def test_a_planted_change_of_the_scores_is_found(plant, line):
-    rng = np.random.default_rng(0)
-    made = pd.DataFrame({"transaction": range(20_000), "score": rng.normal(-1, 1, 20_000)})
-    assert fraud.compare_scores(made, made, "score") == ("equal to the last bit", [])
-    noise = made.assign(score=made["score"] + rng.normal(0, 0.02, len(made)))
-    assert fraud.compare_scores(noise, made, "score")[1] == []
-    _, found = fraud.compare_scores(plant(made), made, "score")
-    assert any(line in fault for fault in found)
-
-
-def test_a_planted_change_of_a_network_trial_is_found():
-    row = artifact(CARDS, "trials.csv").iloc[2]
-    made = {k: row[k] for k in row.index if k != "seconds"}
-    assert fraud.compare_trial(row, made) == ("AP and recall within 0.0000", [])
-    _, found = fraud.compare_trial(row, made | {"AP": row["AP"] + 0.05})
-    assert [fault.startswith("trial: AP is") for fault in found] == [True]
-    _, found = fraud.compare_trial(row, made | {"width": 33})
-    assert found == ["trial: width is 32 in the file, 33 in the code"]
 
 
 # --- the sample, made by the environment of the artifacts -----------------------------------------

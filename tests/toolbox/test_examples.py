@@ -22,8 +22,10 @@ MODULES = sorted(
 MODULES += [
     f"casebook.evaluate.{name}" for name in ("conformal", "gap", "power", "quantiles", "ranges")
 ]
-MODULES += [f"casebook.evaluate.{name}" for name in ("killing", "psi", "survival")]
-MODULES += ["casebook.strict_json"]
+MODULES += [
+    f"casebook.evaluate.{name}" for name in ("imbalance", "killing", "psi", "rare", "survival")
+]
+MODULES += ["casebook.columns", "casebook.strict_json"]
 MODULES += [
     f"casebook.data.{name}"
     for name in ("clocks", "contracts", "feed", "plans", "reports", "values")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from casebook.evaluate.killing import kill_day, split_rules, watch
+from casebook.evaluate.killing import kill_day, kills, split_rules, watch
 from casebook.evaluate.sequential import Paths
 
 
@@ -39,3 +39,10 @@ def test_the_kill_holds_its_error_under_daily_looks_and_stops_a_real_loss():
         watch(float("nan"), 0.1)
     with pytest.raises(ValueError, match="one of estimate"):
         kill_day(paths, "hope")
+
+
+def test_of_tests_of_nothing_the_estimate_stops_many_and_the_test_of_harm_few():
+    money = np.random.default_rng(2).lognormal(0, 1, (2_000, 14))
+    found = kills(money, (0.0, 0.3), runs=200).set_index(["loss", "rule"])["stopped"]
+    assert found[0.0, "estimate"] > 0.4 and found[0.0, "harm"] < 0.05
+    assert found[0.3, "harm"] > 0.9

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from casebook.serving.checks import above, age, below, freshness, sources, table
-from casebook.serving.lists import BLOCK, Lists, blocks, wrong
+from casebook.serving.lists import BLOCK, Lists, blocks, filled, in_blocks, run_night, wrong
+from casebook.serving.nights import NightFailed
 
 NOW, STOCK = pd.Timestamp("2026-04-10 20:15"), np.arange(300) % 9 != 0
 ITEMS = np.argsort(np.random.default_rng(0).random((600, 300)) - 2 * STOCK, axis=1)[:, :20]
@@ -95,3 +98,49 @@ def test_each_check_is_quiet_on_a_usual_day_and_alarms_on_its_fault():
         assert check.alarm == alarm and bool(check.what) == alarm, check
     report = table(check for check, _ in pairs)
     assert report["alarm"].is_monotonic_decreasing and report["alarm"].sum() == 6
+
+
+def test_a_night_that_fails_or_is_not_tonights_goes_on_with_yesterdays_for_48_hours(tmp_path):
+    def fails():
+        raise MemoryError("planted")
+
+    def of(hours: float) -> Lists:
+        return replace(made(), made=NOW - pd.Timedelta(hours=hours))
+
+    path = tmp_path / "lists"
+    with pytest.raises(NightFailed, match=r"MemoryError.*no lists in"):
+        run_night(path, fails, NOW)
+    kept, why = run_night(path, lambda: of(24), NOW - pd.Timedelta(hours=24))
+    assert why == ""
+    makes = [(fails, "planted")]
+    makes += [(lambda h=h: of(h), "set the clock right") for h in (-1, 49)]
+    for make, says in makes:
+        again, why = run_night(path, make, NOW)
+        assert again.made == kept.made == Lists.load(path).made and says in why
+    assert run_night(path, fails, kept.made + pd.Timedelta(hours=48))[0].made == kept.made
+    for hours in (48.01, -0.01):  # a clock that was set back
+        with pytest.raises(NightFailed, match="48 hours"):
+            run_night(path, fails, kept.made + pd.Timedelta(hours=hours))
+
+
+def test_blocks_make_the_rows_in_order_and_a_kind_without_rows_has_none():
+    def block(held, kind, rows):
+        return rows[:, None] * held, rows[:, None] * 1.0
+
+    found = in_blocks(block, 3, {"mail": 600, "none": 0})
+    assert {*found} == {"mail"} and (found["mail"][0][:, 0] == 3 * np.arange(600)).all()
+
+
+@pytest.mark.parametrize(
+    ("there", "more", "filled_up"),
+    [
+        ([0, 1, 2, 3], [4, 5], [0, 1, 2, 3, 5]),  # what is there stays, though beyond the cap
+        ([], [0, 1, 2, 3, 5, 6, 7], [0, 1, 2, 5, 6]),
+        ([0], [0, 1, 1, 2, 3, 4], [0, 1, 2, 3, 4]),  # beyond it where nothing else is left
+        ([], [], []),
+        ([5, 6, 7, 8, 9, 0], [1], [5, 6, 7, 8, 9]),
+    ],
+)
+def test_a_list_is_filled_with_three_of_a_kind_at_most(there, more, filled_up):
+    assert filled(there, more, 5, "aaaaabbbbb") == filled_up
+    assert len({*filled(there, more, 5)}) == min(5, len({*there, *more}))

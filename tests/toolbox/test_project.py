@@ -20,7 +20,7 @@ from casebook import project
 PACKAGE = Path(casebook.__file__).resolve().parent
 #: The rooms from the ground up; a module imports from its own room and from lower floors only.
 FLOORS = (
-    {"colab", "project", "strict_json"},
+    {"colab", "columns", "project", "strict_json"},
     {"page", "reach"},
     {"data", "exercises", "evaluate", "features", "llm", "worlds"},
     {"forecasting", "recorded", "retrieval", "serving"},

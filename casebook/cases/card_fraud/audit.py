@@ -2,21 +2,39 @@
 
 Decisions, what became of them and conflicting requests are three tables of one
 :class:`~casebook.serving.log.Log`: chained, append-only, on disk before the service replies. So
-what a client was told is in the file.
+what a client was told is in the file. How many rows there are and the last one's hash are kept in
+an :class:`Anchor` file, signed, best on another machine: a tail that was cut off is noticed when
+the audit is opened again.
+
+The audit's ``sequence`` is the order of everything: :func:`history` reads training's tables from
+it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
-from casebook.cases.card_fraud.schema import CONFIRMATIONS
+import pandas as pd
+
+from casebook.cases.card_fraud.schema import CONFIRMATIONS, unstamp
 from casebook.serving.log import CHAIN, Log, Table
+from casebook.serving.tokens import Tokens
 
 #: Version of the tables.
-VERSION = 2
+VERSION = 3
+#: What is known of a decision at once; a confirmation's outcome comes later.
+OUTCOME = {"allow": "approved", "block": "declined"}
+#: Reports that are evidence of fraud.
+EVIDENCE = ("denied", "chargeback")
+
+
+class AuditCut(RuntimeError):
+    """Rows that were there when the anchor was kept are gone or others."""
 
 
 class Conflict(ValueError):
@@ -38,15 +56,22 @@ class Decision:
     request, transaction : int
         Of the payment, and the bank's number in order of arrival.
     received, decided : str
-        When it arrived and when it was decided, UTC, ISO 8601.
+        When it counts as arrived and when it was decided, UTC, ISO 8601.
+    clock : str
+        What is wrong with the clock that stamped it; empty, and it arrived as it says.
     fingerprint : str
         Of what was sent, without the stamps of the attempt.
     input, features : dict
-        What was sent and what was computed from it (None: nan).
+        What was sent, a token in place of the card's number, and what was computed from it (None:
+        nan).
     probability : float or None
         The model's; none when it did not answer.
-    tier, source, why : str
-        What was decided; ``"model"`` or ``"rules"``; why it was not the model.
+    advised, tier : str
+        What the policy advised, and what was done: the same, unless ``holdback``.
+    holdback : int
+        1: let through whatever was advised, so that its label is seen.
+    source, why : str
+        ``"model"`` or ``"rules"``; why it was not the model.
     reasons : list of str
         For the analyst.
     model, rules : str
@@ -61,11 +86,14 @@ class Decision:
     transaction: int
     received: str
     decided: str
+    clock: str
     fingerprint: str
     input: dict[str, Any] = field(repr=False)
     features: dict[str, float | None] = field(repr=False)
     probability: float | None
+    advised: str
     tier: str
+    holdback: int
     source: str
     why: str
     reasons: list[str]
@@ -79,12 +107,20 @@ class Decision:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A confirmation's outcome or a chargeback; ``at`` when it came, ``noted`` when written."""
+    """A confirmation's outcome or a chargeback.
+
+    Attributes
+    ----------
+    at, known, noted : str
+        When it came; from when on features see it (after all that was decided before it was
+        reported); when it was written, by the service's clock.
+    """
 
     request: int
     transaction: int
     outcome: str
     at: str
+    known: str
     noted: str
     stage: str = ""
     sequence: int = 0
@@ -96,8 +132,9 @@ TABLES = {
     "decisions": Table(
         {
             **{"request": "int", "transaction": "int", "received": "text", "decided": "text"},
-            **{"fingerprint": "text", "input": "json", "features": "json"},
-            **{"probability": "float?", "tier": "text", "source": "text", "why": "text"},
+            **{"clock": "text", "fingerprint": "text", "input": "json", "features": "json"},
+            **{"probability": "float?", "advised": "text", "tier": "text", "holdback": "int"},
+            **{"source": "text", "why": "text"},
             **{"reasons": "json", "model": "text", "rules": "text", "ms": "float"},
         },
         once=("request", "transaction"),
@@ -105,7 +142,7 @@ TABLES = {
     "outcomes": Table(
         {
             **{"request": "int", "transaction": "int", "outcome": "text", "at": "text"},
-            **{"noted": "text", "stage": "text"},
+            **{"known": "text", "noted": "text", "stage": "text"},
         },
         once=("request, stage",),
     ),
@@ -123,16 +160,76 @@ class Audit(Log):
     ----------
     path, read_only, hook
         Of :class:`~casebook.serving.log.Log`, as are its errors.
+    anchor : Path, optional
+        File in which the number of rows and the last hash are kept after each row.
+    sign : Tokens, optional
+        Signs the anchor; needed with one.
+
+    Raises
+    ------
+    AuditCut
+        When the file does not hold what its anchor says.
     """
 
     def __init__(
         self,
         path: str | Path,
         *,
+        anchor: str | Path | None = None,
+        sign: Tokens | None = None,
         read_only: bool = False,
         hook: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(path, TABLES, version=VERSION, read_only=read_only, hook=hook)
+        # Nobody else writes to it: a lock that somebody holds all the same is not waited for.
+        self._db.execute("PRAGMA busy_timeout = 100")
+        self._sign, self._kept = sign, None
+        if anchor is None:
+            return
+        if sign is None:
+            raise ValueError("an anchor that nobody signs can be written anew: give a key.")
+        try:
+            self._check(Path(anchor))
+            if not read_only:
+                self._kept = os.open(anchor, os.O_RDWR | os.O_CREAT, 0o600)
+        except BaseException:
+            self.close()
+            raise
+
+    def _check(self, anchor: Path) -> None:
+        """Refuse a file that lacks a row which was there when the anchor was kept."""
+        if not anchor.exists():
+            if self.anchor().count:
+                raise AuditCut(f"{self.path} has rows and its anchor {anchor} is gone.")
+            return
+        text = anchor.read_text("ascii", errors="replace").split()
+        if len(text) != 3 or not self._sign.signed(" ".join(text[:2]).encode(), text[2]):
+            raise AuditCut(f"The anchor {anchor} was not written with this key.")
+        count, last = self.anchor().count, int(text[0])
+        if count < last:
+            raise AuditCut(f"Rows {count + 1} to {last} of {self.path} were cut off.")
+        if last and not self.holds(last, text[1]):
+            raise AuditCut(f"Row {last} of {self.path} is not what it was.")
+
+    def holds(self, sequence: int, digest: str) -> bool:
+        """Say whether a row is there and has this hash."""
+        rows = [row for kind in TABLES for row in self.find(kind, sequence=sequence)]
+        return [row["hash"] for row in rows] == [digest]
+
+    def append(self, kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a row, as of the log, and keep the new anchor."""
+        made = super().append(kind, row)
+        if self._kept is not None:
+            what = f"{made['sequence']:012d} {made['hash']}"
+            os.pwrite(self._kept, f"{what} {self._sign.sign(what.encode())}\n".encode(), 0)
+        return made
+
+    def close(self) -> None:
+        """Close the files and let another writer in."""
+        super().close()
+        if getattr(self, "_kept", None) is not None:
+            os.close(self._kept)
+            self._kept = None
 
     def settled(self, request: int, fingerprint: str, sent: dict, received: str) -> Decision | None:
         """Return the decision of a request that came before, None when it is new.
@@ -237,13 +334,60 @@ class Audit(Log):
         last = self.last("decisions")
         return None if last is None else last["received"]
 
-    def records(self) -> Iterator[Decision | Outcome]:
-        """Yield decisions and outcomes in the order in which they were written."""
-        for kind, row in self.rows():
-            if kind == "decisions":
-                yield Decision(**row)
-            elif kind == "outcomes":
-                yield Outcome(**row)
+    def records(self, after: int = 0) -> Iterator[Decision | Outcome]:
+        """Yield decisions and outcomes in the order in which they were written, from a row on."""
+
+        def read(kind: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+            query = f"SELECT * FROM {kind} WHERE sequence > ? ORDER BY sequence"
+            for row in self._db.execute(query, (after,)):
+                yield row["sequence"], kind, dict(row)
+
+        with self.alone():
+            for _, kind, row in merge(*map(read, ("decisions", "outcomes")), key=lambda r: r[0]):
+                made = Decision if kind == "decisions" else Outcome
+                yield made(**TABLES[kind].loaded(row))
+
+
+def event_of(decision: Decision) -> dict[str, Any]:
+    """Return the event that the store sees: the columns of the world's transactions.
+
+    Times are Timestamps in UTC without a zone; ``received`` never steps back behind an event
+    that was decided before.
+    """
+    event = {name: value for name, value in decision.input.items() if name != "refund"}
+    event |= {"transaction": decision.transaction, "received": decision.received}
+    return event | {name: pd.Timestamp(unstamp(event[name])) for name in ("time", "received")}
+
+
+def history(audit: Audit) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables that training reads, in the order in which the service decided.
+
+    Returns
+    -------
+    transactions : DataFrame
+        As for :func:`~casebook.cases.card_fraud.features.batch`, with ``outcome`` and
+        ``outcome_known``.
+    evidence : DataFrame
+        ``transaction``, ``known``: denials and chargebacks.
+    """
+    events: dict[int, dict[str, Any]] = {}
+    told: list[tuple[int, pd.Timestamp]] = []
+    for record in audit.records():
+        if isinstance(record, Decision):
+            event = event_of(record) | {"outcome": OUTCOME.get(record.tier), "outcome_known": None}
+            events[record.transaction] = event
+            continue
+        known = pd.Timestamp(unstamp(record.known))
+        if record.outcome in CONFIRMATIONS:
+            events[record.transaction] |= {"outcome": record.outcome, "outcome_known": known}
+        if record.outcome in EVIDENCE:
+            told.append((record.transaction, known))
+    made = pd.DataFrame(events.values())
+    if len(made):
+        made = made.astype(dict.fromkeys(("device", "ip"), "Int64"))
+        made["outcome_known"] = pd.to_datetime(made["outcome_known"])
+    frauds = pd.DataFrame(told, columns=["transaction", "known"])
+    return made, frauds.sort_values("known", kind="stable", ignore_index=True)
 
 
 def _without_chain(record: Decision | Outcome) -> dict[str, Any]:

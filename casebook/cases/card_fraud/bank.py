@@ -16,7 +16,7 @@ import pandas as pd
 from casebook.cases.card_fraud.world import World, simulate
 
 from . import features, models, protocol
-from .costs import Economics, expected_costs, price_of_guardrail
+from .costs import Economics, expected_costs, price_of_guardrail, tiers
 
 #: Worlds on which settings were chosen; never scored again.
 TUNING = (1, 2, 3)
@@ -24,8 +24,11 @@ TUNING = (1, 2, 3)
 WARM_UP, WAIT = 14, 21
 #: Share of the genuine rows that LightGBM learns from; its probability is repaired.
 KEEP = 0.25
-#: Largest share of payments that may meet friction.
-GUARDRAIL = 0.01
+#: Largest share of payments that may meet friction, and the share that is let through whatever the
+#: policy says, so that its labels are seen.
+GUARDRAIL, HOLDBACK = 0.01, 0.01
+#: A share of the requests is a whole number of these.
+BUCKETS = 10_000
 #: Rounds, rate, leaves and the least hessian of a leaf: with few frauds the last one matters.
 SETTINGS: Mapping[str, Any] = {
     **models.FAMILIES["LightGBM"].trials[5],
@@ -216,11 +219,85 @@ def single_threshold(
     return float((ordered[stop] + below) / 2)
 
 
-def guardrail_price(
-    probability: np.ndarray,
-    amount: np.ndarray,
-    limit: float = GUARDRAIL,
-    economics: Economics | None = None,
-) -> float:
-    """Return :func:`~casebook.cases.card_fraud.costs.price_of_guardrail` at the bank's limit."""
-    return price_of_guardrail(probability, amount, limit, economics)
+@dataclass(frozen=True)
+class Answers:
+    """The bank's policy: the cheapest answer under the guardrail, but for a few that are held back.
+
+    The page, the benchmark and the service decide with it.
+
+    Attributes
+    ----------
+    price : float
+        Euro of friction at which the guardrail is met: see :func:`~.costs.price_of_guardrail`.
+    holdback : float
+        Share of the requests that are let through whatever the policy advises.
+    economics : Economics, optional
+
+    Examples
+    --------
+    >>> free, strict = Answers(), Answers(price=2.0)
+    >>> free([0.03, 0.9], 60.0).tolist(), strict([0.03, 0.9], 60.0).tolist()
+    (['confirm', 'block'], ['allow', 'block'])
+    >>> float(Answers(holdback=0.01).held(np.arange(100_000)).mean())
+    0.0102
+    """
+
+    price: float = 0.0
+    holdback: float = 0.0
+    economics: Economics | None = None
+
+    def __call__(self, probability: Any, amount: Any) -> np.ndarray:
+        """Return the tier that is advised for each payment, shape (n,)."""
+        return tiers(probability, amount, self.economics, self.price)
+
+    def held(self, request: Any) -> np.ndarray:
+        """Return which requests are held back, shape (n,): by their number, the same at a retry."""
+        number = np.atleast_1d(np.asarray(request)).astype(np.uint64)
+        # A multiplication by an odd number and the upper bits: SplitMix64's mixing of a counter.
+        with np.errstate(over="ignore"):
+            mixed = (number + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
+            mixed = (mixed ^ (mixed >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
+        return (mixed >> np.uint64(33)) % np.uint64(BUCKETS) < round(self.holdback * BUCKETS)
+
+    def one(self, probability: float, amount: float, request: int) -> tuple[str, str]:
+        """Return what is advised for one payment, and what is done."""
+        advised = str(self(probability, amount)[0])
+        return advised, "allow" if self.held(request)[0] else advised
+
+
+def answers(
+    here: Setting, score: Callable, limit: float = GUARDRAIL, holdback: float = 0.0
+) -> Answers:
+    """Return the policy whose guardrail is met on the three weeks before the setting's start.
+
+    No label is needed: the payments' probabilities say how many would be asked.
+    """
+    recent = here.recent()
+    price = price_of_guardrail(score(recent), amounts(here.world, recent.index), limit)
+    return Answers(price, holdback)
+
+
+def contributions(model: models.Model, row: pd.DataFrame, usual: pd.Series) -> np.ndarray:
+    """Return what each feature of a payment adds to the log odds of the bank's model.
+
+    Parameters
+    ----------
+    model : Model
+        Of :func:`fit`: the mean in log odds of logistic regression and LightGBM.
+    row : DataFrame, shape (1, features)
+    usual : Series
+        The usual value of each feature.
+
+    Returns
+    -------
+    ndarray, shape (features,)
+        The mean of the trees' contributions (``pred_contrib``, SHAP) and the line's, which is what
+        its log odds lose when the feature becomes usual. Their sum differs from the model's log
+        odds by the same number for every payment.
+    """
+    logistic, trees = model.inner
+    names, n = list(model.columns), len(model.columns)
+    table = pd.concat([row[names]] * (n + 1), ignore_index=True).to_numpy(float)
+    table[np.arange(n), np.arange(n)] = usual[names].to_numpy(float)
+    odds = log_odds(logistic.score(pd.DataFrame(table, columns=names)))
+    return (odds[-1] - odds[:-1] + trees.inner.predict(row[names], pred_contrib=True)[0, :-1]) / 2

@@ -51,14 +51,13 @@ def choices(here: bank.Setting, score: Callable) -> dict[str, Callable]:
     block = bank.single_threshold(p, amount, "block")
     confirm = bank.single_threshold(p, amount, "confirm")
     top = float(np.quantile(p, 1 - bank.GUARDRAIL))
-    price = bank.guardrail_price(p, amount)
     return {
         "block, one threshold": lambda p, a: costs.fixed_tiers(p, block, block, block),
         "confirm, one threshold": lambda p, a: costs.fixed_tiers(p, confirm, 1, 1),
         "confirm, within the guardrail": lambda p, a: costs.fixed_tiers(p, top, 1, 1),
         "0.01 / 0.5 / 0.9": lambda p, a: costs.fixed_tiers(p, 0.01, 0.5, 0.9),
-        "tiers from costs": lambda p, a: costs.tiers(p, a),
-        "tiers, within the guardrail": lambda p, a: costs.tiers(p, a, price=price),
+        "tiers from costs": bank.Answers(),
+        "tiers, within the guardrail": bank.answers(here, score),
     }
 
 
@@ -201,7 +200,7 @@ def retrainer(here: bank.Setting, training: str = TRAININGS[0]) -> Callable:
             rows = rows[rows["transaction"] <= last]
         X, y = log.loc[rows["transaction"]], rows["fraud"].to_numpy(int)
         model = bank.fit(pd.concat([first_X, X]), np.concatenate([first_y, y]))
-        return decide_by(model.score, lambda p, a: costs.tiers(p, a))
+        return decide_by(model.score, bank.Answers())
 
     return retrain
 
@@ -232,7 +231,7 @@ def selective(
         allowed = between(here.world, here.start)
         for training, share in [*((TRAININGS[0], h) for h in holdbacks), (TRAININGS[1], 0.0)]:
             policy = StorePolicy(
-                decide_by(score, lambda p, a: costs.tiers(p, a)),
+                decide_by(score, bank.Answers()),
                 here.world.terminals,
                 here.world.customers,
                 here.start,
@@ -472,22 +471,6 @@ def graph(seeds: Sequence[int] = SEEDS[:3]) -> pd.DataFrame:
     return table.loc[list(STEPS)].rename(index=STEPS, level="step").reset_index()
 
 
-def network() -> pd.DataFrame:
-    """Hold the graph network of ``make artifacts`` against LightGBM on the default world.
-
-    Returns
-    -------
-    DataFrame
-        ``variant``, ``AP``, ``recall`` (at 1 % false positives) and AP by scenario.
-    """
-    from casebook.cases.card_fraud.graph import lift_study
-    from casebook.recorded.artifacts import artifact
-
-    made = artifact(worlds.CHAPTER, "graph_network.parquet").set_index("transaction")
-    scores = {"network": made["score"], "network without graph": made["without_graph"]}
-    return lift_study(simulate(), scores=scores).drop(columns="columns").reset_index()
-
-
 def rings() -> pd.DataFrame:
     """Flag rings each third morning of the default world, by how many victims are demanded.
 
@@ -628,7 +611,6 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "selective": selective,
     "sensitivity": sensitivity,
     "graph": graph,
-    "network": network,
     "rings": rings,
     "handbook_trials": handbook_trials,
     "handbook": handbook,

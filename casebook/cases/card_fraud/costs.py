@@ -149,7 +149,7 @@ def tiers(
     return np.array(TIERS)[((1 - p) * genuine + p * fraud).argmin(axis=0)]
 
 
-def cutoffs(amount: float, economics: Economics | None = None) -> pd.DataFrame:
+def cutoffs(amount: float, economics: Economics | None = None, price: float = 0.0) -> pd.DataFrame:
     """Return the tiers that are cheapest somewhere, and from which probability on.
 
     Parameters
@@ -157,6 +157,8 @@ def cutoffs(amount: float, economics: Economics | None = None) -> pd.DataFrame:
     amount : float
         Euro.
     economics : Economics, optional
+    price : float
+        Of friction, as in :func:`tiers`.
 
     Returns
     -------
@@ -165,6 +167,7 @@ def cutoffs(amount: float, economics: Economics | None = None) -> pd.DataFrame:
         nowhere the cheapest is not among them.
     """
     genuine, fraud = _lines(_amounts(amount, 1), economics or Economics())
+    genuine[1:] += price
     at, slope = genuine[:, 0], (fraud - genuine)[:, 0]
     current, p = int(np.lexsort((slope, at))[0]), 0.0
     rows = [(TIERS[current], 0.0)]

@@ -2,14 +2,18 @@
 
 :class:`Service` does this, one transaction at a time::
 
-    validate → seen before? → features → hard rules → model, through the breaker → tier
+    validate → seen before? → features → rules → model, through the breaker → policy
              → audit (on disk) → store → reply
 
 One at a time, because two purchases of a stolen card within a millisecond must see each other:
 the features of the second count the first. The audit is written before the store and the
 reply. A process that is killed in between has lost nothing: what was not written was not
 replied, the client asks again; what was written is found again under its request id, and
-:func:`rebuild` brings a fresh store to the same state.
+:func:`rebuild` brings a store to the same state.
+
+A payment is never refused for what is not its fault: a wrong clock of the gateway is put aside and
+the payment counts as arriving after the one before it, an unknown terminal and a backlog are
+decided by the rules. The reply and the audit say so.
 """
 
 from __future__ import annotations
@@ -20,10 +24,20 @@ import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from numbers import Real
+from pathlib import Path
 from typing import Any, Protocol
 
-from casebook.cases.card_fraud.audit import Audit, Conflict, Decision, Outcome
+from casebook.cases.card_fraud.audit import (
+    EVIDENCE,
+    OUTCOME,
+    Audit,
+    Conflict,
+    Decision,
+    Outcome,
+    event_of,
+)
 from casebook.cases.card_fraud.schema import (
     CONFIRMATIONS,
     Limits,
@@ -39,9 +53,13 @@ from casebook.cases.card_fraud.schema import (
     stamp,
     unstamp,
 )
+from casebook.cases.card_fraud.snapshots import restored, saved
 from casebook.cases.card_fraud.world.constants import TIERS
 from casebook.serving.breaker import Breaker
+from casebook.serving.consumer import Refused
+from casebook.serving.feed_clock import FeedClock
 from casebook.serving.log import LogFailed
+from casebook.serving.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -52,24 +70,26 @@ Score = Callable[[dict[str, float]], tuple[float, Sequence[str]]]
 PASS = "pass"
 #: The tier when rules and model both fail: it asks the card-holder.
 LAST_RESORT = "confirm"
-#: What is known of a decision at once; a confirmation's outcome comes later.
-OUTCOME = {"allow": "approved", "block": "declined"}
-#: Reports that are evidence of fraud.
-EVIDENCE = ("denied", "chargeback")
+#: Calls of a model before the first payment: a cold one would miss its budget.
+WARM_UP = 3
 
 
 class Store(Protocol):
     """Features of an event from what arrived before it.
 
     As of :class:`~casebook.cases.card_fraud.features.OnlineStore`: ``observe`` counts a decided
-    event, ``settle`` tells its outcome later, ``learn`` that it was fraud.
+    event, ``settle`` tells its outcome later, ``learn`` that it was fraud. ``now`` is the arrival
+    of the last event, or None.
     """
+
+    @property
+    def now(self) -> datetime | None: ...
 
     def features(self, event: Mapping[str, Any]) -> dict[str, float]: ...
 
     def observe(self, event: Mapping[str, Any], outcome: str | None = None) -> None: ...
 
-    def settle(self, transaction: int, outcome: str) -> None: ...
+    def settle(self, transaction: int, outcome: str, known: Any) -> None: ...
 
     def learn(self, transaction: int, known: Any) -> None: ...
 
@@ -80,10 +100,13 @@ class Rules(Protocol):
     def __call__(self, features: dict[str, float], event: dict[str, Any]) -> tuple[str, str]: ...
 
 
-class Tiers(Protocol):
-    """The tier of a probability of fraud and an amount in euro."""
+class Policy(Protocol):
+    """What is advised for a probability of fraud, an amount in euro and a request, and done.
 
-    def __call__(self, probability: float, amount: float) -> str: ...
+    As of :class:`~casebook.cases.card_fraud.bank.Answers`.
+    """
+
+    def one(self, probability: float, amount: float, request: int) -> tuple[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -110,6 +133,8 @@ def sane(value: tuple[float, Sequence[str]]) -> tuple[float, list[str]]:
     What the breaker of :class:`Service` accepts from a model.
     """
     probability, reasons = value
+    if isinstance(probability, bool) or not isinstance(probability, Real):
+        raise TypeError(f"{probability!r} is no number")
     probability = float(probability)
     words = isinstance(reasons, list | tuple) and all(isinstance(r, str) for r in reasons)
     if not words or not 0 <= probability <= 1:  # a nan is in no interval
@@ -117,20 +142,7 @@ def sane(value: tuple[float, Sequence[str]]) -> tuple[float, list[str]]:
     return probability, list(reasons)
 
 
-def event_of(decision: Decision) -> dict[str, Any]:
-    """Return the event that the store sees: the columns of the world's transactions.
-
-    Times are Timestamps in UTC without a zone; ``received`` never steps back behind an event
-    that was decided before.
-    """
-    from pandas import Timestamp
-
-    event = {name: value for name, value in decision.input.items() if name != "refund"}
-    event |= {"transaction": decision.transaction, "received": decision.received}
-    return event | {name: Timestamp(unstamp(event[name])) for name in ("time", "received")}
-
-
-def rebuild(store: Store, audit: Audit) -> Rebuilt:
+def rebuild(store: Store, audit: Audit, after: int = 0) -> Rebuilt:
     """Bring a store that has not seen the audit's events to where the service's store was.
 
     Parameters
@@ -138,6 +150,8 @@ def rebuild(store: Store, audit: Audit) -> Rebuilt:
     store : Store
         As it was before the first decision of the audit: fresh, or warm with older history.
     audit : Audit
+    after : int
+        Row of the audit that the store has seen last.
 
     Returns
     -------
@@ -145,7 +159,7 @@ def rebuild(store: Store, audit: Audit) -> Rebuilt:
         An event that the store refuses is counted and left out, as it was when it happened.
     """
     decisions = outcomes = refused = 0
-    for record in audit.records():
+    for record in audit.records(after):
         decisions += isinstance(record, Decision)
         outcomes += isinstance(record, Outcome)
         refused += not _told(store, record)
@@ -160,10 +174,11 @@ def _told(store: Store, record: Decision | Outcome) -> bool:
         if isinstance(record, Decision):
             store.observe(event_of(record), OUTCOME.get(record.tier))
             return True
+        known = Timestamp(unstamp(record.known))
         if record.outcome in CONFIRMATIONS:
-            store.settle(record.transaction, record.outcome)
+            store.settle(record.transaction, record.outcome, known)
         if record.outcome in EVIDENCE:
-            store.learn(record.transaction, Timestamp(unstamp(record.at)))
+            store.learn(record.transaction, known)
     except Exception:
         log.exception("the store refuses row %s of the audit", record.sequence)
         return False
@@ -182,19 +197,23 @@ class Service:
     Parameters
     ----------
     store : Store
-        Brought up to date from the audit here, unless ``restore`` is false.
+        Brought up to date from the snapshot and the audit here, unless ``restore`` is false.
     score : callable or None
         The model: ``score(features)`` gives probability and reasons.
     rules : Rules
         Asked first. They decide alone, or pass.
-    tiers : Tiers
+    policy : Policy
     audit : Audit
     breaker : Breaker
+    tokens : Tokens
+        What stands in place of a card's number, in the store, the audit and every reply.
     fallback : Rules, optional
         Asked when the model does not answer; by default ``rules``. What passes is allowed.
     terminals : container of int, optional
         The bank's terminals. A payment at another one is decided by the rules: the model has not
         seen such terminals, and a shop that opened today is no reason to refuse.
+    usual : mapping, optional
+        Features with which the model is asked before the first payment, so that it is warm.
     model, rules_version : str
         For the audit.
     gateway : bool
@@ -206,10 +225,17 @@ class Service:
     clock : callable
         Now, in UTC without a zone.
     limits : Limits
+    shed : float
+        Seconds: a request that waited longer for its turn is decided by the rules, which are
+        quicker, until those behind it no longer wait.
     patience : float
         Seconds that a request waits for those before it.
     restore : bool
-        Whether to call :func:`rebuild`; false when the store has seen the audit's events.
+        Whether to bring the store up to date; false when it has seen the audit's events.
+    state : Path, optional
+        File of the store's snapshot.
+    every : int
+        Decisions from one snapshot to the next.
     hook : callable, optional
         Called with ``"observed"``, before the reply: where a test plants a crash.
     """
@@ -220,41 +246,52 @@ class Service:
         store: Store,
         score: Score | None,
         rules: Rules,
-        tiers: Tiers,
+        policy: Policy,
         audit: Audit,
         breaker: Breaker,
+        tokens: Tokens,
         fallback: Rules | None = None,
         terminals: Container[int] | None = None,
+        usual: Mapping[str, float] | None = None,
         model: str = "unnamed",
         rules_version: str = "unnamed",
         gateway: bool = False,
         first: int = 0,
         clock: Callable[[], datetime] = utc_now,
         limits: Limits | None = None,
-        patience: float = 1.0,
+        shed: float = 0.1,
+        patience: float = 5.0,
         restore: bool = True,
+        state: Path | None = None,
+        every: int = 20_000,
         hook: Callable[[str], None] | None = None,
     ) -> None:
-        self.store, self.score, self.rules, self.tiers = store, score, rules, tiers
+        self.score, self.rules, self.policy, self.tokens = score, rules, policy, tokens
         self.audit, self.breaker, self.fallback = audit, breaker, fallback or rules
         self.terminals, self.model, self.rules_version = terminals, model, rules_version
         self.gateway, self.clock, self.limits = gateway, clock, limits or Limits()
-        self.patience, self._first = patience, first
+        self.shed, self.patience, self._first = shed, patience, first
         self._hook = hook or (lambda point: None)
         self._lock = threading.Lock()
-        self.refused = rebuild(store, audit).refused if restore else 0
-        last = audit.last_received()
-        self._latest = unstamp(last) if last else datetime.min
+        self._state, self._every = state, every
+        self.store, seen = restored(state, audit, tokens) or (store, 0)
+        self.refused = rebuild(self.store, audit, seen).refused if restore else 0
+        self._latest = _latest(audit, self.store)
+        self._feed = FeedClock(jump=self.limits.jump.total_seconds())
+        if score is not None and usual is not None:
+            _warm(score, usual)
 
     # Decisions --------------------------------------------------------------------------------
 
-    def decide(self, raw: bytes) -> Reply:
+    def decide(self, raw: bytes, start: float | None = None) -> Reply:
         """Decide a transaction, or find the decision of one that was sent before.
 
         Parameters
         ----------
         raw : bytes
             The body of the request.
+        start : float, optional
+            When it came, by ``time.perf_counter``.
 
         Raises
         ------
@@ -262,25 +299,34 @@ class Service:
             400 or 422: nothing was decided and nothing has changed. 409: the request id or the
             number stands for another payment, which is logged. 503: try again with the same id.
         """
-        start = time.perf_counter()
+        start = time.perf_counter() if start is None else start
         payment = parse(raw, Stamped if self.gateway else Payment)
         check_amount(payment, self.limits)
         sent = as_input(payment)
+        sent["card"] = self.tokens(sent["card"])
         print_ = fingerprint(sent)
         with self._turn():
-            arrived = self._arrival(payment)
+            late = time.perf_counter() - start > self.shed
+            arrived = stamp(self._arrival(payment))
             with _conflicts("Use a new request id for a new payment, the same values for a retry."):
-                before = self.audit.settled(payment.request, print_, sent, stamp(arrived))
+                before = self.audit.settled(payment.request, print_, sent, arrived)
             if before is not None:
                 return Reply(200, reply(before), replayed=True)
-            received = self._in_order(arrived)
-            check_time(payment.time, received, self.limits)
             with _conflicts("Give each transaction a number of its own."):
                 number = self._number(payment)
-            decision = self._decided(payment, sent, print_, number, received, start)
-            decision = self.audit.write(decision)
+            received, wrong = self._believed(payment)
+            if not wrong:
+                check_time(payment.time, received, self.limits)
+            blank = Decision(
+                payment.request, number, stamp(received), "", wrong, print_, sent, {}, None, "", "",
+                0, "", "overload" if late else "", [], self.model, self.rules_version, 0.0,
+            )  # fmt: skip
+            decision = self.audit.write(self._decided(blank, start))
+            self._latest = received
             self.refused += not _told(self.store, decision)
             self._hook("observed")
+            if decision.sequence % self._every == 0:
+                self._save()
         return Reply(200, reply(decision))
 
     def find(self, request: str) -> Reply:
@@ -341,6 +387,15 @@ class Service:
             self.score = score
             self.model = self.model if model is None else model
 
+    def save(self) -> None:
+        """Write a snapshot of the store, so that the next start need not read the whole audit."""
+        with self._turn():
+            self._save()
+
+    def _save(self) -> None:
+        if self._state is not None:
+            saved(self._state, self.store, self.audit, self.tokens)
+
     # Steps ------------------------------------------------------------------------------------
 
     @contextmanager
@@ -362,27 +417,25 @@ class Service:
     def _arrival(self, payment: Payment) -> datetime:
         return payment.received if isinstance(payment, Stamped) else self.clock()
 
-    def _in_order(self, arrived: datetime) -> datetime:
-        """Return the moment from which the event counts: not before one that was decided."""
-        now = self.clock()
-        if not self.gateway:  # its own clock may step back
-            return max(arrived, self._latest)
+    def _believed(self, payment: Payment) -> tuple[datetime, str]:
+        """Return the moment from which a payment counts, and what is wrong with its clock.
+
+        A clock that is wrong moves nothing: the payment counts as arriving with the one before it.
+        """
+        arrived, now = self._arrival(payment), self.clock()
+        latest = self._latest or min(arrived, now)
+        if not self.gateway or abs(arrived - now) <= self.limits.skew:
+            return max(arrived, latest), ""  # the service's own clock may step back
         if arrived > now:
-            raise Problem(
-                422,
-                "event from the future",
-                f"received is {stamp(arrived)}, and it is {stamp(now)} now.",
-                "Set the gateway's clock.",
-            )
-        if self._latest - arrived > self.limits.disorder:
-            raise Problem(
-                422,
-                "out of order",
-                f"received is {stamp(arrived)}, {self._latest - arrived} before that of a "
-                f"transaction that was decided; at most {self.limits.disorder} is accepted.",
-                "Send transactions as they arrive.",
-            )
-        return max(arrived, self._latest)
+            return latest, f"{arrived - now} ahead of the service's clock"
+        if latest - arrived > self.limits.disorder:
+            return latest, f"{latest - arrived} behind a transaction that was decided"
+        try:
+            came = (str(payment.terminal), _seconds(arrived))
+            self._feed.latest(_seconds(latest), [came])
+        except Refused:
+            return latest, f"{arrived - latest} ahead of all before it"
+        return max(arrived, latest), ""
 
     def _number(self, payment: Payment) -> int:
         """Return the transaction's number; one that a gateway gives must be free."""
@@ -391,31 +444,19 @@ class Service:
         self.audit.free(payment.transaction)
         return payment.transaction
 
-    def _decided(
-        self,
-        payment: Payment,
-        sent: dict,
-        print_: str,
-        number: int,
-        received: datetime,
-        start: float,
-    ) -> Decision:
+    def _decided(self, blank: Decision, start: float) -> Decision:
         """Return the decision, not yet written."""
-        blank = Decision(
-            payment.request, number, stamp(received), "", print_, sent, {}, None, "", "", "", [],
-            self.model, self.rules_version, 0.0,
-        )  # fmt: skip
         event = event_of(blank)
-        self._latest = received
-        features, why = self._features(event)
+        features, why = self._features(event, blank.why)
         made = self._choose(features, event, why)
-        made |= {"features": features, "decided": stamp(max(self.clock(), received))}
+        made |= {"features": features}
+        made |= {"decided": stamp(max(self.clock(), unstamp(blank.received)))}
         return Decision(**vars(blank) | made | {"ms": (time.perf_counter() - start) * 1000})
 
-    def _features(self, event: dict[str, Any]) -> tuple[dict[str, float], str]:
-        """Return the features, and why the model cannot use them."""
-        unknown = self.terminals is not None and event["terminal"] not in self.terminals
-        why = "unknown terminal" if unknown else ""
+    def _features(self, event: dict[str, Any], why: str) -> tuple[dict[str, float], str]:
+        """Return the features, and why the model is not to use them."""
+        if self.terminals is not None and event["terminal"] not in self.terminals:
+            why = "unknown terminal"
         try:
             return dict(self.store.features(event)), why
         except Exception:
@@ -433,10 +474,10 @@ class Service:
             if not why:
                 try:
                     probability, reasons = answer.value
-                    tier = str(self.tiers(probability, event["amount"]))
-                    if tier in TIERS:
-                        return _made(tier, "model", "", reasons, probability)
-                    log.error("tiers answer %r", tier)
+                    both = self.policy.one(probability, event["amount"], event["request"])
+                    if all(tier in TIERS for tier in both):
+                        return _made(both[1], "model", "", reasons, probability, both[0])
+                    log.error("the policy answers %r", both)
                 except Exception:
                     log.exception("no tier of request %s", event["request"])
                 why = "no tier"
@@ -469,31 +510,70 @@ class Service:
             what = f"The tier of request {report.request} is {decision.tier}: not {report.outcome}."
             raise Problem(409, "outcome does not fit", what, do)
         now = self.clock()
-        if not unstamp(decision.received) <= report.at <= max(now, self._latest):
+        latest = self._latest or now
+        # By the gateway's clock, which may have been put aside.
+        arrived = min(decision.received, decision.input.get("received", decision.received))
+        if not unstamp(arrived) <= report.at <= max(now, latest):
             what = f"at is {stamp(report.at)}; the transaction arrived at {decision.received}"
             what += f", and it is {stamp(now)} now."
             raise Problem(422, "invalid report", what, "Send when the outcome was known, in UTC.")
+        # Behind all that was decided before it was told: what did not see it must not seem to have.
+        known = max(report.at, latest + timedelta(milliseconds=1))
         return Outcome(
-            decision.request, decision.transaction, report.outcome, stamp(report.at), stamp(now)
+            decision.request,
+            decision.transaction,
+            report.outcome,
+            stamp(report.at),
+            stamp(known),
+            stamp(now),
         )
 
 
 def reply(decision: Decision) -> dict[str, Any]:
     """Return what a client gets of a decision: the same at each retry."""
-    kept = ("request", "tier", "probability", "reasons", "source", "why", "model")
+    kept = ("request", "tier", "probability", "reasons", "source", "why", "clock", "model")
     return {name: getattr(decision, name) for name in kept} | {"decided_ms": round(decision.ms, 3)}
 
 
 def _made(
-    tier: str, source: str, why: str, reasons: Sequence[str], probability: float | None = None
+    tier: str,
+    source: str,
+    why: str,
+    reasons: Sequence[str],
+    probability: float | None = None,
+    advised: str = "",
 ) -> dict[str, Any]:
     return {
+        "advised": advised or tier,
         "tier": tier,
+        "holdback": int(bool(advised) and advised != tier),
         "source": source,
         "why": why,
         "reasons": list(reasons),
         "probability": probability,
     }
+
+
+def _latest(audit: Audit, store: Store) -> datetime | None:
+    """Return the arrival of the last event that the audit or the store has seen."""
+    last, now = audit.last_received(), getattr(store, "now", None)
+    seen = [unstamp(last)] if last else []
+    seen += [] if now is None else [now.to_pydatetime() if hasattr(now, "value") else now]
+    return max(seen, default=None)
+
+
+def _seconds(moment: datetime) -> float:
+    return (moment - datetime(2000, 1, 1)).total_seconds()
+
+
+def _warm(score: Score, usual: Mapping[str, float]) -> None:
+    """Ask the model a few times, for nothing: what it loads at its first call is then loaded."""
+    for _ in range(WARM_UP):
+        try:
+            score(dict(usual))
+        except Exception:  # the breaker will say so
+            log.exception("the model fails on a usual payment")
+            return
 
 
 @contextmanager

@@ -1,7 +1,10 @@
-"""The bank's service put together: feature store, rules, model, costs, audit, breaker.
+"""The bank's service put together: feature store, rules, model, policy, audit, breaker.
 
 :func:`app` is what ``python -m casebook.serving.load --factory`` starts: a service
-on the small world of the data card, trained on its first months and warm with its history.
+on the small world of the data card, trained on its first months and warm with its history. It
+decides as the benchmark does: the model's probability, and :class:`~.bank.Answers` with the price
+of the guardrail. The rules decide alone where the model does not answer. (Before the model the two
+hard ones would block one genuine payment in a thousand that the policy rightly lets through.)
 """
 
 from __future__ import annotations
@@ -18,10 +21,11 @@ import pandas as pd
 from casebook.cases.card_fraud.world import simulate
 from casebook.cases.card_fraud.world.constants import CATEGORIES, ENTRIES, SNAPSHOT
 from casebook.serving.breaker import Breaker
+from casebook.serving.reasons import top_reasons
+from casebook.serving.tokens import Tokens, key_at
 
-from . import bank, costs, features, models, rules
+from . import bank, features, models, rules
 from .audit import Audit
-from .reasons import top_reasons
 from .schema import payload
 
 if TYPE_CHECKING:
@@ -44,21 +48,33 @@ class Deployment:
     model : Model
         The bank's model.
     usual : Series
-        Median of each feature over the genuine rows of the training.
+        Median of each feature over the genuine rows of the training; of a code the most frequent.
+    answers : Answers
+        The policy, with the guardrail's price and the hold-back.
     """
 
     here: bank.Setting
     model: models.Model
     usual: pd.Series
+    answers: bank.Answers
 
-    def store(self) -> features.OnlineStore:
-        """Return a store that holds all that arrived and was known before the service begins."""
+    def past(self, tokens: Tokens) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return what arrived before the service begins, and the evidence that was known by then.
+
+        Cards stand there by their tokens.
+        """
         world = self.here.world
-        store = features.OnlineStore(world.terminals, world.customers)
         past = world.transactions[world.transactions["received"] < self.here.start]
+        token = {card: tokens(card) for card in past["card"].unique().tolist()}
         known = features.evidence(world.transactions, world.labels)
         known = known[known["known"] < self.here.start]
-        store.warm(past, known[known["transaction"].isin(past["transaction"])])
+        known = known[known["transaction"].isin(past["transaction"])]
+        return past.assign(card=past["card"].map(token)), known
+
+    def store(self, tokens: Tokens) -> features.OnlineStore:
+        """Return a store that holds all that arrived and was known before the service begins."""
+        store = features.OnlineStore(self.here.world.terminals, self.here.world.customers)
+        store.warm(*self.past(tokens))
         return store
 
     def score(self, row: Mapping[str, float]) -> tuple[float, Sequence[str]]:
@@ -67,12 +83,10 @@ class Deployment:
         return float(self.model.score(table)[0]), self.reasons(table)
 
     def reasons(self, table: pd.DataFrame, n: int = 3) -> list[str]:
-        """Return what raises the probability of one event most, by LightGBM's contributions."""
-        trees = self.model.inner[1].inner
-        contributions = trees.predict(table, pred_contrib=True)[0]
+        """Return what raises the probability of one event most, in the model that decides."""
         return top_reasons(
             list(table),
-            contributions,
+            bank.contributions(self.model, table, self.usual),
             table.iloc[0].tolist(),
             features.FEATURES,
             n,
@@ -98,11 +112,6 @@ class Deployment:
         return [payload(row, stamped=True) for row in rows.to_dict("records")]
 
 
-def tier(probability: float, amount: float) -> str:
-    """Return the cheapest answer to one event."""
-    return str(costs.tiers(probability, amount)[0])
-
-
 def small(customers: int = SNAPSHOT[0], days: int = SNAPSHOT[1]) -> Deployment:
     """Train the bank's model on the small world of the data card."""
     here = bank.setting(simulate(n_customers=customers, days=days), BEGINS)
@@ -111,8 +120,11 @@ def small(customers: int = SNAPSHOT[0], days: int = SNAPSHOT[1]) -> Deployment:
 
 def deploy(here: bank.Setting, model: models.Model) -> Deployment:
     """Return a deployment of a trained model."""
-    genuine = here.labels.index[here.labels == 0]
-    return Deployment(here, model, here.X.loc[genuine].median())
+    genuine = here.X.loc[here.labels.index[here.labels == 0]]
+    usual = genuine.median()
+    usual[list(CODES)] = genuine[list(CODES)].mode().iloc[0]
+    answers = bank.answers(here, model.score, holdback=bank.HOLDBACK)
+    return Deployment(here, model, usual, answers)
 
 
 def app(
@@ -127,7 +139,8 @@ def app(
     Parameters
     ----------
     audit : str
-        Path of the audit's file; an older one is taken up.
+        Path of the audit's file; an older one is taken up. Its anchor, the store's snapshot and
+        the key of the cards' tokens lie beside it: a bank keeps them in other places.
     saved : str, optional
         File of :meth:`Deployment.save`, for a process of its own.
     budget_ms : float
@@ -145,13 +158,17 @@ def app(
 
         made = pickle.loads(Path(saved).read_bytes())
     made = made or small()
+    tokens = Tokens(key_at(f"{audit}.key"))
     return create_app(
-        store=made.store(),
+        store=made.store(tokens),
         score=made.score,
-        rules=rules.hard,
+        rules=rules.none,
         fallback=rules.alone,
-        tiers=tier,
-        audit=Audit(Path(audit)),
+        policy=made.answers,
+        tokens=tokens,
+        usual=made.usual.to_dict(),
+        state=Path(f"{audit}.state"),
+        audit=Audit(Path(audit), anchor=f"{audit}.anchor", sign=tokens),
         breaker=Breaker(budget_ms=budget_ms),
         terminals=frozenset(made.here.world.terminals["terminal"].tolist()),
         model="bank's model of the small world",

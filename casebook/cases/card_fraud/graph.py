@@ -28,7 +28,7 @@ Review E 70.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -444,135 +444,6 @@ def _others(graph: _Graph, kind: str, who, machine) -> tuple[np.ndarray, np.ndar
 
 
 # For networks --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class DayGraph:
-    """The graph of a midnight with nodes numbered from 0, and where a day's transactions stand.
-
-    Attributes
-    ----------
-    transaction : ndarray, shape (n,)
-        Those received on the day.
-    place : dict of str to ndarray, shape (n,)
-        By kind of node: the number of its node; that of the nodes where the graph has none.
-    links : dict of str to tuple of ndarray
-        By kind of machine: customers and machines of the links.
-    degree, frauds : dict of str to ndarray
-        By kind of node: links of each node, and frauds known of it.
-    """
-
-    transaction: np.ndarray
-    place: dict[str, np.ndarray]
-    links: dict[str, tuple[np.ndarray, np.ndarray]]
-    degree: dict[str, np.ndarray]
-    frauds: dict[str, np.ndarray]
-
-
-def day_graphs(
-    transactions: pd.DataFrame,
-    evidence: pd.DataFrame,
-    *,
-    start: pd.Timestamp | str,
-    end: pd.Timestamp | str,
-    window: float = 14,
-    memory: float = MEMORY,
-) -> Iterator[DayGraph]:
-    """Give the graphs that :func:`graph_features` reads, day by day, for a network to learn from.
-
-    Parameters
-    ----------
-    transactions, evidence, start, end, window, memory
-        As in :func:`graph_features`.
-
-    Yields
-    ------
-    DayGraph
-        For each day with transactions.
-
-    Raises
-    ------
-    ValueError
-        As in :func:`graph_features`.
-    """
-    _positive(window, memory)
-    table = _Table(transactions, evidence)
-    for at in range(_moment(start, "start"), _moment(end, "end"), _DAY):
-        today = table.between(at, at + _DAY)
-        if today.start < today.stop:
-            yield _numbered(table, _graph(table, at, window, memory), today)
-
-
-def _numbered(table: _Table, graph: _Graph, today: slice) -> DayGraph:
-    """Number the nodes that have a link in the window."""
-    present = {kind: np.unique(graph.links[kind][1]) for kind in MACHINES}
-    present["customer"] = np.unique(np.concatenate([graph.links[kind][0] for kind in MACHINES]))
-    number = {}
-    for kind, nodes in present.items():
-        number[kind] = np.full(table.size(kind) + 1, len(nodes))  # the last one: none was sent
-        number[kind][nodes] = np.arange(len(nodes))
-    links, degree = {}, {"customer": np.zeros(len(present["customer"]))}
-    for kind in MACHINES:
-        c, v, _ = graph.links[kind]
-        links[kind] = number["customer"][c], number[kind][v]
-        degree[kind] = np.bincount(links[kind][1], minlength=len(present[kind]))
-        degree["customer"] += np.bincount(links[kind][0], minlength=len(present["customer"]))
-    return DayGraph(
-        table.transaction[today],
-        {kind: number[kind][table.code[kind][today]] for kind in present},
-        links,
-        degree,
-        {kind: graph.frauds[kind][nodes] for kind, nodes in present.items()},
-    )
-
-
-# Rings ---------------------------------------------------------------------------------
-
-
-def rings(
-    transactions: pd.DataFrame,
-    evidence: pd.DataFrame,
-    at: pd.Timestamp | str,
-    *,
-    window: float = 14,
-    memory: float = MEMORY,
-    least: int = 2,
-) -> pd.DataFrame:
-    """Return the communities that an analyst should look at on a morning.
-
-    A community is suspicious when known frauds of several customers were made on its devices and
-    addresses. That customers share a machine with somebody who was robbed elsewhere is no reason.
-
-    Parameters
-    ----------
-    transactions, evidence : DataFrame
-        As in :func:`graph_features`, and ``amount``.
-    at : Timestamp
-        A midnight: nothing that was received or became known from then on counts.
-    window, memory : float
-        As in :func:`graph_features`.
-    least : int
-        Victims: customers with a known fraud on the community's machines.
-
-    Returns
-    -------
-    DataFrame
-        Index ``rank`` from 1, the most victims first: ``customers``, ``devices``, ``addresses``
-        (numbers, in the window), ``victims``, ``known_frauds`` (on its machines), ``new``
-        (customers of the last 24 hours), ``amount`` (euro, of the window on its machines), and the
-        identifiers ``customer_ids``, ``device_ids``, ``address_ids`` as tuples.
-
-    Raises
-    ------
-    ValueError
-        As in :func:`graph_features`, and if ``amount`` is missing or ``least`` is below 1.
-    """
-    _positive(window, memory)
-    need_columns(transactions, ["amount"], "transactions")
-    if least < 1:
-        raise ValueError(f"`least` is {least}: a ring needs at least one known victim.")
-    table = _Table(transactions, evidence)
-    return _rings(table, _graph(table, _moment(at, "at"), window, memory), least, memory)
 
 
 def _rings(table: _Table, graph: _Graph, least: int, memory: float) -> pd.DataFrame:

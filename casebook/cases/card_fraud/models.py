@@ -3,12 +3,6 @@ r"""Model families: each with as many tuning trials as the others, each listed.
 Every family takes the same table, tries the same number of settings on the same validation weeks
 and is seen on the test once. All run on one thread with a seed, so that a fit can be repeated.
 
-What changes the share of fraud in training (weights, SMOTE, under-sampling) changes what a score
-means. If each genuine row counts ``keep`` times as much beside a fraud as it did, Bayes' rule
-multiplies the odds by ``1 / keep``; so :math:`p = \mathrm{keep}\, s / (\mathrm{keep}\, s + 1 - s)`
-brings a score ``s`` back (:func:`repair_probability`; Dal Pozzolo et al. 2015). The focal loss
-distorts in another way, which its stationary point undoes (:func:`repair_focal`).
-
 References
 ----------
 Dal Pozzolo, Caelen, Johnson & Bontempi (2015), *Calibrating Probability with Undersampling for
@@ -30,7 +24,12 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud.protocol import average_precision
+from casebook.evaluate.imbalance import (
+    focal_newton,
+    repair_focal,
+    repair_probability,
+)
+from casebook.evaluate.rare import average_precision
 
 Params = Mapping[str, Any]
 Score = Callable[[pd.DataFrame], np.ndarray]
@@ -148,174 +147,6 @@ def _checked(X: pd.DataFrame, y: Sequence[int]) -> np.ndarray:
     if bad:
         raise ValueError(f"missing or endless values in {bad}: fill or drop them first")
     return y.astype(int)
-
-
-# Probabilities after resampling -------------------------------------------------------
-
-
-def repair_probability(p: np.ndarray, keep: float) -> np.ndarray:
-    r"""Bring probabilities back that were learned with genuine rows thinned out.
-
-    With each genuine row kept with probability ``keep`` a model learns
-    :math:`s = p / (p + \mathrm{keep} (1 - p))`. Solved for p, that is
-    :math:`p = \mathrm{keep}\, s / (\mathrm{keep}\, s + 1 - s)`. A weight ``w`` on frauds is
-    ``keep = 1 / w``.
-
-    Parameters
-    ----------
-    p : ndarray of float, shape (n,)
-        Probabilities after the change.
-    keep : float
-        Ratio of genuine rows to frauds after the change, over that before it.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        In the same order of rank.
-
-    Raises
-    ------
-    ValueError
-        When ``keep`` is not positive or a probability leaves 0 to 1.
-
-    Examples
-    --------
-    >>> float(repair_probability(0.5, keep=0.01).round(4))
-    0.0099
-    """
-    p = np.asarray(p, float)
-    if not keep > 0:
-        raise ValueError(f"keep is {keep}: a positive ratio is due")
-    if p.size and not (p.min() >= 0 and p.max() <= 1):
-        raise ValueError("probabilities must lie between 0 and 1")
-    return keep * p / (keep * p + 1 - p)
-
-
-def repair_focal(q: np.ndarray, gamma: float, alpha: float = 0.5) -> np.ndarray:
-    r"""Bring probabilities back that were learned with the focal loss.
-
-    Where a share :math:`\eta` of like rows is fraud, the loss is least at the q with
-    :math:`\eta A = (1 - \eta) B`, where A and B are the slopes of the two losses there:
-    :math:`A = \alpha ((1-q)^\gamma / q - \gamma (1-q)^{\gamma-1} \log q)` and
-    :math:`B = (1-\alpha) (q^\gamma / (1-q) - \gamma q^{\gamma-1} \log(1-q))`. So
-    :math:`\eta = B / (A + B)`: with gamma 0 and alpha one half, q itself.
-
-    Parameters
-    ----------
-    q : ndarray of float, shape (n,)
-    gamma, alpha : float
-        Of the loss, see :func:`focal_loss`.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-
-    Raises
-    ------
-    ValueError
-        When a parameter is out of range.
-    """
-    _focal_range(gamma, alpha)
-    q = np.clip(np.asarray(q, float), 1e-12, 1 - 1e-12)
-    a = (1 - q) ** gamma / q - gamma * (1 - q) ** (gamma - 1) * np.log(q)
-    b = q**gamma / (1 - q) - gamma * q ** (gamma - 1) * np.log1p(-q)
-    a, b = alpha * a, (1 - alpha) * b
-    return b / (a + b)
-
-
-# The focal loss -----------------------------------------------------------------------
-
-
-def _focal_range(gamma: float, alpha: float) -> None:
-    if not (gamma >= 0 and 0 < alpha < 1):
-        raise ValueError(f"gamma {gamma} and alpha {alpha}: at least 0, and between 0 and 1")
-
-
-def focal_loss(y: np.ndarray, z: np.ndarray, gamma: float, alpha: float = 0.5) -> np.ndarray:
-    r"""Return the focal loss of margins.
-
-    Parameters
-    ----------
-    y : ndarray of 0 and 1, shape (n,)
-    z : ndarray of float, shape (n,)
-        Log odds.
-    gamma : float
-        How much easy rows are played down; 0 is the log loss (times alpha).
-    alpha : float
-        Weight of frauds; genuine rows have ``1 - alpha``.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        :math:`-\alpha_y (1 - u)^\gamma \log u`, with u the probability of the label that is true.
-
-    Raises
-    ------
-    ValueError
-        When a parameter is out of range.
-    """
-    _focal_range(gamma, alpha)
-    weight, _, u, log_u = _focal_terms(y, z, alpha)
-    return -weight * (1 - u) ** gamma * log_u
-
-
-def _focal_terms(y, z, alpha):
-    y, z = np.asarray(y, float), np.asarray(z, float)
-    sign = 2 * y - 1
-    log_u = -np.logaddexp(0, -sign * z)
-    return np.where(y == 1, alpha, 1 - alpha), sign, np.exp(log_u), log_u
-
-
-def focal_gradient(
-    y: np.ndarray, z: np.ndarray, gamma: float, alpha: float = 0.5
-) -> tuple[np.ndarray, np.ndarray]:
-    r"""Return the first and second derivative of the focal loss by the margin.
-
-    With :math:`u = \sigma(\pm z)` and :math:`du/dz = \pm u (1 - u)` the first is
-    :math:`\pm \alpha_y (1-u)^\gamma (\gamma u \log u - (1 - u))`, the second
-    :math:`\alpha_y u (1-u)^\gamma [(1-u)(\gamma \log u + \gamma + 1) + \gamma (1-u)
-    - \gamma^2 u \log u]`. The second is negative for rows that are badly wrong: the loss is not
-    convex, and a Newton step needs it bounded from below.
-
-    Parameters
-    ----------
-    y, z, gamma, alpha
-        As in :func:`focal_loss`.
-
-    Returns
-    -------
-    gradient, hessian : ndarray, shape (n,)
-    """
-    _focal_range(gamma, alpha)
-    weight, sign, u, log_u = _focal_terms(y, z, alpha)
-    rest = 1 - u
-    easy = rest**gamma
-    gradient = sign * weight * easy * (gamma * u * log_u - rest)
-    bend = rest * (gamma * log_u + gamma + 1) + gamma * rest - gamma**2 * u * log_u
-    return gradient, weight * u * easy * bend
-
-
-def focal_newton(
-    y: np.ndarray, z: np.ndarray, gamma: float, alpha: float = 0.5
-) -> tuple[np.ndarray, np.ndarray]:
-    r"""Return gradient and curvature for a Newton step: the second derivative, kept positive.
-
-    It is kept above :math:`\alpha_y u (1-u)^{\gamma+1}`, the curvature of the log loss times the
-    focal factor. A small constant instead lets one leaf of rows that are badly wrong step to
-    infinity.
-
-    Parameters
-    ----------
-    y, z, gamma, alpha
-        As in :func:`focal_loss`.
-
-    Returns
-    -------
-    gradient, curvature : ndarray, shape (n,)
-    """
-    gradient, hessian = focal_gradient(y, z, gamma, alpha)
-    weight, _, u, _ = _focal_terms(y, z, alpha)
-    return gradient, np.maximum(hessian, weight * u * (1 - u) ** (gamma + 1))
 
 
 # Families -----------------------------------------------------------------------------
@@ -688,20 +519,6 @@ def tune_over(
     return family.trials[best], table.assign(chosen=table.index == best)
 
 
-def tune(
-    family: Family,
-    X_train: pd.DataFrame,
-    y_train: Sequence[int],
-    X_val: pd.DataFrame,
-    y_val: Sequence[int],
-    trials: int | None = None,
-    seed: int = 0,
-) -> tuple[Params, pd.DataFrame]:
-    """Try settings on one validation week: :func:`tune_over` with one fold."""
-    fold = Fold(X_train, np.asarray(y_train), X_val, np.asarray(y_val))
-    return tune_over(family, [fold], trials, seed)
-
-
 def _text(params: Params) -> str:
     parts = []
     for name, value in params.items():
@@ -709,50 +526,3 @@ def _text(params: Params) -> str:
             f"{name}=({_text(value)})" if isinstance(value, Mapping) else f"{name}={value}"
         )
     return ", ".join(parts)
-
-
-def calibrated(model: Model, X: pd.DataFrame, y: Sequence[int], method: str = "isotonic") -> Model:
-    """Learn probabilities from scores on rows that the model was not trained on.
-
-    Parameters
-    ----------
-    model : Model
-        Also one whose score is no probability.
-    X : DataFrame
-        Of a week later than the training.
-    y : sequence of 0 and 1
-    method : {"isotonic", "platt"}
-        A monotone step function (it makes ties, so average precision may change a little), or a
-        logistic curve of the log odds (of the score itself where it is no probability) with two
-        numbers to learn.
-
-    Returns
-    -------
-    Model
-        With probabilities.
-
-    Raises
-    ------
-    ValueError
-        On an unknown method, or labels that do not fit.
-    """
-    from sklearn.isotonic import IsotonicRegression
-    from sklearn.linear_model import LogisticRegression
-
-    y = _checked(X, y)
-    if method == "isotonic":
-        step = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
-        step.fit(model.score(X), y)
-        return Model(model.columns, True, model.inner, lambda t: step.predict(model.score(t)))
-    if method != "platt":
-        raise ValueError(f"method is {method!r}: 'isotonic' or 'platt' is due")
-
-    def given(table):
-        score = model.score(table)
-        if model.probability:
-            score = np.clip(score, 1e-9, 1 - 1e-9)
-            return np.log(score / (1 - score))[:, None]
-        return score[:, None]
-
-    curve = LogisticRegression(C=np.inf).fit(given(X), y)
-    return Model(model.columns, True, model.inner, lambda t: curve.predict_proba(given(t))[:, 1])

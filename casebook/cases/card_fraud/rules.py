@@ -150,6 +150,11 @@ def report(features: pd.DataFrame, fraud: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("rule").infer_objects()
 
 
+def none(features: Mapping[str, float], event: Mapping[str, Any]) -> tuple[str, str]:
+    """Return that no rule decides before the model."""
+    return "pass", ""
+
+
 def hard(features: Mapping[str, float], event: Mapping[str, Any]) -> tuple[str, str]:
     """Return what the hard rules say of one event: the service's first stage.
 

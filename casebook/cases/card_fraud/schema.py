@@ -26,6 +26,7 @@ from pydantic import (
 
 from casebook.cases.card_fraud.world.constants import CATEGORIES, CHANNELS, COUNTRIES, ENTRIES
 from casebook.serving.log import canonical, sha256
+from casebook.serving.tokens import without_numbers
 from casebook.strict_json import unique
 
 #: The largest integer that every JSON client keeps exactly (RFC 8259, section 6).
@@ -55,7 +56,12 @@ class Limits:
     ahead : timedelta
         How far the terminal's clock may be ahead: some are set to another time zone.
     disorder : timedelta
-        How far a gateway's ``received`` may step back behind a later one that came first.
+        How far a gateway's ``received`` may step back behind a later one that came first, before
+        its clock is said to be wrong.
+    skew : timedelta
+        How far it may be from the service's own clock to be believed at once.
+    jump : timedelta
+        How far it may be ahead of all before, where what is replayed is older than the clock.
     """
 
     amount: float = 100_000.0
@@ -64,6 +70,8 @@ class Limits:
     lateness: timedelta = timedelta(hours=24)
     ahead: timedelta = timedelta(hours=3)
     disorder: timedelta = timedelta(minutes=1)
+    skew: timedelta = timedelta(minutes=1)
+    jump: timedelta = timedelta(hours=12)
 
 
 class Problem(Exception):
@@ -85,8 +93,9 @@ class Problem(Exception):
 
     @property
     def body(self) -> dict[str, str]:
-        """What the client gets."""
-        return {"error": self.error, "what": self.what, "do": self.do}
+        """What the client gets: nothing that may be a card number."""
+        what, do = without_numbers(self.what), without_numbers(self.do)
+        return {"error": self.error, "what": what, "do": do}
 
 
 # Fields ----------------------------------------------------------------------------------------
@@ -122,8 +131,12 @@ def _cents(amount: float) -> float:
 
 
 _WHOLE = f"a whole number from 0 to {LARGEST}"
+#: Larger than any bank, and too small for a card number.
+MOST = 10**12 - 1
+_FEW = f"a whole number from 0 to {MOST}"
 _TIME = "a text with date, time and offset, as 2025-07-01T08:00:00.000Z"
 Number = Annotated[int, Field(ge=0, le=LARGEST, description=_WHOLE)]
+Few = Annotated[int, Field(ge=0, le=MOST, description=_FEW)]
 Moment = Annotated[datetime, BeforeValidator(_moment), Field(description=_TIME)]
 
 
@@ -140,9 +153,9 @@ class Payment(_Strict):
 
     request: Number
     time: Moment
-    customer: Number
+    customer: Few
     card: Number
-    terminal: Number
+    terminal: Few
     category: Annotated[Literal[CATEGORIES], Field(description=_one_of(CATEGORIES))]
     channel: Annotated[Literal[CHANNELS], Field(description=_one_of(CHANNELS))]
     entry: Annotated[Literal[ENTRIES], Field(description=_one_of(ENTRIES))]

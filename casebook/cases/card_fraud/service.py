@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -21,8 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from casebook.cases.card_fraud.audit import Audit
-from casebook.cases.card_fraud.decisions import Reply, Rules, Score, Service, Store, Tiers, rebuild
-from casebook.cases.card_fraud.reasons import top_reasons
+from casebook.cases.card_fraud.decisions import Policy, Reply, Rules, Score, Service, Store, rebuild
 from casebook.cases.card_fraud.schema import (
     Limits,
     Payment,
@@ -34,6 +36,8 @@ from casebook.cases.card_fraud.schema import (
     payload,
 )
 from casebook.serving.breaker import Breaker
+from casebook.serving.reasons import top_reasons
+from casebook.serving.tokens import Tokens, without_numbers
 
 #: The bare service, for :class:`~casebook.serving.load.Server`.
 BARE = "casebook.cases.card_fraud.service:bare_app"
@@ -56,16 +60,17 @@ def create_app(
     store: Store,
     score: Score | None,
     rules: Rules,
-    tiers: Tiers,
+    policy: Policy,
     audit: Audit,
     breaker: Breaker,
+    tokens: Tokens,
     **options: Any,
 ) -> FastAPI:
     """Return the decision service.
 
     Parameters
     ----------
-    store, score, rules, tiers, audit, breaker, **options
+    store, score, rules, policy, audit, breaker, tokens, **options
         As of :class:`~casebook.cases.card_fraud.decisions.Service`, which does the work and
         stands at ``app.state.service``.
 
@@ -77,18 +82,20 @@ def create_app(
         store=store,
         score=score,
         rules=rules,
-        tiers=tiers,
+        policy=policy,
         audit=audit,
         breaker=breaker,
+        tokens=tokens,
         **options,
     )
-    app = _app("Card fraud decisions")
+    app = _app("Card fraud decisions", service.save)
     app.state.service = service
 
     @app.post("/decisions", openapi_extra=_body(Stamped if service.gateway else Payment))
     async def decide(request: Request) -> Response:
         raw = await read(request, service.limits)
-        return _response(await run_in_threadpool(service.decide, raw))
+        start = time.perf_counter()
+        return _response(await run_in_threadpool(service.decide, raw, start))
 
     @app.get("/decisions/{request_id}")
     async def find(request_id: str) -> Response:
@@ -161,10 +168,16 @@ def _too_large(what: str, limits: Limits) -> Problem:
     return Problem(413, "too large", f"{what}; at most {limits.body} are read.", do)
 
 
-def _app(title: str) -> FastAPI:
-    """Return an empty app whose errors all look alike."""
+def _app(title: str, at_end: Callable[[], None] = lambda: None) -> FastAPI:
+    """Return an empty app whose errors all look alike; ``at_end`` is called when it stops."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(at_end)
+
     # The pages of documentation would fetch scripts from other hosts.
-    app = FastAPI(title=title, docs_url=None, redoc_url=None)
+    app = FastAPI(title=title, docs_url=None, redoc_url=None, lifespan=life)
 
     @app.exception_handler(Problem)
     async def problem(_: Request, error: Problem) -> Response:
@@ -175,7 +188,7 @@ def _app(title: str) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        what = f"{request.method} {request.url.path[:60]}: {error.detail}."
+        what = without_numbers(f"{request.method} {request.url.path[:60]}: {error.detail}.")
         do = "See /openapi.json for what there is."
         body = {"error": str(error.detail).lower(), "what": what, "do": do}
         return _response(Reply(error.status_code, body), error.headers)

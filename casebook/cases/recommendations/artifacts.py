@@ -1,63 +1,39 @@
 """Networks of case 09, trained once by ``make artifacts N=09``: two towers, a sequence, two heads.
 
-* *Two towers*: a vector of the user (the mean of what he took of late, and the page) and one of the
-  item (its number, category, brand and title), trained so that what is taken next is near. Of a
-  batch the items of the others serve as what was not taken; popular items are so more often, and
-  the correction subtracts the log of the chance (``logQ``).
+* *Two towers*: :mod:`casebook.retrieval.towers`; the page is the newest item of the user's.
 * *Deep*: a ranker that reads the last twenty items of a user with attention, beside the features.
 * *Heads*: one network with a head for clicks and one for purchases, against two networks apart.
 
-All see the same nights as the rungs of :mod:`.ladder`; each had six trials on the worlds of the
-choice. Networks are trained anew in five worlds of the studies.
+All see the same nights as the rungs of :mod:`.ladder`; each had nine trials on the first world of
+the choice. Networks are trained anew in five worlds of the studies.
 
 References
 ----------
-Yi et al. (2019), *Sampling-bias-corrected neural modeling for large corpus item recommendations*,
-RecSys; Ma et al. (2018), *Modeling task relationships in multi-task learning with multi-gate
+Ma et al. (2018), *Modeling task relationships in multi-task learning with multi-gate
 mixture-of-experts*, KDD.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.recommendations import studies
-from casebook.cases.recommendations.candidates import allowed, merged, proposed, scored
+from casebook.cases.recommendations.candidates import allowed, merged
 from casebook.cases.recommendations.nights import Known
 from casebook.cases.recommendations.rankers import Asked, asked, of_lists
 from casebook.cases.recommendations.studies import CHOSEN_ON, SEEDS, Setting
 from casebook.recorded.artifacts import Recipe
 from casebook.retrieval.factors import top
+from casebook.retrieval.towers import Settings, Towers, latest, steps
 
 NETWORK_SEED, LAST = 0, 20
 #: Worlds in which networks are trained, and their candidates for a ranker.
 WORLDS, WIDE = SEEDS[:5], 160
 DAYS = 14
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a trial may change.
-
-    Attributes
-    ----------
-    width : int
-        Of the vectors.
-    rate : float
-        Of learning.
-    epochs : int
-    cold : float
-        Temperature of the towers; weight of the purchases' loss for the heads.
-    """
-
-    width: int = 32
-    rate: float = 3e-3
-    epochs: int = 4
-    cold: float = 0.1
 
 
 TRIALS: Mapping[str, tuple[Settings, ...]] = {
@@ -66,44 +42,21 @@ TRIALS: Mapping[str, tuple[Settings, ...]] = {
         for e, c, r in (
             *((3, 0.1, 3e-3), (6, 0.1, 3e-3), (3, 0.2, 3e-3)),
             *((3, 0.05, 3e-3), (3, 0.1, 1e-2), (3, 0.2, 1e-2)),
+            *((6, 0.2, 1e-2), (3, 0.4, 1e-2), (3, 0.2, 3e-2)),
         )
     ),
     "deep": tuple(
         Settings(width=w, rate=r, epochs=e)
         for w, r, e in (
-            *((16, 3e-3, 1), (16, 3e-3, 3), (16, 1e-2, 1)),
-            *((32, 3e-3, 1), (32, 1e-3, 2), (16, 1e-3, 2)),
+            *((16, 3e-3, 1), (16, 3e-3, 3), (16, 1e-2, 1), (32, 3e-3, 1), (32, 3e-3, 3)),
+            *((16, 3e-3, 6), (8, 3e-3, 3), (8, 3e-3, 6), (16, 3e-3, 12)),
         )
     ),
 }
-CHOSEN = {"towers": TRIALS["towers"][5], "deep": TRIALS["deep"][1]}
+CHOSEN = {"towers": TRIALS["towers"][5], "deep": TRIALS["deep"][5]}
 
 
 # Two towers --------------------------------------------------------------------------
-
-
-def latest(night: Known, many: int = LAST) -> np.ndarray:
-    """Return the last items of each user, newest first, shape (users + 1, many); −1: no more."""
-    user, item = night.rows[::-1, 0], night.rows[::-1, 1]
-    place = pd.Series(user).groupby(user).cumcount().to_numpy()
-    made = np.full((len(night.heard), many), -1)
-    kept = place < many
-    made[user[kept], place[kept]] = item[kept]
-    return made
-
-
-def steps(night: Known) -> tuple[np.ndarray, np.ndarray]:
-    """Return what was taken next: the twenty items before it, newest first, and the item."""
-    user, item = night.rows[:, 0], night.rows[:, 1]
-    order = np.argsort(user, kind="stable")
-    user, item = user[order], item[order]
-    before = np.full((len(item), LAST), -1)
-    for back in range(LAST):
-        there = np.arange(len(item)) > back
-        there[there] = user[np.flatnonzero(there) - back - 1] == user[there]
-        before[there, back] = item[np.flatnonzero(there) - back - 1]
-    some = before[:, 0] >= 0
-    return before[some], item[some]
 
 
 def _columns(night: Known) -> np.ndarray:
@@ -113,78 +66,23 @@ def _columns(night: Known) -> np.ndarray:
     return np.concatenate([*labels, goods.words, goods.price[:, None]], axis=1).astype("f4")
 
 
-class Towers:
-    """Two towers, trained on what users took next before a midnight.
+def fitted_towers(night: Known, settings: Settings, logq: bool = True) -> Towers:
+    """Train towers on what users took next before a midnight."""
+    before, item = steps(night.rows[:, 0], night.rows[:, 1], LAST)
+    return Towers(_columns(night), before, item, settings, logq, NETWORK_SEED)
 
-    Parameters
-    ----------
-    night : Known
-    settings : Settings
-    logq : bool
-        With the correction for popular items.
-    """
 
-    def __init__(self, night: Known, settings: Settings, logq: bool = True) -> None:
-        import torch
+def last_of(night: Known) -> np.ndarray:
+    """Return the last items of each user, newest first, and of nobody."""
+    return latest(night.rows[:, 0], night.rows[:, 1], len(night.heard), LAST)
 
-        torch.manual_seed(NETWORK_SEED)
-        torch.set_num_threads(1)
-        self._torch, columns = torch, torch.tensor(_columns(night))
-        size, width = len(columns), settings.width
 
-        class Net(torch.nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.item = torch.nn.Embedding(size + 1, width, padding_idx=0)
-                self.seen = torch.nn.Embedding(size + 1, width, padding_idx=0)
-                self.of_item = torch.nn.Linear(columns.shape[1], width)
-                self.of_seen = torch.nn.Linear(columns.shape[1], width)
-                self.fade = torch.nn.Parameter(torch.zeros(LAST))
-                torch.nn.init.normal_(self.item.weight, std=0.05)
-                torch.nn.init.normal_(self.seen.weight, std=0.05)
-
-            def items(self) -> torch.Tensor:
-                made = self.item.weight[1:] + self.of_item(columns)
-                return torch.nn.functional.normalize(made, dim=1)
-
-            def users(self, before: torch.Tensor) -> torch.Tensor:
-                every = self.seen.weight[1:] + self.of_seen(columns)
-                there = (before >= 0).float()
-                share = torch.exp(self.fade) * there
-                share = share / share.sum(dim=1, keepdim=True).clamp(min=1e-6)
-                made = (every[before.clamp(min=0)] * share[:, :, None]).sum(dim=1)
-                return torch.nn.functional.normalize(made, dim=1)
-
-        self.net = Net()
-        self._train(*(torch.tensor(a) for a in steps(night)), settings, logq, size)
-
-    def _train(self, before, item, settings: Settings, logq: bool, size: int) -> None:
-        torch = self._torch
-        count = torch.bincount(item, minlength=size).float() + 1
-        chance = torch.log(count / count.sum()) if logq else torch.zeros(size)
-        best = torch.optim.Adam(self.net.parameters(), lr=settings.rate)
-        for _ in range(settings.epochs):
-            for rows in torch.randperm(len(item)).split(512):
-                taken = item[rows]
-                scores = self.net.users(before[rows]) @ self.net.items()[taken].T
-                scores = scores / settings.cold - chance[taken]
-                # Another row with the same item is no miss.
-                same = taken[:, None] == taken[None]
-                same.fill_diagonal_(False)
-                scores = scores.masked_fill(same, -1e9)
-                loss = torch.nn.functional.cross_entropy(scores, torch.arange(len(rows)))
-                best.zero_grad()
-                loss.backward()
-                best.step()
-
-    def scores(self, night: Known, some: Asked) -> np.ndarray:
-        """Return scores of all items for requests; the page is the newest item."""
-        last = latest(night)[some.user]
-        page = some.page >= 0
-        last[page] = np.concatenate([some.page[page, None], last[page, :-1]], axis=1)
-        with self._torch.no_grad():
-            users = self.net.users(self._torch.tensor(last))
-            return (users @ self.net.items().T).numpy().astype(float)
+def tower_scores(towers: Towers, night: Known, some: Asked) -> np.ndarray:
+    """Return scores of all items for requests; the page is the newest item."""
+    last = last_of(night)[some.user]
+    page = some.page >= 0
+    last[page] = np.concatenate([some.page[page, None], last[page, :-1]], axis=1)
+    return towers.scores(last)
 
 
 def towers_of(here: Setting, settings: Settings, logq: bool = True) -> np.ndarray:
@@ -193,10 +91,10 @@ def towers_of(here: Setting, settings: Settings, logq: bool = True) -> np.ndarra
     for day in np.unique(here.test.day):
         week = day // 7 * 7
         if week not in fits:
-            fits[week] = Towers(here.nights.known(week), settings, logq)
+            fits[week] = fitted_towers(here.nights.known(week), settings, logq)
         rows = np.flatnonzero(here.test.day == day)
         part = here.test.where(rows)
-        scores = fits[week].scores(here.nights.known(day), part)
+        scores = tower_scores(fits[week], here.nights.known(day), part)
         made[rows] = allowed(scores, here.world.stock[day], part.page)
     return made
 
@@ -211,11 +109,7 @@ def ranked(here: Setting, items: np.ndarray, rank) -> np.ndarray:
 def candidates_of(here: Setting) -> np.ndarray:
     """Return the merged candidates of the requests of a test."""
     made = np.full((len(here.test.user), 300), -1)
-    for day in np.unique(here.test.day):
-        rows = np.flatnonzero(here.test.day == day)
-        part, night = here.test.where(rows), here.nights.known(day)
-        every = scored(night, here.nights.taste(day), part.user, part.page)
-        lists = proposed(night, every, part.user, part.page, here.world.stock[day])
+    for rows, lists in studies.proposals(here):
         items = merged(lists)
         made[rows, : items.shape[1]] = items
     return made
@@ -229,7 +123,7 @@ def _histories(here: Setting, some: Asked) -> np.ndarray:
     made = np.empty((len(some.user), LAST), int)
     for day in np.unique(some.day):
         rows = some.day == day
-        made[rows] = latest(here.nights.known(day))[some.user[rows]]
+        made[rows] = last_of(here.nights.known(day))[some.user[rows]]
     return made
 
 
@@ -297,14 +191,13 @@ class Deep:
         x, items, last, goal = (torch.tensor(a) for a in (x, items, last, goal))
         slot = torch.arange(x.shape[1]).float()
         best = torch.optim.Adam(self.net.parameters(), lr=settings.rate, weight_decay=1e-5)
-        weight = torch.tensor([1.0, *[settings.cold * 10] * (goal.shape[2] - 1)])
         for _ in range(settings.epochs):
             for rows in torch.randperm(len(x)).split(128):
                 made = self.net(x[rows], items[rows], last[rows], slot)
                 loss = torch.nn.functional.binary_cross_entropy_with_logits(
                     made, goal[rows], reduction="none"
                 )
-                loss = (loss.mean(dim=(0, 1)) * weight).sum()
+                loss = loss.mean(dim=(0, 1)).sum()
                 best.zero_grad()
                 loss.backward()
                 best.step()

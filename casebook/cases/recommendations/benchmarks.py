@@ -9,16 +9,17 @@ import pandas as pd
 from casebook.cases.recommendations import cold, studies
 from casebook.cases.recommendations.catalogue import Shop
 from casebook.cases.recommendations.drills import kills, latency, mail, swap
-from casebook.cases.recommendations.judges import contexts, judge_table, verdicts
+from casebook.cases.recommendations.fairness import fairness_of
+from casebook.cases.recommendations.judges import judge_table, verdicts
 from casebook.cases.recommendations.movielens import real_movielens
-from casebook.cases.recommendations.rankers import asked
 from casebook.cases.recommendations.studies import RUNGS, SEEDS, at
 from casebook.retrieval.ann import Settings, clustered, measure
 
 #: Worlds of the studies that vary a constant.
 FIVE = SEEDS[:5]
-#: How much of a taste the history can tell, and how much only the day does: at other values.
-CHANGED: Mapping[str, tuple[float, ...]] = {"taste": (0.8, 2.4), "need": (0.0, 1.6)}
+#: Other worlds: quality needs a taste for the category, so that the truth does not add up in
+#: log-odds; tastes tell more; nobody needs a category of the day.
+CHANGED: Mapping[str, tuple[float, ...]] = {"mixed": (0.8,), "taste": (2.4,), "need": (0.0,)}
 SOME = ("analyst", "EASE", "logistic", "oracle")
 #: Candidates of the judges, in a shop that shows every fifth list by chance: with every twentieth
 #: the slice alone is too small to tell two lists apart.
@@ -63,12 +64,7 @@ def split(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
 def judged_in(seed: int, names: Sequence[str] = JUDGED, shop: Shop = JUDGED_SHOP) -> pd.DataFrame:
     """Let all judges value the rungs in one world: as of :func:`.judges.judge_table`."""
     here = studies.simulate(seed, shop, requests=10**9)
-    lists = studies.lists_by(here, names)
-    order = contexts(here.world)
-    test = asked(here.world.shown, here.world.split.test)
-    if not (order["user"].to_numpy() == test.user).all():
-        raise ValueError("the judges' lists are in another order than those of the rungs.")
-    return judge_table(here.world, lists)
+    return judge_table(here.world, studies.lists_by(here, names))
 
 
 def judged(seeds: Sequence[int] = SEEDS, names: Sequence[str] = JUDGED) -> pd.DataFrame:
@@ -76,10 +72,10 @@ def judged(seeds: Sequence[int] = SEEDS, names: Sequence[str] = JUDGED) -> pd.Da
     return _each(seeds, lambda seed: judged_in(seed, names))
 
 
-def named(table: pd.DataFrame, always: str = "popular") -> pd.DataFrame:
+def named(table: pd.DataFrame, always: Sequence[str] = ("popular", "logistic")) -> pd.DataFrame:
     """Return whom each judge names in each world of :func:`judged`: ``seed``, ``judge``, ``named``.
 
-    ``right``, ``truth`` and ``loss`` as of :func:`.judges.verdicts`; the control names one without
+    ``right``, ``truth`` and ``loss`` as of :func:`.judges.verdicts`; the controls name one without
     looking.
     """
     parts = [
@@ -98,6 +94,11 @@ def cold_items(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
     return _each(seeds, cold.cold_items)
 
 
+def fairness(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
+    """Show brands by merit: ``seed`` and as of :func:`.fairness.fairness_of`."""
+    return _each(seeds, fairness_of)
+
+
 def ann(n: int = 50_000, indices: Sequence[Settings] = INDICES, queries: int = 300) -> pd.DataFrame:
     """Measure indices of vectors in groups: as of :func:`casebook.retrieval.ann.measure`."""
     vectors = clustered(n + queries, 128, groups=max(n // 50, 20), seed=0)
@@ -105,17 +106,21 @@ def ann(n: int = 50_000, indices: Sequence[Settings] = INDICES, queries: int = 3
 
 
 def sensitivity(
-    seeds: Sequence[int] = FIVE, changed: Mapping[str, Sequence[float]] = CHANGED
+    seeds: Sequence[int] = FIVE,
+    changed: Mapping[str, Sequence[float]] = CHANGED,
+    names: Sequence[str] = SOME,
 ) -> pd.DataFrame:
-    """Change two constants of the world: ``constant``, ``at``, ``seed``, ``rung``, ``clicks``, …"""
-    parts = [
-        studies.ladder_of(seed, SOME, at(**{name: value})).assign(
-            constant=name, at=value, seed=seed
-        )
-        for name, values in changed.items()
-        for value in values
-        for seed in seeds
-    ]
+    """Change constants of the world: ``constant``, ``at``, ``seed``, ``rung``, ``clicks``, …
+
+    The ladder has the same worlds at their default. Trees with log-loss run where the truth does
+    not add up.
+    """
+    parts = []
+    for constant, value in ((name, value) for name in changed for value in changed[name]):
+        more = ("pointwise",) if constant == "mixed" else ()
+        for seed in seeds:
+            found = studies.ladder_of(seed, (*names, *more), at(**{constant: value}))
+            parts.append(found.assign(constant=constant, at=value, seed=seed))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -128,6 +133,7 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "judged": judged,
     "cold_users": cold_users,
     "cold_items": cold_items,
+    "fairness": fairness,
     "ann": ann,
     "sensitivity": sensitivity,
     "real_movielens": real_movielens,

@@ -95,6 +95,7 @@ class Shop:
     price: float = 0.5
     quality: float = 0.65
     need: float = 0.8
+    mixed: float = 0.0
     content: float = 0.6
     novelty: float = 0.4
     novelty_days: float = 4.0

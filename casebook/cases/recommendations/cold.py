@@ -6,25 +6,26 @@ brand, category and price promise stands in for its click rate, and blends out a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.recommendations import ladder
 from casebook.cases.recommendations.catalogue import Shop
-from casebook.cases.recommendations.nights import NAMES, Known
+from casebook.cases.recommendations.nights import Known
 from casebook.cases.recommendations.rankers import Asked, asked
-from casebook.cases.recommendations.recommend import recommend
+from casebook.cases.recommendations.recommend import for_days
 from casebook.cases.recommendations.studies import SHOP, Setting, setting
 from casebook.evaluate.ranking import shown
-from casebook.retrieval.factors import top
 
 #: Looks at which an item's own rate weighs as much as its content; days of the bonus, its start.
 BLEND, DAYS, BONUS = 100.0, 7, 0.6
-#: Share of the lists in which rates are drawn from what is believed of them.
+#: Share of the lists in which rates are drawn from what is believed of them; three times as many
+#: give their last place to a new item by chance.
 SHARE = 0.1
-_RATE = NAMES.index("rate")
 #: Events known of a user: from here on the next bucket.
 BUCKETS = {"0": (0, 0), "1 to 2": (1, 2), "3 to 5": (3, 5), "6 and more": (6, 10**9)}
 
@@ -47,12 +48,24 @@ def newcomers(here: Setting, most: int = 800) -> tuple[Asked, np.ndarray]:
     return test, np.rint(np.expm1(known)).astype(int) + (test.recent >= 0).sum(axis=1)
 
 
-def _by_context(night: Known, some: Asked, quiz: bool) -> np.ndarray:
+def _by_context(night: Known, fits: ladder.Fits, some: Asked, quiz: float = 0.0) -> np.ndarray:
     """Return scores by popularity in the page's category, and in that of the quiz."""
     kind = night.goods.category
     page = np.where(some.page >= 0, kind[np.maximum(some.page, 0)], -1)
     made = night.popular + 2.0 * (kind == page[:, None])
-    return made + 1.5 * (kind == night.quiz[some.user][:, None]) if quiz else made
+    return made + quiz * (kind == night.quiz[some.user][:, None])
+
+
+#: Ways to greet a newcomer, beside the ranker. The quiz's weight was set by hand.
+GREETINGS: Mapping[str, ladder.Rung] = {
+    "popular": ladder.popular,
+    "context": _by_context,
+    "quiz": partial(_by_context, quiz=1.5),
+    "analyst": ladder.analyst,
+    # The warm-up models: a vector is solved from the first few events, or their rows are added up.
+    "iALS": ladder.RUNGS["iALS"],
+    "EASE": ladder.RUNGS["EASE"],
+}
 
 
 def cold_users(seed: int, shop: Shop = SHOP) -> pd.DataFrame:
@@ -61,32 +74,16 @@ def cold_users(seed: int, shop: Shop = SHOP) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``way`` (popular, context, quiz, EASE, ranker), ``seen``, ``requests``, ``clicks`` (true, a
-        list).
+        ``way`` (of :data:`GREETINGS`, ranker), ``seen``, ``requests``, ``clicks`` (true, a list).
     """
     here = setting(seed, shop)
     test, known = newcomers(here)
-    world, fits = here.world, ladder.Fits(here.nights)
-    lists = {
-        name: np.empty((len(test.user), 10), int)
-        for name in ("popular", "context", "quiz", "EASE", "ranker")
+    fits, stock, rows = ladder.Fits(here.nights), here.world.stock, []
+    lists = {way: ladder.lists(fits, score, test, stock) for way, score in GREETINGS.items()} | {
+        "ranker": for_days(here.nights, here.parts, test, stock)
     }
-    for day in np.unique(test.day):
-        rows, night = np.flatnonzero(test.day == day), here.nights.known(day)
-        part, stock = test.where(rows), world.stock[day]
-        scores = {
-            "popular": ladder.popular(night, fits, part),
-            "context": _by_context(night, part, quiz=False),
-            "quiz": _by_context(night, part, quiz=True),
-            "EASE": ladder.RUNGS["EASE"](night, fits, part),
-        }
-        for name, some in scores.items():
-            lists[name][rows] = top(ladder.candidates.allowed(some, stock, part.page), 10)
-        given = part.user, part.page, part.surface, stock, part.recent
-        lists["ranker"][rows] = recommend(here.parts, night, *given).items
-    rows = []
     for way, own in lists.items():
-        clicks = world.truth.clicks(test.user, own, test.day)
+        clicks = here.world.truth.clicks(test.user, own, test.day)
         for seen, (low, high) in BUCKETS.items():
             inside = (known >= low) & (known <= high)
             value = clicks[inside].mean() if inside.any() else np.nan
@@ -123,33 +120,38 @@ def age_of(night: Known) -> np.ndarray:
     return np.where(added > 0, night.day - added, 999)
 
 
+def _changed(night: Known, way: str, rng: np.random.Generator) -> Known:
+    """Return what a midnight knows under a way to treat new items."""
+    if way in ("content", "content, bonus"):
+        night = replace(night, rate=blended(night))
+    if way == "content, bonus":
+        night = replace(night, lift=BONUS * np.clip(1 - age_of(night) / DAYS, 0, 1))
+    return replace(night, rate=drawn(night, rng)) if way == "content, Thompson" else night
+
+
 def _lists(here: Setting, way: str) -> np.ndarray:
     """Return the lists of the test's requests under one way to treat new items."""
-    test, parts = here.test, here.parts
-    made, rng = np.empty_like(test.lists), np.random.default_rng(here.world.seed)
-    chance = rng.random(len(made)) < SHARE
-    for day in np.unique(test.day):
-        night = here.nights.known(day)
-        nights = {False: night}
-        if way != "as they are":
-            nights[False] = replace(night, rate=blended(night))
-        if way == "content, bonus":
-            # As log-odds of the ranker: it fades within a week.
-            left = np.clip(1 - age_of(night) / DAYS, 0, 1)
-            lift = BONUS / max(float(parts.rank.slope[_RATE]), 0.1)
-            nights[False] = replace(night, rate=blended(night) + lift * left)
-        if way == "content, Thompson":
-            nights[True] = replace(night, rate=drawn(night, rng))
-        for drawn_here, own in nights.items():
-            inside = (test.day == day) & ((chance == drawn_here) | (len(nights) == 1))
-            rows = np.flatnonzero(inside)
-            part = test.where(rows)
-            given = part.user, part.page, part.surface, here.world.stock[day], part.recent
-            made[rows] = recommend(parts, own, *given).items
-    return made
+    test, stock = here.test, here.world.stock
+    rng = np.random.default_rng(here.world.seed)
+    chosen = rng.random(len(test.user)) < SHARE
+
+    def made(way: str) -> np.ndarray:
+        change = partial(_changed, way=way, rng=rng)
+        return for_days(here.nights, here.parts, test, stock, change)
+
+    if way == "content, Thompson":
+        return np.where(chosen[:, None], made(way), made("content"))
+    lists = made(way)
+    if way == "a random place":
+        for row in np.flatnonzero(rng.random(len(lists)) < 3 * SHARE):
+            day = test.day[row]
+            new = stock[day] & (age_of(here.nights.known(day)) <= DAYS)
+            free = np.setdiff1d(np.flatnonzero(new), [*lists[row], test.page[row]])
+            lists[row, -1] = rng.choice(free) if len(free) else lists[row, -1]
+    return lists
 
 
-WAYS = ("as they are", "content", "content, bonus", "content, Thompson")
+WAYS = ("as they are", "content", "content, bonus", "content, Thompson", "a random place")
 
 
 def cold_items(seed: int, shop: Shop = SHOP) -> pd.DataFrame:

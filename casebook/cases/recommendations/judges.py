@@ -11,17 +11,18 @@ All values but those on logged clicks are clicks a list, and can be compared wit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from casebook.cases.recommendations.catalogue import SURFACES, stream
-from casebook.cases.recommendations.features import click_model
-from casebook.cases.recommendations.log import by_chance, moment
+from casebook.cases.recommendations import rankers
+from casebook.cases.recommendations.catalogue import stream
+from casebook.cases.recommendations.log import by_chance
+from casebook.cases.recommendations.nights import cleaned
+from casebook.cases.recommendations.rankers import Asked, Nights, asked, of_lists
 from casebook.evaluate.assign import CONTROL, TREATMENT, arms, numbered
-from casebook.evaluate.experiments import Effect, ratio_effect
 from casebook.evaluate.off_policy import Estimate
 from casebook.evaluate.slates import (
     logged_ndcg,
@@ -35,70 +36,37 @@ from casebook.evaluate.slates import (
 if TYPE_CHECKING:
     from casebook.cases.recommendations.world import World
 
-#: Lists of items for each row of :func:`contexts`, or a function from these rows to them.
-Candidate = np.ndarray | Callable[[pd.DataFrame], np.ndarray]
-JUDGES = ("recall", "ndcg", "weighted recall", "ips", "snips", "dr", "dr cut", "ab", "truth")
+JUDGES = (
+    *("recall", "ndcg", "weighted recall", "ips", "snips", "dr", "dr cut", "model"),
+    *("ab", "truth"),
+)
 #: The judge "dr cut" cuts weights to this: less noise, and a part of the model's errors stays.
 CUT = 20.0
-#: From rows with ``user``, ``item``, ``at``, ``seed_item`` to the chance of a click if looked at.
-Model = Callable[[pd.DataFrame], np.ndarray]
+#: Days of the log on which the click model is fitted.
+FITTED = 14
+#: From requests and lists for them to the chances of a click if looked at.
+Model = Callable[[Asked, np.ndarray], np.ndarray]
 
 
-def contexts(world: World, days: Sequence[int] | None = None) -> pd.DataFrame:
-    """Return the lists that some days asked for: what a candidate is given, a row each.
-
-    Parameters
-    ----------
-    world : World
-    days : sequence of int, optional
-        By default those of the test.
-
-    Returns
-    -------
-    DataFrame
-        ``list``, ``at``, ``day``, ``user``, ``surface``, ``seed_item``, ``session``, ``random``.
-    """
-    wanted = set(world.split.test if days is None else days)
-    if not wanted <= {*range(world.shop.days)}:
-        raise ValueError(f"the world has the days 0 to {world.shop.days - 1}.")
-    parts, first = [], 0
-    for day in world.played:
-        asked, n = day.asked, len(day.asked)
-        if asked.day in wanted:
-            columns = {
-                "list": first + np.arange(n),
-                "at": moment(asked.at),
-                "day": asked.day,
-                "user": asked.user,
-                "surface": pd.Categorical.from_codes(asked.surface, SURFACES),
-                "seed_item": asked.seed_item,
-                "session": asked.session,
-                "random": day.random,
-            }
-            parts.append(pd.DataFrame(columns))
-        first += n
-    return pd.concat(parts, ignore_index=True)
-
-
-def lists_of(world: World, candidate: Candidate, asked: pd.DataFrame) -> np.ndarray:
+def lists_of(world: World, candidate: np.ndarray, some: Asked) -> np.ndarray:
     """Return a candidate's lists, or raise a ``ValueError`` that says what is wrong with them.
 
     An item that is sold out, the item of the page itself and an item named twice are refused: the
     random slice never shows them, so that it could not say what they are worth.
     """
-    made = np.asarray(candidate(asked) if callable(candidate) else candidate)
-    if made.shape != (len(asked), world.shop.slots) or made.dtype.kind not in "iu":
+    made = np.asarray(candidate)
+    if made.shape != some.lists.shape or made.dtype.kind not in "iu":
         raise ValueError(
             f"lists of {made.dtype}, shape {made.shape}: give item numbers of shape "
-            f"({len(asked)}, {world.shop.slots}), a row for each of contexts()."
+            f"{some.lists.shape}, a row for each list that was asked for."
         )
     if made.min(initial=0) < 0 or made.max(initial=0) >= world.shop.items:
         raise ValueError(f"items are numbered from 0 to {world.shop.items - 1}.")
     ordered = np.sort(made, axis=1)
     faults = {
         "twice in a list": ordered[:, 1:] == ordered[:, :-1],
-        "sold out on the day": ~world.stock[asked["day"].to_numpy()[:, None], made],
-        "the page's own": made == asked["seed_item"].to_numpy()[:, None],
+        "sold out on the day": ~world.stock[some.day[:, None], made],
+        "the page's own": made == some.page[:, None],
     }
     for what, where in faults.items():
         if where.any():
@@ -106,122 +74,71 @@ def lists_of(world: World, candidate: Candidate, asked: pd.DataFrame) -> np.ndar
     return made
 
 
-def logged(world: World, asked: pd.DataFrame, name: str) -> np.ndarray:
-    """Return a column of ``World.shown`` for the lists of :func:`contexts`, shape (n, slots)."""
-    values = world.shown[name].to_numpy().reshape(-1, world.shop.slots)
-    return values[asked["list"].to_numpy()]
+def click_model(nights: Nights, until: int) -> Model:
+    """Fit boosted trees to the clicks of the two weeks before a day.
 
-
-def chance_from_scratch(world: World, rows: pd.DataFrame) -> np.ndarray:
-    """Return the chance that a random list has a given item in a given slot, counted anew.
-
-    Parameters
-    ----------
-    world : World
-    rows : DataFrame
-        Lists or impressions: ``day``, ``seed_item``.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        One over the items in stock on the day, without the page's own.
+    The ranker that ships is a logistic regression: a judge of its kind would share its errors.
     """
-    day, seed = rows["day"].to_numpy(), rows["seed_item"].to_numpy()
-    own = (seed >= 0) & world.stock[day, np.maximum(seed, 0)]
-    return 1 / (world.stock[day].sum(axis=1) - own)
+    some = asked(nights.log.shown, range(max(until - FITTED, 7), until))
+    settings = rankers.CHOSEN["pointwise"]
+    score = rankers.LEARNERS["pointwise"](of_lists(nights, some), some, settings)
+
+    def expects(some: Asked, lists: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-score(of_lists(nights, some, lists))))
+
+    return expects
 
 
 # A test, and the truth ----------------------------------------------------------------
 
 
-def _outcome(world: World, asked: pd.DataFrame, lists: np.ndarray) -> np.ndarray:
-    """Return the clicks on each list, had it been shown: with the luck of the log."""
-    clicks = np.empty(len(asked))
-    start = asked.groupby("day")["list"].transform("min").to_numpy()
-    for day in asked["day"].unique():
-        on = (asked["day"] == day).to_numpy()
+def _outcome(world: World, some: Asked, lists: np.ndarray) -> np.ndarray:
+    """Return the clicks on each list of whole days, had it been shown: with the log's luck."""
+    clicks = np.empty(len(lists))
+    for day in np.unique(some.day):
+        on = some.day == day
         rng = stream(world.seed, 100 + int(day), 5)
-        n = len(world.played[day].asked)
-        eye, will, _ = rng.random((3, n, world.shop.slots))
-        at = asked.loc[on, "list"].to_numpy() - start[on]
-        appeal = world.truth.appeal(asked.loc[on, "user"].to_numpy(), lists[on], int(day))
-        seen = (eye[at] < world.truth.examined) & (will[at] < appeal)
-        clicks[on] = seen.sum(axis=1)
+        eye, will, _ = rng.random((3, on.sum(), world.shop.slots))
+        appeal = world.truth.appeal(some.user[on], lists[on], int(day))
+        clicks[on] = ((eye < world.truth.examined) & (will < appeal)).sum(axis=1)
     return clicks
 
 
-class Trial(NamedTuple):
-    """An A/B test of one candidate against the shop's own lists.
-
-    Attributes
-    ----------
-    effect : Effect
-        Of clicks a list.
-    value : Estimate
-        Clicks a list of the candidate.
-    users : dict of str to int
-        Users of each arm.
-    """
-
-    effect: Effect
-    value: Estimate
-    users: dict[str, int]
-
-
 def ab_test(
-    world: World, asked: pd.DataFrame, lists: np.ndarray, salt: str = "lists", share: float = 0.5
-) -> Trial:
-    """Show a candidate to some users by a salted hash, and the shop's own lists to the others.
+    world: World, some: Asked, lists: np.ndarray, salt: str = "lists", share: float = 0.5
+) -> Estimate:
+    """Show a candidate to a share of the users, by a salted hash; return its clicks a list.
 
-    Parameters
-    ----------
-    world : World
-    asked : DataFrame
-        Of :func:`contexts`; random lists are left out.
-    lists : ndarray, shape (n, slots)
-    salt : str
-    share : float
-        Of the users who get the candidate.
+    ``some`` are all lists of some days; random ones are left out.
     """
     users = numbered(range(world.shop.users))
     arm = arms(users, salt, {CONTROL: 1 - share, TREATMENT: share})
-    counted = ~asked["random"].to_numpy()
-    treated = (arm == TREATMENT)[asked["user"]]
-    own = logged(world, asked, "clicked").sum(axis=1).astype(float)
-    clicks = np.where(treated, 0.0, own)
-    clicks[treated] = _outcome(world, asked, lists)[treated]
-    sums = []
-    for here in (counted & ~treated, counted & treated):
-        _, code = np.unique(asked.loc[here, "user"], return_inverse=True)
-        sums.append((np.bincount(code, clicks[here]), np.bincount(code).astype(float)))
-    here = counted & treated
-    value = mean_over(clicks[here], asked.loc[here, "user"])
-    n = {name: len(both[1]) for name, both in zip((CONTROL, TREATMENT), sums, strict=True)}
-    return Trial(ratio_effect(*sums), value, n)
+    here = (arm == TREATMENT)[some.user] & ~some.random
+    return mean_over(_outcome(world, some, lists)[here], some.user[here])
 
 
-def true_clicks(world: World, asked: pd.DataFrame, lists: np.ndarray) -> Estimate:
+def true_clicks(world: World, some: Asked, lists: np.ndarray) -> Estimate:
     """Return the expected clicks a list; its error is that of who happened to come."""
-    chance = world.truth.clicks(asked["user"].to_numpy(), lists, asked["day"].to_numpy())
-    return mean_over(chance, asked["user"])
+    return mean_over(world.truth.clicks(some.user, lists, some.day), some.user)
 
 
 # All of them --------------------------------------------------------------------------
 
 
-def controls(world: World, asked: pd.DataFrame, seed: int = 0) -> dict[str, np.ndarray]:
+def controls(world: World, some: Asked, seed: int = 0) -> dict[str, np.ndarray]:
     """Return lists that every table has: the bestsellers, and lists drawn by chance.
 
     Bestsellers are the items with the most logged clicks before the first of the days, in stock,
     without the page's own.
     """
-    slots, first = world.shop.slots, int(asked["day"].min())
-    before = world.shown[(world.shown["day"] < first) & world.shown["clicked"]]
+    slots = world.shop.slots
+    before = world.shown[(world.shown["day"] < some.day.min()) & world.shown["clicked"]]
     count = np.bincount(before["item"], minlength=world.shop.items)
-    best, even = np.empty((len(asked), slots), int), np.empty((len(asked), slots), int)
+    best, even = np.empty_like(some.lists), np.empty_like(some.lists)
     rng = np.random.default_rng([seed, 9])
-    for day, rows in asked.groupby("day").indices.items():
-        stock, own = world.stock[day], asked["seed_item"].to_numpy()[rows]
+    for day in np.unique(some.day):
+        rows, stock = np.flatnonzero(some.day == day), world.stock[day]
+        own = some.page[rows]
         ranked = np.argsort(-np.where(stock, count, -1), kind="stable")[: slots + 1]
         top = np.tile(ranked, (len(rows), 1))
         # The page's own goes last, and the last is cut off.
@@ -233,7 +150,7 @@ def controls(world: World, asked: pd.DataFrame, seed: int = 0) -> dict[str, np.n
 
 def judge_table(
     world: World,
-    candidates: Mapping[str, Candidate],
+    candidates: Mapping[str, np.ndarray],
     days: Sequence[int] | None = None,
     model: Model | None = None,
     judges: Sequence[str] = JUDGES,
@@ -243,11 +160,12 @@ def judge_table(
     Parameters
     ----------
     world : World
-    candidates : mapping of str to Candidate
+    candidates : mapping of str to ndarray of int, shape (n, slots)
+        A list for each request of the days, in the order of the log.
     days : sequence of int, optional
         By default those of the test.
     model : callable, optional
-        Of the doubly robust judge; by default :func:`click_model` of the days before.
+        Of the judges "dr", "dr cut" and "model"; by default :func:`click_model` of the days before.
     judges : sequence of str
         Of :data:`JUDGES`.
 
@@ -259,64 +177,72 @@ def judge_table(
     Raises
     ------
     ValueError
-        If a judge is unknown or lists are not allowed.
+        If a judge or a day is unknown or lists are not allowed.
     """
     if unknown := sorted({*judges} - {*JUDGES}):
         raise ValueError(f"no judge has the name {unknown}: choose among {JUDGES}.")
-    asked, found = contexts(world, days), []
-    first = int(asked["day"].min())
-    if model is None and {"dr", "dr cut"} & {*judges}:
-        model = click_model(world, first)
-    before = contexts(world, range(first))
-    look = look_curve(logged(world, before[before["random"]], "clicked"))
-    for name, candidate in {**controls(world, asked), **candidates}.items():
-        ask = _judges(world, asked, lists_of(world, candidate, asked), look, model)
+    days = world.split.test if days is None else days
+    if not {*days} <= {*range(1, world.shop.days)}:
+        raise ValueError(f"lists of the days 1 to {world.shop.days - 1} can be judged.")
+    some, found = asked(world.shown, days), []
+    first = int(some.day.min())
+    if model is None and {"dr", "dr cut", "model"} & {*judges}:
+        model = click_model(Nights(cleaned(world)), first)
+    before = world.shown[(world.shown["day"] < first) & world.shown["random"]]
+    look = look_curve(before["clicked"].to_numpy().reshape(-1, world.shop.slots))
+    expects = cache(lambda: model(some.where(some.random), some.lists[some.random]))
+    for name, candidate in {**controls(world, some), **candidates}.items():
+        ask = _judges(world, some, lists_of(world, candidate, some), look, model, expects)
         found += [(name, judge, *ask[judge]()[:4]) for judge in judges]
     return pd.DataFrame(found, columns=["candidate", "judge", "value", "se", "low", "high"])
 
 
 def _judges(
-    world: World, asked: pd.DataFrame, lists: np.ndarray, look: np.ndarray, model: Model | None
+    world: World,
+    some: Asked,
+    lists: np.ndarray,
+    look: np.ndarray,
+    model: Model | None,
+    expects: Callable[[], np.ndarray],
 ) -> dict[str, Callable[[], Estimate]]:
     """Return the judges of a candidate's lists, to be asked by name."""
-    user, items = asked["user"].to_numpy(), logged(world, asked, "item")
-    clicked, drawn = logged(world, asked, "clicked"), asked["random"].to_numpy()
-    share = np.bincount(items.ravel(), minlength=world.shop.items) / len(items)
-    chance = logged(world, asked, "chance")[drawn, 0]
+    share = np.bincount(some.lists.ravel(), minlength=world.shop.items) / len(lists)
+    drawn, own = some.where(some.random), lists[some.random]
 
-    def expects(of: np.ndarray) -> np.ndarray:
-        rows = asked.loc[drawn, ["user", "at", "seed_item"]]
-        rows = rows.loc[rows.index.repeat(of.shape[1])].assign(item=of[drawn].ravel())
-        return model(rows.reset_index(drop=True)).reshape(-1, of.shape[1])
+    @cache
+    def named() -> np.ndarray:
+        return model(drawn, own)
 
     def by_chance_slice(how: str, **given: float) -> Estimate:
-        part = random_slice(items[drawn], lists[drawn], look, chance)
+        part = random_slice(drawn.lists, own, look, drawn.chance)
         if how == "dr":
-            given |= {"expected": expects(items), "named": expects(lists)}
-        return slate_value(part, clicked[drawn], how, user[drawn], **given)
+            given |= {"expected": expects(), "named": named()}
+        return slate_value(part, drawn.clicked, how, drawn.user, **given)
 
+    logged = some.lists, some.clicked, lists, some.user
     return {
-        "recall": partial(logged_recall, items, clicked, lists, user),
-        "ndcg": partial(logged_ndcg, items, clicked, lists, user),
-        "weighted recall": partial(logged_recall, items, clicked, lists, user, share),
+        "recall": partial(logged_recall, *logged),
+        "ndcg": partial(logged_ndcg, *logged),
+        "weighted recall": partial(logged_recall, *logged, share),
         "ips": partial(by_chance_slice, "ips"),
         "snips": partial(by_chance_slice, "snips"),
         "dr": partial(by_chance_slice, "dr"),
         "dr cut": partial(by_chance_slice, "dr", most=CUT),
-        "ab": lambda: ab_test(world, asked, lists).value,
-        "truth": partial(true_clicks, world, asked, lists),
+        "model": lambda: mean_over(named() @ look, drawn.user),
+        "ab": partial(ab_test, world, some, lists),
+        "truth": partial(true_clicks, world, some, lists),
     }
 
 
-def verdicts(table: pd.DataFrame, always: str) -> pd.DataFrame:
-    """Return whom each judge names, and what is lost by it; with a judge who names the same always.
+def verdicts(table: pd.DataFrame, always: Sequence[str]) -> pd.DataFrame:
+    """Return whom each judge names, and what is lost by it; with judges who name the same always.
 
     Parameters
     ----------
     table : DataFrame
         Of :func:`judge_table`, with the truth.
-    always : str
-        The candidate that the control names without looking.
+    always : sequence of str
+        The candidates that the controls name without looking.
 
     Returns
     -------
@@ -324,10 +250,10 @@ def verdicts(table: pd.DataFrame, always: str) -> pd.DataFrame:
         By judge: ``named``, ``right``, ``truth`` (of who is named), ``loss`` (to the best one).
     """
     wide = table.pivot(index="candidate", columns="judge", values="value")
-    if always not in wide.index or "truth" not in wide:
-        raise ValueError(f"the table needs the truth and a candidate {always!r}.")
+    if not {*always} <= {*wide.index} or "truth" not in wide:
+        raise ValueError(f"the table needs the truth and the candidates {always}.")
     truth = wide["truth"]
-    named = {judge: wide[judge].idxmax() for judge in wide} | {f"always {always}": always}
+    named = {judge: wide[judge].idxmax() for judge in wide} | {f"always {a}": a for a in always}
     held = truth.loc[[*named.values()]].to_numpy()
     columns = {"named": [*named.values()], "right": held >= truth.max(), "truth": held}
     made = pd.DataFrame(columns, index=pd.Index([*named], name="judge"))

@@ -16,21 +16,28 @@ from casebook.retrieval.factors import ease, ials, item_item, top
 
 #: From a night, the week's models and requests to scores of all items, shape (n, items).
 Rung = Callable[[Known, "Fits", Asked], np.ndarray]
-#: Six trials for each retriever. ``page``: weight of the page's item beside the history.
+#: Nine trials for each retriever. ``page``: weight of the page's item beside the history.
 TRIALS: Mapping[str, tuple[Settings, ...]] = {
-    "item-item": tuple({"shrinkage": s, "page": p} for s in (1.0, 3.0, 10.0) for p in (1.0, 10.0)),
-    "iALS": tuple(
-        {"factors": f, "regularisation": 10.0, "confidence": 2.0, "page": p}
-        for f in (16, 32, 48)
-        for p in (1.0, 5.0)
+    "item-item": tuple(
+        {"shrinkage": s, "page": p} for s in (10.0, 30.0, 100.0) for p in (100.0, 300.0, 1_000.0)
     ),
-    "EASE": tuple({"penalty": s, "page": p} for s in (30.0, 100.0, 300.0) for p in (1.0, 5.0)),
+    "iALS": tuple(
+        {"factors": f, "regularisation": r, "confidence": c, "page": p}
+        for f, r, c, p in (
+            *((32, 10.0, 2.0, 30.0), (32, 10.0, 2.0, 100.0), (32, 10.0, 2.0, 300.0)),
+            *((32, 3.0, 2.0, 100.0), (32, 30.0, 2.0, 100.0), (32, 10.0, 1.0, 100.0)),
+            *((32, 10.0, 8.0, 100.0), (16, 10.0, 2.0, 100.0), (64, 10.0, 2.0, 100.0)),
+        )
+    ),
+    "EASE": tuple(
+        {"penalty": s, "page": p} for s in (100.0, 300.0, 1_000.0) for p in (30.0, 100.0, 300.0)
+    ),
 }
 #: What did best in the worlds of the choice.
 CHOSEN: Mapping[str, Settings] = {
-    "item-item": {"shrinkage": 1.0, "page": 10.0},
-    "iALS": {"factors": 32, "regularisation": 10.0, "confidence": 2.0, "page": 5.0},
-    "EASE": {"penalty": 100.0, "page": 5.0},
+    "item-item": {"shrinkage": 30.0, "page": 1_000.0},
+    "iALS": {"factors": 32, "regularisation": 10.0, "confidence": 2.0, "page": 300.0},
+    "EASE": {"penalty": 300.0, "page": 100.0},
 }
 
 
@@ -93,15 +100,16 @@ RUNGS: Mapping[str, Rung] = {
 }
 
 
-def lists(fits: Fits, name: str, some: Asked, stock: np.ndarray, k: int = 10) -> np.ndarray:
+def lists(fits: Fits, name: str | Rung, some: Asked, stock: np.ndarray, k: int = 10) -> np.ndarray:
     """Return a rung's lists for requests on several days, shape (n, k).
 
     ``stock`` has a row for each day.
     """
+    score = RUNGS[name] if isinstance(name, str) else name
     made = np.empty((len(some.user), k), int)
     for day in np.unique(some.day):
         rows = np.flatnonzero(some.day == day)
         part = some.where(rows)
-        scores = RUNGS[name](fits.nights.known(day), fits, part)
+        scores = score(fits.nights.known(day), fits, part)
         made[rows] = top(candidates.allowed(scores, stock[day], part.page), k)
     return made

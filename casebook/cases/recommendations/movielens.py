@@ -30,18 +30,18 @@ CUT, CUT_WITHIN = 0.7, 0.7
 PLACES, DRAWS = 20, 3
 
 Settings = Mapping[str, float]
-#: Six trials for each model; the validation chooses.
+#: Nine trials for each model; the validation chooses.
 TRIALS: Mapping[str, tuple[Settings, ...]] = {
     "popularity": ({},),
     "item-item": tuple(
-        {"shrinkage": s, "neighbours": k} for s in (1.0, 5.0, 20.0) for k in (30, 200)
+        {"shrinkage": s, "neighbours": k} for s in (5.0, 20.0, 60.0) for k in (10, 30, 200)
     ),
     "iALS": tuple(
         {"factors": f, "regularisation": r, "confidence": 4.0}
-        for f in (8, 16, 32)
-        for r in (3.0, 30.0)
+        for f in (32, 64, 128)
+        for r in (10.0, 30.0, 100.0)
     ),
-    "EASE": tuple({"penalty": p} for p in (30.0, 100.0, 200.0, 400.0, 800.0, 1600.0)),
+    "EASE": tuple({"penalty": float(p)} for p in (30, 60, 100, 200, 400, 600, 800, 1200, 1600)),
 }
 
 

@@ -99,6 +99,8 @@ class Known:
         Category named at sign-up; −1: none.
     last : ndarray of int, shape (users,)
         Category of the last event; −1: none.
+    lift : ndarray, shape (items,), optional
+        Log-odds that the shop gives items beside its rules: a bonus for new ones, say.
     looked, rate, popular, trend, novel, season : ndarray, shape (items,)
         Looks at the item so far; log click rate of a look over the mean; log of the week's events,
         and of the last day's against it; newness; lift of the category in the last week.
@@ -124,6 +126,7 @@ class Known:
     season: np.ndarray
     _seen: np.ndarray
     _owned: np.ndarray
+    lift: np.ndarray | None = None
 
     @cached_property
     def taken(self) -> sp.csr_matrix:

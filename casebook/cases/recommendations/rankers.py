@@ -1,4 +1,4 @@
-"""Rankers: a logistic regression and trees on the same features, rows and number of trials.
+"""Rankers: logistic regression, LambdaMART, trees with log-loss; same features, rows and trials.
 
 A row is an impression of the log, with the features of the midnight before. The slot is a feature
 too, for who does not look cannot click; when lists are made it is the first for all. Rows of the
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,14 +21,19 @@ from casebook.cases.recommendations.nights import NAMES, PAGES, Known, Log, feat
 WEEK = 7
 Settings = Mapping[str, float]
 Score = Callable[[np.ndarray], np.ndarray]
-#: Six trials for each.
+#: With two leaves a tree asks one question, and the trees add up as a regression does.
+_TREES = tuple(
+    {"num_leaves": k, "n_estimators": n, "random": r}
+    for k, n, r in (
+        *((2, 300, 1.0), (2, 600, 1.0), (2, 1_200, 1.0), (3, 300, 1.0), (3, 600, 1.0)),
+        *((4, 300, 1.0), (7, 120, 1.0), (2, 600, 5.0), (2, 600, 20.0)),
+    )
+)
+#: Nine trials for each.
 TRIALS: Mapping[str, tuple[Settings, ...]] = {
-    "logistic": tuple({"C": c, "random": r} for c in (0.003, 0.1) for r in (1.0, 5.0, 20.0)),
-    "trees": tuple(
-        {"num_leaves": k, "n_estimators": n, "random": r}
-        for k, n in ((7, 60), (7, 120), (15, 80))
-        for r in (1.0, 5.0)
-    ),
+    "logistic": tuple({"C": c, "random": r} for c in (3e-4, 3e-3, 0.1) for r in (1.0, 5.0, 20.0)),
+    "trees": _TREES,
+    "pointwise": _TREES,
 }
 
 
@@ -43,6 +49,9 @@ class Asked:
     lists : ndarray of int, shape (n, slots)
     clicked, bought : ndarray of bool, shape (n, slots)
     random : ndarray of bool, shape (n,)
+    chance : ndarray, shape (n,)
+        Of each item that chance might have shown, to stand in a given slot; NaN where the shop's
+        policy chose.
     """
 
     user: np.ndarray
@@ -54,6 +63,7 @@ class Asked:
     clicked: np.ndarray
     bought: np.ndarray
     random: np.ndarray
+    chance: np.ndarray
 
     def where(self, rows: np.ndarray) -> Asked:
         """Return some of the rows."""
@@ -88,6 +98,7 @@ def asked(shown: pd.DataFrame, days: Sequence[int], slots: int = 10) -> Asked:
         part["item"].to_numpy(int).reshape(-1, slots),
         **wide,
         random=first["random"].to_numpy(),
+        chance=first["chance"].to_numpy(),
     )
 
 
@@ -174,37 +185,39 @@ def logistic(x: np.ndarray, some: Asked, settings: Settings, label: str = "click
     return Linear(slope[:-1].astype("f4"), level)
 
 
-def trees(x: np.ndarray, some: Asked, settings: Settings) -> Score:
-    """Fit LightGBM's LambdaMART on lists; see :func:`of_lists`."""
+def _boosted(x: np.ndarray, some: Asked, settings: Settings, ranks: bool) -> Score:
+    """Fit LightGBM to impressions: to the order within their lists, or to each click."""
     import lightgbm
 
     rows = _with_slot(x).reshape(-1, x.shape[2] + 1)
     given = {k: int(settings[k]) for k in ("num_leaves", "n_estimators")}
-    model = lightgbm.LGBMRanker(
-        **given,
-        learning_rate=0.05,
-        min_child_samples=50,
-        lambdarank_truncation_level=10,
-        n_jobs=1,
-        verbose=-1,
-        random_state=0,
-        deterministic=True,
-        force_row_wise=True,
-    )
+    fixed = {"learning_rate": 0.05, "min_child_samples": 50, "n_jobs": 1, "verbose": -1}
+    fixed |= {"random_state": 0, "deterministic": True, "force_row_wise": True}
+    if ranks:
+        model = lightgbm.LGBMRanker(**given, **fixed, lambdarank_truncation_level=10)
+        more = {"group": np.full(len(x), x.shape[1])}
+    else:
+        model, more = lightgbm.LGBMRegressor(objective="binary", **given, **fixed), {}
     weight = _weights(some.random, x.shape[1], settings["random"])
-    group = np.full(len(x), x.shape[1])
-    model.fit(rows, some.clicked.ravel().astype(int), group=group, sample_weight=weight)
+    model.fit(rows, some.clicked.ravel().astype(int), sample_weight=weight, **more)
 
     def score(x: np.ndarray) -> np.ndarray:
         flat = x.reshape(-1, x.shape[-1])
-        return model.predict(np.c_[flat, np.zeros(len(flat))]).reshape(x.shape[:-1])
+        rows = np.c_[flat, np.zeros(len(flat))]
+        return model.predict(rows, raw_score=True).reshape(x.shape[:-1])
 
     return score
 
 
-LEARNERS = {"logistic": logistic, "trees": trees}
+#: ``trees`` is LambdaMART, ``pointwise`` the same trees with log-loss; see :func:`of_lists`.
+LEARNERS: Mapping[str, Callable[[np.ndarray, Asked, Settings], Score]] = {
+    "logistic": logistic,
+    "trees": partial(_boosted, ranks=True),
+    "pointwise": partial(_boosted, ranks=False),
+}
 #: What did best of the trials in the worlds of the choice.
 CHOSEN: Mapping[str, Settings] = {
     "logistic": {"C": 0.003, "random": 1.0},
-    "trees": {"num_leaves": 7, "n_estimators": 120, "random": 1.0},
+    "trees": {"num_leaves": 2, "n_estimators": 1_200, "random": 1.0},
+    "pointwise": {"num_leaves": 2, "n_estimators": 1_200, "random": 1.0},
 }

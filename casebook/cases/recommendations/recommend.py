@@ -158,20 +158,29 @@ def recommend(
     with stage("rules"):
         odds = wanted(parts.rules, night, users, items, odds, recent)
         best = reranked(parts.rules, night, items, odds, count)
-    chosen = (np.take_along_axis(values, best, axis=1) for values in (items, odds))
-    return Lists(*chosen, proposed)
+    items, odds = (np.take_along_axis(values, best, axis=1) for values in (items, odds))
+    # Where candidates run out the same place is chosen again: it stays empty.
+    twice = np.tril(items[:, :, None] == items[:, None, :], -1).any(axis=2)
+    return Lists(np.where(twice, -1, items), np.where(twice, 0.0, odds), proposed)
 
 
-def for_days(nights: Nights, parts: Parts, some: Asked, stock: np.ndarray) -> np.ndarray:
+def for_days(
+    nights: Nights,
+    parts: Parts,
+    some: Asked,
+    stock: np.ndarray,
+    changed: Callable[[Known], Known] = lambda night: night,
+) -> np.ndarray:
     """Return lists of requests on several days, each as of its own midnight, shape (n, slots).
 
-    ``stock`` has a row for each day. Many requests of a day are taken in parts.
+    ``stock`` has a row for each day; ``changed`` may alter what a midnight knows. Many requests of
+    a day are taken in parts.
     """
     made = np.empty((len(some.user), 10), int)
     for day in np.unique(some.day):
-        rows = np.flatnonzero(some.day == day)
+        rows, night = np.flatnonzero(some.day == day), changed(nights.known(day))
         for part in np.array_split(rows, max(1, len(rows) // 500)):
             own = some.where(part)
             given = own.user, own.page, own.surface, stock[day], own.recent
-            made[part] = recommend(parts, nights.known(day), *given).items
+            made[part] = recommend(parts, night, *given).items
     return made

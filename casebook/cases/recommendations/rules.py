@@ -59,10 +59,11 @@ def wanted(
     scores: np.ndarray,
     recent: np.ndarray,
 ) -> np.ndarray:
-    """Return scores with the weights of the rules, shape (n, m)."""
+    """Return scores with the weights of the rules and the night's lift, shape (n, m)."""
     table, at = night.goods.items, np.maximum(items, 0)
     made = scores + rules.margin * table["margin"].to_numpy()[at]
     made = made + rules.campaign * table["campaign"].to_numpy()[at]
+    made = made if night.lift is None else made + night.lift[at]
     seen = night.has("seen", users[:, None], at)
     seen |= (at[:, :, None] == recent[:, None, :]).any(axis=2)
     return np.where(items >= 0, made - rules.seen * seen, -np.inf)

@@ -46,10 +46,7 @@ class Shipped:
         surfaces = np.full(len(users), SURFACES.index(surface))
         given = users, np.asarray(seeds), surfaces, stock
         made = recommend(self.parts, self.night, *given, recent, count, stage)
-        # With few candidates the rules choose an item again: that is an empty place.
-        same = made.items[:, :, None] == made.items[:, None, :]
-        items = np.where(np.tril(same, -1).any(axis=2), -1, made.items)
-        return items, np.where(items >= 0, made.scores, 0.0)
+        return made.items, made.scores
 
 
 def ship(nights: Nights, day: int, **more: object) -> Shipped:

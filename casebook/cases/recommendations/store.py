@@ -110,6 +110,5 @@ def filled(messages: pd.DataFrame, now: pd.Timestamp, where: object = ":memory:"
 
 
 def stock_now(online: Online, items: int) -> np.ndarray:
-    """Return which items are in stock, shape (items,): an item that nobody reported is not."""
-    now = pd.Timestamp.max.floor("s")
-    return online.read({"item": np.arange(items)}, now)["in_stock"] == 1.0
+    """Return of each item 1.0 in stock, 0.0 sold out, nan where nobody reported; shape (items,)."""
+    return online.read({"item": np.arange(items)}, pd.Timestamp.max.floor("s"))["in_stock"]

@@ -1,7 +1,7 @@
 """One world after the other: the ladder, its rules, its sources, its splits, by the truth.
 
 Shops are of 2,500 users and 800 items; true clicks are those that a drawn share of the test's
-requests expects. All settings did best of six trials on the worlds of :data:`CHOSEN_ON`; the worlds
+requests expects. All settings did best of nine trials on the worlds of :data:`CHOSEN_ON`; those
 of :data:`SEEDS` were first drawn when all of this was frozen. What would be new next time is
 another world: intervals are t intervals over worlds.
 """
@@ -9,7 +9,7 @@ another world: intervals are t intervals over worlds.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -19,6 +19,7 @@ import pandas as pd
 from casebook.cases.recommendations import ladder, rankers
 from casebook.cases.recommendations.candidates import allowed, merged, proposed, scored
 from casebook.cases.recommendations.catalogue import Shop
+from casebook.cases.recommendations.movielens import scorer
 from casebook.cases.recommendations.nights import cleaned
 from casebook.cases.recommendations.rankers import Asked, Nights, asked, of_lists
 from casebook.cases.recommendations.recommend import Parts, fitted, for_days
@@ -34,7 +35,7 @@ SHOP = Shop(users=2_500, items=800)
 REQUESTS = 1_000
 #: Rungs in the order of the ladder; ``shown`` is the shop's own policy.
 SHOWN, ORACLE, SHIPPED = "shown", "oracle", "shipped"
-RUNGS = (SHOWN, *ladder.RUNGS, "trees", "logistic", SHIPPED, ORACLE)
+RUNGS = (SHOWN, *ladder.RUNGS, "trees", "pointwise", "logistic", SHIPPED, ORACLE)
 #: Each rule alone, on top of the ranker's list.
 ALONE: Mapping[str, Rules] = {
     "none": NONE,
@@ -106,8 +107,8 @@ def lists_by(here: Setting, names: Sequence[str] = RUNGS) -> dict[str, np.ndarra
             made[name] = here.test.lists
         elif name == ORACLE:
             made[name] = here.best
-        elif name == "trees":
-            parts = fitted(here.nights, here.world.split.validate_until, NONE, "trees")
+        elif name in ("trees", "pointwise"):
+            parts = fitted(here.nights, here.world.split.validate_until, NONE, name)
             made[name] = for_days(here.nights, parts, here.test, stock)
         else:
             rules = Rules() if name == SHIPPED else NONE
@@ -157,25 +158,30 @@ def rules_of(seed: int, names: Sequence[str] = tuple(ALONE)) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def proposals(here: Setting) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Yield, for each day of the test, its requests and what each source proposes for them."""
+    for day in np.unique(here.test.day):
+        rows = np.flatnonzero(here.test.day == day)
+        part, night = here.test.where(rows), here.nights.known(day)
+        every = scored(night, here.nights.taste(day), part.user, part.page)
+        yield rows, proposed(night, every, part.user, part.page, here.world.stock[day])
+
+
 def sources_of(seed: int) -> pd.DataFrame:
     """Return what each source finds of the ten items that the oracle would show.
 
     ``source``, ``proposed`` (mean number), ``recall`` (share found), ``clicks`` (of the best
     ten of its items, chosen by the oracle).
     """
-    here = setting(seed)
+    here, truth = setting(seed), setting(seed).world.truth
     found: dict[str, list] = {}
-    for day in np.unique(here.test.day):
-        rows = np.flatnonzero(here.test.day == day)
-        part, night = here.test.where(rows), here.nights.known(day)
-        every = scored(night, here.nights.taste(day), part.user, part.page)
-        lists = proposed(night, every, part.user, part.page, here.world.stock[day])
+    for rows, lists in proposals(here):
+        user, day = here.test.user[rows], here.test.day[rows]
         for name, items in {**lists, "merged": merged(lists)}.items():
-            odds = here.world.truth.log_odds(part.user, np.maximum(items, 0), day)
+            odds = truth.log_odds(user, np.maximum(items, 0), day)
             best = top(np.where(items >= 0, odds, -np.inf), 10)
-            own = np.take_along_axis(items, best, axis=1)
+            clicks = truth.clicks(user, np.take_along_axis(items, best, axis=1), day)
             hit = (here.best[rows][:, :, None] == items[:, None, :]).any(axis=2).mean(axis=1)
-            clicks = here.world.truth.clicks(part.user, own, part.day)
             found.setdefault(name, []).append(np.c_[(items >= 0).sum(axis=1), hit, clicks])
     means = {name: np.concatenate(parts).mean(axis=0) for name, parts in found.items()}
     columns = ["proposed", "recall", "clicks"]
@@ -184,10 +190,10 @@ def sources_of(seed: int) -> pd.DataFrame:
 
 
 def split_of(seed: int, names: Sequence[str] = ("item-item", "iALS", "EASE")) -> pd.DataFrame:
-    """Hold clicks out by time and at random: how far the leak flatters.
+    """Hold what is taken out by time and at random: how far the leak flatters.
 
-    Of the users who clicked in the test's days, the same number of items is to be found by both
-    splits. ``method``, ``split`` (time, random), ``recall`` at 20.
+    Of the users who took something new in the test's days, the same number of items is to be found
+    by both splits. ``method``, ``split`` (time, random), ``recall`` at 20.
     """
     here = setting(seed)
     until = here.world.split.validate_until
@@ -208,13 +214,7 @@ def split_of(seed: int, names: Sequence[str] = ("item-item", "iALS", "EASE")) ->
     for kind, taken in train.items():
         for name in names:
             given = {k: v for k, v in ladder.CHOSEN[name].items() if k != "page"}
-            if name == "iALS":
-                fit = ladder.ials(taken, **given)
-                scores = fit.fold_in(taken[users]) @ fit.items.T
-            else:
-                fit = {"item-item": ladder.item_item, "EASE": ladder.ease}[name](taken, **given)
-                scores = taken[users] @ fit
-            lists = top(scores, 20, without=taken[users])
+            lists = top(scorer(name, taken, given)(taken[users]), 20, without=taken[users])
             found = recall_at(lists, wanted[kind][users], 20).mean()
             rows.append({"method": name, "split": kind, "recall": float(found)})
     return pd.DataFrame(rows)
@@ -224,7 +224,7 @@ def split_of(seed: int, names: Sequence[str] = ("item-item", "iALS", "EASE")) ->
 
 
 def trials(seeds: Sequence[int] = CHOSEN_ON, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """Try six settings of each retriever and ranker on the choice worlds, by the truth.
+    """Try nine settings of each retriever and ranker on the choice worlds, by the truth.
 
     Returns
     -------

@@ -119,6 +119,10 @@ class Truth:
         made -= shop.price * np.abs(what.price[items] - who.price[users])
         made += shop.style * np.einsum("...k,...k->...", who.style[users], what.style[items])
         made += shop.need * (self.needs[day, users] == category)
+        if shop.mixed:
+            # Quality then counts where the taste is, and next to nothing elsewhere.
+            liked = 2 * np.sqrt(who.category[users, category]) - 0.6
+            made += shop.mixed * liked * what.level[items]
         if memory:
             key = (users.astype(np.int64) * shop.items + items) * _DAYS + day
             made += shop.seen * (_last(self.clicked, key) <= FRESH)

@@ -26,8 +26,8 @@ def top_reasons(
     names : sequence of str
         Columns of the features.
     contributions : sequence of float
-        One for each, on the scale of the log-odds, as LightGBM gives with ``pred_contrib=True``;
-        its last value, the expected one, may follow.
+        One for each, on the scale of the log-odds, of the model that decides; the expected value
+        may follow, as LightGBM gives it.
     values : sequence of float
         The transaction's features.
     definitions : mapping of str to str
@@ -38,7 +38,8 @@ def top_reasons(
     n : int
         At most so many; features that lower the probability are never among them.
     usual : mapping of str to float, optional
-        What is usual, put in brackets, as the median over genuine transactions.
+        What is usual, put in brackets, as the median over genuine transactions. What is as usual
+        is no reason.
     codes : mapping of str to sequence of str, optional
         Names of the values of features that are codes.
 
@@ -70,17 +71,18 @@ def top_reasons(
     raising = [i for i in range(len(names)) if contributions[i] > 0]
     raising.sort(key=lambda i: -contributions[i])
     said = []
-    for i in raising[:n]:
+    for i in raising:
         if names[i] not in definitions:
             raise KeyError(f"The feature {names[i]!r} has no definition.")
-        known_codes = (codes or {}).get(names[i])
+        how = definitions[names[i]], (codes or {}).get(names[i])
         normal = (usual or {}).get(names[i])
-        said.append(_words(definitions[names[i]], values[i], normal, known_codes))
-    return said
+        if normal is None or _words(*how, values[i]) != _words(*how, normal):
+            said.append(_words(*how, values[i], normal))
+    return said[:n]
 
 
 def _words(
-    definition: str, value: float | None, usual: float | None, codes: Sequence[str] | None
+    definition: str, codes: Sequence[str] | None, value: float | None, usual: float | None = None
 ) -> str:
     meaning = re.sub(r"\s*\([^()]*\)$", "", definition)
     if meaning.startswith("whether "):
