@@ -121,7 +121,7 @@ BROKEN = {
     "a column is empty": (lambda f: _changed(f, "tenure", np.nan), "tenure is empty"),
     "words": (lambda f: _changed(f, "amount", "much"), "amount is empty"),
     "cents": (lambda f: f.assign(amount=f["amount"] * 100), "send euro, not cents"),
-    "not finite": (lambda f: _changed(f, "amount", np.inf, 0.5), "not between -50000 and 50000"),
+    "not finite": (lambda f: _changed(f, "amount", np.inf, 0.2), "not between -50000 and 50000"),
     "a share of 2": (lambda f: _changed(f, "terminal_risk_30d", 2.0), "not between 0 and 1"),
     "labels as text": (lambda f: f.assign(fraud="no"), "type: fraud"),
 }
