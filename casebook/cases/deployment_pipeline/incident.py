@@ -382,7 +382,7 @@ def post_mortem(drill: Drill) -> str:
     late = at["minutes"].get("detected", float("nan"))
     ended = "mitigated" in at.index
     lines = [
-        f"# Post-mortem: {drill.found.kind.replace('_', ' ')} ({drill.severity})",
+        f"**Post-mortem: {drill.found.kind.replace('_', ' ')} ({drill.severity})**",
         f"**Impact.** {drill.impact['hit']:.0f} of {drill.impact['requests']:.0f} requests "
         f"({drill.impact['share']:.1%}) were {_HARM[drill.found.kind]}.",
         "| time | event | minutes |\n| --- | --- | --- |\n" + "\n".join(rows),
