@@ -98,11 +98,14 @@ def test_broken_days_are_in_no_training_and_in_no_trial():
 
 
 def test_broken_days_are_billed_as_they_were_served_whatever_the_policy():
-    """A fault that leaves the bill alone, as when tiers were chosen by the true amount."""
     hit, calm = shop(Fault("unit", 40, 6)), shop()
-    week = {name: retraining.run(one, "frozen") for name, one in {"hit": hit, "calm": calm}.items()}
-    extra = (week["hit"]["euros"] - week["calm"]["euros"]).loc[5:6]
-    assert extra.max() > 100
+    found, now = retraining.run(hit, "frozen")["euros"][6], hit.span(42, 49)
+    amount, chance = (hit.year.truth[c].to_numpy()[now] for c in ("amount", "chance"))
+    wanted, true = (
+        1000 * world_cost(hit.scores[now], told, amount, chance).mean()
+        for told in (hit.served[now], amount)
+    )
+    assert found == pytest.approx(wanted) and abs(wanted - true) > 10  # tiers by the true amount
     floor = [retraining.run(one, "true chances")["euros"] for one in (hit, calm)]
     pd.testing.assert_series_equal(*floor)
 

@@ -130,34 +130,6 @@ def days(
     return pd.DataFrame(rows)
 
 
-def frontier(
-    seeds: Sequence[int] = SEEDS, hours: tuple[float, float] = (11.0, 14.0)
-) -> pd.DataFrame:
-    """Turn each strategy's own knob: what does a pod hour buy around lunch?
-
-    Returns
-    -------
-    DataFrame
-        ``seed``, ``strategy``, ``knob``, ``pod_hours`` (of these hours), ``over_1s``, ``p99``.
-    """
-    grid = {
-        "fixed": {pods: Strategy("none", floor=(0, 24, pods)) for pods in (6, 7, 8)},
-        "cpu": {at: Strategy("cpu", at) for at in (0.3, 0.4, 0.5, 0.6)},
-        "requests": {at: Strategy("requests", at) for at in (15.0, 20.0, 30.0)},
-        "scheduled": {n: Strategy("cpu", floor=(11.5, 13.5, n)) for n in (6, 7, 8, 9)},
-        "predictive": {at: Strategy("predicted", at) for at in (20.0, 25.0, 30.0)},
-    }
-    rows = []
-    for seed in seeds:
-        load = lunch_day(seed)
-        for name, knobs in grid.items():
-            for knob, strategy in knobs.items():
-                found = simulate(load, strategy, None, seed, hours).summary
-                own = {key: found[key] for key in ("pod_hours", "over_1s", "p99")}
-                rows.append({"seed": seed, "strategy": name, "knob": knob, **own})
-    return pd.DataFrame(rows)
-
-
 def cold_starts(
     seeds: Sequence[int] = SEEDS,
     ramps: Sequence[float] = (1, 3, 9, 20),

@@ -21,7 +21,6 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "half_hour": canary.half_hour,
     "characteristic": canary.characteristic,
     "days": autoscaling.days,
-    "frontier": autoscaling.frontier,
     "cold_starts": autoscaling.cold_starts,
     "drills": incident.drills,
     **measured.TABLES,

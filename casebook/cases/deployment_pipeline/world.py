@@ -29,7 +29,7 @@ sees, never the label; the last changes reports only.
 
 *Reports.* A genuine payment counts as such after ``WAIT`` days. A fraud is reported after a
 lognormal delay, median ``DELAY`` days; ``NEVER`` of them are never. Until a payment is ``WAIT``
-days old, the known ones among its day are nearly all frauds: :func:`matured` leaves them out.
+days old, the known ones among its day are nearly all frauds.
 
 *Truth* stands apart: :attr:`Year.events` (what changed when, and whether one should retrain, repair
 or wait) and :attr:`Year.truth` (the chance of fraud and the label of each payment). A decision is
@@ -75,7 +75,7 @@ WAIT, DELAY, DELAY_SD, NEVER = 30, 12.0, 0.6, 0.06
 HISTORY = 126
 UNIT, SPARED, ACCUSED = 100.0, 0.9, 0.06
 __all__ = ["CHAPTER", "FEATURES", "Constants", "Fault", "Shift", "Year", "chance", "cost"]
-__all__ += ["matured", "payments", "plan", "simulate", "snapshots"]
+__all__ += ["payments", "plan", "simulate", "snapshots"]
 
 SHIFTS = ("covariate", "season", "label", "concept")
 FAULTS = ("schema", "unit", "stale", "poisoned")
@@ -333,32 +333,6 @@ def plan(seed: int) -> tuple[tuple[Shift, ...], tuple[Fault, ...]]:
         Fault("poisoned", whole(30, 300), 7),
     )
     return shifts, faults
-
-
-def matured(year: Year, day: int, first: int | None = None, wait: int = WAIT) -> pd.DataFrame:
-    """Return the labels that may be learned from on the morning of a day.
-
-    Parameters
-    ----------
-    year : Year
-    day : int
-    first : int, optional
-        Oldest day of payments; the first of the year's history by default.
-    wait : int
-        Age of the youngest payments, days. Below :data:`WAIT` many frauds are not known yet and
-        count as genuine.
-
-    Returns
-    -------
-    DataFrame
-        ``row`` and ``fraud`` of payments of that age; a fraud that is reported
-        later counts as genuine until then.
-    """
-    now = START + pd.Timedelta(days=day)
-    of = year.rows["day"].to_numpy()
-    old = (of < day - wait) & (of >= (of[0] if first is None else first))
-    found = year.labels[old]
-    return pd.DataFrame({"row": found["row"], "fraud": found["fraud"] & (found["known_at"] <= now)})
 
 
 def cost(
