@@ -105,6 +105,7 @@ class Shop:
     recipe: Recipe = Recipe()
     seed: int = 0
     _models: dict = field(default_factory=dict, repr=False)
+    _said: dict = field(default_factory=dict, repr=False)
 
     @cached_property
     def day(self) -> np.ndarray:
@@ -196,7 +197,10 @@ class Shop:
 
     def predict(self, model: Any, first: int, last: int) -> np.ndarray:
         """Return the probabilities of the payments from day ``first`` to before day ``last``."""
-        return model.predict(self.X[self.span(first, last)])
+        key = id(model), first, last  # policies share models; the model is kept with what it said
+        if key not in self._said:
+            self._said[key] = model, model.predict(self.X[self.span(first, last)])
+        return self._said[key][1]
 
 
 def regret(probability: np.ndarray, year: Year) -> np.ndarray:

@@ -239,11 +239,11 @@ def advice(seeds: Sequence[int] = SEEDS, kinds: Sequence[str] = tuple(EVENTS)) -
 
 #: Days of the years in which one thing happens.
 HALF = 140
-WORLDS = ("eventful", "concept", "covariate", "poisoned", "nothing")
+WORLDS = ("eventful", "covariate", "poisoned", "nothing")
 
 
 def happens(world: str, seed: int) -> tuple[tuple[Shift, ...], tuple[Fault, ...], int]:
-    """Return shifts, faults and days of one of :data:`WORLDS`."""
+    """Return shifts, faults and days of one of :data:`WORLDS`, or of "concept"."""
     rng = np.random.default_rng([seed, 7])
     start, size = int(rng.integers(40, 60)), float(rng.uniform(0.5, 0.9))
     if world == "eventful":
