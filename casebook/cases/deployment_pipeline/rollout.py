@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from casebook.evaluate.psi import noise, psi
 from casebook.evaluate.two_shares import upper
 from casebook.serving import rollout
 from casebook.serving.rollout import Found, Pace, Stage, Timeline, Usual
+
+if TYPE_CHECKING:
+    from casebook.cases.deployment_pipeline.registry import Registry
 
 #: The canary answers the question that its sample is planned for, so it has the level of
 #: :class:`canary.Watch`; crashes, which the other stages and the slow answers are for, need little.
@@ -133,6 +136,23 @@ def run(
     return rollout.run(router, pods, stages, verdict, pace, on_stage, **given)
 
 
+def released(registry: Registry | None, version: int, out: Callable[[], Timeline]) -> Timeline:
+    """Roll a version of the registry out; it is the champion once it is live, and not before.
+
+    Raises
+    ------
+    PromotionRefused
+        Before anybody gets an answer of it, if a gate has stopped it.
+    """
+    if registry is None:
+        return out()
+    registry.may_lead(version)
+    done = out()
+    if done.outcome == "live":
+        registry.promote(version)
+    return done
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Roll a version out and promote it, or go back; 1 if it was rolled back."""
     import httpx
@@ -153,13 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if reply.is_success and registry:
             registry.roll_back()
         return int(not reply.is_success)
-    if registry:
-        registry.may_lead(given.version)  # before anybody gets an answer of it
-    done = run(given.router, given.pods)
+    done = released(registry, given.version, lambda: run(given.router, given.pods))
     print(done.rows.groupby("stage", sort=False).last().to_string())
     print(done.outcome, done.why)
-    if done.outcome == "live" and registry:
-        registry.promote(given.version)
     return int(done.outcome != "live")
 
 
