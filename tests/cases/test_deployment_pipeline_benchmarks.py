@@ -39,14 +39,22 @@ def test_an_index_of_equal_samples_is_what_was_computed():
 
 
 def test_limits_from_quiet_days_keep_what_is_promised():
-    table = recorded("detectors").set_index(["detector", "n", "size"])
+    whole = recorded("detectors")
+    table = whole[whole["limit"] == "own"].set_index(["detector", "n", "size"])
     assert (table["worlds"] >= 15).all()
+    assert {*table.index.get_level_values("n")} == {200, 500, 2_000}
     for name in ("PSI, quiet days", "KS, quiet days"):
         own = table.loc[name]
         assert (own["false_alarms"] <= 0.05).all()
         assert (own.xs(0.5, level="size")["within_2"].loc[500:] >= 0.9).all()
     loud = table.loc["PSI, null and columns"]["false_alarms"].loc[2_000]
     assert (loud > 0.3).all()  # days differ by more than the noise of sampling
+    # at equal false alarms: as many in the table as were asked for, and more limits see no less
+    equal = whole[whole["limit"] == "equal"]
+    keys = ["detector", "n", "size"]
+    assert equal.groupby(keys)["false_alarms"].apply(lambda own: own.is_monotonic_increasing).all()
+    assert equal.groupby(keys)["within_2"].apply(lambda own: own.is_monotonic_increasing).all()
+    assert equal["false_alarms"].between(0.005, 0.101).all()
 
 
 def test_one_world_of_the_advice_is_the_recorded_one():
@@ -61,9 +69,6 @@ def test_one_half_year_of_each_policy_is_the_recorded_one():
     live = studies.policies(studies.SEEDS[:1], ("poisoned",))
     same(live, stored, ["world", "seed", "policy"])
     assert stored.groupby("world")["seed"].nunique().min() >= 15
-    weeks = recorded("weeks").groupby(["world", "policy"])["euros"].mean()
-    means = stored.groupby(["world", "policy"])["euros"].mean()
-    assert weeks.to_numpy() == pytest.approx(means[weeks.index].to_numpy(), rel=1e-3)
 
 
 def test_the_floor_is_the_floor_and_the_share_has_its_ends():
@@ -73,7 +78,6 @@ def test_the_floor_is_the_floor_and_the_share_has_its_ends():
     found = studies.shares(table).set_index(["world", "policy"])["share"]
     assert found["eventful", "frozen"] == pytest.approx(0)
     assert found["eventful", "labels at once"] == pytest.approx(1)
-    assert studies.gap_by_world(table).notna().all()
     with pytest.raises(ValueError, match="boring"):
         studies.happens("boring", 1)
 
@@ -86,8 +90,9 @@ def test_a_live_part_of_a_public_result_is_the_recorded_one(file):
         file_of(file)
     except RealDataUnavailable as error:
         pytest.skip(str(error))
-    stored = recorded(name).set_index("policy")
-    live = benchmarks.BENCHMARKS[name](("frozen",)).set_index("policy")
+    keys = ["labels", "policy"] if name == "real_elec" else ["policy"]
+    stored = recorded(name).set_index(keys)
+    live = benchmarks.BENCHMARKS[name](("frozen",)).set_index(keys)
     for policy in live.index:
         assert live.loc[policy, "loss"] == pytest.approx(stored.loc[policy, "loss"], rel=0.02)
     with pytest.raises(ValueError, match="monthly"):

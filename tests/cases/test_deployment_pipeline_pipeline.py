@@ -121,7 +121,9 @@ BROKEN = {
     "a column is empty": (lambda f: _changed(f, "tenure", np.nan), "tenure is empty"),
     "words": (lambda f: _changed(f, "amount", "much"), "amount is empty"),
     "cents": (lambda f: f.assign(amount=f["amount"] * 100), "send euro, not cents"),
-    "not finite": (lambda f: _changed(f, "amount", np.inf, 0.2), "not between -50000 and 50000"),
+    "not finite": (lambda f: _changed(f, "amount", np.inf, 0.6), "not between -50000 and 50000"),
+    "no time": (lambda f: f.assign(at=f["at"].where(f.index % 50 > 0)), "empty: at is empty"),
+    "each thrice": (lambda f: pd.concat([f, f, f], ignore_index=True), "the same payment again"),
     "a share of 2": (lambda f: _changed(f, "terminal_risk_30d", 2.0), "not between 0 and 1"),
     "labels as text": (lambda f: f.assign(fraud="no"), "type: fraud"),
 }
@@ -142,6 +144,22 @@ def test_a_few_bad_rows_are_put_aside_and_counted(rows):
     assert "range: not between 0 and 250000: 3 rows" in lines[0]
     text = rows.astype({"amount": str})
     assert len(steps.accepted(text)[0]) == len(rows)  # a number as text is that number
+
+
+def test_a_run_refuses_what_joining_and_waiting_used_to_hide(rows, tmp_path):
+    """Rows without a time fell behind the clock, and text became false, before any contract."""
+    lost = rows.assign(at=rows["at"].where(rows.index % 50 > 0))
+    for bad, says in ((lost, "at is empty"), (rows.assign(fraud="true"), "type: fraud")):
+        with pytest.raises(ContractBroken, match=says):
+            pipeline.run(tmp_path, bad, UNTIL)
+    labels = pd.DataFrame({"row": rows.index, "known_at": rows["known_at"], "fraud": rows["fraud"]})
+    assert len(steps.joined(rows, labels)) == len(rows)
+    with pytest.raises(ValueError, match="3 reports are on a payment that has one"):
+        steps.joined(rows, pd.concat([labels, labels.head(3)]))
+    with pytest.raises(ValueError, match="send true and false"):
+        steps.joined(rows, labels.astype({"fraud": str}))
+    good, said = steps.accepted(pd.concat([rows, rows.head(2)], ignore_index=True), 0.5)
+    assert len(good) == len(rows) and "repeat: the same payment again: 2 rows" in said[0]
 
 
 def test_training_needs_both_kinds(rows):
