@@ -172,7 +172,8 @@ def test_versions_names_lineage_and_the_way_back(rows, run, folder, tmp_path):
     first = registry.register(run)
     assert (first, registry.register(run)) == (1, 1)
     assert (registry.version("challenger"), registry.version(CHAMPION)) == (1, None)
-    second = registry.register(pipeline.run(folder, rows, UNTIL, {**SETTINGS, "seed": 3}))
+    other = pipeline.run(folder, rows, UNTIL, {**SETTINGS, "seed": 3})
+    second = registry.register(other)
     passed = pd.DataFrame({"value": [1.0], "limit": [2.0], "passed": [True]}, index=["money"])
     for table, says in ((passed.assign(passed=False), "money: 1.0"), (passed.iloc[:0], "no gate")):
         with pytest.raises(PromotionRefused, match=says):
@@ -180,7 +181,13 @@ def test_versions_names_lineage_and_the_way_back(rows, run, folder, tmp_path):
     with pytest.raises(LookupError, match="no champion before"):
         registry.roll_back()
     registry.promote(first, passed)
-    registry.promote(second, passed)
+    assert registry.register(run, passed.assign(passed=False)) == first  # known, and no challenger
+    assert registry.version("challenger") == second
+    with pytest.raises(PromotionRefused, match="no gate was asked"):
+        registry.promote(second)
+    assert registry.register(other, passed) == second
+    registry.promote(second)  # by what was said of it when it was registered
+    assert registry.version("challenger") is None
     assert (registry.version(CHAMPION), registry.roll_back(), registry.version(CHAMPION)) == (
         2,
         1,
@@ -195,7 +202,13 @@ def test_versions_names_lineage_and_the_way_back(rows, run, folder, tmp_path):
         registry.folder(9)
     text = run.path("train") / "model.txt"
     kept = text.read_text()
+    record = run.path("train") / "step.json"
+    told = record.read_text()
     text.write_text(kept + " ")
     with pytest.raises(LookupError, match="altered"):
         registry.load(first)
+    record.write_text(told.replace(steps._hash(kept), steps._hash(kept + " ")))
+    with pytest.raises(LookupError, match="not what was kept"):  # altered with its own record
+        registry.load(first)
     text.write_text(kept)
+    record.write_text(told)

@@ -8,6 +8,7 @@ service for one payment (:func:`vector`): two pieces of code, which a gate compa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -240,20 +241,37 @@ class Model:
         if self.meta["inputs"] != [*FEATURES, *DERIVED]:
             return "the model was trained on other inputs: train it with this code"
         wanted = [probe["score"] for probe in self.meta["probes"]]
+        if not wanted:
+            return "it has no probes, so nothing tells whether it scores as in training"
         found = [self.one(probe) for probe in self.meta["probes"]]
         off = sum(a != b for a, b in zip(found, wanted, strict=True))
         return f"{off} of {len(wanted)} probes have another score than in training" if off else ""
 
     def save(self, folder: Path) -> None:
-        """Write ``model.txt`` and ``meta.json``."""
+        """Write ``model.txt``, and ``meta.json`` with its hash."""
         (folder / "model.txt").write_text(self.text)
-        (folder / "meta.json").write_text(json.dumps(self.meta, indent=1))
+        meta = {**self.meta, "sha256": _hash(self.text)}
+        (folder / "meta.json").write_text(json.dumps(meta, indent=1))
 
     @classmethod
     def load(cls, folder: Path | str) -> Model:
-        """Read a model from its folder."""
+        """Read a model from its folder.
+
+        Raises
+        ------
+        ValueError
+            If its text is not what was saved: LightGBM ends the process over a damaged one.
+        """
         where = Path(folder)
-        return cls((where / "model.txt").read_text(), json.loads((where / "meta.json").read_text()))
+        text = (where / "model.txt").read_bytes().decode(errors="replace")
+        meta = json.loads((where / "meta.json").read_text())
+        if meta.pop("sha256", "") != _hash(text):
+            raise ValueError(f"{where / 'model.txt'} is not what was saved: fetch it again.")
+        return cls(text, meta)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def train(frame: pd.DataFrame, seed: int = 0, settings: Mapping[str, Any] = SETTINGS) -> Model:
