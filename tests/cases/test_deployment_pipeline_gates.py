@@ -71,16 +71,6 @@ def test_a_candidate_as_good_as_the_champion_passes_each_gate(given):
     assert check(given, champion=None).loc["money", "passed"]  # the first one, against the rules
 
 
-def test_average_precision_is_that_of_the_library(given):
-    from sklearn.metrics import average_precision_score
-
-    model, rows, _ = given
-    fraud, weight = rows["fraud"].to_numpy(), np.random.default_rng(0).integers(0, 3, len(rows))
-    for score in (model.score(rows), model.score(rows).round(3), np.zeros(len(rows))):
-        wanted = average_precision_score(fraud, score, sample_weight=weight)
-        assert gates._precision(fraud, score)(weight) == pytest.approx(wanted, rel=1e-9)
-
-
 def slowly(model):
     def one(payment):
         time.sleep(0.051)

@@ -21,6 +21,7 @@ import pandas as pd
 
 from casebook.cases.deployment_pipeline import steps
 from casebook.evaluate.intervals import Interval, mean_interval
+from casebook.evaluate.rare import precision_gain
 from casebook.recorded import dag
 from casebook.serving.latency import measure
 
@@ -166,31 +167,10 @@ def _ranking(score: Mapping[str, Any], fraud: np.ndarray, days: pd.Series, lim: 
         return _row(np.nan, -lim.ranking, False, "some scores are no numbers")
     if not fraud.any():
         return _row(np.nan, -lim.ranking, False, "no fraud among these rows: wait for some")
-    of = [_precision(fraud, p) for p in both]
-    codes, names = pd.factorize(days)
-    rng, lost = np.random.default_rng(0), []
-    for weight in rng.multinomial(len(names), np.full(len(names), 1 / len(names)), 500):
-        if fraud @ weight[codes]:
-            lost.append(of[0](weight[codes]) - of[1](weight[codes]))
-    low, high = np.quantile(lost, [0.025, 0.975])
-    whole = np.ones(len(fraud))
-    ends = Interval(of[0](whole) - of[1](whole), float(low), float(high))
+    ends = precision_gain(fraud, *both, days)
     what = "it ranks worse than the champion: compare the training rows of both"
     passed = ends.high >= 0 and ends.low >= -lim.ranking
     return _row(ends.mean, -lim.ranking, passed, what, ends)
-
-
-def _precision(fraud: np.ndarray, score: np.ndarray) -> Callable[[np.ndarray], float]:
-    """Return average precision as a function of the rows' weights; it sorts once."""
-    order = np.argsort(-score, kind="stable")
-    ends = np.flatnonzero(np.diff(score[order], append=np.nan) != 0)  # of equal scores
-
-    def of(weight: np.ndarray) -> float:
-        found = np.cumsum((weight * fraud)[order])[ends]
-        asked = np.maximum(np.cumsum(weight[order])[ends], 1)
-        return float(np.diff(found, prepend=0) @ (found / asked) / found[-1])
-
-    return of
 
 
 def _slices(extra: np.ndarray, rows: pd.DataFrame, days: pd.Series, lim: Limits) -> list:
