@@ -3,10 +3,11 @@
 A day compares many columns: at 1 % each, one day in five would alarm. And days differ by more than
 the noise of sampling, so that a p-value, corrected for the number of columns or not, alarms too
 often. :func:`reference` therefore learns its limits from quiet days that are no part of the
-reference. Each index is divided by what it is on a quiet day of that size: its expectation from
-sampling and what the quiet days add to it. The statistic of a day is the largest over the columns,
-and the limit the largest of the quiet days: if days are exchangeable, one day of ``quiet + 1``
-passes it.
+reference. The statistic of a day is the largest over the columns, and the limit the largest of the
+quiet days: if days are exchangeable, one day of ``quiet + 1`` passes it. It holds for days of about
+as many rows. :func:`ratio` divides each index by what it is on a quiet day of that size (its
+expectation from sampling and what the quiet days add to it): that holds for any size, and sees less
+where a quiet column has next to nothing.
 
 A day without rows is a day too (all is missing), and a column that has one value only, where the
 reference makes that next to impossible, is dead: no index of distance says either.
@@ -17,7 +18,7 @@ Examples
 >>> rows = pd.DataFrame({"day": np.repeat(np.arange(41), 300), "x": rng.normal(size=41 * 300)})
 >>> rows.loc[rows["day"] == 40, "x"] += 0.5
 >>> ref = reference(rows, ["x"], fit=(0, 20), quiet=(20, 39))
->>> DETECTORS["PSI, quiet days"](daily(rows[rows["day"] >= 39], ref), ref).tolist()
+>>> DETECTORS["PSI, one limit"](daily(rows[rows["day"] >= 39], ref), ref).tolist()
 [False, True]
 """
 

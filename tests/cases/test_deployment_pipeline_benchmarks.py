@@ -43,7 +43,7 @@ def test_limits_from_quiet_days_keep_what_is_promised():
     table = whole[whole["limit"] == "own"].set_index(["detector", "n", "size"])
     assert (table["worlds"] >= 15).all()
     assert {*table.index.get_level_values("n")} == {200, 500, 2_000}
-    for name in ("PSI, quiet days", "KS, quiet days"):
+    for name in ("PSI, one limit", "PSI, quiet days", "domain classifier, quiet days"):
         own = table.loc[name]
         assert (own["false_alarms"] <= 0.05).all()
         assert (own.xs(0.5, level="size")["within_2"].loc[500:] >= 0.9).all()
@@ -55,6 +55,27 @@ def test_limits_from_quiet_days_keep_what_is_promised():
     assert equal.groupby(keys)["false_alarms"].apply(lambda own: own.is_monotonic_increasing).all()
     assert equal.groupby(keys)["within_2"].apply(lambda own: own.is_monotonic_increasing).all()
     assert equal["false_alarms"].between(0.005, 0.101).all()
+
+
+def test_detectors_are_summed_at_their_own_limits_and_at_equal_false_alarms():
+    days = pd.MultiIndex.from_product(
+        [(1, 2), (0.0, 0.25), range(10)], names=["seed", "size", "day"]
+    )
+    table = pd.DataFrame(index=days).reset_index().assign(n=200)
+    quiet = table["size"] == 0
+    table["PSI > .10"] = (quiet & (table["seed"] == 1) & (table["day"] == 3)) | (
+        ~quiet & (table["day"] >= table["seed"])  # seen on the second day, and on the third
+    )
+    table["PSI"] = (
+        table["day"] * 0.01 + table["seed"] * 0.001 + (~quiet & (table["day"] == 1)) * 1.0
+    )
+    found = studies.summed(table).query("size == 0.25").set_index("limit")
+    own = found.loc["own"]
+    assert (own["detector"], own["false_alarms"]) == ("PSI > .10", 0.05)
+    assert (own["within_2"], own["delay"]) == (0.5, 2.5)
+    equal = found.loc["equal"]
+    assert equal["false_alarms"].tolist() == [0.0, 0.0, 0.0, 0.05]  # of twenty days
+    assert (equal["within_2"] == 1).all()
 
 
 def test_one_world_of_the_advice_is_the_recorded_one():

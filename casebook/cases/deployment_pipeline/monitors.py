@@ -27,7 +27,7 @@ from casebook.cases.deployment_pipeline.chances import CONTINUOUS, FEATURES
 from casebook.cases.deployment_pipeline.reports import refuted
 from casebook.cases.deployment_pipeline.world import Year
 from casebook.serving import drift
-from casebook.serving.drift import DETECTORS, Reference, daily, ratio
+from casebook.serving.drift import DETECTORS, Reference, daily
 
 __all__ = ["ADVICE", "DETECTORS", "Reference", "advice", "alarms", "daily", "reference"]
 
@@ -89,7 +89,7 @@ def alarms(
     DataFrame
         ``day``, ``what`` (a key of :data:`ADVICE`) and ``column``.
     """
-    far = ratio(days, ref, "psi") > ref.limits["psi"]
+    far = days["psi"] > ref.limits["raw"]
     seen = {
         "missing": days["missing"] > MISSING,
         "dead": days["dead"],

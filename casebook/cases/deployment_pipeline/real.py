@@ -71,7 +71,7 @@ def serve(
     cut = first - window // 3
     ref = drift.reference(rows, columns, (first - window, cut), (cut, first))
     seen = drift.daily(rows[rows["day"] >= first], ref)
-    loud = drift.DETECTORS["PSI, quiet days"](seen, ref)
+    loud = drift.DETECTORS["PSI, one limit"](seen, ref)
     past = rows["day"].between(first - window, first - 1)
     held = rows["day"].between(cut, first - 1)
     early = train(rows[past & ~held])

@@ -145,13 +145,11 @@ def summed(table: pd.DataFrame) -> pd.DataFrame:
         not seen counts as infinite: missing), ``within_2`` (share of worlds that alarm on the first
         two days, ``within_low``, ``within_high`` by Wilson) and ``worlds``.
     """
-    rows, quiet, own = [], table["size"] == 0, [c for c in table if table[c].dtype != float]
-    names = {*drift.DETECTORS, "domain classifier, quiet days"} & {*own}
-    limits = [(name, "own", 0.5) for name in [*drift.DETECTORS, *own] if name in names]
-    limits = [*dict.fromkeys(limits)]
+    rows, rules = [], (*drift.DETECTORS, "domain classifier, quiet days")
+    limits = [(name, "own", 0.5) for name in rules if name in table]
     limits += [(name, "equal", rate) for name in CALLED.values() if name in table for rate in RATES]
     for n, of_n in table.groupby("n", sort=False):
-        calm = of_n[quiet]
+        calm = of_n[of_n["size"] == 0]
         for name, kind, rate in limits:
             cut = rate if kind == "own" else calm[name].quantile(1 - rate, interpolation="higher")
             hit = of_n[name].astype(float) > cut
