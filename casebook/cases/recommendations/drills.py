@@ -5,7 +5,6 @@ Each drill returns a table; those that time are recorded with their machine by `
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import threading
@@ -94,7 +93,7 @@ def latency(
         for rate in rates:
             with Server(FACTORY, arguments(Path(name)), patience=120) as server:
                 got = ask(f"{server.url}/recommendations", queries(world, n + 50), rate)
-            fell = sum(json.loads(body)["source"] != "model" for body in got.bodies[50:])
+            fell = sum(body["source"] != "model" for body in got.answers(50))
             table = told_stages(got).reset_index()
             tables.append(table.assign(rps=rate, failed=got.failed, fallbacks=fell))
     return pd.concat(tables, ignore_index=True)
