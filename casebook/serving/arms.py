@@ -116,7 +116,7 @@ class Arms:
             self._one.release()
 
     def _renew(self, arm: str) -> None:
-        """Give a new model its own breaker; the old one ends after that, as requests may hold it."""
+        """Give a new model its own breaker; the old one ends later: requests may hold it."""
         if arm in self._retired:
             self._retired[arm].close()
         self._retired[arm] = self.breakers[arm]

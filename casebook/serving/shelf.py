@@ -235,10 +235,12 @@ class Shelf:
                 if self.there:
                     self._link("serves", "refused")
                 os.replace(before, self._path("serves"))
-            if again is None:
-                return swap.back()
-            self._named.append(again)
-            return swap.restore(again[0])
+            if again is not None:
+                self._named.append(again)
+                return swap.restore(again[0])
+            version = swap.back()
+            self._named.append((version.value, self.digest(version.value)))
+            return version
 
     def _taken(self) -> Any:
         """Take the offer from its place, so that a newer one is not mistaken for it."""
