@@ -36,7 +36,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -172,10 +172,10 @@ class Shelf:
             return self.serves(), ""
         except ValueError as error:
             why = str(error)
-        if self.there:
-            os.replace(self._path("serves"), self._path("broken"))
         try:
             value = read(self._path("before"))
+            if self.there:
+                self._link("serves", "broken")
             self._link("before", "serves")
         except (ValueError, OSError):
             return None, f"{why}; none from before either: let a training offer a model"
@@ -183,7 +183,7 @@ class Shelf:
 
     def knows(self, value: Any) -> None:
         """Note that a model was read from the file that serves."""
-        if self.there:
+        with suppress(ValueError):
             self._named.append((value, _read(self._path("serves"))[1]))
 
     def digest(self, value: Any) -> str:
@@ -256,7 +256,8 @@ class Shelf:
 
     def _settled(self) -> None:
         """Put what passed where a start finds it, before it serves."""
-        if self.there:
+        with suppress(ValueError):  # what is torn is no way back
+            self.serves()
             self._link("serves", "before")
         os.replace(self._path("tried"), self._path("serves"))
         self._named.append(self._new)

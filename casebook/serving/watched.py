@@ -1,6 +1,6 @@
 """An event log whose file may be broken, deleted or replaced while a service goes on.
 
-What SQLite cannot read is put aside and told, also at a start; a file that was deleted or replaced
+What SQLite cannot read at a start is put aside, and told; a file that was deleted or replaced
 is begun anew with the next event, since whoever holds a deleted file open writes into nothing.
 
 Examples
@@ -45,7 +45,9 @@ class Watched(EventLog):
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):  # locked, or no folder: no other file
                 raise
-            self._aside(path, error)
+            put_aside(Path(path))
+            self._begin(path)
+            self._told(f"{error}; it is kept as {self.path.name}.broken")
 
     def append(self, events: Iterable[tuple[str, str]]) -> str:
         """Append events to the file that is there: as :meth:`.EventLog.append`."""
@@ -58,23 +60,11 @@ class Watched(EventLog):
                         Path(f"{self.path}{end}").unlink(missing_ok=True)
                 self._begin(self.path)
                 self._told("was deleted or replaced, and is written anew")
-            try:
-                return super().append(events)
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError):
-                    raise
-                self._db.close()
-                self._aside(self.path, error)
-                return super().append(events)
+            return super().append(events)
 
     def _begin(self, path: Path | str) -> None:
         super().__init__(path)
         self._file = self._there()
-
-    def _aside(self, path: Path | str, error: Exception) -> None:
-        put_aside(Path(path))
-        self._begin(path)
-        self._told(f"{error}; it is kept as {self.path.name}.broken")
 
     def _there(self) -> tuple[int, int] | None:
         try:
