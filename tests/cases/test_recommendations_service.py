@@ -645,7 +645,7 @@ def test_a_model_that_hangs_is_refused_or_replaced_and_keeps_nobody_waiting(tmp_
             for thread in threads:
                 thread.join()
             assert got.count(409) >= 30 and {*got} == {200, 409}
-            outcome = [*service.arms.swaps["control"].outcomes][0]
+            outcome = next(iter(service.arms.swaps["control"].outcomes))
             assert outcome.swapped == (hangs == "old")
             assert hangs == "old" or outcome.why.startswith("lists: TimeoutError")
             got = client.get("/recommendations", params=dict(query())).json()
