@@ -34,7 +34,6 @@ import os
 import pickle
 import struct
 import threading
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -123,7 +122,7 @@ class Shelf:
 
     def __init__(self, folder: Path | str, name: str = "model") -> None:
         self.folder, self.name, self._one = Path(folder), name, threading.Lock()
-        self._named: deque[tuple[Any, str]] = deque(maxlen=2)  # what serves and the one before
+        self._named: tuple[tuple[Any, str], ...] = ()  # what serves and the one before
 
     def _path(self, state: str) -> Path:
         return self.folder / f"{self.name}.{state}"
@@ -184,7 +183,11 @@ class Shelf:
     def knows(self, value: Any) -> None:
         """Note that a model was read from the file that serves."""
         with suppress(ValueError):
-            self._named.append((value, _read(self._path("serves"))[1]))
+            self._note(value, _read(self._path("serves"))[1])
+
+    def _note(self, value: Any, digest: str) -> None:
+        """Replace the tuple: a request that looks meanwhile goes on with the old one."""
+        self._named = (*self._named[-1:], (value, digest))
 
     def digest(self, value: Any) -> str:
         """Return twelve digits that name a model, also after a restart; "" if it has no file."""
@@ -236,10 +239,10 @@ class Shelf:
                     self._link("serves", "refused")
                 os.replace(before, self._path("serves"))
             if again is not None:
-                self._named.append(again)
+                self._note(*again)
                 return swap.restore(again[0])
             version = swap.back()
-            self._named.append((version.value, self.digest(version.value)))
+            self._note(version.value, self.digest(version.value))
             return version
 
     def _taken(self) -> Any:
@@ -260,4 +263,4 @@ class Shelf:
             self.serves()
             self._link("serves", "before")
         os.replace(self._path("tried"), self._path("serves"))
-        self._named.append(self._new)
+        self._note(*self._new)

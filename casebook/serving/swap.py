@@ -121,7 +121,8 @@ class Swap(Generic[T]):
                 why = f"settle: {type(error).__name__}: {error}"[:300]
             if not why:
                 self._made += 1
-                self._before.append(self._current)
+                if self._current.value is not None:  # to nothing there is no way back
+                    self._before.append(self._current)
                 self._current = Version(self._made, new)
             took = time.perf_counter() - start
             self.outcomes.append(Outcome(self._current.number, not why, why, took))

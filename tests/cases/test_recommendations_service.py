@@ -599,6 +599,8 @@ def test_a_folder_without_a_list_or_a_model_starts_and_says_so_and_takes_the_nex
         Shelf(folder).offer(fake(1.0, hours=1.0))
         told = service.refresh()
         assert told["swapped"] and "cut off" in told["unloaded"]["lists"]
+        with pytest.raises(Problem, match="no version before"):
+            service.back()
         assert service.recommend(query(user_id=8))["source"] == "model"
         assert "age of the model" not in alarms(service)
     with started(folder) as service:
