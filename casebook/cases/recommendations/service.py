@@ -182,18 +182,22 @@ class Service:
         told = {"list": uuid.uuid4().hex, "items": items, "type": ask.type}
         told |= {"source": source, "why": why, "model": version.number}
         told |= {"experiment": experiment, "arm": arm}
+        self._log(told, ask, version.value, [chances.get(i) for i in items])
+        stages.end("log")
+        return told | {"scores": [scores.get(i, 0.0) for i in items], "ms": stages.ms()}
+
+    def _log(
+        self, told: dict[str, Any], ask: Asked, model: Recommends | None, chances: Sequence
+    ) -> None:
+        """Log what is shown, and by which model: its number begins anew with each process."""
         now = self.clock()
-        # Numbers of versions begin anew with each process: these two name the model for good.
-        known = {"user": ask.user, "item": ask.item, "at": str(now)}
-        known |= {"trained": str(getattr(version.value, "trained", ""))}
-        known |= {"digest": self.arms.digest(arm, version.value)}
-        known |= {"chance": [chances.get(i) for i in items]}
+        known = {"user": ask.user, "item": ask.item, "at": str(now), "chance": chances}
+        known |= {"trained": str(getattr(model, "trained", ""))}
+        known |= {"digest": self.arms.digest(told["arm"], model)}
         self.shown.put(str(ask.user), json.dumps(told | known))
         if ask.user >= 0 and ask.item >= 0:
             nan = float("nan")
             self.intake.later((told["list"], now, "page", ask.item, ask.user, nan, nan))
-        stages.end("log")
-        return told | {"scores": [scores.get(i, 0.0) for i in items], "ms": stages.ms()}
 
     def _computed(
         self, ask: Asked, model: Recommends | None, stock: np.ndarray, arm: str, stages: Stages
