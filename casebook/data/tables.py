@@ -398,3 +398,61 @@ def movielens(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path}: a film is rated twice by one user, or off the scale.")
     table["at"] = pd.to_datetime(table.pop("timestamp"), unit="s")
     return table.sort_values(["at", "user", "item"], ignore_index=True)
+
+
+def bike_hours(path: Path) -> pd.DataFrame:
+    """Read the hourly hires of Capital Bikeshare.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("bike_hours")``.
+
+    Returns
+    -------
+    DataFrame, 17,379 rows
+        ``day`` (0 is 2011-01-01), ``date``, ``hour``, ``weekday``, ``workingday``, ``holiday``,
+        ``weather`` (1 clear to 4 storm), ``temperature``, ``humidity``, ``wind`` (all scaled to 0
+        to 1) and ``hires``.
+
+    Raises
+    ------
+    ValueError
+        If the file does not hold these hours.
+    """
+    table = pd.read_csv(path)
+    if not {"dteday", "hr", "cnt"} <= {*table} or len(table) != 17_379:
+        raise ValueError(f"{path} does not hold the 17,379 hours of Capital Bikeshare.")
+    names = {"hr": "hour", "weathersit": "weather", "temp": "temperature", "hum": "humidity"}
+    table = table.rename(columns={**names, "windspeed": "wind", "cnt": "hires"})
+    table["date"] = pd.to_datetime(table["dteday"])
+    table["day"] = (table["date"] - table["date"].min()).dt.days
+    kept = ["day", "date", "hour", "weekday", "workingday", "holiday", "weather"]
+    return table[[*kept, "temperature", "humidity", "wind", "hires"]]
+
+
+def elec2(path: Path) -> pd.DataFrame:
+    """Read the half hours of the New South Wales electricity market.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("elec2")``.
+
+    Returns
+    -------
+    DataFrame, 45,312 rows
+        ``day`` (48 half hours each), ``period``, ``nswprice``, ``nswdemand``, ``vicprice``,
+        ``vicdemand``, ``transfer`` (all scaled to 0 to 1) and ``up`` (whether the price is above
+        its mean of the last day).
+
+    Raises
+    ------
+    ValueError
+        If the file does not hold these half hours.
+    """
+    table = pd.read_csv(path)
+    if "nswprice" not in table or len(table) != 45_312:
+        raise ValueError(f"{path} does not hold the 45,312 half hours of Elec2.")
+    table.insert(0, "day", np.arange(len(table)) // 48)
+    return table.rename(columns={"class": "up"})

@@ -2,7 +2,8 @@
 
 The usual limits (.1, .25) hold for large samples. Of ``n`` and ``m`` values of the same
 distribution in ``b`` bins the index is about ``(b - 1) (1/n + 1/m)`` and not 0: a limit for a small
-group must lie above that.
+group must lie above that. :class:`Bins` keeps a reference for many comparisons and subtracts that
+expectation, with the bins that are really there: of a flag there are two and not ten.
 
 Examples
 --------
@@ -10,9 +11,15 @@ Examples
 >>> a, b = rng.normal(size=5_000), rng.normal(size=5_000)
 >>> round(psi(a, b), 3), round(noise(5_000, 5_000), 3), round(psi(a, b + 0.5), 2)
 (0.005, 0.011, 0.27)
+>>> bins = Bins.of(a)
+>>> value = bins.psi(bins.counts(b))
+>>> float(round(value - bins.expected(5_000), 3)), float(round(bins.p_value(value, 5_000), 2))
+(0.002, 0.14)
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -67,3 +74,87 @@ def noise(n: int, m: int, bins: int = 10, level: float = 0.999) -> float:
     from scipy.stats import chi2
 
     return float(chi2.ppf(level, bins - 1) * (1 / n + 1 / m))
+
+
+@dataclass(frozen=True)
+class Bins:
+    """A reference sample in bins, with which later samples are compared.
+
+    Attributes
+    ----------
+    edges : ndarray of float, shape (bins - 1,)
+        Between the bins; equal values of the reference stay in one bin.
+    shares : ndarray of float, shape (bins,)
+        Of the reference, with half a value added to each bin as in :func:`psi`.
+    size : int
+        Values of the reference.
+    """
+
+    edges: np.ndarray
+    shares: np.ndarray
+    size: int
+
+    @classmethod
+    def of(cls, before: ArrayLike, bins: int = 10) -> Bins:
+        """Cut a reference into bins of equal counts.
+
+        Raises
+        ------
+        ValueError
+            If it is empty, a value is no finite number, or there are fewer than two bins.
+        """
+        before = np.asarray(before, float).ravel()
+        if not len(before) or bins < 2 or not np.isfinite(before).all():
+            raise ValueError(f"{len(before)} values in {bins} bins: give finite numbers, 2 bins.")
+        edges = np.unique(np.quantile(before, np.linspace(0, 1, bins + 1)[1:-1]))
+        edges = edges[edges < before.max()]  # nothing of the reference lies above the last
+        made = cls(edges, np.empty(0), len(before))
+        return cls(edges, _smoothed(made.counts(before)), len(before))
+
+    def counts(self, now: ArrayLike, group: ArrayLike | None = None, groups: int = 1) -> np.ndarray:
+        """Count values by bin, or by group and bin.
+
+        Parameters
+        ----------
+        now : array_like, shape (n,)
+            Missing values are left out: count them apart.
+        group : array_like of int, shape (n,), optional
+            From 0 to ``groups - 1``, such as the day.
+        groups : int
+
+        Returns
+        -------
+        ndarray, shape (bins,), or (groups, bins) with ``group``
+        """
+        now, width = np.asarray(now, float).ravel(), len(self.edges) + 1
+        there = ~np.isnan(now)
+        cell = np.searchsorted(self.edges, now[there], side="left")
+        if group is None:
+            return np.bincount(cell, minlength=width)
+        cell = np.asarray(group)[there] * width + cell
+        return np.bincount(cell, minlength=groups * width).reshape(groups, width)
+
+    def psi(self, counts: np.ndarray) -> np.ndarray | float:
+        """Return the index of counts by bin, shape (..., bins) to (...)."""
+        share = _smoothed(counts)
+        found = ((share - self.shares) * np.log(share / self.shares)).sum(axis=-1)
+        return float(found) if np.ndim(found) == 0 else found
+
+    def expected(self, n: ArrayLike) -> np.ndarray | float:
+        """Return about what the index is where nothing has changed, for ``n`` values."""
+        return (len(self.shares) - 1) * (1 / np.asarray(n, float) + 1 / self.size)
+
+    def p_value(self, value: ArrayLike, n: ArrayLike) -> np.ndarray | float:
+        """Return the probability of such an index or a larger one where nothing has changed.
+
+        It knows the noise of sampling alone: if days differ by more, it is too small.
+        """
+        from scipy.stats import chi2
+
+        scaled = np.asarray(value, float) / (1 / np.asarray(n, float) + 1 / self.size)
+        return chi2.sf(scaled, max(1, len(self.shares) - 1))
+
+
+def _smoothed(counts: np.ndarray) -> np.ndarray:
+    counts = np.asarray(counts, float) + 0.5
+    return counts / counts.sum(axis=-1, keepdims=True)

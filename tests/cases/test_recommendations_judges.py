@@ -158,6 +158,8 @@ def test_the_test_of_half_of_the_users_finds_the_truth():
         some, lists = asked(made.shown, DAYS), fitting(seed, "world")
         truth = true_clicks(made, some.where(~some.random), lists[~some.random]).value
         found = ab_test(made, some, lists)
+        other = np.where(some.random[:, None], lists[:, ::-1], lists)
+        assert ab_test(made, some, other) == found  # what chance shows is no part of it
         z.append((found.value - truth) / found.se)
         own = some.clicked[~some.random].sum(axis=1).mean()
         assert found.low > own and 0.4 < found.effective / len({*some.user}) < 0.6

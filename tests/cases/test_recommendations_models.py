@@ -54,9 +54,15 @@ def assert_knows_nothing_later(log: nights.Log, day: int, cut: nights.Log) -> No
 def test_a_midnight_knows_nothing_that_arrives_later(here):
     log, day = here.nights.log, 20
     before = log.events["known_at"] < midnight(day)
-    cut = replace(log, events=log.events[before], shown=log.shown[log.shown["day"] < 2 * day])
+    cut = replace(log, events=log.events[before], shown=log.shown[log.shown["day"] < day])
     vars(cut)["looked"] = log.looked
     assert_knows_nothing_later(log, day, cut)
+    # Planted: impressions of the next week among those of the day before.
+    ahead = log.shown[log.shown["day"].between(day, day + 6)].assign(day=day - 1)
+    leaky = replace(cut, shown=pd.concat([cut.shown, ahead]))
+    vars(leaky)["looked"] = log.looked
+    with pytest.raises(AssertionError):
+        assert_knows_nothing_later(log, day, leaky)
     late = log.events[~before].head(40).assign(known_at=midnight(day) - pd.Timedelta(hours=1))
     leaky = replace(cut, events=pd.concat([cut.events, late]).sort_values("known_at"))
     vars(leaky)["looked"] = log.looked

@@ -47,9 +47,9 @@ def first_in_stock(asked: Requests) -> np.ndarray:
 
 def test_six_weeks_of_a_small_shop_take_less_than_a_cpu_second():
     world()
-    if SECONDS[1] >= 0.7:  # the machine may have been busy: once more
+    if SECONDS[1] >= 1:  # the machine may have been busy: once more
         world.__wrapped__()
-    assert SECONDS[1] < patience(0.7)
+    assert SECONDS[1] < patience(1)
 
 
 def test_a_seed_gives_one_world_which_the_committed_snapshots_hold():

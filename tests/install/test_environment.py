@@ -285,11 +285,11 @@ def is_builder(path: Path) -> bool:
     """Say whether a module makes artifacts: it has an environment of its own (test_artifacts).
 
     The embedding models of the retriever and the small local model are loaded there alone, and so
-    are causal forests and recurrent networks.
+    are causal forests, recurrent networks and the two towers.
     """
-    builders = ("artifacts.py", "dense.py", "forests.py", "local.py", "networks.py", "recurrent.py")
+    builders = {"artifacts", "dense", "forests", "local", "networks", "recurrent", "towers"}
     rooms = {"cases", "evaluate", "forecasting", "retrieval", "llm"}
-    return path.name in builders and bool(rooms & {*path.parts})
+    return path.stem in builders and bool(rooms & {*path.parts})
 
 
 def of_artifacts_alone(name: str) -> bool:

@@ -81,7 +81,12 @@ def names(code: str) -> tuple[set[str], set[str]]:
         match node:
             case ast.Name(id=name, ctx=ast.Load()):
                 read.add(name)
-            case ast.Name(id=name) | ast.arg(arg=name) | ast.FunctionDef(name=name):
+            case (
+                ast.Name(id=name)
+                | ast.arg(arg=name)
+                | ast.FunctionDef(name=name)
+                | ast.ExceptHandler(name=str(name))
+            ):
                 bound.add(name)
             case ast.alias(name=name, asname=other):
                 bound.add((other or name).split(".")[0])

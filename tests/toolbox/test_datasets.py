@@ -179,6 +179,23 @@ def test_another_file_is_no_cookie_cats(tmp_path):
         cookie_cats(tmp_path / "x.csv")
 
 
+def test_bike_hours_and_elec2_are_as_published_and_no_other_file_is(tmp_path):
+    (tmp_path / "x.csv").write_text("dteday,hr,cnt,nswprice\n2011-01-01,0,1,0.5\n")
+    for read, says in ((datasets.bike_hours, "17,379"), (datasets.elec2, "45,312")):
+        with pytest.raises(ValueError, match=says):
+            read(tmp_path / "x.csv")
+    paths = [find_real("bike_hours"), find_real("elec2")]
+    if None in paths:
+        pytest.skip("the public files are not here")
+    bikes, prices = datasets.bike_hours(paths[0]), datasets.elec2(paths[1])
+    by_year = bikes.groupby(bikes["date"].dt.year)["hires"].mean()
+    assert by_year[2012] / by_year[2011] == pytest.approx(1.63, abs=0.02)
+    assert bikes["day"].max() == 730
+    same = (prices["up"] == prices["up"].shift(1))[1:]
+    assert same.mean() == pytest.approx(0.853, abs=1e-3)
+    assert prices["day"].max() == 943
+
+
 @pytest.mark.parametrize("read", [telco, hillstrom])
 def test_another_file_is_no_telco_and_no_hillstrom(tmp_path, read):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from casebook.evaluate.psi import noise, psi
+from casebook.evaluate.psi import Bins, noise, psi
 
 
 @pytest.mark.parametrize(("n", "m"), [(200, 200), (300, 5_000)])
@@ -34,3 +34,40 @@ def test_a_shift_is_found_and_ties_stay_together():
 def test_what_is_no_sample_is_refused(before, now, bins, says):
     with pytest.raises(ValueError, match=says):
         psi(before, now, bins)
+
+
+def test_bins_give_the_index_and_its_expectation():
+    rng = np.random.default_rng(3)
+    before, now = rng.normal(size=4_000), rng.normal(size=700) + 0.1
+    bins = Bins.of(before)
+    assert bins.psi(bins.counts(now)) == pytest.approx(psi(before, now), rel=1e-6)
+    by_day = bins.counts(np.r_[now, now], np.repeat([0, 1], 700), 2)
+    assert bins.psi(by_day) == pytest.approx([psi(before, now)] * 2, rel=1e-6)
+    missing = np.r_[now, np.nan]
+    assert (bins.counts(missing) == bins.counts(now)).all()
+
+
+@pytest.mark.parametrize("n", [150, 2_000])
+@pytest.mark.parametrize("flag", [False, True])
+def test_the_expectation_and_the_p_value_hold_for_values_and_for_flags(n, flag):
+    rng = np.random.default_rng(n + flag)
+    value, p = [], []
+    for _ in range(400):
+        before, now = rng.random(3_000), rng.random(n)
+        if flag:
+            # a share just on a decile can leave one bin without a value of the reference
+            before, now = before < 0.35, now < 0.35
+        bins = Bins.of(before)
+        value.append(bins.psi(bins.counts(now)) / bins.expected(n))
+        p.append(bins.p_value(value[-1] * bins.expected(n), n))
+    assert len(bins.shares) == (2 if flag else 10)
+    assert np.mean(value) == pytest.approx(1, abs=0.15)
+    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.03)
+
+
+def test_a_reference_that_is_none_is_refused():
+    for values in ([], [1.0, np.nan]):
+        with pytest.raises(ValueError, match="finite numbers"):
+            Bins.of(values)
+    constant = Bins.of(np.ones(20))
+    assert constant.psi(constant.counts([1, 2, 3])) == pytest.approx(0)

@@ -77,7 +77,8 @@ def lists_of(world: World, candidate: np.ndarray, some: Asked) -> np.ndarray:
 def click_model(nights: Nights, until: int) -> Model:
     """Fit boosted trees to the clicks of the two weeks before a day.
 
-    The ranker that ships is a logistic regression: a judge of its kind would share its errors.
+    It is no independent judge of the ranker that ships, a logistic regression: it learns from the
+    same rows and features, and scores nearly alike.
     """
     some = asked(nights.log.shown, range(max(until - FITTED, 7), until))
     settings = rankers.CHOSEN["pointwise"]

@@ -1,0 +1,1 @@
+"""Case 21: from notebook to 100 % and back."""

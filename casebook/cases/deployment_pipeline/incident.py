@@ -1,0 +1,419 @@
+"""An incident drill: one fault of five in half an hour of logs, found, ended and written up.
+
+The service logs a line for each request and each event. Each fault leaves a trace of its own:
+
+* ``bad_release``: a new version answers a share of the requests with 500;
+* ``cold_start``: the load doubles, requests reach pods that are starting and time out (504);
+* ``store_down``: the feature store is silent; requests run into its time limit of a second and
+  are scored by the rules instead (``fallback=1``);
+* ``schema_break``: one caller's tills send a field under a new name, and are refused (422);
+* ``unit_change``: one caller's tills send cents for euro. Every answer is 200 and fast, and too
+  many payments are declined: only the layer above the requests sees it.
+
+:func:`diagnose` reads lines, never the truth. A drill ends the fault only if the remedy of its
+runbook fits it. :func:`drills` counts over faults and seeds, and over quiet logs without a fault.
+
+Examples
+--------
+>>> found = drill("bad_release", seed=1)
+>>> found.found.kind, found.severity, len(found.timeline)
+('bad_release', 'SEV2', 4)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from casebook.serving import loglines
+
+FAULTS = ("bad_release", "cold_start", "store_down", "schema_break", "unit_change")
+START, MINUTES, RATE = pd.Timestamp("2026-03-02 11:40:00"), 35, 5.0
+CALLERS, QUIET = ("web", "app", "till"), 8  # minutes that no alarm uses but as the usual
+SEEDS = tuple(range(15))
+
+
+class Remedy(NamedTuple):
+    """What the runbook says: what to do first, seconds until it works, what to change for good."""
+
+    first: str
+    seconds: int
+    later: str
+
+
+RUNBOOK = {
+    "bad_release": Remedy(
+        "Route all requests to the version before.", 45, "A canary stage that counts 5xx."
+    ),
+    "cold_start": Remedy(
+        "Raise the least number of pods.", 130, "A floor by the clock; a readiness probe."
+    ),
+    "store_down": Remedy(
+        "Open the breaker: score by the rules at once.", 60, "A time limit of 50 ms on the store."
+    ),
+    "schema_break": Remedy(
+        "Accept the old and the new name.", 300, "A contract test in the caller's pipeline."
+    ),
+    "unit_change": Remedy(
+        "Send the caller's payments to the rules.", 240, "A gate on each caller's median amount."
+    ),
+}
+#: Rows: share of the requests hit, below 1 %, below 15 %, above; columns: what happens to them.
+MATRIX = {
+    "slow or degraded": ("SEV4", "SEV3", "SEV2"),
+    "refused": ("SEV3", "SEV2", "SEV1"),
+    "wrong": ("SEV3", "SEV2", "SEV1"),
+}
+_HARM = {"bad_release": "refused", "cold_start": "refused", "store_down": "slow or degraded"}
+_HARM |= {"schema_break": "refused", "unit_change": "wrong"}
+
+
+# The logs -------------------------------------------------------------------------------
+
+
+def _quiet(rng: np.random.Generator) -> pd.DataFrame:
+    """Return half an hour of requests without a fault."""
+    seconds = np.sort(rng.uniform(0, 60 * MINUTES, rng.poisson(60 * MINUTES * RATE)))
+    n = len(seconds)
+    rows = pd.DataFrame({"second": seconds, "caller": rng.choice(CALLERS, n, p=(0.5, 0.35, 0.15))})
+    rows["status"] = np.where(rng.random(n) < 0.001, 500, 200)
+    rows["ms"] = 15 + rng.gamma(2.0, 14.0, n)
+    rows["declined"] = (rng.random(n) < 0.02).astype(int)
+    return rows.assign(version="v12", pod=rng.integers(1, 5, n), fallback=0)
+
+
+def _hit(
+    rows: pd.DataFrame, kind: str, size: float, begin: float, end: float, seed: int
+) -> pd.DataFrame:
+    """Return the requests with the trace of a fault between two seconds."""
+    now = (rows["second"] >= begin) & (rows["second"] < end)
+    rng = np.random.default_rng([seed, 35])
+    hit = now & (rng.random(len(rows)) < size)
+    if kind == "bad_release":
+        rows.loc[now, "version"] = "v13"
+        rows.loc[hit, "status"] = 500
+    elif kind == "cold_start":
+        second, pod = rng.uniform(0, 1, len(rows)), rng.integers(1, 7, len(rows))
+        more = rows.assign(second=rows["second"] + second, pod=pod, ms=4 * rows["ms"])[now]
+        more.loc[hit[now], ["status", "ms"]] = 504, 2000
+        rows = pd.concat([rows, more]).sort_values("second", ignore_index=True)
+    elif kind == "store_down":
+        rows.loc[hit, "ms"] += 1_000
+        rows.loc[hit, "fallback"] = 1
+    elif kind == "schema_break":
+        rows.loc[hit & (rows["caller"] == "till"), "status"] = 422
+    elif kind == "unit_change":
+        rows.loc[hit & (rows["caller"] == "till"), "declined"] = 1
+    return rows
+
+
+class Logs(NamedTuple):
+    """Lines as they were stored; the second at which the fault starts and its size: the truth."""
+
+    lines: list[str]
+    start: float
+    size: float
+
+
+def logs(kind: str, seed: int, until: float | None = None) -> Logs:
+    """Return the lines of a drill, some of them broken.
+
+    Parameters
+    ----------
+    kind : str
+        One of ``FAULTS``, or ``none``.
+    seed : int
+        Draws the start (minute 10 to 16) and the size: the share of the requests, or of the
+        caller's, that the fault hits, from 3 to 60 %.
+    until : float, optional
+        Second at which the fault ends. Lines before it are the same as without.
+
+    Returns
+    -------
+    Logs
+        Lines ``time level key=value …``: one in a hundred is cut off, or of another kind.
+    """
+    if kind not in ("none", *FAULTS):
+        raise ValueError(f"fault {kind!r}: one of {', '.join(FAULTS)}, or none.")
+    rng = np.random.default_rng([seed, 33])
+    rows, start = _quiet(rng), float(rng.uniform(10, 16) * 60)
+    own = np.random.default_rng([seed, 36, ("none", *FAULTS).index(kind)])
+    size = float(np.exp(own.uniform(np.log(0.03), np.log(0.6))))
+    rows = _hit(rows, kind, size, start, until or np.inf, seed)
+    # A release and more pods are harmless in all drills but one each.
+    release = start - 20 if kind == "bad_release" else float(rng.uniform(9, 20) * 60)
+    more = start + 15 if kind == "cold_start" else float(rng.uniform(9, 20) * 60)
+    events = [(0.0, "scale pods=4"), (more, "scale pods=6")]
+    events.append((release, f"release version={'v13' if kind == 'bad_release' else 'v12.1'}"))
+    lines = [(second, f"INFO event={text}") for second, text in events]
+    for row in rows.itertuples():
+        text = f"{'ERROR' if row.status >= 500 else 'INFO'} caller={row.caller}"
+        text += f" version={row.version} pod=fraud-{row.pod} status={row.status} ms={row.ms:.0f}"
+        lines.append((row.second, f"{text} declined={row.declined} fallback={row.fallback}"))
+    lines.sort(key=lambda line: line[0])
+    spoilt = np.random.default_rng([seed, 34])
+    return Logs([_stored(second, text, spoilt) for second, text in lines], start, size)
+
+
+def _stored(second: float, text: str, rng: np.random.Generator) -> str:
+    """Return a line as the collector stores it: one in a hundred is broken."""
+    time = START.to_pydatetime() + timedelta(seconds=second)
+    stamp = time.isoformat(timespec="milliseconds") + "Z"
+    line = f"{stamp} {text}"
+    if rng.random() > 0.01:
+        return line
+    broken = (line[: int(rng.integers(5, 60))], "Traceback (most recent call last):")
+    broken += (f"{stamp} {text.replace('ms=', 'ms=-')}", f"{text} {stamp}", "\x00\x00")
+    return broken[int(rng.integers(len(broken)))]
+
+
+def parse(lines: Iterable[object]) -> loglines.Read:
+    """Read the service's lines: ``rows`` of requests, ``events``, and ``bad`` lines counted."""
+    numbers = {"status": (100, 599), "ms": (0, 600_000), "declined": (0, 1), "fallback": (0, 1)}
+    return loglines.parse(lines, ("caller", "version", "pod"), numbers)
+
+
+# The diagnosis --------------------------------------------------------------------------
+
+
+class Found(NamedTuple):
+    """What the logs say: the fault, what that rests on, the signal, and when it was sure."""
+
+    kind: str
+    evidence: str
+    signal: str
+    at: pd.Timestamp
+
+
+def signals(requests: pd.DataFrame) -> pd.DataFrame:
+    """Return for each minute how many requests show each signal, and of how many.
+
+    Minutes with fewer than five requests are left out: a wrong clock, or the end of the lines.
+    """
+    minute = requests["at"].dt.floor("min")
+    shown = pd.DataFrame(
+        {"failed": requests["status"] >= 500, "refused": requests["status"] == 422}
+    )
+    shown["fallback"], shown["declined"] = requests["fallback"] == 1, requests["declined"] == 1
+    shown["slow"] = requests["ms"] >= 1_000
+    table = shown.groupby(minute).sum().assign(n=minute.value_counts())
+    return table[table["n"] >= 5]
+
+
+def diagnose(parsed: loglines.Read, by_caller: bool = True, level: float = 1e-6) -> Found | None:
+    """Name the fault of the first minute in which a signal is far above the usual.
+
+    The usual is that of the first eight minutes (at least one in a thousand); a minute alarms if
+    chance would bring so many at ``level``. Then the lines of that minute and the events before
+    it say where the signal is.
+
+    Parameters
+    ----------
+    parsed : Read
+        As of :func:`parse`.
+    by_caller : bool
+        Whether each caller is watched too, beside the total: in it, what hits a small caller
+        drowns.
+    level : float
+        Of one signal in one minute.
+
+    Returns
+    -------
+    Found or None
+    """
+    rows = parsed.rows
+    found = [_first(rows, level)] if len(rows) else []
+    if by_caller:
+        found += [_first(own, level) for _, own in rows.groupby("caller")]
+    loud = min((one for one in found if one), default=None)
+    if not loud:
+        return None
+    minute, _, signal = loud
+    here = rows[rows["at"].dt.floor("min") == minute]
+    return Found(*_cause(signal, here, parsed.events), signal, minute + pd.Timedelta(minutes=1))
+
+
+def _first(rows: pd.DataFrame, level: float) -> tuple[pd.Timestamp, float, str] | None:
+    """Return the first minute that alarms, with the smallest p-value and its signal."""
+    table = signals(rows)
+    quiet = table.iloc[:QUIET]
+    usual = (quiet.drop(columns="n").sum() / max(quiet["n"].sum(), 1)).clip(lower=0.001)
+    for minute, row in table.drop(quiet.index).iterrows():
+        p = stats.binom.sf(row[usual.index] - 1, row["n"], usual)
+        if p.min() < level:
+            return minute, float(p.min()), str(usual.index[p.argmin()])
+    return None
+
+
+def _cause(loud: str, here: pd.DataFrame, events: pd.DataFrame) -> tuple[str, str]:
+    """Return the fault that explains a signal, and the reason."""
+    failed, slow = here[here["status"] >= 500], here[here["ms"] >= 1_000]
+    fallback = slow["fallback"].mean() if len(slow) else 0.0
+    if loud == "fallback" or (loud == "slow" and fallback > 0.5):
+        return "store_down", f"{fallback:.0%} of the slow answers fell back; {len(failed)} failed"
+    timeouts = (failed["status"] == 504).mean() if len(failed) else 0.0
+    if loud == "slow" or timeouts > 0.5:
+        scaled = (events["event"] == "scale").sum()
+        return (
+            "cold_start",
+            f"{timeouts:.0%} of the failures time out; pods were scaled {scaled} times",
+        )
+    if loud == "failed":
+        of = failed["version"].value_counts(normalize=True)
+        return "bad_release", f"{of.iloc[0]:.0%} of the failures are of version {of.index[0]}"
+    bad = here[here["status"] == 422] if loud == "refused" else here[here["declined"] == 1]
+    of = bad["caller"].value_counts(normalize=True)
+    why = f"{of.iloc[0]:.0%} of the {loud} requests are from the caller {of.index[0]}"
+    return ("schema_break" if loud == "refused" else "unit_change"), why
+
+
+# The drill ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Drill:
+    """A drill from start to end.
+
+    Attributes
+    ----------
+    kind, seed, size
+        The truth.
+    found, by_total : Found or None
+        The diagnosis, and what it is if callers are not watched.
+    timeline : DataFrame
+        ``event`` (started, detected, mitigated, resolved), ``at``, ``minutes`` since the start;
+        what did not happen has no row.
+    severity : str
+    impact : dict
+        ``hit`` (requests with the signal, above the usual, until it was mitigated),
+        ``requests`` meanwhile, ``share``, ``bad_lines``.
+    """
+
+    kind: str
+    seed: int
+    size: float
+    found: Found | None
+    by_total: Found | None
+    timeline: pd.DataFrame
+    severity: str
+    impact: dict[str, float]
+
+
+def severity(kind: str, share: float) -> str:
+    """Return the severity by the matrix: what happens, to which share of the requests."""
+    return MATRIX[_HARM[kind]][int(np.searchsorted([0.01, 0.15], share, side="right"))]
+
+
+def drill(kind: str, seed: int) -> Drill:
+    """Run a drill: read the logs, name the fault, apply its remedy, wait until all is quiet.
+
+    Parameters
+    ----------
+    kind : str
+        The fault that is injected, or ``none``.
+    seed : int
+    """
+    told = logs(kind, seed)
+    parsed = parse(told.lines)
+    found, total = diagnose(parsed), diagnose(parsed, by_caller=False)
+    began = START + pd.Timedelta(seconds=told.start)
+    times = {} if kind == "none" else {"started": began}
+    until = None
+    if found:
+        times["detected"] = found.at
+        if found.kind == kind:  # another remedy ends nothing
+            times["mitigated"] = found.at + pd.Timedelta(seconds=RUNBOOK[kind].seconds)
+            until = (times["mitigated"] - START).total_seconds()
+            parsed = parse(logs(kind, seed, until).lines)
+            if quiet := _quiet_again(parsed, found, times["mitigated"]):
+                times["resolved"] = quiet
+    timeline = pd.DataFrame({"event": [*times], "at": pd.to_datetime([*times.values()])})
+    first = timeline["at"].min()
+    timeline["minutes"] = (timeline["at"] - first).dt.total_seconds() / 60
+    impact = _impact(parsed, found, began, times.get("mitigated"))
+    rank = severity(found.kind, impact["share"]) if found else "none"
+    return Drill(kind, seed, told.size, found, total, timeline, rank, impact)
+
+
+def _quiet_again(parsed: loglines.Read, found: Found, after: pd.Timestamp) -> pd.Timestamp | None:
+    """Return the end of the first five minutes in a row without the signal."""
+    table = signals(parsed.rows)
+    share = table[found.signal] / table["n"]
+    usual = max(share.iloc[:QUIET].max(), 0.02)
+    calm = (share <= usual)[share.index >= after.ceil("min")]
+    five = calm.rolling(5).sum() == 5
+    return five.idxmax() + pd.Timedelta(minutes=1) if five.any() else None
+
+
+def _impact(
+    parsed: loglines.Read, found: Found | None, began: pd.Timestamp, ended: pd.Timestamp | None
+) -> dict[str, float]:
+    """Count what the signal hit above the usual, while the fault lasted."""
+    bad = float(sum(parsed.bad.values()))
+    if not found:
+        return {"hit": 0.0, "requests": 0.0, "share": 0.0, "bad_lines": bad}
+    table = signals(parsed.rows)
+    usual = table[found.signal].iloc[:QUIET].sum() / table["n"].iloc[:QUIET].sum()
+    last = ended if ended is not None else table.index[-1]
+    during = table[(table.index >= began.floor("min")) & (table.index < last)]
+    n = float(during["n"].sum())
+    hit = max(float(during[found.signal].sum()) - usual * n, 0.0)
+    return {"hit": hit, "requests": n, "share": hit / max(n, 1), "bad_lines": bad}
+
+
+def post_mortem(drill: Drill) -> str:
+    """Return the post-mortem as Markdown, filled from the drill.
+
+    Raises
+    ------
+    ValueError
+        If nothing was found: there is nothing to write up.
+    """
+    if not drill.found:
+        raise ValueError("nothing was found in this drill: there is no incident to write up.")
+    remedy, at = RUNBOOK[drill.found.kind], drill.timeline.set_index("event")
+    rows = [f"| {t:%H:%M:%S} | {event} | {m:.1f} |" for event, t, m in drill.timeline.to_numpy()]
+    late = at["minutes"].get("detected", float("nan"))
+    ended = "mitigated" in at.index
+    lines = [
+        f"**Post-mortem: {drill.found.kind.replace('_', ' ')} ({drill.severity})**",
+        f"**Impact.** {drill.impact['hit']:.0f} of {drill.impact['requests']:.0f} requests "
+        f"({drill.impact['share']:.1%}) were {_HARM[drill.found.kind]}.",
+        "| time | event | minutes |\n| --- | --- | --- |\n" + "\n".join(rows),
+        f"**Detection.** The signal “{drill.found.signal}”, {late:.1f} minutes after the start.",
+        f"**Cause.** {drill.found.evidence}.",
+        f"**Mitigation.** {remedy.first} "
+        + ("The signal ended." if ended else "The signal did not end: the diagnosis is wrong."),
+        f"**So that it does not happen again.** {remedy.later}",
+        f"**Log lines that could not be read:** {drill.impact['bad_lines']:.0f}.",
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def drills(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
+    """Run every fault with every seed, and as many quiet logs.
+
+    Returns
+    -------
+    DataFrame
+        ``kind``, ``seed`` and ``size`` (truth), ``named`` (by the diagnosis), ``total`` (named
+        if callers are not watched), ``right``, ``delay`` and ``mitigated`` (minutes from the
+        start), ``severity``, ``share`` (of the requests until then that were hit), ``bad_lines``.
+    """
+    rows = []
+    for kind in ("none", *FAULTS):
+        for seed in seeds:
+            run = drill(kind, seed)
+            named, total = (one.kind if one else "none" for one in (run.found, run.by_total))
+            at = run.timeline.set_index("event")["minutes"]
+            own = (at.get("detected", np.nan), at.get("mitigated", np.nan), run.severity)
+            impact = run.impact["share"], run.impact["bad_lines"]
+            rows.append((kind, seed, run.size, named, total, named == kind, *own, *impact))
+    names = ["kind", "seed", "size", "named", "total", "right", "delay"]
+    return pd.DataFrame(rows, columns=[*names, "mitigated", "severity", "share", "bad_lines"])

@@ -1,0 +1,181 @@
+"""The registry: versions of the model with their lineage, and the names champion and challenger.
+
+It is MLflow's, in one SQLite file. A version points at the folder that the pipeline made and holds,
+as tags, the hash of the data, of the code and of the files: what is served can be traced back to
+the rows that it learned from. The service knows nothing of MLflow; it is given a folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from casebook.cases.deployment_pipeline.steps import Model
+from casebook.recorded import dag
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION, CHALLENGER, BEFORE = "champion", "challenger", "before"
+#: The library reports its use to its makers and logs each table that it makes, unless it is told.
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
+
+
+class PromotionRefused(ValueError):
+    """A version must not become champion; the message has the gates that stopped it."""
+
+
+class Registry:
+    """Versions of one model.
+
+    Parameters
+    ----------
+    file : Path
+        SQLite; made if need be.
+    name : str
+        Of the model.
+    """
+
+    def __init__(self, file: Path | str, name: str = "card_fraud") -> None:
+        self.file, self.name = Path(file).resolve(), name
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's client; importing it takes seconds."""
+        os.environ.update(QUIET)
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        address = f"sqlite:///{self.file}"
+        with warnings.catch_warnings():  # MLflow 3.17 uses what SQLAlchemy 2.1 will drop
+            warnings.simplefilter("ignore", DeprecationWarning)
+            client = MlflowClient(tracking_uri=address, registry_uri=address)
+            client.search_experiments()  # it opens the file only when it is asked
+        try:
+            client.create_registered_model(self.name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return client
+
+    def register(self, run: dag.Run) -> int:
+        """Return the version of a run; registered once, however often it is asked.
+
+        Parameters
+        ----------
+        run : Run
+        """
+        for one in self._all():
+            if one.tags.get("run") == run.key:
+                return int(one.version)
+        made = run.made_of
+        tags = {
+            "run": run.key,
+            "data": made["source"]["inputs"]["content"],
+            "until": made["features"]["settings"]["until"],
+            "code": made["train"]["code"],
+            "model": made["train"]["outputs"]["model.txt"],
+            "folder": str(run.folder.resolve()),
+            "steps": json.dumps(run.keys),
+        }
+        source = run.path("train").resolve().as_uri()
+        found = self.client.create_model_version(self.name, source=source, tags=tags)
+        self._alias(CHALLENGER, int(found.version))
+        return int(found.version)
+
+    def promote(self, version: int, gates: pd.DataFrame) -> None:
+        """Make a version the champion if all gates passed; the old one is kept as ``before``.
+
+        Raises
+        ------
+        PromotionRefused
+            With the gates that stopped it, or because none was asked.
+        """
+        if gates.empty or not gates["passed"].all():
+            stops = gates[~gates["passed"].astype(bool)]
+            why = [f"{gate}: {row.value} against {row.limit}" for gate, row in stops.iterrows()]
+            raise PromotionRefused("; ".join(why) or "no gate was asked: run gates.check")
+        self._folder(version)  # a version that cannot be read is no champion
+        if (old := self.version(CHAMPION)) not in (None, version):
+            self._alias(BEFORE, old)
+        self._alias(CHAMPION, version)
+
+    def roll_back(self) -> int:
+        """Let the champion before serve again, and return its version.
+
+        Raises
+        ------
+        LookupError
+            If there is none.
+        """
+        if (old := self.version(BEFORE)) is None:
+            raise LookupError("there is no champion before this one: deploy another version.")
+        self._alias(CHAMPION, old)
+        self.client.delete_registered_model_alias(self.name, BEFORE)
+        return old
+
+    def version(self, alias: str) -> int | None:
+        """Return the version of a name, or None."""
+        found = self.client.get_registered_model(self.name).aliases.get(alias)
+        return None if found is None else int(found)
+
+    def folder(self, version: int | str) -> Path:
+        """Return the folder of a version or of a name, as the service takes it.
+
+        Raises
+        ------
+        LookupError
+            If there is no such version, or its files are gone or were altered.
+        """
+        if isinstance(version, str):
+            found = self.version(version)
+            if found is None:
+                raise LookupError(f"no version is called {version!r}: register or promote one.")
+            version = found
+        return self._folder(version)
+
+    def load(self, version: int | str) -> Model:
+        """Return the model of a version or of a name."""
+        return Model.load(self.folder(version))
+
+    def lineage(self, version: int) -> pd.DataFrame:
+        """Return what a version was made of, step by step back to the data.
+
+        Raises
+        ------
+        LookupError
+            If a step's folder is gone, or its files were altered.
+        """
+        tags = self._of(version).tags
+        return dag.read(tags["folder"], json.loads(tags["steps"])).lineage()
+
+    def _folder(self, version: int) -> Path:
+        tags = self._of(version).tags
+        keys = {"train": json.loads(tags["steps"])["train"]}
+        return dag.read(tags["folder"], keys).path("train")
+
+    def _of(self, version: int) -> ModelVersion:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_model_version(self.name, str(version))
+        except MlflowException:
+            raise LookupError(f"there is no version {version} of {self.name}.") from None
+
+    def _all(self) -> list[ModelVersion]:
+        return list(self.client.search_model_versions(f"name = '{self.name}'"))
+
+    def _alias(self, alias: str, version: int) -> None:
+        self.client.set_registered_model_alias(self.name, alias, str(version))

@@ -1,0 +1,136 @@
+"""Case 21: each gate passes a good candidate and stops one that has its fault."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from casebook.cases.deployment_pipeline import gates, measured, pipeline, steps, world
+
+NOW = world.START
+#: The machine of a test may do other work meanwhile.
+BUSY = gates.Limits(p99_ms=5_000)
+
+
+@dataclass(frozen=True)
+class Fake(steps.Model):
+    """A model with other scores, which its service gives as well."""
+
+    how: str = ""
+
+    @cached_property
+    def true(self):
+        return steps.Model(self.text, self.meta)
+
+    def score(self, frame):
+        p = self.true.score(frame)
+        if self.how == "a constant":
+            return np.full(len(p), 1e-4)
+        if self.how == "nothing":
+            return np.full(len(p), np.nan)
+        if self.how == "blind online":
+            return np.where(frame["online"] > 0, 1e-6, p)
+        return np.minimum(30 * p, 1.0)
+
+    def one(self, payment):
+        p = self.true.one(payment)
+        online = payment["online"] > 0
+        of = {"a constant": 1e-4, "nothing": np.nan, "blind online": 1e-6 if online else p}
+        return of.get(self.how, min(30 * p, 1.0))
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    run = pipeline.run(
+        tmp_path_factory.mktemp("runs"), measured.history(250, seed=5), NOW, {"rounds": 25}
+    )
+    rows = pd.read_parquet(run.path("features") / "test.parquet")
+    card = json.loads((run.path("evaluate") / "card.json").read_text())
+    return steps.Model.load(run.path("train")), rows, card
+
+
+def check(given, how="", **changes):
+    model, rows, card = given
+    candidate = Fake(model.text, model.meta, how) if how else model
+    all_of = {"candidate": candidate, "champion": model, "rows": rows, "card": card, "now": NOW}
+    all_of["limits"] = BUSY
+    return gates.check(**all_of | changes)
+
+
+def test_a_candidate_as_good_as_the_champion_passes_each_gate(given):
+    table = check(given)
+    assert table["passed"].all()
+    assert (table["what"] == "").all()
+    assert table.loc[["money", "ranking", "worst slice"], "value"].tolist() == [0, 0, 0]
+    assert check(given, champion=None).loc["money", "passed"]  # the first one, against the rules
+
+
+def test_average_precision_is_that_of_the_library(given):
+    from sklearn.metrics import average_precision_score
+
+    model, rows, _ = given
+    fraud, weight = rows["fraud"].to_numpy(), np.random.default_rng(0).integers(0, 3, len(rows))
+    for score in (model.score(rows), model.score(rows).round(3), np.zeros(len(rows))):
+        wanted = average_precision_score(fraud, score, sample_weight=weight)
+        assert gates._precision(fraud, score)(weight) == pytest.approx(wanted, rel=1e-9)
+
+
+def slowly(model):
+    def one(payment):
+        time.sleep(0.051)
+        return model.one(payment)
+
+    return one
+
+
+FAULTS = {
+    "money": {"how": "thirty times"},
+    "ranking": {"how": "a constant"},
+    "worst slice": {"how": "blind online", "limits": gates.Limits(slice_money=100, p99_ms=5_000)},
+    "skew": {"one": lambda model: lambda payment: model.one({**payment, "customer_sum_24h": 0.0})},
+    "latency": {"one": slowly, "limits": gates.Limits()},
+    "model card": {"card": lambda card: {**card, "limits": " "}},
+    "freshness": {"now": NOW + 30 * steps.DAY},
+}
+
+
+@pytest.mark.parametrize("gate", FAULTS)
+def test_each_gate_stops_its_fault(given, gate):
+    fault = dict(FAULTS[gate])
+    if "one" in fault:
+        fault["one"] = fault["one"](given[0])
+    if "card" in fault:
+        fault["card"] = fault["card"](given[2])
+    table = check(given, **fault)
+    assert {*FAULTS} == {*table.index}
+    assert not table.loc[gate, "passed"]
+    assert table.loc[gate, "what"]
+    if gate not in ("money", "ranking", "worst slice"):
+        assert table["passed"].sum() == len(table) - 1
+
+
+def test_scores_that_are_no_numbers_and_a_clock_set_back_are_stopped(given):
+    assert not check(given, "nothing").loc["ranking", "passed"]
+    past = check(given, now=NOW - 90 * steps.DAY)
+    assert "seen the future" in past.loc["freshness", "what"]
+
+
+def test_rows_of_the_training_and_rows_of_few_days_are_no_test(given):
+    _, rows, _ = given
+    with pytest.raises(ValueError, match="has learned from some"):
+        check(given, rows=rows.assign(at=rows["at"] - 60 * steps.DAY))
+    with pytest.raises(ValueError, match="rows of 3 days; 14"):
+        check(given, rows=rows[rows["at"] < rows["at"].min().normalize() + 3 * steps.DAY])
+
+
+def test_a_slice_without_days_is_not_passed(given):
+    _, rows, _ = given
+    table = check(given, rows=rows[rows["online"] == 0])
+    assert not table.loc["worst slice", "passed"]
+    assert "online: too few days" in table.loc["worst slice", "what"]

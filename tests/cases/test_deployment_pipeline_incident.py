@@ -1,0 +1,171 @@
+"""The drill: logs that hold the fault and nothing else, a parser that survives, a diagnosis."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pandas as pd
+import pytest
+
+from casebook.cases.deployment_pipeline import incident
+from casebook.cases.deployment_pipeline.incident import (
+    FAULTS,
+    RUNBOOK,
+    START,
+    diagnose,
+    drill,
+    drills,
+    logs,
+    parse,
+    post_mortem,
+    severity,
+    signals,
+)
+from casebook.cases.deployment_pipeline.world import CHAPTER
+from casebook.recorded import bench
+
+
+@cache
+def done(kind, seed=3):
+    """Return a drill, run once for all tests."""
+    return drill(kind, seed)
+
+
+def until(told, second):
+    """Return the requests before a second of the drill."""
+    rows = parse(told.lines).rows
+    return rows[rows["at"] < START + pd.Timedelta(seconds=second)]
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_shows_after_its_start_and_not_before(kind):
+    quiet, ill = logs("none", 3), logs(kind, 3)
+    assert ill.start == quiet.start and 600 <= ill.start <= 960 and 0.03 <= ill.size <= 0.6
+    assert until(quiet, ill.start - 21).equals(until(ill, ill.start - 21))
+    table = signals(parse(ill.lines).rows)
+    after = table.index >= START + pd.Timedelta(seconds=ill.start)
+    rates = table.drop(columns="n").div(table["n"], axis=0)
+    rise = rates[after].mean() - rates[~after].mean()
+    own = {"bad_release": "failed", "cold_start": "failed", "store_down": "fallback"}
+    assert rise.idxmax() in (own | {"schema_break": "refused", "unit_change": "declined"})[
+        kind
+    ] or (kind in ("store_down", "cold_start") and rise.idxmax() == "slow")
+
+
+def test_a_mended_fault_leaves_the_lines_before_as_they_were():
+    for kind in FAULTS:
+        ill, mended = logs(kind, 5), logs(kind, 5, until=1_200)
+        assert until(ill, 1_195).equals(until(mended, 1_195))
+        assert signals(parse(mended.lines).rows).iloc[22:]["failed"].max() < 5
+
+
+def test_unit_change_is_silent_for_those_who_watch_requests():
+    rows = parse(logs("unit_change", 3).lines).rows
+    calm = parse(logs("none", 3).lines).rows
+    assert (rows["status"] == calm["status"]).all() and (rows["ms"] == calm["ms"]).all()
+    assert rows["declined"].sum() > calm["declined"].sum()
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed"),
+    [
+        ("bad_release", 4),
+        ("cold_start", 1),
+        ("store_down", 5),
+        ("schema_break", 3),
+        ("unit_change", 2),
+    ],
+)
+def test_a_large_fault_is_named_mitigated_and_resolved_in_this_order(kind, seed):
+    run = done(kind, seed)
+    assert run.found.kind == kind
+    assert run.timeline["event"].tolist() == ["started", "detected", "mitigated", "resolved"]
+    assert run.timeline["at"].is_monotonic_increasing and run.timeline["minutes"].iloc[0] == 0
+    waited = run.timeline["at"].iloc[2] - run.timeline["at"].iloc[1]
+    assert waited.total_seconds() == RUNBOOK[kind].seconds
+    assert 0 < run.impact["share"] < 1 and run.impact["hit"] <= run.impact["requests"]
+
+
+def test_the_table_has_the_truth_beside_what_was_named_and_quiet_logs_alarm_nobody():
+    live = drills(seeds=(0,))
+    stored = bench.recorded(CHAPTER, "drills").frame
+    own = stored[stored["seed"] == 0].fillna({"named": "none", "total": "none", "severity": "none"})
+    pd.testing.assert_frame_equal(own.reset_index(drop=True), live, rtol=1e-3, check_dtype=False)
+    table = live.set_index("kind")
+    assert table.loc["none", "named"] == "none" and pd.isna(table.loc["none", "delay"])
+    ill = table.drop("none")
+    assert ill.index.tolist() == list(FAULTS)
+    assert (ill["named"].eq(ill.index) | ill["named"].eq("none")).all()  # late, never another
+    assert (table["right"] == (table["named"] == table.index)).all()
+    assert (ill["delay"].dropna() > 0).all() and (ill["mitigated"] > ill["delay"]).sum() >= 3
+
+
+def test_a_wrong_diagnosis_ends_nothing(monkeypatch):
+    wrong = incident.Found("schema_break", "a guess", "failed", START + pd.Timedelta(minutes=18))
+    monkeypatch.setattr(incident, "diagnose", lambda *args, **kwargs: wrong)
+    run = drill("bad_release", 1)
+    assert run.timeline["event"].tolist() == ["started", "detected"]
+    assert "did not end: the diagnosis is wrong" in post_mortem(run)
+
+
+def test_the_severity_matrix():
+    assert severity("store_down", 0.005) == "SEV4" and severity("store_down", 0.6) == "SEV2"
+    assert severity("bad_release", 0.2) == "SEV1" and severity("schema_break", 0.01) == "SEV2"
+    for row in incident.MATRIX.values():
+        assert list(row) == sorted(row, reverse=True)  # more requests are never less severe
+    assert set(incident.MATRIX) == {incident._HARM[kind] for kind in FAULTS}
+
+
+@pytest.mark.parametrize("kind", ["bad_release", "store_down"])
+def test_the_post_mortem_holds_what_the_run_measured(kind):
+    run = done(kind)
+    text = post_mortem(run)
+    assert run.severity in text and run.found.evidence in text and RUNBOOK[kind].first in text
+    assert f"{run.impact['hit']:.0f} of {run.impact['requests']:.0f}" in text
+    assert all(f"{at:%H:%M:%S} | {event}" in text for event, at, _ in run.timeline.to_numpy())
+    assert "nan" not in text and "{" not in text
+
+
+def test_nothing_found_is_nothing_to_write_up():
+    run = done("none")
+    assert run.found is None and run.timeline.empty and run.severity == "none"
+    with pytest.raises(ValueError, match="no incident"):
+        post_mortem(run)
+
+
+def test_an_unknown_fault_is_refused():
+    with pytest.raises(ValueError, match="one of bad_release"):
+        logs("gremlins", 1)
+
+
+def test_broken_lines_are_counted_and_change_no_diagnosis():
+    lines = logs("bad_release", 2).lines
+    clean = diagnose(parse(lines))
+    rubbish = ["", "\x00", "{}", None, 7, b"bytes", "2026-02-30T00:00:00Z INFO a=b", "=" * 5_000]
+    read = parse([*rubbish, *reversed(lines), *rubbish])
+    assert diagnose(read) == clean
+    assert sum(read.bad.values()) == sum(parse(lines).bad.values()) + 2 * len(rubbish)
+    assert 0.004 * len(lines) < sum(parse(lines).bad.values()) < 0.02 * len(lines)
+
+
+def test_a_wrong_clock_and_no_lines_alarm_nobody():
+    stray = "2020-01-01T00:00:00Z ERROR caller=web version=v1 pod=a status=500 ms=2 "
+    read = parse([stray + "declined=0 fallback=0", *logs("none", 0).lines])
+    assert len(read.rows) and diagnose(read) is None
+    assert diagnose(parse([])) is None
+
+
+def test_what_hits_a_small_caller_drowns_in_the_total():
+    silent = parse(logs("unit_change", 7).lines)
+    assert diagnose(silent).kind == "unit_change" and diagnose(silent, by_caller=False) is None
+    refused = parse(logs("schema_break", 7).lines)
+    assert diagnose(refused).at < diagnose(refused, by_caller=False).at
+
+
+def test_what_the_recorded_drills_promise():
+    table = bench.recorded(CHAPTER, "drills").frame.fillna({"named": "none", "total": "none"})
+    assert table.groupby("kind")["seed"].nunique().min() >= 15
+    assert (table.loc[table["kind"] == "none", "named"] == "none").all()
+    ill = table[table["kind"] != "none"]
+    assert (ill["named"].eq(ill["kind"]) | ill["named"].eq("none")).mean() > 0.95
+    assert ill["right"].sum() > (ill["total"] == ill["kind"]).sum()

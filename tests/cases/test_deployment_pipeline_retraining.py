@@ -1,0 +1,111 @@
+"""Case 21: policies of retraining know nothing of the future, and a poisoned week is stopped."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from casebook.cases.deployment_pipeline import retraining, studies
+from casebook.cases.deployment_pipeline.retraining import Recipe, Shop
+from casebook.cases.deployment_pipeline.world import START, Constants, Fault, Shift, Year, simulate
+
+SMALL = Constants(n=500)
+
+
+@cache
+def shop(*events, days: int = 126) -> Shop:
+    shifts = tuple(one for one in events if isinstance(one, Shift))
+    faults = tuple(one for one in events if isinstance(one, Fault))
+    return Shop(simulate(3, days, shifts, faults, SMALL, history=160))
+
+
+def euros(here: Shop, policy: str, first: int = 0) -> float:
+    made = retraining.run(here, policy)
+    return made.loc[made["week"] >= first, "euros"].mean()
+
+
+def test_a_candidate_is_made_of_what_is_known_that_morning():
+    here = shop()
+    day, now = 56, START + pd.Timedelta(days=56)
+    year = here.year
+    later = year.labels["known_at"] >= now
+    forgotten = year.labels.assign(fraud=year.labels["fraud"] & ~later)
+    blind = Shop(Year(year.rows, forgotten, year.truth, year.events))
+    assert here.candidate(day).model_to_string() == blind.candidate(day).model_to_string()
+    truth = year.truth.assign(fraud=False)
+    other = Shop(Year(year.rows, year.labels, truth, year.events))
+    assert here.candidate(day).model_to_string() == other.candidate(day).model_to_string()
+
+
+def test_young_frauds_count_for_those_that_are_not_reported_yet():
+    here = shop()
+    weight, truth = here.reported(80), here.fraud
+    for first, last in ((40, 50), (60, 70), (66, 73)):
+        rows = here.span(first, last)
+        assert weight[rows].sum() == pytest.approx(truth[rows].sum(), rel=0.55)
+    young, old = here.span(66, 73), here.span(20, 50)
+    assert weight[young].max() > 1.5
+    assert weight[old][weight[old] > 0].mean() == pytest.approx(1, abs=0.05)
+
+
+def test_after_a_new_way_of_fraud_training_pays_and_the_truth_is_the_floor():
+    here = shop(Shift("concept", 20, 0.8))
+    late = {name: euros(here, name, 11) for name in ("frozen", "monthly", "labels at once")}
+    assert euros(here, "true chances", 11) < late["labels at once"] < late["frozen"]
+    assert late["monthly"] < late["frozen"]
+    alarm = retraining.run(here, "label alarm")
+    assert alarm["trained"].any()
+    assert alarm.loc[alarm["trained"], "week"].min() >= 3
+
+
+def test_where_nothing_happens_no_label_alarm_trains():
+    made = retraining.run(shop(), "label alarm")
+    assert not made["trained"].any()
+    pd.testing.assert_series_equal(made["euros"], retraining.run(shop(), "frozen")["euros"])
+
+
+def test_the_gate_refuses_what_poisoned_weeks_teach():
+    fault = Fault("poisoned", 8, 42)  # six: one week alone costs less than two samples differ
+    here, sound = shop(fault), shop()
+    day = 84
+    poisoned, clean = here.candidate(day), sound.candidate(day)
+    rows = here.span(day, day + 28)
+    chance = here.year.truth["chance"].to_numpy()[rows]
+    costs = [
+        retraining.regret(model.predict(here.X[rows]), here.amount[rows], chance).mean()
+        for model in (poisoned, clean)
+    ]
+    assert costs[0] > costs[1]
+    verdict = retraining.gate(here, poisoned, clean, day)
+    assert not verdict["passed"]
+    assert verdict["saved"] < 0 < retraining.gate(here, clean, poisoned, day)["saved"]
+
+
+def test_broken_days_are_in_no_training_and_in_no_gate():
+    here = shop(Fault("unit", 40, 6))
+    assert {*here.broken} == {*range(40, 46)}
+    seen = here.X[here.span(40, 46)]
+    assert np.median(seen[:, 0]) > 1_000
+    other = Shop(here.year.__class__(here.year.rows, *_rest(here.year)))
+    other.X[other.span(40, 46)] = 0.0
+    assert here.candidate(84).model_to_string() == other.candidate(84).model_to_string()
+    empty = retraining.gate(here, here.champion, here.champion, 126 + 30)
+    assert not empty["passed"]
+
+
+def _rest(year: Year) -> tuple:
+    return year.labels, year.truth, year.events
+
+
+def test_bad_input_says_what_to_do():
+    with pytest.raises(ValueError, match="monthly"):
+        retraining.run(shop(), "yearly")
+    with pytest.raises(ValueError, match="a day of waiting"):
+        Recipe(60, 0)
+    with pytest.raises(ValueError, match="wait for ten"):
+        retraining.train(np.zeros((50, 22)), np.zeros(50))
+    with pytest.raises(ValueError, match="eventful"):
+        studies.happens("boring", 1)

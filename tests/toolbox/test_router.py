@@ -1,0 +1,167 @@
+"""The router before pods that fail in every way: the client always gets the stable answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+
+from casebook.serving.app import Problem
+from casebook.serving.router import COPIES, Plan, Router
+from casebook.serving.wire import NoReply, Wire
+
+GOOD = {"score": 0.1, "source": "model"}
+
+
+def raw(i=0, **more):
+    return json.dumps({"card": f"card {i}", **more}).encode()
+
+
+@asynccontextmanager
+async def pod(version="old", how="good"):
+    """A pod on loopback that answers as told, and counts."""
+    asked = []
+
+    async def serve(reader, writer):
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                size = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                await reader.readexactly(size)
+                asked.append(version)
+                if how == "dies":
+                    break
+                if how == "late":
+                    await asyncio.sleep(1)
+                status = {"errors": 500, "refuses": 422}.get(how, 200)
+                told = {**GOOD, "version": version}
+                told |= {"source": "rules"} if how == "rules" else {}
+                body = b"<html>" if how == "no JSON" else json.dumps(told).encode()
+                start = f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\n\r\n"
+                writer.write(start.encode() + body)
+                if how == "ends":
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+    finally:
+        server.close()
+
+
+BAD = ("errors", "late", "rules", "no JSON", "dies", "refuses", "absent")
+
+
+@pytest.mark.parametrize("how", BAD)
+@pytest.mark.parametrize("shadow", [True, False])
+def test_whatever_the_new_version_does_the_client_gets_the_stable_answer(how, shadow):
+    async def go():
+        async with pod() as (old, _), pod("new", how) as (new, asked):
+            router = Router([old])
+            pods = ["http://127.0.0.1:9"] if how == "absent" else [new]
+            plan = {"new": pods, "share": 0.0 if shadow else 1.0, "shadow": shadow, "stage": "x"}
+            router.route(json.dumps(plan).encode())
+            found = [await router.score(raw(i)) for i in range(3)]
+            await asyncio.gather(*router._copies)
+            return found, router.watch(), asked
+
+    found, seen, asked = asyncio.run(go())
+    assert {(one.status, json.loads(one.body)["version"]) for one in found} == {(200, "old")}
+    counted = 0 if how == "refuses" and shadow else 3  # of a copy one cannot tell whose fault it is
+    assert (seen["new"]["n"], seen["new"]["bad"], seen["failed"]) == (counted, counted, 0)
+    assert (seen["stable"]["n"], seen["stable"]["bad"]) == (3, 0)
+    assert len(asked) == (0 if how == "absent" else 3)
+
+
+def test_a_good_version_answers_its_cards_and_no_others():
+    async def go():
+        async with pod() as (old, _), pod("new") as (new, _):
+            router = Router([old])
+            router.route(json.dumps({"new": [new], "share": 0.25, "stage": "x"}).encode())
+            first = [json.loads((await router.score(raw(i))).body)["version"] for i in range(400)]
+            router.route(json.dumps({"share": 0.5, "stage": "y"}).encode())
+            later = [json.loads((await router.score(raw(i))).body)["version"] for i in range(400)]
+            return first, later
+
+    first, later = asyncio.run(go())
+    assert 0.18 < first.count("new") / 400 < 0.32
+    assert all(b == "new" for a, b in zip(first, later, strict=True) if a == "new")
+    assert first.count("new") < later.count("new")
+
+
+def test_a_request_that_both_refuse_is_nobodys_fault():
+    async def go():
+        async with pod("old", "refuses") as (old, _), pod("new", "refuses") as (new, _):
+            router = Router([old])
+            router.route(json.dumps({"new": [new], "share": 1.0, "stage": "x"}).encode())
+            return await router.score(b"no JSON"), await router.score(raw()), router.watch()
+
+    *found, seen = asyncio.run(go())
+    assert [one.status for one in found] == [422, 422]
+    assert (seen["new"]["n"], seen["stable"]["n"], seen["failed"]) == (0, 0, 0)
+
+
+def test_a_dead_stable_pod_is_passed_over_and_without_any_pod_the_error_says_so():
+    async def go():
+        async with pod() as (old, _):
+            router = Router(["http://127.0.0.1:9", old])
+            found = [(await router.score(raw(i))).status for i in range(6)]
+        lost = Router(["http://127.0.0.1:9"])
+        with pytest.raises(Problem, match="No pod answered") as told:
+            await lost.score(raw())
+        return found, told.value.status, lost.failed
+
+    assert asyncio.run(go()) == ([200] * 6, 503, 1)
+
+
+def test_where_both_fail_the_rules_of_the_new_version_are_an_answer():
+    async def go():
+        async with pod("old", "errors") as (old, _), pod("new", "rules") as (new, _):
+            router = Router([old])
+            router.route(json.dumps({"new": [new], "share": 1.0, "stage": "x"}).encode())
+            return json.loads((await router.score(raw())).body)["source"], router.failed
+
+    assert asyncio.run(go()) == ("rules", 0)
+
+
+def test_a_slow_shadow_gets_no_more_copies_than_it_can_take():
+    async def go():
+        async with pod() as (old, _), pod("new", "late") as (new, _):
+            router = Router([old])
+            router.route(json.dumps({"new": [new], "shadow": True, "stage": "x"}).encode())
+            for i in range(COPIES + 10):
+                await router.score(raw(i))
+            return router.lost
+
+    assert asyncio.run(go()) == 10
+
+
+@pytest.mark.parametrize(
+    "plan", [{"share": 0.5}, {"new": ["a"], "share": 1.5}, {"stable": []}, {"colour": 1}]
+)
+def test_a_wrong_plan_is_refused_and_the_old_one_holds(plan):
+    router = Router(["http://127.0.0.1:9"])
+    before = router.plan
+    with pytest.raises(Problem, match="wrong plan"):
+        router.route(json.dumps(plan).encode())
+    assert router.plan is before == Plan(("http://127.0.0.1:9",))
+
+
+def test_a_wire_survives_a_server_that_ends_each_connection_and_says_when_there_is_none():
+    async def go():
+        async with pod("old", "ends") as (old, asked):
+            wire = Wire(old)
+            for _ in range(4):
+                assert (await wire.post("/score", raw()))[0] == 200
+            wire.close()
+        with pytest.raises(NoReply, match="Refused"):
+            await Wire("http://127.0.0.1:9").post("/score", b"")
+        return len(asked)
+
+    assert asyncio.run(go()) == 4
