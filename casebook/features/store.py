@@ -252,7 +252,9 @@ class Online:
         pairs = zip(frame["total"].tolist(), frame["n"].tolist(), strict=True)
         return ((k, json.dumps(pair)) for k, pair in zip(keys, pairs, strict=True) if pair[1])
 
-    def read(self, rows: Any, now: pd.Timestamp) -> dict[str, np.ndarray]:
+    def read(
+        self, rows: Any, now: pd.Timestamp, names: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
         """Return the features of rows as they are now.
 
         Parameters
@@ -261,14 +263,25 @@ class Online:
             Columns of keys, equally long; features whose keys are not there are left out.
         now : Timestamp
             Not before what was ingested: the past is :class:`Offline`'s.
+        names : sequence of str, optional
+            Features to read; else all of them.
 
         Returns
         -------
         dict of str to ndarray, shape (n,)
             In the terms of :meth:`Offline.at`.
+
+        Raises
+        ------
+        ValueError
+            If ``now`` is before what was ingested, or a name is none of a feature of these keys.
         """
         tick = ticks(now)
         mine = [f for f in self.features if {*f.keys} <= {*rows}]
+        if names:
+            if unknown := {*names} - {f.name for f in mine}:
+                raise ValueError(f"{sorted(unknown)}: no features of {sorted(rows)}.")
+            mine = [f for f in mine if f.name in names]
         about = self.cells.get([("until", None), ("batch", None)])
         if tick < int(about[0].get("", 0)):
             raise ValueError(f"{now} is before what was ingested: ask Offline for the past.")

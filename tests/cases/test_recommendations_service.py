@@ -32,6 +32,7 @@ from casebook.features.store import Online
 from casebook.serving import parts
 from casebook.serving.app import Problem
 from casebook.serving.eventlog import EventLog
+from casebook.serving.lists import filled
 from casebook.serving.load import Server
 from casebook.serving.replies import ask, summed
 from casebook.serving.shelf import Shelf
@@ -239,6 +240,36 @@ def test_what_fills_a_list_is_in_stock_stands_once_and_has_three_of_a_brand(
         service.stock = STOCK & (np.arange(300) >= 288)  # nothing else is left
         left = service.recommend(query())["items"]
         assert len(left) == min(10, service.stock.sum()) and service.stock[left].all()
+
+
+def test_what_fills_a_list_is_looked_up_only_if_it_is_needed_and_is_the_same(tmp_path):
+    """The list of all bestsellers in stock, made for each request, is the former definition."""
+    rng, brand = np.random.default_rng(3), np.arange(300) % 7
+    with service_of(tmp_path, goods=goods()._replace(brand=brand)) as service:
+        ask, best = asked(query(), 300), service.goods.bestsellers
+        for source in ("model", "yesterday") * 10:
+            stock = rng.random(300) < rng.choice([0.02, 0.1, 0.9])
+            found = rng.choice(300, rng.integers(0, 11), replace=False).tolist()
+            more = [i for i in best[stock[best]].tolist() if i != PAGE]
+            own = [] if source == "yesterday" else found
+            whole = filled(own, found + more if source == "yesterday" else more, 10, brand)
+            assert service._filled(found, source, ask, stock) == whole
+
+
+def test_lists_are_made_one_after_the_other_and_a_hanging_one_holds_up_no_arm(tmp_path):
+    """Without turns a second that stalls is followed by one of fall-backs."""
+    models = {"control": fake(), "treatment": fake(5.0)}
+    with service_of(tmp_path, models, budget_ms=400.0) as service:
+        planted(service, "hang")
+        got, calls = [], []
+        for user in range(6):
+            call = threading.Thread(target=lambda u=user: got.append(answered(service)(u)))
+            call.start()
+            calls.append(call)
+        for call in calls:
+            call.join()
+        made = {(one["arm"], one["source"]) for one in got}
+        assert made == {("control", "yesterday"), ("treatment", "model")}
 
 
 def test_a_cached_list_is_of_nobody_of_its_page_kind_and_model_and_follows_the_stock(tmp_path):
@@ -615,7 +646,7 @@ def test_a_folder_without_a_list_or_a_model_starts_and_says_so_and_takes_the_nex
 def test_a_model_that_fails_or_hangs_at_a_start_takes_down_neither_arm(tmp_path, arm, fault):
     """Before, the first answers of :meth:`warm` were asked unguarded, and ended the process."""
     models = {"control": fake(), "treatment": fake(5.0)} | {arm: fake(fault=fault)}
-    with service_of(tmp_path, models, patience=0.1, budget_ms=60.0) as service:
+    with service_of(tmp_path, models, patience=0.1, budget_ms=300.0) as service:
         service.warm(3)
         assert ("does not answer" in alarms(service)) == (fault != "users")
         sources = {(one["arm"], one["source"]) for one in map(answered(service), range(12))}

@@ -370,6 +370,20 @@ def test_of_two_events_of_one_time_the_one_that_came_last_is_the_newest(ids, tog
     online.close()
 
 
+def test_some_features_are_read_as_all_are_and_an_unknown_name_is_an_error():
+    events = events_of(5).reset_index(drop=True)
+    online = Online(FEATURES)
+    end = events["known_at"].max() + SECOND
+    online.ingest(events, end)
+    rows = events[["user", "item"]].head(20)
+    every = online.read(rows, end)
+    for name, values in every.items():
+        [(one, own)] = online.read(rows, end, (name,)).items()
+        assert one == name and all(map(same, own, values))
+    with pytest.raises(ValueError, match=r"\['last_price'\]: no features of \['user'\]"):
+        online.read({"user": [1]}, end, ("today", "last_price"))
+
+
 def test_what_a_clock_of_tomorrow_has_stamped_gives_way_to_the_next_event():
     """Before, an item that was in stock tomorrow stayed so for a day, whatever was reported."""
     day, online = pd.Timedelta(days=1), Online(FEATURES[4:6])

@@ -1,9 +1,11 @@
-"""A log outlives its file, a call is waited for so long, and failed requests stay in a drill."""
+"""A log outlives its file, calls are waited for or take turns, a drill keeps failed requests."""
 
 from __future__ import annotations
 
 import json
 import threading
+import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from casebook.serving.behind import Behind
 from casebook.serving.eventlog import EventLog
 from casebook.serving.replies import Replies, ask, phases, told_stages
+from casebook.serving.turns import Turns
 from casebook.serving.watched import Watched
 from casebook.serving.within import within
 
@@ -105,3 +108,43 @@ def test_failed_requests_are_counted_and_spoil_no_table():
 def test_what_a_drill_raises_on_its_way_is_raised_and_leaves_no_fast_requests():
     with pytest.raises(RuntimeError, match="planted"):
         ask("http://127.0.0.1:9", [{}] * 200, 1_000, 2, lambda i: _raise(RuntimeError("planted")))
+
+
+def most_at_once(turn, n=8, hangs=0):
+    """Let n calls begin together, of which the first ones hang; return the most that worked."""
+    working, most, over = [], [], threading.Event()
+
+    def call(i):
+        with turn:
+            if i < hangs:
+                over.wait(20)
+                return
+            working.append(i)
+            most.append(len(working))
+            time.sleep(0.01)
+            working.remove(i)
+
+    threads = [threading.Thread(target=call, args=(i,)) for i in range(n)]
+    for i, thread in enumerate(threads):
+        thread.start()
+        if i < hangs:
+            time.sleep(0.05)
+    for thread in threads[hangs:]:
+        thread.join()
+    over.set()
+    for thread in threads:
+        thread.join()
+    return max(most), len(most)
+
+
+def test_calls_take_turns_and_one_that_hangs_ends_no_other_ones_turn():
+    assert most_at_once(Turns(10.0)) == (1, 8)
+    assert most_at_once(nullcontext())[0] > 1  # planted: all at once
+    assert most_at_once(Turns(0.3), n=6, hangs=1)[1] == 5
+    with pytest.raises(ValueError, match="above 0"):
+        Turns(0.0)
+    turns = Turns(20.0)
+    with pytest.raises(ZeroDivisionError), turns:
+        _ = 1 / 0
+    with turns:  # an error has given the turn back: else this waits for 20 seconds
+        assert not turns._lock.acquire(blocking=False)

@@ -18,7 +18,7 @@ STALE, PATIENCE = 48.0, 30.0
 def fitting(model: Recommends, stock: np.ndarray) -> np.ndarray:
     """Return the stock of the items that a model knows: the shop may have newer ones, or it."""
     known = getattr(model, "items", None)
-    if not isinstance(known, int):
+    if not isinstance(known, int) or known == len(stock):
         return stock
     return np.append(stock, np.zeros(max(known - len(stock), 0), bool))[:known]
 

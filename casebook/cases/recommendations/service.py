@@ -14,8 +14,9 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ from casebook.serving.shelf import Busy
 from casebook.serving.stages import Stages
 from casebook.serving.steady import Steady
 from casebook.serving.timed import Timed
+from casebook.serving.turns import Turns
 from casebook.serving.watched import Watched
 from casebook.serving.within import within
 
@@ -124,7 +126,7 @@ class Service:
         good = before_it_serves(lambda: self.stock, clock, seconds=patience)
         limits = {"failures": 10, "window": 50, "cool_off": 1.0, "threads": 64}
         self.arms = Arms(models, good, plan, folder, budget_ms=budget_ms, **limits)
-        self.cache, self.shown = Timed(KEPT), Behind(log)
+        self.cache, self.shown, self.turns = Timed(KEPT), Behind(log), Turns(budget_ms / 2_000)
         self.sources: deque[str] = deque(maxlen=1_000)
 
     def warm(self, pages: int = 30) -> None:
@@ -205,6 +207,11 @@ class Service:
         inner, there = stages.inner(), fitting(model, stock)
 
         def of(question: Asked) -> tuple[np.ndarray, np.ndarray]:
+            with self.turns:
+                inner.end("turn")
+                return made(question)
+
+        def made(question: Asked) -> tuple[np.ndarray, np.ndarray]:
             recent = np.full((1, PAGES), -1)
             seen = [item for item in self._recent(question.user) if item < len(there)]
             recent[0, : len(seen)] = seen
@@ -215,7 +222,7 @@ class Service:
             return model.recommend(*given, count=count, recent=recent, stage=inner)
 
         answer = self.arms.breakers[arm].ask(
-            None if model is None else of, ask, lambda made: shown(made, stock)
+            None if model is None else of, ask, lambda lists: shown(lists, stock)
         )
         if not answer.why:
             stages.take(inner)
@@ -234,7 +241,7 @@ class Service:
         if user < 0:
             return ()
         try:
-            read = self.online.read({"user": [user]}, self.intake.now())
+            read = self.online.read({"user": [user]}, self.intake.now(), ("recent_pages",))
             self.unread = ""
         except Exception as error:  # a locked file, a server out of reach
             self.unread = f"store: {type(error).__name__}: {error}"[:200]
@@ -245,9 +252,10 @@ class Service:
         """Return a list of the count asked for; bestsellers fill what is missing, brands capped."""
         best = self.goods.bestsellers
         best = best[best < len(stock)]
-        more = [i for i in best[stock[best]].tolist() if i != ask.item]
+        # One by one: most lists need none of them.
+        more: Iterable[int] = (int(i) for i in best if stock[i] and i != ask.item)
         if source == "yesterday":  # it was made under the rules of then
-            found, more = [], found + more
+            found, more = [], chain(found, more)
         return filled(found, more, ask.count, self.goods.brand, CAP)
 
     # What changes it ----------------------------------------------------------------------
