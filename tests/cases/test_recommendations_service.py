@@ -25,6 +25,7 @@ from recommendations_fakes import (
 )
 
 from casebook.cases.recommendations.monitor import before_it_serves
+from casebook.cases.recommendations.requests import Goods, placed
 from casebook.cases.recommendations.service import Service, app_from, asked, create_app
 from casebook.cases.recommendations.store import FEATURES
 from casebook.evaluate.experiments import srm
@@ -748,6 +749,36 @@ def test_a_drawn_list_is_logged_with_its_chances_and_never_cached(tmp_path, chan
         rows = [json.loads(event.body)["chance"] for event in service.log.read()]
         kept = [None, None, chance] if source == "model" else [None] * 3
         assert [row[:3] for row in rows] == [kept] * 2
+
+
+def test_a_new_item_has_a_place_by_chance_also_before_a_training_knows_it(tmp_path):
+    """Without the place, the planted fault, an item that the model has not seen is never shown."""
+    new, brand = np.zeros(301, bool), np.append(np.arange(300) % 60, 60)
+    new[[*np.flatnonzero(STOCK)[:3], int(np.flatnonzero(~STOCK)[0]), PAGE, 300]] = True
+    more = goods()._replace(category=np.append(goods().category, "x"), brand=brand, new=new)
+    for share in (0.0, 1.0, 0.5):
+        with service_of(tmp_path / str(share), goods=more, newcomers=share) as service:
+            send(service, stock_of(300, 1))
+            got = [service.recommend(query(user_id=None)) for _ in range(60)]
+            plain = fake().recommend(np.array([-1]), np.array([PAGE]), "similar", STOCK)[0][0]
+            assert all(one["items"][:9] == plain[:9].tolist() for one in got)
+            last = [one["items"][9] for one in got]
+            drawn = {*np.flatnonzero(STOCK)[:3].tolist(), 300} if share else {int(plain[9])}
+            assert {*last} - {int(plain[9])} == drawn - {int(plain[9])}
+            assert share != 0.5 or 10 < last.count(plain[9]) < 50
+            assert service.shown.flush()
+            rows = [json.loads(event.body) for event in service.log.read(n=100)]
+            told = [share / 4 if one in drawn and share else None for one in last]
+            assert [row["chance"][9] for row in rows] == told
+
+
+def test_a_place_for_new_items_breaks_no_rule():
+    stock, rng, new = np.ones(6, bool), np.random.default_rng(0), np.ones(6, bool)
+    more = Goods(np.zeros(6, int), np.arange(6), np.array([0, 0, 0, 1, 0, 2]), new)
+    assert placed([0, 1, 2, 3], more, stock, -1, 3, rng) == ([0, 1, 2, 5], 1.0)
+    assert placed([0, 1, 3], more, stock, 5, 3, rng)[1] == 1 / 2  # the items 2 and 4
+    for there, page, own in (([0, 1, 2, 3], 5, more), ([3], -1, more), ([0, 3], -1, goods())):
+        assert placed(there, own.whole(), stock, page, 3, rng) == (there, None)
 
 
 def test_pages_that_wait_are_written_when_the_server_stops(tmp_path):

@@ -47,7 +47,10 @@ def prepare(folder: Path, world: World, day: int = DAY, rows: int = 512) -> Ship
     """
     shipped, stock = ship(Nights(cleaned(world)), day), world.stock
     category = world.items["category"].astype(str).to_numpy()
-    goods = Goods(category, bestsellers(shipped), world.items["brand"].cat.codes.to_numpy())
+    added = world.items["added"].to_numpy()
+    new = (added > 0) & (added <= day) & (day - added <= 7)
+    brand = world.items["brand"].cat.codes.to_numpy()
+    goods = Goods(category, bestsellers(shipped), brand, new)
     parts.save(folder, {"goods": goods})
     Shelf(folder).put(shipped)
     sizes = {"mail": rows, "similar": rows, "also": rows}

@@ -32,7 +32,15 @@ from casebook.cases.recommendations.monitor import (
     before_it_serves,
     fitting,
 )
-from casebook.cases.recommendations.requests import MOST_ID, Asked, Goods, asked, shown
+from casebook.cases.recommendations.requests import (
+    VALUES,
+    Asked,
+    Goods,
+    asked,
+    event_of,
+    placed,
+    shown,
+)
 from casebook.cases.recommendations.store import FEATURES, stock_now
 from casebook.evaluate.assign import CONTROL
 from casebook.features.intake import Intake, Unavailable
@@ -59,14 +67,12 @@ from casebook.serving.turns import Turns
 from casebook.serving.watched import Watched
 from casebook.serving.within import within
 
-MOST_BYTES, MOST_EVENTS, MOST_PRICE = 200_000, 500, 1_000_000
+MOST_BYTES, MOST_EVENTS = 200_000, 500
 #: Milliseconds for the model, and seconds for which an anonymous list is kept.
 BUDGET_MS, KEPT = 80.0, 300.0
 #: Threads that only make lists, and that only say how the service is; pages of a day that a list
 #: looks back at, items of a brand.
 THREADS, HEALTH, PAGES, CAP = 40, 2, 5, 3
-KINDS = ("view", "click", "cart", "buy", "stock")
-VALUES = ("price", "stock")
 COLUMNS = ["event", "at", "kind", "item", "user", *VALUES]
 
 
@@ -97,6 +103,8 @@ class Service:
         What was wrong at the start: alarms.
     patience : float
         Seconds for a model that is tried or warmed.
+    newcomers : float
+        Share of the lists whose last place goes to a new item by chance (:func:`.placed`).
     """
 
     def __init__(
@@ -112,6 +120,7 @@ class Service:
         plan: Plan = Plan(),  # noqa: B008  an immutable default
         faults: Sequence[str] = (),
         patience: float = PATIENCE,
+        newcomers: float = 0.0,
     ) -> None:
         self.online, self.yesterday, self.clock = online, yesterday, clock
         self.items, self.goods, self.log = len(goods.category), goods.whole(), log
@@ -128,6 +137,7 @@ class Service:
         self.arms = Arms(models, good, plan, folder, budget_ms=budget_ms, **limits)
         self.cache, self.shown, self.turns = Timed(KEPT), Behind(log), Turns(budget_ms / 2_000)
         self.sources: deque[str] = deque(maxlen=1_000)
+        self.newcomers, self.random = newcomers, np.random.default_rng()
 
     def warm(self, pages: int = 30) -> None:
         """Let the models answer before anybody waits: first answers are slow.
@@ -179,6 +189,10 @@ class Service:
         scores = {i: s for i, s, _ in found if stock[i] and i != ask.item}
         chances = {i: chance for i, _, chance in found}
         items = self._filled([*scores], source, ask, stock)
+        if source in ("model", "cache") and self.random.random() < self.newcomers:
+            items, chance = placed(items, self.goods, stock, ask.item, CAP, self.random)
+            if chance is not None:
+                chances[items[-1]] = self.newcomers * chance
         stages.end("choose")
         self.sources.append(source)
         told = {"list": uuid.uuid4().hex, "items": items, "type": ask.type}
@@ -266,7 +280,7 @@ class Service:
         A message of the warehouse has the kind ``stock`` and ``stock`` 0 or 1.
         """
         sent, now = json_list(raw, "events", MOST_BYTES, MOST_EVENTS), self.clock()
-        good, refused = one_by_one(sent, lambda one: self._event(one, now))
+        good, refused = one_by_one(sent, lambda one: event_of(one, now, self.items))
         try:
             with self.intake.writing():  # else an older reading could come after a newer one
                 taken = self.intake.take(good)
@@ -301,28 +315,6 @@ class Service:
     def _frame(self, rows: Sequence[tuple]) -> pd.DataFrame:
         frame = pd.DataFrame([*rows], columns=COLUMNS)
         return frame.assign(category=self.goods.category[frame["item"].to_numpy(int)])
-
-    def _event(self, one: Any, now: pd.Timestamp) -> tuple:
-        if not isinstance(one, dict):
-            raise ValueError("an event is an object")
-        kind, item, user = one.get("kind"), one.get("item"), one.get("user", -1)
-        if kind not in KINDS:
-            raise ValueError(f"kind {str(kind)[:20]!r}: one of {', '.join(KINDS)}")
-        for name, value, most in (("item", item, self.items), ("user", user, MOST_ID)):
-            if type(value) is not int or not -(name == "user") <= value < most:
-                raise ValueError(f"{name} {str(value)[:20]!r} is not known")
-        values = [one.get(name, float("nan")) for name in VALUES]
-        if not all(type(v) in (int, float) and not (v < 0 or v > MOST_PRICE) for v in values):
-            raise ValueError(f"{' and '.join(VALUES)} are numbers from 0 to {MOST_PRICE:,}")
-        if one.get("stock") not in (0, 1) if kind == "stock" else "stock" in one:
-            raise ValueError("stock is 0 or 1 in a message of the kind stock, and in no other")
-        if not isinstance(one.get("event"), int | str):
-            raise ValueError("event: a number or a text of its own")
-        sent = one.get("at")
-        at = now if sent is None else pd.Timestamp(sent if isinstance(sent, str) else "")
-        if pd.isna(at) or at.tzinfo is not None:
-            raise ValueError("at: a time in UTC without a zone, as text")
-        return one["event"], at, kind, item, user, *values
 
     def refresh(self, raw: bytes = b"") -> dict[str, Any]:
         """Let the models that are offered serve, if they pass the checks; load the last night's.
@@ -458,7 +450,9 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
-def app_from(folder: str, now: str = "", budget_ms: float = BUDGET_MS) -> FastAPI:
+def app_from(
+    folder: str, now: str = "", budget_ms: float = BUDGET_MS, newcomers: float = 0.0
+) -> FastAPI:
     """Return the service on a folder of its own.
 
     It holds the model that serves, the treatment's while an experiment runs, ``goods.pickle``,
@@ -484,7 +478,7 @@ def app_from(folder: str, now: str = "", budget_ms: float = BUDGET_MS) -> FastAP
             fault = f"store: it was told of times {ahead:,.0f} s ahead of the clock, and set back"
     log, faults = Watched(path / "shown.db"), [*faults, *([fault] if fault else [])]
     given = models, online, found["goods"], yesterday, log, clock, path, budget_ms
-    service = Service(*given, faults=faults)
+    service = Service(*given, faults=faults, newcomers=newcomers)
     service.warm()
 
     def beats() -> None:
