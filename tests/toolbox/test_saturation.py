@@ -1,4 +1,4 @@
-"""What was measured in turns: a disturbed machine meets both paths, and the difference is theirs."""
+"""Measured in turns: a disturbed machine meets both paths, and the difference is theirs alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.serving.traffic import by_turns, cpu_seconds, percentiles
+from casebook.serving.saturation import by_turns, cpu_seconds, percentiles
 
 
 def test_what_the_machine_does_meanwhile_is_not_in_the_difference():
