@@ -285,6 +285,7 @@ class Router:
         """Return what each version has done since the stage began."""
         plan = self.plan
         told = {"stage": plan.stage, "share": plan.share, "failed": self.failed}
+        told |= {"pods": {STABLE: plan.stable, NEW: plan.new}}
         return told | {"lost": self.lost, **{arm: seen.told() for arm, seen in self.seen.items()}}
 
 

@@ -1,8 +1,7 @@
 """Traffic from a process of its own: an open loop that counts what fails instead of stopping.
 
 ``python -m casebook.serving.traffic`` reads bodies from its standard input, one a
-line, sends each when it is due, and writes one line for each answer. :class:`Traffic` runs it;
-:func:`percentiles`, :func:`by_turns` and :func:`cpu_seconds` say what was measured.
+line, sends each when it is due, and writes one line for each answer. :class:`Traffic` runs it.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -138,60 +135,6 @@ class Traffic:
             self.process.wait()
             self._in.close()
             self._out.close()
-
-
-def percentiles(rows: pd.DataFrame) -> dict[str, Any]:
-    """Return p50, p95 and p99 (ms) of all answers, and how many requests got no 200.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> percentiles(pd.DataFrame({"ms": [1.0, 3.0], "status": [200, 0]}))["failed"]
-    1
-    """
-    p50, p95, p99 = rows["ms"].quantile([0.5, 0.95, 0.99])
-    return {"p50": p50, "p95": p95, "p99": p99, "failed": int((rows["status"] != 200).sum())}
-
-
-def by_turns(rows: pd.DataFrame, first: str = "service", second: str = "router") -> pd.DataFrame:
-    """Return means of two paths that took turns, and of their difference turn by turn.
-
-    What the machine did meanwhile has met both, so that it is not in the difference.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        ``path``, ``rps``, ``turn``, ``n`` and :func:`percentiles`.
-    first, second : str
-        Paths.
-
-    Returns
-    -------
-    DataFrame
-        ``path`` (these, and ``difference``: second less first), ``rps``, ``n``, ``p50``, ``p95``,
-        ``p99`` with ``low`` and ``high`` (95 % over the turns), and ``failed``.
-    """
-    import pandas as pd
-
-    from casebook.evaluate.intervals import mean_interval
-
-    wide = rows.set_index(["path", "rps", "turn"])
-    parts = {first: wide.loc[first], second: wide.loc[second]}
-    parts["difference"] = parts[second] - parts[first]
-    made = []
-    for path, part in parts.items():
-        for rps, own in part.groupby("rps"):
-            low, high = mean_interval(own["p99"])[1:]
-            told = {"path": path, "rps": rps, "n": int(own["n"].sum())}
-            told |= own[["p50", "p95", "p99"]].mean().to_dict()
-            made.append(told | {"low": low, "high": high, "failed": int(own["failed"].sum())})
-    return pd.DataFrame(made)
-
-
-def cpu_seconds(process: int) -> float:
-    """Return the seconds of a core that a process has used so far (Linux)."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

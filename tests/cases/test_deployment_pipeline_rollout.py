@@ -74,10 +74,8 @@ def stopped(rate, stage, runs, seed, base=canary.BASE, looks=60):
         n = draw.poisson(per_look * np.array([share, 1 - share]), (looks, 2)).cumsum(axis=0)
         steps = np.diff(n, axis=0, prepend=0)
         bad = draw.binomial(steps, [rate, base]).cumsum(axis=0)
-        whys = (
-            verdict(seen(arm(*map(int, a)), arm(*map(int, b))), stage).why
-            for a, b in zip(zip(n[:, 0], bad[:, 0]), zip(n[:, 1], bad[:, 1]), strict=True)
-        )
+        pairs = np.stack([n, bad], axis=2).tolist()  # look, version, requests and bad ones
+        whys = (verdict(seen(arm(*new), arm(*old)), stage).why for new, old in pairs)
         found.append(any(whys))
     return np.mean(found)
 

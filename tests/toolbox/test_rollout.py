@@ -173,24 +173,28 @@ rollout.run({router!r}, ["http://127.0.0.1:9"], stages, lambda *_: Found(), pace
 """
 
 
+@pytest.fixture(scope="module")
+def router():
+    stable = {"stable": ["http://127.0.0.1:9"]}
+    with Server("casebook.serving.router:app", stable, patience=300) as one:
+        yield one.url
+
+
 @pytest.mark.parametrize(("how", "stage"), [("SIGTERM", "rolled back"), ("SIGKILL", "lease")])
-def test_a_rollout_that_is_ended_leaves_the_stable_pods(how, stage):
-    factory = "casebook.serving.router:app"
-    with Server(factory, {"stable": ["http://127.0.0.1:9"]}, patience=300) as router:
-        lease = 30 if how == "SIGTERM" else 2
-        code = CHILD.format(router=router.url, lease=lease)
-        child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+def test_a_rollout_that_is_ended_leaves_the_stable_pods(router, how, stage):
+    code = CHILD.format(router=router, lease=60 if how == "SIGTERM" else 8)
+    child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
 
-        def plan():
-            return json.loads(httpx.get(f"{router.url}/watch", trust_env=False).text)["stage"]
+    def plan():
+        return json.loads(httpx.get(f"{router}/watch", trust_env=False).text)["stage"]
 
-        try:
-            _until(lambda: plan() == "all")
-            os.kill(child.pid, getattr(signal, how))
-            _until(lambda: stage in plan(), 25)
-        finally:
-            child.kill()
-            child.wait()
+    try:
+        _until(lambda: plan() == "all")
+        os.kill(child.pid, getattr(signal, how))
+        _until(lambda: stage in plan(), 40)
+    finally:
+        child.kill()
+        child.wait()
 
 
 def _until(holds, seconds=120):

@@ -238,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(table.round(3).to_string())
     if not table["passed"].all():
         return 1
-    print(f"version {registry.register(run)} is the challenger")
+    print(f"version {registry.register(run, table)} is the challenger")
     return 0
 
 

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,8 @@ from casebook.cases.deployment_pipeline.world import START, Constants, Fault, si
 from casebook.serving.load import Server
 from casebook.serving.rollout import Pace, wait_ready
 from casebook.serving.router import app as router_app
-from casebook.serving.traffic import Traffic, by_turns, cpu_seconds, percentiles
+from casebook.serving.saturation import in_turns, percentiles, saturation
+from casebook.serving.traffic import Traffic
 
 POD = f"{service.__name__}:{service.app.__name__}"
 ROUTER = f"{router_app.__module__}:{router_app.__name__}"
@@ -110,42 +110,19 @@ def latency(
         ``p99`` (ms, from when a request was due; means of the rounds), ``low`` and ``high`` of the
         p99, and ``failed``.
     """
-    rows = []
     with _two(int(max(rates) * seconds)) as one:
-        for turn in range(-1, rounds):  # the first one warms up
-            paths = [("service", one.stable.url), ("router", one.router)]
-            for rps, (path, url) in product(rates, paths if turn % 2 else paths[::-1]):
-                with Traffic(f"{url}/score", one.bodies[: int(rps * seconds)], rps) as traffic:
-                    seen = traffic.wait()
-                told = {"path": path, "rps": rps, "turn": turn, "n": len(seen)}
-                rows.append(told | percentiles(seen))
-    return by_turns(pd.DataFrame(rows).query("turn >= 0"))
+        paths = {"service": f"{one.stable.url}/score", "router": f"{one.router}/score"}
+        return in_turns(paths, one.bodies, rates, seconds, rounds)
 
 
 def capacity(
     rates: Sequence[float] = (50, 100, 200, 300, 400, 600), seconds: float = 10
 ) -> pd.DataFrame:
-    """Return what one pod carries, from light load to more than it can.
-
-    Returns
-    -------
-    DataFrame
-        ``rps`` (asked for), ``answered`` (a second, until the last answer), ``cpu`` (busy share of
-        one core of the pod's process), ``p50``, ``p95``, ``p99`` (ms) and ``failed``.
-    """
-    rows = []
+    """Return what one pod carries; columns of :func:`casebook.serving.saturation.saturation`."""
     with _two(int(max(rates) * seconds)) as one:
         one.new.kill()  # two processes share the machine: the pod and its clients
-        for rps in (rates[0], *rates):  # the first one warms up
-            busy = cpu_seconds(one.stable.process.pid)
-            some = one.bodies[: int(rps * seconds)]
-            with Traffic(f"{one.stable.url}/score", some, rps) as traffic:
-                seen = traffic.wait()
-            busy = cpu_seconds(one.stable.process.pid) - busy
-            took = (seen["sent"] + seen["ms"] / 1000).max() - seen["sent"].min()
-            told = {"rps": rps, "answered": len(seen) / took, "cpu": busy / took}
-            rows.append(told | percentiles(seen))
-    return pd.DataFrame(rows[1:])
+        url, process = f"{one.stable.url}/score", one.stable.process.pid
+        return saturation(url, process, one.bodies, rates, seconds)
 
 
 class Drill(NamedTuple):

@@ -136,6 +136,17 @@ def run(
     return rollout.run(router, pods, stages, verdict, pace, on_stage, **given)
 
 
+def free(stable: Sequence[str]) -> str:
+    """Return the colour whose pods do not serve.
+
+    Examples
+    --------
+    >>> free(["http://card-payments-blue"])
+    'green'
+    """
+    return "green" if any("blue" in pod for pod in stable) else "blue"
+
+
 def released(registry: Registry | None, version: int, out: Callable[[], Timeline]) -> Timeline:
     """Roll a version of the registry out; it is the champion once it is live, and not before.
 
@@ -154,19 +165,23 @@ def released(registry: Registry | None, version: int, out: Callable[[], Timeline
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Roll a version out and promote it, or go back; 1 if it was rolled back."""
+    """Name the free colour, roll a version out and promote it, or go back; 1 if it went back."""
     import httpx
 
     from casebook.cases.deployment_pipeline.registry import Registry
 
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("command", choices=["out", "back"])
+    parser.add_argument("command", choices=["colour", "out", "back"])
     parser.add_argument("--router", required=True, help="address of its plans")
     parser.add_argument("--pods", nargs="+", default=[], help="out: addresses of the new version")
     parser.add_argument("--registry", help="SQLite file")
     parser.add_argument("--version", type=int, help="out: champion if it goes live")
     given = parser.parse_args(arguments)
     registry = Registry(given.registry) if given.registry else None
+    if given.command == "colour":
+        seen = httpx.get(f"{given.router}/watch", trust_env=False, timeout=10).raise_for_status()
+        print(f"colour={free(seen.json()['pods']['stable'])}")
+        return 0
     if given.command == "back":
         reply = httpx.post(f"{given.router}/back", json={}, trust_env=False, timeout=10)
         print(reply.text)
