@@ -15,7 +15,9 @@ import yaml
 
 import casebook.cases.deployment_pipeline as case
 from casebook.cases.deployment_pipeline import autoscaling, rollout, service
+from casebook.cases.deployment_pipeline.world import CHAPTER
 from casebook.project import require_checkout
+from casebook.recorded import bench
 from casebook.serving.rollout import Pace
 
 DEPLOY = Path(case.__file__).parent / "deploy"
@@ -181,6 +183,19 @@ def test_each_kind_of_check_stands_before_a_release():
     assert steps_of("cd.yaml", "production")[-2:] == ["canary", "decide"]
     usual = rollout.STAGES[1].requests / (rollout.STAGES[1].share * 87)  # seconds
     assert 60 * jobs["production"]["timeout-minutes"] > Pace().slack * usual + 3_600
+
+
+def test_a_pod_does_what_the_simulator_says_and_is_tested_with_that_much_of_a_core():
+    pod = documents("deployment.yaml")[0]["spec"]["template"]["spec"]["containers"][0]
+    given = pod["resources"]["limits"]["cpu"]
+    assert given == pod["resources"]["requests"]["cpu"]
+    core, fleet = int(given.removesuffix("m")) / 1000, autoscaling.Fleet()
+    table = bench.recorded(CHAPTER, "capacity").frame
+    full = table[table["p99"] < 250].iloc[-1]
+    does = core * full["answered"] / full["cpu"]
+    assert does == pytest.approx(fleet.per_pod / fleet.cpu, rel=0.4)
+    text = (DEPLOY / "cd.yaml").read_text()
+    assert f"--cpus {core:g} " in text and f"--rps {fleet.per_pod:g}" in text
 
 
 def test_a_release_names_its_image_by_digest_and_never_updates_what_serves():
