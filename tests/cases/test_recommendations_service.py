@@ -6,6 +6,7 @@ import json
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import httpx
 import numpy as np
@@ -257,20 +258,32 @@ def test_what_fills_a_list_is_looked_up_only_if_it_is_needed_and_is_the_same(tmp
             assert service._filled(found, source, ask, stock) == whole
 
 
-def test_lists_are_made_one_after_the_other_and_a_hanging_one_holds_up_no_arm(tmp_path):
-    """Without turns a second that stalls is followed by one of fall-backs."""
-    models = {"control": fake(), "treatment": fake(5.0)}
-    with service_of(tmp_path, models, budget_ms=400.0) as service:
-        planted(service, "hang")
-        got, calls = [], []
-        for user in range(6):
-            call = threading.Thread(target=lambda u=user: got.append(answered(service)(u)))
+@pytest.mark.parametrize("hangs", [False, True])
+def test_lists_are_made_one_after_the_other_and_a_hanging_one_holds_up_no_arm(tmp_path, hangs):
+    """Without turns a moment's stall is followed by a second of fall-backs."""
+    models, working, most = {"control": fake(), "treatment": fake(5.0)}, [], []
+
+    def noted(*given, model, **more):
+        working.append(1)
+        most.append(len(working))
+        threading.Event().wait(0.02)
+        working.pop()
+        return Fake.recommend(model, *given, **more)
+
+    for model in models.values():
+        model.recommend = partial(noted, model=model)
+    with service_of(tmp_path, models, budget_ms=600.0 if hangs else 9_000.0) as service:
+        if hangs:
+            planted(service, "hang")
+        got, who = [], range(6)
+        calls = [threading.Thread(target=lambda u=u: got.append(answered(service)(u))) for u in who]
+        for call in calls:
             call.start()
-            calls.append(call)
         for call in calls:
             call.join()
         made = {(one["arm"], one["source"]) for one in got}
-        assert made == {("control", "yesterday"), ("treatment", "model")}
+        assert made == {("control", "yesterday" if hangs else "model"), ("treatment", "model")}
+        assert hangs or max(most) == 1
 
 
 def test_a_cached_list_is_of_nobody_of_its_page_kind_and_model_and_follows_the_stock(tmp_path):
@@ -681,6 +694,7 @@ def test_a_model_that_hangs_is_refused_or_replaced_and_keeps_nobody_waiting(tmp_
             assert got.count(409) >= 30 and {*got} == {200, 409}
             outcome = next(iter(service.arms.swaps["control"].outcomes))
             assert outcome.swapped == (hangs == "old")
+            assert outcome.seconds < 20  # twenty lists of three seconds each are not waited for
             assert hangs == "old" or outcome.why.startswith("lists: TimeoutError")
             got = client.get("/recommendations", params=dict(query())).json()
             assert got["source"] == "model", got["why"]

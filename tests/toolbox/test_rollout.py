@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import httpx
@@ -202,3 +204,70 @@ def _until(holds, seconds=120):
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def roll_for_real(ill_from):
+    """Roll out over the router itself, with pods that are functions and customers in a thread."""
+    from starlette.testclient import TestClient
+
+    from casebook.serving.router import Answer, Router, pages
+
+    router, ill, done = Router(["http://old"]), threading.Event(), threading.Event()
+
+    async def ask(pod, raw, seconds):
+        bad = pod == "http://new" and ill.is_set()
+        body = json.dumps({"pod": pod}).encode()
+        return Answer(500 if bad else 200, body, "500" if bad else "", 5.0, None)
+
+    router._ask = ask
+
+    def judge(seen, stage, usual):
+        return Found("ill" if seen["new"]["bad"] else "")
+
+    def on_stage(stage):
+        if stage.name == ill_from:
+            ill.set()
+            _until(lambda: router.seen["new"].why)  # on a busy machine a stage is soon over
+
+    answers = []
+    with TestClient(pages(router)) as http:
+
+        def customers():
+            for i in itertools.count():
+                if done.is_set():
+                    return
+                reply = http.post("/score", json={"card": f"card {i}"})
+                told = reply.json()
+                answers.append((router.plan.stage, reply.status_code, told.get("pod", told)))
+
+        thread = threading.Thread(target=customers)
+        thread.start()
+        try:
+            stages = [one._replace(seconds=0.1, requests=3) for one in STAGES]
+            pace = Pace(every=0.05, warm=3, patience=30)
+            told = rollout.run(
+                http, ["http://new"], stages, judge, pace, on_stage, ready=lambda *_: None
+            )
+            time.sleep(0.1)
+        finally:
+            done.set()
+            thread.join()
+    assert {status for _, status, _ in answers} == {200}
+    return told, router, answers
+
+
+@pytest.mark.parametrize("stage", [one.name for one in STAGES])
+def test_a_fault_that_begins_in_any_stage_goes_back_and_no_customer_sees_it(stage):
+    told, router, answers = roll_for_real(stage)
+    assert (told.outcome, told.why) == ("rolled back", "ill")
+    assert told.rows["stage"].iloc[-2] == stage
+    assert router.plan == Plan(("http://old",), stage="rolled back")
+    assert answers[-1][2] == "http://old"
+    assert told.seconds < 10
+
+
+def test_a_good_version_serves_all_and_knows_the_way_back():
+    told, router, answers = roll_for_real("never")
+    assert (told.outcome, told.why) == ("live", "")
+    assert answers[-1] == ("live", 200, "http://new")
+    assert router.back()["stable"] == ("http://old",)
