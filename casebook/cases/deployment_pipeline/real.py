@@ -34,6 +34,20 @@ def fit(rows: pd.DataFrame, columns: Sequence[str], label: str, objective: str) 
     return lightgbm.train({**PARAMS, "objective": objective}, data, num_boost_round=ROUNDS)
 
 
+def _far(part: pd.DataFrame, said: np.ndarray) -> np.ndarray:
+    return np.abs(said - part["hires"].to_numpy())
+
+
+def _wrong(part: pd.DataFrame, said: np.ndarray) -> np.ndarray:
+    return ((said > 0.5) != part["up"].to_numpy()) * 1.0
+
+
+def _rule(later: pd.DataFrame, error: np.ndarray) -> dict[str, float]:
+    """Return the result of a rule without a model, as :func:`by_block` of a policy's."""
+    by_day = later.assign(error=error).groupby("day")["error"].agg(loss="mean", n="size")
+    return by_block(by_day.reset_index().assign(alarm=False, trained=False))
+
+
 def real_bike(policies: Sequence[str] = POLICIES) -> pd.DataFrame:
     """Serve 2012 with what was learned from 2011.
 
@@ -46,24 +60,15 @@ def real_bike(policies: Sequence[str] = POLICIES) -> pd.DataFrame:
     """
     rows = bike_hours(real("bike_hours"))
     first = int(rows.loc[rows["date"] == "2012-01-01", "day"].iloc[0])
-    out, later = [], rows[rows["day"] >= first]
+    later = rows[rows["day"] >= first]
     keyed = rows.set_index(["day", "hour"])["hires"]
     keys = pd.MultiIndex.from_arrays([later["day"] - 7, later["hour"]])
     lag = keyed.reindex(keys).fillna(rows.loc[rows["day"] < first, "hires"].mean()).to_numpy()
-    naive = later.assign(error=np.abs(lag - later["hires"])).groupby("day")["error"]
-    table = naive.agg(loss="mean", n="size").reset_index().assign(alarm=False, trained=False)
-    bias = {"bias": float((lag - later["hires"]).mean())}
-    out.append({"policy": "same hour last week", **by_block(table), **bias})
+    bias = float((lag - later["hires"]).mean())
+    out = [{"policy": "same hour last week", **_rule(later, _far(later, lag)), "bias": bias}]
+    train = partial(fit, columns=BIKE, label="hires", objective="regression")
     for policy in policies:
-        made = serve(
-            rows,
-            first,
-            365,
-            policy,
-            lambda part: fit(part, BIKE, "hires", "regression"),
-            BIKE,
-            lambda part, said: np.abs(said - part["hires"].to_numpy()),
-        )
+        made = serve(rows, first, 365, policy, train, BIKE, _far)
         total = np.average(made["said"], weights=made["n"]) - later["hires"].mean()
         out.append({"policy": policy, **by_block(made), "bias": float(total)})
     return from_real(pd.DataFrame(out), "bike_hours")
@@ -83,21 +88,13 @@ def real_elec(policies: Sequence[str] = POLICIES, window: int = 90) -> pd.DataFr
     rows = rows.assign(before=rows["up"].shift(1).eq(True) * 1.0)
     later, out = rows[rows["day"] >= window], []
     for labels, rule, back in (("at once", "no change", 1), ("next day", "same as yesterday", 48)):
-        wrong = (rows["up"].shift(back) != rows["up"])[later.index]
-        naive = later.assign(error=wrong * 1.0).groupby("day")["error"]
-        table = naive.agg(loss="mean", n="size").reset_index().assign(alarm=False, trained=False)
-        out.append({"labels": labels, "policy": rule, **by_block(table), "bias": 0.0})
+        wrong = (rows["up"].shift(back) != rows["up"])[later.index] * 1.0
+        out.append({"labels": labels, "policy": rule, **_rule(later, wrong), "bias": 0.0})
         inputs = (*ELEC, "before") if labels == "at once" else ELEC
+        train = partial(fit, columns=inputs, label="up", objective="binary")
         for policy in policies:
-            made = serve(
-                rows,
-                window,
-                window,
-                policy,
-                partial(fit, columns=inputs, label="up", objective="binary"),
-                inputs,
-                lambda part, said: ((said > 0.5) != part["up"].to_numpy()) * 1.0,
-            )
+            made = serve(rows, window, window, policy, train, inputs, _wrong)
             total = np.average(made["said"], weights=made["n"]) - later["up"].mean()
-            out.append({"labels": labels, "policy": policy, **by_block(made), "bias": float(total)})
+            told = {"labels": labels, "policy": policy, **by_block(made)}
+            out.append({**told, "bias": float(total)})
     return from_real(pd.DataFrame(out), "elec2")
