@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,7 @@ class Fleet(NamedTuple):
     bodies: list[dict[str, Any]]
 
 
+@cache
 def history(payments: int = 300, seed: int = 1) -> pd.DataFrame:
     """Return the quiet months before the first day, with what was reported of them."""
     year = simulate(seed, days=1, constants=Constants(n=payments))
@@ -96,7 +98,7 @@ def load(url: str, rates: Sequence[float] = (30, 100, 200), seconds: float = 20)
 
 
 def latency(
-    rates: Sequence[float] = (100, 200), seconds: float = 3, rounds: int = 15
+    rates: Sequence[float] = (100, 200), seconds: float = 2, rounds: int = 15
 ) -> pd.DataFrame:
     """Return the latency of a pod directly and through the router, at stated loads.
 
@@ -116,7 +118,7 @@ def latency(
 
 
 def capacity(
-    rates: Sequence[float] = (50, 100, 200, 300, 400, 600), seconds: float = 10
+    rates: Sequence[float] = (50, 100, 200, 300, 400, 600), seconds: float = 6
 ) -> pd.DataFrame:
     """Return what one pod carries; columns of :func:`casebook.serving.saturation.saturation`."""
     with _two(int(max(rates) * seconds)) as one:
@@ -142,8 +144,6 @@ DRILLS = (
     Drill("slow", FIVE),
     Drill("slow", ALL),
     Drill("nan", FIVE),
-    Drill("nan", HALF),
-    Drill("shifted", SHADOW),
     Drill("shifted", FIVE),
     Drill("killed", FIVE),
     Drill("killed", ALL),
@@ -205,7 +205,7 @@ def drill(
 
 
 def rollbacks(
-    drills: Sequence[Drill] = DRILLS, seconds: float = 4.0, requests: int = 150
+    drills: Sequence[Drill] = DRILLS, seconds: float = 3.0, requests: int = 150
 ) -> pd.DataFrame:
     """Return what a rollout does with each fault.
 
