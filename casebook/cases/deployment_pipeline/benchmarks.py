@@ -8,9 +8,10 @@ import pandas as pd
 
 from casebook.cases.deployment_pipeline import autoscaling, canary, incident, measured, studies
 from casebook.cases.deployment_pipeline.real import real_bike, real_elec
+from casebook.evaluate import psi
 
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
-    "null_psi": studies.null_psi,
+    "null_psi": psi.by_chance,
     "detectors": studies.detectors,
     "advice": studies.advice,
     "policies": studies.policies,

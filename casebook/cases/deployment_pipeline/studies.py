@@ -26,7 +26,6 @@ from casebook.cases.deployment_pipeline.world import (
     simulate,
 )
 from casebook.evaluate.intervals import mean_interval, wilson
-from casebook.evaluate.psi import Bins
 from casebook.serving import drift
 
 SEEDS = tuple(range(1_101, 1_116))
@@ -34,35 +33,6 @@ SEEDS = tuple(range(1_101, 1_116))
 MOVED = ("amount", "amount_ratio", "customer_mean_30d", "log_seconds_since_last", "tenure")
 SIZES = (0.25, 0.5, 1.0)
 QUIET_DAYS, SHIFTED_DAYS = 42, 7
-
-
-def null_psi(
-    sizes: Sequence[int] = (100, 200, 500, 2_000, 10_000),
-    reference: int = 20_000,
-    runs: int = 2_000,
-) -> pd.DataFrame:
-    """Draw PSIs of two samples of one distribution.
-
-    Returns
-    -------
-    DataFrame
-        ``n`` (size of the day), ``m`` (of the reference), ``mean``, ``expected`` ((bins - 1)(1/n +
-        1/m)), ``q95``, ``over_10`` and ``over_25`` (shares above .10 and .25), ``any_10`` (share of
-        days on which one of 23 such columns is above .10), ``p_05`` (share with p < .05).
-    """
-    rng = np.random.default_rng(21)
-    rows = []
-    for n in sizes:
-        bins = Bins.of(rng.random(reference))
-        # what the bins of a reference truly hold: each run has a reference of its own
-        truly = rng.dirichlet(np.full(10, reference / 10), size=runs)
-        found = bins.psi(rng.multinomial(n, truly))
-        over = float((found > 0.10).mean())
-        small = float((bins.p_value(found, n) < 0.05).mean())
-        values = (n, reference, found.mean(), bins.expected(n), np.quantile(found, 0.95), over)
-        rows.append((*values, float((found > 0.25).mean()), 1 - (1 - over) ** 23, small))
-    names = ["n", "m", "mean", "expected", "q95", "over_10", "over_25", "any_10", "p_05"]
-    return pd.DataFrame(rows, columns=names)
 
 
 # Detectors ----------------------------------------------------------------------------
