@@ -33,6 +33,8 @@ INDICES = (
     Settings("ivfpq", cells=256, code=16, probes=16),
     Settings("ivfpq", cells=256, code=32, probes=32),
     Settings("ivfpq", cells=256, code=32, probes=32, rescored=4),
+    Settings("ivfpq", cells=256, code=32, probes=96, rescored=4),
+    Settings("ivfpq", cells=256, code=32, probes=128, rescored=4),
 )
 
 
