@@ -29,9 +29,11 @@ recommender evaluation for missing-not-at-random implicit feedback*, RecSys.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from casebook.evaluate.experiments import ratio_with_se
@@ -146,6 +148,42 @@ def logged_ndcg(
 
 
 # The random slice ---------------------------------------------------------------------
+
+
+def by_chance(
+    rng: np.random.Generator, stock: np.ndarray, seed_item: np.ndarray, slots: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw lists evenly among the items in stock, without the page's own item.
+
+    Parameters
+    ----------
+    rng : Generator
+    stock : ndarray of bool, shape (items,)
+    seed_item : ndarray of int, shape (n,)
+        −1 for none.
+    slots : int
+
+    Returns
+    -------
+    lists : ndarray of int, shape (n, slots)
+        No item twice.
+    chance : ndarray, shape (n,)
+        Of each item that may be drawn, to stand in a given slot: one over the items in stock, of
+        which the page's own does not count.
+    """
+    among = np.flatnonzero(stock)
+    lists = np.empty((len(seed_item), slots), int)
+    again = np.arange(len(seed_item))
+    while len(again):
+        # A list with a repeated item is drawn anew as a whole: that leaves every list as likely.
+        drawn = among[rng.integers(len(among), size=(len(again), slots))]
+        lists[again] = drawn
+        ordered = np.sort(drawn, axis=1)
+        wrong = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
+        wrong |= (drawn == seed_item[again][:, None]).any(axis=1)
+        again = again[wrong]
+    own = (seed_item >= 0) & stock[seed_item]
+    return lists, 1 / (len(among) - own)
 
 
 class Appeal(NamedTuple):
@@ -362,3 +400,32 @@ def slate_value(
     else:
         raise ValueError(f"{how!r}: choose ips, snips or dr; dr needs expected and named.")
     return Estimate(*(slots * value for value in found[:4]), found.effective)
+
+
+# Judges -------------------------------------------------------------------------------
+
+
+def verdicts(table: pd.DataFrame, always: Sequence[str]) -> pd.DataFrame:
+    """Return whom each judge names, and what is lost by it; with judges who name the same always.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`judge_table`, with the truth.
+    always : sequence of str
+        The candidates that the controls name without looking.
+
+    Returns
+    -------
+    DataFrame
+        By judge: ``named``, ``right``, ``truth`` (of who is named), ``loss`` (to the best one).
+    """
+    wide = table.pivot(index="candidate", columns="judge", values="value")
+    if not {*always} <= {*wide.index} or "truth" not in wide:
+        raise ValueError(f"the table needs the truth and the candidates {always}.")
+    truth = wide["truth"]
+    named = {judge: wide[judge].idxmax() for judge in wide} | {f"always {a}": a for a in always}
+    held = truth.loc[[*named.values()]].to_numpy()
+    columns = {"named": [*named.values()], "right": held >= truth.max(), "truth": held}
+    made = pd.DataFrame(columns, index=pd.Index([*named], name="judge"))
+    return made.assign(loss=truth.max() - made["truth"])

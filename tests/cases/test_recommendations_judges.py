@@ -19,11 +19,11 @@ from casebook.cases.recommendations.judges import (
     judge_table,
     lists_of,
     true_clicks,
-    verdicts,
 )
 from casebook.cases.recommendations.nights import cleaned
 from casebook.cases.recommendations.rankers import Asked, Nights, asked
 from casebook.cases.recommendations.world import World, simulate
+from casebook.evaluate.slates import verdicts
 from casebook.retrieval.factors import top
 
 DAYS, SEEDS = range(28, 42), range(1, 6)

@@ -10,9 +10,10 @@ from casebook.cases.recommendations import cold, studies
 from casebook.cases.recommendations.catalogue import Shop
 from casebook.cases.recommendations.drills import kills, latency, mail, swap
 from casebook.cases.recommendations.fairness import fairness_of
-from casebook.cases.recommendations.judges import judge_table, verdicts
+from casebook.cases.recommendations.judges import judge_table
 from casebook.cases.recommendations.movielens import real_movielens
 from casebook.cases.recommendations.studies import RUNGS, SEEDS, at
+from casebook.evaluate.slates import verdicts
 from casebook.retrieval.ann import Settings, clustered, measure
 
 #: Worlds of the studies that vary a constant.

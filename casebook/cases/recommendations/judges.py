@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.recommendations.catalogue import stream
-from casebook.cases.recommendations.log import by_chance
 from casebook.cases.recommendations.nights import NAMES, cleaned
 from casebook.cases.recommendations.rankers import Asked, Nights, asked, of_lists
 from casebook.evaluate.assign import CONTROL, TREATMENT, arms, numbered
 from casebook.evaluate.off_policy import Estimate
 from casebook.evaluate.slates import (
+    by_chance,
     fit_appeal,
     logged_ndcg,
     logged_recall,
@@ -246,29 +246,3 @@ def _judges(
         "ab": partial(ab_test, world, some, lists, salt),
         "truth": partial(true_clicks, world, some, lists),
     }
-
-
-def verdicts(table: pd.DataFrame, always: Sequence[str]) -> pd.DataFrame:
-    """Return whom each judge names, and what is lost by it; with judges who name the same always.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`judge_table`, with the truth.
-    always : sequence of str
-        The candidates that the controls name without looking.
-
-    Returns
-    -------
-    DataFrame
-        By judge: ``named``, ``right``, ``truth`` (of who is named), ``loss`` (to the best one).
-    """
-    wide = table.pivot(index="candidate", columns="judge", values="value")
-    if not {*always} <= {*wide.index} or "truth" not in wide:
-        raise ValueError(f"the table needs the truth and the candidates {always}.")
-    truth = wide["truth"]
-    named = {judge: wide[judge].idxmax() for judge in wide} | {f"always {a}": a for a in always}
-    held = truth.loc[[*named.values()]].to_numpy()
-    columns = {"named": [*named.values()], "right": held >= truth.max(), "truth": held}
-    made = pd.DataFrame(columns, index=pd.Index([*named], name="judge"))
-    return made.assign(loss=truth.max() - made["truth"])
