@@ -8,14 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.recommendations import (
-    artifacts,
-    benchmarks,
-    ladder,
-    movielens,
-    rankers,
-    studies,
-)
+from casebook.cases.recommendations import benchmarks, ladder, movielens, rankers, studies
 from casebook.cases.recommendations.studies import SEEDS
 from casebook.cases.recommendations.world import CHAPTER
 from casebook.data import RealDataUnavailable
@@ -175,18 +168,6 @@ def test_networks_share_their_worlds_with_the_ladder():
     for rung, near in (("EASE", 1e-4), ("logistic", 3e-3)):
         assert made[rung].to_numpy() == pytest.approx(clicks[rung].to_numpy(), rel=near), rung
     assert not np.allclose(made["EASE"].iloc[::-1], clicks["EASE"], rtol=1e-3)
-
-
-def test_each_network_has_its_best_trial_of_nine():
-    trials = artifact(CHAPTER, "network_trials.csv")
-    assert {*trials["seed"]} == {*studies.CHOSEN_ON}
-    settings = ["width", "rate", "epochs", "cold"]
-    mean = trials.groupby(["network", *settings])["clicks"].mean()
-    for name in ("towers", "towers no logQ", "deep"):
-        own = mean.xs(name, level="network")
-        chosen = artifacts.CHOSEN[name]
-        assert len(own) == 9
-        assert own.idxmax() == tuple(getattr(chosen, setting) for setting in settings)
 
 
 def test_an_index_of_codes_reaches_the_guardrail_and_its_vectors_count():
