@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from casebook.evaluate.slates import (
+    fit_appeal,
     logged_ndcg,
     logged_recall,
     look_curve,
@@ -123,6 +124,21 @@ def test_recall_and_ndcg_by_hand():
     )
 
 
+def test_appeal_is_found_where_looks_multiply_it():
+    """Two thirds of the first slots' clicks: looks taken for granted give appeals too low."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(30_000, SLOTS, 2))
+    appeal = 1 / (1 + np.exp(-(1.5 * x[..., 0] - 0.5)))
+    clicked = rng.random(appeal.shape) < LOOK * appeal
+    found = fit_appeal(x, clicked, LOOK)
+    assert found.slope == pytest.approx([1.5, 0], abs=0.05)
+    assert found.level == pytest.approx(-0.5, abs=0.05)
+    assert found(x[:2]).shape == (2, SLOTS)
+    wrong = fit_appeal(x, clicked, np.ones(SLOTS))
+    assert wrong(x).mean() < 0.8 * appeal.mean() < 0.85 * found(x).mean()
+    assert abs(fit_appeal(x, clicked, LOOK, 1e6).slope).max() < 0.1
+
+
 def test_means_over_clusters():
     once = mean_over([1, 0, 1, 1], [1, 2, 3, 4])
     twice = mean_over([1, 0, 1, 1] * 2, [1, 2, 3, 4] * 2)
@@ -138,6 +154,8 @@ def test_means_over_clusters():
         (lambda: random_slice(np.zeros((0, 5)), np.zeros((0, 5)), LOOK, []), "needs some"),
         (lambda: slate_value(slice_of(drawn(1)[0]), drawn(1)[1], "dm"), "choose ips"),
         (lambda: slate_value(slice_of(drawn(1)[0]), drawn(1)[1], "dr"), "needs expected"),
+        (lambda: fit_appeal(np.zeros((4, 3)), np.zeros((4, 3)), LOOK), "for each slot"),
+        (lambda: fit_appeal(np.zeros((4, 5, 1)), np.zeros((4, 5)), LOOK), "nothing to learn"),
     ],
 )
 def test_bad_input_is_refused(call, says):
