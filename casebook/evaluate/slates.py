@@ -411,7 +411,7 @@ def verdicts(table: pd.DataFrame, always: Sequence[str]) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        Of :func:`judge_table`, with the truth.
+        ``candidate``, ``judge``, ``value``: what each judge says; one of them is ``truth``.
     always : sequence of str
         The candidates that the controls name without looking.
 
@@ -419,6 +419,18 @@ def verdicts(table: pd.DataFrame, always: Sequence[str]) -> pd.DataFrame:
     -------
     DataFrame
         By judge: ``named``, ``right``, ``truth`` (of who is named), ``loss`` (to the best one).
+
+    Raises
+    ------
+    ValueError
+        Without the truth, or one of those who are always named.
+
+    Examples
+    --------
+    >>> rows = [("a", "truth", 1.0), ("b", "truth", 2.0), ("a", "clicks", 9.0), ("b", "clicks", 5)]
+    >>> table = pd.DataFrame(rows, columns=["candidate", "judge", "value"])
+    >>> verdicts(table, always=["b"])["loss"].to_dict()
+    {'clicks': 1.0, 'truth': 0.0, 'always b': 0.0}
     """
     wide = table.pivot(index="candidate", columns="judge", values="value")
     if not {*always} <= {*wide.index} or "truth" not in wide:

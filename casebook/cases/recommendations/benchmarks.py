@@ -78,8 +78,8 @@ def judged(seeds: Sequence[int] = SEEDS, names: Sequence[str] = JUDGED) -> pd.Da
 def named(table: pd.DataFrame, always: Sequence[str] = ("popular", "logistic")) -> pd.DataFrame:
     """Return whom each judge names in each world of :func:`judged`: ``seed``, ``judge``, ``named``.
 
-    ``right``, ``truth`` and ``loss`` as of :func:`.judges.verdicts`; the controls name one without
-    looking.
+    ``right``, ``truth`` and ``loss`` as of :func:`casebook.evaluate.slates.verdicts`; the
+    controls name one without looking.
     """
     parts = [
         verdicts(own, always).reset_index().assign(seed=seed) for seed, own in table.groupby("seed")
