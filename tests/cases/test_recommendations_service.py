@@ -412,6 +412,7 @@ def test_events_that_wait_for_a_locked_store_keep_no_list_waiting(tmp_path):
             thread.start()
         threading.Event().wait(0.3)
         listed = client.get("/recommendations", params=dict(query())).json()
+        assert client.get("/health").is_success
         given_up = len(got)
         for thread in threads[1:]:
             thread.join(10)
