@@ -139,6 +139,17 @@ def test_a_dead_column_and_a_day_without_payments_are_to_be_repaired():
     assert monitors.advice(dead) == monitors.advice(missing) == "repair the feed"
 
 
+def test_a_rare_count_that_is_zero_all_day_is_not_dead():
+    year, _, _ = watched()
+    rows = year.rows[year.rows["day"].between(19, 24)].copy()
+    rare = [name for name in FEATURES if (year.rows[name] != 0).mean() < monitors.VARIED]
+    assert rare
+    rows.loc[rows["day"] == 21, rare] = 0.0
+    ref = monitors.reference(year.rows)
+    seen = monitors.alarms(monitors.daily(rows, ref), ref)
+    assert "dead" not in {*seen["what"]}
+
+
 def test_a_promise_needs_old_payments_and_a_probability_of_each():
     year, p, _ = watched()
     with pytest.raises(ValueError, match="need a probability each"):

@@ -36,6 +36,8 @@ FIT, QUIET = (-126, -56), (-56, 0)
 #: A column of a day is broken: share of missing values; factor of the median; share of its positive
 #: values that stood there the day before.
 MISSING, FACTOR, REPEATS = 0.02, 8.0, 0.2
+#: Share of values beside zero from which a day of zeros alone is no chance, whatever the day's mix.
+VARIED = 0.05
 #: Level of a weekly test of reports, and of a doubt; share refuted that stops a training.
 WEEKLY, DOUBT, REFUTED = 0.001, 0.05, 0.3
 ADVICE = {
@@ -90,9 +92,10 @@ def alarms(
         ``day``, ``what`` (a key of :data:`ADVICE`) and ``column``.
     """
     far = days["psi"] > ref.limits["raw"]
+    varied = [name for name, values in ref.values.items() if (values != 0).mean() > VARIED]
     seen = {
         "missing": days["missing"] > MISSING,
-        "dead": days["dead"],
+        "dead": days["dead"] & days["column"].isin(varied),
         "level": days["level"].abs() > np.log(FACTOR),
         "repeats": days["repeats"] > REPEATS,
         "distribution": far & (days["column"] != "score"),
