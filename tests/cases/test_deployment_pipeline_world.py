@@ -192,8 +192,6 @@ def test_a_decision_is_made_with_the_amount_that_was_served():
     euros = 1000 * world.cost(chance, amount, amount, chance).mean()
     cents = 1000 * world.cost(chance, 100 * amount, amount, chance).mean()
     assert cents > 1.5 * euros
-    risky = np.array([0.01]), np.array([6_000.0]), np.array([60.0]), np.array([0.01])
-    assert world.cost(*risky) > world.cost(risky[0], risky[2], *risky[2:])  # asks for 60 euro
     none = np.zeros(1), np.array([np.nan]), np.array([60.0]), np.array([0.0])
     assert world.cost(*none) == 0
 
