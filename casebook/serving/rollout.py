@@ -50,11 +50,12 @@ class Stage(NamedTuple):
 
 
 class Usual(NamedTuple):
-    """What the stable pods have answered in the stages before: requests, bad and slow ones."""
+    """What the stable pods answered in the stages before: requests, bad, slow ones, last scores."""
 
     n: int = 0
     bad: int = 0
     slow: int = 0
+    scores: tuple[float, ...] = ()
 
 
 class Found(NamedTuple):
@@ -344,7 +345,7 @@ class _Rollout:
             self._note(stage, new, found.index, why or ("passed" if passed else found.hold))
             if passed and stage.share < 1:
                 old = seen["stable"]
-                more = Usual(old["n"], old["bad"], old["slow"])
+                more = old["n"], old["bad"], old["slow"], tuple(old["scores"])
                 self.usual = Usual(*(a + b for a, b in zip(self.usual, more, strict=True)))
             if why or passed:
                 return why, new["first_bad"]

@@ -47,6 +47,8 @@ QUIET, ILL = Usual(20_000, 20, 20), Usual(20_000, 600, 600)
         (LAST, arm(500, 20), arm(0), Usual(), "bad answers"),
         (CANARY, arm(300, scores=DRAWN[0]), arm(300, scores=DRAWN[1]), QUIET, ""),
         (CANARY, arm(300, scores=20 * DRAWN[0]), arm(300, scores=DRAWN[1]), QUIET, "has moved"),
+        (LAST, arm(300, scores=DRAWN[0]), arm(0), Usual(scores=tuple(DRAWN[1])), ""),
+        (LAST, arm(300, scores=20 * DRAWN[0]), arm(0), Usual(scores=tuple(DRAWN[1])), "has moved"),
         (CANARY, arm(90, scores=[0.9] * 90), arm(300, scores=DRAWN[1]), QUIET, ""),  # too few
     ],
 )

@@ -111,7 +111,8 @@ def verdict(
             return Found(f"{what} answers ({found.reason}) {whose}")
         if found.action == "wait" and new["n"]:
             hold = hold or found.reason
-    a, b = (_log_odds(arm["scores"]) for arm in (old, new))
+    theirs = usual.scores if stage.share == 1 and usual.scores else old["scores"]
+    a, b = _log_odds(theirs), _log_odds(new["scores"])
     if min(len(a), len(b)) < 100:
         return Found("", hold)
     index = psi(a, b)
