@@ -107,7 +107,7 @@ def models(tmp_path_factory):
 
 def test_a_version_that_errs_goes_back_a_good_one_goes_live_and_nobody_notices(models):
     first, second = models
-    bad = {"folder": str(second), "fault": "nan"}
+    bad = {"folder": str(second), "fault": "no number"}
     with (
         measured.fleet(first, second, 30_000) as one,
         Server(measured.POD, bad, patience=measured.START_UP) as broken,

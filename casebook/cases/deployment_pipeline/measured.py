@@ -143,7 +143,7 @@ DRILLS = (
     Drill("errors", ALL),
     Drill("slow", FIVE),
     Drill("slow", ALL),
-    Drill("nan", FIVE),
+    Drill("no number", FIVE),
     Drill("shifted", FIVE),
     Drill("killed", FIVE),
     Drill("killed", ALL),

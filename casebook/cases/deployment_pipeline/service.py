@@ -319,7 +319,7 @@ FAULTS: Mapping[str, Callable[[Scorer], Scorer] | None] = {
     "errors": None,
     "never ready": None,
     "slow": lambda score: slow(score, 700),
-    "nan": lambda score: lambda payment: math.nan,
+    "no number": lambda score: lambda payment: math.nan,
     "shifted": lambda score: lambda payment: min(20 * score(payment), 1.0),
 }
 
