@@ -262,11 +262,11 @@ def check_growth(call, make, length: int = 3_000) -> None:
     A busy machine stretches one measurement or another; the least of several has none of that.
     """
     short, long, ratio = math.inf, math.inf, math.inf
-    for _ in range(5):
+    for measured in range(5):
         short = min(short, seconds(call, make(length)))
         long = min(long, seconds(call, make(4 * length)))
         ratio = long / short
-        if ratio < 9:
+        if ratio < 9 and measured:
             return
     raise AssertionError(f"four times the text took {ratio:.1f} times as long")
 
@@ -321,7 +321,7 @@ def test_findings_that_are_compared_with_all_others_are_found(monkeypatch):
     monkeypatch.setattr(privacy, "Free", Compared)
     assert find(text) == honest
     with pytest.raises(AssertionError, match="times as long"):
-        check_growth(find, lambda n: STALLS["e-mails"](4 * n), length=1_000)
+        check_growth(find, lambda n: STALLS["e-mails"](4 * n), length=1_500)
 
 
 def test_a_text_without_end_is_refused():
