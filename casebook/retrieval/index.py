@@ -14,6 +14,10 @@ question. Writers wait for one another.
 whose text is new are embedded: vectors are kept by the hash of their text. A reader takes over what
 changed since its last question.
 
+**What is read is what was written.** Each article, passage and vector has a checksum. Opening an
+index reads all of them: a flipped bit is a fault with a name, never another answer. What was
+removed is overwritten in the file.
+
 Words are scored by BM25 over all stored passages, those included that are not valid now or that a
 filter hides; ``purge`` removes what has ended.
 """
@@ -22,8 +26,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,7 +55,7 @@ FOREVER = np.iinfo(np.int64).max
 WAIT = 60.0
 #: A filter that leaves fewer than this share of the passages: only theirs are multiplied.
 SELECTIVE = 0.2
-_FORMAT = 1
+_FORMAT = 2
 #: Passages that a reader takes over at a time.
 _BATCH = 5_000
 
@@ -64,10 +70,11 @@ CREATE INDEX IF NOT EXISTS articles_changed ON articles (changed);
 CREATE TABLE IF NOT EXISTS chunks (
     id INTEGER PRIMARY KEY AUTOINCREMENT, article INTEGER NOT NULL REFERENCES articles (id),
     heading TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
-    terms TEXT NOT NULL, hash TEXT NOT NULL);
+    terms TEXT NOT NULL, hash TEXT NOT NULL, crc INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS chunks_article ON chunks (article);
 CREATE INDEX IF NOT EXISTS chunks_hash ON chunks (hash);
-CREATE TABLE IF NOT EXISTS vectors (hash TEXT PRIMARY KEY, vector BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS vectors (
+    hash TEXT PRIMARY KEY, vector BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS removals (generation INTEGER NOT NULL, article INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS removals_generation ON removals (generation);
 """
@@ -151,9 +158,15 @@ def _time(nanoseconds: int) -> pd.Timestamp:
 
 
 def _article_hash(article: Article) -> str:
-    what = [article.title, article.text, article.tags]
+    what = [*article.key, article.title, article.text, article.tags]
     what += [_nanoseconds(article.valid_from), _nanoseconds(article.valid_to)]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+def _crc(*values: object) -> int:
+    """Return the checksum of a row's values."""
+    flat = b"\0".join(v if isinstance(v, bytes) else str(v).encode() for v in values)
+    return zlib.crc32(flat)
 
 
 class Index:
@@ -163,12 +176,14 @@ class Index:
     or use it in a ``with`` statement.
     """
 
-    def __init__(self, path: Path, embedder: Embedder | None) -> None:
-        self.path, self.embedder = Path(path), embedder
+    def __init__(self, path: Path, embedder: Embedder | None, read_only: bool = False) -> None:
+        self.path, self.embedder, self.read_only = Path(path), embedder, read_only
         self._lock = threading.RLock()
+        where = self.path.absolute().as_uri() + ("?mode=ro&immutable=1" if read_only else "")
         self._db = sqlite3.connect(
-            self.path, timeout=WAIT, isolation_level=None, check_same_thread=False
+            where, timeout=WAIT, isolation_level=None, check_same_thread=False, uri=True
         )
+        self._db.execute("PRAGMA secure_delete = ON")  # what is removed is overwritten
         self._view: _View | None = None
         #: What :meth:`articles` found last, and the state of the file at that time.
         self._listed: tuple[list | None, pd.DataFrame] = (None, pd.DataFrame())
@@ -227,14 +242,24 @@ class Index:
         return index
 
     @classmethod
-    def open(cls, path: Path, embedder: Embedder | None = None) -> Index:
-        """Open an index.
+    def open(
+        cls,
+        path: Path,
+        embedder: Embedder | None = None,
+        verify: bool = True,
+        read_only: bool = False,
+    ) -> Index:
+        """Open an index, once all that it holds was read and found as it was written.
 
         Parameters
         ----------
         path : Path
         embedder : Embedder, optional
             The one that it was built with. Without it the index is searched by words alone.
+        verify : bool
+            Whether all checksums are compared; the time grows with the size of the file.
+        read_only : bool
+            For a file that this process may not write. So is every file without the right to.
 
         Returns
         -------
@@ -245,14 +270,27 @@ class Index:
         FileNotFoundError
             If there is no file.
         IndexFault
-            If the file is no index, its build never came to an end, or it was built with another
-            embedder.
+            If the file is no index, its build never came to an end, it was built with another
+            embedder, or something in it is not as it was written; if it may not be written and its
+            last changes stand in a log beside it.
         """
-        if not Path(path).is_file():
+        path = Path(path)
+        if not path.is_file():
             raise FileNotFoundError(f"No index at {path}: make one by Index.build.")
-        index = cls(path, embedder)
+        read_only = read_only or not os.access(path, os.W_OK)
+        log = path.with_name(path.name + "-wal")
+        if read_only and log.is_file() and log.stat().st_size:
+            raise IndexFault(
+                f"{path} may not be written, and its last changes stand in {log.name}: open and "
+                "close it once where it may be."
+            )
+        index = cls(path, embedder, read_only)
         try:
             index._adopt(index._meta())
+            if verify and (found := index._damage()):
+                raise IndexFault(
+                    f"{path} is damaged: {'; '.join(found[:3])}. Build it anew from the articles."
+                )
         except BaseException:
             index.close()
             raise
@@ -272,7 +310,7 @@ class Index:
     def _meta(self) -> dict[str, str]:
         try:
             meta = dict(self._db.execute("SELECT key, value FROM meta"))
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeError) as error:
             raise IndexFault(
                 f"{self.path} holds no index ({error}): make one by Index.build."
             ) from error
@@ -282,8 +320,15 @@ class Index:
 
     def _adopt(self, meta: dict[str, str]) -> None:
         """Take over how the index was built."""
-        kind, size, overlap = meta["chunker"].split("/")
-        self.chunker, self.analyser = Chunker(kind, int(size), int(overlap)), meta["analyser"]
+        try:
+            kind, size, overlap = meta["chunker"].split("/")
+            self.chunker, self.analyser = Chunker(kind, int(size), int(overlap)), meta["analyser"]
+            int(meta["epoch"]), int(meta["generation"])
+            known = self.analyser in ANALYSERS and "embedder" in meta
+        except (KeyError, ValueError):
+            known = False
+        if not known:
+            raise IndexFault(f"{self.path} does not say how it was built: build it anew.")
         if self.embedder is not None and meta["embedder"] != self.embedder.name:
             raise IndexFault(
                 f"{self.path} holds vectors of {meta['embedder'] or 'no embedder'}, not of "
@@ -301,9 +346,11 @@ class Index:
             try:
                 yield
                 self._db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+                if getattr(error, "sqlite_errorname", "").startswith("SQLITE_CORRUPT"):
+                    raise IndexFault(f"{self.path} is damaged ({error}): build it anew.") from error
                 raise
 
     def _rebuild(self, articles: Sequence[Article]) -> None:
@@ -397,6 +444,8 @@ class Index:
 
     def _may_write(self) -> None:
         meta = self._meta()
+        if self.read_only:
+            raise IndexFault(f"{self.path} was opened to be read only: it is not changed.")
         self._adopt(meta)
         if meta["embedder"] and self.embedder is None:
             raise IndexFault(
@@ -456,9 +505,9 @@ class Index:
         ).lastrowid
         chunks = self.chunker(article)
         self._db.executemany(
-            "INSERT INTO chunks (article, heading, first, last, terms, hash) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            [(row, *self._chunk_row(chunk)) for chunk in chunks],
+            "INSERT INTO chunks (article, heading, first, last, terms, hash, crc) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(row, *values, _crc(*values)) for values in map(self._chunk_row, chunks)],
         )
         return chunks
 
@@ -477,8 +526,10 @@ class Index:
         if new:
             made = self.embedder.encode([texts[key] for key in new])
             made = check_vectors(made, len(new), self.embedder.dimensions)
-            rows = [(key, vector.tobytes()) for key, vector in zip(new, made, strict=True)]
-            self._db.executemany("INSERT INTO vectors VALUES (?, ?)", rows)
+            rows = [
+                (key, v.tobytes(), _crc(key, v.tobytes())) for key, v in zip(new, made, strict=True)
+            ]
+            self._db.executemany("INSERT INTO vectors VALUES (?, ?, ?)", rows)
         return len(new)
 
     def _set_ends(self, article_id: str, language: str, generation: int) -> None:
@@ -654,7 +705,8 @@ class Index:
         -------
         DataFrame
             ``article_id``, ``language``, ``version``, ``title``, ``valid_from``, ``valid_to``,
-            ``ends``, ``chunks``; in the order of their keys.
+            ``ends``, ``hash`` (of all that the version says), ``chunks``; in the order of their
+            keys.
         """
         with self._transaction("DEFERRED"):
             stamp = self._db.execute(
@@ -663,16 +715,23 @@ class Index:
             if self._listed[0] == stamp:
                 return self._listed[1].copy()
             rows = self._db.execute(
-                "SELECT article_id, language, version, title, begins, valid_to, ends, "
+                "SELECT article_id, language, version, title, begins, valid_to, ends, hash, "
                 "(SELECT count(*) FROM chunks WHERE article = articles.id) FROM articles "
                 "ORDER BY article_id, language, version"
             ).fetchall()
         names = ["article_id", "language", "version", "title", "valid_from", "valid_to", "ends"]
-        frame = pd.DataFrame(rows, columns=[*names, "chunks"])
+        frame = pd.DataFrame(rows, columns=[*names, "hash", "chunks"])
         for column in names[4:]:
             frame[column] = pd.to_datetime(frame[column].map(_time))
         self._listed = stamp, frame
         return frame.copy()
+
+    def state(self) -> tuple[int, ...]:
+        """Return what changes with every write: of two equal states the content is the same."""
+        rows = self._db.execute(
+            "SELECT value FROM meta WHERE key IN ('epoch', 'generation') ORDER BY key"
+        )
+        return tuple(int(value) for (value,) in rows)
 
     def size(self) -> dict[str, int]:
         """Return the numbers of ``articles`` (versions), ``chunks``, ``vectors`` and ``bytes``."""
@@ -687,28 +746,15 @@ class Index:
     def check(self) -> list[str]:
         """Return what is wrong in the file: a line for each fault, none in a sound index.
 
-        Each version must have just the passages that its text is cut into, each passage its
-        terms and its vector, each effective end must follow from the versions, and no vector
-        may be left over.
+        All checksums must fit. Each version must have just the passages that its text is cut into,
+        each passage its terms and its vector (of length 1), each effective end must follow from the
+        versions, and no vector may be left over.
         """
-        found = []
         with self._transaction("DEFERRED"):
             self._adopt(self._meta())
-            (sound,) = self._db.execute("PRAGMA integrity_check").fetchone()
-            found += [] if sound == "ok" else [f"SQLite: {sound}"]
-            ends: dict[tuple[str, str], int] = {}
-            rows = self._db.execute(
-                "SELECT id, article_id, version, language, title, text, begins, valid_to, tags, "
-                "ends, hash FROM articles ORDER BY article_id, language, version DESC"
-            ).fetchall()
-            for row, *what, end, stamp in rows:
-                article = Article(*what[:5], _time(what[5]), _time(what[6]), what[7])
-                found += self._article_faults(row, article, stamp)
-                group = article.article_id, article.language
-                replaced = ends.get(group, FOREVER)
-                if end != min(what[6], replaced):
-                    found.append(f"{article.key} has a wrong effective end")
-                ends[group] = min(replaced, what[5])
+            found = self._damage()
+            for row, article, _, _ in self._stored_articles():
+                found += self._article_faults(row, article)
             lone = "FROM chunks WHERE article NOT IN (SELECT id FROM articles)"
             idle = "FROM vectors WHERE hash NOT IN (SELECT hash FROM chunks)"
             for what, clause in (("passages without an article", lone), ("idle vectors", idle)):
@@ -718,20 +764,55 @@ class Index:
                 bare = "FROM chunks WHERE hash NOT IN (SELECT hash FROM vectors)"
                 if n := self._db.execute(f"SELECT count(*) {bare}").fetchone()[0]:
                     found.append(f"{n} passages without a vector")
+            vectors = self._db.execute("SELECT vector FROM vectors").fetchall()
+            lengths = [float(np.linalg.norm(np.frombuffer(v, np.float32))) for (v,) in vectors]
+            if n := int((np.abs(np.array(lengths) - 1) > 0.01).sum()):
+                found.append(f"{n} vectors are not of length 1")
         return found
 
-    def _article_faults(self, row: int, article: Article, stamp: str) -> list[str]:
+    def _stored_articles(self) -> Iterator[tuple[int, Article, int, str]]:
+        """Yield row, article, effective end and hash of each version, the highest first."""
+        rows = self._db.execute(
+            "SELECT id, article_id, version, language, title, text, begins, valid_to, tags, ends, "
+            "hash FROM articles ORDER BY article_id, language, version DESC"
+        )
+        for row, *what, end, stamp in rows:
+            times = _time(what[5]), _time(what[6])
+            yield row, Article(*what[:5], *times, what[7]), end, stamp
+
+    def _damage(self) -> list[str]:
+        """Return what is not as it was written: a line for each fault."""
+        try:
+            (sound,) = self._db.execute("PRAGMA integrity_check").fetchone()
+            found = [] if sound == "ok" else [f"SQLite: {sound}"]
+            ends: dict[tuple[str, str], int] = {}
+            for _, article, end, stamp in self._stored_articles():
+                if stamp != _article_hash(article):
+                    found.append(f"{article.key} was altered")
+                group = article.article_id, article.language
+                replaced = ends.get(group, FOREVER)
+                if end != min(_nanoseconds(article.valid_to), replaced):
+                    found.append(f"{article.key} has a wrong effective end")
+                ends[group] = min(replaced, _nanoseconds(article.valid_from))
+            for what, columns in _CHECKED.items():
+                rows = self._db.execute(f"SELECT {columns}, crc FROM {what}")
+                wrong = sum(crc != _crc(*values) for *values, crc in rows)
+                found += [f"{wrong} {what} do not fit their checksum"] if wrong else []
+        except (sqlite3.DatabaseError, ValueError, OverflowError, TypeError) as error:
+            return [f"it cannot be read ({error})"]
+        return found
+
+    def _article_faults(self, row: int, article: Article) -> list[str]:
         stored = self._db.execute(
             "SELECT heading, first, last, terms, hash FROM chunks WHERE article = ? ORDER BY id",
             (row,),
         ).fetchall()
         made = [self._chunk_row(chunk) for chunk in self.chunker(article)]
-        faults = [] if stored == made else [f"{article.key} has other passages than its text"]
-        return (
-            faults if stamp == _article_hash(article) else [*faults, f"{article.key} was altered"]
-        )
+        return [] if stored == made else [f"{article.key} has other passages than its text"]
 
 
+#: Columns of the tables whose rows have a checksum.
+_CHECKED = {"chunks": "heading, first, last, terms, hash", "vectors": "hash, vector"}
 _NAMES = ("lexical", "dense")
 
 

@@ -44,9 +44,7 @@ UPDATES: dict[str, Callable[[HelpCentre, pd.DataFrame], None]] = {
 
 def _open(folder: Path) -> HelpCentre:
     """Open the files of a help centre, as a process does that starts anew."""
-    passages, sentences, grams = (folder / f"{name}.db" for name in FILES)
-    model = Hashed(_DIMENSIONS)
-    return HelpCentre(Index.open(passages, model), Index.open(sentences, model), Index.open(grams))
+    return HelpCentre.open(folder, Hashed(_DIMENSIONS))
 
 
 def _copied(base: Path, copy: Path) -> Path:

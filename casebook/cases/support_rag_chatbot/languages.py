@@ -11,14 +11,14 @@ is measured, and asked live, in :mod:`~casebook.cases.support_rag_chatbot.typed`
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot.glossary import translated
-from casebook.retrieval.chunks import Chunker, as_utc
+from casebook.retrieval.chunks import Chunker, as_utc, sentence_spans
 from casebook.retrieval.dense import Embedder
 from casebook.retrieval.index import Changes, Index, Passage
 from casebook.retrieval.text import words
@@ -48,6 +48,10 @@ SYSTEMS: dict[str, dict[str, float]] = {
     "all, no glossary": {"dense_own": 0.4, "words_own": 0.2, "grams_own": 0.4},
     "all": WEIGHTS,
 }
+#: What tells a version of an article from all others.
+KEY = ["article_id", "language", "version"]
+#: The indexes of a help centre, in the order in which an update writes them.
+FILES = ("passages.db", "sentences.db", "grams.db")
 #: Passages of a ranking, and articles on which its scores are put from 0 to 1.
 DEPTH, SCALE_DEPTH = 100, 50
 
@@ -126,9 +130,10 @@ class Query:
 class HelpCentre:
     """The articles, searchable: three indexes of the same articles, of which the first decides.
 
-    ``passages`` (sections; words and vectors) decides which version is in force at a time. What
-    ``sentences`` (vectors of single sentences) and ``grams`` (character n-grams) find is dropped
-    unless it is: an update that is cut off between two files returns nothing stale.
+    ``passages`` (sections; words and vectors) decides which version is in force at a time, and what
+    it says. What ``sentences`` (vectors of single sentences) and ``grams`` (character n-grams) find
+    is dropped unless they hold the same version with the same text: an update that is cut off
+    between two files returns nothing stale, and :meth:`lagging` lists what to repeat.
 
     Parameters
     ----------
@@ -145,6 +150,7 @@ class HelpCentre:
     ) -> None:
         self.passages, self.sentences, self.grams = passages, sentences, grams
         self.weights = dict(weights)
+        self._lag: tuple[tuple, list[tuple[str, str, int]]] = ((), [])
 
     @classmethod
     def build(cls, folder: Path, articles: pd.DataFrame, embedder: Embedder) -> HelpCentre:
@@ -159,10 +165,27 @@ class HelpCentre:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        passages, sentences, grams = (folder / name for name in FILES)
         return cls(
-            Index.build(folder / "passages.db", articles, embedder),
-            Index.build(folder / "sentences.db", articles, embedder, Chunker("sentences", 1)),
-            Index.build(folder / "grams.db", articles, analyser="ngrams"),
+            Index.build(passages, articles, embedder),
+            Index.build(sentences, articles, embedder, Chunker("sentences", 1)),
+            Index.build(grams, articles, analyser="ngrams"),
+        )
+
+    @classmethod
+    def open(cls, folder: Path, embedder: Embedder) -> HelpCentre:
+        """Open the three indexes of a folder, once each was found as it was written.
+
+        Raises
+        ------
+        FileNotFoundError
+            If one of them is not there.
+        IndexFault
+            If one is damaged, or was built with another embedder.
+        """
+        passages, sentences, grams = (Path(folder) / name for name in FILES)
+        return cls(
+            Index.open(passages, embedder), Index.open(sentences, embedder), Index.open(grams)
         )
 
     def close(self) -> None:
@@ -190,6 +213,22 @@ class HelpCentre:
         self.sentences.delete(ids)
         self.grams.delete(ids)
         return changes
+
+    def _stamps(self) -> list[dict[tuple[str, str, int], str]]:
+        """Return for each index the hash of every version that it holds."""
+        files = (self.passages, self.sentences, self.grams)
+        tables = (index.articles().set_index(KEY)["hash"] for index in files)
+        return [table.to_dict() for table in tables]
+
+    def lagging(self) -> list[tuple[str, str, int]]:
+        """Return the versions that do not say the same in all three indexes: update them again."""
+        state = tuple(index.state() for index in (self.passages, self.sentences, self.grams))
+        if self._lag[0] != state:
+            stamps = self._stamps()
+            keys = sorted(set().union(*stamps))
+            behind = [k for k in keys if len({held.get(k, "") for held in stamps}) > 1]
+            self._lag = state, behind
+        return list(self._lag[1])
 
     def in_force(self, at: object) -> pd.DataFrame:
         """Return the versions in force at a time: rows of :meth:`Index.articles`."""
@@ -238,13 +277,14 @@ class HelpCentre:
             By name of :data:`SIGNALS` and ``article_id``: cosines and BM25 scores, of articles of
             which some language is in force.
         """
-        table = self.in_force(at)
-        keys = set(table[["article_id", "language", "version"]].itertuples(index=False, name=None))
+        keys = set(self.in_force(at)[KEY].itertuples(index=False, name=None))
+        behind = keys & set(self.lagging())
         scores: dict[str, dict[str, float]] = {}
         for name, passages in self._found(query, at).items():
             best = scores.setdefault(name, {})
+            agreed = keys - behind if name in ("sentences_en", "grams_own") else keys
             for p in passages:
-                if (p.article_id, p.language, p.version) in keys:
+                if (p.article_id, p.language, p.version) in agreed:
                     best[p.article_id] = max(best.get(p.article_id, -1.0), p.score)
         return scores
 
@@ -309,15 +349,22 @@ class HelpCentre:
             same &= (frame["language"] == hit.language) & (frame["version"] == hit.version)
             return same.to_numpy()
 
-        def parts(index: Index) -> list[Passage]:
-            found = index.search(hit.title, k=200, at=at, where=where, how="dense", depth=200)
-            return sorted(found, key=lambda passage: passage.start)
+        found = self.passages.search(hit.title, k=200, at=at, where=where, how="dense", depth=200)
+        sections = sorted(found, key=lambda passage: passage.start)
+        return [(section, _sentences(section)) for section in sections]
 
-        sentences = parts(self.sentences)
-        return [
-            (section, [s for s in sentences if section.start <= s.start < section.end])
-            for section in parts(self.passages)
-        ]
+
+def _sentences(section: Passage) -> list[Passage]:
+    """Cut a section into its sentences, each a passage of its own."""
+    return [
+        replace(
+            section,
+            text=section.text[start:end],
+            start=section.start + start,
+            end=section.start + end,
+        )
+        for start, end in sentence_spans(section.text)
+    ]
 
 
 def scale(scores: Mapping[str, float], depth: int = SCALE_DEPTH) -> dict[str, float]:
