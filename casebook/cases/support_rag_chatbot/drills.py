@@ -30,18 +30,10 @@ import pandas as pd
 from casebook.cases.support_rag_chatbot import answer as answering
 from casebook.cases.support_rag_chatbot import conversation, learning
 from casebook.cases.support_rag_chatbot.answer import Answerer, ExtractiveReader
-from casebook.cases.support_rag_chatbot.conversation import (
-    _SAYS,
-    ERROR_SECONDS,
-    Chatbot,
-    State,
-    Tracked,
-    Turn,
-    _told,
-    track,
-)
+from casebook.cases.support_rag_chatbot.conversation import Chatbot, State, Turn
 from casebook.cases.support_rag_chatbot.evaluation import CASE, NOW, VECTORS, Label, language_model
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Hit, Query
+from casebook.cases.support_rag_chatbot.tracker import ERROR_SECONDS, SAYS, Tracked, told, track
 from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope
 from casebook.cases.support_rag_chatbot.world import (
     PII,
@@ -121,7 +113,7 @@ STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
     "mask": ((conversation, "mask_turns"),),
     "understand": (
         (LanguageModel, "__call__"),
-        *((conversation, name) for name in ("attack", "wants_person", "entities", "query_of")),
+        *((conversation, name) for name in ("facts_of", "foreign", "entities", "query_of")),
     ),
     "tracking": ((conversation, "track"),),
     "search": ((HelpCentre, "search"),),
@@ -271,7 +263,7 @@ def retry_until_answered(
         except TrackingError:
             seconds += ERROR_SECONDS
         else:
-            return _told(status, _SAYS[language], seconds, calls)
+            return told(status, at, language, seconds, calls)
     return Tracked("timeout", "", seconds, most)
 
 
@@ -285,14 +277,14 @@ class LastKnown:
         self, api: TrackingAPI, number: str, at: pd.Timestamp, language: str
     ) -> Tracked:  # fmt: skip
         """Ask within the budget; without an answer, repeat the one before."""
-        told = track(api, number, at, language)
-        if told.status is not None:
-            self._seen[number] = told.status
-        elif told.outcome == "timeout" and number in self._seen:
+        found = track(api, number, at, language)
+        if found.status is not None:
+            self._seen[number] = found.status
+        elif found.outcome == "timeout" and number in self._seen:
             known = self._seen[number]
             text = f"{number}: {STATUS_TEXTS[language][known.code]}."
-            return Tracked("status", text, told.seconds, told.calls, known)
-        return told
+            return Tracked("status", text, found.seconds, found.calls, known)
+        return found
 
 
 #: Ways to meet an outage, each made anew for a drill.
@@ -708,7 +700,7 @@ class _Remembered:
         return self._read[hit.key]
 
 
-_OURS = frozenset(text for says in _SAYS.values() for text in says.values())
+_OURS = frozenset(text for says in SAYS.values() for text in says.values())
 
 
 def own_words(turn: Turn, articles: pd.DataFrame, at: object = NOW) -> tuple[int, int]:
@@ -730,7 +722,7 @@ def own_words(turn: Turn, articles: pd.DataFrame, at: object = NOW) -> tuple[int
         Of a reply without citations all words, but for the chatbot's own fixed sentences.
     """
     said = "" if not turn.citations and turn.text in _OURS else turn.text
-    for says in _SAYS.values():
+    for says in SAYS.values():
         said = said.removeprefix(says["other"])
     cited = []
     for c in turn.citations:

@@ -18,7 +18,9 @@ from casebook.cases.support_rag_chatbot import world
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.conversation import (
     HEAD,
+    SHOWN,
     Rewriting,
+    near_pair,
     probability,
     query_of,
     rewrite,
@@ -332,13 +334,17 @@ def answers(
     -------
     DataFrame
         ``id``, ``said`` (the answer), ``article_id``, ``cited_language``, ``version``,
-        ``start``, ``end``, ``faults``, ``label`` (:class:`Label`'s kind; empty without one),
+        ``start``, ``end``, ``faults``, ``pair`` (two articles for different readers), ``shown``
+        (the first three articles), ``label`` (:class:`Label`'s kind; empty without one),
         ``relevant``, and the evidence.
     """
     label, rows = Labels(at), []
     for question, query in zip(table["id"], table["query"], strict=True):
-        answer = answerer(query, hits_of(centre, query, signals, at), at)
+        hits = hits_of(centre, query, signals, at)
+        answer = answerer(query, hits, at)
         row = {"id": question, "said": answer.text, "faults": "; ".join(answer.faults)}
+        row["pair"] = near_pair(hits) is not None
+        row["shown"] = tuple(hit.article_id for hit in hits[:SHOWN])
         row |= {"label": "", "relevant": False} | dict(answer.evidence)
         if answer.citations:
             c = answer.citations[0]

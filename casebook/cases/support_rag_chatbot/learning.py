@@ -26,7 +26,7 @@ from casebook.cases.support_rag_chatbot.evaluation import (
 )
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, tune
 from casebook.cases.support_rag_chatbot.understand import SCOPE, Scope
-from casebook.cases.support_rag_chatbot.world.contacts import ANSWER_KINDS, GOODWILL
+from casebook.cases.support_rag_chatbot.world.contacts import ANSWER_KINDS, GOODWILL, REACTIONS
 from casebook.retrieval.dense import Embedder
 
 # Learning on the tuning questions ----------------------------------------------------
@@ -155,8 +155,14 @@ def with_scope(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**dict(zip(SCOPE, values.T, strict=True)))
 
 
-def kind_costs(seeds: Sequence[int] = (1, 2, 3), per_month: float = 2000) -> pd.DataFrame:
+def kind_costs(
+    seeds: Sequence[int] = (1, 2, 3),
+    per_month: float = 2000,
+    reactions: Mapping[str, Sequence[float]] = REACTIONS,
+) -> pd.DataFrame:
     """Return what each kind of answer costs, from the world's outcomes.
+
+    ``reactions`` says what customers do after each kind.
 
     Returns
     -------
@@ -171,7 +177,7 @@ def kind_costs(seeds: Sequence[int] = (1, 2, 3), per_month: float = 2000) -> pd.
     for seed in seeds:
         frame = world.contacts(seed, months=1, per_month=per_month)
         for kind in kinds:
-            out = world.outcomes(frame, [kind] * len(frame), seed)
+            out = world.outcomes(frame, [kind] * len(frame), seed, reactions=reactions)
             out["loss_eur"] = (1 - GOODWILL) * out["customer_loss_eur"]
             means = out[["cost_eur", "loss_eur", "csat", "escalated"]].mean()
             parts.append(means.rename(kind))

@@ -8,7 +8,7 @@ glossary and the masks were written.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,7 +53,9 @@ from casebook.serving.privacy import audit
 #: Systems with one ranking only; the better one on the tuning questions is what others must beat.
 SINGLE = ("words", "character n-grams", "vectors")
 #: Seeds of the contacts on which policies are compared; none was used to choose a threshold.
-SEEDS = (11, 12, 13, 14, 15)
+SEEDS = tuple(range(11, 26))
+#: Contacts of each of those months.
+PER_MONTH = 4000
 
 
 @dataclass(frozen=True)
@@ -500,7 +502,7 @@ def support_privacy() -> pd.DataFrame:
 @cache
 def confident() -> pd.DataFrame:
     """Return the test questions with answers, probabilities and routes."""
-    return policies.with_routes(ev.confidences(lab().test, lab().answered))
+    return policies.with_facts(ev.confidences(lab().test, lab().answered))
 
 
 def support_abstention() -> pd.DataFrame:
@@ -530,23 +532,6 @@ def support_answers() -> pd.DataFrame:
         "citation precision 0.95": _precise_from(0.95),
     }
     return ev.answer_quality(ev.to_articles(confident()), thresholds)
-
-
-def support_risk() -> pd.DataFrame:
-    """Return risk and coverage on the test questions, at fifty places."""
-    rows = ev.to_articles(confident())
-    curve = ev.risk_coverage(rows["right"].to_numpy(), ev.is_right(rows["label"]))
-    cited = ev.risk_coverage(rows["right"].to_numpy(), rows["relevant"].to_numpy(bool))
-    curve["citation_risk"] = cited["risk"]
-    return curve.iloc[np.linspace(4, len(curve) - 1, 50).astype(int)].reset_index(drop=True)
-
-
-def support_check() -> pd.DataFrame:
-    """Let the check read planted faults; see :func:`policies.check_study`."""
-    at = ev.NOW
-    title = world.knowledge_base(at)["title"].iloc[0]
-    found = lab().centre.passages.search(title, k=500, at=at, how="dense", depth=500)
-    return policies.check_study([passage for passage in found if len(passage.text) > 80])
 
 
 def support_stale(start: str = "2024-06-01", end: str = "2026-09-30", n: int = 60) -> pd.DataFrame:
@@ -641,24 +626,32 @@ def support_learned() -> pd.DataFrame:
 
 # Policies ----------------------------------------------------------------------------
 
+#: The ends of the scale on which a policy is put, and the floor of who has no parcel page at all.
+FLOOR, CEILING, BARE = "search box, parcel page", "knows everything", "search box"
+CAREFUL, EAGER, SIMPLE = "bot, customer's loss too", "bot, answers all", "bot, tracking alone"
+
 
 def _compared(carrier: float, both: float) -> dict[str, tuple[pd.Series, str]]:
     """Return the policies by name, with the thresholds by the carrier's and by both's cost."""
     rows = confident()
-    people = pd.Series("human", index=rows["id"])
+    people = pd.Series(policies.HUMAN, index=rows["id"])
     ideal = np.select(
         [rows["route"] == "refuse", rows["route"] == "tracking", rows["answerable"]],
-        ["refused_right", "track", "right"],
-        "human",
+        ["refused_right", policies.TRACK, "right"],
+        policies.HUMAN,
     )
+    box = policies.faq_kinds(rows)
     return {
-        "FAQ search": (policies.faq_kinds(rows), "faq"),
+        BARE: (box, "faq"),
+        FLOOR: (policies.with_parcel_page(box, rows), "faq"),
+        "better search, parcel page": (policies.bot_kinds(rows, 1.01, 1.01, "titles"), "bot"),
         "all to people": (people, "faq"),
-        "bot, answers all": (policies.bot_kinds(rows, 0.0, REFUSE_FROM), "bot"),
+        EAGER: (policies.bot_kinds(rows, 0.0, REFUSE_FROM), "bot"),
         "bot, carrier's cost": (policies.bot_kinds(rows, carrier, REFUSE_FROM), "bot"),
-        "bot, customer's loss too": (policies.bot_kinds(rows, both, REFUSE_FROM), "bot"),
-        "bot, tracking alone": (policies.bot_kinds(rows, 1.01, 1.01), "bot"),
-        "knows everything": (pd.Series(ideal, index=rows["id"]), "bot"),
+        CAREFUL: (policies.bot_kinds(rows, both, REFUSE_FROM), "bot"),
+        "bot, titles when unsure": (policies.bot_kinds(rows, both, REFUSE_FROM, "titles"), "bot"),
+        SIMPLE: (policies.bot_kinds(rows, 1.01, 1.01), "bot"),
+        CEILING: (pd.Series(ideal, index=rows["id"]), "bot"),
     }
 
 
@@ -671,41 +664,37 @@ def _numbers() -> dict[str, str]:
 
 
 @cache
-def support_policies(seeds: Sequence[int] = SEEDS, per_month: float = 4000) -> pd.DataFrame:
-    """Let policies serve the same months; see :func:`policies.compare_policies`.
-
-    Returns
-    -------
-    DataFrame
-        One row for each policy and seed. ``all to people`` and ``knows everything`` are the ends.
-    """
+def _served() -> pd.DataFrame:
     compared = _compared(ANSWER_FROM_CARRIER, ANSWER_FROM)
-    return policies.compare_policies(compared, _numbers(), seeds, 1, per_month)
+    where = policies.clusters(confident())
+    return policies.serve(compared, _numbers(), where, SEEDS, PER_MONTH)
 
 
-def headline(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the share of the gap that each policy closes, from a table of policies and seeds.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`support_policies`.
+def support_policies() -> pd.DataFrame:
+    """Let policies serve the same months; see :func:`policies.serve`.
 
     Returns
     -------
     DataFrame
-        ``policy``; ``gap``, ``low``, ``high``: see :func:`policies.gap_closed`, in the carrier's
-        cost and the customer's loss for each contact; ``gap_carrier``, ``carrier_low``,
-        ``carrier_high``: in the carrier's cost alone.
+        By ``policy``: means over all contacts (:data:`policies.MEASURES`), ``months``,
+        ``clusters``; ``gap``, ``low``, ``high`` (way from :data:`FLOOR` to :data:`CEILING` in the
+        total cost), ``bare``, ``bare_low``, ``bare_high`` (from :data:`BARE`), and ``more``,
+        ``more_low``, ``more_high`` (above :data:`SIMPLE`): months and topics resampled.
     """
-    alone = policies.gap_closed(table, ["cost_eur"])
-    names = {"gap": "gap_carrier", "low": "carrier_low", "high": "carrier_high"}
-    return policies.gap_closed(table).merge(alone.rename(columns=names), on="policy")
-
-
-def support_headline() -> pd.DataFrame:
-    """Return the share of the gap from FAQ search to knowing everything; see :func:`headline`."""
-    return headline(support_policies())
+    table = _served()
+    found = policies.means(table)
+    found["months"], found["clusters"] = len(SEEDS), table["cluster"].nunique()
+    scales = {
+        "gap": {"floor": FLOOR},
+        "bare": {"floor": BARE},
+        "more": {"floor": FLOOR, "against": SIMPLE},
+    }
+    for name, scale in scales.items():
+        ends = [policies.gap_closed(table, p, ceiling=CEILING, **scale) for p in found.index]
+        columns = [name, f"{name}_low" if name != "gap" else "low"]
+        columns.append(columns[1].replace("low", "high"))
+        found[columns] = np.array(ends)
+    return found.reset_index()
 
 
 @cache
@@ -715,88 +704,49 @@ def _crossed() -> pd.DataFrame:
     return crossed
 
 
-def in_english(kinds: pd.Series, languages: pd.Series) -> pd.Series:
-    """Return kinds of answer as if the help centre held English articles alone.
-
-    Parameters
-    ----------
-    kinds, languages : Series of str
-        Of the same questions, in the same order.
-    """
-    foreign = (kinds == "right").to_numpy() & (languages != "en").to_numpy()
-    return kinds.mask(foreign, "right_other_language")
-
-
-def cheapest_from() -> tuple[float, float, float]:
-    """Return the thresholds that cost least on the tuning questions, as customers now react.
+def cheapest_from(reactions: Mapping[str, Sequence[float]]) -> tuple[float, float]:
+    """Return the thresholds that cost least on the tuning questions, if customers react so.
 
     Returns
     -------
-    carrier, both, english : float
-        By the carrier's cost; with the customer's loss; so too, with all answers in English.
+    carrier, both : float
+        By the carrier's cost; with the customer's loss.
     """
-    crossed, costs = _crossed(), learning.kind_costs()
+    crossed, costs = _crossed(), learning.kind_costs(reactions=reactions)
     sure, labels = crossed["right"].to_numpy(), crossed["label"]
     together = costs["cost_eur"] + costs["loss_eur"]
-    curves = (
-        learning.cost_curve(sure, labels, costs["cost_eur"]),
-        learning.cost_curve(sure, labels, together),
-        learning.cost_curve(sure, in_english(labels, crossed["language"]), together),
-    )
-    carrier, both, english = (float(c.loc[c["cost_eur"].idxmin(), "threshold"]) for c in curves)
-    return carrier, both, english
+    curves = [learning.cost_curve(sure, labels, price) for price in (costs["cost_eur"], together)]
+    carrier, both = (float(c.loc[c["cost_eur"].idxmin(), "threshold"]) for c in curves)
+    return carrier, both
 
 
-def support_sensitivity(seeds: Sequence[int] = SEEDS, per_month: float = 4000) -> pd.DataFrame:
+def support_sensitivity(seeds: Sequence[int] = SEEDS[:5]) -> pd.DataFrame:
     """Repeat the headline under other assumptions on what customers do; one at a time.
 
     Both thresholds are chosen anew on the tuning questions with the costs of each world; nothing
-    else is learned. Contacts, random numbers and the order of the policies are those of
-    :func:`support_policies`, so that the world's own value gives its numbers. ``bot, answers in
-    English`` is the bot with the customer's loss whose right answers are all in English: without
-    translated articles, how well customers read another language matters.
+    else is learned. Contacts and random numbers are those of :func:`support_policies`.
 
     Returns
     -------
     DataFrame
         ``parameter``, ``value`` (see :data:`policies.SETTINGS`; the middle one is the world's),
-        ``policy``, ``answer_from`` (above 1: nothing is answered from articles), ``contained``,
-        ``csat``, ``cost_eur``, ``loss_eur`` (means over the seeds), ``gap``, ``low``, ``high``
-        (see :func:`policies.gap_closed`).
+        ``policy``, ``answer_from`` (above 1: nothing is answered from articles), ``gap``, ``low``,
+        ``high``; ``more``, ``more_low``, ``more_high`` as in :func:`support_policies`.
     """
-    parts = []
+    where, rows = policies.clusters(confident()), []
     for parameter, values in policies.SETTINGS.items():
         for value in values:
-            with policies.assuming(parameter, value):
-                carrier, both, english = cheapest_from()
-                answer_from = {
-                    "bot, tracking alone": 1.01,
-                    "bot, carrier's cost": carrier,
-                    "bot, customer's loss too": both,
-                    "bot, answers in English": english,
-                }
-                compared = _compared(carrier, both)  # in this order, and English after it
-                kinds = policies.bot_kinds(confident(), english, REFUSE_FROM)
-                kinds = in_english(kinds, confident()["language"])
-                compared["bot, answers in English"] = kinds, "bot"
-                table = policies.compare_policies(compared, _numbers(), seeds, 1, per_month)
-            means = table.groupby("policy")[["contained", "csat", "cost_eur", "loss_eur"]].mean()
-            part = pd.Series(answer_from, name="answer_from").rename_axis("policy").reset_index()
-            part = part.merge(means.reset_index(), on="policy")
-            part = part.merge(policies.gap_closed(table), on="policy")
-            parts.append(part.assign(parameter=parameter, value=value))
-    table = pd.concat(parts, ignore_index=True)
-    return table[["parameter", "value", *table.columns[:-2]]]
-
-
-def support_gain() -> pd.DataFrame:
-    """Return each policy's difference to the FAQ search over the seeds, by measure."""
-    measures = ("contained", "helped", "escalated", "resolved", "csat", "cost_eur", "loss_eur")
-    parts = [
-        policies.paired_gain(support_policies(), "FAQ search", name).assign(measure=name)
-        for name in measures
-    ]
-    return pd.concat(parts, ignore_index=True)
+            reactions = policies.reactions_if(parameter, value)
+            carrier, both = cheapest_from(reactions)
+            cuts = {SIMPLE: 1.01, "bot, carrier's cost": carrier, CAREFUL: both}
+            compared = _compared(carrier, both)
+            table = policies.serve(compared, _numbers(), where, seeds, PER_MONTH, reactions)
+            for name, cut in cuts.items():
+                gap = policies.gap_closed(table, name, FLOOR, CEILING)
+                more = policies.gap_closed(table, name, FLOOR, CEILING, SIMPLE)
+                rows.append((parameter, value, name, cut, *gap, *more))
+    columns = ["parameter", "value", "policy", "answer_from", "gap", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "more", "more_low", "more_high"])
 
 
 # Public data --------------------------------------------------------------------------
@@ -848,14 +798,10 @@ STUDIES: dict[str, Callable[[], pd.DataFrame]] = {
         support_unplanted,
         support_abstention,
         support_answers,
-        support_risk,
-        support_check,
         support_stale,
         support_judge,
         support_unlabelled,
         support_policies,
-        support_gain,
-        support_headline,
         support_sensitivity,
         support_rescues,
         support_public,

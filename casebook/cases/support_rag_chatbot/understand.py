@@ -16,7 +16,7 @@ import numpy as np
 
 from casebook.cases.support_rag_chatbot.glossary import translated
 from casebook.cases.support_rag_chatbot.world import is_tracking_number
-from casebook.retrieval.text import fold
+from casebook.retrieval.text import fold, stop_words
 from casebook.serving.privacy import Free
 
 # Entities ----------------------------------------------------------------------------
@@ -174,6 +174,51 @@ class LanguageModel:
         shares = self._model.predict_proba([_ENTITIES["tracking_number"].sub(" ", text)])[0]
         best = int(shares.argmax())
         return str(self._model.classes_[best]), float(shares[best])
+
+
+#: Languages of ours, and those whose function words tell that a text is in none of them.
+OURS = ("en", "de", "es")
+_OTHERS = ("fr", "it", "pt", "nl", "pl", "tr", "ro", "sv", "da", "no")
+#: English function words that the short list of stop words does not hold.
+_AROUND = """
+i me my you your he she we is are was do does how what when where which who why can will have has
+had
+"""
+_ENGLISH = frozenset(_AROUND.split())
+#: Function words of another language alone that make a text one in that language.
+FEWEST = 2
+
+
+def spoken(code: str) -> str:
+    """Return which of our languages a code names (``de-AT`` is ``de``); empty if none."""
+    short = re.split(r"[-_]", code.strip().lower())[0]
+    return short if short in OURS else ""
+
+
+def foreign(text: str) -> bool:
+    """Say whether a text is in none of our languages: by its letters, or its function words.
+
+    Two words or more must be function words of one other language and of none of ours, and that
+    language must have more function words in the text than each of ours. A greeting is too short.
+
+    Examples
+    --------
+    >>> foreign("Où est mon colis ? Je l'attends."), foreign("Where is my parcel?")
+    (True, False)
+    """
+    letters = [letter for letter in text if letter.isalpha()]
+    latin = sum(fold(letter).isascii() for letter in letters)
+    if len(letters) > 3 and latin < len(letters) / 2:
+        return True
+    said = [word for word in _WORD.findall(text.casefold()) if len(word) > 1]
+    own = {code: stop_words(code) | (_ENGLISH if code == "en" else frozenset()) for code in OURS}
+    ours = frozenset().union(*own.values())
+    most = max(sum(word in held for word in said) for held in own.values())
+    for code in _OTHERS:
+        there = [word for word in said if word in stop_words(code)]
+        if len(there) > most and sum(word not in ours for word in there) >= FEWEST:
+            return True
+    return False
 
 
 # Intent ------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ language; nothing public gives them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -300,6 +300,7 @@ def outcomes(
     seed: int = SEED,
     served: str = "bot",
     turns: int | Sequence[int] = 1,
+    reactions: Mapping[str, Sequence[float]] = REACTIONS,
 ) -> pd.DataFrame:
     """Return what came of contacts, one row each.
 
@@ -314,6 +315,8 @@ def outcomes(
         Who answered first: faq, bot or bot_with_model.
     turns : int or sequence of int
         Turns until that answer.
+    reactions : mapping of str to sequence of float
+        Probabilities of :data:`FATES` by kind of answer.
 
     Returns
     -------
@@ -343,7 +346,7 @@ def outcomes(
     if served not in SERVED:
         raise ValueError(f"Answers are served by {', '.join(SERVED)}, not by {served!r}.")
     u = _uniforms(seed, frame["contact"].to_numpy())
-    table = np.cumsum(pd.DataFrame(REACTIONS).T.loc[kinds].to_numpy(), axis=1)
+    table = np.cumsum(pd.DataFrame(reactions).T.loc[kinds].to_numpy(), axis=1)
     fate = np.array(FATES, dtype=object)[(u[:, :1] > table[:, :-1]).sum(axis=1)]
     again, believed = fate == "again", fate == "believed"
     helped_again = again & (
