@@ -11,7 +11,7 @@ from support_rag_chatbot_fakes import ARTICLES, MODEL, NOW, article
 
 from casebook.cases.support_rag_chatbot import crash, drills
 from casebook.cases.support_rag_chatbot.answer import Answerer
-from casebook.cases.support_rag_chatbot.conversation import _SAYS, Chatbot, Tracked, track
+from casebook.cases.support_rag_chatbot.conversation import Chatbot
 from casebook.cases.support_rag_chatbot.crash import crash_drill, crash_summary, update_one_by_one
 from casebook.cases.support_rag_chatbot.drills import (
     ATTACKS,
@@ -36,6 +36,7 @@ from casebook.cases.support_rag_chatbot.drills import (
 )
 from casebook.cases.support_rag_chatbot.evaluation import Label
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query, article_texts
+from casebook.cases.support_rag_chatbot.tracker import SAYS, Tracked, track
 from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope
 from casebook.cases.support_rag_chatbot.world import STATUS_TEXTS, Faults, TrackingAPI
 from casebook.serving import formats, privacy
@@ -208,7 +209,7 @@ def test_what_is_wrong_with_a_sentence():
     assert fault(first, "{phrase}") == "silently old"
     assert fault(last, scan="2026-06-01 00:00") == "invented"
     assert fault(last, depot=" (depot 99)") == "wrong depot"
-    for language, says in _SAYS.items():
+    for language, says in SAYS.items():
         spoken = Tracked("timeout", " ".join(says.values()), 0.0, 1)
         assert told_fault(spoken, api, number, at, language) == ""
 
@@ -341,7 +342,7 @@ def test_words_of_its_own_are_judged_by_the_articles(parts):
     assert own_words(turn, later, NOW)[0] == len(turn.text.split())
     alone = replace(turn, citations=())
     assert own_words(alone, ARTICLES, NOW)[0] == len(turn.text.split())
-    assert own_words(replace(alone, text=_SAYS["de"]["human"]), ARTICLES, NOW) == (0, 0)
+    assert own_words(replace(alone, text=SAYS["de"]["human"]), ARTICLES, NOW) == (0, 0)
 
 
 def test_every_section_on_offer_can_be_chosen(parts):

@@ -154,11 +154,12 @@ def test_clicks_prefer_the_better_ranking_and_looks_explain_the_rest():
 def test_policies_serve_the_same_contacts(table):
     ids = table["id"]
     known = {name: (pd.Series(name, index=ids), "bot") for name in ("right", "wrong")}
-    out = policies.compare_policies(known, {}, seeds=(1, 2), per_month=300)
-    assert out.groupby("seed")["contacts"].nunique().max() == 1
-    gain = policies.paired_gain(out, "wrong", "contained").set_index("policy")
-    assert gain.loc["right", "low"] > 0
-    assert policies.paired_gain(out, "wrong", "csat")["difference"].item() > 0.5
+    out = policies.serve(known, {}, policies.clusters(table), seeds=(1, 2), per_month=300)
+    served = out.groupby(["policy", "seed"])["contacts"].sum().unstack("policy")
+    assert (served["right"] == served["wrong"]).all() and served.to_numpy().sum() > 500
+    means = policies.means(out)
+    assert means.loc["right", "contained"] > means.loc["wrong", "contained"]
+    assert means.loc["right", "csat"] > means.loc["wrong", "csat"] + 0.5
 
 
 def test_the_baseline_helps_where_a_title_fits(table):
@@ -197,8 +198,10 @@ def test_the_bot_does_what_the_policies_are_scored_by(table, model, tmp_path):
     with HelpCentre.build(tmp_path, as_articles(world.knowledge_base()), model) as centre:
         signals, answerer = ev.gather(centre, list(rows["query"])), Answerer(centre, model)
         answered = ev.answers(rows, signals, centre, answerer)
-        scored = policies.with_routes(ev.confidences(rows, answered))
-        kinds = policies.bot_kinds(scored, learned.ANSWER_FROM, learned.REFUSE_FROM)
+        scored = policies.with_facts(ev.confidences(rows, answered))
+        cuts = learned.ANSWER_FROM, learned.REFUSE_FROM
+        kinds = policies.bot_kinds(scored, *cuts)
+        titles = policies.bot_kinds(scored, *cuts, "titles")
         bot = Chatbot(
             centre, answerer, ev.language_model(), learning.fit_scope(table), api, known=signals
         )
@@ -206,11 +209,34 @@ def test_the_bot_does_what_the_policies_are_scored_by(table, model, tmp_path):
         for question, language in zip(rows["id"], rows["language"], strict=True):
             *earlier, last = raw[question]
             _, turn = bot.reply(State(tuple(earlier), language), last, ev.NOW)
+            facts = scored.set_index("id").loc[question, "facts"]
+            route, _ = decide(facts, *cuts)
+            number = turn.tracked is not None  # a wrong check digit is asked back
+            assert turn.route == route or (number and route == "tracking")
             kind = kinds[question]
-            if turn.route in ("human", "clarify"):
-                assert kind == "human"
+            if turn.route == "human":
+                assert kind == policies.HUMAN
+                assert titles[question] in ("partial", "abstain_no_human", "refused_right", kind)
             elif turn.route == "refuse":
                 assert kind.startswith("refused")
-            else:
-                assert (kind == "track") == (turn.route == "tracking")
+            elif turn.route == "answer":
+                assert kind == (scored.set_index("id").loc[question, "label"] or "wrong")
     assert kinds.nunique() > 2
+
+
+def test_a_page_that_looks_up_parcels_changes_nothing_else(table):
+    rows = table.head(200)
+    rows = rows.assign(facts=[facts_of(tuple(turns)) for turns in rows["turns"]])
+    box = policies.faq_kinds(rows)
+    page = policies.with_parcel_page(box, rows)
+    changed = page != box
+    assert changed.any() and (page[changed] == policies.TRACK).all()
+    assert set(box.index[changed]) == set(policies.tracking_numbers(rows))
+
+
+def test_topics_are_what_is_resampled(table):
+    where = policies.clusters(table)
+    answered = table.set_index("id")["answerable"]
+    assert where[answered].nunique() == table.loc[table["answerable"], "topic"].nunique()
+    tracked = table["id"][table["route"] == "tracking"]
+    assert (where[tracked] == tracked.to_numpy()).all()

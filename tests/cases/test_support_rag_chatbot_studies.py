@@ -98,7 +98,7 @@ def lab():
     centre = HelpCentre.build(Path(folder.name), as_articles(world.knowledge_base()), model)
     table = learning.with_scope(ev.asked())
     table = table[table["split"] == "test"]
-    kept = (studies.confident, studies._numbers, studies.support_policies)
+    kept = (studies.confident, studies._numbers, studies._served)
     with pytest.MonkeyPatch.context() as patch, folder, centre:
         remember(centre, patch)
         signals, answerer = ev.gather(centre, list(table["query"])), Answerer(centre, model)
@@ -137,8 +137,7 @@ LIVE = {
     "support_answers": (answers_live, ["threshold"]),
     "support_abstention": (abstention_live, ["what", "score"]),
     "support_privacy": (studies.support_privacy, ["questions_of", "type"]),
-    "support_policies": (studies.support_policies, ["policy", "seed"]),
-    "support_headline": (studies.support_headline, ["policy"]),
+    "support_policies": (studies.support_policies, ["policy"]),
 }
 
 
@@ -198,50 +197,43 @@ def test_the_rescues_of_a_public_collection_are_those_of_its_rankings():
 
 # The headline ------------------------------------------------------------------------
 
-KEYS = ["policy"]
+
+def _sums(costs: dict[str, list[float]]) -> pd.DataFrame:
+    """Return what policies cost in two months of three topics, ten contacts each."""
+    rows = [
+        {"policy": name, "seed": seed, "cluster": f"t{n}", "contacts": 10}
+        | dict.fromkeys(policies.MEASURES, 0.0)
+        | {"cost_eur": 10 * value}
+        for name, values in costs.items()
+        for seed in (1, 2)
+        for n, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
 
 
-def test_the_headline_is_that_of_the_recorded_policies():
-    table, found = recorded("support_headline"), studies.headline(recorded("support_policies"))
-    check = partial(differences, keys=KEYS, absolute=2e-4)  # made from rounded numbers
-    assert check(table, found) == []
-    assert check(table.assign(gap=table["gap"] + 0.001), found)
-    other = recorded("support_policies").query("seed != 15")
-    assert check(table, studies.headline(other))  # planted: a seed is missing
-
-
-def test_the_worlds_own_value_gives_the_headline():
-    table, head = recorded("support_sensitivity"), recorded("support_headline")
-    means = recorded("support_policies").groupby("policy", as_index=False).mean()
-    for parameter, values in policies.SETTINGS.items():
-        own = table[(table["parameter"] == parameter) & (table["value"] == values[2])]
-        own = own[own["policy"].isin(head["policy"])]
-        assert len(own) == 3
-        assert differences(head, own[["policy", "gap", "low", "high"]], KEYS) == []
-        parts = own[["policy", "contained", "csat", "cost_eur", "loss_eur"]]
-        assert differences(means, parts, KEYS, 1e-4) == []
-        assert differences(means, parts.assign(csat=parts["csat"] + 0.01), KEYS, 1e-4)
-    assert differences(head, table[table["value"] == 0.15][["policy", "gap"]].iloc[:3], KEYS)
-
-
-def _served(costs: dict[str, list[float]]) -> pd.DataFrame:
-    rows = [(name, seed, x, 0.0) for name, xs in costs.items() for seed, x in enumerate(xs)]
-    return pd.DataFrame(rows, columns=["policy", "seed", "cost_eur", "loss_eur"])
+ENDS = {"box": [4.0, 5.0, 6.0], "all": [0.0, 1.0, 2.0]}
 
 
 def test_the_gap_is_what_was_planted():
-    ends = {"FAQ search": [4.0, 5.0, 6.0], "knows everything": [0.0, 1.0, 2.0]}
-    served = _served(ends | {"half": [2.0, 3.0, 4.0], "dearer": [5.0, 6.0, 7.0]})
-    gap = policies.gap_closed(served).set_index("policy")
-    assert gap["gap"].to_dict() == {"dearer": -0.25, "half": 0.5}
-    assert (gap["high"] - gap["low"]).abs().max() < 1e-9  # the same in every world
-    loss = served.assign(loss_eur=np.where(served["policy"] == "half", 2.0, 0.0))
-    assert policies.gap_closed(loss).set_index("policy").loc["half", "gap"] == 0
-    assert policies.gap_closed(loss, ["cost_eur"]).set_index("policy").loc["half", "gap"] == 0.5
-    with pytest.raises(ValueError, match="knows everything"):
-        policies.gap_closed(served[served["policy"] != "knows everything"])
-    with pytest.raises(ValueError, match="at least two measurements"):
-        policies.gap_closed(served[served["seed"] == 0])
+    table = _sums(ENDS | {"half": [2.0, 3.0, 4.0], "dearer": [5.0, 6.0, 7.0]})
+    half = policies.gap_closed(table, "half", "box", "all")
+    assert half == pytest.approx((0.5, 0.5, 0.5))  # the same in every topic: nothing to resample
+    assert policies.gap_closed(table, "dearer", "box", "all").mean == pytest.approx(-0.25)
+    more = policies.gap_closed(table, "half", "box", "all", against="dearer")
+    assert more.mean == pytest.approx(0.75)
+    table["loss_eur"] = np.where(table["policy"] == "half", 20.0, 0.0)
+    assert policies.gap_closed(table, "half", "box", "all").mean == pytest.approx(0)
+    only = policies.gap_closed(table, "half", "box", "all", columns=["cost_eur"])
+    assert only.mean == pytest.approx(0.5)
+
+
+def test_topics_that_differ_widen_the_interval_and_months_alone_do_not_see_them():
+    table = _sums(ENDS | {"mixed": [0.0, 5.0, 6.0]})  # all of its gain is in one topic
+    found = policies.gap_closed(table, "mixed", "box", "all")
+    assert found.mean == pytest.approx(1 / 3) and found.low == 0 and found.high > 0.9
+    merged = table.assign(cluster="one").groupby(["policy", "seed", "cluster"]).sum().reset_index()
+    narrow = policies.gap_closed(merged, "mixed", "box", "all")
+    assert narrow.high - narrow.low < 1e-9  # planted: the topics are not resampled
 
 
 # Other assumptions -------------------------------------------------------------------
@@ -250,37 +242,37 @@ def test_the_gap_is_what_was_planted():
 @pytest.mark.parametrize("parameter", policies.SETTINGS)
 def test_the_middle_setting_is_the_worlds_own_and_all_are_shares(parameter):
     values = policies.SETTINGS[parameter]
-    kind, own = policies.reaction(parameter, values[2])
-    assert own == pytest.approx(REACTIONS[kind])
-    fate = policies.ASSUMPTIONS[parameter][1]
-    shares = [dict(zip(FATES, policies.reaction(parameter, v)[1], strict=True)) for v in values]
+    kind, fate, _ = policies.ASSUMPTIONS[parameter]
+    assert policies.reactions_if(parameter, values[2])[kind] == pytest.approx(REACTIONS[kind])
+    rows = [policies.reactions_if(parameter, value) for value in values]
+    assert all({k: v for k, v in r.items() if k != kind}.items() <= REACTIONS.items() for r in rows)
+    shares = [dict(zip(FATES, row[kind], strict=True)) for row in rows]
     assert all(sum(s.values()) == pytest.approx(1) and min(s.values()) >= 0 for s in shares)
     assert np.all(np.diff([s[fate] for s in shares]) > 0)
     with pytest.raises(ValueError, match="left"):
-        policies.reaction(parameter, 1.1)
+        policies.reactions_if(parameter, 1.1)
 
 
-def test_an_assumption_holds_for_a_while():
+def test_an_assumption_is_passed_and_changes_nothing_else():
     before = dict(REACTIONS)
     frame = world.contacts(1, 1, 500)
 
-    def lost():
-        return world.outcomes(frame, ["wrong"] * len(frame), 1)["customer_loss_eur"].mean()
+    def lost(**more):
+        out = world.outcomes(frame, ["wrong"] * len(frame), 1, **more)
+        return out["customer_loss_eur"].mean()
 
     own = lost()
-    with pytest.raises(RuntimeError), policies.assuming("believes a wrong answer", 0.55):
-        assert lost() > 1.3 * own
-        raise RuntimeError
+    assert lost(reactions=policies.reactions_if("believes a wrong answer", 0.55)) > 1.3 * own
     assert before == REACTIONS and lost() == own
 
 
 def test_a_comparison_begins_with_a_tracking_system_nobody_has_asked():
     table = ev.asked()
     numbers = policies.tracking_numbers(table)
-    kinds = pd.Series("human", index=table["id"]).mask(
-        table["id"].isin(numbers).to_numpy(), "track"
-    )
-    serve = partial(policies.compare_policies, {"bot": (kinds, "bot")}, numbers, (1,), 1, 500)
+    kinds = pd.Series(policies.HUMAN, index=table["id"])
+    kinds = kinds.mask(table["id"].isin(numbers).to_numpy(), policies.TRACK)
+    where = policies.clusters(table)
+    serve = partial(policies.serve, {"bot": (kinds, "bot")}, numbers, where, (1,), 500)
     first = serve()
     pd.testing.assert_frame_equal(first, serve())
     with pytest.MonkeyPatch.context() as patch:  # planted: it still counts the calls of before

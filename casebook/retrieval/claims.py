@@ -1,0 +1,221 @@
+"""What an answer claims, what supports it, and whether it is right: rules instead of a judge.
+
+A *claim* is a sentence of an answer. It is *supported* by a passage that holds most of its content
+words, all of its numbers, codes and addresses, and says as often *no* as the claim does
+(:func:`support`). Where the true value is known, an answer is *correct*, *missing* (it declines) or
+*wrong* (:func:`verdict`): three outcomes, since an answer that is not given and one that misleads
+cost differently.
+
+The rules read English, German and Spanish. They err: a claim in other words counts as unsupported,
+and a true number with the wrong subject as correct. Measure that on planted faults before a share
+is believed.
+
+Examples
+--------
+>>> source = "We keep a parcel for 7 days. After that it goes back."
+>>> support("We keep your parcel for seven days.", [source], "en").good
+True
+>>> support("We keep a parcel for 9 days.", [source], "en").why
+('a number',)
+>>> verdict("It is kept for seven days.", "7", "We keep it for 7 days.", "en")
+'correct'
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from casebook.retrieval.chunks import sentence_spans
+from casebook.retrieval.text import content_words, fold
+
+#: Share of a claim's content words that a passage must hold.
+LEAST = 0.7
+#: Share of the content words of a known answer that stand for it where it has no number.
+SAME = 0.5
+_NUMBER = re.compile(r"(?<![^\W_])\d+(?:[.,:]\d+)*")
+_CODE = re.compile(r"\b[A-Z]{1,3}[- ]?\d{1,4}\b")
+_LINK = re.compile(r"https?://|www\.|\b[\w-]+\.(?:com|net|org|de|es|eu|io|info|xyz)\b", re.I)
+_MARK = re.compile(r"\s*\[\s*\d+(?:\s*,\s*\d+)*\s*\]")
+_NO = {
+    "en": r"\b(?:no|not|never|none|nobody|nothing|without|cannot|\w+n['’]t)\b",
+    "de": r"\b(?:nicht|kein\w*|nie|niemals|niemand|nichts|ohne)\b",
+    "es": r"\b(?:no|nunca|jamás|nadie|nada|sin|ningun\w*|ningún|tampoco)\b",
+}
+#: Number words by language, from 2 on: *one* is an article in all three.
+_WORDS = {
+    "en": "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty",
+    "de": "zwei drei vier funf sechs sieben acht neun zehn elf zwolf dreizehn vierzehn funfzehn "
+    "sechzehn siebzehn achtzehn neunzehn zwanzig",
+    "es": "dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince "
+    "dieciseis diecisiete dieciocho diecinueve veinte",
+}
+_TENS = {
+    "en": "thirty forty fifty sixty seventy eighty ninety",
+    "de": "dreissig vierzig funfzig sechzig siebzig achtzig neunzig",
+    "es": "treinta cuarenta cincuenta sesenta setenta ochenta noventa",
+}
+NUMBER_WORDS = {
+    code: {word: str(n) for n, word in enumerate(words.split(), 2)}
+    | {word: str(n) for n, word in zip(range(30, 100, 10), _TENS[code].split(), strict=True)}
+    for code, words in _WORDS.items()
+}
+_WORD = re.compile(r"[^\W\d_]+")
+_DECLINES = {
+    "en": r"do(?:es)? not (?:know|say|mention|state|provide|specify)|don['’]t know|not (?:mentioned"
+    r"|stated|specified|provided)|cannot answer|no information",
+    "de": r"weiß (?:ich )?(?:es )?nicht|steht (?:\w+ ){0,3}nicht|keine (?:angabe|information)"
+    r"|nicht (?:angegeben|erwähnt|beantworten)",
+    "es": r"no (?:lo )?(?:sé|se sabe|dice|menciona|indica|consta)|no hay información"
+    r"|no puedo responder",
+}
+
+
+def numbers(text: str, language: str = "") -> set[str]:
+    """Return the numbers of a text in one spelling: ``3,90`` and ``3.90`` are the same.
+
+    Parameters
+    ----------
+    text : str
+    language : str, optional
+        Then number words from two on count too.
+
+    Examples
+    --------
+    >>> sorted(numbers("3,90 and 3.9 and seven", "en"))
+    ['3.9', '7']
+    """
+    found = (re.sub(r"[.,:](?=\d)", ".", number) for number in _NUMBER.findall(text))
+    digits = {number.rstrip("0").rstrip(".") if "." in number else number for number in found}
+    known = NUMBER_WORDS.get(language, {})
+    return digits | {known[word] for word in _WORD.findall(fold(text)) if word in known}
+
+
+def negations(text: str, language: str) -> int:
+    """Return how often a text says no; 0 in a language without a list."""
+    pattern = _NO.get(language)
+    return len(re.findall(pattern, text.lower())) if pattern else 0
+
+
+def without_marks(text: str) -> str:
+    """Return a text without the marks of citations, ``[1]`` and ``[1, 2]``."""
+    return re.sub(r"\s+", " ", _MARK.sub(" ", text)).strip()
+
+
+def claims(text: str, language: str) -> list[str]:
+    """Return the sentences of an answer that say something, without the marks of citations."""
+    plain = without_marks(text)
+    found = (plain[start:end] for start, end in sentence_spans(plain))
+    return [one for one in found if content_words(one, language) or numbers(one)]
+
+
+@dataclass(frozen=True)
+class Support:
+    """What stands behind a claim.
+
+    Attributes
+    ----------
+    source : int or None
+        Position of the passage that supports it best; None without passages.
+    share : float
+        Of the claim's content words that it holds.
+    why : tuple of str
+        Why it does not support the claim; nothing if it does.
+    """
+
+    source: int | None
+    share: float
+    why: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether the claim is supported."""
+        return self.source is not None and not self.why
+
+
+def support(claim: str, sources: Sequence[str], language: str, least: float = LEAST) -> Support:
+    """Look for the passage that supports a claim.
+
+    Parameters
+    ----------
+    claim : str
+    sources : sequence of str
+    language : str
+        Of claim and passages.
+    least : float
+        Share of the content words that must stand in the passage.
+
+    Returns
+    -------
+    Support
+        Of the passage with the fewest faults; among those, the one that holds most words.
+    """
+    found = [_held(claim, source, language, least) for source in sources]
+    if not found:
+        return Support(None, 0.0, ("no passage",))
+    best = min(range(len(found)), key=lambda n: (len(found[n][1]), -found[n][0]))
+    return Support(best, *found[best])
+
+
+def _held(claim: str, source: str, language: str, least: float) -> tuple[float, tuple[str, ...]]:
+    """Return the share of a claim's words that a passage holds, and what speaks against it."""
+    asked, said = content_words(claim, language), content_words(source, language)
+    share = len(asked & said) / len(asked) if asked else 1.0
+    sentences = [source[start:end] for start, end in sentence_spans(source)]
+    nearest = max(sentences, key=lambda s: len(asked & content_words(s, language)), default=source)
+    denied = negations(claim, language) != negations(nearest, language)
+    faults = {
+        "words": share < least,
+        "a number": not numbers(claim, language) <= numbers(source, language),
+        "a code": not set(_CODE.findall(claim)) <= set(_CODE.findall(source)),
+        "an address": bool(_LINK.search(claim)) and claim not in source,
+        "a negation": denied and negations(claim, language) != negations(source, language),
+    }
+    return share, tuple(name for name, there in faults.items() if there)
+
+
+def declines(text: str, language: str) -> bool:
+    """Say whether an answer says that it does not know; an empty one does."""
+    pattern = _DECLINES.get(language, "") or _DECLINES["en"]
+    return not text.strip() or bool(re.search(f"{pattern}|{_DECLINES['en']}", text.lower()))
+
+
+def holds(said: str, value: str, answer: str, language: str) -> bool:
+    """Say whether a text gives a known answer: all its numbers, else most of its words.
+
+    Parameters
+    ----------
+    said : str
+    value : str
+        The known value. One without a number (``true``, a name) is looked for by the words of
+        ``answer``, which says it in the language of the text, negated alike.
+    answer : str
+        A sentence with the value.
+    language : str
+    """
+    wanted = numbers(value)
+    if wanted and not wanted <= {"0", "1"}:
+        return wanted <= numbers(said, language)
+    words = content_words(answer, language)
+    share = len(words & content_words(said, language)) / len(words) if words else 0.0
+    denied = negations(answer, language) > 0
+    return share >= SAME and (negations(said, language) > 0 or not denied)
+
+
+def verdict(said: str, value: str, answer: str, language: str, answerable: bool = True) -> str:
+    """Return what an answer is worth: ``correct``, ``missing`` or ``wrong``.
+
+    Parameters
+    ----------
+    said : str
+        Empty where nothing was answered.
+    value, answer, language
+        See :func:`holds`.
+    answerable : bool
+        Of a question that cannot be answered only declining is correct.
+    """
+    if declines(said, language):
+        return "missing" if answerable else "correct"
+    return "correct" if answerable and holds(said, value, answer, language) else "wrong"
