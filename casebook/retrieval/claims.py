@@ -1,10 +1,10 @@
 """What an answer claims, what supports it, and whether it is right: rules instead of a judge.
 
-A *claim* is a sentence of an answer. It is *supported* by a passage that holds most of its content
-words, all of its numbers, codes and addresses, and says as often *no* as the claim does
-(:func:`support`). Where the true value is known, an answer is *correct*, *missing* (it declines) or
-*wrong* (:func:`verdict`): three outcomes, since an answer that is not given and one that misleads
-cost differently.
+A *claim* is a sentence of an answer. It is *supported* by a passage that holds most of its
+content words, all of its numbers, codes and addresses, and whose nearest sentence says *no* as
+often as the claim does (:func:`support`). Where the true value is known, an answer is *correct*,
+*missing* (it declines) or *wrong* (:func:`verdict`): three outcomes, since an answer that is not
+given and one that misleads cost differently.
 
 The rules read English, German and Spanish. They err: a claim in other words counts as unsupported,
 and a true number with the wrong subject as correct. Measure that on planted faults before a share
@@ -101,7 +101,8 @@ def negations(text: str, language: str) -> int:
 
 def without_marks(text: str) -> str:
     """Return a text without the marks of citations, ``[1]`` and ``[1, 2]``."""
-    return re.sub(r"\s+", " ", _MARK.sub(" ", text)).strip()
+    plain = re.sub(r"\s+", " ", _MARK.sub(" ", text)).strip()
+    return re.sub(r" (?=[.,;:!?])", "", plain)
 
 
 def claims(text: str, language: str) -> list[str]:
@@ -164,14 +165,15 @@ def _held(claim: str, source: str, language: str, least: float) -> tuple[float, 
     asked, said = content_words(claim, language), content_words(source, language)
     share = len(asked & said) / len(asked) if asked else 1.0
     sentences = [source[start:end] for start, end in sentence_spans(source)]
-    nearest = max(sentences, key=lambda s: len(asked & content_words(s, language)), default=source)
-    denied = negations(claim, language) != negations(nearest, language)
+    shared = [len(asked & content_words(sentence, language)) for sentence in sentences]
+    near = [s for s, n in zip(sentences, shared, strict=True) if n == max(shared)]
+    no = negations(claim, language)
     faults = {
         "words": share < least,
         "a number": not numbers(claim, language) <= numbers(source, language),
         "a code": not set(_CODE.findall(claim)) <= set(_CODE.findall(source)),
         "an address": bool(_LINK.search(claim)) and claim not in source,
-        "a negation": denied and negations(claim, language) != negations(source, language),
+        "a negation": all(negations(sentence, language) != no for sentence in near),
     }
     return share, tuple(name for name, there in faults.items() if there)
 

@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from casebook.llm import ChatModel, LLMError, Message, ResponseFormat
+from casebook.llm import ChatModel, LLMError, Message, Reply, ResponseFormat
 from casebook.retrieval.claims import claims, declines, numbers, support, without_marks
 
 Style = Literal["json", "marks"]
@@ -180,15 +180,35 @@ def write(
         took = time.perf_counter() - start
         fault = f"the model failed: {type(error).__name__}"
         return Written("", (), False, False, (fault,), model.name, prompt.stamp, 0, 0, took)
-    took = time.perf_counter() - start
-    read = _read_form if prompt.style == "json" else _read_marks
-    text, cited, declined, faults = read(reply.data if form else reply.content, len(sources))
+    return received(reply, prompt, sources, language, time.perf_counter() - start)
+
+
+def received(
+    reply: Reply, prompt: Prompt, sources: Sequence[Source], language: str, seconds: float = 0.0
+) -> Written:
+    """Read a reply, one that was recorded too: its text, and what it cites.
+
+    Parameters
+    ----------
+    reply : Reply
+    prompt : Prompt
+        That was asked with.
+    sources : sequence of Source
+    language : str
+        Of the passages.
+    seconds : float
+    """
+    if prompt.style == "json":
+        text, cited, declined, faults = _read_form(reply.data, len(sources))
+    else:
+        text, cited, declined, faults = _read_marks(reply.content, len(sources))
     declined = declined or (not faults and declines(text, language))
     put_down = not cited and not declined and not faults and bool(text)
     if put_down:
         cited = put_down_to(text, sources, language)
     spent = reply.usage.prompt_tokens, reply.usage.completion_tokens
-    return Written(text, cited, put_down, declined, faults, reply.model, prompt.stamp, *spent, took)
+    told = text, cited, put_down, declined, faults
+    return Written(*told, reply.model, prompt.stamp, *spent, seconds)
 
 
 def put_down_to(text: str, sources: Sequence[Source], language: str) -> tuple[int, ...]:

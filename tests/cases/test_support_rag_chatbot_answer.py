@@ -147,6 +147,13 @@ def test_quotes_pass_and_nothing_beside_them(section):
     assert faults(quote, [], "en") == ("cites nothing",)
 
 
+def test_what_is_cited_must_be_said(centre, section):
+    other = next(s for s, _ in centre.read(centre.search(ASKED, NOW)[0], NOW) if s != section)
+    both = f"{quoted(section)} {quoted(other)}"
+    assert faults(both, [section, other], "en") == ()
+    assert faults(quoted(section), [section, other], "en") == ("cites what it does not say",)
+
+
 def test_numbers_in_one_spelling():
     assert numbers("3,90 and 3.9 and 7") == {"3.9", "7"}
     assert numbers("from 08:30, F-114") == {"08.3", "114"}

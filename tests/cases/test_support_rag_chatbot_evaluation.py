@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from casebook.cases.support_rag_chatbot import evaluation as ev
 from casebook.cases.support_rag_chatbot import judging, learned, learning, policies, world
 from casebook.cases.support_rag_chatbot.answer import Answerer
-from casebook.cases.support_rag_chatbot.conversation import HEAD, Chatbot, State
+from casebook.cases.support_rag_chatbot.conversation import HEAD, Chatbot, State, decide, facts_of
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, as_articles
 from casebook.retrieval.dense import content_hash
 
@@ -90,12 +92,47 @@ def test_heads_learn_what_is_there():
 
 
 def test_what_was_learned_is_written_as_it_is_read():
-    space: dict = {}
     names = [name for name in vars(learned) if name.isupper()]
-    exec(learning.as_module({name: getattr(learned, name) for name in names}), space)
-    assert {name: space[name] for name in names} == {n: getattr(learned, n) for n in names}
-    for name in ("RIGHT", "ANSWERABLE", "OFF_TOPIC"):
-        assert set(space[name]["weight"]) == {*HEAD, "intercept"}
+    held = {name: getattr(learned, name) for name in names}
+    assert json.loads(learning.as_text(held)) == held
+    for name in ("RIGHT", "ANSWERABLE", "OFF_TOPIC", *learning.PARTS):
+        assert set(learned.__dict__[name]["weight"]) == {*HEAD, "intercept"}
+    for part, seen in learning.PARTS.items():  # the other half weighs nothing
+        weight = learned.__dict__[part]["weight"]
+        assert not any(weight[name] for name in set(HEAD) - set(seen))
+
+
+def _learnable(n=400, seed=3):
+    rng = np.random.default_rng(seed)
+    good = rng.random(n) < 0.5
+    rows = pd.DataFrame(rng.normal(size=(n, len(HEAD))), columns=list(HEAD))
+    rows["own"] += 2 * good
+    kind = np.where(rng.random(n) < 0.1, "off_topic", "paraphrase")
+    return rows.assign(
+        id=[f"q{i}" for i in range(n)],
+        split=np.where(np.arange(n) % 2, "tune", "test"),
+        route="answer",
+        kind=kind,
+        answerable=kind != "off_topic",
+        label=np.where(good, "right", "wrong"),
+        group=[f"g{i % 20}" for i in range(n)],
+    )
+
+
+def test_nothing_is_learned_from_the_test_questions():
+    rows = _learnable()
+    table, answered = (
+        rows[["id", "split", "route", "kind", "answerable", "group"]],
+        rows.drop(columns=["split", "route", "kind", "answerable", "group"]),
+    )
+    honest, _ = learning.learn(table, answered)
+    turned = answered.assign(
+        label=answered["label"].where(table["split"] == "tune", "right"),
+        own=answered["own"].where(table["split"] == "tune", -99.0),
+    )
+    assert learning.learn(table, turned)[0] == honest
+    # Planted: where the test questions count as tuning questions, other numbers are learned.
+    assert learning.learn(table.assign(split="tune"), turned)[0] != honest
 
 
 # Judge and proxies
@@ -154,7 +191,7 @@ def test_clicks_prefer_the_better_ranking_and_looks_explain_the_rest():
 def test_policies_serve_the_same_contacts(table):
     ids = table["id"]
     known = {name: (pd.Series(name, index=ids), "bot") for name in ("right", "wrong")}
-    out = policies.serve(known, {}, policies.clusters(table), seeds=(1, 2), per_month=300)
+    out = policies.serve(known, {}, table.set_index("id")["cluster"], seeds=(1, 2), per_month=300)
     served = out.groupby(["policy", "seed"])["contacts"].sum().unstack("policy")
     assert (served["right"] == served["wrong"]).all() and served.to_numpy().sum() > 500
     means = policies.means(out)
@@ -235,8 +272,9 @@ def test_a_page_that_looks_up_parcels_changes_nothing_else(table):
 
 
 def test_topics_are_what_is_resampled(table):
-    where = policies.clusters(table)
-    answered = table.set_index("id")["answerable"]
-    assert where[answered].nunique() == table.loc[table["answerable"], "topic"].nunique()
+    where = table.set_index("id")["cluster"]
+    about = table.set_index("id")["topic"].reindex(where.index)
+    answered = about.notna() & (table.set_index("id")["route"] == "answer")
+    assert (where[answered] == about[answered]).all() and where[answered].nunique() == 60
     tracked = table["id"][table["route"] == "tracking"]
     assert (where[tracked] == tracked.to_numpy()).all()

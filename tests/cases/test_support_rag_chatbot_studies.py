@@ -271,19 +271,13 @@ def test_a_comparison_begins_with_a_tracking_system_nobody_has_asked():
     numbers = policies.tracking_numbers(table)
     kinds = pd.Series(policies.HUMAN, index=table["id"])
     kinds = kinds.mask(table["id"].isin(numbers).to_numpy(), policies.TRACK)
-    where = policies.clusters(table)
+    where = table.set_index("id")["cluster"]
     serve = partial(policies.serve, {"bot": (kinds, "bot")}, numbers, where, (1,), 500)
     first = serve()
     pd.testing.assert_frame_equal(first, serve())
     with pytest.MonkeyPatch.context() as patch:  # planted: it still counts the calls of before
         patch.setattr(policies._tracking, "cache_clear", lambda: None, raising=False)
         assert not first.equals(serve())
-
-
-def test_answers_in_english_are_foreign_to_others():
-    kinds = pd.Series(["right", "right", "wrong"])
-    told = studies.in_english(kinds, pd.Series(["en", "de", "es"]))
-    assert told.tolist() == ["right", "right_other_language", "wrong"]
 
 
 # Reranker and passages -----------------------------------------------------------------

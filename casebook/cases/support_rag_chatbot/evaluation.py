@@ -42,7 +42,7 @@ from casebook.cases.support_rag_chatbot.understand import (
     intent_by_rules,
 )
 from casebook.cases.support_rag_chatbot.world.content import own_content
-from casebook.evaluate.intervals import wilson
+from casebook.evaluate.intervals import Interval, by_cluster, cluster_counts, wilson
 from casebook.recorded.artifacts import artifact
 from casebook.retrieval.chunks import sentence_spans
 from casebook.retrieval.dense import Cached, Embedder
@@ -84,7 +84,8 @@ def asked(how: Rewriting = "all turns") -> pd.DataFrame:
     -------
     DataFrame
         The world's columns of questions and truth; ``turns`` (masked), ``query``, ``group`` (of
-        topics; a question without one is its own), ``unread``.
+        topics; a question without one is its own), ``cluster`` (its topic; without one the question
+        itself: what intervals resample), ``unread``.
     """
     table = world.questions().merge(world.truth().questions, left_on="id", right_on="question")
     table["turns"] = [tuple(mask(turn).text for turn in turns) for turns in table["turns"]]
@@ -92,6 +93,7 @@ def asked(how: Rewriting = "all turns") -> pd.DataFrame:
     table["query"] = [query_of(rewrite(turns, how), code) for turns, code in pairs]
     table["group"] = table["topic"].map(_groups()).fillna(table["id"])
     by_topic = table["topic"].notna() & (table["route"] != "tracking")
+    table["cluster"] = table["topic"].where(by_topic, table["id"])
     table["unread"] = unread(table["group"].where(by_topic, table["id"]))
     return table
 
@@ -383,23 +385,37 @@ def confidences(table: pd.DataFrame, answered: pd.DataFrame) -> pd.DataFrame:
 
     rows = table.merge(answered, on="id")
     heads = {"right": "RIGHT", "answerable_p": "ANSWERABLE", "off_topic": "OFF_TOPIC"}
+    heads |= {"answerable_words": "ANSWERABLE_WORDS", "answerable_evidence": "ANSWERABLE_EVIDENCE"}
     records = rows[list(HEAD)].to_dict("records")
     for column, name in heads.items():
         model = getattr(learned, name)
-        rows[column] = [probability(record, model) for record in records]
+        rows[column] = [probability(record, model) for record in records]  # 0 weighs nothing
     return rows
 
 
 def auroc(
-    score: np.ndarray, positive: np.ndarray, draws: int = 1000, seed: int = 0
+    score: np.ndarray,
+    positive: np.ndarray,
+    clusters: Sequence | None = None,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Return the area under the ROC curve and its 95 % bootstrap interval."""
+    """Return the area under the ROC curve and its 95 % bootstrap interval.
+
+    Parameters
+    ----------
+    score : ndarray
+    positive : ndarray of bool
+    clusters : sequence, optional
+        What is resampled: topics; by default each case for itself.
+    draws, seed : int
+    """
     from sklearn.metrics import roc_auc_score
 
-    rng = np.random.default_rng(seed)
+    units = np.arange(len(score)) if clusters is None else clusters
     values = []
-    for _ in range(draws):
-        rows = rng.integers(len(score), size=len(score))
+    for counts in cluster_counts(units, draws, seed):
+        rows = np.repeat(np.arange(len(score)), counts)
         if positive[rows].any() and not positive[rows].all():
             values.append(roc_auc_score(positive[rows], score[rows]))
     low, high = np.quantile(values, [0.025, 0.975])
@@ -423,15 +439,25 @@ def abstention(rows: pd.DataFrame) -> pd.DataFrame:
     unanswerable = (rows["kind"] == "unanswerable").to_numpy()
     off = (rows["kind"] == "off_topic").to_numpy()
     answerable, right = rows["answerable_p"].to_numpy(), rows["right"].to_numpy()
+    words, searched = (rows[f"answerable_{what}"].to_numpy() for what in ("words", "evidence"))
+    topics = rows["cluster"].to_numpy(object)
     studies = [
         ("answerable, not unanswerable", "answerable", yes | unanswerable, yes, answerable),
         ("answerable, not unanswerable", "best score", yes | unanswerable, yes, rows["score"]),
+        ("answerable, not unanswerable", "question words", yes | unanswerable, yes, words),
+        ("answerable, not unanswerable", "search and reader", yes | unanswerable, yes, searched),
         ("answerable, neither", "answerable", np.ones(len(rows), bool), yes, answerable),
         ("ours, not off topic", "off topic", yes | unanswerable | off, ~off, -rows["off_topic"]),
         ("the answer is right", "right", np.ones(len(rows), bool), is_right(rows["label"]), right),
     ]
     table = [
-        (what, name, *auroc(np.asarray(score)[of], good[of]), good[of].sum(), (~good[of]).sum())
+        (
+            what,
+            name,
+            *auroc(np.asarray(score)[of], good[of], topics[of]),
+            good[of].sum(),
+            (~good[of]).sum(),
+        )
         for what, name, of, good, score in studies
     ]
     columns = ["what", "score", "auroc", "low", "high", "positive", "negative"]
@@ -464,16 +490,19 @@ def answer_quality(rows: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.Da
                 "answered": len(given),
                 "coverage": len(given) / len(rows),
                 "faithful": float((given["faults"] == "").mean()) if len(given) else np.nan,
-                **_interval("citation_precision", given["relevant"].to_numpy(bool)),
-                **_interval("right", is_right(given["label"])),
+                **_interval("citation_precision", given["relevant"].to_numpy(bool), given),
+                **_interval("right", is_right(given["label"]), given),
                 "stale": int((given["label"] == "stale").sum()),
             }
         )
     return pd.DataFrame(table)
 
 
-def _interval(name: str, good: np.ndarray) -> dict[str, float]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), wilson(good), strict=True))
+def _interval(name: str, good: np.ndarray, given: pd.DataFrame) -> dict[str, float]:
+    names = name, f"{name}_low", f"{name}_high"
+    if given["cluster"].nunique() < 2:
+        return dict.fromkeys(names, np.nan)
+    return dict(zip(names, by_cluster(good, given["cluster"]), strict=True))
 
 
 def risk_coverage(sure: np.ndarray, good: np.ndarray) -> pd.DataFrame:
@@ -556,10 +585,17 @@ def understanding(table: pd.DataFrame) -> pd.DataFrame:
     rows.append(("attack caught", "patterns", caught[attacks]))
     rows.append(("no attack, let through", "patterns", ~caught[~attacks]))
     rows += entity_shares(test)
-    return pd.DataFrame(
-        [(what, how, *wilson(good), len(good)) for what, how, good in rows],
-        columns=["what", "how", "share", "low", "high", "cases"],
-    )
+    topics = test["cluster"].to_numpy(object)
+    whole = [
+        (what, how, *_share(good, topics if len(good) == len(test) else None), len(good))
+        for what, how, good in rows
+    ]
+    return pd.DataFrame(whole, columns=["what", "how", "share", "low", "high", "cases"])
+
+
+def _share(good: np.ndarray, topics: np.ndarray | None) -> Interval:
+    """Return a share of the test questions by topic, of any other cases as independent ones."""
+    return wilson(good) if topics is None else by_cluster(good, topics)
 
 
 def entity_shares(test: pd.DataFrame) -> list[tuple[str, str, np.ndarray]]:

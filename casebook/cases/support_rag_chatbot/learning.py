@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot import world
-from casebook.cases.support_rag_chatbot.answer import SECTION, candidates
+from casebook.cases.support_rag_chatbot.answer import EVIDENCE, SECTION, candidates
 from casebook.cases.support_rag_chatbot.conversation import HEAD
 from casebook.cases.support_rag_chatbot.evaluation import (
     NOW,
@@ -102,7 +103,8 @@ def fit_head(
     from sklearn.model_selection import StratifiedGroupKFold
 
     x = evidence[list(HEAD)].to_numpy(float)
-    mean, sd = x.mean(axis=0), x.std(axis=0) + 1e-9
+    mean, sd = x.mean(axis=0), x.std(axis=0)
+    sd = np.where(sd < 1e-9, 1.0, sd)  # what is the same everywhere says nothing
     z = (x - mean) / sd
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
     crossed = np.zeros(len(z))
@@ -224,6 +226,8 @@ def cost_curve(
 
 #: Inverse regularisation of the three probabilities, by cross-validation on the tuning questions.
 STRENGTH = {"RIGHT": 0.1, "ANSWERABLE": 0.1, "OFF_TOPIC": 0.03}
+#: Models of being answerable that see one half of the evidence.
+PARTS = {"ANSWERABLE_WORDS": SCOPE, "ANSWERABLE_EVIDENCE": EVIDENCE}
 #: Share of our own questions that may be refused as off topic.
 REFUSED = 0.03
 
@@ -253,6 +257,10 @@ def learn(table: pd.DataFrame, answered: pd.DataFrame) -> tuple[dict[str, object
         "OFF_TOPIC": (rows["kind"] == "off_topic").to_numpy(),
     }
     heads = {n: fit_head(rows, y, rows["group"], STRENGTH[n]) for n, y in target.items()}
+    for part, names in PARTS.items():  # what speaks for being answerable, one half at a time
+        alone = rows.assign(**dict.fromkeys(set(HEAD) - set(names), 0.0))
+        target[part] = target["ANSWERABLE"]
+        heads[part] = fit_head(alone, target[part], rows["group"], STRENGTH["ANSWERABLE"])
     crossed = rows.assign(
         right=heads["RIGHT"][1],
         answerable_p=heads["ANSWERABLE"][1],
@@ -273,17 +281,9 @@ def learn(table: pd.DataFrame, answered: pd.DataFrame) -> tuple[dict[str, object
     return learned, crossed
 
 
-def as_module(learned: Mapping[str, object]) -> str:
-    """Return the text of the module :mod:`learned`."""
-    lines = [
-        '"""What the chatbot learned on the tuning questions; written by its learning.',
-        "",
-        "``learning.learn`` makes it anew; the benchmark ``support_learned`` compares.",
-        '"""',
-        "",
-    ]
-    lines += [f"{name} = {value!r}" for name, value in learned.items()]
-    return "\n".join(lines) + "\n"
+def as_text(learned: Mapping[str, object]) -> str:
+    """Return the text of ``learned.json``."""
+    return json.dumps(learned, indent=1) + "\n"
 
 
 def tuned_weights(table: pd.DataFrame, signals: Signals) -> tuple[dict[str, float], float]:

@@ -260,12 +260,6 @@ def contact_kinds(
     return told
 
 
-def clusters(rows: pd.DataFrame) -> pd.Series:
-    """Return what would be new next time: a question's topic; without one, the question itself."""
-    topic = rows["topic"].where(rows["topic"].notna() & (rows["route"] != "tracking"), rows["id"])
-    return pd.Series(topic.to_numpy(object), index=rows["id"], name="cluster")
-
-
 #: What is added up over contacts.
 MEASURES = ("contained", "resolved", "helped", "escalated", "csat", "cost_eur", "loss_eur")
 
@@ -291,7 +285,7 @@ def serve(
     numbers : mapping of str to str
         See :func:`contact_kinds`.
     cluster : Series of str
-        By question, see :func:`clusters`.
+        By question: what would be new next time; see :func:`evaluation.asked`.
     seeds : sequence of int
     per_month : float
         Contacts about questions that no policy knows are left out.

@@ -37,7 +37,7 @@ from casebook.cases.support_rag_chatbot.understand import IntentModel
 from casebook.cases.support_rag_chatbot.unplanted import support_unplanted
 from casebook.data import real
 from casebook.data.texts import banking77, clinc150
-from casebook.evaluate.intervals import wilson
+from casebook.evaluate.intervals import by_cluster, wilson
 from casebook.retrieval.chunks import Chunker, read_articles
 from casebook.retrieval.evaluate import compare, first_ranks, per_query
 from casebook.retrieval.lexical import BM25, top
@@ -92,6 +92,11 @@ def _judged(table: pd.DataFrame) -> pd.DataFrame:
     return judged[judged["query_id"].isin(table["id"])]
 
 
+def _topics() -> pd.Series:
+    """Return what intervals resample, by question."""
+    return lab().table.set_index("id")["cluster"]
+
+
 def better_single() -> str:
     """Return which single ranking is best on the tuning questions, by nDCG@10."""
     rows = lab().table[lab().table["split"] == "tune"]
@@ -117,7 +122,11 @@ def support_retrieval() -> pd.DataFrame:
     for name, rows in groups.items():
         judged = _judged(rows)
         chosen = {n: r[r["query_id"].isin(judged["query_id"])] for n, r in found.items()}
-        parts.append(compare(chosen, judged, against).assign(questions_of=name, against=against))
+        parts.append(
+            compare(chosen, judged, against, clusters=_topics()).assign(
+                questions_of=name, against=against
+            )
+        )
     table = pd.concat(parts, ignore_index=True)
     return table[["questions_of", "against", *table.columns[:-2]]]
 
@@ -290,7 +299,7 @@ def support_rerank() -> pd.DataFrame:
     names = {trial: f"{trial[0]}, {trial[1]} trees" for trial in TRIALS}
     found = {names[trial]: left_out(labelled, groups, *trial) for trial in TRIALS}
     found["all"] = ev.runs(tuning, lab().signals, {"all": WEIGHTS})["all"]
-    tuned = compare(found, judged, "all").assign(split="tune, topics left out")
+    tuned = compare(found, judged, "all", clusters=_topics()).assign(split="tune, topics left out")
     value = tuned[tuned["metric"] == "ndcg"].set_index("model")["value"]
     best = max(TRIALS, key=lambda trial: value[names[trial]])
     model = Reranker(_features(labelled, best[0]), best[1]).fit(labelled)
@@ -303,7 +312,9 @@ def support_rerank() -> pd.DataFrame:
         if rows["answerable"].any():
             ids = rows["id"]
             chosen = {name: run[run["query_id"].isin(ids)] for name, run in test.items()}
-            scored.append(compare(chosen, _judged(rows), "all").assign(questions_of=kind))
+            scored.append(
+                compare(chosen, _judged(rows), "all", clusters=_topics()).assign(questions_of=kind)
+            )
     parts = [tuned.assign(questions_of="all"), *(part.assign(split="test") for part in scored)]
     table = pd.concat(parts, ignore_index=True)
     table["chosen"] = table["model"] == names[best]
@@ -429,7 +440,9 @@ def support_rewriting() -> pd.DataFrame:
             signals = ev.gather(lab().centre, list(part["query"]))
             found[how] = ev.runs(part, signals, {"all": SYSTEMS["all"]})["all"]
         judged = _judged(tables["all turns"].query("split == @split"))
-        table = compare(found, judged, "all turns").set_index(["model", "metric"])
+        table = compare(found, judged, "all turns", clusters=_topics()).set_index(
+            ["model", "metric"]
+        )
         for how in ways:
             a = table.loc[(how, "ndcg")]
             recall = table.loc[(how, "recall"), "value"]
@@ -448,8 +461,13 @@ def support_understanding() -> pd.DataFrame:
     good = test["article_id"].map(page["intent"]).to_numpy() == test["intent"].to_numpy()
     seen = _seen_topics()
     rows = [
-        ("intent", "article found", *wilson(good), len(good)),
-        ("intent", "learned on questions, topics seen", *wilson(seen), len(seen)),
+        ("intent", "article found", *by_cluster(good, test["cluster"]), len(good)),
+        (
+            "intent",
+            "learned on questions, topics seen",
+            *by_cluster(seen, test["cluster"]),
+            len(seen),
+        ),
     ]
     return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
 
@@ -666,7 +684,7 @@ def _numbers() -> dict[str, str]:
 @cache
 def _served() -> pd.DataFrame:
     compared = _compared(ANSWER_FROM_CARRIER, ANSWER_FROM)
-    where = policies.clusters(confident())
+    where = confident().set_index("id")["cluster"]
     return policies.serve(compared, _numbers(), where, SEEDS, PER_MONTH)
 
 
@@ -733,7 +751,7 @@ def support_sensitivity(seeds: Sequence[int] = SEEDS[:5]) -> pd.DataFrame:
         ``policy``, ``answer_from`` (above 1: nothing is answered from articles), ``gap``, ``low``,
         ``high``; ``more``, ``more_low``, ``more_high`` as in :func:`support_policies`.
     """
-    where, rows = policies.clusters(confident()), []
+    where, rows = confident().set_index("id")["cluster"], []
     for parameter, values in policies.SETTINGS.items():
         for value in values:
             reactions = policies.reactions_if(parameter, value)
@@ -778,7 +796,9 @@ def support_public() -> pd.DataFrame:
             other = model.probabilities(list(out["text"]), ["en"] * len(out)).max(axis=1)
             both = np.concatenate([sure, other])
             ours_there = np.arange(len(both)) < len(sure)
-            rows.append((name, "out of scope, AUROC", *ev.auroc(both, ours_there, 200), len(both)))
+            rows.append(
+                (name, "out of scope, AUROC", *ev.auroc(both, ours_there, draws=200), len(both))
+            )
     return pd.DataFrame(rows, columns=["collection", "what", "value", "low", "high", "cases"])
 
 
