@@ -14,7 +14,6 @@ from casebook.cases.support_rag_chatbot.answer import (
     ExtractiveReader,
     candidates,
     faults,
-    numbers,
     quoted,
 )
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query
@@ -152,8 +151,3 @@ def test_what_is_cited_must_be_said(centre, section):
     both = f"{quoted(section)} {quoted(other)}"
     assert faults(both, [section, other], "en") == ()
     assert faults(quoted(section), [section, other], "en") == ("cites what it does not say",)
-
-
-def test_numbers_in_one_spelling():
-    assert numbers("3,90 and 3.9 and 7") == {"3.9", "7"}
-    assert numbers("from 08:30, F-114") == {"08.3", "114"}
