@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot import evaluation as ev
-from casebook.cases.support_rag_chatbot import judging, learned, learning, policies, world
+from casebook.cases.support_rag_chatbot import judging, learned, learning, policies, typed, world
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.languages import (
     PIVOT,
@@ -26,13 +26,13 @@ from casebook.cases.support_rag_chatbot.languages import (
     WEIGHTS,
     HelpCentre,
     as_articles,
+    tune,
 )
 from casebook.cases.support_rag_chatbot.learned import (
     ANSWER_FROM,
     ANSWER_FROM_CARRIER,
     REFUSE_FROM,
 )
-from casebook.cases.support_rag_chatbot.typed import support_embedders
 from casebook.cases.support_rag_chatbot.understand import IntentModel
 from casebook.cases.support_rag_chatbot.unplanted import support_unplanted
 from casebook.data import real
@@ -182,6 +182,44 @@ def support_languages() -> pd.DataFrame:
     table = ev.by_group(ev.runs(test, lab().signals), test, "language")
     english = table[table["language"] == "en"].set_index("model")["ndcg"]
     return table.assign(gap=table["model"].map(english) - table["ndcg"])
+
+
+#: Signals that need no glossary; rankings by either embedder, and what is beside its vectors.
+OPEN = ("dense_own", "words_own", "grams_own")
+BESIDE = {"": ("dense_own",), " + words": OPEN, " + words, glossary": SIGNALS}
+
+
+def support_embedders() -> pd.DataFrame:
+    """Score MiniLM and E5 alone, with words and n-grams, and with the glossary too.
+
+    The weights of each sum are tuned on the tuning questions, in the same steps for both.
+
+    Returns
+    -------
+    DataFrame
+        ``id``, ``language``, ``cluster``, ``unread`` of the answerable test questions, and nDCG@10
+        of each ranking (``MiniLM``, ``E5``, each with what :data:`BESIDE` names).
+    """
+    table = lab().table[lab().table["answerable"]]
+    reads = typed.Sections(typed.StoredE5(typed.stored(), typed.MultilingualE5()))
+    e5 = reads.signals(list(table["query"]))
+    signals = {
+        "MiniLM": lab().signals,
+        "E5": {q: lab().signals[q] | {"dense_own": e5[q]["dense_own"]} for q in table["query"]},
+    }
+    tune_rows, test = (table[table["split"] == split] for split in ("tune", "test"))
+    names, judged, found = ev.article_names(), _judged(test), {}
+    good = ev.relevance().groupby("query_id")["doc_id"].agg(set)
+    relevant = np.array([[name in good[i] for name in names] for i in tune_rows["id"]])
+    for model, held in signals.items():
+        scaled = ev.matrices(held, list(tune_rows["query"]), names)
+        for beside, used in BESIDE.items():
+            even = dict.fromkeys(used, 0.2)
+            weights, _ = tune({name: scaled[name] for name in used}, relevant, even)
+            run = ev.runs(test, held, {model: weights})[model]
+            found[model + beside] = per_query(run, judged)["ndcg"]
+    rows = test.set_index("id")[["language", "cluster", "unread"]]
+    return rows.assign(**found).rename_axis("id").reset_index()
 
 
 # A learned reranker -------------------------------------------------------------------
