@@ -36,11 +36,13 @@ from casebook.cases.support_rag_chatbot.learned import (
 from casebook.cases.support_rag_chatbot.understand import IntentModel
 from casebook.cases.support_rag_chatbot.unplanted import support_unplanted
 from casebook.data import real
-from casebook.data.texts import banking77, clinc150
+from casebook.data.texts import bank_faqs, banking77, clinc150
 from casebook.evaluate.intervals import by_cluster, wilson
 from casebook.retrieval.chunks import Chunker, read_articles
 from casebook.retrieval.evaluate import compare, first_ranks, per_query
+from casebook.retrieval.fusion import reciprocal_rank_fusion
 from casebook.retrieval.lexical import BM25, top
+from casebook.retrieval.lexical import run as run_of
 from casebook.retrieval.rerank import (
     TEXT_FEATURES,
     PairFeatures,
@@ -48,6 +50,7 @@ from casebook.retrieval.rerank import (
     feature_columns,
     with_labels,
 )
+from casebook.retrieval.text import char_ngrams
 from casebook.serving.privacy import audit
 
 #: Systems with one ranking only; the better one on the tuning questions is what others must beat.
@@ -840,6 +843,32 @@ def support_public() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["collection", "what", "value", "low", "high", "cases"])
 
 
+def support_bank() -> pd.DataFrame:
+    """Find the answers of a bank's help pages by their questions: real support text.
+
+    The two single rankings and their fusion by rank; nothing is tuned. Intervals resample the
+    answers that are asked for.
+
+    Returns
+    -------
+    DataFrame
+        ``model``, ``metric`` (``ndcg``, ``recall``, ``mrr`` at 10), ``value``, ``difference`` to
+        ``words``, ``low``, ``high``, ``queries``.
+    """
+    found = bank_faqs(real("bank_faqs"))
+    asked = found.queries[found.queries["split"] == "test"]
+    judged = found.judgements[found.judgements["query_id"].isin(asked["query_id"])]
+    texts, ids = found.documents["text"].tolist(), found.documents["doc_id"]
+    runs = {
+        "words": run_of(BM25(texts), asked, ids),
+        "character n-grams": run_of(BM25(texts, analyser=char_ngrams), asked, ids),
+    }
+    runs["RRF of both"] = reciprocal_rank_fusion(list(runs.values()))
+    answer = judged.groupby("query_id")["doc_id"].min()
+    table = compare(runs, judged, "words", metrics=("ndcg", "recall", "mrr"), clusters=answer)
+    return table.drop(columns=["wins", "losses"])
+
+
 STUDIES: dict[str, Callable[[], pd.DataFrame]] = {
     study.__name__: study
     for study in (
@@ -863,5 +892,6 @@ STUDIES: dict[str, Callable[[], pd.DataFrame]] = {
         support_sensitivity,
         support_rescues,
         support_public,
+        support_bank,
     )
 }
