@@ -175,6 +175,14 @@ def _run(order):
     return pd.DataFrame(rows, columns=["query_id", "doc_id", "rank", "score"])
 
 
+def test_one_judge_says_little_and_forty_say_what_was_planted():
+    judge = judging.Judge()
+    table = judging.judge_spread(_pairs(400), judge, judges=40).set_index("what")
+    first = table.loc["log odds for the first"]
+    assert abs(first["measured"] - first["planted"]) < 4 * first["sd"] / 40**0.5
+    assert first["sd"] > 0.05 and (table["pairs"] == 400).all()
+
+
 def test_clicks_prefer_the_better_ranking_and_looks_explain_the_rest():
     judged = pd.DataFrame({"query_id": range(200), "doc_id": "a", "relevance": 1})
     first, third = (judging.clicks(_run(order), judged, seed=0) for order in ("abc", "cba"))

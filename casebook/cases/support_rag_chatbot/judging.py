@@ -107,6 +107,33 @@ def judge_bias(pairs: pd.DataFrame, judge: Judge, seed: int = 0) -> pd.DataFrame
     return pd.DataFrame(rows, columns=["what", "planted", "measured"])
 
 
+def judge_spread(pairs: pd.DataFrame, judge: Judge, judges: int = 40) -> pd.DataFrame:
+    """Measure the bias of many judges with the same habits: what one of them says varies.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        See :meth:`Judge.prefers_first`.
+    judge : Judge
+    judges : int
+        Each with draws of its own.
+
+    Returns
+    -------
+    DataFrame
+        ``what``, ``planted``, ``measured`` (mean over the judges), ``sd`` (of one), ``pairs``.
+    """
+    found = pd.concat([judge_bias(pairs, judge, 2 * seed) for seed in range(judges)])
+    by = found.groupby("what", sort=False)
+    table = (
+        by["planted"]
+        .first()
+        .to_frame()
+        .assign(measured=by["measured"].mean(), sd=by["measured"].std(), pairs=len(pairs))
+    )
+    return table.reset_index()
+
+
 def judged_pairs(
     ours: pd.DataFrame, theirs: pd.DataFrame, questions: Sequence[str]
 ) -> pd.DataFrame:

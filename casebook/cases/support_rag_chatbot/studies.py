@@ -624,9 +624,8 @@ def support_judge() -> pd.DataFrame:
     finally:
         lab().centre.weights = weights
     both = theirs.loc[theirs["said"] != "", "id"]
-    return judging.judge_bias(
-        judging.judged_pairs(lab().answered, theirs, list(both)), judging.Judge()
-    )
+    pairs = judging.judged_pairs(lab().answered, theirs, list(both))
+    return judging.judge_spread(pairs, judging.Judge())
 
 
 def support_unlabelled() -> pd.DataFrame:
