@@ -37,8 +37,8 @@ from casebook.cases.support_rag_chatbot.drills import (
 from casebook.cases.support_rag_chatbot.evaluation import Label
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query, article_texts
 from casebook.cases.support_rag_chatbot.tracker import SAYS, Tracked, track
-from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope
 from casebook.cases.support_rag_chatbot.world import STATUS_TEXTS, Faults, TrackingAPI
+from casebook.retrieval.classify import LanguageModel, Scope
 from casebook.serving import formats, privacy
 
 QUESTIONS = pd.DataFrame(

@@ -34,7 +34,6 @@ from casebook.cases.support_rag_chatbot.conversation import Chatbot, State, Turn
 from casebook.cases.support_rag_chatbot.evaluation import CASE, NOW, VECTORS, Label, language_model
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Hit, Query
 from casebook.cases.support_rag_chatbot.tracker import ERROR_SECONDS, SAYS, Tracked, told, track
-from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope
 from casebook.cases.support_rag_chatbot.world import (
     PII,
     STATUS_TEXTS,
@@ -49,6 +48,7 @@ from casebook.cases.support_rag_chatbot.world import (
 from casebook.llm import ChatModel, Compromised, Message, Scripted, ToolCall
 from casebook.llm.messages import Request
 from casebook.recorded.artifacts import manifest
+from casebook.retrieval.classify import LanguageModel, Scope
 from casebook.retrieval.dense import Embedder, Hashed
 from casebook.serving.drills import stages
 from casebook.serving.guard import attack

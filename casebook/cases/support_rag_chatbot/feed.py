@@ -28,12 +28,13 @@ import pandas as pd
 
 from casebook.cases.support_rag_chatbot import world
 from casebook.cases.support_rag_chatbot.languages import PIVOT, as_articles
-from casebook.cases.support_rag_chatbot.understand import LanguageModel, entities
+from casebook.cases.support_rag_chatbot.understand import entities
 from casebook.cases.support_rag_chatbot.world.content import own_content
 from casebook.data.contracts import ContractBroken, enforce, summary
 from casebook.evaluate.intervals import wilson
 from casebook.retrieval.chunks import Article, Chunk, Chunker, read_articles, sentence_spans
 from casebook.retrieval.claims import numbers
+from casebook.retrieval.classify import LanguageModel
 from casebook.retrieval.dense import Embedder
 from casebook.retrieval.text import content_words
 from casebook.serving.guard import attack

@@ -25,9 +25,10 @@ from casebook.cases.support_rag_chatbot.evaluation import (
     relevance,
     to_articles,
 )
+from casebook.cases.support_rag_chatbot.glossary import translated
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, tune
-from casebook.cases.support_rag_chatbot.understand import SCOPE, Scope
 from casebook.cases.support_rag_chatbot.world.contacts import ANSWER_KINDS, GOODWILL, REACTIONS
+from casebook.retrieval.classify import SCOPE, Scope
 from casebook.retrieval.dense import Embedder
 
 # Learning on the tuning questions ----------------------------------------------------
@@ -132,7 +133,8 @@ def scope_of(table: pd.DataFrame) -> np.ndarray:
 def fit_scope(table: pd.DataFrame) -> Scope:
     """Learn the scope from the tuning questions."""
     rows = to_articles(table[table["split"] == "tune"])
-    return Scope().fit([q.text for q in rows["query"]], list(rows["language"]), scope_of(rows))
+    scope = Scope(translate=translated)
+    return scope.fit([q.text for q in rows["query"]], list(rows["language"]), scope_of(rows))
 
 
 def with_scope(table: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +154,7 @@ def with_scope(table: pd.DataFrame) -> pd.DataFrame:
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
     for train, test in folds.split(mine, scope[mine], table["group"].to_numpy()[mine]):
         rows, left = mine[train], mine[test]
-        model = Scope().fit(texts[rows], codes[rows], scope[rows])
+        model = Scope(translate=translated).fit(texts[rows], codes[rows], scope[rows])
         values[left] = model(texts[left], codes[left])
     return table.assign(**dict(zip(SCOPE, values.T, strict=True)))
 
