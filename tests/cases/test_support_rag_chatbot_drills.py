@@ -23,7 +23,6 @@ from casebook.cases.support_rag_chatbot.drills import (
     compromised_drill,
     embedding_cost,
     guard_articles,
-    left_of,
     own_words,
     personal_data_drill,
     poisoned_drill,
@@ -267,13 +266,6 @@ def test_a_mask_with_a_hole_is_found(parts, monkeypatch):
     table = _leaks(parts)
     assert table.loc["address", ["in_log", "in_model", "in_state"]].tolist() == [1, 1, 1]
     assert table.loc["all", "whole"] == 1
-
-
-def test_what_is_left_of_a_value():
-    assert left_of("DE89 3704 0044", "de-8937040044") == "whole"
-    assert left_of("12 Mill Lane, Moor, ZZ99 1WN", "[address] Moor, zz99 1wn") == "part"
-    assert left_of("12 Mill Lane, Moor, ZZ99 1WN", "[address], Moor") == ""
-    assert left_of("customer.one@example.net", "[email] customer", "our customer") == ""
 
 
 def test_formats_that_no_pattern_knows_come_through():

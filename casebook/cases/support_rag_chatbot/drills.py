@@ -53,6 +53,7 @@ from casebook.retrieval.dense import Embedder, Hashed
 from casebook.serving.drills import stages
 from casebook.serving.guard import attack
 from casebook.serving.latency import Latency, measure
+from casebook.serving.leaks import left_of
 from casebook.serving.privacy import Leak, MaskedLog, MaskedModel, mask
 
 
@@ -410,9 +411,6 @@ def tracking_drill(
 
 # Personal data ---------------------------------------------------------------------------------
 
-#: Characters in a row, letters and digits alone, that count as a part of something planted.
-PART = 8
-
 
 class Recorded(ExtractiveReader):
     """The extractive reader, keeping what it was asked: ``requests``."""
@@ -433,32 +431,6 @@ def _like(bot: Chatbot, model: ChatModel, **more: Any) -> Chatbot:
     same = {"answer_from": bot.answer_from, "refuse_from": bot.refuse_from, "known": bot.known}
     same |= {"language": bot.language, "scope": bot.scope, "api": bot.api}
     return Chatbot(centre, answerer, **(same | more))
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[\W_]", "", text).casefold()
-
-
-def left_of(value: str, text: str, ours: str = "") -> str:
-    """Say what of a value stands in a text, spaces and punctuation aside.
-
-    Parameters
-    ----------
-    value, text : str
-    ours : str
-        What of the text is not the customer's: a word of ours (``customer`` of an address
-        ``customer.one@…``) gives nobody away.
-
-    Returns
-    -------
-    {"", "part", "whole"}
-        A part is :data:`PART` characters in a row.
-    """
-    value, text, ours = _plain(value), _plain(text), _plain(ours)
-    if value in text:
-        return "whole"
-    parts = (value[i : i + PART] for i in range(len(value) - PART + 1))
-    return "part" if any(part in text and part not in ours for part in parts) else ""
 
 
 def _ours(request: Request) -> str:

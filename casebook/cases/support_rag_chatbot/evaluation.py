@@ -36,7 +36,8 @@ from casebook.cases.support_rag_chatbot.languages import (
 )
 from casebook.cases.support_rag_chatbot.understand import TRACKING_NUMBER
 from casebook.cases.support_rag_chatbot.world.content import own_content
-from casebook.evaluate.intervals import by_cluster, cluster_counts
+from casebook.evaluate.abstain import auroc
+from casebook.evaluate.intervals import by_cluster
 from casebook.recorded.artifacts import artifact
 from casebook.retrieval.chunks import sentence_spans
 from casebook.retrieval.classify import LanguageModel
@@ -351,9 +352,13 @@ def to_articles(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["route"] != "tracking") & (table["kind"] != "injection")]
 
 
+#: Kinds of answer that are right, in whatever language.
+RIGHT = ("right", "right_other_language")
+
+
 def is_right(label: pd.Series) -> np.ndarray:
     """Say which answers are right, in whatever language."""
-    return label.isin(["right", "right_other_language"]).to_numpy()
+    return label.isin(RIGHT).to_numpy()
 
 
 # Abstention --------------------------------------------------------------------------
@@ -379,35 +384,6 @@ def confidences(table: pd.DataFrame, answered: pd.DataFrame) -> pd.DataFrame:
         model = getattr(learned, name)
         rows[column] = [probability(record, model) for record in records]  # 0 weighs nothing
     return rows
-
-
-def auroc(
-    score: np.ndarray,
-    positive: np.ndarray,
-    clusters: Sequence | None = None,
-    draws: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float, float]:
-    """Return the area under the ROC curve and its 95 % bootstrap interval.
-
-    Parameters
-    ----------
-    score : ndarray
-    positive : ndarray of bool
-    clusters : sequence, optional
-        What is resampled: topics; by default each case for itself.
-    draws, seed : int
-    """
-    from sklearn.metrics import roc_auc_score
-
-    units = np.arange(len(score)) if clusters is None else clusters
-    values = []
-    for counts in cluster_counts(units, draws, seed):
-        rows = np.repeat(np.arange(len(score)), counts)
-        if positive[rows].any() and not positive[rows].all():
-            values.append(roc_auc_score(positive[rows], score[rows]))
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(roc_auc_score(positive, score)), float(low), float(high)
 
 
 def abstention(rows: pd.DataFrame) -> pd.DataFrame:
@@ -491,30 +467,6 @@ def _interval(name: str, good: np.ndarray, given: pd.DataFrame) -> dict[str, flo
     if given["cluster"].nunique() < 2:
         return dict.fromkeys(names, np.nan)
     return dict(zip(names, by_cluster(good, given["cluster"]), strict=True))
-
-
-def risk_coverage(sure: np.ndarray, good: np.ndarray) -> pd.DataFrame:
-    """Return the share of wrong answers among the surest, by how many are answered.
-
-    Parameters
-    ----------
-    sure : ndarray
-    good : ndarray of bool
-
-    Returns
-    -------
-    DataFrame
-        ``coverage``, ``risk``, ``threshold``; one row for each number of answers.
-    """
-    order = np.argsort(-sure, kind="stable")
-    n = np.arange(1, len(order) + 1)
-    return pd.DataFrame(
-        {
-            "coverage": n / len(n),
-            "risk": 1 - np.cumsum(good[order]) / n,
-            "threshold": sure[order],
-        }
-    )
 
 
 def language_model(at: object = NOW) -> LanguageModel:

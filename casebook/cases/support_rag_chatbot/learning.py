@@ -16,6 +16,7 @@ from casebook.cases.support_rag_chatbot.answer import EVIDENCE, SECTION, candida
 from casebook.cases.support_rag_chatbot.conversation import HEAD
 from casebook.cases.support_rag_chatbot.evaluation import (
     NOW,
+    RIGHT,
     Labels,
     Signals,
     article_names,
@@ -28,6 +29,7 @@ from casebook.cases.support_rag_chatbot.evaluation import (
 from casebook.cases.support_rag_chatbot.glossary import translated
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, tune
 from casebook.cases.support_rag_chatbot.world.contacts import ANSWER_KINDS, GOODWILL, REACTIONS
+from casebook.evaluate.abstain import cost_curve
 from casebook.retrieval.classify import SCOPE, Scope
 from casebook.retrieval.dense import Embedder
 
@@ -189,41 +191,6 @@ def kind_costs(
     return table.rename_axis("answer")
 
 
-def cost_curve(
-    sure: np.ndarray, labels: pd.Series, costs: pd.Series, weights: np.ndarray | None = None
-) -> pd.DataFrame:
-    """Return what a threshold on the confidence costs.
-
-    Parameters
-    ----------
-    sure : ndarray
-        Confidence of each question's answer.
-    labels : Series of str
-        Kinds of answer; unanswerable and off-topic questions are ``wrong`` if answered.
-    costs : Series
-        Euro by kind of answer.
-    weights : ndarray, optional
-        Of the questions.
-
-    Returns
-    -------
-    DataFrame
-        ``threshold``, ``cost_eur`` (mean), ``coverage``, ``right`` (share of those answered).
-    """
-    weights = np.ones(len(sure)) if weights is None else weights
-    answered = labels.map(costs).to_numpy()
-    abstained = costs["abstain_to_human"]
-    rows = []
-    for threshold in [*np.round(np.arange(0, 1.0, 0.02), 2), 1.01]:
-        given = sure >= threshold
-        cost = np.average(np.where(given, answered, abstained), weights=weights)
-        share = np.average(given, weights=weights)
-        good = is_right(labels)
-        right = np.average(good[given], weights=weights[given]) if given.any() else np.nan
-        rows.append((threshold, cost, share, right))
-    return pd.DataFrame(rows, columns=["threshold", "cost_eur", "coverage", "right"])
-
-
 # What is learned, in one place -------------------------------------------------------
 
 #: Inverse regularisation of the three probabilities, by cross-validation on the tuning questions.
@@ -270,10 +237,13 @@ def learn(table: pd.DataFrame, answered: pd.DataFrame) -> tuple[dict[str, object
     )
     costs = kind_costs()
     curves = {
-        "CARRIER": cost_curve(crossed["right"].to_numpy(), rows["label"], costs["cost_eur"]),
-        "BOTH": cost_curve(
-            crossed["right"].to_numpy(), rows["label"], costs["cost_eur"] + costs["loss_eur"]
-        ),
+        name: cost_curve(
+            crossed["right"].to_numpy(), rows["label"], price, "abstain_to_human", RIGHT
+        )
+        for name, price in {
+            "CARRIER": costs["cost_eur"],
+            "BOTH": costs["cost_eur"] + costs["loss_eur"],
+        }.items()
     }
     best = {n: float(c.loc[c["cost_eur"].idxmin(), "threshold"]) for n, c in curves.items()}
     ours = crossed.loc[~target["OFF_TOPIC"], "off_topic"]

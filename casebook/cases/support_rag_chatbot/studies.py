@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot import evaluation as ev
-from casebook.cases.support_rag_chatbot import judging, learned, learning, policies, typed, world
+from casebook.cases.support_rag_chatbot import learned, learning, policies, typed, world
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.languages import (
     SIGNALS,
@@ -32,16 +32,20 @@ from casebook.cases.support_rag_chatbot.learned import (
     ANSWER_FROM_CARRIER,
     REFUSE_FROM,
 )
-from casebook.cases.support_rag_chatbot.unplanted import support_unplanted
 from casebook.data import real
 from casebook.data.texts import bank_faqs, banking77, clinc150
+from casebook.evaluate.abstain import auroc, cost_curve, risk_coverage
 from casebook.evaluate.intervals import wilson
+from casebook.evaluate.judges import Judge, judge_spread, swapped
+from casebook.project import data_dir
 from casebook.retrieval.classify import IntentModel
 from casebook.retrieval.evaluate import compare, first_ranks, per_query
 from casebook.retrieval.fusion import reciprocal_rank_fusion
 from casebook.retrieval.lexical import BM25
 from casebook.retrieval.lexical import run as run_of
 from casebook.retrieval.text import char_ngrams
+from casebook.retrieval.unlabelled import click_proxies, clicks, disagreement
+from casebook.serving import leaks
 
 #: Systems with one ranking only; the better one on the tuning questions is what others must beat.
 SINGLE = ("words", "character n-grams", "vectors")
@@ -221,7 +225,7 @@ def _precise_from(level: float) -> float:
     1 where ten answers or more never reach it.
     """
     _, crossed = learning.learn(lab().table, lab().answered)
-    curve = ev.risk_coverage(crossed["right"].to_numpy(), crossed["relevant"].to_numpy(bool))
+    curve = risk_coverage(crossed["right"].to_numpy(), crossed["relevant"].to_numpy(bool))
     enough = curve[(curve["risk"] <= 1 - level + 1e-9) & (curve["coverage"] * len(curve) >= 10)]
     return float(enough["threshold"].min()) if len(enough) else 1.0
 
@@ -260,6 +264,37 @@ def support_stale(start: str = "2024-06-01", end: str = "2026-09-30", n: int = 6
     return pd.DataFrame(rows, columns=["updated", "days", "changes", "hits", "stale", "bound"])
 
 
+def unplanted() -> leaks.Told:
+    """Return the messages that nobody planted, written by hand."""
+    return leaks.read(data_dir() / ev.CASE / "unplanted.toml")
+
+
+def support_unplanted() -> pd.DataFrame:
+    """Measure masks and guard on all three parts; see :func:`casebook.serving.leaks.summary`."""
+    told = unplanted()
+    return leaks.summary(leaks.mask_cases(told), leaks.guard_cases(told))
+
+
+def _judged_pairs(theirs: pd.DataFrame) -> pd.DataFrame:
+    """Pair our answers with those of another system; every second pair has ours first."""
+    ours, quality = lab().answered.set_index("id").loc[theirs.index], {"partial": 0.5}
+    quality |= dict.fromkeys(ev.RIGHT, 1.0)
+    sides = {"a": (ours, True), "b": (theirs, False)}
+    pairs = pd.DataFrame(
+        {
+            f"{what}_{side}": value
+            for side, (frame, own) in sides.items()
+            for what, value in {
+                "quality": frame["label"].map(quality).fillna(0.0),
+                "words": frame["said"].str.split().str.len().clip(lower=1),
+                "own": own,
+            }.items()
+        }
+    )
+    turned = np.arange(len(pairs)) % 2 == 1
+    return pd.concat([pairs[~turned], swapped(pairs[turned])[pairs.columns]])
+
+
 def support_judge() -> pd.DataFrame:
     """Measure the bias of a simulated judge on answers of two systems."""
     rows = lab().test[lab().test["answerable"]]
@@ -269,8 +304,7 @@ def support_judge() -> pd.DataFrame:
     finally:
         lab().centre.weights = weights
     both = theirs.loc[theirs["said"] != "", "id"]
-    pairs = judging.judged_pairs(lab().answered, theirs, list(both))
-    return judging.judge_spread(pairs, judging.Judge())
+    return judge_spread(_judged_pairs(theirs.set_index("id").loc[list(both)]), Judge())
 
 
 def support_unlabelled() -> pd.DataFrame:
@@ -284,12 +318,12 @@ def support_unlabelled() -> pd.DataFrame:
     test = lab().test[lab().test["answerable"]]
     found, judged = ev.runs(test, lab().signals), _judged(test)
     ndcg = {name: per_query(run, judged)["ndcg"] for name, run in found.items()}
-    apart = judging.disagreement(found["words"], found["vectors, glossary"])
+    apart = disagreement(found["words"], found["vectors, glossary"])
     failed = (per_query(found["all"], judged, 3)["recall"] == 0).reindex(apart.index).dropna()
-    value = ev.auroc(apart[failed.index].to_numpy(), failed.to_numpy(bool))[0]
+    value = auroc(apart[failed.index].to_numpy(), failed.to_numpy(bool))[0]
     rows = [("disagreement finds failures", "all", value, np.nan)]
     for name, run in found.items():
-        plain, weighed = judging.click_proxies(judging.clicks(run, judged, seed=3))
+        plain, weighed = click_proxies(clicks(run, judged, seed=3))
         rows.append(("clicks", name, plain, ndcg[name].mean()))
         rows.append(("clicks by chance of a look", name, weighed, ndcg[name].mean()))
     rows += [("answer near the question", *_near())]
@@ -299,7 +333,7 @@ def support_unlabelled() -> pd.DataFrame:
 def _near() -> tuple[str, float, float]:
     """Return how well the nearness of question and answer tells right from wrong answers."""
     rows = ev.to_articles(confident())
-    value = ev.auroc(rows["english"].to_numpy(), ev.is_right(rows["label"]))[0]
+    value = auroc(rows["english"].to_numpy(), ev.is_right(rows["label"]))[0]
     return "all", value, np.nan
 
 
@@ -418,7 +452,10 @@ def cheapest_from(reactions: Mapping[str, Sequence[float]]) -> tuple[float, floa
     crossed, costs = _crossed(), learning.kind_costs(reactions=reactions)
     sure, labels = crossed["right"].to_numpy(), crossed["label"]
     together = costs["cost_eur"] + costs["loss_eur"]
-    curves = [learning.cost_curve(sure, labels, price) for price in (costs["cost_eur"], together)]
+    curves = [
+        cost_curve(sure, labels, price, "abstain_to_human", ev.RIGHT)
+        for price in (costs["cost_eur"], together)
+    ]
     carrier, both = (float(c.loc[c["cost_eur"].idxmin(), "threshold"]) for c in curves)
     return carrier, both
 
@@ -482,7 +519,7 @@ def support_public() -> pd.DataFrame:
             both = np.concatenate([sure, other])
             ours_there = np.arange(len(both)) < len(sure)
             rows.append(
-                (name, "out of scope, AUROC", *ev.auroc(both, ours_there, draws=200), len(both))
+                (name, "out of scope, AUROC", *auroc(both, ours_there, draws=200), len(both))
             )
     return pd.DataFrame(rows, columns=["collection", "what", "value", "low", "high", "cases"])
 

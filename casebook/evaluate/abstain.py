@@ -1,0 +1,121 @@
+"""When to answer: how well a confidence tells right from wrong, and what a threshold on it costs.
+
+Examples
+--------
+>>> import numpy as np, pandas as pd
+>>> sure, labels = np.array([0.9, 0.6, 0.2]), pd.Series(["right", "right", "wrong"])
+>>> price = pd.Series({"right": 0.0, "wrong": 9.0, "person": 4.0})
+>>> curve = cost_curve(sure, labels, price, instead="person", right=["right"])
+>>> float(curve.loc[curve["cost_eur"].idxmin(), "threshold"])
+0.22
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pandas as pd
+
+from casebook.evaluate.intervals import cluster_counts
+
+#: Thresholds that are tried; above the last one nothing is answered.
+THRESHOLDS = (*np.round(np.arange(0, 1.0, 0.02), 2), 1.01)
+
+
+def auroc(
+    score: np.ndarray,
+    positive: np.ndarray,
+    clusters: Sequence | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Return the area under the ROC curve and its 95 % bootstrap interval.
+
+    Parameters
+    ----------
+    score : ndarray
+    positive : ndarray of bool
+    clusters : sequence, optional
+        What is resampled: topics; by default each case for itself.
+    draws, seed : int
+    """
+    from sklearn.metrics import roc_auc_score
+
+    units = np.arange(len(score)) if clusters is None else clusters
+    values = []
+    for counts in cluster_counts(units, draws, seed):
+        rows = np.repeat(np.arange(len(score)), counts)
+        if positive[rows].any() and not positive[rows].all():
+            values.append(roc_auc_score(positive[rows], score[rows]))
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(roc_auc_score(positive, score)), float(low), float(high)
+
+
+def risk_coverage(sure: np.ndarray, good: np.ndarray) -> pd.DataFrame:
+    """Return the share of wrong answers among the surest, by how many are answered.
+
+    Parameters
+    ----------
+    sure : ndarray
+    good : ndarray of bool
+
+    Returns
+    -------
+    DataFrame
+        ``coverage``, ``risk``, ``threshold``; one row for each number of answers.
+    """
+    order = np.argsort(-sure, kind="stable")
+    n = np.arange(1, len(order) + 1)
+    return pd.DataFrame(
+        {
+            "coverage": n / len(n),
+            "risk": 1 - np.cumsum(good[order]) / n,
+            "threshold": sure[order],
+        }
+    )
+
+
+def cost_curve(
+    sure: np.ndarray,
+    labels: pd.Series,
+    costs: pd.Series,
+    instead: str | Sequence[str],
+    right: Collection[str],
+    weights: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """Return what a threshold on the confidence costs.
+
+    Parameters
+    ----------
+    sure : ndarray
+        Confidence of each question's answer.
+    labels : Series of str
+        Kinds of answer.
+    costs : Series
+        Euro by kind of answer.
+    instead : str or sequence of str
+        Kind of what is done where nothing is answered: the same for all questions (a person), or
+        one for each (what titles would do).
+    right : collection of str
+        Kinds of answer that are right.
+    weights : ndarray, optional
+        Of the questions.
+
+    Returns
+    -------
+    DataFrame
+        ``threshold``, ``cost_eur`` (mean), ``coverage``, ``right`` (share of those answered).
+    """
+    weights = np.ones(len(sure)) if weights is None else weights
+    answered, good = labels.map(costs).to_numpy(), labels.isin(right).to_numpy()
+    kinds = [instead] * len(sure) if isinstance(instead, str) else list(instead)
+    abstained = pd.Series(kinds).map(costs).to_numpy()
+    rows = []
+    for threshold in THRESHOLDS:
+        given = sure >= threshold
+        cost = np.average(np.where(given, answered, abstained), weights=weights)
+        share = np.average(given, weights=weights)
+        found = np.average(good[given], weights=weights[given]) if given.any() else np.nan
+        rows.append((threshold, cost, share, found))
+    return pd.DataFrame(rows, columns=["threshold", "cost_eur", "coverage", "right"])
