@@ -21,6 +21,7 @@ from casebook.cases.support_rag_chatbot.world.contacts import FATES, REACTIONS
 from casebook.data import find_real
 from casebook.recorded import bench
 from casebook.recorded.artifacts import artifact
+from casebook.retrieval.collections import of_split
 from casebook.retrieval.evaluate import first_ranks, per_query
 from casebook.retrieval.lexical import BM25
 from casebook.retrieval.lexical import run as lexical_run
@@ -176,12 +177,12 @@ def test_the_rescues_of_a_public_collection_are_those_of_its_rankings():
         pytest.skip("Cranfield is not here")
     found = benchmarks.collection("cranfield")
     documents, queries = found.documents, found.queries
-    test = benchmarks.of_split(found.judgements, queries, "test")
+    test = of_split(found.judgements, queries, "test")
     asked = queries[queries["split"] == "test"]
     bm25 = BM25((documents["title"] + ". " + documents["text"]).tolist())
     runs = {
         "bm25": lexical_run(bm25, asked, documents["doc_id"]),
-        "dense": benchmarks.of_split(artifact(CASE, "cranfield_dense.parquet"), queries, "test"),
+        "dense": of_split(artifact(CASE, "cranfield_dense.parquet"), queries, "test"),
     }
     live = pd.DataFrame({name: first_ranks(run, test) for name, run in runs.items()})
     live = live.rename_axis("query_id").reset_index().astype({"query_id": str})
