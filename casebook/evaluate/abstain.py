@@ -12,7 +12,7 @@ Examples
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -119,3 +119,66 @@ def cost_curve(
         found = np.average(good[given], weights=weights[given]) if given.any() else np.nan
         rows.append((threshold, cost, share, found))
     return pd.DataFrame(rows, columns=["threshold", "cost_eur", "coverage", "right"])
+
+
+# A probability from evidence -----------------------------------------------------------
+
+
+def probability(evidence: Mapping[str, float], model: Mapping[str, Mapping[str, float]]) -> float:
+    """Return what a logistic model makes of the evidence.
+
+    Parameters
+    ----------
+    evidence : mapping of str to float
+    model : mapping
+        ``mean``, ``sd`` and ``weight`` by feature, ``intercept`` under ``weight``; see
+        :func:`fit_head`.
+    """
+    z = model["weight"]["intercept"] + sum(
+        model["weight"][name] * (evidence[name] - mean) / model["sd"][name]
+        for name, mean in model["mean"].items()
+    )
+    return float(1 / (1 + np.exp(-z)))
+
+
+def fit_head(
+    evidence: pd.DataFrame, positive: np.ndarray, groups: Sequence[str], strength: float = 0.1
+) -> tuple[dict[str, dict[str, float]], np.ndarray]:
+    """Learn a probability from evidence.
+
+    Parameters
+    ----------
+    evidence : DataFrame
+        A column for each feature, and no other.
+    positive : ndarray of bool
+    groups : sequence of str
+        Of topics; none stands on both sides of a fold.
+    strength : float
+        Inverse of the regularisation (C).
+
+    Returns
+    -------
+    model : dict
+        See :func:`probability`.
+    crossed : ndarray
+        Probability of each row by a model that has not seen its group.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    x = evidence.to_numpy(float)
+    mean, sd = x.mean(axis=0), x.std(axis=0)
+    sd = np.where(sd < 1e-9, 1.0, sd)  # what is the same everywhere says nothing
+    z = (x - mean) / sd
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    crossed = np.zeros(len(z))
+    for train, test in folds.split(z, positive, list(groups)):
+        regression = LogisticRegression(C=strength, max_iter=2000).fit(z[train], positive[train])
+        crossed[test] = regression.predict_proba(z[test])[:, 1]
+    regression = LogisticRegression(C=strength, max_iter=2000).fit(z, positive)
+
+    def named(values: np.ndarray) -> dict[str, float]:
+        return dict(zip(evidence.columns, values.round(5).tolist(), strict=True))
+
+    weight = named(regression.coef_[0]) | {"intercept": round(float(regression.intercept_[0]), 5)}
+    return {"mean": named(mean), "sd": named(sd), "weight": weight}, crossed

@@ -13,7 +13,6 @@ from casebook.cases.support_rag_chatbot import learned, learning, policies, worl
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.conversation import HEAD, Chatbot, State, decide, facts_of
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, as_articles
-from casebook.evaluate.abstain import auroc
 from casebook.retrieval.dense import content_hash
 
 
@@ -59,19 +58,6 @@ def test_a_wrong_answer_costs_more_than_a_right_one():
     costs = learning.kind_costs(seeds=(1,), per_month=500)
     assert costs.loc["right", "cost_eur"] < costs.loc["abstain_to_human", "cost_eur"]
     assert costs.loc["wrong", "loss_eur"] > 1 > costs.loc["right", "loss_eur"]
-
-
-def test_heads_learn_what_is_there():
-    rng = np.random.default_rng(0)
-    rows = pd.DataFrame(rng.normal(size=(300, len(HEAD))), columns=list(HEAD))
-    good = rng.random(300) < 1 / (1 + np.exp(-3 * rows["margin"]))
-    groups = [f"g{i % 30}" for i in range(300)]
-    model, crossed = learning.fit_head(rows, good.to_numpy(), groups)
-    assert max(model["weight"], key=model["weight"].get) == "margin"
-    assert auroc(crossed, good.to_numpy(), draws=50)[0] > 0.85
-    # Planted: shuffled labels leave nothing to learn.
-    _, blind = learning.fit_head(rows, rng.permutation(good), groups)
-    assert auroc(blind, good.to_numpy(), draws=50)[0] < 0.65
 
 
 def test_what_was_learned_is_written_as_it_is_read():

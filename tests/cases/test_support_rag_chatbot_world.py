@@ -39,7 +39,6 @@ from casebook.cases.support_rag_chatbot.world import (
     a_month,
     check_digit,
     contacts,
-    examples,
     fingerprints,
     is_tracking_number,
     knowledge_base,
@@ -1160,23 +1159,6 @@ def test_bad_calls_say_what_is_wrong(year):
 
 
 # Showing and storing --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_ten_examples_of_each_kind(kind):
-    shown = examples(kind)
-    assert len(shown) == 10
-    assert set(shown["id"]) <= set(questions().query("kind == @kind")["id"])
-    assert shown["language"].nunique() == (2 if kind == "wrong_language" else 3)
-    assert_frame_equal(shown, examples(kind))
-    assert not shown.equals(examples(kind, seed=1))
-
-
-def test_examples_of_nothing():
-    with pytest.raises(ValueError, match="no kind 'poem'"):
-        examples("poem")
-    with pytest.raises(ValueError, match="999 were asked for"):
-        examples("pii", 999)
 
 
 def test_the_committed_snapshots_are_what_the_world_makes():

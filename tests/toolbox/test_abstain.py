@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.evaluate.abstain import auroc, cost_curve, risk_coverage
+from casebook.evaluate.abstain import auroc, cost_curve, fit_head, probability, risk_coverage
 
 
 def test_the_threshold_that_costs_least_is_where_it_was_planted():
@@ -47,3 +47,18 @@ def test_topics_are_resampled_whole():
     score = good + rng.normal(size=400) + rng.normal(size=20)[topic]
     alone, by_topic = (auroc(score, good, clusters, draws=300) for clusters in (None, topic))
     assert alone[0] == by_topic[0] and by_topic[2] - by_topic[1] > 1.5 * (alone[2] - alone[1])
+
+
+def test_heads_learn_what_is_there():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(rng.normal(size=(300, 4)), columns=["margin", "score", "length", "same"])
+    good = rng.random(300) < 1 / (1 + np.exp(-3 * rows["margin"]))
+    groups = [f"g{i % 30}" for i in range(300)]
+    model, crossed = fit_head(rows, good.to_numpy(), groups)
+    assert max(model["weight"], key=model["weight"].get) == "margin"
+    assert auroc(crossed, good.to_numpy(), draws=50)[0] > 0.85
+    told = [probability(row, model) for row in rows.to_dict("records")]
+    assert np.corrcoef(told, crossed)[0, 1] > 0.95  # the same model, and those of other folds
+    # Planted: shuffled labels leave nothing to learn.
+    _, blind = fit_head(rows, rng.permutation(good), groups)
+    assert auroc(blind, good.to_numpy(), draws=50)[0] < 0.65

@@ -15,14 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
-
 from casebook.cases.support_rag_chatbot.answer import EVIDENCE, Answer, Answerer, Citation
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Hit, Query
 from casebook.cases.support_rag_chatbot.learned import ANSWER_FROM, OFF_TOPIC, REFUSE_FROM, RIGHT
 from casebook.cases.support_rag_chatbot.tracker import SAYS, Tracked, track
 from casebook.cases.support_rag_chatbot.understand import entities, wants_person
 from casebook.cases.support_rag_chatbot.world import TrackingAPI
+from casebook.evaluate.abstain import probability
 from casebook.retrieval.classify import SCOPE, LanguageModel, Scope, foreign, spoken
 from casebook.serving.guard import ATTACKS, attack
 from casebook.serving.privacy import MaskedLog, mask_turns, without_masks
@@ -52,23 +51,6 @@ def query_of(text: str, language: str) -> Query:
 
 #: What the probabilities are made of: the answer's evidence and the question's words.
 HEAD = (*EVIDENCE, *SCOPE)
-
-
-def probability(evidence: Mapping[str, float], model: Mapping[str, Mapping[str, float]]) -> float:
-    """Return what a logistic model of :mod:`learned` makes of the evidence.
-
-    Parameters
-    ----------
-    evidence : mapping of str to float
-        :data:`HEAD`.
-    model : mapping
-        ``mean``, ``sd`` and ``weight`` by feature, ``intercept`` under ``weight``.
-    """
-    z = model["weight"]["intercept"] + sum(
-        model["weight"][name] * (evidence[name] - model["mean"][name]) / model["sd"][name]
-        for name in HEAD
-    )
-    return float(1 / (1 + np.exp(-z)))
 
 
 # The decision ------------------------------------------------------------------------

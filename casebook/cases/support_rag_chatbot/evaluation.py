@@ -20,7 +20,6 @@ from casebook.cases.support_rag_chatbot.conversation import (
     HEAD,
     SHOWN,
     near_pair,
-    probability,
     query_of,
     rewrite,
 )
@@ -32,11 +31,10 @@ from casebook.cases.support_rag_chatbot.languages import (
     Hit,
     Query,
     as_articles,
-    scale,
 )
 from casebook.cases.support_rag_chatbot.understand import TRACKING_NUMBER
 from casebook.cases.support_rag_chatbot.world.content import own_content
-from casebook.evaluate.abstain import auroc
+from casebook.evaluate.abstain import auroc, probability
 from casebook.evaluate.intervals import by_cluster
 from casebook.recorded.artifacts import artifact
 from casebook.retrieval.chunks import sentence_spans
@@ -45,6 +43,7 @@ from casebook.retrieval.dense import Cached, Embedder
 from casebook.retrieval.evaluate import per_query
 from casebook.retrieval.fusion import rerank_by
 from casebook.retrieval.lexical import FaqSearch
+from casebook.retrieval.weights import scaled
 from casebook.serving.privacy import mask
 
 CASE = "16_support_rag_chatbot"
@@ -148,7 +147,7 @@ def matrices(
     found = {name: np.zeros((len(queries), len(names))) for name in SIGNALS}
     for row, query in enumerate(queries):
         for name in SIGNALS:
-            for article, value in scale(signals[query][name]).items():
+            for article, value in scaled(signals[query][name]).items():
                 found[name][row, place[article]] = value
     return found
 

@@ -27,11 +27,12 @@ from casebook.cases.support_rag_chatbot.evaluation import (
     to_articles,
 )
 from casebook.cases.support_rag_chatbot.glossary import translated
-from casebook.cases.support_rag_chatbot.languages import HelpCentre, tune
+from casebook.cases.support_rag_chatbot.languages import WEIGHTS, HelpCentre
 from casebook.cases.support_rag_chatbot.world.contacts import ANSWER_KINDS, GOODWILL, REACTIONS
-from casebook.evaluate.abstain import cost_curve
+from casebook.evaluate.abstain import cost_curve, fit_head
 from casebook.retrieval.classify import SCOPE, Scope
 from casebook.retrieval.dense import Embedder
+from casebook.retrieval.weights import tune
 
 # Learning on the tuning questions ----------------------------------------------------
 
@@ -78,49 +79,6 @@ def fit_reader(
     best = frame.loc[frame.groupby("owner")["score"].idxmax(), "right"].mean()
     weights = fit(np.arange(len(x)))
     return dict(zip(SECTION, weights.round(4).tolist(), strict=True)), float(best)
-
-
-def fit_head(
-    evidence: pd.DataFrame, positive: np.ndarray, groups: Sequence[str], strength: float = 0.1
-) -> tuple[dict[str, dict[str, float]], np.ndarray]:
-    """Learn a probability from evidence.
-
-    Parameters
-    ----------
-    evidence : DataFrame
-        Columns :data:`HEAD`.
-    positive : ndarray of bool
-    groups : sequence of str
-        Of topics; none stands on both sides of a fold.
-    strength : float
-        Inverse of the regularisation (C).
-
-    Returns
-    -------
-    model : dict
-        See :func:`~casebook.cases.support_rag_chatbot.conversation.probability`.
-    crossed : ndarray
-        Probability of each row by a model that has not seen its group.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    x = evidence[list(HEAD)].to_numpy(float)
-    mean, sd = x.mean(axis=0), x.std(axis=0)
-    sd = np.where(sd < 1e-9, 1.0, sd)  # what is the same everywhere says nothing
-    z = (x - mean) / sd
-    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
-    crossed = np.zeros(len(z))
-    for train, test in folds.split(z, positive, list(groups)):
-        regression = LogisticRegression(C=strength, max_iter=2000).fit(z[train], positive[train])
-        crossed[test] = regression.predict_proba(z[test])[:, 1]
-    regression = LogisticRegression(C=strength, max_iter=2000).fit(z, positive)
-
-    def named(values: np.ndarray) -> dict[str, float]:
-        return dict(zip(HEAD, values.round(5).tolist(), strict=True))
-
-    weight = named(regression.coef_[0]) | {"intercept": round(float(regression.intercept_[0]), 5)}
-    return {"mean": named(mean), "sd": named(sd), "weight": weight}, crossed
 
 
 def scope_of(table: pd.DataFrame) -> np.ndarray:
@@ -225,11 +183,15 @@ def learn(table: pd.DataFrame, answered: pd.DataFrame) -> tuple[dict[str, object
         "ANSWERABLE": rows["answerable"].to_numpy(),
         "OFF_TOPIC": (rows["kind"] == "off_topic").to_numpy(),
     }
-    heads = {n: fit_head(rows, y, rows["group"], STRENGTH[n]) for n, y in target.items()}
+    heads = {
+        n: fit_head(rows[list(HEAD)], y, rows["group"], STRENGTH[n]) for n, y in target.items()
+    }
     for part, names in PARTS.items():  # what speaks for being answerable, one half at a time
         alone = rows.assign(**dict.fromkeys(set(HEAD) - set(names), 0.0))
         target[part] = target["ANSWERABLE"]
-        heads[part] = fit_head(alone, target[part], rows["group"], STRENGTH["ANSWERABLE"])
+        heads[part] = fit_head(
+            alone[list(HEAD)], target[part], rows["group"], STRENGTH["ANSWERABLE"]
+        )
     crossed = rows.assign(
         right=heads["RIGHT"][1],
         answerable_p=heads["ANSWERABLE"][1],
@@ -264,4 +226,4 @@ def tuned_weights(table: pd.DataFrame, signals: Signals) -> tuple[dict[str, floa
     names = article_names()
     judged = relevance().groupby("query_id")["doc_id"].agg(set)
     relevant = np.array([[n in judged[i] for n in names] for i in rows["id"]])
-    return tune(matrices(signals, list(rows["query"]), names), relevant)
+    return tune(matrices(signals, list(rows["query"]), names), relevant, WEIGHTS)

@@ -25,7 +25,6 @@ from casebook.cases.support_rag_chatbot.languages import (
     WEIGHTS,
     HelpCentre,
     as_articles,
-    tune,
 )
 from casebook.cases.support_rag_chatbot.learned import (
     ANSWER_FROM,
@@ -45,6 +44,7 @@ from casebook.retrieval.lexical import BM25
 from casebook.retrieval.lexical import run as run_of
 from casebook.retrieval.text import char_ngrams
 from casebook.retrieval.unlabelled import click_proxies, clicks, disagreement
+from casebook.retrieval.weights import tune
 from casebook.serving import leaks
 
 #: Systems with one ranking only; the better one on the tuning questions is what others must beat.

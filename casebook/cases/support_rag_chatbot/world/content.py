@@ -363,38 +363,6 @@ def updates(start: object, end: object) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def examples(kind: str, n: int = 10, seed: int = 0) -> pd.DataFrame:
-    """Return questions of a kind, the languages in turn.
-
-    Parameters
-    ----------
-    kind : str
-        One of :data:`KINDS`.
-    n : int
-        How many.
-    seed : int
-
-    Returns
-    -------
-    DataFrame
-        ``id``, ``language``, ``voice``, ``question`` (turns joined by " / ").
-
-    Raises
-    ------
-    ValueError
-        If there is no such kind, or not so many questions of it.
-    """
-    if kind not in KINDS:
-        raise ValueError(f"There is no kind {kind!r}; there are {', '.join(KINDS)}.")
-    rows = own_content().questions.query("kind == @kind").sample(frac=1, random_state=seed)
-    if n > len(rows):
-        raise ValueError(f"There are {len(rows)} questions of kind {kind}, {n} were asked for.")
-    turn = rows.groupby("language").cumcount()
-    rows = rows.assign(turn=turn, question=rows["turns"].map(" / ".join))
-    rows = rows.sort_values(["turn", "language"]).head(n)
-    return rows[["id", "language", "voice", "question"]].reset_index(drop=True)
-
-
 def fingerprints(root: Path = ROOT) -> dict[str, str]:
     """Return the SHA-256 of the plan and of all articles and questions of each language.
 
