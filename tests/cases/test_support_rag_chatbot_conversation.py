@@ -26,9 +26,10 @@ from casebook.cases.support_rag_chatbot.conversation import (
     readable,
     rewrite,
 )
-from casebook.cases.support_rag_chatbot.languages import HelpCentre, Hit
+from casebook.cases.support_rag_chatbot.languages import HelpCentre
 from casebook.cases.support_rag_chatbot.tracker import SAYS, odd, track
 from casebook.cases.support_rag_chatbot.world import Faults, Status, TrackingAPI, check_digit
+from casebook.retrieval.centre import Hit
 from casebook.retrieval.classify import LanguageModel, Scope, foreign, spoken
 from casebook.serving.privacy import MaskedLog, find
 

@@ -23,13 +23,13 @@ import numpy as np
 from casebook.cases.support_rag_chatbot.glossary import translated
 from casebook.cases.support_rag_chatbot.languages import (
     HelpCentre,
-    Hit,
     Query,
     overlap,
     sentence_texts,
 )
 from casebook.llm import ChatModel, LLMError, Message, StandIn
 from casebook.llm.messages import Request
+from casebook.retrieval.centre import Hit
 from casebook.retrieval.claims import claims, support
 from casebook.retrieval.dense import Embedder
 from casebook.retrieval.grounded import FORM

@@ -16,12 +16,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from casebook.cases.support_rag_chatbot.answer import EVIDENCE, Answer, Answerer, Citation
-from casebook.cases.support_rag_chatbot.languages import HelpCentre, Hit, Query
+from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query
 from casebook.cases.support_rag_chatbot.learned import ANSWER_FROM, OFF_TOPIC, REFUSE_FROM, RIGHT
 from casebook.cases.support_rag_chatbot.tracker import SAYS, Tracked, track
 from casebook.cases.support_rag_chatbot.understand import entities, wants_person
 from casebook.cases.support_rag_chatbot.world import TrackingAPI
 from casebook.evaluate.abstain import probability
+from casebook.retrieval.centre import Hit
 from casebook.retrieval.classify import SCOPE, LanguageModel, Scope, foreign, spoken
 from casebook.serving.guard import ATTACKS, attack
 from casebook.serving.privacy import MaskedLog, mask_turns, without_masks

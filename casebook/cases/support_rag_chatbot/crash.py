@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from casebook.cases.support_rag_chatbot.languages import KEY, HelpCentre, Query
+from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query
+from casebook.retrieval.centre import KEY
 from casebook.retrieval.dense import Hashed
 from casebook.retrieval.index import Index
 from casebook.retrieval.text import words

@@ -22,7 +22,7 @@ from casebook.cases.support_rag_chatbot import conversation, learning
 from casebook.cases.support_rag_chatbot.answer import Answerer, ExtractiveReader
 from casebook.cases.support_rag_chatbot.conversation import Chatbot, State, Turn
 from casebook.cases.support_rag_chatbot.evaluation import CASE, NOW, VECTORS, language_model
-from casebook.cases.support_rag_chatbot.languages import HelpCentre, Hit, Query
+from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query
 from casebook.cases.support_rag_chatbot.tracker import SAYS
 from casebook.cases.support_rag_chatbot.world import (
     PII,
@@ -31,6 +31,7 @@ from casebook.cases.support_rag_chatbot.world import (
 from casebook.llm import ChatModel, Compromised
 from casebook.llm.messages import Request
 from casebook.recorded.artifacts import manifest
+from casebook.retrieval.centre import Hit
 from casebook.retrieval.classify import LanguageModel, Scope
 from casebook.retrieval.dense import Embedder
 from casebook.retrieval.hostile import ATTACKS, TWISTS, Attack, own_words

@@ -25,10 +25,8 @@ from casebook.cases.support_rag_chatbot.conversation import (
 )
 from casebook.cases.support_rag_chatbot.glossary import unread
 from casebook.cases.support_rag_chatbot.languages import (
-    SIGNALS,
     SYSTEMS,
     HelpCentre,
-    Hit,
     Query,
     as_articles,
 )
@@ -37,6 +35,7 @@ from casebook.cases.support_rag_chatbot.world.content import own_content
 from casebook.evaluate.abstain import auroc, probability
 from casebook.evaluate.intervals import by_cluster
 from casebook.recorded.artifacts import artifact
+from casebook.retrieval.centre import SIGNALS, Hit
 from casebook.retrieval.chunks import sentence_spans
 from casebook.retrieval.classify import LanguageModel
 from casebook.retrieval.dense import Cached, Embedder

@@ -20,7 +20,6 @@ from casebook.cases.support_rag_chatbot import evaluation as ev
 from casebook.cases.support_rag_chatbot import learned, learning, policies, typed, world
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.languages import (
-    SIGNALS,
     SYSTEMS,
     WEIGHTS,
     HelpCentre,
@@ -37,6 +36,7 @@ from casebook.evaluate.abstain import auroc, cost_curve, risk_coverage
 from casebook.evaluate.intervals import wilson
 from casebook.evaluate.judges import Judge, judge_spread, swapped
 from casebook.project import data_dir
+from casebook.retrieval.centre import SIGNALS
 from casebook.retrieval.classify import IntentModel
 from casebook.retrieval.evaluate import compare, first_ranks, per_query
 from casebook.retrieval.fusion import reciprocal_rank_fusion

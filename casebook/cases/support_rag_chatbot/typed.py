@@ -15,9 +15,10 @@ import pandas as pd
 
 from casebook.cases.support_rag_chatbot import evaluation as ev
 from casebook.cases.support_rag_chatbot import world
-from casebook.cases.support_rag_chatbot.languages import DEPTH, Query, as_articles
+from casebook.cases.support_rag_chatbot.languages import Query, as_articles
 from casebook.evaluate.intervals import by_cluster
 from casebook.project import data_dir, write_whole
+from casebook.retrieval.centre import DEPTH
 from casebook.retrieval.chunks import Chunker, read_articles
 from casebook.retrieval.dense import Embedder, from_env, nearest, query_vectors
 from casebook.retrieval.multilingual import (
