@@ -18,9 +18,8 @@ changed since its last question.
 index reads all of them: a flipped bit is a fault with a name, never another answer. What was
 removed is overwritten in the file.
 
-Words are scored by BM25 over all stored passages, those included that are not valid now or that a
-filter hides; ``purge`` removes what has ended.
-"""
+Words are scored by BM25 over all stored passages, also those that are not valid or hidden by a
+filter; ``purge`` removes what has ended."""
 
 from __future__ import annotations
 
@@ -51,8 +50,7 @@ WAIT = 60.0
 class Index(Rows):
     """A searchable index of articles in a file; made by :meth:`build`, opened by :meth:`open`.
 
-    It may be used from several threads, and from several processes that each open it. Close it,
-    or use it in a ``with`` statement.
+    Several threads may use it, and several processes that each open it. Close it, or use ``with``.
     """
 
     def __init__(self, path: Path, embedder: Embedder | None, read_only: bool = False) -> None:

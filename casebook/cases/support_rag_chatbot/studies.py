@@ -30,19 +30,12 @@ from casebook.cases.support_rag_chatbot.learned import (
     ANSWER_FROM_CARRIER,
     REFUSE_FROM,
 )
-from casebook.data import real
-from casebook.data.texts import bank_faqs, banking77, clinc150
 from casebook.evaluate.abstain import auroc, cost_curve, risk_coverage
 from casebook.evaluate.intervals import wilson
 from casebook.evaluate.judges import Judge, judge_spread, swapped
 from casebook.project import data_dir
 from casebook.retrieval.centre import SIGNALS
-from casebook.retrieval.classify import IntentModel
 from casebook.retrieval.evaluate import compare, first_ranks, per_query
-from casebook.retrieval.fusion import reciprocal_rank_fusion
-from casebook.retrieval.lexical import BM25
-from casebook.retrieval.lexical import run as run_of
-from casebook.retrieval.text import char_ngrams
 from casebook.retrieval.unlabelled import click_proxies, clicks, disagreement
 from casebook.retrieval.weights import tune
 from casebook.serving import leaks
@@ -326,15 +319,10 @@ def support_unlabelled() -> pd.DataFrame:
         plain, weighed = click_proxies(clicks(run, judged, seed=3))
         rows.append(("clicks", name, plain, ndcg[name].mean()))
         rows.append(("clicks by chance of a look", name, weighed, ndcg[name].mean()))
-    rows += [("answer near the question", *_near())]
+    given = ev.to_articles(confident())  # how near the answer is tells right from wrong
+    near = auroc(given["english"].to_numpy(), ev.is_right(given["label"]))[0]
+    rows.append(("answer near the question", "all", near, np.nan))
     return pd.DataFrame(rows, columns=["what", "system", "value", "truth"])
-
-
-def _near() -> tuple[str, float, float]:
-    """Return how well the nearness of question and answer tells right from wrong answers."""
-    rows = ev.to_articles(confident())
-    value = auroc(rows["english"].to_numpy(), ev.is_right(rows["label"]))[0]
-    return "all", value, np.nan
 
 
 def support_learned() -> pd.DataFrame:
@@ -490,67 +478,6 @@ def support_sensitivity(seeds: Sequence[int] = SEEDS[:5]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "more", "more_low", "more_high"])
 
 
-# Public data --------------------------------------------------------------------------
-
-
-def support_public() -> pd.DataFrame:
-    """Score the intent model on BANKING77 and CLINC150, and out-of-scope detection on the latter.
-
-    Returns
-    -------
-    DataFrame
-        ``collection``, ``what``, ``value``, ``low``, ``high``, ``cases``.
-    """
-    rows = []
-    bank = banking77(real("banking77_train"), real("banking77_test"))
-    clinc = clinc150(real("clinc150"))
-    for name, frame in (("banking77", bank), ("clinc150", clinc)):
-        ours = frame[frame["intent"] != "oos"] if name == "clinc150" else frame
-        train, test = (ours[ours["split"] == split] for split in ("train", "test"))
-        model = IntentModel().fit(list(train["text"]), ["en"] * len(train), list(train["intent"]))
-        told = model.probabilities(list(test["text"]), ["en"] * len(test))
-        good = np.array(model.classes)[told.argmax(axis=1)] == test["intent"].to_numpy()
-        rows.append((name, "intent accuracy", *wilson(good), len(good)))
-        sure = told.max(axis=1)
-        most = sure >= np.quantile(sure, 0.3)
-        rows.append((name, "accuracy at 70 % coverage", *wilson(good[most]), int(most.sum())))
-        if name == "clinc150":
-            out = frame[(frame["intent"] == "oos") & (frame["split"] == "test")]
-            other = model.probabilities(list(out["text"]), ["en"] * len(out)).max(axis=1)
-            both = np.concatenate([sure, other])
-            ours_there = np.arange(len(both)) < len(sure)
-            rows.append(
-                (name, "out of scope, AUROC", *auroc(both, ours_there, draws=200), len(both))
-            )
-    return pd.DataFrame(rows, columns=["collection", "what", "value", "low", "high", "cases"])
-
-
-def support_bank() -> pd.DataFrame:
-    """Find the answers of a bank's help pages by their questions: real support text.
-
-    The two single rankings and their fusion by rank; nothing is tuned. Intervals resample the
-    answers that are asked for.
-
-    Returns
-    -------
-    DataFrame
-        ``model``, ``metric`` (``ndcg``, ``recall``, ``mrr`` at 10), ``value``, ``difference`` to
-        ``words``, ``low``, ``high``, ``queries``.
-    """
-    found = bank_faqs(real("bank_faqs"))
-    asked = found.queries[found.queries["split"] == "test"]
-    judged = found.judgements[found.judgements["query_id"].isin(asked["query_id"])]
-    texts, ids = found.documents["text"].tolist(), found.documents["doc_id"]
-    runs = {
-        "words": run_of(BM25(texts), asked, ids),
-        "character n-grams": run_of(BM25(texts, analyser=char_ngrams), asked, ids),
-    }
-    runs["RRF of both"] = reciprocal_rank_fusion(list(runs.values()))
-    answer = judged.groupby("query_id")["doc_id"].min()
-    table = compare(runs, judged, "words", metrics=("ndcg", "recall", "mrr"), clusters=answer)
-    return table.drop(columns=["wins", "losses"])
-
-
 STUDIES: dict[str, Callable[[], pd.DataFrame]] = {
     study.__name__: study
     for study in (
@@ -567,7 +494,5 @@ STUDIES: dict[str, Callable[[], pd.DataFrame]] = {
         support_policies,
         support_sensitivity,
         support_rescues,
-        support_public,
-        support_bank,
     )
 }
