@@ -1,14 +1,15 @@
 """What an answer claims, what supports it, and whether it is right: rules instead of a judge.
 
-A *claim* is a sentence of an answer. It is *supported* by a passage that holds most of its
-content words, all of its numbers, codes and addresses, and whose nearest sentence says *no* as
-often as the claim does (:func:`support`). Where the true value is known, an answer is *correct*,
-*missing* (it declines) or *wrong* (:func:`verdict`): three outcomes, since an answer that is not
-given and one that misleads cost differently.
+A *claim* is a sentence of an answer that is no question, neither asked back nor repeated. It is
+*supported* by a passage that holds most of its content words, all of its numbers (with the same
+units, in sentences about the same thing), codes and addresses, and whose nearest sentence says *no*
+as often as the claim does (:func:`support`). Where the true value is known, an answer is *correct*,
+*missing* (it declines, or claims nothing) or *wrong* (:func:`verdict`): three outcomes, since an
+answer that is not given and one that misleads cost differently.
 
 The rules read English, German and Spanish. They err: a claim in other words counts as unsupported,
-and a true number with the wrong subject as correct. Measure that on planted faults before a share
-is believed.
+and one with a single wrong word as supported. Measure that on planted faults
+(:mod:`~casebook.retrieval.planted`) before a share is believed.
 
 Examples
 --------
@@ -32,10 +33,12 @@ from casebook.retrieval.text import content_words, fold
 
 #: Share of a claim's content words that a passage must hold.
 LEAST = 0.7
+#: Share of a claim's content words that a sentence must hold to vouch for a number.
+NEAR = 0.3
 #: Share of the content words of a known answer that stand for it where it has no number.
 SAME = 0.5
 _NUMBER = re.compile(r"(?<![^\W_])\d+(?:[.,:]\d+)*")
-_CODE = re.compile(r"\b[A-Z]{1,3}[- ]?\d{1,4}\b")
+_CODE = re.compile(r"\b(?!EUR|CHF|USD|GBP)(?:[A-Z]{1,3}-?|[A-Z]{2,3} )\d{1,4}\b")
 _LINK = re.compile(r"https?://|www\.|\b[\w-]+\.(?:com|net|org|de|es|eu|io|info|xyz)\b", re.I)
 _MARK = re.compile(r"\s*\[\s*\d+(?:\s*,\s*\d+)*\s*\]")
 _NO = {
@@ -62,7 +65,22 @@ NUMBER_WORDS = {
     | {word: str(n) for n, word in zip(range(30, 100, 10), _TENS[code].split(), strict=True)}
     for code, words in _WORDS.items()
 }
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD, _TOKEN = re.compile(r"[^\W\d_]+"), re.compile(r"[^\W_]+")
+#: What is counted, by the beginning of its name without marks on letters; the longest one fits.
+UNITS = {
+    "en": "minute hour day week month year euro eur percent kilogram kg gram g centimetre cm metre "
+    "m litre wh",
+    "de": "minute stunde tag werktag woche monat jahr euro eur prozent kilogramm kg gramm g "
+    "zentimeter cm meter m liter wh",
+    "es": "minuto hora dia semana mes ano euro eur ciento kilo kg gramo g centimetro cm metro m "
+    "litro wh",
+}
+_SAME_UNIT = {"eur": "euro", "kilogram": "kg", "kilogramm": "kg", "kilo": "kg", "gram": "g"}
+_SAME_UNIT |= {"gramm": "g", "gramo": "g", "centimetre": "cm", "zentimeter": "cm"}
+_SAME_UNIT |= {"centimetro": "cm", "metre": "m", "meter": "m", "metro": "m", "%": "percent"}
+_SAME_UNIT |= {"prozent": "percent", "ciento": "percent", "€": "euro"}
+_WORKDAY = re.compile(r"\b(?:working|business)(?= days?\b)|\b(?:laborables?|habil(?:es)?)\b")
+_COUNTED = re.compile(r"(?<![^\W_])\d+(?:[.,:]\d+)*|[^\W\d_]+|[€%]")
 _DECLINES = {
     "en": r"do(?:es)? not (?:know|say|mention|state|provide|specify)|don['’]t know|not (?:mentioned"
     r"|stated|specified|provided)|cannot answer|no information",
@@ -93,6 +111,53 @@ def numbers(text: str, language: str = "") -> set[str]:
     return digits | {known[word] for word in _WORD.findall(fold(text)) if word in known}
 
 
+def _unit(word: str, language: str) -> str:
+    """Return what a word counts, in one spelling for all languages' symbols; else nothing."""
+    if word in "€%":
+        return _SAME_UNIT[word]
+    names = UNITS.get(language, "").split()
+    found = [
+        n for n in names if word == n or (len(n) > 2 and re.fullmatch(n + r"(?:e|e?n|e?s)?", word))
+    ]
+    return _SAME_UNIT.get(found[-1], found[-1]) if found else ""
+
+
+def measures(text: str, language: str) -> dict[str, set[str]]:
+    """Return the numbers of a text with what each of them counts.
+
+    Parameters
+    ----------
+    text : str
+    language : str
+
+    Returns
+    -------
+    dict of str to set of str
+        Numbers in the spelling of :func:`numbers`; no units where none is beside the number.
+
+    Examples
+    --------
+    >>> measures("It takes 5 working days and costs EUR 3.90.", "en")
+    {'5': {'workday'}, '3.9': {'euro'}}
+    """
+    known, found = NUMBER_WORDS.get(language, {}), dict[str, set[str]]()
+    spoken = _WORKDAY.sub("working", fold(text))
+    tokens = _COUNTED.findall(spoken)
+    for n, token in enumerate(tokens):
+        number = known.get(token) or next(iter(numbers(token)), "")
+        if not number:
+            continue
+        after = tokens[n + 1 : n + 3]
+        words = [word for word in after if word not in ("working", "full", "whole", "por")]
+        unit = _unit(words[0], language) if words else ""
+        working = "working" in tokens[n + 1 : n + 3] or unit == "werktag"
+        if not unit and n and _unit(tokens[n - 1], language) == "euro":
+            unit = "euro"
+        unit = "workday" if working and unit in ("day", "dia", "werktag") else unit
+        found.setdefault(number, set()).update({unit} - {""})
+    return found
+
+
 def negations(text: str, language: str) -> int:
     """Return how often a text says no; 0 in a language without a list."""
     pattern = _NO.get(language)
@@ -105,11 +170,52 @@ def without_marks(text: str) -> str:
     return re.sub(r" (?=[.,;:!?])", "", plain)
 
 
-def claims(text: str, language: str) -> list[str]:
-    """Return the sentences of an answer that say something, without the marks of citations."""
-    plain = without_marks(text)
+def _flat(text: str) -> str:
+    """Return the words of a text between blanks, to look for one text in another."""
+    return " ".join(["", *_TOKEN.findall(fold(text)), ""])
+
+
+def claims(text: str, language: str, question: str = "") -> list[str]:
+    """Return the sentences of an answer that say something, without the marks of citations.
+
+    Parameters
+    ----------
+    text : str
+    language : str
+    question : str
+        What was asked. A sentence that stands in it says nothing, nor does one that asks.
+    """
+    plain, asked = without_marks(text), _flat(question)
     found = (plain[start:end] for start, end in sentence_spans(plain))
-    return [one for one in found if content_words(one, language) or numbers(one)]
+    return [
+        one
+        for one in found
+        if (content_words(one, language) or numbers(one))
+        and not one.rstrip("\"'”»)* ").endswith("?")
+        and _flat(one) not in asked
+    ]
+
+
+def loops(text: str, times: int = 3) -> bool:
+    """Say whether a text says the same words several times in a row, as small models do.
+
+    Parameters
+    ----------
+    text : str
+    times : int
+        In a row.
+
+    Examples
+    --------
+    >>> loops("We keep it. We keep it. We keep it."), loops("Far, far away we keep it.")
+    (True, False)
+    """
+    words = _flat(text).split()
+    return any(
+        words[start : start + size] * times == words[start : start + size * times]
+        for size in range(1, len(words) // times + 1)
+        for start in range(len(words) - size * times + 1)
+    )
 
 
 @dataclass(frozen=True)
@@ -167,15 +273,33 @@ def _held(claim: str, source: str, language: str, least: float) -> tuple[float, 
     sentences = [source[start:end] for start, end in sentence_spans(source)]
     shared = [len(asked & content_words(sentence, language)) for sentence in sentences]
     near = [s for s, n in zip(sentences, shared, strict=True) if n == max(shared)]
+    vouch = [s for s, n in zip(sentences, shared, strict=True) if n >= NEAR * len(asked)]
     no = negations(claim, language)
     faults = {
         "words": share < least,
-        "a number": not numbers(claim, language) <= numbers(source, language),
-        "a code": not set(_CODE.findall(claim)) <= set(_CODE.findall(source)),
+        "a number": not _counts(claim, source, vouch, language),
+        "a code": not _codes(claim) <= _codes(source),
         "an address": bool(_LINK.search(claim)) and claim not in source,
         "a negation": all(negations(sentence, language) != no for sentence in near),
     }
     return share, tuple(name for name, there in faults.items() if there)
+
+
+def _codes(text: str) -> set[str]:
+    """Return the codes of a text, such as CN-23 and T7, in one spelling."""
+    return {re.sub(r"[- ]", "", code) for code in _CODE.findall(text)}
+
+
+def _counts(claim: str, source: str, vouch: Sequence[str], language: str) -> bool:
+    """Say whether a passage has a claim's numbers, with their units, where it is about the same."""
+    wanted = numbers(claim, language)
+    if not wanted <= numbers(source, language):
+        return False
+    if not wanted <= set().union(*(numbers(sentence, language) for sentence in vouch)):
+        return False
+    held = measures(source, language)
+    units = measures(claim, language).items()
+    return all(not unit or not held.get(n) or unit & held[n] for n, unit in units)
 
 
 def declines(text: str, language: str) -> bool:
@@ -206,7 +330,9 @@ def holds(said: str, value: str, answer: str, language: str) -> bool:
     return share >= SAME and (negations(said, language) > 0 or not denied)
 
 
-def verdict(said: str, value: str, answer: str, language: str, answerable: bool = True) -> str:
+def verdict(
+    said: str, value: str, answer: str, language: str, answerable: bool = True, question: str = ""
+) -> str:
     """Return what an answer is worth: ``correct``, ``missing`` or ``wrong``.
 
     Parameters
@@ -217,7 +343,11 @@ def verdict(said: str, value: str, answer: str, language: str, answerable: bool 
         See :func:`holds`.
     answerable : bool
         Of a question that cannot be answered only declining is correct.
+    question : str
+        An answer that only repeats it, or asks back, is missing.
     """
     if declines(said, language):
         return "missing" if answerable else "correct"
+    if not claims(said, language, question):
+        return "missing"
     return "correct" if answerable and holds(said, value, answer, language) else "wrong"

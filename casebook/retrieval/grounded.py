@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from casebook.llm import ChatModel, LLMError, Message, Reply, ResponseFormat
-from casebook.retrieval.claims import claims, declines, numbers, support, without_marks
+from casebook.retrieval.claims import claims, declines, loops, numbers, support, without_marks
 
 Style = Literal["json", "marks"]
 #: What a model that writes JSON gives.
@@ -108,7 +108,9 @@ class Written:
     declined : bool
         Whether it says that the passages do not answer.
     faults : tuple of str
-        What was wrong with the reply itself (no form, a number that it was not given, an error).
+        What was wrong with the reply itself (no form, a passage that it was not given, an error,
+        cut off at the limit, the same words again and again). It may not be said, and what stands
+        in ``text`` is what was written all the same.
     model, prompt : str
     prompt_tokens, completion_tokens : int
     seconds : float
@@ -206,6 +208,8 @@ def received(
     put_down = not cited and not declined and not faults and bool(text)
     if put_down:
         cited = put_down_to(text, sources, language)
+    signs = {"was cut off": reply.finish_reason == "length", "repeats itself": loops(text)}
+    faults += tuple(fault for fault, there in signs.items() if there)
     spent = reply.usage.prompt_tokens, reply.usage.completion_tokens
     told = text, cited, put_down, declined, faults
     return Written(*told, reply.model, prompt.stamp, *spent, seconds)
@@ -243,30 +247,35 @@ def _read_marks(data: object, n: int) -> tuple[str, tuple[int, ...], bool, tuple
     return text, cited, False, ()
 
 
-def judged(made: Written, sources: Sequence[Source], language: str) -> dict[str, int | bool]:
+def judged(
+    made: Written, sources: Sequence[Source], language: str, question: str = ""
+) -> dict[str, int | bool]:
     """Hold an answer against the passages that it was given, claim by claim.
 
     Parameters
     ----------
     made : Written
+        A reply with a fault is held against them too, and is never clean.
     sources : sequence of Source
     language : str
+    question : str
+        What was asked: its sentences are no claims, its numbers not invented.
 
     Returns
     -------
     dict
         ``claims``; ``supported`` by any passage; ``backed``: by a passage that is cited;
-        ``citations``; ``useful`` ones, that support a claim; ``invented`` (numbers that no passage
-        holds); ``clean``: nothing is wrong: an answer was given, all of its claims are backed, and
-        no number is invented.
+        ``citations``; ``useful`` ones, that support a claim; ``invented`` (numbers that neither a
+        passage nor the question holds); ``clean``: nothing is wrong: an answer was given, all of
+        its claims are backed, no number is invented, and the reply has no fault.
     """
     texts = [f"{source.title}. {source.text}" for source in sources]
-    found = [] if made.declined or made.faults else claims(made.text, language)
+    found = [] if made.declined else claims(made.text, language, question)
     cited = [n - 1 for n in made.cited]
     anywhere = [support(claim, texts, language) for claim in found]
     backed = [support(claim, [texts[n] for n in cited], language).good for claim in found]
     useful = sum(any(support(c, [texts[n]], language).good for c in found) for n in cited)
-    held = set().union(*(numbers(text, language) for text in texts)) if texts else set()
+    held = set().union(*(numbers(text, language) for text in [*texts, question]))
     invented = numbers(without_marks(made.text), language) - held if found else set()
     return {
         "claims": len(found),
@@ -275,5 +284,5 @@ def judged(made: Written, sources: Sequence[Source], language: str) -> dict[str,
         "citations": len(cited),
         "useful": useful,
         "invented": len(invented),
-        "clean": bool(found) and all(backed) and not invented,
+        "clean": bool(found) and all(backed) and not invented and not made.faults,
     }

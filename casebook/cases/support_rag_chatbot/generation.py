@@ -275,7 +275,7 @@ def passes(made: Written, one: Asked) -> bool:
 
     An answer that names no passage is held against the passages that it was put down to.
     """
-    return bool(judged(made, one.sources, one.read_in)["clean"])
+    return bool(judged(made, one.sources, one.read_in, one.text)["clean"])
 
 
 def scored(rows: pd.DataFrame, items: Sequence[Asked], truth: pd.DataFrame) -> pd.DataFrame:
@@ -302,18 +302,18 @@ def scored(rows: pd.DataFrame, items: Sequence[Asked], truth: pd.DataFrame) -> p
     label, out = Labels(), []
     for row in rows.to_dict("records"):
         one, fact, made = by_id[row["id"]], known.loc[row["id"]], written(row)
-        said = "" if made.declined or made.faults else without_marks(made.text)
+        said = "" if made.declined else without_marks(made.text)
         about = (str(fact["answer_value"]), str(fact["answer"]), one.read_in)
         answerable, through = bool(fact["answerable"]), passes(made, one)
         places = [one.places[n - 1] for n in made.cited]
         right = sum(label(one.question, p[:3], *p[3:]).relevant for p in places)
         more = {
             "citations_right": right,
-            "verdict": verdict_on(said, *about, answerable),
+            "verdict": verdict_on(said, *about, answerable, one.text),
             "let_through": through,
-            "after": verdict_on(said if through else "", *about, answerable),
+            "after": verdict_on(said if through else "", *about, answerable, one.text),
         }
-        out.append(row | judged(made, one.sources, one.read_in) | more)
+        out.append(row | judged(made, one.sources, one.read_in, one.text) | more)
     return pd.DataFrame(out)
 
 
