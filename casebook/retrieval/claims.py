@@ -27,12 +27,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from casebook.retrieval.chunks import sentence_spans
 from casebook.retrieval.text import content_words, fold
 
 #: Share of a claim's content words that a passage must hold.
 LEAST = 0.7
+#: Share of the content words of a claim's clause (of three or more) that must be held.
+CLAUSE = 0.5
 #: Share of a claim's content words that a sentence must hold to vouch for a number.
 NEAR = 0.3
 #: Share of the content words of a known answer that stand for it where it has no number.
@@ -40,6 +43,9 @@ SAME = 0.5
 _NUMBER = re.compile(r"(?<![^\W_])\d+(?:[.,:]\d+)*")
 _CODE = re.compile(r"\b(?!EUR|CHF|USD|GBP)(?:[A-Z]{1,3}-?|[A-Z]{2,3} )\d{1,4}\b")
 _LINK = re.compile(r"https?://|www\.|\b[\w-]+\.(?:com|net|org|de|es|eu|io|info|xyz)\b", re.I)
+_CLAUSE_END = re.compile(r"[,;:](?=\s)")
+#: Neighbouring clauses that may vouch together for a claim.
+LONGEST_RUN = 6
 _MARK = re.compile(r"\s*\[\s*\d+(?:\s*,\s*\d+)*\s*\]")
 _NO = {
     "en": r"\b(?:no|not|never|none|nobody|nothing|without|cannot|\w+n['’]t)\b",
@@ -68,17 +74,18 @@ NUMBER_WORDS = {
 _WORD, _TOKEN = re.compile(r"[^\W\d_]+"), re.compile(r"[^\W_]+")
 #: What is counted, by the beginning of its name without marks on letters; the longest one fits.
 UNITS = {
-    "en": "minute hour day week month year euro eur percent kilogram kg gram g centimetre cm metre "
-    "m litre wh",
-    "de": "minute stunde tag werktag woche monat jahr euro eur prozent kilogramm kg gramm g "
-    "zentimeter cm meter m liter wh",
-    "es": "minuto hora dia semana mes ano euro eur ciento kilo kg gramo g centimetro cm metro m "
-    "litro wh",
+    "en": "minute hour day week month year euro eur franc chf percent kilogram kg gram g "
+    "centimetre cm metre m litre wh",
+    "de": "minute stunde tag werktag woche monat jahr euro eur franken chf prozent kilogramm kg "
+    "gramm g zentimeter cm meter m liter wh",
+    "es": "minuto hora dia semana mes ano euro eur franco chf ciento kilo kg gramo g centimetro cm "
+    "metro m litro wh",
 }
 _SAME_UNIT = {"eur": "euro", "kilogram": "kg", "kilogramm": "kg", "kilo": "kg", "gram": "g"}
 _SAME_UNIT |= {"gramm": "g", "gramo": "g", "centimetre": "cm", "zentimeter": "cm"}
 _SAME_UNIT |= {"centimetro": "cm", "metre": "m", "meter": "m", "metro": "m", "%": "percent"}
 _SAME_UNIT |= {"prozent": "percent", "ciento": "percent", "€": "euro"}
+_SAME_UNIT |= dict.fromkeys(("franc", "franken", "franco"), "chf")
 _WORKDAY = re.compile(r"\b(?:working|business)(?= days?\b)|\b(?:laborables?|habil(?:es)?)\b")
 _COUNTED = re.compile(r"(?<![^\W_])\d+(?:[.,:]\d+)*|[^\W\d_]+|[€%]")
 _DECLINES = {
@@ -151,8 +158,8 @@ def measures(text: str, language: str) -> dict[str, set[str]]:
         words = [word for word in after if word not in ("working", "full", "whole", "por")]
         unit = _unit(words[0], language) if words else ""
         working = "working" in tokens[n + 1 : n + 3] or unit == "werktag"
-        if not unit and n and _unit(tokens[n - 1], language) == "euro":
-            unit = "euro"
+        before = _unit(tokens[n - 1], language) if n else ""
+        unit = before if not unit and before in ("euro", "chf") else unit
         unit = "workday" if working and unit in ("day", "dia", "werktag") else unit
         found.setdefault(number, set()).update({unit} - {""})
     return found
@@ -268,21 +275,60 @@ def support(claim: str, sources: Sequence[str], language: str, least: float = LE
 
 def _held(claim: str, source: str, language: str, least: float) -> tuple[float, tuple[str, ...]]:
     """Return the share of a claim's words that a passage holds, and what speaks against it."""
-    asked, said = content_words(claim, language), content_words(source, language)
+    asked, said = _content(claim, language), _content(source, language)
     share = len(asked & said) / len(asked) if asked else 1.0
-    sentences = [source[start:end] for start, end in sentence_spans(source)]
-    shared = [len(asked & content_words(sentence, language)) for sentence in sentences]
-    near = [s for s, n in zip(sentences, shared, strict=True) if n == max(shared)]
-    vouch = [s for s, n in zip(sentences, shared, strict=True) if n >= NEAR * len(asked)]
-    no = negations(claim, language)
+    clauses = [_content(clause, language) for clause in _CLAUSE_END.split(claim)]
+    invented = any(len(one) >= 3 and len(one & said) < CLAUSE * len(one) for one in clauses)
     faults = {
-        "words": share < least,
-        "a number": not _counts(claim, source, vouch, language),
+        "words": share < least or invented,
+        "a number": not _counts(claim, source, language),
         "a code": not _codes(claim) <= _codes(source),
         "an address": bool(_LINK.search(claim)) and claim not in source,
-        "a negation": all(negations(sentence, language) != no for sentence in near),
+        "a negation": not _denies_alike(claim, source, language),
     }
     return share, tuple(name for name, there in faults.items() if there)
+
+
+@lru_cache(maxsize=20_000)
+def _content(text: str, language: str) -> frozenset[str]:
+    """Return the content words of a text without numbers, which are looked at apart."""
+    known = NUMBER_WORDS.get(language, {})
+    spoken = _TOKEN.sub(lambda m: "" if fold(m.group()) in known else m.group(), text)
+    return frozenset(word for word in content_words(spoken, language) if not word.isdigit())
+
+
+@lru_cache(maxsize=5_000)
+def _parts(source: str, language: str) -> tuple[tuple[int, frozenset[str], int], ...]:
+    """Return the clauses of a passage: number of the sentence, content words, how often *no*."""
+    sentences = [source[start:end] for start, end in sentence_spans(source)]
+    return tuple(
+        (n, _content(part, language), negations(part, language))
+        for n, sentence in enumerate(sentences)
+        for part in _CLAUSE_END.split(sentence)
+    )
+
+
+def _denies_alike(claim: str, source: str, language: str) -> bool:
+    """Say whether the clauses that hold most of a claim's words say *no* as often as it does.
+
+    A claim may leave out a clause of a sentence, or join two sentences: the shortest runs of
+    clauses that hold as many of the words as any may vouch for it, and the sentences around them.
+    """
+    asked, parts = _content(claim, language), _parts(source, language)
+    runs = {
+        (first, last): frozenset().union(*(one[1] for one in parts[first:last])) & asked
+        for first in range(len(parts))
+        for last in range(first + 1, min(first + LONGEST_RUN, len(parts)) + 1)
+    }
+    most = max(map(len, runs.values()), default=0)
+    said = set()
+    for (first, last), held in runs.items():
+        shorter = (runs.get((first + 1, last)), runs.get((first, last - 1)))
+        if len(held) < most or any(one is not None and len(one) == most for one in shorter):
+            continue
+        around = [one for one in parts if parts[first][0] <= one[0] <= parts[last - 1][0]]
+        said |= {sum(one[2] for one in parts[first:last]), sum(one[2] for one in around)}
+    return not said or negations(claim, language) in said
 
 
 def _codes(text: str) -> set[str]:
@@ -290,11 +336,11 @@ def _codes(text: str) -> set[str]:
     return {re.sub(r"[- ]", "", code) for code in _CODE.findall(text)}
 
 
-def _counts(claim: str, source: str, vouch: Sequence[str], language: str) -> bool:
+def _counts(claim: str, source: str, language: str) -> bool:
     """Say whether a passage has a claim's numbers, with their units, where it is about the same."""
-    wanted = numbers(claim, language)
-    if not wanted <= numbers(source, language):
-        return False
+    wanted, asked = numbers(claim, language), _content(claim, language)
+    sentences = (source[start:end] for start, end in sentence_spans(source))
+    vouch = (s for s in sentences if len(asked & _content(s, language)) >= NEAR * len(asked))
     if not wanted <= set().union(*(numbers(sentence, language) for sentence in vouch)):
         return False
     held = measures(source, language)
