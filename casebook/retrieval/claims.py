@@ -71,6 +71,8 @@ NUMBER_WORDS = {
     | {word: str(n) for n, word in zip(range(30, 100, 10), _TENS[code].split(), strict=True)}
     for code, words in _WORDS.items()
 }
+#: With which an answer speaks of itself.
+_ITSELF = {"en": "answer question passage", "de": "Antwort Frage", "es": "respuesta pregunta"}
 _WORD, _TOKEN = re.compile(r"[^\W\d_]+"), re.compile(r"[^\W_]+")
 #: What is counted, by the beginning of its name without marks on letters; the longest one fits.
 UNITS = {
@@ -249,7 +251,9 @@ class Support:
         return self.source is not None and not self.why
 
 
-def support(claim: str, sources: Sequence[str], language: str, least: float = LEAST) -> Support:
+def support(
+    claim: str, sources: Sequence[str], language: str, least: float = LEAST, question: str = ""
+) -> Support:
     """Look for the passage that supports a claim.
 
     Parameters
@@ -260,27 +264,33 @@ def support(claim: str, sources: Sequence[str], language: str, least: float = LE
         Of claim and passages.
     least : float
         Share of the content words that must stand in the passage.
+    question : str
+        What was asked: of a claim of one word or a number (*7 days*) it says what it is about, and
+        a sentence that holds the claim must share a word with it.
 
     Returns
     -------
     Support
         Of the passage with the fewest faults; among those, the one that holds most words.
     """
-    found = [_held(claim, source, language, least) for source in sources]
+    found = [_held(claim, source, language, least, question) for source in sources]
     if not found:
         return Support(None, 0.0, ("no passage",))
     best = min(range(len(found)), key=lambda n: (len(found[n][1]), -found[n][0]))
     return Support(best, *found[best])
 
 
-def _held(claim: str, source: str, language: str, least: float) -> tuple[float, tuple[str, ...]]:
+def _held(
+    claim: str, source: str, language: str, least: float, question: str
+) -> tuple[float, tuple[str, ...]]:
     """Return the share of a claim's words that a passage holds, and what speaks against it."""
     asked, said = _content(claim, language), _content(source, language)
     share = len(asked & said) / len(asked) if asked else 1.0
     clauses = [_content(clause, language) for clause in _CLAUSE_END.split(claim)]
     invented = any(len(one) >= 3 and len(one & said) < CLAUSE * len(one) for one in clauses)
+    beside = bool(question) and len(asked) < 2 and not _about(claim, source, language, question)
     faults = {
-        "words": share < least or invented,
+        "words": share < least or invented or beside,
         "a number": not _counts(claim, source, language),
         "a code": not _codes(claim) <= _codes(source),
         "an address": bool(_LINK.search(claim)) and claim not in source,
@@ -289,12 +299,26 @@ def _held(claim: str, source: str, language: str, least: float) -> tuple[float, 
     return share, tuple(name for name, there in faults.items() if there)
 
 
+def _about(claim: str, source: str, language: str, question: str) -> bool:
+    """Say whether a sentence that holds a claim of one word shares a word with the question."""
+    asked = {word for word in _content(question, language) if not _unit(word, language)}
+    sentences = (source[start:end] for start, end in sentence_spans(source))
+    return any(
+        numbers(claim, language) <= numbers(sentence, language)
+        and _content(claim, language) <= (held := _content(sentence, language))
+        and bool(asked & held)
+        for sentence in sentences
+    )
+
+
 @lru_cache(maxsize=20_000)
 def _content(text: str, language: str) -> frozenset[str]:
-    """Return the content words of a text without numbers, which are looked at apart."""
+    """Return the content words of a text; numbers are looked at apart."""
     known = NUMBER_WORDS.get(language, {})
     spoken = _TOKEN.sub(lambda m: "" if fold(m.group()) in known else m.group(), text)
-    return frozenset(word for word in content_words(spoken, language) if not word.isdigit())
+    left_out = content_words(_ITSELF.get(language, ""), language)
+    found = content_words(spoken, language) - left_out
+    return frozenset(word for word in found if not word.isdigit())
 
 
 @lru_cache(maxsize=5_000)

@@ -34,7 +34,7 @@ from typing import Literal
 from casebook.llm import ChatModel, LLMError, Message, Reply, ResponseFormat
 from casebook.retrieval.claims import claims, declines, loops, numbers, support, without_marks
 
-Style = Literal["json", "marks"]
+Style = Literal["json", "marks", "passages"]
 #: What a model that writes JSON gives.
 FORM = ResponseFormat(
     "grounded_answer",
@@ -77,19 +77,23 @@ class Prompt:
     name : str
     version : int
     system : str
-    style : {"json", "marks"}
-        How the model cites.
+    style : {"json", "marks", "passages"}
+        How the model cites: in a field, by marks in the text, or not at all; then the passages have
+        no numbers either.
+    most : int
+        Passages that it is given, the first ones; 0 for all.
     """
 
     name: str
     version: int
     system: str
     style: Style = "json"
+    most: int = 0
 
     @property
     def stamp(self) -> str:
         """Name, version and the beginning of a hash of all that is said: ``short/1 5f1c2a``."""
-        said = json.dumps([self.system, self.style])
+        said = json.dumps([self.system, self.style, self.most])
         return f"{self.name}/{self.version} {hashlib.sha256(said.encode()).hexdigest()[:6]}"
 
 
@@ -133,7 +137,7 @@ class Written:
 
 
 def messages(prompt: Prompt, question: str, sources: Sequence[Source]) -> list[Message]:
-    """Return the conversation of a request: the prompt, the numbered passages, the question.
+    """Return the conversation of a request: the prompt, the passages, the question.
 
     Parameters
     ----------
@@ -142,9 +146,13 @@ def messages(prompt: Prompt, question: str, sources: Sequence[Source]) -> list[M
         Masked.
     sources : sequence of Source
     """
+    sources = sources[: prompt.most or len(sources)]
     if prompt.style == "json":
         rows = [{"number": s.number, "article": s.title, "text": s.text} for s in sources]
         asked = json.dumps({"question": question, "sections": rows}, ensure_ascii=False)
+    elif prompt.style == "passages":
+        rows = [f"Passage: {s.title}. {s.text}" for s in sources]
+        asked = "\n\n".join([*rows, f"Question: {question}"])
     else:
         rows = [f"[{s.number}] {s.title}: {s.text}" for s in sources]
         asked = "\n".join([*rows, "", f"Question: {question}"])
@@ -200,6 +208,7 @@ def received(
         Of the passages.
     seconds : float
     """
+    sources = sources[: prompt.most or len(sources)]
     if prompt.style == "json":
         text, cited, declined, faults = _read_form(reply.data, len(sources))
     else:
@@ -272,14 +281,17 @@ def judged(
     texts = [f"{source.title}. {source.text}" for source in sources]
     found = [] if made.declined else claims(made.text, language, question)
     cited = [n - 1 for n in made.cited]
-    anywhere = [support(claim, texts, language) for claim in found]
-    backed = [support(claim, [texts[n] for n in cited], language).good for claim in found]
-    useful = sum(any(support(c, [texts[n]], language).good for c in found) for n in cited)
+
+    def held_by(claim: str, some: Sequence[str]) -> bool:
+        return support(claim, some, language, question=question).good
+
+    backed = [held_by(claim, [texts[n] for n in cited]) for claim in found]
+    useful = sum(any(held_by(claim, [texts[n]]) for claim in found) for n in cited)
     held = set().union(*(numbers(text, language) for text in [*texts, question]))
     invented = numbers(without_marks(made.text), language) - held if found else set()
     return {
         "claims": len(found),
-        "supported": sum(one.good for one in anywhere),
+        "supported": sum(held_by(claim, texts) for claim in found),
         "backed": sum(backed),
         "citations": len(cited),
         "useful": useful,

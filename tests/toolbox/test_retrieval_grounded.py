@@ -103,6 +103,35 @@ def test_a_code_has_several_spellings_and_a_price_is_none():
     ).good
 
 
+def test_a_claim_of_one_word_is_about_what_was_asked():
+    fees = ["Storage is free for 3 days. A label is valid for 28 days."]
+    for claim, question, good in (
+        ("28 days.", "How many days is my label valid?", True),
+        ("The answer is: 28 days.", "How many days is my label valid?", True),
+        ("28 days.", "For how many days do you keep a parcel?", False),
+        ("The answer is: 9 days.", "How many days is my label valid?", False),
+        ("The answer is: 28 weeks.", "How many weeks is my label valid?", False),
+        ("28 days.", "", True),
+    ):
+        assert support(claim, fees, "en", question=question).good is good, (claim, question)
+
+
+def test_a_clause_that_is_invented_is_seen_in_a_long_sentence():
+    said = "Bulky goods are carried to the kerb in front of the house, for they are heavy."
+    assert support("Bulky goods are carried to the kerb in front of the house.", [said], "en").good
+    more = "Bulky goods are carried to the kerb in front of the house, and premium members choose "
+    assert support(more + "their driver.", [said], "en").why == ("words",)
+
+
+def test_a_claim_may_leave_out_a_clause_or_join_two_sentences():
+    said = "Fireworks are never allowed, not even sparklers. Aerosols travel by road."
+    assert support("Fireworks are never allowed.", [said], "en").good
+    assert support("Fireworks are allowed.", [said], "en").why == ("a negation",)
+    both = "Fireworks are never allowed, not even sparklers, and aerosols travel by road."
+    assert support(both, [said], "en").good
+    assert support(both.replace("never ", ""), [said], "en").why == ("a negation",)
+
+
 def test_without_passages_nothing_is_supported():
     assert not support("We keep it.", [], "en").good
 
@@ -192,6 +221,16 @@ def test_the_prompt_and_the_passages_are_what_a_model_reads():
     assert asked.content.endswith("Question: How long?") and "[2] Price: Five" in asked.content
     said = json.loads(messages(FORM, "How long?", SOURCES)[1].content)
     assert said["sections"][0]["number"] == 1 and said["question"] == "How long?"
+
+
+def test_a_prompt_may_show_the_first_passages_without_numbers():
+    one = Prompt("one", 1, "Answer.", "passages", most=1)
+    asked = messages(one, "How long?", SOURCES)[1].content
+    assert asked == f"Passage: Storage. {TEXT}\n\nQuestion: How long?"
+    made = _written("Five more days cost 3.90 euros.", prompt=one)
+    assert made.cited == (1,) and made.put_down  # it never saw the second one
+    assert not judged(made, SOURCES, "en")["clean"]
+    assert one.stamp != Prompt("one", 1, "Answer.", "passages").stamp
 
 
 def test_a_prompt_that_changes_has_another_stamp():
