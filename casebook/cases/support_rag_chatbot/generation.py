@@ -23,7 +23,13 @@ from pathlib import Path
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot import world
-from casebook.cases.support_rag_chatbot.answer import Candidate, candidates, quoted, section_score
+from casebook.cases.support_rag_chatbot.answer import (
+    Candidate,
+    ExtractiveReader,
+    candidates,
+    quoted,
+    section_score,
+)
 from casebook.cases.support_rag_chatbot.evaluation import (
     NOW,
     Signals,
@@ -34,7 +40,7 @@ from casebook.cases.support_rag_chatbot.evaluation import (
     to_articles,
 )
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, as_articles
-from casebook.llm import ChatModel, Reply, StandIn, Usage, local
+from casebook.llm import ChatModel, Reply, Usage, local
 from casebook.project import data_dir, write_whole
 from casebook.recorded.bench import fingerprint
 from casebook.retrieval.dense import Embedder
@@ -380,7 +386,7 @@ def live(
     recorded : DataFrame
         Of :func:`read_again`.
     model : ChatModel, optional
-        The reader's own. A stand-in counts as none; then the small local model is asked.
+        A configured one. The extractive reader counts as none; then the small model is asked.
     small : callable
         Returns it, or None.
 
@@ -395,7 +401,7 @@ def live(
     KeyError
         If no model is here and the question was not recorded.
     """
-    own = None if model is None or isinstance(model, StandIn) else model
+    own = None if model is None or isinstance(model, ExtractiveReader) else model
     here, why = own or small(), "no model is here"
     if here is not None:
         is_small = own is None or own.name == local.NAME

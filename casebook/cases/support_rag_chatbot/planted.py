@@ -27,6 +27,8 @@ from casebook.retrieval.planted import Words, faults, rewordings
 
 #: Sentences of other articles from which a foreign one and a wrong number are drawn.
 ELSEWHERE = 12
+#: Where the claims are of one article only.
+NO_ENDS = (float("nan"),) * 3
 
 
 @cache
@@ -132,7 +134,8 @@ def caught(rows: pd.DataFrame, by: Sequence[str] = ("true", "kind")) -> pd.DataF
     """
     out = []
     for keys, own in rows.groupby(list(by), sort=False):
-        share = by_cluster(own["refused"], own["article"])
+        several = own["article"].nunique() > 1
+        share = by_cluster(own["refused"], own["article"]) if several else NO_ENDS
         out.append((*keys, len(own), *share, own["refused_by_three"].mean()))
     return pd.DataFrame(out, columns=[*by, "claims", "refused", "low", "high", "refused_by_three"])
 
