@@ -46,6 +46,8 @@ _LINK = re.compile(r"https?://|www\.|\b[\w-]+\.(?:com|net|org|de|es|eu|io|info|x
 _CLAUSE_END = re.compile(r"[,;:](?=\s)")
 #: Neighbouring clauses that may vouch together for a claim.
 LONGEST_RUN = 6
+#: The number of an item in a list, which stands alone where the text is cut into sentences.
+_ITEM = re.compile(r"\d+\.")
 _MARK = re.compile(r"\s*\[\s*\d+(?:\s*,\s*\d+)*\s*\]")
 _NO = {
     "en": r"\b(?:no|not|never|none|nobody|nothing|without|cannot|\w+n['’]t)\b",
@@ -195,11 +197,12 @@ def claims(text: str, language: str, question: str = "") -> list[str]:
         What was asked. A sentence that stands in it says nothing, nor does one that asks.
     """
     plain, asked = without_marks(text), _flat(question)
-    found = (plain[start:end] for start, end in sentence_spans(plain))
+    found = [plain[start:end] for start, end in sentence_spans(plain)]
     return [
         one
         for one in found
-        if (content_words(one, language) or numbers(one))
+        if (len(found) == 1 or not _ITEM.fullmatch(one))
+        and (content_words(one, language) or numbers(one))
         and not one.rstrip("\"'”»)* ").endswith("?")
         and _flat(one) not in asked
     ]
@@ -300,13 +303,16 @@ def _held(
 
 
 def _about(claim: str, source: str, language: str, question: str) -> bool:
-    """Say whether a sentence that holds a claim of one word shares a word with the question."""
+    """Say whether a sentence is a claim of one word, or holds it and a word of the question."""
     asked = {word for word in _content(question, language) if not _unit(word, language)}
     sentences = (source[start:end] for start, end in sentence_spans(source))
     return any(
-        numbers(claim, language) <= numbers(sentence, language)
-        and _content(claim, language) <= (held := _content(sentence, language))
-        and bool(asked & held)
+        _flat(claim) == _flat(sentence)
+        or (
+            numbers(claim, language) <= numbers(sentence, language)
+            and _content(claim, language) <= (held := _content(sentence, language))
+            and bool(asked & held)
+        )
         for sentence in sentences
     )
 

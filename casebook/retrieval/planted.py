@@ -152,8 +152,8 @@ def other_code(sentence: str, rng: np.random.Generator) -> str | None:
 def denied(sentence: str, language: str) -> str | None:
     """Take a *no* away, or put one in; None where no place is known."""
     for pattern, plain in _DENIALS.get(language, ()):
-        if re.search(pattern, sentence):
-            return re.sub(pattern, plain, sentence, count=1)
+        if re.search(pattern, sentence, re.I):
+            return re.sub(pattern, plain, sentence, count=1, flags=re.I)
     pattern = _VERBS.get(language)
     if pattern is None or not re.search(pattern, sentence):
         return None

@@ -116,6 +116,13 @@ def test_a_claim_of_one_word_is_about_what_was_asked():
         assert support(claim, fees, "en", question=question).good is good, (claim, question)
 
 
+def test_a_short_sentence_that_is_quoted_is_supported():
+    said = "It is cancelled. You would then have to book again."
+    assert support("You would then have to book again.", [said], "en", question="Why?").good
+    assert claims("1. Take photos. 2. Keep the box.", "en") == ["Take photos.", "Keep the box."]
+    assert claims("7.", "en") == ["7."]
+
+
 def test_a_clause_that_is_invented_is_seen_in_a_long_sentence():
     said = "Bulky goods are carried to the kerb in front of the house, for they are heavy."
     assert support("Bulky goods are carried to the kerb in front of the house.", [said], "en").good
