@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from casebook.cases.support_rag_chatbot import evaluation as ev
-from casebook.cases.support_rag_chatbot import judging, learned, learning, policies, world
+from casebook.cases.support_rag_chatbot import learned, learning, policies, world
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.conversation import HEAD, Chatbot, State, decide, facts_of
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, as_articles
@@ -54,41 +54,10 @@ def test_labels_know_right_partial_wrong_and_stale():
 # Thresholds
 
 
-def test_the_threshold_that_costs_least_is_where_it_was_planted():
-    sure = np.linspace(0, 1, 201)
-    labels = pd.Series(np.where(sure >= 0.6, "right", "wrong"))
-    costs = pd.Series({"right": 0.3, "wrong": 9.0, "abstain_to_human": 4.0})
-    curve = learning.cost_curve(sure, labels, costs)
-    assert curve.loc[curve["cost_eur"].idxmin(), "threshold"] == pytest.approx(0.6, abs=0.02)
-    assert curve["cost_eur"].iloc[-1] == 4.0 and curve["coverage"].iloc[0] == 1
-    cheap = learning.cost_curve(sure, labels, pd.Series({**costs, "wrong": 1.0}))
-    assert cheap.loc[cheap["cost_eur"].idxmin(), "threshold"] == 0
-
-
-def test_risk_coverage_and_auroc():
-    curve = ev.risk_coverage(np.array([0.9, 0.8, 0.1, 0.2]), np.array([True, False, False, True]))
-    assert curve["risk"].round(3).tolist() == [0, 0.5, 0.333, 0.5]
-    value, low, high = ev.auroc(np.arange(40.0), np.arange(40) >= 20, draws=100)
-    assert (value, low, high) == pytest.approx((1, 1, 1))
-
-
 def test_a_wrong_answer_costs_more_than_a_right_one():
     costs = learning.kind_costs(seeds=(1,), per_month=500)
     assert costs.loc["right", "cost_eur"] < costs.loc["abstain_to_human", "cost_eur"]
     assert costs.loc["wrong", "loss_eur"] > 1 > costs.loc["right", "loss_eur"]
-
-
-def test_heads_learn_what_is_there():
-    rng = np.random.default_rng(0)
-    rows = pd.DataFrame(rng.normal(size=(300, len(HEAD))), columns=list(HEAD))
-    good = rng.random(300) < 1 / (1 + np.exp(-3 * rows["margin"]))
-    groups = [f"g{i % 30}" for i in range(300)]
-    model, crossed = learning.fit_head(rows, good.to_numpy(), groups)
-    assert max(model["weight"], key=model["weight"].get) == "margin"
-    assert ev.auroc(crossed, good.to_numpy(), draws=50)[0] > 0.85
-    # Planted: shuffled labels leave nothing to learn.
-    _, blind = learning.fit_head(rows, rng.permutation(good), groups)
-    assert ev.auroc(blind, good.to_numpy(), draws=50)[0] < 0.65
 
 
 def test_what_was_learned_is_written_as_it_is_read():
@@ -133,64 +102,6 @@ def test_nothing_is_learned_from_the_test_questions():
     assert learning.learn(table, turned)[0] == honest
     # Planted: where the test questions count as tuning questions, other numbers are learned.
     assert learning.learn(table.assign(split="tune"), turned)[0] != honest
-
-
-# Judge and proxies
-
-
-def _pairs(n=4000):
-    rng = np.random.default_rng(1)
-    return pd.DataFrame(
-        {
-            "quality_a": rng.choice([0, 0.5, 1], n),
-            "quality_b": rng.choice([0, 0.5, 1], n),
-            "words_a": rng.integers(5, 80, n),
-            "words_b": rng.integers(5, 80, n),
-            "own_a": rng.random(n) < 0.5,
-            "own_b": rng.random(n) < 0.5,
-        }
-    )
-
-
-def test_a_judges_bias_is_measured():
-    table = judging.judge_bias(_pairs(), judging.Judge()).set_index("what")
-    planted = table.dropna()
-    assert (planted["planted"] - planted["measured"]).abs().max() < 0.2
-    fair = judging.judge_bias(_pairs(), judging.Judge(3.0, 0, 0, 0)).set_index("what")["measured"]
-    biased = table["measured"]
-    for what in ("log odds for the first", "log odds for its own style"):
-        assert abs(fair[what]) < 0.15 < biased[what]
-    same = "agrees with the labels, one order"
-    assert fair[same] > biased[same]
-    assert biased["agrees with the labels, same verdict"] > biased[same]
-
-
-def test_swapping_twice_changes_nothing():
-    pairs = _pairs(20)
-    pd.testing.assert_frame_equal(judging.swapped(judging.swapped(pairs))[pairs.columns], pairs)
-
-
-def _run(order):
-    rows = [(q, d, r, 1.0 / r) for q in range(200) for r, d in enumerate(order, 1)]
-    return pd.DataFrame(rows, columns=["query_id", "doc_id", "rank", "score"])
-
-
-def test_one_judge_says_little_and_forty_say_what_was_planted():
-    judge = judging.Judge()
-    table = judging.judge_spread(_pairs(400), judge, judges=40).set_index("what")
-    first = table.loc["log odds for the first"]
-    assert abs(first["measured"] - first["planted"]) < 4 * first["sd"] / 40**0.5
-    assert first["sd"] > 0.05 and (table["pairs"] == 400).all()
-
-
-def test_clicks_prefer_the_better_ranking_and_looks_explain_the_rest():
-    judged = pd.DataFrame({"query_id": range(200), "doc_id": "a", "relevance": 1})
-    first, third = (judging.clicks(_run(order), judged, seed=0) for order in ("abc", "cba"))
-    plain, weighed = judging.click_proxies(first)
-    low, same = judging.click_proxies(third)
-    assert plain > 1.3 * low  # by position alone
-    assert weighed == pytest.approx(same, rel=0.05)
-    assert judging.disagreement(_run("abc"), _run("abd"), k=3).eq(0.5).all()
 
 
 # Policies

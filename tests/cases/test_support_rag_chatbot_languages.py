@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 
-import numpy as np
 import pandas as pd
 import pytest
 from support_rag_chatbot_fakes import ARTICLES, MODEL, NOW, article
@@ -12,13 +11,9 @@ from support_rag_chatbot_fakes import ARTICLES, MODEL, NOW, article
 from casebook.cases.support_rag_chatbot import world
 from casebook.cases.support_rag_chatbot.glossary import translated
 from casebook.cases.support_rag_chatbot.languages import (
-    WEIGHTS,
     HelpCentre,
     Query,
     as_articles,
-    ndcg,
-    scale,
-    tune,
 )
 from casebook.cases.support_rag_chatbot.policies import known_before, replay
 from casebook.retrieval.index import IndexFault
@@ -161,21 +156,3 @@ def test_the_last_day_of_an_article_counts():
     ended = page["valid_to"].notna()
     assert ((table["valid_to"] - page["valid_to"])[ended] == pd.Timedelta(days=1)).all()
     assert table["valid_to"].isna().sum() == (~ended).sum()
-
-
-def test_scores_are_scaled():
-    assert scale({"a": 4.0, "b": 2.0, "c": 1.0}, depth=2) == {"a": 1.0, "b": 0.0, "c": 0.0}
-    assert scale({"a": 4.0, "b": 1.0}) == {"a": 1.0, "b": 0.25}
-    assert scale({}) == {}
-
-
-def test_weights_are_tuned_towards_the_signal_that_helps():
-    rng = np.random.default_rng(0)
-    relevant = rng.random((60, 12)) < 0.1
-    relevant[:, 0] |= ~relevant.any(axis=1)
-    matrices = {name: rng.random((60, 12)) for name in WEIGHTS}
-    matrices["grams_own"] = relevant + 0.2 * rng.random((60, 12))
-    weights, best = tune(matrices, relevant)
-    assert max(weights, key=weights.get) == "grams_own"
-    assert best > ndcg(sum(WEIGHTS[n] * matrices[n] for n in WEIGHTS), relevant)
-    assert ndcg(relevant.astype(float), relevant) == pytest.approx(1)

@@ -21,7 +21,7 @@ from casebook.cases.support_rag_chatbot.world.contacts import FATES, REACTIONS
 from casebook.data import find_real
 from casebook.recorded import bench
 from casebook.recorded.artifacts import artifact
-from casebook.retrieval.chunks import Chunker, sentence_spans
+from casebook.retrieval.collections import of_split
 from casebook.retrieval.evaluate import first_ranks, per_query
 from casebook.retrieval.lexical import BM25
 from casebook.retrieval.lexical import run as lexical_run
@@ -132,11 +132,9 @@ def abstention_live() -> pd.DataFrame:
 LIVE = {
     "support_retrieval": (studies.support_retrieval, ["questions_of", "model", "metric"]),
     "support_kinds": (studies.support_kinds, ["model", "kind"]),
-    "support_languages": (studies.support_languages, ["model", "language"]),
     "support_rescues": (studies.support_rescues, ["id"]),
     "support_answers": (answers_live, ["threshold"]),
     "support_abstention": (abstention_live, ["what", "score"]),
-    "support_privacy": (studies.support_privacy, ["questions_of", "type"]),
     "support_policies": (studies.support_policies, ["policy"]),
 }
 
@@ -179,12 +177,12 @@ def test_the_rescues_of_a_public_collection_are_those_of_its_rankings():
         pytest.skip("Cranfield is not here")
     found = benchmarks.collection("cranfield")
     documents, queries = found.documents, found.queries
-    test = benchmarks.of_split(found.judgements, queries, "test")
+    test = of_split(found.judgements, queries, "test")
     asked = queries[queries["split"] == "test"]
     bm25 = BM25((documents["title"] + ". " + documents["text"]).tolist())
     runs = {
         "bm25": lexical_run(bm25, asked, documents["doc_id"]),
-        "dense": benchmarks.of_split(artifact(CASE, "cranfield_dense.parquet"), queries, "test"),
+        "dense": of_split(artifact(CASE, "cranfield_dense.parquet"), queries, "test"),
     }
     live = pd.DataFrame({name: first_ranks(run, test) for name, run in runs.items()})
     live = live.rename_axis("query_id").reset_index().astype({"query_id": str})
@@ -278,73 +276,3 @@ def test_a_comparison_begins_with_a_tracking_system_nobody_has_asked():
     with pytest.MonkeyPatch.context() as patch:  # planted: it still counts the calls of before
         patch.setattr(policies._tracking, "cache_clear", lambda: None, raising=False)
         assert not first.equals(serve())
-
-
-# Reranker and passages -----------------------------------------------------------------
-
-
-def test_pairs_hold_each_article_once_and_none_beyond_the_first(lab):
-    rows = lab.table[lab.table["language"] == "de"].iloc[:40]
-    pairs = studies.article_pairs(rows, lab.signals)
-    assert not pairs.duplicated(["query_id", "doc_id"]).any() and not pairs.isna().any().any()
-    assert set(pairs["query_id"]) == set(rows.loc[rows["answerable"], "id"])
-    assert pairs["all_rank"].max() == studies.RERANKED
-    text = pairs[[*studies.TEXT_FEATURES, "en_idf_overlap"]]
-    assert text.equals(text.round(6))  # what differs with the hash seed is gone
-    assert pairs.loc[pairs["all_rank"] == 1, "all_scaled"].min() > 0
-    run = ev.runs(rows, lab.signals)["all"]
-    both = pairs.merge(run, on=["query_id", "doc_id"])
-    assert (both["all_rank"] == both["rank"]).all()
-    assert studies._features(pairs, "signals") == [
-        c for c in pairs.columns[2:] if c not in studies.TEXT_FEATURES and not c.startswith("en_")
-    ]
-
-
-def test_left_out_topics_are_not_learned_from():
-    """A feature that only says which topic is worth nothing where topics are left out."""
-    n, topics, docs = 480, 6, 4
-    topic, doc = np.repeat(np.arange(n) % topics, docs), np.tile(np.arange(docs), n)
-    pairs = pd.DataFrame(
-        {
-            "query_id": np.repeat([f"q{i:03}" for i in range(n)], docs),
-            "doc_id": [f"d{i}" for i in doc],
-            "memory": np.random.default_rng(0).permutation(topics * docs)[topic * docs + doc],
-            "relevance": (doc == topic % docs).astype(int),
-        }
-    )
-    groups = pd.Series(topic[::docs], index=pairs["query_id"].unique())
-    judged = pairs.loc[pairs["relevance"] > 0, ["query_id", "doc_id", "relevance"]]
-
-    def ndcg(by):
-        return per_query(studies.left_out(pairs, by, "signals", 50), judged)["ndcg"].mean()
-
-    alone = pd.Series(range(n), index=groups.index)
-    assert ndcg(groups) < 0.8 < 0.95 < ndcg(alone)  # planted: the same topic on both sides
-
-
-def test_a_fact_counts_where_its_whole_sentence_stands(lab):
-    rows = lab.table[lab.table["language"] == "es"].iloc[:60]
-    whole = studies.fact_ranks(rows, Chunker("article"))
-    assert (whole["fact"].dropna() == whole["article"].dropna()).all()
-    sections, cut = (studies.fact_ranks(rows, c) for c in (Chunker(), Chunker("words", 4)))
-    for ranks in (whole, sections, cut):
-        assert (ranks["fact"].fillna(1e9) >= ranks["article"].fillna(1e9)).all()
-    # Planted: windows of four words hold no whole sentence.
-    assert cut["fact"].notna().mean() < 0.1 < sections["fact"].notna().mean()
-    text = "Eins zwei drei. Vier fünf sechs."
-    assert [text[a:b] for a, b in sentence_spans(text)] == ["Eins zwei drei.", "Vier fünf sechs."]
-    overlap, apart = Chunker("words", 40, 20), Chunker("words", 40)
-    lost, kept = (studies.fact_ranks(rows, c)["fact"].isna().mean() for c in (apart, overlap))
-    assert kept <= lost
-
-
-def test_the_recorded_sizes_are_those_of_the_articles():
-    table = recorded("support_chunking")
-    page = as_articles(world.knowledge_base(ev.NOW))
-    cuts = table.set_index(["cut", "size", "overlap"])["passages"]
-    for chunker in studies.CUTS:
-        size = 1 if chunker.kind == "article" else chunker.size
-        passages = sum(len(chunker.spans(text)) for text in page["text"])
-        assert set(cuts.loc[[(chunker.kind, size, chunker.overlap)]]) == {passages}
-    rest = table[table["k"] == 3]
-    assert (rest["fact"] <= rest["article"] + 1e-9).all()

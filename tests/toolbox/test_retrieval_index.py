@@ -18,11 +18,12 @@ import retrieval_crash
 from pace import patience
 from retrieval_crash import articles
 
-from casebook.retrieval import index as module
+from casebook.retrieval import rows, view
 from casebook.retrieval.chunks import Chunker
 from casebook.retrieval.dense import Hashed
-from casebook.retrieval.index import Index, IndexFault, _View
+from casebook.retrieval.index import Index, IndexFault
 from casebook.retrieval.lexical import BM25
+from casebook.retrieval.view import View
 
 PROGRAM = Path(retrieval_crash.__file__)
 DAY, START = pd.Timedelta(days=1), pd.Timestamp("2026-01-01")
@@ -134,18 +135,18 @@ PLANTED = {
         lambda self, article_id, language, generation: None,
     ),
     "a reader does not hear of removals": (
-        module.Postings,
+        view.Postings,
         "remove",
         lambda self, places: None,
     ),
-    "a change is taken for none": (module, "_article_hash", lambda article: "same"),
+    "a change is taken for none": (rows, "article_hash", lambda article: "same"),
     "a reader never looks again": (
-        _View,
+        View,
         "catch_up",
         lambda self, db: None,
     ),
     "the validity is not looked at": (
-        _View,
+        View,
         "allowed",
         lambda self, time, where: np.flatnonzero(self._ends[: self.n] > 0),
     ),
@@ -240,18 +241,18 @@ def test_an_update_costs_what_changed_not_what_is_there(tmp_path):
 def test_a_reader_that_loads_everything_again_costs_more(tmp_path, monkeypatch):
     """The planted fault of the test above, seen by the rows that are read."""
     rows = []
-    load = _View.load
+    load = View.load
 
     def counted(self, db, *condition):
         before = self.n
         load(self, db, *condition)
         rows.append(self.n - before)
 
-    monkeypatch.setattr(_View, "load", counted)
+    monkeypatch.setattr(View, "load", counted)
     statements(tmp_path / "a.db", 300)
     assert sum(rows) == 900 + 3
     rows.clear()
-    monkeypatch.setattr(_View, "wasteful", lambda self: True)
+    monkeypatch.setattr(View, "wasteful", lambda self: True)
     statements(tmp_path / "b.db", 300)
     assert sum(rows) == 1800
 
@@ -425,7 +426,7 @@ def test_a_selective_filter_gives_the_same_scores(path, monkeypatch):
             return (p["article_id"] == "a7").to_numpy()
 
         one = index.search("the place", 5, LATER, where=few, how="dense")
-        monkeypatch.setattr(module, "SELECTIVE", 0.0)
+        monkeypatch.setattr(view, "SELECTIVE", 0.0)
         other = index.search("the place", 5, LATER, where=few, how="dense")
         assert [p.citation for p in one] == [p.citation for p in other]
         np.testing.assert_allclose([p.score for p in one], [p.score for p in other], atol=1e-5)

@@ -15,87 +15,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
-
 from casebook.cases.support_rag_chatbot.answer import EVIDENCE, Answer, Answerer, Citation
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Hit, Query
 from casebook.cases.support_rag_chatbot.learned import ANSWER_FROM, OFF_TOPIC, REFUSE_FROM, RIGHT
 from casebook.cases.support_rag_chatbot.tracker import SAYS, Tracked, track
-from casebook.cases.support_rag_chatbot.understand import (
-    SCOPE,
-    Entity,
-    LanguageModel,
-    Scope,
-    entities,
-    foreign,
-    spoken,
-    wants_person,
-)
+from casebook.cases.support_rag_chatbot.understand import entities, wants_person
 from casebook.cases.support_rag_chatbot.world import TrackingAPI
+from casebook.evaluate.abstain import probability
+from casebook.retrieval.classify import SCOPE, LanguageModel, Scope, foreign, spoken
 from casebook.serving.guard import ATTACKS, attack
 from casebook.serving.privacy import MaskedLog, mask_turns, without_masks
 
 Route = Literal["tracking", "answer", "titles", "clarify", "human", "refuse"]
 Unsure = Literal["human", "titles"]
-Rewriting = Literal["last turn", "all turns", "rewritten"]
 
 # A question that stands alone --------------------------------------------------------
 
-_OPENING = re.compile(
-    r"^\W*(?:and|but|or|also|what about|how about|what if|then|so|und|aber|oder|auch|was ist mit"
-    r"|wie ist|wenn|dann|also|hm|y|e|pero|o|también|entonces|ni|qué tal)\b",
-    re.IGNORECASE,
-)  # fmt: skip
-_BACK = re.compile(
-    r"\b(?:it|that|this|there|them|those|one|es|das|dies\w*|dort|da(?:für|von|mit|zu|bei|ran|rauf)|ihn|eso|esto|ese|esa|ahí"
-    r"|allí|lo)\b",
-    re.IGNORECASE,
-)
-#: Words of four letters or more with which a turn stands alone.
-ALONE = 7
-_LONG_WORD = re.compile(r"[^\W\d_]{4,}")
-#: Entities of which a new one takes the place of the old.
-_SLOTS = ("country", "weight", "amount", "date", "article_number", "form", "status_code")
 
+def rewrite(turns: Sequence[str]) -> str:
+    """Return a question that stands alone: all turns in a row, without their masks.
 
-def is_elliptic(turn: str) -> bool:
-    """Say whether a turn leans on those before: an opening word, a pronoun, or few words."""
-    n = len(_LONG_WORD.findall(turn))
-    return bool(_OPENING.search(turn)) or n < ALONE or (n < 2 * ALONE and bool(_BACK.search(turn)))
-
-
-def rewrite(turns: Sequence[str], how: Rewriting = "all turns") -> str:
-    """Return a question that stands alone.
-
-    Parameters
-    ----------
-    turns : sequence of str
-        Of the customer, masked, in order.
-    how : {"last turn", "all turns", "rewritten"}
-        ``rewritten`` carries the earlier turns only where the last one leans on them, and takes
-        out of them entities that the last one replaces (a country by a country). On the tuning
-        questions it is no better than all turns, which so is the default.
-
-    Returns
-    -------
-    str
+    Carrying over only what the last turn leaves open was tried on the tuning questions, and found
+    no more.
     """
-    *earlier, last = [without_masks(turn) for turn in turns]
-    if how == "last turn" or not earlier:
-        return last
-    if how == "all turns":
-        return " ".join([*earlier, last])
-    if not is_elliptic(last):
-        return last
-    new = {entity.kind for entity in entities(last)} & set(_SLOTS)
-    kept = [_without(turn, [e for e in entities(turn) if e.kind in new]) for turn in earlier]
-    return " ".join([*kept, last])
-
-
-def _without(text: str, gone: Sequence[Entity]) -> str:
-    for entity in reversed(gone):
-        text = text[: entity.start] + text[entity.end :]
-    return re.sub(r"\s+", " ", text).strip()
+    return " ".join(without_masks(turn) for turn in turns)
 
 
 def query_of(text: str, language: str) -> Query:
@@ -108,23 +51,6 @@ def query_of(text: str, language: str) -> Query:
 
 #: What the probabilities are made of: the answer's evidence and the question's words.
 HEAD = (*EVIDENCE, *SCOPE)
-
-
-def probability(evidence: Mapping[str, float], model: Mapping[str, Mapping[str, float]]) -> float:
-    """Return what a logistic model of :mod:`learned` makes of the evidence.
-
-    Parameters
-    ----------
-    evidence : mapping of str to float
-        :data:`HEAD`.
-    model : mapping
-        ``mean``, ``sd`` and ``weight`` by feature, ``intercept`` under ``weight``.
-    """
-    z = model["weight"]["intercept"] + sum(
-        model["weight"][name] * (evidence[name] - model["mean"][name]) / model["sd"][name]
-        for name in HEAD
-    )
-    return float(1 / (1 + np.exp(-z)))
 
 
 # The decision ------------------------------------------------------------------------

@@ -19,9 +19,7 @@ from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.conversation import (
     HEAD,
     SHOWN,
-    Rewriting,
     near_pair,
-    probability,
     query_of,
     rewrite,
 )
@@ -33,23 +31,19 @@ from casebook.cases.support_rag_chatbot.languages import (
     Hit,
     Query,
     as_articles,
-    scale,
 )
-from casebook.cases.support_rag_chatbot.understand import (
-    IntentModel,
-    LanguageModel,
-    entities,
-    intent_by_rules,
-)
+from casebook.cases.support_rag_chatbot.understand import TRACKING_NUMBER
 from casebook.cases.support_rag_chatbot.world.content import own_content
-from casebook.evaluate.intervals import Interval, by_cluster, cluster_counts, wilson
+from casebook.evaluate.abstain import auroc, probability
+from casebook.evaluate.intervals import by_cluster
 from casebook.recorded.artifacts import artifact
 from casebook.retrieval.chunks import sentence_spans
+from casebook.retrieval.classify import LanguageModel
 from casebook.retrieval.dense import Cached, Embedder
 from casebook.retrieval.evaluate import per_query
 from casebook.retrieval.fusion import rerank_by
 from casebook.retrieval.lexical import FaqSearch
-from casebook.serving.guard import attack
+from casebook.retrieval.weights import scaled
 from casebook.serving.privacy import mask
 
 CASE = "16_support_rag_chatbot"
@@ -72,13 +66,8 @@ def _groups() -> dict[str, str]:
     return {name: topic["group"] for name, topic in own_content().plan["topics"].items()}
 
 
-def asked(how: Rewriting = "all turns") -> pd.DataFrame:
+def asked() -> pd.DataFrame:
     """Return the questions with what the system makes of them, and the truth to score by.
-
-    Parameters
-    ----------
-    how : {"rewritten", "last turn", "all turns"}
-        See :func:`~casebook.cases.support_rag_chatbot.conversation.rewrite`.
 
     Returns
     -------
@@ -90,7 +79,7 @@ def asked(how: Rewriting = "all turns") -> pd.DataFrame:
     table = world.questions().merge(world.truth().questions, left_on="id", right_on="question")
     table["turns"] = [tuple(mask(turn).text for turn in turns) for turns in table["turns"]]
     pairs = zip(table["turns"], table["language"], strict=True)
-    table["query"] = [query_of(rewrite(turns, how), code) for turns, code in pairs]
+    table["query"] = [query_of(rewrite(turns), code) for turns, code in pairs]
     table["group"] = table["topic"].map(_groups()).fillna(table["id"])
     by_topic = table["topic"].notna() & (table["route"] != "tracking")
     table["cluster"] = table["topic"].where(by_topic, table["id"])
@@ -117,14 +106,13 @@ def relevance(at: object = NOW) -> pd.DataFrame:
 def world_texts() -> list[str]:
     """Return every text of the world that is embedded: articles, sentences, questions.
 
-    Questions are masked and stand alone (in all three ways), as asked and in English.
+    Questions are masked and stand alone, as asked and in English.
     """
     from casebook.cases.support_rag_chatbot.languages import article_texts
 
     texts = set(article_texts(as_articles(world.knowledge_base())))
-    for how in ("rewritten", "last turn", "all turns"):
-        for query in asked(how)["query"]:
-            texts |= {query.text, query.english}
+    for query in asked()["query"]:
+        texts |= {query.text, query.english}
     return sorted(texts)
 
 
@@ -159,7 +147,7 @@ def matrices(
     found = {name: np.zeros((len(queries), len(names))) for name in SIGNALS}
     for row, query in enumerate(queries):
         for name in SIGNALS:
-            for article, value in scale(signals[query][name]).items():
+            for article, value in scaled(signals[query][name]).items():
                 found[name][row, place[article]] = value
     return found
 
@@ -363,9 +351,13 @@ def to_articles(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["route"] != "tracking") & (table["kind"] != "injection")]
 
 
+#: Kinds of answer that are right, in whatever language.
+RIGHT = ("right", "right_other_language")
+
+
 def is_right(label: pd.Series) -> np.ndarray:
     """Say which answers are right, in whatever language."""
-    return label.isin(["right", "right_other_language"]).to_numpy()
+    return label.isin(RIGHT).to_numpy()
 
 
 # Abstention --------------------------------------------------------------------------
@@ -391,35 +383,6 @@ def confidences(table: pd.DataFrame, answered: pd.DataFrame) -> pd.DataFrame:
         model = getattr(learned, name)
         rows[column] = [probability(record, model) for record in records]  # 0 weighs nothing
     return rows
-
-
-def auroc(
-    score: np.ndarray,
-    positive: np.ndarray,
-    clusters: Sequence | None = None,
-    draws: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float, float]:
-    """Return the area under the ROC curve and its 95 % bootstrap interval.
-
-    Parameters
-    ----------
-    score : ndarray
-    positive : ndarray of bool
-    clusters : sequence, optional
-        What is resampled: topics; by default each case for itself.
-    draws, seed : int
-    """
-    from sklearn.metrics import roc_auc_score
-
-    units = np.arange(len(score)) if clusters is None else clusters
-    values = []
-    for counts in cluster_counts(units, draws, seed):
-        rows = np.repeat(np.arange(len(score)), counts)
-        if positive[rows].any() and not positive[rows].all():
-            values.append(roc_auc_score(positive[rows], score[rows]))
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(roc_auc_score(positive, score)), float(low), float(high)
 
 
 def abstention(rows: pd.DataFrame) -> pd.DataFrame:
@@ -505,33 +468,6 @@ def _interval(name: str, good: np.ndarray, given: pd.DataFrame) -> dict[str, flo
     return dict(zip(names, by_cluster(good, given["cluster"]), strict=True))
 
 
-def risk_coverage(sure: np.ndarray, good: np.ndarray) -> pd.DataFrame:
-    """Return the share of wrong answers among the surest, by how many are answered.
-
-    Parameters
-    ----------
-    sure : ndarray
-    good : ndarray of bool
-
-    Returns
-    -------
-    DataFrame
-        ``coverage``, ``risk``, ``threshold``; one row for each number of answers.
-    """
-    order = np.argsort(-sure, kind="stable")
-    n = np.arange(1, len(order) + 1)
-    return pd.DataFrame(
-        {
-            "coverage": n / len(n),
-            "risk": 1 - np.cumsum(good[order]) / n,
-            "threshold": sure[order],
-        }
-    )
-
-
-# Understanding -----------------------------------------------------------------------
-
-
 def language_model(at: object = NOW) -> LanguageModel:
     """Learn the languages from the sentences of the articles in force; no question is used."""
     page = world.knowledge_base(at)
@@ -540,72 +476,4 @@ def language_model(at: object = NOW) -> LanguageModel:
         for text, code in zip(page["text"], page["language"], strict=True)
         for start, end in sentence_spans(text)
     ]
-    return LanguageModel().fit(*map(list, zip(*pairs, strict=True)))
-
-
-def understanding(table: pd.DataFrame) -> pd.DataFrame:
-    """Score intent, language, entities and the guard on the test questions.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`asked`.
-
-    Returns
-    -------
-    DataFrame
-        ``what``, ``how``, ``share`` with ends of its 95 % interval, ``cases``.
-    """
-    tune_rows, test = (table[table["split"] == split] for split in ("tune", "test"))
-    texts = {s: [q.text for q in r["query"]] for s, r in (("tune", tune_rows), ("test", test))}
-    page = world.knowledge_base(NOW)
-    articles = (page["title"] + "\n" + page["text"]).tolist()
-    sources = {
-        "learned on questions": (texts["tune"], tune_rows["language"], tune_rows["intent"]),
-        "learned on articles": (articles, page["language"], page["intent"]),
-        "learned on both": (
-            [*texts["tune"], *articles],
-            [*tune_rows["language"], *page["language"]],
-            [*tune_rows["intent"], *page["intent"]],
-        ),
-    }
-    codes, truth = list(test["language"]), test["intent"].to_numpy()
-    ruled = [intent_by_rules(t, c) for t, c in zip(texts["test"], codes, strict=True)]
-    rows = [("intent", "keyword rules", np.array(ruled) == truth)]
-    often = tune_rows["intent"].mode()[0]
-    rows.append(("intent", "most frequent", truth == often))
-    for name, (said, languages, intents) in sources.items():
-        model = IntentModel().fit(list(said), list(languages), list(intents))
-        rows.append(("intent", name, np.array(model.predict(texts["test"], codes)) == truth))
-    model = language_model()
-    told = np.array([model(" ".join(turns))[0] for turns in test["turns"]])
-    rows.append(("language", "character n-grams", told == test["language"].to_numpy()))
-    caught = np.array([bool(attack(" ".join(turns))) for turns in test["turns"]])
-    attacks = (test["kind"] == "injection").to_numpy()
-    rows.append(("attack caught", "patterns", caught[attacks]))
-    rows.append(("no attack, let through", "patterns", ~caught[~attacks]))
-    rows += entity_shares(test)
-    topics = test["cluster"].to_numpy(object)
-    whole = [
-        (what, how, *_share(good, topics if len(good) == len(test) else None), len(good))
-        for what, how, good in rows
-    ]
-    return pd.DataFrame(whole, columns=["what", "how", "share", "low", "high", "cases"])
-
-
-def _share(good: np.ndarray, topics: np.ndarray | None) -> Interval:
-    """Return a share of the test questions by topic, of any other cases as independent ones."""
-    return wilson(good) if topics is None else by_cluster(good, topics)
-
-
-def entity_shares(test: pd.DataFrame) -> list[tuple[str, str, np.ndarray]]:
-    """Return for each type of entity which of those that stand in the questions are found."""
-    known = world.truth().entities
-    known = known[~known["type"].isin(world.PII) & known["question"].isin(test["id"])]
-    texts = world.questions().set_index("id")["turns"].map("\n".join)
-    rows: dict[str, list[bool]] = {}
-    for row in known.itertuples():
-        found = entities(texts[row.question])
-        hit = any(e.kind == row.type and e.start < row.end and row.start < e.end for e in found)
-        rows.setdefault(row.type, []).append(hit)
-    return [("entity", name, np.array(hits)) for name, hits in sorted(rows.items())]
+    return LanguageModel(without=TRACKING_NUMBER).fit(*map(list, zip(*pairs, strict=True)))

@@ -10,7 +10,7 @@ is measured, and asked live, in :mod:`~casebook.cases.support_rag_chatbot.typed`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot.glossary import translated
+from casebook.retrieval import weights as weights_of
 from casebook.retrieval.chunks import Chunker, as_utc, sentence_spans
 from casebook.retrieval.dense import Embedder
 from casebook.retrieval.index import Changes, Index, Passage
@@ -29,7 +30,7 @@ PIVOT = "en"
 #: Rankings that are added up. ``own``: the question as asked, of articles in all languages;
 #: ``en``: translated, of the English ones.
 SIGNALS = ("dense_own", "dense_en", "sentences_en", "words_own", "grams_own", "words_en")
-#: Weights, tuned on the tuning questions (:func:`tune`).
+#: Weights, tuned on the tuning questions (:func:`casebook.retrieval.weights.tune`).
 WEIGHTS = {
     "dense_own": 0.15,
     "dense_en": 0.5,
@@ -52,8 +53,8 @@ SYSTEMS: dict[str, dict[str, float]] = {
 KEY = ["article_id", "language", "version"]
 #: The indexes of a help centre, in the order in which an update writes them.
 FILES = ("passages.db", "sentences.db", "grams.db")
-#: Passages of a ranking, and articles on which its scores are put from 0 to 1.
-DEPTH, SCALE_DEPTH = 100, 50
+#: Passages of a ranking.
+DEPTH = 100
 
 
 def as_articles(knowledge: pd.DataFrame) -> pd.DataFrame:
@@ -314,7 +315,7 @@ class HelpCentre:
             One for each article, in the customer's language, else in English, else in any.
         """
         raw = self.signals(query, at) if scores is None else scores
-        scaled = {name: scale(values) for name, values in raw.items()}
+        scaled = {name: weights_of.scaled(values) for name, values in raw.items()}
         siblings = self._siblings(at, query.language)
         chosen = self.weights if weights is None else weights
         total: dict[str, float] = {}
@@ -367,16 +368,6 @@ def _sentences(section: Passage) -> list[Passage]:
     ]
 
 
-def scale(scores: Mapping[str, float], depth: int = SCALE_DEPTH) -> dict[str, float]:
-    """Put the scores of a ranking from 0 (the article at ``depth``, or no score) to 1."""
-    values = np.sort(np.fromiter(scores.values(), float, len(scores)))[::-1]
-    if not len(values):
-        return {}
-    low = values[depth - 1] if len(values) >= depth else min(0.0, values[-1])
-    width = values[0] - low
-    return {a: max(0.0, (s - low) / width) if width > 0 else 1.0 for a, s in scores.items()}
-
-
 def _signals(article: str, scaled: Mapping, raw: Mapping) -> dict[str, float]:
     found = {name: values.get(article, 0.0) for name, values in scaled.items()}
     return found | {f"raw_{name}": values.get(article, 0.0) for name, values in raw.items()}
@@ -420,53 +411,3 @@ def overlap(query: Query, english: str) -> float:
     """Return the share of the translated question's words that an English text holds."""
     asked, said = set(words(query.english, PIVOT)), set(words(english, PIVOT))
     return len(asked & said) / len(asked) if asked else 0.0
-
-
-# Tuning ------------------------------------------------------------------------------
-
-
-def tune(
-    matrices: Mapping[str, np.ndarray],
-    relevant: np.ndarray,
-    start: Mapping[str, float] = WEIGHTS,
-    steps: Sequence[float] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5),
-    rounds: int = 2,
-) -> tuple[dict[str, float], float]:
-    """Choose weights one after the other by nDCG@10.
-
-    Parameters
-    ----------
-    matrices : mapping of str to ndarray, shape (questions, articles)
-        Scaled signals of the tuning questions.
-    relevant : ndarray of bool, shape (questions, articles)
-    start : mapping of str to float
-    steps : sequence of float
-    rounds : int
-
-    Returns
-    -------
-    weights : dict of str to float
-    ndcg : float
-    """
-    weights = dict(start)
-
-    def score(w: Mapping[str, float]) -> float:
-        return ndcg(sum(w[name] * matrices[name] for name in w), relevant)
-
-    best = score(weights)
-    for _ in range(rounds):
-        for name in weights:
-            for step in steps:
-                trial = weights | {name: step}
-                if sum(trial.values()) > 0 and (value := score(trial)) > best + 1e-9:
-                    best, weights = value, trial
-    return weights, best
-
-
-def ndcg(scores: np.ndarray, relevant: np.ndarray, k: int = 10) -> float:
-    """Return the mean nDCG@k of score matrices with binary relevance."""
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    discount = 1 / np.log2(np.arange(2, k + 2))
-    gain = (np.take_along_axis(relevant, order, axis=1) * discount).sum(axis=1)
-    ideal = np.cumsum(discount)[np.clip(relevant.sum(axis=1), 1, k) - 1]
-    return float((gain / ideal).mean())

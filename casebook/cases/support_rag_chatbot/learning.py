@@ -16,6 +16,7 @@ from casebook.cases.support_rag_chatbot.answer import EVIDENCE, SECTION, candida
 from casebook.cases.support_rag_chatbot.conversation import HEAD
 from casebook.cases.support_rag_chatbot.evaluation import (
     NOW,
+    RIGHT,
     Labels,
     Signals,
     article_names,
@@ -25,10 +26,13 @@ from casebook.cases.support_rag_chatbot.evaluation import (
     relevance,
     to_articles,
 )
-from casebook.cases.support_rag_chatbot.languages import HelpCentre, tune
-from casebook.cases.support_rag_chatbot.understand import SCOPE, Scope
+from casebook.cases.support_rag_chatbot.glossary import translated
+from casebook.cases.support_rag_chatbot.languages import WEIGHTS, HelpCentre
 from casebook.cases.support_rag_chatbot.world.contacts import ANSWER_KINDS, GOODWILL, REACTIONS
+from casebook.evaluate.abstain import cost_curve, fit_head
+from casebook.retrieval.classify import SCOPE, Scope
 from casebook.retrieval.dense import Embedder
+from casebook.retrieval.weights import tune
 
 # Learning on the tuning questions ----------------------------------------------------
 
@@ -77,49 +81,6 @@ def fit_reader(
     return dict(zip(SECTION, weights.round(4).tolist(), strict=True)), float(best)
 
 
-def fit_head(
-    evidence: pd.DataFrame, positive: np.ndarray, groups: Sequence[str], strength: float = 0.1
-) -> tuple[dict[str, dict[str, float]], np.ndarray]:
-    """Learn a probability from evidence.
-
-    Parameters
-    ----------
-    evidence : DataFrame
-        Columns :data:`HEAD`.
-    positive : ndarray of bool
-    groups : sequence of str
-        Of topics; none stands on both sides of a fold.
-    strength : float
-        Inverse of the regularisation (C).
-
-    Returns
-    -------
-    model : dict
-        See :func:`~casebook.cases.support_rag_chatbot.conversation.probability`.
-    crossed : ndarray
-        Probability of each row by a model that has not seen its group.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    x = evidence[list(HEAD)].to_numpy(float)
-    mean, sd = x.mean(axis=0), x.std(axis=0)
-    sd = np.where(sd < 1e-9, 1.0, sd)  # what is the same everywhere says nothing
-    z = (x - mean) / sd
-    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
-    crossed = np.zeros(len(z))
-    for train, test in folds.split(z, positive, list(groups)):
-        regression = LogisticRegression(C=strength, max_iter=2000).fit(z[train], positive[train])
-        crossed[test] = regression.predict_proba(z[test])[:, 1]
-    regression = LogisticRegression(C=strength, max_iter=2000).fit(z, positive)
-
-    def named(values: np.ndarray) -> dict[str, float]:
-        return dict(zip(HEAD, values.round(5).tolist(), strict=True))
-
-    weight = named(regression.coef_[0]) | {"intercept": round(float(regression.intercept_[0]), 5)}
-    return {"mean": named(mean), "sd": named(sd), "weight": weight}, crossed
-
-
 def scope_of(table: pd.DataFrame) -> np.ndarray:
     """Return the labels that :class:`Scope` learns from."""
     return np.select(
@@ -132,7 +93,8 @@ def scope_of(table: pd.DataFrame) -> np.ndarray:
 def fit_scope(table: pd.DataFrame) -> Scope:
     """Learn the scope from the tuning questions."""
     rows = to_articles(table[table["split"] == "tune"])
-    return Scope().fit([q.text for q in rows["query"]], list(rows["language"]), scope_of(rows))
+    scope = Scope(translate=translated)
+    return scope.fit([q.text for q in rows["query"]], list(rows["language"]), scope_of(rows))
 
 
 def with_scope(table: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +114,7 @@ def with_scope(table: pd.DataFrame) -> pd.DataFrame:
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
     for train, test in folds.split(mine, scope[mine], table["group"].to_numpy()[mine]):
         rows, left = mine[train], mine[test]
-        model = Scope().fit(texts[rows], codes[rows], scope[rows])
+        model = Scope(translate=translated).fit(texts[rows], codes[rows], scope[rows])
         values[left] = model(texts[left], codes[left])
     return table.assign(**dict(zip(SCOPE, values.T, strict=True)))
 
@@ -185,41 +147,6 @@ def kind_costs(
             parts.append(means.rename(kind))
     table = pd.concat(parts, axis=1).T.groupby(level=0).mean()
     return table.rename_axis("answer")
-
-
-def cost_curve(
-    sure: np.ndarray, labels: pd.Series, costs: pd.Series, weights: np.ndarray | None = None
-) -> pd.DataFrame:
-    """Return what a threshold on the confidence costs.
-
-    Parameters
-    ----------
-    sure : ndarray
-        Confidence of each question's answer.
-    labels : Series of str
-        Kinds of answer; unanswerable and off-topic questions are ``wrong`` if answered.
-    costs : Series
-        Euro by kind of answer.
-    weights : ndarray, optional
-        Of the questions.
-
-    Returns
-    -------
-    DataFrame
-        ``threshold``, ``cost_eur`` (mean), ``coverage``, ``right`` (share of those answered).
-    """
-    weights = np.ones(len(sure)) if weights is None else weights
-    answered = labels.map(costs).to_numpy()
-    abstained = costs["abstain_to_human"]
-    rows = []
-    for threshold in [*np.round(np.arange(0, 1.0, 0.02), 2), 1.01]:
-        given = sure >= threshold
-        cost = np.average(np.where(given, answered, abstained), weights=weights)
-        share = np.average(given, weights=weights)
-        good = is_right(labels)
-        right = np.average(good[given], weights=weights[given]) if given.any() else np.nan
-        rows.append((threshold, cost, share, right))
-    return pd.DataFrame(rows, columns=["threshold", "cost_eur", "coverage", "right"])
 
 
 # What is learned, in one place -------------------------------------------------------
@@ -256,11 +183,15 @@ def learn(table: pd.DataFrame, answered: pd.DataFrame) -> tuple[dict[str, object
         "ANSWERABLE": rows["answerable"].to_numpy(),
         "OFF_TOPIC": (rows["kind"] == "off_topic").to_numpy(),
     }
-    heads = {n: fit_head(rows, y, rows["group"], STRENGTH[n]) for n, y in target.items()}
+    heads = {
+        n: fit_head(rows[list(HEAD)], y, rows["group"], STRENGTH[n]) for n, y in target.items()
+    }
     for part, names in PARTS.items():  # what speaks for being answerable, one half at a time
         alone = rows.assign(**dict.fromkeys(set(HEAD) - set(names), 0.0))
         target[part] = target["ANSWERABLE"]
-        heads[part] = fit_head(alone, target[part], rows["group"], STRENGTH["ANSWERABLE"])
+        heads[part] = fit_head(
+            alone[list(HEAD)], target[part], rows["group"], STRENGTH["ANSWERABLE"]
+        )
     crossed = rows.assign(
         right=heads["RIGHT"][1],
         answerable_p=heads["ANSWERABLE"][1],
@@ -268,10 +199,13 @@ def learn(table: pd.DataFrame, answered: pd.DataFrame) -> tuple[dict[str, object
     )
     costs = kind_costs()
     curves = {
-        "CARRIER": cost_curve(crossed["right"].to_numpy(), rows["label"], costs["cost_eur"]),
-        "BOTH": cost_curve(
-            crossed["right"].to_numpy(), rows["label"], costs["cost_eur"] + costs["loss_eur"]
-        ),
+        name: cost_curve(
+            crossed["right"].to_numpy(), rows["label"], price, "abstain_to_human", RIGHT
+        )
+        for name, price in {
+            "CARRIER": costs["cost_eur"],
+            "BOTH": costs["cost_eur"] + costs["loss_eur"],
+        }.items()
     }
     best = {n: float(c.loc[c["cost_eur"].idxmin(), "threshold"]) for n, c in curves.items()}
     ours = crossed.loc[~target["OFF_TOPIC"], "off_topic"]
@@ -292,4 +226,4 @@ def tuned_weights(table: pd.DataFrame, signals: Signals) -> tuple[dict[str, floa
     names = article_names()
     judged = relevance().groupby("query_id")["doc_id"].agg(set)
     relevant = np.array([[n in judged[i] for n in names] for i in rows["id"]])
-    return tune(matrices(signals, list(rows["query"]), names), relevant)
+    return tune(matrices(signals, list(rows["query"]), names), relevant, WEIGHTS)

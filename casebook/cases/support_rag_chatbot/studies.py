@@ -17,41 +17,35 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot import evaluation as ev
-from casebook.cases.support_rag_chatbot import judging, learned, learning, policies, typed, world
+from casebook.cases.support_rag_chatbot import learned, learning, policies, typed, world
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.languages import (
-    PIVOT,
     SIGNALS,
     SYSTEMS,
     WEIGHTS,
     HelpCentre,
     as_articles,
-    tune,
 )
 from casebook.cases.support_rag_chatbot.learned import (
     ANSWER_FROM,
     ANSWER_FROM_CARRIER,
     REFUSE_FROM,
 )
-from casebook.cases.support_rag_chatbot.understand import IntentModel
-from casebook.cases.support_rag_chatbot.unplanted import support_unplanted
 from casebook.data import real
 from casebook.data.texts import bank_faqs, banking77, clinc150
-from casebook.evaluate.intervals import by_cluster, wilson
-from casebook.retrieval.chunks import Chunker, read_articles
+from casebook.evaluate.abstain import auroc, cost_curve, risk_coverage
+from casebook.evaluate.intervals import wilson
+from casebook.evaluate.judges import Judge, judge_spread, swapped
+from casebook.project import data_dir
+from casebook.retrieval.classify import IntentModel
 from casebook.retrieval.evaluate import compare, first_ranks, per_query
 from casebook.retrieval.fusion import reciprocal_rank_fusion
-from casebook.retrieval.lexical import BM25, top
+from casebook.retrieval.lexical import BM25
 from casebook.retrieval.lexical import run as run_of
-from casebook.retrieval.rerank import (
-    TEXT_FEATURES,
-    PairFeatures,
-    Reranker,
-    feature_columns,
-    with_labels,
-)
 from casebook.retrieval.text import char_ngrams
-from casebook.serving.privacy import audit
+from casebook.retrieval.unlabelled import click_proxies, clicks, disagreement
+from casebook.retrieval.weights import tune
+from casebook.serving import leaks
 
 #: Systems with one ranking only; the better one on the tuning questions is what others must beat.
 SINGLE = ("words", "character n-grams", "vectors")
@@ -172,21 +166,6 @@ def support_kinds() -> pd.DataFrame:
     return ev.by_group(ev.runs(lab().test, lab().signals), lab().test, "kind")
 
 
-def support_languages() -> pd.DataFrame:
-    """Score the embedder and its remedies by language.
-
-    Returns
-    -------
-    DataFrame
-        ``model``, ``language``, ``ndcg``, ``recall``, ``questions``, ``gap`` (nDCG below that of
-        English).
-    """
-    test = lab().test
-    table = ev.by_group(ev.runs(test, lab().signals), test, "language")
-    english = table[table["language"] == "en"].set_index("model")["ndcg"]
-    return table.assign(gap=table["model"].map(english) - table["ndcg"])
-
-
 #: Signals that need no glossary; rankings by either embedder, and what is beside its vectors.
 OPEN = ("dense_own", "words_own", "grams_own")
 BESIDE = {"": ("dense_own",), " + words": OPEN, " + words, glossary": SIGNALS}
@@ -225,336 +204,6 @@ def support_embedders() -> pd.DataFrame:
     return rows.assign(**found).rename_axis("id").reset_index()
 
 
-# A learned reranker -------------------------------------------------------------------
-
-#: Articles that are put in another order: the first of the weighted sum.
-RERANKED = 30
-#: All that was tried, chosen on tuning questions whose topics were left out: features and trees.
-TRIALS = tuple((what, trees) for what in ("signals", "signals and text") for trees in (50, 150))
-
-
-def _page(language: str) -> pd.DataFrame:
-    """Return the articles as a customer reads them: in his language, else in English, else any."""
-    page = world.knowledge_base(ev.NOW)
-    order = page["language"].map({language: 0, PIVOT: 1}).fillna(2)
-    page = page.assign(order=order).sort_values(["article_id", "order", "language"])
-    page = page.drop_duplicates("article_id").rename(columns={"article_id": "doc_id"})
-    return page[["doc_id", "title", "text", "language"]]
-
-
-def article_pairs(table: pd.DataFrame, signals: ev.Signals) -> pd.DataFrame:
-    """Return the features of answerable questions with the first articles of the weighted sum.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`evaluation.asked`.
-    signals : mapping
-        Of its questions.
-
-    Returns
-    -------
-    DataFrame
-        ``query_id``, ``doc_id``; score, rank and ``_scaled`` value of each signal and of the sum
-        (``all``); :data:`~casebook.retrieval.rerank.TEXT_FEATURES` of the question with
-        the article that its customer reads, and (``en_``) of both in English.
-    """
-    rows, names = table[table["answerable"]], ev.article_names()
-    scaled = ev.matrices(signals, list(rows["query"]), names)
-    scaled["all"] = sum(weight * scaled[name] for name, weight in WEIGHTS.items())
-    found = {name: ev.run_of(scores, rows["id"], names) for name, scores in scaled.items()}
-    for name in SIGNALS:  # the ranks of the scaled values, and the scores as they were
-        raw = {i: signals[q][name] for i, q in zip(rows["id"], rows["query"], strict=True)}
-        keys = zip(found[name]["query_id"], found[name]["doc_id"], strict=True)
-        found[name]["score"] = [raw[query][doc] for query, doc in keys]
-    english, parts = PairFeatures(_page(PIVOT)), []
-    for language, group in rows.groupby("language"):
-        runs = {name: run[run["query_id"].isin(group["id"])] for name, run in found.items()}
-        asked = pd.DataFrame({"query_id": group["id"], "language": language})
-        pairs = PairFeatures(_page(language))(
-            asked.assign(text=[query.text for query in group["query"]]), runs
-        )
-        translated = asked.assign(text=[query.english for query in group["query"]], language=PIVOT)
-        both = english(translated, runs)[list(TEXT_FEATURES)].add_prefix("en_")
-        parts.append(pd.concat([pairs, both], axis=1))
-    pairs = pd.concat(parts, ignore_index=True)
-    # Sums over sets hang in their last digit on the hash seed of the process, and trees on that.
-    text = [*TEXT_FEATURES, *(f"en_{name}" for name in TEXT_FEATURES)]
-    pairs[text] = pairs[text].round(6)
-    at = pd.Index(rows["id"]).get_indexer(pairs["query_id"])
-    column = pd.Index(names).get_indexer(pairs["doc_id"])
-    pairs = pairs.assign(**{f"{name}_scaled": scaled[name][at, column] for name in scaled})
-    return pairs[pairs["all_rank"] <= RERANKED].reset_index(drop=True)
-
-
-def _features(pairs: pd.DataFrame, what: str) -> list[str]:
-    """Return the columns of :func:`article_pairs` that a trial uses."""
-    text = {*TEXT_FEATURES, *(f"en_{name}" for name in TEXT_FEATURES)}
-    return [c for c in feature_columns(pairs) if what != "signals" or c not in text]
-
-
-def left_out(labelled: pd.DataFrame, groups: pd.Series, what: str, trees: int) -> pd.DataFrame:
-    """Rerank each question by a model that has seen no question of its topics.
-
-    Parameters
-    ----------
-    labelled : DataFrame
-        Of :func:`~casebook.retrieval.rerank.with_labels`.
-    groups : Series
-        Group of topics by question.
-    what, trees
-        See :data:`TRIALS`.
-
-    Returns
-    -------
-    DataFrame
-        A run.
-    """
-    from sklearn.model_selection import GroupKFold
-
-    of, parts = labelled["query_id"].map(groups), []
-    for train, rest in GroupKFold(5).split(labelled, groups=of):
-        model = Reranker(_features(labelled, what), trees).fit(labelled.iloc[train])
-        parts.append(model.rerank(labelled.iloc[rest]))
-    return pd.concat(parts, ignore_index=True)
-
-
-def support_rerank() -> pd.DataFrame:
-    """Hold a learned reranker (LambdaRank) against the weighted sum that it starts from.
-
-    Four settings were tried, chosen by nDCG@10 on tuning questions whose topics were left out. The
-    sum's six weights were tuned on all tuning questions, in 96 trials of one weight each: its
-    tuning rows flatter it.
-
-    Returns
-    -------
-    DataFrame
-        ``split``, ``questions_of`` (all, or of the test questions a kind), ``model``, ``chosen``,
-        ``metric`` (``ndcg`` and ``recall`` at 10), ``value``, ``difference`` to ``all`` (paired
-        bootstrap), ``low``, ``high``, ``wins``, ``losses``, ``queries``. On the test questions the
-        chosen one alone is scored.
-    """
-    tuning = lab().table[lab().table["split"] == "tune"]
-    judged, groups = _judged(tuning), tuning.set_index("id")["group"]
-    labelled = with_labels(article_pairs(tuning, lab().signals), judged)
-    names = {trial: f"{trial[0]}, {trial[1]} trees" for trial in TRIALS}
-    found = {names[trial]: left_out(labelled, groups, *trial) for trial in TRIALS}
-    found["all"] = ev.runs(tuning, lab().signals, {"all": WEIGHTS})["all"]
-    tuned = compare(found, judged, "all", clusters=_topics()).assign(split="tune, topics left out")
-    value = tuned[tuned["metric"] == "ndcg"].set_index("model")["value"]
-    best = max(TRIALS, key=lambda trial: value[names[trial]])
-    model = Reranker(_features(labelled, best[0]), best[1]).fit(labelled)
-    test = {
-        names[best]: model.rerank(article_pairs(lab().test, lab().signals)),
-        "all": ev.runs(lab().test, lab().signals, {"all": WEIGHTS})["all"],
-    }
-    scored = []
-    for kind, rows in {"all": lab().test, **dict(iter(lab().test.groupby("kind")))}.items():
-        if rows["answerable"].any():
-            ids = rows["id"]
-            chosen = {name: run[run["query_id"].isin(ids)] for name, run in test.items()}
-            scored.append(
-                compare(chosen, _judged(rows), "all", clusters=_topics()).assign(questions_of=kind)
-            )
-    parts = [tuned.assign(questions_of="all"), *(part.assign(split="test") for part in scored)]
-    table = pd.concat(parts, ignore_index=True)
-    table["chosen"] = table["model"] == names[best]
-    columns = ["split", "questions_of", "model", "chosen"]
-    return table[[*columns, *(c for c in table if c not in columns)]]
-
-
-# Size of the passages ------------------------------------------------------------------
-
-#: Cuts that are compared; those whose vectors the artifacts hold are searched by vectors too.
-CUTS = (
-    Chunker(),
-    Chunker("sentences", 1),
-    Chunker("sentences", 3),
-    Chunker("sentences", 3, 1),
-    *(Chunker("words", n, share) for n in (40, 80) for share in (0, n // 4, n // 2)),
-    Chunker("article"),
-)
-EMBEDDED = (Chunker(), Chunker("sentences", 1))
-#: Passages that are handed to the reader.
-READ = (1, 3, 5, 10)
-
-
-def fact_ranks(table: pd.DataFrame, chunker: Chunker, how: str = "words") -> pd.DataFrame:
-    """Search passages of one cut for questions of which the answer's sentence is known.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`evaluation.asked`; questions without a sentence, and those that name an article
-        by its number, are left out.
-    chunker : Chunker
-    how : {"words", "vectors"}
-        BM25 on the question as asked, or MiniLM.
-
-    Returns
-    -------
-    DataFrame
-        Index ``id``; ``fact``: rank of the first passage that holds all of the sentence, of an
-        article of grade 2; ``article``: of the first one of such an article (missing where none
-        is found); ``words_<k>``: words of the first k passages, for each of :data:`READ`;
-        ``passages`` and ``length`` (mean words) of the whole index.
-    """
-    page, known = world.knowledge_base(ev.NOW), world.truth(ev.NOW)
-    ids = page.set_index(["article_id", "language", "version"])["id"]
-    cut = [chunk for article in read_articles(as_articles(page)) for chunk in chunker(article)]
-    owner = np.array([ids[chunk.article.key] for chunk in cut])
-    first, last = (np.array([getattr(c, end) for c in cut]) for end in ("start", "end"))
-    length = np.array([len(chunk.text.split()) for chunk in cut])
-    texts = [chunk.indexed for chunk in cut]
-    rows = table[table["answerable"] & (table["answer_fact"] != "")]
-    rows = rows[[not query.number for query in rows["query"]]]
-    if how == "words":
-        bm25 = BM25(texts, [chunk.article.language for chunk in cut])
-        scores = [bm25.scores(query.text, query.language) for query in rows["query"]]
-    else:
-        model = ev.embedder()
-        asked = model.encode([query.text for query in rows["query"]])
-        scores = list(asked @ model.encode(texts).T)
-    place = known.facts.set_index(["article", "fact"])[["start", "end"]]
-    good = known.relevance.query("grade == 2").groupby("question")["article"].agg(list)
-    found = []
-    for row, score in zip(rows.itertuples(), scores, strict=True):
-        best = top(score, len(score), 0.0 if how == "words" else -np.inf)
-        of_article, holds = np.zeros((2, len(best)), bool)
-        for article in good[row.id]:
-            mine = owner[best] == article
-            of_article |= mine
-            if (article, row.answer_fact) in place.index:
-                start, end = place.loc[(article, row.answer_fact)]
-                holds |= mine & (first[best] <= start) & (end <= last[best])
-        read = {f"words_{k}": length[best[:k]].sum() for k in READ}
-        ranks = [1 + np.argmax(x) if x.any() else np.nan for x in (holds, of_article)]
-        found.append({"id": row.id, "fact": ranks[0], "article": ranks[1], **read})
-    return pd.DataFrame(found).set_index("id").assign(passages=len(cut), length=length.mean())
-
-
-def support_chunking() -> pd.DataFrame:
-    """Vary size and overlap of the passages, on the tuning questions.
-
-    Returns
-    -------
-    DataFrame
-        ``cut`` (headings, sentences, words, article), ``size``, ``overlap`` (in that unit; 0
-        where there is none), ``how`` (words: BM25; vectors: MiniLM), ``questions_of`` (all, en),
-        ``questions``, ``passages``, ``length`` (mean words), ``k``, ``fact`` and ``article``
-        (share of questions with the answer's whole sentence, or its article, among the first k),
-        ``read_words`` (mean words of those k: what the reader costs).
-    """
-    tuning, rows = lab().table[lab().table["split"] == "tune"], []
-    language = tuning.set_index("id")["language"]
-    for how, cuts in (("words", CUTS), ("vectors", EMBEDDED)):
-        for chunker in cuts:
-            every = fact_ranks(tuning, chunker, how)
-            size = 1 if chunker.kind == "article" else chunker.size
-            cut = (chunker.kind, size, chunker.overlap, how)
-            english = every[(language.reindex(every.index) == "en").to_numpy()]
-            for name, ranks in (("all", every), ("en", english)):
-                about = (name, len(ranks), ranks["passages"].iloc[0], ranks["length"].iloc[0])
-                for k in READ:
-                    shares = [(ranks[what] <= k).mean() for what in ("fact", "article")]
-                    rows.append((*cut, *about, k, *shares, ranks[f"words_{k}"].mean()))
-    columns = ["cut", "size", "overlap", "how", "questions_of", "questions", "passages", "length"]
-    return pd.DataFrame(rows, columns=[*columns, "k", "fact", "article", "read_words"])
-
-
-def support_rewriting() -> pd.DataFrame:
-    """Score three ways to make the last of several turns stand alone.
-
-    Returns
-    -------
-    DataFrame
-        ``split``, ``how``, ``ndcg``, ``recall``, ``difference`` of nDCG to all turns with ``low``
-        and ``high``, ``questions``.
-    """
-    rows = []
-    ways = ("all turns", "rewritten", "last turn")
-    tables = {how: ev.asked(how).query("kind == 'multi_turn'") for how in ways}
-    for split in ("tune", "test"):
-        found = {}
-        for how, table in tables.items():
-            part = table[table["split"] == split]
-            signals = ev.gather(lab().centre, list(part["query"]))
-            found[how] = ev.runs(part, signals, {"all": SYSTEMS["all"]})["all"]
-        judged = _judged(tables["all turns"].query("split == @split"))
-        table = compare(found, judged, "all turns", clusters=_topics()).set_index(
-            ["model", "metric"]
-        )
-        for how in ways:
-            a = table.loc[(how, "ndcg")]
-            recall = table.loc[(how, "recall"), "value"]
-            rows.append(
-                (split, how, a["value"], recall, a["difference"], a["low"], a["high"], a["queries"])
-            )
-    columns = ["split", "how", "ndcg", "recall", "difference", "low", "high", "questions"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def support_understanding() -> pd.DataFrame:
-    """Score intent, language, entities and the guard; see :func:`evaluation.understanding`."""
-    table = ev.understanding(lab().table)
-    test = lab().test.merge(lab().answered[["id", "article_id"]], on="id", how="left")
-    page = world.knowledge_base().drop_duplicates("article_id").set_index("article_id")
-    good = test["article_id"].map(page["intent"]).to_numpy() == test["intent"].to_numpy()
-    seen = _seen_topics()
-    rows = [
-        ("intent", "article found", *by_cluster(good, test["cluster"]), len(good)),
-        (
-            "intent",
-            "learned on questions, topics seen",
-            *by_cluster(seen, test["cluster"]),
-            len(seen),
-        ),
-    ]
-    return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
-
-
-def _seen_topics() -> np.ndarray:
-    """Say of the test questions whether a model of their own topics gets the intent right."""
-    from sklearn.model_selection import KFold
-
-    test = lab().test
-    texts = np.array([query.text for query in test["query"]], object)
-    codes, intents = test["language"].to_numpy(), test["intent"].to_numpy()
-    good = np.zeros(len(test), bool)
-    for train, left in KFold(5, shuffle=True, random_state=0).split(texts):
-        model = IntentModel().fit(list(texts[train]), list(codes[train]), list(intents[train]))
-        good[left] = np.array(model.predict(list(texts[left]), list(codes[left]))) == intents[left]
-    return good
-
-
-def support_privacy() -> pd.DataFrame:
-    """Score the masks on the test questions.
-
-    Returns
-    -------
-    DataFrame
-        ``questions_of`` (test, unread), ``type``, ``planted``, ``masked``, ``recall``, ``low``,
-        ``high``, ``named``, ``false`` (of all types, in all questions of the group).
-    """
-    raw = world.questions().set_index("id")["turns"].map("\n".join)
-    known, parts = world.truth().entities, []
-    for name, rows in (("test", lab().test), ("unread", lab().test[lab().test["unread"]])):
-        texts = raw[raw.index.isin(rows["id"])].to_dict()
-        recall, false = audit(texts, known[known["question"].isin(rows["id"])])
-        low, high = zip(
-            *(
-                wilson(np.arange(n) < k)[1:]
-                for n, k in recall[["planted", "masked"]].itertuples(index=False)
-            ),
-            strict=True,
-        )
-        parts.append(
-            recall.assign(low=low, high=high, false=len(false), questions_of=name).reset_index()
-        )
-    columns = ["questions_of", "type", "planted", "masked", "recall", "low", "high", "named"]
-    return pd.concat(parts, ignore_index=True)[[*columns, "false"]]
-
-
 # Answers -----------------------------------------------------------------------------
 
 
@@ -576,7 +225,7 @@ def _precise_from(level: float) -> float:
     1 where ten answers or more never reach it.
     """
     _, crossed = learning.learn(lab().table, lab().answered)
-    curve = ev.risk_coverage(crossed["right"].to_numpy(), crossed["relevant"].to_numpy(bool))
+    curve = risk_coverage(crossed["right"].to_numpy(), crossed["relevant"].to_numpy(bool))
     enough = curve[(curve["risk"] <= 1 - level + 1e-9) & (curve["coverage"] * len(curve) >= 10)]
     return float(enough["threshold"].min()) if len(enough) else 1.0
 
@@ -615,6 +264,37 @@ def support_stale(start: str = "2024-06-01", end: str = "2026-09-30", n: int = 6
     return pd.DataFrame(rows, columns=["updated", "days", "changes", "hits", "stale", "bound"])
 
 
+def unplanted() -> leaks.Told:
+    """Return the messages that nobody planted, written by hand."""
+    return leaks.read(data_dir() / ev.CASE / "unplanted.toml")
+
+
+def support_unplanted() -> pd.DataFrame:
+    """Measure masks and guard on all three parts; see :func:`casebook.serving.leaks.summary`."""
+    told = unplanted()
+    return leaks.summary(leaks.mask_cases(told), leaks.guard_cases(told))
+
+
+def _judged_pairs(theirs: pd.DataFrame) -> pd.DataFrame:
+    """Pair our answers with those of another system; every second pair has ours first."""
+    ours, quality = lab().answered.set_index("id").loc[theirs.index], {"partial": 0.5}
+    quality |= dict.fromkeys(ev.RIGHT, 1.0)
+    sides = {"a": (ours, True), "b": (theirs, False)}
+    pairs = pd.DataFrame(
+        {
+            f"{what}_{side}": value
+            for side, (frame, own) in sides.items()
+            for what, value in {
+                "quality": frame["label"].map(quality).fillna(0.0),
+                "words": frame["said"].str.split().str.len().clip(lower=1),
+                "own": own,
+            }.items()
+        }
+    )
+    turned = np.arange(len(pairs)) % 2 == 1
+    return pd.concat([pairs[~turned], swapped(pairs[turned])[pairs.columns]])
+
+
 def support_judge() -> pd.DataFrame:
     """Measure the bias of a simulated judge on answers of two systems."""
     rows = lab().test[lab().test["answerable"]]
@@ -624,8 +304,7 @@ def support_judge() -> pd.DataFrame:
     finally:
         lab().centre.weights = weights
     both = theirs.loc[theirs["said"] != "", "id"]
-    pairs = judging.judged_pairs(lab().answered, theirs, list(both))
-    return judging.judge_spread(pairs, judging.Judge())
+    return judge_spread(_judged_pairs(theirs.set_index("id").loc[list(both)]), Judge())
 
 
 def support_unlabelled() -> pd.DataFrame:
@@ -639,12 +318,12 @@ def support_unlabelled() -> pd.DataFrame:
     test = lab().test[lab().test["answerable"]]
     found, judged = ev.runs(test, lab().signals), _judged(test)
     ndcg = {name: per_query(run, judged)["ndcg"] for name, run in found.items()}
-    apart = judging.disagreement(found["words"], found["vectors, glossary"])
+    apart = disagreement(found["words"], found["vectors, glossary"])
     failed = (per_query(found["all"], judged, 3)["recall"] == 0).reindex(apart.index).dropna()
-    value = ev.auroc(apart[failed.index].to_numpy(), failed.to_numpy(bool))[0]
+    value = auroc(apart[failed.index].to_numpy(), failed.to_numpy(bool))[0]
     rows = [("disagreement finds failures", "all", value, np.nan)]
     for name, run in found.items():
-        plain, weighed = judging.click_proxies(judging.clicks(run, judged, seed=3))
+        plain, weighed = click_proxies(clicks(run, judged, seed=3))
         rows.append(("clicks", name, plain, ndcg[name].mean()))
         rows.append(("clicks by chance of a look", name, weighed, ndcg[name].mean()))
     rows += [("answer near the question", *_near())]
@@ -654,7 +333,7 @@ def support_unlabelled() -> pd.DataFrame:
 def _near() -> tuple[str, float, float]:
     """Return how well the nearness of question and answer tells right from wrong answers."""
     rows = ev.to_articles(confident())
-    value = ev.auroc(rows["english"].to_numpy(), ev.is_right(rows["label"]))[0]
+    value = auroc(rows["english"].to_numpy(), ev.is_right(rows["label"]))[0]
     return "all", value, np.nan
 
 
@@ -773,7 +452,10 @@ def cheapest_from(reactions: Mapping[str, Sequence[float]]) -> tuple[float, floa
     crossed, costs = _crossed(), learning.kind_costs(reactions=reactions)
     sure, labels = crossed["right"].to_numpy(), crossed["label"]
     together = costs["cost_eur"] + costs["loss_eur"]
-    curves = [learning.cost_curve(sure, labels, price) for price in (costs["cost_eur"], together)]
+    curves = [
+        cost_curve(sure, labels, price, "abstain_to_human", ev.RIGHT)
+        for price in (costs["cost_eur"], together)
+    ]
     carrier, both = (float(c.loc[c["cost_eur"].idxmin(), "threshold"]) for c in curves)
     return carrier, both
 
@@ -837,7 +519,7 @@ def support_public() -> pd.DataFrame:
             both = np.concatenate([sure, other])
             ours_there = np.arange(len(both)) < len(sure)
             rows.append(
-                (name, "out of scope, AUROC", *ev.auroc(both, ours_there, draws=200), len(both))
+                (name, "out of scope, AUROC", *auroc(both, ours_there, draws=200), len(both))
             )
     return pd.DataFrame(rows, columns=["collection", "what", "value", "low", "high", "cases"])
 
@@ -874,13 +556,7 @@ STUDIES: dict[str, Callable[[], pd.DataFrame]] = {
         support_learned,
         support_retrieval,
         support_kinds,
-        support_languages,
         support_embedders,
-        support_rerank,
-        support_chunking,
-        support_rewriting,
-        support_understanding,
-        support_privacy,
         support_unplanted,
         support_abstention,
         support_answers,

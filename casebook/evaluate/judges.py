@@ -1,17 +1,20 @@
-"""A simulated judge with a known bias, and what can be seen without labels.
+"""A judge with a known bias: what a language model as judge is feared for, simulated and measured.
 
-Both are held against the known labels of the world.
+Examples
+--------
+>>> import pandas as pd
+>>> same = {"quality_a": [1.0], "quality_b": [1.0], "words_a": [20], "words_b": [10]}
+>>> pair = pd.DataFrame(same | {"own_a": [False], "own_b": [False]})
+>>> Judge(first=0.5, longer=0.6).odds(pair).round(2).tolist()
+[1.1]
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-
-# A judge and its bias ----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -132,69 +135,3 @@ def judge_spread(pairs: pd.DataFrame, judge: Judge, judges: int = 40) -> pd.Data
         .assign(measured=by["measured"].mean(), sd=by["measured"].std(), pairs=len(pairs))
     )
     return table.reset_index()
-
-
-def judged_pairs(
-    ours: pd.DataFrame, theirs: pd.DataFrame, questions: Sequence[str]
-) -> pd.DataFrame:
-    """Pair the answers of two systems; every second pair has ours first, ours in its own style."""
-    quality = {"right": 1.0, "right_other_language": 1.0, "partial": 0.5}
-    a, b = (frame.set_index("id").loc[list(questions)] for frame in (ours, theirs))
-    pairs = pd.DataFrame(
-        {
-            "quality_a": a["label"].map(quality).fillna(0.0),
-            "quality_b": b["label"].map(quality).fillna(0.0),
-            "words_a": a["said"].str.split().str.len().clip(lower=1),
-            "words_b": b["said"].str.split().str.len().clip(lower=1),
-            "own_a": True,
-            "own_b": False,
-        }
-    )
-    turned = np.arange(len(pairs)) % 2 == 1
-    return pd.concat([pairs[~turned], swapped(pairs[turned])[pairs.columns]])
-
-
-# Without labels ----------------------------------------------------------------------
-
-
-def disagreement(first: pd.DataFrame, second: pd.DataFrame, k: int = 10) -> pd.Series:
-    """Return 1 minus the Jaccard overlap of two runs' first k documents, by query."""
-    tops = [run[run["rank"] <= k].groupby("query_id")["doc_id"].agg(set) for run in (first, second)]
-    queries = tops[0].index.union(tops[1].index)
-    values = {}
-    for query in queries:
-        a, b = (top.get(query, set()) for top in tops)
-        values[query] = 1 - len(a & b) / max(len(a | b), 1)
-    return pd.Series(values, name="disagreement").rename_axis("query_id")
-
-
-#: Of shown results: probability of a look by rank, of a click on a relevant and on another one.
-LOOKS, CLICKS = (1.0, 0.6, 0.4), (0.7, 0.1)
-
-
-def clicks(run: pd.DataFrame, judged: pd.DataFrame, seed: int, times: int = 20) -> pd.DataFrame:
-    """Simulate clicks on the first three results by the position model.
-
-    Returns
-    -------
-    DataFrame
-        ``query_id``, ``doc_id``, ``rank``, ``shown`` (times), ``clicks``.
-
-    References
-    ----------
-    Joachims, Swaminathan & Schnabel (2017), *Unbiased learning-to-rank with biased feedback*, WSDM.
-    """
-    rng = np.random.default_rng(seed)
-    rows = run[run["rank"] <= len(LOOKS)].merge(judged, on=["query_id", "doc_id"], how="left")
-    good = rows["relevance"].fillna(0).gt(0).to_numpy()
-    chance = np.where(good, *CLICKS) * np.array(LOOKS)[rows["rank"] - 1]
-    return rows[["query_id", "doc_id", "rank"]].assign(
-        shown=times, clicks=rng.binomial(times, chance)
-    )
-
-
-def click_proxies(found: pd.DataFrame) -> tuple[float, float]:
-    """Return clicks per showing, plain and with each click over its chance of a look."""
-    looks = np.array(LOOKS)[found["rank"] - 1]
-    shown = found["shown"].sum() / len(LOOKS)
-    return float(found["clicks"].sum() / shown), float((found["clicks"] / looks).sum() / shown)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import pairwise
 
 import pandas as pd
 
-from .content import KINDS, TODAY, Content, as_text, in_force, name_of, overlap
-from .tracking import is_tracking_number
-from .truth import PII, entities
+from casebook.cases.support_rag_chatbot.world import KINDS, PII, TODAY, Content, is_tracking_number
+from casebook.cases.support_rag_chatbot.world.content import (
+    as_text,
+    in_force,
+    name_of,
+    own_content,
+)
+from casebook.cases.support_rag_chatbot.world.truth import entities
 
 #: Questions of each kind, in the order of
 #: :data:`~casebook.cases.support_rag_chatbot.world.content.KINDS`.
@@ -91,6 +97,63 @@ def is_reserved(kind: str, value: str) -> bool:
     if kind == "address":
         return bool(RESERVED_ADDRESS.search(value))
     raise ValueError(f"{kind!r} is no kind of personal data; there are {PII}.")
+
+
+_WORD = re.compile(r"[^\W\d_]{3,}")
+
+
+@cache
+def stop_words(language: str) -> frozenset[str]:
+    """Return the stop words of bm25s of a language (for English its long list)."""
+    from bm25s import stopwords
+
+    names = {"en": "EN_PLUS", "de": "GERMAN", "es": "SPANISH"}
+    if language not in names:
+        raise ValueError(f"No stop words for {language!r}; there are {sorted(names)}.")
+    return frozenset(getattr(stopwords, f"STOPWORDS_{names[language]}"))
+
+
+def content_words(text: str, language: str) -> frozenset[str]:
+    """Return the words of three letters and more that are no stop words, in lower case."""
+    return frozenset(_WORD.findall(text.casefold())) - stop_words(language)
+
+
+def overlap(of: Content | None = None) -> pd.DataFrame:
+    """Return how many of a question's content words stand in its first relevant article.
+
+    Parameters
+    ----------
+    of : Content, optional
+        By default the world's own.
+
+    Returns
+    -------
+    DataFrame
+        ``question``, ``language``, ``kind``, ``overlap`` (share of the question's content words, of
+        all turns) and ``overlap_stems`` (the same of the first six letters of each word). Questions
+        without a relevant article or content words are left out.
+    """
+    of = of or own_content()
+    articles = of.articles.set_index("id")
+    whole = (articles["title"] + "\n" + articles["text"]).to_dict()
+    rows = []
+    for question in of.questions.itertuples():
+        if not question.relevant or question.relevant[0] not in whole:
+            continue
+        asked = content_words("\n".join(question.turns), question.language)
+        said = content_words(whole[question.relevant[0]], question.language)
+        if asked:
+            stems = {word[:6] for word in said}
+            rows.append(
+                {
+                    "question": question.id,
+                    "language": question.language,
+                    "kind": question.kind,
+                    "overlap": len(asked & said) / len(asked),
+                    "overlap_stems": sum(word[:6] in stems for word in asked) / len(asked),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def _articles(of: Content) -> Iterator[str]:

@@ -1,9 +1,14 @@
-"""Masks and guard measured on messages that nobody planted: ``unplanted.toml``, written by hand.
+"""Masks and a guard measured on messages that nobody planted; what of a value is left in a text.
 
-The first part was written before the code that it judges was changed, and is split in two by the
-hash of each text: of the half that is held out only the totals were looked at while the patterns
-were written. Its author knew both halves; so a *fresh* part was written when the code was finished,
-and nothing was changed after it was measured.
+The messages stand in a TOML file, written by hand: personal data between ``⟦`` and ``⟧``, harmless
+ones, numbers over several turns, probes of a guard. Its first part is split in two by the hash of
+each text, so that patterns are written on one half and judged on the other; a ``fresh`` part is
+written when the patterns are finished.
+
+Examples
+--------
+>>> left_of("DE89 3704 0044", "pay to de-8937040044"), left_of("020 7946 0123", "call [phone]")
+('whole', '')
 """
 
 from __future__ import annotations
@@ -11,29 +16,30 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from casebook.evaluate.intervals import wilson
-from casebook.project import data_dir
 from casebook.serving.guard import attack
 from casebook.serving.privacy import Finding, find, mask_turns
 
-FILE = "16_support_rag_chatbot/unplanted.toml"
 HALVES = ("development", "held out")
 FRESH = "fresh"
 PARTS = (*HALVES, FRESH)
 _MARKED = re.compile(r"⟦(.*?)⟧", re.DOTALL)
 
 Find = Callable[[str], Sequence[Finding]]
+#: What a file of messages holds.
+Told = Mapping[str, Any]
 
 
-@cache
-def _file() -> dict:
-    with open(data_dir() / FILE, "rb") as file:
+def read(path: Path) -> Told:
+    """Read a file of messages."""
+    with open(path, "rb") as file:
         return tomllib.load(file)
 
 
@@ -58,35 +64,35 @@ def unmarked(text: str) -> tuple[str, list[tuple[int, int]]]:
     return plain + text[at:], spans
 
 
-def personal() -> Iterator[tuple[str, str, str, int, int]]:
+def personal(told: Told) -> Iterator[tuple[str, str, str, int, int]]:
     """Yield part, kind, text, start and end of each piece of personal data."""
-    for fresh, told in ((False, _file()), (True, _file()[FRESH])):
-        for kind, texts in told["personal"].items():
+    for fresh, messages in ((False, told), (True, told[FRESH])):
+        for kind, texts in messages["personal"].items():
             for marked in texts:
                 text, ((start, end),) = unmarked(marked)
                 yield FRESH if fresh else half(text), kind, text, start, end
 
 
-def harmless() -> list[tuple[str, str]]:
+def harmless(told: Told) -> list[tuple[str, str]]:
     """Return the messages without personal data, each with its part."""
-    told = [(half(text), text) for text in _file()["harmless"]["texts"]]
-    return told + [(FRESH, text) for text in _file()[FRESH]["harmless"]["texts"]]
+    first = [(half(text), text) for text in told["harmless"]["texts"]]
+    return first + [(FRESH, text) for text in told[FRESH]["harmless"]["texts"]]
 
 
-def split_turns() -> list[tuple[list[str], list[str]]]:
+def split_turns(told: Told) -> list[tuple[list[str], list[str]]]:
     """Return conversations with a number over several turns: the turns, and its pieces."""
     return [
         ([unmarked(turn)[0] for turn in turns], [_MARKED.search(turn)[1] for turn in turns])
-        for turns in _file()["split"]["turns"]
+        for turns in told["split"]["turns"]
     ]
 
 
-def probes() -> list[tuple[str, str, bool]]:
+def probes(told: Told) -> list[tuple[str, str, bool]]:
     """Return messages with their part, and whether each is an attack."""
     return [
         (FRESH if fresh else half(text), text, kind == "attack")
-        for fresh, told in ((False, _file()), (True, _file()[FRESH]))
-        for kind, texts in told["probes"].items()
+        for fresh, messages in ((False, told), (True, told[FRESH]))
+        for kind, texts in messages["probes"].items()
         for text in texts
     ]
 
@@ -101,11 +107,13 @@ def covered(text: str, start: int, end: int, found: Sequence[Finding]) -> str:
     return "open" if left == letters else "part" if left else "whole"
 
 
-def mask_cases(look: Find = find) -> pd.DataFrame:
+def mask_cases(told: Told, look: Find = find) -> pd.DataFrame:
     """Search every message.
 
     Parameters
     ----------
+    told : mapping
+        Of :func:`read`.
     look : callable
         Finds personal data in a text.
 
@@ -116,19 +124,19 @@ def mask_cases(look: Find = find) -> pd.DataFrame:
         (whole, part, open), ``right`` and ``false`` (findings that touch personal data, or not).
     """
     rows = []
-    for part, kind, text, start, end in personal():
+    for part, kind, text, start, end in personal(told):
         found = look(text)
         right = sum(f.start < end and start < f.end for f in found)
         state = covered(text, start, end, found)
         rows.append((part, kind, text, state, right, len(found) - right))
-    rows += [(part, "harmless", text, "", 0, len(look(text))) for part, text in harmless()]
+    rows += [(part, "harmless", text, "", 0, len(look(text))) for part, text in harmless(told)]
     return pd.DataFrame(rows, columns=["part", "kind", "text", "masked", "right", "false"])
 
 
-def turns_masked(mask: Callable[[Sequence[str]], Sequence[str]] = mask_turns) -> float:
+def turns_masked(told: Told, mask: Callable[[Sequence[str]], Sequence[str]] = mask_turns) -> float:
     """Return the share of conversations of which no piece of a split number is left in any turn."""
     done = []
-    for turns, pieces in split_turns():
+    for turns, pieces in split_turns(told):
         said = mask(turns)
         done.append(not any(p in turn for p, turn in zip(pieces, said, strict=True)))
     return float(np.mean(done))
@@ -137,9 +145,9 @@ def turns_masked(mask: Callable[[Sequence[str]], Sequence[str]] = mask_turns) ->
 # Guard -------------------------------------------------------------------------------
 
 
-def guard_cases(judge: Callable[[str], str] = attack) -> pd.DataFrame:
+def guard_cases(told: Told, judge: Callable[[str], str] = attack) -> pd.DataFrame:
     """Judge every probe: ``part``, ``text``, ``attack`` (truth), ``refused``."""
-    rows = [(part, text, bad, bool(judge(text))) for part, text, bad in probes()]
+    rows = [(part, text, bad, bool(judge(text))) for part, text, bad in probes(told)]
     return pd.DataFrame(rows, columns=["part", "text", "attack", "refused"])
 
 
@@ -184,6 +192,33 @@ def summary(masks: pd.DataFrame, guard: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def support_unplanted() -> pd.DataFrame:
-    """Measure masks and guard on all three parts; see :func:`summary`."""
-    return summary(mask_cases(), guard_cases())
+# What is left ------------------------------------------------------------------------
+
+#: Characters in a row, letters and digits alone, that count as a part of something planted.
+PART = 8
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\W_]", "", text).casefold()
+
+
+def left_of(value: str, text: str, ours: str = "") -> str:
+    """Say what of a value stands in a text, spaces and punctuation aside.
+
+    Parameters
+    ----------
+    value, text : str
+    ours : str
+        What of the text is not the customer's: a word of ours (``customer`` of an address
+        ``customer.one@…``) gives nobody away.
+
+    Returns
+    -------
+    {"", "part", "whole"}
+        A part is :data:`PART` characters in a row.
+    """
+    value, text, ours = _plain(value), _plain(text), _plain(ours)
+    if value in text:
+        return "whole"
+    parts = (value[i : i + PART] for i in range(len(value) - PART + 1))
+    return "part" if any(part in text and part not in ours for part in parts) else ""
