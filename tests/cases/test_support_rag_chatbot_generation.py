@@ -231,6 +231,41 @@ def test_a_prompt_whose_words_change_gets_another_number(name):
     assert replace(PROMPTS[name], system="Be brief.").stamp != STAMPS[name]
 
 
+# The artifact's sample, and what reads it
+
+
+def _stored(split="tune", n=12, text="I do not know, since the passages do not say it."):
+    items = generation.stored_requests(split)[:n]
+    stamp = PROMPTS["plain"].stamp
+    rows = [(o.question, "plain", stamp, "small", text, 99, 9, "stop", 0.5, 1.5) for o in items]
+    return pd.DataFrame(rows, columns=generation.REPLY)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "found"),
+    [
+        ("I do not know, since the passages are silent.", 99, []),
+        ("It is kept.", 99, ["4 of 4 answers begin otherwise"]),
+        ("I do not know, since the passages are silent.", 98, ["other tokens were read"]),
+    ],
+)
+def test_a_sample_of_the_answers_is_asked_again(text, tokens, found):
+    def ask(one, name):
+        return one.question, name, "", "small", text, tokens, 9, "stop", 0.5, 1.5
+
+    how, lines = artifacts.compare_answers(_stored(), ask, np.random.default_rng(0))
+    assert "of 4 answers begin" in how and bool(lines) == bool(found)
+    assert all(one in " ".join(lines) for one in found)
+
+
+def test_studies_read_the_answers_of_one_prompt_and_split(monkeypatch):
+    both = pd.concat([_stored(), _stored("test", 3, "It is kept.")])
+    monkeypatch.setattr(written, "artifact", lambda case, file: both)
+    assert len(written.replies("tune", "plain")) == 12 and len(written.replies()) == 3
+    assert written.replies("tune", "plain")["declined"].all()
+    assert written.replies("tune", "marks").empty
+
+
 # What answers are worth beside their shares
 
 

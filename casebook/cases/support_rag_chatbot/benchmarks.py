@@ -18,6 +18,7 @@ from functools import cache
 
 import pandas as pd
 
+from casebook.cases.support_rag_chatbot import written
 from casebook.cases.support_rag_chatbot.studies import STUDIES
 from casebook.data import real
 from casebook.data.texts import Collection, cranfield, scifact
@@ -110,4 +111,5 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "rescues": rescues,
     "real_scifact": real_scifact,
     **STUDIES,
+    **written.STUDIES,
 }
