@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from support_rag_chatbot_fakes import ARTICLES, MODEL, NOW
 
+from casebook.cases.support_rag_chatbot import artifacts, generation, planted, world, worth, written
 from casebook.cases.support_rag_chatbot import evaluation as ev
-from casebook.cases.support_rag_chatbot import generation, planted, world, worth
 from casebook.cases.support_rag_chatbot.answer import ExtractiveReader, quoted
 from casebook.cases.support_rag_chatbot.evaluation import Label
 from casebook.cases.support_rag_chatbot.generation import PROMPTS, SECTIONS
