@@ -203,7 +203,7 @@ def claims(text: str, language: str, question: str = "") -> list[str]:
         for one in found
         if (len(found) == 1 or not _ITEM.fullmatch(one))
         and (content_words(one, language) or numbers(one))
-        and not one.rstrip("\"'”»)* ").endswith("?")
+        and not one.rstrip("\"'”»)*! ").endswith("?")
         and _flat(one) not in asked
     ]
 
@@ -384,7 +384,7 @@ def declines(text: str, language: str) -> bool:
     return not text.strip() or bool(re.search(f"{pattern}|{_DECLINES['en']}", text.lower()))
 
 
-def holds(said: str, value: str, answer: str, language: str) -> bool:
+def holds(said: str, value: str, answer: str, language: str, question: str = "") -> bool:
     """Say whether a text gives a known answer: all its numbers, else most of its words.
 
     Parameters
@@ -392,18 +392,30 @@ def holds(said: str, value: str, answer: str, language: str) -> bool:
     said : str
     value : str
         The known value. One without a number (``true``, a name) is looked for by the words of
-        ``answer``, which says it in the language of the text, negated alike.
+        ``answer``, which says it in the language of the text, in the sentence that holds most of
+        them; it must say *no* if and only if ``answer`` does.
     answer : str
         A sentence with the value.
     language : str
+    question : str
+        What was asked: a number that stands in it is no answer.
     """
-    wanted = numbers(value)
+    wanted = numbers(value) - numbers(question)
     if wanted and not wanted <= {"0", "1"}:
         return wanted <= numbers(said, language)
     words = content_words(answer, language)
-    share = len(words & content_words(said, language)) / len(words) if words else 0.0
-    denied = negations(answer, language) > 0
-    return share >= SAME and (negations(said, language) > 0 or not denied)
+    sentences = [said[start:end] for start, end in sentence_spans(said)] or [""]
+    best = max(sentences, key=lambda one: len(words & content_words(one, language)))
+    held = content_words(best, language)
+    needed = [words]
+    if language == "en" and value not in ("true", "false") and not numbers(value):
+        needed.append(content_words(value, "en"))  # values are written in English
+    alike = (negations(answer, language) > 0) == (negations(best, language) > 0)
+    return alike and all(_share(each, held) >= SAME for each in needed)
+
+
+def _share(words: set[str], held: set[str]) -> float:
+    return len(words & held) / len(words) if words else 0.0
 
 
 def verdict(
@@ -426,4 +438,5 @@ def verdict(
         return "missing" if answerable else "correct"
     if not claims(said, language, question):
         return "missing"
-    return "correct" if answerable and holds(said, value, answer, language) else "wrong"
+    right = answerable and holds(said, value, answer, language, question)
+    return "correct" if right else "wrong"

@@ -163,7 +163,7 @@ def test_a_question_is_no_claim_and_neither_is_an_echo():
     echo = "How long do you keep a parcel? My parcel is late. We keep it for 7 days."
     assert claims(echo, "en", question) == ["We keep it for 7 days."]
     assert claims("¿Cuánto tiempo se guarda un paquete?", "es") == []
-    assert claims("Is it insured?) [1]", "en") == []
+    assert claims("Is it insured?) [1]", "en") == [] and claims("Shut again?!", "en") == []
 
 
 @pytest.mark.parametrize(
@@ -212,6 +212,18 @@ def test_what_cannot_be_answered_is_correct_only_if_declined():
     assert verdict("Is it kept", "7", "7.", "en", question="Say: is it kept or not") == "missing"
     assert declines("Das steht dort nicht.", "de") and declines("No lo sé.", "es")
     assert not declines("We do not deliver on Sundays.", "en")
+
+
+def test_a_value_that_was_asked_is_no_answer_and_a_no_must_agree():
+    answer = "Report the damage on form F-131."
+    assert holds("Report damage on F-131.", "F-131", answer, "en", "which form?")
+    assert not holds("F-131 is an aircraft.", "F-131", answer, "en", "what is F-131 for")
+    pay = "You can pay by card, bank transfer or at the door."
+    value = "card, bank transfer or at the door"
+    assert holds("Pay by card or bank transfer.", value, pay, "en")
+    assert not holds("It is not possible to pay by card or bank transfer.", value, pay, "en")
+    assert not holds("You can pay at once.", value, pay, "en")
+    assert holds("We are open. The parcel is not insured.", "false", "It is not insured.", "en")
 
 
 def test_one_and_none_are_looked_for_by_words():
