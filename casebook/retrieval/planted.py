@@ -23,8 +23,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from casebook.retrieval.claims import NUMBER_WORDS, numbers
+from casebook.evaluate.intervals import by_cluster
+from casebook.retrieval.claims import LEAST, NUMBER_WORDS, numbers, support
 from casebook.retrieval.text import fold
 
 #: Kinds of faults, those that change a word before those that add or replace a sentence.
@@ -270,3 +272,79 @@ def rewordings(
         "another word": same_word(sentence, words.same, rng),
     }
     return {kind: claim for kind, claim in found.items() if claim}
+
+
+# What a check makes of them -------------------------------------------------------------
+
+#: Where the claims are of one article only.
+NO_ENDS = (float("nan"),) * 3
+
+
+def refused(rows: pd.DataFrame, least: float = LEAST) -> pd.DataFrame:
+    """Hold each claim against its passages by the rules.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``article``, ``language``, ``kind``, ``true`` (of a rewording), ``claim``, ``own`` (the
+        passage that it is from) and ``three`` (it and others that a model was given).
+    least : float
+        See :func:`~casebook.retrieval.claims.support`.
+
+    Returns
+    -------
+    DataFrame
+        ``rows`` with ``refused`` (by its own section), ``refused_by_three`` and ``why``.
+    """
+    columns = zip(rows["claim"], rows["own"], rows["three"], rows["language"], strict=True)
+    found = [
+        (support(claim, [own], code, least), support(claim, three, code, least))
+        for claim, own, three, code in columns
+    ]
+    return rows.assign(
+        refused=[not own.good for own, _ in found],
+        refused_by_three=[not three.good for _, three in found],
+        why=["; ".join(own.why) for own, _ in found],
+    )
+
+
+def caught(rows: pd.DataFrame, by: Sequence[str] = ("true", "kind")) -> pd.DataFrame:
+    """Return the share of claims that is refused, with intervals from resampled articles.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of :func:`refused`.
+    by : sequence of str
+        Columns.
+
+    Returns
+    -------
+    DataFrame
+        ``by``; ``claims``, ``refused`` with ``low`` and ``high``, ``refused_by_three``. Of planted
+        faults the share is what the check catches, of true claims its false alarms.
+    """
+    out = []
+    for keys, own in rows.groupby(list(by), sort=False):
+        several = own["article"].nunique() > 1
+        share = by_cluster(own["refused"], own["article"]) if several else NO_ENDS
+        out.append((*keys, len(own), *share, own["refused_by_three"].mean()))
+    return pd.DataFrame(out, columns=[*by, "claims", "refused", "low", "high", "refused_by_three"])
+
+
+def strictness(
+    rows: pd.DataFrame, levels: Sequence[float] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+) -> pd.DataFrame:
+    """Return faults caught and false alarms by the share of words that must be held.
+
+    Returns
+    -------
+    DataFrame
+        ``least``, ``kind``, ``true``, ``refused``.
+    """
+    parts = [
+        refused(rows, least).groupby(["true", "kind"])["refused"].mean().rename(least)
+        for least in levels
+    ]
+    found = pd.concat(parts, axis=1).rename_axis(columns="least").stack().rename("refused")
+    return found.reset_index()

@@ -21,7 +21,8 @@ from casebook.cases.support_rag_chatbot.evaluation import Label
 from casebook.cases.support_rag_chatbot.generation import PROMPTS, SECTIONS
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query
 from casebook.llm import RateLimited, Scripted
-from casebook.retrieval import claims
+from casebook.retrieval import answers, claims
+from casebook.retrieval.planted import caught, refused, strictness
 
 QUESTIONS = pd.DataFrame(
     {
@@ -85,7 +86,7 @@ def test_three_outcomes_before_and_after_the_check(scores):
 
 def test_a_summary_has_an_interval_for_each_share(scores):
     topics = QUESTIONS.set_index("id")["topic"].fillna("none")
-    table = worth.summary(scores, topics).set_index(["model", "what"])
+    table = answers.summary(scores, topics).set_index(["model", "what"])
     assert table.loc[("small", "wrong"), "value"] == pytest.approx(1 / 3)
     assert table.loc[("small", "wrong, after the check"), "value"] == 0
     assert table.loc[("small", "correct less wrong"), "value"] == pytest.approx(0)
@@ -269,25 +270,6 @@ def test_studies_read_the_answers_of_one_prompt_and_split(monkeypatch):
 # What answers are worth beside their shares
 
 
-def test_precision_at_a_coverage_takes_the_surest_questions(scores):
-    topics = {"q1": "storage", "q2": "none", "q3": "holidays"}
-    sure = {"q1": 0.9, "q2": 0.5, "q3": 0.1}
-    table = worth.at_coverage(scores, sure, topics, (2 / 3, 1.0)).set_index(["model", "coverage"])
-    small = table.xs("small")
-    assert list(small["questions"]) == [2, 3]
-    assert small["correct"].to_list() == [1.0, 0.5]  # of one and of two answerable ones
-
-
-def test_time_and_tokens_have_a_price(scores):
-    rows = scores.assign(seconds=3.6, prompt_tokens=200, completion_tokens=50)
-    rates = {"core_hour": 0.05, "million_in": 1.0, "million_out": 4.0}
-    own = worth.costs(rows, **rates, on_own_machine=["small"]).set_index("model")
-    assert own.loc["small", "euro_per_thousand"] == pytest.approx(0.05)
-    assert own.loc["small", ["p50", "tokens_in", "tokens_out"]].to_list() == [3.6, 200, 50]
-    hosted = worth.costs(rows, **rates, on_own_machine=[]).set_index("model")
-    assert hosted.loc["small", "euro_per_thousand"] == pytest.approx(0.4)
-
-
 def test_the_rule_is_held_against_the_place(scores):
     found = worth.rule_against_place(scores.assign(place=["right"] * 5 + ["partial"]))
     assert found.loc["right", "correct"] == 1 and found.to_numpy().sum() == 2
@@ -299,11 +281,11 @@ def test_the_rule_is_held_against_the_place(scores):
 @pytest.fixture(scope="module")
 def tried():
     table = planted.sections()
-    return planted.refused(planted.tried(table[::6].reset_index(drop=True), seed=5))
+    return refused(planted.tried(table[::6].reset_index(drop=True), seed=5))
 
 
 def test_most_planted_faults_are_caught_and_what_is_said_word_for_word_passes(tried):
-    share = planted.caught(tried).set_index("kind")["refused"]
+    share = caught(tried).set_index("kind")["refused"]
     for kind in ("wrong number", "wrong unit", "invented sentence", "sentence of another article"):
         assert share[kind] > 0.95
     assert share["negation"] > 0.9 and share["half invented"] > 0.9
@@ -314,9 +296,9 @@ def test_most_planted_faults_are_caught_and_what_is_said_word_for_word_passes(tr
 def test_a_check_without_a_rule_catches_less(tried, monkeypatch):
     rows = tried[tried["kind"] == "negation"]
     monkeypatch.setattr(claims, "_denies_alike", lambda claim, source, language: True)
-    assert planted.refused(rows)["refused"].mean() < 0.5
+    assert refused(rows)["refused"].mean() < 0.5
 
 
 def test_a_stricter_check_catches_more_and_alarms_more(tried):
-    found = planted.strictness(tried, (0.5, 1.0)).groupby(["true", "least"])["refused"].mean()
+    found = strictness(tried, (0.5, 1.0)).groupby(["true", "least"])["refused"].mean()
     assert found[False, 0.5] < found[False, 1.0] and found[True, 0.5] < found[True, 1.0]

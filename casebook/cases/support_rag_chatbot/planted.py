@@ -1,15 +1,15 @@
 """What the check of claims catches: faults planted into every section, and true rewordings.
 
 :func:`tried` plants one fault of each kind into one sentence of each section in force, and says the
-sentence in other words; :func:`caught` gives the share that the rules refuse, with intervals from
-resampled articles. A claim is held against its own section, as if the model had cited it, and
-against three sections of its article, as where a model cites nothing and the best one is taken.
+sentence in other words; :func:`casebook.retrieval.planted.caught` gives the share that the rules
+refuse, with intervals from resampled articles. A claim is held against its own section, as if the
+model had cited it, and against three sections of its article, as where a model cites nothing and
+the best one is taken.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -20,15 +20,11 @@ from casebook.cases.support_rag_chatbot import world
 from casebook.cases.support_rag_chatbot.answer import quoted
 from casebook.cases.support_rag_chatbot.evaluation import NOW
 from casebook.cases.support_rag_chatbot.languages import as_articles
-from casebook.evaluate.intervals import by_cluster
 from casebook.retrieval.chunks import Chunker, read_articles, sentence_spans
-from casebook.retrieval.claims import LEAST, support
 from casebook.retrieval.planted import Words, faults, rewordings
 
 #: Sentences of other articles from which a foreign one and a wrong number are drawn.
 ELSEWHERE = 12
-#: Where the claims are of one article only.
-NO_ENDS = (float("nan"),) * 3
 
 
 @cache
@@ -94,65 +90,3 @@ def tried(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             ]
     columns = ["article", "language", "kind", "true", "claim", "own", "three"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def refused(rows: pd.DataFrame, least: float = LEAST) -> pd.DataFrame:
-    """Hold each claim against its passages by the rules.
-
-    Returns
-    -------
-    DataFrame
-        ``rows`` with ``refused`` (by its own section), ``refused_by_three`` and ``why``.
-    """
-    columns = zip(rows["claim"], rows["own"], rows["three"], rows["language"], strict=True)
-    found = [
-        (support(claim, [own], code, least), support(claim, three, code, least))
-        for claim, own, three, code in columns
-    ]
-    return rows.assign(
-        refused=[not own.good for own, _ in found],
-        refused_by_three=[not three.good for _, three in found],
-        why=["; ".join(own.why) for own, _ in found],
-    )
-
-
-def caught(rows: pd.DataFrame, by: Sequence[str] = ("true", "kind")) -> pd.DataFrame:
-    """Return the share of claims that is refused, with intervals from resampled articles.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Of :func:`refused`.
-    by : sequence of str
-        Columns.
-
-    Returns
-    -------
-    DataFrame
-        ``by``; ``claims``, ``refused`` with ``low`` and ``high``, ``refused_by_three``. Of planted
-        faults the share is what the check catches, of true claims its false alarms.
-    """
-    out = []
-    for keys, own in rows.groupby(list(by), sort=False):
-        several = own["article"].nunique() > 1
-        share = by_cluster(own["refused"], own["article"]) if several else NO_ENDS
-        out.append((*keys, len(own), *share, own["refused_by_three"].mean()))
-    return pd.DataFrame(out, columns=[*by, "claims", "refused", "low", "high", "refused_by_three"])
-
-
-def strictness(
-    rows: pd.DataFrame, levels: Sequence[float] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-) -> pd.DataFrame:
-    """Return faults caught and false alarms by the share of words that must be held.
-
-    Returns
-    -------
-    DataFrame
-        ``least``, ``kind``, ``true``, ``refused``.
-    """
-    parts = [
-        refused(rows, least).groupby(["true", "kind"])["refused"].mean().rename(least)
-        for least in levels
-    ]
-    found = pd.concat(parts, axis=1).rename_axis(columns="least").stack().rename("refused")
-    return found.reset_index()

@@ -14,6 +14,8 @@ from casebook.cases.support_rag_chatbot import evaluation as ev
 from casebook.cases.support_rag_chatbot import generation, planted, worth
 from casebook.cases.support_rag_chatbot.studies import confident, lab
 from casebook.recorded.artifacts import artifact
+from casebook.retrieval import answers
+from casebook.retrieval.planted import caught, refused
 
 #: Seeds of the planted faults; none was used when the rules were written.
 SEEDS = (1, 2, 3)
@@ -42,12 +44,12 @@ def support_prompts() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        See :func:`~casebook.cases.support_rag_chatbot.worth.summary`, with ``seconds`` (mean).
+        See :func:`~casebook.retrieval.answers.summary`, with ``seconds`` (mean).
     """
     items, table = generation.stored_requests("tune"), ev.asked()
     rows = pd.concat([replies("tune", name) for name in generation.TRIALS])
     scored = worth.scored(rows, items, table)
-    found = worth.summary(scored, table.set_index("id")["cluster"])
+    found = answers.summary(scored, table.set_index("id")["cluster"])
     return found.assign(seconds=found["prompt"].map(scored.groupby("prompt")["seconds"].mean()))
 
 
@@ -87,13 +89,13 @@ def support_planted(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns of :func:`~casebook.cases.support_rag_chatbot.planted.caught`, and ``language``
+        Columns of :func:`~casebook.retrieval.planted.caught`, and ``language``
         (``all`` too).
     """
     table = planted.sections()
-    rows = pd.concat([planted.refused(planted.tried(table, seed)) for seed in seeds])
-    parts = [planted.caught(rows).assign(language="all")]
-    parts += [planted.caught(own).assign(language=code) for code, own in rows.groupby("language")]
+    rows = pd.concat([refused(planted.tried(table, seed)) for seed in seeds])
+    parts = [caught(rows).assign(language="all")]
+    parts += [caught(own).assign(language=code) for code, own in rows.groupby("language")]
     return pd.concat(parts, ignore_index=True)
 
 
