@@ -366,7 +366,7 @@ def gap_closed(
     return pigeonhole(other - own, low - high, draws=4000)
 
 
-# The two most arbitrary assumptions of the world -----------------------------------------
+# The most arbitrary assumptions of the world ---------------------------------------------
 
 #: What is varied, one at a time: kind of answer, fate, and the fates that make room for it, each in
 #: proportion.
@@ -378,12 +378,14 @@ ASSUMPTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "helped",
         ("again", "called", "gave_up"),
     ),
+    "is helped by a title": ("partial", "helped", ("again", "called", "gave_up")),
 }
 #: Values of each; the middle one is the world's.
 SETTINGS: dict[str, tuple[float, ...]] = {
     "believes a wrong answer": (0.15, 0.25, 0.35, 0.45, 0.55),
     "calls after a wrong answer": (0.20, 0.30, 0.40, 0.50, 0.60),
     "understands another language": (0.30, 0.40, UNDERSTANDS, 0.70, 0.80),
+    "is helped by a title": (0.38, 0.48, 0.58, 0.68, 0.78),
 }
 
 
@@ -391,7 +393,8 @@ def reactions_if(parameter: str, value: float) -> dict[str, Sequence[float]]:
     """Return what customers do after each kind of answer, under another assumption.
 
     Who reads an answer in another language well is as content with it as with one in his own:
-    ``helped`` is the value times what a right answer gets. After a stale answer nothing changes.
+    there ``helped`` is the value times what a right answer gets. After a stale answer nothing
+    changes.
 
     Parameters
     ----------
@@ -408,7 +411,7 @@ def reactions_if(parameter: str, value: float) -> dict[str, Sequence[float]]:
     kind, fate, room = ASSUMPTIONS[parameter]
     row = dict(zip(FATES, REACTIONS[kind], strict=True))
     right = dict(zip(FATES, REACTIONS["right"], strict=True))
-    row[fate] = value * right["helped"] if fate == "helped" else value
+    row[fate] = value * right["helped"] if kind == "right_other_language" else value
     left = 1 - sum(share for name, share in row.items() if name not in room)
     if not (value >= 0 and left > 0):
         raise ValueError(f"{parameter} = {value}: the other fates would have {left:.2f} left.")

@@ -365,6 +365,7 @@ def support_learned() -> pd.DataFrame:
 
 #: The ends of the scale on which a policy is put, and the floor of who has no parcel page at all.
 FLOOR, CEILING, BARE = "search box, parcel page", "knows everything", "search box"
+SEARCH = "better search, parcel page"
 CAREFUL, EAGER, SIMPLE = "bot, customer's loss too", "bot, answers all", "bot, tracking alone"
 
 
@@ -381,7 +382,7 @@ def _compared(carrier: float, both: float) -> dict[str, tuple[pd.Series, str]]:
     return {
         BARE: (box, "faq"),
         FLOOR: (policies.with_parcel_page(box, rows), "faq"),
-        "better search, parcel page": (policies.bot_kinds(rows, 1.01, 1.01, "titles"), "bot"),
+        SEARCH: (policies.bot_kinds(rows, 1.01, 1.01, "titles"), "bot"),
         "all to people": (people, "faq"),
         EAGER: (policies.bot_kinds(rows, 0.0, REFUSE_FROM), "bot"),
         "bot, carrier's cost": (policies.bot_kinds(rows, carrier, REFUSE_FROM), "bot"),
@@ -478,7 +479,7 @@ def support_sensitivity(seeds: Sequence[int] = SEEDS[:5]) -> pd.DataFrame:
         for value in values:
             reactions = policies.reactions_if(parameter, value)
             carrier, both = cheapest_from(reactions)
-            cuts = {SIMPLE: 1.01, "bot, carrier's cost": carrier, CAREFUL: both}
+            cuts = {SEARCH: 1.01, SIMPLE: 1.01, "bot, carrier's cost": carrier, CAREFUL: both}
             compared = _compared(carrier, both)
             table = policies.serve(compared, _numbers(), where, seeds, PER_MONTH, reactions)
             for name, cut in cuts.items():
