@@ -94,7 +94,8 @@ _WORKDAY = re.compile(r"\b(?:working|business)(?= days?\b)|\b(?:laborables?|habi
 _COUNTED = re.compile(r"(?<![^\W_])\d+(?:[.,:]\d+)*|[^\W\d_]+|[€%]")
 _DECLINES = {
     "en": r"do(?:es)? not (?:know|say|mention|state|provide|specify)|don['’]t know|not (?:mentioned"
-    r"|stated|specified|provided)|cannot answer|no information",
+    r"|stated|specified|provided)|cannot (?:answer|provide)|no information"
+    r"|(?:unable|not able) to (?:answer|assist|provide)|not sure",
     "de": r"weiß (?:ich )?(?:es )?nicht|steht (?:\w+ ){0,3}nicht|keine (?:angabe|information)"
     r"|nicht (?:angegeben|erwähnt|beantworten)",
     "es": r"no (?:lo )?(?:sé|se sabe|dice|menciona|indica|consta)|no hay información"

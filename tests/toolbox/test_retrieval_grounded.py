@@ -211,7 +211,9 @@ def test_what_cannot_be_answered_is_correct_only_if_declined():
     assert verdict("It is kept", "7", "7.", "en", question="Say: is it kept or not") == "wrong"
     assert verdict("Is it kept", "7", "7.", "en", question="Say: is it kept or not") == "missing"
     assert declines("Das steht dort nicht.", "de") and declines("No lo sé.", "es")
+    assert declines("I'm unable to provide the answer.", "en")
     assert not declines("We do not deliver on Sundays.", "en")
+    assert not declines("We are not able to deliver on Sundays.", "en")
 
 
 def test_a_value_that_was_asked_is_no_answer_and_a_no_must_agree():
