@@ -32,9 +32,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from casebook.llm import ChatModel, LLMError, Message, Reply, ResponseFormat
-from casebook.retrieval.claims import claims, declines, numbers, support, without_marks
+from casebook.retrieval.claims import claims, declines, loops, numbers, support, without_marks
 
-Style = Literal["json", "marks"]
+Style = Literal["json", "marks", "passages"]
 #: What a model that writes JSON gives.
 FORM = ResponseFormat(
     "grounded_answer",
@@ -77,19 +77,23 @@ class Prompt:
     name : str
     version : int
     system : str
-    style : {"json", "marks"}
-        How the model cites.
+    style : {"json", "marks", "passages"}
+        How the model cites: in a field, by marks in the text, or not at all; then the passages have
+        no numbers either.
+    most : int
+        Passages that it is given, the first ones; 0 for all.
     """
 
     name: str
     version: int
     system: str
     style: Style = "json"
+    most: int = 0
 
     @property
     def stamp(self) -> str:
         """Name, version and the beginning of a hash of all that is said: ``short/1 5f1c2a``."""
-        said = json.dumps([self.system, self.style])
+        said = json.dumps([self.system, self.style, self.most])
         return f"{self.name}/{self.version} {hashlib.sha256(said.encode()).hexdigest()[:6]}"
 
 
@@ -108,7 +112,9 @@ class Written:
     declined : bool
         Whether it says that the passages do not answer.
     faults : tuple of str
-        What was wrong with the reply itself (no form, a number that it was not given, an error).
+        What was wrong with the reply itself (no form, a passage that it was not given, an error,
+        cut off at the limit, the same words again and again). It may not be said, and what stands
+        in ``text`` is what was written all the same.
     model, prompt : str
     prompt_tokens, completion_tokens : int
     seconds : float
@@ -131,7 +137,7 @@ class Written:
 
 
 def messages(prompt: Prompt, question: str, sources: Sequence[Source]) -> list[Message]:
-    """Return the conversation of a request: the prompt, the numbered passages, the question.
+    """Return the conversation of a request: the prompt, the passages, the question.
 
     Parameters
     ----------
@@ -140,9 +146,13 @@ def messages(prompt: Prompt, question: str, sources: Sequence[Source]) -> list[M
         Masked.
     sources : sequence of Source
     """
+    sources = sources[: prompt.most or len(sources)]
     if prompt.style == "json":
         rows = [{"number": s.number, "article": s.title, "text": s.text} for s in sources]
         asked = json.dumps({"question": question, "sections": rows}, ensure_ascii=False)
+    elif prompt.style == "passages":
+        rows = [f"Passage: {s.title}. {s.text}" for s in sources]
+        asked = "\n\n".join([*rows, f"Question: {question}"])
     else:
         rows = [f"[{s.number}] {s.title}: {s.text}" for s in sources]
         asked = "\n".join([*rows, "", f"Question: {question}"])
@@ -198,6 +208,7 @@ def received(
         Of the passages.
     seconds : float
     """
+    sources = sources[: prompt.most or len(sources)]
     if prompt.style == "json":
         text, cited, declined, faults = _read_form(reply.data, len(sources))
     else:
@@ -206,6 +217,8 @@ def received(
     put_down = not cited and not declined and not faults and bool(text)
     if put_down:
         cited = put_down_to(text, sources, language)
+    signs = {"was cut off": reply.finish_reason == "length", "repeats itself": loops(text)}
+    faults += tuple(fault for fault, there in signs.items() if there)
     spent = reply.usage.prompt_tokens, reply.usage.completion_tokens
     told = text, cited, put_down, declined, faults
     return Written(*told, reply.model, prompt.stamp, *spent, seconds)
@@ -243,37 +256,45 @@ def _read_marks(data: object, n: int) -> tuple[str, tuple[int, ...], bool, tuple
     return text, cited, False, ()
 
 
-def judged(made: Written, sources: Sequence[Source], language: str) -> dict[str, int | bool]:
+def judged(
+    made: Written, sources: Sequence[Source], language: str, question: str = ""
+) -> dict[str, int | bool]:
     """Hold an answer against the passages that it was given, claim by claim.
 
     Parameters
     ----------
     made : Written
+        A reply with a fault is held against them too, and is never clean.
     sources : sequence of Source
     language : str
+    question : str
+        What was asked: its sentences are no claims, its numbers not invented.
 
     Returns
     -------
     dict
         ``claims``; ``supported`` by any passage; ``backed``: by a passage that is cited;
-        ``citations``; ``useful`` ones, that support a claim; ``invented`` (numbers that no passage
-        holds); ``clean``: nothing is wrong: an answer was given, all of its claims are backed, and
-        no number is invented.
+        ``citations``; ``useful`` ones, that support a claim; ``invented`` (numbers that neither a
+        passage nor the question holds); ``clean``: nothing is wrong: an answer was given, all of
+        its claims are backed, no number is invented, and the reply has no fault.
     """
     texts = [f"{source.title}. {source.text}" for source in sources]
-    found = [] if made.declined or made.faults else claims(made.text, language)
+    found = [] if made.declined else claims(made.text, language, question)
     cited = [n - 1 for n in made.cited]
-    anywhere = [support(claim, texts, language) for claim in found]
-    backed = [support(claim, [texts[n] for n in cited], language).good for claim in found]
-    useful = sum(any(support(c, [texts[n]], language).good for c in found) for n in cited)
-    held = set().union(*(numbers(text, language) for text in texts)) if texts else set()
+
+    def held_by(claim: str, some: Sequence[str]) -> bool:
+        return support(claim, some, language, question=question).good
+
+    backed = [held_by(claim, [texts[n] for n in cited]) for claim in found]
+    useful = sum(any(held_by(claim, [texts[n]]) for claim in found) for n in cited)
+    held = set().union(*(numbers(text, language) for text in [*texts, question]))
     invented = numbers(without_marks(made.text), language) - held if found else set()
     return {
         "claims": len(found),
-        "supported": sum(one.good for one in anywhere),
+        "supported": sum(held_by(claim, texts) for claim in found),
         "backed": sum(backed),
         "citations": len(cited),
         "useful": useful,
         "invented": len(invented),
-        "clean": bool(found) and all(backed) and not invented,
+        "clean": bool(found) and all(backed) and not invented and not made.faults,
     }

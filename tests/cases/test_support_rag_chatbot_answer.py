@@ -121,6 +121,7 @@ def test_the_model_reads_the_masked_question(centre):
 
 
 REWORDED = {
+    "How long do we keep a parcel?": ("says nothing",),
     "We keep your parcel for 7 days, then it goes back.": (),
     "We keep a parcel for 9 days.": ("has a number that is not cited",),
     "We do not keep a parcel for 7 days.": ("negates otherwise",),

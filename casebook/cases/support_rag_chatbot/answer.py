@@ -315,7 +315,10 @@ def faults(
             f"cites more than {MOST} sections": len(quotes) > MOST,
         }
         return tuple(fault for fault, is_there in checks.items() if is_there)
-    missed = {why for one in claims(said, language) for why in support(one, quotes, language).why}
+    claimed = claims(said, language)
+    if not claimed:
+        return ("says nothing",)  # a question that is asked back
+    missed = {why for one in claimed for why in support(one, quotes, language).why}
     found = [text for why, text in _SAYS.items() if why in missed]
     return (*found, "has contact data") if find(said) else tuple(found)
 

@@ -20,6 +20,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
+from casebook.cases.support_rag_chatbot import written
 from casebook.cases.support_rag_chatbot.studies import STUDIES
 from casebook.data import real
 from casebook.data.texts import Collection, bank_faqs, banking77, clinc150, cranfield, scifact
@@ -176,4 +177,5 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     **STUDIES,
     "support_public": support_public,
     "support_bank": support_bank,
+    **written.STUDIES,
 }

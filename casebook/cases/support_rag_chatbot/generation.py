@@ -1,41 +1,52 @@
-"""A model that writes: what it is asked, what it wrote, and what the answers are worth.
+"""A model that writes: what it is asked, what it wrote, and how the answers are recorded.
 
-The extractive reader, the small local model and any configured one are given the same numbered
-sections of the same articles (:func:`requests`) and are scored by the same rules
-(:func:`scored`): claims that the sections support, citations that belong, values that are right,
-missing or wrong, numbers that no section holds. What the check lets through is scored beside what
-was written (:func:`passes`). The small model's answers are recorded (``make artifacts N=16``); a
-page asks it one question live where it is installed.
+The extractive reader, the small local model and any configured one are given sections of the same
+three that were found (:func:`requests`), and :mod:`~casebook.cases.support_rag_chatbot.worth`
+scores them by the same rules. The small model's answers are recorded
+(``make artifacts N=16``) from the requests that are stored in :data:`REQUESTS`;
+``python -m casebook.cases.support_rag_chatbot.generation`` makes those anew. A page asks one
+question live where a model is there (:func:`live`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from casebook.cases.support_rag_chatbot.answer import Candidate, candidates, quoted, section_score
-from casebook.cases.support_rag_chatbot.evaluation import NOW, Labels, Signals, hits_of
-from casebook.cases.support_rag_chatbot.languages import HelpCentre
-from casebook.evaluate.intervals import Interval, by_cluster
-from casebook.llm import ChatModel, Reply, Usage
-from casebook.retrieval.claims import verdict as verdict_on
-from casebook.retrieval.claims import without_marks
-from casebook.retrieval.dense import Embedder
-from casebook.retrieval.grounded import (
-    Prompt,
-    Source,
-    Written,
-    judged,
-    messages,
-    received,
-    write,
+from casebook.cases.support_rag_chatbot import world
+from casebook.cases.support_rag_chatbot.answer import (
+    Candidate,
+    ExtractiveReader,
+    candidates,
+    quoted,
+    section_score,
 )
+from casebook.cases.support_rag_chatbot.evaluation import (
+    NOW,
+    Signals,
+    asked,
+    embedder,
+    gather,
+    hits_of,
+    to_articles,
+)
+from casebook.cases.support_rag_chatbot.languages import HelpCentre, as_articles
+from casebook.llm import ChatModel, Reply, Usage, local
+from casebook.project import data_dir, write_whole
+from casebook.recorded.bench import fingerprint
+from casebook.retrieval.dense import Embedder
+from casebook.retrieval.grounded import Prompt, Source, Written, messages, received, write
 
+FOLDER, REQUESTS, ANSWERS = "16_support_rag_chatbot", "requests.parquet", "answers.parquet"
 #: Sections that a model is given, the likeliest first.
 SECTIONS = 3
 #: What a model is told. A prompt that changes gets a new number, so that answers keep theirs.
@@ -55,6 +66,14 @@ PROMPTS = {
         "it, answer: I do not know.",
         "marks",
     ),
+    "one": Prompt(
+        "one",
+        1,
+        "Answer the question from the passage in one short sentence. If the passage does not say "
+        "it, answer: I do not know.",
+        "passages",
+        most=1,
+    ),
     "form": Prompt(
         "form",
         1,
@@ -65,6 +84,9 @@ PROMPTS = {
         "json",
     ),
 }
+
+
+# What is asked --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -151,9 +173,38 @@ def from_frame(frame: pd.DataFrame) -> list[Asked]:
     ]
 
 
-def frame_hash(frame: pd.DataFrame) -> str:
+def stored_requests(split: str = "test") -> list[Asked]:
+    """Return the requests whose answers are recorded.
+
+    Parameters
+    ----------
+    split : {"test", "tune"}
+        All English test questions and some others; or the English tuning questions on which the
+        prompts were tried.
+
+    Raises
+    ------
+    FileNotFoundError
+        If they are not there.
+    """
+    path = data_dir() / FOLDER / REQUESTS
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{FOLDER}/{REQUESTS} is missing. Restore it, or run "
+            "`python -m casebook.cases.support_rag_chatbot.generation`."
+        )
+    frame = pd.read_parquet(path)
+    return from_frame(frame[frame["split"] == split])
+
+
+def requests_hash() -> str:
     """Return a hash of all that is asked."""
-    return hashlib.sha256(frame.to_json(orient="values").encode()).hexdigest()[:16]
+    frames = [as_frame(stored_requests(split)) for split in ("test", "tune")]
+    told = pd.concat(frames, ignore_index=True).to_json(orient="values")
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+# What is answered -----------------------------------------------------------------------
 
 
 def quote(one: Asked) -> Written:
@@ -161,6 +212,11 @@ def quote(one: Asked) -> Written:
     if not one.sources:
         return Written("", declined=True, model="extractive reader")
     return Written(one.sources[0].text, (1,), model="extractive reader", prompt="none")
+
+
+def quoted_answers(items: Sequence[Asked]) -> pd.DataFrame:
+    """Let the extractive reader answer everything; columns as in :func:`answered`."""
+    return pd.DataFrame([_row(one, quote(one)) for one in items])
 
 
 def answered(items: Sequence[Asked], model: ChatModel, prompt: Prompt) -> pd.DataFrame:
@@ -174,64 +230,6 @@ def answered(items: Sequence[Asked], model: ChatModel, prompt: Prompt) -> pd.Dat
     """
     made = (write(model, prompt, one.text, one.sources, one.read_in) for one in items)
     return pd.DataFrame([_row(one, each) for one, each in zip(items, made, strict=True)])
-
-
-#: Tokens of a recorded answer.
-LONGEST = 80
-
-
-def recorded_answers(
-    items: Sequence[Asked], names: Sequence[str] = ("plain", "marks")
-) -> pd.DataFrame:
-    """Ask the small local model everything, in the artifacts' environment: replies as they came.
-
-    Returns
-    -------
-    DataFrame
-        ``id``, ``name`` (of the prompt), ``prompt`` (its stamp), ``text``, ``prompt_tokens``,
-        ``completion_tokens``, ``finish_reason``, ``seconds``. Some four seconds a question.
-    """
-    from casebook.llm import local
-
-    engine, settings, rows = local.load(), local.Settings(max_tokens=LONGEST), []
-    for name in names:
-        prompt = PROMPTS[name]
-        for number, one in enumerate(items, 1):
-            made = local.answer(engine, messages(prompt, one.text, one.sources), settings)
-            spent = made.prompt_tokens, made.completion_tokens, made.finish_reason
-            took = round(made.seconds, 3)
-            rows.append((one.question, name, prompt.stamp, made.text, *spent, took))
-            if number % 50 == 0:
-                print(f"asked     {number} of {len(items)} questions, {name}", flush=True)
-    columns = ["id", "name", "prompt", "text", "prompt_tokens", "completion_tokens"]
-    return pd.DataFrame(rows, columns=[*columns, "finish_reason", "seconds"])
-
-
-def read_again(replies: pd.DataFrame, items: Sequence[Asked], model: str) -> pd.DataFrame:
-    """Read recorded replies; columns as in :func:`answered`.
-
-    Raises
-    ------
-    ValueError
-        If a reply was made with another prompt than the one that has its name now.
-    """
-    by_id, rows = {one.question: one for one in items}, []
-    for row in replies.itertuples():
-        one, prompt = by_id[row.id], PROMPTS[row.name]
-        if row.prompt != prompt.stamp:
-            raise ValueError(
-                f"A reply was made with {row.prompt}, and the prompt is {prompt.stamp} now: run "
-                "`make artifacts N=16`."
-            )
-        spent = Usage(row.prompt_tokens, row.completion_tokens)
-        reply = Reply(row.text, model, spent, row.finish_reason)
-        rows.append(_row(one, received(reply, prompt, one.sources, one.read_in, row.seconds)))
-    return pd.DataFrame(rows)
-
-
-def quoted_answers(items: Sequence[Asked]) -> pd.DataFrame:
-    """Let the extractive reader answer everything; columns as in :func:`answered`."""
-    return pd.DataFrame([_row(one, quote(one)) for one in items])
 
 
 def _row(one: Asked, made: Written) -> dict[str, object]:
@@ -267,101 +265,201 @@ def written(row: Mapping[str, object]) -> Written:
     )
 
 
-# What the answers are worth ------------------------------------------------------------
+# The small local model, recorded --------------------------------------------------------
+
+#: Tokens of a recorded answer; requests that are kept together while all are being asked.
+LONGEST, BATCH = 80, 20
+#: Columns of a recorded reply.
+REPLY = (
+    *("id", "name", "prompt", "model", "text", "prompt_tokens", "completion_tokens"),
+    *("finish_reason", "first_seconds", "seconds"),
+)
 
 
-def passes(made: Written, one: Asked) -> bool:
-    """Say whether a reworded answer may be said: every claim is backed by what it cites.
+def reply_of(engine: local.Engine, one: Asked, name: str) -> tuple[object, ...]:
+    """Ask the small local model one question, greedily; a row of :data:`REPLY`.
 
-    An answer that names no passage is held against the passages that it was put down to.
+    Seconds are those of the processor, so that what else runs beside does not count.
     """
-    return bool(judged(made, one.sources, one.read_in)["clean"])
+    prompt, settings = PROMPTS[name], local.Settings(max_tokens=LONGEST)
+    said = messages(prompt, one.text, one.sources)
+    *_, made = local.generate(engine, said, settings, clock=time.process_time)
+    spent = made.prompt_tokens, made.completion_tokens, made.finish_reason
+    took = round(made.first_seconds, 3), round(made.seconds, 3)
+    return one.question, name, prompt.stamp, local.NAME, made.text, *spent, *took
 
 
-def scored(rows: pd.DataFrame, items: Sequence[Asked], truth: pd.DataFrame) -> pd.DataFrame:
-    """Score answers one by one.
+def _key(batch: Sequence[Asked], name: str) -> str:
+    """Return a hash of what a batch is asked, of the model, and of the code that asks."""
+    said = [[m.content for m in messages(PROMPTS[name], o.text, o.sources)] for o in batch]
+    made_of = [local.SHA256, LONGEST, fingerprint(reply_of), [o.question for o in batch], said]
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
+
+
+def recorded_answers(
+    items: Sequence[Asked],
+    name: str,
+    folder: Path,
+    load: Callable[[], local.Engine] = local.load,
+    before: Callable[[], None] = lambda: None,
+) -> pd.DataFrame:
+    """Ask the small local model everything; what was asked before a stop is not asked again.
 
     Parameters
     ----------
-    rows : DataFrame
-        Of :func:`answered` or :func:`quoted_answers`.
     items : sequence of Asked
-        What was asked, in any order.
-    truth : DataFrame
-        ``id``, ``answerable``, ``answer_value``, ``answer``, ``language_of_answer``, ``topic``.
+    name : str
+        Of the prompt.
+    folder : Path
+        Keeps each batch of answers by what was asked.
+    load : callable
+        Returns the engine; called when the first batch is missing.
+    before : callable
+        Called before each batch that is asked, such as to wait for a free processor.
 
     Returns
     -------
     DataFrame
-        The columns of ``rows``, those of :func:`~casebook.retrieval.grounded.judged`;
-        ``citations_right`` (cited sections whose article is relevant); ``verdict`` (correct,
-        missing, wrong), ``let_through`` (:func:`passes`), and ``after``: the verdict if only what
-        passes is said.
+        Columns of :data:`REPLY`, a row for each item. Some three seconds of one processor each.
     """
-    known, by_id = truth.set_index("id"), {one.question: one for one in items}
-    label, out = Labels(), []
-    for row in rows.to_dict("records"):
-        one, fact, made = by_id[row["id"]], known.loc[row["id"]], written(row)
-        said = "" if made.declined or made.faults else without_marks(made.text)
-        about = (str(fact["answer_value"]), str(fact["answer"]), one.read_in)
-        answerable, through = bool(fact["answerable"]), passes(made, one)
-        places = [one.places[n - 1] for n in made.cited]
-        right = sum(label(one.question, p[:3], *p[3:]).relevant for p in places)
-        more = {
-            "citations_right": right,
-            "verdict": verdict_on(said, *about, answerable),
-            "let_through": through,
-            "after": verdict_on(said if through else "", *about, answerable),
-        }
-        out.append(row | judged(made, one.sources, one.read_in) | more)
-    return pd.DataFrame(out)
+    engine, parts = None, []
+    for start in range(0, len(items), BATCH):
+        batch = items[start : start + BATCH]
+        path = folder / f"{name}-{_key(batch, name)}.parquet"
+        if not path.is_file():
+            before()
+            engine = engine or load()
+            rows = pd.DataFrame([reply_of(engine, one, name) for one in batch], columns=REPLY)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(path, rows.to_parquet(index=False))
+            print(f"asked     {start + len(batch)} of {len(items)} questions, {name}", flush=True)
+        parts.append(pd.read_parquet(io.BytesIO(path.read_bytes())))
+    return pd.concat(parts, ignore_index=True)
 
 
-def summary(table: pd.DataFrame, cluster: pd.Series) -> pd.DataFrame:
-    """Return what each model's answers are worth, with intervals from resampled topics.
+def read_again(replies: pd.DataFrame, items: Sequence[Asked]) -> pd.DataFrame:
+    """Read recorded replies; columns as in :func:`answered`.
+
+    Raises
+    ------
+    ValueError
+        If a reply was made with another prompt than the one that has its name now.
+    """
+    by_id, rows = {one.question: one for one in items}, []
+    for row in replies.itertuples():
+        one, prompt = by_id[row.id], PROMPTS[row.name]
+        if row.prompt != prompt.stamp:
+            raise ValueError(
+                f"A reply was made with {row.prompt}, and the prompt is {prompt.stamp} now: run "
+                "`make artifacts N=16`."
+            )
+        spent = Usage(int(row.prompt_tokens), int(row.completion_tokens))
+        reply = Reply(row.text, row.model, spent, row.finish_reason)
+        rows.append(_row(one, received(reply, prompt, one.sources, one.read_in, row.seconds)))
+    return pd.DataFrame(rows)
+
+
+# One question, live ---------------------------------------------------------------------
+
+#: The prompts that were tried on tuning questions, and the one whose answers are recorded.
+TRIALS, CHOSEN = ("plain", "marks", "one"), "plain"
+
+
+def small_model() -> ChatModel | None:
+    """Return the small local model where it is installed, else None."""
+    if any(find_spec(package) is None for package in ("torch", "transformers", local.PACKAGE)):
+        return None
+    return local.LocalModel(local.load(), local.Settings(max_tokens=LONGEST))
+
+
+def live(
+    one: Asked,
+    recorded: pd.DataFrame,
+    model: ChatModel | None = None,
+    small: Callable[[], ChatModel | None] = small_model,
+) -> tuple[Written, str]:
+    """Ask one question of a model that is here; else return the recorded answer, and say so.
+
+    Parameters
+    ----------
+    one : Asked
+    recorded : DataFrame
+        Of :func:`read_again`.
+    model : ChatModel, optional
+        A configured one. The extractive reader counts as none; then the small model is asked.
+    small : callable
+        Returns it, or None.
+
+    Returns
+    -------
+    made : Written
+    who : str
+        Which model answered, and when.
+
+    Raises
+    ------
+    KeyError
+        If no model is here and the question was not recorded.
+    """
+    own = None if model is None or isinstance(model, ExtractiveReader) else model
+    here, why = own or small(), "no model is here"
+    if here is not None:
+        is_small = own is None or own.name == local.NAME
+        prompt = PROMPTS[CHOSEN if is_small else "form"]
+        made = write(here, prompt, one.text, one.sources, one.read_in)
+        failed = [fault for fault in made.faults if fault.startswith("the model failed")]
+        if not failed:
+            return made, f"{made.model}, asked now"
+        why = failed[0]
+    rows = recorded[recorded["id"] == one.question]
+    if rows.empty:
+        raise KeyError(f"{why}, and no answer to {one.question!r} was recorded.")
+    made = written(rows.iloc[0].to_dict())
+    return made, f"recorded answer of {made.model} ({why})"
+
+
+# The stored requests --------------------------------------------------------------------
+
+#: Questions in each other language that are recorded beside all in English; English tuning
+#: questions on which prompts are tried.
+OTHERS, TRIED = 40, 40
+
+
+def chosen(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the questions whose answers are recorded, evenly spread where they are not all.
 
     Parameters
     ----------
     table : DataFrame
-        Of :func:`scored`, of one model or several, with ``answerable``.
-    cluster : Series of str
-        By question.
-
-    Returns
-    -------
-    DataFrame
-        ``model``, ``prompt``, ``what``, ``value``, ``low``, ``high``, ``of`` (answers or claims).
-        Shares of all questions: ``answered``, ``correct``, ``missing``, ``wrong`` and the same
-        ``after the check``; of claims ``supported``; of citations ``right``; of answers ``a number
-        invented``. ``score``: correct less wrong, of all questions. Medians of ``seconds`` and
-        tokens have no interval.
+        Of :func:`~casebook.cases.support_rag_chatbot.evaluation.asked`.
     """
-    rows = []
-    for (model, prompt), own in table.groupby(["model", "prompt"], sort=False):
-        where = own["id"].map(cluster)
-        one = pd.Series(1.0, index=own.index)
-        given = (own["claims"] > 0).astype(float)
-        verdicts = {"": own["verdict"], ", after the check": own["after"]}
-        measures: dict[str, tuple[pd.Series, pd.Series]] = {
-            "answered": (given, one),
-            "let through": (own["let_through"].astype(float), given),
-            "claims supported": (own["supported"], own["claims"]),
-            "citations right": (own["citations_right"], own["citations"]),
-            "a number invented": ((own["invented"] > 0).astype(float), given),
-        }
-        for when, verdict in verdicts.items():
-            for name in ("correct", "missing", "wrong"):
-                measures[name + when] = ((verdict == name).astype(float), one)
-            measures["score" + when] = (
-                (verdict == "correct").astype(float) - (verdict == "wrong"),
-                one,
-            )
-        for what, (top, bottom) in measures.items():
-            found = (
-                by_cluster(top, where, bottom) if bottom.sum() else Interval(*(float("nan"),) * 3)
-            )
-            rows.append((model, prompt, what, *found, int(bottom.sum())))
-        for what in ("seconds", "prompt_tokens", "completion_tokens"):
-            rows.append((model, prompt, what, own[what].median(), np.nan, np.nan, len(own)))
-    columns = ["model", "prompt", "what", "value", "low", "high", "of"]
-    return pd.DataFrame(rows, columns=columns)
+    rows = to_articles(table)
+    parts = [rows[(rows["split"] == "test") & (rows["language"] == "en")]]
+    for split, code, n in (("test", "de", OTHERS), ("test", "es", OTHERS), ("tune", "en", TRIED)):
+        own = rows[(rows["split"] == split) & (rows["language"] == code)]
+        step = 4 if split == "tune" else max(1, len(own) // n)
+        parts.append(own.iloc[::step].head(n))
+    return pd.concat(parts, ignore_index=True)
+
+
+def make_requests() -> pd.DataFrame:
+    """Search for everything that is recorded, and return the requests with their ``split``."""
+    model, rows = embedder(), chosen(asked())
+    articles = as_articles(world.knowledge_base())
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        HelpCentre.build(Path(folder), articles, model) as centre,
+    ):
+        found = list(requests(rows, gather(centre, list(rows["query"])), centre, model))
+    return as_frame(found).assign(split=rows["split"])
+
+
+def main() -> None:
+    """Store the requests anew: ``python -m casebook.cases.support_rag_chatbot.generation``."""
+    frame = make_requests()
+    write_whole(data_dir() / FOLDER / REQUESTS, frame.to_parquet(index=False, compression="zstd"))
+    print(f"{len(frame):,} requests, {requests_hash()}; now run `make artifacts N=16`.")
+
+
+if __name__ == "__main__":
+    main()
