@@ -52,6 +52,47 @@ def test_labels_know_right_partial_wrong_and_stale():
     assert label(row.question, stale, 0, 999).kind == "stale"
 
 
+def test_only_grade_two_is_a_relevant_source():
+    known, page = world.truth(ev.NOW), world.knowledge_base().set_index("id")
+    label = ev.Labels()
+    for grade, relevant in ((1, False), (2, True)):
+        row = known.relevance.query("grade == @grade").iloc[0]
+        said = page.loc[row["article"]]
+        key = (said["article_id"], said["language"], said["version"])
+        assert label(row["question"], key, 0, 9999).relevant is relevant
+
+
+def test_what_asks_the_same_without_an_article_stays_together(table):
+    rows = table[table["kind"].isin(["unanswerable", "off_topic"])].set_index("id")
+    assert set(ev.subjects()) <= set(rows.index)
+    for name in set(ev.subjects().values()):
+        same = rows.loc[[i for i, subject in ev.subjects().items() if subject == name]]
+        assert len(same) > 1 and same["split"].nunique() == 1
+        assert set(same["group"]) == set(same["cluster"]) == {name}
+
+
+def test_withdrawn_articles_are_not_found(table):
+    rows = table[table["answerable"]].head(5)
+    good = ev.relevance().groupby("query_id")["doc_id"].first()
+    found = {q: {s: {good[i]: 2.0, "other": 1.0} for s in ev.SIGNALS} for i, q in
+             zip(rows["id"], rows["query"], strict=True)}  # fmt: skip
+    for signals in ev.withdrawn(rows, found).values():
+        assert all(scores == {"other": 1.0} for scores in signals.values())
+
+
+def test_a_cosine_is_compared_over_questions_as_it_is():
+    yes = np.arange(40) % 2 == 0
+    rows = pd.DataFrame({name: np.zeros(40) for name in (*HEAD, "right", "off_topic")})
+    rows = rows.assign(
+        answerable=yes, kind=np.where(yes, "paraphrase", "unanswerable"), label="right",
+        cluster=np.arange(40) // 2, answerable_p=0.5, answerable_words=0.5,
+        answerable_evidence=0.5, raw_dense_en=0.4 + 0.2 * yes, score=1.0,
+    )  # fmt: skip
+    rows.loc[0, "label"], rows.loc[3, "kind"] = "wrong", "off_topic"
+    found = ev.abstention(rows).set_index("score")["auroc"]
+    assert found["best cosine"] == 1.0
+
+
 # Thresholds
 
 
