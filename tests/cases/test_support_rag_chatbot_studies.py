@@ -98,7 +98,7 @@ def lab():
     centre = HelpCentre.build(Path(folder.name), as_articles(world.knowledge_base()), model)
     table = learning.with_scope(ev.asked())
     table = table[table["split"] == "test"]
-    kept = (studies.confident, studies._numbers, studies._served)
+    kept = (studies.confident, studies._numbers)
     with pytest.MonkeyPatch.context() as patch, folder, centre:
         remember(centre, patch)
         signals, answerer = ev.gather(centre, list(table["query"])), Answerer(centre, model)

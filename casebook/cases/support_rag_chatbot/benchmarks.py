@@ -20,7 +20,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from casebook.cases.support_rag_chatbot import written
+from casebook.cases.support_rag_chatbot import rankings, written
 from casebook.cases.support_rag_chatbot.studies import STUDIES
 from casebook.data import real
 from casebook.data.texts import Collection, bank_faqs, banking77, clinc150, cranfield, scifact
@@ -175,6 +175,7 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "rescues": rescues,
     "real_scifact": real_scifact,
     **STUDIES,
+    **rankings.STUDIES,
     "support_public": support_public,
     "support_bank": support_bank,
     **written.STUDIES,

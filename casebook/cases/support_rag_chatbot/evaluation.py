@@ -81,18 +81,20 @@ def asked() -> pd.DataFrame:
     -------
     DataFrame
         The world's columns of questions and truth; ``turns`` (masked), ``query``, ``group`` (of
-        topics; without one its subject), ``cluster`` (its topic; without one its subject: what
-        intervals resample), ``unread``.
+        topics; of a question without an article its subject), ``cluster`` (its subject or topic:
+        what intervals resample), ``heard`` (its subject is asked in a tuning question too),
+        ``unread``.
     """
     table = world.questions().merge(world.truth().questions, left_on="id", right_on="question")
     table["turns"] = [tuple(mask(turn).text for turn in turns) for turns in table["turns"]]
     pairs = zip(table["turns"], table["language"], strict=True)
     table["query"] = [query_of(rewrite(turns), code) for turns, code in pairs]
-    subject = table["id"].map(subjects()).fillna(table["id"])
-    table["group"] = table["topic"].map(_groups()).fillna(subject)
+    groups, subject = table["topic"].map(_groups()), table["id"].map(subjects())
     by_topic = table["topic"].notna() & (table["route"] != "tracking")
-    table["cluster"] = table["topic"].where(by_topic, subject)
-    table["unread"] = unread(table["group"].where(by_topic, table["id"]))
+    table["group"] = subject.fillna(groups).fillna(table["id"])
+    table["cluster"] = subject.fillna(table["topic"].where(by_topic, table["id"]))
+    table["heard"] = subject.isin(subject[table["split"] == "tune"].dropna())
+    table["unread"] = unread(groups.where(by_topic, table["id"]))
     return table
 
 
@@ -410,7 +412,8 @@ def abstention(rows: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     rows : DataFrame
-        Of :func:`confidences`, of test questions that reach the help centre.
+        Of :func:`confidences`, of test questions that reach the help centre. Unanswerable ones
+        whose subject stands in the tuning questions are left out.
 
     Returns
     -------
@@ -418,7 +421,7 @@ def abstention(rows: pd.DataFrame) -> pd.DataFrame:
         ``what``, ``score``, ``auroc``, ``low``, ``high``, ``positive``, ``negative`` (questions).
     """
     yes = rows["answerable"].to_numpy()
-    unanswerable = (rows["kind"] == "unanswerable").to_numpy()
+    unanswerable = ((rows["kind"] == "unanswerable") & ~rows["heard"]).to_numpy()
     off = (rows["kind"] == "off_topic").to_numpy()
     answerable, right = rows["answerable_p"].to_numpy(), rows["right"].to_numpy()
     words, searched = (rows[f"answerable_{what}"].to_numpy() for what in ("words", "evidence"))
@@ -445,20 +448,6 @@ def abstention(rows: pd.DataFrame) -> pd.DataFrame:
     ]
     columns = ["what", "score", "auroc", "low", "high", "positive", "negative"]
     return pd.DataFrame(table, columns=columns)
-
-
-def withdrawn(rows: pd.DataFrame, signals: Signals) -> Signals:
-    """Return the signals of questions without every article that answers them, in part or whole."""
-    names = world.knowledge_base().set_index("id")["article_id"]
-    grades = world.truth(NOW).relevance.query("grade > 0")
-    good = grades["article"].map(names).groupby(grades["question"]).agg(set)
-    return {
-        query: {
-            name: {a: value for a, value in scores.items() if a not in good[question]}
-            for name, scores in signals[query].items()
-        }
-        for question, query in zip(rows["id"], rows["query"], strict=True)
-    }
 
 
 def answer_quality(rows: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.DataFrame:
