@@ -27,7 +27,7 @@ def table():
 
 def test_questions_are_masked_and_grouped(table):
     assert len(table) == len(world.questions()) and table["id"].is_unique
-    split = table[table["topic"].notna() & (table["route"] != "tracking")].groupby("group")["split"]
+    split = table[table["answerable"] & (table["route"] != "tracking")].groupby("group")["split"]
     assert split.nunique().max() == 1
     assert 0.3 < table["unread"].mean() < 0.9
     judged = ev.relevance()

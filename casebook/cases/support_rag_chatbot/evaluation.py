@@ -1,4 +1,4 @@
-"""What the chatbot is worth: rankings, answers, abstention, a judge and its bias, policies.
+"""What the chatbot is worth: rankings, answers, abstention.
 
 Everything is learned on the tuning questions and reported on the test questions, whose topics the
 tuning questions do not touch. Of the test questions, :func:`asked` marks those that were read when
@@ -413,16 +413,15 @@ def abstention(rows: pd.DataFrame) -> pd.DataFrame:
     ----------
     rows : DataFrame
         Of :func:`confidences`, of test questions that reach the help centre. Unanswerable ones
-        whose subject stands in the tuning questions are left out.
+        whose subject was tuned on are left out.
 
     Returns
     -------
     DataFrame
         ``what``, ``score``, ``auroc``, ``low``, ``high``, ``positive``, ``negative`` (questions).
     """
-    yes = rows["answerable"].to_numpy()
+    yes, off = rows["answerable"].to_numpy(), (rows["kind"] == "off_topic").to_numpy()
     unanswerable = ((rows["kind"] == "unanswerable") & ~rows["heard"]).to_numpy()
-    off = (rows["kind"] == "off_topic").to_numpy()
     answerable, right = rows["answerable_p"].to_numpy(), rows["right"].to_numpy()
     words, searched = (rows[f"answerable_{what}"].to_numpy() for what in ("words", "evidence"))
     topics = rows["cluster"].to_numpy(object)

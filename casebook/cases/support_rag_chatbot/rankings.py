@@ -121,12 +121,11 @@ def support_withdrawn() -> pd.DataFrame:
         ``score``, ``auroc`` (articles there against articles gone), ``low``, ``high``, ``cases``.
     """
     there = ev.to_articles(studies.confident()).query("answerable")
-    rows, signals = studies.lab().test, dict(studies.lab().signals)
+    lab = studies.lab()
+    rows, signals = lab.test, dict(lab.signals)
     rows = rows[rows["id"].isin(there["id"])]
     signals |= withdrawn(rows, signals)
-    gone = ev.confidences(
-        rows, ev.answers(rows, signals, studies.lab().centre, studies.lab().answerer)
-    )
+    gone = ev.confidences(rows, ev.answers(rows, signals, lab.centre, lab.answerer))
     both, yes = pd.concat([there, gone]), np.repeat([True, False], [len(there), len(gone)])
     topics = both["cluster"].to_numpy(object)
     scores = {
