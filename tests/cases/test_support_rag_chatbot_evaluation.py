@@ -306,7 +306,7 @@ def test_weights_are_tuned_from_two_starts_and_never_worse_than_even(table, monk
     good = ev.relevance().groupby("query_id")["doc_id"].agg(set)
     signals = {
         query: {s: {} for s in ev.SIGNALS}
-        | {"words_own": {names[0]: 1.0}, "grams_own": {a: 1.0 for a in good[question]}}
+        | {"words_own": {names[0]: 1.0}, "grams_own": dict.fromkeys(good[question], 1.0)}
         for question, query in zip(rows["id"], rows["query"], strict=True)
     }
     weights, best = learning.tuned_weights(rows, signals, ("words_own", "grams_own"))

@@ -49,12 +49,7 @@ from casebook.serving.privacy import mask
 
 CASE = "16_support_rag_chatbot"
 #: The artifacts that hold the vectors of the world's texts.
-VECTORS = (
-    "world_vectors_0.parquet",
-    "world_vectors_1.parquet",
-    "world_vectors_2.parquet",
-    "world_vectors_3.parquet",
-)
+VECTORS = tuple(f"world_vectors_{part}.parquet" for part in range(4))
 #: When the questions are asked.
 NOW = world.TODAY + pd.Timedelta(hours=12)
 
