@@ -254,7 +254,6 @@ def learn(table: pd.DataFrame, answered: pd.DataFrame) -> tuple[dict[str, object
     learned = {name: head for name, (head, _) in heads.items()}
     learned |= {
         "ANSWER_FROM": cheapest(crossed, costs["both"]),
-        "ANSWER_FROM_CARRIER": cheapest(crossed, costs["cost_eur"]),
         "ANSWER_FROM_TITLES": cheapest(crossed, costs["both"], titles),
         "ANSWER_FROM_INTENT": cheapest_by_intent(crossed, by_intent["both"], titles),
     }

@@ -26,7 +26,6 @@ from casebook.cases.support_rag_chatbot.languages import (
 )
 from casebook.cases.support_rag_chatbot.learned import (
     ANSWER_FROM,
-    ANSWER_FROM_CARRIER,
     ANSWER_FROM_INTENT,
     ANSWER_FROM_TITLES,
     REFUSE_FROM,
@@ -190,11 +189,9 @@ def support_answers() -> pd.DataFrame:
     """Score the given answers at thresholds that were chosen on the tuning questions."""
     thresholds = {
         "answers all": 0.0,
-        "carrier's cost": ANSWER_FROM_CARRIER,
         "customer's loss too": ANSWER_FROM,
         "against titles": ANSWER_FROM_TITLES,
         "relevant source 0.90": _precise_from(0.90),
-        "relevant source 0.95": _precise_from(0.95),
     }
     return ev.answer_quality(ev.to_articles(confident()), thresholds)
 
