@@ -13,7 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.support_rag_chatbot import benchmarks, learning, policies, studies, world
+from casebook.cases.support_rag_chatbot import (
+    benchmarks,
+    learning,
+    policies,
+    studies,
+    world,
+    written,
+)
 from casebook.cases.support_rag_chatbot import evaluation as ev
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, as_articles
@@ -135,6 +142,7 @@ LIVE = {
     "support_rescues": (studies.support_rescues, ["id"]),
     "support_answers": (answers_live, ["threshold"]),
     "support_abstention": (abstention_live, ["what", "score"]),
+    "support_generation": (written.support_generation, ["model", "what"]),
     "support_policies": (studies.support_policies, ["policy"]),
 }
 
