@@ -24,7 +24,7 @@ from casebook.cases.support_rag_chatbot import (
 from casebook.cases.support_rag_chatbot import evaluation as ev
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, as_articles
-from casebook.cases.support_rag_chatbot.world.contacts import FATES, REACTIONS
+from casebook.cases.support_rag_chatbot.world.contacts import FATES, REACTIONS, UNDERSTANDS
 from casebook.data import find_real
 from casebook.recorded import bench
 from casebook.recorded.artifacts import artifact
@@ -246,10 +246,13 @@ def test_topics_that_differ_widen_the_interval_and_months_alone_do_not_see_them(
 
 
 @pytest.mark.parametrize("parameter", policies.SETTINGS)
-def test_the_middle_setting_is_the_worlds_own_and_all_are_shares(parameter):
+def test_the_worlds_own_setting_changes_nothing_and_all_are_shares(parameter):
     values = policies.SETTINGS[parameter]
     kind, fate, _ = policies.ASSUMPTIONS[parameter]
-    assert policies.reactions_if(parameter, values[2])[kind] == pytest.approx(REACTIONS[kind])
+    own = dict(zip(FATES, REACTIONS[kind], strict=True))[fate]
+    own = UNDERSTANDS if kind == "right_other_language" else own
+    assert policies.reactions_if(parameter, own)[kind] == pytest.approx(REACTIONS[kind])
+    assert own not in values  # it is recorded once, not for each parameter
     rows = [policies.reactions_if(parameter, value) for value in values]
     assert all({k: v for k, v in r.items() if k != kind}.items() <= REACTIONS.items() for r in rows)
     shares = [dict(zip(FATES, row[kind], strict=True)) for row in rows]

@@ -127,7 +127,7 @@ def decide(
         return unsure, "no answer passed"
     if facts.sure >= answer_from:
         return "answer", "sure enough"
-    if facts.pair and not facts.asked:
+    if facts.pair and not facts.asked and unsure == "human":  # titles show both articles
         return "clarify", "two articles for different readers"
     return unsure, "not sure enough"
 

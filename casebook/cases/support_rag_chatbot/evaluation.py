@@ -7,15 +7,17 @@ the glossary and the masks were written.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot import world
-from casebook.cases.support_rag_chatbot.answer import Answerer
+from casebook.cases.support_rag_chatbot.answer import EVIDENCE, Answerer
 from casebook.cases.support_rag_chatbot.conversation import (
     HEAD,
     SHOWN,
@@ -65,6 +67,13 @@ def _groups() -> dict[str, str]:
     return {name: topic["group"] for name, topic in own_content().plan["topics"].items()}
 
 
+@cache
+def subjects() -> dict[str, str]:
+    """Return what questions without an article are about, where several ask the same."""
+    held = tomllib.loads(Path(__file__).with_name("subjects.toml").read_text(encoding="utf-8"))
+    return {i: name for part in held.values() for name, ids in part.items() for i in ids}
+
+
 def asked() -> pd.DataFrame:
     """Return the questions with what the system makes of them, and the truth to score by.
 
@@ -72,16 +81,17 @@ def asked() -> pd.DataFrame:
     -------
     DataFrame
         The world's columns of questions and truth; ``turns`` (masked), ``query``, ``group`` (of
-        topics; a question without one is its own), ``cluster`` (its topic; without one the question
-        itself: what intervals resample), ``unread``.
+        topics; without one its subject), ``cluster`` (its topic; without one its subject: what
+        intervals resample), ``unread``.
     """
     table = world.questions().merge(world.truth().questions, left_on="id", right_on="question")
     table["turns"] = [tuple(mask(turn).text for turn in turns) for turns in table["turns"]]
     pairs = zip(table["turns"], table["language"], strict=True)
     table["query"] = [query_of(rewrite(turns), code) for turns, code in pairs]
-    table["group"] = table["topic"].map(_groups()).fillna(table["id"])
+    subject = table["id"].map(subjects()).fillna(table["id"])
+    table["group"] = table["topic"].map(_groups()).fillna(subject)
     by_topic = table["topic"].notna() & (table["route"] != "tracking")
-    table["cluster"] = table["topic"].where(by_topic, table["id"])
+    table["cluster"] = table["topic"].where(by_topic, subject)
     table["unread"] = unread(table["group"].where(by_topic, table["id"]))
     return table
 
@@ -198,6 +208,17 @@ def runs(
     return found
 
 
+def first_titles(
+    rows: pd.DataFrame, signals: Signals, weights: Mapping[str, float], k: int = SHOWN
+) -> pd.Series:
+    """Return the first articles of a weighted ranking for each question, as a tuple."""
+    names = article_names()
+    signal = matrices(signals, list(rows["query"]), names)
+    scores = sum(weight * signal[name] for name, weight in weights.items())
+    found = run_of(scores, rows["id"], names, k).groupby("query_id")["doc_id"].agg(tuple)
+    return rows["id"].map(found)
+
+
 def faq_run(table: pd.DataFrame, at: object = NOW) -> pd.DataFrame:
     """Rank by the baseline: the search box of an FAQ page, in the customer's language."""
     parts = []
@@ -262,7 +283,7 @@ class Label:
         Of the world's kinds of answer: ``right``, ``right_other_language``, ``partial`` (the
         right article, another section; or an article of grade 1), ``wrong``, ``stale``.
     relevant : bool
-        The cited article is of grade 1 or 2.
+        The cited article is of grade 2, as in :func:`relevance`.
     """
 
     kind: str
@@ -303,11 +324,10 @@ class Labels:
         place = self._place.get((article, fact)) if fact else (start, end)
         says = place is not None and place[0] < end and start < place[1]
         if not says:
-            return Label("partial", True)
-        foreign = key[1] != self._language[question]
-        if grade == 2:
-            return Label("right_other_language" if foreign else "right", True)
-        return Label("right_other_language" if foreign else "partial", True)
+            return Label("partial", grade == 2)
+        if key[1] != self._language[question]:
+            return Label("right_other_language", grade == 2)
+        return Label("right" if grade == 2 else "partial", grade == 2)
 
 
 def answers(
@@ -403,9 +423,10 @@ def abstention(rows: pd.DataFrame) -> pd.DataFrame:
     answerable, right = rows["answerable_p"].to_numpy(), rows["right"].to_numpy()
     words, searched = (rows[f"answerable_{what}"].to_numpy() for what in ("words", "evidence"))
     topics = rows["cluster"].to_numpy(object)
+    cosine = rows[[name for name in EVIDENCE if name.startswith("raw_")]].max(axis=1)
     studies = [
         ("answerable, not unanswerable", "answerable", yes | unanswerable, yes, answerable),
-        ("answerable, not unanswerable", "best score", yes | unanswerable, yes, rows["score"]),
+        ("answerable, not unanswerable", "best cosine", yes | unanswerable, yes, cosine),
         ("answerable, not unanswerable", "question words", yes | unanswerable, yes, words),
         ("answerable, not unanswerable", "search and reader", yes | unanswerable, yes, searched),
         ("answerable, neither", "answerable", np.ones(len(rows), bool), yes, answerable),
@@ -426,6 +447,20 @@ def abstention(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table, columns=columns)
 
 
+def withdrawn(rows: pd.DataFrame, signals: Signals) -> Signals:
+    """Return the signals of questions without every article that answers them, in part or whole."""
+    names = world.knowledge_base().set_index("id")["article_id"]
+    grades = world.truth(NOW).relevance.query("grade > 0")
+    good = grades["article"].map(names).groupby(grades["question"]).agg(set)
+    return {
+        query: {
+            name: {a: value for a, value in scores.items() if a not in good[question]}
+            for name, scores in signals[query].items()
+        }
+        for question, query in zip(rows["id"], rows["query"], strict=True)
+    }
+
+
 def answer_quality(rows: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.DataFrame:
     """Return what given answers are worth, at thresholds on the confidence.
 
@@ -439,7 +474,7 @@ def answer_quality(rows: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.Da
     -------
     DataFrame
         ``threshold`` (its name), ``from``, ``answered`` (questions), ``coverage``;
-        ``faithful`` (share whose words stand in what is cited), ``citation_precision`` (cited
+        ``faithful`` (share whose words stand in what is cited), ``relevant_source`` (cited
         article is relevant) and ``right`` with ends of their 95 % intervals; ``stale``.
     """
     table = []
@@ -452,7 +487,7 @@ def answer_quality(rows: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.Da
                 "answered": len(given),
                 "coverage": len(given) / len(rows),
                 "faithful": float((given["faults"] == "").mean()) if len(given) else np.nan,
-                **_interval("citation_precision", given["relevant"].to_numpy(bool), given),
+                **_interval("relevant_source", given["relevant"].to_numpy(bool), given),
                 **_interval("right", is_right(given["label"]), given),
                 "stale": int((given["label"] == "stale").sum()),
             }

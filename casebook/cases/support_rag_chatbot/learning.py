@@ -28,7 +28,9 @@ from casebook.cases.support_rag_chatbot.evaluation import (
 )
 from casebook.cases.support_rag_chatbot.glossary import translated
 from casebook.cases.support_rag_chatbot.languages import WEIGHTS, HelpCentre
+from casebook.cases.support_rag_chatbot.policies import title_kinds
 from casebook.cases.support_rag_chatbot.world.contacts import ANSWER_KINDS, GOODWILL, REACTIONS
+from casebook.cases.support_rag_chatbot.world.content import own_content
 from casebook.evaluate.abstain import cost_curve, fit_head
 from casebook.retrieval.classify import SCOPE, Scope
 from casebook.retrieval.dense import Embedder
@@ -119,34 +121,82 @@ def with_scope(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**dict(zip(SCOPE, values.T, strict=True)))
 
 
+def intents() -> dict[str, str]:
+    """Return what each question that reaches the help centre is about; none: no topic of ours."""
+    asked = world.questions().merge(world.truth().questions, left_on="id", right_on="question")
+    topics, rows = own_content().plan["topics"], to_articles(asked)
+    about = [topics[t]["intent"] if isinstance(t, str) else "none" for t in rows["topic"]]
+    return dict(zip(rows["id"], about, strict=True))
+
+
 def kind_costs(
     seeds: Sequence[int] = (1, 2, 3),
     per_month: float = 2000,
     reactions: Mapping[str, Sequence[float]] = REACTIONS,
+    by_intent: bool = False,
 ) -> pd.DataFrame:
     """Return what each kind of answer costs, from the world's outcomes.
 
-    ``reactions`` says what customers do after each kind.
+    Priced are the contacts that reach the help centre: where a parcel is and attacks never get an
+    answer from it. The months have other seeds than those of the policies' comparison.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+    per_month : float
+    reactions : mapping
+        What customers do after each kind.
+    by_intent : bool
+        Whether to return a row for each intent and kind of answer.
 
     Returns
     -------
     DataFrame
-        Index kind of answer: ``cost_eur`` (the carrier's, what it makes good among it),
-        ``loss_eur`` (what the customer is left with: the two may be added up),
-        ``csat``, ``escalated``: means over the contacts of months with other seeds than those of
-        the policies' comparison.
+        Index kind of answer (``intent`` before it, if asked for): means of ``cost_eur`` (the
+        carrier's, what it makes good among it), ``loss_eur`` (what the customer is left with),
+        ``both`` (their sum), ``csat``, ``escalated``.
     """
-    kinds = list(ANSWER_KINDS)
-    parts = []
+    about, parts = intents(), []
     for seed in seeds:
         frame = world.contacts(seed, months=1, per_month=per_month)
-        for kind in kinds:
+        frame = frame[frame["question"].isin(about)].reset_index(drop=True)
+        for kind in ANSWER_KINDS:
             out = world.outcomes(frame, [kind] * len(frame), seed, reactions=reactions)
-            out["loss_eur"] = (1 - GOODWILL) * out["customer_loss_eur"]
-            means = out[["cost_eur", "loss_eur", "csat", "escalated"]].mean()
-            parts.append(means.rename(kind))
-    table = pd.concat(parts, axis=1).T.groupby(level=0).mean()
-    return table.rename_axis("answer")
+            loss = (1 - GOODWILL) * out["customer_loss_eur"]
+            both = out["cost_eur"] + loss
+            parts.append(out.assign(loss_eur=loss, both=both, intent=frame["question"].map(about)))
+    table = pd.concat(parts).rename(columns={"answer_kind": "answer"})
+    keys = ["intent", "answer"] if by_intent else "answer"
+    return table.groupby(keys)[["cost_eur", "loss_eur", "both", "csat", "escalated"]].mean()
+
+
+def cheapest(
+    rows: pd.DataFrame, price: pd.Series, instead: str | Sequence[str] = "abstain_to_human"
+) -> float:
+    """Return the probability from which answering costs least; above 1: nothing is answered.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``right`` (probability) and ``label`` of tuning questions.
+    price : Series
+        Euro by kind of answer.
+    instead : str or sequence of str
+        See :func:`casebook.evaluate.abstain.cost_curve`.
+    """
+    curve = cost_curve(rows["right"].to_numpy(), rows["label"], price, instead, RIGHT)
+    return float(curve.loc[curve["cost_eur"].idxmin(), "threshold"])
+
+
+def cheapest_by_intent(
+    rows: pd.DataFrame, price: pd.Series, instead: str | Sequence[str] = "abstain_to_human"
+) -> dict[str, float]:
+    """Return :func:`cheapest` for each intent: its prices, the answers to all questions.
+
+    ``price`` has the index of :func:`kind_costs` by intent.
+    """
+    own = {intent: part.droplevel(0) for intent, part in price.groupby("intent")}
+    return {intent: cheapest(rows, part, instead) for intent, part in own.items()}
 
 
 # What is learned, in one place -------------------------------------------------------
@@ -197,20 +247,16 @@ def learn(table: pd.DataFrame, answered: pd.DataFrame) -> tuple[dict[str, object
         answerable_p=heads["ANSWERABLE"][1],
         off_topic=heads["OFF_TOPIC"][1],
     )
-    costs = kind_costs()
-    curves = {
-        name: cost_curve(
-            crossed["right"].to_numpy(), rows["label"], price, "abstain_to_human", RIGHT
-        )
-        for name, price in {
-            "CARRIER": costs["cost_eur"],
-            "BOTH": costs["cost_eur"] + costs["loss_eur"],
-        }.items()
-    }
-    best = {n: float(c.loc[c["cost_eur"].idxmin(), "threshold"]) for n, c in curves.items()}
+    costs, by_intent = kind_costs(), kind_costs(by_intent=True)
+    titles = title_kinds(crossed, crossed["shown"])
     ours = crossed.loc[~target["OFF_TOPIC"], "off_topic"]
     learned = {name: head for name, (head, _) in heads.items()}
-    learned |= {"ANSWER_FROM": best["BOTH"], "ANSWER_FROM_CARRIER": best["CARRIER"]}
+    learned |= {
+        "ANSWER_FROM": cheapest(crossed, costs["both"]),
+        "ANSWER_FROM_CARRIER": cheapest(crossed, costs["cost_eur"]),
+        "ANSWER_FROM_TITLES": cheapest(crossed, costs["both"], titles),
+        "ANSWER_FROM_INTENT": cheapest_by_intent(crossed, by_intent["both"], titles),
+    }
     learned["REFUSE_FROM"] = round(float(ours.quantile(1 - REFUSED)), 3)
     return learned, crossed
 

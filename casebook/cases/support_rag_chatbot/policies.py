@@ -24,7 +24,6 @@ from casebook.cases.support_rag_chatbot.world.contacts import (
     FATES,
     GOODWILL,
     REACTIONS,
-    UNDERSTANDS,
 )
 from casebook.evaluate.intervals import Interval, pigeonhole
 
@@ -115,7 +114,10 @@ def with_facts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def bot_kinds(
-    rows: pd.DataFrame, answer_from: float, refuse_from: float, unsure: Unsure = "human"
+    rows: pd.DataFrame,
+    answer_from: float | Sequence[float],
+    refuse_from: float,
+    unsure: Unsure = "human",
 ) -> pd.Series:
     """Return what the bot does with each question, as a kind of answer.
 
@@ -125,7 +127,9 @@ def bot_kinds(
     ----------
     rows : DataFrame
         Of :func:`with_facts`.
-    answer_from, refuse_from, unsure
+    answer_from : float or sequence of float
+        The same for all questions, or one for each.
+    refuse_from, unsure
         See :func:`conversation.decide`.
 
     Returns
@@ -134,8 +138,8 @@ def bot_kinds(
         Index ``id``: kinds of answer, :data:`TRACK`, :data:`HUMAN` or :data:`ASKED_BACK`.
     """
     kinds, titles = [], title_kinds(rows, rows["shown"])
-    for row in rows.itertuples():
-        route, _ = decide(row.facts, answer_from, refuse_from, unsure)
+    for row, cut in zip(rows.itertuples(), np.broadcast_to(answer_from, len(rows)), strict=True):
+        route, _ = decide(row.facts, cut, refuse_from, unsure)
         if route == "refuse":
             kinds.append("refused_right" if row.route == "refuse" else "refused_wrong")
         elif route == "answer":  # where a parcel is stands in no article
@@ -145,18 +149,6 @@ def bot_kinds(
         else:
             kinds.append({"tracking": TRACK, "clarify": ASKED_BACK}.get(route, HUMAN))
     return pd.Series(kinds, index=rows["id"], name="kind")
-
-
-def with_parcel_page(kinds: pd.Series, rows: pd.DataFrame) -> pd.Series:
-    """Return a policy's kinds of answer where a page beside it looks up a number that is typed.
-
-    Parameters
-    ----------
-    kinds : Series of str
-    rows : DataFrame
-        Of :func:`with_facts`, in the same order.
-    """
-    return kinds.mask(np.array([bool(facts.number) for facts in rows["facts"]]), TRACK)
 
 
 def faq_kinds(table: pd.DataFrame, at: object = NOW, searched: object | None = None) -> pd.Series:
@@ -188,7 +180,7 @@ def title_kinds(table: pd.DataFrame, shown: pd.Series, at: object = NOW) -> pd.S
     Parameters
     ----------
     table : DataFrame
-        ``id``, ``route``.
+        ``id``, ``language``.
     shown : Series of tuple of str
         Articles whose titles are shown, in the order of the table; missing where there are none.
     at : Timestamp
@@ -198,13 +190,14 @@ def title_kinds(table: pd.DataFrame, shown: pd.Series, at: object = NOW) -> pd.S
     -------
     Series of str
         Index ``id``: what the world's customers do with titles (``BASELINE``), by whether a
-        relevant article is among them.
+        relevant article is among them, and in their language.
     """
-    good = relevance(at).groupby("query_id")["doc_id"].agg(set)
+    good, page = relevance(at).groupby("query_id")["doc_id"].agg(set), world.knowledge_base(at)
+    written = page.groupby("language")["article_id"].agg(set)
     kinds = []
-    for question, route, titles in zip(table["id"], table["route"], shown, strict=True):
-        there = isinstance(titles, tuple) and bool(set(titles) & good.get(question, set()))
-        what = "off_topic" if route == "refuse" else "right" if there else "nothing"
+    for question, code, titles in zip(table["id"], table["language"], shown, strict=True):
+        there = good.get(question, set()) & set(titles if isinstance(titles, tuple) else ())
+        what = "right" if there & written[code] else "foreign" if there else "nothing"
         kinds.append(BASELINE[what])
     return pd.Series(kinds, index=table["id"], name="kind")
 
@@ -379,13 +372,15 @@ ASSUMPTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("again", "called", "gave_up"),
     ),
     "is helped by a title": ("partial", "helped", ("again", "called", "gave_up")),
+    "is misled by a title": ("titles_wrong", "believed", ("again", "called", "gave_up")),
 }
-#: Values of each; the middle one is the world's.
+#: Values of each beside the world's own.
 SETTINGS: dict[str, tuple[float, ...]] = {
-    "believes a wrong answer": (0.15, 0.25, 0.35, 0.45, 0.55),
-    "calls after a wrong answer": (0.20, 0.30, 0.40, 0.50, 0.60),
-    "understands another language": (0.30, 0.40, UNDERSTANDS, 0.70, 0.80),
-    "is helped by a title": (0.38, 0.48, 0.58, 0.68, 0.78),
+    "believes a wrong answer": (0.15, 0.25, 0.45, 0.55),
+    "calls after a wrong answer": (0.20, 0.30, 0.50, 0.60),
+    "understands another language": (0.30, 0.40, 0.70, 0.80),
+    "is helped by a title": (0.38, 0.48, 0.68, 0.78),
+    "is misled by a title": (0.01, 0.02, 0.05, 0.10, 0.15),
 }
 
 

@@ -8,7 +8,7 @@ glossary and the masks were written.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,9 +28,13 @@ from casebook.cases.support_rag_chatbot.languages import (
 from casebook.cases.support_rag_chatbot.learned import (
     ANSWER_FROM,
     ANSWER_FROM_CARRIER,
+    ANSWER_FROM_INTENT,
+    ANSWER_FROM_TITLES,
     REFUSE_FROM,
 )
-from casebook.evaluate.abstain import auroc, cost_curve, risk_coverage
+from casebook.cases.support_rag_chatbot.world.contacts import REACTIONS
+from casebook.cases.support_rag_chatbot.world.content import own_content
+from casebook.evaluate.abstain import auroc, risk_coverage
 from casebook.evaluate.intervals import wilson
 from casebook.evaluate.judges import Judge, judge_spread, swapped
 from casebook.project import data_dir
@@ -211,6 +215,31 @@ def support_abstention() -> pd.DataFrame:
     return ev.abstention(ev.to_articles(confident()))
 
 
+def support_withdrawn() -> pd.DataFrame:
+    """Ask answerable test questions again without the articles that answer them: the words stay.
+
+    Returns
+    -------
+    DataFrame
+        ``score``, ``auroc`` (articles there against articles gone), ``low``, ``high``, ``cases``.
+    """
+    there = ev.to_articles(confident()).query("answerable")
+    rows, signals = lab().test, dict(lab().signals)
+    rows = rows[rows["id"].isin(there["id"])]
+    signals |= ev.withdrawn(rows, signals)
+    gone = ev.confidences(rows, ev.answers(rows, signals, lab().centre, lab().answerer))
+    both, yes = pd.concat([there, gone]), np.repeat([True, False], [len(there), len(gone)])
+    topics = both["cluster"].to_numpy(object)
+    scores = {
+        "question words": both["answerable_words"],
+        "search and reader": both["answerable_evidence"],
+        "all evidence": both["answerable_p"],
+        "the answer is right": both["right"],
+    }
+    found = [(n, *auroc(s.fillna(0).to_numpy(), yes, topics), len(both)) for n, s in scores.items()]
+    return pd.DataFrame(found, columns=["score", "auroc", "low", "high", "cases"])
+
+
 @cache
 def _precise_from(level: float) -> float:
     """Return the threshold from which cited articles are relevant in a share of tuning questions.
@@ -229,8 +258,9 @@ def support_answers() -> pd.DataFrame:
         "answers all": 0.0,
         "carrier's cost": ANSWER_FROM_CARRIER,
         "customer's loss too": ANSWER_FROM,
-        "citation precision 0.90": _precise_from(0.90),
-        "citation precision 0.95": _precise_from(0.95),
+        "against titles": ANSWER_FROM_TITLES,
+        "relevant source 0.90": _precise_from(0.90),
+        "relevant source 0.95": _precise_from(0.95),
     }
     return ev.answer_quality(ev.to_articles(confident()), thresholds)
 
@@ -352,13 +382,22 @@ def support_learned() -> pd.DataFrame:
 # Policies ----------------------------------------------------------------------------
 
 #: The ends of the scale on which a policy is put, and the floor of who has no parcel page at all.
-FLOOR, CEILING, BARE = "search box, parcel page", "knows everything", "search box"
+FLOOR, CEILING, BARE = "word search, parcel page", "knows everything", "search box"
 SEARCH = "better search, parcel page"
-CAREFUL, EAGER, SIMPLE = "bot, customer's loss too", "bot, answers all", "bot, tracking alone"
+CAREFUL, EAGER, SIMPLE = "bot, person when unsure", "bot, answers all", "bot, tracking alone"
+TITLES, INTENT = "bot, titles when unsure", "bot, titles, threshold by intent"
+#: What becomes of titles where a reader is always right, if one of three articles answers.
+READ = {"partial": "right", "partial_other_language": "right_other_language"}
 
 
-def _compared(carrier: float, both: float) -> dict[str, tuple[pd.Series, str]]:
-    """Return the policies by name, with the thresholds by the carrier's and by both's cost."""
+def _titles(shown: pd.Series) -> pd.Series:
+    """Return the kinds of answer where titles are shown for all that is searched for."""
+    rows = confident().assign(shown=shown)
+    return policies.bot_kinds(rows, 1.01, REFUSE_FROM, "titles")
+
+
+def _compared(person: float, titles: float) -> dict[str, tuple[pd.Series, str]]:
+    """Return the policies by name, with the thresholds against a person and against titles."""
     rows = confident()
     people = pd.Series(policies.HUMAN, index=rows["id"])
     ideal = np.select(
@@ -366,19 +405,28 @@ def _compared(carrier: float, both: float) -> dict[str, tuple[pd.Series, str]]:
         ["refused_right", policies.TRACK, "right"],
         policies.HUMAN,
     )
-    box = policies.faq_kinds(rows)
-    return {
-        BARE: (box, "faq"),
-        FLOOR: (policies.with_parcel_page(box, rows), "faq"),
-        SEARCH: (policies.bot_kinds(rows, 1.01, 1.01, "titles"), "bot"),
-        "all to people": (people, "faq"),
-        EAGER: (policies.bot_kinds(rows, 0.0, REFUSE_FROM), "bot"),
-        "bot, carrier's cost": (policies.bot_kinds(rows, carrier, REFUSE_FROM), "bot"),
-        CAREFUL: (policies.bot_kinds(rows, both, REFUSE_FROM), "bot"),
-        "bot, titles when unsure": (policies.bot_kinds(rows, both, REFUSE_FROM, "titles"), "bot"),
-        SIMPLE: (policies.bot_kinds(rows, 1.01, 1.01), "bot"),
-        CEILING: (pd.Series(ideal, index=rows["id"]), "bot"),
+    found, about = _titles(rows["shown"]), world.knowledge_base().set_index("article_id")["topic"]
+    topics = own_content().plan["topics"]
+    cited = rows["article_id"].map(about.groupby(level=0).first())
+    cuts = [ANSWER_FROM_INTENT[topics[t]["intent"]] if isinstance(t, str) else 1 for t in cited]
+    words = _titles(ev.first_titles(rows, lab().signals, SYSTEMS["words"]))
+    bots = {
+        EAGER: policies.bot_kinds(rows, 0.0, REFUSE_FROM),
+        CAREFUL: policies.bot_kinds(rows, person, REFUSE_FROM),
+        INTENT: policies.bot_kinds(rows, cuts, REFUSE_FROM, "titles"),
+        TITLES: policies.bot_kinds(rows, titles, REFUSE_FROM, "titles"),
+        SIMPLE: policies.bot_kinds(rows, 1.01, 1.01),
+        "perfect reader, knows its misses": found.replace(READ),
+        "perfect reader": found.replace(READ | {"titles_wrong": "wrong"}),
+        "reader always wrong": found.replace(dict.fromkeys([*READ, "titles_wrong"], "wrong")),
+        CEILING: pd.Series(ideal, index=rows["id"]),
     }
+    return {
+        BARE: (policies.faq_kinds(rows), "faq"),
+        FLOOR: (words, "faq"),
+        SEARCH: (found, "bot"),
+        "all to people": (people, "faq"),
+    } | {name: (kinds, "bot") for name, kinds in bots.items()}
 
 
 @cache
@@ -391,7 +439,7 @@ def _numbers() -> dict[str, str]:
 
 @cache
 def _served() -> pd.DataFrame:
-    compared = _compared(ANSWER_FROM_CARRIER, ANSWER_FROM)
+    compared = _compared(ANSWER_FROM, ANSWER_FROM_TITLES)
     where = confident().set_index("id")["cluster"]
     return policies.serve(compared, _numbers(), where, SEEDS, PER_MONTH)
 
@@ -405,7 +453,7 @@ def support_policies() -> pd.DataFrame:
         By ``policy``: means over all contacts (:data:`policies.MEASURES`), ``months``,
         ``clusters``; ``gap``, ``low``, ``high`` (way from :data:`FLOOR` to :data:`CEILING` in the
         total cost), ``bare``, ``bare_low``, ``bare_high`` (from :data:`BARE`), and ``more``,
-        ``more_low``, ``more_high`` (above :data:`SIMPLE`): months and topics resampled.
+        ``more_low``, ``more_high`` (above :data:`SEARCH`): months and topics resampled.
     """
     table = _served()
     found = policies.means(table)
@@ -413,7 +461,7 @@ def support_policies() -> pd.DataFrame:
     scales = {
         "gap": {"floor": FLOOR},
         "bare": {"floor": BARE},
-        "more": {"floor": FLOOR, "against": SIMPLE},
+        "more": {"floor": FLOOR, "against": SEARCH},
     }
     for name, scale in scales.items():
         ends = [policies.gap_closed(table, p, ceiling=CEILING, **scale) for p in found.index]
@@ -430,50 +478,35 @@ def _crossed() -> pd.DataFrame:
     return crossed
 
 
-def cheapest_from(reactions: Mapping[str, Sequence[float]]) -> tuple[float, float]:
-    """Return the thresholds that cost least on the tuning questions, if customers react so.
-
-    Returns
-    -------
-    carrier, both : float
-        By the carrier's cost; with the customer's loss.
-    """
-    crossed, costs = _crossed(), learning.kind_costs(reactions=reactions)
-    sure, labels = crossed["right"].to_numpy(), crossed["label"]
-    together = costs["cost_eur"] + costs["loss_eur"]
-    curves = [
-        cost_curve(sure, labels, price, "abstain_to_human", ev.RIGHT)
-        for price in (costs["cost_eur"], together)
-    ]
-    carrier, both = (float(c.loc[c["cost_eur"].idxmin(), "threshold"]) for c in curves)
-    return carrier, both
-
-
-def support_sensitivity(seeds: Sequence[int] = SEEDS[:5]) -> pd.DataFrame:
+def support_sensitivity(seeds: Sequence[int] = SEEDS, per_month: float = 1000) -> pd.DataFrame:
     """Repeat the headline under other assumptions on what customers do; one at a time.
 
     Both thresholds are chosen anew on the tuning questions with the costs of each world; nothing
-    else is learned. Contacts and random numbers are those of :func:`support_policies`.
+    else is learned. The first row of each policy is the world's own.
 
     Returns
     -------
     DataFrame
-        ``parameter``, ``value`` (see :data:`policies.SETTINGS`; the middle one is the world's),
-        ``policy``, ``answer_from`` (above 1: nothing is answered from articles), ``gap``, ``low``,
-        ``high``; ``more``, ``more_low``, ``more_high`` as in :func:`support_policies`.
+        ``parameter``, ``value`` (see :data:`policies.SETTINGS`), ``policy``, ``answer_from`` (above
+        1: nothing is answered from articles), ``gap``, ``low``, ``high``; ``more``, ``more_low``,
+        ``more_high`` as in :func:`support_policies`.
     """
-    where, rows = confident().set_index("id")["cluster"], []
-    for parameter, values in policies.SETTINGS.items():
-        for value in values:
-            reactions = policies.reactions_if(parameter, value)
-            carrier, both = cheapest_from(reactions)
-            cuts = {SEARCH: 1.01, SIMPLE: 1.01, "bot, carrier's cost": carrier, CAREFUL: both}
-            compared = _compared(carrier, both)
-            table = policies.serve(compared, _numbers(), where, seeds, PER_MONTH, reactions)
-            for name, cut in cuts.items():
-                gap = policies.gap_closed(table, name, FLOOR, CEILING)
-                more = policies.gap_closed(table, name, FLOOR, CEILING, SIMPLE)
-                rows.append((parameter, value, name, cut, *gap, *more))
+    where, rows, crossed = confident().set_index("id")["cluster"], [], _crossed()
+    shown = policies.title_kinds(crossed, crossed["shown"])
+    varied = [(p, value) for p, values in policies.SETTINGS.items() for value in values]
+    for parameter, value in [("as the world is", np.nan), *varied]:
+        own = parameter not in policies.SETTINGS
+        reactions = REACTIONS if own else policies.reactions_if(parameter, value)
+        price = learning.kind_costs(reactions=reactions)["both"]
+        person, titles = (learning.cheapest(crossed, price, *other) for other in ((), (shown,)))
+        cuts = {SEARCH: 1.01, SIMPLE: 1.01, CAREFUL: person, TITLES: titles}
+        served = _compared(person, titles)
+        served = {name: served[name] for name in (FLOOR, CEILING, *cuts)}
+        table = policies.serve(served, _numbers(), where, seeds, per_month, reactions)
+        for name, cut in cuts.items():
+            gap = policies.gap_closed(table, name, FLOOR, CEILING)
+            more = policies.gap_closed(table, name, FLOOR, CEILING, SEARCH)
+            rows.append((parameter, value, name, cut, *gap, *more))
     columns = ["parameter", "value", "policy", "answer_from", "gap", "low", "high"]
     return pd.DataFrame(rows, columns=[*columns, "more", "more_low", "more_high"])
 
@@ -487,6 +520,7 @@ STUDIES: dict[str, Callable[[], pd.DataFrame]] = {
         support_embedders,
         support_unplanted,
         support_abstention,
+        support_withdrawn,
         support_answers,
         support_stale,
         support_judge,
