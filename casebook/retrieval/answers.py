@@ -31,7 +31,8 @@ def _measures(own: pd.DataFrame) -> dict[str, tuple[pd.Series, pd.Series]]:
     found = {
         "answers": (given, one),
         "claims supported": (own["supported"], own["claims"]),
-        "citations right": (own["citations_right"], own["citations"]),
+        "relevant source": (own["citations_right"], own["citations"]),
+        "citation backs a claim": (own["useful"], own["citations"]),
         "a number invented": ((own["invented"] > 0).astype(float), given),
         "cut off or repeating": ((own["faults"] != "").astype(float), one),
         "let through": (own["let_through"].astype(float), given),
@@ -59,7 +60,8 @@ def summary(table: pd.DataFrame, cluster: Mapping[str, str] | pd.Series) -> pd.D
         ``model``, ``prompt``, ``what``, ``value``, ``low``, ``high``, ``of`` (questions, claims,
         citations or answers). Of all questions: ``answers``, each verdict before and after the
         check, ``correct less wrong``, ``cut off or repeating``; of claims ``claims supported``; of
-        citations ``citations right``; of answers ``a number invented``, ``let through``.
+        citations ``relevant source`` and ``citation backs a claim``; of answers ``a number
+        invented``, ``let through``.
     """
     rows = []
     for key, own in table.groupby(["model", "prompt"], sort=False):
@@ -93,7 +95,7 @@ def at_coverage(
     Returns
     -------
     DataFrame
-        ``model``, ``coverage``, ``questions``; ``citation_precision`` and ``correct`` (of the
+        ``model``, ``coverage``, ``questions``; ``relevant_source`` and ``correct`` (of the
         answerable ones among them) with ``_low`` and ``_high``.
     """
     rows = []
@@ -107,9 +109,7 @@ def at_coverage(
             correct = by_cluster(right.astype(float), where, can.astype(float))
             rows.append((model, coverage, len(top), *precise, *correct))
     ends = [
-        f"{name}{end}"
-        for name in ("citation_precision", "correct")
-        for end in ("", "_low", "_high")
+        f"{name}{end}" for name in ("relevant_source", "correct") for end in ("", "_low", "_high")
     ]
     return pd.DataFrame(rows, columns=["model", "coverage", "questions", *ends])
 
