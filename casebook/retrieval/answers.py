@@ -40,6 +40,8 @@ def _measures(own: pd.DataFrame) -> dict[str, tuple[pd.Series, pd.Series]]:
     for column, when in (("verdict", ""), ("after", ", after the check")):
         shares = {name: (own[column] == name).astype(float) for name in VERDICTS}
         found |= {name + when: (share, one) for name, share in shares.items()}
+        can = own["answerable"].astype(float)
+        found["answerable: correct" + when] = (shares["correct"] * can, can)
         found["correct less wrong" + when] = (shares["correct"] - shares["wrong"], one)
     return found
 
@@ -59,7 +61,8 @@ def summary(table: pd.DataFrame, cluster: Mapping[str, str] | pd.Series) -> pd.D
     DataFrame
         ``model``, ``prompt``, ``what``, ``value``, ``low``, ``high``, ``of`` (questions, claims,
         citations or answers). Of all questions: ``answers``, each verdict before and after the
-        check, ``correct less wrong``, ``cut off or repeating``; of claims ``claims supported``; of
+        check, ``correct less wrong``, ``cut off or repeating``; of those that can be answered ``answerable:
+        correct``; of claims ``claims supported``; of
         citations ``relevant source`` and ``citation backs a claim``; of answers ``a number
         invented``, ``let through``.
     """

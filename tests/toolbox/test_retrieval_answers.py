@@ -41,11 +41,18 @@ def test_a_summary_has_an_interval_for_each_share():
         "wrong": 1 / 3,
         "wrong, after the check": 0.0,
         "correct less wrong": 0.0,
+        "answerable: correct": 1 / 3,
         "correct less wrong, after the check": 1 / 3,
     }
     assert table["value"][list(shares)].to_dict() == pytest.approx(shares)
     assert table["of"][["answers", "claims supported", "a number invented"]].to_list() == [3, 4, 2]
     assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
+
+
+def test_silence_is_right_only_where_nothing_can_be_answered():
+    rows = ROWS.assign(answerable=[False, True, True])
+    table = summary(rows, TOPICS).set_index("what")["value"]
+    assert (table["correct"], table["answerable: correct"]) == (pytest.approx(1 / 3), 0)
 
 
 def test_a_share_of_nothing_is_missing():

@@ -3,7 +3,6 @@
 * ``index_cost`` and ``query_latency``: an index of 1,000, 10,000 and 100,000 passages.
 * ``retrievers``: word, vector and fused rankings of SciFact and Cranfield, each held against the
   single retriever that is better on the training queries.
-* ``rescues``: the first relevant rank of each test query, by words, by vectors and by both.
 * ``real_scifact``: words, vectors and half of each on SciFact, as a page shows them.
 * ``support_bank`` and ``support_public``: a bank's help pages, and intents.
 
@@ -20,7 +19,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from casebook.cases.support_rag_chatbot import written
+from casebook.cases.support_rag_chatbot import rankings, written
 from casebook.cases.support_rag_chatbot.studies import STUDIES
 from casebook.data import real
 from casebook.data.texts import Collection, bank_faqs, banking77, clinc150, cranfield, scifact
@@ -33,7 +32,6 @@ from casebook.retrieval.collections import (
     compared,
     fused_runs,
     of_split,
-    rescued,
     single_runs,
 )
 from casebook.retrieval.evaluate import compare, per_query
@@ -74,18 +72,6 @@ def retrievers(names: Sequence[str] = COLLECTIONS) -> pd.DataFrame:
         ``collection`` and the columns of :func:`~casebook.retrieval.collections.compared`.
     """
     parts = {name: compared(*ranked(name)) for name in names}
-    return pd.concat(parts, names=["collection"]).reset_index(0).reset_index(drop=True)
-
-
-def rescues(names: Sequence[str] = COLLECTIONS) -> pd.DataFrame:
-    """Return who rescues whom; see :func:`~casebook.retrieval.collections.rescued`.
-
-    Returns
-    -------
-    DataFrame
-        ``collection`` and the columns of :func:`~casebook.retrieval.collections.rescued`.
-    """
-    parts = {name: rescued(*ranked(name)) for name in names}
     return pd.concat(parts, names=["collection"]).reset_index(0).reset_index(drop=True)
 
 
@@ -172,9 +158,9 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "index_cost": index_cost,
     "query_latency": query_latency,
     "retrievers": retrievers,
-    "rescues": rescues,
     "real_scifact": real_scifact,
     **STUDIES,
+    **rankings.STUDIES,
     "support_public": support_public,
     "support_bank": support_bank,
     **written.STUDIES,

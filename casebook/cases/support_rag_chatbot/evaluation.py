@@ -1,4 +1,4 @@
-"""What the chatbot is worth: rankings, answers, abstention, a judge and its bias, policies.
+"""What the chatbot is worth: rankings, answers, abstention.
 
 Everything is learned on the tuning questions and reported on the test questions, whose topics the
 tuning questions do not touch. Of the test questions, :func:`asked` marks those that were read when
@@ -49,12 +49,7 @@ from casebook.serving.privacy import mask
 
 CASE = "16_support_rag_chatbot"
 #: The artifacts that hold the vectors of the world's texts.
-VECTORS = (
-    "world_vectors_0.parquet",
-    "world_vectors_1.parquet",
-    "world_vectors_2.parquet",
-    "world_vectors_3.parquet",
-)
+VECTORS = tuple(f"world_vectors_{part}.parquet" for part in range(4))
 #: When the questions are asked.
 NOW = world.TODAY + pd.Timedelta(hours=12)
 
@@ -81,18 +76,20 @@ def asked() -> pd.DataFrame:
     -------
     DataFrame
         The world's columns of questions and truth; ``turns`` (masked), ``query``, ``group`` (of
-        topics; without one its subject), ``cluster`` (its topic; without one its subject: what
-        intervals resample), ``unread``.
+        topics; of a question without an article its subject), ``cluster`` (its subject or topic:
+        what intervals resample), ``heard`` (its subject is asked in a tuning question too),
+        ``unread``.
     """
     table = world.questions().merge(world.truth().questions, left_on="id", right_on="question")
     table["turns"] = [tuple(mask(turn).text for turn in turns) for turns in table["turns"]]
     pairs = zip(table["turns"], table["language"], strict=True)
     table["query"] = [query_of(rewrite(turns), code) for turns, code in pairs]
-    subject = table["id"].map(subjects()).fillna(table["id"])
-    table["group"] = table["topic"].map(_groups()).fillna(subject)
+    groups, subject = table["topic"].map(_groups()), table["id"].map(subjects())
     by_topic = table["topic"].notna() & (table["route"] != "tracking")
-    table["cluster"] = table["topic"].where(by_topic, subject)
-    table["unread"] = unread(table["group"].where(by_topic, table["id"]))
+    table["group"] = subject.fillna(groups).fillna(table["id"])
+    table["cluster"] = subject.fillna(table["topic"].where(by_topic, table["id"]))
+    table["heard"] = subject.isin(subject[table["split"] == "tune"].dropna())
+    table["unread"] = unread(groups.where(by_topic, table["id"]))
     return table
 
 
@@ -410,16 +407,16 @@ def abstention(rows: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     rows : DataFrame
-        Of :func:`confidences`, of test questions that reach the help centre.
+        Of :func:`confidences`, of test questions that reach the help centre. Unanswerable ones
+        whose subject was tuned on are left out.
 
     Returns
     -------
     DataFrame
         ``what``, ``score``, ``auroc``, ``low``, ``high``, ``positive``, ``negative`` (questions).
     """
-    yes = rows["answerable"].to_numpy()
-    unanswerable = (rows["kind"] == "unanswerable").to_numpy()
-    off = (rows["kind"] == "off_topic").to_numpy()
+    yes, off = rows["answerable"].to_numpy(), (rows["kind"] == "off_topic").to_numpy()
+    unanswerable = ((rows["kind"] == "unanswerable") & ~rows["heard"]).to_numpy()
     answerable, right = rows["answerable_p"].to_numpy(), rows["right"].to_numpy()
     words, searched = (rows[f"answerable_{what}"].to_numpy() for what in ("words", "evidence"))
     topics = rows["cluster"].to_numpy(object)
@@ -445,20 +442,6 @@ def abstention(rows: pd.DataFrame) -> pd.DataFrame:
     ]
     columns = ["what", "score", "auroc", "low", "high", "positive", "negative"]
     return pd.DataFrame(table, columns=columns)
-
-
-def withdrawn(rows: pd.DataFrame, signals: Signals) -> Signals:
-    """Return the signals of questions without every article that answers them, in part or whole."""
-    names = world.knowledge_base().set_index("id")["article_id"]
-    grades = world.truth(NOW).relevance.query("grade > 0")
-    good = grades["article"].map(names).groupby(grades["question"]).agg(set)
-    return {
-        query: {
-            name: {a: value for a, value in scores.items() if a not in good[question]}
-            for name, scores in signals[query].items()
-        }
-        for question, query in zip(rows["id"], rows["query"], strict=True)
-    }
 
 
 def answer_quality(rows: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.DataFrame:

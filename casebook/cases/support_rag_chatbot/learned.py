@@ -16,11 +16,9 @@ RIGHT, ANSWERABLE, OFF_TOPIC = (_HELD[name] for name in ("RIGHT", "ANSWERABLE", 
 ANSWERABLE_WORDS, ANSWERABLE_EVIDENCE = (
     _HELD[name] for name in ("ANSWERABLE_WORDS", "ANSWERABLE_EVIDENCE")
 )
-#: Probabilities of being right from which to answer rather than hand over: by both costs, and by
-#: the carrier's alone.
-ANSWER_FROM, ANSWER_FROM_CARRIER = _HELD["ANSWER_FROM"], _HELD["ANSWER_FROM_CARRIER"]
-#: The same, rather than show titles: one for all, and one for each intent of what is cited.
-ANSWER_FROM_TITLES = _HELD["ANSWER_FROM_TITLES"]
+#: Probability of being right from which to answer rather than hand over; rather than show titles;
+#: and that by the intent of what is cited.
+ANSWER_FROM, ANSWER_FROM_TITLES = _HELD["ANSWER_FROM"], _HELD["ANSWER_FROM_TITLES"]
 ANSWER_FROM_INTENT: dict[str, float] = _HELD["ANSWER_FROM_INTENT"]
 #: Probability of being off topic from which to refuse.
 REFUSE_FROM = _HELD["REFUSE_FROM"]

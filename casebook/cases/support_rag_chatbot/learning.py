@@ -32,6 +32,7 @@ from casebook.cases.support_rag_chatbot.policies import title_kinds
 from casebook.cases.support_rag_chatbot.world.contacts import ANSWER_KINDS, GOODWILL, REACTIONS
 from casebook.cases.support_rag_chatbot.world.content import own_content
 from casebook.evaluate.abstain import cost_curve, fit_head
+from casebook.retrieval.centre import SIGNALS
 from casebook.retrieval.classify import SCOPE, Scope
 from casebook.retrieval.dense import Embedder
 from casebook.retrieval.weights import tune
@@ -253,7 +254,6 @@ def learn(table: pd.DataFrame, answered: pd.DataFrame) -> tuple[dict[str, object
     learned = {name: head for name, (head, _) in heads.items()}
     learned |= {
         "ANSWER_FROM": cheapest(crossed, costs["both"]),
-        "ANSWER_FROM_CARRIER": cheapest(crossed, costs["cost_eur"]),
         "ANSWER_FROM_TITLES": cheapest(crossed, costs["both"], titles),
         "ANSWER_FROM_INTENT": cheapest_by_intent(crossed, by_intent["both"], titles),
     }
@@ -266,10 +266,30 @@ def as_text(learned: Mapping[str, object]) -> str:
     return json.dumps(learned, indent=1) + "\n"
 
 
-def tuned_weights(table: pd.DataFrame, signals: Signals) -> tuple[dict[str, float], float]:
-    """Tune the weights of the signals on the tuning questions."""
-    rows = table[(table["split"] == "tune") & table["answerable"]]
+def tuned_weights(
+    rows: pd.DataFrame, signals: Signals, used: Sequence[str] = SIGNALS
+) -> tuple[dict[str, float], float]:
+    """Tune the weights of some signals on tuning questions: the better of two starts.
+
+    One start is even, one has the weights of all six signals: steps that change one weight at a
+    time find another optimum from each.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of :func:`asked`, answerable tuning questions.
+    signals : mapping
+    used : sequence of str
+
+    Returns
+    -------
+    weights : dict of str to float
+    ndcg : float
+    """
     names = article_names()
     judged = relevance().groupby("query_id")["doc_id"].agg(set)
     relevant = np.array([[n in judged[i] for n in names] for i in rows["id"]])
-    return tune(matrices(signals, list(rows["query"]), names), relevant, WEIGHTS)
+    scaled = matrices(signals, list(rows["query"]), names)
+    starts = dict.fromkeys(used, 0.2), {name: WEIGHTS[name] for name in used}
+    found = [tune({n: scaled[n] for n in used}, relevant, start) for start in starts]
+    return max(found, key=lambda one: one[1])

@@ -17,17 +17,15 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot import evaluation as ev
-from casebook.cases.support_rag_chatbot import learned, learning, policies, typed, world
+from casebook.cases.support_rag_chatbot import learned, learning, policies, world
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.languages import (
     SYSTEMS,
-    WEIGHTS,
     HelpCentre,
     as_articles,
 )
 from casebook.cases.support_rag_chatbot.learned import (
     ANSWER_FROM,
-    ANSWER_FROM_CARRIER,
     ANSWER_FROM_INTENT,
     ANSWER_FROM_TITLES,
     REFUSE_FROM,
@@ -38,10 +36,8 @@ from casebook.evaluate.abstain import auroc, risk_coverage
 from casebook.evaluate.intervals import wilson
 from casebook.evaluate.judges import Judge, judge_spread, swapped
 from casebook.project import data_dir
-from casebook.retrieval.centre import SIGNALS
 from casebook.retrieval.evaluate import compare, first_ranks, per_query
 from casebook.retrieval.unlabelled import click_proxies, clicks, disagreement
-from casebook.retrieval.weights import tune
 from casebook.serving import leaks
 
 #: Systems with one ranking only; the better one on the tuning questions is what others must beat.
@@ -163,44 +159,6 @@ def support_kinds() -> pd.DataFrame:
     return ev.by_group(ev.runs(lab().test, lab().signals), lab().test, "kind")
 
 
-#: Signals that need no glossary; rankings by either embedder, and what is beside its vectors.
-OPEN = ("dense_own", "words_own", "grams_own")
-BESIDE = {"": ("dense_own",), " + words": OPEN, " + words, glossary": SIGNALS}
-
-
-def support_embedders() -> pd.DataFrame:
-    """Score MiniLM and E5 alone, with words and n-grams, and with the glossary too.
-
-    The weights of each sum are tuned on the tuning questions, in the same steps for both.
-
-    Returns
-    -------
-    DataFrame
-        ``id``, ``language``, ``cluster``, ``unread`` of the answerable test questions, and nDCG@10
-        of each ranking (``MiniLM``, ``E5``, each with what :data:`BESIDE` names).
-    """
-    table = lab().table[lab().table["answerable"]]
-    reads = typed.Sections(typed.StoredE5(typed.stored(), typed.MultilingualE5()))
-    e5 = reads.signals(list(table["query"]))
-    signals = {
-        "MiniLM": lab().signals,
-        "E5": {q: lab().signals[q] | {"dense_own": e5[q]["dense_own"]} for q in table["query"]},
-    }
-    tune_rows, test = (table[table["split"] == split] for split in ("tune", "test"))
-    names, judged, found = ev.article_names(), _judged(test), {}
-    good = ev.relevance().groupby("query_id")["doc_id"].agg(set)
-    relevant = np.array([[name in good[i] for name in names] for i in tune_rows["id"]])
-    for model, held in signals.items():
-        scaled = ev.matrices(held, list(tune_rows["query"]), names)
-        for beside, used in BESIDE.items():
-            even = dict.fromkeys(used, 0.2)
-            weights, _ = tune({name: scaled[name] for name in used}, relevant, even)
-            run = ev.runs(test, held, {model: weights})[model]
-            found[model + beside] = per_query(run, judged)["ndcg"]
-    rows = test.set_index("id")[["language", "cluster", "unread"]]
-    return rows.assign(**found).rename_axis("id").reset_index()
-
-
 # Answers -----------------------------------------------------------------------------
 
 
@@ -213,31 +171,6 @@ def confident() -> pd.DataFrame:
 def support_abstention() -> pd.DataFrame:
     """Say how well the system knows what it cannot answer; see :func:`evaluation.abstention`."""
     return ev.abstention(ev.to_articles(confident()))
-
-
-def support_withdrawn() -> pd.DataFrame:
-    """Ask answerable test questions again without the articles that answer them: the words stay.
-
-    Returns
-    -------
-    DataFrame
-        ``score``, ``auroc`` (articles there against articles gone), ``low``, ``high``, ``cases``.
-    """
-    there = ev.to_articles(confident()).query("answerable")
-    rows, signals = lab().test, dict(lab().signals)
-    rows = rows[rows["id"].isin(there["id"])]
-    signals |= ev.withdrawn(rows, signals)
-    gone = ev.confidences(rows, ev.answers(rows, signals, lab().centre, lab().answerer))
-    both, yes = pd.concat([there, gone]), np.repeat([True, False], [len(there), len(gone)])
-    topics = both["cluster"].to_numpy(object)
-    scores = {
-        "question words": both["answerable_words"],
-        "search and reader": both["answerable_evidence"],
-        "all evidence": both["answerable_p"],
-        "the answer is right": both["right"],
-    }
-    found = [(n, *auroc(s.fillna(0).to_numpy(), yes, topics), len(both)) for n, s in scores.items()]
-    return pd.DataFrame(found, columns=["score", "auroc", "low", "high", "cases"])
 
 
 @cache
@@ -256,11 +189,9 @@ def support_answers() -> pd.DataFrame:
     """Score the given answers at thresholds that were chosen on the tuning questions."""
     thresholds = {
         "answers all": 0.0,
-        "carrier's cost": ANSWER_FROM_CARRIER,
         "customer's loss too": ANSWER_FROM,
         "against titles": ANSWER_FROM_TITLES,
         "relevant source 0.90": _precise_from(0.90),
-        "relevant source 0.95": _precise_from(0.95),
     }
     return ev.answer_quality(ev.to_articles(confident()), thresholds)
 
@@ -373,9 +304,12 @@ def support_learned() -> pd.DataFrame:
             rows.append((name, *(max(m["weight"].values()) for m in (held, value)), max(gaps)))
         else:
             rows.append((name, held, value, abs(held - value)))
-    weights, _ = learning.tuned_weights(lab().table, lab().signals)
-    for name, value in weights.items():
-        rows.append((f"weight of {name}", WEIGHTS[name], value, abs(value - WEIGHTS[name])))
+    tuning = lab().table[(lab().table["split"] == "tune") & lab().table["answerable"]]
+    for system, held in SYSTEMS.items():
+        weights, _ = learning.tuned_weights(tuning, lab().signals, tuple(held))
+        if len(held) > 1:
+            for name, value in weights.items():
+                rows.append((f"{name} of {system}", held[name], value, abs(value - held[name])))
     return pd.DataFrame(rows, columns=["what", "held", "anew", "difference"])
 
 
@@ -386,17 +320,19 @@ FLOOR, CEILING, BARE = "word search, parcel page", "knows everything", "search b
 SEARCH = "better search, parcel page"
 CAREFUL, EAGER, SIMPLE = "bot, person when unsure", "bot, answers all", "bot, tracking alone"
 TITLES, INTENT = "bot, titles when unsure", "bot, titles, threshold by intent"
+#: Kinds of answer and what an answer costs, by name of the policy.
+Policies = dict[str, tuple[pd.Series, str]]
 #: What becomes of titles where a reader is always right, if one of three articles answers.
 READ = {"partial": "right", "partial_other_language": "right_other_language"}
 
 
-def _titles(shown: pd.Series) -> pd.Series:
+def titles_of(shown: pd.Series) -> pd.Series:
     """Return the kinds of answer where titles are shown for all that is searched for."""
     rows = confident().assign(shown=shown)
     return policies.bot_kinds(rows, 1.01, REFUSE_FROM, "titles")
 
 
-def _compared(person: float, titles: float) -> dict[str, tuple[pd.Series, str]]:
+def compared(person: float = ANSWER_FROM, titles: float = ANSWER_FROM_TITLES) -> Policies:
     """Return the policies by name, with the thresholds against a person and against titles."""
     rows = confident()
     people = pd.Series(policies.HUMAN, index=rows["id"])
@@ -405,11 +341,11 @@ def _compared(person: float, titles: float) -> dict[str, tuple[pd.Series, str]]:
         ["refused_right", policies.TRACK, "right"],
         policies.HUMAN,
     )
-    found, about = _titles(rows["shown"]), world.knowledge_base().set_index("article_id")["topic"]
+    found, about = titles_of(rows["shown"]), world.knowledge_base().set_index("article_id")["topic"]
     topics = own_content().plan["topics"]
     cited = rows["article_id"].map(about.groupby(level=0).first())
     cuts = [ANSWER_FROM_INTENT[topics[t]["intent"]] if isinstance(t, str) else 1 for t in cited]
-    words = _titles(ev.first_titles(rows, lab().signals, SYSTEMS["words"]))
+    words = titles_of(ev.first_titles(rows, lab().signals, SYSTEMS["words"]))
     bots = {
         EAGER: policies.bot_kinds(rows, 0.0, REFUSE_FROM),
         CAREFUL: policies.bot_kinds(rows, person, REFUSE_FROM),
@@ -437,11 +373,10 @@ def _numbers() -> dict[str, str]:
     return numbers.to_dict() | policies.tracking_numbers(confident())
 
 
-@cache
-def _served() -> pd.DataFrame:
-    compared = _compared(ANSWER_FROM, ANSWER_FROM_TITLES)
+def serve(chosen: Policies) -> pd.DataFrame:
+    """Let policies serve the same months; see :func:`policies.serve`."""
     where = confident().set_index("id")["cluster"]
-    return policies.serve(compared, _numbers(), where, SEEDS, PER_MONTH)
+    return policies.serve(chosen, _numbers(), where, SEEDS, PER_MONTH)
 
 
 def support_policies() -> pd.DataFrame:
@@ -455,7 +390,7 @@ def support_policies() -> pd.DataFrame:
         total cost), ``bare``, ``bare_low``, ``bare_high`` (from :data:`BARE`), and ``more``,
         ``more_low``, ``more_high`` (above :data:`SEARCH`): months and topics resampled.
     """
-    table = _served()
+    table = serve(compared())
     found = policies.means(table)
     found["months"], found["clusters"] = len(SEEDS), table["cluster"].nunique()
     scales = {
@@ -500,7 +435,7 @@ def support_sensitivity(seeds: Sequence[int] = SEEDS, per_month: float = 1000) -
         price = learning.kind_costs(reactions=reactions)["both"]
         person, titles = (learning.cheapest(crossed, price, *other) for other in ((), (shown,)))
         cuts = {SEARCH: 1.01, SIMPLE: 1.01, CAREFUL: person, TITLES: titles}
-        served = _compared(person, titles)
+        served = compared(person, titles)
         served = {name: served[name] for name in (FLOOR, CEILING, *cuts)}
         table = policies.serve(served, _numbers(), where, seeds, per_month, reactions)
         for name, cut in cuts.items():
@@ -517,10 +452,8 @@ STUDIES: dict[str, Callable[[], pd.DataFrame]] = {
         support_learned,
         support_retrieval,
         support_kinds,
-        support_embedders,
         support_unplanted,
         support_abstention,
-        support_withdrawn,
         support_answers,
         support_stale,
         support_judge,
