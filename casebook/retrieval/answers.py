@@ -61,10 +61,9 @@ def summary(table: pd.DataFrame, cluster: Mapping[str, str] | pd.Series) -> pd.D
     DataFrame
         ``model``, ``prompt``, ``what``, ``value``, ``low``, ``high``, ``of`` (questions, claims,
         citations or answers). Of all questions: ``answers``, each verdict before and after the
-        check, ``correct less wrong``, ``cut off or repeating``; of those that can be answered ``answerable:
-        correct``; of claims ``claims supported``; of
-        citations ``relevant source`` and ``citation backs a claim``; of answers ``a number
-        invented``, ``let through``.
+        check, ``correct less wrong``, ``cut off or repeating``; of those that can be answered
+        ``answerable: correct``; of claims ``claims supported``; of citations ``relevant source``
+        and ``citation backs a claim``; of answers ``a number invented``, ``let through``.
     """
     rows = []
     for key, own in table.groupby(["model", "prompt"], sort=False):

@@ -13,19 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-<<<<<<< HEAD
-from casebook.cases.support_rag_chatbot import (
-    benchmarks,
-    learning,
-    policies,
-    studies,
-    world,
-    written,
-)
-=======
->>>>>>> b16
 from casebook.cases.support_rag_chatbot import evaluation as ev
-from casebook.cases.support_rag_chatbot import learning, policies, studies, world
+from casebook.cases.support_rag_chatbot import learning, policies, studies, world, written
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, as_articles
 from casebook.cases.support_rag_chatbot.world.contacts import FATES, REACTIONS, UNDERSTANDS
