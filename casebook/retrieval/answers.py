@@ -31,7 +31,8 @@ def _measures(own: pd.DataFrame) -> dict[str, tuple[pd.Series, pd.Series]]:
     found = {
         "answers": (given, one),
         "claims supported": (own["supported"], own["claims"]),
-        "citations right": (own["citations_right"], own["citations"]),
+        "relevant source": (own["citations_right"], own["citations"]),
+        "citation backs a claim": (own["useful"], own["citations"]),
         "a number invented": ((own["invented"] > 0).astype(float), given),
         "cut off or repeating": ((own["faults"] != "").astype(float), one),
         "let through": (own["let_through"].astype(float), given),
@@ -39,6 +40,8 @@ def _measures(own: pd.DataFrame) -> dict[str, tuple[pd.Series, pd.Series]]:
     for column, when in (("verdict", ""), ("after", ", after the check")):
         shares = {name: (own[column] == name).astype(float) for name in VERDICTS}
         found |= {name + when: (share, one) for name, share in shares.items()}
+        can = own["answerable"].astype(float)
+        found["answerable: correct" + when] = (shares["correct"] * can, can)
         found["correct less wrong" + when] = (shares["correct"] - shares["wrong"], one)
     return found
 
@@ -58,8 +61,9 @@ def summary(table: pd.DataFrame, cluster: Mapping[str, str] | pd.Series) -> pd.D
     DataFrame
         ``model``, ``prompt``, ``what``, ``value``, ``low``, ``high``, ``of`` (questions, claims,
         citations or answers). Of all questions: ``answers``, each verdict before and after the
-        check, ``correct less wrong``, ``cut off or repeating``; of claims ``claims supported``; of
-        citations ``citations right``; of answers ``a number invented``, ``let through``.
+        check, ``correct less wrong``, ``cut off or repeating``; of those that can be answered
+        ``answerable: correct``; of claims ``claims supported``; of citations ``relevant source``
+        and ``citation backs a claim``; of answers ``a number invented``, ``let through``.
     """
     rows = []
     for key, own in table.groupby(["model", "prompt"], sort=False):
@@ -93,7 +97,7 @@ def at_coverage(
     Returns
     -------
     DataFrame
-        ``model``, ``coverage``, ``questions``; ``citation_precision`` and ``correct`` (of the
+        ``model``, ``coverage``, ``questions``; ``relevant_source`` and ``correct`` (of the
         answerable ones among them) with ``_low`` and ``_high``.
     """
     rows = []
@@ -107,9 +111,7 @@ def at_coverage(
             correct = by_cluster(right.astype(float), where, can.astype(float))
             rows.append((model, coverage, len(top), *precise, *correct))
     ends = [
-        f"{name}{end}"
-        for name in ("citation_precision", "correct")
-        for end in ("", "_low", "_high")
+        f"{name}{end}" for name in ("relevant_source", "correct") for end in ("", "_low", "_high")
     ]
     return pd.DataFrame(rows, columns=["model", "coverage", "questions", *ends])
 

@@ -21,6 +21,7 @@ from casebook.cases.support_rag_chatbot.evaluation import Label
 from casebook.cases.support_rag_chatbot.generation import PROMPTS, SECTIONS
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query
 from casebook.llm import RateLimited, Scripted
+from casebook.project import data_dir
 from casebook.retrieval import answers, claims
 from casebook.retrieval.planted import caught, refused, strictness
 
@@ -265,6 +266,18 @@ def test_studies_read_the_answers_of_one_prompt_and_split(monkeypatch):
     assert len(written.replies("tune", "plain")) == 12 and len(written.replies()) == 3
     assert written.replies("tune", "plain")["declined"].all()
     assert written.replies("tune", "marks").empty
+
+
+def test_the_rule_agrees_with_what_was_read_one_by_one():
+    path = data_dir() / generation.FOLDER / "read_by_hand.csv"
+    read = pd.read_csv(path).set_index("id")
+    items = [one for one in generation.stored_requests() if one.question in read.index]
+    rows = written.replies()
+    rows = rows[rows["id"].isin(read.index)]
+    table = worth.scored(rows, items, ev.asked()).set_index("id").loc[read.index]
+    assert (table["prompt"] == read["prompt"]).all()
+    assert (table["verdict"] == read["read"]).mean() > 0.9
+    assert (table["verdict"].sample(frac=1, random_state=0).to_numpy() == read["read"]).mean() < 0.8
 
 
 # What answers are worth beside their shares

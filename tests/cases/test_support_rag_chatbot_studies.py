@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from casebook.cases.support_rag_chatbot import evaluation as ev
-from casebook.cases.support_rag_chatbot import learning, policies, studies, world
+from casebook.cases.support_rag_chatbot import learning, policies, studies, world, written
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, as_articles
 from casebook.cases.support_rag_chatbot.world.contacts import FATES, REACTIONS, UNDERSTANDS
@@ -130,6 +130,7 @@ LIVE = {
     "support_rescues": (studies.support_rescues, ["id"]),
     "support_answers": (answers_live, ["threshold"]),
     "support_abstention": (abstention_live, ["what", "score"]),
+    "support_generation": (written.support_generation, ["model", "what"]),
     "support_policies": (studies.support_policies, ["policy"]),
 }
 

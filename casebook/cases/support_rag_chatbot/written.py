@@ -54,13 +54,12 @@ def support_prompts() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        See :func:`~casebook.retrieval.answers.summary`, with ``seconds`` (mean).
+        See :func:`~casebook.retrieval.answers.summary`.
     """
     items, table = generation.stored_requests("tune"), ev.asked()
     rows = pd.concat([replies("tune", name) for name in generation.TRIALS])
     scored = worth.scored(rows, items, table)
-    found = answers.summary(scored, table.set_index("id")["cluster"])
-    return found.assign(seconds=found["prompt"].map(scored.groupby("prompt")["seconds"].mean()))
+    return answers.summary(scored, table.set_index("id")["cluster"])
 
 
 @cache
