@@ -1,0 +1,101 @@
+"""Labels that a policy decides about: what a hold-back tells of all that was decided.
+
+What is blocked never gets a label. A hold-back lets a random share of it through; each of those
+payments then stands for ``1 / share`` of the blocked ones (*inverse propensity*). Without the
+weights the frauds that were stopped count a hundredth, and the policy looks blind.
+
+Examples
+--------
+Ten frauds were blocked, of which one was held back and shows its label; ten were let through:
+
+>>> stopped, known = np.repeat([True, False], 10), np.r_[True, [False] * 9, [True] * 10]
+>>> weight = propensity_weights(stopped, known, share=0.1)
+>>> weight[[0, 1, 10]].tolist()
+[10.0, 0.0, 1.0]
+>>> fraud = np.ones(20)
+>>> naive, weighted = recall(stopped, fraud, known.astype(float)), recall(stopped, fraud, weight)
+>>> round(naive.value, 2), weighted.value
+(0.09, 0.5)
+
+References
+----------
+Horvitz & Thompson (1952), *A generalization of sampling without replacement from a finite
+universe*, JASA 47.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from casebook.evaluate.off_policy import Estimate, Z
+
+
+def propensity_weights(stopped: ArrayLike, known: ArrayLike, share: float) -> np.ndarray:
+    """Return how many decisions each labelled one stands for.
+
+    Parameters
+    ----------
+    stopped : array_like of bool, shape (n,)
+        What the policy advised to stop.
+    known : array_like of bool, shape (n,)
+        Whether the label is known: what was let through, held back or not.
+    share : float
+        Of the requests that are held back, drawn before anything is decided.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        0 without a label, 1 for what would have been let through anyway, ``1 / share`` for what
+        was held back.
+
+    Raises
+    ------
+    ValueError
+        When the share is not above 0 and at most 1, or something that was to be let through has
+        no label: that is another selection, which these weights do not mend.
+    """
+    stopped, known = np.asarray(stopped, bool), np.asarray(known, bool)
+    if not 0 < share <= 1:
+        raise ValueError(f"share is {share}: above 0 and at most 1 is due")
+    if stopped.shape != known.shape:
+        raise ValueError(f"{stopped.size} decisions and {known.size} labels: one each is due")
+    if lost := int((~stopped & ~known).sum()):
+        raise ValueError(
+            f"{lost} decisions were to be let through and have no label: wait until theirs have "
+            "come, or leave them out of both"
+        )
+    return np.where(known, np.where(stopped, 1 / share, 1.0), 0.0)
+
+
+def recall(stopped: ArrayLike, fraud: ArrayLike, weight: ArrayLike) -> Estimate:
+    """Return the share of the frauds that a policy stops.
+
+    Parameters
+    ----------
+    stopped : array_like of bool, shape (n,)
+    fraud : array_like of 0 and 1, shape (n,)
+        Anything where the weight is 0.
+    weight : array_like, shape (n,)
+        As of :func:`propensity_weights`.
+
+    Returns
+    -------
+    Estimate
+        With the 95 % interval for frauds drawn anew; ``effective`` is how many frauds of equal
+        weight would tell as much.
+
+    Raises
+    ------
+    ValueError
+        When no fraud has a weight.
+    """
+    stopped, weight = np.asarray(stopped, float), np.asarray(weight, float)
+    rows = (weight > 0) & (np.nan_to_num(np.asarray(fraud, float)) == 1)
+    a, w = stopped[rows], weight[rows]
+    if not w.size:
+        raise ValueError("no labelled fraud: hold back more, or for longer")
+    value = float((w * a).sum() / w.sum())
+    se = float(np.sqrt(((w * (a - value)) ** 2).sum()) / w.sum())
+    low, high = max(0.0, value - Z * se), min(1.0, value + Z * se)
+    return Estimate(value, se, low, high, float(w.sum() ** 2 / (w**2).sum()))

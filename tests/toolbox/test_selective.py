@@ -1,0 +1,53 @@
+"""What a hold-back tells: weights remove the bias, and the interval covers as often as it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from casebook.evaluate.selective import propensity_weights, recall
+
+
+def quarter(rng, n=200_000, share=0.05):
+    fraud = rng.random(n) < 0.004
+    stopped = np.where(fraud, rng.random(n) < 0.7, rng.random(n) < 0.01)
+    known = ~stopped | (rng.random(n) < share)
+    return stopped, known, fraud
+
+
+def test_the_weighted_recall_is_right_on_average_and_the_naive_one_far_too_low():
+    rng, naive, weighted, inside = np.random.default_rng(0), [], [], 0
+    for _ in range(60):
+        stopped, known, fraud = quarter(rng)
+        estimate = recall(stopped, fraud, propensity_weights(stopped, known, 0.05))
+        naive.append(recall(stopped, fraud, known.astype(float)).value)
+        weighted.append(estimate.value)
+        inside += estimate.covers(0.7)
+        assert 0 <= estimate.low < estimate.high <= 1
+    assert np.mean(weighted) == pytest.approx(0.7, abs=0.02)
+    assert np.mean(naive) < 0.15
+    assert 50 <= inside <= 60
+
+
+def test_few_held_back_frauds_are_worth_few():
+    stopped, known, fraud = quarter(np.random.default_rng(1))
+    estimate = recall(stopped, fraud, propensity_weights(stopped, known, 0.05))
+    assert estimate.effective < (fraud & known).sum() / 2
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.5, np.nan])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match="share"):
+        propensity_weights([True], [True], share)
+
+
+def test_a_missing_label_of_what_passed_is_another_selection():
+    with pytest.raises(ValueError, match="1 decisions were to be let through and have no label"):
+        propensity_weights([True, False], [True, False], 0.1)
+    with pytest.raises(ValueError, match="one each"):
+        propensity_weights([True, False], [True], 0.1)
+
+
+def test_no_fraud_no_recall():
+    with pytest.raises(ValueError, match="no labelled fraud"):
+        recall([True, False], [1, 0], [0.0, 1.0])
