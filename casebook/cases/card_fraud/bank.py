@@ -13,15 +13,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud.world import World, simulate
+from casebook.cases.card_fraud.world import World, simulate, visible_labels
+from casebook.evaluate.delays import Arrivals, label_weights
 
 from . import features, models, protocol
-from .costs import Economics, expected_costs, price_of_guardrail, tiers
+from .costs import Economics, cheapest, expected_costs, price_within
 
 #: Worlds on which settings were chosen; never scored again.
 TUNING = (1, 2, 3)
 #: Days at the start in which features fill up, and days until labels are trusted.
 WARM_UP, WAIT = 14, 21
+#: Days until a payment without a label trains as genuine, where each fraud is weighted.
+LEAST_AGE = 3
 #: Share of the genuine rows that LightGBM learns from; its probability is repaired.
 KEEP = 0.25
 #: Largest share of payments that may meet friction, and the share that is let through whatever the
@@ -50,7 +53,9 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.asarray(z, float)))
 
 
-def fit_trees(X: pd.DataFrame, y: np.ndarray, seed: int = 0) -> models.Model:
+def fit_trees(
+    X: pd.DataFrame, y: np.ndarray, seed: int = 0, weight: np.ndarray | None = None
+) -> models.Model:
     """Fit LightGBM on all frauds and a quarter of the genuine rows; repair its probability.
 
     Parameters
@@ -58,6 +63,8 @@ def fit_trees(X: pd.DataFrame, y: np.ndarray, seed: int = 0) -> models.Model:
     X : DataFrame, shape (n, features)
     y : array of 0 and 1, shape (n,)
     seed : int
+    weight : ndarray, shape (n,), optional
+        How many rows each stands for.
 
     Returns
     -------
@@ -65,7 +72,8 @@ def fit_trees(X: pd.DataFrame, y: np.ndarray, seed: int = 0) -> models.Model:
     """
     y = np.asarray(y)
     keep = (y == 1) | (np.random.default_rng(seed).random(len(y)) < KEEP)
-    inner = models.FAMILIES["LightGBM"].fit(X[keep], y[keep], SETTINGS, seed)
+    kept = None if weight is None else np.asarray(weight)[keep]
+    inner = models.FAMILIES["LightGBM"].fit(X[keep], y[keep], SETTINGS, seed, kept)
     return models.Model(
         inner.columns,
         True,
@@ -92,13 +100,21 @@ def blend(*parts: models.Model) -> models.Model:
     )
 
 
-def fit(X: pd.DataFrame, y: np.ndarray, seed: int = 0) -> models.Model:
+def fit_line(
+    X: pd.DataFrame, y: np.ndarray, seed: int = 0, weight: np.ndarray | None = None
+) -> models.Model:
+    """Fit the bank's logistic regression, on logarithms of the features."""
+    return models.FAMILIES["logistic regression, logs"].fit(X, y, seed=seed, weight=weight)
+
+
+def fit(
+    X: pd.DataFrame, y: np.ndarray, seed: int = 0, weight: np.ndarray | None = None
+) -> models.Model:
     """Fit the bank's model: logistic regression and LightGBM, averaged in log odds.
 
     The first reacts to amounts of a feature that no training row had, the second to combinations.
     """
-    logistic = models.FAMILIES["logistic regression"].fit(X, y, seed=seed)
-    return blend(logistic, fit_trees(X, y, seed))
+    return blend(fit_line(X, y, seed, weight), fit_trees(X, y, seed, weight))
 
 
 @dataclass(frozen=True)
@@ -128,9 +144,9 @@ class Setting:
     def start(self) -> pd.Timestamp:
         return self.week.test_from
 
-    def train(self, fitter: Callable[..., models.Model] = fit) -> models.Model:
+    def train(self, fitter: Callable[..., models.Model] = fit, **options: Any) -> models.Model:
         """Fit a model on the known labels."""
-        return fitter(self.X.loc[self.labels.index], self.labels.to_numpy())
+        return fitter(self.X.loc[self.labels.index], self.labels.to_numpy(), **options)
 
     def recent(self) -> pd.DataFrame:
         """Return the features of the last three weeks before the start, not yet labelled."""
@@ -185,6 +201,39 @@ def drawn(seed: int, customers: int, days: int, start: int, **options: Any) -> S
     return setting(simulate(seed=seed, n_customers=customers, days=days), start, **options)
 
 
+def of_morning(here: Setting, least_age: float = LEAST_AGE) -> tuple[pd.Series, np.ndarray]:
+    """Return the labels of the morning on which a policy starts, and a weight for each.
+
+    Parameters
+    ----------
+    here : Setting
+    least_age : float
+        Days: younger payments do not train.
+
+    Returns
+    -------
+    labels : Series
+        Index ``transaction``: 1 where a chargeback has come.
+    weight : ndarray
+        1 over the share of the chargebacks that come within a payment's age; 1 without one.
+    """
+    world, now = here.world, here.start
+    labels = visible_labels(world, now, least_age).set_index("transaction")["chargeback"]
+    received = world.transactions.set_index("transaction")["received"].loc[labels.index]
+    labels = labels[(received >= here.week.train_from) & (received < now)].astype(int)
+    known = world.labels.set_index("transaction")["known"].loc[labels.index]
+    age, delay = ((at - received.loc[labels.index]) / DAY for at in (now, known))
+    came = labels == 1
+    arrived = Arrivals.fit(delay[came], age[came])
+    return labels, label_weights(labels, age, arrived)
+
+
+def train(here: Setting, fitter: Callable[..., models.Model] = fit) -> models.Model:
+    """Fit the model that the bank ships: on the labels of the morning, each for its slower ones."""
+    labels, weight = of_morning(here)
+    return fitter(here.X.loc[labels.index], labels.to_numpy(), weight=weight)
+
+
 def amounts(world: World, index: pd.Index) -> np.ndarray:
     """Return the amounts of transactions."""
     return world.transactions.set_index("transaction")["amount"].loc[index].to_numpy()
@@ -221,14 +270,14 @@ def single_threshold(
 
 @dataclass(frozen=True)
 class Answers:
-    """The bank's policy: the cheapest answer under the guardrail, but for a few that are held back.
+    """The bank's policy: the cheapest of three answers under the guardrail, but for the hold-back.
 
     The page, the benchmark and the service decide with it.
 
     Attributes
     ----------
     price : float
-        Euro of friction at which the guardrail is met: see :func:`~.costs.price_of_guardrail`.
+        Euro of friction at which the guardrail is met: see :func:`~.costs.price_within`.
     holdback : float
         Share of the requests that are let through whatever the policy advises.
     economics : Economics, optional
@@ -246,9 +295,12 @@ class Answers:
     holdback: float = 0.0
     economics: Economics | None = None
 
-    def __call__(self, probability: Any, amount: Any) -> np.ndarray:
-        """Return the tier that is advised for each payment, shape (n,)."""
-        return tiers(probability, amount, self.economics, self.price)
+    def __call__(self, probability: Any, amount: Any, bears: Any = 1.0) -> np.ndarray:
+        """Return the tier that is advised for each payment, shape (n,).
+
+        ``bears`` is the share of an undetected fraud that the bank pays: see ``cheapest``.
+        """
+        return cheapest(probability, amount, self.economics, self.price, bears=bears)
 
     def held(self, request: Any) -> np.ndarray:
         """Return which requests are held back, shape (n,): by their number, the same at a retry."""
@@ -273,8 +325,8 @@ def answers(
     No label is needed: the payments' probabilities say how many would be asked.
     """
     recent = here.recent()
-    price = price_of_guardrail(score(recent), amounts(here.world, recent.index), limit)
-    return Answers(price, holdback)
+    p, amount = score(recent), amounts(here.world, recent.index)
+    return Answers(price_within(limit, lambda price: Answers(price)(p, amount)), holdback)
 
 
 def contributions(model: models.Model, row: pd.DataFrame, usual: pd.Series) -> np.ndarray:

@@ -12,7 +12,17 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud import bank, costs, features, models, protocol, rules, studies
+from casebook.cases.card_fraud import (
+    bank,
+    channels,
+    costs,
+    features,
+    labels,
+    models,
+    protocol,
+    rules,
+    studies,
+)
 from casebook.cases.card_fraud.policy import (
     StorePolicy,
     between,
@@ -21,7 +31,7 @@ from casebook.cases.card_fraud.policy import (
     decide_by,
     friction_by,
 )
-from casebook.cases.card_fraud.world import TIERS, World, simulate, visible_labels
+from casebook.cases.card_fraud.world import TIERS, World, simulate
 from casebook.cases.card_fraud.world import constants as worlds
 from casebook.data import real
 from casebook.data.tables import fraud_handbook, ulb
@@ -31,42 +41,58 @@ from casebook.recorded.studies import Change
 from casebook.recorded.studies import sensitivity as varied
 
 #: Fresh worlds.
-SEEDS = (11, 12, 13, 14, 15)
+SEEDS = tuple(range(101, 116))
 #: Size of the worlds in which a policy acts, and the day on which it begins.
-CUSTOMERS, DAYS, START = 1500, 150, 90
+CUSTOMERS, DAYS, START = 800, 120, 98
 BASELINE, FLOOR = "rules", "knows every fraud"
 
 
 # Policies ------------------------------------------------------------------------------------
 
+#: Largest shares of the payments that a family of policies may disturb; None: as the costs say.
+LIMITS = (0.003, 0.01, None)
+#: Answers of a family: one threshold on the probability, or the cheapest of three by amount.
+FAMILIES = ("three answers", "confirm, one threshold", "block, one threshold")
 
-def choices(here: bank.Setting, score: Callable) -> dict[str, Callable]:
-    """Return what each policy makes of probabilities and amounts; none needs a label.
 
-    Thresholds come from expected costs or from the guardrail, on the payments of the three weeks
+def choices(here: bank.Setting, score: Callable) -> dict[tuple[str, float | None], Callable]:
+    """Return what each family makes of probabilities and amounts at each limit, without labels.
+
+    Thresholds come from expected costs or from the limit, on the payments of the three weeks
     before the policy begins.
     """
     recent = here.recent()
     p, amount = score(recent), bank.amounts(here.world, recent.index)
-    block = bank.single_threshold(p, amount, "block")
-    confirm = bank.single_threshold(p, amount, "confirm")
-    top = float(np.quantile(p, 1 - bank.GUARDRAIL))
-    return {
-        "block, one threshold": lambda p, a: costs.fixed_tiers(p, block, block, block),
-        "confirm, one threshold": lambda p, a: costs.fixed_tiers(p, confirm, 1, 1),
-        "confirm, within the guardrail": lambda p, a: costs.fixed_tiers(p, top, 1, 1),
-        "0.01 / 0.5 / 0.9": lambda p, a: costs.fixed_tiers(p, 0.01, 0.5, 0.9),
-        "tiers from costs": bank.Answers(),
-        "tiers, within the guardrail": bank.answers(here, score),
-    }
+    made: dict[tuple[str, float | None], Callable] = {}
+    for limit in LIMITS:
+        made[FAMILIES[0], limit] = bank.answers(here, score, 1.0 if limit is None else limit)
+        for name in FAMILIES[1:]:
+            tier = name.split(",")[0]
+            if limit is None:
+                cut = bank.single_threshold(p, amount, tier)
+            else:
+                cut = float(np.quantile(p, 1 - limit))
+            made[name, limit] = _threshold(tier, cut)
+    return made
 
 
-def run(here: bank.Setting, decide: Callable, seed: int, **options) -> World:
+def _threshold(tier: str, cut: float) -> Callable:
+    return lambda p, a: np.where(p > cut, tier, TIERS[0])
+
+
+def run(
+    here: bank.Setting,
+    decide: Callable,
+    seed: int,
+    constants: worlds.Constants | None = None,
+    **options,
+) -> World:
     """Return the world of a setting under a policy that begins at its start."""
     world = here.world
     policy = StorePolicy(decide, world.terminals, world.customers, here.start, **options)
     days = round((world.end - world.start) / bank.DAY)
-    return simulate(policy, seed, len(world.customers), days, constants=world.constants)
+    constants = constants or world.constants
+    return simulate(policy, seed, len(world.customers), days, constants=constants)
 
 
 def with_gap(table: pd.DataFrame) -> pd.DataFrame:
@@ -74,41 +100,65 @@ def with_gap(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(gap=gaps(table, BASELINE, FLOOR, "cost", item="policy"))
 
 
+def exempted(here: bank.Setting, score: Callable, limit: float = bank.GUARDRAIL) -> Callable:
+    """Return a decision that knows that merchants bear what passes online unconfirmed."""
+    recent = here.recent()
+    p, amount = score(recent), bank.amounts(here.world, recent.index)
+    channel = here.world.transactions.set_index("transaction")["channel"]
+    bears = channels.borne(channel.loc[recent.index])
+    price = costs.price_within(limit, lambda price: bank.Answers(price)(p, amount, bears))
+    answers = bank.Answers(price)
+
+    def decide(X: pd.DataFrame, batch: pd.DataFrame) -> np.ndarray:
+        return answers(score(X), batch["amount"].to_numpy(), channels.borne(batch["channel"]))
+
+    return decide
+
+
+def decisions(here: bank.Setting, score: Callable) -> dict[tuple[str, str, float | None], Callable]:
+    """Return all policies by name, family and limit."""
+    made: dict[tuple[str, str, float | None], Callable] = {(BASELINE, "", None): rules.decide}
+    cuts = (0.01, 0.5, 0.9)
+    made["0.01 / 0.5 / 0.9", "", None] = decide_by(score, lambda p, a: costs.fixed_tiers(p, *cuts))
+    for (family, limit), choose in choices(here, score).items():
+        name = family + ("" if limit is None else f", at most {limit:.1%}")
+        made[name, family, limit] = decide_by(score, choose)
+    made["merchants bear online, at most 1.0%", "", bank.GUARDRAIL] = exempted(here, score)
+    return made
+
+
+@cache
 def in_world(
     seed: int,
     customers: int = CUSTOMERS,
     days: int = DAYS,
     start: int = START,
-    only: Sequence[str] | None = None,
-    constants: worlds.Constants | None = None,
+    only: tuple[str, ...] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run the policies in one world.
 
     Returns
     -------
     policies : DataFrame
-        ``seed``, ``policy`` and what :func:`~casebook.cases.card_fraud.policy.business` says.
+        ``seed``, ``policy``, ``family``, ``limit`` and what
+        :func:`~casebook.cases.card_fraud.policy.business` says.
     segments : DataFrame
         ``seed``, ``policy``, ``segment`` and what ``friction_by`` says.
     """
-    world = simulate(seed=seed, n_customers=customers, days=days, constants=constants)
-    here = bank.setting(world, start)
-    score = here.train().score
-    allowed = between(here.world, here.start)
-    decided = {BASELINE: rules.decide}
-    for name, choose in choices(here, score).items():
-        decided[name] = decide_by(score, choose)
-    if only is not None:
-        decided = {name: decided[name] for name in only}
-    made = {name: run(here, decide, seed) for name, decide in decided.items()}
-    knows = simulate(clairvoyant(here.world), seed, customers, days, constants=constants)
-    made = {"allow all": here.world, **made, FLOOR: knows}
+    here = bank.drawn(seed, customers, days, start)
+    score = bank.train(here).score
+    allowed, shared = between(here.world, here.start), {}
+    made = {("allow all", "", None): here.world}
+    for key, decide in decisions(here, score).items():
+        if only is None or key[0] in only:
+            made[key] = run(here, decide, seed, shared=shared)
+    made[FLOOR, "", None] = simulate(clairvoyant(here.world), seed, customers, days)
     table, segments = [], []
-    for name, world in made.items():
+    for (name, family, limit), world in made.items():
         part = between(world, here.start)
-        table.append({"seed": seed, "policy": name, **business(part, allowed)})
-        shares = friction_by(part).reset_index()
-        segments.append(shares.assign(seed=seed, policy=name))
+        named = {"seed": seed, "policy": name, "family": family, "limit": limit}
+        table.append({**named, **business(part, allowed)})
+        segments.append(friction_by(part).reset_index().assign(seed=seed, policy=name))
     return with_gap(pd.DataFrame(table)), pd.concat(segments)
 
 
@@ -124,11 +174,12 @@ def policies(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
     return pd.concat([in_world(seed)[0] for seed in seeds], ignore_index=True)
 
 
-def segments(
-    seeds: Sequence[int] = SEEDS[:3],
-    only: Sequence[str] = ("tiers, within the guardrail", "tiers from costs"),
-) -> pd.DataFrame:
-    """Return friction by segment under the rules and the tiers.
+#: Whose friction is told by segment.
+TOLD = (BASELINE, "three answers, at most 1.0%")
+
+
+def segments(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
+    """Return friction by segment under the rules and the three answers, in the same runs.
 
     Returns
     -------
@@ -136,9 +187,8 @@ def segments(
         ``seed``, ``policy``, ``segment``, transactions, asked, blocked, abandoned, and false
         alarms for each fraud.
     """
-    parts = [in_world(seed, only=(BASELINE, *only))[1] for seed in seeds]
-    table = pd.concat(parts, ignore_index=True)
-    return table[~table["policy"].isin(["allow all", FLOOR])]
+    table = pd.concat([in_world(seed)[1] for seed in seeds], ignore_index=True)
+    return table[table["policy"].isin(TOLD)].reset_index(drop=True)
 
 
 # The two most arbitrary constants --------------------------------------------------------------
@@ -152,10 +202,12 @@ CONSTANTS: dict[str, Change] = {
     ),
 }
 FACTORS = (0.5, 1.0, 2.0)
+#: What is compared where the constants vary.
+COMPARED = ("three answers, at most 1.0%", "block, one threshold, at most 1.0%")
 
 
 def sensitivity(
-    seeds: Sequence[int] = SEEDS[:2], names: Sequence[str] = tuple(CONSTANTS)
+    seeds: Sequence[int] = SEEDS, names: Sequence[str] = tuple(CONSTANTS), customers: int = 600
 ) -> pd.DataFrame:
     """Halve and double the two most arbitrary constants of the world, one at a time.
 
@@ -164,147 +216,60 @@ def sensitivity(
     Returns
     -------
     DataFrame
-        ``seed``, ``constant``, ``factor``, ``policy``, ``cost``, ``gap``.
+        ``seed``, ``constant``, ``factor``, ``policy``, ``cost``, ``friction``.
     """
-    only = (BASELINE, "block, one threshold", "tiers, within the guardrail")
     table = varied(
-        lambda seed, constants: in_world(seed, 1000, 130, START, only, constants)[0],
+        lambda seed, constants: _under(seed, constants, customers),
         worlds.Constants(),
         {name: CONSTANTS[name] for name in names},
         FACTORS,
         seeds,
     )
-    return table[["seed", "constant", "factor", "policy", "cost", "friction", "gap"]]
+    return table[["seed", "constant", "factor", "policy", "cost", "friction"]]
 
 
-# Selective labels ------------------------------------------------------------------------------
+def _under(seed: int, constants: worlds.Constants, customers: int) -> pd.DataFrame:
+    """Return cost and friction of two policies in a world with other reactions.
 
-#: Days between two trainings, and shares that are let through whatever the policy says.
-EVERY, HOLDBACKS = 14, (0.0, 0.01, 0.05)
-#: Which labels train: of the days whose genuine payments are labelled, or all that there are.
-TRAININGS = ("same days", "all there are")
-
-
-def retrainer(here: bank.Setting, training: str = TRAININGS[0]) -> Callable:
-    """Return a training of the bank's model on what is known by then.
-
-    A denial is known at once and its genuine neighbours are not: ``"all there are"`` holds the
-    denials of the last weeks alone, and a share of fraud that never was.
+    Nobody reacts while everything is allowed, so the setting and the model stay.
     """
-    first_X, first_y = here.X.loc[here.labels.index], here.labels.to_numpy()
-
-    def retrain(log: pd.DataFrame, known: pd.DataFrame, now: pd.Timestamp) -> Callable:
-        rows = known[known["transaction"].isin(log.index)]
-        if training == TRAININGS[0]:
-            last = known.loc[~known["fraud"].astype(bool), "transaction"].max()
-            rows = rows[rows["transaction"] <= last]
-        X, y = log.loc[rows["transaction"]], rows["fraud"].to_numpy(int)
-        model = bank.fit(pd.concat([first_X, X]), np.concatenate([first_y, y]))
-        return decide_by(model.score, bank.Answers())
-
-    return retrain
-
-
-def selective(
-    seeds: Sequence[int] = SEEDS[:3], holdbacks: Sequence[float] = HOLDBACKS
-) -> pd.DataFrame:
-    """Let a policy train on what it let through, for 60 days, with and without a hold-back.
-
-    At the end two models are trained on the policy's payments that are three weeks old: on the
-    labels that the bank has, and on the truth. Both score the same payments: those of the last
-    20 days of the world in which everything was allowed.
-
-    Returns
-    -------
-    DataFrame
-        ``seed``, ``training`` (one of :data:`TRAININGS`), ``holdback``, ``cost`` (euro a thousand
-        payments), ``labelled`` (share of frauds that were tried and have a label by the end),
-        ``AP known``, ``AP truth``, ``recall held back`` and ``held back frauds``: recall of the
-        policy as the hold-back shows it, and of how many frauds.
-    """
+    here, decided, allowed, shared = _unreacting(seed, customers)
     rows = []
-    for seed in seeds:
-        here = bank.drawn(seed, CUSTOMERS, DAYS, START)
-        score = here.train().score
-        last = here.world.end - 20 * bank.DAY
-        late = here.test[here.test["time"] >= last]
-        allowed = between(here.world, here.start)
-        for training, share in [*((TRAININGS[0], h) for h in holdbacks), (TRAININGS[1], 0.0)]:
-            policy = StorePolicy(
-                decide_by(score, bank.Answers()),
-                here.world.terminals,
-                here.world.customers,
-                here.start,
-                retrain=retrainer(here, training),
-                every=EVERY,
-            )
-            world = simulate(policy, seed, CUSTOMERS, DAYS, holdback=share)
-            rows.append(
-                {
-                    "seed": seed,
-                    "training": training,
-                    "holdback": share,
-                    "cost": business(between(world, here.start), allowed)["cost"],
-                    **_learned(here, world, policy, late),
-                    **_held_back(between(world, here.start)),
-                }
-            )
+    for name, decide in decided.items():
+        part = between(run(here, decide, seed, constants, shared=shared), here.start)
+        rows.append({"seed": seed, "policy": name, **business(part, allowed)})
     return pd.DataFrame(rows)
 
 
-def _learned(here: bank.Setting, world: World, policy: StorePolicy, late: pd.DataFrame) -> dict:
-    """Train on the labels of a policy's world, and on its truth, and score the same payments."""
-    X = pd.concat(policy.log)
-    received = world.transactions.set_index("transaction")["received"].loc[X.index]
-    X = X[received < world.end - bank.WAIT * bank.DAY]
-    fraud = world.truth.set_index("transaction")["is_fraud"].loc[X.index]
-    seen = visible_labels(world, world.end, bank.WAIT).set_index("transaction")["chargeback"]
-    outcome = world.transactions.set_index("transaction")["outcome"].loc[X.index]
-    known = seen.reindex(X.index)
-    known[outcome == "denied"] = True
-    has = known.notna()
-    both = {
-        "AP known": bank.fit(X[has], known[has].to_numpy(int)),
-        "AP truth": bank.fit(X, fraud.to_numpy(int)),
-    }
-    judged = {
-        name: protocol.average_precision(late["y"], model.score(here.X.loc[late.index]))
-        for name, model in both.items()
-    }
-    return {"labelled": float(known[fraud].eq(True).mean()), **judged}
+@cache
+def _unreacting(seed: int, customers: int) -> tuple[bank.Setting, dict, World, dict]:
+    here = bank.drawn(seed, customers, START + 20, START)
+    made = decisions(here, bank.train(here).score)
+    decided = {name: decide for (name, *_), decide in made.items() if name in COMPARED}
+    return here, decided, between(here.world, here.start), {}
 
 
-def _held_back(world: World) -> dict:
-    """Return what the hold-back says of recall: of its frauds, how many would have been stopped."""
-    seen = world.transactions
-    fraud = seen["holdback"] & world.truth["is_fraud"].to_numpy()
-    fraud &= ~seen["request"].duplicated()
-    advised = seen.loc[fraud, "advised"] != TIERS[0]
-    return {
-        "recall held back": advised.mean() if len(advised) else np.nan,
-        "held back frauds": len(advised),
-    }
+# Labels ----------------------------------------------------------------------------------------
+
+
+def delayed(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
+    """Return :func:`~casebook.cases.card_fraud.labels.delayed` of fresh worlds."""
+    return labels.delayed(seeds)
+
+
+def selective(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
+    """Return :func:`~casebook.cases.card_fraud.labels.selective` of fresh worlds."""
+    return labels.selective(seeds)
 
 
 # Models on the bank's worlds -------------------------------------------------------------------
 
 #: Families with six settings each, chosen on the worlds for tuning.
-LADDER = (
-    "logistic regression",
-    "random forest",
-    "XGBoost",
-    "LightGBM",
-    "LightGBM weighted",
-    "LightGBM SMOTE",
-    "LightGBM under-sampled",
-    "LightGBM focal",
-    "autoencoder",
-)
-#: Before the wave of day 110, in its first weeks, and after it has been labelled.
+LADDER = ("logistic regression", "logistic regression, logs", "XGBoost", "LightGBM")
+#: Before the wave of day 110, and in its first weeks.
 SPANS: Mapping[str, tuple[int, int]] = {
     "before the wave": (84, 110),
     "its first weeks": (126, 147),
-    "weeks later": (154, 175),
 }
 
 
@@ -405,107 +370,10 @@ def _judged(test: pd.DataFrame, score: np.ndarray, prevalence: float | None) -> 
     }
 
 
-def waits(
-    seeds: Sequence[int] = SEEDS[:3], days: Sequence[float] = (0, 7, 14, 21, 28, 42)
-) -> pd.DataFrame:
-    """Train with labels that had so many days to come, and test the four weeks from day 84.
-
-    Returns
-    -------
-    DataFrame
-        ``seed``, ``wait``, ``frauds`` (labelled in training), ``share known`` (of those that
-        happened in the same days), and ``AP`` of logistic regression, LightGBM and their blend.
-    """
-    rows = []
-    for seed in seeds:
-        world = simulate(seed=seed, n_customers=3000, days=112)
-        for wait in days:
-            here = bank.setting(world, 84, wait=wait)
-            index = here.labels.index
-            true = world.truth.set_index("transaction")["is_fraud"].loc[index]
-            fitted = {
-                "logistic": models.FAMILIES["logistic regression"].fit,
-                "LightGBM": bank.fit_trees,
-                "both": bank.fit,
-            }
-            Z = here.X.loc[here.test.index]
-            rows.append(
-                {
-                    "seed": seed,
-                    "wait": wait,
-                    "frauds": int(here.labels.sum()),
-                    "share known": here.labels[true].mean(),
-                    **{
-                        f"AP {name}": protocol.average_precision(
-                            here.test["y"], here.train(one).score(Z)
-                        )
-                        for name, one in fitted.items()
-                    },
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-# Graph -----------------------------------------------------------------------------------------
-
-#: Steps of :func:`~casebook.cases.card_fraud.graph.lift_table` in words.
-STEPS = {
-    "without devices + graph − without devices": "no device features → graph",
-    "features − without devices": "no device features → device features",
-    "features + graph − features": "all features → and graph",
-}
-
-
-def graph(seeds: Sequence[int] = SEEDS[:3]) -> pd.DataFrame:
-    """Measure what graph features add to LightGBM in fresh worlds of the default size.
-
-    Returns
-    -------
-    DataFrame
-        ``step``, ``metric``, ``before``, ``after``, ``gain``, ``low``, ``high``: see
-        :func:`~casebook.cases.card_fraud.graph.lift_table`.
-    """
-    from casebook.cases.card_fraud.graph import lift_study, lift_table
-
-    table = lift_table({seed: lift_study(simulate(seed=seed)) for seed in seeds})
-    return table.loc[list(STEPS)].rename(index=STEPS, level="step").reset_index()
-
-
-def rings() -> pd.DataFrame:
-    """Flag rings each third morning of the default world, by how many victims are demanded.
-
-    Returns
-    -------
-    DataFrame
-        ``victims``, ``precision`` (flagged communities that are a ring's), ``flags`` (a morning),
-        ``active found`` (share of the rings with a fraud in the window), ``foreseen`` (share of
-        the rings' frauds of the next seven days on a flagged machine), ``days`` (median from a
-        ring's first fraud to its flag).
-    """
-    from casebook.cases.card_fraud.graph import ring_study
-
-    world = simulate()
-    known = features.evidence(world.transactions, world.labels)
-    rows = []
-    for least in (1, 2, 3):
-        by_day, by_ring = ring_study(world, known, least=least, every=3)
-        rows.append(
-            {
-                "victims": least,
-                "precision": by_day["right"].sum() / by_day["flagged"].sum(),
-                "flags": by_day["flagged"].mean(),
-                "active found": by_day["found"].sum() / by_day["active"].sum(),
-                "foreseen": by_day["foreseen"].sum() / by_day["frauds"].sum(),
-                "days": by_ring["delay"].median(),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 # Public data -----------------------------------------------------------------------------------
 
 #: Families that meet tuned XGBoost on the Fraud Handbook's data.
-PEERS = (*LADDER, "LightGBM + autoencoder")
+PEERS = (*LADDER, "autoencoder", "LightGBM + autoencoder")
 
 
 @cache
@@ -541,7 +409,7 @@ def handbook() -> pd.DataFrame:
         As :func:`~casebook.cases.card_fraud.studies.handbook_study`.
     """
     frame, X = _handbook()
-    names = (*PEERS, "XGBoost as published")
+    names = (*PEERS, *studies.PUBLISHED)
     test = studies.handbook_weeks()[1]
     return studies.handbook_study(frame, test, names, _handbook_tuned()[0], features=X)
 
@@ -569,7 +437,7 @@ def real_handbook_week() -> pd.DataFrame:
         As :func:`~casebook.cases.card_fraud.studies.handbook_study`, without ``seconds``.
     """
     frame, X = _handbook()
-    names = ("logistic regression", "LightGBM", "XGBoost as published")
+    names = ("logistic regression", "LightGBM", *studies.PUBLISHED)
     last = studies.handbook_weeks()[1][-1:]
     study = studies.handbook_study(frame, last, names, features=X)
     return from_real(study.drop(columns="seconds"), "fraud_handbook")
@@ -605,13 +473,11 @@ def real_ulb() -> pd.DataFrame:
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "trials": trials,
     "ladder": ladder,
-    "waits": waits,
     "policies": policies,
     "segments": segments,
+    "delayed": delayed,
     "selective": selective,
     "sensitivity": sensitivity,
-    "graph": graph,
-    "rings": rings,
     "handbook_trials": handbook_trials,
     "handbook": handbook,
     "imbalance": imbalance,

@@ -49,6 +49,8 @@ class StorePolicy:
         days with the features of all transactions since ``start`` and the labels known.
     every : int
         Days between two trainings.
+    shared : dict, optional
+        Filled by the first policy of a world with its store at ``start``, for those that follow.
 
     Attributes
     ----------
@@ -71,6 +73,7 @@ class StorePolicy:
         start: pd.Timestamp,
         retrain: Callable[[pd.DataFrame, pd.DataFrame, pd.Timestamp], Decide] | None = None,
         every: int = 7,
+        shared: dict | None = None,
     ):
         if every < 1:
             raise ValueError(f"every is {every} days: 1 or more are due")
@@ -78,7 +81,7 @@ class StorePolicy:
         self._store = OnlineStore(terminals, customers)
         self._start, self._seen, self._told = pd.Timestamp(start), -1, set()
         self._frames: dict[pd.Timestamp, pd.DataFrame] = {}
-        self._trained = self._start
+        self._trained, self._shared = self._start, {} if shared is None else shared
 
     @property
     def log(self) -> list[pd.DataFrame]:
@@ -100,6 +103,10 @@ class StorePolicy:
     def _catch_up(self, history: History) -> None:
         """Bring the store to the moment at which the batch begins."""
         first = self._seen < 0
+        if first and self._shared:
+            warm, self._seen, self._told = (self._shared[k] for k in ("store", "seen", "told"))
+            self._store = warm.fork()
+            return
         seen = history.transactions(None if first else 2.0)
         seen = seen[seen["transaction"] > self._seen]
         labels = history.labels()
@@ -115,6 +122,8 @@ class StorePolicy:
         self._told = set(fraud)
         if len(seen):
             self._seen = int(seen["transaction"].iloc[-1])
+        if first:
+            self._shared |= {"store": self._store.fork(), "seen": self._seen, "told": self._told}
 
     def _features(self, batch: pd.DataFrame) -> pd.DataFrame:
         """Return the features of the batch, one event after the other, on a copy of the store."""
@@ -243,6 +252,7 @@ def business(world: World, allowed: World) -> pd.Series:
     Series
         ``cost`` (euro a thousand transactions of the allowed world), ``fraud cost`` and
         ``friction cost`` (its two parts), ``fraud stopped`` (share of the amount),
+        ``exempted`` (the cost if merchants bear what was disputed online without a confirmation),
         ``stopped per friction`` (euro of fraud costs saved for each euro of friction; infinite
         without friction), ``friction`` (share of genuine transactions that were not simply
         allowed), ``blocked`` (share of genuine ones that were declined), ``complaints`` (for a
@@ -261,6 +271,7 @@ def business(world: World, allowed: World) -> pd.Series:
             "cost": (fraud + friction) / thousand,
             "fraud cost": fraud / thousand,
             "friction cost": friction / thousand,
+            "exempted": (fraud + friction - merchants_part(world)) / thousand,
             "fraud stopped": 1 - paid["fraud"] / free["fraud"] if free["fraud"] else np.nan,
             "stopped per friction": saved / friction if friction else np.inf,
             "friction": (tier != "allow").mean(),
@@ -268,6 +279,17 @@ def business(world: World, allowed: World) -> pd.Series:
             "complaints": 1000 * len(world.complaints) / len(world.customers) / months,
         }
     )
+
+
+def merchants_part(world: World) -> float:
+    """Return the euro of disputed payments that went through online without a confirmation.
+
+    They go back to the merchant where the merchant's bank asked for an exemption.
+    """
+    seen = world.transactions
+    part = (seen["channel"] == "online") & (seen["outcome"] == "approved")
+    part &= world.truth["delay"].notna().to_numpy() & ~seen["request"].duplicated()
+    return float(seen.loc[part, "amount"].clip(lower=0).sum())
 
 
 def friction_by(world: World, group: str = "segment") -> pd.DataFrame:

@@ -1,10 +1,10 @@
-"""The graph of customers, devices, addresses and terminals: features, rings, and what they gain.
+"""What customers share: features of a graph of customers, devices, addresses and terminals.
 
 A customer is linked with the devices, network addresses and terminals that his transactions used.
-The features of a day come from the graph of the transactions that the bank received in the
-``window`` days before its midnight, and from frauds that it knew before that midnight. A
-transaction asks the graph about its own customer, device, address and terminal; its own link, and
-all others of its day, are not in the graph.
+The features of a day come from the graph of the transactions that were received in the ``window``
+days before its midnight, and from frauds that were known before that midnight. A transaction asks
+the graph about its own customer, device, address and terminal; its own link, and all others of its
+day, are not in the graph.
 
 Sharing alone proves nothing: households share addresses and devices, strangers share public
 machines and the addresses of the mobile network. So each machine passes suspicion on divided by
@@ -13,9 +13,22 @@ known fraud leave out the customer who is judged.
 
 Components are those of :func:`scipy.sparse.csgraph.connected_components`; a large one is cut into
 communities by networkx's greedy modularity. That draws no random numbers and meets the nodes in a
-fixed order, so that the same rows give the same communities, and it always ends. (networkx's
-Louvain method did not on one day in hundreds: rounding, as in networkx issue 6751.) Suspicion
-spreads from known frauds along the links, step by step, as in APATE.
+fixed order, so that the same rows give the same communities, and it always ends. Suspicion spreads
+from known frauds along the links, step by step, as in APATE.
+
+Examples
+--------
+Two customers use one device, and the first had a fraud. A third meets the device the day after:
+
+>>> day = pd.Timestamp("2025-07-01")
+>>> rows = pd.DataFrame({
+...     "transaction": [0, 1, 2], "request": [0, 1, 2], "customer": [1, 2, 3],
+...     "received": [day, day, day + pd.Timedelta(days=1)],
+...     "device": 7, "ip": 8, "terminal": 9})
+>>> frauds = pd.DataFrame({"transaction": [0], "known": [day + pd.Timedelta(hours=5)]})
+>>> found = graph_features(rows, frauds, start=day + pd.Timedelta(days=1)).iloc[0]
+>>> float(found["device_customers"]), float(found["device_suspects"])
+(2.0, 0.5)
 
 References
 ----------
@@ -28,22 +41,16 @@ Review E 70.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from casebook.data.contracts import need_columns
-from casebook.evaluate.intervals import mean_interval
-
-from .protocol import Week, average_precision, recall_at_fpr, world_split
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-    from casebook.cases.card_fraud.world import World
 
 #: What a customer is linked with: a column of the transactions each.
 MACHINES = ("device", "ip", "terminal")
@@ -441,331 +448,3 @@ def _others(graph: _Graph, kind: str, who, machine) -> tuple[np.ndarray, np.ndar
     customers = _lookup(graph.customers[kind], machine, 0) - own
     suspects = _lookup(graph.suspect @ links, machine, 0) - own * graph.suspect[who]
     return customers, suspects
-
-
-# For networks --------------------------------------------------------------------------
-
-
-def _rings(table: _Table, graph: _Graph, least: int, memory: float) -> pd.DataFrame:
-    """Count what is known of each community, and keep those with enough victims."""
-    groups = _groups(table, graph)[1]
-    past = _where(table, groups, table.between(graph.at - memory * _DAY, graph.at))
-    past = past[past["known"] < graph.at]
-    known = past.groupby("group")["customer"].agg(["nunique", "size"])
-    known = known[known["nunique"] >= least]
-    now = _where(table, groups, graph.rows)
-    now = now[now["group"].isin(known.index)]
-    found = []
-    for group, rows in now.groupby("group"):
-        ids = {
-            name: tuple(sorted(_members(table, groups, group, column)))
-            for name, column in (("device_ids", "device"), ("address_ids", "ip"))
-        }
-        customers = table.name["customer"][np.unique(rows["customer"])]
-        found.append(
-            {
-                "customers": len(customers),
-                "devices": len(ids["device_ids"]),
-                "addresses": len(ids["address_ids"]),
-                "victims": int(known.loc[group, "nunique"]),
-                "known_frauds": int(known.loc[group, "size"]),
-                "new": int(groups.new[group]),
-                "amount": float(rows["amount"].sum()),
-                "customer_ids": tuple(customers.tolist()),
-                **ids,
-            }
-        )
-    columns = ["customers", "devices", "addresses", "victims", "known_frauds", "new", "amount"]
-    columns += ["customer_ids", "device_ids", "address_ids"]
-    table_of = pd.DataFrame(found, columns=columns)
-    table_of = table_of.sort_values(
-        ["victims", "known_frauds", "amount"], ascending=False, ignore_index=True, kind="stable"
-    )
-    table_of.index = pd.RangeIndex(1, len(table_of) + 1, name="rank")
-    return table_of
-
-
-def _where(table: _Table, groups: _Groups, rows: slice) -> pd.DataFrame:
-    """Return the group of the machine on which each transaction was made; without one, no row."""
-    device = _lookup(groups.of["device"], table.code["device"][rows], -1)
-    address = _lookup(groups.of["ip"], table.code["ip"][rows], -1)
-    frame = pd.DataFrame(
-        {
-            "group": np.where(device >= 0, device, address).astype(np.int64),
-            "customer": table.code["customer"][rows],
-            "known": table.known[rows],
-            "amount": table.amount[rows] if table.amount is not None else 0.0,
-        }
-    )
-    return frame[(frame["group"] >= 0) & ~table.retry[rows]]
-
-
-def _members(table: _Table, groups: _Groups, group: int, column: str) -> list:
-    return table.name[column][groups.of[column] == group].tolist()
-
-
-def ring_study(
-    world: World,
-    evidence: pd.DataFrame,
-    *,
-    window: float = 14,
-    memory: float = MEMORY,
-    least: int = 2,
-    every: int = 1,
-    start: int = 14,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Hold what :func:`rings` finds, morning by morning, against the world's own rings.
-
-    Parameters
-    ----------
-    world : World
-    evidence : DataFrame
-        As in :func:`graph_features`.
-    window, memory, least
-        As in :func:`rings`.
-    every, start : int
-        Days from one morning to the next, and the first one.
-
-    Returns
-    -------
-    by_day : DataFrame
-        Index ``at``: ``flagged`` communities, those that are ``right`` (a ring's fraud was made on
-        one of their machines), ``criminal`` (those, and the ones of an attacker without a ring),
-        ``active`` rings (with a fraud in the window), of those ``found``, ``frauds`` (of rings,
-        online or by phone) in the seven days after, and those ``foreseen`` (on a machine that was
-        flagged).
-    by_ring : DataFrame
-        Index ``ring``: ``first`` fraud, ``found`` (the first morning, empty: never), ``delay``
-        (days between them).
-    """
-    table = _Table(world.transactions, evidence)
-    truth = world.truth.set_index("transaction").loc[table.transaction]
-    fraud, ring = truth["is_fraud"].to_numpy(), truth["ring"].to_numpy()
-    ring = np.where(fraud, ring, -1)
-    owner = {c: _owners(table, c, ring) for c in HUBS}
-    crooked = {c: np.unique(table.code[c][fraud & (table.code[c] >= 0)]) for c in HUBS}
-    code = {c: table.code[c] for c in HUBS}
-    midnight = _moment(world.start, "start")
-    days, seen = range(start, (_moment(world.end, "end") - midnight) // _DAY, every), {}
-    found = []
-    for day in days:
-        at = midnight + day * _DAY
-        graph = _graph(table, at, window, memory)
-        flagged = _rings(table, graph, least, memory)
-        machines = {c: [] for c in HUBS}
-        right = criminal = 0
-        caught: set[int] = set()
-        for _, row in flagged.iterrows():
-            part = {
-                c: table.name[c].get_indexer(row[f"{name}_ids"])
-                for c, name in (("device", "device"), ("ip", "address"))
-            }
-            owners = set().union(*(owner[c].get(v, set()) for c in part for v in part[c].tolist()))
-            right += bool(owners)
-            criminal += any(np.isin(part[c], crooked[c]).any() for c in part)
-            caught |= owners
-            for c in part:
-                machines[c].extend(part[c].tolist())
-        for one in caught:
-            seen.setdefault(one, at)
-        active = set(ring[graph.rows][ring[graph.rows] >= 0].tolist())
-        after = table.between(at, at + 7 * _DAY)
-        theirs = (ring[after] >= 0) & (code["device"][after] >= 0)
-        on = np.isin(code["device"][after], machines["device"])
-        on |= np.isin(code["ip"][after], machines["ip"])
-        counts = len(flagged), right, criminal, len(active), len(caught & active)
-        found.append((*counts, int(theirs.sum()), int((theirs & on).sum())))
-    names = ["flagged", "right", "criminal", "active", "found", "frauds", "foreseen"]
-    index = pd.DatetimeIndex([world.start + pd.Timedelta(days=d) for d in days], name="at")
-    by_day = pd.DataFrame(found, index=index, columns=names)
-    rows = ring >= 0
-    first = pd.Series(table.received[rows]).groupby(ring[rows]).min()
-    by_ring = pd.DataFrame({"first": first, "found": pd.Series(seen, dtype=float)})
-    by_ring = by_ring.reindex(first.index).rename_axis("ring")
-    by_ring["delay"] = (by_ring["found"] - by_ring["first"]) / _DAY
-    for column in ("first", "found"):
-        by_ring[column] = pd.to_datetime(by_ring[column], unit="ms")
-    return by_day, by_ring
-
-
-def _owners(table: _Table, column: str, ring: np.ndarray) -> dict[int, set[int]]:
-    """Return the rings whose frauds were made on each machine."""
-    code = table.code[column]
-    rows = (ring >= 0) & (code >= 0)
-    pairs = np.unique(np.column_stack([code[rows], ring[rows]]), axis=0)
-    found: dict[int, set[int]] = {}
-    for machine, one in pairs.tolist():
-        found.setdefault(machine, set()).add(one)
-    return found
-
-
-# What it gains -------------------------------------------------------------------------
-
-#: Days of the split, from the start: training, and test weeks. The wave of wallets (day 110) is in
-#: the training, and two weeks lie between for labels to arrive.
-TRAIN_DAYS, TEST_DAYS = (60, 131), (145, 173)
-
-
-def split(world: World) -> Week:
-    """Return the split on which graph features and the graph network are compared.
-
-    Raises
-    ------
-    ValueError
-        If the world has fewer than 173 days.
-    """
-    if (days := (world.end - world.start).days) < TEST_DAYS[1]:
-        raise ValueError(f"the world has {days} days: the comparison needs {TEST_DAYS[1]}.")
-    moments = [world.start + pd.Timedelta(days=d) for d in (*TRAIN_DAYS, *TEST_DAYS)]
-    return Week("graph", moments[0], moments[1], moments[2], moments[2], moments[3])
-
-
-#: Settings of LightGBM: the best of its six on the world of the trials (seed 101).
-TREES = {
-    "rounds": 100,
-    "learning_rate": 0.1,
-    "num_leaves": 7,
-    "min_data_in_leaf": 50,
-    "lambda_l2": 1.0,
-    "boost_from_average": False,
-}
-#: Of the graph features those that spread suspicion to a node that fraud comes from.
-SPREAD = ("risk_customer", "risk_device", "risk_address")
-FRAUDS = ("stolen", "skimmed", "phished", "takeover", "testing", "wallet")
-#: Steps whose gain :func:`lift_table` shows.
-GAINS = (
-    ("without devices", "without devices + graph"),
-    ("without devices", "without devices + spread"),
-    ("without devices", "features"),
-    ("features", "features + graph"),
-    ("features", "features + spread"),
-)
-
-
-def lift_study(
-    world: World,
-    *,
-    window: float = 14,
-    params: Mapping[str, Any] | None = None,
-    scores: Mapping[str, pd.Series] | None = None,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Measure what graph features add to LightGBM, with and without the features of devices.
-
-    All variants learn from the same rows and labels (:func:`split`), with the same settings and
-    seed, and are judged by the truth of the test weeks.
-
-    Parameters
-    ----------
-    world : World
-        Of 173 days or more.
-    window : float
-        Days of transactions that make the graph.
-    params : mapping, optional
-        Settings of LightGBM, by default :data:`TREES`.
-    scores : mapping of str to Series, optional
-        Scores of other models, index ``transaction``, to be judged on the same rows, such as those
-        of the graph network. Each is judged alone, and together with LightGBM (mean of the ranks).
-    seed : int
-        Of LightGBM.
-
-    Returns
-    -------
-    DataFrame
-        Index ``variant``; ``columns`` (features), ``AP``, ``recall`` (at 1 % false positives), and
-        for each scenario the average precision of its frauds among all genuine transactions.
-
-    Raises
-    ------
-    ValueError
-        If the world is too short, or a score lacks a transaction of the test.
-    """
-    from .features import batch, evidence
-    from .models import FAMILIES
-
-    found, week = evidence(world.transactions, world.labels), split(world)
-    labels, test = world_split(world, week)
-    others = {name: score.reindex(test.index) for name, score in (scores or {}).items()}
-    for name, score in others.items():
-        if missing := int(score.isna().sum()):
-            raise ValueError(f"{name}: {missing} of {len(test)} test transactions have no score.")
-    own = batch(world.transactions, world.terminals, world.customers, found)
-    graph = graph_features(
-        world.transactions, found, window=window, start=week.train_from, end=week.test_to
-    )
-    machines = [c for c in own if c.startswith(("device_", "ip_"))]
-    without, spread = own.drop(columns=machines), graph[list(SPREAD)]
-    variants = {
-        "without devices": [without],
-        "without devices + spread": [without, spread],
-        "without devices + graph": [without, graph],
-        "features": [own],
-        "features + spread": [own, spread],
-        "features + graph": [own, graph],
-    }
-    rows, made = {}, {}
-    for name, parts in variants.items():
-        X, later = (
-            pd.concat([part.reindex(index) for part in parts], axis=1)
-            for index in (labels.index, test.index)
-        )
-        model = FAMILIES["LightGBM"].fit(X, labels, TREES if params is None else params, seed)
-        made[name] = pd.Series(model.score(later), test.index)
-        rows[name] = {"columns": X.shape[1], **_judged(test, made[name])}
-    for name, other in others.items():
-        rows[name] = _judged(test, other)
-        for base in ("features", "features + spread"):
-            both = made[base].rank() + other.rank()
-            rows[f"{base}, {name}"] = _judged(test, both)
-    return pd.DataFrame(rows).T.rename_axis("variant")
-
-
-def _judged(test: pd.DataFrame, score: pd.Series) -> dict[str, float]:
-    """Return average precision and recall, overall and by scenario."""
-    fraud = test["y"] == 1
-    result = {
-        "AP": average_precision(test["y"], score),
-        "recall": recall_at_fpr(test["y"], score, 0.01),
-    }
-    for name in FRAUDS:
-        use = ~fraud | (test["scenario"] == name)
-        result[name] = (
-            average_precision(test["y"][use], score[use]) if (use & fraud).any() else np.nan
-        )
-    return result
-
-
-def lift_table(studies: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-    """Return what each step gains over worlds, with its paired 95 % interval.
-
-    Parameters
-    ----------
-    studies : mapping of int to DataFrame
-        :func:`lift_study` by the seed of its world; two or more.
-
-    Returns
-    -------
-    DataFrame
-        Index ``step`` and ``metric``: ``before``, ``after`` (means over worlds), ``gain``, ``low``,
-        ``high`` (paired, t-interval over worlds), ``worlds`` (that have frauds of the scenario).
-
-    Raises
-    ------
-    ValueError
-        With fewer than two worlds.
-    """
-    if len(studies) < 2:
-        raise ValueError(f"{len(studies)} world gives no interval: study two or more.")
-    found = []
-    for before, after in GAINS:
-        for metric in ("AP", "recall", *FRAUDS):
-            old, new = (
-                np.array([frame.loc[name, metric] for frame in studies.values()], float)
-                for name in (before, after)
-            )
-            both = np.isfinite(new - old)  # a small world may lack a scenario
-            gain = mean_interval((new - old)[both]) if both.sum() > 1 else 3 * (np.nan,)
-            means = (x[both].mean() if both.any() else np.nan for x in (old, new))
-            found.append((f"{after} − {before}", metric, *means, *gain, int(both.sum())))
-    columns = ["step", "metric", "before", "after", "gain", "low", "high", "worlds"]
-    return pd.DataFrame(found, columns=columns).set_index(["step", "metric"])

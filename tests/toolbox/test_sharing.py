@@ -1,4 +1,4 @@
-"""The graph of case 12: known answers, nothing from after midnight, hubs, rings (20 s)."""
+"""The graph of shared machines: known answers, nothing from after midnight, hubs."""
 
 from __future__ import annotations
 
@@ -6,18 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.card_fraud import graph
-from casebook.cases.card_fraud.features import evidence
-from casebook.cases.card_fraud.graph import (
-    GRAPH_FEATURES,
-    HUBS,
-    graph_features,
-    lift_study,
-    lift_table,
-    ring_study,
-    split,
-)
-from casebook.cases.card_fraud.world import simulate
+from casebook.features import sharing
+from casebook.features.sharing import GRAPH_FEATURES, HUBS, graph_features
 
 START = pd.Timestamp("2025-07-01")
 NONE = pd.DataFrame({"transaction": pd.Series(dtype=int), "known": pd.to_datetime([])})
@@ -161,11 +151,11 @@ def test_rows_of_the_day_and_later_change_nothing():
 @pytest.mark.parametrize("plant", ["evidence", "rows"])
 def test_a_graph_that_looks_past_midnight_is_found(monkeypatch, plant):
     """The two tests above fail on graphs that are built wrongly."""
-    honest = graph._graph
+    honest = sharing._graph
 
     def leaky(rows, at, window, memory):
         if plant == "rows":
-            return honest(rows, at + graph._DAY, window, memory)
+            return honest(rows, at + sharing._DAY, window, memory)
         seen = rows.known
         rows.known = np.where(np.isfinite(seen), rows.received, seen)
         try:
@@ -173,7 +163,7 @@ def test_a_graph_that_looks_past_midnight_is_found(monkeypatch, plant):
         finally:
             rows.known = seen
 
-    monkeypatch.setattr(graph, "_graph", leaky)
+    monkeypatch.setattr(sharing, "_graph", leaky)
     with pytest.raises(AssertionError):
         if plant == "rows":
             test_rows_of_the_day_and_later_change_nothing()
@@ -181,35 +171,31 @@ def test_a_graph_that_looks_past_midnight_is_found(monkeypatch, plant):
             test_what_becomes_known_from_midnight_on_changes_nothing()
 
 
-@pytest.fixture(scope="module")
-def world():
-    return simulate(seed=5, n_customers=1200, days=175)
+def mixed_up(n: int = 400) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rng = np.random.default_rng(0)
+    rows = zip(np.sort(rng.uniform(0, 6, n)), *rng.integers(1, 40, (4, n)), strict=True)
+    frauds = known(*((i, 6.1) for i in range(0, 20)), *((i, 3.5) for i in range(50, 90, 9)))
+    return table(*rows), frauds
 
 
-@pytest.fixture(scope="module")
-def facts(world):
-    return evidence(world.transactions, world.labels)
-
-
-def test_the_table_cut_at_midnight_gives_the_same_features(world, facts):
-    start, end = (world.start + pd.Timedelta(days=d) for d in (60, 63))
-    whole = graph_features(world.transactions, facts, start=start, end=end)
-    for day in range(3):
-        at = start + pd.Timedelta(days=day)
-        rows = world.transactions
-        rows = rows[rows["received"] < at + pd.Timedelta(days=1)]
-        part = graph_features(rows, facts[facts["known"] < at], start=at)
+def test_the_table_cut_at_midnight_gives_the_same_features():
+    rows, facts = mixed_up()
+    whole = graph_features(rows, facts, start="2025-07-04")
+    for day in range(3, 6):
+        at = START + pd.Timedelta(days=day)
+        seen = rows[rows["received"] < at + pd.Timedelta(days=1)]
+        part = graph_features(seen, facts[facts["known"] < at], start=at)
         pd.testing.assert_frame_equal(whole.loc[part.index], part)
 
 
-def test_the_same_rows_in_another_order_give_the_same_features(world, facts):
-    start, end = (world.start + pd.Timedelta(days=d) for d in (100, 102))
-    span = {"start": start, "end": end}
-    rows = world.transactions[world.transactions["received"] < end]
-    one = graph_features(rows, facts, **span)
-    pd.testing.assert_frame_equal(graph_features(rows, facts, **span), one)
-    mixed = graph_features(rows.sample(frac=1, random_state=0), facts.iloc[::-1], **span)
-    pd.testing.assert_frame_equal(mixed, one)
+def test_the_same_rows_in_another_order_give_the_same_features():
+    rows, facts = mixed_up()
+    one = graph_features(rows, facts, start="2025-07-04")
+    again = graph_features(
+        rows.sample(frac=1, random_state=0), facts.iloc[::-1], start="2025-07-04"
+    )
+    pd.testing.assert_frame_equal(again, one)
+    assert one["risk_customer"].max() > 0 and one["component_customers"].max() > 1
 
 
 # --- hubs -----------------------------------------------------------------------------------------
@@ -252,57 +238,6 @@ def test_a_large_component_falls_into_communities_and_a_small_one_does_not():
     few = [row for row in rows if row[1] in (0, 1, 39)]
     found = graph_features(table(*few), NONE, start=START + pd.Timedelta(days=1))
     assert found["community_customers"].tolist() == [3, 3]
-
-
-# --- rings ----------------------------------------------------------------------------------------
-
-
-def test_rings_of_the_world_are_found_and_most_of_what_is_flagged_is_right(world, facts):
-    by_day, by_ring = ring_study(world, facts, every=7, start=40)
-    total = by_day.sum()
-    assert total["right"] / total["flagged"] > 0.8
-    assert (by_day["right"] <= by_day["criminal"]).all()
-    assert (by_day["found"] <= by_day["active"]).all()
-    assert total["foreseen"] / total["frauds"] > 0.4
-    assert by_ring["found"].notna().all() and (by_ring["delay"] > 0).all()
-
-
-# --- for networks ---------------------------------------------------------------------------------
-
-
-# --- the comparison -------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def small():
-    return simulate(seed=3, n_customers=400, days=173)
-
-
-def test_the_study_compares_like_with_like(small):
-    world = small
-    rng = np.random.default_rng(0)
-    blind = pd.Series(rng.random(len(world.truth)), world.truth["transaction"])
-    sees = pd.Series(world.truth["oracle"].to_numpy(), world.truth["transaction"])
-    found = lift_study(world, scores={"blind": blind, "oracle": sees}, params={"rounds": 20})
-    widths = found["columns"]
-    assert widths["features + graph"] - widths["features"] == len(GRAPH_FEATURES)
-    assert widths["features + spread"] - widths["features"] == len(graph.SPREAD)
-    ap = found["AP"]
-    assert ap["blind"] < ap["features"] < ap["features, oracle"] < ap["oracle"]
-    assert ap["blind"] < 0.05 and ap["oracle"] > 0.9
-    table = lift_table({1: found, 2: found.assign(AP=found["AP"] + 0.1)})
-    row = table.loc[("features + spread − features", "AP")]
-    assert row["gain"] == pytest.approx(row["after"] - row["before"])
-    assert row["low"] == pytest.approx(row["high"])  # the same gain in both worlds
-
-
-def test_the_study_names_what_is_wrong(small):
-    with pytest.raises(ValueError, match=r"some: \d+ of \d+ test transactions have no score"):
-        lift_study(small, scores={"some": pd.Series([0.5], index=[1])}, params={"rounds": 1})
-    with pytest.raises(ValueError, match="the world has 20 days"):
-        split(simulate(seed=1, n_customers=100, days=20))
-    with pytest.raises(ValueError, match="1 world gives no interval"):
-        lift_table({1: pd.DataFrame()})
 
 
 # --- errors ---------------------------------------------------------------------------------------
