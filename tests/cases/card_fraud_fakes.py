@@ -81,7 +81,7 @@ def rules(features, event):
 class Policy:
     """Three tiers, and every tenth request held back."""
 
-    def one(self, probability, amount, request):
+    def one(self, probability, amount, request, message="purchase"):
         tier = "block" if probability > 0.5 else "confirm" if probability > 0.2 else "allow"
         return tier, "allow" if request % 10 == 0 else tier
 
@@ -118,6 +118,7 @@ def payment(request: int = 1, /, **changes: Any) -> dict[str, Any]:
         "channel": "in person",
         "entry": "chip",
         "amount": 23.3,
+        "message": "purchase",
         "refund": False,
         "country": "home",
         "device": None,

@@ -36,7 +36,7 @@ from casebook.features.definition import skew
 from casebook.serving.breaker import Breaker
 from casebook.serving.tokens import Tokens
 
-WITHIN = "tiers, within the guardrail"
+WITHIN = ("three answers", 0.01)
 SEED, CUSTOMERS, DAYS, START = 7, 300, 70, 50
 
 
@@ -151,6 +151,14 @@ def test_no_training_is_left():
 @pytest.fixture(scope="module")
 def ran(here, model):
     return in_world(here, decide_by(model.score, bank.Answers()))
+
+
+def test_a_store_that_another_policy_warmed_changes_nothing(here, model, ran):
+    shared = {}
+    in_world(here, rules.decide, shared=shared)
+    policy, world = in_world(here, decide_by(model.score, bank.Answers()), shared=shared)
+    pd.testing.assert_frame_equal(world.transactions, ran[1].transactions)
+    pd.testing.assert_frame_equal(pd.concat(policy.log), pd.concat(ran[0].log))
 
 
 def test_the_policy_does_not_look_ahead(here, model):

@@ -40,7 +40,7 @@ def ran(world, tmp_path_factory):
 class Asks:
     """Ask about each third payment, and block some."""
 
-    def one(self, probability, amount, request):
+    def one(self, probability, amount, request, message="purchase"):
         lot = request % 12
         return ("confirm" if lot < 4 else "block" if lot == 4 else "allow",) * 2
 

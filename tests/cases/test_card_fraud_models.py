@@ -13,6 +13,7 @@ from casebook.cases.card_fraud import models
 from casebook.cases.card_fraud.models import (
     FAMILIES,
     TRIALS,
+    WEIGHTED,
     Family,
     Model,
 )
@@ -66,8 +67,6 @@ def test_a_family_fits_the_same_twice_and_ranks_better_than_chance(name, data, t
     X, y, _ = data
     family = FAMILIES[name]
     trial = family.trials[0]
-    if name == "random forest":
-        trial = {**trial, "n_estimators": 30}
     first = family.fit(X, y, trial, seed=3)
     again = family.fit(X.copy(), y.tolist(), dict(trial), seed=3)
     score = first.score(test_data[0])
@@ -159,6 +158,35 @@ def test_a_family_refuses(data, spoil, message):
     X, y, _ = data
     with pytest.raises(ValueError, match=message):
         FAMILIES["LightGBM"].fit(*spoil(X, y))
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_a_weight_counts_a_row_as_often_as_it_says(name, data, test_data):
+    X, y, _ = data
+    X, y = X[:6000], y[:6000]
+    times = np.where(y == 1, 3, 1)
+    repeated = np.repeat(np.arange(len(y)), times)
+    trial = {"C": 1.0} if "regression" in name else {**FAMILIES[name].trials[0], "max_bin": 15}
+    trial |= {} if "regression" in name else {"min_data_in_leaf": 1}
+    weighted = FAMILIES[name].fit(X, y, trial, weight=times).score(test_data[0])
+    copied = FAMILIES[name].fit(X.iloc[repeated], y[repeated], trial).score(test_data[0])
+    plain = FAMILIES[name].fit(X, y, trial).score(test_data[0])
+    # Scaling and bins see the copies too, so the two are near and not the same.
+    assert abs(weighted.mean() / copied.mean() - 1) < 0.2 < weighted.mean() / plain.mean() - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "weight", "message"),
+    [
+        ("XGBoost", 1.0, "XGBoost takes no weights"),
+        ("LightGBM", -1.0, "0 or more each"),
+        ("LightGBM", np.nan, "0 or more each"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(data, name, weight, message):
+    X, y, _ = data
+    with pytest.raises(ValueError, match=message):
+        FAMILIES[name].fit(X, y, weight=np.full(len(y), weight))
 
 
 def test_under_sampling_to_nothing_is_refused(data):

@@ -133,6 +133,28 @@ def test_a_hard_rule_decides_without_the_model(make):
     assert service_of(app).store.seen[0][-1] == "declined"
 
 
+@pytest.mark.parametrize(
+    ("changes", "tier", "why"),
+    [
+        ({"message": "verification", "amount": 0.0}, "allow", "no such answer"),
+        ({"message": "recurring"}, "allow", "no such answer"),
+        ({"message": "offline", "amount": 5000.01}, "allow", "rule"),
+        ({"message": "reversal", "amount": -20.0, "refund": True}, "allow", "no such answer"),
+        ({"message": "exempted"}, "confirm", ""),
+    ],
+)
+def test_a_message_gets_only_an_answer_that_it_leaves(make, changes, tier, why):
+    """The fake policy confirms the sixth; the hard rule blocks above 5,000 euro."""
+    app = make()
+    for request in range(1, 7):
+        post(app, payment(request))
+    body = post(app, payment(7, **changes)).json()
+    assert (body["tier"], body["why"]) == (tier, why)
+    kept = ask(app, "GET", "/decisions/7").json()
+    assert kept["input"]["message"] == changes["message"]
+    assert "message" not in dict(service_of(app).store.seen[-1][1:-1])
+
+
 def test_the_model_is_asked_with_what_the_audit_keeps(make):
     asked = []
 
@@ -198,7 +220,20 @@ BAD = {
     "own stamps": (payment(received="2025-07-01T11:00:00Z"), 422, "invalid transaction", "receive"),
     "negative": (payment(amount=-5.0), 422, "invalid transaction", "negative and refund is not"),
     "no refund": (payment(refund=True), 422, "invalid transaction", "amount is positive"),
-    "no amount": (payment(amount=0.0), 422, "invalid transaction", "amount of 0"),
+    "no amount": (payment(amount=0.0), 422, "invalid transaction", "amount of 0, and"),
+    "a paid verification": (
+        payment(message="verification"),
+        422,
+        "invalid transaction",
+        "amount of 0, and",
+    ),
+    "a reversal that takes": (
+        payment(message="reversal"),
+        422,
+        "invalid transaction",
+        "refund is not true",
+    ),
+    "an unknown message": (payment(message="cheque"), 422, "invalid transaction", "cheque"),
     "absurd": (payment(amount=1e6), 422, "invalid transaction", "1,000,000.00 euro, beyond"),
     "an absurd refund": (payment(amount=-1e6, refund=True), 422, "invalid transaction", "beyond"),
     "tenths of a cent": (payment(amount=1.005), 422, "invalid transaction", "two decimals"),

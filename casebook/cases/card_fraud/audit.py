@@ -348,13 +348,17 @@ class Audit(Log):
                 yield made(**TABLES[kind].loaded(row))
 
 
+#: What a client says of a payment that is no column of the world's transactions.
+UNSEEN = ("refund", "message")
+
+
 def event_of(decision: Decision) -> dict[str, Any]:
     """Return the event that the store sees: the columns of the world's transactions.
 
     Times are Timestamps in UTC without a zone; ``received`` never steps back behind an event
     that was decided before.
     """
-    event = {name: value for name, value in decision.input.items() if name != "refund"}
+    event = {name: value for name, value in decision.input.items() if name not in UNSEEN}
     event |= {"transaction": decision.transaction, "received": decision.received}
     return event | {name: pd.Timestamp(unstamp(event[name])) for name in ("time", "received")}
 

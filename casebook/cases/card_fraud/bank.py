@@ -16,7 +16,7 @@ import pandas as pd
 from casebook.cases.card_fraud.world import World, simulate, visible_labels
 from casebook.evaluate.delays import Arrivals, label_weights
 
-from . import features, models, protocol
+from . import channels, features, models, protocol
 from .costs import Economics, cheapest, expected_costs, price_within
 
 #: Worlds on which settings were chosen; never scored again.
@@ -311,9 +311,11 @@ class Answers:
             mixed = (mixed ^ (mixed >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
         return (mixed >> np.uint64(33)) % np.uint64(BUCKETS) < round(self.holdback * BUCKETS)
 
-    def one(self, probability: float, amount: float, request: int) -> tuple[str, str]:
-        """Return what is advised for one payment, and what is done."""
-        advised = str(self(probability, amount)[0])
+    def one(
+        self, probability: float, amount: float, request: int, message: str = "purchase"
+    ) -> tuple[str, str]:
+        """Return what is advised for one message, and what is done."""
+        advised = channels.answer(probability, amount, message, self.economics, self.price)[0]
         return advised, "allow" if self.held(request)[0] else advised
 
 

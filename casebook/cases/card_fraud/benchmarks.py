@@ -306,7 +306,9 @@ def ladder(
     customers: int = 1500,
     chosen: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
-    """Compare the families, the bank's model, rules and oracle on fresh worlds, in three spans.
+    """Compare the families, the bank's model, rules and oracle on fresh worlds, in two spans.
+
+    All learn from the same labels, three weeks old; the shipped model, from those of the morning.
 
     Parameters
     ----------
@@ -324,7 +326,7 @@ def ladder(
     chosen = _recorded_choice() if chosen is None else chosen
     rows = []
     for seed in seeds:
-        world = simulate(seed=seed, n_customers=customers)
+        world = simulate(seed=seed, n_customers=customers, days=150)
         for span, (start, end) in spans.items():
             here = bank.setting(world, start, end)
             X, y = here.X.loc[here.labels.index], here.labels.to_numpy()
@@ -335,6 +337,7 @@ def ladder(
                 model = family.fit(X, y, family.trials[chosen[name]])
                 scored[name] = (model.repaired(Z), model.probability)
             scored["bank's model"] = (bank.fit(X, y).score(Z), True)
+            scored["bank's, weighted labels"] = (bank.train(here).score(Z), True)
             oracle = world.truth.set_index("transaction")["oracle"].loc[Z.index].to_numpy()
             scored["oracle"] = (oracle, True)
             for name, (score, probability) in scored.items():

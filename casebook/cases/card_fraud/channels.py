@@ -61,7 +61,7 @@ _SILENT = ("allow", "block")
 MESSAGES: dict[str, Message] = {
     message.name: message
     for message in (
-        Message("in person", "chip or phone at a terminal", ANSWERS, 1.0),
+        Message("purchase", "at a terminal, or nobody says who was asked", ANSWERS, 1.0),
         Message("authenticated", "online, confirmed by its owner (3-D Secure)", _SILENT, 1.0),
         Message("exempted", "online, not confirmed: the merchant's bank asks for it", ANSWERS, 0.0),
         Message("recurring", "a subscription; its first payment was confirmed", _SILENT, 0.0),
@@ -88,7 +88,7 @@ def message(name: str) -> Message:
 def answer(
     probability: float,
     amount: float,
-    kind: str = "in person",
+    kind: str = "purchase",
     economics: Economics | None = None,
     price: float = 0.0,
 ) -> tuple[str, dict[str, float]]:
@@ -105,7 +105,7 @@ def answer(
 
     Examples
     --------
-    >>> answer(0.05, 200, "in person")[0], answer(0.05, 200, "exempted")[0]
+    >>> answer(0.05, 200, "purchase")[0], answer(0.05, 200, "exempted")[0]
     ('confirm', 'allow')
     >>> answer(0.05, 0, "verification")[1]
     {'allow': 3.75, 'block': 3.2}

@@ -38,6 +38,7 @@ from casebook.cases.card_fraud.audit import (
     Outcome,
     event_of,
 )
+from casebook.cases.card_fraud.channels import message
 from casebook.cases.card_fraud.schema import (
     CONFIRMATIONS,
     Limits,
@@ -106,7 +107,9 @@ class Policy(Protocol):
     As of :class:`~casebook.cases.card_fraud.bank.Answers`.
     """
 
-    def one(self, probability: float, amount: float, request: int) -> tuple[str, str]: ...
+    def one(
+        self, probability: float, amount: float, request: int, message: str
+    ) -> tuple[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -448,7 +451,8 @@ class Service:
         """Return the decision, not yet written."""
         event = event_of(blank)
         features, why = self._features(event, blank.why)
-        made = self._choose(features, event, why)
+        kind = blank.input.get("message", "purchase")
+        made = _permitted(self._choose(features, event, why, kind), kind)
         made |= {"features": features}
         made |= {"decided": stamp(max(self.clock(), unstamp(blank.received)))}
         return Decision(**vars(blank) | made | {"ms": (time.perf_counter() - start) * 1000})
@@ -463,7 +467,7 @@ class Service:
             log.exception("no features of request %s", event["request"])
             return {}, why or "no features"
 
-    def _choose(self, features: dict, event: dict, why: str) -> dict[str, Any]:
+    def _choose(self, features: dict, event: dict, why: str, kind: str) -> dict[str, Any]:
         """Return tier, source, why, reasons and probability: rules, model, fall-back."""
         tier, reason = self._ask(self.rules, features, event)
         if tier in TIERS:
@@ -474,7 +478,7 @@ class Service:
             if not why:
                 try:
                     probability, reasons = answer.value
-                    both = self.policy.one(probability, event["amount"], event["request"])
+                    both = self.policy.one(probability, event["amount"], event["request"], kind)
                     if all(tier in TIERS for tier in both):
                         return _made(both[1], "model", "", reasons, probability, both[0])
                     log.error("the policy answers %r", both)
@@ -552,6 +556,13 @@ def _made(
         "reasons": list(reasons),
         "probability": probability,
     }
+
+
+def _permitted(made: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return a decision that the kind of message leaves: nobody can be asked who is not there."""
+    if made["tier"] in message(kind).answers:
+        return made
+    return made | {"tier": TIERS[0], "why": made["why"] or "no such answer"}
 
 
 def _latest(audit: Audit, store: Store) -> datetime | None:

@@ -115,7 +115,7 @@ class Deployment:
 def small(customers: int = SNAPSHOT[0], days: int = SNAPSHOT[1]) -> Deployment:
     """Train the bank's model on the small world of the data card."""
     here = bank.setting(simulate(n_customers=customers, days=days), BEGINS)
-    return deploy(here, here.train())
+    return deploy(here, bank.train(here))
 
 
 def deploy(here: bank.Setting, model: models.Model) -> Deployment:

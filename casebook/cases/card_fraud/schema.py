@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from casebook.cases.card_fraud.channels import MESSAGES
 from casebook.cases.card_fraud.world.constants import CATEGORIES, CHANNELS, COUNTRIES, ENTRIES
 from casebook.serving.log import canonical, sha256
 from casebook.serving.tokens import without_numbers
@@ -34,6 +35,8 @@ LARGEST = 2**53 - 1
 #: The outcome of a confirmation, and what the card-holder's bank may send later.
 CONFIRMATIONS = ("confirmed", "denied", "abandoned")
 REPORTS = (*CONFIRMATIONS, "chargeback")
+#: Kinds of messages.
+KINDS = tuple(MESSAGES)
 #: Fields that belong to an attempt, not to the payment: a retry has others.
 STAMPS = ("transaction", "received")
 
@@ -123,8 +126,6 @@ def _moment(text: object) -> datetime:
 
 
 def _cents(amount: float) -> float:
-    if amount == 0:
-        raise ValueError("an amount of 0 moves no money")
     if round(amount, 2) != amount:
         raise ValueError("it has more than two decimals")
     return amount
@@ -162,8 +163,9 @@ class Payment(_Strict):
     amount: Annotated[
         float,
         AfterValidator(_cents),
-        Field(description="a number of euro with at most two decimals, not 0"),
+        Field(description="a number of euro with at most two decimals"),
     ]
+    message: Annotated[Literal[KINDS], Field(description=_one_of(KINDS))] = "purchase"
     refund: Annotated[bool, Field(description="true or false")] = False
     country: Annotated[Literal[COUNTRIES], Field(description=_one_of(COUNTRIES))]
     device: Annotated[Number | None, Field(description=_WHOLE + ", or null")] = None
@@ -171,6 +173,10 @@ class Payment(_Strict):
 
     @model_validator(mode="after")
     def _sign(self) -> Payment:
+        if (self.amount == 0) != (self.message == "verification"):
+            raise ValueError("a verification has an amount of 0, and nothing else has")
+        if self.message == "reversal" and not self.refund:
+            raise ValueError("a reversal gives money back: refund is not true")
         if self.amount < 0 and not self.refund:
             raise ValueError("amount is negative and refund is not true")
         if self.amount > 0 and self.refund:
@@ -303,7 +309,9 @@ def _fault(fault: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, str]:
     field = model.model_fields.get(name)
     kind, value = fault["type"], fault.get("input")
     if not name:
-        return _sentence(str(fault["ctx"]["error"])), "A refund has both, a purchase neither."
+        return _sentence(
+            str(fault["ctx"]["error"])
+        ), "A refund is negative, a verification 0, all else above 0."
     if kind == "extra_forbidden":
         return f"{_shown(name)} is no field.", f"Leave it out; {_one_of(model.model_fields)}."
     do = f"Send {name} as {field.description}."
@@ -361,8 +369,8 @@ def payload(transaction: Mapping[str, Any], *, stamped: bool = False) -> dict[st
     model = Stamped if stamped else Payment
     sent: dict[str, Any] = {}
     for name in model.model_fields:
-        if name == "refund":
-            sent[name] = bool(transaction["amount"] < 0)
+        if name in ("refund", "message"):
+            sent[name] = bool(transaction["amount"] < 0) if name == "refund" else KINDS[0]
             continue
         value = transaction[name]
         if isinstance(value, datetime):
