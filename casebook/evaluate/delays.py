@@ -5,9 +5,10 @@ ones are too many, because a slow one of a young payment could not have come yet
 truncation*). The product-limit estimator for truncated data takes that into account: going back in
 time, a delay u is compared with those delays up to u that could have been as long as u.
 
-A fraud that came at age a then stands for ``1 / share(a)`` frauds of its age. Where frauds are rare
-the genuine rows need no weight of their own: the few frauds among them that have not come yet do
-not move their number.
+A fraud that came at age a then stands for ``1 / share(a)`` frauds of its age
+(:func:`label_weights`). That brings back their number, and is still too modest where frauds are
+dense: those that have not come stand there as genuine. With a first model's probability a row
+without a label is part fraud (:func:`still_to_come`), and a second model learns from both parts.
 
 Examples
 --------
@@ -18,6 +19,8 @@ Half of the labels come after 1 day, half after 10. Payments 5 days old show the
 [0.0, 0.5, 1.0]
 >>> label_weights([1, 1, 0], age=[5, 20, 5], arrived=arrived).tolist()
 [2.0, 1.0, 1.0]
+>>> still_to_come([0.5, 0.5, 0.01], age=[5, 20, 5], arrived=arrived).round(3).tolist()
+[0.333, 0.0, 0.005]
 
 References
 ----------
@@ -113,3 +116,36 @@ def label_weights(y: ArrayLike, age: ArrayLike, arrived: Arrivals, most: float =
     if y.shape != age.shape:
         raise ValueError(f"{y.size} labels and {age.size} ages: one each is due")
     return np.where(y == 1, 1 / np.maximum(arrived(age), 1 / most), 1.0)
+
+
+def still_to_come(p: ArrayLike, age: ArrayLike, arrived: Arrivals) -> np.ndarray:
+    r"""Return the probability that a row without a label is fraud whose label is on its way.
+
+    Of like rows a share p is fraud, of which a share F has come by this age. Of those without a
+    label :math:`p (1 - F) / (1 - p F)` are fraud.
+
+    Parameters
+    ----------
+    p : array_like of float, shape (n,)
+        Probability of fraud by a first model, before the label is looked at.
+    age : array_like, shape (n,)
+        Days from the event to now.
+    arrived : Arrivals
+
+    Returns
+    -------
+    ndarray, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        When a probability is not within 0 and 1, or the lengths differ.
+    """
+    p, age = np.asarray(p, float), np.asarray(age, float)
+    if p.shape != age.shape:
+        raise ValueError(f"{p.size} probabilities and {age.size} ages: one each is due")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("a probability is not within 0 and 1")
+    share = arrived(age)
+    left = 1 - p * share
+    return np.divide(p * (1 - share), left, out=np.ones_like(p), where=left > 0)

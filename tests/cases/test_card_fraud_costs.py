@@ -187,7 +187,7 @@ def test_cutoffs_among_three_answers_are_where_the_cheapest_changes():
 
 
 def test_a_call_leaves_little_where_it_is_left_out():
-    """Up to 400 euro nothing at all, and at 1,000 at most 2.50 at the probability that suits it best."""
+    """Up to 400 euro nothing at all; at 1,000 at most 2.50, where it is at its best."""
     p = np.linspace(0, 1, 2001)
     for amount, most in ((60, 0), (400, 0), (1000, 2.5)):
         table = expected_costs(p, amount)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.card_fraud.world import World, simulate, visible_labels
-from casebook.evaluate.delays import Arrivals, label_weights
+from casebook.evaluate.delays import Arrivals, label_weights, still_to_come
 
 from . import channels, features, models, protocol
 from .costs import Economics, cheapest, expected_costs, price_within
@@ -30,6 +30,8 @@ KEEP = 0.25
 #: Largest share of payments that may meet friction, and the share that is let through whatever the
 #: policy says, so that its labels are seen.
 GUARDRAIL, HOLDBACK = 0.01, 0.01
+#: Payments that are fraud with a smaller probability are taken for genuine when training again.
+LEAST_PART = 0.002
 #: A share of the requests is a whole number of these.
 BUCKETS = 10_000
 #: Rounds, rate, leaves and the least hessian of a leaf: with few frauds the last one matters.
@@ -201,21 +203,38 @@ def drawn(seed: int, customers: int, days: int, start: int, **options: Any) -> S
     return setting(simulate(seed=seed, n_customers=customers, days=days), start, **options)
 
 
-def of_morning(here: Setting, least_age: float = LEAST_AGE) -> tuple[pd.Series, np.ndarray]:
-    """Return the labels of the morning on which a policy starts, and a weight for each.
+@dataclass(frozen=True)
+class Morning:
+    """What is known on the morning on which a policy starts.
+
+    Attributes
+    ----------
+    labels : Series
+        Index ``transaction``: 1 where a chargeback has come.
+    age : Series
+        Days since each payment.
+    arrived : Arrivals
+        The share of the chargebacks that come within an age.
+    """
+
+    labels: pd.Series
+    age: pd.Series
+    arrived: Arrivals
+
+    @property
+    def weight(self) -> np.ndarray:
+        """Return how many rows each row stands for: 1 over the share that comes by its age."""
+        return label_weights(self.labels, self.age, self.arrived)
+
+
+def of_morning(here: Setting, least_age: float = LEAST_AGE) -> Morning:
+    """Return the labels of the morning on which a policy starts.
 
     Parameters
     ----------
     here : Setting
     least_age : float
         Days: younger payments do not train.
-
-    Returns
-    -------
-    labels : Series
-        Index ``transaction``: 1 where a chargeback has come.
-    weight : ndarray
-        1 over the share of the chargebacks that come within a payment's age; 1 without one.
     """
     world, now = here.world, here.start
     labels = visible_labels(world, now, least_age).set_index("transaction")["chargeback"]
@@ -224,14 +243,23 @@ def of_morning(here: Setting, least_age: float = LEAST_AGE) -> tuple[pd.Series, 
     known = world.labels.set_index("transaction")["known"].loc[labels.index]
     age, delay = ((at - received.loc[labels.index]) / DAY for at in (now, known))
     came = labels == 1
-    arrived = Arrivals.fit(delay[came], age[came])
-    return labels, label_weights(labels, age, arrived)
+    return Morning(labels, age, Arrivals.fit(delay[came], age[came]))
 
 
 def train(here: Setting, fitter: Callable[..., models.Model] = fit) -> models.Model:
-    """Fit the model that the bank ships: on the labels of the morning, each for its slower ones."""
-    labels, weight = of_morning(here)
-    return fitter(here.X.loc[labels.index], labels.to_numpy(), weight=weight)
+    """Fit the model that the bank ships: it knows which labels are still on their way.
+
+    A first model is fitted with each fraud counted for its slower ones. By its probabilities a
+    payment without a label is part fraud; the second model learns from both parts.
+    """
+    morning = of_morning(here)
+    X, y = here.X.loc[morning.labels.index], morning.labels.to_numpy()
+    first = fitter(X, y, weight=morning.weight)
+    part = np.where(y == 1, 0, still_to_come(first.score(X), morning.age, morning.arrived))
+    some = part > LEAST_PART
+    both = pd.concat([X, X[some]])
+    weight = np.concatenate([1 - np.where(some, part, 0), part[some]])
+    return fitter(both, np.concatenate([y, np.ones(some.sum(), int)]), weight=weight)
 
 
 def amounts(world: World, index: pd.Index) -> np.ndarray:

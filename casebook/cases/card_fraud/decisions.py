@@ -560,7 +560,8 @@ def _made(
 
 def _permitted(made: dict[str, Any], kind: str) -> dict[str, Any]:
     """Return a decision that the kind of message leaves: nobody can be asked who is not there."""
-    if made["tier"] in message(kind).answers:
+    answers = message(kind).answers
+    if made["tier"] in answers or (made["tier"] == "call" and "confirm" in answers):
         return made
     return made | {"tier": TIERS[0], "why": made["why"] or "no such answer"}
 

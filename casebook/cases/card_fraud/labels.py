@@ -1,8 +1,9 @@
 """Labels: what late ones do to a probability, what a policy that blocks does to its own training.
 
-Two studies over many worlds. In the first nothing is blocked, and four kinds of labels train the
+Two studies over many worlds. In the first nothing is blocked, and five kinds of labels train the
 same models: those that everybody will know one day, those of the morning on which the model starts,
-with and without a wait, and those of the morning with each fraud counted for its slower neighbours.
+with and without a wait, those of the morning with each fraud counted for its slower neighbours, and
+with each payment that has no label counted as part fraud.
 In the second all labels have come, but a policy has blocked the most suspicious hundredth.
 """
 
@@ -13,27 +14,36 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud import bank, costs, protocol
+from casebook.cases.card_fraud import bank, costs, models, protocol
 from casebook.cases.card_fraud.world import World, simulate, visible_labels
 from casebook.evaluate.selective import propensity_weights, recall
 
 #: Customers and days of the first study, and the day on which the model starts.
 CUSTOMERS, DAYS, START = 1000, 112, 84
 #: What trains, by name.
-KINDS = ("all labels", "of the morning", "after three weeks", "weighted")
+KINDS = ("all labels", "of the morning", "after three weeks", "weighted", "part fraud")
 
 
-def _training(world: World, kind: str) -> tuple[bank.Setting, pd.Series, np.ndarray | None]:
-    """Return a setting, labels and weights of a kind of training."""
-    if kind == "weighted":
-        here = bank.setting(world, START)
-        return here, *bank.of_morning(here)
-    here = bank.setting(world, START, wait=bank.WAIT if kind == "after three weeks" else 0)
-    labels = here.labels
-    if kind == "all labels":
-        labels = visible_labels(world, world.end + 120 * bank.DAY, 0)
-        labels = labels.set_index("transaction")["chargeback"].loc[here.labels.index].astype(int)
-    return here, labels, None
+def _fits(world: World, kind: str) -> tuple[bank.Setting, int, dict[str, models.Model]]:
+    """Return a setting, the frauds that were labelled, and models fitted on a kind of labels."""
+    fitters = {"line": bank.fit_line, "trees": bank.fit_trees}
+    wait = {"all labels": 0, "of the morning": 0}.get(kind, bank.WAIT)
+    here = bank.setting(world, START, wait=wait)
+    if kind in KINDS[3:]:
+        morning = bank.of_morning(here)
+        frauds = int(morning.labels.sum())
+        if kind == "weighted":
+            X, y = here.X.loc[morning.labels.index], morning.labels.to_numpy()
+            made = {name: f(X, y, weight=morning.weight) for name, f in fitters.items()}
+        else:
+            made = {name: bank.train(here, f) for name, f in fitters.items()}
+        return here, frauds, made
+    y = here.labels.to_numpy()
+    if kind == KINDS[0]:
+        final = visible_labels(world, world.end + 120 * bank.DAY, 0).set_index("transaction")
+        y = final["chargeback"].loc[here.labels.index].to_numpy(int)
+    X = here.X.loc[here.labels.index]
+    return here, int(y.sum()), {name: fit(X, y) for name, fit in fitters.items()}
 
 
 def decided(p: np.ndarray, test: pd.DataFrame) -> float:
@@ -45,7 +55,7 @@ def decided(p: np.ndarray, test: pd.DataFrame) -> float:
 
 
 def delayed(seeds: Sequence[int], customers: int = CUSTOMERS) -> pd.DataFrame:
-    """Train on four kinds of labels, and test the four weeks that follow.
+    """Train on five kinds of labels, and test the four weeks that follow.
 
     Parameters
     ----------
@@ -63,15 +73,13 @@ def delayed(seeds: Sequence[int], customers: int = CUSTOMERS) -> pd.DataFrame:
     for seed in seeds:
         world = simulate(seed=seed, n_customers=customers, days=DAYS)
         for kind in KINDS:
-            here, labels, weight = _training(world, kind)
-            X, y = here.X.loc[labels.index], labels.to_numpy()
+            here, frauds, made = _fits(world, kind)
             if kind == KINDS[0]:
-                base_rate = y.mean()
-            line, trees = (f(X, y, weight=weight) for f in (bank.fit_line, bank.fit_trees))
-            fitted = {"line": line, "trees": trees, "both": bank.blend(line, trees)}
-            for name, model in fitted.items():
+                base_rate = frauds / len(here.labels)
+            made["both"] = bank.blend(made["line"], made["trees"])
+            for name, model in made.items():
                 p = model.score(here.X.loc[here.test.index])
-                rows.append({"seed": seed, "labels": kind, "model": name, "frauds": int(y.sum())})
+                rows.append({"seed": seed, "labels": kind, "model": name, "frauds": frauds})
                 rows[-1] |= _judged(here.test, p, base_rate)
     return pd.DataFrame(rows)
 
