@@ -26,7 +26,7 @@ POLICIES = (
     "merchants bear online, at most 1.0%",
     "knows every fraud",
 )
-SHIPPED = "bank's, weighted labels"
+SHIPPED = "bank's, late labels counted"
 WEEKS = [week.name for week in studies.handbook_weeks()[1]]
 GRIDS = {
     "trials": {"family": benchmarks.LADDER, "trial": range(models.TRIALS)},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from casebook.evaluate.delays import Arrivals, label_weights
+from casebook.evaluate.delays import Arrivals, label_weights, still_to_come
 
 
 def drawn(n=40_000, horizon=84.0, seed=0):
@@ -69,3 +69,32 @@ def test_delays_that_cannot_be_are_refused(delay, age, words):
 def test_labels_and_ages_have_one_length():
     with pytest.raises(ValueError, match="one each"):
         label_weights([1, 0], [1], Arrivals.fit([1], [2]))
+
+
+def test_what_is_still_to_come_adds_up_to_what_comes_where_frauds_are_dense():
+    """At p = .5 the weighted count of frauds is right and the genuine are too many."""
+    age, delay = drawn(seed=5)
+    rng = np.random.default_rng(5)
+    p = np.where(rng.random(len(age)) < 0.5, 0.5, 0.02)
+    fraud = rng.random(len(age)) < p
+    y = (fraud & (delay <= age)).astype(int)
+    arrived = Arrivals.fit(delay[y == 1], age[y == 1])
+    part = still_to_come(p, age, arrived)
+    comes = fraud & (delay <= 84)
+    for spot in (0.5, 0.02):
+        rows = (p == spot) & (age > 5)
+        waits = rows & (y == 0)
+        assert part[waits].sum() == pytest.approx((comes & waits).sum(), rel=0.15)
+        weighted = label_weights(y, age, arrived)[rows]
+        learned = weighted[y[rows] == 1].sum() / weighted.sum()
+        if spot == 0.5:
+            assert learned < 0.93 * comes[rows].mean()
+    assert (still_to_come(np.ones(3), [1, 50, 2000], arrived)[:2] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("p", "age", "words"), [([1.2], [3], "not within"), ([0.1, 0.2], [3], "one each")]
+)
+def test_probabilities_that_cannot_be_are_refused(p, age, words):
+    with pytest.raises(ValueError, match=words):
+        still_to_come(p, age, Arrivals.fit([1], [2]))

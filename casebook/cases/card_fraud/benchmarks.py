@@ -337,7 +337,7 @@ def ladder(
                 model = family.fit(X, y, family.trials[chosen[name]])
                 scored[name] = (model.repaired(Z), model.probability)
             scored["bank's model"] = (bank.fit(X, y).score(Z), True)
-            scored["bank's, weighted labels"] = (bank.train(here).score(Z), True)
+            scored["bank's, late labels counted"] = (bank.train(here).score(Z), True)
             oracle = world.truth.set_index("transaction")["oracle"].loc[Z.index].to_numpy()
             scored["oracle"] = (oracle, True)
             for name, (score, probability) in scored.items():
