@@ -1,17 +1,11 @@
-r"""Model families: each with as many tuning trials as the others, each listed.
+r"""Model families: each that is tuned has as many trials as the others, each listed.
 
 Every family takes the same table, tries the same number of settings on the same validation weeks
-and is seen on the test once. All run on one thread with a seed, so that a fit can be repeated.
+and is seen on the test once. Ways to deal with rare fraud (weights, SMOTE, fewer genuine rows, a
+focal loss) are compared at one setting of LightGBM. All run on one thread with a seed, so that a fit can be repeated.
 
-References
-----------
-Dal Pozzolo, Caelen, Johnson & Bontempi (2015), *Calibrating Probability with Undersampling for
-Unbalanced Classification*, IEEE Symposium Series on Computational Intelligence.
-Lin, Goyal, Girshick, He & Dollár (2017), *Focal Loss for Dense Object Detection*, ICCV.
-Charoenphakdee, Vongkulbhisal, Chairatanakul & Sugiyama (2021), *On Focal Loss for Class-Posterior
-Probability Estimation: A Theoretical Perspective*, CVPR.
-Chawla, Bowyer, Hall & Kegelmeyer (2002), *SMOTE: Synthetic Minority Over-sampling Technique*,
-Journal of Artificial Intelligence Research 16.
+What resampling and a focal loss do to a probability, with the sources, is in
+:mod:`casebook.evaluate.imbalance`.
 """
 
 from __future__ import annotations
@@ -391,77 +385,56 @@ _PLAIN = (
 _ENCODER = {"hidden_layer_sizes": (8, 4, 8), "max_iter": 10, "alpha": 1e-4}
 
 
-def _with(**own: Sequence[Any]) -> tuple[Params, ...]:
-    """Return the settings of LightGBM, each with one value of each own parameter."""
-    return tuple(
-        {**plain, **{name: values[i] for name, values in own.items()}}
-        for i, plain in enumerate(_PLAIN)
-    )
+#: Settings of the autoencoder: layers and ridge.
+_LAYERS = (
+    ((8, 4, 8), 1e-4),
+    ((8,), 1e-4),
+    ((4,), 1e-4),
+    ((2,), 1e-4),
+    ((16, 8, 16), 1e-4),
+    ((8, 2, 8), 1e-2),
+)
+_XGB = (
+    _xgb(100, 3, 0.1),
+    _xgb(100, 3, 0.1, start=None),
+    _xgb(200, 3, 0.1),
+    _xgb(100, 5, 0.1),
+    _xgb(50, 5, 0.1),
+    _xgb(100, 5, 0.05),
+)
+
+
+def _plain(**own: Any) -> tuple[Params, ...]:
+    """Return the first setting of LightGBM with own parameters: a way to deal with rare fraud."""
+    return ({**_PLAIN[0], **own},)
 
 
 def _families() -> dict[str, Family]:
     strengths = tuple({"C": c} for c in (1.0, 0.001, 0.01, 0.1, 10.0, 100.0))
-    xgboost = (
-        _xgb(100, 3, 0.1),
-        _xgb(100, 3, 0.1, start=None),
-        _xgb(200, 3, 0.1),
-        _xgb(100, 5, 0.1),
-        _xgb(50, 5, 0.1),
-        _xgb(100, 5, 0.05),
-    )
-    encoder = tuple(
-        {"hidden_layer_sizes": layers, "max_iter": passes, "alpha": alpha}
-        for layers, passes, alpha in (
-            ((8, 4, 8), 10, 1e-4),
-            ((8,), 10, 1e-4),
-            ((4,), 10, 1e-4),
-            ((2,), 10, 1e-4),
-            ((16, 8, 16), 10, 1e-4),
-            ((8, 2, 8), 10, 1e-2),
-        )
-    )
+    encoder = tuple({**_ENCODER, "hidden_layer_sizes": n, "alpha": alpha} for n, alpha in _LAYERS)
     both = tuple(
         {"lightgbm": _PLAIN[0], "autoencoder": _ENCODER, "autoencoder_weight": weight}
         for weight in (0.1, 0.02, 0.05, 0.2, 0.35, 0.5)
     )
+    smote = _plain(frauds_per_genuine=0.1, neighbours=5)
+    focal = _plain(gamma=0.25, alpha=0.5, start=None)
     listed = [
         Family("logistic regression", strengths, True, _plain_logistic),
         Family("logistic regression, logs", strengths, True, _logistic),
-        Family("XGBoost", xgboost, True, _xgboost),
+        Family("XGBoost", _XGB, True, _xgboost),
         Family("LightGBM", _PLAIN, True, _lightgbm),
-        Family("LightGBM weighted", _with(fraud_weight=(10, 10, 100, 3, 100, 30)), True, _weighted),
-        Family(
-            "LightGBM SMOTE",
-            _with(
-                frauds_per_genuine=(0.1, 0.05, 0.5, 0.02, 1.0, 0.1), neighbours=(5, 5, 5, 5, 5, 3)
-            ),
-            True,
-            _smote,
-        ),
-        Family(
-            "LightGBM under-sampled",
-            _with(keep=(0.1, 0.5, 0.1, 0.3, 0.01, 0.03)),
-            True,
-            _under,
-        ),
-        Family(
-            "LightGBM focal",
-            # From the log odds of fraud (None) a strong focus hardly moves: it starts nearer to 0.
-            _with(
-                gamma=(0.25, 0.5, 1.0, 2.0, 2.0, 0.5),
-                alpha=(0.5, 0.5, 0.5, 0.5, 0.25, 0.75),
-                start=(None, None, -2.0, -2.0, -2.0, None),
-            ),
-            True,
-            _focal,
-        ),
         Family("autoencoder", encoder, False, _autoencoder),
         Family("LightGBM + autoencoder", both, False, _ensemble),
+        Family("LightGBM weighted", _plain(fraud_weight=10), True, _weighted),
+        Family("LightGBM SMOTE", smote, True, _smote),
+        Family("LightGBM under-sampled", _plain(keep=0.1), True, _under),
+        Family("LightGBM focal", focal, True, _focal),
     ]
     return {family.name: family for family in listed}
 
 
-#: The families by name. Each lists ``TRIALS`` settings.
+#: The families by name. Those that are tuned list ``TRIALS`` settings, the ways to deal with rare
+#: fraud that are compared at one setting list that one.
 FAMILIES: dict[str, Family] = _families()
 
 

@@ -2,7 +2,7 @@
 
 A :class:`StorePolicy` keeps an :class:`~casebook.cases.card_fraud.features.OnlineStore` up to
 date, computes the features of a day's transactions one event at a time, and hands them to a
-function that decides. It may train again on what it has seen, which is only what it let through.
+function that decides.
 """
 
 from __future__ import annotations
@@ -44,11 +44,6 @@ class StorePolicy:
         later are in it from the start; nothing is computed of them before.
     start : Timestamp
         Before it everything is allowed and nothing is computed.
-    retrain : callable, optional
-        ``retrain(features, labels, now)`` gives a new ``decide``; it is called every ``every``
-        days with the features of all transactions since ``start`` and the labels known.
-    every : int
-        Days between two trainings.
     shared : dict, optional
         Filled by the first policy of a world with its store at ``start``, for those that follow.
 
@@ -71,17 +66,13 @@ class StorePolicy:
         terminals: pd.DataFrame,
         customers: pd.DataFrame,
         start: pd.Timestamp,
-        retrain: Callable[[pd.DataFrame, pd.DataFrame, pd.Timestamp], Decide] | None = None,
-        every: int = 7,
         shared: dict | None = None,
     ):
-        if every < 1:
-            raise ValueError(f"every is {every} days: 1 or more are due")
-        self._decide, self._retrain, self._every = decide, retrain, every
+        self._decide = decide
         self._store = OnlineStore(terminals, customers)
         self._start, self._seen, self._told = pd.Timestamp(start), -1, set()
         self._frames: dict[pd.Timestamp, pd.DataFrame] = {}
-        self._trained, self._shared = self._start, {} if shared is None else shared
+        self._shared = {} if shared is None else shared
 
     @property
     def log(self) -> list[pd.DataFrame]:
@@ -91,9 +82,6 @@ class StorePolicy:
         if history.now < self._start or batch.empty:
             return [TIERS[0]] * len(batch)
         self._catch_up(history)
-        if self._retrain is not None and (history.now - self._trained).days >= self._every:
-            self._trained = history.now
-            self._decide = self._retrain(pd.concat(self.log), known_labels(history), history.now)
         features = self._features(batch)
         known = self._frames.get(history.now)
         if known is None or len(known) < len(features):
@@ -139,28 +127,6 @@ class StorePolicy:
                 gc.enable()
         index = pd.Index(batch["transaction"].to_numpy(), name="transaction")
         return pd.DataFrame(rows, index=index, columns=list(FEATURES)).astype(np.float32)
-
-
-def known_labels(history: History, wait: float = 30.0) -> pd.DataFrame:
-    """Return what the bank may train on at a moment: selective, late labels.
-
-    Parameters
-    ----------
-    history : History
-    wait : float
-        Days after which what went through without a chargeback counts as genuine.
-
-    Returns
-    -------
-    DataFrame
-        ``transaction``, ``fraud``, ``holdback``. A denial is a fraud known at once; blocked and
-        abandoned transactions are not among them, because nobody knows what they were.
-    """
-    seen = history.transactions()
-    labels = history.labels(wait).rename(columns={"chargeback": "fraud"})
-    denied = seen.loc[seen["outcome"] == "denied", ["transaction"]].assign(fraud=True)
-    both = pd.concat([labels, denied], ignore_index=True)
-    return both.merge(seen[["transaction", "holdback"]], on="transaction")
 
 
 def decide_by(score: Scorer, choose: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Decide:
