@@ -1,11 +1,9 @@
 r"""Model families: each that is tuned has as many trials as the others, each listed.
 
 Every family takes the same table, tries the same number of settings on the same validation weeks
-and is seen on the test once. Ways to deal with rare fraud (weights, SMOTE, fewer genuine rows, a
-focal loss) are compared at one setting of LightGBM. All run on one thread with a seed, so that a fit can be repeated.
-
-What resampling and a focal loss do to a probability, with the sources, is in
-:mod:`casebook.evaluate.imbalance`.
+and is seen on the test once. Ways to deal with rare fraud are compared at one setting of LightGBM.
+All run on one thread with a seed, so that a fit can be repeated.
+What resampling and a focal loss do to a probability: :mod:`casebook.evaluate.imbalance`.
 """
 
 from __future__ import annotations
@@ -497,9 +495,5 @@ def tune_over(
 
 
 def _text(params: Params) -> str:
-    parts = []
-    for name, value in params.items():
-        parts.append(
-            f"{name}=({_text(value)})" if isinstance(value, Mapping) else f"{name}={value}"
-        )
-    return ", ".join(parts)
+    nested = {n: f"({_text(v)})" if isinstance(v, Mapping) else v for n, v in params.items()}
+    return ", ".join(f"{name}={value}" for name, value in nested.items())

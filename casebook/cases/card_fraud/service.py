@@ -24,7 +24,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from casebook.cases.card_fraud.audit import Audit
-from casebook.cases.card_fraud.decisions import Policy, Reply, Rules, Score, Service, Store, rebuild
+from casebook.cases.card_fraud.decisions import Service
+from casebook.cases.card_fraud.parts import Policy, Reply, Rules, Score, Store, rebuild
 from casebook.cases.card_fraud.schema import (
     Limits,
     Payment,
