@@ -11,11 +11,11 @@ Not every message leaves all answers. Nobody sits in front of a subscription tha
 terminal that was offline tells of purchases that have happened; a reversal gives money back. A
 verification moves no money, and what is at stake is what the card will be used for next.
 
-Sources, read for this chapter: Regulation (EU) 2015/751, article 3 (interchange of debit cards, at
-most 0.2 % of the value); Directive (EU) 2015/2366, articles 73 and 74 (who refunds); Delegated
-Regulation (EU) 2018/389, articles 16 and 18 and annex (low value, low risk); European Banking
-Authority, Q&A 2018_4043 (fraud rates for the low-risk exemption). The contracts of card schemes
-decide the rest and differ: ask for yours.
+Sources: Regulation (EU) 2015/751, article 3 (interchange of debit cards, at most 0.2 % of the
+value); Directive (EU) 2015/2366, articles 73 (the payer is refunded) and 74(2) (who does not accept
+strong authentication refunds the payer's bank); Delegated Regulation (EU) 2018/389, article 18
+(payments of low risk, by amount and the fraud rate of who asks); European Banking Authority, Q&A
+2018_4034. The contracts of card schemes decide the rest and differ: ask for yours.
 """
 
 from __future__ import annotations
