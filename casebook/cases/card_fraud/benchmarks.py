@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import pandas as pd
@@ -241,7 +241,7 @@ def _under(seed: int, constants: worlds.Constants, customers: int) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-@cache
+@lru_cache(maxsize=1)
 def _unreacting(seed: int, customers: int) -> tuple[bank.Setting, dict, World, dict]:
     here = bank.drawn(seed, customers, START + 20, START)
     made = decisions(here, bank.train(here).score)
