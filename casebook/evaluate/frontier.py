@@ -7,7 +7,7 @@ between them would give, so every friction between the least and the largest has
 
 Examples
 --------
-One world; the second family is dearer at each limit, and still cheaper where both disturb 1 %:
+One world; the second family costs more at each limit, and still less where both disturb 1 %:
 
 >>> table = pd.DataFrame({
 ...     "seed": 1, "family": ["ask", "ask", "block", "block"],

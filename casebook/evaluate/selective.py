@@ -82,7 +82,7 @@ def recall(stopped: ArrayLike, fraud: ArrayLike, weight: ArrayLike) -> Estimate:
     Returns
     -------
     Estimate
-        With the 95 % interval for frauds drawn anew; ``effective`` is how many frauds of equal
+        With the 95 % interval for freshly drawn frauds; ``effective`` is how many frauds of equal
         weight would tell as much.
 
     Raises

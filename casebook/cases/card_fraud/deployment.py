@@ -4,7 +4,7 @@
 on the small world of the data card, trained on its first months and warm with its history. It
 decides as the benchmark does: the model's probability, and :class:`~.bank.Answers` with the price
 of the guardrail. The rules decide alone where the model does not answer. (Before the model the two
-hard ones would block one genuine payment in a thousand that the policy rightly lets through.)
+hard ones would block one genuine payment per thousand that the policy lets through.)
 """
 
 from __future__ import annotations

@@ -216,7 +216,7 @@ def business(world: World, allowed: World) -> pd.Series:
     Returns
     -------
     Series
-        ``cost`` (euro a thousand transactions of the allowed world), ``fraud cost`` and
+        ``cost`` (euro per thousand transactions of the allowed world), ``fraud cost`` and
         ``friction cost`` (its two parts), ``fraud stopped`` (share of the amount),
         ``exempted`` (the cost if merchants bear what was disputed online without a confirmation),
         ``stopped per friction`` (euro of fraud costs saved for each euro of friction; infinite

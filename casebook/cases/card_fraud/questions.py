@@ -216,7 +216,7 @@ asked = 'fewer'
 
 q5 = exercise.asked(
     5,
-    "`price`, euro, and `extra`, euro a thousand payments",
+    "`price`, euro, and `extra`, euro per thousand payments",
     setup="""
 from functools import cache
 fine, true = validation[~validation["fraud"]], validation["fraud"].astype(float)
