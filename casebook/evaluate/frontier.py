@@ -1,19 +1,21 @@
-"""Policies compared at equal friction: what each costs where all of them disturb equally many.
+"""Policies compared within one budget of friction: what each family costs, and whom it disturbs.
 
 A policy that asks more people stops more fraud. So two policies at different friction are not
-comparable, and a limit that both keep is not enough: one of them may stay far below it. Run each
-family of policies at several limits; the line between two points is what a coin that chooses
-between them would give, so every friction between the least and the largest has a cost.
+comparable, and a limit that both exhaust is not fair either: one of them may be forced beyond what
+pays. Run each family of policies at several limits; at a budget a family is represented by its
+cheapest point that keeps the budget. Which one that is, the *other* worlds say: a world that chose
+its own would pick the luckiest. No world is left out.
 
 Examples
 --------
-One world; the second family costs more at each limit, and still less where both disturb 1 %:
+Three worlds, two families, two limits each; one in a hundred may be disturbed:
 
->>> table = pd.DataFrame({
-...     "seed": 1, "family": ["ask", "ask", "block", "block"],
-...     "friction": [0.0, 0.02, 0.005, 0.01], "cost": [100, 60, 95, 70]})
->>> at_equal(table, 0.01).round(1).to_dict("records")
-[{'ask': 80.0, 'block': 70.0}]
+>>> table = pd.DataFrame([
+...     {"seed": s, "family": f, "policy": f"{f} {p}", "friction": p / 100, "cost": c + s}
+...     for s in (1, 2, 3)
+...     for f, p, c in (("ask", 0.8, 60), ("ask", 2, 40), ("block", 0.1, 90), ("block", 0.9, 95))])
+>>> at_budget(table, 0.01).query("seed == 1")[["family", "policy", "cost"]].values.tolist()
+[['ask', 'ask 0.8', 61], ['block', 'block 0.1', 91]]
 """
 
 from __future__ import annotations
@@ -26,89 +28,86 @@ import pandas as pd
 from casebook.data.contracts import need_columns
 from casebook.evaluate.intervals import mean_interval
 
+COLUMNS = ("seed", "family", "policy", "friction", "cost")
 
-def at_equal(
-    table: pd.DataFrame,
-    at: float,
-    *,
-    friction: str = "friction",
-    cost: str = "cost",
-    family: str = "family",
-    world: str = "seed",
-) -> pd.DataFrame:
-    """Return the cost of each family at one friction, in each world.
+
+def at_budget(table: pd.DataFrame, budget: float) -> pd.DataFrame:
+    """Return the point that represents each family in each world within a budget of friction.
 
     Parameters
     ----------
     table : DataFrame
-        A row for each world, family and limit, with the friction and the cost that came of it.
-    at : float
-        Friction at which all are compared, in the unit of the column.
-    friction, cost, family, world : str
-        Columns.
+        ``seed``, ``family``, ``policy`` (a point of the family), ``friction`` and ``cost`` of
+        each, for every world.
+    budget : float
+        Largest friction, in the unit of the column, in the mean of the other worlds.
 
     Returns
     -------
-    DataFrame, shape (worlds, families)
-        Straight lines between the points of a family; empty where the family never disturbed so
-        few, or so many.
+    DataFrame
+        A row for each world and family: the columns of the table, of the point that was the
+        cheapest in the mean of the other worlds among those that kept the budget there.
 
     Raises
     ------
     ValueError
-        When a column is missing, a value is not finite, or the table is empty.
+        When a column is missing, a value is not finite, there are fewer than two worlds, a point
+        is missing in a world, or no point of a family keeps the budget.
     """
-    need_columns(table, (world, family, friction, cost), "the table")
-    if table.empty or not np.isfinite(table[[friction, cost]].to_numpy(float)).all():
-        raise ValueError("the table is empty, or a friction or cost of it is not finite")
-    found = {}
-    for (seed, name), part in table.groupby([world, family], sort=False):
-        points = part.groupby(friction)[cost].mean()
-        inside = points.index[0] <= at <= points.index[-1]
-        value = np.interp(at, points.index, points) if inside else np.nan
-        found.setdefault(name, {})[seed] = float(value)
-    return pd.DataFrame(found).rename_axis(world)
+    need_columns(table, COLUMNS, "the table")
+    if not np.isfinite(table[["friction", "cost"]].to_numpy(float)).all():
+        raise ValueError("a friction or cost of the table is not finite")
+    rows = []
+    for name, part in table.groupby("family", sort=False):
+        wide = part.pivot(index="seed", columns="policy", values=["friction", "cost"])
+        if len(wide) < 2 or wide.isna().any(axis=None):
+            raise ValueError(f"{name!r} needs every point in each of two or more worlds")
+        others = (wide.sum() - wide) / (len(wide) - 1)
+        kept = others["cost"].where(others["friction"] <= budget)
+        if (alone := kept.isna().all(axis=1)).any():
+            least = others["friction"].min(axis=1)[alone].max()
+            raise ValueError(
+                f"no point of {name!r} keeps a friction of {budget:g}: its least is {least:.3g}; "
+                "run it at a lower limit"
+            )
+        chosen = kept.idxmin(axis=1)
+        here = pd.MultiIndex.from_arrays([part["seed"], part["policy"]])
+        rows.append(part[here.isin(list(chosen.items()))])
+    return pd.concat(rows, ignore_index=True)
 
 
 def differences(
-    table: pd.DataFrame, model: str, at: Sequence[float], peers: Sequence[str], **columns: str
+    table: pd.DataFrame, model: str, budget: float, peers: Sequence[str]
 ) -> pd.DataFrame:
-    """Return what a family costs more than its peers at equal friction, paired by world.
+    """Return what a family costs more than its peers within a budget, paired by world.
 
     Parameters
     ----------
-    table, columns
-        As for :func:`at_equal`.
+    table, budget
+        As for :func:`at_budget`.
     model : str
         The family that is compared.
-    at : sequence of float
-        Frictions.
     peers : sequence of str
 
     Returns
     -------
     DataFrame
-        ``friction``, ``peer``, ``difference`` (below 0: the model is cheaper), ``low``, ``high``
-        (95 % t interval over worlds) and ``worlds``: how many have both.
+        Index peer: ``difference`` (below 0: the model is cheaper), ``low``, ``high`` (95 % t
+        interval over worlds), ``friction`` (the peer's mean) and ``worlds``.
 
     Raises
     ------
     ValueError
-        As :func:`at_equal`, and when a family is not in the table or fewer than two worlds have
-        both families at that friction.
+        As :func:`at_budget`, and when a family is not in the table.
     """
-    rows = []
-    for friction in at:
-        wide = at_equal(table, friction, **columns)
-        if missing := {model, *peers} - {*wide}:
-            raise ValueError(f"the table has no family {sorted(missing)}: it has {list(wide)}")
-        for peer in peers:
-            both = (wide[model] - wide[peer]).dropna()
-            if len(both) < 2:
-                raise ValueError(
-                    f"at a friction of {friction:g} only {len(both)} worlds have both {model!r} "
-                    f"and {peer!r}: choose a friction that all of them reach"
-                )
-            rows.append((friction, peer, *mean_interval(both), len(both)))
-    names = ["friction", "peer", "difference", "low", "high", "worlds"]
-    return pd.DataFrame(rows, columns=names)
+    there = list(table["family"].unique()) if "family" in table else []
+    if missing := {model, *peers} - {*there}:
+        raise ValueError(f"the table has no family {sorted(missing)}: it has {there}")
+    found = at_budget(table[table["family"].isin([model, *peers])], budget)
+    wide = found.pivot(index="seed", columns="family", values=["cost", "friction"])
+    rows = {}
+    for peer in peers:
+        d = mean_interval(wide["cost"][model] - wide["cost"][peer])
+        rows[peer] = (*d, wide["friction"][peer].mean(), len(wide))
+    names = ["difference", "low", "high", "friction", "worlds"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=names).rename_axis("peer")

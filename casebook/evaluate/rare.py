@@ -10,9 +10,8 @@ Examples
 >>> y, score = [0, 0, 1, 0, 1], [0.1, 0.2, 0.9, 0.3, 0.2]
 >>> average_precision(y, score), recall_at_fpr(y, score, 0.5)
 (0.75, 0.75)
->>> constant = np.full(5, 0.4)
->>> round(float(calibration_error(y, constant)), 9), skill(y, constant, prevalence=0.4)
-(0.0, 0.0)
+>>> skill(y, np.full(5, 0.4), prevalence=0.4)
+0.0
 """
 
 from __future__ import annotations
@@ -245,32 +244,6 @@ _LOSSES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "brier": lambda y, p: (y - p) ** 2,
     "log": _log_loss,
 }
-
-
-def calibration_error(y: ArrayLike, p: ArrayLike, bins: int = 10) -> float:
-    """Return the expected calibration error over bins of equal width.
-
-    Parameters
-    ----------
-    y : array_like of 0 and 1, shape (n,)
-    p : array_like of float, shape (n,)
-    bins : int
-
-    Returns
-    -------
-    float
-        Mean over rows of the distance between predicted and observed share of their bin. With rare
-        fraud nearly all rows are in the first bin: a constant passes.
-
-    Raises
-    ------
-    ValueError
-        As :func:`average_precision`, and when probabilities leave 0 to 1.
-    """
-    y, p = _pair(y, p)
-    _probabilities(p)
-    bin_of = np.minimum((p * bins).astype(int), bins - 1)
-    return float(np.abs(np.bincount(bin_of, p - y)).sum() / len(y))
 
 
 def top_calibration(

@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike
 from casebook.evaluate.off_policy import Estimate, Z
 
 
-def propensity_weights(stopped: ArrayLike, known: ArrayLike, share: float) -> np.ndarray:
+def propensity_weights(stopped: ArrayLike, known: ArrayLike, share: ArrayLike) -> np.ndarray:
     """Return how many decisions each labelled one stands for.
 
     Parameters
@@ -40,8 +40,10 @@ def propensity_weights(stopped: ArrayLike, known: ArrayLike, share: float) -> np
         What the policy advised to stop.
     known : array_like of bool, shape (n,)
         Whether the label is known: what was let through, held back or not.
-    share : float
-        Of the requests that are held back, drawn before anything is decided.
+    share : float or array_like, shape (n,)
+        Chance of each request to be held back, drawn before anything is decided. Where it is 0
+        (large amounts, say) nothing is known of what was stopped: leave such rows out of what the
+        estimate is said of.
 
     Returns
     -------
@@ -52,12 +54,14 @@ def propensity_weights(stopped: ArrayLike, known: ArrayLike, share: float) -> np
     Raises
     ------
     ValueError
-        When the share is not above 0 and at most 1, or something that was to be let through has
-        no label: that is another selection, which these weights do not mend.
+        When a share is not within 0 and 1 or none is above 0, something was held back that could
+        not be, or something that was to be let through has no label: that is another selection,
+        which these weights do not mend.
     """
     stopped, known = np.asarray(stopped, bool), np.asarray(known, bool)
-    if not 0 < share <= 1:
-        raise ValueError(f"share is {share}: above 0 and at most 1 is due")
+    share = np.broadcast_to(np.asarray(share, float), stopped.shape)
+    if not ((share >= 0) & (share <= 1)).all() or not (share > 0).any():
+        raise ValueError("a share of the hold-back is not within 0 and 1, or all are 0")
     if stopped.shape != known.shape:
         raise ValueError(f"{stopped.size} decisions and {known.size} labels: one each is due")
     if lost := int((~stopped & ~known).sum()):
@@ -65,10 +69,15 @@ def propensity_weights(stopped: ArrayLike, known: ArrayLike, share: float) -> np
             f"{lost} decisions were to be let through and have no label: wait until theirs have "
             "come, or leave them out of both"
         )
-    return np.where(known, np.where(stopped, 1 / share, 1.0), 0.0)
+    if (stopped & known & (share == 0)).any():
+        raise ValueError("something was held back whose share is 0: give the shares of the draw")
+    stands = np.divide(1.0, share, out=np.zeros(share.shape), where=share > 0)
+    return np.where(known, np.where(stopped, stands, 1.0), 0.0)
 
 
-def recall(stopped: ArrayLike, fraud: ArrayLike, weight: ArrayLike) -> Estimate:
+def recall(
+    stopped: ArrayLike, fraud: ArrayLike, weight: ArrayLike, group: ArrayLike | None = None
+) -> Estimate:
     """Return the share of the frauds that a policy stops.
 
     Parameters
@@ -78,12 +87,14 @@ def recall(stopped: ArrayLike, fraud: ArrayLike, weight: ArrayLike) -> Estimate:
         Anything where the weight is 0.
     weight : array_like, shape (n,)
         As of :func:`propensity_weights`.
+    group : array_like, shape (n,), optional
+        The attack or card: frauds of one come together and tell less than as many alone.
 
     Returns
     -------
     Estimate
-        With the 95 % interval for freshly drawn frauds; ``effective`` is how many frauds of equal
-        weight would tell as much.
+        With the 95 % interval for freshly drawn frauds or groups; ``effective`` is how many frauds
+        of equal weight would tell as much.
 
     Raises
     ------
@@ -96,6 +107,9 @@ def recall(stopped: ArrayLike, fraud: ArrayLike, weight: ArrayLike) -> Estimate:
     if not w.size:
         raise ValueError("no labelled fraud: hold back more, or for longer")
     value = float((w * a).sum() / w.sum())
-    se = float(np.sqrt(((w * (a - value)) ** 2).sum()) / w.sum())
+    error = w * (a - value)
+    if group is not None:
+        error = np.bincount(np.unique(np.asarray(group)[rows], return_inverse=True)[1], error)
+    se = float(np.sqrt((error**2).sum()) / w.sum())
     low, high = max(0.0, value - Z * se), min(1.0, value + Z * se)
     return Estimate(value, se, low, high, float(w.sum() ** 2 / (w**2).sum()))

@@ -15,8 +15,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
+import pandas as pd
 
-from casebook.cases.card_fraud.audit import Audit
+from casebook.cases.card_fraud.audit import EVIDENCE, OUTCOME, Audit, Decision, event_of
+from casebook.cases.card_fraud.schema import CONFIRMATIONS, unstamp
 from casebook.cases.card_fraud.service import create_app
 from casebook.serving.breaker import Breaker
 from casebook.serving.drills import Passed
@@ -81,9 +83,10 @@ def rules(features, event):
 class Policy:
     """Three tiers, and every tenth request held back."""
 
-    def one(self, probability, amount, request, message="purchase"):
-        tier = "block" if probability > 0.5 else "confirm" if probability > 0.2 else "allow"
-        return tier, "allow" if request % 10 == 0 else tier
+    def one(self, probability, amount, number, message="purchase", strict=False):
+        asks = 0.1 if strict else 0.2
+        tier = "block" if probability > 0.5 else "confirm" if probability > asks else "allow"
+        return tier, "allow" if number % 10 == 9 else tier
 
 
 TOKENS = Tokens(b"the key of the tests")
@@ -148,6 +151,28 @@ def ask(app, method: str, path: str, body: Any = None, **more: Any) -> httpx.Res
 
 def post(app, body: Any, path: str = "/decisions", **more: Any) -> httpx.Response:
     return ask(app, "POST", path, body, **more)
+
+
+def history(audit: Audit) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return transactions and evidence as training reads them, in the audit's order."""
+    events: dict[int, dict[str, Any]] = {}
+    told: list[tuple[int, pd.Timestamp]] = []
+    for record in audit.records():
+        if isinstance(record, Decision):
+            event = event_of(record) | {"outcome": OUTCOME.get(record.tier), "outcome_known": None}
+            events[record.transaction] = event
+            continue
+        known = pd.Timestamp(unstamp(record.known))
+        if record.outcome in CONFIRMATIONS:
+            events[record.transaction] |= {"outcome": record.outcome, "outcome_known": known}
+        if record.outcome in EVIDENCE:
+            told.append((record.transaction, known))
+    made = pd.DataFrame(events.values())
+    if len(made):
+        made = made.astype(dict.fromkeys(("device", "ip"), "Int64"))
+        made["outcome_known"] = pd.to_datetime(made["outcome_known"])
+    frauds = pd.DataFrame(told, columns=["transaction", "known"])
+    return made, frauds.sort_values("known", kind="stable", ignore_index=True)
 
 
 # Served by a subprocess --------------------------------------------------------------------------

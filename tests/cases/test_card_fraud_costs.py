@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from casebook.cases.card_fraud import costs
-from casebook.cases.card_fraud.costs import Economics, cutoffs, expected_costs, fixed_tiers, tiers
+from casebook.cases.card_fraud.costs import Economics, cutoffs, expected_costs, tiers
 from casebook.cases.card_fraud.world import TIERS, simulate
 
 AMOUNTS = (0.5, 2, 20, 60, 200, 1000, 5000)
@@ -74,30 +74,30 @@ def test_a_dearer_mistake_moves_the_cutoff_as_it_should():
     assert confirm_from(chargeback=60) < confirm_from() < confirm_from(leaves_asked=0.01)
 
 
-def test_fixed_tiers_begin_at_their_cutoff():
-    p = [0, 0.0099, 0.01, 0.49, 0.5, 0.89, 0.9, 1]
-    expected = ["allow"] * 2 + ["confirm"] * 2 + ["call"] * 2 + ["block"] * 2
-    assert fixed_tiers(p, 0.01, 0.5, 0.9).tolist() == expected
-    assert set(fixed_tiers(p, 0.5, 0.5, 0.5)) == {"allow", "block"}
-    with pytest.raises(ValueError, match="do not rise"):
-        fixed_tiers(p, 0.5, 0.4, 0.9)
-
-
 def test_the_price_of_a_guardrail_is_the_least_that_keeps_it():
     rng = np.random.default_rng(3)
     p = rng.beta(0.05, 3, 20_000)
     amount = rng.lognormal(3.3, 1, 20_000)
-    free = (tiers(p, amount) != "allow").mean()
-    assert costs.price_of_guardrail(p, amount, 1.0) == 0
-    price = costs.price_of_guardrail(p, amount, free / 2)
-    assert (tiers(p, amount, price=price) != "allow").mean() <= free / 2
-    assert (tiers(p, amount, price=price * 0.98) != "allow").mean() > free / 2
+
+    def choose(price):
+        return tiers(p, amount, price=price)
+
+    def friction(price):
+        return ((1 - p) * (choose(price) != "allow")).sum() / (1 - p).sum()
+
+    free = friction(0)
+    assert costs.price_within(1.0, choose, 1 - p) == 0
+    price = costs.price_within(free / 2, choose, 1 - p)
+    assert friction(price) <= free / 2 < friction(price * 0.98)
+    # Planted: a limit on all payments is spent on frauds, and disturbs fewer than it may.
+    of_all = costs.price_within(free / 2, choose)
+    assert of_all > price and friction(of_all) < 0.9 * free / 2
 
 
 def test_a_guardrail_gives_up_what_was_worth_least():
     rng = np.random.default_rng(4)
     p, amount = rng.beta(0.05, 3, 5000), rng.lognormal(3.3, 1, 5000)
-    price = costs.price_of_guardrail(p, amount, 0.05)
+    price = costs.price_within(0.05, lambda price: tiers(p, amount, price=price), 1 - p)
     before, after = tiers(p, amount), tiers(p, amount, price=price)
     frame = expected_costs(p, amount)
     gain = (frame["allow"] - frame.min(axis=1)) / (1 - p)
@@ -114,8 +114,6 @@ def test_a_guardrail_gives_up_what_was_worth_least():
         (lambda: expected_costs([0.1], [np.inf]), "1 of 1 amounts are not finite"),
         (lambda: Economics(margin=1.5), "margin is 1.5: a share"),
         (lambda: Economics(call=-1), "call is -1: a price"),
-        (lambda: costs.price_of_guardrail([0.1], 5, 0), "limit is 0"),
-        (lambda: costs.price_of_guardrail([1.0], 5, 0.1), "no price of friction"),
     ],
 )
 def test_bad_input_is_refused_in_words(call, said):

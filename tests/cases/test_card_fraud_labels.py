@@ -82,31 +82,65 @@ def test_knowing_what_is_still_to_come_beats_taking_it_for_genuine(here):
 
 def test_the_study_of_late_labels_has_every_kind_and_its_costs_are_paid():
     table = labels.delayed([2], customers=300)
-    assert len(table) == 15 and table.notna().all(axis=None)
+    assert len(table) == 18 and table.notna().all(axis=None)
     assert tuple(table["labels"].unique()) == labels.KINDS
     frauds = table.groupby("labels")["frauds"].first()
     assert frauds["all labels"] > frauds["of the morning"] >= frauds["after three weeks"]
     assert frauds["weighted"] == frauds["part fraud"]
+    level = table.set_index(["labels", "model"])["ratio"]
+    assert (level["three weeks, odds corrected"] > 1.1 * level["after three weeks"]).all()
+    ranks = table.set_index(["labels", "model"])["AP"]
+    for name in ("line", "trees"):  # one factor for all odds changes no rank
+        assert ranks["three weeks, odds corrected", name] == pytest.approx(
+            ranks["after three weeks", name], abs=1e-6
+        )
     test = pd.DataFrame({"y": [1, 0], "amount": [100.0, 10.0]})
-    assert labels.decided(np.array([0.0, 0.0]), test) == pytest.approx(500 * 115)
-    assert labels.decided(np.array([1.0, 0.0]), test) == 0
+    assert labels.paid(np.array(["allow", "allow"]), test) == pytest.approx(500 * 115)
+    assert labels.paid(np.array(["block", "allow"]), test) == 0
 
 
-def test_selection_hides_frauds_and_weights_bring_them_back():
-    table = labels.selective([1], customers=700).set_index(["holdback", "training"])
-    assert set(table.index) == {
-        (h, t) for h in labels.HOLDBACKS for t in ("truth", "let through", "weighted")
-    }
-    for share in labels.HOLDBACKS:
-        part = table.loc[share]
-        assert part.loc["let through", "frauds"] < part.loc["weighted", "frauds"]
-        assert part.loc["weighted", "frauds"] < part.loc["truth", "frauds"]
-        assert part.loc["let through", "AP"] < part.loc["truth", "AP"]
-        row = part.iloc[0]
-        assert row["naive"] < row["recall"] / 2 and row["low"] <= row["weighted"] <= row["high"]
+def test_what_a_policy_leaves_of_the_labels():
+    """Five payments: passed, blocked, denied, confirmed by an attacker, not answered."""
+    p = np.array([0.0, 0.9, 0.05, 0.05, 0.05])
+    rows = pd.DataFrame({"amount": 200.0, "y": [0, 1, 1, 1, 0]})
+    rows["push"] = ["confirmed", "confirmed", "denied", "confirmed", "abandoned"]
+    free = labels.Answers()(p, rows["amount"])
+    assert free.tolist() == ["allow", "block", "confirm", "confirm", "confirm"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labels, "GUARDRAIL", 1.0)
+        made = labels.acted("asks", p, rows)
+    assert made.stopped.tolist() == [False, True, False, False, True]
+    assert made.label.tolist() == [0, 1, 1, 1, 0]
+    made = labels.acted("blocks", np.linspace(0, 1, 500), pd.concat([rows] * 100))
+    assert made.stopped.sum() == 5
+
+
+def test_selection_hides_frauds_and_a_policy_that_asks_hides_fewer():
+    table = labels.selective([1], customers=500).set_index(["policy", "training", "holdback"])
+    ways = {("truth", 0.0), ("labelled", 0.0), ("stopped as fraud", 0.0)}
+    ways |= {("weighted", share) for share in labels.HOLDBACKS}
+    assert set(table.index) == {(policy, *way) for policy in labels.ACTING for way in ways}
+    for policy in labels.ACTING:
+        part = table.loc[policy]
+        assert part.loc[("labelled", 0.0), "frauds"] < part.loc[("truth", 0.0), "frauds"]
+        held = part.loc["weighted", "held"]
+        assert 0 <= held[0.01] < held[0.1] < 0.3 * part.loc[("truth", 0.0), "frauds"]
+    blocks, asks = (table.loc[policy].loc[("labelled", 0.0), "frauds"] for policy in labels.ACTING)
+    assert blocks < asks
 
 
 def test_the_acting_days_are_not_those_of_training_or_test():
-    parts = labels._parts(simulate(seed=1, n_customers=200, days=labels.SPANS[-1]))
-    (X, y), (Z, truth) = parts["acts"], parts["test"]
-    assert not set(X.index) & set(Z.index) and len(X) == len(y) and len(Z) == len(truth)
+    world = simulate(seed=1, n_customers=200, days=labels.SPANS[-1])
+    _, (X, known), (Z, later) = labels._parts(world)
+    assert not set(X.index) & set(Z.index) and len(X) == len(known) and len(Z) == len(later)
+
+
+def test_the_interval_of_a_recall_covers_as_often_as_its_clusters_let_it():
+    rng = np.random.default_rng(0)
+    attack = np.repeat(np.arange(60), 5)  # five frauds an attack, stopped together
+    stopped = np.r_[np.repeat(rng.random(60) < 0.6, 5), rng.random(20_000) < 0.01]
+    fraud = np.r_[np.ones(300, bool), np.zeros(20_000, bool)]
+    group = np.r_[attack, np.full(20_000, -1)]
+    told = labels.coverage(stopped, fraud, group, 0.1)
+    assert told["mean"] == pytest.approx(told["truth"], abs=0.05)
+    assert told["covered"] > 0.85 and told["low"] < told["truth"] < told["high"]

@@ -10,16 +10,10 @@ import pandas as pd
 import pytest
 
 from casebook.cases.card_fraud import models
-from casebook.cases.card_fraud.models import (
-    FAMILIES,
-    TRIALS,
-    WEIGHTED,
-    Family,
-    Model,
-)
-from casebook.cases.card_fraud.protocol import average_precision, skill
+from casebook.cases.card_fraud.models import FAMILIES, TRIALS, WEIGHTED
+from casebook.evaluate.rare import average_precision, skill
 
-LIGHTGBM = [name for name in FAMILIES if name.startswith("LightGBM") and "auto" not in name]
+LIGHTGBM = [name for name in FAMILIES if name.startswith("LightGBM")]
 REPAIRED = [name for name in LIGHTGBM if name != "LightGBM"]
 
 
@@ -45,7 +39,7 @@ def test_data():
 
 
 def test_every_family_that_is_tuned_lists_as_many_different_trials():
-    assert len(FAMILIES) == 10
+    assert len(FAMILIES) == 7
     for name, family in FAMILIES.items():
         assert family.name == name
         many = 1 if name in REPAIRED else TRIALS
@@ -76,8 +70,7 @@ def test_a_family_fits_the_same_twice_and_ranks_better_than_chance(name, data, t
     assert first.probability == family.probability
     if family.probability:
         assert score.min() >= 0 and score.max() <= 1
-    if name != "autoencoder":  # nothing is odd about these frauds
-        assert average_precision(test_data[1], score) > 2.5 * test_data[1].mean()
+    assert average_precision(test_data[1], score) > 2.5 * test_data[1].mean()
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -93,7 +86,7 @@ def test_all_listed_settings_fit(name, data):
 
 def test_fitting_leaves_the_listed_settings_alone(data):
     X, y, _ = data
-    for name in ("LightGBM SMOTE", "LightGBM + autoencoder", "LightGBM focal"):
+    for name in ("LightGBM SMOTE", "LightGBM weighted"):
         before = repr(FAMILIES[name].trials)
         FAMILIES[name].fit(X[:15000], y[:15000])
         assert repr(FAMILIES[name].trials) == before
@@ -106,27 +99,6 @@ def test_columns_are_found_by_name(data, test_data):
     np.testing.assert_array_equal(model.score(moved), model.score(test_data[0]))
     with pytest.raises(ValueError, match=r"lacks 1 features of the model: \['a'\]"):
         model.score(test_data[0].drop(columns="a"))
-
-
-def test_the_autoencoder_finds_what_breaks_the_pattern():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 20000))
-    X = pd.DataFrame({"a": a, "b": b, "c": a + b, "d": a - b, "e": a + 2 * b, "f": b})
-    y = (rng.random(20000) < 0.02).astype(int)
-    X.loc[y == 1, "f"] *= -1
-    for name in ("autoencoder", "LightGBM + autoencoder"):
-        model = FAMILIES[name].fit(X[:15000], y[:15000])
-        assert average_precision(y[15000:], model.score(X[15000:])) > 10 * y[15000:].mean()
-
-
-def test_the_autoencoder_never_sees_a_fraud(data, test_data):
-    """What the frauds look like changes nothing: they are not among what it learns."""
-    X, y, _ = data
-    other = X.copy()
-    other.loc[y == 1] = 50.0
-    first = FAMILIES["autoencoder"].fit(X, y).score(test_data[0])
-    again = FAMILIES["autoencoder"].fit(other, y).score(test_data[0])
-    np.testing.assert_allclose(first, again, rtol=1e-6)
 
 
 def test_boosting_sees_what_one_row_in_500_has():
@@ -167,7 +139,7 @@ def test_a_weight_counts_a_row_as_often_as_it_says(name, data, test_data):
     times = np.where(y == 1, 3, 1)
     repeated = np.repeat(np.arange(len(y)), times)
     trial = {"C": 1.0} if "regression" in name else {**FAMILIES[name].trials[0], "max_bin": 15}
-    trial |= {} if "regression" in name else {"min_data_in_leaf": 1}
+    trial |= {"min_data_in_leaf": 1} if name == "LightGBM" else {}
     weighted = FAMILIES[name].fit(X, y, trial, weight=times).score(test_data[0])
     copied = FAMILIES[name].fit(X.iloc[repeated], y[repeated], trial).score(test_data[0])
     plain = FAMILIES[name].fit(X, y, trial).score(test_data[0])
@@ -178,7 +150,7 @@ def test_a_weight_counts_a_row_as_often_as_it_says(name, data, test_data):
 @pytest.mark.parametrize(
     ("name", "weight", "message"),
     [
-        ("XGBoost", 1.0, "XGBoost takes no weights"),
+        ("LightGBM SMOTE", 1.0, "LightGBM SMOTE takes no weights"),
         ("LightGBM", -1.0, "0 or more each"),
         ("LightGBM", np.nan, "0 or more each"),
     ],
@@ -203,7 +175,6 @@ OWN = {
     "LightGBM weighted": {"fraud_weight": 30},
     "LightGBM SMOTE": {"frauds_per_genuine": 0.3, "neighbours": 5},
     "LightGBM under-sampled": {"keep": 0.1},
-    "LightGBM focal": {"gamma": 2.0, "alpha": 0.5, "start": -2.0},
 }
 
 
@@ -250,28 +221,6 @@ def test_under_sampling_keeps_every_fraud(data, monkeypatch):
     FAMILIES["LightGBM under-sampled"].fit(X, y)
     assert seen["y"].sum() == y.sum()
     assert (seen["y"] == 0).sum() == pytest.approx(0.1 * (y == 0).sum(), rel=0.1)
-
-
-# The focal loss -----------------------------------------------------------------------
-
-
-# Tuning -------------------------------------------------------------------------------
-
-
-def scripted(**scores):
-    """Return a family whose settings give the average precisions asked for, in order."""
-    log = []
-
-    def fit(X, y, params, seed):
-        log.append((len(X), seed))
-        sign = params["sign"]
-        return Model(tuple(X), True, None, lambda table: sign * table["a"].to_numpy())
-
-    trials = tuple({"sign": sign} for sign in scores.get("signs", (-1, 1, 0)))
-    return Family("scripted", trials, True, fit), log
-
-
-# Calibration --------------------------------------------------------------------------
 
 
 # House rules --------------------------------------------------------------------------

@@ -136,15 +136,15 @@ def test_a_hard_rule_decides_without_the_model(make):
 @pytest.mark.parametrize(
     ("changes", "tier", "why"),
     [
-        ({"message": "verification", "amount": 0.0}, "allow", "no such answer"),
-        ({"message": "recurring"}, "allow", "no such answer"),
+        ({"message": "verification", "amount": 0.0}, "block", "no such answer"),
+        ({"message": "recurring"}, "block", "no such answer"),
         ({"message": "offline", "amount": 5000.01}, "allow", "rule"),
         ({"message": "reversal", "amount": -20.0, "refund": True}, "allow", "no such answer"),
-        ({"message": "exempted"}, "confirm", ""),
+        ({"message": "unauthenticated"}, "confirm", ""),
     ],
 )
 def test_a_message_gets_only_an_answer_that_it_leaves(make, changes, tier, why):
-    """The fake policy confirms the sixth; the hard rule blocks above 5,000 euro."""
+    """The fake policy confirms the seventh; where nobody can be asked that is a harder answer."""
     app = make()
     for request in range(1, 7):
         post(app, payment(request))
@@ -697,6 +697,34 @@ def broken(*_):
     raise RuntimeError("planted")
 
 
+def check_stand_in(app, card_test) -> None:
+    """Without a model small amounts pass, larger ones are asked, a card test never passes."""
+    told = [post(app, payment(n, amount=a)).json() for n, a in ((1, 149.0), (2, 151.0))]
+    assert [body["tier"] for body in told] == ["allow", "confirm"]
+    assert told[1]["reasons"] == ["stand-in: over 150 euro without a model"]
+    assert post(app, card_test).json()["tier"] == "block"
+
+
+CARD_TEST = payment(3, message="verification", amount=0.0)
+
+
+def suspects(features, event):
+    """A rule that asks about each card test."""
+    return ("confirm", "a known fraud") if event["amount"] == 0 else ("allow", "no rule holds")
+
+
+def test_who_slows_the_service_down_does_not_walk_in(make):
+    check_stand_in(make(score=None, fallback=suspects), CARD_TEST)
+
+
+def test_a_service_without_a_stand_in_or_that_allows_what_it_cannot_ask_is_found(make, monkeypatch):
+    with pytest.raises(AssertionError):
+        check_stand_in(make(score=None, fallback=suspects, stand_in=1e9), CARD_TEST)
+    monkeypatch.setattr(decisions, "_permitted", lambda made, kind: made | {"tier": "allow"})
+    with pytest.raises(AssertionError):
+        check_stand_in(make(score=None, fallback=suspects), CARD_TEST)
+
+
 def test_what_is_left_when_parts_fail(make, caplog):
     replies = {
         "rules": post(make(rules=broken), payment()).json(),
@@ -709,18 +737,20 @@ def test_what_is_left_when_parts_fail(make, caplog):
     assert told == {
         "rules": ("model", "allow", ""),
         "nonsense": ("model", "allow", ""),
-        "both": ("rules", "confirm", "absent, no rules"),
+        "both": ("rules", "allow", "absent, no rules"),
         "tiers": ("rules", "allow", "no tier"),
         "tier": ("rules", "allow", "no tier"),
     }
 
 
-def test_an_unknown_terminal_is_decided_by_the_rules(make):
+def test_at_an_unknown_terminal_the_policy_is_strict(make):
+    """The fake asks from .2 on, strictly from .1 on; the fourth payment of a card has .15."""
     app = make(terminals={3})
-    known, new = post(app, payment(1)).json(), post(app, payment(2, terminal=4)).json()
-    assert (known["source"], known["why"]) == ("model", "")
-    assert (new["source"], new["why"], new["tier"]) == ("rules", "unknown terminal", "allow")
-    assert len(service_of(app).store.seen) == 2  # the customer's velocity counts it
+    known = [post(app, payment(n)).json() for n in (1, 2, 3)][-1]
+    new = post(app, payment(4, terminal=4)).json()
+    assert (known["source"], known["why"], known["tier"]) == ("model", "", "allow")
+    assert (new["source"], new["why"], new["tier"]) == ("model", "unknown terminal", "confirm")
+    assert len(service_of(app).store.seen) == 4  # the customer's velocity counts it
 
 
 def test_a_store_that_refuses_an_event_does_not_stop_the_service(make, caplog):

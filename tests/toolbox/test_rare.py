@@ -10,7 +10,6 @@ from casebook.evaluate.rare import (
     CLIP,
     ap_at_prevalence,
     average_precision,
-    calibration_error,
     card_precision,
     card_precision_by_day,
     recall_at_fpr,
@@ -163,21 +162,11 @@ def test_skill_of_the_constant_is_zero_and_of_the_truth_one(rows):
 
 
 def test_a_constant_passes_calibration_and_fails_skill(rows):
-    y, p = rows
+    y, _ = rows
     constant = np.full(len(y), y.mean())
-    assert calibration_error(y, constant) < 1e-12 < calibration_error(y, p)
     table = top_calibration(y, constant, (0.01, 0.1))
     np.testing.assert_allclose(table["observed"], table["predicted"])
     assert skill(y, constant, prevalence=y.mean()) == pytest.approx(0)
-
-
-def test_calibration_error_equals_the_naive_one(rows):
-    y, p = rows
-    bins = np.minimum((p * 10).astype(int), 9)
-    naive = sum(
-        (bins == b).mean() * abs(p[bins == b].mean() - y[bins == b].mean()) for b in set(bins)
-    )
-    assert calibration_error(y, p) == pytest.approx(naive)
 
 
 def test_top_calibration_counts_every_row_once(rows):
@@ -250,7 +239,6 @@ BAD = [
     [
         average_precision,
         recall_at_fpr,
-        calibration_error,
         top_calibration,
         lambda y, p: skill(y, p, prevalence=0.1),
         lambda y, p: ap_at_prevalence(y, p, 0.1),
@@ -263,9 +251,8 @@ def test_metrics_refuse(metric, y, p, message):
 
 def test_metrics_refuse_wrong_settings(rows):
     y, p = rows
-    for metric in (calibration_error, top_calibration):
-        with pytest.raises(ValueError, match="are no probabilities"):
-            metric(y, p + 1)
+    with pytest.raises(ValueError, match="are no probabilities"):
+        top_calibration(y, p + 1)
     with pytest.raises(ValueError, match="are no probabilities"):
         skill(y, p - 1, prevalence=0.1)
     with pytest.raises(ValueError, match="prevalence is 0"):

@@ -6,8 +6,7 @@ what a client was told is in the file. How many rows there are and the last one'
 an :class:`Anchor` file, signed, best on another machine: a tail that was cut off is noticed when
 the audit is opened again.
 
-The audit's ``sequence`` is the order of everything: :func:`history` reads training's tables from
-it.
+The audit's ``sequence`` is the order of everything, in training too.
 """
 
 from __future__ import annotations
@@ -361,37 +360,6 @@ def event_of(decision: Decision) -> dict[str, Any]:
     event = {name: value for name, value in decision.input.items() if name not in UNSEEN}
     event |= {"transaction": decision.transaction, "received": decision.received}
     return event | {name: pd.Timestamp(unstamp(event[name])) for name in ("time", "received")}
-
-
-def history(audit: Audit) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the tables that training reads, in the order in which the service decided.
-
-    Returns
-    -------
-    transactions : DataFrame
-        As for :func:`~casebook.cases.card_fraud.features.batch`, with ``outcome`` and
-        ``outcome_known``.
-    evidence : DataFrame
-        ``transaction``, ``known``: denials and chargebacks.
-    """
-    events: dict[int, dict[str, Any]] = {}
-    told: list[tuple[int, pd.Timestamp]] = []
-    for record in audit.records():
-        if isinstance(record, Decision):
-            event = event_of(record) | {"outcome": OUTCOME.get(record.tier), "outcome_known": None}
-            events[record.transaction] = event
-            continue
-        known = pd.Timestamp(unstamp(record.known))
-        if record.outcome in CONFIRMATIONS:
-            events[record.transaction] |= {"outcome": record.outcome, "outcome_known": known}
-        if record.outcome in EVIDENCE:
-            told.append((record.transaction, known))
-    made = pd.DataFrame(events.values())
-    if len(made):
-        made = made.astype(dict.fromkeys(("device", "ip"), "Int64"))
-        made["outcome_known"] = pd.to_datetime(made["outcome_known"])
-    frauds = pd.DataFrame(told, columns=["transaction", "known"])
-    return made, frauds.sort_values("known", kind="stable", ignore_index=True)
 
 
 def _without_chain(record: Decision | Outcome) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """The bank's model: trained on what is known on a day, scored on what comes after.
 
-The model is the mean, in log odds, of a logistic regression and LightGBM. Settings were chosen on
-worlds of other seeds (``TUNING``); the studies of this module draw fresh ones.
+The model is the mean, in log odds, of a logistic regression and LightGBM. Each family has the
+setting that was the best of its six on worlds of other seeds (``TUNING``, the table ``trials``);
+the studies of this module draw fresh ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,7 @@ import pandas as pd
 from casebook.cases.card_fraud.world import World, simulate, visible_labels
 from casebook.evaluate.delays import Arrivals, label_weights, still_to_come
 
-from . import channels, features, models, protocol
-from .costs import Economics, cheapest, expected_costs, price_within
+from . import features, models, protocol
 
 #: Worlds on which settings were chosen; never scored again.
 TUNING = (1, 2, 3)
@@ -25,21 +26,18 @@ TUNING = (1, 2, 3)
 WARM_UP, WAIT = 14, 21
 #: Days until a payment without a label trains as genuine, where each fraud is weighted.
 LEAST_AGE = 3
-#: Share of the genuine rows that LightGBM learns from; its probability is repaired.
+#: Share of the genuine rows that the bank's LightGBM learns from, to be quicker; its probability is
+#: repaired.
 KEEP = 0.25
-#: Largest share of payments that may meet friction, and the share that is let through whatever the
-#: policy says, so that its labels are seen.
-GUARDRAIL, HOLDBACK = 0.01, 0.01
+#: Number of the setting of each family, as ``trials`` chose it.
+CHOSEN: Mapping[str, int] = {
+    "logistic regression": 0,
+    "logistic regression, logs": 0,
+    "XGBoost": 0,
+    "LightGBM": 1,
+}
 #: Payments that are fraud with a smaller probability are taken for genuine when training again.
 LEAST_PART = 0.002
-#: A share of the requests is a whole number of these.
-BUCKETS = 10_000
-#: Rounds, rate, leaves and the least hessian of a leaf: with few frauds the last one matters.
-SETTINGS: Mapping[str, Any] = {
-    **models.FAMILIES["LightGBM"].trials[5],
-    "num_leaves": 15,
-    "min_data_in_leaf": 50,
-}
 
 DAY = pd.Timedelta(days=1)
 
@@ -55,27 +53,39 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.asarray(z, float)))
 
 
-def fit_trees(
-    X: pd.DataFrame, y: np.ndarray, seed: int = 0, weight: np.ndarray | None = None
+def fit_family(
+    name: str, X: pd.DataFrame, y: np.ndarray, seed: int = 0, weight: np.ndarray | None = None
 ) -> models.Model:
-    """Fit LightGBM on all frauds and a quarter of the genuine rows; repair its probability.
+    """Fit a family with the setting that was chosen for it.
 
     Parameters
     ----------
+    name : str
+        In :data:`CHOSEN`.
     X : DataFrame, shape (n, features)
     y : array of 0 and 1, shape (n,)
     seed : int
     weight : ndarray, shape (n,), optional
         How many rows each stands for.
-
-    Returns
-    -------
-    Model
     """
+    family = models.FAMILIES[name]
+    return family.fit(X, y, family.trials[CHOSEN[name]], seed, weight)
+
+
+#: The bank's logistic regression, on logarithms of the features; and peers of the bank's model.
+fit_line = partial(fit_family, "logistic regression, logs")
+fit_plain = partial(fit_family, "logistic regression")
+fit_xgboost = partial(fit_family, "XGBoost")
+
+
+def fit_trees(
+    X: pd.DataFrame, y: np.ndarray, seed: int = 0, weight: np.ndarray | None = None
+) -> models.Model:
+    """Fit LightGBM on all frauds and a quarter of the genuine rows; repair its probability."""
     y = np.asarray(y)
     keep = (y == 1) | (np.random.default_rng(seed).random(len(y)) < KEEP)
     kept = None if weight is None else np.asarray(weight)[keep]
-    inner = models.FAMILIES["LightGBM"].fit(X[keep], y[keep], SETTINGS, seed, kept)
+    inner = fit_family("LightGBM", X[keep], y[keep], seed, kept)
     return models.Model(
         inner.columns,
         True,
@@ -102,21 +112,18 @@ def blend(*parts: models.Model) -> models.Model:
     )
 
 
-def fit_line(
-    X: pd.DataFrame, y: np.ndarray, seed: int = 0, weight: np.ndarray | None = None
-) -> models.Model:
-    """Fit the bank's logistic regression, on logarithms of the features."""
-    return models.FAMILIES["logistic regression, logs"].fit(X, y, seed=seed, weight=weight)
-
-
 def fit(
-    X: pd.DataFrame, y: np.ndarray, seed: int = 0, weight: np.ndarray | None = None
+    X: pd.DataFrame,
+    y: np.ndarray,
+    seed: int = 0,
+    weight: np.ndarray | None = None,
+    parts: Sequence[Callable[..., models.Model]] = (fit_line, fit_trees),
 ) -> models.Model:
     """Fit the bank's model: logistic regression and LightGBM, averaged in log odds.
 
     The first reacts to amounts of a feature that no training row had, the second to combinations.
     """
-    return blend(fit_line(X, y, seed, weight), fit_trees(X, y, seed, weight))
+    return blend(*(part(X, y, seed, weight) for part in parts))
 
 
 @dataclass(frozen=True)
@@ -151,10 +158,16 @@ class Setting:
         return fitter(self.X.loc[self.labels.index], self.labels.to_numpy(), **options)
 
     def recent(self) -> pd.DataFrame:
-        """Return the features of the last three weeks before the start, not yet labelled."""
+        """Return the features of the last three weeks before the start, whatever is labelled."""
         received = self.world.transactions["received"].to_numpy()
-        rows = (received >= self.week.train_to) & (received < self.start)
+        rows = (received >= self.start - WAIT * DAY) & (received < self.start)
         return self.X[rows]
+
+    def expected(self, score: Callable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return probability, amount and channel of those payments: what a policy is set on."""
+        recent = self.recent()
+        rows = self.world.transactions.set_index("transaction").loc[recent.index]
+        return score(recent), rows["amount"].to_numpy(), rows["channel"].astype(str).to_numpy()
 
 
 def setting(
@@ -260,103 +273,6 @@ def train(here: Setting, fitter: Callable[..., models.Model] = fit) -> models.Mo
     both = pd.concat([X, X[some]])
     weight = np.concatenate([1 - np.where(some, part, 0), part[some]])
     return fitter(both, np.concatenate([y, np.ones(some.sum(), int)]), weight=weight)
-
-
-def amounts(world: World, index: pd.Index) -> np.ndarray:
-    """Return the amounts of transactions."""
-    return world.transactions.set_index("transaction")["amount"].loc[index].to_numpy()
-
-
-def single_threshold(
-    probability: np.ndarray, amount: np.ndarray, tier: str, economics: Economics | None = None
-) -> float:
-    """Return the cut-off at which one tier in place of allow costs least in expectation.
-
-    Parameters
-    ----------
-    probability, amount : ndarray, shape (n,)
-        Of recent payments: no labels are needed, the model's probability stands for them.
-    tier : str
-        ``confirm``, ``call`` or ``block``.
-    economics : Economics, optional
-
-    Returns
-    -------
-    float
-        Best among the probabilities themselves; what is equal to it is let through.
-    """
-    frame = expected_costs(probability, amount, economics)
-    order = np.argsort(-probability, kind="stable")
-    gain = np.cumsum((frame["allow"] - frame[tier]).to_numpy()[order])
-    if gain.max() <= 0:
-        return 1.0
-    stop = int(gain.argmax())
-    ordered = probability[order]
-    below = ordered[stop + 1] if stop + 1 < len(ordered) else 0.0
-    return float((ordered[stop] + below) / 2)
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The bank's policy: the cheapest of three answers under the guardrail, but for the hold-back.
-
-    The page, the benchmark and the service decide with it.
-
-    Attributes
-    ----------
-    price : float
-        Euro of friction at which the guardrail is met: see :func:`~.costs.price_within`.
-    holdback : float
-        Share of the requests that are let through whatever the policy advises.
-    economics : Economics, optional
-
-    Examples
-    --------
-    >>> free, strict = Answers(), Answers(price=2.0)
-    >>> free([0.03, 0.9], 60.0).tolist(), strict([0.03, 0.9], 60.0).tolist()
-    (['confirm', 'block'], ['allow', 'block'])
-    >>> float(Answers(holdback=0.01).held(np.arange(100_000)).mean())
-    0.0102
-    """
-
-    price: float = 0.0
-    holdback: float = 0.0
-    economics: Economics | None = None
-
-    def __call__(self, probability: Any, amount: Any, bears: Any = 1.0) -> np.ndarray:
-        """Return the tier that is advised for each payment, shape (n,).
-
-        ``bears`` is the share of an undetected fraud that the bank pays: see ``cheapest``.
-        """
-        return cheapest(probability, amount, self.economics, self.price, bears=bears)
-
-    def held(self, request: Any) -> np.ndarray:
-        """Return which requests are held back, shape (n,): by their number, the same at a retry."""
-        number = np.atleast_1d(np.asarray(request)).astype(np.uint64)
-        # A multiplication by an odd number and the upper bits: SplitMix64's mixing of a counter.
-        with np.errstate(over="ignore"):
-            mixed = (number + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
-            mixed = (mixed ^ (mixed >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
-        return (mixed >> np.uint64(33)) % np.uint64(BUCKETS) < round(self.holdback * BUCKETS)
-
-    def one(
-        self, probability: float, amount: float, request: int, message: str = "purchase"
-    ) -> tuple[str, str]:
-        """Return what is advised for one message, and what is done."""
-        advised = channels.answer(probability, amount, message, self.economics, self.price)[0]
-        return advised, "allow" if self.held(request)[0] else advised
-
-
-def answers(
-    here: Setting, score: Callable, limit: float = GUARDRAIL, holdback: float = 0.0
-) -> Answers:
-    """Return the policy whose guardrail is met on the three weeks before the setting's start.
-
-    No label is needed: the payments' probabilities say how many would be asked.
-    """
-    recent = here.recent()
-    p, amount = score(recent), amounts(here.world, recent.index)
-    return Answers(price_within(limit, lambda price: Answers(price)(p, amount)), holdback)
 
 
 def contributions(model: models.Model, row: pd.DataFrame, usual: pd.Series) -> np.ndarray:

@@ -7,22 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.card_fraud import (
     bank,
-    channels,
-    costs,
     features,
     labels,
     models,
-    protocol,
     rules,
     studies,
 )
+from casebook.cases.card_fraud.answers import (
+    GUARDRAIL,
+    HOLDBACK,
+    Answers,
+    Cuts,
+    Policy,
+    cut_within,
+    within,
+)
+from casebook.cases.card_fraud.channels import CAP_DEBIT
 from casebook.cases.card_fraud.policy import (
     StorePolicy,
     between,
@@ -34,50 +41,63 @@ from casebook.cases.card_fraud.policy import (
 from casebook.cases.card_fraud.world import TIERS, World, simulate
 from casebook.cases.card_fraud.world import constants as worlds
 from casebook.data import real
-from casebook.data.tables import fraud_handbook, ulb
+from casebook.data.tables import fraud_handbook
+from casebook.evaluate import rare
 from casebook.evaluate.gap import gaps
 from casebook.recorded.real import from_real
-from casebook.recorded.studies import Change
-from casebook.recorded.studies import sensitivity as varied
 
 #: Fresh worlds.
 SEEDS = tuple(range(101, 116))
 #: Size of the worlds in which a policy acts, and the day on which it begins.
-CUSTOMERS, DAYS, START = 800, 120, 98
-BASELINE, FLOOR = "rules", "knows every fraud"
+CUSTOMERS, DAYS, START = 600, 120, 98
+BASELINE, FLOOR, COLLEAGUE = "rules", "knows every fraud", "0.01 / 0.5 / 0.9"
 
 
 # Policies ------------------------------------------------------------------------------------
 
-#: Largest shares of the payments that a family of policies may disturb; None: as the costs say.
-LIMITS = (0.003, 0.01, None)
-#: Answers of a family: one threshold on the probability, or the cheapest of three by amount.
-FAMILIES = ("three answers", "confirm, one threshold", "block, one threshold")
+#: Probability, amount and channel of the payments of the three weeks before a policy begins.
+Recent = tuple[np.ndarray, np.ndarray, np.ndarray]
+#: Makes the policy of a family that keeps a limit (None: as the costs say) on recent payments.
+Maker = Callable[[Recent, float | None], Policy]
+#: Largest shares of the genuine payments that a family of policies may disturb.
+LIMITS = (0.002, 0.0035, 0.005, 0.007, GUARDRAIL, 0.015, None)
 
 
-def choices(here: bank.Setting, score: Callable) -> dict[tuple[str, float | None], Callable]:
-    """Return what each family makes of probabilities and amounts at each limit, without labels.
-
-    Thresholds come from expected costs or from the limit, on the payments of the three weeks
-    before the policy begins.
-    """
-    recent = here.recent()
-    p, amount = score(recent), bank.amounts(here.world, recent.index)
-    made: dict[tuple[str, float | None], Callable] = {}
-    for limit in LIMITS:
-        made[FAMILIES[0], limit] = bank.answers(here, score, 1.0 if limit is None else limit)
-        for name in FAMILIES[1:]:
-            tier = name.split(",")[0]
-            if limit is None:
-                cut = bank.single_threshold(p, amount, tier)
-            else:
-                cut = float(np.quantile(p, 1 - limit))
-            made[name, limit] = _threshold(tier, cut)
-    return made
+def _answers(recent: Recent, limit: float | None, **given: object) -> Policy:
+    policy = Answers(**given)
+    return policy if limit is None else within(limit, policy, *recent)
 
 
-def _threshold(tier: str, cut: float) -> Callable:
-    return lambda p, a: np.where(p > cut, tier, TIERS[0])
+def _cut(recent: Recent, limit: float | None, tier: str, by_amount: bool = False) -> Policy:
+    return cut_within(tier, *recent[:2], 1.0 if limit is None else limit, by_amount)
+
+
+#: The cheapest of three answers, and its peers: with two answers, and with one cut-off of the
+#: expected loss or of the probability.
+FAMILIES: Mapping[str, Maker] = {
+    "three answers": _answers,
+    "allow or confirm": partial(_answers, among=("allow", "confirm")),
+    "allow or block": partial(_answers, among=("allow", "block")),
+    "p × amount, confirm above": partial(_cut, tier="confirm", by_amount=True),
+    "p, confirm above": partial(_cut, tier="confirm"),
+    "p, block above": partial(_cut, tier="block"),
+}
+#: Three answers that differ in one thing, at the guardrail.
+VARIANTS: Mapping[str, Maker] = {
+    "nobody asked in person": partial(_answers, in_person=("allow", "block")),
+    "1 % held back": partial(_answers, holdback=HOLDBACK, key=b"drawn for the benchmark"),
+    "merchants bear online": partial(_answers, exempted=True),
+}
+#: Other models, with three answers at the guardrail, trained on the same labels.
+MODELS = {"plain logistic regression": bank.fit_plain, "XGBoost": bank.fit_xgboost}
+
+
+def named(family: str, limit: float | None = GUARDRAIL) -> str:
+    """Return the name of a policy."""
+    return family if limit is None else f"{family}, at most {100 * limit:g} %"
+
+
+WITHIN = named("three answers")
 
 
 def run(
@@ -100,30 +120,30 @@ def with_gap(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(gap=gaps(table, BASELINE, FLOOR, "cost", item="policy"))
 
 
-def exempted(here: bank.Setting, score: Callable, limit: float = bank.GUARDRAIL) -> Callable:
-    """Return a decision that knows that merchants bear what passes online unconfirmed."""
-    recent = here.recent()
-    p, amount = score(recent), bank.amounts(here.world, recent.index)
-    channel = here.world.transactions.set_index("transaction")["channel"]
-    bears = channels.borne(channel.loc[recent.index])
-    price = costs.price_within(limit, lambda price: bank.Answers(price)(p, amount, bears))
-    answers = bank.Answers(price)
+def policies_of(here: bank.Setting, score: Callable) -> dict[tuple[str, str, float | None], Policy]:
+    """Return the policies of the bank's model by name, family and limit, set without labels."""
+    recent = here.expected(score)
+    made: dict[tuple[str, str, float | None], Policy] = {
+        (COLLEAGUE, "", None): Cuts((0.01, 0.5, 0.9), TIERS[1:])
+    }
+    for family, make in FAMILIES.items():
+        for limit in LIMITS:
+            made[named(family, limit), family, limit] = make(recent, limit)
+    for family, make in VARIANTS.items():
+        made[named(family), "", GUARDRAIL] = make(recent, GUARDRAIL)
+    return made
 
-    def decide(X: pd.DataFrame, batch: pd.DataFrame) -> np.ndarray:
-        return answers(score(X), batch["amount"].to_numpy(), channels.borne(batch["channel"]))
 
-    return decide
-
-
-def decisions(here: bank.Setting, score: Callable) -> dict[tuple[str, str, float | None], Callable]:
-    """Return all policies by name, family and limit."""
-    made: dict[tuple[str, str, float | None], Callable] = {(BASELINE, "", None): rules.decide}
-    cuts = (0.01, 0.5, 0.9)
-    made["0.01 / 0.5 / 0.9", "", None] = decide_by(score, lambda p, a: costs.fixed_tiers(p, *cuts))
-    for (family, limit), choose in choices(here, score).items():
-        name = family + ("" if limit is None else f", at most {limit:.1%}")
-        made[name, family, limit] = decide_by(score, choose)
-    made["merchants bear online, at most 1.0%", "", bank.GUARDRAIL] = exempted(here, score)
+def decisions(here: bank.Setting) -> dict[tuple[str, str, float | None], tuple[object, Callable]]:
+    """Return all decisions by name, family and limit, each with what makes it another one."""
+    score = bank.train(here).score
+    made = {(BASELINE, "", None): ("rules", rules.decide)}
+    for key, policy in policies_of(here, score).items():
+        made[key] = (policy, decide_by(score, policy))
+    for name, fitter in MODELS.items():
+        other = bank.train(here, fitter).score
+        policy = FAMILIES["three answers"](here.expected(other), GUARDRAIL)
+        made[named(name), "", GUARDRAIL] = ((name, policy), decide_by(other, policy))
     return made
 
 
@@ -137,6 +157,8 @@ def in_world(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run the policies in one world.
 
+    Limits that do not bind lead to one policy, which runs once.
+
     Returns
     -------
     policies : DataFrame
@@ -146,18 +168,19 @@ def in_world(
         ``seed``, ``policy``, ``segment`` and what ``friction_by`` says.
     """
     here = bank.drawn(seed, customers, days, start)
-    score = bank.train(here).score
     allowed, shared = between(here.world, here.start), {}
-    made = {("allow all", "", None): here.world}
-    for key, decide in decisions(here, score).items():
+    made = {("allow all", "", None): ("allow", here.world)}
+    made[FLOOR, "", None] = ("knows", simulate(clairvoyant(here.world), seed, customers, days))
+    for key, (what, decide) in decisions(here).items():
         if only is None or key[0] in only:
-            made[key] = run(here, decide, seed, shared=shared)
-    made[FLOOR, "", None] = simulate(clairvoyant(here.world), seed, customers, days)
+            known = [world for same, world in made.values() if same == what]
+            world = known[0] if known else run(here, decide, seed, shared=shared)
+            made[key] = (what, world)
     table, segments = [], []
-    for (name, family, limit), world in made.items():
+    for (name, family, limit), (_, world) in made.items():
         part = between(world, here.start)
-        named = {"seed": seed, "policy": name, "family": family, "limit": limit}
-        table.append({**named, **business(part, allowed)})
+        place = {"seed": seed, "policy": name, "family": family, "limit": limit}
+        table.append({**place, **business(part, allowed)})
         segments.append(friction_by(part).reset_index().assign(seed=seed, policy=name))
     return with_gap(pd.DataFrame(table)), pd.concat(segments)
 
@@ -175,7 +198,7 @@ def policies(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
 
 
 #: Whose friction is told by segment.
-TOLD = (BASELINE, "three answers, at most 1.0%")
+TOLD = (BASELINE, WITHIN)
 
 
 def segments(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
@@ -184,69 +207,75 @@ def segments(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``seed``, ``policy``, ``segment``, transactions, asked, blocked, abandoned, and false
-        alarms for each fraud.
+        ``seed``, ``policy``, ``segment``, transactions, asked, blocked and abandoned.
     """
     table = pd.concat([in_world(seed)[1] for seed in seeds], ignore_index=True)
     return table[table["policy"].isin(TOLD)].reset_index(drop=True)
 
 
-# The two most arbitrary constants --------------------------------------------------------------
+# Constants that nobody knows -------------------------------------------------------------------
 
-CONSTANTS: dict[str, Change] = {
-    "attackers who pass": lambda usual, factor: replace(
-        usual, passes=tuple(np.minimum(np.multiply(usual.passes, factor), 0.95))
-    ),
-    "attackers who give up": lambda usual, factor: replace(
-        usual, quits=min(usual.quits * factor, 0.95)
-    ),
+
+def _passes(factor: float) -> worlds.Constants:
+    usual = worlds.Constants()
+    return replace(usual, passes=tuple(np.minimum(np.multiply(usual.passes, factor), 0.95)))
+
+
+def _quits(factor: float) -> worlds.Constants:
+    usual = worlds.Constants()
+    return replace(usual, quits=min(usual.quits * factor, 0.95))
+
+
+#: What is changed: how attackers react, or how dear a kind of cost is. The bank goes on believing
+#: what :class:`~casebook.cases.card_fraud.costs.Economics` says.
+CHANGES: Mapping[str, tuple[worlds.Constants, Mapping[str, float]]] = {
+    "as it is": (worlds.Constants(), {}),
+    "attackers who pass × 0.5": (_passes(0.5), {}),
+    "attackers who pass × 2": (_passes(2), {}),
+    "attackers who give up × 0.5": (_quits(0.5), {}),
+    "attackers who give up × 2": (_quits(2), {}),
+    "price of a lost customer × 0.5": (worlds.Constants(), {"churn": 0.5}),
+    "price of a lost customer × 2": (worlds.Constants(), {"churn": 2.0}),
+    "margin at the European cap": (worlds.Constants(), {"margin": CAP_DEBIT / worlds.MARGIN}),
 }
-FACTORS = (0.5, 1.0, 2.0)
-#: What is compared where the constants vary.
-COMPARED = ("three answers, at most 1.0%", "block, one threshold, at most 1.0%")
+#: What is compared there.
+COMPARED = tuple(
+    named(family)
+    for family in (
+        *("three answers", "allow or confirm"),
+        *("p × amount, confirm above", "p, block above"),
+    )
+)
 
 
 def sensitivity(
-    seeds: Sequence[int] = SEEDS, names: Sequence[str] = tuple(CONSTANTS), customers: int = 600
+    seeds: Sequence[int] = SEEDS, names: Sequence[str] = tuple(CHANGES), customers: int = 500
 ) -> pd.DataFrame:
-    """Halve and double the two most arbitrary constants of the world, one at a time.
-
-    The bank goes on believing what :class:`~casebook.cases.card_fraud.costs.Economics` says.
+    """Change constants that nobody knows, one at a time, and compare policies at the guardrail.
 
     Returns
     -------
     DataFrame
-        ``seed``, ``constant``, ``factor``, ``policy``, ``cost``, ``friction``.
+        ``seed``, ``change``, ``policy``, ``cost``, ``friction``.
     """
-    table = varied(
-        lambda seed, constants: _under(seed, constants, customers),
-        worlds.Constants(),
-        {name: CONSTANTS[name] for name in names},
-        FACTORS,
-        seeds,
-    )
-    return table[["seed", "constant", "factor", "policy", "cost", "friction"]]
-
-
-def _under(seed: int, constants: worlds.Constants, customers: int) -> pd.DataFrame:
-    """Return cost and friction of two policies in a world with other reactions.
-
-    Nobody reacts while everything is allowed, so the setting and the model stay.
-    """
-    here, decided, allowed, shared = _unreacting(seed, customers)
     rows = []
-    for name, decide in decided.items():
-        part = between(run(here, decide, seed, constants, shared=shared), here.start)
-        rows.append({"seed": seed, "policy": name, **business(part, allowed)})
+    for seed in seeds:
+        # Nobody reacts while everything is allowed, so the setting and the model stay.
+        here = bank.drawn(seed, customers, DAYS, START)
+        score, shared, ran = bank.train(here).score, {}, {}
+        made = {key[0]: policy for key, policy in policies_of(here, score).items()}
+        allowed = between(here.world, here.start)
+        for change in names:
+            constants, prices = CHANGES[change]
+            for policy in COMPARED:
+                key = (constants, policy)
+                if key not in ran:
+                    decide = decide_by(score, made[policy])
+                    ran[key] = run(here, decide, seed, constants, shared=shared)
+                judged = business(between(ran[key], here.start), allowed, prices)
+                place = {"seed": seed, "change": change, "policy": policy}
+                rows.append({**place, **judged[["cost", "friction"]]})
     return pd.DataFrame(rows)
-
-
-@lru_cache(maxsize=1)
-def _unreacting(seed: int, customers: int) -> tuple[bank.Setting, dict, World, dict]:
-    here = bank.drawn(seed, customers, START + 20, START)
-    made = decisions(here, bank.train(here).score)
-    decided = {name: decide for (name, *_), decide in made.items() if name in COMPARED}
-    return here, decided, between(here.world, here.start), {}
 
 
 # Labels ----------------------------------------------------------------------------------------
@@ -265,16 +294,24 @@ def selective(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
 # Models on the bank's worlds -------------------------------------------------------------------
 
 #: Families with six settings each, chosen on the worlds for tuning.
-LADDER = ("logistic regression", "logistic regression, logs", "XGBoost", "LightGBM")
-#: Before the wave of day 110, and in its first weeks.
+LADDER = tuple(bank.CHOSEN)
+#: Means in log odds of a line and trees, each at the setting that was chosen.
+BLENDS = {
+    "XGBoost + line": (bank.fit_line, bank.fit_xgboost),
+    "LightGBM + line": (bank.fit_line, partial(bank.fit_family, "LightGBM")),
+}
+SHIPPED = "the bank's, late labels counted"
+#: Before the wave of day 110, and weeks 3 to 5 of it.
 SPANS: Mapping[str, tuple[int, int]] = {
     "before the wave": (84, 110),
-    "its first weeks": (126, 147),
+    "weeks 3 to 5 of the wave": (126, 147),
 }
+#: Cards a day that are looked at: few are compromised, as there are few customers.
+CARDS = 10
 
 
 def trials(
-    seeds: Sequence[int] = bank.TUNING[:2], families: Sequence[str] = LADDER, customers: int = 1500
+    seeds: Sequence[int] = bank.TUNING, families: Sequence[str] = LADDER, customers: int = 1000
 ) -> pd.DataFrame:
     """Try the six settings of each family on the worlds that are for tuning, before the wave.
 
@@ -282,7 +319,7 @@ def trials(
     -------
     DataFrame
         ``family``, ``trial``, ``params``, ``AP`` (mean over worlds, on the truth of the
-        validation weeks), ``worst``, ``seconds``, ``chosen``.
+        validation weeks, which no bank has), ``worst``, ``seconds``, ``chosen``.
     """
     folds = []
     for seed in seeds:
@@ -303,27 +340,20 @@ def ladder(
     seeds: Sequence[int] = SEEDS,
     spans: Mapping[str, tuple[int, int]] = SPANS,
     families: Sequence[str] = LADDER,
-    customers: int = 1500,
-    chosen: Mapping[str, int] | None = None,
+    customers: int = 1000,
 ) -> pd.DataFrame:
-    """Compare the families, the bank's model, rules and oracle on fresh worlds, in two spans.
+    """Compare rules, families, their means and the shipped model on fresh worlds, in two spans.
 
     All learn from the same labels, three weeks old; the shipped model, from those of the morning.
-
-    Parameters
-    ----------
-    chosen : mapping, optional
-        Family → number of its setting; by default as :func:`trials` recorded.
 
     Returns
     -------
     DataFrame
         ``seed``, ``span``, ``model``, ``AP``, ``AP old`` (without wallet fraud), ``AP new``
         (wallet fraud alone; empty before the wave), ``recall`` (at 1 % false positives),
-        ``card precision`` (of 20 cards a day, as there are 1,500 customers), and Brier and log
-        skill of the repaired probability (empty for a rank).
+        ``card precision`` (of :data:`CARDS` a day; the model ``truth`` says how far it can go),
+        and Brier and log skill of the probability (empty for a rank).
     """
-    chosen = _recorded_choice() if chosen is None else chosen
     rows = []
     for seed in seeds:
         world = simulate(seed=seed, n_customers=customers, days=150)
@@ -331,27 +361,15 @@ def ladder(
             here = bank.setting(world, start, end)
             X, y = here.X.loc[here.labels.index], here.labels.to_numpy()
             Z = here.X.loc[here.test.index]
-            scored = {"rules": (_strength(Z), False)}
-            for name in families:
-                family = models.FAMILIES[name]
-                model = family.fit(X, y, family.trials[chosen[name]])
-                scored[name] = (model.repaired(Z), model.probability)
-            scored["bank's model"] = (bank.fit(X, y).score(Z), True)
-            scored["bank's, late labels counted"] = (bank.train(here).score(Z), True)
-            oracle = world.truth.set_index("transaction")["oracle"].loc[Z.index].to_numpy()
-            scored["oracle"] = (oracle, True)
-            for name, (score, probability) in scored.items():
-                judged = _judged(here.test, score, y.mean() if probability else None)
+            scored = {"rules": _strength(Z), "truth": here.test["y"].to_numpy(float)}
+            fitted = {name: bank.fit_family(name, X, y) for name in families}
+            fitted |= {name: bank.fit(X, y, parts=parts) for name, parts in BLENDS.items()}
+            fitted[SHIPPED] = bank.train(here)
+            scored |= {name: model.score(Z) for name, model in fitted.items()}
+            for name, score in scored.items():
+                judged = _judged(here.test, score, y.mean() if name in fitted else None)
                 rows.append({"seed": seed, "span": span, "model": name, **judged})
     return pd.DataFrame(rows)
-
-
-def _recorded_choice() -> dict[str, int]:
-    from casebook.recorded.bench import recorded
-
-    table = recorded(worlds.CHAPTER, "trials").frame
-    table = table[table["chosen"].astype(bool)]
-    return dict(zip(table["family"], table["trial"], strict=True))
 
 
 def _strength(X: pd.DataFrame) -> np.ndarray:
@@ -360,23 +378,20 @@ def _strength(X: pd.DataFrame) -> np.ndarray:
 
 
 def _judged(test: pd.DataFrame, score: np.ndarray, prevalence: float | None) -> dict[str, float]:
-    whole = protocol.scores(test.assign(score=score), prevalence=prevalence, k=20)
+    whole = rare.scores(test.assign(score=score), prevalence=prevalence, k=CARDS)
     wave = (test["scenario"] == "wallet").to_numpy()
     old, new = ~wave, wave | (test["y"] == 0).to_numpy()
     y = test["y"].to_numpy()
     return {
         **{name: whole[name] for name in ("AP", "recall", "card precision")},
-        "AP old": protocol.average_precision(y[old], score[old]),
-        "AP new": protocol.average_precision(y[new], score[new]) if wave.any() else np.nan,
+        "AP old": rare.average_precision(y[old], score[old]),
+        "AP new": rare.average_precision(y[new], score[new]) if wave.any() else np.nan,
         "brier skill": whole["brier skill"],
         "log skill": whole["log skill"],
     }
 
 
 # Public data -----------------------------------------------------------------------------------
-
-#: Families that meet tuned XGBoost on the Fraud Handbook's data.
-PEERS = (*LADDER, "autoencoder", "LightGBM + autoencoder")
 
 
 @cache
@@ -389,7 +404,7 @@ def _handbook() -> tuple[pd.DataFrame, pd.DataFrame]:
 @cache
 def _handbook_tuned() -> tuple[dict, pd.DataFrame]:
     frame, X = _handbook()
-    return studies.handbook_tuning(frame, studies.handbook_weeks()[0], PEERS, features=X)
+    return studies.handbook_tuning(frame, studies.handbook_weeks()[0], LADDER, features=X)
 
 
 def handbook_trials() -> pd.DataFrame:
@@ -412,13 +427,13 @@ def handbook() -> pd.DataFrame:
         As :func:`~casebook.cases.card_fraud.studies.handbook_study`.
     """
     frame, X = _handbook()
-    names = (*PEERS, *studies.PUBLISHED)
+    names = (*LADDER, *studies.PUBLISHED)
     test = studies.handbook_weeks()[1]
     return studies.handbook_study(frame, test, names, _handbook_tuned()[0], features=X)
 
 
 def imbalance() -> pd.DataFrame:
-    """Hold weights, SMOTE, under-sampling and focal loss against doing nothing, on the Handbook.
+    """Hold weights, SMOTE and under-sampling against doing nothing, on the Handbook.
 
     Returns
     -------
@@ -429,21 +444,6 @@ def imbalance() -> pd.DataFrame:
     test = studies.handbook_weeks()[1]
     folds = studies.handbook_folds(frame, test, X)
     return studies.imbalance_study(dict(zip([w.name for w in test], folds, strict=True)))
-
-
-def real_handbook_week() -> pd.DataFrame:
-    """Judge three families without tuning on the Handbook's last test week.
-
-    Returns
-    -------
-    DataFrame
-        As :func:`~casebook.cases.card_fraud.studies.handbook_study`, without ``seconds``.
-    """
-    frame, X = _handbook()
-    names = ("logistic regression", "LightGBM", *studies.PUBLISHED)
-    last = studies.handbook_weeks()[1][-1:]
-    study = studies.handbook_study(frame, last, names, features=X)
-    return from_real(study.drop(columns="seconds"), "fraud_handbook")
 
 
 def real_thinned() -> pd.DataFrame:
@@ -461,18 +461,6 @@ def real_thinned() -> pd.DataFrame:
     return from_real(thin, "fraud_handbook")
 
 
-def real_ulb() -> pd.DataFrame:
-    """Score two families on the larger ULB sample, as reported and at the real share of fraud.
-
-    Returns
-    -------
-    DataFrame
-        As :func:`~casebook.cases.card_fraud.studies.ulb_study`.
-    """
-    families = ("logistic regression", "LightGBM")
-    return from_real(studies.ulb_study(ulb(real("ulb_4800")), families, resamples=100), "ulb_4800")
-
-
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "trials": trials,
     "ladder": ladder,
@@ -484,7 +472,5 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "handbook_trials": handbook_trials,
     "handbook": handbook,
     "imbalance": imbalance,
-    "real_handbook_week": real_handbook_week,
     "real_thinned": real_thinned,
-    "real_ulb": real_ulb,
 }

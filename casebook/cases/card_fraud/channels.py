@@ -1,21 +1,27 @@
 """Messages that ask for a decision: which answers each leaves to the bank, and who bears a fraud.
 
-The bank of this chapter issues cards. A purchase with chip or phone, and one that its owner has
-confirmed, are the bank's loss when they are fraud. Online without a confirmation the loss goes back
-to the merchant through a chargeback; what stays with the bank is the work. That holds also where
-the merchant's bank asked for an exemption from strong customer authentication, such as the one for
-low risk. So a confirmation does two things at once: it stops most frauds, and it takes over the
-liability for those that pass.
+The bank of this chapter issues cards. What it can answer and what a fraud costs it depend on the
+message:
 
-Not every message leaves all answers. Nobody sits in front of a subscription that renews itself; a
-terminal that was offline tells of purchases that have happened; a reversal gives money back. A
-verification moves no money, and what is at stake is what the card will be used for next.
+* With 3-D Secure the merchant asks *before* the authorisation. The bank lets the payer through
+  silently (frictionless), challenges, or rejects. Letting through is an authentication too: the
+  liability is the bank's in either case. The authorisation that follows can only be approved or
+  declined, and its probability is that of a payment whose owner has confirmed.
+* Online without 3-D Secure, or with an exemption that the merchant's bank asked for, a fraud goes
+  back to the merchant through a chargeback: after the bank has refunded its customer, and if it
+  wins the dispute. To ask there is a *soft decline*: the merchant comes back with 3-D Secure. An
+  exemption that the bank itself grants leaves the loss with the bank.
+* At a till or a cash machine nobody waits for a push. To confirm is to decline, to ask on the
+  phone, and to approve the second try: a block with a remedy.
+* A subscription that renews itself has nobody to ask; a terminal that was offline tells of
+  purchases that have happened; a reversal takes back a payment that was decided. A verification
+  moves no money: at stake is what the card is used for next.
 
 Sources: Regulation (EU) 2015/751, article 3 (interchange of debit cards, at most 0.2 % of the
-value); Directive (EU) 2015/2366, articles 73 (the payer is refunded) and 74(2) (who does not accept
-strong authentication refunds the payer's bank); Delegated Regulation (EU) 2018/389, article 18
-(payments of low risk, by amount and the fraud rate of who asks); European Banking Authority, Q&A
-2018_4034. The contracts of card schemes decide the rest and differ: ask for yours.
+value); Directive (EU) 2015/2366, articles 73 (the payer is refunded at once) and 74(2) (who does
+not accept strong authentication refunds the payer's bank); Delegated Regulation (EU) 2018/389,
+articles 16 (up to 30 euro, with counters) and 18 (low risk: up to 100, 250 or 500 euro, by the
+fraud rate of who asks). The contracts of card schemes decide the rest and differ: ask for yours.
 """
 
 from __future__ import annotations
@@ -29,6 +35,8 @@ from .costs import ANSWERS, Economics, answer_costs, cheapest
 
 #: Largest fee for a debit card in the European Union, as a share of the purchase.
 CAP_DEBIT = 0.002
+#: Largest payment that can be exempted from strong authentication for low risk, in euro.
+EXEMPTED = 500.0
 #: What a verified card is used for next, if it is in a thief's hands, in euro: an assumption.
 NEXT_USE = 60.0
 
@@ -46,28 +54,38 @@ class Message:
         What the bank can still do.
     bears : float
         Share of a fraud that the bank pays when it answers allow.
+    asks : str
+        What *confirm* is here.
     stake : float or None
         Euro at stake in place of the amount.
+    confirmed : bool
+        Whether its owner has confirmed it before.
+    decided : bool
+        Whether there is anything to decide.
     """
 
     name: str
     what: str
     answers: tuple[str, ...]
-    bears: float
+    bears: float = 1.0
+    asks: str = ""
     stake: float | None = None
+    confirmed: bool = False
+    decided: bool = True
 
 
 _SILENT = ("allow", "block")
 MESSAGES: dict[str, Message] = {
     message.name: message
     for message in (
-        Message("purchase", "at a terminal, or nobody says who was asked", ANSWERS, 1.0),
-        Message("authenticated", "online, confirmed by its owner (3-D Secure)", _SILENT, 1.0),
-        Message("exempted", "online, not confirmed: the merchant's bank asks for it", ANSWERS, 0.0),
-        Message("recurring", "a subscription; its first payment was confirmed", _SILENT, 0.0),
-        Message("verification", "0 euro: is this card alive?", _SILENT, 1.0, NEXT_USE),
-        Message("offline", "a terminal reports what it approved", ("allow",), 1.0),
-        Message("reversal", "takes an earlier payment back", ("allow",), 0.0, 0.0),
+        Message("purchase", "at a till or a cash machine", ANSWERS, asks="decline, ask, try again"),
+        Message("3-D Secure", "online, before the authorisation", ANSWERS, asks="challenge"),
+        Message("authenticated", "its authorisation, once challenged", _SILENT, confirmed=True),
+        Message("unauthenticated", "online without, or exempted", ANSWERS, 0.0, "soft decline"),
+        Message("recurring", "a subscription renews itself", _SILENT, 0.0),
+        Message("verification", "0 euro: is this card alive?", _SILENT, stake=NEXT_USE),
+        Message("offline", "a terminal reports what it approved", ("allow",)),
+        Message("reversal", "takes back a payment", ("allow",), decided=False),
     )
 }
 
@@ -85,6 +103,19 @@ def message(name: str) -> Message:
     return MESSAGES[name]
 
 
+def once_confirmed(probability: float, economics: Economics | None = None) -> float:
+    """Return the probability of fraud of a payment that its owner, or an attacker, has confirmed.
+
+    Examples
+    --------
+    >>> round(once_confirmed(0.05), 4)
+    0.0068
+    """
+    e = economics or Economics()
+    fraud, genuine = probability * e.passes_push, (1 - probability) * (1 - e.abandons_push)
+    return fraud / (fraud + genuine) if fraud + genuine else 0.0
+
+
 def answer(
     probability: float,
     amount: float,
@@ -96,7 +127,9 @@ def answer(
 
     Parameters
     ----------
-    probability, amount : float
+    probability : float
+        Of fraud, before anybody was asked.
+    amount : float
     kind : str
         Name of a :class:`Message`.
     economics : Economics, optional
@@ -105,15 +138,18 @@ def answer(
 
     Examples
     --------
-    >>> answer(0.05, 200, "purchase")[0], answer(0.05, 200, "exempted")[0]
-    ('confirm', 'allow')
+    >>> [answer(0.05, 200, kind)[0] for kind in ("3-D Secure", "authenticated", "unauthenticated")]
+    ['confirm', 'allow', 'allow']
     >>> answer(0.05, 0, "verification")[1]
     {'allow': 3.75, 'block': 3.2}
     """
     kinds = message(kind)
+    if not kinds.decided:
+        return "allow", {}
     stake = amount if kinds.stake is None else kinds.stake
-    costs = answer_costs(probability, stake, economics, kinds.bears).iloc[0]
-    best = cheapest(probability, stake, economics, price, kinds.answers, kinds.bears)[0]
+    p = once_confirmed(probability, economics) if kinds.confirmed else probability
+    costs = answer_costs(p, stake, economics, kinds.bears).iloc[0]
+    best = cheapest(p, stake, economics, price, kinds.answers, kinds.bears)[0]
     return str(best), {name: round(float(costs[name]), 2) for name in kinds.answers}
 
 
@@ -125,19 +161,21 @@ def cost_table(
     Returns
     -------
     DataFrame
-        Index ``message``; a column for each answer (empty where the message does not leave it)
-        and ``cheapest``.
+        Index ``message``; ``what`` it is, a column for each answer (empty where the message does
+        not leave it), ``confirm is`` and ``cheapest``.
     """
     rows = {}
-    for name in MESSAGES:
+    for name, kind in MESSAGES.items():
         best, costs = answer(probability, amount, name, economics)
-        rows[name] = {**{a: costs.get(a, np.nan) for a in ANSWERS}, "cheapest": best}
-    return pd.DataFrame(rows).T.rename_axis("message")
+        rows[name] = {"what": kind.what} | {a: costs.get(a, np.nan) for a in ANSWERS}
+        rows[name] |= {"confirm is": kind.asks, "cheapest": best}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("message")
 
 
-def borne(channel: pd.Series) -> np.ndarray:
-    """Return the share that the bank bears, if nothing online is authenticated and exempted all.
+def borne(channel: pd.Series | np.ndarray, amount: np.ndarray) -> np.ndarray:
+    """Return the share that the bank bears, if all that can be exempted online is.
 
     The world of this chapter does not say who was authenticated: this is the other extreme.
     """
-    return np.where(channel.astype(str) == "online", 0.0, 1.0)
+    online = np.asarray(channel).astype(str) == "online"
+    return np.where(online & (np.asarray(amount) <= EXEMPTED), 0.0, 1.0)

@@ -204,17 +204,12 @@ def cheapest(
 def answer_costs(
     probability, amount, economics: Economics | None = None, bears=1.0
 ) -> pd.DataFrame:
-    """Return the expected cost of each tier when the bank bears a share of undetected fraud.
+    """Return :func:`expected_costs` when the bank bears a share of undetected fraud.
 
     Parameters
     ----------
     probability, amount, economics, bears
         As in :func:`cheapest`.
-
-    Returns
-    -------
-    DataFrame, shape (n, 4)
-        As :func:`expected_costs`, which it equals where the bank bears everything.
     """
     p = _probabilities(probability)
     a = _amounts(amount, len(p))
@@ -282,36 +277,18 @@ def cutoffs(
         rows.append((among[current], p))
 
 
-def fixed_tiers(probability, confirm: float, call: float, block: float) -> np.ndarray:
-    """Return tiers at cut-offs that do not know the amount.
-
-    Parameters
-    ----------
-    probability : array_like of float, shape (n,)
-    confirm, call, block : float
-        A tier begins at its cut-off. Equal cut-offs leave a tier out.
-
-    Raises
-    ------
-    ValueError
-        When the cut-offs do not rise.
-    """
-    if not confirm <= call <= block:
-        raise ValueError(f"the cut-offs {confirm}, {call}, {block} do not rise")
-    p = _probabilities(probability)
-    return np.array(TIERS)[np.searchsorted([confirm, call, block], p, side="right")]
-
-
-def price_within(limit: float, choose: Callable[[float], np.ndarray]) -> float:
-    """Return the price of friction at which at most a share of transactions is not allowed.
+def price_within(limit: float, choose: Callable[[float], np.ndarray], genuine=None) -> float:
+    """Return the price of friction at which at most a share of genuine payments is not allowed.
 
     Parameters
     ----------
     limit : float
-        Largest share that may be asked or blocked.
+        Largest share of the genuine payments that may be asked or blocked.
     choose : callable
-        Price → answers, of transactions of a period before the one that is decided. No label is
-        needed: their probabilities say how many would be asked.
+        Price → answers, of transactions of a period before the one that is decided.
+    genuine : array_like, shape (n,), optional
+        Probability that each is genuine, by the model: no label is needed. A fraud that is stopped
+        is no friction. By default all are genuine.
 
     Returns
     -------
@@ -328,7 +305,7 @@ def price_within(limit: float, choose: Callable[[float], np.ndarray]) -> float:
         raise ValueError(f"limit is {limit}: a share above 0 is due")
 
     def asked(price: float) -> float:
-        return float((choose(price) != "allow").mean())
+        return float(np.average(choose(price) != "allow", weights=genuine))
 
     if asked(0.0) <= limit:
         return 0.0
@@ -344,27 +321,6 @@ def price_within(limit: float, choose: Callable[[float], np.ndarray]) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if asked(middle) > limit else (low, middle)
     return high
-
-
-def price_of_guardrail(
-    probability, amount, limit: float, economics: Economics | None = None
-) -> float:
-    """Return the ``price`` of :func:`tiers` at which a share of transactions is not allowed.
-
-    Parameters
-    ----------
-    probability, amount : array_like, shape (n,)
-        Of transactions of a period before the one that is decided.
-    limit : float
-        Largest share that may be asked or blocked.
-    economics : Economics, optional
-
-    Raises
-    ------
-    ValueError
-        As :func:`price_within`.
-    """
-    return price_within(limit, lambda price: tiers(probability, amount, economics, price))
 
 
 def _probabilities(probability) -> np.ndarray:

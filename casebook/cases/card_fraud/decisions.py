@@ -12,8 +12,10 @@ replied, the client asks again; what was written is found again under its reques
 :func:`rebuild` brings a store to the same state.
 
 A payment is never refused for what is not its fault: a wrong clock of the gateway is put aside and
-the payment counts as arriving after the one before it, an unknown terminal and a backlog are
-decided by the rules. The reply and the audit say so.
+the payment counts as arriving after the one before it; at an unknown terminal the model decides
+without the guardrail's price; a backlog goes to the rules. Without a model the bank does what the
+card scheme does in its name when it does not answer at all (*stand-in*): small amounts pass, for
+larger ones the owner is asked. The reply and the audit say so.
 """
 
 from __future__ import annotations
@@ -73,8 +75,6 @@ log = logging.getLogger(__name__)
 
 #: What a rule says when it has nothing to say.
 PASS = "pass"
-#: The tier when rules and model both fail: it asks the card-holder.
-LAST_RESORT = "confirm"
 #: Calls of a model before the first payment: a cold one would miss its budget.
 WARM_UP = 3
 
@@ -98,8 +98,12 @@ class Service:
     fallback : Rules, optional
         Asked when the model does not answer; by default ``rules``. What passes is allowed.
     terminals : container of int, optional
-        The bank's terminals. A payment at another one is decided by the rules: the model has not
-        seen such terminals, and a shop that opened today is no reason to refuse.
+        The bank's terminals. At another one the policy is asked strictly, without the guardrail's
+        price: a shop that opened today is no reason to refuse, and a favourite of fraudsters.
+    stand_in : float
+        Euro up to which a payment passes when the model does not answer and no rule speaks against
+        it; above, its owner is asked. An attacker who can slow the service down must not gain by
+        it.
     usual : mapping, optional
         Features with which the model is asked before the first payment, so that it is warm.
     model, rules_version : str
@@ -140,6 +144,7 @@ class Service:
         tokens: Tokens,
         fallback: Rules | None = None,
         terminals: Container[int] | None = None,
+        stand_in: float = 150.0,
         usual: Mapping[str, float] | None = None,
         model: str = "unnamed",
         rules_version: str = "unnamed",
@@ -157,6 +162,7 @@ class Service:
         self.score, self.rules, self.policy, self.tokens = score, rules, policy, tokens
         self.audit, self.breaker, self.fallback = audit, breaker, fallback or rules
         self.terminals, self.model, self.rules_version = terminals, model, rules_version
+        self.stand_in = stand_in
         self.gateway, self.clock, self.limits = gateway, clock, limits or Limits()
         self.shed, self.patience, self._first = shed, patience, first
         self._hook = hook or (lambda point: None)
@@ -344,8 +350,6 @@ class Service:
 
     def _features(self, event: dict[str, Any], why: str) -> tuple[dict[str, float], str]:
         """Return the features, and why the model is not to use them."""
-        if self.terminals is not None and event["terminal"] not in self.terminals:
-            why = "unknown terminal"
         try:
             return dict(self.store.features(event)), why
         except Exception:
@@ -357,24 +361,29 @@ class Service:
         tier, reason = self._ask(self.rules, features, event)
         if tier in TIERS:
             return _made(tier, "rules", "rule", [reason])
+        strict = self.terminals is not None and event["terminal"] not in self.terminals
         if not why:
             answer = self.breaker.ask(self.score, features, sane)
             why = answer.why
             if not why:
                 try:
                     probability, reasons = answer.value
-                    both = self.policy.one(probability, event["amount"], event["request"], kind)
+                    given = (probability, event["amount"], event["transaction"], kind, strict)
+                    both = self.policy.one(*given)
                     if all(tier in TIERS for tier in both):
-                        return _made(both[1], "model", "", reasons, probability, both[0])
+                        note = "unknown terminal" if strict else ""
+                        return _made(both[1], "model", note, reasons, probability, both[0])
                     log.error("the policy answers %r", both)
                 except Exception:
                     log.exception("no tier of request %s", event["request"])
                 why = "no tier"
         tier, reason = self._ask(self.fallback, features, event)
-        if tier == PASS:
-            tier, reason = "allow", "No rule speaks against it."
-        if tier not in TIERS:
-            tier, reason, why = LAST_RESORT, "Neither model nor rules answer.", why + ", no rules"
+        if tier not in (PASS, *TIERS):
+            why += ", no rules"
+        if tier not in TIERS[1:]:
+            small = event["amount"] <= self.stand_in
+            tier, limit = ("allow", "up to") if small else ("confirm", "over")
+            reason = f"stand-in: {limit} {self.stand_in:g} euro without a model"
         return _made(tier, "rules", why, [reason])
 
     def _ask(self, rules: Rules, features: dict, event: dict) -> tuple[str, str]:
@@ -444,11 +453,13 @@ def _made(
 
 
 def _permitted(made: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Return a decision that the kind of message leaves: nobody can be asked who is not there."""
+    """Return a decision that the message leaves: where nobody can be asked, a harder one."""
     answers = message(kind).answers
     if made["tier"] in answers or (made["tier"] == "call" and "confirm" in answers):
         return made
-    return made | {"tier": TIERS[0], "why": made["why"] or "no such answer"}
+    harder = [tier for tier in answers if TIERS.index(tier) > TIERS.index(made["tier"])]
+    tier = harder[0] if harder else answers[-1]
+    return made | {"tier": tier, "why": made["why"] or "no such answer"}
 
 
 def _latest(audit: Audit, store: Store) -> datetime | None:

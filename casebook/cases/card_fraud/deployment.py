@@ -2,9 +2,10 @@
 
 :func:`app` is what ``python -m casebook.serving.load --factory`` starts: a service
 on the small world of the data card, trained on its first months and warm with its history. It
-decides as the benchmark does: the model's probability, and :class:`~.bank.Answers` with the price
-of the guardrail. The rules decide alone where the model does not answer. (Before the model the two
-hard ones would block one genuine payment per thousand that the policy lets through.)
+decides as the benchmark does: the model's probability, and :class:`~.answers.Answers` with the
+price of the guardrail and the hold-back. The rules decide alone where the model does not answer.
+(Before the model the two hard ones would block one genuine payment per thousand that the policy
+lets through.)
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from casebook.serving.reasons import top_reasons
 from casebook.serving.tokens import Tokens, key_at
 
 from . import bank, features, models, rules
+from .answers import GUARDRAIL, HOLDBACK, Answers, within
 from .audit import Audit
 from .schema import payload
 
@@ -50,13 +52,13 @@ class Deployment:
     usual : Series
         Median of each feature over the genuine rows of the training; of a code the most frequent.
     answers : Answers
-        The policy, with the guardrail's price and the hold-back.
+        The policy, with the guardrail's price. The service adds the hold-back, by its own key.
     """
 
     here: bank.Setting
     model: models.Model
     usual: pd.Series
-    answers: bank.Answers
+    answers: Answers
 
     def past(self, tokens: Tokens) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return what arrived before the service begins, and the evidence that was known by then.
@@ -123,7 +125,7 @@ def deploy(here: bank.Setting, model: models.Model) -> Deployment:
     genuine = here.X.loc[here.labels.index[here.labels == 0]]
     usual = genuine.median()
     usual[list(CODES)] = genuine[list(CODES)].mode().iloc[0]
-    answers = bank.answers(here, model.score, holdback=bank.HOLDBACK)
+    answers = within(GUARDRAIL, Answers(), *here.expected(model.score))
     return Deployment(here, model, usual, answers)
 
 
@@ -140,7 +142,8 @@ def app(
     ----------
     audit : str
         Path of the audit's file; an older one is taken up. Its anchor, the store's snapshot and
-        the key of the cards' tokens lie beside it: a bank keeps them in other places.
+        the key of the cards' tokens and the hold-back lie beside it: a bank keeps them in other
+        places.
     saved : str, optional
         File of :meth:`Deployment.save`, for a process of its own.
     budget_ms : float
@@ -158,13 +161,14 @@ def app(
 
         made = pickle.loads(Path(saved).read_bytes())
     made = made or small()
-    tokens = Tokens(key_at(f"{audit}.key"))
+    key = key_at(f"{audit}.key")
+    tokens = Tokens(key)
     return create_app(
         store=made.store(tokens),
         score=made.score,
         rules=rules.none,
         fallback=rules.alone,
-        policy=made.answers,
+        policy=replace(made.answers, holdback=HOLDBACK, key=b"hold-back " + key),
         tokens=tokens,
         usual=made.usual.to_dict(),
         state=Path(f"{audit}.state"),

@@ -1,27 +1,39 @@
-"""Labels: what late ones do to a probability, what a policy that blocks does to its own training.
+"""Labels: what late ones do to a probability, what a policy does to its own training.
 
-Two studies over many worlds. In the first nothing is blocked, and five kinds of labels train the
-same models: those that everybody will know one day, those of the morning on which the model starts,
-with and without a wait, those of the morning with each fraud counted for its slower neighbours, and
-with each payment that has no label counted as part fraud.
-In the second all labels have come, but a policy has blocked the most suspicious hundredth.
+Two studies over many worlds. In the first nothing is stopped, and six kinds of labels train the
+same models, whose answers keep the same guardrail: labels that everybody will know one day; those
+of the morning on which the model starts; those three weeks old, as they are and with the odds
+corrected for the share that has come; those of the morning with each fraud counted for its slower
+neighbours, and with each payment that has no label counted as part fraud.
+In the second all labels have come, but a policy has acted: one that blocks, or one that asks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud import bank, costs, models, protocol
+from casebook.cases.card_fraud import bank, models
+from casebook.cases.card_fraud.answers import GUARDRAIL, Answers, Cuts, within
+from casebook.cases.card_fraud.costs import expected_costs
 from casebook.cases.card_fraud.world import World, simulate, visible_labels
+from casebook.evaluate import rare
 from casebook.evaluate.selective import propensity_weights, recall
 
 #: Customers and days of the first study, and the day on which the model starts.
 CUSTOMERS, DAYS, START = 1000, 112, 84
 #: What trains, by name.
-KINDS = ("all labels", "of the morning", "after three weeks", "weighted", "part fraud")
+KINDS = (
+    "all labels",
+    "of the morning",
+    "after three weeks",
+    "three weeks, odds corrected",
+    "weighted",
+    "part fraud",
+)
 
 
 def _fits(world: World, kind: str) -> tuple[bank.Setting, int, dict[str, models.Model]]:
@@ -29,7 +41,7 @@ def _fits(world: World, kind: str) -> tuple[bank.Setting, int, dict[str, models.
     fitters = {"line": bank.fit_line, "trees": bank.fit_trees}
     wait = {"all labels": 0, "of the morning": 0}.get(kind, bank.WAIT)
     here = bank.setting(world, START, wait=wait)
-    if kind in KINDS[3:]:
+    if kind in KINDS[4:]:
         morning = bank.of_morning(here)
         frauds = int(morning.labels.sum())
         if kind == "weighted":
@@ -43,19 +55,26 @@ def _fits(world: World, kind: str) -> tuple[bank.Setting, int, dict[str, models.
         final = visible_labels(world, world.end + 120 * bank.DAY, 0).set_index("transaction")
         y = final["chargeback"].loc[here.labels.index].to_numpy(int)
     X = here.X.loc[here.labels.index]
-    return here, int(y.sum()), {name: fit(X, y) for name, fit in fitters.items()}
+    made = {name: fit(X, y) for name, fit in fitters.items()}
+    if kind == KINDS[3]:
+        made = {name: corrected(model, here) for name, model in made.items()}
+    return here, int(y.sum()), made
 
 
-def decided(p: np.ndarray, test: pd.DataFrame) -> float:
-    """Return what three answers cost per thousand payments, in euro, by the truth of each."""
-    tier = costs.cheapest(p, test["amount"])
-    each = costs.expected_costs(test["y"].to_numpy(float), test["amount"])
-    paid = each.to_numpy()[np.arange(len(test)), each.columns.get_indexer(tier)]
-    return float(1000 * paid.mean())
+def corrected(model: models.Model, here: bank.Setting) -> models.Model:
+    """Return a model whose odds are divided by the share of the labels that has come.
+
+    The cheap remedy: one factor for all, since the training's payments are about equally old.
+    """
+    morning = bank.of_morning(here)
+    age = (here.start - here.world.transactions.set_index("transaction")["received"]) / bank.DAY
+    came = float(morning.arrived(age.loc[here.labels.index]).mean())
+    score = model.score
+    return replace(model, _score=lambda X: models.repair_probability(score(X), 1 / came))
 
 
 def delayed(seeds: Sequence[int], customers: int = CUSTOMERS) -> pd.DataFrame:
-    """Train on five kinds of labels, and test the four weeks that follow.
+    """Train on six kinds of labels, and test the four weeks that follow.
 
     Parameters
     ----------
@@ -67,7 +86,8 @@ def delayed(seeds: Sequence[int], customers: int = CUSTOMERS) -> pd.DataFrame:
     DataFrame
         ``seed``, ``labels`` (one of :data:`KINDS`), ``model``, ``frauds`` (labelled in training),
         ``AP``, ``log skill`` (against the base rate of all labels), ``ratio`` (predicted frauds
-        over those that came) and ``cost`` (euro per thousand payments, by the truth).
+        over those that came), and of three answers within the guardrail ``cost`` (euro per
+        thousand payments, by the truth) and ``friction``.
     """
     rows = []
     for seed in seeds:
@@ -78,35 +98,84 @@ def delayed(seeds: Sequence[int], customers: int = CUSTOMERS) -> pd.DataFrame:
                 base_rate = frauds / len(here.labels)
             made["both"] = bank.blend(made["line"], made["trees"])
             for name, model in made.items():
-                p = model.score(here.X.loc[here.test.index])
                 rows.append({"seed": seed, "labels": kind, "model": name, "frauds": frauds})
-                rows[-1] |= _judged(here.test, p, base_rate)
+                rows[-1] |= _judged(here, model, base_rate)
     return pd.DataFrame(rows)
 
 
-def _judged(test: pd.DataFrame, p: np.ndarray, prevalence: float) -> dict[str, float]:
+def _judged(here: bank.Setting, model: models.Model, prevalence: float) -> dict[str, float]:
+    test, p = here.test, model.score(here.X.loc[here.test.index])
     y = test["y"].to_numpy()
+    policy = within(GUARDRAIL, Answers(), *here.expected(model.score))
+    tier = policy(p, test["amount"])
     return {
-        "AP": protocol.average_precision(y, p),
-        "log skill": protocol.skill(y, p, "log", prevalence=prevalence),
+        "AP": rare.average_precision(y, p),
+        "log skill": rare.skill(y, p, "log", prevalence=prevalence),
         "ratio": float(p.sum() / y.sum()),
-        "cost": decided(p, test),
+        "cost": paid(tier, test),
+        "friction": float((tier[y == 0] != "allow").mean()),
     }
+
+
+def paid(tier: np.ndarray, test: pd.DataFrame) -> float:
+    """Return what answers cost per thousand payments, in euro, by the truth of each."""
+    each = expected_costs(test["y"].to_numpy(float), test["amount"])
+    chosen = each.to_numpy()[np.arange(len(test)), each.columns.get_indexer(tier)]
+    return float(1000 * chosen.mean())
 
 
 # Selective labels ------------------------------------------------------------------------------
 
 #: The first model trains until this day, its policy acts until the next, and the rest tests.
 SPANS = (14, 56, 112, 150)
-#: Share of the payments that the policy blocks, and shares that are held back.
-BLOCKED, HOLDBACKS = 0.01, (0.02, 0.1)
+#: What acts: the highest hundredth blocked, or three answers within the guardrail.
+ACTING = ("blocks", "asks")
+#: Shares of the requests that are held back.
+HOLDBACKS = (0.01, 0.1)
 
 
-def selective(seeds: Sequence[int], customers: int = 1500) -> pd.DataFrame:
-    """Train again on what a policy that blocks a hundredth has let through.
+@dataclass(frozen=True)
+class Acted:
+    """What a policy left of the labels.
+
+    Attributes
+    ----------
+    stopped : ndarray of bool, shape (n,)
+        Advised to be stopped, and without a denial: no label, unless held back.
+    label : ndarray of int, shape (n,)
+        1 for fraud that passed or was denied by its owner.
+    """
+
+    stopped: np.ndarray
+    label: np.ndarray
+
+
+def acted(policy: str, p: np.ndarray, rows: pd.DataFrame) -> Acted:
+    """Return what is known once a policy has answered payments, by the truth of each.
+
+    Parameters
+    ----------
+    policy : str
+        In :data:`ACTING`.
+    p : ndarray, shape (n,)
+    rows : DataFrame, shape (n, …)
+        ``amount``, ``y`` and ``push``: what came, or would come, of a confirmation.
+    """
+    if policy == "blocks":
+        tier = Cuts((float(np.quantile(p, 1 - GUARDRAIL)),), ("block",))(p, rows["amount"])
+    else:
+        tier = within(GUARDRAIL, Answers(), p, rows["amount"].to_numpy())(p, rows["amount"])
+    denied = (tier == "confirm") & (rows["push"] == "denied").to_numpy()
+    quiet = (tier == "confirm") & (rows["push"] == "abandoned").to_numpy()
+    label = np.where(denied, 1, rows["y"].to_numpy())
+    return Acted((tier == "block") | quiet, label)
+
+
+def selective(seeds: Sequence[int], customers: int = 1000) -> pd.DataFrame:
+    """Train the bank's model again on what its policy has left of the labels.
 
     Selection alone: all labels have come, features are those of a world in which nobody was
-    blocked, and nobody reacts.
+    stopped, and nobody reacts.
 
     Parameters
     ----------
@@ -116,58 +185,83 @@ def selective(seeds: Sequence[int], customers: int = 1500) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``seed``, ``holdback``, ``training`` (``truth``, ``let through``, ``weighted``),
-        ``frauds`` (labelled), ``AP`` and ``ratio`` of trees on later payments, and of the first
-        policy its ``recall`` by the truth, ``naive`` and ``weighted`` with ``low`` and ``high``.
+        ``seed``, ``policy`` (:data:`ACTING`), ``holdback`` (0: none), ``training`` (``truth``,
+        ``labelled``, ``stopped as fraud``, ``weighted``), ``frauds`` (labelled), ``held`` (frauds
+        among what was held back), ``AP`` and ``ratio`` of the new model on later payments.
     """
     rows = []
     for seed in seeds:
-        world = simulate(seed=seed, n_customers=customers, days=SPANS[-1])
-        parts = _parts(world)
-        first, (X, y), (Z, truth) = parts["first"], parts["acts"], parts["test"]
-        stopped = first.score(X)
-        stopped = stopped > np.quantile(stopped, 1 - BLOCKED)
-        for share in HOLDBACKS:
-            held = np.random.default_rng([seed, round(1000 * share)]).random(len(y)) < share
-            known = ~stopped | held
-            weight = propensity_weights(stopped, known, share)
-            told = _recalls(stopped, y, known, weight)
-            ways = {
-                "truth": (np.ones(len(y), bool), None),
-                "let through": (~stopped, None),
-                "weighted": (known, weight[known]),
-            }
-            for name, (kept, w) in ways.items():
-                model = bank.fit_line(X[kept], y[kept], weight=w)
-                p = model.score(Z)
-                rows.append({"seed": seed, "holdback": share, "training": name})
-                rows[-1] |= {"frauds": int(y[kept].sum()), "ratio": float(p.sum() / truth.sum())}
-                rows[-1] |= {"AP": protocol.average_precision(truth, p), **told}
+        first, (X, known), (Z, later) = _parts(
+            simulate(seed=seed, n_customers=customers, days=SPANS[-1])
+        )
+        for policy in ACTING:
+            made = acted(policy, first.score(X), known)
+            ways = [(0.0, "truth", known["y"].to_numpy(), np.ones(len(X)))]
+            ways.append((0.0, "labelled", made.label, (~made.stopped).astype(float)))
+            ways.append((0.0, "stopped as fraud", made.label | made.stopped, np.ones(len(X))))
+            for share in HOLDBACKS:
+                held = np.random.default_rng([seed, round(1000 * share)]).random(len(X)) < share
+                weight = propensity_weights(made.stopped, ~made.stopped | held, share)
+                ways.append((share, "weighted", made.label, weight))
+            for share, name, y, weight in ways:
+                kept = weight > 0
+                model = bank.fit(X[kept], y[kept].astype(int), weight=weight[kept])
+                p, truth = model.score(Z), later["y"].to_numpy()
+                rows.append({"seed": seed, "policy": policy, "holdback": share, "training": name})
+                rows[-1] |= {
+                    "frauds": int(y[kept].sum()),
+                    "held": int(y[kept & made.stopped].sum()) if share else 0,
+                    "AP": rare.average_precision(truth, p),
+                    "ratio": float(p.sum() / truth.sum()),
+                }
     return pd.DataFrame(rows)
 
 
-def _parts(world: World) -> dict:
-    """Return the first policy's model, and features and truth of its days and of those after."""
+def _parts(world: World) -> tuple[models.Model, tuple, tuple]:
+    """Return the first model, and features and truth of its policy's days and of those after."""
     here = bank.setting(world, SPANS[1], wait=0)
-    received = world.transactions.set_index("transaction")["received"].loc[here.X.index]
-    twice = world.transactions["request"].duplicated().to_numpy()
-    day = ((received - world.start) / bank.DAY).to_numpy()
-    y = world.truth.set_index("transaction")["is_fraud"].loc[here.X.index].to_numpy(int)
+    table = world.transactions.set_index("transaction").loc[here.X.index]
+    truth = world.truth.set_index("transaction").loc[here.X.index]
+    rows = table[["amount"]].assign(y=truth["is_fraud"].astype(int), push=truth["push"])
+    day = ((table["received"] - world.start) / bank.DAY).to_numpy()
+    twice = table["request"].duplicated().to_numpy()
 
-    def span(start, end):
-        rows = (day >= start) & (day < end) & ~twice
-        return here.X[rows], y[rows]
+    def span(start: int, end: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+        part = (day >= start) & (day < end) & ~twice
+        return here.X[part], rows[part]
 
-    first = bank.fit_line(*span(*SPANS[:2]))
-    return {"first": first, "acts": span(*SPANS[1:3]), "test": span(*SPANS[2:])}
+    X, known = span(*SPANS[:2])
+    return bank.fit(X, known["y"].to_numpy()), span(*SPANS[1:3]), span(*SPANS[2:])
 
 
-def _recalls(stopped, y, known, weight) -> dict[str, float]:
-    estimate = recall(stopped, y, weight)
-    return {
-        "recall": float(stopped[y == 1].mean()),
-        "naive": recall(stopped, y, known.astype(float)).value,
-        "weighted": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-    }
+# How much a hold-back tells --------------------------------------------------------------------
+
+
+def coverage(
+    stopped: np.ndarray, fraud: np.ndarray, attack: np.ndarray, share: float, draws: int = 200
+) -> pd.Series:
+    """Draw a hold-back many times, and see how often the interval of the recall holds the truth.
+
+    Parameters
+    ----------
+    stopped, fraud : ndarray of bool, shape (n,)
+    attack : ndarray, shape (n,)
+        Frauds of one attack come together.
+    share : float
+    draws : int
+
+    Returns
+    -------
+    Series
+        ``truth``, ``mean`` of the estimates, ``low`` and ``high`` (of their middle 95 %),
+        ``covered`` (share of the intervals that hold the truth).
+    """
+    truth, found, rng = float(stopped[fraud].mean()), [], np.random.default_rng(0)
+    for _ in range(draws):
+        known = ~stopped | (rng.random(len(stopped)) < share)
+        one = recall(stopped, fraud, propensity_weights(stopped, known, share), attack)
+        found.append((one.value, one.low <= truth <= one.high))
+    values, covered = np.array(found, float).T
+    low, high = np.quantile(values, [0.025, 0.975])
+    told = {"truth": truth, "mean": values.mean(), "low": low, "high": high}
+    return pd.Series(told | {"covered": covered.mean()})

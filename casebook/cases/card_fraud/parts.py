@@ -49,13 +49,13 @@ class Rules(Protocol):
 
 
 class Policy(Protocol):
-    """What is advised for a probability of fraud, an amount in euro and a request, and done.
+    """What is advised for a probability of fraud, an amount in euro and a payment, and done.
 
-    As of :class:`~casebook.cases.card_fraud.bank.Answers`.
+    As of :class:`~casebook.cases.card_fraud.answers.Answers`; ``number`` is the bank's.
     """
 
     def one(
-        self, probability: float, amount: float, request: int, message: str
+        self, probability: float, amount: float, number: int, message: str, strict: bool
     ) -> tuple[str, str]: ...
 
 

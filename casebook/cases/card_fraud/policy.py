@@ -8,7 +8,7 @@ function that decides.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -17,6 +17,8 @@ import pandas as pd
 
 from casebook.cases.card_fraud.world import TIERS, History, World, cost
 
+from .answers import Policy
+from .channels import borne
 from .features import FEATURES, OnlineStore
 from .features import evidence as known_frauds
 
@@ -129,20 +131,11 @@ class StorePolicy:
         return pd.DataFrame(rows, index=index, columns=list(FEATURES)).astype(np.float32)
 
 
-def decide_by(score: Scorer, choose: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Decide:
-    """Return a decision from a model and a choice of tiers.
-
-    Parameters
-    ----------
-    score : callable
-        Features → probabilities.
-    choose : callable
-        Probabilities and amounts → tiers, such as
-        :func:`~casebook.cases.card_fraud.costs.tiers`.
-    """
+def decide_by(score: Scorer, policy: Policy) -> Decide:
+    """Return the decision of a model, whose probabilities a policy answers."""
 
     def decide(features: pd.DataFrame, batch: pd.DataFrame) -> np.ndarray:
-        return choose(score(features), batch["amount"].to_numpy())
+        return policy.decide(score(features), batch)
 
     return decide
 
@@ -203,7 +196,7 @@ def between(world: World, start: pd.Timestamp, end: pd.Timestamp | None = None) 
     )
 
 
-def business(world: World, allowed: World) -> pd.Series:
+def business(world: World, allowed: World, prices: Mapping[str, float] | None = None) -> pd.Series:
     """Return what a policy achieved, in the words of those who pay for it.
 
     Parameters
@@ -212,23 +205,26 @@ def business(world: World, allowed: World) -> pd.Series:
         Under the policy, cut to a period (:func:`between`).
     allowed : World
         The same seed and period with everything allowed.
+    prices : mapping of str to float, optional
+        Kinds of cost (:func:`~casebook.cases.card_fraud.world.cost`) that are so many times as dear
+        as usual.
 
     Returns
     -------
     Series
         ``cost`` (euro per thousand transactions of the allowed world), ``fraud cost`` and
         ``friction cost`` (its two parts), ``fraud stopped`` (share of the amount),
-        ``exempted`` (the cost if merchants bear what was disputed online without a confirmation),
-        ``stopped per friction`` (euro of fraud costs saved for each euro of friction; infinite
-        without friction), ``friction`` (share of genuine transactions that were not simply
+        ``merchants`` (what they bear of the cost, if all that can be exempted online is),
+        ``friction`` (share of genuine transactions that were not simply
         allowed), ``blocked`` (share of genuine ones that were declined), ``complaints`` (for a
         thousand customers and 30 days).
     """
     paid, free = cost(world), cost(allowed)
+    for kind, factor in (prices or {}).items():
+        paid[kind] *= factor
     thousand = (~allowed.transactions["request"].duplicated()).sum() / 1000
     of_fraud = [kind for kind in paid.index if kind in FRAUD_KINDS]
     fraud, friction = paid[of_fraud].sum(), paid.drop(of_fraud).sum()
-    saved = free[of_fraud].sum() - fraud
     genuine = ~world.truth["is_fraud"].to_numpy() & ~world.transactions["request"].duplicated()
     tier = world.transactions.loc[genuine, "tier"]
     months = (world.end - world.start) / pd.Timedelta(days=30)
@@ -237,9 +233,8 @@ def business(world: World, allowed: World) -> pd.Series:
             "cost": (fraud + friction) / thousand,
             "fraud cost": fraud / thousand,
             "friction cost": friction / thousand,
-            "exempted": (fraud + friction - merchants_part(world)) / thousand,
+            "merchants": merchants_part(world) / thousand,
             "fraud stopped": 1 - paid["fraud"] / free["fraud"] if free["fraud"] else np.nan,
-            "stopped per friction": saved / friction if friction else np.inf,
             "friction": (tier != "allow").mean(),
             "blocked": (tier == "block").mean(),
             "complaints": 1000 * len(world.complaints) / len(world.customers) / months,
@@ -250,10 +245,11 @@ def business(world: World, allowed: World) -> pd.Series:
 def merchants_part(world: World) -> float:
     """Return the euro of disputed payments that went through online without a confirmation.
 
-    They go back to the merchant where the merchant's bank asked for an exemption.
+    They go back to the merchant where the merchant's bank asked for an exemption, as it may up to
+    500 euro.
     """
     seen = world.transactions
-    part = (seen["channel"] == "online") & (seen["outcome"] == "approved")
+    part = (borne(seen["channel"], seen["amount"]) == 0) & (seen["outcome"] == "approved")
     part &= world.truth["delay"].notna().to_numpy() & ~seen["request"].duplicated()
     return float(seen.loc[part, "amount"].clip(lower=0).sum())
 
@@ -270,24 +266,19 @@ def friction_by(world: World, group: str = "segment") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        By group: ``transactions``, ``asked`` (share confirmed or called), ``blocked``,
-        ``abandoned`` (share of the asked), and ``false alarms per fraud`` (genuine transactions
-        that were not allowed, for each fraud that was not).
+        By group: ``transactions``, ``asked`` (share confirmed or called), ``blocked``, and
+        ``abandoned`` (share of the asked).
     """
     seen = world.transactions.assign(fraud=world.truth["is_fraud"].to_numpy())
     seen = seen[~seen["request"].duplicated()]
     seen = seen.merge(world.customers[["customer", group]], on="customer")
-    stopped = seen["tier"] != "allow"
     rows = {}
-    for name, part in seen.groupby(group, observed=True):
-        genuine = part[~part["fraud"]]
+    for name, genuine in seen[~seen["fraud"]].groupby(group, observed=True):
         asked = genuine["tier"].isin(["confirm", "call"])
-        alarms, caught = (stopped[genuine.index]).sum(), (stopped & seen["fraud"])[part.index].sum()
         rows[name] = {
             "transactions": len(genuine),
             "asked": asked.mean(),
             "blocked": (genuine["tier"] == "block").mean(),
             "abandoned": (genuine.loc[asked, "outcome"] == "abandoned").mean(),
-            "false alarms per fraud": alarms / caught if caught else np.nan,
         }
     return pd.DataFrame(rows).T.rename_axis(group)

@@ -23,34 +23,6 @@ import pandas as pd
 
 from casebook.cases.card_fraud.world import World, visible_labels
 from casebook.data.contracts import need_columns
-from casebook.evaluate.rare import (
-    ap_at_prevalence,
-    average_precision,
-    calibration_error,
-    card_precision,
-    card_precision_by_day,
-    recall_at_fpr,
-    scores,
-    skill,
-    top_calibration,
-)
-
-__all__ = [
-    "DAY",
-    "Week",
-    "ap_at_prevalence",
-    "average_precision",
-    "calibration_error",
-    "card_precision",
-    "card_precision_by_day",
-    "handbook_split",
-    "recall_at_fpr",
-    "scores",
-    "skill",
-    "top_calibration",
-    "weeks",
-    "world_split",
-]
 
 DAY = pd.Timedelta(days=1)
 

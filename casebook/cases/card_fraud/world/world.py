@@ -12,7 +12,6 @@ import pandas as pd
 
 from . import constants as k
 from .attacks import Attacks
-from .oracle import fraud_density, genuine_density, onset_density
 from .people import CARD, NOT_SENT, Columns, People, Terminals, ident, make_people, purchases
 
 #: Column of the Fraud Handbook's data → column here, so that the same functions read both.
@@ -57,7 +56,6 @@ _LOG = {
     "device": np.int64,
     "ip": np.int64,
     "status": np.int8,
-    "where": np.int8,
     "retry": bool,
     "attack": np.int32,
     "attempt": np.int16,
@@ -67,7 +65,6 @@ _LOG = {
     "react": np.float32,
     "rest": np.float32,
     "hold": np.float32,
-    "running": np.float32,
     "advised": np.int8,
     "tier": np.int8,
     "outcome": np.int8,
@@ -109,8 +106,7 @@ class World:
         ``scenario`` (friendly: a genuine one whose owner would dispute it), ``attack``,
         ``attacker``, ``ring`` (−1: none), ``true_time``, ``push`` and ``call`` (the outcome a
         confirmation would have), ``delay`` (days until the chargeback that would come if it went
-        through, empty: none would), ``oracle`` (probability of fraud
-        under the generating process: see the package's docstring).
+        through, empty: none would).
     truth_customers : DataFrame
         ``customer``, ``household``, ``night_worker``, ``disputer``, ``abandons_push``,
         ``abandons_call`` (probabilities), ``left`` ("", "friction", "own reasons").
@@ -298,7 +294,7 @@ class _Bank:
                 here &= time >= self.aside_until[who]
             parts.append({name: values[here] for name, values in part.items()})
         rows: Columns = {}
-        for name, dtype in (_LOG | {"pace": np.float32, "scale": np.float32}).items():
+        for name, dtype in _LOG.items():
             missing = np.nan if dtype is np.float32 else -1 if dtype is not bool else False
             values = [
                 p[name] if name in p else np.full(len(p["time"]), missing, dtype) for p in parts
@@ -359,28 +355,6 @@ class _Bank:
         rests = (rows["react"] >= leaves) & (rows["react"] < leaves + k.ASIDE)
         rests &= outcome != k.CONFIRMED
         np.maximum.at(self.aside_until, who[rests], end + rows["rest"][rests])
-
-    def running(self, rows: Columns, start: float) -> None:
-        """Fill in the intensity of the attacks that run on each row's card, for the oracle."""
-        attacks = self.attacks
-        rows["running"] = np.zeros(len(rows["time"]), np.float32)
-        # A test may strike any card next, so it counts with the hazard, not as running.
-        active = (attacks.began < np.inf) & (attacks.over > start)
-        active = np.flatnonzero(active & (attacks.scenario != k.TESTING))
-        on = np.full(len(self.people.town), -1)
-        on[attacks.holds(active)] = active
-        mine = rows["attack"] >= 0
-        attack = np.where(mine, rows["attack"], on[rows["customer"]])
-        known = (attack >= 0) & (attacks.scenario[attack] != k.TESTING)
-        known &= (rows["time"] > attacks.began[attack]) & (rows["time"] <= attacks.over[attack])
-        at = np.flatnonzero(known)
-        if len(at):
-            which, mine = attack[at], mine[at]
-            pace = np.where(mine, rows["pace"][at], attacks.pace[which])
-            scale = np.where(mine, rows["scale"][at], attacks.scale[which])
-            part = {name: values[at] for name, values in rows.items()}
-            density = fraud_density(self.people, part, attacks.scenario[which], scale)
-            rows["running"][at] = pace * density
 
 
 def _named(name: str, codes: np.ndarray) -> pd.Categorical:
@@ -469,7 +443,6 @@ def simulate(
         made, carried = _attempts(attacks, carried, end)
         part = {name: values[cuts[i] : cuts[i + 1]] for name, values in genuine.items()}
         rows = bank.gather(part, made)
-        bank.running(rows, start)
         if policy is None:
             advised = np.zeros(len(rows["time"]), np.int8)
         else:
@@ -596,7 +569,6 @@ def _world(bank: _Bank, tables: tuple, days: int) -> World:
                 "push": _named("push", rows["push"]),
                 "call": _named("call", rows["call"]),
                 "delay": rows["delay"],
-                "oracle": _oracle(people, attacks, rows),
             }
         ),
         truth_customers=pd.DataFrame(
@@ -637,18 +609,6 @@ def _complaints(seed: int, rows: Columns, days: int) -> pd.DataFrame:
 def _scenarios(attacks: Attacks, rows: Columns) -> np.ndarray:
     friendly = np.where(np.isnan(rows["delay"]), 0, k.FRIENDLY)
     return np.where(rows["attack"] >= 0, attacks.scenario[rows["attack"]], friendly).astype(np.int8)
-
-
-def _oracle(people: People, attacks: Attacks, rows: Columns) -> np.ndarray:
-    """Return the probability of fraud given the whole past and the mark of the transaction."""
-    attacked = onset_density(people, attacks, rows) + rows["running"]
-    genuine = genuine_density(people, rows)
-    # A thief has the card: its owner cannot pay with it.
-    stolen = (rows["running"] > 0) & (rows["attack"] >= 0)
-    stolen &= attacks.scenario[rows["attack"]] == k.STOLEN
-    genuine[stolen] = 0
-    total = attacked + genuine
-    return np.divide(attacked, total, out=np.zeros(len(total)), where=total > 0)
 
 
 def _case_codes(seed: int, rows: Columns, disputed: np.ndarray) -> np.ndarray:
