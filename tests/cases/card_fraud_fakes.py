@@ -12,16 +12,18 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import wraps
 from typing import Any
 
 import httpx
 import pandas as pd
 
 from casebook.cases.card_fraud.audit import EVIDENCE, OUTCOME, Audit, Decision, event_of
-from casebook.cases.card_fraud.schema import CONFIRMATIONS, unstamp
+from casebook.cases.card_fraud.schema import CONFIRMATIONS
 from casebook.cases.card_fraud.service import create_app
 from casebook.serving.breaker import Breaker
 from casebook.serving.drills import Passed
+from casebook.serving.strict import unstamp
 from casebook.serving.tokens import Tokens
 
 #: The service's clock stands still here.
@@ -173,6 +175,33 @@ def history(audit: Audit) -> tuple[pd.DataFrame, pd.DataFrame]:
         made["outcome_known"] = pd.to_datetime(made["outcome_known"])
     frauds = pd.DataFrame(told, columns=["transaction", "known"])
     return made, frauds.sort_values("known", kind="stable", ignore_index=True)
+
+
+def causal(policy, every: int = 10):
+    """Return a policy that is asked again for the first half of each so-manieth batch.
+
+    One that decides from what came before gives the same tiers again.
+    """
+    asked = 0
+
+    @wraps(policy)
+    def checked(batch, history):
+        nonlocal asked
+        tiers = list(policy(batch, history))
+        half = len(batch) // 2
+        if asked % every == 0 and half and len(tiers) == len(batch):
+            before = list(policy(batch.iloc[:half], history))
+            changed = [i for i, (a, b) in enumerate(zip(tiers, before, strict=False)) if a != b]
+            if changed:
+                raise ValueError(
+                    f"the policy looks ahead in the batch of {history.now:%Y-%m-%d %H:%M}: "
+                    f"{len(changed)} of {half} tiers change, the first at row {changed[0]}, when "
+                    "the second half of the batch is taken away; use earlier rows only"
+                )
+        asked += 1
+        return tiers
+
+    return checked
 
 
 # Served by a subprocess --------------------------------------------------------------------------

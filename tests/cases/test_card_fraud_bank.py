@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from card_fraud_fakes import causal
 
 from casebook.cases.card_fraud import (
     bank,
@@ -40,10 +41,10 @@ from casebook.cases.card_fraud.policy import (
     decide_by,
     friction_by,
 )
-from casebook.cases.card_fraud.snapshots import restored
-from casebook.cases.card_fraud.world import causal, cost, simulate
+from casebook.cases.card_fraud.world import cost, simulate
 from casebook.features.definition import skew
 from casebook.serving.breaker import Breaker
+from casebook.serving.snapshots import restored
 from casebook.serving.tokens import Tokens
 
 KEY = b"the key of the tests"
@@ -387,7 +388,7 @@ def check_reasons(contribute, model, X) -> None:
 def test_the_reasons_are_those_of_the_model_that_decides(made, model):
     p = model.score(made.here.X)
     X = made.here.X[(p > 1e-5) & (p < 0.99)].sample(40, random_state=0)
-    check_reasons(lambda row: bank.contributions(model, row, made.usual).sum(), model, X)
+    check_reasons(lambda row: made.contributions(row).sum(), model, X)
     trees = model.inner[1].inner
     with pytest.raises(AssertionError):  # planted: the reasons of the trees alone
         check_reasons(lambda row: trees.predict(row, pred_contrib=True)[0, :-1].sum(), model, X)

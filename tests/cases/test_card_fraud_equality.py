@@ -18,10 +18,11 @@ from card_fraud_fakes import TOKENS, history
 from casebook.cases.card_fraud import audit as audits
 from casebook.cases.card_fraud import decisions, features
 from casebook.cases.card_fraud.audit import Audit
-from casebook.cases.card_fraud.schema import payload, stamp
+from casebook.cases.card_fraud.schema import payload
 from casebook.cases.card_fraud.world import simulate
 from casebook.features.definition import skew
 from casebook.serving.breaker import Breaker
+from casebook.serving.strict import stamp
 
 PAYMENTS = 900
 

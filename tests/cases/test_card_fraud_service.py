@@ -29,18 +29,15 @@ from pace import patience
 
 from casebook.cases.card_fraud import decisions, schema
 from casebook.cases.card_fraud.audit import Audit, Conflict
-from casebook.cases.card_fraud.service import (
-    Limits,
-    Service,
-    bare_app,
-    create_app,
-    payload,
-    rebuild,
-)
+from casebook.cases.card_fraud.decisions import Service
+from casebook.cases.card_fraud.parts import rebuild
+from casebook.cases.card_fraud.schema import Limits, payload
+from casebook.cases.card_fraud.service import bare_app, create_app
 from casebook.cases.card_fraud.world import CHAPTER
 from casebook.data import snapshot
 from casebook.serving.breaker import Breaker
 from casebook.serving.load import Server, crashing, fault_drill, slow
+from casebook.serving.strict import Problem, parse
 from casebook.serving.tokens import Tokens
 
 
@@ -615,7 +612,7 @@ def test_overload_is_shed_to_the_rules(make):
 
 
 def test_a_service_that_sheds_nothing_is_found(make):
-    with pytest.raises(schema.Problem, match="busy"):
+    with pytest.raises(Problem, match="busy"):
         check_overload(make, shed=1e9, patience=0.2)
 
 
@@ -916,7 +913,7 @@ def test_every_row_of_the_snapshot_is_a_valid_payment():
     rows = snapshot(CHAPTER, "transactions.parquet")
     rows = rows[(rows["amount"] < 0) | (rows.index % 25 == 0)]
     for row in rows.to_dict("records"):
-        sent = schema.parse(json.dumps(payload(row)).encode(), schema.Payment)
+        sent = parse(json.dumps(payload(row)).encode(), schema.Payment)
         assert sent.amount == row["amount"] and sent.time == row["time"]
 
 

@@ -12,16 +12,15 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import pytest
+from card_fraud_fakes import causal
 from pandas.testing import assert_frame_equal
 
 from casebook.cases.card_fraud.world import (
     CHAPTER,
-    HANDBOOK_COLUMNS,
     SCENARIOS,
     SEED,
     TIERS,
     World,
-    causal,
     constants,
     cost,
     simulate,
@@ -29,6 +28,7 @@ from casebook.cases.card_fraud.world import (
     visible_labels,
 )
 from casebook.data import snapshot
+from casebook.data.tables import HANDBOOK_COLUMNS
 from casebook.project import data_dir
 
 SIZE = {"n_customers": 1500, "days": 150}

@@ -20,8 +20,9 @@ from typing import Any
 
 import pandas as pd
 
-from casebook.cases.card_fraud.schema import CONFIRMATIONS, unstamp
+from casebook.cases.card_fraud.schema import CONFIRMATIONS
 from casebook.serving.log import CHAIN, Log, Table
+from casebook.serving.strict import unstamp
 from casebook.serving.tokens import Tokens
 
 #: Version of the tables.

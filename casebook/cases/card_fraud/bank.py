@@ -273,29 +273,3 @@ def train(here: Setting, fitter: Callable[..., models.Model] = fit) -> models.Mo
     both = pd.concat([X, X[some]])
     weight = np.concatenate([1 - np.where(some, part, 0), part[some]])
     return fitter(both, np.concatenate([y, np.ones(some.sum(), int)]), weight=weight)
-
-
-def contributions(model: models.Model, row: pd.DataFrame, usual: pd.Series) -> np.ndarray:
-    """Return what each feature of a payment adds to the log odds of the bank's model.
-
-    Parameters
-    ----------
-    model : Model
-        Of :func:`fit`: the mean in log odds of logistic regression and LightGBM.
-    row : DataFrame, shape (1, features)
-    usual : Series
-        The usual value of each feature.
-
-    Returns
-    -------
-    ndarray, shape (features,)
-        The mean of the trees' contributions (``pred_contrib``, SHAP) and the line's, which is what
-        its log odds lose when the feature becomes usual. Their sum differs from the model's log
-        odds by the same number for every payment.
-    """
-    logistic, trees = model.inner
-    names, n = list(model.columns), len(model.columns)
-    table = pd.concat([row[names]] * (n + 1), ignore_index=True).to_numpy(float)
-    table[np.arange(n), np.arange(n)] = usual[names].to_numpy(float)
-    odds = log_odds(logistic.score(pd.DataFrame(table, columns=names)))
-    return (odds[-1] - odds[:-1] + trees.inner.predict(row[names], pred_contrib=True)[0, :-1]) / 2

@@ -39,7 +39,6 @@ from casebook.cases.card_fraud.audit import (
 from casebook.cases.card_fraud.channels import message
 from casebook.cases.card_fraud.parts import (
     Policy,
-    Reply,
     Rules,
     Score,
     Store,
@@ -52,23 +51,20 @@ from casebook.cases.card_fraud.schema import (
     CONFIRMATIONS,
     Limits,
     Payment,
-    Problem,
     Report,
     Stamped,
     as_input,
     check_amount,
     check_time,
     fingerprint,
-    parse,
-    stamp,
-    unstamp,
 )
-from casebook.cases.card_fraud.snapshots import restored, saved
 from casebook.cases.card_fraud.world.constants import TIERS
 from casebook.serving.breaker import Breaker
 from casebook.serving.consumer import Refused
 from casebook.serving.feed_clock import FeedClock
 from casebook.serving.log import LogFailed
+from casebook.serving.snapshots import restored, saved
+from casebook.serving.strict import Problem, Reply, parse, stamp, unstamp
 from casebook.serving.tokens import Tokens
 
 log = logging.getLogger(__name__)

@@ -17,12 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from casebook.cases.card_fraud.world import simulate
 from casebook.cases.card_fraud.world.constants import CATEGORIES, ENTRIES, SNAPSHOT
 from casebook.serving.breaker import Breaker
-from casebook.serving.reasons import top_reasons
+from casebook.serving.reasons import lost_when_usual, top_reasons
 from casebook.serving.tokens import Tokens, key_at
 
 from . import bank, features, models, rules
@@ -84,11 +85,22 @@ class Deployment:
         table = pd.DataFrame([row], columns=list(features.FEATURES))
         return float(self.model.score(table)[0]), self.reasons(table)
 
+    def contributions(self, table: pd.DataFrame) -> np.ndarray:
+        """Return what each feature of one event adds to the log odds of the model that decides.
+
+        It is the mean of the line's and the trees' (``pred_contrib``, SHAP); their sum differs from
+        the log odds by the same number for every event.
+        """
+        line, trees = self.model.inner
+        table = table[list(self.model.columns)]
+        of_line = lost_when_usual(lambda X: bank.log_odds(line.score(X)), table, self.usual)
+        return (of_line + trees.inner.predict(table, pred_contrib=True)[0, :-1]) / 2
+
     def reasons(self, table: pd.DataFrame, n: int = 3) -> list[str]:
         """Return what raises the probability of one event most, in the model that decides."""
         return top_reasons(
             list(table),
-            bank.contributions(self.model, table, self.usual),
+            self.contributions(table),
             table.iloc[0].tolist(),
             features.FEATURES,
             n,

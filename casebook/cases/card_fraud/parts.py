@@ -14,7 +14,8 @@ from numbers import Real
 from typing import Any, Protocol
 
 from casebook.cases.card_fraud.audit import EVIDENCE, OUTCOME, Audit, Decision, Outcome, event_of
-from casebook.cases.card_fraud.schema import CONFIRMATIONS, unstamp
+from casebook.cases.card_fraud.schema import CONFIRMATIONS
+from casebook.serving.strict import unstamp
 
 log = logging.getLogger(__name__)
 
@@ -57,15 +58,6 @@ class Policy(Protocol):
     def one(
         self, probability: float, amount: float, number: int, message: str, strict: bool
     ) -> tuple[str, str]: ...
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a client gets: a status of HTTP, a body, and whether it was replied before."""
-
-    status: int
-    body: dict[str, Any]
-    replayed: bool = False
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,8 @@ class StorePolicy:
     Notes
     -----
     Asked twice about a batch it answers the same: the store is brought up to date by what the
-    history holds, never by the batch itself, so that
-    :func:`~casebook.cases.card_fraud.world.causal` may check it. What became known during a day
+    history holds, never by the batch itself, so that a test may check that it does not look ahead.
+    What became known during a day
     counts from the next midnight, since the history ends there.
     """
 

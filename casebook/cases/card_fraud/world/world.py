@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import wraps
 from itertools import pairwise
 
 import numpy as np
@@ -14,16 +13,6 @@ from . import constants as k
 from .attacks import Attacks
 from .people import CARD, NOT_SENT, Columns, People, Terminals, ident, make_people, purchases
 
-#: Column of the Fraud Handbook's data → column here, so that the same functions read both.
-HANDBOOK_COLUMNS = {
-    "TRANSACTION_ID": "transaction",
-    "TX_DATETIME": "time",
-    "CUSTOMER_ID": "customer",
-    "TERMINAL_ID": "terminal",
-    "TX_AMOUNT": "amount",
-    "TX_FRAUD": "is_fraud",
-    "TX_FRAUD_SCENARIO": "scenario",
-}
 #: What every transaction says when it asks to be decided, and what the decision adds.
 ASKED = ("transaction", "request", "time", "received", "customer", "card", "terminal")
 ASKED += ("category", "channel", "entry", "amount", "country", "device", "ip")
@@ -399,7 +388,7 @@ def simulate(
         ``policy(batch, history)`` gives a tier (``"allow"``, ``"confirm"``, ``"call"``,
         ``"block"``) for each row of a batch of transactions in order of arrival; ``history`` is
         what the bank knew when the batch began (:class:`History`). Without one everything is
-        allowed. See :func:`causal` for policies that use the rows of the batch.
+        allowed. A policy must not use later rows of its batch.
     seed : int
         The same seed and policy give the same world, bit by bit; the same seed and another
         policy give the same customers, purchases meant and attackers.
@@ -704,48 +693,6 @@ def cost(world: World) -> pd.Series:
             "churn": k.CHURN_COST * (world.truth_customers["left"] == "friction").sum(),
         }
     ).astype(float)
-
-
-def causal(policy: Policy, every: int = 10) -> Policy:
-    """Return a policy that refuses to look ahead within a batch.
-
-    A batch is a day, so that the rows of the evening lie before the policy when it decides the
-    rows of the morning. This wrapper asks again for the first half of every tenth batch (and of
-    the first): a policy that decides from what came before gives the same tiers again. It finds
-    a policy that looks ahead when that changes a tier, not otherwise; a policy must not change
-    when it is asked twice.
-
-    Parameters
-    ----------
-    policy : callable
-    every : int
-        Batches from one check to the next.
-
-    Raises
-    ------
-    ValueError
-        From the wrapped policy, when tiers depend on rows that arrive later.
-    """
-    asked = 0
-
-    @wraps(policy)
-    def checked(batch: pd.DataFrame, history: History) -> Iterable[str]:
-        nonlocal asked
-        tiers = list(policy(batch, history))
-        half = len(batch) // 2
-        if asked % every == 0 and half and len(tiers) == len(batch):
-            before = list(policy(batch.iloc[:half], history))
-            changed = [i for i, (a, b) in enumerate(zip(tiers, before, strict=False)) if a != b]
-            if changed:
-                raise ValueError(
-                    f"the policy looks ahead in the batch of {history.now:%Y-%m-%d %H:%M}: "
-                    f"{len(changed)} of {half} tiers change, the first at row {changed[0]}, when "
-                    "the second half of the batch is taken away; use earlier rows only"
-                )
-        asked += 1
-        return tiers
-
-    return checked
 
 
 def snapshots() -> dict[str, pd.DataFrame]:

@@ -2,6 +2,18 @@
 
 It is signed: a pickle that somebody else has written is never opened. Where it does not fit the
 audit, the store is rebuilt from the beginning.
+
+Examples
+--------
+>>> import tempfile
+>>> class Audit:
+...     def anchor(self): return 2, "digest"
+...     def holds(self, sequence, digest): return (sequence, digest) == self.anchor()
+>>> tokens = Tokens(b"a key that is long enough")
+>>> with tempfile.TemporaryDirectory() as folder:
+...     saved(Path(folder) / "state", {"cards": 3}, Audit(), tokens)
+...     restored(Path(folder) / "state", Audit(), tokens)
+({'cards': 3}, 2)
 """
 
 from __future__ import annotations
@@ -9,13 +21,20 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from casebook.cases.card_fraud.audit import Audit
 from casebook.serving.tokens import Tokens
 
 
-def saved(path: Path, store: Any, audit: Audit, tokens: Tokens) -> None:
+class Anchored(Protocol):
+    """A log that says how many rows it has, the last one's hash, and whether a row has a hash."""
+
+    def anchor(self) -> tuple[int, str]: ...
+
+    def holds(self, sequence: int, digest: str) -> bool: ...
+
+
+def saved(path: Path, store: Any, audit: Anchored, tokens: Tokens) -> None:
     """Write a store that has seen all of the audit; whole or not at all, for its owner alone."""
     count, digest = audit.anchor()
     body = pickle.dumps((count, digest, store))
@@ -28,7 +47,7 @@ def saved(path: Path, store: Any, audit: Audit, tokens: Tokens) -> None:
     os.replace(part, path)
 
 
-def restored(path: Path | None, audit: Audit, tokens: Tokens) -> tuple[Any, int] | None:
+def restored(path: Path | None, audit: Anchored, tokens: Tokens) -> tuple[Any, int] | None:
     """Return a store and the row of the audit that it saw last; None where there is none."""
     if path is None or not path.exists():
         return None
