@@ -364,6 +364,67 @@ def scores(
     }
 
 
+# A test that was thinned --------------------------------------------------------------
+
+
+def thinned_test(
+    y: np.ndarray,
+    score: np.ndarray,
+    keeps: Sequence[float] = (1.0, 0.3, 0.1, 0.03, 0.01),
+    draws: int = 50,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Thin out the genuine rows of a test and look at its average precision.
+
+    Parameters
+    ----------
+    y : ndarray of 0 and 1, shape (n,)
+    score : ndarray of float, shape (n,)
+        Of one model: nothing about it changes.
+    keeps : sequence of float
+        Shares of genuine rows to keep.
+    draws : int
+        Random draws for each.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        ``keep``, ``fraud`` (share), ``AP`` as it would be reported, ``corrected`` (by
+        :func:`ap_at_prevalence`) with ``low`` and ``high``
+        (95 % of the draws), ``full`` (of the whole test).
+
+    Raises
+    ------
+    ValueError
+        When a share is not above 0 and at most 1.
+    """
+    y, score = np.asarray(y), np.asarray(score, float)
+    if bad := [keep for keep in keeps if not 0 < keep <= 1]:
+        raise ValueError(f"shares to keep must be above 0 and at most 1: {bad}")
+    rng, rows, prevalence = np.random.default_rng(seed), [], y.mean()
+    full = average_precision(y, score)
+    genuine = np.flatnonzero(y == 0)
+    frauds = np.flatnonzero(y == 1)
+    for keep in keeps:
+        size = max(1, round(keep * len(genuine)))
+        found = []
+        for _ in range(1 if keep == 1 else draws):
+            part = np.append(frauds, rng.choice(genuine, size, replace=False))
+            found.append(
+                (
+                    average_precision(y[part], score[part]),
+                    ap_at_prevalence(y[part], score[part], prevalence),
+                )
+            )
+        seen, corrected = np.array(found).T
+        low, high = np.quantile(corrected, [0.025, 0.975])
+        share = len(frauds) / (len(frauds) + size)
+        rows.append((keep, share, seen.mean(), corrected.mean(), low, high, full))
+    columns = ["keep", "fraud", "AP", "corrected", "low", "high", "full"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 # Checks -------------------------------------------------------------------------------
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from casebook.cases.card_fraud import studies
 from casebook.cases.card_fraud.models import FAMILIES, Fold
-from casebook.cases.card_fraud.protocol import handbook_split
 from casebook.data import find_real
 from casebook.data.tables import fraud_handbook
 from casebook.evaluate.intervals import mean_interval
+from casebook.evaluate.prequential import known_cards_split
 from casebook.evaluate.rare import average_precision, card_precision, skill
 
 DAY = pd.Timedelta(days=1)
@@ -61,7 +61,7 @@ def test_weeks_that_tune_lie_before_weeks_that_test():
 def test_folds_are_the_weeks_rows(frame, features):
     _, test = studies.handbook_weeks()
     for week, fold in zip(test, studies.handbook_folds(frame, test, features), strict=True):
-        train, later = handbook_split(frame, week)
+        train, later = known_cards_split(frame, week)
         np.testing.assert_array_equal(fold.X_train["amount"], frame.loc[train, "amount"])
         np.testing.assert_array_equal(fold.y_validation, frame.loc[later, "is_fraud"])
         assert fold.X_validation.index.tolist() == np.flatnonzero(later).tolist()
@@ -176,25 +176,6 @@ def test_ways_share_one_setting_and_repair_the_mean(frame, features):
     assert weights == [10, ratio] * 2
     with pytest.raises(ValueError, match="no way 'SMOTE'"):
         studies.imbalance_study(folds, ["SMOTE"])
-
-
-# Thinned tests ------------------------------------------------------------------------
-
-
-def test_thinning_flatters_and_the_correction_takes_it_back():
-    rng = np.random.default_rng(0)
-    y = (rng.random(40_000) < 0.01).astype(int)
-    score = rng.normal(size=40_000) + 2.5 * y
-    table = studies.thinned_test(y, score, (1.0, 0.1, 0.03))
-    full = average_precision(y, score)
-    assert table["AP"].is_monotonic_increasing and table["AP"].iloc[-1] > full + 0.3
-    np.testing.assert_allclose(table["corrected"], full, atol=0.03)
-    assert ((table["low"] <= full + 1e-9) & (full <= table["high"] + 1e-9)).all()
-    widths = (table["high"] - table["low"]).tolist()
-    assert widths == sorted(widths) and widths[0] == 0
-    assert table["fraud"].tolist() == pytest.approx([0.01, 0.092, 0.25], abs=0.01)
-    with pytest.raises(ValueError, match=r"at most 1: \[0, 2\]"):
-        studies.thinned_test(y, score, (0, 2, 1))
 
 
 # Public data --------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from casebook.evaluate.rare import (
     recall_at_fpr,
     scores,
     skill,
+    thinned_test,
     top_calibration,
 )
 
@@ -286,3 +287,22 @@ def test_a_score_that_is_no_probability_has_no_skill(days):
     assert np.isnan([found["brier skill"], found["log skill"], found["cost"]]).all()
     with pytest.raises(ValueError, match="one each is due"):
         scores(days, k=10, cost=lambda rows: 1.0)
+
+
+# Thinned tests ------------------------------------------------------------------------
+
+
+def test_thinning_flatters_and_the_correction_takes_it_back():
+    rng = np.random.default_rng(0)
+    y = (rng.random(40_000) < 0.01).astype(int)
+    score = rng.normal(size=40_000) + 2.5 * y
+    table = thinned_test(y, score, (1.0, 0.1, 0.03))
+    full = average_precision(y, score)
+    assert table["AP"].is_monotonic_increasing and table["AP"].iloc[-1] > full + 0.3
+    np.testing.assert_allclose(table["corrected"], full, atol=0.03)
+    assert ((table["low"] <= full + 1e-9) & (full <= table["high"] + 1e-9)).all()
+    widths = (table["high"] - table["low"]).tolist()
+    assert widths == sorted(widths) and widths[0] == 0
+    assert table["fraud"].tolist() == pytest.approx([0.01, 0.092, 0.25], abs=0.01)
+    with pytest.raises(ValueError, match=r"at most 1: \[0, 2\]"):
+        thinned_test(y, score, (0, 2, 1))

@@ -17,8 +17,9 @@ import pandas as pd
 
 from casebook.cases.card_fraud.world import World, simulate, visible_labels
 from casebook.evaluate.delays import Arrivals, label_weights, still_to_come
+from casebook.evaluate.prequential import Week
 
-from . import features, models, protocol
+from . import features, models
 
 #: Worlds on which settings were chosen; never scored again.
 TUNING = (1, 2, 3)
@@ -145,7 +146,7 @@ class Setting:
 
     world: World
     X: pd.DataFrame
-    week: protocol.Week
+    week: Week
     labels: pd.Series
     test: pd.DataFrame
 
@@ -170,6 +171,56 @@ class Setting:
         return score(recent), rows["amount"].to_numpy(), rows["channel"].astype(str).to_numpy()
 
 
+def world_split(
+    world: World, week: Week, wait: float | None = None
+) -> tuple[pd.Series, pd.DataFrame]:
+    """Return the labels to learn from, as known when the test begins, and the test with its truth.
+
+    The bank cancels cards of its own when it learns of a fraud, so none are taken out here.
+
+    Parameters
+    ----------
+    world : World
+    week : Week
+    wait : float, optional
+        Days after which a transaction without a chargeback counts as genuine; those from the end
+        of the training to the test by default.
+
+    Returns
+    -------
+    labels : Series of int
+        Index ``transaction``: what went through in the training span and is labelled at
+        ``known_at``. What was stopped has no label.
+    test : DataFrame
+        Index ``transaction``: ``time`` (of arrival), ``card``, ``customer``, ``amount``,
+        ``y`` (the truth), ``scenario``. Retries of a request are left out.
+
+    Raises
+    ------
+    ValueError
+        When a span has no rows.
+    """
+    table = world.transactions
+    wait = (week.known_at - week.train_to) / DAY if wait is None else wait
+    received = table.set_index("transaction")["received"]
+    labels = visible_labels(world, week.known_at, wait).set_index("transaction")["chargeback"]
+    at = received.reindex(labels.index)
+    labels = labels[(at >= week.train_from) & (at < week.train_to)].astype(int)
+    rows = (table["received"] >= week.test_from) & (table["received"] < week.test_to)
+    rows &= ~table["request"].duplicated()
+    test = table.loc[rows, ["transaction", "received", "card", "customer", "amount"]]
+    test = test.rename(columns={"received": "time"}).set_index("transaction")
+    truth = world.truth.set_index("transaction").loc[test.index]
+    test = test.assign(y=truth["is_fraud"].astype(int), scenario=truth["scenario"])
+    for name, part in (("train", labels), ("test", test)):
+        if part.empty:
+            raise ValueError(
+                f"no row of the world is in the {name} span of {week.name}, or none has a label "
+                "by then"
+            )
+    return labels, test
+
+
 def setting(
     world: World, start: int, end: int | None = None, wait: float = WAIT, warm_up: int = WARM_UP
 ) -> Setting:
@@ -192,7 +243,7 @@ def setting(
         When the training has no day.
     """
     begin = world.start + start * DAY
-    week = protocol.Week(
+    week = Week(
         f"{begin:%Y-%m-%d}",
         world.start + warm_up * DAY,
         begin - wait * DAY,
@@ -207,7 +258,7 @@ def setting(
         )
     known = features.evidence(world.transactions, world.labels)
     X = features.batch(world.transactions, world.terminals, world.customers, known)
-    labels, test = protocol.world_split(world, week, wait)
+    labels, test = world_split(world, week, wait)
     return Setting(world, X, week, labels, test)
 
 

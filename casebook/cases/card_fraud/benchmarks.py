@@ -452,12 +452,12 @@ def real_thinned() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As :func:`~casebook.cases.card_fraud.studies.thinned_test`.
+        As :func:`~casebook.evaluate.rare.thinned_test`.
     """
     frame, X = _handbook()
     (fold,) = studies.handbook_folds(frame, studies.handbook_weeks()[1][-1:], X)
     boosted = models.FAMILIES["LightGBM"].fit(fold.X_train, fold.y_train)
-    thin = studies.thinned_test(fold.y_validation, boosted.score(fold.X_validation), draws=20)
+    thin = rare.thinned_test(fold.y_validation, boosted.score(fold.X_validation), draws=20)
     return from_real(thin, "fraud_handbook")
 
 

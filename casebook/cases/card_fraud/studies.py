@@ -1,4 +1,4 @@
-"""What is measured on public data: families on the Handbook's weeks, resampling, thinned tests.
+"""What is measured on public data: families on the Handbook's weeks, resampling.
 
 Each function returns a tidy frame and is called twice: reduced while a reader waits, in full for
 the record. What is tuned is tuned on weeks before all test weeks, and the test is seen once.
@@ -14,10 +14,9 @@ import pandas as pd
 
 from casebook.cases.card_fraud import models
 from casebook.cases.card_fraud.models import FAMILIES, Family, Fold, Model, Params
-from casebook.cases.card_fraud.protocol import Week, handbook_split, weeks
 from casebook.evaluate.intervals import mean_interval
+from casebook.evaluate.prequential import Week, known_cards_split, weeks
 from casebook.evaluate.rare import (
-    ap_at_prevalence,
     average_precision,
     recall_at_fpr,
     scores,
@@ -98,7 +97,7 @@ def handbook_folds(
     """
     X = _handbook_features(frame, features)
     y = frame["is_fraud"].to_numpy()
-    splits = [handbook_split(frame, week) for week in chosen]
+    splits = [known_cards_split(frame, week) for week in chosen]
     return [Fold(X[train], y[train], X[test], y[test]) for train, test in splits]
 
 
@@ -315,64 +314,3 @@ def imbalance_study(
                     row[f"{prefix}predicted"] = p.mean()
                 rows.append({**row, "observed": y.mean(), "seconds": seconds})
     return pd.DataFrame(rows)
-
-
-# A test that was thinned --------------------------------------------------------------
-
-
-def thinned_test(
-    y: np.ndarray,
-    score: np.ndarray,
-    keeps: Sequence[float] = (1.0, 0.3, 0.1, 0.03, 0.01),
-    draws: int = 50,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Thin out the genuine rows of a test and look at its average precision.
-
-    Parameters
-    ----------
-    y : ndarray of 0 and 1, shape (n,)
-    score : ndarray of float, shape (n,)
-        Of one model: nothing about it changes.
-    keeps : sequence of float
-        Shares of genuine rows to keep.
-    draws : int
-        Random draws for each.
-    seed : int
-
-    Returns
-    -------
-    DataFrame
-        ``keep``, ``fraud`` (share), ``AP`` as it would be reported, ``corrected`` (by
-        :func:`~casebook.evaluate.rare.ap_at_prevalence`) with ``low`` and ``high``
-        (95 % of the draws), ``full`` (of the whole test).
-
-    Raises
-    ------
-    ValueError
-        When a share is not above 0 and at most 1.
-    """
-    y, score = np.asarray(y), np.asarray(score, float)
-    if bad := [keep for keep in keeps if not 0 < keep <= 1]:
-        raise ValueError(f"shares to keep must be above 0 and at most 1: {bad}")
-    rng, rows, prevalence = np.random.default_rng(seed), [], y.mean()
-    full = average_precision(y, score)
-    genuine = np.flatnonzero(y == 0)
-    frauds = np.flatnonzero(y == 1)
-    for keep in keeps:
-        size = max(1, round(keep * len(genuine)))
-        found = []
-        for _ in range(1 if keep == 1 else draws):
-            part = np.append(frauds, rng.choice(genuine, size, replace=False))
-            found.append(
-                (
-                    average_precision(y[part], score[part]),
-                    ap_at_prevalence(y[part], score[part], prevalence),
-                )
-            )
-        seen, corrected = np.array(found).T
-        low, high = np.quantile(corrected, [0.025, 0.975])
-        share = len(frauds) / (len(frauds) + size)
-        rows.append((keep, share, seen.mean(), corrected.mean(), low, high, full))
-    columns = ["keep", "fraud", "AP", "corrected", "low", "high", "full"]
-    return pd.DataFrame(rows, columns=columns)
