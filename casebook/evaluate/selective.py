@@ -113,3 +113,34 @@ def recall(
     se = float(np.sqrt((error**2).sum()) / w.sum())
     low, high = max(0.0, value - Z * se), min(1.0, value + Z * se)
     return Estimate(value, se, low, high, float(w.sum() ** 2 / (w**2).sum()))
+
+
+def coverage(
+    stopped: ArrayLike, fraud: ArrayLike, group: ArrayLike, share: float, draws: int = 200
+) -> dict[str, float]:
+    """Draw a hold-back many times, and see how often the interval of the recall holds the truth.
+
+    Parameters
+    ----------
+    stopped, fraud : ndarray of bool, shape (n,)
+    group : ndarray, shape (n,)
+        The attack or card, as of :func:`recall`.
+    share : float
+    draws : int
+
+    Returns
+    -------
+    dict
+        ``truth``, ``mean`` of the estimates, ``low`` and ``high`` (of their middle 95 %),
+        ``covered`` (share of the intervals that hold the truth).
+    """
+    stopped, fraud = np.asarray(stopped, bool), np.asarray(fraud, bool)
+    truth, found, rng = float(stopped[fraud].mean()), [], np.random.default_rng(0)
+    for _ in range(draws):
+        known = ~stopped | (rng.random(len(stopped)) < share)
+        one = recall(stopped, fraud, propensity_weights(stopped, known, share), group)
+        found.append((one.value, one.low <= truth <= one.high))
+    values, covered = np.array(found, float).T
+    low, high = np.quantile(values, [0.025, 0.975])
+    told = {"truth": truth, "mean": values.mean(), "low": low, "high": high}
+    return told | {"covered": float(covered.mean())}

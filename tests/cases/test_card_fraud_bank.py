@@ -29,7 +29,6 @@ from casebook.cases.card_fraud.answers import (
     Answers,
     Cuts,
     cut_within,
-    friction,
     within,
 )
 from casebook.cases.card_fraud.audit import Audit, event_of
@@ -134,6 +133,11 @@ def test_the_trees_probability_is_repaired(here):
     raw = trees.inner.predict(X)
     np.testing.assert_allclose(trees.score(X), models.repair_probability(raw, bank.KEEP))
     assert raw.mean() > 2 * trees.score(X).mean()
+
+
+def friction(answer, p) -> float:
+    """The share of genuine payments that are not allowed, as probabilities expect it."""
+    return float(np.average(np.asarray(answer) != "allow", weights=1 - p))
 
 
 @pytest.mark.parametrize("by_amount", [False, True])

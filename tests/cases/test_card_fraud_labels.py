@@ -133,14 +133,3 @@ def test_the_acting_days_are_not_those_of_training_or_test():
     world = simulate(seed=1, n_customers=200, days=labels.SPANS[-1])
     _, (X, known), (Z, later) = labels._parts(world)
     assert not set(X.index) & set(Z.index) and len(X) == len(known) and len(Z) == len(later)
-
-
-def test_the_interval_of_a_recall_covers_as_often_as_its_clusters_let_it():
-    rng = np.random.default_rng(0)
-    attack = np.repeat(np.arange(60), 5)  # five frauds an attack, stopped together
-    stopped = np.r_[np.repeat(rng.random(60) < 0.6, 5), rng.random(20_000) < 0.01]
-    fraud = np.r_[np.ones(300, bool), np.zeros(20_000, bool)]
-    group = np.r_[attack, np.full(20_000, -1)]
-    told = labels.coverage(stopped, fraud, group, 0.1)
-    assert told["mean"] == pytest.approx(told["truth"], abs=0.05)
-    assert told["covered"] > 0.85 and told["low"] < told["truth"] < told["high"]

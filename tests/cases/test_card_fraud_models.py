@@ -230,7 +230,7 @@ def test_importing_loads_nothing_heavy():
     heavy = ("sklearn", "lightgbm", "xgboost", "imblearn", "scipy", "torch")
     code = (
         "import sys\n"
-        "from casebook.cases.card_fraud import models, protocol, studies\n"
+        "from casebook.cases.card_fraud import models, studies\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

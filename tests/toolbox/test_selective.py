@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from casebook.evaluate.selective import propensity_weights, recall
+from casebook.evaluate.selective import coverage, propensity_weights, recall
 
 
 def quarter(rng, n=200_000, share=0.05):
@@ -51,3 +51,29 @@ def test_a_missing_label_of_what_passed_is_another_selection():
 def test_no_fraud_no_recall():
     with pytest.raises(ValueError, match="no labelled fraud"):
         recall([True, False], [1, 0], [0.0, 1.0])
+
+
+def test_clusters_widen_the_interval():
+    stopped, fraud = np.tile([True, False], 50), np.ones(100)
+    alone = recall(stopped, fraud, np.ones(100))
+    together = recall(stopped, fraud, np.ones(100), np.arange(100) % 2)
+    assert together.high - together.low > 4 * (alone.high - alone.low)
+
+
+def test_shares_may_differ_and_what_was_never_held_back_counts_nothing():
+    stopped, known = [True, True, True, False], [True, True, False, True]
+    weight = propensity_weights(stopped, known, [0.5, 0.1, 0.0, 0.0])
+    assert weight.tolist() == [2.0, 10.0, 0.0, 1.0]
+    with pytest.raises(ValueError, match="whose share is 0"):
+        propensity_weights(stopped, known, [0.5, 0.0, 0.0, 0.1])
+
+
+def test_the_interval_of_a_recall_covers_as_often_as_its_clusters_let_it():
+    rng = np.random.default_rng(0)
+    attack = np.repeat(np.arange(60), 5)  # five frauds an attack, stopped together
+    stopped = np.r_[np.repeat(rng.random(60) < 0.6, 5), rng.random(20_000) < 0.01]
+    fraud = np.r_[np.ones(300, bool), np.zeros(20_000, bool)]
+    group = np.r_[attack, np.full(20_000, -1)]
+    told = coverage(stopped, fraud, group, 0.1)
+    assert told["mean"] == pytest.approx(told["truth"], abs=0.05)
+    assert told["covered"] > 0.85 and told["low"] < told["truth"] < told["high"]

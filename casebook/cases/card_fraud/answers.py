@@ -9,7 +9,6 @@ service decide with them. Each is set on the payments of the weeks before it beg
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -237,8 +236,3 @@ def cut_within(
     stop = int(np.flatnonzero(ends)[gain[ends].argmax()])
     below = score[order][stop + 1] if stop + 1 < len(score) else -1.0
     return Cuts((float((score[order][stop] + below) / 2),), (tier,), by_amount)
-
-
-def friction(answer: Sequence[str] | np.ndarray, probability: np.ndarray) -> float:
-    """Return the share of genuine payments that are not allowed, as probabilities expect it."""
-    return float(np.average(np.asarray(answer) != "allow", weights=1 - probability))

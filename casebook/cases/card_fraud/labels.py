@@ -21,7 +21,7 @@ from casebook.cases.card_fraud.answers import GUARDRAIL, Answers, Cuts, within
 from casebook.cases.card_fraud.costs import expected_costs
 from casebook.cases.card_fraud.world import World, simulate, visible_labels
 from casebook.evaluate import rare
-from casebook.evaluate.selective import propensity_weights, recall
+from casebook.evaluate.selective import propensity_weights
 
 #: Customers and days of the first study, and the day on which the model starts.
 CUSTOMERS, DAYS, START = 1000, 112, 84
@@ -232,36 +232,3 @@ def _parts(world: World) -> tuple[models.Model, tuple, tuple]:
 
     X, known = span(*SPANS[:2])
     return bank.fit(X, known["y"].to_numpy()), span(*SPANS[1:3]), span(*SPANS[2:])
-
-
-# How much a hold-back tells --------------------------------------------------------------------
-
-
-def coverage(
-    stopped: np.ndarray, fraud: np.ndarray, attack: np.ndarray, share: float, draws: int = 200
-) -> pd.Series:
-    """Draw a hold-back many times, and see how often the interval of the recall holds the truth.
-
-    Parameters
-    ----------
-    stopped, fraud : ndarray of bool, shape (n,)
-    attack : ndarray, shape (n,)
-        Frauds of one attack come together.
-    share : float
-    draws : int
-
-    Returns
-    -------
-    Series
-        ``truth``, ``mean`` of the estimates, ``low`` and ``high`` (of their middle 95 %),
-        ``covered`` (share of the intervals that hold the truth).
-    """
-    truth, found, rng = float(stopped[fraud].mean()), [], np.random.default_rng(0)
-    for _ in range(draws):
-        known = ~stopped | (rng.random(len(stopped)) < share)
-        one = recall(stopped, fraud, propensity_weights(stopped, known, share), attack)
-        found.append((one.value, one.low <= truth <= one.high))
-    values, covered = np.array(found, float).T
-    low, high = np.quantile(values, [0.025, 0.975])
-    told = {"truth": truth, "mean": values.mean(), "low": low, "high": high}
-    return pd.Series(told | {"covered": covered.mean()})
