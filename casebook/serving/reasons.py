@@ -112,13 +112,13 @@ def lost_when_usual(
     >>> lost_when_usual(line, pd.DataFrame({"a": [3.0], "b": [1.0]}), {"a": 1.0, "b": 1.0}).tolist()
     [4.0, -0.0]
     """
+    import numpy as np
     import pandas as pd
 
     names, n = list(row), row.shape[1]
-    table = pd.concat([row] * (n + 1), ignore_index=True).astype(float)
-    for place, name in enumerate(names):
-        table.iloc[place, place] = usual[name]
-    odds = log_odds(table)
+    table = np.repeat(row.to_numpy(float), n + 1, axis=0)
+    table[np.arange(n), np.arange(n)] = [usual[name] for name in names]
+    odds = log_odds(pd.DataFrame(table, columns=names))
     return odds[-1] - odds[:-1]
 
 

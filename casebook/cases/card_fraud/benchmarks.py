@@ -134,17 +134,20 @@ def policies_of(here: bank.Setting, score: Callable) -> dict[tuple[str, str, flo
     return made
 
 
-def decisions(here: bank.Setting) -> dict[tuple[str, str, float | None], tuple[object, Callable]]:
-    """Return all decisions by name, family and limit, each with what makes it another one."""
+def decisions(
+    here: bank.Setting, only: Sequence[str] | None = None
+) -> dict[tuple[str, str, float | None], tuple[object, Callable]]:
+    """Return decisions by name, family and limit, each with what makes it another one."""
     score = bank.train(here).score
     made = {(BASELINE, "", None): ("rules", rules.decide)}
     for key, policy in policies_of(here, score).items():
         made[key] = (policy, decide_by(score, policy))
-    for name, fitter in MODELS.items():
+    others = {n: fit for n, fit in MODELS.items() if only is None or named(n) in only}
+    for name, fitter in others.items():
         other = bank.train(here, fitter).score
         policy = FAMILIES["three answers"](here.expected(other), GUARDRAIL)
         made[named(name), "", GUARDRAIL] = ((name, policy), decide_by(other, policy))
-    return made
+    return {key: one for key, one in made.items() if only is None or key[0] in only}
 
 
 @cache
@@ -171,11 +174,9 @@ def in_world(
     allowed, shared = between(here.world, here.start), {}
     made = {("allow all", "", None): ("allow", here.world)}
     made[FLOOR, "", None] = ("knows", simulate(clairvoyant(here.world), seed, customers, days))
-    for key, (what, decide) in decisions(here).items():
-        if only is None or key[0] in only:
-            known = [world for same, world in made.values() if same == what]
-            world = known[0] if known else run(here, decide, seed, shared=shared)
-            made[key] = (what, world)
+    for key, (what, decide) in decisions(here, only).items():
+        known = [world for same, world in made.values() if same == what]
+        made[key] = (what, known[0] if known else run(here, decide, seed, shared=shared))
     table, segments = [], []
     for (name, family, limit), (_, world) in made.items():
         part = between(world, here.start)
