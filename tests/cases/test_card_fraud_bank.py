@@ -153,7 +153,7 @@ def test_a_cut_costs_least_of_all_that_keep_the_guardrail(tier, by_amount):
 
     free = cut_within(tier, p, amount, by_amount=by_amount)
     loosest = friction(free(p, amount), p)
-    for limit in (loosest / 3, loosest, 2 * loosest):
+    for limit in (loosest / 3, 0.9 * loosest, 2 * loosest):
         best = cut_within(tier, p, amount, limit, by_amount)
         assert friction(best(p, amount), p) <= limit
         tried = [
@@ -347,7 +347,7 @@ def test_the_hold_back_is_drawn_by_a_secret_less_for_large_amounts_and_never_bey
     answers, numbers = Answers(holdback=0.01, key=KEY), np.arange(50_000)
     for amount, share in ((20.0, 0.01), (100.0, 0.005), (CAP, 0.001), (CAP + 1, 0.0)):
         held = answers.held(numbers, np.full(len(numbers), amount))
-        assert held.mean() == pytest.approx(share, rel=0.25)
+        assert held.mean() == pytest.approx(share, rel=0.4)
         assert answers.share(amount)[0] == pytest.approx(share)
     held = answers.held(numbers, 20.0)
     other = Answers(holdback=0.01, key=b"another key of tests").held(numbers, 20.0)

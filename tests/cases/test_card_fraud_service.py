@@ -717,7 +717,12 @@ def test_who_slows_the_service_down_does_not_walk_in(make):
 def test_a_service_without_a_stand_in_or_that_allows_what_it_cannot_ask_is_found(make, monkeypatch):
     with pytest.raises(AssertionError):
         check_stand_in(make(score=None, fallback=suspects, stand_in=1e9), CARD_TEST)
-    monkeypatch.setattr(decisions, "_permitted", lambda made, kind: made | {"tier": "allow"})
+    allowed = {"tier": "allow"}
+    monkeypatch.setattr(
+        decisions,
+        "_permitted",
+        lambda made, kind: made | (allowed if kind == "verification" else {}),
+    )
     with pytest.raises(AssertionError):
         check_stand_in(make(score=None, fallback=suspects), CARD_TEST)
 
