@@ -114,7 +114,8 @@ class Answers(Policy):
     def held(self, number: Any, amount: Any) -> np.ndarray:
         """Return which payments are held back, shape (n,).
 
-        The draw is a keyed hash of the number that the *bank* gives a payment.
+        The draw is a keyed hash of the number that the *bank* gives a payment. A card that is known
+        to be compromised has been cancelled: nothing of it is held back.
         """
         numbers = np.atleast_1d(np.asarray(number)).tolist()
         if not self.holdback:
