@@ -66,6 +66,13 @@ def service_of(app) -> Service:
     return app.state.service
 
 
+def kept_of(app, request: int) -> dict:
+    """Return what the audit holds of a decision, and what became of it."""
+    audit = service_of(app).audit
+    outcomes = [vars(outcome) for outcome in audit.outcomes(request)]
+    return vars(audit.decision(request)) | {"outcomes": outcomes}
+
+
 def state(app) -> tuple:
     """Return everything that a request might change."""
     service = service_of(app)
@@ -100,7 +107,7 @@ def test_a_decision_and_what_the_audit_keeps_of_it(make):
         "clock": "",
         "model": "m1",
     }
-    kept = ask(app, "GET", "/decisions/7").json()
+    kept = kept_of(app, 7)
     assert kept["features"] == {"seen": 6.0, "card": 6.0}
     assert kept["input"] == payment(7, card=TOKENS(70))
     assert (kept["tier"], kept["rules"], kept["transaction"]) == ("confirm", "r1", 6)
@@ -147,7 +154,7 @@ def test_a_message_gets_only_an_answer_that_it_leaves(make, changes, tier, why):
         post(app, payment(request))
     body = post(app, payment(7, **changes)).json()
     assert (body["tier"], body["why"]) == (tier, why)
-    kept = ask(app, "GET", "/decisions/7").json()
+    kept = kept_of(app, 7)
     assert kept["input"]["message"] == changes["message"]
     assert "message" not in dict(service_of(app).store.seen[-1][1:-1])
 
@@ -326,11 +333,8 @@ def test_the_limits_of_time_and_amount_themselves_are_accepted(make):
     [
         ("GET", "/nowhere", 404),
         ("GET", "/decisions", 405),
-        ("DELETE", "/decisions/1", 405),
+        ("DELETE", "/decisions", 405),
         ("GET", "/decisions/1", 404),
-        ("GET", "/decisions/x", 422),
-        ("GET", "/decisions/-1", 422),
-        ("GET", "/decisions/" + "9" * 40, 422),
         ("GET", "/docs", 404),
     ],
 )
@@ -624,8 +628,8 @@ CARD = 4111111111111111
 def check_cards(app, folder) -> None:
     """A card's number is in no file and no reply, wherever a client puts it."""
     service = service_of(app)
-    replies = [post(app, payment(1, card=CARD)), ask(app, "GET", "/decisions/1")]
-    assert [reply.status_code for reply in replies] == [200, 200]
+    replies = [post(app, payment(1, card=CARD))]
+    assert replies[0].status_code == 200
     assert service.store.seen[0][1] == ("amount", 23.3)
     for wrong in (
         payment(2, customer=CARD),
@@ -638,7 +642,7 @@ def check_cards(app, folder) -> None:
     replies.append(ask(app, "GET", f"/cards/{CARD}"))
     replies.append(post(app, f'{{"{CARD}": 1, "{CARD}": 2}}'))
     service.save()
-    told = "".join(reply.text for reply in replies)
+    told = "".join(reply.text for reply in replies) + json.dumps(kept_of(app, 1))
     kept = b"".join(path.read_bytes() for path in folder.iterdir() if path.is_file())
     assert str(CARD) not in told and str(CARD).encode() not in kept
     assert str(TOKENS(CARD)).encode() in kept
@@ -803,7 +807,7 @@ def test_outcomes_reach_the_store(make):
         ("settle", 6, "confirmed", now),
         ("learn", 6, now),
     ]
-    kept = ask(app, "GET", "/decisions/7").json()
+    kept = kept_of(app, 7)
     assert [outcome["outcome"] for outcome in kept["outcomes"]] == ["confirmed", "chargeback"]
 
 

@@ -219,17 +219,6 @@ class Service:
                 self._save()
         return Reply(200, reply(decision))
 
-    def find(self, request: str) -> Reply:
-        """Return the audit's record of a decision and of what became of it."""
-        if not (request.isascii() and request.isdigit() and len(request) <= 16):
-            what = "The request id in the address is no whole number of at most 16 digits."
-            raise Problem(422, "invalid request id", what, "Use the id that was sent.")
-        decision = self.audit.decision(int(request))
-        if decision is None:
-            raise _unknown(int(request))
-        outcomes = [vars(outcome) for outcome in self.audit.outcomes(decision.request)]
-        return Reply(200, vars(decision) | {"outcomes": outcomes})
-
     def report(self, raw: bytes) -> Reply:
         """Take in a confirmation's outcome or a chargeback; the store learns from fraud.
 

@@ -1,8 +1,7 @@
 """The decision service over HTTP.
 
-``POST /decisions`` decides a transaction, ``GET /decisions/{request}`` shows what the audit holds
-of it, ``POST /outcomes`` takes in what became of it, ``GET /health`` says whether the model
-decides. Every error is a JSON object ``{"error", "what", "do"}``.
+``POST /decisions`` decides a transaction, ``POST /outcomes`` takes in what became of it, ``GET
+/health`` says whether the model decides. Every error is a JSON object ``{"error", "what", "do"}``.
 
 It has no users and no encryption: a bank runs it behind its gateway. To start one::
 
@@ -71,10 +70,6 @@ def create_app(
         raw = await read(request, service.limits.body, service.limits.reading)
         start = time.perf_counter()
         return response(await run_in_threadpool(service.decide, raw, start))
-
-    @app.get("/decisions/{request_id}")
-    async def find(request_id: str) -> Response:
-        return response(await run_in_threadpool(service.find, request_id))
 
     @app.post("/outcomes", openapi_extra=body_schema(Report))
     async def report(request: Request) -> Response:
