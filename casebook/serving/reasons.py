@@ -110,7 +110,7 @@ def lost_when_usual(
     >>> import pandas as pd
     >>> line = lambda table: 2 * table["a"].to_numpy() - table["b"].to_numpy()
     >>> lost_when_usual(line, pd.DataFrame({"a": [3.0], "b": [1.0]}), {"a": 1.0, "b": 1.0}).tolist()
-    [4.0, -0.0]
+    [4.0, 0.0]
     """
     import numpy as np
     import pandas as pd
