@@ -19,9 +19,11 @@ Examples
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 
@@ -158,3 +160,42 @@ class Bins:
 def _smoothed(counts: np.ndarray) -> np.ndarray:
     counts = np.asarray(counts, float) + 0.5
     return counts / counts.sum(axis=-1, keepdims=True)
+
+
+def by_chance(
+    sizes: Sequence[int] = (100, 200, 500, 2_000, 10_000),
+    reference: int = 20_000,
+    runs: int = 2_000,
+    columns: int = 23,
+) -> pd.DataFrame:
+    """Draw PSIs of two samples of one distribution: what an index in ten bins has by chance.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Rows of a day.
+    reference, runs : int
+        Rows of the reference, draws.
+    columns : int
+        Columns that are watched together.
+
+    Returns
+    -------
+    DataFrame
+        ``n`` (size of the day), ``m`` (of the reference), ``mean``, ``expected`` ((bins - 1)(1/n +
+        1/m)), ``q95``, ``over_10`` and ``over_25`` (shares above .10 and .25), ``any_10`` (share of
+        days on which one of so many such columns is above .10), ``p_05`` (share with p < .05).
+    """
+    rng = np.random.default_rng(21)
+    rows = []
+    for n in sizes:
+        bins = Bins.of(rng.random(reference))
+        # what the bins of a reference truly hold: each run has a reference of its own
+        truly = rng.dirichlet(np.full(10, reference / 10), size=runs)
+        found = bins.psi(rng.multinomial(n, truly))
+        over = float((found > 0.10).mean())
+        small = float((bins.p_value(found, n) < 0.05).mean())
+        values = (n, reference, found.mean(), bins.expected(n), np.quantile(found, 0.95), over)
+        rows.append((*values, float((found > 0.25).mean()), 1 - (1 - over) ** columns, small))
+    names = ["n", "m", "mean", "expected", "q95", "over_10", "over_25", "any_10", "p_05"]
+    return pd.DataFrame(rows, columns=names)

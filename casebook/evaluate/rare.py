@@ -23,6 +23,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from casebook.columns import need_columns
+from casebook.evaluate.intervals import Interval
 
 DAY = pd.Timedelta(days=1)
 
@@ -87,6 +88,55 @@ def ap_at_prevalence(y: ArrayLike, score: ArrayLike, prevalence: float) -> float
     share = y.mean()
     weight = np.where(y == 1, 1.0, (1 - prevalence) / prevalence * share / (1 - share))
     return float(average_precision_score(y, score, sample_weight=weight))
+
+
+def precision_of_weights(y: ArrayLike, score: ArrayLike) -> Callable[[np.ndarray], float]:
+    """Return the average precision as a function of the rows' weights; it sorts once.
+
+    Parameters
+    ----------
+    y, score : array_like, shape (n,)
+        As of :func:`average_precision`.
+    """
+    y, score = _pair(y, score)
+    order = np.argsort(-score, kind="stable")
+    ends = np.flatnonzero(np.diff(score[order], append=np.nan) != 0)  # of equal scores
+
+    def of(weight: np.ndarray) -> float:
+        found = np.cumsum((weight * y)[order])[ends]
+        asked = np.maximum(np.cumsum(weight[order])[ends], 1)
+        return float(np.diff(found, prepend=0) @ (found / asked) / found[-1])
+
+    return of
+
+
+def precision_gain(
+    y: ArrayLike, new: ArrayLike, old: ArrayLike, groups: ArrayLike, draws: int = 500, seed: int = 0
+) -> Interval:
+    """Compare the average precision of two scores of the same rows, with a 95 % interval.
+
+    Parameters
+    ----------
+    y, new, old : array_like, shape (n,)
+        As of :func:`average_precision`.
+    groups : array_like, shape (n,)
+        What is resampled, such as days; those without a positive among them are drawn again.
+    draws, seed : int
+
+    Raises
+    ------
+    ValueError
+        As :func:`average_precision`.
+    """
+    first, second = (precision_of_weights(y, score) for score in (new, old))
+    codes, names = pd.factorize(np.asarray(groups))
+    y, rng, gains = np.asarray(y, float), np.random.default_rng(seed), []
+    while len(gains) < draws:
+        weight = rng.multinomial(len(names), np.full(len(names), 1 / len(names)))[codes]
+        if y @ weight:
+            gains.append(first(weight) - second(weight))
+    whole = np.ones(len(codes))
+    return Interval(first(whole) - second(whole), *np.quantile(gains, [0.025, 0.975]).tolist())
 
 
 def card_precision_by_day(frame: pd.DataFrame, k: int = 100) -> pd.Series:

@@ -3,7 +3,8 @@
 A *slate* is a list whose slots are looked at less and less often. Logged clicks say which of them a
 candidate names too: recall, NDCG. They can only be clicks on what was shown. Where some slates were
 drawn by chance, with the chance logged, :func:`random_slice` gives each impression the weight with
-which it tells about a candidate, and the estimators of :mod:`.off_policy` do the rest.
+which it tells about a candidate, and the estimators of :mod:`.off_policy` do the rest. Their click
+model is :func:`fit_appeal`: a click is a look times an appeal.
 
 Examples
 --------
@@ -28,9 +29,11 @@ recommender evaluation for missing-not-at-random implicit feedback*, RecSys.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from casebook.evaluate.experiments import ratio_with_se
@@ -145,6 +148,117 @@ def logged_ndcg(
 
 
 # The random slice ---------------------------------------------------------------------
+
+
+def by_chance(
+    rng: np.random.Generator, stock: np.ndarray, seed_item: np.ndarray, slots: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw lists evenly among the items in stock, without the page's own item.
+
+    Parameters
+    ----------
+    rng : Generator
+    stock : ndarray of bool, shape (items,)
+    seed_item : ndarray of int, shape (n,)
+        −1 for none.
+    slots : int
+
+    Returns
+    -------
+    lists : ndarray of int, shape (n, slots)
+        No item twice.
+    chance : ndarray, shape (n,)
+        Of each item that may be drawn, to stand in a given slot: one over the items in stock, of
+        which the page's own does not count.
+    """
+    among = np.flatnonzero(stock)
+    lists = np.empty((len(seed_item), slots), int)
+    again = np.arange(len(seed_item))
+    while len(again):
+        # A list with a repeated item is drawn anew as a whole: that leaves every list as likely.
+        drawn = among[rng.integers(len(among), size=(len(again), slots))]
+        lists[again] = drawn
+        ordered = np.sort(drawn, axis=1)
+        wrong = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
+        wrong |= (drawn == seed_item[again][:, None]).any(axis=1)
+        again = again[wrong]
+    own = (seed_item >= 0) & stock[seed_item]
+    return lists, 1 / (len(among) - own)
+
+
+class Appeal(NamedTuple):
+    """Chances of a click by somebody who looks: a logistic function of features.
+
+    Attributes
+    ----------
+    slope : ndarray, shape (features,)
+    level : float
+    """
+
+    slope: np.ndarray
+    level: float
+
+    def __call__(self, x: ArrayLike) -> np.ndarray:
+        """Return chances for features of shape (..., features)."""
+        return 1 / (1 + np.exp(-(np.asarray(x, float) @ self.slope + self.level)))
+
+
+def fit_appeal(x: ArrayLike, clicked: ArrayLike, look: ArrayLike, penalty: float = 10.0) -> Appeal:
+    """Fit clicks as looks times an appeal, which is logistic in the features.
+
+    A slot in the log-odds, as a feature, would tie looks to how appealing an item is; here they
+    multiply, as they do if an item is clicked where it is looked at and appeals.
+
+    Parameters
+    ----------
+    x : array_like, shape (n, slots, features)
+    clicked : array_like of bool, shape (n, slots)
+        Best on slates that were drawn by chance: there a slot says nothing about its item.
+    look : array_like, shape (slots,)
+        As :func:`look_curve` gives it.
+    penalty : float
+        On half the squares of the slopes of standardised features.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or nothing or everything was clicked.
+
+    Examples
+    --------
+    One in two looks at the second slot; of those who look, one in five clicks:
+
+    >>> clicked = np.repeat([[1, 0], [0, 1], [0, 0]], [20, 10, 70], axis=0)
+    >>> fit_appeal(np.zeros((100, 2, 1)), clicked, [1.0, 0.5])([[0.0]]).round(2)
+    array([0.2])
+    """
+    from scipy.optimize import minimize
+
+    x, y, look = np.asarray(x, float), np.asarray(clicked, float), np.asarray(look, float)
+    if x.ndim != 3 or x.shape[:2] != y.shape or look.shape != y.shape[1:]:
+        raise ValueError(
+            f"features {x.shape}, clicks {y.shape}, looks {look.shape}: give features for each "
+            "slot of each slate, and a look for each slot."
+        )
+    if not 0 < y.mean() < 1:
+        raise ValueError(f"{y.sum():.0f} of {y.size} were clicked: there is nothing to learn.")
+    mean, scale = x.mean(axis=(0, 1)), x.std(axis=(0, 1))
+    scale = np.where(scale > 0, scale, 1.0)
+    z, y, seen = ((x - mean) / scale).reshape(-1, x.shape[2]), y.ravel(), np.tile(look, len(x))
+
+    def loss(given: np.ndarray) -> tuple[float, np.ndarray]:
+        own = Appeal(given[1:], given[0])(z)
+        p = np.clip(seen * own, 1e-12, 1 - 1e-9)
+        value = -(y * np.log(p) + (1 - y) * np.log1p(-p)).sum()
+        pull = ((1 - y) / (1 - p) - y / p) * seen * own * (1 - own)
+        slope = given[1:]
+        return value + penalty / 2 * slope @ slope, np.r_[pull.sum(), pull @ z + penalty * slope]
+
+    start = np.zeros(z.shape[1] + 1)
+    start[0] = np.log(y.mean())
+    found = minimize(loss, start, jac=True, method="L-BFGS-B").x
+    slope = found[1:] / scale
+    return Appeal(slope, float(found[0] - mean @ slope))
 
 
 def look_curve(clicked: ArrayLike) -> np.ndarray:
@@ -286,3 +400,44 @@ def slate_value(
     else:
         raise ValueError(f"{how!r}: choose ips, snips or dr; dr needs expected and named.")
     return Estimate(*(slots * value for value in found[:4]), found.effective)
+
+
+# Judges -------------------------------------------------------------------------------
+
+
+def verdicts(table: pd.DataFrame, always: Sequence[str]) -> pd.DataFrame:
+    """Return whom each judge names, and what is lost by it; with judges who name the same always.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``candidate``, ``judge``, ``value``: what each judge says; one of them is ``truth``.
+    always : sequence of str
+        The candidates that the controls name without looking.
+
+    Returns
+    -------
+    DataFrame
+        By judge: ``named``, ``right``, ``truth`` (of who is named), ``loss`` (to the best one).
+
+    Raises
+    ------
+    ValueError
+        Without the truth, or one of those who are always named.
+
+    Examples
+    --------
+    >>> rows = [("a", "truth", 1.0), ("b", "truth", 2.0), ("a", "clicks", 9.0), ("b", "clicks", 5)]
+    >>> table = pd.DataFrame(rows, columns=["candidate", "judge", "value"])
+    >>> verdicts(table, always=["b"])["loss"].to_dict()
+    {'clicks': 1.0, 'truth': 0.0, 'always b': 0.0}
+    """
+    wide = table.pivot(index="candidate", columns="judge", values="value")
+    if not {*always} <= {*wide.index} or "truth" not in wide:
+        raise ValueError(f"the table needs the truth and the candidates {always}.")
+    truth = wide["truth"]
+    named = {judge: wide[judge].idxmax() for judge in wide} | {f"always {a}": a for a in always}
+    held = truth.loc[[*named.values()]].to_numpy()
+    columns = {"named": [*named.values()], "right": held >= truth.max(), "truth": held}
+    made = pd.DataFrame(columns, index=pd.Index([*named], name="judge"))
+    return made.assign(loss=truth.max() - made["truth"])

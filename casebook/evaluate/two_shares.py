@@ -3,7 +3,8 @@
 * :func:`sample` and :func:`power` are the arithmetic of one one-sided look at the end;
 * :func:`p_value` tests, :func:`exact_power` and :func:`exact_sample` are those of the exact test;
 * :func:`log_evidence` may be looked at as often as one likes: with "both are alike" it exceeds
-  ``log(1 / level)`` at any time with probability ``level`` at most (Ville's inequality).
+  ``log(1 / level)`` at any time with probability ``level`` at most (Ville's inequality);
+  :func:`log_evidence_against` is the same where one share is known and nothing else compares.
 
 References
 ----------
@@ -224,3 +225,41 @@ def log_evidence(
     r = np.asarray(ratios, float).reshape(-1, *([1] * share.ndim))
     logs = x * np.log(r) - (x + y) * np.log1p((r - 1) * share)
     return np.logaddexp.reduce(logs, axis=0) - np.log(len(r))
+
+
+def log_evidence_against(
+    n: ArrayLike, bad: ArrayLike, usual: float, ratios: Sequence[float] = RATIOS
+) -> np.ndarray:
+    """Return the same evidence where there is no second group, but a share that is usual.
+
+    It holds for any share up to the usual one: a bad unit multiplies the ratio by r, and each unit
+    by ``exp(-(r - 1) usual)``, so that its mean never rises.
+
+    Parameters
+    ----------
+    n, bad : array_like
+        Numbers so far.
+    usual : float
+        A share that is known beforehand, such as the upper end of its interval.
+    ratios : sequence of float
+
+    Examples
+    --------
+    >>> float(np.exp(log_evidence_against(1_000, 9, 0.001)).round())
+    3825.0
+    """
+    n, x = np.asarray(n, float), np.asarray(bad, float)
+    r = np.asarray(ratios, float).reshape(-1, *([1] * x.ndim))
+    logs = x * np.log(r) - (r - 1) * usual * n
+    return np.logaddexp.reduce(logs, axis=0) - np.log(len(r))
+
+
+def upper(bad: int, n: int, level: float = 0.99) -> float:
+    """Return the upper end of a share's one-sided interval (Wilson), the usual share of a stage.
+
+    Examples
+    --------
+    >>> f"{upper(10, 10_000):.4f}"
+    '0.0020'
+    """
+    return float(stats.binomtest(bad, n, alternative="less").proportion_ci(level, "wilson").high)

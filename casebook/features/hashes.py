@@ -18,6 +18,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -45,6 +46,13 @@ def hashes_of(where: Path | str) -> Hashes:
     """Return the tables at a path, or of a Redis server at ``redis://…`` or ``rediss://…``."""
     text = str(where)
     return InRedis(text) if text.startswith(("redis://", "rediss://")) else InFile(where)
+
+
+def put_aside(path: Path) -> None:
+    """Keep a file that SQLite cannot read, and what belongs to it, as ``NAME.broken``."""
+    for end in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.replace(f"{path}{end}", f"{path}.broken{end}")
 
 
 class InFile:

@@ -114,8 +114,8 @@ class Offline:
         if f.how in SUMS:
             return mine.assign(_value=f.units(self.events[keep]))
         kept = self.events[keep]
-        ids = kept["event"].astype(str).to_numpy()
-        return mine.assign(_value=pd.to_numeric(kept[f.value]).to_numpy(), _event=ids)
+        came = np.flatnonzero(keep)  # of two of one time, what became known last is the newest
+        return mine.assign(_value=pd.to_numeric(kept[f.value]).to_numpy(), _came=came)
 
     def _of(self, f: Feature, rows: pd.DataFrame, cut: np.ndarray) -> Any:
         if f.how in SUMS:
@@ -158,11 +158,11 @@ class Offline:
         self._db.register("events", self._mine(f))
         self._db.register("asked", asked)
         query = f"""
-            SELECT _row, _at, _event, _value FROM asked JOIN events
+            SELECT _row, _at, _came, _value FROM asked JOIN events
                 ON {" AND ".join(f"asked.{k} = events.{k}" for k in f.keys)}
                 AND _known < _cut AND _cut < _leaves
-            QUALIFY row_number() OVER (PARTITION BY _row ORDER BY _at DESC, _event DESC) <= {f.n}
-            ORDER BY _row, _at DESC, _event DESC"""
+            QUALIFY row_number() OVER (PARTITION BY _row ORDER BY _at DESC, _came DESC) <= {f.n}
+            ORDER BY _row, _at DESC, _came DESC"""
         tops: list[list] = [[] for _ in range(len(rows))]
         for row, *entry in self._db.execute(query).fetchall():
             tops[row].append(entry)

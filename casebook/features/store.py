@@ -31,11 +31,9 @@ Taken(new=1, again=0, refused=())
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +56,7 @@ from casebook.features.definition import (
     skew,
     ticks,
 )
-from casebook.features.hashes import hashes_of
+from casebook.features.hashes import hashes_of, put_aside
 from casebook.features.offline import Offline
 
 __all__ = [
@@ -107,7 +105,7 @@ class Online:
     def set_back(self, now: pd.Timestamp) -> float:
         """Believe a time that is before what was ingested: a clock was ahead, and is right again.
 
-        What was stamped by it stays until its own time is over.
+        What was stamped by it counts until something else comes, in sums until its time is over.
 
         Returns
         -------
@@ -174,7 +172,7 @@ class Online:
             if f.how in SUMS:
                 changes += self._steps(f, mine, when, end)
             else:
-                changes += self._tops(f, mine, when)
+                changes += self._tops(f, mine, when, end)
         old = self.cells.get([("seen", None)])[0] if _hours(before) != _hours(end) else {}
         changes += [("seen", i, None) for i, w in old.items() if int(w) + self._longest <= before]
         self.cells.put([*changes, ("until", "", str(end))])
@@ -198,16 +196,19 @@ class Online:
                     yield name, gone, json.dumps([total + value, count + n])
 
     def _tops(
-        self, f: Feature, events: pd.DataFrame, at: np.ndarray
+        self, f: Feature, events: pd.DataFrame, at: np.ndarray, now: int
     ) -> Iterator[tuple[str, str, str]]:
-        """Yield the changed newest events of each entity."""
+        """Yield the changed newest events of each entity; of two of one time, what came last."""
         added: dict[str, list] = defaultdict(list)
-        values, ids = pd.to_numeric(events[f.value]).tolist(), map(str, events["event"].tolist())
-        for key, *entry in zip(_named(f, events), at.tolist(), ids, values, strict=True):
+        values, known = pd.to_numeric(events[f.value]).tolist(), ticks(events["known_at"]).tolist()
+        came = [f"{when:016d} {place:06d}" for place, when in enumerate(known)]  # sorts as text
+        for key, *entry in zip(_named(f, events), at.tolist(), came, values, strict=True):
             added[key].append(entry)
         olds = self.cells.get([(name, [""]) for name in added])
         for (name, new), old in zip(added.items(), olds, strict=True):
-            top = sorted([*json.loads(old.get("", "[]")), *new], reverse=True)
+            # Nothing has happened after now: a clock that was ahead has stamped it.
+            kept = [e if e[0] < now else [0, "", e[2]] for e in json.loads(old.get("", "[]"))]
+            top = sorted([*kept, *new], reverse=True)
             yield name, "", json.dumps(top[: f.n if f.how == "recent" else 1])
 
     def publish(
@@ -251,7 +252,9 @@ class Online:
         pairs = zip(frame["total"].tolist(), frame["n"].tolist(), strict=True)
         return ((k, json.dumps(pair)) for k, pair in zip(keys, pairs, strict=True) if pair[1])
 
-    def read(self, rows: Any, now: pd.Timestamp) -> dict[str, np.ndarray]:
+    def read(
+        self, rows: Any, now: pd.Timestamp, names: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
         """Return the features of rows as they are now.
 
         Parameters
@@ -260,14 +263,25 @@ class Online:
             Columns of keys, equally long; features whose keys are not there are left out.
         now : Timestamp
             Not before what was ingested: the past is :class:`Offline`'s.
+        names : sequence of str, optional
+            Features to read; else all of them.
 
         Returns
         -------
         dict of str to ndarray, shape (n,)
             In the terms of :meth:`Offline.at`.
+
+        Raises
+        ------
+        ValueError
+            If ``now`` is before what was ingested, or a name is none of a feature of these keys.
         """
         tick = ticks(now)
         mine = [f for f in self.features if {*f.keys} <= {*rows}]
+        if names:
+            if unknown := {*names} - {f.name for f in mine}:
+                raise ValueError(f"{sorted(unknown)}: no features of {sorted(rows)}.")
+            mine = [f for f in mine if f.name in names]
         about = self.cells.get([("until", None), ("batch", None)])
         if tick < int(about[0].get("", 0)):
             raise ValueError(f"{now} is before what was ingested: ask Offline for the past.")
@@ -337,9 +351,7 @@ def opened(features: Sequence[Feature], path: Path) -> tuple[Online, str]:
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise
-        for end in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                os.replace(f"{path}{end}", f"{path}.broken{end}")
+        put_aside(path)
         return Online(features, path), f"store: {error}; it is kept as {path.name}.broken"
 
 

@@ -146,8 +146,18 @@ def run(
     return Run(where, made_of, tuple(new))
 
 
-def read(folder: Path | str, keys: Mapping[str, str]) -> Run:
+def read(
+    folder: Path | str, keys: Mapping[str, str], outputs: Mapping[str, str] | None = None
+) -> Run:
     """Return steps of a run again, from their keys.
+
+    Parameters
+    ----------
+    folder : Path
+    keys : mapping
+        Of the steps.
+    outputs : mapping, optional
+        Hashes of files, as kept elsewhere: what lies beside a file says only what was written last.
 
     Raises
     ------
@@ -155,7 +165,11 @@ def read(folder: Path | str, keys: Mapping[str, str]) -> Run:
         If a folder is gone, or a file in it was altered.
     """
     where = Path(folder)
-    return Run(where, {n: {"key": k, **_stored(where / f"{n}-{k}")} for n, k in keys.items()}, ())
+    made = Run(where, {n: {"key": k, **_stored(where / f"{n}-{k}")} for n, k in keys.items()}, ())
+    found = {name: told for one in made.made_of.values() for name, told in one["outputs"].items()}
+    if off := [name for name, told in (outputs or {}).items() if found.get(name) != told]:
+        raise LookupError(f"{off} in {where} is not what was kept: run it again.")
+    return made
 
 
 def _make(
@@ -197,6 +211,9 @@ def _stored(out: Path) -> dict[str, Any]:
     """Return what a step made; a ``LookupError`` if it is not what was written."""
     try:
         found = json.loads((out / "step.json").read_bytes())
+        plan = {name: found[name] for name in ("inputs", "settings", "code")}
+        if digest(plan) != out.name.rpartition("-")[2]:
+            raise ValueError("made of something else than it is called after")
         off = [name for name, told in found["outputs"].items() if _of_file(out / name) != told]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LookupError(f"{out} is no finished step ({error}): run it again.") from None

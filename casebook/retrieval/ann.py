@@ -253,7 +253,8 @@ def measure(vectors: np.ndarray, queries: np.ndarray, settings: Settings, k: int
     dict
         ``index`` (label), ``n``, ``recall`` (mean share of the exact k), ``p50`` and ``p95``
         (milliseconds of a query alone, one thread), ``seconds`` (to build), ``bytes`` (as written
-        to a file), ``computed`` (bytes by :func:`arithmetic`).
+        to a file), ``computed`` (bytes by :func:`arithmetic`), ``beside`` (bytes of the vectors
+        that rescoring reads, on a disk or in memory; 0 without it).
     """
     start = time.perf_counter()
     index = Index(vectors, settings)
@@ -274,6 +275,7 @@ def measure(vectors: np.ndarray, queries: np.ndarray, settings: Settings, k: int
         "seconds": seconds,
         "bytes": index.bytes,
         "computed": arithmetic(settings, *np.shape(vectors))["total"],
+        "beside": 4.0 * np.size(vectors) if settings.rescored else 0.0,
     }
 
 

@@ -3,10 +3,14 @@
 A day compares many columns: at 1 % each, one day in five would alarm. And days differ by more than
 the noise of sampling, so that a p-value, corrected for the number of columns or not, alarms too
 often. :func:`reference` therefore learns its limits from quiet days that are no part of the
-reference. Each index is divided by what it is on a quiet day of that size: its expectation from
-sampling and what the quiet days add to it. The statistic of a day is the largest over the columns,
-and the limit the largest of the quiet days: if days are exchangeable, one day of ``quiet + 1``
-passes it.
+reference. The statistic of a day is the largest over the columns, and the limit the largest of the
+quiet days: if days are exchangeable, one day of ``quiet + 1`` passes it. It holds for days of about
+as many rows. :func:`ratio` divides each index by what it is on a quiet day of that size (its
+expectation from sampling and what the quiet days add to it): that holds for any size, and sees less
+where a quiet column has next to nothing.
+
+A day without rows is a day too (all is missing), and a column that has one value only, where the
+reference makes that next to impossible, is dead: no index of distance says either.
 
 Examples
 --------
@@ -14,7 +18,7 @@ Examples
 >>> rows = pd.DataFrame({"day": np.repeat(np.arange(41), 300), "x": rng.normal(size=41 * 300)})
 >>> rows.loc[rows["day"] == 40, "x"] += 0.5
 >>> ref = reference(rows, ["x"], fit=(0, 20), quiet=(20, 39))
->>> DETECTORS["PSI, quiet days"](daily(rows[rows["day"] >= 39], ref), ref).tolist()
+>>> DETECTORS["PSI, one limit"](daily(rows[rows["day"] >= 39], ref), ref).tolist()
 [False, True]
 """
 
@@ -32,8 +36,10 @@ from casebook.evaluate.psi import Bins
 
 #: A level of false alarms for a day, over all columns, where p-values are used.
 LEVEL = 0.05
-#: CUSUM on the daily mean of a score: slack and limit in standard deviations of a quiet day.
+#: CUSUM of daily means: slack and limit in standard deviations of a quiet day.
 SLACK, LIMIT = 0.5, 5.0
+#: A column of one value is dead if chance would bring that so seldom.
+NEVER = 1e-6
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Reference:
         Over quiet days, by column: ``between`` (what the PSI has beyond its expectation from
         sampling), ``ks`` (mean), ``mean`` and ``sd`` of the daily means.
     limits : mapping of str to float
-        Largest ratio to the usual on a quiet day, for ``psi`` and ``ks``.
+        Largest value of each of :data:`STATISTICS` on a quiet day.
     """
 
     columns: tuple[str, ...]
@@ -112,31 +118,34 @@ def reference(
     excess = (seen["psi"] - seen["expected"]).groupby(seen["column"]).mean()
     usual["between"] = excess.clip(lower=0)
     own = Reference(tuple(columns), frozenset(continuous), binned, values, medians, usual, {})
-    limits = {
-        name: float(ratio(seen, own, name).groupby(seen["day"]).max().max())
-        for name in ("psi", "ks")
-    }
+    limits = {name: float(of(seen, own).max()) for name, of in STATISTICS.items()}
     return Reference(tuple(columns), frozenset(continuous), binned, values, medians, usual, limits)
 
 
-def daily(rows: pd.DataFrame, ref: Reference, ks: bool = False) -> pd.DataFrame:
+def daily(
+    rows: pd.DataFrame, ref: Reference, ks: bool = False, until: int | None = None
+) -> pd.DataFrame:
     """Return how each column of each day compares with the reference.
 
     Parameters
     ----------
     rows : DataFrame
-        ``day`` and the columns of the reference; the first day has nothing before it.
+        ``day`` (whole numbers) and the columns of the reference; the first day has nothing before
+        it.
     ref : Reference
     ks : bool
         With the Kolmogorov-Smirnov distance, which takes most of the time.
+    until : int, optional
+        Last day that should have rows; the last that has some by default.
 
     Returns
     -------
     DataFrame
-        ``day``, ``column``, ``n``, ``missing`` (share), ``psi``, ``expected`` and ``p`` (of
-        the PSI, from sampling alone), ``mean``; of continuous columns ``level`` (log of the
-        median of positive values against the reference's) and ``repeats`` (share of positive
-        values that stood there the day before), else 0; and ``ks``, ``p_ks``.
+        ``day`` (those without rows too), ``column``, ``n``, ``missing`` (share), ``dead``,
+        ``psi``, ``expected`` and ``p`` (of the PSI, from sampling alone), ``mean``; of continuous
+        columns ``level`` (log of the median of positive values against the reference's) and
+        ``repeats`` (share of positive values that stood there the day before), else 0; and
+        ``ks``, ``p_ks``.
 
     Raises
     ------
@@ -148,7 +157,8 @@ def daily(rows: pd.DataFrame, ref: Reference, ks: bool = False) -> pd.DataFrame:
         raise ValueError("no rows: give at least one day")
     if not rows["day"].is_monotonic_increasing:
         rows = rows.sort_values("day", kind="stable")
-    of, group = np.unique(rows["day"].to_numpy(), return_inverse=True)
+    day = rows["day"].to_numpy().astype(int)
+    of, group = np.arange(day[0], max(day[-1], until or day[-1]) + 1), day - day[0]
     parts = [_column(rows[c].to_numpy(float), group, of, ref, c, ks) for c in ref.columns]
     return pd.concat(parts, ignore_index=True).sort_values(["day", "column"], ignore_index=True)
 
@@ -157,17 +167,19 @@ def _column(x: np.ndarray, group: np.ndarray, of: np.ndarray, ref, name: str, ks
     """Return the statistics of one column for all days."""
     bins, there = ref.bins[name], ~np.isnan(x)
     counts = bins.counts(x, group, len(of))
-    n, rows = counts.sum(axis=1), np.bincount(group)
+    n, rows = counts.sum(axis=1), np.bincount(group, minlength=len(of))
     some = np.maximum(n, 1)
     value = np.where(n > 0, bins.psi(counts), np.nan)
     total = np.bincount(group[there], x[there], minlength=len(of))
     frame = {
-        **{"day": of, "column": name, "n": n, "missing": 1 - n / rows},
+        **{"day": of, "column": name, "n": n},
+        "missing": np.where(rows > 0, 1 - n / np.maximum(rows, 1), 1.0),
         **{"psi": value, "expected": bins.expected(some)},
         **{"p": np.where(n > 0, bins.p_value(value, some), np.nan)},
         "mean": np.where(n > 0, total / some, np.nan),
     }
     days = [x[a:b] for a, b in pairwise(np.searchsorted(group, range(len(of) + 1)))]
+    frame["dead"] = [_dead(one, ref.values[name]) for one in days]
     frame |= {"level": 0.0, "repeats": 0.0}
     if name in ref.continuous:
         frame["level"] = [_level(one, ref.medians[name]) for one in days]
@@ -182,6 +194,16 @@ def _level(day: np.ndarray, usual: float) -> float:
     """Return the log of the median of positive values against the usual one."""
     positive = day[day > 0]
     return float(np.log(np.median(positive) / usual)) if len(positive) else 0.0
+
+
+def _dead(day: np.ndarray, usual: np.ndarray) -> bool:
+    """Say whether a day has one value only, and chance would not have brought that."""
+    there = day[~np.isnan(day)]
+    if not len(there) or there.min() < there.max():
+        return False
+    ends = [np.searchsorted(usual, there[0], side) for side in ("left", "right")]
+    share = max(ends[1] - ends[0], 1) / (len(usual) + 1)
+    return bool(len(there) * np.log(share) < np.log(NEVER))
 
 
 def _again(before: np.ndarray, now: np.ndarray) -> float:
@@ -242,22 +264,29 @@ def cusum(mean: pd.Series, usual: float, sd: float, slack=SLACK, limit=LIMIT) ->
     return pd.Series(fires, mean.index)
 
 
-def _score_cusum(frame: pd.DataFrame, ref: Reference) -> pd.Series:
-    own = frame[frame["column"] == "score"].set_index("day")["mean"]
-    return cusum(own, *ref.usual.loc["score", ["mean", "sd"]])
+def _largest(values: pd.Series, frame: pd.DataFrame) -> pd.Series:
+    return values.groupby(frame["day"]).max()
 
 
-#: Statistics of days (with ``ks`` and a score) and the reference → whether each day alarms.
+#: How far a day is, over its columns, from days (with ``ks``) and the reference: PSI and KS as they
+#: are, by their chance (decimal logarithm, larger is rarer), and against what a quiet day has.
+STATISTICS: dict[str, Callable[[pd.DataFrame, Reference], pd.Series]] = {
+    "raw": lambda f, ref: _largest(f["psi"], f),
+    "p": lambda f, ref: _largest(-np.log10(f["p"].clip(lower=1e-300)), f),
+    "psi": lambda f, ref: _largest(ratio(f, ref, "psi"), f),
+    "p_ks": lambda f, ref: _largest(-np.log10(f["p_ks"].clip(lower=1e-300)), f),
+    "ks": lambda f, ref: _largest(ratio(f, ref, "ks"), f),
+}
+
+#: Statistics of days (with ``ks``) and the reference → whether each day alarms.
 DETECTORS: dict[str, Callable[[pd.DataFrame, Reference], pd.Series]] = {
     "PSI > .10": lambda f, ref: _any(f, f["psi"] > 0.10),
     "PSI > .25": lambda f, ref: _any(f, f["psi"] > 0.25),
-    "PSI, p < .05": lambda f, ref: _any(f, f["p"] < LEVEL),
+    "PSI, one limit": lambda f, ref: _any(f, f["psi"] > ref.limits["raw"]),
     "PSI, null and columns": lambda f, ref: _any(f, f["p"] < LEVEL / len(ref.columns)),
     "PSI, quiet days": lambda f, ref: _any(f, ratio(f, ref, "psi") > ref.limits["psi"]),
-    "KS, p < .05": lambda f, ref: _any(f, f["p_ks"] < LEVEL),
     "KS, Bonferroni": lambda f, ref: _any(f, f["p_ks"] < LEVEL / len(ref.columns)),
     "KS, quiet days": lambda f, ref: _any(f, ratio(f, ref, "ks") > ref.limits["ks"]),
-    "score CUSUM": _score_cusum,
 }
 
 

@@ -76,6 +76,8 @@ class Lists:
         if not 0 <= row < len(rows):
             return []
         kept = rows[row]
+        if kept.dtype.kind not in "iu":  # a night that went wrong: nothing is better
+            return []
         kept = kept[(kept >= 0) & (kept < len(stock))]  # a night may know newer items
         return kept[stock[kept]][:count].tolist()
 
@@ -107,6 +109,8 @@ class Lists:
         with np.load(io.BytesIO(raw[32:])) as kept:
             surfaces = [name[6:] for name in kept.files if name.startswith("items_")]
             items = {name: kept[f"items_{name}"] for name in surfaces}
+            if odd := [name for name in surfaces if items[name].dtype.kind not in "iu"]:
+                raise ValueError(f"{path}: {odd[0]} has no whole numbers: run the night again")
             scores = {name: kept[f"scores_{name}"] for name in surfaces}
             return Lists(pd.Timestamp(int(kept["made"])), items, scores)
 

@@ -58,6 +58,11 @@ class Replies:
         """Requests that were not answered with 200."""
         return int((self.status != 200).sum())
 
+    def answers(self, warm_up: int = 0) -> list[dict[str, Any]]:
+        """Return the objects of those that were answered with 200, after a warm-up."""
+        pairs = zip(self.status[warm_up:], self.bodies[warm_up:], strict=True)
+        return [json.loads(body) for status, body in pairs if status == 200]
+
     def latency(self, warm_up: int = 50) -> Latency:
         """Return the percentiles after a warm-up."""
         counted = self.ms[warm_up:]
@@ -95,7 +100,7 @@ def ask(
     Raises
     ------
     ValueError
-        If there is no request, or the rate or concurrency cannot be.
+        If there is no request, or the rate or concurrency cannot be; and what ``passed`` raises.
     """
     if not queries or not 0 < rps < np.inf or concurrency < 1:
         raise ValueError(f"{len(queries)} requests at {rps} a second by {concurrency}: give some.")
@@ -104,8 +109,18 @@ def ask(
     n, turns = len(queries), iter(range(len(queries)))
     ms, status, bodies = np.zeros(n), np.zeros(n, int), [""] * n
 
+    raised: list[Exception] = []
+
     def client() -> None:
+        try:
+            work()
+        except Exception as error:  # requests that were never sent are no fast ones
+            raised.append(error)
+
+    def work() -> None:
         for i in turns:  # next() of a range iterator is atomic
+            if raised:
+                return
             due = begin + i / rps
             if (early := due - time.perf_counter()) > 0:
                 time.sleep(early)
@@ -125,6 +140,8 @@ def ask(
             thread.start()
         for thread in clients:
             thread.join()
+    if raised:
+        raise raised[0]
     return Replies(ms, status, bodies, time.perf_counter() - begin)
 
 
@@ -152,8 +169,18 @@ def summed(stages: pd.DataFrame) -> pd.DataFrame:
 
 
 def told_stages(got: Replies, warm_up: int = 50) -> pd.DataFrame:
-    """Return :func:`summed` of the ``ms`` that replies tell, and ``client``: as it sees them."""
-    bodies = [json.loads(body) for body in got.bodies[warm_up:]]
+    """Return :func:`summed` of the ``ms`` that replies tell, and ``client``: as it sees them.
+
+    A failed request tells of no stages, and counts for the client as long as it took.
+
+    Raises
+    ------
+    ValueError
+        If none was answered after the warm-up.
+    """
+    bodies = got.answers(warm_up)
+    if not bodies:
+        raise ValueError(f"none of {len(got.ms)} requests was answered: {got.bodies[-1:]}")
     table = summed(pd.DataFrame([body["ms"] for body in bodies]).fillna(0.0))
     client = np.percentile(got.ms[warm_up:], [50, 95, 99])
     table.loc["client"] = [*client, got.ms[warm_up:].mean()]
@@ -198,7 +225,7 @@ def phases(
     inside = np.zeros(len(due), bool)
     for begin, end in spans:
         inside |= (due >= begin - 0.1) & (due <= end)
-    before, rows = ~inside & (due < spans[0][0]), []
+    before, rows = ~inside & (due < min((begin for begin, _ in spans), default=np.inf)), []
     for phase, where in (("before", before), ("build", inside), ("after", ~inside & ~before)):
         some = np.flatnonzero(where)
         bodies = [json.loads(got.bodies[i]) for i in some if got.status[i] == 200]

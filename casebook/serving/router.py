@@ -3,8 +3,11 @@
 A request belongs to one version by a hash of its key, such as a customer's card, and stays there
 while the share grows. In a *shadow* the new version gets copies and never answers. In a *canary* it
 answers its share, and where it fails, is late or has to fall back, the stable version answers in
-its place: the customer waits a little longer, and the watch is told. The router counts; what is
-done about it is decided elsewhere. Requests must be safe to send twice.
+its place: the customer waits a little longer, and the watch is told. The router counts the first
+attempt at each request, of both versions alike: what is asked again in another's place is counted
+for nobody. What is done about it is decided elsewhere. Requests must be safe to send twice.
+
+``python -m casebook.serving.router --help`` serves: requests on one port, plans on another.
 
 Examples
 --------
@@ -16,57 +19,32 @@ Examples
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from casebook.evaluate.assign import BUCKETS, bucket
 from casebook.serving.app import Problem, bare_app, body_of, json_object, reply
+from casebook.serving.plans import Held, Plan, Plans
 from casebook.serving.wire import NoReply, Wire
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
 
 LARGEST = 20_000
-#: Seconds for an answer of the new version and of the stable one, whose breaker needs two.
-PATIENCE, LONG = 0.5, 2.5
+#: Seconds for an answer of the new version, of the stable one, whose breaker needs two, and of all.
+PATIENCE, LONG, ALL = 0.5, 2.5, 3.0
 #: Milliseconds above which an answer of the new version counts as slow.
 SLOW = 250.0
 #: Answers of which time and score are kept by arm, and copies that may be on their way.
 KEPT, COPIES = 2_000, 32
 STABLE, NEW = "stable", "new"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Who gets what: taken once for a request.
-
-    Attributes
-    ----------
-    stable, new : tuple of str
-        Addresses of pods.
-    share : float
-        Of the keys, for the new version.
-    shadow : bool
-        Whether the new version gets copies of all others.
-    stage : str
-    """
-
-    stable: tuple[str, ...]
-    new: tuple[str, ...] = ()
-    share: float = 0.0
-    shadow: bool = False
-    stage: str = "stable"
-
-    def __post_init__(self) -> None:
-        if not self.stable or not 0 <= self.share <= 1:
-            raise ValueError(f"{self}: at least one stable pod, and a share from 0 to 1.")
-        if not self.new and (self.share or self.shadow):
-            raise ValueError("a share or a shadow without a new pod: give its address.")
 
 
 class Answer(NamedTuple):
@@ -121,16 +99,31 @@ class Router:
         Of the hash: another one draws other keys.
     path : str
         Of the pods, for requests.
+    file : str, optional
+        Of the stable pods: see :class:`casebook.serving.plans.Plans`.
     """
 
     def __init__(
-        self, stable: Sequence[str], key: str = "card", salt: str = "rollout", path: str = "/score"
+        self,
+        stable: Sequence[str],
+        key: str = "card",
+        salt: str = "rollout",
+        path: str = "/score",
+        file: str = "",
     ) -> None:
-        self.plan, self.key, self.salt, self.path = Plan(tuple(stable)), key, salt, path
-        self.seen = {STABLE: Seen(), NEW: Seen()}
+        self.plans = Plans(Plan(tuple(stable)), file or None)
+        self.key, self.salt, self.path = key, salt, path
+        self.seen, self._of = {STABLE: Seen(), NEW: Seen()}, self.plans.now
         self.failed = self.lost = self._turn = 0
         self._wires: dict[str, Wire] = {}
         self._copies: set[asyncio.Task] = set()
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that holds; with another one counting starts anew."""
+        if (now := self.plans.now) is not self._of:
+            self.seen, self._of = {STABLE: Seen(), NEW: Seen()}, now
+        return now
 
     def for_new(self, key: str, plan: Plan) -> bool:
         """Say whether a key belongs to the new version."""
@@ -139,12 +132,12 @@ class Router:
     def _key(self, raw: bytes) -> str:
         """Return what is hashed; a body without a key is one that every version refuses."""
         try:
-            return str(json.loads(raw)[self.key])
+            return str(json.loads(raw)[self.key]).encode(errors="backslashreplace").decode()
         except (ValueError, KeyError, TypeError, RecursionError):
             return ""
 
-    async def score(self, raw: bytes) -> Answer:
-        """Return the answer to one request.
+    async def score(self, raw: bytes, clock: Any = time) -> Answer:
+        """Return the answer to one request; the clock is that of :mod:`time`.
 
         Raises
         ------
@@ -152,17 +145,23 @@ class Router:
             503 if no pod answers.
         """
         plan, seen = self.plan, self.seen  # once: what comes back late counts for its own stage
-        first = None
+        until, first = clock.perf_counter() + ALL, None
         if self.for_new(self._key(raw), plan):
             first = await self._ask(self._next(plan.new), raw, PATIENCE)
             if not first.why:
                 seen[NEW].add(first)
                 return first
-        elif plan.shadow:
-            self._copy(plan, raw, seen)
-        answer = await self._stable(plan, raw, seen)
-        if first is not None and not (first.status == answer.status and 400 <= first.status < 500):
-            seen[NEW].add(first)  # a request that both refuse is the sender's fault
+        theirs = asyncio.get_running_loop().create_future()
+        if first is None and plan.shadow:
+            self._copy(plan, raw, seen, theirs)
+        try:
+            own = None if first else seen[STABLE]
+            answer = await self._stable(plan, raw, lambda: until - clock.perf_counter(), own)
+            theirs.set_result(answer.status)
+        finally:
+            theirs.cancel()  # nothing any more, unless this request was given up
+        if first is not None and not _both_refuse(first, answer.status):
+            seen[NEW].add(first)
         if answer.status < 500:
             return answer
         if first is not None and first.status == 200:  # by its rules, and still an answer
@@ -171,23 +170,33 @@ class Router:
         what = f"No pod answered ({answer.why})."
         raise Problem(503, "no pod", what, "Send it again.")
 
-    async def _stable(self, plan: Plan, raw: bytes, seen: Mapping[str, Seen]) -> Answer:
-        """Ask the stable pods one after the other, each once and the first one twice."""
+    async def _stable(
+        self, plan: Plan, raw: bytes, rest: Callable[[], float], seen: Seen | None
+    ) -> Answer:
+        """Ask the stable pods one after the other, each once and the first one twice.
+
+        Only the first attempt is counted: so is that of the new version, and what is asked in its
+        place is not a request of the stable one.
+        """
         start = self._turn = self._turn + 1
         for i in range(len(plan.stable) + 1):
-            answer = await self._ask(plan.stable[(start + i) % len(plan.stable)], raw, LONG)
+            if (left := min(rest(), LONG)) < 0.05 and i:
+                break
+            answer = await self._ask(plan.stable[(start + i) % len(plan.stable)], raw, left)
+            if i == 0 and seen is not None and not 400 <= answer.status < 500:
+                late = answer.ms > 1000 * PATIENCE and not answer.why  # as of the new version
+                seen.add(answer._replace(why="late") if late else answer)
             if answer.status < 500:
                 break
-        if not 400 <= answer.status < 500:
-            late = answer.ms > 1000 * PATIENCE and not answer.why  # as of the new version
-            seen[STABLE].add(answer._replace(why="late") if late else answer)
         return answer
 
     def _next(self, pods: Sequence[str]) -> str:
         self._turn += 1
         return pods[self._turn % len(pods)]
 
-    def _copy(self, plan: Plan, raw: bytes, seen: Mapping[str, Seen]) -> None:
+    def _copy(
+        self, plan: Plan, raw: bytes, seen: Mapping[str, Seen], theirs: asyncio.Future
+    ) -> None:
         """Send a copy to the new version without waiting; one too many is not sent."""
         if len(self._copies) >= COPIES:
             self.lost += 1
@@ -195,7 +204,7 @@ class Router:
 
         async def ask() -> None:
             answer = await self._ask(self._next(plan.new), raw, PATIENCE)
-            if not 400 <= answer.status < 500:
+            if not _both_refuse(answer, await theirs):
                 seen[NEW].add(answer)
 
         task = asyncio.create_task(ask())
@@ -222,41 +231,151 @@ class Router:
         return Answer(status, body, why, 1000 * (time.perf_counter() - begin), score)
 
     def route(self, raw: bytes) -> dict[str, Any]:
-        """Take another plan, from its fields as JSON; counting starts anew."""
-        given = json_object(raw)
+        """Take another plan, from its fields as JSON; counting starts anew.
+
+        Besides those of :class:`Plan`, ``by`` and ``lease`` as of :meth:`Plans.take`.
+
+        Raises
+        ------
+        Problem
+            422 for a plan that cannot be, 409 if somebody else rolls out.
+        """
+        given, plan = json_object(raw), self.plan
         try:
-            pods = {arm: tuple(given.pop(arm, getattr(self.plan, arm))) for arm in (STABLE, NEW)}
-            plan = Plan(**pods, **given)
+            by, lease = str(given.pop("by", "")), float(given.pop("lease", 0))
+            pods = {arm: tuple(given.pop(arm, getattr(plan, arm))) for arm in (STABLE, NEW)}
+            self.plans.take(Plan(**pods, **given), by, lease)
         except (TypeError, ValueError) as error:
             raise Problem(422, "wrong plan", str(error), "The old plan holds.") from None
-        self.seen = {STABLE: Seen(), NEW: Seen()}
-        self.plan = plan
-        return {"at": time.time(), "stage": plan.stage}
+        except Held as error:
+            raise Problem(409, "held", str(error), "Wait until it has ended.") from None
+        return {"at": time.time(), "stage": self.plan.stage}
+
+    def renew(self, raw: bytes) -> dict[str, Any]:
+        """Let the plan hold longer (``by``, ``lease``), and return what :meth:`watch` does.
+
+        Raises
+        ------
+        Problem
+            409 if it holds no more.
+        """
+        given = json_object(raw)
+        try:
+            self.plans.renew(str(given.get("by", "")), float(given["lease"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise Problem(422, "wrong form", repr(error), "Send by and lease.") from None
+        except Held as error:
+            raise Problem(409, "held", str(error), "Begin the rollout anew.") from None
+        return self.watch()
+
+    def back(self, raw: bytes = b"") -> dict[str, Any]:
+        """Let the stable pods before these have everything, also long after a rollout.
+
+        Raises
+        ------
+        Problem
+            409 if none were before.
+        """
+        try:
+            return {"stable": self.plans.back().stable, "at": time.time()}
+        except LookupError as error:
+            raise Problem(409, "no way back", str(error), "Send a plan.") from None
 
     def watch(self) -> dict[str, Any]:
         """Return what each version has done since the stage began."""
-        told = {"stage": self.plan.stage, "share": self.plan.share, "failed": self.failed}
+        plan = self.plan
+        told = {"stage": plan.stage, "share": plan.share, "failed": self.failed}
+        told |= {"pods": {STABLE: plan.stable, NEW: plan.new}}
         return told | {"lost": self.lost, **{arm: seen.told() for arm, seen in self.seen.items()}}
 
 
-def app(stable: Sequence[str], **options: str) -> FastAPI:
-    """Return a :class:`Router` over HTTP: its path for everybody, ``/route`` and ``/watch``."""
+def _both_refuse(new: Answer, stable: int) -> bool:
+    """Say whether a request is its sender's fault, and not the new version's."""
+    return new.status == stable and 400 <= stable < 500
+
+
+def pages(router: Router, public: bool = True, admin: bool = True) -> FastAPI:
+    """Return a router over HTTP.
+
+    Parameters
+    ----------
+    router : Router
+    public : bool
+        Its path, for everybody.
+    admin : bool
+        ``/route``, ``/renew``, ``/back`` and ``/watch``: not on a port that customers reach.
+    """
     from fastapi import Response
 
-    router, made = Router(stable, **options), bare_app("Router")
+    made = bare_app("Router")
 
     async def score(request: Request) -> Response:
         answer = await router.score(await body_of(request, LARGEST))
         return Response(answer.body, answer.status, media_type="application/json")
 
-    async def route(request: Request) -> Response:
-        return reply(router.route(await body_of(request, LARGEST)))
+    def told(call: Callable[[bytes], Mapping[str, Any]]) -> Callable:
+        async def handle(request: Request) -> Response:
+            return reply(call(await body_of(request, LARGEST)))
 
-    async def watch(_: Request) -> Response:
-        return reply(router.watch())
+        return handle
 
-    made.add_route(router.path, score, methods=["POST"])
-    made.add_route("/route", route, methods=["POST"])
-    made.add_route("/watch", watch, methods=["GET"])
+    if public:
+        made.add_route(router.path, score, methods=["POST"])
+    if admin:
+        for name in ("route", "renew", "back"):
+            made.add_route(f"/{name}", told(getattr(router, name)), methods=["POST"])
+        made.add_route("/watch", told(lambda _: router.watch()), methods=["GET"])
     made.state.router = router
     return made
+
+
+def app(stable: Sequence[str], **options: str) -> FastAPI:
+    """Return a :class:`Router` over HTTP with all its pages, for a drill on loopback."""
+    return pages(Router(stable, **options))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve requests on one port and plans on another, until the process is told to end."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument(
+        "--stable", nargs="+", required=True, help="addresses, if the file has none"
+    )
+    parser.add_argument("--plan", type=Path, required=True, help="file of the stable pods")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--admin-host", default="127.0.0.1")
+    parser.add_argument("--admin-port", type=int, default=8081)
+    given = parser.parse_args(arguments)
+    router = Router(given.stable, file=str(given.plan))
+    asyncio.run(
+        serve_both(
+            pages(router, admin=False),
+            (given.host, given.port),
+            pages(router, public=False),
+            (given.admin_host, given.admin_port),
+        )
+    )
+
+
+async def serve_both(
+    public: FastAPI, at: tuple[str, int], admin: FastAPI, admin_at: tuple[str, int]
+) -> None:
+    """Serve two applications of one process on two ports; both end when one is told to."""
+    import uvicorn
+
+    made = []
+    for one, (host, port) in ((public, at), (admin, admin_at)):
+        made.append(uvicorn.Server(uvicorn.Config(one, host, port, access_log=False)))
+
+    async def run(server: uvicorn.Server) -> None:
+        try:
+            await server.serve()
+        finally:
+            for other in made:
+                other.should_exit = True
+
+    await asyncio.gather(*map(run, made))
+
+
+if __name__ == "__main__":
+    main()

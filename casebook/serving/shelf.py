@@ -2,7 +2,9 @@
 
 A training writes ``NAME.offered``; the service takes it, checks it in a
 :class:`casebook.serving.swap.Swap`, and only what passed becomes ``NAME.serves``, which a start
-loads. What was refused stays as ``NAME.refused``, to be looked at. Arrays are mapped, not copied:
+loads. What was refused stays as ``NAME.refused``, to be looked at; what a kill interrupted is tried
+again; the one before stays as ``NAME.before``, for the way back and for a start whose file is torn.
+One object for each model: its lock keeps two refreshes apart. Arrays are mapped, not copied:
 a model of gigabytes is there within milliseconds, while requests go on. It trusts the folder, which
 is the service's own: a pickle can run code.
 
@@ -26,19 +28,27 @@ Examples
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import pickle
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from casebook.project import write_whole
 from casebook.serving.swap import Outcome, Swap, Version
 
-#: At the head of a file; then the number of parts, their sizes, and each at a multiple of 64.
-MAGIC, ALIGNED = b"shelf 1\n", 64
+#: At the head of a file; then the number of parts, their sizes, each at a multiple of 64, and the
+#: SHA-256 of all that, which is the name of a model in each log.
+MAGIC, ALIGNED, DIGEST = b"shelf 2\n", 64, 32
+
+
+class Busy(RuntimeError):
+    """Another refresh is on its way: wait for its end."""
 
 
 def _next(at: int) -> int:
@@ -52,10 +62,17 @@ def write(path: Path, value: Any) -> None:
     blocks = [memoryview(body), *(buffer.raw() for buffer in buffers)]
 
     def into(file: BinaryIO) -> None:
-        file.write(MAGIC + struct.pack(f"<{1 + len(blocks)}Q", len(blocks), *map(len, blocks)))
+        told = hashlib.sha256()
+
+        def put(part: bytes | memoryview) -> None:
+            file.write(part)
+            told.update(part)
+
+        put(MAGIC + struct.pack(f"<{1 + len(blocks)}Q", len(blocks), *map(len, blocks)))
         for block in blocks:
-            file.write(bytes(_next(file.tell()) - file.tell()))
-            file.write(block)
+            put(bytes(_next(file.tell()) - file.tell()))
+            put(block)
+        file.write(told.digest())
 
     write_whole(path, into)
 
@@ -68,6 +85,11 @@ def read(path: Path) -> Any:
     ValueError
         If there is no such file, or it is not whole.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[Any, str]:
+    """Return an object and its digest, as the file says it."""
     try:
         with open(path, "rb") as file:
             whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
@@ -81,9 +103,10 @@ def read(path: Path) -> Any:
             at = _next(at)
             blocks.append(whole[at : at + size])
             at += size
-        if at > len(whole):
+        if at + DIGEST > len(whole):
             raise ValueError("it was cut off")
-        return pickle.loads(blocks[0], buffers=blocks[1:])
+        digest = bytes(whole[at : at + DIGEST]).hex()
+        return pickle.loads(blocks[0], buffers=blocks[1:]), digest
     except Exception as error:  # what a broken pickle raises has no common name
         raise ValueError(f"{path.name}: {type(error).__name__}: {error}"[:300]) from None
 
@@ -99,6 +122,7 @@ class Shelf:
 
     def __init__(self, folder: Path | str, name: str = "model") -> None:
         self.folder, self.name, self._one = Path(folder), name, threading.Lock()
+        self._named: tuple[tuple[Any, str], ...] = ()  # what serves and the one before
 
     def _path(self, state: str) -> Path:
         return self.folder / f"{self.name}.{state}"
@@ -120,8 +144,8 @@ class Shelf:
 
     @property
     def offered(self) -> bool:
-        """Whether a model waits to be tried."""
-        return self._path("offered").exists()
+        """Whether a model waits to be tried, or was being tried when the process was killed."""
+        return self._path("offered").exists() or self._path("tried").exists()
 
     @property
     def there(self) -> bool:
@@ -138,15 +162,58 @@ class Shelf:
         """
         return read(self._path("serves"))
 
+    def start(self) -> tuple[Any, str]:
+        """Return the model that a start serves, None without any, and what was wrong.
+
+        If the file is torn, the one before serves again.
+        """
+        try:
+            return self.serves(), ""
+        except ValueError as error:
+            why = str(error)
+        try:
+            value = read(self._path("before"))
+            if self.there:
+                self._link("serves", "broken")
+            self._link("before", "serves")
+        except (ValueError, OSError):
+            return None, f"{why}; none from before either: let a training offer a model"
+        return value, f"{why}; the one before serves: let a training offer a model"
+
+    def knows(self, value: Any) -> None:
+        """Note that a model was read from the file that serves."""
+        with suppress(ValueError):
+            self._note(value, _read(self._path("serves"))[1])
+
+    def _note(self, value: Any, digest: str) -> None:
+        """Replace the tuple: a request that looks meanwhile goes on with the old one."""
+        self._named = (*self._named[-1:], (value, digest))
+
+    def digest(self, value: Any) -> str:
+        """Return twelve digits that name a model, also after a restart; "" if it has no file."""
+        return next((name[:12] for kept, name in self._named if kept is value), "")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._one.acquire(blocking=False):
+            raise Busy(f"another refresh of the {self.name} is on its way")
+        try:
+            yield
+        finally:
+            self._one.release()
+
     def refresh(self, swap: Swap) -> Outcome:
-        """Let what is offered serve, if it passes the checks of a swap, also after a restart."""
-        with self._one:
-            outcome = swap.offer(self._taken)
-            if outcome.swapped:
-                if self.there:
-                    self._link("serves", "before")
-                os.replace(self._path("tried"), self._path("serves"))
-            elif self._path("tried").exists():
+        """Let what is offered serve, if it passes the checks of a swap, also after a restart.
+
+        Raises
+        ------
+        Busy
+            While another one is tried.
+        """
+        with self._alone():
+            outcome = swap.offer(self._taken, self._settled)
+            # For a good one the disk was full: it stays, to be tried again.
+            if self._path("tried").exists() and not outcome.why.startswith("settle: "):
                 os.replace(self._path("tried"), self._path("refused"))
             return outcome
 
@@ -156,20 +223,44 @@ class Shelf:
         Raises
         ------
         LookupError
-            If the swap keeps none.
+            If neither the swap nor the folder keeps one.
+        Busy
+            While another one is tried.
         """
-        with self._one:
+        with self._alone():
+            before, again = self._path("before"), None
+            if not swap.kept:
+                try:
+                    again = _read(before)
+                except ValueError as error:
+                    raise LookupError(f"no version before this one is kept: {error}") from None
+            if before.exists():
+                if self.there:
+                    self._link("serves", "refused")
+                os.replace(before, self._path("serves"))
+            if again is not None:
+                self._note(*again)
+                return swap.restore(again[0])
             version = swap.back()
-            if self._path("before").exists():
-                self._link("serves", "refused")
-                os.replace(self._path("before"), self._path("serves"))
+            self._note(version.value, self.digest(version.value))
             return version
 
     def _taken(self) -> Any:
         """Take the offer from its place, so that a newer one is not mistaken for it."""
+        tried = self._path("tried")
         try:
-            os.replace(self._path("offered"), self._path("tried"))
+            os.replace(self._path("offered"), tried)
         except FileNotFoundError:
-            what = f"nothing is offered in {self.folder}: let a training offer a model"
-            raise ValueError(what) from None
-        return read(self._path("tried"))
+            if not tried.exists():  # else a kill has interrupted its checks
+                what = f"nothing is offered in {self.folder}: let a training offer a model"
+                raise ValueError(what) from None
+        self._new = _read(tried)
+        return self._new[0]
+
+    def _settled(self) -> None:
+        """Put what passed where a start finds it, before it serves."""
+        with suppress(ValueError):  # what is torn is no way back
+            self.serves()
+            self._link("serves", "before")
+        os.replace(self._path("tried"), self._path("serves"))
+        self._note(*self._new)

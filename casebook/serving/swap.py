@@ -86,13 +86,21 @@ class Swap(Generic[T]):
         """The version that serves; reading it takes no lock."""
         return self._current
 
-    def offer(self, build: Callable[[], T]) -> Outcome:
+    @property
+    def kept(self) -> bool:
+        """Whether there is a version to go back to."""
+        return bool(self._before)
+
+    def offer(self, build: Callable[[], T], settle: Callable[[], Any] = lambda: None) -> Outcome:
         """Build a new one, check it and let it serve; in the caller's thread, one at a time.
 
         Parameters
         ----------
         build : callable
             Returns the new one, or raises.
+        settle : callable
+            Called when the checks have passed and before the new one serves, as to put its file
+            where a start finds it; if it raises, the old one serves on.
 
         Returns
         -------
@@ -107,9 +115,14 @@ class Swap(Generic[T]):
             except Exception as error:  # whatever is wrong with the build, the old one serves
                 why = f"build: {type(error).__name__}: {error}"[:300]
             why = why or self._objection(new)
+            try:
+                why or settle()
+            except Exception as error:  # a full disk, say: memory and disk stay together
+                why = f"settle: {type(error).__name__}: {error}"[:300]
             if not why:
                 self._made += 1
-                self._before.append(self._current)
+                if self._current.value is not None:  # to nothing there is no way back
+                    self._before.append(self._current)
                 self._current = Version(self._made, new)
             took = time.perf_counter() - start
             self.outcomes.append(Outcome(self._current.number, not why, why, took))
@@ -127,6 +140,13 @@ class Swap(Generic[T]):
             if not self._before:
                 raise LookupError("no version before this one is kept: build one and offer it.")
             self._current = self._before.pop()
+            return self._current
+
+    def restore(self, value: T) -> Version:
+        """Let what has served before, in an earlier process, serve again without checks."""
+        with self._one_at_a_time:
+            self._made += 1
+            self._current = Version(self._made, value)
             return self._current
 
     def _objection(self, new: T) -> str:

@@ -1,6 +1,6 @@
 """Traffic from a process of its own: an open loop that counts what fails instead of stopping.
 
-``python -m casebook.cases.deployment_pipeline.traffic`` reads bodies from its standard input, one a
+``python -m casebook.serving.traffic`` reads bodies from its standard input, one a
 line, sends each when it is due, and writes one line for each answer. :class:`Traffic` runs it.
 """
 

@@ -41,6 +41,7 @@ def _crash(items, scores):
 #: Fault → what becomes of the items and scores of a :class:`Fake`.
 FAULTS = {
     "crash": _crash,
+    "hang": lambda items, scores: (time.sleep(3.0), (items, scores))[1],
     "slow": lambda items, scores: (time.sleep(0.2), (items, scores))[1],
     "twice": lambda items, scores: (np.full_like(items, 5), scores),
     "floats": lambda items, scores: (items.astype(float), scores),
@@ -67,6 +68,8 @@ class Fake:
     def recommend(self, users, seeds, surface, stock, count=10, recent=None, stage=nullcontext):
         if self.fault == "users" and max(users) >= 0:
             raise IndexError("planted")
+        if self.fault == f"no {surface}":
+            raise RuntimeError("planted")
         with stage("candidates"):
             query = self.users[users] + np.where(seeds[:, None] >= 0, self.vectors[seeds], 0)
         with stage("ranking"):

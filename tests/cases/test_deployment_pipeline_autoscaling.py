@@ -12,7 +12,6 @@ from casebook.cases.deployment_pipeline.autoscaling import (
     Fleet,
     days,
     lunch_day,
-    queueing,
     simulate,
     usual_day,
 )
@@ -31,7 +30,7 @@ def test_lunch_hurts_the_reactive_and_spares_those_who_know():
     for name in ("scheduled", "predictive", "fixed 10"):
         assert lunch(name).summary["over_1s"] < 1e-4
     money = {n: lunch(n).summary["pod_hours"] for n in ("cpu", "predictive", "scheduled")}
-    assert money["predictive"] < 1.1 * money["cpu"] < 0.95 * money["scheduled"]
+    assert money["cpu"] < money["scheduled"] < 1.2 * money["cpu"]
 
 
 def test_a_flash_crowd_finds_the_schedule_asleep():
@@ -50,14 +49,6 @@ def test_a_slow_rise_or_a_fast_start_needs_no_forecast():
 def test_without_a_readiness_probe_requests_reach_pods_that_are_not_there():
     without = simulate(lunch_day(1), "cpu", Fleet(probe=False), seed=1, hours=(11.5, 12.75))
     assert without.summary["dropped"] > 10 * lunch("cpu").summary["dropped"] + 0.005
-
-
-def test_the_queues_agree_with_the_formulas():
-    table = queueing(loads=(60, 120, 160), hours=0.7)
-    assert np.allclose(table["simulated"], table["theory"], rtol=0.12, atol=5e-4)
-    known = table.dropna(subset="p99_theory")
-    assert np.allclose(known["p99"], known["p99_theory"], rtol=0.12)
-    assert (known["shared"] < known["theory"] / 3).all()
 
 
 def test_the_parts_of_a_run_add_up():
@@ -80,12 +71,12 @@ def test_days_differ_by_seed_and_the_crowd_is_all_that_differs_within_one():
 
 
 def test_the_table_has_a_row_for_each_day_and_strategy():
-    table = days(seeds=(0,), strategies=("fixed 4", "cpu"), hours=(10, 10.2))
+    table = days(seeds=(0,), strategies=("fixed 6", "cpu"), hours=(10, 10.2), afternoon=(15, 15.2))
     assert table[["day", "strategy"]].drop_duplicates().shape == (4, 2)
 
 
 def test_an_unknown_strategy_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="one of fixed 4"):
+    with pytest.raises(ValueError, match="one of fixed 6"):
         simulate(np.ones(1440), "hope")
 
 
@@ -104,6 +95,7 @@ def test_what_the_recorded_days_promise():
     )
     slow, hours = lunch_["over_1s"].mean(), lunch_["pod_hours"].mean()
     assert slow["scheduled"] < slow["cpu"] / 10 and slow["predictive"] < slow["cpu"] / 3
-    assert hours["predictive"] < 1.05 * hours["cpu"] < hours["scheduled"]
+    assert hours["cpu"] < hours["scheduled"] < 1.1 * hours["cpu"] < hours["fixed 6"]
+    assert stored["pod_hours"].max() == 240  # whole days
     missed = crowd["over_1s"].mean()
     assert missed[["cpu", "requests", "scheduled", "predictive"]].min() > 0.003 > missed["fixed 10"]

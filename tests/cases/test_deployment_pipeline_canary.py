@@ -94,6 +94,7 @@ def test_the_characteristic_rises_with_the_rate_and_costs_fewer_requests():
         (Counts(16_499, 16, 310_000, 310), "wait", "planned"),
         (Counts(16_500, 16, 310_000, 310), "promote", "evidence"),
         (Counts(17_000, 1_700, 300_000, 30_000), "wait", "both are ill"),
+        (Counts(17_000, 200, 300_000, 3_400), "wait", "both are ill"),  # 1.1 %
         (Counts(17_000, 60, 300_000, 300), "rollback", "0.35%"),
         (Counts(17_000, 0, 300_000, 900), "promote", "0.00%"),
     ],

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
 
 import casebook.cases.deployment_pipeline as case
-from casebook.cases.deployment_pipeline import autoscaling, service
+from casebook.cases.deployment_pipeline import autoscaling, rollout, service
+from casebook.cases.deployment_pipeline.world import CHAPTER
 from casebook.project import require_checkout
+from casebook.recorded import bench
+from casebook.serving.rollout import Pace
 
 DEPLOY = Path(case.__file__).parent / "deploy"
 BIN = Path(sys.executable).parent
-MANIFESTS = ("deployment.yaml", "hpa.yaml")
-WORKFLOWS = ("ci.yaml", "cd.yaml", "ct.yaml")
+MANIFESTS = ("deployment.yaml", "hpa.yaml", "router.yaml")
+WORKFLOWS = ("ci.yaml", "cd.yaml", "ct.yaml", "back.yaml")
 TOOLS = {
     ("hadolint",): ("Dockerfile",),
     ("kubernetes-validate", "--strict"): MANIFESTS,
@@ -44,6 +48,8 @@ FAULTS = {
     "a package of any version": ("Dockerfile", "libgomp1=12.2.0-14+deb12u1", "libgomp1"),
     "a probe that nobody knows": ("deployment.yaml", "startupProbe:", "startingProbe:"),
     "a number that is a text": ("deployment.yaml", "maxUnavailable: 0}", "maxUnavailable: [0]}"),
+    "a policy of nobody": ("router.yaml", "podSelector:", "podSelection:"),
+    "a schedule of nothing": ("hpa.yaml", "jobTemplate:", "template:"),
     "no target": ("hpa.yaml", "maxReplicas: 10", "mostReplicas: 10"),
     "a step that does nothing": ("ci.yaml", "run: python -m mypy", "runs: python -m mypy"),
     "a job without a machine": ("cd.yaml", "runs-on:", "run-on:"),
@@ -81,7 +87,57 @@ def test_the_autoscaler_is_the_one_that_is_simulated():
     assert (spec["minReplicas"], spec["maxReplicas"]) == (fleet.least, fleet.most) == (4, 10)
     target = spec["metrics"][0]["resource"]["target"]["averageUtilization"]
     assert target == 100 * fleet.cpu == 60
+    assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == fleet.settle
     assert "replicas" not in documents("deployment.yaml")[0]["spec"]
+    first, last, pods = autoscaling.STRATEGIES["scheduled"].floor
+    begins, ends = documents("hpa.yaml")[1:3]
+    for job, hour, least in ((begins, first, pods), (ends, last, fleet.least)):
+        minute, of = job["spec"]["schedule"].split()[:2]
+        assert int(of) + int(minute) / 60 == hour
+        pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+        assert pod["args"][-1] == f'{{"spec": {{"minReplicas": {least}}}}}'
+
+
+def test_the_router_has_its_ports_its_plan_on_disk_and_plans_from_the_release_alone():
+    router, policy = (documents("router.yaml")[i] for i in (1, -1))
+    pod = router["spec"]["template"]["spec"]["containers"][0]
+    given = dict(word.lstrip("-").split("=") for word in pod["args"][1:])
+    assert find_spec(pod["args"][0])
+    ports = {one["name"]: str(one["containerPort"]) for one in pod["ports"]}
+    assert (given["port"], given["admin-port"]) == (ports["http"], ports["plans"])
+    assert given["plan"].startswith(pod["volumeMounts"][0]["mountPath"])
+    assert router["spec"]["replicas"] == 1
+    open_to_all = [rule for rule in policy["spec"]["ingress"] if "from" not in rule]
+    assert open_to_all == [{"ports": [{"port": "http"}]}]
+    assert rollout.free([given["stable"]]) == "green"
+
+
+def released(colour, image):
+    """Return the manifests as the workflow writes them."""
+    line = next(words for words in commands("cd.yaml") if words[0] == "sed")
+    files = [DEPLOY / Path(word).name for word in line if word.startswith("$CASE")]
+    marks = [one.strip('"') for one in re.findall(r'"s[^"]*"', " ".join(line))]
+    marks = [one.replace("$COLOUR", colour).replace("$DIGEST", image) for one in marks]
+    words = ["sed", *(part for one in marks for part in ("-e", one)), *files]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("colour", ["blue", "green"])
+def test_a_release_writes_one_colour_and_the_digest_of_the_image_that_was_tested(colour, tmp_path):
+    image = "registry.example.com/card-payments@sha256:" + "a" * 64
+    text = released(colour, image)
+    (tmp_path / "release.yaml").write_text(text)
+    assert lint(("kubernetes-validate", "--strict"), tmp_path / "release.yaml")[0] == 0
+    assert "colour: colour" not in text and "-colour" not in text
+    written = list(yaml.safe_load_all(text))
+    stored = [*documents("deployment.yaml"), *documents("hpa.yaml")]
+    assert [one["kind"] for one in written] == [one["kind"] for one in stored]
+    made = [one for one in written if one["kind"] == "Deployment"]
+    assert [one["metadata"]["name"] for one in made] == [f"card-payments-{colour}"]
+    assert made[0]["spec"]["template"]["spec"]["containers"][0]["image"] == image
+    assert made[0]["spec"]["selector"]["matchLabels"]["colour"] == colour
+    stored = documents("deployment.yaml")[0]["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert stored.endswith("@sha256:" + "0" * 64)  # nobody can deploy the file as it stands
 
 
 def commands(name):
@@ -95,9 +151,9 @@ def missing(words):
     """Return what of a command is not there: a module, a program or a file of the tests."""
     lacks = [w for w in words if w.startswith("tests/") and not (require_checkout() / w).exists()]
     if words[:2] == ["python", "-m"]:
-        known = words[2] == "mypy" or importlib.util.find_spec(words[2])  # ci.yaml installs mypy
+        known = words[2] == "mypy" or find_spec(words[2])  # ci.yaml installs mypy
         return lacks if known else [*lacks, words[2]]
-    outside = ("docker", "kubectl")  # of the machine that runs the workflow
+    outside = ("docker", "kubectl", "sed", "echo")  # of the machine that runs the workflow
     found = words[0] in outside or (BIN / words[0]).exists() or shutil.which(words[0])
     return lacks if found else [*lacks, words[0]]
 
@@ -110,14 +166,58 @@ def test_the_commands_of_the_workflows_exist():
     assert missing(["python", "-m", "pytest", "tests/none.py"]) == ["tests/none.py"]
 
 
+def steps_of(name, job):
+    return [step.get("name") for step in documents(name)[0]["jobs"][job]["steps"]]
+
+
 def test_each_kind_of_check_stands_before_a_release():
-    names = {
-        step.get("name")
-        for job in documents("ci.yaml")[0]["jobs"].values()
-        for step in job["steps"]
-    }
-    assert {"lint", "types", "unit", "integration"} <= names
+    assert {"lint", "types", "unit", "integration"} <= {*steps_of("ci.yaml", "check")}
+    order = ["build", "start", "smoke", "load", "push"]
+    assert [one for one in steps_of("cd.yaml", "image") if one in order] == order
     jobs = documents("cd.yaml")[0]["jobs"]
-    steps = [step.get("name") for step in jobs["staging"]["steps"]]
-    assert steps.index("smoke") < steps.index("load") < steps.index("build")
-    assert jobs["production"]["needs"] == "staging"
+    smoke = next(step for step in jobs["image"]["steps"] if step.get("name") == "smoke")
+    start = next(step for step in jobs["image"]["steps"] if step.get("name") == "start")
+    assert "--url http://127.0.0.1:18080" in smoke["run"]  # of the image, not of the checkout
+    assert "127.0.0.1:18080:8080" in start["run"]
+    assert jobs["production"]["needs"] == "image"
+    assert steps_of("cd.yaml", "production")[-2:] == ["canary", "decide"]
+    usual = rollout.STAGES[1].requests / (rollout.STAGES[1].share * 87)  # seconds
+    assert 60 * jobs["production"]["timeout-minutes"] > Pace().slack * usual + 3_600
+
+
+def test_a_pod_does_what_the_simulator_says_and_is_tested_with_that_much_of_a_core():
+    pod = documents("deployment.yaml")[0]["spec"]["template"]["spec"]["containers"][0]
+    given = pod["resources"]["limits"]["cpu"]
+    assert given == pod["resources"]["requests"]["cpu"]
+    core, fleet = int(given.removesuffix("m")) / 1000, autoscaling.Fleet()
+    table = bench.recorded(CHAPTER, "capacity").frame
+    full = table[table["p99"] < 250].iloc[-1]
+    does = core * full["answered"] / full["cpu"]
+    assert does == pytest.approx(fleet.per_pod / fleet.cpu, rel=0.4)
+    text = (DEPLOY / "cd.yaml").read_text()
+    assert f"--cpus {core:g} " in text and f"--rps {fleet.per_pod:g}" in text
+
+
+def test_a_release_names_its_image_by_digest_and_never_updates_what_serves():
+    text = (DEPLOY / "cd.yaml").read_text()
+    assert "set image" not in text and "rollout undo" not in text
+    assert "RepoDigests" in text and "needs.image.outputs.digest" in text
+
+
+def test_the_arguments_of_a_release_are_those_of_its_commands(capsys):
+    given = [words for name in ("cd.yaml", "back.yaml") for words in commands(name)]
+    given = [words for words in given if words[:2] == ["python", "-m"]]
+    assert len(given) == 5
+    for words in given:
+        with pytest.raises(SystemExit):
+            import_module(words[2]).main(["--help"])
+        told = capsys.readouterr().out
+        assert not [word for word in words if word.startswith("--") and word not in told]
+        assert re.search(rf"{{[^}}]*\b{words[3]}\b", told)
+
+
+def test_an_image_is_called_after_its_model():
+    docker = (DEPLOY / "Dockerfile").read_text()
+    assert "COPY _build/pipeline/${MODEL} /models/${MODEL}" in docker
+    assert "MODEL=/models/${MODEL}" in docker
+    assert "image.version=${MODEL} org.opencontainers.image.revision=${REVISION}" in docker

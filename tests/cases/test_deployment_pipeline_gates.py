@@ -71,16 +71,6 @@ def test_a_candidate_as_good_as_the_champion_passes_each_gate(given):
     assert check(given, champion=None).loc["money", "passed"]  # the first one, against the rules
 
 
-def test_average_precision_is_that_of_the_library(given):
-    from sklearn.metrics import average_precision_score
-
-    model, rows, _ = given
-    fraud, weight = rows["fraud"].to_numpy(), np.random.default_rng(0).integers(0, 3, len(rows))
-    for score in (model.score(rows), model.score(rows).round(3), np.zeros(len(rows))):
-        wanted = average_precision_score(fraud, score, sample_weight=weight)
-        assert gates._precision(fraud, score)(weight) == pytest.approx(wanted, rel=1e-9)
-
-
 def slowly(model):
     def one(payment):
         time.sleep(0.051)
@@ -125,6 +115,12 @@ def test_rows_of_the_training_and_rows_of_few_days_are_no_test(given):
     _, rows, _ = given
     with pytest.raises(ValueError, match="has learned from some"):
         check(given, rows=rows.assign(at=rows["at"] - 60 * steps.DAY))
+    model = given[0]
+    late = steps.Model(model.text, {**model.meta, "trained_until": str(rows["at"].max())})
+    with pytest.raises(ValueError, match="the champion has learned from some"):
+        check(given, champion=late)
+    with pytest.raises(ValueError, match="1 rows have no time"):
+        check(given, rows=rows.assign(at=rows["at"].where(rows.index != rows.index[7])))
     with pytest.raises(ValueError, match="rows of 3 days; 14"):
         check(given, rows=rows[rows["at"] < rows["at"].min().normalize() + 3 * steps.DAY])
 
@@ -134,3 +130,25 @@ def test_a_slice_without_days_is_not_passed(given):
     table = check(given, rows=rows[rows["online"] == 0])
     assert not table.loc["worst slice", "passed"]
     assert "online: too few days" in table.loc["worst slice", "what"]
+
+
+def test_every_slice_is_judged_and_not_the_widest_alone(given):
+    """One slice is certainly worse, another has the highest upper end and may be as good."""
+    _, rows, _ = given
+    days, rng = rows["at"].dt.normalize(), np.random.default_rng(0)
+    noise = pd.Series(rng.normal(-50, 250, days.nunique()), index=days.unique())
+    extra = np.where(rows["online"] > 0, 30.0, days.map(noise).to_numpy())
+    ends = {
+        name: gates.mean_interval(gates._by_day(extra[mine], days[mine]), 1 - 0.05 / 4)
+        for name, mine in ((n, of(rows).to_numpy(bool)) for n, of in gates.SLICES.items())
+    }
+    assert max(ends, key=lambda name: ends[name].high) != "online"
+    assert ends["in person"].low < 0 < ends["online"].low
+    row = gates._slices(extra, rows, days, gates.Limits())
+    assert not row[4] and "online" in row[5]
+
+
+def test_rows_without_a_fraud_stop_a_candidate_and_break_nothing(given):
+    _, rows, _ = given
+    table = check(given, rows=rows.assign(fraud=False))
+    assert "no fraud among these rows" in table.loc["ranking", "what"]

@@ -22,6 +22,7 @@ from casebook.cases.deployment_pipeline.incident import (
     signals,
 )
 from casebook.cases.deployment_pipeline.world import CHAPTER
+from casebook.project import solutions_dir
 from casebook.recorded import bench
 
 
@@ -106,6 +107,16 @@ def test_a_wrong_diagnosis_ends_nothing(monkeypatch):
     run = drill("bad_release", 1)
     assert run.timeline["event"].tolist() == ["started", "detected"]
     assert "did not end: the diagnosis is wrong" in post_mortem(run)
+
+
+def test_the_matrix_of_the_page_is_that_of_the_code():
+    table, shares = incident.matrix(), (0.001, 0.05, 0.5)
+    for kind in FAULTS:
+        row = table.loc[incident._HARM[kind]]
+        assert [said.split(":")[0] for said in row] == [severity(kind, share) for share in shares]
+    page = (solutions_dir().parent / "chapters" / f"{CHAPTER}.ipynb").read_text()
+    assert "incident.matrix()" in page
+    assert "| SEV" not in page  # a second source
 
 
 def test_the_severity_matrix():

@@ -106,15 +106,56 @@ def test_reports_that_come_later_change_no_week_before():
     assert fewer["reports"].sum() < weeks["reports"].sum()
 
 
-def test_business_prices_the_decisions_day_by_day():
+def _silenced(year, day):
+    """Return the year as it is if no report comes from a day on."""
+    lost = year.labels["known_at"] >= START + pd.Timedelta(days=day)
+    labels = year.labels.assign(fraud=year.labels["fraud"] & ~lost)
+    return type(year)(year.rows, labels, year.truth, year.events)
+
+
+@pytest.mark.parametrize("n", [500, 200])
+def test_a_dead_feed_of_labels_is_repaired_and_does_not_ask_for_training(n):
+    year = _silenced(world(4, 84, constants=Constants(n=n)), 20)
+    p = 1 / (1 + np.exp(-studies.scored(year.rows)["score"].to_numpy()))
+    weeks = reports.weekly(year, p, reports.promise(year, p, -60, 0))
+    found = monitors.alarms(_none(None), _reference(), weeks, year)
+    assert {*found["what"]} == {"silent"}
+    assert found["day"].min() <= 42
+    assert monitors.advice(found) == "repair the feed"
+    if n == 500:  # what asked for a training, before
+        assert (weeks.loc[weeks["day"] > 56, "p_rate"] < monitors.WEEKLY).any()
+
+
+def test_a_dead_column_and_a_day_without_payments_are_to_be_repaired():
+    year, _, _ = watched()
+    rows = year.rows[year.rows["day"].between(19, 24)].copy()
+    rows.loc[rows["day"] == 21, ["amount", "online"]] = 0.0
+    rows = rows[rows["day"] != 23]
+    ref = monitors.reference(year.rows)
+    seen = monitors.alarms(monitors.daily(rows, ref, until=26), ref)
+    dead, missing = (seen[seen["what"] == what] for what in ("dead", "missing"))
+    assert {*dead["day"]} == {21} and {*dead["column"]} == {"amount", "online"}
+    assert {*missing["day"]} == {23, 25, 26} and missing["column"].nunique() == len(FEATURES)
+    assert monitors.advice(dead) == monitors.advice(missing) == "repair the feed"
+
+
+def test_a_rare_count_that_is_zero_all_day_is_not_dead():
+    year, _, _ = watched()
+    rows = year.rows[year.rows["day"].between(19, 24)].copy()
+    rare = [name for name in FEATURES if (year.rows[name] != 0).mean() < monitors.VARIED]
+    assert rare
+    rows.loc[rows["day"] == 21, rare] = 0.0
+    ref = monitors.reference(year.rows)
+    seen = monitors.alarms(monitors.daily(rows, ref), ref)
+    assert "dead" not in {*seen["what"]}
+
+
+def test_a_promise_needs_old_payments_and_a_probability_of_each():
     year, p, _ = watched()
-    table = reports.business(year, p).set_index("day")
-    chance = year.truth["chance"].to_numpy()
-    best = reports.business(year, chance).set_index("day")
-    allowed = reports.business(year, np.zeros(len(p))).set_index("day")
-    assert (best["euros"] <= table["euros"]).all()
-    assert table["euros"].mean() < 0.5 * allowed["euros"].mean()
-    assert allowed["asked"].max() == 0 < table["asked"].mean() < 0.1
+    with pytest.raises(ValueError, match="need a probability each"):
+        reports.promise(year, p, -20, 5)  # its rate was no number, and never alarmed
+    with pytest.raises(ValueError, match="need a probability each"):
+        reports.promise(year, np.where(year.rows["day"] < -50, np.nan, p), -60, 0)
 
 
 def test_the_gravest_advice_of_an_incident_counts():

@@ -121,7 +121,9 @@ BROKEN = {
     "a column is empty": (lambda f: _changed(f, "tenure", np.nan), "tenure is empty"),
     "words": (lambda f: _changed(f, "amount", "much"), "amount is empty"),
     "cents": (lambda f: f.assign(amount=f["amount"] * 100), "send euro, not cents"),
-    "not finite": (lambda f: _changed(f, "amount", np.inf, 0.2), "not between -50000 and 50000"),
+    "not finite": (lambda f: _changed(f, "amount", np.inf, 0.6), "not between -50000 and 50000"),
+    "no time": (lambda f: f.assign(at=f["at"].where(f.index % 50 > 0)), "empty: at is empty"),
+    "each thrice": (lambda f: pd.concat([f, f, f], ignore_index=True), "the same payment again"),
     "a share of 2": (lambda f: _changed(f, "terminal_risk_30d", 2.0), "not between 0 and 1"),
     "labels as text": (lambda f: f.assign(fraud="no"), "type: fraud"),
 }
@@ -144,6 +146,22 @@ def test_a_few_bad_rows_are_put_aside_and_counted(rows):
     assert len(steps.accepted(text)[0]) == len(rows)  # a number as text is that number
 
 
+def test_a_run_refuses_what_joining_and_waiting_used_to_hide(rows, tmp_path):
+    """Rows without a time fell behind the clock, and text became false, before any contract."""
+    lost = rows.assign(at=rows["at"].where(rows.index % 50 > 0))
+    for bad, says in ((lost, "at is empty"), (rows.assign(fraud="true"), "type: fraud")):
+        with pytest.raises(ContractBroken, match=says):
+            pipeline.run(tmp_path, bad, UNTIL)
+    labels = pd.DataFrame({"row": rows.index, "known_at": rows["known_at"], "fraud": rows["fraud"]})
+    assert len(steps.joined(rows, labels)) == len(rows)
+    with pytest.raises(ValueError, match="3 reports are on a payment that has one"):
+        steps.joined(rows, pd.concat([labels, labels.head(3)]))
+    with pytest.raises(ValueError, match="send true and false"):
+        steps.joined(rows, labels.astype({"fraud": str}))
+    good, said = steps.accepted(pd.concat([rows, rows.head(2)], ignore_index=True), 0.5)
+    assert len(good) == len(rows) and "repeat: the same payment again: 2 rows" in said[0]
+
+
 def test_training_needs_both_kinds(rows):
     with pytest.raises(ValueError, match="0 frauds among 50"):
         steps.train(rows[~rows["fraud"]].head(50))
@@ -154,7 +172,8 @@ def test_versions_names_lineage_and_the_way_back(rows, run, folder, tmp_path):
     first = registry.register(run)
     assert (first, registry.register(run)) == (1, 1)
     assert (registry.version("challenger"), registry.version(CHAMPION)) == (1, None)
-    second = registry.register(pipeline.run(folder, rows, UNTIL, {**SETTINGS, "seed": 3}))
+    other = pipeline.run(folder, rows, UNTIL, {**SETTINGS, "seed": 3})
+    second = registry.register(other)
     passed = pd.DataFrame({"value": [1.0], "limit": [2.0], "passed": [True]}, index=["money"])
     for table, says in ((passed.assign(passed=False), "money: 1.0"), (passed.iloc[:0], "no gate")):
         with pytest.raises(PromotionRefused, match=says):
@@ -162,7 +181,13 @@ def test_versions_names_lineage_and_the_way_back(rows, run, folder, tmp_path):
     with pytest.raises(LookupError, match="no champion before"):
         registry.roll_back()
     registry.promote(first, passed)
-    registry.promote(second, passed)
+    assert registry.register(run, passed.assign(passed=False)) == first  # known, and no challenger
+    assert registry.version("challenger") == second
+    with pytest.raises(PromotionRefused, match="no gate was asked"):
+        registry.promote(second)
+    assert registry.register(other, passed) == second
+    registry.promote(second)  # by what was said of it when it was registered
+    assert registry.version("challenger") is None
     assert (registry.version(CHAMPION), registry.roll_back(), registry.version(CHAMPION)) == (
         2,
         1,
@@ -177,7 +202,13 @@ def test_versions_names_lineage_and_the_way_back(rows, run, folder, tmp_path):
         registry.folder(9)
     text = run.path("train") / "model.txt"
     kept = text.read_text()
+    record = run.path("train") / "step.json"
+    told = record.read_text()
     text.write_text(kept + " ")
     with pytest.raises(LookupError, match="altered"):
         registry.load(first)
+    record.write_text(told.replace(steps._hash(kept), steps._hash(kept + " ")))
+    with pytest.raises(LookupError, match="not what was kept"):  # altered with its own record
+        registry.load(first)
     text.write_text(kept)
+    record.write_text(told)

@@ -11,6 +11,7 @@ import pytest
 from casebook.cases.deployment_pipeline import retraining, studies
 from casebook.cases.deployment_pipeline.retraining import Recipe, Shop
 from casebook.cases.deployment_pipeline.world import START, Constants, Fault, Shift, Year, simulate
+from casebook.cases.deployment_pipeline.world import cost as world_cost
 
 SMALL = Constants(n=500)
 
@@ -67,24 +68,24 @@ def test_where_nothing_happens_no_label_alarm_trains():
     pd.testing.assert_series_equal(made["euros"], retraining.run(shop(), "frozen")["euros"])
 
 
-def test_the_gate_refuses_what_poisoned_weeks_teach():
+def test_the_trial_refuses_what_poisoned_weeks_teach():
     fault = Fault("poisoned", 8, 42)  # six: one week alone costs less than two samples differ
     here, sound = shop(fault), shop()
     day = 84
     poisoned, clean = here.candidate(day), sound.candidate(day)
     rows = here.span(day, day + 28)
-    chance = here.year.truth["chance"].to_numpy()[rows]
+    amount, chance = (here.year.truth[c].to_numpy()[rows] for c in ("amount", "chance"))
     costs = [
-        retraining.regret(model.predict(here.X[rows]), here.amount[rows], chance).mean()
+        world_cost(model.predict(here.X[rows]), amount, amount, chance).mean()
         for model in (poisoned, clean)
     ]
     assert costs[0] > costs[1]
-    verdict = retraining.gate(here, poisoned, clean, day)
+    verdict = retraining.trial(here, poisoned, clean, day)
     assert not verdict["passed"]
-    assert verdict["saved"] < 0 < retraining.gate(here, clean, poisoned, day)["saved"]
+    assert verdict["saved"] < 0 < retraining.trial(here, clean, poisoned, day)["saved"]
 
 
-def test_broken_days_are_in_no_training_and_in_no_gate():
+def test_broken_days_are_in_no_training_and_in_no_trial():
     here = shop(Fault("unit", 40, 6))
     assert {*here.broken} == {*range(40, 46)}
     seen = here.X[here.span(40, 46)]
@@ -92,8 +93,30 @@ def test_broken_days_are_in_no_training_and_in_no_gate():
     other = Shop(here.year.__class__(here.year.rows, *_rest(here.year)))
     other.X[other.span(40, 46)] = 0.0
     assert here.candidate(84).model_to_string() == other.candidate(84).model_to_string()
-    empty = retraining.gate(here, here.champion, here.champion, 126 + 30)
+    empty = retraining.trial(here, here.champion, here.champion, 126 + 30)
     assert not empty["passed"]
+
+
+def test_broken_days_are_billed_as_they_were_served_whatever_the_policy():
+    hit, calm = shop(Fault("unit", 40, 6)), shop()
+    found, now = retraining.run(hit, "frozen")["euros"][6], hit.span(42, 49)
+    amount, chance = (hit.year.truth[c].to_numpy()[now] for c in ("amount", "chance"))
+    wanted, true = (
+        1000 * world_cost(hit.scores[now], told, amount, chance).mean()
+        for told in (hit.served[now], amount)
+    )
+    assert found == pytest.approx(wanted) and abs(wanted - true) > 10  # tiers by the true amount
+    floor = [retraining.run(one, "true chances")["euros"] for one in (hit, calm)]
+    pd.testing.assert_series_equal(*floor)
+
+
+def test_a_dead_feed_of_labels_trains_nothing():
+    year = shop().year
+    lost = year.labels["known_at"] >= START + pd.Timedelta(days=20)
+    dead = Shop(
+        Year(year.rows, year.labels.assign(fraud=year.labels["fraud"] & ~lost), *_rest(year)[1:])
+    )
+    assert not retraining.run(dead, "label alarm")["trained"].any()
 
 
 def _rest(year: Year) -> tuple:

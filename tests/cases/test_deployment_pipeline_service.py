@@ -82,10 +82,11 @@ def test_a_load_that_fails_asks_for_a_restart(folders, tmp_path):
     meta = json.loads((folders / "first" / "meta.json").read_text())
     meta["probes"][0]["score"] = 0.5
     (tmp_path / "model.txt").write_text((folders / "first" / "model.txt").read_text())
-    (tmp_path / "meta.json").write_text(json.dumps(meta))
-    altered = started(tmp_path)
-    assert "1 of 20 probes" in refused(altered.live).what
-    assert refused(altered.startup).status == refused(altered.ready).status == 503
+    for changed, says in ((meta, "1 of 20 probes"), (meta | {"probes": []}, "it has no probes")):
+        (tmp_path / "meta.json").write_text(json.dumps(changed))
+        altered = started(tmp_path)
+        assert says in refused(altered.live).what
+        assert refused(altered.startup).status == refused(altered.ready).status == 503
 
 
 def test_answers_are_those_of_the_model_and_name_it(pod):
@@ -170,6 +171,30 @@ def test_a_model_that_hangs_costs_the_budget_at_first_and_then_nothing(folders):
     assert service.BUDGET_MS == 2_000
 
 
+def test_a_crowd_waits_for_a_thread_and_opens_no_breaker(folders):
+    pod = started(folders / "first")
+    good = pod.swap.current.value.model.one
+    pod.swap.current.value.score = lambda asked: time.sleep(0.05) or good(asked)
+    told, raw = [], body(pod)
+    crowd = [threading.Thread(target=lambda: told.append(pod.score(raw))) for _ in range(40)]
+    for one in crowd:
+        one.start()
+    for one in crowd:
+        one.join()
+    assert {(one["source"], one["why"]) for one in told} == {("model", "")}
+    assert pod.breaker.snapshot()["state"] == "closed"
+
+
+def test_what_changes_a_pod_is_not_on_the_port_of_the_customers(pod):
+    public, admin = (
+        {one.path for one in service.pages(pod, **{other: False}).routes}
+        for other in ("admin", "public")
+    )
+    assert {"/score", "/ready"} <= public
+    assert not {"/swap", "/drain"} & public
+    assert {"/swap", "/drain", "/ready"} <= admin and "/score" not in admin
+
+
 def test_a_pod_whose_threads_all_hang_asks_for_a_restart(folders):
     pod, _ = _answers(folders, lambda model, payment: time.sleep(20), 20.0)
     pod.breaker.failures = 10**6  # as if it never opened
@@ -211,12 +236,19 @@ def test_a_swap_to_a_bad_model_is_refused_and_the_old_one_serves(folders):
     spoiled = folders / "spoiled"
     spoiled.mkdir()
     text = (folders / "second" / "model.txt").read_text()
-    (spoiled / "model.txt").write_text(text)
-    (spoiled / "meta.json").write_text((folders / "first" / "meta.json").read_text())
-    for name, says in (("spoiled", "probes: "), ("none", "build: FileNotFoundError")):
-        problem = refused(pod.take, json.dumps({"version": name}).encode())
+    meta = json.loads((folders / "first" / "meta.json").read_text())
+    damaged = text.replace("leaf_value=", "leaf_value=1", 1)[: len(text) // 2]
+    for written, told, says in (
+        (text, meta | {"sha256": steps._hash(text)}, "probes: "),
+        (text, meta, "is not what was saved"),
+        (damaged, meta, "is not what was saved"),  # LightGBM would end the process
+    ):
+        (spoiled / "model.txt").write_text(written)
+        (spoiled / "meta.json").write_text(json.dumps(told))
+        problem = refused(pod.take, b'{"version": "spoiled"}')
         assert problem.status == 409
         assert says in problem.what
+    assert "build: FileNotFoundError" in refused(pod.take, b'{"version": "none"}').what
     for name in ("../models/second", "..", "", 7, None):
         assert refused(pod.take, json.dumps({"version": name}).encode()).status == 422
     assert pod.score(body(pod))["version"] == "first"

@@ -161,7 +161,7 @@ def test_a_poisoned_week_is_in_the_reports_alone():
     assert (accused["online"] == 1).all()
 
 
-def test_frauds_are_known_late_some_never_and_matured_labels_wait():
+def test_frauds_are_known_late_some_never_and_silence_waits():
     made = year(days=90, history=0)
     told = made.labels.assign(days=(made.labels["known_at"] - made.rows["at"]).dt.total_seconds())
     told["days"] /= 86_400
@@ -170,14 +170,7 @@ def test_frauds_are_known_late_some_never_and_matured_labels_wait():
     assert 1 - told.loc[fraud, "fraud"].mean() == pytest.approx(0.06, abs=0.03)
     assert not told.loc[~fraud, "fraud"].any()
     assert (told.loc[~told["fraud"], "days"] - 30).abs().max() < 1e-4
-    now = world.matured(made, 60)
-    assert made.rows.loc[now["row"], "day"].max() == 29
-    late = told["fraud"] & (made.rows["day"] < 30)
-    late &= made.labels["known_at"] > world.START + pd.Timedelta(days=60)
-    assert late.any()
-    assert not now.set_index("row").loc[late[late].index, "fraud"].any()
-    assert made.rows.loc[world.matured(made, 60, first=10)["row"], "day"].min() == 10
-    # those that are known early are nearly all frauds: the trap that `matured` avoids
+    # those that are known early are nearly all frauds: a trap
     known = made.labels["known_at"] <= world.START + pd.Timedelta(days=60)
     recent = known & (made.rows["day"] > 40)
     assert made.labels.loc[recent, "fraud"].all()
@@ -186,10 +179,21 @@ def test_frauds_are_known_late_some_never_and_matured_labels_wait():
 def test_the_oracle_pays_least_and_a_decision_is_priced_by_the_chance():
     made = year()
     chance, amount = made.truth["chance"].to_numpy(), made.truth["amount"].to_numpy()
-    best = world.cost(chance, amount, chance)
+    best = world.cost(chance, amount, amount, chance)
     for wrong in (np.zeros_like(chance), np.sqrt(chance), np.roll(chance, 1)):
-        assert (best <= world.cost(wrong, amount, chance) + 1e-12).all()
-    assert world.cost(np.zeros(1), np.array([60.0]), np.array([1.0])) == pytest.approx([75.0])
+        assert (best <= world.cost(wrong, amount, amount, chance) + 1e-12).all()
+    assert world.cost(np.zeros(1), *np.array([[60.0], [60.0], [1.0]])) == pytest.approx([75.0])
+
+
+def test_a_decision_is_made_with_the_amount_that_was_served():
+    """Priced with the true amount for both, cents would cost too little."""
+    made = year()
+    chance, amount = made.truth["chance"].to_numpy(), made.truth["amount"].to_numpy()
+    euros = 1000 * world.cost(chance, amount, amount, chance).mean()
+    cents = 1000 * world.cost(chance, 100 * amount, amount, chance).mean()
+    assert cents > 1.5 * euros
+    none = np.zeros(1), np.array([np.nan]), np.array([60.0]), np.array([0.0])
+    assert world.cost(*none) == 0
 
 
 def test_an_eventful_year_has_one_of_each_kind():
@@ -200,17 +204,6 @@ def test_an_eventful_year_has_one_of_each_kind():
     made = simulate(3, 364, *world.plan(3), constants=Constants(n=50), history=1)
     assert made.events["start"].is_monotonic_increasing
     assert {*made.events["advice"]} == {"retrain", "repair the feed", "wait"}
-
-
-def test_the_load_has_a_lunch_peak_and_its_mean():
-    calm, busy = world.load(3, lunch=0.0), world.load(3)
-    assert calm.mean() == pytest.approx(90, rel=0.02)
-    assert np.argmax(busy - calm) == 750
-    assert (busy - calm).max() == pytest.approx(90)
-    drawn = world.load(3, seed=1)
-    assert drawn.mean() == pytest.approx(busy.mean(), rel=0.01)
-    assert (world.load(4, seed=1) != drawn).any()
-    assert world.load(6).mean() < world.load(4).mean()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,6 +14,7 @@ from casebook.cases.recommendations.world import CHAPTER
 from casebook.data import RealDataUnavailable
 from casebook.evaluate.intervals import mean_interval
 from casebook.recorded import bench
+from casebook.recorded.artifacts import artifact
 
 #: What names a row of each table.
 KEYS = {
@@ -68,6 +70,7 @@ REDUCED = {
     "cold_users": lambda: benchmarks.cold_users(SEEDS[:1]),
     "cold_items": lambda: benchmarks.cold_items(SEEDS[:1]),
     "fairness": lambda: benchmarks.fairness(SEEDS[:1]),
+    "judged": lambda: benchmarks.judged(SEEDS[:1], ("popular",)),
     "trials": one_trial,
     "sensitivity": lambda: benchmarks.sensitivity(SEEDS[:1], {"need": (0.0,)}, ("EASE",)),
 }
@@ -124,6 +127,57 @@ def test_the_settings_did_best_of_nine():
     every = {(row.method, row.settings) for row in table.itertuples()}
     grids = {**ladder.TRIALS, **rankers.TRIALS}
     assert every == {(name, json.dumps(s)) for name, grid in grids.items() for s in grid}
+
+
+#: Values that have no other side: a tree of one question, random lists that count as all others.
+ENDS = {"num_leaves": 2, "random": 1.0}
+
+
+def steep_edges(table: pd.DataFrame, flat: float = 0.005) -> list[tuple[str, str]]:
+    """Return the best settings at an edge of their grid where the step to the edge still gains."""
+    found, mean = [], table.groupby(["method", "settings"])["clicks"].mean()
+    for method, best in studies.best_of(table).items():
+        own = [(json.loads(text), clicks) for text, clicks in mean[method].items()]
+        top = max(clicks for _, clicks in own)
+        for name, value in best.items():
+            others = [one for one in own if {**one[0], name: value} == best and one[0] != best]
+            values = {one[0][name] for one in own}
+            if value not in (min(values), max(values)) or ENDS.get(name) == value or not others:
+                continue
+            near = min(others, key=lambda one: abs(one[0][name] - value))
+            if top - near[1] >= flat:
+                found.append((method, name))
+    return found
+
+
+def test_no_best_setting_lies_at_an_edge_where_more_would_gain():
+    table = recorded("trials")
+    assert steep_edges(table) == []
+    # Planted: the most trees are better by far than half of them, and the second least pay.
+    many = table["settings"].str.contains('"n_estimators": 1200') & (table["method"] == "trees")
+    steep = table.assign(clicks=table["clicks"] + 0.01 * many)
+    assert steep_edges(steep) == [("trees", "n_estimators")]
+    inner = table["settings"].eq(json.dumps({"shrinkage": 30.0, "page": 300.0}))
+    assert steep_edges(table.assign(clicks=table["clicks"] + 0.1 * inner)) == []
+
+
+def test_networks_share_their_worlds_with_the_ladder():
+    """What needs no network is as the ladder has it: same worlds, requests, lists and ranker."""
+    made = artifact(CHAPTER, "networks.csv").pivot(index="seed", columns="rung", values="clicks")
+    clicks = means("ladder").loc[made.index]
+    for rung, near in (("EASE", 1e-4), ("logistic", 3e-3)):
+        assert made[rung].to_numpy() == pytest.approx(clicks[rung].to_numpy(), rel=near), rung
+    assert not np.allclose(made["EASE"].iloc[::-1], clicks["EASE"], rtol=1e-3)
+
+
+def test_an_index_of_codes_reaches_the_guardrail_and_its_vectors_count():
+    table = recorded("ann").set_index("index")
+    codes = table[table.index.str.startswith("IVF-PQ")]
+    assert codes["recall"].max() > 0.95 > codes.loc[codes["beside"] == 0, "recall"].max()
+    flat = table.loc["flat"]
+    again = codes.index.str.contains("rescored")
+    assert (codes.loc[again, "beside"] == 4 * 128 * flat["n"]).all()
+    assert (codes.loc[~again, "beside"] == 0).all() and (codes["bytes"] < flat["bytes"] / 8).all()
 
 
 def assert_ladder(clicks: pd.DataFrame, logged: pd.DataFrame) -> None:

@@ -19,11 +19,11 @@ from casebook.cases.recommendations.judges import (
     judge_table,
     lists_of,
     true_clicks,
-    verdicts,
 )
 from casebook.cases.recommendations.nights import cleaned
 from casebook.cases.recommendations.rankers import Asked, Nights, asked
 from casebook.cases.recommendations.world import World, simulate
+from casebook.evaluate.slates import verdicts
 from casebook.retrieval.factors import top
 
 DAYS, SEEDS = range(28, 42), range(1, 6)
@@ -251,11 +251,46 @@ def test_days_and_judges_that_are_not_there_are_refused():
 
 
 def test_the_click_model_alone_is_a_judge_of_its_own():
-    """It needs no slice, knows what is good, and is of another kind than the ranker that ships."""
+    """It knows what is good, and less of a pair than the ranker that ships."""
     wide = table().pivot(index="candidate", columns="judge", values="value")
     assert wide.loc["fitting", "model"] > wide.loc["random list", "model"]
     assert (wide["model"] > 0).all() and not np.allclose(wide["model"], wide["dr"])
-    some = asked(world().shown, [30])
-    made = judges.click_model(Nights(cleaned(world())), 28)(some, some.lists)
+    some = asked(half(1).shown, [30])
+    made = judges.click_model(Nights(cleaned(half(1))), 28)(some, some.lists)
     assert made.shape == some.lists.shape and ((made > 0) & (made < 1)).all()
     assert made[some.clicked].mean() > 1.2 * made[~some.clicked].mean()
+    assert not {"ease", "together", "session", "again", "affinity"} & {*judges.SIMPLE}
+
+
+def test_the_click_model_learns_from_earlier_lists_that_chance_drew_alone():
+    """Clicks on the shop's own lists, and those of the test, do not change it."""
+    log = cleaned(world())
+    some = asked(log.shown, [30])
+    shown = log.shown.copy()
+    own = ~shown["random"] & (shown["day"] >= 7)
+    shown.loc[own | (shown["day"] >= 28), "clicked"] ^= True
+    nights = Nights(log)
+    before = judges.click_model(nights, 28)(some, some.lists)
+    nights.log = replace(log, shown=shown)  # what midnights know stays
+    assert np.array_equal(judges.click_model(nights, 28)(some, some.lists), before)
+    shown.loc[shown["random"] & (shown["day"] < 28), "clicked"] ^= True
+    assert not np.allclose(judges.click_model(nights, 28)(some, some.lists), before)
+
+
+def test_weights_are_right_exactly_if_looks_and_chances_are():
+    """What IPS expects, over all draws and clicks, is the truth: without any luck."""
+
+    def expected(look: np.ndarray) -> float:
+        some = asked(half(1).shown, DAYS)
+        drawn, own = some.where(some.random), fitting(1)[some.random]
+        truth = half(1).truth
+        # An item stands in each slot with one chance, and its weight is its look over the chance.
+        appeal, looks = truth.appeal(drawn.user, own, drawn.day), truth.examined.sum()
+        value = (appeal @ look).mean() * looks / look.sum()
+        return value / truth.clicks(drawn.user, own, drawn.day).mean()
+
+    assert expected(half(1).truth.examined) == pytest.approx(1, abs=1e-9)
+    before = half(1).shown[(half(1).shown["day"] < 28) & half(1).shown["random"]]
+    look = judges.look_curve(before["clicked"].to_numpy().reshape(-1, 10))
+    assert expected(look) == pytest.approx(1, abs=0.01)
+    assert abs(expected(np.ones(10)) - 1) > 0.02  # looks that do not fall: planted

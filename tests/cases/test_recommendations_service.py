@@ -5,20 +5,36 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 import httpx
 import numpy as np
 import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
-from recommendations_fakes import DAY, NOW, fake, folder_of, goods, store_of, world, yesterdays
+from recommendations_fakes import (
+    DAY,
+    NOW,
+    Fake,
+    fake,
+    folder_of,
+    goods,
+    store_of,
+    world,
+    yesterdays,
+)
 
+from casebook.cases.recommendations.monitor import before_it_serves
+from casebook.cases.recommendations.requests import Goods, placed
 from casebook.cases.recommendations.service import Service, app_from, asked, create_app
 from casebook.cases.recommendations.store import FEATURES
 from casebook.evaluate.experiments import srm
 from casebook.features.store import Online
+from casebook.serving import parts
 from casebook.serving.app import Problem
 from casebook.serving.eventlog import EventLog
+from casebook.serving.lists import filled
 from casebook.serving.load import Server
 from casebook.serving.replies import ask, summed
 from casebook.serving.shelf import Shelf
@@ -228,6 +244,48 @@ def test_what_fills_a_list_is_in_stock_stands_once_and_has_three_of_a_brand(
         assert len(left) == min(10, service.stock.sum()) and service.stock[left].all()
 
 
+def test_what_fills_a_list_is_looked_up_only_if_it_is_needed_and_is_the_same(tmp_path):
+    """The list of all bestsellers in stock, made for each request, is the former definition."""
+    rng, brand = np.random.default_rng(3), np.arange(300) % 7
+    with service_of(tmp_path, goods=goods()._replace(brand=brand)) as service:
+        ask, best = asked(query(), 300), service.goods.bestsellers
+        for source in ("model", "yesterday") * 10:
+            stock = rng.random(300) < rng.choice([0.02, 0.1, 0.9])
+            found = rng.choice(300, rng.integers(0, 11), replace=False).tolist()
+            more = [i for i in best[stock[best]].tolist() if i != PAGE]
+            own = [] if source == "yesterday" else found
+            whole = filled(own, found + more if source == "yesterday" else more, 10, brand)
+            assert service._filled(found, source, ask, stock) == whole
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_lists_are_made_one_after_the_other_and_a_hanging_one_holds_up_no_arm(tmp_path, hangs):
+    """Without turns a moment's stall is followed by a second of fall-backs."""
+    models, working, most = {"control": fake(), "treatment": fake(5.0)}, [], []
+
+    def noted(*given, model, **more):
+        working.append(1)
+        most.append(len(working))
+        threading.Event().wait(0.02)
+        working.pop()
+        return Fake.recommend(model, *given, **more)
+
+    for model in models.values():
+        model.recommend = partial(noted, model=model)
+    with service_of(tmp_path, models, budget_ms=600.0 if hangs else 9_000.0) as service:
+        if hangs:
+            planted(service, "hang")
+        got, who = [], range(6)
+        calls = [threading.Thread(target=lambda u=u: got.append(answered(service)(u))) for u in who]
+        for call in calls:
+            call.start()
+        for call in calls:
+            call.join()
+        made = {(one["arm"], one["source"]) for one in got}
+        assert made == {("control", "yesterday" if hangs else "model"), ("treatment", "model")}
+        assert hangs or max(most) == 1
+
+
 def test_a_cached_list_is_of_nobody_of_its_page_kind_and_model_and_follows_the_stock(tmp_path):
     with service_of(tmp_path, folder=tmp_path) as service:
         own, nobody = service.recommend(query()), service.recommend(query(user_id=None))
@@ -354,6 +412,7 @@ def test_events_that_wait_for_a_locked_store_keep_no_list_waiting(tmp_path):
             thread.start()
         threading.Event().wait(0.3)
         listed = client.get("/recommendations", params=dict(query())).json()
+        assert client.get("/health").is_success
         given_up = len(got)
         for thread in threads[1:]:
             thread.join(10)
@@ -575,11 +634,233 @@ def test_a_killed_service_has_logged_all_and_starts_again_with_the_pages_of_the_
         assert body["items"] == alone[0][0].tolist()
 
 
-def test_a_folder_without_lists_starts_and_one_without_a_model_says_so(tmp_path):
+def test_a_folder_without_a_list_or_a_model_starts_and_says_so_and_takes_the_next_model(tmp_path):
+    """Before, a torn model ended the start, though yesterday's lists and bestsellers were there."""
     folder = folder_of(tmp_path)
-    (folder / "lists").write_bytes(b"cut off")
+    (folder / "model.serves").write_bytes(b"cut off")
+    with started(folder) as service:
+        assert service.recommend(query())["source"] == "yesterday"
+        assert "model.serves" in alarms(service) and "age of the model" in alarms(service)
+        (folder / "lists").write_bytes(b"cut off")
+        Shelf(folder).offer(fake(1.0, hours=1.0))
+        told = service.refresh()
+        assert told["swapped"] and "cut off" in told["unloaded"]["lists"]
+        with pytest.raises(Problem, match="no version before"):
+            service.back()
+        assert service.recommend(query(user_id=8))["source"] == "model"
+        assert "age of the model" not in alarms(service)
     with started(folder) as service:
         assert "run the night" in alarms(service)
-    (folder / "model.serves").write_bytes(b"cut off")
-    with pytest.raises(ValueError, match=r"model\.serves"):
+    (folder / "goods.pickle").unlink()
+    with pytest.raises(ValueError, match=r"goods\.pickle"):
         app_from(str(folder), str(NOW))
+
+
+@pytest.mark.parametrize("fault", ["crash", "hang", "users"])
+@pytest.mark.parametrize("arm", ["control", "treatment"])
+def test_a_model_that_fails_or_hangs_at_a_start_takes_down_neither_arm(tmp_path, arm, fault):
+    """Before, the first answers of :meth:`warm` were asked unguarded, and ended the process."""
+    models = {"control": fake(), "treatment": fake(5.0)} | {arm: fake(fault=fault)}
+    with service_of(tmp_path, models, patience=0.1, budget_ms=300.0) as service:
+        service.warm(3)
+        assert ("does not answer" in alarms(service)) == (fault != "users")
+        sources = {(one["arm"], one["source"]) for one in map(answered(service), range(12))}
+        other = {"control": "treatment", "treatment": "control"}[arm]
+        assert sources == {(arm, "yesterday"), (other, "model")}
+        each = service.health()["arms"]
+        assert each[arm]["model"]["failed"] > 0 == each[other]["model"]["failed"]
+
+
+def answered(service: Service):
+    return lambda user: service.recommend(query(user_id=user))
+
+
+@pytest.mark.parametrize("hangs", ["old", "new"])
+def test_a_model_that_hangs_is_refused_or_replaced_and_keeps_nobody_waiting(tmp_path, hangs):
+    """Before, forty tries to refresh took all threads, and /health and /events with them."""
+    models = {"control": fake(fault="hang" if hangs == "old" else "")}
+    with service_of(tmp_path, models, folder=tmp_path, patience=0.7, budget_ms=30.0) as service:
+        service.arms.breakers["control"].cool_off = 0.0
+        Shelf(tmp_path).offer(fake(1.0, hours=1.0, fault="hang" if hangs == "new" else ""))
+        with TestClient(create_app(service)) as client:
+            got = []
+            calls = [lambda: got.append(client.post("/refresh").status_code)] * 41
+            threads = [threading.Thread(target=call) for call in calls]
+            for thread in threads:
+                thread.start()
+            health, taken = client.get("/health"), client.post("/events", content=b"[]")
+            assert health.status_code == taken.status_code == 200
+            for thread in threads:
+                thread.join()
+            assert got.count(409) >= 30 and {*got} == {200, 409}
+            outcome = next(iter(service.arms.swaps["control"].outcomes))
+            assert outcome.swapped == (hangs == "old")
+            assert outcome.seconds < 20  # twenty lists of three seconds each are not waited for
+            assert hangs == "old" or outcome.why.startswith("lists: TimeoutError")
+            got = client.get("/recommendations", params=dict(query())).json()
+            assert got["source"] == "model", got["why"]
+
+
+def test_a_catalogue_that_grows_gets_a_model_of_its_size_and_each_model_its_own_items(tmp_path):
+    """Before, goods were read at a start only, and no model of 301 items ever served."""
+    folder, more = folder_of(tmp_path), goods()
+    more = more._replace(category=np.append(more.category, "x"))
+    with started(folder) as service:
+        Shelf(folder).offer(Fake(301, NOW - HOURS, 1.0))
+        assert service.refresh()["swapped"]  # it is there before its goods
+        assert len(service.recommend(query())["items"]) == 10
+        parts.save(folder, {"goods": more})
+        service.refresh()
+        assert service.back() == {"version": 1}  # which knows 300 items
+        assert send(service, stock_of(300, 1))["new"] == 1 and service.stock[300]
+        assert service.recommend(query(item_id=300))["source"] == "model"
+        Shelf(folder).offer(Fake(301, NOW - HOURS, 1e6))
+        Shelf(folder).offer(Fake(301, NOW - HOURS, 1.0))
+        assert service.refresh()["swapped"]
+        got = service.recommend(query(item_id=300))
+        assert got["source"] == "model" and 300 not in got["items"]
+        parts.save(folder, {"goods": goods()})
+        assert "an item keeps its number" in service.refresh()["unloaded"]["goods"]
+        assert service.items == 301 and "keeps its number" in alarms(service)
+
+
+def test_the_log_names_the_model_for_good_and_has_the_chance_of_what_was_drawn(tmp_path):
+    """Before, each process counted its versions from one."""
+    folder, made = folder_of(tmp_path), []
+    for _ in range(2):
+        with started(folder) as service:
+            service.recommend(query())
+            Shelf(folder).offer(fake(1.0 + len(made), hours=2.0 - len(made) / 10))
+            service.refresh()
+            service.recommend(query())
+            assert service.shown.flush()
+            made = [json.loads(event.body) for event in service.log.read(n=100)]
+    names = [one["digest"] for one in made]
+    assert [one["model"] for one in made] == [1, 2, 1, 2]
+    assert names[1] == names[2] and len({*names}) == 3 and all(names)
+    assert [one["trained"] for one in made][1] == str(NOW - 2 * HOURS)
+    assert all(one["chance"] == [None] * 10 for one in made)
+    with started(folder) as service:
+        assert service.back()["version"] == 2  # also after a restart
+        assert (
+            service.arms.digest("control", service.arms.swaps["control"].current.value) == names[1]
+        )
+
+
+@pytest.mark.parametrize(
+    ("chance", "source"), [(0.25, "model"), (0.0, "yesterday"), (7.0, "yesterday")]
+)
+def test_a_drawn_list_is_logged_with_its_chances_and_never_cached(tmp_path, chance, source):
+    model, recommend = fake(), Fake.recommend
+
+    def drawn(*given, **more):
+        items, scores = recommend(model, *given, **more)
+        return items, scores, np.where(np.arange(items.shape[1]) == 2, chance, np.nan)[None]
+
+    model.recommend = drawn
+    with service_of(tmp_path, {"control": model}) as service:
+        got = [service.recommend(query(user_id=None)) for _ in range(2)]
+        assert [one["source"] for one in got] == [source] * 2 and service.shown.flush()
+        rows = [json.loads(event.body)["chance"] for event in service.log.read()]
+        kept = [None, None, chance] if source == "model" else [None] * 3
+        assert [row[:3] for row in rows] == [kept] * 2
+
+
+def test_a_new_item_has_a_place_by_chance_also_before_a_training_knows_it(tmp_path):
+    """Without the place, the planted fault, an item that the model has not seen is never shown."""
+    new, brand = np.zeros(301, bool), np.append(np.arange(300) % 60, 60)
+    new[[*np.flatnonzero(STOCK)[:3], int(np.flatnonzero(~STOCK)[0]), PAGE, 300]] = True
+    more = goods()._replace(category=np.append(goods().category, "x"), brand=brand, new=new)
+    for share in (0.0, 1.0, 0.5):
+        with service_of(tmp_path / str(share), goods=more, newcomers=share) as service:
+            send(service, stock_of(300, 1))
+            got = [service.recommend(query(user_id=None)) for _ in range(60)]
+            plain = fake().recommend(np.array([-1]), np.array([PAGE]), "similar", STOCK)[0][0]
+            assert all(one["items"][:9] == plain[:9].tolist() for one in got)
+            last = [one["items"][9] for one in got]
+            drawn = {*np.flatnonzero(STOCK)[:3].tolist(), 300} if share else {int(plain[9])}
+            assert {*last} - {int(plain[9])} == drawn - {int(plain[9])}
+            assert share != 0.5 or 10 < last.count(plain[9]) < 50
+            assert service.shown.flush()
+            rows = [json.loads(event.body) for event in service.log.read(n=100)]
+            told = [share / 4 if one in drawn and share else None for one in last]
+            assert [row["chance"][9] for row in rows] == told
+
+
+def test_a_place_for_new_items_breaks_no_rule():
+    stock, rng, new = np.ones(6, bool), np.random.default_rng(0), np.ones(6, bool)
+    more = Goods(np.zeros(6, int), np.arange(6), np.array([0, 0, 0, 1, 0, 2]), new)
+    assert placed([0, 1, 2, 3], more, stock, -1, 3, rng) == ([0, 1, 2, 5], 1.0)
+    assert placed([0, 1, 3], more, stock, 5, 3, rng)[1] == 1 / 2  # the items 2 and 4
+    for there, page, own in (([0, 1, 2, 3], 5, more), ([3], -1, more), ([0, 3], -1, goods())):
+        assert placed(there, own.whole(), stock, page, 3, rng) == (there, None)
+
+
+def test_pages_that_wait_are_written_when_the_server_stops(tmp_path):
+    folder = folder_of(tmp_path)
+    app = app_from(str(folder), str(NOW), 5_000)
+    with TestClient(app) as client:
+        for user in range(20):
+            assert client.get("/recommendations", params=dict(query(user_id=user))).is_success
+    store, log = Online(FEATURES, folder / "features.db"), EventLog(folder / "shown.db")
+    seen = store.read({"user": [*range(20)]}, NOW + HOURS)["recent_pages"]
+    assert all(PAGE in pages for pages in seen) and len(log.read()) == 20
+    store.close()
+    log.close()
+
+
+def test_in_a_fresh_folder_a_list_is_not_empty_and_the_reason_is_told(tmp_path):
+    folder = folder_of(tmp_path)
+    for name in ("lists", "features.db"):
+        (folder / name).unlink()
+    (folder / "shown.db").write_bytes(b"no database" * 500)
+    with started(folder) as service:
+        assert len(service.recommend(query())["items"]) == 10
+        assert "let the warehouse" in alarms(service) and "shown.db.broken" in alarms(service)
+        send(service, *(stock_of(i, 0) for i in range(300)))
+        Shelf(folder).offer(fake(1.0, hours=1.0))
+        assert "nothing is in stock" in service.refresh()["why"]
+
+
+@pytest.mark.parametrize(
+    ("hours", "spoilt", "why"),
+    [
+        (30.0, False, "older than"),
+        (60.0, False, "not of the 48 hours"),
+        (-3.0, False, "not of the 48 hours"),
+        (2.0, True, "no whole numbers"),
+        (2.0, False, ""),
+    ],
+)
+def test_a_refresh_takes_no_worse_lists(tmp_path, hours, spoilt, why):
+    given = {"goods": goods()._replace(brand=np.zeros(10, int)), "folder": tmp_path}
+    with service_of(tmp_path, {"control": fake(fault="crash")}, **given) as service:
+        parts.save(tmp_path, {"goods": service.goods})
+        new = yesterdays(hours)
+        if spoilt:
+            new = replace(new, items={k: v.astype(float) for k, v in new.items.items()})
+        new.save(tmp_path / "lists")
+        told = service.refresh()["unloaded"]["lists"]
+        assert why in told and bool(why) == bool(told) == (told in alarms(service) and told != "")
+        assert service.yesterday.made == NOW - HOURS * (20 if why else hours)
+        service.yesterday = new
+        got = service.recommend(query())
+        assert got["source"] == ("yesterday" if -1 < hours < 48 and not spoilt else "bestsellers")
+        assert len(got["items"]) == 10
+
+
+@pytest.mark.parametrize("surface", ["similar", "also", "mail"])
+def test_each_surface_is_tried_before_a_model_serves(tmp_path, surface):
+    with service_of(tmp_path, folder=tmp_path) as service:
+        shelf = Shelf(tmp_path)
+        shelf.offer(fake(1.0, hours=1.0, fault=f"no {surface}"))
+        assert service.refresh()["why"].startswith("lists: RuntimeError")
+        first, second = fake(1.0, hours=3.0), fake(1.0, hours=2.0)
+        checks, pages = before_it_serves(lambda: STOCK, lambda: NOW), []
+        for model in (first, second):
+            model.recommend = lambda *given, **more: (
+                pages.append(int(given[1][0])),
+                Fake.recommend(first, *given, **more),
+            )[1]
+            assert checks["lists"](model, None) == ""
+        assert pages[:20] != pages[60:80] and min(pages[:20]) >= 0

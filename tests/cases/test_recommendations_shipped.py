@@ -96,6 +96,12 @@ def test_a_user_who_joined_since_the_night_and_one_without_a_name_get_the_same_l
     nobody = service.recommend([("item_id", page)])
     assert new["source"] == nobody["source"] == "model"
     assert new["items"] == nobody["items"] and STOCK[new["items"]].all()
+    model = service.arms.swaps["control"].current.value
+    service.stock, service.items = np.append(STOCK, True), len(STOCK) + 1
+    later = service.recommend([("item_id", str(len(STOCK)))])  # a page newer than the model
+    service.stock, service.items = STOCK, len(STOCK)
+    assert model.items == len(STOCK) and later["source"] == "model", later["why"]
+    assert len({*later["items"]}) == 10 and STOCK[later["items"]].all()
 
 
 def test_drills_count_what_came(service):

@@ -14,7 +14,7 @@ from pandas.testing import assert_frame_equal
 
 from casebook.cases.recommendations import log
 from casebook.cases.recommendations.catalogue import CATEGORIES, Shop
-from casebook.cases.recommendations.log import DAY, Requests, by_chance, moment
+from casebook.cases.recommendations.log import DAY, Requests, moment
 from casebook.cases.recommendations.messages import audit, repair, score
 from casebook.cases.recommendations.world import CHAPTER, SEED, World, simulate, snapshots
 from casebook.data import snapshot
@@ -221,22 +221,6 @@ def test_one_list_in_twenty_is_random(seed):
     se = np.sqrt(0.05 * 0.95 / len(lists))
     assert abs(lists["random"].mean() - 0.05) < 4 * se
     assert lists["chance"].notna().equals(lists["random"])
-
-
-def test_chance_is_one_over_what_may_be_drawn():
-    """Drawn 40,000 times, each item stands in each slot as often as the logged chance says."""
-    stock = np.ones(25, bool)
-    stock[[3, 8]] = False
-    for seed_item, allowed in ((-1, 23), (5, 22), (3, 23)):
-        asked = np.full(40_000, seed_item)
-        lists, chance = by_chance(np.random.default_rng(1), stock, asked, 10)
-        assert np.allclose(chance, 1 / allowed)
-        assert not np.isin(lists, [3, 8, *([seed_item] if seed_item >= 0 else [])]).any()
-        for slot in (0, 9):
-            count = np.bincount(lists[:, slot], minlength=25)[stock]
-            count = count[count > 0]
-            z = (count - 40_000 / allowed) / np.sqrt(40_000 / allowed)
-            assert len(count) == allowed and np.abs(z).max() < 4.5
 
 
 # Another policy, the same numbers -----------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,9 @@ def test_a_measurement_has_its_parts(vectors, queries):
     row = measure(vectors, queries[:20], HNSW, k=20)
     assert row["recall"] > 0.9 and row["n"] == 1_500
     assert 0 < row["p50"] <= row["p95"] and row["bytes"] == pytest.approx(row["computed"], rel=0.01)
+    assert row["beside"] == 0
+    again = measure(vectors, queries[:20], replace(CODES, rescored=4), k=20)
+    assert again["beside"] == 4 * vectors.size and again["bytes"] < again["beside"]
 
 
 def test_what_does_not_fit_is_refused(vectors):

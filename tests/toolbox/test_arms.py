@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 import pandas as pd
-import pytest
 
 from casebook.evaluate.experiments import srm
 from casebook.serving.arms import Arms, Plan
@@ -46,9 +46,29 @@ def test_a_stop_holds_after_a_restart_and_a_broken_treatment_stops_no_control(tm
     (tmp_path / "treatment.serves").write_bytes(b"cut off")
     models, [fault] = Arms.load(tmp_path)
     assert {*models} == {"control"} and fault.startswith("no experiment: treatment.serves")
+    (tmp_path / "stopped").write_bytes(b"\xff\xfe")
     (tmp_path / "model.serves").unlink()
-    with pytest.raises(ValueError, match=r"model\.serves"):
-        Arms.load(tmp_path)
+    models, [fault, _] = Arms.load(tmp_path)
+    arms = Arms(models, {}, folder=tmp_path)
+    assert models == {"control": None} and fault.startswith("model.serves: ") and arms.stopped
+    assert [row.alarm for row in arms.ages(NOW, 48)] == [True]
+    Shelf(tmp_path).offer(of(1))
+    assert arms.refresh()["swapped"] and arms.digest("control", arms.swaps["control"].current.value)
+    arms.close()
+
+
+def test_a_new_model_has_threads_although_the_old_one_hangs_in_all(tmp_path):
+    over, arms = threading.Event(), Arms({"control": of(20)}, {}, folder=tmp_path, threads=1)
+    arms.breakers["control"].budget_ms = 20.0
+    told = [arms.breakers["control"].ask(lambda _: over.wait(20), 0).why for _ in range(2)]
+    Shelf(tmp_path).offer(of(1))
+    arms.refresh()
+    told.append(arms.breakers["control"].ask(lambda _: 1, 0).why)
+    arms.back()
+    told.append(arms.breakers["control"].ask(lambda _: 1, 0).why)
+    over.set()
+    arms.close()
+    assert told == ["timeout", "busy", "", ""]  # the second is the planted fault
 
 
 def test_both_arms_are_refreshed_and_the_age_of_each_that_answers_is_told(tmp_path):

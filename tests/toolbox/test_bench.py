@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from datetime import date
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -332,3 +333,22 @@ def test_moving_a_module_makes_no_table_stale(planted, place):
     helper = package / "inner" / "helper.py"
     helper.write_text(helper.read_text().replace("SIZE = 3", "SIZE = 4"))
     assert bench.stale(CASE, "table")
+
+
+def lost_words(path: Path) -> list[str]:
+    """Return the words of a table that pandas reads as missing, such as the name of a fault."""
+    written, read = pd.read_csv(path, dtype=str, keep_default_na=False), pd.read_csv(path)
+    lost = written[(written != "") & read.isna()].stack()
+    return sorted(set(lost))
+
+
+def test_no_word_of_a_recorded_table_is_read_as_missing():
+    tables = sorted(data_dir().glob("*/benchmarks/*.csv"))
+    assert len(tables) > 80
+    assert {path.stem: words for path in tables if (words := lost_words(path))} == {}
+
+
+def test_a_word_that_is_read_as_missing_is_named(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("fault,seconds\nnone,\nnan,1.5\nNA,2\nslow,nan\n")
+    assert lost_words(path) == ["NA", "nan"]

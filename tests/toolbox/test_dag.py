@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -105,3 +106,19 @@ def test_the_hash_of_a_table_tells_types_names_and_order():
     hashes = {dag.of_frame(one) for one in [frame, *others]}
     assert len(hashes) == 6
     assert dag.of_frame(frame.set_axis([5, 6])) in hashes
+
+
+def test_a_folder_that_was_altered_with_its_own_record_is_refused(tmp_path):
+    first = dag.run(tmp_path, steps())
+    kept = dict(first.made_of["count"]["outputs"])
+    assert dag.read(tmp_path, first.keys, kept).key == first.key
+    out = first.path("count")
+    told = (out / "step.json").read_text()
+    (out / "n").write_text("7")
+    other = hashlib.sha256(b"7").hexdigest()
+    (out / "step.json").write_text(told.replace(kept["n"], other))
+    with pytest.raises(LookupError, match="not what was kept"):
+        dag.read(tmp_path, first.keys, kept)
+    (out / "step.json").write_text(told.replace('"times": 1', '"times": 9'))
+    with pytest.raises(LookupError, match="something else than it is called after"):
+        dag.read(tmp_path, first.keys)

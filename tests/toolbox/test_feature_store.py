@@ -73,7 +73,7 @@ def by_hand(f: Feature, events: list[dict], row, moment: float):
     if f.tier.every:
         moment = (moment - f.tier.ready) // f.tier.every * f.tier.every
     found, seen = [], set()
-    for e in events:
+    for came, e in enumerate(events):
         if e["event"] in seen:
             continue
         seen.add(e["event"])
@@ -83,7 +83,7 @@ def by_hand(f: Feature, events: list[dict], row, moment: float):
         step = f.step or (60.0 if f.how in ("count", "sum", "mean") else 1e-6)
         begin = e["at"] // step * step
         if mine and e["known_at"] < moment < begin + f.window:
-            found.append((e["at"], e["event"], e[f.value] if f.value else 1))
+            found.append((e["at"], came, e[f.value] if f.value else 1))
     values = [value for *_, value in sorted(found, reverse=True)]
     if f.how == "recent":
         return tuple(values[: f.n])
@@ -195,7 +195,8 @@ def test_a_night_that_reads_the_day_itself_is_a_skew():
 
 
 def test_two_orders_of_the_same_events_give_the_same_bits(tmp_path):
-    events = events_of(6, 500).drop_duplicates("event")
+    # Of two newest ones of one time the later one counts: there the order is part of the data.
+    events = events_of(6, 500).drop_duplicates("event").drop_duplicates("at")
     end = events["known_at"].max() + pd.Timedelta(seconds=1)
     rows, values = asked_of(events, 6), []
     for seed in (0, 1):
@@ -348,6 +349,56 @@ def test_absurd_values_and_mixed_ids_do_no_harm_and_both_sides_agree():
     assert skew(online.read(rows, end), Offline(FEATURES[4:7], events).at(rows, "asked")) == {}
     paid = Offline(FEATURES[2:4], events).at(rows, "asked")
     assert np.isfinite(paid.fillna(0).to_numpy()).all() and paid.max().max() < 1e5
+    online.close()
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("ids", [(9, 10), ("9", "10"), (10, 9), ("b", "a"), ("z", 1)])
+def test_of_two_events_of_one_time_the_one_that_came_last_is_the_newest(ids, together):
+    """Before, the greater text of the ids was: 9 is greater than 10, and what is sold out there."""
+    at, known = START + SECOND, [START + 2 * SECOND, START + (2 if together else 3) * SECOND]
+    events = pd.DataFrame({"event": pd.Series(ids, dtype=object), "at": at, "known_at": known})
+    events = events.assign(user=1, item=[3, 4], kind="view", price=[1.0, 0.0])
+    rows = pd.DataFrame({"user": [1], "item": [3], "asked": [START + 9 * SECOND]})
+    tied = (Feature("price", ("user",), "last", np.inf, "price"), FEATURES[5])
+    online = Online(tied)
+    for some in [events] if together else [events[:1], events[1:]]:
+        online.ingest(some, some["known_at"].max() + SECOND / 2)
+    offline = Offline(tied, events).at(rows, "asked")
+    for got in (online.read(rows, rows["asked"][0]), offline):
+        assert (got["price"][0], got["recent"][0]) == (0.0, (4, 3))
+    online.close()
+
+
+def test_some_features_are_read_as_all_are_and_an_unknown_name_is_an_error():
+    events = events_of(5).reset_index(drop=True)
+    online = Online(FEATURES)
+    end = events["known_at"].max() + SECOND
+    online.ingest(events, end)
+    rows = events[["user", "item"]].head(20)
+    every = online.read(rows, end)
+    for name, values in every.items():
+        [(one, own)] = online.read(rows, end, (name,)).items()
+        assert one == name and all(map(same, own, values))
+    with pytest.raises(ValueError, match=r"\['last_price'\]: no features of \['user'\]"):
+        online.read({"user": [1]}, end, ("today", "last_price"))
+
+
+def test_what_a_clock_of_tomorrow_has_stamped_gives_way_to_the_next_event():
+    """Before, an item that was in stock tomorrow stayed so for a day, whatever was reported."""
+    day, online = pd.Timedelta(days=1), Online(FEATURES[4:6])
+    row = {"item": [3], "user": [1]}
+    one = pd.DataFrame({"event": [1], "at": START + day, "known_at": START + day, "item": 3})
+    one = one.assign(user=1, kind="view", price=1.0)
+    online.ingest(one, START + day + SECOND)
+    assert online.set_back(START) == day.total_seconds() + 1
+    assert online.read(row, START)["last_price"][0] == 1.0  # until something else is known
+    for event, after in ((2, 0), (3, 5), (4, 3)):
+        known = START + (event + 8) * SECOND
+        late = {"event": event, "at": START + after * SECOND, "known_at": known}
+        online.ingest(one.assign(**late, price=10.0 * event), known + SECOND)
+    for now in (START + 60 * SECOND, START + 2 * day):
+        assert online.read(row, now)["last_price"][0] == 30.0
     online.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 
@@ -256,9 +257,18 @@ def seconds(call, text: str) -> float:
 
 
 def check_growth(call, make, length: int = 3_000) -> None:
-    """Four times the text takes about four times as long; twice that is for noise."""
-    ratio = seconds(call, make(4 * length)) / seconds(call, make(length))
-    assert ratio < 9, f"four times the text took {ratio:.1f} times as long"
+    """Four times the text takes about four times as long; twice that is for noise.
+
+    A busy machine stretches one measurement or another; the least of several has none of that.
+    """
+    short, long, ratio = math.inf, math.inf, math.inf
+    for measured in range(5):
+        short = min(short, seconds(call, make(length)))
+        long = min(long, seconds(call, make(4 * length)))
+        ratio = long / short
+        if ratio < 9 and measured:
+            return
+    raise AssertionError(f"four times the text took {ratio:.1f} times as long")
 
 
 @pytest.mark.parametrize("make", STALLS.values(), ids=STALLS)
@@ -311,7 +321,7 @@ def test_findings_that_are_compared_with_all_others_are_found(monkeypatch):
     monkeypatch.setattr(privacy, "Free", Compared)
     assert find(text) == honest
     with pytest.raises(AssertionError, match="times as long"):
-        check_growth(find, lambda n: STALLS["e-mails"](4 * n), length=1_000)
+        check_growth(find, lambda n: STALLS["e-mails"](4 * n), length=1_500)
 
 
 def test_a_text_without_end_is_refused():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from casebook.evaluate.psi import Bins, noise, psi
+from casebook.evaluate.psi import Bins, by_chance, noise, psi
 
 
 @pytest.mark.parametrize(("n", "m"), [(200, 200), (300, 5_000)])
@@ -71,3 +71,10 @@ def test_a_reference_that_is_none_is_refused():
             Bins.of(values)
     constant = Bins.of(np.ones(20))
     assert constant.psi(constant.counts([1, 2, 3])) == pytest.approx(0)
+
+
+def test_what_chance_alone_does_is_what_the_formula_says():
+    table = by_chance((100, 2_000), runs=300).set_index("n")
+    assert table["mean"].to_numpy() == pytest.approx(table["expected"].to_numpy(), rel=0.12)
+    assert table["p_05"].between(0.02, 0.09).all()
+    assert table.loc[100, "any_10"] > 0.99 and table.loc[2_000, "over_10"] == 0

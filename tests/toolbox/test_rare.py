@@ -12,6 +12,8 @@ from casebook.evaluate.rare import (
     average_precision,
     card_precision,
     card_precision_by_day,
+    precision_gain,
+    precision_of_weights,
     recall_at_fpr,
     scores,
     skill,
@@ -306,3 +308,24 @@ def test_thinning_flatters_and_the_correction_takes_it_back():
     assert table["fraud"].tolist() == pytest.approx([0.01, 0.092, 0.25], abs=0.01)
     with pytest.raises(ValueError, match=r"at most 1: \[0, 2\]"):
         thinned_test(y, score, (0, 2, 1))
+
+
+def test_average_precision_of_weights_is_that_of_the_library_and_its_gain_has_an_interval():
+    from sklearn.metrics import average_precision_score
+
+    rng = np.random.default_rng(0)
+    y, days = rng.random(2_000) < 0.05, np.repeat(np.arange(20), 100)
+    score, weight = rng.normal(y * 2.0), rng.integers(0, 3, 2_000)
+    for one in (score, score.round(1), np.zeros(2_000)):
+        wanted = average_precision_score(y, one, sample_weight=weight)
+        assert precision_of_weights(y, one)(weight) == pytest.approx(wanted, rel=1e-9)
+    same = precision_gain(y, score, score, days)
+    assert same == (0, 0, 0)
+    worse = precision_gain(y, rng.normal(size=2_000), score, days)
+    assert worse.low < worse.mean < worse.high < 0
+    assert worse.mean == pytest.approx(
+        -precision_gain(y, score, np.zeros(2_000), days).mean, abs=0.05
+    )
+    few = np.zeros(2_000, bool)
+    few[5] = True  # most draws have none: they are drawn again
+    assert precision_gain(few, score, -score, days, draws=20).low > -1

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+import random
+from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 
 from casebook.serving.app import Problem
-from casebook.serving.router import COPIES, Plan, Router
+from casebook.serving.router import COPIES, Answer, Plan, Router, pages
 from casebook.serving.wire import NoReply, Wire
 
 GOOD = {"score": 0.1, "source": "model"}
+LEASE = {"by": "test", "lease": 60}
 
 
 def raw(i=0, **more):
@@ -66,16 +69,16 @@ def test_whatever_the_new_version_does_the_client_gets_the_stable_answer(how, sh
             router = Router([old])
             pods = ["http://127.0.0.1:9"] if how == "absent" else [new]
             plan = {"new": pods, "share": 0.0 if shadow else 1.0, "shadow": shadow, "stage": "x"}
-            router.route(json.dumps(plan).encode())
+            router.route(json.dumps(plan | LEASE).encode())
             found = [await router.score(raw(i)) for i in range(3)]
             await asyncio.gather(*router._copies)
             return found, router.watch(), asked
 
     found, seen, asked = asyncio.run(go())
     assert {(one.status, json.loads(one.body)["version"]) for one in found} == {(200, "old")}
-    counted = 0 if how == "refuses" and shadow else 3  # of a copy one cannot tell whose fault it is
-    assert (seen["new"]["n"], seen["new"]["bad"], seen["failed"]) == (counted, counted, 0)
-    assert (seen["stable"]["n"], seen["stable"]["bad"]) == (3, 0)
+    assert (seen["new"]["n"], seen["new"]["bad"], seen["failed"]) == (3, 3, 0)
+    own = 3 if shadow else 0  # what is asked in the new version's place is no sample of the stable
+    assert (seen["stable"]["n"], seen["stable"]["bad"]) == (own, 0)
     assert len(asked) == (0 if how == "absent" else 3)
 
 
@@ -83,9 +86,9 @@ def test_a_good_version_answers_its_cards_and_no_others():
     async def go():
         async with pod() as (old, _), pod("new") as (new, _):
             router = Router([old])
-            router.route(json.dumps({"new": [new], "share": 0.25, "stage": "x"}).encode())
+            router.route(json.dumps({"new": [new], "share": 0.25, "stage": "x"} | LEASE).encode())
             first = [json.loads((await router.score(raw(i))).body)["version"] for i in range(400)]
-            router.route(json.dumps({"share": 0.5, "stage": "y"}).encode())
+            router.route(json.dumps({"share": 0.5, "stage": "y"} | LEASE).encode())
             later = [json.loads((await router.score(raw(i))).body)["version"] for i in range(400)]
             return first, later
 
@@ -99,11 +102,15 @@ def test_a_request_that_both_refuse_is_nobodys_fault():
     async def go():
         async with pod("old", "refuses") as (old, _), pod("new", "refuses") as (new, _):
             router = Router([old])
-            router.route(json.dumps({"new": [new], "share": 1.0, "stage": "x"}).encode())
-            return await router.score(b"no JSON"), await router.score(raw()), router.watch()
+            router.route(json.dumps({"new": [new], "share": 1.0, "stage": "x"} | LEASE).encode())
+            found = [await router.score(b"no JSON"), await router.score(raw())]
+            router.route(json.dumps({"new": [new], "shadow": True, "stage": "y"} | LEASE).encode())
+            found.append(await router.score(raw()))
+            await asyncio.gather(*router._copies)
+            return found, router.watch()
 
-    *found, seen = asyncio.run(go())
-    assert [one.status for one in found] == [422, 422]
+    found, seen = asyncio.run(go())
+    assert [one.status for one in found] == [422, 422, 422]
     assert (seen["new"]["n"], seen["stable"]["n"], seen["failed"]) == (0, 0, 0)
 
 
@@ -124,7 +131,7 @@ def test_where_both_fail_the_rules_of_the_new_version_are_an_answer():
     async def go():
         async with pod("old", "errors") as (old, _), pod("new", "rules") as (new, _):
             router = Router([old])
-            router.route(json.dumps({"new": [new], "share": 1.0, "stage": "x"}).encode())
+            router.route(json.dumps({"new": [new], "share": 1.0, "stage": "x"} | LEASE).encode())
             return json.loads((await router.score(raw())).body)["source"], router.failed
 
     assert asyncio.run(go()) == ("rules", 0)
@@ -134,7 +141,7 @@ def test_a_slow_shadow_gets_no_more_copies_than_it_can_take():
     async def go():
         async with pod() as (old, _), pod("new", "late") as (new, _):
             router = Router([old])
-            router.route(json.dumps({"new": [new], "shadow": True, "stage": "x"}).encode())
+            router.route(json.dumps({"new": [new], "shadow": True, "stage": "x"} | LEASE).encode())
             for i in range(COPIES + 10):
                 await router.score(raw(i))
             return router.lost
@@ -143,7 +150,14 @@ def test_a_slow_shadow_gets_no_more_copies_than_it_can_take():
 
 
 @pytest.mark.parametrize(
-    "plan", [{"share": 0.5}, {"new": ["a"], "share": 1.5}, {"stable": []}, {"colour": 1}]
+    "plan",
+    [
+        {"share": 0.5},
+        {"new": ["a"], "share": 1.5, **LEASE},
+        {"new": ["a"], "share": 0.5},
+        {"stable": []},
+        {"colour": 1},
+    ],
 )
 def test_a_wrong_plan_is_refused_and_the_old_one_holds(plan):
     router = Router(["http://127.0.0.1:9"])
@@ -165,3 +179,96 @@ def test_a_wire_survives_a_server_that_ends_each_connection_and_says_when_there_
         return len(asked)
 
     assert asyncio.run(go()) == 4
+
+
+async def attempts(share, fails, n=8_000, seed=1):
+    """Return what is counted where an attempt fails with a chance, at each pod alike."""
+    router, rng = Router(["http://a", "http://b"]), random.Random(seed)
+
+    async def ask(pod, raw, seconds):
+        bad = rng.random() < fails
+        return Answer(500 if bad else 200, b"{}", "500" if bad else "", 5.0, None if bad else 0.1)
+
+    router._ask = ask
+    router.route(json.dumps({"new": ["http://c", "http://d"], "share": share} | LEASE).encode())
+    for i in range(n):
+        with suppress(Problem):
+            await router.score(raw(i))
+    return router.watch()
+
+
+@pytest.mark.parametrize("share", [0.05, 0.25, 0.5])
+def test_attempts_of_both_versions_are_counted_alike(share):
+    seen = asyncio.run(attempts(share, 0.03))
+    for arm, part in (("new", share), ("stable", 1 - share)):
+        n, bad = seen[arm]["n"], seen[arm]["bad"]
+        assert n == pytest.approx(part * 8_000, rel=0.15)
+        assert bad / n == pytest.approx(0.03, abs=4 * (0.03 / n) ** 0.5)
+    assert seen["failed"] < 5  # a customer gets the answer of another pod
+
+
+def test_a_lease_that_ends_ends_the_counting_and_the_share():
+    async def go():
+        async with pod() as (old, _), pod("new") as (new, _):
+            router = Router([old])
+            plan = {"new": [new], "share": 1.0, "stage": "x", "by": "test", "lease": 0.1}
+            router.route(json.dumps(plan).encode())
+            before = json.loads((await router.score(raw())).body)["version"]
+            await asyncio.sleep(0.15)
+            after = json.loads((await router.score(raw())).body)["version"]
+            with pytest.raises(Problem, match="holds no plan") as told:
+                router.renew(b'{"by": "test", "lease": 9}')
+            return before, after, told.value.status, router.watch()
+
+    before, after, status, seen = asyncio.run(go())
+    assert (before, after, status) == ("new", "old", 409)
+    assert (seen["stage"], seen["new"]["n"], seen["stable"]["n"]) == ("the lease has ended", 0, 1)
+
+
+def test_another_rollout_is_refused_and_the_way_back_is_open(tmp_path):
+    router = Router(["http://a"], file=str(tmp_path / "plan.json"))
+    router.route(json.dumps({"new": ["http://b"], "shadow": True, **LEASE}).encode())
+    with pytest.raises(Problem, match="held") as told:
+        router.route(json.dumps({"new": ["http://c"], "shadow": True, "lease": 9}).encode())
+    assert told.value.status == 409
+    router.route(json.dumps({"stable": ["http://b"], "new": [], "by": "test"}).encode())
+    again = Router(["http://x"], file=str(tmp_path / "plan.json"))
+    assert again.plan.stable == ("http://b",)
+    assert again.back()["stable"] == ("http://a",)
+    with pytest.raises(Problem, match="no way back"):
+        again.back()
+
+
+def test_a_key_that_is_no_text_of_utf8_has_its_version_too():
+    router = Router(["http://a"])
+    key = router._key(b'{"card": "\\ud800"}')
+    assert isinstance(router.for_new(key, Plan(("a",), ("b",), 0.5)), bool)
+
+
+def test_a_customer_waits_no_longer_than_all_attempts_may_take():
+    async def go():
+        router, asked = Router(["http://a", "http://b", "http://c"]), []
+
+        async def ask(pod, raw, seconds):
+            asked.append(seconds)
+            await asyncio.sleep(0)
+            router.spent += seconds
+            return Answer(503, b"", "late", 1000 * seconds, None)
+
+        router.spent, router._ask = 0.0, ask
+        clock = SimpleNamespace(perf_counter=lambda: router.spent, time=lambda: 0.0)
+        with pytest.raises(Problem, match="No pod answered"):
+            await Router.score(router, raw(), clock)
+        return asked
+
+    assert sum(asyncio.run(go())) == pytest.approx(3.0)
+
+
+def test_plans_are_not_taken_on_the_port_of_the_customers():
+    router = Router(["http://a"])
+
+    def routes(**which):
+        return {one.path for one in pages(router, **which).routes} - {"/openapi.json"}
+
+    assert routes(admin=False) == {"/score"}
+    assert routes(public=False) == {"/route", "/renew", "/back", "/watch"}

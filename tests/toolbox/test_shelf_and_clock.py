@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.serving.shelf import Shelf, read, write
+from casebook.serving.shelf import Busy, Shelf, read, write
 from casebook.serving.stages import Stages
 from casebook.serving.steady import Steady
 from casebook.serving.swap import Swap
@@ -35,7 +36,7 @@ def test_arrays_come_back_mapped_and_may_be_changed_without_changing_the_file(tm
         (None, "FileNotFoundError"),
         (b"", "ValueError"),
         (b"no shelf", "none of a shelf"),
-        (b"shelf 1\n", "error"),
+        (b"shelf 2\n", "error"),
         (-1, "cut off"),
         (100, "cut off"),
     ],
@@ -86,6 +87,86 @@ def test_an_offer_that_comes_while_another_is_checked_is_not_taken_for_it(tmp_pa
     shelf.offer(2)
     assert shelf.refresh(swap).swapped and Shelf(tmp_path).serves() == 2 and shelf.offered
     assert not shelf.refresh(swap).swapped and Shelf(tmp_path).serves() == 2
+
+
+def test_of_two_refreshes_the_second_is_turned_away_and_no_unchecked_model_is_kept(tmp_path):
+    """Planted: another object has another lock; its offer is taken while the first is placed."""
+    for other, kept in ((False, 2), (True, -9)):
+        shelf = Shelf(tmp_path)
+        shelf.put(1)
+        swap, link, told = Swap(1, {"size": larger}), shelf._link, []
+
+        def meanwhile(*names, of=shelf, other=other, swap=swap, link=link, told=told):
+            of.offer(-9)
+            try:
+                mine = Shelf(tmp_path) if other else of
+                mine._taken() if other else mine.refresh(swap)
+            except Busy as busy:
+                told.append(str(busy))
+            link(*names)
+
+        shelf._link = meanwhile
+        shelf.offer(2)
+        assert shelf.refresh(swap).swapped and swap.current.value == 2
+        assert Shelf(tmp_path).serves() == kept and len(told) == (not other)
+
+
+def test_what_a_kill_interrupted_is_tried_again_and_a_full_disk_refuses_no_good_model(
+    tmp_path, monkeypatch
+):
+    shelf = Shelf(tmp_path)
+    shelf.put(1)
+    shelf.offer(2)
+    shelf._taken()  # and here it is killed
+    assert Shelf(tmp_path).offered
+    swap, shelf = Swap(1, {"size": larger}), Shelf(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", lambda *names: (_ for _ in ()).throw(OSError(28, "no space")))
+        assert shelf.refresh(swap).why.startswith("settle: OSError")
+        assert swap.current.value == shelf.serves() == 1 and shelf.offered
+    assert shelf.refresh(swap).swapped and shelf.serves() == 2 and not shelf.offered
+
+
+@pytest.mark.parametrize(
+    ("serves", "before", "found", "says"),
+    [
+        (b"cut", b"", 1, r"model\.serves.*before serves"),
+        (None, b"", 1, r"model\.serves.*before serves"),
+        (b"cut", b"cut", None, "none from before"),
+        (b"", b"", 2, "^$"),
+    ],
+)
+def test_a_start_takes_the_one_before_if_the_file_is_torn(tmp_path, serves, before, found, says):
+    shelf = Shelf(tmp_path)
+    shelf.put(1)
+    shelf.offer(2)
+    shelf.refresh(Swap(1, {}))
+    for name, content in (("serves", serves), ("before", before)):
+        path = tmp_path / f"model.{name}"
+        path.unlink() if content is None else content and path.write_bytes(content)
+    value, why = Shelf(tmp_path).start()
+    assert value == found and re.search(says, why)
+    assert Shelf(tmp_path).start()[0] == found
+
+
+def test_the_way_back_and_the_name_of_a_model_hold_after_a_restart(tmp_path):
+    shelf = Shelf(tmp_path)
+    shelf.put(["a"])
+    first = shelf.serves()
+    shelf.knows(first)
+    swap, named = Swap(first, {}), {"a": shelf.digest(first)}
+    shelf.offer(["b"])
+    assert shelf.refresh(swap).version == 2
+    named["b"] = shelf.digest(swap.current.value)
+    assert len({*named.values()}) == 2 and all(len(name) == 12 for name in named.values())
+    again = Shelf(tmp_path)
+    swap = Swap(again.serves(), {})
+    again.knows(swap.current.value)
+    assert again.digest(swap.current.value) == named["b"] and not swap.kept
+    assert again.back(swap) == (2, ["a"]) and again.digest(swap.current.value) == named["a"]
+    assert Shelf(tmp_path).serves() == ["a"] and again.digest(["a"]) == ""
+    with pytest.raises(LookupError, match="no version before"):
+        again.back(swap)
 
 
 def test_at_no_moment_is_there_no_model_to_start_with(tmp_path, monkeypatch):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from casebook.evaluate.slates import (
+    by_chance,
+    fit_appeal,
     logged_ndcg,
     logged_recall,
     look_curve,
@@ -13,6 +16,7 @@ from casebook.evaluate.slates import (
     places,
     random_slice,
     slate_value,
+    verdicts,
 )
 
 ITEMS, SLOTS = 40, 5
@@ -104,6 +108,35 @@ def test_the_curve_over_slots_is_found_on_random_slates_alone():
         look_curve(np.zeros((50, 5)))
 
 
+def test_chance_is_one_over_what_may_be_drawn():
+    """Drawn 40,000 times, each item stands in each slot as often as the logged chance says."""
+    stock = np.ones(25, bool)
+    stock[[3, 8]] = False
+    for seed_item, allowed in ((-1, 23), (5, 22), (3, 23)):
+        asked = np.full(40_000, seed_item)
+        lists, chance = by_chance(np.random.default_rng(1), stock, asked, 10)
+        assert np.allclose(chance, 1 / allowed)
+        assert not np.isin(lists, [3, 8, *([seed_item] if seed_item >= 0 else [])]).any()
+        for slot in (0, 9):
+            count = np.bincount(lists[:, slot], minlength=25)[stock]
+            count = count[count > 0]
+            z = (count - 40_000 / allowed) / np.sqrt(40_000 / allowed)
+            assert len(count) == allowed and np.abs(z).max() < 4.5
+
+
+def test_verdicts_name_the_highest_and_say_what_is_lost():
+    value = {"truth": [1.0, 3.0, 2.0], "recall": [9.0, 1.0, 2.0], "test": [0.5, 2.9, 2.1]}
+    rows = [("abc"[i], judge, own[i]) for judge, own in value.items() for i in range(3)]
+    table = pd.DataFrame(rows, columns=["candidate", "judge", "value"])
+    found = verdicts(table, always=["c"])
+    assert found["named"].to_dict() == {"recall": "a", "test": "b", "truth": "b", "always c": "c"}
+    assert found["loss"].to_dict() == {"recall": 2, "test": 0, "truth": 0, "always c": 1}
+    assert found["right"].tolist() == [judge in ("test", "truth") for judge in found.index]
+    for wrong in (table[table["judge"] != "truth"], table[table["candidate"] != "c"]):
+        with pytest.raises(ValueError, match="needs the truth"):
+            verdicts(wrong, always=["c"])
+
+
 def test_recall_and_ndcg_by_hand():
     shown, clicked = (
         np.array([[5, 7, 1], [9, 2, 3], [4, 5, 6]]),
@@ -123,6 +156,21 @@ def test_recall_and_ndcg_by_hand():
     )
 
 
+def test_appeal_is_found_where_looks_multiply_it():
+    """Two thirds of the first slots' clicks: looks taken for granted give appeals too low."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(30_000, SLOTS, 2))
+    appeal = 1 / (1 + np.exp(-(1.5 * x[..., 0] - 0.5)))
+    clicked = rng.random(appeal.shape) < LOOK * appeal
+    found = fit_appeal(x, clicked, LOOK)
+    assert found.slope == pytest.approx([1.5, 0], abs=0.05)
+    assert found.level == pytest.approx(-0.5, abs=0.05)
+    assert found(x[:2]).shape == (2, SLOTS)
+    wrong = fit_appeal(x, clicked, np.ones(SLOTS))
+    assert wrong(x).mean() < 0.8 * appeal.mean() < 0.85 * found(x).mean()
+    assert abs(fit_appeal(x, clicked, LOOK, 1e6).slope).max() < 0.1
+
+
 def test_means_over_clusters():
     once = mean_over([1, 0, 1, 1], [1, 2, 3, 4])
     twice = mean_over([1, 0, 1, 1] * 2, [1, 2, 3, 4] * 2)
@@ -138,6 +186,8 @@ def test_means_over_clusters():
         (lambda: random_slice(np.zeros((0, 5)), np.zeros((0, 5)), LOOK, []), "needs some"),
         (lambda: slate_value(slice_of(drawn(1)[0]), drawn(1)[1], "dm"), "choose ips"),
         (lambda: slate_value(slice_of(drawn(1)[0]), drawn(1)[1], "dr"), "needs expected"),
+        (lambda: fit_appeal(np.zeros((4, 3)), np.zeros((4, 3)), LOOK), "for each slot"),
+        (lambda: fit_appeal(np.zeros((4, 5, 1)), np.zeros((4, 5)), LOOK), "nothing to learn"),
     ],
 )
 def test_bad_input_is_refused(call, says):

@@ -75,3 +75,13 @@ def test_nothing_yet_is_no_evidence():
 def test_what_makes_no_sense_is_said(call, told):
     with pytest.raises(ValueError, match=told):
         call()
+
+
+def test_the_evidence_against_a_known_share_keeps_its_level_at_all_looks():
+    rng = np.random.default_rng(3)
+    bad = rng.binomial(50, [[[0.01]], [[0.02]]], (2, 2_000, 200)).cumsum(axis=2)
+    seen = ts.log_evidence_against(50 * np.arange(1, 201), bad, 0.01) >= np.log(20)
+    alike, twice = seen.any(axis=2).mean(axis=1)
+    assert alike <= 0.05
+    assert twice > 0.99
+    assert ts.upper(0, 100) > 0.03 > ts.upper(30, 3_000) > 0.01

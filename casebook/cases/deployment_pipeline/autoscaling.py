@@ -7,9 +7,9 @@ But both see a rise when it is there, and the pods come 100 seconds later.
 
 Examples
 --------
->>> quiet = simulate(np.full(1440, 90.0), "fixed 4", hours=(0, 0.1))
+>>> quiet = simulate(np.full(1440, 90.0), "fixed 6", hours=(0, 0.1))
 >>> quiet.summary["dropped"], quiet.summary["pod_hours"]
-(0.0, 0.4)
+(0.0, 0.6)
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from scipy.special import expit
 
 from casebook.serving import pods
 from casebook.serving.pods import Fleet, Run, Strategy
-from casebook.serving.queues import mean_wait, shared_wait
 
 SEEDS = tuple(range(15))
 _SHOWN = ("over_1s", "dropped", "p99")
 STRATEGIES = {
-    "fixed 4": Strategy("none", floor=(0, 24, 4)),
+    "fixed 6": Strategy("none", floor=(0, 24, 6)),
     "fixed 10": Strategy("none", floor=(0, 24, 10)),
     "cpu": Strategy("cpu"),
     "cpu 40 %": Strategy("cpu", 0.4),
     "requests": Strategy("requests"),
-    "scheduled": Strategy("cpu", floor=(11.5, 13.5, 9)),
+    "scheduled": Strategy("cpu", floor=(11.5, 13.5, 6)),
     "predictive": Strategy("predicted"),
 }
 
@@ -109,79 +108,26 @@ def simulate(
 def days(
     seeds: Sequence[int] = SEEDS,
     strategies: Sequence[str] = tuple(STRATEGIES),
-    hours: tuple[float, float] = (10.0, 18.0),
+    hours: tuple[float, float] = (0.0, 24.0),
+    afternoon: tuple[float, float] = (14.0, 18.0),
 ) -> pd.DataFrame:
-    """Run every strategy on the same days, with and without a flash crowd.
+    """Run every strategy on the same days, and on their afternoons with a flash crowd.
 
     Returns
     -------
     DataFrame
-        ``seed``, ``day`` (``lunch`` or ``flash crowd``) and the summary of :class:`Run`.
+        ``seed``, ``day`` (``lunch``, all of it, or ``flash crowd``, its afternoon) and the summary
+        of :class:`Run`.
     """
     rows = []
     for seed in seeds:
         for day in ("lunch", "flash crowd"):
             load = lunch_day(seed, day == "flash crowd")
+            span = hours if day == "lunch" else afternoon
             for name in strategies:
-                found = simulate(load, name, None, seed, hours).summary
+                found = simulate(load, name, None, seed, span).summary
                 rows.append({"seed": seed, "day": day, "strategy": name, **found})
     return pd.DataFrame(rows)
-
-
-def frontier(
-    seeds: Sequence[int] = SEEDS, hours: tuple[float, float] = (11.0, 14.0)
-) -> pd.DataFrame:
-    """Turn each strategy's own knob: what does a pod hour buy around lunch?
-
-    Returns
-    -------
-    DataFrame
-        ``seed``, ``strategy``, ``knob``, ``pod_hours`` (of these hours), ``over_1s``, ``p99``.
-    """
-    grid = {
-        "fixed": {pods: Strategy("none", floor=(0, 24, pods)) for pods in (6, 7, 8)},
-        "cpu": {at: Strategy("cpu", at) for at in (0.3, 0.4, 0.5, 0.6)},
-        "requests": {at: Strategy("requests", at) for at in (15.0, 20.0, 30.0)},
-        "scheduled": {n: Strategy("cpu", floor=(11.5, 13.5, n)) for n in (6, 7, 8, 9)},
-        "predictive": {at: Strategy("predicted", at) for at in (20.0, 25.0, 30.0)},
-    }
-    rows = []
-    for seed in seeds:
-        load = lunch_day(seed)
-        for name, knobs in grid.items():
-            for knob, strategy in knobs.items():
-                found = simulate(load, strategy, None, seed, hours).summary
-                own = {key: found[key] for key in ("pod_hours", "over_1s", "p99")}
-                rows.append({"seed": seed, "strategy": name, "knob": knob, **own})
-    return pd.DataFrame(rows)
-
-
-def queueing(
-    loads: Sequence[float] = (60, 120, 160, 180), hours: float = 1.0, seed: int = 3
-) -> pd.DataFrame:
-    """Hold the simulated queues of four pods against the formulas for one.
-
-    Returns
-    -------
-    DataFrame
-        ``load`` (requests a second), ``utilisation``, ``spread``, ``simulated`` and ``theory``
-        (mean wait in seconds, Pollaczek and Khinchine), ``p99`` and ``p99_theory`` (of wait and
-        service; M/M/1 only) and ``shared`` (mean wait of one queue for all; M/M/c only).
-    """
-    rows = []
-    for load in loads:
-        for spread in (0.0, 0.5, 1.0):
-            fleet = Fleet(spread=spread)
-            found = simulate(np.full(1440, load), "fixed 4", fleet, seed, (0, hours)).summary
-            rate, s = load / 4, fleet.service
-            busy = rate * s
-            theory = mean_wait(rate, s, spread)
-            p99 = np.log(100) / (1 / s - rate) if spread == 1 else np.nan
-            shared = shared_wait(load, s, 4) if spread == 1 else np.nan
-            waited = found["mean"] - s
-            rows.append((load, busy, spread, waited, theory, found["p99"], p99, shared))
-    names = ["load", "utilisation", "spread", "simulated", "theory", "p99", "p99_theory", "shared"]
-    return pd.DataFrame(rows, columns=names)
 
 
 def cold_starts(

@@ -8,13 +8,13 @@ import pandas as pd
 
 from casebook.cases.deployment_pipeline import autoscaling, canary, incident, measured, studies
 from casebook.cases.deployment_pipeline.real import real_bike, real_elec
+from casebook.evaluate import psi
 
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
-    "null_psi": studies.null_psi,
+    "null_psi": psi.by_chance,
     "detectors": studies.detectors,
     "advice": studies.advice,
     "policies": studies.policies,
-    "weeks": studies.weeks,
     "sensitivity": studies.sensitivity,
     "real_bike": real_bike,
     "real_elec": real_elec,
@@ -22,8 +22,6 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "half_hour": canary.half_hour,
     "characteristic": canary.characteristic,
     "days": autoscaling.days,
-    "frontier": autoscaling.frontier,
-    "queueing": autoscaling.queueing,
     "cold_starts": autoscaling.cold_starts,
     "drills": incident.drills,
     **measured.TABLES,

@@ -27,7 +27,14 @@ import pandas as pd
 
 from casebook.evaluate import two_shares
 from casebook.evaluate.intervals import wilson
-from casebook.evaluate.two_shares import RATIOS, exact_power, exact_sample, log_evidence, p_value
+from casebook.evaluate.two_shares import (
+    RATIOS,
+    exact_power,
+    exact_sample,
+    log_evidence,
+    log_evidence_against,
+    p_value,
+)
 
 #: Shares of bad requests: usual, and twice it. Level and power of a plan. Share of the canary.
 BASE, BAD, LEVEL, POWER, SHARE = 0.001, 0.002, 0.05, 0.8, 0.05
@@ -128,8 +135,9 @@ class Watch:
         Canary requests after which a stage without alarm is over. The default finds a doubling
         of .1 % with power .8 at 5 % of the requests.
     level : float
-        Chance of a rollback of this stage if both versions are alike, at all looks together. A
-        rollout of k stages takes its own level over k.
+        Chance of a rollback of this stage if both versions are alike, at all looks together. The
+        canary's errors take :data:`LEVEL`, which its sample is planned for; the rollout's other
+        questions take little (:data:`casebook.cases.deployment_pipeline.rollout.STAGES`).
     ratios : tuple of float
         How many times worse a bad canary may be: a slow leak and a crash. Any values keep the
         level; these give power at both ends.
@@ -159,7 +167,7 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def decide(counts: Counts, watch: Watch | None = None) -> Verdict:
+def decide(counts: Counts, watch: Watch | None = None, usual: float | None = None) -> Verdict:
     """Say whether to roll the canary back, to wait, or to end the stage.
 
     Parameters
@@ -167,6 +175,8 @@ def decide(counts: Counts, watch: Watch | None = None) -> Verdict:
     counts : Counts
         Since the stage began. Call as often as you like; a rollback is final.
     watch : Watch, optional
+    usual : float, optional
+        Share of bad requests to hold the canary against where the stable pool gets none, at 100 %.
 
     Returns
     -------
@@ -181,10 +191,14 @@ def decide(counts: Counts, watch: Watch | None = None) -> Verdict:
     pairs = ((counts.canary, counts.canary_bad), (counts.stable, counts.stable_bad))
     if not all(0 <= bad <= n < np.inf for n, bad in pairs):
         raise ValueError(f"{counts}: count requests and, among them, bad ones; none below 0.")
-    evidence = float(np.exp(min(log_evidence(*counts, watch.ratios), 700.0)))
+    log = log_evidence(*counts, watch.ratios)
+    if usual is not None:
+        log = log_evidence_against(*counts[:2], usual, watch.ratios)
+    evidence = float(np.exp(min(log, 700.0)))
     limit = 1 / watch.level
     rates = [bad / n if n else 0.0 for n, bad in pairs]
     said = f"bad: {rates[0]:.2%} of {counts.canary:,} against {rates[1]:.2%} of {counts.stable:,}"
+    said += "" if usual is None else f", usual {usual:.2%}"
     if evidence >= limit:
         return Verdict("rollback", evidence, limit, f"{said}; evidence {evidence:.3g}")
     if counts.canary < watch.planned:

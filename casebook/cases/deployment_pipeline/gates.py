@@ -21,6 +21,7 @@ import pandas as pd
 
 from casebook.cases.deployment_pipeline import steps
 from casebook.evaluate.intervals import Interval, mean_interval
+from casebook.evaluate.rare import precision_gain
 from casebook.recorded import dag
 from casebook.serving.latency import measure
 
@@ -80,7 +81,7 @@ def check(
     champion : Model or None
         Without one the rules take its place.
     rows : DataFrame
-        Payments with trusted labels that neither model has learned from.
+        Payments with trusted labels that neither model has learned from, each with its time.
     card : mapping
         Of the candidate.
     now : Timestamp
@@ -97,14 +98,11 @@ def check(
     Raises
     ------
     ValueError
-        If the rows are of too few days, or the candidate has learned from them.
+        If some rows have no time, they are of too few days, or one of the models has learned from
+        them.
     """
     lim = limits or Limits()
-    days = rows["at"].dt.normalize()
-    if days.nunique() < lim.days_of_test:
-        raise ValueError(f"rows of {days.nunique()} days; {lim.days_of_test} are needed at least.")
-    if rows["at"].min() <= pd.Timestamp(candidate.meta["trained_until"]):
-        raise ValueError("the candidate has learned from some of these rows: take later ones.")
+    days = _unseen(candidate, champion, rows, lim)
     score, cost = _scores(candidate, champion, rows)
     extra = 1000 * (cost["new"] - cost["old"])
     serve = one or candidate.one
@@ -118,6 +116,21 @@ def check(
         "freshness": _fresh(candidate, now, lim),
     }
     return pd.DataFrame.from_dict(gates, orient="index", columns=COLUMNS).rename_axis("gate")
+
+
+def _unseen(
+    candidate: steps.Model, champion: steps.Model | None, rows: pd.DataFrame, lim: Limits
+) -> pd.Series:
+    """Return the day of each row; refuse rows that are no test of the two models."""
+    if lost := int(rows["at"].isna().sum()):
+        raise ValueError(f"{lost} rows have no time: which of them are later than the training?")
+    days = rows["at"].dt.normalize()
+    if days.nunique() < lim.days_of_test:
+        raise ValueError(f"rows of {days.nunique()} days; {lim.days_of_test} are needed at least.")
+    for name, model in {"candidate": candidate, "champion": champion}.items():
+        if model and rows["at"].min() <= pd.Timestamp(model.meta["trained_until"]):
+            raise ValueError(f"the {name} has learned from some of these rows: take later ones.")
+    return days
 
 
 def _scores(candidate: steps.Model, champion: steps.Model | None, rows: pd.DataFrame) -> tuple:
@@ -152,46 +165,31 @@ def _ranking(score: Mapping[str, Any], fraud: np.ndarray, days: pd.Series, lim: 
     both = [np.zeros(len(fraud)) if p is None else p for p in (score["new"], score["old"])]
     if not np.isfinite(both[0]).all():
         return _row(np.nan, -lim.ranking, False, "some scores are no numbers")
-    of = [_precision(fraud, p) for p in both]
-    codes, names = pd.factorize(days)
-    rng, lost = np.random.default_rng(0), []
-    for weight in rng.multinomial(len(names), np.full(len(names), 1 / len(names)), 500):
-        if fraud @ weight[codes]:
-            lost.append(of[0](weight[codes]) - of[1](weight[codes]))
-    low, high = np.quantile(lost, [0.025, 0.975])
-    whole = np.ones(len(fraud))
-    ends = Interval(of[0](whole) - of[1](whole), float(low), float(high))
+    if not fraud.any():
+        return _row(np.nan, -lim.ranking, False, "no fraud among these rows: wait for some")
+    ends = precision_gain(fraud, *both, days)
     what = "it ranks worse than the champion: compare the training rows of both"
     passed = ends.high >= 0 and ends.low >= -lim.ranking
     return _row(ends.mean, -lim.ranking, passed, what, ends)
 
 
-def _precision(fraud: np.ndarray, score: np.ndarray) -> Callable[[np.ndarray], float]:
-    """Return average precision as a function of the rows' weights; it sorts once."""
-    order = np.argsort(-score, kind="stable")
-    ends = np.flatnonzero(np.diff(score[order], append=np.nan) != 0)  # of equal scores
-
-    def of(weight: np.ndarray) -> float:
-        found = np.cumsum((weight * fraud)[order])[ends]
-        asked = np.maximum(np.cumsum(weight[order])[ends], 1)
-        return float(np.diff(found, prepend=0) @ (found / asked) / found[-1])
-
-    return of
-
-
 def _slices(extra: np.ndarray, rows: pd.DataFrame, days: pd.Series, lim: Limits) -> list:
-    """Return the slice whose upper end is highest, at a level for all slices together."""
-    level, worst = 1 - 0.05 / len(SLICES), ("", Interval(-np.inf, -np.inf, -np.inf))
+    """Judge every slice, at a level for all together; show the worst that stops, or of all."""
+    level, found, short = 1 - 0.05 / len(SLICES), {}, []
     for name, belongs in SLICES.items():
         mine = belongs(rows).to_numpy(bool)
         by_day = _by_day(extra[mine], days[mine])
         if len(by_day) < lim.days_of_test:
-            return _row(np.nan, lim.slice_money, False, f"{name}: too few days to judge it")
-        ends = mean_interval(by_day, level)
-        worst = max(worst, (name, ends), key=lambda pair: pair[1].high)
-    name, ends = worst
-    passed = ends.low <= 0 and ends.high <= lim.slice_money
-    return _row(ends.mean, lim.slice_money, passed, f"{name}: it may cost more there", ends)
+            short.append(name)
+        else:
+            found[name] = mean_interval(by_day, level)
+    if short:
+        what = f"{', '.join(short)}: too few days to judge"
+        return _row(np.nan, lim.slice_money, False, what)
+    worse = {k: v for k, v in found.items() if v.low > 0 or v.high > lim.slice_money}
+    ends = max((worse or found).values(), key=lambda one: one.high)
+    what = f"{', '.join(worse)}: it may cost more there"
+    return _row(ends.mean, lim.slice_money, not worse, what, ends)
 
 
 def _skew(candidate: steps.Model, one: Callable, rows: pd.DataFrame, n: int = 500) -> list:
@@ -240,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(table.round(3).to_string())
     if not table["passed"].all():
         return 1
-    print(f"version {registry.register(run)} is the challenger")
+    print(f"version {registry.register(run, table)} is the challenger")
     return 0
 
 

@@ -64,11 +64,20 @@ RUNBOOK = {
         "Send the caller's payments to the rules.", 240, "A gate on each caller's median amount."
     ),
 }
-#: Rows: share of the requests hit, below 1 %, below 15 %, above; columns: what happens to them.
+#: What happens to requests, and its severity by the share of them: a wrong answer weighs more than
+#: none, since the rules would have answered.
 MATRIX = {
     "slow or degraded": ("SEV4", "SEV3", "SEV2"),
     "refused": ("SEV3", "SEV2", "SEV1"),
-    "wrong": ("SEV3", "SEV2", "SEV1"),
+    "wrong": ("SEV2", "SEV1", "SEV1"),
+}
+#: Upper ends of the first two columns, and what each severity asks for.
+SHARES = (0.01, 0.15)
+ANSWERS = {
+    "SEV1": "page everybody, answer in 5 minutes, tell the business",
+    "SEV2": "page on-call, answer in 15 minutes",
+    "SEV3": "the same day",
+    "SEV4": "a ticket",
 }
 _HARM = {"bad_release": "refused", "cold_start": "refused", "store_down": "slow or degraded"}
 _HARM |= {"schema_break": "refused", "unit_change": "wrong"}
@@ -307,7 +316,15 @@ class Drill:
 
 def severity(kind: str, share: float) -> str:
     """Return the severity by the matrix: what happens, to which share of the requests."""
-    return MATRIX[_HARM[kind]][int(np.searchsorted([0.01, 0.15], share, side="right"))]
+    return MATRIX[_HARM[kind]][int(np.searchsorted(SHARES, share, side="right"))]
+
+
+def matrix() -> pd.DataFrame:
+    """Return the matrix as a table: harm by share of the requests, and what to do."""
+    low, high = (f"{share:.0%}" for share in SHARES)
+    columns = [f"under {low}", f"{low} to {high}", f"over {high}"]
+    table = pd.DataFrame.from_dict(MATRIX, orient="index", columns=columns)
+    return table.map(lambda one: f"{one}: {ANSWERS[one]}").rename_axis("requests are")
 
 
 def drill(kind: str, seed: int) -> Drill:

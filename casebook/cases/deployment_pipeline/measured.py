@@ -2,7 +2,7 @@
 
 Every service and the traffic run in processes of their own, on loopback. The tables say how many
 requests a second there were; the machine's other work is in them, so they are recorded when it has
-none. ``python -m casebook.cases.deployment_pipeline.measured latency`` is the pipeline's load test.
+none. ``python -m casebook.cases.deployment_pipeline.measured load`` is the pipeline's load test.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,9 @@ import pandas as pd
 from casebook.cases.deployment_pipeline import gates, pipeline, rollout, service, steps
 from casebook.cases.deployment_pipeline.world import START, Constants, Fault, simulate
 from casebook.serving.load import Server
+from casebook.serving.rollout import Pace, wait_ready
 from casebook.serving.router import app as router_app
+from casebook.serving.saturation import in_turns, percentiles, saturation
 from casebook.serving.traffic import Traffic
 
 POD = f"{service.__name__}:{service.app.__name__}"
@@ -42,6 +45,7 @@ class Fleet(NamedTuple):
     bodies: list[dict[str, Any]]
 
 
+@cache
 def history(payments: int = 300, seed: int = 1) -> pd.DataFrame:
     """Return the quiet months before the first day, with what was reported of them."""
     year = simulate(seed, days=1, constants=Constants(n=payments))
@@ -59,127 +63,171 @@ def models(folder: Path | str, **settings: Any) -> tuple[Path, Path]:
 @contextmanager
 def fleet(first: Path, second: Path, n: int, **faults: Any) -> Iterator[Fleet]:
     """Start two pods and a router; they end with the block."""
-    rows = history(seed=2).tail(5_000).to_dict("records")
-    bodies = [service.body_of(rows[i % len(rows)], f"p{i}", f"card {i % 4_999}") for i in range(n)]
+    bodies = _bodies(n)
     with ExitStack() as stack:
         stable = stack.enter_context(Server(POD, {"folder": str(first)}, patience=START_UP))
         more = {"folder": str(second), **faults}
         new = stack.enter_context(Server(POD, more, patience=START_UP))
         router = stack.enter_context(Server(ROUTER, {"stable": [stable.url]}, patience=START_UP))
         for pod in (stable, new)[: 1 if faults.get("fault") == "never ready" else 2]:
-            service.wait_ready(pod.url, START_UP)
+            wait_ready(pod.url, START_UP)
         yield Fleet(stable, new, router.url, bodies)
 
 
-def _percentiles(rows: pd.DataFrame) -> dict[str, Any]:
-    """Return percentiles of all answers, and how many requests got none."""
-    p50, p95, p99 = np.percentile(rows["ms"], [50, 95, 99])
-    return {"p50": p50, "p95": p95, "p99": p99, "failed": int((rows["status"] != 200).sum())}
+@contextmanager
+def _two(n: int) -> Iterator[Fleet]:
+    """Start a fleet of fresh models."""
+    with tempfile.TemporaryDirectory() as folder, fleet(*models(folder), n) as one:
+        yield one
+
+
+def _bodies(n: int) -> list[dict[str, Any]]:
+    rows = history(seed=2).tail(5_000).to_dict("records")
+    return [service.body_of(rows[i % len(rows)], f"p{i}", f"card {i % 4_999}") for i in range(n)]
+
+
+def load(url: str, rates: Sequence[float] = (30, 100, 200), seconds: float = 20) -> pd.DataFrame:
+    """Return what a pod that runs elsewhere answers at stated loads; columns of :func:`latency`."""
+    wait_ready(url, START_UP)
+    rows = []
+    for rps in rates:
+        with Traffic(f"{url}/score", _bodies(int(rps * seconds)), rps) as traffic:
+            seen = traffic.wait()
+        rows.append({"path": "service", "rps": rps, "n": len(seen), **percentiles(seen)})
+    return pd.DataFrame(rows)
 
 
 def latency(
-    rates: Sequence[float] = (30, 100, 200), seconds: float = 20, model: Path | None = None
+    rates: Sequence[float] = (100, 200), seconds: float = 2, rounds: int = 15
 ) -> pd.DataFrame:
-    """Return the latency of a pod, and through the router, at stated loads.
+    """Return the latency of a pod directly and through the router, at stated loads.
+
+    They take turns, first the one and then the other: what the machine does besides meets both.
 
     Returns
     -------
     DataFrame
-        ``path``, ``rps`` (requests a second, in an open loop from another process), ``n``,
-        ``p50``, ``p95``, ``p99`` (ms, from when a request was due) and ``failed``.
+        ``path`` (service, router, and ``difference``: router less service, by pairs of turns),
+        ``rps`` (requests a second, in an open loop from another process), ``n``, ``p50``, ``p95``,
+        ``p99`` (ms, from when a request was due; means of the rounds), ``low`` and ``high`` of the
+        p99, and ``failed``.
     """
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        first, second = (model, model) if model else models(folder)
-        with fleet(first, second, int(max(rates) * seconds)) as one:
-            for path, url in (("service", one.stable.url), ("router", one.router)):
-                for rps in rates:
-                    some = one.bodies[: int(rps * seconds)]
-                    with Traffic(f"{url}/score", some, rps) as traffic:
-                        seen = traffic.wait().iloc[min(50, len(some) // 10) :]
-                    rows.append({"path": path, "rps": rps, "n": len(seen), **_percentiles(seen)})
-    return pd.DataFrame(rows)
+    with _two(int(max(rates) * seconds)) as one:
+        paths = {"service": f"{one.stable.url}/score", "router": f"{one.router}/score"}
+        return in_turns(paths, one.bodies, rates, seconds, rounds)
 
 
-#: What is wrong with the new version, and after how many of its requests.
-DRILLS = {
-    "none": {},
-    "errors": {"fault": "errors", "after": 90},
-    "slow": {"fault": "slow", "after": 90},
-    "not a number": {"fault": "nan", "after": 90},
-    "scores times 20": {"fault": "shifted"},
-    "never ready": {"fault": "never ready"},
-    "killed at 25 %": {},
-}
+def capacity(
+    rates: Sequence[float] = (50, 100, 200, 300, 400, 600), seconds: float = 6
+) -> pd.DataFrame:
+    """Return what one pod carries; columns of :func:`casebook.serving.saturation.saturation`."""
+    with _two(int(max(rates) * seconds)) as one:
+        one.new.kill()  # two processes share the machine: the pod and its clients
+        url, process = f"{one.stable.url}/score", one.stable.process.pid
+        return saturation(url, process, one.bodies, rates, seconds)
+
+
+class Drill(NamedTuple):
+    """What is wrong with a new version, and in which stage it begins; at once if in none."""
+
+    fault: str = ""
+    begins: str = ""
+
+
+SHADOW, FIVE, HALF, ALL = (rollout.STAGES[i].name for i in (0, 1, 3, 4))
+DRILLS = (
+    Drill(),
+    Drill("errors", SHADOW),
+    Drill("errors", FIVE),
+    Drill("errors", HALF),
+    Drill("errors", ALL),
+    Drill("slow", FIVE),
+    Drill("slow", ALL),
+    Drill("no number", FIVE),
+    Drill("shifted", FIVE),
+    Drill("killed", FIVE),
+    Drill("killed", ALL),
+    Drill("never ready"),
+)
 
 
 def drill(
-    name: str,
+    what: Drill,
     first: Path,
     second: Path,
     stages: Sequence[rollout.Stage],
     rps: float = 60,
-    limits: rollout.Limits | None = None,
-) -> tuple[rollout.Timeline, pd.DataFrame]:
+    pace: Pace | None = None,
+) -> tuple[rollout.Timeline, pd.DataFrame, float]:
     """Roll out a version with a fault, under load.
 
     Parameters
     ----------
-    name : str
-        One of :data:`DRILLS`.
+    what : Drill
     first, second : Path
         Models of the stable and of the new version.
     stages : sequence of Stage
     rps : float
-    limits : Limits, optional
+    pace : Pace, optional
 
     Returns
     -------
     Timeline
     DataFrame
         What the clients saw.
+    float
+        When the fault began, in seconds since 1970; NaN without one.
     """
-    lim = limits or rollout.Limits()
+    import httpx
+
+    wait = pace or Pace()
     least = sum(max(s.seconds, s.requests / rps / (s.share or 1)) for s in stages)
-    n = int(rps * (least + (len(stages) + 2) * lim.patience))  # it is stopped when all is over
-    with fleet(first, second, n, **DRILLS[name]) as one:
+    n = int(rps * (least + (len(stages) + 2) * wait.patience))  # it is stopped when all is over
+    faulty = {"fault": what.fault} if what.fault not in ("", "killed") else {}
+    began = [time.time() if what.fault == "never ready" else np.nan]
+    with fleet(first, second, n, **faulty) as one:
 
         def on_stage(stage: rollout.Stage) -> None:
-            if name.startswith("killed") and stage.share == 0.25:
-                one.new.kill()
+            if what.fault and stage.name == what.begins:
+                began[0] = time.time()
+                if what.fault == "killed":
+                    one.new.kill()
+                else:
+                    httpx.post(f"{one.new.url}/break", json={}, trust_env=False)
 
         with Traffic(f"{one.router}/score", one.bodies, rps) as traffic:
             time.sleep(1)
-            done = rollout.run(one.router, [one.new.url], stages, lim, on_stage)
+            if what.fault == "never ready":
+                began[0] = time.time()
+            done = rollout.run(one.router, [one.new.url], stages, wait, on_stage)
             traffic.stop()
-    return done, traffic.wait()
+    return done, traffic.wait(), began[0]
 
 
 def rollbacks(
-    names: Sequence[str] = tuple(DRILLS), seconds: float = 4.0, requests: int = 150
+    drills: Sequence[Drill] = DRILLS, seconds: float = 3.0, requests: int = 150
 ) -> pd.DataFrame:
     """Return what a rollout does with each fault.
 
     Returns
     -------
     DataFrame
-        ``fault``, ``outcome``, ``stage`` (the last one), ``seconds`` (from the first bad answer to
-        the last plan), ``by_new`` (answers of the new version that customers got), ``n``,
-        ``failed``, ``p50``, ``p99`` (ms, as clients saw them) and ``why``.
+        ``fault``, ``begins`` (stage), ``outcome``, ``stage`` (the last one), ``seconds`` (from the
+        fault's begin to the last plan), ``by_bad`` (answers of the broken version that customers
+        got), ``n``, ``failed``, ``p50``, ``p99`` (ms, as clients saw them) and ``why``.
     """
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         first, second = models(folder)
-        for name in names:
-            limits = rollout.Limits(patience=15)
+        for what in drills:
             stages = rollout.brief(seconds, requests)
-            stages = [one._replace(requests=int(requests * (one.share or 1))) for one in stages]
-            done, seen = drill(name, first, second, stages, limits=limits)
+            done, seen, began = drill(what, first, second, stages, pace=Pace(patience=15))
             stage = done.rows["stage"].iloc[-2] if len(done.rows) > 1 else "before"
-            told = {"fault": name, "outcome": done.outcome, "stage": stage}
-            told |= {"seconds": done.seconds, "by_new": int((seen["version"] == second.name).sum())}
-            told |= {"n": len(seen), **_percentiles(seen), "why": done.why[:160]}
-            rows.append(told)
+            told = {"fault": what.fault or "none", "begins": what.begins, "outcome": done.outcome}
+            told |= {"stage": stage, "seconds": done.ended - began}
+            bad = (seen["version"] == second.name) & (seen["sent"] > began)
+            told |= {"by_bad": int(bad.sum()), "n": len(seen), **percentiles(seen)}
+            rows.append({**told, "why": done.why[:160]})
     return pd.DataFrame(rows).drop(columns="p95")
 
 
@@ -210,7 +258,7 @@ def swaps(times: int = 10, rps: float = 100, every: float = 1.0) -> pd.DataFrame
                     seen = traffic.wait()
                 told = {"during": during, "swaps": n, "seconds": max(took), "n": len(seen)}
                 versions = int(seen.loc[seen["status"] == 200, "version"].nunique())
-                rows.append({**told, **_percentiles(seen), "versions": versions})
+                rows.append({**told, **percentiles(seen), "versions": versions})
     return pd.DataFrame(rows)
 
 
@@ -251,29 +299,39 @@ def gate_stops(
 
 TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "latency": latency,
+    "capacity": capacity,
     "rollback": rollbacks,
     "swap": swaps,
     "gate_stops": gate_stops,
 }
 
 
+def missed(table: pd.DataFrame) -> pd.Series:
+    """Say of each row of a table whether it misses a target."""
+    found = pd.Series(False, table.index)
+    if "failed" in table and "answered" not in table:
+        found |= table["failed"] > 0
+    if "path" in table:  # and not where more is asked for than one pod can do
+        found |= table["p99"] > P99
+    if "outcome" in table:
+        good = table["fault"] == "none"
+        found |= table["outcome"] != np.where(good, "live", "rolled back")
+        found |= ~good & ~(table["seconds"] <= BACK)
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table; 1 if a target is missed."""
     parser = argparse.ArgumentParser(description="Measure the serving.")
-    parser.add_argument("table", choices=list(TABLES))
-    parser.add_argument("--model", type=Path, help="latency: the folder of a model")
-    parser.add_argument("--rps", type=float, nargs="+", help="latency: requests a second")
+    parser.add_argument("table", choices=["load", *TABLES])
+    parser.add_argument("--url", help="load: of a pod that runs")
+    parser.add_argument("--rps", type=float, nargs="+", default=[30, 100, 200], help="load")
     given = parser.parse_args(arguments)
-    if given.table == "latency":
-        found = latency(given.rps or (30, 100, 200), model=given.model)
-        missed = (found["p99"] > P99) | (found["failed"] > 0)
-    else:
-        found = TABLES[given.table]()
-        missed = found["failed"] > 0 if "failed" in found else pd.Series(False, found.index)
-        if given.table == "rollback":
-            missed |= found["seconds"] > BACK
+    if given.table == "load" and not given.url:
+        parser.error("load needs the --url of a pod that runs")
+    found = load(given.url, given.rps) if given.table == "load" else TABLES[given.table]()
     print(found.round(2).to_string())
-    return int(missed.any())
+    return int(missed(found).any())
 
 
 if __name__ == "__main__":

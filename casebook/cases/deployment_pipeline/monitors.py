@@ -1,10 +1,12 @@
 """Three layers of monitoring, and what an alarm should lead to.
 
-*Requests*: what arrives is complete, within bounds and new (``missing``, ``level``, ``repeats``).
+*Requests*: what arrives is complete, within bounds and new (``missing``: values, or all payments of
+a day; ``dead``: a column with one value only; ``level``, ``repeats``).
 *ML health*: each day the distribution of each feature and of the score is compared with a reference
-(:mod:`casebook.serving.drift`), and each week the reports of fraud with what the model had said.
-*Business*: what the decisions ask of customers and cost (both in
-:mod:`~casebook.cases.deployment_pipeline.reports`).
+(:mod:`casebook.serving.drift`), and each week the reports of fraud with what the model had said
+(:mod:`~casebook.cases.deployment_pipeline.reports`). *Business*: whether the feed of reports lives
+(``silent``) and holds in an audit (``refuted``); fewer reports than the scores expect say that
+reports are lost before they say that fraud has fallen.
 
 Distributions say that something moved, not whether the model is wrong: prices rise, a season
 comes, and the model still knows. What fraud looks like can change while no distribution moves. So
@@ -15,7 +17,8 @@ training, which the study of retraining prices; it is no emergency.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -24,7 +27,7 @@ from casebook.cases.deployment_pipeline.chances import CONTINUOUS, FEATURES
 from casebook.cases.deployment_pipeline.reports import refuted
 from casebook.cases.deployment_pipeline.world import Year
 from casebook.serving import drift
-from casebook.serving.drift import DETECTORS, Reference, daily, ratio
+from casebook.serving.drift import DETECTORS, Reference, daily
 
 __all__ = ["ADVICE", "DETECTORS", "Reference", "advice", "alarms", "daily", "reference"]
 
@@ -33,10 +36,13 @@ FIT, QUIET = (-126, -56), (-56, 0)
 #: A column of a day is broken: share of missing values; factor of the median; share of its positive
 #: values that stood there the day before.
 MISSING, FACTOR, REPEATS = 0.02, 8.0, 0.2
-#: Level of a weekly test of reports; share refuted in an audit that stops a training.
-WEEKLY, REFUTED = 0.001, 0.3
+#: Share of values beside zero from which a day of zeros alone is no chance, whatever the day's mix.
+VARIED = 0.05
+#: Level of a weekly test of reports, and of a doubt; share refuted that stops a training.
+WEEKLY, DOUBT, REFUTED = 0.001, 0.05, 0.3
 ADVICE = {
-    **dict.fromkeys(("missing", "level", "repeats", "refuted"), "repair the feed"),
+    **dict.fromkeys(("missing", "dead", "level", "repeats"), "repair the feed"),
+    **dict.fromkeys(("silent", "refuted"), "repair the feed"),
     "asked": "roll back",
     **dict.fromkeys(("capture", "rate"), "retrain"),
     **dict.fromkeys(("distribution", "score"), "wait"),
@@ -85,21 +91,39 @@ def alarms(
     DataFrame
         ``day``, ``what`` (a key of :data:`ADVICE`) and ``column``.
     """
-    far = ratio(days, ref, "psi") > ref.limits["psi"]
+    far = days["psi"] > ref.limits["raw"]
+    varied = [name for name, values in ref.values.items() if (values != 0).mean() > VARIED]
     seen = {
         "missing": days["missing"] > MISSING,
+        "dead": days["dead"] & days["column"].isin(varied),
         "level": days["level"].abs() > np.log(FACTOR),
         "repeats": days["repeats"] > REPEATS,
         "distribution": far & (days["column"] != "score"),
         "score": far & (days["column"] == "score"),
     }
     parts = [days.loc[hit, ["day", "column"]].assign(what=what) for what, hit in seen.items()]
-    if weeks is not None:
-        for what in ("capture", "rate"):
-            found = weeks.loc[weeks[f"p_{what}"] < WEEKLY, ["day"]]
-            wrong = [year is not None and refuted(year, day) > REFUTED for day in found["day"]]
-            parts.append(found.assign(column="labels", what=np.where(wrong, "refuted", what)))
+    for found in [] if weeks is None else weeks.to_dict("records"):
+        audit = partial(refuted, year, found["day"]) if year is not None else float
+        told = of_reports(found, audit)
+        parts.append(pd.DataFrame({"day": found["day"], "column": "labels", "what": told}))
     return pd.concat(parts, ignore_index=True).sort_values("day", ignore_index=True)
+
+
+def of_reports(found: Mapping[str, float], audit: Callable[[], float]) -> list[str]:
+    """Return the alarms of a week of reports: one rule for the monitors and for retraining.
+
+    Parameters
+    ----------
+    found : mapping
+        Of :func:`casebook.cases.deployment_pipeline.reports.week`.
+    audit : callable
+        Returns the share of some reports that calls refute; asked only if an alarm needs it.
+    """
+    few = found["p_rate"] < WEEKLY and found["observed"] < found["expected"]
+    if found["p_silent"] < (DOUBT if few else WEEKLY):
+        return ["silent"]
+    loud = [what for what in ("capture", "rate") if found[f"p_{what}"] < WEEKLY]
+    return ["refuted"] if loud and audit() > REFUTED else loud
 
 
 def advice(alarm: str | pd.DataFrame) -> str:

@@ -1,27 +1,28 @@
 """The same monitors and policies on public data: bike hires and electricity prices.
 
 Hires grow from 2011 to 2012 and follow the season; the price of electricity changes all the time,
-and "as half an hour ago" is hard to beat. Labels are known the next day. Neither set says
-what truly changed: that alarms are right cannot be judged here, only what retraining on them earns.
+and "as half an hour ago" is hard to beat, so that models meet rules that know as much as they do:
+labels at once, or the next day. Trainings take labels of the day before. Neither set says what
+truly changed: that alarms are right cannot be judged here, only what retraining on them earns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from casebook.cases.deployment_pipeline.retraining import PARAMS, REST
+from casebook.cases.deployment_pipeline.retraining import PARAMS
 from casebook.data import real
 from casebook.data.tables import bike_hours, elec2
 from casebook.recorded.real import from_real
-from casebook.serving import drift
+from casebook.serving.retrain import POLICIES, by_block, serve
 
 BIKE = ("hour", "weekday", "workingday", "holiday", "weather", "temperature", "humidity", "wind")
 ELEC = ("period", "nswprice", "nswdemand", "vicprice", "vicdemand", "transfer")
-POLICIES = ("frozen", "monthly", "weekly", "PSI alarm", "error alarm")
 ROUNDS = 100
 
 
@@ -33,77 +34,18 @@ def fit(rows: pd.DataFrame, columns: Sequence[str], label: str, objective: str) 
     return lightgbm.train({**PARAMS, "objective": objective}, data, num_boost_round=ROUNDS)
 
 
-def serve(
-    rows: pd.DataFrame,
-    first: int,
-    window: int,
-    policy: str,
-    train: Callable[[pd.DataFrame], Any],
-    columns: Sequence[str],
-    loss: Callable[[pd.DataFrame, np.ndarray], np.ndarray],
-) -> pd.DataFrame:
-    """Let a policy serve day by day from ``first`` on; labels of a day are known the next morning.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        ``day``, the columns and the label.
-    first, window : int
-        First day of service, days that a training takes.
-    policy : str
-        One of :data:`POLICIES`.
-    train : callable
-        Rows to a booster.
-    columns : sequence of str
-    loss : callable
-        Rows and predictions to the loss of each row.
-
-    Returns
-    -------
-    DataFrame
-        ``day``, ``n``, ``loss`` and ``said`` (means of the day), ``alarm`` (of the distributions)
-        and ``trained``.
-    """
-    if policy not in POLICIES:
-        raise ValueError(f"no policy is called {policy!r}; there: {', '.join(POLICIES)}")
-    cut = first - window // 3
-    ref = drift.reference(rows, columns, (first - window, cut), (cut, first))
-    seen = drift.daily(rows[rows["day"] >= first], ref)
-    loud = drift.DETECTORS["PSI, quiet days"](seen, ref)
-    past = rows["day"].between(first - window, first - 1)
-    held = rows["day"].between(cut, first - 1)
-    early = train(rows[past & ~held])
-    errors = loss(rows[held], early.predict(rows.loc[held, list(columns)]))
-    usual = pd.Series(errors).groupby(rows.loc[held, "day"].to_numpy()).mean()
-    model, last, out, recent = train(rows[past]), first, [], []
-    for day, own in rows[rows["day"] >= first].groupby("day"):
-        since = pd.Series([line[2] for line in recent])
-        sick = bool(len(since)) and drift.cusum(since, usual.mean(), usual.std()).any()
-        due = {
-            "monthly": day - last >= 28,
-            "weekly": day - last >= 7,
-            "PSI alarm": bool(loud.loc[last : day - 1].any()) and day - last >= REST,
-            "error alarm": sick and day - last >= REST,
-        }.get(policy, False)
-        if due:
-            model, last, recent = train(rows[rows["day"].between(day - window, day - 1)]), day, []
-        said = model.predict(own[list(columns)])
-        line = (day, len(own), loss(own, said).mean(), said.mean(), bool(loud.loc[day]), due)
-        recent.append(line)
-        out.append(line)
-    return pd.DataFrame(out, columns=["day", "n", "loss", "said", "alarm", "trained"])
+def _far(part: pd.DataFrame, said: np.ndarray) -> np.ndarray:
+    return np.abs(said - part["hires"].to_numpy())
 
 
-def _row(policy: str, made: pd.DataFrame, others: dict[str, float]) -> dict:
-    """Return a policy's results over all days, with a t interval over blocks of four weeks."""
-    from casebook.evaluate.intervals import mean_interval
+def _wrong(part: pd.DataFrame, said: np.ndarray) -> np.ndarray:
+    return ((said > 0.5) != part["up"].to_numpy()) * 1.0
 
-    block = (made["day"] - made["day"].min()) // 28
-    by = (made["loss"] * made["n"]).groupby(block).sum() / made["n"].groupby(block).sum()
-    mean = float(np.average(made["loss"], weights=made["n"]))
-    low, high = mean_interval(by)[1:]
-    line = {"policy": policy, "loss": mean, "low": low, "high": high, **others}
-    return line | {"trained": int(made["trained"].sum()), "alarms": float(made["alarm"].mean())}
+
+def _rule(later: pd.DataFrame, error: np.ndarray) -> dict[str, float]:
+    """Return the result of a rule without a model, as :func:`by_block` of a policy's."""
+    by_day = later.assign(error=error).groupby("day")["error"].agg(loss="mean", n="size")
+    return by_block(by_day.reset_index().assign(alarm=False, trained=False))
 
 
 def real_bike(policies: Sequence[str] = POLICIES) -> pd.DataFrame:
@@ -118,26 +60,17 @@ def real_bike(policies: Sequence[str] = POLICIES) -> pd.DataFrame:
     """
     rows = bike_hours(real("bike_hours"))
     first = int(rows.loc[rows["date"] == "2012-01-01", "day"].iloc[0])
-    out, later = [], rows[rows["day"] >= first]
+    later = rows[rows["day"] >= first]
     keyed = rows.set_index(["day", "hour"])["hires"]
     keys = pd.MultiIndex.from_arrays([later["day"] - 7, later["hour"]])
     lag = keyed.reindex(keys).fillna(rows.loc[rows["day"] < first, "hires"].mean()).to_numpy()
-    naive = later.assign(error=np.abs(lag - later["hires"])).groupby("day")["error"]
-    table = naive.agg(loss="mean", n="size").reset_index().assign(alarm=False, trained=False)
-    bias = {"bias": float((lag - later["hires"]).mean())}
-    out.append(_row("same hour last week", table, bias))
+    bias = float((lag - later["hires"]).mean())
+    out = [{"policy": "same hour last week", **_rule(later, _far(later, lag)), "bias": bias}]
+    train = partial(fit, columns=BIKE, label="hires", objective="regression")
     for policy in policies:
-        made = serve(
-            rows,
-            first,
-            365,
-            policy,
-            lambda part: fit(part, BIKE, "hires", "regression"),
-            BIKE,
-            lambda part, said: np.abs(said - part["hires"].to_numpy()),
-        )
+        made = serve(rows, first, 365, policy, train, BIKE, _far)
         total = np.average(made["said"], weights=made["n"]) - later["hires"].mean()
-        out.append(_row(policy, made, {"bias": float(total)}))
+        out.append({"policy": policy, **by_block(made), "bias": float(total)})
     return from_real(pd.DataFrame(out), "bike_hours")
 
 
@@ -147,25 +80,21 @@ def real_elec(policies: Sequence[str] = POLICIES, window: int = 90) -> pd.DataFr
     Returns
     -------
     DataFrame
-        As of :func:`real_bike`, with ``loss`` the share of wrong half hours; ``no change`` says
-        what the last half hour was.
+        As of :func:`real_bike`, with ``loss`` the share of wrong half hours, and ``labels``: known
+        "at once" (``no change`` says what the last half hour was, and the models have it as an
+        input) or the "next day" (``same as yesterday``, and no such input).
     """
     rows = elec2(real("elec2"))
-    later = rows[rows["day"] >= window]
-    wrong = (rows["up"].shift(1) != rows["up"])[later.index]
-    naive = later.assign(error=wrong * 1.0).groupby("day")["error"]
-    table = naive.agg(loss="mean", n="size").reset_index().assign(alarm=False, trained=False)
-    out = [_row("no change", table, {"bias": 0.0})]
-    for policy in policies:
-        made = serve(
-            rows,
-            window,
-            window,
-            policy,
-            lambda part: fit(part, ELEC, "up", "binary"),
-            ELEC,
-            lambda part, said: ((said > 0.5) != part["up"].to_numpy()) * 1.0,
-        )
-        total = np.average(made["said"], weights=made["n"]) - later["up"].mean()
-        out.append(_row(policy, made, {"bias": float(total)}))
+    rows = rows.assign(before=rows["up"].shift(1).eq(True) * 1.0)
+    later, out = rows[rows["day"] >= window], []
+    for labels, rule, back in (("at once", "no change", 1), ("next day", "same as yesterday", 48)):
+        wrong = (rows["up"].shift(back) != rows["up"])[later.index] * 1.0
+        out.append({"labels": labels, "policy": rule, **_rule(later, wrong), "bias": 0.0})
+        inputs = (*ELEC, "before") if labels == "at once" else ELEC
+        train = partial(fit, columns=inputs, label="up", objective="binary")
+        for policy in policies:
+            made = serve(rows, window, window, policy, train, inputs, _wrong)
+            total = np.average(made["said"], weights=made["n"]) - later["up"].mean()
+            told = {"labels": labels, "policy": policy, **by_block(made)}
+            out.append({**told, "bias": float(total)})
     return from_real(pd.DataFrame(out), "elec2")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,16 +71,18 @@ class Registry:
                 raise
         return client
 
-    def register(self, run: dag.Run) -> int:
-        """Return the version of a run; registered once, however often it is asked.
+    def register(self, run: dag.Run, gates: pd.DataFrame | None = None) -> int:
+        """Return the version of a run, the challenger; registered once, however often it is asked.
 
         Parameters
         ----------
         run : Run
+        gates : DataFrame, optional
+            What :func:`gates.check` has said of it, for :meth:`promote`.
         """
         for one in self._all():
             if one.tags.get("run") == run.key:
-                return int(one.version)
+                return self._challenger(int(one.version), gates)
         made = run.made_of
         tags = {
             "run": run.key,
@@ -87,30 +90,54 @@ class Registry:
             "until": made["features"]["settings"]["until"],
             "code": made["train"]["code"],
             "model": made["train"]["outputs"]["model.txt"],
+            "meta": made["train"]["outputs"]["meta.json"],
             "folder": str(run.folder.resolve()),
             "steps": json.dumps(run.keys),
         }
         source = run.path("train").resolve().as_uri()
         found = self.client.create_model_version(self.name, source=source, tags=tags)
-        self._alias(CHALLENGER, int(found.version))
-        return int(found.version)
+        return self._challenger(int(found.version), gates)
 
-    def promote(self, version: int, gates: pd.DataFrame) -> None:
+    def _challenger(self, version: int, gates: pd.DataFrame | None) -> int:
+        if gates is not None:
+            kept = gates[["value", "limit", "passed"]].to_json(orient="index")
+            self.client.set_model_version_tag(self.name, str(version), "gates", kept)
+        if self.version(CHAMPION) != version:
+            self._alias(CHALLENGER, version)
+        return version
+
+    def may_lead(self, version: int, gates: pd.DataFrame | None = None) -> None:
+        """Refuse a version that must not become champion, as :meth:`promote` does."""
+        if gates is None:
+            kept = json.loads(self._of(version).tags.get("gates", "{}"))
+            columns = ["value", "limit", "passed"]
+            gates = pd.DataFrame.from_dict(kept, orient="index", columns=columns)
+        if gates.empty or not gates["passed"].all():
+            stops = gates[~gates["passed"].astype(bool)]
+            why = [f"{gate}: {row.value} against {row.limit}" for gate, row in stops.iterrows()]
+            raise PromotionRefused("; ".join(why) or "no gate was asked: run gates.check")
+        self._folder(version)  # a version that cannot be read is no champion
+
+    def promote(self, version: int, gates: pd.DataFrame | None = None) -> None:
         """Make a version the champion if all gates passed; the old one is kept as ``before``.
+
+        Parameters
+        ----------
+        version : int
+        gates : DataFrame, optional
+            In place of what was said when it was registered.
 
         Raises
         ------
         PromotionRefused
             With the gates that stopped it, or because none was asked.
         """
-        if gates.empty or not gates["passed"].all():
-            stops = gates[~gates["passed"].astype(bool)]
-            why = [f"{gate}: {row.value} against {row.limit}" for gate, row in stops.iterrows()]
-            raise PromotionRefused("; ".join(why) or "no gate was asked: run gates.check")
-        self._folder(version)  # a version that cannot be read is no champion
+        self.may_lead(version, gates)
         if (old := self.version(CHAMPION)) not in (None, version):
             self._alias(BEFORE, old)
         self._alias(CHAMPION, version)
+        if self.version(CHALLENGER) == version:
+            self.client.delete_registered_model_alias(self.name, CHALLENGER)
 
     def roll_back(self) -> int:
         """Let the champion before serve again, and return its version.
@@ -159,12 +186,15 @@ class Registry:
             If a step's folder is gone, or its files were altered.
         """
         tags = self._of(version).tags
-        return dag.read(tags["folder"], json.loads(tags["steps"])).lineage()
+        return dag.read(tags["folder"], json.loads(tags["steps"]), self._kept(tags)).lineage()
 
     def _folder(self, version: int) -> Path:
         tags = self._of(version).tags
         keys = {"train": json.loads(tags["steps"])["train"]}
-        return dag.read(tags["folder"], keys).path("train")
+        return dag.read(tags["folder"], keys, self._kept(tags)).path("train")
+
+    def _kept(self, tags: Mapping[str, str]) -> dict[str, str]:
+        return {"model.txt": tags["model"], "meta.json": tags["meta"]}
 
     def _of(self, version: int) -> ModelVersion:
         from mlflow.exceptions import MlflowException

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from casebook.cases.deployment_pipeline.world import START, Year, cost
+from casebook.cases.deployment_pipeline.world import START, Year
 
 #: Share of payments above the score that counts as "the model saw it"; reports in an audit.
 TOP, AUDIT = 0.01, 30
@@ -55,7 +55,8 @@ def promise(year: Year, probability: np.ndarray, first: int, day: int, wait: int
     Raises
     ------
     ValueError
-        If no fraud is reported by then.
+        If no fraud is reported by then, none of the payments is ``wait`` days old, or some have no
+        probability.
     """
     of = year.rows["day"].to_numpy()
     span = (of >= first) & (of < day)
@@ -65,9 +66,13 @@ def promise(year: Year, probability: np.ndarray, first: int, day: int, wait: int
         raise ValueError(
             f"no fraud of the days {first} to {day} is reported by then: wait for some"
         )
-    threshold = float(np.quantile(probability[span], 1 - TOP))
     old = span & (of < day - wait)
-    rate = told[old].sum() / max(probability[old].sum(), 1e-9) if old.any() else np.nan
+    if not old.any() or not np.isfinite(probability[span]).all():
+        raise ValueError(
+            f"the days {first} to {day} need a probability each, and some days before {day - wait}"
+        )
+    threshold = float(np.quantile(probability[span], 1 - TOP))
+    rate = told[old].sum() / max(probability[old].sum(), 1e-9)
     caught = int((probability[told & span] > threshold).sum())
     return Promise(threshold, caught, int((told & span).sum()), float(rate))
 
@@ -131,7 +136,8 @@ def week(
     dict
         ``day``, ``reports``, ``caught``, ``p_capture`` (of so few caught or fewer, Fisher's test
         against the promise), ``expected`` and ``observed`` frauds of the week of payments that has
-        just become 30 days old, and ``p_rate`` (two-sided).
+        just become 30 days old, ``p_rate`` (two-sided), and ``p_silent``: of so few reports this
+        week, or these two weeks, if the last six weeks' payments bring the usual share.
     """
     from scipy.stats import hypergeom, poisson
 
@@ -145,9 +151,13 @@ def week(
     expected = float(probability[old].sum() * kept.rate)
     observed = int((said & old & (known < day)).sum())
     tail = min(poisson.cdf(observed, expected), poisson.sf(observed - 1, expected))
-    names = ("day", "reports", "caught", "p_capture", "expected", "observed", "p_rate")
-    values = (day, n, caught, float(p), expected, observed, float(min(1.0, 2 * tail)))
-    return dict(zip(names, values, strict=True))
+    lately = fine & (of >= day - 42) & (of < day)
+    usual = float(probability[lately].sum() * kept.rate) / 6
+    both = int((said & (known >= day - 14) & (known < day)).sum())
+    silent = min(poisson.cdf(n, usual), poisson.cdf(both, 2 * usual))
+    names = ("day", "reports", "caught", "p_capture", "expected", "observed", "p_rate", "p_silent")
+    values = (day, n, caught, p, expected, observed, min(1.0, 2 * tail), silent)
+    return dict(zip(names, (day, n, caught, *map(float, values[3:])), strict=True))
 
 
 def known_on(year: Year) -> np.ndarray:
@@ -174,27 +184,3 @@ def refuted(year: Year, day: int, seed: int = 0, span: int = 7, n: int = AUDIT) 
         return 0.0
     drawn = np.random.default_rng([seed, day + 1_000]).permutation(new)[:n]
     return float(1 - year.truth["fraud"].to_numpy()[drawn].mean())
-
-
-def business(year: Year, probability: np.ndarray) -> pd.DataFrame:
-    """Return what the decisions of a model mean, day by day.
-
-    Returns
-    -------
-    DataFrame
-        ``day``, ``asked`` (share above the model's cut-off for a payment of 60 euro, 1.5 %),
-        ``reported`` (euro of the day's frauds that were reported at last, per payment) and
-        ``euros`` (expected cost per payment by the true chances, which no team sees).
-    """
-    of = year.rows["day"]
-    truth = year.truth
-    amount = truth["amount"].to_numpy()
-    table = pd.DataFrame(
-        {
-            "day": of,
-            "asked": np.asarray(probability) > 0.015,
-            "reported": np.where(year.labels["fraud"], amount, 0.0),
-            "euros": cost(probability, amount, truth["chance"].to_numpy()),
-        }
-    )
-    return table.groupby("day", as_index=False).mean()

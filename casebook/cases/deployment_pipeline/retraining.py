@@ -13,9 +13,9 @@ into service:
 ``label alarm``
     when the weekly reports alarm and an audit of 30 of them holds, always released;
 ``champion/challenger``
-    every four weeks, released if it passes :func:`gate`;
-``gated alarm``
-    every four weeks and when the reports alarm, released if it passes the gate;
+    every four weeks, released if it wins :func:`trial`;
+``challenger + alarm``
+    every four weeks and when the reports alarm, released if it wins the trial;
 ``labels at once``
     every four weeks from true labels up to the day itself: what late and wrong reports cost;
 ``true chances``
@@ -23,10 +23,12 @@ into service:
 
 Young payments whose fraud is not reported yet would teach that they are genuine. A fraud that is
 known at the age of ``d`` days therefore counts ``1 / F(d)`` times, where ``F`` is the share of
-reports that have come by then, learned from history; in the training and in the gate. Days on which
-the requests layer wants the feed repaired are left out of every training.
+reports that have come by then, learned from history; in the training and in the trial. Days on
+which the requests layer wants the feed repaired are left out of every training, and of no bill.
 
-Money is what chapter 12's decision costs in expectation, priced by the true chance.
+The trial is simpler than the gates of a release (:mod:`.gates`): the challenger must be no more
+expensive on the latest three weeks. Money is what chapter 12's decision costs in expectation: made
+with the amount that was served, priced by the true amount and the true chance.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ from casebook.cases.deployment_pipeline.world import Year, cost
 
 #: Day as of which the first champion was trained; the promise is made by day 0.
 LAUNCH, REST = -60, 21
-POLICIES = ("frozen", "monthly", "PSI alarm", "label alarm", "champion/challenger", "gated alarm")
+POLICIES = ("frozen", "monthly", "PSI alarm", "label alarm", "champion/challenger")
+POLICIES += ("challenger + alarm",)
 CEILINGS = ("labels at once", "true chances")
 #: Genuine rows that are kept, each counting for the others.
 THIN = 0.25
@@ -102,6 +105,7 @@ class Shop:
     recipe: Recipe = Recipe()
     seed: int = 0
     _models: dict = field(default_factory=dict, repr=False)
+    _said: dict = field(default_factory=dict, repr=False)
 
     @cached_property
     def day(self) -> np.ndarray:
@@ -129,8 +133,9 @@ class Shop:
         return slice(*np.searchsorted(self.day, (first, last)))
 
     @cached_property
-    def amount(self) -> np.ndarray:
-        return self.year.truth["amount"].to_numpy()
+    def served(self) -> np.ndarray:
+        """Return the amounts as the service got them."""
+        return self.year.rows["amount"].to_numpy(float)
 
     @cached_property
     def delays(self) -> np.ndarray:
@@ -192,12 +197,17 @@ class Shop:
 
     def predict(self, model: Any, first: int, last: int) -> np.ndarray:
         """Return the probabilities of the payments from day ``first`` to before day ``last``."""
-        return model.predict(self.X[self.span(first, last)])
+        key = id(model), first, last  # policies share models; the model is kept with what it said
+        if key not in self._said:
+            self._said[key] = model, model.predict(self.X[self.span(first, last)])
+        return self._said[key][1]
 
 
-def regret(probability: np.ndarray, amount: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    """Return what decisions cost above those by the true chances, euro per payment."""
-    return cost(probability, amount, chance) - cost(chance, amount, chance)
+def regret(probability: np.ndarray, year: Year) -> np.ndarray:
+    """Return what decisions cost above those by true chances and amounts, euro per payment."""
+    amount, chance = (year.truth[name].to_numpy() for name in ("amount", "chance"))
+    served = year.rows["amount"].to_numpy(float)
+    return cost(probability, served, amount, chance) - cost(chance, amount, amount, chance)
 
 
 def train(X: np.ndarray, weight: np.ndarray, seed: int = 0) -> Any:
@@ -228,7 +238,7 @@ def train(X: np.ndarray, weight: np.ndarray, seed: int = 0) -> Any:
     return lightgbm.train({**PARAMS, "seed": seed}, data, num_boost_round=ROUNDS)
 
 
-def gate(shop: Shop, challenger: Any, champion: Any, day: int) -> dict[str, float]:
+def trial(shop: Shop, challenger: Any, champion: Any, day: int) -> dict[str, float]:
     """Compare a challenger with the champion on payments that neither has learned from.
 
     Parameters
@@ -249,11 +259,11 @@ def gate(shop: Shop, challenger: Any, champion: Any, day: int) -> dict[str, floa
     kept = shop.fine[rows]
     if not kept.any():
         return {"saved": np.nan, "asked": np.nan, "passed": False}
-    amount, fraud = shop.amount[rows][kept], shop.reported(day)[rows][kept]
+    amount, fraud = shop.served[rows][kept], shop.reported(day)[rows][kept]
     money, asked = [], []
     for model in (challenger, champion):
         p = shop.predict(model, first, day)[kept]
-        if_genuine, if_fraud = (cost(p, amount, np.full(len(p), one)) for one in (0.0, 1.0))
+        if_genuine, if_fraud = (cost(p, amount, amount, np.full(len(p), one)) for one in (0.0, 1.0))
         money.append(float(((1 - fraud) * if_genuine + fraud * if_fraud).mean()))
         asked.append(float((if_genuine > 0).mean()))
     saved, ratio = 1000 * (money[1] - money[0]), asked[0] / max(asked[1], 1e-6)
@@ -261,11 +271,10 @@ def gate(shop: Shop, challenger: Any, champion: Any, day: int) -> dict[str, floa
 
 
 def _label_alarm(shop: Shop, served: np.ndarray, above: np.ndarray, day: int) -> bool:
-    """Say whether last week's reports alarm and an audit of them holds."""
+    """Say whether last week's reports ask for a training, and an audit of them holds."""
     found = week(shop.year, served, above, shop.promise, day, shop.broken)
-    if min(found["p_capture"], found["p_rate"]) >= monitors.WEEKLY:
-        return False
-    return refuted(shop.year, day, shop.seed) <= monitors.REFUTED
+    told = monitors.of_reports(found, lambda: refuted(shop.year, day, shop.seed))
+    return any(monitors.ADVICE[one] == "retrain" for one in told)
 
 
 def _reason(shop: Shop, policy: str, day: int, rest: int, served, above) -> str:
@@ -274,13 +283,15 @@ def _reason(shop: Shop, policy: str, day: int, rest: int, served, above) -> str:
     An alarm rests for three weeks after the last training by an alarm; one by the calendar does not
     renew the rest.
     """
-    calendar = ("monthly", "champion/challenger", "labels at once", "gated alarm")
+    calendar = ("monthly", "champion/challenger", "labels at once", "challenger + alarm")
     if day > 0 and rest >= REST:
         if policy == "PSI alarm":
             moved = shop.alarms["what"].isin(("distribution", "score"))
             if (moved & shop.alarms["day"].between(day - 7, day - 1)).any():
                 return "alarm"
-        if policy in ("label alarm", "gated alarm") and _label_alarm(shop, served, above, day):
+        if policy in ("label alarm", "challenger + alarm") and _label_alarm(
+            shop, served, above, day
+        ):
             return "alarm"
     return "month" if policy in calendar and day % 28 == 0 and day > 0 else ""
 
@@ -311,14 +322,15 @@ def run(shop: Shop, policy: str) -> pd.DataFrame:
     served = shop.scores.copy()
     above = served > shop.promise.threshold
     threshold = shop.promise.threshold
-    chance = shop.year.truth["chance"].to_numpy()
+    amount, chance = (shop.year.truth[name].to_numpy() for name in ("amount", "chance"))
+    told = amount if policy == "true chances" else shop.served
     for day in range(0, int(shop.day[-1]) + 1, 7):
         reason = _reason(shop, policy, day, day - trained_on, served, above)
         released = False
         if reason:
             fresh = shop.candidate(day, policy == "labels at once")
-            gated = policy in ("champion/challenger", "gated alarm")
-            released = not gated or gate(shop, fresh, model, day)["passed"]
+            tried = policy in ("champion/challenger", "challenger + alarm")
+            released = not tried or trial(shop, fresh, model, day)["passed"]
             trained_on = day if reason == "alarm" else trained_on
         if released:
             model = fresh
@@ -328,8 +340,8 @@ def run(shop: Shop, policy: str) -> pd.DataFrame:
             served[now] = shop.predict(model, day, day + 7)
         above[now] = served[now] > threshold
         p = chance[now] if policy == "true chances" else served[now]
-        euros = 1000 * cost(p, shop.amount[now], chance[now]).mean()
-        asked = float((cost(p, shop.amount[now], np.zeros(len(p))) > 0).mean())
+        euros = 1000 * cost(p, told[now], amount[now], chance[now]).mean()
+        asked = float((cost(p, told[now], amount[now], np.zeros(len(p))) > 0).mean())
         rows.append((day // 7, euros, asked, bool(reason), released))
     return pd.DataFrame(rows, columns=["week", "euros", "asked", "trained", "released"])
 

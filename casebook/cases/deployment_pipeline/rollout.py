@@ -1,137 +1,123 @@
-"""The rollout: shadow, canary, rolling, and the way back, by what the router has counted.
+"""The rollout's judgement: what the router has counted, and when a version must go.
 
-Each look asks four things of the new version since the stage began: is a larger share of its
-answers bad than of the stable one's, is a larger share slow, has its score moved, does it get
-requests at all? The first that says so ends the rollout: one call to the router, and the stable
-version answers everything. A stage that has seen enough goes on to the next.
+Each look asks of the new version, since the stage began: is a larger share of its answers bad than
+of the stable one's, is a larger share slow, has its score moved? The first yes ends the rollout.
+While both versions are ill, none goes on. :mod:`casebook.serving.rollout` moves the router.
+``python -m casebook.cases.deployment_pipeline.rollout --help`` rolls out, promotes, and goes back.
 """
 
 from __future__ import annotations
 
-import time
+import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from casebook.cases.deployment_pipeline import canary
-from casebook.cases.deployment_pipeline.service import wait_ready
 from casebook.evaluate.psi import noise, psi
+from casebook.evaluate.two_shares import upper
+from casebook.serving import rollout
+from casebook.serving.rollout import Found, Pace, Stage, Timeline, Usual
 
-COLUMNS = ["second", "stage", "share", "requests", "errors", "slow", "p99", "psi", "event"]
+if TYPE_CHECKING:
+    from casebook.cases.deployment_pipeline.registry import Registry
 
-
-class Stage(NamedTuple):
-    """A stage: what the new version gets, and when it has been seen for long enough."""
-
-    name: str
-    share: float
-    seconds: float
-    requests: int
-    shadow: bool = False
-
-
-#: The course's stages: half an hour at 5 % sees a doubling of the bad answers at 200 a second.
+#: The canary answers the question that its sample is planned for, so it has the level of
+#: :class:`canary.Watch`; crashes, which the other stages and the slow answers are for, need little.
 STAGES = (
     Stage("shadow", 0.0, 600, 5_000, shadow=True),
-    Stage("canary 5 %", 0.05, 1_800, 16_500),
+    Stage("canary 5 %", canary.SHARE, 1_800, canary.Watch().planned, level=canary.LEVEL),
     Stage("rolling 25 %", 0.25, 300, 5_000),
     Stage("rolling 50 %", 0.5, 300, 5_000),
     Stage("rolling 100 %", 1.0, 300, 5_000),
 )
 
+NOTHING = Usual()
+
 
 def brief(seconds: float, requests: int) -> tuple[Stage, ...]:
-    """Return the same stages, each of so many seconds and requests: for a page and a test."""
-    return tuple(stage._replace(seconds=seconds, requests=requests) for stage in STAGES)
+    """Return the same stages for little traffic: so many seconds, and its share of the requests."""
+    return tuple(
+        one._replace(seconds=seconds, requests=int(requests * (one.share or 1))) for one in STAGES
+    )
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When a rollout ends.
+    """When a version must go.
 
     Attributes
     ----------
-    level : float
-        Chance that a version like the stable one is rolled back for its errors, and for its slow
-        answers, over all stages.
+    slow : float
+        Chance that a version like the stable one is rolled back for its slow answers, by stage.
     usual : float
-        Share of bad or of slow answers that is taken for usual where the stable version answers
-        nothing that one could compare with, as at 100 %.
+        Share of bad or of slow answers that is taken for usual if no stage before has told it.
+    ceiling : float
+        Share of bad answers of both versions above which none goes on.
     shift : float
         Stability index of the score, beyond what sampling explains.
-    patience : float
-        Seconds to be ready, and seconds after which a stage without enough requests ends.
-    every : float
-        Seconds between two looks.
-    warm : int
-        Copies that a pod gets before anything is counted: its first answers are slow.
     """
 
-    level: float = 0.05
+    slow: float = 0.001
     usual: float = 0.001
+    ceiling: float = canary.Watch().ceiling
     shift: float = 0.25
-    patience: float = 120.0
-    every: float = 0.25
-    warm: int = 50
 
 
-@dataclass(frozen=True)
-class Timeline:
-    """What happened.
+def level(stages: Sequence[Stage] = STAGES, limits: Limits | None = None) -> float:
+    """Return at most how often a version like the stable one is rolled back for its answers.
 
-    Attributes
-    ----------
-    rows : DataFrame
-        A row for each look: ``second``, ``stage``, ``share``, ``requests``, ``errors``, ``slow``
-        (of the new version, in the stage), ``p99`` (ms), ``psi`` and ``event``.
-    outcome : str
-        ``"live"`` or ``"rolled back"``.
-    why : str
-    seconds : float
-        From the first bad answer of the last stage (from its begin, if there was none) until the
-        new version got no request; NaN if it is live.
-    ended : float
-        When the router took the last plan, in seconds since 1970.
+    Examples
+    --------
+    >>> f"{level():.3f}"
+    '0.059'
     """
-
-    rows: pd.DataFrame
-    outcome: str
-    why: str
-    seconds: float
-    ended: float
+    return sum(stage.level + (limits or Limits()).slow for stage in stages)
 
 
-def verdict(seen: Mapping[str, Any], stages: int, limits: Limits) -> tuple[str, float]:
-    """Return why the new version must go, or "", and the index of its score.
+def verdict(
+    seen: Mapping[str, Any], stage: Stage, usual: Usual = NOTHING, limits: Limits | None = None
+) -> Found:
+    """Return why the new version must go, why it may not go on yet, or neither.
 
     Parameters
     ----------
     seen : mapping
         What the router's ``/watch`` says.
-    stages : int
-        That share the level.
-    limits : Limits
+    stage : Stage
+    usual : Usual
+        What the stable version has answered in the stages before: at 100 % it answers nothing.
+    limits : Limits, optional
+
+    Returns
+    -------
+    Found
+        With the index of the score.
     """
-    new, old = seen["new"], seen["stable"]
-    watch = canary.Watch(planned=1, level=limits.level / (2 * stages))
-    for what in ("bad", "slow"):
+    lim, new, old, hold = limits or Limits(), seen["new"], seen["stable"], ""
+    for what, part, before in (("bad", stage.level, usual.bad), ("slow", lim.slow, usual.slow)):
         counts = canary.Counts(new["n"], new[what], old["n"], old[what])
-        if old["n"] < new["n"] / 25:  # nothing to compare with: against what is usual
-            base = 20 * new["n"]
-            counts = canary.Counts(new["n"], new[what], base, round(limits.usual * base))
-        found = canary.decide(counts, watch)
+        watch = canary.Watch(1, part, ceiling=lim.ceiling if what == "bad" else 1.0)
+        known = None
+        if stage.share == 1:  # what both have answered since is no sample
+            counts = counts._replace(stable=0, stable_bad=0)
+            known = upper(before, usual.n) if usual.n else lim.usual
+        found = canary.decide(counts, watch, known)
         if found.action == "rollback":
             whose = dict(sorted(new["why"].items())) if what == "bad" else "above 250 ms"
-            return f"{what} answers ({found.reason}) {whose}", np.nan
-    a, b = (_log_odds(arm["scores"]) for arm in (old, new))
+            return Found(f"{what} answers ({found.reason}) {whose}")
+        if found.action == "wait" and new["n"]:
+            hold = hold or found.reason
+    theirs = usual.scores if stage.share == 1 and usual.scores else old["scores"]
+    a, b = _log_odds(theirs), _log_odds(new["scores"])
     if min(len(a), len(b)) < 100:
-        return "", np.nan
+        return Found("", hold)
     index = psi(a, b)
-    far = index > limits.shift + noise(len(a), len(b), level=1 - 1e-5)
-    return (f"its score has moved: index {index:.2f}" if far else ""), index
+    far = index > lim.shift + noise(len(a), len(b), level=1 - 1e-5)
+    return Found(f"its score has moved: index {index:.2f}" if far else "", hold, index)
 
 
 def _log_odds(scores: Sequence[float]) -> np.ndarray:
@@ -140,101 +126,74 @@ def _log_odds(scores: Sequence[float]) -> np.ndarray:
 
 
 def run(
-    router: str,
+    router: Any,
     pods: Sequence[str],
     stages: Sequence[Stage] = STAGES,
-    limits: Limits | None = None,
+    pace: Pace | None = None,
     on_stage: Callable[[Stage], None] = lambda stage: None,
+    **given: Any,
 ) -> Timeline:
-    """Roll a version out, or back.
+    """Roll a version out by :func:`verdict`; the rest as :func:`casebook.serving.rollout.run`."""
+    return rollout.run(router, pods, stages, verdict, pace, on_stage, **given)
 
-    Parameters
-    ----------
-    router : str
-        Address of :func:`casebook.serving.router.app`; it needs traffic.
-    pods : sequence of str
-        Addresses of the new version's pods.
-    stages : sequence of Stage
-    limits : Limits, optional
-    on_stage : callable
-        Called when a stage begins.
 
-    Returns
-    -------
-    Timeline
-        A version that is never ready gets no request.
+def free(stable: Sequence[str]) -> str:
+    """Return the colour whose pods do not serve.
+
+    Examples
+    --------
+    >>> free(["http://card-payments-blue"])
+    'green'
     """
+    return "green" if any("blue" in pod for pod in stable) else "blue"
+
+
+def released(registry: Registry | None, version: int, out: Callable[[], Timeline]) -> Timeline:
+    """Roll a version of the registry out; it is the champion once it is live, and not before.
+
+    Raises
+    ------
+    PromotionRefused
+        Before anybody gets an answer of it, if a gate has stopped it.
+    """
+    if registry is None:
+        return out()
+    registry.may_lead(version)
+    done = out()
+    if done.outcome == "live":
+        registry.promote(version)
+    return done
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Name the free colour, roll a version out and promote it, or go back; 1 if it went back."""
     import httpx
 
-    lim, begin, rows, why = limits or Limits(), time.time(), [], ""
-    since = begin
-    with httpx.Client(base_url=router, trust_env=False, timeout=10) as http:
+    from casebook.cases.deployment_pipeline.registry import Registry
 
-        def route(**plan: Any) -> float:
-            return float(http.post("/route", json=plan).raise_for_status().json()["at"])
-
-        try:
-            for pod in pods:
-                wait_ready(pod, lim.patience)
-            route(new=[*pods], share=0.0, shadow=True, stage="warm-up")
-            _warm(http, lim)
-            for stage in stages:
-                plan = {"share": stage.share, "shadow": stage.shadow, "stage": stage.name}
-                since = route(new=[*pods], **plan)
-                on_stage(stage)
-                why, bad = _stage(http, stage, len(stages), lim, begin, rows)
-                since = bad or since
-                if why:
-                    break
-        except Exception as error:  # not ready, or a watch that cannot see
-            why = f"{type(error).__name__}: {error}"
-        finally:  # also if this process is told to end
-            if not why and rows and rows[-1][-1] == "passed" and rows[-1][1] == stages[-1].name:
-                ended = route(stable=[*pods], new=[], stage="live")
-            else:
-                ended = route(new=[], stage="rolled back")
-    outcome = "rolled back" if why else "live"
-    last = [
-        round(ended - begin, 2),
-        outcome,
-        float(not why),
-        0,
-        0,
-        0,
-        np.nan,
-        np.nan,
-        why or "live",
-    ]
-    table = pd.DataFrame([*rows, last], columns=COLUMNS)
-    return Timeline(table, outcome, why, ended - since if why else np.nan, ended)
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("command", choices=["colour", "out", "back"])
+    parser.add_argument("--router", required=True, help="address of its plans")
+    parser.add_argument("--pods", nargs="+", default=[], help="out: addresses of the new version")
+    parser.add_argument("--registry", help="SQLite file")
+    parser.add_argument("--version", type=int, help="out: champion if it goes live")
+    given = parser.parse_args(arguments)
+    registry = Registry(given.registry) if given.registry else None
+    if given.command == "colour":
+        seen = httpx.get(f"{given.router}/watch", trust_env=False, timeout=10).raise_for_status()
+        print(f"colour={free(seen.json()['pods']['stable'])}")
+        return 0
+    if given.command == "back":
+        reply = httpx.post(f"{given.router}/back", json={}, trust_env=False, timeout=10)
+        print(reply.text)
+        if reply.is_success and registry:
+            registry.roll_back()
+        return int(not reply.is_success)
+    done = released(registry, given.version, lambda: run(given.router, given.pods))
+    print(done.rows.groupby("stage", sort=False).last().to_string())
+    print(done.outcome, done.why)
+    return int(done.outcome != "live")
 
 
-def _warm(http: Any, lim: Limits) -> None:
-    """Wait until the new pods have had their copies, or the time for it is over."""
-    until = time.monotonic() + lim.patience
-    while time.monotonic() < until:
-        if http.get("/watch").raise_for_status().json()["new"]["n"] >= lim.warm:
-            return
-        time.sleep(lim.every)
-    raise TimeoutError(f"fewer than {lim.warm} copies in {lim.patience:g} s: is there traffic?")
-
-
-def _stage(
-    http: Any, stage: Stage, stages: int, lim: Limits, begin: float, rows: list[list[Any]]
-) -> tuple[str, float | None]:
-    """Watch a stage to its end; return why to roll back, or "", and the first bad answer."""
-    start = time.monotonic()
-    while True:
-        time.sleep(lim.every)
-        seen = http.get("/watch").raise_for_status().json()
-        new, took = seen["new"], time.monotonic() - start
-        why, index = verdict(seen, stages, lim)
-        enough = took >= stage.seconds and new["n"] >= stage.requests
-        if not why and not enough and took > stage.seconds + lim.patience:
-            why = f"{new['n']} requests in {took:.0f} s are too few to judge it"
-        p99 = float(np.percentile(new["ms"], 99)) if new["ms"] else np.nan
-        counts = [new["n"], new["bad"], new["slow"], round(p99, 1), round(index, 3)]
-        event = why or ("passed" if enough else "")
-        rows.append([round(time.time() - begin, 2), stage.name, stage.share, *counts, event])
-        if why or enough:
-            return why, new["first_bad"]
+if __name__ == "__main__":
+    sys.exit(main())

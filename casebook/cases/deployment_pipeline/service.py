@@ -2,14 +2,17 @@
 
 ``/startup`` waits for a slow load, ``/ready`` says whether to send requests, ``/live`` whether to
 restart. ``POST /score`` decides one payment: the model within two seconds, else the rules; each
-answer names its version. ``POST /swap`` lets another model serve, without a pause.
+answer names its version. ``POST /swap`` lets another model serve, without a pause; it and
+``/drain`` are not on the port of the customers.
 ``python -m casebook.cases.deployment_pipeline.service --help`` serves, or makes a smoke test.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import math
+import os
 import sys
 import threading
 import time
@@ -19,17 +22,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from casebook.cases.deployment_pipeline import steps
-from casebook.serving.app import Problem, bare_app, json_object, serve_calls
-from casebook.serving.breaker import Breaker
+from casebook.serving.app import Call, Problem, bare_app, json_object, serve_calls
+from casebook.serving.breaker import Answer, Breaker
 from casebook.serving.load import Server, crashing, slow
+from casebook.serving.rollout import wait_ready
+from casebook.serving.router import serve_both
 from casebook.serving.swap import Swap
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 LARGEST = 20_000
-#: Milliseconds for the model; after them the rules answer.
-BUDGET_MS = 2_000.0
+#: Milliseconds for the model, after which the rules answer, and calls of it at the same time.
+BUDGET_MS, THREADS = 2_000.0, 16
 #: Upper ends of the latency's classes, in milliseconds.
 CLASSES = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_000, math.inf)
 TEXTS, LONGEST = ("payment", "card"), 64
@@ -121,10 +126,11 @@ class Service:
         budget_ms: float = BUDGET_MS,
     ) -> None:
         self.load = load or load_model
-        self.breaker = Breaker(budget_ms, failures=10, window=20, cool_off=5.0, threads=16)
+        self.breaker = Breaker(budget_ms, failures=10, window=20, cool_off=5.0, threads=THREADS)
         self.swap: Swap[Served] | None = None
         self.trouble, self.draining, self._models = "", False, Path(folder).parent
         self._lock, self._counts, self._classes = threading.Lock(), Counter(), Counter()
+        self._room = threading.BoundedSemaphore(THREADS)  # a crowd waits: it is no failure
         threading.Thread(target=self._start, args=(Path(folder),), daemon=True).start()
 
     def _start(self, folder: Path) -> None:
@@ -183,7 +189,7 @@ class Service:
             self.startup()
         asked = payment_of(json_object(raw))
         serving = self.swap.current.value  # once: to the end of this answer
-        answer = self.breaker.ask(serving.score, asked, steps.finite_probability)
+        answer = self._ask(serving.score, asked)
         if answer.why:
             tier, source = steps.rule_for(asked), "rules"
         else:
@@ -194,6 +200,15 @@ class Service:
             self._classes[next(end for end in CLASSES if ms <= end)] += 1
         told = {"payment": asked["payment"], "tier": tier, "score": answer.value, "source": source}
         return told | {"why": answer.why, "version": serving.version}
+
+    def _ask(self, score: Scorer, asked: Mapping[str, Any]) -> Answer:
+        """Ask the model as soon as a thread is free; the breaker learns nothing of a crowd."""
+        if not self._room.acquire(timeout=self.breaker.budget_ms / 4000):
+            return Answer(None, "busy")
+        try:
+            return self.breaker.ask(score, asked, steps.finite_probability)
+        finally:
+            self._room.release()
 
     def take(self, raw: bytes) -> dict[str, Any]:
         """Let another model serve: ``{"version": …}``, a folder beside the first model's.
@@ -242,38 +257,61 @@ def warm(served: Served, times: int = 20) -> None:
         served.model.one(probe)
 
 
-def app(folder: str, fault: str = "", after: int = 0, load_seconds: float = 0.0) -> FastAPI:
+def pages(service: Service, public: bool = True, admin: bool = True, **more: Call) -> FastAPI:
     """Return a pod over HTTP.
+
+    Parameters
+    ----------
+    service : Service
+    public : bool
+        ``/score``, the probes and the metrics.
+    admin : bool
+        ``/swap`` and ``/drain``: not on a port that customers reach.
+    more : callable
+        Further posts, or others in place of these.
+    """
+    posts = {"/score": service.score} if public else {}
+    posts |= {"/swap": service.take, "/drain": service.drain} if admin else {}
+    gets = {"/startup": service.startup, "/ready": service.ready, "/live": service.live}
+    made = bare_app("Card payments")
+    posts |= {f"/{name}": call for name, call in more.items()}
+    serve_calls(made, posts, gets | {"/metrics": service.metrics}, LARGEST)
+    made.state.service = service
+    return made
+
+
+def app(folder: str, fault: str = "", load_seconds: float = 0.0) -> FastAPI:
+    """Return a pod for a drill, with all its pages and a fault that begins at ``POST /break``.
 
     Parameters
     ----------
     folder : str
         Of the model.
     fault : str
-        For a drill, one of :data:`FAULTS`; it shows after some requests.
-    after : int
-        Requests that are answered well before the fault.
+        One of :data:`FAULTS`.
     load_seconds : float
         How long loading takes besides.
     """
     if fault and fault not in FAULTS:
         raise ValueError(f"fault is {fault!r}: give one of {sorted(FAULTS)}, or none.")
+    broken = threading.Event()
+
+    def later(good: Callable, breaks: Callable | None) -> Callable:
+        bad = breaks(good) if breaks else good
+        return lambda asked: (bad if broken.is_set() else good)(asked)
 
     def load(where: Path) -> Served:
         time.sleep(86_400 if fault == "never ready" else load_seconds)
         served = load_model(where)
-        return Served(served.version, served.model, _later(served.score, FAULTS.get(fault), after))
+        return Served(served.version, served.model, later(served.score, FAULTS.get(fault)))
+
+    def begin(raw: bytes) -> dict[str, Any]:
+        broken.set()
+        return {"broken": time.time()}
 
     service = Service(folder, load)
-    score = service.score
-    if fault == "errors":
-        score = _later(score, crashing, after)
-    posts = {"/score": score, "/swap": service.take, "/drain": service.drain}
-    gets = {"/startup": service.startup, "/ready": service.ready, "/live": service.live}
-    made = bare_app("Card payments")
-    serve_calls(made, posts, gets | {"/metrics": service.metrics}, LARGEST)
-    made.state.service = service
-    return made
+    score = later(service.score, crashing if fault == "errors" else None)
+    return pages(service, score=score, **({"break": begin} if fault else {}))
 
 
 #: From a good way to score to a broken one; None breaks something else.
@@ -281,51 +319,12 @@ FAULTS: Mapping[str, Callable[[Scorer], Scorer] | None] = {
     "errors": None,
     "never ready": None,
     "slow": lambda score: slow(score, 700),
-    "crashes": crashing,
-    "nan": lambda score: lambda payment: math.nan,
+    "no number": lambda score: lambda payment: math.nan,
     "shifted": lambda score: lambda payment: min(20 * score(payment), 1.0),
 }
 
 
-def _later(good: Callable, breaks: Callable | None, after: int) -> Callable:
-    """Return what is good for so many calls and then broken."""
-    if breaks is None:
-        return good
-    bad, calls, lock = breaks(good), iter(range(after)), threading.Lock()
-
-    def either(asked: Any) -> Any:
-        with lock:
-            good_still = next(calls, None) is not None
-        return (good if good_still else bad)(asked)
-
-    return either
-
-
 # Commands ----------------------------------------------------------------------------------------
-
-
-def wait_ready(url: str, patience: float = 60.0, every: float = 0.05) -> float:
-    """Wait until a pod is ready and return the seconds that it took.
-
-    Raises
-    ------
-    TimeoutError
-        With what the pod last said.
-    """
-    import httpx
-
-    begin, said = time.monotonic(), ""
-    with httpx.Client(trust_env=False, timeout=2) as http:
-        while (took := time.monotonic() - begin) < patience:
-            try:
-                reply = http.get(f"{url}/ready")
-                if reply.status_code == 200:
-                    return took
-                said = reply.text[:300]
-            except httpx.HTTPError as error:
-                said = repr(error)
-            time.sleep(every)
-    raise TimeoutError(f"{url} was not ready within {patience:g} s: {said}")
 
 
 def smoke(folder: str, url: str = "") -> list[str]:
@@ -346,8 +345,8 @@ def smoke(folder: str, url: str = "") -> list[str]:
     with httpx.Client(base_url=url, trust_env=False, timeout=5) as http:
         for i, probe in enumerate(steps.Model.load(folder).meta["probes"]):
             told = http.post("/score", json=body_of(probe, f"smoke-{i}", "smoke")).json()
-            if told.get("score") != probe["score"]:
-                wrong.append(f"probe {i}: {told} and not the score {probe['score']}")
+            if (told.get("version"), told.get("score")) != (Path(folder).name, probe["score"]):
+                wrong.append(f"probe {i}: {told} and not the score {probe['score']} of {folder}")
         reply = http.post("/score", json={"payment": "smoke", "amount": "much"})
         if reply.status_code != 422 or "amount" not in reply.json()["what"]:
             wrong.append(f"a bad request was answered {reply.status_code} {reply.text[:200]}")
@@ -361,18 +360,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve a model until the process is told to end, or test a pod."""
     parser = argparse.ArgumentParser(description="One pod.")
     parser.add_argument("command", choices=["serve", "smoke"])
-    parser.add_argument("--model", required=True, help="the model's folder")
+    parser.add_argument("--model", default=os.environ.get("MODEL"), help="its folder, or MODEL")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--admin-port", type=int, default=8081, help="on 127.0.0.1 alone")
     parser.add_argument("--url", default="", help="smoke: of a pod that runs")
     given = parser.parse_args(arguments)
+    if not given.model:
+        parser.error("give --model or set MODEL: the folder of a model")
     if given.command == "smoke":
         wrong = smoke(given.model, given.url)
         print("\n".join(wrong) or "the pod answers as the training did")
         return int(bool(wrong))
-    import uvicorn
-
-    uvicorn.run(app(given.model), host=given.host, port=given.port, access_log=False)
+    service = Service(given.model)
+    public, admin = pages(service, admin=False), pages(service, public=False)
+    at = (given.host, given.port), ("127.0.0.1", given.admin_port)
+    asyncio.run(serve_both(public, at[0], admin, at[1]))
     return 0
 
 

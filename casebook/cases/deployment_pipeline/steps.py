@@ -8,6 +8,7 @@ service for one payment (:func:`vector`): two pieces of code, which a gate compa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +83,7 @@ REMEDIES = {
     "type": "send true and false as such",
     "empty": "send the value, or leave the row out",
     "unit": "send euro, not cents",
+    "repeat": "send each payment once",
 }
 
 
@@ -121,28 +123,39 @@ def accepted(frame: pd.DataFrame, most: float = SETTINGS["bad_rows"]) -> tuple[p
         raise ContractBroken(["rows: the table is empty; look at the feed"], frame, frame)
     numbers = [name for name in FEATURES if name in frame]
     said, good = [], typed(frame, numbers, ["at"] if "at" in frame else [])
-    amounts = good["amount"].dropna() if "amount" in good else []
+    amounts = good["amount"].to_numpy(float) if "amount" in good else np.zeros(0)
+    amounts = amounts[np.isfinite(amounts)]
     middle = np.median(amounts) if len(amounts) else USUAL[0]
     if not USUAL[0] <= middle <= USUAL[1]:  # before rows are blamed for it
         what = f"unit: the median amount is {middle:,.2f}, usual are {USUAL[0]:g} to {USUAL[1]:g}"
         raise ContractBroken([f"{what}; {REMEDIES['unit']}"], frame, frame.iloc[:0])
+    again = good.duplicated(["at", *numbers]) if "at" in good else good.index < 0
+    if bad := int(np.sum(again)):
+        said += lines("repeat", "the same payment again", good[again])
+        if bad > most * len(frame):
+            raise ContractBroken(said, frame[again], frame[~again])
+        good = good[~again]
     try:
         enforce(contract(), good, lines)
     except ContractBroken as broken:
-        said, good = list(broken.lines), broken.accepted
-        if len(broken.rows) > most * len(frame):
+        said, good = [*said, *broken.lines], broken.accepted
+        if len(broken.rows) + bad > most * len(frame):
             raise
     return good, said
 
 
 def as_of(frame: pd.DataFrame, until: pd.Timestamp) -> pd.DataFrame:
-    """Return what was known at a moment: earlier payments, with the reports that had arrived."""
+    """Return what was known at a moment: earlier payments, with the reports that had arrived.
+
+    Rows without a time stay, and labels of another type, so that the contract refuses them.
+    """
     need_columns(frame, COLUMNS, "payments")
-    seen = frame.loc[frame["at"] < until, list(COLUMNS)].reset_index(drop=True)
+    seen = frame.loc[~(frame["at"] >= until), list(COLUMNS)].reset_index(drop=True)
     arrived = seen["known_at"].le(until)
-    return seen.assign(
-        fraud=seen["fraud"].eq(True) & arrived, known_at=seen["known_at"].where(arrived)
-    )
+    said = seen["fraud"]
+    if said.dtype == bool:  # else the contract says so
+        said = said & arrived
+    return seen.assign(fraud=said, known_at=seen["known_at"].where(arrived))
 
 
 def known(frame: pd.DataFrame, until: pd.Timestamp, wait: float = SETTINGS["wait"]) -> pd.DataFrame:
@@ -159,8 +172,18 @@ def joined(rows: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     rows : DataFrame
         ``at`` and :data:`FEATURES`.
     labels : DataFrame
-        ``row`` (index of ``rows``), ``known_at`` and ``fraud``.
+        ``row`` (index of ``rows``, each once), ``known_at`` and ``fraud``.
+
+    Raises
+    ------
+    ValueError
+        If a payment has two reports, which would make it two payments, or a report is no truth
+        value.
     """
+    if twice := int(labels["row"].duplicated().sum()):
+        raise ValueError(f"{twice} reports are on a payment that has one: keep the latest of each")
+    if labels["fraud"].dtype != bool:
+        raise ValueError(f"fraud is {labels['fraud'].dtype}: {REMEDIES['type']}")
     both = rows[["at", *FEATURES]].join(labels.set_index("row")[["fraud", "known_at"]])
     return both.assign(fraud=both["fraud"].eq(True))
 
@@ -218,20 +241,37 @@ class Model:
         if self.meta["inputs"] != [*FEATURES, *DERIVED]:
             return "the model was trained on other inputs: train it with this code"
         wanted = [probe["score"] for probe in self.meta["probes"]]
+        if not wanted:
+            return "it has no probes, so nothing tells whether it scores as in training"
         found = [self.one(probe) for probe in self.meta["probes"]]
         off = sum(a != b for a, b in zip(found, wanted, strict=True))
         return f"{off} of {len(wanted)} probes have another score than in training" if off else ""
 
     def save(self, folder: Path) -> None:
-        """Write ``model.txt`` and ``meta.json``."""
+        """Write ``model.txt``, and ``meta.json`` with its hash."""
         (folder / "model.txt").write_text(self.text)
-        (folder / "meta.json").write_text(json.dumps(self.meta, indent=1))
+        meta = {**self.meta, "sha256": _hash(self.text)}
+        (folder / "meta.json").write_text(json.dumps(meta, indent=1))
 
     @classmethod
     def load(cls, folder: Path | str) -> Model:
-        """Read a model from its folder."""
+        """Read a model from its folder.
+
+        Raises
+        ------
+        ValueError
+            If its text is not what was saved: LightGBM ends the process over a damaged one.
+        """
         where = Path(folder)
-        return cls((where / "model.txt").read_text(), json.loads((where / "meta.json").read_text()))
+        text = (where / "model.txt").read_bytes().decode(errors="replace")
+        meta = json.loads((where / "meta.json").read_text())
+        if meta.pop("sha256", "") != _hash(text):
+            raise ValueError(f"{where / 'model.txt'} is not what was saved: fetch it again.")
+        return cls(text, meta)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def train(frame: pd.DataFrame, seed: int = 0, settings: Mapping[str, Any] = SETTINGS) -> Model:

@@ -25,9 +25,7 @@ from casebook.cases.deployment_pipeline.world import (
     plan,
     simulate,
 )
-from casebook.evaluate.gap import gaps
 from casebook.evaluate.intervals import mean_interval, wilson
-from casebook.evaluate.psi import Bins
 from casebook.serving import drift
 
 SEEDS = tuple(range(1_101, 1_116))
@@ -35,35 +33,6 @@ SEEDS = tuple(range(1_101, 1_116))
 MOVED = ("amount", "amount_ratio", "customer_mean_30d", "log_seconds_since_last", "tenure")
 SIZES = (0.25, 0.5, 1.0)
 QUIET_DAYS, SHIFTED_DAYS = 42, 7
-
-
-def null_psi(
-    sizes: Sequence[int] = (100, 200, 500, 2_000, 10_000),
-    reference: int = 20_000,
-    runs: int = 2_000,
-) -> pd.DataFrame:
-    """Draw PSIs of two samples of one distribution.
-
-    Returns
-    -------
-    DataFrame
-        ``n`` (size of the day), ``m`` (of the reference), ``mean``, ``expected`` ((bins - 1)(1/n +
-        1/m)), ``q95``, ``over_10`` and ``over_25`` (shares above .10 and .25), ``any_10`` (share of
-        days on which one of 23 such columns is above .10), ``p_05`` (share with p < .05).
-    """
-    rng = np.random.default_rng(21)
-    rows = []
-    for n in sizes:
-        bins = Bins.of(rng.random(reference))
-        # what the bins of a reference truly hold: each run has a reference of its own
-        truly = rng.dirichlet(np.full(10, reference / 10), size=runs)
-        found = bins.psi(rng.multinomial(n, truly))
-        over = float((found > 0.10).mean())
-        small = float((bins.p_value(found, n) < 0.05).mean())
-        values = (n, reference, found.mean(), bins.expected(n), np.quantile(found, 0.95), over)
-        rows.append((*values, float((found > 0.25).mean()), 1 - (1 - over) ** 23, small))
-    names = ["n", "m", "mean", "expected", "q95", "over_10", "over_25", "any_10", "p_05"]
-    return pd.DataFrame(rows, columns=names)
 
 
 # Detectors ----------------------------------------------------------------------------
@@ -101,32 +70,37 @@ def _separable(rows: pd.DataFrame, seed: int, n: int) -> pd.Series:
     return pd.Series({day: drift.separability(usual, part, FEATURES, seed) for day, part in days})
 
 
+#: What a statistic of a day is called in the tables.
+CALLED = {"raw": "PSI", "p": "PSI, chance", "psi": "PSI, quiet day", "ks": "KS, quiet day"}
+CALLED |= {"p_ks": "KS, chance", "auc": "domain classifier"}
+RATES = (0.01, 0.025, 0.05, 0.1)
+
+
+@cache
 def in_world(seed: int, n: int, wobble: float = 0.03, classifier: bool = True) -> pd.DataFrame:
     """Let all detectors watch quiet days and three shifts of one world.
 
     Returns
     -------
     DataFrame
-        ``seed``, ``n``, ``size`` (0 for quiet days), ``detector``, ``days``, ``alarms`` (days with
-        one) and ``delay`` (days until the first; 1 is the first day; missing if none).
+        ``seed``, ``n``, ``size`` (0 for quiet days), ``day``, a column for each detector (whether
+        it alarms) and one for each statistic (:data:`CALLED`).
     """
     history = _days(seed, n, 0.0, wobble, 126)
     ref = monitors.reference(history, (*FEATURES, "score"))
-    rows = []
+    past, parts = history[history["day"] < 0], []
     for size in (0.0, *SIZES):
         now = history[history["day"] >= 0] if size == 0 else _days(seed, n, size, wobble)
         days = monitors.daily(now, ref, ks=True)
-        hits = {name: f(days, ref).to_numpy() for name, f in drift.DETECTORS.items()}
+        found = pd.DataFrame({name: of(days, ref) for name, of in drift.DETECTORS.items()})
+        for name, of in drift.STATISTICS.items():
+            found[CALLED[name]] = of(days, ref)
         if classifier:
-            past = history if size == 0 else history[history["day"] < 0]
-            auc = _separable(past if size == 0 else pd.concat([past, now]), seed, n)
-            quiet = auc[auc.index < 0].max()
-            hits["domain classifier, quiet days"] = (auc[auc.index >= 0] > quiet).to_numpy()
-        for name, hit in hits.items():
-            delay = int(hit.argmax()) + 1 if hit.any() else np.nan
-            rows.append((seed, n, size, name, len(hit), int(hit.sum()), delay))
-    names = ["seed", "n", "size", "detector", "days", "alarms", "delay"]
-    return pd.DataFrame(rows, columns=names)
+            auc = _separable(pd.concat([past, now]), seed, n)
+            found["domain classifier, quiet days"] = auc > auc[auc.index < 0].max()
+            found[CALLED["auc"]] = auc
+        parts.append(found.rename_axis("day").reset_index().assign(seed=seed, n=n, size=size))
+    return pd.concat(parts, ignore_index=True)
 
 
 def summed(table: pd.DataFrame) -> pd.DataFrame:
@@ -135,35 +109,39 @@ def summed(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``detector``, ``n``, ``size``, ``false_alarms`` (share of quiet days), ``low``, ``high`` (t
-        interval over worlds), ``delay`` (median days, a shift that is not seen counts as infinite:
-        missing), ``within_2`` (share of worlds that alarm on the first two days, ``within_low``,
-        ``within_high`` by Wilson) and ``worlds``.
+        ``detector``, ``n``, ``size``, ``limit`` ("own": the detector's; "equal": set afterwards, so
+        that a share of all quiet days alarms), ``false_alarms`` (share of quiet days), ``low``,
+        ``high`` (t interval over worlds; of own limits), ``delay`` (median days, a shift that is
+        not seen counts as infinite: missing), ``within_2`` (share of worlds that alarm on the first
+        two days, ``within_low``, ``within_high`` by Wilson) and ``worlds``.
     """
-    quiet = table[table["size"] == 0].assign(rate=lambda t: t["alarms"] / t["days"])
-    rows = []
-    for (name, n), own in quiet.groupby(["detector", "n"], sort=False):
-        false = mean_interval(own["rate"])
-        for size in SIZES:
-            key = (table["detector"] == name) & (table["n"] == n) & (table["size"] == size)
-            delay = table.loc[key, "delay"].fillna(np.inf)
-            seen = (delay <= 2).to_numpy()
-            low, high = wilson(seen)[1:]
-            middle = float(np.median(delay))
-            values = (middle if np.isfinite(middle) else np.nan, seen.mean(), low, high, len(seen))
-            rows.append((name, n, size, *false, *values))
-    names = ["detector", "n", "size", "false_alarms", "low", "high", "delay", "within_2"]
-    return pd.DataFrame(rows, columns=[*names, "within_low", "within_high", "worlds"])
+    rows, rules = [], (*drift.DETECTORS, "domain classifier, quiet days")
+    limits = [(name, "own", 0.5) for name in rules if name in table]
+    limits += [(name, "equal", rate) for name in CALLED.values() if name in table for rate in RATES]
+    for n, of_n in table.groupby("n", sort=False):
+        calm = of_n[of_n["size"] == 0]
+        for name, kind, rate in limits:
+            cut = rate if kind == "own" else calm[name].quantile(1 - rate, interpolation="higher")
+            hit = of_n[name].astype(float) > cut
+            false = mean_interval(hit[calm.index].groupby(calm["seed"]).mean())
+            for size in SIZES:
+                seen = of_n[of_n["size"] == size].assign(hit=hit)
+                first = seen[seen["hit"]].groupby("seed")["day"].min()
+                delay = first.reindex(seen["seed"].unique()) + 1
+                two = (delay <= 2).to_numpy()
+                middle = float(np.median(delay.fillna(np.inf)))
+                middle = middle if np.isfinite(middle) else np.nan
+                rows.append((name, n, size, kind, *false, middle, *wilson(two), len(two)))
+    columns = ["detector", "n", "size", "limit", "false_alarms", "low", "high", "delay"]
+    columns += ["within_2", "within_low", "within_high", "worlds"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def detectors(
     seeds: Sequence[int] = SEEDS, sizes: Sequence[int] = (200, 500, 2_000)
 ) -> pd.DataFrame:
-    """Measure false alarms against delay of each detector; columns of :func:`summed`.
-
-    The domain classifier, which costs most, is tried at 500 payments a day only.
-    """
-    parts = [in_world(seed, n, classifier=n == 500) for n in sizes for seed in seeds]
+    """Measure false alarms against delay of each detector; columns of :func:`summed`."""
+    parts = [in_world(seed, n) for n in sizes for seed in seeds]
     return summed(pd.concat(parts, ignore_index=True))
 
 
@@ -202,9 +180,8 @@ def advised(seed: int, kind: str, n: int = 1_000, days: int = 91) -> dict[str, o
     text = monitors.advice(since)
     days_to = since.loc[since["what"].map(monitors.ADVICE) == text, "day"].min() - AT
     right = {"nothing", "wait"} if kind == "nothing" else {ADVICE[kind]}
-    chance, amount = year.truth["chance"].to_numpy(), year.truth["amount"].to_numpy()
     late = (year.rows["day"] >= AT).to_numpy()
-    lost = retraining.regret(probability, amount, chance)
+    lost = retraining.regret(probability, year)
     return {
         **{"kind": kind, "seed": seed, "advised": text, "wanted": ADVICE.get(kind, "nothing")},
         **{"right": text in right, "days": days_to + 1 if text != "nothing" else np.nan},
@@ -230,11 +207,11 @@ def advice(seeds: Sequence[int] = SEEDS, kinds: Sequence[str] = tuple(EVENTS)) -
 
 #: Days of the years in which one thing happens.
 HALF = 140
-WORLDS = ("eventful", "concept", "covariate", "poisoned", "nothing")
+WORLDS = ("eventful", "covariate", "poisoned", "nothing")
 
 
 def happens(world: str, seed: int) -> tuple[tuple[Shift, ...], tuple[Fault, ...], int]:
-    """Return shifts, faults and days of one of :data:`WORLDS`."""
+    """Return shifts, faults and days of one of :data:`WORLDS`, or of "concept"."""
     rng = np.random.default_rng([seed, 7])
     start, size = int(rng.integers(40, 60)), float(rng.uniform(0.5, 0.9))
     if world == "eventful":
@@ -251,7 +228,6 @@ def happens(world: str, seed: int) -> tuple[tuple[Shift, ...], tuple[Fault, ...]
     raise ValueError(f"no world is called {world!r}; there: {', '.join(WORLDS)}")
 
 
-@cache
 def _weeks(world: str, seed: int, constants: Constants, recipe: retraining.Recipe) -> pd.DataFrame:
     shifts, faults, days = happens(world, seed)
     year = simulate(seed, days, shifts, faults, constants, history=160)
@@ -261,26 +237,6 @@ def _weeks(world: str, seed: int, constants: Constants, recipe: retraining.Recip
 
 #: Payments a day in the studies of retraining: a third of the world's, for time.
 RETRAINED = Constants(n=700)
-
-
-def weeks(
-    seeds: Sequence[int] = SEEDS,
-    worlds: Sequence[str] = WORLDS,
-    constants: Constants = RETRAINED,
-    recipe: retraining.Recipe | None = None,
-) -> pd.DataFrame:
-    """Return mean euros by week of each policy in each kind of world.
-
-    Returns
-    -------
-    DataFrame
-        ``world``, ``policy``, ``week``, ``euros`` (per thousand payments, mean over worlds),
-        ``asked``, ``released`` (share of worlds).
-    """
-    own = recipe or retraining.Recipe()
-    made = pd.concat([_weeks(w, s, constants, own) for w in worlds for s in seeds])
-    keys = ["world", "policy", "week"]
-    return made.groupby(keys, sort=False, as_index=False)[["euros", "asked", "released"]].mean()
 
 
 def policies(
@@ -333,12 +289,6 @@ def shares(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def gap_by_world(table: pd.DataFrame, world: str = "eventful") -> pd.Series:
-    """Return the share of the gap of each row of a kind of world."""
-    own = table[table["world"] == world]
-    return gaps(own, "frozen", "labels at once", "euros", "policy")
-
-
 def sensitivity(seeds: Sequence[int] = SEEDS[:6]) -> pd.DataFrame:
     """Vary the wobble of the days and how foreign the new fraud is.
 
@@ -352,9 +302,9 @@ def sensitivity(seeds: Sequence[int] = SEEDS[:6]) -> pd.DataFrame:
     rows = []
     for wobble in (0.0, 0.03, 0.1):
         made = pd.concat([in_world(seed, 500, wobble, classifier=False) for seed in seeds])
-        quiet = made[made["size"] == 0].assign(rate=lambda t: t["alarms"] / t["days"])
-        for name, own in quiet.groupby("detector", sort=False):
-            rows.append(("wobble", wobble, name, "false alarms", *mean_interval(own["rate"])))
+        quiet = made[made["size"] == 0].groupby("seed")[[*drift.DETECTORS]].mean()
+        for name, rate in quiet.items():
+            rows.append(("wobble", wobble, name, "false alarms", *mean_interval(rate)))
     for foreign in (0.3, 0.6, 1.0):
         own = replace(RETRAINED, foreign=foreign)
         table = shares(policies(seeds, ("concept",), own))

@@ -29,11 +29,12 @@ sees, never the label; the last changes reports only.
 
 *Reports.* A genuine payment counts as such after ``WAIT`` days. A fraud is reported after a
 lognormal delay, median ``DELAY`` days; ``NEVER`` of them are never. Until a payment is ``WAIT``
-days old, the known ones among its day are nearly all frauds: :func:`matured` leaves them out.
+days old, the known ones among its day are nearly all frauds.
 
 *Truth* stands apart: :attr:`Year.events` (what changed when, and whether one should retrain, repair
 or wait) and :attr:`Year.truth` (the chance of fraud and the label of each payment). A decision is
-priced by the chance, not by the label (:func:`cost`), which takes the noise of labels out.
+made with the amount that was served and priced by the true one and by the chance, not by the label
+(:func:`cost`), which takes the noise of labels out.
 
 The two most arbitrary constants are ``wobble`` and how unlike the sixth way is to the others
 (``foreign``); a study of sensitivity varies both. Frozen before any detector or policy was
@@ -74,7 +75,7 @@ WAIT, DELAY, DELAY_SD, NEVER = 30, 12.0, 0.6, 0.06
 HISTORY = 126
 UNIT, SPARED, ACCUSED = 100.0, 0.9, 0.06
 __all__ = ["CHAPTER", "FEATURES", "Constants", "Fault", "Shift", "Year", "chance", "cost"]
-__all__ += ["load", "matured", "payments", "plan", "simulate", "snapshots"]
+__all__ += ["payments", "plan", "simulate", "snapshots"]
 
 SHIFTS = ("covariate", "season", "label", "concept")
 FAULTS = ("schema", "unit", "stale", "poisoned")
@@ -82,9 +83,8 @@ ADVICE = {
     **{"covariate": "wait", "season": "wait", "label": "retrain", "concept": "retrain"},
     **dict.fromkeys(FAULTS, "repair the feed"),
 }
-#: Share of a day's requests in each hour, before the lunch peak is added.
+#: Share of a day's payments in each hour.
 HOURS = np.array([1, 1, 1, 1, 1, 2, 3, 5, 6, 6, 6, 7, 8, 7, 6, 6, 7, 8, 8, 7, 5, 4, 3, 2], float)
-WEEKDAYS = np.array([0.97, 0.96, 0.98, 1.0, 1.12, 1.08, 0.89])
 
 
 @dataclass(frozen=True)
@@ -335,72 +335,25 @@ def plan(seed: int) -> tuple[tuple[Shift, ...], tuple[Fault, ...]]:
     return shifts, faults
 
 
-def matured(year: Year, day: int, first: int | None = None, wait: int = WAIT) -> pd.DataFrame:
-    """Return the labels that may be learned from on the morning of a day.
-
-    Parameters
-    ----------
-    year : Year
-    day : int
-    first : int, optional
-        Oldest day of payments; the first of the year's history by default.
-    wait : int
-        Age of the youngest payments, days. Below :data:`WAIT` many frauds are not known yet and
-        count as genuine.
-
-    Returns
-    -------
-    DataFrame
-        ``row`` and ``fraud`` of payments of that age; a fraud that is reported
-        later counts as genuine until then.
-    """
-    now = START + pd.Timedelta(days=day)
-    of = year.rows["day"].to_numpy()
-    old = (of < day - wait) & (of >= (of[0] if first is None else first))
-    found = year.labels[old]
-    return pd.DataFrame({"row": found["row"], "fraud": found["fraud"] & (found["known_at"] <= now)})
-
-
-def cost(probability: np.ndarray, amount: np.ndarray, true: np.ndarray) -> np.ndarray:
+def cost(
+    probability: np.ndarray, served: np.ndarray, amount: np.ndarray, true: np.ndarray
+) -> np.ndarray:
     """Return the expected cost of chapter 12's decision on each payment, euro.
 
     Parameters
     ----------
     probability : ndarray, shape (n,)
-        What the model says; the cheapest tier under it is taken.
+        What the model says.
+    served : ndarray, shape (n,)
+        The amount that the service was told: it takes the tier that is cheapest at this probability
+        and this amount. A missing one counts as nothing.
     amount : ndarray, shape (n,)
-        Euro, as it truly is.
+        Euro, as it truly is: what the decision costs.
     true : ndarray, shape (n,)
         Chance of fraud, by which the decision is priced.
     """
-    tier = costs.expected_costs(probability, amount).to_numpy().argmin(axis=1)
+    tier = costs.expected_costs(probability, np.nan_to_num(served)).to_numpy().argmin(axis=1)
     return costs.expected_costs(true, amount).to_numpy()[np.arange(len(tier)), tier]
-
-
-def load(
-    day: int = 0, mean: float = 90.0, lunch: float = 1.0, seed: int | None = None
-) -> np.ndarray:
-    """Return requests per second by minute of a day, shape (1440,).
-
-    Parameters
-    ----------
-    day : int
-        0 is a Monday.
-    mean : float
-        Requests per second over an ordinary day.
-    lunch : float
-        Height of a peak around 12:30 (sd 25 minutes), as a multiple of the mean.
-    seed : int, optional
-        With it the counts of each minute are drawn (Poisson); without, the rate itself.
-    """
-    minute = np.arange(1440)
-    hours = np.append(HOURS, HOURS[0]) / HOURS.mean()
-    rate = np.interp(minute / 60, np.arange(25) + 0.0, hours)
-    rate = rate + lunch * np.exp(-(((minute - 750) / 25) ** 2) / 2)
-    rate = mean * WEEKDAYS[day % 7] * rate
-    if seed is None:
-        return rate
-    return np.random.default_rng([seed, day]).poisson(60 * rate) / 60
 
 
 # Snapshots ----------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from casebook.cases.recommendations import cold, studies
 from casebook.cases.recommendations.catalogue import Shop
 from casebook.cases.recommendations.drills import kills, latency, mail, swap
 from casebook.cases.recommendations.fairness import fairness_of
-from casebook.cases.recommendations.judges import judge_table, verdicts
+from casebook.cases.recommendations.judges import judge_table
 from casebook.cases.recommendations.movielens import real_movielens
 from casebook.cases.recommendations.studies import RUNGS, SEEDS, at
+from casebook.evaluate.slates import verdicts
 from casebook.retrieval.ann import Settings, clustered, measure
 
 #: Worlds of the studies that vary a constant.
@@ -33,6 +34,8 @@ INDICES = (
     Settings("ivfpq", cells=256, code=16, probes=16),
     Settings("ivfpq", cells=256, code=32, probes=32),
     Settings("ivfpq", cells=256, code=32, probes=32, rescored=4),
+    Settings("ivfpq", cells=256, code=32, probes=96, rescored=4),
+    Settings("ivfpq", cells=256, code=32, probes=128, rescored=4),
 )
 
 
@@ -75,8 +78,8 @@ def judged(seeds: Sequence[int] = SEEDS, names: Sequence[str] = JUDGED) -> pd.Da
 def named(table: pd.DataFrame, always: Sequence[str] = ("popular", "logistic")) -> pd.DataFrame:
     """Return whom each judge names in each world of :func:`judged`: ``seed``, ``judge``, ``named``.
 
-    ``right``, ``truth`` and ``loss`` as of :func:`.judges.verdicts`; the controls name one without
-    looking.
+    ``right``, ``truth`` and ``loss`` as of :func:`casebook.evaluate.slates.verdicts`; the
+    controls name one without looking.
     """
     parts = [
         verdicts(own, always).reset_index().assign(seed=seed) for seed, own in table.groupby("seed")

@@ -5,7 +5,6 @@ Each drill returns a table; those that time are recorded with their machine by `
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import threading
@@ -48,7 +47,10 @@ def prepare(folder: Path, world: World, day: int = DAY, rows: int = 512) -> Ship
     """
     shipped, stock = ship(Nights(cleaned(world)), day), world.stock
     category = world.items["category"].astype(str).to_numpy()
-    goods = Goods(category, bestsellers(shipped), world.items["brand"].cat.codes.to_numpy())
+    added = world.items["added"].to_numpy()
+    new = (added > 0) & (added <= day) & (day - added <= 7)
+    brand = world.items["brand"].cat.codes.to_numpy()
+    goods = Goods(category, bestsellers(shipped), brand, new)
     parts.save(folder, {"goods": goods})
     Shelf(folder).put(shipped)
     sizes = {"mail": rows, "similar": rows, "also": rows}
@@ -94,7 +96,7 @@ def latency(
         for rate in rates:
             with Server(FACTORY, arguments(Path(name)), patience=120) as server:
                 got = ask(f"{server.url}/recommendations", queries(world, n + 50), rate)
-            fell = sum(json.loads(body)["source"] != "model" for body in got.bodies[50:])
+            fell = sum(body["source"] != "model" for body in got.answers(50))
             table = told_stages(got).reset_index()
             tables.append(table.assign(rps=rate, failed=got.failed, fallbacks=fell))
     return pd.concat(tables, ignore_index=True)

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from casebook.cases.recommendations import rankers
 from casebook.cases.recommendations.catalogue import stream
-from casebook.cases.recommendations.log import by_chance
-from casebook.cases.recommendations.nights import cleaned
+from casebook.cases.recommendations.nights import NAMES, cleaned
 from casebook.cases.recommendations.rankers import Asked, Nights, asked, of_lists
 from casebook.evaluate.assign import CONTROL, TREATMENT, arms, numbered
 from casebook.evaluate.off_policy import Estimate
 from casebook.evaluate.slates import (
+    by_chance,
+    fit_appeal,
     logged_ndcg,
     logged_recall,
     look_curve,
@@ -42,8 +42,13 @@ JUDGES = (
 )
 #: The judge "dr cut" cuts weights to this: less noise, and a part of the model's errors stays.
 CUT = 20.0
-#: Days of the log on which the click model is fitted.
-FITTED = 14
+#: The click model learns from the days after the first week, when midnights know something.
+WARM = 7
+#: What it knows of a pair: plain tastes and counts, nothing of EASE, of neighbours, of the session.
+SIMPLE = (
+    *("taste", "need", "quiz", "same", "brand", "price_gap", "style", "page_style", "page_brand"),
+    *("rate", "popular", "trend", "novel", "campaign", "season", "seen", "owned"),
+)
 #: From requests and lists for them to the chances of a click if looked at.
 Model = Callable[[Asked, np.ndarray], np.ndarray]
 
@@ -75,17 +80,19 @@ def lists_of(world: World, candidate: np.ndarray, some: Asked) -> np.ndarray:
 
 
 def click_model(nights: Nights, until: int) -> Model:
-    """Fit boosted trees to the clicks of the two weeks before a day.
+    """Fit looks times an appeal to the random slice of the days before a day.
 
-    It is no independent judge of the ranker that ships, a logistic regression: it learns from the
-    same rows and features, and scores nearly alike.
+    The ranker learns from two weeks of all lists, with features of neighbours and sessions; this
+    model does without these, and sees lists alone that chance drew.
     """
-    some = asked(nights.log.shown, range(max(until - FITTED, 7), until))
-    settings = rankers.CHOSEN["pointwise"]
-    score = rankers.LEARNERS["pointwise"](of_lists(nights, some), some, settings)
+    some = asked(nights.log.shown, range(WARM, until))
+    some = some.where(some.random)
+    columns = [NAMES.index(name) for name in SIMPLE]
+    x = of_lists(nights, some)[..., columns]
+    fitted = fit_appeal(x, some.clicked, look_curve(some.clicked))
 
     def expects(some: Asked, lists: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(-score(of_lists(nights, some, lists))))
+        return fitted(of_lists(nights, some, lists)[..., columns])
 
     return expects
 
@@ -189,11 +196,16 @@ def judge_table(
     first = int(some.day.min())
     if model is None and {"dr", "dr cut", "model"} & {*judges}:
         model = click_model(Nights(cleaned(world)), first)
-    before = world.shown[(world.shown["day"] < first) & world.shown["random"]]
-    look = look_curve(before["clicked"].to_numpy().reshape(-1, world.shop.slots))
+    before = world.shown[world.shown["day"] < first]
+    # One list more for each item, so that what was never shown has a share too.
+    count = np.bincount(before["item"], minlength=world.shop.items) + 1
+    share = world.shop.slots * count / count.sum()
+    random = before.loc[before["random"], "clicked"]
+    look = look_curve(random.to_numpy().reshape(-1, world.shop.slots))
     expects = cache(lambda: model(some.where(some.random), some.lists[some.random]))
     for name, candidate in {**controls(world, some), **candidates}.items():
-        ask = _judges(world, some, lists_of(world, candidate, some), look, model, expects)
+        lists = lists_of(world, candidate, some)
+        ask = _judges(world, some, lists, look, share, model, expects, salt=name)
         found += [(name, judge, *ask[judge]()[:4]) for judge in judges]
     return pd.DataFrame(found, columns=["candidate", "judge", "value", "se", "low", "high"])
 
@@ -203,11 +215,12 @@ def _judges(
     some: Asked,
     lists: np.ndarray,
     look: np.ndarray,
+    share: np.ndarray,
     model: Model | None,
     expects: Callable[[], np.ndarray],
+    salt: str,
 ) -> dict[str, Callable[[], Estimate]]:
     """Return the judges of a candidate's lists, to be asked by name."""
-    share = np.bincount(some.lists.ravel(), minlength=world.shop.items) / len(lists)
     drawn, own = some.where(some.random), lists[some.random]
 
     @cache
@@ -230,32 +243,6 @@ def _judges(
         "dr": partial(by_chance_slice, "dr"),
         "dr cut": partial(by_chance_slice, "dr", most=CUT),
         "model": lambda: mean_over(named() @ look, drawn.user),
-        "ab": partial(ab_test, world, some, lists),
+        "ab": partial(ab_test, world, some, lists, salt),
         "truth": partial(true_clicks, world, some, lists),
     }
-
-
-def verdicts(table: pd.DataFrame, always: Sequence[str]) -> pd.DataFrame:
-    """Return whom each judge names, and what is lost by it; with judges who name the same always.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`judge_table`, with the truth.
-    always : sequence of str
-        The candidates that the controls name without looking.
-
-    Returns
-    -------
-    DataFrame
-        By judge: ``named``, ``right``, ``truth`` (of who is named), ``loss`` (to the best one).
-    """
-    wide = table.pivot(index="candidate", columns="judge", values="value")
-    if not {*always} <= {*wide.index} or "truth" not in wide:
-        raise ValueError(f"the table needs the truth and the candidates {always}.")
-    truth = wide["truth"]
-    named = {judge: wide[judge].idxmax() for judge in wide} | {f"always {a}": a for a in always}
-    held = truth.loc[[*named.values()]].to_numpy()
-    columns = {"named": [*named.values()], "right": held >= truth.max(), "truth": held}
-    made = pd.DataFrame(columns, index=pd.Index([*named], name="judge"))
-    return made.assign(loss=truth.max() - made["truth"])

@@ -14,6 +14,7 @@ import pandas as pd
 
 from casebook.cases.recommendations.catalogue import CATEGORIES, SURFACES, Shop, stream
 from casebook.cases.recommendations.truth import Truth
+from casebook.evaluate.slates import by_chance
 
 START = pd.Timestamp("2026-03-02")
 #: Milliseconds of a day.
@@ -203,42 +204,6 @@ def habit(seed: int, truth: Truth) -> Habit:
     campaign = items.table["campaign"].to_numpy()
     last = np.full(truth.shop.users, -1)
     return Habit(seed, truth.shop, items.category, campaign, past, last)
-
-
-def by_chance(
-    rng: np.random.Generator, stock: np.ndarray, seed_item: np.ndarray, slots: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw lists evenly among the items in stock, without the page's own item.
-
-    Parameters
-    ----------
-    rng : Generator
-    stock : ndarray of bool, shape (items,)
-    seed_item : ndarray of int, shape (n,)
-        −1 for none.
-    slots : int
-
-    Returns
-    -------
-    lists : ndarray of int, shape (n, slots)
-        No item twice.
-    chance : ndarray, shape (n,)
-        Of each item that may be drawn, to stand in a given slot: one over the items in stock, of
-        which the page's own does not count.
-    """
-    among = np.flatnonzero(stock)
-    lists = np.empty((len(seed_item), slots), int)
-    again = np.arange(len(seed_item))
-    while len(again):
-        # A list with a repeated item is drawn anew as a whole: that leaves every list as likely.
-        drawn = among[rng.integers(len(among), size=(len(again), slots))]
-        lists[again] = drawn
-        ordered = np.sort(drawn, axis=1)
-        wrong = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
-        wrong |= (drawn == seed_item[again][:, None]).any(axis=1)
-        again = again[wrong]
-    own = (seed_item >= 0) & stock[seed_item]
-    return lists, 1 / (len(among) - own)
 
 
 def check_lists(lists: np.ndarray, asked: Requests, slots: int) -> np.ndarray:

@@ -31,6 +31,11 @@ class Shipped:
     night: Known
     trained: pd.Timestamp
 
+    @property
+    def items(self) -> int:
+        """Items that it knows, by number from 0."""
+        return len(self.night.popular)
+
     def recommend(
         self,
         users: np.ndarray,

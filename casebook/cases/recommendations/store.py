@@ -111,4 +111,5 @@ def filled(messages: pd.DataFrame, now: pd.Timestamp, where: object = ":memory:"
 
 def stock_now(online: Online, items: int) -> np.ndarray:
     """Return of each item 1.0 in stock, 0.0 sold out, nan where nobody reported; shape (items,)."""
-    return online.read({"item": np.arange(items)}, pd.Timestamp.max.floor("s"))["in_stock"]
+    last = pd.Timestamp.max.floor("s")
+    return online.read({"item": np.arange(items)}, last, ("in_stock",))["in_stock"]

@@ -19,7 +19,6 @@ import pandas as pd
 from casebook.cases.recommendations import ladder, rankers
 from casebook.cases.recommendations.candidates import allowed, merged, proposed, scored
 from casebook.cases.recommendations.catalogue import Shop
-from casebook.cases.recommendations.movielens import scorer
 from casebook.cases.recommendations.nights import cleaned
 from casebook.cases.recommendations.rankers import Asked, Nights, asked, of_lists
 from casebook.cases.recommendations.recommend import Parts, fitted, for_days
@@ -28,6 +27,7 @@ from casebook.cases.recommendations.world import World
 from casebook.cases.recommendations.world import simulate as simulate_world
 from casebook.evaluate.ranking import coverage, gini, ndcg_at, recall_at, relevant, shown
 from casebook.retrieval.factors import top
+from casebook.retrieval.splits import scorer
 
 SEEDS, CHOSEN_ON = tuple(range(31, 46)), (1, 2)
 SHOP = Shop(users=2_500, items=800)
