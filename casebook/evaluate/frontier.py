@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from casebook.data.contracts import need_columns
+from casebook.columns import need_columns
 from casebook.evaluate.intervals import mean_interval
 
 COLUMNS = ("seed", "family", "policy", "friction", "cost")
