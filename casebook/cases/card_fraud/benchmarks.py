@@ -242,11 +242,7 @@ CHANGES: Mapping[str, tuple[worlds.Constants, Mapping[str, float]]] = {
 }
 #: What is compared there.
 COMPARED = tuple(
-    named(family)
-    for family in (
-        *("three answers", "allow or confirm"),
-        *("p × amount, confirm above", "p, block above"),
-    )
+    named(family) for family in ("three answers", "p × amount, confirm above", "p, block above")
 )
 
 
