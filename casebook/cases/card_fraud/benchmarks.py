@@ -230,24 +230,35 @@ def _passes(factor: float) -> worlds.Constants:
     return replace(usual, passes=tuple(np.minimum(np.multiply(usual.passes, factor), 0.95)))
 
 
-#: What is changed: who passes, or how dear a kind of cost is. The bank goes on believing
+def _quits(factor: float) -> worlds.Constants:
+    usual = worlds.Constants()
+    return replace(usual, quits=min(usual.quits * factor, 0.95))
+
+
+#: What is changed: how attackers react, or how dear a kind of cost is. The bank goes on believing
 #: what :class:`~casebook.cases.card_fraud.costs.Economics` says.
 CHANGES: Mapping[str, tuple[worlds.Constants, Mapping[str, float]]] = {
     "as it is": (worlds.Constants(), {}),
     "attackers who pass × 0.5": (_passes(0.5), {}),
     "attackers who pass × 2": (_passes(2), {}),
+    "attackers who give up × 0.5": (_quits(0.5), {}),
+    "attackers who give up × 2": (_quits(2), {}),
     "price of a lost customer × 0.5": (worlds.Constants(), {"churn": 0.5}),
     "price of a lost customer × 2": (worlds.Constants(), {"churn": 2.0}),
     "margin at the European cap": (worlds.Constants(), {"margin": CAP_DEBIT / worlds.MARGIN}),
 }
 #: What is compared there.
 COMPARED = tuple(
-    named(family) for family in ("three answers", "p × amount, confirm above", "p, block above")
+    named(family)
+    for family in (
+        *("three answers", "allow or confirm"),
+        *("p × amount, confirm above", "p, block above"),
+    )
 )
 
 
 def sensitivity(
-    seeds: Sequence[int] = SEEDS, names: Sequence[str] = tuple(CHANGES), customers: int = 250
+    seeds: Sequence[int] = SEEDS, names: Sequence[str] = tuple(CHANGES), customers: int = 400
 ) -> pd.DataFrame:
     """Change constants that nobody knows, one at a time, and compare policies at the guardrail.
 
