@@ -84,8 +84,17 @@ class Arrivals:
         return cls(seen, shares)
 
     def __call__(self, age: ArrayLike) -> np.ndarray:
-        """Return the share of the labels that have come by each age."""
-        place = np.searchsorted(self.delays, np.asarray(age, float), side="right")
+        """Return the share of the labels that have come by each age.
+
+        Raises
+        ------
+        ValueError
+            When an age is missing.
+        """
+        age = np.asarray(age, float)
+        if np.isnan(age).any():
+            raise ValueError(f"{int(np.isnan(age).sum())} ages are missing")
+        place = np.searchsorted(self.delays, age, side="right")
         return np.append(0.0, self.shares)[place]
 
 

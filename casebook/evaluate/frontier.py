@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from casebook.data.contracts import need_columns
+from casebook.columns import need_columns
 from casebook.evaluate.intervals import mean_interval
 
 COLUMNS = ("seed", "family", "policy", "friction", "cost")
@@ -57,13 +57,15 @@ def at_budget(table: pd.DataFrame, budget: float) -> pd.DataFrame:
     need_columns(table, COLUMNS, "the table")
     if not np.isfinite(table[["friction", "cost"]].to_numpy(float)).all():
         raise ValueError("a friction or cost of the table is not finite")
+    if table[["seed", "family", "policy"]].isna().any(axis=None):
+        raise ValueError("a seed, family or policy of the table is missing")
     rows = []
-    for name, part in table.groupby("family", sort=False):
+    for name, part in table.groupby("family", sort=False, observed=True):
         wide = part.pivot(index="seed", columns="policy", values=["friction", "cost"])
         if len(wide) < 2 or wide.isna().any(axis=None):
             raise ValueError(f"{name!r} needs every point in each of two or more worlds")
         others = (wide.sum() - wide) / (len(wide) - 1)
-        kept = others["cost"].where(others["friction"] <= budget)
+        kept = others["cost"].where(others["friction"] <= budget * (1 + 1e-9))
         if (alone := kept.isna().all(axis=1)).any():
             least = others["friction"].min(axis=1)[alone].max()
             raise ValueError(

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from casebook.data.contracts import need_columns
+from casebook.columns import need_columns
 
 DAY = pd.Timedelta(days=1)
 

@@ -104,8 +104,9 @@ def precision_of_weights(y: ArrayLike, score: ArrayLike) -> Callable[[np.ndarray
 
     def of(weight: np.ndarray) -> float:
         found = np.cumsum((weight * y)[order])[ends]
-        asked = np.maximum(np.cumsum(weight[order])[ends], 1)
-        return float(np.diff(found, prepend=0) @ (found / asked) / found[-1])
+        asked = np.cumsum(weight[order])[ends]
+        precision = np.divide(found, asked, out=np.zeros(len(ends)), where=asked > 0)
+        return float(np.diff(found, prepend=0) @ precision / found[-1])
 
     return of
 

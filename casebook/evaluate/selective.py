@@ -94,7 +94,8 @@ def recall(
     -------
     Estimate
         With the 95 % interval for freshly drawn frauds or groups; ``effective`` is how many frauds
-        of equal weight would tell as much.
+        of equal weight would tell as much. Where all labelled frauds were stopped, or none, they
+        tell nothing of the others: the interval goes from 0 to 1.
 
     Raises
     ------
@@ -112,6 +113,8 @@ def recall(
         error = np.bincount(np.unique(np.asarray(group)[rows], return_inverse=True)[1], error)
     se = float(np.sqrt((error**2).sum()) / w.sum())
     low, high = max(0.0, value - Z * se), min(1.0, value + Z * se)
+    if a.min() == a.max():
+        low, high = 0.0, 1.0
     return Estimate(value, se, low, high, float(w.sum() ** 2 / (w**2).sum()))
 
 
@@ -132,15 +135,27 @@ def coverage(
     -------
     dict
         ``truth``, ``mean`` of the estimates, ``low`` and ``high`` (of their middle 95 %),
-        ``covered`` (share of the intervals that hold the truth).
+        ``covered`` (share of the intervals that hold the truth). A draw in which no fraud has a
+        label is no estimate and does not hold it.
+
+    Raises
+    ------
+    ValueError
+        When there is no fraud, or no draw gives an estimate.
     """
     stopped, fraud = np.asarray(stopped, bool), np.asarray(fraud, bool)
+    if not fraud.any():
+        raise ValueError("no fraud: there is no recall to estimate")
     truth, found, rng = float(stopped[fraud].mean()), [], np.random.default_rng(0)
     for _ in range(draws):
         known = ~stopped | (rng.random(len(stopped)) < share)
+        if not (known & fraud).any():
+            continue
         one = recall(stopped, fraud, propensity_weights(stopped, known, share), group)
         found.append((one.value, one.low <= truth <= one.high))
+    if not found:
+        raise ValueError("no draw let a fraud through: hold back more, or for longer")
     values, covered = np.array(found, float).T
     low, high = np.quantile(values, [0.025, 0.975])
     told = {"truth": truth, "mean": values.mean(), "low": low, "high": high}
-    return told | {"covered": float(covered.mean())}
+    return told | {"covered": float(covered.sum() / draws)}

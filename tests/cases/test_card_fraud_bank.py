@@ -187,6 +187,28 @@ def test_answers_may_differ_by_channel_and_by_who_bears_the_fraud():
     assert Answers(exempted=True)([0.05], [501.0], where[:1]).tolist() == ["confirm"]
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Answers(price=np.nan), "price"),
+        (lambda: Answers(price=-1.0), "price"),
+        (lambda: Answers(holdback=2.0, key=b"k" * 32), "hold-back"),
+        (lambda: Answers(holdback=0.01, key=b"k" * 65), "16 to 64 bytes"),
+        (lambda: Answers(exempted=True)([0.1], [60]), "channel"),
+        (lambda: Answers(in_person=("allow", "block"))([0.1], [60]), "channel"),
+        (lambda: Answers(among=("allow", "confirm")).one(0.9, 60.0, 1), "three answers"),
+        (lambda: Cuts((0.5, 0.1), ("confirm", "block")), "do not rise"),
+        (lambda: Cuts((0.5,), ("confirm", "block")), "one for each tier"),
+        (lambda: Cuts((0.5,), ("confirm",))([np.nan], 60), "missing"),
+        (lambda: within(0.01, Answers(), np.ones(3), np.full(3, 60.0)), "genuine"),
+        (lambda: within(0.01, Answers(), np.array([]), np.array([])), "genuine"),
+    ],
+)
+def test_a_policy_that_has_no_meaning_is_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
 def test_no_training_is_left():
     world = simulate(seed=1, n_customers=100, days=40)
     with pytest.raises(ValueError, match="leaves no training from day 14 on"):
@@ -256,6 +278,18 @@ def test_a_period_of_a_world_is_cut_everywhere(here, ran):
     assert part.transactions["transaction"].tolist() == part.truth["transaction"].tolist()
     whole, first = cost(world), cost(between(world, world.start, here.start))
     pd.testing.assert_series_equal(first + cost(part), whole)
+
+
+def test_who_leaves_because_of_a_judged_day_is_counted(here):
+    """Who is blocked on the last judged day leaves at its midnight; the day after is not judged."""
+    last = here.world.end - 2 * bank.DAY
+    for day, judged in ((last, True), (last + bank.DAY, False)):
+
+        def blocks(batch, history, day=day):
+            return ["block" if history.now == day else "allow"] * len(batch)
+
+        world = simulate(blocks, SEED, CUSTOMERS, DAYS)
+        assert (cost(benchmarks.judged(world, here.start))["churn"] > 0) == judged
 
 
 def test_business_adds_up_and_knowing_everything_is_the_floor(here, ran):

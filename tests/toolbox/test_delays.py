@@ -98,3 +98,9 @@ def test_what_is_still_to_come_adds_up_to_what_comes_where_frauds_are_dense():
 def test_probabilities_that_cannot_be_are_refused(p, age, words):
     with pytest.raises(ValueError, match=words):
         still_to_come(p, age, Arrivals.fit([1], [2]))
+
+
+def test_a_missing_age_is_not_one_at_which_everything_has_come():
+    arrived = Arrivals.fit([1.0, 2.0], [5.0, 5.0])
+    with pytest.raises(ValueError, match="1 ages are missing"):
+        label_weights([1, 0], [np.nan, 2.0], arrived)

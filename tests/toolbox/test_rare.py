@@ -319,6 +319,7 @@ def test_average_precision_of_weights_is_that_of_the_library_and_its_gain_has_an
     for one in (score, score.round(1), np.zeros(2_000)):
         wanted = average_precision_score(y, one, sample_weight=weight)
         assert precision_of_weights(y, one)(weight) == pytest.approx(wanted, rel=1e-9)
+        assert precision_of_weights(y, one)(weight / 1e6) == pytest.approx(wanted, rel=1e-9)
     same = precision_gain(y, score, score, days)
     assert same == (0, 0, 0)
     worse = precision_gain(y, rng.normal(size=2_000), score, days)

@@ -77,3 +77,19 @@ def test_the_interval_of_a_recall_covers_as_often_as_its_clusters_let_it():
     told = coverage(stopped, fraud, group, 0.1)
     assert told["mean"] == pytest.approx(told["truth"], abs=0.05)
     assert told["covered"] > 0.85 and told["low"] < told["truth"] < told["high"]
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_frauds_of_one_side_tell_nothing_of_the_other(stopped):
+    told = recall([stopped] * 5, np.ones(5), np.ones(5))
+    assert (told.value, told.low, told.high) == (float(stopped), 0.0, 1.0)
+
+
+def test_a_draw_without_a_labelled_fraud_is_no_estimate_and_covers_nothing():
+    everything = np.ones(30, bool)
+    told = coverage(everything, everything, np.arange(30), 0.01)
+    assert told["mean"] == 1 and told["covered"] < 0.5
+    with pytest.raises(ValueError, match="no draw let a fraud through"):
+        coverage(everything, everything, np.arange(30), 1e-9)
+    with pytest.raises(ValueError, match="no fraud"):
+        coverage(everything, ~everything, np.arange(30), 0.1)

@@ -60,7 +60,8 @@ class Answers(Policy):
     Raises
     ------
     ValueError
-        When there is a hold-back and no key.
+        When there is a hold-back and no key, a price is not finite or below 0, or a hold-back is no
+        share.
 
     Examples
     --------
@@ -80,17 +81,29 @@ class Answers(Policy):
     key: bytes = b""
 
     def __post_init__(self) -> None:
-        if self.holdback and len(self.key) < 16:
+        if not 0 <= self.price < np.inf or not 0 <= self.holdback <= 1:
             raise ValueError(
-                "a hold-back that anybody can compute lets attackers through: give a key of 16 "
-                "bytes or more"
+                f"a price of {self.price} or a hold-back of {self.holdback}: a price is finite and "
+                "0 or more, a hold-back is a share"
+            )
+        if self.holdback and not 16 <= len(self.key) <= 64:
+            raise ValueError(
+                "a hold-back that anybody can compute lets attackers through: give a key of 16 to "
+                "64 bytes"
             )
 
     def __call__(self, probability: Any, amount: Any, channel: Any = None) -> np.ndarray:
         """Return the tier that is advised for each payment, shape (n,).
 
         ``channel`` is needed where answers or liability depend on it.
+
+        Raises
+        ------
+        ValueError
+            When it is needed and not given.
         """
+        if channel is None and (self.exempted or self.in_person is not None):
+            raise ValueError("this policy depends on the channel of a payment: give it")
         bears = channels.borne(channel, amount) if self.exempted else 1.0
         given = (probability, amount, self.economics, self.price)
         tier = cheapest(*given, self.among, bears)
@@ -120,7 +133,7 @@ class Answers(Policy):
         numbers = np.atleast_1d(np.asarray(number)).tolist()
         if not self.holdback:
             return np.zeros(len(numbers), bool)
-        draws = [hashlib.blake2b(b"%d" % n, digest_size=8, key=self.key[:64]) for n in numbers]
+        draws = [hashlib.blake2b(b"%d" % n, digest_size=8, key=self.key) for n in numbers]
         chance = np.array([int.from_bytes(draw.digest()) / 2**64 for draw in draws])
         return chance < self.share(amount)
 
@@ -134,8 +147,16 @@ class Answers(Policy):
     ) -> tuple[str, str]:
         """Return what is advised for one message, and what is done.
 
-        ``strict``: without the guardrail's price and the hold-back, where something is unknown.
+        ``strict``: without the guardrail's price and the hold-back, where something is unknown. The
+        kind of message says which answers there are and who bears the loss.
+
+        Raises
+        ------
+        ValueError
+            When the policy has answers or a liability of its own.
         """
+        if self.exempted or self.in_person is not None or self.among != ANSWERS:
+            raise ValueError("by message only the bank's own three answers are decided")
         price = 0.0 if strict else self.price
         advised = channels.answer(probability, amount, message, self.economics, price)[0]
         held = not strict and self.held(number, amount)[0]
@@ -155,6 +176,11 @@ class Cuts(Policy):
     by_amount : bool
         Whether the number is the expected loss, probability times amount.
 
+    Raises
+    ------
+    ValueError
+        When the cut-offs do not rise or are not one for each tier.
+
     Examples
     --------
     >>> Cuts((0.1, 0.5), ("confirm", "block"))([0.1, 0.2, 0.9], 60.0).tolist()
@@ -167,6 +193,10 @@ class Cuts(Policy):
     tiers: tuple[str, ...]
     by_amount: bool = False
 
+    def __post_init__(self) -> None:
+        if len(self.at) != len(self.tiers) or (np.diff(self.at) < 0).any():
+            raise ValueError(f"cut-offs {self.at} do not rise, or are not one for each tier")
+
     def __call__(self, probability: Any, amount: Any, channel: Any = None) -> np.ndarray:
         """Return the tier of each payment, shape (n,)."""
         place = np.searchsorted(self.at, self.number(probability, amount), side="left")
@@ -175,6 +205,8 @@ class Cuts(Policy):
     def number(self, probability: Any, amount: Any) -> np.ndarray:
         """Return what is compared with the cut-offs, shape (n,)."""
         p = np.asarray(probability, float)
+        if np.isnan(p).any():
+            raise ValueError(f"{int(np.isnan(p).sum())} probabilities are missing")
         return p * np.clip(amount, 0, None) if self.by_amount else p
 
 

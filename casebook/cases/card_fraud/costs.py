@@ -299,10 +299,12 @@ def price_within(limit: float, choose: Callable[[float], np.ndarray], genuine=No
     Raises
     ------
     ValueError
-        When the limit is not a share above 0, or no price meets it.
+        When the limit is not a share above 0, there is no genuine payment, or no price meets it.
     """
     if not 0 < limit <= 1:
         raise ValueError(f"limit is {limit}: a share above 0 is due")
+    if not len(choose(0.0)) or (genuine is not None and not np.sum(genuine) > 0):
+        raise ValueError("no genuine payment is expected: give those of some recent weeks")
 
     def asked(price: float) -> float:
         return float(np.average(choose(price) != "allow", weights=genuine))

@@ -167,19 +167,20 @@ def between(world: World, start: pd.Timestamp, end: pd.Timestamp | None = None) 
     """Return the part of a world that arrived from ``start`` until before ``end``.
 
     Transactions, truth, labels, faults, complaints and departures are cut; a customer counts as
-    left only if that was in the period.
+    left only if that was in the period. One who leaves does so at the midnight that ends a day: at
+    ``end`` because of the last day, at ``start`` because of the day before the period.
     """
     end = world.end if end is None else pd.Timestamp(end)
     rows = world.transactions["received"].between(start, end, inclusive="left")
     kept = world.transactions.loc[rows, "transaction"]
 
-    def of_time(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame[frame["time"].between(start, end, inclusive="left")]
+    def of_time(frame: pd.DataFrame, inclusive: str = "left") -> pd.DataFrame:
+        return frame[frame["time"].between(start, end, inclusive=inclusive)]
 
     def of_rows(frame: pd.DataFrame) -> pd.DataFrame:
         return frame[frame["transaction"].isin(kept)]
 
-    departures = of_time(world.departures)
+    departures = of_time(world.departures, "right")
     who = world.truth_customers
     stays = ~who["customer"].isin(departures["customer"])
     return replace(
