@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from casebook.serving.log import Log, Table
+from casebook.serving.log import Log, LogFailed, Table, chained
 from casebook.serving.tokens import Tokens
 
 
@@ -61,7 +61,7 @@ class AnchoredLog(Log):
         super().__init__(path, tables, version=version, read_only=read_only, hook=hook)
         # Nobody else writes to it: a lock that somebody holds all the same is not waited for.
         self._db.execute("PRAGMA busy_timeout = 100")
-        self._kinds, self._sign, self._kept = tuple(tables), sign, None
+        self._sign, self._kept, self._inode = sign, None, os.stat(path).st_ino
         if anchor is None:
             return
         if sign is None:
@@ -70,13 +70,14 @@ class AnchoredLog(Log):
             self._check(Path(anchor))
             if not read_only:
                 self._kept = os.open(anchor, os.O_RDWR | os.O_CREAT, 0o600)
+                self._keep(*self.anchor())
         except BaseException:
             self.close()
             raise
 
     def _check(self, anchor: Path) -> None:
         """Refuse a file that lacks a row which was there when the anchor was kept."""
-        if not anchor.exists():
+        if not anchor.exists() or not anchor.stat().st_size:  # killed while it was made
             if self.anchor().count:
                 raise LogCut(f"{self.path} has rows and its anchor {anchor} is gone.")
             return
@@ -90,17 +91,37 @@ class AnchoredLog(Log):
             raise LogCut(f"Row {last} of {self.path} is not what it was.")
 
     def holds(self, sequence: int, digest: str) -> bool:
-        """Say whether a row is there and has this hash."""
-        rows = [row for kind in self._kinds for row in self.find(kind, sequence=sequence)]
-        return [row["hash"] for row in rows] == [digest]
+        """Say whether a row is there, has this hash and is what the hash was made of."""
+        query = "SELECT * FROM {} WHERE sequence = ?"
+        with self._lock:
+            found = {
+                k: self._db.execute(query.format(k), (sequence,)).fetchone() for k in self.tables
+            }
+        rows = [(kind, dict(row)) for kind, row in found.items() if row is not None]
+        return [(row.pop("hash"), chained(kind, row)) for kind, row in rows] == [(digest, digest)]
 
     def append(self, kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Write a row, as of the log, and keep the new anchor."""
-        made = super().append(kind, row)
-        if self._kept is not None:
-            what = f"{made['sequence']:012d} {made['hash']}"
-            os.pwrite(self._kept, f"{what} {self._sign.sign(what.encode())}\n".encode(), 0)
+        """Write a row, as of the log, and keep the new anchor.
+
+        Raises
+        ------
+        LogFailed
+            As of the log, and when somebody has taken the file away. When the anchor cannot be
+            kept the row is there all the same: look at :meth:`anchor` after a failure.
+        """
+        try:
+            if os.stat(self.path).st_ino != self._inode:
+                raise FileNotFoundError("another file has its name")
+            made = super().append(kind, row)
+            if self._kept is not None:
+                self._keep(made["sequence"], made["hash"])
+        except OSError as error:
+            raise LogFailed(f"{self.path} or its anchor is not to be written: {error}.") from error
         return made
+
+    def _keep(self, count: int, digest: str) -> None:
+        what = f"{count:012d} {digest}"
+        os.pwrite(self._kept, f"{what} {self._sign.sign(what.encode())}\n".encode(), 0)
 
     def close(self) -> None:
         """Close the files and let another writer in."""

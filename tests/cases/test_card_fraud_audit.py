@@ -16,7 +16,7 @@ import pytest
 from card_fraud_fakes import TOKENS, life, payment
 from pace import patience
 
-from casebook.cases.card_fraud.audit import Audit, Conflict, Decision, Outcome
+from casebook.cases.card_fraud.audit import CONFLICTS, Audit, Conflict, Decision, Outcome
 from casebook.cases.card_fraud.schema import fingerprint
 from casebook.serving.anchored import LogCut
 from casebook.serving.drills import kill_drill
@@ -103,6 +103,15 @@ def check_another_payment_is_a_conflict(audit: Audit) -> None:
     assert audit.decision(1).input["amount"] == 23.3
     assert audit.count("conflicts") == 1  # each other payment is logged once
     assert audit.verify()
+
+
+def test_a_client_cannot_fill_the_disk_with_conflicts(audit):
+    audit.write(decision())
+    for cents in range(1, 51):
+        sent = payment(1, amount=cents / 100)
+        with pytest.raises(Conflict):
+            audit.write(decision(input=sent, fingerprint=fingerprint(sent)))
+    assert audit.count("conflicts") == CONFLICTS < 50
 
 
 def test_another_payment_with_the_same_request_is_a_conflict(audit):

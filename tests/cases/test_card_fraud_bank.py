@@ -20,6 +20,7 @@ from casebook.cases.card_fraud import (
     deployment,
     features,
     models,
+    parts,
     rules,
 )
 from casebook.cases.card_fraud.answers import (
@@ -459,7 +460,23 @@ def test_a_start_from_the_snapshot_reads_only_what_came_after(made, tmp_path):
     raw = bytearray((tmp_path / "a.sqlite.state").read_bytes())
     raw[200] ^= 1  # planted: somebody else's pickle is never opened
     (tmp_path / "a.sqlite.state").write_bytes(raw)
-    assert restored(tmp_path / "a.sqlite.state", again.audit, again.tokens) is None
+    assert restored(tmp_path / "a.sqlite.state", again.audit, again.tokens, made.layout()) is None
+    again.audit.close()
+
+
+def test_a_snapshot_of_other_master_data_is_not_read(made, tmp_path):
+    service = opened(made, tmp_path)
+    service.decide(json.dumps(made.payloads(1)[0]).encode())
+    service.save()
+    service.audit.close()
+    world = made.here.world
+    newcomer = world.customers.head(1).assign(customer=999_999)
+    here = replace(
+        made.here, world=replace(world, customers=pd.concat([world.customers, newcomer]))
+    )
+    again = opened(replace(made, here=here), tmp_path)
+    body = again.decide(json.dumps(made.payloads(2)[1] | {"customer": 999_999}).encode()).body
+    assert (body["why"], again.refused, again.unknown) == ("", 0, 0)
     again.audit.close()
 
 
@@ -474,7 +491,7 @@ def test_a_cold_model_is_asked_before_the_first_payment(made, tmp_path):
     options |= {"store": made.store(Tokens(b"0123456789abcdef")), "breaker": Breaker(budget_ms=40)}
     with Audit(tmp_path / "a.sqlite") as audit:
         decisions.Service(score=score, audit=audit, usual=made.usual.to_dict(), **options)
-        assert asked == [made.usual.to_dict()] * decisions.WARM_UP
+        assert asked == [made.usual.to_dict()] * parts.WARM_UP
         decisions.Service(
             score=lambda row: 1 / 0, audit=audit, usual={}, **options
         )  # says so later

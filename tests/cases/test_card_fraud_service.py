@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -137,6 +139,9 @@ def test_a_hard_rule_decides_without_the_model(make):
     assert service_of(app).store.seen[0][-1] == "declined"
 
 
+ONLINE = {"channel": "online", "entry": "typed"}
+
+
 @pytest.mark.parametrize(
     ("changes", "tier", "why"),
     [
@@ -144,7 +149,8 @@ def test_a_hard_rule_decides_without_the_model(make):
         ({"message": "recurring"}, "block", "no such answer"),
         ({"message": "offline", "amount": 5000.01}, "allow", "rule"),
         ({"message": "reversal", "amount": -20.0, "refund": True}, "allow", "no such answer"),
-        ({"message": "unauthenticated"}, "confirm", ""),
+        ({"message": "unauthenticated", **ONLINE}, "confirm", ""),
+        ({"message": "authenticated", **ONLINE}, "allow", "confirmed before"),
     ],
 )
 def test_a_message_gets_only_an_answer_that_it_leaves(make, changes, tier, why):
@@ -238,6 +244,20 @@ BAD = {
         "refund is not true",
     ),
     "an unknown message": (payment(message="cheque"), 422, "invalid transaction", "cheque"),
+    "a chip online": (payment(channel="online"), 422, "invalid transaction", "Entry is chip"),
+    "typed at a till": (payment(entry="typed"), 422, "invalid transaction", "Entry is typed"),
+    "offline online": (
+        payment(message="offline", **ONLINE),
+        422,
+        "invalid transaction",
+        "Message is offline",
+    ),
+    "a challenge at a till": (
+        payment(message="3-D Secure"),
+        422,
+        "invalid transaction",
+        "Message is 3-D Secure",
+    ),
     "absurd": (payment(amount=1e6), 422, "invalid transaction", "1,000,000.00 euro, beyond"),
     "an absurd refund": (payment(amount=-1e6, refund=True), 422, "invalid transaction", "beyond"),
     "tenths of a cent": (payment(amount=1.005), 422, "invalid transaction", "two decimals"),
@@ -574,6 +594,44 @@ def test_without_a_record_there_is_no_decision(make, caplog):
     assert audit.verify()
 
 
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")
+def test_a_row_that_is_written_and_not_anchored_reaches_the_store(make, tmp_path, caplog):
+    """The disk of the anchor is full: no reply, yet the row counts, live as after a restart."""
+    anchored = {"anchor": tmp_path / "anchor", "sign": TOKENS}
+    app = make(audit=Audit(tmp_path / "a.sqlite", **anchored))
+    service = service_of(app)
+    post(app, payment(1))
+    kept, service.audit._kept = service.audit._kept, os.open(FULL, os.O_RDWR)
+    for body, path in ((payment(2), "/decisions"), (report(1, "chargeback"), "/outcomes")):
+        assert post(app, body, path).json()["error"] == "no record"
+    assert ask(app, "GET", "/health").json()["status"] == "degraded"
+    os.close(service.audit._kept)
+    service.audit._kept = kept
+    again = post(app, payment(2))
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert [entry[0] for entry in service.store.seen] == ["observe", "observe", "learn"]
+    assert post(app, payment(3)).status_code == 200
+    assert kept_of(app, 3)["features"] == {"seen": 2.0, "card": 2.0}
+    assert ask(app, "GET", "/health").json()["status"] == "ok"
+    assert post(app, report(1, "chargeback"), "/outcomes").headers["Idempotent-Replayed"]
+    app = make(again=True, audit=Audit(tmp_path / "other.sqlite"))
+    fresh = CountingStore()
+    service.audit.close()
+    with Audit(tmp_path / "a.sqlite", **anchored) as audit:
+        rebuild(fresh, audit)
+    assert fresh.seen == service.store.seen
+
+
+def test_a_snapshot_that_fails_is_no_failure_of_a_payment(make, tmp_path, caplog):
+    app = make(state=tmp_path / "no" / "such", every=2)
+    assert [post(app, payment(n)).status_code for n in (1, 2, 3, 4, 5)] == [200] * 5
+    health = ask(app, "GET", "/health").json()
+    assert (health["failed_snapshots"], health["status"]) == (2, "ok")
+
+
 def test_nobody_waits_for_ever(make):
     app = make(patience=0.02)
     with service_of(app)._lock:
@@ -702,11 +760,20 @@ def check_stand_in(app, card_test) -> None:
     """Without a model small amounts pass, larger ones are asked, a card test never passes."""
     told = [post(app, payment(n, amount=a)).json() for n, a in ((1, 149.0), (2, 151.0))]
     assert [body["tier"] for body in told] == ["allow", "confirm"]
+    confirmed = payment(4, message="authenticated", amount=400.0, **ONLINE)
+    assert post(app, confirmed).json()["tier"] == "allow"  # its owner was asked
     assert told[1]["reasons"] == ["stand-in: over 150 euro without a model"]
     assert post(app, card_test).json()["tier"] == "block"
 
 
 CARD_TEST = payment(3, message="verification", amount=0.0)
+
+
+def test_no_card_is_verified_without_a_model(make):
+    app = make(score=None)
+    body = post(app, CARD_TEST).json()
+    assert (body["tier"], body["why"]) == ("block", "absent")
+    assert body["reasons"] == ["stand-in: a verification without a model"]
 
 
 def suspects(features, event):
@@ -724,7 +791,7 @@ def test_a_service_without_a_stand_in_or_that_allows_what_it_cannot_ask_is_found
     allowed = {"tier": "allow"}
     monkeypatch.setattr(
         decisions,
-        "_permitted",
+        "permitted",
         lambda made, kind: made | (allowed if kind == "verification" else {}),
     )
     with pytest.raises(AssertionError):
@@ -747,6 +814,41 @@ def test_what_is_left_when_parts_fail(make, caplog):
         "tiers": ("rules", "allow", "no tier"),
         "tier": ("rules", "allow", "no tier"),
     }
+
+
+@pytest.mark.parametrize(
+    ("parts_", "fault"),
+    [
+        ({"policy": SimpleNamespace(one=broken)}, "no model"),
+        ({"rules": broken}, "rules failed"),
+        ({"gateway": True, "clock": lambda: NOW - timedelta(hours=2)}, "clock"),
+    ],
+    ids=["policy", "rules", "clock"],
+)
+def test_health_alarms_when_a_part_fails_again_and_again(make, caplog, parts_, fault):
+    app, body = make(**parts_), stamped if "gateway" in parts_ else payment
+    states = []
+    for number in range(1, 13):
+        assert post(app, body(number)).status_code == 200
+        states.append(ask(app, "GET", "/health").json())
+    assert [s["status"] for s in states] == ["ok"] * 10 + ["degraded"] * 2
+    assert states[-1]["recent"] == {fault: 12} and states[-1]["breaker"]["state"] == "closed"
+
+
+def test_an_unknown_customer_is_asked_and_does_not_alarm(make):
+    app = make(customers={7})
+    body = post(app, payment(1, customer=8)).json()
+    assert (body["tier"], body["source"], body["why"]) == ("confirm", "rules", "unknown customer")
+    assert post(app, report(1, "denied"), "/outcomes").status_code == 200
+    assert post(app, payment(2)).json()["source"] == "model"
+    for again in (False, True):
+        app = make(again=True, customers={7}) if again else app
+        health = ask(app, "GET", "/health").json()
+        assert (health["status"], health["unknown_customers"]) == ("ok", 1)
+        assert [entry[0] for entry in service_of(app).store.seen] == ["observe"]
+    # A deployment that knows the customer takes in what happened before.
+    seen = service_of(make(again=True, customers={7, 8})).store.seen
+    assert [entry[0] for entry in seen] == ["observe", "settle", "learn", "observe"]
 
 
 def test_at_an_unknown_terminal_the_policy_is_strict(make):
@@ -879,7 +981,7 @@ def test_a_gateway_stamps_each_attempt(make):
 
 
 def test_disorder_is_straightened_and_a_wrong_clock_is_put_aside(make):
-    app = make(gateway=True)
+    app = make(gateway=True, limits=Limits(jump=timedelta(minutes=30)))  # it is a replay
     late = {"time": "2025-07-01T11:00:00Z"}
     for number in (100, 40, 40 - 1):
         reply = post(app, stamped(number, **late)).json()
@@ -890,6 +992,18 @@ def test_disorder_is_straightened_and_a_wrong_clock_is_put_aside(make):
     rows = list(service_of(app).audit.records())
     assert [row.received[-13:] for row in rows] == [*["11:01:40.000Z"] * 4, "11:01:41.000Z"]
     check_is_refused(app, payment(5), 422, "invalid transaction", "transaction is missing")
+
+
+def test_a_gateway_that_is_ahead_does_not_stop_the_time(make):
+    now = [NOW]
+    app = make(gateway=True, clock=lambda: now[0])
+    for number in range(1, 51):
+        now[0] = NOW + timedelta(minutes=5 * number)
+        ahead = (now[0] + timedelta(seconds=90)).isoformat() + "Z"
+        body = post(app, stamped(number, received=ahead, time=ahead)).json()
+        assert body["clock"] == "0:01:30 ahead of the service's clock"
+        assert service_of(app)._latest == now[0]
+    assert ask(app, "GET", "/health").json()["status"] == "degraded"
 
 
 def test_a_number_that_is_taken_is_a_conflict(make):

@@ -26,6 +26,8 @@ from casebook.serving.strict import unstamp
 
 #: Version of the tables.
 VERSION = 3
+#: Other payments under one request id that are kept: a client must not fill the disk.
+CONFLICTS = 10
 #: What is known of a decision at once; a confirmation's outcome comes later.
 OUTCOME = {"allow": "approved", "block": "declined"}
 #: Reports that are evidence of fraud.
@@ -176,13 +178,14 @@ class Audit(AnchoredLog):
         ------
         Conflict
             When the request id was used for another payment. It is logged, each other payment
-            once.
+            once and :data:`CONFLICTS` at most.
         """
         with self.alone():
             before = self.decision(request)
             if before is None or before.fingerprint == fingerprint:
                 return before
-            if not self.find("conflicts", request=request, fingerprint=fingerprint):
+            kept = [row["fingerprint"] for row in self.find("conflicts", request=request)]
+            if fingerprint not in kept and len(kept) < CONFLICTS:
                 row = {"request": request, "received": received, "fingerprint": fingerprint}
                 self.append("conflicts", {**row, "input": sent})
             raise Conflict(f"request {request} was decided at {before.decided} for other values")

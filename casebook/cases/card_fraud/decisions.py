@@ -8,14 +8,16 @@
 One at a time, because two purchases of a stolen card within a millisecond must see each other:
 the features of the second count the first. The audit is written before the store and the
 reply. A process that is killed in between has lost nothing: what was not written was not
-replied, the client asks again; what was written is found again under its request id, and
-:func:`rebuild` brings a store to the same state.
+replied, the client asks again; what was written is found again under its request id. The store is
+told what the audit holds, by :func:`rebuild`, after each row and before each turn: a row that was
+written by a turn that failed reaches it with the next.
 
 A payment is never refused for what is not its fault: a wrong clock of the gateway is put aside and
-the payment counts as arriving after the one before it; at an unknown terminal the model decides
-without the guardrail's price; a backlog goes to the rules. Without a model the bank does what the
-card scheme does in its name when it does not answer at all (*stand-in*): small amounts pass, for
-larger ones the owner is asked. The reply and the audit say so.
+the payment counts as arriving after the one before it, or now; at an unknown terminal the model
+decides without the guardrail's price; an unknown customer is asked; a backlog goes to the rules.
+Without a model the bank does what the card scheme does in its name when it does not answer at all
+(*stand-in*): small amounts pass, for larger ones the owner is asked, no card is verified. The reply
+and the audit say so.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -42,10 +45,13 @@ from casebook.cases.card_fraud.parts import (
     Rules,
     Score,
     Store,
+    latest_of,
+    made_of,
+    permitted,
     rebuild,
     sane,
-    told,
     utc_now,
+    warm,
 )
 from casebook.cases.card_fraud.schema import (
     CONFIRMATIONS,
@@ -71,8 +77,10 @@ log = logging.getLogger(__name__)
 
 #: What a rule says when it has nothing to say.
 PASS = "pass"
-#: Calls of a model before the first payment: a cold one would miss its budget.
-WARM_UP = 3
+#: Why a payment of a customer whom the store does not know is not decided by the model.
+UNKNOWN = "unknown customer"
+#: Health looks at so many decisions and is degraded when more than so many have the same fault.
+RECENT, FAULTY = 100, 10
 
 
 class Service:
@@ -96,6 +104,8 @@ class Service:
     terminals : container of int, optional
         The bank's terminals. At another one the policy is asked strictly, without the guardrail's
         price: a shop that opened today is no reason to refuse, and a favourite of fraudsters.
+    customers : container of int, optional
+        Those whom the store knows. Another one, new since the deployment, is asked.
     stand_in : float
         Euro up to which a payment passes when the model does not answer and no rule speaks against
         it; above, its owner is asked. An attacker who can slow the service down must not gain by
@@ -122,6 +132,8 @@ class Service:
         Whether to bring the store up to date; false when it has seen the audit's events.
     state : Path, optional
         File of the store's snapshot.
+    layout : str
+        What the store is made of, code and master data: a snapshot of another one is not read.
     every : int
         Decisions from one snapshot to the next.
     hook : callable, optional
@@ -140,6 +152,7 @@ class Service:
         tokens: Tokens,
         fallback: Rules | None = None,
         terminals: Container[int] | None = None,
+        customers: Container[int] | None = None,
         stand_in: float = 150.0,
         usual: Mapping[str, float] | None = None,
         model: str = "unnamed",
@@ -152,24 +165,29 @@ class Service:
         patience: float = 5.0,
         restore: bool = True,
         state: Path | None = None,
+        layout: str = "",
         every: int = 20_000,
         hook: Callable[[str], None] | None = None,
     ) -> None:
         self.score, self.rules, self.policy, self.tokens = score, rules, policy, tokens
         self.audit, self.breaker, self.fallback = audit, breaker, fallback or rules
         self.terminals, self.model, self.rules_version = terminals, model, rules_version
-        self.stand_in = stand_in
+        self.stand_in, self.customers = stand_in, customers
         self.gateway, self.clock, self.limits = gateway, clock, limits or Limits()
         self.shed, self.patience, self._first = shed, patience, first
         self._hook = hook or (lambda point: None)
         self._lock = threading.Lock()
-        self._state, self._every = state, every
-        self.store, seen = restored(state, audit, tokens) or (store, 0)
-        self.refused = rebuild(self.store, audit, seen).refused if restore else 0
-        self._latest = _latest(audit, self.store)
+        self._state, self._layout, self._every, self._since = state, layout, every, 0
+        self.store, seen = restored(state, audit, tokens, layout) or (store, 0)
+        self._told = seen if restore else audit.anchor().count
+        self.refused = self.unknown = self.unsaved = 0
+        self._recent: deque[set[str]] = deque(maxlen=RECENT)
+        self._written = True
+        self._latest = latest_of(audit, self.store)
+        self._catch_up()
         self._feed = FeedClock(jump=self.limits.jump.total_seconds())
         if score is not None and usual is not None:
-            _warm(score, usual)
+            warm(score, usual)
 
     # Decisions --------------------------------------------------------------------------------
 
@@ -212,10 +230,10 @@ class Service:
                 0, "", "overload" if late else "", [], self.model, self.rules_version, 0.0,
             )  # fmt: skip
             decision = self.audit.write(self._decided(blank, start))
-            self._latest = received
-            self.refused += not told(self.store, decision)
+            self._catch_up()
             self._hook("observed")
-            if decision.sequence % self._every == 0:
+            self._since += 1
+            if self._since >= self._every:
                 self._save()
         return Reply(200, reply(decision))
 
@@ -233,21 +251,26 @@ class Service:
             decision = self.audit.decision(report.request)
             if decision is None:
                 raise _unknown(report.request)
-            last = self.audit.anchor().count
+            last = self._told
             outcome = self._outcome(report, decision)
             with _conflicts("Send what changed as a dispute: a report is not taken back."):
                 outcome = self.audit.report(outcome)
             replayed = outcome.sequence <= last
-            if not replayed:
-                self.refused += not told(self.store, outcome)
+            self._catch_up()
         kept = ("request", "transaction", "outcome", "at")
         return Reply(200, {name: getattr(outcome, name) for name in kept}, replayed)
 
     def health(self) -> Reply:
-        """Return whether the model decides, and what is behind it."""
+        """Return whether the model decides, and what is behind it.
+
+        ``recent`` counts faults of the last :data:`RECENT` decisions: no model, rules that fail,
+        clocks put aside.
+        """
         breaker = self.breaker.snapshot()
         sequence, digest = self.audit.anchor()
+        recent = Counter(fault for faults in list(self._recent) for fault in faults)
         well = breaker["state"] == "closed" and not self.refused and self.score is not None
+        well = well and self._written and max(recent.values(), default=0) <= FAULTY
         return Reply(
             200,
             {
@@ -255,8 +278,11 @@ class Service:
                 "model": self.model if self.score is not None else None,
                 "rules": self.rules_version,
                 "breaker": breaker,
-                "audit": {"sequence": sequence, "hash": digest},
+                "audit": {"sequence": sequence, "hash": digest, "written": self._written},
+                "recent": dict(recent),
                 "refused_by_store": self.refused,
+                "unknown_customers": self.unknown,
+                "failed_snapshots": self.unsaved,
             },
         )
 
@@ -272,8 +298,14 @@ class Service:
             self._save()
 
     def _save(self) -> None:
-        if self._state is not None:
-            saved(self._state, self.store, self.audit, self.tokens)
+        self._since = 0
+        if self._state is None:
+            return
+        try:
+            saved(self._state, self.store, self.audit, self.tokens, self._layout)
+        except Exception:  # the next start takes longer: no reason to fail
+            self.unsaved += 1
+            log.exception("no snapshot of the store")
 
     # Steps ------------------------------------------------------------------------------------
 
@@ -285,13 +317,26 @@ class Service:
             what = f"Others have been waiting for more than {self.patience:g} s."
             raise Problem(503, "busy", what, again)
         try:
+            self._catch_up()
+            last = self._told
             yield
+            self._written |= self._told > last
         except LogFailed as error:
+            self._written = False
             log.error("%s", error)
-            what = "The decision could not be recorded, so none was made."
+            what = "It could not be recorded for certain: there is no answer yet."
             raise Problem(503, "no record", what, again) from error
         finally:
             self._lock.release()
+
+    def _catch_up(self) -> None:
+        """Tell the store what the audit holds and it has not seen."""
+        last = self.audit.anchor().count
+        if last > self._told:
+            done = rebuild(self.store, self.audit, self._told, self.customers)
+            self.refused += done.refused
+            self.unknown += done.unknown
+            self._told, self._latest = last, latest_of(self.audit, self.store)
 
     def _arrival(self, payment: Payment) -> datetime:
         return payment.received if isinstance(payment, Stamped) else self.clock()
@@ -299,14 +344,17 @@ class Service:
     def _believed(self, payment: Payment) -> tuple[datetime, str]:
         """Return the moment from which a payment counts, and what is wrong with its clock.
 
-        A clock that is wrong moves nothing: the payment counts as arriving with the one before it.
+        The payment of a wrong clock counts as arriving with the one before it. One that is ahead
+        may be ahead for long: then the service's own clock goes on, unless what comes is replayed.
         """
         arrived, now = self._arrival(payment), self.clock()
         latest = self._latest or min(arrived, now)
         if not self.gateway or abs(arrived - now) <= self.limits.skew:
             return max(arrived, latest), ""  # the service's own clock may step back
         if arrived > now:
-            return latest, f"{arrived - now} ahead of the service's clock"
+            live = now - latest <= self.limits.jump
+            wrong = f"{arrived - now} ahead of the service's clock"
+            return max(latest, now) if live else latest, wrong
         if latest - arrived > self.limits.disorder:
             return latest, f"{latest - arrived} behind a transaction that was decided"
         try:
@@ -328,24 +376,34 @@ class Service:
         event = event_of(blank)
         features, why = self._features(event, blank.why)
         kind = blank.input.get("message", "purchase")
-        made = _permitted(self._choose(features, event, why, kind), kind)
+        faults = {"clock"} if blank.clock else set()
+        made = permitted(self._choose(features, event, why, kind, faults), kind)
+        if made["source"] == "rules" and made["why"] not in ("rule", UNKNOWN):
+            faults.add("no model")
+        self._recent.append(faults)
         made |= {"features": features}
         made |= {"decided": stamp(max(self.clock(), unstamp(blank.received)))}
         return Decision(**vars(blank) | made | {"ms": (time.perf_counter() - start) * 1000})
 
     def _features(self, event: dict[str, Any], why: str) -> tuple[dict[str, float], str]:
         """Return the features, and why the model is not to use them."""
+        if self.customers is not None and event["customer"] not in self.customers:
+            return {}, UNKNOWN
         try:
             return dict(self.store.features(event)), why
         except Exception:
             log.exception("no features of request %s", event["request"])
             return {}, why or "no features"
 
-    def _choose(self, features: dict, event: dict, why: str, kind: str) -> dict[str, Any]:
+    def _choose(
+        self, features: dict, event: dict, why: str, kind: str, faults: set[str]
+    ) -> dict[str, Any]:
         """Return tier, source, why, reasons and probability: rules, model, fall-back."""
-        tier, reason = self._ask(self.rules, features, event)
+        if why == UNKNOWN:
+            return made_of("confirm", "rules", why, ["a customer whom the store does not know"])
+        tier, reason = self._ask(self.rules, features, event, faults)
         if tier in TIERS:
-            return _made(tier, "rules", "rule", [reason])
+            return made_of(tier, "rules", "rule", [reason])
         strict = self.terminals is not None and event["terminal"] not in self.terminals
         if not why:
             answer = self.breaker.ask(self.score, features, sane)
@@ -357,22 +415,25 @@ class Service:
                     both = self.policy.one(*given)
                     if all(tier in TIERS for tier in both):
                         note = "unknown terminal" if strict else ""
-                        return _made(both[1], "model", note, reasons, probability, both[0])
+                        return made_of(both[1], "model", note, reasons, probability, both[0])
                     log.error("the policy answers %r", both)
                 except Exception:
                     log.exception("no tier of request %s", event["request"])
                 why = "no tier"
-        tier, reason = self._ask(self.fallback, features, event)
+        tier, reason = self._ask(self.fallback, features, event, faults)
         if tier not in (PASS, *TIERS):
             why += ", no rules"
         if tier not in TIERS[1:]:
-            small = event["amount"] <= self.stand_in
-            tier, limit = ("allow", "up to") if small else ("confirm", "over")
-            reason = f"stand-in: {limit} {self.stand_in:g} euro without a model"
-        return _made(tier, "rules", why, [reason])
+            tier, what = "confirm", f"over {self.stand_in:g} euro"
+            if message(kind).stake is not None:
+                what = "a verification"
+            elif event["amount"] <= self.stand_in:
+                tier, what = "allow", f"up to {self.stand_in:g} euro"
+            reason = f"stand-in: {what} without a model"
+        return made_of(tier, "rules", why, [reason])
 
-    def _ask(self, rules: Rules, features: dict, event: dict) -> tuple[str, str]:
-        """Return what rules say; an empty tier when they fail."""
+    def _ask(self, rules: Rules, features: dict, event: dict, faults: set[str]) -> tuple[str, str]:
+        """Return what rules say; an empty tier, and a fault more, when they fail."""
         try:
             tier, reason = rules(dict(features), dict(event))
             if tier == PASS or tier in TIERS:
@@ -380,6 +441,7 @@ class Service:
             log.error("rules answer %r", tier)
         except Exception:
             log.exception("no rules for request %s", event["request"])
+        faults.add("rules failed")
         return "", ""
 
     def _outcome(self, report: Report, decision: Decision) -> Outcome:
@@ -418,55 +480,8 @@ def reply(decision: Decision) -> dict[str, Any]:
     return {name: getattr(decision, name) for name in kept} | {"decided_ms": round(decision.ms, 3)}
 
 
-def _made(
-    tier: str,
-    source: str,
-    why: str,
-    reasons: Sequence[str],
-    probability: float | None = None,
-    advised: str = "",
-) -> dict[str, Any]:
-    return {
-        "advised": advised or tier,
-        "tier": tier,
-        "holdback": int(bool(advised) and advised != tier),
-        "source": source,
-        "why": why,
-        "reasons": list(reasons),
-        "probability": probability,
-    }
-
-
-def _permitted(made: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Return a decision that the message leaves: where nobody can be asked, a harder one."""
-    answers = message(kind).answers
-    if made["tier"] in answers or (made["tier"] == "call" and "confirm" in answers):
-        return made
-    harder = [tier for tier in answers if TIERS.index(tier) > TIERS.index(made["tier"])]
-    tier = harder[0] if harder else answers[-1]
-    return made | {"tier": tier, "why": made["why"] or "no such answer"}
-
-
-def _latest(audit: Audit, store: Store) -> datetime | None:
-    """Return the arrival of the last event that the audit or the store has seen."""
-    last, now = audit.last_received(), getattr(store, "now", None)
-    seen = [unstamp(last)] if last else []
-    seen += [] if now is None else [now.to_pydatetime() if hasattr(now, "value") else now]
-    return max(seen, default=None)
-
-
 def _seconds(moment: datetime) -> float:
     return (moment - datetime(2000, 1, 1)).total_seconds()
-
-
-def _warm(score: Score, usual: Mapping[str, float]) -> None:
-    """Ask the model a few times, for nothing: what it loads at its first call is then loaded."""
-    for _ in range(WARM_UP):
-        try:
-            score(dict(usual))
-        except Exception:  # the breaker will say so
-            log.exception("the model fails on a usual payment")
-            return
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import pandas as pd
 from casebook.cases.card_fraud.world import simulate
 from casebook.cases.card_fraud.world.constants import CATEGORIES, ENTRIES, SNAPSHOT
 from casebook.serving.breaker import Breaker
+from casebook.serving.log import canonical, sha256
 from casebook.serving.reasons import lost_when_usual, top_reasons
 from casebook.serving.tokens import Tokens, key_at
 
@@ -79,6 +80,14 @@ class Deployment:
         store = features.OnlineStore(self.here.world.terminals, self.here.world.customers)
         store.warm(*self.past(tokens))
         return store
+
+    def layout(self) -> str:
+        """Return a digest of what a store is made of: its code, the master data, the first day."""
+        files = sorted(Path(features.__file__).parent.glob("*.py"))
+        code = [file.read_text("utf-8") for file in files]
+        tables = (self.here.world.customers, self.here.world.terminals)
+        data = [pd.util.hash_pandas_object(table).tolist() for table in tables]
+        return sha256(canonical([code, str(self.here.start), data]))
 
     def score(self, row: Mapping[str, float]) -> tuple[float, Sequence[str]]:
         """Return probability and reasons of one event."""
@@ -184,9 +193,11 @@ def app(
         tokens=tokens,
         usual=made.usual.to_dict(),
         state=Path(f"{audit}.state"),
+        layout=made.layout(),
         audit=Audit(Path(audit), anchor=f"{audit}.anchor", sign=tokens),
         breaker=Breaker(budget_ms=budget_ms),
         terminals=frozenset(made.here.world.terminals["terminal"].tolist()),
+        customers=frozenset(made.here.world.customers["customer"].tolist()),
         model="bank's model of the small world",
         rules_version=f"{len(rules.RULES)} rules",
         gateway=True,

@@ -7,18 +7,22 @@ so that a test can plant a part that fails.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from numbers import Real
 from typing import Any, Protocol
 
 from casebook.cases.card_fraud.audit import EVIDENCE, OUTCOME, Audit, Decision, Outcome, event_of
+from casebook.cases.card_fraud.channels import message
 from casebook.cases.card_fraud.schema import CONFIRMATIONS
+from casebook.cases.card_fraud.world.constants import TIERS
 from casebook.serving.strict import unstamp
 
 log = logging.getLogger(__name__)
 
+#: Calls of a model before the first payment: a cold one would miss its budget.
+WARM_UP = 3
 #: Takes the features of a transaction, returns the probability of fraud and the reasons for it.
 Score = Callable[[dict[str, float]], tuple[float, Sequence[str]]]
 
@@ -62,11 +66,12 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What :func:`rebuild` put into the store, and what the store refused."""
+    """What :func:`rebuild` read, what the store refused, and payments of unknown customers."""
 
     decisions: int
     outcomes: int
     refused: int
+    unknown: int
 
 
 def sane(value: tuple[float, Sequence[str]]) -> tuple[float, list[str]]:
@@ -84,8 +89,10 @@ def sane(value: tuple[float, Sequence[str]]) -> tuple[float, list[str]]:
     return probability, list(reasons)
 
 
-def rebuild(store: Store, audit: Audit, after: int = 0) -> Rebuilt:
-    """Bring a store that has not seen the audit's events to where the service's store was.
+def rebuild(
+    store: Store, audit: Audit, after: int = 0, customers: Container[int] | None = None
+) -> Rebuilt:
+    """Tell a store the events of the audit that it has not seen.
 
     Parameters
     ----------
@@ -94,18 +101,25 @@ def rebuild(store: Store, audit: Audit, after: int = 0) -> Rebuilt:
     audit : Audit
     after : int
         Row of the audit that the store has seen last.
+    customers : container of int, optional
+        Those whom the store knows: of others it is told nothing.
 
     Returns
     -------
     Rebuilt
         An event that the store refuses is counted and left out, as it was when it happened.
     """
-    decisions = outcomes = refused = 0
+    decisions = outcomes = refused = unknown = 0
     for record in audit.records(after):
-        decisions += isinstance(record, Decision)
-        outcomes += isinstance(record, Outcome)
-        refused += not told(store, record)
-    return Rebuilt(decisions, outcomes, refused)
+        made = isinstance(record, Decision)
+        decisions += made
+        outcomes += not made
+        payment = record if made or customers is None else audit.decision(record.request)
+        if customers is None or payment.input["customer"] in customers:
+            refused += not told(store, record)
+        else:
+            unknown += made
+    return Rebuilt(decisions, outcomes, refused, unknown)
 
 
 def told(store: Store, record: Decision | Outcome) -> bool:
@@ -131,3 +145,56 @@ def utc_now() -> datetime:
     """Return the time in UTC, without a zone, to the millisecond."""
     now = datetime.now(UTC).replace(tzinfo=None)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def made_of(
+    tier: str,
+    source: str,
+    why: str,
+    reasons: Sequence[str],
+    probability: float | None = None,
+    advised: str = "",
+) -> dict[str, Any]:
+    """Return what was decided, as columns of a decision."""
+    return {
+        "advised": advised or tier,
+        "tier": tier,
+        "holdback": int(bool(advised) and advised != tier),
+        "source": source,
+        "why": why,
+        "reasons": list(reasons),
+        "probability": probability,
+    }
+
+
+def permitted(made: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return a decision that the message leaves: where nobody can be asked, a harder one.
+
+    Who has confirmed is not asked again.
+    """
+    answers = message(kind).answers
+    if made["tier"] in answers or (made["tier"] == "call" and "confirm" in answers):
+        return made
+    if made["tier"] in ("confirm", "call") and message(kind).confirmed:
+        return made | {"tier": "allow", "why": made["why"] or "confirmed before"}
+    harder = [tier for tier in answers if TIERS.index(tier) > TIERS.index(made["tier"])]
+    tier = harder[0] if harder else answers[-1]
+    return made | {"tier": tier, "why": made["why"] or "no such answer"}
+
+
+def latest_of(audit: Audit, store: Store) -> datetime | None:
+    """Return the arrival of the last event that the audit or the store has seen."""
+    last, now = audit.last_received(), getattr(store, "now", None)
+    seen = [unstamp(last)] if last else []
+    seen += [] if now is None else [now.to_pydatetime() if hasattr(now, "value") else now]
+    return max(seen, default=None)
+
+
+def warm(score: Score, usual: Mapping[str, float]) -> None:
+    """Ask the model a few times, for nothing: what it loads at its first call is then loaded."""
+    for _ in range(WARM_UP):
+        try:
+            score(dict(usual))
+        except Exception:  # the breaker will say so
+            log.exception("the model fails on a usual payment")
+            return

@@ -22,6 +22,9 @@ CONFIRMATIONS = ("confirmed", "denied", "abandoned")
 REPORTS = (*CONFIRMATIONS, "chargeback")
 #: Kinds of messages.
 KINDS = tuple(MESSAGES)
+#: Where a message can come from, of those that do not come from everywhere.
+AT = dict.fromkeys(("3-D Secure", "authenticated", "unauthenticated"), "online")
+AT["offline"] = "in person"
 #: Fields that belong to an attempt, not to the payment: a retry has others.
 STAMPS = ("transaction", "received")
 
@@ -81,7 +84,10 @@ class Payment(Strict):
     """A payment as a terminal asks for it; the service stamps number and arrival."""
 
     invalid = "invalid transaction"
-    remedy = "A refund is negative, a verification 0, all else above 0."
+    remedy = (
+        "A refund is negative, a verification 0, all else above 0; who types or stores a card "
+        "pays online, a chip and a terminal that was offline are there in person."
+    )
     hidden = frozenset({"card"})
 
     request: Number
@@ -113,6 +119,15 @@ class Payment(Strict):
             raise ValueError("amount is negative and refund is not true")
         if self.amount > 0 and self.refund:
             raise ValueError("refund is true and amount is positive")
+        return self
+
+    @model_validator(mode="after")
+    def _place(self) -> Payment:
+        online = self.channel == "online"
+        if online != (self.entry in ("typed", "stored")):
+            raise ValueError(f"entry is {self.entry} and channel is {self.channel}")
+        if self.message in AT and online != (AT[self.message] == "online"):
+            raise ValueError(f"message is {self.message} and channel is {self.channel}")
         return self
 
 
