@@ -389,15 +389,18 @@ def test_the_hold_back_is_drawn_by_a_secret_less_for_large_amounts_and_never_bey
     assert answers.one(0.9, 20.0, kept) == ("block", "allow") == answers.one(0.9, 20.0, kept)
     assert answers.one(0.9, 20.0, kept, strict=True) == ("block", "block")
     assert not Answers().held(numbers, 20.0).any()
-    with pytest.raises(ValueError, match="give a key of 16 bytes"):
+    with pytest.raises(ValueError, match="give a key of 16 to 64 bytes"):
         Answers(holdback=0.01)
 
 
-def test_the_service_meets_the_guardrail(made, model):
-    late = made.here.test[made.here.test["y"] == 0]
-    tiers = made.answers(model.score(made.here.X.loc[late.index]), late["amount"])
-    free = Answers()(model.score(made.here.X.loc[late.index]), late["amount"])
-    assert np.mean(tiers != "allow") < 2 * GUARDRAIL < np.mean(free != "allow")
+def test_the_service_keeps_the_guardrail_on_what_it_was_set_on(made, model):
+    recent = made.here.expected(model.score)
+    asked, free = (friction(each(*recent), recent[0]) for each in (made.answers, Answers()))
+    assert 0.5 * GUARDRAIL < asked <= GUARDRAIL < free
+    late = made.here.test[made.here.test["y"] == 0]  # later weeks, half of them in the wave
+    scores = model.score(made.here.X.loc[late.index]), late["amount"]
+    asked, free = (np.mean(each(*scores) != "allow") for each in (made.answers, Answers()))
+    assert 0 < asked < 0.8 * free
 
 
 def test_at_an_unknown_terminal_the_model_decides_without_the_guardrails_price(made, answered):
@@ -424,7 +427,9 @@ def check_reasons(contribute, model, X) -> None:
 
 def test_the_reasons_are_those_of_the_model_that_decides(made, model):
     p = model.score(made.here.X)
-    X = made.here.X[(p > 1e-5) & (p < 0.99)].sample(40, random_state=0)
+    # Log odds are cut where a part is surer than one in a billion, also with a value as usual.
+    cut = np.any([part.score(made.here.X) < 1e-7 for part in model.inner], axis=0)
+    X = made.here.X[(p > 1e-5) & (p < 0.99) & ~cut].sample(40, random_state=0)
     check_reasons(lambda row: made.contributions(row).sum(), model, X)
     trees = model.inner[1].inner
     with pytest.raises(AssertionError):  # planted: the reasons of the trees alone
