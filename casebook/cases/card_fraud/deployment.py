@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from casebook.cases.card_fraud.world import simulate
 from casebook.cases.card_fraud.world.constants import CATEGORIES, ENTRIES, SNAPSHOT
@@ -102,7 +103,8 @@ class Deployment:
         """
         line, trees = self.model.inner
         table = table[list(self.model.columns)]
-        of_line = lost_when_usual(lambda X: bank.log_odds(line.score(X)), table, self.usual)
+        # A usual payment is surer than the billionth at which `bank.log_odds` cuts.
+        of_line = lost_when_usual(lambda X: logit(line.score(X)), table, self.usual)
         return (of_line + trees.inner.predict(table, pred_contrib=True)[0, :-1]) / 2
 
     def reasons(self, table: pd.DataFrame, n: int = 3) -> list[str]:
