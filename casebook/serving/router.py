@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from casebook.evaluate.assign import BUCKETS, bucket
 from casebook.serving.app import Problem, bare_app, body_of, json_object, reply
-from casebook.serving.plans import Held, Plan, Plans
+from casebook.serving.plans import Held, Plan, Plans, addresses
 from casebook.serving.wire import NoReply, Wire
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Router:
         path: str = "/score",
         file: str = "",
     ) -> None:
-        self.plans = Plans(Plan(tuple(stable)), file or None)
+        self.plans = Plans(Plan(addresses(stable)), file or None)
         self.key, self.salt, self.path = key, salt, path
         self.seen, self._of = {STABLE: Seen(), NEW: Seen()}, self.plans.now
         self.failed = self.lost = self._turn = 0
@@ -238,18 +238,21 @@ class Router:
         Raises
         ------
         Problem
-            422 for a plan that cannot be, 409 if somebody else rolls out.
+            422 for a plan that cannot be, 409 if somebody else rolls out, 503 if the plan's file
+            cannot be written.
         """
         given, plan = json_object(raw), self.plan
         try:
             by, lease = str(given.pop("by", "")), float(given.pop("lease", 0))
-            pods = {arm: tuple(given.pop(arm, getattr(plan, arm))) for arm in (STABLE, NEW)}
+            pods = {arm: addresses(given.pop(arm, getattr(plan, arm))) for arm in (STABLE, NEW)}
             self.plans.take(Plan(**pods, **given), by, lease)
         except (TypeError, ValueError) as error:
             raise Problem(422, "wrong plan", str(error), "The old plan holds.") from None
         except Held as error:
             raise Problem(409, "held", str(error), "Wait until it has ended.") from None
-        return {"at": time.time(), "stage": self.plan.stage}
+        except OSError as error:
+            raise Problem(503, "not kept", repr(error), "The old plan holds: free disk.") from None
+        return {"at": time.time(), "stage": self.plan.stage, STABLE: self.plan.stable}
 
     def renew(self, raw: bytes) -> dict[str, Any]:
         """Let the plan hold longer (``by``, ``lease``), and return what :meth:`watch` does.
@@ -285,7 +288,7 @@ class Router:
         """Return what each version has done since the stage began."""
         plan = self.plan
         told = {"stage": plan.stage, "share": plan.share, "failed": self.failed}
-        told |= {"pods": {STABLE: plan.stable, NEW: plan.new}}
+        told |= {"pods": {STABLE: plan.stable, NEW: plan.new, "before": self.plans.before}}
         return told | {"lost": self.lost, **{arm: seen.told() for arm, seen in self.seen.items()}}
 
 

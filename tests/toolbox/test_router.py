@@ -153,9 +153,18 @@ def test_a_slow_shadow_gets_no_more_copies_than_it_can_take():
     "plan",
     [
         {"share": 0.5},
-        {"new": ["a"], "share": 1.5, **LEASE},
-        {"new": ["a"], "share": 0.5},
+        {"new": ["http://a"], "share": 1.5, **LEASE},
+        {"new": ["http://a"], "share": 0.5},
         {"stable": []},
+        {"stable": "http://a"},
+        {"stable": {"http://a": 1}},
+        {"stable": 7},
+        {"stable": ["http://a", 7]},
+        {"stable": ["not an address"]},
+        {"stable": ["https://a"]},  # the wire speaks plainly
+        {"stable": ["http://a/path"]},
+        {"stable": ["http://a:70000"]},
+        {"new": "http://a", "share": 0.5, **LEASE},
         {"colour": 1},
     ],
 )
@@ -237,6 +246,20 @@ def test_another_rollout_is_refused_and_the_way_back_is_open(tmp_path):
     assert again.back()["stable"] == ("http://a",)
     with pytest.raises(Problem, match="no way back"):
         again.back()
+
+
+def test_a_plan_that_cannot_be_kept_is_refused_and_says_so(tmp_path):
+    (tmp_path / "plan").write_text("a file where the folder should be")
+    router = Router(["http://a"], file=str(tmp_path / "plan" / "plan.json"))
+    with pytest.raises(Problem, match="not kept") as told:
+        router.route(b'{"stable": ["http://b"]}')
+    assert (told.value.status, router.plan.stable) == (503, ("http://a",))
+
+
+def test_a_router_before_no_address_does_not_start():
+    for stable in ("http://a", ["a:80"]):
+        with pytest.raises(ValueError, match="give a list of addresses"):
+            Router(stable)
 
 
 def test_a_key_that_is_no_text_of_utf8_has_its_version_too():
