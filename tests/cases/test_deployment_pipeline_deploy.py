@@ -172,7 +172,7 @@ def steps_of(name, job):
 
 def test_each_kind_of_check_stands_before_a_release():
     assert {"lint", "types", "unit", "integration"} <= {*steps_of("ci.yaml", "check")}
-    order = ["build", "start", "smoke", "load", "push"]
+    order = ["model", "build", "start", "smoke", "load", "push"]
     assert [one for one in steps_of("cd.yaml", "image") if one in order] == order
     jobs = documents("cd.yaml")[0]["jobs"]
     smoke = next(step for step in jobs["image"]["steps"] if step.get("name") == "smoke")
@@ -205,15 +205,15 @@ def test_a_release_names_its_image_by_digest_and_never_updates_what_serves():
 
 
 def test_the_arguments_of_a_release_are_those_of_its_commands(capsys):
-    given = [words for name in ("cd.yaml", "back.yaml") for words in commands(name)]
+    given = [words for name in ("cd.yaml", "ct.yaml", "back.yaml") for words in commands(name)]
     given = [words for words in given if words[:2] == ["python", "-m"]]
-    assert len(given) == 5
+    assert len(given) == 9
     for words in given:
         with pytest.raises(SystemExit):
             import_module(words[2]).main(["--help"])
         told = capsys.readouterr().out
         assert not [word for word in words if word.startswith("--") and word not in told]
-        assert re.search(rf"{{[^}}]*\b{words[3]}\b", told)
+        assert words[3].startswith("--") or re.search(rf"{{[^}}]*\b{words[3]}\b", told)
 
 
 def test_an_image_is_called_after_its_model():
@@ -221,3 +221,14 @@ def test_an_image_is_called_after_its_model():
     assert "COPY _build/pipeline/${MODEL} /models/${MODEL}" in docker
     assert "MODEL=/models/${MODEL}" in docker
     assert "image.version=${MODEL} org.opencontainers.image.revision=${REVISION}" in docker
+
+
+def test_a_release_is_given_a_version_alone_and_its_gates_are_asked_of_what_serves():
+    given = documents("cd.yaml")[0][True]["workflow_dispatch"]["inputs"]
+    assert [*given] == ["version"]  # its model is the registry's, not typed beside it
+    steps = steps_of("ct.yaml", "train")
+    assert steps.index("champion") < steps.index("gates")
+    for words in (words for name in WORKFLOWS for words in commands(name)):
+        if words[:2] == ["python", "-m"] and words[2].endswith(".rollout"):
+            options = {word.strip("-") for word in words if word.startswith("--")}
+            assert {*rollout.NEEDS[words[3]]} == options

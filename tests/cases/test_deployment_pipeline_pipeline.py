@@ -174,25 +174,26 @@ def test_versions_names_lineage_and_the_way_back(rows, run, folder, tmp_path):
     assert (registry.version("challenger"), registry.version(CHAMPION)) == (1, None)
     other = pipeline.run(folder, rows, UNTIL, {**SETTINGS, "seed": 3})
     second = registry.register(other)
-    passed = pd.DataFrame({"value": [1.0], "limit": [2.0], "passed": [True]}, index=["money"])
-    for table, says in ((passed.assign(passed=False), "money: 1.0"), (passed.iloc[:0], "no gate")):
-        with pytest.raises(PromotionRefused, match=says):
-            registry.promote(first, table)
-    with pytest.raises(LookupError, match="no champion before"):
-        registry.roll_back()
-    registry.promote(first, passed)
+    passed = pd.DataFrame({"value": 1.0, "limit": 2.0, "passed": True}, index=gates.GATES)
+    assert registry.register(run, passed) == first
+    registry.may_lead(first)
+    models = {version: registry.folder(version).name for version in (first, second)}
+    assert registry.follow(models[first]) == first
     assert registry.register(run, passed.assign(passed=False)) == first  # known, and no challenger
-    assert registry.version("challenger") == second
-    with pytest.raises(PromotionRefused, match="no gate was asked"):
-        registry.promote(second)
-    assert registry.register(other, passed) == second
-    registry.promote(second)  # by what was said of it when it was registered
-    assert registry.version("challenger") is None
-    assert (registry.version(CHAMPION), registry.roll_back(), registry.version(CHAMPION)) == (
-        2,
-        1,
-        1,
-    )
+    assert registry.register(other) == second == registry.version("challenger")
+    for version, says in ((first, "money: 1.0 against 2.0"), (second, "money: not asked")):
+        with pytest.raises(PromotionRefused, match=says):
+            registry.may_lead(version)
+    for model, names in (
+        (models[second], (second, first)),
+        (models[second], (second, first)),
+        ("another", (None, second)),  # it is no version
+        (models[second], (second, None)),
+        (models[first], (first, second)),
+    ):
+        assert registry.follow(model) == names[0]
+        assert (registry.version(CHAMPION), registry.version("before")) == names
+        assert registry.version("challenger") is None
     assert registry.folder(CHAMPION) == run.path("train").resolve()
     lineage = Registry(registry.file).lineage(first)  # as another process reads it
     assert list(lineage.index) == ["source", *pipeline.STEPS]
