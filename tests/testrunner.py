@@ -302,11 +302,12 @@ class Part:
         return statistics.mean(full) if full else 0.0
 
     def at(self, count: int) -> float:
-        """Return the CPU seconds of a book of so many full cases."""
+        """Return the CPU seconds of a book of so many full cases and the guide; 0: as it is."""
         full = [case for case in self.cases if case.split("_")[0] != GUIDE]
+        count = count or len(full)
         if self.turns:
-            return self.fixed + min(self.turns, max(count, len(full))) * self.usual
-        more = max(0, count - len(full))
+            return self.fixed + min(self.turns, count) * self.usual
+        more = count - len(full)
         return self.fixed + sum(self.cases.values()) + more * self.usual
 
 

@@ -72,6 +72,12 @@ def test_what_comes_later_changes_nothing_and_a_setting_only_what_depends_on_it(
         pipeline.run(folder, rows, UNTIL, {"round": 3})
 
 
+def test_the_same_rows_in_another_order_train_nothing_again(rows, run, folder):
+    again = pipeline.run(folder, rows.sample(frac=1, random_state=1), UNTIL, SETTINGS)
+    assert again.new == ("source", "data")
+    assert again.path("train") == run.path("train")
+
+
 def test_no_payment_is_learned_whose_label_could_still_come(rows, run):
     train, test = (
         pd.read_parquet(run.path("features") / f"{n}.parquet") for n in ("train", "test")
@@ -115,12 +121,17 @@ def _changed(frame, name, value, share=1.0):
     return frame
 
 
+FOUR = (pd.Timestamp("2025-10-01"), pd.Timestamp("2025-10-04 23:59:59"))
 BROKEN = {
     "no rows": (lambda f: f.iloc[:0], "the table is empty"),
     "a column is gone": (lambda f: f.drop(columns="speed"), "column 'speed' is missing"),
     "a column is empty": (lambda f: _changed(f, "tenure", np.nan), "tenure is empty"),
     "words": (lambda f: _changed(f, "amount", "much"), "amount is empty"),
     "cents": (lambda f: f.assign(amount=f["amount"] * 100), "send euro, not cents"),
+    "four days of cents": (
+        lambda f: f.assign(amount=f["amount"].where(~f["at"].between(*FOUR), f["amount"] * 100)),
+        "(2025-10-01, 2025-10-02, 2025-10-03, 2025-10-04), usual are 5 to 200; send euro",
+    ),
     "not finite": (lambda f: _changed(f, "amount", np.inf, 0.6), "not between -50000 and 50000"),
     "no time": (lambda f: f.assign(at=f["at"].where(f.index % 50 > 0)), "empty: at is empty"),
     "each thrice": (lambda f: pd.concat([f, f, f], ignore_index=True), "the same payment again"),

@@ -112,6 +112,10 @@ def test_a_case_to_come_costs_what_the_full_ones_do():
     assert parts_of()[1].at(0) == parts_of()[1].at(1) == 100.0
     assert parts_of()[1].at(22) == 100.0 + 21 * 90.0
     assert parts_of()[0].at(22) == 100.0
+    three = {"00_guide": 10.0, "01_a": 50.0, "02_b": 70.0, "03_c": 60.0}
+    assert testrunner.Part("cases", 5.0, three).at(0) == 195.0
+    assert testrunner.Part("cases", 5.0, three).at(1) == 75.0  # a book of fewer than there are
+    assert testrunner.Part("turns", 5.0, three, 2).at(1) == 65.0
     assert minutes(parts_of(), 22) == pytest.approx((200 + 21 * 90) / 120, abs=0.1)
 
 
