@@ -149,6 +149,8 @@ _ON_PAPER = """
       for (const result of fold.querySelectorAll(':scope > .cell_output')) {
         if (!result.checkVisibility()) faults.push(`stays folded: ${say}`);
         if (getComputedStyle(result).animationName !== 'none') faults.push(`fades in: ${say}`);
+        for (const box of [fold, ...result.querySelectorAll('div[class*=highlight]')])
+          if (getComputedStyle(box).breakInside === 'avoid') faults.push(`begins on a new page: ${say}`);
       }
       continue;
     }

@@ -232,13 +232,22 @@ def test_gate_of_a_folded_cell_only_the_result_is_printed(planted, style, fault)
     assert checks.on_paper(planted(body=undo + fold).page) == [fault]
 
 
-def test_gate_a_result_that_fades_in_is_missing_on_paper(planted):
+@pytest.mark.parametrize(
+    ("style", "fault"),
+    [
+        ("> .cell_output { animation: in 1s !important }", "fades in: Says"),
+        (".highlight { break-inside: avoid !important }", "begins on a new page: Says"),
+    ],
+)
+def test_gate_a_result_that_is_missing_on_paper_or_leaves_half_a_page(planted, style, fault):
     fold = (
-        "<style>@media print { .bd-article details.hide > .cell_output "
-        "{ animation: in 1s !important } }</style><div class='cell'><details class='hide'>"
-        "<summary>Says</summary><div class='cell_output'><p>Right.</p></div></details></div>"
+        "<div class='cell'><details class='hide admonition'><summary>Says</summary>"
+        "<div class='cell_output'><div class='highlight'><pre>Right.</pre></div></div>"
+        "</details></div>"
     )
-    assert checks.on_paper(planted(body=fold).page) == ["fades in: Says"]
+    undo = f"<style>@media print {{ .bd-article details.hide {style} }}</style>"
+    assert checks.on_paper(planted(body=fold).page) == []
+    assert checks.on_paper(planted(body=undo + fold).page) == [fault]
 
 
 def test_gate_a_figure_that_the_paper_cuts(planted):
