@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.deployment_pipeline import gates, measured, pipeline, steps, world
+from casebook.cases.deployment_pipeline import gates, measured, pipeline, registry, steps, world
 
 NOW = world.START
 #: The machine of a test may do other work meanwhile.
@@ -101,7 +101,7 @@ def test_each_gate_stops_its_fault(given, gate):
     if "card" in fault:
         fault["card"] = fault["card"](given[2])
     table = check(given, **fault)
-    assert {*FAULTS} == {*table.index} == {*gates.GATES}
+    assert {*FAULTS} == {*table.index} == {*registry.GATES}
     assert not table.loc[gate, "passed"]
     assert table.loc[gate, "what"]
     if gate not in ("money", "ranking", "worst slice"):

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.deployment_pipeline import canary, gates, measured, rollout
+from casebook.cases.deployment_pipeline import canary, measured, rollout
 from casebook.cases.deployment_pipeline.measured import FIVE, SHADOW, Drill
-from casebook.cases.deployment_pipeline.registry import PromotionRefused, Registry
+from casebook.cases.deployment_pipeline.registry import GATES, PromotionRefused, Registry
 from casebook.cases.deployment_pipeline.rollout import STAGES, Usual, verdict
 from casebook.recorded import dag
 from casebook.serving import rollout as serving
@@ -258,7 +258,7 @@ def answering(answer):
         server.server_close()
 
 
-PASSED = pd.DataFrame({"value": 1.0, "limit": 2.0, "passed": True}, index=gates.GATES)
+PASSED = pd.DataFrame({"value": 1.0, "limit": 2.0, "passed": True}, index=GATES)
 PARTS = ("source", "features", "train")
 QUICK = (LAST._replace(seconds=0, requests=0),)
 

@@ -26,8 +26,6 @@ from casebook.recorded import dag
 from casebook.serving.latency import measure
 
 COLUMNS = ["value", "limit", "low", "high", "passed", "what"]
-#: What is asked of each candidate.
-GATES = ("money", "ranking", "worst slice", "skew", "latency", "model card", "freshness")
 #: What a model card must say.
 CARD = ("purpose", "not for", "training data", "evaluation", "limits", "fall-back", "owner")
 SLICES: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = {

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from casebook.cases.deployment_pipeline.gates import GATES
 from casebook.cases.deployment_pipeline.steps import DAY, Model
 from casebook.recorded import dag
 
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, CHALLENGER, BEFORE = "champion", "challenger", "before"
+#: What :func:`casebook.cases.deployment_pipeline.gates.check` asks of each candidate.
+GATES = ("money", "ranking", "worst slice", "skew", "latency", "model card", "freshness")
 #: The library reports its use to its makers and logs each table that it makes, unless it is told.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
