@@ -50,7 +50,10 @@ class Stage(NamedTuple):
 
 
 class Usual(NamedTuple):
-    """What the stable pods answered in the stages before: requests, bad, slow ones, last scores."""
+    """What is usual from the stages before.
+
+    Requests, bad and slow ones of the stable pods; the new version's last scores in shadow.
+    """
 
     n: int = 0
     bad: int = 0
@@ -349,7 +352,8 @@ class _Rollout:
             self._note(stage, new, found.index, why or ("passed" if passed else found.hold))
             if passed and stage.share < 1:
                 old = seen["stable"]
-                more = old["n"], old["bad"], old["slow"], tuple(old["scores"])
+                own = tuple(new["scores"]) if stage.shadow else ()
+                more = old["n"], old["bad"], old["slow"], own
                 self.usual = Usual(*(a + b for a, b in zip(self.usual, more, strict=True)))
             if why or passed:
                 return why, new["first_bad"]

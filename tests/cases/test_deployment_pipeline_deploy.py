@@ -218,7 +218,7 @@ def test_the_arguments_of_a_release_are_those_of_its_commands(capsys):
 
 def test_an_image_is_called_after_its_model():
     docker = (DEPLOY / "Dockerfile").read_text()
-    assert "COPY _build/pipeline/${MODEL} /models/${MODEL}" in docker
+    assert "COPY --from=models ${MODEL} /models/${MODEL}" in docker
     assert "MODEL=/models/${MODEL}" in docker
     assert "image.version=${MODEL} org.opencontainers.image.revision=${REVISION}" in docker
 
@@ -232,3 +232,22 @@ def test_a_release_is_given_a_version_alone_and_its_gates_are_asked_of_what_serv
         if words[:2] == ["python", "-m"] and words[2].endswith(".rollout"):
             options = {word.strip("-") for word in words if word.startswith("--")}
             assert {*rollout.NEEDS[words[3]]} == options
+
+
+def inside(text):
+    """Return what a workflow keeps in its checkout, which the next run finds empty."""
+    return re.findall(r"(?:_build|--folder (?!/data/)|--registry (?!/data/))\S*", text)
+
+
+@pytest.mark.parametrize("name", [*WORKFLOWS, "Dockerfile", "Dockerfile.dockerignore"])
+def test_models_are_kept_outside_the_checkout_which_each_run_empties(name):
+    text = (DEPLOY / name).read_text()
+    said = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    assert inside("\n".join(said)) == []
+    assert inside("gates --folder _build/pipeline --registry registry.db") != []
+
+
+def test_an_image_gets_its_model_from_where_the_training_keeps_it():
+    kept = next(words[words.index("--folder") + 1] for words in commands("ct.yaml"))
+    build = next(words for words in commands("cd.yaml") if words[:2] == ["docker", "build"])
+    assert build[build.index("--build-context") + 1] == f"models={kept}"

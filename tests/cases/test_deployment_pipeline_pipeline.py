@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from casebook.cases.deployment_pipeline import gates, measured, pipeline, steps, world
-from casebook.cases.deployment_pipeline.registry import CHAMPION, PromotionRefused, Registry
+from casebook.cases.deployment_pipeline.registry import CHAMPION, GATES, PromotionRefused, Registry
 from casebook.data.contracts import ContractBroken
 
 SETTINGS = {"rounds": 15}
@@ -185,7 +185,7 @@ def test_versions_names_lineage_and_the_way_back(rows, run, folder, tmp_path):
     assert (registry.version("challenger"), registry.version(CHAMPION)) == (1, None)
     other = pipeline.run(folder, rows, UNTIL, {**SETTINGS, "seed": 3})
     second = registry.register(other)
-    passed = pd.DataFrame({"value": 1.0, "limit": 2.0, "passed": True}, index=gates.GATES)
+    passed = pd.DataFrame({"value": 1.0, "limit": 2.0, "passed": True}, index=GATES)
     assert registry.register(run, passed) == first
     registry.may_lead(first)
     models = {version: registry.folder(version).name for version in (first, second)}

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from casebook.cases.deployment_pipeline.gates import GATES
-from casebook.cases.deployment_pipeline.steps import Model
+from casebook.cases.deployment_pipeline.steps import DAY, Model
 from casebook.recorded import dag
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, CHALLENGER, BEFORE = "champion", "challenger", "before"
+#: What :func:`casebook.cases.deployment_pipeline.gates.check` asks of each candidate.
+GATES = ("money", "ranking", "worst slice", "skew", "latency", "model card", "freshness")
 #: The library reports its use to its makers and logs each table that it makes, unless it is told.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -103,13 +104,20 @@ class Registry:
     def _challenger(self, version: int, gates: pd.DataFrame | None) -> int:
         if gates is not None:
             kept = gates[["value", "limit", "passed"]].to_json(orient="index")
-            self.client.set_model_version_tag(self.name, str(version), "gates", kept)
+            for tag, said in (("gates", kept), ("asked", str(pd.Timestamp.now("UTC")))):
+                self.client.set_model_version_tag(self.name, str(version), tag, said)
         if self.version(CHAMPION) != version:
             self._alias(CHALLENGER, version)
         return version
 
-    def may_lead(self, version: int) -> None:
-        """Refuse a version that must not serve.
+    def may_lead(self, version: int, now: pd.Timestamp | None = None) -> None:
+        """Refuse a version that must not serve; since its gates were asked its labels have aged.
+
+        Parameters
+        ----------
+        version : int
+        now : Timestamp, optional
+            In place of the clock.
 
         Raises
         ------
@@ -118,10 +126,17 @@ class Registry:
         LookupError
             If its files are gone or were altered.
         """
-        kept = json.loads(self._of(version).tags.get("gates", "{}"))
+        tags = self._of(version).tags
+        kept = json.loads(tags.get("gates", "{}"))
         found = {gate: f"{one['value']} against {one['limit']}" for gate, one in kept.items()}
         stops = [f"{gate}: {found[gate]}" for gate, one in kept.items() if not one["passed"]]
         stops += [f"{gate}: not asked, run gates.check" for gate in GATES if gate not in kept]
+        if "freshness" in kept:
+            asked = pd.Timestamp(tags.get("asked", "1970-01-01T00:00Z"))
+            passed = (now or pd.Timestamp.now("UTC")) - asked
+            age, most = kept["freshness"]["value"] + passed / DAY, kept["freshness"]["limit"]
+            if age > most:
+                stops.append(f"freshness: by now {age:.0f} days against {most:g}, train anew")
         if stops:
             raise PromotionRefused("; ".join(stops))
         self._folder(version)

@@ -1,8 +1,11 @@
 """The rollout's judgement: what the router has counted, and when a version must go.
 
 Each look asks of the new version, since the stage began: is a larger share of its answers bad than
-of the stable one's, is a larger share slow, has its score moved? The first yes ends the rollout.
-While both versions are ill, none goes on. :mod:`casebook.serving.rollout` moves the router.
+of the stable one's, is a larger share slow? In shadow: does it decide too many of the same payments
+otherwise, or rank them in another order? Later: have its scores moved from its own in shadow? The
+first yes ends the rollout. A retrained model may differ from the champion, but not from itself.
+While both versions are ill, or too little is compared, none goes on.
+:mod:`casebook.serving.rollout` moves the router.
 ``python -m casebook.cases.deployment_pipeline.rollout --help`` rolls out and goes back; before and
 after, the registry's names follow what the pods serve.
 """
@@ -20,7 +23,7 @@ import numpy as np
 from casebook.cases.deployment_pipeline import canary
 from casebook.cases.deployment_pipeline.registry import BEFORE, CHAMPION, Registry
 from casebook.evaluate.psi import noise, psi
-from casebook.evaluate.two_shares import upper
+from casebook.evaluate.two_shares import log_evidence_against, upper
 from casebook.serving import rollout
 from casebook.serving.rollout import Found, Pace, Stage, Timeline, Usual, wait_ready
 
@@ -35,6 +38,8 @@ STAGES = (
 )
 
 NOTHING = Usual()
+#: How many times more pairs may differ, for the evidence: near 1, since many pairs differ anyway.
+PAIR_RATIOS = (1.1, 1.2, 1.5, 2.0, 4.0)
 
 
 def brief(seconds: float, requests: int) -> tuple[Stage, ...]:
@@ -56,25 +61,43 @@ class Limits:
         Share of bad or of slow answers that is taken for usual if no stage before has told it.
     ceiling : float
         Share of bad answers of both versions above which none goes on.
+    tier, crossed : float
+        In shadow, the share of payments that a sound retraining may decide otherwise, and of
+        couples of payments that it may rank in another order: at chance it is one half. Months
+        with new fraud between champion and challenger gave at most .067 and .368.
+    pairs : float
+        Chance that a version below such a share is rolled back for it; of each of the two.
     shift : float
-        Stability index of the score, beyond what sampling explains.
+        Stability index of the score against that in shadow, beyond what sampling explains.
+    moved : float
+        Chance that scores alike exceed it, by stage: far below, as ``shift`` comes on top.
+    scores : int
+        Pairs, and scores, without which no stage is over.
     """
 
     slow: float = 0.001
     usual: float = 0.001
     ceiling: float = canary.Watch().ceiling
+    tier: float = 0.1
+    crossed: float = 0.42
+    pairs: float = 0.001
     shift: float = 0.25
+    moved: float = 0.001
+    scores: int = 100
 
 
 def level(stages: Sequence[Stage] = STAGES, limits: Limits | None = None) -> float:
-    """Return at most how often a version like the stable one is rolled back for its answers.
+    """Return at most how often a version like the stable one is rolled back, by all questions.
 
     Examples
     --------
     >>> f"{level():.3f}"
-    '0.059'
+    '0.065'
     """
-    return sum(stage.level + (limits or Limits()).slow for stage in stages)
+    lim = limits or Limits()
+    return sum(
+        one.level + lim.slow + (2 * lim.pairs if one.shadow else lim.moved) for one in stages
+    )
 
 
 def verdict(
@@ -88,7 +111,7 @@ def verdict(
         What the router's ``/watch`` says.
     stage : Stage
     usual : Usual
-        What the stable version has answered in the stages before: at 100 % it answers nothing.
+        Of the stages before: at 100 % the stable version answers nothing.
     limits : Limits, optional
 
     Returns
@@ -110,12 +133,32 @@ def verdict(
             return Found(f"{what} answers ({found.reason}) {whose}")
         if found.action == "wait" and new["n"]:
             hold = hold or found.reason
-    theirs = usual.scores if stage.share == 1 and usual.scores else old["scores"]
-    a, b = _log_odds(theirs), _log_odds(new["scores"])
-    if min(len(a), len(b)) < 100:
-        return Found("", hold)
+    if stage.shadow:
+        return _pairs(new["pairs"], lim, hold)
+    return _moved(usual.scores, new, lim, hold)
+
+
+def _pairs(seen: Mapping[str, int], lim: Limits, hold: str) -> Found:
+    """Compare both versions' answers to the same requests; nobody was answered by the new one."""
+    asked = (
+        ("decided otherwise", seen["n"], seen["tier"], lim.tier),
+        ("ranked in another order", seen["ranked"], seen["crossed"], lim.crossed),
+    )
+    for what, n, odd, usual in asked:
+        if log_evidence_against(n, odd, usual, PAIR_RATIOS) >= np.log(1 / lim.pairs):
+            return Found(f"{odd / n:.1%} of {n:,} pairs are {what}, {usual:.0%} may be")
+    few = f"{seen['ranked']} pairs are ranked by both models: {lim.scores} are needed"
+    return Found("", hold or (few if seen["ranked"] < lim.scores else ""))
+
+
+def _moved(own: Sequence[float], new: Mapping[str, Any], lim: Limits, hold: str) -> Found:
+    """Compare a version's scores with its own in shadow: another model's are no measure of it."""
+    a, b = _log_odds(own), _log_odds(new["scores"])
+    if min(len(a), len(b)) < lim.scores:
+        few = f"{len(b)} scores, {len(a)} in shadow: {lim.scores} are needed of each"
+        return Found("", hold or (few if new["n"] >= lim.scores else ""))
     index = psi(a, b)
-    far = index > lim.shift + noise(len(a), len(b), level=1 - 1e-5)
+    far = index > lim.shift + noise(len(a), len(b), level=1 - lim.moved)
     return Found(f"its score has moved: index {index:.2f}" if far else "", hold, index)
 
 
