@@ -58,9 +58,8 @@ class Fake:
             share = 1.0 if plan.shadow else plan.share
             self.n["new"] += share * self.rate(self.clock.now) * passed
             self.n["stable"] += (1 - plan.share) * self.rate(self.clock.now) * passed
-            return httpx.Response(
-                200, json={k: arm(int(n)) for k, n in self.n.items()}, request=said
-            )
+            told = {k: arm(int(n)) | {"scores": [k, plan.stage]} for k, n in self.n.items()}
+            return httpx.Response(200, json=told, request=said)
         if json["stage"] in self.refuse:
             self.refuse.remove(json["stage"])
             if not self.deaf:
@@ -143,11 +142,13 @@ def test_the_judge_is_told_what_was_usual_before():
     told = {}
 
     def judge(seen, stage, usual):
-        told[stage.name] = usual.n
+        told[stage.name] = usual
         return Found()
 
     roll(500, judge=judge)
-    assert told["shadow"] == 0 < told["5 %"] < told["all"]
+    assert told["shadow"].n == 0 < told["5 %"].n < told["all"].n
+    assert told["shadow"].scores == ()  # later it is held against itself, and not the old model
+    assert told["5 %"].scores == told["all"].scores == ("new", "shadow")
 
 
 @pytest.mark.parametrize("stages", [(), STAGES[:2], (Stage("x", 1.0, 1, 1, shadow=True),)])
