@@ -130,7 +130,7 @@ def test_what_follows_from_a_wrong_canary_is_told_so():
         (3, {"surplus": lambda right: 1.5 * right}, "standard|are not"),
         (4, {"least": lambda right: 4}, "Four pods can do 200"),
         (5, {"verdict": lambda right: "promote"}, "would pay"),
-        (5, {"worst": lambda right: "north"}, "mean difference is"),
+        (5, {"worst": lambda right: "south"}, "mean difference is"),
     ],
 )
 def test_a_mistake_is_told_its_reason(number, change, told):
