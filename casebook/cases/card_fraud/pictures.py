@@ -121,10 +121,10 @@ def prices():
         "20 euro": (20, base, 1.0),
         "60 euro": (60, base, 1.0),
         "200 euro": (200, base, 1.0),
-        "200 euro online, the merchant bears it": (200, base, 0.0),
+        "200 euro, the merchant bears it": (200, base, 0.0),
         "2,000 euro": (2000, base, 1.0),
         "2,000 euro, margin .2 % (EU cap)": (2000, capped, 1.0),
-        "60 euro, a customer is worth 600": (60, costs.Economics(customer=600), 1.0),
+        "60 euro, customer worth 600": (60, costs.Economics(customer=600), 1.0),
         "60 euro, 45 % of attackers pass": (60, costs.Economics(passes_push=0.45), 1.0),
     }
     p = np.geomspace(0.0005, 1, 60)
