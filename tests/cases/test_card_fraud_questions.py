@@ -10,7 +10,7 @@ from casebook.cases.card_fraud import exercise_data, features, questions
 from casebook.cases.card_fraud.world.constants import SEED
 from casebook.exercises.code import run
 from casebook.exercises.collisions import collisions
-from casebook.exercises.grading import BLANK
+from casebook.exercises.grading import BLANK, STUDENT_SEED
 
 ANSWERS = {number: getattr(questions, f"q{number}") for number in range(1, 8)}
 
@@ -152,7 +152,31 @@ def test_a_price_just_below_the_right_one_is_told_with_enough_digits():
     assert value(5, f"friction({shown})") > 0.01 >= value(5, f"friction({right})")
 
 
+@pytest.mark.parametrize("seed", [SEED, 4])
+def test_a_price_that_weighs_payments_as_the_chapter_does_has_its_own_reason(seed, monkeypatch):
+    monkeypatch.setenv(STUDENT_SEED, str(seed))
+    price = value(5, "weighed()")
+    message = said(5, price=price, extra=value(5, "bill(weighed()) - bill(0)")).message
+    assert "weighed by 1 − p" in message and "`extra` follows from your `price`" in message
+    assert "weighed by 1 − p" in said(5, price=np.ceil(100 * price) / 100).message
+
+
 # Question 6.
+
+
+@pytest.mark.parametrize("seed", [SEED, 4])
+@pytest.mark.parametrize("hours", [6, 8, 12, 24])
+def test_labels_of_some_hours_later_have_their_own_reason(hours, seed, monkeypatch):
+    monkeypatch.setenv(STUDENT_SEED, str(seed))
+    late = value(6, f"ap(part(known_on(84 + {hours} / 24), 14, 63))")
+    assert "the first moment of day 84" in said(6, ap_then=late).message
+
+
+def test_the_verdict_on_days_or_labels_is_left_open_where_hours_move_more():
+    larger = ANSWERS[6].scope()["larger"]
+    assert "Six hours more of labels move it by +0.020" in larger(-0.034, -0.018, 0.020)
+    assert "Six hours" not in larger(-0.26, -0.03, 0.0)
+    assert "these weeks do not settle" in said(6, highest="random").message
 
 
 def test_a_day_with_fractions_has_its_own_reason():
