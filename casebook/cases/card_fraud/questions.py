@@ -143,6 +143,9 @@ undo(MODEL, 1 / factor(MODEL))
   Turned round: resampling raised the odds of fraud, and you raised them again. They must come down.
 undo(MODEL, factor(OTHER))
   This is the factor of the other colleague. The two did not resample alike.
+undo(MODEL, factor(MODEL)).round(4)
+  when: np.array_equal(value, value.round(5)) and abs(value - right).max() < 6e-4
+  The values are right, but rounded too much: most probabilities are small. Give them unrounded.
 undo(MODEL, share['as it was'] / share[MODEL])
   You divided shares of fraud. Odds are frauds for each *genuine* row, not for each row; where fraud
   is no longer rare the two differ.
