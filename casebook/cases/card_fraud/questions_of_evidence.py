@@ -231,7 +231,7 @@ risk().tolist()
 proposed['terminal_fraud_rate_7d']
   {rows(value, right)} This is the leaking feature itself, unchanged.
 risk().where(purchases('purchases', 7) > 0)
-  form: np.isnan(np.asarray(value, float)).any()
+  form: np.shape(value) == (len(events),) and np.isnan(np.asarray(value, float)).any()
   {np.isnan(np.asarray(value, float)).sum():,} values are missing. Where there were no purchases the
   share is 0.
 risk(0, '')
