@@ -39,8 +39,10 @@ NO_OPENMP := LightGBM needs the system library libgomp. Debian, Ubuntu: apt-get 
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-# Modules are compiled when they are first imported: most of an environment never is.
+# Modules are compiled when they are first imported: most of an environment never is. Without
+# compiled modules every kernel and every test's process pays seconds for its imports again.
 INSTALL := pip install --quiet --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help environments book test test-all slides lab chapter new targets assignment exercises content links release released data artifacts llm bench lock clean
 

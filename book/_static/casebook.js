@@ -131,14 +131,20 @@
     }
   }
 
-  /* On paper every answer is open; folded code stays folded. Afterwards all is as it was. */
+  /* On paper every answer is open, folded code stays folded, and a figure that was drawn for the
+     screen is as wide as the paper. Afterwards all is as it was. */
   function openForPrint() {
     let opened = [];
+    const drawings = () => document.querySelectorAll(".casebook-plot svg.main-svg");
     window.addEventListener("beforeprint", () => {
       opened = [...document.querySelectorAll(".bd-article details:not([open])")].filter((fold) => !fold.closest(".tag_hide-input"));
       opened.forEach((fold) => { fold.open = true; });
+      drawings().forEach((svg) => svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`));
     });
-    window.addEventListener("afterprint", () => opened.forEach((fold) => { fold.open = false; }));
+    window.addEventListener("afterprint", () => {
+      opened.forEach((fold) => { fold.open = false; });
+      drawings().forEach((svg) => svg.removeAttribute("viewBox"));
+    });
   }
 
   async function start() {

@@ -183,11 +183,21 @@ def _lowered(subject: str) -> str:
     return subject[:1].lower() + subject[1:] if subject[1:2].islower() else subject
 
 
+def _subject(fold: Tag) -> str:
+    """Return what a folded result says that it is about: in italics or bold, or in a first line."""
+    lead = fold.select_one(".cell_output p > :is(em, strong):first-child")
+    if lead and not lead.previous_sibling and ":" in lead.get_text():
+        return lead.get_text().partition(":")[0]
+    printed = fold.select_one(".cell_output pre")
+    first = printed.get_text().partition("\n")[0] if printed else ""
+    return first[:-1] if first.endswith(":") and len(first) <= CAPTION else ""
+
+
 def _folds(page: BeautifulSoup) -> None:
     """Let the bar of a folded cell say what is in it: a table by its caption, a figure, a result.
 
     The theme says of each that it holds code, though a reader opens it for what the code shows. A
-    result that begins with its subject in italics and a colon is named by that.
+    result that begins with its subject and a colon is named by that.
     """
     for fold in page.select(".tag_hide-cell > details.hide"):
         table = fold.select_one(".cell_output .casebook-table[aria-label]")
@@ -197,11 +207,8 @@ def _folds(page: BeautifulSoup) -> None:
         elif fold.select_one(".cell_output :is(img, svg, .casebook-plotly)"):
             inside = "the figure"
         elif fold.select_one(".cell_output"):
-            lead = fold.select_one(".cell_output p > em:first-child")
-            subject = lead.get_text() if lead and not lead.previous_sibling else ""
-            inside = (
-                f"the result: {_lowered(subject[:-1])}" if subject[-1:] == ":" else "the result"
-            )
+            subject = _subject(fold)
+            inside = f"the result: {_lowered(subject)}" if subject else "the result"
         else:
             continue
         for name, verb in (("collapsed", "Show"), ("expanded", "Hide")):

@@ -3,7 +3,8 @@
 The usual limits (.1, .25) hold for large samples. Of ``n`` and ``m`` values of the same
 distribution in ``b`` bins the index is about ``(b - 1) (1/n + 1/m)`` and not 0: a limit for a small
 group must lie above that. :class:`Bins` keeps a reference for many comparisons and subtracts that
-expectation, with the bins that are really there: of a flag there are two and not ten.
+expectation, with the bins that are really there: of a flag there are two and not ten, of a constant
+three: the value, what is below it and what is above.
 
 Examples
 --------
@@ -34,7 +35,8 @@ def psi(before: ArrayLike, now: ArrayLike, bins: int = 10) -> float:
     ----------
     before, now : array_like, shapes (n,) and (m,)
     bins : int
-        Of equal counts in ``before``; equal values stay in one bin.
+        Of equal counts in ``before``; equal values stay in one bin, and where the lowest holds one
+        value only, smaller ones in ``now`` have a bin of their own.
 
     Raises
     ------
@@ -47,6 +49,8 @@ def psi(before: ArrayLike, now: ArrayLike, bins: int = 10) -> float:
     if not (np.isfinite(before).all() and np.isfinite(now).all()):
         raise ValueError("a value is no finite number: count missing ones apart.")
     edges = np.unique(np.quantile(before, np.linspace(0, 1, bins + 1)[1:-1]))
+    if now.min() < before.min() == edges[0]:
+        edges = np.r_[np.nextafter(edges[0], -np.inf), edges]
     shares = []
     for values in (before, now):
         counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
@@ -110,6 +114,8 @@ class Bins:
             raise ValueError(f"{len(before)} values in {bins} bins: give finite numbers, 2 bins.")
         edges = np.unique(np.quantile(before, np.linspace(0, 1, bins + 1)[1:-1]))
         edges = edges[edges < before.max()]  # nothing of the reference lies above the last
+        if not len(edges):
+            edges = np.array([np.nextafter(before.max(), -np.inf), before.max()])
         made = cls(edges, np.empty(0), len(before))
         return cls(edges, _smoothed(made.counts(before)), len(before))
 

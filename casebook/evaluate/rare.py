@@ -10,9 +10,8 @@ Examples
 >>> y, score = [0, 0, 1, 0, 1], [0.1, 0.2, 0.9, 0.3, 0.2]
 >>> average_precision(y, score), recall_at_fpr(y, score, 0.5)
 (0.75, 0.75)
->>> constant = np.full(5, 0.4)
->>> round(float(calibration_error(y, constant)), 9), skill(y, constant, prevalence=0.4)
-(0.0, 0.0)
+>>> skill(y, np.full(5, 0.4), prevalence=0.4)
+0.0
 """
 
 from __future__ import annotations
@@ -105,8 +104,9 @@ def precision_of_weights(y: ArrayLike, score: ArrayLike) -> Callable[[np.ndarray
 
     def of(weight: np.ndarray) -> float:
         found = np.cumsum((weight * y)[order])[ends]
-        asked = np.maximum(np.cumsum(weight[order])[ends], 1)
-        return float(np.diff(found, prepend=0) @ (found / asked) / found[-1])
+        asked = np.cumsum(weight[order])[ends]
+        precision = np.divide(found, asked, out=np.zeros(len(ends)), where=asked > 0)
+        return float(np.diff(found, prepend=0) @ precision / found[-1])
 
     return of
 
@@ -297,32 +297,6 @@ _LOSSES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 
 
-def calibration_error(y: ArrayLike, p: ArrayLike, bins: int = 10) -> float:
-    """Return the expected calibration error over bins of equal width.
-
-    Parameters
-    ----------
-    y : array_like of 0 and 1, shape (n,)
-    p : array_like of float, shape (n,)
-    bins : int
-
-    Returns
-    -------
-    float
-        Mean over rows of the distance between predicted and observed share of their bin. With rare
-        fraud nearly all rows are in the first bin: a constant passes.
-
-    Raises
-    ------
-    ValueError
-        As :func:`average_precision`, and when probabilities leave 0 to 1.
-    """
-    y, p = _pair(y, p)
-    _probabilities(p)
-    bin_of = np.minimum((p * bins).astype(int), bins - 1)
-    return float(np.abs(np.bincount(bin_of, p - y)).sum() / len(y))
-
-
 def top_calibration(
     y: ArrayLike, p: ArrayLike, shares: Sequence[float] = (0.0005, 0.001, 0.005, 0.01)
 ) -> pd.DataFrame:
@@ -439,6 +413,67 @@ def scores(
         "log skill": skill(y, p, "log", prevalence=prevalence) if known else np.nan,
         "cost": float(np.mean(each)),
     }
+
+
+# A test that was thinned --------------------------------------------------------------
+
+
+def thinned_test(
+    y: np.ndarray,
+    score: np.ndarray,
+    keeps: Sequence[float] = (1.0, 0.3, 0.1, 0.03, 0.01),
+    draws: int = 50,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Thin out the genuine rows of a test and look at its average precision.
+
+    Parameters
+    ----------
+    y : ndarray of 0 and 1, shape (n,)
+    score : ndarray of float, shape (n,)
+        Of one model: nothing about it changes.
+    keeps : sequence of float
+        Shares of genuine rows to keep.
+    draws : int
+        Random draws for each.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        ``keep``, ``fraud`` (share), ``AP`` as it would be reported, ``corrected`` (by
+        :func:`ap_at_prevalence`) with ``low`` and ``high``
+        (95 % of the draws), ``full`` (of the whole test).
+
+    Raises
+    ------
+    ValueError
+        When a share is not above 0 and at most 1.
+    """
+    y, score = np.asarray(y), np.asarray(score, float)
+    if bad := [keep for keep in keeps if not 0 < keep <= 1]:
+        raise ValueError(f"shares to keep must be above 0 and at most 1: {bad}")
+    rng, rows, prevalence = np.random.default_rng(seed), [], y.mean()
+    full = average_precision(y, score)
+    genuine = np.flatnonzero(y == 0)
+    frauds = np.flatnonzero(y == 1)
+    for keep in keeps:
+        size = max(1, round(keep * len(genuine)))
+        found = []
+        for _ in range(1 if keep == 1 else draws):
+            part = np.append(frauds, rng.choice(genuine, size, replace=False))
+            found.append(
+                (
+                    average_precision(y[part], score[part]),
+                    ap_at_prevalence(y[part], score[part], prevalence),
+                )
+            )
+        seen, corrected = np.array(found).T
+        low, high = np.quantile(corrected, [0.025, 0.975])
+        share = len(frauds) / (len(frauds) + size)
+        rows.append((keep, share, seen.mean(), corrected.mean(), low, high, full))
+    columns = ["keep", "fraud", "AP", "corrected", "low", "high", "full"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 # Checks -------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 A step's folder is named by a hash of its inputs' content, the code that it reaches and its
 settings. What is there already is not made again: after a kill a run goes on where it was, a
 comment changes nothing, and a changed setting makes only what depends on it. A folder appears whole
-or not at all, and one that was altered is made again.
+or not at all, one that was altered is made again, and what a killed run left goes after a day.
 
 Examples
 --------
@@ -28,10 +28,11 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +47,8 @@ from casebook.reach import of_function
 Make = Callable[[Mapping[str, Path], Path, Mapping[str, Any]], None]
 #: Called with a point of a run, such as ``"made train"``; a test kills the process there.
 Hook = Callable[[str], None]
+#: Seconds after which an unfinished folder is that of a run that was killed.
+LEFT = 86_400
 
 
 class Step(NamedTuple):
@@ -122,7 +125,7 @@ def run(
         In an order in which each comes after what it needs. Their functions write the same bytes
         for the same inputs.
     packages : sequence of str
-        Whose release enters the key of each step with inputs.
+        Whose release enters the key of each step.
     hook : callable
 
     Raises
@@ -131,12 +134,13 @@ def run(
         If a step comes before one that it needs.
     """
     where, new = Path(folder), list[str]()
+    _sweep(where)
     made_of: dict[str, dict[str, Any]] = {}
     for name, step in steps.items():
         inputs = {need: digest(made_of[need]["outputs"]) for need in step.needs}
         inputs |= {"content": step.content} if step.content else {}
-        written = code(step.make, tuple(packages)) if step.needs else ""
-        plan = {"inputs": inputs, "settings": dict(step.settings), "code": written}
+        plan = {"inputs": inputs, "settings": dict(step.settings)}
+        plan["code"] = code(step.make, packages)
         out = where / f"{name}-{digest(plan)}"
         if (found := _finished(out)) is None:
             have = {need: where / f"{need}-{made_of[need]['key']}" for need in step.needs}
@@ -199,12 +203,22 @@ def _make(
 
 def _finished(out: Path) -> dict[str, Any] | None:
     """Return what a step made; a folder that was altered is moved away, to be made again."""
-    try:
-        return _stored(out)
-    except LookupError:
-        if out.exists():
-            os.rename(out, out.with_name(f".{out.name}.{uuid.uuid4().hex}.altered"))
-        return None
+    for _ in range(2):  # another process may put it there between a look and the move
+        if not out.exists():
+            return None
+        with suppress(LookupError):
+            return _stored(out)
+    with suppress(FileNotFoundError):  # another process has moved it
+        os.rename(out, out.with_name(f".{out.name}.{uuid.uuid4().hex}.altered"))
+    return None
+
+
+def _sweep(where: Path) -> None:
+    """Remove the unfinished folders of runs that were killed long ago."""
+    for part in where.glob(".*.part"):
+        with suppress(FileNotFoundError):  # finished, or removed by another process
+            if time.time() - part.stat().st_mtime > LEFT:
+                shutil.rmtree(part, ignore_errors=True)
 
 
 def _stored(out: Path) -> dict[str, Any]:
@@ -242,8 +256,7 @@ def of_frame(frame: pd.DataFrame) -> str:
     return told.hexdigest()[:16]
 
 
-@cache
-def code(make: Make, packages: tuple[str, ...] = ()) -> str:
+def code(make: Make, packages: Sequence[str] = ()) -> str:
     """Return a hash of the code that a step reaches, and of the packages that run it."""
     reached = of_function(make, "casebook").fingerprint()
     return digest([reached, {name: version(name) for name in packages}])

@@ -9,8 +9,9 @@ as many rows. :func:`ratio` divides each index by what it is on a quiet day of t
 expectation from sampling and what the quiet days add to it): that holds for any size, and sees less
 where a quiet column has next to nothing.
 
-A day without rows is a day too (all is missing), and a column that has one value only, where the
-reference makes that next to impossible, is dead: no index of distance says either.
+A day without rows is a day too (all is missing): it alarms, as does a day on which a column has no
+value. A column that has one value only, where the reference makes that next to impossible, is dead:
+no index of distance says that.
 
 Examples
 --------
@@ -136,7 +137,8 @@ def daily(
     ks : bool
         With the Kolmogorov-Smirnov distance, which takes most of the time.
     until : int, optional
-        Last day that should have rows; the last that has some by default.
+        Last day that should have rows, by the clock; the last that has some by default, so that a
+        feed that has stopped is not seen.
 
     Returns
     -------
@@ -158,7 +160,8 @@ def daily(
     if not rows["day"].is_monotonic_increasing:
         rows = rows.sort_values("day", kind="stable")
     day = rows["day"].to_numpy().astype(int)
-    of, group = np.arange(day[0], max(day[-1], until or day[-1]) + 1), day - day[0]
+    last = day[-1] if until is None else max(day[-1], until)
+    of, group = np.arange(day[0], last + 1), day - day[0]
     parts = [_column(rows[c].to_numpy(float), group, of, ref, c, ks) for c in ref.columns]
     return pd.concat(parts, ignore_index=True).sort_values(["day", "column"], ignore_index=True)
 
@@ -231,7 +234,8 @@ def _distance(usual: np.ndarray, now: np.ndarray) -> tuple[float, float]:
 
 
 def _any(frame: pd.DataFrame, hit: pd.Series) -> pd.Series:
-    return hit.groupby(frame["day"]).any()
+    """Say of each day whether a column alarms; without a value it does."""
+    return (hit | (frame["n"] == 0)).groupby(frame["day"]).any()
 
 
 def ratio(frame: pd.DataFrame, ref: Reference, name: str = "psi") -> pd.Series:
@@ -247,18 +251,24 @@ def cusum(mean: pd.Series, usual: float, sd: float, slack=SLACK, limit=LIMIT) ->
     Parameters
     ----------
     mean : Series
-        By day.
+        By day. A day without one alarms.
     usual, sd : float
         Mean and standard deviation of quiet days.
     slack, limit : float
         In standard deviations; after an alarm the sums begin again.
+
+    Raises
+    ------
+    ValueError
+        If ``usual`` or ``sd`` is no finite number, as of a single quiet day: nothing would alarm.
     """
+    if not (np.isfinite(usual) and np.isfinite(sd)):
+        raise ValueError(f"usual {usual} with sd {sd}: learn them from at least two quiet days")
     up = down = 0.0
     fires = []
-    for z in (mean - usual) / sd:
-        z = np.nan_to_num(z)
+    for z, there in zip(np.nan_to_num((mean - usual) / sd), mean.notna(), strict=True):
         up, down = max(0.0, up + z - slack), max(0.0, down - z - slack)
-        fires.append(max(up, down) > limit)
+        fires.append(bool(max(up, down) > limit or not there))
         if fires[-1]:
             up = down = 0.0
     return pd.Series(fires, mean.index)
@@ -306,7 +316,8 @@ def separability(
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
 
-    X = np.log1p(np.abs(pd.concat([usual, now])[list(columns)].fillna(0).to_numpy(float)))
+    X = pd.concat([usual, now])[list(columns)].fillna(0).to_numpy(float)
+    X = np.sign(X) * np.log1p(np.abs(X))
     X = (X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-9)
     y = np.repeat([0, 1], [len(usual), len(now)])
     half = np.random.default_rng(seed).random(len(y)) < 0.5

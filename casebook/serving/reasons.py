@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 _LOGARITHM = "logarithm of one plus the "
 
@@ -79,6 +84,42 @@ def top_reasons(
         if normal is None or _words(*how, values[i]) != _words(*how, normal):
             said.append(_words(*how, values[i], normal))
     return said[:n]
+
+
+def lost_when_usual(
+    log_odds: Callable[[pd.DataFrame], np.ndarray], row: pd.DataFrame, usual: Mapping[str, float]
+) -> np.ndarray:
+    """Return what a model's log odds lose when each feature, alone, becomes usual.
+
+    For a model that is additive in log odds these are its contributions, but for a constant.
+
+    Parameters
+    ----------
+    log_odds : callable
+        Table → log odds, shape (n,).
+    row : DataFrame, shape (1, features)
+    usual : mapping of str to float
+        The usual value of each feature.
+
+    Returns
+    -------
+    ndarray, shape (features,)
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> line = lambda table: 2 * table["a"].to_numpy() - table["b"].to_numpy()
+    >>> lost_when_usual(line, pd.DataFrame({"a": [3.0], "b": [1.0]}), {"a": 1.0, "b": 1.0}).tolist()
+    [4.0, 0.0]
+    """
+    import numpy as np
+    import pandas as pd
+
+    names, n = list(row), row.shape[1]
+    table = np.repeat(row.to_numpy(float), n + 1, axis=0)
+    table[np.arange(n), np.arange(n)] = [usual[name] for name in names]
+    odds = log_odds(pd.DataFrame(table, columns=names))
+    return odds[-1] - odds[:-1]
 
 
 def _words(

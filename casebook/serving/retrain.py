@@ -87,7 +87,8 @@ def serve(
         rested = day - last >= REST
         due = {
             "PSI alarm": bool(loud.loc[last : day - 1].any()) and rested,
-            "error alarm": rested
+            "error alarm": policy == "error alarm"
+            and rested
             and bool(len(since))
             and drift.cusum(since, usual.mean(), usual.std()).any(),
         }.get(policy, policy in EVERY and day - last >= EVERY[policy])

@@ -50,7 +50,10 @@ class Stage(NamedTuple):
 
 
 class Usual(NamedTuple):
-    """What the stable pods answered in the stages before: requests, bad, slow ones, last scores."""
+    """What is usual from the stages before.
+
+    Requests, bad and slow ones of the stable pods; the new version's last scores in shadow.
+    """
 
     n: int = 0
     bad: int = 0
@@ -148,8 +151,8 @@ def deadline(stage: Stage, requests: int, took: float, pace: Pace) -> float:
     return pace.slack * should + pace.patience
 
 
-def wait_ready(url: str, patience: float = 60.0, every: float = 0.05) -> float:
-    """Wait until a pod's ``/ready`` says so and return the seconds that it took.
+def wait_ready(url: str, patience: float = 60.0, every: float = 0.05) -> dict[str, Any]:
+    """Wait until a pod's ``/ready`` says so and return what it says, such as its version.
 
     Raises
     ------
@@ -160,11 +163,11 @@ def wait_ready(url: str, patience: float = 60.0, every: float = 0.05) -> float:
 
     begin, said = time.monotonic(), ""
     with httpx.Client(trust_env=False, timeout=2) as http:
-        while (took := time.monotonic() - begin) < patience:
+        while time.monotonic() - begin < patience:
             try:
                 reply = http.get(f"{url}/ready")
                 if reply.status_code == 200:
-                    return took
+                    return reply.json()
                 said = reply.text[:300]
             except httpx.HTTPError as error:
                 said = repr(error)
@@ -198,7 +201,7 @@ def run(
     on_stage : callable
         Called when a stage begins.
     ready : callable
-        Waits for a pod, for so many seconds.
+        Waits for a pod, for so many seconds; an exception ends the rollout before any request.
     clock : object
         With ``time``, ``monotonic`` and ``sleep`` as those of :mod:`time`.
 
@@ -251,6 +254,7 @@ class _Rollout:
         self.http, self.pods, self.judge, self.pace, self.clock = http, pods, judge, pace, clock
         self.hold = {"by": uuid.uuid4().hex, "lease": pace.lease}
         self.begin, self.rows, self.usual = clock.time(), list[list[Any]](), Usual()
+        self.stable: dict[str, Any] = {}  # the pods to go back to, as the first plan was answered
 
     def run(
         self,
@@ -269,10 +273,11 @@ class _Rollout:
                 plan = {"share": stage.share, "shadow": stage.shadow, "stage": stage.name}
                 since = self._route(new=self.pods, **plan)
                 on_stage(stage)
-                why, bad = self._stage(stage)
+                ill, bad = self._stage(stage)
                 since = bad or since
-                if why:
+                if ill:
                     break
+            why = ill  # and not before: what is told to end in any stage goes back
         except Exception as error:  # not ready, no traffic, or a watch that cannot see
             why = f"{type(error).__name__}: {error}"
         finally:  # also if this process is told to end
@@ -290,14 +295,16 @@ class _Rollout:
             except Exception as error:
                 why = f"the router did not take the last plan: {error!r}"
         try:
-            return why, self._insist(stage="rolled back")
+            return why, self._insist(stage="rolled back", **self.stable)
         except Exception as error:
             more = f"; the router did not answer ({error!r}), its lease ends of itself"
             return why + more, self.clock.time() + self.pace.lease
 
     def _route(self, **plan: Any) -> float:
         sent = {"new": [], **self.hold, **plan}
-        return float(self.http.post("/route", json=sent).raise_for_status().json()["at"])
+        told = self.http.post("/route", json=sent).raise_for_status().json()
+        self.stable = self.stable or {"stable": told["stable"]}
+        return float(told["at"])
 
     def _insist(self, **plan: Any) -> float:
         """Send the last plan until it is taken; 409: another one has taken over meanwhile."""
@@ -345,7 +352,8 @@ class _Rollout:
             self._note(stage, new, found.index, why or ("passed" if passed else found.hold))
             if passed and stage.share < 1:
                 old = seen["stable"]
-                more = old["n"], old["bad"], old["slow"], tuple(old["scores"])
+                own = tuple(new["scores"]) if stage.shadow else ()
+                more = old["n"], old["bad"], old["slow"], own
                 self.usual = Usual(*(a + b for a, b in zip(self.usual, more, strict=True)))
             if why or passed:
                 return why, new["first_bad"]

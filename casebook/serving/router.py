@@ -5,7 +5,9 @@ while the share grows. In a *shadow* the new version gets copies and never answe
 answers its share, and where it fails, is late or has to fall back, the stable version answers in
 its place: the customer waits a little longer, and the watch is told. The router counts the first
 attempt at each request, of both versions alike: what is asked again in another's place is counted
-for nobody. What is done about it is decided elsewhere. Requests must be safe to send twice.
+for nobody, and what a client sends again under the same number is counted once. In a shadow it has
+both answers and compares them. What is done about it is decided elsewhere. Requests must be safe to
+send twice.
 
 ``python -m casebook.serving.router --help`` serves: requests on one port, plans on another.
 
@@ -31,7 +33,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from casebook.evaluate.assign import BUCKETS, bucket
 from casebook.serving.app import Problem, bare_app, body_of, json_object, reply
-from casebook.serving.plans import Held, Plan, Plans
+from casebook.serving.plans import Held, Plan, Plans, addresses
 from casebook.serving.wire import NoReply, Wire
 
 if TYPE_CHECKING:
@@ -44,17 +46,23 @@ PATIENCE, LONG, ALL = 0.5, 2.5, 3.0
 SLOW = 250.0
 #: Answers of which time and score are kept by arm, and copies that may be on their way.
 KEPT, COPIES = 2_000, 32
+#: Requests that are known again by arm, minutes of traffic, by so many letters of their number.
+NUMBERS, LETTERS = 50_000, 64
 STABLE, NEW = "stable", "new"
+#: Of a shadow: requests that both models answered, those with another tier; couples of requests
+#: that both rank, those in another order.
+PAIRS = ("n", "tier", "ranked", "crossed")
 
 
 class Answer(NamedTuple):
-    """What a pod answered; ``why`` is empty if it is a 200 that the model made."""
+    """What a pod answered; ``why`` is empty if it is a 200 with a score that the model made."""
 
     status: int
     body: bytes
     why: str
     ms: float
     score: float | None
+    tier: str | None = None
 
 
 @dataclass
@@ -67,9 +75,20 @@ class Seen:
     ms: deque = field(default_factory=lambda: deque(maxlen=KEPT))
     scores: deque = field(default_factory=lambda: deque(maxlen=KEPT))
     first_bad: float | None = None
+    pairs: Counter = field(default_factory=Counter)
+    numbers: dict[str, None] = field(default_factory=dict)
+    single: tuple[float, float] | None = None
 
-    def add(self, answer: Answer) -> None:
-        """Count an answer."""
+    def add(self, answer: Answer, number: str = "", beside: Answer | None = None) -> None:
+        """Count an answer, once for each request's number; compare it with the other arm's."""
+        if number in self.numbers:
+            return
+        if number:
+            self.numbers[number] = None
+            if len(self.numbers) > NUMBERS:
+                del self.numbers[next(iter(self.numbers))]
+        if beside is not None and not (answer.why or beside.why):
+            self._compare(answer, beside)
         self.n += 1
         self.slow += answer.ms > SLOW
         self.ms.append(round(answer.ms, 2))
@@ -79,11 +98,25 @@ class Seen:
             self.why[answer.why] += 1
             self.first_bad = self.first_bad or time.time()
 
+    def _compare(self, answer: Answer, beside: Answer) -> None:
+        """Count a request's pair of answers, and whether both rank two requests in one order."""
+        self.pairs["n"] += 1
+        self.pairs["tier"] += answer.tier != beside.tier
+        if answer.score is None or beside.score is None:
+            return
+        if self.single is None:
+            self.single = answer.score, beside.score
+            return
+        up = (answer.score - self.single[0]) * (beside.score - self.single[1])
+        self.pairs["ranked"] += up != 0
+        self.pairs["crossed"] += up < 0
+        self.single = None
+
     def told(self) -> dict[str, Any]:
         """Return it for JSON."""
         rest = {"ms": [*self.ms], "scores": [*self.scores], "first_bad": self.first_bad}
         told = {"n": self.n, "bad": self.why.total(), "slow": self.slow, "why": dict(self.why)}
-        return told | rest
+        return told | rest | {"pairs": {name: self.pairs[name] for name in PAIRS}}
 
 
 class Router:
@@ -95,6 +128,8 @@ class Router:
         Addresses of the pods of the version that serves.
     key : str
         Field of the body that is hashed.
+    number : str
+        Field of the body that a client sends again with the same request.
     salt : str
         Of the hash: another one draws other keys.
     path : str
@@ -110,9 +145,10 @@ class Router:
         salt: str = "rollout",
         path: str = "/score",
         file: str = "",
+        number: str = "payment",
     ) -> None:
-        self.plans = Plans(Plan(tuple(stable)), file or None)
-        self.key, self.salt, self.path = key, salt, path
+        self.plans = Plans(Plan(addresses(stable)), file or None)
+        self.key, self.number, self.salt, self.path = key, number, salt, path
         self.seen, self._of = {STABLE: Seen(), NEW: Seen()}, self.plans.now
         self.failed = self.lost = self._turn = 0
         self._wires: dict[str, Wire] = {}
@@ -129,12 +165,17 @@ class Router:
         """Say whether a key belongs to the new version."""
         return plan.share > 0 and bucket(key, self.salt) < plan.share * BUCKETS
 
-    def _key(self, raw: bytes) -> str:
-        """Return what is hashed; a body without a key is one that every version refuses."""
+    def _names(self, raw: bytes) -> tuple[str, str]:
+        """Return what is hashed, and the request's number.
+
+        A body without a key is one that every version refuses; without a number each is counted.
+        """
         try:
-            return str(json.loads(raw)[self.key]).encode(errors="backslashreplace").decode()
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return ""
+            body = json.loads(raw)
+            key = str(body[self.key]).encode(errors="backslashreplace").decode()
+            return key, str(body.get(self.number, ""))[:LETTERS]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return "", ""
 
     async def score(self, raw: bytes, clock: Any = time) -> Answer:
         """Return the answer to one request; the clock is that of :mod:`time`.
@@ -146,22 +187,24 @@ class Router:
         """
         plan, seen = self.plan, self.seen  # once: what comes back late counts for its own stage
         until, first = clock.perf_counter() + ALL, None
-        if self.for_new(self._key(raw), plan):
+        key, number = self._names(raw)
+        if self.for_new(key, plan):
             first = await self._ask(self._next(plan.new), raw, PATIENCE)
             if not first.why:
-                seen[NEW].add(first)
+                seen[NEW].add(first, number)
                 return first
         theirs = asyncio.get_running_loop().create_future()
         if first is None and plan.shadow:
-            self._copy(plan, raw, seen, theirs)
+            self._copy(plan, raw, seen[NEW], number, theirs)
         try:
+            rest = lambda: until - clock.perf_counter()  # noqa: E731
             own = None if first else seen[STABLE]
-            answer = await self._stable(plan, raw, lambda: until - clock.perf_counter(), own)
-            theirs.set_result(answer.status)
+            answer = await self._stable(plan, raw, rest, own, number)
+            theirs.set_result(answer)
         finally:
             theirs.cancel()  # nothing any more, unless this request was given up
-        if first is not None and not _both_refuse(first, answer.status):
-            seen[NEW].add(first)
+        if first is not None and not _both_refuse(first, answer):
+            seen[NEW].add(first, number)
         if answer.status < 500:
             return answer
         if first is not None and first.status == 200:  # by its rules, and still an answer
@@ -171,7 +214,7 @@ class Router:
         raise Problem(503, "no pod", what, "Send it again.")
 
     async def _stable(
-        self, plan: Plan, raw: bytes, rest: Callable[[], float], seen: Seen | None
+        self, plan: Plan, raw: bytes, rest: Callable[[], float], seen: Seen | None, number: str
     ) -> Answer:
         """Ask the stable pods one after the other, each once and the first one twice.
 
@@ -185,7 +228,7 @@ class Router:
             answer = await self._ask(plan.stable[(start + i) % len(plan.stable)], raw, left)
             if i == 0 and seen is not None and not 400 <= answer.status < 500:
                 late = answer.ms > 1000 * PATIENCE and not answer.why  # as of the new version
-                seen.add(answer._replace(why="late") if late else answer)
+                seen.add(answer._replace(why="late") if late else answer, number)
             if answer.status < 500:
                 break
         return answer
@@ -195,7 +238,7 @@ class Router:
         return pods[self._turn % len(pods)]
 
     def _copy(
-        self, plan: Plan, raw: bytes, seen: Mapping[str, Seen], theirs: asyncio.Future
+        self, plan: Plan, raw: bytes, seen: Seen, number: str, theirs: asyncio.Future
     ) -> None:
         """Send a copy to the new version without waiting; one too many is not sent."""
         if len(self._copies) >= COPIES:
@@ -204,8 +247,8 @@ class Router:
 
         async def ask() -> None:
             answer = await self._ask(self._next(plan.new), raw, PATIENCE)
-            if not _both_refuse(answer, await theirs):
-                seen[NEW].add(answer)
+            if not _both_refuse(answer, beside := await theirs):
+                seen.add(answer, number, beside)
 
         task = asyncio.create_task(ask())
         self._copies.add(task)
@@ -214,21 +257,24 @@ class Router:
     async def _ask(self, pod: str, raw: bytes, seconds: float) -> Answer:
         wire = self._wires.setdefault(pod, Wire(pod))
         begin = time.perf_counter()
-        status, body, score = 503, b"", None
+        status, body, score, tier = 503, b"", None, None
         try:
             async with asyncio.timeout(seconds):
                 status, body = await wire.post(self.path, raw)
             why = str(status)
             if status == 200:
                 told = json.loads(body)
-                score, why = told["score"], "" if told["source"] == "model" else "rules"
+                score, tier = told["score"], told.get("tier")
+                why = "" if told["source"] == "model" else "rules"
+                if not why and not (isinstance(score, int | float) and 0 <= score <= 1):
+                    score, why = None, "no score"
         except TimeoutError:
             why = "late"
         except NoReply as error:
             why = str(error)
         except (ValueError, KeyError, TypeError):
             status, why = 502, "no answer of a pod"
-        return Answer(status, body, why, 1000 * (time.perf_counter() - begin), score)
+        return Answer(status, body, why, 1000 * (time.perf_counter() - begin), score, tier)
 
     def route(self, raw: bytes) -> dict[str, Any]:
         """Take another plan, from its fields as JSON; counting starts anew.
@@ -238,18 +284,21 @@ class Router:
         Raises
         ------
         Problem
-            422 for a plan that cannot be, 409 if somebody else rolls out.
+            422 for a plan that cannot be, 409 if somebody else rolls out, 503 if the plan's file
+            cannot be written.
         """
         given, plan = json_object(raw), self.plan
         try:
             by, lease = str(given.pop("by", "")), float(given.pop("lease", 0))
-            pods = {arm: tuple(given.pop(arm, getattr(plan, arm))) for arm in (STABLE, NEW)}
+            pods = {arm: addresses(given.pop(arm, getattr(plan, arm))) for arm in (STABLE, NEW)}
             self.plans.take(Plan(**pods, **given), by, lease)
         except (TypeError, ValueError) as error:
             raise Problem(422, "wrong plan", str(error), "The old plan holds.") from None
         except Held as error:
             raise Problem(409, "held", str(error), "Wait until it has ended.") from None
-        return {"at": time.time(), "stage": self.plan.stage}
+        except OSError as error:
+            raise Problem(503, "not kept", repr(error), "The old plan holds: free disk.") from None
+        return {"at": time.time(), "stage": self.plan.stage, STABLE: self.plan.stable}
 
     def renew(self, raw: bytes) -> dict[str, Any]:
         """Let the plan hold longer (``by``, ``lease``), and return what :meth:`watch` does.
@@ -285,13 +334,13 @@ class Router:
         """Return what each version has done since the stage began."""
         plan = self.plan
         told = {"stage": plan.stage, "share": plan.share, "failed": self.failed}
-        told |= {"pods": {STABLE: plan.stable, NEW: plan.new}}
+        told |= {"pods": {STABLE: plan.stable, NEW: plan.new, "before": self.plans.before}}
         return told | {"lost": self.lost, **{arm: seen.told() for arm, seen in self.seen.items()}}
 
 
-def _both_refuse(new: Answer, stable: int) -> bool:
+def _both_refuse(new: Answer, stable: Answer) -> bool:
     """Say whether a request is its sender's fault, and not the new version's."""
-    return new.status == stable and 400 <= stable < 500
+    return new.status == stable.status and 400 <= new.status < 500
 
 
 def pages(router: Router, public: bool = True, admin: bool = True) -> FastAPI:

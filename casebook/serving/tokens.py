@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import os
 import re
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 #: Digits in a row that may be a card number are not told back.
@@ -48,17 +50,22 @@ class Tokens:
 def key_at(path: Path | str) -> bytes:
     """Return the key in a file, readable by its owner alone; a new one where there is none.
 
-    A bank keeps it in a module of its own, which never hands it out.
+    A new one is whole on disk before it has its name. A bank keeps it in a module of its own,
+    which never hands it out.
     """
-    try:
-        with open(path, "rb") as file:
-            return bytes.fromhex(file.read().decode("ascii"))
-    except FileNotFoundError:
-        key = os.urandom(32)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(key.hex().encode())
-    return key
+    path = Path(path)
+    if not path.exists():
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # mode 0600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(os.urandom(32).hex().encode())
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):  # another start was quicker: its key counts
+                os.link(part, path)
+        finally:
+            os.unlink(part)
+    return bytes.fromhex(path.read_text("ascii"))
 
 
 def without_numbers(text: str) -> str:

@@ -12,14 +12,18 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import wraps
 from typing import Any
 
 import httpx
+import pandas as pd
 
-from casebook.cases.card_fraud.audit import Audit
+from casebook.cases.card_fraud.audit import EVIDENCE, OUTCOME, Audit, Decision, event_of
+from casebook.cases.card_fraud.schema import CONFIRMATIONS
 from casebook.cases.card_fraud.service import create_app
 from casebook.serving.breaker import Breaker
 from casebook.serving.drills import Passed
+from casebook.serving.strict import unstamp
 from casebook.serving.tokens import Tokens
 
 #: The service's clock stands still here.
@@ -81,9 +85,10 @@ def rules(features, event):
 class Policy:
     """Three tiers, and every tenth request held back."""
 
-    def one(self, probability, amount, request):
-        tier = "block" if probability > 0.5 else "confirm" if probability > 0.2 else "allow"
-        return tier, "allow" if request % 10 == 0 else tier
+    def one(self, probability, amount, number, message="purchase", strict=False):
+        asks = 0.1 if strict else 0.2
+        tier = "block" if probability > 0.5 else "confirm" if probability > asks else "allow"
+        return tier, "allow" if number % 10 == 9 else tier
 
 
 TOKENS = Tokens(b"the key of the tests")
@@ -118,6 +123,7 @@ def payment(request: int = 1, /, **changes: Any) -> dict[str, Any]:
         "channel": "in person",
         "entry": "chip",
         "amount": 23.3,
+        "message": "purchase",
         "refund": False,
         "country": "home",
         "device": None,
@@ -147,6 +153,55 @@ def ask(app, method: str, path: str, body: Any = None, **more: Any) -> httpx.Res
 
 def post(app, body: Any, path: str = "/decisions", **more: Any) -> httpx.Response:
     return ask(app, "POST", path, body, **more)
+
+
+def history(audit: Audit) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return transactions and evidence as training reads them, in the audit's order."""
+    events: dict[int, dict[str, Any]] = {}
+    told: list[tuple[int, pd.Timestamp]] = []
+    for record in audit.records():
+        if isinstance(record, Decision):
+            event = event_of(record) | {"outcome": OUTCOME.get(record.tier), "outcome_known": None}
+            events[record.transaction] = event
+            continue
+        known = pd.Timestamp(unstamp(record.known))
+        if record.outcome in CONFIRMATIONS:
+            events[record.transaction] |= {"outcome": record.outcome, "outcome_known": known}
+        if record.outcome in EVIDENCE:
+            told.append((record.transaction, known))
+    made = pd.DataFrame(events.values())
+    if len(made):
+        made = made.astype(dict.fromkeys(("device", "ip"), "Int64"))
+        made["outcome_known"] = pd.to_datetime(made["outcome_known"])
+    frauds = pd.DataFrame(told, columns=["transaction", "known"])
+    return made, frauds.sort_values("known", kind="stable", ignore_index=True)
+
+
+def causal(policy, every: int = 10):
+    """Return a policy that is asked again for the first half of each so-manieth batch.
+
+    One that decides from what came before gives the same tiers again.
+    """
+    asked = 0
+
+    @wraps(policy)
+    def checked(batch, history):
+        nonlocal asked
+        tiers = list(policy(batch, history))
+        half = len(batch) // 2
+        if asked % every == 0 and half and len(tiers) == len(batch):
+            before = list(policy(batch.iloc[:half], history))
+            changed = [i for i, (a, b) in enumerate(zip(tiers, before, strict=False)) if a != b]
+            if changed:
+                raise ValueError(
+                    f"the policy looks ahead in the batch of {history.now:%Y-%m-%d %H:%M}: "
+                    f"{len(changed)} of {half} tiers change, the first at row {changed[0]}, when "
+                    "the second half of the batch is taken away; use earlier rows only"
+                )
+        asked += 1
+        return tiers
+
+    return checked
 
 
 # Served by a subprocess --------------------------------------------------------------------------

@@ -16,8 +16,9 @@ import pytest
 from card_fraud_fakes import TOKENS, life, payment
 from pace import patience
 
-from casebook.cases.card_fraud.audit import Audit, AuditCut, Conflict, Decision, Outcome
+from casebook.cases.card_fraud.audit import CONFLICTS, Audit, Conflict, Decision, Outcome
 from casebook.cases.card_fraud.schema import fingerprint
+from casebook.serving.anchored import LogCut
 from casebook.serving.drills import kill_drill
 from casebook.serving.load import Server
 from casebook.serving.log import GENESIS, LogFailed
@@ -104,6 +105,15 @@ def check_another_payment_is_a_conflict(audit: Audit) -> None:
     assert audit.verify()
 
 
+def test_a_client_cannot_fill_the_disk_with_conflicts(audit):
+    audit.write(decision())
+    for cents in range(1, 51):
+        sent = payment(1, amount=cents / 100)
+        with pytest.raises(Conflict):
+            audit.write(decision(input=sent, fingerprint=fingerprint(sent)))
+    assert audit.count("conflicts") == CONFLICTS < 50
+
+
 def test_another_payment_with_the_same_request_is_a_conflict(audit):
     check_another_payment_is_a_conflict(audit)
 
@@ -183,13 +193,13 @@ def test_a_tail_that_was_cut_off_is_noticed_when_it_is_opened(path):
     with anchored(path) as audit:
         audit.write(decision(6))
     cut(path, 4)
-    with pytest.raises(AuditCut, match="Rows 5 to 6 of"):
+    with pytest.raises(LogCut, match="Rows 5 to 6 of"):
         anchored(path)
     with Audit(path) as blind:  # planted: without an anchor nothing is noticed
         assert blind.count() == 4
         blind.write(decision(7))
         blind.write(decision(8))
-    with pytest.raises(AuditCut, match="Row 6 of"):
+    with pytest.raises(LogCut, match="Row 6 of"):
         anchored(path)
 
 
@@ -198,10 +208,10 @@ def test_an_anchor_that_is_written_anew_or_gone_is_noticed(path):
         audit.write(decision())
     kept = Path(f"{path}.anchor")
     kept.write_text(f"{0:012d} {GENESIS} {kept.read_text().split()[2]}")
-    with pytest.raises(AuditCut, match="not written with this key"):
+    with pytest.raises(LogCut, match="not written with this key"):
         anchored(path)
     kept.unlink()
-    with pytest.raises(AuditCut, match="is gone"):
+    with pytest.raises(LogCut, match="is gone"):
         anchored(path)
     with pytest.raises(ValueError, match="give a key"):
         anchored(path, sign=None)

@@ -13,15 +13,16 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from card_fraud_fakes import TOKENS
+from card_fraud_fakes import TOKENS, history
 
 from casebook.cases.card_fraud import audit as audits
 from casebook.cases.card_fraud import decisions, features
-from casebook.cases.card_fraud.audit import Audit, history
-from casebook.cases.card_fraud.schema import payload, stamp
+from casebook.cases.card_fraud.audit import Audit
+from casebook.cases.card_fraud.schema import payload
 from casebook.cases.card_fraud.world import simulate
 from casebook.features.definition import skew
 from casebook.serving.breaker import Breaker
+from casebook.serving.strict import stamp
 
 PAYMENTS = 900
 
@@ -40,8 +41,8 @@ def ran(world, tmp_path_factory):
 class Asks:
     """Ask about each third payment, and block some."""
 
-    def one(self, probability, amount, request):
-        lot = request % 12
+    def one(self, probability, amount, number, message="purchase", strict=False):
+        lot = number % 12
         return ("confirm" if lot < 4 else "block" if lot == 4 else "allow",) * 2
 
 

@@ -22,6 +22,7 @@ import pytest
 from casebook.cases.card_fraud import features as store
 from casebook.cases.card_fraud import world as world_of
 from casebook.cases.card_fraud.features import definition, online, table
+from casebook.data.tables import HANDBOOK_COLUMNS
 from casebook.features.definition import skew
 
 HANDBOOK = "12_card_fraud/fraud_handbook_2018_06_10_08_14.parquet"
@@ -687,7 +688,7 @@ def test_the_same_on_its_public_data(key):
     path = Path(os.environ.get("CASEBOOK_DATA_DIR") or "nowhere") / HANDBOOK
     if not path.exists():
         pytest.skip("the Fraud Handbook's data are not here")
-    frame = pd.read_parquet(path).rename(columns=world_of.HANDBOOK_COLUMNS)
+    frame = pd.read_parquet(path).rename(columns=HANDBOOK_COLUMNS)
     frame = frame[frame[key] % 100 == 7].reset_index(drop=True)
     wanted = handbook_by_pandas(frame, keys=[key])
     assert len(frame) > 5000 and frame["is_fraud"].sum() > 20

@@ -52,6 +52,11 @@ def test_the_snapshot_keeps_the_contract(payments):
     assert check_contract(payments) is payments
 
 
+def with_fax(channel):
+    """Return the channels, the third an unknown one."""
+    return channel.astype(str).where(channel.index != 3, "fax")
+
+
 def damage(column, value, row=3):
     def change(rows):
         rows.loc[row, column] = value
@@ -67,7 +72,15 @@ def damage(column, value, row=3):
         (damage("amount", float("inf")), "amount is no number"),
         (damage("amount", 250_000.0), "amount beyond 50,000 euro: 1 row.*cents are not euro"),
         (damage("transaction", 0), "number stands twice: 1 row"),
-        (damage("received", pd.Timestamp("2025-06-30")), "arrived before the row above it"),
+        (damage("received", pd.Timestamp("2025-06-30")), "arrived before a row above it"),
+        (
+            lambda rows: rows.update(rows.loc[[3], ["received", "time"]] + pd.Timedelta("20h")),
+            "after one below: 1 row",
+        ),
+        (
+            lambda rows: rows.isetitem(rows.columns.get_loc("channel"), with_fax(rows["channel"])),
+            "channel and entry do not go together: 1 row",
+        ),
         (damage("time", pd.Timestamp("2024-06-30")), "differ by more than a day: 1 row"),
         (damage("entry", "typed"), "channel and entry do not go together: 1 row"),
     ],

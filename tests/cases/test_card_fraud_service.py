@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -29,18 +31,15 @@ from pace import patience
 
 from casebook.cases.card_fraud import decisions, schema
 from casebook.cases.card_fraud.audit import Audit, Conflict
-from casebook.cases.card_fraud.service import (
-    Limits,
-    Service,
-    bare_app,
-    create_app,
-    payload,
-    rebuild,
-)
+from casebook.cases.card_fraud.decisions import Service
+from casebook.cases.card_fraud.parts import rebuild
+from casebook.cases.card_fraud.schema import Limits, payload
+from casebook.cases.card_fraud.service import bare_app, create_app
 from casebook.cases.card_fraud.world import CHAPTER
 from casebook.data import snapshot
 from casebook.serving.breaker import Breaker
 from casebook.serving.load import Server, crashing, fault_drill, slow
+from casebook.serving.strict import Problem, parse
 from casebook.serving.tokens import Tokens
 
 
@@ -67,6 +66,13 @@ def make(tmp_path):
 
 def service_of(app) -> Service:
     return app.state.service
+
+
+def kept_of(app, request: int) -> dict:
+    """Return what the audit holds of a decision, and what became of it."""
+    audit = service_of(app).audit
+    outcomes = [vars(outcome) for outcome in audit.outcomes(request)]
+    return vars(audit.decision(request)) | {"outcomes": outcomes}
 
 
 def state(app) -> tuple:
@@ -103,7 +109,7 @@ def test_a_decision_and_what_the_audit_keeps_of_it(make):
         "clock": "",
         "model": "m1",
     }
-    kept = ask(app, "GET", "/decisions/7").json()
+    kept = kept_of(app, 7)
     assert kept["features"] == {"seen": 6.0, "card": 6.0}
     assert kept["input"] == payment(7, card=TOKENS(70))
     assert (kept["tier"], kept["rules"], kept["transaction"]) == ("confirm", "r1", 6)
@@ -131,6 +137,32 @@ def test_a_hard_rule_decides_without_the_model(make):
     assert body["reasons"] == ["more than 5,000 euro"]
     assert not asked
     assert service_of(app).store.seen[0][-1] == "declined"
+
+
+ONLINE = {"channel": "online", "entry": "typed"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "tier", "why"),
+    [
+        ({"message": "verification", "amount": 0.0}, "block", "no such answer"),
+        ({"message": "recurring"}, "block", "no such answer"),
+        ({"message": "offline", "amount": 5000.01}, "allow", "rule"),
+        ({"message": "reversal", "amount": -20.0, "refund": True}, "allow", "no such answer"),
+        ({"message": "unauthenticated", **ONLINE}, "confirm", ""),
+        ({"message": "authenticated", **ONLINE}, "allow", "confirmed before"),
+    ],
+)
+def test_a_message_gets_only_an_answer_that_it_leaves(make, changes, tier, why):
+    """The fake policy confirms the seventh; where nobody can be asked that is a harder answer."""
+    app = make()
+    for request in range(1, 7):
+        post(app, payment(request))
+    body = post(app, payment(7, **changes)).json()
+    assert (body["tier"], body["why"]) == (tier, why)
+    kept = kept_of(app, 7)
+    assert kept["input"]["message"] == changes["message"]
+    assert "message" not in dict(service_of(app).store.seen[-1][1:-1])
 
 
 def test_the_model_is_asked_with_what_the_audit_keeps(make):
@@ -198,7 +230,34 @@ BAD = {
     "own stamps": (payment(received="2025-07-01T11:00:00Z"), 422, "invalid transaction", "receive"),
     "negative": (payment(amount=-5.0), 422, "invalid transaction", "negative and refund is not"),
     "no refund": (payment(refund=True), 422, "invalid transaction", "amount is positive"),
-    "no amount": (payment(amount=0.0), 422, "invalid transaction", "amount of 0"),
+    "no amount": (payment(amount=0.0), 422, "invalid transaction", "amount of 0, and"),
+    "a paid verification": (
+        payment(message="verification"),
+        422,
+        "invalid transaction",
+        "amount of 0, and",
+    ),
+    "a reversal that takes": (
+        payment(message="reversal"),
+        422,
+        "invalid transaction",
+        "refund is not true",
+    ),
+    "an unknown message": (payment(message="cheque"), 422, "invalid transaction", "cheque"),
+    "a chip online": (payment(channel="online"), 422, "invalid transaction", "Entry is chip"),
+    "typed at a till": (payment(entry="typed"), 422, "invalid transaction", "Entry is typed"),
+    "offline online": (
+        payment(message="offline", **ONLINE),
+        422,
+        "invalid transaction",
+        "Message is offline",
+    ),
+    "a challenge at a till": (
+        payment(message="3-D Secure"),
+        422,
+        "invalid transaction",
+        "Message is 3-D Secure",
+    ),
     "absurd": (payment(amount=1e6), 422, "invalid transaction", "1,000,000.00 euro, beyond"),
     "an absurd refund": (payment(amount=-1e6, refund=True), 422, "invalid transaction", "beyond"),
     "tenths of a cent": (payment(amount=1.005), 422, "invalid transaction", "two decimals"),
@@ -294,11 +353,8 @@ def test_the_limits_of_time_and_amount_themselves_are_accepted(make):
     [
         ("GET", "/nowhere", 404),
         ("GET", "/decisions", 405),
-        ("DELETE", "/decisions/1", 405),
+        ("DELETE", "/decisions", 405),
         ("GET", "/decisions/1", 404),
-        ("GET", "/decisions/x", 422),
-        ("GET", "/decisions/-1", 422),
-        ("GET", "/decisions/" + "9" * 40, 422),
         ("GET", "/docs", 404),
     ],
 )
@@ -538,6 +594,44 @@ def test_without_a_record_there_is_no_decision(make, caplog):
     assert audit.verify()
 
 
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")
+def test_a_row_that_is_written_and_not_anchored_reaches_the_store(make, tmp_path, caplog):
+    """The disk of the anchor is full: no reply, yet the row counts, live as after a restart."""
+    anchored = {"anchor": tmp_path / "anchor", "sign": TOKENS}
+    app = make(audit=Audit(tmp_path / "a.sqlite", **anchored))
+    service = service_of(app)
+    post(app, payment(1))
+    kept, service.audit._kept = service.audit._kept, os.open(FULL, os.O_RDWR)
+    for body, path in ((payment(2), "/decisions"), (report(1, "chargeback"), "/outcomes")):
+        assert post(app, body, path).json()["error"] == "no record"
+    assert ask(app, "GET", "/health").json()["status"] == "degraded"
+    os.close(service.audit._kept)
+    service.audit._kept = kept
+    again = post(app, payment(2))
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert [entry[0] for entry in service.store.seen] == ["observe", "observe", "learn"]
+    assert post(app, payment(3)).status_code == 200
+    assert kept_of(app, 3)["features"] == {"seen": 2.0, "card": 2.0}
+    assert ask(app, "GET", "/health").json()["status"] == "ok"
+    assert post(app, report(1, "chargeback"), "/outcomes").headers["Idempotent-Replayed"]
+    app = make(again=True, audit=Audit(tmp_path / "other.sqlite"))
+    fresh = CountingStore()
+    service.audit.close()
+    with Audit(tmp_path / "a.sqlite", **anchored) as audit:
+        rebuild(fresh, audit)
+    assert fresh.seen == service.store.seen
+
+
+def test_a_snapshot_that_fails_is_no_failure_of_a_payment(make, tmp_path, caplog):
+    app = make(state=tmp_path / "no" / "such", every=2)
+    assert [post(app, payment(n)).status_code for n in (1, 2, 3, 4, 5)] == [200] * 5
+    health = ask(app, "GET", "/health").json()
+    assert (health["failed_snapshots"], health["status"]) == (2, "ok")
+
+
 def test_nobody_waits_for_ever(make):
     app = make(patience=0.02)
     with service_of(app)._lock:
@@ -580,7 +674,7 @@ def test_overload_is_shed_to_the_rules(make):
 
 
 def test_a_service_that_sheds_nothing_is_found(make):
-    with pytest.raises(schema.Problem, match="busy"):
+    with pytest.raises(Problem, match="busy"):
         check_overload(make, shed=1e9, patience=0.2)
 
 
@@ -592,8 +686,8 @@ CARD = 4111111111111111
 def check_cards(app, folder) -> None:
     """A card's number is in no file and no reply, wherever a client puts it."""
     service = service_of(app)
-    replies = [post(app, payment(1, card=CARD)), ask(app, "GET", "/decisions/1")]
-    assert [reply.status_code for reply in replies] == [200, 200]
+    replies = [post(app, payment(1, card=CARD))]
+    assert replies[0].status_code == 200
     assert service.store.seen[0][1] == ("amount", 23.3)
     for wrong in (
         payment(2, customer=CARD),
@@ -606,7 +700,7 @@ def check_cards(app, folder) -> None:
     replies.append(ask(app, "GET", f"/cards/{CARD}"))
     replies.append(post(app, f'{{"{CARD}": 1, "{CARD}": 2}}'))
     service.save()
-    told = "".join(reply.text for reply in replies)
+    told = "".join(reply.text for reply in replies) + json.dumps(kept_of(app, 1))
     kept = b"".join(path.read_bytes() for path in folder.iterdir() if path.is_file())
     assert str(CARD) not in told and str(CARD).encode() not in kept
     assert str(TOKENS(CARD)).encode() in kept
@@ -662,6 +756,48 @@ def broken(*_):
     raise RuntimeError("planted")
 
 
+def check_stand_in(app, card_test) -> None:
+    """Without a model small amounts pass, larger ones are asked, a card test never passes."""
+    told = [post(app, payment(n, amount=a)).json() for n, a in ((1, 149.0), (2, 151.0))]
+    assert [body["tier"] for body in told] == ["allow", "confirm"]
+    confirmed = payment(4, message="authenticated", amount=400.0, **ONLINE)
+    assert post(app, confirmed).json()["tier"] == "allow"  # its owner was asked
+    assert told[1]["reasons"] == ["stand-in: over 150 euro without a model"]
+    assert post(app, card_test).json()["tier"] == "block"
+
+
+CARD_TEST = payment(3, message="verification", amount=0.0)
+
+
+def test_no_card_is_verified_without_a_model(make):
+    app = make(score=None)
+    body = post(app, CARD_TEST).json()
+    assert (body["tier"], body["why"]) == ("block", "absent")
+    assert body["reasons"] == ["stand-in: a verification without a model"]
+
+
+def suspects(features, event):
+    """A rule that asks about each card test."""
+    return ("confirm", "a known fraud") if event["amount"] == 0 else ("allow", "no rule holds")
+
+
+def test_who_slows_the_service_down_does_not_walk_in(make):
+    check_stand_in(make(score=None, fallback=suspects), CARD_TEST)
+
+
+def test_a_service_without_a_stand_in_or_that_allows_what_it_cannot_ask_is_found(make, monkeypatch):
+    with pytest.raises(AssertionError):
+        check_stand_in(make(score=None, fallback=suspects, stand_in=1e9), CARD_TEST)
+    allowed = {"tier": "allow"}
+    monkeypatch.setattr(
+        decisions,
+        "permitted",
+        lambda made, kind: made | (allowed if kind == "verification" else {}),
+    )
+    with pytest.raises(AssertionError):
+        check_stand_in(make(score=None, fallback=suspects), CARD_TEST)
+
+
 def test_what_is_left_when_parts_fail(make, caplog):
     replies = {
         "rules": post(make(rules=broken), payment()).json(),
@@ -674,18 +810,55 @@ def test_what_is_left_when_parts_fail(make, caplog):
     assert told == {
         "rules": ("model", "allow", ""),
         "nonsense": ("model", "allow", ""),
-        "both": ("rules", "confirm", "absent, no rules"),
+        "both": ("rules", "allow", "absent, no rules"),
         "tiers": ("rules", "allow", "no tier"),
         "tier": ("rules", "allow", "no tier"),
     }
 
 
-def test_an_unknown_terminal_is_decided_by_the_rules(make):
+@pytest.mark.parametrize(
+    ("parts_", "fault"),
+    [
+        ({"policy": SimpleNamespace(one=broken)}, "no model"),
+        ({"rules": broken}, "rules failed"),
+        ({"gateway": True, "clock": lambda: NOW - timedelta(hours=2)}, "clock"),
+    ],
+    ids=["policy", "rules", "clock"],
+)
+def test_health_alarms_when_a_part_fails_again_and_again(make, caplog, parts_, fault):
+    app, body = make(**parts_), stamped if "gateway" in parts_ else payment
+    states = []
+    for number in range(1, 13):
+        assert post(app, body(number)).status_code == 200
+        states.append(ask(app, "GET", "/health").json())
+    assert [s["status"] for s in states] == ["ok"] * 10 + ["degraded"] * 2
+    assert states[-1]["recent"] == {fault: 12} and states[-1]["breaker"]["state"] == "closed"
+
+
+def test_an_unknown_customer_is_asked_and_does_not_alarm(make):
+    app = make(customers={7})
+    body = post(app, payment(1, customer=8)).json()
+    assert (body["tier"], body["source"], body["why"]) == ("confirm", "rules", "unknown customer")
+    assert post(app, report(1, "denied"), "/outcomes").status_code == 200
+    assert post(app, payment(2)).json()["source"] == "model"
+    for again in (False, True):
+        app = make(again=True, customers={7}) if again else app
+        health = ask(app, "GET", "/health").json()
+        assert (health["status"], health["unknown_customers"]) == ("ok", 1)
+        assert [entry[0] for entry in service_of(app).store.seen] == ["observe"]
+    # A deployment that knows the customer takes in what happened before.
+    seen = service_of(make(again=True, customers={7, 8})).store.seen
+    assert [entry[0] for entry in seen] == ["observe", "settle", "learn", "observe"]
+
+
+def test_at_an_unknown_terminal_the_policy_is_strict(make):
+    """The fake asks from .2 on, strictly from .1 on; the fourth payment of a card has .15."""
     app = make(terminals={3})
-    known, new = post(app, payment(1)).json(), post(app, payment(2, terminal=4)).json()
-    assert (known["source"], known["why"]) == ("model", "")
-    assert (new["source"], new["why"], new["tier"]) == ("rules", "unknown terminal", "allow")
-    assert len(service_of(app).store.seen) == 2  # the customer's velocity counts it
+    known = [post(app, payment(n)).json() for n in (1, 2, 3)][-1]
+    new = post(app, payment(4, terminal=4)).json()
+    assert (known["source"], known["why"], known["tier"]) == ("model", "", "allow")
+    assert (new["source"], new["why"], new["tier"]) == ("model", "unknown terminal", "confirm")
+    assert len(service_of(app).store.seen) == 4  # the customer's velocity counts it
 
 
 def test_a_store_that_refuses_an_event_does_not_stop_the_service(make, caplog):
@@ -736,7 +909,7 @@ def test_outcomes_reach_the_store(make):
         ("settle", 6, "confirmed", now),
         ("learn", 6, now),
     ]
-    kept = ask(app, "GET", "/decisions/7").json()
+    kept = kept_of(app, 7)
     assert [outcome["outcome"] for outcome in kept["outcomes"]] == ["confirmed", "chargeback"]
 
 
@@ -808,7 +981,7 @@ def test_a_gateway_stamps_each_attempt(make):
 
 
 def test_disorder_is_straightened_and_a_wrong_clock_is_put_aside(make):
-    app = make(gateway=True)
+    app = make(gateway=True, limits=Limits(jump=timedelta(minutes=30)))  # it is a replay
     late = {"time": "2025-07-01T11:00:00Z"}
     for number in (100, 40, 40 - 1):
         reply = post(app, stamped(number, **late)).json()
@@ -819,6 +992,18 @@ def test_disorder_is_straightened_and_a_wrong_clock_is_put_aside(make):
     rows = list(service_of(app).audit.records())
     assert [row.received[-13:] for row in rows] == [*["11:01:40.000Z"] * 4, "11:01:41.000Z"]
     check_is_refused(app, payment(5), 422, "invalid transaction", "transaction is missing")
+
+
+def test_a_gateway_that_is_ahead_does_not_stop_the_time(make):
+    now = [NOW]
+    app = make(gateway=True, clock=lambda: now[0])
+    for number in range(1, 51):
+        now[0] = NOW + timedelta(minutes=5 * number)
+        ahead = (now[0] + timedelta(seconds=90)).isoformat() + "Z"
+        body = post(app, stamped(number, received=ahead, time=ahead)).json()
+        assert body["clock"] == "0:01:30 ahead of the service's clock"
+        assert service_of(app)._latest == now[0]
+    assert ask(app, "GET", "/health").json()["status"] == "degraded"
 
 
 def test_a_number_that_is_taken_is_a_conflict(make):
@@ -851,7 +1036,7 @@ def test_every_row_of_the_snapshot_is_a_valid_payment():
     rows = snapshot(CHAPTER, "transactions.parquet")
     rows = rows[(rows["amount"] < 0) | (rows.index % 25 == 0)]
     for row in rows.to_dict("records"):
-        sent = schema.parse(json.dumps(payload(row)).encode(), schema.Payment)
+        sent = parse(json.dumps(payload(row)).encode(), schema.Payment)
         assert sent.amount == row["amount"] and sent.time == row["time"]
 
 

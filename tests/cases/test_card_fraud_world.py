@@ -7,22 +7,20 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
 from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import pytest
+from card_fraud_fakes import causal
 from pandas.testing import assert_frame_equal
 
 from casebook.cases.card_fraud.world import (
     CHAPTER,
-    HANDBOOK_COLUMNS,
     SCENARIOS,
     SEED,
     TIERS,
     World,
-    causal,
     constants,
     cost,
     simulate,
@@ -30,6 +28,7 @@ from casebook.cases.card_fraud.world import (
     visible_labels,
 )
 from casebook.data import snapshot
+from casebook.data.tables import HANDBOOK_COLUMNS
 from casebook.project import data_dir
 
 SIZE = {"n_customers": 1500, "days": 150}
@@ -1006,96 +1005,6 @@ def test_the_case_code_leaks_the_label():
 # Oracle and cost ----------------------------------------------------------------------
 
 
-@cache
-def scored() -> pd.DataFrame:
-    return pd.concat([joined(seed=s)[["oracle", "is_fraud", "amount"]] for s in SEEDS])
-
-
-def test_the_oracle_is_calibrated():
-    frame = scored()
-    edges = [0, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.9, 0.99, 1.0]
-    for low, high in pairwise(edges):
-        part = frame[(frame["oracle"] > low) & (frame["oracle"] <= high)]
-        mean, n = part["oracle"].mean(), len(part)
-        assert n > 100
-        # Attempts come in clusters, so four standard errors of independent rows and 8 % are due.
-        slack = 4 * np.sqrt(mean * (1 - mean) / n) + 0.08 * min(mean, 1 - mean)
-        assert part["is_fraud"].mean() == pytest.approx(mean, abs=slack), (low, high)
-    total = frame["oracle"].sum() / frame["is_fraud"].sum()
-    assert total == pytest.approx(1, abs=0.06)
-
-
-def test_the_oracle_is_calibrated_in_every_slice():
-    rows = pd.concat([joined(seed=s).merge(world(seed=s).customers, on="customer") for s in SEEDS])
-    night = rows["true_time"].dt.hour.lt(6).map({True: "night", False: "day"})
-    slices = [rows["channel"].astype(str) + " " + night, rows["entry"], rows["segment"]]
-    slices += [rows["device"].isna(), rows["country"] == "home", rows["true_time"].dt.month]
-    for keys in slices:
-        found = rows.groupby(keys, observed=True)[["oracle", "is_fraud"]].sum()
-        found = found[found["is_fraud"] > 60]
-        assert len(found) > 1
-        assert (found["oracle"] / found["is_fraud"]).between(0.85, 1.15).all(), keys.name
-    doubtful = rows[rows["oracle"].between(0.02, 0.95) & (rows["channel"] == "online")]
-    late = doubtful[doubtful["true_time"].dt.hour.lt(7)][["oracle", "is_fraud"]].sum()
-    assert late["is_fraud"] > 60
-    assert late["oracle"] / late["is_fraud"] == pytest.approx(1, abs=0.25)
-
-
-def test_the_oracle_ranks_far_better_than_the_amount_and_is_not_perfect():
-    from sklearn.metrics import average_precision_score
-
-    frame = scored()
-    oracle = average_precision_score(frame["is_fraud"], frame["oracle"])
-    assert 0.90 < oracle < 0.995
-    assert average_precision_score(frame["is_fraud"], frame["amount"]) < 0.1
-    assert frame["oracle"].between(0, 1).all()
-    assert (frame.loc[frame["amount"] < 0, "oracle"] == 0).all()
-
-
-def test_the_oracle_knows_that_an_owner_cannot_pay_with_a_stolen_card():
-    stolen = all_frauds().query("scenario == 'stolen'")
-    later = stolen.groupby(["seed", "attack"]).cumcount() > 0
-    assert (stolen.loc[later, "oracle"] > 1 - 1e-9).all()
-    assert stolen.loc[~later, "oracle"].median() < 0.5
-
-
-def test_the_oracle_knows_which_cards_passed_a_test():
-    """Among a tested card's purchases of the next days, but for an attack that already runs."""
-    found = []
-    for seed in SEEDS:
-        both = joined(seed=seed)
-        tests = both[both["scenario"] == "testing"].groupby("customer")["true_time"].min()
-        since = both["true_time"] - both["customer"].map(tests).dt.ceil("D")
-        running = both["is_fraud"] & both.sort_values("true_time").duplicated("attack")
-        window = since.between(0 * DAY, 6 * DAY) & ~running
-        found.append(both.loc[window & (both["channel"] == "online"), ["oracle", "is_fraud"]])
-    frame = pd.concat(found)
-    assert frame["is_fraud"].sum() > 40
-    assert frame["oracle"].sum() == pytest.approx(frame["is_fraud"].sum(), rel=0.12)
-
-
-def test_no_rescaling_of_the_oracle_has_a_better_log_loss():
-    frame = scored()
-    p = frame["oracle"].clip(1e-9, 1 - 1e-9)
-    logit, y = np.log(p / (1 - p)), frame["is_fraud"]
-
-    def loss(slope: float, shift: float) -> float:
-        z = slope * logit + shift
-        return float(np.mean(np.logaddexp(0, np.where(y, -z, z))))
-
-    best = loss(1, 0)
-    for slope, shift in ((0.8, 0), (1.25, 0), (1, 0.6), (1, -0.6)):
-        assert loss(slope, shift) > best
-
-
-def test_the_oracle_stays_calibrated_when_the_policy_changes_the_world():
-    both = joined("strict")
-    total = both["oracle"].sum() / both["is_fraud"].sum()
-    assert total == pytest.approx(1, abs=0.08)
-    likely = both[both["oracle"] > 0.9]
-    assert likely["is_fraud"].mean() > 0.95
-
-
 def test_the_cost_is_the_sum_of_its_kinds():
     one, both = world("mixed"), joined("mixed")
     through = both["outcome"].isin(THROUGH)
@@ -1111,19 +1020,6 @@ def test_the_cost_is_the_sum_of_its_kinds():
     assert bill["friendly"] == pytest.approx(friendly["amount"].sum())
     disputed = one.labels["chargeback"].sum()
     assert bill["chargebacks"] == pytest.approx(15.0 * disputed)
-
-
-def test_the_oracles_tiers_cost_far_less_than_doing_nothing_or_blocking_all():
-    """Replay: with the oracle's probabilities of the free world as scores of a policy."""
-    score = joined("none").set_index("request")["oracle"]
-
-    def oracle_tiers(batch, history):
-        p = batch["request"].map(score).fillna(0.99)
-        return np.select([p > 0.5, p > 0.02], ["block", "confirm"], "allow")
-
-    total = cost(simulate(oracle_tiers, **SIZE)).sum()
-    assert total < 0.5 * cost(world("none")).sum()
-    assert total < 0.2 * cost(world("block")).sum()
 
 
 def test_every_scenario_is_named():

@@ -172,7 +172,7 @@ def steps_of(name, job):
 
 def test_each_kind_of_check_stands_before_a_release():
     assert {"lint", "types", "unit", "integration"} <= {*steps_of("ci.yaml", "check")}
-    order = ["build", "start", "smoke", "load", "push"]
+    order = ["model", "build", "start", "smoke", "load", "push"]
     assert [one for one in steps_of("cd.yaml", "image") if one in order] == order
     jobs = documents("cd.yaml")[0]["jobs"]
     smoke = next(step for step in jobs["image"]["steps"] if step.get("name") == "smoke")
@@ -205,19 +205,49 @@ def test_a_release_names_its_image_by_digest_and_never_updates_what_serves():
 
 
 def test_the_arguments_of_a_release_are_those_of_its_commands(capsys):
-    given = [words for name in ("cd.yaml", "back.yaml") for words in commands(name)]
+    given = [words for name in ("cd.yaml", "ct.yaml", "back.yaml") for words in commands(name)]
     given = [words for words in given if words[:2] == ["python", "-m"]]
-    assert len(given) == 5
+    assert len(given) == 9
     for words in given:
         with pytest.raises(SystemExit):
             import_module(words[2]).main(["--help"])
         told = capsys.readouterr().out
         assert not [word for word in words if word.startswith("--") and word not in told]
-        assert re.search(rf"{{[^}}]*\b{words[3]}\b", told)
+        assert words[3].startswith("--") or re.search(rf"{{[^}}]*\b{words[3]}\b", told)
 
 
 def test_an_image_is_called_after_its_model():
     docker = (DEPLOY / "Dockerfile").read_text()
-    assert "COPY _build/pipeline/${MODEL} /models/${MODEL}" in docker
+    assert "COPY --from=models ${MODEL} /models/${MODEL}" in docker
     assert "MODEL=/models/${MODEL}" in docker
     assert "image.version=${MODEL} org.opencontainers.image.revision=${REVISION}" in docker
+
+
+def test_a_release_is_given_a_version_alone_and_its_gates_are_asked_of_what_serves():
+    given = documents("cd.yaml")[0][True]["workflow_dispatch"]["inputs"]
+    assert [*given] == ["version"]  # its model is the registry's, not typed beside it
+    steps = steps_of("ct.yaml", "train")
+    assert steps.index("champion") < steps.index("gates")
+    for words in (words for name in WORKFLOWS for words in commands(name)):
+        if words[:2] == ["python", "-m"] and words[2].endswith(".rollout"):
+            options = {word.strip("-") for word in words if word.startswith("--")}
+            assert {*rollout.NEEDS[words[3]]} == options
+
+
+def inside(text):
+    """Return what a workflow keeps in its checkout, which the next run finds empty."""
+    return re.findall(r"(?:_build|--folder (?!/data/)|--registry (?!/data/))\S*", text)
+
+
+@pytest.mark.parametrize("name", [*WORKFLOWS, "Dockerfile", "Dockerfile.dockerignore"])
+def test_models_are_kept_outside_the_checkout_which_each_run_empties(name):
+    text = (DEPLOY / name).read_text()
+    said = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    assert inside("\n".join(said)) == []
+    assert inside("gates --folder _build/pipeline --registry registry.db") != []
+
+
+def test_an_image_gets_its_model_from_where_the_training_keeps_it():
+    kept = next(words[words.index("--folder") + 1] for words in commands("ct.yaml"))
+    build = next(words for words in commands("cd.yaml") if words[:2] == ["docker", "build"])
+    assert build[build.index("--build-context") + 1] == f"models={kept}"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.deployment_pipeline import gates, measured, pipeline, steps, world
+from casebook.cases.deployment_pipeline import gates, measured, pipeline, registry, steps, world
 
 NOW = world.START
 #: The machine of a test may do other work meanwhile.
@@ -46,10 +46,13 @@ class Fake(steps.Model):
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory):
-    run = pipeline.run(
-        tmp_path_factory.mktemp("runs"), measured.history(250, seed=5), NOW, {"rounds": 25}
-    )
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return pipeline.run(folder, measured.history(250, seed=5), NOW, {"rounds": 25})
+
+
+@pytest.fixture(scope="module")
+def given(run):
     rows = pd.read_parquet(run.path("features") / "test.parquet")
     card = json.loads((run.path("evaluate") / "card.json").read_text())
     return steps.Model.load(run.path("train")), rows, card
@@ -98,7 +101,7 @@ def test_each_gate_stops_its_fault(given, gate):
     if "card" in fault:
         fault["card"] = fault["card"](given[2])
     table = check(given, **fault)
-    assert {*FAULTS} == {*table.index}
+    assert {*FAULTS} == {*table.index} == {*registry.GATES}
     assert not table.loc[gate, "passed"]
     assert table.loc[gate, "what"]
     if gate not in ("money", "ranking", "worst slice"):
@@ -152,3 +155,13 @@ def test_rows_without_a_fraud_stop_a_candidate_and_break_nothing(given):
     _, rows, _ = given
     table = check(given, rows=rows.assign(fraud=False))
     assert "no fraud among these rows" in table.loc["ranking", "what"]
+
+
+@pytest.mark.parametrize(("now", "status"), [([], 1), (["--now", str(NOW)], 0)])
+def test_the_labels_of_a_run_age_by_the_clock(run, tmp_path, capsys, now, status):
+    """The world's days lie in the past: without another clock its run is old."""
+    (tmp_path / "run.json").write_text(json.dumps({"keys": run.keys}))
+    words = ["--folder", run.folder, "--run", tmp_path / "run.json", "--registry", tmp_path / "r"]
+    assert gates.main([*map(str, words), *now]) == status
+    said = capsys.readouterr().out
+    assert ("train it on later payments" in said) == bool(status)

@@ -166,6 +166,45 @@ def test_a_wrong_clock_and_no_lines_alarm_nobody():
     assert diagnose(parse([])) is None
 
 
+def clock(line):
+    """Return the time of a line, such as 12:00:01; "" for a broken one."""
+    return str(line)[11:19] if str(line).startswith("2026-03-02T") else ""
+
+
+def test_lines_that_stop_are_an_outage_and_the_end_of_lines_is_none():
+    lines = logs("none", 3).lines
+    stopped = [line for line in lines if clock(line) < "12:00"]
+    gap = [*stopped, *(line for line in lines if clock(line) >= "12:15")]
+    gap += [line.replace("T12:0", "T12:2") for line in lines if "12:00" <= clock(line) < "12:05"]
+    for some, until in ((stopped, incident.END), (gap, None)):
+        found = diagnose(parse(some), until=until)
+        assert (found.kind, found.signal) == ("outage", "silent")
+        assert f"{found.at:%H:%M}" == "12:01" and "'till': 0" in found.evidence
+    partly = [line for line in stopped if clock(line) < "11:59:10"]
+    assert diagnose(parse(partly)) is None
+    assert diagnose(parse(lines), until=incident.END) is None
+    table = signals(parse(stopped).rows, incident.END)
+    lost = table[table["silent"] > 0]
+    assert len(lost) == 15 and (lost["silent"] == lost["n"]).all()
+
+
+def test_a_caller_with_few_requests_is_never_silent():
+    rows = parse(logs("none", 3).lines).rows
+    few = rows[rows["caller"] == "till"].iloc[::5]
+    assert (signals(few, incident.END)["silent"] == 0).all()
+
+
+def test_one_pod_of_the_only_version_is_no_bad_release():
+    def hurt(line):
+        ill = "pod=fraud-2" in line and clock(line) >= "12:00"
+        return line.replace("status=200", "status=500") if ill else line
+
+    found = diagnose(parse([hurt(line) for line in logs("none", 3).lines]))
+    assert (found.kind, found.signal) == ("unknown", "failed")
+    assert "of pod fraud-2" in found.evidence
+    assert {*RUNBOOK} == {*incident._HARM} == {*FAULTS, "outage", "unknown"}
+
+
 def test_what_hits_a_small_caller_drowns_in_the_total():
     silent = parse(logs("unit_change", 7).lines)
     assert diagnose(silent).kind == "unit_change" and diagnose(silent, by_caller=False) is None

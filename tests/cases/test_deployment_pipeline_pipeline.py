@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from casebook.cases.deployment_pipeline import gates, measured, pipeline, steps, world
-from casebook.cases.deployment_pipeline.registry import CHAMPION, PromotionRefused, Registry
+from casebook.cases.deployment_pipeline.registry import CHAMPION, GATES, PromotionRefused, Registry
 from casebook.data.contracts import ContractBroken
 
 SETTINGS = {"rounds": 15}
@@ -72,6 +72,12 @@ def test_what_comes_later_changes_nothing_and_a_setting_only_what_depends_on_it(
         pipeline.run(folder, rows, UNTIL, {"round": 3})
 
 
+def test_the_same_rows_in_another_order_train_nothing_again(rows, run, folder):
+    again = pipeline.run(folder, rows.sample(frac=1, random_state=1), UNTIL, SETTINGS)
+    assert again.new == ("source", "data")
+    assert again.path("train") == run.path("train")
+
+
 def test_no_payment_is_learned_whose_label_could_still_come(rows, run):
     train, test = (
         pd.read_parquet(run.path("features") / f"{n}.parquet") for n in ("train", "test")
@@ -115,12 +121,17 @@ def _changed(frame, name, value, share=1.0):
     return frame
 
 
+FOUR = (pd.Timestamp("2025-10-01"), pd.Timestamp("2025-10-04 23:59:59"))
 BROKEN = {
     "no rows": (lambda f: f.iloc[:0], "the table is empty"),
     "a column is gone": (lambda f: f.drop(columns="speed"), "column 'speed' is missing"),
     "a column is empty": (lambda f: _changed(f, "tenure", np.nan), "tenure is empty"),
     "words": (lambda f: _changed(f, "amount", "much"), "amount is empty"),
     "cents": (lambda f: f.assign(amount=f["amount"] * 100), "send euro, not cents"),
+    "four days of cents": (
+        lambda f: f.assign(amount=f["amount"].where(~f["at"].between(*FOUR), f["amount"] * 100)),
+        "(2025-10-01, 2025-10-02, 2025-10-03, 2025-10-04), usual are 5 to 200; send euro",
+    ),
     "not finite": (lambda f: _changed(f, "amount", np.inf, 0.6), "not between -50000 and 50000"),
     "no time": (lambda f: f.assign(at=f["at"].where(f.index % 50 > 0)), "empty: at is empty"),
     "each thrice": (lambda f: pd.concat([f, f, f], ignore_index=True), "the same payment again"),
@@ -174,25 +185,26 @@ def test_versions_names_lineage_and_the_way_back(rows, run, folder, tmp_path):
     assert (registry.version("challenger"), registry.version(CHAMPION)) == (1, None)
     other = pipeline.run(folder, rows, UNTIL, {**SETTINGS, "seed": 3})
     second = registry.register(other)
-    passed = pd.DataFrame({"value": [1.0], "limit": [2.0], "passed": [True]}, index=["money"])
-    for table, says in ((passed.assign(passed=False), "money: 1.0"), (passed.iloc[:0], "no gate")):
-        with pytest.raises(PromotionRefused, match=says):
-            registry.promote(first, table)
-    with pytest.raises(LookupError, match="no champion before"):
-        registry.roll_back()
-    registry.promote(first, passed)
+    passed = pd.DataFrame({"value": 1.0, "limit": 2.0, "passed": True}, index=GATES)
+    assert registry.register(run, passed) == first
+    registry.may_lead(first)
+    models = {version: registry.folder(version).name for version in (first, second)}
+    assert registry.follow(models[first]) == first
     assert registry.register(run, passed.assign(passed=False)) == first  # known, and no challenger
-    assert registry.version("challenger") == second
-    with pytest.raises(PromotionRefused, match="no gate was asked"):
-        registry.promote(second)
-    assert registry.register(other, passed) == second
-    registry.promote(second)  # by what was said of it when it was registered
-    assert registry.version("challenger") is None
-    assert (registry.version(CHAMPION), registry.roll_back(), registry.version(CHAMPION)) == (
-        2,
-        1,
-        1,
-    )
+    assert registry.register(other) == second == registry.version("challenger")
+    for version, says in ((first, "money: 1.0 against 2.0"), (second, "money: not asked")):
+        with pytest.raises(PromotionRefused, match=says):
+            registry.may_lead(version)
+    for model, names in (
+        (models[second], (second, first)),
+        (models[second], (second, first)),
+        ("another", (None, second)),  # it is no version
+        (models[second], (second, None)),
+        (models[first], (first, second)),
+    ):
+        assert registry.follow(model) == names[0]
+        assert (registry.version(CHAMPION), registry.version("before")) == names
+        assert registry.version("challenger") is None
     assert registry.folder(CHAMPION) == run.path("train").resolve()
     lineage = Registry(registry.file).lineage(first)  # as another process reads it
     assert list(lineage.index) == ["source", *pipeline.STEPS]

@@ -141,6 +141,21 @@ def test_the_earlier_rule_leaves_it_broken(place):
     assert code != 0 and not made(calls)
 
 
+@pytest.mark.parametrize(
+    ("line", "seen"), [("unexport PYTHONDONTWRITEBYTECODE\n", "no"), ("", "yes")]
+)
+def test_modules_are_compiled_once_also_where_the_shell_says_never(place, line, seen):
+    """Nothing is compiled at installation: every kernel would pay for its imports again."""
+    makefile = place.root / "Makefile"
+    text = makefile.read_text(encoding="utf-8")
+    assert "--no-compile" in text and text.count("unexport PYTHONDONTWRITEBYTECODE\n") == 1
+    recipe = 'show:\n\t@echo "$${PYTHONDONTWRITEBYTECODE:+yes}$${PYTHONDONTWRITEBYTECODE:-no}"\n'
+    text = text.replace("unexport PYTHONDONTWRITEBYTECODE\n", line)
+    makefile.write_text(text + recipe, encoding="utf-8")
+    code, said, _ = place.make("show", PYTHONDONTWRITEBYTECODE="1")
+    assert code == 0 and said.splitlines()[-1].startswith(seen), said
+
+
 def test_without_python_a_sentence_says_so(place):
     code, said, calls = place.make(".venv/.installed", "PYTHON=")
     assert code != 0 and calls == []

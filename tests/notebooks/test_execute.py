@@ -273,17 +273,17 @@ class Hall:
         self.inside: set[str] = set()
         self.met: dict[str, set[str]] = {}
 
-    def cell(self, name: str, alone: bool, seconds: float = 0.05) -> None:
+    def cell(self, name: str, alone: bool, stay=lambda: time.sleep(0.05)) -> None:
         with self.turns.take(alone):
             with self.lock:
                 self.inside.add(name)
                 for other in self.inside:
                     self.met.setdefault(other, set()).update(self.inside)
-            time.sleep(seconds)
+            stay()
             with self.lock:
                 self.inside.discard(name)
 
-    def together(self, *jobs: tuple[str, bool]) -> None:
+    def together(self, *jobs) -> None:
         threads = [threading.Thread(target=self.cell, args=job) for job in jobs]
         for thread in threads:
             thread.start()
@@ -313,8 +313,8 @@ def test_cells_run_side_by_side_and_timed_ones_alone(tmp_path):
 
 def test_without_turns_a_timed_cell_would_not_be_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(Turns, "take", lambda self, alone: contextlib.nullcontext())  # the fault
-    hall = Hall(Turns(tmp_path))
-    hall.together(("timed", True), ("cell", False))
+    hall, both = Hall(Turns(tmp_path)), threading.Barrier(2, timeout=30)
+    hall.together(("timed", True, both.wait), ("cell", False, both.wait))
     assert hall.met["timed"] == {"timed", "cell"}
 
 
@@ -323,7 +323,7 @@ def test_a_timed_cell_that_waits_is_not_passed_for_ever(tmp_path):
 
     def one_after_the_other(name):
         while not done.is_set():
-            hall.cell(name, False, 0.01)
+            hall.cell(name, False, lambda: time.sleep(0.01))
 
     crowd = [threading.Thread(target=one_after_the_other, args=(f"cell {i}",)) for i in range(3)]
     timed = threading.Thread(target=lambda: (hall.cell("timed", True), done.set()), daemon=True)

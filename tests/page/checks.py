@@ -142,6 +142,18 @@ _ON_PAPER = """
       if (fold.checkVisibility()) faults.push(`folded code is printed: ${say}`);
       continue;
     }
+    if (fold.matches('.cell > details.hide')) {
+      if (fold.querySelector('summary').checkVisibility()) faults.push(`a bar is printed: ${say}`);
+      for (const code of fold.querySelectorAll(':scope > .cell_input'))
+        if (code.checkVisibility()) faults.push(`folded code is printed: ${say}`);
+      for (const result of fold.querySelectorAll(':scope > .cell_output')) {
+        if (!result.checkVisibility()) faults.push(`stays folded: ${say}`);
+        if (getComputedStyle(result).animationName !== 'none') faults.push(`fades in: ${say}`);
+        for (const box of [fold, ...result.querySelectorAll('div[class*=highlight]')])
+          if (getComputedStyle(box).breakInside === 'avoid') faults.push(`begins on a new page: ${say}`);
+      }
+      continue;
+    }
     for (const part of fold.children)
       if (part.tagName !== 'SUMMARY' && part.textContent.trim() && !part.checkVisibility()) faults.push(`stays folded: ${say}`);
   }
@@ -151,6 +163,16 @@ _ON_PAPER = """
     if (getComputedStyle(heading).breakInside !== 'avoid' || !(room >= 72))
       faults.push(`a page may end after a heading: ${heading.textContent.trim().slice(0, 60)}`);
   }
+  // Paper is narrower than the screen, and what was drawn for the screen is not drawn again.
+  window.dispatchEvent(new Event('beforeprint'));
+  for (const plot of document.querySelectorAll('.bd-article .casebook-plot')) {
+    const before = plot.style.width;
+    plot.style.width = '300px';
+    for (const svg of plot.querySelectorAll('svg.main-svg'))
+      if (svg.getBoundingClientRect().width > 301 || !svg.hasAttribute('viewBox')) faults.push('a figure is cut at the edge of the paper');
+    plot.style.width = before;
+  }
+  window.dispatchEvent(new Event('afterprint'));
   for (const box of document.querySelectorAll('.bd-article .cell_input, .bd-article pre')) {
     if (!box.checkVisibility()) continue;
     if (!box.innerText.trim()) faults.push(`empty box: ${box.className || box.tagName}`);

@@ -149,6 +149,13 @@ TABLE = '<div class="cell_output"><div class="casebook-table" aria-label="{}"></
             "the result: late buyers",
         ),
         ('<div class="cell_output"><p><em>WAPE:</em> few.</p></div>', "the result: WAPE"),
+        (
+            '<div class="cell_output"><p><strong>Post-mortem: of May</strong></p></div>',
+            "the result: post-mortem",
+        ),
+        ('<div class="cell_output"><p><strong>In May</strong></p></div>', "the result"),
+        ('<div class="cell_output"><pre>Both files:\n\nb:\n</pre></div>', "the result: both files"),
+        ('<div class="cell_output"><pre>a\nb:\n</pre></div>', "the result"),
         ("", "the code"),
     ],
 )

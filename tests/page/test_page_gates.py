@@ -212,6 +212,58 @@ def test_gate_paper(planted):
     )
 
 
+@pytest.mark.parametrize(
+    ("style", "fault"),
+    [
+        (".tag_hide-cell > details.hide > .cell_input", "folded code is printed: Show the result"),
+        (".cell > details.hide > summary", "a bar is printed: Show the result"),
+    ],
+)
+def test_gate_of_a_folded_cell_only_the_result_is_printed(planted, style, fault):
+    """The same page without the planted style, which undoes the book's, has no fault."""
+    fold = (
+        "<div class='cell container tag_hide-cell'>"
+        "<details class='hide above-input'><summary>Show the result</summary>"
+        "<div class='cell_input' style='break-inside: avoid'><p>claim()</p></div>"
+        "<div class='cell_output'><p>It falls.</p></div></details></div>"
+    )
+    undo = f"<style>@media print {{ .bd-article {style} {{ display: block !important }} }}</style>"
+    assert checks.on_paper(planted(body=fold).page) == []
+    assert checks.on_paper(planted(body=undo + fold).page) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("style", "fault"),
+    [
+        ("> .cell_output { animation: in 1s !important }", "fades in: Says"),
+        (".highlight { break-inside: avoid !important }", "begins on a new page: Says"),
+    ],
+)
+def test_gate_a_result_that_is_missing_on_paper_or_leaves_half_a_page(planted, style, fault):
+    fold = (
+        "<div class='cell'><details class='hide admonition'><summary>Says</summary>"
+        "<div class='cell_output'><div class='highlight'><pre>Right.</pre></div></div>"
+        "</details></div>"
+    )
+    undo = f"<style>@media print {{ .bd-article details.hide {style} }}</style>"
+    assert checks.on_paper(planted(body=fold).page) == []
+    assert checks.on_paper(planted(body=undo + fold).page) == [fault]
+
+
+def test_gate_a_figure_that_the_paper_cuts(planted):
+    drawn = (
+        "<div class='casebook-plot'><div class='svg-container'>"
+        "<svg class='main-svg' width='800' height='400'></svg></div></div>"
+    )
+    undo = "<style>.casebook-plot svg.main-svg { min-width: 800px }</style>"
+    page = planted(body=drawn).page
+    assert checks.on_paper(page) == []
+    assert page.locator("svg.main-svg[viewBox]").count() == 0, "the screen has it as it was"
+    assert checks.on_paper(planted(body=undo + drawn).page) == [
+        "a figure is cut at the edge of the paper"
+    ]
+
+
 def test_printing_opens_answers_and_closes_them_again(planted):
     """For browsers whose style sheets cannot open a fold."""
     page = planted(

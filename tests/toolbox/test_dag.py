@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
@@ -85,6 +86,52 @@ def test_two_runs_at_a_time_end_with_the_same(tmp_path):
         runs = list(pool.map(lambda _: dag.run(tmp_path, steps()), range(8)))
     assert len({run.key for run in runs}) == 1
     assert len([p for p in tmp_path.iterdir() if not p.name.startswith(".")]) == 3
+
+
+def other_source(have, out, settings):
+    (out / "words").write_text("a b c")
+
+
+def test_the_code_of_a_step_that_reads_none_counts_too(tmp_path):
+    dag.run(tmp_path, steps())
+    changed = {**steps(), "source": steps()["source"]._replace(make=other_source)}
+    again = dag.run(tmp_path, changed)
+    assert again.new == ("source", "count", "report")
+    assert (again.path("report") / "told").read_text() == "n = 3"
+
+
+@pytest.mark.parametrize("altered", [False, True])
+def test_what_another_run_makes_after_the_look_stays(tmp_path, monkeypatch, altered):
+    if altered:
+        (dag.run(tmp_path, steps()).path("source") / "words").write_text("x")
+    look, others = dag._stored, []
+
+    def slow(out):
+        try:
+            return look(out)
+        except LookupError:
+            if not others:  # between this look and what follows from it
+                others.append(None)
+                others[0] = dag.run(tmp_path, steps())
+            raise
+
+    monkeypatch.setattr(dag, "_stored", slow)
+    mine = dag.run(tmp_path, steps())
+    moved = len([path for path in tmp_path.iterdir() if path.name.endswith(".altered")])
+    assert moved == altered  # by the other run; what it made is good
+    assert mine.new == (() if altered else ("source", "count", "report"))
+    assert len(others) == altered
+
+
+def test_what_killed_runs_left_goes_after_a_day(tmp_path):
+    old, fresh = (tmp_path / f".source-0.{name}.part" for name in ("old", "fresh"))
+    for part in (old, fresh):
+        part.mkdir()
+        (part / "words").write_text("a")
+    ago = time.time() - 2 * 86_400
+    os.utime(old, (ago, ago))
+    dag.run(tmp_path, steps())
+    assert fresh.exists() and not old.exists()
 
 
 def test_a_step_that_fails_leaves_nothing(tmp_path):

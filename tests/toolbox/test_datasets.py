@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from casebook.cases.card_fraud import world as card_fraud
 from casebook.data import find_real
 from casebook.data import tables as datasets
 from casebook.data.tables import cookie_cats, fraud_handbook, hillstrom, telco, tourism, ulb
@@ -99,16 +98,12 @@ def test_the_handbooks_days_have_the_worlds_names_and_three_scenarios():
     if path is None:
         pytest.skip("fraud_handbook is not here, or real data are switched off")
     frame = fraud_handbook(path)
-    assert list(frame.columns) == list(card_fraud.HANDBOOK_COLUMNS.values())
+    assert list(frame.columns) == list(datasets.HANDBOOK_COLUMNS.values())
     assert frame["time"].dt.normalize().nunique() == 66
     assert str(frame["time"].min().date()) == "2018-06-10"
     assert frame["transaction"].is_unique
     assert frame["scenario"].value_counts().to_dict() == {0: 626_917, 1: 374, 2: 3_494, 3: 1_711}
     assert (frame.loc[frame["scenario"] == 1, "amount"] > 220).all()
-
-
-def test_the_names_of_the_handbooks_columns_are_the_worlds():
-    assert datasets.HANDBOOK_COLUMNS == card_fraud.HANDBOOK_COLUMNS
 
 
 def handbook_rows(**spoil):

@@ -111,12 +111,39 @@ def test_a_cusum_adds_up_what_no_single_day_shows():
     assert not drift.cusum(steps / 3, 0.0, 1.0).any()
 
 
+def test_a_cusum_of_no_number_alarms_or_is_refused():
+    lost = pd.Series([0.0, np.nan, 0.0])
+    assert drift.cusum(lost, 0.0, 1.0).tolist() == [False, True, False]
+    assert drift.cusum(pd.Series([0.0, 0.1]), 0.0, 0.0).tolist() == [False, True]
+    for usual, sd in ((0.0, np.nan), (np.nan, 1.0), (0.0, np.inf)):
+        with pytest.raises(ValueError, match="two quiet days"):
+            drift.cusum(pd.Series([0.0, 1e6]), usual, sd)
+
+
+def test_a_day_without_values_alarms_every_detector_and_the_clock_may_say_zero():
+    rows = days(6, count=100, columns=2)
+    ref = drift.reference(rows, ["x0", "x1"], *SPANS)
+    calm = rows[rows["day"].between(85, 87)]
+    empty = calm.assign(x1=calm["x1"].where(calm["day"] != 86))
+    for day, seen in (
+        (86, drift.daily(empty, ref, ks=True)),
+        (88, drift.daily(calm, ref, ks=True, until=88)),
+    ):
+        for name, alarms in drift.DETECTORS.items():
+            assert alarms(seen, ref)[day], name
+        assert not drift.DETECTORS["PSI, one limit"](seen, ref)[85]
+    early = drift.daily(calm.assign(day=calm["day"] - 90), ref, until=0)
+    assert early["day"].max() == 0 and early.set_index("day").loc[0, "missing"].eq(1).all()
+
+
 def test_a_classifier_tells_days_apart_only_where_they_differ():
     rows = days(4, count=4, n=800)
     usual, same = rows[rows["day"] < 2], rows[rows["day"] >= 2]
     columns = ["x0", "x1", "x2"]
     assert drift.separability(usual, same, columns, 0) == pytest.approx(0.5, abs=0.05)
     assert drift.separability(usual, same.assign(x1=same["x1"] + 3), columns, 0) > 0.8
+    far = usual.assign(x1=usual["x1"] + 5)
+    assert drift.separability(far, same.assign(x1=-5 - same["x1"]), columns, 0) > 0.95  # a sign
 
 
 def test_what_cannot_be_compared_is_refused():

@@ -69,8 +69,30 @@ def test_a_reference_that_is_none_is_refused():
     for values in ([], [1.0, np.nan]):
         with pytest.raises(ValueError, match="finite numbers"):
             Bins.of(values)
-    constant = Bins.of(np.ones(20))
-    assert constant.psi(constant.counts([1, 2, 3])) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("moved", [1.0, 9.0])
+def test_a_constant_that_moves_is_seen_up_and_down(moved):
+    before, now = np.full(1_000, 5.0), np.full(500, moved)
+    bins = Bins.of(before)
+    assert psi(before, now) > 10 and bins.psi(bins.counts(now)) > 10
+    assert psi(before, before) == 0
+    assert bins.psi(bins.counts(before)) == 0 and len(bins.shares) == 3
+    assert bins.psi(bins.counts(np.r_[before[:450], now[:50]])) > 0.25
+
+
+def test_a_lowest_value_that_falls_is_seen_and_nothing_else_moves():
+    rare = np.r_[np.zeros(950), np.ones(50)]
+    assert psi(rare, rare - (rare == 0) * 3) > 10  # was 0: all at or below the lowest edge
+    rng = np.random.default_rng(2)
+    before, now = rng.normal(size=2_000), rng.normal(size=200) - 0.2
+    edges = np.quantile(before, np.linspace(0, 1, 11)[1:-1])
+    shares = [
+        (np.bincount(np.searchsorted(edges, x), minlength=10) + 0.5) / (len(x) + 5)
+        for x in (before, now)
+    ]
+    expected = ((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum()
+    assert psi(before, now) == pytest.approx(expected)
 
 
 def test_what_chance_alone_does_is_what_the_formula_says():

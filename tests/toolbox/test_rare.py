@@ -10,7 +10,6 @@ from casebook.evaluate.rare import (
     CLIP,
     ap_at_prevalence,
     average_precision,
-    calibration_error,
     card_precision,
     card_precision_by_day,
     precision_gain,
@@ -18,6 +17,7 @@ from casebook.evaluate.rare import (
     recall_at_fpr,
     scores,
     skill,
+    thinned_test,
     top_calibration,
 )
 
@@ -165,21 +165,11 @@ def test_skill_of_the_constant_is_zero_and_of_the_truth_one(rows):
 
 
 def test_a_constant_passes_calibration_and_fails_skill(rows):
-    y, p = rows
+    y, _ = rows
     constant = np.full(len(y), y.mean())
-    assert calibration_error(y, constant) < 1e-12 < calibration_error(y, p)
     table = top_calibration(y, constant, (0.01, 0.1))
     np.testing.assert_allclose(table["observed"], table["predicted"])
     assert skill(y, constant, prevalence=y.mean()) == pytest.approx(0)
-
-
-def test_calibration_error_equals_the_naive_one(rows):
-    y, p = rows
-    bins = np.minimum((p * 10).astype(int), 9)
-    naive = sum(
-        (bins == b).mean() * abs(p[bins == b].mean() - y[bins == b].mean()) for b in set(bins)
-    )
-    assert calibration_error(y, p) == pytest.approx(naive)
 
 
 def test_top_calibration_counts_every_row_once(rows):
@@ -252,7 +242,6 @@ BAD = [
     [
         average_precision,
         recall_at_fpr,
-        calibration_error,
         top_calibration,
         lambda y, p: skill(y, p, prevalence=0.1),
         lambda y, p: ap_at_prevalence(y, p, 0.1),
@@ -265,9 +254,8 @@ def test_metrics_refuse(metric, y, p, message):
 
 def test_metrics_refuse_wrong_settings(rows):
     y, p = rows
-    for metric in (calibration_error, top_calibration):
-        with pytest.raises(ValueError, match="are no probabilities"):
-            metric(y, p + 1)
+    with pytest.raises(ValueError, match="are no probabilities"):
+        top_calibration(y, p + 1)
     with pytest.raises(ValueError, match="are no probabilities"):
         skill(y, p - 1, prevalence=0.1)
     with pytest.raises(ValueError, match="prevalence is 0"):
@@ -303,6 +291,25 @@ def test_a_score_that_is_no_probability_has_no_skill(days):
         scores(days, k=10, cost=lambda rows: 1.0)
 
 
+# Thinned tests ------------------------------------------------------------------------
+
+
+def test_thinning_flatters_and_the_correction_takes_it_back():
+    rng = np.random.default_rng(0)
+    y = (rng.random(40_000) < 0.01).astype(int)
+    score = rng.normal(size=40_000) + 2.5 * y
+    table = thinned_test(y, score, (1.0, 0.1, 0.03))
+    full = average_precision(y, score)
+    assert table["AP"].is_monotonic_increasing and table["AP"].iloc[-1] > full + 0.3
+    np.testing.assert_allclose(table["corrected"], full, atol=0.03)
+    assert ((table["low"] <= full + 1e-9) & (full <= table["high"] + 1e-9)).all()
+    widths = (table["high"] - table["low"]).tolist()
+    assert widths == sorted(widths) and widths[0] == 0
+    assert table["fraud"].tolist() == pytest.approx([0.01, 0.092, 0.25], abs=0.01)
+    with pytest.raises(ValueError, match=r"at most 1: \[0, 2\]"):
+        thinned_test(y, score, (0, 2, 1))
+
+
 def test_average_precision_of_weights_is_that_of_the_library_and_its_gain_has_an_interval():
     from sklearn.metrics import average_precision_score
 
@@ -312,6 +319,7 @@ def test_average_precision_of_weights_is_that_of_the_library_and_its_gain_has_an
     for one in (score, score.round(1), np.zeros(2_000)):
         wanted = average_precision_score(y, one, sample_weight=weight)
         assert precision_of_weights(y, one)(weight) == pytest.approx(wanted, rel=1e-9)
+        assert precision_of_weights(y, one)(weight / 1e6) == pytest.approx(wanted, rel=1e-9)
     same = precision_gain(y, score, score, days)
     assert same == (0, 0, 0)
     worse = precision_gain(y, rng.normal(size=2_000), score, days)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from casebook.serving.reasons import top_reasons
+from casebook.serving.reasons import lost_when_usual, top_reasons
 
 WORDS = {
     "count": "purchases of this customer in the last 24 hours",
@@ -90,3 +90,12 @@ def test_what_is_as_usual_is_no_reason():
     said = top_reasons(names, [3, 2, 1], [4, 101.0, 1], WORDS, usual=usual)
     assert [text.split()[0] for text in said] == ["101", "this"]
     assert top_reasons(names, [3, 2, 1], [4, 100.2, 0], WORDS, usual=usual) == []
+
+
+def test_contributions_of_a_line_are_its_weights_times_what_is_unusual():
+    import pandas as pd
+
+    weights, usual = np.array([0.5, -2.0, 0.0]), {"a": 1.0, "b": 2.0, "c": 3.0}
+    row = pd.DataFrame([[4, 1, 9]], columns=list("abc"))
+    found = lost_when_usual(lambda table: table.to_numpy() @ weights, row, usual)
+    np.testing.assert_allclose(found, [1.5, 2.0, 0.0])

@@ -67,6 +67,19 @@ def test_a_training_takes_the_days_before_and_none_later():
     assert {last - start for start, last in SEEN[1:]} == {59}
 
 
+def test_a_model_that_says_nothing_is_trained_again_and_one_quiet_day_is_no_limit():
+    class Mute(Level):
+        def predict(self, part):
+            return np.full(len(part), np.nan) if SEEN[-1][1] == 59 else super().predict(part)
+
+    made = serve(rows(days=100), 60, 60, "error alarm", Mute, ["x"], far)
+    assert made.loc[made["trained"], "day"].tolist()[:1] == [81]  # as soon as it has rested
+    assert made.loc[made["day"] >= 81, "loss"].notna().all()
+    with pytest.raises(ValueError, match="two quiet days"):
+        serve(rows(days=100), 60, 3, "error alarm", Level, ["x"], far)
+    assert serve(rows(days=100), 60, 3, "monthly", Level, ["x"], far)["trained"].sum() == 1
+
+
 def test_the_mean_counts_rows_and_the_interval_blocks():
     made = run(rows(jump=3.0), "frozen")
     told = by_block(made.assign(n=np.where(made["day"] < 80, 3_000, 1)))

@@ -44,8 +44,8 @@ class Clock:
 class Fake:
     """A router with so many requests a second, as a function of the clock."""
 
-    def __init__(self, clock, rate, refuse=()):
-        self.clock, self.rate, self.refuse = clock, rate, list(refuse)
+    def __init__(self, clock, rate, refuse=(), deaf=True):
+        self.clock, self.rate, self.refuse, self.deaf = clock, rate, list(refuse), deaf
         self.plans, self.taken, self.since = Plans(Plan(("old",)), clock=clock.monotonic), [], 0.0
         self.n = {"new": 0.0, "stable": 0.0}
 
@@ -58,30 +58,37 @@ class Fake:
             share = 1.0 if plan.shadow else plan.share
             self.n["new"] += share * self.rate(self.clock.now) * passed
             self.n["stable"] += (1 - plan.share) * self.rate(self.clock.now) * passed
-            return httpx.Response(
-                200, json={k: arm(int(n)) for k, n in self.n.items()}, request=said
-            )
+            told = {k: arm(int(n)) | {"scores": [k, plan.stage]} for k, n in self.n.items()}
+            return httpx.Response(200, json=told, request=said)
         if json["stage"] in self.refuse:
             self.refuse.remove(json["stage"])
+            if not self.deaf:
+                self._take(json)  # and the answer is lost
             return httpx.Response(503, request=said)
+        self._take(json)
+        told = {"at": self.clock.now, "stable": self.plans.now.stable}
+        return httpx.Response(200, json=told, request=said)
+
+    def _take(self, json):
         given = {name: json[name] for name in ("share", "shadow") if name in json}
-        stable, new = tuple(json.get("stable", ("old",))), tuple(json["new"])
+        stable, new = tuple(json.get("stable", self.plans.now.stable)), tuple(json["new"])
         plan = Plan(stable, new, stage=json["stage"], **given)
         self.plans.take(plan, json["by"], json["lease"])
         self.taken.append(plan.stage)
         self.n, self.since = {"new": 0.0, "stable": 0.0}, self.clock.now
-        return httpx.Response(200, json={"at": self.clock.now}, request=said)
 
 
 def arm(n):
     return {"n": n, "bad": 0, "slow": 0, "why": {}, "ms": [5.0], "scores": [], "first_bad": None}
 
 
-def roll(
-    rate, stages=STAGES, judge=lambda seen, stage, usual: Found(), refuse=(), lease=50.0, **pace
-):
-    clock = Clock()
-    router = Fake(clock, rate if callable(rate) else lambda now: rate, refuse)
+def good(seen, stage, usual):
+    return Found()
+
+
+def roll(rate, stages=STAGES, judge=good, refuse=(), lease=50.0, router=None, **pace):
+    router = router or Fake(Clock(), rate if callable(rate) else lambda now: rate, refuse)
+    clock = router.clock
     done = rollout.run(
         router,
         ["new"],
@@ -135,11 +142,13 @@ def test_the_judge_is_told_what_was_usual_before():
     told = {}
 
     def judge(seen, stage, usual):
-        told[stage.name] = usual.n
+        told[stage.name] = usual
         return Found()
 
     roll(500, judge=judge)
-    assert told["shadow"] == 0 < told["5 %"] < told["all"]
+    assert told["shadow"].n == 0 < told["5 %"].n < told["all"].n
+    assert told["shadow"].scores == ()  # later it is held against itself, and not the old model
+    assert told["5 %"].scores == told["all"].scores == ("new", "shadow")
 
 
 @pytest.mark.parametrize("stages", [(), STAGES[:2], (Stage("x", 1.0, 1, 1, shadow=True),)])
@@ -165,10 +174,34 @@ def test_a_router_that_takes_no_last_plan_has_the_stable_pods_when_the_lease_end
     assert router.plans.now.new == ()
 
 
+def test_a_live_plan_whose_answer_is_lost_is_taken_back():
+    router = Fake(Clock(), lambda now: 87, ["live"] * 1_000, deaf=False)
+    done, _ = roll(87, router=router, patience=60)
+    assert (done.outcome, "did not take the last plan" in done.why) == ("rolled back", True)
+    assert "live" in router.taken
+    assert router.plans.now == Plan(("old",), stage="rolled back")
+
+
+@pytest.mark.parametrize("how", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("stage", [one.name for one in STAGES])
+def test_a_rollout_that_is_told_to_end_in_any_stage_goes_back(stage, how):
+    router = Fake(Clock(), lambda now: 87)
+
+    def judge(seen, now, usual):
+        if now.name == stage:
+            raise how
+        return Found()
+
+    with pytest.raises(how):
+        roll(87, judge=judge, router=router)
+    assert router.taken[-2:] == [stage, "rolled back"]
+    assert router.plans.now == Plan(("old",), stage="rolled back")
+
+
 CHILD = """
 from casebook.serving import rollout
 from casebook.serving.rollout import *
-stages = (Stage("all", 1.0, 1000, 10**9),)
+stages = (Stage("first", 0.5, 0, 0), Stage("all", 1.0, 1000, 10**9))
 pace = Pace(warm=0, lease={lease}, every=0.05)
 ready = lambda *_: None
 rollout.run({router!r}, ["http://127.0.0.1:9"], stages, lambda *_: Found(), pace, ready=ready)

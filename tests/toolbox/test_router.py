@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from casebook.serving.app import Problem
-from casebook.serving.router import COPIES, Answer, Plan, Router, pages
+from casebook.serving.router import COPIES, NUMBERS, Answer, Plan, Router, Seen, pages
 from casebook.serving.wire import NoReply, Wire
 
 GOOD = {"score": 0.1, "source": "model"}
@@ -153,9 +153,18 @@ def test_a_slow_shadow_gets_no_more_copies_than_it_can_take():
     "plan",
     [
         {"share": 0.5},
-        {"new": ["a"], "share": 1.5, **LEASE},
-        {"new": ["a"], "share": 0.5},
+        {"new": ["http://a"], "share": 1.5, **LEASE},
+        {"new": ["http://a"], "share": 0.5},
         {"stable": []},
+        {"stable": "http://a"},
+        {"stable": {"http://a": 1}},
+        {"stable": 7},
+        {"stable": ["http://a", 7]},
+        {"stable": ["not an address"]},
+        {"stable": ["https://a"]},  # the wire speaks plainly
+        {"stable": ["http://a/path"]},
+        {"stable": ["http://a:70000"]},
+        {"new": "http://a", "share": 0.5, **LEASE},
         {"colour": 1},
     ],
 )
@@ -239,9 +248,23 @@ def test_another_rollout_is_refused_and_the_way_back_is_open(tmp_path):
         again.back()
 
 
+def test_a_plan_that_cannot_be_kept_is_refused_and_says_so(tmp_path):
+    (tmp_path / "plan").write_text("a file where the folder should be")
+    router = Router(["http://a"], file=str(tmp_path / "plan" / "plan.json"))
+    with pytest.raises(Problem, match="not kept") as told:
+        router.route(b'{"stable": ["http://b"]}')
+    assert (told.value.status, router.plan.stable) == (503, ("http://a",))
+
+
+def test_a_router_before_no_address_does_not_start():
+    for stable in ("http://a", ["a:80"]):
+        with pytest.raises(ValueError, match="give a list of addresses"):
+            Router(stable)
+
+
 def test_a_key_that_is_no_text_of_utf8_has_its_version_too():
     router = Router(["http://a"])
-    key = router._key(b'{"card": "\\ud800"}')
+    key, _ = router._names(b'{"card": "\\ud800"}')
     assert isinstance(router.for_new(key, Plan(("a",), ("b",), 0.5)), bool)
 
 
@@ -272,3 +295,78 @@ def test_plans_are_not_taken_on_the_port_of_the_customers():
 
     assert routes(admin=False) == {"/score"}
     assert routes(public=False) == {"/route", "/renew", "/back", "/watch"}
+
+
+def told_by(pods, plan, bodies, watch):
+    """Return what a router says after requests to pods that are functions of the body."""
+    router = Router(["http://old"])
+
+    async def post(pod, body):
+        status, told = pods[pod](json.loads(body))
+        return status, json.dumps(told).encode()
+
+    async def go():
+        for name in pods:
+            router._wires[name] = SimpleNamespace(
+                post=lambda path, body, name=name: post(name, body)
+            )
+        router.route(json.dumps({"new": ["http://new"], "stage": "x", **plan, **LEASE}).encode())
+        for body in bodies:
+            with suppress(Problem):
+                await router.score(body)
+            await asyncio.gather(*router._copies)
+        return router.watch()[watch]
+
+    return asyncio.run(go())
+
+
+def scores(score, tier="allow"):
+    return lambda body: (200, {"score": score(body["at"]), "tier": tier, "source": "model"})
+
+
+@pytest.mark.parametrize(
+    ("new", "tier", "crossed"),
+    [
+        (scores(lambda i: (i * 37 % 100) / 100), 0, 0),
+        (scores(lambda i: (i * 37 % 100) / 300), 0, 0),  # another level, the same order
+        (scores(lambda i: 1 - (i * 37 % 100) / 100), 0, 1),
+        (scores(lambda i: (i * 37 % 100) / 100, "block"), 1, 0),
+    ],
+)
+def test_a_shadow_compares_the_answers_to_the_same_request(new, tier, crossed):
+    pods = {"http://old": scores(lambda i: (i * 37 % 100) / 100), "http://new": new}
+    found = told_by(pods, {"shadow": True}, [raw(i, at=i) for i in range(60)], "new")["pairs"]
+    assert found == {"n": 60, "tier": 60 * tier, "ranked": 30, "crossed": 30 * crossed}
+
+
+def test_a_constant_ranks_nothing_and_an_answer_without_a_score_is_bad_and_no_pair():
+    old = scores(lambda i: i / 100)
+    pods = {"http://old": old, "http://new": scores(lambda i: 0.5)}
+    bodies = [raw(i, at=i) for i in range(10)]
+    found = told_by(pods, {"shadow": True}, bodies, "new")
+    assert found["pairs"] == {"n": 10, "tier": 0, "ranked": 0, "crossed": 0}
+    for none in (None, "0.5", 7, float("nan")):
+        pods["http://new"] = scores(lambda i, none=none: none)
+        found = told_by(pods, {"shadow": True}, bodies, "new")
+        assert (found["pairs"]["n"], found["why"], found["scores"]) == (0, {"no score": 10}, [])
+
+
+@pytest.mark.parametrize("plan", [{"share": 1.0}, {"shadow": True}])
+def test_what_a_client_sends_again_is_counted_once(plan):
+    def fails(body):
+        return 500, {}
+
+    pods = {"http://old": fails, "http://new": fails}
+    bodies = [raw(i, payment=f"p-{i}") for i in (1, 1, 1, 1, 1, 1, 2)]
+    assert told_by(pods, plan, bodies, "new")["why"] == {"500": 2}
+    without = [raw(i) for i in (1, 1, 2)]
+    assert told_by(pods, plan, without, "new")["n"] == 3  # nothing tells them apart
+    if "shadow" in plan:
+        assert told_by(pods, plan, bodies, "stable")["n"] == 2
+
+
+def test_numbers_of_requests_are_forgotten_in_turn():
+    arm, good = Seen(), Answer(200, b"", "", 5.0, 0.1)
+    for i in (0, 0, *range(NUMBERS + 1), NUMBERS, 0):
+        arm.add(good, f"p-{i}")
+    assert (arm.n, len(arm.numbers)) == (NUMBERS + 2, NUMBERS)

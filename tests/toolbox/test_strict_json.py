@@ -9,7 +9,7 @@ import pytest
 
 from casebook.cases.card_fraud import schema
 from casebook.llm import wire
-from casebook.serving import app
+from casebook.serving import app, strict
 from casebook.strict_json import parse
 
 TWICE = b'{"cents": 1, "to": {"iban": "A", "iban": "B"}}'
@@ -47,7 +47,7 @@ def test_the_same_name_in_two_objects_is_no_fault():
     [
         app.json_object,
         lambda raw: app.json_list(b"[" + raw + b"]", "entries", 1000, 3),
-        lambda raw: schema.parse(raw, schema.Payment),
+        lambda raw: strict.parse(raw, schema.Payment),
         lambda raw: wire.load(raw, "The reply"),
     ],
 )

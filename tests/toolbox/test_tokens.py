@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from casebook.serving.tokens import Tokens, key_at, without_numbers
@@ -24,6 +27,22 @@ def test_a_key_is_made_once_for_its_owner(tmp_path):
     path = tmp_path / "key"
     assert key_at(path) == key_at(path) != key_at(tmp_path / "other")
     assert oct(path.stat().st_mode & 0o777) == "0o600" and len(key_at(path)) == 32
+
+
+def test_a_key_is_whole_or_not_there(tmp_path, monkeypatch):
+    """A first start that dies while it writes leaves no empty key, and of two at once one wins."""
+
+    def dies(handle):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", dies)
+        with pytest.raises(KeyboardInterrupt):
+            key_at(tmp_path / "key")
+    assert list(tmp_path.iterdir()) == []
+    with ThreadPoolExecutor(8) as pool:
+        keys = set(pool.map(key_at, [tmp_path / "key"] * 8))
+    assert len(keys) == 1 and [p.name for p in tmp_path.iterdir()] == ["key"]
 
 
 @pytest.mark.parametrize("text", ["4111111111111111", "4111 1111 1111 1111", "4111-1111-1111-1111"])

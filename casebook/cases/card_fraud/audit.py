@@ -3,17 +3,15 @@
 Decisions, what became of them and conflicting requests are three tables of one
 :class:`~casebook.serving.log.Log`: chained, append-only, on disk before the service replies. So
 what a client was told is in the file. How many rows there are and the last one's hash are kept in
-an :class:`Anchor` file, signed, best on another machine: a tail that was cut off is noticed when
+an anchor's file, signed, best on another machine: a tail that was cut off is noticed when
 the audit is opened again.
 
-The audit's ``sequence`` is the order of everything: :func:`history` reads training's tables from
-it.
+The audit's ``sequence`` is the order of everything, in training too.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import merge
 from pathlib import Path
@@ -21,20 +19,19 @@ from typing import Any
 
 import pandas as pd
 
-from casebook.cases.card_fraud.schema import CONFIRMATIONS, unstamp
-from casebook.serving.log import CHAIN, Log, Table
-from casebook.serving.tokens import Tokens
+from casebook.cases.card_fraud.schema import CONFIRMATIONS
+from casebook.serving.anchored import AnchoredLog
+from casebook.serving.log import CHAIN, Table
+from casebook.serving.strict import unstamp
 
 #: Version of the tables.
 VERSION = 3
+#: Other payments under one request id that are kept: a client must not fill the disk.
+CONFLICTS = 10
 #: What is known of a decision at once; a confirmation's outcome comes later.
 OUTCOME = {"allow": "approved", "block": "declined"}
 #: Reports that are evidence of fraud.
 EVIDENCE = ("denied", "chargeback")
-
-
-class AuditCut(RuntimeError):
-    """Rows that were there when the anchor was kept are gone or others."""
 
 
 class Conflict(ValueError):
@@ -153,83 +150,17 @@ TABLES = {
 }
 
 
-class Audit(Log):
+class Audit(AnchoredLog):
     """Write decisions and outcomes to a log, each once.
 
     Parameters
     ----------
-    path, read_only, hook
-        Of :class:`~casebook.serving.log.Log`, as are its errors.
-    anchor : Path, optional
-        File in which the number of rows and the last hash are kept after each row.
-    sign : Tokens, optional
-        Signs the anchor; needed with one.
-
-    Raises
-    ------
-    AuditCut
-        When the file does not hold what its anchor says.
+    path, **options
+        Of :class:`~casebook.serving.anchored.AnchoredLog`, as are its errors.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        anchor: str | Path | None = None,
-        sign: Tokens | None = None,
-        read_only: bool = False,
-        hook: Callable[[str], None] | None = None,
-    ) -> None:
-        super().__init__(path, TABLES, version=VERSION, read_only=read_only, hook=hook)
-        # Nobody else writes to it: a lock that somebody holds all the same is not waited for.
-        self._db.execute("PRAGMA busy_timeout = 100")
-        self._sign, self._kept = sign, None
-        if anchor is None:
-            return
-        if sign is None:
-            raise ValueError("an anchor that nobody signs can be written anew: give a key.")
-        try:
-            self._check(Path(anchor))
-            if not read_only:
-                self._kept = os.open(anchor, os.O_RDWR | os.O_CREAT, 0o600)
-        except BaseException:
-            self.close()
-            raise
-
-    def _check(self, anchor: Path) -> None:
-        """Refuse a file that lacks a row which was there when the anchor was kept."""
-        if not anchor.exists():
-            if self.anchor().count:
-                raise AuditCut(f"{self.path} has rows and its anchor {anchor} is gone.")
-            return
-        text = anchor.read_text("ascii", errors="replace").split()
-        if len(text) != 3 or not self._sign.signed(" ".join(text[:2]).encode(), text[2]):
-            raise AuditCut(f"The anchor {anchor} was not written with this key.")
-        count, last = self.anchor().count, int(text[0])
-        if count < last:
-            raise AuditCut(f"Rows {count + 1} to {last} of {self.path} were cut off.")
-        if last and not self.holds(last, text[1]):
-            raise AuditCut(f"Row {last} of {self.path} is not what it was.")
-
-    def holds(self, sequence: int, digest: str) -> bool:
-        """Say whether a row is there and has this hash."""
-        rows = [row for kind in TABLES for row in self.find(kind, sequence=sequence)]
-        return [row["hash"] for row in rows] == [digest]
-
-    def append(self, kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Write a row, as of the log, and keep the new anchor."""
-        made = super().append(kind, row)
-        if self._kept is not None:
-            what = f"{made['sequence']:012d} {made['hash']}"
-            os.pwrite(self._kept, f"{what} {self._sign.sign(what.encode())}\n".encode(), 0)
-        return made
-
-    def close(self) -> None:
-        """Close the files and let another writer in."""
-        super().close()
-        if getattr(self, "_kept", None) is not None:
-            os.close(self._kept)
-            self._kept = None
+    def __init__(self, path: str | Path, **options: Any) -> None:
+        super().__init__(path, TABLES, version=VERSION, **options)
 
     def settled(self, request: int, fingerprint: str, sent: dict, received: str) -> Decision | None:
         """Return the decision of a request that came before, None when it is new.
@@ -247,13 +178,14 @@ class Audit(Log):
         ------
         Conflict
             When the request id was used for another payment. It is logged, each other payment
-            once.
+            once and :data:`CONFLICTS` at most.
         """
         with self.alone():
             before = self.decision(request)
             if before is None or before.fingerprint == fingerprint:
                 return before
-            if not self.find("conflicts", request=request, fingerprint=fingerprint):
+            kept = [row["fingerprint"] for row in self.find("conflicts", request=request)]
+            if fingerprint not in kept and len(kept) < CONFLICTS:
                 row = {"request": request, "received": received, "fingerprint": fingerprint}
                 self.append("conflicts", {**row, "input": sent})
             raise Conflict(f"request {request} was decided at {before.decided} for other values")
@@ -348,46 +280,19 @@ class Audit(Log):
                 yield made(**TABLES[kind].loaded(row))
 
 
+#: What a client says of a payment that is no column of the world's transactions.
+UNSEEN = ("refund", "message")
+
+
 def event_of(decision: Decision) -> dict[str, Any]:
     """Return the event that the store sees: the columns of the world's transactions.
 
     Times are Timestamps in UTC without a zone; ``received`` never steps back behind an event
     that was decided before.
     """
-    event = {name: value for name, value in decision.input.items() if name != "refund"}
+    event = {name: value for name, value in decision.input.items() if name not in UNSEEN}
     event |= {"transaction": decision.transaction, "received": decision.received}
     return event | {name: pd.Timestamp(unstamp(event[name])) for name in ("time", "received")}
-
-
-def history(audit: Audit) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the tables that training reads, in the order in which the service decided.
-
-    Returns
-    -------
-    transactions : DataFrame
-        As for :func:`~casebook.cases.card_fraud.features.batch`, with ``outcome`` and
-        ``outcome_known``.
-    evidence : DataFrame
-        ``transaction``, ``known``: denials and chargebacks.
-    """
-    events: dict[int, dict[str, Any]] = {}
-    told: list[tuple[int, pd.Timestamp]] = []
-    for record in audit.records():
-        if isinstance(record, Decision):
-            event = event_of(record) | {"outcome": OUTCOME.get(record.tier), "outcome_known": None}
-            events[record.transaction] = event
-            continue
-        known = pd.Timestamp(unstamp(record.known))
-        if record.outcome in CONFIRMATIONS:
-            events[record.transaction] |= {"outcome": record.outcome, "outcome_known": known}
-        if record.outcome in EVIDENCE:
-            told.append((record.transaction, known))
-    made = pd.DataFrame(events.values())
-    if len(made):
-        made = made.astype(dict.fromkeys(("device", "ip"), "Int64"))
-        made["outcome_known"] = pd.to_datetime(made["outcome_known"])
-    frauds = pd.DataFrame(told, columns=["transaction", "known"])
-    return made, frauds.sort_values("known", kind="stable", ignore_index=True)
 
 
 def _without_chain(record: Decision | Outcome) -> dict[str, Any]:

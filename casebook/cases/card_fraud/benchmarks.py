@@ -7,12 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud import bank, costs, features, models, protocol, rules, studies
+from casebook.cases.card_fraud import (
+    bank,
+    features,
+    labels,
+    models,
+    rules,
+    studies,
+)
+from casebook.cases.card_fraud.answers import (
+    GUARDRAIL,
+    HOLDBACK,
+    Answers,
+    Cuts,
+    Policy,
+    cut_within,
+    within,
+)
+from casebook.cases.card_fraud.channels import CAP_DEBIT
 from casebook.cases.card_fraud.policy import (
     StorePolicy,
     between,
@@ -21,52 +38,89 @@ from casebook.cases.card_fraud.policy import (
     decide_by,
     friction_by,
 )
-from casebook.cases.card_fraud.world import TIERS, World, simulate, visible_labels
+from casebook.cases.card_fraud.world import TIERS, World, simulate
 from casebook.cases.card_fraud.world import constants as worlds
 from casebook.data import real
-from casebook.data.tables import fraud_handbook, ulb
+from casebook.data.tables import fraud_handbook
+from casebook.evaluate import rare
 from casebook.evaluate.gap import gaps
 from casebook.recorded.real import from_real
-from casebook.recorded.studies import Change
-from casebook.recorded.studies import sensitivity as varied
 
 #: Fresh worlds.
-SEEDS = (11, 12, 13, 14, 15)
+SEEDS = tuple(range(101, 116))
 #: Size of the worlds in which a policy acts, and the day on which it begins.
-CUSTOMERS, DAYS, START = 1500, 150, 90
-BASELINE, FLOOR = "rules", "knows every fraud"
+CUSTOMERS, DAYS, START = 500, 120, 98
+BASELINE, FLOOR, COLLEAGUE = "rules", "knows every fraud", "0.01 / 0.5 / 0.9"
 
 
 # Policies ------------------------------------------------------------------------------------
 
-
-def choices(here: bank.Setting, score: Callable) -> dict[str, Callable]:
-    """Return what each policy makes of probabilities and amounts; none needs a label.
-
-    Thresholds come from expected costs or from the guardrail, on the payments of the three weeks
-    before the policy begins.
-    """
-    recent = here.recent()
-    p, amount = score(recent), bank.amounts(here.world, recent.index)
-    block = bank.single_threshold(p, amount, "block")
-    confirm = bank.single_threshold(p, amount, "confirm")
-    top = float(np.quantile(p, 1 - bank.GUARDRAIL))
-    return {
-        "block, one threshold": lambda p, a: costs.fixed_tiers(p, block, block, block),
-        "confirm, one threshold": lambda p, a: costs.fixed_tiers(p, confirm, 1, 1),
-        "confirm, within the guardrail": lambda p, a: costs.fixed_tiers(p, top, 1, 1),
-        "0.01 / 0.5 / 0.9": lambda p, a: costs.fixed_tiers(p, 0.01, 0.5, 0.9),
-        "tiers from costs": bank.Answers(),
-        "tiers, within the guardrail": bank.answers(here, score),
-    }
+#: Probability, amount and channel of the payments of the three weeks before a policy begins.
+Recent = tuple[np.ndarray, np.ndarray, np.ndarray]
+#: Makes the policy of a family that keeps a limit (None: as the costs say) on recent payments.
+Maker = Callable[[Recent, float | None], Policy]
+#: Largest shares of the genuine payments that a family of policies may disturb.
+LIMITS = (0.002, 0.005, 0.007, GUARDRAIL, None)
 
 
-def run(here: bank.Setting, decide: Callable, seed: int, **options) -> World:
+def _answers(recent: Recent, limit: float | None, **given: object) -> Policy:
+    policy = Answers(**given)
+    return policy if limit is None else within(limit, policy, *recent)
+
+
+def _cut(recent: Recent, limit: float | None, tier: str, by_amount: bool = False) -> Policy:
+    return cut_within(tier, *recent[:2], 1.0 if limit is None else limit, by_amount)
+
+
+#: The cheapest of three answers, and its peers: with two answers, and with one cut-off of the
+#: expected loss or of the probability.
+FAMILIES: Mapping[str, Maker] = {
+    "three answers": _answers,
+    "allow or confirm": partial(_answers, among=("allow", "confirm")),
+    "allow or block": partial(_answers, among=("allow", "block")),
+    "p × amount, confirm above": partial(_cut, tier="confirm", by_amount=True),
+    "p, confirm above": partial(_cut, tier="confirm"),
+    "p, block above": partial(_cut, tier="block"),
+}
+#: Three answers that differ in one thing, at the guardrail.
+VARIANTS: Mapping[str, Maker] = {
+    "nobody asked in person": partial(_answers, in_person=("allow", "block")),
+    "1 % held back": partial(_answers, holdback=HOLDBACK, key=b"drawn for the benchmark"),
+    "merchants bear online": partial(_answers, exempted=True),
+}
+#: Other models, with three answers at the guardrail, trained on the same labels.
+MODELS = {"plain logistic regression": bank.fit_plain, "XGBoost": bank.fit_xgboost}
+
+
+def named(family: str, limit: float | None = GUARDRAIL) -> str:
+    """Return the name of a policy."""
+    return family if limit is None else f"{family}, at most {100 * limit:g} %"
+
+
+WITHIN = named("three answers")
+
+
+def run(
+    here: bank.Setting,
+    decide: Callable,
+    seed: int,
+    constants: worlds.Constants | None = None,
+    **options,
+) -> World:
     """Return the world of a setting under a policy that begins at its start."""
     world = here.world
     policy = StorePolicy(decide, world.terminals, world.customers, here.start, **options)
     days = round((world.end - world.start) / bank.DAY)
-    return simulate(policy, seed, len(world.customers), days, constants=world.constants)
+    constants = constants or world.constants
+    return simulate(policy, seed, len(world.customers), days, constants=constants)
+
+
+def judged(world: World, start: pd.Timestamp) -> World:
+    """Return the three weeks of a world that are judged: without its last day.
+
+    Who is disturbed on that day and leaves, leaves after the end and would not be counted.
+    """
+    return between(world, start, world.end - bank.DAY)
 
 
 def with_gap(table: pd.DataFrame) -> pd.DataFrame:
@@ -74,41 +128,69 @@ def with_gap(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(gap=gaps(table, BASELINE, FLOOR, "cost", item="policy"))
 
 
+def policies_of(here: bank.Setting, score: Callable) -> dict[tuple[str, str, float | None], Policy]:
+    """Return the policies of the bank's model by name, family and limit, set without labels."""
+    recent = here.expected(score)
+    made: dict[tuple[str, str, float | None], Policy] = {
+        (COLLEAGUE, "", None): Cuts((0.01, 0.5, 0.9), TIERS[1:])
+    }
+    for family, make in FAMILIES.items():
+        for limit in LIMITS:
+            made[named(family, limit), family, limit] = make(recent, limit)
+    for family, make in VARIANTS.items():
+        made[named(family), "", GUARDRAIL] = make(recent, GUARDRAIL)
+    return made
+
+
+def decisions(
+    here: bank.Setting, only: Sequence[str] | None = None
+) -> dict[tuple[str, str, float | None], tuple[object, Callable]]:
+    """Return decisions by name, family and limit, each with what makes it another one."""
+    score = bank.train(here).score
+    made = {(BASELINE, "", None): ("rules", rules.decide)}
+    for key, policy in policies_of(here, score).items():
+        made[key] = (policy, decide_by(score, policy))
+    others = {n: fit for n, fit in MODELS.items() if only is None or named(n) in only}
+    for name, fitter in others.items():
+        other = bank.train(here, fitter).score
+        policy = FAMILIES["three answers"](here.expected(other), GUARDRAIL)
+        made[named(name), "", GUARDRAIL] = ((name, policy), decide_by(other, policy))
+    return {key: one for key, one in made.items() if only is None or key[0] in only}
+
+
+@cache
 def in_world(
     seed: int,
     customers: int = CUSTOMERS,
     days: int = DAYS,
     start: int = START,
-    only: Sequence[str] | None = None,
-    constants: worlds.Constants | None = None,
+    only: tuple[str, ...] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run the policies in one world.
+
+    Limits that do not bind lead to one policy, which runs once.
 
     Returns
     -------
     policies : DataFrame
-        ``seed``, ``policy`` and what :func:`~casebook.cases.card_fraud.policy.business` says.
+        ``seed``, ``policy``, ``family``, ``limit`` and what
+        :func:`~casebook.cases.card_fraud.policy.business` says.
     segments : DataFrame
         ``seed``, ``policy``, ``segment`` and what ``friction_by`` says.
     """
-    world = simulate(seed=seed, n_customers=customers, days=days, constants=constants)
-    here = bank.setting(world, start)
-    score = here.train().score
-    allowed = between(here.world, here.start)
-    decided = {BASELINE: rules.decide}
-    for name, choose in choices(here, score).items():
-        decided[name] = decide_by(score, choose)
-    if only is not None:
-        decided = {name: decided[name] for name in only}
-    made = {name: run(here, decide, seed) for name, decide in decided.items()}
-    knows = simulate(clairvoyant(here.world), seed, customers, days, constants=constants)
-    made = {"allow all": here.world, **made, FLOOR: knows}
+    here = bank.drawn(seed, customers, days, start)
+    allowed, shared = judged(here.world, here.start), {}
+    made = {("allow all", "", None): ("allow", here.world)}
+    made[FLOOR, "", None] = ("knows", simulate(clairvoyant(here.world), seed, customers, days))
+    for key, (what, decide) in decisions(here, only).items():
+        known = [world for same, world in made.values() if same == what]
+        made[key] = (what, known[0] if known else run(here, decide, seed, shared=shared))
     table, segments = [], []
-    for name, world in made.items():
-        part = between(world, here.start)
-        table.append({"seed": seed, "policy": name, **business(part, allowed)})
-        shares = friction_by(part).reset_index()
-        segments.append(shares.assign(seed=seed, policy=name))
+    for (name, family, limit), (_, world) in made.items():
+        part = judged(world, here.start)
+        place = {"seed": seed, "policy": name, "family": family, "limit": limit}
+        table.append({**place, **business(part, allowed)})
+        segments.append(friction_by(part).reset_index().assign(seed=seed, policy=name))
     return with_gap(pd.DataFrame(table)), pd.concat(segments)
 
 
@@ -124,192 +206,121 @@ def policies(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
     return pd.concat([in_world(seed)[0] for seed in seeds], ignore_index=True)
 
 
-def segments(
-    seeds: Sequence[int] = SEEDS[:3],
-    only: Sequence[str] = ("tiers, within the guardrail", "tiers from costs"),
-) -> pd.DataFrame:
-    """Return friction by segment under the rules and the tiers.
+#: Whose friction is told by segment.
+TOLD = (BASELINE, WITHIN)
+
+
+def segments(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
+    """Return friction by segment under the rules and the three answers, in the same runs.
 
     Returns
     -------
     DataFrame
-        ``seed``, ``policy``, ``segment``, transactions, asked, blocked, abandoned, and false
-        alarms for each fraud.
+        ``seed``, ``policy``, ``segment``, transactions, asked, blocked and abandoned.
     """
-    parts = [in_world(seed, only=(BASELINE, *only))[1] for seed in seeds]
-    table = pd.concat(parts, ignore_index=True)
-    return table[~table["policy"].isin(["allow all", FLOOR])]
+    table = pd.concat([in_world(seed)[1] for seed in seeds], ignore_index=True)
+    return table[table["policy"].isin(TOLD)].reset_index(drop=True)
 
 
-# The two most arbitrary constants --------------------------------------------------------------
+# Constants that nobody knows -------------------------------------------------------------------
 
-CONSTANTS: dict[str, Change] = {
-    "attackers who pass": lambda usual, factor: replace(
-        usual, passes=tuple(np.minimum(np.multiply(usual.passes, factor), 0.95))
-    ),
-    "attackers who give up": lambda usual, factor: replace(
-        usual, quits=min(usual.quits * factor, 0.95)
-    ),
+
+def _passes(factor: float) -> worlds.Constants:
+    usual = worlds.Constants()
+    return replace(usual, passes=tuple(np.minimum(np.multiply(usual.passes, factor), 0.95)))
+
+
+def _quits(factor: float) -> worlds.Constants:
+    usual = worlds.Constants()
+    return replace(usual, quits=min(usual.quits * factor, 0.95))
+
+
+#: What is changed: how attackers react, or how dear a kind of cost is. The bank goes on believing
+#: what :class:`~casebook.cases.card_fraud.costs.Economics` says.
+CHANGES: Mapping[str, tuple[worlds.Constants, Mapping[str, float]]] = {
+    "as it is": (worlds.Constants(), {}),
+    "attackers who pass × 0.5": (_passes(0.5), {}),
+    "attackers who pass × 2": (_passes(2), {}),
+    "attackers who give up × 0.5": (_quits(0.5), {}),
+    "attackers who give up × 2": (_quits(2), {}),
+    "price of a lost customer × 0.5": (worlds.Constants(), {"churn": 0.5}),
+    "price of a lost customer × 2": (worlds.Constants(), {"churn": 2.0}),
+    "margin at the European cap": (worlds.Constants(), {"margin": CAP_DEBIT / worlds.MARGIN}),
 }
-FACTORS = (0.5, 1.0, 2.0)
+#: What is compared there.
+COMPARED = tuple(
+    named(family)
+    for family in (
+        *("three answers", "allow or confirm"),
+        *("p × amount, confirm above", "p, block above"),
+    )
+)
 
 
 def sensitivity(
-    seeds: Sequence[int] = SEEDS[:2], names: Sequence[str] = tuple(CONSTANTS)
+    seeds: Sequence[int] = SEEDS, names: Sequence[str] = tuple(CHANGES), customers: int = 400
 ) -> pd.DataFrame:
-    """Halve and double the two most arbitrary constants of the world, one at a time.
-
-    The bank goes on believing what :class:`~casebook.cases.card_fraud.costs.Economics` says.
+    """Change constants that nobody knows, one at a time, and compare policies at the guardrail.
 
     Returns
     -------
     DataFrame
-        ``seed``, ``constant``, ``factor``, ``policy``, ``cost``, ``gap``.
-    """
-    only = (BASELINE, "block, one threshold", "tiers, within the guardrail")
-    table = varied(
-        lambda seed, constants: in_world(seed, 1000, 130, START, only, constants)[0],
-        worlds.Constants(),
-        {name: CONSTANTS[name] for name in names},
-        FACTORS,
-        seeds,
-    )
-    return table[["seed", "constant", "factor", "policy", "cost", "friction", "gap"]]
-
-
-# Selective labels ------------------------------------------------------------------------------
-
-#: Days between two trainings, and shares that are let through whatever the policy says.
-EVERY, HOLDBACKS = 14, (0.0, 0.01, 0.05)
-#: Which labels train: of the days whose genuine payments are labelled, or all that there are.
-TRAININGS = ("same days", "all there are")
-
-
-def retrainer(here: bank.Setting, training: str = TRAININGS[0]) -> Callable:
-    """Return a training of the bank's model on what is known by then.
-
-    A denial is known at once and its genuine neighbours are not: ``"all there are"`` holds the
-    denials of the last weeks alone, and a share of fraud that never was.
-    """
-    first_X, first_y = here.X.loc[here.labels.index], here.labels.to_numpy()
-
-    def retrain(log: pd.DataFrame, known: pd.DataFrame, now: pd.Timestamp) -> Callable:
-        rows = known[known["transaction"].isin(log.index)]
-        if training == TRAININGS[0]:
-            last = known.loc[~known["fraud"].astype(bool), "transaction"].max()
-            rows = rows[rows["transaction"] <= last]
-        X, y = log.loc[rows["transaction"]], rows["fraud"].to_numpy(int)
-        model = bank.fit(pd.concat([first_X, X]), np.concatenate([first_y, y]))
-        return decide_by(model.score, bank.Answers())
-
-    return retrain
-
-
-def selective(
-    seeds: Sequence[int] = SEEDS[:3], holdbacks: Sequence[float] = HOLDBACKS
-) -> pd.DataFrame:
-    """Let a policy train on what it let through, for 60 days, with and without a hold-back.
-
-    At the end two models are trained on the policy's payments that are three weeks old: on the
-    labels that the bank has, and on the truth. Both score the same payments: those of the last
-    20 days of the world in which everything was allowed.
-
-    Returns
-    -------
-    DataFrame
-        ``seed``, ``training`` (one of :data:`TRAININGS`), ``holdback``, ``cost`` (euro a thousand
-        payments), ``labelled`` (share of frauds that were tried and have a label by the end),
-        ``AP known``, ``AP truth``, ``recall held back`` and ``held back frauds``: recall of the
-        policy as the hold-back shows it, and of how many frauds.
+        ``seed``, ``change``, ``policy``, ``cost``, ``friction``.
     """
     rows = []
     for seed in seeds:
-        here = bank.drawn(seed, CUSTOMERS, DAYS, START)
-        score = here.train().score
-        last = here.world.end - 20 * bank.DAY
-        late = here.test[here.test["time"] >= last]
-        allowed = between(here.world, here.start)
-        for training, share in [*((TRAININGS[0], h) for h in holdbacks), (TRAININGS[1], 0.0)]:
-            policy = StorePolicy(
-                decide_by(score, bank.Answers()),
-                here.world.terminals,
-                here.world.customers,
-                here.start,
-                retrain=retrainer(here, training),
-                every=EVERY,
-            )
-            world = simulate(policy, seed, CUSTOMERS, DAYS, holdback=share)
-            rows.append(
-                {
-                    "seed": seed,
-                    "training": training,
-                    "holdback": share,
-                    "cost": business(between(world, here.start), allowed)["cost"],
-                    **_learned(here, world, policy, late),
-                    **_held_back(between(world, here.start)),
-                }
-            )
+        # Nobody reacts while everything is allowed, so the setting and the model stay.
+        here = bank.drawn(seed, customers, DAYS, START)
+        score, shared, ran = bank.train(here).score, {}, {}
+        made = {key[0]: policy for key, policy in policies_of(here, score).items()}
+        allowed = judged(here.world, here.start)
+        for change in names:
+            constants, prices = CHANGES[change]
+            for policy in COMPARED:
+                key = (constants, policy)
+                if key not in ran:
+                    decide = decide_by(score, made[policy])
+                    ran[key] = run(here, decide, seed, constants, shared=shared)
+                found = business(judged(ran[key], here.start), allowed, prices)
+                place = {"seed": seed, "change": change, "policy": policy}
+                rows.append({**place, **found[["cost", "friction"]]})
     return pd.DataFrame(rows)
 
 
-def _learned(here: bank.Setting, world: World, policy: StorePolicy, late: pd.DataFrame) -> dict:
-    """Train on the labels of a policy's world, and on its truth, and score the same payments."""
-    X = pd.concat(policy.log)
-    received = world.transactions.set_index("transaction")["received"].loc[X.index]
-    X = X[received < world.end - bank.WAIT * bank.DAY]
-    fraud = world.truth.set_index("transaction")["is_fraud"].loc[X.index]
-    seen = visible_labels(world, world.end, bank.WAIT).set_index("transaction")["chargeback"]
-    outcome = world.transactions.set_index("transaction")["outcome"].loc[X.index]
-    known = seen.reindex(X.index)
-    known[outcome == "denied"] = True
-    has = known.notna()
-    both = {
-        "AP known": bank.fit(X[has], known[has].to_numpy(int)),
-        "AP truth": bank.fit(X, fraud.to_numpy(int)),
-    }
-    judged = {
-        name: protocol.average_precision(late["y"], model.score(here.X.loc[late.index]))
-        for name, model in both.items()
-    }
-    return {"labelled": float(known[fraud].eq(True).mean()), **judged}
+# Labels ----------------------------------------------------------------------------------------
 
 
-def _held_back(world: World) -> dict:
-    """Return what the hold-back says of recall: of its frauds, how many would have been stopped."""
-    seen = world.transactions
-    fraud = seen["holdback"] & world.truth["is_fraud"].to_numpy()
-    fraud &= ~seen["request"].duplicated()
-    advised = seen.loc[fraud, "advised"] != TIERS[0]
-    return {
-        "recall held back": advised.mean() if len(advised) else np.nan,
-        "held back frauds": len(advised),
-    }
+def delayed(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
+    """Return :func:`~casebook.cases.card_fraud.labels.delayed` of fresh worlds."""
+    return labels.delayed(seeds)
+
+
+def selective(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
+    """Return :func:`~casebook.cases.card_fraud.labels.selective` of fresh worlds."""
+    return labels.selective(seeds)
 
 
 # Models on the bank's worlds -------------------------------------------------------------------
 
 #: Families with six settings each, chosen on the worlds for tuning.
-LADDER = (
-    "logistic regression",
-    "random forest",
-    "XGBoost",
-    "LightGBM",
-    "LightGBM weighted",
-    "LightGBM SMOTE",
-    "LightGBM under-sampled",
-    "LightGBM focal",
-    "autoencoder",
-)
-#: Before the wave of day 110, in its first weeks, and after it has been labelled.
+LADDER = tuple(bank.CHOSEN)
+#: Means in log odds of a line and trees, each at the setting that was chosen.
+BLENDS = {
+    "XGBoost + line": (bank.fit_line, bank.fit_xgboost),
+    "LightGBM + line": (bank.fit_line, partial(bank.fit_family, "LightGBM")),
+}
+SHIPPED = "the bank's, late labels counted"
+#: Before the wave of day 110, and weeks 3 to 5 of it.
 SPANS: Mapping[str, tuple[int, int]] = {
     "before the wave": (84, 110),
-    "its first weeks": (126, 147),
-    "weeks later": (154, 175),
+    "weeks 3 to 5 of the wave": (126, 147),
 }
+#: Cards a day that are looked at: few are compromised, as there are few customers.
+CARDS = 10
 
 
 def trials(
-    seeds: Sequence[int] = bank.TUNING[:2], families: Sequence[str] = LADDER, customers: int = 1500
+    seeds: Sequence[int] = bank.TUNING, families: Sequence[str] = LADDER, customers: int = 1000
 ) -> pd.DataFrame:
     """Try the six settings of each family on the worlds that are for tuning, before the wave.
 
@@ -317,7 +328,7 @@ def trials(
     -------
     DataFrame
         ``family``, ``trial``, ``params``, ``AP`` (mean over worlds, on the truth of the
-        validation weeks), ``worst``, ``seconds``, ``chosen``.
+        validation weeks, which no bank has), ``worst``, ``seconds``, ``chosen``.
     """
     folds = []
     for seed in seeds:
@@ -338,52 +349,36 @@ def ladder(
     seeds: Sequence[int] = SEEDS,
     spans: Mapping[str, tuple[int, int]] = SPANS,
     families: Sequence[str] = LADDER,
-    customers: int = 1500,
-    chosen: Mapping[str, int] | None = None,
+    customers: int = 1000,
 ) -> pd.DataFrame:
-    """Compare the families, the bank's model, rules and oracle on fresh worlds, in three spans.
+    """Compare rules, families, their means and the shipped model on fresh worlds, in two spans.
 
-    Parameters
-    ----------
-    chosen : mapping, optional
-        Family → number of its setting; by default as :func:`trials` recorded.
+    All learn from the same labels, three weeks old; the shipped model, from those of the morning.
 
     Returns
     -------
     DataFrame
         ``seed``, ``span``, ``model``, ``AP``, ``AP old`` (without wallet fraud), ``AP new``
         (wallet fraud alone; empty before the wave), ``recall`` (at 1 % false positives),
-        ``card precision`` (of 20 cards a day, as there are 1,500 customers), and Brier and log
-        skill of the repaired probability (empty for a rank).
+        ``card precision`` (of :data:`CARDS` a day; the model ``truth`` says how far it can go),
+        and Brier and log skill of the probability (empty for a rank).
     """
-    chosen = _recorded_choice() if chosen is None else chosen
     rows = []
     for seed in seeds:
-        world = simulate(seed=seed, n_customers=customers)
+        world = simulate(seed=seed, n_customers=customers, days=150)
         for span, (start, end) in spans.items():
             here = bank.setting(world, start, end)
             X, y = here.X.loc[here.labels.index], here.labels.to_numpy()
             Z = here.X.loc[here.test.index]
-            scored = {"rules": (_strength(Z), False)}
-            for name in families:
-                family = models.FAMILIES[name]
-                model = family.fit(X, y, family.trials[chosen[name]])
-                scored[name] = (model.repaired(Z), model.probability)
-            scored["bank's model"] = (bank.fit(X, y).score(Z), True)
-            oracle = world.truth.set_index("transaction")["oracle"].loc[Z.index].to_numpy()
-            scored["oracle"] = (oracle, True)
-            for name, (score, probability) in scored.items():
-                judged = _judged(here.test, score, y.mean() if probability else None)
-                rows.append({"seed": seed, "span": span, "model": name, **judged})
+            scored = {"rules": _strength(Z), "truth": here.test["y"].to_numpy(float)}
+            fitted = {name: bank.fit_family(name, X, y) for name in families}
+            fitted |= {name: bank.fit(X, y, parts=parts) for name, parts in BLENDS.items()}
+            fitted[SHIPPED] = bank.train(here)
+            scored |= {name: model.score(Z) for name, model in fitted.items()}
+            for name, score in scored.items():
+                found = _scores(here.test, score, y.mean() if name in fitted else None)
+                rows.append({"seed": seed, "span": span, "model": name, **found})
     return pd.DataFrame(rows)
-
-
-def _recorded_choice() -> dict[str, int]:
-    from casebook.recorded.bench import recorded
-
-    table = recorded(worlds.CHAPTER, "trials").frame
-    table = table[table["chosen"].astype(bool)]
-    return dict(zip(table["family"], table["trial"], strict=True))
 
 
 def _strength(X: pd.DataFrame) -> np.ndarray:
@@ -391,121 +386,21 @@ def _strength(X: pd.DataFrame) -> np.ndarray:
     return pd.Index(TIERS).get_indexer(rules.decide(X)).astype(float)
 
 
-def _judged(test: pd.DataFrame, score: np.ndarray, prevalence: float | None) -> dict[str, float]:
-    whole = protocol.scores(test.assign(score=score), prevalence=prevalence, k=20)
+def _scores(test: pd.DataFrame, score: np.ndarray, prevalence: float | None) -> dict[str, float]:
+    whole = rare.scores(test.assign(score=score), prevalence=prevalence, k=CARDS)
     wave = (test["scenario"] == "wallet").to_numpy()
     old, new = ~wave, wave | (test["y"] == 0).to_numpy()
     y = test["y"].to_numpy()
     return {
         **{name: whole[name] for name in ("AP", "recall", "card precision")},
-        "AP old": protocol.average_precision(y[old], score[old]),
-        "AP new": protocol.average_precision(y[new], score[new]) if wave.any() else np.nan,
+        "AP old": rare.average_precision(y[old], score[old]),
+        "AP new": rare.average_precision(y[new], score[new]) if wave.any() else np.nan,
         "brier skill": whole["brier skill"],
         "log skill": whole["log skill"],
     }
 
 
-def waits(
-    seeds: Sequence[int] = SEEDS[:3], days: Sequence[float] = (0, 7, 14, 21, 28, 42)
-) -> pd.DataFrame:
-    """Train with labels that had so many days to come, and test the four weeks from day 84.
-
-    Returns
-    -------
-    DataFrame
-        ``seed``, ``wait``, ``frauds`` (labelled in training), ``share known`` (of those that
-        happened in the same days), and ``AP`` of logistic regression, LightGBM and their blend.
-    """
-    rows = []
-    for seed in seeds:
-        world = simulate(seed=seed, n_customers=3000, days=112)
-        for wait in days:
-            here = bank.setting(world, 84, wait=wait)
-            index = here.labels.index
-            true = world.truth.set_index("transaction")["is_fraud"].loc[index]
-            fitted = {
-                "logistic": models.FAMILIES["logistic regression"].fit,
-                "LightGBM": bank.fit_trees,
-                "both": bank.fit,
-            }
-            Z = here.X.loc[here.test.index]
-            rows.append(
-                {
-                    "seed": seed,
-                    "wait": wait,
-                    "frauds": int(here.labels.sum()),
-                    "share known": here.labels[true].mean(),
-                    **{
-                        f"AP {name}": protocol.average_precision(
-                            here.test["y"], here.train(one).score(Z)
-                        )
-                        for name, one in fitted.items()
-                    },
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-# Graph -----------------------------------------------------------------------------------------
-
-#: Steps of :func:`~casebook.cases.card_fraud.graph.lift_table` in words.
-STEPS = {
-    "without devices + graph − without devices": "no device features → graph",
-    "features − without devices": "no device features → device features",
-    "features + graph − features": "all features → and graph",
-}
-
-
-def graph(seeds: Sequence[int] = SEEDS[:3]) -> pd.DataFrame:
-    """Measure what graph features add to LightGBM in fresh worlds of the default size.
-
-    Returns
-    -------
-    DataFrame
-        ``step``, ``metric``, ``before``, ``after``, ``gain``, ``low``, ``high``: see
-        :func:`~casebook.cases.card_fraud.graph.lift_table`.
-    """
-    from casebook.cases.card_fraud.graph import lift_study, lift_table
-
-    table = lift_table({seed: lift_study(simulate(seed=seed)) for seed in seeds})
-    return table.loc[list(STEPS)].rename(index=STEPS, level="step").reset_index()
-
-
-def rings() -> pd.DataFrame:
-    """Flag rings each third morning of the default world, by how many victims are demanded.
-
-    Returns
-    -------
-    DataFrame
-        ``victims``, ``precision`` (flagged communities that are a ring's), ``flags`` (a morning),
-        ``active found`` (share of the rings with a fraud in the window), ``foreseen`` (share of
-        the rings' frauds of the next seven days on a flagged machine), ``days`` (median from a
-        ring's first fraud to its flag).
-    """
-    from casebook.cases.card_fraud.graph import ring_study
-
-    world = simulate()
-    known = features.evidence(world.transactions, world.labels)
-    rows = []
-    for least in (1, 2, 3):
-        by_day, by_ring = ring_study(world, known, least=least, every=3)
-        rows.append(
-            {
-                "victims": least,
-                "precision": by_day["right"].sum() / by_day["flagged"].sum(),
-                "flags": by_day["flagged"].mean(),
-                "active found": by_day["found"].sum() / by_day["active"].sum(),
-                "foreseen": by_day["foreseen"].sum() / by_day["frauds"].sum(),
-                "days": by_ring["delay"].median(),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 # Public data -----------------------------------------------------------------------------------
-
-#: Families that meet tuned XGBoost on the Fraud Handbook's data.
-PEERS = (*LADDER, "LightGBM + autoencoder")
 
 
 @cache
@@ -518,7 +413,7 @@ def _handbook() -> tuple[pd.DataFrame, pd.DataFrame]:
 @cache
 def _handbook_tuned() -> tuple[dict, pd.DataFrame]:
     frame, X = _handbook()
-    return studies.handbook_tuning(frame, studies.handbook_weeks()[0], PEERS, features=X)
+    return studies.handbook_tuning(frame, studies.handbook_weeks()[0], LADDER, features=X)
 
 
 def handbook_trials() -> pd.DataFrame:
@@ -541,13 +436,13 @@ def handbook() -> pd.DataFrame:
         As :func:`~casebook.cases.card_fraud.studies.handbook_study`.
     """
     frame, X = _handbook()
-    names = (*PEERS, "XGBoost as published")
+    names = (*LADDER, *studies.PUBLISHED)
     test = studies.handbook_weeks()[1]
     return studies.handbook_study(frame, test, names, _handbook_tuned()[0], features=X)
 
 
 def imbalance() -> pd.DataFrame:
-    """Hold weights, SMOTE, under-sampling and focal loss against doing nothing, on the Handbook.
+    """Hold weights, SMOTE and under-sampling against doing nothing, on the Handbook.
 
     Returns
     -------
@@ -560,62 +455,31 @@ def imbalance() -> pd.DataFrame:
     return studies.imbalance_study(dict(zip([w.name for w in test], folds, strict=True)))
 
 
-def real_handbook_week() -> pd.DataFrame:
-    """Judge three families without tuning on the Handbook's last test week.
-
-    Returns
-    -------
-    DataFrame
-        As :func:`~casebook.cases.card_fraud.studies.handbook_study`, without ``seconds``.
-    """
-    frame, X = _handbook()
-    names = ("logistic regression", "LightGBM", "XGBoost as published")
-    last = studies.handbook_weeks()[1][-1:]
-    study = studies.handbook_study(frame, last, names, features=X)
-    return from_real(study.drop(columns="seconds"), "fraud_handbook")
-
-
 def real_thinned() -> pd.DataFrame:
     """Thin out the genuine rows of the Handbook's last test week; the model is LightGBM.
 
     Returns
     -------
     DataFrame
-        As :func:`~casebook.cases.card_fraud.studies.thinned_test`.
+        As :func:`~casebook.evaluate.rare.thinned_test`.
     """
     frame, X = _handbook()
     (fold,) = studies.handbook_folds(frame, studies.handbook_weeks()[1][-1:], X)
     boosted = models.FAMILIES["LightGBM"].fit(fold.X_train, fold.y_train)
-    thin = studies.thinned_test(fold.y_validation, boosted.score(fold.X_validation), draws=20)
+    thin = rare.thinned_test(fold.y_validation, boosted.score(fold.X_validation), draws=20)
     return from_real(thin, "fraud_handbook")
-
-
-def real_ulb() -> pd.DataFrame:
-    """Score two families on the larger ULB sample, as reported and at the real share of fraud.
-
-    Returns
-    -------
-    DataFrame
-        As :func:`~casebook.cases.card_fraud.studies.ulb_study`.
-    """
-    families = ("logistic regression", "LightGBM")
-    return from_real(studies.ulb_study(ulb(real("ulb_4800")), families, resamples=100), "ulb_4800")
 
 
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "trials": trials,
     "ladder": ladder,
-    "waits": waits,
     "policies": policies,
     "segments": segments,
+    "delayed": delayed,
     "selective": selective,
     "sensitivity": sensitivity,
-    "graph": graph,
-    "rings": rings,
     "handbook_trials": handbook_trials,
     "handbook": handbook,
     "imbalance": imbalance,
-    "real_handbook_week": real_handbook_week,
     "real_thinned": real_thinned,
-    "real_ulb": real_ulb,
 }

@@ -9,12 +9,17 @@ back, is not among them. What it is worth shows only in the simulation.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud.world import TIERS, World
+from casebook.cases.card_fraud.world import TIERS
+
+#: The bank's answers. A call by an agent costs more than the block that it would spare, unless the
+#: amount is large: it stays a tier of the world, and the bank does without.
+ANSWERS = ("allow", "confirm", "block")
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,90 @@ def tiers(
     return np.array(TIERS)[((1 - p) * genuine + p * fraud).argmin(axis=0)]
 
 
-def cutoffs(amount: float, economics: Economics | None = None, price: float = 0.0) -> pd.DataFrame:
+def cheapest(
+    probability,
+    amount,
+    economics: Economics | None = None,
+    price: float = 0.0,
+    among: Sequence[str] = ANSWERS,
+    bears=1.0,
+) -> np.ndarray:
+    """Return the cheapest of the answers that a bank has for a message.
+
+    Parameters
+    ----------
+    probability, amount, economics, price
+        As in :func:`tiers`.
+    among : sequence of str
+        The answers; nobody can be asked about a payment that recurs by itself.
+    bears : array_like of float, shape (n,) or scalar
+        Share of an undetected fraud that this bank pays: 0 where it goes back to the merchant. A
+        fraud that was confirmed is always the bank's.
+
+    Returns
+    -------
+    ndarray of str, shape (n,)
+        At equal cost the one with less friction.
+
+    Raises
+    ------
+    ValueError
+        As :func:`expected_costs`, when a share is not within 0 and 1, or an answer is unknown.
+
+    Examples
+    --------
+    200 euro online, one payment in twenty like it is fraud: ask if it is the bank's loss, and let
+    it through if the merchant bears it.
+
+    >>> cheapest([0.05, 0.05], 200, bears=[1, 0]).tolist()
+    ['confirm', 'allow']
+    """
+    p = _probabilities(probability)
+    a = _amounts(amount, len(p))
+    cost = _by_answer(p, a, economics, bears)
+    genuine_only = price * (1 - p)
+    rows = [_tier(name) for name in among]
+    cost[1:] += genuine_only
+    return np.array(TIERS)[np.array(rows)[cost[rows].argmin(axis=0)]]
+
+
+def answer_costs(
+    probability, amount, economics: Economics | None = None, bears=1.0
+) -> pd.DataFrame:
+    """Return :func:`expected_costs` when the bank bears a share of undetected fraud.
+
+    Parameters
+    ----------
+    probability, amount, economics, bears
+        As in :func:`cheapest`.
+    """
+    p = _probabilities(probability)
+    a = _amounts(amount, len(p))
+    return pd.DataFrame(_by_answer(p, a, economics, bears).T, columns=list(TIERS))
+
+
+def _by_answer(p, a, economics: Economics | None, bears) -> np.ndarray:
+    """Return the expected cost of each tier, shape (4, n)."""
+    share = np.broadcast_to(np.asarray(bears, float), p.shape)
+    if not ((share >= 0) & (share <= 1)).all():
+        raise ValueError("the share that the bank bears must be within 0 and 1")
+    genuine, fraud = _lines(a, economics or Economics())
+    fraud[0] -= (1 - share) * np.clip(a, 0, None)
+    return (1 - p) * genuine + p * fraud
+
+
+def _tier(name: str) -> int:
+    if name not in TIERS:
+        raise ValueError(f"no answer {name!r}: there are {list(TIERS)}")
+    return TIERS.index(name)
+
+
+def cutoffs(
+    amount: float,
+    economics: Economics | None = None,
+    price: float = 0.0,
+    among: Sequence[str] = TIERS,
+) -> pd.DataFrame:
     """Return the tiers that are cheapest somewhere, and from which probability on.
 
     Parameters
@@ -159,6 +247,8 @@ def cutoffs(amount: float, economics: Economics | None = None, price: float = 0.
     economics : Economics, optional
     price : float
         Of friction, as in :func:`tiers`.
+    among : sequence of str
+        The answers that there are, from the least to the most friction.
 
     Returns
     -------
@@ -168,9 +258,10 @@ def cutoffs(amount: float, economics: Economics | None = None, price: float = 0.
     """
     genuine, fraud = _lines(_amounts(amount, 1), economics or Economics())
     genuine[1:] += price
-    at, slope = genuine[:, 0], (fraud - genuine)[:, 0]
+    kept = [_tier(name) for name in among]
+    at, slope = genuine[kept, 0], (fraud - genuine)[kept, 0]
     current, p = int(np.lexsort((slope, at))[0]), 0.0
-    rows = [(TIERS[current], 0.0)]
+    rows = [(among[current], 0.0)]
     while True:
         steeper = np.flatnonzero(slope < slope[current])
         meets = (at[steeper] - at[current]) / (slope[current] - slope[steeper])
@@ -183,58 +274,40 @@ def cutoffs(amount: float, economics: Economics | None = None, price: float = 0.
         current = int(here[slope[here].argmin()])
         if rows[-1][1] == p:
             rows.pop()
-        rows.append((TIERS[current], p))
+        rows.append((among[current], p))
 
 
-def fixed_tiers(probability, confirm: float, call: float, block: float) -> np.ndarray:
-    """Return tiers at cut-offs that do not know the amount.
-
-    Parameters
-    ----------
-    probability : array_like of float, shape (n,)
-    confirm, call, block : float
-        A tier begins at its cut-off. Equal cut-offs leave a tier out.
-
-    Raises
-    ------
-    ValueError
-        When the cut-offs do not rise.
-    """
-    if not confirm <= call <= block:
-        raise ValueError(f"the cut-offs {confirm}, {call}, {block} do not rise")
-    p = _probabilities(probability)
-    return np.array(TIERS)[np.searchsorted([confirm, call, block], p, side="right")]
-
-
-def price_of_guardrail(
-    probability, amount, limit: float, economics: Economics | None = None
-) -> float:
-    """Return the price of friction at which at most a share of transactions is not allowed.
+def price_within(limit: float, choose: Callable[[float], np.ndarray], genuine=None) -> float:
+    """Return the price of friction at which at most a share of genuine payments is not allowed.
 
     Parameters
     ----------
-    probability, amount : array_like, shape (n,)
-        Of transactions of a period before the one that is decided.
     limit : float
-        Largest share that may be asked or blocked.
-    economics : Economics, optional
+        Largest share of the genuine payments that may be asked or blocked.
+    choose : callable
+        Price → answers, of transactions of a period before the one that is decided.
+    genuine : array_like, shape (n,), optional
+        Probability that each is genuine, by the model: no label is needed. A fraud that is stopped
+        is no friction. By default all are genuine.
 
     Returns
     -------
     float
-        Euro, 0 when the guardrail does not bind: the ``price`` of :func:`tiers`. It is found by
-        bisection, so that all who are let through for it are those whose asking was worth least.
+        Euro, 0 when the guardrail does not bind. It is found by bisection, so that all who are let
+        through for it are those whose asking was worth least.
 
     Raises
     ------
     ValueError
-        When the limit is not a share above 0.
+        When the limit is not a share above 0, there is no genuine payment, or no price meets it.
     """
     if not 0 < limit <= 1:
         raise ValueError(f"limit is {limit}: a share above 0 is due")
+    if not len(choose(0.0)) or (genuine is not None and not np.sum(genuine) > 0):
+        raise ValueError("no genuine payment is expected: give those of some recent weeks")
 
     def asked(price: float) -> float:
-        return float((tiers(probability, amount, economics, price) != "allow").mean())
+        return float(np.average(choose(price) != "allow", weights=genuine))
 
     if asked(0.0) <= limit:
         return 0.0
@@ -250,38 +323,6 @@ def price_of_guardrail(
         middle = (low + high) / 2
         low, high = (middle, high) if asked(middle) > limit else (low, middle)
     return high
-
-
-def pilot(world: World) -> pd.Series:
-    """Return what a pilot that asked at random shows of the genuine customers.
-
-    Parameters
-    ----------
-    world : World
-        Run under a policy that asked (confirm, call) at random. As nearly all who are asked are
-        genuine, the shares need no labels; frauds among them (0.4 %) are the error.
-
-    Returns
-    -------
-    Series
-        ``abandons_push``, ``abandons_call``, and ``asked_push``, ``asked_call`` (counts).
-
-    Raises
-    ------
-    ValueError
-        When nobody was asked.
-    """
-    seen = world.transactions.loc[~world.transactions["request"].duplicated()]
-    shown = {}
-    for tier, name in (("confirm", "push"), ("call", "call")):
-        outcome = seen.loc[seen["tier"] == tier, "outcome"]
-        if outcome.empty:
-            raise ValueError(f"nobody was asked by {tier}: run the pilot with both")
-        shown |= {
-            f"abandons_{name}": float((outcome == "abandoned").mean()),
-            f"asked_{name}": len(outcome),
-        }
-    return pd.Series(shown)
 
 
 def _probabilities(probability) -> np.ndarray:

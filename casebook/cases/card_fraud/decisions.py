@@ -8,12 +8,16 @@
 One at a time, because two purchases of a stolen card within a millisecond must see each other:
 the features of the second count the first. The audit is written before the store and the
 reply. A process that is killed in between has lost nothing: what was not written was not
-replied, the client asks again; what was written is found again under its request id, and
-:func:`rebuild` brings a store to the same state.
+replied, the client asks again; what was written is found again under its request id. The store is
+told what the audit holds, by :func:`rebuild`, after each row and before each turn: a row that was
+written by a turn that failed reaches it with the next.
 
 A payment is never refused for what is not its fault: a wrong clock of the gateway is put aside and
-the payment counts as arriving after the one before it, an unknown terminal and a backlog are
-decided by the rules. The reply and the audit say so.
+the payment counts as arriving after the one before it, or now; at an unknown terminal the model
+decides without the guardrail's price; an unknown customer is asked; a backlog goes to the rules.
+Without a model the bank does what the card scheme does in its name when it does not answer at all
+(*stand-in*): small amounts pass, for larger ones the owner is asked, no card is verified. The reply
+and the audit say so.
 """
 
 from __future__ import annotations
@@ -21,174 +25,62 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from numbers import Real
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from casebook.cases.card_fraud.audit import (
-    EVIDENCE,
-    OUTCOME,
     Audit,
     Conflict,
     Decision,
     Outcome,
     event_of,
 )
+from casebook.cases.card_fraud.channels import message
+from casebook.cases.card_fraud.parts import (
+    Policy,
+    Rules,
+    Score,
+    Store,
+    latest_of,
+    made_of,
+    permitted,
+    rebuild,
+    sane,
+    utc_now,
+    warm,
+)
 from casebook.cases.card_fraud.schema import (
     CONFIRMATIONS,
     Limits,
     Payment,
-    Problem,
     Report,
     Stamped,
     as_input,
     check_amount,
     check_time,
     fingerprint,
-    parse,
-    stamp,
-    unstamp,
 )
-from casebook.cases.card_fraud.snapshots import restored, saved
 from casebook.cases.card_fraud.world.constants import TIERS
 from casebook.serving.breaker import Breaker
 from casebook.serving.consumer import Refused
 from casebook.serving.feed_clock import FeedClock
 from casebook.serving.log import LogFailed
+from casebook.serving.snapshots import restored, saved
+from casebook.serving.strict import Problem, Reply, parse, stamp, unstamp
 from casebook.serving.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
-#: Takes the features of a transaction, returns the probability of fraud and the reasons for it.
-Score = Callable[[dict[str, float]], tuple[float, Sequence[str]]]
-
 #: What a rule says when it has nothing to say.
 PASS = "pass"
-#: The tier when rules and model both fail: it asks the card-holder.
-LAST_RESORT = "confirm"
-#: Calls of a model before the first payment: a cold one would miss its budget.
-WARM_UP = 3
-
-
-class Store(Protocol):
-    """Features of an event from what arrived before it.
-
-    As of :class:`~casebook.cases.card_fraud.features.OnlineStore`: ``observe`` counts a decided
-    event, ``settle`` tells its outcome later, ``learn`` that it was fraud. ``now`` is the arrival
-    of the last event, or None.
-    """
-
-    @property
-    def now(self) -> datetime | None: ...
-
-    def features(self, event: Mapping[str, Any]) -> dict[str, float]: ...
-
-    def observe(self, event: Mapping[str, Any], outcome: str | None = None) -> None: ...
-
-    def settle(self, transaction: int, outcome: str, known: Any) -> None: ...
-
-    def learn(self, transaction: int, known: Any) -> None: ...
-
-
-class Rules(Protocol):
-    """A tier and its reason, or ``"pass"``: then the model decides."""
-
-    def __call__(self, features: dict[str, float], event: dict[str, Any]) -> tuple[str, str]: ...
-
-
-class Policy(Protocol):
-    """What is advised for a probability of fraud, an amount in euro and a request, and done.
-
-    As of :class:`~casebook.cases.card_fraud.bank.Answers`.
-    """
-
-    def one(self, probability: float, amount: float, request: int) -> tuple[str, str]: ...
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a client gets: a status of HTTP, a body, and whether it was replied before."""
-
-    status: int
-    body: dict[str, Any]
-    replayed: bool = False
-
-
-@dataclass(frozen=True)
-class Rebuilt:
-    """What :func:`rebuild` put into the store, and what the store refused."""
-
-    decisions: int
-    outcomes: int
-    refused: int
-
-
-def sane(value: tuple[float, Sequence[str]]) -> tuple[float, list[str]]:
-    """Return a probability and its reasons; a ValueError or TypeError when they are no such thing.
-
-    What the breaker of :class:`Service` accepts from a model.
-    """
-    probability, reasons = value
-    if isinstance(probability, bool) or not isinstance(probability, Real):
-        raise TypeError(f"{probability!r} is no number")
-    probability = float(probability)
-    words = isinstance(reasons, list | tuple) and all(isinstance(r, str) for r in reasons)
-    if not words or not 0 <= probability <= 1:  # a nan is in no interval
-        raise ValueError(f"{value!r} is no probability with a list of reasons")
-    return probability, list(reasons)
-
-
-def rebuild(store: Store, audit: Audit, after: int = 0) -> Rebuilt:
-    """Bring a store that has not seen the audit's events to where the service's store was.
-
-    Parameters
-    ----------
-    store : Store
-        As it was before the first decision of the audit: fresh, or warm with older history.
-    audit : Audit
-    after : int
-        Row of the audit that the store has seen last.
-
-    Returns
-    -------
-    Rebuilt
-        An event that the store refuses is counted and left out, as it was when it happened.
-    """
-    decisions = outcomes = refused = 0
-    for record in audit.records(after):
-        decisions += isinstance(record, Decision)
-        outcomes += isinstance(record, Outcome)
-        refused += not _told(store, record)
-    return Rebuilt(decisions, outcomes, refused)
-
-
-def _told(store: Store, record: Decision | Outcome) -> bool:
-    """Tell the store what the audit holds; False when it refuses."""
-    from pandas import Timestamp
-
-    try:
-        if isinstance(record, Decision):
-            store.observe(event_of(record), OUTCOME.get(record.tier))
-            return True
-        known = Timestamp(unstamp(record.known))
-        if record.outcome in CONFIRMATIONS:
-            store.settle(record.transaction, record.outcome, known)
-        if record.outcome in EVIDENCE:
-            store.learn(record.transaction, known)
-    except Exception:
-        log.exception("the store refuses row %s of the audit", record.sequence)
-        return False
-    return True
-
-
-def utc_now() -> datetime:
-    """Return the time in UTC, without a zone, to the millisecond."""
-    now = datetime.now(UTC).replace(tzinfo=None)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+#: Why a payment of a customer whom the store does not know is not decided by the model.
+UNKNOWN = "unknown customer"
+#: Health looks at so many decisions and is degraded when more than so many have the same fault.
+RECENT, FAULTY = 100, 10
 
 
 class Service:
@@ -210,8 +102,14 @@ class Service:
     fallback : Rules, optional
         Asked when the model does not answer; by default ``rules``. What passes is allowed.
     terminals : container of int, optional
-        The bank's terminals. A payment at another one is decided by the rules: the model has not
-        seen such terminals, and a shop that opened today is no reason to refuse.
+        The bank's terminals. At another one the policy is asked strictly, without the guardrail's
+        price: a shop that opened today is no reason to refuse, and a favourite of fraudsters.
+    customers : container of int, optional
+        Those whom the store knows. Another one, new since the deployment, is asked.
+    stand_in : float
+        Euro up to which a payment passes when the model does not answer and no rule speaks against
+        it; above, its owner is asked. An attacker who can slow the service down must not gain by
+        it.
     usual : mapping, optional
         Features with which the model is asked before the first payment, so that it is warm.
     model, rules_version : str
@@ -234,6 +132,8 @@ class Service:
         Whether to bring the store up to date; false when it has seen the audit's events.
     state : Path, optional
         File of the store's snapshot.
+    layout : str
+        What the store is made of, code and master data: a snapshot of another one is not read.
     every : int
         Decisions from one snapshot to the next.
     hook : callable, optional
@@ -252,6 +152,8 @@ class Service:
         tokens: Tokens,
         fallback: Rules | None = None,
         terminals: Container[int] | None = None,
+        customers: Container[int] | None = None,
+        stand_in: float = 150.0,
         usual: Mapping[str, float] | None = None,
         model: str = "unnamed",
         rules_version: str = "unnamed",
@@ -263,23 +165,29 @@ class Service:
         patience: float = 5.0,
         restore: bool = True,
         state: Path | None = None,
+        layout: str = "",
         every: int = 20_000,
         hook: Callable[[str], None] | None = None,
     ) -> None:
         self.score, self.rules, self.policy, self.tokens = score, rules, policy, tokens
         self.audit, self.breaker, self.fallback = audit, breaker, fallback or rules
         self.terminals, self.model, self.rules_version = terminals, model, rules_version
+        self.stand_in, self.customers = stand_in, customers
         self.gateway, self.clock, self.limits = gateway, clock, limits or Limits()
         self.shed, self.patience, self._first = shed, patience, first
         self._hook = hook or (lambda point: None)
         self._lock = threading.Lock()
-        self._state, self._every = state, every
-        self.store, seen = restored(state, audit, tokens) or (store, 0)
-        self.refused = rebuild(self.store, audit, seen).refused if restore else 0
-        self._latest = _latest(audit, self.store)
+        self._state, self._layout, self._every, self._since = state, layout, every, 0
+        self.store, seen = restored(state, audit, tokens, layout) or (store, 0)
+        self._told = seen if restore else audit.anchor().count
+        self.refused = self.unknown = self.unsaved = 0
+        self._recent: deque[set[str]] = deque(maxlen=RECENT)
+        self._written = True
+        self._latest = latest_of(audit, self.store)
+        self._catch_up()
         self._feed = FeedClock(jump=self.limits.jump.total_seconds())
         if score is not None and usual is not None:
-            _warm(score, usual)
+            warm(score, usual)
 
     # Decisions --------------------------------------------------------------------------------
 
@@ -322,23 +230,12 @@ class Service:
                 0, "", "overload" if late else "", [], self.model, self.rules_version, 0.0,
             )  # fmt: skip
             decision = self.audit.write(self._decided(blank, start))
-            self._latest = received
-            self.refused += not _told(self.store, decision)
+            self._catch_up()
             self._hook("observed")
-            if decision.sequence % self._every == 0:
+            self._since += 1
+            if self._since >= self._every:
                 self._save()
         return Reply(200, reply(decision))
-
-    def find(self, request: str) -> Reply:
-        """Return the audit's record of a decision and of what became of it."""
-        if not (request.isascii() and request.isdigit() and len(request) <= 16):
-            what = "The request id in the address is no whole number of at most 16 digits."
-            raise Problem(422, "invalid request id", what, "Use the id that was sent.")
-        decision = self.audit.decision(int(request))
-        if decision is None:
-            raise _unknown(int(request))
-        outcomes = [vars(outcome) for outcome in self.audit.outcomes(decision.request)]
-        return Reply(200, vars(decision) | {"outcomes": outcomes})
 
     def report(self, raw: bytes) -> Reply:
         """Take in a confirmation's outcome or a chargeback; the store learns from fraud.
@@ -354,21 +251,26 @@ class Service:
             decision = self.audit.decision(report.request)
             if decision is None:
                 raise _unknown(report.request)
-            last = self.audit.anchor().count
+            last = self._told
             outcome = self._outcome(report, decision)
             with _conflicts("Send what changed as a dispute: a report is not taken back."):
                 outcome = self.audit.report(outcome)
             replayed = outcome.sequence <= last
-            if not replayed:
-                self.refused += not _told(self.store, outcome)
+            self._catch_up()
         kept = ("request", "transaction", "outcome", "at")
         return Reply(200, {name: getattr(outcome, name) for name in kept}, replayed)
 
     def health(self) -> Reply:
-        """Return whether the model decides, and what is behind it."""
+        """Return whether the model decides, and what is behind it.
+
+        ``recent`` counts faults of the last :data:`RECENT` decisions: no model, rules that fail,
+        clocks put aside.
+        """
         breaker = self.breaker.snapshot()
         sequence, digest = self.audit.anchor()
+        recent = Counter(fault for faults in list(self._recent) for fault in faults)
         well = breaker["state"] == "closed" and not self.refused and self.score is not None
+        well = well and self._written and max(recent.values(), default=0) <= FAULTY
         return Reply(
             200,
             {
@@ -376,8 +278,11 @@ class Service:
                 "model": self.model if self.score is not None else None,
                 "rules": self.rules_version,
                 "breaker": breaker,
-                "audit": {"sequence": sequence, "hash": digest},
+                "audit": {"sequence": sequence, "hash": digest, "written": self._written},
+                "recent": dict(recent),
                 "refused_by_store": self.refused,
+                "unknown_customers": self.unknown,
+                "failed_snapshots": self.unsaved,
             },
         )
 
@@ -393,8 +298,14 @@ class Service:
             self._save()
 
     def _save(self) -> None:
-        if self._state is not None:
-            saved(self._state, self.store, self.audit, self.tokens)
+        self._since = 0
+        if self._state is None:
+            return
+        try:
+            saved(self._state, self.store, self.audit, self.tokens, self._layout)
+        except Exception:  # the next start takes longer: no reason to fail
+            self.unsaved += 1
+            log.exception("no snapshot of the store")
 
     # Steps ------------------------------------------------------------------------------------
 
@@ -406,13 +317,26 @@ class Service:
             what = f"Others have been waiting for more than {self.patience:g} s."
             raise Problem(503, "busy", what, again)
         try:
+            self._catch_up()
+            last = self._told
             yield
+            self._written |= self._told > last
         except LogFailed as error:
+            self._written = False
             log.error("%s", error)
-            what = "The decision could not be recorded, so none was made."
+            what = "It could not be recorded for certain: there is no answer yet."
             raise Problem(503, "no record", what, again) from error
         finally:
             self._lock.release()
+
+    def _catch_up(self) -> None:
+        """Tell the store what the audit holds and it has not seen."""
+        last = self.audit.anchor().count
+        if last > self._told:
+            done = rebuild(self.store, self.audit, self._told, self.customers)
+            self.refused += done.refused
+            self.unknown += done.unknown
+            self._told, self._latest = last, latest_of(self.audit, self.store)
 
     def _arrival(self, payment: Payment) -> datetime:
         return payment.received if isinstance(payment, Stamped) else self.clock()
@@ -420,14 +344,17 @@ class Service:
     def _believed(self, payment: Payment) -> tuple[datetime, str]:
         """Return the moment from which a payment counts, and what is wrong with its clock.
 
-        A clock that is wrong moves nothing: the payment counts as arriving with the one before it.
+        The payment of a wrong clock counts as arriving with the one before it. One that is ahead
+        may be ahead for long: then the service's own clock goes on, unless what comes is replayed.
         """
         arrived, now = self._arrival(payment), self.clock()
         latest = self._latest or min(arrived, now)
         if not self.gateway or abs(arrived - now) <= self.limits.skew:
             return max(arrived, latest), ""  # the service's own clock may step back
         if arrived > now:
-            return latest, f"{arrived - now} ahead of the service's clock"
+            live = now - latest <= self.limits.jump
+            wrong = f"{arrived - now} ahead of the service's clock"
+            return max(latest, now) if live else latest, wrong
         if latest - arrived > self.limits.disorder:
             return latest, f"{latest - arrived} behind a transaction that was decided"
         try:
@@ -448,48 +375,65 @@ class Service:
         """Return the decision, not yet written."""
         event = event_of(blank)
         features, why = self._features(event, blank.why)
-        made = self._choose(features, event, why)
+        kind = blank.input.get("message", "purchase")
+        faults = {"clock"} if blank.clock else set()
+        made = permitted(self._choose(features, event, why, kind, faults), kind)
+        if made["source"] == "rules" and made["why"] not in ("rule", UNKNOWN):
+            faults.add("no model")
+        self._recent.append(faults)
         made |= {"features": features}
         made |= {"decided": stamp(max(self.clock(), unstamp(blank.received)))}
         return Decision(**vars(blank) | made | {"ms": (time.perf_counter() - start) * 1000})
 
     def _features(self, event: dict[str, Any], why: str) -> tuple[dict[str, float], str]:
         """Return the features, and why the model is not to use them."""
-        if self.terminals is not None and event["terminal"] not in self.terminals:
-            why = "unknown terminal"
+        if self.customers is not None and event["customer"] not in self.customers:
+            return {}, UNKNOWN
         try:
             return dict(self.store.features(event)), why
         except Exception:
             log.exception("no features of request %s", event["request"])
             return {}, why or "no features"
 
-    def _choose(self, features: dict, event: dict, why: str) -> dict[str, Any]:
+    def _choose(
+        self, features: dict, event: dict, why: str, kind: str, faults: set[str]
+    ) -> dict[str, Any]:
         """Return tier, source, why, reasons and probability: rules, model, fall-back."""
-        tier, reason = self._ask(self.rules, features, event)
+        if why == UNKNOWN:
+            return made_of("confirm", "rules", why, ["a customer whom the store does not know"])
+        tier, reason = self._ask(self.rules, features, event, faults)
         if tier in TIERS:
-            return _made(tier, "rules", "rule", [reason])
+            return made_of(tier, "rules", "rule", [reason])
+        strict = self.terminals is not None and event["terminal"] not in self.terminals
         if not why:
             answer = self.breaker.ask(self.score, features, sane)
             why = answer.why
             if not why:
                 try:
                     probability, reasons = answer.value
-                    both = self.policy.one(probability, event["amount"], event["request"])
+                    given = (probability, event["amount"], event["transaction"], kind, strict)
+                    both = self.policy.one(*given)
                     if all(tier in TIERS for tier in both):
-                        return _made(both[1], "model", "", reasons, probability, both[0])
+                        note = "unknown terminal" if strict else ""
+                        return made_of(both[1], "model", note, reasons, probability, both[0])
                     log.error("the policy answers %r", both)
                 except Exception:
                     log.exception("no tier of request %s", event["request"])
                 why = "no tier"
-        tier, reason = self._ask(self.fallback, features, event)
-        if tier == PASS:
-            tier, reason = "allow", "No rule speaks against it."
-        if tier not in TIERS:
-            tier, reason, why = LAST_RESORT, "Neither model nor rules answer.", why + ", no rules"
-        return _made(tier, "rules", why, [reason])
+        tier, reason = self._ask(self.fallback, features, event, faults)
+        if tier not in (PASS, *TIERS):
+            why += ", no rules"
+        if tier not in TIERS[1:]:
+            tier, what = "confirm", f"over {self.stand_in:g} euro"
+            if message(kind).stake is not None:
+                what = "a verification"
+            elif event["amount"] <= self.stand_in:
+                tier, what = "allow", f"up to {self.stand_in:g} euro"
+            reason = f"stand-in: {what} without a model"
+        return made_of(tier, "rules", why, [reason])
 
-    def _ask(self, rules: Rules, features: dict, event: dict) -> tuple[str, str]:
-        """Return what rules say; an empty tier when they fail."""
+    def _ask(self, rules: Rules, features: dict, event: dict, faults: set[str]) -> tuple[str, str]:
+        """Return what rules say; an empty tier, and a fault more, when they fail."""
         try:
             tier, reason = rules(dict(features), dict(event))
             if tier == PASS or tier in TIERS:
@@ -497,6 +441,7 @@ class Service:
             log.error("rules answer %r", tier)
         except Exception:
             log.exception("no rules for request %s", event["request"])
+        faults.add("rules failed")
         return "", ""
 
     def _outcome(self, report: Report, decision: Decision) -> Outcome:
@@ -535,45 +480,8 @@ def reply(decision: Decision) -> dict[str, Any]:
     return {name: getattr(decision, name) for name in kept} | {"decided_ms": round(decision.ms, 3)}
 
 
-def _made(
-    tier: str,
-    source: str,
-    why: str,
-    reasons: Sequence[str],
-    probability: float | None = None,
-    advised: str = "",
-) -> dict[str, Any]:
-    return {
-        "advised": advised or tier,
-        "tier": tier,
-        "holdback": int(bool(advised) and advised != tier),
-        "source": source,
-        "why": why,
-        "reasons": list(reasons),
-        "probability": probability,
-    }
-
-
-def _latest(audit: Audit, store: Store) -> datetime | None:
-    """Return the arrival of the last event that the audit or the store has seen."""
-    last, now = audit.last_received(), getattr(store, "now", None)
-    seen = [unstamp(last)] if last else []
-    seen += [] if now is None else [now.to_pydatetime() if hasattr(now, "value") else now]
-    return max(seen, default=None)
-
-
 def _seconds(moment: datetime) -> float:
     return (moment - datetime(2000, 1, 1)).total_seconds()
-
-
-def _warm(score: Score, usual: Mapping[str, float]) -> None:
-    """Ask the model a few times, for nothing: what it loads at its first call is then loaded."""
-    for _ in range(WARM_UP):
-        try:
-            score(dict(usual))
-        except Exception:  # the breaker will say so
-            log.exception("the model fails on a usual payment")
-            return
 
 
 @contextmanager

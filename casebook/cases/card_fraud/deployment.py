@@ -2,9 +2,10 @@
 
 :func:`app` is what ``python -m casebook.serving.load --factory`` starts: a service
 on the small world of the data card, trained on its first months and warm with its history. It
-decides as the benchmark does: the model's probability, and :class:`~.bank.Answers` with the price
-of the guardrail. The rules decide alone where the model does not answer. (Before the model the two
-hard ones would block one genuine payment in a thousand that the policy rightly lets through.)
+decides as the benchmark does: the model's probability, and :class:`~.answers.Answers` with the
+price of the guardrail and the hold-back. The rules decide alone where the model does not answer.
+(Before the model the two hard ones would block one genuine payment per thousand that the policy
+lets through.)
 """
 
 from __future__ import annotations
@@ -12,19 +13,23 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from casebook.cases.card_fraud.world import simulate
 from casebook.cases.card_fraud.world.constants import CATEGORIES, ENTRIES, SNAPSHOT
 from casebook.serving.breaker import Breaker
-from casebook.serving.reasons import top_reasons
+from casebook.serving.log import canonical, sha256
+from casebook.serving.reasons import lost_when_usual, top_reasons
 from casebook.serving.tokens import Tokens, key_at
 
 from . import bank, features, models, rules
+from .answers import GUARDRAIL, HOLDBACK, Answers, within
 from .audit import Audit
 from .schema import payload
 
@@ -50,13 +55,13 @@ class Deployment:
     usual : Series
         Median of each feature over the genuine rows of the training; of a code the most frequent.
     answers : Answers
-        The policy, with the guardrail's price and the hold-back.
+        The policy, with the guardrail's price. The service adds the hold-back, by its own key.
     """
 
     here: bank.Setting
     model: models.Model
     usual: pd.Series
-    answers: bank.Answers
+    answers: Answers
 
     def past(self, tokens: Tokens) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return what arrived before the service begins, and the evidence that was known by then.
@@ -77,16 +82,36 @@ class Deployment:
         store.warm(*self.past(tokens))
         return store
 
+    def layout(self) -> str:
+        """Return a digest of what a store is made of: its code, the master data, the first day."""
+        files = sorted(Path(features.__file__).parent.glob("*.py"))
+        code = [file.read_text("utf-8") for file in files]
+        tables = (self.here.world.customers, self.here.world.terminals)
+        data = [pd.util.hash_pandas_object(table).tolist() for table in tables]
+        return sha256(canonical([code, str(self.here.start), data]))
+
     def score(self, row: Mapping[str, float]) -> tuple[float, Sequence[str]]:
         """Return probability and reasons of one event."""
         table = pd.DataFrame([row], columns=list(features.FEATURES))
         return float(self.model.score(table)[0]), self.reasons(table)
 
+    def contributions(self, table: pd.DataFrame) -> np.ndarray:
+        """Return what each feature of one event adds to the log odds of the model that decides.
+
+        It is the mean of the line's and the trees' (``pred_contrib``, SHAP); their sum differs from
+        the log odds by the same number for every event.
+        """
+        line, trees = self.model.inner
+        table = table[list(self.model.columns)]
+        # A usual payment is surer than the billionth at which `bank.log_odds` cuts.
+        of_line = lost_when_usual(lambda X: logit(line.score(X)), table, self.usual)
+        return (of_line + trees.inner.predict(table, pred_contrib=True)[0, :-1]) / 2
+
     def reasons(self, table: pd.DataFrame, n: int = 3) -> list[str]:
         """Return what raises the probability of one event most, in the model that decides."""
         return top_reasons(
             list(table),
-            bank.contributions(self.model, table, self.usual),
+            self.contributions(table),
             table.iloc[0].tolist(),
             features.FEATURES,
             n,
@@ -115,7 +140,7 @@ class Deployment:
 def small(customers: int = SNAPSHOT[0], days: int = SNAPSHOT[1]) -> Deployment:
     """Train the bank's model on the small world of the data card."""
     here = bank.setting(simulate(n_customers=customers, days=days), BEGINS)
-    return deploy(here, here.train())
+    return deploy(here, bank.train(here))
 
 
 def deploy(here: bank.Setting, model: models.Model) -> Deployment:
@@ -123,7 +148,7 @@ def deploy(here: bank.Setting, model: models.Model) -> Deployment:
     genuine = here.X.loc[here.labels.index[here.labels == 0]]
     usual = genuine.median()
     usual[list(CODES)] = genuine[list(CODES)].mode().iloc[0]
-    answers = bank.answers(here, model.score, holdback=bank.HOLDBACK)
+    answers = within(GUARDRAIL, Answers(), *here.expected(model.score))
     return Deployment(here, model, usual, answers)
 
 
@@ -140,7 +165,8 @@ def app(
     ----------
     audit : str
         Path of the audit's file; an older one is taken up. Its anchor, the store's snapshot and
-        the key of the cards' tokens lie beside it: a bank keeps them in other places.
+        the key of the cards' tokens and the hold-back lie beside it: a bank keeps them in other
+        places.
     saved : str, optional
         File of :meth:`Deployment.save`, for a process of its own.
     budget_ms : float
@@ -158,19 +184,22 @@ def app(
 
         made = pickle.loads(Path(saved).read_bytes())
     made = made or small()
-    tokens = Tokens(key_at(f"{audit}.key"))
+    key = key_at(f"{audit}.key")
+    tokens = Tokens(key)
     return create_app(
         store=made.store(tokens),
         score=made.score,
         rules=rules.none,
         fallback=rules.alone,
-        policy=made.answers,
+        policy=replace(made.answers, holdback=HOLDBACK, key=b"hold-back " + key),
         tokens=tokens,
         usual=made.usual.to_dict(),
         state=Path(f"{audit}.state"),
+        layout=made.layout(),
         audit=Audit(Path(audit), anchor=f"{audit}.anchor", sign=tokens),
         breaker=Breaker(budget_ms=budget_ms),
         terminals=frozenset(made.here.world.terminals["terminal"].tolist()),
+        customers=frozenset(made.here.world.customers["customer"].tolist()),
         model="bank's model of the small world",
         rules_version=f"{len(rules.RULES)} rules",
         gateway=True,

@@ -12,9 +12,10 @@ from functools import lru_cache, partial, wraps
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud import bank, costs, features, models, protocol
+from casebook.cases.card_fraud import bank, costs, features, models
 from casebook.cases.card_fraud.world import World, simulate, visible_labels
 from casebook.cases.card_fraud.world.constants import SEED, SNAPSHOT
+from casebook.evaluate import rare
 from casebook.exercises.asked import Exercise
 from casebook.exercises.code import run
 from casebook.exercises.grading import student_seed
@@ -310,7 +311,7 @@ def fit_and_score(training: pd.Series, test: pd.Series, seed: int | None = None)
 
 def average_precision(training: pd.Series, test: pd.Series, seed: int | None = None) -> float:
     """Return the average precision of :func:`fit_and_score` by the labels of the test."""
-    return protocol.average_precision(test, fit_and_score(training, test, seed))
+    return rare.average_precision(test, fit_and_score(training, test, seed))
 
 
 def ap_random(seed: int) -> float:

@@ -6,12 +6,14 @@ that cannot be right, with a reason and what to do.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.card_fraud.world import TIERS
+from casebook.cases.card_fraud.world.constants import CHANNELS, ENTRIES
 from casebook.data.contracts import ContractBroken, enforce, summary
 
 if TYPE_CHECKING:
@@ -101,10 +103,8 @@ def contract() -> pa.DataFrameSchema:
 
     def readable(rows: pd.DataFrame) -> pd.Series:
         online = rows["channel"] == "online"
-        return online == rows["entry"].isin(["typed", "stored"])
-
-    def in_order(received: pd.Series) -> pd.Series:
-        return ~(received < received.cummax())
+        known = rows["channel"].isin(CHANNELS) & rows["entry"].isin(ENTRIES)
+        return known & (online == rows["entry"].isin(["typed", "stored"]))
 
     def near(rows: pd.DataFrame) -> pd.Series:
         return (rows["received"] - rows["time"]).abs() <= pd.Timedelta(days=1)
@@ -113,7 +113,7 @@ def contract() -> pa.DataFrameSchema:
         rule("number", "amount is no number", lambda a: np.isfinite(a)),
         rule("largest", f"amount beyond {LARGEST:,.0f} euro", lambda a: ~(a.abs() > LARGEST)),
     ]
-    order = rule("order", "arrived before the row above it", in_order)
+    order = rule("order", "arrived before a row above it, or after one below", _in_order)
     return pa.DataFrameSchema(
         {
             "transaction": pa.Column("int64", rule("twice", "number stands twice", _once)),
@@ -138,6 +138,21 @@ def contract() -> pa.DataFrameSchema:
 
 def _once(numbers: pd.Series) -> pd.Series:
     return ~numbers.duplicated()
+
+
+def _in_order(received: pd.Series) -> pd.Series:
+    """Say which rows to keep so that none steps back: as many as can be (patience sorting)."""
+    tails: list[int] = []  # the smallest end of a sequence of each length, and its row
+    rows: list[int] = []
+    before: list[int] = []
+    for row, moment in enumerate(received.ffill().astype("int64").tolist()):
+        length = bisect_right(tails, moment)
+        before.append(rows[length - 1] if length else -1)
+        tails[length : length + 1], rows[length : length + 1] = [moment], [row]
+    kept, row = np.zeros(len(received), bool), rows[-1] if rows else -1
+    while row >= 0:
+        kept[row], row = True, before[row]
+    return pd.Series(kept, received.index)
 
 
 def check_contract(transactions: pd.DataFrame) -> pd.DataFrame:

@@ -1,17 +1,9 @@
-r"""Model families: each with as many tuning trials as the others, each listed.
+r"""Model families: each that is tuned has as many trials as the others, each listed.
 
 Every family takes the same table, tries the same number of settings on the same validation weeks
-and is seen on the test once. All run on one thread with a seed, so that a fit can be repeated.
-
-References
-----------
-Dal Pozzolo, Caelen, Johnson & Bontempi (2015), *Calibrating Probability with Undersampling for
-Unbalanced Classification*, IEEE Symposium Series on Computational Intelligence.
-Lin, Goyal, Girshick, He & Dollár (2017), *Focal Loss for Dense Object Detection*, ICCV.
-Charoenphakdee, Vongkulbhisal, Chairatanakul & Sugiyama (2021), *On Focal Loss for Class-Posterior
-Probability Estimation: A Theoretical Perspective*, CVPR.
-Chawla, Bowyer, Hall & Kegelmeyer (2002), *SMOTE: Synthetic Minority Over-sampling Technique*,
-Journal of Artificial Intelligence Research 16.
+and is seen on the test once. Ways to deal with rare fraud are compared at one setting of LightGBM.
+All run on one thread with a seed, so that a fit can be repeated.
+What resampling does to a probability: :mod:`casebook.evaluate.imbalance`.
 """
 
 from __future__ import annotations
@@ -24,16 +16,14 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from casebook.evaluate.imbalance import (
-    focal_newton,
-    repair_focal,
-    repair_probability,
-)
+from casebook.evaluate.imbalance import repair_probability
 from casebook.evaluate.rare import average_precision
 
 Params = Mapping[str, Any]
 Score = Callable[[pd.DataFrame], np.ndarray]
 TRIALS = 6
+#: Families that take a weight for each row.
+WEIGHTED = ("logistic regression", "logistic regression, logs", "XGBoost", "LightGBM")
 #: Thresholds that boosting may try of a feature. The usual 255 are quantiles and hide what only
 #: one row in 500 has: the Handbook's frauds above 220 euro fall into one bin with genuine amounts.
 BINS = 4095
@@ -50,8 +40,8 @@ class Model:
     probability : bool
         Whether the score is meant as a probability of fraud under the training's share of it.
     repair : callable or None
-        Takes a score to the probability under the share of fraud before resampling, weighting or
-        a focal loss; None when there is nothing to repair or no probability.
+        Takes a score to the probability under the share of fraud before resampling or weighting;
+        None when there is nothing to repair.
     inner : object
         What the library fitted, for reasons and for saving.
     """
@@ -82,7 +72,7 @@ class Model:
 
 class _Fit(Protocol):
     def __call__(
-        self, X: pd.DataFrame, y: np.ndarray, params: dict[str, Any], seed: int
+        self, X: pd.DataFrame, y: np.ndarray, params: dict[str, Any], seed: int, **weight: Any
     ) -> Model: ...
 
 
@@ -105,7 +95,12 @@ class Family:
     _fit: _Fit
 
     def fit(
-        self, X: pd.DataFrame, y: Sequence[int], params: Params | None = None, seed: int = 0
+        self,
+        X: pd.DataFrame,
+        y: Sequence[int],
+        params: Params | None = None,
+        seed: int = 0,
+        weight: np.ndarray | None = None,
     ) -> Model:
         """Fit a model on one thread.
 
@@ -117,6 +112,8 @@ class Family:
         params : mapping, optional
             One of ``trials``; the first by default.
         seed : int
+        weight : ndarray, shape (n,), optional
+            How many rows each stands for; not for the ways to deal with rare fraud.
 
         Returns
         -------
@@ -125,11 +122,18 @@ class Family:
         Raises
         ------
         ValueError
-            When the table and labels do not fit together, a value is missing, or there are fewer
-            than two rows of a kind.
+            When the table and labels do not fit together, a value is missing, there are fewer
+            than two rows of a kind, or the family takes no weights.
         """
-        y = _checked(X, y)
-        return self._fit(X, y, dict(self.trials[0] if params is None else params), seed)
+        y, given = _checked(X, y), dict(self.trials[0] if params is None else params)
+        if weight is None:
+            return self._fit(X, y, given, seed)
+        weight = np.asarray(weight, float)
+        if self.name not in WEIGHTED:
+            raise ValueError(f"{self.name} takes no weights: only {', '.join(WEIGHTED)} do")
+        if weight.shape != y.shape or not (np.isfinite(weight) & (weight >= 0)).all():
+            raise ValueError(f"{len(y)} rows and weights of shape {weight.shape}: 0 or more each")
+        return self._fit(X, y, given, seed, weight=weight)
 
 
 def _checked(X: pd.DataFrame, y: Sequence[int]) -> np.ndarray:
@@ -165,32 +169,32 @@ def _standard(X: pd.DataFrame):
     return lambda table: (_signed_log(table) - mean) / spread
 
 
-def _logistic(X, y, params, seed):
+def _plain_logistic(X, y, params, seed, weight=None):
+    """Fit what an analyst fits in an afternoon: standardised features and logistic regression."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    line = LogisticRegression(max_iter=1000, random_state=seed, **params)
+    inner = make_pipeline(StandardScaler(), line)
+    inner.fit(X, y, logisticregression__sample_weight=weight)
+    return Model(tuple(X), True, inner, lambda table: inner.predict_proba(table)[:, 1])
+
+
+def _logistic(X, y, params, seed, weight=None):
     from sklearn.linear_model import LogisticRegression
 
     scale = _standard(X)
-    inner = LogisticRegression(max_iter=1000, random_state=seed, **params).fit(scale(X), y)
+    inner = LogisticRegression(max_iter=1000, random_state=seed, **params)
+    inner.fit(scale(X), y, sample_weight=weight)
     return Model(tuple(X), True, inner, lambda table: inner.predict_proba(scale(table))[:, 1])
 
 
-def _forest(X, y, params, seed):
-    from sklearn.ensemble import RandomForestClassifier
-
-    inner = RandomForestClassifier(n_jobs=1, random_state=seed, **params)
-    inner.fit(X.to_numpy(np.float32), y)
-    return Model(
-        tuple(X),
-        True,
-        inner,
-        lambda table: inner.predict_proba(table.to_numpy(np.float32))[:, 1],
-    )
-
-
-def _xgboost(X, y, params, seed):
+def _xgboost(X, y, params, seed, weight=None):
     import xgboost
 
     settings = {"tree_method": "hist", "max_bin": BINS, "n_jobs": 1, "random_state": seed, **params}
-    inner = xgboost.XGBClassifier(**settings).fit(X, y)
+    inner = xgboost.XGBClassifier(**settings).fit(X, y, sample_weight=weight)
     return Model(tuple(X), True, inner, lambda table: inner.predict_proba(table)[:, 1])
 
 
@@ -204,18 +208,18 @@ _LIGHTGBM = {
 }
 
 
-def _boost(X, y, params, seed, weight=None, objective="binary", init=None):
+def _boost(X, y, params, seed, weight=None):
     """Fit LightGBM and return its booster; ``rounds`` of the params is the number of trees."""
     import lightgbm
 
-    settings = {**_LIGHTGBM, "seed": seed, "objective": objective, **params}
+    settings = {**_LIGHTGBM, "seed": seed, "objective": "binary", **params}
     rounds = settings.pop("rounds")
-    data = lightgbm.Dataset(X, label=y, weight=weight, init_score=init)
+    data = lightgbm.Dataset(X, label=y, weight=weight)
     return lightgbm.train(settings, data, num_boost_round=rounds)
 
 
-def _lightgbm(X, y, params, seed):
-    inner = _boost(X, y, params, seed)
+def _lightgbm(X, y, params, seed, weight=None):
+    inner = _boost(X, y, params, seed, weight=weight)
     return Model(tuple(X), True, inner, inner.predict)
 
 
@@ -265,82 +269,6 @@ def _under(X, y, params, seed):
     return _resampled(X, y, (X[rows], y[rows]), params, seed)
 
 
-def _focal(X, y, params, seed):
-    from scipy.special import expit
-
-    gamma, alpha, start = params.pop("gamma"), params.pop("alpha"), params.pop("start")
-    if start is None:
-        start = float(np.log(y.mean() / (1 - y.mean())))
-
-    # In the unit of the log loss, so that the trees' ridge weighs as much as in other families.
-    _, bend = focal_newton(y, np.full(len(y), start), gamma, alpha)
-    unit = len(y) * y.mean() * (1 - y.mean()) / bend.sum()
-
-    def objective(z, data):
-        gradient, bend = focal_newton(data.get_label(), z, gamma, alpha)
-        return unit * gradient, unit * bend
-
-    inner = _boost(X, y, params, seed, objective=objective, init=np.full(len(y), start))
-
-    def score(table):
-        return expit(inner.predict(table, raw_score=True) + start)
-
-    return Model(tuple(X), True, inner, score, lambda p: repair_focal(p, gamma, alpha))
-
-
-#: Standard deviations beyond which the autoencoder takes a value for this one.
-FAR = 6.0
-
-
-def _autoencoder(X, y, params, seed):
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.neural_network import MLPRegressor
-
-    genuine = X[y == 0]
-    scale = _standard(genuine)
-
-    def inputs(table):
-        return np.clip(scale(table), -FAR, FAR)
-
-    inner = MLPRegressor(batch_size=256, random_state=seed, **params)
-    given = inputs(genuine)
-    with warnings.catch_warnings():
-        # A fixed number of passes is the budget; it is not meant to converge.
-        warnings.filterwarnings("ignore", category=ConvergenceWarning)
-        inner.fit(given, given)
-
-    def score(table):
-        given = inputs(table)
-        return ((inner.predict(given) - given) ** 2).mean(axis=1)
-
-    return Model(tuple(X), False, inner, score)
-
-
-def _ensemble(X, y, params, seed):
-    weight = params.pop("autoencoder_weight")
-    trees = _lightgbm(X, y, params.pop("lightgbm"), seed)
-    encoder = _autoencoder(X, y, params.pop("autoencoder"), seed)
-
-    def log_odds(table):
-        p = np.clip(trees.score(table), 1e-9, 1 - 1e-9)
-        return np.log(p / (1 - p))
-
-    def log_error(table):
-        return np.log(encoder.score(table) + 1e-9)
-
-    # Both are put on the scale of their spread over the training rows before they are weighed.
-    parts = [(part, part(X)) for part in (log_odds, log_error)]
-    parts = [(part, values.mean(), values.std() or 1.0) for part, values in parts]
-
-    def score(table):
-        first, second = ((part(table) - mean) / spread for part, mean, spread in parts)
-        return (1 - weight) * first + weight * second
-
-    return Model(tuple(X), False, (trees.inner, encoder.inner), score)
-
-
 def _trees(rounds, rate, leaves, rows, ridge=1.0, average=True, share=1.0, hessian=1e-3):
     """Return one setting of LightGBM; ``share`` of the features a tree and of the rows a round."""
     return {
@@ -372,92 +300,38 @@ _PLAIN = (
     _trees(100, 0.10, 7, 20, share=0.75, hessian=1.0),
     _trees(200, 0.05, 7, 20, share=0.6, hessian=1.0),
 )
-_ENCODER = {"hidden_layer_sizes": (8, 4, 8), "max_iter": 10, "alpha": 1e-4}
+_XGB = (
+    _xgb(100, 3, 0.1),
+    _xgb(100, 3, 0.1, start=None),
+    _xgb(200, 3, 0.1),
+    _xgb(100, 5, 0.1),
+    _xgb(50, 5, 0.1),
+    _xgb(100, 5, 0.05),
+)
 
 
-def _with(**own: Sequence[Any]) -> tuple[Params, ...]:
-    """Return the settings of LightGBM, each with one value of each own parameter."""
-    return tuple(
-        {**plain, **{name: values[i] for name, values in own.items()}}
-        for i, plain in enumerate(_PLAIN)
-    )
+def _plain(**own: Any) -> tuple[Params, ...]:
+    """Return the first setting of LightGBM with own parameters: a way to deal with rare fraud."""
+    return ({**_PLAIN[0], **own},)
 
 
 def _families() -> dict[str, Family]:
-    forest = (
-        {"n_estimators": 100, "min_samples_leaf": 1, "max_features": "sqrt"},
-        {"n_estimators": 100, "min_samples_leaf": 3, "max_features": "sqrt"},
-        {"n_estimators": 100, "min_samples_leaf": 10, "max_features": "sqrt"},
-        {"n_estimators": 50, "min_samples_leaf": 3, "max_features": 0.5},
-        {"n_estimators": 50, "min_samples_leaf": 10, "max_features": 0.5},
-        {"n_estimators": 100, "max_depth": 20, "max_features": "sqrt"},
-    )
-    xgboost = (
-        _xgb(100, 3, 0.1),
-        _xgb(100, 3, 0.1, start=None),
-        _xgb(200, 3, 0.1),
-        _xgb(100, 5, 0.1),
-        _xgb(50, 5, 0.1),
-        _xgb(100, 5, 0.05),
-    )
-    encoder = tuple(
-        {"hidden_layer_sizes": layers, "max_iter": passes, "alpha": alpha}
-        for layers, passes, alpha in (
-            ((8, 4, 8), 10, 1e-4),
-            ((8,), 10, 1e-4),
-            ((4,), 10, 1e-4),
-            ((2,), 10, 1e-4),
-            ((16, 8, 16), 10, 1e-4),
-            ((8, 2, 8), 10, 1e-2),
-        )
-    )
-    both = tuple(
-        {"lightgbm": _PLAIN[0], "autoencoder": _ENCODER, "autoencoder_weight": weight}
-        for weight in (0.1, 0.02, 0.05, 0.2, 0.35, 0.5)
-    )
+    strengths = tuple({"C": c} for c in (1.0, 0.001, 0.01, 0.1, 10.0, 100.0))
+    smote = _plain(frauds_per_genuine=0.1, neighbours=5)
     listed = [
-        Family(
-            "logistic regression",
-            tuple({"C": c} for c in (1.0, 0.001, 0.01, 0.1, 10.0, 100.0)),
-            True,
-            _logistic,
-        ),
-        Family("random forest", forest, True, _forest),
-        Family("XGBoost", xgboost, True, _xgboost),
+        Family("logistic regression", strengths, True, _plain_logistic),
+        Family("logistic regression, logs", strengths, True, _logistic),
+        Family("XGBoost", _XGB, True, _xgboost),
         Family("LightGBM", _PLAIN, True, _lightgbm),
-        Family("LightGBM weighted", _with(fraud_weight=(10, 10, 100, 3, 100, 30)), True, _weighted),
-        Family(
-            "LightGBM SMOTE",
-            _with(
-                frauds_per_genuine=(0.1, 0.05, 0.5, 0.02, 1.0, 0.1), neighbours=(5, 5, 5, 5, 5, 3)
-            ),
-            True,
-            _smote,
-        ),
-        Family(
-            "LightGBM under-sampled",
-            _with(keep=(0.1, 0.5, 0.1, 0.3, 0.01, 0.03)),
-            True,
-            _under,
-        ),
-        Family(
-            "LightGBM focal",
-            # From the log odds of fraud (None) a strong focus hardly moves: it starts nearer to 0.
-            _with(
-                gamma=(0.25, 0.5, 1.0, 2.0, 2.0, 0.5),
-                alpha=(0.5, 0.5, 0.5, 0.5, 0.25, 0.75),
-                start=(None, None, -2.0, -2.0, -2.0, None),
-            ),
-            True,
-            _focal,
-        ),
-        Family("autoencoder", encoder, False, _autoencoder),
-        Family("LightGBM + autoencoder", both, False, _ensemble),
+        Family("LightGBM weighted", _plain(fraud_weight=10), True, _weighted),
+        Family("LightGBM SMOTE", smote, True, _smote),
+        Family("LightGBM under-sampled", _plain(keep=0.1), True, _under),
     ]
     return {family.name: family for family in listed}
 
 
-#: The families by name. Each lists ``TRIALS`` settings.
+#: The families by name. Those that are tuned list ``TRIALS`` settings, the ways to deal with rare
+#: fraud that are compared at one setting list that one.
 FAMILIES: dict[str, Family] = _families()
 
 
@@ -520,9 +394,4 @@ def tune_over(
 
 
 def _text(params: Params) -> str:
-    parts = []
-    for name, value in params.items():
-        parts.append(
-            f"{name}=({_text(value)})" if isinstance(value, Mapping) else f"{name}={value}"
-        )
-    return ", ".join(parts)
+    return ", ".join(f"{name}={value}" for name, value in params.items())

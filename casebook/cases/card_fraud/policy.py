@@ -2,13 +2,13 @@
 
 A :class:`StorePolicy` keeps an :class:`~casebook.cases.card_fraud.features.OnlineStore` up to
 date, computes the features of a day's transactions one event at a time, and hands them to a
-function that decides. It may train again on what it has seen, which is only what it let through.
+function that decides.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -17,6 +17,8 @@ import pandas as pd
 
 from casebook.cases.card_fraud.world import TIERS, History, World, cost
 
+from .answers import Policy
+from .channels import borne
 from .features import FEATURES, OnlineStore
 from .features import evidence as known_frauds
 
@@ -44,11 +46,8 @@ class StorePolicy:
         later are in it from the start; nothing is computed of them before.
     start : Timestamp
         Before it everything is allowed and nothing is computed.
-    retrain : callable, optional
-        ``retrain(features, labels, now)`` gives a new ``decide``; it is called every ``every``
-        days with the features of all transactions since ``start`` and the labels known.
-    every : int
-        Days between two trainings.
+    shared : dict, optional
+        Filled by the first policy of a world with its store at ``start``, for those that follow.
 
     Attributes
     ----------
@@ -58,8 +57,8 @@ class StorePolicy:
     Notes
     -----
     Asked twice about a batch it answers the same: the store is brought up to date by what the
-    history holds, never by the batch itself, so that
-    :func:`~casebook.cases.card_fraud.world.causal` may check it. What became known during a day
+    history holds, never by the batch itself, so that a test may check that it does not look ahead.
+    What became known during a day
     counts from the next midnight, since the history ends there.
     """
 
@@ -69,16 +68,13 @@ class StorePolicy:
         terminals: pd.DataFrame,
         customers: pd.DataFrame,
         start: pd.Timestamp,
-        retrain: Callable[[pd.DataFrame, pd.DataFrame, pd.Timestamp], Decide] | None = None,
-        every: int = 7,
+        shared: dict | None = None,
     ):
-        if every < 1:
-            raise ValueError(f"every is {every} days: 1 or more are due")
-        self._decide, self._retrain, self._every = decide, retrain, every
+        self._decide = decide
         self._store = OnlineStore(terminals, customers)
         self._start, self._seen, self._told = pd.Timestamp(start), -1, set()
         self._frames: dict[pd.Timestamp, pd.DataFrame] = {}
-        self._trained = self._start
+        self._shared = {} if shared is None else shared
 
     @property
     def log(self) -> list[pd.DataFrame]:
@@ -88,9 +84,6 @@ class StorePolicy:
         if history.now < self._start or batch.empty:
             return [TIERS[0]] * len(batch)
         self._catch_up(history)
-        if self._retrain is not None and (history.now - self._trained).days >= self._every:
-            self._trained = history.now
-            self._decide = self._retrain(pd.concat(self.log), known_labels(history), history.now)
         features = self._features(batch)
         known = self._frames.get(history.now)
         if known is None or len(known) < len(features):
@@ -100,6 +93,10 @@ class StorePolicy:
     def _catch_up(self, history: History) -> None:
         """Bring the store to the moment at which the batch begins."""
         first = self._seen < 0
+        if first and self._shared:
+            warm, self._seen, self._told = (self._shared[k] for k in ("store", "seen", "told"))
+            self._store = warm.fork()
+            return
         seen = history.transactions(None if first else 2.0)
         seen = seen[seen["transaction"] > self._seen]
         labels = history.labels()
@@ -115,6 +112,8 @@ class StorePolicy:
         self._told = set(fraud)
         if len(seen):
             self._seen = int(seen["transaction"].iloc[-1])
+        if first:
+            self._shared |= {"store": self._store.fork(), "seen": self._seen, "told": self._told}
 
     def _features(self, batch: pd.DataFrame) -> pd.DataFrame:
         """Return the features of the batch, one event after the other, on a copy of the store."""
@@ -132,42 +131,11 @@ class StorePolicy:
         return pd.DataFrame(rows, index=index, columns=list(FEATURES)).astype(np.float32)
 
 
-def known_labels(history: History, wait: float = 30.0) -> pd.DataFrame:
-    """Return what the bank may train on at a moment: selective, late labels.
-
-    Parameters
-    ----------
-    history : History
-    wait : float
-        Days after which what went through without a chargeback counts as genuine.
-
-    Returns
-    -------
-    DataFrame
-        ``transaction``, ``fraud``, ``holdback``. A denial is a fraud known at once; blocked and
-        abandoned transactions are not among them, because nobody knows what they were.
-    """
-    seen = history.transactions()
-    labels = history.labels(wait).rename(columns={"chargeback": "fraud"})
-    denied = seen.loc[seen["outcome"] == "denied", ["transaction"]].assign(fraud=True)
-    both = pd.concat([labels, denied], ignore_index=True)
-    return both.merge(seen[["transaction", "holdback"]], on="transaction")
-
-
-def decide_by(score: Scorer, choose: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Decide:
-    """Return a decision from a model and a choice of tiers.
-
-    Parameters
-    ----------
-    score : callable
-        Features → probabilities.
-    choose : callable
-        Probabilities and amounts → tiers, such as
-        :func:`~casebook.cases.card_fraud.costs.tiers`.
-    """
+def decide_by(score: Scorer, policy: Policy) -> Decide:
+    """Return the decision of a model, whose probabilities a policy answers."""
 
     def decide(features: pd.DataFrame, batch: pd.DataFrame) -> np.ndarray:
-        return choose(score(features), batch["amount"].to_numpy())
+        return policy.decide(score(features), batch)
 
     return decide
 
@@ -199,19 +167,20 @@ def between(world: World, start: pd.Timestamp, end: pd.Timestamp | None = None) 
     """Return the part of a world that arrived from ``start`` until before ``end``.
 
     Transactions, truth, labels, faults, complaints and departures are cut; a customer counts as
-    left only if that was in the period.
+    left only if that was in the period. One who leaves does so at the midnight that ends a day: at
+    ``end`` because of the last day, at ``start`` because of the day before the period.
     """
     end = world.end if end is None else pd.Timestamp(end)
     rows = world.transactions["received"].between(start, end, inclusive="left")
     kept = world.transactions.loc[rows, "transaction"]
 
-    def of_time(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame[frame["time"].between(start, end, inclusive="left")]
+    def of_time(frame: pd.DataFrame, inclusive: str = "left") -> pd.DataFrame:
+        return frame[frame["time"].between(start, end, inclusive=inclusive)]
 
     def of_rows(frame: pd.DataFrame) -> pd.DataFrame:
         return frame[frame["transaction"].isin(kept)]
 
-    departures = of_time(world.departures)
+    departures = of_time(world.departures, "right")
     who = world.truth_customers
     stays = ~who["customer"].isin(departures["customer"])
     return replace(
@@ -228,7 +197,7 @@ def between(world: World, start: pd.Timestamp, end: pd.Timestamp | None = None) 
     )
 
 
-def business(world: World, allowed: World) -> pd.Series:
+def business(world: World, allowed: World, prices: Mapping[str, float] | None = None) -> pd.Series:
     """Return what a policy achieved, in the words of those who pay for it.
 
     Parameters
@@ -237,22 +206,26 @@ def business(world: World, allowed: World) -> pd.Series:
         Under the policy, cut to a period (:func:`between`).
     allowed : World
         The same seed and period with everything allowed.
+    prices : mapping of str to float, optional
+        Kinds of cost (:func:`~casebook.cases.card_fraud.world.cost`) that are so many times as dear
+        as usual.
 
     Returns
     -------
     Series
-        ``cost`` (euro a thousand transactions of the allowed world), ``fraud cost`` and
+        ``cost`` (euro per thousand transactions of the allowed world), ``fraud cost`` and
         ``friction cost`` (its two parts), ``fraud stopped`` (share of the amount),
-        ``stopped per friction`` (euro of fraud costs saved for each euro of friction; infinite
-        without friction), ``friction`` (share of genuine transactions that were not simply
+        ``merchants`` (what they bear of the cost, if all that can be exempted online is),
+        ``friction`` (share of genuine transactions that were not simply
         allowed), ``blocked`` (share of genuine ones that were declined), ``complaints`` (for a
         thousand customers and 30 days).
     """
     paid, free = cost(world), cost(allowed)
+    for kind, factor in (prices or {}).items():
+        paid[kind] *= factor
     thousand = (~allowed.transactions["request"].duplicated()).sum() / 1000
     of_fraud = [kind for kind in paid.index if kind in FRAUD_KINDS]
     fraud, friction = paid[of_fraud].sum(), paid.drop(of_fraud).sum()
-    saved = free[of_fraud].sum() - fraud
     genuine = ~world.truth["is_fraud"].to_numpy() & ~world.transactions["request"].duplicated()
     tier = world.transactions.loc[genuine, "tier"]
     months = (world.end - world.start) / pd.Timedelta(days=30)
@@ -261,13 +234,25 @@ def business(world: World, allowed: World) -> pd.Series:
             "cost": (fraud + friction) / thousand,
             "fraud cost": fraud / thousand,
             "friction cost": friction / thousand,
+            "merchants": merchants_part(world) / thousand,
             "fraud stopped": 1 - paid["fraud"] / free["fraud"] if free["fraud"] else np.nan,
-            "stopped per friction": saved / friction if friction else np.inf,
             "friction": (tier != "allow").mean(),
             "blocked": (tier == "block").mean(),
             "complaints": 1000 * len(world.complaints) / len(world.customers) / months,
         }
     )
+
+
+def merchants_part(world: World) -> float:
+    """Return the euro of disputed payments that went through online without a confirmation.
+
+    They go back to the merchant where the merchant's bank asked for an exemption, as it may up to
+    500 euro.
+    """
+    seen = world.transactions
+    part = (borne(seen["channel"], seen["amount"]) == 0) & (seen["outcome"] == "approved")
+    part &= world.truth["delay"].notna().to_numpy() & ~seen["request"].duplicated()
+    return float(seen.loc[part, "amount"].clip(lower=0).sum())
 
 
 def friction_by(world: World, group: str = "segment") -> pd.DataFrame:
@@ -282,24 +267,19 @@ def friction_by(world: World, group: str = "segment") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        By group: ``transactions``, ``asked`` (share confirmed or called), ``blocked``,
-        ``abandoned`` (share of the asked), and ``false alarms per fraud`` (genuine transactions
-        that were not allowed, for each fraud that was not).
+        By group: ``transactions``, ``asked`` (share confirmed or called), ``blocked``, and
+        ``abandoned`` (share of the asked).
     """
     seen = world.transactions.assign(fraud=world.truth["is_fraud"].to_numpy())
     seen = seen[~seen["request"].duplicated()]
     seen = seen.merge(world.customers[["customer", group]], on="customer")
-    stopped = seen["tier"] != "allow"
     rows = {}
-    for name, part in seen.groupby(group, observed=True):
-        genuine = part[~part["fraud"]]
+    for name, genuine in seen[~seen["fraud"]].groupby(group, observed=True):
         asked = genuine["tier"].isin(["confirm", "call"])
-        alarms, caught = (stopped[genuine.index]).sum(), (stopped & seen["fraud"])[part.index].sum()
         rows[name] = {
             "transactions": len(genuine),
             "asked": asked.mean(),
             "blocked": (genuine["tier"] == "block").mean(),
             "abandoned": (genuine.loc[asked, "outcome"] == "abandoned").mean(),
-            "false alarms per fraud": alarms / caught if caught else np.nan,
         }
     return pd.DataFrame(rows).T.rename_axis(group)

@@ -216,7 +216,7 @@ asked = 'fewer'
 
 q5 = exercise.asked(
     5,
-    "`price`, euro, and `extra`, euro a thousand payments",
+    "`price`, euro, and `extra`, euro per thousand payments",
     setup="""
 from functools import cache
 fine, true = validation[~validation["fraud"]], validation["fraud"].astype(float)
@@ -228,7 +228,7 @@ def friction(price, table=fine):
 def lowest(name, genuine=True):
     table = {"validation": validation, "after": after}[name]
     table = table[~table["fraud"]] if genuine else table
-    return costs.price_of_guardrail(table["p"], table["amount"], 0.01)
+    return costs.price_within(0.01, lambda price: chosen(price, table))
 def bill(price, p=validation["p"]):
     each, tier = costs.expected_costs(p, validation["amount"]), chosen(price)
     return 1000 * sum(each.loc[tier == t, t].sum() for t in each) / len(each)
@@ -242,7 +242,7 @@ def amounts(price):  # of those let go for the price, and of those still asked: 
     parts=parts(
         """
 price = lowest('validation')
-costs.price_of_guardrail(fine['p'], fine['amount'], 0.01)
+costs.price_within(0.01, lambda price: chosen(price, fine))
 right + 0.005
   when: friction(value) <= 0.01 and right - 1e-6 <= value <= right + 0.01
   At {distinct(value, right, digits=4)} euro {friction(value):.3%} of the genuine payments meet

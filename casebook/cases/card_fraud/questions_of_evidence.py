@@ -153,7 +153,7 @@ q4 = exercise.asked(
     "`leaks`, a name in quotes, and `repaired`, a number for each row of `events`",
     setup="""
 from functools import cache
-from casebook.cases.card_fraud.protocol import average_precision
+from casebook.evaluate.rare import average_precision
 ms = pd.Timedelta(milliseconds=1)
 columns = ["transaction", "terminal", "received"]
 first, paid = ~events["request"].duplicated(), events["amount"] >= 0

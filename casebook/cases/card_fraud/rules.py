@@ -1,7 +1,6 @@
-"""The bank's rules: the baseline, the first stage of the service, and its way back.
+"""The bank's rules: the baseline, and the service's way back when the model is absent.
 
-Each rule reads features of the store and answers with a tier. Two of them are *hard*: they need no
-model. All of them together decide when the model is absent.
+Each rule reads features of the store and answers with a tier.
 """
 
 from __future__ import annotations
@@ -31,15 +30,12 @@ class Rule:
     tier : str
     holds : callable
         Of a row of features, or of a frame of them.
-    hard : bool
-        Whether it decides before any model.
     """
 
     name: str
     text: str
     tier: str
     holds: Callable[[Any], Any]
-    hard: bool = False
 
 
 RULES: tuple[Rule, ...] = (
@@ -48,14 +44,12 @@ RULES: tuple[Rule, ...] = (
         "three or more other customers on this device within 24 hours",
         "block",
         lambda f: f["device_customers_24h"] >= 3,
-        hard=True,
     ),
     Rule(
         "bad device",
         "two or more known frauds on this device",
         "block",
         lambda f: f["device_frauds"] >= 2,
-        hard=True,
     ),
     Rule(
         "suspected device",
@@ -153,17 +147,6 @@ def report(features: pd.DataFrame, fraud: np.ndarray) -> pd.DataFrame:
 def none(features: Mapping[str, float], event: Mapping[str, Any]) -> tuple[str, str]:
     """Return that no rule decides before the model."""
     return "pass", ""
-
-
-def hard(features: Mapping[str, float], event: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what the hard rules say of one event: the service's first stage.
-
-    Returns
-    -------
-    tier, reason : str
-        ``"pass"`` and an empty reason when none holds.
-    """
-    return _first(features, [rule for rule in RULES if rule.hard]) or ("pass", "")
 
 
 def alone(features: Mapping[str, float], event: Mapping[str, Any]) -> tuple[str, str]:

@@ -227,13 +227,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", required=True, help="of the pipeline")
     parser.add_argument("--run", required=True, help="file with what the pipeline has printed")
     parser.add_argument("--registry", required=True, help="SQLite file")
+    parser.add_argument("--now", help="in place of the clock, for a drill")
     given = parser.parse_args(arguments)
     run = dag.read(given.folder, json.loads(Path(given.run).read_text())["keys"])
     registry = Registry(given.registry)
     champion = registry.load(CHAMPION) if registry.version(CHAMPION) else None
     rows = pd.read_parquet(run.path("features") / "test.parquet")
     card = json.loads((run.path("evaluate") / "card.json").read_text())
-    now = pd.Timestamp(run.made_of["features"]["settings"]["until"])
+    now = pd.Timestamp(given.now) if given.now else pd.Timestamp.now("UTC").tz_localize(None)
     table = check(steps.Model.load(run.path("train")), champion, rows, card, now)
     print(table.round(3).to_string())
     if not table["passed"].all():

@@ -10,8 +10,10 @@ The service logs a line for each request and each event. Each fault leaves a tra
 * ``unit_change``: one caller's tills send cents for euro. Every answer is 200 and fast, and too
   many payments are declined: only the layer above the requests sees it.
 
-:func:`diagnose` reads lines, never the truth. A drill ends the fault only if the remedy of its
-runbook fits it. :func:`drills` counts over faults and seeds, and over quiet logs without a fault.
+:func:`diagnose` reads lines, never the truth. It also names an ``outage`` (lines that should be
+there are not), and says ``unknown`` where no version fails more than another. A drill ends the
+fault only if the remedy of its runbook fits it. :func:`drills` counts over faults and seeds, and
+over quiet logs without a fault.
 
 Examples
 --------
@@ -35,7 +37,10 @@ from casebook.serving import loglines
 
 FAULTS = ("bad_release", "cold_start", "store_down", "schema_break", "unit_change")
 START, MINUTES, RATE = pd.Timestamp("2026-03-02 11:40:00"), 35, 5.0
+END = START + pd.Timedelta(minutes=MINUTES)
 CALLERS, QUIET = ("web", "app", "till"), 8  # minutes that no alarm uses but as the usual
+#: A minute is silent if half the usual requests would be so few this seldom.
+SILENT = 1e-6
 SEEDS = tuple(range(15))
 
 
@@ -63,6 +68,12 @@ RUNBOOK = {
     "unit_change": Remedy(
         "Send the caller's payments to the rules.", 240, "A gate on each caller's median amount."
     ),
+    "outage": Remedy(
+        "Let callers answer by the rules; look at the router.", 60, "A probe from outside."
+    ),
+    "unknown": Remedy(
+        "Page the owner; take out the pods that fail.", 300, "An entry for what was found."
+    ),
 }
 #: What happens to requests, and its severity by the share of them: a wrong answer weighs more than
 #: none, since the rules would have answered.
@@ -81,6 +92,7 @@ ANSWERS = {
 }
 _HARM = {"bad_release": "refused", "cold_start": "refused", "store_down": "slow or degraded"}
 _HARM |= {"schema_break": "refused", "unit_change": "wrong"}
+_HARM |= {"outage": "refused", "unknown": "refused"}
 
 
 # The logs -------------------------------------------------------------------------------
@@ -200,10 +212,12 @@ class Found(NamedTuple):
     at: pd.Timestamp
 
 
-def signals(requests: pd.DataFrame) -> pd.DataFrame:
+def signals(requests: pd.DataFrame, until: pd.Timestamp | None = None) -> pd.DataFrame:
     """Return for each minute how many requests show each signal, and of how many.
 
-    Minutes with fewer than five requests are left out: a wrong clock, or the end of the lines.
+    Of a ``silent`` minute the requests that did not come count too. Other minutes with fewer than
+    five requests are left out: a wrong clock, or the end of the lines. Without ``until``, the
+    moment to which lines should have come, silence is seen only between minutes that have some.
     """
     minute = requests["at"].dt.floor("min")
     shown = pd.DataFrame(
@@ -212,10 +226,24 @@ def signals(requests: pd.DataFrame) -> pd.DataFrame:
     shown["fallback"], shown["declined"] = requests["fallback"] == 1, requests["declined"] == 1
     shown["slow"] = requests["ms"] >= 1_000
     table = shown.groupby(minute).sum().assign(n=minute.value_counts())
+    full = table.index[table["n"] >= 5]
+    if len(full) >= QUIET:
+        last = full[-1] if until is None else until.floor("min")
+        due = pd.date_range(full[QUIET - 1], last, freq="min", inclusive="neither")
+        usual = table.loc[full[:QUIET], "n"].median()
+        table = table.reindex(table.index.union(due), fill_value=0)
+        few = stats.poisson.cdf(table["n"], usual / 2) < SILENT
+        table["silent"] = (usual - table["n"]).where(few & table.index.isin(due), 0)
+        table["n"] += table["silent"]
     return table[table["n"] >= 5]
 
 
-def diagnose(parsed: loglines.Read, by_caller: bool = True, level: float = 1e-6) -> Found | None:
+def diagnose(
+    parsed: loglines.Read,
+    by_caller: bool = True,
+    level: float = 1e-6,
+    until: pd.Timestamp | None = None,
+) -> Found | None:
     """Name the fault of the first minute in which a signal is far above the usual.
 
     The usual is that of the first eight minutes (at least one in a thousand); a minute alarms if
@@ -231,26 +259,30 @@ def diagnose(parsed: loglines.Read, by_caller: bool = True, level: float = 1e-6)
         drowns.
     level : float
         Of one signal in one minute.
+    until : Timestamp, optional
+        To which lines should have come: without it, an outage that lasts is the end of the lines.
 
     Returns
     -------
     Found or None
     """
     rows = parsed.rows
-    found = [_first(rows, level)] if len(rows) else []
+    found = [_first(rows, level, until)] if len(rows) else []
     if by_caller:
-        found += [_first(own, level) for _, own in rows.groupby("caller")]
+        found += [_first(own, level, until) for _, own in rows.groupby("caller")]
     loud = min((one for one in found if one), default=None)
     if not loud:
         return None
     minute, _, signal = loud
-    here = rows[rows["at"].dt.floor("min") == minute]
-    return Found(*_cause(signal, here, parsed.events), signal, minute + pd.Timedelta(minutes=1))
+    known = minute + pd.Timedelta(minutes=1)
+    return Found(*_cause(signal, minute, rows[rows["at"] < known], parsed.events), signal, known)
 
 
-def _first(rows: pd.DataFrame, level: float) -> tuple[pd.Timestamp, float, str] | None:
+def _first(
+    rows: pd.DataFrame, level: float, until: pd.Timestamp | None
+) -> tuple[pd.Timestamp, float, str] | None:
     """Return the first minute that alarms, with the smallest p-value and its signal."""
-    table = signals(rows)
+    table = signals(rows, until)
     quiet = table.iloc[:QUIET]
     usual = (quiet.drop(columns="n").sum() / max(quiet["n"].sum(), 1)).clip(lower=0.001)
     for minute, row in table.drop(quiet.index).iterrows():
@@ -260,8 +292,14 @@ def _first(rows: pd.DataFrame, level: float) -> tuple[pd.Timestamp, float, str] 
     return None
 
 
-def _cause(loud: str, here: pd.DataFrame, events: pd.DataFrame) -> tuple[str, str]:
-    """Return the fault that explains a signal, and the reason."""
+def _cause(
+    loud: str, minute: pd.Timestamp, seen: pd.DataFrame, events: pd.DataFrame
+) -> tuple[str, str]:
+    """Return the fault that explains a signal of the last minute that was seen, and the reason."""
+    here = seen[seen["at"] >= minute]
+    if loud == "silent":
+        came = here["caller"].value_counts().reindex(seen["caller"].unique(), fill_value=0)
+        return "outage", f"requests of the minute by caller: {came.sort_index().to_dict()}"
     failed, slow = here[here["status"] >= 500], here[here["ms"] >= 1_000]
     fallback = slow["fallback"].mean() if len(slow) else 0.0
     if loud == "fallback" or (loud == "slow" and fallback > 0.5):
@@ -274,12 +312,22 @@ def _cause(loud: str, here: pd.DataFrame, events: pd.DataFrame) -> tuple[str, st
             f"{timeouts:.0%} of the failures time out; pods were scaled {scaled} times",
         )
     if loud == "failed":
-        of = failed["version"].value_counts(normalize=True)
-        return "bad_release", f"{of.iloc[0]:.0%} of the failures are of version {of.index[0]}"
+        return _failing(failed, seen)
     bad = here[here["status"] == 422] if loud == "refused" else here[here["declined"] == 1]
     of = bad["caller"].value_counts(normalize=True)
     why = f"{of.iloc[0]:.0%} of the {loud} requests are from the caller {of.index[0]}"
     return ("schema_break" if loud == "refused" else "unit_change"), why
+
+
+def _failing(failed: pd.DataFrame, seen: pd.DataFrame) -> tuple[str, str]:
+    """Return whether a release explains failures: another version must have had fewer."""
+    of, pods = (failed[name].value_counts(normalize=True) for name in ("version", "pod"))
+    rate = (seen["status"] >= 500).groupby(seen["version"]).mean()
+    if (rate < rate[of.index[0]]).any():
+        return "bad_release", f"{of.iloc[0]:.0%} of the failures are of version {of.index[0]}"
+    return "unknown", (
+        f"no version has fewer failures; {pods.iloc[0]:.0%} of them are of pod {pods.index[0]}"
+    )
 
 
 # The drill ------------------------------------------------------------------------------
@@ -338,7 +386,7 @@ def drill(kind: str, seed: int) -> Drill:
     """
     told = logs(kind, seed)
     parsed = parse(told.lines)
-    found, total = diagnose(parsed), diagnose(parsed, by_caller=False)
+    found, total = (diagnose(parsed, by_caller, until=END) for by_caller in (True, False))
     began = START + pd.Timedelta(seconds=told.start)
     times = {} if kind == "none" else {"started": began}
     until = None
@@ -360,7 +408,7 @@ def drill(kind: str, seed: int) -> Drill:
 
 def _quiet_again(parsed: loglines.Read, found: Found, after: pd.Timestamp) -> pd.Timestamp | None:
     """Return the end of the first five minutes in a row without the signal."""
-    table = signals(parsed.rows)
+    table = signals(parsed.rows, END)
     share = table[found.signal] / table["n"]
     usual = max(share.iloc[:QUIET].max(), 0.02)
     calm = (share <= usual)[share.index >= after.ceil("min")]
@@ -375,7 +423,7 @@ def _impact(
     bad = float(sum(parsed.bad.values()))
     if not found:
         return {"hit": 0.0, "requests": 0.0, "share": 0.0, "bad_lines": bad}
-    table = signals(parsed.rows)
+    table = signals(parsed.rows, END)
     usual = table[found.signal].iloc[:QUIET].sum() / table["n"].iloc[:QUIET].sum()
     last = ended if ended is not None else table.index[-1]
     during = table[(table.index >= began.floor("min")) & (table.index < last)]

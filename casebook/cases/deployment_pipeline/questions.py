@@ -368,6 +368,10 @@ daily.mean() - t * stats.sem(daily)
   This is the lower end.
 daily.mean() + t * daily.std()
   This is where single days lie. The mean of {len(daily)} days varies less.
+upper_of(own, stats.t.ppf(0.95, len(own) - 1))
+upper_of(own, t)
+  These are {len(own):,} rows, taken for independent. Payments of one day are alike: {len(daily)}
+  daily means say how far chance moves the mean.
 upper_of(gap.groupby(judged['day']).mean(), stats.t.ppf(0.95, 27))
   These are all 28 days, half of which the candidate knows.
 

@@ -2,7 +2,8 @@
 
 It is MLflow's, in one SQLite file. A version points at the folder that the pipeline made and holds,
 as tags, the hash of the data, of the code and of the files: what is served can be traced back to
-the rows that it learned from. The service knows nothing of MLflow; it is given a folder.
+the rows that it learned from. The service knows nothing of MLflow; it is given a folder. The
+registry follows the pods: what they serve is the champion.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from casebook.cases.deployment_pipeline.steps import Model
+from casebook.cases.deployment_pipeline.steps import DAY, Model
 from casebook.recorded import dag
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, CHALLENGER, BEFORE = "champion", "challenger", "before"
+#: What :func:`casebook.cases.deployment_pipeline.gates.check` asks of each candidate.
+GATES = ("money", "ranking", "worst slice", "skew", "latency", "model card", "freshness")
 #: The library reports its use to its makers and logs each table that it makes, unless it is told.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -78,7 +81,7 @@ class Registry:
         ----------
         run : Run
         gates : DataFrame, optional
-            What :func:`gates.check` has said of it, for :meth:`promote`.
+            What :func:`gates.check` has said of it, for :meth:`may_lead`.
         """
         for one in self._all():
             if one.tags.get("run") == run.key:
@@ -101,57 +104,74 @@ class Registry:
     def _challenger(self, version: int, gates: pd.DataFrame | None) -> int:
         if gates is not None:
             kept = gates[["value", "limit", "passed"]].to_json(orient="index")
-            self.client.set_model_version_tag(self.name, str(version), "gates", kept)
+            for tag, said in (("gates", kept), ("asked", str(pd.Timestamp.now("UTC")))):
+                self.client.set_model_version_tag(self.name, str(version), tag, said)
         if self.version(CHAMPION) != version:
             self._alias(CHALLENGER, version)
         return version
 
-    def may_lead(self, version: int, gates: pd.DataFrame | None = None) -> None:
-        """Refuse a version that must not become champion, as :meth:`promote` does."""
-        if gates is None:
-            kept = json.loads(self._of(version).tags.get("gates", "{}"))
-            columns = ["value", "limit", "passed"]
-            gates = pd.DataFrame.from_dict(kept, orient="index", columns=columns)
-        if gates.empty or not gates["passed"].all():
-            stops = gates[~gates["passed"].astype(bool)]
-            why = [f"{gate}: {row.value} against {row.limit}" for gate, row in stops.iterrows()]
-            raise PromotionRefused("; ".join(why) or "no gate was asked: run gates.check")
-        self._folder(version)  # a version that cannot be read is no champion
-
-    def promote(self, version: int, gates: pd.DataFrame | None = None) -> None:
-        """Make a version the champion if all gates passed; the old one is kept as ``before``.
+    def may_lead(self, version: int, now: pd.Timestamp | None = None) -> None:
+        """Refuse a version that must not serve; since its gates were asked its labels have aged.
 
         Parameters
         ----------
         version : int
-        gates : DataFrame, optional
-            In place of what was said when it was registered.
+        now : Timestamp, optional
+            In place of the clock.
 
         Raises
         ------
         PromotionRefused
-            With the gates that stopped it, or because none was asked.
-        """
-        self.may_lead(version, gates)
-        if (old := self.version(CHAMPION)) not in (None, version):
-            self._alias(BEFORE, old)
-        self._alias(CHAMPION, version)
-        if self.version(CHALLENGER) == version:
-            self.client.delete_registered_model_alias(self.name, CHALLENGER)
-
-    def roll_back(self) -> int:
-        """Let the champion before serve again, and return its version.
-
-        Raises
-        ------
+            With the gates that stopped it, or that were not asked.
         LookupError
-            If there is none.
+            If its files are gone or were altered.
         """
-        if (old := self.version(BEFORE)) is None:
-            raise LookupError("there is no champion before this one: deploy another version.")
-        self._alias(CHAMPION, old)
-        self.client.delete_registered_model_alias(self.name, BEFORE)
-        return old
+        tags = self._of(version).tags
+        kept = json.loads(tags.get("gates", "{}"))
+        found = {gate: f"{one['value']} against {one['limit']}" for gate, one in kept.items()}
+        stops = [f"{gate}: {found[gate]}" for gate, one in kept.items() if not one["passed"]]
+        stops += [f"{gate}: not asked, run gates.check" for gate in GATES if gate not in kept]
+        if "freshness" in kept:
+            asked = pd.Timestamp(tags.get("asked", "1970-01-01T00:00Z"))
+            passed = (now or pd.Timestamp.now("UTC")) - asked
+            age, most = kept["freshness"]["value"] + passed / DAY, kept["freshness"]["limit"]
+            if age > most:
+                stops.append(f"freshness: by now {age:.0f} days against {most:g}, train anew")
+        if stops:
+            raise PromotionRefused("; ".join(stops))
+        self._folder(version)
+
+    def follow(self, model: str) -> int | None:
+        """Call the version whose model the pods serve champion, and the one before ``before``.
+
+        Safe to call at any time, and again after it was killed: the names follow what serves. What
+        returns to ``before`` has no way back.
+
+        Parameters
+        ----------
+        model : str
+            As a pod's ``/ready`` says it: the name of the model's folder.
+
+        Returns
+        -------
+        int or None
+            None if no version has this model; then none is champion.
+        """
+        old, new = self.version(CHAMPION), self.find(model)
+        if new != old:
+            if new is None or new != self.version(BEFORE):
+                self._alias(BEFORE, old)
+            self._alias(CHAMPION, new)
+        for alias in (BEFORE, CHALLENGER):
+            if new is not None and self.version(alias) == new:
+                self._alias(alias, None)
+        return new
+
+    def find(self, model: str) -> int | None:
+        """Return the version with this model: champion, ``before`` or the newest, or None."""
+        mine = [int(one.version) for one in self._all() if _model(one.tags) == model]
+        named = (self.version(CHAMPION), self.version(BEFORE))
+        return next((one for one in named if one in mine), max(mine, default=None))
 
     def version(self, alias: str) -> int | None:
         """Return the version of a name, or None."""
@@ -207,5 +227,13 @@ class Registry:
     def _all(self) -> list[ModelVersion]:
         return list(self.client.search_model_versions(f"name = '{self.name}'"))
 
-    def _alias(self, alias: str, version: int) -> None:
-        self.client.set_registered_model_alias(self.name, alias, str(version))
+    def _alias(self, alias: str, version: int | None) -> None:
+        if version is not None:
+            self.client.set_registered_model_alias(self.name, alias, str(version))
+        elif self.version(alias) is not None:
+            self.client.delete_registered_model_alias(self.name, alias)
+
+
+def _model(tags: Mapping[str, str]) -> str:
+    """Return the name of a version's folder, which its pods say."""
+    return f"train-{json.loads(tags['steps'])['train']}"

@@ -56,8 +56,8 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 FEATURES = tuple(LIMITS)
 DERIVED = ("log_amount", "day_share")
 COLUMNS = ("at", *FEATURES, "fraud", "known_at")
-#: Euro between which the median payment of a table lies; cents lie above.
-USUAL = (5.0, 200.0)
+#: Euro between which the median payment of a day lies, of so many payments; cents lie above.
+USUAL, ENOUGH = (5.0, 200.0), 30
 #: What a run may change; each step has the settings that it names in the pipeline.
 SETTINGS: Mapping[str, Any] = {
     "wait": 30,  # days after which a payment without a report counts as genuine
@@ -123,12 +123,8 @@ def accepted(frame: pd.DataFrame, most: float = SETTINGS["bad_rows"]) -> tuple[p
         raise ContractBroken(["rows: the table is empty; look at the feed"], frame, frame)
     numbers = [name for name in FEATURES if name in frame]
     said, good = [], typed(frame, numbers, ["at"] if "at" in frame else [])
-    amounts = good["amount"].to_numpy(float) if "amount" in good else np.zeros(0)
-    amounts = amounts[np.isfinite(amounts)]
-    middle = np.median(amounts) if len(amounts) else USUAL[0]
-    if not USUAL[0] <= middle <= USUAL[1]:  # before rows are blamed for it
-        what = f"unit: the median amount is {middle:,.2f}, usual are {USUAL[0]:g} to {USUAL[1]:g}"
-        raise ContractBroken([f"{what}; {REMEDIES['unit']}"], frame, frame.iloc[:0])
+    if what := _unit(good):  # before rows are blamed for it
+        raise ContractBroken([f"unit: {what}; {REMEDIES['unit']}"], frame, frame.iloc[:0])
     again = good.duplicated(["at", *numbers]) if "at" in good else good.index < 0
     if bad := int(np.sum(again)):
         said += lines("repeat", "the same payment again", good[again])
@@ -142,6 +138,22 @@ def accepted(frame: pd.DataFrame, most: float = SETTINGS["bad_rows"]) -> tuple[p
         if len(broken.rows) + bad > most * len(frame):
             raise
     return good, said
+
+
+def _unit(frame: pd.DataFrame) -> str:
+    """Return which days have amounts of another unit, the whole table first, or ""."""
+    amounts = frame["amount"] if "amount" in frame else pd.Series(dtype=float)
+    amounts = amounts[np.isfinite(amounts)]
+    medians = pd.Series({"the whole table": amounts.median()})
+    if "at" in frame:  # a few days of cents do not move the median of months
+        by = amounts.groupby(frame["at"].dt.strftime("%Y-%m-%d")).agg(["median", "size"])
+        medians = pd.concat([medians, by.loc[by["size"] >= ENOUGH, "median"]])
+    off = medians[(medians < USUAL[0]) | (medians > USUAL[1])]
+    if off.empty:
+        return ""
+    days = ", ".join(off.index[:5]) + (f" and {len(off) - 5} more" if len(off) > 5 else "")
+    usual = f"usual are {USUAL[0]:g} to {USUAL[1]:g}"
+    return f"the median amount is {off.iloc[0]:,.2f} ({days}), {usual}"
 
 
 def as_of(frame: pd.DataFrame, until: pd.Timestamp) -> pd.DataFrame:
@@ -359,6 +371,7 @@ def data(have: Have, out: Path, settings: Mapping[str, Any]) -> None:
     """Hold the table to its contract; what is put aside is counted."""
     frame = pd.read_parquet(have["source"] / "payments.parquet")
     good, lines = accepted(frame, settings["bad_rows"])
+    good = good.sort_values(["at", *FEATURES])  # the order in which they came changes nothing
     good.to_parquet(out / "payments.parquet", index=False)
     told = {"rows": len(good), "put_aside": len(frame) - len(good), "lines": lines}
     (out / "report.json").write_text(json.dumps(told, indent=1))

@@ -47,19 +47,9 @@ What is lost by going day by day
 --------------------------------
 Attackers, customers and the bank's own service react at the end of a batch. A thief who is
 blocked at ten goes on until midnight, the history that a policy sees ends at midnight, and the
-rows of the day lie before it all at once: it has to use earlier rows only, and :func:`causal`
-checks that. ``batch_hours=1`` is nearer to a bank. Besides, an attack that is blocked never
+rows of the day lie before it all at once: it has to use earlier rows only.
+``batch_hours=1`` is nearer to a bank. Besides, an attack that is blocked never
 tells the bank whose card it was.
-
-What the oracle is
-------------------
-``truth.oracle`` is the probability of fraud at the moment of a transaction under the generating
-process: it knows all parameters, who holds which card and every earlier fraud, and of the
-transaction its hour, line, amount, entry mode, kind of place and whether the device is the
-customer's own. It does not know who makes it, nor attacks that have not begun. Nobody who sees
-only the tables can do as well: it is a ceiling, not a target. It leaves out which terminal and
-address it is, takes a test's next card to be any, and leaves aside that a customer may have put
-the card aside.
 
 Nothing here is estimated from data. About 0.4 % of transactions are fraud, between the 0.17 % of
 the ULB data (492 of 284,807) and the 0.88 % of the Fraud Handbook's simulated days; the share of
@@ -76,11 +66,9 @@ tests pass: a change of it changes every number of the case.
 
 from .constants import CHAPTER, SCENARIOS, SEED, SEGMENTS, TIERS
 from .world import (
-    HANDBOOK_COLUMNS,
     History,
     Policy,
     World,
-    causal,
     cost,
     simulate,
     snapshots,
@@ -89,7 +77,6 @@ from .world import (
 
 __all__ = [
     "CHAPTER",
-    "HANDBOOK_COLUMNS",
     "SCENARIOS",
     "SEED",
     "SEGMENTS",
@@ -97,7 +84,6 @@ __all__ = [
     "History",
     "Policy",
     "World",
-    "causal",
     "cost",
     "simulate",
     "snapshots",

@@ -29,7 +29,6 @@ from .people import (
     ident,
     lags,
     mobile_pool,
-    place_seen,
 )
 
 #: Uniform numbers of an attempt, and of a reaction.
@@ -143,22 +142,13 @@ class Attacks:
         }
 
     def _skimmed(self, rng, genuine: Columns) -> Columns:
-        """Return the attacks that follow from skimming, and keep the hazard of all exposed."""
+        """Return the attacks that follow from skimming."""
         exposed, days = [], self.days
         for terminal, start, end in zip(*self.skimming.values(), strict=True):
             rows = np.flatnonzero((genuine["terminal"] == terminal) & ~genuine["retry"])
             exposed.append(rows[(genuine["time"][rows] > start) & (genuine["time"][rows] < end)])
         rows = np.sort(np.concatenate(exposed))
         who, day = genuine["customer"][rows], np.floor(genuine["time"][rows]).astype(int)
-        fresh = np.zeros((len(self.people.town), days), np.float32)
-        np.add.at(fresh, (who, day), k.SKIMMED_SHARE)
-        self.hazard_skimmed = np.zeros_like(fresh)
-        daily = 1 - np.exp(-1 / k.SKIMMED_DELAY)
-        pending = np.zeros(len(self.people.town), np.float32)
-        for d in range(1, days):
-            pending += fresh[:, d - 1]
-            self.hazard_skimmed[:, d] = pending * daily
-            pending *= 1 - daily
         abused = rng.random(len(rows)) < k.SKIMMED_SHARE
         start = day[abused] + 1 + rng.exponential(k.SKIMMED_DELAY, abused.sum())
         which = np.full(len(start), k.SKIMMED)
@@ -179,8 +169,6 @@ class Attacks:
         total = len(scenario)
         self.scenario, self.first_start = scenario, start
         self.follow = np.full((total, k.MOST_ATTEMPTS), -1)
-        #: When the bank let a test through: the card may be used from then on.
-        self.passed = np.full((total, k.MOST_ATTEMPTS), np.inf)
         self.follow[tests[latent[:, 0]], latent[:, 1]] = n + np.arange(len(latent))
         self.wait = rng.exponential(k.FOLLOW_UP_DELAY, total)
         day = np.where(np.isinf(start), 0, start).astype(int).clip(0, self.days - 1)
@@ -232,8 +220,8 @@ class Attacks:
         self.scale = np.ones(n)
         self.pace = np.array(k.PER_DAY)[self.scenario - 1]
         self.machines, self.moves, self.card, self.refused = np.zeros((4, n), int)
-        #: First attempt, and when the attack was over.
-        self.began, self.over = np.full((2, n), np.inf)
+        #: First attempt.
+        self.began = np.full(n, np.inf)
         self.ring_machines = np.zeros(self.rings, int)
 
     # What they try ------------------------------------------------------------------------
@@ -251,8 +239,7 @@ class Attacks:
             s, j = self.scenario[due], self.made[due]
             testing = s == k.TESTING
             self.card[due[testing]] += 1
-            now = self.next[due]
-            self.began[due] = np.minimum(self.began[due], now)
+            self.began[due] = np.minimum(self.began[due], self.next[due])
             self.made[due] += 1
             self.left[due] -= 1
             self.pace[due] = np.array(k.PER_DAY)[s - 1]
@@ -260,8 +247,6 @@ class Attacks:
             spent = (self.left[due] <= 0) | (self.made[due] >= k.MOST_ATTEMPTS)
             late = self.next[due] >= self.report[due]
             self.next[due[spent | late]] = np.inf
-            self.over[due[spent]] = now[spent]
-            self.over[due[late & ~spent]] = self.report[due[late & ~spent]]
         return made
 
     def _attempt(self, due: np.ndarray) -> Columns:
@@ -281,16 +266,12 @@ class Attacks:
             "terminal": terminal,
             "attack": due,
             "attempt": j,
-            "scale": self.scale[due],
-            "pace": self.pace[due],
             "request": ident(REQUEST, self.people.seed, due * k.MOST_ATTEMPTS + j, 1),
             "received": time + lags(u["lag"], u["late"], self.terminals.offline[terminal]),
             "hold": u["hold"].astype(np.float32),
             "again": u["retry"] < k.RETRIES,
             "retry": np.zeros(len(due), bool),
         }
-        day = np.minimum(time.astype(int), self.days - 1)
-        rows["where"] = place_seen(self.people, self.terminals, who, day, line, terminal)
         rows |= self._machine(due, s, who, entry, time, u)
         passes = np.array(self.constants.passes)[s - 1]
         unanswered = np.where(u["owner"] < k.OWNER_DENIES, k.DENIED, k.ABANDONED)
@@ -368,13 +349,11 @@ class Attacks:
         self.pace[hit] = 1 / k.RETREAT_DAYS
         ends = quits | (later >= self.report[hit])
         self.next[hit] = np.where(ends, np.inf, later)
-        self.over[hit] = np.where(ends, now, np.inf)
 
     def _follow_up(self, rows: Columns, through: np.ndarray, now: float) -> None:
         """Start the attacks on cards whose test went through."""
         passed = through & (self.scenario[rows["attack"]] == k.TESTING)
         attack, attempt = rows["attack"][passed], rows["attempt"][passed]
-        self.passed[attack, attempt] = now
         child = self.follow[attack, attempt]
         child = child[child >= 0]
         start = now + self.wait[child]
@@ -388,7 +367,6 @@ class Attacks:
         self.card[lost] += 1
         none = self.card[lost] >= np.array(k.CARDS)[self.scenario[lost] - 1]
         self.next[lost[none]] = np.inf
-        self.over[lost[none]] = now
 
 
 def content(scenario: np.ndarray, line: np.ndarray, scale: np.ndarray | float):

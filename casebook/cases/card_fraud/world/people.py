@@ -8,8 +8,6 @@ import numpy as np
 
 from . import constants as k
 
-#: Where a purchase is made, as its customer sees it.
-FAVOURITE, AT_HOME, AT_DESTINATION, OTHER_TOWN, OTHER_COUNTRY = range(5)
 #: Device of a purchase: own, not known before, not sent, or a purchase without any.
 OWN, UNKNOWN, NOT_SENT, NO_DEVICE = range(4)
 N_PLACES, N_IN_PERSON = k.TOWNS + len(k.ABROAD), int((k.LINE_CHANNEL == 0).sum())
@@ -79,11 +77,6 @@ class Terminals:
         power = np.where(k.LINE_CHANNEL[line] == 1, 1 / (1 - k.POPULARITY), 1.0)
         return (self.start[group] + self.size[group] * u**power).astype(np.int32)
 
-    def place(self, terminal: np.ndarray) -> np.ndarray:
-        """Return the place of terminals in person (online: no place of the map)."""
-        group = np.searchsorted(self.start, terminal, side="right") - 1
-        return group // N_IN_PERSON
-
 
 def make_terminals(rng: np.random.Generator, n_customers: int, towns: np.ndarray) -> Terminals:
     """Return the terminals: each line exists at each place, the rest follow the towns' sizes."""
@@ -145,7 +138,6 @@ class People:
     mean: np.ndarray  # (customers, days): purchases
     trip: np.ndarray  # (customers, days): place, or -1
     favourites: np.ndarray  # (customers, lines, FAVOURITES)
-    known_share: np.ndarray  # (customers, lines): probability that a chance visit is a favourite
 
     def device(self, customer: np.ndarray, slot: np.ndarray, time: np.ndarray) -> np.ndarray:
         """Return the device of a customer (0 phone, 1 computer) at a time."""
@@ -240,22 +232,8 @@ def make_people(rng: np.random.Generator, n: int, days: int, seed: int) -> tuple
         mean=_mean(rng, joined, leaves, days),
         trip=_trips(rng, town, days),
         favourites=favourites,
-        known_share=_known_share(terminals, town, favourites),
     )
     return people, terminals
-
-
-def _known_share(terminals: Terminals, town: np.ndarray, favourites: np.ndarray) -> np.ndarray:
-    """Return the probability that a terminal chosen at random in town is a favourite."""
-    line = np.arange(k.N_LINES)
-    group = terminals.group(town[:, None], line[None, :])
-    rank = np.sort(favourites, axis=2) - terminals.start[group][..., None]
-    size = terminals.size[group][..., None]
-    power = np.where(k.LINE_CHANNEL == 1, 1 - k.POPULARITY, 1.0)[None, :, None]
-    chance = ((rank + 1) / size) ** power - (rank / size) ** power
-    fresh = np.ones(rank.shape, bool)
-    fresh[..., 1:] = rank[..., 1:] != rank[..., :-1]
-    return (chance * fresh).sum(axis=2)
 
 
 def addresses(
@@ -313,7 +291,7 @@ def purchases(rng: np.random.Generator, people: People, terminals: Terminals, da
     entry = draw(
         k.ENTRY_SHARE.reshape(-1, 6), people.wallet[customer] * 3 + LINE_KIND[line], rng.random(n)
     )
-    terminal, where = _where(rng, people, terminals, customer, day, line)
+    terminal = _where(rng, people, terminals, customer, day, line)
     rows = {
         "time": time,
         "customer": customer,
@@ -321,7 +299,6 @@ def purchases(rng: np.random.Generator, people: People, terminals: Terminals, da
         "amount": amount,
         "entry": entry,
         "terminal": terminal,
-        "where": where,
     }
     rows |= _machines(rng, people, rows, online)
     rows["request"] = ident(REQUEST, people.seed, np.arange(n), 0)
@@ -343,7 +320,7 @@ def lags(u: np.ndarray, late: np.ndarray, offline: np.ndarray) -> np.ndarray:
 
 
 def _where(rng, people: People, terminals: Terminals, customer, day, line):
-    """Return the terminal of each purchase and what place that is for its customer."""
+    """Return the terminal of each purchase."""
     n = len(customer)
     town, trip = people.town[customer], people.trip[customer, day]
     online = k.LINE_CHANNEL[line] == 1
@@ -355,19 +332,7 @@ def _where(rng, people: People, terminals: Terminals, customer, day, line):
     place = np.where(elsewhere, (town + rng.integers(1, k.TOWNS, n)) % k.TOWNS, town)
     place = np.where(away, trip, place)
     terminal = np.where(loyal, favourite, terminals.choose(place, line, rng.random(n)))
-    return terminal, place_seen(people, terminals, customer, day, line, terminal)
-
-
-def place_seen(people: People, terminals: Terminals, customer, day, line, terminal) -> np.ndarray:
-    """Return what place a terminal is for a customer on a day."""
-    known = (people.favourites[customer, line] == terminal[:, None]).any(axis=1)
-    online = k.LINE_CHANNEL[line] == 1
-    place = np.where(online, -2, terminals.place(terminal))
-    trip = people.trip[customer, day]
-    where = np.where(place == people.town[customer], AT_HOME, OTHER_TOWN)
-    where = np.where(place >= k.TOWNS, OTHER_COUNTRY, where)
-    where = np.where((trip == place) & ~online, AT_DESTINATION, where)
-    return np.where(known, FAVOURITE, where).astype(np.int8)
+    return terminal
 
 
 def _machines(rng, people: People, rows: Columns, online: np.ndarray) -> Columns:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import wraps
 from itertools import pairwise
 
 import numpy as np
@@ -12,19 +11,8 @@ import pandas as pd
 
 from . import constants as k
 from .attacks import Attacks
-from .oracle import fraud_density, genuine_density, onset_density
 from .people import CARD, NOT_SENT, Columns, People, Terminals, ident, make_people, purchases
 
-#: Column of the Fraud Handbook's data → column here, so that the same functions read both.
-HANDBOOK_COLUMNS = {
-    "TRANSACTION_ID": "transaction",
-    "TX_DATETIME": "time",
-    "CUSTOMER_ID": "customer",
-    "TERMINAL_ID": "terminal",
-    "TX_AMOUNT": "amount",
-    "TX_FRAUD": "is_fraud",
-    "TX_FRAUD_SCENARIO": "scenario",
-}
 #: What every transaction says when it asks to be decided, and what the decision adds.
 ASKED = ("transaction", "request", "time", "received", "customer", "card", "terminal")
 ASKED += ("category", "channel", "entry", "amount", "country", "device", "ip")
@@ -57,7 +45,6 @@ _LOG = {
     "device": np.int64,
     "ip": np.int64,
     "status": np.int8,
-    "where": np.int8,
     "retry": bool,
     "attack": np.int32,
     "attempt": np.int16,
@@ -67,7 +54,6 @@ _LOG = {
     "react": np.float32,
     "rest": np.float32,
     "hold": np.float32,
-    "running": np.float32,
     "advised": np.int8,
     "tier": np.int8,
     "outcome": np.int8,
@@ -109,8 +95,7 @@ class World:
         ``scenario`` (friendly: a genuine one whose owner would dispute it), ``attack``,
         ``attacker``, ``ring`` (−1: none), ``true_time``, ``push`` and ``call`` (the outcome a
         confirmation would have), ``delay`` (days until the chargeback that would come if it went
-        through, empty: none would), ``oracle`` (probability of fraud
-        under the generating process: see the package's docstring).
+        through, empty: none would).
     truth_customers : DataFrame
         ``customer``, ``household``, ``night_worker``, ``disputer``, ``abandons_push``,
         ``abandons_call`` (probabilities), ``left`` ("", "friction", "own reasons").
@@ -298,7 +283,7 @@ class _Bank:
                 here &= time >= self.aside_until[who]
             parts.append({name: values[here] for name, values in part.items()})
         rows: Columns = {}
-        for name, dtype in (_LOG | {"pace": np.float32, "scale": np.float32}).items():
+        for name, dtype in _LOG.items():
             missing = np.nan if dtype is np.float32 else -1 if dtype is not bool else False
             values = [
                 p[name] if name in p else np.full(len(p["time"]), missing, dtype) for p in parts
@@ -360,28 +345,6 @@ class _Bank:
         rests &= outcome != k.CONFIRMED
         np.maximum.at(self.aside_until, who[rests], end + rows["rest"][rests])
 
-    def running(self, rows: Columns, start: float) -> None:
-        """Fill in the intensity of the attacks that run on each row's card, for the oracle."""
-        attacks = self.attacks
-        rows["running"] = np.zeros(len(rows["time"]), np.float32)
-        # A test may strike any card next, so it counts with the hazard, not as running.
-        active = (attacks.began < np.inf) & (attacks.over > start)
-        active = np.flatnonzero(active & (attacks.scenario != k.TESTING))
-        on = np.full(len(self.people.town), -1)
-        on[attacks.holds(active)] = active
-        mine = rows["attack"] >= 0
-        attack = np.where(mine, rows["attack"], on[rows["customer"]])
-        known = (attack >= 0) & (attacks.scenario[attack] != k.TESTING)
-        known &= (rows["time"] > attacks.began[attack]) & (rows["time"] <= attacks.over[attack])
-        at = np.flatnonzero(known)
-        if len(at):
-            which, mine = attack[at], mine[at]
-            pace = np.where(mine, rows["pace"][at], attacks.pace[which])
-            scale = np.where(mine, rows["scale"][at], attacks.scale[which])
-            part = {name: values[at] for name, values in rows.items()}
-            density = fraud_density(self.people, part, attacks.scenario[which], scale)
-            rows["running"][at] = pace * density
-
 
 def _named(name: str, codes: np.ndarray) -> pd.Categorical:
     return pd.Categorical.from_codes(codes, dtype=_DTYPES[name], validate=False)
@@ -425,7 +388,7 @@ def simulate(
         ``policy(batch, history)`` gives a tier (``"allow"``, ``"confirm"``, ``"call"``,
         ``"block"``) for each row of a batch of transactions in order of arrival; ``history`` is
         what the bank knew when the batch began (:class:`History`). Without one everything is
-        allowed. See :func:`causal` for policies that use the rows of the batch.
+        allowed. A policy must not use later rows of its batch.
     seed : int
         The same seed and policy give the same world, bit by bit; the same seed and another
         policy give the same customers, purchases meant and attackers.
@@ -469,7 +432,6 @@ def simulate(
         made, carried = _attempts(attacks, carried, end)
         part = {name: values[cuts[i] : cuts[i + 1]] for name, values in genuine.items()}
         rows = bank.gather(part, made)
-        bank.running(rows, start)
         if policy is None:
             advised = np.zeros(len(rows["time"]), np.int8)
         else:
@@ -596,7 +558,6 @@ def _world(bank: _Bank, tables: tuple, days: int) -> World:
                 "push": _named("push", rows["push"]),
                 "call": _named("call", rows["call"]),
                 "delay": rows["delay"],
-                "oracle": _oracle(people, attacks, rows),
             }
         ),
         truth_customers=pd.DataFrame(
@@ -637,18 +598,6 @@ def _complaints(seed: int, rows: Columns, days: int) -> pd.DataFrame:
 def _scenarios(attacks: Attacks, rows: Columns) -> np.ndarray:
     friendly = np.where(np.isnan(rows["delay"]), 0, k.FRIENDLY)
     return np.where(rows["attack"] >= 0, attacks.scenario[rows["attack"]], friendly).astype(np.int8)
-
-
-def _oracle(people: People, attacks: Attacks, rows: Columns) -> np.ndarray:
-    """Return the probability of fraud given the whole past and the mark of the transaction."""
-    attacked = onset_density(people, attacks, rows) + rows["running"]
-    genuine = genuine_density(people, rows)
-    # A thief has the card: its owner cannot pay with it.
-    stolen = (rows["running"] > 0) & (rows["attack"] >= 0)
-    stolen &= attacks.scenario[rows["attack"]] == k.STOLEN
-    genuine[stolen] = 0
-    total = attacked + genuine
-    return np.divide(attacked, total, out=np.zeros(len(total)), where=total > 0)
 
 
 def _case_codes(seed: int, rows: Columns, disputed: np.ndarray) -> np.ndarray:
@@ -744,48 +693,6 @@ def cost(world: World) -> pd.Series:
             "churn": k.CHURN_COST * (world.truth_customers["left"] == "friction").sum(),
         }
     ).astype(float)
-
-
-def causal(policy: Policy, every: int = 10) -> Policy:
-    """Return a policy that refuses to look ahead within a batch.
-
-    A batch is a day, so that the rows of the evening lie before the policy when it decides the
-    rows of the morning. This wrapper asks again for the first half of every tenth batch (and of
-    the first): a policy that decides from what came before gives the same tiers again. It finds
-    a policy that looks ahead when that changes a tier, not otherwise; a policy must not change
-    when it is asked twice.
-
-    Parameters
-    ----------
-    policy : callable
-    every : int
-        Batches from one check to the next.
-
-    Raises
-    ------
-    ValueError
-        From the wrapped policy, when tiers depend on rows that arrive later.
-    """
-    asked = 0
-
-    @wraps(policy)
-    def checked(batch: pd.DataFrame, history: History) -> Iterable[str]:
-        nonlocal asked
-        tiers = list(policy(batch, history))
-        half = len(batch) // 2
-        if asked % every == 0 and half and len(tiers) == len(batch):
-            before = list(policy(batch.iloc[:half], history))
-            changed = [i for i, (a, b) in enumerate(zip(tiers, before, strict=False)) if a != b]
-            if changed:
-                raise ValueError(
-                    f"the policy looks ahead in the batch of {history.now:%Y-%m-%d %H:%M}: "
-                    f"{len(changed)} of {half} tiers change, the first at row {changed[0]}, when "
-                    "the second half of the batch is taken away; use earlier rows only"
-                )
-        asked += 1
-        return tiers
-
-    return checked
 
 
 def snapshots() -> dict[str, pd.DataFrame]:

@@ -5,7 +5,10 @@ waiting time before, and everything steps back week by week ("prequential"). Thi
 the Fraud Detection Handbook, which also takes cards out of the test that are known to be
 compromised by then: they have been cancelled, and finding them again is worth nothing.
 
-The metrics are those of :mod:`casebook.evaluate.rare`.
+Examples
+--------
+>>> [week.name for week in weeks("2018-07-18", "2018-08-15")]
+['2018-08-01', '2018-08-08']
 
 References
 ----------
@@ -21,36 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud.world import World, visible_labels
-from casebook.data.contracts import need_columns
-from casebook.evaluate.rare import (
-    ap_at_prevalence,
-    average_precision,
-    calibration_error,
-    card_precision,
-    card_precision_by_day,
-    recall_at_fpr,
-    scores,
-    skill,
-    top_calibration,
-)
-
-__all__ = [
-    "DAY",
-    "Week",
-    "ap_at_prevalence",
-    "average_precision",
-    "calibration_error",
-    "card_precision",
-    "card_precision_by_day",
-    "handbook_split",
-    "recall_at_fpr",
-    "scores",
-    "skill",
-    "top_calibration",
-    "weeks",
-    "world_split",
-]
+from casebook.columns import need_columns
 
 DAY = pd.Timedelta(days=1)
 
@@ -109,10 +83,6 @@ def weeks(
     ValueError
         When a length is out of range, or not one step fits.
 
-    Examples
-    --------
-    >>> [week.name for week in weeks("2018-07-18", "2018-08-15")]
-    ['2018-08-01', '2018-08-08']
     """
     lengths = {"train": train, "test": test, "step": step}
     for name, days in lengths.items():
@@ -138,8 +108,8 @@ def weeks(
     return found[::-1]
 
 
-def handbook_split(frame: pd.DataFrame, week: Week) -> tuple[np.ndarray, np.ndarray]:
-    """Return which rows of the Handbook's data train and which test in a week.
+def known_cards_split(frame: pd.DataFrame, week: Week) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows train and which test in a week, without cards that are known by then.
 
     A fraud is known a waiting time after the end of its day. From a test day those customers are
     taken out whose first fraud since the training began is known by then; later days lose more.
@@ -176,53 +146,3 @@ def handbook_split(frame: pd.DataFrame, week: Week) -> tuple[np.ndarray, np.ndar
     first = pd.Series(day[fraud]).groupby(frame["customer"].to_numpy()[fraud]).min()
     found = frame["customer"].map(first).fillna(np.inf).to_numpy()
     return train, test & (found + wait + 1 > day)
-
-
-def world_split(
-    world: World, week: Week, wait: float | None = None
-) -> tuple[pd.Series, pd.DataFrame]:
-    """Return the labels to learn from, as known when the test begins, and the test with its truth.
-
-    The bank cancels cards of its own when it learns of a fraud, so none are taken out here.
-
-    Parameters
-    ----------
-    world : World
-    week : Week
-    wait : float, optional
-        Days after which a transaction without a chargeback counts as genuine; those from the end
-        of the training to the test by default.
-
-    Returns
-    -------
-    labels : Series of int
-        Index ``transaction``: what went through in the training span and is labelled at
-        ``known_at``. What was stopped has no label.
-    test : DataFrame
-        Index ``transaction``: ``time`` (of arrival), ``card``, ``customer``, ``amount``,
-        ``y`` (the truth), ``scenario``. Retries of a request are left out.
-
-    Raises
-    ------
-    ValueError
-        When a span has no rows.
-    """
-    table = world.transactions
-    wait = (week.known_at - week.train_to) / DAY if wait is None else wait
-    received = table.set_index("transaction")["received"]
-    labels = visible_labels(world, week.known_at, wait).set_index("transaction")["chargeback"]
-    at = received.reindex(labels.index)
-    labels = labels[(at >= week.train_from) & (at < week.train_to)].astype(int)
-    rows = (table["received"] >= week.test_from) & (table["received"] < week.test_to)
-    rows &= ~table["request"].duplicated()
-    test = table.loc[rows, ["transaction", "received", "card", "customer", "amount"]]
-    test = test.rename(columns={"received": "time"}).set_index("transaction")
-    truth = world.truth.set_index("transaction").loc[test.index]
-    test = test.assign(y=truth["is_fraud"].astype(int), scenario=truth["scenario"])
-    for name, part in (("train", labels), ("test", test)):
-        if part.empty:
-            raise ValueError(
-                f"no row of the world is in the {name} span of {week.name}, or none has a label "
-                "by then"
-            )
-    return labels, test
