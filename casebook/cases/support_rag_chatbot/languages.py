@@ -39,7 +39,7 @@ SYSTEMS: dict[str, dict[str, float]] = {
     "vectors": {"dense_own": 1.0},
     "vectors, glossary": {"dense_en": 1.0},
     "vectors + words": {"dense_own": 0.5, "words_own": 0.2},
-    "all, no glossary": {"dense_own": 0.5, "words_own": 0.1, "grams_own": 0.2},
+    "all, no glossary": {"dense_own": 0.4, "words_own": 0.05, "grams_own": 0.2},
     "all": WEIGHTS,
 }
 

@@ -299,9 +299,11 @@ def support_learned() -> pd.DataFrame:
     rows = []
     for name, value in anew.items():
         held = getattr(learned, name)
-        if isinstance(value, dict):
+        if "weight" in (value if isinstance(value, dict) else {}):
             gaps = [abs(value[p][k] - held[p][k]) for p in value for k in value[p]]
             rows.append((name, *(max(m["weight"].values()) for m in (held, value)), max(gaps)))
+        elif isinstance(value, dict):  # a threshold for each intent
+            rows += [(f"{name} of {k}", held[k], v, abs(v - held[k])) for k, v in value.items()]
         else:
             rows.append((name, held, value, abs(held - value)))
     tuning = lab().table[(lab().table["split"] == "tune") & lab().table["answerable"]]
