@@ -93,13 +93,14 @@ def lab():
     centre = HelpCentre.build(Path(folder.name), as_articles(world.knowledge_base()), model)
     table = learning.with_scope(ev.asked())
     table = table[table["split"] == "test"]
-    kept = (studies.confident, studies._numbers)
+    kept = (studies.confident, studies._numbers, written.written)
     with pytest.MonkeyPatch.context() as patch, folder, centre:
         remember(centre, patch)
         signals, answerer = ev.gather(centre, list(table["query"])), Answerer(centre, model)
         answered = ev.answers(table, signals, centre, answerer)
         made = studies.Lab(centre, answerer, table, signals, answered, folder)
-        patch.setattr(studies, "lab", lambda: made)
+        for module in (studies, written):  # each has its own name for it
+            patch.setattr(module, "lab", lambda: made)
         # Which single ranking is better is decided on the tuning questions, which are not asked.
         against = recorded("support_retrieval")["against"].iloc[0]
         patch.setattr(studies, "better_single", lambda: against)
