@@ -104,6 +104,22 @@ def as_utc(time: object) -> pd.Timestamp:
     return stamp.tz_convert("UTC").tz_localize(None) if stamp.tzinfo is not None else stamp
 
 
+def moment(time: object) -> pd.Timestamp:
+    """Return a time at which something is asked or done, as :func:`as_utc` does.
+
+    Raises
+    ------
+    ValueError
+        If it is missing, or not a time.
+    """
+    stamp = as_utc(time)
+    if stamp is pd.NaT:
+        raise ValueError(
+            f"The time is missing ({time}): name one, such as pd.Timestamp.now('UTC')."
+        )
+    return stamp
+
+
 def read_articles(frame: pd.DataFrame) -> list[Article]:
     """Turn a frame into articles and refuse what an index must not hold.
 

@@ -85,6 +85,24 @@ def query_vectors(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
     return getattr(embedder, "encode_queries", embedder.encode)(texts)
 
 
+class EmbedderDown(RuntimeError):
+    """The embedder gave no vector for a question."""
+
+
+def query_vector(embedder: Embedder, text: str) -> np.ndarray:
+    """Return the vector of a question, shape (dimensions,).
+
+    Raises
+    ------
+    EmbedderDown
+        If the embedder cannot be reached, fails, or gives no unit vector of its length.
+    """
+    try:
+        return check_vectors(embedder.encode([text]), 1, embedder.dimensions)[0]
+    except (OSError, RuntimeError, ValueError) as error:
+        raise EmbedderDown(f"{embedder.name} gave no vector: {error}") from error
+
+
 # Models ------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ from casebook.retrieval.text import ANALYSERS
 
 #: "No end" among the times, which are stored as nanoseconds since 1970.
 FOREVER = np.iinfo(np.int64).max
-FORMAT = 2
+FORMAT = 3
 #: Columns of the tables whose rows have a checksum.
 _CHECKED = {"chunks": "heading, first, last, terms, hash", "vectors": "hash, vector"}
 
@@ -99,6 +99,11 @@ def crc(*values: object) -> int:
     return zlib.crc32(flat)
 
 
+def seal_of(meta: Mapping[str, str]) -> str:
+    """Return the checksum of what an index says of itself."""
+    return str(crc(*(f"{k}={v}" for k, v in sorted(meta.items()) if k != "seal")))
+
+
 class Rows:
     """The part of an index that writes rows and compares them with their checksums."""
 
@@ -110,8 +115,18 @@ class Rows:
     def _next(self) -> int:
         """Count the generation up and return it."""
         (old,) = self._db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
-        self._db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", (str(int(old) + 1),))
+        self._say(generation=int(old) + 1)
         return int(old) + 1
+
+    def _say(self, **values: object) -> None:
+        """Write what the index says of itself, with its checksum, in one statement."""
+        said = {name: str(value) for name, value in values.items()}
+        meta = dict(self._db.execute("SELECT key, value FROM meta")) | said
+        rows = [*said.items(), ("seal", seal_of(meta))]
+        places = ", ".join(["(?, ?)"] * len(rows))
+        self._db.execute(
+            f"INSERT OR REPLACE INTO meta VALUES {places}", [v for row in rows for v in row]
+        )
 
     def _put(self, articles: Sequence[Article]) -> Changes:
         """Write versions of articles, inside a transaction."""

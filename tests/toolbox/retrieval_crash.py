@@ -77,11 +77,18 @@ def fresh(base: Path, copy: Path) -> Path:
 
 
 def changed(what: str, planted: bool, path: Path, passed: Passed) -> None:
-    """Make a change that passes a point at each SQL statement."""
+    """Make a change that passes a point at each SQL statement up to its commit."""
+    committed = []
+
+    def trace(statement: str) -> None:
+        if not committed:
+            passed("statement")
+        committed.extend(["yes"] * (statement == "COMMIT" and not planted))
+
     if planted:  # in the forked process, which ends with the change
         Index._transaction = no_transaction
     with Index.open(path, Hashed(16)) as index:
-        index._db.set_trace_callback(lambda _: passed("statement"))
+        index._db.set_trace_callback(trace)
         change(index, what)
         index._db.set_trace_callback(None)
 

@@ -18,9 +18,9 @@ import retrieval_crash
 from pace import patience
 from retrieval_crash import articles
 
-from casebook.retrieval import rows, view
+from casebook.retrieval import opened, rows, view
 from casebook.retrieval.chunks import Chunker
-from casebook.retrieval.dense import Hashed
+from casebook.retrieval.dense import EmbedderDown, Hashed
 from casebook.retrieval.index import Index, IndexFault
 from casebook.retrieval.lexical import BM25
 from casebook.retrieval.view import View
@@ -546,7 +546,13 @@ def test_without_the_check_flipped_vectors_are_answered_from(path):
         Index.open(path, Hashed(16))
 
 
-@pytest.mark.parametrize("what", ["chunker = 'words'", "analyser = 'x'", "epoch = 'one'"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        *("chunker = 'words'", "chunker = 'headings/300/0'", "analyser = 'x'", "epoch = 'one'"),
+        *("generation = '9'", "embedder = 'x'"),
+    ],
+)
 def test_an_index_that_does_not_say_how_it_was_built_is_refused(path, what):
     Index.build(path, articles("a")).close()
     key, _, value = what.partition(" = ")
@@ -558,17 +564,182 @@ def test_an_index_that_does_not_say_how_it_was_built_is_refused(path, what):
         Index.open(path)
 
 
+def words_of(index: Index) -> set[str]:
+    """Return which texts an index answers from."""
+    found = index.search("fee", 50, LATER, how="lexical")
+    return {word for p in found for word in ("alpha", "bravo", "charlie") if word in p.text}
+
+
 def test_a_file_that_may_not_be_written_is_read(path):
-    with Index.build(path, articles("a")) as index:
+    with Index.build(path, articles("alpha")) as index:
         before = index.search("fee", 5, LATER)
     with Index.open(path, read_only=True) as index:
         assert index.search("fee", 5, LATER) == before
+        for write in (lambda: index.update(articles("b")), lambda: index.delete(["a0"])):
+            with pytest.raises(IndexFault, match="opened to be read only"):
+                write()
         with pytest.raises(IndexFault, match="opened to be read only"):
-            index.update(articles("b"))
+            index.purge("2030-01-01")
     log = path.with_name(path.name + "-wal")
     log.write_bytes(b"x")
     with pytest.raises(IndexFault, match=r"last changes stand in .*-wal"):
         Index.open(path, read_only=True)
+
+
+@pytest.mark.parametrize("writer_is_there", [True, False])
+def test_who_may_not_write_sees_every_update(path, writer_is_there):
+    writer = Index.build(path, articles("alpha"), Hashed(16))
+    if not writer_is_there:
+        writer.close()
+    with Index.open(path, Hashed(16), read_only=True) as reader:
+        assert words_of(reader) == {"alpha"}
+        for word, version in (("bravo", 2), ("charlie", 3)):
+            if not writer_is_there:
+                writer = Index.open(path, Hashed(16))
+            writer.update(articles(word, version=version))
+            assert words_of(reader) == {word}
+            if not writer_is_there:
+                writer.close()
+            assert words_of(reader) == {word} and version in set(reader.articles()["version"])
+        if not writer_is_there:
+            writer = Index.open(path, Hashed(16))
+        writer.delete(["a0"])
+        writer.close()
+        assert "a0" not in set(reader.articles()["article_id"]) and reader.check() == []
+
+
+def test_a_reader_that_never_looks_again_is_stale(path, monkeypatch):
+    monkeypatch.setattr(opened.Opened, "_look_again", lambda self: None)
+    with pytest.raises((AssertionError, IndexFault)):
+        test_who_may_not_write_sees_every_update(path, False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+@pytest.mark.parametrize("folder_mode", [0o755, 0o777])
+def test_another_user_without_the_right_to_write_sees_every_update(path, folder_mode):
+    for folder in (path.parent, *path.parent.parents[:2]):
+        folder.chmod(folder_mode)
+    writer = Index.build(path, articles("alpha"), Hashed(16))
+    for name in ("", "-wal", "-shm"):
+        path.with_name(path.name + name).chmod(0o444)
+    asked, told = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setuid(65534)
+            with Index.open(path, Hashed(16)) as reader:
+                for _ in range(3):
+                    os.write(told[1], " ".join(sorted(words_of(reader))).ljust(9).encode())
+                    os.read(asked[0], 1)
+        except BaseException as error:
+            os.write(told[1], repr(error)[:9].ljust(9).encode())
+        finally:
+            os._exit(0)
+    seen = [os.read(told[0], 9).decode().strip()]
+    writer.update(articles("bravo", version=2))
+    os.write(asked[1], b"1")
+    seen.append(os.read(told[0], 9).decode().strip())
+    writer.update(articles("charlie", version=3))
+    writer.close()
+    os.write(asked[1], b"1")
+    seen.append(os.read(told[0], 9).decode().strip())
+    os.write(asked[1], b"1")
+    os.waitpid(child, 0)
+    assert seen == ["alpha", "bravo", "charlie"]
+
+
+def test_a_file_in_the_place_of_another_is_opened_anew(path, tmp_path):
+    new = tmp_path / "new.db"
+    with Index.build(path, articles("alpha"), Hashed(16)) as index:
+        Index.build(new, articles("bravo"), Hashed(16)).close()
+        path.unlink()
+        with pytest.raises(IndexFault, match="is gone"):
+            index.search("fee")
+        new.rename(path)
+        assert words_of(index) == {"bravo"}
+        assert index.update(articles("charlie", version=2)).added == 6
+        Index.build(new, articles("alpha"), Hashed(16)).close()
+        whole = new.read_bytes()
+        path.unlink()
+        path.write_bytes(whole[: len(whole) // 2])
+        for _ in range(2):  # refused for good, not once
+            with pytest.raises(IndexFault, match=r"holds no index|damaged"):
+                index.search("fee")
+
+
+def test_a_change_whose_log_is_lost_is_missed(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(opened, "WAIT", 0.05)
+    with Index.build(path, articles("alpha")) as index:
+        busy = sqlite3.connect(path, isolation_level=None)
+        busy.execute("BEGIN")
+        assert busy.execute("SELECT count(*) FROM articles").fetchone() == (6,)
+        index.update(articles("bravo", version=2))  # the log cannot be folded while it is read
+        left = {end: index.beside(end).read_bytes() for end in ("", "-wal", "-state")}
+        busy.close()
+    flipped = left["-wal"][:200] + bytes([left["-wal"][200] ^ 4]) + left["-wal"][201:]
+    for n, (log, note) in enumerate([("whole", 1), (None, 1), (flipped, 1), (None, 0)]):
+        copy = tmp_path / f"copy{n}.db"
+        copy.write_bytes(left[""])
+        if log:
+            (tmp_path / f"copy{n}.db-wal").write_bytes(left["-wal"] if log == "whole" else log)
+        if note:
+            (tmp_path / f"copy{n}.db-state").write_bytes(left["-state"])
+        if log == "whole" or not note:  # planted: without the note the old is taken for the last
+            with Index.open(copy) as index:
+                assert words_of(index) == ({"bravo"} if log else {"alpha"})
+        else:
+            with pytest.raises(IndexFault, match="older than its last change"):
+                Index.open(copy)
+
+
+@pytest.mark.parametrize("note", ["", "\0\xff", "a b", "a 1 1000000000000000000000", "a one two"])
+def test_a_note_that_says_nothing_is_passed_over(path, note):
+    Index.build(path, articles("alpha")).close()
+    path.with_name(path.name + "-state").write_text(note, "utf8")
+    with Index.open(path) as index:
+        assert words_of(index) == {"alpha"}
+
+
+def test_an_update_is_in_the_file_itself(path):
+    with Index.build(path, articles("alpha")) as index:
+        index.update(articles("bravo", version=2))
+        assert index.beside("-wal").stat().st_size == 0 and b"bravo" in path.read_bytes()
+
+
+@pytest.mark.parametrize("missing", [None, pd.NaT, np.datetime64("NaT"), ""])
+def test_a_missing_time_is_refused_and_nothing_is_removed(path, missing):
+    with Index.build(path, articles("alpha")) as index:
+        with pytest.raises(ValueError, match="time is missing"):
+            index.purge(missing)
+        assert index.size()["articles"] == 6
+        if missing is not None:  # that is now
+            with pytest.raises(ValueError, match="time is missing"):
+                index.search("fee", at=missing)
+
+
+class Down(Hashed):
+    """An embedder that reads articles and gives no vector for questions."""
+
+    def __init__(self, what: object = None) -> None:
+        super().__init__(16)
+        self.what = what
+
+    def encode(self, texts):
+        if isinstance(self.what, Exception):
+            raise self.what
+        found = super().encode(texts)
+        return found if self.what is None else np.full_like(found[:, : self.what], np.nan)
+
+
+@pytest.mark.parametrize(
+    "what", [ConnectionError("gone"), TimeoutError("slow"), RuntimeError("memory"), 16, 3]
+)
+def test_an_embedder_that_gives_no_vector_is_named(path, what):
+    with Index.build(path, articles("alpha"), Down()) as index:
+        index.embedder.what = what
+        with pytest.raises(EmbedderDown, match="hashed-16 gave no vector"):
+            index.search("fee", at=LATER)
+        assert words_of(index) == {"alpha"}
 
 
 def test_what_was_deleted_is_not_left_in_the_file(path):
