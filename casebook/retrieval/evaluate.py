@@ -18,7 +18,7 @@ METRICS = ("ndcg", "recall", "mrr", "precision")
 
 
 def check_run(run: pd.DataFrame) -> None:
-    """Refuse a run that repeats a document or a rank within a query.
+    """Refuse a run that repeats a document or a rank within a query, or has a rank that is none.
 
     Raises
     ------
@@ -31,8 +31,9 @@ def check_run(run: pd.DataFrame) -> None:
             raise ValueError(
                 f"{n} rows of the run repeat a {column} within their query: they count twice."
             )
-    if len(run) and run["rank"].min() < 1:
-        raise ValueError("Ranks start at 1.")
+    rank = pd.to_numeric(run["rank"])
+    if not ((rank >= 1) & (rank % 1 == 0)).all():
+        raise ValueError("Ranks start at 1 and are whole numbers.")
 
 
 def per_query(run: pd.DataFrame, judgements: pd.DataFrame, k: int = 10) -> pd.DataFrame:

@@ -69,6 +69,8 @@ class Changes:
         Passages that were written.
     embedded : int
         Texts that were embedded; the others' vectors were there.
+    never : int
+        Versions written that are in force at no time: a higher one began before them.
     """
 
     added: int = 0
@@ -77,6 +79,7 @@ class Changes:
     unchanged: int = 0
     chunks: int = 0
     embedded: int = 0
+    never: int = 0
 
 
 def nanoseconds(time: pd.Timestamp) -> int:
@@ -138,6 +141,7 @@ class Rows:
         if not changed:
             return Changes(unchanged=unchanged)
         generation = self._next()
+        (last,) = self._db.execute("SELECT coalesce(max(id), 0) FROM articles").fetchone()
         replaced = [there[a.key][0] for a in changed if there[a.key] is not None]
         self._remove_rows(replaced, generation)
         chunks = [chunk for article in changed for chunk in self._insert(article, generation)]
@@ -145,9 +149,12 @@ class Rows:
         self._sweep()
         for article_id, language in {(a.article_id, a.language) for a in changed}:
             self._set_ends(article_id, language, generation)
-        return Changes(
-            len(changed) - len(replaced), len(replaced), 0, unchanged, len(chunks), embedded
-        )
+        (never,) = self._db.execute(
+            "SELECT count(*) FROM articles WHERE changed = ? AND ends <= begins AND id > ?",
+            (generation, last),
+        ).fetchone()
+        counts = len(changed) - len(replaced), len(replaced), 0, unchanged, len(chunks)
+        return Changes(*counts, embedded, never)
 
     def _stored(self, article: Article) -> tuple[int, str] | None:
         return self._db.execute(
