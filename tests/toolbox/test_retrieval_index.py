@@ -182,6 +182,13 @@ def test_a_new_version_takes_over_at_its_hour(path):
     assert list(texts.values()) == [{False}, {True}, {False}]
 
 
+def test_a_version_that_is_never_in_force_is_counted(path):
+    with Index.build(path, articles("alpha", 2, version=2)) as index:
+        late = articles("bravo", 2).assign(valid_from=pd.Timestamp("2026-05-01"))
+        assert index.update(late).never == 2 and words_of(index) == {"alpha"}
+        assert index.update(articles("charlie", 2, version=3)).never == 0
+
+
 def test_purge_removes_what_has_ended_and_brings_nothing_back(path):
     with Index.build(path, articles("old"), Hashed(16)) as index:
         brief = articles("brief", version=5).assign(valid_to=START + 20 * DAY)

@@ -26,7 +26,14 @@ from casebook.retrieval.dense import (
     unpack,
     vector_frame,
 )
-from casebook.retrieval.evaluate import compare, first_ranks, paired_bootstrap, per_query, rescues
+from casebook.retrieval.evaluate import (
+    check_run,
+    compare,
+    first_ranks,
+    paired_bootstrap,
+    per_query,
+    rescues,
+)
 from casebook.retrieval.fusion import (
     normalised,
     reciprocal_rank_fusion,
@@ -451,3 +458,30 @@ def test_rerankers_refuse_what_cannot_work():
     for call in (lambda m: m.rerank(pairs), lambda m: m.gains()):
         with pytest.raises(RuntimeError, match="call fit first"):
             call(Reranker(["overlap"]))
+
+
+@pytest.mark.parametrize("rank", [np.nan, 0, 1.5, -1, np.inf])
+def test_a_rank_that_is_none_is_refused(rank):
+    run = ranking(q="ab").astype({"rank": float})
+    run.loc[1, "rank"] = rank
+    with pytest.raises(ValueError, match="whole numbers"):
+        check_run(run)
+
+
+@pytest.mark.parametrize("k", [-1, -61, np.nan])
+def test_reciprocal_ranks_divide_by_something(k):
+    with pytest.raises(ValueError, match="below 0"):
+        reciprocal_rank_fusion([ranking(q="ab"), ranking(q="bc")], k=k)
+
+
+def test_a_cache_refuses_vectors_that_are_none():
+    frame = vector_frame(["a", "b"], Hashed(64))
+    for wrong in (np.nan, 0.0, np.inf):
+        with pytest.raises(ValueError, match="not of length 1"):
+            Cached(frame.assign(scale=[wrong, *frame["scale"][1:]]), "hashed-64")
+    with pytest.raises(ValueError, match="not of length 1"):
+        Cached(frame.assign(codes=[bytes(64), frame["codes"][1]]), "hashed-64")
+    other = frame.head(1).assign(codes=[frame["codes"][1]])
+    with pytest.raises(ValueError, match="two vectors for one text"):
+        Cached(pd.concat([frame, other]), "hashed-64")
+    assert "a" in Cached(pd.concat([frame, frame]), "hashed-64")  # the same one twice is one

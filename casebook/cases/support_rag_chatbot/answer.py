@@ -286,6 +286,7 @@ _SAYS = {
     "a code": "has a code that is not cited",
     "an address": "has an address that is not cited",
     "a negation": "negates otherwise",
+    "a language": "is in a language whose negations are not known",
 }
 
 

@@ -343,17 +343,19 @@ def compared(person: float = ANSWER_FROM, titles: float = ANSWER_FROM_TITLES) ->
         ["refused_right", policies.TRACK, "right"],
         policies.HUMAN,
     )
-    found, about = titles_of(rows["shown"]), world.knowledge_base().set_index("article_id")["topic"]
+    found, eager = titles_of(rows["shown"]), policies.bot_kinds(rows, 0.0, REFUSE_FROM)
+    about = world.knowledge_base().set_index("article_id")["topic"]
     topics = own_content().plan["topics"]
     cited = rows["article_id"].map(about.groupby(level=0).first())
     cuts = [ANSWER_FROM_INTENT[topics[t]["intent"]] if isinstance(t, str) else 1 for t in cited]
     words = titles_of(ev.first_titles(rows, lab().signals, SYSTEMS["words"]))
     bots = {
-        EAGER: policies.bot_kinds(rows, 0.0, REFUSE_FROM),
+        EAGER: eager,
         CAREFUL: policies.bot_kinds(rows, person, REFUSE_FROM),
         INTENT: policies.bot_kinds(rows, cuts, REFUSE_FROM, "titles"),
         TITLES: policies.bot_kinds(rows, titles, REFUSE_FROM, "titles"),
         SIMPLE: policies.bot_kinds(rows, 1.01, 1.01),
+        "this reader, knows its misses": eager.where(eager.isin(ev.RIGHT), found),
         "perfect reader, knows its misses": found.replace(READ),
         "perfect reader": found.replace(READ | {"titles_wrong": "wrong"}),
         "reader always wrong": found.replace(dict.fromkeys([*READ, "titles_wrong"], "wrong")),

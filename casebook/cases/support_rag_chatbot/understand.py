@@ -79,12 +79,16 @@ def entities(text: str) -> list[Entity]:
     return sorted(found, key=lambda entity: entity.start)
 
 
+_SOMEBODY = r"(?:human|person|agent|someone|somebody|colleague|representative|operator|adviser)"
 _HUMAN = re.compile(
-    r"(?:talk|speak|connect|put me through)\b.{0,20}(?:human|person|agent|someone|somebody)"
-    r"|real person"
-    r"|(?:mit einem|einen|echten) (?:menschen|mitarbeiter)|(?:hablar|hable"
-    r"|póngame) con (?:una persona|alguien"
-    r"|un agente|un humano)|can somebody look",
+    rf"(?:talk|speak|connect|transfer|put me through|pass me on)\b.{{0,20}}{_SOMEBODY}"
+    r"|real (?:person|human)|can somebody look"
+    rf"|^\W*(?:an? )?{_SOMEBODY}(?: please|, please)?\W*$"
+    r"|(?:mit einem|einen|echten) (?:menschen|mitarbeiter)|mit eine[mr] kolleg(?:en|in)\b"
+    r"|mit einer (?:mitarbeiterin|(?:echten )?person)|verbinden sie mich|verbunden werden"
+    r"|(?:hablar|hable|póngame|páseme|comuníqueme) con (?:una persona|alguien"
+    r"|una? (?:agente|human[oa]|compañer[oa]|colega|emplead[oa]|operador))"
+    r"|^\W*(?:mensch|mitarbeiter|agente|persona|humano)(?:,? (?:bitte|por favor))?\W*$",
     re.IGNORECASE,
 )
 
