@@ -171,6 +171,8 @@ def test_a_budget_that_is_not_kept_is_found():
     ways = {"patient": lambda: lambda *given: track(*given, budget=60.0)}
     assert tracking_drill(n=40, ways=ways)["wait_max"].max() > 6
     assert list(tracking_drill(n=2)["way"].iloc[:3]) == list(WAYS)
+    with pytest.raises(ValueError, match="one at least"):
+        tracking_drill(n=0)
 
 
 def test_what_is_wrong_with_a_sentence():
@@ -190,6 +192,7 @@ def test_what_is_wrong_with_a_sentence():
     assert fault(first, "{phrase}") == "silently old"
     assert fault(last, scan="2026-06-01 00:00") == "invented"
     assert fault(last, depot=" (depot 99)") == "wrong depot"
+    assert fault(last, "It is promised for tomorrow at noon.") == "invented"
     for language, says in SAYS.items():
         spoken = Tracked("timeout", " ".join(says.values()), 0.0, 1)
         assert told_fault(spoken, api, number, at, language) == ""
