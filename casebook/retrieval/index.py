@@ -379,7 +379,7 @@ class Index(Opened):
             keys.
         """
         with self._transaction("DEFERRED"):
-            stamp = self.state()
+            stamp = self._state()
             if self._listed[0] == stamp:
                 return self._listed[1].copy()
             rows = self._db.execute(
@@ -408,12 +408,14 @@ class Index(Opened):
         names = [*ARTICLE, "tags"]
         return pd.DataFrame([[getattr(a, n) for n in names] for a in rows], columns=names)
 
-    def state(self) -> tuple[int, ...]:
+    def state(self) -> tuple[str, ...]:
         """Return what changes with every write: of two equal states the content is the same."""
-        rows = self._db.execute(
-            "SELECT value FROM meta WHERE key IN ('epoch', 'generation') ORDER BY key"
-        )
-        return tuple(int(value) for (value,) in rows)
+        with self._transaction("DEFERRED"):
+            return self._state()
+
+    def _state(self) -> tuple[str, ...]:
+        meta = self._meta()
+        return meta["made"], meta["epoch"], meta["generation"]
 
     def size(self) -> dict[str, int]:
         """Return the numbers of ``articles`` (versions), ``chunks``, ``vectors`` and ``bytes``."""

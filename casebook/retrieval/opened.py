@@ -28,7 +28,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -140,8 +140,10 @@ class Opened(Rows):
         """Note what was committed, and fold the log into the file; a reader may make it wait."""
         meta = self._meta()
         note = f"{meta['made']} {meta['epoch']} {meta['generation']}\n"
-        write_whole(self.beside("-state"), note.encode())
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        # What is committed stays so on a full disk: the log has it, and the next write folds it.
+        with suppress(OSError, sqlite3.OperationalError):
+            write_whole(self.beside("-state"), note.encode())
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _meta(self) -> dict[str, str]:
         try:

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -623,36 +624,40 @@ def test_a_reader_that_never_looks_again_is_stale(path, monkeypatch):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
 @pytest.mark.parametrize("folder_mode", [0o755, 0o777])
-def test_another_user_without_the_right_to_write_sees_every_update(path, folder_mode):
-    for folder in (path.parent, *path.parent.parents[:2]):
-        folder.chmod(folder_mode)
-    writer = Index.build(path, articles("alpha"), Hashed(16))
-    for name in ("", "-wal", "-shm"):
-        path.with_name(path.name + name).chmod(0o444)
-    asked, told = os.pipe(), os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.setuid(65534)
-            with Index.open(path, Hashed(16)) as reader:
-                for _ in range(3):
-                    os.write(told[1], " ".join(sorted(words_of(reader))).ljust(9).encode())
-                    os.read(asked[0], 1)
-        except BaseException as error:
-            os.write(told[1], repr(error)[:9].ljust(9).encode())
-        finally:
-            os._exit(0)
-    seen = [os.read(told[0], 9).decode().strip()]
-    writer.update(articles("bravo", version=2))
-    os.write(asked[1], b"1")
-    seen.append(os.read(told[0], 9).decode().strip())
-    writer.update(articles("charlie", version=3))
-    writer.close()
-    os.write(asked[1], b"1")
-    seen.append(os.read(told[0], 9).decode().strip())
-    os.write(asked[1], b"1")
-    os.waitpid(child, 0)
+def test_another_user_without_the_right_to_write_sees_every_update(folder_mode):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(folder_mode)
+        writer = Index.build(Path(folder) / "i.db", articles("alpha"), Hashed(16))
+        words_of(writer)  # all is imported that the other user may not read
+        for name in ("", "-wal", "-shm"):
+            writer.beside(name).chmod(0o444)
+        asked, told = os.pipe(), os.pipe()
+        if not (child := os.fork()):
+            as_another_user(writer.path, asked[0], told[1])
+        seen = [os.read(told[0], 9).decode().strip()]
+        for version, word in ((2, "bravo"), (3, "charlie")):
+            writer.update(articles(word, version=version))
+            if version == 3:
+                writer.close()
+            os.write(asked[1], b"1")
+            seen.append(os.read(told[0], 9).decode().strip())
+        os.waitpid(child, 0)
     assert seen == ["alpha", "bravo", "charlie"]
+
+
+def as_another_user(path: Path, asked: int, told: int) -> None:
+    """Say what an index answers, three times, as nobody; the process ends."""
+    try:
+        os.setuid(65534)
+        with Index.open(path, Hashed(16)) as reader:
+            for n in range(3):
+                if n:
+                    os.read(asked, 1)
+                os.write(told, " ".join(sorted(words_of(reader))).ljust(9).encode())
+    except BaseException as error:
+        os.write(told, repr(error)[:9].ljust(9).encode())
+    finally:
+        os._exit(0)
 
 
 def test_a_file_in_the_place_of_another_is_opened_anew(path, tmp_path):
