@@ -37,6 +37,12 @@ def articles(word: str, n: int = 6, version: int = 1) -> pd.DataFrame:
     )
 
 
+def words_of(index: Index) -> set[str]:
+    """Return which texts an index answers from."""
+    found = index.search("fee", 50, "2026-06-01", how="lexical")
+    return {word for p in found for word in ("alpha", "bravo", "charlie") if word in p.text}
+
+
 def content(path: Path) -> str:
     """Return all that an index holds, without the numbers of its rows and of its generation."""
     with Index.open(path, verify=False) as index:
