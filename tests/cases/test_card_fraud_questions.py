@@ -95,7 +95,7 @@ def test_the_numbers_of_the_success_line_agree():
 
 def test_the_interval_holds_the_truth_as_often_as_it_says():
     """The narrow interval over 4,000 draws of the hold-back; the same without √ covers less."""
-    truth = questions.quarter(truth=True)
+    truth = exercise_data.quarter(truth=True)
     blocked, fraud = truth["advised"] == "block", truth["fraud"] == 1
     stopped, missed = int((blocked & fraud).sum()), int((~blocked & fraud).sum())
     rng = np.random.default_rng(0)

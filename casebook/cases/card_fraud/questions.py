@@ -5,31 +5,9 @@ What they show is drawn in :mod:`casebook.cases.card_fraud.exercise_data`.
 
 from __future__ import annotations
 
-from casebook.cases.card_fraud.exercise_data import (  # the notebook calls those with a noqa
-    LINES,
-    LOAD,
-    average_precision,  # noqa: F401
-    by_truth,  # noqa: F401
-    candidates,  # noqa: F401
-    colleagues,  # noqa: F401
-    events,  # noqa: F401
-    exercise,
-    facts,  # noqa: F401
-    fit_and_score,  # noqa: F401
-    quarter,  # noqa: F401
-    setting,  # noqa: F401
-    tariff,  # noqa: F401
-    weeks,  # noqa: F401
-)
+from casebook.cases.card_fraud.exercise_data import LINES, LOAD, exercise
 from casebook.cases.card_fraud.questions_of_evidence import q3, q4, q6  # noqa: F401
-from casebook.exercises.asked import (
-    Column,
-    Number,
-    Prediction,
-    Word,
-    parts,
-    written,
-)
+from casebook.exercises.asked import Column, Number, Prediction, Word, parts, written
 
 q1 = exercise.asked(
     1,
@@ -102,9 +80,7 @@ right / 2
   {meet('confirm', 'call', value):.3f} on, and by then a block, which beats a call from
   {meet('call', 'block', value):.3f} on, is cheaper.
 """,
-        confirm_from=Number(1e-4),
-        block_from=Number(1e-4),
-        call_amount=Number(1e-4),
+        **dict.fromkeys(("confirm_from", "block_from", "call_amount"), Number(1e-4)),
     ),
     prediction=Prediction(
         "all_in_turn",

@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 from casebook.cases.card_fraud.exercise_data import exercise
-from casebook.exercises.asked import (
-    Column,
-    Number,
-    Numbers,
-    Prediction,
-    Word,
-    parts,
-    written,
-)
+from casebook.exercises.asked import Column, Number, Numbers, Prediction, Word, parts, written
 
 q3 = exercise.asked(
     3,
@@ -132,9 +124,7 @@ interval = (recall - narrow(recall), recall + narrow(recall))
   From {value[0]:.3f} to {value[1]:.3f} is {100 * half(value):.2f} points on each side: this holds
   the recall, but the evidence says more than that.
 """,
-        precision=Number(5e-4),
-        recall=Number(5e-4),
-        amount=Number(5e-4),
+        **dict.fromkeys(("precision", "recall", "amount"), Number(5e-4)),
         interval=Numbers((2,), 1e-3),
     ),
     prediction=Prediction(
@@ -160,13 +150,7 @@ interval = (recall - narrow(recall), recall + narrow(recall))
 )
 
 #: The features of question 4, of which one leaks.
-PROPOSED = (
-    "spent_24h",
-    "terminal_age",
-    "amount_record",
-    "terminal_fraud_rate_7d",
-    "device_frauds",
-)
+PROPOSED = ("spent_24h", "terminal_age", "amount_record", "terminal_fraud_rate_7d", "device_frauds")
 
 q4 = exercise.asked(
     4,
