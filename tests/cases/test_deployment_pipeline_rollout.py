@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import httpx
 import numpy as np
 import pandas as pd
 import pytest
 
 from casebook.cases.deployment_pipeline import canary, measured, rollout
-from casebook.cases.deployment_pipeline.measured import FIVE, SHADOW, Drill
+from casebook.cases.deployment_pipeline.measured import FIVE, Drill
 from casebook.cases.deployment_pipeline.registry import GATES, PromotionRefused, Registry
 from casebook.cases.deployment_pipeline.rollout import STAGES, Usual, verdict
 from casebook.recorded import dag
 from casebook.serving import rollout as serving
 from casebook.serving.app import Problem
-from casebook.serving.load import Server
-from casebook.serving.rollout import Found, Pace, wait_ready
+from casebook.serving.rollout import Found, Pace
 from casebook.serving.router import Router
 from casebook.serving.traffic import Traffic
 
@@ -126,19 +125,19 @@ def test_page_canary_and_rollout_have_one_level_one_sample_and_one_power():
     counts = canary.Counts(4_000, 16, 76_000, 76)
     ours = verdict(seen(arm(4_000, 16), arm(76_000, 76)), CANARY)
     assert bool(ours.why) == (canary.decide(counts).action == "rollback")
-    found = stopped(2 * canary.BASE, CANARY, 250, 4)
+    found = stopped(2 * canary.BASE, CANARY, 120, 4)
     assert 0.72 < found < 0.88  # .52 with a tenth of the level
     assert stopped(10 * canary.BASE, CANARY, 20, 5) == 1
 
 
 def test_a_version_that_is_alike_is_seldom_rolled_back_however_often_one_looks():
     assert rollout.level() == pytest.approx(0.065)
-    assert stopped(canary.BASE, CANARY, 200, 1) <= 0.07
-    others = [stopped(0.03, one, 60, i, base=0.03) for i, one in enumerate(STAGES[:4]) if i != 1]
-    assert max(others) <= 1 / 60
+    assert stopped(canary.BASE, CANARY, 120, 1) <= 0.07
+    others = [stopped(0.03, one, 30, i, base=0.03) for i, one in enumerate(STAGES[:4]) if i != 1]
+    assert max(others) == 0
 
 
-def looked(draws, runs=200):
+def looked(draws, runs):
     """Return how often one of many looks at what has been seen so far rolls back."""
     return np.mean([any(verdict(*one).why for one in draws(i)) for i in range(runs)])
 
@@ -157,8 +156,7 @@ def test_the_level_counts_scores_and_pairs_of_a_sound_version_at_all_looks():
         for n in range(100, 2_001, 100):
             yield seen(arm(n, scores=now[:n]), arm(19 * n)), CANARY, usual
 
-    assert looked(in_shadow) <= 1 / 200
-    assert looked(later, 40) == 0
+    assert looked(in_shadow, 80) == looked(later, 40) == 0
 
 
 @pytest.fixture(scope="module")
@@ -166,45 +164,49 @@ def models(tmp_path_factory):
     return measured.models(tmp_path_factory.mktemp("models"), rounds=10)
 
 
-def test_a_version_that_errs_goes_back_a_good_one_goes_live_and_nobody_notices(models):
+def killing(pod):
+    """Return what kills a pod in the stage of a quarter, and a list of when it did."""
+    began = []
+
+    def on_stage(stage):
+        if stage.name == "rolling 25 %":
+            began.append(time.time())
+            pod.kill()
+
+    return on_stage, began
+
+
+def test_a_good_version_goes_live_a_killed_one_goes_back_and_nobody_notices(models):
     first, second = models
-    bad = {"folder": str(second), "fault": "no number"}
-    with (
-        measured.fleet(first, second, 30_000) as one,
-        Server(measured.POD, bad, patience=measured.START_UP) as broken,
-    ):
-        wait_ready(broken.url, measured.START_UP)
-
-        def breaks(stage):
-            if stage.name == FIVE:
-                httpx.post(f"{broken.url}/break", json={}, trust_env=False)
-
+    with measured.fleet(first, second, 8_000) as one:
         with Traffic(f"{one.router}/score", one.bodies, RPS) as traffic:
-            back = rollout.run(one.router, [broken.url], BRIEF, PACE, breaks)
             gone = rollout.run(one.router, ["http://127.0.0.1:9"], BRIEF, Pace(patience=1))
             live = rollout.run(one.router, [one.new.url], BRIEF, PACE)
-            one.stable.kill()  # it has nothing to do any more
+            kills, began = killing(one.stable)  # it has nothing to do any more, and is rolled out
+            done = rollout.run(one.router, [one.stable.url], BRIEF[2:], PACE, kills)
             traffic.stop()
         rows = traffic.wait()
-    assert back.outcome == gone.outcome == "rolled back"
-    assert "bad answers" in back.why and "'rules'" in back.why
-    assert back.rows["stage"].iloc[-2] != SHADOW
-    assert back.seconds < measured.BACK
+    assert (gone.outcome, live.outcome, live.why) == ("rolled back", "live", "")
     assert "was not ready within 1 s" in gone.why
-    assert (live.outcome, live.why) == ("live", "")
     assert list(live.rows["stage"].unique()) == [*(stage.name for stage in BRIEF), "live"]
+    assert (done.outcome, done.rows["stage"].iloc[-2]) == ("rolled back", "rolling 25 %")
+    assert 0 < done.ended - began[0] < measured.BACK
     assert (rows["status"] == 200).all()
-    before, after = rows["sent"] < back.ended - 1, rows["sent"] > live.ended + 0.2
-    assert first.name in {*rows.loc[before, "version"]}
-    assert {*rows.loc[after, "version"]} <= {second.name}
+    sent = rows["sent"]
+    for when, name in (
+        (sent < gone.ended, first.name),
+        ((sent > live.ended + 0.2) & (sent < began[0] - 2), second.name),
+        (sent > done.ended + 0.2, second.name),
+    ):
+        assert {*rows.loc[when, "version"]} <= {name}
+    assert {first.name, second.name} <= {*rows["version"]}
 
 
-def test_a_version_that_is_killed_goes_back_and_no_request_fails(models):
-    stages = BRIEF[2:]
-    done, rows, began = measured.drill(Drill("killed", "rolling 25 %"), *models, stages, RPS, PACE)
+def test_a_version_that_errs_goes_back_and_no_request_fails(models):
+    done, rows, began = measured.drill(Drill("no number", FIVE), *models, BRIEF[1:], RPS, PACE)
     assert done.outcome == "rolled back"
-    assert done.rows["stage"].iloc[-2] == "rolling 25 %"
-    assert 0 < done.ended - began < measured.BACK
+    assert "bad answers" in done.why and "'rules'" in done.why
+    assert done.seconds < measured.BACK and 0 < done.ended - began < measured.BACK
     assert (rows["status"] == 200).all()
     late = rows["sent"] > done.ended + 0.2
     assert {*rows.loc[late, "version"]} <= {models[0].name}
