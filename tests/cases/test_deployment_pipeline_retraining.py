@@ -29,7 +29,7 @@ def euros(here: Shop, policy: str, first: int = 0) -> float:
 
 
 def test_a_candidate_is_made_of_what_is_known_that_morning():
-    here = shop()
+    here = shop(days=57)
     day, now = 56, START + pd.Timedelta(days=56)
     year = here.year
     later = year.labels["known_at"] >= now

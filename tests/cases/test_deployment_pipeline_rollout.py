@@ -11,10 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pandas as pd
 import pytest
+from deployment_pipeline_shared import empty
 
 from casebook.cases.deployment_pipeline import canary, measured, rollout
 from casebook.cases.deployment_pipeline.measured import FIVE, Drill
-from casebook.cases.deployment_pipeline.registry import GATES, PromotionRefused, Registry
+from casebook.cases.deployment_pipeline.registry import GATES, PromotionRefused
 from casebook.cases.deployment_pipeline.rollout import STAGES, Usual, verdict
 from casebook.recorded import dag
 from casebook.serving import rollout as serving
@@ -269,7 +270,7 @@ QUICK = (LAST._replace(seconds=0, requests=0),)
 def shelf(tmp_path_factory):
     """A registry of versions 1 to 4, whose models are no models."""
     where = tmp_path_factory.mktemp("registry")
-    registry = Registry(where / "registry.db")
+    registry = empty(where / "registry.db")
 
     def writes(i):
         def write(have, out, settings):
