@@ -92,3 +92,66 @@ _HUMAN = re.compile(
 def wants_person(text: str) -> bool:
     """Say whether a customer asks for a person."""
     return bool(_HUMAN.search(text))
+
+
+# What the bot itself says of a person, what customers make of it, and a yes to it.
+_SOMEBODY = (
+    r"(?:colleague|person|human|agent|operator|kolleg(?:en?|in)|mitarbeiter(?:in)?|mensch(?:en)?"
+    r"|jemandem|compañer[oa]|persona|agente|operadora?|alguien|humano)"
+)
+_ALONE = re.compile(
+    rf"\W*(?:(?:an?|eine?[nm]?|una?)\W+)?{_SOMEBODY}(?:\W+(?:please|bitte|por favor|now))?\W*",
+    re.IGNORECASE,
+)
+_PASSED_ON = re.compile(
+    r"\b(?:pass|put|transfer|connect|hand) me (?:on|over|through|to)\b"
+    rf"|\b(?:talk|speak)\b.{{0,20}}\b{_SOMEBODY}\b|\bverbinden? sie mich\b|\bverbunden werden\b"
+    rf"|\bmich (?:bitte )?verbinden\b|\bmit (?:eine[mr] )?{_SOMEBODY} (?:sprechen|reden|verb)"
+    rf"|\b(?:hablar|p[áa]s[ea]me|póngame|comuníqueme) con (?:una? )?{_SOMEBODY}\b",
+    re.IGNORECASE,
+)
+_OFFER = re.compile(
+    r"\b(?:colleague|kolleg\w+|verb[iu]nden?|compañer[oa]|pass me)\b", re.IGNORECASE
+)
+_YES = re.compile(
+    r"\W*(?:(?:oh|yes|yeah|yep|sure|ok|okay|please|do|ja|jawohl|gerne?|bitte|sí|si|vale|claro"
+    r"|por favor)\b\W*){1,4}(?:(?:thanks|thank you|danke|gracias)\W*)?",
+    re.IGNORECASE,
+)
+
+
+def takes_person(text: str, offered: bool = False) -> bool:
+    """Say whether a customer asks for a person in the bot's own words, or says yes to its offer.
+
+    Examples
+    --------
+    >>> takes_person("yes please"), takes_person("yes please", offered=True)
+    (False, True)
+    >>> takes_person("I would rather talk to a colleague")
+    True
+    """
+    if _ALONE.fullmatch(text) or _PASSED_ON.search(text):
+        return True
+    return offered and bool(_YES.fullmatch(text) or (_OFFER.search(text) and "?" not in text))
+
+
+_WHERE = re.compile(r"\b(?:where|any news|status|track\w*|wo|dónde|donde)\b", re.IGNORECASE)
+
+
+def mistyped(text: str) -> str:
+    """Return the number with a slip in it that a turn asks about; empty if there is none.
+
+    Who asks why a number is not taken is answered from the articles: the turn must ask where a
+    parcel is, or hold nothing but the number.
+
+    Examples
+    --------
+    >>> mistyped("where is EC180358040XA?"), mistyped("EC180358040XA is invalid, why?")
+    ('EC180358040XA', '')
+    """
+    found = entities(text)
+    if len(found) != 1 or found[0].kind != "tracking_number_wrong":
+        return ""
+    around = text[: found[0].start] + text[found[0].end :]
+    asked = _WHERE.search(around) or not re.search(r"[^\W_]", around)
+    return found[0].value if asked else ""
