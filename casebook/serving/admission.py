@@ -66,11 +66,12 @@ _WHAT = {
 # What a text must not hold -----------------------------------------------------------
 
 _ADDRESS = re.compile(
-    r"[a-z][a-z0-9+.-]*:/{1,2}[^\s)>\]\"']*|\bhttps?:(?=\S)[^\s)>\]\"']*"  # with a scheme
+    r"[a-z][a-z0-9+.-]*://[^\s)>\]\"']*|\bhttps?:(?=\S)[^\s)>\]\"']*"  # with a scheme
     r"|(?<![\w.,])\d{1,3}(?:\.\d{1,3}){3}(?![\w.,]\d)[^\s)>\]\"']*"
     r"|\bwww\.[^\s)>\]\"']+"
     r"|(?<![\w:/])//[^\s)>\]\"']+"  # without one, as the page's
     r"|\b(?:javascript|vbscript|data|file|mailto):(?=\S)[^\s)>\]\"']*"
+    r"|(?<![\w@.-])(?:[\w-]+\.)+[a-z]{2,}/(?=\w)[^\s)>\]\"']*"  # with a page behind it
     r"|(?<![\w@.-])(?:[\w-]+\.)+(?:com|net|org|info|biz|io|eu|de|es|at|ch|uk|co|app|dev|link|click"
     r"|shop|site|top|xyz|ru|cn)\b(?![.-]?\w*@)[^\s)>\]\"']*",
     re.IGNORECASE,
@@ -260,7 +261,8 @@ class Admission:
 
     def _said(self, rows: pd.DataFrame) -> pd.Series:
         """Return all texts of each article, empty where there is none."""
-        return rows[self.texts].fillna("").astype(str).agg("\n".join, axis=1)
+        texts = rows[self.texts].fillna("").astype(str).itertuples(index=False, name=None)
+        return pd.Series(map("\n".join, texts), rows.index, object)
 
     def schema(self, no_text: Collection[int] = ()) -> pa.DataFrameSchema:
         """Return the contract as a pandera schema; its checks are named as in :data:`REMEDY`.

@@ -356,13 +356,13 @@ class Chatbot:
         """Write a record; one that is not clean says so, holds no text, and returns False."""
         if self.log is None:
             return True
-        shared = {"route": turn.route, "why": turn.why}
-        shared["model"] = turn.answer.model if turn.answer else ""
+        record = {"turn": text, "route": turn.route, "why": turn.why, "said": turn.text}
+        record["citations"] = [str(c) for c in turn.citations]
+        record["model"] = turn.answer.model if turn.answer else ""
         try:
-            cited = [str(c) for c in turn.citations]
-            self.log(turn=text, said=turn.text, citations=cited, **shared)
+            self.log(**record)
         except Leak as error:
-            self.log(leak=str(error), **shared)
+            self.log(**{name: record[name] for name in ("route", "why", "model")}, leak=str(error))
             return False
         return True
 

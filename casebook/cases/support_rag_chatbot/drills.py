@@ -218,12 +218,11 @@ def personal_data_drill(
     counts: dict[str, Counter[str]] = {kind: Counter() for kind in PII}
     for question in questions[questions["id"].isin(by_question)].itertuples():
         model, lines = Recorded(), []
-        state, stopped = State(), False
+        state = State()
         spied = _like(bot, model, log=MaskedLog(lines.append))
         for said in question.turns:
-            state, turn = spied.reply(state, said, at, question.language)
-            stopped |= turn.why == LEAK
-        stopped |= any('"leak": ' in line for line in lines)
+            state, _ = spied.reply(state, said, at, question.language)
+        stopped = any('"leak": ' in line or LEAK in line for line in lines)
         sent = [message.content for request in model.requests for message in request.messages]
         ours = "\n".join(map(_ours, model.requests))
         places = {
