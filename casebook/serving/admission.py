@@ -7,7 +7,7 @@ worded anew gets through: masks, citations and the check of answers stand behind
 
 Examples
 --------
->>> foreign_link("See help.shop.example/1 or evil.example/2.", hosts=["shop.example"])
+>>> foreign_link("See help.shop.example/1 or evil.example.", hosts=["shop.example"])
 ''
 >>> foreign_link("See https://evil.example/2.", hosts=["shop.example"])
 'https://evil.example/2'
@@ -137,8 +137,8 @@ def foreign_link(text: str, hosts: Collection[str] = ()) -> str:
     Parameters
     ----------
     text : str
-        An address without a scheme is known by its ending, of which there are more than the
-        pattern lists.
+        An address without a scheme is known by the page behind it, or by its ending, of which
+        there are more than the pattern lists.
     hosts : collection of str
     """
     addresses = (match[0].rstrip(".,;:!?") for match in _ADDRESS.finditer(text))

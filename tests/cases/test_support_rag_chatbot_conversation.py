@@ -287,10 +287,11 @@ def test_a_person_who_is_offered_can_be_had(parts, offer, language):
 
 def test_the_bots_own_words_are_heard_and_no_question_is_taken_for_them():
     assert all(takes_person(text) for text in ASKS)
-    assert not any(
-        map(takes_person, ("yes please", "My colleague sent it", "Sind Kosten verbunden?"))
-    )
-    assert not takes_person("Is that connected to costs, colleague?", offered=True)
+    others = ["yes please", "My colleague sent it", "He did not hand me over the parcel"]
+    assert not any(map(takes_person, [*others, "Sind Kosten verbunden?"]))
+    done = ("ok, thanks", "vale, gracias", "no", "No colleague", "Sind damit Kosten verbunden?")
+    assert not any(takes_person(text, offered=True) for text in (*done, "A colleague, why?"))
+    assert all(takes_person(text, offered=True) for text in ("ok", "ok yes", "Oh, bitte, danke!"))
     turns = [text for turns in world.questions()["turns"] for text in turns]
     # The policies' tables route by `wants_person` alone.
     assert [text for text in turns if takes_person(text) and not wants_person(text)] == []

@@ -104,18 +104,20 @@ _ALONE = re.compile(
     re.IGNORECASE,
 )
 _PASSED_ON = re.compile(
-    r"\b(?:pass|put|transfer|connect|hand) me (?:on|over|through|to)\b"
+    r"\b(?:pass me on|put me through|(?:transfer|connect) me|hand me over to)\b"
     rf"|\b(?:talk|speak)\b.{{0,20}}\b{_SOMEBODY}\b|\bverbinden? sie mich\b|\bverbunden werden\b"
     rf"|\bmich (?:bitte )?verbinden\b|\bmit (?:eine[mr] )?{_SOMEBODY} (?:sprechen|reden|verb)"
     rf"|\b(?:hablar|p[áa]s[ea]me|póngame|comuníqueme) con (?:una? )?{_SOMEBODY}\b",
     re.IGNORECASE,
 )
 _OFFER = re.compile(
-    r"\b(?:colleague|kolleg\w+|verb[iu]nden?|compañer[oa]|pass me)\b", re.IGNORECASE
+    r"(?!\W*(?:no|nein|nope)\b)[^?]*\b(?:colleague|kolleg\w+|verb[iu]nden?|compañer[oa])\b[^?]*",
+    re.IGNORECASE,
 )
-_YES = re.compile(
-    r"\W*(?:(?:oh|yes|yeah|yep|sure|ok|okay|please|do|ja|jawohl|gerne?|bitte|sí|si|vale|claro"
-    r"|por favor)\b\W*){1,4}(?:(?:thanks|thank you|danke|gracias)\W*)?",
+_SURE = r"(?:oh|yes|yeah|yep|sure|please|do|ja|jawohl|gerne?|bitte|sí|si|claro|por favor)"
+_YES = re.compile(  # "ok, thanks" is none: it ends a conversation
+    rf"\W*(?:(?:ok|okay|vale)\b\W*)?(?:{_SURE}\b\W*){{1,4}}(?:(?:thanks|danke|gracias)\W*)?"
+    r"|\W*(?:ok|okay|vale)\W*",
     re.IGNORECASE,
 )
 
@@ -132,7 +134,7 @@ def takes_person(text: str, offered: bool = False) -> bool:
     """
     if _ALONE.fullmatch(text) or _PASSED_ON.search(text):
         return True
-    return offered and bool(_YES.fullmatch(text) or (_OFFER.search(text) and "?" not in text))
+    return offered and bool(_YES.fullmatch(text) or _OFFER.fullmatch(text))
 
 
 _WHERE = re.compile(r"\b(?:where|any news|status|track\w*|wo|dónde|donde)\b", re.IGNORECASE)
