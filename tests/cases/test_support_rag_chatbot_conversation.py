@@ -240,6 +240,14 @@ def test_what_nobody_sees_hides_nothing(parts, unseen):
     assert readable(f"a{unseen}b\x07c") == "ab c"
 
 
+def test_what_is_seen_stays():
+    """The vectors of the questions are those of their texts: a picture is not taken apart."""
+    turns = [text for turns in world.questions()["turns"] for text in turns]
+    assert sum("\ufe0f" in text for text in turns) > 5
+    changed = [text for text in turns if readable(text) != text.strip()]
+    assert all("\u200d" in text for text in changed) and len(changed) == 1
+
+
 # A person who was offered
 
 YES = {

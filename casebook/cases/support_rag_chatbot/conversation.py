@@ -57,8 +57,6 @@ def query_of(text: str, language: str) -> Query:
     return Query(text, language, named[-1] if named else "")
 
 
-# How sure ----------------------------------------------------------------------------
-
 #: What the probabilities are made of: the answer's evidence and the question's words.
 HEAD = (*EVIDENCE, *SCOPE)
 
@@ -154,9 +152,11 @@ _ANEW = re.compile(
     r"|\bandere frage|\bneue frage|\bwas anderes\b|\botra (?:pregunta|cosa|consulta)\b",
     re.IGNORECASE,
 )
-#: Besides Unicode's format characters: fillers, and what only changes the letter before it.
+#: Besides Unicode's format characters: fillers, and selectors that do not belong to a picture.
 _UNSEEN = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0]"
+    "|(?<![\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f1e6-\U0001faff])"
+    "[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 )
 
 
@@ -242,7 +242,7 @@ _WHERE = re.compile(
     r"|wo (?:ist|bleibt|steckt|sind)|was ist mit|dónde|donde|por dónde)\b",
     re.IGNORECASE,
 )  # fmt: skip
-#: Why a turn that no mask cleans goes to a person; outcomes of tracking whose text offers one.
+#: Why a turn that no mask cleans goes to a person; outcomes whose text offers one.
 LEAK, OFFERS = "a mask failed", ("old", "timeout", "garbled", "unknown")
 
 
