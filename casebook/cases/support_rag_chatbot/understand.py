@@ -95,19 +95,19 @@ def wants_person(text: str) -> bool:
 
 
 # What the bot itself says of a person, what customers make of it, and a yes to it.
-_SOMEBODY = (
+_WHOM = (
     r"(?:colleague|person|human|agent|operator|kolleg(?:en?|in)|mitarbeiter(?:in)?|mensch(?:en)?"
     r"|jemandem|compañer[oa]|persona|agente|operadora?|alguien|humano)"
 )
 _ALONE = re.compile(
-    rf"\W*(?:(?:an?|eine?[nm]?|una?)\W+)?{_SOMEBODY}(?:\W+(?:please|bitte|por favor|now))?\W*",
+    rf"\W*(?:(?:an?|eine?[nm]?|una?)\W+)?{_WHOM}(?:\W+(?:please|bitte|por favor|now))?\W*",
     re.IGNORECASE,
 )
 _PASSED_ON = re.compile(
     r"\b(?:pass me on|put me through|(?:transfer|connect) me|hand me over to)\b"
-    rf"|\b(?:talk|speak)\b.{{0,20}}\b{_SOMEBODY}\b|\bverbinden? sie mich\b|\bverbunden werden\b"
-    rf"|\bmich (?:bitte )?verbinden\b|\bmit (?:eine[mr] )?{_SOMEBODY} (?:sprechen|reden|verb)"
-    rf"|\b(?:hablar|p[áa]s[ea]me|póngame|comuníqueme) con (?:una? )?{_SOMEBODY}\b",
+    rf"|\b(?:talk|speak)\b.{{0,20}}\b{_WHOM}\b|\bverbinden? sie mich\b|\bverbunden werden\b"
+    rf"|\bmich (?:bitte )?verbinden\b|\bmit (?:eine[mr] )?{_WHOM} (?:sprechen|reden|verb)"
+    rf"|\b(?:hablar|p[áa]s[ea]me|póngame|comuníqueme) con (?:una? )?{_WHOM}\b",
     re.IGNORECASE,
 )
 _OFFER = re.compile(
