@@ -99,7 +99,10 @@ def _cell(notebook: NotebookNode, key: str) -> NotebookNode:
 
 
 def faults(notebook: NotebookNode) -> list[str]:
-    """Return what the card of a chapter lacks before it is run: two cells, minutes, difficulty."""
+    """Return what the card of a chapter lacks: two cells, minutes, difficulty, and few words.
+
+    The words are those that the finding printed when it was recorded; an empty chapter has none.
+    """
     found = []
     for key, call in (("figure", "figures.show("), ("finding", "claim(")):
         try:
@@ -109,6 +112,11 @@ def faults(notebook: NotebookNode) -> list[str]:
             continue
         if call not in cell.source:
             found.append(f"`{key}` is {cell.id!r}, and that cell does not call {call}…)")
+        if key == "finding" and cell.get("outputs"):
+            try:
+                finding(notebook)
+            except NoCard as error:
+                found.append(str(error))
     return found + effort.faults(notebook)
 
 

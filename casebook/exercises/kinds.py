@@ -145,17 +145,25 @@ class Column:
 class Groups:
     """A group for each label, of any name: what counts is which labels are together.
 
-    A Series in any order, a dict, or an array or a list in the course's order. ``surplus`` is as
-    in :class:`Column`.
+    A Series in any order, a dict, or an array or a list in the course's order.
+
+    Attributes
+    ----------
+    surplus : bool
+        As in :class:`Column`.
+    called : str
+        What the question calls a group, for what is said of a wrong form.
     """
 
     surplus: bool = False
+    called: str = "group"
     styles = ("{}.iloc[::-1]", "{}.to_dict()", "{}.to_numpy()", "'g' + {}.astype(str)")
 
     def read(self, answer: object, name: str, right: pd.Series, scope: Scope) -> pd.Series:
-        given = _in_order(answer, name, right, self.surplus, "group")
+        given = _in_order(answer, name, right, self.surplus, self.called)
         if given.isna().any():
-            raise Form(f"`{name}` has no group for {names(given.index[given.isna()][:3])}.")
+            missing = names(given.index[given.isna()][:3])
+            raise Form(f"`{name}` has no {self.called} for {missing}.")
         return pd.Series(pd.factorize(given)[0], given.index)
 
     def distance(self, value: pd.Series, other: pd.Series) -> float:
@@ -207,11 +215,14 @@ class Table:
             answer = pd.DataFrame(answer, columns=right.columns)
         if not isinstance(answer, pd.DataFrame):
             raise Form(f"`{name}` should be a DataFrame; it is {kind(answer)}.")
+        if answer.columns.nlevels > 1:
+            raise Form(f"`{name}` has columns of {answer.columns.nlevels} levels; name each once.")
         named = [level for level in answer.index.names if level in self.keys]
-        answer = answer.reset_index(level=named) if named else answer
+        lacking = [level for level in named if level not in answer]
+        answer = answer.reset_index(level=lacking) if lacking else answer
         if missing := [column for column in right if column not in answer]:
             raise Form(f"`{name}` has no column {names(missing)}.")
-        table = answer[list(right.columns)].copy()
+        table = answer[list(right.columns)].reset_index(drop=True)
         try:
             table = table.astype(right.dtypes.to_dict())
         except (TypeError, ValueError) as error:
@@ -318,7 +329,7 @@ def _in_order(
             raise Form(f"`{name}` should hold {len(right)} {what}s; it holds {np.size(answer)}.")
         answer = pd.Series(np.ravel(answer), right.index)
     if not isinstance(answer, pd.Series):
-        raise Form(f"`{name}` should be a Series; it is {kind(answer)}.")
+        raise Form(f"`{name}` should be a Series, a dict or an array; it is {kind(answer)}.")
     if not answer.index.is_unique:
         raise Form(f"`{name}` has two {what}s for one label of its index.")
     if len(missing := right.index.difference(answer.index)):

@@ -7,7 +7,7 @@ worded anew gets through: masks, citations and the check of answers stand behind
 
 Examples
 --------
->>> foreign_link("See help.shop.example/1 or evil.example/2.", hosts=["shop.example"])
+>>> foreign_link("See help.shop.example/1 or evil.example.", hosts=["shop.example"])
 ''
 >>> foreign_link("See https://evil.example/2.", hosts=["shop.example"])
 'https://evil.example/2'
@@ -23,13 +23,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
 from casebook.data.contracts import ContractBroken, enforce, summary
 from casebook.serving.guard import attack
-from casebook.serving.privacy import find
+from casebook.serving.privacy import LONGEST, find, mask
 
 if TYPE_CHECKING:
     import pandera.pandas as pa
@@ -39,6 +39,8 @@ KEY = ["article_id", "language", "version"]
 REMEDY = {
     "column": "export the articles with all their columns",
     "type": "convert it where it is read, and refuse what does not convert",
+    "words": "send it as a text",
+    "name": "give it an article_id",
     "empty": "fill it in and send the article again",
     "version": "number the versions from 1",
     "language": "an article is written in {languages}",
@@ -64,10 +66,12 @@ _WHAT = {
 # What a text must not hold -----------------------------------------------------------
 
 _ADDRESS = re.compile(
-    r"[a-z][a-z0-9+.-]*://[^\s)>\]\"']*"  # with a scheme
+    r"[a-z][a-z0-9+.-]*://[^\s)>\]\"']*|\bhttps?:(?=\S)[^\s)>\]\"']*"  # with a scheme
+    r"|(?<![\w.,])\d{1,3}(?:\.\d{1,3}){3}(?![\w.,]\d)[^\s)>\]\"']*"
     r"|\bwww\.[^\s)>\]\"']+"
     r"|(?<![\w:/])//[^\s)>\]\"']+"  # without one, as the page's
     r"|\b(?:javascript|vbscript|data|file|mailto):(?=\S)[^\s)>\]\"']*"
+    r"|(?<![\w@.-])(?:[\w-]+\.)+[a-z]{2,}/(?=\w)[^\s)>\]\"']*"  # with a page behind it
     r"|(?<![\w@.-])(?:[\w-]+\.)+(?:com|net|org|info|biz|io|eu|de|es|at|ch|uk|co|app|dev|link|click"
     r"|shop|site|top|xyz|ru|cn)\b(?![.-]?\w*@)[^\s)>\]\"']*",
     re.IGNORECASE,
@@ -80,11 +84,14 @@ _ROLE = re.compile(r"^\W*(?:system|assistant|developer|user)\s*:", re.IGNORECASE
 _HOST = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
 
 
-#: Control, format and private characters, as Unicode sorts them.
-_UNSEEN = ("Cc", "Cf", "Co")
+#: Control, format and private characters and halves of characters, as Unicode sorts them.
+_UNSEEN = ("Cc", "Cf", "Co", "Cs")
 
 
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+
+
+_TAG = re.compile(r"<[a-z/!?]", re.IGNORECASE)
 
 
 _GARBLED = re.compile(r"\ufffd|[ÃÂ][^\x00-\x7f]|â[€‚„]|ï»¿")
@@ -92,6 +99,8 @@ _GARBLED = re.compile(r"\ufffd|[ÃÂ][^\x00-\x7f]|â[€‚„]|ï»¿")
 
 def personal(text: str) -> str:
     """Return which formats of personal data a text holds; never the data."""
+    if len(text) > LONGEST:
+        return "is too long to be read"
     return ", ".join(sorted({finding.kind for finding in find(text)}))
 
 
@@ -117,7 +126,9 @@ def _is_own(address: str, hosts: Collection[str]) -> bool:
     except ValueError:
         return False
     ours = any(host == own or host.endswith(f".{own}") for own in hosts)
-    return ours and parts.scheme in ("http", "https") and bool(_HOST.fullmatch(host))
+    passed_on = "//" in unquote(f"{parts.path}{parts.query}{parts.fragment}").replace("\\", "/")
+    sound = parts.scheme in ("http", "https") and bool(_HOST.fullmatch(host))
+    return ours and sound and not passed_on
 
 
 def foreign_link(text: str, hosts: Collection[str] = ()) -> str:
@@ -126,8 +137,8 @@ def foreign_link(text: str, hosts: Collection[str] = ()) -> str:
     Parameters
     ----------
     text : str
-        An address without a scheme is known by its ending, of which there are more than the
-        pattern lists.
+        An address without a scheme is known by the page behind it, or by its ending, of which
+        there are more than the pattern lists.
     hosts : collection of str
     """
     addresses = (match[0].rstrip(".,;:!?") for match in _ADDRESS.finditer(text))
@@ -135,9 +146,11 @@ def foreign_link(text: str, hosts: Collection[str] = ()) -> str:
 
 
 def hidden(text: str) -> str:
-    """Return what a text holds that no reader sees: comments, control and format characters."""
+    """Return what a text holds that no reader sees: comments, tags, control characters."""
     if _COMMENT.search(text):
         return "a comment"
+    if _TAG.search(text):
+        return "a tag"
     plain = _GARBLED.sub("", text)
     odd = {c for c in plain if unicodedata.category(c) in _UNSEEN and c not in "\n\r\t"}
     return ", ".join(f"U+{ord(c):04X}" for c in sorted(odd))
@@ -149,9 +162,9 @@ def garbled(text: str) -> str:
     return repr(match[0]) if match else ""
 
 
-def _said(rows: pd.DataFrame) -> pd.Series:
-    """Return title and text of each article, empty where there is none."""
-    return rows["title"].fillna("").astype(str) + "\n" + rows["text"].fillna("").astype(str)
+def _is_text(value: object) -> bool:
+    """Say whether a value is a text, or missing."""
+    return isinstance(value, str) or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
 
 
 # The contract ------------------------------------------------------------------------
@@ -159,6 +172,10 @@ def _said(rows: pd.DataFrame) -> pd.Series:
 
 def _words(texts: pd.Series) -> pd.Series:
     return texts.fillna("").astype(str).str.count(r"[^\W\d_]+")
+
+
+def _named(names: pd.Series) -> pd.Series:
+    return names.isna() | names.astype(str).str.strip().ne("")
 
 
 def _alone(rows: pd.DataFrame) -> pd.Series:
@@ -200,7 +217,7 @@ class Field:
 
     def holds(self, column: pd.Series) -> pd.Series:
         """Say of each value whether it keeps the rule; an empty one breaks another."""
-        return column.isna() | column.astype(str).str.fullmatch(self.pattern)
+        return column.isna() | column.astype(str).str.fullmatch(self.pattern, flags=re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -228,7 +245,7 @@ class Admission:
 
     @property
     def looks(self) -> dict[str, Callable[[str], str]]:
-        """What looks into title and text, by rule."""
+        """What looks into every text of an article, by rule."""
         return {
             "personal": personal,
             "instructs": partial(instructs, approved=self.approved),
@@ -237,17 +254,33 @@ class Admission:
             "garbled": garbled,
         }
 
-    def schema(self) -> pa.DataFrameSchema:
+    @property
+    def texts(self) -> list[str]:
+        """The columns that hold texts."""
+        return ["article_id", "language", "title", "text", *self.fields]
+
+    def _said(self, rows: pd.DataFrame) -> pd.Series:
+        """Return all texts of each article, empty where there is none."""
+        texts = rows[self.texts].fillna("").astype(str).itertuples(index=False, name=None)
+        return pd.Series(map("\n".join, texts), rows.index, object)
+
+    def schema(self, no_text: Collection[int] = ()) -> pa.DataFrameSchema:
         """Return the contract as a pandera schema; its checks are named as in :data:`REMEDY`.
 
         Columns that it does not name are let through.
+
+        Parameters
+        ----------
+        no_text : collection of int
+            Labels of the rows in which something else stands in place of a text.
         """
         import pandera.pandas as pa
 
         def clean(look: Callable[[str], str]) -> Callable[[pd.DataFrame], pd.Series]:
-            return lambda rows: _said(rows).map(look).eq("")
+            return lambda rows: self._said(rows).map(look).eq("")
 
         whole = {
+            "words": ("holds what is no text", lambda t: ~t.index.to_series().isin(no_text)),
             "ends": ("ends before it begins", lambda t: ~(t["valid_to"] < t["valid_from"])),
             "twice": ("stands there more than once", lambda t: ~t.duplicated(KEY, keep=False)),
             "overlap": ("are in force on the same day", _alone),
@@ -268,7 +301,7 @@ class Admission:
         said = f"has fewer than {few} words"
         short = _rule("short", said, lambda t: t.isna() | (_words(t) >= few))
         first = {
-            "article_id": pa.Column(),
+            "article_id": pa.Column(None, _rule("name", "has a blank article_id", _named)),
             "version": pa.Column("int64", _rule("version", "version below 1", lambda v: v >= 1)),
             "text": pa.Column(None, short),
             "valid_from": pa.Column("datetime64[ns]"),
@@ -301,8 +334,22 @@ class Admission:
             With a line for each rule that an article breaks in a language, and all rows that break
             one. Of versions that overlap, or stand there twice, all are refused: which of them
             counts only the editor knows, and an index that has one of them keeps it until then.
+            What an index holds besides is not looked at.
         """
-        enforce(self.schema(), articles, self._lines, ContractBroken)
+        if twice := articles.columns[articles.columns.duplicated()].unique().tolist():
+            lines = [f"column {name!r} stands there twice; {REMEDY['column']}" for name in twice]
+            raise ContractBroken(lines, articles, articles.iloc[:0])
+        # In place of what is no text stands what it says, so that each rule can be asked.
+        rows, no_text = articles.reset_index(drop=True), set()
+        for name in (name for name in self.texts if name in rows):
+            odd = ~rows[name].map(_is_text).astype(bool)
+            no_text |= set(rows.index[odd])
+            rows[name] = rows[name].astype(object).mask(odd, rows[name].map(str))
+        try:
+            enforce(self.schema(no_text), rows, self._lines, ContractBroken)
+        except ContractBroken as error:
+            bad = rows.index.isin(error.rows.index)
+            raise ContractBroken(error.lines, articles[bad], articles[~bad]) from None
         return articles
 
     def _lines(self, rule: str, what: str, rows: pd.DataFrame) -> list[str]:
@@ -312,7 +359,8 @@ class Admission:
         lines, look = [], self.looks.get(rule)
         for (name, code), same in rows.groupby(["article_id", "language"], dropna=False, sort=True):
             versions = ", ".join(f"v{version}" for version in sorted(set(same["version"])))
-            found = sorted(set(_said(same).map(look))) if look else []
+            found = sorted(set(self._said(same).map(look))) if look else []
             details = f" ({'; '.join(found)})" if found else ""
-            lines.append(f"{name}/{code} {versions}: {what}{details}; {self.remedy(rule)}")
+            where = mask(f"{name}/{code}"[:100]).text
+            lines.append(f"{where} {versions}: {what}{details}; {self.remedy(rule)}")
         return lines

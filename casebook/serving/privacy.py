@@ -242,6 +242,16 @@ def masked(value: Any) -> Any:
     return value
 
 
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts and whole numbers of a value that could be written as JSON."""
+    if isinstance(value, str | int):
+        yield str(value)
+    elif isinstance(value, Mapping | list):
+        pieces = [*value, *value.values()] if isinstance(value, Mapping) else value
+        for piece in pieces:
+            yield from _texts(piece)
+
+
 def check_clean(text: str, where: str) -> str:
     """Return a text in which nothing is found.
 
@@ -331,15 +341,18 @@ class MaskedLog:
         self._write = write
 
     def __call__(self, **record: Any) -> None:
-        """Write a record.
+        """Write a record; what is no JSON is written as a text.
 
         Raises
         ------
         Leak
-            If something is still found after masking; nothing is written then.
+            If something is still found in a text or a whole number after masking; nothing is
+            written then. Each is searched as it is: a line of JSON has other letters around it.
         """
-        line = json.dumps(masked(record), ensure_ascii=False, default=str)
-        self._write(check_clean(line, "a log") + "\n")
+        clean = masked(json.loads(json.dumps(record, default=str)))
+        for text in _texts(clean):
+            check_clean(text, "a log")
+        self._write(json.dumps(clean, ensure_ascii=False) + "\n")
 
 
 # How well it works -------------------------------------------------------------------

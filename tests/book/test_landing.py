@@ -288,6 +288,13 @@ def test_gate_what_a_committed_chapter_lacks_is_named(course, message):
     assert [fault for fault in found if message in fault] == found != []
 
 
+def test_gate_a_recorded_finding_that_is_too_long_for_a_card_is_named():
+    assert landing.faults(tiny()) == []
+    [found] = landing.faults(tiny(finding="long"))
+    assert f"has {landing.MOST_WORDS + 1} words" in found
+    assert landing.faults(bare(tiny(finding="long"))) == []  # it has not printed anything yet
+
+
 # Minutes
 
 

@@ -361,6 +361,30 @@ def test_an_update_of_many_commits_is_found(shelf, monkeypatch):
     assert found["repeated"].all()
 
 
+def test_a_signal_of_an_old_version_is_found(shelf, tmp_path, monkeypatch):
+    """The planted fault: the centre takes every score, and says that no file lags."""
+    start = shelf["valid_from"].max() + pd.Timedelta(days=1)
+    new = shelf.assign(version=shelf["version"] + 1, valid_from=start)
+    new["text"] += "\n## New\n\nRevised.\n"
+
+    def found():
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        with HelpCentre.build(folder, shelf, crash.Hashed(crash._DIMENSIONS)) as centre:
+            centre.passages.update(new)  # and killed before the others
+        return crash._found_after(shelf, new, start, folder)
+
+    ours = found()
+    assert ours["passages"] == "new" and ours["sentences"] == ours["grams"] == "old"
+    assert ours["stale"] == 0 and ours["repeated"]
+    monkeypatch.setattr(HelpCentre, "lagging", lambda centre: [])
+    everything = lambda centre, query, at: {  # noqa: E731
+        name: {p.article_id: p.score for p in passages}
+        for name, passages in centre._found(query, at).items()
+    }
+    monkeypatch.setattr(HelpCentre, "signals", everything)
+    assert found()["stale"] == 2 * len(shelf)
+
+
 def test_a_crash_needs_articles_and_kills(shelf):
     with pytest.raises(ValueError, match="one of each"):
         crash_drill(shelf, kills=0)

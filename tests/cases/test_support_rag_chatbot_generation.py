@@ -181,6 +181,9 @@ def test_a_model_that_is_here_answers_and_else_the_recorded_one_does(items):
     down = Scripted([RateLimited("429")], name="hosted")
     made, who = generation.live(one, stored, down)
     assert made.text == REPLIES["q1"] and "RateLimited" in who
+    for broken in (lambda: 1 / 0, lambda: Scripted([TimeoutError("socket")])):
+        made, who = generation.live(one, stored, None, broken)
+        assert made.text == REPLIES["q1"] and "Error)" in who
     with pytest.raises(KeyError, match="no answer to 'q1'"):
         generation.live(one, stored.head(0), None, lambda: None)
 

@@ -277,6 +277,32 @@ def test_an_assumption_is_passed_and_changes_nothing_else():
     assert before == REACTIONS and lost() == own
 
 
+def test_an_assumption_sets_prices_thresholds_and_what_customers_do(monkeypatch):
+    table = ev.to_articles(ev.asked()).reset_index(drop=True)
+    p, rng = np.linspace(0, 1, len(table)), np.random.default_rng(0)
+    label = np.where(rng.random(len(p)) < p, "right", "wrong")
+    crossed = table.assign(right=p, label=label, shown=[()] * len(p))
+    kinds = dict.fromkeys((studies.CAREFUL, studies.TITLES), "wrong")
+    kinds |= {studies.FLOOR: "titles_wrong", studies.SEARCH: "partial", studies.CEILING: "right"}
+    kinds[studies.SIMPLE] = "abstain_to_human"
+    served = {name: (pd.Series(kind, index=table["id"]), "bot") for name, kind in kinds.items()}
+    values = {"believes a wrong answer": (0.05, 0.9)}
+    monkeypatch.setattr(policies, "SETTINGS", values)
+    monkeypatch.setattr(studies, "confident", lambda: table)
+    monkeypatch.setattr(studies, "_crossed", lambda: crossed)
+    monkeypatch.setattr(studies, "_numbers", dict)
+    monkeypatch.setattr(studies, "compared", lambda person, titles: served)
+    monkeypatch.setattr(learning, "kind_costs", partial(learning.kind_costs, (1,), 400))
+    found = studies.support_sensitivity(seeds=(11,), per_month=400)
+    assert len(found) == 3 * 4
+    found = found.set_index(["policy", "parameter"]).sort_index()
+    for policy in (studies.CAREFUL, studies.TITLES):
+        (own,) = found.loc[(policy, "as the world is")].itertuples()
+        little, much = found.loc[(policy, "believes a wrong answer")].itertuples()
+        assert little.answer_from < own.answer_from < much.answer_from
+        assert little.gap > own.gap > much.gap  # a wrong answer that is believed costs more
+
+
 def test_a_comparison_begins_with_a_tracking_system_nobody_has_asked():
     table = ev.asked()
     numbers = policies.tracking_numbers(table)

@@ -118,6 +118,19 @@ def test_a_log_never_holds_personal_data():
     assert "EC314283557XA" in mask("EC314283557XA").text
 
 
+def test_each_text_of_a_record_is_searched_as_it_is():
+    lines: list[str] = []
+    log = MaskedLog(lines.append)
+    said = ["Hello,\nEC669043449XA", "\tEC669043449XA"]
+    log(said=said, sure=0.794601234567)  # no line break is a letter in front of a number
+    assert json.loads(lines[0]) == {"said": said, "sure": 0.794601234567}
+    log(error=OSError(PLANTED["email"]))  # what is no JSON is a text, and masked
+    assert "[email]" in lines[1]
+    with pytest.raises(Leak):
+        log(deep=[{"k": 4111111111111111}])
+    assert len(lines) == 2
+
+
 def test_a_broken_mask_is_noticed_before_anything_leaves(monkeypatch):
     spy, lines = Scripted(["fine"]), []
     monkeypatch.setattr(privacy, "_with_masks", lambda text, found: text)

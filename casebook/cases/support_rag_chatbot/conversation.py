@@ -11,21 +11,30 @@ keeps the last :data:`TURNS` turns.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+import pandas as pd
 
 from casebook.cases.support_rag_chatbot.answer import EVIDENCE, Answer, Answerer, Citation
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query
 from casebook.cases.support_rag_chatbot.learned import ANSWER_FROM, OFF_TOPIC, REFUSE_FROM, RIGHT
 from casebook.cases.support_rag_chatbot.tracker import SAYS, Tracked, track
-from casebook.cases.support_rag_chatbot.understand import entities, wants_person
+from casebook.cases.support_rag_chatbot.understand import (
+    entities,
+    mistyped,
+    takes_person,
+    wants_person,
+)
 from casebook.cases.support_rag_chatbot.world import TrackingAPI
 from casebook.evaluate.abstain import probability
 from casebook.retrieval.centre import Hit
+from casebook.retrieval.chunks import as_utc
 from casebook.retrieval.classify import SCOPE, LanguageModel, Scope, foreign, spoken
 from casebook.serving.guard import ATTACKS, attack
-from casebook.serving.privacy import MaskedLog, mask_turns, without_masks
+from casebook.serving.privacy import Leak, MaskedLog, mask_turns, without_masks
 
 Route = Literal["tracking", "answer", "titles", "clarify", "human", "refuse"]
 Unsure = Literal["human", "titles"]
@@ -47,8 +56,6 @@ def query_of(text: str, language: str) -> Query:
     named = [e.value for e in entities(text) if e.kind == "article_number"]
     return Query(text, language, named[-1] if named else "")
 
-
-# How sure ----------------------------------------------------------------------------
 
 #: What the probabilities are made of: the answer's evidence and the question's words.
 HEAD = (*EVIDENCE, *SCOPE)
@@ -145,10 +152,18 @@ _ANEW = re.compile(
     r"|\bandere frage|\bneue frage|\bwas anderes\b|\botra (?:pregunta|cosa|consulta)\b",
     re.IGNORECASE,
 )
+#: Besides Unicode's format characters: fillers, and selectors that do not belong to a picture.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0]"
+    "|(?<![\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f1e6-\U0001faff])"
+    "[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
 
 
 def readable(message: str) -> str:
     """Return a message that can be stored: without halves of characters and control characters.
+
+    What nobody sees is dropped, so that masks and guard read the word that people read.
 
     Raises
     ------
@@ -158,7 +173,8 @@ def readable(message: str) -> str:
     if not isinstance(message, str):
         raise TypeError(f"A message is a text, not {type(message).__name__}.")
     whole = message.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in whole).strip()
+    seen = (c for c in _UNSEEN.sub("", whole) if unicodedata.category(c) != "Cf")
+    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in seen).strip()
 
 
 @dataclass(frozen=True)
@@ -177,6 +193,8 @@ class State:
         Articles of the last answer.
     asked : bool
         Whether a question back has been asked already.
+    offered : bool
+        Whether the last reply offered a person.
     """
 
     turns: tuple[str, ...] = ()
@@ -184,6 +202,7 @@ class State:
     tracking_number: str = ""
     cited: tuple[str, ...] = ()
     asked: bool = False
+    offered: bool = False
 
 
 @dataclass(frozen=True)
@@ -223,6 +242,8 @@ _WHERE = re.compile(
     r"|wo (?:ist|bleibt|steckt|sind)|was ist mit|dónde|donde|por dónde)\b",
     re.IGNORECASE,
 )  # fmt: skip
+#: Why a turn that no mask cleans goes to a person; outcomes whose text offers one.
+LEAK, OFFERS = "a mask failed", ("old", "timeout", "garbled", "unknown")
 
 
 class Chatbot:
@@ -240,8 +261,7 @@ class Chatbot:
     refuse_from : float
         Probability of being off topic from which a question is refused.
     unsure : {"human", "titles"}
-        Whether a question that is not answered goes to a person, or to the titles of the nearest
-        pages (with a person on request).
+        What a question that is not answered gets: a person, or the titles of the nearest pages.
     log : MaskedLog, optional
     known : Mapping, optional
         Signals by query that are at hand (:meth:`HelpCentre.signals`), for measurements.
@@ -276,6 +296,7 @@ class Chatbot:
         message : str
             As the customer wrote it.
         at : Timestamp
+            In UTC where it has no zone.
         language : str
             Where the channel knows it (``de``, ``de-AT``, ``DE``); else it is recognised. One that
             is not ours counts as not known.
@@ -286,9 +307,19 @@ class Chatbot:
         -------
         state : State
         turn : Turn
+            Where a mask fails, a person takes over, and of the turn nothing is kept.
+
+        Raises
+        ------
+        TypeError
+            If the message is no text.
+        ValueError
+            Without a time.
         """
-        said = readable(message)
-        known = spoken(language) or state.language
+        said, at = readable(message), as_utc(at)
+        if pd.isna(at):
+            raise ValueError("The time of the turn is missing: it decides which articles count.")
+        known = spoken(str(language)) or spoken(str(state.language))
         if not re.search(r"[^\W_]", said):
             return self._short(state, known, "empty")
         if len(said) > LONGEST:
@@ -297,12 +328,13 @@ class Chatbot:
             state = replace(state, turns=(), cited=(), asked=False)
         before, turns = state.turns, mask_turns((*state.turns, said)[-TURNS:])
         text = turns[-1]
-        if foreign(text):
-            return self._short(state, known, "foreign")
-        state = replace(state, turns=turns, language=known or self.language(text)[0])
-        turn = self._route(state, text, at, staffed)
-        if turn.why in ATTACKS:  # what was refused is not sent with later turns
-            turns = before if attack(text) else ()
+        strange = foreign(text)
+        known = known or ("" if strange else self.language(text)[0])
+        state = replace(state, turns=turns, language=known)
+        turn = self._turn(state, text, at, staffed, strange)
+        leaks = not self._keep(text, turn) or turn.why == LEAK
+        if leaks or turn.why in ATTACKS or (strange and attack(text)):
+            turns = before if leaks or attack(text) else ()  # not sent with later turns
         number = next((e.value for e in entities(text) if e.kind == "tracking_number"), "")
         state = replace(
             state,
@@ -310,48 +342,72 @@ class Chatbot:
             tracking_number=number or state.tracking_number,
             cited=tuple(c.article_id for c in turn.citations) or state.cited,
             asked=state.asked or turn.route == "clarify",
+            offered=turn.route == "titles" or turn.why in OFFERS,
         )
-        self._keep(text, turn)
         return state, turn
 
     def _short(self, state: State, language: str, why: str) -> tuple[State, Turn]:
         """Answer what is not read any further; nothing of it is kept."""
-        route: Route = "human" if why == "foreign" else "clarify"
-        turn = Turn(route, SAYS[language or "en"][why], why)
+        turn = Turn("clarify", SAYS[language or "en"][why], why)
         self._keep("", turn)
         return state, turn
 
-    def _keep(self, text: str, turn: Turn) -> None:
-        if self.log is not None:
-            self.log(
-                turn=text,
-                route=turn.route,
-                why=turn.why,
-                said=turn.text,
-                citations=[str(c) for c in turn.citations],
-                model=turn.answer.model if turn.answer else "",
-            )
+    def _keep(self, text: str, turn: Turn) -> bool:
+        """Write a record; one that is not clean says so, holds no text, and returns False."""
+        if self.log is None:
+            return True
+        record = {"turn": text, "route": turn.route, "why": turn.why, "said": turn.text}
+        record["citations"] = [str(c) for c in turn.citations]
+        record["model"] = turn.answer.model if turn.answer else ""
+        try:
+            self.log(**record)
+        except Leak as error:
+            self.log(**{name: record[name] for name in ("route", "why", "model")}, leak=str(error))
+            return False
+        return True
+
+    def _turn(self, state: State, text: str, at: object, staffed: bool, strange: bool) -> Turn:
+        """Hand over what cannot be read or masked; route all else."""
+        if strange:
+            says = SAYS[state.language or "en"]
+            person = says["person" if staffed else "no_person"]
+            return Turn("human", f"{says['foreign']} {person}", "foreign")
+        try:
+            return self._route(state, text, at, staffed)
+        except Leak:
+            return Turn("human", self._fixed("human", LEAK, state.language, staffed), LEAK)
+
+    def _track(self, state: State, number: str, at: object, staffed: bool) -> Turn:
+        """Look a number up; one with a slip is asked back once."""
+        tracked = track(self.api, number, at, state.language)
+        wrong, text = tracked.outcome == "bad_number", tracked.text
+        route: Route = "tracking" if not wrong else "human" if state.asked else "clarify"
+        if route == "human":
+            text = self._fixed(route, tracked.outcome, state.language, staffed)
+        return Turn(route, text, tracked.outcome, tracked=tracked)
 
     def _route(self, state: State, text: str, at: object, staffed: bool) -> Turn:
         facts = facts_of(state.turns, state.tracking_number, asked=state.asked)
+        person = facts.person or takes_person(text, state.offered)
+        facts = replace(facts, person=person, number=mistyped(text) or facts.number)
         route, why = decide(facts, self.answer_from, self.refuse_from, self.unsure)
         if route == "tracking":
-            tracked = track(self.api, facts.number, at, state.language)
-            route = "clarify" if tracked.outcome == "bad_number" else "tracking"
-            return Turn(route, tracked.text, tracked.outcome, tracked=tracked)
+            return self._track(state, facts.number, at, staffed)
         if route is not None:
             return Turn(route, self._fixed(route, why, state.language, staffed), why)
         query = query_of(rewrite(state.turns), state.language)
         hits = tuple(self.centre.search(query, at, scores=self.known.get(query)))
+        if not hits:
+            why = "nothing in force" if self.centre.in_force(at).empty else "nothing found"
+            said = self._fixed("human", why, state.language, staffed)
+            return Turn("human", said, why, query=query.text)
         answer = self.answerer(query, hits, at)
         facts = self.searched(facts, query, answer, hits)
         route, why = decide(facts, self.answer_from, self.refuse_from, self.unsure)
-        if route == "titles" and not hits:
-            route = "human"
         shared = {"confidence": facts.sure, "query": query.text, "answer": answer, "hits": hits}
         if route == "answer":
-            foreign = answer.citations[0].language != state.language
-            said = (SAYS[state.language]["other"] if foreign else "") + answer.text
+            own = answer.citations[0].language == state.language
+            said = ("" if own else SAYS[state.language]["other"]) + answer.text
             return Turn(route, said, why, answer.citations, **shared)
         if route == "clarify":
             first, second = (hit.title for hit in hits[:2])
@@ -368,13 +424,14 @@ class Chatbot:
         """Return the sentence for a refusal or a hand-over."""
         if route == "refuse":
             return SAYS[language]["refuse" if why == "off topic" else "attack"]
-        return SAYS[language]["human" if staffed else "no_human"]
+        what = "person" if why == "asks for a person" else "human"
+        return SAYS[language][what if staffed else f"no_{what}"]
 
     def searched(self, facts: Facts, query: Query, answer: Answer, hits: Sequence[Hit]) -> Facts:
         """Add to the facts what a search and an answer say."""
         evidence = self.evidence(query, answer)
         if not evidence:
-            return replace(facts, sure=0.0, off_topic=1.01, said=False)
+            return replace(facts, sure=0.0, said=False)
         return replace(
             facts,
             sure=probability(evidence, RIGHT),
@@ -384,7 +441,7 @@ class Chatbot:
         )
 
     def evidence(self, query: Query, answer: Answer) -> dict[str, float]:
-        """Return :data:`HEAD` of an answer; empty where nothing was found."""
+        """Return :data:`HEAD` of an answer; empty where a model failed."""
         if not answer.evidence:
             return {}
         scope = self.scope([query.text], [query.language])[0]

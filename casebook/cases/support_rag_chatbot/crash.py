@@ -75,8 +75,9 @@ def crash_drill(
     DataFrame
         By ``kill``: ``after_ms``; ``killed`` (not so if the update had ended); for each of
         :data:`FILES` ``old``, ``new``, or how many of the new versions it holds; ``faults`` (lines
-        of :meth:`Index.check` over the files); ``stale`` hits (not the version that the deciding
-        file has in force); ``repeated`` (the update can be made again, and all is new and sound).
+        of :meth:`Index.check` over the files); ``stale`` (hits, and articles that a signal scores,
+        by another version than the one that was written to the deciding file); ``repeated`` (the
+        update can be made again, and all is new and sound).
 
     Raises
     ------
@@ -98,7 +99,7 @@ def crash_drill(
     with tempfile.TemporaryDirectory() as name:
         base, copy = Path(name) / "base", Path(name) / "copy"
         HelpCentre.build(base, old, Hashed(_DIMENSIONS)).close()
-        work, read = partial(_updated, new), partial(_found_after, new, start)
+        work, read = partial(_updated, new), partial(_found_after, old, new, start)
         warm = partial(_updated, new, _copied(base, copy), str)
         killed = kill_drill(partial(_copied, base, copy), work, read, moments.tolist(), warm)
     rows = [
@@ -108,15 +109,22 @@ def crash_drill(
     return pd.DataFrame(rows)
 
 
-def _found_after(new: pd.DataFrame, at: pd.Timestamp, folder: Path) -> dict[str, Any]:
+def _found_after(
+    old: pd.DataFrame, new: pd.DataFrame, at: pd.Timestamp, folder: Path
+) -> dict[str, Any]:
     """Open what a killed update has left, and update again."""
     with _open(folder) as centre:
         files = (centre.passages, centre.sentences, centre.grams)
+        query = Query(new["title"].iloc[0], "en")
         states = {name: _state(index, new) for name, index in zip(FILES, files, strict=True)}
         faults = sum(len(index.check()) for index in files)
-        hits = centre.search(Query(new["title"].iloc[0], "en"), at, k=len(new))
-        valid = set(centre.in_force(at)[KEY].itertuples(index=False, name=None))
-        stale = sum(hit.key not in valid for hit in hits)
+        valid = new if states["passages"] == "new" else old
+        keys = set(valid[KEY].itertuples(index=False, name=None))
+        stale = sum(hit.key not in keys for hit in centre.search(query, at, k=len(new)))
+        scores = centre.signals(query, at)
+        for name, passages in centre._found(query, at).items():
+            own = {p.article_id for p in passages if (p.article_id, p.language, p.version) in keys}
+            stale += len(set(scores[name]) - own)
         centre.update(new)
         again = all(_state(index, new) == "new" and not index.check() for index in files)
     return {**states, "faults": faults, "stale": stale, "repeated": again}

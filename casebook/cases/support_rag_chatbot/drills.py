@@ -20,7 +20,7 @@ import pandas as pd
 from casebook.cases.support_rag_chatbot import answer as answering
 from casebook.cases.support_rag_chatbot import conversation, learning
 from casebook.cases.support_rag_chatbot.answer import Answerer, ExtractiveReader
-from casebook.cases.support_rag_chatbot.conversation import Chatbot, State, Turn
+from casebook.cases.support_rag_chatbot.conversation import LEAK, Chatbot, State, Turn
 from casebook.cases.support_rag_chatbot.evaluation import CASE, NOW, VECTORS, language_model
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query
 from casebook.cases.support_rag_chatbot.tracker import SAYS
@@ -37,7 +37,7 @@ from casebook.retrieval.dense import Embedder
 from casebook.retrieval.hostile import ATTACKS, TWISTS, Attack, own_words
 from casebook.serving.drills import stage_table
 from casebook.serving.leaks import left_of
-from casebook.serving.privacy import Leak, MaskedLog, MaskedModel, mask
+from casebook.serving.privacy import MaskedLog, MaskedModel, mask
 
 
 def chatbot(
@@ -211,20 +211,18 @@ def personal_data_drill(
         A row for each ``type`` and one for ``all``: ``planted`` values; ``to_model`` (of them in
         questions with which a model was asked); of which a part or the whole is found
         ``in_log``, ``in_model`` (its messages) and ``in_state``; ``whole`` (in full in any of the
-        three); ``stopped`` (a way out refused, and the customer had no reply).
+        three); ``stopped`` (a way out refused what was still found).
     """
     personal = entities[entities["type"].isin(PII)]
     by_question = dict(list(personal.groupby("question")))
     counts: dict[str, Counter[str]] = {kind: Counter() for kind in PII}
     for question in questions[questions["id"].isin(by_question)].itertuples():
         model, lines = Recorded(), []
-        state, stopped = State(), 0
+        state = State()
         spied = _like(bot, model, log=MaskedLog(lines.append))
-        try:
-            for said in question.turns:
-                state, _ = spied.reply(state, said, at, question.language)
-        except Leak:
-            stopped = 1
+        for said in question.turns:
+            state, _ = spied.reply(state, said, at, question.language)
+        stopped = any('"leak": ' in line or LEAK in line for line in lines)
         sent = [message.content for request in model.requests for message in request.messages]
         ours = "\n".join(map(_ours, model.requests))
         places = {
@@ -238,7 +236,7 @@ def personal_data_drill(
                 planted=1,
                 to_model=int(bool(sent)),
                 whole=int("whole" in found.values()),
-                stopped=stopped,
+                stopped=int(stopped),
                 **{place: int(bool(left)) for place, left in found.items()},
             )
     columns = ["planted", "to_model", "in_log", "in_model", "in_state", "whole", "stopped"]
@@ -268,6 +266,10 @@ class _Remembered:
         if hit.key not in self._read:
             self._read[hit.key] = self._centre.read(hit, at)
         return self._read[hit.key]
+
+    def in_force(self, at: object) -> pd.DataFrame:
+        """See :meth:`HelpCentre.in_force`."""
+        return self._centre.in_force(at)
 
 
 _FIXED = frozenset(text for says in SAYS.values() for text in says.values())

@@ -399,23 +399,25 @@ def live(
     Raises
     ------
     KeyError
-        If no model is here and the question was not recorded.
+        If no model is here, or it failed, and the question was not recorded.
     """
     own = None if model is None or isinstance(model, ExtractiveReader) else model
-    here, why = own or small(), "no model is here"
-    if here is not None:
-        is_small = own is None or own.name == local.NAME
-        prompt = PROMPTS[CHOSEN if is_small else "form"]
-        made = write(here, prompt, one.text, one.sources, one.read_in)
-        failed = [fault for fault in made.faults if fault.startswith("the model failed")]
-        if not failed:
-            return made, f"{made.model}, asked now"
-        why = failed[0]
+    try:
+        here, failed = own or small(), "no model is here"
+        if here is not None:
+            is_small = own is None or own.name == local.NAME
+            prompt = PROMPTS[CHOSEN if is_small else "form"]
+            made = write(here, prompt, one.text, one.sources, one.read_in)
+            failed = next((f for f in made.faults if f.startswith("the model failed")), "")
+            if not failed:
+                return made, f"{made.model}, asked now"
+    except Exception as error:  # whatever breaks in a model, the recorded answer is shown
+        failed = f"the model failed: {type(error).__name__}"
     rows = recorded[recorded["id"] == one.question]
     if rows.empty:
-        raise KeyError(f"{why}, and no answer to {one.question!r} was recorded.")
+        raise KeyError(f"{failed}, and no answer to {one.question!r} was recorded.")
     made = written(rows.iloc[0].to_dict())
-    return made, f"recorded answer of {made.model} ({why})"
+    return made, f"recorded answer of {made.model} ({failed})"
 
 
 # The stored requests --------------------------------------------------------------------

@@ -104,7 +104,7 @@ largest_k = max(k for k in range(500) if 1 / (k + 1) > 2 / (k + 10))
     prediction=Prediction(
         "guess_1",
         ("better", "worse"),
-        "fused, *alone = map(ndcg, (rerank_by(fuse(words, vectors, 60)), words, vectors))\n"
+        "fused, *alone = map(ndcg, (rerank_by(rrf(words, vectors)), words, vectors))\n"
         "'better' if fused > max(alone) else 'worse'",
         "The nDCG@10 of the fusion is {fused:.2f}, of `vectors` alone {alone[1]:.2f}, of `words` "
         "{alone[0]:.2f}.",
@@ -245,14 +245,15 @@ folds = by('group')
   `{shared(value)[0]}`. Keep together whatever shares an article: whole groups of topics.
 past['fold']
   These are the colleague's folds: other questions with the same article are in the training.
+by('group') % 2
+  when: value.nunique() < 3
+  All questions are in {value.nunique()} fold{'' if value.nunique() == 1 else 's'}. Make at least
+  three, or a memory learns from too little.
 by('voice')
 by('kind')
   when: apart(value, 'voice') or apart(value, 'kind')
   No {'voice' if apart(value, 'voice') else 'kind of question'} is in two folds, but
   {len(shared(value))} articles are. What the memory keeps is which article it was.
-by('group') % 2
-  when: value.nunique() < 3
-  These are {value.nunique()} folds: make at least three, or a memory learns from too little.
 by('group').where(by('group') > 2, 2)
   when: largest(value) > 0.5
   More than half of the questions are in one fold.
@@ -273,7 +274,7 @@ promise = 'known articles'
 'new articles'
   On new articles expect `share`. The colleague's number is for articles asked about before.
 """,
-        folds=Groups(),
+        folds=Groups(called="fold"),
         promise=Word(("any question", "known articles", "new articles")),
     ),
     prediction=Prediction(
@@ -363,6 +364,9 @@ served['question'].duplicated().mean()
   This is that of a key with the day. It is never stale, but forgets each night what did not change.
 served['from_cache'].mean()
   This is that of the cache as it is, with its 14 days.
+again.sum()
+  when: value > 1
+  {value:,.0f} is a number of contacts, or a percentage; give a share of all contacts.
 1 - right
   This is the share of misses.
 """,

@@ -183,7 +183,7 @@ others[0]
   {value:.4g} is far from what the pairs read by both say. The simplest fair estimate is the judge's
   mean over all pairs, plus the mean of (people − judge) on the pairs that both have read.
 person.mean()
-  This is fair, but wastes 2,100 pairs: let people measure the judge's error, and correct his mean.
+  This is fair, but wastes 2,100 pairs: let people measure the judge's error, and correct its mean.
 judged.mean()
   This is still the mean of both orders. Swapping takes away what depends on the place. Length and
   style go with the answer, and stay.
@@ -204,11 +204,11 @@ tuned[1]
   when: low <= value <= high
   {value:.4g} is not it: 1.96 times the standard deviation of (people − judge), over √300.
 reach(person[read])
-  This is that of people alone. With the judge it is narrower: that is what he is for.
+  This is that of people alone. With the judge it is narrower: that is what it is for.
 reach(judged)
-  This is that of the judge's mean. What is uncertain is his error, measured on 300 pairs.
+  This is that of the judge's mean. What is uncertain is its error, measured on 300 pairs.
 1.96 * gap.std() / np.sqrt(len(verdicts))
-  This divides by the root of all pairs. His error was measured on 300 of them.
+  This divides by the root of all pairs. Its error was measured on 300 of them.
 right / 1.96
 strata[1] / 1.96
 high / 1.1 / 1.96
@@ -283,12 +283,17 @@ unresolved(contacts)
   Both policies are pooled here. The question asks for the one that answers all.
 1 - right
   This is the share that *was* helped.
+(everything['contained'] & ~everything['resolved']).sum()
+  when: value > 100
+  {value:,.0f} is a number of contacts; give a share.
 100 * right
-  when: value > 1
+  when: 1 < value <= 100
   This is in per cent; give a share.
 
 dearer = gap.mean()
   {value:.4g} is not it: carrier plus customer, the mean if all is answered less the other policy's.
+gap.sum()
+  This is the sum over all contacts, {value:,.0f} euro; give the mean of one.
 gap_of('carrier').mean()
   This is the carrier's bill alone. What customers lose counts as well, though no dashboard has it.
 gap_of('customer').mean()
@@ -313,7 +318,8 @@ list(around(1.96 * np.sqrt((left**2).sum()) / len(gap)))
 around(narrow)
 drawn(pd.DataFrame({'sum': gap, 'size': 1}))
   when: abs(reach_of(value) / narrow - 1) <= 0.08 and value[0] < dearer < value[1]
-  The same question gets the same answer however often it is asked: draw *questions*, not contacts.
+  This is as narrow as an interval that draws contacts, or one of 90 %. The same question gets the
+  same answer however often it is asked: draw *questions*, and take the middle 95 %.
 around(half / 1.96)
 around(reach_of(drawn(by)) / 1.96)
   when: abs(1.96 * reach_of(value) / half - 1) <= 0.1

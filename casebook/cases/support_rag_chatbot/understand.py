@@ -96,3 +96,68 @@ _HUMAN = re.compile(
 def wants_person(text: str) -> bool:
     """Say whether a customer asks for a person."""
     return bool(_HUMAN.search(text))
+
+
+# What the bot itself says of a person, what customers make of it, and a yes to it.
+_WHOM = (
+    r"(?:colleague|person|human|agent|operator|kolleg(?:en?|in)|mitarbeiter(?:in)?|mensch(?:en)?"
+    r"|jemandem|compañer[oa]|persona|agente|operadora?|alguien|humano)"
+)
+_ALONE = re.compile(
+    rf"\W*(?:(?:an?|eine?[nm]?|una?)\W+)?{_WHOM}(?:\W+(?:please|bitte|por favor|now))?\W*",
+    re.IGNORECASE,
+)
+_PASSED_ON = re.compile(
+    r"\b(?:pass me on|put me through|(?:transfer|connect) me|hand me over to)\b"
+    rf"|\b(?:talk|speak)\b.{{0,20}}\b{_WHOM}\b|\bverbinden? sie mich\b|\bverbunden werden\b"
+    rf"|\bmich (?:bitte )?verbinden\b|\bmit (?:eine[mr] )?{_WHOM} (?:sprechen|reden|verb)"
+    rf"|\b(?:hablar|p[áa]s[ea]me|póngame|comuníqueme) con (?:una? )?{_WHOM}\b",
+    re.IGNORECASE,
+)
+_OFFER = re.compile(
+    r"(?!\W*(?:no|nein|nope)\b)[^?]*\b(?:colleague|kolleg\w+|verb[iu]nden?|compañer[oa])\b[^?]*",
+    re.IGNORECASE,
+)
+_SURE = r"(?:oh|yes|yeah|yep|sure|please|do|ja|jawohl|gerne?|bitte|sí|si|claro|por favor)"
+_YES = re.compile(  # "ok, thanks" is none: it ends a conversation
+    rf"\W*(?:(?:ok|okay|vale)\b\W*)?(?:{_SURE}\b\W*){{1,4}}(?:(?:thanks|danke|gracias)\W*)?"
+    r"|\W*(?:ok|okay|vale)\W*",
+    re.IGNORECASE,
+)
+
+
+def takes_person(text: str, offered: bool = False) -> bool:
+    """Say whether a customer asks for a person in the bot's own words, or says yes to its offer.
+
+    Examples
+    --------
+    >>> takes_person("yes please"), takes_person("yes please", offered=True)
+    (False, True)
+    >>> takes_person("I would rather talk to a colleague")
+    True
+    """
+    if _ALONE.fullmatch(text) or _PASSED_ON.search(text):
+        return True
+    return offered and bool(_YES.fullmatch(text) or _OFFER.fullmatch(text))
+
+
+_WHERE = re.compile(r"\b(?:where|any news|status|track\w*|wo|dónde|donde)\b", re.IGNORECASE)
+
+
+def mistyped(text: str) -> str:
+    """Return the number with a slip in it that a turn asks about; empty if there is none.
+
+    Who asks why a number is not taken is answered from the articles: the turn must ask where a
+    parcel is, or hold nothing but the number.
+
+    Examples
+    --------
+    >>> mistyped("where is EC180358040XA?"), mistyped("EC180358040XA is invalid, why?")
+    ('EC180358040XA', '')
+    """
+    found = entities(text)
+    if len(found) != 1 or found[0].kind != "tracking_number_wrong":
+        return ""
+    around = text[: found[0].start] + text[found[0].end :]
+    asked = _WHERE.search(around) or not re.search(r"[^\W_]", around)
+    return found[0].value if asked else ""
