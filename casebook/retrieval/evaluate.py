@@ -1,4 +1,4 @@
-"""How good a ranking is: nDCG, recall, reciprocal rank, precision, and differences of two.
+"""How good a ranking is: nDCG, recall, reciprocal rank, precision, success; differences of two.
 
 A *run* has a row for each document that was found (``query_id``, ``doc_id``, ``rank`` from 1,
 ``score``), *judgements* one for each relevant document (``query_id``, ``doc_id``, ``relevance``).
@@ -14,7 +14,7 @@ import pandas as pd
 
 from casebook.evaluate.intervals import bootstrap, by_cluster
 
-METRICS = ("ndcg", "recall", "mrr", "precision")
+METRICS = ("ndcg", "recall", "mrr", "precision", "success")
 
 
 def check_run(run: pd.DataFrame) -> None:
@@ -54,7 +54,8 @@ def per_query(run: pd.DataFrame, judgements: pd.DataFrame, k: int = 10) -> pd.Da
     DataFrame
         Index ``query_id``. ``ndcg``: gain is the relevance, discounted by log2(rank + 1), over
         the best possible; ``recall``: relevant documents among the first k over all; ``mrr``: 1
-        over the rank of the first relevant one; ``precision``: relevant among the first k over k.
+        over the rank of the first relevant one; ``precision``: relevant among the first k over k;
+        ``success``: 1 where a relevant document is among the first k.
 
     Raises
     ------
@@ -92,6 +93,7 @@ def per_query(run: pd.DataFrame, judgements: pd.DataFrame, k: int = 10) -> pd.Da
     table["recall"] = count / relevant.groupby("query_id").size()
     table["mrr"] = 1 / first
     table["precision"] = count / k
+    table["success"] = (count > 0).astype(float)
     return table.fillna(0.0)
 
 

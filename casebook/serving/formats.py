@@ -134,9 +134,10 @@ class Finding:
 class Plain:
     """A text in the form that is searched, and where each of its characters stood.
 
-    Compatibility forms are taken apart (NFKC: full-width letters, thin spaces), invisible
-    characters (Unicode's format characters) are dropped, and every digit, dash, space and dot
-    becomes the one of ASCII. Line breaks stay.
+    Compatibility forms are taken apart (NFKC: full-width letters, thin spaces). What nobody sees
+    is dropped (format characters, selectors, fillers), and so are marks on the letter before:
+    between the letters of an address either would hide it. Every digit, dash, space and dot becomes
+    the one of ASCII. Line breaks stay.
 
     Parameters
     ----------
@@ -165,6 +166,9 @@ class Plain:
         return self._places[start], self._places[end - 1] + 1
 
 
+#: Letters and symbols that are drawn as nothing, and code points kept for more of them (Unicode's
+#: ``Default_Ignorable_Code_Point`` besides format characters and marks; the empty Braille cell).
+_FILLERS = re.compile("[\u115f\u1160\u2065\u2800\u3164\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]")
 _DOTS = "\u3002\u00b7\u2024\u2027\u30fb\uff61\u06d4"
 
 
@@ -176,7 +180,7 @@ def _plain(character: str) -> str:
     if character in _DOTS:
         return "."
     kind = unicodedata.category(character)
-    if kind == "Cf":
+    if kind in ("Cf", "Mn", "Me") or _FILLERS.match(character):
         return ""
     if kind == "Nd":
         return str(unicodedata.decimal(character))

@@ -80,7 +80,6 @@ ATTACKS = {
     "an error": RateLimited("429"),
     "a time-out": TimeoutError("slow"),
     "a lost connection": ConnectionResetError("gone"),
-    "a leak": Leak("kept back"),
     "a list": {"found": True, "answer": "We keep it.", "citations": [[1]]},
     "an object": {"found": True, "answer": "We keep it.", "citations": [{"number": 1}]},
     "a number without end": {"found": True, "answer": "We keep it.", "citations": [10**400]},
@@ -94,6 +93,11 @@ ATTACKS = {
 def test_a_compromised_model_gets_nothing_through(centre, what, verbatim):
     answer = _answer(centre, Compromised(ATTACKS[what]), verbatim)
     assert answer.text == "" and answer.citations == () and answer.faults
+
+
+def test_a_leak_is_no_fault_of_the_model(centre):
+    with pytest.raises(Leak, match="kept back"):
+        _answer(centre, Compromised(Leak("kept back")))
 
 
 def test_the_check_is_what_stops_it(centre, monkeypatch):

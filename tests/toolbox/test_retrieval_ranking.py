@@ -250,8 +250,11 @@ def test_metrics_by_hand():
     scored = per_query(ranking(q="xaybz", r="xyz"), judged(q="abc", r="x", s="a"), k=4)
     dcg, ideal = 1 / np.log2(3) + 1 / np.log2(5), 1 + 1 / np.log2(3) + 1 / np.log2(4)
     expected = {"ndcg": dcg / ideal, "recall": 2 / 3, "mrr": 1 / 2, "precision": 2 / 4}
-    assert scored.loc["q"].to_dict() == pytest.approx(expected)
-    assert scored.loc["r"].to_dict() == {"ndcg": 1, "recall": 1, "mrr": 1, "precision": 0.25}
+    assert scored.loc["q"].to_dict() == pytest.approx(expected | {"success": 1})
+    expected = {"ndcg": 1, "recall": 1, "mrr": 1, "precision": 0.25, "success": 1}
+    assert scored.loc["r"].to_dict() == expected
+    late = per_query(ranking(q="xaybz"), judged(q="b"), k=3)
+    assert late["success"].tolist() == [0]
     assert (scored.loc["s"] == 0).all()  # not answered: zero, not left out
 
 

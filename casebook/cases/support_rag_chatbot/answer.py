@@ -34,7 +34,7 @@ from casebook.retrieval.claims import claims, support
 from casebook.retrieval.dense import Embedder
 from casebook.retrieval.grounded import FORM, numbers_of
 from casebook.retrieval.index import Passage
-from casebook.serving.privacy import Leak, MaskedModel, find
+from casebook.serving.privacy import MaskedModel, find
 
 #: Articles that are read for an answer.
 ARTICLES = 3
@@ -381,13 +381,18 @@ class Answerer:
         -------
         Answer
             Without text where the model found nothing, failed, or its answer was refused.
+
+        Raises
+        ------
+        casebook.serving.privacy.Leak
+            If what the model would read is not clean: nothing was sent.
         """
         rows = candidates(query, hits, self.centre, at, self.embedder)
         if not rows:
             return Answer("", model=self.model.name, faults=("nothing was found",))
         try:
             reply = self.model.complete(request_for(query, rows), response_format=FORM)
-        except (LLMError, OSError, Leak) as error:  # a time-out and a lost connection too
+        except (LLMError, OSError) as error:  # a time-out and a lost connection too
             what = type(error).__name__
             return Answer("", model=self.model.name, faults=(f"the model failed: {what}",))
         text, cited, wrong = self._read(reply.data, rows)

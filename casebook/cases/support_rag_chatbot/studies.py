@@ -19,6 +19,7 @@ import pandas as pd
 from casebook.cases.support_rag_chatbot import evaluation as ev
 from casebook.cases.support_rag_chatbot import learned, learning, policies, world
 from casebook.cases.support_rag_chatbot.answer import Answerer
+from casebook.cases.support_rag_chatbot.conversation import SHOWN
 from casebook.cases.support_rag_chatbot.languages import (
     SYSTEMS,
     HelpCentre,
@@ -103,7 +104,8 @@ def support_retrieval() -> pd.DataFrame:
     -------
     DataFrame
         ``questions_of`` (all, a language, unread), ``against`` and the columns of
-        :func:`casebook.retrieval.evaluate.compare`.
+        :func:`casebook.retrieval.evaluate.compare`: at ten articles, and ``success`` at the
+        :data:`~casebook.cases.support_rag_chatbot.conversation.SHOWN` titles that a customer sees.
     """
     test, against = lab().test, better_single()
     found, parts = ev.runs(test, lab().signals), []
@@ -112,11 +114,9 @@ def support_retrieval() -> pd.DataFrame:
     for name, rows in groups.items():
         judged = _judged(rows)
         chosen = {n: r[r["query_id"].isin(judged["query_id"])] for n, r in found.items()}
-        parts.append(
-            compare(chosen, judged, against, clusters=_topics()).assign(
-                questions_of=name, against=against
-            )
-        )
+        for k, metrics in ((10, ("ndcg", "recall")), (SHOWN, ("success",))):
+            scored = compare(chosen, judged, against, k, metrics, clusters=_topics())
+            parts.append(scored.assign(questions_of=name, against=against))
     table = pd.concat(parts, ignore_index=True)
     return table[["questions_of", "against", *table.columns[:-2]]]
 
