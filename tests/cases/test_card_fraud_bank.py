@@ -18,7 +18,6 @@ from casebook.cases.card_fraud import (
     costs,
     decisions,
     deployment,
-    features,
     models,
     parts,
     rules,
@@ -42,6 +41,7 @@ from casebook.cases.card_fraud.policy import (
     friction_by,
 )
 from casebook.cases.card_fraud.world import cost, simulate
+from casebook.features import card_payments as features
 from casebook.features.definition import skew
 from casebook.serving.breaker import Breaker
 from casebook.serving.snapshots import restored

@@ -8,7 +8,6 @@ import pytest
 
 from casebook.cases.card_fraud import (
     exercise_data,
-    features,
     questions,
     questions_of_evidence,
 )
@@ -16,6 +15,7 @@ from casebook.cases.card_fraud.world.constants import SEED
 from casebook.exercises.code import run
 from casebook.exercises.collisions import collisions
 from casebook.exercises.grading import BLANK
+from casebook.features import card_payments as features
 
 ANSWERS = {number: getattr(questions, f"q{number}") for number in range(1, 8)}
 

@@ -14,7 +14,6 @@ import pandas as pd
 
 from casebook.cases.card_fraud import (
     bank,
-    features,
     labels,
     models,
     rules,
@@ -44,6 +43,7 @@ from casebook.data import real
 from casebook.data.tables import fraud_handbook
 from casebook.evaluate import rare
 from casebook.evaluate.gap import gaps
+from casebook.features import card_payments as features
 from casebook.recorded.real import from_real
 
 #: Fresh worlds.

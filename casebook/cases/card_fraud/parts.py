@@ -30,7 +30,7 @@ Score = Callable[[dict[str, float]], tuple[float, Sequence[str]]]
 class Store(Protocol):
     """Features of an event from what arrived before it.
 
-    As of :class:`~casebook.cases.card_fraud.features.OnlineStore`: ``observe`` counts a decided
+    As of :class:`~casebook.features.card_payments.OnlineStore`: ``observe`` counts a decided
     event, ``settle`` tells its outcome later, ``learn`` that it was fraud. ``now`` is the arrival
     of the last event, or None.
     """
