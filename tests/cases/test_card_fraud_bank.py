@@ -15,7 +15,6 @@ from card_fraud_fakes import causal
 from casebook.cases.card_fraud import (
     bank,
     benchmarks,
-    costs,
     decisions,
     deployment,
     models,
@@ -41,6 +40,7 @@ from casebook.cases.card_fraud.policy import (
     friction_by,
 )
 from casebook.cases.card_fraud.world import cost, simulate
+from casebook.evaluate import fraud_costs as costs
 from casebook.features import card_payments as features
 from casebook.features.definition import skew
 from casebook.serving.breaker import Breaker

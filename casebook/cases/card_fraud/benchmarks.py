@@ -236,7 +236,7 @@ def _quits(factor: float) -> worlds.Constants:
 
 
 #: What is changed: how attackers react, or how dear a kind of cost is. The bank goes on believing
-#: what :class:`~casebook.cases.card_fraud.costs.Economics` says.
+#: what :class:`~casebook.evaluate.fraud_costs.Economics` says.
 CHANGES: Mapping[str, tuple[worlds.Constants, Mapping[str, float]]] = {
     "as it is": (worlds.Constants(), {}),
     "attackers who pass × 0.5": (_passes(0.5), {}),

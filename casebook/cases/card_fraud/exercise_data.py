@@ -12,9 +12,10 @@ from functools import lru_cache, partial, wraps
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud import bank, costs, models
+from casebook.cases.card_fraud import bank, models
 from casebook.cases.card_fraud.world import World, simulate, visible_labels
 from casebook.cases.card_fraud.world.constants import SEED, SNAPSHOT
+from casebook.evaluate import fraud_costs as costs
 from casebook.evaluate import rare
 from casebook.exercises.asked import Exercise
 from casebook.exercises.code import run

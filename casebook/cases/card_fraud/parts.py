@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from casebook.cases.card_fraud.audit import EVIDENCE, OUTCOME, Audit, Decision, Outcome, event_of
 from casebook.cases.card_fraud.channels import message
 from casebook.cases.card_fraud.schema import CONFIRMATIONS
-from casebook.cases.card_fraud.world.constants import TIERS
+from casebook.evaluate.fraud_costs import TIERS
 from casebook.serving.strict import unstamp
 
 log = logging.getLogger(__name__)

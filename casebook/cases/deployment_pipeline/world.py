@@ -48,7 +48,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud import costs
 from casebook.cases.deployment_pipeline.chances import (
     CHAPTER,
     CONTINUOUS,
@@ -64,6 +63,7 @@ from casebook.cases.deployment_pipeline.chances import (
     sigma,
     spread,
 )
+from casebook.evaluate import fraud_costs as costs
 
 SEED = 2026
 START = pd.Timestamp("2026-01-05")  # a Monday

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from casebook.data.contracts import need_columns
+from casebook.columns import need_columns
 from casebook.features.windows import DAY
 
 from .definition import (

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from casebook.evaluate import fraud_costs
 from casebook.features.card_payments import words
 
 CHAPTER = "12_card_fraud"
@@ -25,7 +26,7 @@ CUSTOMERS, DAYS = 6000, 180
 SNAPSHOT = 400, 130
 
 #: What a policy may answer, from the least to the most friction.
-TIERS = ("allow", "confirm", "call", "block")
+TIERS = fraud_costs.TIERS
 ALLOW, CONFIRM, CALL, BLOCK = range(4)
 #: The words that a bank and its world share, in the order of their codes.
 CATEGORIES, CHANNELS, COUNTRIES = words.CATEGORIES, words.CHANNELS, words.COUNTRIES
