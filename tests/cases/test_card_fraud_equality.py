@@ -16,10 +16,11 @@ import pytest
 from card_fraud_fakes import TOKENS, history
 
 from casebook.cases.card_fraud import audit as audits
-from casebook.cases.card_fraud import decisions, features
+from casebook.cases.card_fraud import decisions
 from casebook.cases.card_fraud.audit import Audit
 from casebook.cases.card_fraud.schema import payload
 from casebook.cases.card_fraud.world import simulate
+from casebook.features import card_payments as features
 from casebook.features.definition import skew
 from casebook.serving.breaker import Breaker
 from casebook.serving.strict import stamp
