@@ -35,7 +35,7 @@ def serving(app: Any, **options: Any) -> Iterator[str]:
     """Serve an app on a free port of 127.0.0.1, in a thread; yield its address."""
     import uvicorn
 
-    config = uvicorn.Config(app, "127.0.0.1", 0, log_level="error", access_log=False, **options)
+    config = uvicorn.Config(app, "127.0.0.1", 0, log_level="critical", access_log=False, **options)
     server = uvicorn.Server(config)
     ready, port = threading.Event(), []
 
