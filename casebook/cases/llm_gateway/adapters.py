@@ -39,6 +39,7 @@ KINDS = {
     "cut": False,  # a stream that ended before its answer did
     "rejected": False,  # 4xx: the request is at fault
     "locked": False,  # 401, 403, 404: our key or the model's name is
+    "busy": False,  # too many of this tenant wait
     "open": False,  # its breaker lets nothing through
 }
 

@@ -24,6 +24,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from typing import Any
 
 import httpx
@@ -43,6 +44,7 @@ from casebook.cases.llm_gateway.config import Config, Model, Provider
 from casebook.cases.llm_gateway.requests import Question, Refusal
 from casebook.serving.breaker import Breaker
 
+Turn = Callable[[Provider], AbstractAsyncContextManager]
 #: Failures of the last calls that open a breaker (5 %), and seconds until it is tried again.
 FAILURES, WINDOW, COOL_OFF = 5, 100, 5.0
 #: Seconds before a second attempt, at most.
@@ -104,14 +106,10 @@ class Answer:
     ----------
     model : Model
         Which answers.
-    tried : list of tuple
-        Model and kind of failure of the attempts before it.
     """
 
-    def __init__(
-        self, model: Model, first: Piece, rest: AsyncIterator[Piece], tried: list[tuple[str, str]]
-    ) -> None:
-        self.model, self.tried, self._first, self._rest = model, tried, first, rest
+    def __init__(self, model: Model, first: Piece, rest: AsyncIterator[Piece]) -> None:
+        self.model, self._first, self._rest = model, first, rest
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """Yield the pieces; :class:`Failure` if they break off."""
@@ -155,7 +153,13 @@ class Caller:
         """Close the connections."""
         await self._client.aclose()
 
-    async def ask(self, chain: Sequence[Model], question: Question) -> Answer:
+    async def ask(
+        self,
+        chain: Sequence[Model],
+        question: Question,
+        turn: Turn = lambda _: nullcontext(),
+        tried: list[tuple[str, str]] | None = None,
+    ) -> Answer:
         """Return the first answer that begins.
 
         Parameters
@@ -163,6 +167,10 @@ class Caller:
         chain : sequence of Model
             Whom to ask, in this order.
         question : Question
+        turn : callable
+            Returns what is entered for a provider while it works: its queue.
+        tried : list, optional
+            Is told model and kind of failure of each attempt that failed.
 
         Raises
         ------
@@ -170,13 +178,13 @@ class Caller:
             When nobody answers: 400 if the request is at fault, 429 if all are busy, 504 if time
             was over, 502 or 503 otherwise.
         """
-        tried: list[tuple[str, str]] = []
+        tried = [] if tried is None else tried
         waits: list[float] = []
         self.budget.earn()
         for model in chain:
             for attempt in (0, 1):
                 try:
-                    return await self._attempt(model, question, tried)
+                    return await self._attempt(model, question, turn)
                 except Failure as failure:
                     tried.append((model.name, failure.kind))
                     self.counts[model.provider, failure.kind] += 1
@@ -188,9 +196,7 @@ class Caller:
                     await asyncio.sleep(random.uniform(0.5, 1) * BACK_OFF)
         raise _refused(tried, waits)
 
-    async def _attempt(
-        self, model: Model, question: Question, tried: list[tuple[str, str]]
-    ) -> Answer:
+    async def _attempt(self, model: Model, question: Question, turn: Turn) -> Answer:
         """Ask one model once; return when its first piece is there."""
         now = self._clock()
         if (until := self._limited.get(model.name, 0)) > now:
@@ -200,28 +206,30 @@ class Caller:
             rules = {"failures": FAILURES, "window": WINDOW, "cool_off": COOL_OFF}
             health = self.health[provider.name] = Health(**rules, clock=self._clock)
         generation = health.admit()
-        rest = self._pieces(provider, model, question, health, generation)
+        rest = self._pieces(provider, model, question, turn, (health, generation))
         try:
             first = await anext(rest)
         except Failure as failure:
             if failure.kind == "limited":
                 self._limited[model.name] = now + (failure.wait or 1.0)
             raise
-        return Answer(model, first, rest, tried)
+        return Answer(model, first, rest)
 
     async def _pieces(
         self,
         provider: Provider,
         model: Model,
         question: Question,
-        health: Health,
-        generation: int,
+        turn: Turn,
+        probe: tuple[Health, int],
     ) -> AsyncIterator[Piece]:
         """Yield a provider's pieces, and tell its breaker how that went."""
+        health, generation = probe
         why, alive, ended = "", False, False
-        pieces = self._sent(provider, model, question)
-        until, patience = self._clock() + provider.total_s, provider.first_s
+        pieces, stack = self._sent(provider, model, question), AsyncExitStack()
         try:
+            await stack.enter_async_context(turn(provider))
+            until, patience = self._clock() + provider.total_s, provider.first_s
             while True:
                 async with asyncio.timeout(min(patience, max(0.0, until - self._clock()))):
                     piece = await _next(pieces)
@@ -247,6 +255,7 @@ class Caller:
             elif not alive:
                 health.forget(generation)  # the client went away
             await pieces.aclose()
+            await stack.aclose()
 
     async def _sent(
         self, provider: Provider, model: Model, question: Question
@@ -309,9 +318,9 @@ def _refused(tried: Sequence[tuple[str, str]], waits: Sequence[float]) -> Refusa
     if tried[-1][1] == "rejected":
         do = "Check the length of the conversation and the options."
         return Refusal(400, "provider refused", "The provider refused the request.", do)
-    if last == {"limited"}:
+    if last <= {"limited", "busy"}:
         return Refusal(429, "providers busy", what, **again)
-    if last <= {"open", "unreachable", "limited", "locked"}:
+    if last <= {"open", "unreachable", "limited", "busy", "locked"}:
         return Refusal(503, "no provider", what, **again)
     if tried[-1][1] == "late":
         return Refusal(504, "provider late", what, **again)

@@ -64,7 +64,10 @@ class Provider(Fixed):
 
 
 class Model(Fixed):
-    """A model as tenants name it, what its provider calls it, and its prices (nano-dollars)."""
+    """A model as tenants name it, what its provider calls it, and its prices (nano-dollars).
+
+    One that is ``private`` does not exist for a tenant that may not ask it.
+    """
 
     name: Name
     provider: Name
@@ -73,6 +76,7 @@ class Model(Fixed):
     price_out: int = Field(ge=0, le=10**9)
     context: Count = 128_000
     most_out: Count = 4_096
+    private: bool = False
 
     def cost(self, tokens_in: int, tokens_out: int) -> int:
         """Return what so many tokens cost, in nano-dollars."""

@@ -27,6 +27,7 @@ Spent(settled=120, reserved=0, waste=0)
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 import uuid
@@ -138,6 +139,12 @@ def settle(db: sqlite3.Connection, request: str, owner: str, bill: Bill) -> bool
     return _close(db, request, owner, "settled", bill)
 
 
+def free_of_charge(db: sqlite3.Connection, ask: Ask, owner: str, bill: Bill) -> bool:
+    """Record a request that costs nothing, such as one that the cache answered."""
+    reserve(db, ask, owner)
+    return settle(db, ask.request, owner, bill)
+
+
 def release(
     db: sqlite3.Connection, request: str, owner: str, waste: int = 0, how: str = "failed"
 ) -> bool:
@@ -238,8 +245,21 @@ class Meter:
         self._later: deque[tuple[str, int, str]] = deque()
 
     async def reserve(self, ask: Ask) -> int:
-        """Open a request as :func:`reserve`; :class:`StoreDown` if that is not on disk."""
-        return await self.store.do(reserve, ask, self.owner)
+        """Open a request as :func:`reserve`; :class:`StoreDown` if that is not on disk.
+
+        Given up while it waits, it is released as soon as it is open.
+        """
+        opened = self.store.submit(reserve, ask, self.owner)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(opened))
+        except asyncio.CancelledError:
+            undo = (release, ask.request, self.owner, 0, "left")
+            opened.add_done_callback(lambda done: done.exception() or self.store.submit(*undo))
+            raise
+
+    async def free(self, ask: Ask, bill: Bill) -> None:
+        """Record a request as :func:`free_of_charge`."""
+        await self.store.do(free_of_charge, ask, self.owner, bill)
 
     async def settle(self, request: str, bill: Bill) -> bool:
         """Bill a request as :func:`settle`; :class:`StoreDown` if that is not on disk."""

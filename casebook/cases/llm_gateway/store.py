@@ -174,7 +174,7 @@ def put_config(db: sqlite3.Connection, config: Config) -> int:
     for kind in ("providers", "models", "tenants"):
         rows = [(kind, one.name, one.model_dump_json()) for one in getattr(config, kind)]
         db.executemany("insert into config values (?, ?, ?)", rows)
-    return _next(db)
+    return touch(db)
 
 
 def get_config(db: sqlite3.Connection) -> Config:
@@ -190,7 +190,8 @@ def revision(db: sqlite3.Connection) -> int:
     return db.execute("select number from revision").fetchone()[0]
 
 
-def _next(db: sqlite3.Connection) -> int:
+def touch(db: sqlite3.Connection) -> int:
+    """Count a change; return the new revision."""
     db.execute("update revision set number = number + 1")
     return revision(db)
 
@@ -220,7 +221,7 @@ def add_key(db: sqlite3.Connection, tenant: str, role: str, label: str, now: flo
     key = f"gw-{secrets.token_urlsafe(32)}"
     row = (hashed(key), tenant, role, label, now)
     db.execute("insert into keys (hash, tenant, role, label, created) values (?, ?, ?, ?, ?)", row)
-    _next(db)
+    touch(db)
     return key
 
 
@@ -241,7 +242,7 @@ def end_key(db: sqlite3.Connection, tenant: str, begins: str, when: float) -> in
         return 0
     where = "tenant = ? and hash like ? and (ends is null or ends > ?)"
     done = db.execute(f"update keys set ends = ? where {where}", (when, tenant, f"{begins}%", when))
-    _next(db)
+    touch(db)
     return done.rowcount
 
 

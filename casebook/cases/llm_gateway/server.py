@@ -1,0 +1,318 @@
+"""The gateway over HTTP: the Chat Completions API for tenants, as the official client speaks it.
+
+``POST /v1/chat/completions`` (JSON and server-sent events), ``GET /v1/models``, ``GET /metrics``
+(a tenant sees its own), ``GET /health``. Whatever goes wrong is an object that says what to do;
+after the first byte of a stream it comes as the stream's last event, and ``[DONE]`` does not.
+
+The log has one line a request: who, which model, how long, what it cost, what was flagged. What
+anybody said is not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from casebook.cases.llm_gateway.config import read as read_config
+from casebook.cases.llm_gateway.gateway import LOG, Done, Gateway, Job
+from casebook.cases.llm_gateway.limits import retry_after
+from casebook.cases.llm_gateway.requests import ChatRequest, Problem, Refusal, parse, told
+from casebook.cases.llm_gateway.store import Store, put_config
+from casebook.serving.strict_app import read
+
+#: Bytes of a body, seconds until it is there, and requests that are answered at a time.
+LARGEST, PATIENCE, MOST = 1_000_000, 10.0, 2_000
+
+
+def error(problem: Problem, request: str = "") -> Response:
+    """Return an error."""
+    headers = {"x-request-id": request} if request else {}
+    if (wait := getattr(problem, "wait", None)) is not None:
+        headers["Retry-After"] = retry_after(wait)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if problem.status in (408, 413):
+        headers["Connection"] = "close"  # the rest of the body is not read
+    return Response(json.dumps(told(problem)), problem.status, headers, "application/json")
+
+
+class Chat(Response):
+    """The answer to one job, which ends when its client goes away.
+
+    Parameters
+    ----------
+    gateway : Gateway
+    job : Job
+    usage : bool
+        Whether a stream ends with its usage.
+    at_end : callable
+    """
+
+    def __init__(self, gateway: Gateway, job: Job, usage: bool, at_end: Callable[[], None]) -> None:
+        self.gateway, self.job, self.usage, self.at_end = gateway, job, usage, at_end
+        self.begun = False
+        self.status_code, self.background = 200, None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer; a client that leaves cancels this, and its request is settled."""
+        task, left = asyncio.current_task(), []
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            left.append(True)
+            task.cancel()
+
+        stream = self.job.question.stream
+        answer, status, done = self.gateway.run(self.job), 200, None
+        watcher = asyncio.create_task(watch()) if stream else None
+        try:
+            try:
+                done = await (self._stream if stream else self._whole)(answer, send)
+            finally:
+                if watcher:
+                    watcher.cancel()
+                await answer.aclose()
+        except Problem as problem:
+            status = problem.status
+            if self.begun:
+                await self._send(send, told(problem))
+                await send({"type": "http.response.body", "body": b""})
+            else:
+                await error(problem, self.job.request)(scope, receive, send)
+        except asyncio.CancelledError:
+            status = 499
+            await answer.aclose()
+            if not left:
+                raise
+            task.uncancel()
+        finally:
+            self.at_end()
+            logged(self.gateway, self.job, status, done)
+
+    async def _whole(self, answer: AsyncIterator[str | Done], send: Any) -> Done:
+        """Send one object."""
+        *texts, done = [piece async for piece in answer]
+        message = {"role": "assistant", "content": "".join(texts), "refusal": None}
+        choice = {"index": 0, "message": message, "finish_reason": done.finish, "logprobs": None}
+        made = self._envelope("chat.completion", done.model)
+        raw = json.dumps(made | {"choices": [choice], "usage": usage_of(done)}).encode()
+        await self._start(send, "application/json", len(raw))
+        await send({"type": "http.response.body", "body": raw})
+        return done
+
+    async def _stream(self, answer: AsyncIterator[str | Done], send: Any) -> Done:
+        """Send events as the pieces come; nothing before the first of them."""
+        rest: dict[str, Any] = {"usage": None} if self.usage else {}
+        async for piece in answer:
+            if not self.begun:
+                await self._start(send, "text/event-stream; charset=utf-8")
+                await self._chunk(send, {"role": "assistant", "content": ""}, rest)
+            if isinstance(piece, Done):
+                break
+            await self._chunk(send, {"content": piece}, rest)
+        await self._chunk(send, {}, rest, piece.finish)
+        if self.usage:
+            made = self._envelope("chat.completion.chunk", piece.model)
+            await self._send(send, made | {"choices": [], "usage": usage_of(piece)})
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+        return piece
+
+    async def _start(self, send: Any, kind: str, length: int | None = None) -> None:
+        self.begun = True
+        headers = {"content-type": kind, "x-request-id": self.job.request}
+        headers |= {"cache-control": "no-store"} if length is None else {}
+        headers |= {} if length is None else {"content-length": str(length)}
+        headers |= {"x-gateway-warning": "over budget"} if "over budget" in self.job.flags else {}
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": raw})
+
+    async def _chunk(
+        self,
+        send: Any,
+        delta: Mapping[str, str],
+        rest: Mapping[str, Any],
+        finish: str | None = None,
+    ) -> None:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+        made = self._envelope("chat.completion.chunk", self.job.served or self.job.model.name)
+        await self._send(send, made | {"choices": [choice], **rest})
+
+    async def _send(self, send: Any, data: Mapping[str, Any]) -> None:
+        body = b"data: " + json.dumps(data).encode() + b"\n\n"
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    def _envelope(self, kind: str, model: str) -> dict[str, Any]:
+        made = {"id": f"chatcmpl-{self.job.request}", "object": kind}
+        return made | {"created": int(self.gateway.clock()), "model": model}
+
+
+def usage_of(done: Done) -> dict[str, int]:
+    """Return the tokens of an answer as clients know them."""
+    counted = {"prompt_tokens": done.tokens_in, "completion_tokens": done.tokens_out}
+    return counted | {"total_tokens": done.tokens_in + done.tokens_out}
+
+
+def logged(gateway: Gateway, job: Job, status: int, done: Done | None) -> None:
+    """Write the line of a request, and count it."""
+    seconds = time.perf_counter() - job.began
+    who = {"tenant": job.tenant.name, "model": job.model.name}
+    line = {"request": job.request, **who, "status": status, "ms": round(1000 * seconds, 1)}
+    line |= {"prompt": job.prompt, "flags": job.flags, "tried": job.tried}
+    LOG.info(json.dumps(line | (done._asdict() | {"model": who["model"]} if done else {})))
+    gateway.metrics.count("requests_total", **who, status=status)
+    gateway.metrics.time("request_seconds", seconds, **who)
+    for flag in job.flags:
+        gateway.metrics.count("flags_total", tenant=who["tenant"], flag=flag.partition(":")[0])
+    for model, kind in job.tried:
+        gateway.metrics.count("attempts_failed_total", tenant=who["tenant"], model=model, kind=kind)
+    if done:
+        for side, n in (("in", done.tokens_in), ("out", done.tokens_out)):
+            gateway.metrics.count("tokens_total", n, **who, side=side)
+
+
+# Routes --------------------------------------------------------------------------------
+
+
+def create_app(gateway: Gateway, most: int = MOST) -> FastAPI:
+    """Return a gateway as an app.
+
+    Parameters
+    ----------
+    gateway : Gateway
+        The app closes its connections when it ends, and leaves its store open.
+    most : int
+        Requests that are answered at a time; one more gets 503 before its body is read.
+    """
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        await gateway.refresh()
+        alive = asyncio.create_task(gateway.live())
+        yield
+        alive.cancel()
+        with suppress(asyncio.CancelledError):
+            await alive
+        await gateway.caller.close()
+
+    app = FastAPI(title="LLM gateway", docs_url=None, redoc_url=None, lifespan=life)
+    app.state.gateway, busy = gateway, [0]
+
+    def refused(problem: Problem) -> Response:
+        gateway.metrics.count("refused_total", status=problem.status, code=problem.error)
+        return error(problem)
+
+    def leave() -> None:
+        busy[0] -= 1
+
+    async def chat(request: Request) -> Response:
+        if busy[0] >= most:
+            what = f"{most} requests are being answered."
+            return refused(Refusal(503, "too many requests", what, "Send it again.", 1.0))
+        busy[0] += 1
+        try:
+            tenant, _ = gateway.who(request.headers.get("authorization", ""))
+            asked = parse(await read(request, LARGEST, PATIENCE), ChatRequest)
+            once = request.headers.get("idempotency-key", "")[:200]
+            job = await gateway.admit(tenant, asked, once)
+            options = asked.stream_options
+            return Chat(gateway, job, bool(options and options.include_usage), leave)
+        except BaseException as raised:
+            leave()
+            if isinstance(raised, Problem):
+                return refused(raised)
+            raise
+
+    async def models(request: Request) -> Response:
+        try:
+            tenant, _ = gateway.who(request.headers.get("authorization", ""))
+            name = request.path_params.get("name")
+            names = [gateway.model_of(tenant, name)] if name else tenant.models
+        except Problem as problem:
+            return refused(problem)
+        made = [
+            {"id": one, "object": "model", "created": 0, "owned_by": "gateway"} for one in names
+        ]
+        body = made[0] if name else {"object": "list", "data": made}
+        return Response(json.dumps(body), media_type="application/json")
+
+    async def metrics(request: Request) -> Response:
+        try:
+            tenant, key = gateway.who(request.headers.get("authorization", ""))
+        except Problem as problem:
+            return refused(problem)
+        lines = gateway.metrics.text(None if key.role == "platform" else tenant.name)
+        return Response(lines, media_type="text/plain; version=0.0.4")
+
+    async def health(_: Request) -> Response:
+        n = sum(one.state == "open" for one in gateway.caller.health.values())
+        body = {"status": "degraded" if n else "ok", "breakers_open": n}
+        return Response(json.dumps(body), media_type="application/json")
+
+    app.add_route("/v1/chat/completions", chat, methods=["POST"])
+    app.add_route("/v1/models", models, methods=["GET"])
+    app.add_route("/v1/models/{name}", models, methods=["GET"])
+    app.add_route("/metrics", metrics, methods=["GET"])
+    app.add_route("/health", health, methods=["GET"])
+    _errors(app)
+    return app
+
+
+def _errors(app: FastAPI) -> None:
+    """Let the other errors of the app look like its own."""
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, raised: HTTPException) -> Response:
+        what = f"{request.method} {request.url.path[:60]}: {raised.detail}."
+        do = "Send POST /v1/chat/completions or GET /v1/models."
+        return error(Problem(raised.status_code, str(raised.detail).lower(), what, do))
+
+    @app.exception_handler(Exception)
+    async def crash(_: Request, raised: Exception) -> Response:
+        what = "The gateway failed; its log has the reason."
+        return error(Refusal(500, "internal error", what, "Send it again.", 1.0))
+
+
+def app(path: str, config: str = "") -> FastAPI:
+    """Return a gateway on a database's file, for a process of its own.
+
+    Parameters
+    ----------
+    path : str
+    config : str
+        JSON that replaces the configuration in the database.
+    """
+    logging.basicConfig(format="%(message)s")
+    LOG.setLevel(logging.INFO)
+    store = Store(path)
+    if config:
+        store.submit(put_config, read_config(config)).result()
+    return create_app(Gateway(store))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve a gateway until the process is told to end."""
+    import uvicorn
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--db", required=True, help="file of the database")
+    parser.add_argument("--config", type=Path, help="JSON file that replaces the configuration")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8643)
+    given = parser.parse_args(arguments)
+    made = app(given.db, given.config.read_text() if given.config else "")
+    uvicorn.run(made, host=given.host, port=given.port, access_log=False)
+
+
+if __name__ == "__main__":
+    main()
