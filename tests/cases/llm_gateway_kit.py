@@ -92,9 +92,8 @@ TENANTS = [
 class Running:
     """Two providers and a gateway on loopback, with a key for each tenant."""
 
-    most = 30
-
-    def __init__(self, change: Any = None, **providers: Any) -> None:
+    def __init__(self, change: Any = None, most: int = 30, **providers: Any) -> None:
+        self.most = most
         self.p1, self.p2 = (MockProvider(form, 5, **providers) for form in ("chat", "messages"))
         self._change, self._stack, self._keys = change, ExitStack(), {}
 
@@ -176,3 +175,7 @@ class Running:
         while self._rows("state = 'open'") and time.time() < until:
             time.sleep(0.02)
         return not self._rows("state = 'open'") and self.store(audit) == []
+
+    def refresh(self) -> None:
+        """Let the gateway see what has changed in the store."""
+        asyncio.run_coroutine_threadsafe(self.gateway.refresh(), self.loop).result()

@@ -10,10 +10,9 @@ import time
 import httpx
 import openai
 import pytest
-from llm_gateway_kit import Running, document
+from llm_gateway_kit import Running
 
 from casebook.cases.llm_gateway.config import read
-from casebook.cases.llm_gateway.meter import month_of
 from casebook.cases.llm_gateway.store import hashed, put_config
 from casebook.llm.messages import estimate_tokens
 
@@ -279,9 +278,8 @@ def test_a_changed_configuration_holds_without_a_restart(running):
     changed = json.loads(json.dumps(raw))
     changed["tenants"][1]["models"].append("large")
     running.store(put_config, read(changed))
-    asyncio.run_coroutine_threadsafe(running.gateway.refresh(), running.loop).result()
+    running.refresh()
     assert running.post("globex", {"messages": HI, "model": "large"}).status_code == 200
     running.store(put_config, read(raw))
-    asyncio.run_coroutine_threadsafe(running.gateway.refresh(), running.loop).result()
+    running.refresh()
     assert running.post("globex", {"messages": HI, "model": "large"}).status_code == 403
-    assert month_of(time.time()) and document()

@@ -223,7 +223,8 @@ class Gateway:
         if limit and (wait := await self.limits.take(tenant.name, name, limit)):
             what = f"{name} may be asked {limit.per_minute} times a minute."
             raise Refusal(429, "rate limit", what, "Wait as Retry-After says.", wait)
-        request = key_of(tenant.name, idempotency)[:32] if idempotency else uuid.uuid4().hex
+        once = idempotency and key_of(tenant.name, idempotency, asked.model_dump_json())[:32]
+        request = once or uuid.uuid4().hex
         said, prompt = await self._said(tenant, asked, request)
         said, flags = await checked_aside(tenant.guard, said, self.detect, self.topics)
         chain = self.config.chain(tenant.name, name)
