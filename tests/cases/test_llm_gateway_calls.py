@@ -122,7 +122,7 @@ def test_events_are_the_same_however_their_bytes_are_cut(seed):
             for start, end in pairwise(ends):
                 yield raw[start:end]
 
-        return [data async for data in events(chunks())]
+        return [data async for together in events(chunks()) for data in together]
 
     assert asyncio.run(collect()) == ['{"a": "ü"}', "one\ntwo", "last"]
 
@@ -133,7 +133,7 @@ def test_events_that_cannot_be_read_are_a_failure(sent):
         async def chunks():
             yield sent
 
-        return [data async for data in events(chunks())]
+        return [data async for together in events(chunks()) for data in together]
 
     with pytest.raises(Failure, match="nonsense"):
         asyncio.run(collect())

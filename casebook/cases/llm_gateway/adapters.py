@@ -15,7 +15,7 @@ Examples
 'Be brief.'
 >>> Messages().whole({"content": [{"type": "text", "text": "Hello"}], "stop_reason": "end_turn",
 ...                   "usage": {"input_tokens": 9, "output_tokens": 1}})
-Piece(text='Hello', finish='stop', tokens_in=9, tokens_out=1)
+Piece(text='Hello', finish='stop', tokens_in=9, tokens_out=1, n=1)
 """
 
 from __future__ import annotations
@@ -61,16 +61,26 @@ class Failure(Exception):
 
 
 class Piece(NamedTuple):
-    """A part of an answer; usage and the reason of its end come when the provider sends them."""
+    """A part of an answer; usage and the reason of its end come when the provider sends them.
+
+    ``n`` events with text came together in it: so many tokens at least.
+    """
 
     text: str = ""
     finish: str | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
+    n: int = 1
+
+    def joined(self, other: Piece) -> Piece:
+        """Return this piece and the next one as one."""
+        text, n = self.text + other.text, self.n + other.n
+        counts = (mine if new is None else new for mine, new in zip(self[2:4], other[2:4]))  # noqa: B905
+        return Piece(text, other.finish or self.finish, *counts, n)
 
 
-#: The end of a stream.
-END = Piece(finish="end of stream")
+#: The end of a stream, and an event that adds nothing.
+END, NOTHING = Piece(finish="end of stream", n=0), Piece(n=0)
 
 
 def failed(status: int, wait: str | None) -> Failure:
@@ -85,8 +95,8 @@ def failed(status: int, wait: str | None) -> Failure:
     return Failure("failed", str(status), seconds)
 
 
-async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    """Yield the data of server-sent events, however the bytes are cut.
+async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[str]]:
+    """Yield the data of server-sent events that came together, however the bytes are cut.
 
     Raises
     ------
@@ -96,16 +106,19 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
     rest, lines = b"", []
     async for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
+        found = []
         for line in whole:
             line = line.removesuffix(b"\r")
             if line.startswith(b"data:"):
                 lines.append(line[5:].removeprefix(b" "))
             elif not line and lines:
                 try:
-                    yield b"\n".join(lines).decode()
+                    found.append(b"\n".join(lines).decode())
                 except UnicodeDecodeError:
                     raise Failure("nonsense", "an event is no UTF-8") from None
                 lines = []
+        if found:
+            yield found
         if len(rest) + sum(map(len, lines)) > LARGEST_EVENT:
             raise Failure("nonsense", "an event is too large")
 
@@ -115,6 +128,17 @@ def loaded(text: str | bytes) -> dict[str, Any]:
     try:
         value = parse(text)
     except ValueError:
+        raise Failure("nonsense", "no JSON") from None
+    if not isinstance(value, dict):
+        raise Failure("nonsense", "no object")
+    return value
+
+
+def _event(data: str) -> dict[str, Any]:
+    """Return an event's object, read in a tenth of the time that a strict reader takes."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
         raise Failure("nonsense", "no JSON") from None
     if not isinstance(value, dict):
         raise Failure("nonsense", "no object")
@@ -159,7 +183,7 @@ class Chat:
         """Return what an event adds; :data:`END` at the end."""
         if data == "[DONE]":
             return END
-        sent = loaded(data)
+        sent = _event(data)
         if sent.get("error"):
             raise Failure("failed", "an error inside of the stream")
         choices = sent.get("choices") or [{}]
@@ -173,9 +197,8 @@ class Chat:
         return self._counted(text, finish, sent.get("usage"))
 
     def _counted(self, text: str, finish: str | None, usage: Any) -> Piece:
-        return Piece(
-            text, finish, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-        )
+        counts = (_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+        return Piece(text, finish, *counts, n=int(bool(text)))
 
 
 #: Why an answer ended, in the words of the other format.
@@ -233,23 +256,24 @@ class Messages:
 
     def event(self, data: str) -> Piece:
         """Return what an event adds; :data:`END` at the end. Counts of tokens are running sums."""
-        sent = loaded(data)
+        sent = _event(data)
         try:
             match sent.get("type"):
                 case "content_block_delta":
                     return Piece(str(sent["delta"].get("text", "")))
                 case "message_start":
-                    return Piece(tokens_in=_count(sent["message"].get("usage"), "input_tokens"))
+                    counted = _count(sent["message"].get("usage"), "input_tokens")
+                    return Piece("", None, counted, n=0)
                 case "message_delta":
                     finish = STOPS.get(sent["delta"].get("stop_reason"), "stop")
-                    return Piece("", finish, None, _count(sent.get("usage"), "output_tokens"))
+                    return Piece("", finish, None, _count(sent.get("usage"), "output_tokens"), 0)
                 case "message_stop":
                     return END
                 case "error":
                     raise Failure("failed", "an error inside of the stream")
         except (KeyError, TypeError, AttributeError):
             raise Failure("nonsense", "no event") from None
-        return Piece()  # ping, and kinds that may come one day
+        return NOTHING  # ping, and kinds that may come one day
 
 
 ADAPTERS = {"chat": Chat(), "messages": Messages()}

@@ -24,7 +24,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
 from typing import Any
 
 import httpx
@@ -34,6 +34,7 @@ from casebook.cases.llm_gateway.adapters import (
     END,
     KINDS,
     LARGEST,
+    NOTHING,
     Failure,
     Piece,
     events,
@@ -49,6 +50,8 @@ Turn = Callable[[Provider], AbstractAsyncContextManager]
 FAILURES, WINDOW, COOL_OFF = 5, 100, 5.0
 #: Seconds before a second attempt, at most.
 BACK_OFF = 0.2
+#: Seconds for which the end of a connection is waited for, after that of its answer.
+LINGER = 0.05
 #: What says something about a provider's health.
 UNWELL = ("failed", "unreachable", "late", "nonsense", "cut")
 
@@ -271,12 +274,27 @@ class Caller:
             if not question.stream:
                 yield adapter.whole(loaded(await _read(response)))
                 return
-            async for data in events(response.aiter_bytes()):
-                piece = adapter.event(data)
-                if piece is END:
-                    return
-                if piece != Piece():
+            batches = events(response.aiter_bytes())
+            async for together in batches:
+                piece, failure = NOTHING, None
+                for data in together:
+                    try:
+                        if (event := adapter.event(data)) is END:
+                            break
+                    except Failure as raised:
+                        failure = raised
+                        break
+                    piece = piece.joined(event)
+                if piece != NOTHING:
                     yield piece
+                if failure:
+                    raise failure
+                if event is END:
+                    break
+            with suppress(TimeoutError):  # only a connection that was read to its end is kept
+                async with asyncio.timeout(LINGER):
+                    async for _ in batches:
+                        pass
 
 
 async def _next(pieces: AsyncIterator[Piece]) -> Piece | None:

@@ -102,7 +102,7 @@ class Tally:
 
     def add(self, piece: Piece) -> None:
         """Count a piece."""
-        self.pieces += bool(piece.text)
+        self.pieces += piece.n
         self.finish = piece.finish or self.finish
         self._in = self._in if piece.tokens_in is None else piece.tokens_in
         self._out = self._out if piece.tokens_out is None else piece.tokens_out
@@ -158,9 +158,14 @@ class Gateway:
         self._prompts: dict[tuple[str, str], Any] = {}
         self._revision = -1
 
+    @property
+    def knows(self) -> bool:
+        """Whether configuration and keys were read."""
+        return self._revision >= 0
+
     async def refresh(self) -> None:
-        """Take over configuration and keys, if they have changed."""
-        now = await self.store.do(revision)
+        """Take over configuration and keys, if they have changed; 503 if the store is down."""
+        now = await self._stored(self.store.do(revision))
         if now == self._revision:
             return
         self.config = await self.store.do(get_config)
@@ -174,7 +179,7 @@ class Gateway:
             try:
                 await self.refresh()
                 await self.meter.live()
-            except (StoreDown, ValueError) as error:
+            except (StoreDown, Refusal, ValueError) as error:
                 LOG.error(json.dumps({"store": str(error)}))
             await asyncio.sleep(EVERY)
 
@@ -280,6 +285,7 @@ class Gateway:
         Refusal
             With the status that the client gets.
         """
+        job.served = job.model.name
         if cached := await self._cached(job):
             for one in cached:
                 yield one
@@ -329,7 +335,7 @@ class Gateway:
         guard = job.tenant.guard
         mask = StreamMask(reject=guard.pii_out == "reject") if guard.pii_out != "off" else None
         async for piece in pieces:
-            if tally.pieces >= job.question.most and piece.text:
+            if tally.pieces + piece.n > job.question.most and job.question.stream:
                 tally.finish = "length"  # its provider did not stop where it was told to
                 break
             tally.add(piece)

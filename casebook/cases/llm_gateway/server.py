@@ -16,18 +16,19 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from casebook.cases.llm_gateway.config import Tenant
 from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Done, Gateway, Job
 from casebook.cases.llm_gateway.limits import retry_after
 from casebook.cases.llm_gateway.requests import ChatRequest, Problem, Refusal, parse, told
-from casebook.cases.llm_gateway.store import Store, put_config
+from casebook.cases.llm_gateway.store import Key, Store, put_config
 from casebook.serving.strict_app import read
 
 #: Bytes of a body, seconds until it is there, and requests that are answered at a time.
@@ -86,8 +87,7 @@ class Chat(Response):
         except Problem as problem:
             status = problem.status
             if self.begun:
-                await self._send(send, told(problem))
-                await send({"type": "http.response.body", "body": b""})
+                await self._send(send, _data(told(problem)), more=False)
             else:
                 await error(problem, self.job.request)(scope, receive, send)
         except asyncio.CancelledError:
@@ -108,25 +108,34 @@ class Chat(Response):
         made = self._envelope("chat.completion", done.model)
         raw = json.dumps(made | {"choices": [choice], "usage": usage_of(done)}).encode()
         await self._start(send, "application/json", len(raw))
-        await send({"type": "http.response.body", "body": raw})
+        await self._send(send, raw, more=False)
         return done
 
     async def _stream(self, answer: AsyncIterator[str | Done], send: Any) -> Done:
         """Send events as the pieces come; nothing before the first of them."""
-        rest: dict[str, Any] = {"usage": None} if self.usage else {}
+        before = b""
         async for piece in answer:
             if not self.begun:
                 await self._start(send, "text/event-stream; charset=utf-8")
-                await self._chunk(send, {"role": "assistant", "content": ""}, rest)
+                made = json.dumps(self._envelope("chat.completion.chunk", self.job.served))
+                self._head = f'data: {made[:-1]}, "choices": [{{"index": 0, "delta": '
+                before = self._event({"role": "assistant", "content": ""})
             if isinstance(piece, Done):
                 break
-            await self._chunk(send, {"content": piece}, rest)
-        await self._chunk(send, {}, rest, piece.finish)
+            await self._send(send, before + self._event({"content": piece}))
+            before = b""
+        last = before + self._event({}, piece.finish)
         if self.usage:
             made = self._envelope("chat.completion.chunk", piece.model)
-            await self._send(send, made | {"choices": [], "usage": usage_of(piece)})
-        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+            last += _data(made | {"choices": [], "usage": usage_of(piece)})
+        await self._send(send, last + b"data: [DONE]\n\n", more=False)
         return piece
+
+    def _event(self, delta: Mapping[str, str], finish: str | None = None) -> bytes:
+        """Return one event; what all have in common was written once."""
+        rest = f', "finish_reason": {json.dumps(finish)}, "logprobs": null}}]'
+        usage = ', "usage": null}' if self.usage else "}"
+        return f"{self._head}{json.dumps(delta)}{rest}{usage}\n\n".encode()
 
     async def _start(self, send: Any, kind: str, length: int | None = None) -> None:
         self.begun = True
@@ -137,24 +146,16 @@ class Chat(Response):
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
 
-    async def _chunk(
-        self,
-        send: Any,
-        delta: Mapping[str, str],
-        rest: Mapping[str, Any],
-        finish: str | None = None,
-    ) -> None:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
-        made = self._envelope("chat.completion.chunk", self.job.served or self.job.model.name)
-        await self._send(send, made | {"choices": [choice], **rest})
-
-    async def _send(self, send: Any, data: Mapping[str, Any]) -> None:
-        body = b"data: " + json.dumps(data).encode() + b"\n\n"
-        await send({"type": "http.response.body", "body": body, "more_body": True})
+    async def _send(self, send: Any, body: bytes, more: bool = True) -> None:
+        await send({"type": "http.response.body", "body": body, "more_body": more})
 
     def _envelope(self, kind: str, model: str) -> dict[str, Any]:
         made = {"id": f"chatcmpl-{self.job.request}", "object": kind}
         return made | {"created": int(self.gateway.clock()), "model": model}
+
+
+def _data(body: Mapping[str, Any]) -> bytes:
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
 
 
 def usage_of(done: Done) -> dict[str, int]:
@@ -195,18 +196,28 @@ def create_app(gateway: Gateway, most: int = MOST) -> FastAPI:
         Requests that are answered at a time; one more gets 503 before its body is read.
     """
 
+    busy, alive = [0], []
+
+    async def ready() -> None:
+        """Begin to follow the store; some servers run no lifespan, so requests ask for it too."""
+        if not alive:
+            alive.append(asyncio.create_task(gateway.live()))
+        if not gateway.knows:
+            await gateway.refresh()
+
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        await gateway.refresh()
-        alive = asyncio.create_task(gateway.live())
+        await ready()
         yield
-        alive.cancel()
-        with suppress(asyncio.CancelledError):
-            await alive
+        alive[0].cancel()
+        await asyncio.wait(alive)
         await gateway.caller.close()
 
     app = FastAPI(title="LLM gateway", docs_url=None, redoc_url=None, lifespan=life)
-    app.state.gateway, busy = gateway, [0]
+
+    async def who(request: Request) -> tuple[Tenant, Key]:
+        await ready()
+        return gateway.who(request.headers.get("authorization", ""))
 
     def refused(problem: Problem) -> Response:
         gateway.metrics.count("refused_total", status=problem.status, code=problem.error)
@@ -221,7 +232,7 @@ def create_app(gateway: Gateway, most: int = MOST) -> FastAPI:
             return refused(Refusal(503, "too many requests", what, "Send it again.", 1.0))
         busy[0] += 1
         try:
-            tenant, _ = gateway.who(request.headers.get("authorization", ""))
+            tenant, _ = await who(request)
             asked = parse(await read(request, LARGEST, PATIENCE), ChatRequest)
             once = request.headers.get("idempotency-key", "")[:200]
             job = await gateway.admit(tenant, asked, once)
@@ -235,7 +246,7 @@ def create_app(gateway: Gateway, most: int = MOST) -> FastAPI:
 
     async def models(request: Request) -> Response:
         try:
-            tenant, _ = gateway.who(request.headers.get("authorization", ""))
+            tenant, _ = await who(request)
             name = request.path_params.get("name")
             names = [gateway.model_of(tenant, name)] if name else tenant.models
         except Problem as problem:
@@ -248,7 +259,7 @@ def create_app(gateway: Gateway, most: int = MOST) -> FastAPI:
 
     async def metrics(request: Request) -> Response:
         try:
-            tenant, key = gateway.who(request.headers.get("authorization", ""))
+            tenant, key = await who(request)
         except Problem as problem:
             return refused(problem)
         lines = gateway.metrics.text(None if key.role == "platform" else tenant.name)
