@@ -23,6 +23,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from casebook.cases.llm_gateway.admin import add_admin
 from casebook.cases.llm_gateway.config import Tenant
 from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Done, Gateway, Job
@@ -275,6 +276,7 @@ def create_app(gateway: Gateway, most: int = MOST) -> FastAPI:
     app.add_route("/v1/models/{name}", models, methods=["GET"])
     app.add_route("/metrics", metrics, methods=["GET"])
     app.add_route("/health", health, methods=["GET"])
+    add_admin(app, gateway, who, refused)
     _errors(app)
     return app
 
