@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -155,7 +154,7 @@ class Running:
         return self.http.get(self.url + path, headers=self.headers(tenant, role))
 
     def _rows(self, where: str, *given: Any) -> list[dict[str, Any]]:
-        def ask(db: sqlite3.Connection) -> list[dict[str, Any]]:
+        def ask(db: Any) -> list[dict[str, Any]]:
             found = db.execute(f"select * from meter where {where}", given)
             names = [one[0] for one in found.description]
             return [dict(zip(names, row, strict=True)) for row in found]
@@ -170,7 +169,7 @@ class Running:
 
     def settled(self) -> bool:
         """Return whether nothing is open any more, and all sums agree; wait a little for it."""
-        self._store._db.execute("pragma query_only = 0")
+        self._store.database.execute("pragma query_only = 0")
         until = time.time() + 2
         while self._rows("state = 'open'") and time.time() < until:
             time.sleep(0.02)

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import ExitStack
-from itertools import pairwise
 
 import httpx
-import numpy as np
 import pytest
 from llm_gateway_kit import document, serving
 
 from casebook.cases.llm_gateway.adapters import (
     ADAPTERS,
-    LARGEST_EVENT,
     Failure,
-    events,
     failed,
     loaded,
 )
@@ -106,37 +102,6 @@ def test_the_messages_format_gets_turns_a_schema_in_words_and_no_option_that_it_
     assert made["messages"][2]["content"] == "a\n\nb"
     assert made["temperature"] == 1.0 and made["stop_sequences"] == ["END"] and made["stream"]
     assert "c" in made["system"] and json.dumps(schema) in made["system"] and "seed" not in made
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_events_are_the_same_however_their_bytes_are_cut(seed):
-    rng = np.random.default_rng(seed)
-    raw = 'event: x\r\ndata: {"a": "ü"}\r\n\r\n: quiet\ndata: one\ndata:two\n\n\n\ndata: last\n\n'
-    raw, sizes = raw.encode(), []
-    while sum(sizes) < len(raw):
-        sizes.append(int(rng.integers(1, 7)))
-    ends = np.cumsum([0, *sizes])
-
-    async def collect():
-        async def chunks():
-            for start, end in pairwise(ends):
-                yield raw[start:end]
-
-        return [data async for together in events(chunks()) for data in together]
-
-    assert asyncio.run(collect()) == ['{"a": "ü"}', "one\ntwo", "last"]
-
-
-@pytest.mark.parametrize("sent", [b"data: \xff\n\n", b"data: " + b"x" * (LARGEST_EVENT + 1)])
-def test_events_that_cannot_be_read_are_a_failure(sent):
-    async def collect():
-        async def chunks():
-            yield sent
-
-        return [data async for together in events(chunks()) for data in together]
-
-    with pytest.raises(Failure, match="nonsense"):
-        asyncio.run(collect())
 
 
 @pytest.mark.parametrize("form", ["chat", "messages"])

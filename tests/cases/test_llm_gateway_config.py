@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import stat
 
-import numpy as np
 import pytest
 from llm_gateway_kit import document
 
 from casebook.cases.llm_gateway.config import ConfigError, Limit, read
-from casebook.cases.llm_gateway.limits import Bucket, Limits, retry_after
+from casebook.cases.llm_gateway.limits import Limits, RedisLimits
 from casebook.cases.llm_gateway.store import (
     Store,
-    StoreDown,
     add_key,
     end_key,
     get_config,
@@ -97,62 +94,6 @@ def test_only_its_tenant_ends_a_key():
     store.close()
 
 
-def test_an_operation_that_fails_is_undone_alone_and_a_group_is_one_commit():
-    store = Store(":memory:")
-
-    def wrong(db: sqlite3.Connection) -> None:
-        db.execute("insert into owners values ('x', 1)")
-        raise KeyError("no")
-
-    async def all_at_once():
-        before = store.commits
-        asked = [store.do(add_key, "acme", "caller", str(i), 1.0) for i in range(50)]
-        found = await asyncio.gather(*asked, store.do(wrong), return_exceptions=True)
-        return found, store.commits - before
-
-    found, commits = asyncio.run(all_at_once())
-    assert isinstance(found[-1], KeyError) and commits < 50
-    assert len(store.submit(keys).result()) == 50
-    count = "select count(*) from owners"
-    assert store.submit(lambda db: db.execute(count).fetchone()[0]).result() == 0
-    store.close()
-
-
-def test_a_database_that_is_locked_is_a_store_that_is_down(tmp_path):
-    store = Store(tmp_path / "db")
-    store.submit(lambda db: db.execute("pragma busy_timeout = 1")).result()
-    other = sqlite3.connect(tmp_path / "db", isolation_level=None)
-    other.execute("begin exclusive")
-    with pytest.raises(StoreDown, match="Try again later"):
-        store.submit(add_key, "acme", "caller", "", 1.0).result()
-    other.execute("rollback")
-    other.close()
-    assert store.submit(add_key, "acme", "caller", "", 1.0).result()
-    store.close()
-
-
-# Limits --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("per_minute", [7, 60, 1000])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_over_ten_minutes_a_bucket_is_within_one_per_cent(per_minute, seed):
-    rng, burst = np.random.default_rng(seed), 5
-    limit = Limit(per_minute=per_minute, burst=burst)
-    bucket, times = Bucket(limit, 0.0), np.sort(rng.uniform(0, 600, 40 * per_minute))
-    passed = sum(bucket.take(float(at)) == 0 for at in times)
-    assert passed <= burst + 10 * per_minute
-    assert passed >= 0.99 * 10 * per_minute
-
-
-def test_a_caller_that_waits_as_told_passes_and_a_clock_that_goes_back_gives_nothing():
-    bucket, now = Bucket(Limit(per_minute=60, burst=1), 100.0), 100.0
-    assert bucket.take(now) == 0
-    wait = bucket.take(now)
-    assert wait == pytest.approx(1.0) and bucket.take(now - 50) == pytest.approx(1.0)
-    assert bucket.take(now + wait) == 0
-
-
 def test_buckets_are_of_one_tenant_and_one_model_and_follow_the_configuration():
     now = [0.0]
     limits, slow = Limits(lambda: now[0]), Limit(per_minute=60, burst=2)
@@ -163,6 +104,19 @@ def test_buckets_are_of_one_tenant_and_one_model_and_follow_the_configuration():
     assert [take("a", "m") for _ in range(3)] == [0, 0, 1]
     assert take("b", "m") == take("a", "n") == 0
     assert take("a", "m", Limit(per_minute=60, burst=50)) == 1, "a new limit is no gift"
-    assert Limits(share=0.5) and retry_after(0) == "1"
-    with pytest.raises(ValueError, match="above 0 and at most 1"):
-        Limits(share=0)
+
+
+def test_two_gateways_share_one_bucket_in_redis():
+    import fakeredis
+
+    server = fakeredis.FakeServer()
+    both = [RedisLimits(fakeredis.aioredis.FakeRedis(server=server)) for _ in range(2)]
+    limit = Limit(per_minute=60, burst=10)
+
+    async def crowd():
+        asked = [both[at % 2].take("acme", "small", limit) for at in range(40)]
+        return await asyncio.gather(*asked), await both[0].take("globex", "small", limit)
+
+    waits, other = asyncio.run(crowd())
+    assert 10 <= waits.count(0.0) <= 11 and other == 0, "the burst, and what flowed in meanwhile"
+    assert all(0 < wait <= 1 for wait in waits if wait)

@@ -21,14 +21,14 @@ Piece(text='Hello', finish='stop', tokens_in=9, tokens_out=1, n=1)
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from casebook.cases.llm_gateway.requests import Question
 from casebook.strict_json import parse
 
-#: Bytes of one event of a stream, and of a whole answer.
-LARGEST_EVENT, LARGEST = 1_000_000, 8_000_000
+#: Bytes of a whole answer.
+LARGEST = 8_000_000
 #: What can be wrong with an attempt, and whether the same model may be asked again.
 KINDS = {
     "limited": False,  # 429
@@ -93,34 +93,6 @@ def failed(status: int, wait: str | None) -> Failure:
     if status in (400, 413, 422):
         return Failure("rejected", str(status))
     return Failure("failed", str(status), seconds)
-
-
-async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[str]]:
-    """Yield the data of server-sent events that came together, however the bytes are cut.
-
-    Raises
-    ------
-    Failure
-        ``nonsense`` for an event that does not end, or bytes that are no UTF-8.
-    """
-    rest, lines = b"", []
-    async for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        found = []
-        for line in whole:
-            line = line.removesuffix(b"\r")
-            if line.startswith(b"data:"):
-                lines.append(line[5:].removeprefix(b" "))
-            elif not line and lines:
-                try:
-                    found.append(b"\n".join(lines).decode())
-                except UnicodeDecodeError:
-                    raise Failure("nonsense", "an event is no UTF-8") from None
-                lines = []
-        if found:
-            yield found
-        if len(rest) + sum(map(len, lines)) > LARGEST_EVENT:
-            raise Failure("nonsense", "an event is too large")
 
 
 def loaded(text: str | bytes) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from sqlite3 import Connection
 from typing import Any, ClassVar, NamedTuple
 
 from fastapi import FastAPI, Request, Response
@@ -199,7 +198,7 @@ class Admin:
         """Change what a tenant may set itself."""
         given = parse(asked.raw, Settings).model_dump(mode="json", exclude_none=True)
 
-        def change(db: Connection) -> int:  # in one transaction: two changes at once both hold
+        def change(db: store.Database) -> int:  # in one transaction: two changes at once both hold
             raw = store.get_config(db).model_dump(mode="json")
             for one in raw["tenants"]:
                 one.update(given if one["name"] == asked.tenant.name else {})
@@ -212,7 +211,7 @@ class Admin:
         raw = asked.raw.decode("utf-8", "replace")
         return await self._put(lambda db: store.put_config(db, read_config(raw)))
 
-    async def _put(self, change: Callable[[Connection], int]) -> Any:
+    async def _put(self, change: Callable[[store.Database], int]) -> Any:
         try:
             return {"revision": await self.do(change)}
         except ConfigError as error:

@@ -37,13 +37,14 @@ from casebook.cases.llm_gateway.adapters import (
     NOTHING,
     Failure,
     Piece,
-    events,
     failed,
     loaded,
 )
 from casebook.cases.llm_gateway.config import Config, Model, Provider
 from casebook.cases.llm_gateway.requests import Question, Refusal
+from casebook.llm.sse import events
 from casebook.serving.breaker import Breaker
+from casebook.serving.fair import Full
 
 Turn = Callable[[Provider], AbstractAsyncContextManager]
 #: Failures of the last calls that open a breaker (5 %), and seconds until it is tried again.
@@ -245,7 +246,7 @@ class Caller:
                 yield piece
             if not ended:
                 raise Failure("cut", "the stream ended before its answer")
-        except (Failure, TimeoutError, httpx.RequestError, httpx.StreamError) as error:
+        except (Failure, Full, TimeoutError, ValueError, httpx.HTTPError) as error:
             failure = _failure(error, alive)
             why = failure.kind if failure.kind in UNWELL else ""
             if not why and not alive:
@@ -313,6 +314,10 @@ def _failure(error: Exception, begun: bool) -> Failure:
             return error
         case TimeoutError():
             return Failure("late")
+        case Full():
+            return Failure("busy", "", 1.0)
+        case ValueError():
+            return Failure("nonsense", "no events")
         case httpx.ConnectError():
             return Failure("unreachable", name)
     return Failure("cut" if begun else "failed", name)

@@ -27,17 +27,18 @@ from casebook.cases.llm_gateway.adapters import Failure, Piece
 from casebook.cases.llm_gateway.cache import Cache, key_of
 from casebook.cases.llm_gateway.calls import Caller
 from casebook.cases.llm_gateway.config import Config, Model, Provider, Tenant
-from casebook.cases.llm_gateway.fair import Fair
-from casebook.cases.llm_gateway.guardrails import Detector, StreamMask, Topics, checked_aside
+from casebook.cases.llm_gateway.guardrails import Detector, Topics, checked_aside, personal
 from casebook.cases.llm_gateway.limits import Limits
 from casebook.cases.llm_gateway.meter import Ask, Bill, Meter, OverBudget, Repeated
-from casebook.cases.llm_gateway.metrics import Metrics
 from casebook.cases.llm_gateway.requests import ChatRequest, Question, Refusal
 from casebook.cases.llm_gateway.store import Key, Store, StoreDown, get_config, hashed, revision
 from casebook.cases.llm_gateway.store import keys as stored_keys
 from casebook.llm.messages import estimate_tokens
 from casebook.llm.schema import misfit
+from casebook.serving.exposition import Metrics
+from casebook.serving.fair import Fair
 from casebook.serving.guard import attack
+from casebook.serving.streamed import StreamMask
 from casebook.strict_json import parse
 
 LOG = logging.getLogger("llm_gateway")
@@ -333,7 +334,8 @@ class Gateway:
     ) -> AsyncIterator[str]:
         """Yield what may leave of an answer; end it where it is long enough."""
         guard = job.tenant.guard
-        mask = StreamMask(reject=guard.pii_out == "reject") if guard.pii_out != "off" else None
+        refuse = _refuse if guard.pii_out == "reject" else None
+        mask = StreamMask(refuse=refuse) if guard.pii_out != "off" else None
         async for piece in pieces:
             if tally.pieces + piece.n > job.question.most and job.question.stream:
                 tally.finish = "length"  # its provider did not stop where it was told to
@@ -426,6 +428,10 @@ class Gateway:
             self.cache.put(job.tenant.name, job.request, (text, done), REPLAY)
         if job.cache_key and done.model == job.model.name:
             self.cache.put(job.tenant.name, job.cache_key, (text, done), job.tenant.cache_s)
+
+
+def _refuse(kind: str) -> None:
+    raise personal(f"1 {kind}", "answer")
 
 
 def _broken(failure: Failure) -> Refusal:

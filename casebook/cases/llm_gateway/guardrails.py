@@ -2,24 +2,19 @@
 
 Personal data are found by :mod:`casebook.serving.privacy`, orders to the model by
 :mod:`casebook.serving.guard`. Both cost milliseconds for a thousand characters. So a cheap look
-comes first (a text of ASCII without digit, @ and *at* holds no personal data), and long texts are
-searched in a thread.
+comes first, and long texts are searched in a thread.
 
-In a stream, an address may begin in one piece and end in the next. :class:`StreamMask` holds back
-the last :data:`HOLD` characters until more has come: what leaves is what :func:`mask` would make of
-the whole. This is the price of the guard: the reader sees each word that much later.
+What streams is masked by :class:`casebook.serving.streamed.StreamMask`.
 
 Examples
 --------
->>> masked = StreamMask(hold=40)
->>> "".join(map(masked.feed, ["Write to jane.", "doe@exam", "ple.com today."])) + masked.end()
-'Write to [email] today.'
+>>> checked(Guard(pii_in="redact"), [("user", "I am jane@example.com")])
+([('user', 'I am [email]')], ['redacted: 1 email'])
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -27,28 +22,19 @@ from casebook.cases.llm_gateway.config import Guard
 from casebook.cases.llm_gateway.requests import Refusal
 from casebook.serving.formats import Finding
 from casebook.serving.guard import attack
-from casebook.serving.privacy import LONGEST, find, mask_turns
+from casebook.serving.privacy import LONGEST, mask_turns
+from casebook.serving.streamed import found, may_hold
 
-#: Characters that a stream holds back: no finding is longer, apart from few postal addresses.
-HOLD = 120
-#: Characters after which a stream is searched again.
-STEP = 48
 #: Longer texts are searched in a thread.
 SHORT = 400
 #: Cosine from which a text is about a topic.
 SIMILAR = 0.85
-_ANY = re.compile(r"[\d@]|\b(?:at|arroba)\b", re.IGNORECASE)
 
 Said = Sequence[tuple[str, str]]
 #: Says why a text looks like an attack; empty if it does not.
 Detector = Callable[[str], str]
 #: Cosine of a text with each topic of a tenant, by name.
 Topics = Callable[[str, Sequence[str]], Mapping[str, float]]
-
-
-def found(text: str) -> list[Finding]:
-    """Return the personal data of a text, cheaply where there are none."""
-    return [] if text.isascii() and not _ANY.search(text) else find(text)
 
 
 def _kinds(findings: Sequence[Finding]) -> str:
@@ -100,7 +86,7 @@ def _masked(said: Said) -> tuple[Said, str]:
     """
     if any(len(text) > LONGEST for _, text in said):
         raise Refusal(413, "too long", "A message is too long to be searched.", "Send less.")
-    if not any(not text.isascii() or _ANY.search(text) for _, text in said):
+    if not any(may_hold(text) for _, text in said):
         return said, ""
     clean = list(said)
     for role in {role for role, _ in said}:
@@ -118,68 +104,3 @@ async def checked_aside(guard: Guard, said: Said, detect: Detector, topics: Topi
     if sum(len(text) for _, text in said) <= SHORT:
         return checked(guard, said, detect, topics)
     return await asyncio.to_thread(checked, guard, said, detect, topics)
-
-
-class StreamMask:
-    """Masks personal data in a text that comes in pieces.
-
-    Parameters
-    ----------
-    hold : int
-        Characters that are held back.
-    reject : bool
-        Whether a finding ends the answer instead.
-    """
-
-    def __init__(self, hold: int = HOLD, reject: bool = False) -> None:
-        self.hold, self.reject = hold, reject
-        self.found: Counter[str] = Counter()
-        self._before, self._text, self._searched = "", "", 0
-
-    def feed(self, piece: str) -> str:
-        """Take a piece; return what may leave now.
-
-        Raises
-        ------
-        Refusal
-            400 for a finding, if that is to end the answer.
-        """
-        self._text += piece
-        if len(self._text) - self.hold < max(1, self._searched):
-            return ""
-        left = self._release(len(self._text) - self.hold)
-        self._searched = min(STEP, self.hold)
-        return left
-
-    def end(self) -> str:
-        """Return the rest."""
-        return self._release(len(self._text)) if self._text else ""
-
-    def _release(self, cut: int) -> str:
-        """Mask what stands before ``cut``, or before what reaches over it, and let it go."""
-        skip = len(self._before)
-        spans = [
-            (max(0, f.start - skip), f.end - skip, f.kind)
-            for f in found(self._before + self._text)
-            if f.end > skip
-        ]
-        for start, end, _ in spans:
-            if start < cut < end:
-                cut = start  # it leaves with the next pieces
-        pieces, at = [], 0
-        for start, end, kind in spans:
-            if end <= cut:
-                if self.reject:
-                    raise personal(f"1 {kind}", "answer")
-                self.found[kind] += 1
-                pieces += [self._text[at:start], f"[{kind}]"]
-                at = end
-        pieces.append(self._text[at:cut])
-        self._keep(cut)
-        return "".join(pieces)
-
-    def _keep(self, cut: int) -> None:
-        """Remember what stands before the rest, from a gap on: half a number looks like another."""
-        before = (self._before + self._text[:cut])[-self.hold :]
-        gap = before.find(" ")
-        self._before, self._text = before[gap + 1 :] if gap >= 0 else "", self._text[cut:]

@@ -1,54 +1,21 @@
-"""Token buckets: how often a tenant may ask a model, and how long it waits when it may not.
-
-A bucket holds at most ``burst`` tokens and fills evenly. A request takes one; an empty bucket says
-when the next token is there, which becomes ``Retry-After``. Over any span, what passes is at most
-the burst and what has flowed in.
+"""How often each tenant may ask each model: token buckets, in this process or in Redis.
 
 Examples
 --------
->>> bucket = Bucket(Limit(per_minute=60, burst=2), now=0.0)
->>> [bucket.take(0.0), bucket.take(0.0), bucket.take(0.25), bucket.take(1.0)]
-[0.0, 0.0, 0.75, 0.0]
+>>> import asyncio
+>>> limits, limit = Limits(clock=lambda: 0.0), Limit(per_minute=60, burst=1)
+>>> [asyncio.run(limits.take(tenant, "small", limit)) for tenant in ("acme", "acme", "globex")]
+[0.0, 1.0, 0.0]
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 from casebook.cases.llm_gateway.config import Limit
-
-
-class Bucket:
-    """A bucket that is full at the start.
-
-    Parameters
-    ----------
-    limit : Limit
-    now : float
-        Seconds of a clock that never goes back.
-    """
-
-    __slots__ = ("at", "level", "limit")
-
-    def __init__(self, limit: Limit, now: float) -> None:
-        self.limit, self.level, self.at = limit, float(limit.burst), now
-
-    def take(self, now: float) -> float:
-        """Take a token; return 0, or the seconds after which there is one."""
-        rate = self.limit.per_minute / 60
-        self.level = min(self.limit.burst, self.level + max(0.0, now - self.at) * rate)
-        self.at = max(self.at, now)
-        if self.level >= 1 - 1e-9:
-            self.level -= 1
-            return 0.0
-        return (1 - self.level) / rate
-
-    def change(self, limit: Limit) -> None:
-        """Let another limit hold: what was used stays used."""
-        self.level = min(self.level, limit.burst)
-        self.limit = limit
+from casebook.serving.buckets import Bucket
 
 
 class Limits:
@@ -58,38 +25,59 @@ class Limits:
     ----------
     clock : callable
         Seconds.
-    share : float
-        Of each limit that this process may give away: one divided by the number of gateways,
-        where they share no store.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, share: float = 1.0) -> None:
-        if not 0 < share <= 1:
-            raise ValueError(f"share is {share}: give a part of the whole, above 0 and at most 1.")
-        self._clock, self._share = clock, share
-        self._buckets: dict[tuple[str, str], Bucket] = {}
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: dict[tuple[str, str], tuple[Limit, Bucket]] = {}
 
     async def take(self, tenant: str, model: str, limit: Limit) -> float:
         """Take a token of a tenant for a model; return 0, or the seconds to wait."""
-        own = limit if self._share == 1 else _part(limit, self._share)
-        bucket = self._buckets.get((tenant, model))
+        now = self._clock()
+        known, bucket = self._buckets.get((tenant, model), (None, None))
         if bucket is None:
-            bucket = self._buckets[tenant, model] = Bucket(own, self._clock())
-        elif bucket.limit != own:
-            bucket.change(own)
-        return bucket.take(self._clock())
+            bucket = Bucket(limit.per_minute, limit.burst, now)
+        elif known != limit:
+            bucket.change(limit.per_minute, limit.burst)
+        self._buckets[tenant, model] = limit, bucket
+        return bucket.take(now)
 
 
-def _part(limit: Limit, share: float) -> Limit:
-    return Limit(
-        per_minute=max(1, round(limit.per_minute * share)), burst=max(1, round(limit.burst * share))
-    )
+class RedisLimits:
+    """The same buckets for several gateways, in Redis and by its clock.
 
+    Kept is one number a bucket: the moment at which it will be full. A request that fits moves it
+    on by the time of one token (the generic cell rate algorithm, which passes what a bucket
+    passes). Where two gateways ask at once, the slower one looks again.
 
-def retry_after(seconds: float) -> str:
-    """Return a wait as the header has it: whole seconds, at least one.
-
-    >>> retry_after(0.2), retry_after(1.01)
-    ('1', '2')
+    Parameters
+    ----------
+    client : redis.asyncio.Redis
+    prefix : str
+        Of the keys.
     """
-    return str(max(1, math.ceil(seconds - 1e-6)))
+
+    def __init__(self, client: Any, prefix: str = "limit") -> None:
+        self._client, self._prefix = client, prefix
+
+    async def take(self, tenant: str, model: str, limit: Limit) -> float:
+        """Take a token of a tenant for a model; return 0, or the seconds to wait."""
+        from redis.exceptions import WatchError
+
+        key, each = f"{self._prefix}:{tenant}:{model}", 60 / limit.per_minute
+        async with self._client.pipeline() as pipe:
+            while True:
+                try:
+                    await pipe.watch(key)
+                    seconds, micro = await pipe.time()
+                    now, kept = seconds + micro / 1e6, await pipe.get(key)
+                    full = max(now, float(kept or 0))
+                    wait = full + each - limit.burst * each - now
+                    if wait > 1e-6:
+                        return wait
+                    pipe.multi()
+                    pipe.set(key, repr(full + each), ex=1 + int(limit.burst * each))
+                    await pipe.execute()
+                    return 0.0
+                except WatchError:
+                    continue

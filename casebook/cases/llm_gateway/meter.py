@@ -28,14 +28,13 @@ Spent(settled=120, reserved=0, waste=0)
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from casebook.cases.llm_gateway.store import Store, StoreDown
+from casebook.cases.llm_gateway.store import Database, Store, StoreDown
 
 #: Seconds without a sign of life after which a gateway's open requests are released.
 LEASE = 30.0
@@ -99,7 +98,7 @@ def month_of(at: float) -> str:
 # Operations of the store ---------------------------------------------------------------
 
 
-def reserve(db: sqlite3.Connection, ask: Ask, owner: str) -> int:
+def reserve(db: Database, ask: Ask, owner: str) -> int:
     """Open a request; return what its tenant has spent and reserved this month.
 
     Raises
@@ -113,7 +112,10 @@ def reserve(db: sqlite3.Connection, ask: Ask, owner: str) -> int:
     row = db.execute("select state from meter where request = ?", (ask.request,)).fetchone()
     if row and row[0] != "released":
         raise Repeated(row[0])
-    db.execute("insert or ignore into spend (tenant, month) values (?, ?)", (ask.tenant, month))
+    db.execute(
+        "insert into spend (tenant, month) values (?, ?) on conflict do nothing",
+        (ask.tenant, month),
+    )
     taken = db.execute(
         "update spend set reserved = reserved + ? where tenant = ? and month = ?"
         " and (? = 0 or settled + reserved + ? <= ?)",
@@ -125,34 +127,34 @@ def reserve(db: sqlite3.Connection, ask: Ask, owner: str) -> int:
         # What it wasted the first time stays in the month's sum.
         aside = f"{ask.request}:{uuid.uuid4().hex}"
         db.execute("update meter set request = ? where request = ?", (aside, ask.request))
-    db.execute(
+    opened = db.execute(
         "insert into meter (request, tenant, model, month, at, owner, state, reserved, prompt)"
-        " values (?, ?, ?, ?, ?, ?, 'open', ?, ?)",
+        " values (?, ?, ?, ?, ?, ?, 'open', ?, ?) on conflict do nothing",
         (ask.request, ask.tenant, ask.model, month, ask.at, owner, ask.most, ask.prompt),
     )
+    if not opened.rowcount:
+        raise Repeated("open")  # another gateway was quicker
     now = spent(db, ask.tenant, month)
     return now.settled + now.reserved
 
 
-def settle(db: sqlite3.Connection, request: str, owner: str, bill: Bill) -> bool:
+def settle(db: Database, request: str, owner: str, bill: Bill) -> bool:
     """Bill a request; False if it is not open any more, and then its answer must not leave."""
     return _close(db, request, owner, "settled", bill)
 
 
-def free_of_charge(db: sqlite3.Connection, ask: Ask, owner: str, bill: Bill) -> bool:
+def free_of_charge(db: Database, ask: Ask, owner: str, bill: Bill) -> bool:
     """Record a request that costs nothing, such as one that the cache answered."""
     reserve(db, ask, owner)
     return settle(db, ask.request, owner, bill)
 
 
-def release(
-    db: sqlite3.Connection, request: str, owner: str, waste: int = 0, how: str = "failed"
-) -> bool:
+def release(db: Database, request: str, owner: str, waste: int = 0, how: str = "failed") -> bool:
     """Bill nothing for a request; False if it is not open any more."""
     return _close(db, request, owner, "released", Bill("", 0, 0, 0, how, waste))
 
 
-def _close(db: sqlite3.Connection, request: str, owner: str, state: str, bill: Bill) -> bool:
+def _close(db: Database, request: str, owner: str, state: str, bill: Bill) -> bool:
     """Let a request's state and its tenant's sums change together."""
     row = db.execute(
         "update meter set state = ?, model = case when ? = '' then model else ? end,"
@@ -171,12 +173,15 @@ def _close(db: sqlite3.Connection, request: str, owner: str, state: str, bill: B
     return True
 
 
-def beat(db: sqlite3.Connection, owner: str, now: float) -> None:
+def beat(db: Database, owner: str, now: float) -> None:
     """Say that a gateway lives."""
-    db.execute("insert or replace into owners values (?, ?)", (owner, now))
+    db.execute(
+        "insert into owners values (?, ?) on conflict (owner) do update set beat = excluded.beat",
+        (owner, now),
+    )
 
 
-def recover(db: sqlite3.Connection, now: float, lease: float = LEASE) -> int:
+def recover(db: Database, now: float, lease: float = LEASE) -> int:
     """Release what gateways have left open that gave no sign of life; return how many."""
     rows = db.execute(
         "select request, meter.owner from meter left join owners on owners.owner = meter.owner"
@@ -186,7 +191,7 @@ def recover(db: sqlite3.Connection, now: float, lease: float = LEASE) -> int:
     return sum(release(db, request, owner, how="killed") for request, owner in rows)
 
 
-def spent(db: sqlite3.Connection, tenant: str, month: str) -> Spent:
+def spent(db: Database, tenant: str, month: str) -> Spent:
     """Return what a tenant has spent in a month."""
     row = db.execute(
         "select settled, reserved, waste from spend where tenant = ? and month = ?", (tenant, month)
@@ -204,17 +209,18 @@ class Line(NamedTuple):
     cost: int
 
 
-def invoice(db: sqlite3.Connection, tenant: str, month: str) -> list[Line]:
+def invoice(db: Database, tenant: str, month: str) -> list[Line]:
     """Return a tenant's bill for a month, a line for each model that answered."""
     rows = db.execute(
-        "select model, count(*), sum(tokens_in), sum(tokens_out), sum(cost) from meter"
+        "select model, count(*), cast(sum(tokens_in) as bigint), cast(sum(tokens_out) as bigint),"
+        " cast(sum(cost) as bigint) from meter"
         " where tenant = ? and month = ? and state = 'settled' group by model order by model",
         (tenant, month),
     )
     return [Line(*row) for row in rows]
 
 
-def audit(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
+def audit(db: Database) -> list[tuple[Any, ...]]:
     """Return tenants and months whose sums are not those of their requests: none if all is well."""
     return db.execute(
         "with own as (select tenant, month, sum(cost) as cost,"

@@ -14,14 +14,13 @@ Examples
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Mapping
 
 from pydantic import Field
 
 from casebook.cases.llm_gateway.config import Fixed
 from casebook.cases.llm_gateway.requests import Refusal
-from casebook.cases.llm_gateway.store import touch
+from casebook.cases.llm_gateway.store import Database, touch
 
 _VARIABLE = re.compile(r"\{\{\s?([A-Za-z_]\w{0,39})\s?\}\}")
 
@@ -61,7 +60,7 @@ def render(prompt: Prompt, values: Mapping[str, str]) -> list[tuple[str, str]]:
 # Operations of the store ---------------------------------------------------------------
 
 
-def add(db: sqlite3.Connection, tenant: str, name: str, prompt: Prompt, now: float) -> int:
+def add(db: Database, tenant: str, name: str, prompt: Prompt, now: float) -> int:
     """Add a version; return its number, from 1."""
     last = "select coalesce(max(version), 0) from prompts where tenant = ? and name = ?"
     version = db.execute(last, (tenant, name)).fetchone()[0] + 1
@@ -71,9 +70,7 @@ def add(db: sqlite3.Connection, tenant: str, name: str, prompt: Prompt, now: flo
     return version
 
 
-def fetch(
-    db: sqlite3.Connection, tenant: str, name: str
-) -> tuple[dict[int, Prompt], dict[str, float]]:
+def fetch(db: Database, tenant: str, name: str) -> tuple[dict[int, Prompt], dict[str, float]]:
     """Return all versions of a prompt, and the shares of its traffic; nothing of other tenants."""
     rows = db.execute(
         "select version, body from prompts where tenant = ? and name = ?", (tenant, name)
@@ -86,7 +83,7 @@ def fetch(
     return versions, {version: float(share) for version, share in shares.items()}
 
 
-def split(db: sqlite3.Connection, tenant: str, name: str, shares: Mapping[int, float]) -> None:
+def split(db: Database, tenant: str, name: str, shares: Mapping[int, float]) -> None:
     """Share the traffic between versions; an empty mapping gives all to the newest one.
 
     Raises

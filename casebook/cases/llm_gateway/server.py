@@ -27,9 +27,9 @@ from casebook.cases.llm_gateway.admin import add_admin
 from casebook.cases.llm_gateway.config import Tenant
 from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Done, Gateway, Job
-from casebook.cases.llm_gateway.limits import retry_after
 from casebook.cases.llm_gateway.requests import ChatRequest, Problem, Refusal, parse, told
 from casebook.cases.llm_gateway.store import Key, Store, put_config
+from casebook.serving.buckets import retry_after
 from casebook.serving.strict_app import read
 
 #: Bytes of a body, seconds until it is there, and requests that are answered at a time.

@@ -1,6 +1,7 @@
 """Counts and times in Prometheus' text format; a tenant sees its own lines only.
 
-Labels are names of the configuration and kinds that the gateway knows, never a client's text.
+Labels are names and kinds that the service knows, never a client's text: each value is a line
+that stays.
 
 Examples
 --------

@@ -1,6 +1,6 @@
-"""Fair queueing before a provider: a noisy tenant waits behind itself, not before the others.
+"""Fair queueing: a noisy client waits behind itself, not before the others.
 
-A provider answers so many requests at a time (*slots*). Who comes when all are taken waits. First
+A resource answers so many requests at a time (*slots*). Who comes when all are taken waits. First
 come, first served lets one tenant with a thousand requests hold up all others; here each request
 gets a *start tag*, at which its tenant's last one would have ended if the tenant had its share, and
 the smallest tag goes next (start-time fair queueing).
@@ -28,20 +28,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 
-from casebook.cases.llm_gateway.adapters import Failure
-
-#: Requests of one tenant that may wait for one provider.
+#: Requests of one client that may wait.
 MOST_WAITING = 100
 
 
+class Full(Exception):
+    """Too many requests of one client wait already."""
+
+
 class Fair:
-    """Slots of one provider, shared by weight.
+    """Slots of one resource, shared by weight.
 
     Parameters
     ----------
     slots : int
     most : int
-        Requests of one tenant that wait; one more is a failure of kind ``busy``.
+        Requests of one tenant that wait; one more is refused.
     fair : bool
         Without it, first come is first served: for comparison.
     """
@@ -62,11 +64,11 @@ class Fair:
 
         Raises
         ------
-        Failure
-            ``busy`` when too many of this tenant wait already.
+        Full
+            When too many of this tenant wait already.
         """
         if self.waiting[tenant] >= self.most:
-            raise Failure("busy", "", 1.0)
+            raise Full(f"{self.most} requests wait already")
         tag = max(self._now, self._ends.get(tenant, 0.0)) if self.fair else 0.0
         self._ends[tenant] = tag + cost / weight
         if self.free:
