@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -88,6 +90,19 @@ TENANTS = [
 ]
 
 
+def place() -> str:
+    """Return where a new store is: PostgreSQL if ``CASEBOOK_POSTGRES_URL`` is set, else memory."""
+    url = os.environ.get("CASEBOOK_POSTGRES_URL")
+    if not url:
+        return ":memory:"
+    import psycopg
+
+    name = f"t{uuid.uuid4().hex}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"create schema {name}")
+    return f"{url}?options=-csearch_path%3D{name}"
+
+
 class Running:
     """Two providers and a gateway on loopback, with a key for each tenant."""
 
@@ -107,7 +122,7 @@ class Running:
         )
         if self._change:
             self._change(self.document)
-        self._store = Store(":memory:")
+        self._store = Store(place())
         self.store(put_config, read(self.document))
         self.gateway = Gateway(self._store, environ={})
         app = create_app(self.gateway, most=self.most)
@@ -157,7 +172,7 @@ class Running:
         def ask(db: Any) -> list[dict[str, Any]]:
             found = db.execute(f"select * from meter where {where}", given)
             names = [one[0] for one in found.description]
-            return [dict(zip(names, row, strict=True)) for row in found]
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
         return self.store(ask)
 
@@ -165,11 +180,11 @@ class Running:
         return self._rows("request = ?", number.removeprefix("chatcmpl-"))[0]
 
     def last(self, tenant: str) -> dict[str, Any]:
-        return self._rows("tenant = ? order by rowid", tenant)[-1]
+        return self._rows("tenant = ? order by at", tenant)[-1]
 
     def settled(self) -> bool:
         """Return whether nothing is open any more, and all sums agree; wait a little for it."""
-        self._store.database.execute("pragma query_only = 0")
+        self._store.database.begin = "begin"
         until = time.time() + 2
         while self._rows("state = 'open'") and time.time() < until:
             time.sleep(0.02)

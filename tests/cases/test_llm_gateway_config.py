@@ -6,7 +6,7 @@ import asyncio
 import stat
 
 import pytest
-from llm_gateway_kit import document
+from llm_gateway_kit import document, place
 
 from casebook.cases.llm_gateway.config import ConfigError, Limit, read
 from casebook.cases.llm_gateway.limits import Limits, RedisLimits
@@ -23,7 +23,7 @@ from casebook.cases.llm_gateway.store import (
 
 
 def test_a_configuration_survives_the_store():
-    store, config = Store(":memory:"), read(document())
+    store, config = Store(place()), read(document())
     before = store.submit(revision).result()
     assert store.submit(put_config, config).result() == before + 1
     assert store.submit(get_config).result() == config
@@ -83,7 +83,7 @@ def test_a_key_is_shown_once_and_kept_as_its_hash(tmp_path):
 
 
 def test_only_its_tenant_ends_a_key():
-    store = Store(":memory:")
+    store = Store(place())
     key = store.submit(add_key, "acme", "caller", "", 1.0).result()
     begins = hashed(key)[:12]
     for tenant, prefix in (("globex", begins), ("acme", "%" * 9), ("acme", begins[:7])):

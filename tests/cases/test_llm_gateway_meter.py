@@ -12,6 +12,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from llm_gateway_kit import place
 
 from casebook.cases.llm_gateway.meter import (
     Ask,
@@ -46,8 +47,8 @@ def count(db, state):
 class Own:
     """A store and what it holds, without a thread for the test's own questions."""
 
-    def __init__(self, path=":memory:"):
-        self.store = Store(path, durable=False)
+    def __init__(self, path=""):
+        self.store = Store(path or place(), durable=False)
 
     def __call__(self, operation, *given):
         return self.store.submit(operation, *given).result()

@@ -202,7 +202,7 @@ def test_a_failed_request_may_be_repeated_with_its_key(running):
 
 
 def test_a_store_that_is_down_is_503_and_nothing_was_asked(running):
-    running.store(lambda db: db.execute("pragma query_only = 1"))
+    running._store.database.begin = "begin, please"
     before = len(running.p1.ledger)
     got = running.post("acme", {"messages": HI})
     assert got.status_code == 503 and got.json()["error"]["code"] == "store_down"
