@@ -80,7 +80,9 @@ def test_what_clients_saw_is_what_is_billed_also_when_the_gateway_is_killed(tmp_
 
                 crowd_thread = threading.Thread(target=lambda go=crowd: asyncio.run(go()))
                 crowd_thread.start()
-                time.sleep(1.5)
+                until = time.time() + 20
+                while len(seen) < enough and time.time() < until:
+                    time.sleep(0.02)
                 server.kill()
                 stop.set()
                 crowd_thread.join(20)

@@ -218,6 +218,15 @@ class Admin:
             raise Refusal(422, "wrong configuration", str(error), "The old one holds.") from None
 
 
+def _whose(gateway: Gateway, own: Tenant, key: Key, query: Mapping[str, str]) -> Tenant:
+    """Return the tenant that a request is about: the own one, or whom the platform names."""
+    if "tenant" not in query or key.role != "platform":
+        return own
+    if (tenant := gateway.config.tenant.get(query["tenant"])) is None:
+        raise Refusal(404, "unknown tenant", "There is no such tenant.", "Correct its name.")
+    return tenant
+
+
 def add_admin(app: FastAPI, gateway: Gateway, who: Who, refused: Callable) -> None:
     """Answer the admin API's routes.
 
@@ -240,11 +249,7 @@ def add_admin(app: FastAPI, gateway: Gateway, who: Who, refused: Callable) -> No
                     what = f"A key of role {key.role} may not do this."
                     raise Refusal(403, "role too low", what, f"Use a key of role {role}.")
                 query = dict(request.query_params)
-                if "tenant" in query and key.role == "platform":
-                    tenant = gateway.config.tenant.get(query["tenant"])
-                    if tenant is None:
-                        what = "There is no such tenant."
-                        raise Refusal(404, "unknown tenant", what, "Correct its name.")
+                tenant = _whose(gateway, tenant, key, query)
                 change = request.method != "GET"
                 raw = await read(request, LARGEST, PATIENCE) if change else b""
                 asked = Asked(tenant, key, request.path_params, query, raw or b"{}")

@@ -20,8 +20,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-#: Answers that are kept for one tenant.
-MOST = 500
+#: Answers that are kept for one tenant, and characters of the longest.
+MOST, LONGEST = 200, 20_000
 
 
 class Cache:

@@ -103,6 +103,37 @@ class Health(Breaker):
                 self._probing = False
 
 
+class Probe:
+    """One call, as its provider's breaker hears of it.
+
+    Raises
+    ------
+    Failure
+        ``open`` if the breaker lets no call through.
+    """
+
+    def __init__(self, health: Health) -> None:
+        self._health, self._generation = health, health.admit()
+        self.begun = self._told = False
+
+    def lives(self) -> None:
+        """Tell of the first piece: a long answer is no longer a probe."""
+        if not self._told:
+            self._health.record(self._generation, "")
+        self.begun = self._told = True
+
+    def failed(self, kind: str) -> None:
+        """Tell of a failure; a provider that refuses is well."""
+        if kind in UNWELL or not self._told:
+            self._health.record(self._generation, kind if kind in UNWELL else "")
+        self._told = True
+
+    def forget(self) -> None:
+        """Tell of the end: a call of which nothing was told has lost its client."""
+        if not self._told:
+            self._health.forget(self._generation)
+
+
 class Answer:
     """An answer that has begun.
 
@@ -179,8 +210,7 @@ class Caller:
         Raises
         ------
         Refusal
-            When nobody answers: 400 if the request is at fault, 429 if all are busy, 504 if time
-            was over, 502 or 503 otherwise.
+            When nobody answers: 400, 429, 502, 503 or 504.
         """
         tried = [] if tried is None else tried
         waits: list[float] = []
@@ -205,61 +235,52 @@ class Caller:
         now = self._clock()
         if (until := self._limited.get(model.name, 0)) > now:
             raise Failure("limited", "", until - now)
-        provider = self._config().provider[model.provider]
-        if (health := self.health.get(provider.name)) is None:
-            rules = {"failures": FAILURES, "window": WINDOW, "cool_off": COOL_OFF}
-            health = self.health[provider.name] = Health(**rules, clock=self._clock)
-        generation = health.admit()
-        rest = self._pieces(provider, model, question, turn, (health, generation))
+        rest = self._pieces(model, question, turn)
         try:
             first = await anext(rest)
         except Failure as failure:
             if failure.kind == "limited":
-                self._limited[model.name] = now + (failure.wait or 1.0)
+                self._limited[model.name] = self._clock() + (failure.wait or 1.0)
             raise
         return Answer(model, first, rest)
 
-    async def _pieces(
-        self,
-        provider: Provider,
-        model: Model,
-        question: Question,
-        turn: Turn,
-        probe: tuple[Health, int],
-    ) -> AsyncIterator[Piece]:
-        """Yield a provider's pieces, and tell its breaker how that went."""
-        health, generation = probe
-        why, alive, ended = "", False, False
-        pieces, stack = self._sent(provider, model, question), AsyncExitStack()
-        try:
-            await stack.enter_async_context(turn(provider))
-            until, patience = self._clock() + provider.total_s, provider.first_s
-            while True:
-                async with asyncio.timeout(min(patience, max(0.0, until - self._clock()))):
-                    piece = await _next(pieces)
-                if piece is None:
-                    break
-                if not alive:
-                    health.record(generation, "")  # a long answer is no longer a probe
-                alive, patience = True, provider.idle_s
-                ended = ended or piece.finish is not None
-                yield piece
-            if not ended:
-                raise Failure("cut", "the stream ended before its answer")
-        except (Failure, Full, TimeoutError, ValueError, httpx.HTTPError) as error:
-            failure = _failure(error, alive)
-            why = failure.kind if failure.kind in UNWELL else ""
-            if not why and not alive:
-                health.record(generation, "")  # it refuses, so it lives
-                alive = True
-            raise failure from None
-        finally:
-            if why:
-                health.record(generation, why)
-            elif not alive:
-                health.forget(generation)  # the client went away
-            await pieces.aclose()
-            await stack.aclose()
+    def _health(self, provider: Provider) -> Health:
+        if (health := self.health.get(provider.name)) is None:
+            rules = {"failures": FAILURES, "window": WINDOW, "cool_off": COOL_OFF}
+            health = self.health[provider.name] = Health(**rules, clock=self._clock)
+        return health
+
+    async def _pieces(self, model: Model, question: Question, turn: Turn) -> AsyncIterator[Piece]:
+        """Yield a model's pieces, and tell its provider's breaker how that went.
+
+        Only what the provider takes counts against its time, not a client that reads slowly.
+        """
+        provider = self._config().provider[model.provider]
+        pieces, spent, patience, ended = self._sent(provider, model, question), 0.0, 0.0, False
+        async with AsyncExitStack() as stack:
+            await _queue(stack, turn(provider), provider.first_s)
+            call = Probe(self._health(provider))
+            patience = provider.first_s
+            try:
+                while True:
+                    began = self._clock()
+                    async with asyncio.timeout(min(patience, provider.total_s - spent)):
+                        piece = await _next(pieces)
+                    spent += self._clock() - began
+                    if piece is None:
+                        break
+                    call.lives()
+                    patience, ended = provider.idle_s, ended or piece.finish is not None
+                    yield piece
+                if not ended:
+                    raise Failure("cut", "the stream ended before its answer")
+            except (Failure, TimeoutError, ValueError, httpx.HTTPError) as error:
+                failure = _failure(error, call.begun)
+                call.failed(failure.kind)
+                raise failure from None
+            finally:
+                call.forget()
+                await pieces.aclose()
 
     async def _sent(
         self, provider: Provider, model: Model, question: Question
@@ -298,6 +319,15 @@ class Caller:
                         pass
 
 
+async def _queue(stack: AsyncExitStack, turn: AbstractAsyncContextManager, seconds: float) -> None:
+    """Wait for a turn, which ends with the stack."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stack.enter_async_context(turn)
+    except (Full, TimeoutError):
+        raise Failure("busy", "", 1.0) from None
+
+
 async def _next(pieces: AsyncIterator[Piece]) -> Piece | None:
     """Return the next piece, or None at the end."""
     try:  # a piece is a tuple, which `anext` cannot take as its default
@@ -314,8 +344,6 @@ def _failure(error: Exception, begun: bool) -> Failure:
             return error
         case TimeoutError():
             return Failure("late")
-        case Full():
-            return Failure("busy", "", 1.0)
         case ValueError():
             return Failure("nonsense", "no events")
         case httpx.ConnectError():

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 from casebook.cases.llm_gateway import prompts
 from casebook.cases.llm_gateway.adapters import Failure, Piece
-from casebook.cases.llm_gateway.cache import Cache, key_of
-from casebook.cases.llm_gateway.calls import Caller
+from casebook.cases.llm_gateway.cache import LONGEST, Cache, key_of
+from casebook.cases.llm_gateway.calls import Answer, Caller
 from casebook.cases.llm_gateway.config import Config, Model, Provider, Tenant
 from casebook.cases.llm_gateway.guardrails import Detector, Topics, checked_aside, personal
 from casebook.cases.llm_gateway.limits import Limits
@@ -253,11 +253,12 @@ class Gateway:
         if (wanted := asked.prompt) is None:
             return own, ""
         at = (tenant.name, wanted.name)
-        if at not in self._prompts:
-            self._prompts[at] = await self._stored(self.store.do(prompts.fetch, *at))
-        version, prompt = prompts.chosen(
-            self._prompts[at], wanted.name, wanted.version, asked.user or request
-        )
+        if (found := self._prompts.get(at)) is None:
+            found = await self._stored(self.store.do(prompts.fetch, *at))
+            if found[0]:  # names that nobody has are not kept
+                self._prompts[at] = found
+        unit = asked.user or request
+        version, prompt = prompts.chosen(found, wanted.name, wanted.version, unit)
         return prompts.render(prompt, wanted.variables) + own, f"{wanted.name}@{version}"
 
     def _fits(self, job: Job) -> None:
@@ -292,8 +293,7 @@ class Gateway:
                 yield one
             return
         await self._reserve(job)
-        tally, answer, open_ = Tally(job), None, True
-        how = "failed"
+        tally, answer, how = Tally(job), None, "failed"
         try:
             answer = await self.caller.ask(job.chain, job.question, self._turn(job), job.tried)
             job.served = answer.model.name
@@ -301,25 +301,30 @@ class Gateway:
                 yield text
             self._check(job, tally)
             done = Done(answer.model.name, tally.finish or "stop", *tally.tokens())
-            await self._settle(job, self._bill(answer.model, *done[2:4], "complete"))
-            open_ = False
+            await self._settle(job, _bill(answer.model, done[2:4], "complete"))
+            how = ""
             self._keep(job, "".join(tally.text), done)
             yield done
         except Failure as failure:
             raise _broken(failure) from None
         except (asyncio.CancelledError, GeneratorExit):
-            how = "left"
-            if open_ and answer and tally.passed:
-                bill = self._bill(answer.model, *tally.tokens(left=True), how)
-                with suppress(StoreDown):
-                    await self.meter.settle(job.request, bill)
+            how = how and "left"
             raise
         finally:
             if answer:
                 await answer.close()
-            if open_:
-                waste = answer.model.cost(*tally.tokens()) if answer else 0
-                await self.meter.release(job.request, waste, how)
+            await self._end(job, answer, tally, how)
+
+    async def _end(self, job: Job, answer: Answer | None, tally: Tally, how: str) -> None:
+        """Bill what came to a client that left, or nothing; what is settled stays so."""
+        if how == "left" and answer and tally.passed:
+            with suppress(StoreDown):
+                bill = _bill(answer.model, tally.tokens(left=True), how)
+                await self.meter.settle(job.request, bill)
+                return
+        if how:
+            waste = answer.model.cost(*tally.tokens()) if answer else 0
+            await self.meter.release(job.request, waste, how)
 
     def _turn(self, job: Job) -> Callable[[Provider], Any]:
         def turn(provider: Provider) -> Any:
@@ -394,9 +399,6 @@ class Gateway:
             do = "Wait for it." if open_ else "Send another key for another request."
             raise Refusal(409, "repeated", what, do, 1.0 if open_ else None) from None
 
-    def _bill(self, model: Model, tokens_in: int, tokens_out: int, how: str) -> Bill:
-        return Bill(model.name, tokens_in, tokens_out, model.cost(tokens_in, tokens_out), how)
-
     async def _settle(self, job: Job, bill: Bill) -> None:
         """Bill a request; an answer whose bill is not on disk is not complete."""
         if not await self._stored(self.meter.settle(job.request, bill)):
@@ -424,10 +426,16 @@ class Gateway:
         return text, done._replace(how="cached")
 
     def _keep(self, job: Job, text: str, done: Done) -> None:
+        if len(text) > LONGEST:
+            return
         if job.replay:
             self.cache.put(job.tenant.name, job.request, (text, done), REPLAY)
         if job.cache_key and done.model == job.model.name:
             self.cache.put(job.tenant.name, job.cache_key, (text, done), job.tenant.cache_s)
+
+
+def _bill(model: Model, tokens: tuple[int, int], how: str) -> Bill:
+    return Bill(model.name, *tokens, model.cost(*tokens), how)
 
 
 def _refuse(kind: str) -> None:

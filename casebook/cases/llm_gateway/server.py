@@ -91,12 +91,13 @@ class Chat(Response):
                 await self._send(send, _data(told(problem)), more=False)
             else:
                 await error(problem, self.job.request)(scope, receive, send)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, TimeoutError) as reason:
             status = 499
             await answer.aclose()
-            if not left:
-                raise
-            task.uncancel()
+            if isinstance(reason, asyncio.CancelledError):
+                if not left:
+                    raise
+                task.uncancel()
         finally:
             self.at_end()
             logged(self.gateway, self.job, status, done)
@@ -148,7 +149,8 @@ class Chat(Response):
         await send({"type": "http.response.start", "status": 200, "headers": raw})
 
     async def _send(self, send: Any, body: bytes, more: bool = True) -> None:
-        await send({"type": "http.response.body", "body": body, "more_body": more})
+        async with asyncio.timeout(PATIENCE):  # a client that does not read has left
+            await send({"type": "http.response.body", "body": body, "more_body": more})
 
     def _envelope(self, kind: str, model: str) -> dict[str, Any]:
         made = {"id": f"chatcmpl-{self.job.request}", "object": kind}
@@ -186,97 +188,114 @@ def logged(gateway: Gateway, job: Job, status: int, done: Done | None) -> None:
 # Routes --------------------------------------------------------------------------------
 
 
-def create_app(gateway: Gateway, most: int = MOST) -> FastAPI:
-    """Return a gateway as an app.
+class Api:
+    """The routes of a gateway.
 
     Parameters
     ----------
     gateway : Gateway
-        The app closes its connections when it ends, and leaves its store open.
     most : int
         Requests that are answered at a time; one more gets 503 before its body is read.
     """
 
-    busy, alive = [0], []
+    def __init__(self, gateway: Gateway, most: int) -> None:
+        self.gateway, self.most, self.busy = gateway, most, 0
+        self._alive: asyncio.Task | None = None
 
-    async def ready() -> None:
+    async def ready(self) -> None:
         """Begin to follow the store; some servers run no lifespan, so requests ask for it too."""
-        if not alive:
-            alive.append(asyncio.create_task(gateway.live()))
-        if not gateway.knows:
-            await gateway.refresh()
+        if self._alive is None:
+            self._alive = asyncio.create_task(self.gateway.live())
+        if not self.gateway.knows:
+            await self.gateway.refresh()
 
     @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        await ready()
+    async def life(self, _: FastAPI) -> AsyncIterator[None]:
+        """Follow the store while the app lives."""
+        await self.ready()
         yield
-        alive[0].cancel()
-        await asyncio.wait(alive)
-        await gateway.caller.close()
+        self._alive.cancel()
+        await asyncio.wait([self._alive])
+        await self.gateway.caller.close()
 
-    app = FastAPI(title="LLM gateway", docs_url=None, redoc_url=None, lifespan=life)
+    async def who(self, request: Request) -> tuple[Tenant, Key]:
+        """Return tenant and key of a request."""
+        await self.ready()
+        return self.gateway.who(request.headers.get("authorization", ""))
 
-    async def who(request: Request) -> tuple[Tenant, Key]:
-        await ready()
-        return gateway.who(request.headers.get("authorization", ""))
-
-    def refused(problem: Problem) -> Response:
-        gateway.metrics.count("refused_total", status=problem.status, code=problem.error)
+    def refused(self, problem: Problem) -> Response:
+        """Return an error, and count it."""
+        self.gateway.metrics.count("refused_total", status=problem.status, code=problem.error)
         return error(problem)
 
-    def leave() -> None:
-        busy[0] -= 1
+    def leave(self) -> None:
+        """Make room for another request."""
+        self.busy -= 1
 
-    async def chat(request: Request) -> Response:
-        if busy[0] >= most:
-            what = f"{most} requests are being answered."
-            return refused(Refusal(503, "too many requests", what, "Send it again.", 1.0))
-        busy[0] += 1
+    async def chat(self, request: Request) -> Response:
+        """Answer ``POST /v1/chat/completions``."""
+        if self.busy >= self.most:
+            what = f"{self.most} requests are being answered."
+            return self.refused(Refusal(503, "too many requests", what, "Send it again.", 1.0))
+        self.busy += 1
         try:
-            tenant, _ = await who(request)
+            tenant, _ = await self.who(request)
             asked = parse(await read(request, LARGEST, PATIENCE), ChatRequest)
             once = request.headers.get("idempotency-key", "")[:200]
-            job = await gateway.admit(tenant, asked, once)
+            job = await self.gateway.admit(tenant, asked, once)
             options = asked.stream_options
-            return Chat(gateway, job, bool(options and options.include_usage), leave)
+            usage = bool(options and options.include_usage)
+            return Chat(self.gateway, job, usage, self.leave)
         except BaseException as raised:
-            leave()
+            self.leave()
             if isinstance(raised, Problem):
-                return refused(raised)
+                return self.refused(raised)
             raise
 
-    async def models(request: Request) -> Response:
+    async def models(self, request: Request) -> Response:
+        """Answer ``GET /v1/models`` and ``GET /v1/models/{name}``."""
         try:
-            tenant, _ = await who(request)
+            tenant, _ = await self.who(request)
             name = request.path_params.get("name")
-            names = [gateway.model_of(tenant, name)] if name else tenant.models
+            names = [self.gateway.model_of(tenant, name)] if name else tenant.models
         except Problem as problem:
-            return refused(problem)
-        made = [
-            {"id": one, "object": "model", "created": 0, "owned_by": "gateway"} for one in names
-        ]
-        body = made[0] if name else {"object": "list", "data": made}
-        return Response(json.dumps(body), media_type="application/json")
+            return self.refused(problem)
+        fixed = {"object": "model", "created": 0, "owned_by": "gateway"}
+        made = [{"id": one, **fixed} for one in names]
+        return _json(made[0] if name else {"object": "list", "data": made})
 
-    async def metrics(request: Request) -> Response:
+    async def metrics(self, request: Request) -> Response:
+        """Answer ``GET /metrics``."""
         try:
-            tenant, key = await who(request)
+            tenant, key = await self.who(request)
         except Problem as problem:
-            return refused(problem)
-        lines = gateway.metrics.text(None if key.role == "platform" else tenant.name)
+            return self.refused(problem)
+        lines = self.gateway.metrics.text(None if key.role == "platform" else tenant.name)
         return Response(lines, media_type="text/plain; version=0.0.4")
 
-    async def health(_: Request) -> Response:
-        n = sum(one.state == "open" for one in gateway.caller.health.values())
-        body = {"status": "degraded" if n else "ok", "breakers_open": n}
-        return Response(json.dumps(body), media_type="application/json")
+    async def health(self, _: Request) -> Response:
+        """Answer ``GET /health``."""
+        n = sum(one.state == "open" for one in self.gateway.caller.health.values())
+        return _json({"status": "degraded" if n else "ok", "breakers_open": n})
 
-    app.add_route("/v1/chat/completions", chat, methods=["POST"])
-    app.add_route("/v1/models", models, methods=["GET"])
-    app.add_route("/v1/models/{name}", models, methods=["GET"])
-    app.add_route("/metrics", metrics, methods=["GET"])
-    app.add_route("/health", health, methods=["GET"])
-    add_admin(app, gateway, who, refused)
+
+def _json(body: Any) -> Response:
+    return Response(json.dumps(body), media_type="application/json")
+
+
+def create_app(gateway: Gateway, most: int = MOST) -> FastAPI:
+    """Return a gateway as an app, which closes its connections and leaves its store open."""
+    api = Api(gateway, most)
+    app = FastAPI(title="LLM gateway", docs_url=None, redoc_url=None, lifespan=api.life)
+    app.add_route("/v1/chat/completions", api.chat, methods=["POST"])
+    for path, call in (
+        ("/v1/models", api.models),
+        ("/v1/models/{name}", api.models),
+        ("/metrics", api.metrics),
+        ("/health", api.health),
+    ):
+        app.add_route(path, call, methods=["GET"])
+    add_admin(app, gateway, api.who, api.refused)
     _errors(app)
     return app
 
