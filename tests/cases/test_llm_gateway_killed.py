@@ -70,7 +70,7 @@ def test_what_clients_saw_is_what_is_billed_also_when_the_gateway_is_killed(tmp_
         store.submit(put_config, config).result()
         keys = {t: store.submit(add_key, t, "caller", "", 0.0).result() for t in config.tenant}
         store.close()
-        for _ in range(2):
+        for enough in (35, 70):
             with Server("casebook.cases.llm_gateway.server:app", {"path": str(path)}) as server:
                 stop = threading.Event()
 

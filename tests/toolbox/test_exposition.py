@@ -20,8 +20,8 @@ def test_a_value_cannot_write_a_line_of_its_own_and_a_tenant_sees_its_lines_alon
     metrics = Metrics()
     metrics.count("asked_total", tenant="acme", what='a"} 1\nstolen{x="')
     metrics.count("asked_total", 2, tenant="globex")
-    assert (
-        'what="a\\"} 1\\nstolen{x=\\""' in metrics.text() and len(metrics.text().split("\n")) == 4
-    )
+    text = metrics.text()
+    assert r'what="a\"} 1\nstolen{x=\""' in text
+    assert len(text.splitlines()) == 3
     assert metrics.text("globex") == '# TYPE asked_total counter\nasked_total{tenant="globex"} 2\n'
     assert metrics.text("nobody") == ""
