@@ -218,4 +218,5 @@ def test_the_check_of_isolation_finds_a_cache_that_tenants_share(running, monkey
         lambda _, key, answer, seconds: Cache.put(shared, "", key, answer, seconds),
     )
     running.gateway.caller.health.clear()
-    assert foreign(asyncio.run(crowd(running, 3, 40)))
+    rounds = [asyncio.run(crowd(running, seed, 20)) for seed in (3, 4)]  # the second one finds it
+    assert foreign([one for found in rounds for one in found])

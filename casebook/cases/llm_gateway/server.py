@@ -34,6 +34,8 @@ from casebook.serving.strict_app import read
 
 #: Bytes of a body, seconds until it is there, and requests that are answered at a time.
 LARGEST, PATIENCE, MOST = 1_000_000, 10.0, 2_000
+#: Bytes that wait for a client before its provider waits too.
+BEHIND = 16_384
 
 
 def error(problem: Problem, request: str = "") -> Response:
@@ -46,6 +48,45 @@ def error(problem: Problem, request: str = "") -> Response:
     if problem.status in (408, 413):
         headers["Connection"] = "close"  # the rest of the body is not read
     return Response(json.dumps(told(problem)), problem.status, headers, "application/json")
+
+
+class Out:
+    """The body of a stream: pieces that come together leave together, in one write.
+
+    A writer runs when the loop has nothing else to read. A client that does not read for
+    ``PATIENCE`` seconds has left: :class:`TimeoutError`.
+    """
+
+    def __init__(self, send: Any) -> None:
+        self._send, self._parts, self._size = send, [], 0
+        self._writer: asyncio.Task | None = None
+
+    async def put(self, data: bytes) -> None:
+        """Take a piece; wait only if the client is far behind."""
+        self._parts.append(data)
+        self._size += len(data)
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+        if self._writer.done() or self._size > BEHIND:
+            await self._writer
+
+    async def _write(self) -> None:
+        while self._parts:
+            body, self._parts, self._size = b"".join(self._parts), [], 0
+            async with asyncio.timeout(PATIENCE):
+                await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        self._writer = None
+
+    async def end(self, data: bytes) -> None:
+        """Send the rest and the end."""
+        if self._writer is not None:
+            await self._writer
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    def leave(self) -> None:
+        """Send nothing more."""
+        if self._writer is not None:
+            self._writer.cancel()
 
 
 class Chat(Response):
@@ -67,7 +108,7 @@ class Chat(Response):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer; a client that leaves cancels this, and its request is settled."""
-        task, left = asyncio.current_task(), []
+        task, left, self.out = asyncio.current_task(), [], Out(send)
 
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
@@ -88,11 +129,12 @@ class Chat(Response):
         except Problem as problem:
             status = problem.status
             if self.begun:
-                await self._send(send, _data(told(problem)), more=False)
+                await self.out.end(_data(told(problem)))
             else:
                 await error(problem, self.job.request)(scope, receive, send)
         except (asyncio.CancelledError, TimeoutError) as reason:
             status = 499
+            self.out.leave()
             await answer.aclose()
             if isinstance(reason, asyncio.CancelledError):
                 if not left:
@@ -110,7 +152,7 @@ class Chat(Response):
         made = self._envelope("chat.completion", done.model)
         raw = json.dumps(made | {"choices": [choice], "usage": usage_of(done)}).encode()
         await self._start(send, "application/json", len(raw))
-        await self._send(send, raw, more=False)
+        await self.out.end(raw)
         return done
 
     async def _stream(self, answer: AsyncIterator[str | Done], send: Any) -> Done:
@@ -124,13 +166,13 @@ class Chat(Response):
                 before = self._event({"role": "assistant", "content": ""})
             if isinstance(piece, Done):
                 break
-            await self._send(send, before + self._event({"content": piece}))
+            await self.out.put(before + self._event({"content": piece}))
             before = b""
         last = before + self._event({}, piece.finish)
         if self.usage:
             made = self._envelope("chat.completion.chunk", piece.model)
             last += _data(made | {"choices": [], "usage": usage_of(piece)})
-        await self._send(send, last + b"data: [DONE]\n\n", more=False)
+        await self.out.end(last + b"data: [DONE]\n\n")
         return piece
 
     def _event(self, delta: Mapping[str, str], finish: str | None = None) -> bytes:
@@ -147,10 +189,6 @@ class Chat(Response):
         headers |= {"x-gateway-warning": "over budget"} if "over budget" in self.job.flags else {}
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
-
-    async def _send(self, send: Any, body: bytes, more: bool = True) -> None:
-        async with asyncio.timeout(PATIENCE):  # a client that does not read has left
-            await send({"type": "http.response.body", "body": body, "more_body": more})
 
     def _envelope(self, kind: str, model: str) -> dict[str, Any]:
         made = {"id": f"chatcmpl-{self.job.request}", "object": kind}
