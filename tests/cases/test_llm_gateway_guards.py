@@ -15,7 +15,7 @@ from llm_gateway_kit import Running
 from casebook.cases.llm_gateway import gateway as gateway_module
 from casebook.cases.llm_gateway import guardrails, prompts
 from casebook.cases.llm_gateway.cache import Cache
-from casebook.cases.llm_gateway.guardrails import checked
+from casebook.cases.llm_gateway.guardrails import checked, endless
 from casebook.cases.llm_gateway.requests import Refusal
 
 
@@ -40,6 +40,30 @@ def test_what_a_tenant_rejects_is_400_and_what_it_redacts_does_not_reach_the_mod
     with pytest.raises(Refusal, match="blocked topic: rivals"):
         checked(guard_of(topics=("rivals",)), [("user", "are rivals better?")], topics=close)
     assert checked(guard_of(topics=("rivals",)), order, topics=close) == (order, [])
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"pattern": "(a+)+$"},
+        {"properties": {"x": {"$ref": "#"}}},
+        {"allOf": [{"title": "x" * 20_000}]},
+    ],
+)
+def test_a_schema_that_could_take_for_ever_is_found(schema):
+    assert endless(schema)
+    assert not endless({"properties": {"pattern": {"type": "string"}}, "enum": ["$ref"]})
+
+
+def test_what_would_be_searched_too_long_is_refused_only_where_it_is_searched():
+    said = [("user", "word " * 12_001)]
+
+    def run(**rules):
+        return asyncio.run(guardrails.checked_aside(guard_of(**rules), said, str.lower, None))
+
+    assert run(most_out=9) == (said, [])
+    with pytest.raises(Refusal, match="60,000 are searched at most"):
+        run(pii_in="redact")
 
 
 # Over HTTP -----------------------------------------------------------------------------
@@ -89,6 +113,8 @@ def test_personal_data_are_redacted_on_both_ways(running, stream):
     text = f"I am jane.doe@example.com, and who are you? {stream} " + "Tell me more. " * 12
     got = running.post("t0", said(text, stream=stream))
     assert "jane.doe" not in str(running.p1.bodies[-1]) and "[email]" in text_of(got)
+    got = running.post("t0", said("word " * 13_000))
+    assert got.status_code == 400, "longer than its model's context"
     got = running.post("t1", said(text, stream=stream))
     assert "jane.doe" in str(running.p1.bodies[-1]), "this one redacts answers alone"
     assert text_of(got) == text.replace("jane.doe@example.com", "[email]")

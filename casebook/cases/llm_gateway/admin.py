@@ -50,7 +50,7 @@ class NewKey(Strict):
     """A key to be made."""
 
     role: str = Field(default="caller", description="caller, developer or admin")
-    label: str = Field(default="", max_length=60, description="a short text")
+    label: str = Field(default="", max_length=60, pattern=prompts.TEXT, description="a short text")
 
 
 class Sample(Strict):

@@ -27,7 +27,14 @@ from casebook.cases.llm_gateway.adapters import Failure, Piece
 from casebook.cases.llm_gateway.cache import LONGEST, Cache, key_of
 from casebook.cases.llm_gateway.calls import Answer, Caller
 from casebook.cases.llm_gateway.config import Config, Model, Provider, Tenant
-from casebook.cases.llm_gateway.guardrails import Detector, Topics, checked_aside, personal
+from casebook.cases.llm_gateway.guardrails import (
+    Detector,
+    Said,
+    Topics,
+    checked_aside,
+    endless,
+    personal,
+)
 from casebook.cases.llm_gateway.limits import Limits
 from casebook.cases.llm_gateway.meter import Ask, Bill, Meter, OverBudget, Repeated
 from casebook.cases.llm_gateway.requests import ChatRequest, Question, Refusal
@@ -232,22 +239,22 @@ class Gateway:
         once = idempotency and key_of(tenant.name, idempotency, asked.model_dump_json())[:32]
         request = once or uuid.uuid4().hex
         said, prompt = await self._said(tenant, asked, request)
-        said, flags = await checked_aside(tenant.guard, said, self.detect, self.topics)
         chain = self.config.chain(tenant.name, name)
         mosts = [asked.most, tenant.guard.most_out, *(one.most_out for one in chain)]
         most = min(number for number in mosts if number is not None)
+        _fits(tenant, chain[0], said, most)
+        if (schema := asked.schema_of_answer) is not None:
+            _holds(schema)
+        said, flags = await checked_aside(tenant.guard, said, self.detect, self.topics)
         question = Question(said, most, asked.options(), asked.stream)
-        job = Job(request, tenant, chain, question, prompt, asked.schema_of_answer, flags=flags)
-        self._fits(job)
+        job = Job(request, tenant, chain, question, prompt, schema, flags=flags)
         job.replay = bool(idempotency)
         if tenant.cache_s:
             guard = tenant.guard.model_dump()
             job.cache_key = key_of(name, said, most, question.options, guard)
         return job
 
-    async def _said(
-        self, tenant: Tenant, asked: ChatRequest, request: str
-    ) -> tuple[list[tuple[str, str]], str]:
+    async def _said(self, tenant: Tenant, asked: ChatRequest, request: str) -> tuple[Said, str]:
         """Return the conversation, the registry's prompt before it, and which one that was."""
         own = [(one.role, one.text) for one in asked.messages]
         if (wanted := asked.prompt) is None:
@@ -260,20 +267,6 @@ class Gateway:
         unit = asked.user or request
         version, prompt = prompts.chosen(found, wanted.name, wanted.version, unit)
         return prompts.render(prompt, wanted.variables) + own, f"{wanted.name}@{version}"
-
-    def _fits(self, job: Job) -> None:
-        """Refuse a conversation that is too long for its tenant or for its model."""
-        said = sum(estimate_tokens(text) for _, text in job.question.messages)
-        rest = job.model.context - job.question.most
-        most = min(rest, job.tenant.guard.most_in or rest)
-        if said > most:
-            what = f"The conversation has about {said} tokens; at most {max(0, most)} are taken."
-            raise Refusal(400, "context length exceeded", what, "Shorten it, or lower max_tokens.")
-        if job.schema is not None:
-            try:
-                misfit({}, job.schema)
-            except ValueError as error:
-                raise Refusal(422, "invalid schema", str(error), "Correct the schema.") from None
 
     # The answer -----------------------------------------------------------------------
 
@@ -432,6 +425,26 @@ class Gateway:
             self.cache.put(job.tenant.name, job.request, (text, done), REPLAY)
         if job.cache_key and done.model == job.model.name:
             self.cache.put(job.tenant.name, job.cache_key, (text, done), job.tenant.cache_s)
+
+
+def _fits(tenant: Tenant, model: Model, said: Said, most_out: int) -> None:
+    """Refuse a conversation that is too long for its tenant or for its model."""
+    tokens, rest = sum(estimate_tokens(text) for _, text in said), model.context - most_out
+    most = min(rest, tenant.guard.most_in or rest)
+    if tokens > most:
+        what = f"The conversation has about {tokens} tokens; at most {max(0, most)} are taken."
+        raise Refusal(400, "context length exceeded", what, "Shorten it, or lower max_tokens.")
+
+
+def _holds(schema: Mapping[str, Any]) -> None:
+    """Refuse a schema that is none, or that could take too long."""
+    do = "Correct the schema; leave out pattern and $ref."
+    if endless(schema):
+        raise Refusal(422, "invalid schema", "The schema is too long, or has no bound.", do)
+    try:
+        misfit({}, schema)
+    except ValueError as error:
+        raise Refusal(422, "invalid schema", str(error), do) from None
 
 
 def _bill(model: Model, tokens: tuple[int, int], how: str) -> Bill:

@@ -15,20 +15,29 @@ Examples
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from casebook.cases.llm_gateway.config import Guard
 from casebook.cases.llm_gateway.requests import Refusal
 from casebook.serving.formats import Finding
 from casebook.serving.guard import attack
-from casebook.serving.privacy import LONGEST, mask_turns
+from casebook.serving.privacy import mask_turns
 from casebook.serving.streamed import found, may_hold
 
-#: Longer texts are searched in a thread.
-SHORT = 400
+#: Longer texts are searched in a thread; more characters are not searched at all: they would hold
+#: up everybody.
+SHORT, MOST = 400, 60_000
+#: Letters of a schema, and what in it could take for ever: a pattern that backtracks, and
+#: references that double at each step.
+SCHEMA, ENDLESS = 20_000, ("patternProperties", "$ref", "$dynamicRef")
 #: Cosine from which a text is about a topic.
 SIMILAR = 0.85
+
+#: A guard that searches nothing.
+OFF = {"pii_in": "off", "injection": "off", "topics": ()}
 
 Said = Sequence[tuple[str, str]]
 #: Says why a text looks like an attack; empty if it does not.
@@ -84,8 +93,6 @@ def _masked(said: Said) -> tuple[Said, str]:
 
     Messages of one writer are searched together too: a number may go on in the next one.
     """
-    if any(len(text) > LONGEST for _, text in said):
-        raise Refusal(413, "too long", "A message is too long to be searched.", "Send less.")
     if not any(may_hold(text) for _, text in said):
         return said, ""
     clean = list(said)
@@ -101,6 +108,26 @@ def _masked(said: Said) -> tuple[Said, str]:
 
 async def checked_aside(guard: Guard, said: Said, detect: Detector, topics: Topics | None) -> tuple:
     """Check as :func:`checked`, in a thread if it takes long."""
-    if sum(len(text) for _, text in said) <= SHORT:
+    size = sum(len(text) for _, text in said)
+    if size <= SHORT:
         return checked(guard, said, detect, topics)
+    if size > MOST and guard != guard.model_copy(update=OFF):
+        what = f"The conversation has {size:,} characters; {MOST:,} are searched at most."
+        raise Refusal(413, "too long", what, "Shorten it.")
     return await asyncio.to_thread(checked, guard, said, detect, topics)
+
+
+def endless(schema: Any) -> bool:
+    """Say whether holding a value against a tenant's schema could take too long for the others."""
+    if len(json.dumps(schema)) > SCHEMA:
+        return True
+    held = [schema]
+    while held:
+        one = held.pop()
+        if isinstance(one, dict):
+            if isinstance(one.get("pattern"), str) or not one.keys().isdisjoint(ENDLESS):
+                return True
+            held += one.values()
+        elif isinstance(one, list):
+            held += one
+    return False

@@ -22,15 +22,17 @@ from casebook.cases.llm_gateway.config import Fixed
 from casebook.cases.llm_gateway.requests import Refusal
 from casebook.cases.llm_gateway.store import Database, touch
 
+#: What every store can keep: PostgreSQL has no NUL in a text.
+TEXT = r"^[^\x00]*$"
 _VARIABLE = re.compile(r"\{\{\s?([A-Za-z_]\w{0,39})\s?\}\}")
 
 
 class Prompt(Fixed):
     """One version of a prompt: texts with variables, and a note about it."""
 
-    system: str = Field(default="", max_length=20_000)
-    user: str = Field(default="", max_length=20_000)
-    note: str = Field(default="", max_length=500)
+    system: str = Field(default="", max_length=20_000, pattern=TEXT)
+    user: str = Field(default="", max_length=20_000, pattern=TEXT)
+    note: str = Field(default="", max_length=500, pattern=TEXT)
 
     @property
     def variables(self) -> set[str]:
