@@ -108,14 +108,16 @@ class Running:
 
     def __init__(self, change: Any = None, most: int = 30, **providers: Any) -> None:
         self.most = most
-        self.p1, self.p2 = (MockProvider(form, 5, **providers) for form in ("chat", "messages"))
+        self.p1, self.p2 = (
+            MockProvider(form, 5, pause_s=2.5, **providers) for form in ("chat", "messages")
+        )
         self._change, self._stack, self._keys = change, ExitStack(), {}
 
     def __enter__(self) -> Running:
         urls = [self._stack.enter_context(serving(one)) for one in (self.p1, self.p2)]
         self.document = document(*urls)
         for one in self.document["providers"]:
-            one.update(first_s=0.4)
+            one.update(first_s=1.5)
         self.document["tenants"] += copy.deepcopy(TENANTS)
         self.document["models"].append(
             {**self.document["models"][0], "name": "secret", "private": True}
