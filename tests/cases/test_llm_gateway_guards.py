@@ -156,6 +156,14 @@ def test_the_same_question_costs_once_and_only_its_tenant_has_the_answer(running
     assert cache.get("quiet", "k") is None
 
 
+def test_a_router_chooses_among_what_a_tenant_may_ask(running):
+    assert running.post("t2", said("hi", model="auto")).status_code == 404
+    running.gateway.route = lambda said, may: may[-1] if "prove" in said[-1][1] else may[0]
+    got = [running.post("t2", said(text, model="auto")) for text in ("hello", "prove it")]
+    running.gateway.route = None
+    assert [one.json()["model"] for one in got] == ["small", "large"]
+
+
 def test_prompts_have_versions_a_split_by_user_and_one_owner(running):
     for text in ("One: {{what}}", "Two: {{what}}"):
         running.store(prompts.add, "t2", "greet", prompts.Prompt(user=text), 0.0)

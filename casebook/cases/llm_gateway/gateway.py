@@ -17,7 +17,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -54,6 +54,8 @@ LOG = logging.getLogger("llm_gateway")
 REPLAY, PER_MESSAGE = 600, 16
 #: Seconds between two looks at the store.
 EVERY = 1.0
+#: The model of a request that lets the gateway choose.
+AUTO = "auto"
 
 
 class Done(NamedTuple):
@@ -140,6 +142,8 @@ class Gateway:
         Why a text looks like an attack.
     topics : callable, optional
         How close a text is to each topic.
+    route : callable, optional
+        Chooses among the models that a tenant may ask, for a request of the model ``auto``.
     fair : bool
         Whether tenants share a busy provider by weight.
     """
@@ -152,10 +156,11 @@ class Gateway:
         clock: Callable[[], float] = time.time,
         detect: Detector = attack,
         topics: Topics | None = None,
+        route: Callable[[Said, Sequence[str]], str] | None = None,
         fair: bool = True,
     ) -> None:
         self.store, self.clock = store, clock
-        self.detect, self.topics, self._fair_share = detect, topics, fair
+        self.detect, self.topics, self.route, self._fair_share = detect, topics, route, fair
         self.meter, self.metrics, self.cache, self.limits = (
             Meter(store, clock), Metrics(), Cache(), Limits(),
         )  # fmt: skip
@@ -231,14 +236,13 @@ class Gateway:
         Refusal
             400, 403, 404, 413, 422 or 429, with what to do.
         """
-        name = self.model_of(tenant, asked.model)
+        request, said, prompt = await self._said(tenant, asked, idempotency)
+        auto = asked.model == AUTO and self.route is not None
+        name = self.model_of(tenant, self.route(said, tenant.models) if auto else asked.model)
         limit = tenant.limits.get(name)
         if limit and (wait := await self.limits.take(tenant.name, name, limit)):
             what = f"{name} may be asked {limit.per_minute} times a minute."
             raise Refusal(429, "rate limit", what, "Wait as Retry-After says.", wait)
-        once = idempotency and key_of(tenant.name, idempotency, asked.model_dump_json())[:32]
-        request = once or uuid.uuid4().hex
-        said, prompt = await self._said(tenant, asked, request)
         chain = self.config.chain(tenant.name, name)
         mosts = [asked.most, tenant.guard.most_out, *(one.most_out for one in chain)]
         most = min(number for number in mosts if number is not None)
@@ -254,11 +258,15 @@ class Gateway:
             job.cache_key = key_of(name, said, most, question.options, guard)
         return job
 
-    async def _said(self, tenant: Tenant, asked: ChatRequest, request: str) -> tuple[Said, str]:
-        """Return the conversation, the registry's prompt before it, and which one that was."""
+    async def _said(
+        self, tenant: Tenant, asked: ChatRequest, idempotency: str
+    ) -> tuple[str, Said, str]:
+        """Return a request's number, its conversation, and the registry's prompt in it."""
+        once = idempotency and key_of(tenant.name, idempotency, asked.model_dump_json())[:32]
+        request = once or uuid.uuid4().hex
         own = [(one.role, one.text) for one in asked.messages]
         if (wanted := asked.prompt) is None:
-            return own, ""
+            return request, own, ""
         at = (tenant.name, wanted.name)
         if (found := self._prompts.get(at)) is None:
             found = await self._stored(self.store.do(prompts.fetch, *at))
@@ -266,7 +274,8 @@ class Gateway:
                 self._prompts[at] = found
         unit = asked.user or request
         version, prompt = prompts.chosen(found, wanted.name, wanted.version, unit)
-        return prompts.render(prompt, wanted.variables) + own, f"{wanted.name}@{version}"
+        said = prompts.render(prompt, wanted.variables) + own
+        return request, said, f"{wanted.name}@{version}"
 
     # The answer -----------------------------------------------------------------------
 
