@@ -120,3 +120,6 @@ def test_two_gateways_share_one_bucket_in_redis():
     waits, other = asyncio.run(crowd())
     assert 10 <= waits.count(0.0) <= 11 and other == 0, "the burst, and what flowed in meanwhile"
     assert all(0 < wait <= 1 for wait in waits if wait)
+    server.connected = False
+    own = asyncio.run(both[0].take("acme", "small", limit))
+    assert own == 0, "without Redis each gateway limits for itself"

@@ -35,7 +35,7 @@ from casebook.cases.llm_gateway.guardrails import (
     endless,
     personal,
 )
-from casebook.cases.llm_gateway.limits import Limits
+from casebook.cases.llm_gateway.limits import Limits, RedisLimits
 from casebook.cases.llm_gateway.meter import Ask, Bill, Meter, OverBudget, Repeated
 from casebook.cases.llm_gateway.requests import ChatRequest, Question, Refusal
 from casebook.cases.llm_gateway.store import Key, Store, StoreDown, get_config, hashed, revision
@@ -144,6 +144,8 @@ class Gateway:
         How close a text is to each topic.
     route : callable, optional
         Chooses among the models that a tenant may ask, for a request of the model ``auto``.
+    limits : Limits or RedisLimits, optional
+        In this process by default.
     fair : bool
         Whether tenants share a busy provider by weight.
     """
@@ -157,13 +159,13 @@ class Gateway:
         detect: Detector = attack,
         topics: Topics | None = None,
         route: Callable[[Said, Sequence[str]], str] | None = None,
+        limits: Limits | RedisLimits | None = None,
         fair: bool = True,
     ) -> None:
         self.store, self.clock = store, clock
         self.detect, self.topics, self.route, self._fair_share = detect, topics, route, fair
-        self.meter, self.metrics, self.cache, self.limits = (
-            Meter(store, clock), Metrics(), Cache(), Limits(),
-        )  # fmt: skip
+        self.meter, self.metrics, self.cache = Meter(store, clock), Metrics(), Cache()
+        self.limits = limits or Limits()
         self.config = Config(providers=(), models=(), tenants=())
         self.keys: dict[str, Key] = {}
         self.caller = Caller(lambda: self.config, environ)

@@ -48,7 +48,8 @@ class RedisLimits:
 
     Kept is one number a bucket: the moment at which it will be full. A request that fits moves it
     on by the time of one token (the generic cell rate algorithm, which passes what a bucket
-    passes). Where two gateways ask at once, the slower one looks again.
+    passes). Where two gateways ask at once, the slower one looks again. While Redis is away, each
+    gateway limits for itself.
 
     Parameters
     ----------
@@ -58,10 +59,18 @@ class RedisLimits:
     """
 
     def __init__(self, client: Any, prefix: str = "limit") -> None:
-        self._client, self._prefix = client, prefix
+        self._client, self._prefix, self._own = client, prefix, Limits()
 
     async def take(self, tenant: str, model: str, limit: Limit) -> float:
         """Take a token of a tenant for a model; return 0, or the seconds to wait."""
+        from redis.exceptions import ConnectionError, TimeoutError
+
+        try:
+            return await self._shared(tenant, model, limit)
+        except (ConnectionError, TimeoutError):
+            return await self._own.take(tenant, model, limit)
+
+    async def _shared(self, tenant: str, model: str, limit: Limit) -> float:
         from redis.exceptions import WatchError
 
         key, each = f"{self._prefix}:{tenant}:{model}", 60 / limit.per_minute

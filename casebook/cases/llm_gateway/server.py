@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from casebook.cases.llm_gateway.admin import add_admin
 from casebook.cases.llm_gateway.config import Tenant
 from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Done, Gateway, Job
+from casebook.cases.llm_gateway.limits import RedisLimits
 from casebook.cases.llm_gateway.requests import ChatRequest, Problem, Refusal, parse, told
 from casebook.cases.llm_gateway.store import Key, Store, put_config
 from casebook.serving.buckets import retry_after
@@ -354,11 +356,13 @@ def _errors(app: FastAPI) -> None:
 
 
 def app(path: str, config: str = "") -> FastAPI:
-    """Return a gateway on a database's file, for a process of its own.
+    """Return a gateway for a process of its own.
 
     Parameters
     ----------
     path : str
+        File of the database, or the URL of a PostgreSQL server. Limits are shared with other
+        gateways in Redis if ``CASEBOOK_REDIS_URL`` is set.
     config : str
         JSON that replaces the configuration in the database.
     """
@@ -367,7 +371,16 @@ def app(path: str, config: str = "") -> FastAPI:
     store = Store(path)
     if config:
         store.submit(put_config, read_config(config)).result()
-    return create_app(Gateway(store))
+    return create_app(Gateway(store, limits=shared_limits(os.environ.get("CASEBOOK_REDIS_URL"))))
+
+
+def shared_limits(url: str | None) -> RedisLimits | None:
+    """Return limits in Redis, or None without a URL."""
+    if not url:
+        return None
+    from redis.asyncio import Redis
+
+    return RedisLimits(Redis.from_url(url, socket_timeout=0.5, socket_connect_timeout=0.5))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -375,7 +388,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import uvicorn
 
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--db", required=True, help="file of the database")
+    parser.add_argument("--db", required=True, help="file, or URL of PostgreSQL")
     parser.add_argument("--config", type=Path, help="JSON file that replaces the configuration")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8643)
