@@ -135,7 +135,7 @@ STATUS |= {"late": 504, "nonsense": 502, "cut": 502, "inner": 200, "slow": 200}
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_has_its_status_and_another_model_takes_over(stack, fault):
-    world = World(stack, {"script": [fault] * 9}, first_s=0.15)
+    world = World(stack, {"script": [fault] * 9, "pause_s": 2.0}, first_s=1.0)
 
     async def alone(caller):
         with pytest.raises(Refusal) as caught:
