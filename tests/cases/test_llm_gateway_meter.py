@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from llm_gateway_kit import place
 
+from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.meter import (
     Ask,
     Bill,
@@ -113,6 +114,13 @@ def test_open_requests_of_a_dead_gateway_are_released_and_those_of_a_living_one_
 
     assert asyncio.run(run()) == (1, False), "who comes too late must not bill"
     assert own(spent, "acme", MONTH) == Spent(0, 100, 0) and own(audit) == []
+
+
+def test_a_gateway_gives_a_sign_of_life_before_its_first_request(own):
+    gateway = Gateway(own.store, environ={})
+    asyncio.run(gateway.refresh())
+    asyncio.run(gateway.meter.reserve(ask("r1", at=time.time())))
+    assert asyncio.run(Meter(own.store).live()) == 0 and own(count, "open") == 1
 
 
 def test_a_release_waits_while_the_store_is_down(tmp_path):

@@ -180,6 +180,8 @@ class Gateway:
 
     async def refresh(self) -> None:
         """Take over configuration and keys, if they have changed; 503 if the store is down."""
+        if not self.knows:  # a sign of life, before another gateway could take it for dead
+            await self._stored(self.meter.live())
         now = await self._stored(self.store.do(revision))
         if now == self._revision:
             return

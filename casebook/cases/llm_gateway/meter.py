@@ -188,6 +188,7 @@ def recover(db: Database, now: float, lease: float = LEASE) -> int:
         " where state = 'open' and coalesce(beat, 0) < ?",
         (now - lease,),
     ).fetchall()
+    db.execute("delete from owners where beat < ?", (now - lease,))
     return sum(release(db, request, owner, how="killed") for request, owner in rows)
 
 
