@@ -1,0 +1,223 @@
+"""Who may ask which model, at what price and under which limits: checked before it holds.
+
+Prices are whole nano-dollars for a token ($2.50 for a million tokens are 2,500), so that a bill is
+a sum of integers and cannot be off by a rounding. A configuration is one JSON document;
+:func:`read` names every fault in it at once.
+
+Examples
+--------
+>>> read({"providers": [], "models": [], "tenants": [{"name": "acme", "models": ["m"]}]})
+Traceback (most recent call last):
+...
+casebook.cases.llm_gateway.config.ConfigError: tenant acme: model m is not listed. Add it to ...
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$")]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Deed = Literal["off", "redact", "reject"]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot hold; the message says what to change, a line for each fault."""
+
+
+class Fixed(BaseModel):
+    """A part of the configuration: no field is converted, and no other field is taken."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Provider(Fixed):
+    """Where models are asked.
+
+    Attributes
+    ----------
+    format : str
+        Of its API: ``chat`` (Chat Completions) or ``messages``.
+    key_env : str
+        Environment variable that holds our key; the key itself is in no store.
+    first_s, idle_s, total_s : float
+        Seconds until the first piece of an answer, between two, and for the whole of it.
+    slots : int
+        Requests that it answers at a time for all tenants together.
+    """
+
+    name: Name
+    url: str
+    format: Literal["chat", "messages"]
+    key_env: str = ""
+    first_s: Seconds = 20.0
+    idle_s: Seconds = 10.0
+    total_s: Seconds = 120.0
+    slots: Count = 64
+
+
+class Model(Fixed):
+    """A model as tenants name it, what its provider calls it, and its prices (nano-dollars).
+
+    One that is ``private`` does not exist for a tenant that may not ask it.
+    """
+
+    name: Name
+    provider: Name
+    upstream: str = Field(min_length=1, max_length=200)
+    price_in: int = Field(ge=0, le=10**9)
+    price_out: int = Field(ge=0, le=10**9)
+    context: Count = 128_000
+    most_out: Count = 4_096
+    private: bool = False
+
+    def cost(self, tokens_in: int, tokens_out: int) -> int:
+        """Return what so many tokens cost, in nano-dollars."""
+        return tokens_in * self.price_in + tokens_out * self.price_out
+
+
+class Limit(Fixed):
+    """Requests a minute, and how many of them may come at once."""
+
+    per_minute: Count
+    burst: Count
+
+
+class Guard(Fixed):
+    """What is done about personal data, orders to the model, topics and length."""
+
+    pii_in: Deed = "off"
+    pii_out: Deed = "off"
+    injection: Literal["off", "flag", "reject"] = "off"
+    topics: tuple[Name, ...] = ()
+    most_in: Count | None = None
+    most_out: Count | None = None
+
+
+class Tenant(Fixed):
+    """A client of the gateway.
+
+    Attributes
+    ----------
+    models : tuple of str
+        What it may ask; the first one answers where a request names none.
+    limits : dict of str to Limit
+        By model; a model without one is not limited.
+    fallbacks : dict of str to tuple of str
+        By model: who is asked in its place, in this order.
+    budget : int
+        Nano-dollars a calendar month (UTC); 0 for none.
+    over : str
+        What happens to a request that could exceed the budget.
+    cache_s : int
+        Seconds for which an answer is kept for the same question; 0 for none.
+    weight : float
+        Share of a busy provider, compared with that of others.
+    """
+
+    name: Name
+    models: tuple[Name, ...] = Field(min_length=1)
+    limits: dict[str, Limit] = {}
+    fallbacks: dict[str, tuple[Name, ...]] = {}
+    budget: int = Field(default=0, ge=0, le=10**18)
+    over: Literal["reject", "warn"] = "reject"
+    guard: Guard = Guard()
+    cache_s: int = Field(default=0, ge=0, le=86_400)
+    weight: float = Field(default=1.0, gt=0, le=1000)
+    active: bool = True
+
+
+class Config(Fixed):
+    """Providers, models and tenants that fit together."""
+
+    providers: tuple[Provider, ...]
+    models: tuple[Model, ...]
+    tenants: tuple[Tenant, ...]
+
+    @cached_property
+    def provider(self) -> dict[str, Provider]:
+        """Providers by name."""
+        return {one.name: one for one in self.providers}
+
+    @cached_property
+    def model(self) -> dict[str, Model]:
+        """Models by name."""
+        return {one.name: one for one in self.models}
+
+    @cached_property
+    def tenant(self) -> dict[str, Tenant]:
+        """Tenants by name."""
+        return {one.name: one for one in self.tenants}
+
+    def chain(self, tenant: str, model: str) -> list[Model]:
+        """Return the models that may answer a request, the wanted one first."""
+        rest = self.tenant[tenant].fallbacks.get(model, ())
+        return [self.model[name] for name in (model, *rest)]
+
+
+def read(raw: Mapping[str, Any] | str) -> Config:
+    """Return a configuration.
+
+    Parameters
+    ----------
+    raw : mapping or str
+        The document, or its JSON.
+
+    Raises
+    ------
+    ConfigError
+        With every fault of its form; where the form is right, with every fault of its sense.
+    """
+    try:
+        config = Config.model_validate_json(raw if isinstance(raw, str) else json.dumps(raw))
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        lines = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}. Correct it." for one in faults)
+        raise ConfigError("\n".join(lines)) from None
+    if faults := list(_faults(config)):
+        raise ConfigError("\n".join(faults))
+    return config
+
+
+def _faults(config: Config) -> Iterator[str]:
+    """Yield what does not fit together."""
+    for kind in ("provider", "model", "tenant"):
+        names = [one.name for one in getattr(config, f"{kind}s")]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield f"{kind} {name} is listed twice. Give each its own name."
+    for one in config.providers:
+        parts = urlsplit(one.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            yield f"provider {one.name}: its url is no address. Give http(s)://host[:port]."
+        if not one.first_s <= one.total_s:
+            yield f"provider {one.name}: first_s exceeds total_s. Give it more time as a whole."
+    for one in config.models:
+        if one.provider not in config.provider:
+            yield f"model {one.name}: provider {one.provider} is not listed. Add it to providers."
+    for one in config.tenants:
+        yield from _faults_of(one, config.model)
+
+
+def _faults_of(tenant: Tenant, known: Iterable[str]) -> Iterator[str]:
+    """Yield what is wrong with one tenant."""
+    who, allowed = f"tenant {tenant.name}", set(tenant.models)
+    if len(allowed) < len(tenant.models):
+        yield f"{who}: a model is named twice. Name each once."
+    for name in tenant.models:
+        if name not in known:
+            yield f"{who}: model {name} is not listed. Add it to models, or take it away here."
+    named = {"limits": set(tenant.limits), "fallbacks": set(tenant.fallbacks)}
+    for model, chain in tenant.fallbacks.items():
+        named["fallbacks"] |= set(chain)
+        if len({model, *chain}) < 1 + len(chain):
+            yield f"{who}: the fallbacks of {model} name a model twice. Each is asked once."
+    for field, names in named.items():
+        for name in sorted(names - allowed):
+            yield f"{who}: {field} name {name}, which it may not ask. Add it to its models."

@@ -1,0 +1,476 @@
+"""One request from its body to its bill, without HTTP.
+
+:meth:`Gateway.admit` says whether a request may be asked at all: model, limit, prompt, guards,
+length. :meth:`Gateway.run` reserves what it may cost, waits for its turn, asks, masks, settles, and
+yields the text; the last thing it yields is a :class:`Done`, and only a settled request has one.
+
+* Who got a complete answer pays what the provider counted.
+* Who leaves in the middle pays for the pieces that were passed on to it, one token each at least.
+* Who was failed pays nothing; what the provider will charge for it is the gateway's *waste*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from casebook.cases.llm_gateway import prompts
+from casebook.cases.llm_gateway.adapters import Failure, Piece
+from casebook.cases.llm_gateway.cache import LONGEST, Cache, key_of
+from casebook.cases.llm_gateway.calls import Answer, Caller
+from casebook.cases.llm_gateway.config import Config, Model, Provider, Tenant
+from casebook.cases.llm_gateway.guardrails import (
+    Detector,
+    Said,
+    Topics,
+    checked_aside,
+    endless,
+    personal,
+)
+from casebook.cases.llm_gateway.limits import Limits, RedisLimits
+from casebook.cases.llm_gateway.meter import Ask, Bill, Meter, OverBudget, Repeated
+from casebook.cases.llm_gateway.requests import ChatRequest, Question, Refusal
+from casebook.cases.llm_gateway.store import Key, Store, StoreDown, get_config, hashed, revision
+from casebook.cases.llm_gateway.store import keys as stored_keys
+from casebook.llm.messages import estimate_tokens
+from casebook.llm.schema import misfit
+from casebook.serving.exposition import Metrics
+from casebook.serving.fair import Fair
+from casebook.serving.guard import attack
+from casebook.serving.streamed import StreamMask
+from casebook.strict_json import parse
+
+LOG = logging.getLogger("llm_gateway")
+#: Seconds for which an answer with an idempotency key can be had again; tokens that a message
+#: costs besides its text, at most.
+REPLAY, PER_MESSAGE = 600, 16
+#: Seconds between two looks at the store.
+EVERY = 1.0
+#: The model of a request that lets the gateway choose.
+AUTO = "auto"
+
+
+class Done(NamedTuple):
+    """The end of an answer."""
+
+    model: str
+    finish: str
+    tokens_in: int
+    tokens_out: int
+    how: str = "complete"
+
+
+@dataclass
+class Job:
+    """A request that was admitted."""
+
+    request: str
+    tenant: Tenant
+    chain: list[Model]
+    question: Question
+    prompt: str = ""
+    schema: Mapping[str, Any] | None = None
+    cache_key: str = ""
+    replay: bool = False
+    flags: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)
+    tried: list[tuple[str, str]] = field(default_factory=list)
+    served: str = ""
+
+    @property
+    def model(self) -> Model:
+        """The wanted model."""
+        return self.chain[0]
+
+    @property
+    def bound(self) -> int:
+        """Tokens of the conversation at most: none is shorter than a byte."""
+        said = self.question.messages
+        return sum(len(text.encode("utf-8", "surrogatepass")) + PER_MESSAGE for _, text in said)
+
+    @property
+    def most(self) -> int:
+        """Nano-dollars that it can cost, whoever of its chain answers."""
+        return max(model.cost(self.bound, self.question.most) for model in self.chain)
+
+
+class Tally:
+    """What is known of an answer's tokens so far."""
+
+    def __init__(self, job: Job) -> None:
+        self.text, self.finish = [], ""
+        self.pieces = self.passed = 0
+        self._job, self._in, self._out = job, None, None
+
+    def add(self, piece: Piece) -> None:
+        """Count a piece."""
+        self.pieces += piece.n
+        self.finish = piece.finish or self.finish
+        self._in = self._in if piece.tokens_in is None else piece.tokens_in
+        self._out = self._out if piece.tokens_out is None else piece.tokens_out
+
+    def tokens(self, left: bool = False) -> tuple[int, int]:
+        """Return tokens in and out: as reported, else as estimated; never more than can be."""
+        said = self._job.question.messages
+        into = sum(estimate_tokens(text) for _, text in said) if self._in is None else self._in
+        out = self._out
+        if left or out is None:
+            whole = self.pieces <= 1 and not left
+            out = estimate_tokens("".join(self.text)) if whole else self.passed
+        return min(into, self._job.bound), min(out, self._job.question.most)
+
+
+class Gateway:
+    """Everything that a gateway process holds.
+
+    Parameters
+    ----------
+    store : Store
+    environ : mapping
+        Where the keys of providers are.
+    clock : callable
+        Seconds since 1970.
+    detect : callable
+        Why a text looks like an attack.
+    topics : callable, optional
+        How close a text is to each topic.
+    route : callable, optional
+        Chooses among the models that a tenant may ask, for a request of the model ``auto``.
+    limits : Limits or RedisLimits, optional
+        In this process by default.
+    fair : bool
+        Whether tenants share a busy provider by weight.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.time,
+        detect: Detector = attack,
+        topics: Topics | None = None,
+        route: Callable[[Said, Sequence[str]], str] | None = None,
+        limits: Limits | RedisLimits | None = None,
+        fair: bool = True,
+    ) -> None:
+        self.store, self.clock = store, clock
+        self.detect, self.topics, self.route, self._fair_share = detect, topics, route, fair
+        self.meter, self.metrics, self.cache = Meter(store, clock), Metrics(), Cache()
+        self.limits = limits or Limits()
+        self.config = Config(providers=(), models=(), tenants=())
+        self.keys: dict[str, Key] = {}
+        self.caller = Caller(lambda: self.config, environ)
+        self._fair: dict[str, Fair] = {}
+        self._prompts: dict[tuple[str, str], Any] = {}
+        self._revision = -1
+
+    @property
+    def knows(self) -> bool:
+        """Whether configuration and keys were read."""
+        return self._revision >= 0
+
+    async def refresh(self) -> None:
+        """Take over configuration and keys, if they have changed; 503 if the store is down."""
+        if not self.knows:  # a sign of life, before another gateway could take it for dead
+            await self._stored(self.meter.live())
+        now = await self._stored(self.store.do(revision))
+        if now == self._revision:
+            return
+        self.config = await self.store.do(get_config)
+        self.keys = await self.store.do(stored_keys)
+        self._prompts.clear()
+        self._revision = now
+
+    async def live(self) -> None:
+        """Keep up with the store until cancelled; a store that is down changes nothing."""
+        while True:
+            try:
+                await self.refresh()
+                await self.meter.live()
+            except (StoreDown, Refusal, ValueError) as error:
+                LOG.error(json.dumps({"store": str(error)}))
+            await asyncio.sleep(EVERY)
+
+    # Who asks, and what ---------------------------------------------------------------
+
+    def who(self, authorization: str) -> tuple[Tenant, Key]:
+        """Return the tenant of a key, and the key's role.
+
+        Raises
+        ------
+        Refusal
+            401 without a key that holds, 403 if its tenant is not active.
+        """
+        kind, _, key = authorization.partition(" ")
+        known = self.keys.get(hashed(key.strip())) if kind.lower() == "bearer" else None
+        if known is None or (known.ends is not None and known.ends <= self.clock()):
+            what = "The key is missing, unknown, or has ended."
+            raise Refusal(401, "wrong key", what, "Send Authorization: Bearer <key>.")
+        tenant = self.config.tenant.get(known.tenant)
+        if tenant is None or not tenant.active:
+            what = "Your organisation's access is switched off."
+            raise Refusal(403, "not active", what, "Ask your administrator.")
+        return tenant, known
+
+    def model_of(self, tenant: Tenant, name: str | None) -> str:
+        """Return the model that a request asks; 404 if there is none, 403 if it may not."""
+        name = name or tenant.models[0]
+        if name in tenant.models:
+            return name
+        known = self.config.model.get(name)
+        do = f"Ask one of {', '.join(tenant.models)}."
+        if known is None or known.private:
+            raise Refusal(404, "unknown model", f"There is no model {name!r}.", do)
+        raise Refusal(403, "model not allowed", f"You may not ask {name}.", do)
+
+    async def admit(self, tenant: Tenant, asked: ChatRequest, idempotency: str = "") -> Job:
+        """Return a request that may be asked.
+
+        Raises
+        ------
+        Refusal
+            400, 403, 404, 413, 422 or 429, with what to do.
+        """
+        request, said, prompt = await self._said(tenant, asked, idempotency)
+        auto = asked.model == AUTO and self.route is not None
+        name = self.model_of(tenant, self.route(said, tenant.models) if auto else asked.model)
+        limit = tenant.limits.get(name)
+        if limit and (wait := await self.limits.take(tenant.name, name, limit)):
+            what = f"{name} may be asked {limit.per_minute} times a minute."
+            raise Refusal(429, "rate limit", what, "Wait as Retry-After says.", wait)
+        chain = self.config.chain(tenant.name, name)
+        mosts = [asked.most, tenant.guard.most_out, *(one.most_out for one in chain)]
+        most = min(number for number in mosts if number is not None)
+        _fits(tenant, chain[0], said, most)
+        if (schema := asked.schema_of_answer) is not None:
+            _holds(schema)
+        said, flags = await checked_aside(tenant.guard, said, self.detect, self.topics)
+        question = Question(said, most, asked.options(), asked.stream)
+        job = Job(request, tenant, chain, question, prompt, schema, flags=flags)
+        job.replay = bool(idempotency)
+        if tenant.cache_s:
+            guard = tenant.guard.model_dump()
+            job.cache_key = key_of(name, said, most, question.options, guard)
+        return job
+
+    async def _said(
+        self, tenant: Tenant, asked: ChatRequest, idempotency: str
+    ) -> tuple[str, Said, str]:
+        """Return a request's number, its conversation, and the registry's prompt in it."""
+        once = idempotency and key_of(tenant.name, idempotency, asked.model_dump_json())[:32]
+        request = once or uuid.uuid4().hex
+        own = [(one.role, one.text) for one in asked.messages]
+        if (wanted := asked.prompt) is None:
+            return request, own, ""
+        at = (tenant.name, wanted.name)
+        if (found := self._prompts.get(at)) is None:
+            found = await self._stored(self.store.do(prompts.fetch, *at))
+            if found[0]:  # names that nobody has are not kept
+                self._prompts[at] = found
+        unit = asked.user or request
+        version, prompt = prompts.chosen(found, wanted.name, wanted.version, unit)
+        said = prompts.render(prompt, wanted.variables) + own
+        return request, said, f"{wanted.name}@{version}"
+
+    # The answer -----------------------------------------------------------------------
+
+    async def run(self, job: Job) -> AsyncIterator[str | Done]:
+        """Yield an answer's text in pieces, then :class:`Done`.
+
+        A caller that stops early must close this generator: the request is settled then.
+
+        Raises
+        ------
+        Refusal
+            With the status that the client gets.
+        """
+        job.served = job.model.name
+        if cached := await self._cached(job):
+            for one in cached:
+                yield one
+            return
+        await self._reserve(job)
+        tally, answer, how = Tally(job), None, "failed"
+        try:
+            answer = await self.caller.ask(job.chain, job.question, self._turn(job), job.tried)
+            job.served = answer.model.name
+            async for text in self._passed(job, answer.pieces(), tally):
+                yield text
+            self._check(job, tally)
+            done = Done(answer.model.name, tally.finish or "stop", *tally.tokens())
+            await self._settle(job, _bill(answer.model, done[2:4], "complete"))
+            how = ""
+            self._keep(job, "".join(tally.text), done)
+            yield done
+        except Failure as failure:
+            raise _broken(failure) from None
+        except (asyncio.CancelledError, GeneratorExit):
+            how = how and "left"
+            raise
+        finally:
+            if answer:
+                await answer.close()
+            await self._end(job, answer, tally, how)
+
+    async def _end(self, job: Job, answer: Answer | None, tally: Tally, how: str) -> None:
+        """Bill what came to a client that left, or nothing; what is settled stays so."""
+        if how == "left" and answer and tally.passed:
+            with suppress(StoreDown):
+                bill = _bill(answer.model, tally.tokens(left=True), how)
+                await self.meter.settle(job.request, bill)
+                return
+        if how:
+            waste = answer.model.cost(*tally.tokens()) if answer else 0
+            await self.meter.release(job.request, waste, how)
+
+    def _turn(self, job: Job) -> Callable[[Provider], Any]:
+        def turn(provider: Provider) -> Any:
+            if (fair := self._fair.get(provider.name)) is None:
+                fair = self._fair[provider.name] = Fair(provider.slots, fair=self._fair_share)
+            return fair.turn(job.tenant.name, job.tenant.weight)
+
+        return turn
+
+    async def _passed(
+        self, job: Job, pieces: AsyncIterator[Piece], tally: Tally
+    ) -> AsyncIterator[str]:
+        """Yield what may leave of an answer; end it where it is long enough."""
+        guard = job.tenant.guard
+        refuse = _refuse if guard.pii_out == "reject" else None
+        mask = StreamMask(refuse=refuse) if guard.pii_out != "off" else None
+        async for piece in pieces:
+            if tally.pieces + piece.n > job.question.most and job.question.stream:
+                tally.finish = "length"  # its provider did not stop where it was told to
+                break
+            tally.add(piece)
+            text = mask.feed(piece.text) if mask else piece.text
+            if text:
+                tally.text.append(text)
+                tally.passed = tally.pieces
+                yield text
+        tally.passed = tally.pieces
+        if mask and (text := mask.end()):
+            tally.text.append(text)
+            yield text
+        job.flags += [
+            f"redacted in answer: {n} {kind}" for kind, n in (mask.found if mask else {}).items()
+        ]
+
+    def _check(self, job: Job, tally: Tally) -> None:
+        """Refuse an answer that is not of the schema that was asked for."""
+        if job.schema is None:
+            return
+        try:
+            fault = misfit(parse("".join(tally.text)), job.schema)
+        except ValueError as error:
+            fault = str(error)
+        if fault:
+            what = "The model's answer does not fit the schema."
+            raise Refusal(502, "wrong answer", what, "Ask again, or name another model.", 1.0)
+
+    # Money ------------------------------------------------------------------------------
+
+    def _ask(self, job: Job, most: int) -> Ask:
+        budget = job.tenant.budget if job.tenant.over == "reject" else 0
+        model, at = job.model.name, self.clock()
+        return Ask(job.request, job.tenant.name, model, most, at, budget, job.prompt)
+
+    async def _reserve(self, job: Job) -> None:
+        with self._refusing():
+            spent = await self._stored(self.meter.reserve(self._ask(job, job.most)))
+        if job.tenant.budget and spent > job.tenant.budget:
+            job.flags.append("over budget")
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Tell a client why its request is not opened."""
+        try:
+            yield
+        except OverBudget:
+            what = "What this request may cost is not left of the month's budget."
+            do = "Lower max_tokens, ask a cheaper model, or have the budget raised."
+            raise Refusal(402, "over budget", what, do) from None
+        except Repeated as error:
+            open_ = error.args[0] == "open"
+            what = f"A request with this Idempotency-Key {'is being' if open_ else 'was'} answered."
+            do = "Wait for it." if open_ else "Send another key for another request."
+            raise Refusal(409, "repeated", what, do, 1.0 if open_ else None) from None
+
+    async def _settle(self, job: Job, bill: Bill) -> None:
+        """Bill a request; an answer whose bill is not on disk is not complete."""
+        if not await self._stored(self.meter.settle(job.request, bill)):
+            what = "The request took too long and was given up."
+            raise Refusal(503, "given up", what, "Send it again.", 1.0)
+
+    async def _stored(self, work: Any) -> Any:
+        try:
+            return await work
+        except StoreDown:
+            what = "The gateway's store does not answer."
+            raise Refusal(503, "store down", what, "Send it again later.", 2.0) from None
+
+    async def _cached(self, job: Job) -> tuple[str, Done] | None:
+        """Return the answer to the same request, or to the same question, if it is kept."""
+        name = job.tenant.name
+        if job.replay and (same := self.cache.get(name, job.request)):
+            return same  # it was billed
+        if not (job.cache_key and (found := self.cache.get(name, job.cache_key))):
+            return None
+        text, done = found
+        bill = Bill(done.model, done.tokens_in, done.tokens_out, 0, "cached")
+        with self._refusing():
+            await self._stored(self.meter.free(self._ask(job, 0), bill))
+        return text, done._replace(how="cached")
+
+    def _keep(self, job: Job, text: str, done: Done) -> None:
+        if len(text) > LONGEST:
+            return
+        if job.replay:
+            self.cache.put(job.tenant.name, job.request, (text, done), REPLAY)
+        if job.cache_key and done.model == job.model.name:
+            self.cache.put(job.tenant.name, job.cache_key, (text, done), job.tenant.cache_s)
+
+
+def _fits(tenant: Tenant, model: Model, said: Said, most_out: int) -> None:
+    """Refuse a conversation that is too long for its tenant or for its model."""
+    tokens, rest = sum(estimate_tokens(text) for _, text in said), model.context - most_out
+    most = min(rest, tenant.guard.most_in or rest)
+    if tokens > most:
+        what = f"The conversation has about {tokens} tokens; at most {max(0, most)} are taken."
+        raise Refusal(400, "context length exceeded", what, "Shorten it, or lower max_tokens.")
+
+
+def _holds(schema: Mapping[str, Any]) -> None:
+    """Refuse a schema that is none, or that could take too long."""
+    do = "Correct the schema; leave out pattern and $ref."
+    if endless(schema):
+        raise Refusal(422, "invalid schema", "The schema is too long, or has no bound.", do)
+    try:
+        misfit({}, schema)
+    except ValueError as error:
+        raise Refusal(422, "invalid schema", str(error), do) from None
+
+
+def _bill(model: Model, tokens: tuple[int, int], how: str) -> Bill:
+    return Bill(model.name, *tokens, model.cost(*tokens), how)
+
+
+def _refuse(kind: str) -> None:
+    raise personal(f"1 {kind}", "answer")
+
+
+def _broken(failure: Failure) -> Refusal:
+    """Return what is told of an answer that broke off."""
+    late = failure.kind == "late"
+    status, error = (504, "provider late") if late else (502, "provider failed")
+    what = f"The answer broke off ({failure.kind}). You are not billed for it."
+    return Refusal(status, error, what, "Send it again.", failure.wait or 1.0)

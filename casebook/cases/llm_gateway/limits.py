@@ -1,0 +1,92 @@
+"""How often each tenant may ask each model: token buckets, in this process or in Redis.
+
+Examples
+--------
+>>> import asyncio
+>>> limits, limit = Limits(clock=lambda: 0.0), Limit(per_minute=60, burst=1)
+>>> [asyncio.run(limits.take(tenant, "small", limit)) for tenant in ("acme", "acme", "globex")]
+[0.0, 1.0, 0.0]
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from casebook.cases.llm_gateway.config import Limit
+from casebook.serving.buckets import Bucket
+
+
+class Limits:
+    """Buckets by tenant and model, in the memory of one process.
+
+    Parameters
+    ----------
+    clock : callable
+        Seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: dict[tuple[str, str], tuple[Limit, Bucket]] = {}
+
+    async def take(self, tenant: str, model: str, limit: Limit) -> float:
+        """Take a token of a tenant for a model; return 0, or the seconds to wait."""
+        now = self._clock()
+        known, bucket = self._buckets.get((tenant, model), (None, None))
+        if bucket is None:
+            bucket = Bucket(limit.per_minute, limit.burst, now)
+        elif known != limit:
+            bucket.change(limit.per_minute, limit.burst)
+        self._buckets[tenant, model] = limit, bucket
+        return bucket.take(now)
+
+
+class RedisLimits:
+    """The same buckets for several gateways, in Redis and by its clock.
+
+    Kept is one number a bucket: the moment at which it will be full. A request that fits moves it
+    on by the time of one token (the generic cell rate algorithm, which passes what a bucket
+    passes). Where two gateways ask at once, the slower one looks again. While Redis is away, each
+    gateway limits for itself.
+
+    Parameters
+    ----------
+    client : redis.asyncio.Redis
+    prefix : str
+        Of the keys.
+    """
+
+    def __init__(self, client: Any, prefix: str = "limit") -> None:
+        self._client, self._prefix, self._own = client, prefix, Limits()
+
+    async def take(self, tenant: str, model: str, limit: Limit) -> float:
+        """Take a token of a tenant for a model; return 0, or the seconds to wait."""
+        from redis.exceptions import ConnectionError, TimeoutError
+
+        try:
+            return await self._shared(tenant, model, limit)
+        except (ConnectionError, TimeoutError):
+            return await self._own.take(tenant, model, limit)
+
+    async def _shared(self, tenant: str, model: str, limit: Limit) -> float:
+        from redis.exceptions import WatchError
+
+        key, each = f"{self._prefix}:{tenant}:{model}", 60 / limit.per_minute
+        async with self._client.pipeline() as pipe:
+            while True:
+                try:
+                    await pipe.watch(key)
+                    seconds, micro = await pipe.time()
+                    now, kept = seconds + micro / 1e6, await pipe.get(key)
+                    full = max(now, float(kept or 0))
+                    wait = full + each - limit.burst * each - now
+                    if wait > 1e-6:
+                        return wait
+                    pipe.multi()
+                    pipe.set(key, repr(full + each), ex=1 + int(limit.burst * each))
+                    await pipe.execute()
+                    return 0.0
+                except WatchError:
+                    continue

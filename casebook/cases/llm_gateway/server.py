@@ -1,0 +1,401 @@
+"""The gateway over HTTP: the Chat Completions API for tenants, as the official client speaks it.
+
+``POST /v1/chat/completions`` (JSON and server-sent events), ``GET /v1/models``, ``GET /metrics``
+(a tenant sees its own), ``GET /health``. Whatever goes wrong is an object that says what to do;
+after the first byte of a stream it comes as the stream's last event, and ``[DONE]`` does not.
+
+The log has one line a request: who, which model, how long, what it cost, what was flagged. What
+anybody said is not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from casebook.cases.llm_gateway.admin import add_admin
+from casebook.cases.llm_gateway.config import Tenant
+from casebook.cases.llm_gateway.config import read as read_config
+from casebook.cases.llm_gateway.gateway import LOG, Done, Gateway, Job
+from casebook.cases.llm_gateway.limits import RedisLimits
+from casebook.cases.llm_gateway.requests import ChatRequest, Problem, Refusal, parse, told
+from casebook.cases.llm_gateway.store import Key, Store, put_config
+from casebook.serving.buckets import retry_after
+from casebook.serving.strict_app import read
+
+#: Bytes of a body, seconds until it is there, and requests that are answered at a time.
+LARGEST, PATIENCE, MOST = 1_000_000, 10.0, 2_000
+#: Bytes that wait for a client before its provider waits too.
+BEHIND = 16_384
+
+
+def error(problem: Problem, request: str = "") -> Response:
+    """Return an error."""
+    headers = {"x-request-id": request} if request else {}
+    if (wait := getattr(problem, "wait", None)) is not None:
+        headers["Retry-After"] = retry_after(wait)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if problem.status in (408, 413):
+        headers["Connection"] = "close"  # the rest of the body is not read
+    return Response(json.dumps(told(problem)), problem.status, headers, "application/json")
+
+
+class Out:
+    """The body of a stream: pieces that come together leave together, in one write.
+
+    A writer runs when the loop has nothing else to read. A client that does not read for
+    ``PATIENCE`` seconds has left: :class:`TimeoutError`.
+    """
+
+    def __init__(self, send: Any) -> None:
+        self._send, self._parts, self._size = send, [], 0
+        self._writer: asyncio.Task | None = None
+
+    async def put(self, data: bytes) -> None:
+        """Take a piece; wait only if the client is far behind."""
+        self._parts.append(data)
+        self._size += len(data)
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+        if self._writer.done() or self._size > BEHIND:
+            await self._writer
+
+    async def _write(self) -> None:
+        while self._parts:
+            body, self._parts, self._size = b"".join(self._parts), [], 0
+            async with asyncio.timeout(PATIENCE):
+                await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        self._writer = None
+
+    async def end(self, data: bytes) -> None:
+        """Send the rest and the end."""
+        if self._writer is not None:
+            await self._writer
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    def leave(self) -> None:
+        """Send nothing more."""
+        if self._writer is not None:
+            self._writer.cancel()
+
+
+class Chat(Response):
+    """The answer to one job, which ends when its client goes away.
+
+    Parameters
+    ----------
+    gateway : Gateway
+    job : Job
+    usage : bool
+        Whether a stream ends with its usage.
+    at_end : callable
+    """
+
+    def __init__(self, gateway: Gateway, job: Job, usage: bool, at_end: Callable[[], None]) -> None:
+        self.gateway, self.job, self.usage, self.at_end = gateway, job, usage, at_end
+        self.begun = False
+        self.status_code, self.background = 200, None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer; a client that leaves cancels this, and its request is settled."""
+        task, left, self.out = asyncio.current_task(), [], Out(send)
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            left.append(True)
+            task.cancel()
+
+        stream = self.job.question.stream
+        answer, status, done = self.gateway.run(self.job), 200, None
+        watcher = asyncio.create_task(watch()) if stream else None
+        try:
+            try:
+                done = await (self._stream if stream else self._whole)(answer, send)
+            finally:
+                if watcher:
+                    watcher.cancel()
+                await answer.aclose()
+        except Problem as problem:
+            status = problem.status
+            if self.begun:
+                await self.out.end(_data(told(problem)))
+            else:
+                await error(problem, self.job.request)(scope, receive, send)
+        except (asyncio.CancelledError, TimeoutError) as reason:
+            status = 499
+            self.out.leave()
+            await answer.aclose()
+            if isinstance(reason, asyncio.CancelledError):
+                if not left:
+                    raise
+                task.uncancel()
+        finally:
+            self.at_end()
+            logged(self.gateway, self.job, status, done)
+
+    async def _whole(self, answer: AsyncIterator[str | Done], send: Any) -> Done:
+        """Send one object."""
+        *texts, done = [piece async for piece in answer]
+        message = {"role": "assistant", "content": "".join(texts), "refusal": None}
+        choice = {"index": 0, "message": message, "finish_reason": done.finish, "logprobs": None}
+        made = self._envelope("chat.completion", done.model)
+        raw = json.dumps(made | {"choices": [choice], "usage": usage_of(done)}).encode()
+        await self._start(send, "application/json", len(raw))
+        await self.out.end(raw)
+        return done
+
+    async def _stream(self, answer: AsyncIterator[str | Done], send: Any) -> Done:
+        """Send events as the pieces come; nothing before the first of them."""
+        before = b""
+        async for piece in answer:
+            if not self.begun:
+                await self._start(send, "text/event-stream; charset=utf-8")
+                made = json.dumps(self._envelope("chat.completion.chunk", self.job.served))
+                self._head = f'data: {made[:-1]}, "choices": [{{"index": 0, "delta": '
+                before = self._event({"role": "assistant", "content": ""})
+            if isinstance(piece, Done):
+                break
+            await self.out.put(before + self._event({"content": piece}))
+            before = b""
+        last = before + self._event({}, piece.finish)
+        if self.usage:
+            made = self._envelope("chat.completion.chunk", piece.model)
+            last += _data(made | {"choices": [], "usage": usage_of(piece)})
+        await self.out.end(last + b"data: [DONE]\n\n")
+        return piece
+
+    def _event(self, delta: Mapping[str, str], finish: str | None = None) -> bytes:
+        """Return one event; what all have in common was written once."""
+        rest = f', "finish_reason": {json.dumps(finish)}, "logprobs": null}}]'
+        usage = ', "usage": null}' if self.usage else "}"
+        return f"{self._head}{json.dumps(delta)}{rest}{usage}\n\n".encode()
+
+    async def _start(self, send: Any, kind: str, length: int | None = None) -> None:
+        self.begun = True
+        headers = {"content-type": kind, "x-request-id": self.job.request}
+        headers |= {"cache-control": "no-store"} if length is None else {}
+        headers |= {} if length is None else {"content-length": str(length)}
+        headers |= {"x-gateway-warning": "over budget"} if "over budget" in self.job.flags else {}
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": raw})
+
+    def _envelope(self, kind: str, model: str) -> dict[str, Any]:
+        made = {"id": f"chatcmpl-{self.job.request}", "object": kind}
+        return made | {"created": int(self.gateway.clock()), "model": model}
+
+
+def _data(body: Mapping[str, Any]) -> bytes:
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+def usage_of(done: Done) -> dict[str, int]:
+    """Return the tokens of an answer as clients know them."""
+    counted = {"prompt_tokens": done.tokens_in, "completion_tokens": done.tokens_out}
+    return counted | {"total_tokens": done.tokens_in + done.tokens_out}
+
+
+def logged(gateway: Gateway, job: Job, status: int, done: Done | None) -> None:
+    """Write the line of a request, and count it."""
+    seconds = time.perf_counter() - job.began
+    who = {"tenant": job.tenant.name, "model": job.model.name}
+    line = {"request": job.request, **who, "status": status, "ms": round(1000 * seconds, 1)}
+    line |= {"prompt": job.prompt, "flags": job.flags, "tried": job.tried}
+    LOG.info(json.dumps(line | (done._asdict() | {"model": who["model"]} if done else {})))
+    gateway.metrics.count("requests_total", **who, status=status)
+    gateway.metrics.time("request_seconds", seconds, **who)
+    for flag in job.flags:
+        gateway.metrics.count("flags_total", tenant=who["tenant"], flag=flag.partition(":")[0])
+    for model, kind in job.tried:
+        gateway.metrics.count("attempts_failed_total", tenant=who["tenant"], model=model, kind=kind)
+    if done:
+        for side, n in (("in", done.tokens_in), ("out", done.tokens_out)):
+            gateway.metrics.count("tokens_total", n, **who, side=side)
+
+
+# Routes --------------------------------------------------------------------------------
+
+
+class Api:
+    """The routes of a gateway.
+
+    Parameters
+    ----------
+    gateway : Gateway
+    most : int
+        Requests that are answered at a time; one more gets 503 before its body is read.
+    """
+
+    def __init__(self, gateway: Gateway, most: int) -> None:
+        self.gateway, self.most, self.busy = gateway, most, 0
+        self._alive: asyncio.Task | None = None
+
+    async def ready(self) -> None:
+        """Begin to follow the store; some servers run no lifespan, so requests ask for it too."""
+        if self._alive is None:
+            self._alive = asyncio.create_task(self.gateway.live())
+        if not self.gateway.knows:
+            await self.gateway.refresh()
+
+    @asynccontextmanager
+    async def life(self, _: FastAPI) -> AsyncIterator[None]:
+        """Follow the store while the app lives."""
+        await self.ready()
+        yield
+        self._alive.cancel()
+        await asyncio.wait([self._alive])
+        await self.gateway.caller.close()
+
+    async def who(self, request: Request) -> tuple[Tenant, Key]:
+        """Return tenant and key of a request."""
+        await self.ready()
+        return self.gateway.who(request.headers.get("authorization", ""))
+
+    def refused(self, problem: Problem) -> Response:
+        """Return an error, and count it."""
+        self.gateway.metrics.count("refused_total", status=problem.status, code=problem.error)
+        return error(problem)
+
+    def leave(self) -> None:
+        """Make room for another request."""
+        self.busy -= 1
+
+    async def chat(self, request: Request) -> Response:
+        """Answer ``POST /v1/chat/completions``."""
+        if self.busy >= self.most:
+            what = f"{self.most} requests are being answered."
+            return self.refused(Refusal(503, "too many requests", what, "Send it again.", 1.0))
+        self.busy += 1
+        try:
+            tenant, _ = await self.who(request)
+            asked = parse(await read(request, LARGEST, PATIENCE), ChatRequest)
+            once = request.headers.get("idempotency-key", "")[:200]
+            job = await self.gateway.admit(tenant, asked, once)
+            options = asked.stream_options
+            usage = bool(options and options.include_usage)
+            return Chat(self.gateway, job, usage, self.leave)
+        except BaseException as raised:
+            self.leave()
+            if isinstance(raised, Problem):
+                return self.refused(raised)
+            raise
+
+    async def models(self, request: Request) -> Response:
+        """Answer ``GET /v1/models`` and ``GET /v1/models/{name}``."""
+        try:
+            tenant, _ = await self.who(request)
+            name = request.path_params.get("name")
+            names = [self.gateway.model_of(tenant, name)] if name else tenant.models
+        except Problem as problem:
+            return self.refused(problem)
+        fixed = {"object": "model", "created": 0, "owned_by": "gateway"}
+        made = [{"id": one, **fixed} for one in names]
+        return _json(made[0] if name else {"object": "list", "data": made})
+
+    async def metrics(self, request: Request) -> Response:
+        """Answer ``GET /metrics``."""
+        try:
+            tenant, key = await self.who(request)
+        except Problem as problem:
+            return self.refused(problem)
+        lines = self.gateway.metrics.text(None if key.role == "platform" else tenant.name)
+        return Response(lines, media_type="text/plain; version=0.0.4")
+
+    async def health(self, _: Request) -> Response:
+        """Answer ``GET /health``."""
+        n = sum(one.state == "open" for one in self.gateway.caller.health.values())
+        return _json({"status": "degraded" if n else "ok", "breakers_open": n})
+
+
+def _json(body: Any) -> Response:
+    return Response(json.dumps(body), media_type="application/json")
+
+
+def create_app(gateway: Gateway, most: int = MOST) -> FastAPI:
+    """Return a gateway as an app, which closes its connections and leaves its store open."""
+    api = Api(gateway, most)
+    app = FastAPI(title="LLM gateway", docs_url=None, redoc_url=None, lifespan=api.life)
+    app.add_route("/v1/chat/completions", api.chat, methods=["POST"])
+    for path, call in (
+        ("/v1/models", api.models),
+        ("/v1/models/{name}", api.models),
+        ("/metrics", api.metrics),
+        ("/health", api.health),
+    ):
+        app.add_route(path, call, methods=["GET"])
+    add_admin(app, gateway, api.who, api.refused)
+    _errors(app)
+    return app
+
+
+def _errors(app: FastAPI) -> None:
+    """Let the other errors of the app look like its own."""
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, raised: HTTPException) -> Response:
+        what = f"{request.method} {request.url.path[:60]}: {raised.detail}."
+        do = "Send POST /v1/chat/completions or GET /v1/models."
+        return error(Problem(raised.status_code, str(raised.detail).lower(), what, do))
+
+    @app.exception_handler(Exception)
+    async def crash(_: Request, raised: Exception) -> Response:
+        what = "The gateway failed; its log has the reason."
+        return error(Refusal(500, "internal error", what, "Send it again.", 1.0))
+
+
+def app(path: str, config: str = "") -> FastAPI:
+    """Return a gateway for a process of its own.
+
+    Parameters
+    ----------
+    path : str
+        File of the database, or the URL of a PostgreSQL server. Limits are shared with other
+        gateways in Redis if ``CASEBOOK_REDIS_URL`` is set.
+    config : str
+        JSON that replaces the configuration in the database.
+    """
+    logging.basicConfig(format="%(message)s")
+    LOG.setLevel(logging.INFO)
+    store = Store(path)
+    if config:
+        store.submit(put_config, read_config(config)).result()
+    return create_app(Gateway(store, limits=shared_limits(os.environ.get("CASEBOOK_REDIS_URL"))))
+
+
+def shared_limits(url: str | None) -> RedisLimits | None:
+    """Return limits in Redis, or None without a URL."""
+    if not url:
+        return None
+    from redis.asyncio import Redis
+
+    return RedisLimits(Redis.from_url(url, socket_timeout=0.5, socket_connect_timeout=0.5))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve a gateway until the process is told to end."""
+    import uvicorn
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--db", required=True, help="file, or URL of PostgreSQL")
+    parser.add_argument("--config", type=Path, help="JSON file that replaces the configuration")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8643)
+    given = parser.parse_args(arguments)
+    made = app(given.db, given.config.read_text() if given.config else "")
+    uvicorn.run(made, host=given.host, port=given.port, access_log=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Case 20: the admin API: keys, prompts, settings and bills, by role and by tenant."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from llm_gateway_kit import Running
+
+HI = {"messages": [{"role": "user", "content": "hi"}]}
+ROUTES = [
+    ("GET", "/admin/keys", "admin"), ("POST", "/admin/keys", "admin"),
+    ("POST", "/admin/keys/0123456789ab/revoke", "admin"),
+    ("POST", "/admin/keys/0123456789ab/rotate", "admin"),
+    ("GET", "/admin/prompts/greet", "developer"), ("POST", "/admin/prompts/greet", "developer"),
+    ("PUT", "/admin/prompts/greet/split", "developer"),
+    ("POST", "/admin/prompts/greet/test", "developer"), ("GET", "/admin/usage", "developer"),
+    ("GET", "/admin/invoice", "admin"), ("PUT", "/admin/settings", "admin"),
+    ("PUT", "/admin/config", "platform"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def running():
+    with Running() as made:
+        yield made
+
+
+@pytest.fixture
+def ask(running):
+    def send(method, path, body=None, tenant="acme", role="admin"):
+        headers = running.headers(tenant, role)
+        json_ = {} if method == "GET" else {"json": body or {}}
+        return running.http.request(method, running.url + path, headers=headers, **json_)
+
+    return send
+
+
+@pytest.mark.parametrize(("method", "path", "role"), ROUTES)
+def test_each_route_asks_for_its_role(running, ask, method, path, role):
+    roles = ["caller", "developer", "admin", "platform"]
+    for lower in roles[: roles.index(role)]:
+        got = ask(method, path, role=lower)
+        assert (got.status_code, got.json()["error"]["code"]) == (403, "role_too_low")
+    assert ask(method, path, role=role).status_code not in (401, 403, 500)
+    assert running.http.request(method, running.url + path).status_code == 401
+
+
+def test_a_key_is_made_rotated_and_revoked(running, ask):
+    made = ask("POST", "/admin/keys", {"label": "shop"}).json()
+    assert running.post("acme", HI, key=made["secret"]).status_code == 200
+    after = ask("POST", f"/admin/keys/{made['key']}/rotate").json()
+    assert after["role"] == "caller" and after["secret"] != made["secret"]
+    for key in (made, after):
+        assert running.post("acme", HI, key=key["secret"]).status_code == 200, "for a day both"
+    assert ask("POST", f"/admin/keys/{after['key']}/revoke").status_code == 200
+    assert running.post("acme", HI, key=after["secret"]).status_code == 401
+    listed = ask("GET", "/admin/keys").json()["keys"]
+    assert {"shop"} <= {one["label"] for one in listed}
+    assert made["secret"] not in json.dumps(listed)
+    assert ask("POST", "/admin/keys", {"role": "platform"}).status_code == 403
+    assert ask("POST", "/admin/keys", {"role": "king"}).status_code == 422
+
+
+def test_what_another_tenant_has_is_not_there(running, ask):
+    made = ask("POST", "/admin/keys").json()
+    for deed in ("revoke", "rotate"):
+        got = ask("POST", f"/admin/keys/{made['key']}/{deed}", tenant="globex")
+        assert got.status_code == 404
+    assert running.post("acme", HI, key=made["secret"]).status_code == 200
+    ask("POST", "/admin/prompts/ours", {"user": "word-of-acme"})
+    got = ask("GET", "/admin/prompts/ours", tenant="globex")
+    assert got.status_code == 404 and "word-of-acme" not in got.text
+    assert all(one["tenant"] == "globex" for one in
+               ask("GET", "/admin/keys?tenant=acme", tenant="globex").json()["keys"])  # fmt: skip
+    got = ask("GET", "/admin/keys?tenant=acme", tenant="globex", role="platform").json()
+    assert {one["tenant"] for one in got["keys"]} == {"acme"}
+
+
+def test_a_prompt_is_written_tested_and_split(ask):
+    for text in ("Hello {{name}}", "Dear {{name}}"):
+        assert ask("POST", "/admin/prompts/hello", {"user": text}, role="developer").is_success
+    got = ask("POST", "/admin/prompts/hello/test", {"variables": {"name": "Ada"}}).json()
+    assert got == {"version": 2, "messages": [["user", "Dear Ada"]]}
+    got = ask("POST", "/admin/prompts/hello/test", {"variables": {}})
+    assert got.status_code == 422 and "needs name" in got.text
+    assert ask("PUT", "/admin/prompts/hello/split", {"shares": {"1": 0.5, "2": 0.5}}).is_success
+    assert ask("PUT", "/admin/prompts/hello/split", {"shares": {"7": 1.0}}).status_code == 422
+    assert ask("GET", "/admin/prompts/hello").json()["shares"] == {"1": 0.5, "2": 0.5}
+
+
+def test_the_invoice_is_the_sum_of_the_bills(running, ask):
+    bills = [running.post("globex", HI) for _ in range(3)]
+    cost = sum(running.bill(got.json()["id"])["cost"] for got in bills)
+    made = ask("GET", "/admin/invoice", tenant="globex").json()
+    assert made["total"] == made["settled"] == cost > 0 and made["reserved"] == 0
+    assert made["models"][0]["requests"] == 3 and float(made["dollars"]) == cost / 10**9
+    assert ask("GET", "/admin/usage?month=1999-01", tenant="globex").json()["models"] == []
+
+
+def test_a_tenant_sets_its_guard_and_not_its_budget(running, ask):
+    assert ask("PUT", "/admin/settings", {"guard": {"pii_in": "reject"}}, "globex").is_success
+    mail = {"messages": [{"role": "user", "content": "I am jane@example.com"}]}
+    got = running.post("globex", mail)
+    assert (got.status_code, got.json()["error"]["code"]) == (400, "personal_data")
+    assert running.post("acme", mail).status_code == 200
+    assert ask("PUT", "/admin/settings", {"budget": 9}, "globex").status_code == 422
+    got = ask("PUT", "/admin/settings", {"fallbacks": {"small": ["large"]}}, "globex")
+    assert got.status_code == 422 and "may not ask" in got.text
+    got = ask("PUT", "/admin/config", {"providers": []}, role="platform")
+    assert got.status_code == 422 and running.post("acme", HI).status_code == 200

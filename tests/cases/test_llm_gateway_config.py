@@ -1,0 +1,125 @@
+"""Case 20: the configuration, its store, keys, and the limits."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+
+import pytest
+from llm_gateway_kit import document, place
+
+from casebook.cases.llm_gateway.config import ConfigError, Limit, read
+from casebook.cases.llm_gateway.limits import Limits, RedisLimits
+from casebook.cases.llm_gateway.store import (
+    Store,
+    add_key,
+    end_key,
+    get_config,
+    hashed,
+    keys,
+    put_config,
+    revision,
+)
+
+
+def test_a_configuration_survives_the_store():
+    store, config = Store(place()), read(document())
+    before = store.submit(revision).result()
+    assert store.submit(put_config, config).result() == before + 1
+    assert store.submit(get_config).result() == config
+    assert [one.name for one in config.chain("acme", "small")] == ["small", "large"]
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d["tenants"][0]["models"].append("none"), "model none is not listed. Add it"),
+        (
+            lambda d: d["tenants"][0].update(models=["small", "small"]),
+            "named twice. Name each once",
+        ),
+        (lambda d: d["tenants"][0].update(fallbacks={"small": ["small"]}), "Each is asked once"),
+        (lambda d: d["tenants"][1].update(limits={"large": LIMIT}), "limits name large, which it"),
+        (lambda d: d["models"][0].update(provider="p9"), "provider p9 is not listed. Add it"),
+        (lambda d: d["models"][0].update(price_in=2.5), "models.0.price_in: Input should be"),
+        (lambda d: d["providers"][0].update(url="ftp://x"), "Give http(s)://host[:port]"),
+        (lambda d: d["providers"][0].update(first_s=200.0), "Give it more time as a whole"),
+        (lambda d: d["tenants"][0].update(colour="red"), "tenants.0.colour: Extra inputs"),
+        (lambda d: d["tenants"].append(d["tenants"][0]), "tenant acme is listed twice"),
+        (lambda d: d["tenants"][0].update(budget=-1), "tenants.0.budget"),
+    ],
+)
+def test_a_wrong_configuration_says_what_to_change(change, said):
+    raw = document()
+    change(raw)
+    with pytest.raises(ConfigError) as caught:
+        read(raw)
+    assert said in str(caught.value)
+
+
+LIMIT = {"per_minute": 60, "burst": 5}
+
+
+def test_every_fault_is_named_at_once():
+    raw = document()
+    raw["models"][0]["provider"] = "p9"
+    raw["tenants"][0]["models"].append("none")
+    with pytest.raises(ConfigError) as caught:
+        read(raw)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_key_is_shown_once_and_kept_as_its_hash(tmp_path):
+    store = Store(tmp_path / "gateway.db")
+    key = store.submit(add_key, "acme", "caller", "laptop", 1.0).result()
+    assert store.submit(keys).result()[hashed(key)].tenant == "acme"
+    with pytest.raises(ValueError, match="is no role: give one of caller"):
+        store.submit(add_key, "acme", "king", "", 1.0).result()
+    store.close()
+    assert stat.S_IMODE((tmp_path / "gateway.db").stat().st_mode) == 0o600
+    kept = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert key.encode() not in kept and key[3:].encode() not in kept
+
+
+def test_only_its_tenant_ends_a_key():
+    store = Store(place())
+    key = store.submit(add_key, "acme", "caller", "", 1.0).result()
+    begins = hashed(key)[:12]
+    for tenant, prefix in (("globex", begins), ("acme", "%" * 9), ("acme", begins[:7])):
+        assert store.submit(end_key, tenant, prefix, 5.0).result() == 0
+    assert store.submit(end_key, "acme", begins, 5.0).result() == 1
+    assert store.submit(end_key, "acme", begins, 9.0).result() == 0, "it ended before"
+    assert store.submit(keys).result()[hashed(key)].ends == 5.0
+    store.close()
+
+
+def test_buckets_are_of_one_tenant_and_one_model_and_follow_the_configuration():
+    now = [0.0]
+    limits, slow = Limits(lambda: now[0]), Limit(per_minute=60, burst=2)
+
+    def take(tenant, model, limit=slow):
+        return asyncio.run(limits.take(tenant, model, limit))
+
+    assert [take("a", "m") for _ in range(3)] == [0, 0, 1]
+    assert take("b", "m") == take("a", "n") == 0
+    assert take("a", "m", Limit(per_minute=60, burst=50)) == 1, "a new limit is no gift"
+
+
+def test_two_gateways_share_one_bucket_in_redis():
+    import fakeredis
+
+    server = fakeredis.FakeServer()
+    both = [RedisLimits(fakeredis.aioredis.FakeRedis(server=server)) for _ in range(2)]
+    limit = Limit(per_minute=60, burst=10)
+
+    async def crowd():
+        asked = [both[at % 2].take("acme", "small", limit) for at in range(40)]
+        return await asyncio.gather(*asked), await both[0].take("globex", "small", limit)
+
+    waits, other = asyncio.run(crowd())
+    assert 10 <= waits.count(0.0) <= 11 and other == 0, "the burst, and what flowed in meanwhile"
+    assert all(0 < wait <= 1 for wait in waits if wait)
+    server.connected = False
+    own = asyncio.run(both[0].take("acme", "small", limit))
+    assert own == 0, "without Redis each gateway limits for itself"
