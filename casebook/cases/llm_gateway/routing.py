@@ -388,41 +388,6 @@ def cascade(
     return np.where(needed > 0, bound, -np.inf)
 
 
-def mixed(bill: Bill, chances: Chances, check: Check, error_euro: Any = None) -> pd.DataFrame:
-    """Price the cheapest of three ways for each request: cheap, strong, or one after the other.
-
-    Parameters
-    ----------
-    bill : Bill
-    chances : pair of ndarray
-        Estimates, by which the way is chosen.
-    check : Check
-    error_euro : float, optional
-        As of :func:`to_strong`.
-
-    Returns
-    -------
-    DataFrame
-        As of :meth:`Bill.routed`.
-    """
-    requests = bill.requests
-    error = requests["error_euro"].to_numpy() if error_euro is None else error_euro
-    tokens = requests["tokens_in"].to_numpy()
-    cheap, dear = CHEAP.euro(tokens, TOKENS_OUT), STRONG.euro(tokens, TOKENS_OUT)
-    p, p_strong = chances
-    bound = cascade(chances, requests, check, error_euro)
-    good, bad = norm.cdf(bound - check.power), norm.cdf(bound)
-    again = p * good + (1 - p) * bad
-    ways = [
-        cheap + error * (1 - p),
-        dear + error * (1 - p_strong),
-        cheap * (1 + check.price) + again * dear + error * (1 - p * (1 - good) - again * p_strong),
-    ]
-    way = np.argmin(ways, axis=0)
-    first = bill.routed(way == 1)
-    return first.where((way < 2)[:, None], bill.cascaded(chances, check, error_euro))
-
-
 def summed(table: pd.DataFrame) -> Mapping[str, float]:
     """Return a bill for a thousand requests: ``euro``, ``model_euro``, and means of the rest."""
     mean = table.mean()

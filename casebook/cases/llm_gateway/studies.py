@@ -25,7 +25,6 @@ from casebook.cases.llm_gateway.routing import (
     Rates,
     Router,
     Settings,
-    mixed,
     points,
     shifted,
     summed,
@@ -51,8 +50,7 @@ TRIALS: Mapping[str, tuple[Settings, ...]] = {
 #: What :func:`trials` chose.
 CHOSEN: Mapping[str, Settings] = {name: tried[2] for name, tried in TRIALS.items()}
 LADDER = ("all cheap", "random split", "all strong", "error cost alone", "rules", *TRIALS)
-CASCADES = ("cascade, error cost alone", "cascade, logistic + vectors", "best of three ways")
-ORACLES = ("oracle", "oracle, best of three ways")
+CASCADES = ("cascade, error cost alone", "cascade, logistic + vectors", "cascade, oracle")
 CHECK = Check()
 
 
@@ -117,7 +115,7 @@ def trials(seeds: Sequence[int] = TUNED_ON, names: Sequence[str] = tuple(TRIALS)
 def bill_of(
     policy: str, seed: int, part: World, constants: Constants = DEFAULT, check: Check = CHECK
 ) -> pd.DataFrame:
-    """Price the requests of a part under one policy of ``LADDER``, ``CASCADES`` or ``ORACLES``.
+    """Price the requests of a part under one policy of ``LADDER`` or ``CASCADES``, or the oracle.
 
     The random split sends as many to the strong model as the router with vectors does.
     """
@@ -130,15 +128,12 @@ def bill_of(
     if policy.startswith("cascade, "):
         found = chances_of(policy.removeprefix("cascade, "), seed, part, constants)
         return bill.cascaded(found, check)
-    if policy.endswith("best of three ways"):
-        name = "oracle" if policy.startswith("oracle") else "logistic + vectors"
-        return mixed(bill, chances_of(name, seed, part, constants), check)
     return bill.routed(to_strong(chances_of(policy, seed, part, constants), part.requests))
 
 
 def ladder(
     seeds: Sequence[int] = SEEDS,
-    policies: Sequence[str] = (*LADDER, *CASCADES, *ORACLES),
+    policies: Sequence[str] = (*LADDER, *CASCADES, "oracle"),
     constants: Constants = DEFAULT,
 ) -> pd.DataFrame:
     """Price all policies on the test tenants of each world.
@@ -358,7 +353,7 @@ def checks(seeds: Sequence[int] = SEEDS, powers: Sequence[float] = (0.5, 1.0, 2.
     for seed in seeds:
         part = world_of(seed).part("test")
         for power in powers:
-            for policy in (*CASCADES, ORACLES[1]):
+            for policy in CASCADES:
                 table = bill_of(policy, seed, part, check=replace(CHECK, power=power))
                 rows.append({"seed": seed, "power": power, "policy": policy} | summed(table))
     return pd.DataFrame(rows)
