@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from casebook.cases.llm_gateway import injection
 from casebook.cases.llm_gateway.artifacts import attack_texts, request_texts, stored
 from casebook.cases.llm_gateway.world.attacks import corpus
+from casebook.serving.guard import attack
 
 LIGHT = ("logistic", 10.0, "vectors")
 
@@ -34,14 +36,17 @@ def test_harmless_traffic_is_weighed_by_how_often_it_comes():
     np.testing.assert_allclose(injection.weights(kinds), [0, 0.025, 0.025, 0.95])
 
 
-def test_recall_at_a_weighted_rate_by_hand():
-    """Of 100 ordinary texts one may be flagged, if no neighbour is."""
-    bad = np.array([True, True] + [False] * 100)
-    weight = np.r_[0, 0, np.full(100, 0.01)]
-    score = np.r_[0.9, 0.5, 0.7, np.full(99, 0.1)]
-    assert injection._weighted_recall(bad, score, weight) == pytest.approx(1.0)
-    score[3] = 0.8
-    assert injection._weighted_recall(bad, score, weight) == pytest.approx(0.5)
+def test_recall_at_a_rate_of_the_traffic_by_hand():
+    """Of a hundred ordinary requests one may be flagged, if no neighbour is."""
+    kinds = ["attack", "attack", "harmless", *["ordinary"] * 95]
+    table = pd.DataFrame({"kind": kinds, "detector": "d", "left_out": "f", "flag": False})
+    score = np.r_[0.9, 0.5, 0.2, 0.7, np.full(94, 0.1)]
+    row = injection.rates(table.assign(score=score, flag=score > 0.6)).iloc[0]
+    assert row["recall"] == 0.5
+    assert row["false_alarms"] == pytest.approx(0.01)
+    assert row["recall_at_1"] == pytest.approx(1.0)
+    score[4] = 0.8
+    assert injection.rates(table.assign(score=score)).iloc[0]["recall_at_1"] == pytest.approx(0.5)
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +77,18 @@ def test_one_kind_of_text_is_nothing_to_learn_from():
         injection.Detector(*LIGHT, stored()).fit(["a", "b"], np.zeros(2, bool), np.ones(2))
 
 
-def test_the_guards_flags_are_those_of_the_service():
-    said = injection.guarded()
-    assert len(said) == len(corpus())
-    assert (said["guard, no forms"] <= said["guard"]).all()
-    assert not said.loc[(corpus()["kind"] == "ordinary").to_numpy(), "guard"].any()
-
-
-def test_the_table_of_families_has_a_row_for_each_and_the_guard_needs_no_learning():
-    table = injection.detected((0,), ("guard",))
+def test_a_table_has_a_row_for_each_family_and_the_guard_needs_no_learning():
+    judged = injection.judged(0, {"guard": None})
+    table = injection.rates(judged)
     assert len(table) == 9
-    truth = injection.guarded()["guard"][(corpus()["kind"] == "attack").to_numpy()]
-    by = truth.groupby(corpus()["family"][truth.index]).mean()
-    np.testing.assert_allclose(table.set_index("family")["recall"], by)
+    texts = corpus()
+    flags = texts["text"].map(lambda text: bool(attack(text)))
+    truth = flags[texts["kind"] == "attack"].groupby(texts["family"]).mean()
+    np.testing.assert_allclose(table.set_index("family")["recall"], truth)
+    assert not flags[texts["kind"] == "ordinary"].any()
+
+
+def test_either_flags_what_one_of_both_flags():
+    table = injection.judged(0, {"guard": None, "logistic": LIGHT}, stored())
+    wide = table.pivot(index=["left_out", "text"], columns="detector", values="flag").astype(bool)
+    assert (wide["either"] == (wide["guard"] | wide["logistic"])).all()

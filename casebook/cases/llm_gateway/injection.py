@@ -13,34 +13,34 @@ one false alarm in a hundred; false alarms on what is new are measured, not assu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_curve
 
 from casebook.cases.llm_gateway.artifacts import stored
 from casebook.cases.llm_gateway.world.attacks import corpus
-from casebook.evaluate.rare import recall_at_fpr
 from casebook.retrieval.dense import Embedder
-from casebook.serving.guard import FORM, attack
+from casebook.serving.guard import attack
 
-DETECTORS = ("guard", "guard, no forms", "logistic", "trees", "logistic or guard")
-#: Share of harmless traffic that may be flagged, and how much of it looks like an attack.
-FALSE_ALARMS, NEIGHBOURS = 0.01, 0.05
-#: Settings that are tried in :func:`trials`: (strength or leaf rows, what is read).
+Settings = tuple[str, float, str]  # learner, strength, what is read: one of READS
 READS = ("letters", "vectors", "both")
-TRIALS = tuple(
+TRIALS: tuple[Settings, ...] = tuple(
     (learner, strength, reads)
-    for learner, strengths in (("logistic", (1.0, 30.0)), ("trees", (5, 20)))
+    for learner, strengths in (("logistic", (1.0, 30.0)), ("trees", (5.0, 20.0)))
     for strength in strengths
     for reads in READS
 )
-CHOSEN: dict[str, tuple[str, float, str]] = {
+#: None is the guard.
+DETECTORS: dict[str, Settings | None] = {
+    "guard": None,
     "logistic": ("logistic", 30.0, "both"),
-    "trees": ("trees", 5, "both"),
+    "trees": ("trees", 5.0, "both"),
 }
+#: Share of harmless traffic that may be flagged, and how much of it looks like an attack.
+FALSE_ALARMS, NEIGHBOURS = 0.01, 0.05
 
 
 def weights(kinds: np.ndarray) -> np.ndarray:
@@ -128,21 +128,18 @@ class Detector:
         """Return the probability of an attack among texts as they were learned, shape (n,)."""
         return self._model.predict_proba(self._read(texts))[:, 1]
 
+    def score_one(self, text: str) -> float:
+        """Return the probability of one text."""
+        return float(self.scores([text])[0])
+
 
 # Families that are left out -------------------------------------------------------------
 
 
-def folds(seed: int = 0) -> dict[str, int]:
-    """Put each family of harmless texts and of ordinary requests in one of five parts."""
-    rng, parts = np.random.default_rng(seed), {}
-    for kind in ("harmless", "ordinary"):
-        names = sorted(corpus().loc[corpus()["kind"] == kind, "family"].unique())
-        parts |= {str(name): i % 5 for i, name in enumerate(rng.permutation(names))}
-    return parts
-
-
 def left_out(seed: int = 0) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yield each family of attacks with the rows to learn from and the rows to judge on.
+
+    Each goes with a fifth of the families of harmless texts and of ordinary requests.
 
     Yields
     ------
@@ -150,12 +147,15 @@ def left_out(seed: int = 0) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     train, test : ndarray of bool, shape (rows of the corpus,)
         No family, and no written text, is in both.
     """
-    texts, parts = corpus(), folds(seed)
-    own = texts["family"].map(parts).fillna(-1).to_numpy()
-    attacks = texts["kind"].to_numpy() == "attack"
-    for i, family in enumerate(sorted(texts.loc[attacks, "family"].unique())):
-        new = texts["family"].to_numpy() == family
-        yield family, (attacks & ~new) | (own != i % 5) & ~attacks, new | (own == i % 5)
+    texts, rng, part = corpus(), np.random.default_rng(seed), {}
+    for kind in ("harmless", "ordinary"):
+        names = sorted(texts.loc[texts["kind"] == kind, "family"].unique())
+        part |= {str(name): i % 5 for i, name in enumerate(rng.permutation(names))}
+    family, attacks = texts["family"].to_numpy(), (texts["kind"] == "attack").to_numpy()
+    own = texts["family"].map(part).fillna(-1).to_numpy()
+    for i, name in enumerate(sorted(set(family[attacks]))):
+        test = (family == name) | (own == i % 5)
+        yield name, ~test, test
 
 
 def _importance(kinds: pd.Series) -> np.ndarray:
@@ -165,9 +165,9 @@ def _importance(kinds: pd.Series) -> np.ndarray:
 
 
 def learn(
-    at: tuple[str, float, str], texts: pd.DataFrame, embedder: Embedder, labels: Any = None
+    at: Settings, texts: pd.DataFrame, embedder: Embedder, labels: np.ndarray | None = None
 ) -> tuple[Detector, float]:
-    """Learn a detector and the threshold of ``FALSE_ALARMS`` on families it has not read.
+    """Learn a detector, and the threshold of ``FALSE_ALARMS`` on families that it has not read.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def learn(
         As of :func:`~casebook.cases.llm_gateway.world.attacks.corpus`.
     embedder : Embedder
     labels : ndarray of bool, optional
-        Instead of what the texts are, to try what chance does.
+        Instead of what the texts are, to see what chance does.
 
     Returns
     -------
@@ -185,134 +185,133 @@ def learn(
     threshold : float
         Crossed by ``FALSE_ALARMS`` of the harmless traffic in four cross-fitted parts.
     """
-    texts = texts.reset_index(drop=True)
-    bad = (texts["kind"] == "attack").to_numpy() if labels is None else np.asarray(labels)
+    bad = (texts["kind"] == "attack").to_numpy() if labels is None else labels
     weight, text = _importance(texts["kind"]), texts["text"].to_numpy()
-    part = texts["family"].map({f: i % 4 for i, f in enumerate(sorted(texts["family"].unique()))})
+    families = sorted(texts["family"].unique())
+    part = texts["family"].map({name: i % 4 for i, name in enumerate(families)}).to_numpy()
     scores = np.zeros(len(texts))
     for i in range(4):
-        held = (part == i).to_numpy()
+        held = part == i
         made = Detector(*at, embedder).fit(text[~held], bad[~held], weight[~held])
         scores[held] = made.scores(text[held])
-    threshold = _quantile(scores, weights(texts["kind"].to_numpy()), 1 - FALSE_ALARMS)
-    return Detector(*at, embedder).fit(text, bad, weight), threshold
+    traffic, order = weights(texts["kind"].to_numpy()), np.argsort(scores)
+    reached = np.cumsum(traffic[order]) / traffic.sum()
+    threshold = scores[order][np.searchsorted(reached, 1 - FALSE_ALARMS)]
+    return Detector(*at, embedder).fit(text, bad, weight), float(threshold)
 
 
-def _quantile(scores: np.ndarray, weight: np.ndarray, level: float) -> float:
-    order = np.argsort(scores)
-    reached = np.cumsum(weight[order]) / weight.sum()
-    return float(scores[order][np.searchsorted(reached, level)])
-
-
-@lru_cache(maxsize=1)
-def guarded() -> pd.DataFrame:
-    """Return what the guard says of each text of the corpus: ``guard``, ``guard, no forms``."""
-    said = [attack(text) for text in corpus()["text"]]
-    return pd.DataFrame(
-        {"guard": [bool(w) for w in said], "guard, no forms": [bool(w) and w != FORM for w in said]}
-    )
-
-
-def _flags(seed: int, test: np.ndarray, train: np.ndarray, detectors: Sequence[str]):
-    """Yield name, scores and flags of each detector on the texts of a test."""
-    texts, said = corpus(), guarded()[test]
-    for name in detectors:
-        if name in said:
-            yield name, said[name].to_numpy(float), said[name].to_numpy()
-            continue
-        learner = name.split(" or ")[0]
-        detector, threshold = _learned(learner, seed, tuple(np.flatnonzero(train)))
-        scores = detector.scores(texts["text"][test])
-        flags = scores > threshold
-        if name.endswith("or guard"):
-            sure = said["guard, no forms"].to_numpy()
-            scores, flags = np.where(sure, 1 + scores, scores), flags | sure
-        yield name, scores, flags
-
-
-@lru_cache(maxsize=4)
-def _learned(learner: str, seed: int, rows: tuple[int, ...]) -> tuple[Detector, float]:
-    return learn(CHOSEN[learner], corpus().iloc[list(rows)], stored())
-
-
-def detected(
-    seeds: Sequence[int] = (0, 1, 2), detectors: Sequence[str] = DETECTORS
+def judged(
+    seed: int = 0,
+    detectors: Mapping[str, Settings | None] = DETECTORS,
+    embedder: Embedder | None = None,
 ) -> pd.DataFrame:
-    """Judge the detectors on each family of attacks that they have not seen.
+    """Let detectors judge each family of attacks that they have not seen.
+
+    Parameters
+    ----------
+    seed : int
+        Of the parts of harmless families.
+    detectors : mapping of str to Settings or None
+        None is the guard.
+    embedder : Embedder, optional
+        The stored vectors by default.
 
     Returns
     -------
     DataFrame
-        ``seed`` (of the parts), ``family``, ``detector``, ``recall`` and ``false_alarms`` at the
-        threshold of the training, ``on_neighbours`` and ``on_ordinary`` (false alarms on both),
-        ``recall_at_1`` (by a threshold that the test itself allows one false alarm in a hundred).
+        As of the corpus, with ``left_out`` (family of attacks), ``detector``, ``score``, ``flag``.
+        ``either`` flags what the guard or the logistic detector flags.
     """
-    rows, texts = [], corpus()
-    for seed in seeds:
-        for family, train, test in left_out(seed):
-            kinds = texts["kind"][test].to_numpy()
-            bad = kinds == "attack"
-            for name, scores, flags in _flags(seed, test, train, detectors):
-                harmless, ordinary = (flags[kinds == k].mean() for k in ("harmless", "ordinary"))
-                alarms = NEIGHBOURS * harmless + (1 - NEIGHBOURS) * ordinary
-                at_1 = _weighted_recall(bad, scores, weights(kinds))
-                row = (flags[bad].mean(), alarms, harmless, ordinary, at_1)
-                rows.append((seed, family, name, *row))
-    names = ["recall", "false_alarms", "on_neighbours", "on_ordinary", "recall_at_1"]
-    return pd.DataFrame(rows, columns=["seed", "family", "detector", *names])
+    embedder, texts, parts = embedder or stored(), corpus(), []
+    for name, train, test in left_out(seed):
+        own, scored = texts[test], {}
+        for detector, at in detectors.items():
+            if at is None:
+                flag = np.array([bool(attack(text)) for text in own["text"]])
+                scored[detector] = flag.astype(float), flag
+                continue
+            made, threshold = learn(at, texts[train], embedder)
+            scores = made.scores(own["text"].to_numpy())
+            scored[detector] = scores, scores > threshold
+        if {"guard", "logistic"} <= {*scored}:
+            (sure, yes), (likely, maybe) = scored["guard"], scored["logistic"]
+            scored["either"] = sure + likely, yes | maybe
+        for detector, (score, flag) in scored.items():
+            parts.append(own.assign(left_out=name, detector=detector, score=score, flag=flag))
+    return pd.concat(parts, ignore_index=True)
 
 
-def _weighted_recall(bad: np.ndarray, scores: np.ndarray, weight: np.ndarray) -> float:
-    """Return the recall at ``FALSE_ALARMS`` of the weighted harmless traffic."""
-    least = round(1 / weight[weight > 0].min())
-    times = np.where(bad, 1, np.maximum(np.rint(weight * least * 4), 1)).astype(int)
-    return recall_at_fpr(np.repeat(bad, times), np.repeat(scores, times), FALSE_ALARMS)
+def rates(table: pd.DataFrame) -> pd.DataFrame:
+    """Return recall and false alarms of each detector on each family that was left out.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`judged`.
+
+    Returns
+    -------
+    DataFrame
+        ``detector``, ``family``, ``recall``, ``on_neighbours``, ``on_ordinary`` and
+        ``false_alarms`` (of the traffic) at the threshold of the training; ``recall_at_1`` by a
+        threshold that the judged texts allow, as if their false alarms were known.
+    """
+    rows = []
+    for (detector, family), own in table.groupby(["detector", "left_out"], sort=False):
+        share, kinds = own.groupby("kind")["flag"].mean(), own["kind"].to_numpy()
+        alarms = NEIGHBOURS * share["harmless"] + (1 - NEIGHBOURS) * share["ordinary"]
+        false, true, _ = roc_curve(
+            kinds == "attack",
+            own["score"],
+            sample_weight=weights(kinds) + (kinds == "attack"),
+            drop_intermediate=False,
+        )
+        row = (share["attack"], share["harmless"], share["ordinary"], alarms)
+        rows.append((detector, family, *row, np.interp(FALSE_ALARMS, false, true)))
+    names = ["recall", "on_neighbours", "on_ordinary", "false_alarms", "recall_at_1"]
+    return pd.DataFrame(rows, columns=["detector", "family", *names])
 
 
-def missed(detector: str = "logistic or guard", seed: int = 0) -> pd.DataFrame:
+# Tables ---------------------------------------------------------------------------------
+
+
+def detected(seeds: Sequence[int] = (0, 1, 2)) -> pd.DataFrame:
+    """Judge all detectors: ``seed`` and as of :func:`rates`."""
+    return pd.concat([rates(judged(seed)).assign(seed=seed) for seed in seeds], ignore_index=True)
+
+
+def forms(seed: int = 0) -> pd.DataFrame:
+    """Return recall by family and by form of the text: alone, or behind a request."""
+    table = judged(seed)
+    bad = table[table["kind"] == "attack"]
+    return bad.groupby(["detector", "left_out", "form"], as_index=False)["flag"].mean()
+
+
+def missed(detector: str = "either", seed: int = 0) -> pd.DataFrame:
     """Return the attacks that get through: ``family``, ``form``, ``text``, ``score``."""
-    parts, texts = [], corpus()
-    for _, train, test in left_out(seed):
-        [(_, scores, flags)] = _flags(seed, test, train, [detector])
-        own = texts[test].assign(score=scores)
-        parts.append(own[(own["kind"] == "attack") & ~flags])
-    return pd.concat(parts, ignore_index=True)[["family", "form", "text", "score"]]
+    table = judged(seed)
+    gone = (table["detector"] == detector) & (table["kind"] == "attack") & ~table["flag"]
+    return table.loc[gone, ["family", "form", "text", "score"]].reset_index(drop=True)
 
 
-def trials(seed: int = 9, tried: Sequence[tuple[str, float, str]] = TRIALS) -> pd.DataFrame:
-    """Try the settings, in parts of another seed: ``learner``, ``strength``, ``reads``, ``recall``.
+def trials(seed: int = 9, tried: Sequence[Settings] = TRIALS) -> pd.DataFrame:
+    """Try the settings in parts of another seed: as of :func:`rates`, by settings.
 
-    Half of the attack families (every second) are judged here.
+    All families of attacks are judged here too: what was chosen is a little flattered.
     """
-    rows, texts = [], corpus()
-    for family, train, test in list(left_out(seed))[::2]:
-        kinds = texts["kind"][test].to_numpy()
-        own = texts[train]
-        for at in tried:
-            made = Detector(*at, stored()).fit(
-                own["text"].to_numpy(),
-                (own["kind"] == "attack").to_numpy(),
-                _importance(own["kind"]),
-            )
-            scores = made.scores(texts["text"][test])
-            rows.append((family, *at, _weighted_recall(kinds == "attack", scores, weights(kinds))))
-    return pd.DataFrame(rows, columns=["family", "learner", "strength", "reads", "recall"])
+    return rates(judged(seed, {" ".join(map(str, at)): at for at in tried}))
 
 
 def latency(n: int = 300, clock: Callable[[], float] = time.thread_time) -> pd.DataFrame:
-    """Time a text through each detector, vectors at hand: ``detector``, ``p50_ms``, ``p99_ms``."""
-    texts = corpus()
+    """Time a text, its vector at hand: ``detector``, ``p50_ms``, ``p99_ms`` (CPU)."""
+    texts, rows = corpus(), []
     some = texts["text"].iloc[np.random.default_rng(0).choice(len(texts), n, replace=False)]
-    made = {"guard": lambda text: attack(text)}
-    for name in CHOSEN:
-        detector, _ = learn(CHOSEN[name], texts, stored())
-        made[name] = lambda text, detector=detector: detector.scores([text])
-    rows = []
-    for name, read in made.items():
-        spent = []
-        for text in some:
+    for name, at in DETECTORS.items():
+        read = attack if at is None else learn(at, texts, stored())[0].score_one
+        spent = np.zeros(n)
+        for i, text in enumerate(some):
             start = clock()
             read(text)
-            spent.append(1000 * (clock() - start))
+            spent[i] = 1000 * (clock() - start)
         rows.append((name, *np.quantile(spent, [0.5, 0.99])))
     return pd.DataFrame(rows, columns=["detector", "p50_ms", "p99_ms"])

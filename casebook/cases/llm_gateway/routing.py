@@ -37,7 +37,6 @@ HARD_WORDS = (
     r"|aber|außer|wenn|falls|fehlt|ausnahmen?|widersprechen|dann)\b"
 )
 GERMAN_WORDS = r"\b(?:der|die|das|ein|eine|und|ist|zu|aus|bitte|nur|es|für|hier)\b"
-MARKS = ("tokens", "words", "numbers", "code", "hard_words", "digits", "german", "points")
 Chances = tuple[np.ndarray, np.ndarray]
 
 
@@ -45,18 +44,10 @@ Chances = tuple[np.ndarray, np.ndarray]
 
 
 def points(requests: pd.DataFrame) -> np.ndarray:
-    """Count what speaks for a hard request, as an analyst would.
+    """Count what speaks for a hard request, as an analyst would, shape (n,).
 
-    Parameters
-    ----------
-    requests : DataFrame
-        ``text``, ``task``, ``tokens_in``, ``numbers``, ``code_marks``.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        Up to two for the declared task (one where none is declared), and one each for a long
-        request, code, many numbers and words of conditions.
+    Up to two for the declared task (one where none is declared), and one each for a long request,
+    code, many numbers and words of conditions.
     """
     tasks = {name: family["points"] for name, family in written()["families"].items()}
     declared = requests["task"].map(tasks).fillna(1).to_numpy(int)
@@ -70,13 +61,7 @@ def points(requests: pd.DataFrame) -> np.ndarray:
 
 
 def marks(requests: pd.DataFrame) -> np.ndarray:
-    """Return what can be counted in a request, and the declared task.
-
-    Returns
-    -------
-    ndarray of float, shape (n, 8 + number of tasks)
-        The columns of ``MARKS``, then one for each task that a tenant may declare.
-    """
+    """Return what can be counted in requests and the tasks they declare, shape (n, 20)."""
     text = requests["text"].str
     counted = [
         np.log(requests["tokens_in"]),
@@ -133,12 +118,6 @@ class Router:
 
     def fit(self, requests: pd.DataFrame) -> Router:
         """Learn from graded answers, and return itself.
-
-        Parameters
-        ----------
-        requests : DataFrame
-            As of :class:`~casebook.cases.llm_gateway.world.requests.World`, with ``cheap_ok`` and
-            ``strong_ok``.
 
         Raises
         ------

@@ -173,7 +173,7 @@ def bank() -> pd.DataFrame:
                 for _ in range(EACH):
                     kinds = _kinds(words["kinds"], rng)
                     thing = str(rng.choice(words["domains"][domain][language]))
-                    said = _said(words, family, kinds, thing, (language, wording), rng)
+                    said = _said(words, family, kinds, thing, language, wording, rng)
                     rows.append((said, family, domain, language, wording, kinds))
     names = ["text", "family", "domain", "language", "wording", "kinds"]
     return pd.DataFrame(rows, columns=names).drop_duplicates("text", ignore_index=True)
@@ -189,16 +189,8 @@ def _kinds(kinds: dict[str, Any], rng: np.random.Generator) -> tuple[str, ...]:
     return tuple(map(str, drawn))
 
 
-def _said(
-    words: dict[str, Any],
-    family: str,
-    kinds: tuple[str, ...],
-    thing: str,
-    style: tuple[str, int],
-    rng: np.random.Generator,
-) -> str:
+def _said(words, family: str, kinds, thing: str, language: str, wording: int, rng) -> str:
     """Return the text; one in four begins with its first further sentence."""
-    language, wording = style
     task = words["families"][family][language][wording].format(x=thing)
     more = [words["kinds"][kind][language][wording] for kind in kinds]
     if more and rng.random() < 0.25:
@@ -214,7 +206,7 @@ class _Plan:
     """What is kept for later parts, and the deviations of one world."""
 
     families: dict[str, list[str]]
-    wordings: dict[str, list[tuple[str, int]]]
+    wordings: dict[str, dict[str, list[int]]]
     base: dict[str, float]
     effect: dict[str, float]
     skill: pd.DataFrame
@@ -224,19 +216,16 @@ def _plan(at: Constants, rng: np.random.Generator) -> _Plan:
     words = written()
     names = [str(name) for name in rng.permutation(list(words["families"]))]
     english, german = rng.permutation(ENGLISH).tolist(), rng.permutation(GERMAN).tolist()
-    known = [("en", n) for n in english[1:]] + [("de", n) for n in german[1:]]
+    known = {"en": english[1:], "de": german[1:]}
+    kept = {"en": english[:1], "de": german[:1]}
     skill = rng.normal(0, at.skill_sd, (len(names), 2)) * [1, 0.5]
     return _Plan(
         families={"train": names[5:], "validation": names[3:], "test": names},
-        wordings={
-            "train": known,
-            "validation": known,
-            "test": [("en", english[0]), ("de", german[0])],
-        },
+        wordings={"train": known, "validation": known, "test": kept},
         base={n: words["families"][n]["base"] + rng.normal(0, at.family_sd) for n in names},
         effect={
-            n: kind["effect"] * (1 + rng.normal(0, at.kind_sd))
-            for n, kind in words["kinds"].items()
+            name: kind["effect"] * (1 + rng.normal(0, at.kind_sd))
+            for name, kind in words["kinds"].items()
         },
         skill=pd.DataFrame(skill, index=names, columns=["cheap", "strong"]),
     )
@@ -266,10 +255,7 @@ def _own_texts(tenant: Any, plan: _Plan, n: int, rng: np.random.Generator) -> pd
     chosen = list(rng.choice(new, min(2, len(new)), replace=False)) if new else []
     rest = [f for f in families if f not in new]
     chosen += list(rng.choice(rest, 4 - len(chosen), replace=False))
-    styles = {
-        code: [w for c, w in plan.wordings[tenant.part] if c == code] for code in ("en", "de")
-    }
-    own = {code: int(rng.choice(numbers)) for code, numbers in styles.items()}
+    own = {code: int(rng.choice(plan.wordings[tenant.part][code])) for code in ("en", "de")}
     texts = bank()
     texts = texts[(texts["domain"] == tenant.domain) & texts["family"].isin(chosen)]
     texts = texts[texts["wording"] == texts["language"].map(own)]
@@ -345,22 +331,12 @@ def _rows(tenant, texts, more, hard, skill, plan: _Plan, rng: np.random.Generato
     strong = expit(STRONG.level - STRONG.slope * hard + skill[:, 1])
     family = texts["family"].to_numpy()
     return pd.DataFrame(
-        {
-            "tenant": tenant.Index,
-            "part": tenant.part,
-            "text": texts["text"].to_numpy(),
-            "task": family if tenant.declares else "",
-            "tokens_in": more["tokens_in"] + np.ceil(1.4 * words),
-            "numbers": more["numbers"],
-            "code_marks": more["code_marks"],
-            "error_euro": tenant.error_euro,
-            "cheap_ok": rng.random(n) < cheap,
-            "strong_ok": rng.random(n) < strong,
-            "family": family,
-            "new_family": ~np.isin(family, plan.families["train"]),
-            "difficulty": hard,
-            "p_cheap": cheap,
-            "p_strong": strong,
-            "tokens_out": np.clip(np.exp(5.5 + rng.normal(0, 0.7, n)), 5, 8_000).round(),
-        }
+        {"tenant": tenant.Index, "part": tenant.part, "text": texts["text"].to_numpy()}
+        | {"task": family if tenant.declares else "", "error_euro": tenant.error_euro}
+        | {name: more[name] for name in ("numbers", "code_marks")}
+        | {"tokens_in": more["tokens_in"] + np.ceil(1.4 * words)}
+        | {"cheap_ok": rng.random(n) < cheap, "strong_ok": rng.random(n) < strong}
+        | {"family": family, "new_family": ~np.isin(family, plan.families["train"])}
+        | {"difficulty": hard, "p_cheap": cheap, "p_strong": strong}
+        | {"tokens_out": np.clip(np.exp(5.5 + rng.normal(0, 0.7, n)), 5, 8_000).round()}
     )
