@@ -16,7 +16,7 @@ A **cascade** asks the cheap model first and a check afterwards; :func:`cascade`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -367,7 +367,6 @@ def cascade(
     return np.where(needed > 0, bound, -np.inf)
 
 
-def summed(table: pd.DataFrame) -> Mapping[str, float]:
-    """Return a bill for a thousand requests: ``euro``, ``model_euro``, and means of the rest."""
-    mean = table.mean()
-    return mean.to_dict() | {name: 1000 * mean[name] for name in ("euro", "model_euro")}
+def summed(table: pd.DataFrame) -> dict[str, float]:
+    """Return the means of a bill; of what is in euro, for a thousand requests."""
+    return {name: float(v) * (1000 if "euro" in name else 1) for name, v in table.mean().items()}

@@ -88,11 +88,9 @@ def chances_of(name: str, seed: int, part: World, constants: Constants = DEFAULT
 
 def log_loss(chances: Chances, requests: pd.DataFrame) -> float:
     """Return the mean log loss of both models' chances on graded answers."""
-    losses = []
-    for p, name in zip(chances, ("cheap_ok", "strong_ok"), strict=True):
-        y, q = requests[name].to_numpy(bool), np.clip(p, 1e-6, 1 - 1e-6)
-        losses.append(-np.log(np.where(y, q, 1 - q)).mean())
-    return float(np.mean(losses))
+    graded = requests[["cheap_ok", "strong_ok"]].to_numpy(bool)
+    p = np.clip(np.column_stack(chances), 1e-6, 1 - 1e-6)
+    return float(-np.log(np.where(graded, p, 1 - p)).mean())
 
 
 def trials(seeds: Sequence[int] = TUNED_ON, names: Sequence[str] = tuple(TRIALS)) -> pd.DataFrame:
@@ -179,22 +177,17 @@ def frontier(
     for seed in seeds:
         part = world_of(seed).part("test")
         bill, n = Bill(part), len(part.requests)
-        for strong in (False, True):
-            rows.append((seed, "random split", "ends", np.nan, bill.routed(np.full(n, strong))))
+        drawn = [("random split", "ends", np.nan, bill.routed(np.full(n, at))) for at in (0, 1)]
         for name in names:
             found = chances_of(name, seed, part)
             for error in errors:
                 routed = bill.routed(to_strong(found, part.requests, error))
-                rows.append((seed, name, "router", error, routed))
-                rows.append((seed, name, "cascade", error, bill.cascaded(found, CHECK, error)))
-    keys = ["seed", "policy", "way", "error_euro"]
-    return pd.DataFrame(
-        [
-            dict(zip(keys, row[:4], strict=True))
-            | {k: summed(row[4])[k] for k in ("strong", "model_euro", "acceptable")}
-            for row in rows
-        ]
-    )
+                drawn.append((name, "router", error, routed))
+                drawn.append((name, "cascade", error, bill.cascaded(found, CHECK, error)))
+        for policy, way, error, table in drawn:
+            keys = {"seed": seed, "policy": policy, "way": way, "error_euro": error}
+            rows.append(keys | summed(table[["strong", "model_euro", "acceptable"]]))
+    return pd.DataFrame(rows)
 
 
 def price_at(table: pd.DataFrame, recovered: float = 0.9) -> pd.DataFrame:
