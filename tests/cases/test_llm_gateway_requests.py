@@ -68,13 +68,11 @@ def test_tenants_wordings_and_new_families_are_kept_for_their_part(worlds, seed)
     assert world.truth["new_family"].equals(~shown["family"].isin(families["train"]))
     style = bank().set_index("text")[["language", "wording"]]
     own = {
-        part: set(map(tuple, style.loc[list(t)].values))
-        for part, t in shown.groupby("part")["text"]
+        part: set(map(tuple, style.loc[list(texts)].values))
+        for part, texts in shown.groupby("part")["text"]
     }
-    assert not own["test"] & (own["train"] | own["validation"])
-    assert not set(shown.loc[shown["part"] == "test", "text"]) & set(
-        shown.loc[shown["part"] == "train", "text"]
-    )
+    assert not own["train"] & (own["validation"] | own["test"])
+    assert {language for language, _ in own["validation"] & own["test"]} <= {"de"}
 
 
 def test_the_same_seed_gives_the_same_world_and_another_one_does_not(worlds):
@@ -93,6 +91,14 @@ def test_rates_over_worlds(worlds):
     assert (truth["p_strong"] > truth["p_cheap"]).mean() > 0.9
     tokens = shown["tokens_in"].to_numpy(), truth["tokens_out"].to_numpy()
     assert 14 < STRONG.euro(*tokens).mean() / CHEAP.euro(*tokens).mean() < 20
+
+
+def test_who_knows_all_that_is_shown_is_right_on_average(worlds):
+    for world in worlds.values():
+        for model in ("cheap", "strong"):
+            seen, true = world.truth[f"shown_{model}"], world.truth[f"p_{model}"]
+            assert seen.mean() == pytest.approx(true.mean(), abs=0.05)
+            assert 0.5 < np.corrcoef(seen, true)[0, 1] < 0.95
 
 
 def test_length_alone_tells_little_of_the_difficulty(worlds):

@@ -48,8 +48,15 @@ TRIALS: Mapping[str, tuple[Settings, ...]] = {
     ),
 }
 #: What :func:`trials` chose.
-CHOSEN: Mapping[str, Settings] = {name: tried[2] for name, tried in TRIALS.items()}
+CHOSEN: Mapping[str, Settings] = {
+    "logistic": Settings(strength=0.01, directions=0),
+    "trees": Settings("trees", 60, 0, 4),
+    "logistic + vectors": Settings(strength=0.01, directions=24),
+    "trees + vectors": Settings("trees", 60, 24, 7),
+}
 LADDER = ("all cheap", "random split", "all strong", "error cost alone", "rules", *TRIALS)
+#: Who knows the chances, and who knows all of the world that a request shows.
+ORACLE, SHOWN = "oracle", "knows what is shown"
 CASCADES = ("cascade, error cost alone", "cascade, logistic + vectors", "cascade, oracle")
 CHECK = Check()
 
@@ -80,9 +87,10 @@ def fitted(name: str, seed: int, constants: Constants = DEFAULT) -> Rates | Rout
 
 
 def chances_of(name: str, seed: int, part: World, constants: Constants = DEFAULT) -> Chances:
-    """Return what a way believes of the requests of a part; the oracle knows."""
-    if name == "oracle":
-        return part.truth["p_cheap"].to_numpy(), part.truth["p_strong"].to_numpy()
+    """Return what a way believes of the requests of a part; an oracle knows."""
+    if name in (ORACLE, SHOWN):
+        kind = "p" if name == ORACLE else "shown"
+        return part.truth[f"{kind}_cheap"].to_numpy(), part.truth[f"{kind}_strong"].to_numpy()
     return fitted(name, seed, constants).chances(part.requests)
 
 
@@ -131,7 +139,7 @@ def bill_of(
 
 def ladder(
     seeds: Sequence[int] = SEEDS,
-    policies: Sequence[str] = (*LADDER, *CASCADES, "oracle"),
+    policies: Sequence[str] = (*LADDER, *CASCADES, SHOWN, ORACLE),
     constants: Constants = DEFAULT,
 ) -> pd.DataFrame:
     """Price all policies on the test tenants of each world.

@@ -12,9 +12,9 @@ of an acceptable answer falls with difficulty, faster for the cheap model, and e
 families that suit it more or less.
 
 Parts of a world are tenants, and each tenant belongs to one part. Of the families two appear only
-with tenants of the validation and the test, three with those of the test; one English and one
-German wording are used by tenants of the test alone, and these use no other. Which ones depends
-on the seed.
+with tenants of the validation and the test, three with those of the test. Tenants of the
+validation and of the test each use one English wording that nobody else uses, and a German one
+that no tenant of the training uses. Which ones depends on the seed.
 
 Examples
 --------
@@ -42,6 +42,10 @@ EACH = 10
 #: The sentence that takes away what a long attachment adds.
 ONE_PLACE = "one_place"
 PARTS = ("train", "validation", "test")
+TRUTH = (
+    *("family", "new_family", "difficulty", "p_cheap", "p_strong"),
+    *("shown_cheap", "shown_strong", "tokens_out"),
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,8 @@ class Constants:
         Cost of an unacceptable answer: the middle tenant's, and the log standard deviation.
     declares, german : float
         Shares of tenants that name the task of each request, and that write German mostly.
+    new_wordings : bool
+        Whether tenants of validation and test use wordings of their own.
     """
 
     tenants: int = 60
@@ -113,6 +119,7 @@ class Constants:
     error_sd: float = 0.7
     declares: float = 0.5
     german: float = 0.25
+    new_wordings: bool = True
 
 
 DEFAULT = Constants()
@@ -132,7 +139,8 @@ class World:
         ``strong_ok``, the graded answers, which cost money.
     truth : DataFrame
         Same rows: ``family``, ``new_family``, ``difficulty``, ``p_cheap``, ``p_strong``,
-        ``tokens_out``.
+        ``tokens_out``; ``shown_cheap`` and ``shown_strong``, the chances of whoever knows all of
+        this world but the tenant's strictness and the attachment's mess.
     """
 
     tenants: pd.DataFrame
@@ -216,12 +224,15 @@ def _plan(at: Constants, rng: np.random.Generator) -> _Plan:
     words = written()
     names = [str(name) for name in rng.permutation(list(words["families"]))]
     english, german = rng.permutation(ENGLISH).tolist(), rng.permutation(GERMAN).tolist()
-    known = {"en": english[1:], "de": german[1:]}
-    kept = {"en": english[:1], "de": german[:1]}
+    if at.new_wordings:
+        styles = {"train": (english[2:], german[1:]), "validation": (english[1:2], german[:1])}
+        styles["test"] = (english[:1], german[:1])
+    else:
+        styles = dict.fromkeys(PARTS, (english, german))
     skill = rng.normal(0, at.skill_sd, (len(names), 2)) * [1, 0.5]
     return _Plan(
         families={"train": names[5:], "validation": names[3:], "test": names},
-        wordings={"train": known, "validation": known, "test": kept},
+        wordings={part: dict(zip(("en", "de"), own, strict=True)) for part, own in styles.items()},
         base={n: words["families"][n]["base"] + rng.normal(0, at.family_sd) for n in names},
         effect={
             name: kind["effect"] * (1 + rng.normal(0, at.kind_sd))
@@ -280,12 +291,20 @@ def _attachments(texts: pd.DataFrame, long: float, rng: np.random.Generator, sd:
     }
 
 
-def _difficulty(texts: pd.DataFrame, more: dict, strict: float, plan: _Plan, at: Constants):
-    """Return the latent difficulty, shape (n,)."""
+def _shown(texts: pd.DataFrame, more: dict, plan: _Plan, at: Constants) -> np.ndarray:
+    """Return the part of the difficulty that a request shows, shape (n,)."""
     shown = texts["family"].map(plan.base).to_numpy()
     shown = shown + [sum(plan.effect[kind] for kind in kinds) for kinds in texts["kinds"]]
     spread = np.array([ONE_PLACE not in kinds for kinds in texts["kinds"]])
-    return shown + strict + more["mess"] + at.long * spread * (np.log(more["tokens_in"]) - 6.4)
+    return shown + at.long * spread * (np.log(more["tokens_in"]) - 6.4)
+
+
+def _chance(model: Model, hard: np.ndarray, skill: np.ndarray, sd: float = 0.0) -> np.ndarray:
+    """Return the chance of an acceptable answer, or its mean where difficulty varies by ``sd``."""
+    at, weight = np.polynomial.hermite_e.hermegauss(9)
+    return expit(model.level - model.slope * (hard[:, None] + sd * at) + skill[:, None]) @ (
+        weight / weight.sum()
+    )
 
 
 def simulate(seed: int, constants: Constants = DEFAULT) -> World:
@@ -315,21 +334,20 @@ def simulate(seed: int, constants: Constants = DEFAULT) -> World:
     for tenant in tenants.itertuples():
         texts = _own_texts(tenant, plan, at.requests, rng)
         more = _attachments(texts, tenant.long, rng, at.hidden_sd)
-        hard = _difficulty(texts, more, tenant.strict, plan, at)
-        skill = plan.skill.loc[texts["family"]].to_numpy()
-        parts.append(_rows(tenant, texts, more, hard, skill, plan, rng))
+        parts.append(_rows(tenant, texts, more, plan, at, rng))
     made = pd.concat(parts, ignore_index=True)
-    truth = ["family", "new_family", "difficulty", "p_cheap", "p_strong", "tokens_out"]
-    shown = tenants.drop(columns=["strict", "long"])
-    return World(shown, made.drop(columns=truth), made[truth])
+    known = tenants.drop(columns=["strict", "long"])
+    return World(known, made.drop(columns=[*TRUTH]), made[[*TRUTH]])
 
 
-def _rows(tenant, texts, more, hard, skill, plan: _Plan, rng: np.random.Generator) -> pd.DataFrame:
+def _rows(tenant, texts, more, plan: _Plan, at: Constants, rng) -> pd.DataFrame:
     """Return requests and truth of one tenant."""
     n, words = len(texts), texts["text"].str.split().str.len().to_numpy()
-    cheap = expit(CHEAP.level - CHEAP.slope * hard + skill[:, 0])
-    strong = expit(STRONG.level - STRONG.slope * hard + skill[:, 1])
-    family = texts["family"].to_numpy()
+    family, shown = texts["family"].to_numpy(), _shown(texts, more, plan, at)
+    hard, hidden = shown + tenant.strict + more["mess"], np.hypot(at.tenant_sd, at.hidden_sd)
+    skills = plan.skill.loc[family].to_numpy().T
+    cheap, strong = map(_chance, (CHEAP, STRONG), (hard, hard), skills)
+    seen = [_chance(m, shown, own, hidden) for m, own in zip((CHEAP, STRONG), skills, strict=True)]
     return pd.DataFrame(
         {"tenant": tenant.Index, "part": tenant.part, "text": texts["text"].to_numpy()}
         | {"task": family if tenant.declares else "", "error_euro": tenant.error_euro}
@@ -338,5 +356,6 @@ def _rows(tenant, texts, more, hard, skill, plan: _Plan, rng: np.random.Generato
         | {"cheap_ok": rng.random(n) < cheap, "strong_ok": rng.random(n) < strong}
         | {"family": family, "new_family": ~np.isin(family, plan.families["train"])}
         | {"difficulty": hard, "p_cheap": cheap, "p_strong": strong}
+        | {"shown_cheap": seen[0], "shown_strong": seen[1]}
         | {"tokens_out": np.clip(np.exp(5.5 + rng.normal(0, 0.7, n)), 5, 8_000).round()}
     )
