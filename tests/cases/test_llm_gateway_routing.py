@@ -158,7 +158,7 @@ def test_the_ladder_has_every_policy_for_known_and_new_families():
     routers = [name for name in euro.index if not name.startswith("cascade")]
     assert (euro.loc["oracle"] <= euro.loc[routers].min() + 0.2).all()
     shares = table.set_index("policy").query("families == 'all'")["strong"]
-    assert shares["random split"] == pytest.approx(shares["logistic + vectors"])
+    assert shares["random split"] == pytest.approx(shares[studies.SHIPPED])
 
 
 def test_a_frontier_begins_cheap_and_ends_strong_and_prices_are_read_from_it():

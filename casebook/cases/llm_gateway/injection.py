@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
+from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.metrics import roc_curve
 
 from casebook.cases.llm_gateway.artifacts import stored
@@ -41,6 +42,8 @@ DETECTORS: dict[str, Settings | None] = {
 }
 #: Share of harmless traffic that may be flagged, and how much of it looks like an attack.
 FALSE_ALARMS, NEIGHBOURS = 0.01, 0.05
+BUCKETS = 4_096
+_LETTERS = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=BUCKETS)
 
 
 def weights(kinds: np.ndarray) -> np.ndarray:
@@ -54,6 +57,8 @@ def weights(kinds: np.ndarray) -> np.ndarray:
 class Detector:
     """A classifier of texts: logistic regression or LightGBM on letters and vectors.
 
+    Letters are n-grams of two to four characters, hashed into ``BUCKETS`` numbers.
+
     Parameters
     ----------
     learner : str
@@ -66,14 +71,25 @@ class Detector:
     """
 
     def __init__(self, learner: str, strength: float, reads: str, embedder: Embedder) -> None:
-        self._at, self._embedder = (learner, strength, reads), embedder
+        self._learner, self._strength, self._reads = learner, strength, reads
+        self._embedder, self._model = embedder, None
 
-    def fit(self, texts: Sequence[str], attacks: np.ndarray, weight: np.ndarray) -> Detector:
+    def read(self, texts: Sequence[str]) -> sp.csr_matrix:
+        """Return what the classifier sees of texts, shape (n, numbers)."""
+        parts = []
+        if self._reads != "vectors":
+            parts.append(_LETTERS.transform(texts))
+        if self._reads != "letters":
+            parts.append(sp.csr_matrix(self._embedder.encode(list(texts))))
+        return sp.hstack(parts, format="csr")
+
+    def fit(self, seen: sp.csr_matrix, attacks: np.ndarray, weight: np.ndarray) -> Detector:
         """Learn from texts that are attacks or not, and return itself.
 
         Parameters
         ----------
-        texts : sequence of str
+        seen : sparse matrix, shape (n, numbers)
+            Of :meth:`read`.
         attacks : ndarray of bool, shape (n,)
         weight : ndarray of float, shape (n,)
             How much each text counts.
@@ -83,79 +99,63 @@ class Detector:
         ValueError
             If all texts are attacks, or none is.
         """
-        from sklearn.decomposition import TruncatedSVD
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
         if len(set(map(bool, attacks))) < 2:
             raise ValueError("All texts are of one kind: give attacks and harmless texts.")
-        self._letters = TfidfVectorizer(
-            analyzer="char_wb", ngram_range=(2, 4), min_df=3, max_features=20_000, sublinear_tf=True
-        )
-        counts = self._letters.fit_transform(texts)
-        self._few = TruncatedSVD(min(100, counts.shape[1] - 1), random_state=0).fit(counts)
-        self._model = self._learner().fit(self._read(texts), attacks, sample_weight=weight)
-        return self
-
-    def _read(self, texts: Sequence[str]) -> np.ndarray:
-        parts, reads = [], self._at[2]
-        if reads != "vectors":
-            parts.append(self._few.transform(self._letters.transform(texts)))
-        if reads != "letters":
-            parts.append(self._embedder.encode(list(texts)))
-        return np.hstack(parts)
-
-    def _learner(self) -> Any:
-        learner, strength, _ = self._at
-        if learner == "logistic":
+        if self._learner == "logistic":
             from sklearn.linear_model import LogisticRegression
 
-            return LogisticRegression(C=strength, max_iter=1000)
-        from lightgbm import LGBMClassifier
+            model = LogisticRegression(C=self._strength, max_iter=1000)
+        else:
+            from lightgbm import LGBMClassifier
 
-        return LGBMClassifier(
-            n_estimators=100,
-            num_leaves=7,
-            learning_rate=0.08,
-            min_child_samples=int(strength),
-            colsample_bytree=0.3,
-            random_state=0,
-            n_jobs=1,
-            deterministic=True,
-            verbose=-1,
-        )
+            model = LGBMClassifier(
+                **{"n_estimators": 100, "num_leaves": 7, "learning_rate": 0.08, "verbose": -1},
+                **{"colsample_bytree": 0.2, "random_state": 0, "n_jobs": 1, "deterministic": True},
+                min_child_samples=int(self._strength),
+            )
+        self._model = model.fit(seen, attacks, sample_weight=weight)
+        return self
 
-    def scores(self, texts: Sequence[str]) -> np.ndarray:
+    def scores(self, seen: sp.csr_matrix) -> np.ndarray:
         """Return the probability of an attack among texts as they were learned, shape (n,)."""
-        return self._model.predict_proba(self._read(texts))[:, 1]
-
-    def score_one(self, text: str) -> float:
-        """Return the probability of one text."""
-        return float(self.scores([text])[0])
+        return self._model.predict_proba(seen)[:, 1]
 
 
 # Families that are left out -------------------------------------------------------------
 
 
-def left_out(seed: int = 0) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def left_out(
+    seed: int = 0, new_families: bool = True
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yield each family of attacks with the rows to learn from and the rows to judge on.
 
-    Each goes with a fifth of the families of harmless texts and of ordinary requests.
+    Parameters
+    ----------
+    seed : int
+    new_families : bool
+        A family is judged whole, with a fifth of the families of harmless texts and of ordinary
+        requests. Otherwise a random fifth of all written texts is judged, as many evaluations do.
 
     Yields
     ------
     family : str
     train, test : ndarray of bool, shape (rows of the corpus,)
-        No family, and no written text, is in both.
+        No written text is in both, and no family where families are new.
     """
     texts, rng, part = corpus(), np.random.default_rng(seed), {}
+    family, attacks = texts["family"].to_numpy(), (texts["kind"] == "attack").to_numpy()
     for kind in ("harmless", "ordinary"):
         names = sorted(texts.loc[texts["kind"] == kind, "family"].unique())
         part |= {str(name): i % 5 for i, name in enumerate(rng.permutation(names))}
-    family, attacks = texts["family"].to_numpy(), (texts["kind"] == "attack").to_numpy()
     own = texts["family"].map(part).fillna(-1).to_numpy()
+    drawn = rng.integers(5, size=texts["origin"].max() + 1)[texts["origin"]]
     for i, name in enumerate(sorted(set(family[attacks]))):
-        test = (family == name) | (own == i % 5)
-        yield name, ~test, test
+        if new_families:
+            test = (family == name) | (own == i % 5)
+            yield name, ~test, test
+        else:
+            test = drawn == i % 5
+            yield name, ~test, test & (~attacks | (family == name))
 
 
 def _importance(kinds: pd.Series) -> np.ndarray:
@@ -186,35 +186,33 @@ def learn(
         Crossed by ``FALSE_ALARMS`` of the harmless traffic in four cross-fitted parts.
     """
     bad = (texts["kind"] == "attack").to_numpy() if labels is None else labels
-    weight, text = _importance(texts["kind"]), texts["text"].to_numpy()
-    families = sorted(texts["family"].unique())
+    detector, weight = Detector(*at, embedder), _importance(texts["kind"])
+    seen, families = detector.read(texts["text"].to_numpy()), sorted(texts["family"].unique())
     part = texts["family"].map({name: i % 4 for i, name in enumerate(families)}).to_numpy()
     scores = np.zeros(len(texts))
     for i in range(4):
         held = part == i
-        made = Detector(*at, embedder).fit(text[~held], bad[~held], weight[~held])
-        scores[held] = made.scores(text[held])
+        detector.fit(seen[~held], bad[~held], weight[~held])
+        scores[held] = detector.scores(seen[held])
     traffic, order = weights(texts["kind"].to_numpy()), np.argsort(scores)
     reached = np.cumsum(traffic[order]) / traffic.sum()
     threshold = scores[order][np.searchsorted(reached, 1 - FALSE_ALARMS)]
-    return Detector(*at, embedder).fit(text, bad, weight), float(threshold)
+    return detector.fit(seen, bad, weight), float(threshold)
 
 
 def judged(
     seed: int = 0,
     detectors: Mapping[str, Settings | None] = DETECTORS,
-    embedder: Embedder | None = None,
+    new_families: bool = True,
 ) -> pd.DataFrame:
     """Let detectors judge each family of attacks that they have not seen.
 
     Parameters
     ----------
-    seed : int
-        Of the parts of harmless families.
+    seed, new_families
+        As of :func:`left_out`.
     detectors : mapping of str to Settings or None
         None is the guard.
-    embedder : Embedder, optional
-        The stored vectors by default.
 
     Returns
     -------
@@ -222,16 +220,16 @@ def judged(
         As of the corpus, with ``left_out`` (family of attacks), ``detector``, ``score``, ``flag``.
         ``either`` flags what the guard or the logistic detector flags.
     """
-    embedder, texts, parts = embedder or stored(), corpus(), []
-    for name, train, test in left_out(seed):
+    texts, parts = corpus(), []
+    for name, train, test in left_out(seed, new_families):
         own, scored = texts[test], {}
         for detector, at in detectors.items():
             if at is None:
                 flag = np.array([bool(attack(text)) for text in own["text"]])
                 scored[detector] = flag.astype(float), flag
                 continue
-            made, threshold = learn(at, texts[train], embedder)
-            scores = made.scores(own["text"].to_numpy())
+            made, threshold = learn(at, texts[train], stored())
+            scores = made.scores(made.read(own["text"].to_numpy()))
             scored[detector] = scores, scores > threshold
         if {"guard", "logistic"} <= {*scored}:
             (sure, yes), (likely, maybe) = scored["guard"], scored["logistic"]
@@ -276,8 +274,15 @@ def rates(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def detected(seeds: Sequence[int] = (0, 1, 2)) -> pd.DataFrame:
-    """Judge all detectors: ``seed`` and as of :func:`rates`."""
-    return pd.concat([rates(judged(seed)).assign(seed=seed) for seed in seeds], ignore_index=True)
+    """Judge all detectors: ``seed``, ``new_families`` and as of :func:`rates`."""
+    return pd.concat(
+        [
+            rates(judged(seed, new_families=new)).assign(seed=seed, new_families=new)
+            for seed in seeds
+            for new in (True, False)
+        ],
+        ignore_index=True,
+    )
 
 
 def forms(seed: int = 0) -> pd.DataFrame:
@@ -307,11 +312,10 @@ def latency(n: int = 300, clock: Callable[[], float] = time.thread_time) -> pd.D
     texts, rows = corpus(), []
     some = texts["text"].iloc[np.random.default_rng(0).choice(len(texts), n, replace=False)]
     for name, at in DETECTORS.items():
-        read = attack if at is None else learn(at, texts, stored())[0].score_one
-        spent = np.zeros(n)
+        made, spent = None if at is None else learn(at, texts, stored())[0], np.zeros(n)
         for i, text in enumerate(some):
             start = clock()
-            read(text)
+            _ = attack(text) if made is None else made.scores(made.read([text]))
             spent[i] = 1000 * (clock() - start)
         rows.append((name, *np.quantile(spent, [0.5, 0.99])))
     return pd.DataFrame(rows, columns=["detector", "p50_ms", "p99_ms"])
