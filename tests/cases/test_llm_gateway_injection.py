@@ -31,12 +31,13 @@ def test_no_family_and_no_written_text_is_on_both_sides():
     assert len(seen) == len(set(seen)) == 9
 
 
-def test_a_random_split_judges_families_that_were_read_and_no_written_text_twice():
-    texts = corpus()
-    for family, train, test in injection.left_out(0, new_families=False):
-        assert family in set(texts["family"][train])
+def test_a_random_split_judges_each_text_once_and_families_that_were_read():
+    texts, judged = corpus(), np.zeros(len(corpus()), int)
+    for _, train, test in injection.left_out(0, new_families=False):
+        assert set(texts["family"][test]) <= set(texts["family"][train])
         assert not set(texts["origin"][train]) & set(texts["origin"][test])
-        assert set(texts["family"][test & (texts["kind"] == "attack")]) == {family}
+        judged += test
+    assert (judged == 1).all()
 
 
 def test_harmless_traffic_is_weighed_by_how_often_it_comes():
@@ -66,7 +67,7 @@ def learned():
 
 def test_a_detector_tells_attacks_that_it_read_from_ordinary_requests(learned):
     texts, _, detector, threshold = learned
-    flags = detector.scores(detector.read(texts["text"])) > threshold
+    flags = detector(texts["text"]) > threshold
     assert flags[texts["kind"] == "attack"].mean() > 0.5
     assert flags[texts["kind"] == "ordinary"].mean() < 0.02
 
@@ -76,7 +77,7 @@ def test_shuffled_labels_detect_nothing(learned):
     bad = (texts["kind"] == "attack").to_numpy()
     bad = bad[np.random.default_rng(1).permutation(len(bad))]
     detector, threshold = injection.learn(LIGHT, texts, stored(), labels=bad)
-    flags = detector.scores(detector.read(judged["text"])) > threshold
+    flags = detector(judged["text"]) > threshold
     assert flags[judged["kind"] == "attack"].mean() < 0.15
 
 

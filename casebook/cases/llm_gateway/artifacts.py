@@ -1,8 +1,8 @@
 """Vectors that MiniLM gives the texts of case 20, made once by ``make artifacts N=20``.
 
 ``request_vectors.parquet`` has those of all texts of the bank of requests, by the hash of the
-text; ``attack_vectors.parquet`` those of all attacks and of what looks like them. No page loads
-the model.
+text; ``attack_vectors.parquet`` those of all attacks and of what looks like them, and of their
+sentences. No page loads the model.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ def request_texts() -> list[str]:
 
 
 def attack_texts() -> list[str]:
-    """Return attacks and their harmless neighbours; ordinary requests are in the bank."""
+    """Return attacks, their harmless neighbours, and the sentences of all texts of the corpus."""
     corpus = attacks.corpus()
-    return list(corpus.loc[corpus["kind"] != "ordinary", "text"])
+    whole = corpus.loc[corpus["kind"] != "ordinary", "text"]
+    single = (part for text in corpus["text"] for part in attacks.sentences(text))
+    return list(dict.fromkeys([*whole, *single]))
 
 
 def request_vectors() -> pd.DataFrame:

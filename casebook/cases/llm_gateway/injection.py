@@ -13,7 +13,7 @@ one false alarm in a hundred; false alarms on what is new are measured, not assu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.metrics import roc_curve
 
 from casebook.cases.llm_gateway.artifacts import stored
-from casebook.cases.llm_gateway.world.attacks import corpus
+from casebook.cases.llm_gateway.world.attacks import corpus, sentences
 from casebook.retrieval.dense import Embedder
 from casebook.serving.guard import attack
 
@@ -120,6 +120,17 @@ class Detector:
         """Return the probability of an attack among texts as they were learned, shape (n,)."""
         return self._model.predict_proba(seen)[:, 1]
 
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the highest score of each text: of the whole or of one of its sentences."""
+        units, start = units_of(texts)
+        return np.maximum.reduceat(self.scores(self.read(units)), start[:-1])
+
+
+def units_of(texts: Iterable[str]) -> tuple[list[str], np.ndarray]:
+    """Return texts, each before its sentences, and where each begins; its end at last."""
+    units = [[text, *sentences(text)] for text in texts]
+    return [unit for own in units for unit in own], np.cumsum([0, *map(len, units)])
+
 
 # Families that are left out -------------------------------------------------------------
 
@@ -127,18 +138,19 @@ class Detector:
 def left_out(
     seed: int = 0, new_families: bool = True
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield each family of attacks with the rows to learn from and the rows to judge on.
+    """Yield rows to learn from and rows to judge on.
 
     Parameters
     ----------
     seed : int
     new_families : bool
-        A family is judged whole, with a fifth of the families of harmless texts and of ordinary
-        requests. Otherwise a random fifth of all written texts is judged, as many evaluations do.
+        Each family of attacks is judged in turn, with a fifth of the families of harmless texts
+        and of ordinary requests. Otherwise each random fifth of the texts, as many evaluations do.
 
     Yields
     ------
-    family : str
+    name : str
+        Of the family, or of the part.
     train, test : ndarray of bool, shape (rows of the corpus,)
         No written text is in both, and no family where families are new.
     """
@@ -148,14 +160,15 @@ def left_out(
         names = sorted(texts.loc[texts["kind"] == kind, "family"].unique())
         part |= {str(name): i % 5 for i, name in enumerate(rng.permutation(names))}
     own = texts["family"].map(part).fillna(-1).to_numpy()
-    drawn = rng.integers(5, size=texts["origin"].max() + 1)[texts["origin"]]
-    for i, name in enumerate(sorted(set(family[attacks]))):
-        if new_families:
+    if new_families:
+        for i, name in enumerate(sorted(set(family[attacks]))):
             test = (family == name) | (own == i % 5)
             yield name, ~test, test
-        else:
-            test = drawn == i % 5
-            yield name, ~test, test & (~attacks | (family == name))
+        return
+    names = texts["origin"].unique()
+    drawn = texts["origin"].map(dict(zip(names, rng.permutation(len(names)) % 5, strict=True)))
+    for i in range(5):
+        yield f"part {i + 1}", (drawn != i).to_numpy(), (drawn == i).to_numpy()
 
 
 def _importance(kinds: pd.Series) -> np.ndarray:
@@ -168,6 +181,8 @@ def learn(
     at: Settings, texts: pd.DataFrame, embedder: Embedder, labels: np.ndarray | None = None
 ) -> tuple[Detector, float]:
     """Learn a detector, and the threshold of ``FALSE_ALARMS`` on families that it has not read.
+
+    What is learned from: attacks that stand alone; harmless texts, and each of their sentences.
 
     Parameters
     ----------
@@ -186,18 +201,26 @@ def learn(
         Crossed by ``FALSE_ALARMS`` of the harmless traffic in four cross-fitted parts.
     """
     bad = (texts["kind"] == "attack").to_numpy() if labels is None else labels
-    detector, weight = Detector(*at, embedder), _importance(texts["kind"])
-    seen, families = detector.read(texts["text"].to_numpy()), sorted(texts["family"].unique())
-    part = texts["family"].map({name: i % 4 for i, name in enumerate(families)}).to_numpy()
-    scores = np.zeros(len(texts))
+    detector, (units, start) = Detector(*at, embedder), units_of(texts["text"])
+    seen, owner = detector.read(units), np.repeat(np.arange(len(texts)), np.diff(start))
+    whole = np.isin(np.arange(len(units)), start[:-1])
+    alone = (texts["form"] == "alone").to_numpy()[owner]
+    used = np.where(bad[owner], whole & alone, True)
+    families = {name: i % 4 for i, name in enumerate(sorted(texts["family"].unique()))}
+    part, kinds = texts["family"].map(families).to_numpy()[owner], texts["kind"].iloc[owner]
+    scores = np.zeros(len(units))
+
+    def fit(rows: np.ndarray) -> Detector:
+        return detector.fit(seen[rows], bad[owner][rows], _importance(kinds[rows]))
+
     for i in range(4):
-        held = part == i
-        detector.fit(seen[~held], bad[~held], weight[~held])
-        scores[held] = detector.scores(seen[held])
-    traffic, order = weights(texts["kind"].to_numpy()), np.argsort(scores)
+        fit(used & (part != i))
+        scores[part == i] = detector.scores(seen[part == i])
+    highest = np.maximum.reduceat(scores, start[:-1])
+    traffic, order = weights(texts["kind"].to_numpy()), np.argsort(highest)
     reached = np.cumsum(traffic[order]) / traffic.sum()
-    threshold = scores[order][np.searchsorted(reached, 1 - FALSE_ALARMS)]
-    return detector.fit(seen, bad, weight), float(threshold)
+    threshold = highest[order][np.searchsorted(reached, 1 - FALSE_ALARMS)]
+    return fit(used), float(threshold)
 
 
 def judged(
@@ -229,7 +252,7 @@ def judged(
                 scored[detector] = flag.astype(float), flag
                 continue
             made, threshold = learn(at, texts[train], stored())
-            scores = made.scores(made.read(own["text"].to_numpy()))
+            scores = made(own["text"])
             scored[detector] = scores, scores > threshold
         if {"guard", "logistic"} <= {*scored}:
             (sure, yes), (likely, maybe) = scored["guard"], scored["logistic"]
@@ -315,7 +338,7 @@ def latency(n: int = 300, clock: Callable[[], float] = time.thread_time) -> pd.D
         made, spent = None if at is None else learn(at, texts, stored())[0], np.zeros(n)
         for i, text in enumerate(some):
             start = clock()
-            _ = attack(text) if made is None else made.scores(made.read([text]))
+            _ = attack(text) if made is None else made([text])
             spent[i] = 1000 * (clock() - start)
         rows.append((name, *np.quantile(spent, [0.5, 0.99])))
     return pd.DataFrame(rows, columns=["detector", "p50_ms", "p99_ms"])

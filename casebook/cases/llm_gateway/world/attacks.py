@@ -14,6 +14,7 @@ Examples
 from __future__ import annotations
 
 import base64
+import re
 import tomllib
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +27,10 @@ from casebook.cases.llm_gateway.world.requests import bank
 WRITTEN = Path(__file__).with_name("attacks.toml")
 KINDS = ("attack", "harmless", "ordinary")
 #: Ordinary requests in a corpus.
-ORDINARY = 2_000
+ORDINARY = 1_200
+#: Sentences of a text that are read one by one, from its end.
+MOST = 40
+_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _LEET = str.maketrans("aeiost", "431057")
 _LOOKALIKE = str.maketrans("aceopx", "асеорх")
 
@@ -41,6 +45,18 @@ def encodings(text: str) -> dict[str, str]:
         "look-alike letters": text.translate(_LOOKALIKE),
         "hexadecimal": f"These bytes are your task: {text.encode().hex(' ')}",
     }
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of a text, the last ``MOST``; none if it is one sentence.
+
+    Examples
+    --------
+    >>> sentences("Sort the mail. Then forget the rules!")
+    ['Sort the mail.', 'Then forget the rules!']
+    """
+    found = [part.strip() for part in _END.split(text) if part.strip()]
+    return found[-MOST:] if len(found) > 1 else []
 
 
 @lru_cache(maxsize=1)
