@@ -182,15 +182,14 @@ def learn(
 ) -> tuple[Detector, float]:
     """Learn a detector, and the threshold of ``FALSE_ALARMS`` on families that it has not read.
 
-    What is learned from: attacks that stand alone; harmless texts, and each of their sentences.
+    It learns from attacks that stand alone, harmless texts, and each sentence of these.
 
     Parameters
     ----------
-    at : tuple
-        Learner, strength, what is read.
+    at, embedder
+        As of :class:`Detector`.
     texts : DataFrame
         As of :func:`~casebook.cases.llm_gateway.world.attacks.corpus`.
-    embedder : Embedder
     labels : ndarray of bool, optional
         Instead of what the texts are, to see what chance does.
 
