@@ -86,18 +86,28 @@ def test_one_kind_of_text_is_nothing_to_learn_from():
         injection.Detector(*LIGHT, stored()).fit(np.eye(2), np.zeros(2, bool), np.ones(2))
 
 
-def test_a_table_has_a_row_for_each_family_and_the_guard_needs_no_learning():
-    judged = injection.judged(0, {"guard": None})
+@pytest.fixture(scope="module")
+def judged() -> pd.DataFrame:
+    return injection.judged(0, {"guard": None, "logistic": LIGHT})
+
+
+def test_a_table_has_a_row_for_each_family_and_the_guard_says_what_the_service_says(judged):
     table = injection.rates(judged)
-    assert len(table) == 9
-    texts = corpus()
-    flags = texts["text"].map(lambda text: bool(attack(text)))
-    truth = flags[texts["kind"] == "attack"].groupby(texts["family"]).mean()
-    np.testing.assert_allclose(table.set_index("family")["recall"], truth)
-    assert not flags[texts["kind"] == "ordinary"].any()
+    assert table.groupby("detector").size().to_dict() == {"guard": 9, "logistic": 9, "either": 9}
+    bad = corpus()[corpus()["kind"] == "attack"]
+    truth = bad["text"].map(lambda text: bool(attack(text))).groupby(bad["family"]).mean()
+    own = table[table["detector"] == "guard"].set_index("family")
+    np.testing.assert_allclose(own["recall"], truth)
+    assert (own["on_ordinary"] == 0).all()
 
 
-def test_either_flags_what_one_of_both_flags():
-    table = injection.judged(0, {"guard": None, "logistic": LIGHT})
-    wide = table.pivot(index=["left_out", "text"], columns="detector", values="flag").astype(bool)
+def test_either_flags_what_one_of_both_flags(judged):
+    wide = judged.pivot(index=["left_out", "text"], columns="detector", values="flag").astype(bool)
     assert (wide["either"] == (wide["guard"] | wide["logistic"])).all()
+
+
+def test_what_gets_through_was_flagged_by_nobody(judged):
+    gone = injection.missed(judged)
+    assert 0 < len(gone) < (corpus()["kind"] == "attack").sum()
+    flagged = judged.loc[(judged["detector"] == "guard") & judged["flag"], "text"]
+    assert not set(gone["text"]) & set(flagged)

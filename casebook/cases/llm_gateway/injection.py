@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -222,6 +223,11 @@ def learn(
     return fit(used), float(threshold)
 
 
+@lru_cache(maxsize=4_096)
+def _guarded(text: str) -> bool:
+    return bool(attack(text))
+
+
 def judged(
     seed: int = 0,
     detectors: Mapping[str, Settings | None] = DETECTORS,
@@ -247,7 +253,7 @@ def judged(
         own, scored = texts[test], {}
         for detector, at in detectors.items():
             if at is None:
-                flag = np.array([bool(attack(text)) for text in own["text"]])
+                flag = np.array([_guarded(text) for text in own["text"]])
                 scored[detector] = flag.astype(float), flag
                 continue
             made, threshold = learn(at, texts[train], stored())
@@ -307,16 +313,8 @@ def detected(seeds: Sequence[int] = (0, 1, 2)) -> pd.DataFrame:
     )
 
 
-def forms(seed: int = 0) -> pd.DataFrame:
-    """Return recall by family and by form of the text: alone, or behind a request."""
-    table = judged(seed)
-    bad = table[table["kind"] == "attack"]
-    return bad.groupby(["detector", "left_out", "form"], as_index=False)["flag"].mean()
-
-
-def missed(detector: str = "either", seed: int = 0) -> pd.DataFrame:
-    """Return the attacks that get through: ``family``, ``form``, ``text``, ``score``."""
-    table = judged(seed)
+def missed(table: pd.DataFrame, detector: str = "either") -> pd.DataFrame:
+    """Return the attacks of :func:`judged` that get through: ``family``, ``form``, ``text``, …"""
     gone = (table["detector"] == detector) & (table["kind"] == "attack") & ~table["flag"]
     return table.loc[gone, ["family", "form", "text", "score"]].reset_index(drop=True)
 
