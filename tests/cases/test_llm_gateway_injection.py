@@ -54,6 +54,7 @@ def test_recall_at_a_rate_of_the_traffic_by_hand():
     assert row["recall"] == 0.5
     assert row["false_alarms"] == pytest.approx(0.01)
     assert row["recall_at_1"] == pytest.approx(1.0)
+    assert row["auroc"] == 1.0
     score[4] = 0.8
     assert injection.rates(table.assign(score=score)).iloc[0]["recall_at_1"] == pytest.approx(0.5)
 

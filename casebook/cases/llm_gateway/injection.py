@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.metrics import roc_curve
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from casebook.cases.llm_gateway.artifacts import stored
 from casebook.cases.llm_gateway.world.attacks import corpus, sentences
@@ -280,7 +280,8 @@ def rates(table: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``detector``, ``family``, ``recall``, ``on_neighbours``, ``on_ordinary`` and
         ``false_alarms`` (of the traffic) at the threshold of the training; ``recall_at_1`` by a
-        threshold that the judged texts allow, as if their false alarms were known.
+        threshold that the judged texts allow, as if their false alarms were known; ``auroc`` of
+        attacks against their neighbours alone.
     """
     rows = []
     for (detector, family), own in table.groupby(["detector", "left_out"], sort=False):
@@ -292,9 +293,11 @@ def rates(table: pd.DataFrame) -> pd.DataFrame:
             sample_weight=weights(kinds) + (kinds == "attack"),
             drop_intermediate=False,
         )
+        near = own[kinds != "ordinary"]
         row = (share["attack"], share["harmless"], share["ordinary"], alarms)
-        rows.append((detector, family, *row, np.interp(FALSE_ALARMS, false, true)))
-    names = ["recall", "on_neighbours", "on_ordinary", "false_alarms", "recall_at_1"]
+        auroc = roc_auc_score(near["kind"] == "attack", near["score"])
+        rows.append((detector, family, *row, np.interp(FALSE_ALARMS, false, true), auroc))
+    names = ["recall", "on_neighbours", "on_ordinary", "false_alarms", "recall_at_1", "auroc"]
     return pd.DataFrame(rows, columns=["detector", "family", *names])
 
 
