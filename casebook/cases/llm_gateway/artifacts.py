@@ -1,6 +1,6 @@
 """Vectors that MiniLM gives the texts of case 20, made once by ``make artifacts N=20``.
 
-``request_vectors_0.parquet`` and ``_1`` have those of the bank of requests, by the hash of the text;
+``request_vectors_0.parquet`` and ``_1`` have those of the bank of requests, by hash of the text;
 ``attack_vectors.parquet`` those of all attacks, of what looks like them, and of their sentences.
 No page loads the model.
 """
