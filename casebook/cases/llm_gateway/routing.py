@@ -108,11 +108,11 @@ class Router:
     Parameters
     ----------
     settings : Settings
-    embedder : Embedder
-        Gives the vector of a text.
+    embedder : Embedder, optional
+        Gives the vector of a text; not needed where no direction is kept.
     """
 
-    def __init__(self, settings: Settings, embedder: Embedder) -> None:
+    def __init__(self, settings: Settings, embedder: Embedder | None = None) -> None:
         self.settings, self._embedder = settings, embedder
         self._heads: list[Any] = []
 
