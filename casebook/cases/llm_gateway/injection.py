@@ -31,9 +31,8 @@ Settings = tuple[str, float, str]  # learner, strength, what is read: one of REA
 READS = ("letters", "vectors", "both")
 TRIALS: tuple[Settings, ...] = tuple(
     (learner, strength, reads)
-    for learner, strengths in (("logistic", (1.0, 30.0)), ("trees", (5.0, 20.0)))
-    for strength in strengths
-    for reads in READS
+    for learner, (first, second) in {"logistic": (30.0, 1.0), "trees": (5.0, 20.0)}.items()
+    for strength, reads in (*((first, name) for name in READS), (second, "both"))
 )
 #: None is the guard.
 DETECTORS: dict[str, Settings | None] = {
