@@ -6,6 +6,7 @@ Each reads the files that ``casebook.data.real`` found, checks their counts and 
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -214,6 +215,76 @@ def banking77(train: Path, test: Path) -> pd.DataFrame:
         _expect(path, questions=(len(frame), n), intents=(frame["intent"].nunique(), 77))
         parts.append(frame[["text", "intent", "split"]])
     return pd.concat(parts, ignore_index=True)
+
+
+def bank_faqs(path: Path) -> Collection:
+    """Read the questions and answers of a bank's help pages: each question asks for its answers.
+
+    An answer that stands under several questions is one document; a question that stands over
+    several answers asks for all of them. The questions of one answer are on one side of the split.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("bank_faqs")``.
+
+    Returns
+    -------
+    Collection
+        1,440 ``documents`` (the answers; ``title`` is their class: cards, loans, …), 1,329
+        ``queries``, two in five of them ``train``; every relevance is 1.
+
+    Raises
+    ------
+    ValueError
+        If the file does not hold these counts.
+    """
+    frame = pd.read_csv(path)
+    for column in ("Question", "Answer"):
+        frame[column] = frame[column].str.split().str.join(" ")
+    documents = frame.drop_duplicates("Answer").reset_index(drop=True)
+    questions = frame["Question"].drop_duplicates().reset_index(drop=True)
+    _expect(path, answers=(len(documents), 1_440), questions=(len(questions), 1_329))
+    doc = {text: f"a{n}" for n, text in enumerate(documents["Answer"])}
+    query = {text: f"q{n}" for n, text in enumerate(questions)}
+    pairs = pd.DataFrame(
+        {
+            "query_id": frame["Question"].map(query),
+            "doc_id": frame["Answer"].map(doc),
+            "relevance": 1,
+        }
+    ).drop_duplicates(ignore_index=True)
+    group = _joined(pairs)
+    return Collection(
+        pd.DataFrame(
+            {
+                "doc_id": documents["Answer"].map(doc),
+                "title": documents["Class"],
+                "text": documents["Answer"],
+            }
+        ),
+        pd.DataFrame({"query_id": questions.map(query), "text": questions}).assign(
+            split=[_part(group[query[text]]) for text in questions]
+        ),
+        pairs,
+    )
+
+
+def _joined(pairs: pd.DataFrame) -> dict[str, str]:
+    """Return for each query the least document that it is joined to, over any number of pairs."""
+    least = dict(zip(pairs["doc_id"], pairs["doc_id"], strict=True))
+    while True:
+        held = pairs["doc_id"].map(least)
+        best = held.groupby(pairs["query_id"]).min()
+        lower = pairs["query_id"].map(best).groupby(pairs["doc_id"]).min()
+        if lower.to_dict() == {k: least[k] for k in lower.index}:
+            return best.to_dict()
+        least |= lower.to_dict()
+
+
+def _part(key: str) -> str:
+    """Return the side of the split by a hash: two in five are for tuning."""
+    return "train" if hashlib.sha256(key.encode()).digest()[0] < 0.4 * 256 else "test"
 
 
 def clinc150(path: Path) -> pd.DataFrame:

@@ -137,6 +137,80 @@ def bootstrap(
     return Interval(float(values.mean()), low, high)
 
 
+def cluster_counts(clusters: ArrayLike, draws: int = 4000, seed: int = 0) -> np.ndarray:
+    """Draw clusters with replacement and return how often each unit counts in each draw.
+
+    Parameters
+    ----------
+    clusters : array_like, shape (n,)
+        Of each unit: the topic of a question, the customer of a payment. Two different at least.
+    draws : int
+    seed : int
+
+    Returns
+    -------
+    ndarray of int, shape (draws, n)
+        Units of one cluster count equally often.
+
+    Raises
+    ------
+    ValueError
+        With fewer than two clusters, or one that is missing.
+    """
+    import pandas as pd
+
+    codes, names = pd.factorize(np.asarray(clusters, dtype=object))
+    if (codes < 0).any():
+        raise ValueError(f"{int((codes < 0).sum())} units have no cluster.")
+    if len(names) < 2:
+        raise ValueError(f"Clusters are resampled: two are needed, there are {len(names)}.")
+    n = len(names)
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), draws)
+    return drawn[:, codes]
+
+
+def by_cluster(
+    values: ArrayLike,
+    clusters: ArrayLike,
+    weights: ArrayLike | None = None,
+    draws: int = 4000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Mean of units whose clusters would be new next time, with its bootstrap over clusters.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+    clusters : array_like, shape (n,)
+        See :func:`cluster_counts`.
+    weights : array_like, shape (n,), optional
+        Then the result is ``values.sum() / weights.sum()``: a share of claims, of which each answer
+        has some.
+    draws : int
+    level : float
+        Confidence level.
+    seed : int
+
+    Returns
+    -------
+    Interval
+        Draws whose weights sum to zero are left out. With few clusters it is too narrow.
+
+    Examples
+    --------
+    >>> values, topics = [1, 1, 0, 0], ["a", "a", "b", "b"]
+    >>> by_cluster(values, topics)[:2], bootstrap(values).low > 0
+    ((0.5, 0.0), False)
+    """
+    values = np.asarray(values, float)
+    weights = np.ones(len(values)) if weights is None else np.asarray(weights, float)
+    counts = cluster_counts(clusters, draws, seed)
+    top, bottom = counts @ values, counts @ weights
+    low, high = _ends((top[bottom > 0]) / bottom[bottom > 0], level)
+    return Interval(float(values.sum() / weights.sum()), low, high)
+
+
 def pigeonhole(
     gain: ArrayLike, weight: ArrayLike, draws: int = 2000, level: float = 0.95, seed: int = 0
 ) -> Interval:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from casebook.evaluate.intervals import bootstrap
+from casebook.evaluate.intervals import bootstrap, by_cluster
 
 METRICS = ("ndcg", "recall", "mrr", "precision")
 
@@ -124,7 +124,12 @@ class Difference:
 
 
 def paired_bootstrap(
-    first: pd.Series, second: pd.Series, draws: int = 10_000, level: float = 0.95, seed: int = 0
+    first: pd.Series,
+    second: pd.Series,
+    draws: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+    clusters: pd.Series | None = None,
 ) -> Difference:
     """Return the mean of ``first - second`` with its percentile bootstrap over queries.
 
@@ -136,6 +141,9 @@ def paired_bootstrap(
     level : float
         Confidence level.
     seed : int
+    clusters : Series, optional
+        By ``query_id``: what would be new next time, such as a query's topic. Then whole clusters
+        are resampled.
 
     Returns
     -------
@@ -144,12 +152,15 @@ def paired_bootstrap(
     Raises
     ------
     ValueError
-        If the queries differ, or there are fewer than two.
+        If the queries differ, there are fewer than two, or one has no cluster.
     """
     if len(first) < 2 or set(first.index) != set(second.index):
         raise ValueError("Both rankings must be scored on the same queries, two at least.")
     gap = (first - second.reindex(first.index)).to_numpy()
-    found = bootstrap(gap, draws, level, seed)
+    if clusters is None:
+        found = bootstrap(gap, draws, level, seed)
+    else:
+        found = by_cluster(gap, clusters.reindex(first.index), None, draws, level, seed)
     wins, losses = int((gap > 1e-12).sum()), int((gap < -1e-12).sum())
     return Difference(*found, wins, losses, len(gap))
 
@@ -161,6 +172,7 @@ def compare(
     k: int = 10,
     metrics: Sequence[str] = ("ndcg", "recall"),
     seed: int = 0,
+    clusters: pd.Series | None = None,
 ) -> pd.DataFrame:
     """Score several runs and compare each with one of them.
 
@@ -175,6 +187,8 @@ def compare(
         Of :data:`METRICS`.
     seed : int
         Of the bootstrap.
+    clusters : Series, optional
+        See :func:`paired_bootstrap`.
 
     Returns
     -------
@@ -193,7 +207,8 @@ def compare(
     rows = []
     for name, table in scored.items():
         for metric in metrics:
-            gap = paired_bootstrap(table[metric], scored[against][metric], seed=seed)
+            other = scored[against][metric]
+            gap = paired_bootstrap(table[metric], other, seed=seed, clusters=clusters)
             value = float(table[metric].mean())
             rows.append(
                 (name, metric, value, gap.mean, gap.low, gap.high, gap.wins, gap.losses, gap.n)

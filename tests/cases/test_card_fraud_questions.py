@@ -6,11 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.card_fraud import exercise_data, features, questions
+from casebook.cases.card_fraud import (
+    exercise_data,
+    features,
+    questions,
+    questions_of_evidence,
+)
 from casebook.cases.card_fraud.world.constants import SEED
 from casebook.exercises.code import run
 from casebook.exercises.collisions import collisions
-from casebook.exercises.grading import BLANK
+from casebook.exercises.grading import BLANK, STUDENT_SEED
 
 ANSWERS = {number: getattr(questions, f"q{number}") for number in range(1, 8)}
 
@@ -55,6 +60,16 @@ def test_what_lies_near_a_cut_off_may_be_a_grid_or_rounded_prices():
     assert "either it comes from a grid" in said(1, confirm_from=right * 1.005).message
 
 
+# Question 2.
+
+
+@pytest.mark.parametrize("name", ["repaired_under", "repaired_smote"])
+@pytest.mark.parametrize("digits", [3, 4])
+def test_rounded_probabilities_are_told_so(name, digits):
+    rounded = ANSWERS[2].expected()[name].round(digits)
+    assert "rounded too much" in said(2, **{name: rounded}).message
+
+
 # Question 3.
 
 
@@ -80,7 +95,7 @@ def test_the_numbers_of_the_success_line_agree():
 
 def test_the_interval_holds_the_truth_as_often_as_it_says():
     """The narrow interval over 4,000 draws of the hold-back; the same without √ covers less."""
-    truth = questions.quarter(truth=True)
+    truth = exercise_data.quarter(truth=True)
     blocked, fraud = truth["advised"] == "block", truth["fraud"] == 1
     stopped, missed = int((blocked & fraud).sum()), int((~blocked & fraud).sum())
     rng = np.random.default_rng(0)
@@ -93,7 +108,34 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
     assert np.mean(off < 0.7 * half) < 0.9
 
 
+@pytest.mark.parametrize("by", ["narrow", "wide"])
+def test_a_90_percent_interval_is_not_called_one_standard_error(by):
+    half = value(3, f"1.645 / 1.96 * {by}(R)")
+    message = said(3, interval=value(3, "(R, R)") + np.array([-half, half])).message
+    assert "This is a 90 % interval" in message
+
+
+@pytest.mark.parametrize("name", ["precision", "recall"])
+def test_a_share_in_per_cent_is_told_so(name):
+    assert "in per cent" in said(3, **{name: 100 * ANSWERS[3].expected()[name]}).message
+
+
 # Question 4.
+
+
+@pytest.mark.parametrize("leaks", [pd.Series([1.0, 2.0]), 3])
+def test_what_leaks_is_one_name(leaks):
+    message = said(4, leaks=leaks).message
+    assert '"terminal_fraud_rate_7d"' in message and "a set of names" not in message
+
+
+def test_missing_values_where_there_were_no_purchases_are_told_so():
+    holes = value(4, "risk().where(purchases('purchases', 7) > 0)")
+    assert "no purchases the share is 0" in said(4, repaired=holes).message
+
+
+def test_the_names_to_choose_from_are_those_that_are_proposed():
+    assert list(value(4, "proposed")) == list(questions_of_evidence.PROPOSED)
 
 
 @pytest.mark.parametrize("seed", [SEED, 4])
@@ -152,7 +194,31 @@ def test_a_price_just_below_the_right_one_is_told_with_enough_digits():
     assert value(5, f"friction({shown})") > 0.01 >= value(5, f"friction({right})")
 
 
+@pytest.mark.parametrize("seed", [SEED, 4])
+def test_a_price_that_weighs_payments_as_the_chapter_does_has_its_own_reason(seed, monkeypatch):
+    monkeypatch.setenv(STUDENT_SEED, str(seed))
+    price = value(5, "weighed()")
+    message = said(5, price=price, extra=value(5, "bill(weighed()) - bill(0)")).message
+    assert "weighed by 1 − p" in message and "`extra` follows from your `price`" in message
+    assert "weighed by 1 − p" in said(5, price=np.ceil(100 * price) / 100).message
+
+
 # Question 6.
+
+
+@pytest.mark.parametrize("seed", [SEED, 4])
+@pytest.mark.parametrize("hours", [6, 8, 12, 24])
+def test_labels_of_some_hours_later_have_their_own_reason(hours, seed, monkeypatch):
+    monkeypatch.setenv(STUDENT_SEED, str(seed))
+    late = value(6, f"ap(part(known_on(84 + {hours} / 24), 14, 63))")
+    assert "the first moment of day 84" in said(6, ap_then=late).message
+
+
+def test_the_verdict_on_days_or_labels_is_left_open_where_hours_move_more():
+    larger = ANSWERS[6].scope()["larger"]
+    assert "Six hours more of labels move it by +0.020" in larger(-0.034, -0.018, 0.020)
+    assert "Six hours" not in larger(-0.26, -0.03, 0.0)
+    assert "these weeks do not settle" in said(6, highest="random").message
 
 
 def test_a_day_with_fractions_has_its_own_reason():
@@ -169,6 +235,14 @@ def test_the_order_of_the_training_rows_does_not_matter():
 
 def said_ap(training: pd.Series) -> float:
     return ANSWERS[6].scope()["ap"](training)
+
+
+def test_labels_by_position_are_refused():
+    training = value(6, "part(today, 14, 63)")
+    with pytest.raises(ValueError, match="by transaction, as `today` is"):
+        exercise_data.average_precision(training.reset_index(drop=True), training)
+    with pytest.raises(TypeError, match=r"`test` should be a Series .* it is a str"):
+        exercise_data.average_precision(training, "today")
 
 
 # Question 7.

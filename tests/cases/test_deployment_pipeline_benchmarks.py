@@ -73,7 +73,7 @@ def test_detectors_are_summed_at_their_own_limits_and_at_equal_false_alarms():
 def test_one_world_of_the_advice_is_the_recorded_one():
     stored = recorded("advice")
     assert stored.groupby("kind")["seed"].nunique().min() >= 15
-    live = studies.advice(studies.SEEDS[:1], ("unit", "concept"))
+    live = studies.advice(studies.SEEDS[:1], ("concept",))
     same(live, stored, ["kind", "seed"])
 
 

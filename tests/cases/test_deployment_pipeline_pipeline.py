@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from deployment_pipeline_shared import empty
 
 from casebook.cases.deployment_pipeline import gates, measured, pipeline, steps, world
 from casebook.cases.deployment_pipeline.registry import CHAMPION, GATES, PromotionRefused, Registry
@@ -179,7 +180,7 @@ def test_training_needs_both_kinds(rows):
 
 
 def test_versions_names_lineage_and_the_way_back(rows, run, folder, tmp_path):
-    registry = Registry(tmp_path / "registry.db")
+    registry = empty(tmp_path / "registry.db")
     first = registry.register(run)
     assert (first, registry.register(run)) == (1, 1)
     assert (registry.version("challenger"), registry.version(CHAMPION)) == (1, None)

@@ -574,7 +574,7 @@ ARGUMENTS = {"now": str(NOW), "budget_ms": 5_000}
 FACTORY = "casebook.cases.recommendations.service:app_from"
 QUERIES = [
     {"user_id": u % 300, "item_id": int(i), "type": ("similar", "also")[u % 2]}
-    for u, i in enumerate(np.flatnonzero(STOCK)[np.arange(280) % 250])
+    for u, i in enumerate(np.flatnonzero(STOCK)[np.arange(120)])
 ]
 
 
@@ -585,8 +585,8 @@ def loaded(tmp_path_factory):
     with Server(FACTORY, ARGUMENTS | {"folder": str(folder)}) as server:
 
         def passed(i: int) -> None:
-            if i in (80, 160):
-                Shelf(folder).offer(fake(3.0 if i == 80 else np.nan, hours=2.0))
+            if i in (40, 80):
+                Shelf(folder).offer(fake(3.0 if i == 40 else np.nan, hours=2.0))
                 told = httpx.post(f"{server.url}/refresh", trust_env=False, timeout=10).json()
                 offers.append(told)
 

@@ -11,34 +11,29 @@ from support_rag_chatbot_fakes import ARTICLES, MODEL, NOW, article
 
 from casebook.cases.support_rag_chatbot import crash, drills
 from casebook.cases.support_rag_chatbot.answer import Answerer
-from casebook.cases.support_rag_chatbot.conversation import _SAYS, Chatbot, Tracked, track
-from casebook.cases.support_rag_chatbot.crash import crash_drill, crash_summary, update_one_by_one
+from casebook.cases.support_rag_chatbot.conversation import Chatbot
+from casebook.cases.support_rag_chatbot.crash import crash_drill
 from casebook.cases.support_rag_chatbot.drills import (
-    ATTACKS,
-    POISONS,
-    TWISTS,
-    WAYS,
     ask,
-    choice_drill,
     compromised_drill,
     embedding_cost,
-    guard_articles,
-    left_of,
-    own_words,
     personal_data_drill,
-    poisoned_drill,
-    reply_latency,
+    said_alone,
     stage_latency,
+)
+from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query, article_texts
+from casebook.cases.support_rag_chatbot.outage import (
+    WAYS,
     told_fault,
     tracking_drill,
     tracking_numbers,
-    unknown_formats,
 )
-from casebook.cases.support_rag_chatbot.evaluation import Label
-from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query, article_texts
-from casebook.cases.support_rag_chatbot.understand import LanguageModel, Scope
+from casebook.cases.support_rag_chatbot.tracker import SAYS, Tracked, track
 from casebook.cases.support_rag_chatbot.world import STATUS_TEXTS, Faults, TrackingAPI
+from casebook.retrieval.classify import LanguageModel, Scope
+from casebook.retrieval.hostile import ATTACKS, TWISTS
 from casebook.serving import formats, privacy
+from casebook.serving.drills import BEGUN
 
 QUESTIONS = pd.DataFrame(
     [
@@ -67,24 +62,19 @@ def _bot(parts, **more):
 # Latency
 
 
+def test_the_reply_and_its_stages_are_timed(parts):
+    table = stage_latency(_bot(parts), QUESTIONS, n=100, warm_up=3).set_index("stage")
+    # What no clock stands around is little, and never negative.
+    assert 0 <= table.loc["rest", "share"] < 0.1
+    assert table.loc["whole", "calls"] == 100 == table.loc["mask", "calls"]
+    assert table.loc["tracking", "calls"] == 33 and table.loc["search", "calls"] == 67
+    with pytest.raises(ValueError, match="no question"):
+        stage_latency(_bot(parts), QUESTIONS.iloc[:0])
+
+
 def test_earlier_turns_stand_in_the_state(parts):
     state, turn = ask(_bot(parts), QUESTIONS.loc[1])
     assert state.turns == QUESTIONS.loc[1, "turns"] and turn.query == " ".join(state.turns)
-
-
-def test_stages_add_up_to_the_reply(parts):
-    before = (HelpCentre.search, drills.conversation.mask_turns)
-    table = stage_latency(_bot(parts), QUESTIONS, n=100, warm_up=3).set_index("stage")
-    assert (HelpCentre.search, drills.conversation.mask_turns) == before  # the clocks are gone
-    stages = table.drop("reply")
-    assert stages["mean_ms"].sum() == pytest.approx(table.loc["reply", "mean_ms"], rel=1e-6)
-    assert stages["share"].sum() == pytest.approx(1)
-    # What no clock stands around is little, and never negative.
-    assert 0 <= table.loc["rest", "share"] < 0.1
-    assert table.loc["reply", "replies"] == 100 == table.loc["mask", "replies"]
-    assert table.loc["tracking", "replies"] == 33 and table.loc["search", "replies"] == 67
-    whole = reply_latency(_bot(parts), QUESTIONS, n=100, warm_up=3)
-    assert 1 / 3 < whole.p50 / table.loc["reply", "p50_ms"] < 3  # clocks cost little
 
 
 @pytest.mark.parametrize("stage", ["mask", "check"])
@@ -100,14 +90,6 @@ def test_a_slow_stage_is_seen_where_it_is(parts, monkeypatch, stage):
     table = stage_latency(_bot(parts), QUESTIONS.iloc[:1], n=100, warm_up=0).set_index("stage")
     assert table.loc[stage, "p50_ms"] >= 10
     assert table.loc[{"mask": "check", "check": "mask"}[stage], "p50_ms"] < 5
-
-
-def test_latency_needs_questions_and_a_hundred_replies(parts):
-    with pytest.raises(ValueError, match="no question"):
-        reply_latency(_bot(parts), QUESTIONS.iloc[:0])
-    for asked, n in ((QUESTIONS.iloc[:0], 100), (QUESTIONS, 99)):
-        with pytest.raises(ValueError, match="100"):
-            stage_latency(_bot(parts), asked, n=n)
 
 
 def test_a_reply_embeds_the_question_and_its_translation(parts):
@@ -208,7 +190,7 @@ def test_what_is_wrong_with_a_sentence():
     assert fault(first, "{phrase}") == "silently old"
     assert fault(last, scan="2026-06-01 00:00") == "invented"
     assert fault(last, depot=" (depot 99)") == "wrong depot"
-    for language, says in _SAYS.items():
+    for language, says in SAYS.items():
         spoken = Tracked("timeout", " ".join(says.values()), 0.0, 1)
         assert told_fault(spoken, api, number, at, language) == ""
 
@@ -268,19 +250,6 @@ def test_a_mask_with_a_hole_is_found(parts, monkeypatch):
     assert table.loc["all", "whole"] == 1
 
 
-def test_what_is_left_of_a_value():
-    assert left_of("DE89 3704 0044", "de-8937040044") == "whole"
-    assert left_of("12 Mill Lane, Moor, ZZ99 1WN", "[address] Moor, zz99 1wn") == "part"
-    assert left_of("12 Mill Lane, Moor, ZZ99 1WN", "[address], Moor") == ""
-    assert left_of("customer.one@example.net", "[email] customer", "our customer") == ""
-
-
-def test_formats_that_no_pattern_knows_come_through():
-    table = unknown_formats()
-    assert (table[["in_log", "in_model"]] == "whole").all(axis=None)
-    assert {"a name", "a date of birth in words"} <= set(table["what"])
-
-
 # A model in an attacker's hands
 
 ASKED = QUESTIONS.iloc[[0, 2]]  # the second is for the tracking system
@@ -334,27 +303,14 @@ def test_the_drill_needs_a_question_for_the_model(parts):
 
 def test_words_of_its_own_are_judged_by_the_articles(parts):
     _, turn = ask(_bot(parts), QUESTIONS.loc[0], NOW)
-    assert turn.citations and own_words(turn, ARTICLES, NOW) == (0, 0)
-    assert own_words(replace(turn, text=f"{turn.text} Trust me."), ARTICLES, NOW) == (2, 1)
-    assert own_words(replace(turn, text="\u202e" + turn.text), ARTICLES, NOW) == (0, 1)
+    assert turn.citations and said_alone(turn, ARTICLES, NOW) == (0, 0)
+    assert said_alone(replace(turn, text=f"{turn.text} Trust me."), ARTICLES, NOW) == (2, 1)
+    assert said_alone(replace(turn, text="\u202e" + turn.text), ARTICLES, NOW) == (0, 1)
     later = ARTICLES.assign(valid_to=NOW)  # what is cited is in force no more
-    assert own_words(turn, later, NOW)[0] == len(turn.text.split())
+    assert said_alone(turn, later, NOW)[0] == len(turn.text.split())
     alone = replace(turn, citations=())
-    assert own_words(alone, ARTICLES, NOW)[0] == len(turn.text.split())
-    assert own_words(replace(alone, text=_SAYS["de"]["human"]), ARTICLES, NOW) == (0, 0)
-
-
-def test_every_section_on_offer_can_be_chosen(parts):
-    def label(question, key, start, end):
-        assert question == "q1"
-        return Label("right" if key[0] == "storage" else "wrong", True)
-
-    table = choice_drill(_bot(parts), ASKED, label, NOW).set_index("label")
-    assert table.loc["right", "sections"] == 2 and table.loc["wrong", "sections"] >= 2
-    assert (table["past_check"] == table["sections"]).all()
-    assert table["chosen"].sum() == 1 == table.loc["wrong", "questions"]
-    shy = choice_drill(_bot(parts, answer_from=1.01), ASKED, label, NOW)
-    assert (shy[["past_threshold", "questions", "chosen"]] == 0).all(axis=None)
+    assert said_alone(alone, ARTICLES, NOW)[0] == len(turn.text.split())
+    assert said_alone(replace(alone, text=SAYS["de"]["human"]), ARTICLES, NOW) == (0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -366,34 +322,25 @@ def shelf():
     return pd.DataFrame(rows)
 
 
-def test_a_poisoned_article_is_quoted_at_worst(shelf):
-    table = poisoned_drill(shelf, NOW).set_index("poison")
-    assert list(table.index) == list(POISONS) and table["read"].all()
-    assert not table["obeyed"].any() and table["can_be_quoted"].all()
-    assert table.loc["instructions overridden", "flagged"] == "overrides the instructions"
-    assert table.loc["a false fact", "flagged"] == ""
-    assert (table["flagged"] != "").sum() >= 6
-    assert guard_articles(shelf).empty
-    with pytest.raises(ValueError, match="too few"):
-        poisoned_drill(shelf.iloc[:3], NOW)
-
-
-def test_a_model_that_obeys_is_seen_without_the_check(shelf, monkeypatch):
-    monkeypatch.setattr(drills.answering, "faults", lambda *_: ())
-    assert poisoned_drill(shelf, NOW)["obeyed"].all()
-
-
 # Killed in mid-update
 
 
 @pytest.fixture(scope="module")
 def killed(shelf):
-    """Ten kills, about five seconds."""
+    """Five kills, about three seconds."""
     return crash_drill(shelf, kills=5, most=9)
 
 
+def one_by_one(articles, folder, passed):
+    """Update article by article, each with commits of its own."""
+    with crash._open(folder) as centre:
+        passed(BEGUN)
+        for row in range(len(articles)):
+            centre.update(articles.iloc[[row]])
+
+
 def test_a_killed_update_leaves_the_old_or_the_new(killed):
-    ours = killed[killed["way"] == "one transaction"]
+    ours = killed
     assert len(ours) == 5 and ours["killed"].any()
     assert ours[list(crash.FILES)].isin(["old", "new"]).all(axis=None)
     assert (ours[["faults", "stale"]] == 0).all(axis=None) and ours["repeated"].all()
@@ -401,31 +348,13 @@ def test_a_killed_update_leaves_the_old_or_the_new(killed):
     assert (ours.loc[ours["passages"] == "old", ["sentences", "grams"]] == "old").all(axis=None)
 
 
-def test_an_updater_that_commits_each_article_is_found(killed):
-    table = crash_summary(killed).set_index("way")
-    assert table.loc["one transaction", ["mixed", "faults", "stale"]].tolist() == [0, 0, 0]
-    assert table.loc["a commit for each article", "mixed"] >= 1
-    assert (table["repeated"] == 5).all()
-    assert table.loc["one transaction", ["old", "new"]].sum() == 5
+def test_an_update_of_many_commits_is_found(shelf, monkeypatch):
+    """The planted fault: a file is written in several transactions."""
 
-
-def test_the_summary_counts_mixtures_and_what_lies_between():
-    row = {"way": "w", "killed": True, "faults": 0, "stale": 0, "repeated": True}
-    states = [("old", "old", "old"), ("new", "old", "old"), ("3 of 9", "old", "old")]
-    states += [("new", "new", "new"), ("new", "2 of 9", "old")]
-    rows = [row | dict(zip(crash.FILES, state, strict=True)) for state in states]
-    table = crash_summary(pd.DataFrame(rows)).iloc[0]
-    assert table[["kills", "old", "new", "mixed", "between"]].tolist() == [5, 1, 3, 2, 1]
-
-
-def failing(centre, articles):
-    """An update that fails by itself."""
-    raise RuntimeError("planted: the update fails")
-
-
-def test_an_update_that_fails_by_itself_is_no_kill(shelf):
-    with pytest.raises(RuntimeError, match="by itself"):
-        crash_drill(shelf, kills=1, updates={"failing": failing}, most=2)
+    monkeypatch.setattr(crash, "_updated", one_by_one)
+    found = crash_drill(shelf, kills=4, most=9)
+    assert not found[list(crash.FILES)].isin(["old", "new"]).all(axis=None)
+    assert found["repeated"].all()
 
 
 def test_a_crash_needs_articles_and_kills(shelf):
@@ -433,5 +362,3 @@ def test_a_crash_needs_articles_and_kills(shelf):
         crash_drill(shelf, kills=0)
     with pytest.raises(ValueError, match="one of each"):
         crash_drill(shelf.assign(language="de"))
-    assert "a commit for each article" in crash.UPDATES
-    assert crash.UPDATES["a commit for each article"] is update_one_by_one

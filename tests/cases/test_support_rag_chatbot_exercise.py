@@ -113,7 +113,7 @@ def test_a_threshold_chosen_on_all_rows_is_named_before_any_slack():
     assert "chosen on *all* rows" in result.message
 
 
-@pytest.mark.parametrize("near", [0.13, 0.135, 0.16, 0.17, 0.18])
+@pytest.mark.parametrize("near", [0.13, 0.16, 0.17, 0.175, 0.19])
 def test_a_threshold_that_is_nearly_as_cheap_is_not_the_cheapest(near):
     result = outcome(2, threshold=near, saved="bill(rest, 0) - bill(rest, best(choose))")
     assert "are possible" in result.message

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
+import sqlite3
+
 import pandas as pd
 import pytest
 from support_rag_chatbot_fakes import ARTICLES, MODEL, NOW, article
 
 from casebook.cases.support_rag_chatbot import world
+from casebook.cases.support_rag_chatbot.glossary import translated
 from casebook.cases.support_rag_chatbot.languages import (
-    WEIGHTS,
     HelpCentre,
     Query,
     as_articles,
-    ndcg,
-    scale,
-    tune,
 )
 from casebook.cases.support_rag_chatbot.policies import known_before, replay
+from casebook.retrieval.index import IndexFault
 
 
 @pytest.fixture
@@ -76,9 +75,57 @@ def test_an_update_cut_off_between_the_files_returns_nothing_stale(centre, monke
     assert centre.sentences.update(new).unchanged == 1
 
 
-def test_deleted_articles_are_gone(centre):
+def test_deleted_articles_are_gone_from_every_file(centre):
+    files = (centre.passages, centre.sentences, centre.grams)
+    assert all("opening" in set(index.articles()["article_id"]) for index in files)
     centre.delete(["opening"])
+    assert all("opening" not in set(index.articles()["article_id"]) for index in files)
     assert all(hit.article_id != "opening" for hit in centre.search(Query("opening", "en"), NOW))
+
+
+def test_a_replaced_text_counts_only_where_all_files_have_it(centre, monkeypatch):
+    """The same version with another price: section and evidence never come from two texts."""
+    dear = ARTICLES[ARTICLES["article_id"] == "storage"].replace(r"3[.,]90", "7.90", regex=True)
+
+    def cut(_):
+        raise OSError("no space")
+
+    monkeypatch.setattr(centre.sentences, "update", cut)
+    with pytest.raises(OSError, match="no space"):
+        centre.update(dear)
+    assert centre.lagging() == [("storage", "de", 1), ("storage", "en", 1)]
+    query = Query("what do five more days cost", "en")
+    assert any("3.90" in p.text for p in centre.sentences.search(query.text, 20, NOW, how="dense"))
+    signals = centre.signals(query, NOW)
+    assert "storage" in signals["words_own"] and "storage" not in signals["sentences_en"]
+    hit = next(hit for hit in centre.search(query, NOW) if hit.article_id == "storage")
+    read = centre.read(hit, NOW)
+    assert "7.90" in str(read) and "3.90" not in str(read)
+    monkeypatch.undo()
+    centre.update(dear)
+    assert centre.lagging() == [] and "storage" in centre.signals(query, NOW)["sentences_en"]
+
+
+def test_a_help_centre_is_opened_again_and_a_damaged_one_refused(tmp_path):
+    HelpCentre.build(tmp_path, ARTICLES, MODEL).close()
+    with HelpCentre.open(tmp_path, MODEL) as again:
+        assert _first(again, "how long do you keep a parcel").key == ("storage", "en", 1)
+    db = sqlite3.connect(tmp_path / "sentences.db")
+    with db:
+        db.execute("UPDATE vectors SET vector = zeroblob(512)")
+    db.close()
+    with pytest.raises(IndexFault, match=r"sentences\.db is damaged"):
+        HelpCentre.open(tmp_path, MODEL)
+    (tmp_path / "grams.db").unlink()
+    with pytest.raises((FileNotFoundError, IndexFault)):
+        HelpCentre.open(tmp_path, MODEL)
+
+
+def test_the_glossary_keeps_each_language_apart():
+    """A word that two languages share is translated by its own table, asked in any order."""
+    both = [(translated(word, "de"), translated(word, "es")) for word in ("caja", "once", "real")]
+    assert all(translated(word, "en") == word for word in ("caja", "once", "real"))
+    assert any(german != spanish for german, spanish in both)
 
 
 def test_sections_hold_their_sentences(centre):
@@ -109,21 +156,3 @@ def test_the_last_day_of_an_article_counts():
     ended = page["valid_to"].notna()
     assert ((table["valid_to"] - page["valid_to"])[ended] == pd.Timedelta(days=1)).all()
     assert table["valid_to"].isna().sum() == (~ended).sum()
-
-
-def test_scores_are_scaled():
-    assert scale({"a": 4.0, "b": 2.0, "c": 1.0}, depth=2) == {"a": 1.0, "b": 0.0, "c": 0.0}
-    assert scale({"a": 4.0, "b": 1.0}) == {"a": 1.0, "b": 0.25}
-    assert scale({}) == {}
-
-
-def test_weights_are_tuned_towards_the_signal_that_helps():
-    rng = np.random.default_rng(0)
-    relevant = rng.random((60, 12)) < 0.1
-    relevant[:, 0] |= ~relevant.any(axis=1)
-    matrices = {name: rng.random((60, 12)) for name in WEIGHTS}
-    matrices["grams_own"] = relevant + 0.2 * rng.random((60, 12))
-    weights, best = tune(matrices, relevant)
-    assert max(weights, key=weights.get) == "grams_own"
-    assert best > ndcg(sum(WEIGHTS[n] * matrices[n] for n in WEIGHTS), relevant)
-    assert ndcg(relevant.astype(float), relevant) == pytest.approx(1)

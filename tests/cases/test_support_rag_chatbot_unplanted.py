@@ -7,16 +7,18 @@ import re
 import pandas as pd
 import pytest
 
-from casebook.cases.support_rag_chatbot import unplanted
+from casebook.cases.support_rag_chatbot import studies
 from casebook.cases.support_rag_chatbot.evaluation import CASE
 from casebook.recorded.bench import recorded
-from casebook.serving import formats
+from casebook.serving import formats, leaks
 from casebook.serving.privacy import Finding, find, mask
+
+TOLD = studies.unplanted()
 
 
 @pytest.fixture(scope="module")
 def live() -> pd.DataFrame:
-    return unplanted.support_unplanted().set_index(["what", "part"])
+    return studies.support_unplanted().set_index(["what", "part"])
 
 
 def test_the_recorded_table_is_what_is_found_now(live):
@@ -31,10 +33,10 @@ def test_the_recorded_table_is_what_is_found_now(live):
 def test_there_are_enough_of_each(live):
     cases = live["cases"].unstack("part")
     assert cases.loc["all", ["development", "held out"]].sum() >= 100
-    probes = unplanted.probes()
+    probes = leaks.probes(TOLD)
     assert len(probes) >= 60 and 0.4 < sum(bad for *_, bad in probes) / len(probes) < 0.6
     assert cases.loc["all"].min() >= 40 and cases.loc["attack"].min() >= 15
-    texts = [text for _, _, text, *_ in unplanted.personal()] + [t for _, t, _ in probes]
+    texts = [text for _, _, text, *_ in leaks.personal(TOLD)] + [t for _, t, _ in probes]
     assert len(set(texts)) == len(texts)
 
 
@@ -48,15 +50,15 @@ def test_formats_hold_and_the_limits_are_those_that_the_page_names(live):
 
 
 def test_a_half_is_decided_by_the_text_alone():
-    assert {unplanted.half(f"text {n}") for n in range(9)} == set(unplanted.HALVES)
-    assert unplanted.half("a") == unplanted.half("a")
-    assert unplanted.unmarked("⟦1⟧ or ⟦23⟧") == ("1 or 23", [(0, 1), (5, 7)])
+    assert {leaks.half(f"text {n}") for n in range(9)} == set(leaks.HALVES)
+    assert leaks.half("a") == leaks.half("a")
+    assert leaks.unmarked("⟦1⟧ or ⟦23⟧") == ("1 or 23", [(0, 1), (5, 7)])
 
 
 def test_a_value_is_whole_only_where_all_of_it_is_masked():
     text = "it is 020 7946"
     for span, says in (((6, 14), "whole"), ((6, 9), "part"), ((0, 5), "open")):
-        assert unplanted.covered(text, 6, 14, [Finding("phone", *span)]) == says
+        assert leaks.covered(text, 6, 14, [Finding("phone", *span)]) == says
 
 
 @pytest.mark.parametrize(
@@ -69,8 +71,8 @@ def test_a_value_is_whole_only_where_all_of_it_is_masked():
     ids=["finds nothing", "masks everything", "without IBANs"],
 )
 def test_a_planted_mask_is_seen(look, low, high, precise):
-    guard = unplanted.guard_cases(lambda text: "attack")  # refuses everything
-    table = unplanted.summary(unplanted.mask_cases(look), guard).set_index(["what", "part"])
+    guard = leaks.guard_cases(TOLD, lambda text: "attack")  # refuses everything
+    table = leaks.summary(leaks.mask_cases(TOLD, look), guard).set_index(["what", "part"])
     found = table.loc[("all", "held out")]
     assert low <= found["recall"] <= high and (found["precision"] > 0.9) == precise
     assert table.loc[("attack", "fresh"), "recall"] == 1
@@ -81,11 +83,18 @@ def test_a_planted_mask_is_seen(look, low, high, precise):
 
 
 def test_a_number_over_two_turns_is_masked_in_both():
-    assert unplanted.turns_masked() == 1
-    assert unplanted.turns_masked(lambda turns: [mask(turn).text for turn in turns]) == 0
+    assert leaks.turns_masked(TOLD) == 1
+    assert leaks.turns_masked(TOLD, lambda turns: [mask(turn).text for turn in turns]) == 0
 
 
 @pytest.mark.parametrize("fault", ["_PHONE", "_SPELLED"])
 def test_a_form_that_is_lost_is_seen(fault, monkeypatch):
     monkeypatch.setattr(formats, fault, re.compile("$^"))
-    assert unplanted.mask_cases().query("kind != 'harmless'")["masked"].eq("whole").mean() < 0.85
+    assert leaks.mask_cases(TOLD).query("kind != 'harmless'")["masked"].eq("whole").mean() < 0.85
+
+
+def test_what_is_left_of_a_value():
+    assert leaks.left_of("DE89 3704 0044", "de-8937040044") == "whole"
+    assert leaks.left_of("12 Mill Lane, Moor, ZZ99 1WN", "[address] Moor, zz99 1wn") == "part"
+    assert leaks.left_of("12 Mill Lane, Moor, ZZ99 1WN", "[address], Moor") == ""
+    assert leaks.left_of("customer.one@example.net", "[email] customer", "our customer") == ""

@@ -180,6 +180,16 @@ def test_an_unbroken_address_does_not_widen_a_phones_page(planted):
     assert box["x"] + box["width"] <= 390
 
 
+def test_a_choice_with_a_long_option_does_not_widen_a_phones_page(planted):
+    """A select is as wide as its longest option, unless the style stops it."""
+    choice = "<label class='casebook-choice'>Show <select><option>{}</select></label>"
+    choice = choice.format("three answers, at most one per cent, " * 4)
+    seen = planted(body=choice, width=390)
+    assert checks.sideways(seen.page) == []
+    freed = "<style>.casebook-choice select { max-width: none !important }</style>"
+    assert checks.sideways(planted(body=choice + freed, width=390).page)
+
+
 def test_gate_numbers_and_intervals(planted):
     seen = planted(
         body="<table><tbody><tr><th>a</th><td>1,200</td></tr><tr><th>b</th><td>-3.5%</td></tr>"

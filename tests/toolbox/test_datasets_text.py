@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from casebook.data import find_real
-from casebook.data.texts import _sentences, banking77, clinc150, cranfield, scifact
+from casebook.data.texts import _sentences, bank_faqs, banking77, clinc150, cranfield, scifact
 
 CRANFIELD = ("cranfield_documents", "cranfield_queries", "cranfield_judgements")
 
@@ -83,6 +83,18 @@ def test_intents_of_both_sets():
     }
 
 
+def test_a_banks_questions_ask_for_their_answers():
+    found = bank_faqs(*paths("bank_faqs"))
+    assert (len(found.documents), len(found.queries)) == (1440, 1329)
+    assert found.documents["doc_id"].is_unique and found.queries["query_id"].is_unique
+    several = found.judgements.groupby("query_id")["doc_id"].nunique()
+    assert several.min() == 1 and several.max() > 1
+    side = found.queries.set_index("query_id")["split"]
+    assert 0.3 < (side == "train").mean() < 0.5
+    by_answer = found.judgements["query_id"].map(side).groupby(found.judgements["doc_id"])
+    assert by_answer.nunique().max() == 1  # no answer is asked for on both sides
+
+
 # Refusals, without any public file ---------------------------------------------------
 
 
@@ -113,6 +125,9 @@ def test_other_archives_and_tables_are_refused(tmp_path):
     pd.DataFrame({"text": ["a"], "category": ["x"]}).to_csv(table, index=False)
     with pytest.raises(ValueError, match="1 questions instead of 10,003, 1 intents instead of 77"):
         banking77(table, table)
+    pd.DataFrame({"Question": ["a"], "Answer": ["b"], "Class": ["c"]}).to_csv(table, index=False)
+    with pytest.raises(ValueError, match="1 answers instead of 1,440, 1 questions instead of"):
+        bank_faqs(table)
     (tmp_path / "c.json").write_text('{"train": []}')
     with pytest.raises(ValueError, match="0 train instead of 15,000"):
         clinc150(tmp_path / "c.json")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import casebook
-from casebook.serving.drills import BEGUN, kill_drill, stages
+from casebook.serving.drills import BEGUN, kill_drill, stage_table, stages
 
 PACKAGE = Path(casebook.__file__).parent
 
@@ -195,6 +195,16 @@ def test_the_clocks_are_gone_afterwards_also_after_an_error():
 def test_a_static_method_is_refused():
     with pytest.raises(ValueError, match="apart"), stages({"s": [(Base, "apart")]}):
         pass
+
+
+def test_the_stages_of_a_table_add_up_to_the_call():
+    table = stage_table(lambda: Worker().outer(), PLACES, n=100, warm_up=2).set_index("stage")
+    parts = table.drop("whole")
+    assert list(table.index) == ["out", "in", "rest", "whole"]
+    assert parts["mean_ms"].sum() == pytest.approx(table.loc["whole", "mean_ms"], rel=1e-6)
+    assert parts["share"].sum() == pytest.approx(1) and (table["calls"] == 100).all()
+    with pytest.raises(ValueError, match="100 calls"):
+        stage_table(lambda: Worker().outer(), PLACES, n=99)
 
 
 # Production code does not patch ----------------------------------------------------------------

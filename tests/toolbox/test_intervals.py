@@ -13,6 +13,8 @@ from casebook.evaluate import gap, intervals
 from casebook.evaluate.gap import by_item, gap_closed, gaps
 from casebook.evaluate.intervals import (
     bootstrap,
+    by_cluster,
+    cluster_counts,
     mean_interval,
     pigeonhole,
     rule_of_three,
@@ -151,3 +153,37 @@ def test_mean_interval_of_equal_values_has_no_width():
 def test_mean_interval_refuses_fewer_than_two_values(values):
     with pytest.raises(ValueError, match=f"at least two measurements, got {len(values)}"):
         mean_interval(values)
+
+
+# Clusters ------------------------------------------------------------------------------
+
+
+def test_units_of_one_cluster_are_drawn_together():
+    counts = cluster_counts(["a", "a", "b", "c"], draws=200)
+    assert (counts[:, 0] == counts[:, 1]).all() and (counts[:, 0] != counts[:, 2]).any()
+    assert (counts[:, [0, 2, 3]].sum(axis=1) == 3).all()
+
+
+def test_clusters_cover_what_single_units_do_not():
+    """Thirty topics of twenty questions that answer alike: the topics are what would be new."""
+    rng, covered = np.random.default_rng(0), {"clusters": 0, "units": 0}
+    for draw in range(60):
+        level = np.repeat(rng.normal(0.5, 0.2, 30), 20)
+        values, topics = level + rng.normal(0, 0.1, 600), np.repeat(np.arange(30), 20)
+        wide = by_cluster(values, topics, draws=400, seed=draw)
+        narrow = bootstrap(values, draws=400, seed=draw)
+        covered["clusters"] += wide.low <= 0.5 <= wide.high
+        covered["units"] += narrow.low <= 0.5 <= narrow.high
+    assert covered["clusters"] >= 50 > 35 >= covered["units"]
+
+
+def test_a_share_of_parts_weighs_each_unit_by_its_parts():
+    found = by_cluster([1, 0, 3], ["a", "b", "c"], weights=[1, 2, 3])
+    assert found.mean == pytest.approx(4 / 6) and 0 <= found.low < found.high <= 1
+
+
+def test_clusters_that_are_missing_are_refused():
+    with pytest.raises(ValueError, match="1 units have no cluster"):
+        by_cluster([1.0, 2.0], ["a", None])
+    with pytest.raises(ValueError, match="two are needed, there are 1"):
+        by_cluster([1.0, 2.0], ["a", "a"])

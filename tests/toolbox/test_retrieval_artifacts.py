@@ -7,26 +7,22 @@ import pandas as pd
 import pytest
 
 from casebook.cases.support_rag_chatbot import artifacts, benchmarks
-from casebook.cases.support_rag_chatbot.artifacts import (
+from casebook.recorded import artifacts as toolbox
+from casebook.recorded.artifacts import artifact
+from casebook.retrieval import collections, growth
+from casebook.retrieval.collections import (
     DEPTH,
     FILES,
     compare_ranks,
     compare_vectors,
     document_texts,
     find_file,
+    of_split,
     shape_faults,
 )
-from casebook.cases.support_rag_chatbot.benchmarks import (
-    Drawn,
-    chunking,
-    drawn_articles,
-    measured,
-    of_split,
-)
-from casebook.recorded import artifacts as toolbox
-from casebook.recorded.artifacts import artifact
 from casebook.retrieval.dense import Hashed, nearest, vector_frame
 from casebook.retrieval.evaluate import per_query
+from casebook.retrieval.growth import Drawn, drawn_articles, measured
 from casebook.retrieval.lexical import BM25, run
 
 CASE = benchmarks.CASE
@@ -64,8 +60,8 @@ def small(monkeypatch):
     texts = [f"text {i} of {'abcdefgh'[i % 8] * 5}" for i in range(140)]
     documents = pd.DataFrame({"doc_id": [f"d{i}" for i in range(140)], "title": "t", "text": texts})
     queries = pd.DataFrame({"query_id": [f"q{i}" for i in range(6)], "text": texts[:6]})
-    found = artifacts.Collection(documents, queries.assign(split="test"), pd.DataFrame())
-    monkeypatch.setattr(artifacts, "collection", lambda name: found)
+    found = collections.Collection(documents, queries.assign(split="test"), pd.DataFrame())
+    monkeypatch.setattr(collections, "collection", lambda name: found)
     model = Hashed(64)
     places, scores = nearest(
         model.encode(texts[:6]), model.encode(document_texts(documents)), DEPTH
@@ -111,7 +107,7 @@ def test_without_public_files_the_check_says_so(monkeypatch):
     how, lines = artifacts.recompute(stored, np.random.default_rng(0))
     assert "not here" in how and lines == []
     with pytest.raises(FileNotFoundError, match="`make data` fetches"):
-        artifacts.collection("scifact")
+        collections.collection("scifact")
 
 
 def test_the_artifacts_are_those_of_this_code():
@@ -145,13 +141,7 @@ def test_learning_uses_the_training_queries_alone(public):
         s: set(of_split(found.judgements, found.queries, s)["query_id"]) for s in ("train", "test")
     }
     assert not split["train"] & split["test"]
-    assert set(benchmarks.fused_runs("cranfield")["reranked"]["query_id"]) <= split["test"]
-
-
-def test_the_study_of_passages_has_every_cut(public):
-    table = chunking(["cranfield"], sizes=(50,), overlaps=(0.0, 0.5))
-    assert table["words"].tolist() == [0, 50, 50] and table["ndcg"].between(0.3, 0.5).all()
-    assert table["passages"].is_monotonic_increasing and table["passages"].iloc[0] == 1400
+    assert set(benchmarks.ranked("cranfield")[2]["reranked"]["query_id"]) <= split["test"]
 
 
 def test_a_small_index_is_measured():
@@ -166,6 +156,6 @@ def test_drawn_text_has_the_frequencies_of_language():
     frame = drawn_articles(40, np.random.default_rng(0))
     words = pd.Series(" ".join(frame["text"]).split()).value_counts()
     assert words.iloc[:100].sum() / words.sum() == pytest.approx(0.45, abs=0.06)
-    assert words.size > 4000 and len(set(benchmarks.vocabulary())) == benchmarks.VOCABULARY
+    assert words.size > 4000 and len(set(growth.vocabulary())) == growth.VOCABULARY
     made = Drawn().encode(["a", "b", "a"])
     assert np.allclose(made[0], made[2]) and abs(made[0] @ made[1]) < 0.2

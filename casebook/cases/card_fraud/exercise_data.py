@@ -61,7 +61,7 @@ confused = {
 FACTS = {
     "mean": ("requests a second, mean over the day", 80),
     "peak": ("requests a second at the peak", 320),
-    "repeats": ("share of them that repeat a request that has been answered", 0.10),
+    "repeats": ("share of requests that repeat one that has been answered", 0.10),
     "first_ms": ("processor time of a first request (ms)", 40),
     "repeat_ms": ("processor time of a repeat, answered from the audit (ms)", 2),
     "cores": ("cores of a machine", 4),
@@ -310,7 +310,19 @@ def fit_and_score(training: pd.Series, test: pd.Series, seed: int | None = None)
 
 
 def average_precision(training: pd.Series, test: pd.Series, seed: int | None = None) -> float:
-    """Return the average precision of :func:`fit_and_score` by the labels of the test."""
+    """Return the average precision of :func:`fit_and_score` by the labels of the test.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of the two is no Series, or has positions where it should have transactions.
+    """
+    for name, labels in (("training", training), ("test", test)):
+        wanted = f"`{name}` should be a Series of labels by transaction, as `today` is"
+        if not isinstance(labels, pd.Series):
+            raise TypeError(f"{wanted}; it is a {type(labels).__name__}")
+        if np.array_equal(labels.index, np.arange(len(labels))):
+            raise ValueError(f"{wanted}; its index counts from 0, as after `reset_index`")
     return rare.average_precision(test, fit_and_score(training, test, seed))
 
 

@@ -3,16 +3,7 @@
 from __future__ import annotations
 
 from casebook.cases.card_fraud.exercise_data import exercise
-from casebook.exercises.asked import (
-    Column,
-    Labels,
-    Number,
-    Numbers,
-    Prediction,
-    Word,
-    parts,
-    written,
-)
+from casebook.exercises.asked import Column, Number, Numbers, Prediction, Word, parts, written
 
 q3 = exercise.asked(
     3,
@@ -55,6 +46,9 @@ k / N
   This is the share of fraud among all labels. Precision asks only of blocks that were advised.
 1.0
   That would mean that no genuine payment was ever blocked.
+100 * right
+  when: value > 1
+  That is in per cent. A share lies between 0 and 1.
 
 recall = R
 precision * N / (precision * N + missed)
@@ -77,6 +71,9 @@ k / (k + missed_held)
   label, each with its own weight.
 1 - right
   This is upside down: the share that was missed.
+100 * right
+  when: value > 1
+  That is in per cent. A share lies between 0 and 1.
 
 amount = N / n * a + b
 100 * a + b
@@ -101,6 +98,12 @@ interval = (recall - narrow(recall), recall + narrow(recall))
 (R + narrow(R), R - narrow(R))
   when: value[0] >= value[1]
   The lower end comes first.
+(100 * (R - narrow(R)), 100 * (R + narrow(R)))
+  when: value[1] > 1.5
+  That is in per cent. A share lies between 0 and 1.
+(R - 0.84 * narrow(R), R + 0.84 * narrow(R))
+  when: like(value, 0.8393 * narrow(R), 0.8393 * wide(R), slack=0.01)
+  This is a 90 % interval, 1.645 standard errors on each side. For 95 % take 1.96 of them.
 (R - as_many, R + as_many)
   when: like(value, as_many)
   Each held-back fraud was counted as a hundred observations. A weight makes one observation speak
@@ -121,9 +124,7 @@ interval = (recall - narrow(recall), recall + narrow(recall))
   From {value[0]:.3f} to {value[1]:.3f} is {100 * half(value):.2f} points on each side: this holds
   the recall, but the evidence says more than that.
 """,
-        precision=Number(5e-4),
-        recall=Number(5e-4),
-        amount=Number(5e-4),
+        **dict.fromkeys(("precision", "recall", "amount"), Number(5e-4)),
         interval=Numbers((2,), 1e-3),
     ),
     prediction=Prediction(
@@ -147,6 +148,9 @@ interval = (recall - narrow(recall), recall + narrow(recall))
         "(1 − recall) · √((1 − k / n) / k); take 1.96 times that.",
     ),
 )
+
+#: The features of question 4, of which one leaks.
+PROPOSED = ("spent_24h", "terminal_age", "amount_record", "terminal_fraud_rate_7d", "device_frauds")
 
 q4 = exercise.asked(
     4,
@@ -188,17 +192,17 @@ def ap(values):
 """,
     parts=parts(
         """
-leaks = {'terminal_fraud_rate_7d'}
-  One of them leaks, and not {names(sorted(value))}.
-{'spent_24h'}
+leaks = 'terminal_fraud_rate_7d'
+  Give one name.
+'spent_24h'
   `spent_24h` counts the payment that is being decided, and may: its amount is in the request. What
   must not be in a feature is what nobody knows yet.
-{'terminal_age'}
+'terminal_age'
   `terminal_age` takes a minimum over the whole table, which looks bad. But the first purchase at a
   terminal is never later than the present one: nothing that comes after can change it.
-{'amount_record'}
+'amount_record'
   `amount_record` grows row by row: `cummax` ends at the present payment, whose amount is known.
-{'device_frauds'}
+'device_frauds'
   `device_frauds` uses labels, and uses them rightly: only those with `known` up to the moment of
   the payment. Whoever sees labels and cries leak loses the best features.
 
@@ -210,6 +214,10 @@ risk().tolist()
   definition word by word.
 proposed['terminal_fraud_rate_7d']
   {rows(value, right)} This is the leaking feature itself, unchanged.
+risk().where(purchases('purchases', 7) > 0)
+  form: np.shape(value) == (len(events),) and np.isnan(np.asarray(value, float)).any()
+  {np.isnan(np.asarray(value, float)).sum():,} values are missing. Where there were no purchases the
+  share is 0.
 risk(0, '')
 risk(0, '', 'all')
   {rows(value, right)} The present row is out, but the labels are still those of today: a fraud of
@@ -246,7 +254,7 @@ risk(by_now='<')
   {rows(value, right)} A fraud that becomes known in the very millisecond of the payment is not
   counted; it is known from then on (≤, not <).
 """,
-        leaks=Labels("list(proposed)"),
+        leaks=Word(PROPOSED),
         repaired=Column(1e-4),
     ),
     shows="Equal to the store's in all {len(repaired):,} rows, the three on an edge included. Its "
@@ -300,6 +308,17 @@ def known_on(moment, wait=21):
     return table.set_index("transaction")["chargeback"].astype(int)
 def ap(learned):
     return ap_of(learned, part(today, 84, 110))
+hours_late = 6, 8, 12, 24, 48, 96  # after midnight; in some worlds a few change nothing
+@cache
+def late(hours):
+    return ap(part(known_on(84 + hours / 24), 14, 63))
+def one_late(right):
+    return next(v for v in map(late, hours_late) if abs(v / right - 1) > 1e-3)
+def larger(days, labels, hours):
+    if abs(hours) > abs(abs(days) - abs(labels)):
+        more = f"Six hours more of labels move it by {hours:+.3f}"
+        return more + ": these weeks do not settle which of the two is larger."
+    return "Both rest on few frauds: in other weeks their order may turn."
 """,
     parts=parts(
         written(BY_WEEKS, NAME="ap_weeks", LABELS="today")
@@ -319,6 +338,10 @@ ap(part(known_on(110), 14, 63))
 ap(part(known_on(84, 0), 14, 84))
   The training goes up to day 84, and what has no chargeback yet counts as genuine. Of the last
   three weeks that is nearly everything, frauds too.
+one_late(right)
+  when: any(abs(value / late(hours) - 1) <= 5e-4 for hours in hours_late)
+  These are labels of some hours or days later. Take the first moment of day 84, the midnight at
+  which it begins.
 
 production = 'then'
   Give one word.
@@ -333,11 +356,12 @@ production = 'then'
         production=Word(("random", "weeks", "then")),
     ),
     prediction=Prediction(
-        "matters_more",
-        ("days", "labels"),
-        "'days' if ap_random - ap_weeks > ap_weeks - ap_then else 'labels'",
-        "The order of the days moves the AP by {ap_weeks - ap_random:+.3f}, the labels by "
-        "{ap_then - ap_weeks:+.3f}.",
+        "highest",
+        ("random", "weeks", "then"),
+        "max((ap_random, 'random'), (ap_weeks, 'weeks'), (ap_then, 'then'))[1]",
+        "The order of the days moved the AP by {ap_weeks - ap_random:+.3f}, the labels by "
+        "{ap_then - ap_weeks:+.3f}. "
+        "{larger(ap_weeks - ap_random, ap_then - ap_weeks, late(6) - ap_then)}",
     ),
     shows="{ap_random:.2f} by the random split, {ap_weeks:.2f} by weeks, {ap_then:.2f} with the "
     "labels of the day: production sees the last.",

@@ -1,12 +1,11 @@
 """One conversation: state over turns, and for each turn a route.
 
 ``refuse`` (attack, off topic) · ``tracking`` (a number with the right check digit) · ``answer``
-(from the help centre, with citations) · ``clarify`` (one question back) · ``human``. The order is
-that of the checks in :meth:`Chatbot.reply`. A turn is masked before anything else reads it.
-
-What the tracking system says is repeated, never completed: each sentence about a parcel is made of
-the fields of its answer. Where there is none within the budget the customer is told so and offered
-a person.
+(from the help centre, with citations) · ``titles`` (the nearest pages) · ``clarify`` (one question
+back) · ``human``.
+:func:`decide` chooses it from what is known of a turn; the simulation of policies calls the same
+function. A turn is made readable, bounded and masked before anything else reads it; a conversation
+keeps the last :data:`TURNS` turns.
 """
 
 from __future__ import annotations
@@ -16,92 +15,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
-import pandas as pd
-
 from casebook.cases.support_rag_chatbot.answer import EVIDENCE, Answer, Answerer, Citation
-from casebook.cases.support_rag_chatbot.languages import HelpCentre, Hit, Query
+from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query
 from casebook.cases.support_rag_chatbot.learned import ANSWER_FROM, OFF_TOPIC, REFUSE_FROM, RIGHT
-from casebook.cases.support_rag_chatbot.understand import (
-    SCOPE,
-    Entity,
-    LanguageModel,
-    Scope,
-    entities,
-    wants_person,
-)
-from casebook.cases.support_rag_chatbot.world import (
-    BadNumber,
-    Status,
-    TrackingAPI,
-    TrackingError,
-    TrackingRateLimited,
-    TrackingTimeout,
-    UnknownNumber,
-)
+from casebook.cases.support_rag_chatbot.tracker import SAYS, Tracked, track
+from casebook.cases.support_rag_chatbot.understand import entities, wants_person
+from casebook.cases.support_rag_chatbot.world import TrackingAPI
+from casebook.evaluate.abstain import probability
+from casebook.retrieval.centre import Hit
+from casebook.retrieval.classify import SCOPE, LanguageModel, Scope, foreign, spoken
 from casebook.serving.guard import ATTACKS, attack
 from casebook.serving.privacy import MaskedLog, mask_turns, without_masks
 
-Route = Literal["tracking", "answer", "clarify", "human", "refuse"]
-Rewriting = Literal["last turn", "all turns", "rewritten"]
+Route = Literal["tracking", "answer", "titles", "clarify", "human", "refuse"]
+Unsure = Literal["human", "titles"]
 
 # A question that stands alone --------------------------------------------------------
 
-_OPENING = re.compile(
-    r"^\W*(?:and|but|or|also|what about|how about|what if|then|so|und|aber|oder|auch|was ist mit"
-    r"|wie ist|wenn|dann|also|hm|y|e|pero|o|también|entonces|ni|qué tal)\b",
-    re.IGNORECASE,
-)  # fmt: skip
-_BACK = re.compile(
-    r"\b(?:it|that|this|there|them|those|one|es|das|dies\w*|dort|da(?:für|von|mit|zu|bei|ran|rauf)|ihn|eso|esto|ese|esa|ahí"
-    r"|allí|lo)\b",
-    re.IGNORECASE,
-)
-#: Words of four letters or more with which a turn stands alone.
-ALONE = 7
-_LONG_WORD = re.compile(r"[^\W\d_]{4,}")
-#: Entities of which a new one takes the place of the old.
-_SLOTS = ("country", "weight", "amount", "date", "article_number", "form", "status_code")
 
+def rewrite(turns: Sequence[str]) -> str:
+    """Return a question that stands alone: all turns in a row, without their masks.
 
-def is_elliptic(turn: str) -> bool:
-    """Say whether a turn leans on those before: an opening word, a pronoun, or few words."""
-    n = len(_LONG_WORD.findall(turn))
-    return bool(_OPENING.search(turn)) or n < ALONE or (n < 2 * ALONE and bool(_BACK.search(turn)))
-
-
-def rewrite(turns: Sequence[str], how: Rewriting = "all turns") -> str:
-    """Return a question that stands alone.
-
-    Parameters
-    ----------
-    turns : sequence of str
-        Of the customer, masked, in order.
-    how : {"last turn", "all turns", "rewritten"}
-        ``rewritten`` carries the earlier turns only where the last one leans on them, and takes
-        out of them entities that the last one replaces (a country by a country). On the tuning
-        questions it is no better than all turns, which so is the default.
-
-    Returns
-    -------
-    str
+    Carrying over only what the last turn leaves open was tried on the tuning questions, and found
+    no more.
     """
-    *earlier, last = [without_masks(turn) for turn in turns]
-    if how == "last turn" or not earlier:
-        return last
-    if how == "all turns":
-        return " ".join([*earlier, last])
-    if not is_elliptic(last):
-        return last
-    new = {entity.kind for entity in entities(last)} & set(_SLOTS)
-    kept = [_without(turn, [e for e in entities(turn) if e.kind in new]) for turn in earlier]
-    return " ".join([*kept, last])
-
-
-def _without(text: str, gone: Sequence[Entity]) -> str:
-    for entity in reversed(gone):
-        text = text[: entity.start] + text[entity.end :]
-    return re.sub(r"\s+", " ", text).strip()
+    return " ".join(without_masks(turn) for turn in turns)
 
 
 def query_of(text: str, language: str) -> Query:
@@ -110,177 +48,117 @@ def query_of(text: str, language: str) -> Query:
     return Query(text, language, named[-1] if named else "")
 
 
-# The tracking system -----------------------------------------------------------------
-
-#: Seconds that a customer is kept waiting for the tracking system, and those of one failed call.
-TRACKING_BUDGET, ERROR_SECONDS = 6.0, 0.3
-#: Hours after which a status is called old, by code.
-OLD_AFTER = {"A1": 48, "T2": 36, "D4": 12, "T7": 72, "H3": 240, "H5": 240}
-
-_SAYS = {
-    "en": {
-        "status": "Parcel {number}: {text}{depot}, scanned on {scanned}.{eta}",
-        "depot": " ({depot})",
-        "eta": " Planned for {eta}.",
-        "old": " This scan is {hours} hours old, and I have no newer one. Shall I pass you on to a "
-        "colleague?",
-        "timeout": "The tracking system does not answer at the moment, so I cannot say where "
-        "parcel {number} is. Try again in a while, or shall I pass you on to a colleague?",
-        "unknown": "The tracking system does not know {number}. A new parcel may be unknown until "
-        "its first scan. Please check the number, or shall I pass you on to a colleague?",
-        "number": "The check digit of {number} does not fit: one character is probably wrong. "
-        "Could you look at it again?",
-        "human": "I am not sure enough to answer that. I pass you on to a colleague.",
-        "no_human": "I am not sure enough to answer that. Our colleagues are there from 7 to 21 h.",
-        "refuse": "I can help with parcels and shipping only.",
-        "attack": "I cannot do that. I can help with parcels and shipping.",
-        "which": "Do you mean {first!r} or {second!r}?",
-        "other": "(This article is available in another language only.) ",
-    },
-    "de": {
-        "status": "Sendung {number}: {text}{depot}, gescannt am {scanned}.{eta}",
-        "depot": " ({depot})",
-        "eta": " Geplant für {eta}.",
-        "old": " Dieser Scan ist {hours} Stunden alt, einen neueren habe ich nicht. Soll ich Sie "
-        "verbinden?",
-        "timeout": "Das Trackingsystem antwortet gerade nicht, ich kann also nicht sagen, wo "
-        "Sendung {number} ist. Versuchen Sie es später noch einmal, oder soll ich Sie verbinden?",
-        "unknown": "Das Trackingsystem kennt {number} nicht. Eine neue Sendung kann bis zum ersten "
-        "Scan unbekannt sein. Bitte prüfen Sie die Nummer, oder soll ich Sie verbinden?",
-        "number": "Die Prüfziffer von {number} passt nicht: wahrscheinlich ist ein Zeichen falsch. "
-        "Sehen Sie bitte noch einmal nach?",
-        "human": "Da bin ich mir nicht sicher genug. Ich verbinde Sie.",
-        "no_human": "Da bin ich mir nicht sicher genug. Wir sind von 7 bis 21 Uhr für Sie da.",
-        "refuse": "Ich kann nur bei Paketen und Versand helfen.",
-        "attack": "Das kann ich nicht tun. Ich helfe bei Paketen und Versand.",
-        "which": "Meinen Sie {first!r} oder {second!r}?",
-        "other": "(Diesen Artikel gibt es nur in einer anderen Sprache.) ",
-    },
-    "es": {
-        "status": "Envío {number}: {text}{depot}, escaneado el {scanned}.{eta}",
-        "depot": " ({depot})",
-        "eta": " Previsto para el {eta}.",
-        "old": " Este escaneo es de hace {hours} horas y no tengo otro más reciente. ¿Le paso con "
-        "un compañero?",
-        "timeout": "El sistema de seguimiento no responde en este momento, así que no puedo decir "
-        "dónde está el envío {number}. Inténtelo más tarde, ¿o le paso con un compañero?",
-        "unknown": "El sistema de seguimiento no conoce {number}. Un envío nuevo puede no figurar "
-        "hasta el primer escaneo. Revise el número, ¿o le paso con un compañero?",
-        "number": "El dígito de control de {number} no encaja: seguramente hay un carácter mal. "
-        "¿Puede mirarlo otra vez?",
-        "human": "No estoy lo bastante seguro. Le paso con un compañero.",
-        "no_human": "No estoy lo bastante seguro. Atendemos de 7 a 21 h.",
-        "refuse": "Solo puedo ayudar con paquetes y envíos.",
-        "attack": "No puedo hacer eso. Ayudo con paquetes y envíos.",
-        "which": "¿Se refiere a {first!r} o a {second!r}?",
-        "other": "(Este artículo solo está en otro idioma.) ",
-    },
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Tracked:
-    """What came of asking the tracking system.
-
-    Attributes
-    ----------
-    outcome : {"status", "old", "timeout", "unknown", "bad_number"}
-    text : str
-        For the customer; made of the answer's fields.
-    seconds : float
-        That the customer waited.
-    calls : int
-    status : Status, optional
-    """
-
-    outcome: str
-    text: str
-    seconds: float
-    calls: int
-    status: Status | None = None
-
-
-def track(
-    api: TrackingAPI, number: str, at: object, language: str, budget: float = TRACKING_BUDGET
-) -> Tracked:
-    """Ask for a parcel, within a budget of time.
-
-    Parameters
-    ----------
-    api : TrackingAPI
-    number : str
-    at : Timestamp
-    language : str
-    budget : float
-        Seconds. Another call is made only where its time-out fits in; a server error costs
-        little and is tried again, a 429 is not.
-
-    Returns
-    -------
-    Tracked
-        Never an invented status: without an answer the outcome is ``timeout``.
-    """
-    say, seconds, calls, wait = _SAYS[language], 0.0, 0, 0.0
-    while seconds + wait <= budget and calls < 3:
-        calls += 1
-        try:
-            status = api.status(number, at, language)
-        except BadNumber:
-            text = say["number"].format(number=number)
-            return Tracked("bad_number", text, seconds, calls - 1)
-        except UnknownNumber:
-            return Tracked("unknown", say["unknown"].format(number=number), seconds, calls)
-        except TrackingTimeout as error:
-            wait = error.waited
-            seconds += error.waited
-        except TrackingRateLimited:
-            break
-        except TrackingError:
-            seconds += ERROR_SECONDS
-        else:
-            return _told(status, say, seconds, calls)
-    return Tracked("timeout", say["timeout"].format(number=number), seconds, calls)
-
-
-def _told(status: Status, say: Mapping[str, str], seconds: float, calls: int) -> Tracked:
-    """Say what an answer of the tracking system says."""
-    hours = int((status.served_at - status.scanned_at) / pd.Timedelta(hours=1))
-    text = say["status"].format(
-        number=status.number,
-        text=status.text,
-        depot=say["depot"].format(depot=status.depot) if status.depot else "",
-        scanned=f"{status.scanned_at:%Y-%m-%d %H:%M}",
-        eta="" if pd.isna(status.eta) else say["eta"].format(eta=f"{status.eta:%Y-%m-%d}"),
-    )
-    if hours > OLD_AFTER.get(status.code, np.inf):
-        return Tracked("old", text + say["old"].format(hours=hours), seconds, calls, status)
-    return Tracked("status", text, seconds, calls, status)
-
-
 # How sure ----------------------------------------------------------------------------
 
 #: What the probabilities are made of: the answer's evidence and the question's words.
 HEAD = (*EVIDENCE, *SCOPE)
 
 
-def probability(evidence: Mapping[str, float], model: Mapping[str, Mapping[str, float]]) -> float:
-    """Return what a logistic model of :mod:`learned` makes of the evidence.
+# The decision ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a route is chosen by.
+
+    Attributes
+    ----------
+    attack : str
+        Why the guard refuses; empty if it does not.
+    person : bool
+        Whether the customer asks for one.
+    number : str
+        To be tracked; empty if there is none.
+    sure : float, optional
+        Probability that the answer is right; None before anything was searched for.
+    off_topic : float
+        Probability that the question is none of ours.
+    said : bool
+        Whether an answer passed the check.
+    pair : bool
+        Whether the first two articles are one topic for different readers, and close.
+    asked : bool
+        Whether a question back has been asked already.
+    """
+
+    attack: str = ""
+    person: bool = False
+    number: str = ""
+    sure: float | None = None
+    off_topic: float = 0.0
+    said: bool = True
+    pair: bool = False
+    asked: bool = False
+
+
+def decide(
+    facts: Facts, answer_from: float, refuse_from: float, unsure: Unsure = "human"
+) -> tuple[Route | None, str]:
+    """Return the route of a turn and why; no route as long as the help centre was not searched.
 
     Parameters
     ----------
-    evidence : mapping of str to float
-        :data:`HEAD`.
-    model : mapping
-        ``mean``, ``sd`` and ``weight`` by feature, ``intercept`` under ``weight``.
+    facts : Facts
+    answer_from : float
+        Probability of being right from which an answer is given.
+    refuse_from : float
+        Probability of being off topic from which a question is refused.
+    unsure : {"human", "titles"}
+        What is done with a question that is not answered.
+
+    Examples
+    --------
+    >>> decide(Facts(sure=0.7), answer_from=0.3, refuse_from=0.9)
+    ('answer', 'sure enough')
+    >>> decide(Facts(sure=0.2, pair=True), answer_from=0.3, refuse_from=0.9)[0]
+    'clarify'
     """
-    z = model["weight"]["intercept"] + sum(
-        model["weight"][name] * (evidence[name] - model["mean"][name]) / model["sd"][name]
-        for name in HEAD
-    )
-    return float(1 / (1 + np.exp(-z)))
+    if facts.attack:
+        return "refuse", facts.attack
+    if facts.person:
+        return "human", "asks for a person"
+    if facts.number:
+        return "tracking", "a number"
+    if facts.sure is None:
+        return None, "to be searched"
+    if facts.off_topic >= refuse_from:
+        return "refuse", "off topic"
+    if not facts.said:
+        return unsure, "no answer passed"
+    if facts.sure >= answer_from:
+        return "answer", "sure enough"
+    if facts.pair and not facts.asked and unsure == "human":  # titles show both articles
+        return "clarify", "two articles for different readers"
+    return unsure, "not sure enough"
 
 
 # The bot -----------------------------------------------------------------------------
+
+#: Titles that are shown where nothing is answered.
+SHOWN = 3
+#: Characters of the longest turn that is read, and turns that a conversation keeps.
+LONGEST, TURNS = 2000, 6
+#: Turns that are read as one text for an attack that is spread over them.
+TOGETHER = 3
+_ANEW = re.compile(
+    r"\b(?:another|different|new|next) question|\bsomething else\b"
+    r"|\bandere frage|\bneue frage|\bwas anderes\b|\botra (?:pregunta|cosa|consulta)\b",
+    re.IGNORECASE,
+)
+
+
+def readable(message: str) -> str:
+    """Return a message that can be stored: without halves of characters and control characters.
+
+    Raises
+    ------
+    TypeError
+        If it is no text.
+    """
+    if not isinstance(message, str):
+        raise TypeError(f"A message is a text, not {type(message).__name__}.")
+    whole = message.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in whole).strip()
 
 
 @dataclass(frozen=True)
@@ -290,7 +168,7 @@ class State:
     Attributes
     ----------
     turns : tuple of str
-        Of the customer.
+        Of the customer; the last :data:`TURNS`.
     language : str
         Empty before the first turn.
     tracking_number : str
@@ -361,6 +239,9 @@ class Chatbot:
         Probability of being right from which an answer is given.
     refuse_from : float
         Probability of being off topic from which a question is refused.
+    unsure : {"human", "titles"}
+        Whether a question that is not answered goes to a person, or to the titles of the nearest
+        pages (with a person on request).
     log : MaskedLog, optional
     known : Mapping, optional
         Signals by query that are at hand (:meth:`HelpCentre.signals`), for measurements.
@@ -375,13 +256,14 @@ class Chatbot:
         api: TrackingAPI,
         answer_from: float = ANSWER_FROM,
         refuse_from: float = REFUSE_FROM,
+        unsure: Unsure = "human",
         log: MaskedLog | None = None,
         known: Mapping[Query, Mapping] | None = None,
     ) -> None:
         self.centre, self.answerer, self.api = centre, answerer, api
         self.language, self.scope = language, scope
         self.answer_from, self.refuse_from = answer_from, refuse_from
-        self.log, self.known = log, known or {}
+        self.unsure, self.log, self.known = unsure, log, known or {}
 
     def reply(
         self, state: State, message: str, at: object, language: str = "", staffed: bool = True
@@ -395,7 +277,8 @@ class Chatbot:
             As the customer wrote it.
         at : Timestamp
         language : str
-            Where the channel knows it; else it is recognised.
+            Where the channel knows it (``de``, ``de-AT``, ``DE``); else it is recognised. One that
+            is not ours counts as not known.
         staffed : bool
             Whether people answer at this hour.
 
@@ -404,19 +287,41 @@ class Chatbot:
         state : State
         turn : Turn
         """
-        before, turns = state.turns, mask_turns((*state.turns, message))
+        said = readable(message)
+        known = spoken(language) or state.language
+        if not re.search(r"[^\W_]", said):
+            return self._short(state, known, "empty")
+        if len(said) > LONGEST:
+            return self._short(state, known, "long")
+        if _ANEW.search(said):
+            state = replace(state, turns=(), cited=(), asked=False)
+        before, turns = state.turns, mask_turns((*state.turns, said)[-TURNS:])
         text = turns[-1]
-        language = language or state.language or self.language(text)[0]
-        state = replace(state, turns=turns, language=language)
+        if foreign(text):
+            return self._short(state, known, "foreign")
+        state = replace(state, turns=turns, language=known or self.language(text)[0])
         turn = self._route(state, text, at, staffed)
+        if turn.why in ATTACKS:  # what was refused is not sent with later turns
+            turns = before if attack(text) else ()
         number = next((e.value for e in entities(text) if e.kind == "tracking_number"), "")
         state = replace(
             state,
-            turns=before if turn.why in ATTACKS else turns,  # what was refused is not sent later
+            turns=turns,
             tracking_number=number or state.tracking_number,
             cited=tuple(c.article_id for c in turn.citations) or state.cited,
             asked=state.asked or turn.route == "clarify",
         )
+        self._keep(text, turn)
+        return state, turn
+
+    def _short(self, state: State, language: str, why: str) -> tuple[State, Turn]:
+        """Answer what is not read any further; nothing of it is kept."""
+        route: Route = "human" if why == "foreign" else "clarify"
+        turn = Turn(route, SAYS[language or "en"][why], why)
+        self._keep("", turn)
+        return state, turn
+
+    def _keep(self, text: str, turn: Turn) -> None:
         if self.log is not None:
             self.log(
                 turn=text,
@@ -426,37 +331,57 @@ class Chatbot:
                 citations=[str(c) for c in turn.citations],
                 model=turn.answer.model if turn.answer else "",
             )
-        return state, turn
 
     def _route(self, state: State, text: str, at: object, staffed: bool) -> Turn:
-        say = _SAYS[state.language]
-        if why := attack(text):
-            return Turn("refuse", say["attack"], why)
-        handed = say["human"] if staffed else say["no_human"]
-        if wants_person(text):
-            return Turn("human", handed, "asks for a person")
-        if number := self._number(state, text):
-            tracked = track(self.api, number, at, state.language)
-            route: Route = "clarify" if tracked.outcome == "bad_number" else "tracking"
+        facts = facts_of(state.turns, state.tracking_number, asked=state.asked)
+        route, why = decide(facts, self.answer_from, self.refuse_from, self.unsure)
+        if route == "tracking":
+            tracked = track(self.api, facts.number, at, state.language)
+            route = "clarify" if tracked.outcome == "bad_number" else "tracking"
             return Turn(route, tracked.text, tracked.outcome, tracked=tracked)
+        if route is not None:
+            return Turn(route, self._fixed(route, why, state.language, staffed), why)
         query = query_of(rewrite(state.turns), state.language)
         hits = tuple(self.centre.search(query, at, scores=self.known.get(query)))
         answer = self.answerer(query, hits, at)
+        facts = self.searched(facts, query, answer, hits)
+        route, why = decide(facts, self.answer_from, self.refuse_from, self.unsure)
+        if route == "titles" and not hits:
+            route = "human"
+        shared = {"confidence": facts.sure, "query": query.text, "answer": answer, "hits": hits}
+        if route == "answer":
+            foreign = answer.citations[0].language != state.language
+            said = (SAYS[state.language]["other"] if foreign else "") + answer.text
+            return Turn(route, said, why, answer.citations, **shared)
+        if route == "clarify":
+            first, second = (hit.title for hit in hits[:2])
+            said = SAYS[state.language]["which"].format(first=first, second=second)
+            return Turn(route, said, why, **shared)
+        if route == "titles":
+            pages = "; ".join(hit.title for hit in hits[:SHOWN])
+            return Turn(route, SAYS[state.language]["titles"].format(pages=pages), why, **shared)
+        why = "; ".join(answer.faults) if route == "human" and answer.faults else why
+        return Turn(route, self._fixed(route, why, state.language, staffed), why, **shared)
+
+    @staticmethod
+    def _fixed(route: Route, why: str, language: str, staffed: bool) -> str:
+        """Return the sentence for a refusal or a hand-over."""
+        if route == "refuse":
+            return SAYS[language]["refuse" if why == "off topic" else "attack"]
+        return SAYS[language]["human" if staffed else "no_human"]
+
+    def searched(self, facts: Facts, query: Query, answer: Answer, hits: Sequence[Hit]) -> Facts:
+        """Add to the facts what a search and an answer say."""
         evidence = self.evidence(query, answer)
-        sure = probability(evidence, RIGHT) if evidence else 0.0
-        shared = {"confidence": sure, "query": query.text, "answer": answer, "hits": hits}
-        if not evidence or probability(evidence, OFF_TOPIC) >= self.refuse_from:
-            return Turn("refuse", say["refuse"], "off topic", **shared)
-        if not answer.text:
-            return Turn("human", handed, "; ".join(answer.faults), **shared)
-        if sure < self.answer_from:
-            if not state.asked and (pair := near_pair(hits)):
-                said = say["which"].format(first=pair[0].title, second=pair[1].title)
-                return Turn("clarify", said, "two articles for different readers", **shared)
-            return Turn("human", handed, "not sure enough", **shared)
-        foreign = answer.citations[0].language != state.language
-        said = (say["other"] if foreign else "") + answer.text
-        return Turn("answer", said, "sure enough", answer.citations, **shared)
+        if not evidence:
+            return replace(facts, sure=0.0, off_topic=1.01, said=False)
+        return replace(
+            facts,
+            sure=probability(evidence, RIGHT),
+            off_topic=probability(evidence, OFF_TOPIC),
+            said=bool(answer.text),
+            pair=near_pair(hits) is not None,
+        )
 
     def evidence(self, query: Query, answer: Answer) -> dict[str, float]:
         """Return :data:`HEAD` of an answer; empty where nothing was found."""
@@ -465,17 +390,45 @@ class Chatbot:
         scope = self.scope([query.text], [query.language])[0]
         return dict(answer.evidence) | dict(zip(SCOPE, map(float, scope), strict=True))
 
-    @staticmethod
-    def _number(state: State, text: str) -> str:
-        """Return the number to track: a valid one in a turn that asks for nothing else."""
-        found = entities(text)
-        kinds = {entity.kind for entity in found}
-        valid = [e.value for e in found if e.kind == "tracking_number"]
-        if valid and not kinds & {"status_code", "article_number", "form", "amount"}:
-            return valid[-1]
-        if not valid and state.tracking_number and _WHERE.search(text):
-            return state.tracking_number
-        return ""
+
+def number_in(text: str, last: str = "") -> str:
+    """Return the number to track: a valid one in a turn that asks for nothing else.
+
+    Parameters
+    ----------
+    text : str
+    last : str
+        Number of an earlier turn, which *any news?* is about.
+    """
+    found = entities(text)
+    kinds = {entity.kind for entity in found}
+    valid = [e.value for e in found if e.kind == "tracking_number"]
+    if valid and not kinds & {"status_code", "article_number", "form", "amount"}:
+        return valid[-1]
+    return last if not valid and last and _WHERE.search(text) else ""
+
+
+def facts_of(turns: Sequence[str], last: str = "", asked: bool = False) -> Facts:
+    """Return what is known of the last turn before anything is searched for.
+
+    An attack is looked for in the turn, and in the last :data:`TOGETHER` turns as one text.
+
+    Parameters
+    ----------
+    turns : sequence of str
+        Masked, in order.
+    last : str
+        Tracking number of an earlier turn.
+    asked : bool
+        Whether a question back has been asked already.
+    """
+    text = turns[-1]
+    return Facts(
+        attack=attack(text) or attack(" ".join(turns[-TOGETHER:])),
+        person=wants_person(text),
+        number=number_in(text, last),
+        asked=asked,
+    )
 
 
 #: Scores within which two articles for different readers are as good as each other.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query
+from casebook.retrieval.centre import KEY
 from casebook.retrieval.dense import Hashed
 from casebook.retrieval.index import Index
 from casebook.retrieval.text import words
@@ -24,29 +24,9 @@ FILES = ("passages", "sentences", "grams")
 _DIMENSIONS = 64
 
 
-def update_at_once(centre: HelpCentre, articles: pd.DataFrame) -> None:
-    """Update a help centre as the chatbot does: one transaction for each file."""
-    centre.update(articles)
-
-
-def update_one_by_one(centre: HelpCentre, articles: pd.DataFrame) -> None:
-    """Update a help centre article by article, each with commits of its own: what not to do."""
-    for row in range(len(articles)):
-        centre.update(articles.iloc[[row]])
-
-
-#: Ways to update, by name; a new process imports them by theirs.
-UPDATES: dict[str, Callable[[HelpCentre, pd.DataFrame], None]] = {
-    "one transaction": update_at_once,
-    "a commit for each article": update_one_by_one,
-}
-
-
 def _open(folder: Path) -> HelpCentre:
     """Open the files of a help centre, as a process does that starts anew."""
-    passages, sentences, grams = (folder / f"{name}.db" for name in FILES)
-    model = Hashed(_DIMENSIONS)
-    return HelpCentre(Index.open(passages, model), Index.open(sentences, model), Index.open(grams))
+    return HelpCentre.open(folder, Hashed(_DIMENSIONS))
 
 
 def _copied(base: Path, copy: Path) -> Path:
@@ -55,41 +35,22 @@ def _copied(base: Path, copy: Path) -> Path:
     return Path(shutil.copytree(base, copy))
 
 
-def _updated(
-    articles: pd.DataFrame,
-    update: Callable[[HelpCentre, pd.DataFrame], None],
-    folder: Path,
-    passed: Passed,
-) -> None:
+def _updated(articles: pd.DataFrame, folder: Path, passed: Passed) -> None:
     """Update, as the work of a drill."""
     words("what is read once, and not in mid-update", "en")
     with _open(folder) as centre:
         passed(BEGUN)
-        update(centre, articles)
-
-
-def _new_versions(articles: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
-    return articles.assign(
-        version=articles["version"] + 1,
-        text=articles["text"] + "\n\n## What is new\n\nThis page was revised.\n",
-        valid_from=start,
-        valid_to=pd.NaT,
-    )
+        centre.update(articles)
 
 
 def _state(index: Index, new: pd.DataFrame) -> str:
     """Say whether a file holds none, all or some of the new versions."""
-    keys = ["article_id", "language", "version"]
-    there = len(index.articles().merge(new[keys], on=keys))
+    there = len(index.articles().merge(new[KEY], on=KEY))
     return {0: "old", len(new): "new"}.get(there, f"{there} of {len(new)}")
 
 
 def crash_drill(
-    articles: pd.DataFrame,
-    kills: int = 8,
-    updates: Mapping[str, Callable[[HelpCentre, pd.DataFrame], None]] = UPDATES,
-    most: int = 12,
-    seed: int = 0,
+    articles: pd.DataFrame, kills: int = 8, most: int = 12, seed: int = 0
 ) -> pd.DataFrame:
     """Kill the process that updates a help centre, and look what the next one finds.
 
@@ -103,9 +64,7 @@ def crash_drill(
         See :func:`~casebook.cases.support_rag_chatbot.languages.as_articles`; the first English
         ones without an end are taken.
     kills : int
-        For each way, spread over the time of the update.
-    updates : mapping of str to callable
-        Functions at the top of a module.
+        Spread over the time of the update.
     most : int
         Articles.
     seed : int
@@ -114,18 +73,17 @@ def crash_drill(
     Returns
     -------
     DataFrame
-        By ``way`` and ``kill``: ``after_ms``; ``killed`` (not so if the update had ended); for each
-        of :data:`FILES` ``old``, ``new``, or how many of the new versions it holds; ``faults``
-        (lines of :meth:`Index.check` over the files); ``stale`` hits (not the version that the
-        deciding file has in force); ``repeated`` (the update can be made again, and all is new and
-        sound).
+        By ``kill``: ``after_ms``; ``killed`` (not so if the update had ended); for each of
+        :data:`FILES` ``old``, ``new``, or how many of the new versions it holds; ``faults`` (lines
+        of :meth:`Index.check` over the files); ``stale`` hits (not the version that the deciding
+        file has in force); ``repeated`` (the update can be made again, and all is new and sound).
 
     Raises
     ------
     ValueError
         If there is no such article, or no kill is asked for.
     RuntimeError
-        If an update fails by itself.
+        If the update fails by itself.
     """
     one = articles[(articles["language"] == "en") & articles["valid_to"].isna()]
     old = one.drop_duplicates("article_id").head(most)
@@ -134,18 +92,19 @@ def crash_drill(
             f"{len(old)} English articles and {kills} kills: give one of each at least."
         )
     start = old["valid_from"].max() + pd.Timedelta(days=1)
-    new, rng, rows = _new_versions(old, start), np.random.default_rng(seed), []
+    revised = old["text"] + "\n\n## What is new\n\nThis page was revised.\n"
+    new = old.assign(version=old["version"] + 1, text=revised, valid_from=start, valid_to=pd.NaT)
+    moments = (np.arange(kills) + np.random.default_rng(seed).random(kills)) / kills
     with tempfile.TemporaryDirectory() as name:
         base, copy = Path(name) / "base", Path(name) / "copy"
         HelpCentre.build(base, old, Hashed(_DIMENSIONS)).close()
-        for way, update in updates.items():
-            moments = (np.arange(kills) + rng.random(kills)) / kills
-            work, read = partial(_updated, new, update), partial(_found_after, new, start)
-            warm = partial(_updated, new, update_at_once, _copied(base, copy), str)
-            killed = kill_drill(partial(_copied, base, copy), work, read, moments.tolist(), warm)
-            for kill, one in enumerate(killed, 1):
-                row = {"way": way, "kill": kill, "after_ms": 1000 * one.seconds}
-                rows.append(row | {"killed": one.killed} | one.left)
+        work, read = partial(_updated, new), partial(_found_after, new, start)
+        warm = partial(_updated, new, _copied(base, copy), str)
+        killed = kill_drill(partial(_copied, base, copy), work, read, moments.tolist(), warm)
+    rows = [
+        {"kill": n, "after_ms": 1000 * kill.seconds, "killed": kill.killed} | kill.left
+        for n, kill in enumerate(killed, 1)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -156,38 +115,8 @@ def _found_after(new: pd.DataFrame, at: pd.Timestamp, folder: Path) -> dict[str,
         states = {name: _state(index, new) for name, index in zip(FILES, files, strict=True)}
         faults = sum(len(index.check()) for index in files)
         hits = centre.search(Query(new["title"].iloc[0], "en"), at, k=len(new))
-        keys = ["article_id", "language", "version"]
-        valid = set(centre.in_force(at)[keys].itertuples(index=False, name=None))
+        valid = set(centre.in_force(at)[KEY].itertuples(index=False, name=None))
         stale = sum(hit.key not in valid for hit in hits)
-        update_at_once(centre, new)
+        centre.update(new)
         again = all(_state(index, new) == "new" and not index.check() for index in files)
     return {**states, "faults": faults, "stale": stale, "repeated": again}
-
-
-def crash_summary(found: pd.DataFrame) -> pd.DataFrame:
-    """Count what kills have left.
-
-    Parameters
-    ----------
-    found : DataFrame
-        Of :func:`crash_drill`.
-
-    Returns
-    -------
-    DataFrame
-        By ``way``: ``kills`` that met the update; of the deciding file ``old``, ``new`` and
-        ``mixed``; ``between`` (every file whole, and not all of the same state: the next update
-        mends it, and a search follows the deciding one); sums of ``faults`` and ``stale``;
-        ``repeated``.
-    """
-    files = found[list(FILES)]
-    whole = files.isin(["old", "new"])
-    table = found.assign(
-        kills=found["killed"],
-        old=found["passages"] == "old",
-        new=found["passages"] == "new",
-        mixed=~whole.all(axis=1),
-        between=whole.all(axis=1) & (files.nunique(axis=1) > 1),
-    )
-    columns = ["kills", "old", "new", "mixed", "between", "faults", "stale", "repeated"]
-    return table.groupby("way", sort=False)[columns].sum().reset_index()

@@ -1,4 +1,4 @@
-"""What the chatbot is worth: rankings, answers, abstention, a judge and its bias, policies.
+"""What the chatbot is worth: rankings, answers, abstention.
 
 Everything is learned on the tuning questions and reported on the test questions, whose topics the
 tuning questions do not touch. Of the test questions, :func:`asked` marks those that were read when
@@ -7,57 +7,49 @@ the glossary and the masks were written.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot import world
-from casebook.cases.support_rag_chatbot.answer import Answerer
+from casebook.cases.support_rag_chatbot.answer import EVIDENCE, Answerer
 from casebook.cases.support_rag_chatbot.conversation import (
     HEAD,
-    Rewriting,
-    probability,
+    SHOWN,
+    near_pair,
     query_of,
     rewrite,
 )
 from casebook.cases.support_rag_chatbot.glossary import unread
 from casebook.cases.support_rag_chatbot.languages import (
-    SIGNALS,
     SYSTEMS,
     HelpCentre,
-    Hit,
     Query,
     as_articles,
-    scale,
 )
-from casebook.cases.support_rag_chatbot.understand import (
-    IntentModel,
-    LanguageModel,
-    entities,
-    intent_by_rules,
-)
+from casebook.cases.support_rag_chatbot.understand import TRACKING_NUMBER
 from casebook.cases.support_rag_chatbot.world.content import own_content
-from casebook.evaluate.intervals import wilson
+from casebook.evaluate.abstain import auroc, probability
+from casebook.evaluate.intervals import by_cluster
 from casebook.recorded.artifacts import artifact
+from casebook.retrieval.centre import SIGNALS, Hit
 from casebook.retrieval.chunks import sentence_spans
+from casebook.retrieval.classify import LanguageModel
 from casebook.retrieval.dense import Cached, Embedder
 from casebook.retrieval.evaluate import per_query
 from casebook.retrieval.fusion import rerank_by
 from casebook.retrieval.lexical import FaqSearch
-from casebook.serving.guard import attack
+from casebook.retrieval.weights import scaled
 from casebook.serving.privacy import mask
 
 CASE = "16_support_rag_chatbot"
 #: The artifacts that hold the vectors of the world's texts.
-VECTORS = (
-    "world_vectors_0.parquet",
-    "world_vectors_1.parquet",
-    "world_vectors_2.parquet",
-    "world_vectors_3.parquet",
-)
+VECTORS = tuple(f"world_vectors_{part}.parquet" for part in range(4))
 #: When the questions are asked.
 NOW = world.TODAY + pd.Timedelta(hours=12)
 
@@ -70,27 +62,34 @@ def _groups() -> dict[str, str]:
     return {name: topic["group"] for name, topic in own_content().plan["topics"].items()}
 
 
-def asked(how: Rewriting = "all turns") -> pd.DataFrame:
-    """Return the questions with what the system makes of them, and the truth to score by.
+@cache
+def subjects() -> dict[str, str]:
+    """Return what questions without an article are about, where several ask the same."""
+    held = tomllib.loads(Path(__file__).with_name("subjects.toml").read_text(encoding="utf-8"))
+    return {i: name for part in held.values() for name, ids in part.items() for i in ids}
 
-    Parameters
-    ----------
-    how : {"rewritten", "last turn", "all turns"}
-        See :func:`~casebook.cases.support_rag_chatbot.conversation.rewrite`.
+
+def asked() -> pd.DataFrame:
+    """Return the questions with what the system makes of them, and the truth to score by.
 
     Returns
     -------
     DataFrame
         The world's columns of questions and truth; ``turns`` (masked), ``query``, ``group`` (of
-        topics; a question without one is its own), ``unread``.
+        topics; of a question without an article its subject), ``cluster`` (its subject or topic:
+        what intervals resample), ``heard`` (its subject is asked in a tuning question too),
+        ``unread``.
     """
     table = world.questions().merge(world.truth().questions, left_on="id", right_on="question")
     table["turns"] = [tuple(mask(turn).text for turn in turns) for turns in table["turns"]]
     pairs = zip(table["turns"], table["language"], strict=True)
-    table["query"] = [query_of(rewrite(turns, how), code) for turns, code in pairs]
-    table["group"] = table["topic"].map(_groups()).fillna(table["id"])
+    table["query"] = [query_of(rewrite(turns), code) for turns, code in pairs]
+    groups, subject = table["topic"].map(_groups()), table["id"].map(subjects())
     by_topic = table["topic"].notna() & (table["route"] != "tracking")
-    table["unread"] = unread(table["group"].where(by_topic, table["id"]))
+    table["group"] = subject.fillna(groups).fillna(table["id"])
+    table["cluster"] = subject.fillna(table["topic"].where(by_topic, table["id"]))
+    table["heard"] = subject.isin(subject[table["split"] == "tune"].dropna())
+    table["unread"] = unread(groups.where(by_topic, table["id"]))
     return table
 
 
@@ -113,14 +112,13 @@ def relevance(at: object = NOW) -> pd.DataFrame:
 def world_texts() -> list[str]:
     """Return every text of the world that is embedded: articles, sentences, questions.
 
-    Questions are masked and stand alone (in all three ways), as asked and in English.
+    Questions are masked and stand alone, as asked and in English.
     """
     from casebook.cases.support_rag_chatbot.languages import article_texts
 
     texts = set(article_texts(as_articles(world.knowledge_base())))
-    for how in ("rewritten", "last turn", "all turns"):
-        for query in asked(how)["query"]:
-            texts |= {query.text, query.english}
+    for query in asked()["query"]:
+        texts |= {query.text, query.english}
     return sorted(texts)
 
 
@@ -155,7 +153,7 @@ def matrices(
     found = {name: np.zeros((len(queries), len(names))) for name in SIGNALS}
     for row, query in enumerate(queries):
         for name in SIGNALS:
-            for article, value in scale(signals[query][name]).items():
+            for article, value in scaled(signals[query][name]).items():
                 found[name][row, place[article]] = value
     return found
 
@@ -205,6 +203,17 @@ def runs(
         scores = sum(weight * signal[name] for name, weight in weights.items())
         found[system] = run_of(scores, judged["id"], names)
     return found
+
+
+def first_titles(
+    rows: pd.DataFrame, signals: Signals, weights: Mapping[str, float], k: int = SHOWN
+) -> pd.Series:
+    """Return the first articles of a weighted ranking for each question, as a tuple."""
+    names = article_names()
+    signal = matrices(signals, list(rows["query"]), names)
+    scores = sum(weight * signal[name] for name, weight in weights.items())
+    found = run_of(scores, rows["id"], names, k).groupby("query_id")["doc_id"].agg(tuple)
+    return rows["id"].map(found)
 
 
 def faq_run(table: pd.DataFrame, at: object = NOW) -> pd.DataFrame:
@@ -271,7 +280,7 @@ class Label:
         Of the world's kinds of answer: ``right``, ``right_other_language``, ``partial`` (the
         right article, another section; or an article of grade 1), ``wrong``, ``stale``.
     relevant : bool
-        The cited article is of grade 1 or 2.
+        The cited article is of grade 2, as in :func:`relevance`.
     """
 
     kind: str
@@ -312,11 +321,10 @@ class Labels:
         place = self._place.get((article, fact)) if fact else (start, end)
         says = place is not None and place[0] < end and start < place[1]
         if not says:
-            return Label("partial", True)
-        foreign = key[1] != self._language[question]
-        if grade == 2:
-            return Label("right_other_language" if foreign else "right", True)
-        return Label("right_other_language" if foreign else "partial", True)
+            return Label("partial", grade == 2)
+        if key[1] != self._language[question]:
+            return Label("right_other_language", grade == 2)
+        return Label("right" if grade == 2 else "partial", grade == 2)
 
 
 def answers(
@@ -332,13 +340,17 @@ def answers(
     -------
     DataFrame
         ``id``, ``said`` (the answer), ``article_id``, ``cited_language``, ``version``,
-        ``start``, ``end``, ``faults``, ``label`` (:class:`Label`'s kind; empty without one),
+        ``start``, ``end``, ``faults``, ``pair`` (two articles for different readers), ``shown``
+        (the first three articles), ``label`` (:class:`Label`'s kind; empty without one),
         ``relevant``, and the evidence.
     """
     label, rows = Labels(at), []
     for question, query in zip(table["id"], table["query"], strict=True):
-        answer = answerer(query, hits_of(centre, query, signals, at), at)
+        hits = hits_of(centre, query, signals, at)
+        answer = answerer(query, hits, at)
         row = {"id": question, "said": answer.text, "faults": "; ".join(answer.faults)}
+        row["pair"] = near_pair(hits) is not None
+        row["shown"] = tuple(hit.article_id for hit in hits[:SHOWN])
         row |= {"label": "", "relevant": False} | dict(answer.evidence)
         if answer.citations:
             c = answer.citations[0]
@@ -355,9 +367,13 @@ def to_articles(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["route"] != "tracking") & (table["kind"] != "injection")]
 
 
+#: Kinds of answer that are right, in whatever language.
+RIGHT = ("right", "right_other_language")
+
+
 def is_right(label: pd.Series) -> np.ndarray:
     """Say which answers are right, in whatever language."""
-    return label.isin(["right", "right_other_language"]).to_numpy()
+    return label.isin(RIGHT).to_numpy()
 
 
 # Abstention --------------------------------------------------------------------------
@@ -377,27 +393,12 @@ def confidences(table: pd.DataFrame, answered: pd.DataFrame) -> pd.DataFrame:
 
     rows = table.merge(answered, on="id")
     heads = {"right": "RIGHT", "answerable_p": "ANSWERABLE", "off_topic": "OFF_TOPIC"}
+    heads |= {"answerable_words": "ANSWERABLE_WORDS", "answerable_evidence": "ANSWERABLE_EVIDENCE"}
     records = rows[list(HEAD)].to_dict("records")
     for column, name in heads.items():
         model = getattr(learned, name)
-        rows[column] = [probability(record, model) for record in records]
+        rows[column] = [probability(record, model) for record in records]  # 0 weighs nothing
     return rows
-
-
-def auroc(
-    score: np.ndarray, positive: np.ndarray, draws: int = 1000, seed: int = 0
-) -> tuple[float, float, float]:
-    """Return the area under the ROC curve and its 95 % bootstrap interval."""
-    from sklearn.metrics import roc_auc_score
-
-    rng = np.random.default_rng(seed)
-    values = []
-    for _ in range(draws):
-        rows = rng.integers(len(score), size=len(score))
-        if positive[rows].any() and not positive[rows].all():
-            values.append(roc_auc_score(positive[rows], score[rows]))
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(roc_auc_score(positive, score)), float(low), float(high)
 
 
 def abstention(rows: pd.DataFrame) -> pd.DataFrame:
@@ -406,26 +407,37 @@ def abstention(rows: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     rows : DataFrame
-        Of :func:`confidences`, of test questions that reach the help centre.
+        Of :func:`confidences`, of test questions that reach the help centre. Unanswerable ones
+        whose subject was tuned on are left out.
 
     Returns
     -------
     DataFrame
         ``what``, ``score``, ``auroc``, ``low``, ``high``, ``positive``, ``negative`` (questions).
     """
-    yes = rows["answerable"].to_numpy()
-    unanswerable = (rows["kind"] == "unanswerable").to_numpy()
-    off = (rows["kind"] == "off_topic").to_numpy()
+    yes, off = rows["answerable"].to_numpy(), (rows["kind"] == "off_topic").to_numpy()
+    unanswerable = ((rows["kind"] == "unanswerable") & ~rows["heard"]).to_numpy()
     answerable, right = rows["answerable_p"].to_numpy(), rows["right"].to_numpy()
+    words, searched = (rows[f"answerable_{what}"].to_numpy() for what in ("words", "evidence"))
+    topics = rows["cluster"].to_numpy(object)
+    cosine = rows[[name for name in EVIDENCE if name.startswith("raw_")]].max(axis=1)
     studies = [
         ("answerable, not unanswerable", "answerable", yes | unanswerable, yes, answerable),
-        ("answerable, not unanswerable", "best score", yes | unanswerable, yes, rows["score"]),
+        ("answerable, not unanswerable", "best cosine", yes | unanswerable, yes, cosine),
+        ("answerable, not unanswerable", "question words", yes | unanswerable, yes, words),
+        ("answerable, not unanswerable", "search and reader", yes | unanswerable, yes, searched),
         ("answerable, neither", "answerable", np.ones(len(rows), bool), yes, answerable),
         ("ours, not off topic", "off topic", yes | unanswerable | off, ~off, -rows["off_topic"]),
         ("the answer is right", "right", np.ones(len(rows), bool), is_right(rows["label"]), right),
     ]
     table = [
-        (what, name, *auroc(np.asarray(score)[of], good[of]), good[of].sum(), (~good[of]).sum())
+        (
+            what,
+            name,
+            *auroc(np.asarray(score)[of], good[of], topics[of]),
+            good[of].sum(),
+            (~good[of]).sum(),
+        )
         for what, name, of, good, score in studies
     ]
     columns = ["what", "score", "auroc", "low", "high", "positive", "negative"]
@@ -445,7 +457,7 @@ def answer_quality(rows: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.Da
     -------
     DataFrame
         ``threshold`` (its name), ``from``, ``answered`` (questions), ``coverage``;
-        ``faithful`` (share whose words stand in what is cited), ``citation_precision`` (cited
+        ``faithful`` (share whose words stand in what is cited), ``relevant_source`` (cited
         article is relevant) and ``right`` with ends of their 95 % intervals; ``stale``.
     """
     table = []
@@ -458,43 +470,19 @@ def answer_quality(rows: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.Da
                 "answered": len(given),
                 "coverage": len(given) / len(rows),
                 "faithful": float((given["faults"] == "").mean()) if len(given) else np.nan,
-                **_interval("citation_precision", given["relevant"].to_numpy(bool)),
-                **_interval("right", is_right(given["label"])),
+                **_interval("relevant_source", given["relevant"].to_numpy(bool), given),
+                **_interval("right", is_right(given["label"]), given),
                 "stale": int((given["label"] == "stale").sum()),
             }
         )
     return pd.DataFrame(table)
 
 
-def _interval(name: str, good: np.ndarray) -> dict[str, float]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), wilson(good), strict=True))
-
-
-def risk_coverage(sure: np.ndarray, good: np.ndarray) -> pd.DataFrame:
-    """Return the share of wrong answers among the surest, by how many are answered.
-
-    Parameters
-    ----------
-    sure : ndarray
-    good : ndarray of bool
-
-    Returns
-    -------
-    DataFrame
-        ``coverage``, ``risk``, ``threshold``; one row for each number of answers.
-    """
-    order = np.argsort(-sure, kind="stable")
-    n = np.arange(1, len(order) + 1)
-    return pd.DataFrame(
-        {
-            "coverage": n / len(n),
-            "risk": 1 - np.cumsum(good[order]) / n,
-            "threshold": sure[order],
-        }
-    )
-
-
-# Understanding -----------------------------------------------------------------------
+def _interval(name: str, good: np.ndarray, given: pd.DataFrame) -> dict[str, float]:
+    names = name, f"{name}_low", f"{name}_high"
+    if given["cluster"].nunique() < 2:
+        return dict.fromkeys(names, np.nan)
+    return dict(zip(names, by_cluster(good, given["cluster"]), strict=True))
 
 
 def language_model(at: object = NOW) -> LanguageModel:
@@ -505,65 +493,4 @@ def language_model(at: object = NOW) -> LanguageModel:
         for text, code in zip(page["text"], page["language"], strict=True)
         for start, end in sentence_spans(text)
     ]
-    return LanguageModel().fit(*map(list, zip(*pairs, strict=True)))
-
-
-def understanding(table: pd.DataFrame) -> pd.DataFrame:
-    """Score intent, language, entities and the guard on the test questions.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`asked`.
-
-    Returns
-    -------
-    DataFrame
-        ``what``, ``how``, ``share`` with ends of its 95 % interval, ``cases``.
-    """
-    tune_rows, test = (table[table["split"] == split] for split in ("tune", "test"))
-    texts = {s: [q.text for q in r["query"]] for s, r in (("tune", tune_rows), ("test", test))}
-    page = world.knowledge_base(NOW)
-    articles = (page["title"] + "\n" + page["text"]).tolist()
-    sources = {
-        "learned on questions": (texts["tune"], tune_rows["language"], tune_rows["intent"]),
-        "learned on articles": (articles, page["language"], page["intent"]),
-        "learned on both": (
-            [*texts["tune"], *articles],
-            [*tune_rows["language"], *page["language"]],
-            [*tune_rows["intent"], *page["intent"]],
-        ),
-    }
-    codes, truth = list(test["language"]), test["intent"].to_numpy()
-    ruled = [intent_by_rules(t, c) for t, c in zip(texts["test"], codes, strict=True)]
-    rows = [("intent", "keyword rules", np.array(ruled) == truth)]
-    often = tune_rows["intent"].mode()[0]
-    rows.append(("intent", "most frequent", truth == often))
-    for name, (said, languages, intents) in sources.items():
-        model = IntentModel().fit(list(said), list(languages), list(intents))
-        rows.append(("intent", name, np.array(model.predict(texts["test"], codes)) == truth))
-    model = language_model()
-    told = np.array([model(" ".join(turns))[0] for turns in test["turns"]])
-    rows.append(("language", "character n-grams", told == test["language"].to_numpy()))
-    caught = np.array([bool(attack(" ".join(turns))) for turns in test["turns"]])
-    attacks = (test["kind"] == "injection").to_numpy()
-    rows.append(("attack caught", "patterns", caught[attacks]))
-    rows.append(("no attack, let through", "patterns", ~caught[~attacks]))
-    rows += entity_shares(test)
-    return pd.DataFrame(
-        [(what, how, *wilson(good), len(good)) for what, how, good in rows],
-        columns=["what", "how", "share", "low", "high", "cases"],
-    )
-
-
-def entity_shares(test: pd.DataFrame) -> list[tuple[str, str, np.ndarray]]:
-    """Return for each type of entity which of those that stand in the questions are found."""
-    known = world.truth().entities
-    known = known[~known["type"].isin(world.PII) & known["question"].isin(test["id"])]
-    texts = world.questions().set_index("id")["turns"].map("\n".join)
-    rows: dict[str, list[bool]] = {}
-    for row in known.itertuples():
-        found = entities(texts[row.question])
-        hit = any(e.kind == row.type and e.start < row.end and row.start < e.end for e in found)
-        rows.setdefault(row.type, []).append(hit)
-    return [("entity", name, np.array(hits)) for name, hits in sorted(rows.items())]
+    return LanguageModel(without=TRACKING_NUMBER).fit(*map(list, zip(*pairs, strict=True)))

@@ -9,8 +9,8 @@ import pandas as pd
 
 from casebook.cases.support_rag_chatbot import world
 from casebook.cases.support_rag_chatbot.exercise_data import answered, own
-from casebook.cases.support_rag_chatbot.judging import Judge, swapped
 from casebook.cases.support_rag_chatbot.world.contacts import GOODWILL
+from casebook.evaluate.judges import Judge, swapped
 
 # Question 3: a judge and its bias.
 
@@ -24,7 +24,7 @@ def verdicts_and_people(seed: int | None = None) -> tuple[pd.DataFrame, pd.Serie
     """Return how a judge compares a new bot with the old one, each pair in both orders.
 
     Drawn are the quality of both answers (right 1, partial 0.5, wrong 0), their lengths, and the
-    verdicts of a :class:`~casebook.cases.support_rag_chatbot.judging.Judge` with a planted bias.
+    verdicts of a :class:`~casebook.evaluate.judges.Judge` with a planted bias.
 
     Returns
     -------

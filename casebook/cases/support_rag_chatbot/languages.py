@@ -4,32 +4,25 @@ MiniLM reads German and Spanish badly. Three remedies run offline: character n-g
 language; a glossary that translates the question word by word
 (:mod:`~casebook.cases.support_rag_chatbot.glossary`); and a *pivot*: the translated question is
 asked of the English articles, and what is found is answered from the same article in the
-customer's language. :class:`HelpCentre` adds the rankings up. An embedder that reads the languages
-is measured, and asked live, in :mod:`~casebook.cases.support_rag_chatbot.typed`.
+customer's language. The search itself is :class:`casebook.retrieval.centre.Centre`. An embedder
+that reads the languages is measured, and asked live, in
+:mod:`~casebook.cases.support_rag_chatbot.typed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot.glossary import translated
-from casebook.retrieval.chunks import Chunker, as_utc
-from casebook.retrieval.dense import Embedder
-from casebook.retrieval.index import Changes, Index, Passage
+from casebook.retrieval import centre as retrieval
+from casebook.retrieval.centre import PIVOT
+from casebook.retrieval.chunks import Chunker
+from casebook.retrieval.index import Index, Passage
 from casebook.retrieval.text import words
 
-#: The language into which questions are translated, and which answers where the customer's does
-#: not have the article.
-PIVOT = "en"
-#: Rankings that are added up. ``own``: the question as asked, of articles in all languages;
-#: ``en``: translated, of the English ones.
-SIGNALS = ("dense_own", "dense_en", "sentences_en", "words_own", "grams_own", "words_en")
-#: Weights, tuned on the tuning questions (:func:`tune`).
+#: Weights, tuned on the tuning questions (``learning.tuned_weights``).
 WEIGHTS = {
     "dense_own": 0.15,
     "dense_en": 0.5,
@@ -38,18 +31,17 @@ WEIGHTS = {
     "grams_own": 0.3,
     "words_en": 0.15,
 }
-#: The rankings of systems that are compared, by name.
+#: The rankings of systems that are compared, by name; all weights are tuned alike
+#: (``learning.tuned_weights``).
 SYSTEMS: dict[str, dict[str, float]] = {
     "words": {"words_own": 1.0},
     "character n-grams": {"grams_own": 1.0},
     "vectors": {"dense_own": 1.0},
     "vectors, glossary": {"dense_en": 1.0},
-    "vectors + words": {"dense_own": 0.5, "words_own": 0.5},
-    "all, no glossary": {"dense_own": 0.4, "words_own": 0.2, "grams_own": 0.4},
+    "vectors + words": {"dense_own": 0.5, "words_own": 0.2},
+    "all, no glossary": {"dense_own": 0.4, "words_own": 0.05, "grams_own": 0.2},
     "all": WEIGHTS,
 }
-#: Passages of a ranking, and articles on which its scores are put from 0 to 1.
-DEPTH, SCALE_DEPTH = 100, 50
 
 
 def as_articles(knowledge: pd.DataFrame) -> pd.DataFrame:
@@ -73,49 +65,8 @@ def as_articles(knowledge: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-@dataclass(frozen=True)
-class Hit:
-    """An article that was found.
-
-    Attributes
-    ----------
-    article_id, language, version, title, tags
-        In the customer's language where there is one.
-    score : float
-        Weighted sum of the signals.
-    signals : mapping of str to float
-        From 0 to 1 by ranking; and under ``raw_<name>`` the cosine or BM25 score.
-    """
-
-    article_id: str
-    language: str
-    version: int
-    title: str
-    tags: str
-    score: float
-    signals: Mapping[str, float]
-
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """Article, language and version."""
-        return self.article_id, self.language, self.version
-
-
-@dataclass(frozen=True)
-class Query:
-    """A question that stands alone: masked, without masks' words, with its language.
-
-    Attributes
-    ----------
-    text : str
-    language : str
-    number : str
-        An article number in it (``KB-1044``), by which alone is then searched; or empty.
-    """
-
-    text: str
-    language: str
-    number: str = ""
+class Query(retrieval.Query):
+    """A masked question that stands alone; an article number in it (``KB-1044``) is looked up."""
 
     @property
     def english(self) -> str:
@@ -123,18 +74,8 @@ class Query:
         return translated(self.text, self.language)
 
 
-class HelpCentre:
-    """The articles, searchable: three indexes of the same articles, of which the first decides.
-
-    ``passages`` (sections; words and vectors) decides which version is in force at a time. What
-    ``sentences`` (vectors of single sentences) and ``grams`` (character n-grams) find is dropped
-    unless it is: an update that is cut off between two files returns nothing stale.
-
-    Parameters
-    ----------
-    passages, sentences, grams : Index
-    weights : mapping of str to float
-    """
+class HelpCentre(retrieval.Centre):
+    """The carrier's articles, searchable; the rankings are added up with the tuned weights."""
 
     def __init__(
         self,
@@ -143,196 +84,7 @@ class HelpCentre:
         grams: Index,
         weights: Mapping[str, float] = WEIGHTS,
     ) -> None:
-        self.passages, self.sentences, self.grams = passages, sentences, grams
-        self.weights = dict(weights)
-
-    @classmethod
-    def build(cls, folder: Path, articles: pd.DataFrame, embedder: Embedder) -> HelpCentre:
-        """Make the three indexes in a folder.
-
-        Parameters
-        ----------
-        folder : Path
-        articles : DataFrame
-            See :func:`as_articles`.
-        embedder : Embedder
-        """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        return cls(
-            Index.build(folder / "passages.db", articles, embedder),
-            Index.build(folder / "sentences.db", articles, embedder, Chunker("sentences", 1)),
-            Index.build(folder / "grams.db", articles, analyser="ngrams"),
-        )
-
-    def close(self) -> None:
-        """Let go of the files."""
-        for index in (self.grams, self.sentences, self.passages):
-            index.close()
-
-    def __enter__(self) -> HelpCentre:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def update(self, articles: pd.DataFrame) -> Changes:
-        """Add or replace versions of articles; returns what changed in the deciding index."""
-        changes = self.passages.update(articles)
-        self.sentences.update(articles)
-        self.grams.update(articles)
-        return changes
-
-    def delete(self, article_ids: Iterable[str]) -> Changes:
-        """Remove articles with all versions and languages."""
-        ids = list(article_ids)
-        changes = self.passages.delete(ids)
-        self.sentences.delete(ids)
-        self.grams.delete(ids)
-        return changes
-
-    def in_force(self, at: object) -> pd.DataFrame:
-        """Return the versions in force at a time: rows of :meth:`Index.articles`."""
-        time, table = as_utc(at), self.passages.articles()
-        ends = table["ends"].fillna(pd.Timestamp.max)
-        return table[(table["valid_from"] <= time) & (time < ends)]
-
-    # Searching
-
-    def _found(self, query: Query, at: object) -> dict[str, list[Passage]]:
-        """Ask the three indexes in the six ways."""
-
-        def where(frame: pd.DataFrame, pivot: bool = False) -> np.ndarray:
-            keep = np.ones(len(frame), bool)
-            if pivot:
-                keep &= (frame["language"] == PIVOT).to_numpy()
-            if query.number:
-                keep &= frame["tags"].str.startswith(f"{query.number} ").to_numpy()
-            return keep
-
-        def english(frame: pd.DataFrame) -> np.ndarray:
-            return where(frame, pivot=True)
-
-        own = {"k": DEPTH, "at": at, "where": where, "language": query.language}
-        en = {"k": DEPTH, "at": at, "where": english, "language": PIVOT}
-        return {
-            "dense_own": self.passages.search(query.text, how="dense", **own),
-            "dense_en": self.passages.search(query.english, how="dense", **en),
-            "sentences_en": self.sentences.search(query.english, how="dense", **en),
-            "words_own": self.passages.search(query.text, how="lexical", **own),
-            "grams_own": self.grams.search(query.text, how="lexical", **own),
-            "words_en": self.passages.search(query.english, how="lexical", **en),
-        }
-
-    def signals(self, query: Query, at: object) -> dict[str, dict[str, float]]:
-        """Return the best score of each article in each ranking.
-
-        Parameters
-        ----------
-        query : Query
-        at : Timestamp
-
-        Returns
-        -------
-        dict of str to dict of str to float
-            By name of :data:`SIGNALS` and ``article_id``: cosines and BM25 scores, of articles of
-            which some language is in force.
-        """
-        table = self.in_force(at)
-        keys = set(table[["article_id", "language", "version"]].itertuples(index=False, name=None))
-        scores: dict[str, dict[str, float]] = {}
-        for name, passages in self._found(query, at).items():
-            best = scores.setdefault(name, {})
-            for p in passages:
-                if (p.article_id, p.language, p.version) in keys:
-                    best[p.article_id] = max(best.get(p.article_id, -1.0), p.score)
-        return scores
-
-    def search(
-        self,
-        query: Query,
-        at: object,
-        k: int = 10,
-        weights: Mapping[str, float] | None = None,
-        scores: Mapping[str, Mapping[str, float]] | None = None,
-    ) -> list[Hit]:
-        """Return the articles that answer a question best, at a time.
-
-        Parameters
-        ----------
-        query : Query
-        at : Timestamp
-        k : int
-        weights : mapping of str to float, optional
-            By name of :data:`SIGNALS`.
-        scores : mapping, optional
-            Of :meth:`signals` for the same question and time, where they are at hand.
-
-        Returns
-        -------
-        list of Hit
-            One for each article, in the customer's language, else in English, else in any.
-        """
-        raw = self.signals(query, at) if scores is None else scores
-        scaled = {name: scale(values) for name, values in raw.items()}
-        siblings = self._siblings(at, query.language)
-        chosen = self.weights if weights is None else weights
-        total: dict[str, float] = {}
-        for name, weight in chosen.items():
-            for article, value in scaled[name].items():
-                total[article] = total.get(article, 0.0) + weight * value
-        best = sorted((a for a in total if a in siblings), key=lambda a: (-total[a], a))[:k]
-        return [
-            Hit(*siblings[a], round(total[a], 6), _signals(a, scaled, raw)) for a in best
-        ]  # fmt: skip
-
-    def _siblings(self, at: object, language: str) -> dict[str, tuple]:
-        """Return for each article the version in force that a customer should read."""
-        order = {language: 0, PIVOT: 1}
-        table = self.in_force(at).assign(tags="")
-        table["order"] = table["language"].map(order).fillna(2)
-        table = table.sort_values(["article_id", "order", "language"]).drop_duplicates("article_id")
-        columns = ["article_id", "language", "version", "title", "tags"]
-        return {row[0]: row for row in table[columns].itertuples(index=False, name=None)}
-
-    def read(self, hit: Hit, at: object) -> list[tuple[Passage, list[Passage]]]:
-        """Return the sections of an article, each with its sentences, in their order.
-
-        Parameters
-        ----------
-        hit : Hit
-        at : Timestamp
-        """
-
-        def where(frame: pd.DataFrame) -> np.ndarray:
-            same = frame["article_id"] == hit.article_id
-            same &= (frame["language"] == hit.language) & (frame["version"] == hit.version)
-            return same.to_numpy()
-
-        def parts(index: Index) -> list[Passage]:
-            found = index.search(hit.title, k=200, at=at, where=where, how="dense", depth=200)
-            return sorted(found, key=lambda passage: passage.start)
-
-        sentences = parts(self.sentences)
-        return [
-            (section, [s for s in sentences if section.start <= s.start < section.end])
-            for section in parts(self.passages)
-        ]
-
-
-def scale(scores: Mapping[str, float], depth: int = SCALE_DEPTH) -> dict[str, float]:
-    """Put the scores of a ranking from 0 (the article at ``depth``, or no score) to 1."""
-    values = np.sort(np.fromiter(scores.values(), float, len(scores)))[::-1]
-    if not len(values):
-        return {}
-    low = values[depth - 1] if len(values) >= depth else min(0.0, values[-1])
-    width = values[0] - low
-    return {a: max(0.0, (s - low) / width) if width > 0 else 1.0 for a, s in scores.items()}
-
-
-def _signals(article: str, scaled: Mapping, raw: Mapping) -> dict[str, float]:
-    found = {name: values.get(article, 0.0) for name, values in scaled.items()}
-    return found | {f"raw_{name}": values.get(article, 0.0) for name, values in raw.items()}
+        super().__init__(passages, sentences, grams, weights)
 
 
 # Texts for the artifact --------------------------------------------------------------
@@ -373,53 +125,3 @@ def overlap(query: Query, english: str) -> float:
     """Return the share of the translated question's words that an English text holds."""
     asked, said = set(words(query.english, PIVOT)), set(words(english, PIVOT))
     return len(asked & said) / len(asked) if asked else 0.0
-
-
-# Tuning ------------------------------------------------------------------------------
-
-
-def tune(
-    matrices: Mapping[str, np.ndarray],
-    relevant: np.ndarray,
-    start: Mapping[str, float] = WEIGHTS,
-    steps: Sequence[float] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5),
-    rounds: int = 2,
-) -> tuple[dict[str, float], float]:
-    """Choose weights one after the other by nDCG@10.
-
-    Parameters
-    ----------
-    matrices : mapping of str to ndarray, shape (questions, articles)
-        Scaled signals of the tuning questions.
-    relevant : ndarray of bool, shape (questions, articles)
-    start : mapping of str to float
-    steps : sequence of float
-    rounds : int
-
-    Returns
-    -------
-    weights : dict of str to float
-    ndcg : float
-    """
-    weights = dict(start)
-
-    def score(w: Mapping[str, float]) -> float:
-        return ndcg(sum(w[name] * matrices[name] for name in w), relevant)
-
-    best = score(weights)
-    for _ in range(rounds):
-        for name in weights:
-            for step in steps:
-                trial = weights | {name: step}
-                if sum(trial.values()) > 0 and (value := score(trial)) > best + 1e-9:
-                    best, weights = value, trial
-    return weights, best
-
-
-def ndcg(scores: np.ndarray, relevant: np.ndarray, k: int = 10) -> float:
-    """Return the mean nDCG@k of score matrices with binary relevance."""
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    discount = 1 / np.log2(np.arange(2, k + 2))
-    gain = (np.take_along_axis(relevant, order, axis=1) * discount).sum(axis=1)
-    ideal = np.cumsum(discount)[np.clip(relevant.sum(axis=1), 1, k) - 1]
-    return float((gain / ideal).mean())

@@ -1,206 +1,24 @@
-"""What the chatbot learned on the tuning questions; written by its learning.
+"""What the chatbot learned on the tuning questions: probabilities and thresholds.
 
-``learning.learn`` makes it anew; the benchmark ``support_learned`` compares.
+``learning.learn`` makes it anew and ``learning.as_text`` writes ``learned.json``; the benchmark
+``support_learned`` compares.
 """
 
-RIGHT = {
-    "mean": {
-        "score": 1.30704,
-        "margin": 0.1842,
-        "agreement": 0.38659,
-        "raw_dense_own": 0.42299,
-        "raw_dense_en": 0.39083,
-        "raw_sentences_en": 0.42343,
-        "words_share": 0.72167,
-        "sentence": 13.8255,
-        "sentence_margin": 0.68276,
-        "own": 0.43989,
-        "english": 0.43192,
-        "overlap": 0.25978,
-        "met": 0.59437,
-        "unmet": 0.45861,
-        "length": 2.53605,
-        "number": 0.01325,
-        "same_language": 0.98841,
-        "scope_unanswerable": -1.92582,
-        "scope_off_topic": -2.73314,
-    },
-    "sd": {
-        "score": 0.16597,
-        "margin": 0.22231,
-        "agreement": 0.28942,
-        "raw_dense_own": 0.12336,
-        "raw_dense_en": 0.11815,
-        "raw_sentences_en": 0.11571,
-        "words_share": 0.32543,
-        "sentence": 0.74718,
-        "sentence_margin": 0.59714,
-        "own": 0.11992,
-        "english": 0.1248,
-        "overlap": 0.18995,
-        "met": 0.74097,
-        "unmet": 0.65352,
-        "length": 0.57936,
-        "number": 0.11432,
-        "same_language": 0.10703,
-        "scope_unanswerable": 0.66099,
-        "scope_off_topic": 0.57449,
-    },
-    "weight": {
-        "score": 0.07507,
-        "margin": 0.39754,
-        "agreement": 0.16089,
-        "raw_dense_own": -0.09225,
-        "raw_dense_en": 0.01222,
-        "raw_sentences_en": -0.05756,
-        "words_share": 0.03524,
-        "sentence": -0.45935,
-        "sentence_margin": 0.4186,
-        "own": 0.33465,
-        "english": 0.61205,
-        "overlap": 0.12407,
-        "met": 0.01148,
-        "unmet": -0.2063,
-        "length": -0.14616,
-        "number": -0.0765,
-        "same_language": -0.09164,
-        "scope_unanswerable": -0.31056,
-        "scope_off_topic": 0.07229,
-        "intercept": -1.13441,
-    },
-}
-ANSWERABLE = {
-    "mean": {
-        "score": 1.30704,
-        "margin": 0.1842,
-        "agreement": 0.38659,
-        "raw_dense_own": 0.42299,
-        "raw_dense_en": 0.39083,
-        "raw_sentences_en": 0.42343,
-        "words_share": 0.72167,
-        "sentence": 13.8255,
-        "sentence_margin": 0.68276,
-        "own": 0.43989,
-        "english": 0.43192,
-        "overlap": 0.25978,
-        "met": 0.59437,
-        "unmet": 0.45861,
-        "length": 2.53605,
-        "number": 0.01325,
-        "same_language": 0.98841,
-        "scope_unanswerable": -1.92582,
-        "scope_off_topic": -2.73314,
-    },
-    "sd": {
-        "score": 0.16597,
-        "margin": 0.22231,
-        "agreement": 0.28942,
-        "raw_dense_own": 0.12336,
-        "raw_dense_en": 0.11815,
-        "raw_sentences_en": 0.11571,
-        "words_share": 0.32543,
-        "sentence": 0.74718,
-        "sentence_margin": 0.59714,
-        "own": 0.11992,
-        "english": 0.1248,
-        "overlap": 0.18995,
-        "met": 0.74097,
-        "unmet": 0.65352,
-        "length": 0.57936,
-        "number": 0.11432,
-        "same_language": 0.10703,
-        "scope_unanswerable": 0.66099,
-        "scope_off_topic": 0.57449,
-    },
-    "weight": {
-        "score": 0.01089,
-        "margin": 0.20382,
-        "agreement": -0.11285,
-        "raw_dense_own": 0.03639,
-        "raw_dense_en": 0.23583,
-        "raw_sentences_en": 0.15757,
-        "words_share": 0.25571,
-        "sentence": -0.24449,
-        "sentence_margin": 0.03684,
-        "own": -0.17009,
-        "english": 0.27305,
-        "overlap": 0.19569,
-        "met": 0.26955,
-        "unmet": -0.00129,
-        "length": 0.15567,
-        "number": 0.17282,
-        "same_language": 0.03258,
-        "scope_unanswerable": -0.424,
-        "scope_off_topic": -0.24922,
-        "intercept": 2.22311,
-    },
-}
-OFF_TOPIC = {
-    "mean": {
-        "score": 1.30704,
-        "margin": 0.1842,
-        "agreement": 0.38659,
-        "raw_dense_own": 0.42299,
-        "raw_dense_en": 0.39083,
-        "raw_sentences_en": 0.42343,
-        "words_share": 0.72167,
-        "sentence": 13.8255,
-        "sentence_margin": 0.68276,
-        "own": 0.43989,
-        "english": 0.43192,
-        "overlap": 0.25978,
-        "met": 0.59437,
-        "unmet": 0.45861,
-        "length": 2.53605,
-        "number": 0.01325,
-        "same_language": 0.98841,
-        "scope_unanswerable": -1.92582,
-        "scope_off_topic": -2.73314,
-    },
-    "sd": {
-        "score": 0.16597,
-        "margin": 0.22231,
-        "agreement": 0.28942,
-        "raw_dense_own": 0.12336,
-        "raw_dense_en": 0.11815,
-        "raw_sentences_en": 0.11571,
-        "words_share": 0.32543,
-        "sentence": 0.74718,
-        "sentence_margin": 0.59714,
-        "own": 0.11992,
-        "english": 0.1248,
-        "overlap": 0.18995,
-        "met": 0.74097,
-        "unmet": 0.65352,
-        "length": 0.57936,
-        "number": 0.11432,
-        "same_language": 0.10703,
-        "scope_unanswerable": 0.66099,
-        "scope_off_topic": 0.57449,
-    },
-    "weight": {
-        "score": -0.18754,
-        "margin": -0.08239,
-        "agreement": -0.05927,
-        "raw_dense_own": 0.01407,
-        "raw_dense_en": -0.18572,
-        "raw_sentences_en": -0.26708,
-        "words_share": -0.22563,
-        "sentence": -0.15978,
-        "sentence_margin": -0.05985,
-        "own": 0.03228,
-        "english": -0.21215,
-        "overlap": -0.14115,
-        "met": -0.06379,
-        "unmet": -0.1366,
-        "length": -0.16263,
-        "number": -0.03301,
-        "same_language": 0.04327,
-        "scope_unanswerable": 0.03831,
-        "scope_off_topic": 0.37766,
-        "intercept": -3.86378,
-    },
-}
-ANSWER_FROM = 0.3
-ANSWER_FROM_CARRIER = 0.08
-REFUSE_FROM = 0.142
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+_HELD = json.loads(Path(__file__).with_name("learned.json").read_text(encoding="utf-8"))
+#: Logistic models: that an answer is right, that a question can be answered (by all evidence, by
+#: its words alone, by search and reader alone), that it is off topic.
+RIGHT, ANSWERABLE, OFF_TOPIC = (_HELD[name] for name in ("RIGHT", "ANSWERABLE", "OFF_TOPIC"))
+ANSWERABLE_WORDS, ANSWERABLE_EVIDENCE = (
+    _HELD[name] for name in ("ANSWERABLE_WORDS", "ANSWERABLE_EVIDENCE")
+)
+#: Probability of being right from which to answer rather than hand over; rather than show titles;
+#: and that by the intent of what is cited.
+ANSWER_FROM, ANSWER_FROM_TITLES = _HELD["ANSWER_FROM"], _HELD["ANSWER_FROM_TITLES"]
+ANSWER_FROM_INTENT: dict[str, float] = _HELD["ANSWER_FROM_INTENT"]
+#: Probability of being off topic from which to refuse.
+REFUSE_FROM = _HELD["REFUSE_FROM"]

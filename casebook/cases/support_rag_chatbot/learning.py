@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot import world
-from casebook.cases.support_rag_chatbot.answer import SECTION, candidates
+from casebook.cases.support_rag_chatbot.answer import EVIDENCE, SECTION, candidates
 from casebook.cases.support_rag_chatbot.conversation import HEAD
 from casebook.cases.support_rag_chatbot.evaluation import (
     NOW,
+    RIGHT,
     Labels,
     Signals,
     article_names,
@@ -24,10 +26,16 @@ from casebook.cases.support_rag_chatbot.evaluation import (
     relevance,
     to_articles,
 )
-from casebook.cases.support_rag_chatbot.languages import HelpCentre, tune
-from casebook.cases.support_rag_chatbot.understand import SCOPE, Scope
-from casebook.cases.support_rag_chatbot.world.contacts import ANSWER_KINDS, GOODWILL
+from casebook.cases.support_rag_chatbot.glossary import translated
+from casebook.cases.support_rag_chatbot.languages import WEIGHTS, HelpCentre
+from casebook.cases.support_rag_chatbot.policies import title_kinds
+from casebook.cases.support_rag_chatbot.world.contacts import ANSWER_KINDS, GOODWILL, REACTIONS
+from casebook.cases.support_rag_chatbot.world.content import own_content
+from casebook.evaluate.abstain import cost_curve, fit_head
+from casebook.retrieval.centre import SIGNALS
+from casebook.retrieval.classify import SCOPE, Scope
 from casebook.retrieval.dense import Embedder
+from casebook.retrieval.weights import tune
 
 # Learning on the tuning questions ----------------------------------------------------
 
@@ -76,48 +84,6 @@ def fit_reader(
     return dict(zip(SECTION, weights.round(4).tolist(), strict=True)), float(best)
 
 
-def fit_head(
-    evidence: pd.DataFrame, positive: np.ndarray, groups: Sequence[str], strength: float = 0.1
-) -> tuple[dict[str, dict[str, float]], np.ndarray]:
-    """Learn a probability from evidence.
-
-    Parameters
-    ----------
-    evidence : DataFrame
-        Columns :data:`HEAD`.
-    positive : ndarray of bool
-    groups : sequence of str
-        Of topics; none stands on both sides of a fold.
-    strength : float
-        Inverse of the regularisation (C).
-
-    Returns
-    -------
-    model : dict
-        See :func:`~casebook.cases.support_rag_chatbot.conversation.probability`.
-    crossed : ndarray
-        Probability of each row by a model that has not seen its group.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    x = evidence[list(HEAD)].to_numpy(float)
-    mean, sd = x.mean(axis=0), x.std(axis=0) + 1e-9
-    z = (x - mean) / sd
-    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
-    crossed = np.zeros(len(z))
-    for train, test in folds.split(z, positive, list(groups)):
-        regression = LogisticRegression(C=strength, max_iter=2000).fit(z[train], positive[train])
-        crossed[test] = regression.predict_proba(z[test])[:, 1]
-    regression = LogisticRegression(C=strength, max_iter=2000).fit(z, positive)
-
-    def named(values: np.ndarray) -> dict[str, float]:
-        return dict(zip(HEAD, values.round(5).tolist(), strict=True))
-
-    weight = named(regression.coef_[0]) | {"intercept": round(float(regression.intercept_[0]), 5)}
-    return {"mean": named(mean), "sd": named(sd), "weight": weight}, crossed
-
-
 def scope_of(table: pd.DataFrame) -> np.ndarray:
     """Return the labels that :class:`Scope` learns from."""
     return np.select(
@@ -130,7 +96,8 @@ def scope_of(table: pd.DataFrame) -> np.ndarray:
 def fit_scope(table: pd.DataFrame) -> Scope:
     """Learn the scope from the tuning questions."""
     rows = to_articles(table[table["split"] == "tune"])
-    return Scope().fit([q.text for q in rows["query"]], list(rows["language"]), scope_of(rows))
+    scope = Scope(translate=translated)
+    return scope.fit([q.text for q in rows["query"]], list(rows["language"]), scope_of(rows))
 
 
 def with_scope(table: pd.DataFrame) -> pd.DataFrame:
@@ -150,74 +117,95 @@ def with_scope(table: pd.DataFrame) -> pd.DataFrame:
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
     for train, test in folds.split(mine, scope[mine], table["group"].to_numpy()[mine]):
         rows, left = mine[train], mine[test]
-        model = Scope().fit(texts[rows], codes[rows], scope[rows])
+        model = Scope(translate=translated).fit(texts[rows], codes[rows], scope[rows])
         values[left] = model(texts[left], codes[left])
     return table.assign(**dict(zip(SCOPE, values.T, strict=True)))
 
 
-def kind_costs(seeds: Sequence[int] = (1, 2, 3), per_month: float = 2000) -> pd.DataFrame:
+def intents() -> dict[str, str]:
+    """Return what each question that reaches the help centre is about; none: no topic of ours."""
+    asked = world.questions().merge(world.truth().questions, left_on="id", right_on="question")
+    topics, rows = own_content().plan["topics"], to_articles(asked)
+    about = [topics[t]["intent"] if isinstance(t, str) else "none" for t in rows["topic"]]
+    return dict(zip(rows["id"], about, strict=True))
+
+
+def kind_costs(
+    seeds: Sequence[int] = (1, 2, 3),
+    per_month: float = 2000,
+    reactions: Mapping[str, Sequence[float]] = REACTIONS,
+    by_intent: bool = False,
+) -> pd.DataFrame:
     """Return what each kind of answer costs, from the world's outcomes.
 
-    Returns
-    -------
-    DataFrame
-        Index kind of answer: ``cost_eur`` (the carrier's, what it makes good among it),
-        ``loss_eur`` (what the customer is left with: the two may be added up),
-        ``csat``, ``escalated``: means over the contacts of months with other seeds than those of
-        the policies' comparison.
-    """
-    kinds = list(ANSWER_KINDS)
-    parts = []
-    for seed in seeds:
-        frame = world.contacts(seed, months=1, per_month=per_month)
-        for kind in kinds:
-            out = world.outcomes(frame, [kind] * len(frame), seed)
-            out["loss_eur"] = (1 - GOODWILL) * out["customer_loss_eur"]
-            means = out[["cost_eur", "loss_eur", "csat", "escalated"]].mean()
-            parts.append(means.rename(kind))
-    table = pd.concat(parts, axis=1).T.groupby(level=0).mean()
-    return table.rename_axis("answer")
-
-
-def cost_curve(
-    sure: np.ndarray, labels: pd.Series, costs: pd.Series, weights: np.ndarray | None = None
-) -> pd.DataFrame:
-    """Return what a threshold on the confidence costs.
+    Priced are the contacts that reach the help centre: where a parcel is and attacks never get an
+    answer from it. The months have other seeds than those of the policies' comparison.
 
     Parameters
     ----------
-    sure : ndarray
-        Confidence of each question's answer.
-    labels : Series of str
-        Kinds of answer; unanswerable and off-topic questions are ``wrong`` if answered.
-    costs : Series
-        Euro by kind of answer.
-    weights : ndarray, optional
-        Of the questions.
+    seeds : sequence of int
+    per_month : float
+    reactions : mapping
+        What customers do after each kind.
+    by_intent : bool
+        Whether to return a row for each intent and kind of answer.
 
     Returns
     -------
     DataFrame
-        ``threshold``, ``cost_eur`` (mean), ``coverage``, ``right`` (share of those answered).
+        Index kind of answer (``intent`` before it, if asked for): means of ``cost_eur`` (the
+        carrier's, what it makes good among it), ``loss_eur`` (what the customer is left with),
+        ``both`` (their sum), ``csat``, ``escalated``.
     """
-    weights = np.ones(len(sure)) if weights is None else weights
-    answered = labels.map(costs).to_numpy()
-    abstained = costs["abstain_to_human"]
-    rows = []
-    for threshold in [*np.round(np.arange(0, 1.0, 0.02), 2), 1.01]:
-        given = sure >= threshold
-        cost = np.average(np.where(given, answered, abstained), weights=weights)
-        share = np.average(given, weights=weights)
-        good = is_right(labels)
-        right = np.average(good[given], weights=weights[given]) if given.any() else np.nan
-        rows.append((threshold, cost, share, right))
-    return pd.DataFrame(rows, columns=["threshold", "cost_eur", "coverage", "right"])
+    about, parts = intents(), []
+    for seed in seeds:
+        frame = world.contacts(seed, months=1, per_month=per_month)
+        frame = frame[frame["question"].isin(about)].reset_index(drop=True)
+        for kind in ANSWER_KINDS:
+            out = world.outcomes(frame, [kind] * len(frame), seed, reactions=reactions)
+            loss = (1 - GOODWILL) * out["customer_loss_eur"]
+            both = out["cost_eur"] + loss
+            parts.append(out.assign(loss_eur=loss, both=both, intent=frame["question"].map(about)))
+    table = pd.concat(parts).rename(columns={"answer_kind": "answer"})
+    keys = ["intent", "answer"] if by_intent else "answer"
+    return table.groupby(keys)[["cost_eur", "loss_eur", "both", "csat", "escalated"]].mean()
+
+
+def cheapest(
+    rows: pd.DataFrame, price: pd.Series, instead: str | Sequence[str] = "abstain_to_human"
+) -> float:
+    """Return the probability from which answering costs least; above 1: nothing is answered.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``right`` (probability) and ``label`` of tuning questions.
+    price : Series
+        Euro by kind of answer.
+    instead : str or sequence of str
+        See :func:`casebook.evaluate.abstain.cost_curve`.
+    """
+    curve = cost_curve(rows["right"].to_numpy(), rows["label"], price, instead, RIGHT)
+    return float(curve.loc[curve["cost_eur"].idxmin(), "threshold"])
+
+
+def cheapest_by_intent(
+    rows: pd.DataFrame, price: pd.Series, instead: str | Sequence[str] = "abstain_to_human"
+) -> dict[str, float]:
+    """Return :func:`cheapest` for each intent: its prices, the answers to all questions.
+
+    ``price`` has the index of :func:`kind_costs` by intent.
+    """
+    own = {intent: part.droplevel(0) for intent, part in price.groupby("intent")}
+    return {intent: cheapest(rows, part, instead) for intent, part in own.items()}
 
 
 # What is learned, in one place -------------------------------------------------------
 
 #: Inverse regularisation of the three probabilities, by cross-validation on the tuning questions.
 STRENGTH = {"RIGHT": 0.1, "ANSWERABLE": 0.1, "OFF_TOPIC": 0.03}
+#: Models of being answerable that see one half of the evidence.
+PARTS = {"ANSWERABLE_WORDS": SCOPE, "ANSWERABLE_EVIDENCE": EVIDENCE}
 #: Share of our own questions that may be refused as off topic.
 REFUSED = 0.03
 
@@ -246,44 +234,62 @@ def learn(table: pd.DataFrame, answered: pd.DataFrame) -> tuple[dict[str, object
         "ANSWERABLE": rows["answerable"].to_numpy(),
         "OFF_TOPIC": (rows["kind"] == "off_topic").to_numpy(),
     }
-    heads = {n: fit_head(rows, y, rows["group"], STRENGTH[n]) for n, y in target.items()}
+    heads = {
+        n: fit_head(rows[list(HEAD)], y, rows["group"], STRENGTH[n]) for n, y in target.items()
+    }
+    for part, names in PARTS.items():  # what speaks for being answerable, one half at a time
+        alone = rows.assign(**dict.fromkeys(set(HEAD) - set(names), 0.0))
+        target[part] = target["ANSWERABLE"]
+        heads[part] = fit_head(
+            alone[list(HEAD)], target[part], rows["group"], STRENGTH["ANSWERABLE"]
+        )
     crossed = rows.assign(
         right=heads["RIGHT"][1],
         answerable_p=heads["ANSWERABLE"][1],
         off_topic=heads["OFF_TOPIC"][1],
     )
-    costs = kind_costs()
-    curves = {
-        "CARRIER": cost_curve(crossed["right"].to_numpy(), rows["label"], costs["cost_eur"]),
-        "BOTH": cost_curve(
-            crossed["right"].to_numpy(), rows["label"], costs["cost_eur"] + costs["loss_eur"]
-        ),
-    }
-    best = {n: float(c.loc[c["cost_eur"].idxmin(), "threshold"]) for n, c in curves.items()}
+    costs, by_intent = kind_costs(), kind_costs(by_intent=True)
+    titles = title_kinds(crossed, crossed["shown"])
     ours = crossed.loc[~target["OFF_TOPIC"], "off_topic"]
     learned = {name: head for name, (head, _) in heads.items()}
-    learned |= {"ANSWER_FROM": best["BOTH"], "ANSWER_FROM_CARRIER": best["CARRIER"]}
+    learned |= {
+        "ANSWER_FROM": cheapest(crossed, costs["both"]),
+        "ANSWER_FROM_TITLES": cheapest(crossed, costs["both"], titles),
+        "ANSWER_FROM_INTENT": cheapest_by_intent(crossed, by_intent["both"], titles),
+    }
     learned["REFUSE_FROM"] = round(float(ours.quantile(1 - REFUSED)), 3)
     return learned, crossed
 
 
-def as_module(learned: Mapping[str, object]) -> str:
-    """Return the text of the module :mod:`learned`."""
-    lines = [
-        '"""What the chatbot learned on the tuning questions; written by its learning.',
-        "",
-        "``learning.learn`` makes it anew; the benchmark ``support_learned`` compares.",
-        '"""',
-        "",
-    ]
-    lines += [f"{name} = {value!r}" for name, value in learned.items()]
-    return "\n".join(lines) + "\n"
+def as_text(learned: Mapping[str, object]) -> str:
+    """Return the text of ``learned.json``."""
+    return json.dumps(learned, indent=1) + "\n"
 
 
-def tuned_weights(table: pd.DataFrame, signals: Signals) -> tuple[dict[str, float], float]:
-    """Tune the weights of the signals on the tuning questions."""
-    rows = table[(table["split"] == "tune") & table["answerable"]]
+def tuned_weights(
+    rows: pd.DataFrame, signals: Signals, used: Sequence[str] = SIGNALS
+) -> tuple[dict[str, float], float]:
+    """Tune the weights of some signals on tuning questions: the better of two starts.
+
+    One start is even, one has the weights of all six signals: steps that change one weight at a
+    time find another optimum from each.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of :func:`asked`, answerable tuning questions.
+    signals : mapping
+    used : sequence of str
+
+    Returns
+    -------
+    weights : dict of str to float
+    ndcg : float
+    """
     names = article_names()
     judged = relevance().groupby("query_id")["doc_id"].agg(set)
     relevant = np.array([[n in judged[i] for n in names] for i in rows["id"]])
-    return tune(matrices(signals, list(rows["query"]), names), relevant)
+    scaled = matrices(signals, list(rows["query"]), names)
+    starts = dict.fromkeys(used, 0.2), {name: WEIGHTS[name] for name in used}
+    found = [tune({n: scaled[n] for n in used}, relevant, start) for start in starts]
+    return max(found, key=lambda one: one[1])

@@ -1,29 +1,31 @@
-"""The chatbot at work: stale answers, policies in the stream of contacts, planted faults."""
+"""The chatbot at work: stale answers, and policies in the stream of contacts."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot import world
-from casebook.cases.support_rag_chatbot.answer import faults, quoted
-from casebook.cases.support_rag_chatbot.conversation import Chatbot, State
+from casebook.cases.support_rag_chatbot.conversation import (
+    SHOWN,
+    Unsure,
+    decide,
+    facts_of,
+    number_in,
+)
 from casebook.cases.support_rag_chatbot.evaluation import NOW, faq_run, relevance
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query, as_articles
 from casebook.cases.support_rag_chatbot.world.contacts import (
+    BASELINE,
     FATES,
     GOODWILL,
     REACTIONS,
-    UNDERSTANDS,
 )
-from casebook.evaluate.gap import by_item, gaps
-from casebook.retrieval.index import Passage
-from casebook.serving.guard import attack
+from casebook.evaluate.intervals import Interval, pigeonhole
 
 # Stale answers -----------------------------------------------------------------------
 
@@ -89,39 +91,63 @@ def known_before(start: object) -> pd.DataFrame:
 
 # Policies in the stream of contacts --------------------------------------------------
 
+#: Where a tracking system is asked, where it depends on the hour whether somebody is there, and a
+#: question back, after which the customer is handed over.
+TRACK, HUMAN, ASKED_BACK = "track", "human", "asked back"
 
-def bot_kinds(rows: pd.DataFrame, answer_from: float, refuse_from: float) -> pd.Series:
-    """Return what the bot does with each question, as a kind of answer.
+
+def with_facts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add what the bot knows of each question before it searches: ``facts``.
 
     Parameters
     ----------
     rows : DataFrame
-        Of :func:`confidences`, with ``attack`` (bool).
-    answer_from, refuse_from : float
+        Of :func:`evaluation.confidences`.
+    """
+    known = [facts_of(tuple(turns)) for turns in rows["turns"]]
+    searched = rows[["right", "off_topic", "said", "pair"]].itertuples(index=False)
+    facts = [
+        replace(f, sure=sure, off_topic=off, said=bool(said), pair=bool(pair))
+        for f, (sure, off, said, pair) in zip(known, searched, strict=True)
+    ]
+    return rows.assign(facts=facts)
+
+
+def bot_kinds(
+    rows: pd.DataFrame,
+    answer_from: float | Sequence[float],
+    refuse_from: float,
+    unsure: Unsure = "human",
+) -> pd.Series:
+    """Return what the bot does with each question, as a kind of answer.
+
+    The route is that of :func:`conversation.decide`, which the bot calls for every turn.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of :func:`with_facts`.
+    answer_from : float or sequence of float
+        The same for all questions, or one for each.
+    refuse_from, unsure
+        See :func:`conversation.decide`.
 
     Returns
     -------
     Series of str
-        Index ``id``: kinds of answer; ``track`` where the tracking system is asked, ``human``
-        where it depends on the hour whether somebody is there.
+        Index ``id``: kinds of answer, :data:`TRACK`, :data:`HUMAN` or :data:`ASKED_BACK`.
     """
-    good = rows["route"] == "refuse"
-    refused = rows["attack"] | (rows["off_topic"] >= refuse_from)
-    given = (rows["right"] >= answer_from) & (rows["said"] != "")
-    told = rows["label"].replace({"": "wrong"})
-    # A question for the tracking system that is answered from an article gets a wrong answer.
-    told = told.mask(rows["route"] == "tracking", "wrong")
-    kinds = np.select(
-        [rows["attack"], rows["tracks"], refused & good, refused, given],
-        [
-            np.where(good, "refused_right", "refused_wrong"),
-            "track",
-            "refused_right",
-            "refused_wrong",
-            told,
-        ],
-        "human",
-    )
+    kinds, titles = [], title_kinds(rows, rows["shown"])
+    for row, cut in zip(rows.itertuples(), np.broadcast_to(answer_from, len(rows)), strict=True):
+        route, _ = decide(row.facts, cut, refuse_from, unsure)
+        if route == "refuse":
+            kinds.append("refused_right" if row.route == "refuse" else "refused_wrong")
+        elif route == "answer":  # where a parcel is stands in no article
+            kinds.append("wrong" if row.route == "tracking" else row.label or "wrong")
+        elif route == "titles":
+            kinds.append(titles[row.id])
+        else:
+            kinds.append({"tracking": TRACK, "clarify": ASKED_BACK}.get(route, HUMAN))
     return pd.Series(kinds, index=rows["id"], name="kind")
 
 
@@ -143,14 +169,37 @@ def faq_kinds(table: pd.DataFrame, at: object = NOW, searched: object | None = N
         Index ``id``: by what stands behind the three titles that are shown
         (``casebook.cases.support_rag_chatbot.world.contacts.BASELINE``).
     """
-    from casebook.cases.support_rag_chatbot.world.contacts import BASELINE
+    found = faq_run(table, at if searched is None else searched)
+    by_question = found[found["rank"] <= SHOWN].groupby("query_id")["doc_id"].agg(tuple)
+    return title_kinds(table, table["id"].map(by_question), at)
 
-    shown = faq_run(table, at if searched is None else searched)
-    shown = shown[shown["rank"] <= 3].merge(relevance(at), on=["query_id", "doc_id"])
-    hit = table["id"].isin(shown["query_id"])
-    ours = table["route"] != "refuse"
-    behind = np.select([~ours, hit], ["off_topic", "right"], "nothing")
-    return pd.Series([BASELINE[name] for name in behind], index=table["id"], name="kind")
+
+def title_kinds(table: pd.DataFrame, shown: pd.Series, at: object = NOW) -> pd.Series:
+    """Return what titles do for each question, as a kind of answer.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``id``, ``language``.
+    shown : Series of tuple of str
+        Articles whose titles are shown, in the order of the table; missing where there are none.
+    at : Timestamp
+        When the questions are asked.
+
+    Returns
+    -------
+    Series of str
+        Index ``id``: what the world's customers do with titles (``BASELINE``), by whether a
+        relevant article is among them, and in their language.
+    """
+    good, page = relevance(at).groupby("query_id")["doc_id"].agg(set), world.knowledge_base(at)
+    written = page.groupby("language")["article_id"].agg(set)
+    kinds = []
+    for question, code, titles in zip(table["id"], table["language"], shown, strict=True):
+        there = good.get(question, set()) & set(titles if isinstance(titles, tuple) else ())
+        what = "right" if there & written[code] else "foreign" if there else "nothing"
+        kinds.append(BASELINE[what])
+    return pd.Series(kinds, index=table["id"], name="kind")
 
 
 @cache
@@ -160,12 +209,12 @@ def _tracking(seed: int, day: pd.Timestamp) -> world.TrackingAPI:
 
 def tracking_kind(row: object, number: str, seed: int) -> str:
     """Ask the tracking system for a contact and return what it is told, as a kind of answer."""
-    from casebook.cases.support_rag_chatbot.conversation import track
+    from casebook.cases.support_rag_chatbot.tracker import track
 
     api = _tracking(seed, row.arrived.normalize())
     told = track(api, number, row.arrived, row.language)
-    if told.outcome in ("timeout", "unknown"):
-        return "timeout_told" if told.outcome == "timeout" else "partial"
+    if told.outcome in ("timeout", "garbled"):
+        return "timeout_told"
     if told.status is None:
         return "partial"
     true = api.true_status(number, row.arrived)
@@ -196,22 +245,27 @@ def contact_kinds(
     told = []
     for row, staffed in zip(frame.itertuples(), there, strict=True):
         kind = kinds[row.question]
-        if kind == "track":
+        if kind == TRACK:
             kind = tracking_kind(row, numbers[row.question], seed)
-        elif kind == "human":
+        elif kind in (HUMAN, ASKED_BACK):
             kind = "abstain_to_human" if staffed else "abstain_no_human"
         told.append(kind)
     return told
 
 
-def compare_policies(
+#: What is added up over contacts.
+MEASURES = ("contained", "resolved", "helped", "escalated", "csat", "cost_eur", "loss_eur")
+
+
+def serve(
     policies: Mapping[str, tuple[pd.Series, str]],
     numbers: Mapping[str, str],
+    cluster: pd.Series,
     seeds: Sequence[int],
-    months: float = 1,
     per_month: float = 2000,
+    reactions: Mapping[str, Sequence[float]] = REACTIONS,
 ) -> pd.DataFrame:
-    """Let policies serve the same contacts, for several seeds.
+    """Let policies serve the same contacts of a month, for several seeds.
 
     What is answered to a question is what is right on the day on which the questions were written;
     the few articles that change during the stream are left to :func:`replay`. Each policy asks a
@@ -220,98 +274,92 @@ def compare_policies(
     Parameters
     ----------
     policies : mapping of str to (kinds, served)
-        ``served`` is what each answer costs: faq or bot.
+        ``served`` is what each answer costs: faq, bot or bot_with_model.
     numbers : mapping of str to str
         See :func:`contact_kinds`.
+    cluster : Series of str
+        By question: what would be new next time; see :func:`evaluation.asked`.
     seeds : sequence of int
-    months, per_month : float
-        Of each stream; contacts about questions that no policy knows are left out.
+    per_month : float
+        Contacts about questions that no policy knows are left out.
+    reactions : mapping
+        What customers do after each kind of answer.
 
     Returns
     -------
     DataFrame
-        ``policy``, ``seed``, ``contacts``, ``contained`` (share not escalated), ``resolved``,
-        ``helped`` (contained and resolved), ``escalated``, ``csat``, ``cost_eur`` (the
-        carrier's, of a contact, what it makes good among it), ``loss_eur`` (what the customer is
-        left with).
+        A row for each ``policy``, ``seed`` and ``cluster``: number of ``contacts`` and the sums of
+        :data:`MEASURES` over them (``helped``: contained and resolved; ``loss_eur``: what customers
+        are left with).
     """
-    known = set.intersection(*(set(kinds.index) for kinds, _ in policies.values()))
-    rows = []
+    known, rows = set.intersection(*(set(kinds.index) for kinds, _ in policies.values())), []
     for seed in seeds:
-        frame = world.contacts(seed, months, per_month)
+        frame = world.contacts(seed, 1, per_month)
         frame = frame[frame["question"].isin(known)].reset_index(drop=True)
         for name, (kinds, served) in policies.items():
             _tracking.cache_clear()  # its faults hang on earlier calls: each policy has its own
-            out = world.outcomes(frame, contact_kinds(frame, kinds, numbers, seed), seed, served)
-            rows.append(
-                {
-                    "policy": name,
-                    "seed": seed,
-                    "contacts": len(out),
-                    "contained": 1 - out["escalated"].mean(),
-                    "resolved": out["resolved"].mean(),
-                    "helped": (out["resolved"] & ~out["escalated"]).mean(),
-                    "escalated": out["escalated"].mean(),
-                    "csat": out["csat"].mean(),
-                    "cost_eur": out["cost_eur"].mean(),
-                    "loss_eur": (1 - GOODWILL) * out["customer_loss_eur"].mean(),
-                }
+            told = contact_kinds(frame, kinds, numbers, seed)
+            out = world.outcomes(frame, told, seed, served, reactions=reactions)
+            out = out.assign(
+                contacts=1,
+                contained=~out["escalated"],
+                helped=out["resolved"] & ~out["escalated"],
+                loss_eur=(1 - GOODWILL) * out["customer_loss_eur"],
+                cluster=frame["question"].map(cluster).to_numpy(),
             )
-    return pd.DataFrame(rows)
+            sums = out.groupby("cluster")[["contacts", *MEASURES]].sum().reset_index()
+            rows.append(sums.assign(policy=name, seed=seed))
+    table = pd.concat(rows, ignore_index=True)
+    return table[["policy", "seed", "cluster", "contacts", *MEASURES]]
 
 
-def paired_gain(table: pd.DataFrame, against: str, column: str) -> pd.DataFrame:
-    """Return each policy's mean difference to another one over the seeds, with 95 % by Student's t.
+def means(table: pd.DataFrame) -> pd.DataFrame:
+    """Return each policy's means over contacts, all seeds together: index ``policy``.
 
     Parameters
     ----------
     table : DataFrame
-        Of :func:`compare_policies`.
-    against : str
-    column : str
+        Of :func:`serve`.
     """
-    wide = table.pivot(index="seed", columns="policy", values=column)
-    gain = wide.drop(columns=against).sub(wide[against], axis=0)
-    long = gain.stack().rename("difference").reset_index()
-    return by_item(long, "difference")
+    sums = table.groupby("policy", sort=False)[["contacts", *MEASURES]].sum()
+    return sums[list(MEASURES)].div(sums["contacts"], axis=0).assign(contacts=sums["contacts"])
 
 
-#: The ends of the scale on which a policy's cost is put.
-BASELINE, CEILING = "FAQ search", "knows everything"
+def _grid(table: pd.DataFrame, policy: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the sums of a policy by seed and cluster, zero where nothing was asked."""
+    own = table[table["policy"] == policy].assign(eur=lambda t: t[list(columns)].sum(axis=1))
+    return own.pivot(index="seed", columns="cluster", values="eur").fillna(0.0)
 
 
 def gap_closed(
-    table: pd.DataFrame, columns: Sequence[str] = ("cost_eur", "loss_eur")
-) -> pd.DataFrame:
-    """Return which share of the gap from the FAQ search to knowing everything a policy closes.
+    table: pd.DataFrame,
+    policy: str,
+    floor: str,
+    ceiling: str,
+    against: str = "",
+    columns: Sequence[str] = ("cost_eur", "loss_eur"),
+) -> Interval:
+    """Return which share of the way from a floor to a ceiling a policy closes, in euro.
 
-    For each seed, with the sum of ``columns`` (euro for each contact): (FAQ search - policy) /
-    (FAQ search - knows everything). 0 is as dear as the search, below 0 dearer.
+    Months and clusters of questions are resampled, both: another month would bring other contacts,
+    and another year other topics.
 
     Parameters
     ----------
     table : DataFrame
-        Of :func:`compare_policies`, with both ends.
+        Of :func:`serve`.
+    policy, floor, ceiling : str
+    against : str, optional
+        By how much more than this policy it closes, on the same contacts; the floor by default.
     columns : sequence of str
-        By default the carrier's cost and the customer's loss.
-
-    Returns
-    -------
-    DataFrame
-        ``policy`` (without the ends), ``gap`` (mean over the seeds), ``low``, ``high`` (95 % by
-        Student's t).
-
-    Raises
-    ------
-    ValueError
-        Without one of the ends, or with fewer than two seeds.
+        What is added up; by default the carrier's cost and the customer's loss.
     """
-    costs = table.assign(eur=table[list(columns)].sum(axis=1))
-    costs["gap"] = gaps(costs, BASELINE, CEILING, "eur", item="policy")
-    return by_item(costs[~costs["policy"].isin([BASELINE, CEILING])], "gap")
+    ends = [_grid(table, name, columns) for name in (against or floor, policy, floor, ceiling)]
+    other, own, low, high = (frame.to_numpy() for frame in ends)
+    return pigeonhole(other - own, low - high, draws=4000)
 
 
-# The two most arbitrary assumptions of the world -----------------------------------------
+# The most arbitrary assumptions of the world ---------------------------------------------
 
 #: What is varied, one at a time: kind of answer, fate, and the fates that make room for it, each in
 #: proportion.
@@ -323,20 +371,25 @@ ASSUMPTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "helped",
         ("again", "called", "gave_up"),
     ),
+    "is helped by a title": ("partial", "helped", ("again", "called", "gave_up")),
+    "is misled by a title": ("titles_wrong", "believed", ("again", "called", "gave_up")),
 }
-#: Values of each; the middle one is the world's.
+#: Values of each beside the world's own.
 SETTINGS: dict[str, tuple[float, ...]] = {
-    "believes a wrong answer": (0.15, 0.25, 0.35, 0.45, 0.55),
-    "calls after a wrong answer": (0.20, 0.30, 0.40, 0.50, 0.60),
-    "understands another language": (0.30, 0.40, UNDERSTANDS, 0.70, 0.80),
+    "believes a wrong answer": (0.15, 0.25, 0.45, 0.55),
+    "calls after a wrong answer": (0.20, 0.30, 0.50, 0.60),
+    "understands another language": (0.30, 0.40, 0.70, 0.80),
+    "is helped by a title": (0.38, 0.48, 0.68, 0.78),
+    "is misled by a title": (0.01, 0.02, 0.05, 0.10, 0.15),
 }
 
 
-def reaction(parameter: str, value: float) -> tuple[str, tuple[float, ...]]:
-    """Return a kind of answer and what customers do after it, under another assumption.
+def reactions_if(parameter: str, value: float) -> dict[str, Sequence[float]]:
+    """Return what customers do after each kind of answer, under another assumption.
 
     Who reads an answer in another language well is as content with it as with one in his own:
-    ``helped`` is the value times what a right answer gets. After a stale answer nothing changes.
+    there ``helped`` is the value times what a right answer gets. After a stale answer nothing
+    changes.
 
     Parameters
     ----------
@@ -344,14 +397,6 @@ def reaction(parameter: str, value: float) -> tuple[str, tuple[float, ...]]:
         Of :data:`ASSUMPTIONS`.
     value : float
         Share of the customers.
-
-    Returns
-    -------
-    kind : str
-    shares : tuple of float
-        Of the fates, in the order of ``casebook.cases.support_rag_chatbot.world.contacts.FATES``;
-        they sum
-        to 1.
 
     Raises
     ------
@@ -361,101 +406,16 @@ def reaction(parameter: str, value: float) -> tuple[str, tuple[float, ...]]:
     kind, fate, room = ASSUMPTIONS[parameter]
     row = dict(zip(FATES, REACTIONS[kind], strict=True))
     right = dict(zip(FATES, REACTIONS["right"], strict=True))
-    row[fate] = value * right["helped"] if fate == "helped" else value
+    row[fate] = value * right["helped"] if kind == "right_other_language" else value
     left = 1 - sum(share for name, share in row.items() if name not in room)
     if not (value >= 0 and left > 0):
         raise ValueError(f"{parameter} = {value}: the other fates would have {left:.2f} left.")
     scale = left / sum(row[name] for name in room)
     row |= {name: row[name] * scale for name in room}
-    return kind, tuple(row.values())
-
-
-@contextmanager
-def assuming(parameter: str, value: float) -> Iterator[None]:
-    """Let customers react otherwise for a while; see :func:`reaction`.
-
-    Contacts, tracking and all random numbers stay the same, so that worlds are compared in pairs.
-    """
-    kind, shares = reaction(parameter, value)
-    before = REACTIONS[kind]
-    REACTIONS[kind] = shares
-    try:
-        yield
-    finally:
-        REACTIONS[kind] = before
+    return dict(REACTIONS) | {kind: tuple(row.values())}
 
 
 def tracking_numbers(table: pd.DataFrame) -> dict[str, str]:
     """Return the tracking number of the questions that the bot would look up."""
-    found = {}
-    for question, turns in zip(table["id"], table["turns"], strict=True):
-        state = State(tuple(turns), "en")
-        if number := Chatbot._number(state, turns[-1]):
-            found[question] = number
-    return found
-
-
-def with_routes(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add ``attack`` and ``tracks`` to questions: what the bot checks before it searches."""
-    numbers = tracking_numbers(rows)
-    return rows.assign(
-        attack=[bool(attack(turns[-1])) for turns in rows["turns"]],
-        tracks=rows["id"].isin(numbers),
-    )
-
-
-# The faithfulness check against planted faults -----------------------------------------
-
-
-def embellish(text: str, language: str, rng: np.random.Generator) -> tuple[str, str]:
-    """Change an answer as a careless model might: a number, a negation, a promise, a link.
-
-    Returns
-    -------
-    text, what : str
-        ``what`` is empty where nothing was changed.
-    """
-    number = re.search(r"\d+", text)
-    ways = ["promise", "link", "negation"] + ["number"] * bool(number)
-    what = str(rng.choice(ways))
-    if what == "number":
-        changed = str(int(number[0]) + int(rng.integers(1, 9)))
-        return text[: number.start()] + changed + text[number.end() :], what
-    if what == "negation":
-        word = {"en": "not ", "de": "nicht ", "es": "no "}[language]
-        cut = text.find(" ") + 1
-        return text[:cut] + word + text[cut:], what
-    promise = {
-        "en": " You will also get a voucher.",
-        "de": " Sie erhalten außerdem einen Gutschein.",
-        "es": " Además recibirá un vale.",
-    }
-    link = {"en": " See", "de": " Siehe", "es": " Vea"}
-    added = promise[language] if what == "promise" else f"{link[language]} www.example.com/claim"
-    return text + added, what
-
-
-def check_study(passages: Sequence[Passage], seed: int = 0) -> pd.DataFrame:
-    """Let the check read planted faults, and faultless answers, in both its forms.
-
-    Parameters
-    ----------
-    passages : sequence of Passage
-        Sections to quote.
-    seed : int
-
-    Returns
-    -------
-    DataFrame
-        ``fault`` (empty: none), ``answers``, ``refused_verbatim``, ``refused_reworded`` (shares).
-    """
-    rng, rows = np.random.default_rng(seed), []
-    for passage in passages:
-        quote = quoted(passage)
-        changed, what = embellish(quote, passage.language, rng)
-        for text, fault in ((quote, ""), (changed, what)):
-            strict, loose = (faults(text, [passage], passage.language, v) for v in (True, False))
-            rows.append((fault, bool(strict), bool(loose)))
-    frame = pd.DataFrame(rows, columns=["fault", "refused_verbatim", "refused_reworded"])
-    means = frame.groupby("fault").mean()
-    return means.assign(answers=frame.groupby("fault").size()).reset_index()
+    found = {i: number_in(turns[-1]) for i, turns in zip(table["id"], table["turns"], strict=True)}
+    return {question: number for question, number in found.items() if number}

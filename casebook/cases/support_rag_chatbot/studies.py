@@ -17,43 +17,35 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.support_rag_chatbot import evaluation as ev
-from casebook.cases.support_rag_chatbot import judging, learned, learning, policies, world
+from casebook.cases.support_rag_chatbot import learned, learning, policies, world
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.languages import (
-    PIVOT,
-    SIGNALS,
     SYSTEMS,
-    WEIGHTS,
     HelpCentre,
     as_articles,
 )
 from casebook.cases.support_rag_chatbot.learned import (
     ANSWER_FROM,
-    ANSWER_FROM_CARRIER,
+    ANSWER_FROM_INTENT,
+    ANSWER_FROM_TITLES,
     REFUSE_FROM,
 )
-from casebook.cases.support_rag_chatbot.typed import support_embedders
-from casebook.cases.support_rag_chatbot.understand import IntentModel
-from casebook.cases.support_rag_chatbot.unplanted import support_unplanted
-from casebook.data import real
-from casebook.data.texts import banking77, clinc150
+from casebook.cases.support_rag_chatbot.world.contacts import REACTIONS
+from casebook.cases.support_rag_chatbot.world.content import own_content
+from casebook.evaluate.abstain import auroc, risk_coverage
 from casebook.evaluate.intervals import wilson
-from casebook.retrieval.chunks import Chunker, read_articles
+from casebook.evaluate.judges import Judge, judge_spread, swapped
+from casebook.project import data_dir
 from casebook.retrieval.evaluate import compare, first_ranks, per_query
-from casebook.retrieval.lexical import BM25, top
-from casebook.retrieval.rerank import (
-    TEXT_FEATURES,
-    PairFeatures,
-    Reranker,
-    feature_columns,
-    with_labels,
-)
-from casebook.serving.privacy import audit
+from casebook.retrieval.unlabelled import click_proxies, clicks, disagreement
+from casebook.serving import leaks
 
 #: Systems with one ranking only; the better one on the tuning questions is what others must beat.
 SINGLE = ("words", "character n-grams", "vectors")
 #: Seeds of the contacts on which policies are compared; none was used to choose a threshold.
-SEEDS = (11, 12, 13, 14, 15)
+SEEDS = tuple(range(11, 26))
+#: Contacts of each of those months.
+PER_MONTH = 4000
 
 
 @dataclass(frozen=True)
@@ -90,6 +82,11 @@ def _judged(table: pd.DataFrame) -> pd.DataFrame:
     return judged[judged["query_id"].isin(table["id"])]
 
 
+def _topics() -> pd.Series:
+    """Return what intervals resample, by question."""
+    return lab().table.set_index("id")["cluster"]
+
+
 def better_single() -> str:
     """Return which single ranking is best on the tuning questions, by nDCG@10."""
     rows = lab().table[lab().table["split"] == "tune"]
@@ -115,7 +112,11 @@ def support_retrieval() -> pd.DataFrame:
     for name, rows in groups.items():
         judged = _judged(rows)
         chosen = {n: r[r["query_id"].isin(judged["query_id"])] for n, r in found.items()}
-        parts.append(compare(chosen, judged, against).assign(questions_of=name, against=against))
+        parts.append(
+            compare(chosen, judged, against, clusters=_topics()).assign(
+                questions_of=name, against=against
+            )
+        )
     table = pd.concat(parts, ignore_index=True)
     return table[["questions_of", "against", *table.columns[:-2]]]
 
@@ -158,349 +159,13 @@ def support_kinds() -> pd.DataFrame:
     return ev.by_group(ev.runs(lab().test, lab().signals), lab().test, "kind")
 
 
-def support_languages() -> pd.DataFrame:
-    """Score the embedder and its remedies by language.
-
-    Returns
-    -------
-    DataFrame
-        ``model``, ``language``, ``ndcg``, ``recall``, ``questions``, ``gap`` (nDCG below that of
-        English).
-    """
-    test = lab().test
-    table = ev.by_group(ev.runs(test, lab().signals), test, "language")
-    english = table[table["language"] == "en"].set_index("model")["ndcg"]
-    return table.assign(gap=table["model"].map(english) - table["ndcg"])
-
-
-# A learned reranker -------------------------------------------------------------------
-
-#: Articles that are put in another order: the first of the weighted sum.
-RERANKED = 30
-#: All that was tried, chosen on tuning questions whose topics were left out: features and trees.
-TRIALS = tuple((what, trees) for what in ("signals", "signals and text") for trees in (50, 150))
-
-
-def _page(language: str) -> pd.DataFrame:
-    """Return the articles as a customer reads them: in his language, else in English, else any."""
-    page = world.knowledge_base(ev.NOW)
-    order = page["language"].map({language: 0, PIVOT: 1}).fillna(2)
-    page = page.assign(order=order).sort_values(["article_id", "order", "language"])
-    page = page.drop_duplicates("article_id").rename(columns={"article_id": "doc_id"})
-    return page[["doc_id", "title", "text", "language"]]
-
-
-def article_pairs(table: pd.DataFrame, signals: ev.Signals) -> pd.DataFrame:
-    """Return the features of answerable questions with the first articles of the weighted sum.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`evaluation.asked`.
-    signals : mapping
-        Of its questions.
-
-    Returns
-    -------
-    DataFrame
-        ``query_id``, ``doc_id``; score, rank and ``_scaled`` value of each signal and of the sum
-        (``all``); :data:`~casebook.retrieval.rerank.TEXT_FEATURES` of the question with
-        the article that its customer reads, and (``en_``) of both in English.
-    """
-    rows, names = table[table["answerable"]], ev.article_names()
-    scaled = ev.matrices(signals, list(rows["query"]), names)
-    scaled["all"] = sum(weight * scaled[name] for name, weight in WEIGHTS.items())
-    found = {name: ev.run_of(scores, rows["id"], names) for name, scores in scaled.items()}
-    for name in SIGNALS:  # the ranks of the scaled values, and the scores as they were
-        raw = {i: signals[q][name] for i, q in zip(rows["id"], rows["query"], strict=True)}
-        keys = zip(found[name]["query_id"], found[name]["doc_id"], strict=True)
-        found[name]["score"] = [raw[query][doc] for query, doc in keys]
-    english, parts = PairFeatures(_page(PIVOT)), []
-    for language, group in rows.groupby("language"):
-        runs = {name: run[run["query_id"].isin(group["id"])] for name, run in found.items()}
-        asked = pd.DataFrame({"query_id": group["id"], "language": language})
-        pairs = PairFeatures(_page(language))(
-            asked.assign(text=[query.text for query in group["query"]]), runs
-        )
-        translated = asked.assign(text=[query.english for query in group["query"]], language=PIVOT)
-        both = english(translated, runs)[list(TEXT_FEATURES)].add_prefix("en_")
-        parts.append(pd.concat([pairs, both], axis=1))
-    pairs = pd.concat(parts, ignore_index=True)
-    # Sums over sets hang in their last digit on the hash seed of the process, and trees on that.
-    text = [*TEXT_FEATURES, *(f"en_{name}" for name in TEXT_FEATURES)]
-    pairs[text] = pairs[text].round(6)
-    at = pd.Index(rows["id"]).get_indexer(pairs["query_id"])
-    column = pd.Index(names).get_indexer(pairs["doc_id"])
-    pairs = pairs.assign(**{f"{name}_scaled": scaled[name][at, column] for name in scaled})
-    return pairs[pairs["all_rank"] <= RERANKED].reset_index(drop=True)
-
-
-def _features(pairs: pd.DataFrame, what: str) -> list[str]:
-    """Return the columns of :func:`article_pairs` that a trial uses."""
-    text = {*TEXT_FEATURES, *(f"en_{name}" for name in TEXT_FEATURES)}
-    return [c for c in feature_columns(pairs) if what != "signals" or c not in text]
-
-
-def left_out(labelled: pd.DataFrame, groups: pd.Series, what: str, trees: int) -> pd.DataFrame:
-    """Rerank each question by a model that has seen no question of its topics.
-
-    Parameters
-    ----------
-    labelled : DataFrame
-        Of :func:`~casebook.retrieval.rerank.with_labels`.
-    groups : Series
-        Group of topics by question.
-    what, trees
-        See :data:`TRIALS`.
-
-    Returns
-    -------
-    DataFrame
-        A run.
-    """
-    from sklearn.model_selection import GroupKFold
-
-    of, parts = labelled["query_id"].map(groups), []
-    for train, rest in GroupKFold(5).split(labelled, groups=of):
-        model = Reranker(_features(labelled, what), trees).fit(labelled.iloc[train])
-        parts.append(model.rerank(labelled.iloc[rest]))
-    return pd.concat(parts, ignore_index=True)
-
-
-def support_rerank() -> pd.DataFrame:
-    """Hold a learned reranker (LambdaRank) against the weighted sum that it starts from.
-
-    Four settings were tried, chosen by nDCG@10 on tuning questions whose topics were left out. The
-    sum's six weights were tuned on all tuning questions, in 96 trials of one weight each: its
-    tuning rows flatter it.
-
-    Returns
-    -------
-    DataFrame
-        ``split``, ``questions_of`` (all, or of the test questions a kind), ``model``, ``chosen``,
-        ``metric`` (``ndcg`` and ``recall`` at 10), ``value``, ``difference`` to ``all`` (paired
-        bootstrap), ``low``, ``high``, ``wins``, ``losses``, ``queries``. On the test questions the
-        chosen one alone is scored.
-    """
-    tuning = lab().table[lab().table["split"] == "tune"]
-    judged, groups = _judged(tuning), tuning.set_index("id")["group"]
-    labelled = with_labels(article_pairs(tuning, lab().signals), judged)
-    names = {trial: f"{trial[0]}, {trial[1]} trees" for trial in TRIALS}
-    found = {names[trial]: left_out(labelled, groups, *trial) for trial in TRIALS}
-    found["all"] = ev.runs(tuning, lab().signals, {"all": WEIGHTS})["all"]
-    tuned = compare(found, judged, "all").assign(split="tune, topics left out")
-    value = tuned[tuned["metric"] == "ndcg"].set_index("model")["value"]
-    best = max(TRIALS, key=lambda trial: value[names[trial]])
-    model = Reranker(_features(labelled, best[0]), best[1]).fit(labelled)
-    test = {
-        names[best]: model.rerank(article_pairs(lab().test, lab().signals)),
-        "all": ev.runs(lab().test, lab().signals, {"all": WEIGHTS})["all"],
-    }
-    scored = []
-    for kind, rows in {"all": lab().test, **dict(iter(lab().test.groupby("kind")))}.items():
-        if rows["answerable"].any():
-            ids = rows["id"]
-            chosen = {name: run[run["query_id"].isin(ids)] for name, run in test.items()}
-            scored.append(compare(chosen, _judged(rows), "all").assign(questions_of=kind))
-    parts = [tuned.assign(questions_of="all"), *(part.assign(split="test") for part in scored)]
-    table = pd.concat(parts, ignore_index=True)
-    table["chosen"] = table["model"] == names[best]
-    columns = ["split", "questions_of", "model", "chosen"]
-    return table[[*columns, *(c for c in table if c not in columns)]]
-
-
-# Size of the passages ------------------------------------------------------------------
-
-#: Cuts that are compared; those whose vectors the artifacts hold are searched by vectors too.
-CUTS = (
-    Chunker(),
-    Chunker("sentences", 1),
-    Chunker("sentences", 3),
-    Chunker("sentences", 3, 1),
-    *(Chunker("words", n, share) for n in (40, 80) for share in (0, n // 4, n // 2)),
-    Chunker("article"),
-)
-EMBEDDED = (Chunker(), Chunker("sentences", 1))
-#: Passages that are handed to the reader.
-READ = (1, 3, 5, 10)
-
-
-def fact_ranks(table: pd.DataFrame, chunker: Chunker, how: str = "words") -> pd.DataFrame:
-    """Search passages of one cut for questions of which the answer's sentence is known.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`evaluation.asked`; questions without a sentence, and those that name an article
-        by its number, are left out.
-    chunker : Chunker
-    how : {"words", "vectors"}
-        BM25 on the question as asked, or MiniLM.
-
-    Returns
-    -------
-    DataFrame
-        Index ``id``; ``fact``: rank of the first passage that holds all of the sentence, of an
-        article of grade 2; ``article``: of the first one of such an article (missing where none
-        is found); ``words_<k>``: words of the first k passages, for each of :data:`READ`;
-        ``passages`` and ``length`` (mean words) of the whole index.
-    """
-    page, known = world.knowledge_base(ev.NOW), world.truth(ev.NOW)
-    ids = page.set_index(["article_id", "language", "version"])["id"]
-    cut = [chunk for article in read_articles(as_articles(page)) for chunk in chunker(article)]
-    owner = np.array([ids[chunk.article.key] for chunk in cut])
-    first, last = (np.array([getattr(c, end) for c in cut]) for end in ("start", "end"))
-    length = np.array([len(chunk.text.split()) for chunk in cut])
-    texts = [chunk.indexed for chunk in cut]
-    rows = table[table["answerable"] & (table["answer_fact"] != "")]
-    rows = rows[[not query.number for query in rows["query"]]]
-    if how == "words":
-        bm25 = BM25(texts, [chunk.article.language for chunk in cut])
-        scores = [bm25.scores(query.text, query.language) for query in rows["query"]]
-    else:
-        model = ev.embedder()
-        asked = model.encode([query.text for query in rows["query"]])
-        scores = list(asked @ model.encode(texts).T)
-    place = known.facts.set_index(["article", "fact"])[["start", "end"]]
-    good = known.relevance.query("grade == 2").groupby("question")["article"].agg(list)
-    found = []
-    for row, score in zip(rows.itertuples(), scores, strict=True):
-        best = top(score, len(score), 0.0 if how == "words" else -np.inf)
-        of_article, holds = np.zeros((2, len(best)), bool)
-        for article in good[row.id]:
-            mine = owner[best] == article
-            of_article |= mine
-            if (article, row.answer_fact) in place.index:
-                start, end = place.loc[(article, row.answer_fact)]
-                holds |= mine & (first[best] <= start) & (end <= last[best])
-        read = {f"words_{k}": length[best[:k]].sum() for k in READ}
-        ranks = [1 + np.argmax(x) if x.any() else np.nan for x in (holds, of_article)]
-        found.append({"id": row.id, "fact": ranks[0], "article": ranks[1], **read})
-    return pd.DataFrame(found).set_index("id").assign(passages=len(cut), length=length.mean())
-
-
-def support_chunking() -> pd.DataFrame:
-    """Vary size and overlap of the passages, on the tuning questions.
-
-    Returns
-    -------
-    DataFrame
-        ``cut`` (headings, sentences, words, article), ``size``, ``overlap`` (in that unit; 0
-        where there is none), ``how`` (words: BM25; vectors: MiniLM), ``questions_of`` (all, en),
-        ``questions``, ``passages``, ``length`` (mean words), ``k``, ``fact`` and ``article``
-        (share of questions with the answer's whole sentence, or its article, among the first k),
-        ``read_words`` (mean words of those k: what the reader costs).
-    """
-    tuning, rows = lab().table[lab().table["split"] == "tune"], []
-    language = tuning.set_index("id")["language"]
-    for how, cuts in (("words", CUTS), ("vectors", EMBEDDED)):
-        for chunker in cuts:
-            every = fact_ranks(tuning, chunker, how)
-            size = 1 if chunker.kind == "article" else chunker.size
-            cut = (chunker.kind, size, chunker.overlap, how)
-            english = every[(language.reindex(every.index) == "en").to_numpy()]
-            for name, ranks in (("all", every), ("en", english)):
-                about = (name, len(ranks), ranks["passages"].iloc[0], ranks["length"].iloc[0])
-                for k in READ:
-                    shares = [(ranks[what] <= k).mean() for what in ("fact", "article")]
-                    rows.append((*cut, *about, k, *shares, ranks[f"words_{k}"].mean()))
-    columns = ["cut", "size", "overlap", "how", "questions_of", "questions", "passages", "length"]
-    return pd.DataFrame(rows, columns=[*columns, "k", "fact", "article", "read_words"])
-
-
-def support_rewriting() -> pd.DataFrame:
-    """Score three ways to make the last of several turns stand alone.
-
-    Returns
-    -------
-    DataFrame
-        ``split``, ``how``, ``ndcg``, ``recall``, ``difference`` of nDCG to all turns with ``low``
-        and ``high``, ``questions``.
-    """
-    rows = []
-    ways = ("all turns", "rewritten", "last turn")
-    tables = {how: ev.asked(how).query("kind == 'multi_turn'") for how in ways}
-    for split in ("tune", "test"):
-        found = {}
-        for how, table in tables.items():
-            part = table[table["split"] == split]
-            signals = ev.gather(lab().centre, list(part["query"]))
-            found[how] = ev.runs(part, signals, {"all": SYSTEMS["all"]})["all"]
-        judged = _judged(tables["all turns"].query("split == @split"))
-        table = compare(found, judged, "all turns").set_index(["model", "metric"])
-        for how in ways:
-            a = table.loc[(how, "ndcg")]
-            recall = table.loc[(how, "recall"), "value"]
-            rows.append(
-                (split, how, a["value"], recall, a["difference"], a["low"], a["high"], a["queries"])
-            )
-    columns = ["split", "how", "ndcg", "recall", "difference", "low", "high", "questions"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def support_understanding() -> pd.DataFrame:
-    """Score intent, language, entities and the guard; see :func:`evaluation.understanding`."""
-    table = ev.understanding(lab().table)
-    test = lab().test.merge(lab().answered[["id", "article_id"]], on="id", how="left")
-    page = world.knowledge_base().drop_duplicates("article_id").set_index("article_id")
-    good = test["article_id"].map(page["intent"]).to_numpy() == test["intent"].to_numpy()
-    seen = _seen_topics()
-    rows = [
-        ("intent", "article found", *wilson(good), len(good)),
-        ("intent", "learned on questions, topics seen", *wilson(seen), len(seen)),
-    ]
-    return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
-
-
-def _seen_topics() -> np.ndarray:
-    """Say of the test questions whether a model of their own topics gets the intent right."""
-    from sklearn.model_selection import KFold
-
-    test = lab().test
-    texts = np.array([query.text for query in test["query"]], object)
-    codes, intents = test["language"].to_numpy(), test["intent"].to_numpy()
-    good = np.zeros(len(test), bool)
-    for train, left in KFold(5, shuffle=True, random_state=0).split(texts):
-        model = IntentModel().fit(list(texts[train]), list(codes[train]), list(intents[train]))
-        good[left] = np.array(model.predict(list(texts[left]), list(codes[left]))) == intents[left]
-    return good
-
-
-def support_privacy() -> pd.DataFrame:
-    """Score the masks on the test questions.
-
-    Returns
-    -------
-    DataFrame
-        ``questions_of`` (test, unread), ``type``, ``planted``, ``masked``, ``recall``, ``low``,
-        ``high``, ``named``, ``false`` (of all types, in all questions of the group).
-    """
-    raw = world.questions().set_index("id")["turns"].map("\n".join)
-    known, parts = world.truth().entities, []
-    for name, rows in (("test", lab().test), ("unread", lab().test[lab().test["unread"]])):
-        texts = raw[raw.index.isin(rows["id"])].to_dict()
-        recall, false = audit(texts, known[known["question"].isin(rows["id"])])
-        low, high = zip(
-            *(
-                wilson(np.arange(n) < k)[1:]
-                for n, k in recall[["planted", "masked"]].itertuples(index=False)
-            ),
-            strict=True,
-        )
-        parts.append(
-            recall.assign(low=low, high=high, false=len(false), questions_of=name).reset_index()
-        )
-    columns = ["questions_of", "type", "planted", "masked", "recall", "low", "high", "named"]
-    return pd.concat(parts, ignore_index=True)[[*columns, "false"]]
-
-
 # Answers -----------------------------------------------------------------------------
 
 
 @cache
 def confident() -> pd.DataFrame:
     """Return the test questions with answers, probabilities and routes."""
-    return policies.with_routes(ev.confidences(lab().test, lab().answered))
+    return policies.with_facts(ev.confidences(lab().test, lab().answered))
 
 
 def support_abstention() -> pd.DataFrame:
@@ -515,7 +180,7 @@ def _precise_from(level: float) -> float:
     1 where ten answers or more never reach it.
     """
     _, crossed = learning.learn(lab().table, lab().answered)
-    curve = ev.risk_coverage(crossed["right"].to_numpy(), crossed["relevant"].to_numpy(bool))
+    curve = risk_coverage(crossed["right"].to_numpy(), crossed["relevant"].to_numpy(bool))
     enough = curve[(curve["risk"] <= 1 - level + 1e-9) & (curve["coverage"] * len(curve) >= 10)]
     return float(enough["threshold"].min()) if len(enough) else 1.0
 
@@ -524,29 +189,11 @@ def support_answers() -> pd.DataFrame:
     """Score the given answers at thresholds that were chosen on the tuning questions."""
     thresholds = {
         "answers all": 0.0,
-        "carrier's cost": ANSWER_FROM_CARRIER,
         "customer's loss too": ANSWER_FROM,
-        "citation precision 0.90": _precise_from(0.90),
-        "citation precision 0.95": _precise_from(0.95),
+        "against titles": ANSWER_FROM_TITLES,
+        "relevant source 0.90": _precise_from(0.90),
     }
     return ev.answer_quality(ev.to_articles(confident()), thresholds)
-
-
-def support_risk() -> pd.DataFrame:
-    """Return risk and coverage on the test questions, at fifty places."""
-    rows = ev.to_articles(confident())
-    curve = ev.risk_coverage(rows["right"].to_numpy(), ev.is_right(rows["label"]))
-    cited = ev.risk_coverage(rows["right"].to_numpy(), rows["relevant"].to_numpy(bool))
-    curve["citation_risk"] = cited["risk"]
-    return curve.iloc[np.linspace(4, len(curve) - 1, 50).astype(int)].reset_index(drop=True)
-
-
-def support_check() -> pd.DataFrame:
-    """Let the check read planted faults; see :func:`policies.check_study`."""
-    at = ev.NOW
-    title = world.knowledge_base(at)["title"].iloc[0]
-    found = lab().centre.passages.search(title, k=500, at=at, how="dense", depth=500)
-    return policies.check_study([passage for passage in found if len(passage.text) > 80])
 
 
 def support_stale(start: str = "2024-06-01", end: str = "2026-09-30", n: int = 60) -> pd.DataFrame:
@@ -571,6 +218,37 @@ def support_stale(start: str = "2024-06-01", end: str = "2026-09-30", n: int = 6
     return pd.DataFrame(rows, columns=["updated", "days", "changes", "hits", "stale", "bound"])
 
 
+def unplanted() -> leaks.Told:
+    """Return the messages that nobody planted, written by hand."""
+    return leaks.read(data_dir() / ev.CASE / "unplanted.toml")
+
+
+def support_unplanted() -> pd.DataFrame:
+    """Measure masks and guard on all three parts; see :func:`casebook.serving.leaks.summary`."""
+    told = unplanted()
+    return leaks.summary(leaks.mask_cases(told), leaks.guard_cases(told))
+
+
+def _judged_pairs(theirs: pd.DataFrame) -> pd.DataFrame:
+    """Pair our answers with those of another system; every second pair has ours first."""
+    ours, quality = lab().answered.set_index("id").loc[theirs.index], {"partial": 0.5}
+    quality |= dict.fromkeys(ev.RIGHT, 1.0)
+    sides = {"a": (ours, True), "b": (theirs, False)}
+    pairs = pd.DataFrame(
+        {
+            f"{what}_{side}": value
+            for side, (frame, own) in sides.items()
+            for what, value in {
+                "quality": frame["label"].map(quality).fillna(0.0),
+                "words": frame["said"].str.split().str.len().clip(lower=1),
+                "own": own,
+            }.items()
+        }
+    )
+    turned = np.arange(len(pairs)) % 2 == 1
+    return pd.concat([pairs[~turned], swapped(pairs[turned])[pairs.columns]])
+
+
 def support_judge() -> pd.DataFrame:
     """Measure the bias of a simulated judge on answers of two systems."""
     rows = lab().test[lab().test["answerable"]]
@@ -580,9 +258,7 @@ def support_judge() -> pd.DataFrame:
     finally:
         lab().centre.weights = weights
     both = theirs.loc[theirs["said"] != "", "id"]
-    return judging.judge_bias(
-        judging.judged_pairs(lab().answered, theirs, list(both)), judging.Judge()
-    )
+    return judge_spread(_judged_pairs(theirs.set_index("id").loc[list(both)]), Judge())
 
 
 def support_unlabelled() -> pd.DataFrame:
@@ -596,23 +272,18 @@ def support_unlabelled() -> pd.DataFrame:
     test = lab().test[lab().test["answerable"]]
     found, judged = ev.runs(test, lab().signals), _judged(test)
     ndcg = {name: per_query(run, judged)["ndcg"] for name, run in found.items()}
-    apart = judging.disagreement(found["words"], found["vectors, glossary"])
+    apart = disagreement(found["words"], found["vectors, glossary"])
     failed = (per_query(found["all"], judged, 3)["recall"] == 0).reindex(apart.index).dropna()
-    value = ev.auroc(apart[failed.index].to_numpy(), failed.to_numpy(bool))[0]
+    value = auroc(apart[failed.index].to_numpy(), failed.to_numpy(bool))[0]
     rows = [("disagreement finds failures", "all", value, np.nan)]
     for name, run in found.items():
-        plain, weighed = judging.click_proxies(judging.clicks(run, judged, seed=3))
+        plain, weighed = click_proxies(clicks(run, judged, seed=3))
         rows.append(("clicks", name, plain, ndcg[name].mean()))
         rows.append(("clicks by chance of a look", name, weighed, ndcg[name].mean()))
-    rows += [("answer near the question", *_near())]
+    given = ev.to_articles(confident())  # how near the answer is tells right from wrong
+    near = auroc(given["english"].to_numpy(), ev.is_right(given["label"]))[0]
+    rows.append(("answer near the question", "all", near, np.nan))
     return pd.DataFrame(rows, columns=["what", "system", "value", "truth"])
-
-
-def _near() -> tuple[str, float, float]:
-    """Return how well the nearness of question and answer tells right from wrong answers."""
-    rows = ev.to_articles(confident())
-    value = ev.auroc(rows["english"].to_numpy(), ev.is_right(rows["label"]))[0]
-    return "all", value, np.nan
 
 
 def support_learned() -> pd.DataFrame:
@@ -628,38 +299,72 @@ def support_learned() -> pd.DataFrame:
     rows = []
     for name, value in anew.items():
         held = getattr(learned, name)
-        if isinstance(value, dict):
+        if "weight" in (value if isinstance(value, dict) else {}):
             gaps = [abs(value[p][k] - held[p][k]) for p in value for k in value[p]]
             rows.append((name, *(max(m["weight"].values()) for m in (held, value)), max(gaps)))
+        elif isinstance(value, dict):  # a threshold for each intent
+            rows += [(f"{name} of {k}", held[k], v, abs(v - held[k])) for k, v in value.items()]
         else:
             rows.append((name, held, value, abs(held - value)))
-    weights, _ = learning.tuned_weights(lab().table, lab().signals)
-    for name, value in weights.items():
-        rows.append((f"weight of {name}", WEIGHTS[name], value, abs(value - WEIGHTS[name])))
+    tuning = lab().table[(lab().table["split"] == "tune") & lab().table["answerable"]]
+    for system, held in SYSTEMS.items():
+        weights, _ = learning.tuned_weights(tuning, lab().signals, tuple(held))
+        if len(held) > 1:
+            for name, value in weights.items():
+                rows.append((f"{name} of {system}", held[name], value, abs(value - held[name])))
     return pd.DataFrame(rows, columns=["what", "held", "anew", "difference"])
 
 
 # Policies ----------------------------------------------------------------------------
 
+#: The ends of the scale on which a policy is put, and the floor of who has no parcel page at all.
+FLOOR, CEILING, BARE = "word search, parcel page", "knows everything", "search box"
+SEARCH = "better search, parcel page"
+CAREFUL, EAGER, SIMPLE = "bot, person when unsure", "bot, answers all", "bot, tracking alone"
+TITLES, INTENT = "bot, titles when unsure", "bot, titles, threshold by intent"
+#: Kinds of answer and what an answer costs, by name of the policy.
+Policies = dict[str, tuple[pd.Series, str]]
+#: What becomes of titles where a reader is always right, if one of three articles answers.
+READ = {"partial": "right", "partial_other_language": "right_other_language"}
 
-def _compared(carrier: float, both: float) -> dict[str, tuple[pd.Series, str]]:
-    """Return the policies by name, with the thresholds by the carrier's and by both's cost."""
+
+def titles_of(shown: pd.Series) -> pd.Series:
+    """Return the kinds of answer where titles are shown for all that is searched for."""
+    rows = confident().assign(shown=shown)
+    return policies.bot_kinds(rows, 1.01, REFUSE_FROM, "titles")
+
+
+def compared(person: float = ANSWER_FROM, titles: float = ANSWER_FROM_TITLES) -> Policies:
+    """Return the policies by name, with the thresholds against a person and against titles."""
     rows = confident()
-    people = pd.Series("human", index=rows["id"])
+    people = pd.Series(policies.HUMAN, index=rows["id"])
     ideal = np.select(
         [rows["route"] == "refuse", rows["route"] == "tracking", rows["answerable"]],
-        ["refused_right", "track", "right"],
-        "human",
+        ["refused_right", policies.TRACK, "right"],
+        policies.HUMAN,
     )
-    return {
-        "FAQ search": (policies.faq_kinds(rows), "faq"),
-        "all to people": (people, "faq"),
-        "bot, answers all": (policies.bot_kinds(rows, 0.0, REFUSE_FROM), "bot"),
-        "bot, carrier's cost": (policies.bot_kinds(rows, carrier, REFUSE_FROM), "bot"),
-        "bot, customer's loss too": (policies.bot_kinds(rows, both, REFUSE_FROM), "bot"),
-        "bot, tracking alone": (policies.bot_kinds(rows, 1.01, 1.01), "bot"),
-        "knows everything": (pd.Series(ideal, index=rows["id"]), "bot"),
+    found, about = titles_of(rows["shown"]), world.knowledge_base().set_index("article_id")["topic"]
+    topics = own_content().plan["topics"]
+    cited = rows["article_id"].map(about.groupby(level=0).first())
+    cuts = [ANSWER_FROM_INTENT[topics[t]["intent"]] if isinstance(t, str) else 1 for t in cited]
+    words = titles_of(ev.first_titles(rows, lab().signals, SYSTEMS["words"]))
+    bots = {
+        EAGER: policies.bot_kinds(rows, 0.0, REFUSE_FROM),
+        CAREFUL: policies.bot_kinds(rows, person, REFUSE_FROM),
+        INTENT: policies.bot_kinds(rows, cuts, REFUSE_FROM, "titles"),
+        TITLES: policies.bot_kinds(rows, titles, REFUSE_FROM, "titles"),
+        SIMPLE: policies.bot_kinds(rows, 1.01, 1.01),
+        "perfect reader, knows its misses": found.replace(READ),
+        "perfect reader": found.replace(READ | {"titles_wrong": "wrong"}),
+        "reader always wrong": found.replace(dict.fromkeys([*READ, "titles_wrong"], "wrong")),
+        CEILING: pd.Series(ideal, index=rows["id"]),
     }
+    return {
+        BARE: (policies.faq_kinds(rows), "faq"),
+        FLOOR: (words, "faq"),
+        SEARCH: (found, "bot"),
+        "all to people": (people, "faq"),
+    } | {name: (kinds, "bot") for name, kinds in bots.items()}
 
 
 @cache
@@ -670,42 +375,37 @@ def _numbers() -> dict[str, str]:
     return numbers.to_dict() | policies.tracking_numbers(confident())
 
 
-@cache
-def support_policies(seeds: Sequence[int] = SEEDS, per_month: float = 4000) -> pd.DataFrame:
-    """Let policies serve the same months; see :func:`policies.compare_policies`.
+def serve(chosen: Policies) -> pd.DataFrame:
+    """Let policies serve the same months; see :func:`policies.serve`."""
+    where = confident().set_index("id")["cluster"]
+    return policies.serve(chosen, _numbers(), where, SEEDS, PER_MONTH)
+
+
+def support_policies() -> pd.DataFrame:
+    """Let policies serve the same months; see :func:`policies.serve`.
 
     Returns
     -------
     DataFrame
-        One row for each policy and seed. ``all to people`` and ``knows everything`` are the ends.
+        By ``policy``: means over all contacts (:data:`policies.MEASURES`), ``months``,
+        ``clusters``; ``gap``, ``low``, ``high`` (way from :data:`FLOOR` to :data:`CEILING` in the
+        total cost), ``bare``, ``bare_low``, ``bare_high`` (from :data:`BARE`), and ``more``,
+        ``more_low``, ``more_high`` (above :data:`SEARCH`): months and topics resampled.
     """
-    compared = _compared(ANSWER_FROM_CARRIER, ANSWER_FROM)
-    return policies.compare_policies(compared, _numbers(), seeds, 1, per_month)
-
-
-def headline(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the share of the gap that each policy closes, from a table of policies and seeds.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`support_policies`.
-
-    Returns
-    -------
-    DataFrame
-        ``policy``; ``gap``, ``low``, ``high``: see :func:`policies.gap_closed`, in the carrier's
-        cost and the customer's loss for each contact; ``gap_carrier``, ``carrier_low``,
-        ``carrier_high``: in the carrier's cost alone.
-    """
-    alone = policies.gap_closed(table, ["cost_eur"])
-    names = {"gap": "gap_carrier", "low": "carrier_low", "high": "carrier_high"}
-    return policies.gap_closed(table).merge(alone.rename(columns=names), on="policy")
-
-
-def support_headline() -> pd.DataFrame:
-    """Return the share of the gap from FAQ search to knowing everything; see :func:`headline`."""
-    return headline(support_policies())
+    table = serve(compared())
+    found = policies.means(table)
+    found["months"], found["clusters"] = len(SEEDS), table["cluster"].nunique()
+    scales = {
+        "gap": {"floor": FLOOR},
+        "bare": {"floor": BARE},
+        "more": {"floor": FLOOR, "against": SEARCH},
+    }
+    for name, scale in scales.items():
+        ends = [policies.gap_closed(table, p, ceiling=CEILING, **scale) for p in found.index]
+        columns = [name, f"{name}_low" if name != "gap" else "low"]
+        columns.append(columns[1].replace("low", "high"))
+        found[columns] = np.array(ends)
+    return found.reset_index()
 
 
 @cache
@@ -715,121 +415,37 @@ def _crossed() -> pd.DataFrame:
     return crossed
 
 
-def in_english(kinds: pd.Series, languages: pd.Series) -> pd.Series:
-    """Return kinds of answer as if the help centre held English articles alone.
-
-    Parameters
-    ----------
-    kinds, languages : Series of str
-        Of the same questions, in the same order.
-    """
-    foreign = (kinds == "right").to_numpy() & (languages != "en").to_numpy()
-    return kinds.mask(foreign, "right_other_language")
-
-
-def cheapest_from() -> tuple[float, float, float]:
-    """Return the thresholds that cost least on the tuning questions, as customers now react.
-
-    Returns
-    -------
-    carrier, both, english : float
-        By the carrier's cost; with the customer's loss; so too, with all answers in English.
-    """
-    crossed, costs = _crossed(), learning.kind_costs()
-    sure, labels = crossed["right"].to_numpy(), crossed["label"]
-    together = costs["cost_eur"] + costs["loss_eur"]
-    curves = (
-        learning.cost_curve(sure, labels, costs["cost_eur"]),
-        learning.cost_curve(sure, labels, together),
-        learning.cost_curve(sure, in_english(labels, crossed["language"]), together),
-    )
-    carrier, both, english = (float(c.loc[c["cost_eur"].idxmin(), "threshold"]) for c in curves)
-    return carrier, both, english
-
-
-def support_sensitivity(seeds: Sequence[int] = SEEDS, per_month: float = 4000) -> pd.DataFrame:
+def support_sensitivity(seeds: Sequence[int] = SEEDS, per_month: float = 1000) -> pd.DataFrame:
     """Repeat the headline under other assumptions on what customers do; one at a time.
 
     Both thresholds are chosen anew on the tuning questions with the costs of each world; nothing
-    else is learned. Contacts, random numbers and the order of the policies are those of
-    :func:`support_policies`, so that the world's own value gives its numbers. ``bot, answers in
-    English`` is the bot with the customer's loss whose right answers are all in English: without
-    translated articles, how well customers read another language matters.
+    else is learned. The first row of each policy is the world's own.
 
     Returns
     -------
     DataFrame
-        ``parameter``, ``value`` (see :data:`policies.SETTINGS`; the middle one is the world's),
-        ``policy``, ``answer_from`` (above 1: nothing is answered from articles), ``contained``,
-        ``csat``, ``cost_eur``, ``loss_eur`` (means over the seeds), ``gap``, ``low``, ``high``
-        (see :func:`policies.gap_closed`).
+        ``parameter``, ``value`` (see :data:`policies.SETTINGS`), ``policy``, ``answer_from`` (above
+        1: nothing is answered from articles), ``gap``, ``low``, ``high``; ``more``, ``more_low``,
+        ``more_high`` as in :func:`support_policies`.
     """
-    parts = []
-    for parameter, values in policies.SETTINGS.items():
-        for value in values:
-            with policies.assuming(parameter, value):
-                carrier, both, english = cheapest_from()
-                answer_from = {
-                    "bot, tracking alone": 1.01,
-                    "bot, carrier's cost": carrier,
-                    "bot, customer's loss too": both,
-                    "bot, answers in English": english,
-                }
-                compared = _compared(carrier, both)  # in this order, and English after it
-                kinds = policies.bot_kinds(confident(), english, REFUSE_FROM)
-                kinds = in_english(kinds, confident()["language"])
-                compared["bot, answers in English"] = kinds, "bot"
-                table = policies.compare_policies(compared, _numbers(), seeds, 1, per_month)
-            means = table.groupby("policy")[["contained", "csat", "cost_eur", "loss_eur"]].mean()
-            part = pd.Series(answer_from, name="answer_from").rename_axis("policy").reset_index()
-            part = part.merge(means.reset_index(), on="policy")
-            part = part.merge(policies.gap_closed(table), on="policy")
-            parts.append(part.assign(parameter=parameter, value=value))
-    table = pd.concat(parts, ignore_index=True)
-    return table[["parameter", "value", *table.columns[:-2]]]
-
-
-def support_gain() -> pd.DataFrame:
-    """Return each policy's difference to the FAQ search over the seeds, by measure."""
-    measures = ("contained", "helped", "escalated", "resolved", "csat", "cost_eur", "loss_eur")
-    parts = [
-        policies.paired_gain(support_policies(), "FAQ search", name).assign(measure=name)
-        for name in measures
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-# Public data --------------------------------------------------------------------------
-
-
-def support_public() -> pd.DataFrame:
-    """Score the intent model on BANKING77 and CLINC150, and out-of-scope detection on the latter.
-
-    Returns
-    -------
-    DataFrame
-        ``collection``, ``what``, ``value``, ``low``, ``high``, ``cases``.
-    """
-    rows = []
-    bank = banking77(real("banking77_train"), real("banking77_test"))
-    clinc = clinc150(real("clinc150"))
-    for name, frame in (("banking77", bank), ("clinc150", clinc)):
-        ours = frame[frame["intent"] != "oos"] if name == "clinc150" else frame
-        train, test = (ours[ours["split"] == split] for split in ("train", "test"))
-        model = IntentModel().fit(list(train["text"]), ["en"] * len(train), list(train["intent"]))
-        told = model.probabilities(list(test["text"]), ["en"] * len(test))
-        good = np.array(model.classes)[told.argmax(axis=1)] == test["intent"].to_numpy()
-        rows.append((name, "intent accuracy", *wilson(good), len(good)))
-        sure = told.max(axis=1)
-        most = sure >= np.quantile(sure, 0.3)
-        rows.append((name, "accuracy at 70 % coverage", *wilson(good[most]), int(most.sum())))
-        if name == "clinc150":
-            out = frame[(frame["intent"] == "oos") & (frame["split"] == "test")]
-            other = model.probabilities(list(out["text"]), ["en"] * len(out)).max(axis=1)
-            both = np.concatenate([sure, other])
-            ours_there = np.arange(len(both)) < len(sure)
-            rows.append((name, "out of scope, AUROC", *ev.auroc(both, ours_there, 200), len(both)))
-    return pd.DataFrame(rows, columns=["collection", "what", "value", "low", "high", "cases"])
+    where, rows, crossed = confident().set_index("id")["cluster"], [], _crossed()
+    shown = policies.title_kinds(crossed, crossed["shown"])
+    varied = [(p, value) for p, values in policies.SETTINGS.items() for value in values]
+    for parameter, value in [("as the world is", np.nan), *varied]:
+        own = parameter not in policies.SETTINGS
+        reactions = REACTIONS if own else policies.reactions_if(parameter, value)
+        price = learning.kind_costs(reactions=reactions)["both"]
+        person, titles = (learning.cheapest(crossed, price, *other) for other in ((), (shown,)))
+        cuts = {SEARCH: 1.01, SIMPLE: 1.01, CAREFUL: person, TITLES: titles}
+        served = compared(person, titles)
+        served = {name: served[name] for name in (FLOOR, CEILING, *cuts)}
+        table = policies.serve(served, _numbers(), where, seeds, per_month, reactions)
+        for name, cut in cuts.items():
+            gap = policies.gap_closed(table, name, FLOOR, CEILING)
+            more = policies.gap_closed(table, name, FLOOR, CEILING, SEARCH)
+            rows.append((parameter, value, name, cut, *gap, *more))
+    columns = ["parameter", "value", "policy", "answer_from", "gap", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "more", "more_low", "more_high"])
 
 
 STUDIES: dict[str, Callable[[], pd.DataFrame]] = {
@@ -838,26 +454,14 @@ STUDIES: dict[str, Callable[[], pd.DataFrame]] = {
         support_learned,
         support_retrieval,
         support_kinds,
-        support_languages,
-        support_embedders,
-        support_rerank,
-        support_chunking,
-        support_rewriting,
-        support_understanding,
-        support_privacy,
         support_unplanted,
         support_abstention,
         support_answers,
-        support_risk,
-        support_check,
         support_stale,
         support_judge,
         support_unlabelled,
         support_policies,
-        support_gain,
-        support_headline,
         support_sensitivity,
         support_rescues,
-        support_public,
     )
 }

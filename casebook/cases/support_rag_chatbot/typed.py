@@ -15,12 +15,12 @@ import pandas as pd
 
 from casebook.cases.support_rag_chatbot import evaluation as ev
 from casebook.cases.support_rag_chatbot import world
-from casebook.cases.support_rag_chatbot.languages import DEPTH, SYSTEMS, Query, as_articles
-from casebook.evaluate.intervals import Interval, pigeonhole
+from casebook.cases.support_rag_chatbot.languages import Query, as_articles
+from casebook.evaluate.intervals import by_cluster
 from casebook.project import data_dir, write_whole
+from casebook.retrieval.centre import DEPTH
 from casebook.retrieval.chunks import Chunker, read_articles
 from casebook.retrieval.dense import Embedder, from_env, nearest, query_vectors
-from casebook.retrieval.evaluate import per_query
 from casebook.retrieval.multilingual import (
     MultilingualE5,
     StoredE5,
@@ -117,101 +117,33 @@ class Sections:
         return found
 
 
-def rank(sections: Sections, table: pd.DataFrame) -> pd.DataFrame:
-    """Rank the articles for the answerable questions of a table, by vectors alone.
+def by_language(table: pd.DataFrame, models: Sequence[str], against: str) -> pd.DataFrame:
+    """Summarise rankings by the language of the questions, with 95 % intervals by topic.
 
     Parameters
     ----------
-    sections : Sections
     table : DataFrame
-        Of :func:`evaluation.asked`.
+        ``language``, ``cluster`` and nDCG@10 of each model, a row for each question.
+    models : sequence of str
+    against : str
+        The model whose difference is taken.
 
     Returns
     -------
     DataFrame
-        A run.
-    """
-    judged = table[table["answerable"]]
-    system = {"vectors": SYSTEMS["vectors"]}
-    return ev.runs(judged, sections.signals(list(judged["query"])), system)["vectors"]
-
-
-def by_topic(values: pd.Series, topics: pd.Series) -> Interval:
-    """Return the mean of questions' values with its interval from resampled topics.
-
-    Parameters
-    ----------
-    values, topics : Series
-        By question.
-    """
-    groups = values.groupby(topics)
-    gain, weight = (part.to_numpy(float)[:, None] for part in (groups.sum(), groups.size()))
-    return pigeonhole(gain, weight, draws=10_000)
-
-
-def support_embedders(every: int = 1) -> pd.DataFrame:
-    """Score MiniLM's vectors and E5's, each alone, on the answerable test questions.
-
-    Parameters
-    ----------
-    every : int
-        Only each ``every``-th question is asked.
-
-    Returns
-    -------
-    DataFrame
-        ``id``, ``language``, ``topic``, ``unread``, and nDCG@10 of ``MiniLM`` and of ``E5``.
-    """
-    table = ev.asked()
-    table = table[(table["split"] == "test") & table["answerable"]].iloc[::every]
-    judged = ev.relevance()
-    judged = judged[judged["query_id"].isin(table["id"])]
-    models = {"MiniLM": ev.embedder(), "E5": StoredE5(stored(), MultilingualE5())}
-    found = {
-        name: per_query(rank(Sections(model), table), judged)["ndcg"]
-        for name, model in models.items()
-    }
-    rows = table.set_index("id")[["language", "topic", "unread"]]
-    return rows.assign(**found).reset_index()
-
-
-def by_language(table: pd.DataFrame) -> pd.DataFrame:
-    """Summarise :func:`support_embedders`, with the 95 % intervals of resampled topics.
-
-    Returns
-    -------
-    DataFrame
-        By questions (a language, all, all but English): ``questions``; nDCG@10 of ``MiniLM`` and of
-        ``E5``; ``difference`` (of E5 to MiniLM), ``low``, ``high``.
+        ``asked`` (a language, all, all but English), ``model``, ``questions``, ``ndcg``;
+        ``difference`` to ``against``, ``low``, ``high``.
     """
     groups = {"English": "en", "German": "de", "Spanish": "es"}
     parts = {name: table[table["language"] == code] for name, code in groups.items()}
     parts |= {"all": table, "all but English": table[table["language"] != "en"]}
-    rows = {}
+    rows = []
     for name, part in parts.items():
-        gain = by_topic(part["E5"] - part["MiniLM"], part["topic"])
-        rows[name] = (len(part), part["MiniLM"].mean(), part["E5"].mean(), *gain)
-    columns = ["questions", "MiniLM", "E5", "difference", "low", "high"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-
-
-def in_brief(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return :func:`by_language` in four columns, which a phone shows whole.
-
-    Parameters
-    ----------
-    summary : DataFrame
-
-    Returns
-    -------
-    DataFrame
-        Index ``asked in`` (with the number of questions); ``MiniLM``, ``E5``, ``gain, 95 %`` (of
-        E5: pairs of low and high).
-    """
-    gain = list(zip(summary["low"], summary["high"], strict=True))
-    names = [f"{name} ({n})" for name, n in summary["questions"].items()]
-    shown = summary[["MiniLM", "E5"]].assign(**{"gain, 95 %": gain})
-    return shown.set_axis(pd.Index(names, name="asked in"))
+        for model in models:
+            gain = by_cluster(part[model] - part[against], part["cluster"])
+            rows.append((name, model, len(part), part[model].mean(), *gain))
+    columns = ["asked", "model", "questions", "ndcg", "difference", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 # Which embedder ----------------------------------------------------------------------

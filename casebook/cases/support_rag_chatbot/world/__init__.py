@@ -27,11 +27,11 @@ numbers, stale answers and wrong depots.
 contained, repeated, handed over, believed and wrong, with cost and satisfaction.
 
 Text is written by hand and frozen (``frozen.toml``); ``python -m
-casebook.cases.support_rag_chatbot.world``
-says whether it still is what was frozen, and ``… freeze`` freezes a change. Only tracking and
-contacts have seeds. All values are invented, none was estimated from data: a high score here proves
-a method, not a business. Relevance is by topic and fact: a passage of an article on another topic
-that happens to help counts as not relevant.
+casebook.cases.support_rag_chatbot.world`` says whether it still is what was frozen, and
+``… freeze`` freezes a change; ``tests/cases/support_rag_chatbot_promises.py`` lists where it breaks
+a promise. Only tracking and contacts have seeds. All values are invented, none was estimated from
+data: a high score here proves a method, not a business. Relevance is by topic and fact: a passage
+of an article on another topic that happens to help counts as not relevant.
 
 The two most arbitrary assumptions are what customers do after a wrong answer, and how well they
 read an answer in another language
@@ -44,7 +44,6 @@ import json
 
 import pandas as pd
 
-from .checks import audit
 from .contacts import (
     ANSWER_KINDS,
     BASELINE,
@@ -61,10 +60,8 @@ from .content import (
     KINDS,
     TODAY,
     Content,
-    examples,
     fingerprints,
     knowledge_base,
-    overlap,
     questions,
     read,
     updates,
@@ -112,16 +109,13 @@ __all__ = [
     "Truth",
     "UnknownNumber",
     "a_month",
-    "audit",
     "check_digit",
     "contacts",
-    "examples",
     "fingerprints",
     "is_tracking_number",
     "knowledge_base",
     "outcome",
     "outcomes",
-    "overlap",
     "questions",
     "read",
     "snapshots",

@@ -21,7 +21,7 @@ language; nothing public gives them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,10 +117,12 @@ REACTIONS = {
     "right": (0.93, 0.00, 0.02, 0.04, 0.01, 0.00),
     "right_other_language": (0.93 * UNDERSTANDS, 0.00, 0.08, 0.26, 0.1485, 0.00),
     "partial": (0.58, 0.00, 0.12, 0.20, 0.10, 0.00),
+    "partial_other_language": (0.58 * UNDERSTANDS, 0.00, 0.12, 0.36, 0.201, 0.00),
     "wrong": (0.00, 0.00, 0.10, 0.40, 0.15, 0.35),
     "stale": (0.00, 0.00, 0.06, 0.29, 0.10, 0.55),
     "abstain_to_human": (0.00, 0.97, 0.00, 0.00, 0.03, 0.00),
     "abstain_no_human": (0.00, 0.00, 0.20, 0.58, 0.22, 0.00),
+    "titles_wrong": (0.00, 0.00, 0.20, 0.58, 0.22, 0.00),
     "timeout_told": (0.00, 0.00, 0.60, 0.25, 0.15, 0.00),
     "refused_right": (0.94, 0.00, 0.04, 0.01, 0.01, 0.00),
     "refused_wrong": (0.00, 0.00, 0.25, 0.50, 0.25, 0.00),
@@ -128,13 +130,11 @@ REACTIONS = {
 ANSWER_KINDS = tuple(REACTIONS)
 #: After ``timeout_told`` the second try helps more often than after another failure.
 AGAIN_HELPED_BY_KIND = {"timeout_told": 0.80}
-#: Kinds of answer of a search that always shows three titles, never abstains and keeps no
-#: conversation: by what stands behind the titles.
+#: Kinds of answer of a search that always shows three titles: by what stands behind them.
 BASELINE = {
     "right": "partial",
-    "stale": "stale",
-    "nothing": "abstain_no_human",
-    "off_topic": "refused_right",
+    "foreign": "partial_other_language",
+    "nothing": "titles_wrong",
 }
 
 #: Satisfaction: latent value by fate, changes by kind of answer, slopes, and the cuts between
@@ -300,6 +300,7 @@ def outcomes(
     seed: int = SEED,
     served: str = "bot",
     turns: int | Sequence[int] = 1,
+    reactions: Mapping[str, Sequence[float]] = REACTIONS,
 ) -> pd.DataFrame:
     """Return what came of contacts, one row each.
 
@@ -314,6 +315,8 @@ def outcomes(
         Who answered first: faq, bot or bot_with_model.
     turns : int or sequence of int
         Turns until that answer.
+    reactions : mapping of str to sequence of float
+        Probabilities of :data:`FATES` by kind of answer.
 
     Returns
     -------
@@ -343,7 +346,7 @@ def outcomes(
     if served not in SERVED:
         raise ValueError(f"Answers are served by {', '.join(SERVED)}, not by {served!r}.")
     u = _uniforms(seed, frame["contact"].to_numpy())
-    table = np.cumsum(pd.DataFrame(REACTIONS).T.loc[kinds].to_numpy(), axis=1)
+    table = np.cumsum(pd.DataFrame(reactions).T.loc[kinds].to_numpy(), axis=1)
     fate = np.array(FATES, dtype=object)[(u[:, :1] > table[:, :-1]).sum(axis=1)]
     again, believed = fate == "again", fate == "believed"
     helped_again = again & (

@@ -46,7 +46,6 @@ ARTICLE_COLUMNS = (
 #: Columns of :func:`questions`.
 QUESTION_COLUMNS = ("id", "language", "kind", "text", "turns", "voice", "split")
 _TITLE = re.compile(r"\A\s*# +(.+?) *\n")
-_WORD = re.compile(r"[^\W\d_]{3,}")
 
 
 @dataclass(frozen=True)
@@ -362,92 +361,6 @@ def updates(start: object, end: object) -> pd.DataFrame:
     return rows.sort_values(
         ["day", "action", "id"], key=lambda c: c == "add" if c.name == "action" else c
     ).reset_index(drop=True)
-
-
-@cache
-def stop_words(language: str) -> frozenset[str]:
-    """Return the stop words of bm25s of a language (for English its long list)."""
-    from bm25s import stopwords
-
-    names = {"en": "EN_PLUS", "de": "GERMAN", "es": "SPANISH"}
-    if language not in names:
-        raise ValueError(f"No stop words for {language!r}; there are {sorted(names)}.")
-    return frozenset(getattr(stopwords, f"STOPWORDS_{names[language]}"))
-
-
-def content_words(text: str, language: str) -> frozenset[str]:
-    """Return the words of three letters and more that are no stop words, in lower case."""
-    return frozenset(_WORD.findall(text.casefold())) - stop_words(language)
-
-
-def overlap(of: Content | None = None) -> pd.DataFrame:
-    """Return how many of a question's content words stand in its first relevant article.
-
-    Parameters
-    ----------
-    of : Content, optional
-        By default the world's own.
-
-    Returns
-    -------
-    DataFrame
-        ``question``, ``language``, ``kind``, ``overlap`` (share of the question's content words, of
-        all turns) and ``overlap_stems`` (the same of the first six letters of each word). Questions
-        without a relevant article or content words are left out.
-    """
-    of = of or own_content()
-    articles = of.articles.set_index("id")
-    whole = (articles["title"] + "\n" + articles["text"]).to_dict()
-    rows = []
-    for question in of.questions.itertuples():
-        if not question.relevant or question.relevant[0] not in whole:
-            continue
-        asked = content_words("\n".join(question.turns), question.language)
-        said = content_words(whole[question.relevant[0]], question.language)
-        if asked:
-            stems = {word[:6] for word in said}
-            rows.append(
-                {
-                    "question": question.id,
-                    "language": question.language,
-                    "kind": question.kind,
-                    "overlap": len(asked & said) / len(asked),
-                    "overlap_stems": sum(word[:6] in stems for word in asked) / len(asked),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def examples(kind: str, n: int = 10, seed: int = 0) -> pd.DataFrame:
-    """Return questions of a kind, the languages in turn.
-
-    Parameters
-    ----------
-    kind : str
-        One of :data:`KINDS`.
-    n : int
-        How many.
-    seed : int
-
-    Returns
-    -------
-    DataFrame
-        ``id``, ``language``, ``voice``, ``question`` (turns joined by " / ").
-
-    Raises
-    ------
-    ValueError
-        If there is no such kind, or not so many questions of it.
-    """
-    if kind not in KINDS:
-        raise ValueError(f"There is no kind {kind!r}; there are {', '.join(KINDS)}.")
-    rows = own_content().questions.query("kind == @kind").sample(frac=1, random_state=seed)
-    if n > len(rows):
-        raise ValueError(f"There are {len(rows)} questions of kind {kind}, {n} were asked for.")
-    turn = rows.groupby("language").cumcount()
-    rows = rows.assign(turn=turn, question=rows["turns"].map(" / ".join))
-    rows = rows.sort_values(["turn", "language"]).head(n)
-    return rows[["id", "language", "voice", "question"]].reset_index(drop=True)
 
 
 def fingerprints(root: Path = ROOT) -> dict[str, str]:
