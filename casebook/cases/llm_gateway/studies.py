@@ -1,0 +1,358 @@
+"""Routing over many worlds: ladder, frontier, calibration, labels of a new tenant, other worlds.
+
+Worlds, decision and ways were fixed before the worlds of these tables were drawn. The settings of
+the learned routers were chosen on the validation tenants of ``TUNED_ON`` (:func:`trials`), six
+trials for each learner with and without vectors. What would be new next time is a tenant, and with
+it a family of tasks and a way of wording; each world draws all of them, so intervals are over
+worlds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.llm_gateway.artifacts import stored
+from casebook.cases.llm_gateway.routing import (
+    Bill,
+    Chances,
+    Check,
+    Rates,
+    Router,
+    Settings,
+    points,
+    shifted,
+    summed,
+    to_strong,
+)
+from casebook.cases.llm_gateway.world.requests import DEFAULT, Constants, World, simulate
+
+TUNED_ON = (201, 202, 203, 204)
+SEEDS = tuple(range(1_101, 1_117))
+#: Settings that are tried: as many for each learner, with vectors and without.
+TRIALS: Mapping[str, tuple[Settings, ...]] = {
+    "logistic": tuple(Settings(strength=c, directions=0) for c in (3e-4, 1e-3, 3e-3, 0.01, 0.1, 1)),
+    "trees": tuple(
+        Settings("trees", rows, 0, leaves) for leaves in (4, 15) for rows in (20, 60, 180)
+    ),
+    "logistic + vectors": tuple(
+        Settings(strength=c, directions=k) for k in (24, 96) for c in (1e-3, 0.01, 0.1)
+    ),
+    "trees + vectors": tuple(
+        Settings("trees", rows, k, 7) for k in (24, 96) for rows in (20, 60, 180)
+    ),
+}
+#: What :func:`trials` chose.
+CHOSEN: Mapping[str, Settings] = {
+    "logistic": Settings(strength=0.003, directions=0),
+    "trees": Settings("trees", 60, 0, 4),
+    "logistic + vectors": Settings(strength=0.01, directions=24),
+    "trees + vectors": Settings("trees", 60, 96, 7),
+}
+#: What a gateway would run: vectors changed the loss of the validation by half a per cent, and need
+#: a model at every request.
+SHIPPED = "logistic"
+LADDER = ("all cheap", "random split", "all strong", "error cost alone", "rules", *TRIALS)
+#: Who knows the chances, and who knows all of the world that a request shows.
+ORACLE, SHOWN = "oracle", "knows what is shown"
+CASCADES = ("cascade, error cost alone", "cascade, logistic", "cascade, logistic + vectors")
+CHECK = Check()
+
+
+# Fits -----------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def world_of(seed: int, constants: Constants = DEFAULT) -> World:
+    """Return a world that was simulated once."""
+    return simulate(seed, constants)
+
+
+@lru_cache(maxsize=32)
+def fitted(name: str, seed: int, constants: Constants = DEFAULT) -> Rates | Router:
+    """Return an estimator that has learned from the training tenants of a world.
+
+    Parameters
+    ----------
+    name : str
+        ``"error cost alone"``, ``"rules"`` or a learner of ``CHOSEN``.
+    seed : int
+    constants : Constants
+    """
+    simple = {"error cost alone": Rates, "rules": lambda: Rates(points)}
+    made = simple[name]() if name in simple else Router(CHOSEN[name], stored())
+    return made.fit(world_of(seed, constants).part("train").requests)
+
+
+def chances_of(name: str, seed: int, part: World, constants: Constants = DEFAULT) -> Chances:
+    """Return what a way believes of the requests of a part; an oracle knows."""
+    if name in (ORACLE, SHOWN):
+        kind = "p" if name == ORACLE else "shown"
+        return part.truth[f"{kind}_cheap"].to_numpy(), part.truth[f"{kind}_strong"].to_numpy()
+    return fitted(name, seed, constants).chances(part.requests)
+
+
+def log_loss(chances: Chances, requests: pd.DataFrame) -> float:
+    """Return the mean log loss of both models' chances on graded answers."""
+    graded = requests[["cheap_ok", "strong_ok"]].to_numpy(bool)
+    p = np.clip(np.column_stack(chances), 1e-6, 1 - 1e-6)
+    return float(-np.log(np.where(graded, p, 1 - p)).mean())
+
+
+def trials(seeds: Sequence[int] = TUNED_ON, names: Sequence[str] = tuple(TRIALS)) -> pd.DataFrame:
+    """Try the settings on validation tenants: ``seed``, ``model``, ``settings``, ``log_loss``."""
+    rows = []
+    for seed in seeds:
+        world = simulate(seed)
+        train, held = world.part("train"), world.part("validation")
+        for name in names:
+            for at in TRIALS[name]:
+                found = Router(at, stored()).fit(train.requests).chances(held.requests)
+                text = f"{at.strength:g} {at.directions} {at.leaves}"
+                rows.append((seed, name, text, log_loss(found, held.requests)))
+    return pd.DataFrame(rows, columns=["seed", "model", "settings", "log_loss"])
+
+
+# The ladder -----------------------------------------------------------------------------
+
+
+def bill_of(
+    policy: str, seed: int, part: World, constants: Constants = DEFAULT, check: Check = CHECK
+) -> pd.DataFrame:
+    """Price the requests of a part under one policy of ``LADDER`` or ``CASCADES``, or the oracle.
+
+    The random split sends as many to the strong model as ``SHIPPED`` does.
+    """
+    bill, n = Bill(part), len(part.requests)
+    if policy in ("all cheap", "all strong"):
+        return bill.routed(np.full(n, policy == "all strong"))
+    if policy == "random split":
+        found = chances_of(SHIPPED, seed, part, constants)
+        return bill.routed(np.full(n, to_strong(found, part.requests).mean()))
+    if policy.startswith("cascade, "):
+        found = chances_of(policy.removeprefix("cascade, "), seed, part, constants)
+        return bill.cascaded(found, check)
+    return bill.routed(to_strong(chances_of(policy, seed, part, constants), part.requests))
+
+
+def ladder(
+    seeds: Sequence[int] = SEEDS,
+    policies: Sequence[str] = (*LADDER, *CASCADES, SHOWN, ORACLE),
+    constants: Constants = DEFAULT,
+) -> pd.DataFrame:
+    """Price all policies on the test tenants of each world.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``families`` (``"all"``, ``"known"``, ``"new"``), ``policy``, ``euro`` and
+        ``model_euro`` (for 1,000 requests), ``acceptable`` and ``strong`` (shares), ``seconds``.
+    """
+    rows = []
+    for seed in seeds:
+        part = world_of(seed, constants).part("test")
+        new = part.truth["new_family"].to_numpy()
+        for policy in policies:
+            table = bill_of(policy, seed, part, constants)
+            for families, keep in (("all", new | ~new), ("known", ~new), ("new", new)):
+                keys = {"seed": seed, "families": families, "policy": policy}
+                rows.append(keys | summed(table[keep]))
+    return pd.DataFrame(rows)
+
+
+# Cost against quality -------------------------------------------------------------------
+
+#: What an unacceptable answer costs every tenant, in euro, along a frontier.
+ERRORS = tuple(np.geomspace(0.001, 1.0, 25).round(5).tolist())
+DRAWN = ("error cost alone", "rules", SHIPPED, "logistic + vectors", SHOWN, ORACLE)
+
+
+def frontier(
+    seeds: Sequence[int] = SEEDS, names: Sequence[str] = DRAWN, errors: Sequence[float] = ERRORS
+) -> pd.DataFrame:
+    """Trace price against quality, with one cost of an unacceptable answer for all tenants.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``policy``, ``way`` (``"router"``, ``"cascade"`` or ``"ends"``: all cheap and all
+        strong, between which a random split is the straight line), ``error_euro``, ``strong``,
+        ``model_euro`` (for 1,000 requests), ``acceptable``.
+    """
+    rows = []
+    for seed in seeds:
+        part = world_of(seed).part("test")
+        bill, n = Bill(part), len(part.requests)
+        drawn = [("random split", "ends", np.nan, bill.routed(np.full(n, at))) for at in (0, 1)]
+        for name in names:
+            found = chances_of(name, seed, part)
+            for error in errors:
+                routed = bill.routed(to_strong(found, part.requests, error))
+                drawn.append((name, "router", error, routed))
+                drawn.append((name, "cascade", error, bill.cascaded(found, CHECK, error)))
+        for policy, way, error, table in drawn:
+            keys = {"seed": seed, "policy": policy, "way": way, "error_euro": error}
+            rows.append(keys | summed(table[["strong", "model_euro", "acceptable"]]))
+    return pd.DataFrame(rows)
+
+
+def price_at(table: pd.DataFrame, recovered: float = 0.9) -> pd.DataFrame:
+    """Return what each policy pays where it has won back a share of the quality gap.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`frontier`.
+    recovered : float
+        Share of the way from the cheap model's quality to the strong one's.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``policy``, ``way``, ``price`` (share of the strong model's; between the points
+        of a frontier by a straight line, missing where the frontier does not get there).
+    """
+    rows = []
+    for seed, own in table.groupby("seed"):
+        ends = own[own["way"] == "ends"].sort_values("model_euro")
+        (low, high), dear = ends["acceptable"], ends["model_euro"].iloc[-1]
+        wanted = low + recovered * (high - low)
+        for (policy, way), line in own.groupby(["policy", "way"], sort=False):
+            line = line.sort_values("acceptable")
+            price = np.interp(
+                wanted, line["acceptable"], line["model_euro"], left=np.nan, right=np.nan
+            )
+            rows.append((seed, policy, way, price / dear))
+    return pd.DataFrame(rows, columns=["seed", "policy", "way", "price"])
+
+
+# Calibration ----------------------------------------------------------------------------
+
+
+def calibration(
+    seeds: Sequence[int] = SEEDS, names: Sequence[str] = ("rules", *TRIALS), bins: int = 5
+) -> pd.DataFrame:
+    """Hold the cheap model's estimated chance against the true one.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``policy``, ``families``, ``bin`` (of equal width, from 0), ``n``, ``predicted``
+        and ``true`` (means).
+    """
+    parts = []
+    for seed in seeds:
+        part = world_of(seed).part("test")
+        for name in names:
+            p = chances_of(name, seed, part)[0]
+            frame = pd.DataFrame({"predicted": p, "true": part.truth["p_cheap"]})
+            frame["families"] = np.where(part.truth["new_family"], "new", "known")
+            frame["bin"] = np.minimum((p * bins).astype(int), bins - 1)
+            by = frame.groupby(["families", "bin"])
+            found = by[["predicted", "true"]].mean().assign(n=by.size()).reset_index()
+            parts.append(found.assign(seed=seed, policy=name))
+    return pd.concat(parts, ignore_index=True)
+
+
+# Labels of a new tenant -----------------------------------------------------------------
+
+GRADED = (0, 10, 20, 50, 100, 200)
+#: Requests of a tenant in these worlds: the first half may be graded, the second is priced.
+MORE = replace(DEFAULT, requests=400)
+
+
+def labels(
+    seeds: Sequence[int] = SEEDS, graded: Sequence[int] = GRADED, constants: Constants = MORE
+) -> pd.DataFrame:
+    """Grade a few answers of each new tenant and price its later requests.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``way`` (an estimator as it is, moved by the grades, or learned from the tenant's
+        grades alone), ``graded``, ``euro`` (for 1,000 requests, mean over tenants).
+    """
+    rows, half = [], constants.requests // 2
+    for seed in seeds:
+        test = world_of(seed, constants).part("test")
+        for name in test.tenants.index:
+            own = _one_tenant(test, name)
+            for n in graded:
+                for way, found in _with_grades(own, seed, n, half, constants):
+                    later = _rows_of(own, slice(half, None))
+                    euro = Bill(later).routed(to_strong(found, later.requests))["euro"].mean()
+                    rows.append((seed, way, n, 1000 * euro))
+    table = pd.DataFrame(rows, columns=["seed", "way", "graded", "euro"])
+    return table.groupby(["seed", "way", "graded"], as_index=False, sort=False).mean()
+
+
+def _rows_of(world: World, rows: Any) -> World:
+    """Return some rows of a world, numbered from 0."""
+    frames = (f.iloc[rows].reset_index(drop=True) for f in (world.requests, world.truth))
+    return World(world.tenants, *frames)
+
+
+def _one_tenant(world: World, tenant: str) -> World:
+    return _rows_of(world, np.flatnonzero(world.requests["tenant"] == tenant))
+
+
+def _with_grades(own: World, seed: int, n: int, half: int, constants: Constants):
+    """Yield the estimates of one tenant's later requests, by way."""
+    first, later = own.requests.iloc[:n], own.requests.iloc[half:]
+    for name in ("error cost alone", "rules", SHIPPED):
+        model = fitted(name, seed, constants)
+        found = model.chances(later)
+        yield f"{name}, moved", shifted(model.chances(first), first, found) if n else found
+    model = fitted("error cost alone", seed, constants)
+    if n and min(first["cheap_ok"].nunique(), first["strong_ok"].nunique()) == 2:
+        model = Router(CHOSEN[SHIPPED], stored()).fit(first)
+    yield "learned from its grades alone", model.chances(later)
+    yield ORACLE, chances_of(ORACLE, seed, _rows_of(own, slice(half, None)))
+
+
+# Other worlds ---------------------------------------------------------------------------
+
+#: Constants that are changed one at a time.
+CHANGED: Mapping[str, tuple[Any, ...]] = {
+    "error_euro": (0.005, 0.1),
+    "hidden_sd": (0.0, 1.2),
+    "tenant_sd": (0.0, 1.0),
+    "declares": (0.0, 1.0),
+    "tenants": (240,),
+    "new_wordings": (False,),
+}
+
+
+def sensitivity(
+    seeds: Sequence[int] = SEEDS,
+    changed: Mapping[str, Sequence[Any]] = CHANGED,
+    policies: Sequence[str] = ("error cost alone", *DRAWN[1:4], CASCADES[0], ORACLE),
+) -> pd.DataFrame:
+    """Change constants of the world: ``constant``, ``at``, and as of :func:`ladder`."""
+    return pd.concat(
+        [
+            ladder(seeds, policies, replace(DEFAULT, **{name: value})).assign(
+                constant=name, at=value
+            )
+            for name in changed
+            for value in changed[name]
+        ],
+        ignore_index=True,
+    )
+
+
+def checks(seeds: Sequence[int] = SEEDS, powers: Sequence[float] = (0.5, 1.0, 2.0)) -> pd.DataFrame:
+    """Vary the check's power: ``seed``, ``power``, ``policy``, and as of :func:`.summed`."""
+    rows = []
+    for seed in seeds:
+        part = world_of(seed).part("test")
+        for power in powers:
+            for policy in CASCADES:
+                table = bill_of(policy, seed, part, check=replace(CHECK, power=power))
+                rows.append({"seed": seed, "power": power, "policy": policy} | summed(table))
+    return pd.DataFrame(rows)
