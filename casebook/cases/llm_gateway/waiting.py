@@ -1,0 +1,152 @@
+"""What tenants wait for a busy provider, by the gateway's own queue on a clock that jumps.
+
+The queue is :class:`casebook.serving.fair.Fair`, as the gateway uses it. The event loop does not
+wait for its timers: its time jumps to the next one. So an hour of traffic takes seconds, and the
+same traffic gives the same waits on every machine.
+
+Examples
+--------
+>>> order("aaaab", fair=False), order("aaaab", fair=True)
+('aaaab', 'abaaa')
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.llm_gateway.world.tenants import arrivals, share_of
+from casebook.serving.fair import Fair, Full
+
+#: A provider of the simulation: requests at a time, seconds of a request in the mean, and the
+#: spread of their logarithm.
+SLOTS, MEAN_S, SPREAD = 64, 2.0, 0.8
+TENANTS, RPS = 100, 20.0
+
+
+class _Jump(selectors.DefaultSelector):
+    """Waits for nothing and lets the time of its loop jump instead."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list:
+        found = super().select(0)
+        if not found:
+            if timeout is None:
+                raise RuntimeError("Nothing is due any more, and somebody still waits.")
+            self.now += timeout
+        return found
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._jump = _Jump()
+        super().__init__(self._jump)
+
+    def time(self) -> float:
+        return self._jump.now
+
+
+def on_jumping_clock(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end; its sleeps take no time."""
+    result: list[Any] = []
+
+    async def kept() -> None:
+        result.append(await work)
+
+    loop = _Loop()
+    try:
+        loop.run_until_complete(kept())
+    finally:
+        loop.close()
+    return result[0]
+
+
+def queued(requests: pd.DataFrame, slots: int, fair: bool, most: int = 100) -> pd.DataFrame:
+    """Let requests wait for a provider.
+
+    Parameters
+    ----------
+    requests : DataFrame
+        ``at`` and ``seconds`` (how long the provider takes), ``tenant``.
+    slots : int
+        Requests that are answered at a time.
+    fair : bool
+        By share of the tenants, or first come, first served.
+    most : int
+        Requests of one tenant that wait; more are refused.
+
+    Returns
+    -------
+    DataFrame
+        The same with ``wait`` (seconds; missing if refused) and ``turn`` (place in the order).
+    """
+    queue, wait, turn = Fair(slots, most, fair), np.full(len(requests), np.nan), []
+
+    async def one(row: int, tenant: str, at: float, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(at)
+        came = loop.time()
+        try:
+            async with queue.turn(tenant):
+                wait[row] = loop.time() - came
+                turn.append(row)
+                await asyncio.sleep(seconds)
+        except Full:
+            return
+
+    async def everyone() -> None:
+        rows = zip(requests["tenant"], requests["at"], requests["seconds"], strict=True)
+        await asyncio.gather(*(one(n, *row) for n, row in enumerate(rows)))
+
+    on_jumping_clock(everyone())
+    place = pd.Series(range(len(turn)), index=turn).reindex(range(len(requests)))
+    return requests.reset_index(drop=True).assign(wait=wait, turn=place)
+
+
+def order(tenants: str, fair: bool) -> str:
+    """Return in which order requests that come together are served by one slot, a second each."""
+    rows = {"tenant": list(tenants), "at": 0.0, "seconds": 1.0}
+    made = queued(pd.DataFrame(rows), slots=1, fair=fair)
+    return "".join(made.sort_values("turn")["tenant"])
+
+
+def noisy(more: float, seconds: int = 60, seed: int = 20) -> pd.DataFrame:
+    """Return a minute of a hundred tenants, of whom the last one asks ``more`` times a second."""
+    shares = share_of(TENANTS, seed)
+    times = 1 + more / (shares.iloc[-1] * RPS)
+    made = arrivals(shares, RPS, seconds, seed, noisy=times)
+    rng = np.random.default_rng((seed, 7))
+    drawn = rng.lognormal(np.log(MEAN_S) - SPREAD**2 / 2, SPREAD, len(made))
+    return made.assign(seconds=drawn, noisy=made["tenant"] == shares.index[-1])
+
+
+def neighbours(levels: tuple[float, ...], seconds: int = 60, seed: int = 20) -> pd.DataFrame:
+    """Return how long the others wait while one tenant is noisy.
+
+    Parameters
+    ----------
+    levels : tuple of float
+        Requests a second that the noisy tenant asks in the middle third.
+
+    Returns
+    -------
+    DataFrame
+        ``more``, ``fair``, ``p50`` and ``p99`` of the others' waits in and after that third
+        (seconds), ``own`` (p50 of the noisy tenant), ``refused`` (of its requests, a share).
+    """
+    rows = []
+    for more in levels:
+        traffic = noisy(more, seconds, seed)
+        for fair in (False, True):
+            made = queued(traffic, SLOTS, fair)
+            late = made[made["at"] >= seconds / 3]
+            others, own = late[~late["noisy"]]["wait"], late[late["noisy"]]["wait"]
+            p50, p99 = np.nanquantile(others, [0.5, 0.99])
+            rows.append((more, fair, p50, p99, own.median(), own.isna().mean()))
+    return pd.DataFrame(rows, columns=["more", "fair", "p50", "p99", "own", "refused"])
