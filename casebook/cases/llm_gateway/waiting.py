@@ -20,13 +20,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from casebook.cases.llm_gateway.world.tenants import arrivals, share_of
+from casebook.cases.llm_gateway.world.tenants import arrivals, replayed, share_of
+from casebook.data import real
+from casebook.recorded.real import from_real
 from casebook.serving.fair import Fair, Full
 
 #: A provider of the simulation: requests at a time, seconds of a request in the mean, and the
 #: spread of their logarithm.
 SLOTS, MEAN_S, SPREAD = 64, 2.0, 0.8
 TENANTS, RPS = 100, 20.0
+#: Public traces by the name that the page uses; seconds that are replayed of each.
+TRACES = {"conversations": "azure_llm_conversation", "code": "azure_llm_code"}
+REPLAYED = 240
 
 
 class _Jump(selectors.DefaultSelector):
@@ -144,9 +149,50 @@ def neighbours(levels: tuple[float, ...], seconds: int = 60, seed: int = 20) -> 
     for more in levels:
         traffic = noisy(more, seconds, seed)
         for fair in (False, True):
-            made = queued(traffic, SLOTS, fair)
-            late = made[made["at"] >= seconds / 3]
-            others, own = late[~late["noisy"]]["wait"], late[late["noisy"]]["wait"]
-            p50, p99 = np.nanquantile(others, [0.5, 0.99])
-            rows.append((more, fair, p50, p99, own.median(), own.isna().mean()))
+            rows.append((more, fair, *_others(queued(traffic, SLOTS, fair), seconds / 3)))
     return pd.DataFrame(rows, columns=["more", "fair", "p50", "p99", "own", "refused"])
+
+
+def _others(made: pd.DataFrame, start: float) -> tuple[float, float, float, float]:
+    """Return p50 and p99 of the others' waits, the noisy tenant's p50 and its refused share."""
+    late = made[made["at"] >= start]
+    others, own = late[~late["noisy"]]["wait"], late[late["noisy"]]["wait"]
+    p50, p99 = np.nanquantile(others, [0.5, 0.99])
+    return p50, p99, own.median(), own.isna().mean()
+
+
+def real_bursts(more: float = 20.0, seed: int = 20) -> pd.DataFrame:
+    """Replay Azure's traces at the same mean rate, with and without a noisy tenant.
+
+    Times and lengths are the traces' own. Who asks is drawn, and a request takes the provider as
+    long as its answer has tokens, two seconds in the mean.
+
+    Parameters
+    ----------
+    more : float
+        Requests a second of the noisy tenant in the middle third.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        ``trace``, ``requests``, ``cv`` (of the times between arrivals, whole trace), ``more``,
+        ``fair``, ``p50`` and ``p99`` of the others' waits from the middle third on (seconds).
+    """
+    shares, rows = share_of(TENANTS, seed), []
+    for trace, name in TRACES.items():
+        table = pd.read_csv(real(name), parse_dates=["TIMESTAMP"])
+        gaps = table["TIMESTAMP"].sort_values().diff().dt.total_seconds()
+        traffic = replayed(table, shares, RPS, REPLAYED, seed).assign(noisy=False)
+        rng, third = np.random.default_rng((seed, 8)), REPLAYED / 3
+        at = np.sort(rng.uniform(third, 2 * third, rng.poisson(more * third)))
+        long = rng.choice(traffic["tokens_out"], len(at))
+        rush = {"at": at, "tenant": shares.index[-1], "tokens_out": long, "noisy": True}
+        both = pd.concat([traffic, pd.DataFrame(rush)]).sort_values("at", ignore_index=True)
+        for noise, made in ((0.0, traffic), (more, both)):
+            seconds = MEAN_S * made["tokens_out"] / traffic["tokens_out"].mean()
+            for fair in (False, True):
+                p50, p99, *_ = _others(queued(made.assign(seconds=seconds), SLOTS, fair), third)
+                rows.append((trace, len(table), gaps.std() / gaps.mean(), noise, fair, p50, p99))
+    names = ["trace", "requests", "cv", "more", "fair", "p50", "p99"]
+    return from_real(pd.DataFrame(rows, columns=names), *TRACES.values())
