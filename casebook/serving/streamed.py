@@ -47,10 +47,17 @@ class StreamMask:
         Characters that are held back.
     refuse : callable, optional
         Is told the kind of a finding, and raises what ends the text instead.
+    search : callable
+        Returns the findings of a text, in order and apart from each other.
     """
 
-    def __init__(self, hold: int = HOLD, refuse: Callable[[str], None] | None = None) -> None:
-        self.hold, self.refuse = hold, refuse
+    def __init__(
+        self,
+        hold: int = HOLD,
+        refuse: Callable[[str], None] | None = None,
+        search: Callable[[str], list[Finding]] = found,
+    ) -> None:
+        self.hold, self.refuse, self.search = hold, refuse, search
         self.found: Counter[str] = Counter()
         self._before, self._text, self._searched = "", "", 0
 
@@ -78,7 +85,7 @@ class StreamMask:
         skip = len(self._before)
         spans = [
             (max(0, f.start - skip), f.end - skip, f.kind)
-            for f in found(self._before + self._text)
+            for f in self.search(self._before + self._text)
             if f.end > skip
         ]
         for start, end, _ in spans:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import copy
 import os
-import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
@@ -22,9 +20,9 @@ from casebook.cases.llm_gateway.meter import audit
 from casebook.cases.llm_gateway.server import create_app
 from casebook.cases.llm_gateway.store import Store, add_key, put_config
 from casebook.cases.llm_gateway.store import keys as stored_keys
-from casebook.cases.llm_gateway.world.providers import MockProvider
+from casebook.llm.mock_providers import MockProvider
+from casebook.serving.in_thread import loop_of, serving
 
-loops: dict[str, asyncio.AbstractEventLoop] = {}
 GUARD = {"pii_in": "redact", "pii_out": "redact"}
 
 
@@ -45,37 +43,6 @@ def document(chat: str = "http://127.0.0.1:1", messages: str = "http://127.0.0.1
             {"name": "globex", "models": ["small"]},
         ],
     }
-
-
-@contextmanager
-def serving(app: Any, **options: Any) -> Iterator[str]:
-    """Serve an app on a free port of 127.0.0.1, in a thread; yield its address."""
-    import uvicorn
-
-    config = uvicorn.Config(app, "127.0.0.1", 0, log_level="critical", access_log=False, **options)
-    server = uvicorn.Server(config)
-    ready, port, loop = threading.Event(), [], []
-
-    async def run() -> None:
-        task = asyncio.create_task(server.serve())
-        loop.append(asyncio.get_running_loop())
-        while not server.started and not task.done():
-            await asyncio.sleep(0.005)
-        if server.started:
-            port.append(server.servers[0].sockets[0].getsockname()[1])
-        ready.set()
-        await task
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),), daemon=True)
-    thread.start()
-    ready.wait(20)
-    try:
-        url = f"http://127.0.0.1:{port[0]}"
-        loops[url] = loop[0]
-        yield url
-    finally:
-        server.should_exit = True
-        thread.join(10)
 
 
 TENANTS = [
@@ -129,7 +96,7 @@ class Running:
         self.gateway = Gateway(self._store, environ={})
         app = create_app(self.gateway, most=self.most)
         self.url = self._stack.enter_context(serving(app))
-        self.loop = loops[self.url]
+        self.loop = loop_of(self.url)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,16 +10,17 @@ from contextlib import ExitStack
 
 import httpx
 import numpy as np
-from llm_gateway_kit import document, serving
+from llm_gateway_kit import document
 
 from casebook.cases.llm_gateway.config import read
 from casebook.cases.llm_gateway.meter import audit, recover
 from casebook.cases.llm_gateway.store import Store, add_key, put_config
-from casebook.cases.llm_gateway.world.providers import MockProvider
+from casebook.llm.mock_providers import MockProvider
+from casebook.serving.in_thread import serving
 from casebook.serving.load import Server
 
 CLIENTS = 8
-SHARES = {"failed": 0.03, "cut": 0.03, "inner": 0.02, "slow": 0.05, "nonsense": 0.02}
+SHARES = {"failed": 0.03, "cut": 0.03, "stream_error": 0.02, "slow": 0.05, "malformed": 0.02}
 
 
 def ended(got, raw):

@@ -26,6 +26,7 @@ MODULES += [
     f"casebook.evaluate.{name}" for name in ("imbalance", "killing", "psi", "rare", "survival")
 ]
 MODULES += [f"casebook.evaluate.{name}" for name in ("delays", "frontier", "selective")]
+MODULES += [f"casebook.llm.{name}" for name in ("adapters", "mock_providers", "providers", "sse")]
 MODULES += ["casebook.columns", "casebook.strict_json"]
 MODULES += [
     f"casebook.data.{name}"

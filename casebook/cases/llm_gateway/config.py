@@ -1,8 +1,7 @@
 """Who may ask which model, at what price and under which limits: checked before it holds.
 
-Prices are whole nano-dollars for a token ($2.50 for a million tokens are 2,500), so that a bill is
-a sum of integers and cannot be off by a rounding. A configuration is one JSON document;
-:func:`read` names every fault in it at once.
+A configuration is one JSON document; :func:`read` names every fault in it at once. Providers and
+models are those of :mod:`casebook.llm.providers`.
 
 Examples
 --------
@@ -17,14 +16,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$")]
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
+from casebook.llm.providers import Count, Fixed, Model, Name, Provider
+from casebook.serving.rate_limits import Limit
+
 Deed = Literal["off", "redact", "reject"]
 
 
@@ -32,69 +31,12 @@ class ConfigError(ValueError):
     """A configuration that cannot hold; the message says what to change, a line for each fault."""
 
 
-class Fixed(BaseModel):
-    """A part of the configuration: no field is converted, and no other field is taken."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class Provider(Fixed):
-    """Where models are asked.
-
-    Attributes
-    ----------
-    format : str
-        Of its API: ``chat`` (Chat Completions) or ``messages``.
-    key_env : str
-        Environment variable that holds our key; the key itself is in no store.
-    first_s, idle_s, total_s : float
-        Seconds until the first piece of an answer, between two, and for the whole of it.
-    slots : int
-        Requests that it answers at a time for all tenants together.
-    """
-
-    name: Name
-    url: str
-    format: Literal["chat", "messages"]
-    key_env: str = ""
-    first_s: Seconds = 20.0
-    idle_s: Seconds = 10.0
-    total_s: Seconds = 120.0
-    slots: Count = 64
-
-
-class Model(Fixed):
-    """A model as tenants name it, what its provider calls it, and its prices (nano-dollars).
-
-    One that is ``private`` does not exist for a tenant that may not ask it.
-    """
-
-    name: Name
-    provider: Name
-    upstream: str = Field(min_length=1, max_length=200)
-    price_in: int = Field(ge=0, le=10**9)
-    price_out: int = Field(ge=0, le=10**9)
-    context: Count = 128_000
-    most_out: Count = 4_096
-    private: bool = False
-
-    def cost(self, tokens_in: int, tokens_out: int) -> int:
-        """Return what so many tokens cost, in nano-dollars."""
-        return tokens_in * self.price_in + tokens_out * self.price_out
-
-
-class Limit(Fixed):
-    """Requests a minute, and how many of them may come at once."""
-
-    per_minute: Count
-    burst: Count
-
-
 class Guard(Fixed):
-    """What is done about personal data, orders to the model, topics and length."""
+    """What is done about personal data, insults, orders to the model, topics and length."""
 
     pii_in: Deed = "off"
     pii_out: Deed = "off"
+    toxic_out: Deed = "off"
     injection: Literal["off", "flag", "reject"] = "off"
     topics: tuple[Name, ...] = ()
     most_in: Count | None = None
@@ -124,8 +66,8 @@ class Tenant(Fixed):
 
     name: Name
     models: tuple[Name, ...] = Field(min_length=1)
-    limits: dict[str, Limit] = {}
-    fallbacks: dict[str, tuple[Name, ...]] = {}
+    limits: dict[str, Limit] = Field(default={})
+    fallbacks: dict[str, tuple[Name, ...]] = Field(default={})
     budget: int = Field(default=0, ge=0, le=10**18)
     over: Literal["reject", "warn"] = "reject"
     guard: Guard = Guard()

@@ -23,35 +23,37 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from casebook.cases.llm_gateway import prompts
-from casebook.cases.llm_gateway.adapters import Failure, Piece
-from casebook.cases.llm_gateway.cache import LONGEST, Cache, key_of
-from casebook.cases.llm_gateway.calls import Answer, Caller
-from casebook.cases.llm_gateway.config import Config, Model, Provider, Tenant
+from casebook.cases.llm_gateway.config import Config, Tenant
 from casebook.cases.llm_gateway.guardrails import (
     Detector,
     Said,
     Topics,
     checked_aside,
     endless,
-    personal,
+    masked_calls,
+    output_mask,
 )
-from casebook.cases.llm_gateway.limits import Limits, RedisLimits
 from casebook.cases.llm_gateway.meter import Ask, Bill, Meter, OverBudget, Repeated
-from casebook.cases.llm_gateway.requests import ChatRequest, Question, Refusal
+from casebook.cases.llm_gateway.requests import ChatRequest
 from casebook.cases.llm_gateway.store import Key, Store, StoreDown, get_config, hashed, revision
 from casebook.cases.llm_gateway.store import keys as stored_keys
-from casebook.llm.messages import estimate_tokens
+from casebook.llm.adapters import CallPart, Delta, ModelRequest, ProviderError, assembled
+from casebook.llm.messages import Message, Request, estimate_tokens
+from casebook.llm.providers import Model, Provider
 from casebook.llm.schema import misfit
+from casebook.serving.answer_cache import LONGEST, Cache, key_of
 from casebook.serving.exposition import Metrics
+from casebook.serving.failover import Answer, Caller
 from casebook.serving.fair import Fair
 from casebook.serving.guard import attack
-from casebook.serving.streamed import StreamMask
+from casebook.serving.rate_limits import Limits, RedisLimits
+from casebook.serving.refusals import Refusal
 from casebook.strict_json import parse
 
 LOG = logging.getLogger("llm_gateway")
 #: Seconds for which an answer with an idempotency key can be had again; tokens that a message
-#: costs besides its text, at most.
-REPLAY, PER_MESSAGE = 600, 16
+#: costs besides its text, and that a provider adds where there are tools, at most.
+REPLAY, PER_MESSAGE, FOR_TOOLS = 600, 16, 600
 #: Seconds between two looks at the store.
 EVERY = 1.0
 #: The model of a request that lets the gateway choose.
@@ -66,6 +68,7 @@ class Done(NamedTuple):
     tokens_in: int
     tokens_out: int
     how: str = "complete"
+    calls: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass
@@ -75,9 +78,10 @@ class Job:
     request: str
     tenant: Tenant
     chain: list[Model]
-    question: Question
+    asked: ModelRequest
     prompt: str = ""
     schema: Mapping[str, Any] | None = None
+    strict: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cache_key: str = ""
     replay: bool = False
     flags: list[str] = field(default_factory=list)
@@ -93,13 +97,19 @@ class Job:
     @property
     def bound(self) -> int:
         """Tokens of the conversation at most: none is shorter than a byte."""
-        said = self.question.messages
-        return sum(len(text.encode("utf-8", "surrogatepass")) + PER_MESSAGE for _, text in said)
+        sizes = [len(text.encode("utf-8", "surrogatepass")) for text in self.asked.texts()]
+        tools = FOR_TOOLS if self.asked.said.tools else 0
+        return sum(sizes) + PER_MESSAGE * len(sizes) + tools
+
+    @property
+    def estimate(self) -> int:
+        """Tokens of the conversation, roughly."""
+        return sum(map(estimate_tokens, self.asked.texts()))
 
     @property
     def most(self) -> int:
         """Nano-dollars that it can cost, whoever of its chain answers."""
-        return max(model.cost(self.bound, self.question.most) for model in self.chain)
+        return max(model.cost(self.bound, self.asked.max_tokens) for model in self.chain)
 
 
 class Tally:
@@ -107,25 +117,27 @@ class Tally:
 
     def __init__(self, job: Job) -> None:
         self.text, self.finish = [], ""
+        self.calls: list[CallPart] = []
         self.pieces = self.passed = 0
         self._job, self._in, self._out = job, None, None
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: Delta) -> None:
         """Count a piece."""
         self.pieces += piece.n
+        self.calls += piece.calls
         self.finish = piece.finish or self.finish
         self._in = self._in if piece.tokens_in is None else piece.tokens_in
         self._out = self._out if piece.tokens_out is None else piece.tokens_out
 
     def tokens(self, left: bool = False) -> tuple[int, int]:
         """Return tokens in and out: as reported, else as estimated; never more than can be."""
-        said = self._job.question.messages
-        into = sum(estimate_tokens(text) for _, text in said) if self._in is None else self._in
+        into = self._job.estimate if self._in is None else self._in
         out = self._out
         if left or out is None:
             whole = self.pieces <= 1 and not left
-            out = estimate_tokens("".join(self.text)) if whole else self.passed
-        return min(into, self._job.bound), min(out, self._job.question.most)
+            written = "".join(self.text) + "".join(one.name + one.arguments for one in self.calls)
+            out = estimate_tokens(written) if whole else self.passed
+        return min(into, self._job.bound), min(out, self._job.asked.max_tokens)
 
 
 class Gateway:
@@ -168,7 +180,7 @@ class Gateway:
         self.limits = limits or Limits()
         self.config = Config(providers=(), models=(), tenants=())
         self.keys: dict[str, Key] = {}
-        self.caller = Caller(lambda: self.config, environ)
+        self.caller = Caller(lambda: self.config.provider, environ)
         self._fair: dict[str, Fair] = {}
         self._prompts: dict[tuple[str, str], Any] = {}
         self._revision = -1
@@ -250,16 +262,18 @@ class Gateway:
         chain = self.config.chain(tenant.name, name)
         mosts = [asked.most, tenant.guard.most_out, *(one.most_out for one in chain)]
         most = min(number for number in mosts if number is not None)
-        _fits(tenant, chain[0], said, most)
-        if (schema := asked.schema_of_answer) is not None:
-            _holds(schema)
-        said, flags = await checked_aside(tenant.guard, said, self.detect, self.topics)
-        question = Question(said, most, asked.options(), asked.stream)
-        job = Job(request, tenant, chain, question, prompt, schema, flags=flags)
-        job.replay = bool(idempotency)
+        tools, strict, schema = asked.offered(), asked.strict_tools(), asked.schema_of_answer
+        for one in [*strict.values()] + [schema] * (schema is not None):
+            _holds(one)
+        request_of = lambda said: ModelRequest(  # noqa: E731
+            _in_order(said, tools), most, asked.options(), asked.stream
+        )
+        job = Job(request, tenant, chain, request_of(said), prompt, schema, strict)
+        _fits(job)
+        said, job.flags = await checked_aside(tenant.guard, said, self.detect, self.topics)
+        job.asked, job.replay = request_of(said), bool(idempotency)
         if tenant.cache_s:
-            guard = tenant.guard.model_dump()
-            job.cache_key = key_of(name, said, most, question.options, guard)
+            job.cache_key = key_of(name, repr(job.asked), tenant.guard.model_dump())
         return job
 
     async def _said(
@@ -268,7 +282,7 @@ class Gateway:
         """Return a request's number, its conversation, and the registry's prompt in it."""
         once = idempotency and key_of(tenant.name, idempotency, asked.model_dump_json())[:32]
         request = once or uuid.uuid4().hex
-        own = [(one.role, one.text) for one in asked.messages]
+        own = _messages(asked)
         if (wanted := asked.prompt) is None:
             return request, own, ""
         at = (tenant.name, wanted.name)
@@ -278,7 +292,8 @@ class Gateway:
                 self._prompts[at] = found
         unit = asked.user or request
         version, prompt = prompts.chosen(found, wanted.name, wanted.version, unit)
-        said = prompts.render(prompt, wanted.variables) + own
+        filled = prompts.render(prompt, wanted.variables)
+        said = [Message(role, text) for role, text in filled] + own
         return request, said, f"{wanted.name}@{version}"
 
     # The answer -----------------------------------------------------------------------
@@ -301,17 +316,19 @@ class Gateway:
         await self._reserve(job)
         tally, answer, how = Tally(job), None, "failed"
         try:
-            answer = await self.caller.ask(job.chain, job.question, self._turn(job), job.tried)
+            answer = await self.caller.ask(job.chain, job.asked, self._turn(job), job.tried)
             job.served = answer.model.name
             async for text in self._passed(job, answer.pieces(), tally):
                 yield text
             self._check(job, tally)
-            done = Done(answer.model.name, tally.finish or "stop", *tally.tokens())
+            calls = self._calls(job, tally)
+            finish = "tool_calls" if calls else tally.finish or "stop"
+            done = Done(answer.model.name, finish, *tally.tokens(), calls=calls)
             await self._settle(job, _bill(answer.model, done[2:4], "complete"))
             how = ""
             self._keep(job, "".join(tally.text), done)
             yield done
-        except Failure as failure:
+        except ProviderError as failure:
             raise _broken(failure) from None
         except (asyncio.CancelledError, GeneratorExit):
             how = how and "left"
@@ -341,14 +358,12 @@ class Gateway:
         return turn
 
     async def _passed(
-        self, job: Job, pieces: AsyncIterator[Piece], tally: Tally
+        self, job: Job, pieces: AsyncIterator[Delta], tally: Tally
     ) -> AsyncIterator[str]:
         """Yield what may leave of an answer; end it where it is long enough."""
-        guard = job.tenant.guard
-        refuse = _refuse if guard.pii_out == "reject" else None
-        mask = StreamMask(refuse=refuse) if guard.pii_out != "off" else None
+        mask = output_mask(job.tenant.guard)
         async for piece in pieces:
-            if tally.pieces + piece.n > job.question.most and job.question.stream:
+            if tally.pieces + piece.n > job.asked.max_tokens and job.asked.stream:
                 tally.finish = "length"  # its provider did not stop where it was told to
                 break
             tally.add(piece)
@@ -365,17 +380,27 @@ class Gateway:
             f"redacted in answer: {n} {kind}" for kind, n in (mask.found if mask else {}).items()
         ]
 
+    def _calls(self, job: Job, tally: Tally) -> list[dict[str, Any]]:
+        """Return an answer's tool calls, as they may leave: whole, and masked as its text is."""
+        for call in (made := assembled(tally.calls)):
+            function = call["function"]
+            schema = job.strict.get(function["name"])
+            if schema is not None and misfit(parse(function["arguments"]), schema):
+                raise _wrong_answer("A tool call does not fit its tool's schema.")
+        calls, kinds = masked_calls(job.tenant.guard, made)
+        job.flags += [f"redacted in call: {n} {kind}" for kind, n in kinds.items()]
+        return calls
+
     def _check(self, job: Job, tally: Tally) -> None:
         """Refuse an answer that is not of the schema that was asked for."""
-        if job.schema is None:
+        if job.schema is None or tally.calls:  # a model that calls tools first answers later
             return
         try:
             fault = misfit(parse("".join(tally.text)), job.schema)
         except ValueError as error:
             fault = str(error)
         if fault:
-            what = "The model's answer does not fit the schema."
-            raise Refusal(502, "wrong answer", what, "Ask again, or name another model.", 1.0)
+            raise _wrong_answer("The model's answer does not fit the schema.")
 
     # Money ------------------------------------------------------------------------------
 
@@ -440,10 +465,30 @@ class Gateway:
             self.cache.put(job.tenant.name, job.cache_key, (text, done), job.tenant.cache_s)
 
 
-def _fits(tenant: Tenant, model: Model, said: Said, most_out: int) -> None:
+def _messages(asked: ChatRequest) -> list[Message]:
+    try:
+        return [one.message for one in asked.messages]
+    except ValueError as error:
+        raise _out_of_order(error) from None
+
+
+def _in_order(said: Said, tools: Sequence[Any]) -> Request:
+    """Return a conversation whose tool calls and their results fit together; else 422."""
+    try:
+        return Request(tuple(said), tuple(tools))
+    except ValueError as error:
+        raise _out_of_order(error) from None
+
+
+def _out_of_order(error: ValueError) -> Refusal:
+    what = f"The conversation is not in order: {str(error).split(':')[0]}."
+    return Refusal(422, "invalid messages", what, "Answer each tool call by a tool message.")
+
+
+def _fits(job: Job) -> None:
     """Refuse a conversation that is too long for its tenant or for its model."""
-    tokens, rest = sum(estimate_tokens(text) for _, text in said), model.context - most_out
-    most = min(rest, tenant.guard.most_in or rest)
+    tokens, rest = job.estimate, job.model.context - job.asked.max_tokens
+    most = min(rest, job.tenant.guard.most_in or rest)
     if tokens > most:
         what = f"The conversation has about {tokens} tokens; at most {max(0, most)} are taken."
         raise Refusal(400, "context length exceeded", what, "Shorten it, or lower max_tokens.")
@@ -464,13 +509,13 @@ def _bill(model: Model, tokens: tuple[int, int], how: str) -> Bill:
     return Bill(model.name, *tokens, model.cost(*tokens), how)
 
 
-def _refuse(kind: str) -> None:
-    raise personal(f"1 {kind}", "answer")
+def _wrong_answer(what: str) -> Refusal:
+    return Refusal(502, "wrong answer", what, "Ask again, or name another model.", 1.0)
 
 
-def _broken(failure: Failure) -> Refusal:
+def _broken(failure: ProviderError) -> Refusal:
     """Return what is told of an answer that broke off."""
-    late = failure.kind == "late"
+    late = failure.kind == "timeout"
     status, error = (504, "provider late") if late else (502, "provider failed")
     what = f"The answer broke off ({failure.kind}). You are not billed for it."
     return Refusal(status, error, what, "Send it again.", failure.wait or 1.0)

@@ -2,14 +2,16 @@
 
 Personal data are found by :mod:`casebook.serving.privacy`, orders to the model by
 :mod:`casebook.serving.guard`. Both cost milliseconds for a thousand characters. So a cheap look
-comes first, and long texts are searched in a thread.
+comes first, and long texts are searched in a thread. What a tool has returned is searched too: an
+order to the model comes from there as easily as from a user.
 
-What streams is masked by :class:`casebook.serving.streamed.StreamMask`.
+What streams is masked by :class:`casebook.serving.streamed.StreamMask`, tool calls as a whole.
 
 Examples
 --------
->>> checked(Guard(pii_in="redact"), [("user", "I am jane@example.com")])
-([('user', 'I am [email]')], ['redacted: 1 email'])
+>>> said, flags = checked(Guard(pii_in="redact"), [Message("user", "I am jane@example.com")])
+>>> said[0].content, flags
+('I am [email]', ['redacted: 1 email'])
 """
 
 from __future__ import annotations
@@ -18,14 +20,18 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from casebook.cases.llm_gateway.config import Guard
-from casebook.cases.llm_gateway.requests import Refusal
+from casebook.llm.messages import Message
 from casebook.serving.formats import Finding
 from casebook.serving.guard import attack
 from casebook.serving.privacy import mask_turns
-from casebook.serving.streamed import found, may_hold
+from casebook.serving.refusals import Refusal
+from casebook.serving.streamed import StreamMask, found, may_hold
+from casebook.serving.toxicity import toxic
+from casebook.strict_json import parse
 
 #: Longer texts are searched in a thread; more characters are not searched at all: they would hold
 #: up everybody.
@@ -39,7 +45,7 @@ SIMILAR = 0.85
 #: A guard that searches nothing.
 OFF = {"pii_in": "off", "injection": "off", "topics": ()}
 
-Said = Sequence[tuple[str, str]]
+Said = Sequence[Message]
 #: Says why a text looks like an attack; empty if it does not.
 Detector = Callable[[str], str]
 #: Cosine of a text with each topic of a tenant, by name.
@@ -67,16 +73,16 @@ def checked(
         400 for what the tenant rejects.
     """
     flags: list[str] = []
-    users = [at for at, (role, _) in enumerate(said) if role == "user"]
+    others = [one.content for one in said if one.role in ("user", "tool")]
     if guard.injection != "off":
-        why = next(filter(None, (detect(said[at][1]) for at in users)), "")
+        why = next(filter(None, map(detect, others)), "")
         if why and guard.injection == "reject":
             what = f"A message looks like an order to the model: it {why}."
             raise Refusal(400, "injection", what, "Put it otherwise.")
         flags += [f"injection: {why}"] if why else []
     if guard.topics and topics:
-        for at in users:
-            for topic, cosine in topics(said[at][1], guard.topics).items():
+        for text in others:
+            for topic, cosine in topics(text, guard.topics).items():
                 if cosine >= SIMILAR:
                     what = f"A message is about a blocked topic: {topic}."
                     raise Refusal(400, "blocked topic", what, "Ask about something else.")
@@ -93,22 +99,117 @@ def _masked(said: Said) -> tuple[Said, str]:
 
     Messages of one writer are searched together too: a number may go on in the next one.
     """
-    if not any(may_hold(text) for _, text in said):
-        return said, ""
-    clean = list(said)
-    for role in {role for role, _ in said}:
-        rows = [at for at, one in enumerate(said) if one[0] == role]
-        for at, text in zip(rows, mask_turns([said[at][1] for at in rows]), strict=True):
-            clean[at] = (role, text)
+    clean, kinds = list(said), []
+    for at, one in enumerate(said):
+        calls = [(call, masked_leaves(call.arguments, found)) for call in one.tool_calls]
+        kinds += [finding for _, (_, findings) in calls for finding in findings]
+        made = tuple(replace(call, arguments=value) for call, (value, _) in calls)
+        clean[at] = replace(one, tool_calls=made) if one.tool_calls else one
+    if any(may_hold(one.content) for one in said):
+        for role in {one.role for one in said}:
+            rows = [at for at, one in enumerate(said) if one.role == role]
+            for at, text in zip(rows, mask_turns([said[at].content for at in rows]), strict=True):
+                clean[at] = replace(clean[at], content=text)
     if clean == list(said):
         return said, ""
-    kinds = _kinds([finding for _, text in said for finding in found(text)])
-    return clean, kinds or "a number over several messages"
+    kinds += [finding for one in said for finding in found(one.content)]
+    return clean, _kinds(kinds) or "a number over several messages"
+
+
+Search = Callable[[str], list[Finding]]
+
+
+def masked_leaves(value: Any, search: Search) -> tuple[Any, list[Finding]]:
+    """Return a JSON value with its texts and numbers masked, and what was found.
+
+    Examples
+    --------
+    >>> masked_leaves({"to": ["jane@example.com"], "n": 3}, found)[0]
+    {'to': ['[email]'], 'n': 3}
+    """
+    if isinstance(value, Mapping):
+        made = {name: masked_leaves(one, search) for name, one in value.items()}
+        findings = [finding for _, found_ in made.values() for finding in found_]
+        return {name: one for name, (one, _) in made.items()}, findings
+    if isinstance(value, list):
+        items = [masked_leaves(one, search) for one in value]
+        return [one for one, _ in items], [f for _, x in items for f in x]
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        return value, []
+    text = str(value)
+    if not (findings := search(text)):
+        return value, []
+    for one in reversed(findings):
+        text = f"{text[: one.start]}[{one.kind}]{text[one.end :]}"
+    return text, findings
+
+
+# On the way out ------------------------------------------------------------------------
+
+
+def searched(guard: Guard) -> Search | None:
+    """Return the search of what a tenant does not want in answers, or None."""
+    searches = [found] * (guard.pii_out != "off") + [toxic] * (guard.toxic_out != "off")
+    if len(searches) < 2:
+        return searches[0] if searches else None
+
+    def both(text: str) -> list[Finding]:
+        found_: list[Finding] = []
+        for one in sorted((f for search in searches for f in search(text)), key=lambda f: f.start):
+            if not found_ or one.start >= found_[-1].end:
+                found_.append(one)
+        return found_
+
+    return both
+
+
+def output_mask(guard: Guard) -> StreamMask | None:
+    """Return the mask of a stream of text, or None where nothing is searched.
+
+    It raises a :class:`Refusal` for what the tenant rejects.
+    """
+    search = searched(guard)
+    return StreamMask(refuse=lambda kind: _refuse(guard, kind), search=search) if search else None
+
+
+def _refuse(guard: Guard, kind: str) -> None:
+    if kind != "toxic" and guard.pii_out == "reject":
+        raise personal(f"1 {kind}", "answer")
+    if kind == "toxic" and guard.toxic_out == "reject":
+        what, do = "The model's answer is insulting or threatening.", "Put the request otherwise."
+        raise Refusal(502, "toxic answer", what, do)
+
+
+def masked_calls(
+    guard: Guard, calls: Sequence[Mapping[str, Any]]
+) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """Return tool calls without what a tenant does not want in answers, and what was found.
+
+    Raises
+    ------
+    Refusal
+        For what the tenant rejects.
+    """
+    search, kinds, made = searched(guard), Counter(), []
+    for call in calls:
+        function = dict(call["function"])
+        if search:
+            value, findings = masked_leaves(parse(function["arguments"]), search)
+            for one in findings:
+                _refuse(guard, one.kind)
+                kinds[one.kind] += 1
+            function["arguments"] = json.dumps(value) if findings else function["arguments"]
+        made.append({**call, "function": function})
+    return made, kinds
+
+
+# What would take too long --------------------------------------------------------------
 
 
 async def checked_aside(guard: Guard, said: Said, detect: Detector, topics: Topics | None) -> tuple:
     """Check as :func:`checked`, in a thread if it takes long."""
-    size = sum(len(text) for _, text in said)
+    size = sum(len(one.content) for one in said)
+    size += sum(len(str(call.arguments)) for one in said for call in one.tool_calls)
     if size <= SHORT:
         return checked(guard, said, detect, topics)
     if size > MOST and guard != guard.model_copy(update=OFF):

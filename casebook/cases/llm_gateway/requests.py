@@ -16,24 +16,17 @@ Examples
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from casebook.llm.messages import Message, Tool, ToolCall
+from casebook.serving.refusals import Refusal, told
 from casebook.serving.strict import Problem, Strict, parse
+from casebook.strict_json import parse as parse_json
 
-__all__ = ["ChatRequest", "Problem", "Question", "Refusal", "parse", "told"]
+__all__ = ["ChatRequest", "Problem", "Refusal", "parse", "told"]
 
-#: What a status is called in an error, as clients of OpenAI's API know it.
-TYPES = {
-    401: "authentication_error",
-    402: "insufficient_quota",
-    403: "permission_error",
-    404: "not_found_error",
-    409: "conflict_error",
-    429: "rate_limit_error",
-}
 #: Options that go to a provider as they are.
 OPTIONS = (
     "temperature",
@@ -42,30 +35,9 @@ OPTIONS = (
     "presence_penalty",
     "frequency_penalty",
     "response_format",
+    "tool_choice",
+    "parallel_tool_calls",
 )
-
-
-class Refusal(Problem):
-    """A request that is refused, with the seconds after which it may be sent again."""
-
-    def __init__(
-        self, status: int, error: str, what: str, do: str, wait: float | None = None
-    ) -> None:
-        super().__init__(status, error, what, do)
-        self.wait = wait
-
-
-def told(problem: Problem) -> dict[str, Any]:
-    """Return the body of an error."""
-    said = problem.body
-    kind = "api_error" if problem.status >= 500 else "invalid_request_error"
-    error = {
-        "message": f"{said['what']} {said['do']}",
-        "type": TYPES.get(problem.status, kind),
-        "param": None,
-        "code": said["error"].replace(" ", "_"),
-    }
-    return {"error": error | {"what": said["what"], "do": said["do"]}}
 
 
 class Part(Strict):
@@ -75,19 +47,84 @@ class Part(Strict):
     text: str
 
 
+class Function(Strict):
+    """A call of a tool: its arguments are a JSON object, written as a text."""
+
+    name: str
+    arguments: str = Field(max_length=200_000)
+
+
+class Call(Strict):
+    """What an assistant's message asks for."""
+
+    id: str = Field(min_length=1, max_length=200)
+    type: Literal["function"] = "function"
+    function: Function
+
+    @property
+    def made(self) -> ToolCall:
+        """The call as a model's adapter writes it."""
+        try:
+            given = parse_json(self.function.arguments or "{}")
+        except ValueError as error:
+            raise ValueError(f"the arguments of {self.id} are not JSON: {error}") from None
+        return ToolCall(self.function.name, given, self.id)
+
+
 class Said(Strict):
     """A message of the conversation."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[Part] | None = None
     name: str | None = None
+    tool_calls: list[Call] = Field(default=[], max_length=128)
+    tool_call_id: str | None = None
+    refusal: None = None
 
     @property
     def text(self) -> str:
         """All of its text."""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text for part in self.content)
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or ""
+
+    @property
+    def message(self) -> Message:
+        """The message as a model's adapter writes it."""
+        if self.content is None and not self.tool_calls:
+            raise ValueError(f"a message of the {self.role} has no content")
+        role = "system" if self.role == "developer" else self.role
+        calls = tuple(call.made for call in self.tool_calls)
+        return Message(role, self.text, calls, self.tool_call_id)
+
+
+class Described(Strict):
+    """What a tool does and takes."""
+
+    name: str
+    description: str = Field(default="", max_length=10_000)
+    parameters: dict[str, Any] = Field(default={"type": "object", "properties": {}})
+    strict: bool | None = None
+
+
+class Offered(Strict):
+    """A tool that the model may ask for; the client runs it."""
+
+    type: Literal["function"]
+    function: Described
+
+
+class Named(Strict):
+    """The name of a tool."""
+
+    name: str
+
+
+class Choice(Strict):
+    """The one tool that has to be called."""
+
+    type: Literal["function"]
+    function: Named
 
 
 class StreamOptions(Strict):
@@ -120,7 +157,8 @@ class PromptOf(Strict):
     variables: dict[str, str] = Field(default={}, max_length=100)
 
 
-_MESSAGES = "a list of 1 to 500 messages, each with role and content (text)"
+_MESSAGES = "a list of 1 to 500 messages, each with role and content (text) or tool_calls"
+_TOOLS = 'a list of 1 to 128 of {"type": "function", "function": {"name", "parameters"}}'
 _PENALTY = Field(default=None, ge=-2, le=2, description="a number from -2 to 2")
 _MOST = Field(default=None, ge=1, le=1_000_000, description="a whole number from 1 to 1000000")
 
@@ -129,7 +167,7 @@ class ChatRequest(Strict):
     """The body of ``POST /v1/chat/completions``; ``prompt`` is this gateway's own field."""
 
     invalid: ClassVar[str] = "invalid request"
-    remedy: ClassVar[str] = "Send messages, or prompt, or both."
+    remedy: ClassVar[str] = "Send messages, or prompt, or both; tool_choice needs its tools."
 
     messages: list[Said] = Field(default=[], max_length=500, description=_MESSAGES)
     model: str | None = Field(default=None, max_length=64, description="the name of a model")
@@ -153,11 +191,23 @@ class ChatRequest(Strict):
     response_format: Format | None = Field(
         default=None, description='{"type": "json_schema", "json_schema": {"name", "schema"}}'
     )
+    tools: list[Offered] | None = Field(
+        default=None, min_length=1, max_length=128, description=_TOOLS
+    )
+    tool_choice: Literal["auto", "none", "required"] | Choice | None = Field(
+        default=None, description='"auto", "none", "required", or one tool of the list'
+    )
+    parallel_tool_calls: bool | None = Field(default=None, description="true or false")
 
     @model_validator(mode="after")
     def _something(self) -> ChatRequest:
         if not self.messages and self.prompt is None:
             raise ValueError("there is neither a message nor a prompt")
+        if (self.tool_choice or self.parallel_tool_calls is not None) and not self.tools:
+            raise ValueError("tool_choice or parallel_tool_calls stands without tools")
+        offered = {tool.function.name for tool in self.tools or ()}
+        if isinstance(self.tool_choice, Choice) and self.tool_choice.function.name not in offered:
+            raise ValueError("tool_choice names a tool that is not in the list")
         return self
 
     @property
@@ -171,17 +221,27 @@ class ChatRequest(Strict):
         form = self.response_format
         return form.json_schema.schema_ if form and form.json_schema else None
 
+    def offered(self) -> tuple[Tool, ...]:
+        """Return the tools.
+
+        Raises
+        ------
+        Refusal
+            422 for a name or a schema that is none.
+        """
+        try:
+            functions = [one.function for one in self.tools or ()]
+            return tuple(Tool(one.name, one.description, one.parameters) for one in functions)
+        except ValueError as error:
+            raise Refusal(422, "invalid tools", str(error), "Correct the tool.") from None
+
+    def strict_tools(self) -> dict[str, dict[str, Any]]:
+        """Return the schemas that calls must fit, by tool."""
+        functions = [one.function for one in self.tools or ()]
+        return {one.name: one.parameters for one in functions if one.strict}
+
     def options(self) -> dict[str, Any]:
         """Return what a provider is told besides the conversation."""
         given = self.model_dump(include=set(OPTIONS), exclude_none=True, by_alias=True)
         stop = [self.stop] if isinstance(self.stop, str) else self.stop
         return given | ({"stop": stop} if stop else {})
-
-
-class Question(NamedTuple):
-    """What a model is asked, in no provider's format: (role, text), options, length, stream."""
-
-    messages: Sequence[tuple[str, str]]
-    most: int
-    options: dict[str, Any]
-    stream: bool

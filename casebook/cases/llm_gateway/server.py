@@ -28,67 +28,15 @@ from casebook.cases.llm_gateway.admin import add_admin
 from casebook.cases.llm_gateway.config import Tenant
 from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Done, Gateway, Job
-from casebook.cases.llm_gateway.limits import RedisLimits
-from casebook.cases.llm_gateway.requests import ChatRequest, Problem, Refusal, parse, told
+from casebook.cases.llm_gateway.requests import ChatRequest, Problem, parse
 from casebook.cases.llm_gateway.store import Key, Store, put_config
-from casebook.serving.buckets import retry_after
+from casebook.serving.rate_limits import RedisLimits
+from casebook.serving.refusals import Refusal, error, told
+from casebook.serving.stream_writer import StreamWriter
 from casebook.serving.strict_app import read
 
 #: Bytes of a body, seconds until it is there, and requests that are answered at a time.
 LARGEST, PATIENCE, MOST = 1_000_000, 10.0, 2_000
-#: Bytes that wait for a client before its provider waits too.
-BEHIND = 16_384
-
-
-def error(problem: Problem, request: str = "") -> Response:
-    """Return an error."""
-    headers = {"x-request-id": request} if request else {}
-    if (wait := getattr(problem, "wait", None)) is not None:
-        headers["Retry-After"] = retry_after(wait)
-    if problem.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if problem.status in (408, 413):
-        headers["Connection"] = "close"  # the rest of the body is not read
-    return Response(json.dumps(told(problem)), problem.status, headers, "application/json")
-
-
-class Out:
-    """The body of a stream: pieces that come together leave together, in one write.
-
-    A writer runs when the loop has nothing else to read. A client that does not read for
-    ``PATIENCE`` seconds has left: :class:`TimeoutError`.
-    """
-
-    def __init__(self, send: Any) -> None:
-        self._send, self._parts, self._size = send, [], 0
-        self._writer: asyncio.Task | None = None
-
-    async def put(self, data: bytes) -> None:
-        """Take a piece; wait only if the client is far behind."""
-        self._parts.append(data)
-        self._size += len(data)
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write())
-        if self._writer.done() or self._size > BEHIND:
-            await self._writer
-
-    async def _write(self) -> None:
-        while self._parts:
-            body, self._parts, self._size = b"".join(self._parts), [], 0
-            async with asyncio.timeout(PATIENCE):
-                await self._send({"type": "http.response.body", "body": body, "more_body": True})
-        self._writer = None
-
-    async def end(self, data: bytes) -> None:
-        """Send the rest and the end."""
-        if self._writer is not None:
-            await self._writer
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
-
-    def leave(self) -> None:
-        """Send nothing more."""
-        if self._writer is not None:
-            self._writer.cancel()
 
 
 class Chat(Response):
@@ -110,7 +58,7 @@ class Chat(Response):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer; a client that leaves cancels this, and its request is settled."""
-        task, left, self.out = asyncio.current_task(), [], Out(send)
+        task, left, self.out = asyncio.current_task(), [], StreamWriter(send)
 
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
@@ -118,7 +66,7 @@ class Chat(Response):
             left.append(True)
             task.cancel()
 
-        stream = self.job.question.stream
+        stream = self.job.asked.stream
         answer, status, done = self.gateway.run(self.job), 200, None
         watcher = asyncio.create_task(watch()) if stream else None
         try:
@@ -149,7 +97,9 @@ class Chat(Response):
     async def _whole(self, answer: AsyncIterator[str | Done], send: Any) -> Done:
         """Send one object."""
         *texts, done = [piece async for piece in answer]
-        message = {"role": "assistant", "content": "".join(texts), "refusal": None}
+        said = "".join(texts)
+        message = {"role": "assistant", "content": said or (None if done.calls else "")}
+        message |= {"refusal": None} | ({"tool_calls": done.calls} if done.calls else {})
         choice = {"index": 0, "message": message, "finish_reason": done.finish, "logprobs": None}
         made = self._envelope("chat.completion", done.model)
         raw = json.dumps(made | {"choices": [choice], "usage": usage_of(done)}).encode()
@@ -170,14 +120,18 @@ class Chat(Response):
                 break
             await self.out.put(before + self._event({"content": piece}))
             before = b""
-        last = before + self._event({}, piece.finish)
+        last = before
+        if piece.calls:
+            numbered = [{"index": at, **call} for at, call in enumerate(piece.calls)]
+            last += self._event({"tool_calls": numbered})
+        last += self._event({}, piece.finish)
         if self.usage:
             made = self._envelope("chat.completion.chunk", piece.model)
             last += _data(made | {"choices": [], "usage": usage_of(piece)})
         await self.out.end(last + b"data: [DONE]\n\n")
         return piece
 
-    def _event(self, delta: Mapping[str, str], finish: str | None = None) -> bytes:
+    def _event(self, delta: Mapping[str, Any], finish: str | None = None) -> bytes:
         """Return one event; what all have in common was written once."""
         rest = f', "finish_reason": {json.dumps(finish)}, "logprobs": null}}]'
         usage = ', "usage": null}' if self.usage else "}"
@@ -213,7 +167,10 @@ def logged(gateway: Gateway, job: Job, status: int, done: Done | None) -> None:
     who = {"tenant": job.tenant.name, "model": job.model.name}
     line = {"request": job.request, **who, "status": status, "ms": round(1000 * seconds, 1)}
     line |= {"prompt": job.prompt, "flags": job.flags, "tried": job.tried}
-    LOG.info(json.dumps(line | (done._asdict() | {"model": who["model"]} if done else {})))
+    if done:  # nothing of what was said: the calls are left out
+        line |= {"served": done.model, "finish": done.finish, "how": done.how}
+        line |= {"tokens_in": done.tokens_in, "tokens_out": done.tokens_out}
+    LOG.info(json.dumps(line))
     gateway.metrics.count("requests_total", **who, status=status)
     gateway.metrics.time("request_seconds", seconds, **who)
     for flag in job.flags:

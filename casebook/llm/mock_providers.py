@@ -1,14 +1,14 @@
-"""Providers that stand in for real ones: two wire formats over HTTP, and faults by plan.
+"""Mock providers: two wire formats over HTTP, with faults by plan and heavy-tailed answers.
 
 A provider is an ASGI app. Each request meets the next fault of its ``script``; after that, one
 drawn with ``shares`` from the seed and the request's number, so that the same plan comes again.
 The length of an answer is log-normal: most are short, a few are twenty times the median. What was
 done is written into ``ledger``, the truth that a meter is held against.
 
-Faults: ``limited`` (429 with Retry-After), ``failed`` (500), ``overloaded`` (529), ``refused``
-(400), ``locked`` (401), ``late`` (silence), ``slow`` (a pause within the answer), ``cut`` (the
-connection ends within the answer), ``inner`` (an error event within a stream) and ``nonsense`` (a
-page of HTML with status 200).
+Faults: ``rate_limited`` (429 with Retry-After), ``failed`` (500), ``overloaded`` (529),
+``bad_request`` (400), ``unauthorized`` (401), ``timeout`` (silence), ``slow`` (a pause within the
+answer), ``cut`` (the connection ends within the answer), ``stream_error`` (an error event within a
+stream) and ``malformed`` (a page of HTML with status 200).
 
 Examples
 --------
@@ -28,26 +28,18 @@ from typing import Any
 import numpy as np
 
 FAULTS = (
-    "limited", "failed", "overloaded", "refused", "locked", "late", "slow", "cut", "inner",
-    "nonsense",
+    "rate_limited", "failed", "overloaded", "bad_request", "unauthorized", "timeout", "slow",
+    "cut", "stream_error", "malformed",
 )  # fmt: skip
-STATUS = {"limited": 429, "failed": 500, "overloaded": 529, "refused": 400, "locked": 401}
+STATUS = {"rate_limited": 429, "failed": 500, "overloaded": 529, "bad_request": 400}
+STATUS |= {"unauthorized": 401}
+#: Why an answer with tool calls ends.
+TOOLS = "tool_calls"
 #: Median of an answer's tokens, and the spread of their logarithm.
 MEDIAN, SPREAD = 40, 0.9
 _WORDS = (
-    "the",
-    "parcel",
-    "order",
-    "was",
-    "sent",
-    "to",
-    "our",
-    "store",
-    "and",
-    "will",
-    "be",
-    "there",
-)
+    "the", "parcel", "order", "was", "sent", "to", "our", "store", "and", "will", "be", "there",
+)  # fmt: skip
 
 
 @dataclass
@@ -61,6 +53,7 @@ class Served:
     tokens_out: int = 0
     sent: int = 0
     whole: bool = False
+    calls: Sequence[tuple[str, Mapping[str, Any]]] = ()
 
 
 class MockProvider:
@@ -78,9 +71,11 @@ class MockProvider:
     token_s, first_s : float
         Seconds for each token, and before the first one.
     pause_s : float
-        Of ``slow`` and, at most, of ``late``.
+        Of ``slow``, and of ``timeout``.
     says : callable, optional
         Makes the tokens of an answer from the body of its request.
+    calls : callable, optional
+        Makes tool calls, each a name and arguments, from the body of a request with tools.
     """
 
     def __init__(
@@ -94,8 +89,10 @@ class MockProvider:
         first_s: float = 0.0,
         pause_s: float = 0.5,
         says: Callable[[Mapping[str, Any]], Sequence[str]] | None = None,
+        calls: Callable[[Mapping[str, Any]], Sequence[tuple[str, Mapping]]] = lambda _: (),
     ) -> None:
         self.form, self.seed, self.script, self.says = form, seed, list(script), says
+        self.calls = calls
         self.shares = dict(shares or {})
         if unknown := {*self.shares, *script} - {*FAULTS, "ok"}:
             raise ValueError(f"{sorted(unknown)} are no faults: give some of {', '.join(FAULTS)}.")
@@ -135,16 +132,17 @@ class MockProvider:
         body, number = json.loads(raw), len(self.ledger)
         words = len(json.dumps(body["messages"]).split()) + len(str(body.get("system", "")).split())
         served = Served(number, body["model"], self.fault(number), words)
+        served.calls = self.calls(body) if body.get("tools") else ()
         self.ledger.append(served)
         self.bodies.append(body)
         if served.fault in STATUS:
             said = {"error": {"message": f"our key is sk-secret; you said {raw[:200]!r}"}}
-            extra = [(b"retry-after", b"2")] if served.fault == "limited" else []
+            extra = [(b"retry-after", b"2")] if served.fault == "rate_limited" else []
             await _reply(send, STATUS[served.fault], json.dumps(said).encode(), extra)
-        elif served.fault == "nonsense":
+        elif served.fault == "malformed":
             await _reply(send, 200, b"<html>It works!</html>")
         else:
-            await asyncio.sleep(self.pause_s if served.fault == "late" else self.first_s)
+            await asyncio.sleep(self.pause_s if served.fault == "timeout" else self.first_s)
             answer = self._stream if body.get("stream") else self._whole
             await answer(served, body, send)
 
@@ -172,14 +170,14 @@ class MockProvider:
             if is_token and served.sent == half:
                 if served.fault == "cut":
                     raise ConnectionError("cut by plan")
-                if served.fault == "inner":
+                if served.fault == "stream_error":
                     event = _event({"type": "error", "error": {"message": "overloaded sk-secret"}})
                 await asyncio.sleep(self.pause_s if served.fault == "slow" else 0)
             if is_token and self.token_s and at:
                 await asyncio.sleep(self.token_s)
             served.sent += is_token
             await send({"type": "http.response.body", "body": event, "more_body": True})
-            if served.fault == "inner" and is_token and served.sent > half:
+            if served.fault == "stream_error" and is_token and served.sent > half:
                 break
         else:
             served.whole = True
@@ -198,10 +196,24 @@ async def _reply(send: Callable, status: int, body: bytes, headers: Sequence[tup
 
 
 def _chat(served: Served, text: str, finish: str) -> dict[str, Any]:
-    message = {"role": "assistant", "content": text}
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if served.calls:
+        message["tool_calls"], finish = [_call(*one) for one in enumerate(served.calls)], TOOLS
     choice = {"index": 0, "message": message, "finish_reason": finish}
     made = {"id": f"c-{served.number}", "object": "chat.completion", "created": 1}
     return made | {"model": served.model, "choices": [choice], "usage": _usage(served)}
+
+
+def _call(at: int, call: tuple[str, Mapping[str, Any]]) -> dict[str, Any]:
+    function = {"name": call[0], "arguments": json.dumps(call[1])}
+    return {"id": f"call_{at}", "type": "function", "function": function}
+
+
+def _blocks(served: Served) -> list[dict[str, Any]]:
+    return [
+        {"type": "tool_use", "id": f"call_{at}", "name": name, "input": given}
+        for at, (name, given) in enumerate(served.calls)
+    ]
 
 
 def _usage(served: Served) -> dict[str, int]:
@@ -211,8 +223,10 @@ def _usage(served: Served) -> dict[str, int]:
 
 def _message(served: Served, text: str, finish: str) -> dict[str, Any]:
     reason = {"stop": "end_turn", "length": "max_tokens"}[finish]
-    made = {"id": f"m-{served.number}", "type": "message", "role": "assistant"}
-    made |= {"model": served.model, "content": [{"type": "text", "text": text}]}
+    reason = "tool_use" if served.calls else reason
+    made: dict[str, Any] = {"id": f"m-{served.number}", "type": "message", "role": "assistant"}
+    made |= {"model": served.model}
+    made["content"] = [{"type": "text", "text": text}, *_blocks(served)]
     usage = {"input_tokens": served.tokens_in, "output_tokens": served.tokens_out}
     return made | {"stop_reason": reason, "stop_sequence": None, "usage": usage}
 
@@ -228,13 +242,19 @@ def _chat_stream(
     base = {"id": f"c-{served.number}", "object": "chat.completion.chunk", "created": 1}
     base |= {"model": served.model}
 
-    def chunk(delta: Mapping[str, str], reason: str | None = None) -> bytes:
+    def chunk(delta: Mapping[str, Any], reason: str | None = None) -> bytes:
         return _event(base | {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
 
     yield chunk({"role": "assistant", "content": ""}), False
     for token in tokens:
         yield chunk({"content": token}), True
-    yield chunk({}, finish), False
+    for at, call in enumerate(served.calls):
+        made = _call(at, call)
+        said, empty = made["function"]["arguments"], {"name": call[0], "arguments": ""}
+        yield chunk({"tool_calls": [made | {"index": at, "function": empty}]}), True
+        for half in (said[:5], said[5:]):
+            yield chunk({"tool_calls": [{"index": at, "function": {"arguments": half}}]}), True
+    yield chunk({}, TOOLS if served.calls else finish), False
     yield _event(base | {"choices": [], "usage": _usage(served)}), False
     yield b"data: [DONE]\n\n", False
 
@@ -253,6 +273,13 @@ def _message_stream(
         delta = {"type": "text_delta", "text": token}
         yield _event({"type": "content_block_delta", "index": 0, "delta": delta}), True
     yield _event({"type": "content_block_stop", "index": 0}), False
+    for at, block in enumerate(_blocks(served), 1):
+        begun, said = {"type": "content_block_start", "index": at}, json.dumps(block["input"])
+        yield _event(begun | {"content_block": block | {"input": {}}}), True
+        for half in (said[:5], said[5:]):
+            delta = {"type": "input_json_delta", "partial_json": half}
+            yield _event({"type": "content_block_delta", "index": at, "delta": delta}), True
+        yield _event({"type": "content_block_stop", "index": at}), False
     delta = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
     usage = {"output_tokens": served.tokens_out}
     yield _event({"type": "message_delta", "delta": delta, "usage": usage}), False

@@ -1,7 +1,12 @@
-"""The peer that the gateway is measured against: a bare pass-through of the same framework.
+"""The peer that a gateway is measured against: a bare pass-through of the same framework.
 
 It reads a body, sends it to one provider with the same client library, and passes on what comes. It
 knows no tenants, keys, limits, bills or guards: what it costs, every gateway in Python costs.
+
+Examples
+--------
+>>> [route.path for route in app("http://127.0.0.1:1").routes if "chat" in route.path]
+['/v1/chat/completions']
 """
 
 from __future__ import annotations

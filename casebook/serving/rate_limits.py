@@ -1,4 +1,4 @@
-"""How often each tenant may ask each model: token buckets, in this process or in Redis.
+"""Rate limits: how often each client may use each resource, in this process or in Redis.
 
 Examples
 --------
@@ -14,8 +14,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from casebook.cases.llm_gateway.config import Limit
+from casebook.llm.providers import Count, Fixed
 from casebook.serving.buckets import Bucket
+
+
+class Limit(Fixed):
+    """Requests a minute, and how many of them may come at once."""
+
+    per_minute: Count
+    burst: Count
 
 
 class Limits:

@@ -1,4 +1,4 @@
-"""One call: a chain of models, retries with a budget, a breaker for each provider, time-outs.
+"""Failover: a chain of models, retries with a budget, a breaker for each provider, time-outs.
 
 The wanted model is asked first. What fails is asked once more if the *retry budget* has something
 left (a tenth of all calls): without one, retries multiply the load of a provider that is down
@@ -29,32 +29,33 @@ from typing import Any
 
 import httpx
 
-from casebook.cases.llm_gateway.adapters import (
+from casebook.llm.adapters import (
     ADAPTERS,
     END,
     KINDS,
     LARGEST,
     NOTHING,
-    Failure,
-    Piece,
-    failed,
+    Delta,
+    ModelRequest,
+    ProviderError,
+    error_of,
     loaded,
 )
-from casebook.cases.llm_gateway.config import Config, Model, Provider
-from casebook.cases.llm_gateway.requests import Question, Refusal
+from casebook.llm.providers import Model, Provider
 from casebook.llm.sse import events
 from casebook.serving.breaker import Breaker
 from casebook.serving.fair import Full
+from casebook.serving.refusals import Refusal
 
 Turn = Callable[[Provider], AbstractAsyncContextManager]
-#: Failures of the last calls that open a breaker (5 %), and seconds until it is tried again.
+#: ProviderErrors of the last calls that open a breaker (5 %), and seconds until it is tried again.
 FAILURES, WINDOW, COOL_OFF = 5, 100, 5.0
 #: Seconds before a second attempt, at most.
 BACK_OFF = 0.2
 #: Seconds for which the end of a connection is waited for, after that of its answer.
 LINGER = 0.05
 #: What says something about a provider's health.
-UNWELL = ("failed", "unreachable", "late", "nonsense", "cut")
+UNWELL = ("failed", "unreachable", "timeout", "malformed", "cut")
 
 
 class RetryBudget:
@@ -75,7 +76,7 @@ class RetryBudget:
         return True
 
 
-class Health(Breaker):
+class ProviderHealth(Breaker):
     """The breaker of the toolbox for calls that an event loop waits for."""
 
     def admit(self) -> int:
@@ -83,13 +84,13 @@ class Health(Breaker):
 
         Raises
         ------
-        Failure
+        ProviderError
             ``open``, with the seconds until a probe.
         """
         generation = self._admit()
         if generation is None:
             left = self.cool_off - (self._clock() - self._since)
-            raise Failure("open", "", max(1.0, left))
+            raise ProviderError("open", "", max(1.0, left))
         return generation
 
     def record(self, generation: int, why: str) -> None:
@@ -108,11 +109,11 @@ class Probe:
 
     Raises
     ------
-    Failure
+    ProviderError
         ``open`` if the breaker lets no call through.
     """
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: ProviderHealth) -> None:
         self._health, self._generation = health, health.admit()
         self.begun = self._told = False
 
@@ -143,11 +144,11 @@ class Answer:
         Which answers.
     """
 
-    def __init__(self, model: Model, first: Piece, rest: AsyncIterator[Piece]) -> None:
+    def __init__(self, model: Model, first: Delta, rest: AsyncIterator[Delta]) -> None:
         self.model, self._first, self._rest = model, first, rest
 
-    async def pieces(self) -> AsyncIterator[Piece]:
-        """Yield the pieces; :class:`Failure` if they break off."""
+    async def pieces(self) -> AsyncIterator[Delta]:
+        """Yield the pieces; :class:`ProviderError` if they break off."""
         yield self._first
         async for piece in self._rest:
             yield piece
@@ -162,8 +163,8 @@ class Caller:
 
     Parameters
     ----------
-    config : callable
-        Returns the configuration that holds now.
+    providers : callable
+        Returns the providers that hold now, by name.
     environ : mapping
         Where the keys of providers are.
     clock : callable
@@ -172,14 +173,14 @@ class Caller:
 
     def __init__(
         self,
-        config: Callable[[], Config],
+        providers: Callable[[], Mapping[str, Provider]],
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._config, self._environ, self._clock = config, environ, clock
+        self._providers, self._environ, self._clock = providers, environ, clock
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=200)
         self._client = httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)
-        self.health: dict[str, Health] = {}
+        self.health: dict[str, ProviderHealth] = {}
         self.budget = RetryBudget()
         self.counts: Counter[tuple[str, str]] = Counter()
         self._limited: dict[str, float] = {}
@@ -191,7 +192,7 @@ class Caller:
     async def ask(
         self,
         chain: Sequence[Model],
-        question: Question,
+        asked: ModelRequest,
         turn: Turn = lambda _: nullcontext(),
         tried: list[tuple[str, str]] | None = None,
     ) -> Answer:
@@ -201,7 +202,7 @@ class Caller:
         ----------
         chain : sequence of Model
             Whom to ask, in this order.
-        question : Question
+        asked : ModelRequest
         turn : callable
             Returns what is entered for a provider while it works: its queue.
         tried : list, optional
@@ -218,45 +219,45 @@ class Caller:
         for model in chain:
             for attempt in (0, 1):
                 try:
-                    return await self._attempt(model, question, turn)
-                except Failure as failure:
+                    return await self._attempt(model, asked, turn)
+                except ProviderError as failure:
                     tried.append((model.name, failure.kind))
                     self.counts[model.provider, failure.kind] += 1
                     waits += [failure.wait] if failure.wait else []
-                    if failure.kind == "rejected":
+                    if failure.kind == "bad_request":
                         raise _refused(tried, waits) from None
                     if attempt or not KINDS[failure.kind] or not self.budget.take():
                         break
                     await asyncio.sleep(random.uniform(0.5, 1) * BACK_OFF)
         raise _refused(tried, waits)
 
-    async def _attempt(self, model: Model, question: Question, turn: Turn) -> Answer:
+    async def _attempt(self, model: Model, asked: ModelRequest, turn: Turn) -> Answer:
         """Ask one model once; return when its first piece is there."""
         now = self._clock()
         if (until := self._limited.get(model.name, 0)) > now:
-            raise Failure("limited", "", until - now)
-        rest = self._pieces(model, question, turn)
+            raise ProviderError("rate_limited", "", until - now)
+        rest = self._pieces(model, asked, turn)
         try:
             first = await anext(rest)
-        except Failure as failure:
-            if failure.kind == "limited":
+        except ProviderError as failure:
+            if failure.kind == "rate_limited":
                 self._limited[model.name] = self._clock() + (failure.wait or 1.0)
             raise
         return Answer(model, first, rest)
 
-    def _health(self, provider: Provider) -> Health:
+    def _health(self, provider: Provider) -> ProviderHealth:
         if (health := self.health.get(provider.name)) is None:
             rules = {"failures": FAILURES, "window": WINDOW, "cool_off": COOL_OFF}
-            health = self.health[provider.name] = Health(**rules, clock=self._clock)
+            health = self.health[provider.name] = ProviderHealth(**rules, clock=self._clock)
         return health
 
-    async def _pieces(self, model: Model, question: Question, turn: Turn) -> AsyncIterator[Piece]:
+    async def _pieces(self, model: Model, asked: ModelRequest, turn: Turn) -> AsyncIterator[Delta]:
         """Yield a model's pieces, and tell its provider's breaker how that went.
 
         Only what the provider takes counts against its time, not a client that reads slowly.
         """
-        provider = self._config().provider[model.provider]
-        pieces, spent, patience, ended = self._sent(provider, model, question), 0.0, 0.0, False
+        provider = self._providers()[model.provider]
+        pieces, spent, patience, ended = self._sent(provider, model, asked), 0.0, 0.0, False
         async with AsyncExitStack() as stack:
             await _queue(stack, turn(provider), provider.first_s)
             call = Probe(self._health(provider))
@@ -273,8 +274,8 @@ class Caller:
                     patience, ended = provider.idle_s, ended or piece.finish is not None
                     yield piece
                 if not ended:
-                    raise Failure("cut", "the stream ended before its answer")
-            except (Failure, TimeoutError, ValueError, httpx.HTTPError) as error:
+                    raise ProviderError("cut", "the stream ended before its answer")
+            except (ProviderError, TimeoutError, ValueError, httpx.HTTPError) as error:
                 failure = _failure(error, call.begun)
                 call.failed(failure.kind)
                 raise failure from None
@@ -283,17 +284,17 @@ class Caller:
                 await pieces.aclose()
 
     async def _sent(
-        self, provider: Provider, model: Model, question: Question
-    ) -> AsyncIterator[Piece]:
-        """Send a question and yield what comes, as it comes."""
+        self, provider: Provider, model: Model, asked: ModelRequest
+    ) -> AsyncIterator[Delta]:
+        """Send a request and yield what comes, as it comes."""
         adapter = ADAPTERS[provider.format]
         headers = adapter.headers(self._environ.get(provider.key_env, ""))
-        body = adapter.body(question, model.upstream)
+        body = adapter.body(asked, model.upstream)
         url = provider.url.rstrip("/") + adapter.path
         async with self._client.stream("POST", url, json=body, headers=headers) as response:
             if response.status_code != 200:
-                raise failed(response.status_code, response.headers.get("retry-after"))
-            if not question.stream:
+                raise error_of(response.status_code, response.headers.get("retry-after"))
+            if not asked.stream:
                 yield adapter.whole(loaded(await _read(response)))
                 return
             batches = events(response.aiter_bytes())
@@ -303,7 +304,7 @@ class Caller:
                     try:
                         if (event := adapter.event(data)) is END:
                             break
-                    except Failure as raised:
+                    except ProviderError as raised:
                         failure = raised
                         break
                     piece = piece.joined(event)
@@ -325,10 +326,10 @@ async def _queue(stack: AsyncExitStack, turn: AbstractAsyncContextManager, secon
         async with asyncio.timeout(seconds):
             await stack.enter_async_context(turn)
     except (Full, TimeoutError):
-        raise Failure("busy", "", 1.0) from None
+        raise ProviderError("busy", "", 1.0) from None
 
 
-async def _next(pieces: AsyncIterator[Piece]) -> Piece | None:
+async def _next(pieces: AsyncIterator[Delta]) -> Delta | None:
     """Return the next piece, or None at the end."""
     try:  # a piece is a tuple, which `anext` cannot take as its default
         return await anext(pieces)
@@ -336,19 +337,19 @@ async def _next(pieces: AsyncIterator[Piece]) -> Piece | None:
         return None
 
 
-def _failure(error: Exception, begun: bool) -> Failure:
+def _failure(error: Exception, begun: bool) -> ProviderError:
     """Return what an error of the connection is."""
     name = type(error).__name__
     match error:
-        case Failure():
+        case ProviderError():
             return error
         case TimeoutError():
-            return Failure("late")
+            return ProviderError("timeout")
         case ValueError():
-            return Failure("nonsense", "no events")
+            return ProviderError("malformed", "no events")
         case httpx.ConnectError():
-            return Failure("unreachable", name)
-    return Failure("cut" if begun else "failed", name)
+            return ProviderError("unreachable", name)
+    return ProviderError("cut" if begun else "failed", name)
 
 
 async def _read(response: httpx.Response) -> bytes:
@@ -356,7 +357,7 @@ async def _read(response: httpx.Response) -> bytes:
     async for chunk in response.aiter_bytes():
         raw += chunk
         if len(raw) > LARGEST:
-            raise Failure("nonsense", "the answer is too large")
+            raise ProviderError("malformed", "the answer is too large")
     return bytes(raw)
 
 
@@ -366,13 +367,13 @@ def _refused(tried: Sequence[tuple[str, str]], waits: Sequence[float]) -> Refusa
     what = f"No model answered ({', '.join(f'{name}: {kind}' for name, kind in tried)})."
     wait = min(waits, default=1.0)
     again: dict[str, Any] = {"do": "Send it again later.", "wait": wait}
-    if tried[-1][1] == "rejected":
+    if tried[-1][1] == "bad_request":
         do = "Check the length of the conversation and the options."
         return Refusal(400, "provider refused", "The provider refused the request.", do)
-    if last <= {"limited", "busy"}:
+    if last <= {"rate_limited", "busy"}:
         return Refusal(429, "providers busy", what, **again)
-    if last <= {"open", "unreachable", "limited", "busy", "locked"}:
+    if last <= {"open", "unreachable", "rate_limited", "busy", "unauthorized"}:
         return Refusal(503, "no provider", what, **again)
-    if tried[-1][1] == "late":
+    if tried[-1][1] == "timeout":
         return Refusal(504, "provider late", what, **again)
     return Refusal(502, "provider failed", what, **again)
