@@ -13,23 +13,24 @@ Examples
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from casebook.cases.llm_gateway.config import read
 from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.meter import LEASE, audit, recover
 from casebook.cases.llm_gateway.server import create_app
 from casebook.cases.llm_gateway.store import Store, add_key, put_config
-from casebook.cases.llm_gateway.world.providers import MockProvider
+from casebook.llm.mock_providers import MockProvider
+from casebook.serving.in_thread import serving
 from casebook.serving.load import Server
 
 if TYPE_CHECKING:
@@ -55,36 +56,6 @@ DOCUMENT: Mapping[str, Any] = {
     ],
 }
 ANSWER = ("It ", "left ", "our ", "store ", "today. ")
-
-
-@contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """Serve an app on a free port of 127.0.0.1, in a thread; yield its address."""
-    import uvicorn
-
-    config = uvicorn.Config(app, "127.0.0.1", 0, log_level="critical", access_log=False)
-    server, ready, port = uvicorn.Server(config), threading.Event(), []
-
-    async def run() -> None:
-        task = asyncio.create_task(server.serve())
-        while not (server.started or task.done()):
-            await asyncio.sleep(0.005)
-        if server.started:
-            port.append(server.servers[0].sockets[0].getsockname()[1])
-        ready.set()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
-    thread.start()
-    ready.wait(20)
-    if not port:
-        raise RuntimeError("The server did not start.")
-    try:
-        yield f"http://127.0.0.1:{port[0]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
 
 
 class Live:
@@ -162,6 +133,16 @@ class Live:
     def row(self, tenant: str) -> dict[str, Any]:
         """Return the last line of a tenant in the meter."""
         return self.do(last_row, tenant)
+
+    def meter(self, tenant: str) -> pd.DataFrame:
+        """Return a tenant's lines in the meter, in their order."""
+        names = ["state", "how", "tokens_in", "tokens_out", "cost", "waste"]
+
+        def ask(db: Any) -> list[tuple[Any, ...]]:
+            sql = f"select {', '.join(names)} from meter where tenant = ? order by at"
+            return db.execute(sql, (tenant,)).fetchall()
+
+        return pd.DataFrame(self.do(ask), columns=names)
 
     def faults(self) -> list[tuple[Any, ...]]:
         """Return the months of tenants whose sums are not those of their requests."""

@@ -78,7 +78,7 @@ def queued(requests: pd.DataFrame, slots: int, fair: bool, most: int = 100) -> p
     Parameters
     ----------
     requests : DataFrame
-        ``at`` and ``seconds`` (how long the provider takes), ``tenant``.
+        ``at`` (in order) and ``seconds`` (how long the provider takes), ``tenant``.
     slots : int
         Requests that are answered at a time.
     fair : bool
@@ -93,9 +93,8 @@ def queued(requests: pd.DataFrame, slots: int, fair: bool, most: int = 100) -> p
     """
     queue, wait, turn = Fair(slots, most, fair), np.full(len(requests), np.nan), []
 
-    async def one(row: int, tenant: str, at: float, seconds: float) -> None:
+    async def one(row: int, tenant: str, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(at)
         came = loop.time()
         try:
             async with queue.turn(tenant):
@@ -106,8 +105,12 @@ def queued(requests: pd.DataFrame, slots: int, fair: bool, most: int = 100) -> p
             return
 
     async def everyone() -> None:
-        rows = zip(requests["tenant"], requests["at"], requests["seconds"], strict=True)
-        await asyncio.gather(*(one(n, *row) for n, row in enumerate(rows)))
+        loop, rows = asyncio.get_running_loop(), requests[["at", "tenant", "seconds"]]
+        async with asyncio.TaskGroup() as group:
+            for row, (at, tenant, seconds) in enumerate(rows.itertuples(index=False)):
+                if at > loop.time():
+                    await asyncio.sleep(at - loop.time())
+                group.create_task(one(row, tenant, seconds))
 
     on_jumping_clock(everyone())
     place = pd.Series(range(len(turn)), index=turn).reindex(range(len(requests)))
