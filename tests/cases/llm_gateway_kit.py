@@ -9,15 +9,17 @@ import time
 import uuid
 from contextlib import ExitStack
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
 import httpx
 import openai
+import pytest
 
 from casebook.cases.llm_gateway.config import read
 from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.meter import audit
-from casebook.cases.llm_gateway.server import create_app
+from casebook.cases.llm_gateway.server import create_app, shared_limits
 from casebook.cases.llm_gateway.store import Store, add_key, put_config
 from casebook.cases.llm_gateway.store import keys as stored_keys
 from casebook.llm.mock_providers import MockProvider
@@ -57,24 +59,34 @@ TENANTS = [
 ]
 
 
-def place() -> str:
-    """Return where a new store is: PostgreSQL if ``CASEBOOK_POSTGRES_URL`` is set, else memory."""
-    url = os.environ.get("CASEBOOK_POSTGRES_URL")
-    if not url:
+POSTGRES, REDIS = (os.environ.get(f"CASEBOOK_{name}_URL") for name in ("POSTGRES", "REDIS"))
+NO_SERVERS = pytest.mark.skipif(
+    not (POSTGRES and REDIS and find_spec("psycopg")),
+    reason="CASEBOOK_POSTGRES_URL and CASEBOOK_REDIS_URL are not set: .ci/run starts both servers",
+)
+#: Where a gateway keeps things: SQLite and this process, or PostgreSQL and Redis.
+KINDS = ["embedded", pytest.param("servers", marks=NO_SERVERS)]
+
+
+def place(kind: str = "embedded") -> str:
+    """Return where a new store is: in memory, or in a new schema of PostgreSQL."""
+    if kind == "embedded":
         return ":memory:"
     import psycopg
 
     name = f"t{uuid.uuid4().hex}"
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(POSTGRES, autocommit=True) as connection:
         connection.execute(f"create schema {name}")
-    return f"{url}?options=-csearch_path%3D{name}"
+    return f"{POSTGRES}?options=-csearch_path%3D{name}"
 
 
 class Running:
     """Two providers and a gateway on loopback, with a key for each tenant."""
 
-    def __init__(self, change: Any = None, most: int = 30, **providers: Any) -> None:
-        self.most = most
+    def __init__(
+        self, change: Any = None, most: int = 30, kind: str = "embedded", **providers: Any
+    ) -> None:
+        self.most, self.kind = most, kind
         self.p1, self.p2 = (
             MockProvider(form, 5, pause_s=2.5, **providers) for form in ("chat", "messages")
         )
@@ -91,9 +103,10 @@ class Running:
         )
         if self._change:
             self._change(self.document)
-        self._store = Store(place())
+        self._store = Store(place(self.kind))
         self.store(put_config, read(self.document))
-        self.gateway = Gateway(self._store, environ={})
+        limits = shared_limits(REDIS if self.kind == "servers" else None, uuid.uuid4().hex)
+        self.gateway = Gateway(self._store, environ={}, limits=limits)
         app = create_app(self.gateway, most=self.most)
         self.url = self._stack.enter_context(serving(app))
         self.loop = loop_of(self.url)

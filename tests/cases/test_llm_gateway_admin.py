@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from llm_gateway_kit import Running
+from llm_gateway_kit import KINDS, Running
 
 HI = {"messages": [{"role": "user", "content": "hi"}]}
 ROUTES = [
@@ -20,9 +20,9 @@ ROUTES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def running():
-    with Running() as made:
+@pytest.fixture(scope="module", params=KINDS)
+def running(request):
+    with Running(kind=request.param) as made:
         yield made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 
 import pytest
-from llm_gateway_kit import document, place
+from llm_gateway_kit import KINDS, document, place
 
 from casebook.cases.llm_gateway.config import ConfigError, read
 from casebook.cases.llm_gateway.store import (
@@ -20,8 +20,9 @@ from casebook.cases.llm_gateway.store import (
 )
 
 
-def test_a_configuration_survives_the_store():
-    store, config = Store(place()), read(document())
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_configuration_survives_the_store(kind):
+    store, config = Store(place(kind)), read(document())
     before = store.submit(revision).result()
     assert store.submit(put_config, config).result() == before + 1
     assert store.submit(get_config).result() == config
@@ -80,8 +81,9 @@ def test_a_key_is_shown_once_and_kept_as_its_hash(tmp_path):
     assert key.encode() not in kept and key[3:].encode() not in kept
 
 
-def test_only_its_tenant_ends_a_key():
-    store = Store(place())
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_its_tenant_ends_a_key(kind):
+    store = Store(place(kind))
     key = store.submit(add_key, "acme", "caller", "", 1.0).result()
     begins = hashed(key)[:12]
     for tenant, prefix in (("globex", begins), ("acme", "%" * 9), ("acme", begins[:7])):

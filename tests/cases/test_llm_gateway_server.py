@@ -10,7 +10,7 @@ import time
 import httpx
 import openai
 import pytest
-from llm_gateway_kit import Running
+from llm_gateway_kit import KINDS, Running
 
 from casebook.cases.llm_gateway.config import read
 from casebook.cases.llm_gateway.store import hashed, put_config
@@ -19,9 +19,9 @@ from casebook.llm.messages import estimate_tokens
 HI = [{"role": "user", "content": "hi"}]
 
 
-@pytest.fixture(scope="module")
-def running():
-    with Running() as made:
+@pytest.fixture(scope="module", params=KINDS)
+def running(request):
+    with Running(kind=request.param) as made:
         yield made
 
 

@@ -331,13 +331,14 @@ def app(path: str, config: str = "") -> FastAPI:
     return create_app(Gateway(store, limits=shared_limits(os.environ.get("CASEBOOK_REDIS_URL"))))
 
 
-def shared_limits(url: str | None) -> RedisLimits | None:
+def shared_limits(url: str | None, prefix: str = "limit") -> RedisLimits | None:
     """Return limits in Redis, or None without a URL."""
     if not url:
         return None
     from redis.asyncio import Redis
 
-    return RedisLimits(Redis.from_url(url, socket_timeout=0.5, socket_connect_timeout=0.5))
+    client = Redis.from_url(url, socket_timeout=0.5, socket_connect_timeout=0.5)
+    return RedisLimits(client, prefix)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
