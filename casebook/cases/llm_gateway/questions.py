@@ -83,7 +83,7 @@ BURST * PER_MINUTE
         "'counter' if worst > bound else 'bucket'",
         "The counter lets {worst:.0f} pass within 60 s, the bucket never more than {bound:.0f}.",
     ),
-    shows="The bucket lets {passed:.0f} of {len(arrivals)} pass, the first one that it refuses waits "
+    shows="The bucket lets {passed:.0f} of {len(arrivals)} pass, the first one refused waits "
     "{first_wait:.2f} s. The counter lets {worst:.0f} pass within one minute of its choice.",
     hints=(
         "Keep the level and the time of the last request: level = min(10, level + elapsed × 1).",
@@ -236,8 +236,8 @@ reserves.sum() - billed(events)
         "'tenth' if naive / bill < 1.2 else 'third'",
         "The log bills {naive / bill - 1:.0%} too much.",
     ),
-    shows="The log bills {naive:,.0f}, and {bill:,.0f} is right: {len(twice)} requests were settled "
-    "twice, others after they had been released. {held:,.0f} are still set aside.",
+    shows="The log bills {naive:,.0f}, and {bill:,.0f} is right: {len(twice)} requests were "
+    "settled twice, others after they had been released. {held:,.0f} are still set aside.",
     hints=(
         "`events['event'] == 'settle'` and nothing else.",
         "Take the first line of each request that is no reservation; bill it if it settles.",
@@ -294,8 +294,8 @@ max(len(m[0]) for m in cards(text))
         "'most' if alone > whole / 2 else 'few'",
         "{alone:.0f} of {whole:.0f} are found piece by piece.",
     ),
-    shows="Piece by piece {alone:.0f} of the {whole:.0f} cards are found. Whoever holds back {hold:.0f} "
-    "characters finds all of them in this stream.",
+    shows="Piece by piece {alone:.0f} of the {whole:.0f} cards are found. Whoever holds "
+    "back {hold:.0f} characters finds all of them in this stream.",
     hints=(
         "`NUMBER.findall(piece)` for each piece, and `valid` for each number.",
         "`''.join(pieces)`, then the same.",
