@@ -33,8 +33,8 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Seconds that a client waits for a whole answer; characters of its end that are kept.
-PATIENCE, TAIL = 20.0, 600
+#: Seconds that a client waits for a whole answer.
+PATIENCE = 20.0
 NAMES = ["number", "sent", "first_ms", "ms", "status", "whole", "left", "id", "retry_after", "tail"]
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -53,6 +53,8 @@ class Request:
     headers : mapping of str to str
     leaves : int
         Pieces of a stream after which its client goes away; 0 for one that stays.
+    keep : int
+        Characters of the answer's end that are told.
     """
 
     url: str
@@ -60,6 +62,7 @@ class Request:
     at: float = 0.0
     headers: Mapping[str, str] = field(default_factory=dict)
     leaves: int = 0
+    keep: int = 600
 
 
 class _Client:
@@ -87,15 +90,18 @@ class _Client:
         keep = False
         try:
             pair[1].write(raw)
-            keep = await self._read(pair[0], asked["leaves"], told, due)
+            keep = await self._read(pair[0], asked, told, due)
         finally:  # also when its time is over
             if keep:
                 kept.append(pair)
             else:
                 pair[1].close()
 
-    async def _read(self, reader: Any, leaves: int, told: dict[str, Any], due: float) -> bool:
+    async def _read(
+        self, reader: Any, asked: Mapping[str, Any], told: dict[str, Any], due: float
+    ) -> bool:
         """Read an answer; return whether its connection can be kept."""
+        keep = asked["keep"]
         raw = await reader.readuntil(b"\r\n\r\n")
         first, *lines = raw.decode("latin-1").lower().split("\r\n")
         fields = dict(line.split(": ", 1) for line in lines if ": " in line)
@@ -105,13 +111,13 @@ class _Client:
         told["retry_after"] = fields.get("retry-after", "")
         if "content-length" in fields:
             body = await reader.readexactly(int(fields["content-length"]))
-            told["whole"], told["tail"] = True, body[-TAIL:].decode(errors="replace")
+            told["whole"], told["tail"] = True, body[-keep:].decode(errors="replace")
             return fields.get("connection") != "close"
         body, pieces = b"", 0
         while size := int(await reader.readuntil(b"\r\n"), 16):
-            body = (body + (await reader.readexactly(size + 2))[:-2])[-TAIL:]
+            body = (body + (await reader.readexactly(size + 2))[:-2])[-keep:]
             pieces += 1
-            if pieces == leaves:
+            if pieces == asked["leaves"]:
                 told["left"] = True
                 return False
         await reader.readexactly(2)

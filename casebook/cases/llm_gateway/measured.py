@@ -1,11 +1,12 @@
 """What the gateway carries: work, saturation, latency, memory and connections, on real processes.
 
-Provider, pass-through, gateway and the clients are processes of their own on loopback. There are
-two gateways: one whose tenants have no guards, and one that redacts personal data on both ways and
-flags attacks. A request is a *short* message (400 characters) or as long as the trace says
-(*trace*); an answer is a stream of eleven pieces. What a path *adds* is its time less that of the
-provider alone, in the same turn. The CPU time of a request does not depend on what else the machine
-does; the latency does, so that table is recorded when it does nothing else.
+Provider, pass-through, gateways and the clients are processes of their own on loopback. The
+tenants of one gateway have no guards; those of the second have personal data redacted on both ways,
+and those of the third attacks flagged by rules besides. A request is a *short* message (400
+characters) or as long as the trace says (*trace*); an answer is a stream of eleven pieces. What a
+path *adds* is its time less that of the provider alone, in the same turn. The CPU time of a request
+does not depend on what else the machine does; the latency does, so that table is recorded when it
+does nothing else.
 """
 
 from __future__ import annotations
@@ -21,23 +22,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from casebook.cases.llm_gateway import passthrough, server
+from casebook.cases.llm_gateway import server
 from casebook.cases.llm_gateway.config import read
 from casebook.cases.llm_gateway.store import Store, add_key, put_config
-from casebook.cases.llm_gateway.world.providers import MockProvider
 from casebook.cases.llm_gateway.world.requests import bank
 from casebook.cases.llm_gateway.world.tenants import arrivals, document, replayed, share_of
 from casebook.data import RealDataUnavailable, real
 from casebook.evaluate.intervals import mean_interval
+from casebook.llm.mock_providers import MockProvider
+from casebook.serving import passthrough
 from casebook.serving.load import Server
 from casebook.serving.saturation import cpu_seconds
 from casebook.serving.scheduled import Request, Scheduled
 
-PATHS = ("provider", "bare", "gateway", "guarded")
+PATHS = ("provider", "bare", "gateway", "redacting", "guarded")
 LOADS = ("short", "trace")
 #: Characters of a short message and of a token; pieces of an answer; the tenants.
 SHORT, CHARACTERS, PIECES, TENANTS = 400, 4, 11, 100
-GUARD = {"pii_in": "redact", "pii_out": "redact", "injection": "flag"}
+#: Guards of all tenants on each of the gateway's paths.
+_REDACTS = {"pii_in": "redact", "pii_out": "redact"}
+GUARDS = {"gateway": {}, "redacting": _REDACTS, "guarded": {**_REDACTS, "injection": "flag"}}
 #: Requests a second that the gateway must carry, and the busy share of a core that is planned.
 TARGETS, PLANNED = (120, 500), 0.4
 TRACE = "azure_llm_conversation"
@@ -98,7 +102,7 @@ def fleet(paths: Sequence[str] = PATHS, first_s: float = 0.0) -> Iterator[Fleet]
                 urls = dict.fromkeys(("north", "south", "own"), own.url)
                 raw = document(urls, share_of(TENANTS, 1), 1e6, 1)
                 for tenant in raw["tenants"]:
-                    tenant |= {"guard": GUARD if path == "guarded" else {}, "budget": 0}
+                    tenant |= {"guard": GUARDS[path], "budget": 0}
                 for one in raw["providers"]:
                     one |= {"slots": 1_000}
                 keys[path] = filled(Path(folder) / path, raw)
