@@ -11,7 +11,7 @@ Examples
 ...     asked = [Request(server.url, {"n": n}, at=n / 200) for n in range(20)]
 ...     with Scheduled(asked) as sent:
 ...         rows = sent.wait()
->>> rows["status"].eq(200).sum(), rows["whole"].all(), rows["tail"].iloc[1]
+>>> rows["status"].eq(200).sum(), rows["whole"].all(), rows["end"].iloc[1]
 (np.int64(20), np.True_, '{"n": 1}')
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 #: Seconds that a client waits for a whole answer.
 PATIENCE = 20.0
-NAMES = ["number", "sent", "first_ms", "ms", "status", "whole", "left", "id", "retry_after", "tail"]
+NAMES = ["number", "sent", "first_ms", "ms", "status", "whole", "left", "id", "retry_after", "end"]
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -111,7 +111,7 @@ class _Client:
         told["retry_after"] = fields.get("retry-after", "")
         if "content-length" in fields:
             body = await reader.readexactly(int(fields["content-length"]))
-            told["whole"], told["tail"] = True, body[-keep:].decode(errors="replace")
+            told["whole"], told["end"] = True, body[-keep:].decode(errors="replace")
             return fields.get("connection") != "close"
         body, pieces = b"", 0
         while size := int(await reader.readuntil(b"\r\n"), 16):
@@ -121,7 +121,7 @@ class _Client:
                 told["left"] = True
                 return False
         await reader.readexactly(2)
-        told["tail"] = body.decode(errors="replace")
+        told["end"] = body.decode(errors="replace")
         events = "event-stream" in fields.get("content-type", "")
         told["whole"] = not events or body.endswith(b"data: [DONE]\n\n")
         return True
@@ -214,7 +214,7 @@ class Scheduled:
             In the order of their moments: ``number``, ``sent`` (when it was due, seconds since
             1970), ``first_ms`` and ``ms`` (from when it was due to the head and to the end),
             ``status`` (0: none), ``whole`` (the answer came to its end), ``left``, ``id`` (of the
-            header ``x-request-id``), ``retry_after`` and ``tail`` (the answer's last characters).
+            header ``x-request-id``), ``retry_after`` and ``end`` (the answer's last characters).
 
         Raises
         ------

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import re
 import tempfile
 import time
@@ -25,11 +24,19 @@ import numpy as np
 import pandas as pd
 from fastapi import FastAPI
 
-from casebook.cases.llm_gateway import prompts, server
+from casebook.cases.llm_gateway import prompts
 from casebook.cases.llm_gateway.config import Guard
-from casebook.cases.llm_gateway.gateway import LOG, Gateway
+from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.guardrails import checked
-from casebook.cases.llm_gateway.measured import CHAT, TARGETS, filled, name_of, text_of, trace
+from casebook.cases.llm_gateway.measured import (
+    CHAT,
+    TARGETS,
+    filled,
+    gateway,
+    name_of,
+    text_of,
+    trace,
+)
 from casebook.cases.llm_gateway.meter import audit, recover
 from casebook.cases.llm_gateway.store import Database, Store
 from casebook.evaluate.intervals import rule_of_three
@@ -69,7 +76,7 @@ def patterns(seconds: float, rate: float, seed: int = 0) -> dict[str, np.ndarray
     return found
 
 
-def limiter(seconds: float = 120.0, live_s: float = 12.0, rate: float = 10.0) -> pd.DataFrame:
+def limiter(seconds: float = 120.0, live_s: float = 40.0, rate: float = 10.0) -> pd.DataFrame:
     """Hold the limiters against exact arithmetic.
 
     Returns
@@ -84,7 +91,7 @@ def limiter(seconds: float = 120.0, live_s: float = 12.0, rate: float = 10.0) ->
         for now[0] in at:
             passed += asyncio.run(limits.take("a", "m", limit)) == 0
         rows.append(("one process", pattern, len(at), exact(at, limit), passed))
-    at, passed = asyncio.run(_shared(limit, live_s))
+    at, passed = asyncio.run(_shared(limit, live_s / 4))
     rows.append(("two processes, Redis", "as fast as they can", len(at), exact(at, limit), passed))
     rows.append(("over HTTP", "four times the limit", *_over_http(limit, live_s)))
     made = pd.DataFrame(rows, columns=["limiter", "pattern", "asked", "allowed", "passed"])
@@ -115,21 +122,22 @@ def _over_http(limit: Limit, seconds: float) -> tuple[int, int, int]:
     """Ask a gateway four times as often as one may; return asked, allowed and passed."""
     tenant = {"name": "a", "models": ["m"], "limits": {"m": limit.model_dump()}}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        own = _gateway(stack, Path(folder), [tenant], {})
+        keys = _before(stack, Path(folder), [tenant], {})
+        one = stack.enter_context(Server(name_of(gateway), {"path": str(Path(folder) / "db")}))
         n = int(4 * limit.per_minute / 60 * seconds)
         body = {"messages": [{"role": "user", "content": "hi"}]}
-        head = {"Authorization": f"Bearer {own['a']}"}
-        sent = [Request(own[""] + CHAT, body, i * seconds / n, head) for i in range(n)]
+        head = {"Authorization": f"Bearer {keys['a']}"}
+        sent = [Request(one.url + CHAT, body, i * seconds / n, head) for i in range(n)]
         with Scheduled(sent) as crowd:
             seen = crowd.wait()
     at = seen["sent"] - seen["sent"].iloc[0]
     return n, exact(at, limit), int((seen["status"] == 200).sum())
 
 
-def _gateway(
+def _before(
     stack: ExitStack, folder: Path, tenants: Sequence[Mapping[str, Any]], faults: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Start two providers and a gateway; return its address (``""``) and the tenants' keys."""
+    """Start two providers and fill a database for a gateway; return the tenants' keys."""
     factory = name_of(mock_providers.app)
     own = [
         stack.enter_context(Server(factory, {"form": form, "seed": 7, **faults}))
@@ -147,14 +155,12 @@ def _gateway(
         ],
         "tenants": tenants,
     }
-    keys = filled(folder / "db", raw)
-    made = stack.enter_context(Server(name_of(server.app), {"path": str(folder / "db")}))
-    return keys | {"": made.url}
+    return filled(folder / "db", raw)
 
 
 # Bills ------------------------------------------------------------------------------------
 
-FAULTS = {"failed": 0.03, "cut": 0.03, "stream_error": 0.02, "slow": 0.05, "malformed": 0.02}
+FAULTS = {"failed": 0.01, "cut": 0.01, "stream_error": 0.01, "slow": 0.03, "malformed": 0.005}
 #: Share of the streams whose client leaves, and tenants.
 LEAVES, ASKING = 0.15, ("t0", "t1", "t2")
 
@@ -170,37 +176,45 @@ def metering(
     Returns
     -------
     DataFrame
-        ``what`` and ``n``: ``requests``, ``sent`` (with repeats), ``answered`` (whole), ``left``
-        (clients), ``kills``, ``billed``; then what must be 0: ``billed twice``, ``answered, not
-        billed``, ``tokens differ``, ``invoice differs`` (nano-dollars), ``open at the end``,
-        ``sums that differ``; and ``billed, not answered``, which a kill between the bill and the
-        answer may leave, at most those on their way.
+        ``what`` and ``n``: ``requests``, ``sent`` (with repeats), ``kills``, ``released after
+        kills``, ``answered`` (whole), ``left`` (clients), ``billed``; what must be 0: ``billed
+        twice``, ``answered, not billed``, ``tokens differ``, ``invoice differs`` (nano-dollars),
+        ``open at the end``, ``sums that differ``; and ``billed, not answered``: those whose answer
+        was on its way when the gateway was killed.
     """
     rng = np.random.default_rng(seed)
     asked = {f"r{i}": _question(i, rng) for i in range(requests)}
-    parts = np.array_split(rng.permutation([*asked]), kills + 1)
-    seen, again, sent = [], [], 0
+    faults = {"shares": FAULTS, "token_s": 0.0005, "pause_s": 0.05}
+    may = {"models": ["m", "other"], "fallbacks": {"m": ["other"]}}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        faults = {"shares": FAULTS, "token_s": 0.0005, "pause_s": 0.05}
-        tenants = [
-            {"name": t, "models": ["m", "other"], "fallbacks": {"m": ["other"]}} for t in ASKING
-        ]
-        keys = _gateway(stack, Path(folder), tenants, faults)
-        for turn, part in enumerate(parts):
-            todo = [*again, *part]
-            sent += len(todo)
-            rows = _a_life(Path(folder) / "db", todo, asked, keys, rps, turn < kills)
-            seen.append(rows.assign(request=todo))
-            failed = rows["status"].isin((0, 502, 503)) | ~(rows["whole"] | rows["left"])
-            repeated = failed | (rng.random(len(rows)) < 0.05)
-            again = [one for one, yes in zip(todo, repeated, strict=True) if yes]
-        store = Store(str(Path(folder) / "db"))
-        store.submit(recover, time.time() + 60).result()
+        keys = _before(stack, Path(folder), [{"name": one, **may} for one in ASKING], faults)
+        path = Path(folder) / "db"
+        seen, released = _lives(path, asked, keys, kills, rps, rng)
+        store = Store(str(path))
         found = store.submit(_bills).result()
         store.close()
-    made = {"requests": requests, "sent": sent, "kills": kills}
-    made |= differences(pd.concat(seen, ignore_index=True), **found)
+    made = {"requests": requests, "sent": len(seen), "kills": kills}
+    made |= {"released after kills": released, **differences(seen, **found)}
     return pd.DataFrame({"what": [*made], "n": [*made.values()]})
+
+
+def _lives(path: Path, asked, keys, kills: int, rps: float, rng) -> tuple[pd.DataFrame, int]:
+    """Send all requests to one gateway after the other; return the answers, and what was open."""
+    parts = [*np.array_split(rng.permutation([*asked]), kills + 1), [], []]
+    seen, again, released = [], [], 0
+    for turn, part in enumerate(parts):
+        if not (todo := [*again, *part]):
+            break
+        rows = _a_life(path, todo, asked, keys, rps, turn < kills)
+        seen.append(rows.assign(request=todo))
+        repeated = rows["status"].isin((0, 502, 503)) | ~(rows["whole"] | rows["left"])
+        if turn <= kills:
+            repeated |= rng.random(len(rows)) < 0.05
+        again = [one for one, yes in zip(todo, repeated, strict=True) if yes]
+        store = Store(str(path))
+        released += store.submit(recover, time.time() + 60).result()  # as if the lease were over
+        store.close()
+    return pd.concat(seen, ignore_index=True), released
 
 
 def _question(number: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -214,7 +228,7 @@ def _question(number: int, rng: np.random.Generator) -> dict[str, Any]:
 
 def _a_life(path: Path, todo, asked, keys, rps: float, killed: bool) -> pd.DataFrame:
     """Send requests to a gateway that is killed on the way; return the answers."""
-    with Server(name_of(server.app), {"path": str(path)}) as one:
+    with Server(name_of(gateway), {"path": str(path)}) as one:
         sent = []
         for at, name in enumerate(todo):
             own = asked[name]
@@ -248,7 +262,7 @@ def differences(
     Parameters
     ----------
     seen : DataFrame
-        ``request``, ``status``, ``whole``, ``left``, ``id``, ``tail``.
+        ``request``, ``status``, ``whole``, ``left``, ``id``, ``end``.
     bills : DataFrame
         ``id``, ``tenant``, ``how``, ``tokens_in``, ``tokens_out``, ``cost``.
     sums : mapping of str to int
@@ -257,7 +271,7 @@ def differences(
         Requests that are open; sums that differ from their requests.
     """
     good = seen[(seen["status"] == 200) & seen["whole"]]
-    usage = {row.id: _usage(row.tail) for row in good.itertuples()}
+    usage = {row.id: _usage(row.end) for row in good.itertuples()}
     own = bills.assign(id=bills["id"].str.partition(":")[0])
     told = own.set_index("id")[["tokens_in", "tokens_out"]].apply(tuple, axis=1).to_dict()
     complete = set(own.loc[own["how"] == "complete", "id"])
@@ -277,9 +291,9 @@ def differences(
     }
 
 
-def _usage(tail: str) -> tuple[int, int]:
+def _usage(end: str) -> tuple[int, int]:
     """Return tokens in and out as the end of an answer tells them."""
-    used = re.findall(r'"usage": (\{[^}]*\})', tail)[-1]
+    used = re.findall(r'"usage": (\{[^}]*\})', end)[-1]
     told = json.loads(used)
     return told["prompt_tokens"], told["completion_tokens"]
 
@@ -352,12 +366,7 @@ PLANTED: Mapping[str, Callable[[Gateway], None]] = {
 
 def gateway_with(path: str, planted: str = "") -> FastAPI:
     """Return a gateway with one of the ``PLANTED`` faults."""
-    logging.basicConfig(format="%(message)s")
-    LOG.setLevel(logging.INFO)
-    made = Gateway(Store(path))
-    if planted:
-        PLANTED[planted](made)
-    return server.create_app(made)
+    return gateway(path, change=PLANTED.get(planted))
 
 
 def isolation(queries: int = 3_000, few: int = 300, seed: int = 1) -> pd.DataFrame:
@@ -433,7 +442,7 @@ def _asking(url: str, keys: Mapping[str, str], n: int, seed: int) -> list[Reques
 
 def _foreign(seen: pd.DataFrame, n: int, seed: int) -> list[str]:
     """Return ``answer`` for each answer that holds another tenant's word."""
-    pairs = zip(_askers(n, seed), seen["tail"], strict=True)
+    pairs = zip(_askers(n, seed), seen["end"], strict=True)
     return ["answer" for own, text in pairs if {*re.findall(r"word-of-(t\d)", text)} - {own}]
 
 

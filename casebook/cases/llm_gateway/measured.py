@@ -11,9 +11,10 @@ does nothing else.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,9 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from fastapi import FastAPI
 
 from casebook.cases.llm_gateway import server
 from casebook.cases.llm_gateway.config import read
+from casebook.cases.llm_gateway.gateway import LOG, Gateway
 from casebook.cases.llm_gateway.store import Store, add_key, put_config
 from casebook.cases.llm_gateway.world.requests import bank
 from casebook.cases.llm_gateway.world.tenants import arrivals, document, replayed, share_of
@@ -55,6 +58,18 @@ def provider(first_s: float = 0.0, seed: int = 1) -> MockProvider:
     """Return a provider whose answers have ``PIECES`` pieces of four tokens."""
     said = ["your parcel left the depot "] * PIECES
     return MockProvider("chat", seed, first_s=first_s, says=lambda _: said)
+
+
+def gateway(
+    path: str, most: int = server.MOST, change: Callable[[Gateway], None] | None = None
+) -> FastAPI:
+    """Return a gateway with its log, which answers so many requests at a time."""
+    logging.basicConfig(format="%(message)s")
+    LOG.setLevel(logging.INFO)
+    made = Gateway(Store(path))
+    if change:
+        change(made)
+    return server.create_app(made, most)
 
 
 def name_of(factory: object) -> str:
@@ -90,7 +105,9 @@ def filled(path: Path, raw: Mapping[str, object]) -> dict[str, str]:
 
 
 @contextmanager
-def fleet(paths: Sequence[str] = PATHS, first_s: float = 0.0) -> Iterator[Fleet]:
+def fleet(
+    paths: Sequence[str] = PATHS, first_s: float = 0.0, most: int = server.MOST
+) -> Iterator[Fleet]:
     """Run a provider and what stands before it, for tenants without limits."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         own = stack.enter_context(Server(name_of(provider), {"first_s": first_s}))
@@ -106,7 +123,7 @@ def fleet(paths: Sequence[str] = PATHS, first_s: float = 0.0) -> Iterator[Fleet]
                 for one in raw["providers"]:
                     one |= {"slots": 1_000}
                 keys[path] = filled(Path(folder) / path, raw)
-                made = Server(name_of(server.app), {"path": str(Path(folder) / path)})
+                made = Server(name_of(gateway), {"path": str(Path(folder) / path), "most": most})
             else:
                 continue
             servers[path] = stack.enter_context(made)
@@ -352,8 +369,20 @@ def memory(requests: int = 100_000, every: int = 10_000, clients: int = 8) -> pd
     return pd.DataFrame(rows)
 
 
-def connections(n: int = 10_000, first_s: float = 8.0, probes: int = 20) -> pd.DataFrame:
+def connections(
+    n: int = 10_000, most: int = server.MOST, first_s: float = 8.0, probes: int = 20
+) -> pd.DataFrame:
     """Open so many connections at once, each with a request to a slow provider.
+
+    Parameters
+    ----------
+    n : int
+    most : int
+        Requests that the gateway answers at a time.
+    first_s : float
+        Seconds that the provider takes.
+    probes : int
+        Single requests afterwards.
 
     Returns
     -------
@@ -363,7 +392,7 @@ def connections(n: int = 10_000, first_s: float = 8.0, probes: int = 20) -> pd.D
         (seconds), ``mb`` of the gateway.
     """
     rows = []
-    with fleet(("gateway",), first_s) as one:
+    with fleet(("gateway",), first_s, most) as one:
         _sent(one, "gateway", asked(10, 1))
         process = one.servers["gateway"].process.pid
         for phase, many, span in (("crowd", n, 1e-6), ("afterwards", probes, first_s)):
