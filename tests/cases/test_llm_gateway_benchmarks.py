@@ -31,16 +31,16 @@ def test_one_world_of_the_ladder_is_the_recorded_one():
     pd.testing.assert_frame_equal(live, stored[[*live]], rtol=5e-3, check_dtype=False)
 
 
-def test_the_oracle_is_the_floor_and_the_settings_are_those_that_won():
+def test_the_oracle_is_the_floor_and_the_settings_have_won_or_tie():
     table = recorded("ladder").query("families == 'all'")
     euro = table.pivot(index="seed", columns="policy", values="euro")
     assert len(euro) >= 15
     routers = [name for name in euro if not name.startswith("cascade")]
     assert (euro["oracle"] <= euro[routers].min(axis=1) + 0.05).all()
     loss = recorded("router_trials").groupby(["model", "settings"])["log_loss"].mean()
-    for name, best in loss.groupby("model").idxmin().items():
-        own = studies.CHOSEN[name]
-        assert best[1] == f"{own.strength:g} {own.directions} {own.leaves}"
+    for name, own in studies.CHOSEN.items():
+        chosen = loss[name, f"{own.strength:g} {own.directions} {own.leaves}"]
+        assert chosen <= loss[name].min() + 2e-4  # two settings of the trees tie
 
 
 def test_every_detector_is_judged_on_every_family_and_a_random_split_flatters():
