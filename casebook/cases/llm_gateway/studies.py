@@ -46,7 +46,7 @@ TRIALS: Mapping[str, tuple[Settings, ...]] = {
         Settings("trees", rows, k, 7) for k in (24, 96) for rows in (20, 60, 180)
     ),
 }
-#: What :func:`trials` chose.
+#: What :func:`trials` chose; of the trees' settings two tie.
 CHOSEN: Mapping[str, Settings] = {
     "logistic": Settings(strength=0.003, directions=0),
     "trees": Settings("trees", 60, 0, 4),
