@@ -27,7 +27,7 @@ def arrivals(seed: int) -> pd.Series:
     while True:
         calm = rng.uniform(0, 180, rng.poisson(60))
         rush = rng.uniform(48, 73, rng.poisson(170))
-        at = pd.Series(np.sort(np.r_[calm, rush]).round(2), name="at")
+        at = pd.Series(np.sort(np.r_[calm, rush]).round(3), name="at")
         found = [int(passes(at, **own).sum()) for own in ({}, {"cap": False})]
         found += [int(passes(at, greedy=True).sum()), int(by_minute(at).sum())]
         apart = len({*found}) == len(found) and min(abs(np.diff(sorted(found)))) > 1

@@ -367,7 +367,7 @@ waits["fair"][~calm].mean()
 
 q6 = exercise.asked(
     6,
-    "`strong`, `euro`, `alone` and `closed`, four numbers",
+    "`strong`, `euro`, `unrouted` and `closed`, four numbers",
     setup=f"""{_FROM}CHEAP, STRONG, chosen, cost, price
 said = requests["said_cheap"], requests["said_strong"]
 true = requests["true_cheap"], requests["true_strong"]
@@ -406,7 +406,7 @@ cost(requests, routed) / 1000
 1000 * paid.mean()
   These are the models. Mistakes cost, too.
 
-alone = cost(requests, flat)
+unrouted = cost(requests, flat)
 cost(requests, chosen(requests, said[0].mean(), said[1].mean()))
 cost(requests, np.asarray(flat, bool))
   {value:g} euro is not the cost when each request has the mean estimated chances.
@@ -415,13 +415,13 @@ cost(requests, ~none)
 cost(requests, none)
   This is the cheap model for everything.
 
-closed = (alone - euro) / (alone - cost(requests, perfect))
-1 - (euro - cost(requests, perfect)) / (alone - cost(requests, perfect))
-np.divide(alone - euro, alone - cost(requests, perfect))
-  {value:g} is not the share of the way from `alone` to a router with the true chances.
-(alone - euro) / alone
+closed = (unrouted - euro) / (unrouted - cost(requests, perfect))
+1 - (euro - cost(requests, perfect)) / (unrouted - cost(requests, perfect))
+np.divide(unrouted - euro, unrouted - cost(requests, perfect))
+  {value:g} is not the share of the way from `unrouted` to a router with the true chances.
+(unrouted - euro) / unrouted
   This is a share of the cost. How much of what could be saved is saved?
-(euro - cost(requests, perfect)) / (alone - cost(requests, perfect))
+(euro - cost(requests, perfect)) / (unrouted - cost(requests, perfect))
   This is what is left of the gap.
 (cost(requests, none) - euro) / (cost(requests, none) - cost(requests, perfect))
   This starts at the cheap model for everything: most of that way needs no router.
@@ -435,11 +435,11 @@ np.divide(alone - euro, alone - cost(requests, perfect))
         "The price of each tenant's mistakes does most of the work.",
     ),
     shows="{strong:.0%} go to the strong model. That costs {euro:.2f} euro per thousand requests, "
-    "{alone:.2f} without any router: it closes {closed:.0%} of the gap.",
+    "{unrouted:.2f} without any router: it closes {closed:.0%} of the gap.",
     hints=(
         "(said_strong − said_cheap) × mistake against price(strong) − price(cheap).",
         "Price of the chosen model + mistake × (1 − its true chance), times 1,000, the mean.",
         "The same rule with `said_cheap.mean()` and `said_strong.mean()` for every row.",
     ),
-    helps=("strong", "euro", "alone"),
+    helps=("strong", "euro", "unrouted"),
 )
