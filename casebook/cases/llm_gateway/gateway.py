@@ -17,12 +17,14 @@ import logging
 import os
 import time
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from casebook.cases.llm_gateway import prompts
+from casebook.cases.llm_gateway.alerts import Alert, network, spending, used_from
 from casebook.cases.llm_gateway.config import Config, Tenant
 from casebook.cases.llm_gateway.guardrails import (
     Detector,
@@ -183,6 +185,8 @@ class Gateway:
         self.caller = Caller(lambda: self.config.provider, environ)
         self._fair: dict[str, Fair] = {}
         self._prompts: dict[tuple[str, str], Any] = {}
+        self._places: set[tuple[str, str]] = set()
+        self._notes: deque[tuple[str, Key, str, float]] = deque(maxlen=10_000)
         self._revision = -1
 
     @property
@@ -208,14 +212,32 @@ class Gateway:
             try:
                 await self.refresh()
                 await self.meter.live()
+                await self.watch()
             except (StoreDown, Refusal, ValueError) as error:
                 LOG.error(json.dumps({"store": str(error)}))
             await asyncio.sleep(EVERY)
 
+    async def watch(self) -> list[Alert]:
+        """Note from where keys were used, look at what is spent, and tell of what is unusual."""
+        found = await self.store.do(spending, self.clock())
+        while self._notes:
+            alert = await self.store.do(used_from, *self._notes[0])
+            self._notes.popleft()
+            found += [alert] if alert else []
+        for one in found:
+            self.metrics.count("alerts_total", tenant=one.tenant, kind=one.kind)
+            LOG.warning(json.dumps({"alert": one.kind, "tenant": one.tenant, "what": one.what}))
+        return found
+
     # Who asks, and what ---------------------------------------------------------------
 
-    def who(self, authorization: str) -> tuple[Tenant, Key]:
-        """Return the tenant of a key, and the key's role.
+    def holds(self, digest: str) -> Key | None:
+        """Return the key of a hash, if it has not ended."""
+        known = self.keys.get(digest)
+        return known if known and (known.ends is None or known.ends > self.clock()) else None
+
+    def who(self, authorization: str, address: str = "") -> tuple[Tenant, Key]:
+        """Return the tenant of a key, and the key's role; note from where it is used.
 
         Raises
         ------
@@ -223,14 +245,20 @@ class Gateway:
             401 without a key that holds, 403 if its tenant is not active.
         """
         kind, _, key = authorization.partition(" ")
-        known = self.keys.get(hashed(key.strip())) if kind.lower() == "bearer" else None
-        if known is None or (known.ends is not None and known.ends <= self.clock()):
+        digest = hashed(key.strip())
+        if kind.lower() != "bearer" or (known := self.holds(digest)) is None:
             what = "The key is missing, unknown, or has ended."
             raise Refusal(401, "wrong key", what, "Send Authorization: Bearer <key>.")
         tenant = self.config.tenant.get(known.tenant)
         if tenant is None or not tenant.active:
             what = "Your organisation's access is switched off."
             raise Refusal(403, "not active", what, "Ask your administrator.")
+        place = network(address) if address else ""
+        if place and (digest, place) not in self._places:
+            if len(self._places) > 100_000:
+                self._places.clear()
+            self._places.add((digest, place))
+            self._notes.append((digest, known, place, self.clock()))
         return tenant, known
 
     def model_of(self, tenant: Tenant, name: str | None) -> str:
@@ -273,7 +301,7 @@ class Gateway:
         said, job.flags = await checked_aside(tenant.guard, said, self.detect, self.topics)
         job.asked, job.replay = request_of(said), bool(idempotency)
         if tenant.cache_s:
-            job.cache_key = key_of(name, repr(job.asked), tenant.guard.model_dump())
+            job.cache_key = key_of(name, repr(job.asked), strict, tenant.guard.model_dump())
         return job
 
     async def _said(

@@ -28,6 +28,7 @@ from casebook.cases.llm_gateway.admin import add_admin
 from casebook.cases.llm_gateway.config import Tenant
 from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Done, Gateway, Job
+from casebook.cases.llm_gateway.pages import add_pages
 from casebook.cases.llm_gateway.requests import ChatRequest, Problem, parse
 from casebook.cases.llm_gateway.store import Key, Store, put_config
 from casebook.serving.rate_limits import RedisLimits
@@ -218,7 +219,8 @@ class Api:
     async def who(self, request: Request) -> tuple[Tenant, Key]:
         """Return tenant and key of a request."""
         await self.ready()
-        return self.gateway.who(request.headers.get("authorization", ""))
+        address = request.client.host if request.client else ""
+        return self.gateway.who(request.headers.get("authorization", ""), address)
 
     def refused(self, problem: Problem) -> Response:
         """Return an error, and count it."""
@@ -292,7 +294,7 @@ def create_app(gateway: Gateway, most: int = MOST) -> FastAPI:
         ("/health", api.health),
     ):
         app.add_route(path, call, methods=["GET"])
-    add_admin(app, gateway, api.who, api.refused)
+    add_pages(app, gateway, add_admin(app, gateway, api.who, api.refused), api.ready)
     _errors(app)
     return app
 
