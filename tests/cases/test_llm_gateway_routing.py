@@ -109,16 +109,6 @@ def test_rates_are_those_of_the_group_mixed_with_the_mean():
     np.testing.assert_allclose(cheap, [(2 + 1) / 4, 1 / 4, 0.5])
 
 
-def test_grades_move_a_tenants_chances_and_no_grade_does_not():
-    chances = np.full(50, 0.6), np.full(50, 0.9)
-    worse = pd.DataFrame({"cheap_ok": np.arange(50) < 10, "strong_ok": np.arange(50) < 45})
-    cheap, strong = routing.shifted(chances, worse, chances)
-    assert 0.2 < cheap[0] < 0.45
-    assert strong[0] == pytest.approx(0.9, abs=0.005)
-    none = tuple(p[:0] for p in chances)
-    np.testing.assert_allclose(routing.shifted(none, worse[:0], chances)[0], 0.6)
-
-
 @pytest.mark.parametrize("settings", [FAST, replace(FAST, learner="trees", strength=20)])
 def test_a_router_learns_from_grades_and_nothing_from_shuffled_ones(world, test, settings):
     train = world.part("train").requests
@@ -169,15 +159,6 @@ def test_a_frontier_begins_cheap_and_ends_strong_and_prices_are_read_from_it():
     assert oracle["acceptable"].max() >= ends["acceptable"].max()
     price = studies.price_at(table, 0.5).set_index(["policy", "way"])["price"]
     assert price["oracle", "router"] < price["rules", "router"] < price["random split", "ends"] < 1
-
-
-def test_labels_of_a_new_tenant_are_graded_before_what_is_priced():
-    table = studies.labels((1_101,), (0, 20), replace(SMALL, tenants=20, requests=60))
-    euro = table.pivot(index="way", columns="graded", values="euro")
-    assert euro.loc["oracle"].nunique() == 1
-    assert (euro.loc["oracle"] < euro.drop("oracle").min()).all()
-    alone = "learned from its grades alone"
-    assert euro.loc[alone, 0] == euro.loc["error cost alone, moved", 0]
 
 
 def test_calibration_counts_every_request():

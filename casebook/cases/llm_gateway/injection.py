@@ -303,7 +303,7 @@ def rates(table: pd.DataFrame) -> pd.DataFrame:
 # Tables ---------------------------------------------------------------------------------
 
 
-def detected(seeds: Sequence[int] = (0, 1, 2)) -> pd.DataFrame:
+def detected(seeds: Sequence[int] = (0,)) -> pd.DataFrame:
     """Judge all detectors: ``seed``, ``new_families`` and as of :func:`rates`."""
     return pd.concat(
         [

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
+from scipy.special import logit
 from scipy.stats import norm
 
 from casebook.cases.llm_gateway.world.requests import CHEAP, STRONG, World, written
@@ -208,36 +208,6 @@ class Rates:
         found = self._rate.reindex(self._group(requests)).to_numpy()
         found = np.where(np.isnan(found), self._mean, found)
         return found[:, 0], found[:, 1]
-
-
-def shifted(chances: Chances, graded: pd.DataFrame, all_of: Chances, sd: float = 0.5) -> Chances:
-    """Move a tenant's chances by what its few graded answers say.
-
-    Parameters
-    ----------
-    chances : pair of ndarray
-        Estimates of the graded requests.
-    graded : DataFrame
-        ``cheap_ok`` and ``strong_ok``.
-    all_of : pair of ndarray
-        Estimates that are moved.
-    sd : float
-        Standard deviation of what is expected before the first answer, in log-odds.
-
-    Returns
-    -------
-    pair of ndarray
-        Log-odds plus one number for each model: the most probable one.
-    """
-    moved = []
-    for name, p, other in zip(("cheap_ok", "strong_ok"), chances, all_of, strict=True):
-        at, y, shift = logit(np.clip(p, 1e-4, 1 - 1e-4)), graded[name].to_numpy(float), 0.0
-        for _ in range(25):  # Newton: the curve is concave, a few steps are enough
-            q = expit(at + shift)
-            slope, bend = (y - q).sum() - shift / sd**2, (q * (1 - q)).sum() + 1 / sd**2
-            shift += slope / bend
-        moved.append(expit(logit(np.clip(other, 1e-4, 1 - 1e-4)) + shift))
-    return moved[0], moved[1]
 
 
 # Decisions and what they cost -----------------------------------------------------------

@@ -1,0 +1,505 @@
+"""What is counted rather than timed: limits, bills, leaks between tenants, and what guards cost.
+
+Limits are held against exact arithmetic (:func:`exact`), bills against what clients have seen while
+providers fail, clients leave and the gateway is killed, and isolation against a word of each
+tenant's own that nobody else may ever read. The checks are tried on faults that are planted: a
+check that finds none of them would find nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from fastapi import FastAPI
+
+from casebook.cases.llm_gateway import prompts
+from casebook.cases.llm_gateway.config import Guard
+from casebook.cases.llm_gateway.gateway import Gateway
+from casebook.cases.llm_gateway.guardrails import checked
+from casebook.cases.llm_gateway.measured import (
+    CHAT,
+    TARGETS,
+    filled,
+    gateway,
+    name_of,
+    text_of,
+    trace,
+)
+from casebook.cases.llm_gateway.meter import audit, recover
+from casebook.cases.llm_gateway.store import Database, Store
+from casebook.evaluate.intervals import rule_of_three
+from casebook.llm import mock_providers
+from casebook.llm.messages import Message
+from casebook.llm.mock_providers import MockProvider
+from casebook.serving.load import Server
+from casebook.serving.rate_limits import Limit, Limits, RedisLimits
+from casebook.serving.scheduled import Request, Scheduled
+from casebook.serving.streamed import StreamMask
+
+# Limits -----------------------------------------------------------------------------------
+
+
+def exact(at: Iterable[float], limit: Limit) -> int:
+    """Return how many of the requests a bucket passes, by fractions: no rounding anywhere."""
+    each, passed = Fraction(60) / Fraction(limit.per_minute), 0
+    full = Fraction(-(10**9))  # the moment at which the bucket is full again
+    for moment in map(Fraction, at):
+        full = max(full, moment)
+        if full + each - moment <= limit.burst * each:
+            full, passed = full + each, passed + 1
+    return passed
+
+
+def patterns(seconds: float, rate: float, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return moments of requests by pattern: four times as many as pass, and others."""
+    rng, n = np.random.default_rng(seed), int(4 * rate * seconds)
+    found = {
+        "four times the limit": np.sort(rng.uniform(0, seconds, n)),
+        "all at once, each ten seconds": np.repeat(np.arange(0, seconds, 10.0), int(20 * rate)),
+        "just the limit": np.arange(int(rate * seconds)) / rate,
+    }
+    if (whole := trace()) is not None:
+        at = (whole["TIMESTAMP"] - whole["TIMESTAMP"].iloc[0]).dt.total_seconds().to_numpy()[:n]
+        found["Azure's arrivals"] = at * seconds / at[-1]
+    return found
+
+
+def limiter(seconds: float = 120.0, live_s: float = 40.0, rate: float = 10.0) -> pd.DataFrame:
+    """Hold the limiters against exact arithmetic.
+
+    Returns
+    -------
+    DataFrame
+        ``limiter``, ``pattern``, ``asked``, ``allowed`` (exactly), ``passed``, ``error`` (share).
+    """
+    limit, rows = Limit(per_minute=int(60 * rate), burst=20), []
+    for pattern, at in patterns(seconds, rate).items():
+        now = [0.0]
+        limits, passed = Limits(clock=lambda now=now: now[0]), 0
+        for now[0] in at:
+            passed += asyncio.run(limits.take("a", "m", limit)) == 0
+        rows.append(("one process", pattern, len(at), exact(at, limit), passed))
+    at, passed = asyncio.run(_shared(limit, live_s / 4))
+    rows.append(("two processes, Redis", "as fast as they can", len(at), exact(at, limit), passed))
+    rows.append(("over HTTP", "four times the limit", *_over_http(limit, live_s)))
+    made = pd.DataFrame(rows, columns=["limiter", "pattern", "asked", "allowed", "passed"])
+    return made.assign(error=made["passed"] / made["allowed"] - 1)
+
+
+async def _shared(limit: Limit, seconds: float) -> tuple[list[float], int]:
+    """Let two gateways ask one (fake) Redis; return the moments and how many passed."""
+    from fakeredis import FakeAsyncRedis, FakeServer
+
+    server, at, passed = FakeServer(), [], []
+    until = time.time() + seconds
+
+    async def ask(limits: RedisLimits) -> None:
+        while (now := time.time()) < until:
+            passed.append(await limits.take("a", "m", limit) == 0)
+            at.append(now)
+            await asyncio.sleep(0.01)
+
+    clients = [FakeAsyncRedis(server=server) for _ in range(2)]
+    await asyncio.gather(*(ask(RedisLimits(client)) for client in clients))
+    for client in clients:
+        await client.aclose()
+    return sorted(at), sum(passed)
+
+
+def _over_http(limit: Limit, seconds: float) -> tuple[int, int, int]:
+    """Ask a gateway four times as often as one may; return asked, allowed and passed."""
+    tenant = {"name": "a", "models": ["m"], "limits": {"m": limit.model_dump()}}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        keys = _before(stack, Path(folder), [tenant], {})
+        one = stack.enter_context(Server(name_of(gateway), {"path": str(Path(folder) / "db")}))
+        n = int(4 * limit.per_minute / 60 * seconds)
+        body = {"messages": [{"role": "user", "content": "hi"}]}
+        head = {"Authorization": f"Bearer {keys['a']}"}
+        sent = [Request(one.url + CHAT, body, i * seconds / n, head) for i in range(n)]
+        with Scheduled(sent) as crowd:
+            seen = crowd.wait()
+    at = seen["sent"] - seen["sent"].iloc[0]
+    return n, exact(at, limit), int((seen["status"] == 200).sum())
+
+
+def _before(
+    stack: ExitStack, folder: Path, tenants: Sequence[Mapping[str, Any]], faults: Mapping[str, Any]
+) -> dict[str, str]:
+    """Start two providers and fill a database for a gateway; return the tenants' keys."""
+    factory = name_of(mock_providers.app)
+    own = [
+        stack.enter_context(Server(factory, {"form": form, "seed": 7, **faults}))
+        for form in ("chat", "messages")
+    ]
+    price = {"price_in": 150, "price_out": 600}
+    raw = {
+        "providers": [
+            {"name": f"p{i}", "url": one.url, "format": form}
+            for i, (one, form) in enumerate(zip(own, ("chat", "messages"), strict=True))
+        ],
+        "models": [
+            {"name": name, "provider": f"p{i}", "upstream": name, **price}
+            for i, name in enumerate(("m", "other"))
+        ],
+        "tenants": tenants,
+    }
+    return filled(folder / "db", raw)
+
+
+# Bills ------------------------------------------------------------------------------------
+
+FAULTS = {"failed": 0.01, "cut": 0.01, "stream_error": 0.01, "slow": 0.03, "malformed": 0.005}
+#: Share of the streams whose client leaves, and tenants.
+LEAVES, ASKING = 0.15, ("t0", "t1", "t2")
+
+
+def metering(
+    requests: int = 6_000, kills: int = 3, rps: float = 60.0, seed: int = 1
+) -> pd.DataFrame:
+    """Compare bills with what clients have seen, after faults, departures and kills.
+
+    Each request has an idempotency key. The gateway is killed (``kill -9``) ``kills`` times; after
+    each, what got no answer is sent again with its key, and with it some that had one.
+
+    Returns
+    -------
+    DataFrame
+        ``what`` and ``n``: ``requests``, ``sent`` (with repeats), ``kills``, ``released after
+        kills``, ``answered`` (whole), ``left`` (clients), ``billed``; what must be 0: ``billed
+        twice``, ``answered, not billed``, ``tokens differ``, ``invoice differs`` (nano-dollars),
+        ``open at the end``, ``sums that differ``; and ``billed, not answered``: those whose answer
+        was on its way when the gateway was killed.
+    """
+    rng = np.random.default_rng(seed)
+    asked = {f"r{i}": _question(i, rng) for i in range(requests)}
+    faults = {"shares": FAULTS, "token_s": 0.0005, "pause_s": 0.05}
+    may = {"models": ["m", "other"], "fallbacks": {"m": ["other"]}}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        keys = _before(stack, Path(folder), [{"name": one, **may} for one in ASKING], faults)
+        path = Path(folder) / "db"
+        seen, released = _lives(path, asked, keys, kills, rps, rng)
+        store = Store(str(path))
+        found = store.submit(_bills).result()
+        store.close()
+    made = {"requests": requests, "sent": len(seen), "kills": kills}
+    made |= {"released after kills": released, **differences(seen, **found)}
+    return pd.DataFrame({"what": [*made], "n": [*made.values()]})
+
+
+def _lives(path: Path, asked, keys, kills: int, rps: float, rng) -> tuple[pd.DataFrame, int]:
+    """Send all requests to one gateway after the other; return the answers, and what was open."""
+    parts = [*np.array_split(rng.permutation([*asked]), kills + 1), [], []]
+    seen, again, released = [], [], 0
+    for turn, part in enumerate(parts):
+        if not (todo := [*again, *part]):
+            break
+        rows = _a_life(path, todo, asked, keys, rps, turn < kills)
+        seen.append(rows.assign(request=todo))
+        repeated = rows["status"].isin((0, 502, 503)) | ~(rows["whole"] | rows["left"])
+        if turn <= kills:
+            repeated |= rng.random(len(rows)) < 0.05
+        again = [one for one, yes in zip(todo, repeated, strict=True) if yes]
+        store = Store(str(path))
+        released += store.submit(recover, time.time() + 60).result()  # as if the lease were over
+        store.close()
+    return pd.concat(seen, ignore_index=True), released
+
+
+def _question(number: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Return tenant, body and the pieces after which the client leaves."""
+    stream = bool(rng.integers(2))
+    body = {"messages": [{"role": "user", "content": f"Question {number}"}], "stream": stream}
+    body |= {"stream_options": {"include_usage": True}} if stream else {}
+    leaves = 2 if stream and rng.random() < LEAVES else 0
+    return {"tenant": ASKING[number % 3], "body": body, "leaves": leaves}
+
+
+def _a_life(path: Path, todo, asked, keys, rps: float, killed: bool) -> pd.DataFrame:
+    """Send requests to a gateway that is killed on the way; return the answers."""
+    with Server(name_of(gateway), {"path": str(path)}) as one:
+        sent = []
+        for at, name in enumerate(todo):
+            own = asked[name]
+            head = {"Authorization": f"Bearer {keys[own['tenant']]}", "Idempotency-Key": name}
+            sent.append(Request(one.url + CHAT, own["body"], at / rps, head, own["leaves"]))
+        with Scheduled(sent) as crowd:
+            if killed:
+                time.sleep(0.9 * len(todo) / rps)
+                one.kill()
+            return crowd.wait()
+
+
+def _bills(db: Database) -> dict[str, Any]:
+    """Return what the meter holds: bills, sums by tenant, open requests, sums that differ."""
+    names = ["id", "tenant", "how", "tokens_in", "tokens_out", "cost"]
+    rows = db.execute(
+        "select request, tenant, how, tokens_in, tokens_out, cost from meter"
+        " where state = 'settled'"
+    ).fetchall()
+    sums = dict(db.execute("select tenant, sum(settled) from spend group by tenant").fetchall())
+    still = db.execute("select count(*) from meter where state = 'open'").fetchone()[0]
+    bills = pd.DataFrame([tuple(row) for row in rows], columns=names)
+    return {"bills": bills, "sums": sums, "still": still, "off": len(audit(db))}
+
+
+def differences(
+    seen: pd.DataFrame, bills: pd.DataFrame, sums: Mapping[str, int], still: int, off: int
+) -> dict[str, int]:
+    """Compare what clients have seen with what is billed; see :func:`metering`.
+
+    Parameters
+    ----------
+    seen : DataFrame
+        ``request``, ``status``, ``whole``, ``left``, ``id``, ``end``.
+    bills : DataFrame
+        ``id``, ``tenant``, ``how``, ``tokens_in``, ``tokens_out``, ``cost``.
+    sums : mapping of str to int
+        By tenant.
+    still, off : int
+        Requests that are open; sums that differ from their requests.
+    """
+    good = seen[(seen["status"] == 200) & seen["whole"]]
+    usage = {row.id: _usage(row.end) for row in good.itertuples()}
+    own = bills.assign(id=bills["id"].str.partition(":")[0])
+    told = own.set_index("id")[["tokens_in", "tokens_out"]].apply(tuple, axis=1).to_dict()
+    complete = set(own.loc[own["how"] == "complete", "id"])
+    invoice = own.groupby("tenant")["cost"].sum().to_dict()
+    gone = set(seen.loc[seen["left"].astype(bool), "id"])
+    return {
+        "answered": len(usage),
+        "left": int(seen["left"].sum()),
+        "billed": len(own),
+        "billed twice": int(own["id"].duplicated().sum()),
+        "answered, not billed": len(usage.keys() - told.keys()),
+        "tokens differ": sum(told.get(one, used) != used for one, used in usage.items()),
+        "invoice differs": sum(abs(sums[t] - invoice.get(t, 0)) for t in sums),
+        "open at the end": still,
+        "sums that differ": off,
+        "billed, not answered": len(complete - usage.keys() - gone),
+    }
+
+
+def _usage(end: str) -> tuple[int, int]:
+    """Return tokens in and out as the end of an answer tells them."""
+    used = re.findall(r'"usage": (\{[^}]*\})', end)[-1]
+    told = json.loads(used)
+    return told["prompt_tokens"], told["completion_tokens"]
+
+
+# Isolation --------------------------------------------------------------------------------
+
+NEIGHBOURS = tuple(f"t{i}" for i in range(5))
+
+
+def echoing() -> MockProvider:
+    """Return a provider that says what was said to it."""
+    said = lambda body: "".join(str(one["content"]) for one in body["messages"])  # noqa: E731
+    return MockProvider("chat", 3, says=lambda body: [f"{word} " for word in said(body).split()])
+
+
+class _OneShelf:
+    """A cache that all tenants share."""
+
+    def __init__(self, own: Any) -> None:
+        self._own = own
+
+    def get(self, _: str, key: str) -> Any:
+        return self._own.get("", "" if len(key) > 32 else key)
+
+    def put(self, _: str, key: str, answer: Any, seconds: float) -> None:
+        self._own.put("", "" if len(key) > 32 else key, answer, seconds)
+
+
+class _ByName(dict):
+    """Prompts by their name alone."""
+
+    def get(self, at: tuple[str, str], default: Any = None) -> Any:
+        return super().get(at[1], default)
+
+    def __setitem__(self, at: tuple[str, str], found: Any) -> None:
+        super().__setitem__(at[1], found)
+
+
+def _shares_cache(gateway: Gateway) -> None:
+    gateway.cache = _OneShelf(gateway.cache)
+
+
+def _shares_prompts(gateway: Gateway) -> None:
+    gateway._prompts = _ByName()
+
+
+def _shares_metrics(gateway: Gateway) -> None:
+    text = gateway.metrics.text
+    gateway.metrics.text = lambda _: text(None)
+
+
+def _logs_texts(gateway: Gateway) -> None:
+    admit = gateway.admit
+
+    async def telling(tenant: Any, asked: Any, once: str = "") -> Any:
+        job = await admit(tenant, asked, once)
+        job.flags.append(str(asked.messages[-1]))
+        return job
+
+    gateway.admit = telling
+
+
+PLANTED: Mapping[str, Callable[[Gateway], None]] = {
+    "a cache for all": _shares_cache,
+    "prompts by name alone": _shares_prompts,
+    "metrics of all": _shares_metrics,
+    "texts in the log": _logs_texts,
+}
+
+
+def gateway_with(path: str, planted: str = "") -> FastAPI:
+    """Return a gateway with one of the ``PLANTED`` faults."""
+    return gateway(path, change=PLANTED.get(planted))
+
+
+def isolation(queries: int = 3_000, few: int = 300, seed: int = 1) -> pd.DataFrame:
+    """Look for each tenant's word in what the others, the log, metrics and meter hold.
+
+    Five tenants ask the same things at once, each with a word of its own; with prompts of the same
+    names, the same idempotency keys, and a cache. The gateways with planted faults get ``few``.
+
+    Returns
+    -------
+    DataFrame
+        ``planted`` (empty: the gateway as it is), ``queries``, ``answered``, ``leaks`` (places that
+        hold what they must not), ``where``, ``at_most`` (95 % bound of the rate, where none was
+        found).
+    """
+    rows = []
+    for planted in ("", *PLANTED):
+        n = few if planted else queries
+        answered, found = _looked(planted, n, seed)
+        where = ", ".join(f"{n} {name}" for name, n in Counter(found).items())
+        bound = np.nan if found else rule_of_three(n)
+        rows.append((planted, n, answered, len(found), where, bound))
+    names = ["planted", "queries", "answered", "leaks", "where", "at_most"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _looked(planted: str, n: int, seed: int) -> tuple[int, list[str]]:
+    """Ask a gateway; return how many were answered, and each place with a foreign word."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        path = str(Path(folder) / "db")
+        own = stack.enter_context(Server(name_of(echoing)))
+        raw: dict[str, Any] = {"providers": [{"name": "p", "url": own.url, "format": "chat"}]}
+        model = {"name": "m", "provider": "p", "upstream": "m", "price_in": 150, "price_out": 600}
+        tenants = [{"name": name, "models": ["m"], "cache_s": 60} for name in NEIGHBOURS]
+        keys = filled(Path(path), raw | {"models": [model], "tenants": tenants})
+        store = Store(path)
+        for name in NEIGHBOURS:
+            own_word = prompts.Prompt(system=f"word-of-{name}", user="{{x}}")
+            store.submit(prompts.add, name, "own", own_word, 0.0).result()
+        one = stack.enter_context(Server(name_of(gateway_with), {"path": path, "planted": planted}))
+        with Scheduled(_asking(one.url, keys, n, seed)) as crowd:
+            seen = crowd.wait()
+        found = _foreign(seen, n, seed)
+        for name in NEIGHBOURS:
+            lines = _metrics(one.url, keys[name])
+            found += ["metrics"] * bool({*re.findall(r"\bt\d\b|word-of", lines)} - {name})
+        found += ["log"] * ("word-of" in one.log)
+        kept = store.submit(lambda db: str(db.execute("select * from meter").fetchall())).result()
+        store.close()
+        return int((seen["status"] == 200).sum()), found + ["meter"] * ("word-of" in kept)
+
+
+def _askers(n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).choice(NEIGHBOURS, n)
+
+
+def _asking(url: str, keys: Mapping[str, str], n: int, seed: int) -> list[Request]:
+    """Return requests of all tenants: prompts of one name, one key, unknown fields, streams."""
+    rng, made = np.random.default_rng((seed, 1)), []
+    for at, tenant in enumerate(_askers(n, seed)):
+        text = f"my word is word-of-{tenant}, for the {rng.integers(8)}th time"
+        body: dict[str, Any] = {"messages": [{"role": "user", "content": text}]}
+        body["stream"] = bool(rng.integers(2))
+        if rng.random() < 0.3:
+            body |= {"prompt": {"name": "own", "variables": {"x": "the same"}}}
+        if rng.random() < 0.05:
+            body["unknown"] = text
+        head = {"Authorization": f"Bearer {keys[tenant]}"}
+        head |= {"Idempotency-Key": "same"} if rng.random() < 0.1 else {}
+        made.append(Request(url + CHAT, body, at / 60, head, keep=8_000))
+    return made
+
+
+def _foreign(seen: pd.DataFrame, n: int, seed: int) -> list[str]:
+    """Return ``answer`` for each answer that holds another tenant's word."""
+    pairs = zip(_askers(n, seed), seen["end"], strict=True)
+    return ["answer" for own, text in pairs if {*re.findall(r"word-of-(t\d)", text)} - {own}]
+
+
+def _metrics(url: str, key: str) -> str:
+    import httpx
+
+    head = {"Authorization": f"Bearer {key}"}
+    return httpx.get(f"{url}/metrics", headers=head, trust_env=False, timeout=30).text
+
+
+# Guards -----------------------------------------------------------------------------------
+
+LENGTHS = (400, 1_600, 4_600)
+#: What a message ends with if it holds personal data.
+PERSONAL = " Please write to jane.doe@example.com or call +49 30 123456."
+GUARDS = {
+    "none": (Guard(), ""),
+    "personal data, none there": (Guard(pii_in="redact"), ""),
+    "personal data, some there": (Guard(pii_in="redact"), PERSONAL),
+    "attacks by rules": (Guard(injection="flag"), ""),
+    "all": (Guard(pii_in="redact", injection="flag"), PERSONAL),
+}
+
+
+def guard_cost(
+    times: int = 60, clock: Callable[[], float] = time.thread_time, words: int = 44
+) -> pd.DataFrame:
+    """Measure the CPU time of each guard on messages of ordinary requests.
+
+    Returns
+    -------
+    DataFrame
+        ``guard``, ``characters`` (in; of an answer 4 for a token), ``ms`` (median), and for each of
+        ``TARGETS`` the ``cores_…`` that it keeps busy.
+    """
+    rows = []
+    for name, (guard, more) in GUARDS.items():
+        for n in LENGTHS:
+            said = [Message("user", text_of(n) + more)]
+            rows.append((name, n, _median(lambda g=guard, s=said: checked(g, s), times, clock)))
+    pieces = [f"{word} " for word in text_of(8 * words).split()[:words]]
+
+    def masked() -> None:
+        mask = StreamMask()
+        for piece in pieces:
+            mask.feed(piece)
+        mask.end()
+
+    rows.append(("personal data, streamed out", 4 * words, _median(masked, times, clock)))
+    made = pd.DataFrame(rows, columns=["guard", "characters", "ms"])
+    return made.assign(**{f"cores_{rps}": made["ms"] * rps / 1000 for rps in TARGETS})
+
+
+def _median(call: Callable[[], object], times: int, clock: Callable[[], float]) -> float:
+    spent = np.empty(times)
+    for i in range(times):
+        start = clock()
+        call()
+        spent[i] = 1000 * (clock() - start)
+    return float(np.median(spent))

@@ -1,0 +1,409 @@
+"""What the gateway carries: work, saturation, latency, memory and connections, on real processes.
+
+Provider, pass-through, gateways and the clients are processes of their own on loopback. The
+tenants of one gateway have no guards; those of the second have personal data redacted on both ways,
+and those of the third attacks flagged by rules besides. A request is a *short* message (400
+characters) or as long as the trace says (*trace*); an answer is a stream of eleven pieces. What a
+path *adds* is its time less that of the provider alone, in the same turn. The CPU time of a request
+does not depend on what else the machine does; the latency does, so that table is recorded when it
+does nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from fastapi import FastAPI
+
+from casebook.cases.llm_gateway import server
+from casebook.cases.llm_gateway.config import read
+from casebook.cases.llm_gateway.gateway import LOG, Gateway
+from casebook.cases.llm_gateway.store import Store, add_key, put_config
+from casebook.cases.llm_gateway.world.requests import bank
+from casebook.cases.llm_gateway.world.tenants import arrivals, document, replayed, share_of
+from casebook.data import RealDataUnavailable, real
+from casebook.evaluate.intervals import mean_interval
+from casebook.llm.mock_providers import MockProvider
+from casebook.serving import passthrough
+from casebook.serving.load import Server
+from casebook.serving.saturation import cpu_seconds
+from casebook.serving.scheduled import Request, Scheduled
+
+PATHS = ("provider", "bare", "gateway", "redacting", "guarded")
+LOADS = ("short", "trace")
+#: Characters of a short message and of a token; pieces of an answer; the tenants.
+SHORT, CHARACTERS, PIECES, TENANTS = 400, 4, 11, 100
+#: Guards of all tenants on each of the gateway's paths.
+_REDACTS = {"pii_in": "redact", "pii_out": "redact"}
+GUARDS = {"gateway": {}, "redacting": _REDACTS, "guarded": {**_REDACTS, "injection": "flag"}}
+#: Requests a second that the gateway must carry, and the busy share of a core that is planned.
+TARGETS, PLANNED = (120, 500), 0.4
+TRACE = "azure_llm_conversation"
+CHAT = "/v1/chat/completions"
+
+
+# Processes --------------------------------------------------------------------------------
+
+
+def provider(first_s: float = 0.0, seed: int = 1) -> MockProvider:
+    """Return a provider whose answers have ``PIECES`` pieces of four tokens."""
+    said = ["your parcel left the depot "] * PIECES
+    return MockProvider("chat", seed, first_s=first_s, says=lambda _: said)
+
+
+def gateway(
+    path: str, most: int = server.MOST, change: Callable[[Gateway], None] | None = None
+) -> FastAPI:
+    """Return a gateway with its log, which answers so many requests at a time."""
+    logging.basicConfig(format="%(message)s")
+    LOG.setLevel(logging.INFO)
+    made = Gateway(Store(path))
+    if change:
+        change(made)
+    return server.create_app(made, most)
+
+
+def name_of(factory: object) -> str:
+    """Return what :class:`casebook.serving.load.Server` calls a function."""
+    return f"{factory.__module__}:{factory.__name__}"
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Running processes: an address and a process for each path, and the tenants' keys."""
+
+    servers: Mapping[str, Server]
+    keys: Mapping[str, Mapping[str, str]]
+
+    def request(self, path: str, row: object, stream: bool = True) -> Request:
+        """Return the request of a row of arrivals on one path."""
+        said = {"role": "user", "content": text_of(int(row.characters))}
+        body = {"model": "swift", "messages": [said], "max_completion_tokens": 200}
+        if stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        key = self.keys.get(path, {}).get(row.tenant, "none")
+        head = {"Authorization": f"Bearer {key}"}
+        return Request(self.servers[path].url + CHAT, body, float(row.at), head)
+
+
+def filled(path: Path, raw: Mapping[str, object]) -> dict[str, str]:
+    """Write a configuration into a new database; return a key for each tenant."""
+    store, config = Store(str(path)), read(raw)
+    store.submit(put_config, config).result()
+    keys = {one: store.submit(add_key, one, "caller", "", 0.0).result() for one in config.tenant}
+    store.close()
+    return keys
+
+
+@contextmanager
+def fleet(
+    paths: Sequence[str] = PATHS, first_s: float = 0.0, most: int = server.MOST
+) -> Iterator[Fleet]:
+    """Run a provider and what stands before it, for tenants without limits."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        own = stack.enter_context(Server(name_of(provider), {"first_s": first_s}))
+        servers, keys = {"provider": own}, {}
+        for path in paths:
+            if path == "bare":
+                made = Server(name_of(passthrough.app), {"url": own.url})
+            elif path != "provider":
+                urls = dict.fromkeys(("north", "south", "own"), own.url)
+                raw = document(urls, share_of(TENANTS, 1), 1e6, 1)
+                for tenant in raw["tenants"]:
+                    tenant |= {"guard": GUARDS[path], "budget": 0}
+                for one in raw["providers"]:
+                    one |= {"slots": 1_000}
+                keys[path] = filled(Path(folder) / path, raw)
+                made = Server(name_of(gateway), {"path": str(Path(folder) / path), "most": most})
+            else:
+                continue
+            servers[path] = stack.enter_context(made)
+        yield Fleet(servers, keys)
+
+
+# Load -------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _words() -> str:
+    return " ".join(bank()["text"].sample(600, random_state=1))
+
+
+def text_of(characters: int) -> str:
+    """Return so many characters of ordinary requests."""
+    return _words()[: max(1, characters)]
+
+
+@lru_cache(maxsize=1)
+def trace() -> pd.DataFrame | None:
+    """Return Azure's requests to a conversation service, or None where they are not."""
+    try:
+        return pd.read_csv(real(TRACE), parse_dates=["TIMESTAMP"])
+    except RealDataUnavailable:
+        return None
+
+
+def asked(rps: float, seconds: float, load: str = "short", turn: int = 0) -> pd.DataFrame:
+    """Return requests that come as in Azure's trace, sped up; as simulated where it is not.
+
+    Parameters
+    ----------
+    rps, seconds : float
+    load : str
+        ``"short"`` or ``"trace"``: how long they are.
+    turn : int
+        Each has another part of the trace.
+
+    Returns
+    -------
+    DataFrame
+        ``at``, ``tenant``, ``characters``, ``arrivals`` (where they are from).
+    """
+    if load not in LOADS:
+        raise ValueError(f"There is no load {load!r}: give one of {', '.join(LOADS)}.")
+    shares, whole, n = share_of(TENANTS, 1), trace(), int(rps * seconds)
+    if whole is None:
+        rows = arrivals(shares, rps, max(1, round(seconds)), turn).assign(arrivals="simulated")
+    else:
+        start = turn * n % (len(whole) - n)
+        rows = replayed(whole.iloc[start : start + n], shares, rps, seconds, turn)
+        rows = rows.assign(arrivals="Azure, conversation")
+    own = CHARACTERS * rows["tokens_in"]
+    return rows.assign(characters=SHORT if load == "short" else own)
+
+
+def _sent(one: Fleet, path: str, rows: pd.DataFrame, stream: bool = True) -> pd.DataFrame:
+    with Scheduled(one.request(path, row, stream) for row in rows.itertuples()) as sent:
+        return sent.wait()
+
+
+def _good(rows: pd.DataFrame) -> pd.Series:
+    return (rows["status"] == 200) & rows["whole"]
+
+
+# Work -------------------------------------------------------------------------------------
+
+
+def work(n: int = 100, rounds: int = 4, loads: Sequence[str] = LOADS) -> pd.DataFrame:
+    """Measure the CPU time of a request, path by path in turns.
+
+    Returns
+    -------
+    DataFrame
+        ``load``, ``form`` (stream, JSON), ``path``, ``n``, ``failed``, ``cpu_ms`` with ``low`` and
+        ``high`` (95 % over the rounds), ``times_bare``, ``a_core`` (requests a second of a busy
+        core); for each of ``TARGETS``, ``cores_…`` that are busy and ``processes_…``, if each is
+        busy for ``PLANNED`` of its core.
+    """
+    found = []
+    with fleet() as one:
+        for turn in range(-1, rounds):
+            for load in loads:
+                rows = asked(30, n / 30, load, max(turn, 0))
+                for form in ("stream", "JSON"):
+                    for path in PATHS[1:]:
+                        process = one.servers[path].process.pid
+                        spent = cpu_seconds(process)
+                        seen = _sent(one, path, rows, form == "stream")
+                        spent = 1000 * (cpu_seconds(process) - spent) / len(seen)
+                        failed = int((~_good(seen)).sum())
+                        found.append((turn, load, form, path, len(seen), failed, spent))
+    names = ["turn", "load", "form", "path", "n", "failed", "cpu_ms"]
+    return capacity(pd.DataFrame(found, columns=names).query("turn >= 0"))
+
+
+def capacity(rounds: pd.DataFrame) -> pd.DataFrame:
+    """Return what requests cost and how many cores a rate needs, from rounds as of :func:`work`."""
+    rows = []
+    for (load, form, path), own in rounds.groupby(["load", "form", "path"], sort=False):
+        cpu_ms, low, high = mean_interval(own["cpu_ms"])
+        told = {"load": load, "form": form, "path": path, "n": int(own["n"].sum())}
+        told |= {"failed": int(own["failed"].sum()), "cpu_ms": cpu_ms, "low": low, "high": high}
+        bare = rounds.query("load == @load and form == @form and path == 'bare'")["cpu_ms"].mean()
+        told |= {"times_bare": cpu_ms / bare, "a_core": 1000 / cpu_ms}
+        for rps in TARGETS:
+            busy = rps * cpu_ms / 1000
+            told |= {f"cores_{rps}": busy, f"processes_{rps}": int(np.ceil(busy / PLANNED))}
+        rows.append(told)
+    return pd.DataFrame(rows)
+
+
+# Saturation and latency -------------------------------------------------------------------
+
+
+def carried(one: Fleet, path: str, load: str, rps: float, seconds: float) -> dict[str, float]:
+    """Ask a path for more than it can; return what it answered a second, and its busy share."""
+    process = one.servers[path].process.pid
+    spent = cpu_seconds(process)
+    seen = _sent(one, path, asked(rps, seconds, load))
+    spent = cpu_seconds(process) - spent
+    good = seen[_good(seen)]
+    took = (seen["sent"] + seen["ms"] / 1000).max() - seen["sent"].min()
+    told = {"asked": len(seen) / seconds, "answered": len(good) / took, "cpu": spent / took}
+    return told | {"failed": len(seen) - len(good)}
+
+
+def latency(
+    seconds: float = 2.5,
+    rounds: int = 8,
+    overload: Mapping[str, float] = {"short": 300.0, "trace": 60.0},
+    share: float = PLANNED,
+) -> pd.DataFrame:
+    """Measure saturation, and the latency of all paths at a share of the guarded gateway's.
+
+    Parameters
+    ----------
+    seconds : float
+        Of a turn.
+    rounds : int
+        After one that warms up; the paths take turns.
+    overload : mapping of str to float
+        Requests a second that no path carries, by load.
+    share : float
+        Of what the guarded gateway carries.
+
+    Returns
+    -------
+    DataFrame
+        ``load``, ``path``, ``arrivals``, ``saturation`` (answers a second when more is asked),
+        ``rps``, ``n``, ``failed``, ``p50``, ``p95``, ``p99`` (ms, whole answers), ``first_p99``
+        (to the head), ``added_p50``, ``added_p95``, ``added_p99`` (less the provider's), and
+        ``ratio`` (``added_p99`` by that of the bare pass-through) with ``low`` and ``high`` (95 %,
+        rounds drawn anew).
+    """
+    parts = []
+    with fleet() as one:
+        for load, much in overload.items():
+            for path in PATHS[1:]:
+                _sent(one, path, asked(20, 1, load))
+            full = {path: carried(one, path, load, much, seconds) for path in PATHS[1:]}
+            rps, seen = share * full["guarded"]["answered"], []
+            for turn in range(rounds):
+                rows = asked(rps, seconds, load, turn + 1)
+                for path in PATHS if turn % 2 else PATHS[::-1]:
+                    seen.append(_sent(one, path, rows).assign(path=path, turn=turn))
+            made = added(pd.concat(seen)).assign(load=load, rps=rps)
+            made["saturation"] = made["path"].map({p: v["answered"] for p, v in full.items()})
+            parts.append(made.assign(arrivals=rows["arrivals"].iloc[0]))
+    first = ["load", "path", "arrivals", "saturation", "rps"]
+    table = pd.concat(parts, ignore_index=True)
+    return table[[*first, *table.columns.difference(first, sort=False)]]
+
+
+def added(seen: pd.DataFrame, draws: int = 400, seed: int = 0) -> pd.DataFrame:
+    """Return percentiles of each path and what it adds to the provider's, as of :func:`latency`.
+
+    Parameters
+    ----------
+    seen : DataFrame
+        Answers with ``path``, ``turn``, ``ms``, ``first_ms``, ``status`` and ``whole``.
+    draws, seed : int
+        Of the rounds.
+    """
+    at, names = (0.5, 0.95, 0.99), ("p50", "p95", "p99")
+    by = {
+        (path, turn): own["ms"].to_numpy() for (path, turn), own in seen.groupby(["path", "turn"])
+    }
+    turns, rng = seen["turn"].unique(), np.random.default_rng(seed)
+
+    def of(path: str, drawn: np.ndarray) -> np.ndarray:
+        return np.quantile(np.concatenate([by[path, turn] for turn in drawn]), at)
+
+    again = [rng.choice(turns, len(turns)) for _ in range(draws)]
+    rows = []
+    for path in PATHS:
+        own, more = seen[seen["path"] == path], of(path, turns) - of("provider", turns)
+        told = {"path": path, "n": len(own), "failed": int((~_good(own)).sum())}
+        told |= dict(zip(names, of(path, turns), strict=True))
+        told |= {"first_p99": own["first_ms"].quantile(0.99)}
+        told |= {f"added_{name}": value for name, value in zip(names, more, strict=True)}
+        bare = of("bare", turns)[2] - of("provider", turns)[2]
+        drawn = [
+            (of(path, d)[2] - base) / (of("bare", d)[2] - base)
+            for d in again
+            for base in [of("provider", d)[2]]
+        ]
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        rows.append(told | {"ratio": more[2] / bare, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+# Long runs --------------------------------------------------------------------------------
+
+
+def resident_mb(process: int) -> float:
+    """Return the memory that a process holds (Linux)."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+def memory(requests: int = 100_000, every: int = 10_000, clients: int = 8) -> pd.DataFrame:
+    """Ask one gateway for hours of traffic in minutes; half of the answers stream.
+
+    Returns
+    -------
+    DataFrame
+        ``requests`` so far, ``failed`` among the last ``every``, ``mb`` of the gateway.
+    """
+    if requests < every:
+        raise ValueError(f"{requests} requests are fewer than {every}: lower every.")
+    rows, n = [], every // 2
+    with fleet(("gateway",)) as one:
+        process, table = one.servers["gateway"].process.pid, asked(100, n / 100).assign(at=0.0)
+        for done in range(every, requests + 1, every):
+            failed = 0
+            for stream in (True, False):
+                sent = (one.request("gateway", row, stream) for row in table.itertuples())
+                with Scheduled(sent, most=clients) as crowd:
+                    failed += int((~_good(crowd.wait())).sum())
+            rows.append({"requests": done, "failed": failed, "mb": resident_mb(process)})
+    return pd.DataFrame(rows)
+
+
+def connections(
+    n: int = 10_000, most: int = server.MOST, first_s: float = 8.0, probes: int = 20
+) -> pd.DataFrame:
+    """Open so many connections at once, each with a request to a slow provider.
+
+    Parameters
+    ----------
+    n : int
+    most : int
+        Requests that the gateway answers at a time.
+    first_s : float
+        Seconds that the provider takes.
+    probes : int
+        Single requests afterwards.
+
+    Returns
+    -------
+    DataFrame
+        ``phase`` (``crowd``, and ``afterwards``: single requests), ``status`` (0: no answer),
+        ``n``, ``polite`` (with ``Retry-After`` where it is refused), ``p50`` and ``p99``
+        (seconds), ``mb`` of the gateway.
+    """
+    rows = []
+    with fleet(("gateway",), first_s, most) as one:
+        _sent(one, "gateway", asked(10, 1))
+        process = one.servers["gateway"].process.pid
+        for phase, many, span in (("crowd", n, 1e-6), ("afterwards", probes, first_s)):
+            table = asked(n / 10, 10).head(many)
+            table = table.assign(at=np.linspace(0, span, len(table)))
+            seen = _sent(one, "gateway", table, stream=False)
+            for status, own in seen.groupby("status"):
+                polite = own["whole"] & ((status == 200) | (own["retry_after"] != ""))
+                p50, p99 = own["ms"].quantile([0.5, 0.99]) / 1000
+                told = {"phase": phase, "status": status, "n": len(own)}
+                told |= {"polite": int(polite.sum()), "p50": p50, "p99": p99}
+                rows.append(told | {"mb": resident_mb(process)})
+            time.sleep(1)
+    return pd.DataFrame(rows)
