@@ -12,6 +12,8 @@ ROUTES = [
     ("GET", "/admin/keys", "admin"), ("POST", "/admin/keys", "admin"),
     ("POST", "/admin/keys/0123456789ab/revoke", "admin"),
     ("POST", "/admin/keys/0123456789ab/rotate", "admin"),
+    ("GET", "/admin/prompts", "developer"), ("GET", "/admin/alerts", "developer"),
+    ("GET", "/admin/bills", "admin"),
     ("GET", "/admin/prompts/greet", "developer"), ("POST", "/admin/prompts/greet", "developer"),
     ("PUT", "/admin/prompts/greet/split", "developer"),
     ("POST", "/admin/prompts/greet/test", "developer"), ("GET", "/admin/usage", "developer"),
@@ -87,6 +89,8 @@ def test_a_prompt_is_written_tested_and_split(ask):
     assert ask("PUT", "/admin/prompts/hello/split", {"shares": {"1": 0.5, "2": 0.5}}).is_success
     assert ask("PUT", "/admin/prompts/hello/split", {"shares": {"7": 1.0}}).status_code == 422
     assert ask("GET", "/admin/prompts/hello").json()["shares"] == {"1": 0.5, "2": 0.5}
+    assert ask("GET", "/admin/prompts").json()["prompts"]["hello"] == 2
+    assert ask("POST", "/admin/prompts/a%00b", {"user": "x"}).status_code == 422
 
 
 def test_the_invoice_is_the_sum_of_the_bills(running, ask):
@@ -94,6 +98,7 @@ def test_the_invoice_is_the_sum_of_the_bills(running, ask):
     cost = sum(running.bill(got.json()["id"])["cost"] for got in bills)
     made = ask("GET", "/admin/invoice", tenant="globex").json()
     assert made["total"] == made["settled"] == cost > 0 and made["reserved"] == 0
+    assert ask("GET", "/admin/bills", tenant="globex").json()["months"][0]["cost"] == cost
     assert made["models"][0]["requests"] == 3 and float(made["dollars"]) == cost / 10**9
     assert ask("GET", "/admin/usage?month=1999-01", tenant="globex").json()["models"] == []
 

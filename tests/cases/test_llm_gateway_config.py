@@ -7,7 +7,7 @@ import stat
 import pytest
 from llm_gateway_kit import KINDS, document, place
 
-from casebook.cases.llm_gateway.config import ConfigError, read
+from casebook.cases.llm_gateway.config import ConfigError, dedicated, read
 from casebook.cases.llm_gateway.store import (
     Store,
     add_key,
@@ -47,6 +47,7 @@ def test_a_configuration_survives_the_store(kind):
         (lambda d: d["tenants"][0].update(colour="red"), "tenants.0.colour: Extra inputs"),
         (lambda d: d["tenants"].append(d["tenants"][0]), "tenant acme is listed twice"),
         (lambda d: d["tenants"][0].update(budget=-1), "tenants.0.budget"),
+        (lambda d: d["providers"][1].update(tenants=["globex"]), "is of a provider for others"),
     ],
 )
 def test_a_wrong_configuration_says_what_to_change(change, said):
@@ -58,6 +59,17 @@ def test_a_wrong_configuration_says_what_to_change(change, said):
 
 
 LIMIT = {"per_minute": 60, "burst": 5}
+
+
+def test_a_tenant_can_have_a_provider_or_a_whole_gateway_of_its_own():
+    raw = document()
+    raw["providers"][1] |= {"tenants": ["acme"], "key_env": "KEY_OF_ACME"}
+    config = read(raw)
+    alone = dedicated(config, "globex")
+    assert [one.name for one in alone.tenants] == ["globex"] and [*alone.model] == ["small"]
+    assert [*alone.provider] == ["p1"] and read(alone.model_dump_json()) == alone
+    with pytest.raises(ConfigError, match="Give one of acme, globex"):
+        dedicated(config, "nobody")
 
 
 def test_every_fault_is_named_at_once():

@@ -14,6 +14,7 @@ from llm_gateway_kit import Running
 
 from casebook.cases.llm_gateway import gateway as gateway_module
 from casebook.cases.llm_gateway import guardrails, prompts
+from casebook.cases.llm_gateway import server as server_module
 from casebook.cases.llm_gateway.guardrails import checked, endless
 from casebook.llm.messages import Message
 from casebook.serving.answer_cache import Cache
@@ -199,53 +200,137 @@ async def crowd(running, seed, n=120):
         body = said(text, stream=bool(rng.integers(2)), model=str(rng.choice(["small", "large"])))
         if rng.random() < 0.3:
             body = {"prompt": {"name": "own", "variables": {"x": text}}, **body}
-        if rng.random() < 0.1:
+        if rng.random() < 0.15:
             body["unknown"] = text
         headers = heads[tenant] | ({"idempotency-key": "same"} if rng.random() < 0.1 else {})
         await asyncio.sleep(float(rng.uniform(0, 0.5)))
         got = await client.post(url, json=body, headers=headers)
-        return tenant, got.text + str(got.headers) + (text_of(got) if got.is_success else "")
+        text = got.text + str(got.headers) + (text_of(got) if got.is_success else "")
+        return tenant, "answer" if got.is_success else "error", text
 
     async with httpx.AsyncClient(timeout=20) as client:
         return await asyncio.gather(*(one(client, number) for number in range(n)))
 
 
-def foreign(found):
-    """Return the answers that hold another tenant's word."""
-    return [t for t, text in found if {*re.findall(r"word-of-(t\d)", text)} - {t}]
+def words(text):
+    """Return the tenants whose words a text holds."""
+    return {*re.findall(r"word-of-(t\d)", text)}
+
+
+def leaks(running, seeds, caplog, n=120):
+    """Let crowds ask; return where a tenant's words or name came to another, and all answers."""
+    sent = [len(provider.bodies) for provider in (running.p1, running.p2)]
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "llm_gateway"):
+        found = [one for seed in seeds for one in asyncio.run(crowd(running, seed, n))]
+    places = {place for tenant, place, text in found if words(text) - {tenant}}
+    bodies = [b for p, k in zip((running.p1, running.p2), sent, strict=True) for b in p.bodies[k:]]
+    places |= {"provider"} if any(len(words(str(body))) > 1 for body in bodies) else set()
+    told = caplog.text + str(running.store(lambda db: db.execute("select * from meter").fetchall()))
+    places |= {"log or meter"} if "word-of" in told or "sk-secret" in told else set()
+    metrics = running.get("t1", "/metrics").text
+    places |= {"metric"} if "word-of" in metrics or re.search('"t[0234]"', metrics) else set()
+    return places, found
+
+
+@pytest.fixture
+def tenants(running):
+    """Give each tenant a prompt of the same name, and forget what providers have failed."""
+    if not running.store(prompts.names, "t4"):
+        for name in TENANTS:
+            prompt = prompts.Prompt(system=f"word-of-{name}", user="{{x}}")
+            running.store(prompts.add, name, "own", prompt, 0.0)
+        running.refresh()
+    running.gateway.caller.health.clear()
+    yield running
+    assert running.settled()
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_no_text_of_a_tenant_reaches_another_or_a_log_or_a_metric(running, caplog, seed):
-    for name in TENANTS:
-        prompt = prompts.Prompt(system=f"word-of-{name}", user="{{x}}")
-        running.store(prompts.add, name, "own", prompt, 0.0)
-    running.refresh()
-    running.gateway.caller.health.clear()
-    shares = {"failed": 0.02, "cut": 0.02, "stream_error": 0.02, "malformed": 0.01}
-    for provider in (running.p1, running.p2):
-        provider.shares = shares
-    with caplog.at_level(logging.INFO, "llm_gateway"):
-        found = asyncio.run(crowd(running, seed))
-    for provider in (running.p1, running.p2):
+def test_no_text_of_a_tenant_reaches_another_or_a_log_or_a_metric(tenants, caplog, seed):
+    for provider in (tenants.p1, tenants.p2):
+        provider.shares = {"failed": 0.02, "cut": 0.02, "stream_error": 0.02, "malformed": 0.01}
+    places, found = leaks(tenants, [seed], caplog)
+    for provider in (tenants.p1, tenants.p2):
         provider.shares = {}
-    assert foreign(found) == [] and len(caplog.records) > 60
-    assert "word-of" not in caplog.text and "sk-secret" not in caplog.text + str(found)
-    assert sum("word-of" in text for _, text in found) > 50
-    metrics = running.get("t1", "/metrics").text
-    assert "word-of" not in metrics and 't2"' not in metrics
-    assert running.settled()
-    kept = running.store(lambda db: str(db.execute("select * from meter").fetchall()))
-    assert "word-of" not in kept
+    assert places == set() and len(caplog.records) > 60
+    assert "sk-secret" not in str(found) and sum(p == "error" for _, p, _ in found) > 5
+    assert sum("word-of" in text for _, _, text in found) > 50
 
 
-def test_the_check_of_isolation_finds_a_cache_that_tenants_share(running, monkeypatch):
+class ByName(dict):
+    """Prompts that are kept by their name alone, whoever owns them."""
+
+    def get(self, at, default=None):
+        return super().get(at[1], default)
+
+    def __setitem__(self, at, found):
+        super().__setitem__(at[1], found)
+
+
+def shared_cache(gateway, monkeypatch):
     monkeypatch.setattr(gateway_module, "key_of", lambda *parts: "one key")
-    monkeypatch.setattr(running.gateway, "cache", shared := Cache())
+    monkeypatch.setattr(gateway, "cache", shared := Cache())
     shared.get, shared.put = (
         lambda _, key: Cache.get(shared, "", key),
         lambda _, key, answer, seconds: Cache.put(shared, "", key, answer, seconds),
     )
-    running.gateway.caller.health.clear()
-    rounds = [asyncio.run(crowd(running, seed, 20)) for seed in (3, 4)]  # the second one finds it
-    assert foreign([one for found in rounds for one in found])
+
+
+def shared_prompts(gateway, monkeypatch):
+    monkeypatch.setattr(gateway, "_prompts", ByName())
+
+
+def shared_text(gateway, monkeypatch):
+    """The newest conversation is kept in one place, and a request waits before it reads it."""
+    last, plain = [], gateway._said
+
+    async def swapped(*given):
+        request, own, prompt = await plain(*given)
+        last.append(own)
+        await asyncio.sleep(0.05)
+        return request, last[-1], prompt
+
+    monkeypatch.setattr(gateway, "_said", swapped)
+    monkeypatch.setattr(gateway, "cache", Cache())
+
+
+def told_log(gateway, monkeypatch):
+    plain = server_module.logged
+
+    def told(gateway, job, *rest):
+        server_module.LOG.info(" ".join(job.asked.texts()))
+        plain(gateway, job, *rest)
+
+    monkeypatch.setattr(server_module, "logged", told)
+
+
+def all_metrics(gateway, monkeypatch):
+    plain = gateway.metrics.text
+    monkeypatch.setattr(gateway.metrics, "text", lambda tenant: plain(None))
+
+
+def told_error(gateway, monkeypatch):
+    """An error quotes the body that was read last."""
+    last, parse, error = [], server_module.parse, server_module.error
+
+    def kept(raw, model):
+        last.append(raw)
+        return parse(raw, model)
+
+    def quoting(problem, request=""):
+        problem.what += f" Last seen: {last[max(0, len(last) - 2)]!r}"
+        return error(problem, request)
+
+    monkeypatch.setattr(server_module, "parse", kept)
+    monkeypatch.setattr(server_module, "error", quoting)
+
+
+PLANTED = [(shared_cache, "answer"), (shared_prompts, "provider"), (shared_text, "answer"),
+           (told_log, "log or meter"), (all_metrics, "metric"), (told_error, "error")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("plant", "place"), PLANTED, ids=[plant.__name__ for plant, _ in PLANTED])
+def test_the_checks_of_isolation_find_what_is_planted(tenants, monkeypatch, caplog, plant, place):
+    plant(tenants.gateway, monkeypatch)
+    assert place in leaks(tenants, [3, 4], caplog, 30)[0]

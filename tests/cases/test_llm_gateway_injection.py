@@ -9,6 +9,7 @@ import pytest
 from casebook.cases.llm_gateway import injection
 from casebook.cases.llm_gateway.artifacts import attack_texts, request_texts, stored
 from casebook.cases.llm_gateway.world.attacks import corpus
+from casebook.retrieval import text_attacks
 from casebook.serving.guard import attack
 
 LIGHT = ("logistic", 10.0, "vectors")
@@ -42,7 +43,7 @@ def test_a_random_split_judges_each_text_once_and_families_that_were_read():
 
 def test_harmless_traffic_is_weighed_by_how_often_it_comes():
     kinds = np.array(["attack", "harmless", "harmless", "ordinary"])
-    np.testing.assert_allclose(injection.weights(kinds), [0, 0.025, 0.025, 0.95])
+    np.testing.assert_allclose(text_attacks.weights(kinds), [0, 0.025, 0.025, 0.95])
 
 
 def test_recall_at_a_rate_of_the_traffic_by_hand():
@@ -50,20 +51,22 @@ def test_recall_at_a_rate_of_the_traffic_by_hand():
     kinds = ["attack", "attack", "harmless", *["ordinary"] * 95]
     table = pd.DataFrame({"kind": kinds, "detector": "d", "left_out": "f", "flag": False})
     score = np.r_[0.9, 0.5, 0.2, 0.7, np.full(94, 0.1)]
-    row = injection.rates(table.assign(score=score, flag=score > 0.6)).iloc[0]
+    row = text_attacks.rates(table.assign(score=score, flag=score > 0.6)).iloc[0]
     assert row["recall"] == 0.5
     assert row["false_alarms"] == pytest.approx(0.01)
     assert row["recall_at_1"] == pytest.approx(1.0)
     assert row["auroc"] == 1.0
     score[4] = 0.8
-    assert injection.rates(table.assign(score=score)).iloc[0]["recall_at_1"] == pytest.approx(0.5)
+    assert text_attacks.rates(table.assign(score=score)).iloc[0]["recall_at_1"] == pytest.approx(
+        0.5
+    )
 
 
 @pytest.fixture(scope="module")
 def learned():
     _, train, test = next(iter(injection.left_out(0)))
     texts = corpus()[train]
-    return texts, corpus()[test], *injection.learn(LIGHT, texts, stored())
+    return texts, corpus()[test], *text_attacks.learn(LIGHT, texts, stored())
 
 
 def test_a_detector_tells_attacks_that_it_read_from_ordinary_requests(learned):
@@ -77,14 +80,14 @@ def test_shuffled_labels_detect_nothing(learned):
     texts, judged, *_ = learned
     bad = (texts["kind"] == "attack").to_numpy()
     bad = bad[np.random.default_rng(1).permutation(len(bad))]
-    detector, threshold = injection.learn(LIGHT, texts, stored(), labels=bad)
+    detector, threshold = text_attacks.learn(LIGHT, texts, stored(), labels=bad)
     flags = detector(judged["text"]) > threshold
     assert flags[judged["kind"] == "attack"].mean() < 0.15
 
 
 def test_one_kind_of_text_is_nothing_to_learn_from():
     with pytest.raises(ValueError, match="one kind"):
-        injection.Detector(*LIGHT, stored()).fit(np.eye(2), np.zeros(2, bool), np.ones(2))
+        text_attacks.Detector(*LIGHT, stored()).fit(np.eye(2), np.zeros(2, bool), np.ones(2))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +96,7 @@ def judged() -> pd.DataFrame:
 
 
 def test_a_table_has_a_row_for_each_family_and_the_guard_says_what_the_service_says(judged):
-    table = injection.rates(judged)
+    table = text_attacks.rates(judged)
     assert table.groupby("detector").size().to_dict() == {"guard": 9, "logistic": 9, "either": 9}
     bad = corpus()[corpus()["kind"] == "attack"]
     truth = bad["text"].map(lambda text: bool(attack(text))).groupby(bad["family"]).mean()

@@ -209,6 +209,34 @@ def test_a_store_that_is_down_is_503_and_nothing_was_asked(running):
     assert len(running.p1.ledger) == before and int(got.headers["retry-after"]) == 2
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_whose_bill_cannot_be_written_is_not_complete_and_not_billed(running, stream):
+    """The store goes down while the model answers; what was reserved is released later."""
+    running.p1.token_s = 0.01
+    database, plain = running._store.database, running.p1._tokens
+
+    def tokens(*given):
+        database.begin = "begin, please"
+        return plain(*given)
+
+    running.p1._tokens = tokens
+    got = running.post("globex", {"messages": HI, "stream": stream})
+    running.p1._tokens, running.p1.token_s = plain, 0.0
+    assert "store does not answer" in got.text and "DONE" not in got.text
+    assert got.status_code == (200 if stream else 503)
+    assert running.settled(), "released as soon as the store is back"
+    assert running.bill(got.headers["x-request-id"])["state"] == "released"
+
+
+def test_a_slow_stream_is_passed_on_and_billed(running):
+    running.p1.pause_s = 0.3
+    running.plan(["slow"], [])
+    got = running.post("globex", {"messages": HI, "stream": True})
+    running.p1.pause_s = 2.5
+    assert got.status_code == 200 and "[DONE]" in got.text and got.elapsed.total_seconds() > 0.3
+    assert running.last("globex")["state"] == "settled"
+
+
 def test_too_many_requests_are_refused_before_their_body_is_read(running):
     running.p1.first_s = 0.3
 

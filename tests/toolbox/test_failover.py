@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from casebook.llm.adapters import ModelRequest, ProviderError
 from casebook.llm.messages import Message, Request
 from casebook.llm.mock_providers import FAULTS, MockProvider
 from casebook.llm.providers import Model, Provider
-from casebook.serving.failover import FAILURES, Caller, RetryBudget
+from casebook.serving.failover import FAILURES, WINDOW, Caller, ProviderHealth, RetryBudget
 from casebook.serving.in_thread import serving
 from casebook.serving.refusals import Refusal, told
 
@@ -198,6 +199,17 @@ def test_a_breaker_opens_a_probe_closes_it_and_a_429_is_kept(stack):
     assert probes == ["small", "small"], "two probes close it"
     assert limited == [(429, 2.0)] * 3, "it is asked once; then the wait that it gave is kept"
     assert again == "small" and len(world.p1.ledger) == FAILURES + 4
+
+
+@pytest.mark.parametrize(("share", "state"), [(0.04, "closed"), (0.05, "open")])
+def test_a_provider_is_left_alone_from_five_per_cent_of_errors_on(share, state):
+    health, rng = ProviderHealth(failures=FAILURES, window=WINDOW), random.Random(3)
+    fails = [True] * round(share * WINDOW) + [False] * round((1 - share) * WINDOW)
+    rng.shuffle(fails)
+    for failed in fails:
+        if health.state == "closed":
+            health.record(health.admit(), "failed" if failed else "")
+    assert health.state == state
 
 
 def test_who_leaves_ends_the_providers_work_and_says_nothing_about_its_health(stack):

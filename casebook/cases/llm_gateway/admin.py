@@ -15,11 +15,12 @@ from typing import Any, ClassVar, NamedTuple
 from fastapi import FastAPI, Request, Response
 from pydantic import Field
 
+from casebook.cases.llm_gateway import alerts as watch
 from casebook.cases.llm_gateway import prompts, store
 from casebook.cases.llm_gateway.config import ConfigError, Guard, Tenant
 from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Gateway
-from casebook.cases.llm_gateway.meter import invoice, month_of, spent
+from casebook.cases.llm_gateway.meter import invoice, month_of, months, spent
 from casebook.cases.llm_gateway.requests import Problem, Refusal, parse
 from casebook.cases.llm_gateway.store import Key
 from casebook.serving.strict import Strict
@@ -94,12 +95,15 @@ class Admin:
             ("POST", "/admin/keys", "admin", self.make_key),
             ("POST", "/admin/keys/{key}/revoke", "admin", self.revoke),
             ("POST", "/admin/keys/{key}/rotate", "admin", self.rotate),
+            ("GET", "/admin/prompts", "developer", self.prompts),
             ("GET", "/admin/prompts/{name}", "developer", self.prompt),
             ("POST", "/admin/prompts/{name}", "developer", self.add_prompt),
             ("PUT", "/admin/prompts/{name}/split", "developer", self.split),
             ("POST", "/admin/prompts/{name}/test", "developer", self.test),
             ("GET", "/admin/usage", "developer", self.usage),
+            ("GET", "/admin/alerts", "developer", self.alerts),
             ("GET", "/admin/invoice", "admin", self.invoice),
+            ("GET", "/admin/bills", "admin", self.bills),
             ("PUT", "/admin/settings", "admin", self.settings),
             ("PUT", "/admin/config", "platform", self.configure),
         ]
@@ -146,6 +150,10 @@ class Admin:
         old = await self._end(asked, self.clock() + GRACE)
         return await self._new(asked, old.role, old.label)
 
+    async def prompts(self, asked: Asked) -> Any:
+        """Return the names of a tenant's prompts, with their newest version."""
+        return {"prompts": await self.do(prompts.names, asked.tenant.name)}
+
     async def _fetched(self, asked: Asked) -> Any:
         return await self.do(prompts.fetch, asked.tenant.name, asked.path["name"])
 
@@ -160,9 +168,9 @@ class Admin:
         """Add a version."""
         made = prompts.Prompt(**parse(asked.raw, NewPrompt).model_dump())
         tenant, name = asked.tenant.name, asked.path["name"]
-        if len(name) > 64:
-            what = f"The name has {len(name)} letters."
-            raise Refusal(422, "name too long", what, "Send one of 64 letters at most.")
+        if not 1 <= len(name) <= 64 or not name.isprintable():
+            what = f"The name has {len(name)} letters, or signs that cannot be printed."
+            raise Refusal(422, "wrong name", what, "Send one of 1 to 64 letters.")
         return {"version": await self.do(prompts.add, tenant, name, made, self.clock())}
 
     async def split(self, asked: Asked) -> Any:
@@ -187,6 +195,20 @@ class Admin:
         now = await self.do(spent, asked.tenant.name, month)
         sums = {"settled": now.settled, "reserved": now.reserved, "budget": asked.tenant.budget}
         return {"month": month, **sums, "models": [line._asdict() for line in lines]}
+
+    async def alerts(self, asked: Asked) -> Any:
+        """Return what the tenant should hear of, and where it might save."""
+        name, month = asked.tenant.name, month_of(self.clock())
+        found = await self.do(watch.alerts, name)
+        lines = await self.do(invoice, name, month)
+        saving = watch.advice(self.gateway.config, name, lines)
+        told = {"alerts": [one._asdict() for one in found]}
+        return told | {"advice": [one._asdict() for one in saving]}
+
+    async def bills(self, asked: Asked) -> Any:
+        """Return what each month has cost."""
+        found = await self.do(months, asked.tenant.name)
+        return {"months": [{"month": month, "cost": cost} for month, cost in found]}
 
     async def invoice(self, asked: Asked) -> Any:
         """Return a month's bill in nano-dollars and in dollars."""
@@ -218,6 +240,20 @@ class Admin:
             raise Refusal(422, "wrong configuration", str(error), "The old one holds.") from None
 
 
+def allowed(role: str, key: Key) -> None:
+    """Refuse what a key's role may not do."""
+    if key.role not in ABOVE[role]:
+        what = f"A key of role {key.role} may not do this."
+        raise Refusal(403, "role too low", what, f"Use a key of role {role}.")
+
+
+async def changed(gateway: Gateway, deed: str, asked: Asked) -> None:
+    """Let a change hold here at once, and write it into the log."""
+    await gateway.refresh()
+    line = {"admin": deed, "tenant": asked.tenant.name, "role": asked.key.role}
+    LOG.info(json.dumps(line | {"label": asked.key.label}))
+
+
 def _whose(gateway: Gateway, own: Tenant, key: Key, query: Mapping[str, str]) -> Tenant:
     """Return the tenant that a request is about: the own one, or whom the platform names."""
     if "tenant" not in query or key.role != "platform":
@@ -227,8 +263,8 @@ def _whose(gateway: Gateway, own: Tenant, key: Key, query: Mapping[str, str]) ->
     return tenant
 
 
-def add_admin(app: FastAPI, gateway: Gateway, who: Who, refused: Callable) -> None:
-    """Answer the admin API's routes.
+def add_admin(app: FastAPI, gateway: Gateway, who: Who, refused: Callable) -> Admin:
+    """Answer the admin API's routes; return its calls.
 
     Parameters
     ----------
@@ -245,9 +281,7 @@ def add_admin(app: FastAPI, gateway: Gateway, who: Who, refused: Callable) -> No
         async def handle(request: Request) -> Response:
             try:
                 tenant, key = await who(request)
-                if key.role not in ABOVE[role]:
-                    what = f"A key of role {key.role} may not do this."
-                    raise Refusal(403, "role too low", what, f"Use a key of role {role}.")
+                allowed(role, key)
                 query = dict(request.query_params)
                 tenant = _whose(gateway, tenant, key, query)
                 change = request.method != "GET"
@@ -255,9 +289,7 @@ def add_admin(app: FastAPI, gateway: Gateway, who: Who, refused: Callable) -> No
                 asked = Asked(tenant, key, request.path_params, query, raw or b"{}")
                 body = await call(asked)
                 if change:
-                    await gateway.refresh()
-                    line = {"admin": call.__name__, "tenant": tenant.name, "role": key.role}
-                    LOG.info(json.dumps(line | {"label": key.label}))
+                    await changed(gateway, call.__name__, asked)
             except store.StoreDown:
                 what = "The store does not answer."
                 return refused(Refusal(503, "store down", what, "Send it again later.", 2.0))
@@ -269,3 +301,4 @@ def add_admin(app: FastAPI, gateway: Gateway, who: Who, refused: Callable) -> No
 
     for method, path, role, call in admin.routes():
         app.add_route(path, handler(role, call), methods=[method])
+    return admin

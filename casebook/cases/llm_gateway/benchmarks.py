@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from casebook.cases.llm_gateway import injection, studies
+from casebook.cases.llm_gateway import injection, studies, waiting
+
+
+def noisy(
+    seeds: Sequence[int] = studies.SEEDS, levels: Sequence[float] = (0.0, 10.0, 20.0, 40.0)
+) -> pd.DataFrame:
+    """Let one tenant be noisy: ``seed`` and as of :func:`.waiting.neighbours`."""
+    parts = [waiting.neighbours(tuple(levels), seed=seed).assign(seed=seed) for seed in seeds]
+    return pd.concat(parts, ignore_index=True)
+
 
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "router_trials": studies.trials,
@@ -15,6 +24,8 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "calibration": studies.calibration,
     "checks": studies.checks,
     "sensitivity": studies.sensitivity,
+    "noisy": noisy,
+    "real_bursts": waiting.real_bursts,
     "detected": injection.detected,
     "detector_cost": injection.latency,
 }

@@ -14,7 +14,7 @@ casebook.cases.llm_gateway.config.ConfigError: tenant acme: model m is not liste
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -128,6 +128,26 @@ def read(raw: Mapping[str, Any] | str) -> Config:
     return config
 
 
+def dedicated(config: Config, name: str) -> Config:
+    """Return the part of a configuration that serves one tenant: physical isolation.
+
+    A gateway of its own with this part, a store of its own and its own keys for the providers
+    shares nothing with the others but the software; let it be inactive in their configuration.
+    Isolation of providers alone needs no second gateway: name the tenant in ``provider.tenants``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such tenant.
+    """
+    if (tenant := config.tenant.get(name)) is None:
+        raise ConfigError(f"tenant {name} is not listed. Give one of {', '.join(config.tenant)}.")
+    models = tuple(config.model[one] for one in tenant.models)
+    asked = {one.provider for one in models}
+    providers = tuple(one for one in config.providers if one.name in asked)
+    return Config(providers=providers, models=models, tenants=(tenant,))
+
+
 def _faults(config: Config) -> Iterator[str]:
     """Yield what does not fit together."""
     for kind in ("provider", "model", "tenant"):
@@ -144,17 +164,21 @@ def _faults(config: Config) -> Iterator[str]:
         if one.provider not in config.provider:
             yield f"model {one.name}: provider {one.provider} is not listed. Add it to providers."
     for one in config.tenants:
-        yield from _faults_of(one, config.model)
+        yield from _faults_of(one, config)
 
 
-def _faults_of(tenant: Tenant, known: Iterable[str]) -> Iterator[str]:
+def _faults_of(tenant: Tenant, config: Config) -> Iterator[str]:
     """Yield what is wrong with one tenant."""
     who, allowed = f"tenant {tenant.name}", set(tenant.models)
     if len(allowed) < len(tenant.models):
         yield f"{who}: a model is named twice. Name each once."
     for name in tenant.models:
-        if name not in known:
+        if name not in config.model:
             yield f"{who}: model {name} is not listed. Add it to models, or take it away here."
+            continue
+        at = config.provider.get(config.model[name].provider)
+        if at and at.tenants and tenant.name not in at.tenants:
+            yield f"{who}: model {name} is of a provider for others. Take it away here."
     named = {"limits": set(tenant.limits), "fallbacks": set(tenant.fallbacks)}
     for model, chain in tenant.fallbacks.items():
         named["fallbacks"] |= set(chain)

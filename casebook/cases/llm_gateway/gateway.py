@@ -17,127 +17,58 @@ import logging
 import os
 import time
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from casebook.cases.llm_gateway import prompts
+from casebook.cases.llm_gateway.alerts import Alert, network, spending, used_from
 from casebook.cases.llm_gateway.config import Config, Tenant
 from casebook.cases.llm_gateway.guardrails import (
     Detector,
     Said,
     Topics,
     checked_aside,
-    endless,
     masked_calls,
     output_mask,
+)
+from casebook.cases.llm_gateway.jobs import (
+    Done,
+    Job,
+    Tally,
+    bill_of,
+    broken_off,
+    check_fits,
+    check_schema,
+    in_order,
+    messages_of,
+    wrong_answer,
 )
 from casebook.cases.llm_gateway.meter import Ask, Bill, Meter, OverBudget, Repeated
 from casebook.cases.llm_gateway.requests import ChatRequest
 from casebook.cases.llm_gateway.store import Key, Store, StoreDown, get_config, hashed, revision
 from casebook.cases.llm_gateway.store import keys as stored_keys
-from casebook.llm.adapters import CallPart, Delta, ModelRequest, ProviderError, assembled
-from casebook.llm.messages import Message, Request, estimate_tokens
-from casebook.llm.providers import Model, Provider
+from casebook.llm.adapters import Delta, ModelRequest, ProviderError, assembled
+from casebook.llm.messages import Message
+from casebook.llm.providers import Provider
 from casebook.llm.schema import misfit
 from casebook.serving.answer_cache import LONGEST, Cache, key_of
 from casebook.serving.exposition import Metrics
 from casebook.serving.failover import Answer, Caller
 from casebook.serving.fair import Fair
-from casebook.serving.guard import attack
+from casebook.serving.quick_guard import attack
 from casebook.serving.rate_limits import Limits, RedisLimits
 from casebook.serving.refusals import Refusal
 from casebook.strict_json import parse
 
 LOG = logging.getLogger("llm_gateway")
-#: Seconds for which an answer with an idempotency key can be had again; tokens that a message
-#: costs besides its text, and that a provider adds where there are tools, at most.
-REPLAY, PER_MESSAGE, FOR_TOOLS = 600, 16, 600
+#: Seconds for which an answer with an idempotency key can be had again.
+REPLAY = 600
 #: Seconds between two looks at the store.
 EVERY = 1.0
 #: The model of a request that lets the gateway choose.
 AUTO = "auto"
-
-
-class Done(NamedTuple):
-    """The end of an answer."""
-
-    model: str
-    finish: str
-    tokens_in: int
-    tokens_out: int
-    how: str = "complete"
-    calls: Sequence[Mapping[str, Any]] = ()
-
-
-@dataclass
-class Job:
-    """A request that was admitted."""
-
-    request: str
-    tenant: Tenant
-    chain: list[Model]
-    asked: ModelRequest
-    prompt: str = ""
-    schema: Mapping[str, Any] | None = None
-    strict: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    cache_key: str = ""
-    replay: bool = False
-    flags: list[str] = field(default_factory=list)
-    began: float = field(default_factory=time.perf_counter)
-    tried: list[tuple[str, str]] = field(default_factory=list)
-    served: str = ""
-
-    @property
-    def model(self) -> Model:
-        """The wanted model."""
-        return self.chain[0]
-
-    @property
-    def bound(self) -> int:
-        """Tokens of the conversation at most: none is shorter than a byte."""
-        sizes = [len(text.encode("utf-8", "surrogatepass")) for text in self.asked.texts()]
-        tools = FOR_TOOLS if self.asked.said.tools else 0
-        return sum(sizes) + PER_MESSAGE * len(sizes) + tools
-
-    @property
-    def estimate(self) -> int:
-        """Tokens of the conversation, roughly."""
-        return sum(map(estimate_tokens, self.asked.texts()))
-
-    @property
-    def most(self) -> int:
-        """Nano-dollars that it can cost, whoever of its chain answers."""
-        return max(model.cost(self.bound, self.asked.max_tokens) for model in self.chain)
-
-
-class Tally:
-    """What is known of an answer's tokens so far."""
-
-    def __init__(self, job: Job) -> None:
-        self.text, self.finish = [], ""
-        self.calls: list[CallPart] = []
-        self.pieces = self.passed = 0
-        self._job, self._in, self._out = job, None, None
-
-    def add(self, piece: Delta) -> None:
-        """Count a piece."""
-        self.pieces += piece.n
-        self.calls += piece.calls
-        self.finish = piece.finish or self.finish
-        self._in = self._in if piece.tokens_in is None else piece.tokens_in
-        self._out = self._out if piece.tokens_out is None else piece.tokens_out
-
-    def tokens(self, left: bool = False) -> tuple[int, int]:
-        """Return tokens in and out: as reported, else as estimated; never more than can be."""
-        into = self._job.estimate if self._in is None else self._in
-        out = self._out
-        if left or out is None:
-            whole = self.pieces <= 1 and not left
-            written = "".join(self.text) + "".join(one.name + one.arguments for one in self.calls)
-            out = estimate_tokens(written) if whole else self.passed
-        return min(into, self._job.bound), min(out, self._job.asked.max_tokens)
 
 
 class Gateway:
@@ -183,6 +114,8 @@ class Gateway:
         self.caller = Caller(lambda: self.config.provider, environ)
         self._fair: dict[str, Fair] = {}
         self._prompts: dict[tuple[str, str], Any] = {}
+        self._places: set[tuple[str, str]] = set()
+        self._notes: deque[tuple[str, Key, str, float]] = deque(maxlen=10_000)
         self._revision = -1
 
     @property
@@ -208,14 +141,32 @@ class Gateway:
             try:
                 await self.refresh()
                 await self.meter.live()
+                await self.watch()
             except (StoreDown, Refusal, ValueError) as error:
                 LOG.error(json.dumps({"store": str(error)}))
             await asyncio.sleep(EVERY)
 
+    async def watch(self) -> list[Alert]:
+        """Note from where keys were used, look at what is spent, and tell of what is unusual."""
+        found = await self.store.do(spending, self.clock())
+        while self._notes:
+            alert = await self.store.do(used_from, *self._notes[0])
+            self._notes.popleft()
+            found += [alert] if alert else []
+        for one in found:
+            self.metrics.count("alerts_total", tenant=one.tenant, kind=one.kind)
+            LOG.warning(json.dumps({"alert": one.kind, "tenant": one.tenant, "what": one.what}))
+        return found
+
     # Who asks, and what ---------------------------------------------------------------
 
-    def who(self, authorization: str) -> tuple[Tenant, Key]:
-        """Return the tenant of a key, and the key's role.
+    def holds(self, digest: str) -> Key | None:
+        """Return the key of a hash, if it has not ended."""
+        known = self.keys.get(digest)
+        return known if known and (known.ends is None or known.ends > self.clock()) else None
+
+    def who(self, authorization: str, address: str = "") -> tuple[Tenant, Key]:
+        """Return the tenant of a key, and the key's role; note from where it is used.
 
         Raises
         ------
@@ -223,14 +174,20 @@ class Gateway:
             401 without a key that holds, 403 if its tenant is not active.
         """
         kind, _, key = authorization.partition(" ")
-        known = self.keys.get(hashed(key.strip())) if kind.lower() == "bearer" else None
-        if known is None or (known.ends is not None and known.ends <= self.clock()):
+        digest = hashed(key.strip())
+        if kind.lower() != "bearer" or (known := self.holds(digest)) is None:
             what = "The key is missing, unknown, or has ended."
             raise Refusal(401, "wrong key", what, "Send Authorization: Bearer <key>.")
         tenant = self.config.tenant.get(known.tenant)
         if tenant is None or not tenant.active:
             what = "Your organisation's access is switched off."
             raise Refusal(403, "not active", what, "Ask your administrator.")
+        place = network(address) if address else ""
+        if place and (digest, place) not in self._places:
+            if len(self._places) > 100_000:
+                self._places.clear()
+            self._places.add((digest, place))
+            self._notes.append((digest, known, place, self.clock()))
         return tenant, known
 
     def model_of(self, tenant: Tenant, name: str | None) -> str:
@@ -264,16 +221,16 @@ class Gateway:
         most = min(number for number in mosts if number is not None)
         tools, strict, schema = asked.offered(), asked.strict_tools(), asked.schema_of_answer
         for one in [*strict.values()] + [schema] * (schema is not None):
-            _holds(one)
+            check_schema(one)
         request_of = lambda said: ModelRequest(  # noqa: E731
-            _in_order(said, tools), most, asked.options(), asked.stream
+            in_order(said, tools), most, asked.options(), asked.stream
         )
         job = Job(request, tenant, chain, request_of(said), prompt, schema, strict)
-        _fits(job)
+        check_fits(job)
         said, job.flags = await checked_aside(tenant.guard, said, self.detect, self.topics)
         job.asked, job.replay = request_of(said), bool(idempotency)
         if tenant.cache_s:
-            job.cache_key = key_of(name, repr(job.asked), tenant.guard.model_dump())
+            job.cache_key = key_of(name, repr(job.asked), strict, tenant.guard.model_dump())
         return job
 
     async def _said(
@@ -282,7 +239,7 @@ class Gateway:
         """Return a request's number, its conversation, and the registry's prompt in it."""
         once = idempotency and key_of(tenant.name, idempotency, asked.model_dump_json())[:32]
         request = once or uuid.uuid4().hex
-        own = _messages(asked)
+        own = messages_of(asked)
         if (wanted := asked.prompt) is None:
             return request, own, ""
         at = (tenant.name, wanted.name)
@@ -324,12 +281,12 @@ class Gateway:
             calls = self._calls(job, tally)
             finish = "tool_calls" if calls else tally.finish or "stop"
             done = Done(answer.model.name, finish, *tally.tokens(), calls=calls)
-            await self._settle(job, _bill(answer.model, done[2:4], "complete"))
+            await self._settle(job, bill_of(answer.model, done[2:4], "complete"))
             how = ""
             self._keep(job, "".join(tally.text), done)
             yield done
         except ProviderError as failure:
-            raise _broken(failure) from None
+            raise broken_off(failure) from None
         except (asyncio.CancelledError, GeneratorExit):
             how = how and "left"
             raise
@@ -342,7 +299,7 @@ class Gateway:
         """Bill what came to a client that left, or nothing; what is settled stays so."""
         if how == "left" and answer and tally.passed:
             with suppress(StoreDown):
-                bill = _bill(answer.model, tally.tokens(left=True), how)
+                bill = bill_of(answer.model, tally.tokens(left=True), how)
                 await self.meter.settle(job.request, bill)
                 return
         if how:
@@ -386,7 +343,7 @@ class Gateway:
             function = call["function"]
             schema = job.strict.get(function["name"])
             if schema is not None and misfit(parse(function["arguments"]), schema):
-                raise _wrong_answer("A tool call does not fit its tool's schema.")
+                raise wrong_answer("A tool call does not fit its tool's schema.")
         calls, kinds = masked_calls(job.tenant.guard, made)
         job.flags += [f"redacted in call: {n} {kind}" for kind, n in kinds.items()]
         return calls
@@ -400,7 +357,7 @@ class Gateway:
         except ValueError as error:
             fault = str(error)
         if fault:
-            raise _wrong_answer("The model's answer does not fit the schema.")
+            raise wrong_answer("The model's answer does not fit the schema.")
 
     # Money ------------------------------------------------------------------------------
 
@@ -463,59 +420,3 @@ class Gateway:
             self.cache.put(job.tenant.name, job.request, (text, done), REPLAY)
         if job.cache_key and done.model == job.model.name:
             self.cache.put(job.tenant.name, job.cache_key, (text, done), job.tenant.cache_s)
-
-
-def _messages(asked: ChatRequest) -> list[Message]:
-    try:
-        return [one.message for one in asked.messages]
-    except ValueError as error:
-        raise _out_of_order(error) from None
-
-
-def _in_order(said: Said, tools: Sequence[Any]) -> Request:
-    """Return a conversation whose tool calls and their results fit together; else 422."""
-    try:
-        return Request(tuple(said), tuple(tools))
-    except ValueError as error:
-        raise _out_of_order(error) from None
-
-
-def _out_of_order(error: ValueError) -> Refusal:
-    what = f"The conversation is not in order: {str(error).split(':')[0]}."
-    return Refusal(422, "invalid messages", what, "Answer each tool call by a tool message.")
-
-
-def _fits(job: Job) -> None:
-    """Refuse a conversation that is too long for its tenant or for its model."""
-    tokens, rest = job.estimate, job.model.context - job.asked.max_tokens
-    most = min(rest, job.tenant.guard.most_in or rest)
-    if tokens > most:
-        what = f"The conversation has about {tokens} tokens; at most {max(0, most)} are taken."
-        raise Refusal(400, "context length exceeded", what, "Shorten it, or lower max_tokens.")
-
-
-def _holds(schema: Mapping[str, Any]) -> None:
-    """Refuse a schema that is none, or that could take too long."""
-    do = "Correct the schema; leave out pattern and $ref."
-    if endless(schema):
-        raise Refusal(422, "invalid schema", "The schema is too long, or has no bound.", do)
-    try:
-        misfit({}, schema)
-    except ValueError as error:
-        raise Refusal(422, "invalid schema", str(error), do) from None
-
-
-def _bill(model: Model, tokens: tuple[int, int], how: str) -> Bill:
-    return Bill(model.name, *tokens, model.cost(*tokens), how)
-
-
-def _wrong_answer(what: str) -> Refusal:
-    return Refusal(502, "wrong answer", what, "Ask again, or name another model.", 1.0)
-
-
-def _broken(failure: ProviderError) -> Refusal:
-    """Return what is told of an answer that broke off."""
-    late = failure.kind == "timeout"
-    status, error = (504, "provider late") if late else (502, "provider failed")
-    what = f"The answer broke off ({failure.kind}). You are not billed for it."
-    return Refusal(status, error, what, "Send it again.", failure.wait or 1.0)

@@ -1,9 +1,9 @@
 """What a tenant forbids, on the way in and on the way out, also between two pieces of a stream.
 
-Personal data are found by :mod:`casebook.serving.privacy`, orders to the model by
-:mod:`casebook.serving.guard`. Both cost milliseconds for a thousand characters. So a cheap look
-comes first, and long texts are searched in a thread. What a tool has returned is searched too: an
-order to the model comes from there as easily as from a user.
+Personal data are found by :mod:`casebook.serving.privacy`, orders to the model by the
+patterns of :mod:`casebook.serving.quick_guard`. Both cost milliseconds for a thousand characters.
+So a cheap look comes first, and long texts are searched in a thread. What a tool has returned is
+searched too: an order to the model comes from there as easily as from a user.
 
 What streams is masked by :class:`casebook.serving.streamed.StreamMask`, tool calls as a whole.
 
@@ -26,8 +26,8 @@ from typing import Any
 from casebook.cases.llm_gateway.config import Guard
 from casebook.llm.messages import Message
 from casebook.serving.formats import Finding
-from casebook.serving.guard import attack
 from casebook.serving.privacy import mask_turns
+from casebook.serving.quick_guard import attack
 from casebook.serving.refusals import Refusal
 from casebook.serving.streamed import StreamMask, found, may_hold
 from casebook.serving.toxicity import toxic

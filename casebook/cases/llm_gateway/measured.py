@@ -31,10 +31,10 @@ from casebook.cases.llm_gateway.store import Store, add_key, put_config
 from casebook.cases.llm_gateway.world.requests import bank
 from casebook.cases.llm_gateway.world.tenants import arrivals, document, replayed, share_of
 from casebook.data import RealDataUnavailable, real
-from casebook.evaluate.intervals import mean_interval
 from casebook.llm.mock_providers import MockProvider
 from casebook.serving import passthrough
 from casebook.serving.load import Server
+from casebook.serving.overhead import added, capacity, resident_mb
 from casebook.serving.saturation import cpu_seconds
 from casebook.serving.scheduled import Request, Scheduled
 
@@ -199,10 +199,7 @@ def work(n: int = 100, rounds: int = 4, loads: Sequence[str] = LOADS) -> pd.Data
     Returns
     -------
     DataFrame
-        ``load``, ``form`` (stream, JSON), ``path``, ``n``, ``failed``, ``cpu_ms`` with ``low`` and
-        ``high`` (95 % over the rounds), ``times_bare``, ``a_core`` (requests a second of a busy
-        core); for each of ``TARGETS``, ``cores_…`` that are busy and ``processes_…``, if each is
-        busy for ``PLANNED`` of its core.
+        ``load``, ``form`` (stream, JSON) and as of :func:`casebook.serving.overhead.capacity`.
     """
     found = []
     with fleet() as one:
@@ -218,23 +215,8 @@ def work(n: int = 100, rounds: int = 4, loads: Sequence[str] = LOADS) -> pd.Data
                         failed = int((~_good(seen)).sum())
                         found.append((turn, load, form, path, len(seen), failed, spent))
     names = ["turn", "load", "form", "path", "n", "failed", "cpu_ms"]
-    return capacity(pd.DataFrame(found, columns=names).query("turn >= 0"))
-
-
-def capacity(rounds: pd.DataFrame) -> pd.DataFrame:
-    """Return what requests cost and how many cores a rate needs, from rounds as of :func:`work`."""
-    rows = []
-    for (load, form, path), own in rounds.groupby(["load", "form", "path"], sort=False):
-        cpu_ms, low, high = mean_interval(own["cpu_ms"])
-        told = {"load": load, "form": form, "path": path, "n": int(own["n"].sum())}
-        told |= {"failed": int(own["failed"].sum()), "cpu_ms": cpu_ms, "low": low, "high": high}
-        bare = rounds.query("load == @load and form == @form and path == 'bare'")["cpu_ms"].mean()
-        told |= {"times_bare": cpu_ms / bare, "a_core": 1000 / cpu_ms}
-        for rps in TARGETS:
-            busy = rps * cpu_ms / 1000
-            told |= {f"cores_{rps}": busy, f"processes_{rps}": int(np.ceil(busy / PLANNED))}
-        rows.append(told)
-    return pd.DataFrame(rows)
+    rounds = pd.DataFrame(found, columns=names).query("turn >= 0")
+    return capacity(rounds, ["load", "form"], "bare", TARGETS, PLANNED)
 
 
 # Saturation and latency -------------------------------------------------------------------
@@ -274,11 +256,8 @@ def latency(
     Returns
     -------
     DataFrame
-        ``load``, ``path``, ``arrivals``, ``saturation`` (answers a second when more is asked),
-        ``rps``, ``n``, ``failed``, ``p50``, ``p95``, ``p99`` (ms, whole answers), ``first_p99``
-        (to the head), ``added_p50``, ``added_p95``, ``added_p99`` (less the provider's), and
-        ``ratio`` (``added_p99`` by that of the bare pass-through) with ``low`` and ``high`` (95 %,
-        rounds drawn anew).
+        ``load``, ``arrivals``, ``saturation`` (answers a second when more is asked), ``rps``, and
+        as of :func:`casebook.serving.overhead.added`.
     """
     parts = []
     with fleet() as one:
@@ -290,8 +269,9 @@ def latency(
             for turn in range(rounds):
                 rows = asked(rps, seconds, load, turn + 1)
                 for path in PATHS if turn % 2 else PATHS[::-1]:
-                    seen.append(_sent(one, path, rows).assign(path=path, turn=turn))
-            made = added(pd.concat(seen)).assign(load=load, rps=rps)
+                    got = _sent(one, path, rows)
+                    seen.append(got.assign(path=path, turn=turn, good=_good(got)))
+            made = added(pd.concat(seen), PATHS, "provider", "bare").assign(load=load, rps=rps)
             made["saturation"] = made["path"].map({p: v["answered"] for p, v in full.items()})
             parts.append(made.assign(arrivals=rows["arrivals"].iloc[0]))
     first = ["load", "path", "arrivals", "saturation", "rps"]
@@ -299,51 +279,7 @@ def latency(
     return table[[*first, *table.columns.difference(first, sort=False)]]
 
 
-def added(seen: pd.DataFrame, draws: int = 400, seed: int = 0) -> pd.DataFrame:
-    """Return percentiles of each path and what it adds to the provider's, as of :func:`latency`.
-
-    Parameters
-    ----------
-    seen : DataFrame
-        Answers with ``path``, ``turn``, ``ms``, ``first_ms``, ``status`` and ``whole``.
-    draws, seed : int
-        Of the rounds.
-    """
-    at, names = (0.5, 0.95, 0.99), ("p50", "p95", "p99")
-    by = {
-        (path, turn): own["ms"].to_numpy() for (path, turn), own in seen.groupby(["path", "turn"])
-    }
-    turns, rng = seen["turn"].unique(), np.random.default_rng(seed)
-
-    def of(path: str, drawn: np.ndarray) -> np.ndarray:
-        return np.quantile(np.concatenate([by[path, turn] for turn in drawn]), at)
-
-    again = [rng.choice(turns, len(turns)) for _ in range(draws)]
-    rows = []
-    for path in PATHS:
-        own, more = seen[seen["path"] == path], of(path, turns) - of("provider", turns)
-        told = {"path": path, "n": len(own), "failed": int((~_good(own)).sum())}
-        told |= dict(zip(names, of(path, turns), strict=True))
-        told |= {"first_p99": own["first_ms"].quantile(0.99)}
-        told |= {f"added_{name}": value for name, value in zip(names, more, strict=True)}
-        bare = of("bare", turns)[2] - of("provider", turns)[2]
-        drawn = [
-            (of(path, d)[2] - base) / (of("bare", d)[2] - base)
-            for d in again
-            for base in [of("provider", d)[2]]
-        ]
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        rows.append(told | {"ratio": more[2] / bare, "low": low, "high": high})
-    return pd.DataFrame(rows)
-
-
 # Long runs --------------------------------------------------------------------------------
-
-
-def resident_mb(process: int) -> float:
-    """Return the memory that a process holds (Linux)."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
 def memory(requests: int = 100_000, every: int = 10_000, clients: int = 8) -> pd.DataFrame:

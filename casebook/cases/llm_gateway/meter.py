@@ -159,17 +159,23 @@ def _close(db: Database, request: str, owner: str, state: str, bill: Bill) -> bo
     row = db.execute(
         "update meter set state = ?, model = case when ? = '' then model else ? end,"
         " tokens_in = ?, tokens_out = ?, cost = ?, how = ?, waste = ?"
-        " where request = ? and owner = ? and state = 'open' returning tenant, month, reserved",
+        " where request = ? and owner = ? and state = 'open' returning tenant, month, reserved, at",
         (state, bill.model, *bill, request, owner),
     ).fetchone()
     if row is None:
         return False
-    tenant, month, reserved = row
+    tenant, month, reserved, at = row
     db.execute(
         "update spend set settled = settled + ?, reserved = reserved - ?, waste = waste + ?"
         " where tenant = ? and month = ?",
         (bill.cost, reserved, bill.waste, tenant, month),
     )
+    if bill.cost:
+        db.execute(
+            "insert into hours values (?, ?, ?) on conflict (tenant, hour)"
+            " do update set cost = hours.cost + excluded.cost",
+            (tenant, int(at // 3600), bill.cost),
+        )
     return True
 
 
@@ -219,6 +225,12 @@ def invoice(db: Database, tenant: str, month: str) -> list[Line]:
         (tenant, month),
     )
     return [Line(*row) for row in rows]
+
+
+def months(db: Database, tenant: str) -> list[tuple[str, int]]:
+    """Return each month of a tenant and what it cost (nano-dollars), the newest first."""
+    found = "select month, settled from spend where tenant = ? order by month desc"
+    return [(month, cost) for month, cost in db.execute(found, (tenant,))]
 
 
 def audit(db: Database) -> list[tuple[Any, ...]]:

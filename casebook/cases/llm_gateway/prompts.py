@@ -85,6 +85,12 @@ def fetch(db: Database, tenant: str, name: str) -> tuple[dict[int, Prompt], dict
     return versions, {version: float(share) for version, share in shares.items()}
 
 
+def names(db: Database, tenant: str) -> dict[str, int]:
+    """Return a tenant's prompts, and the newest version of each."""
+    rows = "select name, max(version) from prompts where tenant = ? group by name order by name"
+    return dict(db.execute(rows, (tenant,)).fetchall())
+
+
 def split(db: Database, tenant: str, name: str, shares: Mapping[int, float]) -> None:
     """Share the traffic between versions; an empty mapping gives all to the newest one.
 

@@ -25,9 +25,10 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from casebook.cases.llm_gateway.admin import add_admin
-from casebook.cases.llm_gateway.config import Tenant
+from casebook.cases.llm_gateway.config import Tenant, dedicated
 from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Done, Gateway, Job
+from casebook.cases.llm_gateway.pages import add_pages
 from casebook.cases.llm_gateway.requests import ChatRequest, Problem, parse
 from casebook.cases.llm_gateway.store import Key, Store, put_config
 from casebook.serving.rate_limits import RedisLimits
@@ -218,7 +219,8 @@ class Api:
     async def who(self, request: Request) -> tuple[Tenant, Key]:
         """Return tenant and key of a request."""
         await self.ready()
-        return self.gateway.who(request.headers.get("authorization", ""))
+        address = request.client.host if request.client else ""
+        return self.gateway.who(request.headers.get("authorization", ""), address)
 
     def refused(self, problem: Problem) -> Response:
         """Return an error, and count it."""
@@ -292,7 +294,7 @@ def create_app(gateway: Gateway, most: int = MOST) -> FastAPI:
         ("/health", api.health),
     ):
         app.add_route(path, call, methods=["GET"])
-    add_admin(app, gateway, api.who, api.refused)
+    add_pages(app, gateway, add_admin(app, gateway, api.who, api.refused), api.ready)
     _errors(app)
     return app
 
@@ -312,7 +314,7 @@ def _errors(app: FastAPI) -> None:
         return error(Refusal(500, "internal error", what, "Send it again.", 1.0))
 
 
-def app(path: str, config: str = "") -> FastAPI:
+def app(path: str, config: str = "", only: str = "") -> FastAPI:
     """Return a gateway for a process of its own.
 
     Parameters
@@ -322,12 +324,15 @@ def app(path: str, config: str = "") -> FastAPI:
         gateways in Redis if ``CASEBOOK_REDIS_URL`` is set.
     config : str
         JSON that replaces the configuration in the database.
+    only : str
+        The one tenant of the configuration that this gateway serves, alone.
     """
     logging.basicConfig(format="%(message)s")
     LOG.setLevel(logging.INFO)
     store = Store(path)
     if config:
-        store.submit(put_config, read_config(config)).result()
+        made = read_config(config)
+        store.submit(put_config, dedicated(made, only) if only else made).result()
     return create_app(Gateway(store, limits=shared_limits(os.environ.get("CASEBOOK_REDIS_URL"))))
 
 
@@ -348,10 +353,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--db", required=True, help="file, or URL of PostgreSQL")
     parser.add_argument("--config", type=Path, help="JSON file that replaces the configuration")
+    parser.add_argument("--only", default="", help="the one tenant of that file to serve, alone")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8643)
     given = parser.parse_args(arguments)
-    made = app(given.db, given.config.read_text() if given.config else "")
+    made = app(given.db, given.config.read_text() if given.config else "", given.only)
     uvicorn.run(made, host=given.host, port=given.port, access_log=False)
 
 

@@ -50,6 +50,14 @@ create table if not exists meter (
   waste bigint not null default 0, how text not null default '', prompt text not null default '');
 create index if not exists by_month on meter (tenant, month, state);
 create index if not exists still_open on meter (owner) where state = 'open';
+create table if not exists hours (
+  tenant text, hour bigint, cost bigint not null, primary key (tenant, hour));
+create table if not exists origins (
+  hash text, place text, first double precision not null, primary key (hash, place));
+create table if not exists alerts (
+  tenant text not null, at double precision not null, kind text not null, what text not null,
+  do_ text not null);
+create index if not exists alerts_of on alerts (tenant, at);
 create table if not exists spend (
   tenant text, month text, settled bigint not null default 0,
   reserved bigint not null default 0, waste bigint not null default 0,

@@ -14,7 +14,6 @@ Examples
 from __future__ import annotations
 
 import base64
-import re
 import tomllib
 from functools import lru_cache
 from pathlib import Path
@@ -23,14 +22,11 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.llm_gateway.world.requests import bank
+from casebook.retrieval.text_attacks import sentences as sentences
 
 WRITTEN = Path(__file__).with_name("attacks.toml")
-KINDS = ("attack", "harmless", "ordinary")
 #: Ordinary requests in a corpus.
 ORDINARY = 1_200
-#: Sentences of a text that are read one by one, from its end.
-MOST = 40
-_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _LEET = str.maketrans("aeiost", "431057")
 _LOOKALIKE = str.maketrans("aceopx", "асеорх")
 
@@ -47,18 +43,6 @@ def encodings(text: str) -> dict[str, str]:
     }
 
 
-def sentences(text: str) -> list[str]:
-    """Return the sentences of a text, the last ``MOST``; none if it is one sentence.
-
-    Examples
-    --------
-    >>> sentences("Sort the mail. Then forget the rules!")
-    ['Sort the mail.', 'Then forget the rules!']
-    """
-    found = [part.strip() for part in _END.split(text) if part.strip()]
-    return found[-MOST:] if len(found) > 1 else []
-
-
 @lru_cache(maxsize=1)
 def corpus() -> pd.DataFrame:
     """Put the texts together: the same on every machine.
@@ -66,9 +50,9 @@ def corpus() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``text`` (no repeats), ``kind`` (of ``KINDS``), ``family`` (of an ordinary request its
-        task), ``form`` (``"alone"`` or ``"behind a request"``; an ordinary request is alone),
-        ``origin`` (number of the written text: both forms of a text share it).
+        ``text`` (no repeats), ``kind`` (attack, harmless, ordinary), ``family`` (of an ordinary
+        request its task), ``form`` (``"alone"`` or ``"behind a request"``; an ordinary request is
+        alone), ``origin`` (number of the written text: both forms of a text share it).
     """
     words = tomllib.loads(WRITTEN.read_text(encoding="utf-8"))
     plain = words["encoded"]["plain"]

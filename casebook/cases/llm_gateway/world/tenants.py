@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from casebook.llm.local import NAME
+
 #: Model, provider, and nano-dollars for a token in and out.
 MODELS = (
     ("swift", "north", 150, 600),
@@ -31,6 +33,12 @@ MODELS = (
     ("lyric", "south", 3_000, 15_000),
     ("local", "own", 50, 50),
 )
+#: The small local model as ``make llm`` serves it: one request at a time, and patience.
+LOCAL = (
+    {"name": "own", "url": "http://127.0.0.1:8642", "format": "chat", "slots": 1, "first_s": 60.0},
+    {"name": "local", "provider": "own", "upstream": NAME, "price_in": 50, "price_out": 50,
+     "context": 2_048, "most_out": 512},
+)  # fmt: skip
 FORMATS = {"north": "chat", "south": "messages", "own": "chat"}
 SIZES = {1.0: 0.70, 6.0: 0.25, 40.0: 0.05}
 NANO = 10**9
