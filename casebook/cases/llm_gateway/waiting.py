@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -58,18 +59,20 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def on_jumping_clock(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end; its sleeps take no time."""
-    result: list[Any] = []
+    """Run a coroutine to its end; its sleeps take no time.
 
-    async def kept() -> None:
-        result.append(await work)
+    It runs in a thread of its own, since notebooks have an event loop in theirs.
+    """
 
-    loop = _Loop()
-    try:
-        loop.run_until_complete(kept())
-    finally:
-        loop.close()
-    return result[0]
+    def run() -> Any:
+        loop = _Loop()
+        try:
+            return loop.run_until_complete(work)
+        finally:
+            loop.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(run).result()
 
 
 def queued(requests: pd.DataFrame, slots: int, fair: bool, most: int = 100) -> pd.DataFrame:
