@@ -56,7 +56,7 @@ from casebook.llm.schema import misfit
 from casebook.serving.answer_cache import LONGEST, Cache, key_of
 from casebook.serving.exposition import Metrics
 from casebook.serving.failover import Answer, Caller
-from casebook.serving.fair import Fair
+from casebook.serving.pooled import Pooled
 from casebook.serving.quick_guard import attack
 from casebook.serving.rate_limits import Limits, RedisLimits
 from casebook.serving.refusals import Refusal
@@ -112,7 +112,7 @@ class Gateway:
         self.config = Config(providers=(), models=(), tenants=())
         self.keys: dict[str, Key] = {}
         self.caller = Caller(lambda: self.config.provider, environ)
-        self._fair: dict[str, Fair] = {}
+        self._pools: dict[tuple, Pooled] = {}
         self._prompts: dict[tuple[str, str], Any] = {}
         self._places: set[tuple[str, str]] = set()
         self._notes: deque[tuple[str, Key, str, float]] = deque(maxlen=10_000)
@@ -308,9 +308,11 @@ class Gateway:
 
     def _turn(self, job: Job) -> Callable[[Provider], Any]:
         def turn(provider: Provider) -> Any:
-            if (fair := self._fair.get(provider.name)) is None:
-                fair = self._fair[provider.name] = Fair(provider.slots, fair=self._fair_share)
-            return fair.turn(job.tenant.name, job.tenant.weight)
+            rules = (provider.slots, provider.per_minute, provider.burst)
+            if (pool := self._pools.get((provider.name, *rules))) is None:
+                pool = Pooled(*rules, fair=self._fair_share)
+                self._pools[provider.name, *rules] = pool
+            return pool.turn(job.tenant.name, job.tenant.weight)
 
         return turn
 
