@@ -81,7 +81,7 @@ def checked(
             raise Refusal(400, "injection", what, "Put it otherwise.")
         flags += [f"injection: {why}"] if why else []
     if guard.topics and topics:
-        for text in others:
+        for text in (one.content for one in said if one.role == "user"):
             for topic, cosine in topics(text, guard.topics).items():
                 if cosine >= SIMILAR:
                     what = f"A message is about a blocked topic: {topic}."
