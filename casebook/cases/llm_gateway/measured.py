@@ -86,7 +86,8 @@ class Fleet:
 
     def request(self, path: str, row: object, stream: bool = True) -> Request:
         """Return the request of a row of arrivals on one path."""
-        said = {"role": "user", "content": text_of(int(row.characters))}
+        text = f"{row.Index % 1000}: {text_of(int(row.characters))}"  # many are asked again
+        said = {"role": "user", "content": text}
         body = {"model": "swift", "messages": [said], "max_completion_tokens": 200}
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -106,7 +107,7 @@ def filled(path: Path, raw: Mapping[str, object]) -> dict[str, str]:
 
 @contextmanager
 def fleet(
-    paths: Sequence[str] = PATHS, first_s: float = 0.0, most: int = server.MOST
+    paths: Sequence[str] = PATHS, first_s: float = 0.0, most: int = server.MOST, cache_s: int = 0
 ) -> Iterator[Fleet]:
     """Run a provider and what stands before it, for tenants without limits."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -119,7 +120,7 @@ def fleet(
                 urls = dict.fromkeys(("north", "south", "own"), own.url)
                 raw = document(urls, share_of(TENANTS, 1), 1e6, 1)
                 for tenant in raw["tenants"]:
-                    tenant |= {"guard": GUARDS[path], "budget": 0}
+                    tenant |= {"guard": GUARDS[path], "budget": 0, "cache_s": cache_s}
                 for one in raw["providers"]:
                     one |= {"slots": 1_000}
                 keys[path] = filled(Path(folder) / path, raw)
@@ -283,7 +284,7 @@ def latency(
 
 
 def memory(requests: int = 100_000, every: int = 10_000, clients: int = 8) -> pd.DataFrame:
-    """Ask one gateway for hours of traffic in minutes; half of the answers stream.
+    """Ask one gateway for hours of traffic in minutes; half of the answers stream, some are cached.
 
     Returns
     -------
@@ -293,7 +294,7 @@ def memory(requests: int = 100_000, every: int = 10_000, clients: int = 8) -> pd
     if requests < every:
         raise ValueError(f"{requests} requests are fewer than {every}: lower every.")
     rows, n = [], every // 2
-    with fleet(("gateway",)) as one:
+    with fleet(("gateway",), cache_s=30) as one:
         process, table = one.servers["gateway"].process.pid, asked(100, n / 100).assign(at=0.0)
         for done in range(every, requests + 1, every):
             failed = 0
