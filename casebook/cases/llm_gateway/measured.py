@@ -236,8 +236,8 @@ def carried(one: Fleet, path: str, load: str, rps: float, seconds: float) -> dic
 
 
 def latency(
-    seconds: float = 2.5,
-    rounds: int = 8,
+    seconds: float = 3.0,
+    rounds: int = 6,
     overload: Mapping[str, float] = {"short": 300.0, "trace": 60.0},
     share: float = PLANNED,
 ) -> pd.DataFrame:
