@@ -40,6 +40,8 @@ class Provider(Fixed):
         Seconds until the first piece of an answer, between two, and for the whole of it.
     slots : int
         Requests that it answers at a time for all tenants together.
+    per_minute, burst : int
+        Requests that it takes in a minute from all of them, and at once; no limit without them.
     tenants : tuple of str
         Who alone may be answered by it; empty for all.
     """
@@ -52,6 +54,8 @@ class Provider(Fixed):
     idle_s: Seconds = 10.0
     total_s: Seconds = 120.0
     slots: Count = 64
+    per_minute: Count | None = None
+    burst: Count = 10
     tenants: tuple[Name, ...] = ()
 
 

@@ -213,8 +213,7 @@ class Caller:
         Refusal
             When nobody answers: 400, 429, 502, 503 or 504.
         """
-        tried = [] if tried is None else tried
-        waits: list[float] = []
+        tried, waits = ([] if tried is None else tried), []
         self.budget.earn()
         for model in chain:
             for attempt in (0, 1):

@@ -29,6 +29,32 @@ def loop_of(url: str) -> asyncio.AbstractEventLoop:
     return _LOOPS[url]
 
 
+def _started(server: Any) -> tuple[threading.Thread, str]:
+    """Run a server in a thread; return it and its address, which is empty if it has ended."""
+    ready, made = threading.Event(), []
+
+    async def run() -> None:
+        task = asyncio.create_task(server.serve())
+        while not server.started and not task.done():
+            await asyncio.sleep(0.005)
+        if server.started:
+            port = server.servers[0].sockets[0].getsockname()[1]
+            made.append(f"http://127.0.0.1:{port}")
+            _LOOPS[made[0]] = asyncio.get_running_loop()
+        ready.set()
+        await task
+
+    def work() -> None:
+        with suppress(SystemExit):  # of an app that does not start
+            asyncio.run(run())
+        ready.set()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    ready.wait(20)
+    return thread, made[0] if made else ""
+
+
 @contextmanager
 def serving(app: Any, **options: Any) -> Iterator[str]:
     """Serve an app on a free port; yield its address.
@@ -47,30 +73,10 @@ def serving(app: Any, **options: Any) -> Iterator[str]:
     import uvicorn
 
     config = uvicorn.Config(app, "127.0.0.1", 0, log_level="critical", access_log=False, **options)
-    server, ready, made = uvicorn.Server(config), threading.Event(), []
-
-    async def run() -> None:
-        task = asyncio.create_task(server.serve())
-        while not server.started and not task.done():
-            await asyncio.sleep(0.005)
-        if server.started:
-            port = server.servers[0].sockets[0].getsockname()[1]
-            made.append((f"http://127.0.0.1:{port}", asyncio.get_running_loop()))
-        ready.set()
-        await task
-
-    def work() -> None:
-        with suppress(SystemExit):  # of an app that does not start
-            asyncio.run(run())
-        ready.set()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    ready.wait(20)
-    if not made:
+    server = uvicorn.Server(config)
+    thread, url = _started(server)
+    if not url:
         raise RuntimeError("The app did not start: look at its lifespan.")
-    url, loop = made[0]
-    _LOOPS[url] = loop
     try:
         yield url
     finally:

@@ -49,6 +49,9 @@ class Limits:
         self._buckets[tenant, model] = limit, bucket
         return bucket.take(now)
 
+    async def close(self) -> None:
+        """Have nothing to close."""
+
 
 class RedisLimits:
     """The same buckets for several gateways, in Redis and by its clock.
@@ -76,6 +79,10 @@ class RedisLimits:
             return await self._shared(tenant, model, limit)
         except (ConnectionError, TimeoutError):
             return await self._own.take(tenant, model, limit)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
 
     async def _shared(self, tenant: str, model: str, limit: Limit) -> float:
         from redis.exceptions import WatchError

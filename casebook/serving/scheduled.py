@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a client waits for a whole answer.
 PATIENCE = 20.0
-NAMES = ["number", "sent", "first_ms", "ms", "status", "whole", "left", "id", "retry_after", "end"]
+TIMES = ("number", "sent", "began", "first_ms", "ms")
+NAMES = [*TIMES, "status", "whole", "left", "id", "retry_after", "end"]
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -154,6 +155,7 @@ async def send(requests: Sequence[Mapping[str, Any]], most: int = 0) -> list[lis
 
     async def timed(number: int, asked: Mapping[str, Any], due: float) -> None:
         told = dict.fromkeys(NAMES, "") | {"number": number, "sent": moment + asked["at"]}
+        told["began"] = moment + due - begin
         told |= {"first_ms": None, "status": 0, "whole": False, "left": False}
         try:
             async with asyncio.timeout(PATIENCE):
@@ -212,9 +214,10 @@ class Scheduled:
         -------
         DataFrame
             In the order of their moments: ``number``, ``sent`` (when it was due, seconds since
-            1970), ``first_ms`` and ``ms`` (from when it was due to the head and to the end),
-            ``status`` (0: none), ``whole`` (the answer came to its end), ``left``, ``id`` (of the
-            header ``x-request-id``), ``retry_after`` and ``end`` (the answer's last characters).
+            1970), ``began`` (from when it is timed), ``first_ms`` and ``ms`` (to the head and to
+            the end of its answer), ``status`` (0: none), ``whole`` (the answer came to its end),
+            ``left``, ``id`` (of the header ``x-request-id``), ``retry_after`` and ``end`` (the
+            answer's last characters).
 
         Raises
         ------

@@ -21,7 +21,6 @@ from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.meter import audit
 from casebook.cases.llm_gateway.server import create_app, shared_limits
 from casebook.cases.llm_gateway.store import Store, add_key, put_config
-from casebook.cases.llm_gateway.store import keys as stored_keys
 from casebook.llm.mock_providers import MockProvider
 from casebook.serving.in_thread import loop_of, serving
 
@@ -127,7 +126,7 @@ class Running:
     def key(self, tenant: str, role: str = "caller") -> str:
         if (tenant, role) not in self._keys:
             key = self.store(add_key, tenant, role, "test", 0.0)
-            self.gateway.keys = self.store(stored_keys)
+            self.refresh()
             self._keys[tenant, role] = key
         return self._keys[tenant, role]
 

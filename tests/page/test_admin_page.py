@@ -109,6 +109,10 @@ def test_a_developer_writes_tests_and_splits_a_prompt_and_sees_no_keys(login):
     page.fill("[name=shares]", "7=1.0")
     page.click("text=Split")
     assert "no version 7" in page.locator("[role=alert]").inner_text()
+    page.click("summary")
+    page.fill("[name=shares]", "most to the new one")
+    page.click("text=Split")
+    assert "cannot be read" in page.locator("[role=alert]").inner_text()
 
 
 def test_usage_and_bills_are_those_of_the_own_tenant(login):

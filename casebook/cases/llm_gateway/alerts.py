@@ -2,7 +2,8 @@
 
 *A key used from a new place.* The networks from which a key is used are kept (an address without
 its last part). In its first day a key may learn any; a new one after that is an alert, once: keys
-leak into repositories and logs, and whoever finds one asks from elsewhere.
+leak into repositories and logs, and whoever finds one asks from elsewhere. Behind a proxy, its
+server has to be told to trust that one's headers (``uvicorn --forwarded-allow-ips``).
 
 *Unusual spending.* This hour is held against the tenant's own hours of two weeks: an alert when
 it costs more than twice the dearest of them. Sizes of tenants differ a thousandfold, so that no
@@ -17,7 +18,7 @@ Examples
 --------
 >>> network("203.0.113.77"), network("2001:db8:1:2::3")
 ('203.0.113.0/24', '2001:db8:1::/48')
->>> unusual([10] * 100, 21), unusual([10] * 100, 20), unusual([], 10**9)
+>>> unusual(100, 10, 21), unusual(100, 10, 20), unusual(0, 0, 10**9)
 (True, False, False)
 """
 
@@ -84,28 +85,27 @@ def _added(db: Database, alert: Alert) -> Alert:
     return alert
 
 
-def unusual(hours: Sequence[int], now: int) -> bool:
-    """Say whether an hour's spending is unusual against those before it."""
-    return len(hours) >= LEAST and now > FACTOR * max(hours)
+def unusual(hours: int, dearest: int, now: int) -> bool:
+    """Say whether an hour's spending is unusual against so many before it and their dearest."""
+    return hours >= LEAST and now > FACTOR * dearest
 
 
 def spending(db: Database, now: float) -> list[Alert]:
     """Return new alerts about this hour's spending; a tenant has one a day at most."""
     found, this = [], int(now // HOUR)
-    first = dict(db.execute("select tenant, min(hour) from hours group by tenant").fetchall())
-    rows = db.execute("select tenant, hour, cost from hours where hour >= ?", (this - HOURS,))
-    spent: dict[str, dict[int, int]] = {}
-    for tenant, hour, cost in rows.fetchall():
-        spent.setdefault(tenant, {})[hour] = cost
+    rows = db.execute(
+        "select now.tenant, now.cost, max(past.cost), min(past.hour) from hours as now"
+        " join hours as past on past.tenant = now.tenant and past.hour < ? and past.hour >= ?"
+        " where now.hour = ? group by now.tenant, now.cost",
+        (this, this - HOURS, this),
+    ).fetchall()
     recent = "select count(*) from alerts where tenant = ? and kind = ? and at > ?"
-    for tenant, cost in ((name, own[this]) for name, own in spent.items() if this in own):
-        begin = max(this - HOURS, first[tenant])
-        past = [spent[tenant].get(hour, 0) for hour in range(begin, this)]
+    for tenant, cost, dearest, first in rows:
         asked = (tenant, SPENDING, now - 24 * HOUR)
-        if not unusual(past, cost) or db.execute(recent, asked).fetchone()[0]:
+        if not unusual(this - first, dearest, cost) or db.execute(recent, asked).fetchone()[0]:
             continue
-        dollars, most = cost / 10**9, max(past) / 10**9
-        what = f"This hour cost ${dollars:.2f}, the dearest of {len(past)} before ${most:.2f}."
+        dollars, most = cost / 10**9, dearest / 10**9
+        what = f"This hour cost ${dollars:.2f}, the dearest of {this - first} before ${most:.2f}."
         do = "Look at usage by model, and at who has the keys."
         found.append(_added(db, Alert(tenant, now, SPENDING, what, do)))
     return found

@@ -54,8 +54,9 @@ from casebook.serving.streamed import StreamMask
 def exact(at: Iterable[float], limit: Limit) -> int:
     """Return how many of the requests a bucket passes, by fractions: no rounding anywhere."""
     each, passed = Fraction(60) / Fraction(limit.per_minute), 0
-    full = Fraction(-(10**9))  # the moment at which the bucket is full again
+    now = full = Fraction(-(10**9))  # full: the moment at which the bucket is full again
     for moment in map(Fraction, at):
+        now = moment = max(now, moment)  # nothing flows while a clock goes back
         full = max(full, moment)
         if full + each - moment <= limit.burst * each:
             full, passed = full + each, passed + 1

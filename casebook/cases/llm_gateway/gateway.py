@@ -56,7 +56,7 @@ from casebook.llm.schema import misfit
 from casebook.serving.answer_cache import LONGEST, Cache, key_of
 from casebook.serving.exposition import Metrics
 from casebook.serving.failover import Answer, Caller
-from casebook.serving.fair import Fair
+from casebook.serving.pooled import Pooled
 from casebook.serving.quick_guard import attack
 from casebook.serving.rate_limits import Limits, RedisLimits
 from casebook.serving.refusals import Refusal
@@ -65,8 +65,8 @@ from casebook.strict_json import parse
 LOG = logging.getLogger("llm_gateway")
 #: Seconds for which an answer with an idempotency key can be had again.
 REPLAY = 600
-#: Seconds between two looks at the store.
-EVERY = 1.0
+#: Seconds between two looks at the store, and at what is spent.
+EVERY, LOOK = 1.0, 60.0
 #: The model of a request that lets the gateway choose.
 AUTO = "auto"
 
@@ -112,11 +112,11 @@ class Gateway:
         self.config = Config(providers=(), models=(), tenants=())
         self.keys: dict[str, Key] = {}
         self.caller = Caller(lambda: self.config.provider, environ)
-        self._fair: dict[str, Fair] = {}
+        self._pools: dict[tuple, Pooled] = {}
         self._prompts: dict[tuple[str, str], Any] = {}
         self._places: set[tuple[str, str]] = set()
         self._notes: deque[tuple[str, Key, str, float]] = deque(maxlen=10_000)
-        self._revision = -1
+        self._revision, self._looked = -1, 0.0
 
     @property
     def knows(self) -> bool:
@@ -148,7 +148,9 @@ class Gateway:
 
     async def watch(self) -> list[Alert]:
         """Note from where keys were used, look at what is spent, and tell of what is unusual."""
-        found = await self.store.do(spending, self.clock())
+        found, now = [], self.clock()
+        if now >= self._looked + LOOK:
+            self._looked, found = now, await self.store.do(spending, now)
         while self._notes:
             alert = await self.store.do(used_from, *self._notes[0])
             self._notes.popleft()
@@ -182,13 +184,17 @@ class Gateway:
         if tenant is None or not tenant.active:
             what = "Your organisation's access is switched off."
             raise Refusal(403, "not active", what, "Ask your administrator.")
+        self.note(digest, known, address)
+        return tenant, known
+
+    def note(self, digest: str, key: Key, address: str) -> None:
+        """Keep from which network a key was used, until :meth:`watch` has looked at it."""
         place = network(address) if address else ""
         if place and (digest, place) not in self._places:
             if len(self._places) > 100_000:
                 self._places.clear()
             self._places.add((digest, place))
-            self._notes.append((digest, known, place, self.clock()))
-        return tenant, known
+            self._notes.append((digest, key, place, self.clock()))
 
     def model_of(self, tenant: Tenant, name: str | None) -> str:
         """Return the model that a request asks; 404 if there is none, 403 if it may not."""
@@ -308,9 +314,11 @@ class Gateway:
 
     def _turn(self, job: Job) -> Callable[[Provider], Any]:
         def turn(provider: Provider) -> Any:
-            if (fair := self._fair.get(provider.name)) is None:
-                fair = self._fair[provider.name] = Fair(provider.slots, fair=self._fair_share)
-            return fair.turn(job.tenant.name, job.tenant.weight)
+            rules = (provider.slots, provider.per_minute, provider.burst)
+            if (pool := self._pools.get((provider.name, *rules))) is None:
+                pool = Pooled(*rules, fair=self._fair_share)
+                self._pools[provider.name, *rules] = pool
+            return pool.turn(job.tenant.name, job.tenant.weight)
 
         return turn
 

@@ -223,22 +223,20 @@ def work(n: int = 100, rounds: int = 4, loads: Sequence[str] = LOADS) -> pd.Data
 # Saturation and latency -------------------------------------------------------------------
 
 
-def carried(one: Fleet, path: str, load: str, rps: float, seconds: float) -> dict[str, float]:
-    """Ask a path for more than it can; return what it answered a second, and its busy share."""
-    process = one.servers[path].process.pid
-    spent = cpu_seconds(process)
-    seen = _sent(one, path, asked(rps, seconds, load))
-    spent = cpu_seconds(process) - spent
-    good = seen[_good(seen)]
-    took = (seen["sent"] + seen["ms"] / 1000).max() - seen["sent"].min()
-    told = {"asked": len(seen) / seconds, "answered": len(good) / took, "cpu": spent / took}
-    return told | {"failed": len(seen) - len(good)}
+def carried(one: Fleet, path: str, load: str, n: int = 300, clients: int = 32) -> float:
+    """Return what a path answers a second, while so many clients wait for it all the time."""
+    rows = asked(100, n / 100, load).assign(at=0.0)
+    with Scheduled((one.request(path, r) for r in rows.itertuples()), most=clients) as crowd:
+        seen = crowd.wait()
+    took = (seen["began"] + seen["ms"] / 1000).max() - seen["began"].min()
+    return float(_good(seen).sum() / took)
 
 
 def latency(
-    seconds: float = 2.5,
-    rounds: int = 8,
-    overload: Mapping[str, float] = {"short": 300.0, "trace": 60.0},
+    seconds: float = 3.0,
+    rounds: int = 6,
+    loads: Sequence[str] = LOADS,
+    full: int = 300,
     share: float = PLANNED,
 ) -> pd.DataFrame:
     """Measure saturation, and the latency of all paths at a share of the guarded gateway's.
@@ -248,32 +246,33 @@ def latency(
     seconds : float
         Of a turn.
     rounds : int
-        After one that warms up; the paths take turns.
-    overload : mapping of str to float
-        Requests a second that no path carries, by load.
+        The paths take turns.
+    loads : sequence of str
+    full : int
+        Requests by which it is found out what a path carries.
     share : float
         Of what the guarded gateway carries.
 
     Returns
     -------
     DataFrame
-        ``load``, ``arrivals``, ``saturation`` (answers a second when more is asked), ``rps``, and
+        ``load``, ``arrivals``, ``saturation`` (answers a second of :func:`carried`), ``rps``, and
         as of :func:`casebook.serving.overhead.added`.
     """
     parts = []
     with fleet() as one:
-        for load, much in overload.items():
+        for load in loads:
             for path in PATHS[1:]:
                 _sent(one, path, asked(20, 1, load))
-            full = {path: carried(one, path, load, much, seconds) for path in PATHS[1:]}
-            rps, seen = share * full["guarded"]["answered"], []
+            most = {path: carried(one, path, load, full) for path in PATHS[1:]}
+            rps, seen = share * most["guarded"], []
             for turn in range(rounds):
                 rows = asked(rps, seconds, load, turn + 1)
                 for path in PATHS if turn % 2 else PATHS[::-1]:
                     got = _sent(one, path, rows)
                     seen.append(got.assign(path=path, turn=turn, good=_good(got)))
             made = added(pd.concat(seen), PATHS, "provider", "bare").assign(load=load, rps=rps)
-            made["saturation"] = made["path"].map({p: v["answered"] for p, v in full.items()})
+            made["saturation"] = made["path"].map(most)
             parts.append(made.assign(arrivals=rows["arrivals"].iloc[0]))
     first = ["load", "path", "arrivals", "saturation", "rps"]
     table = pd.concat(parts, ignore_index=True)

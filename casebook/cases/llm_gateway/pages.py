@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -61,12 +60,12 @@ def _lines(text: str) -> dict[str, str]:
 
 def _shares(text: str) -> dict[str, float]:
     """Return the shares of a text such as ``1=0.9 2=0.1``."""
-    found = re.findall(r"(\d+)\s*=\s*([\d.]+)", text)
     try:
-        return {version: float(share) for version, share in found}
+        pairs = (pair.split("=") for pair in text.split())
+        return {str(int(version)): float(share) for version, share in pairs}
     except ValueError:
-        do = "Write them as 1=0.9 2=0.1."
-        raise Refusal(422, "wrong shares", "The shares are no numbers.", do) from None
+        do = "Write them as 1=0.9 2=0.1, or nothing for the newest version."
+        raise Refusal(422, "wrong shares", "The shares cannot be read.", do) from None
 
 
 Fields = Mapping[str, str]
@@ -115,7 +114,8 @@ class Pages:
         """Begin a session for a key."""
         digest = hashed((await form_of(request)).get("key", "").strip())
         try:
-            self._who(digest)
+            asked = self._who(digest)
+            self.gateway.note(digest, asked.key, request.client.host if request.client else "")
         except Problem as problem:
             return self._login(problem)
         return self._back(request, self.sessions.begin(digest))

@@ -215,6 +215,7 @@ class Api:
         self._alive.cancel()
         await asyncio.wait([self._alive])
         await self.gateway.caller.close()
+        await self.gateway.limits.close()
 
     async def who(self, request: Request) -> tuple[Tenant, Key]:
         """Return tenant and key of a request."""
