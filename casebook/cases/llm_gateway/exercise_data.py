@@ -30,6 +30,7 @@ def arrivals(seed: int) -> pd.Series:
         at = pd.Series(np.sort(np.r_[calm, rush]).round(3), name="at")
         found = [int(passes(at, **own).sum()) for own in ({}, {"cap": False})]
         found += [int(passes(at, greedy=True).sum()), int(by_minute(at).sum())]
+        found.append(len(at) - found[0])
         apart = len({*found}) == len(found) and min(abs(np.diff(sorted(found)))) > 1
         if not (at.is_unique and apart and 0.05 < abs(first_wait(at) - 0.5) < 0.45):
             continue
@@ -77,13 +78,14 @@ def plan(seed: int) -> pd.Series:
     """Return rate and capacity (a second), retries of the gateway, calls of the client, failing."""
     rng = np.random.default_rng([seed, 2])
     rate = int(rng.integers(8, 30)) * 10
+    retries, calls = ((3, 3), (3, 5), (4, 3))[int(rng.integers(3))]
     return pd.Series(
         {
             "rate": rate,
-            "capacity": round(rate * rng.choice([0.80, 0.85, 0.90])),
-            "retries": int(rng.choice([2, 3, 4])),
-            "calls": int(rng.choice([3, 5])),
-            "fails": float(rng.choice([0.2, 0.3, 0.4])),
+            "capacity": round(rate * rng.choice([0.85, 0.90])),
+            "retries": retries,
+            "calls": calls,
+            "fails": float(rng.choice([0.4, 0.5, 0.6])),
         }
     )
 
@@ -160,8 +162,8 @@ def pieces(seed: int) -> list[str]:
     """Return an answer in the pieces in which it came: cards, and numbers that are none."""
     rng = np.random.default_rng([seed, 4])
     while True:
-        made = [_number(rng, good) for good in (True, False, True, True, False, True)]
-        words = ["paid with", "order", "then with", "and", "reference", "at last with"]
+        made = [_number(rng, good) for good in (True, False, True, True, False, True, False)]
+        words = ["paid with", "order", "with", "and", "reference", "at last with", "parcel"]
         text = " ".join(f"{word} {n}," for word, n in zip(words, made, strict=True))
         sizes = rng.choice([4, 7, 9, 26], len(text), p=[0.3, 0.35, 0.15, 0.2])
         cuts = [0, *(end for end in np.cumsum(sizes).tolist() if end < len(text)), len(text)]
@@ -254,19 +256,28 @@ def quiet(table: pd.DataFrame, rule: str) -> float:
 
 def requests(seed: int) -> pd.DataFrame:
     """Return requests with estimated and true chances, as a router and as the world knows them."""
-    rng = np.random.default_rng([seed, 6])
-    hard, n = rng.normal(0, 1, 400), 400
-    seen = hard + rng.normal(0, 1.2, n)
+    rng, n = np.random.default_rng([seed, 6]), 400
+    while True:
+        hard = rng.normal(0, 1, n)
+        shown = (hard + rng.normal(0, 1.2, n)) / (1 + 1.2**2)
+        made = {"tokens": np.exp(rng.normal(6.6, 0.8, n)).round()}
+        made |= {"mistake": np.exp(rng.normal(np.log(0.02), 0.7, n)).round(4)}
+        made |= {"said_cheap": _chance(0.9, 1.1, shown), "said_strong": _chance(2.4, 0.8, shown)}
+        made |= {"true_cheap": _chance(1.0, 1.3, hard), "true_strong": _chance(2.6, 0.9, hard)}
+        table = pd.DataFrame(made)
+        said, true = (
+            [table[f"{kind}_{model}"] for model in ("cheap", "strong")] for kind in ("said", "true")
+        )
+        routed, gain = chosen(table, *said), (said[1] - said[0]) * table["mistake"]
+        shares = [routed, chosen(table, *true), chosen(table, said[0].mean(), said[1].mean())]
+        shares = [share.mean() for share in (*shares, gain > price(table["tokens"], STRONG))]
+        believed = cost(table.assign(true_cheap=said[0], true_strong=said[1]), routed)
+        if min(np.diff(sorted(shares))) > 0.01 and abs(believed / cost(table, routed) - 1) > 0.01:
+            return table
 
-    def chance(level: float, slope: float, value: np.ndarray) -> np.ndarray:
-        return (1 / (1 + np.exp(-(level - slope * value)))).round(3)
 
-    shrunk = seen / (1 + 1.2**2)
-    made = {"tokens": np.exp(rng.normal(6.6, 0.8, n)).round()}
-    made |= {"mistake": np.exp(rng.normal(np.log(0.02), 0.7, n)).round(4)}
-    made |= {"said_cheap": chance(0.9, 1.1, shrunk), "said_strong": chance(2.4, 0.8, shrunk)}
-    made |= {"true_cheap": chance(1.0, 1.3, hard), "true_strong": chance(2.6, 0.9, hard)}
-    return pd.DataFrame(made)
+def _chance(level: float, slope: float, difficulty: np.ndarray) -> np.ndarray:
+    return (1 / (1 + np.exp(slope * difficulty - level))).round(3)
 
 
 def price(tokens: pd.Series, model: tuple[float, float]) -> pd.Series:
