@@ -150,6 +150,38 @@ def test_tools_and_conversations_that_do_not_fit_are_422(running, body, said):
     assert got.status_code == 422 and said in got.json()["error"]["message"], got.text
 
 
+@pytest.mark.parametrize(("depth", "status"), [(90, 200), (300, 422), (900, 422), (3000, 422)])
+def test_arguments_that_are_nested_too_deeply_are_refused_both_ways(
+    running, monkeypatch, depth, status
+):
+    deep = '{"x":' + "[" * depth + "]" * depth + "}"
+    called = {"id": "c", "type": "function", "function": {"name": "f", "arguments": deep}}
+    turns = [{"role": "assistant", "content": None, "tool_calls": [called]}]
+    turns.append({"role": "tool", "tool_call_id": "c", "content": "x"})
+    sent = running.post("t-redact", {"messages": [HI, *turns]})
+    monkeypatch.setattr("casebook.llm.mock_providers._call", lambda at, call: called)
+    got = running.post("t-redact", {"messages": [HI], "tools": TOOLS})
+    assert (sent.status_code, got.status_code) == (status, 200 if status == 200 else 502)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_of_any_length_is_masked(running, calls, stream):
+    calls[0] = []
+    running.p1.says = lambda body: [
+        "parcel 7 " * 15_000,
+        "is jane@exam",
+        "ple.com's, ",
+        "you moron",
+    ]
+    body = {"messages": [HI], "stream": stream, "tools": TOOLS}
+    got, kind = (running.post(name, body) for name in ("t-redact", "t-kind"))
+    assert "[email]" in got.text and "jane@" not in got.text and len(got.text) > 130_000
+    assert "[toxic]" in kind.text and "moron" not in kind.text
+    running.p1.says = lambda body: ["Let ", "me ", "see."]
+    calls[0] = [("find_order", {"who": "7 " * 60_000})]
+    assert running.post("t-redact", body | {"stream": False}).status_code == 502
+
+
 # Toxicity ------------------------------------------------------------------------------
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+import uuid
 
 import pytest
 
-from casebook.serving.grouped import Grouped, Sqlite, StoreDown
+from casebook.serving.grouped import Grouped, Postgres, Sqlite, StoreDown
+
+URL = os.environ.get("CASEBOOK_POSTGRES_URL", "")
+NO_POSTGRES = pytest.mark.skipif(
+    not URL, reason="CASEBOOK_POSTGRES_URL is not set: .ci/run starts PostgreSQL"
+)
 
 SCHEMA = "create table if not exists seen (name text primary key)"
 
@@ -51,3 +58,42 @@ def test_a_database_that_is_locked_is_a_store_that_is_down(tmp_path):
     store.submit(add, "b").result()
     assert names(store) == 1
     store.close()
+
+
+# PostgreSQL ----------------------------------------------------------------------------
+
+
+@NO_POSTGRES
+def test_a_connection_that_postgresql_ends_is_made_again_and_nothing_is_half_done():
+    name = f"g{uuid.uuid4().hex}"
+    store = Grouped(Postgres(URL), f"create table {name} (n bigint primary key)")
+
+    def half(db):
+        db.execute(f"insert into {name} values (1)")
+        db.execute("select pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(StoreDown, match="Try again later"):
+        store.submit(half).result()
+    assert store.submit(lambda db: db.execute(f"insert into {name} values (1)").rowcount).result()
+    with pytest.raises(Exception, match="duplicate key"):
+        store.submit(lambda db: db.execute(f"insert into {name} values (1)")).result()
+    kept = store.submit(lambda db: db.execute(f"select n from {name}").fetchall()).result()
+    assert [n for (n,) in kept] == [1]
+    store.submit(lambda db: db.execute(f"drop table {name}")).result()
+    store.close()
+
+
+@NO_POSTGRES
+def test_two_processes_worth_of_stores_do_not_lose_each_others_counts():
+    name = f"g{uuid.uuid4().hex}"
+    stores = [Grouped(Postgres(URL), f"create table if not exists {name} (n bigint)")]
+    stores.append(Grouped(Postgres(URL), ""))
+    stores[0].submit(lambda db: db.execute(f"insert into {name} values (0)")).result()
+    add = lambda db: db.execute(f"update {name} set n = n + 1")  # noqa: E731
+    for future in [stores[at % 2].submit(add) for at in range(200)]:
+        future.result()
+    found = stores[1].submit(lambda db: db.execute(f"select n from {name}").fetchone()[0]).result()
+    assert found == 200
+    stores[0].submit(lambda db: db.execute(f"drop table {name}")).result()
+    for store in stores:
+        store.close()

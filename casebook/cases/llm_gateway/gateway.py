@@ -60,6 +60,7 @@ from casebook.serving.pooled import Pooled
 from casebook.serving.quick_guard import attack
 from casebook.serving.rate_limits import Limits, RedisLimits
 from casebook.serving.refusals import Refusal
+from casebook.serving.streamed import StreamMask
 from casebook.strict_json import parse
 
 LOG = logging.getLogger("llm_gateway")
@@ -67,6 +68,8 @@ LOG = logging.getLogger("llm_gateway")
 REPLAY = 600
 #: Seconds between two looks at the store, and at what is spent.
 EVERY, LOOK = 1.0, 60.0
+#: Characters of an answer that are searched at a time.
+SLICE = 20_000
 #: The model of a request that lets the gateway choose.
 AUTO = "auto"
 
@@ -332,7 +335,7 @@ class Gateway:
                 tally.finish = "length"  # its provider did not stop where it was told to
                 break
             tally.add(piece)
-            text = mask.feed(piece.text) if mask else piece.text
+            text = _fed(mask, piece.text) if mask else piece.text
             if text:
                 tally.text.append(text)
                 tally.passed = tally.pieces
@@ -428,3 +431,8 @@ class Gateway:
             self.cache.put(job.tenant.name, job.request, (text, done), REPLAY)
         if job.cache_key and done.model == job.model.name:
             self.cache.put(job.tenant.name, job.cache_key, (text, done), job.tenant.cache_s)
+
+
+def _fed(mask: StreamMask, text: str) -> str:
+    """Return what may leave of a text, which can be longer than what is searched at a time."""
+    return "".join(mask.feed(text[at : at + SLICE]) for at in range(0, len(text), SLICE))

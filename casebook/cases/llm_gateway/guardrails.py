@@ -24,6 +24,7 @@ from dataclasses import replace
 from typing import Any
 
 from casebook.cases.llm_gateway.config import Guard
+from casebook.llm.adapters import ProviderError
 from casebook.llm.messages import Message
 from casebook.serving.formats import Finding
 from casebook.serving.privacy import mask, mask_turns
@@ -36,6 +37,8 @@ from casebook.strict_json import parse
 #: Longer texts are searched in a thread; more characters are not searched at all: they would hold
 #: up everybody.
 SHORT, MOST = 400, 60_000
+#: Levels of a call's arguments that are searched.
+DEEPEST = 100
 #: Letters of a schema, and what in it could take for ever: a pattern that backtracks, and
 #: references that double at each step.
 SCHEMA, ENDLESS = 20_000, ("patternProperties", "$ref", "$dynamicRef")
@@ -122,20 +125,28 @@ def _masked(said: Said) -> tuple[Said, str]:
 Search = Callable[[str], list[Finding]]
 
 
-def masked_leaves(value: Any, search: Search) -> tuple[Any, list[Finding]]:
+def masked_leaves(value: Any, search: Search, depth: int = 0) -> tuple[Any, list[Finding]]:
     """Return a JSON value with its texts and numbers masked, and what was found.
+
+    Raises
+    ------
+    Refusal
+        422 for a value of more than :data:`DEEPEST` levels.
 
     Examples
     --------
     >>> masked_leaves({"to": ["jane@example.com"], "n": 3}, found)[0]
     {'to': ['[email]'], 'n': 3}
     """
+    if depth > DEEPEST:
+        what = f"The arguments of a call have more than {DEEPEST} levels."
+        raise Refusal(422, "too deep", what, "Send them flatter.")
     if isinstance(value, Mapping):
-        made = {name: masked_leaves(one, search) for name, one in value.items()}
+        made = {name: masked_leaves(one, search, depth + 1) for name, one in value.items()}
         findings = [finding for _, found_ in made.values() for finding in found_]
         return {name: one for name, (one, _) in made.items()}, findings
     if isinstance(value, list):
-        items = [masked_leaves(one, search) for one in value]
+        items = [masked_leaves(one, search, depth + 1) for one in value]
         return [one for one, _ in items], [f for _, x in items for f in x]
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         return value, []
@@ -197,7 +208,12 @@ def masked_calls(
     for call in calls:
         function = dict(call["function"])
         if search:
-            value, findings = masked_leaves(parse(function["arguments"]), search)
+            if len(function["arguments"]) > MOST:
+                raise ProviderError("malformed", "a call is too long")
+            try:
+                value, findings = masked_leaves(parse(function["arguments"]), search)
+            except Refusal:
+                raise ProviderError("malformed", "a call is nested too deeply") from None
             for one in findings:
                 _refuse(guard, one.kind)
                 kinds[one.kind] += 1

@@ -31,7 +31,8 @@ th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ccc }
 td.n, th.n { text-align: right }
 form { margin: .3rem 0 } td form { display: inline }
 label { display: block } input, textarea, select, button { font: inherit; padding: .2rem .4rem }
-textarea { width: 100% } .error { border-left: .4rem solid #a00; padding: .4rem .8rem }
+textarea { width: 100%; box-sizing: border-box }
+.error { border-left: .4rem solid #a00; padding: .4rem .8rem }
 .note { border-left: .4rem solid #06c; padding: .4rem .8rem; overflow-wrap: anywhere }
 """
 LOGIN = Safe(
@@ -222,6 +223,8 @@ class Pages:
         found = await self.admin.alerts(asked)
         told = [one | {"at": _day(one["at"])} for one in found["alerts"]]
         saving = [one | {"saving": _dollars(one["saving"])} for one in found["advice"]]
+        if not told and not saving:
+            return Safe("<h2>Alerts</h2><p>None.</p>")
         return html(
             "<h2>Alerts</h2><ul id=alerts>{told}{saving}</ul>",
             told=rows("<li>{at} {kind}: {what} {do}", told),
@@ -272,10 +275,11 @@ class Pages:
             + fields
             + "<button name=deed value=add_prompt>Add a version</button></form>"
             + named
-            + "<label>Variables, one a line <textarea name=variables></textarea></label>"
+            + "<label>Variables, one a line (name = value)"
+            " <textarea name=variables></textarea></label>"
             "<button name=deed value=test>Test</button></form>"
             + named
-            + '<label>Shares of versions <input name=shares value="{shares}"></label>'
+            + '<label>Shares of versions (1=0.9 2=0.1) <input name=shares value="{shares}"></label>'
             "<button name=deed value=split>Split</button></form></details>"
         )
         new = form + "<label>Name <input name=name maxlength=64 required></label>" + fields
