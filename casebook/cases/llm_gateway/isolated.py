@@ -97,7 +97,7 @@ def gateway_with(path: str, planted: str = "") -> FastAPI:
     return gateway(path, change=PLANTED.get(planted))
 
 
-def isolation(queries: int = 3_000, few: int = 300, seed: int = 1) -> pd.DataFrame:
+def isolation(queries: int = 2_000, few: int = 200, seed: int = 1) -> pd.DataFrame:
     """Look for each tenant's word in what the others, the log, metrics and meter hold.
 
     Five tenants ask the same things at once, each with a word of its own; with prompts of the same
