@@ -28,7 +28,6 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "real_bursts": waiting.real_bursts,
     "detected": injection.detected,
     "detector_cost": injection.latency,
-    "detector_trials": injection.trials,
     "limiter": counted.limiter,
     "metering": counted.metering,
     "guard_cost": counted.guard_cost,
