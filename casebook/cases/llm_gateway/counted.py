@@ -172,7 +172,7 @@ LEAVES, ASKING = 0.15, ("t0", "t1", "t2")
 
 
 def metering(
-    requests: int = 4_000, kills: int = 3, rps: float = 60.0, seed: int = 1
+    requests: int = 2_000, kills: int = 3, rps: float = 25.0, seed: int = 1
 ) -> pd.DataFrame:
     """Compare bills with what clients have seen, after faults, departures and kills.
 
