@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from casebook.cases.llm_gateway import benchmarks, counted, measured, studies
+from casebook.cases.llm_gateway import benchmarks, counted, isolated, measured, studies
 from casebook.cases.llm_gateway.artifacts import CASE
 from casebook.recorded import bench
 from casebook.serving.rate_limits import Limit
@@ -58,7 +58,8 @@ def test_the_limiter_is_exact_in_a_reduced_run_as_in_the_table():
     own = live[live["limiter"] != "over HTTP"]
     assert set(live["limiter"]) == set(stored["limiter"])
     assert (own["error"] == 0).all()
-    assert abs(live["passed"] - live["allowed"]).max() <= 2  # requests come a little late
+    http = live.set_index("limiter").loc["over HTTP"]  # where the machine is busy, they come late
+    assert 0.9 * http["allowed"] <= http["passed"] < http["asked"]
 
 
 def test_exact_arithmetic_by_hand_and_against_a_bucket_that_leaks():
@@ -127,11 +128,11 @@ def test_differences_find_each_fault_that_is_planted():
 def test_nothing_leaks_and_each_planted_leak_is_found():
     table = recorded("isolation").fillna({"planted": ""}).set_index("planted")
     assert table.loc["", "leaks"] == 0 and table.loc["", "at_most"] <= 0.002
-    assert set(table.index) == {"", *counted.PLANTED}
+    assert set(table.index) == {"", *isolated.PLANTED}
     assert (table.drop("")["leaks"] > 0).all()
-    answered, found = counted._looked("", 60, 2)
+    answered, found = isolated._looked("", 60, 2)
     assert found == [] and answered > 40
-    assert "answer" in counted._looked("a cache for all", 60, 2)[1]
+    assert "answer" in isolated._looked("a cache for all", 60, 2)[1]
 
 
 # What it carries --------------------------------------------------------------------------
@@ -145,6 +146,24 @@ def test_work_of_a_reduced_run_is_near_the_recorded_one():
     both = pd.concat([live, stored.set_index(keys)["cpu_ms"]], axis=1, join="inner")
     assert len(both) == len(live) == 8
     assert (both.iloc[:, 0] / both.iloc[:, 1]).between(0.4, 2.5).all()  # other machines
+
+
+def test_latency_is_of_the_same_requests_on_all_paths():
+    table = recorded("latency").set_index(["load", "path"])
+    assert (table["failed"] == 0).all()
+    for load in measured.LOADS:
+        own = table.loc[load]
+        assert list(own.index) == [*measured.PATHS] and own["n"].nunique() == 1
+        share = own["rps"] / own["saturation"]
+        assert share["guarded"] == pytest.approx(measured.PLANNED, rel=0.01)
+        assert (own["low"] <= own["ratio"] + 1e-9).all() and own.loc["bare", "ratio"] == 1
+
+
+def test_guards_cost_more_the_longer_a_text_is():
+    table = recorded("guard_cost").pivot(index="guard", columns="characters", values="ms")
+    for guard in ("personal data, some there", "attacks by rules", "all"):
+        assert table.loc[guard, 400] < table.loc[guard, 1_600] < table.loc[guard, 4_600]
+    assert set(counted.guard_cost(3)["guard"]) == set(table.index)
 
 
 def test_memory_stays_and_crowds_are_refused_politely():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from casebook.cases.llm_gateway import injection, studies, waiting
+from casebook.cases.llm_gateway import counted, injection, isolated, measured, studies, waiting
 
 
 def noisy(
@@ -28,4 +28,12 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "real_bursts": waiting.real_bursts,
     "detected": injection.detected,
     "detector_cost": injection.latency,
+    "limiter": counted.limiter,
+    "metering": counted.metering,
+    "guard_cost": counted.guard_cost,
+    "isolation": isolated.isolation,
+    "work": measured.work,
+    "latency": measured.latency,
+    "connections": measured.connections,
+    "memory": measured.memory,
 }

@@ -282,8 +282,19 @@ def latency(
 # Long runs --------------------------------------------------------------------------------
 
 
-def memory(requests: int = 100_000, every: int = 10_000, clients: int = 8) -> pd.DataFrame:
+def memory(
+    requests: int = 100_000, every: int = 5_000, clients: int = 8, within_s: float = 900.0
+) -> pd.DataFrame:
     """Ask one gateway for hours of traffic in minutes; half of the answers stream, some are cached.
+
+    Parameters
+    ----------
+    requests, every : int
+        In all, and between two looks.
+    clients : int
+        Each waits for its answer.
+    within_s : float
+        Seconds after which no more are begun.
 
     Returns
     -------
@@ -292,7 +303,7 @@ def memory(requests: int = 100_000, every: int = 10_000, clients: int = 8) -> pd
     """
     if requests < every:
         raise ValueError(f"{requests} requests are fewer than {every}: lower every.")
-    rows, n = [], every // 2
+    rows, n, began = [], every // 2, time.monotonic()
     with fleet(("gateway",), cache_s=30) as one:
         process, table = one.servers["gateway"].process.pid, asked(100, n / 100).assign(at=0.0)
         for done in range(every, requests + 1, every):
@@ -302,6 +313,8 @@ def memory(requests: int = 100_000, every: int = 10_000, clients: int = 8) -> pd
                 with Scheduled(sent, most=clients) as crowd:
                     failed += int((~_good(crowd.wait())).sum())
             rows.append({"requests": done, "failed": failed, "mb": resident_mb(process)})
+            if time.monotonic() - began > within_s:
+                break
     return pd.DataFrame(rows)
 
 
