@@ -319,7 +319,7 @@ def memory(
 
 
 def connections(
-    n: int = 10_000, most: int = server.MOST, first_s: float = 8.0, probes: int = 20
+    n: int = 10_000, most: int = 500, first_s: float = 2.0, probes: int = 20
 ) -> pd.DataFrame:
     """Open so many connections at once, each with a request to a slow provider.
 
@@ -354,5 +354,5 @@ def connections(
                 told = {"phase": phase, "status": status, "n": len(own)}
                 told |= {"polite": int(polite.sum()), "p50": p50, "p99": p99}
                 rows.append(told | {"mb": resident_mb(process)})
-            time.sleep(1)
+            time.sleep(5 * first_s)  # what was begun for clients that left goes on to its end
     return pd.DataFrame(rows)
