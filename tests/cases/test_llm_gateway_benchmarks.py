@@ -140,7 +140,7 @@ def test_nothing_leaks_and_each_planted_leak_is_found():
 
 def test_work_of_a_reduced_run_is_near_the_recorded_one():
     keys = ["load", "form", "path"]
-    live = measured.work(n=30, rounds=2, loads=("short",)).set_index(keys)["cpu_ms"]
+    live = measured.work(n=16, rounds=2, loads=("short",)).set_index(keys)["cpu_ms"]
     stored = recorded("work")
     assert (stored["failed"] == 0).all()
     both = pd.concat([live, stored.set_index(keys)["cpu_ms"]], axis=1, join="inner")
