@@ -29,7 +29,7 @@ from casebook.cases.llm_gateway.config import read
 from casebook.cases.llm_gateway.gateway import LOG, Gateway
 from casebook.cases.llm_gateway.store import Store, add_key, put_config
 from casebook.cases.llm_gateway.world.requests import bank
-from casebook.cases.llm_gateway.world.tenants import arrivals, document, replayed, share_of
+from casebook.cases.llm_gateway.world.tenants import arrivals, document, share_of, superposed
 from casebook.data import RealDataUnavailable, real
 from casebook.llm.mock_providers import MockProvider
 from casebook.serving import passthrough
@@ -154,7 +154,7 @@ def trace() -> pd.DataFrame | None:
 
 
 def asked(rps: float, seconds: float, load: str = "short", turn: int = 0) -> pd.DataFrame:
-    """Return requests that come as in Azure's trace, sped up; as simulated where it is not.
+    """Return requests that come as in copies of Azure's trace; as simulated where it is not.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def asked(rps: float, seconds: float, load: str = "short", turn: int = 0) -> pd.
     load : str
         ``"short"`` or ``"trace"``: how long they are.
     turn : int
-        Each has another part of the trace.
+        Each has copies that began at other times.
 
     Returns
     -------
@@ -171,13 +171,11 @@ def asked(rps: float, seconds: float, load: str = "short", turn: int = 0) -> pd.
     """
     if load not in LOADS:
         raise ValueError(f"There is no load {load!r}: give one of {', '.join(LOADS)}.")
-    shares, whole, n = share_of(TENANTS, 1), trace(), int(rps * seconds)
+    shares, whole = share_of(TENANTS, 1), trace()
     if whole is None:
         rows = arrivals(shares, rps, max(1, round(seconds)), turn).assign(arrivals="simulated")
     else:
-        start = turn * n % (len(whole) - n)
-        rows = replayed(whole.iloc[start : start + n], shares, rps, seconds, turn)
-        rows = rows.assign(arrivals="Azure, conversation")
+        rows = superposed(whole, shares, rps, seconds, turn).assign(arrivals="Azure, conversation")
     own = CHARACTERS * rows["tokens_in"]
     return rows.assign(characters=SHORT if load == "short" else own)
 
@@ -305,7 +303,8 @@ def memory(
         raise ValueError(f"{requests} requests are fewer than {every}: lower every.")
     rows, n, began = [], every // 2, time.monotonic()
     with fleet(("gateway",), cache_s=30) as one:
-        process, table = one.servers["gateway"].process.pid, asked(100, n / 100).assign(at=0.0)
+        process = one.servers["gateway"].process.pid
+        table = asked(200, n / 100).head(n).assign(at=0.0)
         for done in range(every, requests + 1, every):
             failed = 0
             for stream in (True, False):
@@ -345,7 +344,7 @@ def connections(
         _sent(one, "gateway", asked(10, 1))
         process = one.servers["gateway"].process.pid
         for phase, many, span in (("crowd", n, 1e-6), ("afterwards", probes, first_s)):
-            table = asked(n / 10, 10).head(many)
+            table = asked(n / 5, 10).head(many)
             table = table.assign(at=np.linspace(0, span, len(table)))
             seen = _sent(one, "gateway", table, stream=False)
             for status, own in seen.groupby("status"):
