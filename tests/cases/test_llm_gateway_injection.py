@@ -97,7 +97,9 @@ def judged() -> pd.DataFrame:
 
 def test_a_table_has_a_row_for_each_family_and_the_guard_says_what_the_service_says(judged):
     table = text_attacks.rates(judged)
-    assert table.groupby("detector").size().to_dict() == {"guard": 9, "logistic": 9, "either": 9}
+    assert table.groupby("detector").size().to_dict() == dict.fromkeys(
+        ("guard", "logistic", "guard or logistic"), 9
+    )
     bad = corpus()[corpus()["kind"] == "attack"]
     truth = bad["text"].map(lambda text: bool(attack(text))).groupby(bad["family"]).mean()
     own = table[table["detector"] == "guard"].set_index("family")
@@ -107,11 +109,4 @@ def test_a_table_has_a_row_for_each_family_and_the_guard_says_what_the_service_s
 
 def test_either_flags_what_one_of_both_flags(judged):
     wide = judged.pivot(index=["left_out", "text"], columns="detector", values="flag").astype(bool)
-    assert (wide["either"] == (wide["guard"] | wide["logistic"])).all()
-
-
-def test_what_gets_through_was_flagged_by_nobody(judged):
-    gone = injection.missed(judged)
-    assert 0 < len(gone) < (corpus()["kind"] == "attack").sum()
-    flagged = judged.loc[(judged["detector"] == "guard") & judged["flag"], "text"]
-    assert not set(gone["text"]) & set(flagged)
+    assert (wide["guard or logistic"] == (wide["guard"] | wide["logistic"])).all()
