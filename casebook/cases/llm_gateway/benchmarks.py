@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "isolation": isolated.isolation,
     "work": measured.work,
     "latency": measured.latency,
+    "first_words": measured.first_words,
     "connections": measured.connections,
     "memory": measured.memory,
 }
