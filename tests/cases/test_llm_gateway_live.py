@@ -81,6 +81,7 @@ def test_who_is_refused_waits_for_ever():
     made = pd.DataFrame({"at": range(4), "tenant": list("aaab"), "wait": [1.0, np.nan, 3.0, 9.0]})
     told = waiting.waits(made, {"b": 1.0}, start=0)
     assert (told["p50"], told["p99"], told["own"]) == (3.0, np.inf, 9.0)
+    assert told["late"] == pytest.approx(2 / 3), "one is refused, one waits 3 s"
     assert told["refused"] == pytest.approx(1 / 3) and told["own_refused"] == 0
 
 

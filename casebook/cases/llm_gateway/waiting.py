@@ -37,8 +37,10 @@ from casebook.serving.fair import Fair, Full
 #: spread of their logarithm.
 SLOTS, MEAN_S, SPREAD = 64, 2.0, 0.8
 TENANTS, RPS = 100, 20.0
-#: Requests a second that a small tenant adds beyond its limit; large tenants that rush in theirs.
+#: Requests a second that a small tenant adds beyond its limit; large tenants that rush in theirs;
+#: seconds after which an answer begins late.
 BEYOND, LARGE = 40.0, 5
+LATE = 2.0
 RUSHES = ("none", "beyond limits", "within limits")
 #: What stands before the provider: limits, a fair queue, weights by contract.
 ARMS: Mapping[str, tuple[bool, bool, bool]] = {
@@ -254,14 +256,15 @@ def waits(made: pd.DataFrame, rushing: Mapping[str, float], start: float) -> dic
     -------
     dict
         ``p50`` and ``p99`` of the others' waits (seconds), where a request that is refused waits
-        for ever, ``refused`` (share of theirs), ``own`` and ``own_refused`` (p50 and share of those
-        that rush).
+        for ever, ``late`` and ``refused`` (shares of theirs: over ``LATE`` seconds or refused),
+        ``own`` and ``own_refused`` (p50 and share of those that rush).
     """
     late = made[made["at"] >= start]
     loud = late["tenant"].isin([*rushing])
     others, own = (late.loc[rows, "wait"].fillna(np.inf) for rows in (~loud, loud))
     p50, p99 = np.quantile(others, [0.5, 0.99], method="inverted_cdf")
-    told = {"p50": p50, "p99": p99, "refused": np.isinf(others).mean()}
+    told = {"p50": p50, "p99": p99, "late": (others > LATE).mean()}
+    told["refused"] = np.isinf(others).mean()
     median = np.quantile(own, 0.5, method="inverted_cdf") if len(own) else np.nan
     return told | {"own": median, "own_refused": np.isinf(own).mean() if len(own) else np.nan}
 
