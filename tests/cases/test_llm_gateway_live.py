@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.llm_gateway import exercise_data, waiting
+from casebook.cases.llm_gateway import exercise_data, questions, waiting
 from casebook.cases.llm_gateway.live import Live, killed
 from casebook.data.files import RealDataUnavailable
 from casebook.recorded.real import sources_of
@@ -111,6 +111,23 @@ def test_the_exercise_queues_as_the_gateway_does(rule, fair):
         queue = exercise_data.queue(seed)
         waits = waiting.queued(queue.assign(seconds=1.0), slots=1, fair=fair)["wait"]
         np.testing.assert_allclose(exercise_data.served(queue, rule), waits, atol=1e-6)
+
+
+def test_a_wrong_answer_hears_what_is_wrong_and_not_what_is_right():
+    pieces = questions.given("pieces")
+    right = exercise_data.least(pieces)
+    for hold, why in ((right + 5, "fewer"), (right - 1, "so few")):
+        told = questions.q4.outcome(1, 1, hold, "most").message.split("`hold`: ")[1]
+        assert why in told and str(right) not in told
+    events = questions.given("events")
+    settled = events[events["event"] == "settle"]["request"]
+    twice = {*settled[settled.duplicated()]}
+    once = min({*settled} - twice)
+    for chosen, why in ((set(), "Nothing"), ({once}, once), ({min(twice)}, "not all of it")):
+        told = questions.q3.outcome(1, 1, chosen, 1, "third").message
+        assert why in told.split("`twice`: ")[1].split("`held`")[0]
+    bill = exercise_data.billed(events)
+    assert "`bill`" in questions.q3.outcome(1, bill + 1, twice, 1, "third").message
 
 
 def test_the_traces_are_named_in_the_result():
