@@ -73,10 +73,12 @@ class Store(Grouped):
     where : Path or str
         A file for SQLite, ``":memory:"``, or the URL of a PostgreSQL server.
     durable : bool
-        As for :class:`~casebook.serving.grouped.Sqlite`.
+        As for :class:`~casebook.serving.grouped.Sqlite`. A request has two commits on its way:
+        waiting for the disk in both took 11 ms at the median and 60 ms at the 99th percentile on a
+        busy machine. Without it, a killed process loses no bill; a power cut may lose the last.
     """
 
-    def __init__(self, where: Path | str, durable: bool = True) -> None:
+    def __init__(self, where: Path | str, durable: bool = False) -> None:
         remote = str(where).startswith(("postgresql://", "postgres://"))
         super().__init__(Postgres(str(where)) if remote else Sqlite(where, durable), SCHEMA)
 
