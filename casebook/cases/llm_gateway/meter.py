@@ -30,14 +30,17 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from casebook.cases.llm_gateway.store import Database, Store, StoreDown
 
 #: Seconds without a sign of life after which a gateway's open requests are released.
 LEASE = 30.0
+#: Looks that this takes at least: after a pause, such as of the store, all may show life first.
+LOOKS = 10
+#: Nano-dollars that a tenant's month holds at most, so that no sum outgrows 64 bits.
+LARGEST = 10**18
 
 
 class OverBudget(Exception):
@@ -108,7 +111,7 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
     OverBudget
         If the budget does not hold what it may cost.
     """
-    month = month_of(ask.at)
+    month, budget = month_of(ask.at), ask.budget or LARGEST
     row = db.execute("select state from meter where request = ?", (ask.request,)).fetchone()
     if row and row[0] != "released":
         raise Repeated(row[0])
@@ -118,11 +121,11 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
     )
     taken = db.execute(
         "update spend set reserved = reserved + ? where tenant = ? and month = ?"
-        " and (? = 0 or settled + reserved + ? <= ?)",
-        (ask.most, ask.tenant, month, ask.budget, ask.most, ask.budget),
+        " and settled + reserved + ? <= ? and settled + reserved + waste + ? <= ?",
+        (ask.most, ask.tenant, month, ask.most, budget, ask.most, LARGEST),
     )
     if not taken.rowcount:
-        raise OverBudget(f"{ask.most} nano-dollars are not left of {ask.budget}.")
+        raise OverBudget(f"{ask.most} nano-dollars are not left of {budget}.")
     if row:
         # What it wasted the first time stays in the month's sum.
         aside = f"{ask.request}:{uuid.uuid4().hex}"
@@ -149,53 +152,85 @@ def free_of_charge(db: Database, ask: Ask, owner: str, bill: Bill) -> bool:
     return settle(db, ask.request, owner, bill)
 
 
-def release(db: Database, request: str, owner: str, waste: int = 0, how: str = "failed") -> bool:
-    """Bill nothing for a request; False if it is not open any more."""
-    return _close(db, request, owner, "released", Bill("", 0, 0, 0, how, waste))
+def release(
+    db: Database, request: str, owner: str, waste: int = 0, how: str = "failed", undo: bool = False
+) -> bool:
+    """Bill nothing for a request; False if it is not open any more.
+
+    Parameters
+    ----------
+    undo : bool
+        Whether it may have been settled: where the store did not say, its answer did not leave.
+    """
+    return _close(db, request, owner, "released", Bill("", 0, 0, 0, how, waste), undo)
 
 
-def _close(db: Database, request: str, owner: str, state: str, bill: Bill) -> bool:
+def _close(
+    db: Database, request: str, owner: str, state: str, bill: Bill, undo: bool = False
+) -> bool:
     """Let a request's state and its tenant's sums change together."""
     row = db.execute(
-        "update meter set state = ?, model = case when ? = '' then model else ? end,"
-        " tokens_in = ?, tokens_out = ?, cost = ?, how = ?, waste = ?"
-        " where request = ? and owner = ? and state = 'open' returning tenant, month, reserved, at",
-        (state, bill.model, *bill, request, owner),
+        "select state, tenant, month, at, reserved, cost, waste from meter"
+        " where request = ? and owner = ? and state in ('open', ?)",
+        (request, owner, "settled" if undo else "open"),
     ).fetchone()
     if row is None:
         return False
-    tenant, month, reserved, at = row
+    was, tenant, month, at, reserved, cost, waste = row
+    changed = db.execute(
+        "update meter set state = ?, model = case when ? = '' then model else ? end,"
+        " tokens_in = ?, tokens_out = ?, cost = ?, how = ?, waste = ?"
+        " where request = ? and owner = ? and state = ?",
+        (state, bill.model, *bill, request, owner, was),
+    )
+    if not changed.rowcount:
+        return False  # another gateway was quicker
+    more, kept = bill.cost - cost, reserved if was == "open" else 0
     db.execute(
         "update spend set settled = settled + ?, reserved = reserved - ?, waste = waste + ?"
         " where tenant = ? and month = ?",
-        (bill.cost, reserved, bill.waste, tenant, month),
+        (more, kept, bill.waste - waste, tenant, month),
     )
-    if bill.cost:
+    if more:
         db.execute(
             "insert into hours values (?, ?, ?) on conflict (tenant, hour)"
             " do update set cost = hours.cost + excluded.cost",
-            (tenant, int(at // 3600), bill.cost),
+            (tenant, int(at // 3600), more),
         )
     return True
 
 
-def beat(db: Database, owner: str, now: float) -> None:
-    """Say that a gateway lives."""
+def beat(db: Database, owner: str, sign: int) -> dict[str, int]:
+    """Give a sign of life; return the last one of each gateway that lives or left something open.
+
+    A sign is a number that counts on: clocks of two machines are never compared.
+    """
     db.execute(
         "insert into owners values (?, ?) on conflict (owner) do update set beat = excluded.beat",
-        (owner, now),
+        (owner, sign),
     )
+    left = "select owner, 0 as beat from meter where state = 'open'"
+    signs = f"{left} union all select owner, beat from owners"
+    rows = db.execute(f"select owner, max(beat) from ({signs}) as signs group by owner")
+    return dict(rows.fetchall())
 
 
-def recover(db: Database, now: float, lease: float = LEASE) -> int:
-    """Release what gateways have left open that gave no sign of life; return how many."""
+def left_open(db: Database, owner: str, sign: int) -> list[tuple[str, str]]:
+    """Return request and tenant of what a gateway has open, and forget it; nothing if it lives."""
+    now = db.execute("select beat from owners where owner = ?", (owner,)).fetchone()
+    if now and now[0] != sign:
+        return []
+    db.execute("delete from owners where owner = ?", (owner,))
     rows = db.execute(
-        "select request, meter.owner from meter left join owners on owners.owner = meter.owner"
-        " where state = 'open' and coalesce(beat, 0) < ?",
-        (now - lease,),
-    ).fetchall()
-    db.execute("delete from owners where beat < ?", (now - lease,))
-    return sum(release(db, request, owner, how="killed") for request, owner in rows)
+        "select request, tenant from meter where owner = ? and state = 'open'", (owner,)
+    )
+    return rows.fetchall()
+
+
+def recover(db: Database) -> int:
+    """Release whatever is open, where no gateway lives any more; return how many."""
+    rows = db.execute("select request, owner from meter where state = 'open' order by tenant")
+    return sum(release(db, *row, how="killed") for row in rows.fetchall())
 
 
 def spent(db: Database, tenant: str, month: str) -> Spent:
@@ -257,44 +292,88 @@ class Meter:
     store : Store
     clock : callable
         Seconds since 1970.
+    patience : callable
+        Seconds that only go on, by which other gateways' silence is measured.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+        patience: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.store, self.clock, self.owner = store, clock, uuid.uuid4().hex
-        self._later: deque[tuple[str, int, str]] = deque()
+        self._patience, self._looked, self._sign = patience, patience(), 0
+        self._silent: dict[str, tuple[int, float]] = {}
+        self._tenants: dict[str, str] = {}
+        self._doubted: set[str] = set()
+        self._later: dict[str, tuple[int, str]] = {}
 
     async def reserve(self, ask: Ask) -> int:
         """Open a request as :func:`reserve`; :class:`StoreDown` if that is not on disk.
 
         Given up while it waits, it is released as soon as it is open.
         """
-        opened = self.store.submit(reserve, ask, self.owner)
+        if ask.request in self._later:
+            await self.release(ask.request, *self._later.pop(ask.request))
+        opened = self.store.submit(reserve, ask, self.owner, order=ask.tenant)
         try:
-            return await asyncio.shield(asyncio.wrap_future(opened))
+            spent = await asyncio.shield(asyncio.wrap_future(opened))
         except asyncio.CancelledError:
             undo = (release, ask.request, self.owner, 0, "left")
             opened.add_done_callback(lambda done: done.exception() or self.store.submit(*undo))
             raise
+        except StoreDown:
+            self._later[ask.request] = 0, "failed"  # it may be open all the same
+            raise
+        self._tenants[ask.request] = ask.tenant
+        return spent
 
     async def free(self, ask: Ask, bill: Bill) -> None:
         """Record a request as :func:`free_of_charge`."""
-        await self.store.do(free_of_charge, ask, self.owner, bill)
+        await self.store.do(free_of_charge, ask, self.owner, bill, order=ask.tenant)
 
     async def settle(self, request: str, bill: Bill) -> bool:
         """Bill a request as :func:`settle`; :class:`StoreDown` if that is not on disk."""
-        return await self.store.do(settle, request, self.owner, bill)
+        order = self._tenants.get(request, "")
+        try:
+            done = await self.store.do(settle, request, self.owner, bill, order=order)
+        except StoreDown:
+            self._doubted.add(request)
+            raise
+        self._tenants.pop(request, None)
+        return done
 
     async def release(self, request: str, waste: int = 0, how: str = "failed") -> None:
         """Bill nothing for a request; while the store is down, this is kept for later."""
+        given = (request, self.owner, waste, how, request in self._doubted)
         try:
-            await self.store.do(release, request, self.owner, waste, how)
+            await self.store.do(release, *given, order=self._tenants.get(request, ""))
         except StoreDown:
-            self._later.append((request, waste, how))
+            self._later[request] = waste, how
+        else:
+            self._doubted.discard(request)
+            self._tenants.pop(request, None)
 
     async def live(self) -> int:
         """Give a sign of life, catch up, and release what dead gateways left; return how many."""
-        now = self.clock()
-        await self.store.do(beat, self.owner, now)
-        for _ in range(len(self._later)):
-            await self.release(*self._later.popleft())
-        return await self.store.do(recover, now)
+        self._sign += 1
+        signs = await self.store.do(beat, self.owner, self._sign)
+        for request in [*self._later]:
+            await self.release(request, *self._later.pop(request))
+        released = 0
+        for owner in self._dead(signs):
+            for request, tenant in await self.store.do(left_open, owner, signs[owner]):
+                given = (request, owner, 0, "killed")
+                released += await self.store.do(release, *given, order=tenant)
+        return released
+
+    def _dead(self, signs: Mapping[str, int]) -> list[str]:
+        """Return who has shown the same sign for as long as a lease, in looks that were close."""
+        now = self._patience()
+        since, self._looked = min(now - self._looked, LEASE / LOOKS), now
+        before, self._silent = self._silent, {}
+        for owner, sign in signs.items():
+            same = owner in before and before[owner][0] == sign
+            self._silent[owner] = sign, (before[owner][1] + since if same else 0.0)
+        return [owner for owner, (_, silent) in self._silent.items() if silent >= LEASE]

@@ -245,10 +245,10 @@ class Pages:
 
     async def _keys(self, asked: Asked, token: Safe) -> Safe:
         found = (await self.admin.keys(asked))["keys"]
-        now, items = self.gateway.clock(), []
+        items = []
         for one in found:
-            ended = one["ends"] is not None and one["ends"] <= now
-            deeds = [] if ended else [{"token": token, "key": one["key"], "deed": d} for d in _ENDS]
+            shown = _ENDS if one["holds"] and asked.key.may(one["role"]) else ()
+            deeds = [{"token": token, "key": one["key"], "deed": deed} for deed in shown]
             when = {"created": _day(one["created"]), "ends": _day(one["ends"])}
             items.append(one | when | {"buttons": rows(BUTTON, deeds)})
         line = "<tr><td>{key}<td>{label}<td>{role}<td>{created}<td>{ends}<td>{buttons}"

@@ -38,6 +38,8 @@ from casebook.serving.strict_app import read
 
 #: Bytes of a body, seconds until it is there, and requests that are answered at a time.
 LARGEST, PATIENCE, MOST = 1_000_000, 10.0, 2_000
+#: Seconds without the store after which a gateway calls itself degraded.
+BEHIND = 5.0
 
 
 class Chat(Response):
@@ -202,7 +204,7 @@ class Api:
 
     async def ready(self) -> None:
         """Begin to follow the store; some servers run no lifespan, so requests ask for it too."""
-        if self._alive is None:
+        if self._alive is None or self._alive.done():
             self._alive = asyncio.create_task(self.gateway.live())
         if not self.gateway.knows:
             await self.gateway.refresh()
@@ -276,7 +278,9 @@ class Api:
     async def health(self, _: Request) -> Response:
         """Answer ``GET /health``."""
         n = sum(one.state == "open" for one in self.gateway.caller.health.values())
-        return _json({"status": "degraded" if n else "ok", "breakers_open": n})
+        behind = round(self.gateway.behind, 1)
+        status = "degraded" if n or behind > BEHIND else "ok"
+        return _json({"status": status, "breakers_open": n, "store_behind_s": behind})
 
 
 def _json(body: Any) -> Response:
