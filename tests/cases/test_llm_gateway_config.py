@@ -9,14 +9,17 @@ from llm_gateway_kit import KINDS, document, place
 
 from casebook.cases.llm_gateway.config import ConfigError, dedicated, read
 from casebook.cases.llm_gateway.store import (
+    Key,
     Store,
     add_key,
-    end_key,
     get_config,
     hashed,
     keys,
     put_config,
+    put_settings,
     revision,
+    revoke_key,
+    rotate_key,
 )
 
 
@@ -93,14 +96,61 @@ def test_a_key_is_shown_once_and_kept_as_its_hash(tmp_path):
     assert key.encode() not in kept and key[3:].encode() not in kept
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_only_its_tenant_ends_a_key(kind):
-    store = Store(place(kind))
-    key = store.submit(add_key, "acme", "caller", "", 1.0).result()
+@pytest.fixture(params=KINDS)
+def do(request):
+    store = Store(place(request.param))
+    yield lambda operation, *given: store.submit(operation, *given).result()
+    store.close()
+
+
+ADMIN, PLATFORM = (Key("acme", role, "", 0.0, None) for role in ("admin", "platform"))
+
+
+def test_only_its_tenant_ends_a_key_and_a_fault_ends_none(do):
+    key = do(add_key, "acme", "caller", "", 1.0)
     begins = hashed(key)[:12]
     for tenant, prefix in (("globex", begins), ("acme", "%" * 9), ("acme", begins[:7])):
-        assert store.submit(end_key, tenant, prefix, 5.0).result() == 0
-    assert store.submit(end_key, "acme", begins, 5.0).result() == 1
-    assert store.submit(end_key, "acme", begins, 9.0).result() == 0, "it ended before"
-    assert store.submit(keys).result()[hashed(key)].ends == 5.0
-    store.close()
+        with pytest.raises(LookupError, match="no such key"):
+            do(revoke_key, ADMIN, tenant, prefix, 5.0)
+    after, role = do(rotate_key, ADMIN, "acme", begins.upper(), 5.0, 10.0)
+    with pytest.raises(LookupError, match="successor"):
+        do(rotate_key, ADMIN, "acme", begins, 6.0, 10.0)
+    old, new = (do(keys)[hashed(one)] for one in (key, after))
+    assert old.holds(14.9) and not old.holds(15.0) and new.holds(99.0) and role == "caller"
+    assert len(do(keys)) == 2
+
+
+def test_who_is_revoked_stays_so_whatever_the_clock_says(do):
+    key = do(add_key, "acme", "caller", "", 1.0)
+    do(revoke_key, ADMIN, "acme", hashed(key)[:8], 500.0)
+    assert not any(do(keys)[hashed(key)].holds(now) for now in (0.0, 499.0, 501.0))
+    with pytest.raises(LookupError, match="no such key"):
+        do(revoke_key, ADMIN, "acme", hashed(key)[:8], 499.0)
+
+
+@pytest.mark.parametrize(("end", "more"), [(revoke_key, ()), (rotate_key, (10.0,))])
+def test_nobody_ends_a_key_of_a_higher_role(do, end, more):
+    key = do(add_key, "acme", "platform", "", 1.0)
+    with pytest.raises(PermissionError, match="ends none of role platform"):
+        do(end, ADMIN, "acme", hashed(key)[:12], 5.0, *more)
+    assert [one.holds(10**9) for one in do(keys).values()] == [True]
+    do(end, PLATFORM, "acme", hashed(key)[:12], 5.0, *more)
+    assert not do(keys)[hashed(key)].holds(10**9)
+
+
+def test_what_a_tenant_sets_outlives_a_new_configuration_and_not_its_tenant(do):
+    do(put_config, read(document()))
+    do(put_settings, "acme", {"guard": {"pii_in": "redact"}, "fallbacks": {"large": ["small"]}})
+    do(put_settings, "acme", {"cache_s": 60})
+    do(put_config, read(document()))
+    own = do(get_config).tenant["acme"]
+    assert (own.guard.pii_in, own.cache_s, own.fallbacks) == ("redact", 60, {"large": ("small",)})
+    with pytest.raises(ConfigError, match="which it may not ask"):
+        do(put_settings, "globex", {"fallbacks": {"small": ["large"]}})
+    less = document()
+    less["tenants"][0].update(models=["large"], fallbacks={})
+    do(put_config, read(less))
+    assert do(get_config).tenant["acme"].fallbacks == {"large": ()}, "small was taken from it"
+    for tenants in (document()["tenants"][1:], document()["tenants"]):
+        do(put_config, read(document() | {"tenants": tenants}))
+    assert do(get_config).tenant["acme"].cache_s == 0, "another organisation of the same name"
