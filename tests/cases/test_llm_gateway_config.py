@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 
 import pytest
@@ -44,8 +45,25 @@ def test_a_configuration_survives_the_store(kind):
         (lambda d: d["tenants"][0].update(fallbacks={"small": ["small"]}), "Each is asked once"),
         (lambda d: d["tenants"][1].update(limits={"large": LIMIT}), "limits name large, which it"),
         (lambda d: d["models"][0].update(provider="p9"), "provider p9 is not listed. Add it"),
-        (lambda d: d["models"][0].update(price_in=2.5), "models.0.price_in: Input should be"),
+        (lambda d: d["models"][0].update(price_in=2.5001), "at most three decimals"),
+        (lambda d: d["models"][0].update(price_out=10**9), "models.0.price_out"),
+        (lambda d: d["models"][0].update(most_out=10**9), "models.0.most_out"),
         (lambda d: d["providers"][0].update(url="ftp://x"), "Give http(s)://host[:port]"),
+        *(
+            (lambda d, url=url: d["providers"][0].update(url=url), "Give http(s)://host[:port]")
+            for url in (
+                "http://h:99999",
+                "http://h o st",
+                "http://h:0x",
+                "http://h\n",
+                "http://[::1",
+                "http://h:0",
+                "http://u@h",
+                "http://h?a",
+                "http://[h]",
+                "http://",
+            )
+        ),
         (lambda d: d["providers"][0].update(first_s=200.0), "Give it more time as a whole"),
         (lambda d: d["tenants"][0].update(colour="red"), "tenants.0.colour: Extra inputs"),
         (lambda d: d["tenants"].append(d["tenants"][0]), "tenant acme is listed twice"),
@@ -73,6 +91,23 @@ def test_a_tenant_can_have_a_provider_or_a_whole_gateway_of_its_own():
     assert [*alone.provider] == ["p1"] and read(alone.model_dump_json()) == alone
     with pytest.raises(ConfigError, match="Give one of acme, globex"):
         dedicated(config, "nobody")
+
+
+def test_an_address_can_be_a_name_or_a_number_and_a_field_stands_once():
+    for url in ("http://h:1", "https://a-b.example/v1/x", "http://[::1]:80", "http://10.0.0.1"):
+        raw = document()
+        raw["providers"][0]["url"] = url
+        assert read(json.dumps(raw)).provider["p1"].url == url
+    with pytest.raises(ConfigError, match="the field 'tenants' stands twice"):
+        read(json.dumps(document())[:-1] + ', "tenants": []}')
+
+
+def test_a_price_below_a_nano_dollar_is_rounded_once_a_request():
+    raw = document()
+    raw["models"][0] |= {"price_in": 37.5, "price_out": 0.001}
+    model = read(json.dumps(raw)).model["small"]
+    assert [model.cost(*used) for used in ((2, 0), (1, 0), (0, 1), (0, 0))] == [75, 38, 1, 0]
+    assert model.cost(10**7, 10**7) == 375_010_000
 
 
 def test_every_fault_is_named_at_once():

@@ -24,8 +24,10 @@ from casebook.cases.llm_gateway.meter import (
     Repeated,
     Spent,
     audit,
+    final,
     invoice,
     month_of,
+    months,
     recover,
     reserve,
     settle,
@@ -223,6 +225,16 @@ def test_what_may_be_open_after_the_store_was_down_is_released():
     asyncio.run(meter.live())
     assert own(count, "open") == 0 and own(spent, "acme", MONTH) == Spent()
     own.store.close()
+
+
+def test_a_bill_is_final_when_the_month_is_over_and_nothing_of_it_is_open(own):
+    december = 1_796_083_200.0
+    own(reserve, ask("late", at=december - 60), "g")
+    (month, _, open_) = own(months, "acme")[0]
+    assert month == MONTH and not final(month, open_, december + 9000)
+    own(settle, "late", "g", Bill("small", 1, 1, 5))
+    assert own(months, "acme") == [(MONTH, 5, 0)]
+    assert [final(MONTH, 0, december + later) for later in (-1, 60, 3600)] == [False, False, True]
 
 
 def test_sums_do_not_outgrow_their_numbers(own):

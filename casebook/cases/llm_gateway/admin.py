@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from pydantic import Field
@@ -20,7 +20,7 @@ from casebook.cases.llm_gateway import prompts, store
 from casebook.cases.llm_gateway.config import ConfigError, Guard, Tenant
 from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Gateway
-from casebook.cases.llm_gateway.meter import invoice, month_of, months, spent
+from casebook.cases.llm_gateway.meter import final, invoice, month_of, months, spent
 from casebook.cases.llm_gateway.requests import Problem, Refusal, parse
 from casebook.cases.llm_gateway.store import Key
 from casebook.serving.strict import Strict
@@ -44,6 +44,10 @@ Call = Callable[[Asked], Awaitable[Any]]
 Who = Callable[[Request], Awaitable[tuple[Tenant, Key]]]
 
 
+#: A version as text; one number has one text, so that no version stands twice.
+Version = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
+
+
 class NewKey(Strict):
     """A key to be made."""
 
@@ -62,7 +66,9 @@ class Sample(Strict):
 class Shares(Strict):
     """Which versions get which share of the traffic."""
 
-    shares: dict[int, float] = Field(description="an object: version to share, which sum to one")
+    shares: dict[Version, float] = Field(
+        description="an object: version to share, which sum to one"
+    )
 
 
 class NewPrompt(prompts.Prompt, Strict):
@@ -167,14 +173,18 @@ class Admin:
         """Add a version."""
         made = prompts.Prompt(**parse(asked.raw, NewPrompt).model_dump())
         tenant, name = asked.tenant.name, asked.path["name"]
-        if not 1 <= len(name) <= 64 or not name.isprintable():
-            what = f"The name has {len(name)} letters, or signs that cannot be printed."
-            raise Refusal(422, "wrong name", what, "Send one of 1 to 64 letters.")
+        if not prompts.NAME.fullmatch(name):
+            what = f"{name[:64]!r} cannot be a prompt's name."
+            do = "Send 1 to 63 of A-Z, a-z, 0-9 and . _ : -, a letter or digit first."
+            raise Refusal(422, "wrong name", what, do)
+        if not (made.system + made.user).strip():
+            what = "The prompt says nothing."
+            raise Refusal(422, "empty prompt", what, "Give system or user a text.")
         return {"version": await self.do(prompts.add, tenant, name, made, self.clock())}
 
     async def split(self, asked: Asked) -> Any:
         """Share a prompt's traffic between versions."""
-        shares = parse(asked.raw, Shares).shares
+        shares = {int(one): share for one, share in parse(asked.raw, Shares).shares.items()}
         try:
             await self.do(prompts.split, asked.tenant.name, asked.path["name"], shares)
         except ValueError as error:
@@ -193,6 +203,7 @@ class Admin:
         lines = await self.do(invoice, asked.tenant.name, month)
         now = await self.do(spent, asked.tenant.name, month)
         sums = {"settled": now.settled, "reserved": now.reserved, "budget": asked.tenant.budget}
+        sums["final"] = final(month, now.reserved, self.clock())
         return {"month": month, **sums, "models": [line._asdict() for line in lines]}
 
     async def alerts(self, asked: Asked) -> Any:
@@ -205,9 +216,10 @@ class Admin:
         return told | {"advice": [one._asdict() for one in saving]}
 
     async def bills(self, asked: Asked) -> Any:
-        """Return what each month has cost."""
-        found = await self.do(months, asked.tenant.name)
-        return {"months": [{"month": month, "cost": cost} for month, cost in found]}
+        """Return what each month has cost, and whether that can still change."""
+        found, now = await self.do(months, asked.tenant.name), self.clock()
+        told = [(month, cost, final(month, open_, now)) for month, cost, open_ in found]
+        return {"months": [dict(zip(("month", "cost", "final"), one, strict=True)) for one in told]}
 
     async def invoice(self, asked: Asked) -> Any:
         """Return a month's bill in nano-dollars and in dollars."""

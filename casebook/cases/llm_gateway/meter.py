@@ -262,10 +262,19 @@ def invoice(db: Database, tenant: str, month: str) -> list[Line]:
     return [Line(*row) for row in rows]
 
 
-def months(db: Database, tenant: str) -> list[tuple[str, int]]:
-    """Return each month of a tenant and what it cost (nano-dollars), the newest first."""
-    found = "select month, settled from spend where tenant = ? order by month desc"
-    return [(month, cost) for month, cost in db.execute(found, (tenant,))]
+def months(db: Database, tenant: str) -> list[tuple[str, int, int]]:
+    """Return a tenant's months, the newest first: name, cost and what is still reserved."""
+    found = "select month, settled, reserved from spend where tenant = ? order by month desc"
+    return db.execute(found, (tenant,)).fetchall()
+
+
+def final(month: str, reserved: int, now: float) -> bool:
+    """Say whether a month's bill can no longer change.
+
+    A request is billed in the month in which it began. So a bill is final when the month has been
+    over for an hour (clocks differ) and nothing of it is open any more.
+    """
+    return month < month_of(now - 3600) and not reserved
 
 
 def audit(db: Database) -> list[tuple[Any, ...]]:

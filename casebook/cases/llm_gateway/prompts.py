@@ -24,6 +24,8 @@ from casebook.llm.providers import Fixed
 
 #: What every store can keep: PostgreSQL has no NUL in a text.
 TEXT = r"^[^\x00]*$"
+#: Names that a path can hold.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,62}")
 _VARIABLE = re.compile(r"\{\{\s?([A-Za-z_]\w{0,39})\s?\}\}")
 
 
