@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 
 import httpx
 import pytest
 from llm_gateway_kit import KINDS, Running
 
+from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.store import hashed
+from casebook.serving.sessions import Sessions
 
 HI = {"messages": [{"role": "user", "content": "hi"}]}
 ROUTES = [
@@ -87,12 +91,55 @@ def test_what_is_answered_with_a_fault_has_changed_nothing(running, ask):
     assert running.post("acme", HI, key=made["secret"]).status_code == 401
 
 
-@pytest.mark.parametrize("name", ["a%2Fb", ".", "..", "a%20b", "x" * 64, "%3Cimg%3E"])
-def test_a_prompt_that_its_path_could_not_name_is_not_made(running, name):
-    path = f"{running.url}/admin/prompts/{name}"
-    raw = httpx.URL(path).copy_with(raw_path=f"/admin/prompts/{name}".encode())
-    got = running.http.post(raw, json={"user": "x"}, headers=running.headers("acme", "admin"))
-    assert got.status_code in (404, 405, 422)
+@pytest.fixture
+def page(running):
+    """Return a browser of the admin page that is logged in, and the token of its forms."""
+    with httpx.Client(base_url=f"{running.url}/admin/") as browser:
+        key = running.headers("acme", "admin")["authorization"].split()[1]
+        browser.post("login", data={"key": key})
+        yield browser, re.search(r'name="token" value="(\w+)"', browser.get("").text)[1]
+
+
+@pytest.mark.parametrize("name", ["a/b", ".", "..", "a b", "x" * 64, "<img>", "a?b", "", "ü"])
+def test_a_prompt_that_a_path_could_not_name_is_not_made(page, name):
+    browser, token = page
+    form = {"deed": "add_prompt", "user": "x", "token": token}
+    got = browser.post("do", data=form | {"name": name})
+    assert got.status_code == 422 and "cannot be a prompt&#x27;s name" in got.text
+    assert browser.post("do", data=form | {"name": "a.b_c:d-1"}).status_code == 303
+
+
+def test_shares_that_name_a_version_twice_are_refused(page):
+    browser, token = page
+    form = {"deed": "add_prompt", "name": "two", "user": "x", "token": token}
+    assert {browser.post("do", data=form).status_code for _ in "12"} == {303}
+    split = {"deed": "split", "name": "two", "token": token}
+    for shares in ("1=0.5 01=0.5 2=0.5", "1=0.5 1=0.5 2=0.5", "1=2 2=-1"):
+        assert browser.post("do", data=split | {"shares": shares}).status_code == 422
+    assert browser.post("do", data=split | {"shares": "1=0.5 2=0.5"}).status_code == 303
+
+
+def test_a_session_that_was_ended_does_not_open_the_page_again(running, page):
+    browser, token = page
+    cookie = dict(browser.cookies)
+    assert browser.post("logout", data={"token": token}).status_code == 303
+    other = Gateway(running._store, environ={})
+    asyncio.run(other.refresh())
+    for gateway in (running.gateway, other):
+        assert Sessions.number(next(iter(cookie.values())))[0] in gateway.logouts
+    got = httpx.get(f"{running.url}/admin/", cookies=cookie)
+    assert "Log in" in got.text and "id=keys" not in got.text
+    got = httpx.post(f"{running.url}/admin/do", data={"deed": "make_key", "token": token},
+                     cookies=cookie)  # fmt: skip
+    assert got.status_code == 401
+
+
+@pytest.mark.parametrize(("host", "secure"), [("gateway.example", True), ("localhost", False)])
+def test_a_cookie_crosses_a_network_only_over_https(running, host, secure):
+    """Whatever scheme a proxy in front of the gateway tells of."""
+    key = running.headers("acme", "admin")["authorization"].split()[1]
+    got = httpx.post(f"{running.url}/admin/login", data={"key": key}, headers={"host": host})
+    assert ("secure" in got.headers["set-cookie"].lower()) == secure
 
 
 @pytest.mark.parametrize(

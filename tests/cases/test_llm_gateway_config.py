@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
+import time
 
 import pytest
-from llm_gateway_kit import KINDS, document, place
+from llm_gateway_kit import KINDS, Running, document, place
 
 from casebook.cases.llm_gateway.config import ConfigError, dedicated, read
+from casebook.cases.llm_gateway.gateway import Gateway
+from casebook.cases.llm_gateway.server import app
 from casebook.cases.llm_gateway.store import (
     Key,
     Store,
@@ -21,7 +25,9 @@ from casebook.cases.llm_gateway.store import (
     revision,
     revoke_key,
     rotate_key,
+    touch,
 )
+from casebook.serving.refusals import Refusal
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -189,3 +195,78 @@ def test_what_a_tenant_sets_outlives_a_new_configuration_and_not_its_tenant(do):
     for tenants in (document()["tenants"][1:], document()["tenants"]):
         do(put_config, read(document() | {"tenants": tenants}))
     assert do(get_config).tenant["acme"].cache_s == 0, "another organisation of the same name"
+
+
+# What a gateway follows -----------------------------------------------------------------
+
+
+BROKEN = [
+    "update config set body = '{}' where kind = 'models'",
+    "update config set body = 'no JSON' where kind = 'tenants'",
+    "insert into config values ('typo', 'x', 0, '{}')",
+    "delete from config where kind = 'providers'",
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_configuration_that_cannot_hold_stops_neither_revocation_nor_the_heart(broken):
+    store = Store(":memory:")
+    do = lambda operation, *given: store.submit(operation, *given).result()  # noqa: E731
+    do(put_config, read(document()))
+    first, second = (do(add_key, "acme", "caller", "", 0.0) for _ in "ab")
+    gateway = Gateway(store, environ={})
+
+    async def run():
+        await gateway.refresh()
+        do(lambda db: (db.execute(broken), touch(db)))
+        do(revoke_key, ADMIN, "acme", hashed(first)[:8], 1.0)
+        task = asyncio.create_task(gateway.live())
+        await asyncio.sleep(0.2)
+        assert gateway.holds(hashed(first)) is None and gateway.holds(hashed(second))
+        assert gateway.meter._sign == 2 and not task.done()
+        with pytest.raises(Refusal, match="cannot hold"):
+            await gateway.refresh()
+        assert gateway.config == read(document()), "the old one holds"
+        new = Gateway(store, environ={})
+        with pytest.raises(Refusal, match="cannot hold") as caught:
+            await new.refresh()
+        assert caught.value.status == 503 and not new.knows
+        before = gateway.behind
+        do(put_config, read(document()))
+        await asyncio.sleep(1.2)
+        assert gateway.behind < before + 1, "it follows again"
+        task.cancel()
+
+    asyncio.run(run())
+    store.close()
+
+
+def test_a_follower_lives_on_whatever_fails_and_health_tells_of_it():
+    with Running() as running:
+        health = lambda: running.http.get(f"{running.url}/health").json()  # noqa: E731
+        running.key("acme")
+        assert health()["status"] == "ok" and health()["store_behind_s"] < 3
+
+        async def crash():
+            raise KeyError("nobody thought of this")
+
+        running.gateway.watch = crash
+        running.gateway._followed -= 60
+        time.sleep(1.1)
+        assert health()["status"] == "degraded" and health()["store_behind_s"] > 60
+        del running.gateway.watch
+        until = time.time() + 5
+        while health()["status"] == "degraded" and time.time() < until:
+            time.sleep(0.1)
+        assert health()["status"] == "ok"
+
+
+def test_a_restart_with_the_same_file_keeps_what_tenants_have_set(tmp_path, monkeypatch):
+    monkeypatch.delenv("CASEBOOK_REDIS_URL", raising=False)
+    path, config = str(tmp_path / "db"), json.dumps(document())
+    app(path, config)
+    store = Store(path)
+    store.submit(put_settings, "acme", {"guard": {"pii_out": "redact"}}).result()
+    app(path, config)
+    assert store.submit(get_config).result().tenant["acme"].guard.pii_out == "redact"
+    store.close()
