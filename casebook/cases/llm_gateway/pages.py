@@ -256,7 +256,7 @@ class Pages:
             one | {"cost": _dollars(one["cost"]), "final": final[one["final"]]} for one in months
         ]
         return html(
-            "<h2>Bills</h2><table><tr><th>Month<th class=n>Cost<th>{items}</table>",
+            "<h2>Bills</h2><table><tr><th>Month<th class=n>Cost<th>State{items}</table>",
             items=rows("<tr><td>{month}<td class=n>{cost}<td>{final}", items),
         )
 
