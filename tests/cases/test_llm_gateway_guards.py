@@ -134,6 +134,13 @@ def test_an_answer_that_does_not_fit_its_schema_is_no_answer_and_is_not_billed(r
         assert row["state"] == "released" and row["waste"] > 0
 
 
+def test_what_a_masked_stream_wasted_is_what_came_and_not_what_left(running):
+    running.plan(["cut"], [])
+    running.post("t0", said("word " * 30, model="small", stream=True))
+    row = running.last("t0")
+    assert (row["state"], row["how"]) == ("released", "failed") and row["waste"] >= 600 * 20
+
+
 def test_a_provider_that_does_not_stop_is_stopped(running):
     tokens = running.p1._tokens
     running.p1._tokens = lambda number, body, most: (["ab "] * 50, "stop")

@@ -97,7 +97,8 @@ class Tally:
         if left or out is None:
             whole = self.pieces <= 1 and not left
             written = "".join(self.text) + "".join(one.name + one.arguments for one in self.calls)
-            out = estimate_tokens(written) if whole else self.passed
+            pieces = self.passed if left else self.pieces
+            out = estimate_tokens(written) if whole else pieces
         return min(into, self._job.bound), min(out, self._job.asked.max_tokens)
 
 

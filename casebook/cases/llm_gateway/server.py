@@ -315,7 +315,7 @@ def _errors(app: FastAPI) -> None:
         return error(Refusal(500, "internal error", what, "Send it again.", 1.0))
 
 
-def app(path: str, config: str = "", only: str = "") -> FastAPI:
+def app(path: str, config: str = "", only: str = "", durable: bool = False) -> FastAPI:
     """Return a gateway for a process of its own.
 
     Parameters
@@ -327,10 +327,12 @@ def app(path: str, config: str = "", only: str = "") -> FastAPI:
         JSON that replaces the configuration in the database.
     only : str
         The one tenant of the configuration that this gateway serves, alone.
+    durable : bool
+        Whether bills in a file survive a power cut as well as a kill.
     """
     logging.basicConfig(format="%(message)s")
     LOG.setLevel(logging.INFO)
-    store = Store(path)
+    store = Store(path, durable)
     if config:
         made = read_config(config)
         store.submit(put_config, dedicated(made, only) if only else made).result()
@@ -355,10 +357,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--db", required=True, help="file, or URL of PostgreSQL")
     parser.add_argument("--config", type=Path, help="JSON file that replaces the configuration")
     parser.add_argument("--only", default="", help="the one tenant of that file to serve, alone")
+    parser.add_argument("--durable", action="store_true", help="bills survive a power cut too")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8643)
     given = parser.parse_args(arguments)
-    made = app(given.db, given.config.read_text() if given.config else "", given.only)
+    made = app(
+        given.db, given.config.read_text() if given.config else "", given.only, given.durable
+    )
     uvicorn.run(made, host=given.host, port=given.port, access_log=False)
 
 

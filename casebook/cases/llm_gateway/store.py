@@ -73,10 +73,13 @@ class Store(Grouped):
     where : Path or str
         A file for SQLite, ``":memory:"``, or the URL of a PostgreSQL server.
     durable : bool
-        As for :class:`~casebook.serving.grouped.Sqlite`.
+        As for :class:`~casebook.serving.grouped.Sqlite`. A request has two commits on its way:
+        on a busy machine, each took 5 ms at the median and 33 ms at the 99th percentile where it
+        waited for the disk, and 0.1 and 0.2 ms where it did not. A killed process loses no bill in
+        either case; a power cut may lose the last ones.
     """
 
-    def __init__(self, where: Path | str, durable: bool = True) -> None:
+    def __init__(self, where: Path | str, durable: bool = False) -> None:
         remote = str(where).startswith(("postgresql://", "postgres://"))
         super().__init__(Postgres(str(where)) if remote else Sqlite(where, durable), SCHEMA)
 
