@@ -1,23 +1,41 @@
 """Where models are asked and what they cost: the part of a configuration that providers fill.
 
-Prices are whole nano-dollars for a token ($2.50 for a million tokens are 2,500), so that a bill is
-a sum of integers and cannot be off by a rounding.
+Prices are nano-dollars for a token, to three decimals ($2.50 for a million tokens are 2500, $0.0375
+are 37.5). A request's cost is rounded once, up to whole nano-dollars; a bill is a sum of integers
+and cannot be off by more roundings.
 
 Examples
 --------
 >>> model = Model(name="small", provider="p", upstream="s-1", price_in=150, price_out=600)
 >>> model.cost(tokens_in=10, tokens_out=2)
 2700
+>>> Model(name="s", provider="p", upstream="s-1", price_in="37.5", price_out=150).cost(3, 0)
+113
 """
 
 from __future__ import annotations
 
+from decimal import ROUND_CEILING, Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _exact(value: object) -> object:
+    """Return a number, or its text in JSON, as the decimal number that it is written as."""
+    try:
+        return Decimal(str(value)) if type(value) in (int, float, str) else value
+    except ArithmeticError:
+        raise ValueError("it is no number") from None
+
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$")]
 Count = Annotated[int, Field(ge=1, le=10**9)]
+Price = Annotated[
+    Decimal,
+    BeforeValidator(_exact),
+    Field(ge=0, le=10**7, decimal_places=3),
+]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -68,12 +86,13 @@ class Model(Fixed):
     name: Name
     provider: Name
     upstream: str = Field(min_length=1, max_length=200)
-    price_in: int = Field(ge=0, le=10**9)
-    price_out: int = Field(ge=0, le=10**9)
-    context: Count = 128_000
-    most_out: Count = 4_096
+    price_in: Price
+    price_out: Price
+    context: Annotated[int, Field(ge=1, le=10**8)] = 128_000
+    most_out: Annotated[int, Field(ge=1, le=10**7)] = 4_096
     private: bool = False
 
     def cost(self, tokens_in: int, tokens_out: int) -> int:
-        """Return what so many tokens cost, in nano-dollars."""
-        return tokens_in * self.price_in + tokens_out * self.price_out
+        """Return what so many tokens cost, in nano-dollars, rounded up."""
+        exact = tokens_in * self.price_in + tokens_out * self.price_out
+        return int(exact.to_integral_value(ROUND_CEILING))

@@ -168,7 +168,8 @@ class Caller:
         if (until := self._limited.get(model.name, 0)) > now:
             raise ProviderError("rate_limited", KEPT, until - now)
         body = written(ADAPTERS[provider.format].body(asked, model.upstream))
-        rest = self._pieces(model, self._sent(provider, body, asked.stream), turn, asked.stream)
+        sent = self._sent(provider, body, asked.stream, asked.max_tokens)
+        rest = self._pieces(model, sent, turn, asked.stream)
         try:
             first = await anext(rest)
         except ProviderError as failure:
@@ -215,7 +216,9 @@ class Caller:
                 call.forget()
                 await pieces.aclose()
 
-    async def _sent(self, provider: Provider, body: bytes, stream: bool) -> AsyncIterator[Delta]:
+    async def _sent(
+        self, provider: Provider, body: bytes, stream: bool, most: int
+    ) -> AsyncIterator[Delta]:
         """Send a request and yield what comes, as it comes."""
         adapter = ADAPTERS[provider.format]
         headers = adapter.headers(self._environ.get(provider.key_env, ""))
@@ -228,7 +231,7 @@ class Caller:
                 yield adapter.whole(loaded(await _read(response)))
                 return
             batches = events(response.aiter_bytes())
-            async for piece in _joined(adapter, batches):
+            async for piece in _joined(adapter, batches, most):
                 yield piece
             with suppress(TimeoutError):  # only a connection that was read to its end is kept
                 async with asyncio.timeout(LINGER):
@@ -251,8 +254,14 @@ def written(body: Mapping[str, Any]) -> bytes:
         raise Refusal(422, "invalid request", what, "Correct its tools and calls.") from None
 
 
-async def _joined(adapter: Any, batches: AsyncIterator[Sequence[str]]) -> AsyncIterator[Delta]:
-    """Yield what events add, those that came together as one, up to the end of the answer."""
+async def _joined(
+    adapter: Any, batches: AsyncIterator[Sequence[str]], most: int
+) -> AsyncIterator[Delta]:
+    """Yield what events add, those that came together as one, up to the end of the answer.
+
+    What comes beyond ``most`` events is never joined with what comes before.
+    """
+    passed = 0
     async for together in batches:
         piece, failure, event = NOTHING, None, NOTHING
         for data in together:
@@ -262,8 +271,12 @@ async def _joined(adapter: Any, batches: AsyncIterator[Sequence[str]]) -> AsyncI
             except ProviderError as raised:
                 failure = raised
                 break
+            if piece.n and passed + piece.n + event.n > most:
+                yield piece
+                passed, piece = passed + piece.n, NOTHING
             piece = piece.joined(event)
         if piece != NOTHING:
+            passed += piece.n
             yield piece
         if failure:
             raise failure

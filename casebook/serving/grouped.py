@@ -3,7 +3,9 @@
 A request must not hold up the loop while a disk works, and a commit costs the same for one change
 as for a hundred (*group commit*). An operation is a function of the database. All that wait are
 done in one transaction, each in a savepoint of its own: one that fails is undone alone. An answer
-is given only when everything is on disk.
+is given only when everything is on disk. Each commit carries a number: where a connection breaks
+before a commit is confirmed, the number says whether it took effect, and nothing is done twice. A
+group that fails (two processes may wait for each other's rows) is done again one by one.
 
 SQLite is embedded; :class:`Postgres` serves the same operations for several processes, as far as
 their SQL is common to both.
@@ -24,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -34,8 +37,10 @@ from typing import Any, Protocol, TypeVar
 Result = TypeVar("Result")
 #: A function of a database and of what else it is given.
 Operation = Callable[..., Result]
-#: Operations of one commit, and how often a group is tried.
+#: Operations of one commit, and how often a single one is tried.
 GROUP, TRIES = 200, 2
+#: The last commit of each process.
+COMMITS = "create table if not exists commits (who text primary key, number bigint not null)"
 
 
 class StoreDown(RuntimeError):
@@ -143,8 +148,8 @@ class Grouped:
     """
 
     def __init__(self, database: Database, schema: str) -> None:
-        self.database, self.commits = database, 0
-        for statement in filter(str.strip, schema.split(";")):
+        self.database, self.commits, self._who = database, 0, uuid.uuid4().hex
+        for statement in (COMMITS, *filter(str.strip, schema.split(";"))):
             database.execute(statement)
         self._asked: SimpleQueue = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="store", daemon=True)
@@ -187,22 +192,53 @@ class Grouped:
             ending = None in group
             self._commit([one for one in group if one is not None])
 
-    def _commit(self, group: list[tuple[Operation, tuple, Future]]) -> None:
+    def _commit(self, group: list[tuple[Operation, tuple, Future]]) -> bool:
         """Do operations in one transaction; answer them only when it is on disk."""
         for last in (False,) * (TRIES - 1) + (True,):
+            done: list = []
             try:
-                self.database.execute(self.database.begin)
-                done = [self._alone(operation, given) for operation, given, _ in group]
-                self.database.execute("commit")
-                self.commits += 1
+                self._together(group, done)
                 break
-            except self.database.errors as error:  # also where two processes wait for each other
+            except self.database.errors as error:
                 self._undo()
+                if len(done) == len(group) and self._took_effect():
+                    break
+                if len(group) > 1:  # one by one; where the first one fails, the database is down
+                    alive = True
+                    for one in group:
+                        alive = self._commit([one]) if alive else self._fail(one, error)
+                    return alive
                 if last:
-                    down = StoreDown(f"The store failed ({type(error).__name__}). Try again later.")
-                    done = [(None, down)] * len(group)
+                    return self._fail(group[0], error)
+        self.commits += 1
         for (_, _, future), (value, failed) in zip(group, done, strict=True):
             future.set_exception(failed) if failed else future.set_result(value)
+        return True
+
+    def _together(self, group: list[tuple[Operation, tuple, Future]], done: list) -> None:
+        """Do operations in one transaction; ``done`` is told what each of them came to."""
+        self.database.execute(self.database.begin)
+        made = [self._alone(operation, given) for operation, given, _ in group]
+        self.database.execute(
+            "insert into commits values (?, ?)"
+            " on conflict (who) do update set number = excluded.number",
+            (self._who, self.commits + 1),
+        )
+        done += made
+        self.database.execute("commit")
+
+    def _took_effect(self) -> bool:
+        """Say whether a commit was done whose confirmation is missing."""
+        try:
+            found = self.database.execute("select number from commits where who = ?", (self._who,))
+            return (found.fetchone() or (0,))[0] == self.commits + 1
+        except self.database.errors:
+            return False
+
+    def _fail(self, one: tuple[Operation, tuple, Future], error: Exception) -> bool:
+        down = StoreDown(f"The store failed ({type(error).__name__}). Try again later.")
+        one[2].set_exception(down)
+        return False
 
     def _undo(self) -> None:
         with suppress(*self.database.errors):  # without a connection there is no transaction

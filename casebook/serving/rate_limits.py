@@ -17,6 +17,9 @@ from typing import Any
 from casebook.llm.providers import Count, Fixed
 from casebook.serving.buckets import Bucket
 
+#: Looks of one request at a bucket that others move at the same time.
+LOOKS = 10
+
 
 class Limit(Fixed):
     """Requests a minute, and how many of them may come at once."""
@@ -58,8 +61,9 @@ class RedisLimits:
 
     Kept is one number a bucket: the moment at which it will be full. A request that fits moves it
     on by the time of one token (the generic cell rate algorithm, which passes what a bucket
-    passes). Where two gateways ask at once, the slower one looks again. While Redis is away, each
-    gateway limits for itself.
+    passes). Where two gateways ask at once, the slower one looks again, :data:`LOOKS` times at
+    most: a tenant that floods is refused then. While Redis is away or refuses, each gateway limits
+    for itself: N of them let N times the limit pass.
 
     Parameters
     ----------
@@ -73,11 +77,11 @@ class RedisLimits:
 
     async def take(self, tenant: str, model: str, limit: Limit) -> float:
         """Take a token of a tenant for a model; return 0, or the seconds to wait."""
-        from redis.exceptions import ConnectionError, TimeoutError
+        from redis.exceptions import RedisError
 
         try:
             return await self._shared(tenant, model, limit)
-        except (ConnectionError, TimeoutError):
+        except (RedisError, ValueError):  # also read-only, full, or a value that is no number
             return await self._own.take(tenant, model, limit)
 
     async def close(self) -> None:
@@ -89,7 +93,7 @@ class RedisLimits:
 
         key, each = f"{self._prefix}:{tenant}:{model}", 60 / limit.per_minute
         async with self._client.pipeline() as pipe:
-            while True:
+            for _ in range(LOOKS):
                 try:
                     await pipe.watch(key)
                     seconds, micro = await pipe.time()
@@ -104,3 +108,4 @@ class RedisLimits:
                     return 0.0
                 except WatchError:
                     continue
+        return each

@@ -19,6 +19,7 @@ Examples
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -84,6 +85,7 @@ class Sessions:
     ) -> None:
         self._secret, self._seconds = secret or secrets.token_bytes(32), seconds
         self.name, self._clock = name, clock
+        self._ended: dict[str, float] = {}
 
     def _sign(self, *parts: str) -> str:
         return hmac.new(self._secret, "\n".join(parts).encode(), hashlib.sha256).hexdigest()
@@ -101,8 +103,16 @@ class Sessions:
         wanted = self._sign("session", body)
         if not hmac.compare_digest(signed.encode(), wanted.encode()):
             return None
-        who, ends, _ = body.split(".")
-        return who if float(ends) > self._clock() else None
+        who, ends, number = body.split(".")
+        return who if float(ends) > self._clock() and number not in self._ended else None
+
+    def end(self, cookie: str) -> None:
+        """Let a session of this process end, also for who has copied its cookie."""
+        if self.who(cookie):
+            now = self._clock()
+            self._ended = {one: ends for one, ends in self._ended.items() if ends > now}
+            _, ends, number = cookie.rpartition(".")[0].split(".")
+            self._ended[number] = float(ends)
 
     def token(self, cookie: str) -> str:
         """Return what the forms of a session carry."""
@@ -129,30 +139,39 @@ def check_origin(request: Request) -> None:
         403.
     """
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    try:
+        foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    except ValueError:
+        foreign = True
     if foreign or site not in (None, "same-origin", "none"):
         what = "Another site's page sent this form."
         raise Refusal(403, "wrong origin", what, "Open the page here and send it again.")
 
 
-async def form_of(request: Request, most: int = 100_000) -> dict[str, str]:
+async def form_of(request: Request, most: int = 100_000, seconds: float = 10.0) -> dict[str, str]:
     """Return the fields of a form that this site's own page sent.
 
     Raises
     ------
     Refusal
-        403 from another site, 413 or 415 for what is no form of that size.
+        403 from another site, 408 for a form that does not come, 413 or 415 for what is no form of
+        that size.
     """
     check_origin(request)
     kind = request.headers.get("content-type", "").split(";")[0].strip()
     if kind != "application/x-www-form-urlencoded":
         raise Refusal(415, "not a form", f"It is of type {kind[:60]!r}.", "Use the page's form.")
     raw = b""
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > most:
-            what = f"The form has more than {most:,} bytes."
-            raise Refusal(413, "too large", what, "Send less.")
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > most:
+                    what = f"The form has more than {most:,} bytes."
+                    raise Refusal(413, "too large", what, "Send less.")
+    except TimeoutError:
+        what = f"The form did not come within {seconds:g} s."
+        raise Refusal(408, "too slow", what, "Send it again, in one piece.") from None
     try:
         fields = parse_qs(raw.decode(), keep_blank_values=True, max_num_fields=100)
     except ValueError:

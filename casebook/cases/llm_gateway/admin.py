@@ -132,17 +132,21 @@ class Admin:
         return {"secret": key, "key": store.hashed(key)[:12], "role": role}
 
     async def _end(self, asked: Asked, when: float) -> Key:
-        """Let a key of the tenant end; return it."""
-        begins = asked.path["key"]
-        known = {h: k for h, k in (await self.do(store.keys)).items() if h.startswith(begins)}
-        done = await self.do(store.end_key, asked.tenant.name, begins, when)
-        if done != 1 or len(known) != 1:
-            raise Refusal(404, "unknown key", "There is no such key that holds.", "List the keys.")
-        return next(iter(known.values()))
+        """Let a key of the tenant end that the asker may make; return it."""
+        own, begins = asked.key.role, asked.path["key"]
+        roles = [one for one in store.ROLES if own in ABOVE.get(one, store.ROLES)]
+        try:
+            return await self.do(store.end_key, asked.tenant.name, begins, when, roles)
+        except KeyError:
+            what = "There is no such key that holds."
+            raise Refusal(404, "unknown key", what, "List the keys.") from None
+        except PermissionError as error:
+            what = f"A key of role {own} ends none of role {error}."
+            raise Refusal(403, "role too low", what, "Ask somebody with that role.") from None
 
     async def revoke(self, asked: Asked) -> Any:
         """End a key at once."""
-        await self._end(asked, self.clock())
+        await self._end(asked, 0.0)
         return {"revoked": asked.path["key"]}
 
     async def rotate(self, asked: Asked) -> Any:
@@ -168,8 +172,8 @@ class Admin:
         """Add a version."""
         made = prompts.Prompt(**parse(asked.raw, NewPrompt).model_dump())
         tenant, name = asked.tenant.name, asked.path["name"]
-        if not 1 <= len(name) <= 64 or not name.isprintable():
-            what = f"The name has {len(name)} letters, or signs that cannot be printed."
+        if not 1 <= len(name) <= 64 or not name.isprintable() or "/" in name:
+            what = f"The name has {len(name)} letters, a slash, or signs that cannot be printed."
             raise Refusal(422, "wrong name", what, "Send one of 1 to 64 letters.")
         return {"version": await self.do(prompts.add, tenant, name, made, self.clock())}
 
@@ -231,7 +235,16 @@ class Admin:
     async def configure(self, asked: Asked) -> Any:
         """Replace the configuration."""
         raw = asked.raw.decode("utf-8", "replace")
-        return await self._put(lambda db: store.put_config(db, read_config(raw)))
+
+        def change(db: store.Database) -> int:
+            config, own = read_config(raw), store.keys(db)
+            roles = {key.tenant for key in own.values() if key.role == "platform"}
+            if not any(one.active for one in config.tenants if one.name in roles):
+                fault = "nobody could change this configuration. Keep the platform's tenant active."
+                raise ConfigError(fault)
+            return store.put_config(db, config)
+
+        return await self._put(change)
 
     async def _put(self, change: Callable[[store.Database], int]) -> Any:
         try:

@@ -14,6 +14,7 @@ casebook.cases.llm_gateway.config.ConfigError: tenant acme: model m is not liste
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from pydantic import Field, ValidationError
 
 from casebook.llm.providers import Count, Fixed, Model, Name, Provider
 from casebook.serving.rate_limits import Limit
+from casebook.strict_json import parse
 
 Deed = Literal["off", "redact", "reject"]
 
@@ -118,11 +120,15 @@ def read(raw: Mapping[str, Any] | str) -> Config:
         With every fault of its form; where the form is right, with every fault of its sense.
     """
     try:
-        config = Config.model_validate_json(raw if isinstance(raw, str) else json.dumps(raw))
+        text = raw if isinstance(raw, str) else json.dumps(raw)
+        parse(text)  # which refuses a field that stands twice
+        config = Config.model_validate_json(text)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
         lines = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}. Correct it." for one in faults)
         raise ConfigError("\n".join(lines)) from None
+    except ValueError as error:
+        raise ConfigError(f"It is no such JSON: {error}. Correct it.") from None
     if faults := list(_faults(config)):
         raise ConfigError("\n".join(faults))
     return config
@@ -155,8 +161,7 @@ def _faults(config: Config) -> Iterator[str]:
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"{kind} {name} is listed twice. Give each its own name."
     for one in config.providers:
-        parts = urlsplit(one.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        if not _is_address(one.url):
             yield f"provider {one.name}: its url is no address. Give http(s)://host[:port]."
         if not one.first_s <= one.total_s:
             yield f"provider {one.name}: first_s exceeds total_s. Give it more time as a whole."
@@ -165,6 +170,19 @@ def _faults(config: Config) -> Iterator[str]:
             yield f"model {one.name}: provider {one.provider} is not listed. Add it to providers."
     for one in config.tenants:
         yield from _faults_of(one, config)
+
+
+def _is_address(url: str) -> bool:
+    """Say whether something can be asked under a URL."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.port is None or parts.port > 0
+    except ValueError:  # a port beyond 65535, brackets that do not close
+        return False
+    host = re.fullmatch(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]+", parts.hostname or "")
+    return bool(
+        host and whole and url.isprintable() and parts.scheme in ("http", "https")
+    ) and not (parts.query or parts.fragment)
 
 
 def _faults_of(tenant: Tenant, config: Config) -> Iterator[str]:

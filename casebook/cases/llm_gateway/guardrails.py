@@ -41,9 +41,10 @@ from casebook.strict_json import parse
 SHORT, MOST = 400, 60_000
 #: Levels of a call's arguments that are searched.
 DEEPEST = 100
-#: Letters of a schema, and what in it could take for ever: a pattern that backtracks, and
-#: references that double at each step.
-SCHEMA, ENDLESS = 20_000, ("patternProperties", "$ref", "$dynamicRef")
+#: Letters of all schemas of a request, and what in them could take for ever: a pattern that
+#: backtracks, references that double at each step, items of which each is compared with each.
+SCHEMA = 20_000
+ENDLESS = ("patternProperties", "$ref", "$dynamicRef", "$recursiveRef", "uniqueItems")
 #: Cosine from which a text is about a topic.
 SIMILAR = 0.85
 
@@ -248,6 +249,12 @@ def masked_calls(
     return made, kinds
 
 
+def masked_json(guard: Guard, text: str) -> tuple[str, Counter[str]]:
+    """Return a JSON text without what a tenant does not want in answers: it stays JSON."""
+    (call,), kinds = masked_calls(guard, [{"function": {"arguments": text}}])
+    return call["function"]["arguments"], kinds
+
+
 # What would take too long --------------------------------------------------------------
 
 
@@ -266,11 +273,11 @@ async def checked_aside(
     return await asyncio.to_thread(checked, guard, said, detect, topics, **more)
 
 
-def endless(schema: Any) -> bool:
-    """Say whether holding a value against a tenant's schema could take too long for the others."""
-    if len(json.dumps(schema)) > SCHEMA:
+def endless(schemas: Any) -> bool:
+    """Say whether holding a value against schemas could take too long for the others."""
+    if len(json.dumps(schemas)) > SCHEMA:
         return True
-    held = [schema]
+    held = [schemas]
     while held:
         one = held.pop()
         if isinstance(one, dict):

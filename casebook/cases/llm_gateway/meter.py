@@ -7,9 +7,14 @@
    who was failed, by a provider or by a gateway that died, pays nothing.
 
 A request is settled or released once: the row's state decides, in the transaction that moves the
-money. A gateway that dies leaves open rows; another one releases them once its lease is over
-(:func:`recover`), and a gateway that wakes up after that cannot settle them any more. What failed
-attempts cost with the provider is *waste*: the gateway's own loss, kept beside the bill.
+money. A gateway that dies leaves open rows. Another one releases them when it has not seen a new
+sign of life for the length of a lease, by its own clock (clocks of two machines are not compared),
+and a gateway that wakes up after that cannot settle them any more.
+
+What a provider charges beyond the bill is *waste*: the gateway's own loss, kept beside the bill,
+with what is only estimated of it (``guessed``: the provider did not report it). Waste of answers
+that the tenant's own rules have refused counts against its budget: a rule that nothing fits must
+not make models free.
 
 Examples
 --------
@@ -58,6 +63,7 @@ class Ask(NamedTuple):
     at: float
     budget: int = 0
     prompt: str = ""
+    once: str = ""
 
 
 class Bill(NamedTuple):
@@ -69,9 +75,11 @@ class Bill(NamedTuple):
         Which answered.
     tokens_in, tokens_out, cost : int
     how : str
-        ``complete``; ``left`` if the client went away; ``cached``.
-    waste : int
-        Nano-dollars of attempts that failed before it.
+        ``complete``; ``left`` if the client went away, ``refused`` if a rule of the tenant ended
+        it; ``cached``.
+    waste, guessed : int
+        Nano-dollars that the provider charges beyond ``cost``, with those of attempts that failed
+        before; and how many of them are estimated.
     """
 
     model: str
@@ -80,6 +88,15 @@ class Bill(NamedTuple):
     cost: int
     how: str = "complete"
     waste: int = 0
+    guessed: int = 0
+
+
+class Kept(NamedTuple):
+    """An answer that can be had again until a moment, and how many of them a tenant has."""
+
+    body: str
+    until: float
+    most: int = 200
 
 
 class Spent(NamedTuple):
@@ -104,21 +121,22 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
     Raises
     ------
     Repeated
-        If the request is open or settled; one that was released may be asked again.
+        If the request is open or settled, or (``other``) was another one; one that was released may
+        be asked again.
     OverBudget
         If the budget does not hold what it may cost.
     """
     month = month_of(ask.at)
-    row = db.execute("select state from meter where request = ?", (ask.request,)).fetchone()
+    row = db.execute("select state, once from meter where request = ?", (ask.request,)).fetchone()
     if row and row[0] != "released":
-        raise Repeated(row[0])
+        raise Repeated(row[0] if row[1] == ask.once else "other")
     db.execute(
         "insert into spend (tenant, month) values (?, ?) on conflict do nothing",
         (ask.tenant, month),
     )
     taken = db.execute(
         "update spend set reserved = reserved + ? where tenant = ? and month = ?"
-        " and (? = 0 or settled + reserved + ? <= ?)",
+        " and (? = 0 or settled + reserved + refused + ? <= ?)",
         (ask.most, ask.tenant, month, ask.budget, ask.most, ask.budget),
     )
     if not taken.rowcount:
@@ -128,9 +146,10 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
         aside = f"{ask.request}:{uuid.uuid4().hex}"
         db.execute("update meter set request = ? where request = ?", (aside, ask.request))
     opened = db.execute(
-        "insert into meter (request, tenant, model, month, at, owner, state, reserved, prompt)"
-        " values (?, ?, ?, ?, ?, ?, 'open', ?, ?) on conflict do nothing",
-        (ask.request, ask.tenant, ask.model, month, ask.at, owner, ask.most, ask.prompt),
+        "insert into meter"
+        " (request, tenant, model, month, at, owner, state, reserved, prompt, once)"
+        " values (?, ?, ?, ?, ?, ?, 'open', ?, ?, ?) on conflict do nothing",
+        (ask.request, ask.tenant, ask.model, month, ask.at, owner, ask.most, ask.prompt, ask.once),
     )
     if not opened.rowcount:
         raise Repeated("open")  # another gateway was quicker
@@ -138,27 +157,59 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
     return now.settled + now.reserved
 
 
-def settle(db: Database, request: str, owner: str, bill: Bill) -> bool:
-    """Bill a request; False if it is not open any more, and then its answer must not leave."""
-    return _close(db, request, owner, "settled", bill)
+def settle(db: Database, request: str, owner: str, bill: Bill, kept: Kept | None = None) -> bool:
+    """Bill a request; False if it is not open any more, and then its answer must not leave.
+
+    An answer that is ``kept`` is on disk together with its bill: a client that did not get its last
+    byte, since its gateway died, gets it from the next one.
+    """
+    done = _close(db, request, owner, "settled", bill)
+    if done and kept:
+        db.execute(
+            "insert into answers select request, tenant, ?, ? from meter where request = ?",
+            (kept.until, kept.body, request),
+        )
+        db.execute(
+            "delete from answers where request in (select old.request from answers as old"
+            " join meter on meter.request = ? and old.tenant = meter.tenant"
+            " order by old.until desc limit 1000 offset ?)",
+            (request, kept.most),
+        )
+    return done
 
 
-def free_of_charge(db: Database, ask: Ask, owner: str, bill: Bill) -> bool:
+def kept(db: Database, request: str, now: float) -> str | None:
+    """Return an answer that was kept, or None."""
+    found = "select body from answers where request = ? and until > ?"
+    row = db.execute(found, (request, now)).fetchone()
+    return row[0] if row else None
+
+
+def forget(db: Database, now: float) -> None:
+    """Drop the answers whose time is over."""
+    db.execute("delete from answers where until <= ?", (now,))
+
+
+def free_of_charge(
+    db: Database, ask: Ask, owner: str, bill: Bill, kept: Kept | None = None
+) -> bool:
     """Record a request that costs nothing, such as one that the cache answered."""
     reserve(db, ask, owner)
-    return settle(db, ask.request, owner, bill)
+    return settle(db, ask.request, owner, bill, kept)
 
 
-def release(db: Database, request: str, owner: str, waste: int = 0, how: str = "failed") -> bool:
+def release(
+    db: Database, request: str, owner: str, waste: int = 0, how: str = "failed", guessed: int = 0
+) -> bool:
     """Bill nothing for a request; False if it is not open any more."""
-    return _close(db, request, owner, "released", Bill("", 0, 0, 0, how, waste))
+    return _close(db, request, owner, "released", Bill("", 0, 0, 0, how, waste, guessed))
 
 
 def _close(db: Database, request: str, owner: str, state: str, bill: Bill) -> bool:
     """Let a request's state and its tenant's sums change together."""
     row = db.execute(
         "update meter set state = ?, model = case when ? = '' then model else ? end,"
-        " tokens_in = ?, tokens_out = ?, cost = ?, how = ?, waste = ?"
+        " tokens_in = ?, tokens_out = ?, cost = ?, how = ?, waste = ?, guessed = ?"
         " where request = ? and owner = ? and state = 'open' returning tenant, month, reserved, at",
         (state, bill.model, *bill, request, owner),
     ).fetchone()
@@ -166,9 +217,9 @@ def _close(db: Database, request: str, owner: str, state: str, bill: Bill) -> bo
         return False
     tenant, month, reserved, at = row
     db.execute(
-        "update spend set settled = settled + ?, reserved = reserved - ?, waste = waste + ?"
-        " where tenant = ? and month = ?",
-        (bill.cost, reserved, bill.waste, tenant, month),
+        "update spend set settled = settled + ?, reserved = reserved - ?, waste = waste + ?,"
+        " refused = refused + ? where tenant = ? and month = ?",
+        (bill.cost, reserved, bill.waste, bill.waste * (bill.how == "refused"), tenant, month),
     )
     if bill.cost:
         db.execute(
@@ -187,15 +238,29 @@ def beat(db: Database, owner: str, now: float) -> None:
     )
 
 
+def signs(db: Database) -> dict[str, float]:
+    """Return the last sign of life of each gateway that has something open."""
+    found = (
+        "select distinct meter.owner, coalesce(beat, 0) from meter"
+        " left join owners on owners.owner = meter.owner where state = 'open'"
+    )
+    return dict(db.execute(found).fetchall())
+
+
+def abandon(db: Database, owner: str) -> int:
+    """Release what a gateway that is dead has left open; return how much."""
+    found = "select request from meter where state = 'open' and owner = ?"
+    rows = db.execute(found, (owner,)).fetchall()
+    db.execute("delete from owners where owner = ?", (owner,))
+    return sum(release(db, request, owner, how="killed") for (request,) in rows)
+
+
 def recover(db: Database, now: float, lease: float = LEASE) -> int:
-    """Release what gateways have left open that gave no sign of life; return how many."""
-    rows = db.execute(
-        "select request, meter.owner from meter left join owners on owners.owner = meter.owner"
-        " where state = 'open' and coalesce(beat, 0) < ?",
-        (now - lease,),
-    ).fetchall()
-    db.execute("delete from owners where beat < ?", (now - lease,))
-    return sum(release(db, request, owner, how="killed") for request, owner in rows)
+    """Release what gateways without a sign of life since ``now - lease`` left open; say how much.
+
+    For one machine with one clock; :meth:`Meter.live` compares no clocks.
+    """
+    return sum(abandon(db, owner) for owner, beat in signs(db).items() if beat < now - lease)
 
 
 def spent(db: Database, tenant: str, month: str) -> Spent:
@@ -257,11 +322,19 @@ class Meter:
     store : Store
     clock : callable
         Seconds since 1970.
+    passed : callable
+        Seconds of a clock that never goes back.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+        passed: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.store, self.clock, self.owner = store, clock, uuid.uuid4().hex
-        self._later: deque[tuple[str, int, str]] = deque()
+        self._passed, self._later = passed, deque()
+        self._seen: dict[str, tuple[float, float]] = {}
 
     async def reserve(self, ask: Ask) -> int:
         """Open a request as :func:`reserve`; :class:`StoreDown` if that is not on disk.
@@ -276,25 +349,34 @@ class Meter:
             opened.add_done_callback(lambda done: done.exception() or self.store.submit(*undo))
             raise
 
-    async def free(self, ask: Ask, bill: Bill) -> None:
+    async def free(self, ask: Ask, bill: Bill, kept: Kept | None = None) -> None:
         """Record a request as :func:`free_of_charge`."""
-        await self.store.do(free_of_charge, ask, self.owner, bill)
+        await self.store.do(free_of_charge, ask, self.owner, bill, kept)
 
-    async def settle(self, request: str, bill: Bill) -> bool:
+    async def settle(self, request: str, bill: Bill, kept: Kept | None = None) -> bool:
         """Bill a request as :func:`settle`; :class:`StoreDown` if that is not on disk."""
-        return await self.store.do(settle, request, self.owner, bill)
+        return await self.store.do(settle, request, self.owner, bill, kept)
 
-    async def release(self, request: str, waste: int = 0, how: str = "failed") -> None:
+    async def release(
+        self, request: str, waste: int = 0, how: str = "failed", guessed: int = 0
+    ) -> None:
         """Bill nothing for a request; while the store is down, this is kept for later."""
         try:
-            await self.store.do(release, request, self.owner, waste, how)
+            await self.store.do(release, request, self.owner, waste, how, guessed)
         except StoreDown:
-            self._later.append((request, waste, how))
+            self._later.append((request, waste, how, guessed))
 
     async def live(self) -> int:
         """Give a sign of life, catch up, and release what dead gateways left; return how many."""
-        now = self.clock()
-        await self.store.do(beat, self.owner, now)
+        await self.store.do(beat, self.owner, self.clock())
         for _ in range(len(self._later)):
             await self.release(*self._later.popleft())
-        return await self.store.do(recover, now)
+        await self.store.do(forget, self.clock())
+        now, others = self._passed(), await self.store.do(signs)
+        others.pop(self.owner, None)
+        seen, self._seen = self._seen, {}
+        for owner, sign in others.items():
+            last = seen.get(owner)
+            self._seen[owner] = last if last and last[0] == sign else (sign, now)
+        dead = [owner for owner, (_, since) in self._seen.items() if now - since > LEASE]
+        return sum([await self.store.do(abandon, owner) for owner in dead])

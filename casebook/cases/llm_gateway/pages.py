@@ -62,8 +62,11 @@ def _lines(text: str) -> dict[str, str]:
 def _shares(text: str) -> dict[str, float]:
     """Return the shares of a text such as ``1=0.9 2=0.1``."""
     try:
-        pairs = (pair.split("=") for pair in text.split())
-        return {str(int(version)): float(share) for version, share in pairs}
+        pairs = [pair.split("=") for pair in text.split()]
+        shares = {str(int(version)): float(share) for version, share in pairs}
+        if len(shares) < len(pairs):
+            raise ValueError("a version stands twice")
+        return shares
     except ValueError:
         do = "Write them as 1=0.9 2=0.1, or nothing for the newest version."
         raise Refusal(422, "wrong shares", "The shares cannot be read.", do) from None
@@ -122,8 +125,9 @@ class Pages:
         return self._back(request, self.sessions.begin(digest))
 
     async def logout(self, request: Request) -> Response:
-        """End a session in this browser."""
+        """End a session."""
         await self._form(request)
+        self.sessions.end(self._cookie(request))
         return self._back(request, "")
 
     def _back(self, request: Request, cookie: str | None = None) -> Response:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +48,12 @@ create table if not exists meter (
   state text not null check (state in ('open', 'settled', 'released')),
   reserved bigint not null, cost bigint not null default 0,
   tokens_in bigint not null default 0, tokens_out bigint not null default 0,
-  waste bigint not null default 0, how text not null default '', prompt text not null default '');
+  waste bigint not null default 0, guessed bigint not null default 0,
+  how text not null default '', prompt text not null default '', once text not null default '');
+create table if not exists answers (
+  request text primary key, tenant text not null, until double precision not null,
+  body text not null);
+create index if not exists answers_of on answers (tenant, until);
 create index if not exists by_month on meter (tenant, month, state);
 create index if not exists still_open on meter (owner) where state = 'open';
 create table if not exists hours (
@@ -61,7 +67,7 @@ create index if not exists alerts_of on alerts (tenant, at);
 create table if not exists spend (
   tenant text, month text, settled bigint not null default 0,
   reserved bigint not null default 0, waste bigint not null default 0,
-  primary key (tenant, month));
+  refused bigint not null default 0, primary key (tenant, month));
 """
 
 
@@ -101,7 +107,7 @@ def get_config(db: Database) -> Config:
     """Return the configuration, checked again: a row may have been changed by hand."""
     made: dict[str, list] = {"providers": [], "models": [], "tenants": []}
     for kind, body in db.execute("select kind, body from config order by kind, place"):
-        made[kind].append(json.loads(body))
+        made.setdefault(kind, []).append(json.loads(body))
     return read(made)
 
 
@@ -145,28 +151,41 @@ def add_key(db: Database, tenant: str, role: str, label: str, now: float) -> str
     return key
 
 
-def end_key(db: Database, tenant: str, begins: str, when: float) -> int:
-    """Let a tenant's key end: at once to revoke it, later when another one takes over.
+def end_key(db: Database, tenant: str, begins: str, when: float, roles: Sequence[str]) -> Key:
+    """Let a tenant's key end: later when another one takes over, or at once with ``when`` 0.
+
+    A revoked key ended in 1970: no clock that is behind, or goes back, lets it in again.
 
     Parameters
     ----------
     begins : str
         The first letters of its hash, eight or more.
+    roles : sequence of str
+        Whose keys may be ended.
 
-    Returns
-    -------
-    int
-        How many keys ended: 1, or 0 if the tenant has no such key.
+    Raises
+    ------
+    KeyError
+        If the tenant has no such key that holds; nothing changes.
+    PermissionError
+        If the key is of another role; nothing changes.
     """
-    if len(begins) < 8 or not begins.isalnum():
-        return 0
-    where = "tenant = ? and hash like ? and (ends is null or ends > ?)"
-    done = db.execute(f"update keys set ends = ? where {where}", (when, tenant, f"{begins}%", when))
+    begins = begins.lower()
+    found = [(h, one) for h, one in keys(db, tenant).items() if h.startswith(begins)]
+    held = [(h, one) for h, one in found if one.ends is None or one.ends > when]
+    if len(begins) < 8 or len(held) != 1:
+        raise KeyError(begins)
+    if (one := held[0][1]).role not in roles:
+        raise PermissionError(one.role)
+    db.execute("update keys set ends = ? where hash = ?", (when, held[0][0]))
     touch(db)
-    return done.rowcount
+    return one
 
 
-def keys(db: Database) -> dict[str, Key]:
-    """Return all keys by their hash."""
-    rows = db.execute("select hash, tenant, role, label, created, ends from keys")
+def keys(db: Database, tenant: str = "") -> dict[str, Key]:
+    """Return all keys, or a tenant's, by their hash."""
+    rows = db.execute(
+        "select hash, tenant, role, label, created, ends from keys where ? in ('', tenant)",
+        (tenant,),
+    )
     return {row[0]: Key(*row[1:]) for row in rows}
