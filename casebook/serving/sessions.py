@@ -19,6 +19,7 @@ Examples
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -141,24 +142,30 @@ def check_origin(request: Request) -> None:
         raise Refusal(403, "wrong origin", what, "Open the page here and send it again.")
 
 
-async def form_of(request: Request, most: int = 100_000) -> dict[str, str]:
+async def form_of(request: Request, most: int = 100_000, seconds: float = 10.0) -> dict[str, str]:
     """Return the fields of a form that this site's own page sent.
 
     Raises
     ------
     Refusal
-        403 from another site, 413 or 415 for what is no form of that size.
+        403 from another site, 408 for a form that does not come, 413 or 415 for what is no form of
+        that size.
     """
     check_origin(request)
     kind = request.headers.get("content-type", "").split(";")[0].strip()
     if kind != "application/x-www-form-urlencoded":
         raise Refusal(415, "not a form", f"It is of type {kind[:60]!r}.", "Use the page's form.")
     raw = b""
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > most:
-            what = f"The form has more than {most:,} bytes."
-            raise Refusal(413, "too large", what, "Send less.")
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > most:
+                    what = f"The form has more than {most:,} bytes."
+                    raise Refusal(413, "too large", what, "Send less.")
+    except TimeoutError:
+        what = f"The form did not come within {seconds:g} s."
+        raise Refusal(408, "too slow", what, "Send it again, in one piece.") from None
     try:
         fields = parse_qs(raw.decode(), keep_blank_values=True, max_num_fields=100)
     except ValueError:

@@ -7,9 +7,14 @@
    who was failed, by a provider or by a gateway that died, pays nothing.
 
 A request is settled or released once: the row's state decides, in the transaction that moves the
-money. A gateway that dies leaves open rows; another one releases them once its lease is over
-(:func:`recover`), and a gateway that wakes up after that cannot settle them any more. What failed
-attempts cost with the provider is *waste*: the gateway's own loss, kept beside the bill.
+money. A gateway that dies leaves open rows. Another one releases them when it has not seen a new
+sign of life for the length of a lease, by its own clock (clocks of two machines are not compared),
+and a gateway that wakes up after that cannot settle them any more.
+
+What a provider charges beyond the bill is *waste*: the gateway's own loss, kept beside the bill,
+with what is only estimated of it (``guessed``: the provider did not report it). Waste of answers
+that the tenant's own rules have refused counts against its budget: a rule that nothing fits must
+not make models free.
 
 Examples
 --------
@@ -61,6 +66,7 @@ class Ask(NamedTuple):
     at: float
     budget: int = 0
     prompt: str = ""
+    once: str = ""
 
 
 class Bill(NamedTuple):
@@ -72,9 +78,11 @@ class Bill(NamedTuple):
         Which answered.
     tokens_in, tokens_out, cost : int
     how : str
-        ``complete``; ``left`` if the client went away; ``cached``.
-    waste : int
-        Nano-dollars of attempts that failed before it.
+        ``complete``; ``left`` if the client went away, ``refused`` if a rule of the tenant ended
+        it; ``cached``.
+    waste, guessed : int
+        Nano-dollars that the provider charges beyond ``cost``, with those of attempts that failed
+        before; and how many of them are estimated.
     """
 
     model: str
@@ -83,6 +91,20 @@ class Bill(NamedTuple):
     cost: int
     how: str = "complete"
     waste: int = 0
+    guessed: int = 0
+
+    @property
+    def refused(self) -> int:
+        """What the tenant's own rules have wasted."""
+        return self.waste if self.how == "refused" else 0
+
+
+class Kept(NamedTuple):
+    """An answer that can be had again until a moment, and how many of them a tenant has."""
+
+    body: str
+    until: float
+    most: int = 200
 
 
 class Spent(NamedTuple):
@@ -107,21 +129,22 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
     Raises
     ------
     Repeated
-        If the request is open or settled; one that was released may be asked again.
+        If the request is open or settled, or (``other``) was another one; one that was released may
+        be asked again.
     OverBudget
         If the budget does not hold what it may cost.
     """
     month, budget = month_of(ask.at), ask.budget or LARGEST
-    row = db.execute("select state from meter where request = ?", (ask.request,)).fetchone()
+    row = db.execute("select state, once from meter where request = ?", (ask.request,)).fetchone()
     if row and row[0] != "released":
-        raise Repeated(row[0])
+        raise Repeated(row[0] if row[1] == ask.once else "other")
     db.execute(
         "insert into spend (tenant, month) values (?, ?) on conflict do nothing",
         (ask.tenant, month),
     )
     taken = db.execute(
         "update spend set reserved = reserved + ? where tenant = ? and month = ?"
-        " and settled + reserved + ? <= ? and settled + reserved + waste + ? <= ?",
+        " and settled + reserved + refused + ? <= ? and settled + reserved + waste + ? <= ?",
         (ask.most, ask.tenant, month, ask.most, budget, ask.most, LARGEST),
     )
     if not taken.rowcount:
@@ -131,9 +154,10 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
         aside = f"{ask.request}:{uuid.uuid4().hex}"
         db.execute("update meter set request = ? where request = ?", (aside, ask.request))
     opened = db.execute(
-        "insert into meter (request, tenant, model, month, at, owner, state, reserved, prompt)"
-        " values (?, ?, ?, ?, ?, ?, 'open', ?, ?) on conflict do nothing",
-        (ask.request, ask.tenant, ask.model, month, ask.at, owner, ask.most, ask.prompt),
+        "insert into meter"
+        " (request, tenant, model, month, at, owner, state, reserved, prompt, once)"
+        " values (?, ?, ?, ?, ?, ?, 'open', ?, ?, ?) on conflict do nothing",
+        (ask.request, ask.tenant, ask.model, month, ask.at, owner, ask.most, ask.prompt, ask.once),
     )
     if not opened.rowcount:
         raise Repeated("open")  # another gateway was quicker
@@ -141,19 +165,55 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
     return now.settled + now.reserved
 
 
-def settle(db: Database, request: str, owner: str, bill: Bill) -> bool:
-    """Bill a request; False if it is not open any more, and then its answer must not leave."""
-    return _close(db, request, owner, "settled", bill)
+def settle(db: Database, request: str, owner: str, bill: Bill, kept: Kept | None = None) -> bool:
+    """Bill a request; False if it is not open any more, and then its answer must not leave.
+
+    An answer that is ``kept`` is on disk together with its bill: a client that did not get its last
+    byte, since its gateway died, gets it from the next one.
+    """
+    done = _close(db, request, owner, "settled", bill)
+    if done and kept:
+        db.execute(
+            "insert into answers select request, tenant, ?, ? from meter where request = ?",
+            (kept.until, kept.body, request),
+        )
+        db.execute(
+            "delete from answers where request in (select old.request from answers as old"
+            " join meter on meter.request = ? and old.tenant = meter.tenant"
+            " order by old.until desc limit 1000 offset ?)",
+            (request, kept.most),
+        )
+    return done
 
 
-def free_of_charge(db: Database, ask: Ask, owner: str, bill: Bill) -> bool:
+def kept(db: Database, request: str, now: float) -> str | None:
+    """Return an answer that was kept, or None."""
+    found = "select body from answers where request = ? and until > ?"
+    row = db.execute(found, (request, now)).fetchone()
+    return row[0] if row else None
+
+
+def forget(db: Database, now: float) -> None:
+    """Drop the answers whose time is over."""
+    db.execute("delete from answers where until <= ?", (now,))
+
+
+def free_of_charge(
+    db: Database, ask: Ask, owner: str, bill: Bill, kept: Kept | None = None
+) -> bool:
     """Record a request that costs nothing, such as one that the cache answered."""
     reserve(db, ask, owner)
-    return settle(db, ask.request, owner, bill)
+    return settle(db, ask.request, owner, bill, kept)
 
 
 def release(
-    db: Database, request: str, owner: str, waste: int = 0, how: str = "failed", undo: bool = False
+    db: Database,
+    request: str,
+    owner: str,
+    waste: int = 0,
+    how: str = "failed",
+    guessed: int = 0,
+    undo: bool = False,
 ) -> bool:
     """Bill nothing for a request; False if it is not open any more.
 
@@ -162,7 +222,7 @@ def release(
     undo : bool
         Whether it may have been settled: where the store did not say, its answer did not leave.
     """
-    return _close(db, request, owner, "released", Bill("", 0, 0, 0, how, waste), undo)
+    return _close(db, request, owner, "released", Bill("", 0, 0, 0, how, waste, guessed), undo)
 
 
 def _close(
@@ -170,26 +230,29 @@ def _close(
 ) -> bool:
     """Let a request's state and its tenant's sums change together."""
     row = db.execute(
-        "select state, tenant, month, at, reserved, cost, waste from meter"
+        "select state, tenant, month, at, reserved, cost, how, waste from meter"
         " where request = ? and owner = ? and state in ('open', ?)",
         (request, owner, "settled" if undo else "open"),
     ).fetchone()
     if row is None:
         return False
-    was, tenant, month, at, reserved, cost, waste = row
+    was, tenant, month, at, reserved, *before = row
+    old = Bill("", 0, 0, *before)
     changed = db.execute(
         "update meter set state = ?, model = case when ? = '' then model else ? end,"
-        " tokens_in = ?, tokens_out = ?, cost = ?, how = ?, waste = ?"
+        " tokens_in = ?, tokens_out = ?, cost = ?, how = ?, waste = ?, guessed = ?"
         " where request = ? and owner = ? and state = ?",
         (state, bill.model, *bill, request, owner, was),
     )
     if not changed.rowcount:
         return False  # another gateway was quicker
-    more, kept = bill.cost - cost, reserved if was == "open" else 0
+    if was == "settled":
+        db.execute("delete from answers where request = ?", (request,))
+    more, kept = bill.cost - old.cost, reserved if was == "open" else 0
     db.execute(
-        "update spend set settled = settled + ?, reserved = reserved - ?, waste = waste + ?"
-        " where tenant = ? and month = ?",
-        (more, kept, bill.waste - waste, tenant, month),
+        "update spend set settled = settled + ?, reserved = reserved - ?, waste = waste + ?,"
+        " refused = refused + ? where tenant = ? and month = ?",
+        (more, kept, bill.waste - old.waste, bill.refused - old.refused, tenant, month),
     )
     if more:
         db.execute(
@@ -316,7 +379,7 @@ class Meter:
         self._silent: dict[str, tuple[int, float]] = {}
         self._tenants: dict[str, str] = {}
         self._doubted: set[str] = set()
-        self._later: dict[str, tuple[int, str]] = {}
+        self._later: dict[str, tuple[int, str, int]] = {}
 
     async def reserve(self, ask: Ask) -> int:
         """Open a request as :func:`reserve`; :class:`StoreDown` if that is not on disk.
@@ -333,33 +396,35 @@ class Meter:
             opened.add_done_callback(lambda done: done.exception() or self.store.submit(*undo))
             raise
         except StoreDown:
-            self._later[ask.request] = 0, "failed"  # it may be open all the same
+            self._later[ask.request] = 0, "failed", 0  # it may be open all the same
             raise
         self._tenants[ask.request] = ask.tenant
         return spent
 
-    async def free(self, ask: Ask, bill: Bill) -> None:
+    async def free(self, ask: Ask, bill: Bill, kept: Kept | None = None) -> None:
         """Record a request as :func:`free_of_charge`."""
-        await self.store.do(free_of_charge, ask, self.owner, bill, order=ask.tenant)
+        await self.store.do(free_of_charge, ask, self.owner, bill, kept, order=ask.tenant)
 
-    async def settle(self, request: str, bill: Bill) -> bool:
+    async def settle(self, request: str, bill: Bill, kept: Kept | None = None) -> bool:
         """Bill a request as :func:`settle`; :class:`StoreDown` if that is not on disk."""
         order = self._tenants.get(request, "")
         try:
-            done = await self.store.do(settle, request, self.owner, bill, order=order)
+            done = await self.store.do(settle, request, self.owner, bill, kept, order=order)
         except StoreDown:
             self._doubted.add(request)
             raise
         self._tenants.pop(request, None)
         return done
 
-    async def release(self, request: str, waste: int = 0, how: str = "failed") -> None:
+    async def release(
+        self, request: str, waste: int = 0, how: str = "failed", guessed: int = 0
+    ) -> None:
         """Bill nothing for a request; while the store is down, this is kept for later."""
-        given = (request, self.owner, waste, how, request in self._doubted)
+        given = (request, self.owner, waste, how, guessed, request in self._doubted)
         try:
             await self.store.do(release, *given, order=self._tenants.get(request, ""))
         except StoreDown:
-            self._later[request] = waste, how
+            self._later[request] = waste, how, guessed
         else:
             self._doubted.discard(request)
             self._tenants.pop(request, None)
@@ -370,6 +435,7 @@ class Meter:
         signs = await self.store.do(beat, self.owner, self._sign)
         for request in [*self._later]:
             await self.release(request, *self._later.pop(request))
+        await self.store.do(forget, self.clock())
         released = 0
         for owner in self._dead(signs):
             for request, tenant in await self.store.do(left_open, owner, signs[owner]):

@@ -50,7 +50,12 @@ create table if not exists meter (
   state text not null check (state in ('open', 'settled', 'released')),
   reserved bigint not null, cost bigint not null default 0,
   tokens_in bigint not null default 0, tokens_out bigint not null default 0,
-  waste bigint not null default 0, how text not null default '', prompt text not null default '');
+  waste bigint not null default 0, guessed bigint not null default 0,
+  how text not null default '', prompt text not null default '', once text not null default '');
+create table if not exists answers (
+  request text primary key, tenant text not null, until double precision not null,
+  body text not null);
+create index if not exists answers_of on answers (tenant, until);
 create index if not exists by_month on meter (tenant, month, state);
 create index if not exists still_open on meter (owner) where state = 'open';
 create table if not exists hours (
@@ -64,7 +69,7 @@ create index if not exists alerts_of on alerts (tenant, at);
 create table if not exists spend (
   tenant text, month text, settled bigint not null default 0,
   reserved bigint not null default 0, waste bigint not null default 0,
-  primary key (tenant, month));
+  refused bigint not null default 0, primary key (tenant, month));
 """
 
 
