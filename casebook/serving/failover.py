@@ -318,10 +318,13 @@ def _failure(error: Exception, begun: bool) -> ProviderError:
 
 async def _read(response: httpx.Response) -> bytes:
     raw = bytearray()
-    async for chunk in response.aiter_bytes():
-        raw += chunk
-        if len(raw) > LARGEST:
-            raise ProviderError("malformed", "the answer is too large")
+    try:
+        async for chunk in response.aiter_bytes():
+            raw += chunk
+            if len(raw) > LARGEST:
+                raise ProviderError("malformed", "the answer is too large")
+    except httpx.HTTPError as error:  # it was at work, so it may charge for it
+        raise ProviderError("cut", type(error).__name__) from None
     return bytes(raw)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 
 import pytest
@@ -9,6 +10,7 @@ from llm_gateway_kit import KINDS, document, place
 
 from casebook.cases.llm_gateway.config import ConfigError, dedicated, read
 from casebook.cases.llm_gateway.store import (
+    ROLES,
     Store,
     add_key,
     end_key,
@@ -41,8 +43,19 @@ def test_a_configuration_survives_the_store(kind):
         (lambda d: d["tenants"][0].update(fallbacks={"small": ["small"]}), "Each is asked once"),
         (lambda d: d["tenants"][1].update(limits={"large": LIMIT}), "limits name large, which it"),
         (lambda d: d["models"][0].update(provider="p9"), "provider p9 is not listed. Add it"),
-        (lambda d: d["models"][0].update(price_in=2.5), "models.0.price_in: Input should be"),
+        (lambda d: d["models"][0].update(price_in=0.0375), "no more than 3 decimal places"),
+        (lambda d: d["models"][0].update(price_in="dear"), "models.0.price_in: Value error"),
         (lambda d: d["providers"][0].update(url="ftp://x"), "Give http(s)://host[:port]"),
+        *(
+            (lambda d, url=url: d["providers"][0].update(url=url), "Give http(s)://host[:port]")
+            for url in (
+                "http://h:99999",
+                "http://h o st",
+                "http://h:x",
+                "http://h\n",
+                "http://[::1",
+            )
+        ),
         (lambda d: d["providers"][0].update(first_s=200.0), "Give it more time as a whole"),
         (lambda d: d["tenants"][0].update(colour="red"), "tenants.0.colour: Extra inputs"),
         (lambda d: d["tenants"].append(d["tenants"][0]), "tenant acme is listed twice"),
@@ -99,8 +112,24 @@ def test_only_its_tenant_ends_a_key(kind):
     key = store.submit(add_key, "acme", "caller", "", 1.0).result()
     begins = hashed(key)[:12]
     for tenant, prefix in (("globex", begins), ("acme", "%" * 9), ("acme", begins[:7])):
-        assert store.submit(end_key, tenant, prefix, 5.0).result() == 0
-    assert store.submit(end_key, "acme", begins, 5.0).result() == 1
-    assert store.submit(end_key, "acme", begins, 9.0).result() == 0, "it ended before"
+        with pytest.raises(KeyError):
+            store.submit(end_key, tenant, prefix, 5.0, ROLES).result()
+    with pytest.raises(PermissionError, match="caller"):
+        store.submit(end_key, "acme", begins, 5.0, ("admin",)).result()
+    assert store.submit(keys).result()[hashed(key)].ends is None
+    assert store.submit(end_key, "acme", begins.upper(), 5.0, ROLES).result().role == "caller"
+    with pytest.raises(KeyError):
+        store.submit(end_key, "acme", begins, 9.0, ROLES).result()
     assert store.submit(keys).result()[hashed(key)].ends == 5.0
     store.close()
+
+
+def test_a_field_that_stands_twice_is_refused_and_a_price_is_exact():
+    raw = document()
+    text = json.dumps(raw)
+    with pytest.raises(ConfigError, match="'tenants' stands twice"):
+        read(text[:-1] + ', "tenants": []}')
+    raw["models"][0].update(price_in=37.5, price_out="0.001")
+    model = read(json.dumps(raw)).model["small"]
+    assert [model.cost(n, 0) for n in (1, 2, 3, 2 * 10**6)] == [38, 75, 113, 75 * 10**6]
+    assert model.cost(0, 1001) == 2 and isinstance(model.cost(1, 1), int)
