@@ -23,6 +23,7 @@ from casebook.llm.messages import Message, Request
 from casebook.llm.providers import Model
 from casebook.serving.in_thread import serving
 from casebook.serving.provider_health import VOLUME
+from casebook.serving.rate_limits import Limit
 from casebook.serving.refusals import Refusal
 
 HI = {"role": "user", "content": "hi"}
@@ -232,6 +233,9 @@ def test_whatever_goes_wrong_is_an_error_and_stands_in_the_log_as_one(
     monkeypatch.setattr("casebook.cases.llm_gateway.gateway.assembled", assembled)
     with caplog.at_level(logging.INFO, "llm_gateway"):
         got = running.post("globex", asked(stream=stream))
+        until = time.time() + 2
+        while '"status"' not in caplog.text and time.time() < until:
+            time.sleep(0.02)
     assert "internal_error" in got.text and "DONE" not in got.text
     assert got.status_code == (200 if stream else 500)
     assert '"status": 500' in caplog.text and "ZeroDivisionError" in caplog.text
@@ -310,10 +314,11 @@ def test_an_order_is_looked_for_in_all_that_the_tenant_has_not_written(
     said, besides, prompt, found
 ):
     guard = Guard(injection="reject")
-    if not found:
-        return checked(guard, said, besides=besides, prompt=prompt)
-    with pytest.raises(Refusal, match="order to the model"):
-        checked(guard, said, besides=besides, prompt=prompt)
+    if found:
+        with pytest.raises(Refusal, match="order to the model"):
+            checked(guard, said, besides=besides, prompt=prompt)
+    else:
+        assert checked(guard, said, besides=besides, prompt=prompt)[2] == []
 
 
 def test_personal_data_reach_no_model_in_names_tools_stops_or_schemas(running):
@@ -345,14 +350,15 @@ def test_a_tenants_weight_is_its_share_of_a_busy_provider(running):
     """The contract: of two tenants that wait, the one of weight 4 gets four turns in five."""
     gateway, served = running.gateway, []
     provider = gateway.config.provider["p1"].model_copy(update={"name": "busy", "slots": 1})
+    model = gateway.config.model["small"]
 
     async def run():
         gate = Gateway(running._store, environ={})
 
         async def one(name, weight):
             tenant = Tenant(name=name, models=("small",), weight=weight)
-            job = Job("r", tenant, [], None)
-            async with gate._turn(job)(provider):
+            job = Job("r", tenant, [model], None)
+            async with gate._turn(job)(provider, model):
                 served.append(name)
                 await asyncio.sleep(0)
 
@@ -366,3 +372,33 @@ def test_a_tenants_weight_is_its_share_of_a_busy_provider(running):
 
 def test_the_meter_of_a_gateway_that_never_answered_has_nothing_to_release(running):
     assert asyncio.run(Meter(running._store).live()) == 0
+
+
+def test_a_fallback_takes_a_token_of_its_own_limit(running):
+    """The wanted model is down; what answers in its place may be asked once a minute."""
+    tenant = running.gateway.config.tenant["acme"]
+    limited = tenant.model_copy(update={"limits": {"large": Limit(per_minute=1, burst=1)}})
+    running.gateway.config.tenant["acme"] = limited
+    running.plan(["unauthorized"] * 3, [])
+    before = len(running.p2.ledger)
+    try:
+        found = [running.post("acme", asked()) for _ in range(3)]
+    finally:
+        running.gateway.config.tenant["acme"] = tenant
+    assert [one.status_code for one in found] == [200, 503, 503], [one.text for one in found]
+    assert len(running.p2.ledger) == before + 1
+
+
+def test_a_batch_that_goes_beyond_what_was_asked_is_cut_within(running, monkeypatch):
+    """Twelve events in one chunk where ten tokens were asked for."""
+    events = [{"choices": [{"index": 0, "delta": {"content": f"w{n} "}}]} for n in range(12)]
+
+    async def together(chunks):
+        async for _ in chunks:
+            pass
+        yield [*map(json.dumps, events), "[DONE]"]
+
+    monkeypatch.setattr("casebook.serving.failover.events", together)
+    got = running.post("globex", asked(stream=True, max_tokens=10))
+    assert "w9 " in got.text or "w8 " in got.text
+    assert '"finish_reason": "length"' in got.text and "w11" not in got.text
