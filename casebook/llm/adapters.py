@@ -46,6 +46,7 @@ KINDS = {
     "bad_request": False,  # 4xx: the request is at fault
     "unauthorized": False,  # 401, 403, 404: our key or the model's name is
     "busy": False,  # too many of this tenant wait
+    "limited": False,  # the tenant's own limit of this model
     "open": False,  # its circuit breaker lets nothing through
 }
 

@@ -50,7 +50,8 @@ from casebook.serving.refusals import Refusal
 
 __all__ = ["Answer", "Caller", "RetryBudget"]
 
-Turn = Callable[[Provider], AbstractAsyncContextManager]
+#: What is entered while a provider works: its queue. It may raise a :class:`ProviderError`.
+Turn = Callable[[Provider, Model], AbstractAsyncContextManager]
 #: Says that a provider's 429 of before still holds.
 KEPT = "kept"
 #: Seconds before a second attempt, at most.
@@ -58,7 +59,7 @@ BACK_OFF = 0.2
 #: Seconds for which the end of a connection is waited for, after that of its answer.
 LINGER = 0.05
 #: Failures of attempts that were not sent, and of those for which a provider may charge.
-UNSENT, CHARGED = ("open", "busy"), ("timeout", "cut", "malformed")
+UNSENT, CHARGED = ("open", "busy", "limited"), ("timeout", "cut", "malformed")
 
 
 class Answer:
@@ -119,7 +120,7 @@ class Caller:
         self,
         chain: Sequence[Model],
         asked: ModelRequest,
-        turn: Turn = lambda _: nullcontext(),
+        turn: Turn = lambda *_: nullcontext(),
         tried: list[tuple[str, str]] | None = None,
     ) -> Answer:
         """Return the first answer that begins.
@@ -130,7 +131,7 @@ class Caller:
             Whom to ask, in this order.
         asked : ModelRequest
         turn : callable
-            Returns what is entered for a provider while it works: its queue.
+            Returns what is entered for a provider and a model while they work.
         tried : list, optional
             Is told model and kind of failure of each attempt that failed.
 
@@ -193,7 +194,7 @@ class Caller:
         provider = self._providers()[model.provider]
         spent, patience, ended = 0.0, provider.first_s if stream else provider.total_s, False
         async with AsyncExitStack() as stack:
-            await _queue(stack, turn(provider), provider.first_s)
+            await _queue(stack, turn(provider, model), provider.first_s)
             call = Probe(self._health(model))
             try:
                 while True:
@@ -318,10 +319,13 @@ def _failure(error: Exception, begun: bool) -> ProviderError:
 
 async def _read(response: httpx.Response) -> bytes:
     raw = bytearray()
-    async for chunk in response.aiter_bytes():
-        raw += chunk
-        if len(raw) > LARGEST:
-            raise ProviderError("malformed", "the answer is too large")
+    try:
+        async for chunk in response.aiter_bytes():
+            raw += chunk
+            if len(raw) > LARGEST:
+                raise ProviderError("malformed", "the answer is too large")
+    except httpx.HTTPError as error:  # it was at work, so it may charge for it
+        raise ProviderError("cut", type(error).__name__) from None
     return bytes(raw)
 
 
@@ -334,9 +338,9 @@ def _refused(tried: Sequence[tuple[str, str]], waits: Sequence[float]) -> Refusa
     if tried[-1][1] == "bad_request":
         do = "Check the length of the conversation and the options."
         return Refusal(400, "provider refused", "The provider refused the request.", do)
-    if last <= {"rate_limited", "busy"}:
+    if last <= {"rate_limited", "busy", "limited"}:
         return Refusal(429, "providers busy", what, **again)
-    if last <= {"open", "unreachable", "rate_limited", "busy", "unauthorized"}:
+    if last <= {"open", "unreachable", "rate_limited", "busy", "limited", "unauthorized"}:
         return Refusal(503, "no provider", what, **again)
     if tried[-1][1] == "timeout":
         return Refusal(504, "provider late", what, **again)

@@ -294,10 +294,10 @@ def shared_text(gateway, monkeypatch):
     last, plain = [], gateway._said
 
     async def swapped(*given):
-        request, own, prompt = await plain(*given)
+        request, own, *rest = await plain(*given)
         last.append(own)
         await asyncio.sleep(0.05)
-        return request, last[-1], prompt
+        return request, last[-1], *rest
 
     monkeypatch.setattr(gateway, "_said", swapped)
     monkeypatch.setattr(gateway, "cache", Cache())

@@ -18,6 +18,7 @@ from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.meter import (
     Ask,
     Bill,
+    Kept,
     Line,
     Meter,
     OverBudget,
@@ -25,10 +26,13 @@ from casebook.cases.llm_gateway.meter import (
     Spent,
     audit,
     final,
+    forget,
     invoice,
+    kept,
     month_of,
     months,
     recover,
+    release,
     reserve,
     settle,
     spent,
@@ -138,6 +142,49 @@ def test_neither_clocks_nor_a_pause_make_a_living_gateway_dead(own):
         return await mine.settle("r1", Bill("small", 1, 1, 9))
 
     assert asyncio.run(run())
+
+
+@pytest.mark.parametrize("apart", [-3600.0, -40.0, 40.0, 3600.0])
+def test_a_gateway_that_lives_keeps_its_requests_whatever_the_clocks_say(own, apart):
+    now = [0.0]
+    first = Meter(own.store, lambda: NOVEMBER + now[0], lambda: now[0])
+    second = Meter(own.store, lambda: NOVEMBER + apart + now[0], lambda: now[0])
+
+    async def run():
+        for meter in (first, second):
+            await meter.live()
+            await meter.reserve(ask(meter.owner))
+        found = 0
+        for _ in range(50):
+            now[0] += 1.0
+            found += await first.live() + await second.live()
+        return found, await first.settle(first.owner, Bill("small", 1, 1, 9))
+
+    assert asyncio.run(run()) == (0, True)
+
+
+def test_waste_of_refused_answers_counts_against_the_budget_and_other_waste_does_not(own):
+    for at, (how, most) in enumerate([("failed", 600), ("refused", 600)]):
+        own(reserve, ask(f"r{at}", most, 1000), "g")
+        own(release, f"r{at}", "g", 900, how, 900)
+    with pytest.raises(OverBudget):
+        own(reserve, ask("r2", 101, 1000), "g")
+    assert own(reserve, ask("r3", 100, 1000), "g") == 100
+    assert own(spent, "acme", MONTH).waste == 1800 and own(audit) == []
+
+
+def test_answers_are_kept_for_a_time_and_a_tenant_has_so_many_of_them(own):
+    for at in range(5):
+        own(reserve, ask(f"r{at}"), "g")
+        own(settle, f"r{at}", "g", Bill("small", 1, 1, 1), Kept(f"text {at}", 100.0 + at, 3))
+    own(reserve, ask("r9", tenant="globex"), "g")
+    own(settle, "r9", "g", Bill("small", 1, 1, 1), Kept("text", 100.0, 3))
+    assert [own(kept, f"r{at}", 50.0) for at in (0, 1, 2, 4, 9)] == [
+        None, None, "text 2", "text 4", "text"
+    ]  # fmt: skip
+    assert own(kept, "r2", 102.0) is None
+    own(forget, 103.5)
+    assert own(lambda db: db.execute("select request from answers").fetchall()) == [("r4",)]
 
 
 def test_a_gateway_gives_a_sign_of_life_before_its_first_request(own):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
 import uuid
 
 import pytest
@@ -166,3 +167,63 @@ def test_two_processes_worth_of_stores_do_not_lose_each_others_counts():
     stores[0].submit(lambda db: db.execute(f"drop table {name}")).result()
     for store in stores:
         store.close()
+
+
+class Broken(Sqlite):
+    """A database whose connection breaks at a statement, before or after it took effect."""
+
+    at, after, times = "commit", True, 0
+
+    def __init__(self):
+        super().__init__(":memory:")
+        plain = self.execute
+
+        def execute(sql, values=()):
+            breaks = sql == self.at and self.times > 0
+            self.times -= breaks
+            if breaks and not self.after:
+                raise sqlite3.OperationalError("the connection was lost")
+            found = plain(sql, values)
+            if breaks:
+                raise sqlite3.OperationalError("the connection was lost")
+            return found
+
+        self.execute = execute
+
+
+@pytest.mark.parametrize("after", [True, False])
+@pytest.mark.parametrize("n", [1, 5])
+def test_a_commit_whose_confirmation_is_lost_is_not_done_again(after, n):
+    database, held, breaks = Broken(), threading.Event(), [1]
+    grouped = Grouped(database, "create table seen (name bigint)")
+    database.after = after
+
+    def insert(db, at):
+        database.times += breaks.pop() if breaks else 0
+        db.execute("insert into seen values (?)", (at,))
+        return at
+
+    grouped.submit(lambda db: held.wait(5))
+    futures = [grouped.submit(insert, at) for at in range(n)]
+    held.set()
+    assert [future.result() for future in futures] == [*range(n)]
+    assert not breaks and names(grouped) == n
+    grouped.close()
+
+
+def test_operations_that_fail_together_are_done_one_by_one():
+    """As where two processes wait for each other's rows: each of them has one lock alone."""
+    database = Sqlite(":memory:")
+    grouped, held, seen = Grouped(database, ""), threading.Event(), []
+
+    def work(db, at):
+        seen.append(at)
+        if seen.count(at) == 1 and at == 2:
+            raise sqlite3.OperationalError("deadlock")
+        return at
+
+    grouped.submit(lambda db: held.wait(5))
+    futures = [grouped.submit(work, at) for at in range(5)]
+    held.set()
+    assert [future.result() for future in futures] == [*range(5)]
+    grouped.close()

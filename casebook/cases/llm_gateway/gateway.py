@@ -21,7 +21,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from casebook.cases.llm_gateway import prompts
@@ -261,9 +261,8 @@ class Gateway:
         request, said, prompt, first = await self._said(tenant, asked, idempotency)
         auto = asked.model == AUTO and self.route is not None
         name = self.model_of(tenant, self.route(said, tenant.models) if auto else asked.model)
-        limit = tenant.limits.get(name)
-        if limit and (wait := await self.limits.take(tenant.name, name, limit)):
-            what = f"{name} may be asked {limit.per_minute} times a minute."
+        if wait := await self._limited(tenant, name):
+            what = f"{name} may be asked {tenant.limits[name].per_minute} times a minute."
             raise Refusal(429, "rate limit", what, "Wait as Retry-After says.", wait)
         chain = self.config.chain(tenant.name, name)
         mosts = [asked.most, tenant.guard.most_out, *(one.most_out for one in chain)]
@@ -374,15 +373,24 @@ class Gateway:
         waste, guessed = tally.waste(model)
         await self.meter.release(job.request, waste, how, guessed)
 
-    def _turn(self, job: Job) -> Callable[[Provider], Any]:
-        def turn(provider: Provider) -> Any:
+    def _turn(self, job: Job) -> Callable[[Provider, Model], Any]:
+        @asynccontextmanager
+        async def turn(provider: Provider, model: Model) -> AsyncIterator[None]:
             rules = (provider.slots, provider.per_minute, provider.burst)
             if (pool := self._pools.get((provider.name, *rules))) is None:
                 pool = Pooled(*rules, fair=self._fair_share)
                 self._pools[provider.name, *rules] = pool
-            return pool.turn(job.tenant.name, job.tenant.weight)
+            if model != job.model and (wait := await self._limited(job.tenant, model.name)):
+                raise ProviderError("limited", "", wait)
+            async with pool.turn(job.tenant.name, job.tenant.weight):
+                yield
 
         return turn
+
+    async def _limited(self, tenant: Tenant, model: str) -> float:
+        """Take a token of a tenant for a model; return 0, or the seconds to wait."""
+        limit = tenant.limits.get(model)
+        return await self.limits.take(tenant.name, model, limit) if limit else 0.0
 
     async def _passed(
         self, job: Job, pieces: AsyncIterator[Delta], tally: Tally
