@@ -75,34 +75,6 @@ def test_a_file_that_was_deleted_or_replaced_takes_nothing_more(tmp_path):
     store.close()
 
 
-class Lossy(Sqlite):
-    """A database whose next commit gets through, and its answer does not."""
-
-    lose = False
-
-    def __init__(self):
-        super().__init__(":memory:")
-        plain = self.execute
-
-        def execute(sql, values=()):
-            done = plain(sql, values)
-            if self.lose and sql == "commit":
-                self.lose = False
-                raise sqlite3.OperationalError("connection lost")
-            return done
-
-        self.execute = execute
-
-
-def test_a_commit_whose_answer_is_lost_is_not_done_again():
-    store = Grouped(Lossy(), "create table if not exists seen (name text)")
-    for number in range(3):
-        store.database.lose = True
-        assert store.submit(lambda db: (add(db, "a"), "mine")[1]).result() == "mine"
-        assert names(store) == number + 1
-    store.close()
-
-
 # PostgreSQL ----------------------------------------------------------------------------
 
 
@@ -211,8 +183,8 @@ def test_a_commit_whose_confirmation_is_lost_is_not_done_again(after, n):
     grouped.close()
 
 
-def test_operations_that_fail_together_are_done_one_by_one():
-    """As where two processes wait for each other's rows: each of them has one lock alone."""
+def test_a_group_that_fails_is_done_again():
+    """As where two processes wait for each other's rows."""
     database = Sqlite(":memory:")
     grouped, held, seen = Grouped(database, ""), threading.Event(), []
 
