@@ -286,7 +286,7 @@ def test_a_bad_row_of_the_configuration_holds_up_no_revocation_and_no_sign_of_li
     gateway._followed -= 60
     assert running.http.get(f"{running.url}/health").json()["status"] == "degraded"
     running.store(lambda db: db.execute("update config set body = ? where name = 'p1'", good))
-    running.refresh()
+    time.sleep(2)
     assert running.http.get(f"{running.url}/health").json()["status"] == "ok"
 
 
