@@ -21,8 +21,10 @@ Delta(text='Hello', finish='stop', tokens_in=9, tokens_out=1, n=1, calls=())
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from casebook.llm import wire
@@ -31,6 +33,8 @@ from casebook.strict_json import parse
 
 #: Bytes of a whole answer.
 LARGEST = 8_000_000
+#: Seconds for which a provider's Retry-After is believed, at most.
+LONGEST = 60.0
 #: What can be wrong with an attempt, and whether the same model may be asked again.
 KINDS = {
     "rate_limited": False,  # 429
@@ -42,6 +46,7 @@ KINDS = {
     "bad_request": False,  # 4xx: the request is at fault
     "unauthorized": False,  # 401, 403, 404: our key or the model's name is
     "busy": False,  # too many of this tenant wait
+    "limited": False,  # the tenant's own limit of this model
     "open": False,  # its circuit breaker lets nothing through
 }
 
@@ -157,9 +162,19 @@ def assembled(parts: Iterable[CallPart]) -> list[dict[str, Any]]:
     ]
 
 
+def _seconds(wait: str | None) -> float | None:
+    """Return what a Retry-After asks for, a number or a date, at most :data:`LONGEST` seconds."""
+    try:
+        if wait and wait.isascii() and wait.isdigit():
+            return min(LONGEST, float(wait[:9]))
+        return min(LONGEST, max(0.0, parsedate_to_datetime(wait).timestamp() - time.time()))
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
 def error_of(status: int, wait: str | None) -> ProviderError:
     """Return the error that a status of a provider is."""
-    seconds = float(wait) if wait and wait.isdigit() else None
+    seconds = _seconds(wait)
     if status == 429:
         return ProviderError("rate_limited", "429", seconds or 1.0)
     if status in (401, 403, 404):
@@ -206,6 +221,13 @@ def _text(value: Any) -> str:
     return value
 
 
+def _index(value: Any) -> int:
+    """Return the number of a call."""
+    if type(value) is not int:
+        raise TypeError("no number")
+    return value
+
+
 class Chat:
     """Chat Completions, as OpenAI, vLLM, Ollama and most others speak it."""
 
@@ -249,7 +271,7 @@ class Chat:
         text = _text(said.get("content"))
         calls = tuple(
             CallPart(
-                one.get("index", at),
+                _index(one.get("index", at)),
                 _text(one.get("id")),
                 *(_text((one.get("function") or {}).get(name)) for name in ("name", "arguments")),
             )
@@ -335,13 +357,14 @@ class Messages:
             match sent.get("type"):
                 case "content_block_delta":
                     if "partial_json" in sent["delta"]:
-                        part = CallPart(sent["index"], "", "", _text(sent["delta"]["partial_json"]))
+                        more = _text(sent["delta"]["partial_json"])
+                        part = CallPart(_index(sent["index"]), "", "", more)
                         return Delta(calls=(part,))
                     text = _text(sent["delta"].get("text"))
                     return Delta(text, n=int(bool(text)))
                 case "content_block_start" if sent["content_block"]["type"] == "tool_use":
                     block = sent["content_block"]
-                    part = CallPart(sent["index"], _text(block["id"]), _text(block["name"]))
+                    part = CallPart(_index(sent["index"]), _text(block["id"]), _text(block["name"]))
                     return Delta(calls=(part,))
                 case "message_start":
                     counted = _count(sent["message"].get("usage"), "input_tokens")

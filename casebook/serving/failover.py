@@ -1,24 +1,25 @@
-"""Failover: a chain of models, retries with a budget, a breaker for each provider, time-outs.
+"""Failover: a chain of models, repeats with a budget, a breaker for each model, time-outs.
 
-The wanted model is asked first. What fails is asked once more if the *retry budget* has something
-left (a tenth of all calls): without one, retries multiply the load of a provider that is down
-already. Then the next model of the chain is asked. All this ends with the first piece of an answer:
-after it another model cannot take over, and a stream that breaks is an error.
+The wanted model is asked first, then the others of the chain. Whatever reaches a provider that this
+request has asked before draws on the *retry budget*
+(:mod:`casebook.serving.provider_health`): the same model once more, and the next model of a chain
+that stays with its provider. Another provider is asked without it. All this ends with the first
+piece of an answer: after it another model cannot take over, and a stream that breaks is an error.
+
+A breaker belongs to a model, not to its provider: one model can be overloaded while the others of
+its provider are well. A body is written before a breaker is asked, so that a request that cannot be
+sent says nothing about anybody's health.
 
 Examples
 --------
->>> budget = RetryBudget(share=0.1, least=1)
->>> [budget.take() for _ in range(2)]
-[True, False]
->>> for _ in range(10):
-...     budget.earn()
->>> budget.take()
-True
+>>> written({"say": "é"})
+b'{"say":"\\xc3\\xa9"}'
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import time
@@ -43,96 +44,22 @@ from casebook.llm.adapters import (
 )
 from casebook.llm.providers import Model, Provider
 from casebook.llm.sse import events
-from casebook.serving.breaker import Breaker
 from casebook.serving.fair import Full
+from casebook.serving.provider_health import Probe, ProviderHealth, RetryBudget
 from casebook.serving.refusals import Refusal
 
-Turn = Callable[[Provider], AbstractAsyncContextManager]
-#: ProviderErrors of the last calls that open a breaker (5 %), and seconds until it is tried again.
-FAILURES, WINDOW, COOL_OFF = 5, 100, 5.0
+__all__ = ["Answer", "Caller", "RetryBudget"]
+
+#: What is entered while a provider works: its queue. It may raise a :class:`ProviderError`.
+Turn = Callable[[Provider, Model], AbstractAsyncContextManager]
+#: Says that a provider's 429 of before still holds.
+KEPT = "kept"
 #: Seconds before a second attempt, at most.
 BACK_OFF = 0.2
 #: Seconds for which the end of a connection is waited for, after that of its answer.
 LINGER = 0.05
-#: What says something about a provider's health.
-UNWELL = ("failed", "unreachable", "timeout", "malformed", "cut")
-
-
-class RetryBudget:
-    """Retries that may be made: a share of the calls, and a few at the start."""
-
-    def __init__(self, share: float = 0.1, least: float = 10.0) -> None:
-        self.share, self.most, self.left = share, max(least, 100 * share), least
-
-    def earn(self) -> None:
-        """Count a call."""
-        self.left = min(self.most, self.left + self.share)
-
-    def take(self) -> bool:
-        """Take a retry, if there is one."""
-        if self.left < 1 - 1e-9:
-            return False
-        self.left -= 1
-        return True
-
-
-class ProviderHealth(Breaker):
-    """The breaker of the toolbox for calls that an event loop waits for."""
-
-    def admit(self) -> int:
-        """Return the generation of a call that may be made.
-
-        Raises
-        ------
-        ProviderError
-            ``open``, with the seconds until a probe.
-        """
-        generation = self._admit()
-        if generation is None:
-            left = self.cool_off - (self._clock() - self._since)
-            raise ProviderError("open", "", max(1.0, left))
-        return generation
-
-    def record(self, generation: int, why: str) -> None:
-        """Count a call that has ended."""
-        self._record(generation, why, why)
-
-    def forget(self, generation: int) -> None:
-        """Let a call count for nothing: its client went away."""
-        with self._lock:
-            if generation == self._generation:
-                self._probing = False
-
-
-class Probe:
-    """One call, as its provider's breaker hears of it.
-
-    Raises
-    ------
-    ProviderError
-        ``open`` if the breaker lets no call through.
-    """
-
-    def __init__(self, health: ProviderHealth) -> None:
-        self._health, self._generation = health, health.admit()
-        self.begun = self._told = False
-
-    def lives(self) -> None:
-        """Tell of the first piece: a long answer is no longer a probe."""
-        if not self._told:
-            self._health.record(self._generation, "")
-        self.begun = self._told = True
-
-    def failed(self, kind: str) -> None:
-        """Tell of a failure; a provider that refuses is well."""
-        if kind in UNWELL or not self._told:
-            self._health.record(self._generation, kind if kind in UNWELL else "")
-        self._told = True
-
-    def forget(self) -> None:
-        """Tell of the end: a call of which nothing was told has lost its client."""
-        if not self._told:
-            self._health.forget(self._generation)
+#: Failures of attempts that were not sent, and of those for which a provider may charge.
+UNSENT, CHARGED = ("open", "busy", "limited"), ("timeout", "cut", "malformed")
 
 
 class Answer:
@@ -193,7 +120,7 @@ class Caller:
         self,
         chain: Sequence[Model],
         asked: ModelRequest,
-        turn: Turn = lambda _: nullcontext(),
+        turn: Turn = lambda *_: nullcontext(),
         tried: list[tuple[str, str]] | None = None,
     ) -> Answer:
         """Return the first answer that begins.
@@ -204,7 +131,7 @@ class Caller:
             Whom to ask, in this order.
         asked : ModelRequest
         turn : callable
-            Returns what is entered for a provider while it works: its queue.
+            Returns what is entered for a provider and a model while they work.
         tried : list, optional
             Is told model and kind of failure of each attempt that failed.
 
@@ -213,10 +140,15 @@ class Caller:
         Refusal
             When nobody answers: 400, 429, 502, 503 or 504.
         """
-        tried, waits = ([] if tried is None else tried), []
+        tried, waits, sent = ([] if tried is None else tried), [], set()
         self.budget.earn()
         for model in chain:
             for attempt in (0, 1):
+                if model.provider in sent and not self.budget.take():
+                    self.counts[model.provider, "spared"] += 1
+                    break
+                if attempt:
+                    await asyncio.sleep(random.uniform(0.5, 1) * BACK_OFF)
                 try:
                     return await self._attempt(model, asked, turn)
                 except ProviderError as failure:
@@ -225,17 +157,20 @@ class Caller:
                     waits += [failure.wait] if failure.wait else []
                     if failure.kind == "bad_request":
                         raise _refused(tried, waits) from None
-                    if attempt or not KINDS[failure.kind] or not self.budget.take():
+                    if failure.kind not in UNSENT and failure.detail != KEPT:
+                        sent.add(model.provider)
+                    if not KINDS[failure.kind]:
                         break
-                    await asyncio.sleep(random.uniform(0.5, 1) * BACK_OFF)
         raise _refused(tried, waits)
 
     async def _attempt(self, model: Model, asked: ModelRequest, turn: Turn) -> Answer:
         """Ask one model once; return when its first piece is there."""
-        now = self._clock()
+        now, provider = self._clock(), self._providers()[model.provider]
         if (until := self._limited.get(model.name, 0)) > now:
-            raise ProviderError("rate_limited", "", until - now)
-        rest = self._pieces(model, asked, turn)
+            raise ProviderError("rate_limited", KEPT, until - now)
+        body = written(ADAPTERS[provider.format].body(asked, model.upstream))
+        sent = self._sent(provider, body, asked.stream, asked.max_tokens)
+        rest = self._pieces(model, sent, turn, asked.stream)
         try:
             first = await anext(rest)
         except ProviderError as failure:
@@ -244,23 +179,23 @@ class Caller:
             raise
         return Answer(model, first, rest)
 
-    def _health(self, provider: Provider) -> ProviderHealth:
-        if (health := self.health.get(provider.name)) is None:
-            rules = {"failures": FAILURES, "window": WINDOW, "cool_off": COOL_OFF}
-            health = self.health[provider.name] = ProviderHealth(**rules, clock=self._clock)
+    def _health(self, model: Model) -> ProviderHealth:
+        if (health := self.health.get(model.name)) is None:
+            health = self.health[model.name] = ProviderHealth(clock=self._clock)
         return health
 
-    async def _pieces(self, model: Model, asked: ModelRequest, turn: Turn) -> AsyncIterator[Delta]:
-        """Yield a model's pieces, and tell its provider's breaker how that went.
+    async def _pieces(
+        self, model: Model, pieces: AsyncIterator[Delta], turn: Turn, stream: bool
+    ) -> AsyncIterator[Delta]:
+        """Yield a model's pieces, and tell its breaker how that went.
 
         Only what the provider takes counts against its time, not a client that reads slowly.
         """
         provider = self._providers()[model.provider]
-        pieces, spent, patience, ended = self._sent(provider, model, asked), 0.0, 0.0, False
+        spent, patience, ended = 0.0, provider.first_s if stream else provider.total_s, False
         async with AsyncExitStack() as stack:
-            await _queue(stack, turn(provider), provider.first_s)
-            call = Probe(self._health(provider))
-            patience = provider.first_s
+            await _queue(stack, turn(provider, model), provider.first_s)
+            call = Probe(self._health(model))
             try:
                 while True:
                     began = self._clock()
@@ -283,40 +218,71 @@ class Caller:
                 await pieces.aclose()
 
     async def _sent(
-        self, provider: Provider, model: Model, asked: ModelRequest
+        self, provider: Provider, body: bytes, stream: bool, most: int
     ) -> AsyncIterator[Delta]:
         """Send a request and yield what comes, as it comes."""
         adapter = ADAPTERS[provider.format]
         headers = adapter.headers(self._environ.get(provider.key_env, ""))
-        body = adapter.body(asked, model.upstream)
+        headers = {"content-type": "application/json", **headers}
         url = provider.url.rstrip("/") + adapter.path
-        async with self._client.stream("POST", url, json=body, headers=headers) as response:
+        async with self._client.stream("POST", url, content=body, headers=headers) as response:
             if response.status_code != 200:
                 raise error_of(response.status_code, response.headers.get("retry-after"))
-            if not asked.stream:
+            if not stream:
                 yield adapter.whole(loaded(await _read(response)))
                 return
             batches = events(response.aiter_bytes())
-            async for together in batches:
-                piece, failure = NOTHING, None
-                for data in together:
-                    try:
-                        if (event := adapter.event(data)) is END:
-                            break
-                    except ProviderError as raised:
-                        failure = raised
-                        break
-                    piece = piece.joined(event)
-                if piece != NOTHING:
-                    yield piece
-                if failure:
-                    raise failure
-                if event is END:
-                    break
+            async for piece in _joined(adapter, batches, most):
+                yield piece
             with suppress(TimeoutError):  # only a connection that was read to its end is kept
                 async with asyncio.timeout(LINGER):
                     async for _ in batches:
                         pass
+
+
+def written(body: Mapping[str, Any]) -> bytes:
+    """Return a body as JSON in UTF-8.
+
+    Raises
+    ------
+    Refusal
+        422 for what JSON cannot hold; no provider is asked.
+    """
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (ValueError, TypeError, RecursionError):
+        what = "The request holds a number or a sign that JSON cannot hold, or nests too deeply."
+        raise Refusal(422, "invalid request", what, "Correct its tools and calls.") from None
+
+
+async def _joined(
+    adapter: Any, batches: AsyncIterator[Sequence[str]], most: int
+) -> AsyncIterator[Delta]:
+    """Yield what events add, those that came together as one, up to the end of the answer.
+
+    What comes beyond ``most`` events is never joined with what comes before.
+    """
+    passed = 0
+    async for together in batches:
+        piece, failure, event = NOTHING, None, NOTHING
+        for data in together:
+            try:
+                if (event := adapter.event(data)) is END:
+                    break
+            except ProviderError as raised:
+                failure = raised
+                break
+            if piece.n and passed + piece.n + event.n > most:
+                yield piece
+                passed, piece = passed + piece.n, NOTHING
+            piece = piece.joined(event)
+        if piece != NOTHING:
+            passed += piece.n
+            yield piece
+        if failure:
+            raise failure
+        if event is END:
+            return
 
 
 async def _queue(stack: AsyncExitStack, turn: AbstractAsyncContextManager, seconds: float) -> None:
@@ -353,10 +319,13 @@ def _failure(error: Exception, begun: bool) -> ProviderError:
 
 async def _read(response: httpx.Response) -> bytes:
     raw = bytearray()
-    async for chunk in response.aiter_bytes():
-        raw += chunk
-        if len(raw) > LARGEST:
-            raise ProviderError("malformed", "the answer is too large")
+    try:
+        async for chunk in response.aiter_bytes():
+            raw += chunk
+            if len(raw) > LARGEST:
+                raise ProviderError("malformed", "the answer is too large")
+    except httpx.HTTPError as error:  # it was at work, so it may charge for it
+        raise ProviderError("cut", type(error).__name__) from None
     return bytes(raw)
 
 
@@ -369,9 +338,9 @@ def _refused(tried: Sequence[tuple[str, str]], waits: Sequence[float]) -> Refusa
     if tried[-1][1] == "bad_request":
         do = "Check the length of the conversation and the options."
         return Refusal(400, "provider refused", "The provider refused the request.", do)
-    if last <= {"rate_limited", "busy"}:
+    if last <= {"rate_limited", "busy", "limited"}:
         return Refusal(429, "providers busy", what, **again)
-    if last <= {"open", "unreachable", "rate_limited", "busy", "unauthorized"}:
+    if last <= {"open", "unreachable", "rate_limited", "busy", "limited", "unauthorized"}:
         return Refusal(503, "no provider", what, **again)
     if tried[-1][1] == "timeout":
         return Refusal(504, "provider late", what, **again)

@@ -75,7 +75,11 @@ class Fair:
             self.free -= 1
             self._now = tag
         else:
-            await self._wait(tenant, tag)
+            try:
+                await self._wait(tenant, tag)
+            except asyncio.CancelledError:
+                self._ends[tenant] -= cost / weight  # who gave up has used nothing of its share
+                raise
         try:
             yield
         finally:

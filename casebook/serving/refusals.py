@@ -29,6 +29,9 @@ TYPES = {
     429: "rate_limit_error",
 }
 
+#: What a client must not repeat by itself.
+ONCE = (500, 502, 504)
+
 
 class Refusal(Problem):
     """A request that is refused, with the seconds after which it may be sent again."""
@@ -54,8 +57,15 @@ def told(problem: Problem) -> dict[str, Any]:
 
 
 def error(problem: Problem, request: str = "") -> Response:
-    """Return an error as a response, with the number of its request if there is one."""
+    """Return an error as a response, with the number of its request if there is one.
+
+    OpenAI's clients repeat 408, 409, 429 and all from 500 on by themselves, twice and without an
+    idempotency key. ``x-should-retry: false`` tells them not to where a gateway has asked again
+    already, where it would go wrong again, or where the answer is done.
+    """
     headers = {"x-request-id": request} if request else {}
+    if problem.status in ONCE or (problem.status == 409 and getattr(problem, "wait", 0) is None):
+        headers["x-should-retry"] = "false"
     if (wait := getattr(problem, "wait", None)) is not None:
         headers["Retry-After"] = retry_after(wait)
     if problem.status == 401:

@@ -19,6 +19,7 @@ Examples
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -26,7 +27,7 @@ import time
 from collections.abc import Callable, Iterable
 from html import escape
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from fastapi import Request, Response
 
@@ -95,6 +96,12 @@ class Sessions:
         body = f"{who}.{int(self._clock() + self._seconds)}.{secrets.token_hex(16)}"
         return f"{body}.{self._sign('session', body)}"
 
+    @staticmethod
+    def number(cookie: str) -> tuple[str, float]:
+        """Return the number of a session that :meth:`who` knows, and when it ends."""
+        _, ends, number, _ = cookie.split(".")
+        return number, float(ends)
+
     def who(self, cookie: str) -> str | None:
         """Return who logged in, or None for a cookie that is forged or has ended."""
         body, _, signed = cookie.rpartition(".")
@@ -129,30 +136,36 @@ def check_origin(request: Request) -> None:
         403.
     """
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    foreign = origin and origin.partition("://")[2] != request.headers.get("host")
     if foreign or site not in (None, "same-origin", "none"):
         what = "Another site's page sent this form."
         raise Refusal(403, "wrong origin", what, "Open the page here and send it again.")
 
 
-async def form_of(request: Request, most: int = 100_000) -> dict[str, str]:
+async def form_of(request: Request, most: int = 100_000, seconds: float = 10.0) -> dict[str, str]:
     """Return the fields of a form that this site's own page sent.
 
     Raises
     ------
     Refusal
-        403 from another site, 413 or 415 for what is no form of that size.
+        403 from another site, 408 for a form that does not come, 413 or 415 for what is no form of
+        that size.
     """
     check_origin(request)
     kind = request.headers.get("content-type", "").split(";")[0].strip()
     if kind != "application/x-www-form-urlencoded":
         raise Refusal(415, "not a form", f"It is of type {kind[:60]!r}.", "Use the page's form.")
     raw = b""
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > most:
-            what = f"The form has more than {most:,} bytes."
-            raise Refusal(413, "too large", what, "Send less.")
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > most:
+                    what = f"The form has more than {most:,} bytes."
+                    raise Refusal(413, "too large", what, "Send less.")
+    except TimeoutError:
+        what = f"The form did not come within {seconds:g} s."
+        raise Refusal(408, "too slow", what, "Send it again, in one piece.") from None
     try:
         fields = parse_qs(raw.decode(), keep_blank_values=True, max_num_fields=100)
     except ValueError:

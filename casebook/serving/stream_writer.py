@@ -49,15 +49,19 @@ class StreamWriter:
     async def _write(self) -> None:
         while self._parts:
             body, self._parts, self._size = b"".join(self._parts), [], 0
-            async with asyncio.timeout(self._patience):
-                await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            await self.send({"type": "http.response.body", "body": body, "more_body": True})
         self._writer = None
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send a message of ASGI."""
+        async with asyncio.timeout(self._patience):
+            await self._send(message)
 
     async def end(self, data: bytes) -> None:
         """Send the rest and the end."""
         if self._writer is not None:
             await self._writer
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+        await self.send({"type": "http.response.body", "body": data, "more_body": False})
 
     def leave(self) -> None:
         """Send nothing more."""

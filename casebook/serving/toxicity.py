@@ -10,6 +10,8 @@ Examples
 >>> text = "You absolute 1diooot, read the assessment."
 >>> [text[one.start:one.end] for one in toxic(text)]
 ['1diooot']
+>>> toxic("you \u0456diot")
+[Finding(kind='toxic', start=4, end=9)]
 >>> toxic("She wrote from Scunthorpe about shiitake mushrooms.")
 []
 """
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import re
 
-from casebook.serving.formats import Finding
+from casebook.serving.formats import Finding, Plain
 
 WORDS = (
     "arsehole", "arseholes", "asshole", "assholes", "bastard", "bastards", "bitch", "bitches",
@@ -35,6 +37,8 @@ PHRASES = (
 )  # fmt: skip
 #: What is written for a letter.
 LOOKS = {"a": "a@4", "e": "e3", "i": "i1!", "o": "o0", "s": "s$5", "t": "t7"}
+#: Cyrillic and Greek letters that look like Latin ones.
+ALIKE = str.maketrans("аАеЕіІоОсСрРхХуУкКмМтТнНвВαοιερκτν", "aAeEiIoOcCpPxXyYkKmMtThHbBaoiepktv")
 
 
 def _spellings(word: str) -> str:
@@ -50,5 +54,10 @@ _TOXIC = re.compile(
 
 
 def toxic(text: str) -> list[Finding]:
-    """Return the insults and threats of a text, in order."""
-    return [Finding("toxic", *match.span()) for match in _TOXIC.finditer(text)]
+    """Return the insults and threats of a text, in order.
+
+    It is searched in its plain form, with letters of other scripts read as those they look like.
+    """
+    plain = Plain(text)
+    said = plain.text.translate(ALIKE)
+    return [Finding("toxic", *plain.span(*match.span())) for match in _TOXIC.finditer(said)]

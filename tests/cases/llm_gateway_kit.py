@@ -95,7 +95,7 @@ class Running:
         urls = [self._stack.enter_context(serving(one)) for one in (self.p1, self.p2)]
         self.document = document(*urls)
         for one in self.document["providers"]:
-            one.update(first_s=1.5)
+            one.update(first_s=1.5, total_s=2.0)
         self.document["tenants"] += copy.deepcopy(TENANTS)
         self.document["models"].append(
             {**self.document["models"][0], "name": "secret", "private": True}

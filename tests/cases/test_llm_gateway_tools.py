@@ -81,7 +81,9 @@ def test_what_a_tenant_does_not_want_in_answers_is_not_in_calls_either(running, 
     assert "jane" not in got.text and "[email]" in got.text and got.status_code == 200
     got = running.post("t-reject", body)
     assert "jane" not in got.text and "personal data" in got.text and "DONE" not in got.text
-    assert running.last("t-reject")["state"] == "released", "it was not delivered"
+    row = running.last("t-reject")
+    assert row["how"] == "refused" and (row["waste"] > 0) == (not stream)
+    assert row["state"] == ("settled" if stream else "released"), "its text was, not its calls"
     said = {
         "role": "assistant",
         "content": None,

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import json
 from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
-from casebook.llm.adapters import ModelRequest, ProviderError
-from casebook.llm.messages import Message, Request
+from casebook.llm.adapters import ADAPTERS, ModelRequest, ProviderError, error_of
+from casebook.llm.messages import Message, Request, Tool
 from casebook.llm.mock_providers import FAULTS, MockProvider
 from casebook.llm.providers import Model, Provider
-from casebook.serving.failover import FAILURES, WINDOW, Caller, ProviderHealth, RetryBudget
+from casebook.serving.failover import Caller, RetryBudget
 from casebook.serving.in_thread import serving
+from casebook.serving.provider_health import VOLUME
 from casebook.serving.refusals import Refusal, told
 
 ASKED = ModelRequest(
@@ -108,7 +109,7 @@ STATUS |= {"timeout": 504, "malformed": 502, "cut": 502, "stream_error": 200, "s
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_has_its_status_and_another_model_takes_over(stack, fault):
-    world = World(stack, {"script": [fault] * 9, "pause_s": 2.0}, first_s=1.0)
+    world = World(stack, {"script": [fault] * 9, "pause_s": 2.0}, first_s=1.0, total_s=1.0)
 
     async def alone(caller):
         with pytest.raises(Refusal) as caught:
@@ -175,7 +176,7 @@ def test_retries_are_a_tenth_of_the_calls_when_a_provider_is_down(stack):
 
 
 def test_a_breaker_opens_a_probe_closes_it_and_a_429_is_kept(stack):
-    script = ["failed"] * FAILURES + ["ok", "ok", "rate_limited"]
+    script = ["failed"] * VOLUME + ["ok", "ok", "rate_limited"]
     world = World(stack, {"script": script})
 
     async def one(caller):
@@ -186,7 +187,7 @@ def test_a_breaker_opens_a_probe_closes_it_and_a_429_is_kept(stack):
 
     async def work(caller):
         caller.budget = RetryBudget(share=0, least=0)
-        found = [await one(caller) for _ in range(FAILURES)]
+        found = [await one(caller) for _ in range(VOLUME)]
         shut = await one(caller)
         world.now[0] = 6.0
         probes = [await one(caller) for _ in range(2)]
@@ -195,28 +196,17 @@ def test_a_breaker_opens_a_probe_closes_it_and_a_429_is_kept(stack):
         return found, shut, probes, limited, await one(caller)
 
     found, shut, probes, limited, again = world.run(work)
-    assert [status for status, _ in found] == [502] * FAILURES and shut[0] == 503
+    assert [status for status, _ in found] == [502] * VOLUME and shut[0] == 503
     assert probes == ["small", "small"], "two probes close it"
     assert limited == [(429, 2.0)] * 3, "it is asked once; then the wait that it gave is kept"
-    assert again == "small" and len(world.p1.ledger) == FAILURES + 4
-
-
-@pytest.mark.parametrize(("share", "state"), [(0.04, "closed"), (0.05, "open")])
-def test_a_provider_is_left_alone_from_five_per_cent_of_errors_on(share, state):
-    health, rng = ProviderHealth(failures=FAILURES, window=WINDOW), random.Random(3)
-    fails = [True] * round(share * WINDOW) + [False] * round((1 - share) * WINDOW)
-    rng.shuffle(fails)
-    for failed in fails:
-        if health.state == "closed":
-            health.record(health.admit(), "failed" if failed else "")
-    assert health.state == state
+    assert again == "small" and len(world.p1.ledger) == VOLUME + 4
 
 
 def test_who_leaves_ends_the_providers_work_and_says_nothing_about_its_health(stack):
     world = World(stack, {"token_s": 0.01, "says": lambda _: ["a"] * 400})
 
     async def work(caller):
-        for _ in range(FAILURES + 1):
+        for _ in range(VOLUME + 1):
             answer = await caller.ask([world.small], STREAMED)
             async for piece in answer.pieces():
                 if piece.text:
@@ -228,6 +218,95 @@ def test_who_leaves_ends_the_providers_work_and_says_nothing_about_its_health(st
         with pytest.raises(asyncio.CancelledError):
             await task
         pool = caller._client._transport._pool
-        return caller.health["p1"].state, len(pool.connections)
+        return caller.health["small"].state, len(pool.connections)
 
     assert world.run(work) == ("closed", 0)
+
+
+# Once more, and how often --------------------------------------------------------------
+
+
+def refused(world, chain, times=1, question=ASKED, budget=None):
+    """Ask so often; return statuses and what the caller counted."""
+
+    async def work(caller):
+        caller.budget = budget or caller.budget
+        found = []
+        for _ in range(times):
+            caller.health.clear()  # without a breaker
+            try:
+                found.append((await heard(caller, chain, question))[4])
+            except Refusal as refusal:
+                found.append(refusal.status)
+        return found, caller.counts
+
+    return world.run(work)
+
+
+def test_a_fallback_to_the_same_provider_draws_on_the_retry_budget_and_another_does_not(stack):
+    world = World(stack, {"shares": {"failed": 1.0}}, {"seed": 5})
+    dear = world.small.model_copy(update={"name": "dear", "upstream": "up-dear"})
+    budget = RetryBudget(share=0.1, least=0)
+    found, counts = refused(world, [world.small, dear], 40, budget=budget)
+    assert set(found) == {502} and 40 <= len(world.p1.ledger) <= 40 + 4
+    assert counts["p1", "spared"] >= 40
+    found, _ = refused(world, [world.small, world.large], 5, budget=RetryBudget(0, 0))
+    assert found == ["large"] * 5
+
+
+def test_the_retry_budget_earns_once_a_call_however_long_its_chain_is(stack):
+    world = World(stack, {"shares": {"failed": 1.0}}, {"shares": {"failed": 1.0}})
+    others = [world.large.model_copy(update={"name": f"m{n}"}) for n in range(3)]
+    budget = RetryBudget(share=0.1, least=0)
+    refused(world, [world.small, world.large, *others], 40, budget=budget)
+    repeats = len(world.p1.ledger) + len(world.p2.ledger) - 2 * 40
+    assert repeats <= 4, "a tenth of 40 calls"
+
+
+def test_a_whole_answer_has_the_whole_time_and_a_stream_only_that_of_its_first_piece(stack):
+    world = World(stack, {"token_s": 0.02, "says": lambda _: ["a "] * 30}, first_s=0.3, total_s=5.0)
+    assert refused(world, [world.small])[0] == ["small"], "0.6 s as a whole"
+    late = World(stack, {"first_s": 1.0}, first_s=0.3, total_s=5.0)
+    assert refused(late, [late.small], question=STREAMED)[0] == [504]
+    late.providers["p1"] = late.providers["p1"].model_copy(update={"total_s": 0.4})
+    assert refused(late, [late.small])[0] == [504]
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), "\ud800", float("nan")])
+@pytest.mark.parametrize("form", ["small", "large"])
+def test_what_cannot_be_written_is_the_clients_fault_and_no_provider_hears_of_it(
+    stack, wrong, form
+):
+    world = World(stack)
+    tool = Tool("f", "", {"type": "object", "properties": {"x": {"enum": [wrong]}}})
+    question = replace(ASKED, said=replace(ASKED.said, tools=(tool,)))
+
+    async def work(caller):
+        for _ in range(VOLUME):
+            with pytest.raises(Refusal) as caught:
+                await caller.ask([getattr(world, form)], question)
+        return caught.value.status, caller.health
+
+    assert world.run(work) == (422, {}) and not world.p1.ledger + world.p2.ledger
+
+
+@pytest.mark.parametrize(
+    ("wait", "seconds"),
+    [("7", 7.0), ("999999999999", 60.0), ("9" * 400, 60.0), ("soon", None), ("\u0663", None),
+     ("Fri, 31 Dec 2100 23:59:59 GMT", 60.0), ("Fri, 31 Dec 1999 23:59:59 GMT", 0.0), (None, None)],
+)  # fmt: skip
+def test_a_provider_that_asks_for_a_long_wait_is_believed_for_a_minute(wait, seconds):
+    assert error_of(503, wait).wait == seconds
+    assert error_of(429, wait).wait == (seconds or 1.0)
+
+
+@pytest.mark.parametrize("index", [[0], "0", None, 1.5, True])
+def test_a_call_whose_number_is_none_is_malformed(index):
+    call = {"index": index, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+    chunk = json.dumps({"choices": [{"delta": {"tool_calls": [call]}}]})
+    with pytest.raises(ProviderError, match="malformed"):
+        ADAPTERS["chat"].event(chunk)
+    block = {"type": "tool_use", "id": "c", "name": "f"}
+    started = {"type": "content_block_start", "index": index, "content_block": block}
+    with pytest.raises(ProviderError, match="malformed"):
+        ADAPTERS["messages"].event(json.dumps(started))

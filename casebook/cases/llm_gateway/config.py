@@ -14,8 +14,10 @@ casebook.cases.llm_gateway.config.ConfigError: tenant acme: model m is not liste
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from ipaddress import ip_address
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,7 +25,10 @@ from pydantic import Field, ValidationError
 
 from casebook.llm.providers import Count, Fixed, Model, Name, Provider
 from casebook.serving.rate_limits import Limit
+from casebook.strict_json import parse
 
+#: Scheme, host (a name, or an address of version 6 in brackets), port, and path.
+ADDRESS = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[\w.~/-]*)?", re.A)
 Deed = Literal["off", "redact", "reject"]
 
 
@@ -118,7 +123,11 @@ def read(raw: Mapping[str, Any] | str) -> Config:
         With every fault of its form; where the form is right, with every fault of its sense.
     """
     try:
-        config = Config.model_validate_json(raw if isinstance(raw, str) else json.dumps(raw))
+        given = parse(raw) if isinstance(raw, str) else raw
+    except ValueError as error:
+        raise ConfigError(f"It is no JSON: {error}. Correct it.") from None
+    try:
+        config = Config.model_validate_json(json.dumps(given))
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
         lines = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}. Correct it." for one in faults)
@@ -148,6 +157,16 @@ def dedicated(config: Config, name: str) -> Config:
     return Config(providers=providers, models=models, tenants=(tenant,))
 
 
+def _is_address(url: str) -> bool:
+    """Say whether an HTTP client can ask there."""
+    try:
+        parts = urlsplit(url)
+        host = ip_address(parts.hostname) if "[" in url else parts.hostname
+        return bool(ADDRESS.fullmatch(url) and host and parts.port != 0)
+    except ValueError:  # a port above 65535, or no address between the brackets
+        return False
+
+
 def _faults(config: Config) -> Iterator[str]:
     """Yield what does not fit together."""
     for kind in ("provider", "model", "tenant"):
@@ -155,8 +174,7 @@ def _faults(config: Config) -> Iterator[str]:
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"{kind} {name} is listed twice. Give each its own name."
     for one in config.providers:
-        parts = urlsplit(one.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        if not _is_address(one.url):
             yield f"provider {one.name}: its url is no address. Give http(s)://host[:port]."
         if not one.first_s <= one.total_s:
             yield f"provider {one.name}: first_s exceeds total_s. Give it more time as a whole."

@@ -2,14 +2,16 @@
 
 Personal data are found by :mod:`casebook.serving.privacy`, orders to the model by the
 patterns of :mod:`casebook.serving.quick_guard`. Both cost milliseconds for a thousand characters.
-So a cheap look comes first, and long texts are searched in a thread. What a tool has returned is
-searched too: an order to the model comes from there as easily as from a user.
+So a cheap look comes first, and long texts are searched in a thread. An order to the model is
+looked for in all that a request brings but its system message: in calls, in what tools return and
+in how they are described. Beside a prompt of the registry, the request's own system message is
+searched too: there, the tenant's prompt gives the orders.
 
 What streams is masked by :class:`casebook.serving.streamed.StreamMask`, tool calls as a whole.
 
 Examples
 --------
->>> said, flags = checked(Guard(pii_in="redact"), [Message("user", "I am jane@example.com")])
+>>> said, _, flags = checked(Guard(pii_in="redact"), [Message("user", "I am jane@example.com")])
 >>> said[0].content, flags
 ('I am [email]', ['redacted: 1 email'])
 """
@@ -19,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,10 +29,10 @@ from casebook.cases.llm_gateway.config import Guard
 from casebook.llm.adapters import ProviderError
 from casebook.llm.messages import Message
 from casebook.serving.formats import Finding
-from casebook.serving.privacy import mask, mask_turns
+from casebook.serving.privacy import mask_turns
 from casebook.serving.quick_guard import attack
 from casebook.serving.refusals import Refusal
-from casebook.serving.streamed import StreamMask, found, may_hold
+from casebook.serving.streamed import StreamMask, found, masked, may_hold
 from casebook.serving.toxicity import toxic
 from casebook.strict_json import parse
 
@@ -39,9 +41,10 @@ from casebook.strict_json import parse
 SHORT, MOST = 400, 60_000
 #: Levels of a call's arguments that are searched.
 DEEPEST = 100
-#: Letters of a schema, and what in it could take for ever: a pattern that backtracks, and
-#: references that double at each step.
-SCHEMA, ENDLESS = 20_000, ("patternProperties", "$ref", "$dynamicRef")
+#: Letters of all schemas of a request, and what in them could take for ever: a pattern that
+#: backtracks, references that double at each step, items of which each is compared with each.
+SCHEMA = 20_000
+ENDLESS = ("patternProperties", "$ref", "$dynamicRef", "$recursiveRef", "uniqueItems")
 #: Cosine from which a text is about a topic.
 SIMILAR = 0.85
 
@@ -62,71 +65,92 @@ def personal(kinds: str, where: str) -> Refusal:
 
 
 def checked(
-    guard: Guard, said: Said, detect: Detector = attack, topics: Topics | None = None
-) -> tuple[Said, list[str]]:
-    """Return a conversation as the model may see it, and what was flagged.
+    guard: Guard,
+    said: Said,
+    detect: Detector = attack,
+    topics: Topics | None = None,
+    *,
+    besides: Mapping[str, Any] | None = None,
+    prompt: int = 0,
+) -> tuple[Said, Mapping[str, Any], list[str]]:
+    """Return a request as the model may see it, and what was flagged.
+
+    Parameters
+    ----------
+    besides : mapping, optional
+        JSON of what is sent besides the conversation: tools and options.
+    prompt : int
+        How many messages, at the beginning, are of the registry's prompt.
 
     Raises
     ------
     Refusal
         400 for what the tenant rejects.
     """
-    flags: list[str] = []
-    others = [one.content for one in said if one.role in ("user", "tool")]
+    flags, besides = [], besides or {}
+    if guard.injection != "off" or (guard.topics and topics):
+        foreign = list(_foreign(said, besides, prompt))
     if guard.injection != "off":
-        why = next(filter(None, map(detect, others)), "")
+        why = next(filter(None, map(detect, foreign)), "")
         if why and guard.injection == "reject":
             what = f"A message looks like an order to the model: it {why}."
             raise Refusal(400, "injection", what, "Put it otherwise.")
         flags += [f"injection: {why}"] if why else []
     if guard.topics and topics:
-        for text in (one.content for one in said if one.role == "user"):
+        for text in foreign:
             for topic, cosine in topics(text, guard.topics).items():
                 if cosine >= SIMILAR:
                     what = f"A message is about a blocked topic: {topic}."
                     raise Refusal(400, "blocked topic", what, "Ask about something else.")
     if guard.pii_in != "off":
-        said, kinds = _masked(said)
+        said, besides, kinds = _masked(said, besides)
         if kinds and guard.pii_in == "reject":
             raise personal(kinds, "request")
         flags += [f"redacted: {kinds}"] if kinds else []
-    return said, flags
+    return said, besides, flags
 
 
-def _masked(said: Said) -> tuple[Said, str]:
-    """Return a conversation without personal data, and their kinds.
+def _foreign(said: Said, besides: Mapping[str, Any], prompt: int) -> Iterator[str]:
+    """Yield the texts that may hold an order of somebody who has none to give."""
+    for one in said[prompt:]:
+        if one.content and (prompt or one.role != "system"):
+            yield one.content
+        yield from (json.dumps(call.arguments, ensure_ascii=False) for call in one.tool_calls)
+    for tool in besides.get("tools", ()):
+        yield json.dumps(tool, ensure_ascii=False)
+
+
+def _masked(said: Said, besides: Mapping[str, Any]) -> tuple[Said, Mapping[str, Any], str]:
+    """Return a request without personal data, and their kinds.
 
     Messages of one writer are searched together too: a number may go on in the next one.
     """
-    clean, kinds = list(said), Counter()
+    clean, (others, findings) = list(said), masked_leaves(besides, found)
+    kinds = Counter(one.kind for one in findings)
     for at, one in enumerate(said):
         calls = [(call, masked_leaves(call.arguments, found)) for call in one.tool_calls]
-        kinds.update(finding.kind for _, (_, findings) in calls for finding in findings)
+        text, own = one.content, found(one.content)
+        kinds.update(f.kind for f in own + [f for _, (_, more) in calls for f in more])
         made = tuple(replace(call, arguments=value) for call, (value, _) in calls)
-        clean[at] = replace(one, tool_calls=made) if one.tool_calls else one
-    for role in {one.role for one in said if may_hold(one.content)}:
-        rows = [at for at, one in enumerate(said) if one.role == role]
-        texts = [said[at].content for at in rows]
-        if len(rows) == 1:  # as `mask_turns` does, in half of the time
-            alone = mask(texts[0])
-            texts, own = [alone.text], alone.found
-        else:
-            own = Counter(finding.kind for text in texts for finding in found(text))
-            texts = mask_turns(texts)
-        kinds.update(own)
-        for at, text in zip(rows, texts, strict=True):
-            clean[at] = replace(clean[at], content=text)
-    if clean == list(said):
-        return said, ""
+        if made or own:
+            clean[at] = replace(one, tool_calls=made, content=masked(text, own))
+    for role in {one.role for one in clean if may_hold(one.content)}:
+        rows = [at for at, one in enumerate(clean) if one.role == role]
+        if len(rows) > 1:
+            texts = mask_turns([clean[at].content for at in rows])
+            for at, text in zip(rows, texts, strict=True):
+                clean[at] = replace(clean[at], content=text)
+    if clean == list(said) and others == besides:
+        return said, besides, ""
     told = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
-    return clean, told or "a number over several messages"
+    return clean, others, told or "a number over several messages"
 
 
 Search = Callable[[str], list[Finding]]
 
 
 def masked_leaves(value: Any, search: Search, depth: int = 0) -> tuple[Any, list[Finding]]:
-    """Return a JSON value with its texts and numbers masked, and what was found.
+    """Return a JSON value with its texts, numbers and names masked, and what was found.
 
     Raises
     ------
@@ -142,9 +166,14 @@ def masked_leaves(value: Any, search: Search, depth: int = 0) -> tuple[Any, list
         what = f"The arguments of a call have more than {DEEPEST} levels."
         raise Refusal(422, "too deep", what, "Send them flatter.")
     if isinstance(value, Mapping):
-        made = {name: masked_leaves(one, search, depth + 1) for name, one in value.items()}
-        findings = [finding for _, found_ in made.values() for finding in found_]
-        return {name: one for name, (one, _) in made.items()}, findings
+        made, findings = {}, []
+        for name, one in value.items():
+            (name, more), (one, own) = (masked_leaves(x, search, depth + 1) for x in (name, one))
+            findings += more + own
+            while name in made:  # two names that look alike now
+                name += "'"
+            made[name] = one
+        return made, findings
     if isinstance(value, list):
         items = [masked_leaves(one, search, depth + 1) for one in value]
         return [one for one, _ in items], [f for _, x in items for f in x]
@@ -153,9 +182,7 @@ def masked_leaves(value: Any, search: Search, depth: int = 0) -> tuple[Any, list
     text = str(value)
     if not (findings := search(text)):
         return value, []
-    for one in reversed(findings):
-        text = f"{text[: one.start]}[{one.kind}]{text[one.end :]}"
-    return text, findings
+    return masked(text, findings), findings
 
 
 # On the way out ------------------------------------------------------------------------
@@ -222,26 +249,35 @@ def masked_calls(
     return made, kinds
 
 
+def masked_json(guard: Guard, text: str) -> tuple[str, Counter[str]]:
+    """Return a JSON text without what a tenant does not want in answers: it stays JSON."""
+    (call,), kinds = masked_calls(guard, [{"function": {"arguments": text}}])
+    return call["function"]["arguments"], kinds
+
+
 # What would take too long --------------------------------------------------------------
 
 
-async def checked_aside(guard: Guard, said: Said, detect: Detector, topics: Topics | None) -> tuple:
+async def checked_aside(
+    guard: Guard, said: Said, detect: Detector, topics: Topics | None, **more: Any
+) -> tuple[Said, Mapping[str, Any], list[str]]:
     """Check as :func:`checked`, in a thread if it takes long."""
     size = sum(len(one.content) for one in said)
     size += sum(len(str(call.arguments)) for one in said for call in one.tool_calls)
+    size += len(str(more.get("besides", "")))
     if size <= SHORT:
-        return checked(guard, said, detect, topics)
+        return checked(guard, said, detect, topics, **more)
     if size > MOST and guard != guard.model_copy(update=OFF):
         what = f"The conversation has {size:,} characters; {MOST:,} are searched at most."
         raise Refusal(413, "too long", what, "Shorten it.")
-    return await asyncio.to_thread(checked, guard, said, detect, topics)
+    return await asyncio.to_thread(checked, guard, said, detect, topics, **more)
 
 
-def endless(schema: Any) -> bool:
-    """Say whether holding a value against a tenant's schema could take too long for the others."""
-    if len(json.dumps(schema)) > SCHEMA:
+def endless(schemas: Any) -> bool:
+    """Say whether holding a value against schemas could take too long for the others."""
+    if len(json.dumps(schemas)) > SCHEMA:
         return True
-    held = [schema]
+    held = [schemas]
     while held:
         one = held.pop()
         if isinstance(one, dict):

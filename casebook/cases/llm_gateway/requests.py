@@ -16,9 +16,10 @@ Examples
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from casebook.llm.messages import Message, Tool, ToolCall
 from casebook.serving.refusals import Refusal, told
@@ -38,6 +39,35 @@ OPTIONS = (
     "tool_choice",
     "parallel_tool_calls",
 )
+
+
+#: Levels of a tool's schema or of a call's arguments.
+DEEPEST = 100
+
+
+def plain(value: Any) -> Any:
+    """Return a value that every provider can read; else :class:`ValueError`.
+
+    Examples
+    --------
+    >>> plain({"x": [1, "a"]})
+    {'x': [1, 'a']}
+    """
+    held = [(value, 0)]
+    while held:
+        one, depth = held.pop()
+        if depth > DEEPEST:
+            raise ValueError(f"it nests more than {DEEPEST} levels deep")
+        if isinstance(one, float) and not math.isfinite(one):
+            raise ValueError("it holds a number beyond what JSON readers take")
+        if isinstance(one, str) and not one.isascii():
+            one.encode()  # half a surrogate has no UTF-8
+        inside = [*one, *one.values()] if isinstance(one, dict) else one
+        held += [(x, depth + 1) for x in inside] if isinstance(one, dict | list) else []
+    return value
+
+
+Json = Annotated[dict[str, Any], AfterValidator(plain)]
 
 
 class Part(Strict):
@@ -65,9 +95,9 @@ class Call(Strict):
     def made(self) -> ToolCall:
         """The call as a model's adapter writes it."""
         try:
-            given = parse_json(self.function.arguments or "{}")
+            given = plain(parse_json(self.function.arguments or "{}"))
         except ValueError as error:
-            raise ValueError(f"the arguments of {self.id} are not JSON: {error}") from None
+            raise ValueError(f"the arguments of {self.id} are not such JSON: {error}") from None
         return ToolCall(self.function.name, given, self.id)
 
 
@@ -76,7 +106,7 @@ class Said(Strict):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[Part] | None = None
-    name: str | None = None
+    name: None = None
     tool_calls: list[Call] = Field(default=[], max_length=128)
     tool_call_id: str | None = None
     refusal: None = None
@@ -103,7 +133,7 @@ class Described(Strict):
 
     name: str
     description: str = Field(default="", max_length=10_000)
-    parameters: dict[str, Any] = Field(default={"type": "object", "properties": {}})
+    parameters: Json = Field(default={"type": "object", "properties": {}})
     strict: bool | None = None
 
 
@@ -137,7 +167,7 @@ class Schema(Strict):
     """A JSON schema with its name."""
 
     name: str = Field(max_length=64)
-    schema_: dict[str, Any] = Field(alias="schema")
+    schema_: Json = Field(alias="schema")
     strict: bool | None = None
     description: str | None = None
 

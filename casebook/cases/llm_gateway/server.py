@@ -2,7 +2,12 @@
 
 ``POST /v1/chat/completions`` (JSON and server-sent events), ``GET /v1/models``, ``GET /metrics``
 (a tenant sees its own), ``GET /health``. Whatever goes wrong is an object that says what to do;
-after the first byte of a stream it comes as the stream's last event, and ``[DONE]`` does not.
+after the first byte of a stream it comes as the stream's last event, and ``[DONE]`` does not. Send
+an ``Idempotency-Key`` with each request: a repeat then gets the same answer, and pays nothing.
+
+A body that does not come, and a client that does not read, are given up after ten seconds, and no
+tenant holds more than half of the places. Headers that do not come and connections that say nothing
+are a load balancer's to end: this process does not see them.
 
 The log has one line a request: who, which model, how long, what it cost, what was flagged. What
 anybody said is not in it.
@@ -16,8 +21,9 @@ import json
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +36,7 @@ from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Done, Gateway, Job
 from casebook.cases.llm_gateway.pages import add_pages
 from casebook.cases.llm_gateway.requests import ChatRequest, Problem, parse
-from casebook.cases.llm_gateway.store import Key, Store, put_config
+from casebook.cases.llm_gateway.store import Key, Store, get_config, put_config
 from casebook.serving.rate_limits import RedisLimits
 from casebook.serving.refusals import Refusal, error, told
 from casebook.serving.stream_writer import StreamWriter
@@ -38,6 +44,8 @@ from casebook.serving.strict_app import read
 
 #: Bytes of a body, seconds until it is there, and requests that are answered at a time.
 LARGEST, PATIENCE, MOST = 1_000_000, 10.0, 2_000
+#: Seconds without the store after which a gateway calls itself degraded.
+BEHIND = 5.0
 
 
 class Chat(Response):
@@ -72,18 +80,15 @@ class Chat(Response):
         watcher = asyncio.create_task(watch()) if stream else None
         try:
             try:
-                done = await (self._stream if stream else self._whole)(answer, send)
+                done = await (self._stream if stream else self._whole)(answer)
             finally:
                 if watcher:
                     watcher.cancel()
                 await answer.aclose()
         except Problem as problem:
             status = problem.status
-            if self.begun:
-                await self.out.end(_data(told(problem)))
-            else:
-                await error(problem, self.job.request)(scope, receive, send)
-        except (asyncio.CancelledError, TimeoutError) as reason:
+            await self._failed(problem, scope, receive)
+        except (asyncio.CancelledError, TimeoutError) as reason:  # it left, or does not read
             status = 499
             self.out.leave()
             await answer.aclose()
@@ -91,11 +96,23 @@ class Chat(Response):
                 if not left:
                     raise
                 task.uncancel()
+        except Exception:
+            status = 500
+            LOG.exception("request %s", self.job.request)
+            await self._failed(_crashed(), scope, receive)
         finally:
             self.at_end()
             logged(self.gateway, self.job, status, done)
 
-    async def _whole(self, answer: AsyncIterator[str | Done], send: Any) -> Done:
+    async def _failed(self, problem: Problem, scope: Any, receive: Any) -> None:
+        """Tell what went wrong, as far as the client still reads."""
+        with suppress(TimeoutError):
+            if not self.begun:
+                await error(problem, self.job.request)(scope, receive, self.out.send)
+            elif self.job.asked.stream:
+                await self.out.end(_data(told(problem)))
+
+    async def _whole(self, answer: AsyncIterator[str | Done]) -> Done:
         """Send one object."""
         *texts, done = [piece async for piece in answer]
         said = "".join(texts)
@@ -104,16 +121,16 @@ class Chat(Response):
         choice = {"index": 0, "message": message, "finish_reason": done.finish, "logprobs": None}
         made = self._envelope("chat.completion", done.model)
         raw = json.dumps(made | {"choices": [choice], "usage": usage_of(done)}).encode()
-        await self._start(send, "application/json", len(raw))
+        await self._start("application/json", len(raw))
         await self.out.end(raw)
         return done
 
-    async def _stream(self, answer: AsyncIterator[str | Done], send: Any) -> Done:
+    async def _stream(self, answer: AsyncIterator[str | Done]) -> Done:
         """Send events as the pieces come; nothing before the first of them."""
         before = b""
         async for piece in answer:
             if not self.begun:
-                await self._start(send, "text/event-stream; charset=utf-8")
+                await self._start("text/event-stream; charset=utf-8")
                 made = json.dumps(self._envelope("chat.completion.chunk", self.job.served))
                 self._head = f'data: {made[:-1]}, "choices": [{{"index": 0, "delta": '
                 before = self._event({"role": "assistant", "content": ""})
@@ -138,14 +155,14 @@ class Chat(Response):
         usage = ', "usage": null}' if self.usage else "}"
         return f"{self._head}{json.dumps(delta)}{rest}{usage}\n\n".encode()
 
-    async def _start(self, send: Any, kind: str, length: int | None = None) -> None:
+    async def _start(self, kind: str, length: int | None = None) -> None:
         self.begun = True
         headers = {"content-type": kind, "x-request-id": self.job.request}
         headers |= {"cache-control": "no-store"} if length is None else {}
         headers |= {} if length is None else {"content-length": str(length)}
         headers |= {"x-gateway-warning": "over budget"} if "over budget" in self.job.flags else {}
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": raw})
+        await self.out.send({"type": "http.response.start", "status": 200, "headers": raw})
 
     def _envelope(self, kind: str, model: str) -> dict[str, Any]:
         made = {"id": f"chatcmpl-{self.job.request}", "object": kind}
@@ -178,7 +195,7 @@ def logged(gateway: Gateway, job: Job, status: int, done: Done | None) -> None:
         gateway.metrics.count("flags_total", tenant=who["tenant"], flag=flag.partition(":")[0])
     for model, kind in job.tried:
         gateway.metrics.count("attempts_failed_total", tenant=who["tenant"], model=model, kind=kind)
-    if done:
+    if done and done.how != "replayed":  # that one was counted when it was billed
         for side, n in (("in", done.tokens_in), ("out", done.tokens_out)):
             gateway.metrics.count("tokens_total", n, **who, side=side)
 
@@ -193,16 +210,17 @@ class Api:
     ----------
     gateway : Gateway
     most : int
-        Requests that are answered at a time; one more gets 503 before its body is read.
+        Requests that are answered at a time, for a tenant half of them; one more gets 503 before
+        its body is read.
     """
 
     def __init__(self, gateway: Gateway, most: int) -> None:
-        self.gateway, self.most, self.busy = gateway, most, 0
+        self.gateway, self.most, self.busy = gateway, most, Counter()
         self._alive: asyncio.Task | None = None
 
     async def ready(self) -> None:
         """Begin to follow the store; some servers run no lifespan, so requests ask for it too."""
-        if self._alive is None:
+        if self._alive is None or self._alive.done():
             self._alive = asyncio.create_task(self.gateway.live())
         if not self.gateway.knows:
             await self.gateway.refresh()
@@ -228,26 +246,33 @@ class Api:
         self.gateway.metrics.count("refused_total", status=problem.status, code=problem.error)
         return error(problem)
 
-    def leave(self) -> None:
-        """Make room for another request."""
-        self.busy -= 1
+    def _place(self, tenant: str) -> Callable[[], None]:
+        """Take a place; return what gives it back. 503 if there is none for this tenant."""
+        if self.busy.total() >= self.most or self.busy[tenant] >= max(1, self.most // 2):
+            what = f"{self.busy[tenant]} requests of yours are being answered, or too many in all."
+            raise Refusal(503, "too many requests", what, "Send it again.", 1.0)
+        self.busy[tenant] += 1
+
+        def leave() -> None:
+            self.busy[tenant] -= 1
+
+        return leave
 
     async def chat(self, request: Request) -> Response:
         """Answer ``POST /v1/chat/completions``."""
-        if self.busy >= self.most:
-            what = f"{self.most} requests are being answered."
-            return self.refused(Refusal(503, "too many requests", what, "Send it again.", 1.0))
-        self.busy += 1
+        leave = None
         try:
             tenant, _ = await self.who(request)
+            leave = self._place(tenant.name)
             asked = parse(await read(request, LARGEST, PATIENCE), ChatRequest)
-            once = request.headers.get("idempotency-key", "")[:200]
+            once = request.headers.get("idempotency-key", "")
             job = await self.gateway.admit(tenant, asked, once)
             options = asked.stream_options
             usage = bool(options and options.include_usage)
-            return Chat(self.gateway, job, usage, self.leave)
+            return Chat(self.gateway, job, usage, leave)
         except BaseException as raised:
-            self.leave()
+            if leave:
+                leave()
             if isinstance(raised, Problem):
                 return self.refused(raised)
             raise
@@ -276,7 +301,9 @@ class Api:
     async def health(self, _: Request) -> Response:
         """Answer ``GET /health``."""
         n = sum(one.state == "open" for one in self.gateway.caller.health.values())
-        return _json({"status": "degraded" if n else "ok", "breakers_open": n})
+        behind = round(self.gateway.behind, 1)
+        status = "degraded" if n or behind > BEHIND else "ok"
+        return _json({"status": status, "breakers_open": n, "store_behind_s": behind})
 
 
 def _json(body: Any) -> Response:
@@ -311,11 +338,15 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def crash(_: Request, raised: Exception) -> Response:
-        what = "The gateway failed; its log has the reason."
-        return error(Refusal(500, "internal error", what, "Send it again.", 1.0))
+        return error(_crashed())
 
 
-def app(path: str, config: str = "", only: str = "") -> FastAPI:
+def _crashed() -> Refusal:
+    what = "The gateway failed; its log has the reason."
+    return Refusal(500, "internal error", what, "Report it with the number of the request.")
+
+
+def app(path: str, config: str = "", only: str = "", durable: bool = False) -> FastAPI:
     """Return a gateway for a process of its own.
 
     Parameters
@@ -324,14 +355,17 @@ def app(path: str, config: str = "", only: str = "") -> FastAPI:
         File of the database, or the URL of a PostgreSQL server. Limits are shared with other
         gateways in Redis if ``CASEBOOK_REDIS_URL`` is set.
     config : str
-        JSON that replaces the configuration in the database.
+        JSON of the configuration of a database that has none yet; afterwards what tenants have set
+        holds, and the platform changes it over the admin API.
     only : str
         The one tenant of the configuration that this gateway serves, alone.
+    durable : bool
+        Whether bills in a file survive a power cut as well as a kill.
     """
     logging.basicConfig(format="%(message)s")
     LOG.setLevel(logging.INFO)
-    store = Store(path)
-    if config:
+    store = Store(path, durable)
+    if config and not store.submit(get_config).result().tenants:
         made = read_config(config)
         store.submit(put_config, dedicated(made, only) if only else made).result()
     return create_app(Gateway(store, limits=shared_limits(os.environ.get("CASEBOOK_REDIS_URL"))))
@@ -353,12 +387,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--db", required=True, help="file, or URL of PostgreSQL")
-    parser.add_argument("--config", type=Path, help="JSON file that replaces the configuration")
+    parser.add_argument(
+        "--config", type=Path, help="JSON file for a database without configuration"
+    )
     parser.add_argument("--only", default="", help="the one tenant of that file to serve, alone")
+    parser.add_argument("--durable", action="store_true", help="bills survive a power cut too")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8643)
     given = parser.parse_args(arguments)
-    made = app(given.db, given.config.read_text() if given.config else "", given.only)
+    made = app(
+        given.db, given.config.read_text() if given.config else "", given.only, given.durable
+    )
     uvicorn.run(made, host=given.host, port=given.port, access_log=False)
 
 
