@@ -76,6 +76,15 @@ def test_a_detector_tells_attacks_that_it_read_from_ordinary_requests(learned):
     assert flags[texts["kind"] == "ordinary"].mean() < 0.02
 
 
+def test_a_threshold_is_of_families_that_the_detector_had_not_read(learned):
+    """On texts that it has learned from, harmless ones look safer than new ones will."""
+    texts, _, detector, threshold = learned
+    harmless = texts[texts["kind"] != "attack"]
+    share = text_attacks.weights(harmless["kind"].to_numpy())
+    flagged = (detector(harmless["text"]) > threshold) @ share / share.sum()
+    assert flagged < text_attacks.FALSE_ALARMS / 2
+
+
 def test_shuffled_labels_detect_nothing(learned):
     texts, judged, *_ = learned
     bad = (texts["kind"] == "attack").to_numpy()

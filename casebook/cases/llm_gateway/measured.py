@@ -124,7 +124,7 @@ def fleet(
                 made = Server(name_of(passthrough.app), {"url": own.url})
             elif path != "provider":
                 urls = dict.fromkeys(("north", "south", "own"), own.url)
-                raw = document(urls, share_of(TENANTS, 1), 1e6, 1)
+                raw = document(urls, share_of(TENANTS, 1), 1e5, 1)
                 for tenant in raw["tenants"]:
                     tenant |= {"guard": GUARDS[path], "budget": 0, "cache_s": cache_s}
                 for one in raw["providers"]:
