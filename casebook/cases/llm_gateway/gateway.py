@@ -47,7 +47,6 @@ from casebook.cases.llm_gateway.jobs import (
     in_order,
     kept_of,
     messages_of,
-    size_of,
     wrong_answer,
 )
 from casebook.cases.llm_gateway.meter import Ask, Bill, Kept, Meter, OverBudget, Repeated, kept
@@ -55,9 +54,9 @@ from casebook.cases.llm_gateway.requests import ChatRequest
 from casebook.cases.llm_gateway.store import Key, Store, StoreDown, get_config, hashed, revision
 from casebook.cases.llm_gateway.store import keys as stored_keys
 from casebook.llm.adapters import Delta, ModelRequest, ProviderError, assembled
+from casebook.llm.bounded_schema import fits
 from casebook.llm.messages import Message, Tool
 from casebook.llm.providers import Model, Provider
-from casebook.llm.schema import misfit
 from casebook.serving.answer_cache import LONGEST, Cache, key_of
 from casebook.serving.exposition import Metrics
 from casebook.serving.failover import Caller
@@ -66,7 +65,6 @@ from casebook.serving.quick_guard import attack
 from casebook.serving.rate_limits import Limits, RedisLimits
 from casebook.serving.refusals import Refusal
 from casebook.serving.streamed import StreamMask
-from casebook.strict_json import parse
 
 LOG = logging.getLogger("llm_gateway")
 #: Seconds for which an answer with an idempotency key can be had again.
@@ -75,8 +73,6 @@ REPLAY = 600
 EVERY, LOOK = 1.0, 60.0
 #: Characters of an answer that are searched at a time.
 SLICE = 20_000
-#: Values of an answer times those of its schema, at most; 100,000 take about a second.
-HELD = 100_000
 #: Letters of an idempotency key.
 KEY = 200
 #: Options that are searched for personal data.
@@ -392,7 +388,7 @@ class Gateway:
         for call in (made := assembled(tally.calls)):
             function = call["function"]
             schema = job.strict.get(function["name"])
-            if schema is not None and await _misfits(function["arguments"], schema):
+            if schema and not await asyncio.to_thread(fits, function["arguments"], schema):
                 raise wrong_answer("A tool call does not fit its tool's schema.")
         calls, kinds = masked_calls(job.tenant.guard, made)
         job.flags += [f"redacted in call: {n} {kind}" for kind, n in kinds.items()]
@@ -401,7 +397,7 @@ class Gateway:
     async def _formed(self, job: Job, tally: Tally) -> str:
         """Return an answer of the schema that was asked for, as it may leave; else refuse it."""
         text = "".join(tally.text)
-        if await _misfits(text, job.schema):
+        if not await asyncio.to_thread(fits, text, job.schema):
             raise wrong_answer("The model's answer does not fit the schema.")
         text, kinds = masked_json(job.tenant.guard, text)
         job.flags += [f"redacted in answer: {n} {kind}" for kind, n in kinds.items()]
@@ -485,19 +481,6 @@ def _asked(
     said: Said, tools: Sequence[Tool], most: int, options: Mapping[str, Any], stream: bool
 ) -> ModelRequest:
     return ModelRequest(in_order(said, tools), most, options, stream)
-
-
-async def _misfits(text: str, schema: Mapping[str, Any]) -> bool:
-    """Say whether a text is no JSON of a schema, in a thread: it can take a second."""
-
-    def look() -> bool:
-        try:
-            value = parse(text)
-            return size_of(value) * size_of(schema) > HELD or bool(misfit(value, schema))
-        except ValueError:
-            return True
-
-    return await asyncio.to_thread(look)
 
 
 def _fed(mask: StreamMask, text: str) -> str:
