@@ -1,42 +1,37 @@
 """Where models are asked and what they cost: the part of a configuration that providers fill.
 
-Prices are nano-dollars for a token, to three decimals ($2.50 for a million tokens are 2500, $0.0375
-are 37.5). A request's cost is rounded once, up to whole nano-dollars; a bill is a sum of integers
-and cannot be off by more roundings.
+Prices are nano-dollars for a token, with up to three decimals: $2.50 for a million tokens are 2,500
+and $0.0375 are 37.5. What a request costs is computed in whole thousandths and rounded up once, to
+a whole nano-dollar: a bill is a sum of integers.
 
 Examples
 --------
 >>> model = Model(name="small", provider="p", upstream="s-1", price_in=150, price_out=600)
 >>> model.cost(tokens_in=10, tokens_out=2)
 2700
->>> Model(name="s", provider="p", upstream="s-1", price_in="37.5", price_out=150).cost(3, 0)
-113
+>>> Model(name="tiny", provider="p", upstream="t", price_in=37.5, price_out=150).cost(1, 1)
+188
 """
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-
-
-def _exact(value: object) -> object:
-    """Return a number, or its text in JSON, as the decimal number that it is written as."""
-    try:
-        return Decimal(str(value)) if type(value) in (int, float, str) else value
-    except ArithmeticError:
-        raise ValueError("it is no number") from None
-
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$")]
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Price = Annotated[
-    Decimal,
-    BeforeValidator(_exact),
-    Field(ge=0, le=10**7, decimal_places=3),
-]
+Count = Annotated[int, Field(ge=1, le=10**7)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+def _thousandths(price: float) -> float:
+    if abs(1000 * price - round(1000 * price)) > 1e-6:
+        raise ValueError("a price has at most three decimals, in nano-dollars a token")
+    return price
+
+
+#: Nano-dollars for a token; with the bound of ``Count``, no request can cost more than 2e14.
+Price = Annotated[int | float, Field(ge=0, le=10**7), AfterValidator(_thousandths)]
 
 
 class Fixed(BaseModel):
@@ -88,11 +83,11 @@ class Model(Fixed):
     upstream: str = Field(min_length=1, max_length=200)
     price_in: Price
     price_out: Price
-    context: Annotated[int, Field(ge=1, le=10**8)] = 128_000
-    most_out: Annotated[int, Field(ge=1, le=10**7)] = 4_096
+    context: Count = 128_000
+    most_out: Count = 4_096
     private: bool = False
 
     def cost(self, tokens_in: int, tokens_out: int) -> int:
-        """Return what so many tokens cost, in nano-dollars, rounded up."""
-        exact = tokens_in * self.price_in + tokens_out * self.price_out
-        return int(exact.to_integral_value(ROUND_CEILING))
+        """Return what so many tokens cost, in nano-dollars."""
+        each = round(1000 * self.price_in), round(1000 * self.price_out)
+        return -(-(tokens_in * each[0] + tokens_out * each[1]) // 1000)

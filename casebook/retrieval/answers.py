@@ -46,6 +46,16 @@ def _measures(own: pd.DataFrame) -> dict[str, tuple[pd.Series, pd.Series]]:
     return found
 
 
+def _share(top: pd.Series, where: pd.Series, bottom: pd.Series) -> Interval:
+    """Return a share with its interval; missing where it is a share of nothing."""
+    return by_cluster(top, where, bottom) if bottom.sum() else Interval(*(float("nan"),) * 3)
+
+
+def _where(questions: pd.Series, cluster: Mapping[str, str] | pd.Series) -> pd.Series:
+    """Return the topic of each question; one without a topic is its own."""
+    return questions.map(cluster).astype(object).fillna(questions)
+
+
 def summary(table: pd.DataFrame, cluster: Mapping[str, str] | pd.Series) -> pd.DataFrame:
     """Return what each model's answers are worth, with intervals from resampled topics.
 
@@ -67,11 +77,9 @@ def summary(table: pd.DataFrame, cluster: Mapping[str, str] | pd.Series) -> pd.D
     """
     rows = []
     for key, own in table.groupby(["model", "prompt"], sort=False):
-        where = own["id"].map(cluster)
+        where = _where(own["id"], cluster)
         for what, (top, bottom) in _measures(own).items():
-            nan = Interval(*(float("nan"),) * 3)
-            found = by_cluster(top, where, bottom) if bottom.sum() else nan
-            rows.append((*key, what, *found, int(bottom.sum())))
+            rows.append((*key, what, *_share(top, where, bottom), int(bottom.sum())))
     columns = ["model", "prompt", "what", "value", "low", "high", "of"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -98,17 +106,17 @@ def at_coverage(
     -------
     DataFrame
         ``model``, ``coverage``, ``questions``; ``relevant_source`` and ``correct`` (of the
-        answerable ones among them) with ``_low`` and ``_high``.
+        answerable ones among them) with ``_low`` and ``_high``; missing where there are none.
     """
     rows = []
     for model, own in table.groupby("model", sort=False):
         ordered = own.assign(sure=own["id"].map(sure)).sort_values("sure", ascending=False)
         for coverage in coverages:
             top = ordered.head(round(coverage * len(ordered)))
-            where, can = top["id"].map(cluster), top["answerable"].to_numpy()
-            right = (top["verdict"] == "correct").to_numpy() & can
-            precise = by_cluster(top["citations_right"], where, top["citations"])
-            correct = by_cluster(right.astype(float), where, can.astype(float))
+            where, can = _where(top["id"], cluster), top["answerable"].astype(bool)
+            right = (top["verdict"] == "correct") & can
+            precise = _share(top["citations_right"], where, top["citations"])
+            correct = _share(right.astype(float), where, can.astype(float))
             rows.append((model, coverage, len(top), *precise, *correct))
     ends = [
         f"{name}{end}" for name in ("relevant_source", "correct") for end in ("", "_low", "_high")

@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from casebook.retrieval.chunks import Chunker, as_utc, sentence_spans
-from casebook.retrieval.dense import Embedder
+from casebook.retrieval.chunks import Chunker, moment, sentence_spans
+from casebook.retrieval.dense import Embedder, EmbedderDown
 from casebook.retrieval.index import Changes, Index, Passage
 from casebook.retrieval.weights import scaled as scaled_scores
 
@@ -111,7 +111,9 @@ class Centre:
     ``passages`` (sections; words and vectors) decides which version is in force at a time, and what
     it says. What ``sentences`` (vectors of single sentences) and ``grams`` (character n-grams) find
     is dropped unless they hold the same version with the same text: an update that is cut off
-    between two files returns nothing stale, and :meth:`lagging` lists what to repeat.
+    between two files returns nothing stale. :meth:`lagging` lists what it left, and the next write
+    of any article, or :meth:`repair`, brings the two in line. Where the embedder is down, words
+    alone find and read.
 
     Parameters
     ----------
@@ -179,6 +181,7 @@ class Centre:
 
     def update(self, articles: pd.DataFrame) -> Changes:
         """Add or replace versions of articles; returns what changed in the deciding index."""
+        self.repair()
         changes = self.passages.update(articles)
         self.sentences.update(articles)
         self.grams.update(articles)
@@ -186,11 +189,27 @@ class Centre:
 
     def delete(self, article_ids: Iterable[str]) -> Changes:
         """Remove articles with all versions and languages."""
-        ids = list(article_ids)
+        ids = [article_ids] if isinstance(article_ids, str) else list(article_ids)
+        self.repair()
         changes = self.passages.delete(ids)
         self.sentences.delete(ids)
         self.grams.delete(ids)
         return changes
+
+    def repair(self) -> list[tuple[str, str, int]]:
+        """Make the other two files say what the deciding one says; returns what lagged.
+
+        A write that was cut off is finished by it, whatever is written next: versions are copied
+        out of ``passages``, and what it does not hold any more is removed.
+        """
+        behind = self.lagging()
+        if behind:
+            ids = sorted({article_id for article_id, *_ in behind})
+            whole = self.passages.stored(ids)
+            for index in (self.sentences, self.grams):
+                index.delete(ids)
+                index.update(whole)
+        return behind
 
     def _stamps(self) -> list[dict[tuple[str, str, int], str]]:
         """Return for each index the hash of every version that it holds."""
@@ -199,7 +218,7 @@ class Centre:
         return [table.to_dict() for table in tables]
 
     def lagging(self) -> list[tuple[str, str, int]]:
-        """Return the versions that do not say the same in all three indexes: update them again."""
+        """Return the versions that do not say the same in all three indexes: for an alarm."""
         state = tuple(index.state() for index in (self.passages, self.sentences, self.grams))
         if self._lag[0] != state:
             stamps = self._stamps()
@@ -210,7 +229,7 @@ class Centre:
 
     def in_force(self, at: object) -> pd.DataFrame:
         """Return the versions in force at a time: rows of :meth:`Index.articles`."""
-        time, table = as_utc(at), self.passages.articles()
+        time, table = moment(at), self.passages.articles()
         ends = table["ends"].fillna(pd.Timestamp.max)
         return table[(table["valid_from"] <= time) & (time < ends)]
 
@@ -230,12 +249,18 @@ class Centre:
         def english(frame: pd.DataFrame) -> np.ndarray:
             return where(frame, pivot=True)
 
+        def near(index: Index, text: str, **asked: object) -> list[Passage]:
+            try:
+                return index.search(text, how="dense", **asked)
+            except EmbedderDown:  # words have to do
+                return []
+
         own = {"k": DEPTH, "at": at, "where": where, "language": query.language}
         en = {"k": DEPTH, "at": at, "where": english, "language": PIVOT}
         return {
-            "dense_own": self.passages.search(query.text, how="dense", **own),
-            "dense_en": self.passages.search(query.english, how="dense", **en),
-            "sentences_en": self.sentences.search(query.english, how="dense", **en),
+            "dense_own": near(self.passages, query.text, **own),
+            "dense_en": near(self.passages, query.english, **en),
+            "sentences_en": near(self.sentences, query.english, **en),
             "words_own": self.passages.search(query.text, how="lexical", **own),
             "grams_own": self.grams.search(query.text, how="lexical", **own),
             "words_en": self.passages.search(query.english, how="lexical", **en),
@@ -327,7 +352,11 @@ class Centre:
             same &= (frame["language"] == hit.language) & (frame["version"] == hit.version)
             return same.to_numpy()
 
-        found = self.passages.search(hit.title, k=200, at=at, where=where, how="dense", depth=200)
+        asked = {"k": 200, "at": at, "where": where, "language": hit.language, "depth": 200}
+        try:
+            found = self.passages.search(hit.title, how="dense", **asked)
+        except EmbedderDown:  # each section is indexed with the article's title before it
+            found = self.passages.search(hit.title, how="lexical", **asked)
         sections = sorted(found, key=lambda passage: passage.start)
         return [(section, _sentences(section)) for section in sections]
 

@@ -104,6 +104,22 @@ def as_utc(time: object) -> pd.Timestamp:
     return stamp.tz_convert("UTC").tz_localize(None) if stamp.tzinfo is not None else stamp
 
 
+def moment(time: object) -> pd.Timestamp:
+    """Return a time at which something is asked or done, as :func:`as_utc` does.
+
+    Raises
+    ------
+    ValueError
+        If it is missing, or not a time.
+    """
+    stamp = as_utc(time)
+    if stamp is pd.NaT:
+        raise ValueError(
+            f"The time is missing ({time}): name one, such as pd.Timestamp.now('UTC')."
+        )
+    return stamp
+
+
 def read_articles(frame: pd.DataFrame) -> list[Article]:
     """Turn a frame into articles and refuse what an index must not hold.
 
@@ -119,8 +135,9 @@ def read_articles(frame: pd.DataFrame) -> list[Article]:
     Raises
     ------
     ValueError
-        On missing columns or values, an empty text, a validity that ends before it begins, or a
-        version that stands there twice.
+        On missing columns or values, a version that is no whole number, a title or text that is no
+        text, holds what cannot be stored or nothing to read, a validity that ends before it begins,
+        or a version that stands there twice.
     """
     if missing := set(ARTICLE) - set(frame):
         raise ValueError(f"The articles lack the columns {sorted(missing)}.")
@@ -130,12 +147,14 @@ def read_articles(frame: pd.DataFrame) -> list[Article]:
     tags = frame["tags"] if "tags" in frame else [""] * len(frame)
     rows = zip(*(frame[column] for column in ARTICLE), tags, strict=True)
     articles = [
-        Article(str(i), int(v), str(code), str(title), str(text), as_utc(a), as_utc(z), str(tag))
+        Article(str(i), _version(v, i), str(code), title, text, as_utc(a), _end(z), str(tag))
         for i, v, code, title, text, a, z, tag in rows
     ]
     for article in articles:
         what = f"{article.article_id} version {article.version} ({article.language})"
-        if not article.text.strip():
+        if fault := _unreadable(article.title) or _unreadable(article.text):
+            raise ValueError(f"{what} {fault}.")
+        if not any(c.isprintable() and not c.isspace() for c in article.text):
             raise ValueError(f"{what} has no text.")
         if article.valid_to <= article.valid_from:
             raise ValueError(f"{what} ends at {article.valid_to}, before it begins.")
@@ -144,6 +163,32 @@ def read_articles(frame: pd.DataFrame) -> list[Article]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"{twice[0]} version {twice[2]} ({twice[1]}) stands there twice.")
     return articles
+
+
+def _version(value: object, article_id: object) -> int:
+    try:
+        if int(value) == float(value) and 0 <= int(value) < 2**31:
+            return int(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{article_id} has version {value!r}: it must be a whole number from 0.")
+
+
+def _end(time: object) -> pd.Timestamp:
+    """Return the end of a validity in UTC; what no nanosecond counts (the year 9999) is none."""
+    end = as_utc(time)
+    if end is pd.NaT or end.as_unit("s") > pd.Timestamp.max.as_unit("s"):
+        return pd.NaT
+    return end
+
+
+def _unreadable(text: object) -> str:
+    """Return what makes a text impossible to store and to cite by its characters, or nothing."""
+    if not isinstance(text, str):
+        return f"has a {type(text).__name__} where a text must stand"
+    if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        return "holds a character that is no text (NUL, or half of one)"
+    return ""
 
 
 # Four ways to cut --------------------------------------------------------------------

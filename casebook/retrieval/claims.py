@@ -299,6 +299,7 @@ def _held(
         "a code": not _codes(claim) <= _codes(source),
         "an address": bool(_LINK.search(claim)) and claim not in source,
         "a negation": not _denies_alike(claim, source, language),
+        "a language": language not in _NO,  # who cannot tell no from yes supports nothing
     }
     return share, tuple(name for name, there in faults.items() if there)
 

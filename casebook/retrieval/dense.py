@@ -85,6 +85,24 @@ def query_vectors(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
     return getattr(embedder, "encode_queries", embedder.encode)(texts)
 
 
+class EmbedderDown(RuntimeError):
+    """The embedder gave no vector for a question."""
+
+
+def query_vector(embedder: Embedder, text: str) -> np.ndarray:
+    """Return the vector of a question, shape (dimensions,).
+
+    Raises
+    ------
+    EmbedderDown
+        If the embedder cannot be reached, fails, or gives no unit vector of its length.
+    """
+    try:
+        return check_vectors(embedder.encode([text]), 1, embedder.dimensions)[0]
+    except (OSError, RuntimeError, ValueError) as error:
+        raise EmbedderDown(f"{embedder.name} gave no vector: {error}") from error
+
+
 # Models ------------------------------------------------------------------------------
 
 
@@ -319,7 +337,8 @@ class Cached:
     Raises
     ------
     ValueError
-        On an empty frame, codes of different lengths, or another model as ``live``.
+        On an empty frame, codes of different lengths, a vector of no length or with a missing
+        number, a text with two vectors, or another model as ``live``.
     """
 
     def __init__(
@@ -335,7 +354,11 @@ class Cached:
             raise ValueError(f"The cache holds vectors of {name}; {live.name} cannot go with it.")
         codes = np.frombuffer(b"".join(vectors["codes"]), np.int8).reshape(len(vectors), -1)
         self.name, self.dimensions = name, codes.shape[1]
-        self._vectors = unpack(codes, vectors["scale"].to_numpy())
+        if vectors.drop_duplicates(["hash", "scale", "codes"])["hash"].duplicated().any():
+            raise ValueError(f"The cache has two vectors for one text: make it anew by `{again}`.")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            self._vectors = unpack(codes, vectors["scale"].to_numpy())
+        check_vectors(self._vectors, *codes.shape)
         self._row = {key: row for row, key in enumerate(vectors["hash"])}
         self._again, self._live = again, live
 

@@ -1,4 +1,4 @@
-"""How good a ranking is: nDCG, recall, reciprocal rank, precision, and differences of two.
+"""How good a ranking is: nDCG, recall, reciprocal rank, precision, success; differences of two.
 
 A *run* has a row for each document that was found (``query_id``, ``doc_id``, ``rank`` from 1,
 ``score``), *judgements* one for each relevant document (``query_id``, ``doc_id``, ``relevance``).
@@ -14,11 +14,11 @@ import pandas as pd
 
 from casebook.evaluate.intervals import bootstrap, by_cluster
 
-METRICS = ("ndcg", "recall", "mrr", "precision")
+METRICS = ("ndcg", "recall", "mrr", "precision", "success")
 
 
 def check_run(run: pd.DataFrame) -> None:
-    """Refuse a run that repeats a document or a rank within a query.
+    """Refuse a run that repeats a document or a rank within a query, or has a rank that is none.
 
     Raises
     ------
@@ -31,8 +31,9 @@ def check_run(run: pd.DataFrame) -> None:
             raise ValueError(
                 f"{n} rows of the run repeat a {column} within their query: they count twice."
             )
-    if len(run) and run["rank"].min() < 1:
-        raise ValueError("Ranks start at 1.")
+    rank = pd.to_numeric(run["rank"])
+    if not ((rank >= 1) & (rank % 1 == 0)).all():
+        raise ValueError("Ranks start at 1 and are whole numbers.")
 
 
 def per_query(run: pd.DataFrame, judgements: pd.DataFrame, k: int = 10) -> pd.DataFrame:
@@ -53,7 +54,8 @@ def per_query(run: pd.DataFrame, judgements: pd.DataFrame, k: int = 10) -> pd.Da
     DataFrame
         Index ``query_id``. ``ndcg``: gain is the relevance, discounted by log2(rank + 1), over
         the best possible; ``recall``: relevant documents among the first k over all; ``mrr``: 1
-        over the rank of the first relevant one; ``precision``: relevant among the first k over k.
+        over the rank of the first relevant one; ``precision``: relevant among the first k over k;
+        ``success``: 1 where a relevant document is among the first k.
 
     Raises
     ------
@@ -91,6 +93,7 @@ def per_query(run: pd.DataFrame, judgements: pd.DataFrame, k: int = 10) -> pd.Da
     table["recall"] = count / relevant.groupby("query_id").size()
     table["mrr"] = 1 / first
     table["precision"] = count / k
+    table["success"] = (count > 0).astype(float)
     return table.fillna(0.0)
 
 

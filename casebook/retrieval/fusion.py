@@ -71,7 +71,7 @@ def reciprocal_rank_fusion(
     Raises
     ------
     ValueError
-        On weights that are not one for each run, or a faulty run.
+        On weights that are not one for each run, k below 0, or a faulty run.
 
     References
     ----------
@@ -81,6 +81,8 @@ def reciprocal_rank_fusion(
     weights = [1.0] * len(runs) if weights is None else list(weights)
     if len(weights) != len(runs):
         raise ValueError(f"{len(weights)} weights for {len(runs)} runs.")
+    if not k >= 0:
+        raise ValueError(f"k is {k}: below 0, a rank would be divided by nothing or less.")
     for run in runs:
         check_run(run)
     parts = [

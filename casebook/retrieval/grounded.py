@@ -186,7 +186,7 @@ def write(
     start, form = time.perf_counter(), FORM if prompt.style == "json" else None
     try:
         reply = model.complete(messages(prompt, question, sources), response_format=form)
-    except LLMError as error:
+    except (LLMError, OSError) as error:  # a time-out and a lost connection too
         took = time.perf_counter() - start
         fault = f"the model failed: {type(error).__name__}"
         return Written("", (), False, False, (fault,), model.name, prompt.stamp, 0, 0, took)
@@ -238,10 +238,23 @@ def _read_form(data: object, n: int) -> tuple[str, tuple[int, ...], bool, tuple[
         return "", (), False, ("gave no answer of the agreed form",)
     if data.get("found") is not True:
         return "", (), True, ()
-    cited = tuple(dict.fromkeys(data["citations"]))
-    if not all(type(number) is int and 1 <= number <= n for number in cited):
+    cited = numbers_of(data["citations"], n)
+    if cited is None:
         return "", (), False, ("cites what it was not given",)
     return data["answer"], cited, False, ()
+
+
+def numbers_of(cited: Sequence[object], n: int) -> tuple[int, ...] | None:
+    """Return the numbers that a model cites, each once; None unless all are of its n passages.
+
+    Examples
+    --------
+    >>> numbers_of([2, 1, 2], 2), numbers_of([[1]], 2), numbers_of([True], 2)
+    ((2, 1), None, None)
+    """
+    if not all(type(number) is int and 1 <= number <= n for number in cited):
+        return None
+    return tuple(dict.fromkeys(cited))
 
 
 def _read_marks(data: object, n: int) -> tuple[str, tuple[int, ...], bool, tuple[str, ...]]:
@@ -249,9 +262,10 @@ def _read_marks(data: object, n: int) -> tuple[str, tuple[int, ...], bool, tuple
     text = data.strip() if isinstance(data, str) else ""
     if not text:
         return "", (), False, ("says nothing",)
-    named = [int(number) for match in _MARKS.findall(text) for number in match.split(",")]
-    cited = tuple(dict.fromkeys(named))
-    if not all(1 <= number <= n for number in cited):
+    named = [number.strip() for match in _MARKS.findall(text) for number in match.split(",")]
+    # Nobody is given a million passages, and Python reads no number of 5,000 digits.
+    cited = numbers_of([int(number) if len(number) < 7 else None for number in named], n)
+    if cited is None:
         return text, (), False, ("cites what it was not given",)
     return text, cited, False, ()
 

@@ -6,9 +6,9 @@ version is valid at *t* and no higher version of the same article in the same la
 ``valid_from`` of every higher version; an update recomputes it for the articles that it touches.
 
 **Old or new.** ``build``, ``update``, ``delete`` and ``purge`` are one transaction each. A process
-that is killed anywhere in one leaves the index as it was before (SQLite's write-ahead log); readers
-in other processes go on with the old state until the commit, and see the new one at their next
-question. Writers wait for one another.
+that is killed anywhere in one leaves the index as it was before; readers in other processes, those
+that may not write too, go on with the old state until the commit, and see the new one at their next
+question. Writers wait for one another. :mod:`~casebook.retrieval.opened` has how.
 
 **What an update costs.** Only articles that changed are cut and read again, and only passages
 whose text is new are embedded: vectors are kept by the hash of their text. A reader takes over what
@@ -24,47 +24,30 @@ filter; ``purge`` removes what has ended."""
 from __future__ import annotations
 
 import os
-import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import secrets
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from casebook.retrieval.chunks import Article, Chunker, as_utc, read_articles
-from casebook.retrieval.dense import Embedder
+from casebook.retrieval.chunks import ARTICLE, Article, Chunker, moment, read_articles
+from casebook.retrieval.dense import Embedder, query_vector
 from casebook.retrieval.fusion import RRF_K
-from casebook.retrieval.rows import FORMAT, SCHEMA, Changes, IndexFault, Rows, nanoseconds, time_of
+from casebook.retrieval.opened import Opened
+from casebook.retrieval.rows import FORMAT, SCHEMA, Changes, IndexFault, nanoseconds, time_of
 from casebook.retrieval.text import ANALYSERS
 from casebook.retrieval.view import Filter, Passage, View
 
 How = Literal["hybrid", "lexical", "dense"]
 
-#: Seconds that a writer waits for another one.
-WAIT = 60.0
 
-
-class Index(Rows):
+class Index(Opened):
     """A searchable index of articles in a file; made by :meth:`build`, opened by :meth:`open`.
 
     Several threads may use it, and several processes that each open it. Close it, or use ``with``.
     """
-
-    def __init__(self, path: Path, embedder: Embedder | None, read_only: bool = False) -> None:
-        self.path, self.embedder, self.read_only = Path(path), embedder, read_only
-        self._lock = threading.RLock()
-        where = self.path.absolute().as_uri() + ("?mode=ro&immutable=1" if read_only else "")
-        self._db = sqlite3.connect(
-            where, timeout=WAIT, isolation_level=None, check_same_thread=False, uri=True
-        )
-        self._db.execute("PRAGMA secure_delete = ON")  # what is removed is overwritten
-        self._view: View | None = None
-        #: What :meth:`articles` found last, and the state of the file at that time.
-        self._listed: tuple[tuple | None, pd.DataFrame] = (None, pd.DataFrame())
-        self.chunker, self.analyser = Chunker(), "words"
 
     # Opening and closing
 
@@ -136,7 +119,8 @@ class Index(Rows):
         verify : bool
             Whether all checksums are compared; the time grows with the size of the file.
         read_only : bool
-            For a file that this process may not write. So is every file without the right to.
+            For a file that this process may not write. So is every file without the right to, and
+            every one in such a folder.
 
         Returns
         -------
@@ -148,35 +132,21 @@ class Index(Rows):
             If there is no file.
         IndexFault
             If the file is no index, its build never came to an end, it was built with another
-            embedder, or something in it is not as it was written; if it may not be written and its
-            last changes stand in a log beside it.
+            embedder, something in it is not as it was written, or its last change is lost; if it
+            may not be written and its last changes stand in a log beside it.
         """
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"No index at {path}: make one by Index.build.")
-        read_only = read_only or not os.access(path, os.W_OK)
-        log = path.with_name(path.name + "-wal")
-        if read_only and log.is_file() and log.stat().st_size:
-            raise IndexFault(
-                f"{path} may not be written, and its last changes stand in {log.name}: open and "
-                "close it once where it may be."
-            )
+        read_only = read_only or not all(os.access(p, os.W_OK) for p in (path, path.parent))
         index = cls(path, embedder, read_only)
         try:
             index._adopt(index._meta())
-            if verify and (found := index._damage()):
-                raise IndexFault(
-                    f"{path} is damaged: {'; '.join(found[:3])}. Build it anew from the articles."
-                )
+            index._refuse_damage(verify)
         except BaseException:
             index.close()
             raise
         return index
-
-    def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            self._db.close()
 
     def __enter__(self) -> Index:
         return self
@@ -184,51 +154,7 @@ class Index(Rows):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _meta(self) -> dict[str, str]:
-        try:
-            meta = dict(self._db.execute("SELECT key, value FROM meta"))
-        except (sqlite3.DatabaseError, UnicodeError) as error:
-            raise IndexFault(
-                f"{self.path} holds no index ({error}): make one by Index.build."
-            ) from error
-        if meta.get("format") != str(FORMAT):
-            raise IndexFault(f"{self.path} has format {meta.get('format')}, not {FORMAT}.")
-        return meta
-
-    def _adopt(self, meta: dict[str, str]) -> None:
-        """Take over how the index was built."""
-        try:
-            kind, size, overlap = meta["chunker"].split("/")
-            self.chunker, self.analyser = Chunker(kind, int(size), int(overlap)), meta["analyser"]
-            int(meta["epoch"]), int(meta["generation"])
-            known = self.analyser in ANALYSERS and "embedder" in meta
-        except (KeyError, ValueError):
-            known = False
-        if not known:
-            raise IndexFault(f"{self.path} does not say how it was built: build it anew.")
-        if self.embedder is not None and meta["embedder"] != self.embedder.name:
-            raise IndexFault(
-                f"{self.path} holds vectors of {meta['embedder'] or 'no embedder'}, not of "
-                f"{self.embedder.name}: open it with that one, or build it anew."
-            )
-
     # Writing
-
-    @contextmanager
-    def _transaction(self, kind: str) -> Iterator[None]:
-        with self._lock:
-            if kind == "IMMEDIATE":  # on disk before it counts as committed
-                self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute(f"BEGIN {kind}")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException as error:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                if getattr(error, "sqlite_errorname", "").startswith("SQLITE_CORRUPT"):
-                    raise IndexFault(f"{self.path} is damaged ({error}): build it anew.") from error
-                raise
 
     def _rebuild(self, articles: Sequence[Article]) -> None:
         with self._lock:
@@ -239,20 +165,16 @@ class Index(Rows):
             before = dict(self._db.execute("SELECT key, value FROM meta"))
             for table in ("chunks", "articles", "removals", "vectors"):
                 self._db.execute(f"DELETE FROM {table}")
-            meta = {
-                "format": FORMAT,
-                "epoch": int(before.get("epoch", 0)) + 1,
-                "generation": int(before.get("generation", 0)),
-                "chunker": self.chunker,
-                "analyser": self.analyser,
-                "embedder": self.embedder.name if self.embedder else "",
-            }
-            self._db.executemany(
-                "INSERT OR REPLACE INTO meta VALUES (?, ?)", [(k, str(v)) for k, v in meta.items()]
+            self._say(
+                format=FORMAT,
+                epoch=int(before.get("epoch", 0)) + 1,
+                generation=int(before.get("generation", 0)),
+                made=before.get("made") or secrets.token_hex(8),
+                chunker=self.chunker,
+                analyser=self.analyser,
+                embedder=self.embedder.name if self.embedder else "",
             )
             self._put(articles)
-        # The log of a large build is folded into the file; a reader may make it wait for a time.
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def update(self, articles: pd.DataFrame) -> Changes:
         """Add versions of articles, or replace those that are there under the same number.
@@ -308,21 +230,20 @@ class Index(Rows):
         Parameters
         ----------
         before : Timestamp
-            A question about an earlier time finds less afterwards.
+            A question about an earlier time finds less afterwards. ``NaT`` is refused: it would
+            be the end of everything that is in force.
 
         Returns
         -------
         Changes
         """
-        end = nanoseconds(as_utc(before))
+        end = nanoseconds(moment(before))
         with self._transaction("IMMEDIATE"):
             rows = self._db.execute("SELECT id FROM articles WHERE ends <= ?", (end,)).fetchall()
             return self._drop([row for (row,) in rows])
 
     def _may_write(self) -> None:
         meta = self._meta()
-        if self.read_only:
-            raise IndexFault(f"{self.path} was opened to be read only: it is not changed.")
         self._adopt(meta)
         if meta["embedder"] and self.embedder is None:
             raise IndexFault(
@@ -372,10 +293,12 @@ class Index(Rows):
         Raises
         ------
         ValueError
-            If k or depth is below 1, or the filter does not give one truth value for each
-            passage.
+            If k or depth is below 1, the time is missing, or the filter does not give one truth
+            value for each passage.
         IndexFault
             If vectors are asked for and the index was opened without an embedder.
+        EmbedderDown
+            If the embedder gives no vector for the question: words may still answer it.
         """
         how = how or ("hybrid" if self.embedder else "lexical")
         if k < 1 or depth < 1:
@@ -385,8 +308,8 @@ class Index(Rows):
         if how != "lexical" and self.embedder is None:
             raise IndexFault("The index was opened without an embedder: search it by words.")
         now = pd.Timestamp.now("UTC") if at is None else at
-        time, depth = nanoseconds(as_utc(now)), max(depth, k)
-        vector = None if how == "lexical" else self.embedder.encode([query])[0]
+        time, depth = nanoseconds(moment(now)), max(depth, k)
+        vector = None if how == "lexical" else query_vector(self.embedder, query)
         terms = ANALYSERS[self.analyser](query, language)
         with self._transaction("DEFERRED"):
             view = self._current()
@@ -404,7 +327,7 @@ class Index(Rows):
         state = {key: int(value) for key, value in rows}
         epoch, generation = state["epoch"], state["generation"]
         view, self._view = self._view, None  # back in place once it is whole
-        if view is None or view.epoch != epoch or view.wasteful():
+        if view is None or view.epoch != epoch or view.generation > generation or view.wasteful():
             self._adopt(self._meta())
             view = View(epoch, self.embedder.dimensions if self.embedder else 0)
             view.load_all(self._db)
@@ -456,7 +379,7 @@ class Index(Rows):
             keys.
         """
         with self._transaction("DEFERRED"):
-            stamp = self.state()
+            stamp = self._state()
             if self._listed[0] == stamp:
                 return self._listed[1].copy()
             rows = self._db.execute(
@@ -471,12 +394,28 @@ class Index(Rows):
         self._listed = stamp, frame
         return frame.copy()
 
-    def state(self) -> tuple[int, ...]:
+    def stored(self, article_ids: Iterable[str]) -> pd.DataFrame:
+        """Return articles as they were given, for :meth:`update` of another index.
+
+        Parameters
+        ----------
+        article_ids : iterable of str
+            With all their versions and languages.
+        """
+        wanted = set(article_ids)
+        with self._transaction("DEFERRED"):
+            rows = [a for _, a, _, _ in self._stored_articles() if a.article_id in wanted]
+        names = [*ARTICLE, "tags"]
+        return pd.DataFrame([[getattr(a, n) for n in names] for a in rows], columns=names)
+
+    def state(self) -> tuple[str, ...]:
         """Return what changes with every write: of two equal states the content is the same."""
-        rows = self._db.execute(
-            "SELECT value FROM meta WHERE key IN ('epoch', 'generation') ORDER BY key"
-        )
-        return tuple(int(value) for (value,) in rows)
+        with self._transaction("DEFERRED"):
+            return self._state()
+
+    def _state(self) -> tuple[str, ...]:
+        meta = self._meta()
+        return meta["made"], meta["epoch"], meta["generation"]
 
     def size(self) -> dict[str, int]:
         """Return the numbers of ``articles`` (versions), ``chunks``, ``vectors`` and ``bytes``."""

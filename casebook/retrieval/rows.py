@@ -16,7 +16,7 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ from casebook.retrieval.text import ANALYSERS
 
 #: "No end" among the times, which are stored as nanoseconds since 1970.
 FOREVER = np.iinfo(np.int64).max
-FORMAT = 2
+FORMAT = 3
 #: Columns of the tables whose rows have a checksum.
 _CHECKED = {"chunks": "heading, first, last, terms, hash", "vectors": "hash, vector"}
 
@@ -69,6 +69,8 @@ class Changes:
         Passages that were written.
     embedded : int
         Texts that were embedded; the others' vectors were there.
+    never : int
+        Versions written that are in force at no time: a higher one began before them.
     """
 
     added: int = 0
@@ -77,6 +79,7 @@ class Changes:
     unchanged: int = 0
     chunks: int = 0
     embedded: int = 0
+    never: int = 0
 
 
 def nanoseconds(time: pd.Timestamp) -> int:
@@ -99,6 +102,11 @@ def crc(*values: object) -> int:
     return zlib.crc32(flat)
 
 
+def seal_of(meta: Mapping[str, str]) -> str:
+    """Return the checksum of what an index says of itself."""
+    return str(crc(*(f"{k}={v}" for k, v in sorted(meta.items()) if k != "seal")))
+
+
 class Rows:
     """The part of an index that writes rows and compares them with their checksums."""
 
@@ -110,8 +118,18 @@ class Rows:
     def _next(self) -> int:
         """Count the generation up and return it."""
         (old,) = self._db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
-        self._db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", (str(int(old) + 1),))
+        self._say(generation=int(old) + 1)
         return int(old) + 1
+
+    def _say(self, **values: object) -> None:
+        """Write what the index says of itself, with its checksum, in one statement."""
+        said = {name: str(value) for name, value in values.items()}
+        meta = dict(self._db.execute("SELECT key, value FROM meta")) | said
+        rows = [*said.items(), ("seal", seal_of(meta))]
+        places = ", ".join(["(?, ?)"] * len(rows))
+        self._db.execute(
+            f"INSERT OR REPLACE INTO meta VALUES {places}", [v for row in rows for v in row]
+        )
 
     def _put(self, articles: Sequence[Article]) -> Changes:
         """Write versions of articles, inside a transaction."""
@@ -123,6 +141,7 @@ class Rows:
         if not changed:
             return Changes(unchanged=unchanged)
         generation = self._next()
+        (last,) = self._db.execute("SELECT coalesce(max(id), 0) FROM articles").fetchone()
         replaced = [there[a.key][0] for a in changed if there[a.key] is not None]
         self._remove_rows(replaced, generation)
         chunks = [chunk for article in changed for chunk in self._insert(article, generation)]
@@ -130,9 +149,12 @@ class Rows:
         self._sweep()
         for article_id, language in {(a.article_id, a.language) for a in changed}:
             self._set_ends(article_id, language, generation)
-        return Changes(
-            len(changed) - len(replaced), len(replaced), 0, unchanged, len(chunks), embedded
-        )
+        (never,) = self._db.execute(
+            "SELECT count(*) FROM articles WHERE changed = ? AND ends <= begins AND id > ?",
+            (generation, last),
+        ).fetchone()
+        counts = len(changed) - len(replaced), len(replaced), 0, unchanged, len(chunks)
+        return Changes(*counts, embedded, never)
 
     def _stored(self, article: Article) -> tuple[int, str] | None:
         return self._db.execute(

@@ -68,9 +68,13 @@ def tune(
 
 
 def ndcg(scores: np.ndarray, relevant: np.ndarray, k: int = 10) -> float:
-    """Return the mean nDCG@k of score matrices with binary relevance."""
+    """Return the mean nDCG@k of score matrices with binary relevance.
+
+    A score of 0, or a missing one, is that of a document that was not found: it gains nothing,
+    whatever its place among the others.
+    """
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     discount = 1 / np.log2(np.arange(2, order.shape[1] + 2))
-    gain = (np.take_along_axis(relevant, order, axis=1) * discount).sum(axis=1)
+    gain = (np.take_along_axis(relevant & (scores > 0), order, axis=1) * discount).sum(axis=1)
     ideal = np.cumsum(discount)[np.clip(relevant.sum(axis=1), 1, len(discount)) - 1]
     return float((gain / ideal).mean())

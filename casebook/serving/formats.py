@@ -36,7 +36,9 @@ _IBAN = re.compile(
     rf"(?<![^\W_])([A-Za-z])[ .-]?([A-Za-z])[ .-]?\d[ .-]?\d(?:{_BETWEEN}[A-Za-z0-9]){{11,30}}"
 )
 _TRACKING = re.compile(r"(?<![^\W_])[A-Za-z]{2}(?:[ .-]?\d){9}[ .-]?[A-Za-z]{2}(?![^\W_])")
-_LONG = re.compile(rf"(?<!\d)(?<!\d[,.])\d(?:{_BETWEEN}\d){{11,18}}(?!\d)")
+_RUN = re.compile(rf"\d(?:{_BETWEEN}\d){{11,}}")
+_REST = re.compile(r"(?:(?:[^\S\n]|[._/\-]){0,2}\d)*")
+_GROUP = re.compile(r"\d+")
 #: How cards begin, by the length of their number (ISO/IEC 7812 ranges of the large schemes).
 _CARDS = {
     **dict.fromkeys((12, 13, 17, 18), r"5[06-8]|6"),
@@ -92,7 +94,7 @@ _ADDRESS = tuple(
     re.compile(pattern, flags)
     for pattern, flags in (
         # A house number after the street, a postcode of five digits and a town.
-        (rf"{_NAMED}{_GAP}{_NUMBER_AND_CODE}{_GAP}{_CAPITAL}(?:{_GAP}{_CAPITAL})?", 0),
+        (rf"{_NAMED}{_GAP}{_NUMBER_AND_CODE}{_GAP}{_CAPITAL}(?: {{1,10}}{_CAPITAL})?", 0),
         (rf"\b{_GERMAN}{_GAP}{_NUMBER_AND_CODE}{_GAP}{_WORD}", re.IGNORECASE),
         (
             rf"(?<!\w){_SPANISH}{_GAP}(?:{_WORD}{_GAP}){{1,5}}{_NUMBER_AND_CODE}{_GAP}{_WORD}",
@@ -132,9 +134,10 @@ class Finding:
 class Plain:
     """A text in the form that is searched, and where each of its characters stood.
 
-    Compatibility forms are taken apart (NFKC: full-width letters, thin spaces), invisible
-    characters (Unicode's format characters) are dropped, and every digit, dash, space and dot
-    becomes the one of ASCII. Line breaks stay.
+    Compatibility forms are taken apart (NFKC: full-width letters, thin spaces). What nobody sees
+    is dropped (format characters, selectors, fillers), and so are marks on the letter before:
+    between the letters of an address either would hide it. Every digit, dash, space and dot becomes
+    the one of ASCII. Line breaks stay.
 
     Parameters
     ----------
@@ -163,6 +166,9 @@ class Plain:
         return self._places[start], self._places[end - 1] + 1
 
 
+#: Letters and symbols that are drawn as nothing, and code points kept for more of them (Unicode's
+#: ``Default_Ignorable_Code_Point`` besides format characters and marks; the empty Braille cell).
+_FILLERS = re.compile("[\u115f\u1160\u2065\u2800\u3164\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]")
 _DOTS = "\u3002\u00b7\u2024\u2027\u30fb\uff61\u06d4"
 
 
@@ -174,7 +180,7 @@ def _plain(character: str) -> str:
     if character in _DOTS:
         return "."
     kind = unicodedata.category(character)
-    if kind == "Cf":
+    if kind in ("Cf", "Mn", "Me") or _FILLERS.match(character):
         return ""
     if kind == "Nd":
         return str(unicodedata.decimal(character))
@@ -215,55 +221,137 @@ def spelled_emails(text: str) -> Iterator[Finding]:
 
 def ibans(text: str) -> Iterator[Finding]:
     """Find bank accounts by country, length and check digits; ``number`` where these fail."""
-    for match in _IBAN.finditer(text):
-        length = iban_length(match[1] + match[2])
-        # The pattern runs on into the words behind: count characters off by the country's length.
+    at = 0
+    while match := _IBAN.search(text, at):
+        # The pattern runs on into what stands behind, which may be another account: characters
+        # are counted off by the country's length, and the search goes on from there.
+        length, at = iban_length(match[1] + match[2]), match.start() + 1
         places = [i for i in range(match.start(), match.end()) if text[i].isalnum()]
         if not length or len(places) < length:
             continue
         places = places[:length]
         plain, end = "".join(text[i] for i in places), places[-1] + 1
         if iban_number.is_valid(plain, check_country=False):
+            at = end
             yield Finding("iban", match.start(), end)
         elif sum(c.isdigit() for c in plain) >= 8 and places[3] == match.start() + 3:
+            at = end
             yield Finding("number", match.start(), end)
 
 
 def cards(text: str) -> Iterator[Finding]:
-    """Find payment cards by beginning, length and Luhn's digit; ``number`` where this fails."""
-    for match in _LONG.finditer(text):
-        digits = re.sub(r"\D", "", match[0])
-        begins = re.match(_CARDS.get(len(digits), "$"), digits)
-        if begins and luhn.is_valid(digits):
-            yield Finding("card", *match.span())
-        elif begins and len(digits) in (15, 16):
-            yield Finding("number", *match.span())
+    """Find payment cards by beginning, length and Luhn's digit; ``number`` where this fails.
+
+    A card stands between groups of digits as often as alone: the whole row is tried, and every part
+    that is grouped like a card. Parts that overlap are one finding, and so is what stands behind
+    them in the line, such as a card's last month and its code.
+    """
+    for run in _RUN.finditer(text):
+        groups = [group.span() for group in _GROUP.finditer(text, *run.span())]
+        parts = [
+            f
+            for first in range(len(groups))
+            for f in _cards_from(text, groups[first : first + max(_CARDS)])
+        ]
+        if not parts and (kind := _card(re.sub(r"\D", "", run[0]))):
+            parts = [Finding(kind, *run.span())]
+        kind, start, end = "", 0, 0
+        for found in parts:
+            if kind and found.start >= end:
+                yield Finding(kind, start, end)
+                kind = ""
+            if not kind:
+                kind, start, end = found.kind, found.start, found.end
+            kind = min(kind, found.kind)  # "card" before "number"
+            end = max(end, _REST.match(text, found.end).end())
+        if kind:
+            yield Finding(kind, start, end)
+
+
+def _card(digits: str) -> str:
+    """Return what kind of finding a row of digits is: ``card``, ``number`` or nothing."""
+    if not re.match(_CARDS.get(len(digits), "$"), digits):
+        return ""
+    return "card" if luhn.is_valid(digits) else "number" if len(digits) in (15, 16) else ""
+
+
+def _cards_from(text: str, groups: list[tuple[int, int]]) -> Iterator[Finding]:
+    """Yield what begins with the first of these groups and is grouped like a card."""
+    (start, solid), sizes, digits = groups[0], [], ""
+    for length in (15, 16):  # with something written behind it without a gap
+        if start + length < solid and _card(text[start : start + length]) == "card":
+            yield Finding("number", start, solid)
+    for a, b in groups:
+        sizes.append(b - a)
+        if sum(sizes) > max(_CARDS):
+            return
+        digits += text[a:b]
+        if (kind := _card(digits)) and _in_fours(sizes):
+            yield Finding(kind, start, b)
+
+
+def _in_fours(sizes: list[int]) -> bool:
+    """Say whether groups are those of a card: all of one size but a shorter last one, or 4-6-5."""
+    size, *_ = sizes
+    alike = size in (1, 2, 4, 8) and set(sizes[:-1]) == {size} and sizes[-1] <= size
+    return len(sizes) == 1 or alike or sizes in ([4, 6, 4], [4, 6, 5], [6, 13])
 
 
 def phones(text: str) -> Iterator[Finding]:
     """Find telephone numbers; dates and amounts of something are none."""
-    for match in _PHONE.finditer(text):
-        digits = re.sub(r"\D", "", match[0])
-        if _DATE.match(match[0]) or _UNIT.match(text, match.end()):
-            continue
-        if _is_phone(match[0], digits):
-            yield Finding("phone", *match.span())
+    at = begun = 0
+    while match := _PHONE.search(text, at):
+        start, end = match.span()
+        if date := _DATE.match(match[0]):
+            at = begun = start + date.end()
+        elif _UNIT.match(text, end):
+            at = begun = end
+        elif found := _phone_end(text, match, start >= begun):
+            at = begun = found
+            yield Finding("phone", start, found)
+        else:  # another number may stand before it
+            groups = _GROUP.finditer(text, start, end)
+            at, begun = next((g.start() for g in groups if g.start() > start + 1), end), end
 
 
 _AMERICAN = re.compile(r"\(?\d{3}\)?[-. ]{1,2}\d{3}[-.]\d{4}")
 
 
-def _is_phone(said: str, digits: str) -> bool:
-    """Say whether a row of digits is a telephone number by its form or by the numbering plans."""
+def _phone_end(text: str, match: re.Match[str], first: bool = False) -> int:
+    """Return where a telephone number ends, at most with the match; 0 where there is none.
+
+    One ends where the next begins, else with the last group with which it is a number.
+    """
+    start, end = match.span()
+    ends = [group.end() for group in _GROUP.finditer(text, start, end)]
+    heads = [b for b in ends if _is_phone(text[start:b], first and b == end)]
+    for head in heads[:-1] if heads[-1:] == [end] else heads:
+        behind = _GROUP.search(text, head)
+        behind = behind and _PHONE.search(text, max(head, behind.start() - 2))
+        if (
+            behind
+            and behind.start() <= end
+            and any(
+                _is_phone(text[behind.start() : group.end()])
+                for group in _GROUP.finditer(text, *behind.span())
+            )
+        ):
+            return head
+    return heads[-1] if heads else 0
+
+
+def _is_phone(said: str, alone: bool = False) -> bool:
+    """Say whether a row of digits is a telephone number; one that stands alone, by plans too."""
+    digits = re.sub(r"\D", "", said)
     if said.startswith(("+", "00")):
         return 8 <= len(digits) <= 15 + 2 * said.startswith("00")
     if digits.startswith("0"):
         return 9 <= len(digits) <= 15
     if len(digits) == 9 and digits[0] in "56789":
-        return True
+        return alone or not re.search(r"(?<!\d)\d(?!\d)", said)
     # Without a 0 or + in front: American numbers, in groups.
     said = re.sub(r"\s", " ", said)
-    grouped = bool(re.search(r"\d[ /().-]{1,3}\d", said))
+    grouped = alone and bool(re.search(r"\d[ /().-]{1,3}\d", said))
     return bool(_AMERICAN.fullmatch(said)) or (
         grouped and any(PhoneNumberMatcher(said, "US", Leniency.STRICT_GROUPING))
     )

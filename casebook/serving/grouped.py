@@ -3,9 +3,12 @@
 A request must not hold up the loop while a disk works, and a commit costs the same for one change
 as for a hundred (*group commit*). An operation is a function of the database. All that wait are
 done in one transaction, each in a savepoint of its own: one that fails is undone alone. An answer
-is given only when everything is on disk. Each commit carries a number: where a connection breaks
-before a commit is confirmed, the number says whether it took effect, and nothing is done twice. A
-group that fails (two processes may wait for each other's rows) is done again one by one.
+is given only when everything is on disk.
+
+A connection can die between a commit and its answer. So each group leaves its number, in the same
+transaction: a group that is tried again and finds its number there was committed, and is not done
+twice. Groups of several processes take rows in the order of their operations' ``order``, so that
+two of them do not wait for each other.
 
 SQLite is embedded; :class:`Postgres` serves the same operations for several processes, as far as
 their SQL is common to both.
@@ -26,25 +29,30 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from os.path import samestat
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
+from uuid import uuid4
 
 Result = TypeVar("Result")
 #: A function of a database and of what else it is given.
 Operation = Callable[..., Result]
-#: Operations of one commit, and how often a single one is tried.
-GROUP, TRIES = 200, 2
-#: The last commit of each process.
-COMMITS = "create table if not exists commits (who text primary key, number bigint not null)"
+#: Operations of one commit, and how often a group is tried.
+GROUP, TRIES = 200, 3
+#: The last group that each writer committed.
+GROUPS = "create table if not exists groups_done (writer text primary key, number bigint not null);"
+MARK = (
+    "insert into groups_done values (?, ?) on conflict (writer)"
+    " do update set number = excluded.number where groups_done.number < excluded.number"
+)
 
 
 class StoreDown(RuntimeError):
-    """The database did not take an operation; nothing of it was kept."""
+    """The database did not answer; nothing was done, unless its last commit got through."""
 
 
 class Database(Protocol):
@@ -56,6 +64,9 @@ class Database(Protocol):
 
     def execute(self, sql: str, values: Any = ()) -> Any:
         """Run a statement."""
+
+    def check(self) -> None:
+        """Raise one of ``errors`` if what is written now could not be found again."""
 
     def rollback(self) -> None:
         """Undo a transaction, if one is open."""
@@ -78,13 +89,20 @@ class Sqlite:
     errors, fatal, begin = (sqlite3.Error,), (sqlite3.OperationalError,), "begin immediate"
 
     def __init__(self, path: Path | str, durable: bool = True) -> None:
-        if str(path) != ":memory:":
-            Path(path).touch(0o600)
+        self._path = None if str(path) == ":memory:" else Path(path)
+        if self._path:
+            self._path.touch(0o600)
+            self._file = self._path.stat()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self.execute = self._db.execute
         self.execute("pragma journal_mode = wal")
         self.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
         self.execute("pragma busy_timeout = 5000")
+
+    def check(self) -> None:
+        """Refuse to write into a file that was deleted, or that another one has replaced."""
+        if self._path and not (self._path.exists() and samestat(self._path.stat(), self._file)):
+            raise sqlite3.OperationalError(f"{self._path} is not the file that was opened")
 
     def rollback(self) -> None:
         """Undo a transaction, if one is open."""
@@ -121,6 +139,9 @@ class Postgres:
             self._db = self._psycopg.connect(self._url, autocommit=True, connect_timeout=5)
         return self._db.execute(sql.replace("%", "%%").replace("?", "%s"), values)
 
+    def check(self) -> None:
+        """Have nothing to check: a server keeps its files."""
+
     def rollback(self) -> None:
         """Undo a transaction, if one is open."""
         if self._db is not None and not self._db.closed:
@@ -148,15 +169,22 @@ class Grouped:
     """
 
     def __init__(self, database: Database, schema: str) -> None:
-        self.database, self.commits, self._who = database, 0, uuid.uuid4().hex
-        for statement in (COMMITS, *filter(str.strip, schema.split(";"))):
+        self.database, self.commits, self._writer, self._number = database, 0, uuid4().hex, 0
+        for statement in filter(str.strip, (GROUPS + schema).split(";")):
             database.execute(statement)
         self._asked: SimpleQueue = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="store", daemon=True)
         self._thread.start()
 
-    def submit(self, operation: Operation[Result], *given: Any) -> Future[Result]:
+    def submit(self, operation: Operation[Result], *given: Any, order: str = "") -> Future[Result]:
         """Let the thread do an operation; its future fails with what the operation raises.
+
+        Parameters
+        ----------
+        operation : callable
+        *given
+        order : str
+            Its place in a group, such as the name of the client whose rows it changes.
 
         Raises
         ------
@@ -164,15 +192,17 @@ class Grouped:
             From the future, when the database failed.
         """
         future: Future = Future()
-        self._asked.put((operation, given, future))
+        self._asked.put((order, operation, given, future))
         return future
 
-    async def do(self, operation: Operation[Result], *given: Any) -> Result:
+    async def do(self, operation: Operation[Result], *given: Any, order: str = "") -> Result:
         """Do an operation without holding up the event loop.
 
         A task that is cancelled while it waits does not take its operation back.
         """
-        return await asyncio.shield(asyncio.wrap_future(self.submit(operation, *given)))
+        return await asyncio.shield(
+            asyncio.wrap_future(self.submit(operation, *given, order=order))
+        )
 
     def close(self) -> None:
         """Do what was asked so far, and end."""
@@ -190,55 +220,32 @@ class Grouped:
                 except Empty:
                     break
             ending = None in group
-            self._commit([one for one in group if one is not None])
+            asked = [one for one in group if one is not None]
+            self._commit(sorted(asked, key=lambda one: one[0]))
 
-    def _commit(self, group: list[tuple[Operation, tuple, Future]]) -> bool:
+    def _commit(self, group: list[tuple[str, Operation, tuple, Future]]) -> None:
         """Do operations in one transaction; answer them only when it is on disk."""
+        self._number, done = self._number + 1, []
         for last in (False,) * (TRIES - 1) + (True,):
-            done: list = []
             try:
-                self._together(group, done)
+                self._once(group, done)
+                self.commits += 1
                 break
-            except self.database.errors as error:
+            except self.database.errors as error:  # also where two processes wait for each other
                 self._undo()
-                if len(done) == len(group) and self._took_effect():
-                    break
-                if len(group) > 1:  # one by one; where the first one fails, the database is down
-                    alive = True
-                    for one in group:
-                        alive = self._commit([one]) if alive else self._fail(one, error)
-                    return alive
                 if last:
-                    return self._fail(group[0], error)
-        self.commits += 1
-        for (_, _, future), (value, failed) in zip(group, done, strict=True):
+                    down = StoreDown(f"The store failed ({type(error).__name__}). Try again later.")
+                    done = [(None, down)] * len(group)
+        for (*_, future), (value, failed) in zip(group, done, strict=True):
             future.set_exception(failed) if failed else future.set_result(value)
-        return True
 
-    def _together(self, group: list[tuple[Operation, tuple, Future]], done: list) -> None:
-        """Do operations in one transaction; ``done`` is told what each of them came to."""
+    def _once(self, group: list[tuple[str, Operation, tuple, Future]], done: list) -> None:
+        """Do a group and commit it; if its number is there, only its commit's answer was lost."""
+        self.database.check()
         self.database.execute(self.database.begin)
-        made = [self._alone(operation, given) for operation, given, _ in group]
-        self.database.execute(
-            "insert into commits values (?, ?)"
-            " on conflict (who) do update set number = excluded.number",
-            (self._who, self.commits + 1),
-        )
-        done += made
+        if self.database.execute(MARK, (self._writer, self._number)).rowcount:
+            done[:] = [self._alone(operation, given) for _, operation, given, _ in group]
         self.database.execute("commit")
-
-    def _took_effect(self) -> bool:
-        """Say whether a commit was done whose confirmation is missing."""
-        try:
-            found = self.database.execute("select number from commits where who = ?", (self._who,))
-            return (found.fetchone() or (0,))[0] == self.commits + 1
-        except self.database.errors:
-            return False
-
-    def _fail(self, one: tuple[Operation, tuple, Future], error: Exception) -> bool:
-        down = StoreDown(f"The store failed ({type(error).__name__}). Try again later.")
-        one[2].set_exception(down)
-        return False
 
     def _undo(self) -> None:
         with suppress(*self.database.errors):  # without a connection there is no transaction

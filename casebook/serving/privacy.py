@@ -43,6 +43,8 @@ from casebook.serving.formats import KINDS, LOOKS, Finding, Plain, tracking_numb
 LONGEST = 100_000
 #: Messages of a conversation that are joined to look for what is written over several.
 JOINED = 10
+#: Times that a text is searched for what another finding hid.
+PASSES = 3
 
 
 class Free:
@@ -121,13 +123,28 @@ def find(text: str) -> list[Finding]:
 
 
 def _find(text: str) -> list[Finding]:
-    """Find personal data in a plain text."""
+    """Find personal data in a plain text; what is found is gone for the next look."""
     free, found = Free(len(text)), []
-    for span in tracking_numbers(text):
-        free.take(*span)
-    for look in LOOKS:
-        found += [f for f in look(text) if free.take(f.start, f.end)]
+    spans = [span for span in tracking_numbers(text) if free.take(*span)]
+    text = _blank(text, spans)
+    for _ in range(PASSES):
+        before = len(found)
+        for look in LOOKS:
+            new = [f for f in look(text) if free.take(f.start, f.end)]
+            text = _blank(text, [(f.start, f.end) for f in new])
+            found += new
+        if len(found) == before:
+            break
     return found
+
+
+def _blank(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """Return a text with spans, which do not overlap, as characters that no pattern reads."""
+    pieces, at = [], 0
+    for start, end in sorted(spans):
+        pieces += [text[at:start], "\0" * (end - start)]
+        at = end
+    return "".join([*pieces, text[at:]])
 
 
 def _with_masks(text: str, found: Sequence[Finding]) -> str:

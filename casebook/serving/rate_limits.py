@@ -10,15 +10,18 @@ Examples
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from casebook.llm.providers import Count, Fixed
 from casebook.serving.buckets import Bucket
 
-#: Looks of one request at a bucket that others move at the same time.
-LOOKS = 10
+LOG = logging.getLogger("rate_limits")
+#: How often a bucket in Redis is tried while others take from it.
+TRIES = 20
 
 
 class Limit(Fixed):
@@ -61,9 +64,10 @@ class RedisLimits:
 
     Kept is one number a bucket: the moment at which it will be full. A request that fits moves it
     on by the time of one token (the generic cell rate algorithm, which passes what a bucket
-    passes). Where two gateways ask at once, the slower one looks again, :data:`LOOKS` times at
-    most: a tenant that floods is refused then. While Redis is away or refuses, each gateway limits
-    for itself: N of them let N times the limit pass.
+    passes). Where two gateways ask at once, the slower one looks again, a few times. Who was told
+    to wait is refused until then without asking Redis, so that a flood does not reach it. While
+    Redis is away, or answers with an error, each gateway limits for itself: N of them then let
+    through N times the limit.
 
     Parameters
     ----------
@@ -74,27 +78,34 @@ class RedisLimits:
 
     def __init__(self, client: Any, prefix: str = "limit") -> None:
         self._client, self._prefix, self._own = client, prefix, Limits()
+        self._until: dict[tuple[str, str], tuple[Limit, float]] = {}
 
     async def take(self, tenant: str, model: str, limit: Limit) -> float:
         """Take a token of a tenant for a model; return 0, or the seconds to wait."""
         from redis.exceptions import RedisError
 
+        known, until = self._until.get((tenant, model), (None, 0.0))
+        if known == limit and (wait := until - time.monotonic()) > 0:
+            return wait
         try:
-            return await self._shared(tenant, model, limit)
-        except (RedisError, ValueError):  # also read-only, full, or a value that is no number
+            wait = await self._shared(f"{self._prefix}:{tenant}:{model}", limit)
+        except (RedisError, ValueError) as error:  # ValueError: what is kept is no number
+            LOG.warning("limits are this gateway's own: %s", type(error).__name__)
             return await self._own.take(tenant, model, limit)
+        self._until[tenant, model] = limit, time.monotonic() + wait
+        return wait
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _shared(self, tenant: str, model: str, limit: Limit) -> float:
+    async def _shared(self, key: str, limit: Limit) -> float:
         from redis.exceptions import WatchError
 
-        key, each = f"{self._prefix}:{tenant}:{model}", 60 / limit.per_minute
+        each = 60 / limit.per_minute
         async with self._client.pipeline() as pipe:
-            for _ in range(LOOKS):
-                try:
+            for _ in range(TRIES):
+                with suppress(WatchError):
                     await pipe.watch(key)
                     seconds, micro = await pipe.time()
                     now, kept = seconds + micro / 1e6, await pipe.get(key)
@@ -106,6 +117,4 @@ class RedisLimits:
                     pipe.set(key, repr(full + each), ex=1 + int(limit.burst * each))
                     await pipe.execute()
                     return 0.0
-                except WatchError:
-                    continue
-        return each
+        raise WatchError("others were quicker each time")

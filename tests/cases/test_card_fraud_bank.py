@@ -15,10 +15,8 @@ from card_fraud_fakes import causal
 from casebook.cases.card_fraud import (
     bank,
     benchmarks,
-    costs,
     decisions,
     deployment,
-    features,
     models,
     parts,
     rules,
@@ -42,6 +40,9 @@ from casebook.cases.card_fraud.policy import (
     friction_by,
 )
 from casebook.cases.card_fraud.world import cost, simulate
+from casebook.evaluate import fraud_costs as costs
+from casebook.evaluate.prequential import weeks
+from casebook.features import card_payments as features
 from casebook.features.definition import skew
 from casebook.serving.breaker import Breaker
 from casebook.serving.snapshots import restored
@@ -100,12 +101,38 @@ def test_the_report_counts_what_a_rule_is_worth(here):
 
 def test_a_setting_learns_from_the_past_alone(here):
     received = here.world.transactions.set_index("transaction")["received"]
-    assert (received.loc[here.labels.index] < here.week.train_to).all()
-    assert (received.loc[here.test.index] >= here.start).all()
     recent = received.loc[here.recent().index]
     assert recent.between(here.week.train_to, here.start, inclusive="left").all()
-    later = here.world.labels.set_index("transaction")["known"].loc[here.labels.index]
-    assert (here.labels[later > here.start] == 0).all()
+    full = here.world.labels.set_index("transaction").loc[here.labels.index]
+    known = full["known"] <= here.week.known_at
+    assert (here.labels == (full["chargeback"] & known)).all()
+    assert (full["chargeback"] & ~known).any()
+    spans = [(here.labels, "train_from", "train_to"), (here.test, "test_from", "test_to")]
+    for rows, start, end in spans:
+        moments = (getattr(here.week, name) for name in (start, end))
+        assert received[rows.index].between(*moments, inclusive="left").all()
+
+
+def test_the_test_is_judged_by_the_truth_and_counts_a_retry_once(here):
+    truth = here.world.truth.set_index("transaction")
+    assert (here.test["y"] == truth.loc[here.test.index, "is_fraud"]).all()
+    table = here.world.transactions.set_index("transaction")
+    spans = table["received"].between(here.week.test_from, here.week.test_to, inclusive="left")
+    requests = table.loc[here.test.index, "request"]
+    assert not requests.duplicated().any() and len(here.test) < spans.sum()
+    assert set(requests) == set(table.loc[spans, "request"])
+
+
+def test_a_longer_wait_for_labels_leaves_young_rows_out(here):
+    week = weeks(here.world.start, here.world.end, train=28, wait=0)[-1]
+    ripe, _ = bank.world_split(here.world, week, wait=20)
+    all_rows, _ = bank.world_split(here.world, week)
+    at = here.world.transactions.set_index("transaction")["received"]
+    assert (at[ripe.index[ripe == 0]] <= week.known_at - 20 * bank.DAY).all()
+    assert len(ripe) < 0.5 * len(all_rows)
+    empty = weeks("2024-01-01", "2024-03-01")[-1]
+    with pytest.raises(ValueError, match="no row of the world is in the train span of 2024-02-23"):
+        bank.world_split(here.world, empty)
 
 
 def test_labels_that_come_later_change_nothing_in_training(here):

@@ -126,16 +126,6 @@ def test_a_reduced_live_run_agrees_with_the_policies():
         assert row[column] == pytest.approx(again[column], rel=0.03), column
 
 
-def test_a_reduced_live_run_agrees_with_late_and_selective_labels():
-    seed, way = benchmarks.SEEDS[0], ["policy", "holdback", "training"]
-    for name, keys in (("delayed", ["labels", "model"]), ("selective", way)):
-        live = benchmarks.BENCHMARKS[name]([seed])
-        both = live.merge(recorded(name), on=["seed", *keys], suffixes=("", "_recorded"))
-        assert len(both) == len(live)
-        np.testing.assert_allclose(both["AP_recorded"], both["AP"], rtol=0.02, atol=3e-3)
-        np.testing.assert_allclose(both["ratio_recorded"], both["ratio"], rtol=0.02)
-
-
 def test_policies_disturb_about_as_many_as_they_may_and_more_the_more_they_may():
     table = recorded("policies")
     answers = table[table["family"] == "three answers"]

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from casebook.cases.card_fraud import channels
-from casebook.cases.card_fraud.costs import ANSWERS, Economics, answer_costs
 from casebook.cases.card_fraud.policy import merchants_part
 from casebook.cases.card_fraud.world import simulate
+from casebook.evaluate.fraud_costs import ANSWERS, Economics, answer_costs
 
 
 def test_the_same_payment_gets_another_answer_online():

@@ -16,10 +16,11 @@ import pytest
 from card_fraud_fakes import TOKENS, history
 
 from casebook.cases.card_fraud import audit as audits
-from casebook.cases.card_fraud import decisions, features
+from casebook.cases.card_fraud import decisions
 from casebook.cases.card_fraud.audit import Audit
 from casebook.cases.card_fraud.schema import payload
 from casebook.cases.card_fraud.world import simulate
+from casebook.features import card_payments as features
 from casebook.features.definition import skew
 from casebook.serving.breaker import Breaker
 from casebook.serving.strict import stamp
@@ -34,7 +35,7 @@ def world():
 
 @pytest.fixture(scope="module")
 def ran(world, tmp_path_factory):
-    """Return a service that has taken all of it."""
+    """Return a service that has taken all of it, and was started anew from the audit."""
     return run(world, tmp_path_factory.mktemp("ran") / "a.sqlite")
 
 
@@ -126,10 +127,11 @@ def differ(world, service) -> dict[str, int]:
     return skew(pd.DataFrame(rows), table)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_batch_equals_service_whatever_comes_late_or_wrong(world, tmp_path, seed):
-    state = tmp_path / "state" if seed == 1 else None
-    service = run(world, tmp_path / "a.sqlite", seed, state)
+@pytest.mark.parametrize("starts", ["from the audit", "from a snapshot"])
+def test_batch_equals_service_whatever_comes_late_or_wrong(world, ran, tmp_path, starts):
+    service = ran
+    if starts == "from a snapshot":
+        service = run(world, tmp_path / "a.sqlite", 1, tmp_path / "state")
     rows = [r for r in service.audit.records() if isinstance(r, audits.Decision)]
     told = [r for r in service.audit.records() if isinstance(r, audits.Outcome)]
     numbers = np.array([row.transaction for row in rows])

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.card_fraud import bank, labels
+from casebook.cases.card_fraud import bank, benchmarks, labels
 from casebook.cases.card_fraud.world import simulate
+from casebook.recorded import bench
+
+CASE = "12_card_fraud"
 
 
 @pytest.fixture(scope="module")
 def here():
     return bank.drawn(1, 700, 120, 84)
+
+
+@cache
+def live(name: str) -> pd.DataFrame:
+    """Return a study of one of the worlds of its recorded table."""
+    return benchmarks.BENCHMARKS[name](benchmarks.SEEDS[:1])
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [("delayed", ["labels", "model"]), ("selective", ["policy", "holdback", "training"])],
+)
+def test_a_reduced_live_run_agrees_with_what_is_recorded(name, keys):
+    recorded = bench.recorded(CASE, name).frame
+    both = live(name).merge(recorded, on=["seed", *keys], suffixes=("", "_recorded"))
+    assert len(both) == len(live(name))
+    np.testing.assert_allclose(both["AP_recorded"], both["AP"], rtol=0.02, atol=3e-3)
+    np.testing.assert_allclose(both["ratio_recorded"], both["ratio"], rtol=0.02)
 
 
 def test_the_labels_of_the_morning_are_those_that_had_come(here):
@@ -81,14 +103,15 @@ def test_knowing_what_is_still_to_come_beats_taking_it_for_genuine(here):
 
 
 def test_the_study_of_late_labels_has_every_kind_and_its_costs_are_paid():
-    table = labels.delayed([2], customers=300)
+    table = live("delayed")
     assert len(table) == 18 and table.notna().all(axis=None)
     assert tuple(table["labels"].unique()) == labels.KINDS
     frauds = table.groupby("labels")["frauds"].first()
     assert frauds["all labels"] > frauds["of the morning"] >= frauds["after three weeks"]
     assert frauds["weighted"] == frauds["part fraud"]
-    level = table.set_index(["labels", "model"])["ratio"]
-    assert (level["three weeks, odds corrected"] > 1.1 * level["after three weeks"]).all()
+    level = bench.recorded(CASE, "delayed").frame.pivot_table("ratio", ["seed", "model"], "labels")
+    raised = level["three weeks, odds corrected"] / level["after three weeks"]
+    assert raised.min() > 1 and raised.mean() > 1.05
     ranks = table.set_index(["labels", "model"])["AP"]
     for name in ("line", "trees"):  # one factor for all odds changes no rank
         assert ranks["three weeks, odds corrected", name] == pytest.approx(
@@ -116,7 +139,7 @@ def test_what_a_policy_leaves_of_the_labels():
 
 
 def test_selection_hides_frauds_and_a_policy_that_asks_hides_fewer():
-    table = labels.selective([1], customers=500).set_index(["policy", "training", "holdback"])
+    table = live("selective").set_index(["policy", "training", "holdback"])
     ways = {("truth", 0.0), ("labelled", 0.0), ("stopped as fraud", 0.0)}
     ways |= {("weighted", share) for share in labels.HOLDBACKS}
     assert set(table.index) == {(policy, *way) for policy in labels.ACTING for way in ways}

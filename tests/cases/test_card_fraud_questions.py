@@ -1,4 +1,7 @@
-"""Exercise 12: what its checks say to the answers that learners gave, and what each one needs."""
+"""Exercise 12: what its checks say beyond its slips, and what each question needs.
+
+That each slip gets its own reason, in the worlds of five students, the contract tests.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ import pytest
 
 from casebook.cases.card_fraud import (
     exercise_data,
-    features,
     questions,
     questions_of_evidence,
 )
 from casebook.cases.card_fraud.world.constants import SEED
 from casebook.exercises.code import run
 from casebook.exercises.collisions import collisions
-from casebook.exercises.grading import BLANK, STUDENT_SEED
+from casebook.exercises.grading import BLANK
+from casebook.features import card_payments as features
 
 ANSWERS = {number: getattr(questions, f"q{number}") for number in range(1, 8)}
 
@@ -44,20 +47,6 @@ def test_no_world_is_drawn_for_a_question_that_needs_none(number, monkeypatch):
     assert ANSWERS[number].expected(SEED + 1)
     with pytest.raises(AssertionError, match="the large world was drawn"):
         ANSWERS[6].scope(SEED + 1)
-
-
-# Question 1.
-
-
-def test_an_odds_over_the_whole_loss_is_not_called_a_grid():
-    outcome = said(1, confirm_from=0.46 / 80)
-    assert "over the whole loss" in outcome.message and "grid" not in outcome.message
-    assert outcome.earned == pytest.approx(2 / 3)
-
-
-def test_what_lies_near_a_cut_off_may_be_a_grid_or_rounded_prices():
-    right = ANSWERS[1].expected()["confirm_from"]
-    assert "either it comes from a grid" in said(1, confirm_from=right * 1.005).message
 
 
 # Question 2.
@@ -108,18 +97,6 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
     assert np.mean(off < 0.7 * half) < 0.9
 
 
-@pytest.mark.parametrize("by", ["narrow", "wide"])
-def test_a_90_percent_interval_is_not_called_one_standard_error(by):
-    half = value(3, f"1.645 / 1.96 * {by}(R)")
-    message = said(3, interval=value(3, "(R, R)") + np.array([-half, half])).message
-    assert "This is a 90 % interval" in message
-
-
-@pytest.mark.parametrize("name", ["precision", "recall"])
-def test_a_share_in_per_cent_is_told_so(name):
-    assert "in per cent" in said(3, **{name: 100 * ANSWERS[3].expected()[name]}).message
-
-
 # Question 4.
 
 
@@ -127,11 +104,6 @@ def test_a_share_in_per_cent_is_told_so(name):
 def test_what_leaks_is_one_name(leaks):
     message = said(4, leaks=leaks).message
     assert '"terminal_fraud_rate_7d"' in message and "a set of names" not in message
-
-
-def test_missing_values_where_there_were_no_purchases_are_told_so():
-    holes = value(4, "risk().where(purchases('purchases', 7) > 0)")
-    assert "no purchases the share is 0" in said(4, repaired=holes).message
 
 
 def test_the_names_to_choose_from_are_those_that_are_proposed():
@@ -148,12 +120,7 @@ def test_the_right_answer_is_the_stores(seed):
         assert said(4, repaired=store).status == "right"
 
 
-EDGES = {"risk(low=1)": "within the window", "risk(high=1)": "not within", "risk(by_now='<')": "≤"}
-
-
-@pytest.mark.parametrize(("code", "reason"), EDGES.items())
-def test_each_edge_of_the_definition_is_tested_by_a_row(code, reason):
-    assert reason in said(4, repaired=value(4, code)).message
+EDGES = {"risk(low=1)", "risk(high=1)", "risk(by_now='<')"}
 
 
 def test_without_the_added_rows_the_edges_could_not_be_told(monkeypatch):
@@ -165,14 +132,7 @@ def test_without_the_added_rows_the_edges_could_not_be_told(monkeypatch):
         same = {c.codes[1] for c in collisions(asked, SEED) if c.codes[0] == "risk()"}
     finally:
         exercise_data.small.__wrapped__.cache_clear()
-    assert set(EDGES) <= same
-
-
-@pytest.mark.parametrize(
-    ("rows", "reason"), [("paid", "a retry still counts"), ("first", "a refund still counts")]
-)
-def test_one_of_the_two_conditions_of_a_purchase_is_not_enough(rows, reason):
-    assert reason in said(4, repaired=value(4, f"risk(rows={rows!r})")).message
+    assert same >= EDGES
 
 
 def test_an_array_is_as_good_as_a_series():
@@ -194,9 +154,7 @@ def test_a_price_just_below_the_right_one_is_told_with_enough_digits():
     assert value(5, f"friction({shown})") > 0.01 >= value(5, f"friction({right})")
 
 
-@pytest.mark.parametrize("seed", [SEED, 4])
-def test_a_price_that_weighs_payments_as_the_chapter_does_has_its_own_reason(seed, monkeypatch):
-    monkeypatch.setenv(STUDENT_SEED, str(seed))
+def test_a_price_that_weighs_payments_as_the_chapter_does_has_its_own_reason():
     price = value(5, "weighed()")
     message = said(5, price=price, extra=value(5, "bill(weighed()) - bill(0)")).message
     assert "weighed by 1 − p" in message and "`extra` follows from your `price`" in message
@@ -206,11 +164,8 @@ def test_a_price_that_weighs_payments_as_the_chapter_does_has_its_own_reason(see
 # Question 6.
 
 
-@pytest.mark.parametrize("seed", [SEED, 4])
-@pytest.mark.parametrize("hours", [6, 8, 12, 24])
-def test_labels_of_some_hours_later_have_their_own_reason(hours, seed, monkeypatch):
-    monkeypatch.setenv(STUDENT_SEED, str(seed))
-    late = value(6, f"ap(part(known_on(84 + {hours} / 24), 14, 63))")
+def test_labels_of_a_day_later_have_the_reason_of_those_of_some_hours_later():
+    late = value(6, "ap(part(known_on(85), 14, 63))")
     assert "the first moment of day 84" in said(6, ap_then=late).message
 
 
@@ -219,11 +174,6 @@ def test_the_verdict_on_days_or_labels_is_left_open_where_hours_move_more():
     assert "Six hours more of labels move it by +0.020" in larger(-0.034, -0.018, 0.020)
     assert "Six hours" not in larger(-0.26, -0.03, 0.0)
     assert "these weeks do not settle" in said(6, highest="random").message
-
-
-def test_a_day_with_fractions_has_its_own_reason():
-    lost = value(6, "ap(part(known_on(84), 14, 62 + 1e-9))")
-    assert "`day` has fractions" in said(6, ap_then=lost).message
 
 
 def test_the_order_of_the_training_rows_does_not_matter():

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import socket
-import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
-import httpx
 import pandas as pd
 import pytest
 from card_fraud_fakes import (
@@ -38,7 +34,7 @@ from casebook.cases.card_fraud.service import bare_app, create_app
 from casebook.cases.card_fraud.world import CHAPTER
 from casebook.data import snapshot
 from casebook.serving.breaker import Breaker
-from casebook.serving.load import Server, crashing, fault_drill, slow
+from casebook.serving.load import crashing, fault_drill, slow
 from casebook.serving.strict import Problem, parse
 from casebook.serving.tokens import Tokens
 
@@ -189,7 +185,7 @@ def test_transactions_are_numbered_from_the_first_on(make):
 
 # Bad input -------------------------------------------------------------------------------------
 
-NUMBERS = ("request", "customer", "card", "terminal", "amount")
+NUMBERS = ("request", "time", "customer", "card", "terminal", "amount")
 
 
 def without(field: str) -> dict:
@@ -204,93 +200,52 @@ def text(**changes) -> str:
     return body
 
 
+WRONG = "invalid transaction"
 BAD = {
-    "nothing": (b"", 400, "malformed JSON", "Expecting value"),
     "half an object": (b'{"request": 1', 400, "malformed JSON", "line 1"),
-    "no JSON": (b"request=1", 400, "malformed JSON", "Expecting value"),
     "an array": (b"[1]", 400, "malformed JSON", "array"),
-    "null": (b"null", 400, "malformed JSON", "null"),
-    "a number": (b"7", 400, "malformed JSON", "number"),
-    "no UTF-8": (b'{"request": "\xff"}', 400, "malformed JSON", "utf-8"),
-    "UTF-16": (json.dumps(payment()).encode("utf-16"), 400, "malformed JSON", ""),
-    "a mark of order": (b"\xef\xbb\xbf{}", 400, "malformed JSON", ""),
-    "too deep": (b'{"a":' * 1200, 400, "malformed JSON", ""),
     "a field twice": (b'{"amount": 1, "amount": 9000}', 400, "malformed JSON", "'amount' stands"),
     "nan": (text(amount="NaN"), 400, "malformed JSON", "NaN"),
-    "inf": (text(amount="-Infinity"), 400, "malformed JSON", "-Infinity"),
-    "an overflow": (text(amount="1e999"), 422, "invalid transaction", "amount"),
+    "an overflow": (text(amount="1e999"), 422, WRONG, "amount"),
     "a huge integer": (text(request="9" * 5000), 400, "malformed JSON", "5000 digits"),
-    "nothing in it": ({}, 422, "invalid transaction", "request is missing"),
-    **{f"no {n}": (without(n), 422, "invalid transaction", f"{n} is missing") for n in NUMBERS},
-    "no time": (without("time"), 422, "invalid transaction", "time is missing"),
-    "an unknown field": (payment(tier="allow"), 422, "invalid transaction", '"tier" is no field'),
     "a lone surrogate": (text(ip='1, "\\ud800": 1'), 400, "malformed JSON", "hex escape"),
-    "a strange field": (payment(**{"\u2028\x00é": 1}), 422, "invalid transaction", "u2028"),
-    "a long field": (payment(**{"x" * 5000: 1}), 422, "invalid transaction", "xxx..."),
-    "own stamps": (payment(received="2025-07-01T11:00:00Z"), 422, "invalid transaction", "receive"),
-    "negative": (payment(amount=-5.0), 422, "invalid transaction", "negative and refund is not"),
-    "no refund": (payment(refund=True), 422, "invalid transaction", "amount is positive"),
-    "no amount": (payment(amount=0.0), 422, "invalid transaction", "amount of 0, and"),
-    "a paid verification": (
-        payment(message="verification"),
-        422,
-        "invalid transaction",
-        "amount of 0, and",
-    ),
-    "a reversal that takes": (
-        payment(message="reversal"),
-        422,
-        "invalid transaction",
-        "refund is not true",
-    ),
-    "an unknown message": (payment(message="cheque"), 422, "invalid transaction", "cheque"),
-    "a chip online": (payment(channel="online"), 422, "invalid transaction", "Entry is chip"),
-    "typed at a till": (payment(entry="typed"), 422, "invalid transaction", "Entry is typed"),
-    "offline online": (
-        payment(message="offline", **ONLINE),
-        422,
-        "invalid transaction",
-        "Message is offline",
-    ),
-    "a challenge at a till": (
-        payment(message="3-D Secure"),
-        422,
-        "invalid transaction",
-        "Message is 3-D Secure",
-    ),
-    "absurd": (payment(amount=1e6), 422, "invalid transaction", "1,000,000.00 euro, beyond"),
-    "an absurd refund": (payment(amount=-1e6, refund=True), 422, "invalid transaction", "beyond"),
-    "tenths of a cent": (payment(amount=1.005), 422, "invalid transaction", "two decimals"),
-    "amount in a text": (payment(amount="5"), 422, "invalid transaction", 'amount is "5"'),
-    "amount true": (payment(amount=True), 422, "invalid transaction", "amount is true"),
-    "amount null": (payment(amount=None), 422, "invalid transaction", "amount is null"),
-    "id in a text": (payment(request="1"), 422, "invalid transaction", 'request is "1"'),
-    "id with decimals": (payment(request=1.0), 422, "invalid transaction", "request is 1.0"),
-    "id true": (payment(request=True), 422, "invalid transaction", "request is true"),
-    "negative id": (payment(-1), 422, "invalid transaction", "request is -1"),
-    "id too large": (payment(2**53), 422, "invalid transaction", "request is [number]"),
-    "device in a text": (payment(device="x"), 422, "invalid transaction", 'device is "x"'),
-    "unknown entry": (payment(entry="CHIP"), 422, "invalid transaction", 'entry is "CHIP"'),
-    "unknown category": (payment(category=""), 422, "invalid transaction", 'category is ""'),
-    "refund as 1": (payment(refund=1), 422, "invalid transaction", "refund is 1"),
-    "time without offset": (payment(time="2025-07-01T11:59:58"), 422, "invalid transaction", "off"),
-    "time as a number": (
-        payment(time=1751371198),
-        422,
-        "invalid transaction",
-        "time is 1751371198",
-    ),
-    "time as digits": (payment(time="1751371198"), 422, "invalid transaction", "time"),
-    "time by week": (payment(time="2025-W27-2T11:59Z"), 422, "invalid transaction", "no date"),
-    "time without a T": (
-        payment(time="2025-07-01 11:59:58Z"),
-        422,
-        "invalid transaction",
-        "no date",
-    ),
-    "no such day": (payment(time="2025-02-30T00:00:00Z"), 422, "invalid transaction", "time is"),
-    "year 1": (payment(time="0001-01-01T00:00:00+14:00"), 422, "invalid transaction", "year 1"),
-    "year 9999": (payment(time="9999-12-31T23:59:59-14:00"), 422, "invalid transaction", "9999"),
+    "a huge body": (json.dumps(payment()) + " " * 8192, 413, "too large", "8192"),
+    "nothing in it": ({}, 422, WRONG, "request is missing"),
+    **{f"no {n}": (without(n), 422, WRONG, f"{n} is missing") for n in NUMBERS},
+    "an unknown field": (payment(tier="allow"), 422, WRONG, '"tier" is no field'),
+    "a strange field": (payment(**{"\u2028\x00é": 1}), 422, WRONG, "u2028"),
+    "a long field": (payment(**{"x" * 5000: 1}), 422, WRONG, "xxx..."),
+    "own stamps": (payment(received="2025-07-01T11:00:00Z"), 422, WRONG, "receive"),
+    "negative": (payment(amount=-5.0), 422, WRONG, "negative and refund is not"),
+    "no refund": (payment(refund=True), 422, WRONG, "amount is positive"),
+    "no amount": (payment(amount=0.0), 422, WRONG, "amount of 0, and"),
+    "a paid verification": (payment(message="verification"), 422, WRONG, "amount of 0, and"),
+    "a reversal that takes": (payment(message="reversal"), 422, WRONG, "refund is not true"),
+    "an unknown message": (payment(message="cheque"), 422, WRONG, "cheque"),
+    "a chip online": (payment(channel="online"), 422, WRONG, "Entry is chip"),
+    "typed at a till": (payment(entry="typed"), 422, WRONG, "Entry is typed"),
+    "offline online": (payment(message="offline", **ONLINE), 422, WRONG, "Message is offline"),
+    "a challenge at a till": (payment(message="3-D Secure"), 422, WRONG, "Message is 3-D Secure"),
+    "absurd": (payment(amount=1e6), 422, WRONG, "1,000,000.00 euro, beyond"),
+    "an absurd refund": (payment(amount=-1e6, refund=True), 422, WRONG, "beyond"),
+    "tenths of a cent": (payment(amount=1.005), 422, WRONG, "two decimals"),
+    "amount in a text": (payment(amount="5"), 422, WRONG, 'amount is "5"'),
+    "amount true": (payment(amount=True), 422, WRONG, "amount is true"),
+    "amount null": (payment(amount=None), 422, WRONG, "amount is null"),
+    "id with decimals": (payment(request=1.0), 422, WRONG, "request is 1.0"),
+    "negative id": (payment(-1), 422, WRONG, "request is -1"),
+    "id too large": (payment(2**53), 422, WRONG, "request is [number]"),
+    "device in a text": (payment(device="x"), 422, WRONG, 'device is "x"'),
+    "unknown entry": (payment(entry="CHIP"), 422, WRONG, 'entry is "CHIP"'),
+    "unknown category": (payment(category=""), 422, WRONG, 'category is ""'),
+    "refund as 1": (payment(refund=1), 422, WRONG, "refund is 1"),
+    "time without offset": (payment(time="2025-07-01T11:59:58"), 422, WRONG, "off"),
+    "time as a number": (payment(time=1751371198), 422, WRONG, "time is 1751371198"),
+    "time by week": (payment(time="2025-W27-2T11:59Z"), 422, WRONG, "no date"),
+    "time without a T": (payment(time="2025-07-01 11:59:58Z"), 422, WRONG, "no date"),
+    "no such day": (payment(time="2025-02-30T00:00:00Z"), 422, WRONG, "time is"),
+    "year 1": (payment(time="0001-01-01T00:00:00+14:00"), 422, WRONG, "year 1"),
+    "year 9999": (payment(time="9999-12-31T23:59:59-14:00"), 422, WRONG, "9999"),
     "from the future": (payment(time="2025-07-01T15:00:01Z"), 422, "event from the future", "3:00"),
     "from the past": (payment(time="2025-06-30T11:59:59Z"), 422, "event too late", "1 day"),
 }
@@ -348,115 +303,6 @@ def test_the_limits_of_time_and_amount_themselves_are_accepted(make):
     assert [post(app, edge).status_code for edge in edges] == [200] * 5
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("GET", "/nowhere", 404),
-        ("GET", "/decisions", 405),
-        ("DELETE", "/decisions", 405),
-        ("GET", "/decisions/1", 404),
-        ("GET", "/docs", 404),
-    ],
-)
-def test_errors_of_addresses_look_alike(make, method, path, status):
-    reply = ask(make(), method, path)
-    assert reply.status_code == status
-    assert set(reply.json()) == {"error", "what", "do"}
-
-
-def test_other_content_types_are_refused(make):
-    app = make()
-    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
-        reply = post(app, payment(), headers={"Content-Type": kind})
-        assert (reply.status_code, reply.json().get("error")) == (415, "not JSON")
-    good = {"Content-Type": "Application/JSON; charset=utf-8"}
-    assert post(app, payment(), headers=good).status_code == 200
-
-
-def test_a_failure_inside_is_an_error_without_details(make):
-    app = make()
-    service_of(app).audit.settled = lambda *_: 1 / 0
-    reply = post(app, payment())
-    assert (reply.status_code, reply.json().get("error")) == (500, "internal error")
-    assert "Zero" not in reply.text
-
-
-# Size ------------------------------------------------------------------------------------------
-
-
-def stream(app, chunks, limits_headers=None) -> tuple[httpx.Response, int]:
-    """Post a body in pieces; return the reply and how many pieces were taken."""
-    taken = []
-
-    async def pieces():
-        for chunk in chunks:
-            taken.append(chunk)
-            yield chunk
-
-    async def send():
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            headers = {"Content-Type": "application/json"} | (limits_headers or {})
-            return await client.post("/decisions", content=pieces(), headers=headers)
-
-    return asyncio.run(send()), len(taken)
-
-
-def check_size(app) -> None:
-    """A body beyond the limit is refused, announced or not, and not read to its end."""
-    before = state(app)
-    padded = json.dumps(payment()) + " " * 8192
-    reply = post(app, padded)
-    assert (reply.status_code, reply.json().get("error")) == (413, "too large")
-    reply, taken = stream(app, [b" " * 1000] * 1000)
-    assert (reply.status_code, reply.json().get("error")) == (413, "too large")
-    assert taken <= 10
-    assert state(app) == before
-
-
-def test_a_huge_body_is_refused(make):
-    check_size(make())
-
-
-def test_a_service_without_the_limit_is_found(make):
-    with pytest.raises(AssertionError):
-        check_size(make(limits=Limits(body=10**9)))
-
-
-def test_a_body_of_just_the_limit_is_read(make):
-    body = json.dumps(payment())
-    assert post(make(), body + " " * (8192 - len(body))).status_code == 200
-
-
-def test_a_length_that_lies_does_not_help(make):
-    reply, _ = stream(make(), [b" " * 9000], {"Content-Length": "10"})
-    assert reply.status_code == 413
-
-
-def test_a_body_that_does_not_come_is_not_waited_for(make):
-    app = make(limits=Limits(reading=0.05))
-
-    async def call():
-        sent = []
-
-        async def receive():
-            await asyncio.sleep(patience(30))
-
-        async def send(message):
-            sent.append(message)
-
-        headers = [(b"content-type", b"application/json")]
-        scope = {"type": "http", "method": "POST", "path": "/decisions", "headers": headers}
-        scope |= {"query_string": b"", "http_version": "1.1", "scheme": "http"}
-        scope |= {"server": ("test", 80), "client": ("test", 1), "root_path": ""}
-        await app(scope, receive, send)
-        return sent[0]["status"]
-
-    start = time.monotonic()
-    assert asyncio.run(call()) == 408
-    assert time.monotonic() - start < patience(5)
-
-
 # The same request again ------------------------------------------------------------------------
 
 
@@ -483,14 +329,16 @@ def test_a_request_is_decided_once(make):
     check_replays(make())
 
 
-def test_a_service_that_ignores_the_payload_is_found(make, monkeypatch):
-    monkeypatch.setattr(decisions, "fingerprint", lambda sent: str(sent["request"]))
-    with pytest.raises(AssertionError):
-        check_replays(make())
-
-
-def test_a_service_that_forgets_is_found(make, monkeypatch):
-    monkeypatch.setattr(Audit, "settled", lambda *_: None)
+@pytest.mark.parametrize(
+    ("owner", "name", "planted"),
+    [
+        (decisions, "fingerprint", lambda sent: str(sent["request"])),
+        (Audit, "settled", lambda *_: None),
+    ],
+    ids=["ignores the payload", "forgets"],
+)
+def test_a_service_that_decides_twice_is_found(make, monkeypatch, owner, name, planted):
+    monkeypatch.setattr(owner, name, planted)
     with pytest.raises(AssertionError):
         check_replays(make())
 
@@ -550,19 +398,17 @@ def test_a_service_without_its_lock_is_found(make):
 def check_order(make, bug: str = "") -> None:
     """The audit is written before the store is told, and the store before the reply."""
     steps = []
-    app = make(hook=lambda point: steps.append(point))
+    app = make(hook=steps.append)
     service = service_of(app)
-    service.audit._hook = lambda point: steps.append(point)
-    observe = service.store.observe
+    service.audit._hook = steps.append
+    observe, write = service.store.observe, service.audit.write
     service.store.observe = lambda *event: (steps.append("store"), observe(*event))
-    if bug:
-        write = service.audit.write
 
-        def early(decision):
-            service.store.observe(decisions.event_of(decision))
-            return write(decision)
+    def early(decision):
+        service.store.observe(decisions.event_of(decision))
+        return write(decision)
 
-        service.audit.write = early
+    service.audit.write = early if bug else write
     post(app, payment())
     steps.append("reply")
     assert steps == ["before commit", "after commit", "store", "observed", "reply"]
@@ -570,9 +416,6 @@ def check_order(make, bug: str = "") -> None:
 
 def test_the_audit_is_written_before_the_store_and_the_reply(make):
     check_order(make)
-
-
-def test_a_store_that_is_told_before_the_audit_is_found(make):
     with pytest.raises(AssertionError):
         check_order(make, bug="store first")
 
@@ -638,18 +481,6 @@ def test_nobody_waits_for_ever(make):
         reply = post(app, payment())
     assert (reply.status_code, reply.json().get("error")) == (503, "busy")
     assert post(app, payment()).status_code == 200
-
-
-def test_a_row_that_a_trigger_swallows_is_no_decision(make, caplog):
-    app = make()
-    with sqlite3.connect(service_of(app).audit.path) as db:
-        db.execute(
-            "CREATE TRIGGER foreign_one BEFORE INSERT ON decisions BEGIN SELECT RAISE(IGNORE); END"
-        )
-    db.close()
-    reply = post(app, payment())
-    assert (reply.status_code, reply.json().get("error")) == (503, "no record")
-    assert service_of(app).audit.count() == 0 and service_of(app).store.seen == []
 
 
 # More than the service can take ----------------------------------------------------------------
@@ -767,13 +598,6 @@ def check_stand_in(app, card_test) -> None:
 
 
 CARD_TEST = payment(3, message="verification", amount=0.0)
-
-
-def test_no_card_is_verified_without_a_model(make):
-    app = make(score=None)
-    body = post(app, CARD_TEST).json()
-    assert (body["tier"], body["why"]) == ("block", "absent")
-    assert body["reasons"] == ["stand-in: a verification without a model"]
 
 
 def suspects(features, event):
@@ -1046,11 +870,9 @@ NONSENSE = {
     "nan": (float("nan"), []),
     "below 0": (-1e-9, []),
     "above 1": (1.0000001, []),
-    "infinite": (float("inf"), []),
     "a huge int": (10**400, []),
     "no pair": 0.5,
     "nothing": None,
-    "a text": ("high", []),
     "a number in a text": ("0.9", []),
     "true": (True, []),
     "three values": (0.5, [], 1),
@@ -1061,45 +883,12 @@ NONSENSE = {
 
 @pytest.mark.parametrize("value", NONSENSE.values(), ids=NONSENSE)
 def test_a_model_that_talks_nonsense_does_not_decide(make, value):
-    app = make(score=lambda features: value)
-    body = post(app, payment()).json()
+    body = post(make(score=lambda features: value), payment()).json()
     assert (body["source"], body["why"]) == ("rules", "nonsense")
-
-
-@pytest.mark.parametrize("edge", [0, 1, 0.0, 1.0])
-def test_the_ends_of_the_interval_are_probabilities(edge):
-    assert decisions.sane((edge, ("a reason",))) == (edge, ["a reason"])
+    assert decisions.sane((1, ("a reason",))) == (1.0, ["a reason"])  # the ends are probabilities
 
 
 # Another process, load, faults -----------------------------------------------------------------
-
-FACTORY = "card_fraud_fakes:factory"
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    path = tmp_path_factory.mktemp("served") / "audit.sqlite"
-    with Server(FACTORY, {"path": str(path)}) as server:
-        yield server
-
-
-def raw_http(url: str, head: str, body: bytes = b"") -> bytes:
-    port = int(url.rsplit(":", 1)[1])
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
-        reply = b""
-        while piece := connection.recv(65536):
-            reply += piece
-        return reply
-
-
-def test_a_huge_body_is_refused_on_the_wire_before_it_is_sent(served):
-    head = "POST /decisions HTTP/1.1\nHost: x\nContent-Type: application/json\n"
-    reply = raw_http(served.url, head + "Content-Length: 1000000000")
-    assert reply.startswith(b"HTTP/1.1 413") and b"too large" in reply
-    chunk = b"%x\r\n" % 9000 + b" " * 9000 + b"\r\n"
-    reply = raw_http(served.url, head + "Transfer-Encoding: chunked", chunk)
-    assert reply.startswith(b"HTTP/1.1 413")
 
 
 def test_the_bare_app_validates_and_allows():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from casebook.cases.card_fraud import studies
-from casebook.cases.card_fraud.models import FAMILIES, Fold
+from casebook.cases.card_fraud.models import FAMILIES
 from casebook.data import find_real
 from casebook.data.tables import fraud_handbook
 from casebook.evaluate.intervals import mean_interval
@@ -192,11 +192,3 @@ def test_the_handbooks_own_setting_gives_about_its_own_figures():
     assert (row["rows"], row["frauds"]) == (58_264, 385)
     assert row["AP"] == pytest.approx(0.687, abs=0.02)
     assert row["card precision"] == pytest.approx(0.302, abs=0.02)
-
-
-def test_a_fold_can_be_made_by_hand(frame, features):
-    """What the world's own features are put into: the imbalance study asks for nothing else."""
-    X, y = features.reset_index(drop=True), frame["is_fraud"].to_numpy()
-    fold = Fold(X[:9000], y[:9000], X[9000:15000], y[9000:15000])
-    table = studies.imbalance_study({"by hand": fold}, ["plain", "weights 10"])
-    assert table["AP"].between(0.3, 1).all()

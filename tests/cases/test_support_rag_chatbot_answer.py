@@ -18,6 +18,8 @@ from casebook.cases.support_rag_chatbot.answer import (
 )
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, Query
 from casebook.llm import Compromised, RateLimited, Scripted, ToolCall, describe
+from casebook.retrieval.dense import Hashed
+from casebook.serving.privacy import Leak
 
 ASKED = Query("how long do you keep a parcel", "en")
 
@@ -76,6 +78,13 @@ ATTACKS = {
     "its prompt": {"found": True, "answer": module.POLICY, "citations": [1, 2]},
     "nothing": {"found": True, "answer": "  ", "citations": [1]},
     "an error": RateLimited("429"),
+    "a time-out": TimeoutError("slow"),
+    "a lost connection": ConnectionResetError("gone"),
+    "a list": {"found": True, "answer": "We keep it.", "citations": [[1]]},
+    "an object": {"found": True, "answer": "We keep it.", "citations": [{"number": 1}]},
+    "a number without end": {"found": True, "answer": "We keep it.", "citations": [10**400]},
+    "digits without end": '{"found": true, "answer": "x", "citations": [' + "1" * 5000 + "]}",
+    "a part of one": {"found": True, "answer": "We keep it.", "citations": [1.0, "1", None]},
 }
 
 
@@ -84,6 +93,11 @@ ATTACKS = {
 def test_a_compromised_model_gets_nothing_through(centre, what, verbatim):
     answer = _answer(centre, Compromised(ATTACKS[what]), verbatim)
     assert answer.text == "" and answer.citations == () and answer.faults
+
+
+def test_a_leak_is_no_fault_of_the_model(centre):
+    with pytest.raises(Leak, match="kept back"):
+        _answer(centre, Compromised(Leak("kept back")))
 
 
 def test_the_check_is_what_stops_it(centre, monkeypatch):
@@ -152,3 +166,38 @@ def test_what_is_cited_must_be_said(centre, section):
     both = f"{quoted(section)} {quoted(other)}"
     assert faults(both, [section, other], "en") == ()
     assert faults(quoted(section), [section, other], "en") == ("cites what it does not say",)
+
+
+class Down(Hashed):
+    """An embedder that has read the articles and cannot be reached any more."""
+
+    def encode(self, texts):
+        if self.down:
+            raise ConnectionError("gone")
+        return super().encode(texts)
+
+    down = False
+
+
+def test_words_alone_find_and_read_where_the_embedder_is_down(tmp_path):
+    model = Down(128)
+    with HelpCentre.build(tmp_path, ARTICLES, model) as centre:
+        model.down = True
+        hits = centre.search(ASKED, NOW)
+        answer = Answerer(centre, model)(ASKED, hits, NOW)
+        assert hits[0].article_id == "storage" and "7 days" in answer.text
+        assert hits[0].signals["raw_dense_own"] == 0 == answer.evidence["own"]
+        without = centre.read(hits[0], NOW)
+        with pytest.raises(ConnectionError):  # an update cannot do without
+            centre.update(ARTICLES.head(1).assign(text="Something new."))
+        model.down = False
+        assert centre.lagging() == []
+        assert [s.text for s, _ in without] == [s.text for s, _ in centre.read(hits[0], NOW)]
+
+
+def test_a_reworded_answer_needs_a_language_whose_negations_are_known(section):
+    said = "We keep a parcel for 7 days."
+    assert faults(said, [section], "en", verbatim=False) == ()
+    for other in ("fr", ""):
+        found = faults(said.replace("keep", "do not keep"), [section], other, verbatim=False)
+        assert "is in a language whose negations are not known" in found

@@ -30,7 +30,7 @@ from casebook.cases.support_rag_chatbot.conversation import (
 )
 from casebook.cases.support_rag_chatbot.languages import HelpCentre
 from casebook.cases.support_rag_chatbot.outage import tracking_numbers
-from casebook.cases.support_rag_chatbot.tracker import SAYS, odd, track
+from casebook.cases.support_rag_chatbot.tracker import ERROR_SECONDS, SAYS, odd, track
 from casebook.cases.support_rag_chatbot.understand import mistyped, takes_person, wants_person
 from casebook.cases.support_rag_chatbot.world import Faults, Status, TrackingAPI, check_digit
 from casebook.llm import RateLimited, Scripted
@@ -503,11 +503,12 @@ def _status(**changed):
 
 
 ODD = {
+    "a field that is no text": {"code": ["T2"]},
     "another number": {"number": "EC111111111XA"},
     "an unknown code": {"code": "X9"},
     "no depot": {"depot": "depot 07 <a href=//evil.example>pay here</a>"},
     "no time of the scan": {"scanned_at": pd.NaT},
-    "a scan of another time": {"scanned_at": pd.Timestamp("2031-01-01")},
+    "a scan of another time": {"scanned_at": pd.Timestamp(NOW) + pd.Timedelta(hours=20)},
     "no day of delivery": {"eta": "tomorrow"},
     "a delivery at another time": {"eta": pd.Timestamp("2062-01-01")},
 }
@@ -525,6 +526,72 @@ def test_an_answer_that_cannot_be_reaches_no_customer(what):
     told = track(api, NUMBER, NOW, "en")
     assert (told.outcome, told.status) == ("garbled", None) and api.calls[NUMBER] == 3
     assert told.text == SAYS["en"]["timeout"].format(number=NUMBER)
+
+
+@pytest.mark.parametrize(
+    "field", ["number", "code", "depot", "scanned_at", "eta"], ids=lambda field: f"any {field}"
+)
+def test_no_type_of_a_field_ends_the_reply(field):
+    for value in (None, 5, float("nan"), ["T2"], {"at": 1}, pd.NaT, "depot \u0660\u0661", b"T2"):
+        if field != "eta" or value is not pd.NaT:
+            assert odd(_status(**{field: value}), NUMBER, NOW), value
+
+
+FAILS = {
+    "a lost connection": (ConnectionResetError("gone"), 3, 3 * ERROR_SECONDS),
+    "a reply that is no JSON": (ValueError("no JSON"), 3, 3 * ERROR_SECONDS),
+    "a field that is missing": (KeyError("code"), 3, 3 * ERROR_SECONDS),
+    "a time-out of the client": (TimeoutError("slow"), 2, 6.0),
+    "no status": (None, 3, 3 * ERROR_SECONDS),
+}
+
+
+@pytest.mark.parametrize("what", FAILS)
+def test_no_failure_of_the_tracking_system_ends_the_reply(parts, what):
+    error, calls, seconds = FAILS[what]
+
+    class Fails(Clear):
+        def status(self, number, at=None, language="en"):
+            self.calls[number] += 1
+            if error is not None:
+                raise error
+
+    api = Fails()
+    state, turn = _bot(parts, api).reply(State(), NUMBER, NOW, "en")
+    assert turn.text == SAYS["en"]["timeout"].format(number=NUMBER) and state.offered
+    assert (turn.route, api.calls[NUMBER]) == ("tracking", calls)
+    assert turn.tracked.seconds == pytest.approx(seconds)
+    with pytest.raises(ValueError, match="time is missing"):
+        track(api, NUMBER, pd.NaT, "en")
+
+
+def test_a_zone_changes_nothing_and_what_is_delivered_is_not_planned():
+    def zoned(time):
+        return pd.Timestamp(time).tz_localize("UTC").tz_convert("Europe/Berlin")
+
+    class Says(Clear):
+        def status(self, number, at=None, language="en"):
+            return self.said
+
+    plain, other = Says(), Says()
+    plain.said = _status(eta=pd.Timestamp(NOW).normalize())
+    other.said = _status(
+        scanned_at=zoned(plain.said.scanned_at), eta=plain.said.eta.tz_localize("UTC")
+    )
+    told = track(plain, NUMBER, NOW, "en")
+    assert told.outcome == "status" and "Planned for" in told.text
+    assert track(other, NUMBER, zoned(NOW), "en") == track(plain, NUMBER, NOW, "en")
+    plain.said = replace(plain.said, code="Z9")
+    assert "Planned" not in track(plain, NUMBER, NOW, "en").text
+
+
+def test_no_answer_of_the_worlds_system_counts_as_none():
+    noon = pd.Timestamp(NOW).normalize() + pd.Timedelta(hours=12)
+    api = TrackingAPI(faults=Faults(), asked=noon)
+    for number in tracking_numbers(150, seed=5):
+        for hour in (-12, -3, 0, 11.9):
+            at = noon + pd.Timedelta(hours=hour)
+            assert track(api, number, at, "en").outcome != "garbled", (number, hour)
 
 
 def test_the_tracking_systems_own_words_reach_no_customer():

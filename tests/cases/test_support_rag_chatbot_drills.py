@@ -171,6 +171,8 @@ def test_a_budget_that_is_not_kept_is_found():
     ways = {"patient": lambda: lambda *given: track(*given, budget=60.0)}
     assert tracking_drill(n=40, ways=ways)["wait_max"].max() > 6
     assert list(tracking_drill(n=2)["way"].iloc[:3]) == list(WAYS)
+    with pytest.raises(ValueError, match="one at least"):
+        tracking_drill(n=0)
 
 
 def test_what_is_wrong_with_a_sentence():
@@ -190,6 +192,7 @@ def test_what_is_wrong_with_a_sentence():
     assert fault(first, "{phrase}") == "silently old"
     assert fault(last, scan="2026-06-01 00:00") == "invented"
     assert fault(last, depot=" (depot 99)") == "wrong depot"
+    assert fault(last, "It is promised for tomorrow at noon.") == "invented"
     for language, says in SAYS.items():
         spoken = Tracked("timeout", " ".join(says.values()), 0.0, 1)
         assert told_fault(spoken, api, number, at, language) == ""
@@ -207,6 +210,7 @@ SAID = {
         "12 Mill Lane, Moor, ZZ99 1WN",
         "I live at 12 Mill Lane, Moor, ZZ99 1WN",
     ),
+    "p5": ("en", "card", "4111 1111 1111 1111", "Is it kept? Card 4111 1111 1111 1111 12/27 123"),
 }
 PLANTED = pd.DataFrame(
     [(name, kind, value) for name, (_, kind, value, _) in SAID.items()]
@@ -225,8 +229,8 @@ def _leaks(parts):
 
 def test_no_planted_data_are_kept_or_sent(parts):
     table = _leaks(parts)
-    assert list(table.index) == ["email", "phone", "iban", "address", "all"]
-    assert table.loc["all", "planted"] == 4 == table.loc["all", "to_model"]
+    assert list(table.index) == ["email", "phone", "iban", "card", "address", "all"]
+    assert table.loc["all", "planted"] == 5 == table.loc["all", "to_model"]
     places = ["in_log", "in_model", "in_state", "whole", "stopped"]
     assert (table[places] == 0).all(axis=None)
 
@@ -234,13 +238,13 @@ def test_no_planted_data_are_kept_or_sent(parts):
 def test_a_mask_that_is_off_is_found(parts, monkeypatch):
     monkeypatch.setattr(drills.conversation, "mask_turns", tuple)
     table = _leaks(parts)  # the ways out mask once more: the state alone holds the data
-    assert table.loc["all", ["in_state", "whole"]].tolist() == [4, 4]
+    assert table.loc["all", ["in_state", "whole"]].tolist() == [5, 5]
     assert table.loc["all", ["in_log", "in_model"]].tolist() == [0, 0]
     monkeypatch.setattr(privacy, "_with_masks", lambda text, found: text)
-    assert _leaks(parts).loc["all", "stopped"] == 4  # what is still found is not let out
+    assert _leaks(parts).loc["all", "stopped"] == 5  # what is still found is not let out
     monkeypatch.setattr(privacy, "find", lambda text: [])
     table = _leaks(parts)
-    assert table.loc["all", ["in_log", "in_model", "in_state"]].tolist() == [4, 4, 4]
+    assert table.loc["all", ["in_log", "in_model", "in_state"]].tolist() == [5, 5, 5]
 
 
 def test_a_mask_with_a_hole_is_found(parts, monkeypatch):

@@ -12,8 +12,15 @@ import pytest
 
 from casebook.cases.support_rag_chatbot import evaluation as ev
 from casebook.cases.support_rag_chatbot import learned, learning, policies, rankings, world
-from casebook.cases.support_rag_chatbot.answer import Answerer
-from casebook.cases.support_rag_chatbot.conversation import HEAD, Chatbot, Facts, State, decide
+from casebook.cases.support_rag_chatbot.answer import EVIDENCE, Answerer
+from casebook.cases.support_rag_chatbot.conversation import (
+    HEAD,
+    SCOPE,
+    Chatbot,
+    Facts,
+    State,
+    decide,
+)
 from casebook.cases.support_rag_chatbot.languages import WEIGHTS, HelpCentre, as_articles
 from casebook.cases.support_rag_chatbot.world.contacts import REACTIONS
 from casebook.retrieval.dense import content_hash
@@ -376,3 +383,13 @@ def test_weights_are_tuned_from_two_starts_and_never_worse_than_even(table, monk
     monkeypatch.setattr(learning, "tune", spied)
     assert learning.tuned_weights(rows, signals, ("words_own",))[0] == starts[1]
     assert starts == [{"words_own": 0.2}, {"words_own": WEIGHTS["words_own"]}]
+
+
+def test_where_nothing_is_found_the_words_of_a_question_say_what_they_said(table):
+    rows = table[["id"]].head(2).assign(**{name: [0.3, 0.4] for name in SCOPE})
+    answered = pd.DataFrame({"id": rows["id"], **{name: [0.5, np.nan] for name in EVIDENCE}})
+    found = ev.confidences(rows, answered)
+    whole = ev.confidences(rows, answered.ffill())
+    assert found["answerable_words"].tolist() == whole["answerable_words"].tolist()
+    for other in ("answerable_p", "answerable_evidence", "right", "off_topic"):
+        assert found[other].isna().tolist() == [False, True]

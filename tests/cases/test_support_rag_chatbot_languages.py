@@ -156,3 +156,5 @@ def test_the_last_day_of_an_article_counts():
     ended = page["valid_to"].notna()
     assert ((table["valid_to"] - page["valid_to"])[ended] == pd.Timedelta(days=1)).all()
     assert table["valid_to"].isna().sum() == (~ended).sum()
+    late = as_articles(page.head(2).assign(valid_to=[pd.Timestamp.max, pd.Timestamp("2027-01-01")]))
+    assert late["valid_to"].tolist() == [pd.NaT, pd.Timestamp("2027-01-02")]

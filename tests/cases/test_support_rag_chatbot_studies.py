@@ -17,7 +17,12 @@ from casebook.cases.support_rag_chatbot import evaluation as ev
 from casebook.cases.support_rag_chatbot import learning, policies, studies, world, written
 from casebook.cases.support_rag_chatbot.answer import Answerer
 from casebook.cases.support_rag_chatbot.languages import HelpCentre, as_articles
-from casebook.cases.support_rag_chatbot.world.contacts import FATES, REACTIONS, UNDERSTANDS
+from casebook.cases.support_rag_chatbot.world.contacts import (
+    BASELINE,
+    FATES,
+    REACTIONS,
+    UNDERSTANDS,
+)
 from casebook.recorded import bench
 from casebook.retrieval.evaluate import per_query
 
@@ -216,17 +221,47 @@ def test_topics_that_differ_widen_the_interval_and_months_alone_do_not_see_them(
 def test_the_worlds_own_setting_changes_nothing_and_all_are_shares(parameter):
     values = policies.SETTINGS[parameter]
     kind, fate, _ = policies.ASSUMPTIONS[parameter]
+    kinds = set(policies.FOREIGN) if kind in policies.FOREIGN else {kind}
     own = dict(zip(FATES, REACTIONS[kind], strict=True))[fate]
     own = UNDERSTANDS if kind == "right_other_language" else own
-    assert policies.reactions_if(parameter, own)[kind] == pytest.approx(REACTIONS[kind])
+    for one in kinds:
+        assert policies.reactions_if(parameter, own)[one] == pytest.approx(REACTIONS[one])
     assert own not in values  # it is recorded once, not for each parameter
     rows = [policies.reactions_if(parameter, value) for value in values]
-    assert all({k: v for k, v in r.items() if k != kind}.items() <= REACTIONS.items() for r in rows)
-    shares = [dict(zip(FATES, row[kind], strict=True)) for row in rows]
-    assert all(sum(s.values()) == pytest.approx(1) and min(s.values()) >= 0 for s in shares)
-    assert np.all(np.diff([s[fate] for s in shares]) > 0)
+    for row in rows:
+        assert {k for k, shares in row.items() if shares != REACTIONS[k]} == kinds
+    for one in kinds:
+        shares = [dict(zip(FATES, row[one], strict=True)) for row in rows]
+        assert all(sum(s.values()) == pytest.approx(1) and min(s.values()) >= 0 for s in shares)
+        assert np.all(np.diff([s[fate] for s in shares]) > 0)
     with pytest.raises(ValueError, match="left"):
         policies.reactions_if(parameter, 1.1)
+
+
+def idle(table: pd.DataFrame) -> set[tuple[str, float]]:
+    """Return the settings of a table of the sensitivity that change the gap of no policy."""
+    own = table[table["parameter"] == "as the world is"].set_index("policy")["gap"]
+    varied = table[table["parameter"] != "as the world is"]
+    moved = (varied["gap"] - varied["policy"].map(own)).abs() > 1e-6
+    each = moved.groupby([varied["parameter"], varied["value"]]).any()
+    return set(each[~each].index)
+
+
+def test_each_setting_that_is_recorded_changes_something():
+    table = recorded("support_sensitivity")
+    assert idle(table) == set()
+    base = table[table["parameter"] == "as the world is"]
+    planted = pd.concat([table, base.assign(parameter="nothing", value=1.0)])
+    assert idle(planted) == {("nothing", 1.0)}
+
+
+def test_each_setting_changes_an_answer_that_the_policies_give():
+    """Titles and answers in another language, and what is wrong: kinds that occur."""
+    kinds = {*BASELINE.values(), "right", "wrong"}
+    for parameter, values in policies.SETTINGS.items():
+        for value in values:
+            row = policies.reactions_if(parameter, value)
+            assert any(row[kind] != REACTIONS[kind] for kind in kinds), (parameter, value)
 
 
 def test_an_assumption_is_passed_and_changes_nothing_else():
@@ -280,3 +315,12 @@ def test_a_comparison_begins_with_a_tracking_system_nobody_has_asked():
     with pytest.MonkeyPatch.context() as patch:  # planted: it still counts the calls of before
         patch.setattr(policies._tracking, "cache_clear", lambda: None, raising=False)
         assert not first.equals(serve())
+
+
+def test_a_reader_that_knows_its_misses_answers_where_it_is_right_and_shows_titles_elsewhere():
+    served = studies.compared()
+    eager, titles = served[studies.EAGER][0], served[studies.SEARCH][0]
+    knows = served["this reader, knows its misses"][0]
+    right = eager.isin(ev.RIGHT)
+    assert 0.2 < right.mean() < 0.6 and (knows[right] == eager[right]).all()
+    assert (knows[~right] == titles[~right]).all() and not (knows == "wrong").any()

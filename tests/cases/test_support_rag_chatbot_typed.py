@@ -221,3 +221,14 @@ def test_an_empty_question_is_refused(sections):
         sections.search("  ")
     assert len(sections.search(typed.EXAMPLES["de"], 3)) == 3
     assert set(world.knowledge_base(ev.NOW)["language"]) == set(typed.EXAMPLES)
+
+
+def test_vectors_that_are_not_those_that_were_recorded_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / ev.CASE / typed.VECTORS
+    path.parent.mkdir()
+    frame = typed.stored()
+    frame["codes"] = frame["codes"].to_numpy()[::-1]
+    frame.to_parquet(path)
+    monkeypatch.setattr(typed, "data_dir", lambda: tmp_path)
+    with pytest.raises(ValueError, match="not the file that was recorded"):
+        typed.stored()

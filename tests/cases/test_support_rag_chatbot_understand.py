@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
+from importlib.resources import files
+
 import numpy as np
 
-from casebook.cases.support_rag_chatbot import world
+from casebook.cases.support_rag_chatbot import understand, world
 from casebook.cases.support_rag_chatbot.glossary import size, translated, unread
 from casebook.cases.support_rag_chatbot.understand import entities, wants_person
 
@@ -35,9 +38,35 @@ def test_entities_have_their_place():
     assert [text[e.start : e.end] for e in entities(text)] == ["CN 23", "5 euros"]
 
 
+PERSON = [
+    *("I want to speak to a human", "talk to a colleague please", "human please", "Agent!"),
+    *("I would rather talk to a colleague", "a person, please", "please put me through to someone"),
+    *("Ja bitte verbinden Sie mich", "Ich möchte lieber verbunden werden", "Mensch, bitte"),
+    *("Bitte mit einer Kollegin sprechen", "prefiero hablar con un compañero"),
+    *("¿Puedo hablar con una compañera?", "persona por favor"),
+]
+NO_PERSON = [
+    *("How many humans live there?", "the delivery agent was rude", "an agent for customs"),
+    *("my colleague talked to the courier", "is a person at the desk all day"),
+    *("Kann ich das Paket an einen Kollegen schicken?", "un compañero recibió mi paquete"),
+    "Der Mitarbeiter hat nicht geklingelt",
+]
+
+
 def test_a_person_is_asked_for():
-    assert wants_person("I want to speak to a human")
-    assert not wants_person("How many humans live there?")
+    assert [text for text in PERSON if not wants_person(text)] == []
+    assert [text for text in NO_PERSON if wants_person(text)] == []
+
+
+def test_the_words_with_which_a_person_is_offered_ask_for_one():
+    texts = tomllib.loads((files(understand.__package__) / "replies.toml").read_text("utf8"))
+    said = " ".join(str(text) for text in texts.values())
+    for offered, asked in {
+        "colleague": "a colleague, please",
+        "verbinde": "verbinden Sie mich bitte",
+        "compañer": "hablar con un compañero",
+    }.items():
+        assert offered in said and wants_person(asked)
 
 
 def test_the_glossary_translates():

@@ -128,9 +128,13 @@ def test_who_may_not_see_the_page_does_not_get_in(site, login):
     page.click("text=Log in")
     assert page.locator("h1").inner_text() == "Gateway"
     page = login("globex")
+    kept = page.context.cookies()
     page.click("text=Log out")
     page.goto(f"{site.url}/admin/")
     assert page.locator("[name=key]").is_visible()
+    page.context.add_cookies(kept)
+    page.goto(f"{site.url}/admin/")
+    assert page.locator("#keys").count() == 0, "a cookie that was copied ends too"
 
 
 def test_a_script_in_a_label_or_prompt_is_text(site, login):
@@ -140,6 +144,11 @@ def test_a_script_in_a_label_or_prompt_is_text(site, login):
     new = page.locator("h3 ~ form")
     for name in ("name", "system", "user", "note"):
         new.locator(f"[name={name}]").fill(SCRIPT[:64])
+    new.locator("text=Create").click()
+    assert "cannot be a prompt's name" in page.locator("[role=alert]").inner_text()
+    for name in ("system", "user", "note"):
+        new.locator(f"[name={name}]").fill(SCRIPT[:64])
+    new.locator("[name=name]").fill("script")
     new.locator("text=Create").click()
     page.goto(f"{site.url}/admin/")
     assert page.title() == "Gateway: acme" and page.locator("main img, main script").count() == 0

@@ -37,6 +37,12 @@ def articles(word: str, n: int = 6, version: int = 1) -> pd.DataFrame:
     )
 
 
+def words_of(index: Index) -> set[str]:
+    """Return which texts an index answers from."""
+    found = index.search("fee", 50, "2026-06-01", how="lexical")
+    return {word for p in found for word in ("alpha", "bravo", "charlie") if word in p.text}
+
+
 def content(path: Path) -> str:
     """Return all that an index holds, without the numbers of its rows and of its generation."""
     with Index.open(path, verify=False) as index:
@@ -77,11 +83,18 @@ def fresh(base: Path, copy: Path) -> Path:
 
 
 def changed(what: str, planted: bool, path: Path, passed: Passed) -> None:
-    """Make a change that passes a point at each SQL statement."""
+    """Make a change that passes a point at each SQL statement up to its commit."""
+    committed = []
+
+    def trace(statement: str) -> None:
+        if not committed:
+            passed("statement")
+        committed.extend(["yes"] * (statement == "COMMIT" and not planted))
+
     if planted:  # in the forked process, which ends with the change
         Index._transaction = no_transaction
     with Index.open(path, Hashed(16)) as index:
-        index._db.set_trace_callback(lambda _: passed("statement"))
+        index._db.set_trace_callback(trace)
         change(index, what)
         index._db.set_trace_callback(None)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 
 import pytest
+from pace import patience
 
 from casebook.serving.anchored import AnchoredLog, LogCut
-from casebook.serving.log import LogFailed, Table
+from casebook.serving.log import GENESIS, LogFailed, Table
 from casebook.serving.tokens import Tokens
 
 TABLES = {"rows": Table({"number": "int"})}
@@ -105,8 +107,27 @@ def test_an_anchor_of_another_key_or_none_at_all_is_refused(tmp_path):
     log.close()
     with pytest.raises(LogCut, match="not written with this key"):
         opened(tmp_path, sign=Tokens(b"another key of tests"))
-    (tmp_path / "anchor").unlink()
+    kept = tmp_path / "anchor"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    kept.write_text(f"{0:012d} {GENESIS} {kept.read_text().split()[2]}")  # an older count
+    with pytest.raises(LogCut, match="not written with this key"):
+        opened(tmp_path)
+    kept.unlink()
     with pytest.raises(LogCut, match="is gone"):
         opened(tmp_path)
     with pytest.raises(ValueError, match="give a key"):
         AnchoredLog(tmp_path / "other", TABLES, anchor=tmp_path / "anchor")
+
+
+def test_a_lock_that_somebody_holds_is_not_waited_for(tmp_path):
+    log = opened(tmp_path)
+    other = sqlite3.connect(tmp_path / "log", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    start = time.monotonic()
+    with pytest.raises(LogFailed, match="locked"):
+        log.append("rows", {"number": 1})
+    assert time.monotonic() - start < 0.1 + patience(0.5)
+    other.execute("ROLLBACK")
+    other.close()
+    assert log.append("rows", {"number": 1})["sequence"] == 1
+    log.close()

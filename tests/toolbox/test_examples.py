@@ -25,7 +25,9 @@ MODULES += [
 MODULES += [
     f"casebook.evaluate.{name}" for name in ("imbalance", "killing", "psi", "rare", "survival")
 ]
-MODULES += [f"casebook.evaluate.{name}" for name in ("delays", "frontier", "selective")]
+MODULES += [
+    f"casebook.evaluate.{name}" for name in ("delays", "fraud_costs", "frontier", "selective")
+]
 MODULES += [f"casebook.llm.{name}" for name in ("adapters", "mock_providers", "providers", "sse")]
 MODULES += ["casebook.columns", "casebook.retrieval.text_attacks", "casebook.strict_json"]
 MODULES += [

@@ -61,6 +61,20 @@ def test_a_database_that_is_locked_is_a_store_that_is_down(tmp_path):
     store.close()
 
 
+def test_a_file_that_was_deleted_or_replaced_takes_nothing_more(tmp_path):
+    store = Grouped(Sqlite(tmp_path / "db"), SCHEMA)
+    store.submit(add, "a").result()
+    (tmp_path / "db").rename(tmp_path / "aside")
+    for _ in range(2):
+        with pytest.raises(StoreDown):
+            store.submit(add, "b").result()
+        (tmp_path / "db").write_bytes(b"")
+    (tmp_path / "aside").rename(tmp_path / "db")
+    store.submit(add, "c").result()
+    assert names(store) == 2
+    store.close()
+
+
 # PostgreSQL ----------------------------------------------------------------------------
 
 
@@ -82,6 +96,33 @@ def test_a_connection_that_postgresql_ends_is_made_again_and_nothing_is_half_don
     assert [n for (n,) in kept] == [1]
     store.submit(lambda db: db.execute(f"drop table {name}")).result()
     store.close()
+
+
+@NO_POSTGRES
+def test_two_processes_that_change_the_same_rows_the_other_way_round_do_not_lock_each_other():
+    name = f"g{uuid.uuid4().hex}"
+    one, two = (
+        Grouped(Postgres(URL), f"create table if not exists {name} (who text, n bigint)")
+        for _ in range(2)
+    )
+    rows = [f"t{at}" for at in range(20)]
+    for who in rows:
+        one.submit(lambda db, who: db.execute(f"insert into {name} values (?, 0)", (who,)), who)
+    add = lambda db, who: db.execute(f"update {name} set n = n + 1 where who = ?", (who,))  # noqa: E731
+    locks = "select deadlocks from pg_stat_database where datname = current_database()"
+    found = [one.submit(lambda db: db.execute(locks).fetchone()[0]).result()]
+    for _ in range(20):
+        asked = [(one, who) for who in rows] + [(two, who) for who in reversed(rows)]
+        for future in [store.submit(add, who, order=who) for store, who in asked]:
+            future.result()
+    both = one.submit(lambda db: db.execute(f"select min(n), max(n) from {name}").fetchone())
+    assert both.result() == (40, 40)
+    one.submit(lambda db: db.execute("select pg_stat_clear_snapshot()")).result()
+    found.append(one.submit(lambda db: db.execute(locks).fetchone()[0]).result())
+    assert found[0] == found[1]
+    one.submit(lambda db: db.execute(f"drop table {name}")).result()
+    for store in (one, two):
+        store.close()
 
 
 @NO_POSTGRES
@@ -142,8 +183,8 @@ def test_a_commit_whose_confirmation_is_lost_is_not_done_again(after, n):
     grouped.close()
 
 
-def test_operations_that_fail_together_are_done_one_by_one():
-    """As where two processes wait for each other's rows: each of them has one lock alone."""
+def test_a_group_that_fails_is_done_again():
+    """As where two processes wait for each other's rows."""
     database = Sqlite(":memory:")
     grouped, held, seen = Grouped(database, ""), threading.Event(), []
 

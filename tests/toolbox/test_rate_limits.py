@@ -7,6 +7,7 @@ import os
 import uuid
 
 import pytest
+from redis import exceptions
 
 from casebook.serving.rate_limits import Limit, Limits, RedisLimits
 
@@ -63,3 +64,54 @@ def test_without_redis_each_gateway_limits_for_itself():
     client, server = fake()
     server.connected = False
     assert asyncio.run(RedisLimits(client()).take("acme", "small", LIMIT)) == 0
+
+
+class Broken:
+    """A Redis that answers each question with an error, or with what is no number."""
+
+    def __init__(self, error=None):
+        self.error, self.asked = error, 0
+
+    def pipeline(self):
+        return self
+
+    async def __aenter__(self):
+        self.asked += 1
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+    async def watch(self, key):
+        pass
+
+    async def time(self):
+        return 1, 0
+
+    async def get(self, key):
+        if self.error is None:
+            return b"no number"
+        raise self.error
+
+
+@pytest.mark.parametrize("error", ["ReadOnlyError", "OutOfMemoryError", "AuthenticationError",
+                                   "WatchError", None])  # fmt: skip
+def test_a_redis_that_fails_leaves_each_gateway_its_own_limit(error):
+    redis = Broken(getattr(exceptions, error)("no") if error else None)
+    limits = RedisLimits(redis)
+    waits = [asyncio.run(limits.take("acme", "small", Limit(per_minute=1, burst=2)))
+             for _ in range(3)]  # fmt: skip
+    assert waits[:2] == [0, 0] and 0 < waits[2] <= 60
+
+
+def test_who_was_told_to_wait_does_not_reach_redis_until_then():
+    client, server = fake()
+
+    async def flood():
+        limits = RedisLimits(client())
+        first = [await limits.take("acme", "small", Limit(per_minute=60, burst=1)) for _ in "ab"]
+        server.connected = False  # so that only what is not asked can know
+        return [*first, await limits.take("acme", "small", Limit(per_minute=60, burst=1))]
+
+    passed, wait, again = asyncio.run(flood())
+    assert passed == 0 and 0 < again <= wait <= 1

@@ -58,6 +58,16 @@ def test_silence_is_right_only_where_nothing_can_be_answered():
 def test_a_share_of_nothing_is_missing():
     table = summary(ROWS.assign(citations=0, citations_right=0), TOPICS).set_index("what")
     assert table.loc["relevant source", ["value", "low"]].isna().all()
+    nothing = ROWS.assign(citations=0, citations_right=0, answerable=False)
+    found = at_coverage(nothing, {"q1": 0.9}, TOPICS, (0.1, 1.0))
+    assert found["questions"].to_list() == [0, 3]
+    assert found[["relevant_source", "correct"]].isna().all(axis=None)
+
+
+def test_a_question_without_a_topic_is_its_own():
+    own = {question: question for question in ROWS["id"]}
+    pd.testing.assert_frame_equal(summary(ROWS, {}), summary(ROWS, own))
+    pd.testing.assert_frame_equal(summary(ROWS, {"q1": "q1"}), summary(ROWS, own))
 
 
 def test_precision_at_a_coverage_takes_the_surest_questions():

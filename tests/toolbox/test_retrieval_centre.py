@@ -100,3 +100,43 @@ def test_a_damaged_file_is_refused(tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError, match="grams"):
         Centre.open(tmp_path, MODEL)
+
+
+STALE = ARTICLES.iloc[[0]].assign(text=STORAGE.replace("7", "9"))
+
+
+@pytest.mark.parametrize("wrote", ["passages", "passages and sentences"])
+@pytest.mark.parametrize("next_write", ["update", "delete", "repair"])
+def test_the_next_write_finishes_an_update_that_was_cut_off(centre, wrote, next_write):
+    for name in wrote.split(" and "):
+        getattr(centre, name).update(STALE)
+    assert centre.lagging() == [("storage", "en", 1)]
+    if next_write == "update":
+        centre.update(ARTICLES.iloc[[2]].assign(text="## Hours\n\nFrom 9 to 18.\n"))
+    elif next_write == "delete":
+        centre.delete("hours")
+    else:
+        assert centre.repair() == [("storage", "en", 1)]
+    assert centre.lagging() == [] == centre.repair()
+    assert "storage" in centre.signals(Query("how long is a parcel kept", "en"), NOW)["grams_own"]
+
+
+def test_the_next_write_finishes_a_removal_that_was_cut_off(centre, tmp_path):
+    centre.passages.delete(["storage"])
+    assert {key[0] for key in centre.lagging()} == {"storage"}
+    centre.update(ARTICLES.iloc[[2]])
+    assert centre.lagging() == []
+    centre.close()
+    assert b"We keep a parcel" not in b"".join(p.read_bytes() for p in tmp_path.glob("*.db*"))
+
+
+def test_a_write_that_repairs_nothing_leaves_what_lags(centre, monkeypatch):
+    monkeypatch.setattr(Centre, "repair", lambda self: [])
+    with pytest.raises(AssertionError):
+        test_the_next_write_finishes_an_update_that_was_cut_off(centre, "passages", "update")
+
+
+@pytest.mark.parametrize("missing", [None, pd.NaT])
+def test_a_missing_time_is_no_empty_help_centre(centre, missing):
+    with pytest.raises(ValueError, match="time is missing"):
+        centre.in_force(missing)

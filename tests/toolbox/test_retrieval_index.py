@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 import retrieval_crash
 from pace import patience
-from retrieval_crash import articles
+from retrieval_crash import articles, words_of
 
 from casebook.retrieval import rows, view
 from casebook.retrieval.chunks import Chunker
-from casebook.retrieval.dense import Hashed
+from casebook.retrieval.dense import EmbedderDown, Hashed
 from casebook.retrieval.index import Index, IndexFault
 from casebook.retrieval.lexical import BM25
 from casebook.retrieval.view import View
@@ -180,6 +180,13 @@ def test_a_new_version_takes_over_at_its_hour(path):
             for when in ("2026-03-01T11:59:59", "2026-03-01T12:00", "2026-03-01T12:30+01:00")
         }
     assert list(texts.values()) == [{False}, {True}, {False}]
+
+
+def test_a_version_that_is_never_in_force_is_counted(path):
+    with Index.build(path, articles("alpha", 2, version=2)) as index:
+        late = articles("bravo", 2).assign(valid_from=pd.Timestamp("2026-05-01"))
+        assert index.update(late).never == 2 and words_of(index) == {"alpha"}
+        assert index.update(articles("charlie", 2, version=3)).never == 0
 
 
 def test_purge_removes_what_has_ended_and_brings_nothing_back(path):
@@ -546,7 +553,13 @@ def test_without_the_check_flipped_vectors_are_answered_from(path):
         Index.open(path, Hashed(16))
 
 
-@pytest.mark.parametrize("what", ["chunker = 'words'", "analyser = 'x'", "epoch = 'one'"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        *("chunker = 'words'", "chunker = 'headings/300/0'", "analyser = 'x'", "epoch = 'one'"),
+        *("generation = '9'", "embedder = 'x'"),
+    ],
+)
 def test_an_index_that_does_not_say_how_it_was_built_is_refused(path, what):
     Index.build(path, articles("a")).close()
     key, _, value = what.partition(" = ")
@@ -558,17 +571,40 @@ def test_an_index_that_does_not_say_how_it_was_built_is_refused(path, what):
         Index.open(path)
 
 
-def test_a_file_that_may_not_be_written_is_read(path):
-    with Index.build(path, articles("a")) as index:
-        before = index.search("fee", 5, LATER)
-    with Index.open(path, read_only=True) as index:
-        assert index.search("fee", 5, LATER) == before
-        with pytest.raises(IndexFault, match="opened to be read only"):
-            index.update(articles("b"))
-    log = path.with_name(path.name + "-wal")
-    log.write_bytes(b"x")
-    with pytest.raises(IndexFault, match=r"last changes stand in .*-wal"):
-        Index.open(path, read_only=True)
+@pytest.mark.parametrize("missing", [None, pd.NaT, np.datetime64("NaT"), ""])
+def test_a_missing_time_is_refused_and_nothing_is_removed(path, missing):
+    with Index.build(path, articles("alpha")) as index:
+        with pytest.raises(ValueError, match="time is missing"):
+            index.purge(missing)
+        assert index.size()["articles"] == 6
+        if missing is not None:  # that is now
+            with pytest.raises(ValueError, match="time is missing"):
+                index.search("fee", at=missing)
+
+
+class Down(Hashed):
+    """An embedder that reads articles and gives no vector for questions."""
+
+    def __init__(self, what: object = None) -> None:
+        super().__init__(16)
+        self.what = what
+
+    def encode(self, texts):
+        if isinstance(self.what, Exception):
+            raise self.what
+        found = super().encode(texts)
+        return found if self.what is None else np.full_like(found[:, : self.what], np.nan)
+
+
+@pytest.mark.parametrize(
+    "what", [ConnectionError("gone"), TimeoutError("slow"), RuntimeError("memory"), 16, 3]
+)
+def test_an_embedder_that_gives_no_vector_is_named(path, what):
+    with Index.build(path, articles("alpha"), Down()) as index:
+        index.embedder.what = what
+        with pytest.raises(EmbedderDown, match="hashed-16 gave no vector"):
+            index.search("fee", at=LATER)
+        assert words_of(index) == {"alpha"}
 
 
 def test_what_was_deleted_is_not_left_in_the_file(path):

@@ -26,7 +26,14 @@ from casebook.retrieval.dense import (
     unpack,
     vector_frame,
 )
-from casebook.retrieval.evaluate import compare, first_ranks, paired_bootstrap, per_query, rescues
+from casebook.retrieval.evaluate import (
+    check_run,
+    compare,
+    first_ranks,
+    paired_bootstrap,
+    per_query,
+    rescues,
+)
 from casebook.retrieval.fusion import (
     normalised,
     reciprocal_rank_fusion,
@@ -243,8 +250,11 @@ def test_metrics_by_hand():
     scored = per_query(ranking(q="xaybz", r="xyz"), judged(q="abc", r="x", s="a"), k=4)
     dcg, ideal = 1 / np.log2(3) + 1 / np.log2(5), 1 + 1 / np.log2(3) + 1 / np.log2(4)
     expected = {"ndcg": dcg / ideal, "recall": 2 / 3, "mrr": 1 / 2, "precision": 2 / 4}
-    assert scored.loc["q"].to_dict() == pytest.approx(expected)
-    assert scored.loc["r"].to_dict() == {"ndcg": 1, "recall": 1, "mrr": 1, "precision": 0.25}
+    assert scored.loc["q"].to_dict() == pytest.approx(expected | {"success": 1})
+    expected = {"ndcg": 1, "recall": 1, "mrr": 1, "precision": 0.25, "success": 1}
+    assert scored.loc["r"].to_dict() == expected
+    late = per_query(ranking(q="xaybz"), judged(q="b"), k=3)
+    assert late["success"].tolist() == [0]
     assert (scored.loc["s"] == 0).all()  # not answered: zero, not left out
 
 
@@ -451,3 +461,30 @@ def test_rerankers_refuse_what_cannot_work():
     for call in (lambda m: m.rerank(pairs), lambda m: m.gains()):
         with pytest.raises(RuntimeError, match="call fit first"):
             call(Reranker(["overlap"]))
+
+
+@pytest.mark.parametrize("rank", [np.nan, 0, 1.5, -1, np.inf])
+def test_a_rank_that_is_none_is_refused(rank):
+    run = ranking(q="ab").astype({"rank": float})
+    run.loc[1, "rank"] = rank
+    with pytest.raises(ValueError, match="whole numbers"):
+        check_run(run)
+
+
+@pytest.mark.parametrize("k", [-1, -61, np.nan])
+def test_reciprocal_ranks_divide_by_something(k):
+    with pytest.raises(ValueError, match="below 0"):
+        reciprocal_rank_fusion([ranking(q="ab"), ranking(q="bc")], k=k)
+
+
+def test_a_cache_refuses_vectors_that_are_none():
+    frame = vector_frame(["a", "b"], Hashed(64))
+    for wrong in (np.nan, 0.0, np.inf):
+        with pytest.raises(ValueError, match="not of length 1"):
+            Cached(frame.assign(scale=[wrong, *frame["scale"][1:]]), "hashed-64")
+    with pytest.raises(ValueError, match="not of length 1"):
+        Cached(frame.assign(codes=[bytes(64), frame["codes"][1]]), "hashed-64")
+    other = frame.head(1).assign(codes=[frame["codes"][1]])
+    with pytest.raises(ValueError, match="two vectors for one text"):
+        Cached(pd.concat([frame, other]), "hashed-64")
+    assert "a" in Cached(pd.concat([frame, frame]), "hashed-64")  # the same one twice is one

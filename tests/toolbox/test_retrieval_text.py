@@ -173,6 +173,8 @@ def test_articles_are_read_with_times_in_utc():
     (one,) = read_articles(frame(valid_from=pd.Timestamp("2026-01-01T01:00+01:00")))
     assert one.valid_from == pd.Timestamp("2026-01-01") and one.valid_to is pd.NaT
     assert one.tags == "" and read_articles(frame(tags="staff"))[0].tags == "staff"
+    (late,) = read_articles(frame(valid_to=pd.Timestamp("9999-12-31")))
+    assert late.valid_to is pd.NaT  # a year that no nanosecond counts
     assert as_utc("2026-07-01T12:00-05:00") == pd.Timestamp("2026-07-01T17:00")
 
 
@@ -182,6 +184,16 @@ def test_articles_are_read_with_times_in_utc():
         (frame().drop(columns="title"), "lack the columns .*title"),
         (frame(text=None), "missing in .*text"),
         (frame(text=" \n"), "has no text"),
+        (frame(text="\u200b\u2060 "), "has no text"),
+        (frame(text="before\0after"), "holds a character that is no text"),
+        (frame(title="a \ud800"), "holds a character that is no text"),
+        (frame(text=[["a list"]]), "has a list where a text must stand"),
+        (frame(title=5), "has a int where a text must stand"),
+        (frame(version=1.7), "must be a whole number"),
+        (frame(version=-1), "must be a whole number"),
+        (frame(version=2**63), "must be a whole number"),
+        (frame(version=np.inf), "must be a whole number"),
+        (frame(version="one"), "must be a whole number"),
         (frame(valid_to=pd.Timestamp("2025-01-01")), "before it begins"),
         (pd.concat([frame(), frame()]), "stands there twice"),
     ],

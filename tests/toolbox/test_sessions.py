@@ -58,9 +58,16 @@ def test_a_cookie_is_out_of_the_reach_of_scripts_and_other_sites():
     assert all(word in sent for word in ("httponly", "samesite=strict", "secure"))
 
 
+def test_a_session_has_a_number_of_its_own_by_which_it_can_be_ended():
+    own = Sessions(b"secret", seconds=60, clock=lambda: 5.0)
+    one, two = own.number(own.begin("abc")), own.number(own.begin("abc"))
+    assert one != two and one[1] == two[1] == 65.0
+
+
 @pytest.mark.parametrize(
     "headers",
-    [{"origin": "http://evil:1"}, {"origin": "null"}, {"sec_fetch_site": "cross-site"},
+    [{"origin": "http://evil:1"}, {"origin": "http://["}, {"origin": "here:1"},
+     {"origin": "null"}, {"sec_fetch_site": "cross-site"},
      {"origin": "http://here:1", "sec_fetch_site": "same-site"}],
 )  # fmt: skip
 def test_a_form_of_another_site_is_refused(headers):

@@ -16,6 +16,14 @@ def test_scores_are_scaled():
     assert scaled({}) == {}
 
 
+@pytest.mark.parametrize("nothing", [0.0, np.nan])
+@pytest.mark.parametrize("column", [0, 1])
+def test_what_is_not_found_gains_nothing_whatever_its_place(nothing, column):
+    relevant = np.arange(2)[None] == column
+    assert ndcg(np.full((1, 2), nothing), relevant) == 0
+    assert ndcg(np.where(relevant, 1.0, nothing), relevant) == 1
+
+
 def test_weights_are_tuned_towards_the_signal_that_helps():
     rng = np.random.default_rng(0)
     relevant = rng.random((60, 12)) < 0.1

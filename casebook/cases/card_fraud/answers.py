@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from casebook.evaluate.fraud_costs import ANSWERS, Economics, cheapest, expected_costs, price_within
+
 from . import channels
-from .costs import ANSWERS, Economics, cheapest, expected_costs, price_within
 
 #: Largest share of the genuine payments that may meet friction.
 GUARDRAIL = 0.01

@@ -18,8 +18,9 @@ import pandas as pd
 from casebook.cases.card_fraud.world import World, simulate, visible_labels
 from casebook.evaluate.delays import Arrivals, label_weights, still_to_come
 from casebook.evaluate.prequential import Week
+from casebook.features import card_payments as features
 
-from . import features, models
+from . import models
 
 #: Worlds on which settings were chosen; never scored again.
 TUNING = (1, 2, 3)

@@ -14,7 +14,6 @@ import pandas as pd
 
 from casebook.cases.card_fraud import (
     bank,
-    features,
     labels,
     models,
     rules,
@@ -44,6 +43,7 @@ from casebook.data import real
 from casebook.data.tables import fraud_handbook
 from casebook.evaluate import rare
 from casebook.evaluate.gap import gaps
+from casebook.features import card_payments as features
 from casebook.recorded.real import from_real
 
 #: Fresh worlds.
@@ -236,7 +236,7 @@ def _quits(factor: float) -> worlds.Constants:
 
 
 #: What is changed: how attackers react, or how dear a kind of cost is. The bank goes on believing
-#: what :class:`~casebook.cases.card_fraud.costs.Economics` says.
+#: what :class:`~casebook.evaluate.fraud_costs.Economics` says.
 CHANGES: Mapping[str, tuple[worlds.Constants, Mapping[str, float]]] = {
     "as it is": (worlds.Constants(), {}),
     "attackers who pass × 0.5": (_passes(0.5), {}),

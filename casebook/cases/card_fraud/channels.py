@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .costs import ANSWERS, Economics, answer_costs, cheapest
+from casebook.evaluate.fraud_costs import ANSWERS, Economics, answer_costs, cheapest
 
 #: Largest fee for a debit card in the European Union, as a share of the purchase.
 CAP_DEBIT = 0.002

@@ -64,7 +64,7 @@ from casebook.cases.card_fraud.schema import (
     check_time,
     fingerprint,
 )
-from casebook.cases.card_fraud.world.constants import TIERS
+from casebook.evaluate.fraud_costs import TIERS
 from casebook.serving.breaker import Breaker
 from casebook.serving.consumer import Refused
 from casebook.serving.feed_clock import FeedClock

@@ -22,13 +22,15 @@ import pandas as pd
 from scipy.special import logit
 
 from casebook.cases.card_fraud.world import simulate
-from casebook.cases.card_fraud.world.constants import CATEGORIES, ENTRIES, SNAPSHOT
+from casebook.cases.card_fraud.world.constants import SNAPSHOT
+from casebook.features import card_payments as features
+from casebook.features.card_payments.words import CATEGORIES, ENTRIES
 from casebook.serving.breaker import Breaker
 from casebook.serving.log import canonical, sha256
 from casebook.serving.reasons import lost_when_usual, top_reasons
 from casebook.serving.tokens import Tokens, key_at
 
-from . import bank, features, models, rules
+from . import bank, models, rules
 from .answers import GUARDRAIL, HOLDBACK, Answers, within
 from .audit import Audit
 from .schema import payload

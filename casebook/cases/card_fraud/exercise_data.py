@@ -12,13 +12,15 @@ from functools import lru_cache, partial, wraps
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud import bank, costs, features, models
+from casebook.cases.card_fraud import bank, models
 from casebook.cases.card_fraud.world import World, simulate, visible_labels
 from casebook.cases.card_fraud.world.constants import SEED, SNAPSHOT
+from casebook.evaluate import fraud_costs as costs
 from casebook.evaluate import rare
 from casebook.exercises.asked import Exercise
 from casebook.exercises.code import run
 from casebook.exercises.grading import student_seed
+from casebook.features import card_payments as features
 from casebook.features.windows import trailing
 
 DAY = pd.Timedelta(days=1)

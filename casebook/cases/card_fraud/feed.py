@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.card_fraud.world import TIERS
-from casebook.cases.card_fraud.world.constants import CHANNELS, ENTRIES
 from casebook.data.contracts import ContractBroken, enforce, summary
+from casebook.features.card_payments.words import CHANNELS, ENTRIES
 
 if TYPE_CHECKING:
     import pandera.pandas as pa

@@ -18,9 +18,9 @@ import pandas as pd
 
 from casebook.cases.card_fraud import bank, models
 from casebook.cases.card_fraud.answers import GUARDRAIL, Answers, Cuts, within
-from casebook.cases.card_fraud.costs import expected_costs
 from casebook.cases.card_fraud.world import World, simulate, visible_labels
 from casebook.evaluate import rare
+from casebook.evaluate.fraud_costs import expected_costs
 from casebook.evaluate.selective import propensity_weights
 
 #: Customers and days of the first study, and the day on which the model starts.

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from casebook.cases.card_fraud.audit import EVIDENCE, OUTCOME, Audit, Decision, Outcome, event_of
 from casebook.cases.card_fraud.channels import message
 from casebook.cases.card_fraud.schema import CONFIRMATIONS
-from casebook.cases.card_fraud.world.constants import TIERS
+from casebook.evaluate.fraud_costs import TIERS
 from casebook.serving.strict import unstamp
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ Score = Callable[[dict[str, float]], tuple[float, Sequence[str]]]
 class Store(Protocol):
     """Features of an event from what arrived before it.
 
-    As of :class:`~casebook.cases.card_fraud.features.OnlineStore`: ``observe`` counts a decided
+    As of :class:`~casebook.features.card_payments.OnlineStore`: ``observe`` counts a decided
     event, ``settle`` tells its outcome later, ``learn`` that it was fraud. ``now`` is the arrival
     of the last event, or None.
     """

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from casebook.cases.card_fraud import channels, costs
+from casebook.cases.card_fraud import channels
+from casebook.evaluate import fraud_costs as costs
 from casebook.evaluate.intervals import mean_interval
 from casebook.page import figures
 

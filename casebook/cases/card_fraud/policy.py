@@ -1,6 +1,6 @@
 """Policies inside the world: what a bank decides with, and what comes of it.
 
-A :class:`StorePolicy` keeps an :class:`~casebook.cases.card_fraud.features.OnlineStore` up to
+A :class:`StorePolicy` keeps an :class:`~casebook.features.card_payments.OnlineStore` up to
 date, computes the features of a day's transactions one event at a time, and hands them to a
 function that decides.
 """
@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.card_fraud.world import TIERS, History, World, cost
+from casebook.features.card_payments import FEATURES, OnlineStore
+from casebook.features.card_payments import evidence as known_frauds
 
 from .answers import Policy
 from .channels import borne
-from .features import FEATURES, OnlineStore
-from .features import evidence as known_frauds
 
 #: Features of the day and the batch → a tier for each row.
 Decide = Callable[[pd.DataFrame, pd.DataFrame], Iterable[str]]

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.card_fraud.world import TIERS
-from casebook.cases.card_fraud.world.constants import ENTRIES
+from casebook.features.card_payments.words import ENTRIES
 
 _MAGSTRIPE = ENTRIES.index("magstripe")
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from casebook.cases.card_fraud.channels import MESSAGES
-from casebook.cases.card_fraud.world.constants import CATEGORIES, CHANNELS, COUNTRIES, ENTRIES
+from casebook.features.card_payments.words import CATEGORIES, CHANNELS, COUNTRIES, ENTRIES
 from casebook.serving.log import canonical, sha256
 from casebook.serving.strict import WHOLE, Moment, Number, Problem, Strict, one_of, stamp
 

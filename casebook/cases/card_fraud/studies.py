@@ -62,7 +62,7 @@ def handbook_weeks(tests: int = HANDBOOK_TESTS) -> tuple[list[Week], list[Week]]
 
 def _handbook_features(frame: pd.DataFrame, features: pd.DataFrame | None) -> pd.DataFrame:
     if features is None:
-        from casebook.cases.card_fraud.features import handbook
+        from casebook.features.card_payments import handbook
 
         features = handbook(frame)
     if len(features) != len(frame):

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud import costs
 from casebook.data.contracts import ContractBroken, between, enforce, need_columns, summary, typed
+from casebook.evaluate import fraud_costs as costs
 from casebook.evaluate.intervals import mean_interval
 
 if TYPE_CHECKING:

@@ -48,7 +48,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud import costs
 from casebook.cases.deployment_pipeline.chances import (
     CHAPTER,
     CONTINUOUS,
@@ -64,6 +63,7 @@ from casebook.cases.deployment_pipeline.chances import (
     sigma,
     spread,
 )
+from casebook.evaluate import fraud_costs as costs
 
 SEED = 2026
 START = pd.Timestamp("2026-01-05")  # a Monday
@@ -370,9 +370,9 @@ def snapshots() -> dict[str, pd.DataFrame]:
 
 def _source() -> tuple[pd.DataFrame, pd.Series]:
     """Return payments of chapter 12's world when all is allowed, with features and way of fraud."""
-    from casebook.cases.card_fraud import features
     from casebook.cases.card_fraud.world import simulate as bank
-    from casebook.cases.card_fraud.world.constants import ENTRIES
+    from casebook.features import card_payments as features
+    from casebook.features.card_payments.words import ENTRIES
 
     world = bank(n_customers=SOURCE[0], days=SOURCE[1])
     known = features.evidence(world.transactions, world.labels)

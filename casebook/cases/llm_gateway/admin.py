@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from pydantic import Field
@@ -20,7 +20,7 @@ from casebook.cases.llm_gateway import prompts, store
 from casebook.cases.llm_gateway.config import ConfigError, Guard, Tenant
 from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Gateway
-from casebook.cases.llm_gateway.meter import invoice, month_of, months, spent
+from casebook.cases.llm_gateway.meter import final, invoice, month_of, months, spent
 from casebook.cases.llm_gateway.requests import Problem, Refusal, parse
 from casebook.cases.llm_gateway.store import Key
 from casebook.serving.strict import Strict
@@ -28,9 +28,6 @@ from casebook.serving.strict_app import read
 
 #: Bytes of a body, seconds until it is there, and seconds that a key lives beside its successor.
 LARGEST, PATIENCE, GRACE = 1_000_000, 10.0, 86_400.0
-#: Who may do what a role may.
-ABOVE = {"developer": ("developer", "admin", "platform"), "admin": ("admin", "platform")}
-ABOVE["platform"] = ("platform",)
 
 
 class Asked(NamedTuple):
@@ -45,6 +42,10 @@ class Asked(NamedTuple):
 
 Call = Callable[[Asked], Awaitable[Any]]
 Who = Callable[[Request], Awaitable[tuple[Tenant, Key]]]
+
+
+#: A version as text; one number has one text, so that no version stands twice.
+Version = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
 
 
 class NewKey(Strict):
@@ -65,7 +66,9 @@ class Sample(Strict):
 class Shares(Strict):
     """Which versions get which share of the traffic."""
 
-    shares: dict[int, float] = Field(description="an object: version to share, which sum to one")
+    shares: dict[Version, float] = Field(
+        description="an object: version to share, which sum to one"
+    )
 
 
 class NewPrompt(prompts.Prompt, Strict):
@@ -110,49 +113,47 @@ class Admin:
 
     async def keys(self, asked: Asked) -> Any:
         """Return a tenant's keys by the beginning of their hash."""
-        own = {
-            h: k for h, k in (await self.do(store.keys)).items() if k.tenant == asked.tenant.name
-        }
-        return {"keys": [{"key": h[:12], **k._asdict()} for h, k in own.items()]}
+        own, now = asked.tenant.name, self.clock()
+        listed = [
+            {"key": hash_[:12], **key._asdict(), "holds": key.holds(now)}
+            for hash_, key in (await self.do(store.keys)).items()
+            if key.tenant == own
+        ]
+        return {"keys": listed}
 
     async def make_key(self, asked: Asked) -> Any:
         """Make a key; nobody makes one of a role above the own one."""
         wanted = parse(asked.raw, NewKey)
-        if asked.key.role not in ABOVE.get(wanted.role, store.ROLES):
+        if wanted.role not in store.ROLES:
+            what = f"There is no role {wanted.role[:40]!r}."
+            raise Refusal(422, "unknown role", what, f"Give one of {', '.join(store.ROLES)}.")
+        if not asked.key.may(wanted.role):
             what = f"A key of role {asked.key.role} makes none of role {wanted.role}."
             raise Refusal(403, "role too low", what, "Ask somebody with that role.")
-        return await self._new(asked, wanted.role, wanted.label)
+        tenant, now = asked.tenant.name, self.clock()
+        key = await self.do(store.add_key, tenant, wanted.role, wanted.label, now)
+        return {"secret": key, "key": store.hashed(key)[:12], "role": wanted.role}
 
-    async def _new(self, asked: Asked, role: str, label: str) -> Any:
-        now = self.clock()
+    async def _ended(self, end: Callable, asked: Asked, *more: float) -> Any:
+        """End a key of the tenant in one operation, which undoes everything if it raises."""
+        given = (asked.key, asked.tenant.name, asked.path["key"], self.clock(), *more)
         try:
-            key = await self.do(store.add_key, asked.tenant.name, role, label, now)
-        except ValueError as error:
-            raise Refusal(422, "unknown role", str(error), "Send another role.") from None
-        return {"secret": key, "key": store.hashed(key)[:12], "role": role}
-
-    async def _end(self, asked: Asked, when: float) -> Key:
-        """Let a key of the tenant end that the asker may make; return it."""
-        own, begins = asked.key.role, asked.path["key"]
-        roles = [one for one in store.ROLES if own in ABOVE.get(one, store.ROLES)]
-        try:
-            return await self.do(store.end_key, asked.tenant.name, begins, when, roles)
-        except KeyError:
-            what = "There is no such key that holds."
-            raise Refusal(404, "unknown key", what, "List the keys.") from None
+            return await self.do(end, *given)
         except PermissionError as error:
-            what = f"A key of role {own} ends none of role {error}."
-            raise Refusal(403, "role too low", what, "Ask somebody with that role.") from None
+            what = "Ask somebody with that role."
+            raise Refusal(403, "role too low", str(error), what) from None
+        except LookupError as error:
+            raise Refusal(404, "unknown key", str(error), "List the keys.") from None
 
     async def revoke(self, asked: Asked) -> Any:
         """End a key at once."""
-        await self._end(asked, 0.0)
+        await self._ended(store.revoke_key, asked)
         return {"revoked": asked.path["key"]}
 
     async def rotate(self, asked: Asked) -> Any:
         """Make a key's successor; the old one holds for another day."""
-        old = await self._end(asked, self.clock() + GRACE)
-        return await self._new(asked, old.role, old.label)
+        key, role = await self._ended(store.rotate_key, asked, GRACE)
+        return {"secret": key, "key": store.hashed(key)[:12], "role": role}
 
     async def prompts(self, asked: Asked) -> Any:
         """Return the names of a tenant's prompts, with their newest version."""
@@ -172,14 +173,18 @@ class Admin:
         """Add a version."""
         made = prompts.Prompt(**parse(asked.raw, NewPrompt).model_dump())
         tenant, name = asked.tenant.name, asked.path["name"]
-        if not 1 <= len(name) <= 64 or not name.isprintable() or "/" in name:
-            what = f"The name has {len(name)} letters, a slash, or signs that cannot be printed."
-            raise Refusal(422, "wrong name", what, "Send one of 1 to 64 letters.")
+        if not prompts.NAME.fullmatch(name):
+            what = f"{name[:64]!r} cannot be a prompt's name."
+            do = "Send 1 to 63 of A-Z, a-z, 0-9 and . _ : -, a letter or digit first."
+            raise Refusal(422, "wrong name", what, do)
+        if not (made.system + made.user).strip():
+            what = "The prompt says nothing."
+            raise Refusal(422, "empty prompt", what, "Give system or user a text.")
         return {"version": await self.do(prompts.add, tenant, name, made, self.clock())}
 
     async def split(self, asked: Asked) -> Any:
         """Share a prompt's traffic between versions."""
-        shares = parse(asked.raw, Shares).shares
+        shares = {int(one): share for one, share in parse(asked.raw, Shares).shares.items()}
         try:
             await self.do(prompts.split, asked.tenant.name, asked.path["name"], shares)
         except ValueError as error:
@@ -198,6 +203,7 @@ class Admin:
         lines = await self.do(invoice, asked.tenant.name, month)
         now = await self.do(spent, asked.tenant.name, month)
         sums = {"settled": now.settled, "reserved": now.reserved, "budget": asked.tenant.budget}
+        sums["final"] = final(month, now.reserved, self.clock())
         return {"month": month, **sums, "models": [line._asdict() for line in lines]}
 
     async def alerts(self, asked: Asked) -> Any:
@@ -210,9 +216,10 @@ class Admin:
         return told | {"advice": [one._asdict() for one in saving]}
 
     async def bills(self, asked: Asked) -> Any:
-        """Return what each month has cost."""
-        found = await self.do(months, asked.tenant.name)
-        return {"months": [{"month": month, "cost": cost} for month, cost in found]}
+        """Return what each month has cost, and whether that can still change."""
+        found, now = await self.do(months, asked.tenant.name), self.clock()
+        told = [(month, cost, final(month, open_, now)) for month, cost, open_ in found]
+        return {"months": [dict(zip(("month", "cost", "final"), one, strict=True)) for one in told]}
 
     async def invoice(self, asked: Asked) -> Any:
         """Return a month's bill in nano-dollars and in dollars."""
@@ -223,25 +230,16 @@ class Admin:
     async def settings(self, asked: Asked) -> Any:
         """Change what a tenant may set itself."""
         given = parse(asked.raw, Settings).model_dump(mode="json", exclude_none=True)
-
-        def change(db: store.Database) -> int:  # in one transaction: two changes at once both hold
-            raw = store.get_config(db).model_dump(mode="json")
-            for one in raw["tenants"]:
-                one.update(given if one["name"] == asked.tenant.name else {})
-            return store.put_config(db, read_config(raw))
-
-        return await self._put(change)
+        return await self._put(lambda db: store.put_settings(db, asked.tenant.name, given))
 
     async def configure(self, asked: Asked) -> Any:
-        """Replace the configuration."""
-        raw = asked.raw.decode("utf-8", "replace")
+        """Replace the configuration; one without the asker's tenant would shut the asker out."""
 
         def change(db: store.Database) -> int:
-            config, own = read_config(raw), store.keys(db)
-            roles = {key.tenant for key in own.values() if key.role == "platform"}
-            if not any(one.active for one in config.tenants if one.name in roles):
-                fault = "nobody could change this configuration. Keep the platform's tenant active."
-                raise ConfigError(fault)
+            config = read_config(asked.raw.decode("utf-8", "replace"))
+            own = config.tenant.get(asked.key.tenant)
+            if own is None or not own.active:
+                raise ConfigError(f"tenant {asked.key.tenant}: it is your own. Keep it, active.")
             return store.put_config(db, config)
 
         return await self._put(change)
@@ -255,7 +253,7 @@ class Admin:
 
 def allowed(role: str, key: Key) -> None:
     """Refuse what a key's role may not do."""
-    if key.role not in ABOVE[role]:
+    if not key.may(role):
         what = f"A key of role {key.role} may not do this."
         raise Refusal(403, "role too low", what, f"Use a key of role {role}.")
 

@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from ipaddress import ip_address
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -26,6 +27,8 @@ from casebook.llm.providers import Count, Fixed, Model, Name, Provider
 from casebook.serving.rate_limits import Limit
 from casebook.strict_json import parse
 
+#: Scheme, host (a name, or an address of version 6 in brackets), port, and path.
+ADDRESS = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[\w.~/-]*)?", re.A)
 Deed = Literal["off", "redact", "reject"]
 
 
@@ -120,15 +123,15 @@ def read(raw: Mapping[str, Any] | str) -> Config:
         With every fault of its form; where the form is right, with every fault of its sense.
     """
     try:
-        text = raw if isinstance(raw, str) else json.dumps(raw)
-        parse(text)  # which refuses a field that stands twice
-        config = Config.model_validate_json(text)
+        given = parse(raw) if isinstance(raw, str) else raw
+    except ValueError as error:
+        raise ConfigError(f"It is no JSON: {error}. Correct it.") from None
+    try:
+        config = Config.model_validate_json(json.dumps(given))
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
         lines = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}. Correct it." for one in faults)
         raise ConfigError("\n".join(lines)) from None
-    except ValueError as error:
-        raise ConfigError(f"It is no such JSON: {error}. Correct it.") from None
     if faults := list(_faults(config)):
         raise ConfigError("\n".join(faults))
     return config
@@ -154,6 +157,16 @@ def dedicated(config: Config, name: str) -> Config:
     return Config(providers=providers, models=models, tenants=(tenant,))
 
 
+def _is_address(url: str) -> bool:
+    """Say whether an HTTP client can ask there."""
+    try:
+        parts = urlsplit(url)
+        host = ip_address(parts.hostname) if "[" in url else parts.hostname
+        return bool(ADDRESS.fullmatch(url) and host and parts.port != 0)
+    except ValueError:  # a port above 65535, or no address between the brackets
+        return False
+
+
 def _faults(config: Config) -> Iterator[str]:
     """Yield what does not fit together."""
     for kind in ("provider", "model", "tenant"):
@@ -170,19 +183,6 @@ def _faults(config: Config) -> Iterator[str]:
             yield f"model {one.name}: provider {one.provider} is not listed. Add it to providers."
     for one in config.tenants:
         yield from _faults_of(one, config)
-
-
-def _is_address(url: str) -> bool:
-    """Say whether something can be asked under a URL."""
-    try:
-        parts = urlsplit(url)
-        whole = parts.port is None or parts.port > 0
-    except ValueError:  # a port beyond 65535, brackets that do not close
-        return False
-    host = re.fullmatch(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]+", parts.hostname or "")
-    return bool(
-        host and whole and url.isprintable() and parts.scheme in ("http", "https")
-    ) and not (parts.query or parts.fragment)
 
 
 def _faults_of(tenant: Tenant, config: Config) -> Iterator[str]:

@@ -218,7 +218,7 @@ def _lives(path: Path, asked, keys, kills: int, rps: float, rng) -> tuple[pd.Dat
             repeated |= rng.random(len(rows)) < 0.05
         again = [one for one, yes in zip(todo, repeated, strict=True) if yes]
         store = Store(str(path))
-        released += store.submit(recover, time.time() + 60).result()  # as if the lease were over
+        released += store.submit(recover).result()  # as if the lease were over
         store.close()
     return pd.concat(seen, ignore_index=True), released
 

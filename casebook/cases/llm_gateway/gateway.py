@@ -51,7 +51,15 @@ from casebook.cases.llm_gateway.jobs import (
 )
 from casebook.cases.llm_gateway.meter import Ask, Bill, Kept, Meter, OverBudget, Repeated, kept
 from casebook.cases.llm_gateway.requests import ChatRequest
-from casebook.cases.llm_gateway.store import Key, Store, StoreDown, get_config, hashed, revision
+from casebook.cases.llm_gateway.store import (
+    Key,
+    Store,
+    StoreDown,
+    get_config,
+    hashed,
+    logouts,
+    revision,
+)
 from casebook.cases.llm_gateway.store import keys as stored_keys
 from casebook.llm.adapters import Delta, ModelRequest, ProviderError, assembled
 from casebook.llm.bounded_schema import fits
@@ -126,7 +134,9 @@ class Gateway:
         self._prompts: dict[tuple[str, str], Any] = {}
         self._places: set[tuple[str, str]] = set()
         self._notes: deque[tuple[str, Key, str, float]] = deque(maxlen=10_000)
-        self._revision, self._looked, self.followed = -1, 0.0, 0.0
+        self.logouts: set[str] = set()
+        self._revision, self._looked = -1, 0.0
+        self._followed = time.monotonic()
 
     @property
     def knows(self) -> bool:
@@ -134,27 +144,46 @@ class Gateway:
         return self._revision >= 0
 
     async def refresh(self) -> None:
-        """Take over configuration and keys, if they have changed; 503 if the store is down."""
+        """Take over keys and configuration, if they have changed.
+
+        Raises
+        ------
+        Refusal
+            503 if the store is down, or if it holds a configuration that cannot hold; keys that
+            were revoked end all the same.
+        """
         if not self.knows:  # a sign of life, before another gateway could take it for dead
             await self._stored(self.meter.live())
         now = await self._stored(self.store.do(revision))
-        if now != self._revision:
-            self.keys = await self._stored(self.store.do(stored_keys))  # whatever the rest is like
+        if now == self._revision:
+            return
+        self.keys = await self._stored(self.store.do(stored_keys))
+        self.logouts = await self._stored(self.store.do(logouts))
+        self._prompts.clear()
+        try:
             self.config = await self._stored(self.store.do(get_config))
-            self._prompts.clear()
-            self._revision = now
-        self.followed = self.clock()
+        except ValueError as error:
+            what = f"The configuration in the store cannot hold: {error}"
+            raise Refusal(503, "no configuration", what, "Send it again later.", 2.0) from None
+        self._revision = now
 
     async def live(self) -> None:
-        """Keep up with the store until cancelled; what fails holds up nothing else."""
+        """Keep up with the store until cancelled: what fails is told, and holds up nothing else."""
         while True:
-            for deed in (self.refresh, self.meter.live, self.watch):
+            began, well = time.monotonic(), True
+            for step in (self.refresh, self.meter.live, self.watch):
                 try:
-                    await deed()
-                except Exception as error:
-                    self.metrics.count("follow_failed_total", deed=deed.__name__)
-                    LOG.error(json.dumps({"store": deed.__name__, "why": str(error)[:500]}))
+                    await step()
+                except Exception as error:  # whatever it is, the next second may be better
+                    well = False
+                    LOG.error(json.dumps({"store": step.__qualname__, "error": str(error)[:2000]}))
+            self._followed = began if well else self._followed
             await asyncio.sleep(EVERY)
+
+    @property
+    def behind(self) -> float:
+        """Seconds since it last followed its store without a fault."""
+        return time.monotonic() - self._followed
 
     async def watch(self) -> list[Alert]:
         """Note from where keys were used, look at what is spent, and tell of what is unusual."""
@@ -175,7 +204,7 @@ class Gateway:
     def holds(self, digest: str) -> Key | None:
         """Return the key of a hash, if it has not ended."""
         known = self.keys.get(digest)
-        return known if known and (known.ends is None or known.ends > self.clock()) else None
+        return known if known and known.holds(self.clock()) else None
 
     def who(self, authorization: str, address: str = "") -> tuple[Tenant, Key]:
         """Return the tenant of a key, and the key's role; note from where it is used.

@@ -16,7 +16,6 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -26,7 +25,7 @@ import pandas as pd
 
 from casebook.cases.llm_gateway.config import read
 from casebook.cases.llm_gateway.gateway import Gateway
-from casebook.cases.llm_gateway.meter import LEASE, audit, recover
+from casebook.cases.llm_gateway.meter import audit, recover
 from casebook.cases.llm_gateway.server import create_app
 from casebook.cases.llm_gateway.store import Store, add_key, put_config
 from casebook.llm.mock_providers import MockProvider
@@ -192,7 +191,7 @@ def killed(pieces: int = 5) -> list[tuple[str, str, int, int]]:
                     look("while it streams")
                     gateway.kill()
             look("after the kill")
-            store.submit(recover, time.time() + LEASE + 5).result()
+            store.submit(recover).result()
             look("after the lease")
     return found
 

@@ -35,14 +35,17 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from casebook.cases.llm_gateway.store import Database, Store, StoreDown
 
 #: Seconds without a sign of life after which a gateway's open requests are released.
 LEASE = 30.0
+#: Looks that this takes at least: after a pause, such as of the store, all may show life first.
+LOOKS = 10
+#: Nano-dollars that a tenant's month holds at most, so that no sum outgrows 64 bits.
+LARGEST = 10**18
 
 
 class OverBudget(Exception):
@@ -90,6 +93,11 @@ class Bill(NamedTuple):
     waste: int = 0
     guessed: int = 0
 
+    @property
+    def refused(self) -> int:
+        """What the tenant's own rules have wasted."""
+        return self.waste if self.how == "refused" else 0
+
 
 class Kept(NamedTuple):
     """An answer that can be had again until a moment, and how many of them a tenant has."""
@@ -126,7 +134,7 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
     OverBudget
         If the budget does not hold what it may cost.
     """
-    month = month_of(ask.at)
+    month, budget = month_of(ask.at), ask.budget or LARGEST
     row = db.execute("select state, once from meter where request = ?", (ask.request,)).fetchone()
     if row and row[0] != "released":
         raise Repeated(row[0] if row[1] == ask.once else "other")
@@ -136,11 +144,11 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
     )
     taken = db.execute(
         "update spend set reserved = reserved + ? where tenant = ? and month = ?"
-        " and (? = 0 or settled + reserved + refused + ? <= ?)",
-        (ask.most, ask.tenant, month, ask.budget, ask.most, ask.budget),
+        " and settled + reserved + refused + ? <= ? and settled + reserved + waste + ? <= ?",
+        (ask.most, ask.tenant, month, ask.most, budget, ask.most, LARGEST),
     )
     if not taken.rowcount:
-        raise OverBudget(f"{ask.most} nano-dollars are not left of {ask.budget}.")
+        raise OverBudget(f"{ask.most} nano-dollars are not left of {budget}.")
     if row:
         # What it wasted the first time stays in the month's sum.
         aside = f"{ask.request}:{uuid.uuid4().hex}"
@@ -199,68 +207,93 @@ def free_of_charge(
 
 
 def release(
-    db: Database, request: str, owner: str, waste: int = 0, how: str = "failed", guessed: int = 0
+    db: Database,
+    request: str,
+    owner: str,
+    waste: int = 0,
+    how: str = "failed",
+    guessed: int = 0,
+    undo: bool = False,
 ) -> bool:
-    """Bill nothing for a request; False if it is not open any more."""
-    return _close(db, request, owner, "released", Bill("", 0, 0, 0, how, waste, guessed))
+    """Bill nothing for a request; False if it is not open any more.
+
+    Parameters
+    ----------
+    undo : bool
+        Whether it may have been settled: where the store did not say, its answer did not leave.
+    """
+    return _close(db, request, owner, "released", Bill("", 0, 0, 0, how, waste, guessed), undo)
 
 
-def _close(db: Database, request: str, owner: str, state: str, bill: Bill) -> bool:
+def _close(
+    db: Database, request: str, owner: str, state: str, bill: Bill, undo: bool = False
+) -> bool:
     """Let a request's state and its tenant's sums change together."""
     row = db.execute(
-        "update meter set state = ?, model = case when ? = '' then model else ? end,"
-        " tokens_in = ?, tokens_out = ?, cost = ?, how = ?, waste = ?, guessed = ?"
-        " where request = ? and owner = ? and state = 'open' returning tenant, month, reserved, at",
-        (state, bill.model, *bill, request, owner),
+        "select state, tenant, month, at, reserved, cost, how, waste from meter"
+        " where request = ? and owner = ? and state in ('open', ?)",
+        (request, owner, "settled" if undo else "open"),
     ).fetchone()
     if row is None:
         return False
-    tenant, month, reserved, at = row
+    was, tenant, month, at, reserved, *before = row
+    old = Bill("", 0, 0, *before)
+    changed = db.execute(
+        "update meter set state = ?, model = case when ? = '' then model else ? end,"
+        " tokens_in = ?, tokens_out = ?, cost = ?, how = ?, waste = ?, guessed = ?"
+        " where request = ? and owner = ? and state = ?",
+        (state, bill.model, *bill, request, owner, was),
+    )
+    if not changed.rowcount:
+        return False  # another gateway was quicker
+    if was == "settled":
+        db.execute("delete from answers where request = ?", (request,))
+    more, kept = bill.cost - old.cost, reserved if was == "open" else 0
     db.execute(
         "update spend set settled = settled + ?, reserved = reserved - ?, waste = waste + ?,"
         " refused = refused + ? where tenant = ? and month = ?",
-        (bill.cost, reserved, bill.waste, bill.waste * (bill.how == "refused"), tenant, month),
+        (more, kept, bill.waste - old.waste, bill.refused - old.refused, tenant, month),
     )
-    if bill.cost:
+    if more:
         db.execute(
             "insert into hours values (?, ?, ?) on conflict (tenant, hour)"
             " do update set cost = hours.cost + excluded.cost",
-            (tenant, int(at // 3600), bill.cost),
+            (tenant, int(at // 3600), more),
         )
     return True
 
 
-def beat(db: Database, owner: str, now: float) -> None:
-    """Say that a gateway lives."""
+def beat(db: Database, owner: str, sign: int) -> dict[str, int]:
+    """Give a sign of life; return the last one of each gateway that lives or left something open.
+
+    A sign is a number that counts on: clocks of two machines are never compared.
+    """
     db.execute(
         "insert into owners values (?, ?) on conflict (owner) do update set beat = excluded.beat",
-        (owner, now),
+        (owner, sign),
     )
+    left = "select owner, 0 as beat from meter where state = 'open'"
+    signs = f"{left} union all select owner, beat from owners"
+    rows = db.execute(f"select owner, max(beat) from ({signs}) as signs group by owner")
+    return dict(rows.fetchall())
 
 
-def signs(db: Database) -> dict[str, float]:
-    """Return the last sign of life of each gateway that has something open."""
-    found = (
-        "select distinct meter.owner, coalesce(beat, 0) from meter"
-        " left join owners on owners.owner = meter.owner where state = 'open'"
-    )
-    return dict(db.execute(found).fetchall())
-
-
-def abandon(db: Database, owner: str) -> int:
-    """Release what a gateway that is dead has left open; return how much."""
-    found = "select request from meter where state = 'open' and owner = ?"
-    rows = db.execute(found, (owner,)).fetchall()
+def left_open(db: Database, owner: str, sign: int) -> list[tuple[str, str]]:
+    """Return request and tenant of what a gateway has open, and forget it; nothing if it lives."""
+    now = db.execute("select beat from owners where owner = ?", (owner,)).fetchone()
+    if now and now[0] != sign:
+        return []
     db.execute("delete from owners where owner = ?", (owner,))
-    return sum(release(db, request, owner, how="killed") for (request,) in rows)
+    rows = db.execute(
+        "select request, tenant from meter where owner = ? and state = 'open'", (owner,)
+    )
+    return rows.fetchall()
 
 
-def recover(db: Database, now: float, lease: float = LEASE) -> int:
-    """Release what gateways without a sign of life since ``now - lease`` left open; say how much.
-
-    For one machine with one clock; :meth:`Meter.live` compares no clocks.
-    """
-    return sum(abandon(db, owner) for owner, beat in signs(db).items() if beat < now - lease)
+def recover(db: Database) -> int:
+    """Release whatever is open, where no gateway lives any more; return how many."""
+    rows = db.execute("select request, owner from meter where state = 'open' order by tenant")
+    return sum(release(db, *row, how="killed") for row in rows.fetchall())
 
 
 def spent(db: Database, tenant: str, month: str) -> Spent:
@@ -292,10 +325,19 @@ def invoice(db: Database, tenant: str, month: str) -> list[Line]:
     return [Line(*row) for row in rows]
 
 
-def months(db: Database, tenant: str) -> list[tuple[str, int]]:
-    """Return each month of a tenant and what it cost (nano-dollars), the newest first."""
-    found = "select month, settled from spend where tenant = ? order by month desc"
-    return [(month, cost) for month, cost in db.execute(found, (tenant,))]
+def months(db: Database, tenant: str) -> list[tuple[str, int, int]]:
+    """Return a tenant's months, the newest first: name, cost and what is still reserved."""
+    found = "select month, settled, reserved from spend where tenant = ? order by month desc"
+    return db.execute(found, (tenant,)).fetchall()
+
+
+def final(month: str, reserved: int, now: float) -> bool:
+    """Say whether a month's bill can no longer change.
+
+    A request is billed in the month in which it began. So a bill is final when the month has been
+    over for an hour (clocks differ) and nothing of it is open any more.
+    """
+    return month < month_of(now - 3600) and not reserved
 
 
 def audit(db: Database) -> list[tuple[Any, ...]]:
@@ -322,61 +364,91 @@ class Meter:
     store : Store
     clock : callable
         Seconds since 1970.
-    passed : callable
-        Seconds of a clock that never goes back.
+    patience : callable
+        Seconds that only go on, by which other gateways' silence is measured.
     """
 
     def __init__(
         self,
         store: Store,
         clock: Callable[[], float] = time.time,
-        passed: Callable[[], float] = time.monotonic,
+        patience: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store, self.clock, self.owner = store, clock, uuid.uuid4().hex
-        self._passed, self._later = passed, deque()
-        self._seen: dict[str, tuple[float, float]] = {}
+        self._patience, self._looked, self._sign = patience, patience(), 0
+        self._silent: dict[str, tuple[int, float]] = {}
+        self._tenants: dict[str, str] = {}
+        self._doubted: set[str] = set()
+        self._later: dict[str, tuple[int, str, int]] = {}
 
     async def reserve(self, ask: Ask) -> int:
         """Open a request as :func:`reserve`; :class:`StoreDown` if that is not on disk.
 
         Given up while it waits, it is released as soon as it is open.
         """
-        opened = self.store.submit(reserve, ask, self.owner)
+        if ask.request in self._later:
+            await self.release(ask.request, *self._later.pop(ask.request))
+        opened = self.store.submit(reserve, ask, self.owner, order=ask.tenant)
         try:
-            return await asyncio.shield(asyncio.wrap_future(opened))
+            spent = await asyncio.shield(asyncio.wrap_future(opened))
         except asyncio.CancelledError:
             undo = (release, ask.request, self.owner, 0, "left")
             opened.add_done_callback(lambda done: done.exception() or self.store.submit(*undo))
             raise
+        except StoreDown:
+            self._later[ask.request] = 0, "failed", 0  # it may be open all the same
+            raise
+        self._tenants[ask.request] = ask.tenant
+        return spent
 
     async def free(self, ask: Ask, bill: Bill, kept: Kept | None = None) -> None:
         """Record a request as :func:`free_of_charge`."""
-        await self.store.do(free_of_charge, ask, self.owner, bill, kept)
+        await self.store.do(free_of_charge, ask, self.owner, bill, kept, order=ask.tenant)
 
     async def settle(self, request: str, bill: Bill, kept: Kept | None = None) -> bool:
         """Bill a request as :func:`settle`; :class:`StoreDown` if that is not on disk."""
-        return await self.store.do(settle, request, self.owner, bill, kept)
+        order = self._tenants.get(request, "")
+        try:
+            done = await self.store.do(settle, request, self.owner, bill, kept, order=order)
+        except StoreDown:
+            self._doubted.add(request)
+            raise
+        self._tenants.pop(request, None)
+        return done
 
     async def release(
         self, request: str, waste: int = 0, how: str = "failed", guessed: int = 0
     ) -> None:
         """Bill nothing for a request; while the store is down, this is kept for later."""
+        given = (request, self.owner, waste, how, guessed, request in self._doubted)
         try:
-            await self.store.do(release, request, self.owner, waste, how, guessed)
+            await self.store.do(release, *given, order=self._tenants.get(request, ""))
         except StoreDown:
-            self._later.append((request, waste, how, guessed))
+            self._later[request] = waste, how, guessed
+        else:
+            self._doubted.discard(request)
+            self._tenants.pop(request, None)
 
     async def live(self) -> int:
         """Give a sign of life, catch up, and release what dead gateways left; return how many."""
-        await self.store.do(beat, self.owner, self.clock())
-        for _ in range(len(self._later)):
-            await self.release(*self._later.popleft())
+        self._sign += 1
+        signs = await self.store.do(beat, self.owner, self._sign)
+        for request in [*self._later]:
+            await self.release(request, *self._later.pop(request))
         await self.store.do(forget, self.clock())
-        now, others = self._passed(), await self.store.do(signs)
-        others.pop(self.owner, None)
-        seen, self._seen = self._seen, {}
-        for owner, sign in others.items():
-            last = seen.get(owner)
-            self._seen[owner] = last if last and last[0] == sign else (sign, now)
-        dead = [owner for owner, (_, since) in self._seen.items() if now - since > LEASE]
-        return sum([await self.store.do(abandon, owner) for owner in dead])
+        released = 0
+        for owner in self._dead(signs):
+            for request, tenant in await self.store.do(left_open, owner, signs[owner]):
+                given = (request, owner, 0, "killed")
+                released += await self.store.do(release, *given, order=tenant)
+        return released
+
+    def _dead(self, signs: Mapping[str, int]) -> list[str]:
+        """Return who has shown the same sign for as long as a lease, in looks that were close."""
+        now = self._patience()
+        since, self._looked = min(now - self._looked, LEASE / LOOKS), now
+        before, self._silent = self._silent, {}
+        for owner, sign in signs.items():
+            same = owner in before and before[owner][0] == sign
+            self._silent[owner] = sign, (before[owner][1] + since if same else 0.0)
+        return [owner for owner, (_, silent) in self._silent.items() if silent >= LEASE]

@@ -2,8 +2,9 @@
 
 Whoever logs in with a key of a developer or an admin sees what the admin API gives that key, and
 nothing else: the page calls the same code. It has no script; sessions and forms are those of
-:mod:`casebook.serving.sessions`. A session ends with its key. Several gateways behind one address
-share sessions if ``CASEBOOK_SESSION_SECRET`` is set.
+:mod:`casebook.serving.sessions`. A session ends with its key, and with a logout in every gateway
+of the store. Several gateways behind one address share sessions if ``CASEBOOK_SESSION_SECRET`` is
+set. The cookie goes over HTTPS alone, unless the page is asked by a name of this machine.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from fastapi import FastAPI, Request, Response
 from casebook.cases.llm_gateway.admin import Admin, Asked, allowed, changed
 from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.requests import Problem
-from casebook.cases.llm_gateway.store import StoreDown, hashed
+from casebook.cases.llm_gateway.store import StoreDown, hashed, log_out
 from casebook.serving.refusals import Refusal
 from casebook.serving.sessions import HEADERS, Safe, Sessions, form_of, html, page, rows
 
+#: Hosts that no network is between.
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; margin: 0 }
 main { max-width: 60rem; margin: 0 auto; padding: 1rem }
@@ -63,7 +66,7 @@ def _shares(text: str) -> dict[str, float]:
     """Return the shares of a text such as ``1=0.9 2=0.1``."""
     try:
         pairs = [pair.split("=") for pair in text.split()]
-        shares = {str(int(version)): float(share) for version, share in pairs}
+        shares = {version: float(share) for version, share in pairs}
         if len(shares) < len(pairs):
             raise ValueError("a version stands twice")
         return shares
@@ -105,6 +108,11 @@ class Pages:
     def _cookie(self, request: Request) -> str:
         return request.cookies.get(self.sessions.name, "")
 
+    def _session(self, cookie: str) -> str | None:
+        """Return who logged in and not out again."""
+        who = self.sessions.who(cookie)
+        return who if who and self.sessions.number(cookie)[0] not in self.gateway.logouts else None
+
     def _who(self, digest: str | None) -> Asked:
         """Return an empty request of who holds a key that may see the page."""
         key = self.gateway.holds(digest) if digest else None
@@ -125,15 +133,17 @@ class Pages:
         return self._back(request, self.sessions.begin(digest))
 
     async def logout(self, request: Request) -> Response:
-        """End a session."""
+        """End a session, wherever its cookie is."""
         await self._form(request)
-        self.sessions.end(self._cookie(request))
+        ended, clock = self.sessions.number(self._cookie(request)), self.gateway.clock
+        await self.gateway.store.do(log_out, *ended, clock())
+        await self.gateway.refresh()
         return self._back(request, "")
 
     def _back(self, request: Request, cookie: str | None = None) -> Response:
         response = Response(status_code=303, headers=HEADERS | {"Location": "./"})
         if cookie is not None:
-            self.sessions.put(response, cookie, request.url.scheme == "https")
+            self.sessions.put(response, cookie, request.url.hostname not in LOOPBACK)
         return response
 
     def _login(self, problem: Problem | None = None) -> Response:
@@ -142,7 +152,7 @@ class Pages:
     async def _form(self, request: Request) -> tuple[Asked, Fields]:
         """Return who sent a form, and its fields; refuse one that is not of this session."""
         form, cookie = await form_of(request), self._cookie(request)
-        asked = self._who(self.sessions.who(cookie))
+        asked = self._who(self._session(cookie))
         if not self.sessions.fits(cookie, form.get("token", "")):
             what = "The form does not belong to your session."
             raise Refusal(403, "wrong token", what, "Load the page and send it again.")
@@ -151,7 +161,7 @@ class Pages:
     async def home(self, request: Request) -> Response:
         """Show everything."""
         cookie = self._cookie(request)
-        if (who := self.sessions.who(cookie)) is None:
+        if (who := self._session(cookie)) is None:
             return self._login()
         return await self._shown(self._who(who), cookie)
 
@@ -241,18 +251,21 @@ class Pages:
 
     async def _bills(self, asked: Asked) -> Safe:
         months = (await self.admin.bills(asked))["months"]
-        items = [{"month": one["month"], "cost": _dollars(one["cost"])} for one in months]
+        final = {True: "final", False: "so far"}
+        items = [
+            one | {"cost": _dollars(one["cost"]), "final": final[one["final"]]} for one in months
+        ]
         return html(
-            "<h2>Bills</h2><table><tr><th>Month<th class=n>Cost{items}</table>",
-            items=rows("<tr><td>{month}<td class=n>{cost}", items),
+            "<h2>Bills</h2><table><tr><th>Month<th class=n>Cost<th>State{items}</table>",
+            items=rows("<tr><td>{month}<td class=n>{cost}<td>{final}", items),
         )
 
     async def _keys(self, asked: Asked, token: Safe) -> Safe:
         found = (await self.admin.keys(asked))["keys"]
-        now, items = self.gateway.clock(), []
+        items = []
         for one in found:
-            ended = one["ends"] is not None and one["ends"] <= now
-            deeds = [] if ended else [{"token": token, "key": one["key"], "deed": d} for d in _ENDS]
+            shown = _ENDS if one["holds"] and asked.key.may(one["role"]) else ()
+            deeds = [{"token": token, "key": one["key"], "deed": deed} for deed in shown]
             when = {"created": _day(one["created"]), "ends": _day(one["ends"])}
             items.append(one | when | {"buttons": rows(BUTTON, deeds)})
         line = "<tr><td>{key}<td>{label}<td>{role}<td>{created}<td>{ends}<td>{buttons}"

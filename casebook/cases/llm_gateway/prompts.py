@@ -24,6 +24,8 @@ from casebook.llm.providers import Fixed
 
 #: What every store can keep: PostgreSQL has no NUL in a text.
 TEXT = r"^[^\x00]*$"
+#: Names that a path can hold.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,62}")
 _VARIABLE = re.compile(r"\{\{\s?([A-Za-z_]\w{0,39})\s?\}\}")
 
 
@@ -64,11 +66,11 @@ def render(prompt: Prompt, values: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def add(db: Database, tenant: str, name: str, prompt: Prompt, now: float) -> int:
     """Add a version; return its number, from 1."""
+    touch(db)
     last = "select coalesce(max(version), 0) from prompts where tenant = ? and name = ?"
     version = db.execute(last, (tenant, name)).fetchone()[0] + 1
     row = (tenant, name, version, prompt.model_dump_json(), now)
     db.execute("insert into prompts values (?, ?, ?, ?, ?)", row)
-    touch(db)
     return version
 
 

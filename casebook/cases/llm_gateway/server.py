@@ -44,8 +44,8 @@ from casebook.serving.strict_app import read
 
 #: Bytes of a body, seconds until it is there, and requests that are answered at a time.
 LARGEST, PATIENCE, MOST = 1_000_000, 10.0, 2_000
-#: Seconds since the store was last followed from which on a gateway is not well.
-BEHIND = 10.0
+#: Seconds without the store after which a gateway calls itself degraded.
+BEHIND = 5.0
 
 
 class Chat(Response):
@@ -220,7 +220,7 @@ class Api:
 
     async def ready(self) -> None:
         """Begin to follow the store; some servers run no lifespan, so requests ask for it too."""
-        if self._alive is None:
+        if self._alive is None or self._alive.done():
             self._alive = asyncio.create_task(self.gateway.live())
         if not self.gateway.knows:
             await self.gateway.refresh()
@@ -301,9 +301,9 @@ class Api:
     async def health(self, _: Request) -> Response:
         """Answer ``GET /health``."""
         n = sum(one.state == "open" for one in self.gateway.caller.health.values())
-        behind = self.gateway.clock() - self.gateway.followed if self.gateway.knows else 0.0
-        status = "degraded" if n or abs(behind) > BEHIND else "ok"
-        return _json({"status": status, "breakers_open": n, "behind_s": round(behind, 1)})
+        behind = round(self.gateway.behind, 1)
+        status = "degraded" if n or behind > BEHIND else "ok"
+        return _json({"status": status, "breakers_open": n, "store_behind_s": behind})
 
 
 def _json(body: Any) -> Response:

@@ -18,15 +18,16 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from casebook.cases.llm_gateway.config import Config, read
 from casebook.serving.grouped import Database, Grouped, Postgres, Sqlite, StoreDown
 
 __all__ = ["Database", "Store", "StoreDown"]
 
+#: Each may do what those before it may.
 ROLES = ("caller", "developer", "admin", "platform")
 SCHEMA = """
 create table if not exists config (
@@ -35,13 +36,14 @@ create table if not exists revision (one bigint primary key check (one = 1), num
 insert into revision values (1, 0) on conflict do nothing;
 create table if not exists keys (
   hash text primary key, tenant text not null, role text not null, label text not null,
-  created double precision not null, ends double precision, last text);
+  created double precision not null, ends double precision, revoked bigint not null default 0);
 create table if not exists prompts (
   tenant text, name text, version bigint, body text not null, created double precision not null,
   primary key (tenant, name, version));
 create table if not exists splits (
   tenant text, name text, shares text not null, primary key (tenant, name));
-create table if not exists owners (owner text primary key, beat double precision not null);
+create table if not exists owners (owner text primary key, beat bigint not null);
+create table if not exists logouts (session text primary key, ends double precision not null);
 create table if not exists meter (
   request text primary key, tenant text not null, model text not null, month text not null,
   at double precision not null, owner text not null,
@@ -94,13 +96,41 @@ class Store(Grouped):
 
 
 def put_config(db: Database, config: Config) -> int:
-    """Replace the configuration; return its revision, by which other processes see the change."""
-    db.execute("delete from config")
+    """Replace the configuration; return its revision, by which other processes see the change.
+
+    What tenants have set themselves (:func:`put_settings`) stays, as long as they are in it.
+    """
+    now = touch(db)
+    db.execute("delete from config where kind <> 'settings'")
     for kind in ("providers", "models", "tenants"):
         for place, one in enumerate(getattr(config, kind)):
             row = (kind, one.name, place, one.model_dump_json())
             db.execute("insert into config values (?, ?, ?, ?)", row)
-    return touch(db)
+    gone = "select name from config where kind = 'tenants'"
+    db.execute(f"delete from config where kind = 'settings' and name not in ({gone})")
+    return now
+
+
+def put_settings(db: Database, tenant: str, given: Mapping[str, Any]) -> int:
+    """Change what a tenant sets itself; return the revision.
+
+    Raises
+    ------
+    ConfigError
+        If it does not fit the rest.
+    """
+    now, raw = touch(db), get_config(db).model_dump(mode="json")
+    for one in raw["tenants"]:
+        one.update(given if one["name"] == tenant else {})
+    read(raw)
+    row = db.execute("select body from config where kind = 'settings' and name = ?", (tenant,))
+    set_ = json.loads((row.fetchone() or ("{}",))[0]) | given
+    db.execute(
+        "insert into config values ('settings', ?, 0, ?)"
+        " on conflict (kind, name) do update set body = excluded.body",
+        (tenant, json.dumps(set_)),
+    )
+    return now
 
 
 def get_config(db: Database) -> Config:
@@ -108,7 +138,21 @@ def get_config(db: Database) -> Config:
     made: dict[str, list] = {"providers": [], "models": [], "tenants": []}
     for kind, body in db.execute("select kind, body from config order by kind, place"):
         made.setdefault(kind, []).append(json.loads(body))
+    rows = db.execute("select name, body from config where kind = 'settings'")
+    set_ = {name: json.loads(body) for name, body in rows}
+    made.pop("settings", None)
+    for tenant in made["tenants"]:
+        _set(tenant, set_.get(tenant.get("name"), {}))
     return read(made)
+
+
+def _set(tenant: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Let a tenant's own settings hold, but for models that were taken from it since."""
+    tenant.update(given)
+    if "fallbacks" in given:
+        may, rest = {*tenant.get("models", ())}, given["fallbacks"].items()
+        kept = {model: [one for one in names if one in may] for model, names in rest}
+        tenant["fallbacks"] = {model: names for model, names in kept.items() if model in may}
 
 
 def revision(db: Database) -> int:
@@ -117,7 +161,10 @@ def revision(db: Database) -> int:
 
 
 def touch(db: Database) -> int:
-    """Count a change; return the new revision."""
+    """Count a change; return the new revision.
+
+    A change that depends on what it reads counts itself first: then no other process is between.
+    """
     db.execute("update revision set number = number + 1")
     return revision(db)
 
@@ -133,6 +180,15 @@ class Key(NamedTuple):
     label: str
     created: float
     ends: float | None
+    revoked: bool = False
+
+    def holds(self, now: float) -> bool:
+        """Say whether it opens anything; one that was revoked does not, whatever the clock says."""
+        return not self.revoked and (self.ends is None or now < self.ends)
+
+    def may(self, role: str) -> bool:
+        """Say whether it may do what a role may."""
+        return ROLES.index(self.role) >= ROLES.index(role)
 
 
 def hashed(key: str) -> str:
@@ -151,41 +207,63 @@ def add_key(db: Database, tenant: str, role: str, label: str, now: float) -> str
     return key
 
 
-def end_key(db: Database, tenant: str, begins: str, when: float, roles: Sequence[str]) -> Key:
-    """Let a tenant's key end: later when another one takes over, or at once with ``when`` 0.
-
-    A revoked key ended in 1970: no clock that is behind, or goes back, lets it in again.
+def find_key(db: Database, by: Key, tenant: str, begins: str, now: float) -> tuple[str, Key]:
+    """Return the hash and the key of a tenant whose hash begins so.
 
     Parameters
     ----------
+    by : Key
+        Who asks.
     begins : str
-        The first letters of its hash, eight or more.
-    roles : sequence of str
-        Whose keys may be ended.
+        The first letters of the hash, eight or more.
 
     Raises
     ------
-    KeyError
-        If the tenant has no such key that holds; nothing changes.
+    LookupError
+        If the tenant has no such key that holds.
     PermissionError
-        If the key is of another role; nothing changes.
+        If the key has a higher role than who asks.
     """
-    begins = begins.lower()
-    found = [(h, one) for h, one in keys(db, tenant).items() if h.startswith(begins)]
-    held = [(h, one) for h, one in found if one.ends is None or one.ends > when]
-    if len(begins) < 8 or len(held) != 1:
-        raise KeyError(begins)
-    if (one := held[0][1]).role not in roles:
-        raise PermissionError(one.role)
-    db.execute("update keys set ends = ? where hash = ?", (when, held[0][0]))
     touch(db)
-    return one
+    own = {hash_: key for hash_, key in keys(db).items() if key.tenant == tenant}
+    found = [one for one in own.items() if one[0].startswith(begins.lower()) and one[1].holds(now)]
+    if len(begins) < 8 or len(found) != 1:
+        raise LookupError("There is no such key that holds.")
+    if not by.may(found[0][1].role):
+        raise PermissionError(f"A key of role {by.role} ends none of role {found[0][1].role}.")
+    return found[0]
 
 
-def keys(db: Database, tenant: str = "") -> dict[str, Key]:
-    """Return all keys, or a tenant's, by their hash."""
-    rows = db.execute(
-        "select hash, tenant, role, label, created, ends from keys where ? in ('', tenant)",
-        (tenant,),
-    )
-    return {row[0]: Key(*row[1:]) for row in rows}
+def revoke_key(db: Database, by: Key, tenant: str, begins: str, now: float) -> None:
+    """End a key at once and for good; raises as :func:`find_key`."""
+    hash_, _ = find_key(db, by, tenant, begins, now)
+    db.execute("update keys set revoked = 1, ends = ? where hash = ?", (now, hash_))
+
+
+def rotate_key(
+    db: Database, by: Key, tenant: str, begins: str, now: float, grace: float
+) -> tuple[str, str]:
+    """Return a key's successor and its role; the old one holds on for ``grace`` seconds."""
+    hash_, old = find_key(db, by, tenant, begins, now)
+    if old.ends is not None:
+        raise LookupError("It has a successor already.")
+    db.execute("update keys set ends = ? where hash = ?", (now + grace, hash_))
+    return add_key(db, tenant, old.role, old.label, now), old.role
+
+
+def keys(db: Database) -> dict[str, Key]:
+    """Return all keys by their hash."""
+    rows = db.execute("select hash, tenant, role, label, created, ends, revoked from keys")
+    return {row[0]: Key(*row[1:6], bool(row[6])) for row in rows}
+
+
+def log_out(db: Database, session: str, ends: float, now: float) -> None:
+    """Note that a session was ended before its time; every gateway hears of it."""
+    db.execute("delete from logouts where ends < ?", (now - 86_400,))
+    db.execute("insert into logouts values (?, ?) on conflict do nothing", (session, ends))
+    touch(db)
+
+
+def logouts(db: Database) -> set[str]:
+    """Return the sessions that were ended before their time."""
+    return {session for (session,) in db.execute("select session from logouts")}

@@ -32,7 +32,7 @@ from casebook.llm.messages import Request
 from casebook.retrieval.centre import Hit
 from casebook.retrieval.claims import claims, support
 from casebook.retrieval.dense import Embedder
-from casebook.retrieval.grounded import FORM
+from casebook.retrieval.grounded import FORM, numbers_of
 from casebook.retrieval.index import Passage
 from casebook.serving.privacy import MaskedModel, find
 
@@ -158,9 +158,7 @@ def candidates(
     if not found:
         return []
     pairs = [sentence_texts(sentence) for _, sentence, _, _ in found]
-    asked = embedder.encode([query.text, query.english])
-    own = embedder.encode([pair[0] for pair in pairs]) @ asked[0]
-    english = embedder.encode([pair[1] for pair in pairs]) @ asked[1]
+    own, english = _cosines(query, pairs, embedder)
     wanted, best, rows = asks(query), hits[0].score or 1.0, {}
     for (section, sentence, hit, rank), pair, a, b in zip(found, pairs, own, english, strict=True):
         said = translated(sentence.text, sentence.language).lower()
@@ -179,6 +177,18 @@ def candidates(
             values += [wanted[name] * holds, wanted[name] * (1 - holds)]
         result.append(Candidate(section, hit, tuple(map(float, values))))
     return result
+
+
+def _cosines(
+    query: Query, pairs: Sequence[tuple[str, str]], embedder: Embedder
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how near sentences are to a question, as it is and in English; 0 without vectors."""
+    try:
+        asked = embedder.encode([query.text, query.english])
+        own, english = (embedder.encode(list(said)) for said in zip(*pairs, strict=True))
+    except (OSError, RuntimeError):  # the embedder is down
+        return np.zeros(len(pairs)), np.zeros(len(pairs))
+    return own @ asked[0], english @ asked[1]
 
 
 #: Weights of :data:`SECTION`, by logistic regression on the tuning questions
@@ -276,6 +286,7 @@ _SAYS = {
     "a code": "has a code that is not cited",
     "an address": "has an address that is not cited",
     "a negation": "negates otherwise",
+    "a language": "is in a language whose negations are not known",
 }
 
 
@@ -370,13 +381,18 @@ class Answerer:
         -------
         Answer
             Without text where the model found nothing, failed, or its answer was refused.
+
+        Raises
+        ------
+        casebook.serving.privacy.Leak
+            If what the model would read is not clean: nothing was sent.
         """
         rows = candidates(query, hits, self.centre, at, self.embedder)
         if not rows:
             return Answer("", model=self.model.name, faults=("nothing was found",))
         try:
             reply = self.model.complete(request_for(query, rows), response_format=FORM)
-        except LLMError as error:
+        except (LLMError, OSError) as error:  # a time-out and a lost connection too
             what = type(error).__name__
             return Answer("", model=self.model.name, faults=(f"the model failed: {what}",))
         text, cited, wrong = self._read(reply.data, rows)
@@ -400,8 +416,8 @@ class Answerer:
             return "", [], ("found nothing",)
         if not data["citations"]:
             return "", [], ("cites nothing",)
-        cited = list(dict.fromkeys(data["citations"]))
-        if not all(type(n) is int and 1 <= n <= len(rows) for n in cited):
+        cited = numbers_of(data["citations"], len(rows))
+        if cited is None:
             return "", [], ("cites what it was not given",)
         return data["answer"], [n - 1 for n in cited], ()
 

@@ -397,7 +397,9 @@ def confidences(table: pd.DataFrame, answered: pd.DataFrame) -> pd.DataFrame:
     records = rows[list(HEAD)].to_dict("records")
     for column, name in heads.items():
         model = getattr(learned, name)
-        rows[column] = [probability(record, model) for record in records]  # 0 weighs nothing
+        # What weighs nothing may be missing: where nothing is found, there are words all the same.
+        kept = {n: mean for n, mean in model["mean"].items() if model["weight"][n]}
+        rows[column] = [probability(record, model | {"mean": kept}) for record in records]
     return rows
 
 

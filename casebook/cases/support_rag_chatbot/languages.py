@@ -44,6 +44,10 @@ SYSTEMS: dict[str, dict[str, float]] = {
 }
 
 
+#: A last day from which on there is none.
+_LAST = pd.Timestamp.max.floor("D") - pd.Timedelta(days=1)
+
+
 def as_articles(knowledge: pd.DataFrame) -> pd.DataFrame:
     """Turn the world's articles into those of an index.
 
@@ -56,11 +60,12 @@ def as_articles(knowledge: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Valid until the day after; ``tags`` holds the article's number and its readers.
+        Valid until the day after, or without end where there is none; ``tags`` holds the article's
+        number and its readers.
     """
     table = knowledge[["article_id", "version", "language", "title", "text", "valid_from"]]
     return table.assign(
-        valid_to=knowledge["valid_to"] + pd.Timedelta(days=1),
+        valid_to=knowledge["valid_to"].where(knowledge["valid_to"] < _LAST) + pd.Timedelta(days=1),
         tags=knowledge["number"] + " " + knowledge["audience"],
     )
 

@@ -116,12 +116,13 @@ def told_fault(
     -------
     str
         Empty if nothing is. ``invented``: no such thing has happened to the parcel, or not at the
-        time that is said. ``silently old``: it has since moved on, and no time is given.
-        ``dated``: it has moved on, and the time of the scan is given. ``wrong depot``.
+        time that is said, or it is no status at all. ``silently old``: it has since moved on, and
+        no time is given. ``dated``: it has moved on, and the time of the scan is given. ``wrong
+        depot``.
     """
     said = {code for code, text in STATUS_TEXTS[language].items() if text in told.text}
     if not said:
-        return ""
+        return "invented" if told.outcome in ("status", "old") else ""
     history = truth.true_history(number)
     past = [event for event in history if event.at <= at] or [history[0]]
     scans = _SCANNED.findall(told.text)
@@ -162,7 +163,14 @@ def tracking_drill(
         does not respond, and offered a person), ``unknown``; of those told, by
         :func:`told_fault`: ``invented``, ``silently_old``, ``dated`` and ``wrong_depot``;
         ``calls`` of the tracking system; ``wait_p50``, ``wait_p95`` and ``wait_max`` in seconds.
+
+    Raises
+    ------
+    ValueError
+        If there is no parcel to ask for.
     """
+    if n < 1:
+        raise ValueError(f"{n} parcels: a drill needs one at least.")
     rng, numbers = np.random.default_rng(seed), tracking_numbers(n, seed)
     languages = rng.choice(list(STATUS_TEXTS), n)
     times = {}

@@ -374,6 +374,8 @@ ASSUMPTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "is helped by a title": ("partial", "helped", ("again", "called", "gave_up")),
     "is misled by a title": ("titles_wrong", "believed", ("again", "called", "gave_up")),
 }
+#: What another language does to an answer and to a title: kind, and the kind in one's own.
+FOREIGN = {"right_other_language": "right", "partial_other_language": "partial"}
 #: Values of each beside the world's own.
 SETTINGS: dict[str, tuple[float, ...]] = {
     "believes a wrong answer": (0.15, 0.25, 0.45, 0.55),
@@ -387,9 +389,9 @@ SETTINGS: dict[str, tuple[float, ...]] = {
 def reactions_if(parameter: str, value: float) -> dict[str, Sequence[float]]:
     """Return what customers do after each kind of answer, under another assumption.
 
-    Who reads an answer in another language well is as content with it as with one in his own:
-    there ``helped`` is the value times what a right answer gets. After a stale answer nothing
-    changes.
+    Who reads another language well is as content with an answer or a title in it as with one in
+    his own: there ``helped`` of both is the value times what it is in one's own. After a stale
+    answer nothing changes.
 
     Parameters
     ----------
@@ -404,15 +406,19 @@ def reactions_if(parameter: str, value: float) -> dict[str, Sequence[float]]:
         If the value leaves nothing for the fates that make room.
     """
     kind, fate, room = ASSUMPTIONS[parameter]
-    row = dict(zip(FATES, REACTIONS[kind], strict=True))
-    right = dict(zip(FATES, REACTIONS["right"], strict=True))
-    row[fate] = value * right["helped"] if kind == "right_other_language" else value
-    left = 1 - sum(share for name, share in row.items() if name not in room)
-    if not (value >= 0 and left > 0):
-        raise ValueError(f"{parameter} = {value}: the other fates would have {left:.2f} left.")
-    scale = left / sum(row[name] for name in room)
-    row |= {name: row[name] * scale for name in room}
-    return dict(REACTIONS) | {kind: tuple(row.values())}
+    changed = {}
+    for name in FOREIGN if kind in FOREIGN else (kind,):
+        row = dict(zip(FATES, REACTIONS[name], strict=True))
+        own = (
+            dict(zip(FATES, REACTIONS[FOREIGN[name]], strict=True))[fate] if kind in FOREIGN else 1
+        )
+        row[fate] = value * own
+        left = 1 - sum(share for f, share in row.items() if f not in room)
+        if not (value >= 0 and left > 0):
+            raise ValueError(f"{parameter} = {value}: the other fates would have {left:.2f} left.")
+        scale = left / sum(row[f] for f in room)
+        changed[name] = tuple((row | {f: row[f] * scale for f in room}).values())
+    return dict(REACTIONS) | changed
 
 
 def tracking_numbers(table: pd.DataFrame) -> dict[str, str]:

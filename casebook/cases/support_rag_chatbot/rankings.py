@@ -118,7 +118,9 @@ def support_withdrawn() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``score``, ``auroc`` (articles there against articles gone), ``low``, ``high``, ``cases``.
+        ``score``, ``auroc`` (articles there against articles gone; a question with which nothing is
+        found counts as the least sure), ``low``, ``high``, ``cases``. Of the words alone it is one
+        half: they are the same.
     """
     there = ev.to_articles(studies.confident()).query("answerable")
     lab = studies.lab()

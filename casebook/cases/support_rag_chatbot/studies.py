@@ -19,6 +19,7 @@ import pandas as pd
 from casebook.cases.support_rag_chatbot import evaluation as ev
 from casebook.cases.support_rag_chatbot import learned, learning, policies, world
 from casebook.cases.support_rag_chatbot.answer import Answerer
+from casebook.cases.support_rag_chatbot.conversation import SHOWN
 from casebook.cases.support_rag_chatbot.languages import (
     SYSTEMS,
     HelpCentre,
@@ -103,7 +104,8 @@ def support_retrieval() -> pd.DataFrame:
     -------
     DataFrame
         ``questions_of`` (all, a language, unread), ``against`` and the columns of
-        :func:`casebook.retrieval.evaluate.compare`.
+        :func:`casebook.retrieval.evaluate.compare`: at ten articles, and ``success`` at the
+        :data:`~casebook.cases.support_rag_chatbot.conversation.SHOWN` titles that a customer sees.
     """
     test, against = lab().test, better_single()
     found, parts = ev.runs(test, lab().signals), []
@@ -112,11 +114,9 @@ def support_retrieval() -> pd.DataFrame:
     for name, rows in groups.items():
         judged = _judged(rows)
         chosen = {n: r[r["query_id"].isin(judged["query_id"])] for n, r in found.items()}
-        parts.append(
-            compare(chosen, judged, against, clusters=_topics()).assign(
-                questions_of=name, against=against
-            )
-        )
+        for k, metrics in ((10, ("ndcg", "recall")), (SHOWN, ("success",))):
+            scored = compare(chosen, judged, against, k, metrics, clusters=_topics())
+            parts.append(scored.assign(questions_of=name, against=against))
     table = pd.concat(parts, ignore_index=True)
     return table[["questions_of", "against", *table.columns[:-2]]]
 
@@ -343,17 +343,19 @@ def compared(person: float = ANSWER_FROM, titles: float = ANSWER_FROM_TITLES) ->
         ["refused_right", policies.TRACK, "right"],
         policies.HUMAN,
     )
-    found, about = titles_of(rows["shown"]), world.knowledge_base().set_index("article_id")["topic"]
+    found, eager = titles_of(rows["shown"]), policies.bot_kinds(rows, 0.0, REFUSE_FROM)
+    about = world.knowledge_base().set_index("article_id")["topic"]
     topics = own_content().plan["topics"]
     cited = rows["article_id"].map(about.groupby(level=0).first())
     cuts = [ANSWER_FROM_INTENT[topics[t]["intent"]] if isinstance(t, str) else 1 for t in cited]
     words = titles_of(ev.first_titles(rows, lab().signals, SYSTEMS["words"]))
     bots = {
-        EAGER: policies.bot_kinds(rows, 0.0, REFUSE_FROM),
+        EAGER: eager,
         CAREFUL: policies.bot_kinds(rows, person, REFUSE_FROM),
         INTENT: policies.bot_kinds(rows, cuts, REFUSE_FROM, "titles"),
         TITLES: policies.bot_kinds(rows, titles, REFUSE_FROM, "titles"),
         SIMPLE: policies.bot_kinds(rows, 1.01, 1.01),
+        "this reader, knows its misses": eager.where(eager.isin(ev.RIGHT), found),
         "perfect reader, knows its misses": found.replace(READ),
         "perfect reader": found.replace(READ | {"titles_wrong": "wrong"}),
         "reader always wrong": found.replace(dict.fromkeys([*READ, "titles_wrong"], "wrong")),

