@@ -19,13 +19,12 @@ import logging
 import os
 import time
 import uuid
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from casebook.cases.llm_gateway import prompts
-from casebook.cases.llm_gateway.alerts import Alert, network, spending, used_from
+from casebook.cases.llm_gateway.alerts import Alert, Watch
 from casebook.cases.llm_gateway.config import Config, Tenant
 from casebook.cases.llm_gateway.guardrails import (
     Detector,
@@ -77,8 +76,8 @@ from casebook.serving.streamed import StreamMask
 LOG = logging.getLogger("llm_gateway")
 #: Seconds for which an answer with an idempotency key can be had again.
 REPLAY = 600
-#: Seconds between two looks at the store, and at what is spent.
-EVERY, LOOK = 1.0, 60.0
+#: Seconds between two looks at the store.
+EVERY = 1.0
 #: Characters of an answer that are searched at a time.
 SLICE = 20_000
 #: Letters of an idempotency key.
@@ -132,11 +131,9 @@ class Gateway:
         self.caller = Caller(lambda: self.config.provider, environ)
         self._pools: dict[tuple, Pooled] = {}
         self._prompts: dict[tuple[str, str], Any] = {}
-        self._places: set[tuple[str, str]] = set()
-        self._notes: deque[tuple[str, Key, str, float]] = deque(maxlen=10_000)
+        self.uses = Watch()
         self.logouts: set[str] = set()
-        self._revision, self._looked = -1, 0.0
-        self._followed = time.monotonic()
+        self._revision, self._followed = -1, time.monotonic()
 
     @property
     def knows(self) -> bool:
@@ -186,14 +183,8 @@ class Gateway:
         return time.monotonic() - self._followed
 
     async def watch(self) -> list[Alert]:
-        """Note from where keys were used, look at what is spent, and tell of what is unusual."""
-        found, now = [], self.clock()
-        if now >= self._looked + LOOK:
-            self._looked, found = now, await self.store.do(spending, now)
-        while self._notes:
-            alert = await self.store.do(used_from, *self._notes[0])
-            self._notes.popleft()
-            found += [alert] if alert else []
+        """Tell of what is unusual in how keys are used and in what is spent."""
+        found = await self.uses.look(self.store, self.clock())
         for one in found:
             self.metrics.count("alerts_total", tenant=one.tenant, kind=one.kind)
             LOG.warning(json.dumps({"alert": one.kind, "tenant": one.tenant, "what": one.what}))
@@ -223,17 +214,8 @@ class Gateway:
         if tenant is None or not tenant.active:
             what = "Your organisation's access is switched off."
             raise Refusal(403, "not active", what, "Ask your administrator.")
-        self.note(digest, known, address)
+        self.uses.note(digest, known, address, self.clock())
         return tenant, known
-
-    def note(self, digest: str, key: Key, address: str) -> None:
-        """Keep from which network a key was used, until :meth:`watch` has looked at it."""
-        place = network(address) if address else ""
-        if place and (digest, place) not in self._places:
-            if len(self._places) > 100_000:
-                self._places.clear()
-            self._places.add((digest, place))
-            self._notes.append((digest, key, place, self.clock()))
 
     def model_of(self, tenant: Tenant, name: str | None) -> str:
         """Return the model that a request asks; 404 if there is none, 403 if it may not."""
