@@ -16,7 +16,6 @@ from casebook.cases.llm_gateway.config import Guard, Tenant
 from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.guardrails import checked
 from casebook.cases.llm_gateway.jobs import Job, Tally
-from casebook.cases.llm_gateway.meter import Meter
 from casebook.cases.llm_gateway.server import create_app
 from casebook.llm.adapters import Delta, ModelRequest
 from casebook.llm.messages import Message, Request
@@ -368,10 +367,6 @@ def test_a_tenants_weight_is_its_share_of_a_busy_provider(running):
 
     asyncio.run(run())
     assert 14 <= served[:20].count("b") <= 18
-
-
-def test_the_meter_of_a_gateway_that_never_answered_has_nothing_to_release(running):
-    assert asyncio.run(Meter(running._store).live()) == 0
 
 
 def test_a_fallback_takes_a_token_of_its_own_limit(running):
