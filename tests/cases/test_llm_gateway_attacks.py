@@ -23,7 +23,7 @@ from casebook.llm.providers import Model
 from casebook.serving.in_thread import serving
 from casebook.serving.provider_health import VOLUME
 from casebook.serving.rate_limits import Limit
-from casebook.serving.refusals import Refusal
+from casebook.serving.refusals import Refusal, error
 
 HI = {"role": "user", "content": "hi"}
 WORDS = ["word "] * 200
@@ -343,3 +343,37 @@ def test_a_batch_that_goes_beyond_what_was_asked_is_cut_within(running, monkeypa
     got = running.post("globex", asked(stream=True, max_tokens=10))
     assert "w9 " in got.text or "w8 " in got.text
     assert '"finish_reason": "length"' in got.text and "w11" not in got.text
+
+
+@pytest.mark.parametrize(
+    ("status", "wait", "told"),
+    [(409, None, "false"), (409, 1.0, None), (429, 1.0, None), (500, None, "false"),
+     (502, 1.0, "false"), (503, 1.0, None), (504, 1.0, "false"), (422, None, None)],
+)  # fmt: skip
+def test_the_official_client_is_told_what_not_to_repeat(status, wait, told):
+    """It obeys the header; without it, it repeats 409, 429 and all from 500 on, without a key."""
+    refusal = Refusal(status, "x", "It.", "Do.", wait)
+    assert error(refusal).headers.get("x-should-retry") == told
+
+
+def test_an_answer_that_the_cache_gave_and_a_streamed_one_are_given_again_as_they_were(running):
+    running.gateway.config.tenant["both"] = running.gateway.config.tenant["both"].model_copy(
+        update={"cache_s": 60}
+    )
+    running.post("both", asked(seed=1))
+    found = [
+        running.post("both", asked(seed=1), headers={"idempotency-key": "k3"}) for _ in range(2)
+    ]
+    assert [one.status_code for one in found] == [200, 200]
+    running.plan(["unauthorized"], [])
+    body, once = asked(stream=True), {"idempotency-key": "k4"}
+    models = [
+        json.loads(running.post("acme", body, headers=once).text.splitlines()[0][6:])["model"]
+        for _ in range(2)
+    ]
+    assert models == ["large", "large"]
+
+
+def test_a_name_that_no_provider_would_get_is_refused(running):
+    got = running.post("globex", {"messages": [HI | {"name": "jane"}]})
+    assert got.status_code == 422 and "messages" in got.text
