@@ -3,7 +3,8 @@
 A provider answers so many requests at a time, and takes so many a minute from all tenants together.
 Whoever goes beyond the second gets a 429 that closes the model for everybody. So the limit is kept
 here, before the provider is asked: tenants wait in a fair queue for a token of one bucket, and then
-for a slot.
+for a slot. Both are of one process: N gateways that ask the same provider get a share of each,
+slots and requests a minute divided by N.
 
 Examples
 --------

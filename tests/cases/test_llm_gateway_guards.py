@@ -15,7 +15,7 @@ from llm_gateway_kit import Running
 from casebook.cases.llm_gateway import gateway as gateway_module
 from casebook.cases.llm_gateway import guardrails, prompts
 from casebook.cases.llm_gateway import server as server_module
-from casebook.cases.llm_gateway.guardrails import checked, endless
+from casebook.cases.llm_gateway.guardrails import checked
 from casebook.llm.messages import Message
 from casebook.serving.answer_cache import Cache
 from casebook.serving.refusals import Refusal
@@ -43,20 +43,6 @@ def test_what_a_tenant_rejects_is_400_and_what_it_redacts_does_not_reach_the_mod
     with pytest.raises(Refusal, match="blocked topic: rivals"):
         checked(guard_of(topics=("rivals",)), [Message("user", "are rivals better?")], topics=close)
     assert checked(guard_of(topics=("rivals",)), order, topics=close) == (order, {}, [])
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"pattern": "(a+)+$"},
-        {"properties": {"x": {"$ref": "#"}}},
-        {"allOf": [{"title": "x" * 20_000}]},
-        {"items": {"uniqueItems": True}},
-    ],
-)
-def test_a_schema_that_could_take_for_ever_is_found(schema):
-    assert endless(schema)
-    assert not endless({"properties": {"pattern": {"type": "string"}}, "enum": ["$ref"]})
 
 
 def test_what_would_be_searched_too_long_is_refused_only_where_it_is_searched():

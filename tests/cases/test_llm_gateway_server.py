@@ -219,10 +219,12 @@ def test_an_answer_whose_bill_cannot_be_written_is_not_complete_and_not_billed(r
     """The store goes down while the model answers; what was reserved is released later."""
     running.p1.token_s = 0.01
     database, plain = running._store.database, running.p1._tokens
+    before = len(running.p1.ledger)
 
-    def tokens(*given):
-        database.begin = "begin, please"
-        return plain(*given)
+    def tokens(number, *given):
+        if number >= before:  # a late answer of another test stops nothing
+            database.begin = "begin, please"
+        return plain(number, *given)
 
     running.p1._tokens = tokens
     got = running.post("globex", {"messages": HI, "stream": stream})

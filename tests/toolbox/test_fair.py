@@ -51,3 +51,25 @@ def test_weights_share_a_provider_and_a_full_queue_and_one_that_leaves_are_no_ha
         return order[:24].count("a")
 
     assert 16 <= asyncio.run(run()) <= 19
+
+
+def test_who_gave_up_waiting_has_used_nothing_of_its_share():
+    async def run():
+        queue, order = Fair(slots=1), []
+
+        async def one(tenant):
+            async with queue.turn(tenant):
+                order.append(tenant)
+
+        async with queue.turn("c"):
+            gone = [asyncio.create_task(one("a")) for _ in range(50)]
+            await asyncio.sleep(0)
+            for task in gone:
+                task.cancel()
+            await asyncio.gather(*gone, return_exceptions=True)
+            waiting = [asyncio.create_task(one(who)) for who in "b" * 20 + "a"]
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+        return order.index("a")
+
+    assert asyncio.run(run()) <= 1

@@ -96,3 +96,14 @@ def test_values_are_escaped_once_and_pages_forbid_scripts():
     assert (
         b"<img" not in made.body and "default-src 'none'" in made.headers["content-security-policy"]
     )
+
+
+def test_a_form_that_does_not_come_is_given_up():
+    async def receive():
+        await asyncio.sleep(60)
+
+    kind = (b"content-type", b"application/x-www-form-urlencoded")
+    scope = {"type": "http", "method": "POST", "headers": [kind], "path": "/", "query_string": b""}
+    with pytest.raises(Refusal, match="did not come within") as caught:
+        asyncio.run(form_of(Request(scope, receive), seconds=0.05))
+    assert caught.value.status == 408

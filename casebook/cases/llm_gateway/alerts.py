@@ -25,18 +25,21 @@ Examples
 from __future__ import annotations
 
 import ipaddress
+from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from casebook.cases.llm_gateway.config import Config
 from casebook.cases.llm_gateway.meter import Line
-from casebook.cases.llm_gateway.store import Database, Key
+from casebook.cases.llm_gateway.store import Database, Key, Store
 
 #: Seconds in which a key learns from where it is used, and hours that spending is compared with.
 LEARNS, HOURS, HOUR = 86_400.0, 14 * 24, 3600.0
 #: Hours of a tenant's past without which there is nothing to compare with, and the factor.
 LEAST, FACTOR = 72, 2.0
+#: Seconds between two looks at what is spent.
+LOOK = 60.0
 ORIGIN, SPENDING = "new origin", "unusual spending"
 
 
@@ -109,6 +112,35 @@ def spending(db: Database, now: float) -> list[Alert]:
         do = "Look at usage by model, and at who has the keys."
         found.append(_added(db, Alert(tenant, now, SPENDING, what, do)))
     return found
+
+
+class Watch:
+    """What one gateway has seen of its keys and has not looked at yet."""
+
+    def __init__(self) -> None:
+        self._places: set[tuple[str, str]] = set()
+        self._notes: deque[tuple[str, Key, str, float]] = deque(maxlen=10_000)
+        self._looked = 0.0
+
+    def note(self, digest: str, key: Key, address: str, now: float) -> None:
+        """Keep from which network a key was used, until the next look."""
+        place = network(address) if address else ""
+        if place and (digest, place) not in self._places:
+            if len(self._places) > 100_000:
+                self._places.clear()
+            self._places.add((digest, place))
+            self._notes.append((digest, key, place, now))
+
+    async def look(self, store: Store, now: float) -> list[Alert]:
+        """Return what is new in the places of keys, and once in :data:`LOOK` in what is spent."""
+        found = []
+        if now >= self._looked + LOOK:
+            self._looked, found = now, await store.do(spending, now)
+        while self._notes:
+            alert = await store.do(used_from, *self._notes[0])
+            self._notes.popleft()
+            found += [alert] if alert else []
+        return found
 
 
 def alerts(db: Database, tenant: str, most: int = 50) -> list[Alert]:

@@ -19,13 +19,12 @@ import logging
 import os
 import time
 import uuid
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from casebook.cases.llm_gateway import prompts
-from casebook.cases.llm_gateway.alerts import Alert, network, spending, used_from
+from casebook.cases.llm_gateway.alerts import Alert, Watch
 from casebook.cases.llm_gateway.config import Config, Tenant
 from casebook.cases.llm_gateway.guardrails import (
     Detector,
@@ -47,7 +46,6 @@ from casebook.cases.llm_gateway.jobs import (
     in_order,
     kept_of,
     messages_of,
-    size_of,
     wrong_answer,
 )
 from casebook.cases.llm_gateway.meter import Ask, Bill, Kept, Meter, OverBudget, Repeated, kept
@@ -63,9 +61,9 @@ from casebook.cases.llm_gateway.store import (
 )
 from casebook.cases.llm_gateway.store import keys as stored_keys
 from casebook.llm.adapters import Delta, ModelRequest, ProviderError, assembled
+from casebook.llm.bounded_schema import fits
 from casebook.llm.messages import Message, Tool
 from casebook.llm.providers import Model, Provider
-from casebook.llm.schema import misfit
 from casebook.serving.answer_cache import LONGEST, Cache, key_of
 from casebook.serving.exposition import Metrics
 from casebook.serving.failover import Caller
@@ -74,17 +72,14 @@ from casebook.serving.quick_guard import attack
 from casebook.serving.rate_limits import Limits, RedisLimits
 from casebook.serving.refusals import Refusal
 from casebook.serving.streamed import StreamMask
-from casebook.strict_json import parse
 
 LOG = logging.getLogger("llm_gateway")
 #: Seconds for which an answer with an idempotency key can be had again.
 REPLAY = 600
-#: Seconds between two looks at the store, and at what is spent.
-EVERY, LOOK = 1.0, 60.0
+#: Seconds between two looks at the store.
+EVERY = 1.0
 #: Characters of an answer that are searched at a time.
 SLICE = 20_000
-#: Values of an answer times those of its schema, at most; 100,000 take about a second.
-HELD = 100_000
 #: Letters of an idempotency key.
 KEY = 200
 #: Options that are searched for personal data.
@@ -136,11 +131,9 @@ class Gateway:
         self.caller = Caller(lambda: self.config.provider, environ)
         self._pools: dict[tuple, Pooled] = {}
         self._prompts: dict[tuple[str, str], Any] = {}
-        self._places: set[tuple[str, str]] = set()
-        self._notes: deque[tuple[str, Key, str, float]] = deque(maxlen=10_000)
+        self.uses = Watch()
         self.logouts: set[str] = set()
-        self._revision, self._looked = -1, 0.0
-        self._followed = time.monotonic()
+        self._revision, self._followed = -1, time.monotonic()
 
     @property
     def knows(self) -> bool:
@@ -190,14 +183,8 @@ class Gateway:
         return time.monotonic() - self._followed
 
     async def watch(self) -> list[Alert]:
-        """Note from where keys were used, look at what is spent, and tell of what is unusual."""
-        found, now = [], self.clock()
-        if now >= self._looked + LOOK:
-            self._looked, found = now, await self.store.do(spending, now)
-        while self._notes:
-            alert = await self.store.do(used_from, *self._notes[0])
-            self._notes.popleft()
-            found += [alert] if alert else []
+        """Tell of what is unusual in how keys are used and in what is spent."""
+        found = await self.uses.look(self.store, self.clock())
         for one in found:
             self.metrics.count("alerts_total", tenant=one.tenant, kind=one.kind)
             LOG.warning(json.dumps({"alert": one.kind, "tenant": one.tenant, "what": one.what}))
@@ -227,17 +214,8 @@ class Gateway:
         if tenant is None or not tenant.active:
             what = "Your organisation's access is switched off."
             raise Refusal(403, "not active", what, "Ask your administrator.")
-        self.note(digest, known, address)
+        self.uses.note(digest, known, address, self.clock())
         return tenant, known
-
-    def note(self, digest: str, key: Key, address: str) -> None:
-        """Keep from which network a key was used, until :meth:`watch` has looked at it."""
-        place = network(address) if address else ""
-        if place and (digest, place) not in self._places:
-            if len(self._places) > 100_000:
-                self._places.clear()
-            self._places.add((digest, place))
-            self._notes.append((digest, key, place, self.clock()))
 
     def model_of(self, tenant: Tenant, name: str | None) -> str:
         """Return the model that a request asks; 404 if there is none, 403 if it may not."""
@@ -421,7 +399,7 @@ class Gateway:
         for call in (made := assembled(tally.calls)):
             function = call["function"]
             schema = job.strict.get(function["name"])
-            if schema is not None and await _misfits(function["arguments"], schema):
+            if schema and not await asyncio.to_thread(fits, function["arguments"], schema):
                 raise wrong_answer("A tool call does not fit its tool's schema.")
         calls, kinds = masked_calls(job.tenant.guard, made)
         job.flags += [f"redacted in call: {n} {kind}" for kind, n in kinds.items()]
@@ -430,7 +408,7 @@ class Gateway:
     async def _formed(self, job: Job, tally: Tally) -> str:
         """Return an answer of the schema that was asked for, as it may leave; else refuse it."""
         text = "".join(tally.text)
-        if await _misfits(text, job.schema):
+        if not await asyncio.to_thread(fits, text, job.schema):
             raise wrong_answer("The model's answer does not fit the schema.")
         text, kinds = masked_json(job.tenant.guard, text)
         job.flags += [f"redacted in answer: {n} {kind}" for kind, n in kinds.items()]
@@ -514,19 +492,6 @@ def _asked(
     said: Said, tools: Sequence[Tool], most: int, options: Mapping[str, Any], stream: bool
 ) -> ModelRequest:
     return ModelRequest(in_order(said, tools), most, options, stream)
-
-
-async def _misfits(text: str, schema: Mapping[str, Any]) -> bool:
-    """Say whether a text is no JSON of a schema, in a thread: it can take a second."""
-
-    def look() -> bool:
-        try:
-            value = parse(text)
-            return size_of(value) * size_of(schema) > HELD or bool(misfit(value, schema))
-        except ValueError:
-            return True
-
-    return await asyncio.to_thread(look)
 
 
 def _fed(mask: StreamMask, text: str) -> str:

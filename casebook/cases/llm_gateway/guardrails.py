@@ -29,6 +29,7 @@ from casebook.cases.llm_gateway.config import Guard
 from casebook.llm.adapters import ProviderError
 from casebook.llm.messages import Message
 from casebook.serving.formats import Finding
+from casebook.serving.json_masks import Search, masked_leaves
 from casebook.serving.privacy import mask_turns
 from casebook.serving.quick_guard import attack
 from casebook.serving.refusals import Refusal
@@ -39,12 +40,6 @@ from casebook.strict_json import parse
 #: Longer texts are searched in a thread; more characters are not searched at all: they would hold
 #: up everybody.
 SHORT, MOST = 400, 60_000
-#: Levels of a call's arguments that are searched.
-DEEPEST = 100
-#: Letters of all schemas of a request, and what in them could take for ever: a pattern that
-#: backtracks, references that double at each step, items of which each is compared with each.
-SCHEMA = 20_000
-ENDLESS = ("patternProperties", "$ref", "$dynamicRef", "$recursiveRef", "uniqueItems")
 #: Cosine from which a text is about a topic.
 SIMILAR = 0.85
 
@@ -125,10 +120,10 @@ def _masked(said: Said, besides: Mapping[str, Any]) -> tuple[Said, Mapping[str, 
 
     Messages of one writer are searched together too: a number may go on in the next one.
     """
-    clean, (others, findings) = list(said), masked_leaves(besides, found)
+    clean, (others, findings) = list(said), masked_leaves(besides)
     kinds = Counter(one.kind for one in findings)
     for at, one in enumerate(said):
-        calls = [(call, masked_leaves(call.arguments, found)) for call in one.tool_calls]
+        calls = [(call, masked_leaves(call.arguments)) for call in one.tool_calls]
         text, own = one.content, found(one.content)
         kinds.update(f.kind for f in own + [f for _, (_, more) in calls for f in more])
         made = tuple(replace(call, arguments=value) for call, (value, _) in calls)
@@ -144,45 +139,6 @@ def _masked(said: Said, besides: Mapping[str, Any]) -> tuple[Said, Mapping[str, 
         return said, besides, ""
     told = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
     return clean, others, told or "a number over several messages"
-
-
-Search = Callable[[str], list[Finding]]
-
-
-def masked_leaves(value: Any, search: Search, depth: int = 0) -> tuple[Any, list[Finding]]:
-    """Return a JSON value with its texts, numbers and names masked, and what was found.
-
-    Raises
-    ------
-    Refusal
-        422 for a value of more than :data:`DEEPEST` levels.
-
-    Examples
-    --------
-    >>> masked_leaves({"to": ["jane@example.com"], "n": 3}, found)[0]
-    {'to': ['[email]'], 'n': 3}
-    """
-    if depth > DEEPEST:
-        what = f"The arguments of a call have more than {DEEPEST} levels."
-        raise Refusal(422, "too deep", what, "Send them flatter.")
-    if isinstance(value, Mapping):
-        made, findings = {}, []
-        for name, one in value.items():
-            (name, more), (one, own) = (masked_leaves(x, search, depth + 1) for x in (name, one))
-            findings += more + own
-            while name in made:  # two names that look alike now
-                name += "'"
-            made[name] = one
-        return made, findings
-    if isinstance(value, list):
-        items = [masked_leaves(one, search, depth + 1) for one in value]
-        return [one for one, _ in items], [f for _, x in items for f in x]
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
-        return value, []
-    text = str(value)
-    if not (findings := search(text)):
-        return value, []
-    return masked(text, findings), findings
 
 
 # On the way out ------------------------------------------------------------------------
@@ -239,7 +195,7 @@ def masked_calls(
                 raise ProviderError("malformed", "a call is too long")
             try:
                 value, findings = masked_leaves(parse(function["arguments"]), search)
-            except Refusal:
+            except ValueError:
                 raise ProviderError("malformed", "a call is nested too deeply") from None
             for one in findings:
                 _refuse(guard, one.kind)
@@ -255,9 +211,6 @@ def masked_json(guard: Guard, text: str) -> tuple[str, Counter[str]]:
     return call["function"]["arguments"], kinds
 
 
-# What would take too long --------------------------------------------------------------
-
-
 async def checked_aside(
     guard: Guard, said: Said, detect: Detector, topics: Topics | None, **more: Any
 ) -> tuple[Said, Mapping[str, Any], list[str]]:
@@ -271,19 +224,3 @@ async def checked_aside(
         what = f"The conversation has {size:,} characters; {MOST:,} are searched at most."
         raise Refusal(413, "too long", what, "Shorten it.")
     return await asyncio.to_thread(checked, guard, said, detect, topics, **more)
-
-
-def endless(schemas: Any) -> bool:
-    """Say whether holding a value against schemas could take too long for the others."""
-    if len(json.dumps(schemas)) > SCHEMA:
-        return True
-    held = [schemas]
-    while held:
-        one = held.pop()
-        if isinstance(one, dict):
-            if isinstance(one.get("pattern"), str) or not one.keys().isdisjoint(ENDLESS):
-                return True
-            held += one.values()
-        elif isinstance(one, list):
-            held += one
-    return False

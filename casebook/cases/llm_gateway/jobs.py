@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from casebook.cases.llm_gateway.config import Tenant
-from casebook.cases.llm_gateway.guardrails import Said, endless
+from casebook.cases.llm_gateway.guardrails import Said
 from casebook.cases.llm_gateway.meter import Bill
 from casebook.cases.llm_gateway.requests import ChatRequest
 from casebook.llm.adapters import CallPart, Delta, ModelRequest, ProviderError
+from casebook.llm.bounded_schema import endless
 from casebook.llm.messages import Message, Request, estimate_tokens
 from casebook.llm.providers import Model
 from casebook.llm.schema import misfit
@@ -196,16 +197,6 @@ def check_schemas(schemas: Sequence[Mapping[str, Any]]) -> None:
             misfit({}, schema)
     except ValueError as error:
         raise Refusal(422, "invalid schema", str(error), do) from None
-
-
-def size_of(value: Any) -> int:
-    """Return how many values a JSON value holds."""
-    size, held = 0, [value]
-    while held:
-        one = held.pop()
-        size += 1
-        held += one.values() if isinstance(one, Mapping) else one if isinstance(one, list) else ()
-    return size
 
 
 def wrong_answer(what: str) -> Refusal:

@@ -127,7 +127,8 @@ class Pages:
         digest = hashed((await form_of(request)).get("key", "").strip())
         try:
             asked = self._who(digest)
-            self.gateway.note(digest, asked.key, request.client.host if request.client else "")
+            address = request.client.host if request.client else ""
+            self.gateway.uses.note(digest, asked.key, address, self.gateway.clock())
         except Problem as problem:
             return self._login(problem)
         return self._back(request, self.sessions.begin(digest))
