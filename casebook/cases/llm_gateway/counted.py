@@ -176,8 +176,9 @@ def metering(
 ) -> pd.DataFrame:
     """Compare bills with what clients have seen, after faults, departures and kills.
 
-    Each request has an idempotency key. The gateway is killed (``kill -9``) ``kills`` times; after
-    each, what got no answer is sent again with its key, and with it some that had one.
+    Each request has an idempotency key; one of the tenants has personal data masked. The gateway
+    is killed (``kill -9``) ``kills`` times; after each, what got no answer is sent again with its
+    key, and with it some that had one.
 
     Returns
     -------
@@ -193,7 +194,9 @@ def metering(
     faults = {"shares": FAULTS, "token_s": 0.0005, "pause_s": 0.05}
     may = {"models": ["m", "other"], "fallbacks": {"m": ["other"]}}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        keys = _before(stack, Path(folder), [{"name": one, **may} for one in ASKING], faults)
+        tenants = [{"name": one, **may} for one in ASKING]
+        tenants[-1] |= {"guard": {"pii_out": "redact"}}
+        keys = _before(stack, Path(folder), tenants, faults)
         path = Path(folder) / "db"
         seen, released = _lives(path, asked, keys, kills, rps, rng)
         store = Store(str(path))
