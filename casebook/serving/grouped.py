@@ -61,6 +61,7 @@ class Database(Protocol):
     errors: tuple[type[Exception], ...]
     fatal: tuple[type[Exception], ...]
     begin: str
+    alone: tuple[str, ...]
 
     def execute(self, sql: str, values: Any = ()) -> Any:
         """Run a statement."""
@@ -87,6 +88,7 @@ class Sqlite:
     """
 
     errors, fatal, begin = (sqlite3.Error,), (sqlite3.OperationalError,), "begin immediate"
+    alone = (begin,)
 
     def __init__(self, path: Path | str, durable: bool = True) -> None:
         self._path = None if str(path) == ":memory:" else Path(path)
@@ -124,6 +126,7 @@ class Postgres:
     """
 
     begin = "begin"
+    alone = (begin, "select pg_advisory_xact_lock(20)")
 
     def __init__(self, url: str) -> None:
         try:
@@ -170,7 +173,8 @@ class Grouped:
 
     def __init__(self, database: Database, schema: str) -> None:
         self.database, self.commits, self._writer, self._number = database, 0, uuid4().hex, 0
-        for statement in filter(str.strip, (GROUPS + schema).split(";")):
+        made = filter(str.strip, (GROUPS + schema).split(";"))
+        for statement in (*database.alone, *made, "commit"):
             database.execute(statement)
         self._asked: SimpleQueue = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="store", daemon=True)

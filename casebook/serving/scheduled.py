@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
 
 #: Seconds that a client waits for a whole answer.
 PATIENCE = 20.0
-TIMES = ("number", "sent", "began", "first_ms", "ms")
+TIMES = ("number", "sent", "began", "first_ms", "text_ms", "ms")
 NAMES = [*TIMES, "status", "whole", "left", "id", "retry_after", "end"]
+#: A piece of a Chat Completions stream that has text.
+TEXT = re.compile(rb'"content": ?"[^"]')
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -116,7 +119,10 @@ class _Client:
             return fields.get("connection") != "close"
         body, pieces = b"", 0
         while size := int(await reader.readuntil(b"\r\n"), 16):
-            body = (body + (await reader.readexactly(size + 2))[:-2])[-keep:]
+            piece = (await reader.readexactly(size + 2))[:-2]
+            if told["text_ms"] is None and TEXT.search(piece):
+                told["text_ms"] = 1000 * (time.perf_counter() - due)
+            body = (body + piece)[-keep:]
             pieces += 1
             if pieces == asked["leaves"]:
                 told["left"] = True
@@ -134,14 +140,16 @@ class _Client:
                 writer.close()
 
 
-async def send(requests: Sequence[Mapping[str, Any]], most: int = 0) -> list[list[Any]]:
+async def send(
+    requests: Sequence[Mapping[str, Any]], most: int = 0, patience: float = PATIENCE
+) -> list[list[Any]]:
     """Send requests when they are due; return a row of ``NAMES`` for each.
 
     Parameters
     ----------
     requests : sequence of mapping
         As of :class:`Request`, in the order of their moments.
-    most : int
+    most, patience
         As of :class:`Scheduled`.
     """
     rows: list[list[Any]] = []
@@ -156,9 +164,9 @@ async def send(requests: Sequence[Mapping[str, Any]], most: int = 0) -> list[lis
     async def timed(number: int, asked: Mapping[str, Any], due: float) -> None:
         told = dict.fromkeys(NAMES, "") | {"number": number, "sent": moment + asked["at"]}
         told["began"] = moment + due - begin
-        told |= {"first_ms": None, "status": 0, "whole": False, "left": False}
+        told |= {"first_ms": None, "text_ms": None, "status": 0, "whole": False, "left": False}
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 await client.post(asked, told, due)
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError, TimeoutError):
             pass  # what is known so far is told: status 0 if nothing came
@@ -185,6 +193,8 @@ class Scheduled:
     most : int
         Clients, of which each waits for its answer: a closed loop, timed from when a request is
         sent. By default each request has a client of its own and is timed from when it is due.
+    patience : float
+        Seconds that a client waits for a whole answer.
 
     Raises
     ------
@@ -192,8 +202,10 @@ class Scheduled:
         If there are none.
     """
 
-    def __init__(self, requests: Iterable[Request], most: int = 0) -> None:
-        self.most = most
+    def __init__(
+        self, requests: Iterable[Request], most: int = 0, patience: float = PATIENCE
+    ) -> None:
+        self.most, self.patience = most, patience
         self._requests = sorted(requests, key=lambda one: one.at)
         if not self._requests:
             raise ValueError("There are no requests: give at least one.")
@@ -203,7 +215,7 @@ class Scheduled:
         self._in.write("\n".join(json.dumps(asdict(one)) for one in self._requests))
         self._in.seek(0)
         command = [sys.executable, "-m", "casebook.serving.scheduled"]
-        command += ["--most", str(self.most)]
+        command += ["--most", str(self.most), "--patience", str(self.patience)]
         self.process = subprocess.Popen(command, stdin=self._in, stdout=self._out)
         return self
 
@@ -214,10 +226,10 @@ class Scheduled:
         -------
         DataFrame
             In the order of their moments: ``number``, ``sent`` (when it was due, seconds since
-            1970), ``began`` (from when it is timed), ``first_ms`` and ``ms`` (to the head and to
-            the end of its answer), ``status`` (0: none), ``whole`` (the answer came to its end),
-            ``left``, ``id`` (of the header ``x-request-id``), ``retry_after`` and ``end`` (the
-            answer's last characters).
+            1970), ``began`` (from when it is timed), ``first_ms``, ``text_ms`` and ``ms`` (to the
+            head, the first text of a stream and the end of its answer), ``status`` (0: none),
+            ``whole`` (the answer came to its end), ``left``, ``id`` (of the header
+            ``x-request-id``), ``retry_after`` and ``end`` (the answer's last characters).
 
         Raises
         ------
@@ -226,7 +238,7 @@ class Scheduled:
         """
         import pandas as pd  # the process that sends does not need it
 
-        patience = None if self.most else self._requests[-1].at + PATIENCE + 60
+        patience = None if self.most else self._requests[-1].at + self.patience + 60
         if code := self.process.wait(patience):
             raise RuntimeError(f"the process that sends ended with {code}.")
         self._out.seek(0)
@@ -244,9 +256,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Send what comes from the standard input."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--most", type=int, default=0, help="clients; 0: one for each request")
+    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds")
     given = parser.parse_args(arguments)
     requests = [json.loads(line) for line in sys.stdin if line.strip()]
-    for row in asyncio.run(send(requests, given.most)):
+    for row in asyncio.run(send(requests, given.most, given.patience)):
         print(json.dumps(row))
 
 

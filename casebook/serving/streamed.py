@@ -37,7 +37,14 @@ def may_hold(text: str) -> bool:
 
 
 def found(text: str) -> list[Finding]:
-    """Return the personal data of a text, as :func:`casebook.serving.privacy.find` does."""
+    """Return the personal data of a text, in order; most texts are not searched at all.
+
+    Examples
+    --------
+    >>> accounts = "from DE89370400440532013000 to DE89370400440532013000"
+    >>> [one.kind for one in found(accounts)], found("nothing here")
+    (['iban', 'iban'], [])
+    """
     return find(text) if may_hold(text) else []
 
 

@@ -76,6 +76,15 @@ def test_a_detector_tells_attacks_that_it_read_from_ordinary_requests(learned):
     assert flags[texts["kind"] == "ordinary"].mean() < 0.02
 
 
+def test_a_threshold_is_of_families_that_the_detector_had_not_read(learned):
+    """On texts that it has learned from, harmless ones look safer than new ones will."""
+    texts, _, detector, threshold = learned
+    harmless = texts[texts["kind"] != "attack"]
+    share = text_attacks.weights(harmless["kind"].to_numpy())
+    flagged = (detector(harmless["text"]) > threshold) @ share / share.sum()
+    assert flagged < text_attacks.FALSE_ALARMS / 2
+
+
 def test_shuffled_labels_detect_nothing(learned):
     texts, judged, *_ = learned
     bad = (texts["kind"] == "attack").to_numpy()
@@ -97,7 +106,9 @@ def judged() -> pd.DataFrame:
 
 def test_a_table_has_a_row_for_each_family_and_the_guard_says_what_the_service_says(judged):
     table = text_attacks.rates(judged)
-    assert table.groupby("detector").size().to_dict() == {"guard": 9, "logistic": 9, "either": 9}
+    assert table.groupby("detector").size().to_dict() == dict.fromkeys(
+        ("guard", "logistic", "guard or logistic"), 9
+    )
     bad = corpus()[corpus()["kind"] == "attack"]
     truth = bad["text"].map(lambda text: bool(attack(text))).groupby(bad["family"]).mean()
     own = table[table["detector"] == "guard"].set_index("family")
@@ -107,11 +118,4 @@ def test_a_table_has_a_row_for_each_family_and_the_guard_says_what_the_service_s
 
 def test_either_flags_what_one_of_both_flags(judged):
     wide = judged.pivot(index=["left_out", "text"], columns="detector", values="flag").astype(bool)
-    assert (wide["either"] == (wide["guard"] | wide["logistic"])).all()
-
-
-def test_what_gets_through_was_flagged_by_nobody(judged):
-    gone = injection.missed(judged)
-    assert 0 < len(gone) < (corpus()["kind"] == "attack").sum()
-    flagged = judged.loc[(judged["detector"] == "guard") & judged["flag"], "text"]
-    assert not set(gone["text"]) & set(flagged)
+    assert (wide["guard or logistic"] == (wide["guard"] | wide["logistic"])).all()

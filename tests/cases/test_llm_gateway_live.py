@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.cases.llm_gateway import exercise_data, waiting
+from casebook.cases.llm_gateway import exercise_data, questions, waiting
 from casebook.cases.llm_gateway.live import Live, killed
 from casebook.data.files import RealDataUnavailable
 from casebook.recorded.real import sources_of
@@ -53,14 +53,50 @@ def test_who_waits_for_ever_is_an_error():
 
 
 def test_the_same_traffic_waits_the_same():
-    first, second = (waiting.neighbours((20.0,), seconds=15) for _ in range(2))
+    first, second = (waiting.neighbours(("within limits",), seconds=15) for _ in range(2))
     pd.testing.assert_frame_equal(first, second)
 
 
-def test_a_fair_queue_protects_the_others_and_moves_waits():
-    found = waiting.neighbours((0.0, 40.0), seconds=30).set_index(["more", "fair"])
-    assert found.loc[(40.0, True), "p99"] < found.loc[(40.0, False), "p99"] / 2
-    assert found.loc[(40.0, True), "own"] > found.loc[(40.0, False), "own"]
+@pytest.fixture(scope="module")
+def rushes() -> pd.DataFrame:
+    return waiting.neighbours(seconds=30).set_index(["rush", "arm"])
+
+
+def test_limits_stop_who_is_beyond_them_and_nobody_else(rushes):
+    own = rushes.loc["beyond limits"]
+    assert own.loc["limits", "p99"] < own.loc["nothing", "p99"] / 3
+    assert own.loc["limits", "p99"] < own.loc["fair queue", "p99"]
+    assert own.loc["limits", "own_refused"] > 0.8 and own.loc["limits", "refused"] == 0
+
+
+def test_what_limits_allow_is_for_the_fair_queue_and_weights_move_it(rushes):
+    own = rushes.loc["within limits"]
+    assert own.loc["limits", "p99"] > 0.9 * own.loc["nothing", "p99"]
+    assert own.loc["both", "p99"] < own.loc["limits", "p99"] / 2
+    assert own.loc["both, by contract", "p99"] > own.loc["both", "p99"]
+    assert own.loc["both, by contract", "own_refused"] <= own.loc["both", "own_refused"]
+
+
+def test_who_is_refused_waits_for_ever():
+    made = pd.DataFrame({"at": range(4), "tenant": list("aaab"), "wait": [1.0, np.nan, 3.0, 9.0]})
+    told = waiting.waits(made, {"b": 1.0}, start=0)
+    assert (told["p50"], told["p99"], told["own"]) == (3.0, np.inf, 9.0)
+    assert told["late"] == pytest.approx(2 / 3), "one is refused, one waits 3 s"
+    assert told["refused"] == pytest.approx(1 / 3) and told["own_refused"] == 0
+
+
+def test_a_rush_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="no rush 'loud'"):
+        waiting.added("loud", waiting.share_of(3, 1))
+
+
+def test_weights_decide_who_goes_first():
+    rows = pd.DataFrame({"at": 0.0, "tenant": list("aaabbb"), "seconds": 1.0})
+    even, heavy = (
+        waiting.queued(rows, 1, fair=True, weights=own).sort_values("turn")["tenant"].sum()
+        for own in (None, {"a": 1.0, "b": 4.0})
+    )
+    assert (even, heavy) == ("ababab", "abbbaa")
 
 
 def test_too_many_of_one_tenant_are_refused():
@@ -77,10 +113,28 @@ def test_the_exercise_queues_as_the_gateway_does(rule, fair):
         np.testing.assert_allclose(exercise_data.served(queue, rule), waits, atol=1e-6)
 
 
+def test_a_wrong_answer_hears_what_is_wrong_and_not_what_is_right():
+    pieces = questions.given("pieces")
+    right = exercise_data.least(pieces)
+    for hold, why in ((right + 5, "fewer"), (right - 1, "so few")):
+        told = questions.q4.outcome(1, 1, hold, "most").message.split("`hold`: ")[1]
+        assert why in told and str(right) not in told
+    events = questions.given("events")
+    settled = events[events["event"] == "settle"]["request"]
+    twice = {*settled[settled.duplicated()]}
+    once = min({*settled} - twice)
+    for chosen, why in ((set(), "Nothing"), ({once}, once), ({min(twice)}, "not all of it")):
+        told = questions.q3.outcome(1, 1, chosen, 1, "third").message
+        assert why in told.split("`twice`: ")[1].split("`held`")[0]
+    bill = exercise_data.billed(events)
+    assert "`bill`" in questions.q3.outcome(1, bill + 1, twice, 1, "third").message
+
+
 def test_the_traces_are_named_in_the_result():
     try:
-        found = waiting.real_bursts(more=5.0)
+        found = waiting.real_bursts(seeds=(1,))
     except RealDataUnavailable:
         pytest.skip("the traces are not here")
     assert set(sources_of(found)) == {"azure_llm_conversation", "azure_llm_code"}
-    assert found.groupby("trace")["cv"].first()["code"] > 10
+    own = found.groupby("trace")[["alone", "cv"]].first()
+    assert own.loc["code", "alone"] > 10 and 1.5 < own.loc["code", "cv"] < 5

@@ -75,7 +75,7 @@ def test_a_cascade_costs_what_drawn_scores_cost(test):
     good = np.where(again, p_strong, ok)
     tokens = test.requests["tokens_in"].to_numpy(), test.truth["tokens_out"].to_numpy()
     price = CHEAP.euro(*tokens) * (1 + check.price) + again * STRONG.euro(*tokens)
-    table = Bill(test).cascaded(chances, check)
+    table = Bill(test).cascaded(chances, check, always=True)
     assert table["acceptable"].mean() == pytest.approx(good.mean(), abs=0.003)
     assert table["model_euro"].mean() == pytest.approx(price.mean(), rel=0.01)
 
@@ -83,12 +83,30 @@ def test_a_cascade_costs_what_drawn_scores_cost(test):
 def test_a_check_that_knows_makes_the_cascade_nearly_perfect_and_a_blind_one_no_better(test):
     oracle = test.truth["p_cheap"].to_numpy(), test.truth["p_strong"].to_numpy()
     costs = [
-        Bill(test).cascaded(oracle, Check(power, price=0))["euro"].mean() for power in (8, 1, 0.01)
+        Bill(test).cascaded(oracle, Check(power, price=0), always=True)["euro"].mean()
+        for power in (8, 1, 0.01)
     ]
     routed = Bill(test).routed(routing.to_strong(oracle, test.requests))["euro"].mean()
     assert costs[0] < costs[1] < costs[2]
     assert costs[0] < routed
     assert costs[2] > routed - 1e-4
+
+
+def test_a_cascade_takes_the_way_that_costs_least_for_each_request(test):
+    """By what it believes, none of the three ways costs less; a blind check is never paid for."""
+    bill, requests = Bill(test), test.requests
+    bill.truth = test.truth.assign(tokens_out=routing.TOKENS_OUT)
+    oracle = test.truth["p_cheap"].to_numpy(), test.truth["p_strong"].to_numpy()
+    table = bill.cascaded(oracle, Check(power=1.0))
+    plain = [bill.routed(np.full(len(requests), at))["euro"] for at in (0, 1)]
+    for other in (*plain, bill.cascaded(oracle, Check(power=1.0), always=True)["euro"]):
+        assert (table["euro"] <= other + 1e-9).all()
+    way = routing.cheapest(oracle, requests, Check(power=1.0))
+    assert set(way) == {0, 1, 2}
+    blind = Check(power=0.01)
+    assert (routing.cheapest(oracle, requests, blind) < 2).all()
+    routed = bill.routed(routing.to_strong(oracle, requests))
+    pd.testing.assert_frame_equal(bill.cascaded(oracle, blind), routed, check_dtype=False)
 
 
 # Estimates ------------------------------------------------------------------------------
@@ -143,25 +161,27 @@ def test_a_router_without_grades_to_learn_from_says_so(world):
 def test_the_ladder_has_every_policy_for_known_and_new_families():
     table = studies.ladder((1_101,), constants=SMALL)
     euro = table.pivot(index="policy", columns="families", values="euro")
-    assert euro.shape == (14, 3)
+    assert euro.shape == (15, 3)
     assert euro.notna().all(axis=None)
-    routers = [name for name in euro.index if not name.startswith("cascade")]
+    routers = [name for name in euro.index if name not in (studies.ALWAYS, *studies.CASCADES)]
     assert (euro.loc["oracle"] <= euro.loc[routers].min() + 0.2).all()
     shares = table.set_index("policy").query("families == 'all'")["strong"]
     assert shares["random split"] == pytest.approx(shares[studies.SHIPPED])
 
 
-def test_a_frontier_begins_cheap_and_ends_strong_and_prices_are_read_from_it():
+def test_a_share_of_the_gap_by_hand():
+    rows = {"error cost alone": 8.0, "rules": 7.0, "oracle": 4.0}
+    table = pd.DataFrame([(1, *row) for row in rows.items()], columns=["seed", "policy", "euro"])
+    assert studies.closed(table).loc[1].to_dict() == {
+        "error cost alone": 0.0,
+        "rules": 0.25,
+        "oracle": 1.0,
+    }
+
+
+def test_a_frontier_begins_cheap_and_ends_strong():
     table = studies.frontier((1_101,), ("rules", "oracle"), (0.0005, 0.01, 0.03, 9.0))
     ends = table[table["way"] == "ends"]
     oracle = table[(table["policy"] == "oracle") & (table["way"] == "router")]
     assert oracle["strong"].is_monotonic_increasing
     assert oracle["acceptable"].max() >= ends["acceptable"].max()
-    price = studies.price_at(table, 0.5).set_index(["policy", "way"])["price"]
-    assert price["oracle", "router"] < price["rules", "router"] < price["random split", "ends"] < 1
-
-
-def test_calibration_counts_every_request():
-    table = studies.calibration((1_101,), ("rules",))
-    assert table["n"].sum() == 1_500
-    assert table[["predicted", "true"]].stack().between(0, 1).all()

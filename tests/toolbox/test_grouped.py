@@ -99,6 +99,24 @@ def test_a_connection_that_postgresql_ends_is_made_again_and_nothing_is_half_don
 
 
 @NO_POSTGRES
+def test_processes_that_start_together_make_one_schema():
+    """``create table if not exists`` alone fails when two do it at once."""
+    name, failed = f"g{uuid.uuid4().hex}", []
+
+    def start():
+        try:
+            Grouped(Postgres(URL), f"create table if not exists {name} (n bigint)").close()
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for call in (threading.Thread.start, threading.Thread.join):
+        for one in threads:
+            call(one)
+    assert failed == []
+
+
+@NO_POSTGRES
 def test_two_processes_that_change_the_same_rows_the_other_way_round_do_not_lock_each_other():
     name = f"g{uuid.uuid4().hex}"
     one, two = (

@@ -9,19 +9,15 @@ import pandas as pd
 from casebook.cases.llm_gateway import counted, injection, isolated, measured, studies, waiting
 
 
-def noisy(
-    seeds: Sequence[int] = studies.SEEDS, levels: Sequence[float] = (0.0, 10.0, 20.0, 40.0)
-) -> pd.DataFrame:
-    """Let one tenant be noisy: ``seed`` and as of :func:`.waiting.neighbours`."""
-    parts = [waiting.neighbours(tuple(levels), seed=seed).assign(seed=seed) for seed in seeds]
-    return pd.concat(parts, ignore_index=True)
+def noisy(seeds: Sequence[int] = studies.SEEDS) -> pd.DataFrame:
+    """Let tenants rush in more minutes: as of :func:`.waiting.neighbours`."""
+    return waiting.neighbours(seeds=seeds)
 
 
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "router_trials": studies.trials,
     "ladder": studies.ladder,
     "frontier": studies.frontier,
-    "calibration": studies.calibration,
     "checks": studies.checks,
     "sensitivity": studies.sensitivity,
     "noisy": noisy,
@@ -34,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "isolation": isolated.isolation,
     "work": measured.work,
     "latency": measured.latency,
+    "first_words": measured.first_words,
     "connections": measured.connections,
     "memory": measured.memory,
 }

@@ -83,7 +83,7 @@ def limiter(seconds: float = 120.0, live_s: float = 40.0, rate: float = 10.0) ->
         passed = _aside(_alone(limit, at))
         rows.append(("one process", pattern, len(at), exact(at, limit), passed))
     at, passed = _aside(_shared(limit, live_s / 4))
-    rows.append(("two processes, Redis", "as fast as they can", len(at), exact(at, limit), passed))
+    rows.append(("two clients, Redis", "as fast as they can", len(at), exact(at, limit), passed))
     rows.append(("over HTTP", "four times the limit", *_over_http(limit, live_s)))
     made = pd.DataFrame(rows, columns=["limiter", "pattern", "asked", "allowed", "passed"])
     return made.assign(error=made["passed"] / made["allowed"] - 1)

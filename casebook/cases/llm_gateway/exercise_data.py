@@ -56,9 +56,9 @@ def by_minute(at: pd.Series) -> np.ndarray:
 
 
 def most_in(at: Sequence[float], span: float = 60.0) -> int:
-    """Return the most requests within so many seconds from one of them."""
+    """Return the most requests within so many seconds from one of them, both ends included."""
     times = np.sort(np.asarray(at, float))
-    return int((np.searchsorted(times, times + span, "left") - np.arange(len(times))).max())
+    return int((np.searchsorted(times, times + span, "right") - np.arange(len(times))).max())
 
 
 def first_wait(at: pd.Series) -> float:

@@ -21,20 +21,17 @@ import pandas as pd
 
 from casebook.cases.llm_gateway.artifacts import stored
 from casebook.cases.llm_gateway.world.attacks import corpus
-from casebook.retrieval.text_attacks import READS, Settings, learn, rates
+from casebook.retrieval.text_attacks import Settings, learn, rates
 from casebook.serving.guard import attack
 
-TRIALS: tuple[Settings, ...] = tuple(
-    (learner, strength, reads)
-    for learner, (first, second) in {"logistic": (30.0, 1.0), "trees": (5.0, 20.0)}.items()
-    for strength, reads in (*((first, name) for name in READS), (second, "both"))
-)
-#: None is the guard.
+#: None is the guard. The settings won among six for each learner, in parts of another seed in which
+#: all families were judged: what was chosen is a little flattered.
 DETECTORS: dict[str, Settings | None] = {
     "guard": None,
     "logistic": ("logistic", 30.0, "both"),
     "trees": ("trees", 5.0, "both"),
 }
+
 # Families that are left out -------------------------------------------------------------
 
 
@@ -97,7 +94,8 @@ def judged(
     -------
     DataFrame
         As of the corpus, with ``left_out`` (family of attacks), ``detector``, ``score``, ``flag``.
-        ``either`` flags what the guard or the logistic detector flags.
+        ``guard or logistic`` and ``guard or trees`` flag what one of the two flags; by score, what
+        the guard flags comes first.
     """
     texts, parts = corpus(), []
     for name, train, test in left_out(seed, new_families):
@@ -110,9 +108,9 @@ def judged(
             made, threshold = learn(at, texts[train], stored())
             scores = made(own["text"])
             scored[detector] = scores, scores > threshold
-        if {"guard", "logistic"} <= {*scored}:
-            (sure, yes), (likely, maybe) = scored["guard"], scored["logistic"]
-            scored["either"] = sure + likely, yes | maybe
+        for other in {"logistic", "trees"} & {*scored} if "guard" in scored else ():
+            (sure, yes), (likely, maybe) = scored["guard"], scored[other]
+            scored[f"guard or {other}"] = sure + likely, yes | maybe
         for detector, (score, flag) in scored.items():
             parts.append(own.assign(left_out=name, detector=detector, score=score, flag=flag))
     return pd.concat(parts, ignore_index=True)
@@ -131,20 +129,6 @@ def detected(seeds: Sequence[int] = (0,)) -> pd.DataFrame:
         ],
         ignore_index=True,
     )
-
-
-def missed(table: pd.DataFrame, detector: str = "either") -> pd.DataFrame:
-    """Return the attacks of :func:`judged` that get through: ``family``, ``form``, ``text``, …"""
-    gone = (table["detector"] == detector) & (table["kind"] == "attack") & ~table["flag"]
-    return table.loc[gone, ["family", "form", "text", "score"]].reset_index(drop=True)
-
-
-def trials(seed: int = 9, tried: Sequence[Settings] = TRIALS) -> pd.DataFrame:
-    """Try the settings in parts of another seed: as of :func:`rates`, by settings.
-
-    All families of attacks are judged here too: what was chosen is a little flattered.
-    """
-    return rates(judged(seed, {" ".join(map(str, at)): at for at in tried}))
 
 
 def latency(n: int = 300, clock: Callable[[], float] = time.thread_time) -> pd.DataFrame:

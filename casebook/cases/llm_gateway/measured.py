@@ -29,7 +29,7 @@ from casebook.cases.llm_gateway.config import read
 from casebook.cases.llm_gateway.gateway import LOG, Gateway
 from casebook.cases.llm_gateway.store import Store, add_key, put_config
 from casebook.cases.llm_gateway.world.requests import bank
-from casebook.cases.llm_gateway.world.tenants import arrivals, document, replayed, share_of
+from casebook.cases.llm_gateway.world.tenants import arrivals, document, share_of, superposed
 from casebook.data import RealDataUnavailable, real
 from casebook.llm.mock_providers import MockProvider
 from casebook.serving import passthrough
@@ -40,6 +40,9 @@ from casebook.serving.scheduled import Request, Scheduled
 
 PATHS = ("provider", "bare", "gateway", "redacting", "guarded")
 LOADS = ("short", "trace")
+#: What a piece of an answer says, and how far apart pieces are at 45 tokens a second.
+PIECE = "your parcel left the depot "
+PACE = len(PIECE) / 4 / 45
 #: Characters of a short message and of a token; pieces of an answer; the tenants.
 SHORT, CHARACTERS, PIECES, TENANTS = 400, 4, 11, 100
 #: Guards of all tenants on each of the gateway's paths.
@@ -54,10 +57,10 @@ CHAT = "/v1/chat/completions"
 # Processes --------------------------------------------------------------------------------
 
 
-def provider(first_s: float = 0.0, seed: int = 1) -> MockProvider:
-    """Return a provider whose answers have ``PIECES`` pieces of four tokens."""
-    said = ["your parcel left the depot "] * PIECES
-    return MockProvider("chat", seed, first_s=first_s, says=lambda _: said)
+def provider(first_s: float = 0.0, piece_s: float = 0.0, seed: int = 1) -> MockProvider:
+    """Return a provider whose answers have ``PIECES`` pieces, as far apart as ``piece_s``."""
+    said = [PIECE] * PIECES
+    return MockProvider("chat", seed, first_s=first_s, token_s=piece_s, says=lambda _: said)
 
 
 def gateway(
@@ -107,18 +110,21 @@ def filled(path: Path, raw: Mapping[str, object]) -> dict[str, str]:
 
 @contextmanager
 def fleet(
-    paths: Sequence[str] = PATHS, first_s: float = 0.0, most: int = server.MOST, cache_s: int = 0
+    paths: Sequence[str] = PATHS,
+    most: int = server.MOST,
+    cache_s: int = 0,
+    **pace: float,
 ) -> Iterator[Fleet]:
-    """Run a provider and what stands before it, for tenants without limits."""
+    """Run a provider (with its pace) and what stands before it, for tenants without limits."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        own = stack.enter_context(Server(name_of(provider), {"first_s": first_s}))
+        own = stack.enter_context(Server(name_of(provider), pace))
         servers, keys = {"provider": own}, {}
         for path in paths:
             if path == "bare":
                 made = Server(name_of(passthrough.app), {"url": own.url})
             elif path != "provider":
                 urls = dict.fromkeys(("north", "south", "own"), own.url)
-                raw = document(urls, share_of(TENANTS, 1), 1e6, 1)
+                raw = document(urls, share_of(TENANTS, 1), 1e5, 1)
                 for tenant in raw["tenants"]:
                     tenant |= {"guard": GUARDS[path], "budget": 0, "cache_s": cache_s}
                 for one in raw["providers"]:
@@ -154,7 +160,7 @@ def trace() -> pd.DataFrame | None:
 
 
 def asked(rps: float, seconds: float, load: str = "short", turn: int = 0) -> pd.DataFrame:
-    """Return requests that come as in Azure's trace, sped up; as simulated where it is not.
+    """Return requests that come as in copies of Azure's trace; as simulated where it is not.
 
     Parameters
     ----------
@@ -162,7 +168,7 @@ def asked(rps: float, seconds: float, load: str = "short", turn: int = 0) -> pd.
     load : str
         ``"short"`` or ``"trace"``: how long they are.
     turn : int
-        Each has another part of the trace.
+        Each has copies that began at other times.
 
     Returns
     -------
@@ -171,19 +177,19 @@ def asked(rps: float, seconds: float, load: str = "short", turn: int = 0) -> pd.
     """
     if load not in LOADS:
         raise ValueError(f"There is no load {load!r}: give one of {', '.join(LOADS)}.")
-    shares, whole, n = share_of(TENANTS, 1), trace(), int(rps * seconds)
+    shares, whole = share_of(TENANTS, 1), trace()
     if whole is None:
         rows = arrivals(shares, rps, max(1, round(seconds)), turn).assign(arrivals="simulated")
     else:
-        start = turn * n % (len(whole) - n)
-        rows = replayed(whole.iloc[start : start + n], shares, rps, seconds, turn)
-        rows = rows.assign(arrivals="Azure, conversation")
+        rows = superposed(whole, shares, rps, seconds, turn).assign(arrivals="Azure, conversation")
     own = CHARACTERS * rows["tokens_in"]
     return rows.assign(characters=SHORT if load == "short" else own)
 
 
-def _sent(one: Fleet, path: str, rows: pd.DataFrame, stream: bool = True) -> pd.DataFrame:
-    with Scheduled(one.request(path, row, stream) for row in rows.itertuples()) as sent:
+def _sent(
+    one: Fleet, path: str, rows: pd.DataFrame, stream: bool = True, **more: float
+) -> pd.DataFrame:
+    with Scheduled((one.request(path, row, stream) for row in rows.itertuples()), **more) as sent:
         return sent.wait()
 
 
@@ -194,8 +200,23 @@ def _good(rows: pd.DataFrame) -> pd.Series:
 # Work -------------------------------------------------------------------------------------
 
 
-def work(n: int = 100, rounds: int = 4, loads: Sequence[str] = LOADS) -> pd.DataFrame:
+def work(
+    n: int = 100,
+    rounds: int = 4,
+    loads: Sequence[str] = LOADS,
+    forms: Sequence[str] = ("stream", "JSON"),
+    paths: Sequence[str] = PATHS[1:],
+) -> pd.DataFrame:
     """Measure the CPU time of a request, path by path in turns.
+
+    Parameters
+    ----------
+    n : int
+        Requests of a path in a round, about.
+    rounds : int
+        Besides a first one that does not count.
+    loads, forms, paths : sequence of str
+        What is asked, how it is answered, and by whom; ``"bare"`` is among the paths.
 
     Returns
     -------
@@ -203,12 +224,12 @@ def work(n: int = 100, rounds: int = 4, loads: Sequence[str] = LOADS) -> pd.Data
         ``load``, ``form`` (stream, JSON) and as of :func:`casebook.serving.overhead.capacity`.
     """
     found = []
-    with fleet() as one:
+    with fleet(paths) as one:
         for turn in range(-1, rounds):
             for load in loads:
                 rows = asked(30, n / 30, load, max(turn, 0))
-                for form in ("stream", "JSON"):
-                    for path in PATHS[1:]:
+                for form in forms:
+                    for path in paths:
                         process = one.servers[path].process.pid
                         spent = cpu_seconds(process)
                         seen = _sent(one, path, rows, form == "stream")
@@ -279,6 +300,35 @@ def latency(
     return table[[*first, *table.columns.difference(first, sort=False)]]
 
 
+def first_words(n: int = 150, rps: float = 5.0) -> pd.DataFrame:
+    """Measure the time to the first text of a stream from a provider that writes at a model's pace.
+
+    Parameters
+    ----------
+    n : int
+        Requests on each path, about.
+    rps : float
+        Few enough that nobody waits for another.
+
+    Returns
+    -------
+    DataFrame
+        ``path``, ``n``, ``failed``, and in milliseconds ``first_p50`` and ``first_p95`` (until the
+        first text) and ``whole_p50`` (until the end); ``added`` to the provider's ``first_p50``.
+    """
+    rows, paths = [], [path for path in PATHS if path != "guarded"]
+    with fleet(paths, piece_s=PACE) as one:
+        for path in paths:
+            _sent(one, path, asked(rps, 1))
+            seen = _sent(one, path, asked(rps, n / rps, turn=1))
+            first = seen["text_ms"].astype(float)
+            told = {"path": path, "n": len(seen), "failed": int((~_good(seen)).sum())}
+            told |= dict(zip(("first_p50", "first_p95"), first.quantile([0.5, 0.95]), strict=True))
+            rows.append(told | {"whole_p50": seen["ms"].median()})
+    made = pd.DataFrame(rows)
+    return made.assign(added=made["first_p50"] - made["first_p50"].iloc[0])
+
+
 # Long runs --------------------------------------------------------------------------------
 
 
@@ -305,7 +355,8 @@ def memory(
         raise ValueError(f"{requests} requests are fewer than {every}: lower every.")
     rows, n, began = [], every // 2, time.monotonic()
     with fleet(("gateway",), cache_s=30) as one:
-        process, table = one.servers["gateway"].process.pid, asked(100, n / 100).assign(at=0.0)
+        process = one.servers["gateway"].process.pid
+        table = asked(200, n / 100).head(n).assign(at=0.0)
         for done in range(every, requests + 1, every):
             failed = 0
             for stream in (True, False):
@@ -319,7 +370,11 @@ def memory(
 
 
 def connections(
-    n: int = 10_000, most: int = 500, first_s: float = 2.0, probes: int = 20
+    n: int = 10_000,
+    most: int = 500,
+    first_s: float = 2.0,
+    probes: int = 20,
+    patience: float = 90.0,
 ) -> pd.DataFrame:
     """Open so many connections at once, each with a request to a slow provider.
 
@@ -332,27 +387,32 @@ def connections(
         Seconds that the provider takes.
     probes : int
         Single requests afterwards.
+    patience : float
+        Seconds that a client waits, so that nobody's wait is cut off.
 
     Returns
     -------
     DataFrame
         ``phase`` (``crowd``, and ``afterwards``: single requests), ``status`` (0: no answer),
         ``n``, ``polite`` (with ``Retry-After`` where it is refused), ``p50`` and ``p99``
-        (seconds), ``mb`` of the gateway.
+        (seconds); of the phase, ``cpu_ms`` (of the gateway, for each request: what a refusal costs
+        makes the wait of those who are let in) and ``mb`` of the gateway.
     """
     rows = []
-    with fleet(("gateway",), first_s, most) as one:
+    with fleet(("gateway",), most, first_s=first_s) as one:
         _sent(one, "gateway", asked(10, 1))
         process = one.servers["gateway"].process.pid
         for phase, many, span in (("crowd", n, 1e-6), ("afterwards", probes, first_s)):
-            table = asked(n / 10, 10).head(many)
+            table = asked(n / 5, 10).head(many)
             table = table.assign(at=np.linspace(0, span, len(table)))
-            seen = _sent(one, "gateway", table, stream=False)
+            spent = cpu_seconds(process)
+            seen = _sent(one, "gateway", table, stream=False, patience=patience)
+            spent = 1000 * (cpu_seconds(process) - spent) / len(seen)
             for status, own in seen.groupby("status"):
                 polite = own["whole"] & ((status == 200) | (own["retry_after"] != ""))
                 p50, p99 = own["ms"].quantile([0.5, 0.99]) / 1000
                 told = {"phase": phase, "status": status, "n": len(own)}
                 told |= {"polite": int(polite.sum()), "p50": p50, "p99": p99}
-                rows.append(told | {"mb": resident_mb(process)})
+                rows.append(told | {"cpu_ms": spent, "mb": resident_mb(process)})
             time.sleep(5 * first_s)  # what was begun for clients that left goes on to its end
     return pd.DataFrame(rows)

@@ -20,6 +20,9 @@ def given(name: str) -> object:
 #: What the questions' code needs of the exercise's data, in the reader's notebook too.
 _FROM = "from casebook.cases.llm_gateway.exercise_data import "
 
+#: Of counts and of money, which are whole numbers.
+WHOLE = Number(1e-9, unrounded=False)
+
 q1 = exercise.asked(
     1,
     "`passed`, `first_wait`, `worst` and `bound`, four numbers",
@@ -53,7 +56,7 @@ BURST * 60 / PER_MINUTE
   After this time the bucket is full. One token is enough.
 
 worst = most_in(arrivals[counted])
-max(((arrivals[counted] >= t) & (arrivals[counted] < t + 60)).sum() for t in arrivals)
+max(((arrivals[counted] >= t) & (arrivals[counted] <= t + 60)).sum() for t in arrivals)
   {value:g} is not the most requests that the counter lets pass within 60 s.
 PER_MINUTE
   That holds from one full minute to the next. Which 60 s would somebody choose who wants more?
@@ -69,6 +72,8 @@ BURST + 60 * PER_MINUTE / 60
   {value:g} is not what a full bucket holds and what flows in within 60 s.
 PER_MINUTE
   A bucket that was left alone is full at the start of these 60 s.
+BURST + PER_MINUTE - 1
+  This leaves out the last moment. Here both ends of the 60 s count.
 most_in(arrivals[lets])
   So many did pass here. What is possible?
 2 * PER_MINUTE
@@ -76,6 +81,9 @@ most_in(arrivals[lets])
 BURST * PER_MINUTE
   Burst and rate are added, not multiplied.
 """,
+        passed=WHOLE,
+        worst=WHOLE,
+        bound=WHOLE,
     ),
     prediction=Prediction(
         "guess_1",
@@ -141,13 +149,17 @@ np.exp(np.log(1 - capacity / rate) / (retries + 1))
   A request is lost when {1 + retries:g} attempts have failed, not {retries:g}.
 capacity / rate
   This is the share of the requests that are answered.
+100 * (1 - capacity / rate) ** (1 / (retries + 1))
+  Give a share, not per cent.
 
 budgeted = rate * (1 + SHARE)
 rate + SHARE * rate
 sum((rate, rate * SHARE))
   {value:g} is not the rate and a tenth of it.
 rate * (1 + SHARE * retries)
-  The budget is a tenth of the calls, however many retries one request may take of it.
+  The budget is a tenth of the requests, however many retries one of them may take of it.
+rate / (1 - SHARE)
+  This is a tenth of all attempts. Take a tenth of the requests.
 rate * (1 + retries) * SHARE
   First attempts need no budget.
 rate * SHARE
@@ -182,6 +194,12 @@ settled = events[events["event"] == "settle"]
 ends = ended(events)
 reserves = events[events["event"] == "reserve"].set_index("request")["nano"]
 still = reserves.drop(ends["request"].unique())
+def wrong_set(value, right):
+    if not value:
+        return "Nothing is chosen. Some requests have more than one settlement."
+    if extra := sorted(set(value) - set(right)):
+        return ", ".join(extra) + ": not settled more than once."
+    return "What is chosen is right, and not all of it is there."
 """,
     parts=parts(
         """
@@ -211,7 +229,7 @@ all_of(events)
 twice = {*settled["request"][settled["request"].duplicated()]}
 set(settled["request"].value_counts().loc[lambda n: n > 1].index)
 [r for r, n in settled.groupby("request").size().items() if n > 1]
-  {names(value)}: in these, not one settlement or none, but more than one is wanted.
+  {wrong_set(value, right)}
 {*ends["request"][ends["request"].duplicated()]}
   Some of these have one settlement and one release.
 {*settled["request"]}
@@ -228,7 +246,10 @@ len(still)
 reserves.sum() - billed(events)
   A reservation ends as a whole: what was not spent of it goes back.
 """,
+        naive=WHOLE,
+        bill=WHOLE,
         twice=Labels("reserves.index"),
+        held=WHOLE,
     ),
     prediction=Prediction(
         "guess_3",
@@ -276,8 +297,8 @@ len(NUMBER.findall(text)) - len(cards(text))
 hold = least(pieces)
 max(e - m.start() for m in cards(text) for e in borders if m.start() < e < m.end())
 float(least(pieces))
-  {value:g} characters are not the least: with {int(right)} no digit of a card leaves too early,
-  with {int(right) - 1} one does.
+  {"With fewer characters no digit leaves too early, either." if value > right
+  else "With so few characters a digit of a card leaves before the card is complete."}
 least(pieces, only_cards=False)
   This also holds back the numbers that are no cards.
 max(len(m[0]) for m in cards(text)) - 1
@@ -298,7 +319,7 @@ max(len(m[0]) for m in cards(text))
     "back {hold:.0f} characters finds all of them in this stream.",
     hints=(
         "`NUMBER.findall(piece)` for each piece, and `valid` for each number.",
-        "`''.join(pieces)`, then the same.",
+        "`''.join(pieces)` first, then `NUMBER.findall` and `valid`.",
         "Where does each piece end (`np.cumsum`)? At an end within a card, count from its start.",
     ),
     helps=("alone", "whole", "hold"),
@@ -392,6 +413,8 @@ flat.mean()
   The strong model is nearly always better. Is it worth its price?
 routed.sum()
   Give a share.
+100 * routed.mean()
+  Give a share, not per cent.
 ((said[1] - said[0]) * requests["mistake"] > dear).mean()
   The cheap model costs something, too: compare the difference.
 

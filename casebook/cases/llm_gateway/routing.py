@@ -11,7 +11,8 @@ here are estimates of two chances under one decision:
   regression or LightGBM, a head for each model;
 * the **oracle**: the world's chances.
 
-A **cascade** asks the cheap model first and a check afterwards; :func:`cascade` prices it.
+A **cascade** may ask the cheap model, have a check score its answer (:func:`cascade`), and ask the
+strong one where the score is low. Where that is not worth the check, it routes (:func:`cheapest`).
 """
 
 from __future__ import annotations
@@ -290,17 +291,36 @@ class Bill:
         seconds = CHEAP.seconds(out) + share * (STRONG.seconds(out) - CHEAP.seconds(out))
         return self._table(cheap + share * (dear - cheap), ok.to_numpy(), share, seconds)
 
-    def cascaded(self, chances: Chances, check: Check, error_euro: Any = None) -> pd.DataFrame:
-        """Price requests that the cheap model answers first, as of :meth:`routed`."""
-        asked_again = cascade(chances, self.requests, check, error_euro)
-        good, bad = norm.cdf(asked_again - check.power), norm.cdf(asked_again)
+    def cascaded(
+        self, chances: Chances, check: Check, error_euro: Any = None, always: bool = False
+    ) -> pd.DataFrame:
+        """Price requests of which some are checked, as of :meth:`routed`.
+
+        A request goes to the cheap model, to the strong one, or to the cheap one and its answer to
+        the check: whichever is expected to cost least (:func:`cheapest`).
+
+        Parameters
+        ----------
+        chances, check, error_euro
+            As of :func:`cascade`.
+        always : bool
+            Ask the cheap model and the check for every request.
+        """
+        checked = self._checked(cascade(chances, self.requests, check, error_euro), check)
+        if always:
+            return checked
+        way = cheapest(chances, self.requests, check, error_euro)
+        routed = self.routed(way == 1)
+        return checked.where(pd.Series(way == 2, checked.index), routed)
+
+    def _checked(self, below: np.ndarray, check: Check) -> pd.DataFrame:
+        """Price requests that the cheap model answers and the strong one where a score is low."""
         p, p_strong = self.truth["p_cheap"].to_numpy(), self.truth["p_strong"].to_numpy()
-        share = p * good + (1 - p) * bad
+        share, ok = after(below, p, p_strong, check)
         cheap, dear = self._prices
         out = self.truth["tokens_out"].to_numpy()
         seconds = CHEAP.seconds(out) + check.seconds + share * STRONG.seconds(out)
-        price = cheap * (1 + check.price) + share * dear
-        return self._table(price, p * (1 - good) + share * p_strong, share, seconds)
+        return self._table(cheap * (1 + check.price) + share * dear, ok, share, seconds)
 
     def _table(self, price, ok, strong, seconds) -> pd.DataFrame:
         error = self.requests["error_euro"].to_numpy()
@@ -335,6 +355,38 @@ def cascade(
     with np.errstate(divide="ignore", invalid="ignore"):
         bound = (logit(np.clip(needed, 0, 1 - 1e-9)) - before) / check.power + check.power / 2
     return np.where(needed > 0, bound, -np.inf)
+
+
+def after(
+    below: np.ndarray, p_cheap: np.ndarray, p_strong: np.ndarray, check: Check
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how often the strong model is asked after a check, and the acceptable share."""
+    good, bad = norm.cdf(below - check.power), norm.cdf(below)
+    share = p_cheap * good + (1 - p_cheap) * bad
+    return share, p_cheap * (1 - good) + share * p_strong
+
+
+def cheapest(
+    chances: Chances, requests: pd.DataFrame, check: Check, error_euro: Any = None
+) -> np.ndarray:
+    """Return the way that is expected to cost least: 0 cheap, 1 strong, 2 cheap with a check.
+
+    Parameters
+    ----------
+    chances, requests, check, error_euro
+        As of :func:`cascade`.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+    """
+    error = requests["error_euro"].to_numpy() if error_euro is None else error_euro
+    tokens = requests["tokens_in"].to_numpy()
+    cheap, dear = CHEAP.euro(tokens, TOKENS_OUT), STRONG.euro(tokens, TOKENS_OUT)
+    share, ok = after(cascade(chances, requests, check, error_euro), *chances, check)
+    checked = cheap * (1 + check.price) + share * dear + error * (1 - ok)
+    plain = [price + error * (1 - p) for price, p in zip((cheap, dear), chances, strict=True)]
+    return np.argmin([*plain, checked], axis=0)
 
 
 def summed(table: pd.DataFrame) -> dict[str, float]:

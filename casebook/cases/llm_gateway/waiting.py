@@ -14,25 +14,45 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from casebook.cases.llm_gateway.world.tenants import arrivals, replayed, share_of
+from casebook.cases.llm_gateway.world.tenants import (
+    arrivals,
+    limit_of,
+    rush,
+    share_of,
+    superposed,
+)
 from casebook.data import real
 from casebook.recorded.real import from_real
+from casebook.serving.buckets import Bucket
 from casebook.serving.fair import Fair, Full
 
 #: A provider of the simulation: requests at a time, seconds of a request in the mean, and the
 #: spread of their logarithm.
 SLOTS, MEAN_S, SPREAD = 64, 2.0, 0.8
 TENANTS, RPS = 100, 20.0
-#: Public traces by the name that the page uses; seconds that are replayed of each.
+#: Requests a second that a small tenant adds beyond its limit; large tenants that rush in theirs;
+#: seconds after which an answer begins late.
+BEYOND, LARGE = 40.0, 5
+LATE = 2.0
+RUSHES = ("none", "beyond limits", "within limits")
+#: What stands before the provider: limits, a fair queue, weights by contract.
+ARMS: Mapping[str, tuple[bool, bool, bool]] = {
+    "nothing": (False, False, False),
+    "limits": (True, False, False),
+    "fair queue": (False, True, False),
+    "both": (True, True, False),
+    "both, by contract": (True, True, True),
+}
+#: Public traces by the name that the page uses; seconds of each.
 TRACES = {"conversations": "azure_llm_conversation", "code": "azure_llm_code"}
-REPLAYED = 240
+REPLAYED = 90
 
 
 class _Jump(selectors.DefaultSelector):
@@ -75,7 +95,13 @@ def on_jumping_clock(work: Coroutine[Any, Any, Any]) -> Any:
         return threads.submit(run).result()
 
 
-def queued(requests: pd.DataFrame, slots: int, fair: bool, most: int = 100) -> pd.DataFrame:
+def queued(
+    requests: pd.DataFrame,
+    slots: int,
+    fair: bool,
+    most: int = 100,
+    weights: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
     """Let requests wait for a provider.
 
     Parameters
@@ -88,6 +114,8 @@ def queued(requests: pd.DataFrame, slots: int, fair: bool, most: int = 100) -> p
         By share of the tenants, or first come, first served.
     most : int
         Requests of one tenant that wait; more are refused.
+    weights : mapping of str to float
+        Of the tenants in the fair queue; by default all have the same.
 
     Returns
     -------
@@ -100,7 +128,7 @@ def queued(requests: pd.DataFrame, slots: int, fair: bool, most: int = 100) -> p
         loop = asyncio.get_running_loop()
         came = loop.time()
         try:
-            async with queue.turn(tenant):
+            async with queue.turn(tenant, weights[tenant] if weights else 1.0):
                 wait[row] = loop.time() - came
                 turn.append(row)
                 await asyncio.sleep(seconds)
@@ -127,78 +155,153 @@ def order(tenants: str, fair: bool) -> str:
     return "".join(made.sort_values("turn")["tenant"])
 
 
-def noisy(more: float, seconds: int = 60, seed: int = 20) -> pd.DataFrame:
-    """Return a minute of a hundred tenants, of whom the last one asks ``more`` times a second."""
-    shares = share_of(TENANTS, seed)
-    times = 1 + more / (shares.iloc[-1] * RPS)
-    made = arrivals(shares, RPS, seconds, seed, noisy=times)
-    rng = np.random.default_rng((seed, 7))
-    drawn = rng.lognormal(np.log(MEAN_S) - SPREAD**2 / 2, SPREAD, len(made))
-    return made.assign(seconds=drawn, noisy=made["tenant"] == shares.index[-1])
+def limited(requests: pd.DataFrame, shares: pd.Series, rps: float) -> np.ndarray:
+    """Return which requests the tenants' limits let pass, shape (n,)."""
+    buckets: dict[str, Bucket] = {}
+    passes = np.zeros(len(requests), bool)
+    for row, (at, tenant) in enumerate(zip(requests["at"], requests["tenant"], strict=True)):
+        if tenant not in buckets:
+            buckets[tenant] = Bucket(**limit_of(shares[tenant], rps), now=at)
+        passes[row] = buckets[tenant].take(at) == 0
+    return passes
 
 
-def neighbours(levels: tuple[float, ...], seconds: int = 60, seed: int = 20) -> pd.DataFrame:
-    """Return how long the others wait while one tenant is noisy.
+def passed(requests: pd.DataFrame, shares: pd.Series, arm: str) -> pd.DataFrame:
+    """Let requests pass one of ``ARMS`` and wait: as of :func:`queued`; who is refused has no wait.
 
     Parameters
     ----------
-    levels : tuple of float
-        Requests a second that the noisy tenant asks in the middle third.
+    requests : DataFrame
+        As for :func:`queued`.
+    shares : Series
+        Of the tenants: for their limits, and their weights by contract (1 for the mean tenant and
+        those below it).
+    arm : str
+    """
+    limits, fair, contract = ARMS[arm]
+    lets = limited(requests, shares, RPS) if limits else np.ones(len(requests), bool)
+    weights = dict((len(shares) * shares).clip(lower=1.0)) if contract else None
+    made = queued(requests[lets], SLOTS, fair, weights=weights)
+    return requests.assign(wait=pd.Series(made["wait"].to_numpy(), requests.index[lets]))
+
+
+def added(name: str, shares: pd.Series) -> dict[str, float]:
+    """Return the requests a second that each tenant adds in one of ``RUSHES``.
+
+    Beyond limits, one small tenant adds ``BEYOND``, where it may ask one a second. Within limits,
+    the ``LARGE`` largest tenants ask four times as much as usual, which is what they may.
+    """
+    if name == "none":
+        return {}
+    if name == "beyond limits":
+        return {shares.index[-1]: BEYOND}
+    if name == "within limits":
+        return dict(3 * RPS * shares.nlargest(LARGE))
+    raise ValueError(f"There is no rush {name!r}: give one of {', '.join(RUSHES)}.")
+
+
+def minute(name: str, shares: pd.Series, seconds: int = 60, seed: int = 20) -> pd.DataFrame:
+    """Return a minute of a hundred tenants with one of ``RUSHES`` in its middle third."""
+    made = arrivals(shares, RPS, seconds, seed, added(name, shares))
+    drawn = np.random.default_rng((seed, 7)).lognormal(size=len(made))
+    return made.assign(seconds=MEAN_S * np.exp(SPREAD * np.log(drawn) - SPREAD**2 / 2))
+
+
+def neighbours(
+    rushes: Sequence[str] = RUSHES,
+    arms: Sequence[str] = tuple(ARMS),
+    seconds: int = 60,
+    seeds: Sequence[int] = (20,),
+) -> pd.DataFrame:
+    """Return how long the others wait while some tenants rush.
+
+    Parameters
+    ----------
+    rushes : sequence of str
+        Of ``RUSHES``.
+    arms : sequence of str
+        Of ``ARMS``.
+    seconds : int
+        The rush is in the middle third.
+    seeds : sequence of int
 
     Returns
     -------
     DataFrame
-        ``more``, ``fair``, ``p50`` and ``p99`` of the others' waits in and after that third
-        (seconds), ``own`` (p50 of the noisy tenant), ``refused`` (of its requests, a share).
+        ``seed``, ``rush``, ``arm`` and, from the middle third on, as of :func:`waits`.
     """
     rows = []
-    for more in levels:
-        traffic = noisy(more, seconds, seed)
-        for fair in (False, True):
-            rows.append((more, fair, *_others(queued(traffic, SLOTS, fair), seconds / 3)))
-    return pd.DataFrame(rows, columns=["more", "fair", "p50", "p99", "own", "refused"])
+    for seed in seeds:
+        shares = share_of(TENANTS, seed)
+        for name in rushes:
+            traffic = minute(name, shares, seconds, seed)
+            for arm in arms:
+                told = waits(passed(traffic, shares, arm), added(name, shares), seconds / 3)
+                rows.append({"seed": seed, "rush": name, "arm": arm} | told)
+    return pd.DataFrame(rows)
 
 
-def _others(made: pd.DataFrame, start: float) -> tuple[float, float, float, float]:
-    """Return p50 and p99 of the others' waits, the noisy tenant's p50 and its refused share."""
-    late = made[made["at"] >= start]
-    others, own = late[~late["noisy"]]["wait"], late[late["noisy"]]["wait"]
-    p50, p99 = np.nanquantile(others, [0.5, 0.99])
-    return p50, p99, own.median(), own.isna().mean()
-
-
-def real_bursts(more: float = 20.0, seed: int = 20) -> pd.DataFrame:
-    """Replay Azure's traces at the same mean rate, with and without a noisy tenant.
-
-    Times and lengths are the traces' own. Who asks is drawn, and a request takes the provider as
-    long as its answer has tokens, two seconds in the mean.
+def waits(made: pd.DataFrame, rushing: Mapping[str, float], start: float) -> dict[str, float]:
+    """Return waits and refusals from a moment on.
 
     Parameters
     ----------
-    more : float
-        Requests a second of the noisy tenant in the middle third.
-    seed : int
+    made : DataFrame
+        Of :func:`passed`.
+    rushing : mapping of str to float
+        By the tenants that rush.
+    start : float
+
+    Returns
+    -------
+    dict
+        ``p50`` and ``p99`` of the others' waits (seconds), where a request that is refused waits
+        for ever, ``late`` and ``refused`` (shares of theirs: over ``LATE`` seconds or refused),
+        ``own`` and ``own_refused`` (p50 and share of those that rush).
+    """
+    late = made[made["at"] >= start]
+    loud = late["tenant"].isin([*rushing])
+    others, own = (late.loc[rows, "wait"].fillna(np.inf) for rows in (~loud, loud))
+    p50, p99 = np.quantile(others, [0.5, 0.99], method="inverted_cdf")
+    told = {"p50": p50, "p99": p99, "late": (others > LATE).mean()}
+    told["refused"] = np.isinf(others).mean()
+    median = np.quantile(own, 0.5, method="inverted_cdf") if len(own) else np.nan
+    return told | {"own": median, "own_refused": np.isinf(own).mean() if len(own) else np.nan}
+
+
+def real_bursts(seeds: Sequence[int] = tuple(range(8))) -> pd.DataFrame:
+    """Let copies of Azure's traces wait, alone and while large tenants rush within their limits.
+
+    Times and lengths are the traces' own, laid upon each other from other moments on for each seed.
+    Who asks is drawn, and a request takes the provider as long as its answer has tokens, two
+    seconds in the mean.
 
     Returns
     -------
     DataFrame
-        ``trace``, ``requests``, ``cv`` (of the times between arrivals, whole trace), ``more``,
-        ``fair``, ``p50`` and ``p99`` of the others' waits from the middle third on (seconds).
+        ``trace``, ``seed``, ``cv`` (of the times between arrivals), ``alone`` (that of the trace
+        itself), ``rush``, ``arm``, and as of :func:`waits`.
     """
-    shares, rows = share_of(TENANTS, seed), []
+    rows = []
     for trace, name in TRACES.items():
         table = pd.read_csv(real(name), parse_dates=["TIMESTAMP"])
-        gaps = table["TIMESTAMP"].sort_values().diff().dt.total_seconds()
-        traffic = replayed(table, shares, RPS, REPLAYED, seed).assign(noisy=False)
-        rng, third = np.random.default_rng((seed, 8)), REPLAYED / 3
-        at = np.sort(rng.uniform(third, 2 * third, rng.poisson(more * third)))
-        long = rng.choice(traffic["tokens_out"], len(at))
-        rush = {"at": at, "tenant": shares.index[-1], "tokens_out": long, "noisy": True}
-        both = pd.concat([traffic, pd.DataFrame(rush)]).sort_values("at", ignore_index=True)
-        for noise, made in ((0.0, traffic), (more, both)):
-            seconds = MEAN_S * made["tokens_out"] / traffic["tokens_out"].mean()
-            for fair in (False, True):
-                p50, p99, *_ = _others(queued(made.assign(seconds=seconds), SLOTS, fair), third)
-                rows.append((trace, len(table), gaps.std() / gaps.mean(), noise, fair, p50, p99))
-    names = ["trace", "requests", "cv", "more", "fair", "p50", "p99"]
-    return from_real(pd.DataFrame(rows, columns=names), *TRACES.values())
+        alone = _cv(table["TIMESTAMP"].sort_values().diff().dt.total_seconds())
+        for seed in seeds:
+            shares = share_of(TENANTS, seed)
+            calm = superposed(table, shares, RPS, REPLAYED, seed)
+            for kind in ("none", "within limits"):
+                more = rush(added(kind, shares), REPLAYED, seed)
+                drawn = table["GeneratedTokens"].sample(len(more), replace=True, random_state=seed)
+                both = pd.concat([calm, more.assign(tokens_out=drawn.to_numpy())])
+                both = both.sort_values("at", ignore_index=True)
+                both["seconds"] = MEAN_S * both["tokens_out"] / table["GeneratedTokens"].mean()
+                for arm in ("limits", "both"):
+                    told = {"trace": trace, "seed": seed, "cv": _cv(calm["at"].diff())}
+                    told |= {"alone": alone, "rush": kind, "arm": arm}
+                    found = passed(both, shares, arm)
+                    rows.append(told | waits(found, added(kind, shares), REPLAYED / 3))
+    return from_real(pd.DataFrame(rows), *TRACES.values())
+
+
+def _cv(gaps: pd.Series) -> float:
+    return float(gaps.std() / gaps.mean())

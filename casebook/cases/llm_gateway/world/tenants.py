@@ -1,24 +1,24 @@
-"""A hundred tenants and their traffic: three sizes, bursts, heavy tails, and one that is noisy.
+"""A hundred tenants and their traffic: three sizes, bursts, heavy tails, and those that rush.
 
 *Sizes.* Of the tenants 70 % are small, 25 % middling and 5 % large; a tenant's share of the traffic
 is log-normal around 1, 6 and 40. Limits are four times a tenant's own mean rate, and budgets hold
 for most. *Models.* Four, over three providers, with invented names and prices; half of the tenants
 may ask all of them, and each that may ask two has a fallback. *Guards.* A third has personal data
 redacted on both ways. *Arrivals.* Poisson, with a rate that changes each second (gamma, variance
-``burst``). *The noisy tenant*, a small one, asks so many times its share in the middle third.
-*Lengths* are log-normal: the median request has 300 tokens and its answer 40, the longest have
-twenty times as many. Nothing here is measured but what :func:`replayed` takes from a trace.
+``burst``). In the middle third some tenants may ask more (a *rush*). *Lengths* are log-normal: the
+median request has 300 tokens and its answer 40, the longest have twenty times as many. Nothing here
+is measured but what :func:`superposed` takes from a trace.
 
 Examples
 --------
->>> made = arrivals(share_of(100, seed=1), rps=20, seconds=30, seed=1, noisy=400)
+>>> made = arrivals(share_of(100, seed=1), rps=20, seconds=30, seed=1, more={"t099": 40.0})
 >>> made["tenant"].value_counts().index[0]
 't099'
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,20 @@ def share_of(n: int, seed: int) -> pd.Series:
     return pd.Series(sizes / sizes.sum(), [f"t{number:03d}" for number in range(n)], name="share")
 
 
+def limit_of(share: float, rps: float) -> dict[str, int]:
+    """Return a tenant's limit: four times its mean rate, 60 a minute at least; ten seconds at once.
+
+    Parameters
+    ----------
+    share : float
+        Of the traffic.
+    rps : float
+        Requests a second of all tenants.
+    """
+    each = max(60, int(4 * 60 * rps * share))
+    return {"per_minute": each, "burst": max(10, each // 6)}
+
+
 def document(urls: Mapping[str, str], shares: pd.Series, rps: float, seed: int) -> dict[str, Any]:
     """Return a configuration for :func:`casebook.cases.llm_gateway.config.read`.
 
@@ -77,9 +91,8 @@ def document(urls: Mapping[str, str], shares: pd.Series, rps: float, seed: int) 
     tenants = []
     for name, share in shares.items():
         may = names if rng.random() < 0.5 else names[: int(rng.integers(1, 3))]
-        each = max(60, int(4 * 60 * rps * share))
         one: dict[str, Any] = {"name": name, "models": may, "weight": 1.0}
-        one["limits"] = {model: {"per_minute": each, "burst": max(10, each // 6)} for model in may}
+        one["limits"] = dict.fromkeys(may, limit_of(share, rps))
         one["fallbacks"] = {may[0]: may[1:]} if len(may) > 1 else {}
         one["budget"] = int(NANO * (50 + 100_000 * share))
         if rng.random() < 1 / 3:
@@ -98,7 +111,7 @@ def arrivals(
     rps: float,
     seconds: int,
     seed: int,
-    noisy: float = 1.0,
+    more: Mapping[str, float] | None = None,
     burst: float = 0.4,
 ) -> pd.DataFrame:
     """Return requests in the order of their times.
@@ -107,11 +120,11 @@ def arrivals(
     ----------
     shares : Series
     rps : float
-        Mean of all tenants together, without the noise.
+        Mean of all tenants together, without a rush.
     seconds : int
     seed : int
-    noisy : float
-        So many times its share the last tenant asks in the middle third.
+    more : mapping of str to float
+        Requests a second that tenants add in the middle third.
     burst : float
         Variance of a second's rate, as a share of its square.
 
@@ -125,39 +138,54 @@ def arrivals(
     counts = rng.poisson(rates)
     at = np.repeat(np.arange(seconds), counts) + rng.random(counts.sum())
     tenant = rng.choice(shares.index.to_numpy(), len(at), p=shares.to_numpy())
-    more = rng.poisson((noisy - 1) * shares.iloc[-1] * rps * seconds / 3)
-    at = np.append(at, rng.uniform(seconds / 3, 2 * seconds / 3, more))
-    made = pd.DataFrame({"at": at, "tenant": np.append(tenant, [shares.index[-1]] * more)})
+    made = pd.DataFrame({"at": at, "tenant": tenant})
+    if more:
+        made = pd.concat([made, rush(more, seconds, seed)], ignore_index=True)
     made["tokens_in"] = _lengths(rng, len(made), 300)
     made["tokens_out"] = _lengths(rng, len(made), 40)
     return made.sort_values("at", ignore_index=True)
 
 
-def replayed(
+def rush(more: Mapping[str, float], seconds: float, seed: int) -> pd.DataFrame:
+    """Return what tenants ask besides in the middle third: ``at`` and ``tenant``."""
+    rng, third = np.random.default_rng((seed, 4)), seconds / 3
+    counts = {name: rng.poisson(rate * third) for name, rate in more.items()}
+    at = rng.uniform(third, 2 * third, sum(counts.values()))
+    return pd.DataFrame({"at": at, "tenant": np.repeat([*counts], [*counts.values()])})
+
+
+def superposed(
     trace: pd.DataFrame, shares: pd.Series, rps: float, seconds: float, seed: int
 ) -> pd.DataFrame:
-    """Return the requests of a trace, sped up to a rate: its bursts and lengths stay its own.
+    """Return traffic of a trace's kind at another rate: copies of it that began at other times.
+
+    A service with more users has more bursts, not faster ones. So the trace is not sped up: as many
+    copies as the rate needs lie upon each other, each begun at a moment that is drawn.
 
     Parameters
     ----------
     trace : DataFrame
         ``TIMESTAMP``, ``ContextTokens``, ``GeneratedTokens``, as Azure's traces of 2023 have them.
     shares, rps, seconds, seed
-        As for :func:`arrivals`; which tenant asks is drawn.
+        As for :func:`arrivals`; which tenant asks is drawn, too.
 
     Raises
     ------
     ValueError
-        If the trace is too short.
+        If the trace is shorter than the time that is asked for.
     """
-    n, rng = int(rps * seconds), np.random.default_rng((seed, 3))
-    if n > len(trace):
-        raise ValueError(f"the trace has {len(trace):,} requests, not {n:,}: lower rps or seconds.")
-    own = trace.sort_values("TIMESTAMP", ignore_index=True).iloc[:n]
-    at = (own["TIMESTAMP"] - own["TIMESTAMP"].iloc[0]).dt.total_seconds()
-    tenant: Sequence[str] = rng.choice(shares.index.to_numpy(), n, p=shares.to_numpy())
-    lengths = {"tokens_in": own["ContextTokens"], "tokens_out": own["GeneratedTokens"]}
-    return pd.DataFrame({"at": at * seconds / max(at.iloc[-1], 1e-9), "tenant": tenant, **lengths})
+    own = (trace["TIMESTAMP"] - trace["TIMESTAMP"].min()).dt.total_seconds().to_numpy()
+    span, rng = own.max(), np.random.default_rng((seed, 3))
+    if seconds > span:
+        raise ValueError(f"the trace has {span:.0f} seconds, not {seconds:.0f}: lower seconds.")
+    copies = int(np.ceil(rps * span / len(own)))
+    at = (own + rng.uniform(0, span, (copies, 1))) % span
+    kept = (at < seconds) & (rng.random(at.shape) < rps * span / len(own) / copies)
+    rows = np.nonzero(kept)[1]
+    made = pd.DataFrame({"at": at[kept], "tenant": rng.choice(shares.index, len(rows), p=shares)})
+    made["tokens_in"] = trace["ContextTokens"].to_numpy()[rows]
+    made["tokens_out"] = trace["GeneratedTokens"].to_numpy()[rows]
+    return made.sort_values("at", ignore_index=True)
 
 
 def _lengths(rng: np.random.Generator, n: int, median: int) -> np.ndarray:
