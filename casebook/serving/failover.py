@@ -123,17 +123,10 @@ class Caller:
         turn: Turn = lambda *_: nullcontext(),
         tried: list[tuple[str, str]] | None = None,
     ) -> Answer:
-        """Return the first answer that begins.
+        """Return the first answer that begins, of the models of a chain in their order.
 
-        Parameters
-        ----------
-        chain : sequence of Model
-            Whom to ask, in this order.
-        asked : ModelRequest
-        turn : callable
-            Returns what is entered for a provider and a model while they work.
-        tried : list, optional
-            Is told model and kind of failure of each attempt that failed.
+        ``turn`` returns what is entered for a provider and a model while they work; ``tried`` is
+        told model and kind of failure of each attempt that failed.
 
         Raises
         ------
@@ -155,12 +148,12 @@ class Caller:
                     tried.append((model.name, failure.kind))
                     self.counts[model.provider, failure.kind] += 1
                     waits += [failure.wait] if failure.wait else []
-                    if failure.kind == "bad_request":
-                        raise _refused(tried, waits) from None
-                    if failure.kind not in UNSENT and failure.detail != KEPT:
-                        sent.add(model.provider)
+                    was_sent = failure.kind not in UNSENT and failure.detail != KEPT
+                    sent |= {model.provider} if was_sent else set()
                     if not KINDS[failure.kind]:
                         break
+            if tried and tried[-1][1] == "bad_request":  # nobody else is asked
+                break
         raise _refused(tried, waits)
 
     async def _attempt(self, model: Model, asked: ModelRequest, turn: Turn) -> Answer:

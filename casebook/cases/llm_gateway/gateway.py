@@ -324,10 +324,7 @@ class Gateway:
             if job.schema is not None and not calls:
                 yield await self._formed(job, tally)
             how = "failed"
-            finish = "tool_calls" if calls else tally.finish or "stop"
-            bill = tally.bill(answer.model, "complete")
-            done = Done(answer.model.name, finish, *bill[1:3], calls=calls)
-            await self._settle(job, bill, "".join(tally.text), done)
+            done = await self._settle(job, answer.model, tally, calls)
             how = ""
             yield done
         except ProviderError as failure:
@@ -469,8 +466,11 @@ class Gateway:
         body = kept_of(job, text, done) if job.once else ""
         return Kept(body, self.clock() + REPLAY) if 0 < len(body) <= 2 * LONGEST else None
 
-    async def _settle(self, job: Job, bill: Bill, text: str, done: Done) -> None:
+    async def _settle(self, job: Job, model: Model, tally: Tally, calls: list) -> Done:
         """Bill a request; an answer whose bill is not on disk is not complete."""
+        finish, text = "tool_calls" if calls else tally.finish or "stop", "".join(tally.text)
+        bill = tally.bill(model, "complete")
+        done = Done(model.name, finish, *bill[1:3], calls=calls)
         keep = self._kept(job, text, done)
         if not await self._stored(self.meter.settle(job.request, bill, keep)):
             what = "The request took too long and was given up."
@@ -479,6 +479,7 @@ class Gateway:
         if job.cache_key and done.model == job.model.name and size <= LONGEST:
             found, seconds = (text, done), job.tenant.cache_s
             self.cache.put(job.tenant.name, job.cache_key, found, seconds)
+        return done
 
     async def _stored(self, work: Any) -> Any:
         try:

@@ -92,17 +92,21 @@ def checked(
             raise Refusal(400, "injection", what, "Put it otherwise.")
         flags += [f"injection: {why}"] if why else []
     if guard.topics and topics:
-        for text in foreign:
-            for topic, cosine in topics(text, guard.topics).items():
-                if cosine >= SIMILAR:
-                    what = f"A message is about a blocked topic: {topic}."
-                    raise Refusal(400, "blocked topic", what, "Ask about something else.")
+        _check_topics(guard, foreign, topics)
     if guard.pii_in != "off":
         said, besides, kinds = _masked(said, besides)
         if kinds and guard.pii_in == "reject":
             raise personal(kinds, "request")
         flags += [f"redacted: {kinds}"] if kinds else []
     return said, besides, flags
+
+
+def _check_topics(guard: Guard, texts: Sequence[str], topics: Topics) -> None:
+    for text in texts:
+        for topic, cosine in topics(text, guard.topics).items():
+            if cosine >= SIMILAR:
+                what = f"A message is about a blocked topic: {topic}."
+                raise Refusal(400, "blocked topic", what, "Ask about something else.")
 
 
 def _foreign(said: Said, besides: Mapping[str, Any], prompt: int) -> Iterator[str]:
