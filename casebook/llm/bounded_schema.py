@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from casebook.llm.schema import misfit
+from casebook.llm import schema as checks
 from casebook.strict_json import parse
 
 #: Letters of schemas.
@@ -27,6 +27,8 @@ LARGEST = 20_000
 ENDLESS = ("patternProperties", "$ref", "$dynamicRef", "$recursiveRef", "uniqueItems")
 #: Values of an answer times those of its schema, at most; 100,000 take about a second.
 HELD = 100_000
+#: Schemas that are known to be ones.
+REMEMBERED = 256
 
 
 def endless(schemas: Any) -> bool:
@@ -62,3 +64,13 @@ def fits(text: str, schema: Mapping[str, Any], most: int = HELD) -> bool:
     except ValueError:
         return False
     return size_of(value) * size_of(schema) <= most and not misfit(value, schema)
+
+
+def misfit(value: Any, schema: Mapping[str, Any]) -> str | None:
+    """Say as :func:`casebook.llm.schema.misfit` why a value does not fit.
+
+    Of the clients' schemas it remembers :data:`REMEMBERED`: each can be a new one.
+    """
+    if checks._schema_fault.cache_info().currsize >= REMEMBERED:
+        checks._schema_fault.cache_clear()
+    return checks.misfit(value, schema)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 #: Characters of a foreign text that a message quotes.
@@ -79,7 +79,7 @@ def _fault(schema: Any, path: str) -> str:
     return next(filter(None, (_fault(one, where) for where, one in inside.items())), "")
 
 
-@lru_cache(256)
+@cache
 def _schema_fault(schema: str) -> str:
     """Return what is wrong with a schema (as JSON), or nothing."""
     from jsonschema import SchemaError

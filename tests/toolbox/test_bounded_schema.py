@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from casebook.llm.bounded_schema import endless, fits, size_of
+from casebook.llm import schema as checks
+from casebook.llm.bounded_schema import REMEMBERED, endless, fits, misfit, size_of
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,10 @@ def test_an_answer_is_not_held_against_more_than_a_second_takes():
     assert time.perf_counter() - began < 1
     assert fits(json.dumps([1] * 20), schema) and not fits('["a"]', schema)
     assert size_of([1, {"a": [2]}]) == 5 and size_of("x") == 1
+
+
+def test_schemas_that_are_always_new_fill_no_memory():
+    for number in range(2 * REMEMBERED):
+        assert misfit({}, {"description": str(number)}) is None
+    assert checks._schema_fault.cache_info().currsize <= REMEMBERED
+    assert misfit("a", {"type": "integer"})

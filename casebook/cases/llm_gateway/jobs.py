@@ -14,10 +14,9 @@ from casebook.cases.llm_gateway.guardrails import Said
 from casebook.cases.llm_gateway.meter import Bill
 from casebook.cases.llm_gateway.requests import ChatRequest
 from casebook.llm.adapters import CallPart, Delta, ModelRequest, ProviderError
-from casebook.llm.bounded_schema import endless
+from casebook.llm.bounded_schema import endless, misfit
 from casebook.llm.messages import Message, Request, estimate_tokens
 from casebook.llm.providers import Model
-from casebook.llm.schema import misfit
 from casebook.serving.failover import CHARGED
 from casebook.serving.refusals import Refusal
 
