@@ -1,0 +1,151 @@
+"""Answers that are kept, each for those alone who see what its first reader saw.
+
+The key is made of the question and of the fingerprint of all documents that the user may see. So
+an answer is shared by colleagues with the same rights, and a lost right leads to another key at
+once. The versions of the documents behind an answer cannot be in the key, as nobody knows them
+before the search; they are kept with the answer and compared when it is taken out.
+
+**A key is taken before the search.** Taken afterwards it may be that of rights which the search
+did not have, and an answer made with a right that was lost in between would stand under the key of
+those who never had it.
+
+Examples
+--------
+>>> normalised("  What is the  Per-Diem?? ") == normalised("what is the per-diem")
+True
+>>> normalised("may I not travel?") == normalised("may I travel?")
+False
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from casebook.cases.knowledge_assistant.access import Access
+from casebook.cases.knowledge_assistant.showing import Piece, as_json, of_json
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, pieces TEXT, count INTEGER,
+  used TEXT, until REAL);
+CREATE TABLE IF NOT EXISTS used (document TEXT, key TEXT, PRIMARY KEY (document, key));
+"""
+#: Seconds that an answer is kept. It is not made anew when a document changes that it does not use.
+TTL = 900.0
+
+
+def normalised(question: str) -> str:
+    """Return a question without what does not change its meaning: case, spaces, marks at its end.
+
+    A question of a conversation must stand by itself before it comes here.
+    """
+    plain = " ".join(unicodedata.normalize("NFKC", question).casefold().split())
+    return plain.rstrip("?!. ")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An answer as it is kept: its pieces, the count shown with it, its sources and versions."""
+
+    pieces: tuple[Piece, ...]
+    count: int
+    used: tuple[tuple[str, int], ...]
+
+
+class AnswerCache:
+    """Answers in SQLite.
+
+    Parameters
+    ----------
+    access : Access
+    versions : callable
+        Documents → the versions that are in force, 0 for those that are gone.
+    path : str
+        Of a file in a folder that only the service reads; ``":memory:"`` by default.
+    ttl : float
+        Seconds.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        versions: Callable[[Sequence[str]], Sequence[int]],
+        path: str = ":memory:",
+        ttl: float = TTL,
+    ) -> None:
+        if ttl <= 0:
+            raise ValueError(f"ttl is {ttl}: give seconds above 0.")
+        self.access, self.versions, self.ttl = access, versions, ttl
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.executescript(SCHEMA)
+
+    def key(self, user: str, question: str) -> str:
+        """Return the key of a question under the rights that a user has now."""
+        told = json.dumps([normalised(question), self.access.sight(user).fingerprint])
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def get(self, user: str, key: str) -> Kept | None:
+        """Return the answer of a key, if it is fresh and the user may see all that it uses.
+
+        The last question is answered by the key already. It is asked again, because what stands
+        behind a key is the work of a program that may have a fault.
+        """
+        query = "SELECT pieces, count, used, until FROM answers WHERE key = ?"
+        row = self._ask(query, key)
+        if not row:
+            return None
+        pieces, count, told, until = row[0]
+        used = tuple((name, version) for name, version in json.loads(told))
+        names = [name for name, _ in used]
+        same = [*self.versions(names)] == [version for _, version in used]
+        if not same or self.access.clock() >= until:
+            self._drop(key)
+            return None
+        if not self.access.sees(user, names).all():
+            return None
+        return Kept(tuple(of_json(pieces)), count, used)
+
+    def put(self, key: str, kept: Kept) -> None:
+        """Keep an answer under the key that was taken before its search."""
+        told = key, as_json(kept.pieces), kept.count, json.dumps(kept.used)
+        with self._lock, self._db:
+            self._db.execute("BEGIN")
+            self._db.execute(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
+                (*told, self.access.clock() + self.ttl),
+            )
+            pairs = [(name, key) for name, _ in kept.used]
+            self._db.executemany("INSERT OR IGNORE INTO used VALUES (?, ?)", pairs)
+
+    def forget(self, document: str) -> int:
+        """Delete all answers that use a document, as a deletion asks for; return how many."""
+        keys = self._ask("SELECT key FROM used WHERE document = ?", document)
+        for (key,) in keys:
+            self._drop(key)
+        return len(keys)
+
+    def purge(self) -> int:
+        """Delete what is too old, and return how many answers that was."""
+        keys = self._ask("SELECT key FROM answers WHERE until <= ?", self.access.clock())
+        for (key,) in keys:
+            self._drop(key)
+        return len(keys)
+
+    def __len__(self) -> int:
+        return self._ask("SELECT count(*) FROM answers")[0][0]
+
+    def _ask(self, query: str, *values: Any) -> list[tuple]:
+        with self._lock:
+            return self._db.execute(query, values).fetchall()
+
+    def _drop(self, key: str) -> None:
+        with self._lock:
+            self._db.execute("DELETE FROM used WHERE key = ?", (key,))
+            self._db.execute("DELETE FROM answers WHERE key = ?", (key,))

@@ -1,0 +1,164 @@
+"""Conversations, kept for a while, and read only through the eyes of today's rights.
+
+A stored turn holds what its user was allowed to see when it was made. :meth:`Turns.history` is the
+one way to read it, for the screen and for the model that continues: both get it with every piece
+withdrawn whose source the user may not see any more. A conversation belongs to its user; that of
+another one and one that never was are the same to whoever asks.
+
+SQLite keeps the turns, or Redis where one runs; both behind the two methods of :class:`Shelf`.
+
+Examples
+--------
+>>> rights = {"wiki:d1"}
+>>> class Rights:
+...     clock = lambda self: 1_000.0
+...     def sees(self, user, documents): return [one in rights for one in documents]
+>>> turns = Turns(Rights(), SqliteShelf())
+>>> turns.add("user:ann", "c1", "How long?", [Piece("For 7 years.", ("wiki:d1",))])
+>>> turns.history("user:ann", "c1")[0].pieces[0].text, turns.history("user:bob", "c1")
+('For 7 years.', [])
+>>> rights.clear()
+>>> turns.history("user:ann", "c1")[0].pieces[0] == WITHDRAWN
+True
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from casebook.cases.knowledge_assistant.access import Access
+from casebook.cases.knowledge_assistant.showing import WITHDRAWN, Piece, as_json, of_json, shown
+
+#: Seconds from the last turn until a conversation is deleted, and turns of one that are kept.
+TTL, LONGEST = 30 * 86_400.0, 50
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question and what may be shown of its answer."""
+
+    at: float
+    question: str
+    pieces: tuple[Piece, ...]
+
+
+class Shelf(Protocol):
+    """Keeps texts by key, in order, until a time after the last one."""
+
+    def push(self, key: str, text: str, now: float, ttl: float) -> None:
+        """Add a text; the key lives for ``ttl`` seconds from now on."""
+
+    def read(self, key: str, now: float) -> list[str]:
+        """Return the texts of a key that lives, the oldest first."""
+
+
+class Turns:
+    """The conversations of all users.
+
+    Parameters
+    ----------
+    access : Access
+    shelf : Shelf
+    ttl : float
+        Seconds.
+    """
+
+    def __init__(self, access: Access, shelf: Shelf, ttl: float = TTL) -> None:
+        if ttl <= 0:
+            raise ValueError(f"ttl is {ttl}: give seconds above 0.")
+        self.access, self.shelf, self.ttl = access, shelf, ttl
+
+    def add(self, user: str, conversation: str, question: str, pieces: Sequence[Piece]) -> None:
+        """Keep a turn."""
+        now = self.access.clock()
+        text = json.dumps([now, question, as_json(pieces)])
+        self.shelf.push(_key(user, conversation), text, now, self.ttl)
+
+    def history(self, user: str, conversation: str) -> list[Turn]:
+        """Return the turns of a user's conversation, with what he may see of them now."""
+        turns = []
+        for text in self.shelf.read(_key(user, conversation), self.access.clock()):
+            at, question, kept = json.loads(text)
+            pieces = shown(of_json(kept), lambda names: self.access.sees(user, names))
+            turns.append(Turn(at, question, tuple(pieces)))
+        return turns
+
+    def context(self, user: str, conversation: str) -> list[str]:
+        """Return what a model may read of a conversation: nothing of what was withdrawn."""
+        lines = []
+        for turn in self.history(user, conversation):
+            kept = " ".join(piece.text for piece in turn.pieces if piece != WITHDRAWN)
+            lines += [turn.question, kept]
+        return lines
+
+
+def _key(user: str, conversation: str) -> str:
+    """Return one key for two names, whatever stands in them."""
+    return hashlib.sha256(json.dumps([user, conversation]).encode()).hexdigest()
+
+
+class SqliteShelf:
+    """Texts in a file of SQLite; expired ones are overwritten at :meth:`purge`."""
+
+    def __init__(self, path: str = ":memory:") -> None:
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA secure_delete = ON")
+        self._db.executescript(
+            "CREATE TABLE IF NOT EXISTS texts (key TEXT, text TEXT, until REAL);"
+            "CREATE INDEX IF NOT EXISTS texts_of ON texts (key);"
+        )
+
+    def push(self, key: str, text: str, now: float, ttl: float) -> None:
+        """Add a text, in one transaction with the new end of its key."""
+        old = "SELECT rowid FROM texts WHERE key = ? ORDER BY rowid DESC LIMIT -1 OFFSET ?"
+        with self._lock, self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("DELETE FROM texts WHERE key = ? AND until <= ?", (key, now))
+            self._db.execute("INSERT INTO texts VALUES (?, ?, 0)", (key, text))
+            self._db.execute(f"DELETE FROM texts WHERE rowid IN ({old})", (key, LONGEST))
+            self._db.execute("UPDATE texts SET until = ? WHERE key = ?", (now + ttl, key))
+
+    def read(self, key: str, now: float) -> list[str]:
+        """Return the texts of a key that lives."""
+        query = "SELECT text FROM texts WHERE key = ? AND until > ? ORDER BY rowid"
+        with self._lock:
+            return [text for (text,) in self._db.execute(query, (key, now))]
+
+    def purge(self, now: float) -> int:
+        """Delete what has expired; return how many texts."""
+        with self._lock:
+            return self._db.execute("DELETE FROM texts WHERE until <= ?", (now,)).rowcount
+
+
+class RedisShelf:
+    """Texts in lists of Redis, which expire by its own clock.
+
+    Parameters
+    ----------
+    redis : redis.Redis
+    prefix : str
+        Of its keys.
+    """
+
+    def __init__(self, redis: object, prefix: str = "turns:") -> None:
+        self._redis, self._prefix = redis, prefix
+
+    def push(self, key: str, text: str, now: float, ttl: float) -> None:
+        """Add a text and set the end of its key, both or none; ``now`` is the server's."""
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.rpush(self._prefix + key, text)
+            pipe.ltrim(self._prefix + key, -LONGEST, -1)
+            pipe.pexpire(self._prefix + key, max(1, round(1000 * ttl)))
+            pipe.execute()
+
+    def read(self, key: str, now: float) -> list[str]:
+        """Return the texts of a key that lives."""
+        texts = self._redis.lrange(self._prefix + key, 0, -1)
+        return [text.decode() if isinstance(text, bytes) else text for text in texts]
