@@ -7,7 +7,6 @@ reader and ranking in place of the quotations; the ways out stay.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from casebook.cases.knowledge_assistant.answer_cache import AnswerCache, Kept
 from casebook.cases.knowledge_assistant.records import Document
 from casebook.cases.knowledge_assistant.search import Hit, Search
 from casebook.cases.knowledge_assistant.showing import Piece, guarded
-from casebook.cases.knowledge_assistant.turns import Shelf, SqliteShelf, Turn, Turns
+from casebook.cases.knowledge_assistant.turns import Turn, Turns
+from casebook.serving.conversations import Shelf, SqliteShelf
 
 #: Pieces that an answer quotes.
 QUOTED = 3
@@ -82,14 +82,14 @@ class Desk:
             self.cache.put(key, kept)
         reply = Reply(kept.pieces, self.cited(user, kept), kept.count)
         self.turns.add(user, conversation, question, reply.pieces)
-        self._note("ask", user, question, len(reply.citations))
+        self._note("ask", user, question, [title for _, title, _ in reply.citations])
         return reply
 
     def stream(self, user: str, question: str) -> Iterator[Piece]:
         """Yield an answer piece by piece, as long as the user may see what it was made from."""
         hits = self.found(user, question)
         read = [hit.document for hit in hits]
-        self._note("stream", user, question, len(hits))
+        self._note("stream", user, question, [hit.title for hit in hits])
         return guarded(self.written(hits), lambda names: self.access.sees(user, names), read)
 
     def open(self, user: str, document: str) -> Document:
@@ -126,10 +126,9 @@ class Desk:
         """Return the one error for what is hidden and what is not there."""
         return NotFound("There is no such document, or none that you may see.")
 
-    def line(self, what: str, user: str, question: str, hits: int) -> dict[str, object]:
+    def line(self, what: str, user: str, question: str, hits: Sequence[str]) -> dict[str, object]:
         """Return what the log keeps: no text of a question or an answer, no name of a document."""
-        mark = hashlib.sha256(question.encode()).hexdigest()[:8]
-        return {"what": what, "user": user, "question": mark, "hits": hits}
+        return {"what": what, "user": user, "letters": len(question), "hits": len(hits)}
 
-    def _note(self, what: str, user: str, question: str, hits: int) -> None:
+    def _note(self, what: str, user: str, question: str, hits: Sequence[str]) -> None:
         self.log.append(json.dumps(self.line(what, user, question, hits)))

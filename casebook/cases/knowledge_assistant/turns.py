@@ -5,10 +5,11 @@ one way to read it, for the screen and for the model that continues: both get it
 withdrawn whose source the user may not see any more. A conversation belongs to its user; that of
 another one and one that never was are the same to whoever asks.
 
-SQLite keeps the turns, or Redis where one runs; both behind the two methods of :class:`Shelf`.
+SQLite keeps the turns, or Redis where one runs (:mod:`casebook.serving.conversations`).
 
 Examples
 --------
+>>> from casebook.serving.conversations import SqliteShelf
 >>> rights = {"wiki:d1"}
 >>> class Rights:
 ...     clock = lambda self: 1_000.0
@@ -26,17 +27,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.showing import WITHDRAWN, Piece, as_json, of_json, shown
+from casebook.serving.conversations import Shelf
 
-#: Seconds from the last turn until a conversation is deleted, and turns of one that are kept.
-TTL, LONGEST = 30 * 86_400.0, 50
+#: Seconds from the last turn until a conversation is deleted.
+TTL = 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +45,6 @@ class Turn:
     at: float
     question: str
     pieces: tuple[Piece, ...]
-
-
-class Shelf(Protocol):
-    """Keeps texts by key, in order, until a time after the last one."""
-
-    def push(self, key: str, text: str, now: float, ttl: float) -> None:
-        """Add a text; the key lives for ``ttl`` seconds from now on."""
-
-    def read(self, key: str, now: float) -> list[str]:
-        """Return the texts of a key that lives, the oldest first."""
 
 
 class Turns:
@@ -101,64 +90,3 @@ class Turns:
 def _key(user: str, conversation: str) -> str:
     """Return one key for two names, whatever stands in them."""
     return hashlib.sha256(json.dumps([user, conversation]).encode()).hexdigest()
-
-
-class SqliteShelf:
-    """Texts in a file of SQLite; expired ones are overwritten at :meth:`purge`."""
-
-    def __init__(self, path: str = ":memory:") -> None:
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA secure_delete = ON")
-        self._db.executescript(
-            "CREATE TABLE IF NOT EXISTS texts (key TEXT, text TEXT, until REAL);"
-            "CREATE INDEX IF NOT EXISTS texts_of ON texts (key);"
-        )
-
-    def push(self, key: str, text: str, now: float, ttl: float) -> None:
-        """Add a text, in one transaction with the new end of its key."""
-        old = "SELECT rowid FROM texts WHERE key = ? ORDER BY rowid DESC LIMIT -1 OFFSET ?"
-        with self._lock, self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("DELETE FROM texts WHERE key = ? AND until <= ?", (key, now))
-            self._db.execute("INSERT INTO texts VALUES (?, ?, 0)", (key, text))
-            self._db.execute(f"DELETE FROM texts WHERE rowid IN ({old})", (key, LONGEST))
-            self._db.execute("UPDATE texts SET until = ? WHERE key = ?", (now + ttl, key))
-
-    def read(self, key: str, now: float) -> list[str]:
-        """Return the texts of a key that lives."""
-        query = "SELECT text FROM texts WHERE key = ? AND until > ? ORDER BY rowid"
-        with self._lock:
-            return [text for (text,) in self._db.execute(query, (key, now))]
-
-    def purge(self, now: float) -> int:
-        """Delete what has expired; return how many texts."""
-        with self._lock:
-            return self._db.execute("DELETE FROM texts WHERE until <= ?", (now,)).rowcount
-
-
-class RedisShelf:
-    """Texts in lists of Redis, which expire by its own clock.
-
-    Parameters
-    ----------
-    redis : redis.Redis
-    prefix : str
-        Of its keys.
-    """
-
-    def __init__(self, redis: object, prefix: str = "turns:") -> None:
-        self._redis, self._prefix = redis, prefix
-
-    def push(self, key: str, text: str, now: float, ttl: float) -> None:
-        """Add a text and set the end of its key, both or none; ``now`` is the server's."""
-        with self._redis.pipeline(transaction=True) as pipe:
-            pipe.rpush(self._prefix + key, text)
-            pipe.ltrim(self._prefix + key, -LONGEST, -1)
-            pipe.pexpire(self._prefix + key, max(1, round(1000 * ttl)))
-            pipe.execute()
-
-    def read(self, key: str, now: float) -> list[str]:
-        """Return the texts of a key that lives."""
-        texts = self._redis.lrange(self._prefix + key, 0, -1)
-        return [text.decode() if isinstance(text, bytes) else text for text in texts]
