@@ -48,7 +48,7 @@ from pathlib import Path
 
 import numpy as np
 
-from casebook.cases.knowledge_assistant.records import Document, Event, Grant
+from casebook.cases.knowledge_assistant.records import EFFECTS, Document, Event
 
 #: Row of what is not known, which nobody sees, and of what lies above all containers.
 NOWHERE, TOP = 0, 1
@@ -176,6 +176,11 @@ class Access:
         """Take over events, all or none; return how many were news.
 
         An event whose thing has one with the same or a higher ``seq`` is left out.
+
+        Raises
+        ------
+        ValueError
+            On an event that :func:`~.records.event_of` would refuse; then none is taken over.
         """
         newer = (
             "INSERT INTO said VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq "
@@ -197,25 +202,27 @@ class Access:
     def _take(self, event: Event) -> None:
         """Write one event."""
         name, payload = event.subject, event.payload
-        if event.kind == "document":
-            assert isinstance(payload, Document)
+        if isinstance(payload, Document):
             self._put(name, self._row(payload.container))
         elif event.kind == "deleted":
             self._put(name, NOWHERE)
         elif event.kind == "container":
             self._put(name, self._row(payload) if payload else TOP)
         elif event.kind == "grants":
-            assert all(isinstance(one, Grant) and one.resource == name for one in payload)
             told = {(one.principal, one.effect) for one in payload}
+            if any(one.resource != name or one.effect not in EFFECTS for one in payload):
+                raise ValueError(f"grants of {name} name another resource or an unknown effect.")
             self._replace("grants", "resource", self._row(name), ("principal", "effect"), told)
         elif event.kind == "members":
             self._replace("members", "held_by", name, ("member",), {(one,) for one in payload})
-        elif payload:
+        elif event.kind == "user":
             at = int(event.at.astype("datetime64[s]").astype(np.int64))
-            self._db.execute("INSERT OR REPLACE INTO people VALUES (?, ?, NULL)", (name, at))
+            query = "UPDATE people SET until = ? WHERE user = ?"
+            if payload:
+                query = "INSERT OR REPLACE INTO people (since, user) VALUES (?, ?)"
+            self._db.execute(query, (at, name))
         else:
-            at = int(event.at.astype("datetime64[s]").astype(np.int64))
-            self._db.execute("UPDATE people SET until = ? WHERE user = ?", (at, name))
+            raise ValueError(f"an event of kind {event.kind!r} with {type(payload).__name__}.")
 
     def _replace(
         self, table: str, key: str, value: object, columns: Sequence[str], rows: set[tuple]

@@ -1,9 +1,9 @@
 """Faults, each planted into one part of the assistant: the hunt has to find every one.
 
-The first eight of :data:`PLANTED` hand out what is hidden. Three more are harder: a wrong key behind
-a second check, which leaks a number only; a stream that is not asked again; and a ranking that no
-hidden text ever leaves, although it depends on what is hidden. :class:`SlowRefusal` tells by the
-clock alone. Each is a few lines, as it would be in real code.
+The first eight of :data:`PLANTED` hand out what is hidden. Three more are quieter: a wrong key
+behind a second check, which leaks a number only; a stream that is not asked again; and a ranking
+that no hidden text ever leaves, although it depends on what is hidden. :class:`SlowRefusal` tells
+by the clock alone. Each is a few lines, as it would be in real code.
 """
 
 from __future__ import annotations

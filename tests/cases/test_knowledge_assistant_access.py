@@ -1,0 +1,331 @@
+"""Who may see what: the store against a walk by hand, and rights that are lost at once."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import threading
+
+import numpy as np
+import pytest
+
+from casebook.cases.knowledge_assistant import access as module
+from casebook.cases.knowledge_assistant.access import Access
+from casebook.cases.knowledge_assistant.desk import Desk
+from casebook.cases.knowledge_assistant.hunted import START, World
+from casebook.cases.knowledge_assistant.records import Event, Grant
+
+NOON = np.datetime64(START, "s")
+DOCUMENTS = [f"wiki:d{i}" for i in range(62)]
+USERS = [f"user:{i}" for i in range(13)]  # one of them is unknown
+
+
+class Feed:
+    """Sends events with rising numbers."""
+
+    def __init__(self, *stores: Access) -> None:
+        self.stores, self.seq = stores, 0
+
+    def __call__(self, kind: str, subject: str, payload, at: int = 0) -> Event:
+        self.seq += 1
+        event = Event("wiki", self.seq, NOON + at, kind, subject, payload)
+        self.stores[0].apply([event])
+        return event
+
+    def grant(self, resource: str, **effects: str) -> Event:
+        told = (Grant(resource, who.replace("_", ":"), effect) for who, effect in effects.items())
+        return self("grants", resource, tuple(told))
+
+
+@pytest.fixture
+def clock() -> list[float]:
+    return [float(START)]
+
+
+@pytest.fixture
+def access(clock) -> Access:
+    return Access(":memory:", clock=lambda: clock[0])
+
+
+@pytest.fixture
+def feed(access) -> Feed:
+    """A user in a group, a document in a folder in a space that the group may see."""
+    feed = Feed(access)
+    feed("user", "user:1", True)
+    feed("members", "group:a", ("user:1",))
+    feed("container", "wiki:c1", "")
+    feed("container", "wiki:c2", "wiki:c1")
+    access.place("wiki:d1", "wiki:c2")
+    feed.grant("wiki:c1", group_a="allow")
+    assert sees(access)
+    return feed
+
+
+def sees(access: Access, user: str = "user:1", document: str = "wiki:d1") -> bool:
+    return bool(access.sees(user, [document])[0])
+
+
+def differences(world: World) -> int:
+    """Return in how many cases the store and the walk by hand do not agree."""
+    wrong = 0
+    for user in USERS:
+        told = world.access.sees(user, DOCUMENTS)
+        walked = [world.truth.may_see(user, name, world.now) for name in DOCUMENTS]
+        wrong += int((told != np.array(walked)).sum())
+    return wrong
+
+
+def differences_over(seed: int, store: type[Access] = Access, every: int = 5) -> int:
+    world, wrong = World(seed, Desk, store), 0
+    for edit in range(12 * every):
+        world.now += edit % 3
+        world.edit()
+        if edit % every == 0:
+            wrong += differences(world)
+    return wrong
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_store_agrees_with_a_walk_by_hand_in_firms_that_change_at_random(seed):
+    assert differences_over(seed) == 0
+
+
+def test_the_random_firms_have_what_is_hard():
+    """Circles of groups and containers, denials at depth, leavers, and neither all nor nothing."""
+    met = dict.fromkeys(["circle of groups", "no top", "deny above", "left", "seen", "hidden"], 0)
+    for seed in range(4):
+        world = World(seed, Desk, Access)
+        for _ in range(60):
+            world.edit()
+        truth = world.truth
+        above = {g: truth.principals(g, set()) - {g} for g in truth.members}
+        met["circle of groups"] += any(g in above.get(o, ()) for g in above for o in above[g])
+        met["no top"] += sum(not truth.chain(f"wiki:c{i}") for i in range(15))
+        met["left"] += sum(until <= world.now for _, until in truth.users.values())
+        for name in truth.documents:
+            rest = truth.chain(name)[2:]
+            told = [e for one in rest for _, e in truth.grants.get(one, ())]
+            met["deny above"] += "deny" in told
+            for user in truth.users:
+                seen = truth.may_see(user, name, world.now)
+                met["seen" if seen else "hidden"] += 1
+    assert all(met.values()), met
+    assert 0.05 < met["seen"] / (met["seen"] + met["hidden"]) < 0.7
+
+
+class NotInherited(Access):
+    """A denial holds for the resource alone that it stands on."""
+
+    def _inherit(self, *flags):
+        super()._inherit(*flags[:1])
+
+
+class NoNesting(Access):
+    """Only the groups that hold the user directly count."""
+
+
+class LeavesLate(Access):
+    """A leaver's last second still counts."""
+
+    def sight(self, user):
+        now = self.clock()
+        self.clock, kept = (lambda: now - 1), self.clock
+        try:
+            return super().sight(user)
+        finally:
+            self.clock = kept
+
+
+class Forgetful(Access):
+    """A change of groups is not counted."""
+
+    def __init__(self, *args, **more):
+        super().__init__(*args, **more)
+        for change in ("insert", "delete"):
+            self._db.execute(f"DROP TRIGGER members_{change}")
+
+
+@pytest.mark.parametrize("store", [NotInherited, NoNesting, LeavesLate, Forgetful])
+def test_the_walk_by_hand_finds_a_faulty_store(store, monkeypatch):
+    if store is NoNesting:
+        flat = module.PRINCIPALS.replace("JOIN own ON member = own.name", "WHERE member = ?1")
+        monkeypatch.setattr(module, "PRINCIPALS", flat.replace("(?)", "(?1)"))
+    assert sum(differences_over(seed, store, every=1) for seed in range(3)) > 0
+
+
+# The rules, one by one ---------------------------------------------------------------
+
+
+def test_a_denial_wins_at_any_depth_and_nobody_is_allowed_by_default(access, feed):
+    assert not sees(access, "user:2")
+    for resource in ("wiki:d1", "wiki:c2", "wiki:c1"):
+        feed.grant(resource, group_a="allow", user_1="deny")
+        assert not sees(access), resource
+        feed.grant(resource, group_a="allow")
+        assert sees(access)
+    feed.grant("wiki:c1")
+    assert sees(access)  # by the grants of the document and the folder
+    feed.grant("wiki:d1"), feed.grant("wiki:c2")
+    assert not sees(access)
+
+
+def test_what_is_not_known_hides(access, feed):
+    access.place("wiki:d1", "wiki:c9")
+    feed.grant("wiki:c9", group_a="allow")
+    assert not sees(access)  # nobody has told what the container lies in
+    feed("container", "wiki:c9", "")
+    assert sees(access)
+    feed("container", "wiki:c9", "wiki:c8"), feed("container", "wiki:c8", "wiki:c9")
+    assert not sees(access)
+    assert not access.sees("user:1", ["wiki:d404", "", "wiki:c1", "/"]).any()
+    assert len(access.sees("user:1", [])) == 0
+
+
+def test_who_leaves_sees_nothing_from_that_second_on(access, feed, clock):
+    feed("user", "user:1", False, at=60)  # announced before
+    clock[0] += 59
+    assert sees(access)
+    clock[0] += 1
+    assert not sees(access)
+    feed("user", "user:1", True, at=3600)
+    assert not sees(access)
+    clock[0] += 3540
+    assert sees(access)
+
+
+def test_the_newest_event_of_a_thing_holds_however_they_arrive(access, feed):
+    old, new = feed.grant("wiki:c1", group_a="allow"), feed.grant("wiki:c1")
+    assert access.apply([old, new, old]) == 0
+    assert not sees(access)
+    worlds = [World(5, Desk, Access) for _ in range(2)]
+    told: list[Event] = []
+    worlds[0].access.apply = lambda events, apply=worlds[0].access.apply: (
+        told.extend(events),
+        apply(events),
+    )[1]
+    for _ in range(80):
+        worlds[0].edit()
+    order = np.random.default_rng(0).permutation(len(told) * 2) % len(told)
+    for row in order:
+        worlds[1].access.apply([told[row]])
+    worlds[1].now = worlds[0].now
+    users = [(a.access.sees(u, DOCUMENTS)).tolist() for u in USERS for a in worlds]
+    assert users[::2] == users[1::2]
+
+
+def test_a_batch_with_a_faulty_event_changes_nothing(access, feed):
+    wrong = Event("wiki", 99, NOON, "grants", "wiki:c1", (Grant("wiki:c2", "user:1", "allow"),))
+    fine = Event("wiki", 98, NOON, "grants", "wiki:c1", ())
+    with pytest.raises(ValueError, match="another resource"):
+        access.apply([fine, wrong])
+    assert sees(access)
+    with pytest.raises(ValueError, match="kind 'merge'"):
+        access.apply([Event("wiki", 99, NOON, "merge", "wiki:c1", None)])
+
+
+# At the next request -----------------------------------------------------------------
+
+
+def test_another_process_revokes_and_the_next_request_knows(tmp_path, clock):
+    stores = [Access(tmp_path / "rights.db", clock=lambda: clock[0]) for _ in range(2)]
+    feed = Feed(stores[0])
+    feed("user", "user:1", True), feed("container", "wiki:c1", "")
+    stores[0].place("wiki:d1", "wiki:c1")
+    for _ in range(3):
+        feed.grant("wiki:c1", user_1="allow")
+        assert sees(stores[1])
+        feed.grant("wiki:c1", user_1="allow", group_x="deny")
+        assert sees(stores[1])
+        feed("members", "group:x", ("user:1",))
+        assert not sees(stores[1])
+        feed("members", "group:x", ())
+    assert stat.S_IMODE((tmp_path / "rights.db").stat().st_mode) == 0o600
+    stores[1].close()
+    with pytest.raises(sqlite3.Error):  # no answer is no permission
+        sees(stores[1])
+
+
+def test_a_change_by_another_program_counts_too(access, feed):
+    for table in ("grants", "members", "people"):
+        with access._transaction("IMMEDIATE"):
+            kept = access._db.execute(f"SELECT * FROM {table}").fetchall()
+            access._db.execute(f"DELETE FROM {table}")
+        assert not sees(access), table
+        access._db.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(kept[0]))})", kept)
+        assert sees(access)
+
+
+def flicker(path, store: type[Access], rounds: int) -> int:
+    """Count how often a reader saw a secret that its user could see in no state of the store.
+
+    The user leaves the group, then the group gets the secret; the secret goes, the user comes back.
+    """
+    writer, reader = (store(path, clock=lambda: START) for _ in range(2))
+    feed, seen, done = Feed(writer), 0, threading.Event()
+    feed("user", "user:1", True), feed("container", "wiki:c1", "")
+    writer.place("wiki:d1", "wiki:c1")
+
+    def write() -> None:
+        for _ in range(rounds):
+            feed("members", "group:a", ())
+            feed.grant("wiki:c1", group_a="allow")
+            feed.grant("wiki:c1")
+            feed("members", "group:a", ("user:1",))
+        done.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    while not done.is_set():
+        seen += sees(reader)
+    thread.join()
+    return seen
+
+
+class ReadsTwice(Access):
+    """Reads groups in one state of the store and grants in a later one."""
+
+    def _of(self, principals):
+        self._db.execute("COMMIT")
+        for _ in range(300):  # as long as a busy machine takes
+            self._db.execute(module.STATE, ("",)).fetchone()
+        self._db.execute("BEGIN")
+        return super()._of(principals)
+
+
+def test_groups_and_grants_are_read_in_one_state(tmp_path):
+    assert flicker(tmp_path / "one.db", Access, rounds=150) == 0
+    assert flicker(tmp_path / "two.db", ReadsTwice, rounds=150) > 0
+
+
+# Cheap -------------------------------------------------------------------------------
+
+
+def test_while_nothing_changes_one_small_question_is_asked(access, feed):
+    said: list[str] = []
+    access._db.set_trace_callback(said.append)
+    assert sees(access)
+    assert [line.split()[0] for line in said] == ["BEGIN", "SELECT", "COMMIT"]
+
+
+def test_staff_with_the_same_rights_share_a_mask_and_a_fingerprint(access, feed):
+    feed("user", "user:2", True), feed("user", "user:3", True)
+    feed("members", "group:a", ("user:1", "user:2"))
+    feed("members", "group:lunch", ("user:2",))  # of which no grant speaks
+    first, second, third = (access.sight(f"user:{i}") for i in (1, 2, 3))
+    assert first.mask is second.mask
+    assert first.fingerprint == second.fingerprint != third.fingerprint
+    access.place("wiki:d2", "wiki:c404")  # hidden from all
+    assert access.sight("user:1").fingerprint == first.fingerprint
+    access.place("wiki:d2", "wiki:c1")
+    assert access.sight("user:1").fingerprint != first.fingerprint
+
+
+def test_memory_is_bounded(clock):
+    access = Access(":memory:", clock=lambda: clock[0], kept=3)
+    feed = Feed(access)
+    for i in range(60):
+        feed("user", f"user:{i}", True)
+        feed.grant("wiki:c1", **{f"user_{j}": "allow" for j in range(i + 1)})
+    for i in range(60):
+        sees(access, f"user:{i}")
+    assert len(access._sights) <= 3 and len(access._users) <= 48
