@@ -1,19 +1,15 @@
-"""Who may see what: the store against a walk by hand, and rights that are lost at once."""
+"""Who may see what: the store against a walk by hand, and the events that keep it up."""
 
 from __future__ import annotations
-
-import sqlite3
-import stat
-import threading
 
 import numpy as np
 import pytest
 
-from casebook.cases.knowledge_assistant import access as module
 from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.desk import Desk
 from casebook.cases.knowledge_assistant.hunted import START, Hunted
 from casebook.cases.knowledge_assistant.records import Event, Grant
+from casebook.serving import rights as module
 
 NOON = np.datetime64(START, "s")
 DOCUMENTS = [f"wiki:d{i}" for i in range(62)]
@@ -23,13 +19,13 @@ USERS = [f"user:{i}" for i in range(13)]  # one of them is unknown
 class Feed:
     """Sends events with rising numbers."""
 
-    def __init__(self, *stores: Access) -> None:
-        self.stores, self.seq = stores, 0
+    def __init__(self, store: Access) -> None:
+        self.store, self.seq = store, 0
 
     def __call__(self, kind: str, subject: str, payload, at: int = 0) -> Event:
         self.seq += 1
         event = Event("wiki", self.seq, NOON + at, kind, subject, payload)
-        self.stores[0].apply([event])
+        self.store.apply([event])
         return event
 
     def grant(self, resource: str, **effects: str) -> Event:
@@ -153,32 +149,7 @@ def test_the_walk_by_hand_finds_a_faulty_store(store, monkeypatch):
     assert sum(differences_over(seed, store, every=1) for seed in range(3)) > 0
 
 
-# The rules, one by one ---------------------------------------------------------------
-
-
-def test_a_denial_wins_at_any_depth_and_nobody_is_allowed_by_default(access, feed):
-    assert not sees(access, "user:2")
-    for resource in ("wiki:d1", "wiki:c2", "wiki:c1"):
-        feed.grant(resource, group_a="allow", user_1="deny")
-        assert not sees(access), resource
-        feed.grant(resource, group_a="allow")
-        assert sees(access)
-    feed.grant("wiki:c1")
-    assert sees(access)  # by the grants of the document and the folder
-    feed.grant("wiki:d1"), feed.grant("wiki:c2")
-    assert not sees(access)
-
-
-def test_what_is_not_known_hides(access, feed):
-    access.place("wiki:d1", "wiki:c9")
-    feed.grant("wiki:c9", group_a="allow")
-    assert not sees(access)  # nobody has told what the container lies in
-    feed("container", "wiki:c9", "")
-    assert sees(access)
-    feed("container", "wiki:c9", "wiki:c8"), feed("container", "wiki:c8", "wiki:c9")
-    assert not sees(access)
-    assert not access.sees("user:1", ["wiki:d404", "", "wiki:c1", "/"]).any()
-    assert len(access.sees("user:1", [])) == 0
+# Events -------------------------------------------------------------------------------
 
 
 def test_who_leaves_sees_nothing_from_that_second_on(access, feed, clock):
@@ -217,111 +188,3 @@ def test_a_batch_with_a_faulty_event_changes_nothing(access, feed):
     assert sees(access)
     with pytest.raises(ValueError, match="kind 'merge'"):
         access.apply([Event("wiki", 99, NOON, "merge", "wiki:c1", None)])
-
-
-# At the next request -----------------------------------------------------------------
-
-
-def test_another_process_revokes_and_the_next_request_knows(tmp_path, clock):
-    stores = [Access(tmp_path / "rights.db", clock=lambda: clock[0]) for _ in range(2)]
-    feed = Feed(stores[0])
-    feed("user", "user:1", True), feed("container", "wiki:c1", "")
-    stores[0].place("wiki:d1", "wiki:c1")
-    for _ in range(3):
-        feed.grant("wiki:c1", user_1="allow")
-        assert sees(stores[1])
-        feed.grant("wiki:c1", user_1="allow", group_x="deny")
-        assert sees(stores[1])
-        feed("members", "group:x", ("user:1",))
-        assert not sees(stores[1])
-        feed("members", "group:x", ())
-    assert stat.S_IMODE((tmp_path / "rights.db").stat().st_mode) == 0o600
-    stores[1].close()
-    with pytest.raises(sqlite3.Error):  # no answer is no permission
-        sees(stores[1])
-
-
-def test_a_change_by_another_program_counts_too(access, feed):
-    for table in ("grants", "members", "people"):
-        with access._transaction("IMMEDIATE"):
-            kept = access._db.execute(f"SELECT * FROM {table}").fetchall()
-            access._db.execute(f"DELETE FROM {table}")
-        assert not sees(access), table
-        access._db.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(kept[0]))})", kept)
-        assert sees(access)
-
-
-def flicker(path, store: type[Access], rounds: int) -> int:
-    """Count how often a reader saw a secret that its user could see in no state of the store.
-
-    The user leaves the group, then the group gets the secret; the secret goes, the user comes back.
-    """
-    writer, reader = (store(path, clock=lambda: START) for _ in range(2))
-    feed, seen, done = Feed(writer), 0, threading.Event()
-    feed("user", "user:1", True), feed("container", "wiki:c1", "")
-    writer.place("wiki:d1", "wiki:c1")
-
-    def write() -> None:
-        for _ in range(rounds):
-            feed("members", "group:a", ())
-            feed.grant("wiki:c1", group_a="allow")
-            feed.grant("wiki:c1")
-            feed("members", "group:a", ("user:1",))
-        done.set()
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    while not done.is_set():
-        seen += sees(reader)
-    thread.join()
-    return seen
-
-
-class ReadsTwice(Access):
-    """Reads groups in one state of the store and grants in a later one."""
-
-    def _of(self, principals):
-        self._db.execute("COMMIT")
-        for _ in range(300):  # as long as a busy machine takes
-            self._db.execute(module.STATE, ("",)).fetchone()
-        self._db.execute("BEGIN")
-        return super()._of(principals)
-
-
-def test_groups_and_grants_are_read_in_one_state(tmp_path):
-    assert flicker(tmp_path / "one.db", Access, rounds=150) == 0
-    assert flicker(tmp_path / "two.db", ReadsTwice, rounds=150) > 0
-
-
-# Cheap -------------------------------------------------------------------------------
-
-
-def test_while_nothing_changes_one_small_question_is_asked(access, feed):
-    said: list[str] = []
-    access._db.set_trace_callback(said.append)
-    assert sees(access)
-    assert [line.split()[0] for line in said] == ["BEGIN", "SELECT", "COMMIT"]
-
-
-def test_staff_with_the_same_rights_share_a_mask_and_a_fingerprint(access, feed):
-    feed("user", "user:2", True), feed("user", "user:3", True)
-    feed("members", "group:a", ("user:1", "user:2"))
-    feed("members", "group:lunch", ("user:2",))  # of which no grant speaks
-    first, second, third = (access.sight(f"user:{i}") for i in (1, 2, 3))
-    assert first.mask is second.mask
-    assert first.fingerprint == second.fingerprint != third.fingerprint
-    access.place("wiki:d2", "wiki:c404")  # hidden from all
-    assert access.sight("user:1").fingerprint == first.fingerprint
-    access.place("wiki:d2", "wiki:c1")
-    assert access.sight("user:1").fingerprint != first.fingerprint
-
-
-def test_memory_is_bounded(clock):
-    access = Access(":memory:", clock=lambda: clock[0], kept=3)
-    feed = Feed(access)
-    for i in range(60):
-        feed("user", f"user:{i}", True)
-        feed.grant("wiki:c1", **{f"user_{j}": "allow" for j in range(i + 1)})
-    for i in range(60):
-        sees(access, f"user:{i}")
-    assert len(access._sights) <= 3 and len(access._users) <= 48

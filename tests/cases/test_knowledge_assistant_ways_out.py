@@ -167,7 +167,7 @@ def test_an_answer_ends_with_its_sources_and_its_time(office):
 
 
 def test_the_key_is_that_of_the_rights_which_the_search_had(office):
-    """user:1 loses a page while an answer is made; the answer is not one for those who never saw it.
+    """user:1 loses a page while an answer is made: it is no answer for who never saw the page.
 
     With a key that is taken afterwards, it would be.
     """

@@ -1,7 +1,7 @@
 """A leak hunt: random users ask while random rights change, and every way out is looked at.
 
 Each document carries a marker word in title and text. Whatever leaves the assistant is searched for
-markers, and each is held against :class:`.Truth`: the rules of access as a recursive walk over
+markers, and each is held against :class:`~.world.State`: the rules of access as a walk through
 plain dictionaries, which is slow, short, and shares no line with the store. So a leak is found
 whatever way it takes, also one that nobody has thought of.
 
@@ -27,12 +27,12 @@ import pandas as pd
 
 from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.desk import QUOTED, Desk, NotFound
-from casebook.cases.knowledge_assistant.hunted import World
+from casebook.cases.knowledge_assistant.hunted import Hunted
 from casebook.cases.knowledge_assistant.search import words
 from casebook.evaluate.intervals import rule_of_three
 from casebook.serving.tell_apart import Told, tell_apart
 
-MARKER = re.compile(r"zq(\d+)x")
+MARKER, VERSION = re.compile(r"zq(\d+)x"), re.compile(r"zq(\d+)x v(\d+)")
 #: Shares of queries.
 OPS = {"ask": 0.55, "open": 0.15, "history": 0.15, "stream": 0.15}
 #: Chance of an edit before a query, and share of edits that take away what was just shown.
@@ -101,7 +101,7 @@ def hunt(
     names = ["hidden nearer", "cached", "lost turn", "cut", "made again"]
     rows, met, done = [], dict.fromkeys(names, 0), 0
     for world in range(worlds):
-        hunter = Hunter(World(1_000 * seed + world, desk, store), met, aimed)
+        hunter = Hunter(Hunted(1_000 * seed + world, desk, store), met, aimed)
         for _ in range(queries * (world + 1) // worlds - queries * world // worlds):
             done += 1
             rows += [(done, *leak) for leak in hunter.query()]
@@ -123,9 +123,9 @@ Leak = tuple[str, str, str]
 class Hunter:
     """Asks in one world."""
 
-    def __init__(self, world: World, met: dict[str, int], aimed: float) -> None:
+    def __init__(self, world: Hunted, met: dict[str, int], aimed: float) -> None:
         self.world, self.met, self.aimed = world, met, aimed
-        self._seen, self._logged = ("", ""), 0
+        self._seen, self._asked, self._logged = ("", ""), "", 0
 
     def query(self) -> list[tuple[str, str, str, str]]:
         """Edit by chance, ask once, and return the leaks."""
@@ -144,12 +144,15 @@ class Hunter:
     def _hidden(self, user: str, texts: Iterable[str], check: str) -> Iterator[Leak]:
         """Yield a leak for each document whose marker stands in a text and that is hidden."""
         for number in sorted({n for text in texts for n in MARKER.findall(text)}):
-            if not self.world.truth.may_see(user, f"wiki:d{number}", self.world.now):
+            if not self.world.truth.may_see(user, f"wiki:d{number}"):
                 yield check, user, f"wiki:d{number}"
 
     def _question(self) -> str:
-        first, second = sorted(self.world.rng.choice(5, 2, replace=False))
-        return f"topic{first} topic{second}"
+        """Return a question, every third time the last one again."""
+        if not self._asked or self.world.rng.random() > 0.3:
+            first, second = sorted(self.world.rng.choice(5, 2, replace=False))
+            self._asked = f"topic{first} topic{second}"
+        return self._asked
 
     def _ask(self, user: str) -> Iterator[Leak]:
         world, question = self.world, self._question()
@@ -158,14 +161,15 @@ class Hunter:
         reply = world.desk.ask(user, f"c{world.rng.integers(2)}", question)
         yield from self._hidden(user, (piece.text for piece in reply.pieces), "result")
         yield from self._hidden(user, (title for _, title, _ in reply.citations), "citation")
-        own = {d for d in world.truth.documents if world.truth.may_see(user, d, world.now)}
+        own = {d for d in world.truth.documents if world.truth.may_see(user, d)}
         have = [d for d in own if words(question) <= words(world.truth.documents[d].body)]
         if reply.count != len(have):
             yield "count", user, ""
         if len(reply.pieces) != min(QUOTED, 2 * len(own)):
             yield "missing", user, ""
-        for name, _, version in reply.citations:
-            if name in own and version != world.truth.documents[name].version:
+        for number, version in VERSION.findall(" ".join(piece.text for piece in reply.pieces)):
+            name = f"wiki:d{number}"
+            if name in own and int(version) != world.truth.documents[name].version:
                 yield "old version", user, name
         near = world.nearest_of_all(question, QUOTED)
         self.met["hidden nearer"] += any(name not in own for name in near)
@@ -179,7 +183,7 @@ class Hunter:
 
     def _open(self, user: str) -> Iterator[Leak]:
         world, number = self.world, self.world.rng.integers(70)  # ten that never were
-        may = world.truth.may_see(user, f"wiki:d{number}", world.now)
+        may = world.truth.may_see(user, f"wiki:d{number}")
         try:
             shown = world.desk.open(user, f"wiki:d{number}")
             yield from self._hidden(user, [shown.title, shown.body], "opened")
@@ -204,7 +208,7 @@ class Hunter:
             yield from self._hidden(user, [piece.text], "stream")
             if place == 0 and piece.sources and world.rng.random() < 0.5:
                 world.take_away(user, piece.sources[0])
-                self.met["cut"] += not world.truth.may_see(user, piece.sources[0], world.now)
+                self.met["cut"] += not world.truth.may_see(user, piece.sources[0])
 
     def _log(self) -> Iterator[Leak]:
         lines = self.world.desk.log[self._logged :]
@@ -217,9 +221,9 @@ def not_found_times(
     pairs: int = 1_000, seed: int = 0, desk: type[Desk] = Desk, store: type[Access] = Access
 ) -> Told:
     """Time refusals in pairs: of a document that is hidden, and of one that was never written."""
-    world = World(seed, desk, store)
+    world = Hunted(seed, desk, store)
     user = "user:1"
-    hidden = [d for d in world.truth.documents if not world.truth.may_see(user, d, world.now)]
+    hidden = [d for d in world.truth.documents if not world.truth.may_see(user, d)]
     for name in (*hidden, "wiki:d1000"):
         _refused(world.desk, user, name)
     return tell_apart(

@@ -1,19 +1,17 @@
-"""The firm of the leak hunt: rights as plain dictionaries, texts with markers, changes at random.
+"""The firm of the leak hunt: small, with markers in its texts, and changed at random.
+
+What is right is asked of :class:`~.world.State`, which walks through plain dictionaries and shares
+no line with the store of rights.
 
 Examples
 --------
->>> truth = Truth({"user:ann": (0, np.inf)}, {"group:b": {"user:ann"}, "group:a": {"group:b"}},
-...               {"wiki:d1": "wiki:c1", "wiki:c1": ""}, {"wiki:c1": {("group:a", "allow")}})
->>> truth.may_see("user:ann", "wiki:d1", now=5)
-True
->>> truth.grants["wiki:d1"] = {("group:b", "deny")}
->>> truth.may_see("user:ann", "wiki:d1", now=5)
-False
+>>> firm = Hunted(seed=1)
+>>> firm.tell("grants", "wiki:d7", (Grant("wiki:d7", "user:3", "deny"),))
+>>> firm.truth.may_see("user:3", "wiki:d7"), firm.access.sees("user:3", ["wiki:d7"]).tolist()
+(False, [False])
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,6 +19,7 @@ from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.desk import Desk
 from casebook.cases.knowledge_assistant.records import Document, Event, Grant, Payload
 from casebook.cases.knowledge_assistant.search import Search, words
+from casebook.cases.knowledge_assistant.world import State
 from casebook.retrieval.filtered import Visible
 
 #: Words of the texts and questions, and numbers of a vector.
@@ -28,46 +27,13 @@ TOPICS = 12
 START = 1_750_000_000
 
 
-@dataclass
-class Truth:
-    """The rights as plain dictionaries; the rules are those of :mod:`.records`."""
-
-    users: dict[str, tuple[float, float]] = field(default_factory=dict)
-    members: dict[str, set[str]] = field(default_factory=dict)
-    parents: dict[str, str] = field(default_factory=dict)
-    grants: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
-    documents: dict[str, Document] = field(default_factory=dict)
-
-    def principals(self, who: str, known: set[str]) -> set[str]:
-        """Add who, and whoever holds who, to what is known."""
-        if who not in known:
-            known.add(who)
-            for group, held in self.members.items():
-                if who in held:
-                    self.principals(group, known)
-        return known
-
-    def chain(self, resource: str, below: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """Return a resource and what it lies in, to the top; empty if that is not reached."""
-        above = self.parents.get(resource)
-        if above is None or resource in below:
-            return ()
-        return (*below, resource) if above == "" else self.chain(above, (*below, resource))
-
-    def may_see(self, user: str, document: str, now: float) -> bool:
-        """Say whether a user may see a document."""
-        since, until = self.users.get(user, (np.inf, 0))
-        own = self.principals(user, set())
-        told = [self.grants.get(one, set()) for one in self.chain(document)]
-        effects = {effect for one in told for who, effect in one if who in own}
-        return since <= now < until and effects == {"allow"}
-
-
-class World:
+class Hunted:
     """A small firm that changes at random; every change is also told to the assistant."""
 
-    def __init__(self, seed: int, desk: type[Desk], store: type[Access]) -> None:
-        self.rng, self.truth, self.now, self._seq = np.random.default_rng(seed), Truth(), START, 0
+    def __init__(self, seed: int, desk: type[Desk] = Desk, store: type[Access] = Access) -> None:
+        self.rng, self.now = np.random.default_rng(seed), START
+        self.events: list[Event] = []
+        self._state: tuple[int, State] = (0, State(()))
         self.access = store(":memory:", clock=lambda: self.now)
         self.search = Search(self.access, TOPICS)
         self.desk = desk(self.access, self.search, self.encode)
@@ -98,7 +64,7 @@ class World:
         """Return an assistant that has never heard of what the user may not see."""
         search = Search(self.access, TOPICS)
         for document, _ in sorted(self.search._documents.values(), key=lambda one: one[1].start):
-            if self.truth.may_see(user, document.id, self.now):
+            if self.truth.may_see(user, document.id):
                 self._store(search, document)
         return type(self.desk)(self.access, search, self.encode)
 
@@ -109,27 +75,24 @@ class World:
         vectors = [self.encode(one) + own.normal(0, 0.02, TOPICS) for one in pieces]
         search.put([(document, pieces, np.array(vectors))])
 
+    @property
+    def truth(self) -> State:
+        """The rights as the events leave them."""
+        if self._state[0] != len(self.events):
+            self._state = len(self.events), State(self.events)
+        return self._state[1]
+
     def tell(self, kind: str, subject: str, payload: Payload) -> None:
-        """Write an event into the truth and hand it to the assistant."""
-        self._seq += 1
-        truth, at = self.truth, np.datetime64(int(self.now), "s")
-        if kind == "user":
-            since = truth.users.get(subject, (self.now,))[0]
-            truth.users[subject] = (self.now, np.inf) if payload else (since, self.now)
-        elif kind == "members":
-            truth.members[subject] = {*payload}
-        elif kind == "container":
-            truth.parents[subject] = payload
-        elif kind == "grants":
-            truth.grants[subject] = {(one.principal, one.effect) for one in payload}
-        elif kind == "document":
-            truth.parents[subject], truth.documents[subject] = payload.container, payload
+        """Let something happen, and tell the assistant of it."""
+        at = np.datetime64(int(self.now), "s")
+        event = Event("wiki", len(self.events) + 1, at, kind, subject, payload)
+        self.events.append(event)
+        if isinstance(payload, Document):
             self._store(self.search, payload)
-        else:
-            del truth.parents[subject], truth.documents[subject]
+        elif kind == "deleted":
             self.search.drop(subject)
             self.desk.cache.forget(subject)
-        self.access.apply([Event("wiki", self._seq, at, kind, subject, payload)])
+        self.access.apply([event])
 
     def write(self, number: int, version: int, container: str) -> None:
         """Write a version of a document: two pieces of two topics each, with its marker."""
@@ -176,23 +139,26 @@ class World:
             self.tell("container", container, above)
         elif kind == 4:
             user = f"user:{rng.integers(12)}"
-            gone = self.truth.users[user][1] <= self.now
-            self.tell("user", user, bool(gone or rng.random() < 0.5))
-        elif f"wiki:d{number}" in self.truth.documents and rng.random() < 0.3:
+            self.tell("user", user, not self.truth.active[user] or bool(rng.random() < 0.5))
+        elif (old := self.truth.documents.get(f"wiki:d{number}")) and rng.random() < 0.3:
             self.tell("deleted", f"wiki:d{number}", None)
         else:
-            old = self.truth.documents.get(f"wiki:d{number}")
             place = container if rng.random() < 0.5 or not old else old.container
             self.write(number, old.version + 1 if old else 1, place)
 
     def take_away(self, user: str, document: str) -> None:
-        """Take a document from a user who sees it: by a denial, or out of a group."""
+        """Take a text from a user who sees it: by a denial, out of a group, by a new version."""
+        old = self.truth.documents.get(document)
+        if old and self.rng.random() < 0.25:
+            self.write(int(document[6:]), old.version + 1, old.container)
+            return
         groups = [g for g, held in self.truth.members.items() if user in held]
         if groups and self.rng.random() < 0.5:
             group = str(self.rng.choice(groups))
-            self.tell("members", group, tuple(sorted(self.truth.members[group] - {user})))
+            left = tuple(one for one in self.truth.members[group] if one != user)
+            self.tell("members", group, left)
         else:
             chain = self.truth.chain(document) or (document,)
             subject = str(self.rng.choice(chain))
-            told = {*self.truth.grants.get(subject, ()), (user, "deny")}
-            self.tell("grants", subject, tuple(Grant(subject, *one) for one in sorted(told)))
+            held = self.truth.grants.get(subject, ())
+            self.tell("grants", subject, (*held, Grant(subject, user, "deny")))

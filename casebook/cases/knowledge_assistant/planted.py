@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 
-from casebook.cases.knowledge_assistant.access import Access, Sight
+from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.answer_cache import AnswerCache, Kept, normalised
 from casebook.cases.knowledge_assistant.desk import QUOTED, Desk, NotFound
 from casebook.cases.knowledge_assistant.records import Document
@@ -20,6 +20,7 @@ from casebook.cases.knowledge_assistant.search import Hit, words
 from casebook.cases.knowledge_assistant.showing import Piece, of_json
 from casebook.cases.knowledge_assistant.turns import Turn, _key
 from casebook.retrieval.filtered import Visible
+from casebook.serving.rights import Sight
 
 
 def _everything(desk: Desk, question: str, k: int) -> list[Hit]:

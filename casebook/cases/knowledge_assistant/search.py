@@ -20,9 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from casebook.cases.knowledge_assistant.access import NOWHERE, Access
+from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.records import Document
 from casebook.retrieval.filtered import Filtered, Router, Visible
+from casebook.serving.rights import NOWHERE
 
 _WORD = re.compile(r"\w+")
 #: Until the page has measured where its own crossover lies, everything visible is multiplied.
