@@ -12,9 +12,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 
+import pandas as pd
+
 from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.answer_cache import AnswerCache, Kept, normalised
 from casebook.cases.knowledge_assistant.desk import QUOTED, Desk, NotFound
+from casebook.cases.knowledge_assistant.hunt import AIMED, hunt
 from casebook.cases.knowledge_assistant.records import Document
 from casebook.cases.knowledge_assistant.search import Hit, words
 from casebook.cases.knowledge_assistant.showing import Piece, of_json
@@ -171,3 +174,22 @@ PLANTED: dict[str, tuple[type[Desk], Callable[..., Access]]] = {
     "stream not asked again": (UnguardedStream, Access),
     "rarity counted over all": (RareWordsFirst, Access),
 }
+
+
+def catches(seeds: Sequence[int], budget: int = 800, aimed: float = AIMED) -> pd.DataFrame:
+    """Hunt for each planted fault until it shows.
+
+    Returns
+    -------
+    DataFrame
+        ``fault``, ``seed``, ``first`` (query of the first leak; missing if the budget was not
+        enough), ``check`` (that found it).
+    """
+    rows = []
+    for fault, (desk, store) in PLANTED.items():
+        for seed in seeds:
+            worlds = -(-budget // 100)
+            report = hunt(budget, seed, desk, store, worlds, until_leak=True, aimed=aimed)
+            check = None if report.leaks.empty else report.leaks["check"].iloc[0]
+            rows.append((fault, seed, report.first, check))
+    return pd.DataFrame(rows, columns=["fault", "seed", "first", "check"])
