@@ -42,6 +42,8 @@ import numpy as np
 from casebook.retrieval.ann import unit
 
 WAYS = ("pre", "post", "graph", "cells")
+#: What a way does if nothing is asked of it; see :meth:`Filtered.search`.
+EFFORTS = {"pre": 1, "post": 1, "graph": 128, "cells": 16}
 #: From this share of visible rows on, all rows are multiplied: faster than to gather so many.
 GATHER = 0.3
 
@@ -171,7 +173,7 @@ class Filtered:
         visible: Visible,
         k: int,
         way: str = "pre",
-        effort: int = 128,
+        effort: int | None = None,
     ) -> Found:
         """Return the nearest visible rows.
 
@@ -182,9 +184,9 @@ class Filtered:
         k : int
         way : str
             Of :data:`WAYS`.
-        effort : int
+        effort : int, optional
             The first k' in multiples of k over the visible share (post), neighbours in view
-            (graph), cells looked into (cells).
+            (graph), cells looked into (cells); by default as in :data:`EFFORTS`.
 
         Raises
         ------
@@ -195,6 +197,7 @@ class Filtered:
         """
         if len(visible.mask) != len(self):
             raise ValueError(f"a mask of {len(visible.mask)} rows for {len(self)} vectors.")
+        effort = EFFORTS.get(way, 1) if effort is None else effort
         if way not in WAYS or k < 1 or effort < 1:
             raise ValueError(f"way {way!r}, k {k}, effort {effort}: {', '.join(WAYS)}; from 1.")
         query = unit(np.reshape(query, (1, -1)))

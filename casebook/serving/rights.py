@@ -78,24 +78,25 @@ SELECT rights, shape, since, until FROM epoch LEFT JOIN people ON user = ?
 
 def _triggers() -> Iterator[str]:
     """Yield the triggers that count changes, whoever makes them."""
+    trigger = "CREATE TRIGGER IF NOT EXISTS {}_{} {} ON {} BEGIN {} END"
     count = "UPDATE epoch SET rights = rights + 1;"
+    # Not INSERT OR REPLACE: within a trigger, the clause of the statement that fires it would hold.
+    touch = (
+        "DELETE FROM touched WHERE principal = {0}.principal; "
+        "INSERT INTO touched SELECT {0}.principal, rights FROM epoch;"
+    )
     for table in ("people", "members", "grants"):
-        for change in ("INSERT", "DELETE", "UPDATE"):
-            more = ""
-            if table == "grants":
-                row = "OLD" if change == "DELETE" else "NEW"
-                more = f"INSERT OR REPLACE INTO touched SELECT {row}.principal, rights FROM epoch;"
-            name = f"{table}_{change.lower()}"
-            yield (
-                f"CREATE TRIGGER IF NOT EXISTS {name} AFTER {change} ON {table} "
-                f"BEGIN {count} {more} END"
-            )
+        for change, rows in (("INSERT", ["NEW"]), ("DELETE", ["OLD"]), ("UPDATE", ["OLD", "NEW"])):
+            more = "".join(touch.format(row) for row in rows) if table == "grants" else ""
+            yield trigger.format(table, change, f"AFTER {change}", table, count + more)
+    moved = (
+        "UPDATE epoch SET shape = shape + 1; "
+        "UPDATE resources SET shape = (SELECT shape FROM epoch) WHERE id = NEW.id;"
+    )
     for change in ("INSERT", "UPDATE OF parent, item"):
-        yield (
-            f"CREATE TRIGGER IF NOT EXISTS resources_{change[:6].lower()} AFTER {change} "
-            "ON resources BEGIN UPDATE epoch SET shape = shape + 1; "
-            "UPDATE resources SET shape = (SELECT shape FROM epoch) WHERE id = NEW.id; END"
-        )
+        yield trigger.format("resources", change[:6], f"AFTER {change}", "resources", moved)
+    never = "SELECT RAISE (ABORT, 'a resource that is gone lies nowhere; its row stays');"
+    yield trigger.format("resources", "DELETE", "BEFORE DELETE", "resources", never)
 
 
 @dataclass(frozen=True, eq=False)

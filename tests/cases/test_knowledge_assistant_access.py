@@ -137,7 +137,7 @@ class Forgetful(Access):
 
     def __init__(self, *args, **more):
         super().__init__(*args, **more)
-        for change in ("insert", "delete"):
+        for change in ("INSERT", "DELETE"):
             self._db.execute(f"DROP TRIGGER members_{change}")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+
 import pytest
 
 from casebook.cases.knowledge_assistant import world
@@ -9,7 +12,7 @@ from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.desk import Desk
 from casebook.cases.knowledge_assistant.hunt import NO_LEAK, hunt, not_found_times
 from casebook.cases.knowledge_assistant.hunted import Hunted
-from casebook.cases.knowledge_assistant.planted import PLANTED, SlowRefusal
+from casebook.cases.knowledge_assistant.planted import PLANTED, SlowRefusal, catches
 from casebook.serving.tell_apart import detectable
 
 #: Queries within which each fault must show, in each of three hunts.
@@ -122,3 +125,19 @@ def test_the_store_agrees_with_the_firm_of_the_chapter_through_its_year():
             assert told == state.visible(user), (user, cut)
             seen.add(len(told))
     assert len(seen) > 8
+
+
+def test_the_study_of_first_catches_has_a_row_for_each_fault_and_seed():
+    told = catches(seeds=(1, 2), budget=40)
+    assert told["fault"].tolist() == [fault for fault in PLANTED for _ in range(2)]
+    assert told["first"].max() <= 40 and told["check"].notna().equals(told["first"].notna())
+    assert told.loc[told["fault"] == "log with text", "first"].max() < 10
+
+
+MODULES = ("access", "answer_cache", "costs", "hunt", "hunted", "showing", "turns")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_example_holds(name):
+    told = doctest.testmod(importlib.import_module(f"casebook.cases.knowledge_assistant.{name}"))
+    assert told.attempted and not told.failed

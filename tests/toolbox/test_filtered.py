@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -214,3 +216,9 @@ def test_a_router_is_judged_on_a_table_that_it_has_not_seen():
     reached = best(invented(scale=0.5))
     assert reached.loc[reached["way"] == "graph", "reached"].all()
     assert not reached.loc[reached["way"] == "cells", "reached"].any()
+
+
+@pytest.mark.parametrize("module", [filtered, filtered_study])
+def test_the_example_holds(module):
+    told = doctest.testmod(module)
+    assert told.attempted and not told.failed

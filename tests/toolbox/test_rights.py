@@ -144,8 +144,19 @@ def test_a_change_by_another_program_counts_too(office):
         assert not sees(office), table
         office._db.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(kept[0]))})", kept)
         assert sees(office)
-    office._db.execute("UPDATE resources SET parent = 0 WHERE name = 'folder'")
-    assert not sees(office)
+    row = office.rows(["page"])[0]
+    for doing in (
+        "INSERT OR IGNORE INTO grants VALUES ('ann', ?, 'deny')",
+        "UPDATE grants SET effect = 'allow' WHERE resource = ?",
+        "INSERT OR REPLACE INTO grants VALUES ('group', ?, 'deny')",
+        "UPDATE grants SET principal = 'bob' WHERE resource = ? AND effect = 'deny'",
+        "UPDATE resources SET parent = 0 WHERE id = ?",
+    ):
+        before = sees(office)
+        office._db.execute(doing, (int(row),))
+        assert sees(office) != before, doing
+    with pytest.raises(sqlite3.IntegrityError, match="its row stays"):
+        office._db.execute("DELETE FROM resources WHERE name = 'page'")
 
 
 def flicker(path, store: type[Rights], rounds: int) -> int:

@@ -5,9 +5,9 @@ of a user's rights (:attr:`.Sight.fingerprint`) and of the pieces, and used unti
 changes. Hits, counts and versions all go through it. What is found is asked about again when it is
 shown (:meth:`Search.still`): rights may have changed since.
 
-Scores of words would leak otherwise: BM25 weighs a word by the number of documents that have it,
-hidden ones included, so that a score tells whether a hidden document has a word. Cosines depend on
-the query and the visible text alone.
+Numbers leak as well as texts. BM25 weighs a word by how many documents have it: counted over all,
+a score tells whether a hidden document has a word. A walk along a graph passes hidden rows, so that
+which visible rows it finds depends on them. What is multiplied depends on visible texts alone.
 """
 
 from __future__ import annotations
