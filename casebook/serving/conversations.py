@@ -1,26 +1,45 @@
-"""Where conversations lie: texts by key, in order, for a while after the last one.
+"""Conversations, kept for a while, and read only through the eyes of today's rights.
 
-SQLite by default, Redis where one runs, behind the same two methods.
+A stored turn holds what its user was allowed to see when it was made. :meth:`Turns.history` is the
+one way to read it, for the screen and for the model that continues: both get it with every piece
+withdrawn whose source the user may not see any more. A conversation belongs to its user; that of
+another one and one that never was are the same to whoever asks.
+
+SQLite keeps the turns, or Redis where one runs, behind the same two methods.
 
 Examples
 --------
->>> shelf = SqliteShelf()
->>> shelf.push("c1", "hello", now=0, ttl=60)
->>> shelf.push("c1", "again", now=30, ttl=60)
->>> shelf.read("c1", now=89), shelf.read("c1", now=90), shelf.read("c2", now=0)
-(['hello', 'again'], [], [])
->>> shelf.purge(now=90)
-2
+>>> from casebook.serving.rights import Rights
+>>> rights = Rights(":memory:", clock=lambda: 1_000)
+>>> with rights.writing():
+...     rights.person("ann", since=0)
+...     rights.lies_in("rule", "", item=True)
+...     rights.grants("rule", {("ann", "allow")})
+>>> turns = Turns(rights, SqliteShelf())
+>>> turns.add("ann", "c1", "How long?", [Piece("For 7 years.", ("rule",))])
+>>> turns.history("ann", "c1")[0].pieces[0].text, turns.history("bob", "c1")
+('For 7 years.', [])
+>>> with rights.writing():
+...     rights.leaves("ann", until=1_000)
+>>> turns.history("ann", "c1")[0].pieces[0] == WITHDRAWN
+True
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-#: Texts of a key that are kept: the latest.
-LONGEST = 50
+from casebook.serving.rights import Rights
+from casebook.serving.showing import WITHDRAWN, Piece, as_json, of_json, shown
+
+#: Seconds from the last turn until a conversation is deleted, and turns of one that are kept.
+TTL, LONGEST = 30 * 86_400.0, 50
 
 
 class Shelf(Protocol):
@@ -31,6 +50,60 @@ class Shelf(Protocol):
 
     def read(self, key: str, now: float) -> list[str]:
         """Return the texts of a key that lives, the oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question and what may be shown of its answer."""
+
+    at: float
+    question: str
+    pieces: tuple[Piece, ...]
+
+
+class Turns:
+    """The conversations of all users.
+
+    Parameters
+    ----------
+    rights : Rights
+    shelf : Shelf
+    ttl : float
+        Seconds.
+    """
+
+    def __init__(self, rights: Rights, shelf: Shelf, ttl: float = TTL) -> None:
+        if ttl <= 0:
+            raise ValueError(f"ttl is {ttl}: give seconds above 0.")
+        self.rights, self.shelf, self.ttl = rights, shelf, ttl
+
+    def add(self, user: str, conversation: str, question: str, pieces: Sequence[Piece]) -> None:
+        """Keep a turn."""
+        now = self.rights.clock()
+        text = json.dumps([now, question, as_json(pieces)])
+        self.shelf.push(_key(user, conversation), text, now, self.ttl)
+
+    def history(self, user: str, conversation: str) -> list[Turn]:
+        """Return the turns of a user's conversation, with what he may see of them now."""
+        turns = []
+        for text in self.shelf.read(_key(user, conversation), self.rights.clock()):
+            at, question, kept = json.loads(text)
+            pieces = shown(of_json(kept), lambda names: self.rights.sees(user, names))
+            turns.append(Turn(at, question, tuple(pieces)))
+        return turns
+
+    def context(self, user: str, conversation: str) -> list[str]:
+        """Return what a model may read of a conversation: nothing of what was withdrawn."""
+        lines = []
+        for turn in self.history(user, conversation):
+            kept = " ".join(piece.text for piece in turn.pieces if piece != WITHDRAWN)
+            lines += [turn.question, kept]
+        return lines
+
+
+def _key(user: str, conversation: str) -> str:
+    """Return one key for two names, whatever stands in them."""
+    return hashlib.sha256(json.dumps([user, conversation]).encode()).hexdigest()
 
 
 class SqliteShelf:

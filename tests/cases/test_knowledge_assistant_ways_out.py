@@ -13,10 +13,9 @@ from casebook.cases.knowledge_assistant.answer_cache import AnswerCache, Kept, n
 from casebook.cases.knowledge_assistant.desk import QUOTED, Desk, NotFound
 from casebook.cases.knowledge_assistant.records import Document, Event, Grant
 from casebook.cases.knowledge_assistant.search import Search
-from casebook.cases.knowledge_assistant.showing import WITHDRAWN, Piece, guarded, shown
-from casebook.cases.knowledge_assistant.turns import Turns
 from casebook.retrieval.filtered import Router, Visible
-from casebook.serving.conversations import RedisShelf, SqliteShelf
+from casebook.serving.conversations import RedisShelf, SqliteShelf, Turns
+from casebook.serving.showing import WITHDRAWN, Piece, guarded, shown
 
 NOON = np.datetime64("2025-03-01T12:00:00")
 SECONDS = int(NOON.astype(np.int64))

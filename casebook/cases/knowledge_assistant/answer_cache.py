@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from casebook.cases.knowledge_assistant.access import Access
-from casebook.cases.knowledge_assistant.showing import Piece, as_json, of_json
+from casebook.serving.showing import Piece, as_json, of_json
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, pieces TEXT, count INTEGER,

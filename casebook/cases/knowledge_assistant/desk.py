@@ -17,9 +17,8 @@ from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.answer_cache import AnswerCache, Kept
 from casebook.cases.knowledge_assistant.records import Document
 from casebook.cases.knowledge_assistant.search import Hit, Search
-from casebook.cases.knowledge_assistant.showing import Piece, guarded
-from casebook.cases.knowledge_assistant.turns import Turn, Turns
-from casebook.serving.conversations import Shelf, SqliteShelf
+from casebook.serving.conversations import Shelf, SqliteShelf, Turn, Turns
+from casebook.serving.showing import Piece, guarded
 
 #: Pieces that an answer quotes.
 QUOTED = 3

@@ -20,10 +20,10 @@ from casebook.cases.knowledge_assistant.desk import QUOTED, Desk, NotFound
 from casebook.cases.knowledge_assistant.hunt import AIMED, hunt
 from casebook.cases.knowledge_assistant.records import Document
 from casebook.cases.knowledge_assistant.search import Hit, words
-from casebook.cases.knowledge_assistant.showing import Piece, of_json
-from casebook.cases.knowledge_assistant.turns import Turn, _key
 from casebook.retrieval.filtered import Visible
+from casebook.serving.conversations import Turn, _key
 from casebook.serving.rights import Sight
+from casebook.serving.showing import Piece, of_json
 
 
 def _everything(desk: Desk, question: str, k: int) -> list[Hit]:
