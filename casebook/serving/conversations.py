@@ -16,7 +16,7 @@ Examples
 ...     rights.lies_in("rule", "", item=True)
 ...     rights.grants("rule", {("ann", "allow")})
 >>> turns = Turns(rights, SqliteShelf())
->>> turns.add("ann", "c1", "How long?", [Piece("For 7 years.", ("rule",))])
+>>> turns.add("ann", "c1", "How long?", [Piece("For 7 years.", (("rule", 1),))])
 >>> turns.history("ann", "c1")[0].pieces[0].text, turns.history("bob", "c1")
 ('For 7 years.', [])
 >>> with rights.writing():
@@ -88,7 +88,7 @@ class Turns:
         turns = []
         for text in self.shelf.read(_key(user, conversation), self.rights.clock()):
             at, question, kept = json.loads(text)
-            pieces = shown(of_json(kept), lambda names: self.rights.sees(user, names))
+            pieces = shown(of_json(kept), lambda sources: self.rights.shows(user, sources))
             turns.append(Turn(at, question, tuple(pieces)))
         return turns
 

@@ -15,6 +15,11 @@ from memory. There is no copy with a time to live.
 with the same ones share one mask, made from arrays of all resources. :attr:`Sight.fingerprint`
 names its content, so that it can be part of a key.
 
+**Rights and texts come by different ways.** A page that is shortened and opened to all by one save
+must not be shown as it was before. An item is placed with the number of its edition; a text of an
+earlier one is hidden, as it was not written for those who see this place. Rights are told first,
+then texts: so a page that gets a secret and is locked away is safe as well.
+
 Examples
 --------
 >>> rights = Rights(":memory:", clock=lambda: 1_000)
@@ -61,9 +66,11 @@ CREATE TABLE IF NOT EXISTS grants
 CREATE INDEX IF NOT EXISTS grants_on ON grants (resource);
 CREATE TABLE IF NOT EXISTS touched (principal TEXT PRIMARY KEY, rights INTEGER);
 CREATE TABLE IF NOT EXISTS resources
-  (id INTEGER PRIMARY KEY, name TEXT UNIQUE, parent INTEGER, item INTEGER, shape INTEGER);
+  (id INTEGER PRIMARY KEY, name TEXT UNIQUE, parent INTEGER, item INTEGER, edition INTEGER,
+   shape INTEGER);
 CREATE INDEX IF NOT EXISTS resources_at ON resources (shape);
-INSERT OR IGNORE INTO resources VALUES ({NOWHERE}, '', {NOWHERE}, 0, 0), ({TOP}, '/', {TOP}, 0, 0);
+INSERT OR IGNORE INTO resources VALUES
+  ({NOWHERE}, '', {NOWHERE}, 0, 0, 0), ({TOP}, '/', {TOP}, 0, 0, 0);
 """
 #: A user, the groups that hold the user, and so on; UNION ends in a circle of groups.
 PRINCIPALS = """
@@ -107,19 +114,28 @@ class Sight:
     ----------
     mask : ndarray of bool
         By row of a resource (:meth:`Rights.rows`); only items are ever True.
+    editions : ndarray of int
+        By row: the first edition that may be seen.
     fingerprint : str
-        Of the visible items: equal where and only where the same ones are visible.
+        Of the visible items and these editions: equal where and only where both are the same.
     """
 
     mask: np.ndarray
+    editions: np.ndarray
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        rows = np.flatnonzero(self.mask).astype(np.int64)
-        object.__setattr__(self, "fingerprint", hashlib.sha256(rows.tobytes()).hexdigest()[:32])
+        rows = np.flatnonzero(self.mask)
+        told = np.stack([rows, self.editions[rows]]).astype(np.int64).tobytes()
+        object.__setattr__(self, "fingerprint", hashlib.sha256(told).hexdigest()[:32])
+
+    def sees(self, rows: np.ndarray, editions: np.ndarray | None = None) -> np.ndarray:
+        """Say of each row whether it is visible, in the edition if one is given."""
+        seen = self.mask[rows]
+        return seen if editions is None else seen & (editions >= self.editions[rows])
 
 
-NOTHING = Sight(np.zeros(2, bool))
+NOTHING = Sight(np.zeros(2, bool), np.zeros(2, np.int64))
 
 
 class Rights:
@@ -151,6 +167,7 @@ class Rights:
         self._shape, self._row_of = -1, {}
         self._parents = np.zeros(0, np.int64)
         self._is_item = np.zeros(0, bool)
+        self._editions = np.zeros(0, np.int64)
 
     def close(self) -> None:
         """Close the file."""
@@ -206,14 +223,19 @@ class Rights:
             raise ValueError(f"effects {wrong} of {resource}: give 'allow' or 'deny'.")
         self._replace("grants", "resource", self._row(resource), ("principal", "effect"), grants)
 
-    def lies_in(self, resource: str, container: str | None, item: bool = False) -> None:
-        """Put a resource into a container; ``""``: at the top, None: it is gone."""
+    def lies_in(
+        self, resource: str, container: str | None, item: bool = False, edition: int = 0
+    ) -> None:
+        """Put a resource into a container; ``""``: at the top, None: it is gone.
+
+        Where it was elsewhere before, only this edition and later ones are seen from now on.
+        """
         parent = TOP if container == "" else self._row(container) if container else NOWHERE
         query = (
-            "UPDATE resources SET parent = ?1, item = ?2 "
+            "UPDATE resources SET parent = ?1, item = ?2, edition = ?4 "
             "WHERE id = ?3 AND (parent, item) != (?1, ?2)"
         )
-        self._db.execute(query, (parent, item, self._row(resource)))
+        self._db.execute(query, (parent, item, self._row(resource), edition))
 
     def _replace(
         self, table: str, key: str, value: object, columns: Sequence[str], rows: set[tuple]
@@ -234,13 +256,15 @@ class Rights:
         query = "SELECT id FROM resources WHERE name = ?"
         if found := self._db.execute(query, (name,)).fetchone():
             return found[0]
-        new = "INSERT INTO resources (name, parent, item, shape) VALUES (?, ?, 0, 0)"
+        new = "INSERT INTO resources VALUES (NULL, ?, ?, 0, 0, 0)"
         return self._db.execute(new, (name, NOWHERE)).lastrowid
 
     # Reading
 
-    def sees(self, name: str, items: Sequence[str]) -> np.ndarray:
-        """Say of each item whether somebody may see it now.
+    def sees(
+        self, name: str, items: Sequence[str], editions: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Say of each item whether somebody may see it now, in the edition if one is given.
 
         Returns
         -------
@@ -252,7 +276,12 @@ class Rights:
             If the store cannot be read; then nothing may be shown.
         """
         with self._lock:
-            return self.sight(name).mask[self.rows(items)]
+            given = None if editions is None else np.asarray(editions, np.int64)
+            return self.sight(name).sees(self.rows(items), given)
+
+    def shows(self, name: str, sources: Sequence[tuple[str, int]]) -> np.ndarray:
+        """Say of each source, an item in an edition, whether somebody may see it now."""
+        return self.sees(name, [item for item, _ in sources], [edition for _, edition in sources])
 
     def rows(self, resources: Iterable[str]) -> np.ndarray:
         """Return the rows of resources in a mask; unknown ones share a row that nobody sees.
@@ -283,7 +312,7 @@ class Rights:
         """Return a sight of nothing, as long as the rows known so far."""
         if len(NOTHING.mask) >= len(self._parents):
             return NOTHING
-        return Sight(np.zeros(len(self._parents), bool))
+        return Sight(np.zeros(len(self._parents), bool), self._editions)
 
     def _of(self, principals: tuple[tuple[str, int], ...]) -> Sight:
         """Return what principals with grants see; each comes with its last change of grants."""
@@ -297,20 +326,21 @@ class Rights:
             for effect, row in self._db.execute(query, (name,)):
                 flags[effect][row] = True
         self._inherit(*flags.values())
-        sight = Sight(flags["allow"] & ~flags["deny"] & self._reached & self._is_item)
+        mask = flags["allow"] & ~flags["deny"] & self._reached & self._is_item
+        sight = Sight(mask, self._editions)
         _keep(self._sights, key, sight, self._kept)
         return sight
 
     def _catch_up(self, shape: int) -> None:
         """Take over the resources that were added or moved."""
-        query = "SELECT id, name, parent, item FROM resources WHERE shape > ? OR shape = 0"
+        query = "SELECT id, name, parent, item, edition FROM resources WHERE shape > ? OR shape = 0"
         new = self._db.execute(query, (self._shape,)).fetchall()
-        if more := max((row[0] for row in new), default=0) + 1 - len(self._parents):
-            more = max(more, 0)
-            self._parents = np.concatenate([self._parents, np.zeros(more, np.int64)])
-            self._is_item = np.concatenate([self._is_item, np.zeros(more, bool)])
-        for row, name, parent, item in new:
-            self._row_of[name] = row
+        more = max(0, max((row[0] for row in new), default=0) + 1 - len(self._parents))
+        self._parents = np.append(self._parents, np.zeros(more, np.int64))
+        self._is_item = np.append(self._is_item, np.zeros(more, bool))
+        self._editions = np.append(self._editions, np.zeros(more, np.int64))
+        for row, name, parent, item, edition in new:
+            self._row_of[name], self._editions[row] = row, edition
             self._parents[row], self._is_item[row] = parent, bool(item)
         self._containers = np.flatnonzero(~self._is_item)
         self._reached = np.arange(len(self._parents)) == TOP

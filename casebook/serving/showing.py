@@ -5,13 +5,14 @@ conversations. A right that is lost in between is lost for what was not shown ye
 
 Examples
 --------
->>> rights = {"wiki:d1": True, "wiki:d2": True}
->>> may = lambda documents: [rights[one] for one in documents]
->>> written = [Piece("Keep it ", ("wiki:d1",)), Piece("for 7 years."), Piece("9.", ("wiki:d2",))]
->>> stream = guarded(written, may, read=("wiki:d1", "wiki:d2"))
+>>> rule, law = ("rule", 1), ("law", 3)
+>>> rights = {rule: True, law: True}
+>>> may = lambda sources: [rights[one] for one in sources]
+>>> written = [Piece("Keep it ", (rule,)), Piece("for 7 years."), Piece("Or 9.", (law,))]
+>>> stream = guarded(written, may, read=(rule, law))
 >>> next(stream).text
 'Keep it '
->>> rights["wiki:d2"] = False
+>>> rights[law] = False
 >>> [piece.text for piece in stream] == [WITHDRAWN.text]
 True
 """
@@ -22,17 +23,20 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
+#: What a text is taken from: an item, and its edition.
+Source = tuple[str, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of an answer, with the documents that its text is taken from."""
+    """A part of an answer, with what its text is taken from."""
 
     text: str
-    sources: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
 
 
-#: Says of documents whether the user at the other end may see them now.
-May = Callable[[Sequence[str]], Iterable[bool]]
+#: Says of sources whether the user at the other end may see them now; see :meth:`.Rights.shows`.
+May = Callable[[Sequence[Source]], Iterable[bool]]
 #: Stands in place of what may not be shown any more: it says nothing of what that was.
 WITHDRAWN = Piece("A part of this answer can no longer be shown to you.")
 
@@ -45,15 +49,15 @@ def shown(pieces: Iterable[Piece], may: May) -> list[Piece]:
     return [piece if all(may) else WITHDRAWN for piece, may in zip(pieces, told, strict=True)]
 
 
-def guarded(pieces: Iterable[Piece], may: May, read: Sequence[str]) -> Iterator[Piece]:
+def guarded(pieces: Iterable[Piece], may: May, read: Sequence[Source]) -> Iterator[Piece]:
     """Yield the pieces of an answer that is still being written, until a right is lost.
 
     Parameters
     ----------
     pieces : iterable of Piece
     may : callable
-    read : sequence of str
-        All documents that the writer has read. A model words what it has read without a quotation,
+    read : sequence of (str, int)
+        All sources that the writer has read. A model words what it has read without a quotation,
         so that the loss of one of them ends the answer, whatever the piece says that it quotes.
 
     Yields
@@ -75,4 +79,5 @@ def as_json(pieces: Iterable[Piece]) -> str:
 
 def of_json(text: str) -> list[Piece]:
     """Return the pieces of :func:`as_json`."""
-    return [Piece(one["text"], tuple(one["sources"])) for one in json.loads(text)]
+    told = json.loads(text)
+    return [Piece(one["text"], tuple((i, e) for i, e in one["sources"])) for one in told]

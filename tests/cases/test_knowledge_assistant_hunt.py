@@ -16,7 +16,7 @@ from casebook.cases.knowledge_assistant.planted import PLANTED, SlowRefusal, cat
 from casebook.serving.tell_apart import detectable
 
 #: Queries within which each fault must show, in each of three hunts.
-BUDGET = 400
+BUDGET = 1_500
 #: The check that is meant for a fault; another one may come first.
 MEANT = {
     "cache without rights": {"result"},
@@ -30,6 +30,7 @@ MEANT = {
     "key of the question alone": {"count"},
     "stream not asked again": {"stream"},
     "rarity counted over all": {"depends on what is hidden"},
+    "old text under new rights": {"result", "history", "stream"},
 }
 
 
@@ -64,7 +65,7 @@ def test_each_planted_fault_is_found_by_the_check_that_is_meant_for_it(name):
     desk, store = PLANTED[name]
     found = set()
     for seed in range(3):
-        report = hunt(BUDGET, seed=seed, desk=desk, store=store, worlds=8, until_leak=True)
+        report = hunt(BUDGET, seed=seed, desk=desk, store=store, worlds=15, until_leak=True)
         assert report.first is not None, f"{name}: {BUDGET} queries, seed {seed}"
         assert report.bound != report.bound  # a bound is stated where nothing leaked
         found |= {*report.leaks["check"]}

@@ -101,6 +101,22 @@ def test_who_leaves_sees_nothing_from_that_second_on(office):
     assert sees(office)
 
 
+def test_an_edition_from_before_a_move_is_hidden(office):
+    def which() -> list[bool]:
+        return [bool(office.sees("ann", ["page"], [edition])[0]) for edition in (1, 2, 3)]
+
+    office.write("lies_in", "page", "folder", item=True, edition=2)
+    assert which() == [True, True, True]  # it has not moved
+    before = office.sight("ann").fingerprint
+    office.write("lies_in", "page", "space", item=True, edition=2)
+    assert which() == [False, True, True]
+    assert office.sight("ann").fingerprint != before  # the same items, fewer texts
+    assert office.shows("ann", [("page", 1), ("page", 2)]).tolist() == [False, True]
+    office.write("lies_in", "page", None, item=True)
+    office.write("lies_in", "page", "space", item=True, edition=3)
+    assert which() == [False, False, True] and sees(office)
+
+
 def test_all_or_nothing_is_written(office):
     with pytest.raises(ValueError, match="allow"), office.writing():
         office.grants("space", set())

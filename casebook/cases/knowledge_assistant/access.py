@@ -63,7 +63,7 @@ class Access(Rights):
         """Write one event."""
         name, payload = event.subject, event.payload
         if isinstance(payload, Document):
-            self.lies_in(name, payload.container, item=True)
+            self.lies_in(name, payload.container, item=True, edition=payload.version)
         elif event.kind == "deleted":
             self.lies_in(name, None, item=True)
         elif event.kind == "container":

@@ -108,7 +108,7 @@ class AnswerCache:
         if not same or self.access.clock() >= until:
             self._drop(key)
             return None
-        if not self.access.sees(user, names).all():
+        if not self.access.shows(user, used).all():
             return None
         return Kept(tuple(of_json(pieces)), count, used)
 

@@ -87,9 +87,9 @@ class Desk:
     def stream(self, user: str, question: str) -> Iterator[Piece]:
         """Yield an answer piece by piece, as long as the user may see what it was made from."""
         hits = self.found(user, question)
-        read = [hit.document for hit in hits]
+        read = [(hit.document, hit.version) for hit in hits]
         self._note("stream", user, question, [hit.title for hit in hits])
-        return guarded(self.written(hits), lambda names: self.access.sees(user, names), read)
+        return guarded(self.written(hits), lambda told: self.access.shows(user, told), read)
 
     def open(self, user: str, document: str) -> Document:
         """Return a document; NotFound if the user may not see it, or if it is not there."""
@@ -110,7 +110,7 @@ class Desk:
 
     def written(self, hits: Sequence[Hit]) -> tuple[Piece, ...]:
         """Return the answer."""
-        return tuple(Piece(hit.text, (hit.document,)) for hit in hits)
+        return tuple(Piece(hit.text, ((hit.document, hit.version),)) for hit in hits)
 
     def counted(self, user: str, question: str) -> int:
         """Return the count that stands above the answer."""

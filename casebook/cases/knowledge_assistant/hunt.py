@@ -32,7 +32,8 @@ from casebook.cases.knowledge_assistant.search import words
 from casebook.evaluate.intervals import rule_of_three
 from casebook.serving.tell_apart import Told, tell_apart
 
-MARKER, VERSION = re.compile(r"zq(\d+)x"), re.compile(r"zq(\d+)x v(\d+)")
+#: Document and version.
+MARKER = re.compile(r"zq(\d+)x v(\d+)")
 #: Shares of queries.
 OPS = {"ask": 0.55, "open": 0.15, "history": 0.15, "stream": 0.15}
 #: Chance of an edit before a query, and share of edits that take away what was just shown.
@@ -131,6 +132,7 @@ class Hunter:
         """Edit by chance, ask once, and return the leaks."""
         world, rng = self.world, self.world.rng
         world.now += int(rng.integers(1, 20))
+        world.arrive()
         if rng.random() < EDITS:
             if self._seen[1] and rng.random() < self.aimed:
                 world.take_away(*self._seen)
@@ -143,8 +145,8 @@ class Hunter:
 
     def _hidden(self, user: str, texts: Iterable[str], check: str) -> Iterator[Leak]:
         """Yield a leak for each document whose marker stands in a text and that is hidden."""
-        for number in sorted({n for text in texts for n in MARKER.findall(text)}):
-            if not self.world.truth.may_see(user, f"wiki:d{number}"):
+        for number, version in sorted({m for text in texts for m in MARKER.findall(text)}):
+            if not self.world.may(user, f"wiki:d{number}", int(version)):
                 yield check, user, f"wiki:d{number}"
 
     def _question(self) -> str:
@@ -161,15 +163,15 @@ class Hunter:
         reply = world.desk.ask(user, f"c{world.rng.integers(2)}", question)
         yield from self._hidden(user, (piece.text for piece in reply.pieces), "result")
         yield from self._hidden(user, (title for _, title, _ in reply.citations), "citation")
-        own = {d for d in world.truth.documents if world.truth.may_see(user, d)}
-        have = [d for d in own if words(question) <= words(world.truth.documents[d].body)]
+        own = world.shown(user)
+        have = [name for name, page in own.items() if words(question) <= words(page.body)]
         if reply.count != len(have):
             yield "count", user, ""
         if len(reply.pieces) != min(QUOTED, 2 * len(own)):
             yield "missing", user, ""
-        for number, version in VERSION.findall(" ".join(piece.text for piece in reply.pieces)):
+        for number, version in MARKER.findall(" ".join(piece.text for piece in reply.pieces)):
             name = f"wiki:d{number}"
-            if name in own and int(version) != world.truth.documents[name].version:
+            if name in own and int(version) != world.stored[name]:
                 yield "old version", user, name
         near = world.nearest_of_all(question, QUOTED)
         self.met["hidden nearer"] += any(name not in own for name in near)
@@ -183,7 +185,7 @@ class Hunter:
 
     def _open(self, user: str) -> Iterator[Leak]:
         world, number = self.world, self.world.rng.integers(70)  # ten that never were
-        may = world.truth.may_see(user, f"wiki:d{number}")
+        may = f"wiki:d{number}" in world.shown(user)
         try:
             shown = world.desk.open(user, f"wiki:d{number}")
             yield from self._hidden(user, [shown.title, shown.body], "opened")
@@ -207,13 +209,13 @@ class Hunter:
         for place, piece in enumerate(stream):
             yield from self._hidden(user, [piece.text], "stream")
             if place == 0 and piece.sources and world.rng.random() < 0.5:
-                world.take_away(user, piece.sources[0])
-                self.met["cut"] += not world.truth.may_see(user, piece.sources[0])
+                world.take_away(user, piece.sources[0][0])
+                self.met["cut"] += not world.may(user, *piece.sources[0])
 
     def _log(self) -> Iterator[Leak]:
         lines = self.world.desk.log[self._logged :]
         self._logged += len(lines)
-        for number in sorted({n for line in lines for n in MARKER.findall(line)}):
+        for number, _ in sorted({m for line in lines for m in MARKER.findall(line)}):
             yield "log", "", f"wiki:d{number}"
 
 

@@ -33,6 +33,9 @@ class Hunted:
     def __init__(self, seed: int, desk: type[Desk] = Desk, store: type[Access] = Access) -> None:
         self.rng, self.now = np.random.default_rng(seed), START
         self.events: list[Event] = []
+        #: Of each document: the last version, that of its last move, that whose text has arrived.
+        self.version, self.moved, self.stored = {}, {}, {}
+        self._late: list[tuple[float, Document]] = []
         self._state: tuple[int, State] = (0, State(()))
         self.access = store(":memory:", clock=lambda: self.now)
         self.search = Search(self.access, TOPICS)
@@ -63,8 +66,9 @@ class Hunted:
     def without_hidden(self, user: str) -> Desk:
         """Return an assistant that has never heard of what the user may not see."""
         search = Search(self.access, TOPICS)
+        shown = self.shown(user)
         for document, _ in sorted(self.search._documents.values(), key=lambda one: one[1].start):
-            if self.truth.may_see(user, document.id):
+            if document.id in shown:
                 self._store(search, document)
         return type(self.desk)(self.access, search, self.encode)
 
@@ -86,13 +90,38 @@ class Hunted:
         """Let something happen, and tell the assistant of it."""
         at = np.datetime64(int(self.now), "s")
         event = Event("wiki", len(self.events) + 1, at, kind, subject, payload)
+        before = self.truth.documents.get(subject)
         self.events.append(event)
+        self.access.apply([event])
         if isinstance(payload, Document):
-            self._store(self.search, payload)
+            self.version[subject] = payload.version
+            if not before or before.container != payload.container:
+                self.moved[subject] = payload.version
+            wait = self.rng.integers(60) if before and self.rng.random() < 0.5 else 0
+            self._late.append((self.now + wait, payload))
+            self.arrive()
         elif kind == "deleted":
+            self._late = [one for one in self._late if one[1].id != subject]
+            self.stored.pop(subject, None)
             self.search.drop(subject)
             self.desk.cache.forget(subject)
-        self.access.apply([event])
+
+    def arrive(self) -> None:
+        """Store the texts that have arrived by now; rights are always told first."""
+        for at, page in self._late:
+            if at <= self.now and page.version > self.stored.get(page.id, 0):
+                self._store(self.search, page)
+                self.stored[page.id] = page.version
+        self._late = [one for one in self._late if one[0] > self.now]
+
+    def may(self, user: str, document: str, version: int) -> bool:
+        """Say whether a user may see a text: as a document, and not one from before its move."""
+        return self.truth.may_see(user, document) and version >= self.moved[document]
+
+    def shown(self, user: str) -> dict[str, Document]:
+        """Return the documents that are stored, in the version that is, and that a user may see."""
+        told = self.search._documents.items()
+        return {name: page for name, (page, _) in told if self.may(user, name, page.version)}
 
     def write(self, number: int, version: int, container: str) -> None:
         """Write a version of a document: two pieces of two topics each, with its marker."""
@@ -105,7 +134,16 @@ class Hunted:
         at = np.datetime64(int(self.now), "s")
         name = f"wiki:d{number}"
         page = Document(
-            name, "wiki", name, f"{marker} page", body, version, at, "user:0", False, container
+            name,
+            "wiki",
+            name,
+            f"{marker} v{version} page",
+            body,
+            version,
+            at,
+            "user:0",
+            False,
+            container,
         )
         self.tell("document", name, page)
 
@@ -144,13 +182,16 @@ class Hunted:
             self.tell("deleted", f"wiki:d{number}", None)
         else:
             place = container if rng.random() < 0.5 or not old else old.container
-            self.write(number, old.version + 1 if old else 1, place)
+            self.write(number, self.version.get(f"wiki:d{number}", 0) + 1, place)
 
     def take_away(self, user: str, document: str) -> None:
         """Take a text from a user who sees it: by a denial, out of a group, by a new version."""
         old = self.truth.documents.get(document)
         if old and self.rng.random() < 0.25:
-            self.write(int(document[6:]), old.version + 1, old.container)
+            container = (
+                f"wiki:c{self.rng.integers(15)}" if self.rng.random() < 0.5 else old.container
+            )
+            self.write(int(document[6:]), old.version + 1, container)
             return
         groups = [g for g, held in self.truth.members.items() if user in held]
         if groups and self.rng.random() < 0.5:

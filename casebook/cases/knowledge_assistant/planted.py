@@ -1,9 +1,10 @@
 """Faults, each planted into one part of the assistant: the hunt has to find every one.
 
-The first eight of :data:`PLANTED` hand out what is hidden. Three more are quieter: a wrong key
-behind a second check, which leaks a number only; a stream that is not asked again; and a ranking
-that no hidden text ever leaves, although it depends on what is hidden. :class:`SlowRefusal` tells
-by the clock alone. Each is a few lines, as it would be in real code.
+The first eight of :data:`PLANTED` hand out what is hidden. Four more are quieter: a wrong key
+behind a second check, which leaks a number only; a stream that is not asked again; a ranking that
+no hidden text ever leaves, although it depends on what is hidden; a text that is shown under rights
+that were given to a later one. :class:`SlowRefusal` tells by the clock alone. Each is a few lines,
+as it would be in real code.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
 from casebook.cases.knowledge_assistant.access import Access
@@ -94,13 +96,17 @@ class StaleGroups(Access):
         held = self.__dict__.setdefault("_held", {})
         if user not in held or self.clock() - held[user][0] > 300:
             held[user] = self.clock(), super().sight(user)
-        mask, more = held[user][1].mask, len(self._parents)
-        if len(mask) < more:  # a document is new: it waits for the next look
-            wider = self._blank().mask.copy()
-            wider = wider if len(wider) >= more else mask
-            wider[: len(mask)] = mask
-            held[user] = held[user][0], Sight(wider)
-        return held[user][1]
+        now, then = super().sight(user), held[user][1]
+        mask = np.zeros(len(now.editions), bool)
+        mask[: len(then.mask)] = then.mask
+        return Sight(mask, now.editions)
+
+
+class OneEdition(Access):
+    """What a document said before it was moved is shown to those who see its new place."""
+
+    def lies_in(self, *told: object, edition: int = 0, **more: bool) -> None:
+        super().lies_in(*told, **more)
 
 
 class FilledUp(Desk):
@@ -173,6 +179,7 @@ PLANTED: dict[str, tuple[type[Desk], Callable[..., Access]]] = {
     "key of the question alone": (KeyOfQuestion, Access),
     "stream not asked again": (UnguardedStream, Access),
     "rarity counted over all": (RareWordsFirst, Access),
+    "old text under new rights": (Desk, OneEdition),
 }
 
 

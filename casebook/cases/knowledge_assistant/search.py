@@ -65,13 +65,14 @@ class Search:
         self._pieces: list[tuple[str, str]] = []
         self._names: dict[str, int] = {}
         self._rows = np.zeros(0, np.int64)  # of each name, in the masks of access
+        self._versions = np.zeros(0, np.int64)
         self._owner = np.zeros(0, np.int64)  # place of each piece's name
         self._live = np.zeros(0, bool)
         self._having: defaultdict[str, set[str]] = defaultdict(set)
         self._masks: OrderedDict[tuple[str, int], Visible] = OrderedDict()
 
     def put(self, items: Iterable[tuple[Document, Sequence[str], np.ndarray]]) -> None:
-        """Store versions in place of the last ones.
+        """Store versions in place of the last ones, after the rights have been told of them.
 
         Parameters
         ----------
@@ -85,12 +86,14 @@ class Search:
                 self._names.setdefault(document.id, len(self._names))
             fresh = np.full(len(self._names) - len(self._rows), NOWHERE)
             self._rows = np.concatenate([self._rows, fresh])
+            self._versions = np.concatenate([self._versions, 0 * fresh])
             first = len(self._index)
             if items:
                 self._index.add(np.concatenate([vectors for _, _, vectors in items]))
             for document, pieces, _ in items:
                 rows = range(first, first := first + len(pieces))
                 self._documents[document.id] = document, rows
+                self._versions[self._names[document.id]] = document.version
                 self._pieces += [(document.id, piece) for piece in pieces]
                 for word in words(f"{document.title} {document.body}"):
                     self._having[word].add(document.id)
@@ -119,8 +122,8 @@ class Search:
                 self._rows[new] = self.access.rows(names[i] for i in new)
                 sight = self.access.sight(user)  # again: at least as new as the rows
                 key = sight.fingerprint, self._state
-                mask = sight.mask[self._rows][self._owner] & self._live
-                self._masks[key] = Visible.of(mask)
+                seen = sight.sees(self._rows, self._versions)
+                self._masks[key] = Visible.of(seen[self._owner] & self._live)
                 if len(self._masks) > self._kept:
                     self._masks.popitem(last=False)
             return self._masks[key]
@@ -138,15 +141,16 @@ class Search:
 
     def still(self, user: str, hits: Sequence[Hit]) -> list[Hit]:
         """Return those of the hits that the user may see now, and that are still what is stored."""
-        right = self.access.sees(user, [hit.document for hit in hits])
+        right = self.access.shows(user, [(hit.document, hit.version) for hit in hits])
         now = self.versions([hit.document for hit in hits])
         return [h for h, may, v in zip(hits, right, now, strict=True) if may and v == h.version]
 
     def count(self, user: str, asked: str) -> int:
         """Return how many of the documents that a user may see have all words of a text."""
         sets = [self._having.get(word, set()) for word in words(asked)]
-        both = sorted(set.intersection(*sets)) if sets else []
-        return int(self.access.sees(user, both).sum())
+        with self._lock:
+            both = sorted(set.intersection(*sets)) if sets else []
+            return int(self.access.sees(user, both, self.versions(both)).sum())
 
     def versions(self, documents: Sequence[str]) -> list[int]:
         """Return the stored version of documents; 0 where there is none."""
@@ -159,8 +163,8 @@ class Search:
 
         Both take the same steps, a hidden one is not looked up.
         """
-        may = bool(self.access.sees(user, [document])[0])
         with self._lock:
+            may = bool(self.access.sees(user, [document], self.versions([document]))[0])
             return self._documents.get(document, (None,))[0] if may else None
 
 
