@@ -49,6 +49,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -148,7 +149,7 @@ class Rights:
     clock : callable
         Seconds since 1970: who leaves at a second sees nothing from that second on.
     kept : int
-        Masks, and users, that are remembered: a byte a resource for each mask.
+        Masks that are remembered: a byte a resource for each.
     """
 
     def __init__(
@@ -162,7 +163,8 @@ class Rights:
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.executescript(SCHEMA + ";".join([*_triggers(), ""]))
-        self._users: OrderedDict[str, tuple[tuple[int, int], Sight]] = OrderedDict()
+        #: Of each user: a state of the store, and the principals with grants in it.
+        self._users: OrderedDict[str, tuple[tuple[int, int], tuple]] = OrderedDict()
         self._sights: OrderedDict[tuple, Sight] = OrderedDict()
         self._shape, self._row_of = -1, {}
         self._parents = np.zeros(0, np.int64)
@@ -253,6 +255,8 @@ class Rights:
 
     def _row(self, name: str) -> int:
         """Return the row of a resource, which lies nowhere as long as nothing else is known."""
+        if name in ("", "/"):
+            raise ValueError(f"{name!r} is no name of a resource.")
         query = "SELECT id FROM resources WHERE name = ?"
         if found := self._db.execute(query, (name,)).fetchone():
             return found[0]
@@ -299,14 +303,14 @@ class Rights:
             now = self.clock()
             if since is None or now < since or (until is not None and now >= until):
                 return self._blank()
-            if (held := self._users.get(name)) and held[0] == (rights, shape):
-                self._users.move_to_end(name)
-                return held[1]
-            if shape != self._shape:
-                self._catch_up(shape)
-            sight = self._of(tuple(sorted(self._db.execute(PRINCIPALS, (name,)))))
-            _keep(self._users, name, ((rights, shape), sight), 16 * self._kept)
-            return sight
+            held = self._users.get(name)
+            if held is None or held[0] != (rights, shape):
+                if shape != self._shape:
+                    self._catch_up(shape)
+                principals = tuple(sorted(self._db.execute(PRINCIPALS, (name,))))
+                held = (rights, shape), principals
+            _keep(self._users, name, held, 64 * self._kept)
+            return self._of(held[1])
 
     def _blank(self) -> Sight:
         """Return a sight of nothing, as long as the rows known so far."""
@@ -318,8 +322,7 @@ class Rights:
         """Return what principals with grants see; each comes with its last change of grants."""
         key = (principals, self._shape)
         if key in self._sights:
-            self._sights.move_to_end(key)
-            return self._sights[key]
+            return _keep(self._sights, key, self._sights[key], self._kept)
         flags = {effect: np.zeros(len(self._parents), bool) for effect in ("allow", "deny")}
         for name, _ in principals:
             query = "SELECT effect, resource FROM grants WHERE principal = ?"
@@ -327,9 +330,7 @@ class Rights:
                 flags[effect][row] = True
         self._inherit(*flags.values())
         mask = flags["allow"] & ~flags["deny"] & self._reached & self._is_item
-        sight = Sight(mask, self._editions)
-        _keep(self._sights, key, sight, self._kept)
-        return sight
+        return _keep(self._sights, key, Sight(mask, self._editions), self._kept)
 
     def _catch_up(self, shape: int) -> None:
         """Take over the resources that were added or moved."""
@@ -346,6 +347,7 @@ class Rights:
         self._reached = np.arange(len(self._parents)) == TOP
         self._inherit(self._reached)
         self._shape = shape
+        self._sights.clear()
 
     def _inherit(self, *flags: np.ndarray) -> None:
         """Hand flags down from containers to what lies in them, until nothing changes."""
@@ -356,9 +358,10 @@ class Rights:
             flag |= flag[self._parents]
 
 
-def _keep(memory: OrderedDict, key: object, value: object, most: int) -> None:
-    """Remember a value, and forget what was not asked for the longest."""
+def _keep(memory: OrderedDict, key: Any, value: Any, most: int) -> Any:
+    """Remember a value, forget what was not asked for the longest, and return the value."""
     memory[key] = value
     memory.move_to_end(key)
     if len(memory) > most:
         memory.popitem(last=False)
+    return value
