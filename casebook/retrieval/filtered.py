@@ -124,7 +124,7 @@ class Filtered:
     links, build : int
         Of the graph; see :class:`~casebook.retrieval.ann.Settings`.
     cells : int, optional
-        Of IVF; the square root of n by default.
+        Of IVF; by default the square root of the number of rows when they are first needed.
     widest : int
         The most rows that **post** asks for.
 
@@ -144,7 +144,7 @@ class Filtered:
     ) -> None:
         self.vectors = unit(vectors)
         self._links, self._build, self._widest = links, build, widest
-        self._cells = cells or max(1, round(len(self.vectors) ** 0.5))
+        self._cells = cells
         self._built: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -247,7 +247,8 @@ class Filtered:
                 made.hnsw.efConstruction = self._build
             else:
                 coarse = faiss.IndexFlatIP(d)
-                made = faiss.IndexIVFFlat(coarse, d, self._cells, near)
+                cells = self._cells or max(1, round(len(self) ** 0.5))
+                made = faiss.IndexIVFFlat(coarse, d, cells, near)
                 made.own_fields = True
                 coarse.this.disown()
                 made.cp.min_points_per_centroid = 1

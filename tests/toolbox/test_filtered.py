@@ -82,6 +82,9 @@ def test_nothing_visible_few_visible_and_added_rows(data):
     for way in WAYS:
         assert index.search(data[0][2_500], last, 1, way).rows.tolist() == [2_500]
     empty = Filtered(np.empty((0, 32), np.float32))
+    empty.add(data[0])
+    assert empty._index("cells").nlist == 55
+    empty = Filtered(np.empty((0, 32), np.float32))
     assert len(empty.search(data[0][0], Visible.of(np.zeros(0, bool)), 5).rows) == 0
 
 
