@@ -193,6 +193,20 @@ def test_an_answer_ends_with_its_sources_and_its_time(office):
     assert office.desk.cache.purge() == 1 and len(office.desk.cache) == 0
 
 
+def test_a_critical_document_ends_all_answers_and_another_one_those_that_use_it(office):
+    office.desk.ask("user:0", "c", "rate")
+    page = office.write(8, "Nothing to do with it.", space=1)
+    assert kept(office, "user:0") is not None
+    for version, critical in ((2, False), (3, True)):
+        told = replace(page, body="rate rate", version=version, critical=critical)
+        office.tell("document", "wiki:d8", told)
+        office.store(told)
+        assert (kept(office, "user:0") is None) is critical
+    office.desk.ask("user:0", "c", "rate")
+    office.search.drop("wiki:d8")
+    assert kept(office, "user:0") is None
+
+
 def test_the_key_is_that_of_the_rights_which_the_search_had(office):
     """user:1 loses a page while an answer is made: it is no answer for who never saw the page.
 
@@ -229,7 +243,7 @@ def test_questions_are_one_where_they_mean_the_same(first, second, same):
 
 def test_a_time_to_live_of_nothing_is_refused(office):
     for made in (
-        lambda: AnswerCache(office.access, office.search.versions, ttl=0),
+        lambda: AnswerCache(office.access, office.search.versions, int, ttl=0),
         lambda: Turns(office.access, SqliteShelf(), ttl=-1),
     ):
         with pytest.raises(ValueError, match="above 0"):

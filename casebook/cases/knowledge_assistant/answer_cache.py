@@ -5,6 +5,9 @@ an answer is shared by colleagues with the same rights, and a lost right leads t
 once. The versions of the documents behind an answer cannot be in the key, as nobody knows them
 before the search; they are kept with the answer and compared when it is taken out.
 
+What is new in a document that the answer does not use is missing from it until it is too old. That
+must not be so for critical documents: each change of one gives all questions another key.
+
 **A key is taken before the search.** Taken afterwards it may be that of rights which the search
 did not have, and an answer made with a right that was lost in between would stand under the key of
 those who never had it.
@@ -36,7 +39,7 @@ CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, pieces TEXT, count INT
   used TEXT, until REAL);
 CREATE TABLE IF NOT EXISTS used (document TEXT, key TEXT, PRIMARY KEY (document, key));
 """
-#: Seconds that an answer is kept. It is not made anew when a document changes that it does not use.
+#: Seconds that an answer is kept.
 TTL = 900.0
 
 
@@ -66,6 +69,8 @@ class AnswerCache:
     access : Access
     versions : callable
         Documents → the versions that are in force, 0 for those that are gone.
+    urgent : callable
+        Returns how often a critical document has changed.
     path : str
         Of a file in a folder that only the service reads; ``":memory:"`` by default.
     ttl : float
@@ -76,19 +81,21 @@ class AnswerCache:
         self,
         access: Access,
         versions: Callable[[Sequence[str]], Sequence[int]],
+        urgent: Callable[[], int],
         path: str = ":memory:",
         ttl: float = TTL,
     ) -> None:
         if ttl <= 0:
             raise ValueError(f"ttl is {ttl}: give seconds above 0.")
-        self.access, self.versions, self.ttl = access, versions, ttl
+        self.access, self.versions, self.urgent, self.ttl = access, versions, urgent, ttl
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.executescript(SCHEMA)
 
     def key(self, user: str, question: str) -> str:
         """Return the key of a question under the rights that a user has now."""
-        told = json.dumps([normalised(question), self.access.sight(user).fingerprint])
+        now = [self.access.sight(user).fingerprint, self.urgent()]
+        told = json.dumps([normalised(question), *now])
         return hashlib.sha256(told.encode()).hexdigest()
 
     def get(self, user: str, key: str) -> Kept | None:

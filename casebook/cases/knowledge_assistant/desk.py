@@ -67,7 +67,7 @@ class Desk:
         shelf: Shelf | None = None,
     ) -> None:
         self.access, self.search, self.encode = access, search, encode
-        self.cache = AnswerCache(access, search.versions)
+        self.cache = AnswerCache(access, search.versions, lambda: search.urgent)
         self.turns = Turns(access, shelf or SqliteShelf())
         self.log: list[str] = []
 

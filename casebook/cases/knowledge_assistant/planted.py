@@ -46,7 +46,7 @@ class KeyOfQuestion(Desk):
 
     def __init__(self, *parts: object) -> None:
         super().__init__(*parts)
-        self.cache = _SharedCache(self.access, self.search.versions)
+        self.cache = _SharedCache(self.access, self.search.versions, lambda: 0)
 
 
 class _TrustingCache(_SharedCache):
@@ -61,7 +61,7 @@ class CacheWithoutRights(Desk):
 
     def __init__(self, *parts: object) -> None:
         super().__init__(*parts)
-        self.cache = _TrustingCache(self.access, self.search.versions)
+        self.cache = _TrustingCache(self.access, self.search.versions, lambda: 0)
 
 
 class LogWithText(Desk):

@@ -53,6 +53,11 @@ class Search:
         When to multiply and when to walk.
     kept : int
         Masks over pieces that are remembered.
+
+    Attributes
+    ----------
+    urgent : int
+        Changes of critical documents so far.
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class Search:
     ) -> None:
         self.access, self.router, self._kept = access, router, kept
         self._index = Filtered(np.empty((0, dimensions), np.float32))
-        self._lock, self._state = threading.RLock(), 0
+        self._lock, self._state, self.urgent = threading.RLock(), 0, 0
         self._documents: dict[str, tuple[Document, range]] = {}
         self._pieces: list[tuple[str, str]] = []
         self._names: dict[str, int] = {}
@@ -93,6 +98,7 @@ class Search:
             for document, pieces, _ in items:
                 rows = range(first, first := first + len(pieces))
                 self._documents[document.id] = document, rows
+                self.urgent += document.critical
                 self._versions[self._names[document.id]] = document.version
                 self._pieces += [(document.id, piece) for piece in pieces]
                 for word in words(f"{document.title} {document.body}"):
@@ -107,6 +113,7 @@ class Search:
         with self._lock:
             if document in self._documents:
                 old, rows = self._documents.pop(document)
+                self.urgent += old.critical
                 self._live[rows.start : rows.stop] = False
                 for word in words(f"{old.title} {old.body}"):
                     self._having[word].discard(document)
