@@ -164,6 +164,7 @@ def test_entries_that_are_no_events_are_put_aside_and_stop_nothing(server, tmp_p
     with mirror(tmp_path / "a.db") as copy:
         synced(server.url, copy)
         assert worlds.State(copy.since()).grants["wiki:d1"] == good.payload
+        assert all(len(entry) == 64 for _, entry, _ in copy.aside())  # no text of theirs
         reasons = " ".join(why for *_, why in copy.aside())
         assert len(copy.aside()) == 4
         for word in ("missing or unknown", "seq -5", "tells of chat", "neither allow nor deny"):

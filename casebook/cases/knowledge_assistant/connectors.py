@@ -8,8 +8,12 @@ or a saved page without a change costs no vector. What has been deleted is overw
 
 Who may see a document never waits for vectors or for a backlog: the lane ``access`` is read to its
 end before every page of documents, and ``critical`` before the rest. So at no page of a first sync
-does somebody see a document that they may not see at its end. What lies between a change and its
-entry in the feed is the source's delay, which no connector can see.
+does somebody see a document that they may not see at its end.
+
+What it cannot do: see a change before the source tells it; put the feeds of two servers in one
+order (a user who leaves a group is out when the directory is read, which is why it comes first);
+notice deletions that a source has forgotten, since a feed without cursors is read again and not
+compared; go past a document that the embedder cannot read (the sync raises, after the rights).
 """
 
 from __future__ import annotations
@@ -154,7 +158,7 @@ class Mirror:
                 if event.source != source:
                     raise ValueError(f"{source} tells of {event.source}")
             except ValueError as error:
-                bad.append((source, json.dumps(entry)[:2000], str(error)[:300]))
+                bad.append((source, _named(entry), str(error)[:300]))
                 continue
             known = last.get(event.key)
             if event.seq > (known.seq if known else self._seq(event.key)):
@@ -254,7 +258,7 @@ class Mirror:
             yield Item(document, texts, np.stack(vectors))
 
     def aside(self) -> list[tuple[str, str, str]]:
-        """Return what was put aside: source, entry and reason."""
+        """Return what was put aside: source, hash of the entry, and reason."""
         return self._db.execute("SELECT source, entry, why FROM aside ORDER BY 1, 2").fetchall()
 
     def content(self) -> str:
@@ -268,6 +272,11 @@ class Mirror:
             for row in self._db.execute(f"SELECT {names} FROM {table} ORDER BY 1, 2"):
                 made.update(repr(row).encode())
         return made.hexdigest()
+
+
+def _named(entry: Any) -> str:
+    """Return a hash of an entry: what it says may not be kept where nobody asks who may see it."""
+    return _digest(json.dumps(entry))
 
 
 def _digest(text: str) -> str:

@@ -4,7 +4,7 @@ Mechanisms
 ----------
 *Facts.* Each team decides 24 attributes (a limit, a weekday, a retention period); 15 % of them no
 document states, 35 % change in the year. All teams use the same words, so that a search must tell
-teams apart; each team also goes by a code name.
+teams apart; each team also goes by a code name, which a page for everyone and some pages tell.
 
 *Wiki* pages state two to four facts; after a change :data:`REWRITTEN` of them follow, up to some
 weeks late, and the others stay stale. :data:`COPIED` of the pages have a near duplicate for one
@@ -184,6 +184,7 @@ def simulate(
     facts = writing.facts(rng, rows, days)
     for source in SOURCES:
         _containers(desk, source)
+    desk.write("wiki", START, rows[0][0], *writing.code_names(rows), place="open")
     facts += _of_facts(desk, facts)
     made = sum(desk.counts[source, "d"] for source in SOURCES)
     if documents < made:

@@ -1,7 +1,8 @@
 """Questions about the firm's facts, each with the user who asks and what that user may be told.
 
-They are worded from ``asks`` of the plan, which avoids the words of the documents, and name a team
-by its name or its code name. What is right depends on who asks: of the documents that state the
+They name a team by its name or its code name. :data:`BY_NAME` of them use the word that slides and
+tables have for what is asked; the others are worded from ``asks`` of the plan, which avoids the
+words of the documents. What is right depends on who asks: of the documents that state the
 fact, some may not be seen by the user (``hidden``), some say another value (``against``).
 
 Who can read both sides of a contradiction can settle it: apart from rumours, the statement whose
@@ -19,7 +20,7 @@ import pandas as pd
 
 from .documents import World
 from .truth import State, said_now, true_at
-from .writing import ATTRIBUTES
+from .writing import ATTRIBUTES, PLAN
 
 #: Kind of a question → share. Conversations have two to five turns, the last of which is judged.
 KINDS = {
@@ -35,6 +36,8 @@ KINDS = {
 #: Kinds to which a reader is told "I don't know".
 UNKNOWN = ("forbidden", "unanswerable")
 MOST_TURNS = 5
+#: Share of questions of people who know the firm's own word for what they ask.
+BY_NAME = 0.3
 COLUMNS = ["kind", "user", "at", "turns", "standalone", "fact", "value"]
 FOUND = ["support", "against", "hidden"]
 
@@ -177,4 +180,7 @@ def _turn(form: str, fact: dict) -> str:
 
 
 def _asked(rng: random.Random, attribute: str, called: str) -> str:
-    return rng.choice(ATTRIBUTES[attribute]["asks"]).replace("{t}", called)
+    asks, short = ATTRIBUTES[attribute]["asks"], ATTRIBUTES[attribute]["short"]
+    form = rng.choice(PLAN["by_name"]["asks"] if rng.random() < BY_NAME else asks)
+    asked = form.replace("{a}", short).replace("{t}", called)
+    return asked[0].upper() + asked[1:]

@@ -161,7 +161,8 @@ def page(rng: random.Random, stated: list[Fact], others: list[str]) -> tuple[str
         count = rng.randint(least, most)
         return [filler(rng, "wiki", team, rng.choice(others)) for _ in range(count)]
 
-    parts = [Part(f"# {title}"), *more(1, 3)]
+    called = f"A page of {team}, also called {stated[0].alias}."
+    parts = [Part(f"# {title}"), *([Part(called)] if rng.random() < 0.3 else []), *more(1, 3)]
     for fact, name in zip(stated, names, strict=True):
         heading = rng.choice((name.capitalize(), "Rules", "Details", f"On the {name}"))
         parts += [Part(f"## {heading}"), sentence(rng, fact), *more(1, 4)]
@@ -188,6 +189,13 @@ def table(rng: random.Random, rows: list[Fact]) -> tuple[str, list[Part]]:
     title = fill(rng, rng.choice(PLAN["titles"]["table"]), a=short)
     parts = [Part(f"# {title}"), Part(f"| team | {short} |"), Part("| --- | --- |")]
     return title, parts + [Part(f"| {fact.name} | {{v}} |", fact) for fact in rows]
+
+
+def code_names(teams: list[tuple[str, str, str]]) -> tuple[str, list[Part]]:
+    """Return title and parts of the page that tells the teams' code names."""
+    title = PLAN["titles"]["names"]
+    head = [Part(f"# {title}"), Part("| team | code name |"), Part("| --- | --- |")]
+    return title, head + [Part(f"| {name} | {alias} |") for _, name, alias in teams]
 
 
 def thread(
