@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from casebook.cases.knowledge_assistant import world as worlds
+from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.connectors import (
     CHUNKS,
     Connector,
@@ -24,6 +25,7 @@ from casebook.cases.knowledge_assistant.connectors import (
     index_hours,
 )
 from casebook.cases.knowledge_assistant.records import Event, Grant, as_json, moment
+from casebook.cases.knowledge_assistant.search import Search
 from casebook.cases.knowledge_assistant.world.sources import ACCESS, CRITICAL, LANES, told
 from casebook.llm.timing import Budget
 from casebook.retrieval.dense import Hashed
@@ -169,6 +171,23 @@ def test_entries_that_are_no_events_are_put_aside_and_stop_nothing(server, tmp_p
         assert len(copy.aside()) == 4
         for word in ("missing or unknown", "seq -5", "tells of chat", "neither allow nor deny"):
             assert word in reasons
+
+
+def test_the_rights_and_the_search_that_are_fed_from_it_agree_with_the_truth(faulty, tmp_path):
+    access = Access(":memory:")
+    with mirror(tmp_path / "a.db", sinks=[access.apply]) as copy:
+        synced(faulty, copy)
+        search = Search(access, 16)
+        search.put(copy.items(copy.since()))
+    names = sorted(final().documents)
+    for user in sorted(final().active):
+        seen = {name for name, sees in zip(names, access.sees(user, names), strict=True) if sees}
+        assert seen == final().visible(user)
+    user = max(final().active, key=lambda user: len(final().visible(user)))
+    query = Hashed(16).encode(["What is the deposit of Identity?"])[0]
+    hits = search.find(user, query, k=10)
+    assert len(hits) == 10 and {hit.document for hit in hits} <= final().visible(user)
+    access.close()
 
 
 # What changes ----------------------------------------------------------------------------------
