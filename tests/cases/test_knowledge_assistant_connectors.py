@@ -3,9 +3,12 @@
 import dataclasses
 import json
 import os
+import random
 import sqlite3
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import count, pairwise
@@ -240,6 +243,21 @@ def test_a_grant_a_move_and_a_save_cost_no_vector_and_an_edit_its_passages(serve
         assert all("One more line." in text for text in embedder.texts[-1:])
 
 
+def test_a_document_that_changed_after_it_was_listed_is_left_out_and_listed_again(tmp_path):
+    entries = [as_json(event) for event in world().events if event.kind == "document"]
+    first = event = next(e for e in world().events if e.kind == "document")
+    longer = dataclasses.replace(event.payload, body="Another text. " * 500, version=77)
+    with mirror(tmp_path / "a.db") as copy:
+        copy.take(event.source, "all", entries[:1], "a.1")
+        listed, at = copy.since(), copy.applied()
+        assert [item.document for item in copy.items(listed)] == [first.payload]
+        later = dataclasses.replace(event, seq=10**6, payload=longer)
+        copy.take(event.source, "all", [as_json(later)], "a.2")
+        assert list(copy.items(listed)) == []
+        (item,) = copy.items(copy.since(at))
+        assert item.document == longer and len(item.texts) == len(item.vectors) == 3
+
+
 def test_a_deleted_document_leaves_no_text_no_vector_and_does_not_come_back(server, tmp_path):
     with mirror(tmp_path / "a.db") as copy:
         synced(server.url, copy)
@@ -366,6 +384,64 @@ def test_the_store_of_rights_is_told_before_anything_is_embedded(server, tmp_pat
         with pytest.raises(OSError, match="disk full"):
             link.sync()
         assert copy.since() == [] and copy.cursor("wiki", ACCESS) == ""
+
+
+def test_rights_do_not_wait_while_another_source_embeds(server, tmp_path):
+    inside, go, told_of = threading.Event(), threading.Event(), []
+
+    class Stuck(Hashed):
+        def encode(self, texts):
+            inside.set()
+            assert go.wait(20)
+            return super().encode(texts)
+
+    with mirror(tmp_path / "a.db", embedder=Stuck(16), sinks=[told_of.extend]) as copy:
+        links = {
+            name: Connector(name, f"{server.url}/{name}", copy, budget=QUICK)
+            for name in ("wiki", "chat", "directory")
+        }
+        with ThreadPoolExecutor() as pool:
+            wiki = pool.submit(links["wiki"].sync)
+            assert inside.wait(20)
+            chat = pool.submit(links["chat"].sync)
+            until = time.monotonic() + 10
+            while not any(event.source == "chat" for event in told_of):
+                assert time.monotonic() < until, "a denial waits for vectors"
+                time.sleep(0.01)
+            go.set()
+            assert wiki.result(20) and chat.result(20)
+        links["directory"].sync()
+        state = worlds.State(copy.since())
+        truth = {d for d, one in final().documents.items() if one.source == "chat"}
+        assert {d for d, one in state.documents.items() if one.source == "chat"} == truth
+
+
+def test_threads_of_all_sources_end_as_one_after_the_other(faulty, tmp_path):
+    with mirror(tmp_path / "one.db") as copy:
+        synced(faulty, copy)
+        expected = copy.content()
+    with mirror(tmp_path / "all.db") as copy, ThreadPoolExecutor(5) as pool:
+        links = connectors(faulty, copy, budget=QUICK)
+        assert all(pool.map(lambda link: link.sync(limit=50), links))
+        assert copy.content() == expected
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_order_and_any_repetition_ends_equal(tmp_path, seed):
+    entries = [as_json(event) for event in world().events if event.source == "wiki"]
+    contents = []
+    for name, shuffled in (("a.db", False), ("b.db", True)):
+        rng = random.Random(seed)
+        sent = [*entries, *rng.sample(entries, 60)] if shuffled else entries
+        if shuffled:
+            rng.shuffle(sent)
+        with mirror(tmp_path / name) as copy:
+            while sent:
+                cut = rng.randint(1, 120)
+                copy.take("wiki", "all", sent[:cut], "a.0")
+                sent = sent[cut:]
+            contents.append(copy.content())
+    assert contents[0] == contents[1]
 
 
 def test_lanes_hold_what_is_urgent():

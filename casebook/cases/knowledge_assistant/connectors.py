@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ class Item(NamedTuple):
 
 
 class Mirror:
-    """The copy, in one SQLite file; one process writes.
+    """The copy, in one SQLite file; one process writes, with a thread for each source if it likes.
 
     Parameters
     ----------
@@ -83,8 +84,9 @@ class Mirror:
     embedder : Embedder
         Whose vectors are kept; a file with those of another one is refused.
     sinks : sequence of callable
-        Each is given the new events of a page before anything is embedded, and before they are
-        committed here: it gets all of them, some twice. The store of access rights is one.
+        Each is given the events of a page before anything is embedded or committed here, and while
+        another source embeds: all of them, some twice, some late. The store of access rights is
+        one.
     chunker : Chunker
 
     Attributes
@@ -103,6 +105,7 @@ class Mirror:
     ) -> None:
         self.embedder, self.sinks, self.chunker = embedder, tuple(sinks), chunker
         self.counts: Counter = Counter()
+        self._lock = threading.RLock()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA secure_delete=ON;" + _SCHEMA)
         made = {"embedder": embedder.name, "chunker": str(chunker)}
@@ -128,9 +131,15 @@ class Mirror:
 
     def take(self, source: str, lane: str, entries: Iterable[Any], cursor: str) -> None:
         """Take a page in: events, their passages and vectors, and the cursor, or nothing of it."""
-        events, bad = self._sorted(source, entries)
+        told, bad = self._read(source, entries)
         for sink in self.sinks:
-            sink(events)
+            sink(told)
+        with self._lock:
+            self._take(source, lane, self._news(told), bad, cursor)
+
+    def _take(
+        self, source: str, lane: str, events: list[Event], bad: list[tuple], cursor: str
+    ) -> None:
         cut = {event.subject: self._cut(event) for event in events if event.key[0] == "document"}
         vectors = self._embedded({text for pieces in cut.values() for _, _, text in pieces})
         with self._writing() as db:
@@ -146,10 +155,9 @@ class Mirror:
             db.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", (source, lane, cursor))
         self.counts.update({"taken": len(events), "aside": len(bad)})
 
-    def _sorted(self, source: str, entries: Iterable[Any]) -> tuple[list[Event], list[tuple]]:
-        """Return the events that are news, the last one of each key, and what is no event."""
-        last: dict[tuple[str, str], Event] = {}
-        bad = []
+    def _read(self, source: str, entries: Iterable[Any]) -> tuple[list[Event], list[tuple]]:
+        """Return the events of a page, and what is none."""
+        events, bad = [], []
         for entry in entries:
             try:
                 event = event_of(entry)
@@ -157,14 +165,20 @@ class Mirror:
                     raise ValueError(f"{source} tells of {event.source}")
             except ValueError as error:
                 bad.append((source, _named(entry), str(error)[:300]))
-                continue
-            known = last.get(event.key)
-            if event.seq > (known.seq if known else self._seq(event.key)):
-                self.counts["old"] += known is not None
-                last[event.key] = event
             else:
-                self.counts["old"] += 1
-        return sorted(last.values(), key=lambda event: event.seq), bad
+                events.append(event)
+        return events, bad
+
+    def _news(self, events: Iterable[Event]) -> list[Event]:
+        """Return the last event of each key, unless a later one was taken before."""
+        last: dict[tuple[str, str], Event] = {}
+        for event in events:
+            known = last.get(event.key)
+            newer = event.seq > (known.seq if known else self._seq(event.key))
+            self.counts["old"] += known is not None or not newer
+            if newer:
+                last[event.key] = event
+        return sorted(last.values(), key=lambda event: event.seq)
 
     def _seq(self, key: tuple[str, str]) -> int:
         rows = self._db.execute("SELECT seq FROM state WHERE kind = ? AND subject = ?", key)
@@ -235,25 +249,32 @@ class Mirror:
 
     def since(self, applied: int = 0) -> list[Event]:
         """Return the events that hold and were taken in after a change, in order."""
-        rows = self._db.execute(
-            "SELECT entry FROM state WHERE applied > ? ORDER BY applied", (applied,)
-        )
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT entry FROM state WHERE applied > ? ORDER BY applied", (applied,)
+            ).fetchall()
         return [event_of(json.loads(entry)) for (entry,) in rows]
 
     def items(self, events: Iterable[Event]) -> Iterator[Item]:
-        """Yield the documents of events with their passages and vectors."""
+        """Yield the documents of events with their passages and vectors.
+
+        A document that has changed since is left out: a later :meth:`since` has it.
+        """
         for event in events:
             document = event.payload
             if not isinstance(document, Document):
                 continue
-            rows = self._db.execute(
-                "SELECT start, stop, data FROM chunk JOIN vector USING (digest) "
-                "WHERE document = ? ORDER BY n",
-                (document.id,),
-            ).fetchall()
-            texts = tuple(document.body[start:stop] for start, stop, _ in rows)
-            vectors = [np.frombuffer(data, np.float32) for *_, data in rows]
-            yield Item(document, texts, np.stack(vectors))
+            with self._lock:
+                rows = self._db.execute(
+                    "SELECT start, stop, data FROM state JOIN chunk ON document = subject "
+                    "JOIN vector USING (digest) "
+                    "WHERE kind = 'document' AND subject = ? AND seq = ? ORDER BY n",
+                    (document.id, event.seq),
+                ).fetchall()
+            if rows:
+                texts = tuple(document.body[start:stop] for start, stop, _ in rows)
+                vectors = np.stack([np.frombuffer(data, np.float32) for *_, data in rows])
+                yield Item(document, texts, vectors)
 
     def aside(self) -> list[tuple[str, str, str]]:
         """Return what was put aside: source, hash of the entry, and reason."""
