@@ -326,8 +326,8 @@ def _page(raw: bytes) -> Page:
     return page
 
 
-#: What takes the entries of a page: lane, entries, cursor.
-Take = Callable[[str, list[Any], str], None]
+#: What takes a page of a lane.
+Take = Callable[[str, Page], None]
 
 
 def drain(
@@ -337,6 +337,7 @@ def drain(
     lanes: Sequence[str] = (ALL,),
     limit: int = 100,
     pages: int | None = None,
+    gone: Callable[[str], None] = lambda lane: None,
 ) -> int:
     """Take pages until there are no more; before each page of a lane, all of the lanes before it.
 
@@ -344,7 +345,7 @@ def drain(
     ----------
     reader : Reader
     take : callable
-        Takes entries and keeps the cursor, both or neither.
+        Takes the entries of a page and keeps its cursor, both or neither.
     cursor_of : callable
         Lane → the cursor that was kept, '' for none.
     lanes : sequence of str
@@ -353,11 +354,14 @@ def drain(
         Entries of a page.
     pages : int, optional
         After so many the rest is left for the next time.
+    gone : callable
+        Told of a lane that begins again because its cursor is gone: what the server has forgotten
+        in the meantime it will not tell. The first page is then taken even if it is empty.
 
     Returns
     -------
     int
-        Pages that had entries.
+        Pages that were taken.
 
     Raises
     ------
@@ -366,12 +370,14 @@ def drain(
     taken = 0
     while pages is None or taken < pages:
         for lane in lanes:
+            again = False
             try:
                 page = reader.page(lane, cursor_of(lane), limit)
             except CursorGone:
-                page = reader.page(lane, "", limit)
-            if page.entries:
-                take(lane, page.entries, page.cursor)
+                gone(lane)
+                page, again = reader.page(lane, "", limit), True
+            if page.entries or again:
+                take(lane, page)
                 taken += 1
                 break
         else:

@@ -32,7 +32,8 @@ from casebook.cases.knowledge_assistant.search import Search
 from casebook.cases.knowledge_assistant.world.sources import ACCESS, CRITICAL, LANES, told
 from casebook.llm.timing import Budget
 from casebook.retrieval.dense import Hashed
-from casebook.serving.deltas import FeedDown
+from casebook.serving.app import Problem
+from casebook.serving.deltas import CursorGone, Feed, FeedDown, Page
 from casebook.serving.drills import BEGUN, kill_drill
 from casebook.serving.load import Server
 
@@ -280,6 +281,53 @@ def test_a_deleted_document_leaves_no_text_no_vector_and_does_not_come_back(serv
     database.close()
     assert left == (0,)
     assert b"Zanzibar" not in (tmp_path / "a.db").read_bytes()
+
+
+class InProcess:
+    """A reader of a feed of this process."""
+
+    def __init__(self, feed):
+        self.feed = feed
+
+    def page(self, lane, cursor, limit):
+        try:
+            return Page(**self.feed.page(lane, cursor, limit))
+        except Problem:
+            raise CursorGone from None
+
+
+@pytest.mark.parametrize("source", ["wiki", "directory"])
+def test_what_a_source_forgot_with_its_cursors_is_taken_away(tmp_path, source):
+    events = [e for e in (*world().firm.events, *world().events) if e.source == source]
+    state = worlds.State(events)
+    gone = {*sorted({**state.documents, **state.grants, **state.members})[::7], "user:3"}
+    access, sunk = Access(":memory:"), []
+    with mirror(tmp_path / "a.db", sinks=[access.apply, sunk.extend]) as copy:
+        link = Connector(source, "http://127.0.0.1:1", copy)
+        link.reader = InProcess(Feed(told(events)))
+        link.sync()
+        link.reader = InProcess(
+            Feed(told(e for e in events if e.subject not in gone), epoch="after the crash")
+        )
+        at = copy.applied()
+        link.sync(pages=4, limit=10)  # a round that is interrupted takes nothing away
+        assert copy.since(at) == []
+        link.sync(limit=40)
+        after = worlds.State(copy.since())
+        assert after.documents == {d: x for d, x in state.documents.items() if d not in gone}
+        for name in ("grants", "members"):
+            was = getattr(state, name)
+            assert getattr(after, name) == {n: () if n in gone else was[n] for n in was}
+        assert after.active == {u: there and u not in gone for u, there in state.active.items()}
+        assert worlds.State(sunk).grants == after.grants
+        assert {event.subject for event in copy.since(at)} <= gone
+        # what was taken away comes back with its next change, not with what was said before
+        at, back = copy.applied(), next(e for e in reversed(events) if e.subject in gone)
+        later = dataclasses.replace(back, seq=10**6)
+        link.reader = InProcess(Feed(told([*events, later]), epoch="c"))
+        link.sync()
+        assert [(event.subject, event.seq) for event in copy.since(at)] == [(back.subject, 10**6)]
+    access.close()
 
 
 def test_a_container_that_moves_shuts_what_it_holds_without_a_document_being_told(server, tmp_path):

@@ -159,9 +159,9 @@ class Fake:
 def drained(feed, cursors, **how):
     seen = []
 
-    def take(lane, entries, cursor):
-        seen.extend((lane, entry["seq"]) for entry in entries)
-        cursors[lane] = cursor
+    def take(lane, page):
+        seen.extend((lane, entry["seq"]) for entry in page.entries)
+        cursors[lane] = page.cursor
         if len(seen) == 30:  # something urgent happens in the middle of the backlog
             feed.publish([({"seq": 777}, "fast")])
 
@@ -182,5 +182,9 @@ def test_a_sync_may_stop_after_some_pages_and_a_gone_cursor_begins_again():
     cursors = {}
     assert drained(Feed(TOLD), cursors, pages=3)[0] == 3
     assert cursors == {"fast": "a.10", ALL: "a.20"}
-    pages, seen = drained(Feed(TOLD[:20], epoch="b"), cursors)
-    assert pages == 3 and ("fast", 0) in seen and (ALL, 19) in seen
+    told = []
+    pages, seen = drained(Feed(TOLD[:20], epoch="b"), cursors, gone=told.append)
+    assert pages == 3 and ("fast", 0) in seen and (ALL, 19) in seen and told == ["fast", ALL]
+    # a feed that has forgotten everything is taken too: its cursor is news
+    assert drained(Feed([], epoch="c"), cursors, gone=told.append) == (2, [])
+    assert cursors == {"fast": "c.0", ALL: "c.0"} and told == ["fast", ALL] * 2

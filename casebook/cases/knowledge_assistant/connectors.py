@@ -12,8 +12,11 @@ does somebody see a document that they may not see at its end.
 
 What it cannot do: see a change before the source tells it; put the feeds of two servers in one
 order (a user who leaves a group is out when the directory is read, which is why it comes first);
-notice deletions that a source has forgotten, since a feed without cursors is read again and not
-compared; go past a document that the embedder cannot read (the sync raises, after the rights).
+go past a document that the embedder cannot read (the sync raises, after the rights).
+
+A server that has lost its cursors is read again from the beginning. It may have forgotten what it
+deleted, so what it no longer tells of is taken away at the end of that round, and comes back with
+the next change of it.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +37,7 @@ import numpy as np
 from casebook.llm.timing import Budget, Sources
 from casebook.retrieval.chunks import Chunker
 from casebook.retrieval.dense import Embedder
-from casebook.serving.deltas import Reader, drain
+from casebook.serving.deltas import ALL, Page, Reader, drain
 
 from .records import DIRECTORY, SOURCES, Document, Event, as_json, event_of
 from .world.sources import LANES
@@ -54,8 +58,30 @@ CREATE INDEX IF NOT EXISTS by_digest ON chunk (digest);
 CREATE TABLE IF NOT EXISTS vector (digest TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cursor (source TEXT, lane TEXT, cursor TEXT, PRIMARY KEY (source, lane));
 CREATE TABLE IF NOT EXISTS aside (source TEXT, entry TEXT, why TEXT, PRIMARY KEY (source, entry));
+CREATE TABLE IF NOT EXISTS round (source TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS told (
+  source TEXT, kind TEXT, subject TEXT, PRIMARY KEY (source, kind, subject)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+_ROUND = "SELECT 1 FROM round WHERE source = ?"
+_FORGOTTEN = """
+SELECT entry FROM state WHERE source = ? AND NOT EXISTS (
+  SELECT 1 FROM told WHERE told.source = state.source AND told.kind = state.kind
+  AND told.subject = state.subject)
+"""
+#: Kind of an event → the kind and the payload that take it back.
+_NOTHING: dict[str, tuple[str, Any]] = {
+    "document": ("deleted", None),
+    "grants": ("grants", ()),
+    "members": ("members", ()),
+    "user": ("user", False),
+}
+
+
+def taken_away(event: Event) -> Event:
+    """Return the event that takes back what the source no longer tells of."""
+    kind, payload = _NOTHING[event.kind]
+    return replace(event, seq=event.seq + 1, kind=kind, payload=payload)
 
 
 class Item(NamedTuple):
@@ -135,25 +161,48 @@ class Mirror:
         for sink in self.sinks:
             sink(told)
         with self._lock:
-            self._take(source, lane, self._news(told), bad, cursor)
+            news = self._news(told)
+            with self._taking(news) as db:
+                db.executemany("INSERT OR IGNORE INTO aside VALUES (?, ?, ?)", bad)
+                db.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", (source, lane, cursor))
+                if lane == ALL and db.execute(_ROUND, (source,)).fetchone():
+                    keys = {(source, *event.key) for event in told}
+                    db.executemany("INSERT OR IGNORE INTO told VALUES (?, ?, ?)", keys)
+            self.counts.update({"taken": len(news), "aside": len(bad)})
 
-    def _take(
-        self, source: str, lane: str, events: list[Event], bad: list[tuple], cursor: str
-    ) -> None:
-        cut = {event.subject: self._cut(event) for event in events if event.key[0] == "document"}
+    @contextmanager
+    def _taking(self, events: list[Event]) -> Iterator[sqlite3.Connection]:
+        """Write events with their passages and vectors, in one transaction with what follows."""
+        documents = [event for event in events if event.key[0] == "document"]
+        cut = {event.subject: self._cut(event) for event in documents}
         vectors = self._embedded({text for pieces in cut.values() for _, _, text in pieces})
         with self._writing() as db:
-            applied = self.applied()
-            for event in events:
-                applied += 1
-                entry = json.dumps(as_json(event))
-                row = (*event.key, source, event.seq, entry, applied)
+            for applied, event in enumerate(events, self.applied() + 1):
+                row = (*event.key, event.source, event.seq, json.dumps(as_json(event)), applied)
                 db.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?)", row)
-                if event.key[0] == "document":
-                    self._replace(db, event.subject, cut[event.subject], vectors)
-            db.executemany("INSERT OR IGNORE INTO aside VALUES (?, ?, ?)", bad)
-            db.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", (source, lane, cursor))
-        self.counts.update({"taken": len(events), "aside": len(bad)})
+            for event in documents:
+                self._replace(db, event.subject, cut[event.subject], vectors)
+            yield db
+
+    def begin(self, source: str) -> None:
+        """Begin a round: from now on it counts what the source tells of in the lane ``all``."""
+        with self._lock, self._writing() as db:
+            db.execute("INSERT OR IGNORE INTO round VALUES (?)", (source,))
+            db.execute("DELETE FROM told WHERE source = ?", (source,))
+
+    def finish(self, source: str) -> None:
+        """End a round, if there is one: take away what was not told of."""
+        with self._lock:
+            if not self._db.execute(_ROUND, (source,)).fetchone():
+                return
+            rows = self._db.execute(_FORGOTTEN, (source,)).fetchall()
+            kept = [event_of(json.loads(entry)) for (entry,) in rows]
+            lost = [taken_away(event) for event in kept if event.kind in _NOTHING]
+            for sink in self.sinks:
+                sink(lost)
+            with self._taking(lost) as db:
+                db.execute("DELETE FROM round WHERE source = ?", (source,))
+                db.execute("DELETE FROM told WHERE source = ?", (source,))
 
     def _read(self, source: str, entries: Iterable[Any]) -> tuple[list[Event], list[tuple]]:
         """Return the events of a page, and what is none."""
@@ -331,7 +380,7 @@ class Connector:
         self.reader = Reader(url, budget, sources=sources)
 
     def sync(self, pages: int | None = None, limit: int = 200) -> int:
-        """Read what is new, urgent lanes first; return the pages that had entries.
+        """Read what is new, urgent lanes first; return how many pages were taken.
 
         Raises
         ------
@@ -340,12 +389,18 @@ class Connector:
         """
         return drain(
             self.reader,
-            lambda lane, entries, cursor: self.mirror.take(self.source, lane, entries, cursor),
+            self._take,
             lambda lane: self.mirror.cursor(self.source, lane),
             LANES,
             limit,
             pages,
+            lambda lane: self.mirror.begin(self.source) if lane == ALL else None,
         )
+
+    def _take(self, lane: str, page: Page) -> None:
+        self.mirror.take(self.source, lane, page.entries, page.cursor)
+        if lane == ALL and not page.more:
+            self.mirror.finish(self.source)
 
 
 def connectors(url: str, mirror: Mirror, **how: Any) -> list[Connector]:
