@@ -14,7 +14,6 @@ from functools import cache, partial
 from itertools import count, pairwise
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
@@ -60,11 +59,30 @@ def faulty():
         yield server.url
 
 
-@pytest.fixture(scope="module")
-def server():
-    """Servers in order and without faults; what a test publishes stays for the next ones."""
-    with Server(SERVE, {"seed": 4, **SIZES, "disorder": False}) as server:
-        yield server
+@pytest.fixture
+def feeds():
+    """The feeds of the same sources in this process, in order and without faults."""
+    known = (*world().firm.events, *world().events)
+    sources = ("directory", "wiki", "drive", "chat", "tickets")
+    return {one: Feed(told(e for e in known if e.source == one)) for one in sources}
+
+
+class InProcess:
+    """A reader of a feed of this process."""
+
+    tried = 0
+
+    def __init__(self, feed):
+        self.feed = feed
+
+    def page(self, lane, cursor, limit):
+        try:
+            return Page(**self.feed.page(lane, cursor, limit))
+        except Problem:
+            raise CursorGone from None
+
+    def close(self):
+        pass
 
 
 SEQ = count(10**6)
@@ -79,20 +97,24 @@ def mirror(path, **more):
         made.close()
 
 
-def synced(url, copy, only="", **how):
-    links = connectors(url, copy, budget=QUICK)
+def linked(source, feeds, copy):
+    link = Connector(source, "http://127.0.0.1:1", copy)
+    link.reader.close()
+    link.reader = InProcess(feeds[source])
+    return link
+
+
+def synced(where, copy, only="", **how):
+    """Sync from an address, or from feeds; return pages and requests."""
+    if isinstance(where, str):
+        links = connectors(where, copy, budget=QUICK)
+    else:
+        links = [linked(source, where, copy) for source in where]
     links = [link for link in links if only in link.source]
     pages = sum(link.sync(**how) for link in links)
-    tried = sum(link.reader.tried for link in links)
     for link in links:
         link.reader.close()
-    return pages, tried
-
-
-def publish(url, source, *events, places=None):
-    entries = told(events, places)
-    found = httpx.post(f"{url}/{source}/publish", json=entries, trust_env=False)
-    assert found.json() == {"published": len(entries)}
+    return pages, sum(link.reader.tried for link in links)
 
 
 def same_as_truth(copy):
@@ -155,7 +177,7 @@ def test_a_server_that_is_gone_is_an_error_in_time_and_the_next_sync_goes_on(fau
         assert worlds.State(copy.since()).documents == truth
 
 
-def test_entries_that_are_no_events_are_put_aside_and_stop_nothing(server, tmp_path):
+def test_entries_that_are_no_events_are_put_aside_and_stop_nothing(feeds, tmp_path):
     good = Event(
         "wiki", next(SEQ), LATER, "grants", "wiki:d1", (Grant("wiki:d1", "user:1", "deny"),)
     )
@@ -166,9 +188,9 @@ def test_entries_that_are_no_events_are_put_aside_and_stop_nothing(server, tmp_p
         [{**as_json(good), "payload": [["user:1", "own"]]}, ACCESS],
     ]
     entries = [*bad, [as_json(good), ACCESS]]
-    httpx.post(f"{server.url}/wiki/publish", json=entries, trust_env=False)
+    feeds["wiki"].publish(entries)
     with mirror(tmp_path / "a.db") as copy:
-        synced(server.url, copy)
+        synced(feeds, copy)
         assert worlds.State(copy.since()).grants["wiki:d1"] == good.payload
         assert all(len(entry) == 64 for _, entry, _ in copy.aside())  # no text of theirs
         reasons = " ".join(why for *_, why in copy.aside())
@@ -216,10 +238,10 @@ def a_page(copy, critical=False):
     raise LookupError
 
 
-def test_a_grant_a_move_and_a_save_cost_no_vector_and_an_edit_its_passages(server, tmp_path):
+def test_a_grant_a_move_and_a_save_cost_no_vector_and_an_edit_its_passages(feeds, tmp_path):
     embedder = Counting()
     with mirror(tmp_path / "a.db", embedder=embedder) as copy:
-        synced(server.url, copy)
+        synced(feeds, copy)
         assert len(embedder.texts) == len(set(embedder.texts)) > 200
         embedder.texts.clear()
         page = a_page(copy)
@@ -231,15 +253,15 @@ def test_a_grant_a_move_and_a_save_cost_no_vector_and_an_edit_its_passages(serve
         news = [("grants", grant), ("document", moved), ("document", saved)]
         for kind, payload in news:
             event = Event(source, next(SEQ), LATER, kind, page.id, payload)
-            publish(server.url, source, event, places={page.id: page.container})
-            synced(server.url, copy)
+            feeds[source].publish(told([event], {page.id: page.container}))
+            synced(feeds, copy)
         assert embedder.texts == []
         assert {event.kind for event in copy.since(before)} == {"grants", "document"}
         state = worlds.State(copy.since())
         assert state.documents[page.id] == saved and state.grants[page.id] == grant
         edited = dataclasses.replace(saved, body=saved.body + "\nOne more line.", version=99)
-        publish(server.url, source, Event(source, next(SEQ), LATER, "document", page.id, edited))
-        synced(server.url, copy)
+        feeds[source].publish(told([Event(source, next(SEQ), LATER, "document", page.id, edited)]))
+        synced(feeds, copy)
         assert 1 <= len(embedder.texts) <= 2
         assert all("One more line." in text for text in embedder.texts[-1:])
 
@@ -259,21 +281,18 @@ def test_a_document_that_changed_after_it_was_listed_is_left_out_and_listed_agai
         assert item.document == longer and len(item.texts) == len(item.vectors) == 3
 
 
-def test_a_deleted_document_leaves_no_text_no_vector_and_does_not_come_back(server, tmp_path):
+def test_a_deleted_document_leaves_no_text_no_vector_and_does_not_come_back(feeds, tmp_path):
     with mirror(tmp_path / "a.db") as copy:
-        synced(server.url, copy)
+        synced(feeds, copy)
         page = a_page(copy)
         secret = dataclasses.replace(page, body="Zanzibar quartz heist", version=90, modified=LATER)
         written = Event(page.source, next(SEQ), LATER, "document", page.id, secret)
-        publish(server.url, page.source, written)
-        synced(server.url, copy)
+        feeds[page.source].publish(told([written]))
+        synced(feeds, copy)
         assert worlds.State(copy.since()).documents[page.id].body == secret.body
-        publish(
-            *(server.url, page.source),
-            Event(page.source, next(SEQ), LATER, "deleted", page.id),
-            written,  # told again, late
-        )
-        synced(server.url, copy)
+        gone = Event(page.source, next(SEQ), LATER, "deleted", page.id)
+        feeds[page.source].publish(told([gone, written]))  # told again, late
+        synced(feeds, copy)
         assert page.id not in worlds.State(copy.since()).documents
     database = sqlite3.connect(tmp_path / "a.db")
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -281,19 +300,6 @@ def test_a_deleted_document_leaves_no_text_no_vector_and_does_not_come_back(serv
     database.close()
     assert left == (0,)
     assert b"Zanzibar" not in (tmp_path / "a.db").read_bytes()
-
-
-class InProcess:
-    """A reader of a feed of this process."""
-
-    def __init__(self, feed):
-        self.feed = feed
-
-    def page(self, lane, cursor, limit):
-        try:
-            return Page(**self.feed.page(lane, cursor, limit))
-        except Problem:
-            raise CursorGone from None
 
 
 @pytest.mark.parametrize("source", ["wiki", "directory"])
@@ -330,9 +336,9 @@ def test_what_a_source_forgot_with_its_cursors_is_taken_away(tmp_path, source):
     access.close()
 
 
-def test_a_container_that_moves_shuts_what_it_holds_without_a_document_being_told(server, tmp_path):
+def test_a_container_that_moves_shuts_what_it_holds_without_a_document_being_told(feeds, tmp_path):
     with mirror(tmp_path / "a.db") as copy:
-        synced(server.url, copy)
+        synced(feeds, copy)
         before, state = copy.applied(), worlds.State(copy.since())
         page = next(
             state.documents[document]
@@ -343,8 +349,8 @@ def test_a_container_that_moves_shuts_what_it_holds_without_a_document_being_tol
         shut = [c for c in state.parents if c.startswith(page.source) and not state.grants.get(c)]
         top = next(c for c in shut if not state.parents[c] and c not in state.chain(page.id))
         moved = Event(page.source, next(SEQ), LATER, "container", page.container, top)
-        publish(server.url, page.source, moved)
-        synced(server.url, copy)
+        feeds[page.source].publish(told([moved]))
+        synced(feeds, copy)
         after = worlds.State(copy.since())
         assert [event.kind for event in copy.since(before)] == ["container"]
         assert after.chain(page.id)[-1] == top != state.chain(page.id)[-1]
@@ -376,10 +382,10 @@ def test_at_no_page_of_a_first_sync_does_somebody_see_what_they_may_not(
     assert (leaks == 0) == (lanes == LANES)  # and the test notices a connector without lanes
 
 
-def test_a_critical_document_and_a_denial_overtake_a_backlog(server, tmp_path):
+def test_a_critical_document_and_a_denial_overtake_a_backlog(feeds, tmp_path):
     backlog = 600
     with mirror(tmp_path / "a.db") as copy:
-        link = Connector("wiki", f"{server.url}/wiki", copy, budget=QUICK)
+        link = linked("wiki", feeds, copy)
         link.sync()
         page = a_page(copy)
         copies = [
@@ -390,12 +396,10 @@ def test_a_critical_document_and_a_denial_overtake_a_backlog(server, tmp_path):
             for n in range(backlog)
         ]
         urgent = dataclasses.replace(page, id="wiki:d5000000", critical=True)
-        publish(server.url, "wiki", *copies)
-        publish(
-            *(server.url, "wiki"),
-            Event("wiki", next(SEQ), LATER, "document", urgent.id, urgent),
-            Event("wiki", next(SEQ), LATER, "grants", page.id, (Grant(page.id, "user:1", "deny"),)),
-        )
+        feeds["wiki"].publish(told(copies))
+        denied = (Grant(page.id, "user:1", "deny"),)
+        news = [("document", urgent.id, urgent), ("grants", page.id, denied)]
+        feeds["wiki"].publish(told(Event("wiki", next(SEQ), LATER, *one) for one in news))
         began = time.monotonic()
         assert link.sync(pages=2) == 2
         assert time.monotonic() - began < 2
@@ -406,7 +410,7 @@ def test_a_critical_document_and_a_denial_overtake_a_backlog(server, tmp_path):
         assert copies[-1].subject in worlds.State(copy.since()).documents
 
 
-def test_the_store_of_rights_is_told_before_anything_is_embedded(server, tmp_path):
+def test_the_store_of_rights_is_told_before_anything_is_embedded(feeds, tmp_path):
     told_of, order = [], []
 
     class Slow(Hashed):
@@ -419,7 +423,7 @@ def test_the_store_of_rights_is_told_before_anything_is_embedded(server, tmp_pat
         order.append("told")
 
     with mirror(tmp_path / "a.db", embedder=Slow(16), sinks=[sink]) as copy:
-        synced(server.url, copy)
+        synced(feeds, copy)
         assert order[0] == "told" and "embedded" in order
         assert all(a == "told" for a, b in pairwise(order) if b == "embedded")
         assert worlds.State(told_of).grants == worlds.State(copy.since()).grants != {}
@@ -428,13 +432,13 @@ def test_the_store_of_rights_is_told_before_anything_is_embedded(server, tmp_pat
         raise OSError("disk full")
 
     with mirror(tmp_path / "b.db", sinks=[failing]) as copy:
-        link = Connector("wiki", f"{server.url}/wiki", copy, budget=QUICK)
+        link = linked("wiki", feeds, copy)
         with pytest.raises(OSError, match="disk full"):
             link.sync()
         assert copy.since() == [] and copy.cursor("wiki", ACCESS) == ""
 
 
-def test_rights_do_not_wait_while_another_source_embeds(server, tmp_path):
+def test_rights_do_not_wait_while_another_source_embeds(feeds, tmp_path):
     inside, go, told_of = threading.Event(), threading.Event(), []
 
     class Stuck(Hashed):
@@ -444,10 +448,7 @@ def test_rights_do_not_wait_while_another_source_embeds(server, tmp_path):
             return super().encode(texts)
 
     with mirror(tmp_path / "a.db", embedder=Stuck(16), sinks=[told_of.extend]) as copy:
-        links = {
-            name: Connector(name, f"{server.url}/{name}", copy, budget=QUICK)
-            for name in ("wiki", "chat", "directory")
-        }
+        links = {name: linked(name, feeds, copy) for name in ("wiki", "chat", "directory")}
         with ThreadPoolExecutor() as pool:
             wiki = pool.submit(links["wiki"].sync)
             assert inside.wait(20)

@@ -87,14 +87,19 @@ class State:
             return False
         return self.active.get(user, False) and self._open(self.principals(user), document)
 
-    def _open(self, principals: set[str], document: str) -> bool:
-        effects = {
-            grant.effect
-            for resource in self.chain(document)
-            for grant in self.grants.get(resource, ())
-            if grant.principal in principals
+    @cached_property
+    def _granted(self) -> dict[str, list[Grant]]:
+        """Return the grants of each document and of all that holds it."""
+        return {
+            document: [
+                grant for name in self.chain(document) for grant in self.grants.get(name, ())
+            ]
+            for document in self.documents
         }
-        return effects == {"allow"}
+
+    def _open(self, principals: set[str], document: str) -> bool:
+        granted = self._granted[document]
+        return {grant.effect for grant in granted if grant.principal in principals} == {"allow"}
 
     def visible(self, user: str) -> set[str]:
         """Return the documents that a user may see."""
