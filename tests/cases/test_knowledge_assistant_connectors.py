@@ -588,16 +588,30 @@ def test_a_file_of_another_embedder_is_refused(tmp_path):
         Connector("mail", "http://127.0.0.1:1", None)
 
 
-def test_a_wrong_embedder_takes_nothing(tmp_path):
-    class Short(Hashed):
+@pytest.mark.parametrize("wrong", [lambda v: v[:-1], lambda v: v * np.nan], ids=["short", "nan"])
+def test_a_wrong_embedder_takes_no_text_and_stops_no_right(feeds, tmp_path, wrong):
+    class Wrong(Hashed):
         def encode(self, texts):
-            return super().encode(texts)[:-1]
+            return wrong(super().encode(texts))
 
-    event = next(e for e in world().events if e.kind == "document")
-    with mirror(tmp_path / "a.db", embedder=Short(16)) as copy:
-        with pytest.raises(ValueError, match="the embedder gave"):
-            copy.take(event.source, "all", [as_json(event)], "a.1")
-        assert copy.since() == [] and copy.cursor(event.source, "all") == ""
+    access = Access(":memory:")
+    with mirror(tmp_path / "a.db", embedder=Wrong(16), sinks=[access.apply]) as copy:
+        link = linked("wiki", feeds, copy)
+        for _ in range(2):
+            with pytest.raises(ValueError, match="embedder"):
+                link.sync()
+        grant = (Grant("wiki:c1", "user:1", "deny"),)
+        news = Event("wiki", next(SEQ), LATER, "grants", "wiki:c1", grant)
+        feeds["wiki"].publish(told([news]))
+        entries = [entry for entry, _ in told([news])]
+        with pytest.raises(ValueError, match="embedder"):
+            link.sync()
+        assert not access.newer(*news.key, news.seq)  # the right was told of
+        copy.take("wiki", "x", entries, "")
+        state = worlds.State(copy.since())
+        assert state.grants["wiki:c1"] == grant and state.documents == {}
+        assert copy.cursor("wiki", "all") == ""
+    access.close()
 
 
 def test_throughput_is_measured_and_the_hour_is_arithmetic(faulty):

@@ -36,7 +36,7 @@ import numpy as np
 
 from casebook.llm.timing import Budget, Sources
 from casebook.retrieval.chunks import Chunker
-from casebook.retrieval.dense import Embedder
+from casebook.retrieval.dense import Embedder, check_vectors
 from casebook.serving.deltas import ALL, Page, Reader, drain
 
 from .records import DIRECTORY, SOURCES, Document, Event, as_json, event_of
@@ -252,9 +252,7 @@ class Mirror:
         for start in range(0, len(digests), BATCH):
             some = digests[start : start + BATCH]
             vectors = self.embedder.encode([new[digest] for digest in some])
-            vectors = np.asarray(vectors, np.float32)
-            if vectors.shape != (len(some), self.embedder.dimensions):
-                raise ValueError(f"the embedder gave {vectors.shape} for {len(some)} texts")
+            vectors = check_vectors(vectors, len(some), self.embedder.dimensions)
             found.update(zip(some, map(np.ndarray.tobytes, vectors), strict=True))
         return found
 
