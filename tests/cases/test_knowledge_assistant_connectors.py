@@ -285,7 +285,8 @@ def test_a_deleted_document_leaves_no_text_no_vector_and_does_not_come_back(feed
     with mirror(tmp_path / "a.db") as copy:
         synced(feeds, copy)
         page = a_page(copy)
-        secret = dataclasses.replace(page, body="Zanzibar quartz heist", version=90, modified=LATER)
+        text = "Zanzibar quartz heist. " * 2000
+        secret = dataclasses.replace(page, body=text, version=90, modified=LATER)
         written = Event(page.source, next(SEQ), LATER, "document", page.id, secret)
         feeds[page.source].publish(told([written]))
         synced(feeds, copy)
