@@ -13,12 +13,12 @@ memos. *Chat* announces most changes days before they hold, with the date; some 
 rumour with a wrong value. *Tickets* and threads state a fact in passing, true on that day.
 
 *Access.* Each source has a container for everyone, division ⊃ department ⊃ team containers,
-closed ones of a team, and those of the projects. Departments and teams are allowed on theirs,
-managers on the drives of all divisions,
-contractors are denied where finance and people keep theirs, some closed containers deny a site,
-single documents are shared with or denied to users. In the year documents move, are deleted, are
-saved without a change, and grants change; containers move to another department or behind closed
-doors, and their documents' text stays as it is.
+closed ones of a team, and those of the projects. Departments and teams are allowed on theirs, and
+managers on the drives of all divisions; contractors are denied where finance and people keep
+theirs; some closed containers deny a site; single documents are shared with or denied to users. In
+the year documents move, are deleted, are saved without a change, and grants change; containers move
+to another department or behind closed doors, and their documents' text stays as it is. A user sees
+from a handful of documents (contractors of no team) to a third of them (managers), most a fifth.
 
 *Truth* is kept apart: :attr:`World.facts` and :attr:`World.statements`; :mod:`.truth` says who may
 see what. All values and rates are invented: a score on this world proves a method, no business.
