@@ -31,7 +31,7 @@ from casebook.retrieval.filtered import Filtered, Router, Visible
 KINDS = ("random", "own", "other")
 SHARES = (0.1, 0.01, 0.001)
 #: Efforts that are tried of each way. A reader of a table takes the quickest that is good enough.
-EFFORTS = {"post": (1, 4), "graph": (64, 256, 1024), "cells": (4, 16, 64)}
+EFFORTS = {"post": (1, 4), "graph": (64, 256, 1024), "cells": (8, 32, 128)}
 #: Columns that tell one case from another.
 CASE = ["n", "dimensions", "seed", "kind", "share"]
 
