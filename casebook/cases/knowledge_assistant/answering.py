@@ -1,0 +1,240 @@
+"""From a turn of a conversation to an answer that quotes, dates and cites, or to "I don't know".
+
+:class:`Assistant` rewrites the turn, finds passages under the user's rights, reads their lines and
+settles what they state. An answer is made of pieces, each with the documents that it quotes, so
+that whoever shows it asks about them again (:mod:`.showing`). Who contradicts the answer is shown
+beside it, with title and date. Where the answer is too unsure to be worth its risk, it is
+:data:`UNKNOWN`: one text, whether nobody knows, or somebody whom this user may not read.
+
+The words are quotations (the extractive reader). A language model may word them
+(:meth:`Assistant.worded`): what it writes is said only if every claim is backed by what it was
+given, and the quotation stands in its place otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.knowledge_assistant.library import READ, Library, Mix
+from casebook.cases.knowledge_assistant.reading import (
+    Statement,
+    contradictions,
+    evidence,
+    settled,
+    statements,
+    surest,
+)
+from casebook.cases.knowledge_assistant.showing import Piece
+from casebook.evaluate.abstain import probability
+from casebook.llm import ChatModel
+from casebook.retrieval.follow_up import standalone
+from casebook.retrieval.grounded import Prompt, Source, judged, write
+from casebook.retrieval.values import same
+
+UNKNOWN = Piece("I don't know: I found nothing that you may read and that answers this for sure.")
+PROMPT = Prompt(
+    "assistant",
+    1,
+    "You answer questions of employees from numbered passages of their firm's documents. Use only "
+    "the passages. Write one short sentence and name the passage like [1]. If they do not answer, "
+    "write: The passages do not say.",
+    "marks",
+    4,
+)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What was learned on the tuning facts: heads of lines and of answers, and what is chosen."""
+
+    topic: Mapping[str, Mapping[str, float]]
+    right: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    mix: Mix = field(default_factory=Mix)
+    policy: str = "in force"
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A place in a version of a document: the text that stands there is its anchor.
+
+    Attributes
+    ----------
+    document : str
+    version : int
+    anchor : str
+    start : int
+    """
+
+    document: str
+    version: int
+    anchor: str
+    start: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer.
+
+    Attributes
+    ----------
+    question : str
+        As it was understood: complete.
+    pieces : tuple of Piece
+    citations : tuple of Citation
+        In the order of the numbers in the pieces.
+    held : Statement or None
+        What is answered; None for "I don't know".
+    against : tuple of Statement
+        Newest statement of each other value.
+    read : tuple of str
+        Documents that were read for it.
+    sure : float
+        Probability that the value is right.
+    """
+
+    question: str
+    pieces: tuple[Piece, ...]
+    citations: tuple[Citation, ...] = ()
+    held: Statement | None = None
+    against: tuple[Statement, ...] = ()
+    read: tuple[str, ...] = ()
+    sure: float = 0.0
+
+
+class Assistant:
+    """Answers questions from a library.
+
+    Parameters
+    ----------
+    library : Library
+    learned : Learned
+    model : ChatModel, optional
+        Words the answers; quotations by default.
+    """
+
+    def __init__(self, library: Library, learned: Learned, model: ChatModel | None = None) -> None:
+        self.library, self.learned, self.model = library, learned, model
+
+    def understood(self, user: str, turns: Sequence[str]) -> str:
+        """Return the last of some turns as a question that stands by itself."""
+        return standalone(turns, self.library.view(user).names)
+
+    def answer(self, user: str, turns: Sequence[str], now: np.datetime64) -> Answer:
+        """Answer the last of a user's turns.
+
+        Parameters
+        ----------
+        user : str
+        turns : sequence of str
+            The user's own questions, in order.
+        now : datetime64[s]
+
+        Returns
+        -------
+        Answer
+        """
+        library, learned = self.library, self.learned
+        question = self.understood(user, turns)
+        passages, lines = reranked(library, user, question, learned, now)
+        read = tuple(passages["document"].head(READ))
+        said = statements(library, user, lines[lines["document"].isin(read)])
+        held = settled(said, learned.policy, now, self._modified(said))
+        if held is None:
+            return Answer(question, (UNKNOWN,), read=read)
+        sure = probability(signs(said, held, now), learned.right) if learned.right else held.sure
+        if sure < learned.threshold:
+            return Answer(question, (UNKNOWN,), read=read, sure=sure)
+        against = tuple(contradictions(said, held))
+        cited = tuple(Citation(s.document, s.version, s.quote, s.start) for s in (held, *against))
+        pieces = (self.worded(question, said, held), *_beside(held, against))
+        return Answer(question, pieces, cited, held, against, read, sure)
+
+    def worded(self, question: str, said: Sequence[Statement], held: Statement) -> Piece:
+        """Return the first piece: the quotation, or what a model made of it and is backed."""
+        quotation = Piece(f"{held.quote} [1]", (held.document,))
+        if self.model is None:
+            return quotation
+        agree = [held, *(s for s in said if s is not held and same(s.value, held.value))]
+        sources = [Source(n, s.title, s.quote) for n, s in enumerate(agree, 1)]
+        made = write(self.model, PROMPT, question, sources, "en")
+        if made.declined or not judged(made, sources, "en", question)["clean"]:
+            return quotation
+        return Piece(made.text, tuple(s.document for s in agree[: PROMPT.most]))
+
+    def _modified(self, said: Sequence[Statement]) -> dict[str, np.datetime64]:
+        return {s.document: self.library.leaves[s.document].document.modified for s in said}
+
+    def resolve(self, user: str, citation: Citation) -> dict[str, object] | None:
+        """Return where a citation leads today; None if the user may not see it, or it is gone.
+
+        Returns
+        -------
+        dict or None
+            ``state``: *same* (the version that was cited), *moved* (a later version has the text,
+            maybe elsewhere) or *changed* (the text is gone from it); ``version``, ``title``,
+            ``path`` and ``start`` (None where it changed) of what is in force.
+        """
+        document = self.library.read(user, citation.document)
+        if document is None:
+            return None
+        start = document.body.find(citation.anchor, max(0, citation.start))
+        start = document.body.find(citation.anchor) if start < 0 else start
+        same_version = document.version == citation.version
+        state = "changed" if start < 0 else "same" if same_version else "moved"
+        told = {"state": state, "version": document.version, "title": document.title}
+        return told | {"path": document.path, "start": start if start >= 0 else None}
+
+
+def reranked(
+    library: Library, user: str, question: str, learned: Learned, now: np.datetime64
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the candidates, those with the surest lines first, newer texts a little ahead.
+
+    Returns
+    -------
+    passages : DataFrame
+        As of :meth:`.Library.ranked`, with ``best``, the probability of its surest line.
+    lines : DataFrame
+        As of :func:`.evidence`, with ``sure``.
+    """
+    found = library.ranked(library.signals(user, question, now), Mix(learned.mix.dense))
+    lines = evidence(library, user, question, found)
+    lines["sure"] = surest(lines, learned.topic)
+    return in_order(found, lines, learned.mix), lines
+
+
+def in_order(found: pd.DataFrame, lines: pd.DataFrame, mix: Mix) -> pd.DataFrame:
+    """Return candidates in the order of their surest lines and of the freshness prior."""
+    best = found["document"].map(lines.groupby("document")["sure"].max()).fillna(0.0)
+    score = best + 0.1 * found["score"] + mix.prior(found["days"].to_numpy())
+    order = np.argsort(-score.to_numpy(), kind="stable")
+    return found.assign(best=best, score=score).iloc[order].reset_index(drop=True)
+
+
+def signs(said: Sequence[Statement], held: Statement, now: np.datetime64) -> dict[str, float]:
+    """Return what tells how sure an answer is: by these the threshold is learned."""
+    agree = [one for one in said if same(one.value, held.value)]
+    return {
+        "sure": held.sure,
+        "agree": float(np.log(len(agree))),
+        "against": float(np.log1p(len(said) - len(agree))),
+        "hearsay": float(held.hearsay),
+        "years": float((now - held.since) / np.timedelta64(365 * 86_400, "s")),
+        "chat": float(held.source == "chat"),
+        "wiki": float(held.source == "wiki"),
+    }
+
+
+def _beside(held: Statement, against: Sequence[Statement]) -> tuple[Piece, ...]:
+    """Return the source and date of an answer, and each source that says otherwise with its own."""
+    dated = [Piece(f" ({held.title}, {str(held.since)[:10]})", (held.document,))]
+    for n, one in enumerate(against, 2):
+        heard = "only heard: " if one.hearsay else ""
+        text = f" But {one.title} ({str(one.since)[:10]}) says otherwise, {heard}{one.quote} [{n}]"
+        dated.append(Piece(text, (one.document,)))
+    return tuple(dated)

@@ -1,0 +1,314 @@
+"""The assistant over HTTP: who asks is proved by a token, what is shown is asked about each time.
+
+A request says who asks (:mod:`casebook.serving.bearer`), what, and in which conversation. The
+answer comes as server-sent events, piece by piece; before each piece the store of rights is asked
+about every document that the answer was made from, so that a user who is removed in mid-stream
+sees no further piece. Errors say what to do, and are the same for what is hidden and what is not
+there. Beside it lie thumbs, budgets, and two alarms: a source that lags by two hours, a p95 over
+eight seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from casebook.cases.knowledge_assistant.answer_cache import AnswerCache, Kept
+from casebook.cases.knowledge_assistant.answering import UNKNOWN, Assistant, Citation
+from casebook.cases.knowledge_assistant.records import RESOURCE
+from casebook.cases.knowledge_assistant.showing import WITHDRAWN, Piece, guarded
+from casebook.cases.knowledge_assistant.turns import Turns
+from casebook.llm import estimate_tokens
+from casebook.serving.allowance import Allowance
+from casebook.serving.bearer import Bearer, Refused
+from casebook.serving.conversations import Shelf, SqliteShelf
+from casebook.serving.strict import Problem, Reply, Strict, parse
+from casebook.serving.strict_app import body_schema, read, response, strict_app
+
+#: Bytes and seconds of a body; characters of a question; tokens that an answer may take.
+BODY, BODY_SECONDS, LONGEST, ANSWER = 16_384, 5.0, 2_000, 4_000
+#: Seconds of lag and of the 95th percentile from which an alarm rings; requests that are looked at.
+LAG, P95, WINDOW, FEWEST = 7_200.0, 8.0, 500, 20
+_NAME = "1 to 64 letters, digits, - or _"
+Name = Annotated[str, Field(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z", description=_NAME)]
+Text = Annotated[
+    str, Field(min_length=1, max_length=LONGEST, description=f"1 to {LONGEST:,} characters")
+]
+GONE = (
+    "There is no such document or conversation, or none that you may see.",
+    "Check the link; ask the owner of the space for access.",
+)
+
+
+class Question(Strict):
+    """A turn of a conversation."""
+
+    invalid, hidden = "invalid question", frozenset({"question"})
+    conversation: Name
+    question: Text
+
+
+class Thumb(Strict):
+    """What a user thinks of an answer."""
+
+    invalid = "invalid thumb"
+    conversation: Name
+    turn: Annotated[int, Field(ge=0, le=49, description="the turn's number, from 0 to 49")]
+    up: Annotated[bool, Field(description="true or false")]
+
+
+class Cited(Strict):
+    """A citation, as an answer has it."""
+
+    invalid, hidden = "invalid citation", frozenset({"anchor"})
+    document: Annotated[str, Field(pattern=RESOURCE.pattern, description="as in the citation")]
+    version: Annotated[int, Field(ge=1, le=2**31, description="as in the citation")]
+    anchor: Annotated[str, Field(min_length=1, max_length=2_000, description="as in the citation")]
+    start: Annotated[int, Field(ge=0, le=200_000, description="as in the citation")]
+
+
+class Service:
+    """What the routes call; it knows nothing of HTTP.
+
+    Parameters
+    ----------
+    assistant : Assistant
+    bearer : Bearer
+    lags : callable
+        Seconds since each source was last read to its end.
+    budget : Allowance
+    shelf : Shelf, optional
+        Of conversations.
+    path : str
+        File of thumbs.
+    clock : callable, optional
+        Seconds since 1970; the store's own by default.
+    """
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        bearer: Bearer,
+        lags: Callable[[], Mapping[str, float]] = dict,
+        budget: Allowance | None = None,
+        shelf: Shelf | None = None,
+        path: str = ":memory:",
+    ) -> None:
+        self.assistant, self.bearer, self.lags = assistant, bearer, lags
+        self.library, self.access = assistant.library, assistant.library.access
+        self.budget = budget or Allowance(":memory:", tokens=200_000)
+        self.turns = Turns(self.access, shelf or SqliteShelf())
+        self.cache = AnswerCache(self.access, self.library.versions)
+        self._lock, self._took = threading.Lock(), deque[tuple[float, float]](maxlen=WINDOW)
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        columns = "at REAL, user TEXT, conversation TEXT, turn INTEGER, up INTEGER"
+        unique = "PRIMARY KEY (user, conversation, turn)"
+        self._db.execute(f"CREATE TABLE IF NOT EXISTS thumbs ({columns}, {unique})")
+
+    def user(self, header: str | None) -> str:
+        """Return who asks.
+
+        Raises
+        ------
+        Problem
+            401 without a token that holds.
+        """
+        try:
+            return self.bearer.user(header)
+        except Refused as why:
+            what = (
+                "Your sign-in has expired." if str(why) == "expired" else "You are not signed in."
+            )
+            raise Problem(401, "not signed in", what, "Sign in again.") from None
+
+    def ask(
+        self, user: str, sent: Question, timer: Callable[[], float]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield an answer: how the question was understood, pieces, citations at its end.
+
+        Raises
+        ------
+        Problem
+            429, before anything is yielded, if the day's budget does not reach.
+        """
+        begin, now = timer(), self.access.clock()
+        if not self.budget.reserve(user, ANSWER, now):
+            what = f"Your budget of {self.budget.tokens:,} tokens a day is used up."
+            raise Problem(429, "budget", what, "Ask again after midnight UTC.")
+        return self._answered(user, sent, timer, begin, now)
+
+    def _answered(self, user: str, sent: Question, timer, begin: float, now: float) -> Iterator:
+        """Yield the events; whatever ends them, the turn and its tokens are booked."""
+        shown: list[Piece] = []
+        used, first = estimate_tokens(sent.question), None
+        try:
+            before = [turn.question for turn in self.turns.history(user, sent.conversation)]
+            turns = [*before, sent.question]
+            yield {"event": "understood", "question": self.assistant.understood(user, turns)}
+            pieces, citations, docs = self._found(user, turns)
+            used += sum(estimate_tokens(piece.text) for piece in pieces)
+            for piece in guarded(pieces, lambda names: self.access.sees(user, names), docs):
+                first = timer() - begin if first is None else first
+                shown.append(piece)
+                yield {"event": "piece", "text": piece.text}
+            if WITHDRAWN in shown or not all(self.access.sees(user, docs)):
+                citations = []
+            yield {"event": "end", "turn": len(before), "citations": citations}
+        finally:
+            self.budget.settle(user, ANSWER, used, now)
+            if shown:
+                self.turns.add(user, sent.conversation, sent.question, shown)
+            with self._lock:
+                self._took.append(
+                    (first if first is not None else timer() - begin, timer() - begin)
+                )
+
+    def _found(
+        self, user: str, turns: list[str]
+    ) -> tuple[tuple[Piece, ...], list[dict], list[str]]:
+        """Return an answer's pieces, citations and documents, made or remembered."""
+        key = self.cache.key(user, self.assistant.understood(user, turns))
+        if kept := self.cache.get(user, key):
+            told, *pieces = kept.pieces
+            return tuple(pieces), json.loads(told.text), [name for name, _ in kept.used]
+        at = np.datetime64(int(self.access.clock()), "s")
+        answer = self.assistant.answer(user, turns, at)
+        citations = [asdict(one) for one in answer.citations]
+        if answer.held is None:
+            return (UNKNOWN,), [], []
+        docs = list(answer.read)
+        told = Piece(json.dumps(citations), tuple(docs))
+        versions = tuple(zip(docs, self.library.versions(docs), strict=True))
+        self.cache.put(key, Kept((told, *answer.pieces), 0, versions))
+        return answer.pieces, citations, docs
+
+    def history(self, user: str, conversation: str) -> dict[str, Any]:
+        """Return a conversation as its user may see it now; 404 for any other."""
+        turns = self.turns.history(user, conversation)
+        if not turns:
+            raise Problem(404, "not found", *GONE)
+        told = [{"question": t.question, "answer": [p.text for p in t.pieces]} for t in turns]
+        return {"turns": told}
+
+    def resolve(self, user: str, sent: Cited) -> dict[str, Any]:
+        """Return where a citation leads; 404 for what is hidden, gone, or was never there."""
+        found = self.assistant.resolve(user, Citation(**sent.model_dump()))
+        if found is None:
+            raise Problem(404, "not found", *GONE)
+        return found
+
+    def thumb(self, user: str, sent: Thumb) -> dict[str, Any]:
+        """Keep the last thumb of a user and turn; 404 for a turn that is not the user's."""
+        if sent.turn >= len(self.turns.history(user, sent.conversation)):
+            raise Problem(404, "not found", *GONE)
+        row = self.access.clock(), user, sent.conversation, sent.turn, sent.up
+        with self._lock:
+            self._db.execute("INSERT OR REPLACE INTO thumbs VALUES (?, ?, ?, ?, ?)", row)
+        return {"kept": True}
+
+    def thumbs(self) -> tuple[int, int]:
+        """Return how many thumbs point up, and how many there are."""
+        query = "SELECT coalesce(sum(up), 0), count(*) FROM thumbs"
+        with self._lock:
+            return self._db.execute(query).fetchone()
+
+    def alarms(self) -> list[dict[str, str]]:
+        """Return what rings: lagging sources, and a slow 95th percentile."""
+        found = []
+        for source, seconds in sorted(self.lags().items()):
+            if not seconds < LAG:
+                what = f"{source} was last read to its end {seconds / 3600:.1f} h ago."
+                found.append({"error": "lag", "what": what, "do": "See the connector's log."})
+        with self._lock:
+            whole = [seconds for _, seconds in self._took]
+        if len(whole) >= FEWEST and (p95 := float(np.quantile(whole, 0.95))) > P95:
+            what = f"The 95th percentile of the last {len(whole)} answers is {p95:.1f} s."
+            found.append({"error": "slow", "what": what, "do": "See the stages; add a worker."})
+        return found
+
+    def metrics(self) -> dict[str, Any]:
+        """Return counts and times; no name of a user, a document or a group."""
+        with self._lock:
+            took = np.array([*self._took]).reshape(-1, 2)
+        first, whole = (np.quantile(c, [0.5, 0.95]).tolist() if len(c) else [] for c in took.T)
+        up, all_ = self.thumbs()
+        return {"answers": len(took), "first": first, "whole": whole, "up": up, "thumbs": all_}
+
+
+def app_of(service: Service, timer: Callable[[], float], operator: str) -> FastAPI:
+    """Return the service as an application.
+
+    Parameters
+    ----------
+    service : Service
+    timer : callable
+        Seconds of a clock that never goes back.
+    operator : str
+        The user who may read metrics and alarms: what they tell concerns everybody.
+    """
+    app = strict_app("Knowledge assistant")
+
+    async def posted(request: Request, model: type[Strict]) -> tuple[str, Any]:
+        user = await run_in_threadpool(service.user, request.headers.get("authorization"))
+        return user, parse(await read(request, BODY, BODY_SECONDS), model)
+
+    @app.post("/v1/ask", openapi_extra=body_schema(Question))
+    async def ask(request: Request) -> Response:
+        user, sent = await posted(request, Question)
+        try:
+            events = await run_in_threadpool(service.ask, user, sent, timer)
+        except Problem as problem:
+            wait = str(service.budget.renewed(service.access.clock()))
+            return response(Reply(problem.status, problem.body), {"Retry-After": wait})
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(written(events), 200, headers, "text/event-stream")
+
+    @app.post("/v1/citations", openapi_extra=body_schema(Cited))
+    async def citations(request: Request) -> Response:
+        user, sent = await posted(request, Cited)
+        return response(Reply(200, await run_in_threadpool(service.resolve, user, sent)))
+
+    @app.post("/v1/thumbs", openapi_extra=body_schema(Thumb))
+    async def thumbs(request: Request) -> Response:
+        user, sent = await posted(request, Thumb)
+        return response(Reply(200, await run_in_threadpool(service.thumb, user, sent)))
+
+    @app.get("/v1/conversations/{name}")
+    async def history(name: str, request: Request) -> Response:
+        user = await run_in_threadpool(service.user, request.headers.get("authorization"))
+        return response(Reply(200, await run_in_threadpool(service.history, user, name)))
+
+    @app.get("/v1/state")
+    async def state(request: Request) -> Response:
+        user = await run_in_threadpool(service.user, request.headers.get("authorization"))
+        if user != operator:
+            raise Problem(404, "not found", *GONE)
+        told = await run_in_threadpool(lambda: service.metrics() | {"alarms": service.alarms()})
+        return response(Reply(200, told))
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        return response(Reply(200, {"ready": True}))
+
+    return app
+
+
+def written(events: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """Write events as a stream; a failure is an event of its own, which tells no reason."""
+    try:
+        for told in events:
+            yield f"event: {told['event']}\ndata: {json.dumps(told)}\n\n"
+    except Exception:
+        what = {"event": "failed", "what": "The answer broke off.", "do": "Ask again."}
+        yield f"event: failed\ndata: {json.dumps(what)}\n\n"
