@@ -31,10 +31,10 @@ from casebook.retrieval.text import content_words
 #: Turns that are looked back on, the asked one included.
 MOST_TURNS = 5
 #: Words of a turn that asks nothing by itself.
-_AROUND = frozenset(
-    ("about", "also", "for", "i", "instead", "mean", "meant", "no", "ok", "same", "thanks", "the")
-    + ("and", "what", "with")
-)
+_AROUND = {
+    *("about", "also", "and", "for", "i", "instead", "mean", "meant", "no", "ok", "same"),
+    *("thanks", "the", "what", "with"),
+}
 _POINTS = re.compile(r"\b(?:there|(?:with|of|for) them|their|they|same team|it)\b", re.IGNORECASE)
 _POLITE = re.compile(r"^\s*(?:thanks|thank you|ok(?:ay)?|and|but|no)\b[\s,.!]*", re.IGNORECASE)
 _NAMED = re.compile(r"\b[A-Z][a-z]{2,}\b")
@@ -165,5 +165,5 @@ def _predicate(turn: str, names: Names) -> bool:
 
 
 def _capitals(turn: str) -> bool:
-    """Say whether a turn names something that is no known team, so that it is not about the last."""
+    """Say whether a turn names what is no known team: then it is not about the last one."""
     return bool(_NAMED.findall(_POLITE.sub("", turn)[1:]))

@@ -232,7 +232,8 @@ def signs(said: Sequence[Statement], held: Statement, now: np.datetime64) -> dic
 
 def _beside(held: Statement, against: Sequence[Statement]) -> tuple[Piece, ...]:
     """Return the source and date of an answer, and each source that says otherwise with its own."""
-    dated = [Piece(f" ({held.title}, {str(held.since)[:10]})", (held.document,))]
+    heard = ", only heard" if held.hearsay else ""
+    dated = [Piece(f" ({held.title}, {str(held.since)[:10]}{heard})", (held.document,))]
     for n, one in enumerate(against, 2):
         heard = "only heard: " if one.hearsay else ""
         text = f" But {one.title} ({str(one.since)[:10]}) says otherwise, {heard}{one.quote} [{n}]"

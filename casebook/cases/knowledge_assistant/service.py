@@ -41,7 +41,7 @@ BODY, BODY_SECONDS, LONGEST, ANSWER = 16_384, 5.0, 2_000, 4_000
 #: Seconds of lag and of the 95th percentile from which an alarm rings; requests that are looked at.
 LAG, P95, WINDOW, FEWEST = 7_200.0, 8.0, 500, 20
 _NAME = "1 to 64 letters, digits, - or _"
-Name = Annotated[str, Field(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z", description=_NAME)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description=_NAME)]
 Text = Annotated[
     str, Field(min_length=1, max_length=LONGEST, description=f"1 to {LONGEST:,} characters")
 ]
@@ -72,7 +72,9 @@ class Cited(Strict):
     """A citation, as an answer has it."""
 
     invalid, hidden = "invalid citation", frozenset({"anchor"})
-    document: Annotated[str, Field(pattern=RESOURCE.pattern, description="as in the citation")]
+    document: Annotated[
+        str, Field(pattern=f"^{RESOURCE.pattern}$", description="as in the citation")
+    ]
     version: Annotated[int, Field(ge=1, le=2**31, description="as in the citation")]
     anchor: Annotated[str, Field(min_length=1, max_length=2_000, description="as in the citation")]
     start: Annotated[int, Field(ge=0, le=200_000, description="as in the citation")]
