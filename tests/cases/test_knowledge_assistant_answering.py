@@ -7,10 +7,14 @@ import pytest
 from knowledge_assistant_office import HEAD, NOON, OF, Office
 
 from casebook.cases.knowledge_assistant.answering import UNKNOWN, Assistant, Citation, Learned
-from casebook.cases.knowledge_assistant.library import Mix
+from casebook.cases.knowledge_assistant.desk import QUOTED, Desk
+from casebook.cases.knowledge_assistant.hunt import hunt
+from casebook.cases.knowledge_assistant.library import Library, Mix
 from casebook.cases.knowledge_assistant.reading import Statement, contradictions, settled
 from casebook.cases.knowledge_assistant.records import moment
+from casebook.cases.knowledge_assistant.search import Hit
 from casebook.llm import Scripted
+from casebook.retrieval.dense import Hashed
 
 WEEKLY = ["When is the weekly of Test Bench?"]
 CODE = ["What is the archive code of Identity?"]
@@ -43,7 +47,7 @@ def test_what_is_hidden_and_what_nobody_wrote_have_the_same_answer():
         "user:bob", ["How much must be paid for parking by Identity?"], NOON
     )
     assert hidden.pieces == nothing.pieces == (UNKNOWN,)
-    assert hidden.citations == () and "wiki:d2" not in hidden.read
+    assert hidden.citations == () and ("wiki:d2", 1) not in hidden.read
 
 
 def test_scores_do_not_tell_of_a_word_in_a_hidden_document():
@@ -80,7 +84,7 @@ def test_a_model_is_heard_only_where_every_claim_is_backed():
         made = Assistant(office.library, office.assistant.learned, model)
         piece = made.answer("user:ann", CODE, NOON).pieces[0]
         assert piece.text.startswith(text) and "K-417" in piece.text
-        assert piece.sources == ("wiki:d2",)
+        assert piece.sources == (("wiki:d2", 1),)
 
 
 def test_citations_resolve_after_the_document_has_changed():
@@ -151,3 +155,46 @@ def test_names_and_values_are_learned_from_what_the_user_may_see():
     assert "cedar room" not in office.library.view("user:bob").known
     office.members("group:closed", "user:ann", "user:bob")
     assert "cedar room" in office.library.view("user:bob").known
+
+
+class FromLibrary(Desk):
+    """The hunted desk with the library's ranking in place of its search."""
+
+    def found(self, user, question):
+        if not hasattr(self, "library"):
+            self.library = Library(self.access, Hashed(64), [])
+        library, held = self.library, self.search._documents
+        library.take(
+            page for page, _ in held.values() if library.versions([page.id]) != [page.version]
+        )
+        for name in {*library.leaves} - {*held}:
+            library.drop(name)
+        signals = library.signals(user, question, NOON)
+        rows = library.ranked(signals, Mix(0.5, 0.1)).head(QUOTED)["row"]
+        chunks = [library.chunks[row] for row in rows]
+        return [
+            Hit(c.article.article_id, c.article.version, c.article.title, c.text, 0.0)
+            for c in chunks
+        ]
+
+
+class CountsAll(FromLibrary):
+    """Planted: words are weighed by all documents, hidden ones too."""
+
+    def found(self, user, question):
+        super().found(user, question)
+        words, everything = self.library.words, np.ones(len(self.library.words), bool)
+        scores = type(words).scores
+        try:
+            words.scores = lambda terms, mask: scores(words, terms, everything) * mask
+            return super().found(user, question)
+        finally:
+            del words.scores
+
+
+def test_the_leak_hunt_finds_nothing_in_the_ranking_and_finds_a_planted_fault():
+    report = hunt(queries=240, seed=5, desk=FromLibrary)
+    assert report.leaks.empty, report.leaks
+    assert report.met["hidden nearer"] > 50 and report.met["made again"] > 10
+    planted = hunt(queries=240, seed=5, desk=CountsAll, until_leak=True)
+    assert planted.leaks["check"].tolist() == ["depends on what is hidden"]

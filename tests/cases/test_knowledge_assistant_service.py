@@ -12,9 +12,9 @@ from knowledge_assistant_office import OF, Office
 from casebook.cases.knowledge_assistant import service as module
 from casebook.cases.knowledge_assistant.answering import UNKNOWN
 from casebook.cases.knowledge_assistant.service import Question, Service, app_of
-from casebook.cases.knowledge_assistant.showing import WITHDRAWN
 from casebook.serving.allowance import Allowance
 from casebook.serving.bearer import Bearer, Ring
+from casebook.serving.showing import WITHDRAWN
 from casebook.serving.strict import Problem
 
 WEEKLY = {"conversation": "c1", "question": "When is the weekly of Test Bench?"}

@@ -28,12 +28,12 @@ from casebook.cases.knowledge_assistant.reading import (
     statements,
     surest,
 )
-from casebook.cases.knowledge_assistant.showing import Piece
 from casebook.evaluate.abstain import probability
 from casebook.llm import ChatModel
 from casebook.retrieval.follow_up import standalone
 from casebook.retrieval.grounded import Prompt, Source, judged, write
 from casebook.retrieval.values import same
+from casebook.serving.showing import Piece
 
 UNKNOWN = Piece("I don't know: I found nothing that you may read and that answers this for sure.")
 PROMPT = Prompt(
@@ -91,8 +91,8 @@ class Answer:
         What is answered; None for "I don't know".
     against : tuple of Statement
         Newest statement of each other value.
-    read : tuple of str
-        Documents that were read for it.
+    read : tuple of (str, int)
+        Documents, with their versions, that were read for it.
     sure : float
         Probability that the value is right.
     """
@@ -102,7 +102,7 @@ class Answer:
     citations: tuple[Citation, ...] = ()
     held: Statement | None = None
     against: tuple[Statement, ...] = ()
-    read: tuple[str, ...] = ()
+    read: tuple[tuple[str, int], ...] = ()
     sure: float = 0.0
 
 
@@ -138,12 +138,10 @@ class Assistant:
         -------
         Answer
         """
-        library, learned = self.library, self.learned
-        question = self.understood(user, turns)
-        passages, lines = reranked(library, user, question, learned, now)
-        read = tuple(passages["document"].head(READ))
-        said = statements(library, user, lines[lines["document"].isin(read)])
-        held = settled(said, learned.policy, now, self._modified(said))
+        learned, question = self.learned, self.understood(user, turns)
+        with self.library.steady():
+            read, said = self.found(user, question, now)
+            held = settled(said, learned.policy, now, self._modified(said))
         if held is None:
             return Answer(question, (UNKNOWN,), read=read)
         sure = probability(signs(said, held, now), learned.right) if learned.right else held.sure
@@ -154,9 +152,18 @@ class Assistant:
         pieces = (self.worded(question, said, held), *_beside(held, against))
         return Answer(question, pieces, cited, held, against, read, sure)
 
+    def found(
+        self, user: str, question: str, now: np.datetime64
+    ) -> tuple[tuple[tuple[str, int], ...], list[Statement]]:
+        """Return the texts that are read, and what they state of the asked thing."""
+        passages, lines = reranked(self.library, user, question, self.learned, now)
+        top = passages["document"].head(READ)
+        read = tuple(zip(top, self.library.versions([*top]), strict=True))
+        return read, statements(self.library, user, lines[lines["document"].isin(top)])
+
     def worded(self, question: str, said: Sequence[Statement], held: Statement) -> Piece:
         """Return the first piece: the quotation, or what a model made of it and is backed."""
-        quotation = Piece(f"{held.quote} [1]", (held.document,))
+        quotation = Piece(f"{held.quote} [1]", (held.text_of,))
         if self.model is None:
             return quotation
         agree = [held, *(s for s in said if s is not held and same(s.value, held.value))]
@@ -164,7 +171,7 @@ class Assistant:
         made = write(self.model, PROMPT, question, sources, "en")
         if made.declined or not judged(made, sources, "en", question)["clean"]:
             return quotation
-        return Piece(made.text, tuple(s.document for s in agree[: PROMPT.most]))
+        return Piece(made.text, tuple(s.text_of for s in agree[: PROMPT.most]))
 
     def _modified(self, said: Sequence[Statement]) -> dict[str, np.datetime64]:
         return {s.document: self.library.leaves[s.document].document.modified for s in said}
@@ -233,9 +240,9 @@ def signs(said: Sequence[Statement], held: Statement, now: np.datetime64) -> dic
 def _beside(held: Statement, against: Sequence[Statement]) -> tuple[Piece, ...]:
     """Return the source and date of an answer, and each source that says otherwise with its own."""
     heard = ", only heard" if held.hearsay else ""
-    dated = [Piece(f" ({held.title}, {str(held.since)[:10]}{heard})", (held.document,))]
+    dated = [Piece(f" ({held.title}, {str(held.since)[:10]}{heard})", (held.text_of,))]
     for n, one in enumerate(against, 2):
         heard = "only heard: " if one.hearsay else ""
         text = f" But {one.title} ({str(one.since)[:10]}) says otherwise, {heard}{one.quote} [{n}]"
-        dated.append(Piece(text, (one.document,)))
+        dated.append(Piece(text, (one.text_of,)))
     return tuple(dated)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -172,6 +173,10 @@ class Library(Search):
         with self._lock:
             super().drop(document)
             self.leaves.pop(document, None)
+
+    def steady(self) -> AbstractContextManager:
+        """Return a lock under which no text changes; rights do, and are asked about again."""
+        return self._lock
 
     def view(self, user: str) -> View:
         """Return the names and values that the texts which a user may see teach."""

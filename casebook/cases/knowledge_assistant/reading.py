@@ -66,6 +66,11 @@ class Statement:
     hearsay: bool
     sure: float
 
+    @property
+    def text_of(self) -> tuple[str, int]:
+        """The text that it stands in: document and version, as rights are asked about it."""
+        return self.document, self.version
+
 
 def evidence(library: Library, user: str, question: str, passages: pd.DataFrame) -> pd.DataFrame:
     """Return the lines of passages with what speaks for each as a statement of what was asked.

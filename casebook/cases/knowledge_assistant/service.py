@@ -27,12 +27,11 @@ from starlette.concurrency import run_in_threadpool
 from casebook.cases.knowledge_assistant.answer_cache import AnswerCache, Kept
 from casebook.cases.knowledge_assistant.answering import UNKNOWN, Assistant, Citation
 from casebook.cases.knowledge_assistant.records import RESOURCE
-from casebook.cases.knowledge_assistant.showing import WITHDRAWN, Piece, guarded
-from casebook.cases.knowledge_assistant.turns import Turns
 from casebook.llm import estimate_tokens
 from casebook.serving.allowance import Allowance
 from casebook.serving.bearer import Bearer, Refused
-from casebook.serving.conversations import Shelf, SqliteShelf
+from casebook.serving.conversations import Shelf, SqliteShelf, Turns
+from casebook.serving.showing import WITHDRAWN, Piece, guarded
 from casebook.serving.strict import Problem, Reply, Strict, parse
 from casebook.serving.strict_app import body_schema, read, response, strict_app
 
@@ -158,13 +157,13 @@ class Service:
             before = [turn.question for turn in self.turns.history(user, sent.conversation)]
             turns = [*before, sent.question]
             yield {"event": "understood", "question": self.assistant.understood(user, turns)}
-            pieces, citations, docs = self._found(user, turns)
+            pieces, citations, read = self._found(user, turns)
             used += sum(estimate_tokens(piece.text) for piece in pieces)
-            for piece in guarded(pieces, lambda names: self.access.sees(user, names), docs):
+            for piece in guarded(pieces, lambda told: self.access.shows(user, told), read):
                 first = timer() - begin if first is None else first
                 shown.append(piece)
                 yield {"event": "piece", "text": piece.text}
-            if WITHDRAWN in shown or not all(self.access.sees(user, docs)):
+            if WITHDRAWN in shown or not all(self.access.shows(user, read)):
                 citations = []
             yield {"event": "end", "turn": len(before), "citations": citations}
         finally:
@@ -176,24 +175,20 @@ class Service:
                     (first if first is not None else timer() - begin, timer() - begin)
                 )
 
-    def _found(
-        self, user: str, turns: list[str]
-    ) -> tuple[tuple[Piece, ...], list[dict], list[str]]:
+    def _found(self, user: str, turns: list[str]) -> tuple[tuple[Piece, ...], list[dict], list]:
         """Return an answer's pieces, citations and documents, made or remembered."""
         key = self.cache.key(user, self.assistant.understood(user, turns))
         if kept := self.cache.get(user, key):
             told, *pieces = kept.pieces
-            return tuple(pieces), json.loads(told.text), [name for name, _ in kept.used]
+            return tuple(pieces), json.loads(told.text), [*kept.used]
         at = np.datetime64(int(self.access.clock()), "s")
         answer = self.assistant.answer(user, turns, at)
         citations = [asdict(one) for one in answer.citations]
         if answer.held is None:
             return (UNKNOWN,), [], []
-        docs = list(answer.read)
-        told = Piece(json.dumps(citations), tuple(docs))
-        versions = tuple(zip(docs, self.library.versions(docs), strict=True))
-        self.cache.put(key, Kept((told, *answer.pieces), 0, versions))
-        return answer.pieces, citations, docs
+        told = Piece(json.dumps(citations), answer.read)
+        self.cache.put(key, Kept((told, *answer.pieces), 0, answer.read))
+        return answer.pieces, citations, [*answer.read]
 
     def history(self, user: str, conversation: str) -> dict[str, Any]:
         """Return a conversation as its user may see it now; 404 for any other."""
