@@ -39,12 +39,15 @@ class Line:
         As it stands in the document; the anchor of a citation.
     start : int
         Character of the body at which the quote begins.
+    listed : bool
+        Whether it is a point of a list or a row of a table.
     """
 
     text: str
     place: str
     quote: str
     start: int
+    listed: bool = False
 
 
 def lines_of(title: str, body: str) -> list[Line]:
@@ -62,10 +65,11 @@ def lines_of(title: str, body: str) -> list[Line]:
             if not heads:
                 heads = cells
             elif not _RULE.match(raw.strip()):
-                found.append(Line(_row(heads, cells), place, quote.strip(), start))
+                found.append(Line(_row(heads, cells), place, quote.strip(), start, True))
         elif quote.strip():
             heads = []
-            found.append(Line(quote.strip(), place, quote.strip(), start))
+            point = raw[:1] in "-*"
+            found.append(Line(quote.strip(), place, quote.strip(), start, point))
     return found
 
 

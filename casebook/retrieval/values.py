@@ -31,15 +31,18 @@ from casebook.retrieval.text import fold
 _DATE = re.compile(r"\b(\d{4}-\d\d-\d\d)\b")
 _WEEKDAY = "Mon|Tues|Wednes|Thurs|Fri|Satur|Sun"
 _SPAN = "minute|hour|day|week|month|year"
-_FORMS = tuple(
-    re.compile(form, re.IGNORECASE)
-    for form in (
-        rf"\b(?:{_WEEKDAY})day at \d\d?:\d\d\b",
-        r"\b\d\d?:\d\d\b",
-        r"\b[A-Z]{1,3}-\d{2,5}\b",
-        rf"\b\d[\d.,]*(?<![.,]) ?(?:%|per cent\b|euro\b|EUR\b|(?:working )?(?:{_SPAN})s?\b)",
-    )
-)
+_NUMBER = r"\b\d[\d.,]*(?<![.,]) ?"
+#: Kind of a value → its form; the first in the text counts.
+_FORMS = {
+    "day and time": rf"\b(?:{_WEEKDAY})day at \d\d?:\d\d\b",
+    "time": r"\b\d\d?:\d\d\b",
+    "code": r"\b[A-Z]{1,3}-\d{2,5}\b",
+    "share": rf"{_NUMBER}(?:%|per cent\b)",
+    "money": rf"{_NUMBER}(?:euro|EUR)\b",
+    "span": rf"{_NUMBER}(?:working )?(?:{_SPAN})s?\b",
+}
+_FORMS = {kind: re.compile(form, re.IGNORECASE) for kind, form in _FORMS.items()}
+KINDS = (*_FORMS, "name", "count")
 _COUNT = re.compile(r"\b\d+\b")
 _HEDGE = re.compile(
     r"\b(?:i heard|heard (?:at|that|from)|told me|pretty sure|apparently|rumou?rs?|supposedly"
@@ -78,14 +81,26 @@ def value_of(text: str, known: Collection[str] = ()) -> str:
         and measures and before bare numbers.
     """
     plain = _DATE.sub(" ", text)
-    for form in _FORMS:
-        if match := form.search(plain):
-            return match.group()
+    found = [match for form in _FORMS.values() if (match := form.search(plain))]
+    if found:
+        return min(found, key=lambda match: match.start()).group()
     flat = f" {_flat(plain)} "
     if held := _names(frozenset(known), flat):
         return held
     match = _COUNT.search(plain)
     return match.group() if match else ""
+
+
+def kind_of(value: str) -> str:
+    """Return the kind of a value that was found, of :data:`KINDS`; '' for none.
+
+    >>> [kind_of(one) for one in ("06:15", "3 weeks", "birch room", "14", "")]
+    ['time', 'span', 'name', 'count', '']
+    """
+    for kind, form in _FORMS.items():
+        if form.fullmatch(value):
+            return kind
+    return ("count" if value.isdigit() else "name") if value else ""
 
 
 @lru_cache(maxsize=100_000)

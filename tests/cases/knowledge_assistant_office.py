@@ -7,7 +7,7 @@ from itertools import count
 from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.answering import Assistant, Learned
 from casebook.cases.knowledge_assistant.library import Library, Mix
-from casebook.cases.knowledge_assistant.reading import FEATURES
+from casebook.cases.knowledge_assistant.reading import FEATURES, Kinds
 from casebook.cases.knowledge_assistant.records import Document, Event, Grant, moment
 from casebook.retrieval.dense import Hashed
 
@@ -56,7 +56,7 @@ class Office:
         self.library = Library(self.access, Hashed(384), ["Test Bench", "Identity"])
         for name in TEXTS:
             self.write(name)
-        learned = Learned(HEAD, mix=Mix(0.5), policy="in force", threshold=0.5)
+        learned = Learned(HEAD, Kinds.of([]), mix=Mix(0.5), policy="in force", threshold=0.5)
         self.assistant = Assistant(self.library, learned)
 
     def tell(self, source, kind, subject, payload) -> None:

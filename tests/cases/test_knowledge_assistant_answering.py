@@ -10,7 +10,7 @@ from casebook.cases.knowledge_assistant.answering import UNKNOWN, Assistant, Cit
 from casebook.cases.knowledge_assistant.desk import QUOTED, Desk
 from casebook.cases.knowledge_assistant.hunt import hunt
 from casebook.cases.knowledge_assistant.library import Library, Mix
-from casebook.cases.knowledge_assistant.reading import Statement, contradictions, settled
+from casebook.cases.knowledge_assistant.reading import Kinds, Statement, contradictions, settled
 from casebook.cases.knowledge_assistant.records import moment
 from casebook.cases.knowledge_assistant.search import Hit
 from casebook.llm import Scripted
@@ -71,7 +71,7 @@ def test_a_document_saved_as_it_was_is_not_fresh():
 
 def test_unsure_is_unknown():
     office = Office()
-    learned = Learned(HEAD, mix=Mix(0.5), threshold=0.9999)
+    learned = Learned(HEAD, Kinds.of([]), mix=Mix(0.5), threshold=0.9999)
     assert Assistant(office.library, learned).answer("user:ann", CODE, NOON).held is None
 
 

@@ -21,6 +21,8 @@ import pandas as pd
 
 from casebook.cases.knowledge_assistant.library import READ, Library, Mix
 from casebook.cases.knowledge_assistant.reading import (
+    ON_TOPIC,
+    Kinds,
     Statement,
     contradictions,
     evidence,
@@ -52,9 +54,11 @@ class Learned:
     """What was learned on the tuning facts: heads of lines and of answers, and what is chosen."""
 
     topic: Mapping[str, Mapping[str, float]]
+    kinds: Kinds
     right: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     mix: Mix = field(default_factory=Mix)
     policy: str = "in force"
+    least: float = ON_TOPIC
     threshold: float = 0.5
 
 
@@ -159,7 +163,8 @@ class Assistant:
         passages, lines = reranked(self.library, user, question, self.learned, now)
         top = passages["document"].head(READ)
         read = tuple(zip(top, self.library.versions([*top]), strict=True))
-        return read, statements(self.library, user, lines[lines["document"].isin(top)])
+        least = self.learned.least
+        return read, statements(self.library, user, lines[lines["document"].isin(top)], least)
 
     def worded(self, question: str, said: Sequence[Statement], held: Statement) -> Piece:
         """Return the first piece: the quotation, or what a model made of it and is backed."""
@@ -211,6 +216,7 @@ def reranked(
     """
     found = library.ranked(library.signals(user, question, now), Mix(learned.mix.dense))
     lines = evidence(library, user, question, found)
+    lines["fits"] = learned.kinds.fit(lines, library.view(user).names.masked(question))
     lines["sure"] = surest(lines, learned.topic)
     return in_order(found, lines, learned.mix), lines
 
@@ -218,7 +224,7 @@ def reranked(
 def in_order(found: pd.DataFrame, lines: pd.DataFrame, mix: Mix) -> pd.DataFrame:
     """Return candidates in the order of their surest lines and of the freshness prior."""
     best = found["document"].map(lines.groupby("document")["sure"].max()).fillna(0.0)
-    score = best + 0.1 * found["score"] + mix.prior(found["days"].to_numpy())
+    score = best * (1 + mix.prior(found["days"].to_numpy())) + 0.1 * found["score"]
     order = np.argsort(-score.to_numpy(), kind="stable")
     return found.assign(best=best, score=score).iloc[order].reset_index(drop=True)
 

@@ -9,28 +9,42 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.knowledge_assistant import world as worlds
 from casebook.cases.knowledge_assistant.access import Access
-from casebook.cases.knowledge_assistant.library import CHUNKERS, Library, Mix
+from casebook.cases.knowledge_assistant.answering import Learned, in_order, signs
+from casebook.cases.knowledge_assistant.library import CHUNKERS, READ, Library, Mix
 from casebook.cases.knowledge_assistant.reading import (
     FEATURES,
+    POLICIES,
+    Kinds,
+    Statement,
     evidence,
+    settled,
+    statements,
+    surest,
 )
-from casebook.cases.knowledge_assistant.records import Document
-from casebook.evaluate.abstain import fit_head
+from casebook.cases.knowledge_assistant.records import SOURCES, Document
+from casebook.evaluate.abstain import cost_curve, fit_head, probability
+from casebook.evaluate.intervals import by_cluster
 from casebook.retrieval.chunks import Chunker
 from casebook.retrieval.dense import Embedder
 from casebook.retrieval.follow_up import standalone
+from casebook.retrieval.lexical import FaqSearch
+from casebook.retrieval.values import same
 
 SPLITS = {"tune": 0.4, "validation": 0.2, "test": 0.4}
-RUNGS = ("keywords per source", "BM25", "vectors", "hybrid", "+ rerank", "+ freshness", "answers")
+RUNGS = (
+    *("keywords per source", "BM25", "vectors", "hybrid", "+ rerank", "+ freshness"),
+    *("answers, always", "answers"),
+)
 MIXES = tuple(np.round(np.arange(0, 1.01, 0.1), 1))
 PRIORS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+LEASTS = (0.5, 0.3, 0.15, 0.7)
 HALF_LIVES = (60.0, 180.0, 540.0)
 
 
@@ -97,7 +111,7 @@ def told(world: worlds.World, documents: Mapping[str, Document]) -> dict[tuple[s
 
 @dataclass(eq=False)
 class Looked:
-    """What a question found, before anything is learned: signals and lines, with their labels."""
+    """What a question found: its signals, the 50 best passages, and their lines with labels."""
 
     question: str
     signals: pd.DataFrame
@@ -105,31 +119,149 @@ class Looked:
     lines: pd.DataFrame
 
 
-def look(setting: Setting, mix: Mix, questions: Sequence[str] | None = None) -> list[Looked]:
-    """Ask all questions and label the lines that state the asked fact (``right``)."""
+def signals_of(setting: Setting, questions: Sequence[str] | None = None) -> list[tuple]:
+    """Return each question as it was understood, or as given, with its signals."""
     library, found = setting.library, []
-    labels = told(setting.world, {name: leaf.document for name, leaf in library.leaves.items()})
     for n, one in enumerate(setting.asked.itertuples()):
         names = library.view(one.user).names
         question = standalone(one.turns, names) if questions is None else questions[n]
-        signals = library.signals(one.user, question, setting.now)
+        found.append((question, library.signals(one.user, question, setting.now)))
+    return found
+
+
+def look(setting: Setting, found: Sequence[tuple], mix: Mix) -> list[Looked]:
+    """Read the lines of each question's passages; ``right`` are those that state the fact."""
+    library, looked = setting.library, []
+    labels = told(setting.world, {name: leaf.document for name, leaf in library.leaves.items()})
+    for (question, signals), one in zip(found, setting.asked.itertuples(), strict=True):
         passages = library.ranked(signals, mix)
         lines = evidence(library, one.user, question, passages)
         pairs = zip(lines["document"], lines["line"].astype(int), strict=True)
         quotes = [(name, library.leaves[name].lines[k].quote) for name, k in pairs]
         lines["right"] = [one.fact in labels.get(key, ()) for key in quotes]
-        found.append(Looked(question, signals, passages, lines))
-    return found
+        looked.append(Looked(question, signals, passages, lines))
+    return looked
 
 
-def learn_topic(setting: Setting, looked: Sequence[Looked]) -> dict[str, dict[str, float]]:
-    """Return the head of lines, from the tuning questions."""
-    rows = np.flatnonzero(setting.asked["split"] == "tune")
-    lines = pd.concat([looked[n].lines.assign(fact=setting.asked["fact"].iat[n]) for n in rows])
-    head, _ = fit_head(
-        lines[[*FEATURES]], lines["right"].to_numpy(), lines["fact"].astype(str), 1.0
-    )
-    return head
+def learn(setting: Setting, found: Sequence[tuple], costs: Mapping[str, float]) -> tuple:
+    """Learn on the tuning facts, choose on the validation facts.
+
+    Parameters
+    ----------
+    setting : Setting
+    found : sequence
+        As of :func:`signals_of`.
+    costs : mapping of str to float
+        Of an answer that is ``right`` or ``wrong``, and of ``unknown``.
+
+    Returns
+    -------
+    learned : Learned
+    looked : list of Looked
+        With ``sure`` in the lines.
+    choices : DataFrame
+        ``what``, ``value``, ``score``: what was tried on the validation facts.
+    """
+    asked, tried = setting.asked, []
+    check = np.flatnonzero(asked["split"] == "validation")
+    support, against = asked["support"], asked["against"]
+
+    def best(what: str, values: Sequence, score) -> object:
+        scores = [float(np.nanmean([score(value, n) for n in check])) for value in values]
+        tried.extend((what, str(v), s) for v, s in zip(values, scores, strict=True))
+        return values[int(np.argmax(scores))]
+
+    def hybrid(weight: float, n: int) -> float:
+        ranked = setting.library.ranked(found[n][1], Mix(weight))
+        return recall_at(ranked["document"].tolist(), support.iat[n])
+
+    mix = Mix(best("dense", MIXES, hybrid))
+    looked = look(setting, found, mix)
+    kinds, head = learn_topic(setting, looked)
+    for one in looked:
+        one.lines["sure"] = surest(one.lines, head)
+
+    def fresh(prior: tuple[float, float], n: int) -> float:
+        names = in_order(looked[n].passages, looked[n].lines, replace(mix, **_prior(prior)))
+        return true_first(names["document"].tolist(), support.iat[n], against.iat[n])
+
+    priors = [(0.0, 180.0), *((w, h) for w in PRIORS[1:] for h in HALF_LIVES)]
+    mix = replace(mix, **_prior(best("freshness", priors, fresh)))
+    learned = Learned(head, kinds, mix=mix, threshold=0.0)
+
+    def answers(how: tuple[str, float], n: int) -> float:
+        made = _settle(setting, looked[n], replace(learned, policy=how[0], least=how[1]), n)[0]
+        return float(graded(asked.iloc[n], made)) if support.iat[n] else np.nan
+
+    policy, least = best("answers", [(p, t) for t in LEASTS for p in POLICIES], answers)
+    learned = replace(learned, policy=policy, least=least)
+    learned, curve = learn_threshold(setting, looked, learned, costs)
+    tried += [("threshold", str(t), -c) for t, c in curve[["threshold", "cost_eur"]].to_numpy()]
+    return learned, looked, pd.DataFrame(tried, columns=["what", "value", "score"])
+
+
+def _prior(prior: tuple[float, float]) -> dict[str, float]:
+    return {"fresh": prior[0], "half_life": prior[1]}
+
+
+def learn_topic(setting: Setting, looked: Sequence[Looked]) -> tuple[Kinds, dict]:
+    """Return kinds and head of lines, from the tuning questions; fill in what fits.
+
+    A tuning question gets its fit from the questions about other facts, as a test question does.
+    """
+    asked, mask = setting.asked, setting.library.names.masked
+    rows = np.flatnonzero(asked["split"] == "tune")
+    examples = []
+    for n in rows:
+        kinds = looked[n].lines.loc[looked[n].lines["right"], "kind"]
+        kinds = kinds[kinds != ""]
+        if len(kinds):
+            examples.append((asked["fact"].iat[n], mask(looked[n].question), kinds.mode().iat[0]))
+    kinds = Kinds.of((question, kind) for _, question, kind in examples)
+    for n, one in enumerate(looked):
+        own = asked["fact"].iat[n]
+        others = Kinds.of((q, k) for fact, q, k in examples if fact != own)
+        one.lines["fits"] = others.fit(one.lines, mask(one.question))
+    lines = pd.concat([looked[n].lines.assign(fact=asked["fact"].iat[n]) for n in rows])
+    groups = lines["fact"].astype(str)
+    return kinds, fit_head(lines[[*FEATURES]], lines["right"].to_numpy(), groups, 1.0)[0]
+
+
+def learn_threshold(
+    setting: Setting, looked: Sequence[Looked], learned: Learned, costs: Mapping[str, float]
+) -> tuple[Learned, pd.DataFrame]:
+    """Learn how sure an answer is, and from where on it is worth its risk, on the tuning facts."""
+    rows, signs_, right = np.flatnonzero(setting.asked["split"] == "tune"), [], []
+    facts = []
+    for n in rows:
+        held, said = _settle(setting, looked[n], learned, n)
+        if held is not None:
+            signs_.append(signs(said, held, setting.now))
+            right.append(graded(setting.asked.iloc[n], held))
+            facts.append(str(setting.asked["fact"].iat[n]))
+    if len(set(facts)) < 10 or len(set(right)) < 2:
+        raise ValueError(f"answers to {len(set(facts))} tuning facts: ask more questions.")
+    head, crossed = fit_head(pd.DataFrame(signs_), np.array(right), facts)
+    labels = pd.Series(np.where(right, "right", "wrong"))
+    curve = cost_curve(crossed, labels, pd.Series(costs), "unknown", ["right"])
+    threshold = float(curve["threshold"].iat[int(curve["cost_eur"].argmin())])
+    return replace(learned, right=head, threshold=threshold), curve
+
+
+def _settle(setting: Setting, one: Looked, learned: Learned, n: int) -> tuple:
+    """Return the statement that holds and all on topic, as :meth:`.Assistant.answer` does."""
+    library, user = setting.library, setting.asked["user"].iat[n]
+    top = in_order(one.passages, one.lines, learned.mix)["document"].head(READ)
+    said = statements(library, user, one.lines[one.lines["document"].isin(top)], learned.least)
+    modified = {s.document: library.leaves[s.document].document.modified for s in said}
+    return settled(said, learned.policy, setting.now, modified), said
+
+
+def graded(question: pd.Series, held: Statement | None) -> bool:
+    """Say whether an answer is right; of what cannot be known, only that it is not."""
+    if not question["support"]:
+        return held is None
+    return held is not None and same(held.value, question["value"])
 
 
 def recall_at(ranked: Sequence[str], support: Sequence[str], k: int = 10) -> float:
@@ -137,7 +269,85 @@ def recall_at(ranked: Sequence[str], support: Sequence[str], k: int = 10) -> flo
     return len({*ranked[:k]} & {*support}) / min(k, len(support)) if support else np.nan
 
 
-def first_is_true(ranked: Sequence[str], support: Sequence[str], against: Sequence[str]) -> bool:
-    """Say whether the first document that states the fact, among three, states what is true."""
+def true_first(ranked: Sequence[str], support: Sequence[str], against: Sequence[str]) -> float:
+    """Return 1 if the first document among three that states the fact is right; NaN without any."""
     stating = [name for name in ranked[:3] if name in {*support, *against}]
-    return bool(stating) and stating[0] in support
+    return float(bool(stating) and stating[0] in support) if support else np.nan
+
+
+class Keywords:
+    """Search boxes: each source counts common words; a reader takes the best of each in turn."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting, pages = setting, [leaf.document for leaf in setting.library.leaves.values()]
+        self.names = np.array([page.id for page in pages], object)
+        self.sources = np.array([page.source for page in pages], object)
+        self.search = FaqSearch([page.title for page in pages], [page.body for page in pages])
+
+    def __call__(self, user: str, question: str) -> list[str]:
+        """Return the documents that a user may see and finds, ten of each source."""
+        may = self.setting.library.access.sees(user, self.names.tolist())
+        scores, ranked = np.where(may, self.search.scores(question), 0.0), []
+        for source in SOURCES:
+            rows = np.flatnonzero((self.sources == source) & (scores > 0))
+            ranked.append(self.names[rows[np.argsort(-scores[rows], kind="stable")][:10]].tolist())
+        return [one[k] for k in range(10) for one in ranked if k < len(one)]
+
+
+def rungs(setting: Setting, looked: Sequence[Looked], learned: Learned) -> pd.DataFrame:
+    """Grade every rung on every question.
+
+    Returns
+    -------
+    DataFrame
+        ``question``, ``kind``, ``split``, ``fact``, ``rung``, ``recall`` (at 10), ``success``: of a
+        ranking, that the first document among three that states the fact states what is true; of
+        the answers, that the value is right. Where nothing is to be found, that nothing is said.
+    """
+    keywords, rows = Keywords(setting), []
+    for n, one in enumerate(setting.asked.itertuples()):
+        ranked = _rankings(setting, looked[n], learned)
+        ranked = {RUNGS[0]: keywords(one.user, one.turns[-1])} | ranked
+        about = n, one.kind, one.split, one.fact
+        for rung, names in ranked.items():
+            success = true_first(names, one.support, one.against)
+            success = float(not names) if np.isnan(success) else success
+            rows.append((*about, rung, recall_at(names, one.support), success))
+        held, said = _settle(setting, looked[n], learned, n)
+        for rung, threshold in ((RUNGS[-2], 0.0), (RUNGS[-1], learned.threshold)):
+            sure = probability(signs(said, held, setting.now), learned.right) if held else 0.0
+            given = held if held and sure >= threshold else None
+            success = float(graded(setting.asked.iloc[n], given))
+            rows.append((*about, rung, np.nan, success))
+            kept = "right" if success and given else "wrong" if given else "unknown"
+            rows[-1] = (*rows[-1], kept)
+    names = ["question", "kind", "split", "fact", "rung", "recall", "success", "outcome"]
+    return pd.DataFrame([(*row, "")[:8] for row in rows], columns=names)
+
+
+def _rankings(setting: Setting, one: Looked, learned: Learned) -> dict[str, list[str]]:
+    """Return the documents of each rung that ranks, by the same signals."""
+    weights = dict(zip(RUNGS[1:4], (0.0, 1.0, learned.mix.dense), strict=True))
+    ranked = {name: setting.library.ranked(one.signals, Mix(w)) for name, w in weights.items()}
+    for name, mix in ((RUNGS[4], Mix(learned.mix.dense)), (RUNGS[5], learned.mix)):
+        ranked[name] = in_order(one.passages, one.lines, mix)
+    return {name: table["document"].tolist() for name, table in ranked.items()}
+
+
+def summary(table: pd.DataFrame, by: Sequence[str] = ("rung",), split: str = "test"):
+    """Return recall and success with intervals that resample facts (and ``world``, if there).
+
+    Returns
+    -------
+    DataFrame
+        ``by``, ``measure``, ``value``, ``low``, ``high``, ``of``.
+    """
+    rows, table = [], table[table["split"] == split]
+    for key, own in table.groupby([*by], sort=False):
+        cluster = own["world"] if "world" in own else own["fact"]
+        for measure in ("recall", "success"):
+            there = own[measure].notna()
+            if cluster[there].nunique() > 1:
+                found = by_cluster(own.loc[there, measure], cluster[there])
+                rows.append((*key, measure, *found, int(there.sum())))
+    return pd.DataFrame(rows, columns=[*by, "measure", "value", "low", "high", "of"])

@@ -53,7 +53,8 @@ class Mix:
     dense : float
         Weight of the vectors, from 0 to 1; the words have the rest.
     fresh : float
-        Weight of the freshness prior ``2 ** (-age / half_life)``.
+        Weight of the freshness prior: a passage on topic counts ``1 + fresh * 2 ** (-age /
+        half_life)`` times, so that what is new and off topic is not lifted.
     half_life : float
         Days.
     """
@@ -63,7 +64,7 @@ class Mix:
     half_life: float = 180.0
 
     def prior(self, days: np.ndarray) -> np.ndarray:
-        """Return what a text of an age in days gets on top."""
+        """Return what a text of an age in days counts more."""
         return self.fresh * 0.5 ** (np.maximum(days, 0) / self.half_life)
 
 
@@ -186,7 +187,7 @@ class Library(Search):
             if key not in self._views:
                 seen = {self._pieces[row][0] for row in visible.rows.tolist()}
                 leaves = [self.leaves[name] for name in seen]
-                known = listed(line.text for leaf in leaves for line in leaf.lines)
+                known = listed(line.text for leaf in leaves for line in leaf.lines if line.listed)
                 known = frozenset(one for one in known if not self.names.subjects(one))
                 parts = {part for one in known for part in one.split()}
                 titled = (
@@ -230,8 +231,7 @@ class Library(Search):
             return pd.DataFrame(columns).astype({"days": float})
 
     def ranked(self, signals: pd.DataFrame, mix: Mix) -> pd.DataFrame:
-        """Return the best passage of each document, best first, with its ``score``."""
+        """Return the best passage of each document by words and vectors, with its ``score``."""
         score = mix.dense * signals["dense"] + (1 - mix.dense) * signals["words"]
-        score = score + mix.prior(signals["days"].to_numpy())
         order = signals.assign(score=score).sort_values(["score", "row"], ascending=[False, True])
         return order.drop_duplicates("document").head(DEPTH).reset_index(drop=True)

@@ -9,7 +9,8 @@ facts. All of this reads texts; the world's truth only grades it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,14 +19,15 @@ import pandas as pd
 from casebook.cases.knowledge_assistant.library import Library
 from casebook.retrieval.dense import query_vectors
 from casebook.retrieval.follow_up import Names
-from casebook.retrieval.values import dated, hedged, same, value_of
+from casebook.retrieval.text import words as terms_of
+from casebook.retrieval.values import KINDS, dated, hedged, kind_of, same, value_of
 
 #: What the head reads of a question and a line.
 FEATURES = (
     *("near", "named", "placed", "other", "near_named", "near_placed", "lead"),
-    *("asks", "valued", "scope", "rank"),
+    *("asks", "valued", "scope", "rank", "fits"),
 )
-#: Head → probability from which a line is on topic.
+#: Probability from which a line is on topic, where none was chosen.
 ON_TOPIC = 0.5
 #: Ways to settle a contradiction.
 POLICIES = ("surest", "newest version", "newest text", "majority", "in force")
@@ -87,7 +89,8 @@ def evidence(library: Library, user: str, question: str, passages: pd.DataFrame)
     Returns
     -------
     DataFrame
-        A row a line: ``document``, ``line`` (its number), and :data:`FEATURES`.
+        A row a line: ``document``, ``line`` (its number), ``kind`` of its value, and
+        :data:`FEATURES`; ``fits`` is 0 until :meth:`Kinds.fit` fills it in.
     """
     view = library.view(user)
     asked = set(view.of(question))
@@ -104,28 +107,55 @@ def evidence(library: Library, user: str, question: str, passages: pd.DataFrame)
                 sites = SITES.subjects(line.text) or SITES.subjects(title)
                 scope = float(sites == site) if site or sites else 0.5
                 told = hit, inside, len({*named} - asked), line.text.endswith("?")
-                valued = bool(value_of(line.text, view.known))
-                rows.append((one.document, n, leaf.rows[n], *told, valued, scope, 1 / (1 + rank)))
-    names = [
-        "document",
-        "line",
-        "vector",
-        "named",
-        "placed",
-        "other",
-        "asks",
-        "valued",
-        "scope",
-        "rank",
-    ]
+                kind = kind_of(value_of(line.text, view.known))
+                rows.append((one.document, n, leaf.rows[n], *told, kind, scope, 1 / (1 + rank)))
+    names = ["document", "line", "vector", "named", "placed", "other", "asks"]
+    names += ["kind", "scope", "rank"]
     table = pd.DataFrame(rows, columns=names)
     vector = query_vectors(library.embedder, [view.names.masked(question)])[0]
+    table["valued"] = table["kind"] != ""
     table["near"] = library._line_vectors[table["vector"].to_numpy(int)] @ vector
     own = table["near"].where((table["named"] | table["placed"]) & ~table["asks"])
     table["lead"] = table["near"] - (own.max() if own.notna().any() else 0.0)
     for name in ("named", "placed"):
         table[f"near_{name}"] = table["near"] * table[name]
-    return table.drop(columns="vector").astype(dict.fromkeys(FEATURES, float))
+    return table.drop(columns="vector").assign(fits=0.0).astype(dict.fromkeys(FEATURES, float))
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Which kind of value a question asks for, by its words: naive Bayes, learned from examples.
+
+    Attributes
+    ----------
+    counts : mapping of str to mapping of str to int
+        Kind → word → questions.
+    """
+
+    counts: Mapping[str, Mapping[str, int]]
+
+    @classmethod
+    def of(cls, examples: Iterable[tuple[str, str]]) -> Kinds:
+        """Learn from questions, without names of teams, and the kinds of their answers."""
+        counts: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+        for question, kind in examples:
+            counts[kind].update({"": 1} | dict.fromkeys(terms_of(question, "en"), 1))
+        return cls({kind: dict(found) for kind, found in counts.items()})
+
+    def fit(self, lines: pd.DataFrame, question: str) -> pd.Series:
+        """Return how well the kind of each line's value fits a question."""
+        return lines["kind"].map(self(question)).astype(float)
+
+    def __call__(self, question: str) -> dict[str, float]:
+        """Return the probability of each kind; '' has none."""
+        terms, scores = set(terms_of(question, "en")), {}
+        for kind, found in self.counts.items():
+            seen = found.get("", 0)
+            shares = [(found.get(term, 0) + 0.1) / (seen + 1) for term in terms]
+            scores[kind] = float(np.log(shares).sum() + np.log(seen + 0.5))
+        most = max(scores.values())
+        weights = {kind: np.exp(score - most) for kind, score in scores.items()}
+        return {kind: float(w / sum(weights.values())) for kind, w in weights.items()} | {"": 0.0}
 
 
 def surest(lines: pd.DataFrame, head: Mapping[str, Mapping[str, float]]) -> np.ndarray:
