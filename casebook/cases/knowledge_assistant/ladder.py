@@ -178,8 +178,6 @@ def learn(setting: Setting, found: Sequence[tuple], costs: Mapping[str, float]) 
     mix = Mix(best("dense", MIXES, hybrid))
     looked = look(setting, found, mix)
     kinds, head = learn_topic(setting, looked)
-    for one in looked:
-        one.lines["sure"] = surest(one.lines, head)
 
     def fresh(prior: tuple[float, float], n: int) -> float:
         names = in_order(looked[n].passages, looked[n].lines, replace(mix, **_prior(prior)))
@@ -205,9 +203,9 @@ def _prior(prior: tuple[float, float]) -> dict[str, float]:
 
 
 def learn_topic(setting: Setting, looked: Sequence[Looked]) -> tuple[Kinds, dict]:
-    """Return kinds and head of lines, from the tuning questions; fill in what fits.
+    """Return kinds and head of lines, from the tuning questions; fill in ``fits`` and ``sure``.
 
-    A tuning question gets its fit from the questions about other facts, as a test question does.
+    A tuning question gets both from the questions about other facts, as a test question does.
     """
     asked, mask = setting.asked, setting.library.names.masked
     rows = np.flatnonzero(asked["split"] == "tune")
@@ -224,7 +222,12 @@ def learn_topic(setting: Setting, looked: Sequence[Looked]) -> tuple[Kinds, dict
         one.lines["fits"] = others.fit(one.lines, mask(one.question))
     lines = pd.concat([looked[n].lines.assign(fact=asked["fact"].iat[n]) for n in rows])
     groups = lines["fact"].astype(str)
-    return kinds, fit_head(lines[[*FEATURES]], lines["right"].to_numpy(), groups, 1.0)[0]
+    head, crossed = fit_head(lines[[*FEATURES]], lines["right"].to_numpy(), groups, 1.0)
+    ends = dict(zip(rows, np.cumsum([len(looked[n].lines) for n in rows]), strict=True))
+    for n, one in enumerate(looked):
+        own = crossed[ends[n] - len(one.lines) : ends[n]] if n in ends else None
+        one.lines["sure"] = surest(one.lines, head) if own is None else own
+    return kinds, head
 
 
 def learn_threshold(
