@@ -223,7 +223,10 @@ def reranked(
 
 def in_order(found: pd.DataFrame, lines: pd.DataFrame, mix: Mix) -> pd.DataFrame:
     """Return candidates in the order of their surest lines and of the freshness prior."""
-    best = found["document"].map(lines.groupby("document")["sure"].max()).fillna(0.0)
+    surest_of: dict[str, float] = {}
+    for name, sure in zip(lines["document"], lines["sure"], strict=True):
+        surest_of[name] = max(sure, surest_of.get(name, 0.0))
+    best = found["document"].map(surest_of).fillna(0.0)
     score = best * (1 + mix.prior(found["days"].to_numpy())) + 0.1 * found["score"]
     order = np.argsort(-score.to_numpy(), kind="stable")
     return found.assign(best=best, score=score).iloc[order].reset_index(drop=True)

@@ -187,9 +187,16 @@ def learn(setting: Setting, found: Sequence[tuple], costs: Mapping[str, float]) 
     mix = replace(mix, **_prior(best("freshness", priors, fresh)))
     learned = Learned(head, kinds, mix=mix, threshold=0.0)
 
+    said: dict[tuple[int, float], list[Statement]] = {}
+
     def answers(how: tuple[str, float], n: int) -> float:
-        made = _settle(setting, looked[n], replace(learned, policy=how[0], least=how[1]), n)[0]
-        return float(graded(asked.iloc[n], made)) if support.iat[n] else np.nan
+        if not support.iat[n]:
+            return np.nan
+        if (n, how[1]) not in said:
+            said[n, how[1]] = settle(setting, looked[n], replace(learned, least=how[1]), n)[1]
+        own = said[n, how[1]]
+        made = settled(own, how[0], setting.now, _modified(setting, own))
+        return float(graded(asked.iloc[n], made))
 
     policy, least = best("answers", [(p, t) for t in LEASTS for p in POLICIES], answers)
     learned = replace(learned, policy=policy, least=least)
@@ -207,19 +214,23 @@ def learn_topic(setting: Setting, looked: Sequence[Looked]) -> tuple[Kinds, dict
 
     A tuning question gets both from the questions about other facts, as a test question does.
     """
-    asked, mask = setting.asked, setting.library.names.masked
+    asked, view = setting.asked, setting.library.view
+    masked = [
+        view(user).names.masked(one.question)
+        for user, one in zip(asked["user"], looked, strict=True)
+    ]
     rows = np.flatnonzero(asked["split"] == "tune")
     examples = []
     for n in rows:
         kinds = looked[n].lines.loc[looked[n].lines["right"], "kind"]
         kinds = kinds[kinds != ""]
         if len(kinds):
-            examples.append((asked["fact"].iat[n], mask(looked[n].question), kinds.mode().iat[0]))
+            examples.append((asked["fact"].iat[n], masked[n], kinds.mode().iat[0]))
     kinds = Kinds.of((question, kind) for _, question, kind in examples)
     for n, one in enumerate(looked):
         own = asked["fact"].iat[n]
         others = Kinds.of((q, k) for fact, q, k in examples if fact != own)
-        one.lines["fits"] = others.fit(one.lines, mask(one.question))
+        one.lines["fits"] = others.fit(one.lines, masked[n])
     lines = pd.concat([looked[n].lines.assign(fact=asked["fact"].iat[n]) for n in rows])
     groups = lines["fact"].astype(str)
     head, crossed = fit_head(lines[[*FEATURES]], lines["right"].to_numpy(), groups, 1.0)
@@ -237,7 +248,7 @@ def learn_threshold(
     rows, signs_, right = np.flatnonzero(setting.asked["split"] == "tune"), [], []
     facts = []
     for n in rows:
-        held, said = _settle(setting, looked[n], learned, n)
+        held, said = settle(setting, looked[n], learned, n)
         if held is not None:
             signs_.append(signs(said, held, setting.now))
             right.append(graded(setting.asked.iloc[n], held))
@@ -251,13 +262,17 @@ def learn_threshold(
     return replace(learned, right=head, threshold=threshold), curve
 
 
-def _settle(setting: Setting, one: Looked, learned: Learned, n: int) -> tuple:
+def settle(setting: Setting, one: Looked, learned: Learned, n: int) -> tuple:
     """Return the statement that holds and all on topic, as :meth:`.Assistant.answer` does."""
     library, user = setting.library, setting.asked["user"].iat[n]
     top = in_order(one.passages, one.lines, learned.mix)["document"].head(READ)
     said = statements(library, user, one.lines[one.lines["document"].isin(top)], learned.least)
-    modified = {s.document: library.leaves[s.document].document.modified for s in said}
-    return settled(said, learned.policy, setting.now, modified), said
+    return settled(said, learned.policy, setting.now, _modified(setting, said)), said
+
+
+def _modified(setting: Setting, said: Sequence[Statement]) -> dict[str, np.datetime64]:
+    leaves = setting.library.leaves
+    return {one.document: leaves[one.document].document.modified for one in said}
 
 
 def graded(question: pd.Series, held: Statement | None) -> bool:
@@ -316,7 +331,7 @@ def rungs(setting: Setting, looked: Sequence[Looked], learned: Learned) -> pd.Da
             success = true_first(names, one.support, one.against)
             success = float(not names) if np.isnan(success) else success
             rows.append((*about, rung, recall_at(names, one.support), success))
-        held, said = _settle(setting, looked[n], learned, n)
+        held, said = settle(setting, looked[n], learned, n)
         for rung, threshold in ((RUNGS[-2], 0.0), (RUNGS[-1], learned.threshold)):
             sure = probability(signs(said, held, setting.now), learned.right) if held else 0.0
             given = held if held and sure >= threshold else None

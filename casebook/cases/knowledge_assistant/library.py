@@ -28,7 +28,7 @@ from casebook.retrieval.follow_up import Names, code_names
 from casebook.retrieval.lexical import top
 from casebook.retrieval.lines import Line, lines_of
 from casebook.retrieval.text import words as terms_of
-from casebook.retrieval.values import listed
+from casebook.retrieval.values import kind_of, listed, value_of
 from casebook.retrieval.visible_words import VisibleBM25
 from casebook.retrieval.weights import scaled
 
@@ -85,6 +85,13 @@ class View:
     names: Names
     known: frozenset[str]
     subjects: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+
+    def kind(self, text: str) -> str:
+        """Return the kind of the value that a text states, '' for none."""
+        if text not in self.kinds:
+            self.kinds[text] = kind_of(value_of(text, self.known))
+        return self.kinds[text]
 
     def of(self, text: str) -> tuple[str, ...]:
         """Return the teams that a text names."""
@@ -233,5 +240,9 @@ class Library(Search):
     def ranked(self, signals: pd.DataFrame, mix: Mix) -> pd.DataFrame:
         """Return the best passage of each document by words and vectors, with its ``score``."""
         score = mix.dense * signals["dense"] + (1 - mix.dense) * signals["words"]
-        order = signals.assign(score=score).sort_values(["score", "row"], ascending=[False, True])
-        return order.drop_duplicates("document").head(DEPTH).reset_index(drop=True)
+        order = np.lexsort((signals["row"], -score.to_numpy()))
+        names, best = signals["document"].to_numpy()[order], {}
+        for place, name in zip(order.tolist(), names, strict=True):
+            best.setdefault(name, place)
+        rows = [*best.values()][:DEPTH]
+        return signals.iloc[rows].assign(score=score.iloc[rows]).reset_index(drop=True)

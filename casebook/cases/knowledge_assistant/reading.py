@@ -20,7 +20,7 @@ from casebook.cases.knowledge_assistant.library import Library
 from casebook.retrieval.dense import query_vectors
 from casebook.retrieval.follow_up import Names
 from casebook.retrieval.text import words as terms_of
-from casebook.retrieval.values import KINDS, dated, hedged, kind_of, same, value_of
+from casebook.retrieval.values import KINDS, dated, hedged, same, value_of
 
 #: What the head reads of a question and a line.
 FEATURES = (
@@ -107,7 +107,7 @@ def evidence(library: Library, user: str, question: str, passages: pd.DataFrame)
                 sites = SITES.subjects(line.text) or SITES.subjects(title)
                 scope = float(sites == site) if site or sites else 0.5
                 told = hit, inside, len({*named} - asked), line.text.endswith("?")
-                kind = kind_of(value_of(line.text, view.known))
+                kind = view.kind(line.text)
                 rows.append((one.document, n, leaf.rows[n], *told, kind, scope, 1 / (1 + rank)))
     names = ["document", "line", "vector", "named", "placed", "other", "asks"]
     names += ["kind", "scope", "rank"]

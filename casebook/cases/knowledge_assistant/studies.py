@@ -15,10 +15,10 @@ from casebook.cases.knowledge_assistant.ladder import (
     graded,
     recall_at,
     setting_of,
+    settle,
     signals_of,
     told,
 )
-from casebook.cases.knowledge_assistant.ladder import _settle as settle
 from casebook.cases.knowledge_assistant.library import CHUNKERS, READ, Mix
 from casebook.cases.knowledge_assistant.reading import contradictions
 from casebook.evaluate.intervals import by_cluster, wilson
