@@ -7,9 +7,10 @@ from itertools import count
 from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.answering import Assistant, Learned
 from casebook.cases.knowledge_assistant.library import Library, Mix
-from casebook.cases.knowledge_assistant.reading import FEATURES, Kinds
+from casebook.cases.knowledge_assistant.reading import FEATURES
 from casebook.cases.knowledge_assistant.records import Document, Event, Grant, moment
 from casebook.retrieval.dense import Hashed
+from casebook.retrieval.statements import Kinds
 
 NOON = moment("2026-03-02T12:00:00")
 START = moment("2025-01-01")

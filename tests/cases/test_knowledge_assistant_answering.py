@@ -10,11 +10,11 @@ from casebook.cases.knowledge_assistant.answering import UNKNOWN, Assistant, Cit
 from casebook.cases.knowledge_assistant.desk import QUOTED, Desk
 from casebook.cases.knowledge_assistant.hunt import hunt
 from casebook.cases.knowledge_assistant.library import Library, Mix
-from casebook.cases.knowledge_assistant.reading import Kinds, Statement, contradictions, settled
 from casebook.cases.knowledge_assistant.records import moment
 from casebook.cases.knowledge_assistant.search import Hit
 from casebook.llm import Scripted
 from casebook.retrieval.dense import Hashed
+from casebook.retrieval.statements import Kinds, Statement, contradictions, settled
 
 WEEKLY = ["When is the weekly of Test Bench?"]
 CODE = ["What is the archive code of Identity?"]

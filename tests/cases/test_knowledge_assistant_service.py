@@ -71,6 +71,10 @@ def test_a_later_turn_is_understood_from_the_ones_before():
     assert alone[0]["question"] == "And Identity?"
 
 
+def alarms(shop):
+    return shop.service.state()["alarms"]
+
+
 def forged(shop, **change):
     """Return a token with another payload under the old signature, or as given."""
     payload, signature = shop.bearer.issue("user:ann").split(".")
@@ -232,7 +236,7 @@ def test_thumbs_count_once_for_a_turn():
     for up in (True, False):
         body = {"conversation": "c1", "turn": 0, "up": up}
         assert shop.post(body, route="/v1/thumbs").json() == {"kept": True}
-    assert shop.service.thumbs() == (0, 1)
+    assert shop.service.thumbs.count() == (0, 1)
     body = {"conversation": "c1", "turn": 1, "up": True}
     assert shop.post(body, route="/v1/thumbs").status_code == 404
 
@@ -240,18 +244,18 @@ def test_thumbs_count_once_for_a_turn():
 def test_alarms_ring_for_lag_and_for_a_slow_tail_and_not_before():
     lags = {"wiki": 7_199.0, "chat": 60.0}
     shop = Shop(lags=lambda: lags)
-    assert shop.service.alarms() == []
+    assert alarms(shop) == []
     lags["wiki"], lags["drive"] = 7_200.0, float("nan")
-    assert [one["what"].split()[0] for one in shop.service.alarms()] == ["drive", "wiki"]
+    assert [one["what"].split()[0] for one in alarms(shop)] == ["drive", "wiki"]
     lags.clear()
     ticks = iter(range(0, 10_000, 9))
     slow = lambda: float(next(ticks))  # noqa: E731
-    for n in range(module.FEWEST):
-        assert shop.service.alarms() == []
+    for n in range(shop.service.pulse.fewest):
+        assert alarms(shop) == []
         [*shop.service.ask("user:ann", Question(conversation=f"c{n}", question="Hm?"), slow)]
-    assert shop.service.alarms()[0]["error"] == "slow"
+    assert alarms(shop)[0]["error"] == "slow"
     told = shop.client.get("/v1/state", headers=shop.header("user:ops")).json()
-    assert told["answers"] == module.FEWEST and told["alarms"][0]["error"] == "slow"
+    assert told["answers"] == shop.service.pulse.fewest and told["alarms"][0]["error"] == "slow"
     assert told["first"][1] > 0 and "user:" not in json.dumps(told)
 
 

@@ -10,10 +10,10 @@ from casebook.cases.knowledge_assistant.value import (
     INPUTS,
     Shares,
     reckoned,
-    rubric,
     sensitivity,
     together,
 )
+from casebook.evaluate.assumptions import rubric
 
 USUAL = {name: value for name, (value, _, _) in INPUTS.items()}
 GOOD = Shares(0.6, 0.02, 0.38)

@@ -22,11 +22,7 @@ import pandas as pd
 from casebook.cases.knowledge_assistant.library import READ, Library, Mix
 from casebook.cases.knowledge_assistant.reading import (
     ON_TOPIC,
-    Kinds,
-    Statement,
-    contradictions,
     evidence,
-    settled,
     statements,
     surest,
 )
@@ -34,6 +30,7 @@ from casebook.evaluate.abstain import probability
 from casebook.llm import ChatModel
 from casebook.retrieval.follow_up import standalone
 from casebook.retrieval.grounded import Prompt, Source, judged, write
+from casebook.retrieval.statements import Kinds, Statement, contradictions, settled
 from casebook.retrieval.values import same
 from casebook.serving.showing import Piece
 

@@ -20,11 +20,7 @@ from casebook.cases.knowledge_assistant.answering import Learned, in_order, sign
 from casebook.cases.knowledge_assistant.library import CHUNKERS, READ, Library, Mix
 from casebook.cases.knowledge_assistant.reading import (
     FEATURES,
-    POLICIES,
-    Kinds,
-    Statement,
     evidence,
-    settled,
     statements,
     surest,
 )
@@ -35,6 +31,7 @@ from casebook.retrieval.chunks import Chunker
 from casebook.retrieval.dense import Embedder
 from casebook.retrieval.follow_up import standalone
 from casebook.retrieval.lexical import FaqSearch
+from casebook.retrieval.statements import POLICIES, Kinds, Statement, settled
 from casebook.retrieval.values import same
 
 SPLITS = {"tune": 0.4, "validation": 0.2, "test": 0.4}

@@ -2,16 +2,13 @@
 
 A line is *on topic* when it states the asked thing of the asked team, whatever value it gives
 (:func:`evidence`, a logistic head over features of question and line). The lines on topic are
-statements of one fact by several documents; where their values differ, the sources contradict each
-other, and :func:`settled` says which value holds by a policy that is chosen on the validation
-facts. All of this reads texts; the world's truth only grades it.
+statements of one fact by several documents (:mod:`casebook.retrieval.statements` settles what they
+say). All of this reads texts; the world's truth only grades it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -19,8 +16,8 @@ import pandas as pd
 from casebook.cases.knowledge_assistant.library import Library
 from casebook.retrieval.dense import query_vectors
 from casebook.retrieval.follow_up import Names
-from casebook.retrieval.text import words as terms_of
-from casebook.retrieval.values import KINDS, dated, hedged, same, value_of
+from casebook.retrieval.statements import Statement
+from casebook.retrieval.values import dated, hedged, value_of
 
 #: What the head reads of a question and a line.
 FEATURES = (
@@ -29,49 +26,8 @@ FEATURES = (
 )
 #: Probability from which a line is on topic, where none was chosen.
 ON_TOPIC = 0.5
-#: Ways to settle a contradiction.
-POLICIES = ("surest", "newest version", "newest text", "majority", "in force")
 #: Names of sites, by which a rule is told from its copy for one site.
 SITES = Names(["site north", "site harbour", "site hill"])
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A line that states what was asked.
-
-    Attributes
-    ----------
-    value : str
-    document : str
-    version : int
-    title, source : str
-    quote : str
-        The anchor: text of the document.
-    start : int
-        Character at which it begins.
-    since : datetime64[s]
-        Day from which it holds: a date that it names, else the day on which the text last changed.
-    hearsay : bool
-        Whether its writer has only heard it.
-    sure : float
-        Probability that the line is on topic.
-    """
-
-    value: str
-    document: str
-    version: int
-    title: str
-    source: str
-    quote: str
-    start: int
-    since: np.datetime64
-    hearsay: bool
-    sure: float
-
-    @property
-    def text_of(self) -> tuple[str, int]:
-        """The text that it stands in: document and version, as rights are asked about it."""
-        return self.document, self.version
 
 
 def evidence(library: Library, user: str, question: str, passages: pd.DataFrame) -> pd.DataFrame:
@@ -90,7 +46,7 @@ def evidence(library: Library, user: str, question: str, passages: pd.DataFrame)
     -------
     DataFrame
         A row a line: ``document``, ``line`` (its number), ``kind`` of its value, and
-        :data:`FEATURES`; ``fits`` is 0 until :meth:`Kinds.fit` fills it in.
+        :data:`FEATURES`; ``fits`` is 0 until :meth:`.Kinds.fit` fills it in.
     """
     view = library.view(user)
     asked = set(view.of(question))
@@ -122,42 +78,6 @@ def evidence(library: Library, user: str, question: str, passages: pd.DataFrame)
     return table.drop(columns="vector").assign(fits=0.0).astype(dict.fromkeys(FEATURES, float))
 
 
-@dataclass(frozen=True)
-class Kinds:
-    """Which kind of value a question asks for, by its words: naive Bayes, learned from examples.
-
-    Attributes
-    ----------
-    counts : mapping of str to mapping of str to int
-        Kind → word → questions.
-    """
-
-    counts: Mapping[str, Mapping[str, int]]
-
-    @classmethod
-    def of(cls, examples: Iterable[tuple[str, str]]) -> Kinds:
-        """Learn from questions, without names of teams, and the kinds of their answers."""
-        counts: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
-        for question, kind in examples:
-            counts[kind].update({"": 1} | dict.fromkeys(terms_of(question, "en"), 1))
-        return cls({kind: dict(found) for kind, found in counts.items()})
-
-    def fit(self, lines: pd.DataFrame, question: str) -> pd.Series:
-        """Return how well the kind of each line's value fits a question."""
-        return lines["kind"].map(self(question)).astype(float)
-
-    def __call__(self, question: str) -> dict[str, float]:
-        """Return the probability of each kind; '' has none."""
-        terms, scores = set(terms_of(question, "en")), {}
-        for kind, found in self.counts.items():
-            seen = found.get("", 0)
-            shares = [(found.get(term, 0) + 0.1) / (seen + 1) for term in terms]
-            scores[kind] = float(np.log(shares).sum() + np.log(seen + 0.5))
-        most = max(scores.values())
-        weights = {kind: np.exp(score - most) for kind, score in scores.items()}
-        return {kind: float(w / sum(weights.values())) for kind, w in weights.items()} | {"": 0.0}
-
-
 def surest(lines: pd.DataFrame, head: Mapping[str, Mapping[str, float]]) -> np.ndarray:
     """Return the probability that each line is on topic, by :func:`~.abstain.probability`."""
     z = np.full(len(lines), head["weight"]["intercept"])
@@ -182,50 +102,3 @@ def statements(
             since = leaf.changed if day is None else day
             found[doc.id] = Statement(value, *told, since, hedged(line.text), float(one.sure))
     return [*found.values()]
-
-
-def settled(
-    said: Sequence[Statement], policy: str, now: np.datetime64, modified: Mapping[str, object] = {}
-) -> Statement | None:
-    """Return the statement that holds, by one of :data:`POLICIES`; None where there is none.
-
-    Parameters
-    ----------
-    said : sequence of Statement
-        The surest first.
-    policy : str
-        ``surest``: the first. ``newest version``, ``newest text``: of the document whose version
-        (in ``modified``) or text is the newest. ``majority``: the value of most documents, then the
-        newest. ``in force``: the latest day from which one holds, hearsay left out as long as there
-        is anything else, and days to come too.
-    now : datetime64[s]
-    modified : mapping of str to datetime64[s], optional
-        Of documents.
-
-    Raises
-    ------
-    ValueError
-        On another policy.
-    """
-    if policy not in POLICIES:
-        raise ValueError(f"policy {policy!r}: give one of {', '.join(POLICIES)}.")
-    if not said or policy == "surest":
-        return said[0] if said else None
-    if policy == "newest version":
-        return max(said, key=lambda one: modified.get(one.document, one.since))
-    if policy == "majority":
-        votes = [sum(same(one.value, other.value) for other in said) for one in said]
-        said = [one for one, n in zip(said, votes, strict=True) if n == max(votes)]
-    if policy == "in force":
-        said = [one for one in said if not one.hearsay] or said
-        said = [one for one in said if one.since <= now] or said
-    return max(said, key=lambda one: one.since)
-
-
-def contradictions(said: Sequence[Statement], held: Statement) -> list[Statement]:
-    """Return the newest statement of each value other than the one that holds, the newest first."""
-    found: list[Statement] = []
-    for one in sorted(said, key=lambda one: one.since, reverse=True):
-        if not any(same(one.value, other.value) for other in (held, *found)):
-            found.append(one)
-    return found

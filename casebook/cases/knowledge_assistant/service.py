@@ -11,9 +11,6 @@ eight seconds.
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -31,14 +28,15 @@ from casebook.llm import estimate_tokens
 from casebook.serving.allowance import Allowance
 from casebook.serving.bearer import Bearer, Refused
 from casebook.serving.conversations import Shelf, SqliteShelf, Turns
+from casebook.serving.pulse import Pulse, Thumbs, lagging
 from casebook.serving.showing import WITHDRAWN, Piece, guarded
 from casebook.serving.strict import Problem, Reply, Strict, parse
 from casebook.serving.strict_app import body_schema, read, response, strict_app
 
 #: Bytes and seconds of a body; characters of a question; tokens that an answer may take.
 BODY, BODY_SECONDS, LONGEST, ANSWER = 16_384, 5.0, 2_000, 4_000
-#: Seconds of lag and of the 95th percentile from which an alarm rings; requests that are looked at.
-LAG, P95, WINDOW, FEWEST = 7_200.0, 8.0, 500, 20
+#: Seconds of lag and of the 95th percentile from which an alarm rings.
+LAG, P95 = 7_200.0, 8.0
 _NAME = "1 to 64 letters, digits, - or _"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description=_NAME)]
 Text = Annotated[
@@ -111,11 +109,7 @@ class Service:
         self.budget = budget or Allowance(":memory:", tokens=200_000)
         self.turns = Turns(self.access, shelf or SqliteShelf())
         self.cache = AnswerCache(self.access, self.library.versions)
-        self._lock, self._took = threading.Lock(), deque[tuple[float, float]](maxlen=WINDOW)
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        columns = "at REAL, user TEXT, conversation TEXT, turn INTEGER, up INTEGER"
-        unique = "PRIMARY KEY (user, conversation, turn)"
-        self._db.execute(f"CREATE TABLE IF NOT EXISTS thumbs ({columns}, {unique})")
+        self.pulse, self.thumbs = Pulse(), Thumbs(path)
 
     def user(self, header: str | None) -> str:
         """Return who asks.
@@ -170,10 +164,8 @@ class Service:
             self.budget.settle(user, ANSWER, used, now)
             if shown:
                 self.turns.add(user, sent.conversation, sent.question, shown)
-            with self._lock:
-                self._took.append(
-                    (first if first is not None else timer() - begin, timer() - begin)
-                )
+            whole = timer() - begin
+            self.pulse.beat(whole if first is None else first, whole)
 
     def _found(self, user: str, turns: list[str]) -> tuple[tuple[Piece, ...], list[dict], list]:
         """Return an answer's pieces, citations and documents, made or remembered."""
@@ -209,38 +201,14 @@ class Service:
         """Keep the last thumb of a user and turn; 404 for a turn that is not the user's."""
         if sent.turn >= len(self.turns.history(user, sent.conversation)):
             raise Problem(404, "not found", *GONE)
-        row = self.access.clock(), user, sent.conversation, sent.turn, sent.up
-        with self._lock:
-            self._db.execute("INSERT OR REPLACE INTO thumbs VALUES (?, ?, ?, ?, ?)", row)
+        self.thumbs.put(user, sent.conversation, sent.turn, sent.up, self.access.clock())
         return {"kept": True}
 
-    def thumbs(self) -> tuple[int, int]:
-        """Return how many thumbs point up, and how many there are."""
-        query = "SELECT coalesce(sum(up), 0), count(*) FROM thumbs"
-        with self._lock:
-            return self._db.execute(query).fetchone()
-
-    def alarms(self) -> list[dict[str, str]]:
-        """Return what rings: lagging sources, and a slow 95th percentile."""
-        found = []
-        for source, seconds in sorted(self.lags().items()):
-            if not seconds < LAG:
-                what = f"{source} was last read to its end {seconds / 3600:.1f} h ago."
-                found.append({"error": "lag", "what": what, "do": "See the connector's log."})
-        with self._lock:
-            whole = [seconds for _, seconds in self._took]
-        if len(whole) >= FEWEST and (p95 := float(np.quantile(whole, 0.95))) > P95:
-            what = f"The 95th percentile of the last {len(whole)} answers is {p95:.1f} s."
-            found.append({"error": "slow", "what": what, "do": "See the stages; add a worker."})
-        return found
-
-    def metrics(self) -> dict[str, Any]:
-        """Return counts and times; no name of a user, a document or a group."""
-        with self._lock:
-            took = np.array([*self._took]).reshape(-1, 2)
-        first, whole = (np.quantile(c, [0.5, 0.95]).tolist() if len(c) else [] for c in took.T)
-        up, all_ = self.thumbs()
-        return {"answers": len(took), "first": first, "whole": whole, "up": up, "thumbs": all_}
+    def state(self) -> dict[str, Any]:
+        """Return counts, times and alarms; no name of a user, a document or a group."""
+        up, rated = self.thumbs.count()
+        told = self.pulse.told() | {"up": up, "thumbs": rated}
+        return told | {"alarms": [*lagging(self.lags(), LAG), *self.pulse.alarms(P95)]}
 
 
 def app_of(service: Service, timer: Callable[[], float], operator: str) -> FastAPI:
@@ -291,7 +259,7 @@ def app_of(service: Service, timer: Callable[[], float], operator: str) -> FastA
         user = await run_in_threadpool(service.user, request.headers.get("authorization"))
         if user != operator:
             raise Problem(404, "not found", *GONE)
-        told = await run_in_threadpool(lambda: service.metrics() | {"alarms": service.alarms()})
+        told = await run_in_threadpool(service.state)
         return response(Reply(200, told))
 
     @app.get("/ready")

@@ -20,7 +20,6 @@ from casebook.cases.knowledge_assistant.ladder import (
     told,
 )
 from casebook.cases.knowledge_assistant.library import CHUNKERS, READ, Mix
-from casebook.cases.knowledge_assistant.reading import contradictions
 from casebook.evaluate.intervals import by_cluster, wilson
 from casebook.retrieval.dense import Embedder
 from casebook.retrieval.follow_up import standalone
@@ -31,6 +30,7 @@ from casebook.retrieval.rag_metrics import (
     faithfulness,
     relevance,
 )
+from casebook.retrieval.statements import contradictions
 from casebook.retrieval.values import same
 
 #: Ways to make a question of several turns; the last is the truth, which nobody has.

@@ -1,4 +1,4 @@
-"""What the assistant is worth: minutes, money, how much each assumption matters, fifty thumbs.
+"""What the assistant is worth: minutes, money, and how much each assumption matters.
 
 Shares of right, wrong and unknown answers are measured on the world's questions; everything else
 is an assumption of this page, with the range in which it may lie (:data:`INPUTS`). The world's
@@ -7,13 +7,13 @@ questions are worded by us, so that the result is a way to reckon, not a forecas
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from casebook.evaluate.intervals import wilson
+from casebook.evaluate.assumptions import one_at_a_time, triangular
 
 #: Assumption → (value, low, high), of a firm of 50,000 of whom 5,000 ask on a day.
 INPUTS: dict[str, tuple[float, float, float]] = {
@@ -93,37 +93,23 @@ def reckoned(shares: Shares, inputs: Mapping[str, float]) -> dict[str, float]:
     return told | {"months": months, "break-even wrong": even}
 
 
-def sensitivity(
-    shares: Shares, inputs: Mapping[str, tuple[float, float, float]] = INPUTS
-) -> pd.DataFrame:
-    """Move one assumption at a time to the ends of its range.
+def euro(shares: Shares) -> Callable[[Mapping[str, float]], float]:
+    """Return the euro of a year as a function of the assumptions."""
+    return lambda inputs: reckoned(shares, inputs)["euro a year"]
 
-    Returns
-    -------
-    DataFrame
-        ``input``, ``low``, ``high``, euro a year at each (``at_low``, ``at_high``), ``span``, and
-        ``flips``: whether one end turns a gain into a loss; the widest span first.
-    """
-    usual = {name: value for name, (value, _, _) in inputs.items()}
-    base, rows = reckoned(shares, usual)["euro a year"], []
-    for name, (_, low, high) in inputs.items():
-        ends = [reckoned(shares, usual | {name: end})["euro a year"] for end in (low, high)]
-        flips = any(np.sign(end) != np.sign(base) for end in ends)
-        rows.append((name, low, high, *ends, abs(ends[1] - ends[0]), flips))
-    columns = ["input", "low", "high", "at_low", "at_high", "span", "flips"]
-    return pd.DataFrame(rows, columns=columns).sort_values(
-        "span", ascending=False, ignore_index=True
-    )
+
+def sensitivity(shares: Shares) -> pd.DataFrame:
+    """Move one assumption at a time to the ends of its range: :func:`.one_at_a_time`."""
+    return one_at_a_time(euro(shares), INPUTS)
 
 
 def together(shares: pd.DataFrame, draws: int = 4000, seed: int = 0) -> pd.DataFrame:
-    """Draw all assumptions at once, each from a triangle over its range.
+    """Draw all assumptions at once, and with them the shares, which are measured and uncertain.
 
     Parameters
     ----------
     shares : DataFrame
-        ``right``, ``wrong``, ``unknown``: a row a world or a draw of facts. Each draw takes one, so
-        that what was measured is uncertain too.
+        ``right``, ``wrong``, ``unknown``: a row a draw of facts, as of :func:`.outcome_shares`.
     draws, seed : int
 
     Returns
@@ -131,38 +117,7 @@ def together(shares: pd.DataFrame, draws: int = 4000, seed: int = 0) -> pd.DataF
     DataFrame
         A row a draw: what :func:`reckoned` gives.
     """
-    rng = np.random.default_rng(seed)
-    drawn = {
-        name: rng.triangular(low, value, high, draws) for name, (value, low, high) in INPUTS.items()
-    }
-    picked = shares.iloc[rng.integers(len(shares), size=draws)]
-    rows = []
-    for n, one in enumerate(picked[["right", "wrong", "unknown"]].to_numpy()):
-        rows.append(reckoned(Shares(*one), {name: values[n] for name, values in drawn.items()}))
-    return pd.DataFrame(rows)
-
-
-def rubric(right: int, rated: int = 50) -> dict[str, float]:
-    """Return what some rated answers show: the share that is right, its interval, and what not.
-
-    Returns
-    -------
-    dict
-        ``share``, ``low``, ``high`` (Wilson, 95 %), ``worse``: smallest true share of a later
-        version that fifty further answers would call worse in four of five trials.
-    """
-    from scipy.stats import binom
-
-    if not 0 <= right <= rated or rated < 1:
-        raise ValueError(f"{right} right of {rated}: give counts, rated at least 1.")
-    share, low, high = wilson([True] * right + [False] * (rated - right))
-    least = next((k for k in range(rated + 1) if binom.cdf(k, rated, share) > 0.05), 0) - 1
-    shares = np.linspace(0, share, 501)
-    power = binom.cdf(least, rated, shares) if least >= 0 else np.zeros(len(shares))
-    found = shares[power >= 0.8]
-    return {
-        "share": share,
-        "low": low,
-        "high": high,
-        "worse": float(found.max()) if len(found) else 0.0,
-    }
+    drawn = triangular(INPUTS, draws, seed)
+    rows = np.random.default_rng([seed, 1]).integers(len(shares), size=draws)
+    picked = shares[["right", "wrong", "unknown"]].to_numpy()[rows]
+    return pd.DataFrame([reckoned(Shares(*p), x) for p, x in zip(picked, drawn, strict=True)])
