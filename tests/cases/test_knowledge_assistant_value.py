@@ -13,7 +13,6 @@ from casebook.cases.knowledge_assistant.value import (
     sensitivity,
     together,
 )
-from casebook.evaluate.assumptions import rubric
 
 USUAL = {name: value for name, (value, _, _) in INPUTS.items()}
 GOOD = Shares(0.6, 0.02, 0.38)
@@ -69,17 +68,3 @@ def test_drawn_together_the_uncertainty_of_the_shares_counts():
     first, again = together(one, draws=500), together(one, draws=500)
     assert first.equals(again)
     assert together(two, draws=500)["euro a year"].std() > first["euro a year"].std()
-
-
-def test_fifty_ratings_show_little():
-    told = rubric(45)
-    assert told["share"] == 0.9 and told["high"] - told["low"] > 0.15
-    assert told["worse"] < 0.8  # a fall from .9 to .8 is missed more often than not
-    rng = np.random.default_rng(0)
-    now = rng.binomial(50, told["worse"], 20_000)
-    usual = rng.binomial(50, 0.9, 20_000)
-    border = np.quantile(usual, 0.05)
-    assert (usual < border).mean() <= 0.05 and (now < border).mean() > 0.7
-    assert rubric(50)["low"] == pytest.approx(0.929, abs=0.001)
-    with pytest.raises(ValueError, match="51 right of 50"):
-        rubric(51)
