@@ -38,6 +38,8 @@ _AROUND = {
 _POINTS = re.compile(r"\b(?:there|(?:with|of|for) them|their|they|same team|it)\b", re.IGNORECASE)
 _POLITE = re.compile(r"^\s*(?:thanks|thank you|ok(?:ay)?|and|but|no)\b[\s,.!]*", re.IGNORECASE)
 _NAMED = re.compile(r"\b[A-Z][a-z]{2,}\b")
+#: How a text says outright that a team has another name.
+_CALLED = re.compile(r"(?:also (?:called|known as)|code name:?|alias:?)\s+([A-Z][a-z]{2,})\b")
 
 
 class Names:
@@ -90,7 +92,9 @@ class Names:
 def code_names(
     titled: Iterable[tuple[str, str]], names: Names, least: int = 3, no: Collection[str] = ()
 ) -> dict[str, str]:
-    """Learn code names: words with a capital inside sentences, nearly all in texts of one team.
+    """Learn code names: those that a line tells ("also called …"), and those that use betrays.
+
+    The latter are words with a capital inside sentences, nearly all in texts of one team.
 
     Parameters
     ----------
@@ -110,18 +114,23 @@ def code_names(
     """
     known = {part for name in names.teams for part in name.split()}
     where: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    told: dict[str, str] = {}
     for title, line in titled:
+        own, called = names.subjects(line), _CALLED.search(line)
+        if called and len(own) == 1 and called.group(1) not in known:
+            told[called.group(1)] = own[0]
         named = names.subjects(title)
         if len(named) != 1:
             continue
         for word in set(_NAMED.findall(line[1:])) - known:
             where[word][named[0]] += 1
     best = {word: found.most_common(1)[0] for word, found in where.items()}
-    return {
+    used = {
         word: team
         for word, (team, n) in best.items()
         if n >= max(least, 0.8 * where[word].total()) and word.casefold() not in no
     }
+    return used | told
 
 
 def standalone(turns: Sequence[str], names: Names) -> str:

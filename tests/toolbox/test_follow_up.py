@@ -59,3 +59,8 @@ def test_code_names_go_with_one_team_and_are_nothing_else():
     names = Names(["Test Bench", "Identity"])
     assert code_names(lines, names, no={"aspen"}) == {"Otter": "Identity"}
     assert code_names([("#identity #test-bench", "Otter Otter")] * 9, names) == {}
+    told = [
+        ("Names", "team: Identity, code name: Lark"),
+        ("A", "of Test Bench, also called Finch."),
+    ]
+    assert code_names(told, names) == {"Lark": "Identity", "Finch": "Test Bench"}

@@ -108,7 +108,8 @@ class Service:
         self.library, self.access = assistant.library, assistant.library.access
         self.budget = budget or Allowance(":memory:", tokens=200_000)
         self.turns = Turns(self.access, shelf or SqliteShelf())
-        self.cache = AnswerCache(self.access, self.library.versions)
+        library = self.library
+        self.cache = AnswerCache(self.access, library.versions, lambda: library.urgent)
         self.pulse, self.thumbs = Pulse(), Thumbs(path)
 
     def user(self, header: str | None) -> str:
