@@ -38,6 +38,7 @@ _AROUND = {
 _POINTS = re.compile(r"\b(?:there|(?:with|of|for) them|their|they|same team|it)\b", re.IGNORECASE)
 _POLITE = re.compile(r"^\s*(?:thanks|thank you|ok(?:ay)?|and|but|no)\b[\s,.!]*", re.IGNORECASE)
 _NAMED = re.compile(r"\b[A-Z][a-z]{2,}\b")
+_SMALL = re.compile(r"\b[a-z]{3,}\b")
 #: How a text says outright that a team has another name.
 _CALLED = re.compile(r"(?:also (?:called|known as)|code name:?|alias:?)\s+([A-Z][a-z]{2,})\b")
 
@@ -94,7 +95,8 @@ def code_names(
 ) -> dict[str, str]:
     """Learn code names: those that a line tells ("also called …"), and those that use betrays.
 
-    The latter are words with a capital inside sentences, nearly all in texts of one team.
+    The latter are words with a capital inside sentences, nearly all in texts of one team, which
+    nobody writes in small letters.
 
     Parameters
     ----------
@@ -114,8 +116,9 @@ def code_names(
     """
     known = {part for name in names.teams for part in name.split()}
     where: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    told: dict[str, str] = {}
+    told, small = dict[str, str](), {*no}
     for title, line in titled:
+        small.update(_SMALL.findall(line))
         own, called = names.subjects(line), _CALLED.search(line)
         if called and len(own) == 1 and called.group(1) not in known:
             told[called.group(1)] = own[0]
@@ -128,7 +131,7 @@ def code_names(
     used = {
         word: team
         for word, (team, n) in best.items()
-        if n >= max(least, 0.8 * where[word].total()) and word.casefold() not in no
+        if n >= max(least, 0.8 * where[word].total()) and word.casefold() not in small
     }
     return used | told
 

@@ -55,6 +55,7 @@ def test_names_are_words_of_their_own():
 def test_code_names_go_with_one_team_and_are_nothing_else():
     lines = [("#identity", f"ask Otter {n}") for n in range(3)]
     lines += [("#identity", "see Kite there")] * 3 + [("#test-bench", "see Kite there")] * 3
+    lines += [("#identity", "for the record: Notice is due")] * 3 + [("#a", "a notice")]
     lines += [("#identity", "in the Aspen room")] * 3 + [("#identity", "only Once here")]
     names = Names(["Test Bench", "Identity"])
     assert code_names(lines, names, no={"aspen"}) == {"Otter": "Identity"}
