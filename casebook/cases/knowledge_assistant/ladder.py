@@ -8,8 +8,9 @@ side (:func:`split_of`). Every rung asks as the same users, under the same right
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -159,51 +160,60 @@ def learn(setting: Setting, found: Sequence[tuple], costs: Mapping[str, float]) 
     choices : DataFrame
         ``what``, ``value``, ``score``: what was tried on the validation facts.
     """
-    asked, tried = setting.asked, []
-    check = np.flatnonzero(asked["split"] == "validation")
-    support, against = asked["support"], asked["against"]
-
-    def best(what: str, values: Sequence, score) -> object:
-        scores = [float(np.nanmean([score(value, n) for n in check])) for value in values]
-        tried.extend((what, str(v), s) for v, s in zip(values, scores, strict=True))
-        return values[int(np.argmax(scores))]
-
-    def hybrid(weight: float, n: int) -> float:
-        ranked = setting.library.ranked(found[n][1], Mix(weight))
-        return recall_at(ranked["document"].tolist(), support.iat[n])
-
-    mix = Mix(best("dense", MIXES, hybrid))
-    looked = look(setting, found, mix)
+    trial = _Trial(setting)
+    mix = Mix(trial.best("dense", MIXES, lambda w, n: trial.hybrid(found[n][1], w, n)))
+    looked = trial.looked = look(setting, found, mix)
     kinds, head = learn_topic(setting, looked)
-
-    def fresh(prior: tuple[float, float], n: int) -> float:
-        names = in_order(looked[n].passages, looked[n].lines, replace(mix, **_prior(prior)))
-        return true_first(names["document"].tolist(), support.iat[n], against.iat[n])
-
     priors = [(0.0, 180.0), *((w, h) for w in PRIORS[1:] for h in HALF_LIVES)]
-    mix = replace(mix, **_prior(best("freshness", priors, fresh)))
+    fresh, half_life = trial.best("freshness", priors, lambda p, n: trial.fresh(mix, p, n))
+    mix = replace(mix, fresh=fresh, half_life=half_life)
     learned = Learned(head, kinds, mix=mix, threshold=0.0)
-
-    said: dict[tuple[int, float], list[Statement]] = {}
-
-    def answers(how: tuple[str, float], n: int) -> float:
-        if not support.iat[n]:
-            return np.nan
-        if (n, how[1]) not in said:
-            said[n, how[1]] = settle(setting, looked[n], replace(learned, least=how[1]), n)[1]
-        own = said[n, how[1]]
-        made = settled(own, how[0], setting.now, _modified(setting, own))
-        return float(graded(asked.iloc[n], made))
-
-    policy, least = best("answers", [(p, t) for t in LEASTS for p in POLICIES], answers)
+    ways = [(policy, least) for least in LEASTS for policy in POLICIES]
+    policy, least = trial.best("answers", ways, lambda way, n: trial.answers(learned, *way, n))
     learned = replace(learned, policy=policy, least=least)
     learned, curve = learn_threshold(setting, looked, learned, costs)
-    tried += [("threshold", str(t), -c) for t, c in curve[["threshold", "cost_eur"]].to_numpy()]
+    costs_of = curve[["threshold", "cost_eur"]].to_numpy()
+    tried = [*trial.tried, *(("threshold", str(t), -c) for t, c in costs_of)]
     return learned, looked, pd.DataFrame(tried, columns=["what", "value", "score"])
 
 
-def _prior(prior: tuple[float, float]) -> dict[str, float]:
-    return {"fresh": prior[0], "half_life": prior[1]}
+class _Trial:
+    """What is tried on the validation facts, and how it scores there."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting, self.asked = setting, setting.asked
+        self.rows = np.flatnonzero(setting.asked["split"] == "validation")
+        self.looked: list[Looked] = []
+        self.tried: list[tuple[str, str, float]] = []
+        self._said: dict[tuple[int, float], list[Statement]] = {}
+
+    def best(self, what: str, values: Sequence, score: Callable) -> Any:
+        """Return the value with the best mean score; the first of several."""
+        scores = [float(np.nanmean([score(value, n) for n in self.rows])) for value in values]
+        self.tried += [(what, str(v), s) for v, s in zip(values, scores, strict=True)]
+        return values[int(np.argmax(scores))]
+
+    def hybrid(self, signals: pd.DataFrame, weight: float, n: int) -> float:
+        """Return the recall of words and vectors with a weight."""
+        ranked = self.setting.library.ranked(signals, Mix(weight))
+        return recall_at(ranked["document"].tolist(), self.asked["support"].iat[n])
+
+    def fresh(self, mix: Mix, prior: tuple[float, float], n: int) -> float:
+        """Return whether what is true comes first with a prior."""
+        one, mix = self.looked[n], replace(mix, fresh=prior[0], half_life=prior[1])
+        names = in_order(one.passages, one.lines, mix)["document"].tolist()
+        return true_first(names, self.asked["support"].iat[n], self.asked["against"].iat[n])
+
+    def answers(self, learned: Learned, policy: str, least: float, n: int) -> float:
+        """Return whether a policy answers right; NaN where nothing can be known."""
+        if not self.asked["support"].iat[n]:
+            return np.nan
+        if (n, least) not in self._said:
+            how = replace(learned, least=least)
+            self._said[n, least] = settle(self.setting, self.looked[n], how, n)[1]
+        said = self._said[n, least]
+        made = settled(said, policy, self.setting.now, _modified(self.setting, said))
+        return float(graded(self.asked.iloc[n], made))
 
 
 def learn_topic(setting: Setting, looked: Sequence[Looked]) -> tuple[Kinds, dict]:

@@ -224,6 +224,30 @@ def app_of(service: Service, timer: Callable[[], float], operator: str) -> FastA
         The user who may read metrics and alarms: what they tell concerns everybody.
     """
     app = strict_app("Knowledge assistant")
+    _posts(app, service, timer)
+
+    @app.get("/v1/conversations/{name}")
+    async def history(name: str, request: Request) -> Response:
+        user = await run_in_threadpool(service.user, request.headers.get("authorization"))
+        return response(Reply(200, await run_in_threadpool(service.history, user, name)))
+
+    @app.get("/v1/state")
+    async def state(request: Request) -> Response:
+        user = await run_in_threadpool(service.user, request.headers.get("authorization"))
+        if user != operator:
+            raise Problem(404, "not found", *GONE)
+        told = await run_in_threadpool(service.state)
+        return response(Reply(200, told))
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        return response(Reply(200, {"ready": True}))
+
+    return app
+
+
+def _posts(app: FastAPI, service: Service, timer: Callable[[], float]) -> None:
+    """Add the routes that take a body."""
 
     async def posted(request: Request, model: type[Strict]) -> tuple[str, Any]:
         user = await run_in_threadpool(service.user, request.headers.get("authorization"))
@@ -249,25 +273,6 @@ def app_of(service: Service, timer: Callable[[], float], operator: str) -> FastA
     async def thumbs(request: Request) -> Response:
         user, sent = await posted(request, Thumb)
         return response(Reply(200, await run_in_threadpool(service.thumb, user, sent)))
-
-    @app.get("/v1/conversations/{name}")
-    async def history(name: str, request: Request) -> Response:
-        user = await run_in_threadpool(service.user, request.headers.get("authorization"))
-        return response(Reply(200, await run_in_threadpool(service.history, user, name)))
-
-    @app.get("/v1/state")
-    async def state(request: Request) -> Response:
-        user = await run_in_threadpool(service.user, request.headers.get("authorization"))
-        if user != operator:
-            raise Problem(404, "not found", *GONE)
-        told = await run_in_threadpool(service.state)
-        return response(Reply(200, told))
-
-    @app.get("/ready")
-    async def ready() -> Response:
-        return response(Reply(200, {"ready": True}))
-
-    return app
 
 
 def written(events: Iterator[dict[str, Any]]) -> Iterator[str]:
