@@ -168,7 +168,7 @@ class Hunter:
         # One from the cache may lack a document whose text has come since, of the same rights.
         if reply.count > len(have) or (cached is None and reply.count < len(have)):
             yield "count", user, ""
-        if len(reply.pieces) != min(QUOTED, 2 * len(own)):
+        if cached is None and len(reply.pieces) < min(QUOTED, 2 * len(own)):
             yield "missing", user, ""
         for number, version in MARKER.findall(" ".join(piece.text for piece in reply.pieces)):
             name = f"wiki:d{number}"
