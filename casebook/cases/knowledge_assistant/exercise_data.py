@@ -154,7 +154,8 @@ def statements(seed: int) -> pd.DataFrame:
         shares += [right_by(table, *way, last=False).mean() for way in (WAYS[0], WAYS[3])]
         shares += [table["true"].mean(), table.loc[~table["rumour"], "true"].mean()]
         counts = [0, resaved(table), resaved(table, rumours=True), disputed(table)]
-        if min(abs(np.diff(sorted(shares)))) > 0.01 and min(abs(np.diff(sorted(counts)))) > 0:
+        apart = min(abs(np.diff(sorted(shares)))) > 0.01 and min(abs(np.diff(sorted(counts)))) > 0
+        if apart and 0.85 < shares[3] < 0.99:
             return table
 
 
