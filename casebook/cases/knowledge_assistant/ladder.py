@@ -17,7 +17,13 @@ import pandas as pd
 
 from casebook.cases.knowledge_assistant import world as worlds
 from casebook.cases.knowledge_assistant.access import Access
-from casebook.cases.knowledge_assistant.answering import Learned, in_order, signs
+from casebook.cases.knowledge_assistant.answering import (
+    Learned,
+    in_order,
+    modified,
+    signs,
+    sureness,
+)
 from casebook.cases.knowledge_assistant.library import CHUNKERS, READ, Library, Mix
 from casebook.cases.knowledge_assistant.reading import (
     FEATURES,
@@ -26,7 +32,7 @@ from casebook.cases.knowledge_assistant.reading import (
     surest,
 )
 from casebook.cases.knowledge_assistant.records import SOURCES, Document
-from casebook.evaluate.abstain import cost_curve, fit_head, probability
+from casebook.evaluate.abstain import cost_curve, fit_head
 from casebook.evaluate.intervals import by_cluster
 from casebook.retrieval.chunks import Chunker
 from casebook.retrieval.dense import Embedder
@@ -71,6 +77,7 @@ def setting_of(
     access = Access(":memory:", clock=lambda: end)
     events = (*world.firm.events, *world.events)
     access.apply(events)
+    access.settle()
     library = Library(access, embedder, world.firm.teams["name"], chunker)
     library.take(worlds.State(events).documents.values(), text_dates(events))
     return Setting(world, library, asked.assign(split=split_of(world, asked["fact"])))
@@ -212,7 +219,7 @@ class _Trial:
             how = replace(learned, least=least)
             self._said[n, least] = settle(self.setting, self.looked[n], how, n)[1]
         said = self._said[n, least]
-        made = settled(said, policy, self.setting.now, _modified(self.setting, said))
+        made = settled(said, policy, self.setting.now, modified(self.setting.library, said))
         return float(graded(self.asked.iloc[n], made))
 
 
@@ -274,12 +281,7 @@ def settle(setting: Setting, one: Looked, learned: Learned, n: int) -> tuple:
     library, user = setting.library, setting.asked["user"].iat[n]
     top = in_order(one.passages, one.lines, learned.mix)["document"].head(READ)
     said = statements(library, user, one.lines[one.lines["document"].isin(top)], learned.least)
-    return settled(said, learned.policy, setting.now, _modified(setting, said)), said
-
-
-def _modified(setting: Setting, said: Sequence[Statement]) -> dict[str, np.datetime64]:
-    leaves = setting.library.leaves
-    return {one.document: leaves[one.document].document.modified for one in said}
+    return settled(said, learned.policy, setting.now, modified(library, said)), said
 
 
 def graded(question: pd.Series, held: Statement | None) -> bool:
@@ -340,7 +342,7 @@ def rungs(setting: Setting, looked: Sequence[Looked], learned: Learned) -> pd.Da
             rows.append((*about, rung, recall_at(names, one.support), success))
         held, said = settle(setting, looked[n], learned, n)
         for rung, threshold in ((RUNGS[-2], 0.0), (RUNGS[-1], learned.threshold)):
-            sure = probability(signs(said, held, setting.now), learned.right) if held else 0.0
+            sure = sureness(said, held, learned, setting.now)
             given = held if held and sure >= threshold else None
             success = float(graded(setting.asked.iloc[n], given))
             rows.append((*about, rung, np.nan, success))
