@@ -56,11 +56,10 @@ def test_the_service_answers_as_the_ladder_grades():
     given = 0
     for n in test:
         one = setting.asked.iloc[n]
-        answer = assistant.answer(one["user"], one["turns"], setting.now)
+        question = assistant.understood(one["user"], one["turns"])
+        answer = assistant.answer(one["user"], question, setting.now)
         held, said = ladder.settle(setting, looked[n], learned, n)
-        sure = (
-            ladder.probability(ladder.signs(said, held, setting.now), learned.right) if held else 0
-        )
+        sure = ladder.sureness(said, held, learned, setting.now)
         assert answer.held == (held if sure >= learned.threshold else None)
         given += answer.held is not None
     assert given > 5

@@ -194,11 +194,11 @@ class Hunter:
         # One from the cache may lack a document whose text has come since, of the same rights.
         if end["count"] > len(have) or (fresh and end["count"] < len(have)):
             yield "count", user, ""
-        if fresh and own and not end["citations"]:
+        if fresh and have and not end["citations"]:
             yield "missing", user, ""
         for number, version in MARKER.findall(" ".join(pieces)):
             name = f"wiki:d{number}"
-            if fresh and name in own and int(version) != own[name].version:
+            if name in own and int(version) != own[name].version:
                 yield "old version", user, name
         near = world.nearest_of_all(question, 3)
         self.met["hidden nearer"] += any(name not in own for name in near)

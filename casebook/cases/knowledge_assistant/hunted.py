@@ -24,12 +24,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from casebook.cases.knowledge_assistant.access import Access
+from casebook.cases.knowledge_assistant.answering import Assistant, Learned
 from casebook.cases.knowledge_assistant.desk import Desk, Quotes, Reader
-from casebook.cases.knowledge_assistant.library import Library
+from casebook.cases.knowledge_assistant.library import Library, Mix
+from casebook.cases.knowledge_assistant.reading import FEATURES
 from casebook.cases.knowledge_assistant.records import Document, Event, Grant, Payload
 from casebook.cases.knowledge_assistant.world import State
 from casebook.retrieval.chunks import Chunker
 from casebook.retrieval.filtered import Visible
+from casebook.retrieval.statements import Kinds
 
 #: Words of the texts and questions, and users, groups, containers and documents of a firm.
 TOPICS, USERS, GROUPS, CONTAINERS, DOCUMENTS = 12, 12, 9, 15, 60
@@ -55,6 +58,14 @@ class Topics:
             own, held = np.random.default_rng(zlib.crc32(text.encode())), words(text)
             row += [f"topic{i}" in held for i in range(TOPICS)] + own.normal(0, 0.02, TOPICS)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def judging(library: Library) -> Assistant:
+    """Return the chapter's reader with weights by hand: a line near to the question holds."""
+    plain = dict.fromkeys(FEATURES, 0.0)
+    weight = plain | {"near": 8.0, "intercept": -2.0}
+    head = {"mean": plain, "sd": dict.fromkeys(FEATURES, 1.0), "weight": weight}
+    return Assistant(library, Learned(head, Kinds.of([]), mix=Mix(0.5, 0.1), threshold=0.0))
 
 
 @dataclass(frozen=True)
