@@ -90,7 +90,9 @@ class KeptVectors:
     def forget(self, texts: Iterable[str]) -> int:
         """Overwrite the vectors of texts; who still needs one embeds it again."""
         with self._lock:
-            return self._write("DELETE FROM vector WHERE digest = ?", [(_digest(t),) for t in texts])
+            return self._write(
+                "DELETE FROM vector WHERE digest = ?", [(_digest(t),) for t in texts]
+            )
 
     def __len__(self) -> int:
         return self._db.execute("SELECT count(*) FROM vector").fetchone()[0]

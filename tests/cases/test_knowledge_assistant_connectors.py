@@ -25,7 +25,7 @@ from casebook.cases.knowledge_assistant.connectors import (
 )
 from casebook.cases.knowledge_assistant.library import Library
 from casebook.cases.knowledge_assistant.records import Event, Grant, as_json, moment
-from casebook.cases.knowledge_assistant.world.sources import ACCESS, CRITICAL, LANES, told
+from casebook.cases.knowledge_assistant.world.sources import ACCESS, CRITICAL, told
 from casebook.llm.timing import Budget
 from casebook.retrieval.dense import Hashed
 from casebook.retrieval.kept_vectors import KeptVectors
@@ -220,7 +220,6 @@ def test_what_a_source_forgot_with_its_cursors_is_taken_away(tmp_path, source):
         link.reader = InProcess(
             Feed(told(e for e in events if e.subject not in gone), epoch="after the crash")
         )
-        at = copy.applied()
         link.sync(pages=4, limit=10)  # a round that is interrupted takes nothing away
         now = worlds.State(copy.since())
         assert {*now.documents} >= {*state.documents}

@@ -37,7 +37,7 @@ def test_each_text_is_embedded_once_also_in_the_next_process(tmp_path):
 def test_what_was_embedded_before_a_failure_is_kept(tmp_path):
     inner = Counting()
     kept = KeptVectors(inner, tmp_path / "v.db")
-    with pytest.raises(ValueError, match="embedder|missing|length"):
+    with pytest.raises(ValueError, match="embedder"):
         kept.encode([*(f"text {n}" for n in range(BATCH)), "bad"])
     assert len(kept) == BATCH
     kept.encode(["text 0"])

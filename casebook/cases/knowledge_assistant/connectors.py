@@ -11,12 +11,12 @@ written. :func:`refresh` reads all sources to their end, stores the texts, and o
 what was gained (:mod:`casebook.serving.held_back`). So nobody sees an old text by a new right.
 
 What it cannot do: see a change before the source tells it, or know of a text that the source tells
-later than the right that came after it. A critical document is stored at the end of the round, which
-takes seconds as long as no other source has a backlog.
+later than the right that came after it. A critical document is stored at the end of the round: in
+seconds, as long as no source has a backlog.
 
 A server that has lost its cursors is read again from the beginning, whatever numbers it now gives:
-a *round* counts above all that was known before. It may have forgotten what it deleted, so what it
-no longer tells of is taken away at the end of that round, and comes back with the next change of it.
+a *round* counts above all that was known before. It may have forgotten what it deleted: what it no
+longer tells of is taken away at the end of that round, and comes back with the next change of it.
 """
 
 from __future__ import annotations

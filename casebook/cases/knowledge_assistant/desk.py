@@ -214,8 +214,10 @@ class Desk:
         return self.library.count(user, question)
 
     def cited(self, user: str, kept: Kept) -> list[dict[str, Any]]:
-        """Return the sources below the answer, each with its title, read under the user's rights."""
-        cited = [(one, self.library.read(user, one["document"])) for one in kept.beside["citations"]]
+        """Return the sources below the answer, each with its title, as the user may see them."""
+        cited = [
+            (one, self.library.read(user, one["document"])) for one in kept.beside["citations"]
+        ]
         return [one | {"title": page.title} for one, page in cited if page]
 
     def refusal(self, document: str) -> NotFound:

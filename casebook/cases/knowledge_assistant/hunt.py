@@ -7,9 +7,9 @@ whatever way it takes, also one that nobody has thought of.
 
 A hunt that meets no hidden document finds nothing and proves nothing. :attr:`Report.met` counts how
 often a fault could have shown: hidden documents nearer than what may be shown, answers from the
-cache, turns whose rights were lost, rights lost while an answer was streamed, rights that were gained
-before their text came. Half of the edits take from a user what an answer has just shown; some
-others clean a page and then share it.
+cache, turns whose rights were lost, rights lost while an answer was streamed, rights that were
+gained before their text came. Half of the edits take from a user what an answer has just shown;
+some others clean a page and then share it.
 
 What is hunted is given as :class:`~.hunted.Parts`: any desk, reader, library or store, also the
 service behind HTTP (:class:`OverHttp`).
@@ -210,7 +210,11 @@ class Hunter:
             self.met["made again"] += 1
             *_, last = told = [*world.without_hidden(user).ask(user, "again", question)]
             again = [one["text"] for one in told if one["event"] == "piece"]
-            if (again, last["count"], last["citations"]) != (pieces, end["count"], end["citations"]):
+            if (again, last["count"], last["citations"]) != (
+                pieces,
+                end["count"],
+                end["citations"],
+            ):
                 yield "depends on what is hidden", user, ""
 
     def _stored(self) -> Iterable[tuple[str, Any]]:

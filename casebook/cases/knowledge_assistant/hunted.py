@@ -81,7 +81,7 @@ class Parts:
 class Hunted:
     """A small firm that changes at random; every change is also told to the assistant."""
 
-    def __init__(self, seed: int, parts: Parts = Parts()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, seed: int, parts: Parts = Parts()) -> None:
         self.rng, self.now, self.parts = np.random.default_rng(seed), START, parts
         self.events: list[Event] = []
         #: Of each document: the last version, and that of its last move.

@@ -78,7 +78,7 @@ class Mix:
 
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """A document as it is read: rows of its passages; its lines, and the row of each one's vector."""
+    """A document as it is read: rows of its passages; its lines, and rows of their vectors."""
 
     document: Document
     changed: np.datetime64
@@ -125,6 +125,8 @@ class Library:
     chunker : Chunker
     router : Router
         When to multiply and when to walk.
+    reads : bool
+        Whether lines get vectors; a library that only ranks passages needs none.
     kept : int
         Masks and views that are remembered.
 
@@ -141,10 +143,11 @@ class Library:
         teams: Iterable[str] = (),
         chunker: Chunker = CHUNKERS["512/64"],
         router: Router = EXACT,
+        reads: bool = True,
         kept: int = 256,
     ) -> None:
         self.access, self.embedder, self.names = access, embedder, Names(teams)
-        self.chunker, self.router, self._kept = chunker, router, kept
+        self.chunker, self.router, self.reads, self._kept = chunker, router, reads, kept
         self.index = Filtered(np.empty((0, embedder.dimensions), np.float32))
         self.words, self.leaves = VisibleBM25(), dict[str, Leaf]()
         self.chunks: list[Chunk] = []
@@ -216,7 +219,7 @@ class Library:
             same = before is not None and before.document.digest == document.digest
             changed = before.changed if same else document.modified
         lines = tuple(lines_of(document.title, document.body))
-        masked = [self.names.masked(line.text) for line in lines]
+        masked = [self.names.masked(line.text) for line in lines] if self.reads else []
         if new := [text for text in dict.fromkeys(masked) if text not in self._line_rows]:
             first = len(self._line_vectors)
             self._line_rows |= {text: first + n for n, text in enumerate(new)}

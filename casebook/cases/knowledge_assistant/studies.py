@@ -190,8 +190,9 @@ def outcome_shares(table: pd.DataFrame, split: str = "test", draws: int = 1000) 
     from casebook.evaluate.intervals import cluster_counts
 
     own = table[(table["rung"] == "answers") & (table["split"] == split)]
-    outcome = own["outcome"].where(own["outcome"] != "", "unknown")
-    flags = np.stack([(outcome == name).to_numpy(float) for name in ("right", "wrong", "unknown")])
+    flags = np.stack(
+        [(own["outcome"] == name).to_numpy(float) for name in ("right", "wrong", "unknown")]
+    )
     counts = np.vstack([np.ones(len(own)), cluster_counts(own["fact"].to_numpy(), draws)])
     shares = counts @ flags.T / counts.sum(axis=1, keepdims=True)
     return pd.DataFrame(shares, columns=["right", "wrong", "unknown"])
