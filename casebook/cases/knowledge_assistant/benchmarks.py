@@ -148,7 +148,7 @@ def sensitivity(**how: Any) -> pd.DataFrame:
     return value.sensitivity(value.Shares(*shares))
 
 
-def latency(questions: int = 200, **how: Any) -> pd.DataFrame:
+def latency(asks: int = 200, **how: Any) -> pd.DataFrame:
     """Ask a desk, and return quantiles of seconds to the first piece and to the end.
 
     Returns
@@ -158,7 +158,7 @@ def latency(questions: int = 200, **how: Any) -> pd.DataFrame:
     """
     one = fitted(**how)
     desk, rows = Desk(Assistant(one.setting.library, one.learned)), []
-    asked = one.setting.asked.head(questions)
+    asked = one.setting.asked.head(asks)
     for answers in ("made", "kept"):
         took = []
         for n, row in enumerate(asked.itertuples()):
@@ -360,14 +360,14 @@ REDUCED: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("rungs", "rungs_by_kind", "choices", "rewriting", "conflicts"), _ASKED),
     **dict.fromkeys(("ragas", "judge", "sensitivity"), _ASKED),
     "worth": {"draws": 200, **_ASKED},
-    "latency": {**_ASKED, "questions": 90},
+    "latency": {"asks": 20, **_ASKED},
     "rungs_over_worlds": {"seeds": (3, 4), "questions": 60},
     "real_handbooks": {"books": handbooks.BOOKS[1:], "cuts": ("512/64",), "questions": 10},
     "filtered": {"sizes": (1_500,), "efforts": {"graph": (64,)}, **_DRAWN},
     "router": {"n": 1_500, "efforts": {"graph": (64,)}, **_DRAWN},
     "rights": {"sizes": ((500, 50),)},
-    "leaks": {"queries": 40, "worlds_each": 20, "http": 10},
-    "catches": {"seeds": (1,), "budget": 12},
+    "leaks": {"queries": 20, "worlds_each": 20, "http": 6},
+    "catches": {"seeds": (1,), "budget": 5},
     "not_found": {"pairs": 60},
     "bound": {"clean": (100,)},
     "sync": {"people": 24, "teams": 3, "documents": 260},
