@@ -71,8 +71,8 @@ class HeldBack(Rights):
     def settle(self, upto: int | None = None) -> int:
         """Let what was gained up to a mark hold; by default everything.
 
-        Whoever calls says: all texts that were written before those changes are stored. A kill in
-        between is mended by the next call: the same changes, in order, come to the same.
+        Whoever calls says: all texts that were written before those changes are stored. Each change
+        is settled once, in order, whoever calls and whatever is killed in between.
 
         Returns
         -------
@@ -80,9 +80,11 @@ class HeldBack(Rights):
             Changes that were waiting.
         """
         query = "SELECT n, told FROM pending WHERE n <= ? ORDER BY n"
-        rows = self._db.execute(query, (self.heard() if upto is None else upto,)).fetchall()
         with self.settled.writing():
-            for _, told in rows:
+            rows = self._db.execute(query, (self.heard() if upto is None else upto,)).fetchall()
+            for n, told in rows:
+                if not self.settled.newer("settled", "", n):
+                    continue  # by another process, or before a kill
                 name, given, more = json.loads(told)
                 if name == "grants":
                     given[1] = {tuple(pair) for pair in given[1]}

@@ -36,23 +36,23 @@ OVER_HTTP = ("citation of a hidden source", "error with a title", "stored turn a
 
 @pytest.fixture(scope="module")
 def clean():
-    return hunt(queries=600, seed=11, worlds=6)
+    return hunt(queries=500, seed=11, worlds=5)
 
 
 def test_nothing_leaks_and_nothing_is_kept_back(clean):
     assert clean.leaks.empty and clean.wrong.empty
-    assert clean.queries == 600 and clean.first is None
-    assert clean.bound == pytest.approx(0.005)
+    assert clean.queries == 500 and clean.first is None
+    assert clean.bound == pytest.approx(0.006)
 
 
 def test_the_hunt_met_what_a_fault_would_have_shown_on(clean):
-    assert min(clean.met.values()) >= 12, clean.met
-    assert clean.met["hidden nearer"] > 300
+    assert min(clean.met.values()) >= 10, clean.met
+    assert clean.met["hidden nearer"] > 250
 
 
 @pytest.mark.parametrize("parts", [Parts(reader=judging), over_http(Parts(reader=judging))])
 def test_neither_the_chapters_answers_nor_the_routes_of_the_service_leak(parts):
-    report = hunt(90, seed=2, parts=parts, worlds=2)
+    report = hunt(80, seed=2, parts=parts, worlds=2)
     assert report.leaks.empty and report.wrong.empty
     assert report.met["hidden nearer"] > 40 and report.met["lost turn"] > 3
 
@@ -70,8 +70,8 @@ def test_users_see_neither_all_nor_nothing_also_at_the_end():
 @pytest.mark.parametrize("name", PLANTED)
 def test_each_planted_fault_is_found_by_the_check_that_is_meant_for_it(name):
     found = set()
-    for seed in range(4):
-        report = hunt(150, seed=seed, parts=PLANTED[name], worlds=2)
+    for seed in range(6):
+        report = hunt(90, seed=seed, parts=PLANTED[name])
         found |= {*report.leaks["check"]}
         if MEANT[name] & found:
             break
@@ -144,9 +144,9 @@ def test_the_store_agrees_with_the_firm_of_the_chapter_through_its_year():
 
 
 def test_the_study_of_first_catches_has_a_row_for_each_fault_and_seed():
-    told = catches(seeds=(1, 2), budget=24)
+    told = catches(seeds=(1, 2), budget=10)
     assert told["fault"].tolist() == [fault for fault in PLANTED for _ in range(2)]
-    assert told["first"].max() <= 24 and told["check"].notna().equals(told["first"].notna())
+    assert told["first"].max() <= 10 and told["check"].notna().equals(told["first"].notna())
     assert told.loc[told["fault"] == "log with text", "first"].max() < 10
 
 

@@ -77,6 +77,20 @@ def test_a_kill_between_the_two_files_is_mended_by_the_next_call(tmp_path, monke
     assert (sees(store) == sees(made(Rights(":memory:", lambda: 9), drawn))).all()
 
 
+def test_who_settles_late_takes_nothing_back(tmp_path):
+    """Another process settles more, while this one is about to settle up to an earlier mark."""
+    rng = random.Random(5)
+    drawn = [change(rng) for _ in range(80)]
+    store = made(HeldBack(tmp_path / "a.db", lambda: 9), drawn[:40])
+    early = store._db.execute("SELECT n, told FROM pending ORDER BY n").fetchall()
+    made(store, drawn[40:])
+    store.settle()
+    with store.writing():  # what a process saw that has read before the other one deleted
+        store._db.executemany("INSERT INTO pending VALUES (?, ?)", early)
+    assert store.settle(40) == 40
+    assert (sees(store.settled) == sees(made(Rights(":memory:", lambda: 9), drawn))).all()
+
+
 def test_a_loss_that_is_taken_back_before_the_round_ends_leaves_all_as_it_was():
     store = HeldBack(":memory:", lambda: 9)
     with store.writing():

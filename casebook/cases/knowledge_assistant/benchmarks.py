@@ -34,6 +34,7 @@ from casebook.recorded.real import from_real
 from casebook.retrieval.dense import Cached, Embedder, Hashed, MiniLM
 from casebook.retrieval.filtered_study import judged, learn, study
 from casebook.retrieval.follow_up import standalone
+from casebook.serving.held_back import HeldBack
 from casebook.serving.rights_cost import rights_cost
 
 #: Worlds of the studies over worlds: small ones, since each of their texts is embedded.
@@ -133,6 +134,11 @@ def judge(**how: Any) -> pd.DataFrame:
     """Return how far faithfulness, taken for correctness, is from what is known."""
     one = fitted(**how)
     return studies.ragas(one.setting, one.looked, one.learned)[1]
+
+
+def outcomes(draws: int = 200, **how: Any) -> pd.DataFrame:
+    """Return shares of right, wrong and unknown answers; the first row is the shares themselves."""
+    return studies.outcome_shares(fitted(**how).rungs, draws=draws)
 
 
 def worth(draws: int = 4_000, **how: Any) -> pd.DataFrame:
@@ -245,7 +251,7 @@ def router(n: int = 30_000, dimensions: int = 384, **how: Any) -> pd.DataFrame:
 
 def rights(sizes: Sequence[tuple[int, int]] = ((2_000, 200), (50_000, 5_000), (500_000, 50_000))):
     """Return what a question of the store of rights costs: a row for documents and people."""
-    return pd.DataFrame([rights_cost(*size) for size in sizes])
+    return pd.DataFrame([rights_cost(*size, store=HeldBack) for size in sizes])
 
 
 def leaks(queries: int = 12_000, worlds_each: int = 100, http: int = 1_500) -> pd.DataFrame:
@@ -340,6 +346,7 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "conflicts": conflicts,
     "ragas": ragas,
     "judge": judge,
+    "outcomes": outcomes,
     "worth": worth,
     "sensitivity": sensitivity,
     "latency": latency,
@@ -358,7 +365,7 @@ _DRAWN = {"dimensions": 16, "users": 2, "questions": 4, "shares": (0.1,)}
 #: Arguments with which a study runs live, in seconds.
 REDUCED: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("rungs", "rungs_by_kind", "choices", "rewriting", "conflicts"), _ASKED),
-    **dict.fromkeys(("ragas", "judge", "sensitivity"), _ASKED),
+    **dict.fromkeys(("ragas", "judge", "outcomes", "sensitivity"), _ASKED),
     "worth": {"draws": 200, **_ASKED},
     "latency": {"asks": 20, **_ASKED},
     "rungs_over_worlds": {"seeds": (3, 4), "questions": 60},

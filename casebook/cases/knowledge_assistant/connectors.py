@@ -42,7 +42,7 @@ from casebook.cases.knowledge_assistant.records import (
     event_of,
 )
 from casebook.cases.knowledge_assistant.world.sources import LANES
-from casebook.llm.timing import Budget, Sources
+from casebook.llm.timing import Budget
 from casebook.serving.deltas import ALL, Page, Reader, drain
 
 _SCHEMA = """
@@ -245,8 +245,6 @@ class Connector:
     mirror : Mirror
     budget : Budget
         For one page.
-    sources : Sources
-        Clock, sleep and chance.
     """
 
     def __init__(
@@ -255,12 +253,11 @@ class Connector:
         url: str,
         mirror: Mirror,
         budget: Budget | None = None,
-        sources: Sources | None = None,
     ) -> None:
         if source not in (*SOURCES, DIRECTORY):
             raise ValueError(f"{source!r} is no source: {', '.join((*SOURCES, DIRECTORY))}")
         self.source, self.mirror = source, mirror
-        self.reader = Reader(url, budget, sources=sources)
+        self.reader = Reader(url, budget)
 
     def sync(self, pages: int | None = None, limit: int = 200) -> int:
         """Read what is new, urgent lanes first; return how many pages were taken.
