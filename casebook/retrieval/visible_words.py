@@ -87,7 +87,7 @@ class VisibleBM25:
             return scores
         mean = float(self._lengths @ mask) / passages
         for term in terms:
-            rows = self._rows(term)
+            rows = self.rows(term)
             rows = rows[mask[rows[:, 0]]]
             at, times = rows[:, 0], rows[:, 1]
             idf = np.log1p((passages - len(at) + 0.5) / (len(at) + 0.5))
@@ -95,7 +95,7 @@ class VisibleBM25:
             scores[at] += idf * times / (times + norm)
         return scores
 
-    def _rows(self, term: str) -> np.ndarray:
+    def rows(self, term: str) -> np.ndarray:
         """Return places and counts of a term."""
         none = np.zeros((0, 2), np.int64)
         if fresh := self._new.pop(term, None):

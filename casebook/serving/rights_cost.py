@@ -14,10 +14,17 @@ from collections.abc import Callable
 
 import numpy as np
 
+from casebook.serving.held_back import HeldBack
 from casebook.serving.rights import Rights
 
 
-def rights_cost(documents: int, people: int, seed: int = 0, rounds: int = 50) -> dict[str, float]:
+def rights_cost(
+    documents: int,
+    people: int,
+    seed: int = 0,
+    rounds: int = 50,
+    store: type[Rights] = Rights,
+) -> dict[str, float]:
     """Fill a store like that of a firm, and time its questions.
 
     Parameters
@@ -29,6 +36,8 @@ def rights_cost(documents: int, people: int, seed: int = 0, rounds: int = 50) ->
     seed : int
     rounds : int
         Timings of each kind.
+    store : type
+        :class:`.Rights`, or :class:`.HeldBack`, whose changes then wait while they are timed.
 
     Returns
     -------
@@ -38,10 +47,12 @@ def rights_cost(documents: int, people: int, seed: int = 0, rounds: int = 50) ->
         changed`` (of one whose have not), ``a document more``. ``seconds to fill``, ``visible
         share``, ``bytes of a mask``, ``users with one mask``.
     """
-    rng, rights = np.random.default_rng(seed), Rights(":memory:", clock=lambda: 1.0)
+    rng, rights = np.random.default_rng(seed), store(":memory:", clock=lambda: 1.0)
     start = time.perf_counter()
     with rights.writing():
         _fill(rights, rng, documents, people)
+    if isinstance(rights, HeldBack):
+        rights.settle()
     filled = time.perf_counter() - start
     asked = [f"d{i}" for i in rng.choice(documents, 10, replace=False)]
     users = [f"p{i}" for i in rng.choice(people, min(people, 200), replace=False)]

@@ -6,6 +6,7 @@ from itertools import count
 
 from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.answering import Assistant, Learned
+from casebook.cases.knowledge_assistant.desk import Desk
 from casebook.cases.knowledge_assistant.library import Library, Mix
 from casebook.cases.knowledge_assistant.reading import FEATURES
 from casebook.cases.knowledge_assistant.records import Document, Event, Grant, moment
@@ -59,10 +60,12 @@ class Office:
             self.write(name)
         learned = Learned(HEAD, Kinds.of([]), mix=Mix(0.5), policy="in force", threshold=0.5)
         self.assistant = Assistant(self.library, learned)
+        self.desk = Desk(self.assistant)
 
     def tell(self, source, kind, subject, payload) -> None:
-        """Let the store of rights know of an event."""
+        """Let the store of rights know of an event; all texts are there."""
         self.access.apply([Event(source, next(self._seq), START, kind, subject, payload)])
+        self.access.settle()
 
     def members(self, group: str, *users: str) -> None:
         """Make a group hold these users and no others."""

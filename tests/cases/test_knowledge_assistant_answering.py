@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
+import pytest
 from knowledge_assistant_office import HEAD, NOON, OF, Office
 
-from casebook.cases.knowledge_assistant.answering import UNKNOWN, Assistant, Citation, Learned
-from casebook.cases.knowledge_assistant.desk import QUOTED, Desk
-from casebook.cases.knowledge_assistant.hunt import hunt
-from casebook.cases.knowledge_assistant.library import Library, Mix
+from casebook.cases.knowledge_assistant.answering import Assistant, Learned
+from casebook.cases.knowledge_assistant.desk import UNKNOWN, Citation, NotFound
+from casebook.cases.knowledge_assistant.library import Mix
 from casebook.cases.knowledge_assistant.records import moment
-from casebook.cases.knowledge_assistant.search import Hit
 from casebook.llm import Scripted
-from casebook.retrieval.dense import Hashed
 from casebook.retrieval.statements import Kinds
 
-WEEKLY = ["When is the weekly of Test Bench?"]
-CODE = ["What is the archive code of Identity?"]
+WEEKLY = "When is the weekly of Test Bench?"
+CODE = "What is the archive code of Identity?"
 
 
 def test_an_answer_quotes_what_holds_and_shows_who_says_otherwise_with_dates():
@@ -36,7 +33,7 @@ def test_what_is_hidden_and_what_nobody_wrote_have_the_same_answer():
     assert "K-417" in office.assistant.answer("user:ann", CODE, NOON).pieces[0].text
     hidden = office.assistant.answer("user:bob", CODE, NOON)
     nothing = office.assistant.answer(
-        "user:bob", ["How much must be paid for parking by Identity?"], NOON
+        "user:bob", "How much must be paid for parking by Identity?", NOON
     )
     assert hidden.pieces == nothing.pieces == (UNKNOWN,)
     assert hidden.citations == () and ("wiki:d2", 1) not in hidden.read
@@ -74,7 +71,9 @@ def test_a_model_is_heard_only_where_every_claim_is_backed():
     silent = Scripted(["The passages do not say."])
     for model, text in ((backed, "Identity's archive"), (invented, "The archive"), (silent, "The")):
         made = Assistant(office.library, office.assistant.learned, model)
-        piece = made.answer("user:ann", CODE, NOON).pieces[0]
+        answer = made.answer("user:ann", CODE, NOON)
+        piece, spent = answer.pieces[0], answer.tokens
+        assert spent > 50  # paid for, whether it is said or not
         assert piece.text.startswith(text) and "K-417" in piece.text
         assert piece.sources == (("wiki:d2", 1),)
 
@@ -82,7 +81,7 @@ def test_a_model_is_heard_only_where_every_claim_is_backed():
 def test_citations_resolve_after_the_document_has_changed():
     office = Office()
     cited = office.assistant.answer("user:ann", CODE, NOON).citations[0]
-    resolve = office.assistant.resolve
+    resolve = office.desk.resolve
     assert resolve("user:ann", cited)["state"] == "same"
     office.write("wiki:d2", f"News. {cited.anchor}", 2)
     moved = resolve("user:ann", cited)
@@ -91,9 +90,13 @@ def test_citations_resolve_after_the_document_has_changed():
     changed = resolve("user:ann", cited)
     assert (changed["state"], changed["version"], changed["start"]) == ("changed", 3, None)
     nothing = Citation("wiki:d99", 1, "K-417", 0)
-    assert resolve("user:bob", cited) is None and resolve("user:ann", nothing) is None
+    office.library.drop("wiki:d9")  # was never there
+    for user, one in (("user:bob", cited), ("user:ann", nothing)):
+        with pytest.raises(NotFound):
+            resolve(user, one)
     office.library.drop("wiki:d2")
-    assert resolve("user:ann", cited) is None
+    with pytest.raises(NotFound):
+        resolve("user:ann", cited)
 
 
 def test_names_and_values_are_learned_from_what_the_user_may_see():
@@ -104,46 +107,3 @@ def test_names_and_values_are_learned_from_what_the_user_may_see():
     assert "cedar room" not in office.library.view("user:bob").known
     office.members("group:closed", "user:ann", "user:bob")
     assert "cedar room" in office.library.view("user:bob").known
-
-
-class FromLibrary(Desk):
-    """The hunted desk with the library's ranking in place of its search."""
-
-    def found(self, user, question):
-        if not hasattr(self, "library"):
-            self.library = Library(self.access, Hashed(64), [])
-        library, held = self.library, self.search._documents
-        library.take(
-            page for page, _ in held.values() if library.versions([page.id]) != [page.version]
-        )
-        for name in {*library.leaves} - {*held}:
-            library.drop(name)
-        signals = library.signals(user, question, NOON)
-        rows = library.ranked(signals, Mix(0.5, 0.1)).head(QUOTED)["row"]
-        chunks = [library.chunks[row] for row in rows]
-        return [
-            Hit(c.article.article_id, c.article.version, c.article.title, c.text, 0.0)
-            for c in chunks
-        ]
-
-
-class CountsAll(FromLibrary):
-    """Planted: words are weighed by all documents, hidden ones too."""
-
-    def found(self, user, question):
-        super().found(user, question)
-        words, everything = self.library.words, np.ones(len(self.library.words), bool)
-        scores = type(words).scores
-        try:
-            words.scores = lambda terms, mask: scores(words, terms, everything) * mask
-            return super().found(user, question)
-        finally:
-            del words.scores
-
-
-def test_the_leak_hunt_finds_nothing_in_the_ranking_and_finds_a_planted_fault():
-    report = hunt(queries=240, seed=5, desk=FromLibrary)
-    assert report.leaks.empty, report.leaks
-    assert report.met["hidden nearer"] > 50 and report.met["made again"] > 10
-    planted = hunt(queries=240, seed=5, desk=CountsAll, until_leak=True)
-    assert planted.leaks["check"].tolist() == ["depends on what is hidden"]

@@ -9,45 +9,52 @@ import pytest
 
 from casebook.cases.knowledge_assistant import world
 from casebook.cases.knowledge_assistant.access import Access
-from casebook.cases.knowledge_assistant.desk import Desk
+from casebook.cases.knowledge_assistant.desk import UNKNOWN, Answer, Desk, Quotes
 from casebook.cases.knowledge_assistant.hunt import NO_LEAK, hunt, not_found_times
-from casebook.cases.knowledge_assistant.hunted import Hunted
-from casebook.cases.knowledge_assistant.planted import PLANTED, SlowRefusal, catches
+from casebook.cases.knowledge_assistant.hunted import Hunted, Parts, judging
+from casebook.cases.knowledge_assistant.planted import PLANTED, SlowRefusal, catches, over_http
 from casebook.serving.tell_apart import detectable
 
-#: Queries within which each fault must show, in each of three hunts.
-BUDGET = 1_500
-#: The check that is meant for a fault; another one may come first.
+#: The check that is meant for a fault; others may come as well.
 MEANT = {
     "cache without rights": {"result"},
     "log with text": {"log"},
     "citation of a hidden source": {"citation"},
     "count of all hits": {"count"},
-    "stale groups": {"result", "count", "stream", "opened", "history"},
+    "stale groups": {"result", "count", "opened", "history"},
     "filled up from hidden hits": {"result"},
     "stored turn after revocation": {"history"},
     "error with a title": {"error"},
     "key of the question alone": {"count"},
-    "stream not asked again": {"stream"},
+    "stream not asked again": {"result"},
     "rarity counted over all": {"depends on what is hidden"},
-    "old text under new rights": {"result", "history", "stream"},
+    "gained before the text came": {"result", "citation", "opened"},
 }
+#: Faults of the desk that a client sees as well; in the reply it has, no right is lost midway.
+OVER_HTTP = ("citation of a hidden source", "error with a title", "stored turn after revocation")
 
 
 @pytest.fixture(scope="module")
 def clean():
-    return hunt(queries=1_500, seed=11, worlds=15)
+    return hunt(queries=500, seed=11, worlds=5)
 
 
 def test_nothing_leaks_and_nothing_is_kept_back(clean):
     assert clean.leaks.empty and clean.wrong.empty
-    assert clean.queries == 1_500 and clean.first is None
-    assert clean.bound == pytest.approx(0.002)
+    assert clean.queries == 500 and clean.first is None
+    assert clean.bound == pytest.approx(0.006)
 
 
 def test_the_hunt_met_what_a_fault_would_have_shown_on(clean):
-    assert min(clean.met.values()) >= 40, clean.met
-    assert clean.met["hidden nearer"] > 500
+    assert min(clean.met.values()) >= 10, clean.met
+    assert clean.met["hidden nearer"] > 250
+
+
+@pytest.mark.parametrize("parts", [Parts(reader=judging), over_http(Parts(reader=judging))])
+def test_neither_the_chapters_answers_nor_the_routes_of_the_service_leak(parts):
+    report = hunt(80, seed=2, parts=parts, worlds=2)
+    assert report.leaks.empty and report.wrong.empty
+    assert report.met["hidden nearer"] > 40 and report.met["lost turn"] > 3
 
 
 def test_users_see_neither_all_nor_nothing_also_at_the_end():
@@ -62,41 +69,48 @@ def test_users_see_neither_all_nor_nothing_also_at_the_end():
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_each_planted_fault_is_found_by_the_check_that_is_meant_for_it(name):
-    desk, store = PLANTED[name]
     found = set()
-    for seed in range(3):
-        report = hunt(BUDGET, seed=seed, desk=desk, store=store, worlds=15, until_leak=True)
-        assert report.first is not None, f"{name}: {BUDGET} queries, seed {seed}"
-        assert report.bound != report.bound  # a bound is stated where nothing leaked
+    for seed in range(6):
+        report = hunt(90, seed=seed, parts=PLANTED[name])
         found |= {*report.leaks["check"]}
+        if MEANT[name] & found:
+            break
     assert MEANT[name] & found
+    assert report.bound != report.bound  # a bound is stated where nothing leaked
 
 
-class Silent(Desk):
+@pytest.mark.parametrize("name", OVER_HTTP)
+def test_a_client_of_the_service_finds_a_fault_of_the_desk(name):
+    report = hunt(60, seed=1, parts=over_http(PLANTED[name]))
+    assert {*report.leaks["check"]} & MEANT[name]
+
+
+class Silent(Quotes):
     """An assistant that shows nothing leaks nothing."""
 
-    def found(self, user, question):
-        return []
+    def answer(self, user, question, now):
+        return Answer((UNKNOWN,))
 
 
 class Yesterday(Desk):
     """Answers of an old version stay in the cache."""
 
-    def __init__(self, *parts):
-        super().__init__(*parts)
+    def __init__(self, reader):
+        super().__init__(reader)
         self.cache.versions = lambda names: [1] * len(names)
 
 
-@pytest.mark.parametrize(("desk", "check"), [*zip((Silent, Yesterday), NO_LEAK, strict=True)])
-def test_who_shows_nothing_or_the_old_does_not_pass(desk, check):
-    report = hunt(300, seed=1, desk=desk, worlds=3)
+@pytest.mark.parametrize(
+    ("parts", "check"),
+    [*zip((Parts(reader=Silent), Parts(Yesterday)), NO_LEAK, strict=True)],
+)
+def test_who_shows_nothing_or_the_old_does_not_pass(parts, check):
+    report = hunt(200, seed=1, parts=parts)
     assert check in set(report.wrong["check"])
 
 
 def test_a_hunt_is_the_same_again():
-    first, again = (
-        hunt(60, seed=5, desk=PLANTED["count of all hits"][0], worlds=2) for _ in range(2)
-    )
+    first, again = (hunt(60, 5, PLANTED["count of all hits"], worlds=2) for _ in range(2))
     assert first.leaks.equals(again.leaks) and first.met == again.met and not first.leaks.empty
 
 
@@ -105,7 +119,7 @@ def test_hidden_and_missing_take_the_same_time_and_a_slow_refusal_is_found():
     told = not_found_times(pairs)
     assert told.same(margin=0.15), told
     assert detectable(pairs) < 0.05
-    assert not_found_times(300, desk=SlowRefusal).apart(margin=0.15)
+    assert not_found_times(300, parts=Parts(SlowRefusal)).apart(margin=0.15)
 
 
 def test_the_store_agrees_with_the_firm_of_the_chapter_through_its_year():
@@ -118,6 +132,7 @@ def test_the_store_agrees_with_the_firm_of_the_chapter_through_its_year():
     for cut in cuts:
         batch = [event for event in events[done:] if event.at <= cut]
         access.apply(batch)
+        access.settle()
         done, now[0] = done + len(batch), float(cut.astype(int))
         state = world.State(events, cut)
         names = [*state.documents]
@@ -129,16 +144,13 @@ def test_the_store_agrees_with_the_firm_of_the_chapter_through_its_year():
 
 
 def test_the_study_of_first_catches_has_a_row_for_each_fault_and_seed():
-    told = catches(seeds=(1, 2), budget=40)
+    told = catches(seeds=(1, 2), budget=10)
     assert told["fault"].tolist() == [fault for fault in PLANTED for _ in range(2)]
-    assert told["first"].max() <= 40 and told["check"].notna().equals(told["first"].notna())
+    assert told["first"].max() <= 10 and told["check"].notna().equals(told["first"].notna())
     assert told.loc[told["fault"] == "log with text", "first"].max() < 10
 
 
-MODULES = ("access", "answer_cache", "hunt", "hunted")
-
-
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", ("access", "hunt", "hunted", "records"))
 def test_the_example_holds(name):
     told = doctest.testmod(importlib.import_module(f"casebook.cases.knowledge_assistant.{name}"))
     assert told.attempted and not told.failed

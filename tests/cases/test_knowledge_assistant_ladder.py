@@ -1,31 +1,34 @@
-"""The ladder on a small world, with an embedder that understands its wording."""
+"""The ladder on a small world with an embedder that understands it; every study, reduced."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+import inspect
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from knowledge_assistant_reader import Understanding
 
-from casebook.cases.knowledge_assistant import ladder, studies
+from casebook.cases.knowledge_assistant import benchmarks, ladder, studies
 from casebook.cases.knowledge_assistant import world as worlds
 from casebook.cases.knowledge_assistant.answering import Assistant
 from casebook.cases.knowledge_assistant.library import Mix
 from casebook.cases.knowledge_assistant.records import Document, Event, moment
+from casebook.cases.knowledge_assistant.value import costs
+from casebook.data import find_real
+from casebook.retrieval.dense import Hashed
 
-COSTS = {"right": 1.0, "wrong": 30.0, "unknown": 9.0}
+COSTS = costs()
 
 
-@lru_cache(maxsize=1)
+UNDERSTANDING = Understanding()
+
+
 def small():
     """Return a setting, what was learned, what was found, the choices and the graded rungs."""
-    world = worlds.simulate(3, people=60, teams=6, documents=420)
-    asked = worlds.ask(world, 1800, 90, askers=15)
-    setting = ladder.setting_of(world, asked, Understanding())
-    learned, looked, choices = ladder.learn(setting, ladder.signals_of(setting), COSTS)
-    return setting, learned, looked, choices, ladder.rungs(setting, looked, learned)
+    one = benchmarks.fitted(embedder=UNDERSTANDING, **benchmarks.REDUCED["rungs"])
+    return one.setting, one.learned, one.looked, one.choices, one.rungs
 
 
 def test_no_fact_lies_on_two_sides_and_kinds_share_a_fact():
@@ -56,11 +59,10 @@ def test_the_service_answers_as_the_ladder_grades():
     given = 0
     for n in test:
         one = setting.asked.iloc[n]
-        answer = assistant.answer(one["user"], one["turns"], setting.now)
+        question = assistant.understood(one["user"], one["turns"])
+        answer = assistant.answer(one["user"], question, setting.now)
         held, said = ladder.settle(setting, looked[n], learned, n)
-        sure = (
-            ladder.probability(ladder.signs(said, held, setting.now), learned.right) if held else 0
-        )
+        sure = ladder.sureness(said, held, learned, setting.now)
         assert answer.held == (held if sure >= learned.threshold else None)
         given += answer.held is not None
     assert given > 5
@@ -124,3 +126,51 @@ def test_too_few_answers_are_an_error():
     few = ladder.Setting(setting.world, setting.library, setting.asked.head(6))
     with pytest.raises(ValueError, match="ask more questions"):
         ladder.learn_threshold(few, looked[:6], learned, COSTS)
+
+
+# Studies -----------------------------------------------------------------------------
+
+#: Those of one world, which is fitted once, and those that build worlds of their own.
+READING = ("rungs", "choices", "rewriting", "conflicts", "judge", "worth", "sensitivity", "latency")
+OTHERS = ("filtered", "router", "rights", "leaks", "catches", "not_found", "bound", "sync")
+
+
+def test_every_study_has_sizes_for_a_live_run():
+    assert set(benchmarks.REDUCED) == set(benchmarks.BENCHMARKS)
+    for name, study in benchmarks.BENCHMARKS.items():
+        known = inspect.signature(study).parameters
+        free = any(one.kind is one.VAR_KEYWORD for one in known.values())
+        assert free or set(benchmarks.REDUCED[name]) <= set(known), name
+
+
+def run(name: str) -> pd.DataFrame:
+    how = dict(benchmarks.REDUCED[name])
+    if name in READING:
+        how["embedder"] = UNDERSTANDING
+    if name == "real_handbooks":
+        how["embedder"] = Hashed(64)
+    return benchmarks.BENCHMARKS[name](**how)
+
+
+@pytest.mark.parametrize("name", [*READING, *OTHERS])
+def test_a_reduced_study_gives_what_it_says(name):
+    made = run(name)
+    assert len(made) and made.drop(columns=["check", "first"], errors="ignore").notna().any().all()
+    if "DataFrame\n    ---" in (told := inspect.getdoc(benchmarks.BENCHMARKS[name]) or ""):
+        said = re.findall(r"``(\w+)``", told.split("DataFrame\n")[1])
+        assert set(said) <= {*made.columns}
+
+
+def test_rungs_of_one_world_have_recall_first_and_right_and_no_measure_of_two_things():
+    made = run("rungs")
+    ranked = made[~made["rung"].str.startswith("answers")]
+    assert set(ranked["measure"]) == {"recall", "first"}
+    assert set(made["measure"]) - {"recall", "first"} == {"right"}
+    assert set(made[made["measure"] == "right"]["rung"]) == {"answers, always", "answers"}
+
+
+def test_the_handbooks_are_searched_under_permissions():
+    if find_real("tts_handbook") is None:
+        pytest.skip("the handbook is not here, or real data are switched off")
+    made = run("real_handbooks").set_index("rung")
+    assert made.loc["BM25", "recall"] > 0.4 and (made["of"] == 10).all()

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from knowledge_assistant_office import OF, Office
 
 from casebook.cases.knowledge_assistant import service as module
-from casebook.cases.knowledge_assistant.answering import UNKNOWN
+from casebook.cases.knowledge_assistant.desk import UNKNOWN
 from casebook.cases.knowledge_assistant.service import Question, Service, app_of
 from casebook.serving.allowance import Allowance
 from casebook.serving.bearer import Bearer, Ring
@@ -28,7 +28,7 @@ class Shop:
         self.office, self.ring = Office(), Ring("k1", b"1" * 32)
         self.bearer = Bearer(self.ring, clock=lambda: self.office.seconds)
         self.ticks = 0.0
-        self.service = Service(self.office.assistant, self.bearer, **given)
+        self.service = Service(self.office.desk, self.bearer, **given)
         app = app_of(self.service, lambda: self.ticks, operator="user:ops")
         self.client = TestClient(app, raise_server_exceptions=False)
 
@@ -58,7 +58,7 @@ def test_an_answer_comes_in_pieces_and_its_citations_resolve():
     found = shop.post(cited, route="/v1/citations").json()
     assert (found["state"], found["title"]) == ("same", "Room")
     assert shop.events(WEEKLY) == [*events[:-1], events[-1] | {"turn": 1}]  # from the cache
-    assert len(shop.service.cache) == 1
+    assert len(shop.office.desk.cache) == 1
 
 
 def test_a_later_turn_is_understood_from_the_ones_before():
@@ -157,6 +157,7 @@ def test_what_is_hidden_is_told_like_what_is_not_there():
         shop.post({"conversation": "c9", "turn": 0, "up": True}, "user:bob", "/v1/thumbs"),
         shop.client.get("/v1/conversations/c9", headers=shop.header("user:bob")),
         shop.client.get("/v1/state", headers=shop.header("user:bob")),
+        shop.client.get("/v1/documents/wiki:d2", headers=shop.header("user:bob")),
     ]
     assert {(r.status_code, r.text) for r in replies} == {(404, replies[0].text)}
     assert "K-417" not in str(shop.service.history("user:bob", "c1"))
@@ -181,7 +182,7 @@ def test_a_right_that_is_lost_after_the_last_piece_costs_the_citations():
     got = [next(stream) for _ in range(3)]
     assert got[-1]["text"].startswith(" (Codes")
     shop.office.members("group:closed")
-    assert [*stream] == [{"event": "end", "turn": 0, "citations": []}]
+    assert [*stream] == [{"event": "end", "turn": 0, "count": 0, "citations": []}]
 
 
 def test_a_leaver_with_a_token_that_still_holds_reads_nothing():

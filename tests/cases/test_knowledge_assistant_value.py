@@ -8,13 +8,14 @@ import pytest
 
 from casebook.cases.knowledge_assistant.value import (
     INPUTS,
+    USUAL,
     Shares,
+    costs,
     reckoned,
     sensitivity,
     together,
 )
 
-USUAL = {name: value for name, (value, _, _) in INPUTS.items()}
 GOOD = Shares(0.6, 0.02, 0.38)
 
 
@@ -68,3 +69,9 @@ def test_drawn_together_the_uncertainty_of_the_shares_counts():
     first, again = together(one, draws=500), together(one, draws=500)
     assert first.equals(again)
     assert together(two, draws=500)["euro a year"].std() > first["euro a year"].std()
+
+
+def test_an_answer_costs_what_the_minutes_cost():
+    told, hand = costs(), 6 + 0.3 * 10 + 0.03 * 30
+    minutes = {"right": 1.2, "wrong": 31.2, "unknown": 1.2 + hand}
+    assert told == pytest.approx({name: value * 50 / 60 for name, value in minutes.items()})

@@ -1,7 +1,8 @@
-"""Who may see what: the store of :mod:`casebook.serving.rights`, kept up by the feeds' events.
+"""Who may see what: the store of :mod:`casebook.serving.held_back`, kept up by the feeds' events.
 
 :meth:`Access.sees` is asked by search, counts, citations, the cache of answers, stored turns and
-streams; nothing else decides. The rules stand in :mod:`.records`.
+streams; nothing else decides. The rules stand in :mod:`.records`. What an event takes away is gone
+at the next request; what it gives waits for :meth:`.HeldBack.settle`, since the texts come later.
 
 Examples
 --------
@@ -11,10 +12,12 @@ Examples
 >>> told = [Event("directory", 1, noon, "user", "user:ann", True),
 ...         Event("directory", 2, noon, "members", "group:legal", ("user:ann",)),
 ...         Event("wiki", 1, noon, "container", "wiki:c1", ""),
-...         Event("wiki", 2, noon, "grants", "wiki:c1", (allow,))]
+...         Event("wiki", 2, noon, "grants", "wiki:c1", (allow,)),
+...         Event("wiki", 3, noon, "document", "wiki:d1", Document("wiki:d1", "wiki", "p", "t",
+...             "b", 1, noon, "user:ann", False, "wiki:c1"))]
 >>> access = Access(":memory:")
->>> access.apply(told), access.place("wiki:d1", "wiki:c1")
-(4, None)
+>>> access.apply(told), access.settle()
+(5, 5)
 >>> access.sees("user:ann", ["wiki:d1", "wiki:d2"]).tolist()
 [True, False]
 >>> access.apply([Event("directory", 3, noon, "members", "group:legal", ())])
@@ -30,10 +33,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from casebook.cases.knowledge_assistant.records import Document, Event
-from casebook.serving.rights import Rights
+from casebook.serving.held_back import HeldBack
 
 
-class Access(Rights):
+class Access(HeldBack):
     """The rights of the firm; documents are the items that are seen."""
 
     def apply(self, events: Iterable[Event]) -> int:
@@ -53,11 +56,6 @@ class Access(Rights):
                     self._take(event)
                     news += 1
         return news
-
-    def place(self, document: str, container: str) -> None:
-        """Put a document into a container, for whoever has no feed."""
-        with self.writing():
-            self.lies_in(document, container, item=True)
 
     def _take(self, event: Event) -> None:
         """Write one event."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from casebook.cases.knowledge_assistant.desk import UNKNOWN, Answer, Citation
 from casebook.cases.knowledge_assistant.library import READ, Library, Mix
 from casebook.cases.knowledge_assistant.reading import (
     ON_TOPIC,
@@ -34,7 +35,6 @@ from casebook.retrieval.statements import Kinds, Statement, contradictions, sett
 from casebook.retrieval.values import same
 from casebook.serving.showing import Piece
 
-UNKNOWN = Piece("I don't know: I found nothing that you may read and that answers this for sure.")
 PROMPT = Prompt(
     "assistant",
     1,
@@ -60,50 +60,21 @@ class Learned:
 
 
 @dataclass(frozen=True)
-class Citation:
-    """A place in a version of a document: the text that stands there is its anchor.
+class Judged(Answer):
+    """An answer with what it rests on.
 
     Attributes
     ----------
-    document : str
-    version : int
-    anchor : str
-    start : int
-    """
-
-    document: str
-    version: int
-    anchor: str
-    start: int
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer.
-
-    Attributes
-    ----------
-    question : str
-        As it was understood: complete.
-    pieces : tuple of Piece
-    citations : tuple of Citation
-        In the order of the numbers in the pieces.
     held : Statement or None
         What is answered; None for "I don't know".
     against : tuple of Statement
         Newest statement of each other value.
-    read : tuple of (str, int)
-        Documents, with their versions, that were read for it.
     sure : float
         Probability that the value is right.
     """
 
-    question: str
-    pieces: tuple[Piece, ...]
-    citations: tuple[Citation, ...] = ()
     held: Statement | None = None
     against: tuple[Statement, ...] = ()
-    read: tuple[tuple[str, int], ...] = ()
     sure: float = 0.0
 
 
@@ -125,33 +96,20 @@ class Assistant:
         """Return the last of some turns as a question that stands by itself."""
         return standalone(turns, self.library.view(user).names)
 
-    def answer(self, user: str, turns: Sequence[str], now: np.datetime64) -> Answer:
-        """Answer the last of a user's turns.
-
-        Parameters
-        ----------
-        user : str
-        turns : sequence of str
-            The user's own questions, in order.
-        now : datetime64[s]
-
-        Returns
-        -------
-        Answer
-        """
-        learned, question = self.learned, self.understood(user, turns)
+    def answer(self, user: str, question: str, now: np.datetime64) -> Judged:
+        """Answer a question that stands by itself."""
+        learned = self.learned
         with self.library.steady():
             read, said = self.found(user, question, now)
-            held = settled(said, learned.policy, now, self._modified(said))
-        if held is None:
-            return Answer(question, (UNKNOWN,), read=read)
-        sure = probability(signs(said, held, now), learned.right) if learned.right else held.sure
-        if sure < learned.threshold:
-            return Answer(question, (UNKNOWN,), read=read, sure=sure)
+            held = settled(said, learned.policy, now, modified(self.library, said))
+        sure = sureness(said, held, learned, now)
+        if held is None or sure < learned.threshold:
+            return Judged((UNKNOWN,), read=read, sure=sure)
         against = tuple(contradictions(said, held))
         cited = tuple(Citation(s.document, s.version, s.quote, s.start) for s in (held, *against))
-        pieces = (self.worded(question, said, held), *_beside(held, against))
-        return Answer(question, pieces, cited, held, against, read, sure)
+        first, tokens = self.worded(question, said, held)
+        pieces = (first, *_beside(held, against))
+        return Judged(pieces, cited, read, tokens, held, against, sure)
 
     def found(
         self, user: str, question: str, now: np.datetime64
@@ -163,40 +121,37 @@ class Assistant:
         least = self.learned.least
         return read, statements(self.library, user, lines[lines["document"].isin(top)], least)
 
-    def worded(self, question: str, said: Sequence[Statement], held: Statement) -> Piece:
-        """Return the first piece: the quotation, or what a model made of it and is backed."""
+    def worded(
+        self, question: str, said: Sequence[Statement], held: Statement
+    ) -> tuple[Piece, int]:
+        """Return the first piece, a quotation or what a model made of it, and the model's tokens.
+
+        What a model wrote is paid for, whether it is said or not.
+        """
         quotation = Piece(f"{held.quote} [1]", (held.text_of,))
         if self.model is None:
-            return quotation
+            return quotation, 0
         agree = [held, *(s for s in said if s is not held and same(s.value, held.value))]
         sources = [Source(n, s.title, s.quote) for n, s in enumerate(agree, 1)]
         made = write(self.model, PROMPT, question, sources, "en")
+        tokens = made.prompt_tokens + made.completion_tokens
         if made.declined or not judged(made, sources, "en", question)["clean"]:
-            return quotation
-        return Piece(made.text, tuple(s.text_of for s in agree[: PROMPT.most]))
+            return quotation, tokens
+        return Piece(made.text, tuple(s.text_of for s in agree[: PROMPT.most])), tokens
 
-    def _modified(self, said: Sequence[Statement]) -> dict[str, np.datetime64]:
-        return {s.document: self.library.leaves[s.document].document.modified for s in said}
 
-    def resolve(self, user: str, citation: Citation) -> dict[str, object] | None:
-        """Return where a citation leads today; None if the user may not see it, or it is gone.
+def modified(library: Library, said: Sequence[Statement]) -> dict[str, np.datetime64]:
+    """Return when each document of some statements was last saved."""
+    return {s.document: library.leaves[s.document].document.modified for s in said}
 
-        Returns
-        -------
-        dict or None
-            ``state``: *same* (the version that was cited), *moved* (a later version has the text,
-            maybe elsewhere) or *changed* (the text is gone from it); ``version``, ``title``,
-            ``path`` and ``start`` (None where it changed) of what is in force.
-        """
-        document = self.library.read(user, citation.document)
-        if document is None:
-            return None
-        start = document.body.find(citation.anchor, max(0, citation.start))
-        start = document.body.find(citation.anchor) if start < 0 else start
-        same_version = document.version == citation.version
-        state = "changed" if start < 0 else "same" if same_version else "moved"
-        told = {"state": state, "version": document.version, "title": document.title}
-        return told | {"path": document.path, "start": start if start >= 0 else None}
+
+def sureness(
+    said: Sequence[Statement], held: Statement | None, learned: Learned, now: np.datetime64
+) -> float:
+    """Return the probability that what is held is right."""
+    if held is None:
+        return 0.0
+    return probability(signs(said, held, now), learned.right) if learned.right else held.sure
 
 
 def reranked(

@@ -17,7 +17,13 @@ import pandas as pd
 
 from casebook.cases.knowledge_assistant import world as worlds
 from casebook.cases.knowledge_assistant.access import Access
-from casebook.cases.knowledge_assistant.answering import Learned, in_order, signs
+from casebook.cases.knowledge_assistant.answering import (
+    Learned,
+    in_order,
+    modified,
+    signs,
+    sureness,
+)
 from casebook.cases.knowledge_assistant.library import CHUNKERS, READ, Library, Mix
 from casebook.cases.knowledge_assistant.reading import (
     FEATURES,
@@ -26,7 +32,7 @@ from casebook.cases.knowledge_assistant.reading import (
     surest,
 )
 from casebook.cases.knowledge_assistant.records import SOURCES, Document
-from casebook.evaluate.abstain import cost_curve, fit_head, probability
+from casebook.evaluate.abstain import cost_curve, fit_head
 from casebook.evaluate.intervals import by_cluster
 from casebook.retrieval.chunks import Chunker
 from casebook.retrieval.dense import Embedder
@@ -40,6 +46,7 @@ RUNGS = (
     *("keywords per source", "BM25", "vectors", "hybrid", "+ rerank", "+ freshness"),
     *("answers, always", "answers"),
 )
+MEASURES = ("recall", "first", "right")
 MIXES = tuple(np.round(np.arange(0, 1.01, 0.1), 1))
 PRIORS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 LEASTS = (0.5, 0.3, 0.15, 0.7)
@@ -71,6 +78,7 @@ def setting_of(
     access = Access(":memory:", clock=lambda: end)
     events = (*world.firm.events, *world.events)
     access.apply(events)
+    access.settle()
     library = Library(access, embedder, world.firm.teams["name"], chunker)
     library.take(worlds.State(events).documents.values(), text_dates(events))
     return Setting(world, library, asked.assign(split=split_of(world, asked["fact"])))
@@ -212,7 +220,7 @@ class _Trial:
             how = replace(learned, least=least)
             self._said[n, least] = settle(self.setting, self.looked[n], how, n)[1]
         said = self._said[n, least]
-        made = settled(said, policy, self.setting.now, _modified(self.setting, said))
+        made = settled(said, policy, self.setting.now, modified(self.setting.library, said))
         return float(graded(self.asked.iloc[n], made))
 
 
@@ -274,12 +282,7 @@ def settle(setting: Setting, one: Looked, learned: Learned, n: int) -> tuple:
     library, user = setting.library, setting.asked["user"].iat[n]
     top = in_order(one.passages, one.lines, learned.mix)["document"].head(READ)
     said = statements(library, user, one.lines[one.lines["document"].isin(top)], learned.least)
-    return settled(said, learned.policy, setting.now, _modified(setting, said)), said
-
-
-def _modified(setting: Setting, said: Sequence[Statement]) -> dict[str, np.datetime64]:
-    leaves = setting.library.leaves
-    return {one.document: leaves[one.document].document.modified for one in said}
+    return settled(said, learned.policy, setting.now, modified(library, said)), said
 
 
 def graded(question: pd.Series, held: Statement | None) -> bool:
@@ -325,9 +328,10 @@ def rungs(setting: Setting, looked: Sequence[Looked], learned: Learned) -> pd.Da
     Returns
     -------
     DataFrame
-        ``question``, ``kind``, ``split``, ``fact``, ``rung``, ``recall`` (at 10), ``success``: of a
-        ranking, that the first document among three that states the fact states what is true; of
-        the answers, that the value is right. Where nothing is to be found, that nothing is said.
+        ``question``, ``kind``, ``split``, ``fact``, ``rung``. Of a ranking ``recall`` (at 10) and
+        ``first`` (:func:`true_first`), of answers ``right`` (the value is; where nothing can be
+        known, that nothing is said) and ``outcome``: right, wrong, or unknown where nothing is
+        said. What a rung has not is missing.
     """
     keywords, rows = Keywords(setting), []
     for n, one in enumerate(setting.asked.itertuples()):
@@ -335,19 +339,17 @@ def rungs(setting: Setting, looked: Sequence[Looked], learned: Learned) -> pd.Da
         ranked = {RUNGS[0]: keywords(one.user, one.turns[-1])} | ranked
         about = n, one.kind, one.split, one.fact
         for rung, names in ranked.items():
-            success = true_first(names, one.support, one.against)
-            success = float(not names) if np.isnan(success) else success
-            rows.append((*about, rung, recall_at(names, one.support), success))
+            found = recall_at(names, one.support), true_first(names, one.support, one.against)
+            rows.append((*about, rung, *found, np.nan, ""))
         held, said = settle(setting, looked[n], learned, n)
         for rung, threshold in ((RUNGS[-2], 0.0), (RUNGS[-1], learned.threshold)):
-            sure = probability(signs(said, held, setting.now), learned.right) if held else 0.0
+            sure = sureness(said, held, learned, setting.now)
             given = held if held and sure >= threshold else None
-            success = float(graded(setting.asked.iloc[n], given))
-            rows.append((*about, rung, np.nan, success))
-            kept = "right" if success and given else "wrong" if given else "unknown"
-            rows[-1] = (*rows[-1], kept)
-    names = ["question", "kind", "split", "fact", "rung", "recall", "success", "outcome"]
-    return pd.DataFrame([(*row, "")[:8] for row in rows], columns=names)
+            right = graded(setting.asked.iloc[n], given)
+            outcome = "right" if right and given else "wrong" if given else "unknown"
+            rows.append((*about, rung, np.nan, np.nan, float(right), outcome))
+    names = ["question", "kind", "split", "fact", "rung", *MEASURES, "outcome"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def _rankings(setting: Setting, one: Looked, learned: Learned) -> dict[str, list[str]]:
@@ -360,7 +362,7 @@ def _rankings(setting: Setting, one: Looked, learned: Learned) -> dict[str, list
 
 
 def summary(table: pd.DataFrame, by: Sequence[str] = ("rung",), split: str = "test"):
-    """Return recall and success with intervals that resample facts (and ``world``, if there).
+    """Return each measure with an interval that resamples facts, or worlds where there are any.
 
     Returns
     -------
@@ -370,7 +372,7 @@ def summary(table: pd.DataFrame, by: Sequence[str] = ("rung",), split: str = "te
     rows, table = [], table[table["split"] == split]
     for key, own in table.groupby([*by], sort=False):
         cluster = own["world"] if "world" in own else own["fact"]
-        for measure in ("recall", "success"):
+        for measure in MEASURES:
             there = own[measure].notna()
             if cluster[there].nunique() > 1:
                 found = by_cluster(own.loc[there, measure], cluster[there])

@@ -1,10 +1,10 @@
 """Faults, each planted into one part of the assistant: the hunt has to find every one.
 
-The first eight of :data:`PLANTED` hand out what is hidden. Four more are quieter: a wrong key
+The first eight of :data:`PLANTED` hand out what is hidden. The others are quieter: a wrong key
 behind a second check, which leaks a number only; a stream that is not asked again; a ranking that
-no hidden text ever leaves, although it depends on what is hidden; a text that is shown under rights
-that were given to a later one. :class:`SlowRefusal` tells by the clock alone. Each is a few lines,
-as it would be in real code.
+no hidden text ever leaves, although it depends on what is hidden; rights that are gained before
+their text has come. :class:`SlowRefusal` tells by the clock alone. Each is a few lines, as it would
+be in real code.
 """
 
 from __future__ import annotations
@@ -12,28 +12,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.knowledge_assistant.access import Access
-from casebook.cases.knowledge_assistant.answer_cache import AnswerCache, Kept, normalised
-from casebook.cases.knowledge_assistant.desk import QUOTED, Desk, NotFound
-from casebook.cases.knowledge_assistant.hunt import AIMED, hunt
+from casebook.cases.knowledge_assistant.desk import QUOTED, Answer, Citation, Desk, NotFound, Quotes
+from casebook.cases.knowledge_assistant.hunt import OverHttp, hunt
+from casebook.cases.knowledge_assistant.hunted import Parts, words
+from casebook.cases.knowledge_assistant.library import Library
 from casebook.cases.knowledge_assistant.records import Document
-from casebook.cases.knowledge_assistant.search import Hit, words
+from casebook.retrieval.chunks import Chunk
 from casebook.retrieval.filtered import Visible
+from casebook.serving.answer_cache import AnswerCache, Kept, normalised
 from casebook.serving.conversations import Turn, _key
-from casebook.serving.rights import Sight
+from casebook.serving.rights import Rights, Sight
 from casebook.serving.showing import Piece, of_json
 
 
-def _everything(desk: Desk, question: str, k: int) -> list[Hit]:
+def _everything(library: Library, question: str, k: int) -> list[Chunk]:
     """Search without a mask, as the faults do."""
-    search = desk.search
-    rows = search._index.search(desk.encode(question), Visible.of(search._live), k).rows
-    told = [(search._documents[search._pieces[row][0]][0], search._pieces[row][1]) for row in rows]
-    return [Hit(one.id, one.version, one.title, text, 0.0) for one, text in told]
+    vector = library.embedder.encode([question])[0]
+    rows = library.index.search(vector, Visible.of(library._live), k).rows
+    return [library.chunks[row] for row in rows]
 
 
 class _SharedCache(AnswerCache):
@@ -44,49 +46,51 @@ class _SharedCache(AnswerCache):
 class KeyOfQuestion(Desk):
     """The key is made of the question alone; the second check of :meth:`AnswerCache.get` stays."""
 
-    def __init__(self, *parts: object) -> None:
+    shared: type[AnswerCache] = _SharedCache
+
+    def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        self.cache = _SharedCache(self.access, self.search.versions, lambda: 0)
+        self.cache = self.shared(self.access, self.library.versions, lambda: 0)
 
 
 class _TrustingCache(_SharedCache):
     def get(self, user: str, key: str) -> Kept | None:
-        row = self._ask("SELECT pieces, count, used FROM answers WHERE key = ?", key)
-        told = row and (of_json(row[0][0]), row[0][1], json.loads(row[0][2]))
-        return Kept(tuple(told[0]), told[1], tuple(map(tuple, told[2]))) if told else None
+        row = self._ask("SELECT pieces, used, beside FROM answers WHERE key = ?", key)
+        return Kept(tuple(of_json(row[0][0])), (), json.loads(row[0][2])) if row else None
 
 
-class CacheWithoutRights(Desk):
+class CacheWithoutRights(KeyOfQuestion):
     """The key is made of the question alone, and what stands behind it is handed out."""
 
-    def __init__(self, *parts: object) -> None:
-        super().__init__(*parts)
-        self.cache = _TrustingCache(self.access, self.search.versions, lambda: 0)
+    shared = _TrustingCache
 
 
 class LogWithText(Desk):
     """The log says what was found, to help with debugging."""
 
-    def line(self, what: str, user: str, question: str, hits: Sequence[str]) -> dict[str, object]:
-        return super().line(what, user, question, hits) | {"best": [*hits][:1]}
+    def line(self, what: str, user: str, question: str, shown: Sequence[str]) -> dict[str, object]:
+        return super().line(what, user, question, shown) | {"best": [*shown][:1]}
 
 
 class ForbiddenCitation(Desk):
     """A list "see also" is filled from the whole index."""
 
-    def cited(self, user: str, kept: Kept) -> tuple[tuple[str, str, int], ...]:
-        first = super().cited(user, kept)
-        question = kept.pieces[0].text if kept.pieces else ""
-        more = [(h.document, h.title, h.version) for h in _everything(self, question, 1)]
-        return (*first, *(one for one in more if one not in first))
+    def cited(self, user: str, kept: Kept) -> list[dict[str, Any]]:
+        chunks = _everything(self.library, kept.pieces[0].text, 1)
+        more = [
+            {"document": c.article.article_id, "version": c.article.version, "anchor": c.text}
+            | {"start": 0, "title": c.article.title}
+            for c in chunks
+        ]
+        return [*super().cited(user, kept), *more]
 
 
 class CountOfAll(Desk):
     """The count is that of the index, which has no rights."""
 
     def counted(self, user: str, question: str) -> int:
-        having = (self.search._having[word] for word in words(question))
-        return len(set.intersection(*having))
+        pages = (leaf.document for leaf in self.library.leaves.values())
+        return sum(words(question) <= words(page.body) for page in pages)
 
 
 class StaleGroups(Access):
@@ -102,21 +106,25 @@ class StaleGroups(Access):
         return Sight(mask, now.editions)
 
 
-class OneEdition(Access):
-    """What a document said before it was moved is shown to those who see its new place."""
+class GainedAtOnce(Access):
+    """Rights that are gained hold at once, also for the texts that stood there before."""
 
-    def lies_in(self, *told: object, edition: int = 0, **more: bool) -> None:
-        super().lies_in(*told, **more)
+    def sight(self, user: str) -> Sight:
+        return Rights.sight(self, user)
 
 
-class FilledUp(Desk):
+class FilledUp(Quotes):
     """Hidden hits are dropped, and if too few are left, the list is filled up with the next."""
 
-    def found(self, user: str, question: str) -> list[Hit]:
-        hits = _everything(self, question, 4 * QUOTED)
-        right = self.access.sees(user, [hit.document for hit in hits])
-        good = [hit for hit, may in zip(hits, right, strict=True) if may]
-        return (good + [hit for hit in hits if hit not in good])[:QUOTED]
+    def answer(self, user: str, question: str, now: np.datetime64) -> Answer:
+        chunks = _everything(self.library, question, 4 * QUOTED)
+        right = self.library.access.sees(user, [one.article.article_id for one in chunks])
+        good = [one for one, may in zip(chunks, right, strict=True) if may]
+        best = (good + [one for one in chunks if one not in good])[:QUOTED]
+        keys = [(one.article.article_id, one.article.version) for one in best]
+        cited = (Citation(*key, one.text, 0) for key, one in zip(keys, best, strict=True))
+        seen = tuple((one.article.article_id, one.article.version) for one in good[:QUOTED])
+        return Answer(tuple(Piece(one.text) for one in best), tuple(cited), seen)
 
 
 class StoredTurns(Desk):
@@ -132,58 +140,63 @@ class ErrorWithTitle(Desk):
     """The error is helpful."""
 
     def refusal(self, document: str) -> NotFound:
-        if document in self.search._documents:
-            return NotFound(f"You may not see “{self.search._documents[document][0].title}”.")
+        if leaf := self.library.leaves.get(document):
+            return NotFound(f"You may not see “{leaf.document.title}”.")
         return super().refusal(document)
 
 
 class UnguardedStream(Desk):
     """Rights are asked for once, when the stream begins."""
 
-    def stream(self, user: str, question: str) -> Iterator[Piece]:
-        return iter(self.written(self.found(user, question)))
+    def guarded(self, user: str, kept: Kept) -> Iterator[Piece]:
+        return iter(kept.pieces)
 
 
-class RareWordsFirst(Desk):
-    """Pieces are ranked by the rarity of their words, counted over all documents, as BM25 does."""
+class RareWordsFirst(Library):
+    """Words are weighed by their rarity in all documents, as any BM25 does."""
 
-    def found(self, user: str, question: str) -> list[Hit]:
-        rarity = {word: 1 / (1 + len(self.search._having[word])) for word in words(question)}
-
-        def score(hit: Hit) -> float:
-            return sum(value for word, value in rarity.items() if word in words(hit.text))
-
-        hits = self.search.find(user, self.encode(question), 10 * QUOTED)
-        return sorted(self.search.still(user, hits), key=score, reverse=True)[:QUOTED]
+    def signals(self, user: str, question: str, now: np.datetime64) -> pd.DataFrame:
+        weigh, everything = self.words.scores, np.ones(len(self.words), bool)
+        self.words.scores = lambda terms, mask: weigh(terms, everything) * mask
+        try:
+            return super().signals(user, question, now)
+        finally:
+            del self.words.scores
 
 
 class SlowRefusal(Desk):
     """A document is fetched and read before its reader's rights are looked up."""
 
     def open(self, user: str, document: str) -> Document:
-        if told := self.search._documents.get(document):
-            words(told[0].body * 5)
+        if leaf := self.library.leaves.get(document):
+            words(leaf.document.body * 5)
         return super().open(user, document)
 
 
-#: Name on the page → the faulty assistant, and the store that it asks.
-PLANTED: dict[str, tuple[type[Desk], Callable[..., Access]]] = {
-    "cache without rights": (CacheWithoutRights, Access),
-    "log with text": (LogWithText, Access),
-    "citation of a hidden source": (ForbiddenCitation, Access),
-    "count of all hits": (CountOfAll, Access),
-    "stale groups": (Desk, StaleGroups),
-    "filled up from hidden hits": (FilledUp, Access),
-    "stored turn after revocation": (StoredTurns, Access),
-    "error with a title": (ErrorWithTitle, Access),
-    "key of the question alone": (KeyOfQuestion, Access),
-    "stream not asked again": (UnguardedStream, Access),
-    "rarity counted over all": (RareWordsFirst, Access),
-    "old text under new rights": (Desk, OneEdition),
+#: Name on the page → the assistant's parts, one of them faulty.
+PLANTED: dict[str, Parts] = {
+    "cache without rights": Parts(CacheWithoutRights),
+    "log with text": Parts(LogWithText),
+    "citation of a hidden source": Parts(ForbiddenCitation),
+    "count of all hits": Parts(CountOfAll),
+    "stale groups": Parts(store=StaleGroups),
+    "filled up from hidden hits": Parts(reader=FilledUp),
+    "stored turn after revocation": Parts(StoredTurns),
+    "error with a title": Parts(ErrorWithTitle),
+    "key of the question alone": Parts(KeyOfQuestion),
+    "stream not asked again": Parts(UnguardedStream),
+    "rarity counted over all": Parts(library=RareWordsFirst),
+    "gained before the text came": Parts(store=GainedAtOnce),
 }
 
 
-def catches(seeds: Sequence[int], budget: int = 800, aimed: float = AIMED) -> pd.DataFrame:
+def over_http(parts: Parts) -> Parts:
+    """Return the same assistant behind the routes of the service."""
+    desk: Callable = lambda reader: OverHttp(parts.desk(reader))  # noqa: E731
+    return Parts(desk, parts.store, parts.reader, parts.library)
+
+
+def catches(seeds: Sequence[int], budget: int = 800) -> pd.DataFrame:
     """Hunt for each planted fault until it shows.
 
     Returns
@@ -193,10 +206,9 @@ def catches(seeds: Sequence[int], budget: int = 800, aimed: float = AIMED) -> pd
         enough), ``check`` (that found it).
     """
     rows = []
-    for fault, (desk, store) in PLANTED.items():
+    for fault, parts in PLANTED.items():
         for seed in seeds:
-            worlds = -(-budget // 100)
-            report = hunt(budget, seed, desk, store, worlds, until_leak=True, aimed=aimed)
+            report = hunt(budget, seed, parts, -(-budget // 100), until_leak=True)
             check = None if report.leaks.empty else report.leaks["check"].iloc[0]
             rows.append((fault, seed, report.first, check))
     return pd.DataFrame(rows, columns=["fault", "seed", "first", "check"])

@@ -12,24 +12,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from casebook.cases.knowledge_assistant.answer_cache import AnswerCache, Kept
-from casebook.cases.knowledge_assistant.answering import UNKNOWN, Assistant, Citation
+from casebook.cases.knowledge_assistant.desk import Citation, Desk, NotFound
 from casebook.cases.knowledge_assistant.records import RESOURCE
 from casebook.llm import estimate_tokens
 from casebook.serving.allowance import Allowance
 from casebook.serving.bearer import Bearer, Refused
-from casebook.serving.conversations import Shelf, SqliteShelf, Turns
 from casebook.serving.pulse import Pulse, Thumbs, lagging
-from casebook.serving.showing import WITHDRAWN, Piece, guarded
 from casebook.serving.strict import Problem, Reply, Strict, parse
 from casebook.serving.strict_app import body_schema, read, response, strict_app
 
@@ -42,10 +37,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description=_NAME)
 Text = Annotated[
     str, Field(min_length=1, max_length=LONGEST, description=f"1 to {LONGEST:,} characters")
 ]
-GONE = (
-    "There is no such document or conversation, or none that you may see.",
-    "Check the link; ask the owner of the space for access.",
-)
+DO = "Check the link; ask the owner of the space for access."
 
 
 class Question(Strict):
@@ -75,6 +67,7 @@ class Cited(Strict):
     version: Annotated[int, Field(ge=1, le=2**31, description="as in the citation")]
     anchor: Annotated[str, Field(min_length=1, max_length=2_000, description="as in the citation")]
     start: Annotated[int, Field(ge=0, le=200_000, description="as in the citation")]
+    title: Annotated[str, Field(max_length=400, description="as in the citation")] = ""
 
 
 class Service:
@@ -82,34 +75,25 @@ class Service:
 
     Parameters
     ----------
-    assistant : Assistant
+    desk : Desk
     bearer : Bearer
     lags : callable
         Seconds since each source was last read to its end.
     budget : Allowance
-    shelf : Shelf, optional
-        Of conversations.
     path : str
         File of thumbs.
-    clock : callable, optional
-        Seconds since 1970; the store's own by default.
     """
 
     def __init__(
         self,
-        assistant: Assistant,
+        desk: Desk,
         bearer: Bearer,
         lags: Callable[[], Mapping[str, float]] = dict,
         budget: Allowance | None = None,
-        shelf: Shelf | None = None,
         path: str = ":memory:",
     ) -> None:
-        self.assistant, self.bearer, self.lags = assistant, bearer, lags
-        self.library, self.access = assistant.library, assistant.library.access
+        self.desk, self.bearer, self.lags, self.clock = desk, bearer, lags, desk.access.clock
         self.budget = budget or Allowance(":memory:", tokens=200_000)
-        self.turns = Turns(self.access, shelf or SqliteShelf())
-        library = self.library
-        self.cache = AnswerCache(self.access, library.versions, lambda: library.urgent)
         self.pulse, self.thumbs = Pulse(), Thumbs(path)
 
     def user(self, header: str | None) -> str:
@@ -138,71 +122,48 @@ class Service:
         Problem
             429, before anything is yielded, if the day's budget does not reach.
         """
-        begin, now = timer(), self.access.clock()
+        begin, now = timer(), self.clock()
         if not self.budget.reserve(user, ANSWER, now):
             what = f"Your budget of {self.budget.tokens:,} tokens a day is used up."
             raise Problem(429, "budget", what, "Ask again after midnight UTC.")
         return self._answered(user, sent, timer, begin, now)
 
     def _answered(self, user: str, sent: Question, timer, begin: float, now: float) -> Iterator:
-        """Yield the events; whatever ends them, the turn and its tokens are booked."""
-        shown: list[Piece] = []
-        used, first = estimate_tokens(sent.question), None
+        """Yield the events; whatever ends them, the tokens are booked."""
+        used, first = [estimate_tokens(sent.question)], None
         try:
-            before = [turn.question for turn in self.turns.history(user, sent.conversation)]
-            turns = [*before, sent.question]
-            yield {"event": "understood", "question": self.assistant.understood(user, turns)}
-            pieces, citations, read = self._found(user, turns)
-            used += sum(estimate_tokens(piece.text) for piece in pieces)
-            for piece in guarded(pieces, lambda told: self.access.shows(user, told), read):
-                first = timer() - begin if first is None else first
-                shown.append(piece)
-                yield {"event": "piece", "text": piece.text}
-            if WITHDRAWN in shown or not all(self.access.shows(user, read)):
-                citations = []
-            yield {"event": "end", "turn": len(before), "citations": citations}
+            for told in self.desk.ask(user, sent.conversation, sent.question, used.append):
+                if told["event"] == "piece":
+                    first = timer() - begin if first is None else first
+                    used.append(estimate_tokens(told["text"]))
+                yield told
         finally:
-            self.budget.settle(user, ANSWER, used, now)
-            if shown:
-                self.turns.add(user, sent.conversation, sent.question, shown)
+            self.budget.settle(user, ANSWER, sum(used), now)
             whole = timer() - begin
             self.pulse.beat(whole if first is None else first, whole)
 
-    def _found(self, user: str, turns: list[str]) -> tuple[tuple[Piece, ...], list[dict], list]:
-        """Return an answer's pieces, citations and documents, made or remembered."""
-        key = self.cache.key(user, self.assistant.understood(user, turns))
-        if kept := self.cache.get(user, key):
-            told, *pieces = kept.pieces
-            return tuple(pieces), json.loads(told.text), [*kept.used]
-        at = np.datetime64(int(self.access.clock()), "s")
-        answer = self.assistant.answer(user, turns, at)
-        citations = [asdict(one) for one in answer.citations]
-        if answer.held is None:
-            return (UNKNOWN,), [], []
-        told = Piece(json.dumps(citations), answer.read)
-        self.cache.put(key, Kept((told, *answer.pieces), 0, answer.read))
-        return answer.pieces, citations, [*answer.read]
-
     def history(self, user: str, conversation: str) -> dict[str, Any]:
-        """Return a conversation as its user may see it now; 404 for any other."""
-        turns = self.turns.history(user, conversation)
+        """Return a conversation as its user may see it now; NotFound for any other."""
+        turns = self.desk.history(user, conversation)
         if not turns:
-            raise Problem(404, "not found", *GONE)
+            raise self.desk.refusal(conversation)
         told = [{"question": t.question, "answer": [p.text for p in t.pieces]} for t in turns]
         return {"turns": told}
 
+    def open(self, user: str, document: str) -> dict[str, Any]:
+        """Return a document; NotFound for what is hidden, gone, or was never there."""
+        page = self.desk.open(user, document)
+        return {name: str(getattr(page, name)) for name in ("title", "path", "body", "version")}
+
     def resolve(self, user: str, sent: Cited) -> dict[str, Any]:
-        """Return where a citation leads; 404 for what is hidden, gone, or was never there."""
-        found = self.assistant.resolve(user, Citation(**sent.model_dump()))
-        if found is None:
-            raise Problem(404, "not found", *GONE)
-        return found
+        """Return where a citation leads; NotFound as :meth:`open`."""
+        return self.desk.resolve(user, Citation(**sent.model_dump(exclude={"title"})))
 
     def thumb(self, user: str, sent: Thumb) -> dict[str, Any]:
-        """Keep the last thumb of a user and turn; 404 for a turn that is not the user's."""
-        if sent.turn >= len(self.turns.history(user, sent.conversation)):
-            raise Problem(404, "not found", *GONE)
-        self.thumbs.put(user, sent.conversation, sent.turn, sent.up, self.access.clock())
+        """Keep the last thumb of a user and turn; NotFound for a turn that is not the user's."""
+        if sent.turn >= len(self.desk.history(user, sent.conversation)):
+            raise self.desk.refusal(sent.conversation)
+        self.thumbs.put(user, sent.conversation, sent.turn, sent.up, self.clock())
         return {"kept": True}
 
     def state(self) -> dict[str, Any]:
@@ -224,20 +185,32 @@ def app_of(service: Service, timer: Callable[[], float], operator: str) -> FastA
         The user who may read metrics and alarms: what they tell concerns everybody.
     """
     app = strict_app("Knowledge assistant")
-    _posts(app, service, timer)
+
+    async def who(request: Request) -> str:
+        return await run_in_threadpool(service.user, request.headers.get("authorization"))
+
+    async def made(call: Callable, *given: Any) -> Response:
+        """Answer with what a call returns; what it does not find is one refusal, for all."""
+        try:
+            return response(Reply(200, await run_in_threadpool(call, *given)))
+        except NotFound as refused:
+            raise Problem(404, "not found", str(refused), DO) from None
+
+    _posts(app, service, timer, who, made)
+
+    @app.get("/v1/documents/{name}")
+    async def document(name: str, request: Request) -> Response:
+        return await made(service.open, await who(request), name)
 
     @app.get("/v1/conversations/{name}")
     async def history(name: str, request: Request) -> Response:
-        user = await run_in_threadpool(service.user, request.headers.get("authorization"))
-        return response(Reply(200, await run_in_threadpool(service.history, user, name)))
+        return await made(service.history, await who(request), name)
 
     @app.get("/v1/state")
     async def state(request: Request) -> Response:
-        user = await run_in_threadpool(service.user, request.headers.get("authorization"))
-        if user != operator:
-            raise Problem(404, "not found", *GONE)
-        told = await run_in_threadpool(service.state)
-        return response(Reply(200, told))
+        if await who(request) != operator:
+            raise Problem(404, "not found", str(service.desk.refusal("state")), DO)
+        return await made(service.state)
 
     @app.get("/ready")
     async def ready() -> Response:
@@ -246,12 +219,11 @@ def app_of(service: Service, timer: Callable[[], float], operator: str) -> FastA
     return app
 
 
-def _posts(app: FastAPI, service: Service, timer: Callable[[], float]) -> None:
+def _posts(app: FastAPI, service: Service, timer: Callable, who: Callable, made: Callable) -> None:
     """Add the routes that take a body."""
 
     async def posted(request: Request, model: type[Strict]) -> tuple[str, Any]:
-        user = await run_in_threadpool(service.user, request.headers.get("authorization"))
-        return user, parse(await read(request, BODY, BODY_SECONDS), model)
+        return await who(request), parse(await read(request, BODY, BODY_SECONDS), model)
 
     @app.post("/v1/ask", openapi_extra=body_schema(Question))
     async def ask(request: Request) -> Response:
@@ -259,20 +231,18 @@ def _posts(app: FastAPI, service: Service, timer: Callable[[], float]) -> None:
         try:
             events = await run_in_threadpool(service.ask, user, sent, timer)
         except Problem as problem:
-            wait = str(service.budget.renewed(service.access.clock()))
+            wait = str(service.budget.renewed(service.clock()))
             return response(Reply(problem.status, problem.body), {"Retry-After": wait})
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(written(events), 200, headers, "text/event-stream")
 
     @app.post("/v1/citations", openapi_extra=body_schema(Cited))
     async def citations(request: Request) -> Response:
-        user, sent = await posted(request, Cited)
-        return response(Reply(200, await run_in_threadpool(service.resolve, user, sent)))
+        return await made(service.resolve, *await posted(request, Cited))
 
     @app.post("/v1/thumbs", openapi_extra=body_schema(Thumb))
     async def thumbs(request: Request) -> Response:
-        user, sent = await posted(request, Thumb)
-        return response(Reply(200, await run_in_threadpool(service.thumb, user, sent)))
+        return await made(service.thumb, *await posted(request, Thumb))
 
 
 def written(events: Iterator[dict[str, Any]]) -> Iterator[str]:

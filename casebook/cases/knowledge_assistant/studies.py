@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -190,14 +190,9 @@ def outcome_shares(table: pd.DataFrame, split: str = "test", draws: int = 1000) 
     from casebook.evaluate.intervals import cluster_counts
 
     own = table[(table["rung"] == "answers") & (table["split"] == split)]
-    outcome = own["outcome"].where(own["outcome"] != "", "unknown")
-    flags = np.stack([(outcome == name).to_numpy(float) for name in ("right", "wrong", "unknown")])
+    flags = np.stack(
+        [(own["outcome"] == name).to_numpy(float) for name in ("right", "wrong", "unknown")]
+    )
     counts = np.vstack([np.ones(len(own)), cluster_counts(own["fact"].to_numpy(), draws)])
     shares = counts @ flags.T / counts.sum(axis=1, keepdims=True)
     return pd.DataFrame(shares, columns=["right", "wrong", "unknown"])
-
-
-def threshold_curve(choices: pd.DataFrame) -> Mapping[float, float]:
-    """Return the mean cost of a question by threshold, from what :func:`~.ladder.learn` tried."""
-    own = choices[choices["what"] == "threshold"]
-    return dict(zip(own["value"].astype(float), -own["score"], strict=True))

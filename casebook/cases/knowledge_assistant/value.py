@@ -34,6 +34,9 @@ INPUTS: dict[str, tuple[float, float, float]] = {
 }
 
 
+USUAL = {name: value for name, (value, _, _) in INPUTS.items()}
+
+
 @dataclass(frozen=True)
 class Shares:
     """What becomes of questions: shares that are right, wrong and unknown; they sum to 1."""
@@ -91,6 +94,15 @@ def reckoned(shares: Shares, inputs: Mapping[str, float]) -> dict[str, float]:
     months = 12 * x["euro to build"] / year if year > 0 else np.inf
     told = {"by hand": hand, "with it": with_it, "euro a year": year, "roi": (saved - cost) / cost}
     return told | {"months": months, "break-even wrong": even}
+
+
+def costs(inputs: Mapping[str, float] = USUAL) -> dict[str, float]:
+    """Return the euro that an answer costs if it is right, wrong, or "I don't know"."""
+    hour = inputs["euro an hour"] / 60
+    told = reckoned(Shares(1, 0, 0), dict(inputs) | {"share that still searches": 0.0})
+    asked, lost = told["with it"], inputs["minutes lost by a wrong answer"]
+    minutes = {"right": asked, "wrong": asked + lost, "unknown": asked + told["by hand"]}
+    return {name: hour * value for name, value in minutes.items()}
 
 
 def euro(shares: Shares) -> Callable[[Mapping[str, float]], float]:

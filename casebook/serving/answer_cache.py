@@ -28,15 +28,15 @@ import sqlite3
 import threading
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from casebook.cases.knowledge_assistant.access import Access
+from casebook.serving.rights import Rights
 from casebook.serving.showing import Piece, as_json, of_json
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, pieces TEXT, count INTEGER,
-  used TEXT, until REAL);
+CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, pieces TEXT, used TEXT,
+  beside TEXT, until REAL);
 CREATE TABLE IF NOT EXISTS used (document TEXT, key TEXT, PRIMARY KEY (document, key));
 """
 #: Seconds that an answer is kept.
@@ -54,11 +54,20 @@ def normalised(question: str) -> str:
 
 @dataclass(frozen=True)
 class Kept:
-    """An answer as it is kept: its pieces, the count shown with it, its sources and versions."""
+    """An answer as it is kept.
+
+    Attributes
+    ----------
+    pieces : tuple of Piece
+    used : tuple of (str, int)
+        All documents that it was made from, with their versions.
+    beside : dict
+        What is shown beside it, as JSON can keep it: counts, citations.
+    """
 
     pieces: tuple[Piece, ...]
-    count: int
     used: tuple[tuple[str, int], ...]
+    beside: dict[str, Any] = field(default_factory=dict)
 
 
 class AnswerCache:
@@ -66,7 +75,7 @@ class AnswerCache:
 
     Parameters
     ----------
-    access : Access
+    rights : Rights
     versions : callable
         Documents → the versions that are in force, 0 for those that are gone.
     urgent : callable
@@ -79,7 +88,7 @@ class AnswerCache:
 
     def __init__(
         self,
-        access: Access,
+        rights: Rights,
         versions: Callable[[Sequence[str]], Sequence[int]],
         urgent: Callable[[], int],
         path: str = ":memory:",
@@ -87,14 +96,14 @@ class AnswerCache:
     ) -> None:
         if ttl <= 0:
             raise ValueError(f"ttl is {ttl}: give seconds above 0.")
-        self.access, self.versions, self.urgent, self.ttl = access, versions, urgent, ttl
+        self.rights, self.versions, self.urgent, self.ttl = rights, versions, urgent, ttl
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.executescript(SCHEMA)
 
     def key(self, user: str, question: str) -> str:
         """Return the key of a question under the rights that a user has now."""
-        now = [self.access.sight(user).fingerprint, self.urgent()]
+        now = [self.rights.sight(user).fingerprint, self.urgent()]
         told = json.dumps([normalised(question), *now])
         return hashlib.sha256(told.encode()).hexdigest()
 
@@ -104,29 +113,29 @@ class AnswerCache:
         The last question is answered by the key already. It is asked again, because what stands
         behind a key is the work of a program that may have a fault.
         """
-        query = "SELECT pieces, count, used, until FROM answers WHERE key = ?"
+        query = "SELECT pieces, used, beside, until FROM answers WHERE key = ?"
         row = self._ask(query, key)
         if not row:
             return None
-        pieces, count, told, until = row[0]
+        pieces, told, beside, until = row[0]
         used = tuple((name, version) for name, version in json.loads(told))
         names = [name for name, _ in used]
         same = [*self.versions(names)] == [version for _, version in used]
-        if not same or self.access.clock() >= until:
+        if not same or self.rights.clock() >= until:
             self._drop(key)
             return None
-        if not self.access.shows(user, used).all():
+        if not self.rights.shows(user, used).all():
             return None
-        return Kept(tuple(of_json(pieces)), count, used)
+        return Kept(tuple(of_json(pieces)), used, json.loads(beside))
 
     def put(self, key: str, kept: Kept) -> None:
         """Keep an answer under the key that was taken before its search."""
-        told = key, as_json(kept.pieces), kept.count, json.dumps(kept.used)
+        told = key, as_json(kept.pieces), json.dumps(kept.used), json.dumps(kept.beside)
         with self._lock, self._db:
             self._db.execute("BEGIN")
             self._db.execute(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
-                (*told, self.access.clock() + self.ttl),
+                (*told, self.rights.clock() + self.ttl),
             )
             pairs = [(name, key) for name, _ in kept.used]
             self._db.executemany("INSERT OR IGNORE INTO used VALUES (?, ?)", pairs)
@@ -140,7 +149,7 @@ class AnswerCache:
 
     def purge(self) -> int:
         """Delete what is too old, and return how many answers that was."""
-        keys = self._ask("SELECT key FROM answers WHERE until <= ?", self.access.clock())
+        keys = self._ask("SELECT key FROM answers WHERE until <= ?", self.rights.clock())
         for (key,) in keys:
             self._drop(key)
         return len(keys)
