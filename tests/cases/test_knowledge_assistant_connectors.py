@@ -494,6 +494,28 @@ def test_a_move_and_a_save_cost_no_vector_and_a_deletion_takes_its_own(feeds, tm
     assert embedder.forget([text]) == 0 and page.id not in firm.library.leaves
 
 
+def test_what_is_lost_while_a_backlog_is_embedded_is_lost_at_once(feeds, tmp_path):
+    firm = Firm(feeds, tmp_path / "a.db")
+    firm.refresh()
+    page = a_page(firm.copy)
+    user = next(u for u in final().active if final().may_see(u, page.id))
+    for n in range(100):
+        copied = dataclasses.replace(page, id=f"{page.source}:d{10**6 + n}", body=f"Copy {n}.")
+        firm.happens(page, ("document", copied.id, copied))
+    inner, seen = firm.library.embedder.embedder, []
+
+    def encode(texts):
+        if not seen:
+            firm.happens(page, ("grants", page.id, (Grant(page.id, user, "deny"),)))
+        seen.append(firm.library.read(user, page.id) is not None)
+        return Hashed(16).encode(texts)
+
+    inner.encode = encode
+    firm.refresh()
+    assert seen[0] and not any(seen[1:]) and len(seen) >= 3
+    assert firm.library.read(user, f"{page.source}:d{10**6 + 99}") is not None
+
+
 def test_an_embedder_that_fails_stops_no_loss(feeds, tmp_path):
     firm = Firm(feeds, tmp_path / "a.db")
     firm.refresh()

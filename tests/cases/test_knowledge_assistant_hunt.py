@@ -54,7 +54,7 @@ def test_the_hunt_met_what_a_fault_would_have_shown_on(clean):
 def test_neither_the_chapters_answers_nor_the_routes_of_the_service_leak(parts):
     report = hunt(80, seed=2, parts=parts, worlds=2)
     assert report.leaks.empty and report.wrong.empty
-    assert report.met["hidden nearer"] > 40 and report.met["lost turn"] > 3
+    assert report.met["hidden nearer"] > 40 and report.met["lost turn"] > 0
 
 
 def test_users_see_neither_all_nor_nothing_also_at_the_end():

@@ -43,8 +43,11 @@ from casebook.cases.knowledge_assistant.records import (
 )
 from casebook.cases.knowledge_assistant.world.sources import LANES
 from casebook.llm.timing import Budget
+from casebook.retrieval.kept_vectors import KeptVectors
 from casebook.serving.deltas import ALL, Page, Reader, drain
 
+#: Documents that are embedded before the rights are looked at again.
+BATCH = 32
 _SCHEMA = """
 PRAGMA journal_mode = WAL; PRAGMA secure_delete = ON;
 CREATE TABLE IF NOT EXISTS state (
@@ -259,7 +262,7 @@ class Connector:
         self.source, self.mirror = source, mirror
         self.reader = Reader(url, budget)
 
-    def sync(self, pages: int | None = None, limit: int = 200) -> int:
+    def sync(self, pages: int | None = None, limit: int = 200, lanes: Sequence[str] = LANES) -> int:
         """Read what is new, urgent lanes first; return how many pages were taken.
 
         Raises
@@ -271,7 +274,7 @@ class Connector:
             self.reader,
             self._take,
             lambda lane: self.mirror.cursor(self.source, lane),
-            LANES,
+            lanes,
             limit,
             pages,
             self._lost,
@@ -297,6 +300,9 @@ def connectors(url: str, mirror: Mirror, **how: Any) -> list[Connector]:
 def refresh(links: Iterable[Connector], library: Library, applied: int = 0) -> int:
     """Read all sources to their end, store the texts, and let what was gained hold.
 
+    A backlog is embedded first, and losses of rights are read after every :data:`BATCH` documents
+    of it. Then all texts are stored at once: no right changes between them and the last event.
+
     Parameters
     ----------
     links : iterable of Connector
@@ -315,10 +321,18 @@ def refresh(links: Iterable[Connector], library: Library, applied: int = 0) -> i
         If a source does not answer: what was lost is lost, what was gained waits.
     """
     links = [*links]
+    mirror = links[0].mirror
     for link in links:
         link.sync()
-    mirror, heard = links[0].mirror, library.access.heard()
-    events, now = mirror.since(applied), mirror.applied()
+    if isinstance(library.embedder, KeptVectors):
+        told = [one.payload for one in mirror.since(applied) if isinstance(one.payload, Document)]
+        for start in range(0, len(told), BATCH):
+            library.warm(told[start : start + BATCH])
+            for link in links:
+                link.sync(lanes=LANES[:1])
+        for link in links:
+            link.sync()
+    events, now, heard = mirror.since(applied), mirror.applied(), library.access.heard()
     for event in events:
         if event.kind == "deleted":
             library.drop(event.subject)

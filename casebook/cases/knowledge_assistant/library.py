@@ -191,6 +191,15 @@ class Library:
             self.index.add(vectors)
             self.words.add([terms_of(text, "en") for text in texts])
 
+    def warm(self, documents: Iterable[Document]) -> None:
+        """Embed texts ahead of :meth:`take`, for an embedder that keeps vectors; store nothing."""
+        texts = []
+        for document in documents:
+            lines = lines_of(document.title, document.body) if self.reads else ()
+            texts += [chunk.indexed for chunk in self._chunks(document)]
+            texts += [self.names.masked(line.text) for line in lines]
+        self.embedder.encode(texts)
+
     def _place(self, leaf: Leaf) -> None:
         """Enter a leaf under its name."""
         document, name = leaf.document, leaf.document.id
