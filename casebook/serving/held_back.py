@@ -29,15 +29,18 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from casebook.serving.rights import Rights, Sight, _keep
+from casebook.serving.rights import NOWHERE, Rights, Sight, _keep
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS pending (n INTEGER PRIMARY KEY AUTOINCREMENT, told TEXT)"
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS pending "
+    "(n INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT, told TEXT)"
+)
 
 
 class HeldBack(Rights):
@@ -56,6 +59,8 @@ class HeldBack(Rights):
         self._db.execute(_SCHEMA)
         beside = path if str(path) == ":memory:" else f"{path}.settled"
         self.settled = Rights(beside, lambda: self.clock(), kept)
+        #: Whose changes are being written: those of a source wait for the texts of that source.
+        self.source = ""
         self._both: OrderedDict[tuple[str, str], Sight] = OrderedDict()
 
     def close(self) -> None:
@@ -68,8 +73,10 @@ class HeldBack(Rights):
         query = "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'pending'"
         return self._db.execute(query).fetchone()[0]
 
-    def settle(self, upto: int | None = None) -> int:
+    def settle(self, upto: int | None = None, but: Collection[str] = ()) -> int:
         """Let what was gained up to a mark hold; by default everything.
+
+        Changes of the sources ``but`` go on waiting; those of two sources do not touch one another.
 
         Whoever calls says: all texts that were written before those changes are stored. Each change
         is settled once, in order, whoever calls and whatever is killed in between.
@@ -79,11 +86,13 @@ class HeldBack(Rights):
         int
             Changes that were waiting.
         """
-        query = "SELECT n, told FROM pending WHERE n <= ? ORDER BY n"
+        query = "SELECT n, source, told FROM pending WHERE n <= ? ORDER BY n"
         with self.settled.writing():
+            self._same_rows()
             rows = self._db.execute(query, (self.heard() if upto is None else upto,)).fetchall()
-            for n, told in rows:
-                if not self.settled.newer("settled", "", n):
+            rows = [row for row in rows if row[1] not in but]
+            for n, source, told in rows:
+                if not self.settled.newer("settled", source, n):
                     continue  # by another process, or before a kill
                 name, given, more = json.loads(told)
                 if name == "grants":
@@ -91,8 +100,16 @@ class HeldBack(Rights):
                 getattr(self.settled, name)(*given, **more)
         if rows:
             with self.writing():
-                self._db.execute("DELETE FROM pending WHERE n <= ?", (rows[-1][0],))
+                done = [(n,) for n, _, _ in rows]
+                self._db.executemany("DELETE FROM pending WHERE n = ?", done)
         return len(rows)
+
+    def _same_rows(self) -> None:
+        """Give the resources of the settled state the rows that they have here."""
+        known = self.settled._db.execute("SELECT MAX(id) FROM resources").fetchone()
+        new = self._db.execute("SELECT id, name FROM resources WHERE id > ? ORDER BY id", known)
+        add = "INSERT INTO resources VALUES (?, ?, ?, 0, 0, 0)"
+        self.settled._db.executemany(add, [(row, name, NOWHERE) for row, name in new])
 
     def sight(self, name: str) -> Sight:
         """Return what somebody sees in the newest and in the settled state."""
@@ -141,4 +158,4 @@ class HeldBack(Rights):
 
     def _note(self, name: str, *given: Any, **more: Any) -> None:
         told = json.dumps([name, given, more])
-        self._db.execute("INSERT INTO pending (told) VALUES (?)", (told,))
+        self._db.execute("INSERT INTO pending (source, told) VALUES (?, ?)", (self.source, told))

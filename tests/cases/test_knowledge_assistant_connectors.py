@@ -516,6 +516,41 @@ def test_what_is_lost_while_a_backlog_is_embedded_is_lost_at_once(feeds, tmp_pat
     assert firm.library.read(user, f"{page.source}:d{10**6 + 99}") is not None
 
 
+def test_a_source_that_is_down_stops_its_own_texts_and_gains_alone(feeds, tmp_path):
+    firm = Firm(feeds, tmp_path / "a.db")
+    firm.refresh()
+    pages = {page.source: page for page in final().documents.values()}
+    user = next(u for u, there in sorted(final().active.items()) if there)
+    for page in pages.values():
+        news = dataclasses.replace(page, body="News.", version=99)
+        firm.happens(page, ("document", page.id, news))
+        firm.happens(page, ("grants", page.container, (Grant(page.container, user, "allow"),)))
+    wiki = next(link for link in firm.links if link.source == "wiki")
+    at, page, sound = firm.at, wiki.reader.page, lambda name: pages[name].id
+
+    def breaks(lane, cursor, limit):
+        if lane != ACCESS:
+            raise FeedDown("wiki")
+        return page(lane, cursor, limit)  # its rights have come, its texts have not
+
+    wiki.reader.page = breaks
+    firm.refresh()
+    body = {name: firm.library.leaves[sound(name)].document.body for name in pages}
+    assert body.pop("wiki") != "News." and set(body.values()) == {"News."} and firm.at == at
+    rows = len(firm.library.chunks)
+    firm.refresh()
+    assert len(firm.library.chunks) == rows  # nothing is stored twice
+    now = worlds.State(firm.copy.since())
+    for name in pages:
+        may = now.may_see(user, sound(name))
+        assert may or name != "chat"
+        seen = firm.library.read(user, sound(name)) is not None
+        assert seen == (may if name != "wiki" else final().may_see(user, sound(name)) and may)
+    wiki.reader.page = page
+    firm.refresh()
+    assert firm.library.leaves[sound("wiki")].document.body == "News." and firm.at > at
+
+
 def test_an_embedder_that_fails_stops_no_loss(feeds, tmp_path):
     firm = Firm(feeds, tmp_path / "a.db")
     firm.refresh()

@@ -82,13 +82,28 @@ def test_who_settles_late_takes_nothing_back(tmp_path):
     rng = random.Random(5)
     drawn = [change(rng) for _ in range(80)]
     store = made(HeldBack(tmp_path / "a.db", lambda: 9), drawn[:40])
-    early = store._db.execute("SELECT n, told FROM pending ORDER BY n").fetchall()
+    early = store._db.execute("SELECT n, source, told FROM pending ORDER BY n").fetchall()
     made(store, drawn[40:])
     store.settle()
     with store.writing():  # what a process saw that has read before the other one deleted
-        store._db.executemany("INSERT INTO pending VALUES (?, ?)", early)
+        store._db.executemany("INSERT INTO pending VALUES (?, ?, ?)", early)
     assert store.settle(40) == 40
     assert (sees(store.settled) == sees(made(Rights(":memory:", lambda: 9), drawn))).all()
+
+
+def test_changes_of_a_source_that_is_down_go_on_waiting_and_others_do_not():
+    store = HeldBack(":memory:", lambda: 9)
+    for source, item in (("wiki", "i0"), ("chat", "i1"), ("wiki", "i2"), ("", "")):
+        store.source = source
+        with store.writing():
+            if item:
+                store.lies_in(item, "", item=True)
+                store.grants(item, {("u0", "allow")})
+            else:
+                store.person("u0", 0)
+    assert store.settle(but={"wiki"}) == 3
+    assert store.sees("u0", ["i0", "i1", "i2"]).tolist() == [False, True, False]
+    assert store.settle() == 4 and store.sees("u0", ["i0", "i1", "i2"]).all()
 
 
 def test_a_loss_that_is_taken_back_before_the_round_ends_leaves_all_as_it_was():

@@ -53,6 +53,7 @@ class Access(HeldBack):
         with self.writing():
             for event in events:
                 if self.newer(*event.key, event.seq):
+                    self.source = event.source
                     self._take(event)
                     news += 1
         return news

@@ -44,7 +44,7 @@ from casebook.cases.knowledge_assistant.records import (
 from casebook.cases.knowledge_assistant.world.sources import LANES
 from casebook.llm.timing import Budget
 from casebook.retrieval.kept_vectors import KeptVectors
-from casebook.serving.deltas import ALL, Page, Reader, drain
+from casebook.serving.deltas import ALL, FeedDown, Page, Reader, drain
 
 #: Documents that are embedded before the rights are looked at again.
 BATCH = 32
@@ -314,31 +314,38 @@ def refresh(links: Iterable[Connector], library: Library, applied: int = 0) -> i
     Returns
     -------
     int
-
-    Raises
-    ------
-    FeedDown
-        If a source does not answer: what was lost is lost, what was gained waits.
+        The same as before if a source did not answer. Texts and gains of that source then wait,
+        and what people gain in the directory, as nobody knows what has changed there.
     """
     links = [*links]
-    mirror = links[0].mirror
-    for link in links:
-        link.sync()
+    mirror, down = links[0].mirror, _down(links)
     if isinstance(library.embedder, KeptVectors):
         told = [one.payload for one in mirror.since(applied) if isinstance(one.payload, Document)]
         for start in range(0, len(told), BATCH):
             library.warm(told[start : start + BATCH])
-            for link in links:
-                link.sync(lanes=LANES[:1])
-        for link in links:
-            link.sync()
+            _down(links, LANES[:1])
+        down = _down(links)
     events, now, heard = mirror.since(applied), mirror.applied(), library.access.heard()
+    events = [event for event in events if event.source not in down]
     for event in events:
         if event.kind == "deleted":
             library.drop(event.subject)
-    library.take(event.payload for event in events if isinstance(event.payload, Document))
-    library.access.settle(heard)
-    return now
+    stored = {leaf.document for leaf in library.leaves.values()}
+    told = (event.payload for event in events if isinstance(event.payload, Document))
+    library.take(page for page in told if page not in stored)
+    library.access.settle(heard, down | ({DIRECTORY} if down else set()))
+    return applied if down else now
+
+
+def _down(links: Iterable[Connector], lanes: Sequence[str] = LANES) -> set[str]:
+    """Read lanes of all sources to their end; return the sources that did not answer."""
+    down = set()
+    for link in links:
+        try:
+            link.sync(lanes=lanes)
+        except FeedDown:
+            down.add(link.source)
+    return down
 
 
 def index_hours(
