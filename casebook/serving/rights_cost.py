@@ -58,6 +58,19 @@ def rights_cost(
     users = [f"p{i}" for i in rng.choice(people, min(people, 200), replace=False)]
     shares = [rights.sight(user).mask.sum() / documents for user in users]
     masks = {rights.sight(user).fingerprint for user in users}
+    one, changes = users[0], _changes(rights, users, rounds)
+    told = {name: _median(rights, one, asked, change, rounds) for name, change in changes.items()}
+    sizes = {
+        "seconds to fill": filled,
+        "visible share": float(np.mean(shares)),
+        "bytes of a mask": float(rights.sight(one).mask.nbytes),
+        "users with one mask": len(users) / len(masks),
+    }
+    return {"documents": documents, "people": people} | told | sizes
+
+
+def _changes(rights: Rights, users: list[str], rounds: int) -> dict[str, Callable[[int], None]]:
+    """Return what happens before a question is timed, by its name."""
     one, other = users[:2]
 
     def grant(who: str, first: int) -> Callable[[int], None]:
@@ -71,20 +84,12 @@ def rights_cost(
         with rights.writing():
             rights.lies_in(f"new{row}", "c0", item=True)
 
-    changes = {
+    return {
         "nothing changed": lambda row: None,
         "rights changed": grant(one, 0),
         "others' rights changed": grant(other, rounds),
         "a document more": add,
     }
-    told = {name: _median(rights, one, asked, change, rounds) for name, change in changes.items()}
-    sizes = {
-        "seconds to fill": filled,
-        "visible share": float(np.mean(shares)),
-        "bytes of a mask": float(rights.sight(one).mask.nbytes),
-        "users with one mask": len(users) / len(masks),
-    }
-    return {"documents": documents, "people": people} | told | sizes
 
 
 def _median(

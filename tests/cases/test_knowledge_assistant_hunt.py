@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import random
 
 import pytest
 
@@ -12,7 +13,9 @@ from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.desk import UNKNOWN, Answer, Desk, Quotes
 from casebook.cases.knowledge_assistant.hunt import NO_LEAK, hunt, not_found_times
 from casebook.cases.knowledge_assistant.hunted import Hunted, Parts, judging
+from casebook.cases.knowledge_assistant.library import Library
 from casebook.cases.knowledge_assistant.planted import PLANTED, SlowRefusal, catches, over_http
+from casebook.retrieval.dense import Hashed
 from casebook.serving.tell_apart import detectable
 
 #: The check that is meant for a fault; others may come as well.
@@ -141,6 +144,42 @@ def test_the_store_agrees_with_the_firm_of_the_chapter_through_its_year():
             assert told == state.visible(user), (user, cut)
             seen.add(len(told))
     assert len(seen) > 8
+
+
+@pytest.mark.parametrize("store", [Access, PLANTED["gained before the text came"].store])
+def test_through_the_year_nobody_sees_a_text_that_was_never_theirs(store):
+    """The chapter's firm, a batch of its events after the other; texts come at some of the ends."""
+    firm, rng = world.simulate(4, people=24, teams=3, documents=260), random.Random(1)
+    events = sorted((*firm.firm.events, *firm.events), key=lambda event: event.at)
+    now, had, early, rounds = [0.0], {}, 0, 0
+    access = store(":memory:", clock=lambda: now[0])
+    library = Library(access, Hashed(16), reads=False)
+    for end in range(40, len(events) + 40, 40):
+        batch = events[end - 40 : end]
+        access.apply(batch)
+        now[0] = float(batch[-1].at.astype(int))
+        state = world.State(events[:end])
+        users = rng.sample(sorted(state.active), min(8, len(state.active)))
+        for user in state.active:
+            for name in state.visible(user):
+                had.setdefault((name, state.documents[name].version), set()).add(user)
+        if ended := rng.random() < 0.4:
+            rounds += 1
+            for name in {*library.leaves} - {*state.documents}:
+                library.drop(name)
+            old = {leaf.document for leaf in library.leaves.values()}
+            library.take(page for page in state.documents.values() if page not in old)
+            access.settle()
+        for user in users:
+            rows = library.visible(user).rows.tolist()
+            found = (library.chunks[row].article for row in rows)
+            keys = {(one.article_id, one.version) for one in found}
+            allowed = state.visible(user)
+            assert {name for name, _ in keys} <= allowed
+            early += sum(user not in had[key] for key in keys)
+            if ended:
+                assert {name for name, _ in keys} == allowed
+    assert rounds > 5 and (early == 0) == (store is Access)
 
 
 def test_the_study_of_first_catches_has_a_row_for_each_fault_and_seed():

@@ -7,7 +7,7 @@ questions are worded by us, so that the result is a way to reckon, not a forecas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,14 +105,9 @@ def costs(inputs: Mapping[str, float] = USUAL) -> dict[str, float]:
     return {name: hour * value for name, value in minutes.items()}
 
 
-def euro(shares: Shares) -> Callable[[Mapping[str, float]], float]:
-    """Return the euro of a year as a function of the assumptions."""
-    return lambda inputs: reckoned(shares, inputs)["euro a year"]
-
-
 def sensitivity(shares: Shares) -> pd.DataFrame:
     """Move one assumption at a time to the ends of its range: :func:`.one_at_a_time`."""
-    return one_at_a_time(euro(shares), INPUTS)
+    return one_at_a_time(lambda x: reckoned(shares, x)["euro a year"], INPUTS)
 
 
 def together(shares: pd.DataFrame, draws: int = 4000, seed: int = 0) -> pd.DataFrame:
