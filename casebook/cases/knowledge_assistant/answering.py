@@ -175,13 +175,19 @@ def reranked(
 
 def in_order(found: pd.DataFrame, lines: pd.DataFrame, mix: Mix) -> pd.DataFrame:
     """Return candidates in the order of their surest lines and of the freshness prior."""
+    best, score, order = order_of(found, lines, mix)
+    return found.assign(best=best, score=score).iloc[order].reset_index(drop=True)
+
+
+def order_of(found: pd.DataFrame, lines: pd.DataFrame, mix: Mix) -> tuple[np.ndarray, ...]:
+    """Return of candidates the probability of the surest line, the score, and their order."""
     surest_of: dict[str, float] = {}
     for name, sure in zip(lines["document"], lines["sure"], strict=True):
         surest_of[name] = max(sure, surest_of.get(name, 0.0))
-    best = found["document"].map(surest_of).fillna(0.0)
-    score = best * (1 + mix.prior(found["days"].to_numpy())) + 0.1 * found["score"]
-    order = np.argsort(-score.to_numpy(), kind="stable")
-    return found.assign(best=best, score=score).iloc[order].reset_index(drop=True)
+    best = np.array([surest_of.get(name, 0.0) for name in found["document"]])
+    prior = 1 + mix.prior(found["days"].to_numpy())
+    score = best * prior + 0.1 * found["score"].to_numpy()
+    return best, score, np.argsort(-score, kind="stable")
 
 
 def signs(said: Sequence[Statement], held: Statement, now: np.datetime64) -> dict[str, float]:

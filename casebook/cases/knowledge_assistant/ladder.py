@@ -21,6 +21,7 @@ from casebook.cases.knowledge_assistant.answering import (
     Learned,
     in_order,
     modified,
+    order_of,
     signs,
     sureness,
 )
@@ -209,7 +210,8 @@ class _Trial:
     def fresh(self, mix: Mix, prior: tuple[float, float], n: int) -> float:
         """Return whether what is true comes first with a prior."""
         one, mix = self.looked[n], replace(mix, fresh=prior[0], half_life=prior[1])
-        names = in_order(one.passages, one.lines, mix)["document"].tolist()
+        order = order_of(one.passages, one.lines, mix)[2]
+        names = one.passages["document"].to_numpy()[order].tolist()
         return true_first(names, self.asked["support"].iat[n], self.asked["against"].iat[n])
 
     def answers(self, learned: Learned, policy: str, least: float, n: int) -> float:
