@@ -12,6 +12,7 @@ from knowledge_assistant_office import OF, Office
 from casebook.cases.knowledge_assistant import service as module
 from casebook.cases.knowledge_assistant.desk import UNKNOWN
 from casebook.cases.knowledge_assistant.service import Question, Service, app_of
+from casebook.llm import Scripted
 from casebook.serving.allowance import Allowance
 from casebook.serving.bearer import Bearer, Ring
 from casebook.serving.showing import WITHDRAWN
@@ -203,6 +204,20 @@ def test_who_hangs_up_is_booked_for_what_was_shown():
     stream.close()
     assert len(shop.service.history("user:ann", "c1")["turns"][0]["answer"]) == 1
     assert 9_900 < shop.service.budget.left("user:ann", shop.office.seconds) < 10_000
+
+
+@pytest.mark.parametrize("said", ["Identity's archive code is K-417 [1].", "It is K-999 [1]."])
+def test_what_a_model_read_and_wrote_is_charged_whether_it_is_said_or_not(said):
+    left = []
+    for model in (None, Scripted([said])):
+        shop = Shop(budget=Allowance(":memory:", 10_000))
+        shop.office.assistant.model = model
+        assert "K-417" in text_of(shop.events(CODE))
+        left.append(shop.service.budget.left("user:ann", shop.office.seconds))
+        shop.events(CODE)  # from the cache: the model is not asked again
+        again = left[-1] - shop.service.budget.left("user:ann", shop.office.seconds)
+        assert again < 100
+    assert left[0] - left[1] > 60
 
 
 def test_a_budget_ends_and_is_renewed_at_midnight():

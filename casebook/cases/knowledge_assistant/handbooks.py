@@ -25,8 +25,6 @@ BOOKS = ("sourcegraph_handbook", "tts_handbook")
 READ = moment("2024-06-01T00:00:00")
 #: Share of the top folders that everybody sees, and of the folders below them that are closed.
 OPEN, CLOSED = 0.4, 0.15
-#: Characters around an anchor in which the key of an answer stands.
-NEAR = 250
 _TITLE = re.compile(r"^(?:title:|#+)\s*(.+?)\s*$", re.MULTILINE)
 
 
@@ -71,34 +69,6 @@ def pages(book: str) -> pd.DataFrame:
 def plain(text: str) -> str:
     """Return a text with single spaces, as anchors are written."""
     return " ".join(text.split())
-
-
-def faults(question: dict, texts: dict[str, str]) -> list[str]:
-    """Return what is wrong with a question, given the text of each page of its book.
-
-    Parameters
-    ----------
-    question : dict
-        A row of :func:`gold`.
-    texts : dict of str to str
-        Page → text, through :func:`plain`.
-    """
-    if not question["answerable"]:
-        whole = "\n".join(texts.values()).lower()
-        return [f"{word!r} is there" for word in question["absent"] if word.lower() in whole]
-    named = (question["page"], *question["also"], question["against"])
-    if missing := [page for page in named if page and page not in texts]:
-        return [f"no page {page}" for page in missing]
-    text, anchor, key, found = texts[question["page"]], question["anchor"], question["key"], []
-    places = [match.start() for match in re.finditer(re.escape(anchor), text)]
-    if not places:
-        found.append(f"no {anchor!r}")
-    elif not any(key in text[max(at - NEAR, 0) : at + len(anchor) + NEAR] for at in places):
-        found.append(f"no {key!r} near {anchor!r}")
-    found += [f"no {key!r} in {page}" for page in question["also"] if key not in texts[page]]
-    if question["against"] and question["against_anchor"] not in texts[question["against"]]:
-        found.append(f"no {question['against_anchor']!r}")
-    return found
 
 
 def as_events(found: pd.DataFrame, seed: int, users: int = 100) -> list[Event]:
