@@ -112,6 +112,8 @@ def test_the_study_of_late_labels_has_every_kind_and_its_costs_are_paid():
     level = bench.recorded(CASE, "delayed").frame.pivot_table("ratio", ["seed", "model"], "labels")
     raised = level["three weeks, odds corrected"] / level["after three weeks"]
     assert raised.min() > 1 and raised.mean() > 1.05
+    small = labels.delayed([2], customers=300).set_index(["labels", "model"])["ratio"]
+    assert (small["three weeks, odds corrected"] > 1.1 * small["after three weeks"]).all()
     ranks = table.set_index(["labels", "model"])["AP"]
     for name in ("line", "trees"):  # one factor for all odds changes no rank
         assert ranks["three weeks, odds corrected", name] == pytest.approx(

@@ -726,6 +726,16 @@ def test_blocked_attackers_try_smaller_amounts_each_time():
     assert falling[1] - falling[4] > 0.8
 
 
+def test_a_policy_changes_the_frauds_that_come_later():
+    free, watched = frauds("none"), frauds("strict")
+    data = "scenario in ('phished', 'takeover')"
+    free, watched = free.query(data), watched.query(data)
+    assert (watched["amount"] > 150).mean() < 0.85 * (free["amount"] > 150).mean()
+    spend = watched.query("outcome in @THROUGH")["amount"].sum()
+    assert spend < 0.5 * free["amount"].sum()
+    assert not watched["request"].isin(free["request"]).all()
+
+
 def test_attackers_who_never_react_would_be_found():
     still = {"SWITCHES": dict.fromkeys(constants.SWITCHES, 0.0)}
     with patch.multiple(constants, **still, RING_LEARNS=10**9):
