@@ -208,7 +208,7 @@ class Prediction:
 
     def told(self, answer: object, came_true: str, why: str) -> str:
         """Return what is said of the prediction once the answer is right."""
-        guess = answer.strip().casefold() if isinstance(answer, str) else answer
+        guess = answer.strip().casefold() if isinstance(answer, str) else ""
         if answer is BLANK:
             return f"You wrote no prediction; “{came_true}” comes true. {why}"
         guess = {option.casefold(): option for option in self.options}.get(guess)

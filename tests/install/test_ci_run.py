@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
 from casebook.project import require_checkout
 
 ROOT = require_checkout()
-NEEDED = ("bash", "dirname", "grep", "tee", "tail", "mkdir", "env", "sed", "cat", "id")
+NEEDED = ("bash", "dirname", "grep", "tee", "tail", "mkdir", "env", "sed", "cat", "id", "ls",
+          "mktemp", "rm", "chmod", "chown", "sort")  # fmt: skip
 #: Prints what a run of all checks prints; {} is the exit code.
 MAKE = """\
 echo "make $*" >> calls
@@ -24,6 +26,15 @@ exit {0}
 """
 #: Both environments at a time, before the two commands.
 INSTALLS = "make -j2 environments"
+#: Servers that run already, so that none is started.
+URLS = {"CASEBOOK_POSTGRES_URL": "postgresql://x", "CASEBOOK_REDIS_URL": "redis://x"}
+#: What stands for the programs of servers.
+SERVERS = {
+    "initdb": 'echo "initdb $6" >> calls\n',
+    "pg_ctl": 'echo "pg_ctl ${@: -1}" >> calls\n',
+    "redis-server": "cat >> calls\n",
+    "runuser": '"${@:4}"\n',
+}
 LIBRARIES = {True: "libgomp.so.1 (libc6,x86-64) => /lib/libgomp.so.1", False: "libc.so.6"}
 
 
@@ -32,23 +43,29 @@ def machine(tmp_path):
     """Return a function that runs the script on a machine that has only some programs."""
     checkout, programs = tmp_path / "there" / "checkout", tmp_path / "bin"
     (checkout / ".ci").mkdir(parents=True)
-    shutil.copy(ROOT / ".ci" / "run", checkout / ".ci")
+    for name in ("run", "servers"):
+        shutil.copy(ROOT / ".ci" / name, checkout / ".ci")
     programs.mkdir()
     for name in NEEDED:
         (programs / name).symlink_to(shutil.which(name))
+    (programs / "python3").symlink_to(sys.executable)  # not the shim of a version manager
 
     def program(name: str, text: str) -> None:
         (programs / name).write_text(f"#!/usr/bin/env bash\n{text}", encoding="utf-8")
         (programs / name).chmod(0o755)
 
-    def run(*arguments: str, code: int = 0, has: tuple[str, ...] = (), openmp: bool = True):
-        program("make", MAKE.format(code))
+    def run(*arguments: str, code: int = 0, has: tuple[str, ...] = (), openmp: bool = True,
+            urls: dict[str, str] = URLS, make: str = MAKE):  # fmt: skip
+        program("make", make.format(code))
         program("apt-get", 'echo "apt-get $*" >> calls')
         program("sudo", '"$@"')
         program("ldconfig", f"echo '{LIBRARIES[openmp]}'")
         for name in has:
             program(name, "")
-        env = {k: v for k, v in os.environ.items() if k != "CASEBOOK_DATA_DIR"}
+        for name, text in SERVERS.items() if not urls else ():
+            program(name, text)
+        env = {k: v for k, v in os.environ.items() if not k.startswith("CASEBOOK_")}
+        env |= {"PG_ROOT": str(tmp_path / "none"), **urls}
         done = subprocess.run(
             [checkout / ".ci" / "run", *arguments],
             env=env | {"PATH": str(programs)},
@@ -62,6 +79,27 @@ def machine(tmp_path):
 
 
 HAS = ("chromium", "git")
+
+
+def test_servers_are_started_behind_a_password_and_stopped_also_after_a_failure(machine):
+    make = MAKE.replace("exit {0}", 'echo "$CASEBOOK_POSTGRES_URL $CASEBOOK_REDIS_URL"; exit {0}')
+    done, calls = machine(code=2, has=HAS, urls={}, make=make)
+    assert done.returncode == 2, done.stderr
+    postgres, redis = next(line for line in done.stdout.splitlines() if "@127" in line).split()
+    secret = redis.split("@")[0].removeprefix("redis://:")
+    assert len(secret) == 32 and postgres.startswith(f"postgresql://casebook:{secret}@127.0.0.1:")
+    assert [one for one in calls if one.startswith(("initdb", "pg_ctl"))] == [
+        "initdb scram-sha-256", "pg_ctl start", "pg_ctl stop",
+    ]  # fmt: skip
+    assert f"requirepass {secret}" in calls and "bind 127.0.0.1" in calls
+
+
+def test_where_servers_run_already_or_do_not_start_the_checks_run_all_the_same(machine):
+    _, calls = machine(has=HAS)
+    assert not any("initdb" in one for one in calls), "their URLs are given"
+    done, calls = machine(has=(*HAS, "initdb"), urls={"CASEBOOK_REDIS_URL": "redis://x"})
+    assert done.returncode == 0 and any(one.endswith("recommends postgresql") for one in calls)
+    assert "PostgreSQL did not start: its tests are skipped" in done.stderr
 
 
 def test_it_calls_the_two_commands_of_the_readme(machine):

@@ -504,6 +504,7 @@ def test_rows_that_a_function_returns_and_nobody_asked_for_are_named(surplus, me
         (" Below", "You predicted “below”, but “above” comes true. Half is 6.0."),
         (..., "You wrote no prediction; “above” comes true. Half is 6.0."),
         (7, '`guess` should be "above" or "below"; “above” comes true. Half is 6.0.'),
+        (["above"], '`guess` should be "above" or "below"; “above” comes true. Half is 6.0.'),
     ],
 )
 def test_the_success_line_answers_the_prediction(guess, said):

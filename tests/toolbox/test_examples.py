@@ -28,7 +28,8 @@ MODULES += [
 MODULES += [
     f"casebook.evaluate.{name}" for name in ("delays", "fraud_costs", "frontier", "selective")
 ]
-MODULES += ["casebook.columns", "casebook.strict_json"]
+MODULES += [f"casebook.llm.{name}" for name in ("adapters", "mock_providers", "providers", "sse")]
+MODULES += ["casebook.columns", "casebook.retrieval.text_attacks", "casebook.strict_json"]
 MODULES += [
     f"casebook.data.{name}"
     for name in ("clocks", "contracts", "feed", "plans", "reports", "values")
