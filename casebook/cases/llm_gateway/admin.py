@@ -21,9 +21,9 @@ from casebook.cases.llm_gateway.config import ConfigError, Guard, Tenant
 from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Gateway
 from casebook.cases.llm_gateway.meter import final, invoice, month_of, months, spent
-from casebook.cases.llm_gateway.requests import Problem, Refusal, parse
 from casebook.cases.llm_gateway.store import Key
-from casebook.serving.strict import Strict
+from casebook.serving.refusals import Refusal
+from casebook.serving.strict import Problem, Strict, parse
 from casebook.serving.strict_app import read
 
 #: Bytes of a body, seconds until it is there, and seconds that a key lives beside its successor.

@@ -26,15 +26,6 @@ from typing import Any
 from casebook.cases.llm_gateway import prompts
 from casebook.cases.llm_gateway.alerts import Alert, Watch
 from casebook.cases.llm_gateway.config import Config, Tenant
-from casebook.cases.llm_gateway.guardrails import (
-    Detector,
-    Said,
-    Topics,
-    checked_aside,
-    masked_calls,
-    masked_json,
-    output_mask,
-)
 from casebook.cases.llm_gateway.jobs import (
     Done,
     Job,
@@ -49,7 +40,6 @@ from casebook.cases.llm_gateway.jobs import (
     wrong_answer,
 )
 from casebook.cases.llm_gateway.meter import Ask, Bill, Kept, Meter, OverBudget, Repeated, kept
-from casebook.cases.llm_gateway.requests import ChatRequest
 from casebook.cases.llm_gateway.store import (
     Key,
     Store,
@@ -65,6 +55,16 @@ from casebook.llm.bounded_schema import fits
 from casebook.llm.messages import Message, Tool
 from casebook.llm.providers import Model, Provider
 from casebook.serving.answer_cache import LONGEST, Cache, key_of
+from casebook.serving.chat_requests import ChatRequest
+from casebook.serving.conversation_guard import (
+    Detector,
+    Said,
+    Topics,
+    checked_aside,
+    masked_calls,
+    masked_json,
+    output_mask,
+)
 from casebook.serving.exposition import Metrics
 from casebook.serving.failover import Caller
 from casebook.serving.pooled import Pooled

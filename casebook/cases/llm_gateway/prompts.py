@@ -18,9 +18,9 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from casebook.cases.llm_gateway.requests import Refusal
 from casebook.cases.llm_gateway.store import Database, touch
 from casebook.llm.providers import Fixed
+from casebook.serving.refusals import Refusal
 
 #: What every store can keep: PostgreSQL has no NUL in a text.
 TEXT = r"^[^\x00]*$"
