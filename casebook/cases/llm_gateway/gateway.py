@@ -40,21 +40,14 @@ from casebook.cases.llm_gateway.jobs import (
     wrong_answer,
 )
 from casebook.cases.llm_gateway.meter import Ask, Bill, Kept, Meter, OverBudget, Repeated, kept
-from casebook.cases.llm_gateway.store import (
-    Key,
-    Store,
-    StoreDown,
-    get_config,
-    hashed,
-    logouts,
-    revision,
-)
-from casebook.cases.llm_gateway.store import keys as stored_keys
+from casebook.cases.llm_gateway.store import Store, StoreDown, get_config
 from casebook.llm.adapters import Delta, ModelRequest, ProviderError, assembled
 from casebook.llm.bounded_schema import fits
 from casebook.llm.messages import Message, Tool
 from casebook.llm.providers import Model, Provider
 from casebook.serving.answer_cache import LONGEST, Cache, key_of
+from casebook.serving.api_keys import Key, hashed, logouts, revision
+from casebook.serving.api_keys import keys as stored_keys
 from casebook.serving.chat_requests import ChatRequest
 from casebook.serving.conversation_guard import (
     Detector,

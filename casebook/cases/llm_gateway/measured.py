@@ -27,12 +27,13 @@ from fastapi import FastAPI
 from casebook.cases.llm_gateway import server
 from casebook.cases.llm_gateway.config import read
 from casebook.cases.llm_gateway.gateway import LOG, Gateway
-from casebook.cases.llm_gateway.store import Store, add_key, put_config
+from casebook.cases.llm_gateway.store import Store, put_config
 from casebook.cases.llm_gateway.world.requests import bank
 from casebook.cases.llm_gateway.world.tenants import arrivals, document, share_of, superposed
 from casebook.data import RealDataUnavailable, real
 from casebook.llm.mock_providers import MockProvider
 from casebook.serving import passthrough
+from casebook.serving.api_keys import add_key
 from casebook.serving.load import Server
 from casebook.serving.overhead import added, capacity, resident_mb
 from casebook.serving.saturation import cpu_seconds

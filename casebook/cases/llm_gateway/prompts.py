@@ -18,8 +18,9 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from casebook.cases.llm_gateway.store import Database, touch
+from casebook.cases.llm_gateway.store import Database
 from casebook.llm.providers import Fixed
+from casebook.serving.api_keys import touch
 from casebook.serving.refusals import Refusal
 
 #: What every store can keep: PostgreSQL has no NUL in a text.
