@@ -14,7 +14,8 @@ from casebook.cases.llm_gateway.config import ConfigError, dedicated, read
 from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.server import app
 from casebook.cases.llm_gateway.store import Store, get_config, put_config, put_settings
-from casebook.serving.api_keys import Key, (
+from casebook.serving.api_keys import (
+    Key,
     add_key,
     hashed,
     keys,
