@@ -13,8 +13,8 @@ import pytest
 from llm_gateway_kit import Running
 
 from casebook.cases.llm_gateway import gateway as gateway_module
-from casebook.cases.llm_gateway import prompts
 from casebook.cases.llm_gateway import server as server_module
+from casebook.serving import prompts
 from casebook.serving.answer_cache import Cache
 
 # Over HTTP -----------------------------------------------------------------------------

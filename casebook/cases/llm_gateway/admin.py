@@ -16,12 +16,12 @@ from fastapi import FastAPI, Request, Response
 from pydantic import Field
 
 from casebook.cases.llm_gateway import alerts as watch
-from casebook.cases.llm_gateway import prompts, store
+from casebook.cases.llm_gateway import store
 from casebook.cases.llm_gateway.config import ConfigError, Guard, Tenant
 from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Gateway
 from casebook.cases.llm_gateway.meter import final, invoice, month_of, months, spent
-from casebook.serving import api_keys
+from casebook.serving import api_keys, prompts
 from casebook.serving.api_keys import Key
 from casebook.serving.refusals import Refusal
 from casebook.serving.strict import Problem, Strict, parse

@@ -23,7 +23,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from casebook.cases.llm_gateway import prompts
 from casebook.cases.llm_gateway.alerts import Alert, Watch
 from casebook.cases.llm_gateway.config import Config, Tenant
 from casebook.cases.llm_gateway.jobs import (
@@ -45,6 +44,7 @@ from casebook.llm.adapters import Delta, ModelRequest, ProviderError, assembled
 from casebook.llm.bounded_schema import fits
 from casebook.llm.messages import Message, Tool
 from casebook.llm.providers import Model, Provider
+from casebook.serving import prompts
 from casebook.serving.answer_cache import LONGEST, Cache, key_of
 from casebook.serving.api_keys import Key, hashed, logouts, revision
 from casebook.serving.api_keys import keys as stored_keys

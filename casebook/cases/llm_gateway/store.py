@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from casebook.cases.llm_gateway.config import Config, read
-from casebook.serving import api_keys
+from casebook.serving import api_keys, prompts
 from casebook.serving.api_keys import touch
 from casebook.serving.grouped import Database, Grouped, Postgres, Sqlite, StoreDown
 
@@ -21,11 +21,6 @@ __all__ = ["Database", "Store", "StoreDown"]
 SCHEMA = """
 create table if not exists config (
   kind text, name text, place bigint not null, body text not null, primary key (kind, name));
-create table if not exists prompts (
-  tenant text, name text, version bigint, body text not null, created double precision not null,
-  primary key (tenant, name, version));
-create table if not exists splits (
-  tenant text, name text, shares text not null, primary key (tenant, name));
 create table if not exists owners (owner text primary key, beat bigint not null);
 create table if not exists meter (
   request text primary key, tenant text not null, model text not null, month text not null,
@@ -72,9 +67,8 @@ class Store(Grouped):
 
     def __init__(self, where: Path | str, durable: bool = False) -> None:
         remote = str(where).startswith(("postgresql://", "postgres://"))
-        super().__init__(
-            Postgres(str(where)) if remote else Sqlite(where, durable), api_keys.SCHEMA + SCHEMA
-        )
+        database = Postgres(str(where)) if remote else Sqlite(where, durable)
+        super().__init__(database, api_keys.SCHEMA + prompts.SCHEMA + SCHEMA)
 
 
 # Configuration -------------------------------------------------------------------------
