@@ -51,7 +51,7 @@ def passes(at: Sequence[float], cap: bool = True, greedy: bool = False) -> np.nd
 
 
 def by_minute(at: pd.Series) -> np.ndarray:
-    """Say which requests a counter lets pass that begins anew each minute."""
+    """Say which requests a counter lets pass that starts again each minute."""
     return (at.groupby(at // 60).cumcount() < PER_MINUTE).to_numpy()
 
 

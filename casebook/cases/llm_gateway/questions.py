@@ -35,9 +35,9 @@ passed = lets.sum()
 len(arrivals[lets])
   {value:g} requests do not pass a bucket of {BURST} tokens that fills with one a second.
 counted.sum()
-  This many pass a counter that begins anew each minute.
+  This many pass a counter that starts again each minute.
 passes(arrivals, greedy=True).sum()
-  A refused request takes no token: whoever keeps asking would never get through.
+  A refused request takes no token: a client that keeps asking would never get through.
 passes(arrivals, cap=False).sum()
   Your bucket has no rim. It holds {BURST} tokens at most, however long it is left alone.
 len(arrivals)
@@ -183,7 +183,7 @@ rate * SHARE
         "Follow one request: which attempts does each call make if all fail? With independent "
         "failures attempt k + 1 is made with probability p to the power of k.",
         "If a share p of the attempts fails, how many requests a second are answered? Set that "
-        "equal to `capacity` and solve for p.",
+        "equal to the capacity and solve for p.",
         "Count first attempts and retries apart. Which of them does the budget bound, and by a "
         "tenth of what?",
     ),
@@ -320,7 +320,7 @@ max(len(m[0]) for m in cards(text))
         "'most' if alone > whole / 2 else 'few'",
         "{alone:.0f} of {whole:.0f} are found piece by piece.",
     ),
-    shows="Piece by piece {alone:.0f} of the {whole:.0f} cards are found. Whoever holds "
+    shows="Piece by piece {alone:.0f} of the {whole:.0f} cards are found. A guard that holds "
     "back {hold:.0f} characters finds all of them in this stream.",
     hints=(
         "`NUMBER.findall(piece)` for each piece, and `valid` for each number.",
