@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.llm_gateway.world.requests import bank
-from casebook.retrieval.text_attacks import sentences as sentences
+from casebook.retrieval.sentences import sentences as sentences
 
 WRITTEN = Path(__file__).with_name("attacks.toml")
 #: Ordinary requests in a corpus.
