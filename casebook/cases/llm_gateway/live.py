@@ -52,7 +52,7 @@ DOCUMENT: Mapping[str, Any] = {
         {"name": "acme", "models": ["swift", "grand"], "fallbacks": {"swift": ["grand"]}},
         {"name": "globex", "models": ["swift"], "guard": {"pii_in": "redact", "pii_out": "redact"}},
         {"name": "initech", "models": ["swift"], "budget": 300_000}
-        | {"limits": {"swift": {"per_minute": 60, "burst": 3}}},
+        | {"limits": {"swift": {"per_minute": 6, "burst": 3}}},
     ],
 }
 ANSWER = ("It ", "left ", "our ", "store ", "today. ")
