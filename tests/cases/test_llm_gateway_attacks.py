@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from llm_gateway_kit import Running
@@ -97,8 +97,9 @@ def test_who_refuses_the_end_of_an_answer_pays_for_its_beginning(running):
 @pytest.mark.parametrize("tenant", ["masked", "globex"])
 def test_who_leaves_pays_for_what_was_released_and_a_mask_releases_late(running, tenant):
     running.p1.token_s = 0.01
-    got = []
-    with running.client(tenant).chat.completions.create(**asked(stream=True)) as stream:
+    got, once = [], {"idempotency-key": "left"}
+    ask = running.client(tenant).chat.completions.create
+    with ask(**asked(stream=True), extra_headers=once) as stream:
         for event in stream:
             got.append(event.choices[0].delta.content or "")
             if len("".join(got)) >= 50:
@@ -110,6 +111,8 @@ def test_who_leaves_pays_for_what_was_released_and_a_mask_releases_late(running,
     assert row["how"] == "left" and words <= row["tokens_out"] <= words + 8
     if tenant == "masked":
         assert row["waste"] == row["guessed"] > 15 * 600, "what the mask held is our loss"
+    again = running.post(tenant, asked(stream=True), headers=once)
+    assert again.status_code == 409 and "ended early" in again.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +163,13 @@ def test_an_answer_can_be_had_again_from_the_next_gateway_and_by_its_tenant_alon
         send("acme", asked())
         assert len(running.p1.ledger) == before + 2
         assert "tokens_total" not in other.metrics.text("globex"), "it was counted once"
+
+
+def test_a_long_answer_of_any_script_can_be_had_again(running):
+    running.p1.says = lambda _: ["字" * 8_000]
+    got = [running.post("globex", asked(), headers={"idempotency-key": "k3"}) for _ in range(2)]
+    assert [one.status_code for one in got] == [200, 200]
+    assert got[0].json()["choices"] == got[1].json()["choices"]
 
 
 def test_a_replay_does_not_get_around_a_guard_that_was_set_later(running):
@@ -399,7 +409,7 @@ def test_a_name_that_no_provider_would_get_is_refused(running):
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_fault_of_the_gateway_is_not_billed_and_uses_up_no_budget(running, monkeypatch, stream):
     def fails(text, schema):
-        raise OverflowError("int too large to convert to float")
+        raise KeyError("a fault")
 
     monkeypatch.setattr("casebook.cases.llm_gateway.guardrails.fits", fails)
     running.p1.calls = lambda body: (("pay", {"x": 1}),)
@@ -410,6 +420,15 @@ def test_a_fault_of_the_gateway_is_not_billed_and_uses_up_no_budget(running, mon
     assert "internal_error" in got.text
     row = running.last("globex")
     assert (row["state"], row["how"], row["cost"]) == ("released", "failed", 0)
+
+
+def test_a_number_that_no_float_holds_does_not_fit(running):
+    running.p1.calls = lambda body: (("pay", {"x": 10**400}),)
+    schema = {"type": "object", "properties": {"x": {"multipleOf": 0.5}}}
+    function = {"name": "pay", "strict": True, "parameters": schema}
+    got = running.post("globex", asked(tools=[{"type": "function", "function": function}]))
+    running.p1.calls = None
+    assert (got.status_code, got.json()["error"]["code"]) == (502, "wrong_answer")
 
 
 def test_an_order_in_what_is_filled_into_a_prompt_or_beside_it_is_found(running):
@@ -490,6 +509,25 @@ def test_one_tenants_searches_leave_threads_to_the_others():
         return order, done
 
     assert asyncio.run(crowd()) == (["quiet"], 0)
+
+
+def test_who_left_still_holds_the_thread_that_searches_for_it():
+    async def leave():
+        aside, hold, order = Aside(threads=2), threading.Event(), []
+        tenant = Tenant(name="noisy", models=("small",))
+        first = asyncio.create_task(aside(tenant, hold.wait, 10))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        second = asyncio.create_task(aside(tenant, order.append, "second"))
+        await asyncio.sleep(0.1)
+        before = [*order]
+        hold.set()
+        with suppress(asyncio.CancelledError):
+            await first
+        await second
+        return before, order, first.cancelled()
+
+    assert asyncio.run(leave()) == ([], ["second"], True)
 
 
 @pytest.mark.parametrize("part", ["masked_calls", "masked_json", "_fed"])

@@ -63,8 +63,8 @@ from casebook.serving.rate_limits import Limits, RedisLimits
 from casebook.serving.refusals import Refusal
 
 LOG = logging.getLogger("llm_gateway")
-#: Seconds for which an answer with an idempotency key can be had again.
-REPLAY = 600
+#: Seconds for which an answer with an idempotency key can be had again, and characters of its JSON.
+REPLAY, LARGEST = 600, 2_000_000
 #: Seconds between two looks at the store.
 EVERY = 1.0
 #: Letters of an idempotency key.
@@ -409,6 +409,9 @@ class Gateway:
         if state == "open":
             what = "A request with this Idempotency-Key is being answered."
             raise Refusal(409, "repeated", what, "Wait for it.", 1.0)
+        if state in ("left", "refused"):
+            what = "A request with this Idempotency-Key ended early; what had left was billed."
+            raise Refusal(409, "repeated", what, do)
         now = self.clock()
         if not (body := await self._stored(self.store.do(kept, job.request, now))):
             what = "A request with this Idempotency-Key was answered, and its answer is not kept."
@@ -420,7 +423,7 @@ class Gateway:
     def _kept(self, job: Job, text: str, done: Done) -> Kept | None:
         """Return an answer as it is kept with its bill, if its request may come again."""
         body = kept_of(job, text, done) if job.once else ""
-        return Kept(body, self.clock() + REPLAY) if 0 < len(body) <= 2 * LONGEST else None
+        return Kept(body, self.clock() + REPLAY) if 0 < len(body) <= LARGEST else None
 
     async def _settle(self, job: Job, model: Model, tally: Tally, calls: list) -> Done:
         """Bill a request; an answer whose bill is not on disk is not complete."""

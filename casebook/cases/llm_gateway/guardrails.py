@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from casebook.cases.llm_gateway.config import Tenant
@@ -46,7 +46,12 @@ class Aside:
     async def __call__(self, tenant: Tenant, work: Callable[..., Any], *given: Any) -> Any:
         """Return what a function of values returns, in a thread."""
         async with self._own[tenant.name].turn(""), self._all.turn(tenant.name, tenant.weight):
-            return await asyncio.to_thread(work, *given)
+            doing = asyncio.ensure_future(asyncio.to_thread(work, *given))
+            try:
+                return await asyncio.shield(doing)
+            except asyncio.CancelledError:
+                await asyncio.wait([doing])  # its thread is taken until then
+                raise
 
     async def sized(self, tenant: Tenant, n: int, work: Callable[..., Any], *given: Any) -> Any:
         """Do what is short at once, and what has more characters in a thread."""
@@ -91,12 +96,20 @@ def _fed(mask: StreamMask, text: str) -> str:
     return "".join(mask.feed(text[at : at + SLICE]) for at in range(0, len(text), SLICE))
 
 
+def _fits(text: str, schema: Mapping[str, Any]) -> bool:
+    """Say whether a text fits a schema; a number that cannot be divided does not."""
+    try:
+        return fits(text, schema)
+    except ArithmeticError:
+        return False
+
+
 async def calls_of(job: Job, tally: Tally, aside: Aside) -> list[dict[str, Any]]:
     """Return an answer's tool calls, as they may leave: whole, and masked as its text is."""
     for call in (made := assembled(tally.calls)):
         function = call["function"]
         schema = job.strict.get(function["name"])
-        if schema and not await aside(job.tenant, fits, function["arguments"], schema):
+        if schema and not await aside(job.tenant, _fits, function["arguments"], schema):
             raise wrong_answer("A tool call does not fit its tool's schema.")
     size = sum(len(call["function"]["arguments"]) for call in made)
     calls, kinds = await aside.sized(job.tenant, size, masked_calls, job.tenant.guard, made)
@@ -107,7 +120,7 @@ async def calls_of(job: Job, tally: Tally, aside: Aside) -> list[dict[str, Any]]
 async def formed(job: Job, tally: Tally, aside: Aside) -> str:
     """Return an answer of the schema that was asked for, as it may leave; else refuse it."""
     text = "".join(tally.text)
-    if not await aside(job.tenant, fits, text, job.schema):
+    if not await aside(job.tenant, _fits, text, job.schema):
         raise wrong_answer("The model's answer does not fit the schema.")
     text, kinds = await aside.sized(job.tenant, len(text), masked_json, job.tenant.guard, text)
     job.flags += [f"redacted in answer: {n} {kind}" for kind, n in kinds.items()]
