@@ -80,7 +80,6 @@ def checked(
     said: Said,
     detect: Detector = attack,
     topics: Topics | None = None,
-    *,
     besides: Mapping[str, Any] | None = None,
     prompt: int | None = None,
     values: Sequence[str] = (),
@@ -91,14 +90,13 @@ def checked(
     Parameters
     ----------
     besides : mapping, optional
-        JSON of what is sent besides the conversation: tools and options.
+        JSON of tools and options.
     prompt : int, optional
-        How many messages, at the beginning, are of the system's part of the registry's prompt;
-        None without such a prompt.
+        Messages at the beginning that are the system's part of a prompt of the registry, if any.
     values : sequence of str
-        What was filled into that prompt.
+        What fills that prompt.
     names : sequence of str
-        Of the tools. A name cannot be masked: personal data in one are refused.
+        Of tools. They cannot be masked: personal data in one are refused.
 
     Raises
     ------
@@ -109,22 +107,35 @@ def checked(
     if guard.injection != "off" or (guard.topics and topics):
         foreign = [*_foreign(said, besides, prompt), *map(_words, names), *filter(None, values)]
     if guard.injection != "off":
-        joined = [*_joined(said, prompt), *(["\n".join(values)] if len(values) > 1 else ())]
-        why = next(filter(None, map(detect, [*foreign, *joined])), "")
-        if why and guard.injection == "reject":
-            what = f"A message looks like an order to the model: it {why}."
-            raise Refusal(400, "injection", what, "Put it otherwise.")
-        flags += [f"injection: {why}"] if why else []
+        texts = [*foreign, *_joined(said, prompt), *["\n".join(values)][: len(values) > 1]]
+        flags += _orders(guard, texts, detect)
     if guard.topics and topics:
         _check_topics(guard, foreign, topics)
     if guard.pii_in != "off":
-        if in_names := Counter(one.kind for name in names for one in found(_words(name))):
-            raise personal(_told(in_names), "name of a tool")
-        said, besides, kinds = _masked(_numbered(said), besides)
-        if kinds and guard.pii_in == "reject":
-            raise personal(kinds, "request")
-        flags += [f"redacted: {kinds}"] if kinds else []
+        said, besides, told = _redacted(guard, said, besides, names)
+        flags += told
     return said, besides, flags
+
+
+def _orders(guard: Guard, texts: Sequence[str], detect: Detector) -> list[str]:
+    """Return the flag of an order to the model, if there is one; refuse it if the tenant does."""
+    why = next(filter(None, map(detect, texts)), "")
+    if why and guard.injection == "reject":
+        what = f"A message looks like an order to the model: it {why}."
+        raise Refusal(400, "injection", what, "Put it otherwise.")
+    return [f"injection: {why}"] if why else []
+
+
+def _redacted(
+    guard: Guard, said: Said, besides: Mapping[str, Any], names: Sequence[str]
+) -> tuple[Said, Mapping[str, Any], list[str]]:
+    """Return a request without personal data, and its flag; refuse those in names of tools."""
+    if kinds := Counter(one.kind for name in names for one in found(_words(name))):
+        raise personal(_told(kinds), "name of a tool")
+    said, besides, told = _masked(_numbered(said), besides)
+    if told and guard.pii_in == "reject":
+        raise personal(told, "request")
+    return said, besides, [f"redacted: {told}"] if told else []
 
 
 def _check_topics(guard: Guard, texts: Sequence[str], topics: Topics) -> None:

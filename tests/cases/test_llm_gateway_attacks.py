@@ -339,6 +339,20 @@ def test_a_tenants_weight_is_its_share_of_a_busy_provider(running):
     assert 14 <= served[:20].count("b") <= 18
 
 
+def test_a_fallback_that_answers_shorter_does_not_cut_the_wanted_model(running):
+    config = running.gateway.config
+    large = config.model["large"]
+    config.model["large"] = large.model_copy(update={"most_out": 2})
+    try:
+        running.post("acme", asked())
+        assert running.p1.bodies[-1]["max_completion_tokens"] == config.model["small"].most_out
+        running.plan(["unauthorized"], [])
+        assert running.post("acme", asked()).json()["model"] == "large"
+        assert running.p2.bodies[-1]["max_tokens"] == 2
+    finally:
+        config.model["large"] = large
+
+
 def test_a_fallback_takes_a_token_of_its_own_limit(running):
     """The wanted model is down; what answers in its place may be asked once a minute."""
     tenant = running.gateway.config.tenant["acme"]

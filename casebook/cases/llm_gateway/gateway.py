@@ -229,11 +229,8 @@ class Gateway:
         if wait := await self._limited(tenant, name):
             what = f"{name} may be asked {tenant.limits[name].per_minute} times a minute."
             raise Refusal(429, "rate limit", what, "Wait as Retry-After says.", wait)
-        try:
-            chain = self.config.chain(tenant.name, name)
-        except KeyError:
-            raise changed() from None
-        mosts = [asked.most, tenant.guard.most_out, *(one.most_out for one in chain)]
+        chain = self._chain(tenant.name, name)
+        mosts = [asked.most, tenant.guard.most_out, chain[0].most_out]  # a fallback has its own
         most = min(number for number in mosts if number is not None)
         tools, options = asked.offered(), asked.options()
         job = Job(request, tenant, chain, _asked(said, tools, most, options, asked.stream), prompt)
@@ -241,18 +238,15 @@ class Gateway:
         besides = {"tools": [[one.description, one.parameters] for one in tools]}
         besides |= {name: options[name] for name in SEARCHED if name in options}
         more |= {"besides": besides, "names": [one.name for one in tools]}
-        thread = partial(self.aside, tenant)
-        said, besides, job.flags = await checked_aside(
-            tenant.guard, said, self.detect, self.topics, thread, **more
-        )
+        given = (tenant.guard, said, self.detect, self.topics, partial(self.aside, tenant))
+        said, besides, job.flags = await checked_aside(*given, **more)
         tools = tuple(
             Tool(t.name, *own) for t, own in zip(tools, besides.pop("tools"), strict=True)
         )
         job.strict = {t.name: t.parameters for t in tools if t.name in asked.strict_tools()}
         form = besides.get("response_format", {}).get("json_schema")
         job.schema = form["schema"] if form else None
-        schemas = [*job.strict.values()] + [job.schema] * (job.schema is not None)
-        if schemas:
+        if schemas := [*job.strict.values(), *([] if job.schema is None else [job.schema])]:
             await self.aside(tenant, check_schemas, schemas)
         job.asked = _asked(said, tools, most, options | besides, asked.stream)
         if idempotency:
@@ -260,6 +254,13 @@ class Gateway:
         if tenant.cache_s:
             job.cache_key = key_of(name, repr(job.asked), job.strict, tenant.guard.model_dump())
         return job
+
+    def _chain(self, tenant: str, model: str) -> list[Model]:
+        """Return the models that may answer; 503 if one was taken away while the request came."""
+        try:
+            return self.config.chain(tenant, model)
+        except KeyError:
+            raise changed() from None
 
     async def _said(
         self, tenant: Tenant, asked: ChatRequest, idempotency: str
@@ -319,11 +320,8 @@ class Gateway:
             yield done
         except ProviderError as failure:
             raise broken_off(failure) from None
-        except Refusal:
-            how = "refused" if ruled else "failed"
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            how = how and "left"
+        except (Refusal, asyncio.CancelledError, GeneratorExit) as end:
+            how = how and _ended(end, ruled)
             raise
         finally:
             if answer:
@@ -452,3 +450,10 @@ def _asked(
     said: Said, tools: Sequence[Tool], most: int, options: Mapping[str, Any], stream: bool
 ) -> ModelRequest:
     return ModelRequest(in_order(said, tools), most, options, stream)
+
+
+def _ended(end: BaseException, ruled: bool) -> str:
+    """Say how a request ended: its client left, a rule of its tenant refused it, or it failed."""
+    if not isinstance(end, Refusal):
+        return "left"
+    return "refused" if ruled else "failed"

@@ -136,12 +136,7 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
         If the budget does not hold what it may cost.
     """
     month, budget = month_of(ask.at), ask.budget or LARGEST
-    found = "select state, once, how from meter where request = ?"
-    row = db.execute(found, (ask.request,)).fetchone()
-    if row and row[0] != "released":
-        state, once, how = row
-        ended = how if how in ("left", "refused") else state
-        raise Repeated(ended if once == ask.once else "other")
+    before = _before(db, ask)
     db.execute(
         "insert into spend (tenant, month) values (?, ?) on conflict do nothing",
         (ask.tenant, month),
@@ -153,7 +148,7 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
     )
     if not taken.rowcount:
         raise OverBudget(f"{ask.most} nano-dollars are not left of {budget}.")
-    if row:
+    if before:
         # What it wasted the first time stays in the month's sum.
         aside = f"{ask.request}:{uuid.uuid4().hex}"
         db.execute("update meter set request = ? where request = ?", (aside, ask.request))
@@ -167,6 +162,17 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
         raise Repeated("open")  # another gateway was quicker
     now = spent(db, ask.tenant, month)
     return now.settled + now.reserved
+
+
+def _before(db: Database, ask: Ask) -> bool:
+    """Say whether a request was released before; :class:`Repeated` if it is open or settled."""
+    found = "select state, once, how from meter where request = ?"
+    row = db.execute(found, (ask.request,)).fetchone()
+    if row and row[0] != "released":
+        state, once, how = row
+        ended = how if how in ("left", "refused") else state
+        raise Repeated(ended if once == ask.once else "other")
+    return row is not None
 
 
 def settle(db: Database, request: str, owner: str, bill: Bill, kept: Kept | None = None) -> bool:
