@@ -26,6 +26,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -161,6 +162,8 @@ class Caller:
         now, provider = self._clock(), self._providers()[model.provider]
         if (until := self._limited.get(model.name, 0)) > now:
             raise ProviderError("rate_limited", KEPT, until - now)
+        if asked.max_tokens > model.most_out:
+            asked = replace(asked, max_tokens=model.most_out)
         body = written(ADAPTERS[provider.format].body(asked, model.upstream))
         sent = self._sent(provider, body, asked.stream, asked.max_tokens)
         rest = self._pieces(model, sent, turn, asked.stream)
