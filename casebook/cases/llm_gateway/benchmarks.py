@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from casebook.cases.llm_gateway import counted, injection, isolated, measured, studies, waiting
+from casebook.cases.llm_gateway import (
+    billed,
+    counted,
+    injection,
+    isolated,
+    measured,
+    studies,
+    waiting,
+)
 
 
 def noisy(seeds: Sequence[int] = studies.SEEDS) -> pd.DataFrame:
@@ -25,7 +33,8 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "detected": injection.detected,
     "detector_cost": injection.latency,
     "limiter": counted.limiter,
-    "metering": counted.metering,
+    "metering": billed.metering,
+    "official": billed.official,
     "guard_cost": counted.guard_cost,
     "isolation": isolated.isolation,
     "work": measured.work,
