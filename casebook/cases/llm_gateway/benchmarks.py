@@ -8,6 +8,7 @@ import pandas as pd
 
 from casebook.cases.llm_gateway import (
     billed,
+    commits,
     counted,
     injection,
     isolated,
@@ -36,7 +37,9 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "metering": billed.metering,
     "official": billed.official,
     "guard_cost": counted.guard_cost,
+    "guard_tail": counted.guard_tail,
     "isolation": isolated.isolation,
+    "commits": commits.commits,
     "work": measured.work,
     "latency": measured.latency,
     "first_words": measured.first_words,

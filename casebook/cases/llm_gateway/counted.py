@@ -202,6 +202,45 @@ def guard_cost(
     return made.assign(**{f"cores_{rps}": made["ms"] * rps / 1000 for rps in TARGETS})
 
 
+def guard_tail(
+    n: int = 300, clock: Callable[[], float] = time.thread_time, bound: float = 50.0
+) -> pd.DataFrame:
+    """Measure the CPU time of all guards on messages as long as real ones.
+
+    One text is searched by one core from its start to its end, so more processes do not shorten
+    this.
+
+    Parameters
+    ----------
+    n : int
+        Messages, with lengths drawn from Azure's conversations; without those, from ``LENGTHS``.
+    clock : callable
+        Seconds.
+    bound : float
+        Milliseconds.
+
+    Returns
+    -------
+    DataFrame
+        ``guard`` and of its ms on a message ``p50``, ``p90``, ``p99``, ``most``; ``over`` (share
+        above ``bound``); ``characters`` (p99 of the lengths).
+    """
+    whole, rng = trace(), np.random.default_rng(1)
+    lengths = np.array(LENGTHS) if whole is None else 4 * whole["ContextTokens"].to_numpy()
+    drawn, rows = rng.choice(lengths, n), []
+    for name in ("personal data, some there", "attacks by rules", "all"):
+        guard, more = GUARDS[name]
+        ms = np.empty(n)
+        for i, size in enumerate(drawn):
+            said = [Message("user", text_of(int(size)) + more)]
+            ms[i] = _median(lambda g=guard, s=said: checked(g, s), 1, clock)
+        at = np.quantile(ms, [0.5, 0.9, 0.99, 1])
+        told = dict(zip(("p50", "p90", "p99", "most"), at, strict=True))
+        told |= {"over": (ms > bound).mean(), "characters": np.quantile(drawn, 0.99)}
+        rows.append({"guard": name} | told)
+    return pd.DataFrame(rows)
+
+
 def _median(call: Callable[[], object], times: int, clock: Callable[[], float]) -> float:
     spent = np.empty(times)
     for i in range(times):
