@@ -78,7 +78,12 @@ class _Provider:
 
 
 def attempts(
-    arm: Arm, answers: float, seconds: int = 60, seed: int = 1, spoils: float = 0.0
+    arm: Arm,
+    answers: float,
+    seconds: int = 60,
+    seed: int = 1,
+    spoils: float = 0.0,
+    flaky: float = 0.0,
 ) -> pd.DataFrame:
     """Let a provider be in trouble for 15 of 60 seconds.
 
@@ -93,13 +98,15 @@ def attempts(
     spoils : float
         Of an answer's work, what each failed attempt takes from the provider: ``SPOILS`` for one
         that degrades.
+    flaky : float
+        Share of the attempts that fail by chance, whatever the load.
 
     Returns
     -------
     DataFrame
         A row for each second: ``asked`` (attempts that reach the provider) and ``answered``.
     """
-    now, rng = [0.0], random.Random(seed)
+    now, rng, chance = [0.0], random.Random(seed), random.Random(seed + 1)
     health, budget = ProviderHealth(clock=lambda: now[0]), RetryBudget()
     provider, told = _Provider(spoils), [[0, 0] for _ in range(seconds)]
     due = [(n / RATE, n, 0) for n in range(RATE * seconds)]
@@ -114,7 +121,7 @@ def attempts(
             call = health.admit() if arm.breaker else 0
         except ProviderError:
             continue
-        good = provider.answers(at, answers)
+        good = provider.answers(at, answers) and chance.random() >= flaky
         told[int(at)][0] += 1
         told[int(at)][1] += good
         if arm.breaker:
