@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "ladder": studies.ladder,
     "frontier": studies.frontier,
     "checks": studies.checks,
+    "misjudged": studies.misjudged,
     "sensitivity": studies.sensitivity,
     "noisy": noisy,
     "real_bursts": waiting.real_bursts,
