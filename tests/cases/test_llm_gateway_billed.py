@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from llm_gateway_kit import Running
 
 from casebook.cases.llm_gateway import billed
 from casebook.cases.llm_gateway.artifacts import CASE
@@ -91,3 +92,16 @@ def test_differences_find_each_fault_that_is_planted(found):
     assert billed.differences(found._replace(bills=less))["left, not as received"] == 1
     unseen = found._replace(seen=found.seen.assign(whole=False))
     assert billed.differences(unseen)["billed, not answered"] == 2
+
+
+def test_an_answer_of_a_fallback_is_not_kept_as_the_wanted_models():
+    def change(raw: dict) -> None:
+        raw["tenants"][0]["cache_s"] = 60
+
+    body = {"messages": [{"role": "user", "content": "Who answers?"}], "model": "small"}
+    with Running(change) as running:
+        running.plan(["failed"] * 2, [])
+        served = [running.post("acme", body).json()["model"] for _ in range(3)]
+        assert served == ["large", "small", "small"]
+        assert (len(running.p1.ledger), len(running.p2.ledger)) == (3, 1)
+        assert running.last("acme")["how"] == "cached", "the wanted model's own answer is kept"
