@@ -129,8 +129,16 @@ def added(name: str, shares: pd.Series) -> dict[str, float]:
 
 
 def minute(name: str, shares: pd.Series, seconds: int = 60, seed: int = 20) -> pd.DataFrame:
-    """Return a minute of a hundred tenants with one of ``RUSHES`` in its middle third."""
-    made = arrivals(shares, RPS, seconds, seed, added(name, shares))
+    """Return a minute of a hundred tenants with one of ``RUSHES``.
+
+    Long answers come all the time, the other rushes in the middle third.
+    """
+    more, always = added(name, shares), name == "long, small"
+    made = arrivals(shares, RPS, seconds, seed, {} if always else more)
+    if always:  # a tenant that asks so all the time
+        whole = rush(more, 3 * seconds, seed)
+        both = [made, whole.assign(at=whole["at"] - seconds)]
+        made = pd.concat(both).sort_values("at", ignore_index=True)
     drawn = np.random.default_rng((seed, 7)).lognormal(size=len(made))
     times = made["tenant"].map(lengthened(name, shares)).fillna(1.0)
     return made.assign(seconds=MEAN_S * times * np.exp(SPREAD * np.log(drawn) - SPREAD**2 / 2))
