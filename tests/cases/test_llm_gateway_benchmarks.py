@@ -98,7 +98,7 @@ def test_a_reduced_run_leaks_nothing_though_tenants_send_equal_bodies():
     ],
 )
 def test_a_reduced_run_finds_a_planted_leak(fault, where):
-    assert where in isolated._looked(fault, 60, 2)[1]
+    assert where in isolated._looked(fault, 60, 2, rps=15)[1]
 
 
 def test_a_number_that_two_tenants_have_seen_is_a_leak(monkeypatch):

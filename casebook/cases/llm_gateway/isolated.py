@@ -163,7 +163,7 @@ def equal(n: int, seed: int) -> int:
     return sum(len(senders[body]) > 1 for body in bodies)
 
 
-def _looked(planted: str, n: int, seed: int) -> tuple[int, list[str]]:
+def _looked(planted: str, n: int, seed: int, rps: float = 60.0) -> tuple[int, list[str]]:
     """Ask a gateway; return how many were answered, and each place with a foreign word."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         path = str(Path(folder) / "db")
@@ -177,7 +177,8 @@ def _looked(planted: str, n: int, seed: int) -> tuple[int, list[str]]:
             own_word = prompts.Prompt(system=f"word-of-{name}", user="{{x}}")
             store.submit(prompts.add, name, "own", own_word, 0.0).result()
         one = stack.enter_context(Server(name_of(gateway_with), {"path": path, "planted": planted}))
-        with Scheduled(_asking(one.url, keys, n, seed)) as crowd:
+        asked = _asking(one.url, keys, n, seed, rps)
+        with Scheduled(asked) as crowd:
             seen = crowd.wait()
         found = _foreign(seen, n, seed)
         for name in NEIGHBOURS:
@@ -193,7 +194,9 @@ def _askers(n: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).choice(NEIGHBOURS, n)
 
 
-def _asking(url: str, keys: Mapping[str, str], n: int, seed: int) -> list[Request]:
+def _asking(
+    url: str, keys: Mapping[str, str], n: int, seed: int, rps: float = 60.0
+) -> list[Request]:
     """Return requests of all tenants: prompts of one name, one key, unknown fields, streams.
 
     Half of them are equal for all tenants, to the last letter of the body and the key.
@@ -210,9 +213,9 @@ def _asking(url: str, keys: Mapping[str, str], n: int, seed: int) -> list[Reques
         if not same and rng.random() < 0.1:
             body["unknown"] = text
         head = {"Authorization": f"Bearer {keys[tenant]}"}
-        if rng.random() < 0.2:
+        if rng.random() < (0.4 if same else 0.1):
             head["Idempotency-Key"] = f"same-{again}" if same else "same"
-        made.append(Request(url + CHAT, body, at / 60, head, keep=8_000))
+        made.append(Request(url + CHAT, body, at / rps, head, keep=8_000))
     return made
 
 
