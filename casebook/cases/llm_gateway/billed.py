@@ -252,7 +252,7 @@ def _lives(path: Path, asked, keys, kills: int, rps: float, rng, arm: str):
             break
         after = rng.uniform(0.4, 0.95) * len(todo) / rps if turn < kills else 0.0
         rows = _a_life(path, todo, asked, keys, rps, after, arm).assign(request=todo)
-        seen.append(rows)
+        seen.append(rows[["request", "status", "whole", "left", "id", "end"]])
         lost = ~(rows["whole"] | rows["left"]).astype(bool)
         repeated = rows["status"].isin((0, 502, 503)) | lost
         if turn <= kills:
