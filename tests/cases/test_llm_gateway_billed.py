@@ -79,7 +79,9 @@ def test_differences_find_each_fault_that_is_planted(found):
         "tokens differ": {"bills": bills.assign(tokens_out=9)},
         "not as the ledger": {"ledger": found.ledger.assign(tokens_out=5)},
         "not at the price": {"bills": bills.assign(cost=2 * bills["cost"])},
-        "left, not as received": {"bills": bills.assign(tokens_out=bills["tokens_out"] + 9 * left)},
+        "left, not as received": {
+            "bills": bills.assign(tokens_out=bills["tokens_out"] + 99 * left)
+        },
         "billed, nobody asked": {"owners": {"a": "r0", "b": "r1"}},
         "invoice differs": {"sums": {"t": 26}},
         "open at the end": {"still": 1},

@@ -40,7 +40,7 @@ FAULTS = {"failed": 0.01, "cut": 0.01, "stream_error": 0.01, "slow": 0.03, "malf
 #: Share of the streams whose client leaves, and tenants.
 LEAVES, ASKING = 0.3, ("t0", "t1", "t2")
 #: Seconds of a token; pieces after which a client leaves; tokens that may be under way to it then.
-TOKEN_S, PIECES, UNDER_WAY = 0.03, 4, 3
+TOKEN_S, PIECES, UNDER_WAY = 0.03, 4, 10
 #: Seconds between a bill and its answer's last byte in the arm ``a pause``.
 PAUSE = 0.5
 PRICES = {"price_in": 150, "price_out": 600}
@@ -199,7 +199,7 @@ def _metered(requests: int, kills: int, rps: float, seed: int, arm: str = "") ->
     found = Found(seen, bills, ledger_of(own), owners, *sums)
     told = {"requests": requests, "sent": len(seen), "kills": kills, "open at a kill": opened}
     told |= {"billed at a kill": caught}
-    told["at most"] = rule_of_three(opened + caught) if opened + caught and not caught else np.nan
+    told["at most"] = min(1.0, rule_of_three(opened)) if opened and not caught else np.nan
     return told | differences(found)
 
 
