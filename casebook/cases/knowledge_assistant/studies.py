@@ -1,0 +1,198 @@
+"""What the page shows beside the ladder: rewriting, chunks, contradictions, RAGAS-like measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from casebook.cases.knowledge_assistant import world as worlds
+from casebook.cases.knowledge_assistant.answering import Learned, in_order
+from casebook.cases.knowledge_assistant.ladder import (
+    Looked,
+    Setting,
+    graded,
+    recall_at,
+    setting_of,
+    settle,
+    signals_of,
+    told,
+)
+from casebook.cases.knowledge_assistant.library import CHUNKERS, READ, Mix
+from casebook.evaluate.intervals import by_cluster, wilson
+from casebook.retrieval.dense import Embedder
+from casebook.retrieval.follow_up import standalone
+from casebook.retrieval.rag_metrics import (
+    bias,
+    context_precision,
+    context_recall,
+    faithfulness,
+    relevance,
+)
+from casebook.retrieval.statements import contradictions
+from casebook.retrieval.values import same
+
+#: Ways to make a question of several turns; the last is the truth, which nobody has.
+WAYS: dict[str, Callable] = {
+    "last turn": lambda one, names: one.turns[-1],
+    "all turns": lambda one, names: " ".join(one.turns),
+    "rules": lambda one, names: standalone(one.turns, names),
+    "true question": lambda one, names: one.standalone,
+}
+
+
+def rewriting(setting: Setting, mix: Mix) -> pd.DataFrame:
+    """Return recall@10 and team found of each way to read a conversation; intervals over facts.
+
+    Returns
+    -------
+    DataFrame
+        ``way``, ``recall``, ``low``, ``high``, ``team`` (share with the true question's teams),
+        ``of``; conversations of all splits, as nothing is learned here.
+    """
+    rows = np.flatnonzero(setting.asked["kind"] == "conversation")
+    own = Setting(setting.world, setting.library, setting.asked.iloc[rows])
+    table = []
+    for way, make in WAYS.items():
+        asked = [make(one, own.library.view(one.user).names) for one in own.asked.itertuples()]
+        found = signals_of(own, asked)
+        ranked = (own.library.ranked(s, mix)["document"].tolist() for _, s in found)
+        recalls = [recall_at(r, s) for r, s in zip(ranked, own.asked["support"], strict=True)]
+        teams = [
+            own.library.view(one.user).names.subjects(text)
+            == own.library.view(one.user).names.subjects(one.standalone)
+            for text, one in zip(asked, own.asked.itertuples(), strict=True)
+        ]
+        interval = by_cluster(recalls, own.asked["fact"])
+        table.append((way, *interval, np.mean(teams), len(recalls)))
+    return pd.DataFrame(table, columns=["way", "recall", "low", "high", "team", "of"])
+
+
+def chunking(
+    world: worlds.World, asked: pd.DataFrame, embedder: Embedder, mix: Mix
+) -> pd.DataFrame:
+    """Return recall@10 of the hybrid search by the way documents are cut."""
+    rows = []
+    for name, chunker in CHUNKERS.items():
+        setting = setting_of(world, asked, embedder, chunker)
+        own = setting.asked[setting.asked["support"].map(len) > 0]
+        found = signals_of(Setting(world, setting.library, own))
+        ranked = (setting.library.ranked(s, mix)["document"].tolist() for _, s in found)
+        recalls = [recall_at(r, s) for r, s in zip(ranked, own["support"], strict=True)]
+        pieces = len(setting.library.chunks), len(setting.library.leaves)
+        rows.append((name, *by_cluster(recalls, own["fact"]), *pieces))
+    columns = ["chunks", "recall", "low", "high", "pieces", "documents"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def conflicts(
+    setting: Setting, looked: Sequence[Looked], learned: Learned, split: str = "test"
+) -> pd.DataFrame:
+    """Hold the contradictions that are shown against the world's truth.
+
+    Returns
+    -------
+    DataFrame
+        ``what`` (questions: is a contradiction shown where the visible documents disagree;
+        documents: does the one that is shown state the fact with another value; settled: is the
+        value right where they disagree), ``measure``, ``value``, ``low``, ``high``, ``of``.
+    """
+    labels = _values(setting)
+    shown, there, cited, right, found = [], [], [], [], []
+    for n in np.flatnonzero(setting.asked["split"] == split):
+        one = setting.asked.iloc[n]
+        held, said = settle(setting, looked[n], learned, n)
+        against = contradictions(said, held) if held else []
+        seen = {*one["support"], *one["against"]}
+        values = {v for name in seen for v in labels.get((name, one["fact"]), ())}
+        disagree = len(values) > 1
+        shown.append(bool(against))
+        there.append(disagree)
+        for other in against:
+            own = labels.get((other.document, one["fact"]), ())
+            cited.append(any(same(v, other.value) for v in own))
+        if disagree:
+            told_ = [held, *against] if held else []
+            found += [any(same(v, s.value) for s in told_) for v in values]
+            if one["support"]:
+                right.append(graded(one, held))
+    shown, there = np.array(shown), np.array(there)
+    rows = [
+        ("questions", "precision", *wilson(there[shown]), int(shown.sum())),
+        ("questions", "recall", *wilson(shown[there]), int(there.sum())),
+        ("documents", "precision", *wilson(cited), len(cited)),
+        ("values", "recall", *wilson(found), len(found)),
+        ("settled", "right", *wilson(right), len(right)),
+    ]
+    return pd.DataFrame(rows, columns=["what", "measure", "value", "low", "high", "of"])
+
+
+def _values(setting: Setting) -> dict[tuple[str, int], list[str]]:
+    """Return the values that the visible text of each document gives of each fact."""
+    said = worlds.said_now(
+        setting.world,
+        worlds.State((*setting.world.firm.events, *setting.world.events)),
+        setting.now,
+    )
+    found: dict[tuple[str, int], list[str]] = {}
+    for one in said.itertuples():
+        found.setdefault((one.document, one.fact), []).append(one.value)
+    return found
+
+
+def ragas(
+    setting: Setting, looked: Sequence[Looked], learned: Learned, split: str = "test"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return RAGAS-like measures of answers, and how far they are from what is known.
+
+    Returns
+    -------
+    each : DataFrame
+        ``question``, ``kind``, ``fact``, ``faithfulness``, ``relevance``, ``context_precision``,
+        ``context_recall``, ``right``.
+    judge : DataFrame
+        As of :func:`.bias`: faithfulness, taken for correctness, against the known label.
+    """
+    library, rows = setting.library, []
+    labels = told(setting.world, {name: leaf.document for name, leaf in library.leaves.items()})
+    for n in np.flatnonzero(setting.asked["split"] == split):
+        one = setting.asked.iloc[n]
+        held, _ = settle(setting, looked[n], learned, n)
+        if held is None:
+            continue
+        names = in_order(looked[n].passages, looked[n].lines, learned.mix)["document"].head(READ)
+        context = [library.leaves[name].document.body for name in names]
+        stating = {name for (name, _), facts in labels.items() if one["fact"] in facts}
+        flags = [name in stating for name in names]
+        precise = context_precision(flags), context_recall({*names}, one["support"])
+        faithful = faithfulness(held.quote, context, looked[n].question)
+        about = n, one["kind"], one["fact"], looked[n].question, held.quote
+        rows.append((*about, faithful, *precise, float(graded(one, held))))
+    columns = ["question", "kind", "fact", "asked", "answer", "faithfulness", "context_precision"]
+    each = pd.DataFrame(rows, columns=[*columns, "context_recall", "right"])
+    each["relevance"] = relevance(library.embedder, each.pop("asked"), each.pop("answer"))
+    judge = bias(each["faithfulness"], each["right"], each["fact"], each["kind"])
+    return each, judge
+
+
+def outcome_shares(table: pd.DataFrame, split: str = "test", draws: int = 1000) -> pd.DataFrame:
+    """Return shares of right, wrong and unknown answers: a row a draw of facts.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As of :func:`~.ladder.rungs`.
+    split : str
+    draws : int
+        The first row is the share itself.
+    """
+    from casebook.evaluate.intervals import cluster_counts
+
+    own = table[(table["rung"] == "answers") & (table["split"] == split)]
+    flags = np.stack(
+        [(own["outcome"] == name).to_numpy(float) for name in ("right", "wrong", "unknown")]
+    )
+    counts = np.vstack([np.ones(len(own)), cluster_counts(own["fact"].to_numpy(), draws)])
+    shares = counts @ flags.T / counts.sum(axis=1, keepdims=True)
+    return pd.DataFrame(shares, columns=["right", "wrong", "unknown"])
