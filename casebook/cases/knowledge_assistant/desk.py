@@ -18,8 +18,8 @@ import numpy as np
 from casebook.cases.knowledge_assistant.library import Library, Mix
 from casebook.cases.knowledge_assistant.records import Document
 from casebook.retrieval.follow_up import standalone
-from casebook.serving.permitted_answers import AnswerCache, Kept
 from casebook.serving.conversations import Shelf, SqliteShelf, Turn, Turns
+from casebook.serving.permitted_answers import AnswerCache, Kept
 from casebook.serving.showing import WITHDRAWN, Piece, guarded
 
 #: Passages that :class:`Quotes` shows, and characters of each by which it is found again.

@@ -25,8 +25,8 @@ from casebook.cases.knowledge_assistant.library import Library
 from casebook.cases.knowledge_assistant.records import Document
 from casebook.retrieval.chunks import Chunk
 from casebook.retrieval.filtered import Visible
-from casebook.serving.permitted_answers import AnswerCache, Kept, normalised
 from casebook.serving.conversations import Turn, _key
+from casebook.serving.permitted_answers import AnswerCache, Kept, normalised
 from casebook.serving.rights import Rights, Sight
 from casebook.serving.showing import Piece, of_json
 
