@@ -250,7 +250,7 @@ def learn_topic(setting: Setting, looked: Sequence[Looked]) -> tuple[Kinds, dict
         one.lines["fits"] = others.fit(one.lines, masked[n])
     lines = pd.concat([looked[n].lines.assign(fact=asked["fact"].iat[n]) for n in rows])
     groups = lines["fact"].astype(str)
-    head, crossed = fit_head(lines[[*FEATURES]], lines["right"].to_numpy(), groups, 1.0)
+    head, crossed = fit_head(lines[[*FEATURES]], lines["right"].to_numpy(bool), groups, 1.0)
     ends = dict(zip(rows, np.cumsum([len(looked[n].lines) for n in rows]), strict=True))
     for n, one in enumerate(looked):
         own = crossed[ends[n] - len(one.lines) : ends[n]] if n in ends else None
