@@ -6,7 +6,9 @@ once. The versions of the documents behind an answer cannot be in the key, as no
 before the search; they are kept with the answer and compared when it is taken out.
 
 What is new in a document that the answer does not use is missing from it until it is too old. That
-must not be so for critical documents: each change of one gives all questions another key.
+must not be so for critical documents: each change of one gives all questions another key. Take
+:mod:`casebook.serving.answer_cache` instead where a tenant's readers all see the same: it is
+shorter, keeps nothing on disk, and knows no documents.
 
 **A key is taken before the search.** Taken afterwards it may be that of rights which the search
 did not have, and an answer made with a right that was lost in between would stand under the key of

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from knowledge_assistant_reader import Understanding
 
-from casebook.cases.knowledge_assistant import benchmarks, ladder, studies
+from casebook.cases.knowledge_assistant import artifacts, benchmarks, fitted, ladder, studies
 from casebook.cases.knowledge_assistant import world as worlds
 from casebook.cases.knowledge_assistant.answering import Assistant
 from casebook.cases.knowledge_assistant.library import Mix
@@ -166,7 +166,61 @@ def test_rungs_of_one_world_have_recall_first_and_right_and_no_measure_of_two_th
     ranked = made[~made["rung"].str.startswith("answers")]
     assert set(ranked["measure"]) == {"recall", "first"}
     assert set(made["measure"]) - {"recall", "first"} == {"right"}
-    assert set(made[made["measure"] == "right"]["rung"]) == {"answers, always", "answers"}
+    assert set(made[made["measure"] == "right"]["rung"]) == set(ladder.RUNGS[-4:])
+
+
+def test_the_share_of_the_gap_by_hand():
+    """From .5 to 1 the model comes to .75 in one world and to 1 in the other."""
+    rows = [
+        *((1, "answers, keywords", "right", x) for x in (0, 1)),
+        *((1, "answers, BM25", "right", x) for x in (0, 1)),
+        *((1, "answers", "right", x) for x in (0, 1, 1, 1)),
+        *((2, rung, "right", x) for rung in ("answers, keywords", "answers, BM25") for x in (1, 0)),
+        (2, "answers", "right", 1),
+        *((w, r, "recall", 0.2) for w in (1, 2) for r in ("keywords per source", "BM25")),
+        *((w, "+ freshness", "recall", 0.6) for w in (1, 2)),
+    ]
+    long = pd.DataFrame(rows, columns=["world", "rung", "measure", "value"])
+    wide = long.assign(right=np.nan, recall=np.nan, split="test")
+    for measure in ("right", "recall"):
+        own = wide["measure"] == measure
+        wide.loc[own, measure] = wide.loc[own, "value"]
+    found = studies.gap_closed(wide).set_index(["measure", "floor"])
+    right = found.loc["right", "answers, BM25"]
+    assert right[["share", "at_floor", "at_rung", "worlds"]].tolist() == [0.75, 0.5, 0.875, 2]
+    assert right["low"] < 0.75 < right["high"]
+    assert found.loc["recall", "BM25"]["share"] == pytest.approx(0.5)
+
+
+def test_worlds_are_graded_apart_and_summed_up(monkeypatch):
+    one = benchmarks.fitted(embedder=UNDERSTANDING, **benchmarks.REDUCED["rungs"])
+    monkeypatch.setattr(fitted, "fit", lambda seed, questions, embedder, **sizes: one)
+    how = {"embedder": UNDERSTANDING, **benchmarks.REDUCED["gap_over_worlds"]}
+    graded = fitted.graded_worlds(**how)
+    assert set(graded["split"]) == {"test"} and set(graded["world"]) == {3, 4}
+    gap = benchmarks.gap_over_worlds(**how).set_index(["measure", "floor"])["share"]
+    assert (gap > 0.2).all() and set(benchmarks.rungs_over_worlds(**how)["rung"]) == {*ladder.RUNGS}
+
+
+def test_a_plain_reader_takes_a_value_of_the_first_document():
+    setting, _, looked = small()[:3]
+    library, own = setting.library, setting.asked
+    good = 0
+    for n in np.flatnonzero(own["support"].map(bool))[:30]:
+        one = own.iloc[n]
+        first = ladder.first_value(library, one["user"], looked[n].question, one["support"])
+        good += ladder.graded(one, first)
+    assert good > 10
+    assert ladder.first_value(library, own["user"].iat[0], "x", []) == ""
+
+
+def test_a_planted_change_of_a_stored_row_is_found():
+    table = small()[4].query("split == 'test'").assign(world=3)
+    keys = ["world", "question", "rung"]
+    assert artifacts.compare_rows("world 3", table, table.copy(), keys) == []
+    other = table.assign(right=1 - table["right"])
+    assert "rows differ" in artifacts.compare_rows("world 3", table, other, keys)[0]
+    assert artifacts.compare_rows("world 3", table, table.iloc[1:], keys) != []
 
 
 def test_the_handbooks_are_searched_under_permissions():

