@@ -1,8 +1,9 @@
 """Nearest neighbours among the vectors that a user may see: before, after or inside the index.
 
-A mask says which rows a user may see. Four ways return the k nearest of them:
+A mask says which rows a user may see. Five ways return the k nearest of them:
 
 * **pre**: multiply the query with the visible rows alone. Exact; the time grows with their number.
+* **all**: multiply the query with all rows and drop the hidden ones. Exact, in one time for all.
 * **post**: ask a graph (HNSW) for k' rows, as many as hold k visible ones if those lie anywhere,
   drop the hidden ones, and double k' until k are left, the graph has no more, or k' is too wide.
 * **graph**: walk along the graph with the mask in hand. Hidden rows are walked over and not kept.
@@ -41,11 +42,14 @@ import numpy as np
 
 from casebook.retrieval.ann import unit
 
-WAYS = ("pre", "post", "graph", "cells")
+WAYS = ("pre", "all", "post", "graph", "cells")
 #: What a way does if nothing is asked of it; see :meth:`Filtered.search`.
-EFFORTS = {"pre": 1, "post": 1, "graph": 128, "cells": 16}
-#: From this share of visible rows on, all rows are multiplied: faster than to gather so many.
-GATHER = 0.3
+EFFORTS = {"pre": 1, "all": 1, "post": 1, "graph": 128, "cells": 16}
+#: Visible rows that are gathered at a time: so few stay in the processor's cache.
+PIECE = 256
+#: Up to so many rows → share of visible ones from which on all are multiplied, which is faster than
+#: to gather so many. From :func:`.filtered_study.gathering`, which measures it for each size.
+GATHER = {2_000: 0.3, math.inf: 0.45}
 
 
 class Unfiltered(RuntimeError):
@@ -105,7 +109,7 @@ class Found:
     way : str
         Of :data:`WAYS`; the one that gave the result.
     effort : int
-        Rows multiplied (pre), the last k' (post), neighbours in view (graph), cells (cells).
+        Rows multiplied (pre, all), the last k' (post), neighbours in view (graph), cells (cells).
     """
 
     rows: np.ndarray
@@ -205,24 +209,26 @@ class Filtered:
             raise ValueError(f"a query of {query.shape[1]} numbers, not {self.vectors.shape[1]}.")
         if not len(visible.rows):
             return Found(np.empty(0, np.int64), np.empty(0, np.float32), way, 0)
-        if way == "pre":
-            return self._multiplied(query[0], visible, k)
+        if way in ("pre", "all"):
+            return self._multiplied(query[0], visible, k, way)
         if way == "post":
             return _checked(self._dropped(query, visible, k, effort), visible)
         scores, rows = self._index(way).search(query, k, params=_asked(way, effort, visible))
         real = rows[0] >= 0
         return _checked(Found(rows[0][real], scores[0][real], way, effort), visible)
 
-    def _multiplied(self, query: np.ndarray, visible: Visible, k: int) -> Found:
+    def _multiplied(self, query: np.ndarray, visible: Visible, k: int, way: str) -> Found:
         """Return the exact result."""
-        if visible.share < GATHER:
-            scores = self.vectors[visible.rows] @ query
+        few = way == "pre" and visible.share < most_gathered(len(self))
+        if few:
+            scores = gathered(self.vectors, visible.rows, query)
         else:
             scores = (self.vectors @ query)[visible.rows]
         k = min(k, len(scores))
         best = np.argpartition(-scores, k - 1)[:k]
         best = best[np.lexsort((best, -scores[best]))]
-        return Found(visible.rows[best], scores[best], "pre", len(visible.rows))
+        read = len(visible.rows) if few else len(self)
+        return Found(visible.rows[best], scores[best], way, read)
 
     def _dropped(self, query: np.ndarray, visible: Visible, k: int, times: int) -> Found:
         """Ask for more and more rows, without a filter, until k visible ones are among them."""
@@ -256,6 +262,34 @@ class Filtered:
             made.add(self.vectors)
             self._built[way] = made
         return self._built[way]
+
+
+def most_gathered(n: int) -> float:
+    """Return the share of visible rows up to which they are gathered, of so many rows."""
+    return next(share for most, share in GATHER.items() if n <= most)
+
+
+def gathered(vectors: np.ndarray, rows: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Return the products of some rows with a query, a piece of them at a time.
+
+    Parameters
+    ----------
+    vectors : ndarray of float32, shape (n, d)
+    rows : ndarray of int, shape (visible,)
+    query : ndarray of float32, shape (d,)
+
+    Returns
+    -------
+    ndarray of float32, shape (visible,)
+    """
+    scores = np.empty(len(rows), np.float32)
+    held = np.empty((min(PIECE, len(rows)), vectors.shape[1]), np.float32)
+    for first in range(0, len(rows), PIECE):
+        piece = rows[first : first + PIECE]
+        own = held[: len(piece)]
+        np.take(vectors, piece, axis=0, out=own, mode="clip")  # mode: fills `out` without a copy
+        np.dot(own, query, out=scores[first : first + len(piece)])
+    return scores
 
 
 def _asked(way: str, effort: int, visible: Visible | None = None) -> Any:

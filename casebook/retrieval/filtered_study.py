@@ -4,7 +4,8 @@ A mask at random is the easy case: near every query lie visible rows. Permission
 of a firm, and so do texts. ``own``: whole spaces are visible and the question is about one of them.
 ``other``: the question is about a space that is hidden, so that the rows near it are hidden and the
 best visible ones lie elsewhere. :func:`study` measures all ways in each of these cases against the
-exact result; :func:`learn` reads from one such table from how many visible rows on an index is the
+exact result; :func:`gathering` measures by size when to multiply all rows instead of gathering the
+visible ones; :func:`learn` reads from one such table from how many visible rows on an index is the
 faster way, and :func:`judged` holds that against a table of other vectors.
 
 Examples
@@ -26,14 +27,18 @@ import numpy as np
 import pandas as pd
 
 from casebook.retrieval.ann import unit
-from casebook.retrieval.filtered import Filtered, Router, Visible
+from casebook.retrieval.filtered import Filtered, Router, Visible, gathered
 
 KINDS = ("random", "own", "other")
-SHARES = (0.1, 0.01, 0.001)
+#: Kind of the rows that pool the questions of all kinds; see :func:`study`.
+POOLED = "any"
+SHARES = (0.3, 0.2, 0.1, 0.01, 0.001)
 #: Efforts that are tried of each way. A reader of a table takes the quickest that is good enough.
-EFFORTS = {"post": (1, 4), "graph": (64, 256, 1024), "cells": (8, 32, 128)}
+EFFORTS = {"all": (1,), "post": (1, 4), "graph": (64, 256, 1024), "cells": (8, 32, 128)}
 #: Columns that tell one case from another.
 CASE = ["n", "dimensions", "seed", "kind", "share"]
+#: Ways that hand a selector to faiss.
+WALKS = ("graph", "cells")
 
 
 def spaces(
@@ -110,6 +115,7 @@ def study(
     users: int = 5,
     questions: int = 20,
     data: tuple[np.ndarray, np.ndarray] | None = None,
+    pool: bool = False,
 ) -> pd.DataFrame:
     """Measure every way and effort in every case against the exact result.
 
@@ -124,6 +130,9 @@ def study(
         Rows wanted, masks of a case, questions of a mask.
     data : tuple of ndarray, optional
         Other vectors and their spaces.
+    pool : bool
+        Add a row of kind :data:`POOLED` for each share, way and effort, over the questions of all
+        kinds: a mean of three 95th percentiles is none.
 
     Returns
     -------
@@ -131,23 +140,31 @@ def study(
         :data:`CASE`, ``way``, ``effort`` and, over the questions of the case: ``rows`` (visible),
         ``local`` (share of visible rows among the 100 nearest of all), ``recall`` (mean share of
         the exact k), ``short`` (share of questions with fewer rows than there were), ``ms``,
-        ``p50``, ``p95`` (milliseconds of a question alone, one thread; the mask is ready, as it is
-        for a user's second question).
+        ``p50``, ``p95`` (milliseconds of a question alone, one thread, with the mask ready, as it
+        is for a user's second question); ``mask`` (milliseconds to make the mask from the
+        documents that may be seen, as the way needs it: what a user's first question adds).
     """
     vectors, space = data or spaces(n, dimensions, seed)
     index = Filtered(vectors)
     tried = [("pre", 1), *((way, one) for way, some in efforts.items() for one in some)]
     for way, effort in tried:  # builds, and wakes the package
         index.search(vectors[0], Visible.of(np.ones(len(vectors), bool)), k, way, effort)
-    tables = []
+    kept: dict[tuple[str, float], dict] = {}
     for kind in KINDS:
         for share in shares:
             drawn = _users(vectors, space, kind, share, seed, users, questions)
-            table = _measured(index, drawn, tried, k)
-            case = [len(vectors), vectors.shape[1], seed, kind, share]
-            for column, value in zip(reversed(CASE), reversed(case), strict=True):
-                table.insert(0, column, value)
-            tables.append(table)
+            kept[kind, share] = _measured(index, drawn, tried, k)
+    if pool:
+        for share in shares:
+            kept[POOLED, share] = {
+                one: [told for kind in KINDS for told in kept[kind, share][one]] for one in tried
+            }
+    tables = []
+    for (kind, share), told in kept.items():
+        table, case = _summed(told), [len(vectors), vectors.shape[1], seed, kind, share]
+        for column, value in zip(reversed(CASE), reversed(case), strict=True):
+            table.insert(0, column, value)
+        tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
@@ -159,10 +176,11 @@ def _measured(
     drawn: Iterator[tuple[Visible, np.ndarray]],
     tried: Sequence[tuple[str, int]],
     k: int,
-) -> pd.DataFrame:
-    """Return the rows of one case: the ways take turns, so that all meet the same disturbances."""
+) -> dict[tuple[str, int], list]:
+    """Return what is measured in one case: the ways take turns and meet the same disturbances."""
     kept: dict[tuple[str, int], list] = {one: [] for one in tried}
     for visible, asked in drawn:
+        masks = mask_times(visible)
         for question in asked:
             near = np.argpartition(-(index.vectors @ question), min(100, len(index) - 1))[:100]
             local, exact = visible.mask[near].mean(), set()
@@ -173,14 +191,72 @@ def _measured(
                 exact = exact or {*found.rows.tolist()}  # pre comes first
                 hit = len(exact & {*found.rows.tolist()}) / len(exact)
                 short = len(found.rows) < len(exact)
-                kept[way, effort].append((len(visible.rows), local, hit, short, took))
+                kept[way, effort].append(
+                    (len(visible.rows), local, hit, short, masks[way in WALKS], took)
+                )
+    return kept
+
+
+def mask_times(visible: Visible) -> tuple[float, float]:
+    """Return the milliseconds to make a mask over passages, without and with a selector of faiss.
+
+    As a library makes it: who may see a document is known; a passage takes it from its document.
+    """
+    owner, live = np.arange(len(visible.mask)), np.ones(len(visible.mask), bool)
+    start = time.perf_counter()
+    made = Visible.of(visible.mask[owner] & live)
+    plain = time.perf_counter() - start
+    _ = made.selector
+    return 1000 * plain, 1000 * (time.perf_counter() - start)
+
+
+def _summed(kept: dict[tuple[str, int], list]) -> pd.DataFrame:
+    """Return means and quantiles of each way and effort over the questions of a case."""
     rows = []
     for (way, effort), told in kept.items():
         *means, took = np.array(told, float).T
         p50, p95 = np.quantile(took, [0.5, 0.95])
         rows.append((way, effort, *(m.mean() for m in means), took.mean(), p50, p95))
-    names = ["way", "effort", "rows", "local", "recall", "short", "ms", "p50", "p95"]
+    names = ["way", "effort", "rows", "local", "recall", "short", "mask", "ms", "p50", "p95"]
     return pd.DataFrame(rows, columns=names)
+
+
+#: Ways to multiply the visible rows.
+_MULTIPLY = {
+    "once": lambda vectors, seen, query: vectors[seen] @ query,
+    "pieces": gathered,
+    "everything": lambda vectors, seen, query: (vectors @ query)[seen],
+}
+
+
+def gathering(
+    sizes: Sequence[int],
+    dimensions: int = 384,
+    shares: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
+    rounds: int = 15,
+) -> pd.DataFrame:
+    """Measure three ways to multiply the visible rows, by number of rows and visible share.
+
+    Returns
+    -------
+    DataFrame
+        ``n``, ``share``, and milliseconds (lower quartile: whatever else runs only adds): ``once``
+        (visible rows copied at once), ``pieces`` (:func:`.filtered.gathered`), ``everything`` (all
+        rows multiplied, the hidden ones dropped).
+    """
+    rows, rng = [], np.random.default_rng(0)
+    for n in sizes:
+        vectors = unit(rng.normal(size=(n, dimensions)).astype(np.float32))
+        for share in shares:
+            seen = np.sort(rng.choice(n, max(1, round(share * n)), replace=False))
+            took: dict[str, list[float]] = {name: [] for name in _MULTIPLY}
+            for _ in range(rounds + 1):  # the first wakes the caches
+                for name, way in _MULTIPLY.items():
+                    start = time.perf_counter()
+                    way(vectors, seen, vectors[0])
+                    took[name].append(1000 * (time.perf_counter() - start))
+            rows.append((n, share, *(np.quantile(took[name][1:], 0.25) for name in _MULTIPLY)))
+    return pd.DataFrame(rows, columns=["n", "share", *_MULTIPLY])
 
 
 def best(table: pd.DataFrame, floor: float = 0.95, by: str = "p50") -> pd.DataFrame:

@@ -55,11 +55,36 @@ def test_with_enough_effort_every_way_is_nearly_exact(index, data):
     visible, hits = masked(0.1), dict.fromkeys(WAYS, 0)
     for row in range(40):
         exact = {*index.search(data[0][row], visible, 10).rows.tolist()}
-        for way, effort in (("pre", 1), ("post", 4), ("graph", 1_000), ("cells", 55)):
+        for way, effort in (("pre", 1), ("all", 1), ("post", 4), ("graph", 1_000), ("cells", 55)):
             found = index.search(data[0][row], visible, 10, way, effort)
             hits[way] += len(exact & {*found.rows.tolist()})
-    assert hits["pre"] == hits["cells"] == 400  # all cells are looked into
+    assert hits["pre"] == hits["all"] == hits["cells"] == 400  # all cells are looked into
     assert min(hits.values()) > 380
+
+
+def test_rows_are_gathered_in_pieces_up_to_a_share_that_depends_on_the_size(data, monkeypatch):
+    vectors, asked = data[0], data[0][5]
+    for rows in (np.arange(1), np.arange(0, 3_000, 7), np.arange(3_000)):
+        told = filtered.gathered(vectors, rows, asked)
+        assert told == pytest.approx(vectors[rows] @ asked, abs=1e-6)
+    with_all, calls = Filtered(vectors), []
+    monkeypatch.setattr(filtered, "gathered", lambda *told: calls.append(0) or gathered(*told))
+    gathered = filtered_study.gathered
+    border = filtered.most_gathered(3_000)
+    assert border != filtered.most_gathered(1_000) and 0.1 < border < 1
+    few, many = masked(border - 0.1), masked(border + 0.1)
+    assert with_all.search(asked, few, 5).effort == len(few.rows) and len(calls) == 1
+    assert with_all.search(asked, many, 5).effort == 3_000 and len(calls) == 1
+    assert with_all.search(asked, few, 5, "all").effort == 3_000 and len(calls) == 1
+
+
+def test_gathering_is_measured_by_size():
+    told = filtered_study.gathering((300, 900), 16, (0.1, 0.5), rounds=3)
+    assert told[["n", "share"]].to_numpy().tolist() == [
+        *([300, 0.1], [300, 0.5]),
+        *([900, 0.1], [900, 0.5]),
+    ]
+    assert (told[["once", "pieces", "everything"]] > 0).all(axis=None)
 
 
 def test_post_doubles_until_full_or_too_wide(data):
@@ -184,6 +209,20 @@ def test_the_study_measures_each_way_in_each_case(table):
     same = table[(table["share"] == 0.1) & (table["way"].isin(["pre", "graph"]))]
     same = same[same["effort"] != 512]
     assert again["recall"].tolist() == same["recall"].tolist()
+
+
+def test_questions_of_all_kinds_are_pooled_and_the_mask_has_its_price():
+    how = {"shares": (0.1,), "efforts": {"all": (1,), "graph": (32,)}, "users": 1, "questions": 6}
+    whole = study(1_500, 16, 2, **how, pool=True)
+    assert study(1_500, 16, 2, **how)["kind"].unique().tolist() == [*filtered_study.KINDS]
+    kinds, pooled = whole[whole["kind"] != "any"], whole[whole["kind"] == "any"]
+    assert pooled["recall"].tolist() == pytest.approx(
+        kinds.groupby("way", sort=False)["recall"].mean().tolist()
+    )
+    assert (whole["mask"] > 0).all()
+    # A kind that is slow in one question of three: the pooled quantile is not the mean of three.
+    kept = {("pre", 1): [(9, 0.1, 1.0, False, 0.1, ms) for ms in (*[1.0] * 20, *[100.0] * 10)]}
+    assert filtered_study._summed(kept)["p95"].iat[0] == 100
 
 
 def invented(scale: float, seed: int = 0) -> pd.DataFrame:
