@@ -10,6 +10,7 @@ from casebook.cases.knowledge_assistant import handbooks
 from casebook.cases.knowledge_assistant.records import as_json, event_of
 from casebook.cases.knowledge_assistant.world import State
 from casebook.data import find_real
+from casebook.retrieval.dense import Hashed
 
 GOLD = handbooks.gold()
 #: Characters around an anchor in which the key of an answer stands.
@@ -123,8 +124,38 @@ def test_pages_with_permissions_read_like_any_source(book):
     shares = [len(state.visible(f"user:{n}")) / len(found) for n in range(1, 101, 6)]
     assert 0 < min(shares) < max(shares) < 1 and np.std(shares) > 0.01
     assert handbooks.as_events(found, seed=1) == events != handbooks.as_events(found, seed=2)
+    everybody = [f"user:{n}" for n in range(1, 101)]
+    assert set().union(*map(state.visible, everybody)) == set(state.documents)  # nothing is closed
     # not every answer may be seen by everybody
     gold = set(GOLD.query("book == @book and answerable")["page"])
     ids = {one.path: one.id for one in state.documents.values()}
     seen = [state.may_see(f"user:{n}", ids[page]) for n in range(1, 11) for page in gold]
     assert 0.1 < np.mean(seen) < 0.99
+
+
+def test_every_way_to_cut_is_read_for_the_same_time():
+    long, short = (
+        [("a", "one two three four")],
+        [("b", "five six"), ("c", ""), ("a", "seven eight")],
+    )
+    assert handbooks.read(long, 3) == [("a", "one two three")]
+    assert handbooks.read(short, 3) == [("b", "five six"), ("a", "seven")]
+    assert handbooks.read(short, 2) == [("b", "five six")]
+
+
+def test_words_of_an_answer_on_another_page_do_not_count(monkeypatch):
+    texts("tts_handbook")
+    question = next(row for row in rows("tts_handbook") if row["answerable"])
+    found = handbooks.pages("tts_handbook")
+    monkeypatch.setattr(handbooks, "gold", lambda: handbooks.pd.DataFrame([question]))
+    with_it = handbooks.asked(Hashed(16), ("tts_handbook",), ("512/64",))
+    assert with_it["words"].eq(handbooks.BUDGET).all()
+    # The key, which stands on its own page, is written on every page but that one.
+    key = question["key"]
+    text = [
+        row.text.replace(key, "") if row.page == question["page"] else f"{key} {row.text}"
+        for row in found.itertuples()
+    ]
+    monkeypatch.setattr(handbooks, "pages", lambda book: found.assign(text=text))
+    without = handbooks.asked(Hashed(16), ("tts_handbook",), ("512/64",))
+    assert (without["key"] == 0).all()

@@ -13,6 +13,7 @@ from casebook.cases.knowledge_assistant.value import (
     costs,
     reckoned,
     sensitivity,
+    threshold,
     together,
 )
 
@@ -75,3 +76,7 @@ def test_an_answer_costs_what_the_minutes_cost():
     told, hand = costs(), 6 + 0.3 * 10 + 0.03 * 30
     minutes = {"right": 1.2, "wrong": 31.2, "unknown": 1.2 + hand}
     assert told == pytest.approx({name: value * 50 / 60 for name, value in minutes.items()})
+    # An answer with this chance of being right costs as much as none.
+    sure = threshold()
+    assert sure * told["right"] + (1 - sure) * told["wrong"] == pytest.approx(told["unknown"])
+    assert sure == pytest.approx(20.1 / 30)

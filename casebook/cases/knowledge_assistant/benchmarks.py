@@ -10,20 +10,22 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from casebook.cases.knowledge_assistant import handbooks, ladder, planted, studies, value
 from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.answering import Assistant
 from casebook.cases.knowledge_assistant.connectors import Mirror, connectors, index_hours, refresh
-from casebook.cases.knowledge_assistant.desk import Desk
 from casebook.cases.knowledge_assistant.fitted import (
+    FROZEN,
     HANDBOOKS,
     SMALL,
+    TIMES,
     WORLDS,
     fitted,
     graded_worlds,
@@ -31,12 +33,14 @@ from casebook.cases.knowledge_assistant.fitted import (
 from casebook.cases.knowledge_assistant.hunt import hunt, not_found_times
 from casebook.cases.knowledge_assistant.hunted import Parts, judging
 from casebook.cases.knowledge_assistant.library import Library
+from casebook.cases.knowledge_assistant.timed import latency, revocation
 from casebook.cases.knowledge_assistant.world import CHAPTER, SEED
-from casebook.evaluate.intervals import by_cluster, wilson
+from casebook.evaluate.intervals import by_cluster
 from casebook.recorded.artifacts import artifact
 from casebook.recorded.real import from_real
 from casebook.retrieval.dense import Embedder, Hashed
-from casebook.retrieval.filtered_study import judged, learn, study
+from casebook.retrieval.filtered import Router
+from casebook.retrieval.filtered_study import gathering, study
 from casebook.serving.held_back import HeldBack
 from casebook.serving.rights_cost import rights_cost
 
@@ -51,28 +55,40 @@ def rungs(**how: Any) -> pd.DataFrame:
     return ladder.summary(fitted(**how).rungs)
 
 
-def rungs_by_kind(**how: Any) -> pd.DataFrame:
-    """Return the rungs by kind of question."""
-    return ladder.summary(fitted(**how).rungs, ("kind", "rung"))
-
-
 def _over_worlds(embedder: Embedder | None, how: Mapping[str, Any]) -> pd.DataFrame:
-    return artifact(CHAPTER, WORLDS) if embedder is None else graded_worlds(embedder, **how)
+    """Return graded worlds, stored or live; ``first`` says in which world is learned then."""
+    if embedder is None:
+        return artifact(CHAPTER, WORLDS)
+    sizes = dict(how)
+    learned = fitted(embedder=embedder, **sizes.pop("first")).learned
+    return graded_worlds(embedder, learned, **sizes)
+
+
+def _frozen(embedder: Embedder | None, how: Mapping[str, Any]) -> pd.DataFrame:
+    """Return worlds of which nothing was looked at: all was learned in the chapter's world."""
+    table = _over_worlds(embedder, how)
+    return table[table["learned"] == FROZEN]
 
 
 def rungs_over_worlds(embedder: Embedder | None = None, **how: Any) -> pd.DataFrame:
-    """Return the rungs over worlds that nothing was chosen on; intervals resample worlds."""
-    return ladder.summary(_over_worlds(embedder, how))
+    """Return the rungs over new worlds, all learned in the chapter's; intervals resample worlds."""
+    return ladder.summary(_frozen(embedder, how))
 
 
 def gap_over_worlds(embedder: Embedder | None = None, **how: Any) -> pd.DataFrame:
     """Return the share of the gap to the oracle over these worlds: :func:`.studies.gap_closed`."""
-    return studies.gap_closed(_over_worlds(embedder, how))
+    return studies.gap_closed(_frozen(embedder, how))
 
 
-def choices(**how: Any) -> pd.DataFrame:
-    """Return what was tried on the validation facts, and its scores."""
-    return fitted(**how).choices
+def gap_fitted_again(embedder: Embedder | None = None, **how: Any) -> pd.DataFrame:
+    """Return the same where all is learned anew on the tuning facts of each world."""
+    table = _over_worlds(embedder, how)
+    return studies.gap_closed(table[table["learned"] != FROZEN])
+
+
+def cost_over_worlds(embedder: Embedder | None = None, **how: Any) -> pd.DataFrame:
+    """Return the euro of a question over these worlds: :func:`.studies.cost_a_question`."""
+    return studies.cost_a_question(_frozen(embedder, how))
 
 
 def rewriting(**how: Any) -> pd.DataFrame:
@@ -117,30 +133,6 @@ def sensitivity(**how: Any) -> pd.DataFrame:
     return value.sensitivity(value.Shares(*shares))
 
 
-def latency(asks: int = 200, **how: Any) -> pd.DataFrame:
-    """Ask a desk, and return quantiles of seconds to the first piece and to the end.
-
-    Returns
-    -------
-    DataFrame
-        ``answers`` (made, kept), ``what`` (first, whole), ``p50``, ``p95``, ``p99``, ``of``.
-    """
-    one = fitted(**how)
-    desk, rows = Desk(Assistant(one.setting.library, one.learned)), []
-    asked = one.setting.asked.head(asks)
-    for answers in ("made", "kept"):
-        took = []
-        for n, row in enumerate(asked.itertuples()):
-            start, first = time.perf_counter(), None
-            for told in desk.ask(row.user, f"{answers}{n}", row.standalone):
-                if told["event"] == "piece" and first is None:
-                    first = time.perf_counter() - start
-            took.append((first, time.perf_counter() - start))
-        for what, seconds in zip(("first", "whole"), np.array(took).T, strict=True):
-            rows.append((answers, what, *np.quantile(seconds, [0.5, 0.95, 0.99]), len(took)))
-    return pd.DataFrame(rows, columns=["answers", "what", "p50", "p95", "p99", "of"])
-
-
 # Handbooks ---------------------------------------------------------------------------
 
 
@@ -151,15 +143,22 @@ def real_handbooks(embedder: Embedder | None = None, **how: Any) -> pd.DataFrame
     -------
     DataFrame
         ``book``, ``chunks``, ``rung``, ``recall`` (of the page, at 10), ``low``, ``high`` (over
-        pages), ``key``, ``of``, ``passages``.
+        pages), ``key`` (words of the answer read) with ``key_low`` and ``key_high``, ``gain`` in
+        ``key`` over the first way to cut, with ``gain_low`` and ``gain_high`` (paired by question),
+        ``of``, ``words`` read, ``passages``.
     """
     stored = embedder is None
     table = artifact(CHAPTER, HANDBOOKS) if stored else handbooks.asked(embedder, **how)
+    first = table[table["chunks"] == table["chunks"].iat[0]]
+    first = first.set_index(["book", "rung", "question"])["key"]
     rows = []
     for key, own in table.groupby(["book", "chunks", "rung"], sort=False):
-        found = by_cluster(own["recall"], own["page"])
-        rows.append((*key, *found, own["key"].mean(), len(own), own["passages"].iat[0]))
-    names = ["book", "chunks", "rung", "recall", "low", "high", "key", "of", "passages"]
+        before = first.reindex(pd.MultiIndex.from_frame(own[["book", "rung", "question"]]))
+        pages, gain = own["page"], own["key"].to_numpy() - before.to_numpy()
+        told = (one for v in (own["recall"], own["key"], gain) for one in by_cluster(v, pages))
+        rows.append((*key, *told, len(own), own["words"].mean(), own["passages"].iat[0]))
+    names = ["book", "chunks", "rung", "recall", "low", "high", "key", "key_low", "key_high"]
+    names += ["gain", "gain_low", "gain_high", "of", "words", "passages"]
     return from_real(pd.DataFrame(rows, columns=names), *table["book"].unique())
 
 
@@ -169,15 +168,13 @@ def real_handbooks(embedder: Embedder | None = None, **how: Any) -> pd.DataFrame
 def filtered(
     sizes: Sequence[int] = (30_000, 100_000), dimensions: int = 384, **how: Any
 ) -> pd.DataFrame:
-    """Measure recall and latency of each way to filter: :func:`.filtered_study.study`."""
-    return pd.concat([study(n, dimensions, **how) for n in sizes], ignore_index=True)
+    """Measure recall and latency of each way to filter: :func:`.filtered_study.study`, pooled."""
+    return pd.concat([study(n, dimensions, pool=True, **how) for n in sizes], ignore_index=True)
 
 
-def router(n: int = 30_000, dimensions: int = 384, **how: Any) -> pd.DataFrame:
-    """Learn a router on one draw of vectors and judge it on another."""
-    first, second = (study(n, dimensions, seed=seed, **how) for seed in (1, 2))
-    found = learn(first)
-    return judged(found, second).assign(rows=found.rows, way=found.way)
+def gather(sizes: Sequence[int] = (1_000, 3_000, 30_000, 100_000, 400_000), **how: Any):
+    """Measure up to which visible share rows are gathered: :func:`.filtered_study.gathering`."""
+    return gathering(sizes, **how)
 
 
 def rights(sizes: Sequence[tuple[int, int]] = ((2_000, 200), (50_000, 5_000), (500_000, 50_000))):
@@ -185,8 +182,14 @@ def rights(sizes: Sequence[tuple[int, int]] = ((2_000, 200), (50_000, 5_000), (5
     return pd.DataFrame([rights_cost(*size, store=HeldBack) for size in sizes])
 
 
-def leaks(queries: int = 12_000, worlds_each: int = 100, http: int = 1_500) -> pd.DataFrame:
-    """Hunt for leaks in quotations, in the chapter's answers, and over HTTP.
+def leaks(
+    queries: int = 12_000, worlds_each: int = 100, http: int = 1_500, other: int = 4_000, **how: Any
+) -> pd.DataFrame:
+    """Hunt for leaks in quotations, in answers, and over HTTP.
+
+    ``answers`` weighs lines by hand; ``learned`` is the reader that was learned in the chapter's
+    world, made to answer always, as silence hides leaks; ``graph`` walks along a graph instead of
+    multiplying.
 
     Returns
     -------
@@ -194,11 +197,15 @@ def leaks(queries: int = 12_000, worlds_each: int = 100, http: int = 1_500) -> p
         ``hunted``, ``queries``, ``firms``, ``leaks``, ``wrong``, ``bound``, and how often what was
         met.
     """
+    learned = replace(fitted(**how).learned, threshold=0.0, least=0.0)
+    walking = partial(Library, router=Router(rows=0, way="graph"))
     rows = []
     hunted = {
         "quotations": (Parts(), queries),
         "answers": (Parts(reader=judging), queries),
         "answers over HTTP": (planted.over_http(Parts(reader=judging)), http),
+        "learned reader": (Parts(reader=lambda library: Assistant(library, learned)), other),
+        "graph": (Parts(reader=judging, library=walking), other),
     }
     for name, (parts, count) in hunted.items():
         firms = -(-count // worlds_each)
@@ -214,51 +221,92 @@ def catches(seeds: Sequence[int] = range(20), budget: int = 3_000) -> pd.DataFra
 
 
 def not_found(pairs: int = 5_000) -> pd.DataFrame:
-    """Time refusals of hidden and of missing documents, as it is and with a slow refusal."""
+    """Time refusals of hidden and of missing documents, as it is and with a slow refusal.
+
+    Returns
+    -------
+    DataFrame
+        ``desk``, ``share`` of pairs in which the hidden one took longer, ``low``, ``high``,
+        ``pairs``; ``off``: how far the share is from one half, on either side, since a refusal that
+        is quicker tells as much; ``off_most``: at most, by the interval.
+    """
     rows = []
     for name, parts in (("as it is", Parts()), ("slow refusal", Parts(planted.SlowRefusal))):
         told = not_found_times(pairs, parts=parts)
-        rows.append((name, told.share, told.low, told.high, told.pairs))
-    return pd.DataFrame(rows, columns=["desk", "share", "low", "high", "pairs"])
-
-
-def bound(clean: Sequence[int] = (100, 1_000, 3_000, 10_000, 12_000)) -> pd.DataFrame:
-    """Return the upper 95 % bound of the share of leaks after so many queries without one."""
-    rows = [(n, 3 / n, wilson(np.zeros(n, bool))[2]) for n in clean]
-    return pd.DataFrame(rows, columns=["queries", "three over n", "wilson"])
+        ends = [abs(x - 0.5) for x in (told.share, told.low, told.high)]
+        rows.append((name, told.share, told.low, told.high, told.pairs, ends[0], max(ends)))
+    names = ["desk", "share", "low", "high", "pairs", "off", "off_most"]
+    return pd.DataFrame(rows, columns=names)
 
 
 # Connectors --------------------------------------------------------------------------
 
 
-def sync(seed: int = SEED, passages_a_second: float = 24.0, **sizes: int) -> pd.DataFrame:
+def sync(seed: int = SEED, speeds: Mapping[str, float] | None = None, **sizes: int) -> pd.DataFrame:
     """Read all sources over HTTP with their faults, and reckon the hours of a whole collection.
+
+    Parameters
+    ----------
+    seed : int
+    speeds : mapping of str to float, optional
+        ``passage`` and ``line``: texts a second of the embedder; by default those of MiniLM on one
+        core, from the artifacts.
+    **sizes : int
+        Of the firm.
 
     Returns
     -------
     DataFrame
-        ``documents``, ``cpu_seconds`` and ``documents_a_second`` (without real vectors),
-        ``hours_500k`` and ``hours_500k_two_each`` (one worker, one or two passages a document),
-        ``hours_changed`` (5,000 changed documents).
+        ``documents``, ``passages``, ``lines``, ``new_lines`` (different ones, without the names of
+        teams), ``cpu_seconds`` and ``documents_a_second`` (without real vectors),
+        ``passages_a_second``, ``lines_a_second``; ``hours_500k`` and ``hours_500k_two_each`` (one
+        worker, one or two passages a document), ``hours_changed`` (5,000 changed documents). Every
+        line counts as new there.
     """
     from casebook.serving.load import Server
 
+    speeds = speeds or _speeds(artifact(CHAPTER, TIMES))
     faults = {"busy": 0.05, "failing": 0.05, "cut": 0.05, "wait": 0.01}
     with Server(SERVE, {"seed": seed, **sizes, **faults}) as server, _folder() as folder:
         access, began = Access(":memory:"), time.process_time()
         mirror = Mirror(folder / "mirror.db", [access.apply])
         library = Library(access, Hashed(64))
         refresh(connectors(server.url, mirror), library)
-        took, documents = time.process_time() - began, len(library.leaves)
+        took, leaves = time.process_time() - began, library.leaves.values()
         mirror.close()
-    speed = documents / took
-    hours = [
-        index_hours(count, each, passages_a_second, speed)
-        for count, each in ((500_000, 1), (500_000, 2), (5_000, 1))
-    ]
-    names = ["documents", "cpu_seconds", "documents_a_second"]
-    names += ["hours_500k", "hours_500k_two_each", "hours_changed"]
-    return pd.DataFrame([(documents, took, speed, *hours)], columns=names)
+    texts = [line.text for leaf in leaves for line in leaf.lines]
+    told = {
+        "documents": len(leaves),
+        "passages": sum(len(leaf.chunks) for leaf in leaves),
+        "lines": len(texts),
+        "new_lines": len({library.names.masked(text) for text in texts}),
+        "cpu_seconds": took,
+        "documents_a_second": len(leaves) / took,
+        "passages_a_second": speeds["passage"],
+        "lines_a_second": speeds["line"],
+    }
+    return pd.DataFrame([told | _hours(told)])
+
+
+def _speeds(times: pd.DataFrame) -> dict[str, float]:
+    """Return the texts a second of each kind."""
+    sums = times.groupby("what")[["texts", "seconds"]].sum()
+    return (sums["texts"] / sums["seconds"]).to_dict()
+
+
+def _hours(told: Mapping[str, float]) -> dict[str, float]:
+    """Return the hours of whole collections, by what was counted and measured."""
+    rows = (
+        ("hours_500k", 500_000, 1),
+        ("hours_500k_two_each", 500_000, 2),
+        ("hours_changed", 5_000, 1),
+    )
+    found = {}
+    for name, documents, each in rows:
+        seconds = each / told["passages_a_second"]
+        seconds += each * told["lines"] / told["passages"] / told["lines_a_second"]
+        found[name] = index_hours(documents, seconds, 1.0, told["documents_a_second"])
+    return found
 
 
 class _folder(tempfile.TemporaryDirectory):
@@ -270,10 +318,10 @@ class _folder(tempfile.TemporaryDirectory):
 
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "rungs": rungs,
-    "rungs_by_kind": rungs_by_kind,
     "rungs_over_worlds": rungs_over_worlds,
     "gap_over_worlds": gap_over_worlds,
-    "choices": choices,
+    "gap_fitted_again": gap_fitted_again,
+    "cost_over_worlds": cost_over_worlds,
     "rewriting": rewriting,
     "conflicts": conflicts,
     "ragas": ragas,
@@ -282,33 +330,34 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "worth": worth,
     "sensitivity": sensitivity,
     "latency": latency,
+    "revocation": revocation,
     "real_handbooks": real_handbooks,
     "filtered": filtered,
-    "router": router,
+    "gather": gather,
     "rights": rights,
     "leaks": leaks,
     "catches": catches,
     "not_found": not_found,
-    "bound": bound,
     "sync": sync,
 }
 _ASKED = {"seed": 3, "questions": 90, **SMALL}
-_WORLDS = {"seeds": (3, 4), "questions": 90}
+_WORLDS = {"seeds": (4, 5), "questions": 90, "first": _ASKED}
 _DRAWN = {"dimensions": 16, "users": 2, "questions": 4, "shares": (0.1,)}
 #: Arguments with which a study runs live, in seconds.
 REDUCED: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("rungs", "rungs_by_kind", "choices", "rewriting", "conflicts"), _ASKED),
+    **dict.fromkeys(("rungs", "rewriting", "conflicts"), _ASKED),
     **dict.fromkeys(("ragas", "judge", "outcomes", "sensitivity"), _ASKED),
     "worth": {"draws": 200, **_ASKED},
     "latency": {"asks": 20, **_ASKED},
-    **dict.fromkeys(("rungs_over_worlds", "gap_over_worlds"), _WORLDS),
+    "revocation": {"rounds": 5, **_ASKED},
+    **dict.fromkeys(("rungs_over_worlds", "gap_over_worlds", "gap_fitted_again"), _WORLDS),
+    "cost_over_worlds": _WORLDS,
     "real_handbooks": {"books": handbooks.BOOKS[1:], "cuts": ("512/64",), "questions": 10},
-    "filtered": {"sizes": (1_500,), "efforts": {"graph": (64,)}, **_DRAWN},
-    "router": {"n": 1_500, "efforts": {"graph": (64,)}, **_DRAWN},
+    "filtered": {"sizes": (1_500,), "efforts": {"all": (1,), "graph": (64,)}, **_DRAWN},
+    "gather": {"sizes": (400,), "dimensions": 16, "shares": (0.1, 0.5), "rounds": 2},
     "rights": {"sizes": ((500, 50),)},
-    "leaks": {"queries": 20, "worlds_each": 20, "http": 6},
+    "leaks": {"queries": 20, "worlds_each": 20, "http": 6, "other": 20, **_ASKED},
     "catches": {"seeds": (1,), "budget": 5},
     "not_found": {"pairs": 60},
-    "bound": {"clean": (100,)},
-    "sync": {"people": 24, "teams": 3, "documents": 260},
+    "sync": {"people": 24, "teams": 3, "documents": 260, "speeds": {"passage": 24, "line": 200}},
 }

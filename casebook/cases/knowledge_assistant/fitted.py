@@ -18,6 +18,10 @@ from casebook.retrieval.dense import Cached, Embedder, MiniLM
 #: found in the handbooks.
 VECTORS = tuple(f"world_vectors_{part}.parquet" for part in range(4))
 WORLDS, HANDBOOKS = "worlds.parquet", "handbooks.parquet"
+#: Seconds in which MiniLM reads questions, passages and lines on one core.
+TIMES = "times.parquet"
+#: Rows of :func:`graded_worlds` by what was learned in the chapter's world.
+FROZEN = "frozen"
 #: Sizes of the other worlds: small, since each of their texts is embedded.
 SMALL = {"people": 60, "teams": 6, "documents": 420}
 
@@ -65,10 +69,39 @@ def fitted(
     return _kept(seed, questions, embedder or minilm(), tuple(sorted(sizes.items())))
 
 
+def graded_twice(seed: int, questions: int, embedder: Embedder, learned: Learned) -> pd.DataFrame:
+    """Return the graded rungs of a small world, by what was learned elsewhere and learned anew."""
+    world = worlds.simulate(seed, **SMALL)
+    setting = ladder.setting_of(world, worlds.ask(world, seed, questions), embedder)
+    found = ladder.signals_of(setting)
+    frozen = ladder.rungs(setting, ladder.applied(setting, found, learned), learned)
+    own, looked, _ = ladder.learn(setting, found, value.costs())
+    again = ladder.rungs(setting, looked, own)
+    return pd.concat([frozen.assign(learned=FROZEN), again.assign(learned="again")])
+
+
 def graded_worlds(
-    embedder: Embedder, seeds: Sequence[int] = range(100, 115), questions: int = 160
+    embedder: Embedder,
+    learned: Learned,
+    seeds: Sequence[int] = range(100, 115),
+    questions: int = 160,
 ) -> pd.DataFrame:
-    """Return the graded rungs of small worlds on their test facts, with ``world`` for the seed."""
-    tables = [fit(seed, questions, embedder, **SMALL).rungs.assign(world=seed) for seed in seeds]
+    """Return the graded rungs of small worlds on their test facts.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    learned : Learned
+        In another world, such as the chapter's.
+    seeds : sequence of int
+    questions : int
+
+    Returns
+    -------
+    DataFrame
+        As of :func:`.ladder.rungs`, with ``world`` (its seed) and ``learned``: ``frozen`` (what is
+        given, nothing of these worlds was looked at) or ``again`` (fitted in each of them).
+    """
+    tables = [graded_twice(seed, questions, embedder, learned).assign(world=seed) for seed in seeds]
     table = pd.concat(tables, ignore_index=True)
     return table[table["split"] == "test"].reset_index(drop=True)

@@ -21,7 +21,7 @@ from casebook.retrieval.dense import Embedder
 from casebook.retrieval.follow_up import standalone
 
 from .access import Access
-from .library import CHUNKERS, READ, Library, Mix
+from .library import CHUNKERS, Library, Mix
 from .records import DIRECTORY, Document, Event, Grant, moment
 from .world import State
 
@@ -31,6 +31,8 @@ BOOKS = ("sourcegraph_handbook", "tts_handbook")
 FETCHED = moment("2024-06-01T00:00:00")
 #: Share of the top folders that everybody sees, and of the folders below them that are closed.
 OPEN, CLOSED = 0.4, 0.15
+#: Words that are read of what was found, whatever the size of its passages.
+BUDGET = 1_500
 _TITLE = re.compile(r"^(?:title:|#+)\s*(.+?)\s*$", re.MULTILINE)
 
 
@@ -82,7 +84,8 @@ def as_events(found: pd.DataFrame, seed: int, users: int = 100) -> list[Event]:
 
     Each folder is a container. Of the top folders :data:`OPEN` are for everybody, the others for
     one department each; of the folders below :data:`CLOSED` stand outside the tree and are for a
-    small group. A user is in one to three departments, one in ten in a small group too.
+    small group. A user is in one to three departments, one in ten in a small group too; every group
+    has a member, so that no page is closed to all.
 
     Parameters
     ----------
@@ -127,6 +130,9 @@ def as_events(found: pd.DataFrame, seed: int, users: int = 100) -> list[Event]:
         for group in (*mine, *([rng.choice(few)] if few and rng.random() < 0.1 else ())):
             groups[group].append(user)
         tell(DIRECTORY, "user", user, True)
+    for members in groups.values():
+        if not members:
+            members.append(rng.choice(groups["group:all"]))
     for group, members in groups.items():
         tell(DIRECTORY, "members", group, tuple(members))
     return events
@@ -141,13 +147,15 @@ def asked(
     """Ask our questions about the handbooks under permissions that we made up.
 
     Each question is asked by a user who sees its page. ``key`` says whether the words of the answer
-    stand in one of the eight best passages.
+    stand in a passage of its page (or of another one that answers it), among the first
+    :data:`BUDGET` words of what was found: small passages get as much reading as large ones.
 
     Returns
     -------
     DataFrame
         A row for each of ``book``, ``chunks``, ``question`` (number) and ``rung``: ``page``,
-        ``recall`` (whether it is among the first ten), ``key``, ``passages`` of the book.
+        ``recall`` (whether it is among the first ten), ``key``, ``words`` read, ``passages`` of
+        the book.
     """
     rows, known = [], gold()
     for book in books:
@@ -164,19 +172,42 @@ def asked(
                 told = _found(library, state, one).items()
                 about, size = (book, cut, number), len(library.chunks)
                 rows += [(*about, rung, one["page"], *found, size) for rung, found in told]
-    names = ["book", "chunks", "question", "rung", "page", "recall", "key", "passages"]
+    names = ["book", "chunks", "question", "rung", "page", "recall", "key", "words", "passages"]
     return pd.DataFrame(rows, columns=names)
 
 
-def _found(library: Library, state: State, question: dict) -> dict[str, tuple[float, float]]:
-    """Return of each rung whether it finds the page, and the words of the answer."""
-    right = {page.id for page in state.documents.values() if page.path == question["page"]}
+def read(passages: Sequence[tuple[str, str]], budget: int = BUDGET) -> list[tuple[str, str]]:
+    """Return the first words of passages, in their order, as many as there is time to read.
+
+    Parameters
+    ----------
+    passages : sequence of (str, str)
+        Document and text.
+    budget : int
+        Words; the last passage is cut there.
+    """
+    found = []
+    for name, text in passages:
+        words = text.split()[:budget]
+        if words:
+            found.append((name, " ".join(words)))
+            budget -= len(words)
+    return found
+
+
+def _found(library: Library, state: State, question: dict) -> dict[str, tuple[float, ...]]:
+    """Return of each rung whether it finds the page and the words of the answer; words read."""
+    named = {page.path: page.id for page in state.documents.values()}
+    right = {named[question["page"]]}
+    answering = right | {named[page] for page in question["also"]}
     user = next(u for u in sorted(state.active) if right <= state.visible(u))
     complete = standalone(question["turns"], library.view(user).names)
     signals, told = library.signals(user, complete, FETCHED), {}
     for rung, weight in (("BM25", 0.0), ("vectors", 1.0), ("hybrid", 0.5)):
         ranked = library.ranked(signals, Mix(weight))
-        texts = [plain(library.chunks[row].text) for row in ranked["row"].head(READ)]
+        chunks = (library.chunks[row] for row in ranked["row"])
+        texts = read([(one.article.article_id, plain(one.text)) for one in chunks])
         hit = bool(right & {*ranked["document"].head(10)})
-        told[rung] = float(hit), float(any(question["key"] in text for text in texts))
+        key = any(name in answering and question["key"] in text for name, text in texts)
+        told[rung] = float(hit), float(key), sum(len(text.split()) for _, text in texts)
     return told

@@ -1,8 +1,10 @@
 """The ladder: keyword search in each source, BM25, hybrid, reranked, fresher, answers; graded.
 
-Everything is learned on the tuning facts and chosen on the validation facts; the test facts are
-asked once. A fact is a team and an attribute: all questions about it, of whatever kind, lie on one
-side (:func:`split_of`). Every rung asks as the same users, under the same rights.
+Heads and threshold are learned on the tuning facts, weights and policy chosen on the validation
+facts; the test facts are asked once. What is asked about on one side (an *attribute*, such as the
+notice before a holiday) is asked about there alone, whatever the team (:func:`split_of`): on the
+other sides neither its wording nor its answers were seen. :func:`applied` takes what was learned in
+one world to another. Every rung asks as the same users, under the same rights.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from casebook.cases.knowledge_assistant.reading import (
     surest,
 )
 from casebook.cases.knowledge_assistant.records import SOURCES, Document
+from casebook.cases.knowledge_assistant.world.writing import ATTRIBUTES
 from casebook.evaluate.abstain import cost_curve, fit_head
 from casebook.evaluate.intervals import by_cluster
 from casebook.retrieval.chunks import Chunker
@@ -43,7 +46,8 @@ from casebook.retrieval.statements import POLICIES, Kinds, Statement, settled
 from casebook.retrieval.text import words as terms_of
 from casebook.retrieval.values import same, value_of
 
-SPLITS = {"tune": 0.4, "validation": 0.2, "test": 0.4}
+#: Sides to which the attributes are dealt, in turn.
+SPLITS = ("tune", "test", "tune", "test", "validation")
 RUNGS = (
     *("keywords per source", "BM25", "vectors", "hybrid", "+ rerank", "+ freshness"),
     *("answers, keywords", "answers, BM25", "answers, always", "answers"),
@@ -75,7 +79,7 @@ def setting_of(
     embedder: Embedder,
     chunker: Chunker = CHUNKERS["512/64"],
 ) -> Setting:
-    """Put a world's documents into a library; add ``split`` to its questions."""
+    """Put a world's documents into a library; add ``attribute`` and ``split`` to its questions."""
     end = float(world.firm.end.astype("datetime64[s]").astype(np.int64))
     access = Access(":memory:", clock=lambda: end)
     events = (*world.firm.events, *world.events)
@@ -83,7 +87,8 @@ def setting_of(
     access.settle()
     library = Library(access, embedder, world.firm.teams["name"], chunker)
     library.take(worlds.State(events).documents.values(), text_dates(events))
-    return Setting(world, library, asked.assign(split=split_of(world, asked["fact"])))
+    about = attributes_of(world, asked["fact"])
+    return Setting(world, library, asked.assign(attribute=about, split=split_of(about)))
 
 
 def text_dates(events: Sequence) -> dict[str, np.datetime64]:
@@ -97,16 +102,24 @@ def text_dates(events: Sequence) -> dict[str, np.datetime64]:
     return {name: when for name, (_, when) in last.items()}
 
 
-def split_of(world: worlds.World, facts: pd.Series) -> list[str]:
-    """Return tune, validation or test for each fact, by a hash of its team and attribute."""
-    rows = world.facts.drop_duplicates("fact").set_index("fact")
-    keys = rows["team"] + "/" + rows["attribute"]
-    ends = np.cumsum(list(SPLITS.values()))
-    found = []
-    for key in facts.map(keys):
-        place = int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) / 2**32
-        found.append(list(SPLITS)[int(np.searchsorted(ends, place, side="right"))])
-    return found
+def attributes_of(world: worlds.World, facts: pd.Series) -> pd.Series:
+    """Return the attribute that each fact gives a value of."""
+    return facts.map(world.facts.drop_duplicates("fact").set_index("fact")["attribute"])
+
+
+def split_of(attributes: pd.Series) -> pd.Series:
+    """Return tune, validation or test for each attribute, the same in every world.
+
+    Attributes are dealt out in the order of the kinds of their values, so that each side has most
+    kinds, and within a kind by a hash of the name.
+    """
+
+    def place(name: str) -> tuple[str, str]:
+        return ATTRIBUTES[name]["value"], hashlib.sha256(name.encode()).hexdigest()
+
+    order = sorted(ATTRIBUTES, key=place)
+    sides = {name: SPLITS[n % len(SPLITS)] for n, name in enumerate(order)}
+    return attributes.map(sides)
 
 
 def told(world: worlds.World, documents: Mapping[str, Document]) -> dict[tuple[str, str], set[int]]:
@@ -168,7 +181,8 @@ def learn(setting: Setting, found: Sequence[tuple], costs: Mapping[str, float]) 
     looked : list of Looked
         With ``sure`` in the lines.
     choices : DataFrame
-        ``what``, ``value``, ``score``: what was tried on the validation facts.
+        ``what``, ``value``, ``score``: what was tried, on the validation facts, and the threshold
+        on the tuning facts.
     """
     trial = _Trial(setting)
     mix = Mix(trial.best("dense", MIXES, lambda w, n: trial.hybrid(found[n][1], w, n)))
@@ -227,10 +241,20 @@ class _Trial:
         return float(graded(self.asked.iloc[n], made))
 
 
+def applied(setting: Setting, found: Sequence[tuple], learned: Learned) -> list[Looked]:
+    """Read what was found as what was learned elsewhere reads it: nothing of this world is used."""
+    looked = look(setting, found, Mix(learned.mix.dense))
+    for one, user in zip(looked, setting.asked["user"], strict=True):
+        masked = setting.library.view(user).names.masked(one.question)
+        one.lines["fits"] = learned.kinds.fit(one.lines, masked)
+        one.lines["sure"] = surest(one.lines, learned.topic)
+    return looked
+
+
 def learn_topic(setting: Setting, looked: Sequence[Looked]) -> tuple[Kinds, dict]:
     """Return kinds and head of lines, from the tuning questions; fill in ``fits`` and ``sure``.
 
-    A tuning question gets both from the questions about other facts, as a test question does.
+    A tuning question gets both from the questions about other attributes, as a test question does.
     """
     asked, view = setting.asked, setting.library.view
     masked = [
@@ -243,15 +267,15 @@ def learn_topic(setting: Setting, looked: Sequence[Looked]) -> tuple[Kinds, dict
         kinds = looked[n].lines.loc[looked[n].lines["right"], "kind"]
         kinds = kinds[kinds != ""]
         if len(kinds):
-            examples.append((asked["fact"].iat[n], masked[n], kinds.mode().iat[0]))
+            examples.append((asked["attribute"].iat[n], masked[n], kinds.mode().iat[0]))
     kinds = Kinds.of((question, kind) for _, question, kind in examples)
     for n, one in enumerate(looked):
-        own = asked["fact"].iat[n]
-        others = Kinds.of((q, k) for fact, q, k in examples if fact != own)
+        own = asked["attribute"].iat[n]
+        others = Kinds.of((q, k) for about, q, k in examples if about != own)
         one.lines["fits"] = others.fit(one.lines, masked[n])
-    lines = pd.concat([looked[n].lines.assign(fact=asked["fact"].iat[n]) for n in rows])
-    groups = lines["fact"].astype(str)
-    head, crossed = fit_head(lines[[*FEATURES]], lines["right"].to_numpy(bool), groups, 1.0)
+    lines = pd.concat([looked[n].lines.assign(about=asked["attribute"].iat[n]) for n in rows])
+    right = lines["right"].to_numpy(bool)  # who sees nothing has no line, and no type of one
+    head, crossed = fit_head(lines[[*FEATURES]], right, lines["about"], 1.0)
     ends = dict(zip(rows, np.cumsum([len(looked[n].lines) for n in rows]), strict=True))
     for n, one in enumerate(looked):
         own = crossed[ends[n] - len(one.lines) : ends[n]] if n in ends else None
@@ -264,16 +288,17 @@ def learn_threshold(
 ) -> tuple[Learned, pd.DataFrame]:
     """Learn how sure an answer is, and from where on it is worth its risk, on the tuning facts."""
     rows, signs_, right = np.flatnonzero(setting.asked["split"] == "tune"), [], []
-    facts = []
+    facts, about = [], []
     for n in rows:
         held, said = settle(setting, looked[n], learned, n)
         if held is not None:
             signs_.append(signs(said, held, setting.now))
             right.append(graded(setting.asked.iloc[n], held))
-            facts.append(str(setting.asked["fact"].iat[n]))
+            facts.append(setting.asked["fact"].iat[n])
+            about.append(setting.asked["attribute"].iat[n])
     if len(set(facts)) < 10 or len(set(right)) < 2:
         raise ValueError(f"answers to {len(set(facts))} tuning facts: ask more questions.")
-    head, crossed = fit_head(pd.DataFrame(signs_), np.array(right), facts)
+    head, crossed = fit_head(pd.DataFrame(signs_), np.array(right), about)
     labels = pd.Series(np.where(right, "right", "wrong"))
     curve = cost_curve(crossed, labels, pd.Series(costs), "unknown", ["right"])
     threshold = float(curve["threshold"].iat[int(curve["cost_eur"].argmin())])
@@ -336,11 +361,13 @@ def rungs(setting: Setting, looked: Sequence[Looked], learned: Learned) -> pd.Da
         ``first`` (:func:`true_first`), of answers ``right`` (the value is; where nothing can be
         known, that nothing is said) and ``outcome``: right, wrong, or unknown where nothing is
         said. What a rung has not is missing. Keywords and BM25 answer by :func:`first_value`.
+        Every rung is asked the same question: complete, with the code names of its teams.
     """
     keywords, library, rows = Keywords(setting), setting.library, []
     for n, one in enumerate(setting.asked.itertuples()):
         ranked = _rankings(setting, looked[n], learned)
-        ranked = {RUNGS[0]: keywords(one.user, one.turns[-1])} | ranked
+        asked = library.view(one.user).names.expanded(looked[n].question)
+        ranked = {RUNGS[0]: keywords(one.user, asked)} | ranked
         about = n, one.kind, one.split, one.fact
         for rung, names in ranked.items():
             found = recall_at(names, one.support), true_first(names, one.support, one.against)
@@ -350,9 +377,8 @@ def rungs(setting: Setting, looked: Sequence[Looked], learned: Learned) -> pd.Da
         answers = dict.fromkeys(RUNGS[-2:], held.value if held else "")
         if sure < learned.threshold:
             answers[RUNGS[-1]] = ""
-        plain = (RUNGS[0], one.turns[-1]), (RUNGS[1], looked[n].question)
-        for rung, (name, asked) in zip(RUNGS[-4:-2], plain, strict=True):
-            answers[rung] = first_value(library, one.user, asked, ranked[name])
+        for rung, name in zip(RUNGS[-4:-2], RUNGS[:2], strict=True):
+            answers[rung] = first_value(library, one.user, looked[n].question, ranked[name])
         for rung in RUNGS[-4:]:
             right = graded(setting.asked.iloc[n], answers[rung])
             outcome = ("right" if right else "wrong") if answers[rung] else "unknown"

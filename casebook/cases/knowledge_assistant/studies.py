@@ -16,11 +16,11 @@ from casebook.cases.knowledge_assistant.ladder import (
     recall_at,
     settle,
     signals_of,
-    told,
 )
 from casebook.cases.knowledge_assistant.library import READ, Mix
+from casebook.cases.knowledge_assistant.value import costs
 from casebook.evaluate.gap import closed
-from casebook.evaluate.intervals import by_cluster, wilson
+from casebook.evaluate.intervals import Interval, by_cluster, cluster_counts, wilson
 from casebook.retrieval.follow_up import standalone
 from casebook.retrieval.rag_metrics import (
     bias,
@@ -29,7 +29,7 @@ from casebook.retrieval.rag_metrics import (
     faithfulness,
     relevance,
 )
-from casebook.retrieval.statements import contradictions
+from casebook.retrieval.statements import Statement, contradictions
 from casebook.retrieval.values import same
 
 #: Ways to make a question of several turns; the last is the truth, which nobody has.
@@ -118,36 +118,52 @@ def conflicts(
     DataFrame
         ``what`` (questions: is a contradiction shown where the visible documents disagree;
         documents: does the one that is shown state the fact with another value; settled: is the
-        value right where they disagree), ``measure``, ``value``, ``low``, ``high``, ``of``.
+        value right where they disagree), ``measure``, ``value``, ``low``, ``high`` (over facts),
+        ``of``.
     """
     labels = _values(setting)
-    shown, there, cited, right, found = [], [], [], [], []
+    flags: dict[tuple[str, str], list[tuple[bool, int]]] = {one: [] for one in SHOWN}
     for n in np.flatnonzero(setting.asked["split"] == split):
         one = setting.asked.iloc[n]
         held, said = settle(setting, looked[n], learned, n)
         against = contradictions(said, held) if held else []
-        seen = {*one["support"], *one["against"]}
-        values = {v for name in seen for v in labels.get((name, one["fact"]), ())}
+        stated = {*one["support"], *one["against"]}
+        values = {v for name in stated for v in labels.get((name, one["fact"]), ())}
         disagree = len(values) > 1
-        shown.append(bool(against))
-        there.append(disagree)
-        for other in against:
-            own = labels.get((other.document, one["fact"]), ())
-            cited.append(any(same(v, other.value) for v in own))
-        if disagree:
-            told_ = [held, *against] if held else []
-            found += [any(same(v, s.value) for s in told_) for v in values]
-            if one["support"]:
-                right.append(graded(one, held))
-    shown, there = np.array(shown), np.array(there)
-    rows = [
-        ("questions", "precision", *wilson(there[shown]), int(shown.sum())),
-        ("questions", "recall", *wilson(shown[there]), int(there.sum())),
-        ("documents", "precision", *wilson(cited), len(cited)),
-        ("values", "recall", *wilson(found), len(found)),
-        ("settled", "right", *wilson(right), len(right)),
-    ]
+        seen = {
+            ("questions", "precision"): [disagree] * bool(against),
+            ("questions", "recall"): [bool(against)] * disagree,
+            ("documents", "precision"): [_says(labels, one["fact"], other) for other in against],
+            ("values", "recall"): [
+                any(same(v, s.value) for s in ([held, *against] if held else ()))
+                for v in (values if disagree else ())
+            ],
+            ("settled", "right"): [graded(one, held)] * (disagree and bool(one["support"])),
+        }
+        for key, own in seen.items():
+            flags[key] += [(flag, one["fact"]) for flag in own]
+    rows = [(*key, *_share(own), len(own)) for key, own in flags.items()]
     return pd.DataFrame(rows, columns=["what", "measure", "value", "low", "high", "of"])
+
+
+#: What is measured of contradictions.
+SHOWN = (
+    *(("questions", "precision"), ("questions", "recall"), ("documents", "precision")),
+    *(("values", "recall"), ("settled", "right")),
+)
+
+
+def _says(labels: dict[tuple[str, int], list[str]], fact: int, other: Statement) -> bool:
+    """Say whether the document of a statement gives its value of a fact."""
+    return any(same(value, other.value) for value in labels.get((other.document, fact), ()))
+
+
+def _share(flags: Sequence[tuple[bool, int]]) -> Interval:
+    """Return a share with its interval over facts; Wilson's of the facts where all are alike."""
+    good, facts = [flag for flag, _ in flags], {fact for _, fact in flags}
+    if len(facts) > 1 and 0 < sum(good) < len(good):
+        return by_cluster(good, [fact for _, fact in flags])
+    return wilson([good[0]] * len(facts) if flags else [])
 
 
 def _values(setting: Setting) -> dict[tuple[str, int], list[str]]:
@@ -176,8 +192,7 @@ def ragas(
     judge : DataFrame
         As of :func:`.bias`: faithfulness, taken for correctness, against the known label.
     """
-    library, rows = setting.library, []
-    labels = told(setting.world, {name: leaf.document for name, leaf in library.leaves.items()})
+    library, rows, labels = setting.library, [], _values(setting)
     for n in np.flatnonzero(setting.asked["split"] == split):
         one = setting.asked.iloc[n]
         held, _ = settle(setting, looked[n], learned, n)
@@ -185,8 +200,7 @@ def ragas(
             continue
         names = in_order(looked[n].passages, looked[n].lines, learned.mix)["document"].head(READ)
         context = [library.leaves[name].document.body for name in names]
-        stating = {name for (name, _), facts in labels.items() if one["fact"] in facts}
-        flags = [name in stating for name in names]
+        flags = [(name, one["fact"]) in labels for name in names]
         precise = context_precision(flags), context_recall({*names}, one["support"])
         faithful = faithfulness(held.quote, context, looked[n].question)
         about = n, one["kind"], one["fact"], looked[n].question, held.quote
@@ -209,8 +223,6 @@ def outcome_shares(table: pd.DataFrame, split: str = "test", draws: int = 1000) 
     draws : int
         The first row is the share itself.
     """
-    from casebook.evaluate.intervals import cluster_counts
-
     own = table[(table["rung"] == "answers") & (table["split"] == split)]
     flags = np.stack(
         [(own["outcome"] == name).to_numpy(float) for name in ("right", "wrong", "unknown")]
@@ -218,3 +230,38 @@ def outcome_shares(table: pd.DataFrame, split: str = "test", draws: int = 1000) 
     counts = np.vstack([np.ones(len(own)), cluster_counts(own["fact"].to_numpy(), draws)])
     shares = counts @ flags.T / counts.sum(axis=1, keepdims=True)
     return pd.DataFrame(shares, columns=["right", "wrong", "unknown"])
+
+
+def cost_a_question(table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
+    """Return the euro that a question costs with each rung that answers.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As of :func:`~.ladder.rungs`, with ``world`` if it is of several.
+    split : str
+
+    Returns
+    -------
+    DataFrame
+        ``rung``, ``euro``, ``low``, ``high`` (over worlds, or over facts), ``less`` than to answer
+        always, with ``less_low`` and ``less_high`` (paired by question), ``of``. The last row is
+        ``by hand``: without an assistant.
+    """
+    price = costs()
+    own = table[(table["split"] == split) & (table["outcome"] != "")]
+    unit = [*(("world",) if "world" in own else ()), "question"]
+    euro = own.assign(euro=own["outcome"].map(price)).pivot(
+        index=unit, columns="rung", values="euro"
+    )
+    cluster = "world" if "world" in own else "fact"
+    by = own.drop_duplicates(unit).set_index(unit, drop=False)[cluster].reindex(euro.index)
+    rows = []
+    for rung in own["rung"].unique():
+        less = by_cluster(euro["answers, always"] - euro[rung], by)
+        rows.append((rung, *by_cluster(euro[rung], by), *less, len(euro)))
+    hand = price["unknown"] - price["right"]
+    less = by_cluster(euro["answers, always"] - hand, by)
+    rows.append(("by hand", hand, hand, hand, *less, len(euro)))
+    names = ["rung", "euro", "low", "high", "less", "less_low", "less_high", "of"]
+    return pd.DataFrame(rows, columns=names)

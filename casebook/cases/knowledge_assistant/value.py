@@ -105,6 +105,12 @@ def costs(inputs: Mapping[str, float] = USUAL) -> dict[str, float]:
     return {name: hour * value for name, value in minutes.items()}
 
 
+def threshold(inputs: Mapping[str, float] = USUAL) -> float:
+    """Return how sure an answer must be to be worth its risk."""
+    told = costs(inputs)
+    return (told["wrong"] - told["unknown"]) / (told["wrong"] - told["right"])
+
+
 def sensitivity(shares: Shares) -> pd.DataFrame:
     """Move one assumption at a time to the ends of its range: :func:`.one_at_a_time`."""
     return one_at_a_time(lambda x: reckoned(shares, x)["euro a year"], INPUTS)
