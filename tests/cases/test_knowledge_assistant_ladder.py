@@ -414,7 +414,7 @@ def test_hours_count_the_vectors_of_lines():
     each = 1 / 20 + one["lines"] / one["passages"] / 100 + 1 / one["documents_a_second"]
     assert one["hours_500k"] == pytest.approx(500_000 * each / 3600)
     assert one["new_lines"] < one["lines"] > 5 * one["passages"]
-    table = artifacts.times(UNDERSTANDING, texts=40)
+    table = artifacts.times(UNDERSTANDING, 40, small()[0])
     assert table.groupby("what")["texts"].sum().to_dict() == {
         "question": 40,
         "passage": 40,

@@ -115,7 +115,9 @@ def both_handbooks() -> pd.DataFrame:
     return handbooks.asked(MiniLM())
 
 
-def times(embedder: Embedder | None = None, texts: int = 320) -> pd.DataFrame:
+def times(
+    embedder: Embedder | None = None, texts: int = 320, setting: ladder.Setting | None = None
+) -> pd.DataFrame:
     """Time MiniLM on questions, one at a time, and on passages and lines, 32 at a time.
 
     Returns
@@ -124,7 +126,7 @@ def times(embedder: Embedder | None = None, texts: int = 320) -> pd.DataFrame:
         ``what`` (question, passage, line), ``texts`` and ``seconds`` of a call. A question is read
         twice, with and without the names of teams, and counts as one text.
     """
-    setting, embedder, rows = _heard(), embedder or MiniLM(), []
+    setting, embedder, rows = setting or _heard(), embedder or MiniLM(), []
     library = setting.library
     masked = [
         (one, library.view(user).names.masked(one))

@@ -123,19 +123,25 @@ def as_events(found: pd.DataFrame, seed: int, users: int = 100) -> list[Event]:
         held, made = container(folder or "front"), f"wiki:d{number}"
         page = (row.page, row.title, row.text, 1, FETCHED, "group:all", False, held)
         tell("wiki", "document", made, Document(made, "wiki", *page))
+    _join(groups, rng)
+    for user in groups["group:all"]:
+        tell(DIRECTORY, "user", user, True)
+    for group, members in groups.items():
+        tell(DIRECTORY, "members", group, tuple(members))
+    return events
+
+
+def _join(groups: dict[str, list[str]], rng: random.Random) -> None:
+    """Put each user into departments, few into small groups, and somebody into every group."""
     departments = [group for group in groups if group.startswith("group:dept-")]
     few = [group for group in groups if group.startswith("group:few-")]
     for user in groups["group:all"]:
         mine = rng.sample(departments, min(rng.randint(1, 3), len(departments)))
         for group in (*mine, *([rng.choice(few)] if few and rng.random() < 0.1 else ())):
             groups[group].append(user)
-        tell(DIRECTORY, "user", user, True)
     for members in groups.values():
         if not members:
             members.append(rng.choice(groups["group:all"]))
-    for group, members in groups.items():
-        tell(DIRECTORY, "members", group, tuple(members))
-    return events
 
 
 def asked(

@@ -154,7 +154,7 @@ def revocation(rounds: int = 60, embedder: Embedder | None = None, **how: Any) -
     desk, took, shown = Desk(reader), [], []
     for n, one in enumerate(setting.asked.itertuples()):
         end = [*desk.ask(one.user, f"r{n}", one.standalone)][-1]
-        if len(took) == rounds or not end["citations"]:
+        if not end["citations"]:
             continue
         cited = end["citations"][0]
         start = time.perf_counter()
@@ -170,6 +170,8 @@ def revocation(rounds: int = 60, embedder: Embedder | None = None, **how: Any) -
         named = {c["document"] for c in told[-1]["citations"]}
         kept = any(cited["anchor"] in text for text in turns)
         shown.append((opened is not None, cited["document"] in named, kept))
+        if len(took) == rounds:
+            break
     rows = []
     for where, own, seen in zip(_WHERE, np.array(took).T, np.array(shown).T, strict=True):
         rows.append((where, *np.quantile(own, QUANTILES), own.max(), int(seen.sum()), len(own)))
