@@ -100,7 +100,10 @@ class Yesterday(Desk):
 
     def __init__(self, reader):
         super().__init__(reader)
-        self.cache.versions = lambda names: [1] * len(names)
+        first = {}
+        self.cache.versions = lambda names: [
+            first.setdefault(name, *self.library.versions([name])) for name in names
+        ]
 
 
 @pytest.mark.parametrize(
