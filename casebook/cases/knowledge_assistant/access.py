@@ -31,7 +31,8 @@ Examples
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,37 @@ import numpy as np
 
 from casebook.cases.knowledge_assistant.records import Document, Event
 from casebook.serving.held_back import HeldBack
-from casebook.serving.rights import EVERYBODY
+from casebook.serving.rights import EVERYBODY, Sight, _keep
 
 
 class Access(HeldBack):
-    """The rights of the firm; documents are the items that are seen."""
+    """The rights of the firm; documents are the items that are seen.
+
+    Attributes
+    ----------
+    silent : frozenset of str
+        Sources of which this process shows nothing, as they have not answered for too long.
+    """
 
     def __init__(self, path: Path | str, *how: Any, **more: Any) -> None:
         super().__init__(path, *how, **more)
         self._unwritten: dict[tuple[str, str], int] = {}
+        self.silent: frozenset[str] = frozenset()
+        self._spoken: OrderedDict[tuple, Sight] = OrderedDict()
+
+    def sight(self, name: str) -> Sight:
+        """Return what somebody sees, but for the sources that are silent."""
+        with self._lock:
+            now, silent = super().sight(name), self.silent
+            if not silent:
+                return now
+            key = now.fingerprint, len(now.mask), silent
+            if key not in self._spoken:
+                mask = now.mask.copy()
+                known = ((row, one.split(":")[0]) for one, row in self._row_of.items())
+                mask[[row for row, one in known if one in silent and row < len(mask)]] = False
+                _keep(self._spoken, key, Sight(mask, now.editions), self._kept)
+            return self._spoken[key]
 
     def apply(self, events: Iterable[Event]) -> int:
         """Take over events, all or none; return how many were news.
@@ -80,7 +103,7 @@ class Access(HeldBack):
             self.shut = bool(self._unwritten)
         return news
 
-    def fed_by(self, copy: str, events: Iterable[Event]) -> None:
+    def fed_by(self, copy: str, events: Callable[[], Iterable[Event]]) -> None:
         """Take over all that a copy of the sources has, unless it has fed this store before.
 
         Raises
@@ -97,7 +120,7 @@ class Access(HeldBack):
                 raise ValueError(
                     "The rights are those of another copy of the sources: delete their two files."
                 )
-            self.apply(events)
+            self.apply(events())
             with self.writing():
                 self.newer("copy", copy, 1)
 

@@ -40,6 +40,8 @@ __all__ = ["Connector", "Mirror", "connectors", "index_hours", "refresh"]
 BATCH = 32
 #: Times that all sources are read, until one finds nothing new.
 PASSES = 3
+#: Seconds for which the others wait for a source with what people gain in the directory.
+PATIENCE = 600.0
 
 
 class Connector:
@@ -155,7 +157,9 @@ class _Reading:
         return self.down | self.silent
 
 
-def refresh(links: Iterable[Connector], library: Library, applied: int = 0) -> int:
+def refresh(
+    links: Iterable[Connector], library: Library, applied: int = 0, patience: float = PATIENCE
+) -> int:
     """Read all sources to their end, store the texts, and let what was gained hold.
 
     A backlog is embedded first, and losses of rights are read after every :data:`BATCH` documents
@@ -169,18 +173,21 @@ def refresh(links: Iterable[Connector], library: Library, applied: int = 0) -> i
     library : Library
     applied : int
         What this returned the last time; 0 for a library that is empty.
+    patience : float
+        Seconds for which a source that does not answer is waited for.
 
     Returns
     -------
     int
         The same as before if a source did not answer. Texts and gains of that source then wait,
-        and what people gain in the directory, as nobody knows what has changed there. If it is the
-        directory, all of them wait.
+        and what people gain in the directory, as nobody knows what has changed there. After
+        ``patience`` nothing of that source is shown until it answers, and the others go on. If it
+        is the directory, all texts and gains wait.
     """
     links = [*links]
     mirror, access = links[0].mirror, library.access
     with mirror.refreshing:
-        access.fed_by(mirror.id, mirror.news()[0])
+        access.fed_by(mirror.id, lambda: mirror.news()[0])
         reading = _Reading(links)
         for _ in range(PASSES):
             heard = access.heard()  # all texts from before these changes come with this pass
@@ -190,11 +197,15 @@ def refresh(links: Iterable[Connector], library: Library, applied: int = 0) -> i
         _warm(library, events, reading)
         reading.rights()  # once more: as new as the newest text
         late = reading.late
+        lags = mirror.lags(late - {DIRECTORY})
+        given_up = frozenset(one for one, seconds in lags.items() if seconds >= patience)
+        access.silent |= given_up
         if DIRECTORY not in reading.silent:
             events = [event for event in events if event.source not in late]
             with library.steady():
                 _store(library, events, mirror.unstored)
-                access.settle(heard, late | ({DIRECTORY} if late else set()))
+                access.settle(heard, late | ({DIRECTORY} if late - given_up else set()))
+            access.silent = given_up
         mirror.ended({link.source for link in links} - late)
         mirror.scrub()
         return applied if late else now
