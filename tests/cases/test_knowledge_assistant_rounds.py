@@ -163,6 +163,23 @@ def test_a_text_is_not_shown_to_whoever_lost_the_right_before_it_was_written(fir
     assert 20 < nth < 59  # after every request that a round makes
 
 
+def test_the_rights_are_read_once_more_after_the_last_text_whoever_took_it(firm, monkeypatch):
+    firm.write(page(1, CLEAN))
+    firm.refresh()
+    news = firm.mirror.news
+
+    def late(*given):
+        monkeypatch.setattr(firm.mirror, "news", news)
+        firm.tell(DIRECTORY, "members", "group:all", (ANN,))
+        firm.write(page(1, SALARY, 2))
+        firm.link["wiki"].sync()  # by another thread, which does not read the directory
+        return news(*given)
+
+    monkeypatch.setattr(firm.mirror, "news", late)
+    firm.refresh()
+    assert firm.reads(ANN) == SALARY and firm.reads(BOB) is None
+
+
 def test_a_loss_does_not_wait_for_the_backlog_of_another_source(firm):
     firm.write(page(1, SALARY))
     firm.refresh()
