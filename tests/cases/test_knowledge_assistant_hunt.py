@@ -115,6 +115,18 @@ def test_who_shows_nothing_or_the_old_does_not_pass(parts, check):
     assert check in set(report.wrong["check"])
 
 
+class SettlesAll(Access):
+    """What was heard after the texts were read is let hold with them."""
+
+    def settle(self, upto=None, but=()):
+        return super().settle(None, but)
+
+
+def test_a_firm_that_changes_within_a_round_finds_rights_that_hold_too_early():
+    checks = [{*hunt(150, seed, Parts(store=SettlesAll)).leaks["check"]} for seed in (2, 5, 6, 7)]
+    assert {"early"} in checks
+
+
 def test_a_hunt_is_the_same_again():
     first, again = (hunt(60, 5, PLANTED["count of all hits"], worlds=2) for _ in range(2))
     assert first.leaks.equals(again.leaks) and first.met == again.met and not first.leaks.empty
