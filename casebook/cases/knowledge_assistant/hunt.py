@@ -43,9 +43,10 @@ MARKER = re.compile(r"zq(\d+)x v(\d+)")
 #: Shares of queries.
 OPS = {"ask": 0.68, "open": 0.1, "history": 0.14, "resolve": 0.08}
 #: Chance of an edit before a query, share of edits that take away what was just shown, and of
-#: those that clean and share; chance that a round of the texts ends, that a right is lost while an
-#: answer is streamed, and that an answer is made again without the hidden documents.
-EDITS, AIMED, SHARED, ROUND, CUT, AGAIN = 0.3, 0.5, 0.15, 0.4, 0.2, 0.2
+#: those that clean and share; chance that a round of the texts ends, that the firm changes within
+#: it, that a right is lost while an answer is streamed, and that an answer is made again without
+#: the hidden documents.
+EDITS, AIMED, SHARED, ROUND, DISTURBED, CUT, AGAIN = 0.3, 0.5, 0.15, 0.4, 0.2, 0.2, 0.2
 #: Checks of what is wrong without being a leak; without them, an assistant that is silent passes.
 NO_LEAK = ("missing", "old version")
 
@@ -102,6 +103,7 @@ def hunt(
         Stop at the first leak.
     """
     names = ["hidden nearer", "cached", "lost turn", "cut", "made again", "gained early"]
+    names.append("disturbed")
     rows, met, done = [], dict.fromkeys(names, 0), 0
     for world in range(worlds):
         hunter = Hunter(Hunted(1_000 * seed + world, parts), met)
@@ -135,8 +137,9 @@ class Hunter:
         """Edit by chance, ask once, and return the leaks."""
         world, rng = self.world, self.world.rng
         world.now += int(rng.integers(1, 20))
+        leaks: list[tuple[str, str, str, str]] = []
         if rng.random() < ROUND:
-            world.arrive()
+            leaks = self._round()
         user = f"user:{rng.integers(USERS)}"
         user = self._seen[0] if self._seen[0] and rng.random() < 0.4 else user
         if rng.random() < EDITS:
@@ -148,8 +151,16 @@ class Hunter:
             else:
                 world.edit()
         op = str(rng.choice([*OPS], p=[*OPS.values()]))
-        leaks = [*getattr(self, f"_{op}")(user), *self._log()]
-        return [(op, *leak) for leak in leaks]
+        leaks += [(op, *leak) for leak in (*getattr(self, f"_{op}")(user), *self._log())]
+        return leaks
+
+    def _round(self) -> list[tuple[str, str, str, str]]:
+        """Let a round of the texts end, in some of which the firm changes meanwhile."""
+        if self.world.rng.random() > DISTURBED:
+            self.world.arrive()
+            return []
+        self.met["disturbed"] += 1
+        return [("round", "early", *one) for one in self.world.disturbed()]
 
     def _hidden(self, user: str, texts: Iterable[str], check: str) -> Iterator[Leak]:
         """Yield a leak for each text whose marker stands in what is shown and that is hidden."""
@@ -204,7 +215,7 @@ class Hunter:
         self.met["hidden nearer"] += any(name not in own for name in near)
         self.met["gained early"] += any(
             world.truth.may_see(user, name) and user not in world.had[name, version]
-            for name, version in ((n, leaf.document.version) for n, leaf in self._stored())
+            for name, version in ((n, leaf.document.told) for n, leaf in self._stored())
         )
         if fresh and world.rng.random() < AGAIN:
             self.met["made again"] += 1
