@@ -102,6 +102,9 @@ class Yesterday(Desk):
         super().__init__(reader)
         self.cache.versions = lambda names: [1] * len(names)
 
+    def gone(self, document):
+        """Hear nothing of texts that are gone."""
+
 
 @pytest.mark.parametrize(
     ("parts", "check"),
