@@ -17,7 +17,7 @@ def test_a_slow_tail_rings_with_enough_answers_and_is_forgotten():
         pulse.beat(0.1, 1.0)
     assert pulse.alarms(8.0) == [] and pulse.told()["answers"] == 30
     assert pulse.told()["first"] == pytest.approx([0.1, 0.1])
-    assert Pulse().told() == {"answers": 0, "first": [], "whole": []}
+    assert Pulse().told() == {"answers": 0, "failed": 0, "first": [], "whole": []}
 
 
 def test_an_unknown_lag_rings():
