@@ -291,6 +291,13 @@ class Rights:
         """Say of each source, an item in an edition, whether somebody may see it now."""
         return self.sees(name, [item for item, _ in sources], [edition for _, edition in sources])
 
+    def active(self, name: str) -> bool:
+        """Say whether somebody is there now: came before this second, and has not left."""
+        with self._transaction("DEFERRED"):
+            _, _, since, until = self._db.execute(STATE, (name,)).fetchone()
+        now = self.clock()
+        return since is not None and since <= now and (until is None or now < until)
+
     def rows(self, resources: Iterable[str]) -> np.ndarray:
         """Return the rows of resources in a mask; unknown ones share a row that nobody sees.
 

@@ -105,6 +105,9 @@ class Yesterday(Desk):
             first.setdefault(name, *self.library.versions([name])) for name in names
         ]
 
+    def gone(self, document):
+        """Hear nothing of texts that are gone."""
+
 
 @pytest.mark.parametrize(
     ("parts", "check"),

@@ -31,7 +31,7 @@ from typing import Any
 
 import pandas as pd
 
-from casebook.cases.knowledge_assistant.desk import Citation, Desk, NotFound
+from casebook.cases.knowledge_assistant.desk import UNKNOWN, Citation, Desk, NotFound
 from casebook.cases.knowledge_assistant.hunted import USERS, Hunted, Parts, words
 from casebook.evaluate.intervals import rule_of_three
 from casebook.serving.conversations import Turn
@@ -291,7 +291,7 @@ class OverHttp:
                 return await client.request(method, route, json=sent, headers=header)
 
         reply = asyncio.run(request())
-        if reply.status_code == 404:
+        if reply.status_code in (401, 404):
             raise NotFound(reply.text)
         reply.raise_for_status()
         return reply.text
@@ -299,7 +299,12 @@ class OverHttp:
     def ask(self, user: str, conversation: str, question: str) -> Iterator[dict[str, Any]]:
         """Yield the events of the stream, which are here when the first is looked at."""
         sent = {"conversation": conversation, "question": question}
-        blocks = self._send(user, "POST", "ask", sent).strip().split("\n\n")
+        try:
+            blocks = self._send(user, "POST", "ask", sent).strip().split("\n\n")
+        except NotFound:  # who has left is told no more than who sees nothing
+            yield {"event": "piece", "text": UNKNOWN.text}
+            yield {"event": "end", "turn": 0, "count": 0, "citations": []}
+            return
         yield from [json.loads(block.split("data: ", 1)[1]) for block in blocks]
 
     def open(self, user: str, document: str) -> Any:
