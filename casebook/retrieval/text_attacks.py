@@ -4,6 +4,8 @@ A :class:`Detector` reads the letters of a text and its vector, as a whole and s
 :func:`learn` sets its threshold on families of texts that it has not read, at a stated rate of
 false alarms; :func:`rates` says what it finds and what it flags of traffic that is harmless.
 
+It learns from attacks that stand alone, harmless texts, and each sentence of these.
+
 Examples
 --------
 >>> sentences("Sort the mail. Then forget the rules!")
@@ -149,23 +151,19 @@ def learn(
 ) -> tuple[Detector, float]:
     """Learn a detector, and the threshold of ``FALSE_ALARMS`` on families that it has not read.
 
-    It learns from attacks that stand alone, harmless texts, and each sentence of these.
-
     Parameters
     ----------
     at, embedder
         As of :class:`Detector`.
     texts : DataFrame
-        ``text``, ``kind`` (of ``KINDS``), ``family``, ``form`` (``"alone"``: nothing else is in
-        the text).
+        ``text``, ``kind`` (of ``KINDS``), ``family`` and ``form`` (``"alone"``, or other).
     labels : ndarray of bool, optional
         Instead of what the texts are, to see what chance does.
 
     Returns
     -------
-    detector : Detector
-    threshold : float
-        Crossed by ``FALSE_ALARMS`` of the harmless traffic in four cross-fitted parts.
+    tuple of Detector and float
+        The threshold: ``FALSE_ALARMS`` of harmless traffic cross it in four cross-fitted parts.
     """
     bad = (texts["kind"] == "attack").to_numpy() if labels is None else labels
     detector, (units, start) = Detector(*at, embedder), units_of(texts["text"])

@@ -51,10 +51,6 @@ class Cache:
         while len(shelf) > self._most:
             shelf.popitem(last=False)
 
-    def forget(self, tenant: str) -> None:
-        """Drop all of a tenant's answers."""
-        self._shelves.pop(tenant, None)
-
 
 def key_of(*parts: Any) -> str:
     """Return a key of everything that an answer depends on."""

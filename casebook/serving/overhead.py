@@ -11,7 +11,7 @@ array([['bare', 1.0, 1.0],
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,33 +43,38 @@ def added(
     Returns
     -------
     DataFrame
-        ``path``, ``n``, ``failed``, ``p50``, ``p95``, ``p99`` (ms), ``first_p99``, ``added_p50``,
-        ``added_p95``, ``added_p99`` (less the direct path's), ``ratio`` (``added_p99`` by the
-        base's) with ``low`` and ``high`` (95 %, turns drawn anew).
+        ``path``, ``n``, ``failed``, ``p50``, ``p95``, ``p99`` (ms), ``first_p99``, ``added_…`` of
+        the three (less the direct path's), ``ratio`` of ``added_p99`` to the base's, ``low`` and
+        ``high`` (95 %, turns drawn anew).
     """
     by = {key: own["ms"].to_numpy() for key, own in seen.groupby(["path", "turn"])}
     turns, rng = seen["turn"].unique(), np.random.default_rng(seed)
     again = [rng.choice(turns, len(turns)) for _ in range(draws)]
-
-    def of(path: str, drawn: np.ndarray) -> np.ndarray:
-        together = np.concatenate([by[path, turn] for turn in drawn])
-        return np.quantile(together, (0.5, 0.95, 0.99))
-
-    def ratio(path: str, drawn: np.ndarray) -> float:
-        least = of(direct, drawn)[2]
-        return (of(path, drawn)[2] - least) / (of(base, drawn)[2] - least)
-
     rows = []
     for path in paths:
-        own, names = seen[seen["path"] == path], ("p50", "p95", "p99")
+        own, took = seen[seen["path"] == path], _percentiles(by, path, turns)
         told = {"path": path, "n": len(own), "failed": int((~own["good"].astype(bool)).sum())}
-        told |= dict(zip(names, of(path, turns), strict=True))
-        told |= {"first_p99": own["first_ms"].quantile(0.99)}
-        more = of(path, turns) - of(direct, turns)
-        told |= {f"added_{name}": value for name, value in zip(names, more, strict=True)}
-        low, high = np.quantile([ratio(path, drawn) for drawn in again], [0.025, 0.975])
-        rows.append(told | {"ratio": ratio(path, turns), "low": low, "high": high})
+        told |= took | {"first_p99": own["first_ms"].quantile(0.99)}
+        least, three = _percentiles(by, direct, turns), (path, direct, base)
+        told |= {f"added_{name}": took[name] - least[name] for name in took}
+        low, high = np.quantile([_ratio(by, *three, drawn) for drawn in again], [0.025, 0.975])
+        rows.append(told | {"ratio": _ratio(by, *three, turns), "low": low, "high": high})
     return pd.DataFrame(rows)
+
+
+def _percentiles(by: Mapping[tuple, np.ndarray], path: str, turns: np.ndarray) -> dict[str, float]:
+    """Return percentiles of a path's times in some turns together."""
+    together = np.concatenate([by[path, turn] for turn in turns])
+    at = np.quantile(together, (0.5, 0.95, 0.99))
+    return dict(zip(("p50", "p95", "p99"), at, strict=True))
+
+
+def _ratio(
+    by: Mapping[tuple, np.ndarray], path: str, direct: str, base: str, turns: np.ndarray
+) -> float:
+    """Return what a path adds to the direct one's 99th percentile, by what the base adds."""
+    own, least, peer = (_percentiles(by, one, turns)["p99"] for one in (path, direct, base))
+    return (own - least) / (peer - least)
 
 
 def capacity(
@@ -108,11 +113,17 @@ def capacity(
         told |= {"failed": int(own["failed"].sum()), "cpu_ms": cpu_ms, "low": low, "high": high}
         same = (rounds[[*by]] == keys[:-1]).all(axis=1) & (rounds["path"] == base)
         told |= {"times_base": cpu_ms / rounds.loc[same, "cpu_ms"].mean(), "a_core": 1000 / cpu_ms}
-        for rps in targets:
-            busy = rps * cpu_ms / 1000
-            told |= {f"cores_{rps}": busy, f"processes_{rps}": int(np.ceil(busy / planned))}
-        rows.append(told)
+        rows.append(told | _machines(cpu_ms, targets, planned))
     return pd.DataFrame(rows)
+
+
+def _machines(cpu_ms: float, targets: Sequence[float], planned: float) -> dict[str, float]:
+    """Return the cores that each rate keeps busy, and the processes that it is planned for."""
+    told = {}
+    for rps in targets:
+        busy = rps * cpu_ms / 1000
+        told |= {f"cores_{rps}": busy, f"processes_{rps}": int(np.ceil(busy / planned))}
+    return told
 
 
 def resident_mb(process: int) -> float:

@@ -154,7 +154,6 @@ async def send(
     """
     rows: list[list[Any]] = []
     client, begin, moment = _Client(), time.perf_counter(), time.time()
-
     clients = asyncio.Semaphore(most or len(requests))
 
     async def one(number: int, asked: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from llm_gateway_kit import KINDS, Running
 
 from casebook.cases.llm_gateway.gateway import Gateway
-from casebook.cases.llm_gateway.store import hashed
+from casebook.serving.api_keys import hashed
 from casebook.serving.sessions import Sessions
 
 HI = {"messages": [{"role": "user", "content": "hi"}]}

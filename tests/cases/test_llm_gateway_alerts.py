@@ -25,7 +25,8 @@ from casebook.cases.llm_gateway.alerts import (
 from casebook.cases.llm_gateway.config import read
 from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.meter import Ask, Bill, Line, reserve, settle
-from casebook.cases.llm_gateway.store import Key, Store, add_key, put_config
+from casebook.cases.llm_gateway.store import Store, put_config
+from casebook.serving.api_keys import Key, add_key
 
 KEY = Key("acme", "caller", "shop", 0.0, None)
 

@@ -14,12 +14,12 @@ from llm_gateway_kit import Running
 
 from casebook.cases.llm_gateway.config import Guard, Tenant
 from casebook.cases.llm_gateway.gateway import Gateway
-from casebook.cases.llm_gateway.guardrails import checked
 from casebook.cases.llm_gateway.jobs import Job, Tally
 from casebook.cases.llm_gateway.server import create_app
 from casebook.llm.adapters import Delta, ModelRequest
 from casebook.llm.messages import Message, Request
 from casebook.llm.providers import Model
+from casebook.serving.conversation_guard import checked
 from casebook.serving.in_thread import serving
 from casebook.serving.provider_health import VOLUME
 from casebook.serving.rate_limits import Limit

@@ -13,18 +13,14 @@ from llm_gateway_kit import KINDS, Running, document, place
 from casebook.cases.llm_gateway.config import ConfigError, dedicated, read
 from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.server import app
-from casebook.cases.llm_gateway.store import (
+from casebook.cases.llm_gateway.store import Store, get_config, put_config, put_settings
+from casebook.serving.api_keys import (
     Key,
-    Store,
     add_key,
-    get_config,
     hashed,
     keys,
-    put_config,
-    put_settings,
     revision,
     revoke_key,
-    rotate_key,
     touch,
 )
 from casebook.serving.refusals import Refusal
@@ -144,41 +140,6 @@ def do(request):
     store.close()
 
 
-ADMIN, PLATFORM = (Key("acme", role, "", 0.0, None) for role in ("admin", "platform"))
-
-
-def test_only_its_tenant_ends_a_key_and_a_fault_ends_none(do):
-    key = do(add_key, "acme", "caller", "", 1.0)
-    begins = hashed(key)[:12]
-    for tenant, prefix in (("globex", begins), ("acme", "%" * 9), ("acme", begins[:7])):
-        with pytest.raises(LookupError, match="no such key"):
-            do(revoke_key, ADMIN, tenant, prefix, 5.0)
-    after, role = do(rotate_key, ADMIN, "acme", begins.upper(), 5.0, 10.0)
-    with pytest.raises(LookupError, match="successor"):
-        do(rotate_key, ADMIN, "acme", begins, 6.0, 10.0)
-    old, new = (do(keys)[hashed(one)] for one in (key, after))
-    assert old.holds(14.9) and not old.holds(15.0) and new.holds(99.0) and role == "caller"
-    assert len(do(keys)) == 2
-
-
-def test_who_is_revoked_stays_so_whatever_the_clock_says(do):
-    key = do(add_key, "acme", "caller", "", 1.0)
-    do(revoke_key, ADMIN, "acme", hashed(key)[:8], 500.0)
-    assert not any(do(keys)[hashed(key)].holds(now) for now in (0.0, 499.0, 501.0))
-    with pytest.raises(LookupError, match="no such key"):
-        do(revoke_key, ADMIN, "acme", hashed(key)[:8], 499.0)
-
-
-@pytest.mark.parametrize(("end", "more"), [(revoke_key, ()), (rotate_key, (10.0,))])
-def test_nobody_ends_a_key_of_a_higher_role(do, end, more):
-    key = do(add_key, "acme", "platform", "", 1.0)
-    with pytest.raises(PermissionError, match="ends none of role platform"):
-        do(end, ADMIN, "acme", hashed(key)[:12], 5.0, *more)
-    assert [one.holds(10**9) for one in do(keys).values()] == [True]
-    do(end, PLATFORM, "acme", hashed(key)[:12], 5.0, *more)
-    assert not do(keys)[hashed(key)].holds(10**9)
-
-
 def test_what_a_tenant_sets_outlives_a_new_configuration_and_not_its_tenant(do):
     do(put_config, read(document()))
     do(put_settings, "acme", {"guard": {"pii_in": "redact"}, "fallbacks": {"large": ["small"]}})
@@ -219,7 +180,8 @@ def test_a_configuration_that_cannot_hold_stops_neither_revocation_nor_the_heart
     async def run():
         await gateway.refresh()
         do(lambda db: (db.execute(broken), touch(db)))
-        do(revoke_key, ADMIN, "acme", hashed(first)[:8], 1.0)
+        admin = Key("acme", "admin", "", 0.0, None)
+        do(revoke_key, admin, "acme", hashed(first)[:8], 1.0)
         task = asyncio.create_task(gateway.live())
         await asyncio.sleep(0.2)
         assert gateway.holds(hashed(first)) is None and gateway.holds(hashed(second))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,22 +32,6 @@ def test_a_killed_gateway_leaves_a_reservation_and_no_bill():
     assert streams[2] > 0
     assert dead[1:] == streams[1:]
     assert after[1:] == ("released", 0, 0)
-
-
-def test_the_clock_jumps_and_waits_for_nothing():
-    async def hour() -> float:
-        await asyncio.sleep(3_600)
-        return asyncio.get_running_loop().time()
-
-    assert waiting.on_jumping_clock(hour()) == pytest.approx(3_600)
-
-
-def test_who_waits_for_ever_is_an_error():
-    async def stuck() -> None:
-        await asyncio.get_running_loop().create_future()
-
-    with pytest.raises(RuntimeError, match="still waits"):
-        waiting.on_jumping_clock(stuck())
 
 
 def test_the_same_traffic_waits_the_same():
@@ -88,21 +70,6 @@ def test_who_is_refused_waits_for_ever():
 def test_a_rush_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="no rush 'loud'"):
         waiting.added("loud", waiting.share_of(3, 1))
-
-
-def test_weights_decide_who_goes_first():
-    rows = pd.DataFrame({"at": 0.0, "tenant": list("aaabbb"), "seconds": 1.0})
-    even, heavy = (
-        waiting.queued(rows, 1, fair=True, weights=own).sort_values("turn")["tenant"].sum()
-        for own in (None, {"a": 1.0, "b": 4.0})
-    )
-    assert (even, heavy) == ("ababab", "abbbaa")
-
-
-def test_too_many_of_one_tenant_are_refused():
-    rows = pd.DataFrame({"at": 0.0, "tenant": ["a"] * 5 + ["b"], "seconds": 1.0})
-    made = waiting.queued(rows, slots=1, fair=True, most=2)
-    assert list(made["wait"].isna()) == [False, False, False, True, True, False]
 
 
 @pytest.mark.parametrize(("rule", "fair"), [("fair", True), ("arrival", False)])

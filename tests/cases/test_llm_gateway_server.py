@@ -14,8 +14,9 @@ from llm_gateway_kit import KINDS, Running
 
 from casebook.cases.llm_gateway.config import read
 from casebook.cases.llm_gateway.meter import forget
-from casebook.cases.llm_gateway.store import hashed, put_config
+from casebook.cases.llm_gateway.store import put_config
 from casebook.llm.messages import estimate_tokens
+from casebook.serving.api_keys import hashed
 
 HI = [{"role": "user", "content": "hi"}]
 

@@ -13,7 +13,8 @@ from casebook.cases.llm_gateway.config import read
 from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.meter import Ask, Bill, reserve, settle
 from casebook.cases.llm_gateway.server import create_app
-from casebook.cases.llm_gateway.store import Store, add_key, put_config
+from casebook.cases.llm_gateway.store import Store, put_config
+from casebook.serving.api_keys import add_key
 from casebook.serving.in_thread import serving
 
 SCRIPT = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"

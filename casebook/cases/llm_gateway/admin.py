@@ -16,14 +16,15 @@ from fastapi import FastAPI, Request, Response
 from pydantic import Field
 
 from casebook.cases.llm_gateway import alerts as watch
-from casebook.cases.llm_gateway import prompts, store
+from casebook.cases.llm_gateway import store
 from casebook.cases.llm_gateway.config import ConfigError, Guard, Tenant
 from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Gateway
 from casebook.cases.llm_gateway.meter import final, invoice, month_of, months, spent
-from casebook.cases.llm_gateway.requests import Problem, Refusal, parse
-from casebook.cases.llm_gateway.store import Key
-from casebook.serving.strict import Strict
+from casebook.serving import api_keys, prompts
+from casebook.serving.api_keys import Key
+from casebook.serving.refusals import Refusal
+from casebook.serving.strict import Problem, Strict, parse
 from casebook.serving.strict_app import read
 
 #: Bytes of a body, seconds until it is there, and seconds that a key lives beside its successor.
@@ -116,7 +117,7 @@ class Admin:
         own, now = asked.tenant.name, self.clock()
         listed = [
             {"key": hash_[:12], **key._asdict(), "holds": key.holds(now)}
-            for hash_, key in (await self.do(store.keys)).items()
+            for hash_, key in (await self.do(api_keys.keys)).items()
             if key.tenant == own
         ]
         return {"keys": listed}
@@ -124,15 +125,15 @@ class Admin:
     async def make_key(self, asked: Asked) -> Any:
         """Make a key; nobody makes one of a role above the own one."""
         wanted = parse(asked.raw, NewKey)
-        if wanted.role not in store.ROLES:
+        if wanted.role not in api_keys.ROLES:
             what = f"There is no role {wanted.role[:40]!r}."
-            raise Refusal(422, "unknown role", what, f"Give one of {', '.join(store.ROLES)}.")
+            raise Refusal(422, "unknown role", what, f"Give one of {', '.join(api_keys.ROLES)}.")
         if not asked.key.may(wanted.role):
             what = f"A key of role {asked.key.role} makes none of role {wanted.role}."
             raise Refusal(403, "role too low", what, "Ask somebody with that role.")
         tenant, now = asked.tenant.name, self.clock()
-        key = await self.do(store.add_key, tenant, wanted.role, wanted.label, now)
-        return {"secret": key, "key": store.hashed(key)[:12], "role": wanted.role}
+        key = await self.do(api_keys.add_key, tenant, wanted.role, wanted.label, now)
+        return {"secret": key, "key": api_keys.hashed(key)[:12], "role": wanted.role}
 
     async def _ended(self, end: Callable, asked: Asked, *more: float) -> Any:
         """End a key of the tenant in one operation, which undoes everything if it raises."""
@@ -147,13 +148,13 @@ class Admin:
 
     async def revoke(self, asked: Asked) -> Any:
         """End a key at once."""
-        await self._ended(store.revoke_key, asked)
+        await self._ended(api_keys.revoke_key, asked)
         return {"revoked": asked.path["key"]}
 
     async def rotate(self, asked: Asked) -> Any:
         """Make a key's successor; the old one holds for another day."""
-        key, role = await self._ended(store.rotate_key, asked, GRACE)
-        return {"secret": key, "key": store.hashed(key)[:12], "role": role}
+        key, role = await self._ended(api_keys.rotate_key, asked, GRACE)
+        return {"secret": key, "key": api_keys.hashed(key)[:12], "role": role}
 
     async def prompts(self, asked: Asked) -> Any:
         """Return the names of a tenant's prompts, with their newest version."""

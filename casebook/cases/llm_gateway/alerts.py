@@ -32,7 +32,8 @@ from typing import NamedTuple
 
 from casebook.cases.llm_gateway.config import Config
 from casebook.cases.llm_gateway.meter import Line
-from casebook.cases.llm_gateway.store import Database, Key, Store
+from casebook.cases.llm_gateway.store import Database, Store
+from casebook.serving.api_keys import Key
 
 #: Seconds in which a key learns from where it is used, and hours that spending is compared with.
 LEARNS, HOURS, HOUR = 86_400.0, 14 * 24, 3600.0

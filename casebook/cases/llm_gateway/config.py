@@ -23,29 +23,17 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError
 
-from casebook.llm.providers import Count, Fixed, Model, Name, Provider
+from casebook.llm.providers import Fixed, Model, Name, Provider
+from casebook.serving.conversation_guard import Guard
 from casebook.serving.rate_limits import Limit
 from casebook.strict_json import parse
 
 #: Scheme, host (a name, or an address of version 6 in brackets), port, and path.
 ADDRESS = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[\w.~/-]*)?", re.A)
-Deed = Literal["off", "redact", "reject"]
 
 
 class ConfigError(ValueError):
     """A configuration that cannot hold; the message says what to change, a line for each fault."""
-
-
-class Guard(Fixed):
-    """What is done about personal data, insults, orders to the model, topics and length."""
-
-    pii_in: Deed = "off"
-    pii_out: Deed = "off"
-    toxic_out: Deed = "off"
-    injection: Literal["off", "flag", "reject"] = "off"
-    topics: tuple[Name, ...] = ()
-    most_in: Count | None = None
-    most_out: Count | None = None
 
 
 class Tenant(Fixed):

@@ -22,7 +22,6 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.llm_gateway.config import Guard
-from casebook.cases.llm_gateway.guardrails import checked
 from casebook.cases.llm_gateway.measured import (
     CHAT,
     TARGETS,
@@ -36,6 +35,7 @@ from casebook.cases.llm_gateway.meter import audit, recover
 from casebook.cases.llm_gateway.store import Database, Store
 from casebook.llm import mock_providers
 from casebook.llm.messages import Message
+from casebook.serving.conversation_guard import checked
 from casebook.serving.load import Server
 from casebook.serving.rate_limits import Limit, Limits, RedisLimits
 from casebook.serving.scheduled import Request, Scheduled

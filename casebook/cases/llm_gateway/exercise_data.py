@@ -11,7 +11,7 @@ import pandas as pd
 
 #: Question 1: requests a minute, and at once. 2: share of calls that may be tried again.
 PER_MINUTE, BURST, SHARE = 60, 10, 0.1
-#: Question 6: euro for a million tokens read and written, tokens of an answer.
+#: Question 6: dollars for a million tokens read and written, tokens of an answer.
 CHEAP, STRONG, WRITTEN = (0.15, 0.60), (2.50, 10.00), 300
 #: Question 4: sixteen digits, with or without a blank between two of them.
 NUMBER = re.compile(r"\d(?: ?\d){15}")
@@ -51,7 +51,7 @@ def passes(at: Sequence[float], cap: bool = True, greedy: bool = False) -> np.nd
 
 
 def by_minute(at: pd.Series) -> np.ndarray:
-    """Say which requests a counter lets pass that begins anew each minute."""
+    """Say which requests a counter lets pass that starts again each minute."""
     return (at.groupby(at // 60).cumcount() < PER_MINUTE).to_numpy()
 
 
@@ -281,12 +281,12 @@ def _chance(level: float, slope: float, difficulty: np.ndarray) -> np.ndarray:
 
 
 def price(tokens: pd.Series, model: tuple[float, float]) -> pd.Series:
-    """Return what requests cost with a model, in euro."""
+    """Return what requests cost with a model, in dollars."""
     return (model[0] * tokens + model[1] * WRITTEN) / 1e6
 
 
 def cost(table: pd.DataFrame, strong: np.ndarray) -> float:
-    """Return euro for 1,000 requests, with the expected cost of mistakes by the true chances."""
+    """Return dollars for 1,000 requests, with the expected cost of mistakes by the true chances."""
     ok = np.where(strong, table["true_strong"], table["true_cheap"])
     paid = np.where(strong, price(table["tokens"], STRONG), price(table["tokens"], CHEAP))
     return float(1_000 * (paid + table["mistake"] * (1 - ok)).mean())

@@ -23,18 +23,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from casebook.cases.llm_gateway import prompts
 from casebook.cases.llm_gateway.alerts import Alert, Watch
 from casebook.cases.llm_gateway.config import Config, Tenant
-from casebook.cases.llm_gateway.guardrails import (
-    Detector,
-    Said,
-    Topics,
-    checked_aside,
-    masked_calls,
-    masked_json,
-    output_mask,
-)
 from casebook.cases.llm_gateway.jobs import (
     Done,
     Job,
@@ -49,22 +39,25 @@ from casebook.cases.llm_gateway.jobs import (
     wrong_answer,
 )
 from casebook.cases.llm_gateway.meter import Ask, Bill, Kept, Meter, OverBudget, Repeated, kept
-from casebook.cases.llm_gateway.requests import ChatRequest
-from casebook.cases.llm_gateway.store import (
-    Key,
-    Store,
-    StoreDown,
-    get_config,
-    hashed,
-    logouts,
-    revision,
-)
-from casebook.cases.llm_gateway.store import keys as stored_keys
+from casebook.cases.llm_gateway.store import Store, StoreDown, get_config
 from casebook.llm.adapters import Delta, ModelRequest, ProviderError, assembled
 from casebook.llm.bounded_schema import fits
 from casebook.llm.messages import Message, Tool
 from casebook.llm.providers import Model, Provider
+from casebook.serving import prompts
 from casebook.serving.answer_cache import LONGEST, Cache, key_of
+from casebook.serving.api_keys import Key, hashed, logouts, revision
+from casebook.serving.api_keys import keys as stored_keys
+from casebook.serving.chat_requests import ChatRequest
+from casebook.serving.conversation_guard import (
+    Detector,
+    Said,
+    Topics,
+    checked_aside,
+    masked_calls,
+    masked_json,
+    output_mask,
+)
 from casebook.serving.exposition import Metrics
 from casebook.serving.failover import Caller
 from casebook.serving.pooled import Pooled

@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 from fastapi import FastAPI
 
-from casebook.cases.llm_gateway import prompts
 from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.measured import CHAT, filled, gateway, name_of
 from casebook.cases.llm_gateway.store import Store
 from casebook.evaluate.intervals import rule_of_three
 from casebook.llm.mock_providers import MockProvider
+from casebook.serving import prompts
 from casebook.serving.load import Server
 from casebook.serving.scheduled import Request, Scheduled
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from casebook.cases.llm_gateway.config import Tenant
-from casebook.cases.llm_gateway.guardrails import Said
 from casebook.cases.llm_gateway.meter import Bill
-from casebook.cases.llm_gateway.requests import ChatRequest
 from casebook.llm.adapters import CallPart, Delta, ModelRequest, ProviderError
 from casebook.llm.bounded_schema import endless, misfit
 from casebook.llm.messages import Message, Request, estimate_tokens
 from casebook.llm.providers import Model
+from casebook.serving.chat_requests import ChatRequest
+from casebook.serving.conversation_guard import Said
 from casebook.serving.failover import CHARGED
 from casebook.serving.refusals import Refusal
 

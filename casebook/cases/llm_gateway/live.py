@@ -27,8 +27,9 @@ from casebook.cases.llm_gateway.config import read
 from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.meter import audit, recover
 from casebook.cases.llm_gateway.server import create_app
-from casebook.cases.llm_gateway.store import Store, add_key, put_config
+from casebook.cases.llm_gateway.store import Store, put_config
 from casebook.llm.mock_providers import MockProvider
+from casebook.serving.api_keys import add_key
 from casebook.serving.in_thread import serving
 from casebook.serving.load import Server
 

@@ -27,12 +27,13 @@ from fastapi import FastAPI
 from casebook.cases.llm_gateway import server
 from casebook.cases.llm_gateway.config import read
 from casebook.cases.llm_gateway.gateway import LOG, Gateway
-from casebook.cases.llm_gateway.store import Store, add_key, put_config
+from casebook.cases.llm_gateway.store import Store, put_config
 from casebook.cases.llm_gateway.world.requests import bank
 from casebook.cases.llm_gateway.world.tenants import arrivals, document, share_of, superposed
 from casebook.data import RealDataUnavailable, real
 from casebook.llm.mock_providers import MockProvider
 from casebook.serving import passthrough
+from casebook.serving.api_keys import add_key
 from casebook.serving.load import Server
 from casebook.serving.overhead import added, capacity, resident_mb
 from casebook.serving.saturation import cpu_seconds
@@ -272,7 +273,6 @@ def latency(
     full : int
         Requests by which it is found out what a path carries.
     share : float
-        Of what the guarded gateway carries.
 
     Returns
     -------
@@ -286,18 +286,26 @@ def latency(
             for path in PATHS[1:]:
                 _sent(one, path, asked(20, 1, load))
             most = {path: carried(one, path, load, full) for path in PATHS[1:]}
-            rps, seen = share * most["guarded"], []
-            for turn in range(rounds):
-                rows = asked(rps, seconds, load, turn + 1)
-                for path in PATHS if turn % 2 else PATHS[::-1]:
-                    got = _sent(one, path, rows)
-                    seen.append(got.assign(path=path, turn=turn, good=_good(got)))
-            made = added(pd.concat(seen), PATHS, "provider", "bare").assign(load=load, rps=rps)
+            rps = share * most["guarded"]
+            seen = _in_turns(one, load, rps, seconds, rounds)
+            made = added(seen, PATHS, "provider", "bare").assign(load=load, rps=rps)
             made["saturation"] = made["path"].map(most)
-            parts.append(made.assign(arrivals=rows["arrivals"].iloc[0]))
+            parts.append(made.assign(arrivals=seen["arrivals"].iloc[0]))
     first = ["load", "path", "arrivals", "saturation", "rps"]
     table = pd.concat(parts, ignore_index=True)
     return table[[*first, *table.columns.difference(first, sort=False)]]
+
+
+def _in_turns(one: Fleet, load: str, rps: float, seconds: float, rounds: int) -> pd.DataFrame:
+    """Send the same requests on all paths, in another order each time; return the answers."""
+    seen = []
+    for turn in range(rounds):
+        rows = asked(rps, seconds, load, turn + 1)
+        for path in PATHS if turn % 2 else PATHS[::-1]:
+            got = _sent(one, path, rows)
+            got = got.assign(path=path, turn=turn, arrivals=rows["arrivals"].iloc[0])
+            seen.append(got.assign(good=_good(got)))
+    return pd.concat(seen)
 
 
 def first_words(n: int = 150, rps: float = 5.0) -> pd.DataFrame:
@@ -370,11 +378,7 @@ def memory(
 
 
 def connections(
-    n: int = 10_000,
-    most: int = 500,
-    first_s: float = 2.0,
-    probes: int = 20,
-    patience: float = 90.0,
+    n: int = 10_000, most: int = 500, first_s: float = 2.0, probes: int = 20, patience: float = 90.0
 ) -> pd.DataFrame:
     """Open so many connections at once, each with a request to a slow provider.
 
@@ -393,10 +397,10 @@ def connections(
     Returns
     -------
     DataFrame
-        ``phase`` (``crowd``, and ``afterwards``: single requests), ``status`` (0: no answer),
-        ``n``, ``polite`` (with ``Retry-After`` where it is refused), ``p50`` and ``p99``
-        (seconds); of the phase, ``cpu_ms`` (of the gateway, for each request: what a refusal costs
-        makes the wait of those who are let in) and ``mb`` of the gateway.
+        ``phase`` (``crowd``, ``afterwards``: single requests), ``status`` (0: no answer), ``n``,
+        ``polite`` (with ``Retry-After`` where refused), ``p50`` and ``p99`` (seconds); of the
+        phase, ``cpu_ms`` (of the gateway, for each request: what a refusal costs makes the wait of
+        those who are let in) and ``mb`` (of the gateway).
     """
     rows = []
     with fleet(("gateway",), most, first_s=first_s) as one:
@@ -405,14 +409,19 @@ def connections(
         for phase, many, span in (("crowd", n, 1e-6), ("afterwards", probes, first_s)):
             table = asked(n / 5, 10).head(many)
             table = table.assign(at=np.linspace(0, span, len(table)))
-            spent = cpu_seconds(process)
+            begun = cpu_seconds(process)
             seen = _sent(one, "gateway", table, stream=False, patience=patience)
-            spent = 1000 * (cpu_seconds(process) - spent) / len(seen)
-            for status, own in seen.groupby("status"):
-                polite = own["whole"] & ((status == 200) | (own["retry_after"] != ""))
-                p50, p99 = own["ms"].quantile([0.5, 0.99]) / 1000
-                told = {"phase": phase, "status": status, "n": len(own)}
-                told |= {"polite": int(polite.sum()), "p50": p50, "p99": p99}
-                rows.append(told | {"cpu_ms": spent, "mb": resident_mb(process)})
+            spent = 1000 * (cpu_seconds(process) - begun) / len(seen)
+            held = {"cpu_ms": spent, "mb": resident_mb(process)}
+            rows += [{"phase": phase, **told, **held} for told in _by_status(seen)]
             time.sleep(5 * first_s)  # what was begun for clients that left goes on to its end
     return pd.DataFrame(rows)
+
+
+def _by_status(seen: pd.DataFrame) -> Iterator[dict[str, float]]:
+    """Yield how many answers of each status there are, how many are polite, and their times."""
+    for status, own in seen.groupby("status"):
+        polite = own["whole"] & ((status == 200) | (own["retry_after"] != ""))
+        p50, p99 = own["ms"].quantile([0.5, 0.99]) / 1000
+        told = {"status": status, "n": len(own), "polite": int(polite.sum())}
+        yield told | {"p50": p50, "p99": p99}

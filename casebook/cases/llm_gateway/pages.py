@@ -19,10 +19,11 @@ from fastapi import FastAPI, Request, Response
 
 from casebook.cases.llm_gateway.admin import Admin, Asked, allowed, changed
 from casebook.cases.llm_gateway.gateway import Gateway
-from casebook.cases.llm_gateway.requests import Problem
-from casebook.cases.llm_gateway.store import StoreDown, hashed, log_out
+from casebook.cases.llm_gateway.store import StoreDown
+from casebook.serving.api_keys import hashed, log_out
 from casebook.serving.refusals import Refusal
 from casebook.serving.sessions import HEADERS, Safe, Sessions, form_of, html, page, rows
+from casebook.serving.strict import Problem
 
 #: Hosts that no network is between.
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -35,9 +35,9 @@ passed = lets.sum()
 len(arrivals[lets])
   {value:g} requests do not pass a bucket of {BURST} tokens that fills with one a second.
 counted.sum()
-  This many pass a counter that begins anew each minute.
+  This many pass a counter that starts again each minute.
 passes(arrivals, greedy=True).sum()
-  A refused request takes no token: whoever keeps asking would never get through.
+  A refused request takes no token: a client that keeps asking would never get through.
 passes(arrivals, cap=False).sum()
   Your bucket has no rim. It holds {BURST} tokens at most, however long it is left alone.
 len(arrivals)
@@ -69,7 +69,7 @@ most_in(arrivals[lets])
 
 bound = BURST + PER_MINUTE
 BURST + 60 * PER_MINUTE / 60
-  {value:g} is not what a full bucket holds and what flows in within 60 s.
+  The greediest client gets another number than {value:g} through within 60 s.
 PER_MINUTE
   A bucket that was left alone is full at the start of these 60 s.
 BURST + PER_MINUTE - 1
@@ -94,12 +94,14 @@ BURST * PER_MINUTE
     shows="The bucket lets {passed:.0f} of {len(arrivals)} pass, the first one refused waits "
     "{first_wait:.2f} s. The counter lets {worst:.0f} pass within one minute of its choice.",
     hints=(
-        "Keep the level and the time of the last request: level = min(10, level + elapsed × 1).",
-        "The level at the first refused request is below 1; what is missing flows in at 1 a "
-        "second.",
-        "For each passed request count those at most 60 s later, the minute's border in between.",
+        "Keep the level and the time of the last request: between two requests a token flows in "
+        "each second, up to the rim. What the level lacks of one token is the wait.",
+        "Look around the border of two minutes. For each request that the counter lets pass count "
+        "those that pass at most 60 s later.",
+        "When is a client that wants most best off before it begins? Add up where the tokens of "
+        "its 60 s come from.",
     ),
-    helps=("passed", "first_wait", "worst"),
+    helps=("passed", "worst", "bound"),
 )
 
 q2 = exercise.asked(
@@ -155,7 +157,7 @@ capacity / rate
 budgeted = rate * (1 + SHARE)
 rate + SHARE * rate
 sum((rate, rate * SHARE))
-  {value:g} is not the rate and a tenth of it.
+  {value:g} are not the first attempts and the retries that the budget allows them.
 rate * (1 + SHARE * retries)
   The budget is a tenth of the requests, however many retries one of them may take of it.
 rate / (1 - SHARE)
@@ -178,11 +180,14 @@ rate * SHARE
     "and meets {capacity / (1 - failing):,.0f} a second. With a budget it is never more than "
     "{budgeted:,.0f}.",
     hints=(
-        "Each call of the client makes 1 + retries attempts of the gateway.",
-        "A request needs attempt k + 1 with probability p to the power of k.",
-        "Requests answered a second: rate × (1 − p^(retries + 1)). Set it equal to the capacity.",
+        "Follow one request: which attempts does each call make if all fail? With independent "
+        "failures attempt k + 1 is made with probability p to the power of k.",
+        "If a share p of the attempts fails, how many requests a second are answered? Set that "
+        "equal to the capacity and solve for p.",
+        "Count first attempts and retries apart. Which of them does the budget bound, and by a "
+        "tenth of what?",
     ),
-    helps=("down", "load", "failing"),
+    helps=("load", "failing", "budgeted"),
 )
 
 q3 = exercise.asked(
@@ -253,18 +258,18 @@ reserves.sum() - billed(events)
     ),
     prediction=Prediction(
         "guess_3",
-        ("tenth", "third"),
-        "'tenth' if naive / bill < 1.2 else 'third'",
+        ("less", "more"),
+        "'less' if naive / bill < 1.2 else 'more'",
         "The log bills {naive / bill - 1:.0%} too much.",
     ),
     shows="The log bills {naive:,.0f}, and {bill:,.0f} is right: {len(twice)} requests were "
     "settled twice, others after they had been released. {held:,.0f} are still set aside.",
     hints=(
-        "`events['event'] == 'settle'` and nothing else.",
-        "Take the first line of each request that is no reservation; bill it if it settles.",
-        "Requests with a `reserve` and no other line.",
+        "Leave the reservations out. Which line of each request comes first, and does it bill?",
+        "Look at the lines with `settle` only, and count how often each `request` is in them.",
+        "Look for requests that have a `reserve` and no other line, and add up what they reserve.",
     ),
-    helps=("naive", "bill", "held"),
+    helps=("bill", "twice", "held"),
 )
 
 q4 = exercise.asked(
@@ -315,7 +320,7 @@ max(len(m[0]) for m in cards(text))
         "'most' if alone > whole / 2 else 'few'",
         "{alone:.0f} of {whole:.0f} are found piece by piece.",
     ),
-    shows="Piece by piece {alone:.0f} of the {whole:.0f} cards are found. Whoever holds "
+    shows="Piece by piece {alone:.0f} of the {whole:.0f} cards are found. A guard that holds "
     "back {hold:.0f} characters finds all of them in this stream.",
     hints=(
         "`NUMBER.findall(piece)` for each piece, and `valid` for each number.",
@@ -379,7 +384,7 @@ waits["fair"][~calm].mean()
     shows="The quiet tenants wait {fair:.1f} s instead of {by_arrival:.1f}. The mean of all stays "
     "{everybody:.1f}: fairness moves waits, it removes none.",
     hints=(
-        "Somebody is always waiting here: the n-th request by arrival begins at second n.",
+        "Somebody is always waiting here: by arrival, row n (from 0) begins at second n.",
         "A tag is max(tag in service, end of the tenant's last tag); that end is its tag + 1.",
         "The mean over all rows of the fair order.",
     ),
@@ -388,7 +393,7 @@ waits["fair"][~calm].mean()
 
 q6 = exercise.asked(
     6,
-    "`strong`, `euro`, `unrouted` and `closed`, four numbers",
+    "`strong`, `spent`, `unrouted` and `closed`, four numbers",
     setup=f"""{_FROM}CHEAP, STRONG, chosen, cost, price
 said = requests["said_cheap"], requests["said_strong"]
 true = requests["true_cheap"], requests["true_strong"]
@@ -418,10 +423,10 @@ routed.sum()
 ((said[1] - said[0]) * requests["mistake"] > dear).mean()
   The cheap model costs something, too: compare the difference.
 
-euro = cost(requests, routed)
+spent = cost(requests, routed)
 1000 * (paid + lost).mean()
 cost(requests, pd.Series(routed))
-  {value:g} euro are not prices and expected mistakes of 1,000 requests, by the true chances.
+  {value:g} dollars are not prices and expected mistakes of 1,000 requests, by the true chances.
 cost(requests.assign(true_cheap=said[0], true_strong=said[1]), routed)
   This is what the router believes. What happens follows the true chances.
 cost(requests, routed) / 1000
@@ -432,21 +437,21 @@ cost(requests, routed) / 1000
 unrouted = cost(requests, flat)
 cost(requests, chosen(requests, said[0].mean(), said[1].mean()))
 cost(requests, np.asarray(flat, bool))
-  {value:g} euro is not the cost when each request has the mean estimated chances.
+  {value:g} dollars is not the cost when each request has the mean estimated chances.
 cost(requests, ~none)
   This is the strong model for everything. Tenants differ in what a mistake costs.
 cost(requests, none)
   This is the cheap model for everything.
 
-closed = (unrouted - euro) / (unrouted - cost(requests, perfect))
-1 - (euro - cost(requests, perfect)) / (unrouted - cost(requests, perfect))
-np.divide(unrouted - euro, unrouted - cost(requests, perfect))
+closed = (unrouted - spent) / (unrouted - cost(requests, perfect))
+1 - (spent - cost(requests, perfect)) / (unrouted - cost(requests, perfect))
+np.divide(unrouted - spent, unrouted - cost(requests, perfect))
   {value:g} is not the share of the way from `unrouted` to a router with the true chances.
-(unrouted - euro) / unrouted
+(unrouted - spent) / unrouted
   This is a share of the cost. How much of what could be saved is saved?
-(euro - cost(requests, perfect)) / (unrouted - cost(requests, perfect))
+(spent - cost(requests, perfect)) / (unrouted - cost(requests, perfect))
   This is what is left of the gap.
-(cost(requests, none) - euro) / (cost(requests, none) - cost(requests, perfect))
+(cost(requests, none) - spent) / (cost(requests, none) - cost(requests, perfect))
   This starts at the cheap model for everything: most of that way needs no router.
 """,
         closed=Number(0.005),
@@ -457,12 +462,14 @@ np.divide(unrouted - euro, unrouted - cost(requests, perfect))
         "'half' if closed >= 0.5 else 'less'",
         "The price of each tenant's mistakes does most of the work.",
     ),
-    shows="{strong:.0%} go to the strong model. That costs {euro:.2f} euro per thousand requests, "
-    "{unrouted:.2f} without any router: it closes {closed:.0%} of the gap.",
+    shows="{strong:.0%} go to the strong model. That costs {spent:.2f} dollars per thousand "
+    "requests, {unrouted:.2f} without any router: it closes {closed:.0%} of the gap.",
     hints=(
-        "(said_strong − said_cheap) × mistake against price(strong) − price(cheap).",
-        "Price of the chosen model + mistake × (1 − its true chance), times 1,000, the mean.",
-        "The same rule with `said_cheap.mean()` and `said_strong.mean()` for every row.",
+        "(said_strong − said_cheap) × mistake against price(strong) − price(cheap), row by row.",
+        "The decision comes from the estimates or from their means, the cost always from the true "
+        "chances: write both as functions, and change only the decision.",
+        "You need three costs: decided by the means, by the estimates and by the true chances. "
+        "How much lies between the first and the last, and how much of it does the second save?",
     ),
-    helps=("strong", "euro", "unrouted"),
+    helps=("strong", "unrouted", "closed"),
 )

@@ -35,11 +35,13 @@ from casebook.cases.llm_gateway.config import Tenant, dedicated
 from casebook.cases.llm_gateway.config import read as read_config
 from casebook.cases.llm_gateway.gateway import LOG, Done, Gateway, Job
 from casebook.cases.llm_gateway.pages import add_pages
-from casebook.cases.llm_gateway.requests import ChatRequest, Problem, parse
-from casebook.cases.llm_gateway.store import Key, Store, get_config, put_config
+from casebook.cases.llm_gateway.store import Store, get_config, put_config
+from casebook.serving.api_keys import Key
+from casebook.serving.chat_requests import ChatRequest
 from casebook.serving.rate_limits import RedisLimits
 from casebook.serving.refusals import Refusal, error, told
 from casebook.serving.stream_writer import StreamWriter
+from casebook.serving.strict import Problem, parse
 from casebook.serving.strict_app import read
 
 #: Bytes of a body, seconds until it is there, and requests that are answered at a time.

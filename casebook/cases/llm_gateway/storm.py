@@ -87,9 +87,7 @@ def attempts(arm: Arm, answers: float, seconds: int = 60, seed: int = 1) -> pd.D
             call = health.admit() if arm.breaker else 0
         except ProviderError:
             continue
-        ill = TROUBLE[0] <= at < TROUBLE[1]
-        provider.change(60 * (max(answers, 1e-9) if ill else WELL), WELL / 10)
-        good = provider.take(at) == 0
+        good = _answered(provider, at, answers)
         told[int(at)][0] += 1
         told[int(at)][1] += good
         if arm.breaker:
@@ -97,6 +95,13 @@ def attempts(arm: Arm, answers: float, seconds: int = 60, seed: int = 1) -> pd.D
         if not good and repeat < arm.repeats and (not arm.budget or budget.take()):
             heapq.heappush(due, (at + rng.uniform(0.5, 1) * BACK_OFF, request, repeat + 1))
     return pd.DataFrame(told, columns=["asked", "answered"])
+
+
+def _answered(provider: Bucket, at: float, answers: float) -> bool:
+    """Say whether a provider answers an attempt; in trouble it answers fewer a second."""
+    ill = TROUBLE[0] <= at < TROUBLE[1]
+    provider.change(60 * (max(answers, 1e-9) if ill else WELL), WELL / 10)
+    return provider.take(at) == 0
 
 
 def in_trouble(made: pd.DataFrame) -> pd.Series:

@@ -1,22 +1,12 @@
 """What tenants wait for a busy provider, by the gateway's own queue on a clock that jumps.
 
-The queue is :class:`casebook.serving.fair.Fair`, as the gateway uses it. The event loop does not
-wait for its timers: its time jumps to the next one. So an hour of traffic takes seconds, and the
-same traffic gives the same waits on every machine.
-
-Examples
---------
->>> order("aaaab", fair=False), order("aaaab", fair=True)
-('aaaab', 'abaaa')
+The queue is :class:`casebook.serving.fair.Fair`, as the gateway uses it, run by
+:mod:`casebook.serving.queued`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import selectors
-from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -31,7 +21,8 @@ from casebook.cases.llm_gateway.world.tenants import (
 from casebook.data import real
 from casebook.recorded.real import from_real
 from casebook.serving.buckets import Bucket
-from casebook.serving.fair import Fair, Full
+from casebook.serving.queued import order as order
+from casebook.serving.queued import queued
 
 #: A provider of the simulation: requests at a time, seconds of a request in the mean, and the
 #: spread of their logarithm.
@@ -53,106 +44,6 @@ ARMS: Mapping[str, tuple[bool, bool, bool]] = {
 #: Public traces by the name that the page uses; seconds of each.
 TRACES = {"conversations": "azure_llm_conversation", "code": "azure_llm_code"}
 REPLAYED = 90
-
-
-class _Jump(selectors.DefaultSelector):
-    """Waits for nothing and lets the time of its loop jump instead."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list:
-        found = super().select(0)
-        if not found:
-            if timeout is None:
-                raise RuntimeError("Nothing is due any more, and somebody still waits.")
-            self.now += timeout
-        return found
-
-
-class _Loop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jump = _Jump()
-        super().__init__(self._jump)
-
-    def time(self) -> float:
-        return self._jump.now
-
-
-def on_jumping_clock(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end; its sleeps take no time.
-
-    It runs in a thread of its own, since notebooks have an event loop in theirs.
-    """
-
-    def run() -> Any:
-        loop = _Loop()
-        try:
-            return loop.run_until_complete(work)
-        finally:
-            loop.close()
-
-    with ThreadPoolExecutor(1) as threads:
-        return threads.submit(run).result()
-
-
-def queued(
-    requests: pd.DataFrame,
-    slots: int,
-    fair: bool,
-    most: int = 100,
-    weights: Mapping[str, float] | None = None,
-) -> pd.DataFrame:
-    """Let requests wait for a provider.
-
-    Parameters
-    ----------
-    requests : DataFrame
-        ``at`` (in order) and ``seconds`` (how long the provider takes), ``tenant``.
-    slots : int
-        Requests that are answered at a time.
-    fair : bool
-        By share of the tenants, or first come, first served.
-    most : int
-        Requests of one tenant that wait; more are refused.
-    weights : mapping of str to float
-        Of the tenants in the fair queue; by default all have the same.
-
-    Returns
-    -------
-    DataFrame
-        The same with ``wait`` (seconds; missing if refused) and ``turn`` (place in the order).
-    """
-    queue, wait, turn = Fair(slots, most, fair), np.full(len(requests), np.nan), []
-
-    async def one(row: int, tenant: str, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        came = loop.time()
-        try:
-            async with queue.turn(tenant, weights[tenant] if weights else 1.0):
-                wait[row] = loop.time() - came
-                turn.append(row)
-                await asyncio.sleep(seconds)
-        except Full:
-            return
-
-    async def everyone() -> None:
-        loop, rows = asyncio.get_running_loop(), requests[["at", "tenant", "seconds"]]
-        async with asyncio.TaskGroup() as group:
-            for row, (at, tenant, seconds) in enumerate(rows.itertuples(index=False)):
-                if at > loop.time():
-                    await asyncio.sleep(at - loop.time())
-                group.create_task(one(row, tenant, seconds))
-
-    on_jumping_clock(everyone())
-    place = pd.Series(range(len(turn)), index=turn).reindex(range(len(requests)))
-    return requests.reset_index(drop=True).assign(wait=wait, turn=place)
-
-
-def order(tenants: str, fair: bool) -> str:
-    """Return in which order requests that come together are served by one slot, a second each."""
-    rows = {"tenant": list(tenants), "at": 0.0, "seconds": 1.0}
-    made = queued(pd.DataFrame(rows), slots=1, fair=fair)
-    return "".join(made.sort_values("turn")["tenant"])
 
 
 def limited(requests: pd.DataFrame, shares: pd.Series, rps: float) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""The prompt registry: versions that never change, a test of each, and a split of the traffic.
+"""A prompt registry: versions that never change, a test of each, and a split of the traffic.
 
 A prompt belongs to one tenant. Its texts have ``{{variables}}``, which are filled once: what a
 value says is never filled again. Which version a request gets is a hash of its user, so that a user
-stays with one version and every gateway says the same.
+stays with one version and every process says the same. Operations are those of a
+:class:`~casebook.serving.grouped.Grouped` store that has ``SCHEMA`` and that of the keys
+(:mod:`casebook.serving.api_keys`), whose number of changes counts those of prompts too.
 
 Examples
 --------
@@ -18,10 +20,18 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from casebook.cases.llm_gateway.requests import Refusal
-from casebook.cases.llm_gateway.store import Database, touch
 from casebook.llm.providers import Fixed
+from casebook.serving.api_keys import touch
+from casebook.serving.grouped import Database
+from casebook.serving.refusals import Refusal
 
+SCHEMA = """
+create table if not exists prompts (
+  tenant text, name text, version bigint, body text not null, created double precision not null,
+  primary key (tenant, name, version));
+create table if not exists splits (
+  tenant text, name text, shares text not null, primary key (tenant, name));
+"""
 #: What every store can keep: PostgreSQL has no NUL in a text.
 TEXT = r"^[^\x00]*$"
 #: Names that a path can hold.

@@ -1,11 +1,13 @@
-"""What a client may send and what it is told when that goes wrong: the Chat Completions format.
+"""The body of a request for an answer, in the Chat Completions format of OpenAI's API.
 
-Fields that the gateway does not know are refused by name, since a field that is dropped silently is
-a wrong answer later. An error has the form of OpenAI's API, so that every client shows it, with
-``what`` is wrong and what to ``do`` besides.
+Fields that a server does not know are refused by name, since a field that is dropped silently is a
+wrong answer later. :func:`casebook.serving.refusals.told` gives an error the form that clients of
+that API show, with ``what`` is wrong and what to ``do`` besides.
 
 Examples
 --------
+>>> from casebook.serving.refusals import told
+>>> from casebook.serving.strict import Problem, parse
 >>> raw = b'{"messages": [{"role": "user", "content": "hi"}], "top_k": 5}'
 >>> try:
 ...     parse(raw, ChatRequest)
@@ -22,11 +24,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from casebook.llm.messages import Message, Tool, ToolCall
-from casebook.serving.refusals import Refusal, told
-from casebook.serving.strict import Problem, Strict, parse
+from casebook.serving.refusals import Refusal
+from casebook.serving.strict import Strict
 from casebook.strict_json import parse as parse_json
-
-__all__ = ["ChatRequest", "Problem", "Refusal", "parse", "told"]
 
 #: Options that go to a provider as they are.
 OPTIONS = (
@@ -180,7 +180,7 @@ class Format(Strict):
 
 
 class PromptOf(Strict):
-    """A prompt of the tenant's registry, with the values of its variables."""
+    """A prompt of a registry, with the values of its variables."""
 
     name: str = Field(max_length=64)
     version: Annotated[int, Field(ge=1)] | None = None
@@ -194,7 +194,7 @@ _MOST = Field(default=None, ge=1, le=1_000_000, description="a whole number from
 
 
 class ChatRequest(Strict):
-    """The body of ``POST /v1/chat/completions``; ``prompt`` is this gateway's own field."""
+    """The body of ``POST /v1/chat/completions``; ``prompt`` is a field of ours."""
 
     invalid: ClassVar[str] = "invalid request"
     remedy: ClassVar[str] = "Send messages, or prompt, or both; tool_choice needs its tools."
@@ -244,12 +244,6 @@ class ChatRequest(Strict):
     def most(self) -> int | None:
         """How many tokens the answer may have, if that was said."""
         return self.max_completion_tokens or self.max_tokens
-
-    @property
-    def schema_of_answer(self) -> dict[str, Any] | None:
-        """The JSON schema that the answer must fit, if there is one."""
-        form = self.response_format
-        return form.json_schema.schema_ if form and form.json_schema else None
 
     def offered(self) -> tuple[Tool, ...]:
         """Return the tools.

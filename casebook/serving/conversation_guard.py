@@ -23,11 +23,11 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
-from casebook.cases.llm_gateway.config import Guard
 from casebook.llm.adapters import ProviderError
 from casebook.llm.messages import Message
+from casebook.llm.providers import Count, Fixed, Name
 from casebook.serving.formats import Finding
 from casebook.serving.json_masks import Search, masked_leaves
 from casebook.serving.privacy import mask_turns
@@ -46,11 +46,24 @@ SIMILAR = 0.85
 #: A guard that searches nothing.
 OFF = {"pii_in": "off", "injection": "off", "topics": ()}
 
+Deed = Literal["off", "redact", "reject"]
 Said = Sequence[Message]
 #: Says why a text looks like an attack; empty if it does not.
 Detector = Callable[[str], str]
 #: Cosine of a text with each topic of a tenant, by name.
 Topics = Callable[[str, Sequence[str]], Mapping[str, float]]
+
+
+class Guard(Fixed):
+    """What is done about personal data, insults, orders to the model, topics and length."""
+
+    pii_in: Deed = "off"
+    pii_out: Deed = "off"
+    toxic_out: Deed = "off"
+    injection: Literal["off", "flag", "reject"] = "off"
+    topics: tuple[Name, ...] = ()
+    most_in: Count | None = None
+    most_out: Count | None = None
 
 
 def personal(kinds: str, where: str) -> Refusal:

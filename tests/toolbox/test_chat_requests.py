@@ -1,4 +1,4 @@
-"""Case 20: what a client may send, and what it is told when that is wrong."""
+"""A request in the Chat Completions format: what is told to who sends another."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from casebook.cases.llm_gateway.requests import ChatRequest, Problem, parse, told
+from casebook.serving.chat_requests import ChatRequest
+from casebook.serving.refusals import told
+from casebook.serving.strict import Problem, parse
 
 HELLO = {"messages": [{"role": "user", "content": "hi"}]}
 
