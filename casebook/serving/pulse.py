@@ -136,6 +136,17 @@ class Lags:
             return {name: None if at is None else max(0.0, now - at) for name, at in told}
 
 
+def known(lags: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return lags as JSON can say them: None for what is no number.
+
+    Examples
+    --------
+    >>> known({"wiki": 5.0, "chat": None, "drive": float("inf")})
+    {'wiki': 5.0, 'chat': None, 'drive': None}
+    """
+    return {name: s if s is not None and math.isfinite(s) else None for name, s in lags.items()}
+
+
 def lagging(lags: Mapping[str, float | None], most: float, of: str = "") -> list[dict[str, str]]:
     """Return what rings: sources whose lag in seconds is not below the most, or not known.
 

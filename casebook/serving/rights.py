@@ -40,7 +40,6 @@ Examples
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 import threading
 import time
@@ -52,6 +51,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from casebook.data.private import private
 
 #: Row of what is not known, which nobody sees, and of what lies above all containers.
 NOWHERE, TOP = 0, 1
@@ -371,13 +372,6 @@ class Rights:
             while not np.array_equal(now := flag[inner] | flag[above], flag[inner]):
                 flag[inner] = now
             flag |= flag[self._parents]
-
-
-def private(path: Path | str) -> None:
-    """Make a file of SQLite for its owner alone; what SQLite puts beside it has the same mode."""
-    if str(path) != ":memory:":
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        os.chmod(path, 0o600)
 
 
 def _keep(memory: OrderedDict, key: Any, value: Any, most: int) -> Any:

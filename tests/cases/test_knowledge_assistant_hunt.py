@@ -11,6 +11,7 @@ import pytest
 from casebook.cases.knowledge_assistant import world
 from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.desk import UNKNOWN, Answer, Desk, Quotes
+from casebook.cases.knowledge_assistant import hunt as module
 from casebook.cases.knowledge_assistant.hunt import NO_LEAK, hunt, not_found_times
 from casebook.cases.knowledge_assistant.hunted import Hunted, Parts, judging
 from casebook.cases.knowledge_assistant.library import Library
@@ -141,6 +142,16 @@ def test_hidden_and_missing_take_the_same_time_and_a_slow_refusal_is_found():
     assert told.same(margin=0.15), told
     assert detectable(pairs) < 0.05
     assert not_found_times(300, parts=Parts(SlowRefusal)).apart(margin=0.15)
+
+
+def test_names_of_refusals_are_made_before_the_clock_runs(monkeypatch):
+    """A name that is made within a timed call costs that side time."""
+    asked = []
+    monkeypatch.setattr(module, "_refused", lambda desk, user, name: asked.append(name))
+    monkeypatch.setattr(module, "tell_apart", lambda *calls: [one(3) for one in calls[:2] * 2])
+    not_found_times(1)
+    hidden, missing, *again = asked[-4:]
+    assert hidden != missing and again[0] is hidden and again[1] is missing
 
 
 def test_the_store_agrees_with_the_firm_of_the_chapter_through_its_year():

@@ -287,6 +287,57 @@ def test_texts_of_a_source_that_broke_off_wait_for_the_rest_of_them(firm):
     assert firm.reads(ANN, "wiki:d2") == "critical" and not firm.mirror.troubles()
 
 
+def test_rounds_note_when_rights_and_texts_were_read_to_their_end(firm):
+    """A hook on a source's pages moves the clock; the lag counts from before that reading."""
+    library, begun = firm.library, firm.now
+    firm.write(page(1, CLEAN))
+    seen = []
+
+    def hook(lane):
+        firm.now += 1
+        seen.append(library.rights_lags.seconds()["wiki"])
+        if lane == "all":
+            raise FeedDown
+
+    firm.link["wiki"].reader.hook = hook
+    firm.refresh()
+    texts, rights = library.lags.seconds(), library.rights_lags.seconds()
+    assert {*texts} == {*rights} == {DIRECTORY, *SOURCES}
+    assert texts["wiki"] is None and None not in [*rights.values()]
+    assert seen[0] is None and 0 < rights["wiki"] <= 3  # though its texts broke off
+    assert 0 <= rights["chat"] <= texts["chat"] <= firm.now - begun
+    firm.hook(lambda: None, 0)
+    firm.refresh()
+    assert library.lags.seconds() == dict.fromkeys(texts, 0.0)
+    firm.now += 100
+    firm.link["wiki"].reader.hook = lambda lane: 1 / 0
+    firm.refresh()
+    assert library.lags.seconds()["wiki"] == library.rights_lags.seconds()["wiki"] == 100
+    assert library.lags.seconds()["chat"] == library.rights_lags.seconds()["chat"] == 0
+    firm.link[DIRECTORY].reader.hook = lambda lane: 1 / 0  # nothing is stored then
+    firm.now += 10
+    firm.refresh()
+    assert library.lags.seconds()["chat"] == 10 and library.rights_lags.seconds()["chat"] == 0
+
+
+def test_while_a_backlog_is_read_the_rights_of_its_source_stay_fresh(firm):
+    """Each page takes a second, 60 of them in one lane: rights lag by a few, texts by all."""
+    for number in range(1, 61):
+        firm.write(page(number, CLEAN))
+    worst, wiki = [0.0], firm.link["wiki"]
+
+    def hook(lane):
+        firm.now += 1
+        worst[0] = max(worst[0], firm.library.rights_lags.seconds().get("wiki") or 0)
+
+    for link in firm.links:
+        link.reader.hook = hook
+    read, wiki.reader.page = wiki.reader.page, lambda lane, cursor, limit: read(lane, cursor, 1)
+    firm.refresh()
+    assert len(firm.library.leaves) == 60 and worst[0] < 30 < firm.now - 1_770_000_000
+    assert firm.library.rights_lags.seconds()["wiki"] < 30
+
+
 def test_a_source_that_is_silent_for_long_is_hidden_and_the_others_go_on(firm):
     """Bob gains a group while the wiki is down, where a page may have been cleaned for that."""
     firm.write(page(1, SALARY, 1, "wiki:c2"))
@@ -414,6 +465,8 @@ def test_a_text_that_the_embedder_refuses_stops_no_other_and_hides_what_it_repla
         assert firm.reads(BOB) is None and firm.reads(ANN) is None
         assert all(firm.reads(BOB, f"wiki:d{number}") for number in range(2, 9))
         assert firm.reads(ANN, "chat:d1") and [*firm.mirror.unstored] == ["wiki:d1"]
+        told_ = {"wiki (texts, ValueError)": "1 cannot be stored and are hidden"}
+        assert firm.mirror.troubles() == told_
     firm.write(page(1, CLEAN, 3, "wiki:c2"))
     firm.refresh()
     assert firm.reads(BOB) == CLEAN and not firm.mirror.unstored

@@ -436,7 +436,41 @@ def test_a_version_that_is_a_time_and_a_line_as_long_as_a_page_are_cited_and_res
     assert cited["version"] == 1_767_225_600_000 and len(cited["anchor"]) == 2_000
     assert shop.post(cited, route="/v1/citations").json()["state"] == "same"
     refused = shop.post(cited | {"version": 0}, route="/v1/citations").json()
+    assert shop.post(cited | {"version": 2**53 + 1}, route="/v1/citations").status_code == 422
     assert "as as" not in refused["do"] and "Send version as the citation has it." in refused["do"]
+
+
+def test_the_sources_own_version_is_shown_and_ours_decides():
+    shop = Shop()
+    shop.office.write("wiki:d2", version=1_770_000_001, told=3)
+    cited = shop.events(CODE)[-1]["citations"][0]
+    assert (cited["version"], cited["told"]) == (1_770_000_001, 3)
+    header = shop.header()
+    assert shop.client.get("/v1/documents/wiki:d2", headers=header).json()["version"] == "3"
+    shop.office.write("wiki:d2", version=1_770_000_002, told=3)  # the source uses it twice
+    found = shop.post(cited, route="/v1/citations").json()
+    assert (found["state"], found["version"], found["told"]) == ("moved", 1_770_000_002, 3)
+
+
+def test_no_citation_has_the_number_of_a_version_that_came_later():
+    shop = Shop()
+    shop.office.write("wiki:d2", version=1_770_000_001, told=3)
+    events = shop.office.desk.ask("user:ann", "c1", CODE["question"])
+    assert next(events)["event"] == "understood" and next(events)["event"] == "piece"
+    shop.office.write("wiki:d2", version=1_770_000_002, told=4)
+    assert {one["told"] for told in events for one in told.get("citations", [])} <= {0}
+
+
+def test_the_state_has_lags_and_what_the_feeds_have_trouble_with():
+    troubles = {"wiki": "does not answer: FeedDown"}
+    shop = Shop(troubles=lambda: troubles, lags=lambda: {"wiki": float("inf"), "chat": 5.0})
+    state = lambda: shop.client.get("/v1/state", headers=shop.header("user:ops")).json()  # noqa: E731
+    told = state()
+    assert told["lags"] == {"wiki": None, "chat": 5.0} and told["rights_lags"] == {}
+    rung = [one for one in told["alarms"] if one["error"] == "feed"]
+    assert [one["what"] for one in rung] == ["wiki: does not answer: FeedDown."]
+    troubles.clear()
+    assert all(one["error"] != "feed" for one in state()["alarms"])
 
 
 def test_what_is_too_old_is_overwritten_while_requests_come():

@@ -7,6 +7,9 @@ after somebody lost a right is stored after that loss has come; a right that cam
 let hold after that text (:mod:`casebook.serving.held_back`). So nobody sees an old text by a new
 right, nor a new text by an old one.
 
+Each reading is noted in ``library.rights_lags`` and ``library.lags``, by the second in which it
+began, so that the service can ring when a source falls behind.
+
 Nothing stops the others: a source that fails, in whatever way, is left out until the next time; an
 entry that is no event is put aside and its subject hidden (:mod:`.mirror`); a document whose text
 the embedder refuses is not shown, and tried again. While the directory does not answer, no text is
@@ -123,10 +126,14 @@ class _Reading:
         Sources whose texts were not read to their end.
     silent : set of str
         Sources whose rights were not.
+    began : dict of str to float
+        When the last reading of each source's texts began.
     """
 
-    def __init__(self, links: Sequence[Connector]) -> None:
+    def __init__(self, links: Sequence[Connector], library: Library) -> None:
         self.links, self.down, self.silent = links, set[str](), set[str]()
+        self.clock, self.lags = library.access.clock, library.rights_lags
+        self.began = dict[str, float]()
         links[0].mirror.failed = {}
 
     def rights(self, but: str = "") -> None:
@@ -140,16 +147,29 @@ class _Reading:
         taken = 0
         for link in self.links:
             if link.source not in self.down | self.silent:
+                self.began[link.source] = self.clock()
                 taken += self._tried(link, self.down, LANES)
         return taken
 
     def _tried(self, link: Connector, failed: set[str], lanes: Sequence[str]) -> int:
+        began = self.clock()
+
+        def heard() -> None:
+            """Note that the source's own rights were read to their end; read the others'."""
+            nonlocal began
+            self.lags.ended(link.source, began)
+            self.rights(but=link.source)
+            began = self.clock()
+
         try:
-            return link.sync(lanes=lanes, before=lambda: self.rights(but=link.source))
+            taken = link.sync(lanes=lanes, before=heard)
         except Exception as error:
             failed.add(link.source)
             link.mirror.failed[link.source] = type(error).__name__
             return 0
+        if len(lanes) == 1:  # nobody called ``heard``
+            self.lags.ended(link.source, began)
+        return taken
 
     @property
     def late(self) -> set[str]:
@@ -185,10 +205,11 @@ def refresh(
         is the directory, all texts and gains wait.
     """
     links = [*links]
-    mirror, access = links[0].mirror, library.access
+    mirror, access, names = links[0].mirror, library.access, [link.source for link in links]
+    library.lags.expects(names), library.rights_lags.expects(names)
     with mirror.refreshing:
         access.fed_by(mirror.id, lambda: mirror.news()[0])
-        reading = _Reading(links)
+        reading = _Reading(links, library)
         for _ in range(PASSES):
             heard = access.heard()  # all texts from before these changes come with this pass
             if not reading.everything():
@@ -206,7 +227,9 @@ def refresh(
                 _store(library, events, mirror.unstored)
                 access.settle(heard, late | ({DIRECTORY} if late - given_up else set()))
             access.silent = given_up
-        mirror.ended({link.source for link in links} - late)
+            for source in {*names} - late:
+                library.lags.ended(source, reading.began[source])
+        mirror.ended({*names} - late)
         mirror.scrub()
         return applied if late else now
 

@@ -231,16 +231,18 @@ class Desk:
         -------
         dict
             ``state``: *same* (the version that was cited), *moved* (a later version has the text,
-            maybe elsewhere) or *changed* (the text is gone from it); ``version``, ``title``,
-            ``path`` and ``start`` (None where it changed) of what is in force.
+            maybe elsewhere) or *changed* (the text is gone from it); ``version``, ``told`` (the
+            source's own number of it), ``title``, ``path`` and ``start`` (None where it changed) of
+            what is in force.
         """
         document = self.open(user, citation.document)
         start = document.body.find(citation.anchor, max(0, citation.start))
         start = document.body.find(citation.anchor) if start < 0 else start
         same = document.version == citation.version
         state = "changed" if start < 0 else "same" if same else "moved"
-        told = {"state": state, "version": document.version, "title": document.title}
-        return told | {"path": document.path, "start": start if start >= 0 else None}
+        told = {"state": state, "version": document.version, "told": document.as_told().version}
+        told |= {"title": document.title, "path": document.path}
+        return told | {"start": start if start >= 0 else None}
 
     def history(self, user: str, conversation: str) -> list[Turn]:
         """Return a conversation as it may be shown now."""
@@ -275,11 +277,21 @@ class Desk:
         return self.library.count(user, question)
 
     def cited(self, user: str, kept: Kept) -> list[dict[str, Any]]:
-        """Return the sources below the answer, each with its title, as the user may see them."""
+        """Return the sources below the answer, as the user may see them.
+
+        Each has its title, and as ``told`` the source's own number of the cited version, 0 if that
+        has just been replaced.
+        """
         cited = [
             (one, self.library.read(user, one["document"])) for one in kept.beside["citations"]
         ]
-        return [one | {"title": page.title} for one, page in cited if page]
+        return [
+            one
+            | {"title": page.title}
+            | {"told": page.as_told().version if page.version == one["version"] else 0}
+            for one, page in cited
+            if page
+        ]
 
     def refusal(self, document: str) -> NotFound:
         """Return the one error for what is hidden and what is not there."""

@@ -339,11 +339,12 @@ def not_found_times(pairs: int = 1_000, seed: int = 0, parts: Parts = Parts()) -
     world = Hunted(seed, parts)
     user = "user:1"
     hidden = [d for d in world.truth.documents if not world.truth.may_see(user, d)]
-    for name in (*hidden, "wiki:d1000"):
+    missing = [f"wiki:d{1_000 + n}" for n in range(len(hidden))]  # made before the clock runs
+    for name in (*hidden, *missing):
         _refused(world.desk, user, name)
     return tell_apart(
         lambda pair: _refused(world.desk, user, hidden[pair % len(hidden)]),
-        lambda pair: _refused(world.desk, user, f"wiki:d{1_000 + pair % len(hidden)}"),
+        lambda pair: _refused(world.desk, user, missing[pair % len(missing)]),
         pairs,
     )
 

@@ -41,8 +41,8 @@ from casebook.cases.knowledge_assistant.records import (
     closing,
     event_of,
 )
+from casebook.data.private import private
 from casebook.serving.deltas import ALL
-from casebook.serving.rights import private
 
 _SCHEMA = """
 PRAGMA journal_mode = WAL; PRAGMA secure_delete = ON;
@@ -324,12 +324,15 @@ class Mirror:
         return {one: now - self._ended.get(one, self._opened) for one in sources}
 
     def troubles(self) -> dict[str, str]:
-        """Return what somebody has to look at, without a text: source or document → what it is."""
+        """Return what somebody has to look at, by source; no text, and no name of a document."""
         told = {source: f"does not answer: {why}" for source, why in self.failed.items()}
         counted = Counter(source for source, *_ in self.aside())
         for source, n in counted.items():
             told[f"{source} (entries)"] = f"{n:,} are no events; what they speak of is hidden"
-        return told | {name: f"is not stored: {why}" for name, why in self.unstored.items()}
+        refused = Counter((name.split(":")[0], why) for name, why in self.unstored.items())
+        for (source, why), n in sorted(refused.items()):
+            told[f"{source} (texts, {why})"] = f"{n:,} cannot be stored and are hidden"
+        return told
 
     def scrub(self) -> None:
         """Empty the log beside the file, in which replaced texts still stand."""

@@ -5,7 +5,8 @@ answer comes as server-sent events, piece by piece; before each piece the store 
 about every document that the answer was made from, so that a user who is removed in mid-stream
 sees no further piece. Errors say what to do, and are the same for what is hidden and what is not
 there. Beside it lie thumbs, budgets, and alarms: a source whose texts lag by two hours or whose
-rights lag by a minute, answers that fail, a p95 over eight seconds.
+rights lag by a minute, what the copy of the sources has trouble with, answers that fail, a p95
+over eight seconds.
 
 Whoever hangs up ends the stream: tokens are settled and what was shown is kept, by a thread that
 may wait for a lock (:mod:`casebook.serving.closing`). What is too old is overwritten while requests
@@ -33,7 +34,7 @@ from casebook.llm import estimate_tokens
 from casebook.serving.allowance import Allowance
 from casebook.serving.bearer import Bearer, Refused
 from casebook.serving.closing import Closing, finish
-from casebook.serving.pulse import Pulse, Thumbs, lagging
+from casebook.serving.pulse import Pulse, Thumbs, known, lagging
 from casebook.serving.strict import Problem, Reply, Strict, parse
 from casebook.serving.strict_app import body_schema, read, response, strict_app
 
@@ -44,8 +45,8 @@ LAG, RIGHTS, P95 = 7_200.0, 60.0, 8.0
 #: Answers in a row that fail until the service calls itself not ready, and seconds from the last
 #: of them until it tries again; seconds between two times of tidying up.
 BROKEN, AGAIN, TIDY = 5, 30.0, 600.0
-#: The largest version; SQLite counts no further.
-VERSIONS = 2**63 - 1
+#: The largest version: numbers of JSON reach no further.
+VERSIONS = 2**53
 _log = logging.getLogger(__name__)
 _CITED = "the citation has it"
 _NAME = "1 to 64 letters, digits, - or _"
@@ -82,6 +83,7 @@ class Cited(Strict):
     anchor: Annotated[str, Field(min_length=1, max_length=LONGEST_ANCHOR, description=_CITED)]
     start: Annotated[int, Field(ge=0, le=200_000, description=_CITED)]
     title: Annotated[str, Field(max_length=400, description=_CITED)] = ""
+    told: Annotated[int, Field(ge=0, le=VERSIONS, description=_CITED)] = 0
 
 
 class Service:
@@ -97,6 +99,8 @@ class Service:
     budget : Allowance
     path : str
         File of thumbs.
+    troubles : callable, optional
+        What somebody has to look at, by source: :meth:`.Mirror.troubles`.
     """
 
     def __init__(
@@ -107,10 +111,12 @@ class Service:
         budget: Allowance | None = None,
         path: str = ":memory:",
         rights: Callable[[], Mapping[str, float | None]] | None = None,
+        troubles: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self.desk, self.bearer, self.clock = desk, bearer, desk.access.clock
         self.lags = lags or desk.library.lags.seconds
         self.rights = rights or desk.library.rights_lags.seconds
+        self.troubles = troubles
         self.budget = budget or Allowance(":memory:", tokens=200_000)
         self.pulse, self.thumbs = Pulse(), Thumbs(path)
         self._left: deque[Callable[[], None]] = deque()
@@ -232,11 +238,12 @@ class Service:
     def open(self, user: str, document: str) -> dict[str, Any]:
         """Return a document; NotFound for what is hidden, gone, or was never there."""
         page = self.desk.open(user, document)
-        return {name: str(getattr(page, name)) for name in ("title", "path", "body", "version")}
+        shown = page.as_told()  # the version as its source counts, not our edition
+        return {name: str(getattr(shown, name)) for name in ("title", "path", "body", "version")}
 
     def resolve(self, user: str, sent: Cited) -> dict[str, Any]:
         """Return where a citation leads; NotFound as :meth:`open`."""
-        return self.desk.resolve(user, Citation(**sent.model_dump(exclude={"title"})))
+        return self.desk.resolve(user, Citation(**sent.model_dump(exclude={"title", "told"})))
 
     def thumb(self, user: str, sent: Thumb) -> dict[str, Any]:
         """Keep the last thumb of a user and turn; NotFound for a turn that is not the user's."""
@@ -246,11 +253,18 @@ class Service:
         return {"kept": True}
 
     def state(self) -> dict[str, Any]:
-        """Return counts, times and alarms; no name of a user, a document or a group."""
+        """Return counts, times, lags and alarms; no name of a user, a document or a group."""
         up, rated = self.thumbs.count()
+        lags, rights = self.lags(), self.rights()
         told = self.pulse.told() | {"up": up, "thumbs": rated}
-        late = [*lagging(self.rights(), RIGHTS, " (rights)"), *lagging(self.lags(), LAG)]
-        return told | {"alarms": [*late, *self.pulse.alarms(P95)]}
+        told |= {"lags": known(lags), "rights_lags": known(rights)}
+        late = [*lagging(rights, RIGHTS, " (rights)"), *lagging(lags, LAG)]
+        do = "See the copy of the sources: what it has put aside, and why."
+        feeds = [
+            {"error": "feed", "what": f"{name}: {what}.", "do": do}
+            for name, what in sorted(self.troubles().items())
+        ]
+        return told | {"alarms": [*late, *feeds, *self.pulse.alarms(P95)]}
 
 
 def app_of(service: Service, timer: Callable[[], float], operator: str) -> FastAPI:
