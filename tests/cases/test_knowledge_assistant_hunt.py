@@ -8,10 +8,10 @@ import random
 
 import pytest
 
+from casebook.cases.knowledge_assistant import hunt as module
 from casebook.cases.knowledge_assistant import world
 from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.desk import UNKNOWN, Answer, Desk, Quotes
-from casebook.cases.knowledge_assistant import hunt as module
 from casebook.cases.knowledge_assistant.hunt import NO_LEAK, hunt, not_found_times
 from casebook.cases.knowledge_assistant.hunted import Hunted, Parts, judging
 from casebook.cases.knowledge_assistant.library import Library

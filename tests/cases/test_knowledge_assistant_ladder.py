@@ -33,7 +33,19 @@ from casebook.serving.tell_apart import Told
 COSTS = costs()
 
 
-UNDERSTANDING = Understanding()
+class Hears(Understanding):
+    """One that remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: set[str] = set()
+
+    def encode(self, texts):
+        self.texts.update(texts)
+        return super().encode(texts)
+
+
+UNDERSTANDING = Hears()
 
 
 def small():
@@ -270,6 +282,19 @@ def test_too_few_answers_are_an_error():
 #: Those of one world, which is fitted once, and those that build worlds of their own.
 READING = ("rungs", "rewriting", "conflicts", "judge", "worth", "sensitivity", "latency", "leaks")
 OTHERS = ("revocation", "filtered", "gather", "rights", "catches", "not_found", "sync")
+
+
+def test_the_artifacts_have_the_vector_of_every_text_that_a_study_embeds():
+    """Where a page runs no model reads: a text that was not heard would stop it."""
+    one = small()[0]
+    setting = ladder.setting_of(one.world, one.asked, artifacts.Listening())
+    heard = artifacts.heard(setting)
+    UNDERSTANDING.texts.clear()
+    for name in ("latency", "revocation", "judge", "conflicts", "rewriting"):
+        run(name)
+    assert len(UNDERSTANDING.texts) > 500 and UNDERSTANDING.texts <= heard
+    asked = {*artifacts.typed(setting), *artifacts.typed(setting, setting.library.names)}
+    assert asked <= heard
 
 
 def test_every_study_has_sizes_for_a_live_run():

@@ -103,12 +103,6 @@ def conflicts(**how: Any) -> pd.DataFrame:
     return studies.conflicts(one.setting, one.looked, one.learned)
 
 
-def ragas(**how: Any) -> pd.DataFrame:
-    """Return RAGAS-like measures of each answer: :func:`.studies.ragas`."""
-    one = fitted(**how)
-    return studies.ragas(one.setting, one.looked, one.learned)[0]
-
-
 def judge(**how: Any) -> pd.DataFrame:
     """Return how far faithfulness, taken for correctness, is from what is known."""
     one = fitted(**how)
@@ -324,7 +318,6 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "cost_over_worlds": cost_over_worlds,
     "rewriting": rewriting,
     "conflicts": conflicts,
-    "ragas": ragas,
     "judge": judge,
     "outcomes": outcomes,
     "worth": worth,
@@ -346,7 +339,7 @@ _DRAWN = {"dimensions": 16, "users": 2, "questions": 4, "shares": (0.1,)}
 #: Arguments with which a study runs live, in seconds.
 REDUCED: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("rungs", "rewriting", "conflicts"), _ASKED),
-    **dict.fromkeys(("ragas", "judge", "outcomes", "sensitivity"), _ASKED),
+    **dict.fromkeys(("judge", "outcomes", "sensitivity"), _ASKED),
     "worth": {"draws": 200, **_ASKED},
     "latency": {"asks": 20, **_ASKED},
     "revocation": {"rounds": 5, **_ASKED},
