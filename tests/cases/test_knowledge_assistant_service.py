@@ -171,6 +171,17 @@ def test_what_is_hidden_is_told_like_what_is_not_there():
     assert "K-417" not in str(shop.service.history("user:bob", "c1"))
 
 
+def test_of_a_hidden_document_nothing_is_looked_up_whose_time_could_tell(monkeypatch):
+    shop, asked = Shop(), []
+    library = shop.office.library
+    look = library.versions
+    monkeypatch.setattr(library, "versions", lambda names: asked.append(names) or look(names))
+    for name in ("wiki:d2", "wiki:d999"):
+        assert library.read("user:bob", name) is None
+    assert not asked
+    assert library.read("user:ann", "wiki:d2") and asked == [["wiki:d2"]]
+
+
 def test_a_user_who_is_removed_in_mid_stream_sees_no_further_piece():
     shop = Shop()
     stream = shop.service.ask("user:ann", Question(**CODE), lambda: 0.0)

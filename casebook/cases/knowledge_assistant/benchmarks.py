@@ -177,7 +177,7 @@ def rights(sizes: Sequence[tuple[int, int]] = ((2_000, 200), (50_000, 5_000), (5
 
 
 def leaks(
-    queries: int = 12_000, worlds_each: int = 100, http: int = 1_500, other: int = 4_000, **how: Any
+    queries: int = 10_000, worlds_each: int = 100, http: int = 1_000, other: int = 2_500, **how: Any
 ) -> pd.DataFrame:
     """Hunt for leaks in quotations, in answers, and over HTTP.
 

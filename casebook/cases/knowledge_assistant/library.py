@@ -419,9 +419,12 @@ class Library:
     def read(self, user: str, document: str) -> Document | None:
         """Return a document, or None: whether it is hidden or does not exist is not to be told.
 
-        Both take the same steps, a hidden one is not looked up.
+        Both take the same steps: of a hidden one nothing is looked up, not even its version, which
+        could be timed.
         """
         with self._lock:
+            if not self.access.sees(user, [document])[0]:
+                return None
             may = bool(self.access.sees(user, [document], self.versions([document]))[0])
             leaf = self.leaves.get(document) if may else None
             return leaf.document if leaf else None
