@@ -449,6 +449,15 @@ def test_hours_count_the_vectors_of_lines():
     assert benchmarks._speeds(table)["line"] == pytest.approx(120 / by_kind["line"])
 
 
+@pytest.mark.filterwarnings("error")
+def test_months_without_end_are_a_quantile_like_any_other(monkeypatch):
+    endless = pd.DataFrame({"months": [1.0, 2.0, *[np.inf] * 38]})
+    monkeypatch.setattr(benchmarks.value, "together", lambda shares, draws: endless)
+    monkeypatch.setattr(benchmarks, "fitted", lambda: type("One", (), {"rungs": None}))
+    monkeypatch.setattr(studies, "outcome_shares", lambda rungs: None)
+    assert benchmarks.worth()["months"].tolist() == [2.0, np.inf, np.inf]
+
+
 def test_a_plain_reader_takes_a_value_of_the_first_document():
     setting, _, looked = small()[:3]
     library, own = setting.library, setting.asked

@@ -117,7 +117,8 @@ def outcomes(draws: int = 200, **how: Any) -> pd.DataFrame:
 def worth(draws: int = 4_000, **how: Any) -> pd.DataFrame:
     """Return quantiles of what the assistant is worth, all assumptions drawn at once."""
     shares = studies.outcome_shares(fitted(**how).rungs)
-    drawn = value.together(shares, draws).quantile([0.05, 0.5, 0.95])
+    # One of the draws: months may be infinite, and between two of them lies no number.
+    drawn = value.together(shares, draws).quantile([0.05, 0.5, 0.95], interpolation="lower")
     return drawn.rename_axis("quantile").reset_index()
 
 
