@@ -2,7 +2,7 @@
 
 A day that sold out is *censored*: demand was what was sold, or more. Two ways to use such days: a
 normal regression whose likelihood knows them (Tobit), and the curve of Kaplan and Meier
-(:func:`casebook.evaluate.survival.kaplan_meier`), which assumes no form. Either gives a *tail*: what
+(:func:`casebook.evaluate.survival.kaplan_meier`), which assumes no form. Each gives a *tail*: what
 demand is on average, and what it may be, beyond what was sold.
 
 Examples

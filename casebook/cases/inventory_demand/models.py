@@ -173,8 +173,6 @@ def fit_all(
         By life.
     """
     return {
-        life: training.fit(
-            FRESH if life == 1 else WEEKLY, level, correct, life=life, **settings
-        )
+        life: training.fit(FRESH if life == 1 else WEEKLY, level, correct, life=life, **settings)
         for life, level in by_life.items()
     }

@@ -7,11 +7,12 @@ does not foresee the swan.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from casebook.cases.inventory_demand.play import Seen, Window
+from casebook.cases.inventory_demand.policies import order
 from casebook.cases.inventory_demand.world import SWAN, World, per_cell, weather_effect
 
 DRAWS = 300
@@ -19,7 +20,7 @@ DRAWS = 300
 
 def _onward(rng, now: np.ndarray, rho: float, sd: float, days: int, draws: int) -> np.ndarray:
     """Return paths of autoregressive shocks from today on, shape (draws, days, n)."""
-    path, x = np.empty((draws, days, len(now))), np.broadcast_to(now, (draws, len(now)))
+    path, x = np.empty((draws, days, now.shape[-1])), np.broadcast_to(now, (draws, now.shape[-1]))
     step = sd * np.sqrt(1 - rho**2)
     for day in range(days):
         x = rho * x + step * rng.standard_normal(x.shape)
@@ -37,16 +38,24 @@ def expected_mean(world: World) -> np.ndarray:
     return mean
 
 
-def samples(world: World, day: int, window: Window, cells: np.ndarray, draws: int) -> np.ndarray:
-    """Return draws of what cells will want in a window, shape (draws, len(cells))."""
+def samples(
+    world: World, day: int, window: Window, cells: np.ndarray, draws: int, delay: int = 0
+) -> np.ndarray:
+    """Return draws of what cells will want in a window, shape (draws, len(cells)).
+
+    ``delay``: the shocks are known as they were so many days ago.
+    """
     plan, c, last = world.plan, world.constants, window.last
     rng = np.random.default_rng([world.seed, day, window.first])
-    s, own = world.shocks, slice(None)
-    log = _onward(rng, s["store"][day], c.store_rho, c.store_sd, last, draws)[..., plan.store[cells]]
-    log = log + _onward(rng, s["product"][day], c.product_rho, c.product_sd, last, draws)[
-        ..., plan.product[cells]
-    ]
-    log = log + _onward(rng, s["cell"][day, cells], c.cell_rho, c.cell_sd, last, draws)
+    kinds = (("store", plan.store[cells]), ("product", plan.product[cells]), ("cell", cells))
+    log: np.ndarray | float = 0.0
+    for name, of in kinds:
+        rho, sd = getattr(c, f"{name}_rho"), getattr(c, f"{name}_sd")
+        of, which = np.unique(of, return_inverse=True)
+        # What is left of a shock after the delay, and the scatter that has come since.
+        old, left = world.shocks[name][day - delay, of], rho**delay
+        now = left * old + sd * np.sqrt(1 - left**2) * rng.standard_normal((draws, len(of)))
+        log = log + _onward(rng, now, rho, sd, last, draws)[..., which]
     sky, days = plan.weather, day + np.arange(1, last + 1)
     noise = _onward(rng, sky.noise[day], 0.5, 1.5, last, draws)
     rain = rng.random(noise.shape) < sky.chance[days]
@@ -55,7 +64,7 @@ def samples(world: World, day: int, window: Window, cells: np.ndarray, draws: in
     mean = expected_mean(world)[day + window.ahead][:, cells]
     expected = mean * np.exp(log + seen[:, window.first - 1 :])
     factor = rng.gamma(c.dispersion, 1 / c.dispersion, expected.shape)
-    return rng.poisson(expected * factor)[:, own].sum(axis=1)
+    return rng.poisson(expected * factor).sum(axis=1)
 
 
 class Oracle:
@@ -68,21 +77,20 @@ class Oracle:
         Level by life.
     draws : int
         Of the window.
+    delay : int
+        Days for which it does not know the shocks.
     """
 
-    def __init__(self, world: World, levels, draws: int = DRAWS) -> None:
-        self.world, self.levels, self.draws = world, dict(levels), draws
+    def __init__(
+        self, world: World, levels: Mapping[int, float], draws: int = DRAWS, delay: int = 0
+    ) -> None:
+        self.world, self.levels, self.draws, self.delay = world, dict(levels), draws, delay
 
-    def quantiles(self, day: int, window: Window, levels: Sequence[float] | None = None):
-        """Return units for each cell, shape (cells,), or for each of some levels."""
+    def target(self, seen: Seen, window: Window) -> np.ndarray:
+        """Return the quantile of each cell, shape (cells,)."""
         plan = self.world.plan
-        fresh = window.last == 1
-        cells = np.flatnonzero(plan.fresh == fresh)
-        drawn = samples(self.world, day, window, cells, self.draws)
-        if levels is not None:
-            result = np.zeros((len(levels), len(plan.product)))
-            result[:, cells] = np.quantile(drawn, levels, axis=0, method="inverted_cdf")
-            return result
+        cells = np.flatnonzero(plan.fresh == (window.last == 1))
+        drawn = samples(self.world, seen.now, window, cells, self.draws, self.delay)
         result = np.zeros(len(plan.product))
         for life, level in self.levels.items():
             own = plan.life[cells] == life
@@ -91,16 +99,15 @@ class Oracle:
                 result[cells[own]] = at
         return result
 
-    def mean(self, day: int, window: Window) -> np.ndarray:
-        """Return the mean of what each cell will want, shape (cells,)."""
+    def before(self, seen: Seen, window: Window) -> np.ndarray | float:
+        """Return the mean of what will be sold before a window begins."""
+        if window.first == 1:
+            return 0.0
         cells = np.arange(len(self.world.plan.product))
-        return samples(self.world, day, window, cells, max(self.draws // 4, 1)).mean(axis=0)
+        draws = max(self.draws // 4, 1)
+        lead = Window(1, window.first - 1)
+        return samples(self.world, seen.now, lead, cells, draws, self.delay).mean(axis=0)
 
     def __call__(self, seen: Seen, window: Window) -> np.ndarray:
         """Order up to the quantile, less what will be left."""
-        from casebook.cases.inventory_demand.policies import order
-
-        before = 0.0
-        if window.first > 1:
-            before = self.mean(seen.now, Window(1, window.first - 1))
-        return order(self.quantiles(seen.now, window), before, seen, window)
+        return order(self.target(seen, window), self.before(seen, window), seen, window)

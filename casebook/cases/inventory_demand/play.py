@@ -249,7 +249,7 @@ def incumbent(seen: Seen, window: Window) -> np.ndarray:
     held = np.maximum(at - (0 if window == FRESH else WEEK - 1), 0)
     known = plan.alive[held] & (at >= 0)[:, None] & (blocks > 0)
     mean = (blocks * known).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    usual = np.where(known.any(axis=0), mean, _siblings(plan, mean, known.any(axis=0), window))
+    usual = np.where(known.any(axis=0), mean, siblings(plan, mean, known.any(axis=0), window))
     lately = seen.sold_out(WEEK).any(axis=0)
     promoted = 1 + 1.5 * plan.discount[days][:, plan.product].max(axis=0)
     want = usual * 1.15 * np.where(lately, 1.1, 1.0) * promoted
@@ -257,7 +257,7 @@ def incumbent(seen: Seen, window: Window) -> np.ndarray:
     return want - seen.usable(window, before)
 
 
-def _siblings(plan: Plan, mean: np.ndarray, known: np.ndarray, window: Window) -> np.ndarray:
+def siblings(plan: Plan, mean: np.ndarray, known: np.ndarray, window: Window) -> np.ndarray:
     """Return the mean of a cell's category in its store, or in all, or ten units a day."""
     result = np.full(len(mean), 10.0 * len(window.ahead))
     for group in (plan.category, plan.store * len(NAMES) + plan.category):

@@ -19,10 +19,9 @@ from casebook.cases.inventory_demand.play import (
     WEEKLY,
     Costs,
     Played,
-    Policy,
     Seen,
     Window,
-    _siblings,
+    siblings,
 )
 from casebook.cases.inventory_demand.world import NAMES, WEEK, Plan
 from casebook.forecasting.newsvendor import critical_ratio, safety_stock
@@ -73,13 +72,10 @@ def season_index(seen: Seen, window: Window) -> np.ndarray:
 def last_week(seen: Seen, window: Window) -> np.ndarray:
     """Order what was sold last week, as the season moved a year ago: the sacred baseline."""
     plan, now = seen.plan, seen.now
-    if window == FRESH:
-        at = np.array([now + 1 - WEEK])
-    else:
-        at = now - np.arange(WEEK)
+    at = np.array([now + 1 - WEEK]) if window == FRESH else now - np.arange(WEEK)
     own = seen.sales[at].sum(axis=0).astype(float)
     known = plan.alive[at].all(axis=0)
-    usual = np.where(known, own, _siblings(plan, own, known, window))
+    usual = np.where(known, own, siblings(plan, own, known, window))
     target = usual * season_index(seen, window)
     return order(target, usual * (window.first - 1) / WEEK, seen, window)
 
@@ -119,6 +115,14 @@ class Following:
         """Return what will be sold before a window begins."""
         return self.expected(seen, Window(1, window.first - 1)) if window.first > 1 else 0.0
 
+    def target(self, seen: Seen, window: Window) -> np.ndarray:
+        """Return what a window needs; without a quantile, what is expected."""
+        return self.expected(seen, window)
+
+    def __call__(self, seen: Seen, window: Window) -> np.ndarray:
+        """Order up to the target."""
+        return order(self.target(seen, window), self.before(seen, window), seen, window)
+
 
 class SafetyStock(Following):
     """Point forecast and safety stock, by the textbook: errors of days independent and normal.
@@ -155,10 +159,6 @@ class SafetyStock(Following):
             safety[own] = safety_stock(self.sigma[own], open_, level)
         return self.expected(seen, window) + safety
 
-    def __call__(self, seen: Seen, window: Window) -> np.ndarray:
-        """Order up to the target."""
-        return order(self.target(seen, window), self.before(seen, window), seen, window)
-
 
 class Factor(Following):
     """Point forecast times the quantile of past demand over forecast: no normal, no roots.
@@ -182,10 +182,9 @@ class Factor(Following):
             value = np.quantile((units / np.maximum(rows.plan, 0.5))[own], level)
             self.factor[levels.plan.life == life] = value
 
-    def __call__(self, seen: Seen, window: Window) -> np.ndarray:
-        """Order up to the raised forecast."""
-        target = self.factor * self.expected(seen, window)
-        return order(target, self.before(seen, window), seen, window)
+    def target(self, seen: Seen, window: Window) -> np.ndarray:
+        """Return the raised forecast."""
+        return self.factor * self.expected(seen, window)
 
 
 class Model(Following):
@@ -223,10 +222,6 @@ class Model(Following):
                 result[own] = model.order(part)
         return result if self.cap is None else self.cap(result, seen, window)
 
-    def __call__(self, seen: Seen, window: Window) -> np.ndarray:
-        """Order up to the target."""
-        return order(self.target(seen, window), self.before(seen, window), seen, window)
-
 
 # From a history to the ladder ------------------------------------------------------------------
 
@@ -256,18 +251,3 @@ def trained(
     levels = learn_levels(plan, sales, sold_out, way, pooled)
     labels = drawn(levels, sales, sold_out)
     return lambda: copy.deepcopy(levels), Training(levels, labels)
-
-
-def ladder(world, past: Played, ways: Mapping[str, str] | None = None) -> dict[str, Policy]:
-    """Build every rung from one history; the oracle is :class:`.oracle.Oracle`."""
-    from casebook.cases.inventory_demand.oracle import Oracle
-
-    plan, sales = world.plan, past.sales.astype(float)
-    hidden = sold_out_of(plan, past)
-    rungs: dict[str, Policy] = {"last_week": last_week}
-    for way in ways or ("as sold", "kaplan_meier", "tobit"):
-        fresh, training = trained(plan, sales, hidden, way)
-        rungs[f"safety_stock, {way}"] = SafetyStock(fresh())
-        rungs[f"factor, {way}"] = Factor(fresh(), training)
-        rungs[f"lightgbm, {way}"] = Model(fresh(), fit_all(training, LEVELS))
-    return rungs | {"oracle": Oracle(world, LEVELS)}
