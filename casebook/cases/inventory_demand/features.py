@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from casebook.cases.inventory_demand.levels import Levels
+from casebook.cases.inventory_demand.levels import CellLevels
 from casebook.cases.inventory_demand.play import Window
 from casebook.cases.inventory_demand.world import DAYS, Plan
 
@@ -50,6 +50,10 @@ class Rows:
     day: np.ndarray
     cell: np.ndarray
 
+    def pick(self, which: np.ndarray) -> Rows:
+        """Return some of the rows."""
+        return Rows(self.X[which], self.plan[which], self.day[which], self.cell[which])
+
 
 def _mean_of(wanted: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """Return what was wanted over what was usual, 1 where nothing was usual."""
@@ -58,7 +62,7 @@ def _mean_of(wanted: np.ndarray, usual: np.ndarray) -> np.ndarray:
     return np.divide(total, base, out=np.ones(len(base)), where=base > 0.1)
 
 
-def _lags(levels: Levels, day: int, window: Window) -> dict[str, np.ndarray]:
+def _lags(levels: CellLevels, day: int, window: Window) -> dict[str, np.ndarray]:
     """Return demand of the last weeks over today's level, as it is believed to have been."""
     first = max(day - 27, 0)
     usual = levels.level[day] * levels.factor[first : day + 1]
@@ -83,7 +87,7 @@ def _lags(levels: Levels, day: int, window: Window) -> dict[str, np.ndarray]:
     }
 
 
-def _neighbours(levels: Levels, day: int) -> dict[str, np.ndarray]:
+def _neighbours(levels: CellLevels, day: int) -> dict[str, np.ndarray]:
     """Return how a product sold lately in all stores, and a store in all products, over its usual.
 
     A shock that all of them share shows in many cells at once, long before it shows in one.
@@ -145,7 +149,7 @@ def _fixed(plan: Plan) -> dict[str, np.ndarray]:
     return own | {name: code.astype(float) for name, code in codes.items()} | {"life": plan.life}
 
 
-def rows_at(levels: Levels, day: int, window: Window, with_weather: bool = True) -> Rows:
+def rows_at(levels: CellLevels, day: int, window: Window, with_weather: bool = True) -> Rows:
     """Return all cells on an evening that the levels have learnt, those not sold included."""
     plan = levels.plan
     base = levels.level[day] * levels.factor[day + window.ahead].sum(axis=0)
@@ -165,13 +169,13 @@ def sold_in(plan: Plan, day: int, window: Window, fresh: bool) -> np.ndarray:
 
 
 def history_rows(
-    levels: Levels, wanted: np.ndarray, window: Window, days: Sequence[int], fresh: bool
+    levels: CellLevels, wanted: np.ndarray, window: Window, days: Sequence[int], fresh: bool
 ) -> tuple[Rows, np.ndarray]:
     """Return cells of a rhythm on past evenings, and what was wanted in their windows.
 
     Parameters
     ----------
-    levels : Levels
+    levels : CellLevels
     wanted : ndarray, shape (days, cells)
         Demand as it is believed to have been; unknown days count as expected.
     window : Window

@@ -14,26 +14,14 @@ import numpy as np
 from casebook.cases.inventory_demand.play import Seen, Window
 from casebook.cases.inventory_demand.policies import order
 from casebook.cases.inventory_demand.world import SWAN, World, per_cell, weather_effect
+from casebook.worlds.shocks import onward
 
 DRAWS = 300
 
 
-def _onward(rng, now: np.ndarray, rho: float, sd: float, days: int, draws: int) -> np.ndarray:
-    """Return paths of autoregressive shocks from today on, shape (draws, days, n)."""
-    path, x = np.empty((draws, days, now.shape[-1])), np.broadcast_to(now, (draws, now.shape[-1]))
-    step = sd * np.sqrt(1 - rho**2)
-    for day in range(days):
-        x = rho * x + step * rng.standard_normal(x.shape)
-        path[:, day] = x
-    return path
-
-
 def expected_mean(world: World) -> np.ndarray:
     """Return the expectation without shocks and weather, as it looks before the swan comes."""
-    mean = world.mean
-    if not mean[SWAN.start : SWAN.stop].any():
-        return mean
-    mean = mean.copy()
+    mean = world.mean.copy()
     mean[SWAN.start : SWAN.stop] /= per_cell(world.plan, "panic")
     return mean
 
@@ -55,9 +43,9 @@ def samples(
         # What is left of a shock after the delay, and the scatter that has come since.
         old, left = world.shocks[name][day - delay, of], rho**delay
         now = left * old + sd * np.sqrt(1 - left**2) * rng.standard_normal((draws, len(of)))
-        log = log + _onward(rng, now, rho, sd, last, draws)[..., which]
+        log = log + onward(rng, now, rho, sd, last, draws)[..., which]
     sky, days = plan.weather, day + np.arange(1, last + 1)
-    noise = _onward(rng, sky.noise[day], 0.5, 1.5, last, draws)
+    noise = onward(rng, sky.noise[day], 0.5, 1.5, last, draws)
     rain = rng.random(noise.shape) < sky.chance[days]
     log = log[:, window.first - 1 :]
     seen = weather_effect(plan, sky.pattern[days] + noise, rain, c)[..., cells]

@@ -7,13 +7,13 @@ Sunday run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from casebook.cases.inventory_demand.features import rows_at
-from casebook.cases.inventory_demand.levels import Levels, drawn, follow, learn_levels
-from casebook.cases.inventory_demand.models import Fitted, Training, fit_all
+from casebook.cases.inventory_demand.levels import CellLevels, learn_levels
+from casebook.cases.inventory_demand.models import Training
 from casebook.cases.inventory_demand.play import (
     FRESH,
     WEEKLY,
@@ -24,7 +24,9 @@ from casebook.cases.inventory_demand.play import (
     siblings,
 )
 from casebook.cases.inventory_demand.world import NAMES, WEEK, Plan
+from casebook.forecasting.censored_levels import drawn, follow
 from casebook.forecasting.newsvendor import critical_ratio, safety_stock
+from casebook.forecasting.order_trees import Fitted
 
 RATIO = critical_ratio(Costs.short, Costs.over)
 #: Goods that live one cycle: the critical ratio. What is left of longer-lived goods is sold in the
@@ -88,14 +90,14 @@ class Following:
 
     Parameters
     ----------
-    levels : Levels
+    levels : CellLevels
         As they were learnt from the history; a copy follows each run.
     """
 
-    def __init__(self, levels: Levels) -> None:
+    def __init__(self, levels: CellLevels) -> None:
         self.levels = levels
 
-    def caught_up(self, seen: Seen) -> Levels:
+    def caught_up(self, seen: Seen) -> CellLevels:
         """Return levels that have learnt this evening's sales."""
         first = self.levels.now + 1
         if first > seen.now + 1:
@@ -129,12 +131,12 @@ class SafetyStock(Following):
 
     Parameters
     ----------
-    levels : Levels
+    levels : CellLevels
     by : mapping of int to float
         Level by life.
     """
 
-    def __init__(self, levels: Levels, by: Mapping[int, float] = LEVELS) -> None:
+    def __init__(self, levels: CellLevels, by: Mapping[int, float] = LEVELS) -> None:
         super().__init__(levels)
         n = levels.now + 1
         wrong = levels.wanted[:n][-182:] - levels.expected[:n][-182:]
@@ -165,14 +167,14 @@ class Factor(Following):
 
     Parameters
     ----------
-    levels : Levels
+    levels : CellLevels
     training : Training
         Whose calibration weeks give the quantiles.
     by : mapping of int to float
     """
 
     def __init__(
-        self, levels: Levels, training: Training, by: Mapping[int, float] = LEVELS
+        self, levels: CellLevels, training: Training, by: Mapping[int, float] = LEVELS
     ) -> None:
         super().__init__(levels)
         self.factor = np.ones(len(levels.plan.product))
@@ -192,24 +194,28 @@ class Model(Following):
 
     Parameters
     ----------
-    levels : Levels
+    levels : CellLevels
     fitted : mapping of int to Fitted
         By life, from :func:`.models.fit_all`.
     with_weather : bool
         False: the forecast of the weather has not come.
     cap : callable, optional
-        Limits the target: takes it, rows and plan.
+        Limits the target: takes it, what is seen and the window.
+    features : sequence of int, optional
+        Columns that the models see; by default all.
     """
 
     def __init__(
         self,
-        levels: Levels,
+        levels: CellLevels,
         fitted: Mapping[int, Fitted],
         with_weather: bool = True,
         cap: Callable[[np.ndarray, Seen, Window], np.ndarray] | None = None,
+        features: Sequence[int] | None = None,
     ) -> None:
         super().__init__(levels)
         self.fitted, self.with_weather, self.cap = dict(fitted), with_weather, cap
+        self.features = slice(None) if features is None else [*features]
 
     def target(self, seen: Seen, window: Window) -> np.ndarray:
         """Return units that suffice with the level of each cell's life."""
@@ -218,8 +224,7 @@ class Model(Following):
         for life, model in self.fitted.items():
             own = np.flatnonzero(seen.plan.life == life)
             if (life == 1) == (window == FRESH) and len(own):
-                part = type(rows)(rows.X[own], rows.plan[own], rows.day[own], rows.cell[own])
-                result[own] = model.order(part)
+                result[own] = model.order(rows.X[own][:, self.features], rows.plan[own])
         return result if self.cap is None else self.cap(result, seen, window)
 
 
@@ -238,7 +243,7 @@ def trained(
     sold_out: np.ndarray,
     way: str = "tobit",
     pooled: bool = True,
-) -> tuple[Callable[[], Levels], Training]:
+) -> tuple[Callable[[], CellLevels], Training]:
     """Learn a history: how to get levels that follow on from it, and rows to fit.
 
     Returns

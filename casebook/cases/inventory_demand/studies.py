@@ -15,8 +15,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 import pandas as pd
 
-from casebook.cases.inventory_demand.levels import WAYS, learn_levels
-from casebook.cases.inventory_demand.models import MEAN, Training, fit_all
+from casebook.cases.inventory_demand.levels import learn_levels
+from casebook.cases.inventory_demand.models import Training, fit_all
 from casebook.cases.inventory_demand.oracle import Oracle
 from casebook.cases.inventory_demand.play import (
     WEEKLY,
@@ -43,6 +43,8 @@ from casebook.cases.inventory_demand.policies import (
 from casebook.cases.inventory_demand.world import NAMES, TEST, WEEK, Constants, World
 from casebook.evaluate.metrics import wape
 from casebook.evaluate.quantiles import pinball
+from casebook.forecasting.censored_levels import WAYS
+from casebook.forecasting.order_trees import MEAN
 
 #: Worlds of the headline, and those that chose.
 SEEDS, CHOSEN_ON = tuple(range(11, 26)), (1, 2, 3)
@@ -395,9 +397,8 @@ def ablation(seeds: Sequence[int] = CHOSEN_ON) -> pd.DataFrame:
         fresh, training = here.trained("tobit")
         for group, names in {"nothing": (), **GROUPS}.items():
             less = copy.copy(training)
-            less.__dict__.pop("features", None)
             less.leave_out = names
-            policy = Model(fresh(), fit_all(less, LEVELS))
+            policy = Model(fresh(), fit_all(less, LEVELS), features=less.features)
             cost = bills(here.world, here.play(policy)).loc[0, "cost"]
             parts.append({"seed": seed, "without": group, "cost": cost})
     return pd.DataFrame(parts)

@@ -42,6 +42,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.worlds.draws import stream
+from casebook.worlds.shocks import paths
 
 CHAPTER = "03_inventory_demand"
 SEED = 2026
@@ -336,21 +337,11 @@ def _calendar() -> dict[str, np.ndarray]:
     return {"closed": closed[:-1], "eve": eve, "after": after, "payday": payday}
 
 
-def _ar(rng: np.random.Generator, shape: tuple[int, int], rho: float, sd: float) -> np.ndarray:
-    """Return stationary autoregressive paths, one a column."""
-    steps = rng.standard_normal(shape)
-    path = np.empty(shape)
-    path[0] = steps[0]
-    for day in range(1, shape[0]):
-        path[day] = rho * path[day - 1] + np.sqrt(1 - rho**2) * steps[day]
-    return sd * path
-
-
 def _weather(rng: np.random.Generator) -> Weather:
     """Draw the weather."""
     shape = (len(DAYS), len(REGIONS))
-    pattern, noise = _ar(rng, shape, 0.85, 3.0), _ar(rng, shape, 0.5, 1.5)
-    chance = 1 / (1 + np.exp(1.0 - _ar(rng, shape, 0.6, 1.5)))
+    pattern, noise = paths(rng, shape, 0.85, 3.0), paths(rng, shape, 0.5, 1.5)
+    chance = 1 / (1 + np.exp(1.0 - paths(rng, shape, 0.6, 1.5)))
     return Weather(pattern, noise, rng.random(shape) < chance, chance)
 
 
@@ -423,9 +414,9 @@ def simulate(seed: int = SEED, constants: Constants | None = None, stores: int =
     mean = _mean(structure, plan, c, log)
     n = len(DAYS)
     shocks = {
-        "store": _ar(luck, (n, stores), c.store_rho, c.store_sd),
-        "product": _ar(luck, (n, len(products)), c.product_rho, c.product_sd),
-        "cell": _ar(luck, mean.shape, c.cell_rho, c.cell_sd),
+        "store": paths(luck, (n, stores), c.store_rho, c.store_sd),
+        "product": paths(luck, (n, len(products)), c.product_rho, c.product_sd),
+        "cell": paths(luck, mean.shape, c.cell_rho, c.cell_sd),
     }
     seen = weather_effect(plan, plan.weather.pattern + plan.weather.noise, plan.weather.rain, c)
     expected = mean * np.exp(log_shocks(shocks, plan) + seen)
