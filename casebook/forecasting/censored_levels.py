@@ -18,7 +18,7 @@ A cell sells four units on one day, and is sold out with three on the next, agai
 ...     levels = Levels(one, sells, np.zeros(1, int), way, tails, start)
 ...     print(way, round(float(follow(levels, sales, sold_out).level[-1, 0]), 1))
 as sold 3.5
-tobit 4.7
+tobit 4.9
 """
 
 from __future__ import annotations

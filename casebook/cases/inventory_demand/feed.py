@@ -15,6 +15,7 @@ import pandas as pd
 from casebook.cases.inventory_demand.play import Played
 from casebook.cases.inventory_demand.world import DAYS, START, Plan, World
 from casebook.data.contracts import Checked, between, checked
+from casebook.data.stock_reports import PACK, SELLS, Grid, inspect
 from casebook.worlds.draws import stream
 
 if TYPE_CHECKING:
@@ -25,11 +26,9 @@ COUNTS = ["sold", "delivered", "wasted", "closing"]
 #: Shares of store-days that never come and of rows that come twice; cells with pieces counted
 #: instead of packs, with stock that nobody can find, and rows with returns booked as sales.
 MISSING, TWICE, PIECES, PHANTOMS, RETURNS = 0.01, 0.004, 6, 12, 60
-PACK, PIECE_DAYS, PHANTOM_DAYS = 12, 21, 12
+PIECE_DAYS, PHANTOM_DAYS = 21, 12
 #: What no store sells, or keeps, of one product in a day.
 MOST = 2_000
-#: Days without a sale that are odd for a cell that sells so many a day.
-SILENT_DAYS, SELLS = 7, 2.0
 REMEDIES = {
     "column": "send all columns",
     "type": "send whole numbers, days and names",
@@ -140,16 +139,6 @@ def accepted(rows: pd.DataFrame, plan: Plan) -> Checked:
 # Audit and repair ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Reports as arrays of days by cells; NaN where nothing was reported."""
-
-    sold: np.ndarray
-    closing: np.ndarray
-    arrived: np.ndarray
-    wasted: np.ndarray
-
-
 def grid(rows: pd.DataFrame, plan: Plan, days: int) -> Grid:
     """Lay out reports, the first of two for one day."""
     rows = rows.drop_duplicates(KEYS)
@@ -166,36 +155,10 @@ def grid(rows: pd.DataFrame, plan: Plan, days: int) -> Grid:
     return Grid(*made)
 
 
-def _runs(flag: np.ndarray, length: int) -> np.ndarray:
-    """Return which entries belong to a run of so many true ones down the days."""
-    start = np.cumsum(flag, axis=0)
-    before = np.vstack([np.zeros((length, flag.shape[1]), int), start[:-length]])
-    full = (start - before) == length
-    result = np.zeros_like(flag)
-    for back in range(length):
-        result[: len(flag) - back] |= full[back:]
-    return result & flag
-
-
-def inspect(g: Grid, plan: Plan) -> dict[str, np.ndarray]:
-    """Return where each fault stands, as masks of days by cells."""
-    left = g.closing - g.wasted
-    before = np.vstack([np.full((1, left.shape[1]), np.nan), left[:-1]])
-    sold_by_balance = before + g.arrived - g.closing
-    off = g.sold != sold_by_balance
-    pieces = off & (g.sold == PACK * sold_by_balance) & (g.sold > 0)
-    sells, usual = (g.sold > 0).any(axis=0), np.zeros(g.sold.shape[1])
-    usual[sells] = np.nanmedian(np.where(g.sold > 0, g.sold, np.nan)[:, sells], axis=0)
-    still = (g.sold == 0) & (g.closing > 0) & ~plan.closed[: len(g.sold), None]
-    closed = plan.closed[: len(g.sold), None] & (g.sold == 0) & (g.closing > 0)
-    phantom = _runs(still | closed, SILENT_DAYS) & (usual >= SELLS)
-    alive = plan.alive[: len(g.sold)]
-    return {
-        "missing": np.isnan(g.sold) & alive,
-        "returns": g.sold < 0,
-        "pieces": _runs(pieces | (g.sold == 0), 3) & pieces,
-        "phantom": phantom,
-    }
+def _there(plan: Plan, days: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which cells are there on each day, and which days are closed, (days, cells)."""
+    alive = plan.alive[:days]
+    return alive, np.broadcast_to(plan.closed[:days, None], alive.shape)
 
 
 def audit(rows: pd.DataFrame, plan: Plan, days: int) -> pd.DataFrame:
@@ -209,7 +172,7 @@ def audit(rows: pd.DataFrame, plan: Plan, days: int) -> pd.DataFrame:
     twice = rows.loc[rows.duplicated(KEYS), KEYS].drop_duplicates().assign(fault="twice")
     store, product = plan.stores["store"].to_numpy(), plan.products["product"].to_numpy()
     parts = [twice]
-    for name, mask in inspect(grid(rows, plan, days), plan).items():
+    for name, mask in inspect(grid(rows, plan, days), *_there(plan, days)).items():
         day, cell = np.nonzero(mask)
         part = pd.DataFrame({"day": DAYS[day], "store": store[plan.store[cell]]})
         part["product"] = "all" if name == "missing" else product[plan.product[cell]]
@@ -239,7 +202,7 @@ def repair(rows: pd.DataFrame, plan: Plan, days: int) -> Repaired:
     Stock that nobody can find is an empty shelf: the cell counts as sold out.
     """
     g = grid(rows, plan, days)
-    found = inspect(g, plan)
+    found = inspect(g, *_there(plan, days))
     sales = np.where(found["pieces"], g.sold / PACK, g.sold)
     sales[found["returns"]] = np.nan
     open_ = plan.alive[:days] & ~plan.closed[:days, None]

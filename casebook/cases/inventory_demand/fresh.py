@@ -11,7 +11,7 @@ from casebook.cases.inventory_demand.play import FRESH, Costs
 from casebook.cases.inventory_demand.policies import RATIO
 from casebook.cases.inventory_demand.studies import MODEL, SEEDS, Watched, setting
 from casebook.cases.inventory_demand.world import TEST, World
-from casebook.forecasting.intraday import Day
+from casebook.forecasting.intraday import Day, Vans, ordered
 from casebook.worlds.draws import stream
 
 #: Share of a day's demand from 6, 12 and 18 o'clock on: nobody orders at night.
@@ -26,48 +26,6 @@ def quarters(world: World, days: range) -> np.ndarray:
     """Split the true demand of days by quarters, shape (3, days, cells): the same under each."""
     rng = stream(world.seed, 0, 6)
     return np.moveaxis(rng.multinomial(world.demand[days.start : days.stop], SHARES), -1, 0)
-
-
-def ordered(
-    wanted: np.ndarray,
-    mean: np.ndarray,
-    shape: float,
-    arrivals: Sequence[int],
-    costs: Costs | None = None,
-    level: float = RATIO,
-) -> dict[str, float]:
-    """Bill days on which goods arrive at some quarters, each order up to its own quantile.
-
-    Parameters
-    ----------
-    wanted : ndarray, shape (3, n)
-        By quarter.
-    mean : ndarray, shape (n,)
-        Forecast of the evening before.
-    shape : float
-        Of its gamma.
-    arrivals : sequence of int
-        Quarters; 0 is the order of the evening before.
-    """
-    costs, day, stock = costs or Costs(), Day(mean, shape), np.zeros(len(mean))
-    missed = later = 0.0
-    for quarter, share in enumerate(SHARES):
-        if quarter in arrivals:
-            after = [k for k in arrivals if k > quarter]
-            until = after[0] if after else len(SHARES)
-            at = (
-                AMPLE
-                if after
-                else (level if quarter == 0 else level - EXTRA / (costs.short + costs.over))
-            )
-            more = np.maximum(day.order(sum(SHARES[quarter:until]), at) - stock, 0)
-            stock, later = stock + more, later + more.sum() * (quarter > 0)
-        sold = np.minimum(stock, wanted[quarter])
-        missed, stock = missed + (wanted[quarter] - sold).sum(), stock - sold
-        known = stock > 0  # an empty shelf does not tell what was wanted
-        day = day.seen(share * known, sold * known)
-    parts = {"short": costs.short * missed, "over": costs.over * stock.sum()}
-    return {"cost": sum(parts.values()) + EXTRA * later, **parts, "later": float(later)}
 
 
 def six_hours(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
@@ -95,6 +53,8 @@ def six_hours(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
             wanted.append(parts[:, k, cells])
             mean.append(np.maximum(watched.kept[day - 1, FRESH][1][cells], 0.2))
         for name, arrivals in SCHEDULES.items():
-            bill = ordered(np.hstack(wanted), np.concatenate(mean), 1 / max(noise, 0.02), arrivals)
+            vans = Vans(SHARES, arrivals, EXTRA, AMPLE)
+            day = Day(np.concatenate(mean), 1 / max(noise, 0.02))
+            bill = ordered(np.hstack(wanted), day, vans, Costs.short, Costs.over, RATIO)
             rows.append({"seed": seed, "schedule": name, "policy": MODEL, **bill})
     return pd.DataFrame(rows)

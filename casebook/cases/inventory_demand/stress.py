@@ -11,7 +11,7 @@ import pandas as pd
 
 from casebook.cases.inventory_demand.levels import CellLevels
 from casebook.cases.inventory_demand.orders import plain_factor
-from casebook.cases.inventory_demand.play import WEEKLY, Costs, Played, Seen, Window, play
+from casebook.cases.inventory_demand.play import FRESH, WEEKLY, Costs, Played, Seen, Window, play
 from casebook.cases.inventory_demand.policies import LEVELS, Model, order
 from casebook.cases.inventory_demand.studies import (
     CHOSEN_ON,
@@ -25,9 +25,10 @@ from casebook.cases.inventory_demand.studies import (
     bills,
     rungs,
     setting,
+    windows,
 )
 from casebook.cases.inventory_demand.world import LATE, NAMES, STACKS, SWAN, TEST, Plan
-from casebook.forecasting.newsvendor import over_for
+from casebook.forecasting.newsvendor import cost, over_for
 from casebook.serving.overrides import Desk, Prices
 
 
@@ -74,6 +75,16 @@ def stacked(plan: Plan, days: np.ndarray) -> np.ndarray:
     return both.any(axis=0)[plan.product]
 
 
+def promoted(plan: Plan, table: pd.DataFrame) -> np.ndarray:
+    """Return whether each window has "none", "one" or "stacked" promotions."""
+    kinds = np.zeros(len(table), int)
+    for (day, length), own in table.groupby(["day", "length"]):
+        days = day + (WEEKLY if length > 1 else FRESH).ahead
+        any_ = (plan.discount[days] + plan.coupon[days] > 0).any(axis=0)[plan.product]
+        kinds[own.index] = (any_ + stacked(plan, days).astype(int))[own["cell"]]
+    return np.array(["none", "one", "stacked"])[kinds]
+
+
 def promotions(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
     """Score targets in windows without promotion, with one, and with two at once.
 
@@ -86,7 +97,7 @@ def promotions(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
     rows = []
     for seed in seeds:
         here = setting(seed)
-        plan, costs = here.world.plan, Costs()
+        plan = here.world.plan
         model = here.model()
         seen_most = np.quantile(model.levels.factor[: TEST.start], 0.999)
         policies = dict(rungs(here, ("tobit",)))
@@ -94,29 +105,15 @@ def promotions(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
         limited.cap = capped(limited.levels, seen_most)
         chosen = {FILLED: policies[FILLED], MODEL: model, "capped": limited}
         for name, policy in (chosen | {ORACLE: policies[ORACLE]}).items():
-            watched, parts = Watched(policy), []
+            watched = Watched(policy)
             here.play(watched)
-            for (day, window), (target, middle) in watched.kept.items():
-                days = day + window.ahead
-                if days[0] < STACKS or days[-1] >= TEST.stop:
-                    continue
-                any_ = (plan.discount[days] + plan.coupon[days] > 0).any(axis=0)[plan.product]
-                kind = any_ + stacked(plan, days).astype(int)
-                open_ = (plan.alive[days] & ~plan.closed[days, None]).any(axis=0)
-                own = np.flatnonzero(open_ & (plan.fresh == (window != WEEKLY)))
-                wanted = here.world.demand[days][:, own].sum(axis=0)
-                parts.append(np.column_stack([kind[own], wanted, target[own], middle[own]]))
-            kind, wanted, target, middle = np.vstack(parts).T
-            for k, title in enumerate(("none", "one", "stacked")):
-                on = kind == k
-                gap = wanted[on] - target[on]
-                euro = np.maximum(costs.short * gap, -costs.over * gap).sum() / wanted[on].sum()
-                total = wanted[on].sum()
-                rows.append(
-                    {"seed": seed, "policy": name, "promotion": title, "windows": int(on.sum()),
-                     "target": target[on].sum() / total, "point": middle[on].sum() / total,
-                     "cost": euro}
-                )  # fmt: skip
+            table = windows(here.world, watched.kept, STACKS)
+            table["euro"] = cost(table["wanted"], table["target"], Costs.short, Costs.over)
+            for kind, own in table.groupby(promoted(plan, table)):
+                total = own["wanted"].sum()
+                share = own[["target", "point", "euro"]].sum(min_count=1) / total
+                found = {"seed": seed, "policy": name, "promotion": kind, "windows": len(own)}
+                rows.append(found | share.rename({"euro": "cost"}).to_dict())
     return pd.DataFrame(rows)
 
 

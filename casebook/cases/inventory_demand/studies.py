@@ -15,6 +15,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import pandas as pd
 
+from casebook.cases.inventory_demand.features import GROUPS, sold_in
 from casebook.cases.inventory_demand.levels import learn_levels
 from casebook.cases.inventory_demand.models import Training, fit_all
 from casebook.cases.inventory_demand.oracle import Oracle
@@ -40,7 +41,7 @@ from casebook.cases.inventory_demand.policies import (
     sold_out_of,
     trained,
 )
-from casebook.cases.inventory_demand.world import NAMES, TEST, WEEK, Constants, World
+from casebook.cases.inventory_demand.world import CATEGORIES, NAMES, TEST, WEEK, Constants, World
 from casebook.evaluate.metrics import wape
 from casebook.evaluate.quantiles import pinball
 from casebook.forecasting.censored_levels import WAYS
@@ -228,32 +229,67 @@ def forecasts(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _scored(world: World, kept: Mapping) -> dict[str, dict[str, float]]:
+def windows(world: World, kept: Mapping, first: int = TEST.start) -> pd.DataFrame:
+    """Return every window of the test that was ordered for.
+
+    Returns
+    -------
+    DataFrame
+        ``cell``, ``day`` (of the run), ``length``, ``wanted`` (true), ``target``, ``point``.
+    """
     plan, parts = world.plan, []
     for (day, window), (target, middle) in kept.items():
         days = day + window.ahead
-        if days[0] < TEST.start or days[-1] >= TEST.stop:
+        if days[0] < first or days[-1] >= TEST.stop:
             continue
-        open_ = (plan.alive[days] & ~plan.closed[days, None]).any(axis=0)
-        own = np.flatnonzero(open_ & (plan.fresh == (window != WEEKLY)))
-        wanted = world.demand[days][:, own].sum(axis=0)
-        parts.append(np.column_stack([own, wanted, target[own], middle[own]]))
-    table = np.vstack(parts)
-    cell, wanted, target, middle = table[:, 0].astype(int), *table.T[1:]
-    found = {}
-    for code, name in enumerate(NAMES):
-        own = plan.category[cell] == code
-        level = LEVELS[int(plan.life[cell[own]][0])]
-        point = {"wape": np.nan, "bias": np.nan}
-        if not np.isnan(middle[own]).any():
-            point["wape"] = wape(wanted[own], middle[own])
-            point["bias"] = middle[own].sum() / wanted[own].sum() - 1
-        found[name] = {
-            "pinball": pinball(wanted[own], target[own], level) / wanted[own].mean(),
-            "covered": float((wanted[own] <= target[own]).mean()),
-            **point,
+        cell = np.flatnonzero(sold_in(plan, day, window, window != WEEKLY))
+        wanted = world.demand[days][:, cell].sum(axis=0)
+        values = {"wanted": wanted, "target": target[cell], "point": middle[cell]}
+        parts.append(pd.DataFrame({"cell": cell, "day": day, "length": len(days), **values}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _scored(world: World, kept: Mapping) -> dict[str, dict[str, float]]:
+    table, found = windows(world, kept), {}
+    for code, own in table.groupby(world.plan.category[table["cell"]]):
+        level = LEVELS[CATEGORIES[NAMES[code]].life]
+        known, total = own["point"].notna().all(), own["wanted"].sum()
+        found[NAMES[code]] = {
+            "pinball": pinball(own["wanted"], own["target"], level) / own["wanted"].mean(),
+            "covered": float((own["wanted"] <= own["target"]).mean()),
+            "wape": wape(own["wanted"], own["point"]) if known else np.nan,
+            "bias": own["point"].sum() / total - 1 if known else np.nan,
         }
     return found
+
+
+def sums(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
+    """Say how often the sum of the cells' targets covers the sum of what they wanted.
+
+    Point forecasts of one model add up; quantiles do not. A depot that stocks the sum of its
+    stores' targets stocks another level than theirs.
+
+    Returns
+    -------
+    DataFrame
+        ``seed``, ``unit`` (cell, product in a region, category in a region), ``covered`` (share of
+        windows of the goods at the critical ratio) and ``over`` (target over demand, less one).
+    """
+    rows = []
+    for seed in seeds:
+        here = setting(seed)
+        plan, watched = here.world.plan, Watched(here.model())
+        here.play(watched)
+        table = windows(here.world, watched.kept)
+        cell = table["cell"].to_numpy()
+        names = {name: getattr(plan, name)[cell] for name in ("product", "category", "region")}
+        table = table.assign(**names)[plan.life[cell] <= 7]
+        for unit in (["cell"], ["product", "region"], ["category", "region"]):
+            both = table.groupby(["day", "length", *unit])[["target", "wanted"]].sum()
+            covered = float((both["wanted"] <= both["target"]).mean())
+            over = both["target"].sum() / both["wanted"].sum() - 1
+            rows.append({"seed": seed, "unit": " ".join(unit), "covered": covered, "over": over})
+    return pd.DataFrame(rows)
 
 
 # The level, and the ratio behind it -----------------------------------------------------------
@@ -389,8 +425,6 @@ def varied(seed: int, constants: Constants) -> pd.DataFrame:
 
 def ablation(seeds: Sequence[int] = CHOSEN_ON) -> pd.DataFrame:
     """Leave one group of features out at a time: pinball is not asked, the bill is."""
-    from casebook.cases.inventory_demand.features import GROUPS
-
     parts = []
     for seed in seeds:
         here = setting(seed)
