@@ -62,8 +62,9 @@ def inspect(g: Grid, there: np.ndarray, closed: np.ndarray) -> dict[str, np.ndar
     Returns
     -------
     dict of str to ndarray
-        ``missing``, ``returns`` (sold below 0), ``pieces`` (``PACK`` times the balance) and
-        ``phantom`` (stock, but no sale on ``SILENT_DAYS`` days).
+        ``missing``, ``returns`` (sold below 0), ``pieces`` (``PACK`` times the balance),
+        ``phantom`` (stock, but no sale on ``SILENT_DAYS`` days) and ``balance`` (another count
+        than the balance, for no reason that is known).
     """
     left = g.closing - g.wasted
     before = np.vstack([np.full((1, left.shape[1]), np.nan), left[:-1]])
@@ -72,9 +73,11 @@ def inspect(g: Grid, there: np.ndarray, closed: np.ndarray) -> dict[str, np.ndar
     if sells.any():
         usual[sells] = np.nanmedian(np.where(g.sold > 0, g.sold, np.nan)[:, sells], axis=0)
     still = (g.sold == 0) & (g.closing > 0)
-    return {
+    found = {
         "missing": np.isnan(g.sold) & there,
         "returns": g.sold < 0,
         "pieces": (g.sold != by_balance) & (g.sold == PACK * by_balance) & (g.sold > 0),
         "phantom": runs(still, SILENT_DAYS) & (usual >= SELLS),
     }
+    off = np.isfinite(by_balance) & np.isfinite(g.sold) & (g.sold != by_balance)
+    return found | {"balance": off & ~np.any([*found.values()], axis=0)}

@@ -197,13 +197,13 @@ class Repaired:
 
 
 def repair(rows: pd.DataFrame, plan: Plan, days: int) -> Repaired:
-    """Mend reports: twice once, pieces into packs, returns and unknown days into NaN.
+    """Mend reports: twice once, pieces into packs, returns and what does not add up into NaN.
 
     Stock that nobody can find is an empty shelf: the cell counts as sold out.
     """
     g = grid(rows, plan, days)
     found = inspect(g, *_there(plan, days))
     sales = np.where(found["pieces"], g.sold / PACK, g.sold)
-    sales[found["returns"]] = np.nan
+    sales[found["returns"] | found["balance"]] = np.nan
     open_ = plan.alive[:days] & ~plan.closed[:days, None]
     return Repaired(sales, ((g.closing == 0) | found["phantom"]) & open_)
