@@ -377,7 +377,6 @@ def test_plain_factors_hide_promotions_ahead_and_nothing_behind():
 def test_the_service_and_the_page_order_by_the_same_function(sunday):
     """The Sunday run's targets are those of the policy that was billed in the world."""
     run, reports, shelf = sunday
-    here = small()
     mended = feed.repair(feed.accepted(reports, run.plan).accepted, run.plan, SWITCH + 1)
     seen = Seen(run.plan, SWITCH, mended.sales, np.where(mended.sold_out, 0, 1), shelf)
     target, _, source = run._target(seen, True, True, [])

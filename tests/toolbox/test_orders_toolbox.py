@@ -143,7 +143,7 @@ def test_levels_that_fill_find_the_level_that_sales_hide(way):
     made = drawn(levels, sold, out)
     assert (made >= sold).all()
     assert made[56:].std() == pytest.approx(demand[56:].std(), rel=0.15)
-    assert np.nanstd(levels.wanted[56:300]) < 0.95 * demand[56:].std()
+    assert np.nanstd(levels.wanted[56:300]) < 0.9 * made[56:].std()  # means have no scatter
 
 
 def test_levels_learn_days_in_order_and_do_not_look_ahead():
