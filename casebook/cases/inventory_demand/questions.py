@@ -1,64 +1,50 @@
 """Questions of exercise 03."""
 
-# To write: four to eight questions that need understanding, in place of this one.
+# To write: the questions of the outline beside this one.
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-import pandas as pd
+import numpy as np
 
-from casebook.cases.inventory_demand.system import forecasts, repair
-from casebook.cases.inventory_demand.world import CHAPTER, SEED, simulate
-from casebook.data import snapshot
+from casebook.cases.inventory_demand.play import Costs
+from casebook.cases.inventory_demand.world import CHAPTER, SEED, TEST, simulate
 from casebook.exercises.asked import Exercise, parts
-from casebook.exercises.grading import student_seed
-
-
-def world(seed: int | None = None) -> pd.DataFrame:
-    """Return the feed of the exercise.
-
-    Parameters
-    ----------
-    seed : int, optional
-        By default the student's (``CASEBOOK_STUDENT_SEED``), or the chapter's.
-    """
-    seed = student_seed(SEED) if seed is None else seed
-    return snapshot(CHAPTER, "observed.parquet") if seed == SEED else simulate(seed).observed
 
 
 @lru_cache(maxsize=1)  # one world at a time: the contract asks for five
-def _result(seed: int) -> pd.DataFrame:
-    return forecasts(repair(world(seed)), days=28)
+def wanted(seed: int = SEED) -> np.ndarray:
+    """Return what was wanted of the best seller among the fresh goods on the days of the test."""
+    world = simulate(seed)
+    plan = world.plan
+    old = plan.fresh & (plan.born == 0) & (plan.store != 1)
+    demand = world.demand[TEST.start : TEST.stop][~plan.closed[TEST.start : TEST.stop]]
+    return demand[:, np.flatnonzero(old)[demand[:, old].sum(axis=0).argmax()]].astype(float)
 
 
-exercise = Exercise(CHAPTER, SEED, given={"result": _result})
+exercise = Exercise(CHAPTER, SEED, given={"demand": wanted})
 
 q1 = exercise.asked(
     1,
-    "`missed`, one number between 0 and 1",
-    setup="""
-actual, forecast = result["y"], result["last_week"]
-error = (actual - forecast).abs()
-""",
+    "`order`, a number of units",
+    setup=f"short, over = {Costs.short:g}, {Costs.over:g}",
     parts=parts("""
-missed = error.sum() / actual.sum()
-error.mean() / actual.mean()
-  {value:.4g} is none of the usual mix-ups. Build it from two totals over all {len(error)} rows: the
-  orders that were missed, and the orders there were.
-(error / actual).mean()
-  This is MAPE, a mean of ratios: a day with few orders counts as much as one with many. Sum over
-  all rows before you divide.
-(actual - forecast).sum() / actual.sum()
-(forecast - actual).sum() / actual.sum()
-  Errors of both signs have cancelled: this is the bias. Take the absolute error of each row first.
-100 * right
-  when: value > 1
-  {value:.4g} would be more than all the orders there were. Give a share.
+order = np.quantile(demand, short / (short + over), method="inverted_cdf")
+np.quantile(demand, 0.83, method="inverted_cdf")
+  This is the order at .83. Which costs would have to stand to each other as 5 to 1 for that?
+np.quantile(demand, 0.95, method="inverted_cdf")
+  P95 would be right if a unit too many cost 26 cents. Here it costs {over} euro.
+np.median(demand)
+  The median is right where both mistakes cost the same.
+demand.mean()
+  The mean is no answer to any pair of costs: it minimises squares, and you pay by the unit.
+np.quantile(demand, over / (short + over), method="inverted_cdf")
+  You have the two costs the wrong way round: this order runs out on most days.
 """),
-    shows="Last week missed {missed:.1%} of the orders, too high or too low.",
+    shows="The order of {order:.0f} units suffices on five days of seven.",
     hints=(
-        "Which rows may count more than others, and by what?",
-        "Divide the sum of the absolute errors by the sum of `y`.",
+        "What does one more unit save when it is needed, and what does it cost when it is not?",
+        "Order the quantile of `demand` at the critical ratio.",
     ),
 )
