@@ -114,16 +114,28 @@ def ladder(
         "factor": plan * np.quantile(ratio, level),
         "lightgbm": model.order(X, plan),
     }
-    rows = []
-    for name, units in orders.items():
-        whole = np.floor(np.maximum(units, 0) + 0.5)
-        euro = cost(wanted, whole, short, over)
-        names = {"all": test}
-        if daily.shape[1] <= 10:
-            names |= {str(item): test & (cell == k) for k, item in enumerate(daily)}
-        for item, on in names.items():
-            rows.append(
-                {"model": name, "series": item, "cost": euro[on].sum() / wanted[on].sum(),
-                 "service": float((wanted <= whole)[on].mean()), "orders": int(on.sum())}
-            )  # fmt: skip
-    return pd.DataFrame(rows)
+    bills = (short, over)
+    parts = [
+        _billed(name, units, wanted, cell, test, daily, bills) for name, units in orders.items()
+    ]
+    return pd.DataFrame([row for part in parts for row in part])
+
+
+def _billed(
+    name: str,
+    units: np.ndarray,
+    wanted: np.ndarray,
+    cell: np.ndarray,
+    test: np.ndarray,
+    daily: pd.DataFrame,
+    prices: tuple[float, float],
+) -> list[dict[str, object]]:
+    """Bill a rung's orders in whole units, over all series and over each of a few."""
+    whole = np.floor(np.maximum(units, 0) + 0.5)
+    euro, rows = cost(wanted, whole, *prices), []
+    few = enumerate(daily) if daily.shape[1] <= 10 else ()
+    for series, on in {"all": test, **{f"{item}": test & (cell == k) for k, item in few}}.items():
+        found = {"cost": euro[on].sum() / wanted[on].sum(), "orders": int(on.sum())}
+        found["service"] = float((wanted <= whole)[on].mean())
+        rows.append({"model": name, "series": series, **found})
+    return rows

@@ -8,9 +8,9 @@ import pytest
 
 from casebook.cases.inventory_demand import benchmarks, fresh, public, stress, studies
 from casebook.cases.inventory_demand.benchmarks import BENCHMARKS
+from casebook.cases.inventory_demand.demand import CHAPTER
 from casebook.cases.inventory_demand.policies import RATIO
 from casebook.cases.inventory_demand.studies import MODEL, ORACLE
-from casebook.cases.inventory_demand.world import CHAPTER
 from casebook.data import RealDataUnavailable
 from casebook.recorded import bench
 

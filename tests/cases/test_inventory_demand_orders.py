@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from casebook.cases.inventory_demand import benchmarks, feed, fresh, policies, stress, studies
+from casebook.cases.inventory_demand.demand import DAYS, STACKS, SWITCH, TEST
 from casebook.cases.inventory_demand.features import FEATURES, GROUPS, history_rows, rows_at
 from casebook.cases.inventory_demand.oracle import samples
 from casebook.cases.inventory_demand.orders import ABSURD, check_orders, plain_factor
@@ -23,7 +24,6 @@ from casebook.cases.inventory_demand.policies import (
     last_week,
 )
 from casebook.cases.inventory_demand.studies import MODEL, ORACLE, RULES, Setting, bill, bills
-from casebook.cases.inventory_demand.world import DAYS, STACKS, SWITCH, TEST
 from casebook.data.contracts import ContractBroken
 from casebook.serving.nights import NightFailed
 

@@ -12,8 +12,7 @@ from pandas.testing import assert_frame_equal
 
 from casebook.cases.inventory_demand import feed
 from casebook.cases.inventory_demand import play as plays
-from casebook.cases.inventory_demand.play import FRESH, WEEKLY, Played, incumbent, play, whole
-from casebook.cases.inventory_demand.world import (
+from casebook.cases.inventory_demand.demand import (
     CHAPTER,
     CLOSES,
     DAYS,
@@ -28,8 +27,9 @@ from casebook.cases.inventory_demand.world import (
     World,
     promotion_effect,
     simulate,
-    snapshots,
 )
+from casebook.cases.inventory_demand.play import FRESH, WEEKLY, Played, incumbent, play, whole
+from casebook.cases.inventory_demand.world import snapshots
 from casebook.data import snapshot
 from casebook.project import data_dir
 

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.inventory_demand import feed, fresh, public, stress, studies
+from casebook.cases.inventory_demand.demand import DAYS, SEED, SWITCH, Constants
 from casebook.cases.inventory_demand.models import fit_all
 from casebook.cases.inventory_demand.orders import SundayRun, terms
 from casebook.cases.inventory_demand.play import Costs
 from casebook.cases.inventory_demand.policies import LEVELS, trained
 from casebook.cases.inventory_demand.studies import CHOSEN_ON, setting
-from casebook.cases.inventory_demand.world import DAYS, SEED, SWITCH, Constants
 from casebook.features.cluster import scaling
 from casebook.recorded.studies import sensitivity as over_constants
 from casebook.serving.latency import measure

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from casebook.cases.inventory_demand.demand import DAYS, Plan
 from casebook.cases.inventory_demand.levels import CellLevels
 from casebook.cases.inventory_demand.play import Window
-from casebook.cases.inventory_demand.world import DAYS, Plan
 
 #: By group; a study leaves one out at a time.
 GROUPS = {

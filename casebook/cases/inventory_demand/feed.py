@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from casebook.cases.inventory_demand.demand import DAYS, START, Plan, World
 from casebook.cases.inventory_demand.play import Played
-from casebook.cases.inventory_demand.world import DAYS, START, Plan, World
 from casebook.data.contracts import Checked, between, checked
 from casebook.data.stock_reports import PACK, SELLS, Grid, inspect
 from casebook.worlds.draws import stream

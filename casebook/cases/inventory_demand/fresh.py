@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from casebook.cases.inventory_demand.demand import TEST, World
 from casebook.cases.inventory_demand.play import FRESH, Costs
 from casebook.cases.inventory_demand.policies import RATIO
 from casebook.cases.inventory_demand.studies import MODEL, SEEDS, Watched, setting
-from casebook.cases.inventory_demand.world import TEST, World
 from casebook.forecasting.intraday import Day, Vans, ordered
 from casebook.worlds.draws import stream
 

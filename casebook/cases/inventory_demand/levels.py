@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from casebook.cases.inventory_demand.world import DAYS, NAMES, Plan
+from casebook.cases.inventory_demand.demand import DAYS, NAMES, Plan
 from casebook.forecasting.censored_levels import WARM_UP, Levels, follow, tails_of
 from casebook.forecasting.credibility import Prior, prior
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from casebook.cases.inventory_demand.demand import SWAN, World, per_cell, weather_effect
 from casebook.cases.inventory_demand.play import Seen, Window
 from casebook.cases.inventory_demand.policies import order
-from casebook.cases.inventory_demand.world import SWAN, World, per_cell, weather_effect
 from casebook.worlds.shocks import onward
 
 DRAWS = 300

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.inventory_demand import feed
+from casebook.cases.inventory_demand.demand import DAYS, WEEK, Plan
 from casebook.cases.inventory_demand.levels import CellLevels
 from casebook.cases.inventory_demand.play import WEEKLY, Costs, Seen, Window
 from casebook.cases.inventory_demand.policies import LEVELS, Model, SafetyStock, last_week
-from casebook.cases.inventory_demand.world import DAYS, WEEK, Plan
 from casebook.data.contracts import between, enforce, summary
 from casebook.forecasting.cases import within_budget, worth_of_cases
 from casebook.forecasting.censored_levels import follow

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from casebook.cases.inventory_demand.world import (
+from casebook.cases.inventory_demand.demand import (
     DAYS,
     NAMES,
     SEED,

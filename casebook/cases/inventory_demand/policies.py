@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from casebook.cases.inventory_demand.demand import NAMES, WEEK, Plan
 from casebook.cases.inventory_demand.features import rows_at
 from casebook.cases.inventory_demand.levels import CellLevels, learn_levels
 from casebook.cases.inventory_demand.models import Training
@@ -23,7 +24,6 @@ from casebook.cases.inventory_demand.play import (
     Window,
     siblings,
 )
-from casebook.cases.inventory_demand.world import NAMES, WEEK, Plan
 from casebook.forecasting.censored_levels import drawn, follow
 from casebook.forecasting.newsvendor import critical_ratio, safety_stock
 from casebook.forecasting.order_trees import Fitted

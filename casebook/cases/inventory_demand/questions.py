@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from casebook.cases.inventory_demand.demand import CHAPTER, SEED, TEST, simulate
 from casebook.cases.inventory_demand.play import Costs
-from casebook.cases.inventory_demand.world import CHAPTER, SEED, TEST, simulate
 from casebook.exercises.asked import Exercise, parts
 
 

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
+from casebook.cases.inventory_demand.demand import LATE, NAMES, STACKS, SWAN, TEST, Plan
 from casebook.cases.inventory_demand.levels import CellLevels
 from casebook.cases.inventory_demand.orders import plain_factor
 from casebook.cases.inventory_demand.play import FRESH, WEEKLY, Costs, Played, Seen, Window, play
@@ -27,7 +28,6 @@ from casebook.cases.inventory_demand.studies import (
     setting,
     windows,
 )
-from casebook.cases.inventory_demand.world import LATE, NAMES, STACKS, SWAN, TEST, Plan
 from casebook.forecasting.newsvendor import cost, over_for
 from casebook.serving.overrides import Desk, Prices
 

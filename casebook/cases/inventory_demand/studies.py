@@ -15,6 +15,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import pandas as pd
 
+from casebook.cases.inventory_demand.demand import CATEGORIES, NAMES, TEST, WEEK, Constants, World
 from casebook.cases.inventory_demand.features import GROUPS, sold_in
 from casebook.cases.inventory_demand.levels import learn_levels
 from casebook.cases.inventory_demand.models import Training, fit_all
@@ -41,7 +42,6 @@ from casebook.cases.inventory_demand.policies import (
     sold_out_of,
     trained,
 )
-from casebook.cases.inventory_demand.world import CATEGORIES, NAMES, TEST, WEEK, Constants, World
 from casebook.evaluate.metrics import wape
 from casebook.evaluate.quantiles import pinball
 from casebook.forecasting.censored_levels import WAYS
