@@ -109,6 +109,13 @@ def test_a_habit_costs_and_knowledge_pays_and_the_audit_tells_them_apart():
     assert knows["as_waste"] < knows["by_sales"]
 
 
+def test_the_swan_alarms_where_its_demand_is_seen_and_quiet_weeks_do_not():
+    table = stress.drift([SEED, 6])
+    delay = table.set_index(["seed", "category"])["delay"]
+    assert delay[[(SEED, "pantry"), (6, "pantry")]].max() <= 3
+    assert table["quiet"].sum() <= 1 and (table["days"] > 60).all()
+
+
 def test_later_vans_save_and_a_smaller_budget_is_worth_more():
     cost = mean(fresh.six_hours([SEED]), "cost", "schedule")
     assert cost["every six hours"] < cost["and at noon"] < 0.95 * cost["once"]

@@ -102,6 +102,7 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "promotions": stress.promotions,
     "overrides": stress.overrides,
     "missing": stress.missing,
+    "drift": stress.drift,
     "six_hours": fresh.six_hours,
     "budgets": budgets,
     "real_yaz": public.real_yaz,

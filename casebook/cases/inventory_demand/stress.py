@@ -9,7 +9,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from casebook.cases.inventory_demand.demand import LATE, NAMES, STACKS, SWAN, TEST, Plan
+from casebook.cases.inventory_demand.demand import (
+    DAYS,
+    LATE,
+    NAMES,
+    STACKS,
+    SWAN,
+    SWITCH,
+    TEST,
+    Plan,
+)
 from casebook.cases.inventory_demand.levels import CellLevels
 from casebook.cases.inventory_demand.orders import plain_factor
 from casebook.cases.inventory_demand.play import FRESH, WEEKLY, Costs, Played, Seen, Window, play
@@ -29,6 +38,7 @@ from casebook.cases.inventory_demand.studies import (
     windows,
 )
 from casebook.forecasting.newsvendor import cost, over_for
+from casebook.serving.monitor import DriftAlarm
 from casebook.serving.overrides import Desk, Prices
 
 
@@ -252,4 +262,43 @@ def missing(seeds: Sequence[int] = CHOSEN_ON) -> pd.DataFrame:
         for name, policy in policies.items():
             found = bills(here.world, here.play(policy)).iloc[0].to_dict()
             rows.append({"seed": seed, "what": name, **found})
+    return pd.DataFrame(rows)
+
+
+# Errors that are watched --------------------------------------------------------------------------
+
+
+#: A swan lasts a week: two days of three times the usual error are enough.
+ALARM = DriftAlarm(slack=1.0, limit=1.5)
+
+
+def daily_error(levels: CellLevels, first: int) -> pd.DataFrame:
+    """Return the WAPE of each category a day from a day on, as it was known that evening."""
+    days = slice(first, levels.now + 1)
+    known = ~np.isnan(levels.wanted[days]) & (levels.expected[days] > 0)
+    wrong = np.where(known, np.abs(levels.wanted[days] - levels.expected[days]), 0)
+    base, found = np.where(known, levels.expected[days], 0), {}
+    for code, name in enumerate(NAMES):
+        own = levels.plan.category == code
+        total = base[:, own].sum(axis=1)
+        found[name] = np.where(total > 0, wrong[:, own].sum(axis=1) / np.maximum(total, 1), np.nan)
+    return pd.DataFrame(found, DAYS[days])
+
+
+def drift(seeds: Sequence[int] = SEEDS, alarm: DriftAlarm = ALARM) -> pd.DataFrame:
+    """Say in which categories the errors alarm before the swan (wrongly) and in its week.
+
+    Errors are of days that no fit has seen, from the switch on: the alarm is blind for its first
+    nine weeks.
+    """
+    rows = []
+    for seed in seeds:
+        model = setting(seed).model()
+        setting(seed).play(model, SWAN.stop)
+        for name, errors in daily_error(model.levels, SWITCH + 1).items():
+            fires = alarm.path(errors)["fires"]
+            quiet, week = fires[: DAYS[SWAN.start - 1]], fires[DAYS[SWAN.start] :]
+            found = {"quiet": int(quiet.sum()), "days": len(quiet) - alarm.blind}
+            delay = float(week.argmax()) if week.any() else np.nan
+            rows.append({"seed": seed, "category": name, **found, "delay": delay})
     return pd.DataFrame(rows)
