@@ -161,9 +161,9 @@ def test_last_week_lets_its_own_sales_fall_and_the_model_does_not():
 def test_the_ladder_stands_in_its_order(seed):
     here = small(seed)
     table = {}
-    for name, policy in studies.rungs(here, ("as sold", "tobit")):
-        if name in (RULES, studies.FILLED, MODEL, ORACLE, studies.NAIVE):
-            table[name] = bills(here.world, here.play(policy)).set_index("life")
+    keep = (RULES, studies.FILLED, MODEL, ORACLE, studies.NAIVE)
+    for name, policy in studies.rungs(here, ("as sold", "tobit"), keep):
+        table[name] = bills(here.world, here.play(policy)).set_index("life")
     cost = {name: rows.loc[0, "cost"] for name, rows in table.items()}
     assert cost[ORACLE] < cost[MODEL] < 0.92 * cost[RULES] < cost[studies.NAIVE]
     assert abs(table[MODEL].loc[1, "service"] - RATIO) < 0.08

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -224,14 +225,6 @@ def _evening(policy: Policy, seen: Seen, coming: dict[int, np.ndarray]) -> np.nd
 # The policy that was in force ----------------------------------------------------------
 
 
-def trailing(sales: np.ndarray, length: int) -> np.ndarray:
-    """Return the sums of the last four blocks of a length, newest first, shape (4, cells)."""
-    need = 4 * length
-    block = sales[-need:]
-    block = np.vstack([np.zeros((need - len(block), sales.shape[1])), block])
-    return block.reshape(4, length, -1).sum(axis=1)[::-1]
-
-
 def incumbent(seen: Seen, window: Window) -> np.ndarray:
     """Order the mean of the last four weeks' sales and 15 % more, 10 % more after a stock-out.
 
@@ -245,7 +238,8 @@ def incumbent(seen: Seen, window: Window) -> np.ndarray:
         blocks = seen.sales[np.maximum(at, 0)] * (at >= 0)[:, None]
     else:
         at = now - WEEK * np.arange(4)
-        blocks = trailing(seen.sales, WEEK)
+        ends = [np.maximum(now - WEEK * k + 1, 0) for k in range(5)]
+        blocks = np.array([seen.sales[b:a].sum(axis=0) for a, b in pairwise(ends)])
     held = np.maximum(at - (0 if window == FRESH else WEEK - 1), 0)
     known = plan.alive[held] & (at >= 0)[:, None] & (blocks > 0)
     mean = (blocks * known).sum(axis=0) / np.maximum(known.sum(axis=0), 1)

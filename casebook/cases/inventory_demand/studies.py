@@ -8,9 +8,10 @@ be new next time is another world, so every interval is a t interval over worlds
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -110,12 +111,9 @@ def bill(
 ) -> dict[str, float]:
     """Return what some cells cost over whole cycles, in euro, and how they were served.
 
-    Returns
-    -------
-    dict
-        ``cost`` and its parts ``short``, ``over``, ``hold``; ``service`` (share of orders that
-        sufficed: days of fresh goods, cycles of others), ``fill`` (share of the units wanted that
-        were sold), ``waste`` (units thrown away over units sold).
+    Returns ``cost`` and its parts ``short``, ``over``, ``hold``; ``service`` (share of orders that
+    sufficed: days of fresh goods, cycles of others), ``fill`` (share of the units wanted that were
+    sold), ``waste`` (units thrown away over units sold).
     """
     costs = costs or Costs()
     rows, plan = played.days(days), world.plan
@@ -153,20 +151,28 @@ def bills(world: World, played: Played, days: range = TEST) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def rungs(here: Setting, ways: Sequence[str] = WAYS) -> Iterable[tuple[str, Policy]]:
+#: Rungs that are played only for some ways to read days that sold out.
+SOME = {"factor": ("as sold", "tobit"), "raw": ("tobit",)}
+
+
+def _made(here: Setting, rung: str, way: str) -> Policy:
+    fresh, training = here.trained(way)
+    if rung == "safety stock":
+        return SafetyStock(fresh())
+    return Factor(fresh(), training) if rung == "factor" else here.model(way, correct=rung != "raw")
+
+
+def rungs(
+    here: Setting, ways: Sequence[str] = WAYS, only: Collection[str] = ()
+) -> Iterable[tuple[str, Policy]]:
     """Yield the ladder by name: all rungs from one history and at the same levels."""
-    yield NAIVE, last_week
-    yield USED, incumbent
-    for way in ways:
-        fresh, training = here.trained(way)
-        yield f"safety stock, {way}", SafetyStock(fresh())
-        if way in ("as sold", "tobit"):
-            yield f"factor, {way}", Factor(fresh(), training)
-        if way == "tobit":
-            yield f"raw, {way}", Model(fresh(), fit_all(training, LEVELS, correct=False))
-        yield f"lightgbm, {way}", Model(fresh(), fit_all(training, LEVELS))
-    yield "oracle of last month", Oracle(here.world, LEVELS, delay=28)
-    yield ORACLE, Oracle(here.world, LEVELS)
+    makers: dict[str, Callable[[], Policy]] = {NAIVE: lambda: last_week, USED: lambda: incumbent}
+    for way, rung in product(ways, ("safety stock", "factor", "raw", "lightgbm")):
+        if way in SOME.get(rung, ways):
+            makers[f"{rung}, {way}"] = partial(_made, here, rung, way)
+    makers["oracle of last month"] = lambda: Oracle(here.world, LEVELS, delay=28)
+    makers[ORACLE] = lambda: Oracle(here.world, LEVELS)
+    yield from ((name, make()) for name, make in makers.items() if not only or name in only)
 
 
 def one_world(seed: int, ways: Sequence[str] = WAYS) -> pd.DataFrame:
@@ -417,8 +423,7 @@ def varied(seed: int, constants: Constants) -> pd.DataFrame:
     keep = {NAIVE, RULES, FILLED, MODEL, ORACLE}
     parts = [
         bills(here.world, here.play(policy)).head(1).assign(policy=name)
-        for name, policy in rungs(here, ("as sold", "tobit"))
-        if name in keep
+        for name, policy in rungs(here, ("as sold", "tobit"), keep)
     ]
     return pd.concat(parts, ignore_index=True)
 
