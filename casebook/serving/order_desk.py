@@ -25,7 +25,8 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from casebook.serving.app import Problem, bare_app, parsed, serve_calls
+from casebook.project import write_whole
+from casebook.serving.app import Problem, bare_app, json_object, parsed, serve_calls
 from casebook.serving.overrides import Desk, Prices
 
 #: Units of a line, bytes of a body.
@@ -82,12 +83,28 @@ class Service:
         wish, runs = parsed(Wish, raw), sorted(self.folder.glob("orders_*.csv"))
         run = runs[-1].stem if runs else ""
         table = self._lines(run)
+        one = pd.Series(1, table.index)
         if wish.line not in table.index:
             what = f"{run} has no line {wish.line[:40]!r}."
             raise Problem(404, "unknown line", what, "Send store and product, as in the orders.")
-        model = float(table.loc[wish.line, "units"])
+        model, pack = float(table.loc[wish.line, "units"]), int(table.get("pack", one)[wish.line])
+        if wish.units % pack:
+            what = f"{wish.units:g} units are no whole cases of {pack}."
+            raise Problem(422, "units", what, "Send the units of whole cases.")
         row = self.desk.place(run, wish.line, wish.planner, model, wish.units, wish.reason)
         return {"run": run, "line": wish.line, "sequence": row["sequence"], "model": model}
+
+    def send(self, raw: bytes) -> Mapping[str, Any]:
+        """Close the last run: what goes to the supplier is written once and never again."""
+        json_object(raw)
+        runs = sorted(self.folder.glob("orders_*.csv"))
+        made = self.orders(runs[-1].stem if runs else "")
+        if not made["open"]:
+            what = f"The orders of {made['run']} have been sent."
+            raise Problem(409, "too late", what, "Read them; the next run is on Sunday.")
+        text = pd.DataFrame(made["lines"]).to_csv(index=False, lineterminator="\n")
+        write_whole(self.folder / f"{made['run']}.sent", text.encode())
+        return {"run": made["run"], "lines": len(made["lines"])}
 
     def value(self) -> Mapping[str, Any]:
         """Return what overrides have saved, by planner."""
@@ -98,5 +115,5 @@ def app_from(folder: str, short: float, over: float):
     """Return the application over a folder of order files."""
     service, app = Service(Path(folder), Prices(short, over)), bare_app("orders")
     gets = {"/orders/{run}": service.orders, "/value": service.value}
-    serve_calls(app, {"/overrides": service.override}, gets, BYTES)
+    serve_calls(app, {"/overrides": service.override, "/send": service.send}, gets, BYTES)
     return app

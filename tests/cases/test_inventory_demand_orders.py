@@ -350,6 +350,16 @@ def test_days_and_reports_that_cannot_be_are_refused(sunday):
         run.run(reports.assign(sold="many"), SWITCH, shelf)
 
 
+def test_orders_that_were_sent_are_not_run_again(sunday, tmp_path):
+    run, reports, shelf = sunday
+    run = copy.copy(run)
+    run.folder = tmp_path
+    made = run.run(reports, SWITCH, shelf)
+    made.path.with_suffix(".sent").touch()
+    with pytest.raises(ValueError, match="have been sent"):
+        run.run(reports, SWITCH, shelf)
+
+
 def test_a_budget_is_kept_in_every_store_and_its_worth_is_told(sunday):
     run, reports, shelf = sunday
     run = copy.copy(run)

@@ -195,6 +195,13 @@ def test_the_trees_cover_their_level_on_rows_that_they_have_not_seen():
     model = order_trees.fit(X[part < 2], units[part < 2], plan[part < 2], part[part < 2] == 1, 0.8)
     test = part == 2
     assert (units[test] <= model.order(X[test], plan[test])).mean() == pytest.approx(0.8, abs=0.03)
+    more = np.where(part > 0, units + rng.poisson(0.3 * plan), units)  # demand has grown since
+    share = {}
+    for correct in (True, False):
+        old = part < 2
+        model = order_trees.fit(X[old], more[old], plan[old], part[old] == 1, 0.8, correct=correct)
+        share[correct] = (more[test] <= model.order(X[test], plan[test])).mean()
+    assert share[True] == pytest.approx(0.8, abs=0.03) and share[False] < 0.7
     with pytest.raises(ValueError, match="calibrate"):
         order_trees.fit(X, units, plan, np.zeros(9000, bool), 0.8)
 
@@ -232,6 +239,14 @@ def test_a_second_van_helps_and_a_forecast_without_a_van_does_not():
     assert bill["noon"] < 0.9 * bill["once"] and bill["six hours"] < bill["noon"]
     told = day.seen(0.35, wanted[0]).ahead(0.65)
     assert np.corrcoef(told, rate)[0, 1] > 0.6
+
+
+def test_a_shelf_that_was_emptied_does_not_tell_what_was_wanted():
+    day, vans = Day(np.array([10.0]), 8.0), Vans((0.5, 0.5), (0, 1), extra=0.0)
+    flood = ordered(np.array([[50.0], [0.0]]), day, vans, 5, 2, 5 / 7)
+    assert flood["later"] == day.order(0.5, 5 / 7)[0]
+    quiet = ordered(np.array([[0.0], [0.0]]), day, vans, 5, 2, 5 / 7)
+    assert quiet["later"] == 0  # the morning's units are all there
 
 
 def test_the_ladder_of_orders_needs_days_and_bills_every_rung():
@@ -319,7 +334,23 @@ def test_the_planners_service_refuses_what_it_does_not_know(tmp_path):
     for name in ("orders_2020-01-01", "../../etc/passwd"):
         with pytest.raises(Problem, match="unknown run"):
             service.orders(name)
-    (tmp_path / "orders_2025-01-05.sent").touch()
-    with pytest.raises(Problem, match="too late"):
-        send()
+    assert service.send(b"{}") == {"run": "orders_2025-01-05", "lines": 2}
+    sent = (tmp_path / "orders_2025-01-05.sent").read_text()
+    assert sent == "line,units,source\nS01 meat-01,60.0,planner\nS02 meat-01,20.0,model\n"
+    for late in (send, lambda: service.send(b"{}")):
+        with pytest.raises(Problem, match="too late"):
+            late()
+    service.desk.log.close()
+
+
+def test_an_override_is_of_whole_cases_and_an_empty_folder_has_no_run(tmp_path):
+    service = Service(tmp_path, Prices(5, 2))
+    with pytest.raises(Problem, match="unknown run"):
+        service.send(b"{}")
+    lines = "store,product,cases,pack,units,source\nS01,meat-01,10,4,40,model\n"
+    (tmp_path / "orders_2025-01-05.csv").write_text(lines)
+    wish = {"line": "S01 meat-01", "planner": "anna", "units": 42.0, "reason": "street fair"}
+    with pytest.raises(Problem, match="units"):
+        service.override(json.dumps(wish).encode())
+    assert service.override(json.dumps(wish | {"units": 44.0}).encode())["model"] == 40
     service.desk.log.close()

@@ -187,12 +187,14 @@ class SundayRun:
         Raises
         ------
         ValueError
-            On a day that is no Sunday, or without reports.
+            On a day that is no Sunday, without reports, or when the orders have been sent.
         NightFailed
             If no rung works. A file that is there stays as it is.
         """
         if DAYS.dayofweek[day] != 6:
             raise ValueError(f"{DAYS[day]:%Y-%m-%d} is no Sunday: orders go out on Mondays.")
+        if self.path(day).with_suffix(".sent").exists():
+            raise ValueError(f"the orders of {DAYS[day]:%Y-%m-%d} have been sent: nothing is run.")
         notes: list[str] = [] if promotions else [
             "promotions: next week's have not come; its lines are those of a plain week, confirm "
             "each product with the buyers"
