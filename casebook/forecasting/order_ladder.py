@@ -52,6 +52,15 @@ def _features(daily: pd.DataFrame, levels: Levels, day: int, ahead: np.ndarray, 
     return plan, np.column_stack([*columns, *fixed])
 
 
+def _rows(
+    daily: pd.DataFrame, known: pd.DataFrame, levels: Levels, ahead: np.ndarray, days: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return plan, features and units wanted of all series on some evenings, day by day."""
+    made = [_features(daily, levels, day, ahead, known.to_numpy()[day]) for day in days]
+    wanted = np.concatenate([daily.to_numpy()[day + ahead].sum(axis=0) for day in days])
+    return np.concatenate([part for part, _ in made]), np.vstack([X for _, X in made]), wanted
+
+
 def ladder(
     daily: pd.DataFrame,
     known: pd.DataFrame,
@@ -90,10 +99,7 @@ def ladder(
     cut = n - TEST
     levels = _levels(daily, cut)
     days = np.arange(n - 1 - ahead[-1], FIRST, -step)[::-1]
-    made = [_features(daily, levels, day, ahead, known.to_numpy()[day]) for day in days]
-    plan = np.concatenate([part for part, _ in made])
-    X = np.vstack([part for _, part in made])
-    wanted = np.concatenate([demand[day + ahead].sum(axis=0) for day in days])
+    plan, X, wanted = _rows(daily, known, levels, ahead, days)
     day, cell = (a.ravel() for a in np.meshgrid(days, np.arange(daily.shape[1]), indexing="ij"))
     test = day + ahead[0] >= cut
     old = day + ahead[-1] < cut
