@@ -88,7 +88,7 @@ bill(order) - bill(at(0.95))
 
 q2 = exercise.asked(
     2,
-    "`silent`, a set of days in quotes, `beyond`, a share, and `order`, a number of units",
+    "`silent`, a set of days in quotes, `beyond`, a share, and `suffices`, a number of units",
     setup="""
 out, tells = shelf['sold'] == shelf['stock'], shelf['stock'] > 0
 seen, c = shelf['sold'][tells], out[tells]
@@ -136,7 +136,7 @@ curve(shelf['sold'], out & tells)[x]
   The day whose shelf was empty in the morning counts as one that wanted nothing. It tells nothing.
 1 - km[x]
   This is the share that wants {x:.0f} or fewer. The question asks for more than that.
-order = enough(km)
+suffices = enough(km)
 km[km <= 2 / 7].index.min()
 seen[~c].sort_values()[lambda s: s.map(km).to_numpy() <= 2 / 7 + 1e-9].iloc[0]
   With {value:.4g} units, does the curve leave no more than two days of seven that want more?
@@ -151,8 +151,8 @@ enough(1 - km[::-1])
         beyond=Number(0.005),
     ),
     shows="One day says nothing, four say “at least”. {beyond:.0%} of the days want more than "
-    "{x:.0f}; by what was sold one would say {(seen > x).mean():.0%}. So the order is {order:.0f}, "
-    "and not {plain(seen):.0f}.",
+    "{x:.0f}; by what was sold one would say {(seen > x).mean():.0%}. So the order is "
+    "{suffices:.0f}, and not {plain(seen):.0f}.",
     hints=(
         "A shelf that is empty in the morning sells nothing, whatever is wanted.",
         "Go through the known demands from the smallest. At each, a share of the days that are "
@@ -160,7 +160,7 @@ enough(1 - km[::-1])
         "Multiply 1 − known days there / days still in. The order is the first demand at which "
         "the product is 2/7 or less.",
     ),
-    helps=("silent", "beyond", "order"),
+    helps=("silent", "beyond", "suffices"),
 )
 
 q3 = exercise.asked(
@@ -298,7 +298,7 @@ max(names_of, key=lambda name: bill(names_of[name]))
 
 q5 = exercise.asked(
     5,
-    "`first` and `last`, numbers of days, `usable` and `order`, two numbers of units each",
+    "`first` and `last`, numbers of days, `usable` and `to_order`, two numbers of units each",
     setup="""
 lead, cycle = timetable['lead'], timetable['cycle']
 before, target = lead * needs.loc['sold_a_day'], needs.loc['target']
@@ -346,7 +346,7 @@ stock.sum()
 (lasts - before).clip(lower=0)
 lasts - before
   Customers take the oldest units first: those that expire anyway serve them, too.
-order = target - usable
+to_order = target - usable
 (target - usable).clip(lower=0)
 [t - u for t, u in zip(target, usable)]
   The window needs {target.to_list()} units; some will be there.
@@ -357,11 +357,11 @@ target - stock.sum()
   You subtracted all of today's stock. Part of it is sold or thrown away before the window.
 """,
         usable=Numbers((2,)),
-        order=Numbers((2,)),
+        to_order=Numbers((2,)),
     ),
     shows="The order is for the days {first:.0f} to {last:.0f}, so the run looks {last:.0f} days "
     "ahead. Of {stock.sum().to_list()} units {[int(u) for u in usable]} are left by then: it "
-    "orders {[int(u) for u in order]}.",
+    "orders {[int(u) for u in to_order]}.",
     hints=(
         "Count from the evening of the run: tomorrow is day 1. The delivery comes after closing.",
         "The last day is that of the next delivery.",
