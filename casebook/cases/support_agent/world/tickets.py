@@ -1,0 +1,251 @@
+"""Tickets: who writes about what, in which words, and in which true situation.
+
+Mechanisms
+----------
+* :data:`SCENARIOS` has the mix: five intents and what belongs to none, 70 % refunds, status and
+  passwords. 100,000 tickets a day are arithmetic.
+* Four kinds of customers. **Honest** ones say what is so. **Confused** ones believe something else
+  (a hold is a second charge, a late parcel is lost) or name another order first. **Lying** ones
+  claim what the records contradict. **Attacking** ones want what is not theirs, and write to the
+  model instead of the shop.
+* Words are drawn from ``phrases.toml``; wordings lie on one side (training 55, tuning 15, test
+  30 %), so that a test ticket's sentence was never seen. 15 % have a slip of the finger, 20 % are
+  in small letters, half name the order.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from ..records import Order, Ticket
+from .shop import TODAY, Shop, policies
+from .truth import claims, owed
+
+PARTS = ("train", "tune", "test")
+A_DAY = 100_000
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A situation: what it is about, how often, and of which orders it can be true."""
+
+    intent: str
+    share: float
+    fits: Callable[[Shop, Order], bool] | None = None
+    reason: str = ""
+    words: str = ""
+    kinds: tuple[tuple[str, float], ...] = (("honest", 0.92), ("confused", 0.08))
+
+
+def _since(when) -> int:
+    return (TODAY - when).days if when else -1
+
+
+def _age(order: Order) -> int:
+    return _since(order.delivered)
+
+
+def _term(order: Order, name: str) -> int:
+    return policies()[order.tenant][name]
+
+
+def _kept(shop: Shop, order: Order) -> bool:
+    """Say whether a delivered order was neither sent back nor refunded."""
+    return bool(order.delivered) and not order.returned and not shop.paid(order.id, "refunded")
+
+
+def _once(shop: Shop, order: Order) -> bool:
+    return shop.paid(order.id, "captured") == order.cents
+
+
+def _keepable(order: Order) -> bool:
+    return order.category not in _term(order, "no_return")
+
+
+def _due(reason: str) -> Callable[[Shop, Order], bool]:
+    return lambda shop, order: owed(shop, order, reason) > 0 and _believed(shop, order)
+
+
+def _believed(shop: Shop, order: Order) -> bool:
+    return claims(shop, order.customer) < _term(order, "claims")
+
+
+def _many(shop: Shop, order: Order) -> bool:
+    return not _believed(shop, order) and owed(shop, order, "damaged") > 0
+
+
+CONFUSED, LYING = (("confused", 1.0),), (("lying", 1.0),)
+MIXED = (("honest", 0.6), ("lying", 0.4))
+
+#: Name → scenario; the shares sum to one.
+SCENARIOS: dict[str, Scenario] = {
+    "lost": Scenario("refund", 0.04, _due("lost"), "lost"),
+    "lost_early": Scenario(
+        *("refund", 0.03),
+        lambda s, o: o.status == "shipped" and 0 < _since(o.promised) <= _term(o, "lost_days"),
+        *("lost", "lost", CONFUSED),
+    ),
+    "lost_lie": Scenario(
+        *("refund", 0.015, lambda s, o: _kept(s, o) and _age(o) <= 20, "lost", "lost", LYING)
+    ),
+    "damaged": Scenario(
+        *("refund", 0.045, lambda s, o: _due("damaged")(s, o) and _kept(s, o), "damaged")
+    ),
+    "many_claims": Scenario("refund", 0.005, _many, "damaged", "damaged", MIXED),
+    "damaged_late": Scenario(
+        *("refund", 0.015, lambda s, o: _kept(s, o) and _age(o) > _term(o, "damage_days")),
+        *("damaged", "damaged", MIXED),
+    ),
+    "returned": Scenario("refund", 0.045, _due("returned"), "returned"),
+    "unscanned": Scenario(
+        *("refund", 0.03, lambda s, o: _kept(s, o) and _keepable(o) and _age(o) <= 25),
+        *("returned", "returned", MIXED),
+    ),
+    "change_mind": Scenario(
+        *("refund", 0.03),
+        lambda s, o: _kept(s, o) and _keepable(o) and _age(o) <= _term(o, "return_days"),
+        "change_mind",
+    ),
+    "change_mind_late": Scenario(
+        *("refund", 0.01),
+        lambda s, o: _kept(s, o) and _keepable(o) and _age(o) > _term(o, "return_days"),
+        *("change_mind", "change_mind"),
+    ),
+    "no_return": Scenario(
+        *("refund", 0.01, lambda s, o: _kept(s, o) and not _keepable(o)),
+        *("change_mind", "change_mind"),
+    ),
+    "cancel": Scenario("refund", 0.02, lambda s, o: o.status == "placed", "cancelled"),
+    "on_way": Scenario(
+        "order_status", 0.17, lambda s, o: o.status != "delivered" and _since(o.promised) < 0
+    ),
+    "late": Scenario(
+        *("order_status", 0.07),
+        lambda s, o: o.status == "shipped" and _since(o.promised) > 0 and o.expected >= TODAY,
+    ),
+    "delivered_missing": Scenario("order_status", 0.04, lambda s, o: _kept(s, o) and _age(o) <= 10),
+    "reset": Scenario("password", 0.11),
+    "lost_mailbox": Scenario("password", 0.02),
+    "hold": Scenario(
+        "billing", 0.04, lambda s, o: s.paid(o.id, "authorised") > 0 and _once(s, o) and _kept(s, o)
+    ),
+    "hold_as_twice": Scenario(
+        *("billing", 0.02),
+        lambda s, o: s.paid(o.id, "authorised") > 0 and _once(s, o) and _kept(s, o),
+        *("charged_twice", "twice", CONFUSED),
+    ),
+    "twice": Scenario("billing", 0.03, _due("charged_twice"), "charged_twice"),
+    "which_amount": Scenario(
+        "billing", 0.03, lambda s, o: not s.paid(o.id, "authorised") and _once(s, o)
+    ),
+    "refund_when": Scenario(
+        *("billing", 0.02),
+        lambda s, o: any(p.reason == "returned" for p in s.payments[o.id]) and _once(s, o),
+    ),
+    "coupon": Scenario("technical", 0.03),
+    "login_loop": Scenario("technical", 0.025),
+    "app_crash": Scenario("technical", 0.03),
+    "unknown_bug": Scenario("technical", 0.02),
+    "other": Scenario("other", 0.04),
+    "attack": Scenario("other", 0.01, lambda s, o: True, "lost", "attack", (("attacking", 1.0),)),
+}
+
+
+@cache
+def phrases() -> dict[str, dict[str, list[str]]]:
+    """Return the wordings of openings and of what is said later."""
+    return tomllib.loads(Path(__file__).with_name("phrases.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def wordings(words: str, part: str) -> tuple[tuple[str, str], ...]:
+    """Return the names and texts of the openings of one part: ``train``, ``tune`` or ``test``."""
+    texts = phrases()["opening"][words]
+    order = np.random.default_rng([17, *words.encode()]).permutation(len(texts))
+    ends = [0, round(0.55 * len(texts)), round(0.7 * len(texts)), len(texts)]
+    at = PARTS.index(part)
+    return tuple((f"{words}/{i}", texts[i]) for i in order[ends[at] : ends[at + 1]])
+
+
+def fitting(shop: Shop, scenario: str) -> list[str]:
+    """Return the orders of which a scenario can be true."""
+    fits = SCENARIOS[scenario].fits
+    return [o.id for o in shop.orders.values() if fits is not None and fits(shop, o)]
+
+
+def draw(shop: Shop, seed: int, n: int, part: str = "test") -> list[Ticket]:
+    """Draw tickets.
+
+    Parameters
+    ----------
+    shop : Shop
+    seed, n : int
+    part : str
+        Whose wordings are used.
+
+    Raises
+    ------
+    ValueError
+        If no order of the shop fits a scenario that was drawn: take more customers.
+    """
+    rng = np.random.default_rng([seed, 3])
+    names = list(SCENARIOS)
+    shares = np.array([SCENARIOS[name].share for name in names])
+    drawn = [str(name) for name in rng.choice(names, size=n, p=shares / shares.sum())]
+    pools = {name: fitting(shop, name) for name in set(drawn)}
+    return [_ticket(rng, shop, i, name, part, pools[name]) for i, name in enumerate(drawn)]
+
+
+def _ticket(
+    rng: np.random.Generator, shop: Shop, i: int, name: str, part: str, pool: list[str]
+) -> Ticket:
+    scenario = SCENARIOS[name]
+    order = None
+    if scenario.fits is not None:
+        if not pool:
+            raise ValueError(f"No order of {len(shop.orders)} fits {name}: take more customers.")
+        order = shop.orders[pool[int(rng.integers(len(pool)))]]
+    if order is None:
+        customer = list(shop.accounts)[int(rng.integers(len(shop.accounts)))]
+    else:
+        customer = order.customer
+    account = shop.accounts[customer]
+    kinds, weights = zip(*scenario.kinds, strict=True)
+    kind = str(rng.choice(kinds, p=weights))
+    options = wordings(scenario.words or name, part)
+    wording, text = options[int(rng.integers(len(options)))]
+    signed = scenario.intent != "password"
+    return Ticket(
+        *(i, account.tenant, customer if signed else "", "" if signed else account.email),
+        _worded(rng, shop, text, order, account.tenant),
+        *(kind, name, scenario.intent, wording, order.id if order else "", scenario.reason),
+    )
+
+
+def _worded(
+    rng: np.random.Generator, shop: Shop, text: str, order: Order | None, tenant: str
+) -> str:
+    """Fill a wording in and make it a message of somebody who is in a hurry."""
+    at, item, other = "", "parcel", ""
+    if order is not None:
+        item = order.item
+        forms = (f", order {order.id}", f" ({order.id})", f". Order number {order.id}")
+        at = forms[int(rng.integers(3))] if rng.random() < 0.5 else ""
+        numbers = [*shop.orders]
+        while not other or shop.orders[other].customer == order.customer:
+            other = numbers[int(rng.integers(len(numbers)))]
+    talk = phrases()["talk"]
+    before, after = (talk[n][int(rng.integers(len(talk[n])))] for n in ("before", "after"))
+    said = text.format(item=item, at=at, other=other)
+    said = f"{before}{said}{'' if said[-1] in '.!?' else '.'}{after}"
+    if rng.random() < 0.15:
+        place = int(rng.integers(1, len(said) - 2))
+        if said[place].isalpha() and said[place + 1].isalpha():
+            said = f"{said[:place]}{said[place + 1]}{said[place]}{said[place + 2 :]}"
+    return said.lower() if rng.random() < 0.2 else said
