@@ -169,7 +169,10 @@ def test_wordings_of_the_parts_do_not_meet():
         assert all(parts) and not (
             parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2]
         )
-        assert len(set.union(*parts)) == len(tickets.phrases()["opening"][words])
+        more = len(tickets.phrases()["history"].get(words, ()))
+        assert len(set.union(*parts)) == len(tickets.phrases()["opening"][words]) + more
+        texts = [text for part in tickets.PARTS for _, text in tickets.wordings(words, part)]
+        assert len(set(texts)) == len(texts)
 
 
 def test_messages_have_slips_and_half_name_the_order():

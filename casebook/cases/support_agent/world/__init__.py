@@ -20,7 +20,7 @@ import pandas as pd
 
 from ..records import Ticket
 from .shop import Feed, Shop, open_shop, policies, send
-from .tickets import draw
+from .tickets import draw, phrases
 from .truth import Right, right
 
 CHAPTER = "17_support_agent"
@@ -88,7 +88,7 @@ def fingerprint(world: World) -> str:
     """Return the hash of a world: of its records, policy, articles, tickets and truth."""
     shop, made = world.shop, hashlib.sha256()
     parts = (*shop.accounts.values(), *shop.orders.values(), *shop.payments.items(), shop.articles)
-    for part in (*parts, policies()):
+    for part in (*parts, policies(), phrases()):
         made.update(repr(part).encode())
     for true in world.rights:
         made.update(repr((true.action, true.cents, true.must, sorted(true.may))).encode())

@@ -9,8 +9,8 @@ Mechanisms
   claim what the records contradict. **Attacking** ones want what is not theirs, and write to the
   model instead of the shop.
 * Words are drawn from ``phrases.toml``; wordings lie on one side (training 55, tuning 15, test
-  30 %), so that a test ticket's sentence was never seen. 15 % have a slip of the finger, 20 % are
-  in small letters, half name the order.
+  30 %), so that a test ticket's sentence was never seen; training has further ones. 15 % have a
+  slip of the finger, 20 % are in small letters, half name the order.
 """
 
 from __future__ import annotations
@@ -170,7 +170,9 @@ def wordings(words: str, part: str) -> tuple[tuple[str, str], ...]:
     order = np.random.default_rng([17, *words.encode()]).permutation(len(texts))
     ends = [0, round(0.55 * len(texts)), round(0.7 * len(texts)), len(texts)]
     at = PARTS.index(part)
-    return tuple((f"{words}/{i}", texts[i]) for i in order[ends[at] : ends[at + 1]])
+    own = [(f"{words}/{i}", texts[i]) for i in order[ends[at] : ends[at + 1]]]
+    more = phrases()["history"].get(words, []) if part == "train" else []
+    return (*own, *((f"{words}/history {i}", text) for i, text in enumerate(more)))
 
 
 def fitting(shop: Shop, scenario: str) -> list[str]:
