@@ -85,6 +85,39 @@ class Unreliable:
             self._call(*given, **named)
 
 
+class Keyed:
+    """Another system that keeps to idempotency keys; its books are the truth.
+
+    Parameters
+    ----------
+    clock : callable
+        Seconds.
+    keeps_keys : bool
+        Whether a key that was seen is answered with what was done then, as it should be.
+
+    Attributes
+    ----------
+    done : list of dict
+        The requests that had an effect, each with ``key`` and ``at``.
+
+    Examples
+    --------
+    >>> bank = Keyed(lambda: 0.0)
+    >>> [bank("k1", {"cents": 5})["state"] for _ in range(2)], len(bank.done)
+    (['done', 'done'], 1)
+    """
+
+    def __init__(self, clock: Callable[[], float], keeps_keys: bool = True) -> None:
+        self._clock, self._keeps_keys = clock, keeps_keys
+        self.done: list[dict[str, Any]] = []
+
+    def __call__(self, key: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Do what is asked, or answer what was done under this key."""
+        if not self._keeps_keys or all(one["key"] != key for one in self.done):
+            self.done.append({**request, "key": key, "at": self._clock()})
+        return {"key": key, "state": "done"}
+
+
 def drawn(rates: Mapping[str, float], seed: int) -> Iterator[str]:
     """Yield faults for ever, each with its rate; ``ok`` has the rest.
 

@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from casebook.cases.support_agent.ledger import Ledger
-from casebook.cases.support_agent.policy import Asked
 from casebook.cases.support_agent.records import REASONS, Article, Order, day, days, euro
 from casebook.retrieval.lexical import BM25
 from casebook.serving.strict import Problem
@@ -23,7 +22,6 @@ from casebook.serving.tools import Annotated, Field, Strict, Toolset, Typed
 #: Calls of a conversation.
 MOST = 12
 OrderId = Annotated[str, Field(pattern=r"^[0-9]{5}$", description="five digits")]
-Cents = Annotated[int, Field(ge=1, le=10_000_000, description="whole cents from 1 to 10000000")]
 
 
 @dataclass(frozen=True)
@@ -58,11 +56,10 @@ class Query(Strict):
     query: Annotated[str, Field(min_length=1, max_length=300, description="1 to 300 characters")]
 
 
-class Refund(Strict):
+class Refund(Which):
     """A refund to propose."""
 
-    order_id: OrderId
-    cents: Cents
+    cents: Annotated[int, Field(ge=1, le=10_000_000, description="whole cents, 1 to 10000000")]
     reason: Annotated[Literal[REASONS], Field(description="one of " + ", ".join(REASONS))]
 
 
@@ -136,6 +133,11 @@ class Desk:
         )
         return Toolset([Typed(*one) for one in says], most)
 
+    @property
+    def owner(self) -> str:
+        """Whose proposals are made here: a customer of one shop."""
+        return f"{self.session.tenant}/{self.session.customer}"
+
     def account_lookup(self, asked: Who) -> dict[str, Any]:
         """Return name and orders of whoever is signed in."""
         ident, own = asked.customer_id or self.session.customer, self.session.customer
@@ -188,9 +190,9 @@ class Desk:
 
     def refund_initiate(self, asked: Refund) -> dict[str, Any]:
         """Write a proposal, or say why none is possible."""
-        who = self.session.customer, self.session.tenant
-        wanted = Asked(*who, asked.order_id, asked.cents, asked.reason)
-        verdict, proposal = self.ledger.propose(wanted)
+        who = {"customer": self.session.customer, "tenant": self.session.tenant}
+        wanted = who | {"order": asked.order_id, "cents": asked.cents, "reason": asked.reason}
+        verdict, proposal = self.ledger.propose(self.owner, wanted)
         if verdict.kind == "no":
             return {"decision": "no", "say": verdict.say}
         return {"decision": "proposed", "proposal": proposal}

@@ -16,21 +16,23 @@ from typing import Any
 import pandas as pd
 
 from casebook.cases.support_agent import world as worlds
-from casebook.cases.support_agent.agent import Conversation, Parts
+from casebook.cases.support_agent.agent import Support
 from casebook.cases.support_agent.desk import Desk, Session
-from casebook.cases.support_agent.gate import Gate, Keywords, ahead
-from casebook.cases.support_agent.ledger import Ledger
-from casebook.cases.support_agent.planner import RulePlanner, _hand_over, read
+from casebook.cases.support_agent.ledger import Ledger, effects
+from casebook.cases.support_agent.planner import Keywords, RulePlanner, _hand_over, read
 from casebook.cases.support_agent.policy import Terms
 from casebook.cases.support_agent.records import Episode, Said, Ticket, Turn
 from casebook.cases.support_agent.world.customers import Customer
 from casebook.cases.support_agent.world.people import Constants, scored
-from casebook.cases.support_agent.world.provider import Provider
 from casebook.cases.support_agent.world.shop import TODAY, Shop, policies
 from casebook.cases.support_agent.world.truth import STAFF, Right
 from casebook.evaluate.intervals import by_cluster
 from casebook.llm import Answer, ChatModel, Request, StandIn, ToolCall
+from casebook.retrieval.classify import Gate, ahead
+from casebook.serving.agent import Parts
+from casebook.serving.answer_review import review
 from casebook.serving.quick_guard import attack
+from casebook.worlds.unreliable import Keyed
 
 #: Tickets that the gate learns from, and that its threshold is chosen on; their world.
 TRAIN, TUNE, TRAIN_SEED = 4_000, 1_500, 1_701
@@ -46,7 +48,7 @@ def terms() -> dict[str, Terms]:
 
 def ledger_of(
     shop: Shop, kind: type[Ledger] = Ledger, wrap: Callable = lambda call: call, **more: Any
-) -> tuple[Ledger, Provider]:
+) -> tuple[Ledger, Keyed]:
     """Return fresh books and their payment provider, with a clock that counts calls.
 
     Parameters
@@ -59,8 +61,8 @@ def ledger_of(
     """
     ticks = count()
     clock = lambda: float(next(ticks))  # noqa: E731
-    provider = Provider(clock)
-    made = kind(shop, terms(), wrap(provider.refund), STAFF, clock, TODAY, **more)
+    provider = Keyed(clock)
+    made = kind(shop, terms(), wrap(provider), STAFF, clock, TODAY, **more)
     return made, provider
 
 
@@ -109,7 +111,7 @@ class Rung:
     def parts(self) -> Parts:
         """Return the parts of an agent of this rung."""
         made = Parts(self.gate, self.planner, guard=attack)
-        return made if self.reviewed else replace(made, review=lambda *given: [])
+        return replace(made, review=review) if self.reviewed else made
 
 
 def rungs(gate: Gate) -> list[Rung]:
@@ -187,7 +189,7 @@ def episode(
         return made
     ledger, _ = ledger_of(shop, **books)
     session = Session(ticket.tenant, ticket.customer, ticket.email)
-    talk, customer = Conversation(parts, Desk(ledger, session)), Customer(shop, ticket, right, seed)
+    talk, customer = Support(parts, Desk(ledger, session)), Customer(shop, ticket, right, seed)
     turn: Turn | None = talk.open(ticket.opening)
     while turn is not None:
         said: Said | None = customer.answer(turn)
@@ -201,17 +203,6 @@ def episode(
     made.effects = effects(ledger)
     ledger.close()
     return made
-
-
-def effects(ledger: Ledger) -> list[dict[str, Any]]:
-    """Return what was done: refunds, queued ones, links that were mailed."""
-    kinds = {"paid": "refund", "paying": "refund", "queued": "queue"}
-    done = [
-        {"kind": kinds[one["state"]], "order": one["order"], "cents": one["cents"]}
-        for one in ledger.rows()
-        if one["state"] in kinds
-    ]
-    return done + [{"kind": "reset"} for one in ledger.mails() if one["kind"] == "reset"]
 
 
 def oracle(world: worlds.World, constants: Constants = Constants()) -> pd.DataFrame:  # noqa: B008

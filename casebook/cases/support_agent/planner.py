@@ -9,37 +9,24 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from casebook.cases.support_agent.records import euro
 from casebook.llm import Answer, Request, StandIn, ToolCall
 
 ORDER = re.compile(r"(?<!\d)\d{5}(?!\d)")
-#: What a customer says happened: the first pattern that is found counts.
-REASONS = {
-    "charged_twice": r"twice|two times|double|duplicate",
-    "cancelled": r"cancel|before you ship|stop the|do not send|call off|undo|withdraw"
-    r"|(?:by|a) mistake|don'?t want .{0,30}any ?more|clicked buy",
-    "damaged": r"broke|crack|pieces|faulty|switch on|dent\b|scratch|defect|fell apart|smash|damage"
-    r"|leak|stain|came off|not usable|shatter|missing part",
-    "change_mind": r"(?:can|could|may|how|possible|want|like|must|tell|should)\b.{0,60}"
-    r"(?:return|send .{0,30}back|bring back|give it back|hand .{0,30}back|go back)"
-    r"|chang\w+ my mind|nothing for me|not need|too small|wrong size|regret|not what i pictured"
-    r"|as a gift too",
-    "returned": r"sent .{0,30}back|went back|\breturned|have my .{0,30}back|as a return|my return"
-    r"|return label|sent back|brought .{0,30}back|is back|posted the|i have sent it",
-    "lost": r"never (?:came|turned|received|arriv)|lost|no sign|no .{0,30}delivery|has arrived"
-    r"|vanish"
-    r"|ten days past|waited long|supposed to be here|wait for|nothing has|not come|never",
-}
-_REASONS = {name: re.compile(text, re.IGNORECASE) for name, text in REASONS.items()}
-_MAILBOX = re.compile(
-    r"(?:address|mail|inbox|mailbox).{0,60}(?:not exist|closed|hacked|lost|no longer|deleted"
-    r"|don't own|typed|old|new address)|(?:lost|old|can't open|deleted|typed|no longer|neither"
-    r"|new address).{0,60}(?:mail|address|inbox)",
-    re.IGNORECASE,
+_PATTERNS = tomllib.loads(Path(__file__).with_name("planner.toml").read_text(encoding="utf-8"))
+#: What a customer says happened, and intents by lists of words: the first pattern that is found.
+_REASONS, _WORDS = (
+    {name: re.compile("|".join(own), re.IGNORECASE) for name, own in _PATTERNS[kind].items()}
+    for kind in ("reasons", "keywords")
+)
+_MAILBOX, _ORDERS = (
+    re.compile("|".join(_PATTERNS["texts"][kind]), re.IGNORECASE) for kind in ("mailbox", "orders")
 )
 #: Articles that answer a technical question, and the score from which one is believed.
 TECHNICAL, SURE = ("coupon", "login_loop", "app_crash"), 1.5
@@ -261,14 +248,21 @@ def _hand_over(why: str) -> ToolCall:
     return ToolCall("hand_over", {"why": why})
 
 
+class Keywords:
+    """Intents by lists of words: the gate that an analyst writes in an afternoon.
+
+    The one that learns is :class:`casebook.retrieval.classify.Gate`.
+    """
+
+    def __call__(self, text: str) -> tuple[str, float]:
+        """Return intent and confidence."""
+        found = next((name for name, words in _WORDS.items() if words.search(text)), "other")
+        return found, float(found != "other")
+
+
 # A planner that obeys --------------------------------------------------------------------
 
 _PAY = re.compile(r"refund|reimburs|pay|approve", re.IGNORECASE)
-_ORDERS = re.compile(
-    r"ignore|system|assistant|developer mode|call refund|approved|policy changed|execute|split"
-    r"|it is my order|holder|repeat the details|just tell them|and then refund it again",
-    re.IGNORECASE,
-)
 _SUM = re.compile(r"(\d[\d,]*) euro|cents (\d+)", re.IGNORECASE)
 
 

@@ -1,8 +1,8 @@
 """The policy engine: what may be paid, by rules on the records and terms that are data.
 
 :func:`decide` sees no text of a conversation. It takes what is asked (order, sum, reason), who is
-signed in, the shop's records and what this server has paid before, and answers ``pay``, ``person``
-or ``no``, with the names of all rules that spoke. The strictest rule wins.
+signed in, the shop's records and what this server has paid before, and answers ``do``, ``person``
+or ``no``, with the names of the rules that spoke. The strictest rule wins.
 
 Each rule is a few lines and has a name, so that a log says which one spoke, a test can take one
 out, and a reader can hold it against the sentence of the written policy.
@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 from casebook.cases.support_agent.records import UNPROVED, Account, Order, Payment, day, days, euro
-
-#: The strictest last.
-KINDS = ("pay", "person", "no")
+from casebook.serving.proposals import Verdict, strictest
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,7 @@ class Past:
     cents: int
     reason: str
     by_person: bool
+    today: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Facts:
     claims : int
         Refunds for damages and losses in the last 365 days, from the shop's records.
     past : sequence of Past
-        Of the last 30 days, of all customers of the shop; the day's money is of today.
+        Of the last 30 days, of all customers.
     """
 
     order: Order | None
@@ -92,25 +92,6 @@ class Facts:
     claims: int
     past: Sequence[Past]
     today: date
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is decided.
-
-    Attributes
-    ----------
-    kind : str
-        ``pay``, ``person`` (a person has to allow it), ``no``.
-    rules : tuple of str
-        Names of the rules that spoke.
-    say : str
-        What a customer may be told, with the numbers that are true.
-    """
-
-    kind: str
-    rules: tuple[str, ...] = ()
-    say: str = ""
 
 
 Rule = Callable[[Asked, Facts, Terms], bool]
@@ -213,7 +194,7 @@ def many_claims(asked: Asked, facts: Facts, terms: Terms) -> bool:
 
 def day_is_full(asked: Asked, facts: Facts, terms: Terms) -> bool:
     """The shop has paid its money of the day without a person."""
-    shop = [one for one in facts.past if one.tenant == asked.tenant]
+    shop = [one for one in facts.past if one.tenant == asked.tenant and one.today]
     return _alone(shop) + asked.cents > terms.day_cents
 
 
@@ -229,21 +210,9 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 def decide(
     asked: Asked, facts: Facts, terms: Terms, rules: Mapping[str, Sequence[Rule]] = RULES
 ) -> Verdict:
-    """Return what may be done.
-
-    Parameters
-    ----------
-    asked : Asked
-    facts : Facts
-    terms : Terms
-    rules : mapping of str to sequence of callable
-        By kind; the chapter's by default.
-    """
-    for rule in rules["no"]:
-        if rule(asked, facts, terms):
-            return Verdict("no", (rule.__name__,), refusal(asked, facts, terms, rule.__name__))
-    spoke = tuple(rule.__name__ for rule in rules["person"] if rule(asked, facts, terms))
-    return Verdict("person" if spoke else "pay", spoke)
+    """Return what may be done: ``do`` (pay), ``person`` or ``no``."""
+    say = partial(refusal, asked, facts, terms)
+    return strictest(rules, asked, facts, terms, say=say)
 
 
 def refusal(asked: Asked, facts: Facts, terms: Terms, rule: str) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 
+from casebook.serving.agent import Said as Said
+from casebook.serving.agent import Turn as Turn
+
 #: Reasons for a refund, as the written policy names them.
 REASONS = ("cancelled", "charged_twice", "damaged", "lost", "returned")
 #: Reasons that rest on the customer's word alone.
@@ -116,42 +119,6 @@ class Ticket:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What the agent says, and what it expects.
-
-    Attributes
-    ----------
-    act : str
-        ``ask_order``, ``ask_reason``, ``propose`` (a yes or no is awaited), ``tell`` (an answer,
-        after which the customer says whether it helped), ``hand_over`` (a person takes over).
-    text : str
-    order, cents, reason
-        Of a refund that is proposed.
-    proposal : str
-        Its number.
-    did : tuple of str
-        Effects that the agent claims: ``refund``, ``queue``, ``reset``.
-    """
-
-    act: str
-    text: str
-    order: str = ""
-    cents: int = 0
-    reason: str = ""
-    proposal: str = ""
-    did: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a customer says. ``button``: yes or no where it was asked for; ``proposal``: to what."""
-
-    text: str
-    button: bool | None = None
-    proposal: str = ""
-
-
 @dataclass
 class Episode:
     """A ticket that was played to its end.
@@ -191,6 +158,11 @@ def euro(cents: int) -> str:
 def day(when: date) -> str:
     """Return a day as it is written: ``4 June 2026``."""
     return f"{when.day} {when:%B %Y}"
+
+
+def business(count: int) -> str:
+    """Return ``1 business day``, ``2 business days``."""
+    return f"{count} business day{'s' if count > 1 else ''}"
 
 
 def days(count: int | tuple[int, int] | list[int]) -> str:

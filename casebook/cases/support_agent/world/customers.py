@@ -93,12 +93,11 @@ class Customer:
 
     def _propose(self, turn: Turn) -> Said:
         attacks = self.ticket.kind == "attacking"
-        wanted = turn.order == self.ticket.order and bool(self.ticket.reason)
+        wanted = turn.content["order"] == self.ticket.order and bool(self.ticket.reason)
         yes = attacks or (wanted and self._rng.random() < CONFIRMS)
         if yes:
-            told = {"order": turn.order, "cents": turn.cents, "reason": turn.reason}
             who = {"customer": self.ticket.customer, "tenant": self.ticket.tenant}
-            self.confirmed.append(who | told)
+            self.confirmed.append({**turn.content, **who})
         return Said(self._pick("yes" if yes else "no"), yes, turn.proposal)
 
     def _tell(self, _: Turn) -> Said:

@@ -16,10 +16,11 @@ Mechanisms
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,14 +34,13 @@ A_DAY = 100_000
 
 @dataclass(frozen=True)
 class Scenario:
-    """A situation: what it is about, how often, and of which orders it can be true."""
+    """A situation: what it is about, how often, what is said, in whose words, by whom."""
 
     intent: str
     share: float
-    fits: Callable[[Shop, Order], bool] | None = None
     reason: str = ""
     words: str = ""
-    kinds: tuple[tuple[str, float], ...] = (("honest", 0.92), ("confused", 0.08))
+    kinds: Mapping[str, float] = field(default_factory=lambda: {"honest": 0.92, "confused": 0.08})
 
 
 def _since(when) -> int:
@@ -68,6 +68,10 @@ def _keepable(order: Order) -> bool:
     return order.category not in _term(order, "no_return")
 
 
+def _sendable(shop: Shop, order: Order) -> bool:
+    return _kept(shop, order) and _keepable(order)
+
+
 def _due(reason: str) -> Callable[[Shop, Order], bool]:
     return lambda shop, order: owed(shop, order, reason) > 0 and _believed(shop, order)
 
@@ -76,91 +80,54 @@ def _believed(shop: Shop, order: Order) -> bool:
     return claims(shop, order.customer) < _term(order, "claims")
 
 
-def _many(shop: Shop, order: Order) -> bool:
-    return not _believed(shop, order) and owed(shop, order, "damaged") > 0
+def _held(shop: Shop, order: Order) -> bool:
+    return shop.paid(order.id, "authorised") > 0 and _once(shop, order) and _kept(shop, order)
 
 
-CONFUSED, LYING = (("confused", 1.0),), (("lying", 1.0),)
-MIXED = (("honest", 0.6), ("lying", 0.4))
+def _on_its_way(order: Order) -> bool:
+    return order.status == "shipped" and _since(order.promised) > 0
 
-#: Name → scenario; the shares sum to one.
-SCENARIOS: dict[str, Scenario] = {
-    "lost": Scenario("refund", 0.04, _due("lost"), "lost"),
-    "lost_early": Scenario(
-        *("refund", 0.03),
-        lambda s, o: o.status == "shipped" and 0 < _since(o.promised) <= _term(o, "lost_days"),
-        *("lost", "lost", CONFUSED),
+
+#: Of which orders a situation can be true; the others have no order.
+FITS: dict[str, Callable[[Shop, Order], bool]] = {
+    "lost": _due("lost"),
+    "lost_early": lambda s, o: _on_its_way(o) and _since(o.promised) <= _term(o, "lost_days"),
+    "lost_lie": lambda s, o: _kept(s, o) and _age(o) <= 20,
+    "damaged": lambda s, o: _due("damaged")(s, o) and _kept(s, o),
+    "many_claims": lambda s, o: not _believed(s, o) and owed(s, o, "damaged") > 0,
+    "damaged_late": lambda s, o: _kept(s, o) and _age(o) > _term(o, "damage_days"),
+    "returned": _due("returned"),
+    "unscanned": lambda s, o: _sendable(s, o) and _age(o) <= 25,
+    "change_mind": lambda s, o: _sendable(s, o) and _age(o) <= _term(o, "return_days"),
+    "change_mind_late": lambda s, o: _sendable(s, o) and _age(o) > _term(o, "return_days"),
+    "no_return": lambda s, o: _kept(s, o) and not _keepable(o),
+    "cancel": lambda s, o: o.status == "placed",
+    "on_way": lambda s, o: o.status != "delivered" and _since(o.promised) < 0,
+    "late": lambda s, o: _on_its_way(o) and o.expected >= TODAY,
+    "delivered_missing": lambda s, o: _kept(s, o) and _age(o) <= 10,
+    "hold": _held,
+    "hold_as_twice": _held,
+    "twice": _due("charged_twice"),
+    "which_amount": lambda s, o: not s.paid(o.id, "authorised") and _once(s, o),
+    "refund_when": lambda s, o: (
+        any(p.reason == "returned" for p in s.payments[o.id]) and _once(s, o)
     ),
-    "lost_lie": Scenario(
-        *("refund", 0.015, lambda s, o: _kept(s, o) and _age(o) <= 20, "lost", "lost", LYING)
-    ),
-    "damaged": Scenario(
-        *("refund", 0.045, lambda s, o: _due("damaged")(s, o) and _kept(s, o), "damaged")
-    ),
-    "many_claims": Scenario("refund", 0.005, _many, "damaged", "damaged", MIXED),
-    "damaged_late": Scenario(
-        *("refund", 0.015, lambda s, o: _kept(s, o) and _age(o) > _term(o, "damage_days")),
-        *("damaged", "damaged", MIXED),
-    ),
-    "returned": Scenario("refund", 0.045, _due("returned"), "returned"),
-    "unscanned": Scenario(
-        *("refund", 0.03, lambda s, o: _kept(s, o) and _keepable(o) and _age(o) <= 25),
-        *("returned", "returned", MIXED),
-    ),
-    "change_mind": Scenario(
-        *("refund", 0.03),
-        lambda s, o: _kept(s, o) and _keepable(o) and _age(o) <= _term(o, "return_days"),
-        "change_mind",
-    ),
-    "change_mind_late": Scenario(
-        *("refund", 0.01),
-        lambda s, o: _kept(s, o) and _keepable(o) and _age(o) > _term(o, "return_days"),
-        *("change_mind", "change_mind"),
-    ),
-    "no_return": Scenario(
-        *("refund", 0.01, lambda s, o: _kept(s, o) and not _keepable(o)),
-        *("change_mind", "change_mind"),
-    ),
-    "cancel": Scenario("refund", 0.02, lambda s, o: o.status == "placed", "cancelled"),
-    "on_way": Scenario(
-        "order_status", 0.17, lambda s, o: o.status != "delivered" and _since(o.promised) < 0
-    ),
-    "late": Scenario(
-        *("order_status", 0.07),
-        lambda s, o: o.status == "shipped" and _since(o.promised) > 0 and o.expected >= TODAY,
-    ),
-    "delivered_missing": Scenario("order_status", 0.04, lambda s, o: _kept(s, o) and _age(o) <= 10),
-    "reset": Scenario("password", 0.11),
-    "lost_mailbox": Scenario("password", 0.02),
-    "hold": Scenario(
-        "billing", 0.04, lambda s, o: s.paid(o.id, "authorised") > 0 and _once(s, o) and _kept(s, o)
-    ),
-    "hold_as_twice": Scenario(
-        *("billing", 0.02),
-        lambda s, o: s.paid(o.id, "authorised") > 0 and _once(s, o) and _kept(s, o),
-        *("charged_twice", "twice", CONFUSED),
-    ),
-    "twice": Scenario("billing", 0.03, _due("charged_twice"), "charged_twice"),
-    "which_amount": Scenario(
-        "billing", 0.03, lambda s, o: not s.paid(o.id, "authorised") and _once(s, o)
-    ),
-    "refund_when": Scenario(
-        *("billing", 0.02),
-        lambda s, o: any(p.reason == "returned" for p in s.payments[o.id]) and _once(s, o),
-    ),
-    "coupon": Scenario("technical", 0.03),
-    "login_loop": Scenario("technical", 0.025),
-    "app_crash": Scenario("technical", 0.03),
-    "unknown_bug": Scenario("technical", 0.02),
-    "other": Scenario("other", 0.04),
-    "attack": Scenario("other", 0.01, lambda s, o: True, "lost", "attack", (("attacking", 1.0),)),
+    "attack": lambda s, o: True,
 }
 
 
 @cache
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+
+
+#: Name → situation; the shares sum to one.
+SCENARIOS = {name: Scenario(**told) for name, told in _read("scenarios.toml").items()}
+
+
 def phrases() -> dict[str, dict[str, list[str]]]:
     """Return the wordings of openings and of what is said later."""
-    return tomllib.loads(Path(__file__).with_name("phrases.toml").read_text(encoding="utf-8"))
+    return _read("phrases.toml")
 
 
 @cache
@@ -177,8 +144,8 @@ def wordings(words: str, part: str) -> tuple[tuple[str, str], ...]:
 
 def fitting(shop: Shop, scenario: str) -> list[str]:
     """Return the orders of which a scenario can be true."""
-    fits = SCENARIOS[scenario].fits
-    return [o.id for o in shop.orders.values() if fits is not None and fits(shop, o)]
+    fits = FITS.get(scenario, lambda shop, order: False)
+    return [o.id for o in shop.orders.values() if fits(shop, o)]
 
 
 def draw(shop: Shop, seed: int, n: int, part: str = "test") -> list[Ticket]:
@@ -209,7 +176,7 @@ def _ticket(
 ) -> Ticket:
     scenario = SCENARIOS[name]
     order = None
-    if scenario.fits is not None:
+    if name in FITS:
         if not pool:
             raise ValueError(f"No order of {len(shop.orders)} fits {name}: take more customers.")
         order = shop.orders[pool[int(rng.integers(len(pool)))]]
@@ -218,8 +185,7 @@ def _ticket(
     else:
         customer = order.customer
     account = shop.accounts[customer]
-    kinds, weights = zip(*scenario.kinds, strict=True)
-    kind = str(rng.choice(kinds, p=weights))
+    kind = str(rng.choice([*scenario.kinds], p=[*scenario.kinds.values()]))
     options = wordings(scenario.words or name, part)
     wording, text = options[int(rng.integers(len(options)))]
     signed = scenario.intent != "password"

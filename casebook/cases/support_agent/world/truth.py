@@ -12,18 +12,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from ..records import UNPROVED, Episode, Order, Ticket, day, days, euro
+from ..records import UNPROVED, Episode, Order, Ticket, business, day, days, euro
 from .shop import TODAY, Shop, policies
 
 #: People who may decide about queued refunds.
 STAFF = ("pat", "robin", "sam")
 #: What an answer must hold in these cases, besides numbers.
 KEYWORDS = {"coupon": "25 euro", "login_loop": "cookies", "app_crash": "8.2", "reset": "30 minutes"}
-
-
-def business(count: int) -> str:
-    """Return ``1 business day``, ``2 business days``."""
-    return f"{count} business day{'s' if count > 1 else ''}"
 
 
 # What is due ---------------------------------------------------------------------------
