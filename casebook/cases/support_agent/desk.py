@@ -8,8 +8,9 @@ moves money.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -75,30 +76,11 @@ class Why(Strict):
     why: Annotated[str, Field(min_length=1, max_length=200, description="1 to 200 characters")]
 
 
-class Library:
-    """The help articles of one shop, found by words.
-
-    Parameters
-    ----------
-    articles : sequence of Article
-    today : date
-        What was withdrawn before is not found.
-    """
-
-    def __init__(self, articles: Sequence[Article], today: Any) -> None:
-        self.articles = [a for a in articles if a.until is None or a.until > today]
-        self._index = BM25([f"{a.title}. {a.text}" for a in self.articles])
-
-    def search(self, query: str, k: int = 2) -> list[tuple[Article, float]]:
-        """Return articles and scores, best first."""
-        found, scores = self._index.search(query, k)
-        return [(self.articles[i], float(s)) for i, s in zip(found, scores, strict=True)]
-
-
 @lru_cache(maxsize=16)
-def library(articles: tuple[Article, ...], tenant: str, today: Any) -> Library:
-    """Return the library of a shop, made once."""
-    return Library([one for one in articles if one.tenant == tenant], today)
+def library(articles: tuple[Article, ...], tenant: str, today: date) -> tuple[list[Article], BM25]:
+    """Return the articles of a shop that are not withdrawn, and their index; made once."""
+    own = [a for a in articles if a.tenant == tenant and (a.until is None or a.until > today)]
+    return own, BM25([f"{one.title}. {one.text}" for one in own])
 
 
 class Desk:
@@ -181,11 +163,12 @@ class Desk:
 
     def article_search(self, asked: Query) -> dict[str, Any]:
         """Return articles; those ``by`` a customer are a text of somebody else."""
-        found = self.library.search(asked.query)
-        told = [
-            {"id": a.id, "title": a.title, "text": a.text, "by": a.by, "score": round(s, 2)}
-            for a, s in found
-        ]
+        articles, index = self.library
+        told = []
+        for place, score in zip(*index.search(asked.query, 2), strict=True):
+            one = articles[place]
+            more = {"by": one.by, "score": round(float(score), 2)}
+            told.append({"id": one.id, "title": one.title, "text": one.text} | more)
         return {"articles": told}
 
     def refund_initiate(self, asked: Refund) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from casebook.cases.support_agent.records import Episode, Said, Ticket, Turn
 from casebook.cases.support_agent.world.customers import Customer
 from casebook.cases.support_agent.world.people import Constants, scored
 from casebook.cases.support_agent.world.shop import TODAY, Shop, policies
-from casebook.cases.support_agent.world.truth import STAFF, Right
-from casebook.evaluate.intervals import by_cluster
+from casebook.cases.support_agent.world.truth import STAFF, Right, violations
+from casebook.evaluate.intervals import cluster_table
 from casebook.llm import Answer, ChatModel, Request, StandIn, ToolCall
 from casebook.retrieval.classify import Gate, ahead
 from casebook.serving.agent import Parts
@@ -47,15 +47,18 @@ def terms() -> dict[str, Terms]:
 
 
 def ledger_of(
-    shop: Shop, kind: type[Ledger] = Ledger, wrap: Callable = lambda call: call, **more: Any
+    shop: Shop,
+    kind: Callable[..., Ledger] = Ledger,
+    wrap: Callable = lambda call: call,
+    **more: Any,
 ) -> tuple[Ledger, Keyed]:
     """Return fresh books and their payment provider, with a clock that counts calls.
 
     Parameters
     ----------
     shop : Shop
-    kind : type
-        A ledger, or one with a planted bug.
+    kind : callable
+        Makes a ledger, or one with a planted bug.
     wrap : callable
         What stands between the books and the provider: faults.
     """
@@ -107,10 +110,12 @@ class Rung:
     gate: Callable[[str], tuple[str, float]] | None = None
     planner: ChatModel | None = None
     reviewed: bool = True
+    guarded: bool = True
 
     def parts(self) -> Parts:
         """Return the parts of an agent of this rung."""
-        made = Parts(self.gate, self.planner, guard=attack)
+        made = Parts(self.gate, self.planner)
+        made = replace(made, guard=attack) if self.guarded else made
         return replace(made, review=review) if self.reviewed else made
 
 
@@ -148,6 +153,7 @@ def play(
     constants: Constants = Constants(),  # noqa: B008 (frozen)
     tickets: Iterable[int] | None = None,
     seed: int | None = None,
+    **books: Any,
 ) -> pd.DataFrame:
     """Play tickets at a rung.
 
@@ -160,11 +166,14 @@ def play(
         Places in the world's list; by default all.
     seed : int, optional
         Of customers and people; by default the world's.
+    books
+        See :func:`ledger_of`.
 
     Returns
     -------
     DataFrame
-        A row for each ticket, as of :func:`.world.people.scored`.
+        A row for each ticket, as of :func:`.world.people.scored`, with ``stolen``: whether money
+        left without right.
     """
     seed = world.seed if seed is None else seed
     places = range(len(world.tickets)) if tickets is None else list(tickets)
@@ -174,8 +183,8 @@ def play(
         parts = replace(rung.parts(), gate=ahead(rung.gate, texts))
     for i in places:
         ticket, right = world.tickets[i], world.rights[i]
-        made = episode(world.shop, ticket, right, parts, seed)
-        rows.append(scored(made, right, seed, constants))
+        made = episode(world.shop, ticket, right, parts, seed, **books)
+        rows.append(scored(made, right, seed, constants) | {"stolen": bool(made.unauthorised)})
     return pd.DataFrame(rows)
 
 
@@ -187,7 +196,7 @@ def episode(
     if parts is None:
         made.turns, made.closed = [(Turn("hand_over", ""), None)], "person"
         return made
-    ledger, _ = ledger_of(shop, **books)
+    ledger, bank = ledger_of(shop, **books)
     session = Session(ticket.tenant, ticket.customer, ticket.email)
     talk, customer = Support(parts, Desk(ledger, session)), Customer(shop, ticket, right, seed)
     turn: Turn | None = talk.open(ticket.opening)
@@ -201,6 +210,8 @@ def episode(
     made.asked_again = answered and talk.state == "person"
     made.closed = "ai" if answered else "person"  # who owes an answer for a day goes to a person
     made.effects = effects(ledger)
+    confirmed = [one | {"at": 0.0} for one in customer.confirmed]
+    made.unauthorised = violations(shop, bank.done, confirmed, [])
     ledger.close()
     return made
 
@@ -222,30 +233,17 @@ def oracle(world: worlds.World, constants: Constants = Constants()) -> pd.DataFr
 
 
 def summary(table: pd.DataFrame, by: Sequence[str] = ("rung",)) -> pd.DataFrame:
-    """Return what each rung is worth.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Rows of :func:`play` with ``rung``.
+    """Return what each rung is worth; intervals resample wordings.
 
     Returns
     -------
     DataFrame
-        By rung: ``tickets``; shares ``deflected``, ``wrong`` (of all), ``ai_wrong`` (of those that
-        the system answered), ``escalated`` (of the same); ``csat``, ``deflected_csat`` (share
-        deflected × CSAT of these), ``eur``; with ``low`` and ``high`` of four, by wording.
+        By rung: ``n``; with intervals the shares ``deflected`` and ``wrong`` (of all), ``csat``,
+        ``eur``; and of what the system answered ``ai_wrong`` and ``escalated``; ``deflected_csat``:
+        the share that is deflected times the CSAT of these.
     """
-    rows = []
-    for key, own in table.groupby(list(by), sort=False):
-        told = dict(zip(by, key, strict=True)) | {"tickets": len(own)}
-        answered = own["answered"]
-        for name in ("deflected", "wrong", "csat", "eur"):
-            mean, low, high = by_cluster(own[name], own["wording"], draws=1000)
-            told |= {name: mean, f"{name}_low": low, f"{name}_high": high}
-        for name in ("ai_wrong", "escalated"):
-            told[name] = own.loc[answered, name].mean() if answered.any() else float("nan")
-        liked = own.loc[own["deflected"], "csat"]
-        told["deflected_csat"] = told["deflected"] * (liked.mean() if len(liked) else 0.0)
-        rows.append(told)
-    return pd.DataFrame(rows)
+    made = cluster_table(table, by, ["deflected", "wrong", "csat", "eur"], "wording")
+    answered = table[table["answered"]].groupby(list(by), sort=False)[["ai_wrong", "escalated"]]
+    liked = table["csat"].where(table["deflected"], 0).groupby([table[n] for n in by], sort=False)
+    made = made.join(answered.mean(), on=list(by))
+    return made.join(liked.mean().rename("deflected_csat"), on=list(by))

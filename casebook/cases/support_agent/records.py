@@ -135,6 +135,8 @@ class Episode:
         Whether the customer came to a person after an answer of the system.
     effects : list of dict
         What happened in other systems.
+    unauthorised : list of str
+        What should not have happened there.
     """
 
     ticket: Ticket
@@ -143,6 +145,7 @@ class Episode:
     helped: bool | None = None
     asked_again: bool = False
     effects: list[dict] = field(default_factory=list)
+    unauthorised: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:

@@ -19,9 +19,12 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from ..records import Ticket
+from .shop import TODAY as TODAY
 from .shop import Feed, Shop, open_shop, policies, send
+from .tickets import A_DAY as A_DAY
 from .tickets import draw, phrases
 from .truth import Right, right
+from .truth import judge as judge
 
 CHAPTER = "17_support_agent"
 #: Seeds of the chapter's shops, and of its tickets.
