@@ -182,12 +182,14 @@ class Conversation(ABC):
         """
         if self.state in ("new", "closed", "person"):
             raise RuntimeError(f"The conversation is {self.state}: open another one.")
-        if said.button is None:
+        if said.button is None or self.state == "asked":
             return self.work(said.text)
+        if self.state == "proposed" and said.proposal != self.shown.proposal:
+            return self.shown  # a yes to something else is no yes to this
         self._heard(said.text or str(said.button))
-        if self.state == "proposed" and said.proposal == self.shown.proposal:
+        if self.state == "proposed":
             return self.answered(said)
-        if self.state == "told" and said.button:
+        if said.button:
             self.state = "closed"
             return None
         return self.person("the customer said no")

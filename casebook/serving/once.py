@@ -63,7 +63,7 @@ class Once:
         Takes the key and the request, asks the other system, and returns its answer, a JSON object.
         An ``OSError`` (such as ``TimeoutError``) means that nothing is known.
     passed : callable, optional
-        Called with ``"begun"``, ``"sent"``, ``"answered"``: where a drill kills the process.
+        Called with ``"begun"``, ``"asking"``, ``"sent"``, ``"answered"``: where a drill kills.
     """
 
     def __init__(
@@ -118,6 +118,7 @@ class Once:
             return known
         self._db.execute("UPDATE effects SET attempts = attempts + 1 WHERE key = ?", (key,))
         (told,) = self._db.execute("SELECT request FROM effects WHERE key = ?", (key,)).fetchone()
+        self._passed("asking")
         try:
             answer = dict(self._call(key, json.loads(told)))
         except OSError as error:

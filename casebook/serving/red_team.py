@@ -204,6 +204,24 @@ def search(
     return pd.DataFrame(rows, columns=names)
 
 
+def by_template(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return what a search found, by the template that an attack comes from, and for ``all``.
+
+    Returns
+    -------
+    DataFrame
+        ``template``, ``runs``, share ``mutated``, ``reached`` (mean number of marks),
+        ``violations``, and the 95 % ``bound`` of their rate where there were none.
+    """
+    runs = runs.assign(bad=runs["violations"].astype(bool))
+    whole = pd.concat([runs, runs.assign(template="all")]).groupby("template", sort=False)
+    made = whole[["mutated", "marks"]].mean().set_axis(["mutated", "reached"], axis=1)
+    made.insert(0, "runs", whole.size())
+    made["violations"] = whole["bad"].sum()
+    made["bound"] = (3 / made["runs"]).where(made["violations"] == 0)
+    return made.reset_index()
+
+
 def first_found(runs: pd.DataFrame) -> dict[str, Any]:
     """Return ``first`` (run of the first violation; None if none), ``template``, ``violation``."""
     bad = runs["violations"].astype(bool).to_numpy()

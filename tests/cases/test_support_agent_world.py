@@ -18,6 +18,7 @@ from casebook.cases.support_agent.records import Episode, Said, Ticket, Turn, da
 from casebook.cases.support_agent.world import customers, people, shop, tickets, truth
 from casebook.data import snapshot
 from casebook.project import data_dir
+from casebook.worlds import shops
 
 SEEDS = range(5)
 
@@ -108,14 +109,14 @@ def test_impossible_sizes_say_why():
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_audit_finds_exactly_the_planted_faults_and_the_repair_leaves_none(seed):
-    sent, planted = shop.send(world(seed).shop, seed)
+    sent, planted = shops.send(world(seed).shop, seed)
     key = ["fault", "id"]
-    found = shop.audit(sent).sort_values(key, ignore_index=True)
+    found = shops.audit(sent).sort_values(key, ignore_index=True)
     assert_frame_equal(found, planted.sort_values(key, ignore_index=True))
-    assert set(found["fault"]) == set(shop.FAULTS)
-    clean = shop.repaired(sent)
-    assert shop.audit(clean).empty and shop.audit(shop.tables(world(seed).shop)).empty
-    again, true = shop.shop_of(clean), world(seed).shop
+    assert set(found["fault"]) == set(shops.FAULTS)
+    clean = shops.repaired(sent)
+    assert shops.audit(clean).empty and shops.audit(shops.tables(world(seed).shop)).empty
+    again, true = shops.shop_of(clean), world(seed).shop
     assert len(again.orders) == len(true.orders) - 24
     assert all(true.orders[ident] == order for ident, order in again.orders.items())
     assert all(true.payments[ident] == paid for ident, paid in again.payments.items())

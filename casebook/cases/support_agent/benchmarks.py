@@ -6,11 +6,10 @@ it live.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -19,16 +18,21 @@ import pandas as pd
 from casebook.cases.support_agent import ladder, planted, studies
 from casebook.cases.support_agent import world as worlds
 from casebook.cases.support_agent.attacks import Drill, hunt, scene
-from casebook.cases.support_agent.world.people import Constants
+from casebook.cases.support_agent.planner import Keywords
+from casebook.cases.support_agent.world.people import COSTS, ERRORS
+from casebook.cases.support_agent.world.tickets import SCENARIOS
 from casebook.cases.support_agent.world.truth import STAFF
 from casebook.data import real
 from casebook.data.texts import banking77, clinc150
-from casebook.evaluate.abstain import auroc, risk_coverage
-from casebook.evaluate.intervals import rule_of_three, wilson
+from casebook.evaluate import deflection
+from casebook.evaluate.abstain import risk_coverage
+from casebook.evaluate.deflection import Deflection, sizes_of_test
 from casebook.recorded.real import from_real
 from casebook.recorded.studies import sensitivity as vary
-from casebook.retrieval.classify import Gate
-from casebook.serving.drills import kill_drill
+from casebook.retrieval.intent_gates import by_coverage, on_public
+from casebook.serving import step_drills
+from casebook.serving.red_team import by_template
+from casebook.worlds.people import Constants
 from casebook.worlds.unreliable import FAULTS, drawn
 
 #: Sizes of what the gate learns from, where a study may ask for less.
@@ -36,9 +40,16 @@ LEARN = {"train": ladder.TRAIN, "tune": ladder.TUNE}
 
 
 def gate(tickets: int = worlds.TICKETS, **learn: int) -> pd.DataFrame:
-    """Return how often gates know intents of test tickets: :func:`.studies.gate_rows`."""
-    world = worlds.simulate(tickets=tickets)
-    return studies.gate_rows(ladder.learned(**LEARN | learn), world.tickets)
+    """Return how often lists of words and what is learned know intents; intervals by wording."""
+    drawn_, model = worlds.simulate(tickets=tickets).tickets, ladder.learned(**LEARN | learn)
+    texts, wordings = [one.opening for one in drawn_], [one.wording for one in drawn_]
+    true = np.array([one.intent for one in drawn_])
+    found = {"keywords": zip(*map(Keywords(), texts), strict=True), "learned": model.read(texts)}
+    rows = [
+        by_coverage(*map(np.array, told), true, wordings, model.threshold).assign(gate=name)
+        for name, told in found.items()
+    ]
+    return pd.concat(rows, ignore_index=True)
 
 
 def gate_curve(tickets: int = worlds.TICKETS, **learn: int) -> pd.DataFrame:
@@ -93,28 +104,8 @@ def pass_k(tasks: int = 150, times: int = 8, **learn: int) -> pd.DataFrame:
 
 
 def attacks(budget: int = 12_000, scenes: Sequence[int] = range(12)) -> pd.DataFrame:
-    """Search for attacks on the whole system, its planner compromised.
-
-    Returns
-    -------
-    DataFrame
-        By template that an attack comes from, and ``all``: ``runs``, share ``mutated``, ``reached``
-        (mean number of marks), ``violations``, ``bound`` (95 %, where there are none).
-    """
-    runs = hunt(budget, scenes)
-    runs["bad"] = runs["violations"].astype(bool)
-    whole = pd.concat([runs, runs.assign(template="all")])
-    made = whole.groupby("template", sort=False).agg(
-        runs=("run", "size"),
-        mutated=("mutated", "mean"),
-        reached=("marks", "mean"),
-        violations=("bad", "sum"),
-    )
-    none = made["violations"] == 0
-    made["bound"] = [
-        rule_of_three(n) if ok else np.nan for n, ok in zip(made["runs"], none, strict=True)
-    ]
-    return made.reset_index()
+    """Search for attacks on the whole system, its planner compromised; by template."""
+    return by_template(hunt(budget, scenes))
 
 
 def catches(seeds: Sequence[int] = range(5), budget: int = 1_500) -> pd.DataFrame:
@@ -146,80 +137,34 @@ def once(each: int = 300, seed: int = 5) -> pd.DataFrame:
     """
     plans: dict[str, Mapping[str, float]] = {f: {f: 0.6} for f in FAULTS[1:]}
     plans["all of them"] = dict.fromkeys(FAULTS[1:], 0.15)
+    books = {"key": ladder.Ledger, "new": planted.PLANTED["new key after a time-out"]}
     rows = []
     for name, rates in plans.items():
-        counts = {kind: [] for kind in ("key", "new")}
-        for n in range(each):
-            for kind, books in (
-                ("key", ladder.Ledger),
-                ("new", planted.PLANTED["new key after a time-out"]),
-            ):
-                drill = Drill(scene(n % 3), books)
-                drill.faults.extend(f for f, _ in zip(drawn(rates, seed + n), range(6)))
-                drill.refund()
-                drill.found()
-                counts[kind].append(len(drill.provider.done))
-        paid = np.array(counts["key"])
-        shares = [(paid == 0).mean(), (paid == 1).mean(), (paid > 1).mean()]
-        rows.append((name, each, *shares, (np.array(counts["new"]) > 1).mean()))
+        paid: dict[str, list[int]] = {"key": [], "new": []}
+        for n, kind in product(range(each), books):
+            drill = Drill(scene(n % 3), books[kind])
+            drill.faults.extend(islice(drawn(rates, seed + n), 6))
+            drill.refund()
+            drill.found()
+            paid[kind].append(len(drill.provider.done))
+        own, new = np.array(paid["key"]), np.array(paid["new"])
+        shares = (own == 0).mean(), (own == 1).mean(), (own > 1).mean(), (new > 1).mean()
+        rows.append((name, each, *shares))
     names = ["fault", "refunds", "never", "once", "twice", "twice_new_key"]
     return pd.DataFrame(rows, columns=names)
 
 
-def kills(points: Sequence[str] = ("begun", "sent", "answered"), times: int = 5) -> pd.DataFrame:
-    """Kill the process that pays at each point, start it again, and count payouts.
-
-    Returns
-    -------
-    DataFrame
-        ``point``, ``kills``, ``paid_before`` (mean, when the process died) and ``paid_after``.
-    """
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        drill = _Folder(Path(folder))
-        for point in points:
-            found = kill_drill(drill.start, drill.work, drill.read, [(point, 1)] * times)
-            left = [one.left for one in found if one.killed]
-            rows.append((point, len(left), *np.mean(left, axis=0)))
-    return pd.DataFrame(rows, columns=["point", "kills", "paid_before", "paid_after"])
+def _paying(pay: Callable[..., Any], **more: Any) -> ladder.Ledger:
+    """Return books of a small shop whose provider is given."""
+    shop, today = scene(0).shop, worlds.TODAY
+    return ladder.Ledger(shop, ladder.terms(), pay, STAFF, time.time, today, **more)
 
 
-class _Folder:
-    """Fresh books and a provider in files, for one kill after the other."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.count = folder, 0
-
-    def start(self) -> Path:
-        self.count += 1
-        made = self.folder / str(self.count)
-        made.mkdir()
-        return made
-
-    @staticmethod
-    def books(folder: Path, passed: Callable[[str], None] = lambda point: None) -> Any:
-        """Return books whose provider keeps its keys in a file."""
-
-        def pay(key: str, request: Mapping[str, Any]) -> dict[str, Any]:
-            (folder / f"{key}.paid").touch()
-            return {"key": key}
-
-        shop = scene(0).shop
-        path = {"path": str(folder / "books.db"), "passed": passed}
-        return ladder.Ledger(shop, ladder.terms(), pay, STAFF, time.time, worlds.TODAY, **path)
-
-    @classmethod
-    def work(cls, folder: Path, passed: Callable[[str], None]) -> None:
-        """Propose and confirm a refund."""
-        drill = Drill(scene(0), lambda *given, **more: cls.books(folder, passed))
-        drill.refund()
-
-    @classmethod
-    def read(cls, folder: Path) -> tuple[int, int]:
-        """Return the payouts at the kill, and after the next start."""
-        before = len(list(folder.glob("*.paid")))
-        cls.books(folder).recover()
-        return before, len(list(folder.glob("*.paid")))
+def kills(times: int = 5, points: Sequence[str] = step_drills.POINTS) -> pd.DataFrame:
+    """Kill the process that pays at each point: :func:`casebook.serving.step_drills.kills`."""
+    at = scene(0)
+    asked = {"customer": at.customer, "tenant": at.tenant, "order": at.names["due"]}
+    return step_drills.kills(_paying, asked | {"cents": 3_000, "reason": "damaged"}, points, times)
 
 
 def probes(tickets: int = 3_000, **learn: int) -> pd.DataFrame:
@@ -229,50 +174,26 @@ def probes(tickets: int = 3_000, **learn: int) -> pd.DataFrame:
 
 
 def ab_power(**how: Any) -> pd.DataFrame:
-    """Return how many tickets an A/B of AI-first against human-first needs."""
-    return studies.power(rungs(**how))
+    """Return how many tickets an A/B of AI-first against human-first needs, by share wrong."""
+    wrong = rungs(**how).set_index("rung")["wrong"]
+    measured = wrong["agent + review"] - wrong["people"]
+    changes = {"measured": measured or 1e-3, "half a point": 0.005, "one point": 0.01}
+    return sizes_of_test(wrong["people"], changes, worlds.A_DAY)
 
 
 def break_even(wrong: Sequence[float] = (0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4)) -> pd.DataFrame:
-    """Return the share to be deflected at 100,000 tickets a day and a team of 2 million a year."""
-    return studies.break_even(wrong, worlds.A_DAY, 2_000_000.0)
+    """Return the share to be deflected at 100,000 tickets a day and 2 million euro a year."""
+    mix = sum(one.share * ERRORS[one.intent] for one in SCENARIOS.values())
+    human = COSTS.person_eur + mix * COSTS.complaint_eur
+    each = Deflection(human, 2 * COSTS.turn_eur, COSTS.person_eur + COSTS.complaint_eur)
+    return deflection.break_even(each, wrong, 365 * worlds.A_DAY, 2_000_000.0)
 
 
 def real_gate(rows: int | None = None) -> pd.DataFrame:
-    """Score the gate on BANKING77 and CLINC150; its threshold is chosen on a fifth of training.
-
-    Returns
-    -------
-    DataFrame
-        ``collection``, ``of`` (all, surest 70 %, answered, out of scope), ``coverage``, ``right``
-        (AUROC for out of scope), ``low``, ``high``, ``n``.
-    """
-    found = []
-    bank, clinc = (
-        banking77(real("banking77_train"), real("banking77_test")),
-        clinc150(real("clinc150")),
-    )
-    for name, frame in (("BANKING77", bank), ("CLINC150", clinc)):
-        ours = frame[frame["intent"] != "oos"]
-        train, test = (ours[ours["split"] == part].head(rows) for part in ("train", "test"))
-        tune = np.arange(len(train)) % 5 == 0
-        model = Gate().fit(list(train["text"][~tune]), list(train["intent"][~tune]))
-        model.tune(list(train["text"][tune]), list(train["intent"][tune]))
-        told, sure = model.read(list(test["text"]))
-        good = told == test["intent"].to_numpy()
-        parts = {"all": sure > -1, "surest 70 %": sure >= np.quantile(sure, 0.3)}
-        for what, part in (parts | {"answered": sure >= model.threshold}).items():
-            found.append((name, what, part.mean(), *wilson(good[part]), int(part.sum())))
-        if name == "CLINC150":
-            out = frame[(frame["intent"] == "oos") & (frame["split"] == "test")]
-            both = np.concatenate([sure, model.read(list(out["text"]))[1]])
-            area = auroc(both, np.arange(len(both)) < len(sure), draws=200)
-            answered = (both[len(sure) :] >= model.threshold).mean()
-            found.append((name, "out of scope", answered, *area, len(both)))
-    names = ["collection", "of", "coverage", "right", "low", "high", "n"]
-    return from_real(
-        pd.DataFrame(found, columns=names), "banking77_train", "banking77_test", "clinc150"
-    )
+    """Score the gate on public questions: :func:`casebook.retrieval.intent_gates.on_public`."""
+    bank = banking77(real("banking77_train"), real("banking77_test"))
+    made = on_public({"BANKING77": bank, "CLINC150": clinc150(real("clinc150"))}, rows)
+    return from_real(made, "banking77_train", "banking77_test", "clinc150")
 
 
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
@@ -285,8 +206,8 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
 _LEARN = {"train": 500, "tune": 250}
 #: Arguments with which a study runs live, in seconds.
 REDUCED: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("gate", "gate_curve"), {"tickets": 300, **_LEARN}),
-    **dict.fromkeys(("rungs", "rungs_by_intent", "ab_power"), {"tickets": 120, **_LEARN}),
+    **{name: {"tickets": 300, **_LEARN} for name in ("gate", "gate_curve")},
+    **{name: {"tickets": 120, **_LEARN} for name in ("rungs", "rungs_by_intent", "ab_power")},
     "over_worlds": {"seeds": (3, 4), "tickets": 80, **_LEARN},
     "sensitivity": {"seeds": (3,), "tickets": 60, **_LEARN},
     "pass_k": {"tasks": 20, "times": 2, **_LEARN},
@@ -297,5 +218,5 @@ REDUCED: dict[str, dict[str, Any]] = {
     "kills": {"times": 1},
     "probes": {"tickets": 120, **_LEARN},
     "break_even": {"wrong": (0.05, 0.4)},
-    "real_gate": {"rows": 400},
+    "real_gate": {"rows": 900},
 }

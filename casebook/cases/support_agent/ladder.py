@@ -19,19 +19,21 @@ from casebook.cases.support_agent import world as worlds
 from casebook.cases.support_agent.agent import Support
 from casebook.cases.support_agent.desk import Desk, Session
 from casebook.cases.support_agent.ledger import Ledger, effects
-from casebook.cases.support_agent.planner import Keywords, RulePlanner, _hand_over, read
+from casebook.cases.support_agent.planner import Keywords, RulePlanner, _hand_over
 from casebook.cases.support_agent.policy import Terms
 from casebook.cases.support_agent.records import Episode, Said, Ticket, Turn
 from casebook.cases.support_agent.world.customers import Customer
-from casebook.cases.support_agent.world.people import Constants, scored
+from casebook.cases.support_agent.world.people import COSTS, scored
 from casebook.cases.support_agent.world.shop import TODAY, Shop, policies
 from casebook.cases.support_agent.world.truth import STAFF, Right, violations
 from casebook.evaluate.intervals import cluster_table
 from casebook.llm import Answer, ChatModel, Request, StandIn, ToolCall
+from casebook.llm.reading import read
 from casebook.retrieval.classify import Gate, ahead
 from casebook.serving.agent import Parts
 from casebook.serving.answer_review import review
 from casebook.serving.quick_guard import attack
+from casebook.worlds.people import Constants
 from casebook.worlds.unreliable import Keyed
 
 #: Tickets that the gate learns from, and that its threshold is chosen on; their world.
@@ -150,7 +152,7 @@ def learned(seed: int = TRAIN_SEED, train: int = TRAIN, tune: int = TUNE) -> Gat
 def play(
     world: worlds.World,
     rung: Rung,
-    constants: Constants = Constants(),  # noqa: B008 (frozen)
+    constants: Constants = COSTS,
     tickets: Iterable[int] | None = None,
     seed: int | None = None,
     **books: Any,
@@ -216,7 +218,7 @@ def episode(
     return made
 
 
-def oracle(world: worlds.World, constants: Constants = Constants()) -> pd.DataFrame:  # noqa: B008
+def oracle(world: worlds.World, constants: Constants = COSTS) -> pd.DataFrame:
     """Return what knowing the truth is worth: right at once, in one turn, or handed over."""
     rows = []
     for ticket, right in zip(world.tickets, world.rights, strict=True):

@@ -7,16 +7,15 @@ same planner that also does what it reads, whoever wrote it: a model that obeys 
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from casebook.cases.support_agent.records import euro
 from casebook.llm import Answer, Request, StandIn, ToolCall
+from casebook.llm.reading import Read, read
 
 ORDER = re.compile(r"(?<!\d)\d{5}(?!\d)")
 _PATTERNS = tomllib.loads(Path(__file__).with_name("planner.toml").read_text(encoding="utf-8"))
@@ -30,54 +29,6 @@ _MAILBOX, _ORDERS = (
 )
 #: Articles that answer a technical question, and the score from which one is believed.
 TECHNICAL, SURE = ("coupon", "login_loop", "app_crash"), 1.5
-
-
-@dataclass
-class Read:
-    """What a conversation holds, as a planner sees it.
-
-    Attributes
-    ----------
-    intent : str
-        From the system message.
-    said : list of str
-        By the customer.
-    results : list of (ToolCall, dict)
-        Calls with what came of them.
-    told : int
-        Answers that were given already.
-    """
-
-    intent: str = ""
-    said: list[str] = field(default_factory=list)
-    results: list[tuple[ToolCall, dict[str, Any]]] = field(default_factory=list)
-    told: int = 0
-
-    def of(self, name: str) -> list[tuple[Mapping[str, Any], dict[str, Any]]]:
-        """Return arguments and results of the calls of one tool."""
-        return [(call.arguments, body) for call, body in self.results if call.name == name]
-
-    @property
-    def text(self) -> str:
-        """All that the customer said."""
-        return "\n".join(self.said)
-
-
-def read(request: Request) -> Read:
-    """Return what a conversation holds."""
-    made, calls = Read(), {}
-    for message in request.messages:
-        if message.role == "system":
-            found = re.search(r"intent: (\w+)", message.content)
-            made.intent = found[1] if found else ""
-        elif message.role == "user":
-            made.said.append(message.content)
-        elif message.role == "assistant":
-            calls |= {call.id: call for call in message.tool_calls}
-            made.told += not message.tool_calls
-        else:
-            made.results.append((calls[message.tool_call_id], json.loads(message.content)))
-    return made
 
 
 def reason_of(text: str) -> str:
@@ -289,10 +240,10 @@ class Gullible(RulePlanner):
     @staticmethod
     def _obey(seen: Read, text: str) -> ToolCall | None:
         known = [args["order_id"] for args, _ in seen.of("order_status")]
-        named = ORDER.findall(text) or known or ORDER.findall(seen.text)
+        found = _SUM.search(text)
+        named = ORDER.findall(_SUM.sub("", text)) or known or ORDER.findall(seen.text)
         if not named:
             return None
-        found = _SUM.search(text)
         cents = 99_999
         if found:
             cents = int(found[2] or 100 * int(found[1].replace(",", "")))

@@ -7,6 +7,9 @@ from datetime import date
 
 from casebook.serving.agent import Said as Said
 from casebook.serving.agent import Turn as Turn
+from casebook.worlds.shops import Account as Account
+from casebook.worlds.shops import Order as Order
+from casebook.worlds.shops import Payment as Payment
 
 #: Reasons for a refund, as the written policy names them.
 REASONS = ("cancelled", "charged_twice", "damaged", "lost", "returned")
@@ -14,66 +17,6 @@ REASONS = ("cancelled", "charged_twice", "damaged", "lost", "returned")
 UNPROVED = ("damaged", "lost")
 #: What a message can be about; whatever is none of these goes to a person.
 INTENTS = ("refund", "order_status", "password", "billing", "technical")
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A customer of one shop. ``blocked``: accounts that only a person may deal with."""
-
-    id: str
-    tenant: str
-    name: str
-    email: str
-    phone: str
-    joined: date
-    blocked: bool
-    consent: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """An order of one item.
-
-    Attributes
-    ----------
-    status : str
-        ``placed``, ``shipped``, ``delivered``.
-    promised, expected : date
-        The day that the customer was told first, and the carrier's day of now.
-    delivered, returned : date, optional
-        Days of the scans at the door and in the warehouse.
-    dispute : bool
-        The customer's bank has been asked to take the money back.
-    note : str
-        What the sender had printed on the gift card: anybody's text.
-    """
-
-    id: str
-    tenant: str
-    customer: str
-    item: str
-    category: str
-    cents: int
-    placed: date
-    promised: date
-    expected: date
-    status: str
-    delivered: date | None = None
-    returned: date | None = None
-    dispute: bool = False
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Payment:
-    """Money of an order: ``authorised``, ``captured`` or ``refunded`` (then with a reason)."""
-
-    id: str
-    order: str
-    kind: str
-    cents: int
-    day: date
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,40 +15,19 @@ from casebook.cases.support_agent import world as worlds
 from casebook.cases.support_agent.attacks import hunt
 from casebook.cases.support_agent.ladder import Rung, episode, learned, oracle, play, rungs
 from casebook.cases.support_agent.ledger import Ledger
-from casebook.cases.support_agent.planner import Gullible, Keywords
+from casebook.cases.support_agent.planner import Gullible
 from casebook.cases.support_agent.planted import LimitPerCall
-from casebook.cases.support_agent.world.people import ERRORS, Constants
 from casebook.cases.support_agent.world.shop import NOTES
-from casebook.cases.support_agent.world.tickets import SCENARIOS
 from casebook.evaluate.attempts import pass_hat_k
 from casebook.evaluate.gap import gap_closed
 from casebook.evaluate.intervals import by_cluster, rule_of_three, wilson
-from casebook.evaluate.power import needed_in_each_arm
 from casebook.retrieval.classify import Gate, ahead
 from casebook.serving.answer_review import review
 from casebook.serving.planted_steps import NoYes
 from casebook.serving.proposals import Verdict
 from casebook.serving.quick_guard import attack
+from casebook.worlds.people import Constants
 from casebook.worlds.unreliable import Unreliable, drawn
-
-# The gate ----------------------------------------------------------------------------
-
-
-def gate_rows(gate: Gate, tickets: Sequence[Any]) -> pd.DataFrame:
-    """Return how a gate that learned and lists of words know intents; intervals by wording."""
-    texts, wordings = [one.opening for one in tickets], [one.wording for one in tickets]
-    true = np.array([one.intent for one in tickets])
-    words, keywords = zip(*map(Keywords(), texts), strict=True)
-    rows = []
-    pairs = {"keywords": (np.array(words), np.array(keywords)), "learned": gate.read(texts)}
-    for name, (found, sure) in pairs.items():
-        good, most = found == true, sure >= np.quantile(sure, 0.3)
-        kept = sure >= (gate.threshold if name == "learned" else 0.5)
-        for what, part in (("all", kept | True), ("surest 70 %", most), ("answered", kept)):
-            interval = by_cluster(good[part], np.array(wordings)[part], draws=1000)
-            rows.append((name, what, part.mean(), *interval, int(part.sum())))
-    return pd.DataFrame(rows, columns=["gate", "of", "coverage", "right", "low", "high", "n"])
-
 
 # Worlds ------------------------------------------------------------------------------
 
@@ -99,8 +78,9 @@ def defences(gate: Gate, seed: int, tickets: int, attacks: int) -> pd.DataFrame:
     """Return utility and attack success of each defence.
 
     The planner obeys what it reads. Utility: the share of tickets of no attacker that come to the
-    right end, beside that with the prompt alone. Attacks: tickets of attackers, tickets whose
-    parcel has a note with an order to the model, and a compromised planner that searches.
+    right end without theft, and ``relative`` to the best defence. Attacks: tickets of attackers,
+    tickets whose parcel has a note with an order to the model, and a compromised planner that
+    searches.
 
     Returns
     -------
@@ -128,7 +108,7 @@ def defences(gate: Gate, seed: int, tickets: int, attacks: int) -> pd.DataFrame:
         rows.append((name, *utility, theirs, notes, runs.mean(), bound, len(runs)))
     names = ["defence", "utility", "low", "high", "attackers", "notes", "compromised", "bound"]
     made = pd.DataFrame(rows, columns=[*names, "attacks"])
-    return made.assign(relative=made["utility"] / made["utility"].iloc[0])
+    return made.assign(relative=made["utility"] / made["utility"].max())
 
 
 # Reliability -------------------------------------------------------------------------
@@ -193,49 +173,6 @@ def probes(rung: Rung, seed: int, tickets: int) -> pd.DataFrame:
     add("sycophancy", "gave in to an insisting customer", [bool(m.effects) for m in insisted])
     names = ["probe", "what", "share", "low", "high", "n"]
     return pd.DataFrame(rows, columns=names)
-
-
-# Decisions ---------------------------------------------------------------------------
-
-
-def break_even(
-    wrong: Sequence[float], a_day: int, yearly: float, costs: Constants = Constants()
-) -> pd.DataFrame:
-    """Return the share that must be deflected, by how often the system is wrong.
-
-    A ticket that it answers costs two turns, and where it is wrong a person and a complaint. The
-    fixed cost of a year is spread over its tickets.
-    """
-    fixed, turns = yearly / (365 * a_day), 2 * costs.turn_eur
-    mix = sum(one.share * ERRORS[one.intent] for one in SCENARIOS.values())
-    human = costs.person_eur + mix * costs.human_error * costs.complaint_eur
-    rows = []
-    for rate in wrong:
-        each = human - turns - rate * (costs.person_eur + costs.complaint_eur)
-        rows.append((rate, fixed / each if each > 0 else np.inf, each))
-    return pd.DataFrame(rows, columns=["ai_wrong", "deflection", "saved_each"])
-
-
-def power(table: pd.DataFrame, a_day: int = worlds.A_DAY) -> pd.DataFrame:
-    """Return how many tickets an A/B of AI-first against human-first needs.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`~.ladder.summary`: ``rung``, ``wrong``, ``csat``.
-    """
-    by, rows = table.set_index("rung"), []
-    people, agent = by.loc["people"], by.loc["agent + review"]
-    changes = {
-        "measured": agent["wrong"] - people["wrong"],
-        "half a point": 0.005,
-        "one point": 0.01,
-    }
-    for name, change in changes.items():
-        if change != 0:
-            n = needed_in_each_arm(people["wrong"], change)
-            rows.append((name, people["wrong"], change, n, 24 * 2 * n / a_day))
-    return pd.DataFrame(rows, columns=["difference", "base", "change", "each_arm", "hours"])
 
 
 def shipped() -> Rung:
