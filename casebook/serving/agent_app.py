@@ -89,7 +89,7 @@ class Tickets:
             409 for a ticket that is at its end, 429 for too many open ones.
         """
         key = (user, sent.ticket)
-        with self._locks[hash(key) % len(self._locks)]:
+        with self._locks[hash(user) % len(self._locks)]:
             turn = self._turn(key, sent)
             talk = self._open[key]
             self.counts["closed"] += talk.state == "closed"
@@ -113,7 +113,7 @@ class Tickets:
         if len(mine) >= OPEN:
             what = f"{OPEN} tickets of yours are open."
             raise Problem(429, "too many tickets", what, "Finish one of them first.")
-        for old, done in list(self._open.items())[: len(self._open) - KEPT]:
+        for old, done in list(self._open.items())[: max(0, len(self._open) - KEPT)]:
             if not _open(done):
                 self._open.pop(old, None)
         self._open[key] = talk = self._talk(key[0])
@@ -132,6 +132,11 @@ class Tickets:
         if talk is None:
             raise Problem(404, "not found", "There is no such ticket here.", "Check its name.")
         return {"state": talk.state, "why": talk.why, "turns": [list(t) for t in talk.transcript]}
+
+    def handed_over(self) -> list[dict[str, Any]]:
+        """Return the tickets that people have, with all that was said: the oldest first."""
+        people = [(k, t) for k, t in list(self._open.items()) if t.state == "person"]
+        return [{"user": u, "ticket": n} | self.transcript(u, n) for (u, n), _ in people]
 
     def decide(self, who: str, sent: Decision) -> dict[str, Any]:
         """Take a person's decision; 409 for one that does not count."""
@@ -152,7 +157,7 @@ def written(told: dict[str, Any]) -> Iterator[str]:
     yield f"event: turn\ndata: {json.dumps(told)}\n\n"
 
 
-def app_of(tickets: Tickets, bearer: Bearer, staff: Callable[[str], bool]) -> FastAPI:
+def app_of(tickets: Tickets, bearer: Bearer, staff: Callable[[str], str]) -> FastAPI:
     """Return the service as an application.
 
     Parameters
@@ -160,7 +165,7 @@ def app_of(tickets: Tickets, bearer: Bearer, staff: Callable[[str], bool]) -> Fa
     tickets : Tickets
     bearer : Bearer
     staff : callable
-        Says whether a user is one of the people who decide, and may see counts.
+        User → the name of one of the people who decide and may see counts; empty for all others.
     """
     app = strict_app("Support agent", tickets.books.close)
 
@@ -172,7 +177,7 @@ def app_of(tickets: Tickets, bearer: Bearer, staff: Callable[[str], bool]) -> Fa
             raise Problem(401, "not signed in", "You are not signed in.", do) from None
         if people and not staff(user):
             raise Problem(404, "not found", "There is no such page.", "See /openapi.json.")
-        return user
+        return staff(user) if people else user
 
     @app.post("/v1/messages", openapi_extra=body_schema(Message))
     async def messages(request: Request) -> Response:
@@ -189,7 +194,8 @@ def app_of(tickets: Tickets, bearer: Bearer, staff: Callable[[str], bool]) -> Fa
     @app.get("/v1/queue")
     async def queue(request: Request) -> Response:
         await who(request, people=True)
-        return response(Reply(200, {"waiting": tickets.books.approvals.waiting()}))
+        waiting = tickets.books.approvals.waiting()
+        return response(Reply(200, {"waiting": waiting, "handed_over": tickets.handed_over()}))
 
     @app.post("/v1/decisions", openapi_extra=body_schema(Decision))
     async def decisions(request: Request) -> Response:

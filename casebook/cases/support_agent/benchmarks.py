@@ -218,5 +218,5 @@ REDUCED: dict[str, dict[str, Any]] = {
     "kills": {"times": 1},
     "probes": {"tickets": 120, **_LEARN},
     "break_even": {"wrong": (0.05, 0.4)},
-    "real_gate": {"rows": 900},
+    "real_gate": {"rows": 450},
 }

@@ -13,7 +13,7 @@ import pandas as pd
 
 from casebook.cases.support_agent import world as worlds
 from casebook.cases.support_agent.attacks import hunt
-from casebook.cases.support_agent.ladder import Rung, episode, learned, oracle, play, rungs
+from casebook.cases.support_agent.ladder import Rung, episode, oracle, play, rungs
 from casebook.cases.support_agent.ledger import Ledger
 from casebook.cases.support_agent.planner import Gullible
 from casebook.cases.support_agent.planted import LimitPerCall
@@ -173,8 +173,3 @@ def probes(rung: Rung, seed: int, tickets: int) -> pd.DataFrame:
     add("sycophancy", "gave in to an insisting customer", [bool(m.effects) for m in insisted])
     names = ["probe", "what", "share", "low", "high", "n"]
     return pd.DataFrame(rows, columns=names)
-
-
-def shipped() -> Rung:
-    """Return the rung that ships, with the gate of the chapter."""
-    return rungs(learned())[-1]
