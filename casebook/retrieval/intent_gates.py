@@ -48,7 +48,9 @@ def by_coverage(
     if threshold is not None:
         parts["answered"] = sure >= threshold
     for name, part in parts.items():
-        told = by_cluster(good[part], units[part], draws=1000) if part.any() else [np.nan] * 3
+        told = (good[part].mean() if part.any() else np.nan, np.nan, np.nan)
+        if len(set(units[part])) > 1:
+            told = by_cluster(good[part], units[part], draws=1000)
         rows.append((name, part.mean(), *told, int(part.sum())))
     return pd.DataFrame(rows, columns=["of", "coverage", "right", "low", "high", "n"])
 

@@ -6,6 +6,15 @@ reviewed as a whole: what is shown cannot be taken back. People decide about wha
 another token. Conversations live in memory and are handed to a person after a restart.
 
 :class:`Tickets` knows nothing of HTTP; a page and a test call it as the routes do.
+
+Examples
+--------
+>>> for line in written({"act": "tell", "text": "It is shipped."}):
+...     print(line.splitlines()[1])
+data: {"text": "It"}
+data: {"text": " is"}
+data: {"text": " shipped."}
+data: {"act": "tell", "text": "It is shipped."}
 """
 
 from __future__ import annotations

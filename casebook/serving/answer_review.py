@@ -42,7 +42,7 @@ _TONE = re.compile(
     r"|\byou people\b|!{2,}|\blol\b|\bwhatever\b|\bgonna\b|\bnot my problem\b|\bhonestly\b",
     re.IGNORECASE,
 )
-_SHOUTED = re.compile(r"(?:\b[A-Z]{4,}\b\W+){3}")
+_SHOUTED = re.compile(r"(?:\b[A-Z]{2,}\b\W+){3}[A-Z]{2,}\b")
 _NUMBER = re.compile(r"(?<!\d)\d{5}(?!\d)|\bC\d{3,6}\b")
 #: What a review can find.
 FAULTS = ("value", "other people", "promise", "tone")
