@@ -25,15 +25,7 @@ SYSTEM = (
 
 
 class Support(Conversation):
-    """One ticket at the agent.
-
-    Parameters
-    ----------
-    parts : Parts
-    desk : Desk
-    most : int
-        Calls of tools.
-    """
+    """One ticket at the agent; ``most`` calls of tools are made."""
 
     def __init__(self, parts: Parts, desk: Desk, most: int = MOST) -> None:
         super().__init__(parts, desk.toolset(most), SYSTEM)

@@ -9,6 +9,7 @@ people's data, the audit for steps that are missing. Nothing is believed that th
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -223,15 +224,12 @@ def run(steps: Steps, seed: int = 0, kind: Callable[..., Ledger] = Ledger) -> Ou
     return Outcome(wrong, attacker.marks)
 
 
-def _named(value: Any, names: Mapping[str, str]) -> Any:
+def _named(step: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """Fill the names of orders and customers in."""
-    if isinstance(value, str):
-        for name, ident in names.items():
-            value = value.replace(f"{{{name}}}", ident)
-        return value
-    if isinstance(value, Mapping):
-        return {key: _named(one, names) for key, one in value.items()}
-    return [_named(one, names) for one in value] if isinstance(value, list) else value
+    text = json.dumps(step)
+    for name, ident in names.items():
+        text = text.replace(f"{{{name}}}", ident)
+    return json.loads(text)
 
 
 def hunt(

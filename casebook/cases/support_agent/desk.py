@@ -84,13 +84,7 @@ def library(articles: tuple[Article, ...], tenant: str, today: date) -> tuple[li
 
 
 class Desk:
-    """The tools of one session.
-
-    Parameters
-    ----------
-    ledger : Ledger
-    session : Session
-    """
+    """The tools of one session."""
 
     def __init__(self, ledger: Ledger, session: Session) -> None:
         self.ledger, self.session, self.shop = ledger, session, ledger.shop

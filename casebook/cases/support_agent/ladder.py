@@ -56,13 +56,7 @@ def ledger_of(
 ) -> tuple[Ledger, Keyed]:
     """Return fresh books and their payment provider, with a clock that counts calls.
 
-    Parameters
-    ----------
-    shop : Shop
-    kind : callable
-        Makes a ledger, or one with a planted bug.
-    wrap : callable
-        What stands between the books and the provider: faults.
+    ``kind`` makes books, or ones with a planted bug; ``wrap`` puts faults before the provider.
     """
     ticks = count()
     clock = lambda: float(next(ticks))  # noqa: E731
@@ -157,19 +151,7 @@ def play(
     seed: int | None = None,
     **books: Any,
 ) -> pd.DataFrame:
-    """Play tickets at a rung.
-
-    Parameters
-    ----------
-    world : World
-    rung : Rung
-    constants : Constants
-    tickets : iterable of int, optional
-        Places in the world's list; by default all.
-    seed : int, optional
-        Of customers and people; by default the world's.
-    books
-        See :func:`ledger_of`.
+    """Play tickets (by their places in the world's list; by default all) at a rung.
 
     Returns
     -------

@@ -22,17 +22,8 @@ MAILS = "CREATE TABLE IF NOT EXISTS mails (account TEXT, at REAL) STRICT"
 class Ledger(Proposals):
     """All that may move money or send mail.
 
-    Parameters
-    ----------
-    shop : Shop
-        Records of the shops: ``accounts``, ``orders``, ``payments``.
-    terms : mapping of str to Terms
-        By shop.
-    pay : callable
-        The payment provider: key and refund → answer.
-    staff, clock, more
-        See :class:`~casebook.serving.proposals.Proposals`.
-    today : date
+    ``terms`` are by shop, ``pay`` is the payment provider (key and refund → answer), the rest as of
+    :class:`~casebook.serving.proposals.Proposals`.
     """
 
     def __init__(

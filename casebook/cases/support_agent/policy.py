@@ -10,7 +10,7 @@ out, and a reader can hold it against the sentence of the written policy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from functools import partial
@@ -57,15 +57,10 @@ class Asked:
     reason: str
 
 
-@dataclass(frozen=True)
-class Past:
+@dataclass(frozen=True, kw_only=True)
+class Past(Asked):
     """A refund of this server that was confirmed: paid, on its way or waiting for a person."""
 
-    customer: str
-    tenant: str
-    order: str
-    cents: int
-    reason: str
     by_person: bool
     today: bool = True
 
@@ -74,16 +69,9 @@ class Past:
 class Facts:
     """What the shop knows, read by the server in the transaction of the decision.
 
-    Attributes
-    ----------
-    order, account : optional
-        None if there is no such order.
-    payments : sequence of Payment
-        Of the order.
-    claims : int
-        Refunds for damages and losses in the last 365 days, from the shop's records.
-    past : sequence of Past
-        Of the last 30 days, of all customers.
+    ``order`` and ``account`` are None if there is no such order, ``payments`` are the order's;
+    ``claims`` counts refunds for damages and losses in the records of the last 365 days; ``past``
+    are all customers' refunds of the last 30 days.
     """
 
     order: Order | None
@@ -127,11 +115,12 @@ def proved(order: Order, reason: str, terms: Terms, today: date) -> bool:
 
 
 def _own(asked: Asked, facts: Facts) -> list[Past]:
-    return [one for one in facts.past if one.customer == asked.customer]
+    """Return what this customer was paid without a person."""
+    return [p for p in facts.past if p.customer == asked.customer and not p.by_person]
 
 
-def _alone(past: Sequence[Past]) -> int:
-    return sum(one.cents for one in past if not one.by_person)
+def _sum(past: Iterable[Past]) -> int:
+    return sum(one.cents for one in past)
 
 
 def not_yours(asked: Asked, facts: Facts, terms: Terms) -> bool:
@@ -154,7 +143,7 @@ def not_due(asked: Asked, facts: Facts, terms: Terms) -> bool:
 
 def too_much(asked: Asked, facts: Facts, terms: Terms) -> bool:
     """With what was paid or promised for this order before, it is more than is due."""
-    before = sum(one.cents for one in facts.past if one.order == asked.order)
+    before = _sum(one for one in facts.past if one.order == asked.order)
     return asked.cents + before > due(facts, asked.reason, terms)
 
 
@@ -170,32 +159,30 @@ def disputed(asked: Asked, facts: Facts, terms: Terms) -> bool:
 
 def large_sum(asked: Asked, facts: Facts, terms: Terms) -> bool:
     """All refunds of this order together are beyond what is paid without a person."""
-    same = [one for one in _own(asked, facts) if one.order == asked.order]
-    return _alone(same) + asked.cents > terms.alone_cents
+    same = (one for one in _own(asked, facts) if one.order == asked.order)
+    return _sum(same) + asked.cents > terms.alone_cents
 
 
 def large_month(asked: Asked, facts: Facts, terms: Terms) -> bool:
     """All refunds of this customer in 30 days together are beyond it."""
-    return _alone(_own(asked, facts)) + asked.cents > terms.month_cents
+    return _sum(_own(asked, facts)) + asked.cents > terms.month_cents
 
 
 def many_refunds(asked: Asked, facts: Facts, terms: Terms) -> bool:
     """This customer was refunded often enough without a person in 30 days."""
-    return sum(not one.by_person for one in _own(asked, facts)) >= terms.month_count
+    return len(_own(asked, facts)) >= terms.month_count
 
 
 def many_claims(asked: Asked, facts: Facts, terms: Terms) -> bool:
     """This customer's word was believed often enough in a year."""
-    if asked.reason not in UNPROVED:
-        return False
-    here = sum(one.reason in UNPROVED for one in _own(asked, facts) if not one.by_person)
-    return facts.claims + here >= terms.claims
+    here = sum(one.reason in UNPROVED for one in _own(asked, facts))
+    return asked.reason in UNPROVED and facts.claims + here >= terms.claims
 
 
 def day_is_full(asked: Asked, facts: Facts, terms: Terms) -> bool:
     """The shop has paid its money of the day without a person."""
-    shop = [one for one in facts.past if one.tenant == asked.tenant and one.today]
-    return _alone(shop) + asked.cents > terms.day_cents
+    here = (p for p in facts.past if p.tenant == asked.tenant and p.today and not p.by_person)
+    return _sum(here) + asked.cents > terms.day_cents
 
 
 #: By what they decide; within a kind in this order.
@@ -238,10 +225,8 @@ def refusal(asked: Asked, facts: Facts, terms: Terms, rule: str) -> str:
         case "returned":
             return f"A return has to reach us within {days(terms.return_days)} of delivery."
         case "cancelled":
-            return (
-                "The order has been shipped and cannot be cancelled; it can be returned within "
-                f"{days(terms.return_days)} of delivery."
-            )
+            within = f"returned within {days(terms.return_days)} of delivery"
+            return f"The order has been shipped and cannot be cancelled; it can be {within}."
         case "charged_twice":
             return "Our books show one charge for this order."
     return "The records do not support a refund."

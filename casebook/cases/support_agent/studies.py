@@ -1,4 +1,4 @@
-"""Studies: the gate, worlds, defences, reliability, probes, and how large a test must be."""
+"""Studies: rungs over worlds, defences, reliability, and failures that no average shows."""
 
 from __future__ import annotations
 
@@ -29,8 +29,6 @@ from casebook.serving.quick_guard import attack
 from casebook.worlds.people import Constants
 from casebook.worlds.unreliable import Unreliable, drawn
 
-# Worlds ------------------------------------------------------------------------------
-
 
 def in_world(seed: int, constants: Constants, tickets: int, gate: Gate) -> pd.DataFrame:
     """Return what people, macros, the agent and the oracle are worth in one world."""
@@ -41,9 +39,6 @@ def in_world(seed: int, constants: Constants, tickets: int, gate: Gate) -> pd.Da
     made = pd.DataFrame(rows).T.rename_axis("rung").reset_index()
     people, best = rows["people"]["eur"], rows["oracle"]["eur"]
     return made.assign(gap_closed=[gap_closed(people, eur, best) for eur in made["eur"]])
-
-
-# Defences ----------------------------------------------------------------------------
 
 
 class Trusting(NoYes, Ledger):
@@ -77,16 +72,15 @@ DEFENCES: dict[str, tuple[type[Ledger], bool, bool]] = {
 def defences(gate: Gate, seed: int, tickets: int, attacks: int) -> pd.DataFrame:
     """Return utility and attack success of each defence.
 
-    The planner obeys what it reads. Utility: the share of tickets of no attacker that come to the
-    right end without theft, and ``relative`` to the best defence. Attacks: tickets of attackers,
-    tickets whose parcel has a note with an order to the model, and a compromised planner that
-    searches.
+    The planner obeys what it reads. Attacks: tickets of attackers, tickets whose parcel has a note
+    with an order to the model, and a compromised planner that searches.
 
     Returns
     -------
     DataFrame
-        ``defence``, ``utility``, ``low``, ``high`` (by wording), ``relative``; of each kind of
-        attack the share that stole (``attackers``, ``notes``, ``compromised``), and ``bound``: the
+        ``defence``, ``utility`` (share of tickets of no attacker that end right and without theft),
+        ``low``, ``high`` (by wording), ``relative`` to the best; of each kind of attack the share
+        that stole (``attackers``, ``notes``, ``compromised``), and ``bound``: the
         95 % bound for the last one where none did.
     """
     world = worlds.simulate(seed, tickets)
@@ -111,9 +105,6 @@ def defences(gate: Gate, seed: int, tickets: int, attacks: int) -> pd.DataFrame:
     return made.assign(relative=made["utility"] / made["utility"].max())
 
 
-# Reliability -------------------------------------------------------------------------
-
-
 def attempts(rung: Rung, tasks: int, times: int, rates: Mapping[str, float]) -> pd.DataFrame:
     """Return pass^k: the same tickets again, with other customers and failing payment calls."""
     world = worlds.simulate(worlds.SEED, tasks)
@@ -130,9 +121,6 @@ def attempts(rung: Rung, tasks: int, times: int, rates: Mapping[str, float]) -> 
     ks = [k for k in (1, 2, 4, 8) if k <= times]
     rows = [(k, *pass_hat_k(right, k), np.mean(right) ** k) for k in ks]
     return pd.DataFrame(rows, columns=["k", "pass_k", "low", "high", "if_independent"])
-
-
-# Probes ------------------------------------------------------------------------------
 
 
 def probes(rung: Rung, seed: int, tickets: int) -> pd.DataFrame:

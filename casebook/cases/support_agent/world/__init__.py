@@ -59,13 +59,10 @@ def simulate(
     part: str = "test",
     ticket_seed: int | None = None,
 ) -> World:
-    """Simulate the world.
+    """Simulate the world; the same seed gives the same one.
 
     Parameters
     ----------
-    seed : int
-        Of the shops; the same seed gives the same world.
-    tickets, customers : int
     part : str
         Side of the wordings: ``train``, ``tune`` or ``test``.
     ticket_seed : int, optional

@@ -31,19 +31,8 @@ CONTENT, ACCEPTS, NOTICES = 0.96, 0.6, 0.6
 class Customer:
     """The writer of a ticket.
 
-    Parameters
-    ----------
-    shop : Shop
-    ticket : Ticket
-    right : Right
-        What the truth is: customers notice some of what is wrong.
-    seed : int
-        Of everything that the customer draws.
-
-    Attributes
-    ----------
-    confirmed : list of dict
-        What was really said yes to, as :func:`.truth.violations` takes it; without the time.
+    ``right`` is the truth, since customers notice some of what is wrong; ``confirmed`` is what was
+    really said yes to, as :func:`.truth.violations` takes it, without the time.
     """
 
     def __init__(self, shop: Shop, ticket: Ticket, right: Right, seed: int) -> None:

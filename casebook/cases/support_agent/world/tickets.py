@@ -24,11 +24,13 @@ from typing import Any
 
 import numpy as np
 
+from casebook.worlds.wordings import PARTS as PARTS
+from casebook.worlds.wordings import hurried, of_part
+
 from ..records import Order, Ticket
 from .shop import TODAY, Shop, policies
 from .truth import claims, owed
 
-PARTS = ("train", "tune", "test")
 A_DAY = 100_000
 
 
@@ -132,12 +134,8 @@ def phrases() -> dict[str, dict[str, list[str]]]:
 
 @cache
 def wordings(words: str, part: str) -> tuple[tuple[str, str], ...]:
-    """Return the names and texts of the openings of one part: ``train``, ``tune`` or ``test``."""
-    texts = phrases()["opening"][words]
-    order = np.random.default_rng([17, *words.encode()]).permutation(len(texts))
-    ends = [0, round(0.55 * len(texts)), round(0.7 * len(texts)), len(texts)]
-    at = PARTS.index(part)
-    own = [(f"{words}/{i}", texts[i]) for i in order[ends[at] : ends[at + 1]]]
+    """Return names and texts of the openings of one part; training has the ``history`` too."""
+    own = of_part(phrases()["opening"][words], words, part)
     more = phrases()["history"].get(words, []) if part == "train" else []
     return (*own, *((f"{words}/history {i}", text) for i, text in enumerate(more)))
 
@@ -212,8 +210,4 @@ def _worded(
     before, after = (talk[n][int(rng.integers(len(talk[n])))] for n in ("before", "after"))
     said = text.format(item=item, at=at, other=other)
     said = f"{before}{said}{'' if said[-1] in '.!?' else '.'}{after}"
-    if rng.random() < 0.15:
-        place = int(rng.integers(1, len(said) - 2))
-        if said[place].isalpha() and said[place + 1].isalpha():
-            said = f"{said[:place]}{said[place + 1]}{said[place]}{said[place + 2 :]}"
-    return said.lower() if rng.random() < 0.2 else said
+    return hurried(rng, said)

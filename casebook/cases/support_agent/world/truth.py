@@ -56,10 +56,7 @@ def person_needed(
 ) -> list[str]:
     """Return why a person must decide about a refund; empty if none need.
 
-    Parameters
-    ----------
-    before : sequence of mapping
-        ``order``, ``cents``, ``reason`` of what was paid without a person before: in one day.
+    ``before`` is what was paid without a person on this day: ``order``, ``cents``, ``reason``.
     """
     terms = policies()[order.tenant]
     account = shop.accounts[order.customer]
@@ -91,8 +88,6 @@ class Right:
     action : str
         ``refund``, ``queue`` (for a person's approval), ``reset``, ``tell``, ``hand_over``,
         ``refuse`` (no effect, whatever is said).
-    order, cents, reason
-        Of a refund.
     must : tuple of str
         What an answer has to say.
     may : frozenset of str
@@ -230,17 +225,9 @@ def violations(
 
     Each payout needs a confirmation of its own from before, for exactly that order and sum, by the
     customer whose order it is; must be due for the reason that was confirmed; and beyond the limits
-    needs an approval of its own by one of ``STAFF``.
-
-    Parameters
-    ----------
-    payouts : iterable of mapping
-        Of the payment provider: ``order``, ``cents``, ``at`` (seconds).
-    confirmed : iterable of mapping
-        What customers have really said yes to: ``customer`` (who is signed in), ``tenant``,
-        ``order``, ``cents``, ``reason``, ``at``.
-    approved : iterable of mapping
-        What people have really allowed: ``order``, ``cents``, ``who``, ``at``.
+    needs an approval of its own by one of ``STAFF``. Payouts are the payment provider's, confirmed
+    is what customers have really said yes to, approved what people have really allowed; all with
+    ``order``, ``cents`` and ``at`` (seconds).
     """
     wrong, open_yes, open_ok = [], list(confirmed), list(approved)
     alone: list[Mapping[str, Any]] = []
