@@ -44,8 +44,12 @@ class Read:
     told: int = 0
 
     def of(self, name: str) -> list[tuple[Mapping[str, Any], dict[str, Any]]]:
-        """Return arguments and results of the calls of one tool."""
-        return [(call.arguments, body) for call, body in self.results if call.name == name]
+        """Return arguments and results of the calls of one tool that were answered.
+
+        What did not answer in time counts as not asked, so that a planner asks again.
+        """
+        own = [(call.arguments, body) for call, body in self.results if call.name == name]
+        return [(asked, body) for asked, body in own if body.get("error") != "no answer"]
 
     @property
     def text(self) -> str:

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from casebook.llm import ChatModel, LLMError, Message, Reply
+from casebook.llm import ChatModel, Message, Reply
 from casebook.serving.tools import Toolset
 
 PERSON = "I am passing this to a colleague, who reads our conversation and writes to you."
@@ -218,8 +218,8 @@ class Conversation(ABC):
         """Ask the planner; None if it fails or costs too much."""
         try:
             reply = self.parts.planner.complete(self.messages, tools=self.tools.offered())
-        except (LLMError, ValueError) as error:
-            self.parts.log(what="planner", why=str(error)[:200])
+        except Exception as error:  # whatever a planner does, a person takes over
+            self.parts.log(what="planner", why=f"{type(error).__name__}: {error}"[:200])
             return None
         self.tokens += reply.usage.total_tokens
         within = self.tokens <= self.parts.limits.tokens

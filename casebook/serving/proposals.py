@@ -134,6 +134,10 @@ class Proposals(ABC):
     def decide(self, content: Mapping[str, Any], but: str = "") -> Verdict:
         """Return what the policy says now; ``but``: a proposal not to be held against itself."""
 
+    def seconds(self, content: Mapping[str, Any]) -> tuple[float, float]:
+        """Return for how long a proposal holds, and what waits for a person."""
+        return self.confirm_seconds, self.approval_seconds
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
@@ -181,13 +185,14 @@ class Proposals(ABC):
                 return row["state"], "This was answered before."
             if not yes:
                 return self._moved(row, "declined"), "Nothing was changed."
-            if self.clock() - row["at"] > self.confirm_seconds:
+            confirm, approve = self.seconds(row["content"])
+            if self.clock() - row["at"] > confirm:
                 return self._moved(row, "expired"), "This proposal has expired."
             verdict = self.decide(row["content"])
             state = {"no": "refused", "person": "queued", "do": "doing"}[verdict.kind]
             self._moved(row, state, verdict)
             if state == "queued":
-                self.approvals.ask(ident, row["content"], owner, self.approval_seconds)
+                self.approvals.ask(ident, row["content"], owner, approve)
             if state == "doing":
                 self.once.begin(self.key(row), row["content"])
             say = verdict.say

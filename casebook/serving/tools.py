@@ -36,6 +36,10 @@ from casebook.serving.strict import Problem, Strict, parse
 __all__ = ["Annotated", "Field", "Result", "Strict", "Tool", "ToolCall", "Toolset", "Typed"]
 
 
+#: The error of a tool whose system did not answer in time.
+SILENT = "no answer"
+
+
 @dataclass(frozen=True)
 class Typed:
     """A tool: its name, what a model reads of it, its arguments, and what it calls.
@@ -43,7 +47,8 @@ class Typed:
     Attributes
     ----------
     call : callable
-        Takes the checked arguments, returns a JSON object. A :class:`Problem` is a refusal.
+        Takes the checked arguments, returns a JSON object. A :class:`Problem` is a refusal, an
+        ``OSError`` (such as ``TimeoutError``) means that the system behind it did not answer.
     """
 
     name: str
@@ -102,6 +107,8 @@ class Toolset:
             return Result(True, dict(tool.call(asked)))
         except Problem as problem:
             return Result(False, problem.body)
+        except OSError:
+            return _refused(SILENT, f"{call.name} did not answer.", "Call it again, or hand over.")
 
 
 @lru_cache(maxsize=256)

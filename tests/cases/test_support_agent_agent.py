@@ -19,6 +19,7 @@ from casebook.llm import Compromised, Message, RateLimited, Scripted, ToolCall
 from casebook.serving.agent import Limits, Parts
 from casebook.serving.answer_review import review
 from casebook.serving.quick_guard import attack
+from casebook.worlds.unreliable import Unreliable
 
 WORLD = worlds.simulate(4, 900, part="tune")
 SHOP = WORLD.shop
@@ -270,3 +271,21 @@ def test_a_gullible_planner_does_what_it_reads():
     ]
     call = planner.complete(said, tools=desk_of(first("on_way")[0])[0].toolset().offered())
     assert call.tool_calls[0].arguments == {"order_id": "10007", "cents": 90_000, "reason": "lost"}
+
+
+@pytest.mark.parametrize("fault", ["before", "after", "late", "twice"])
+def test_systems_that_fail_once_are_asked_again_and_dead_ones_lead_to_a_person(fault):
+    ticket, right = first("hold", kind="honest")
+    for plan, act in (
+        ([fault], "tell"),
+        ([fault] * 99, "tell" if fault == "twice" else "hand_over"),
+    ):
+        ledger, _ = ladder.ledger_of(SHOP)
+        session = Session(ticket.tenant, ticket.customer)
+        desk = Desk(ledger, session, lambda call, plan=plan: Unreliable(call, plan))
+        turn = Support(parts_of(RulePlanner(), "billing"), desk).open(
+            f"What is it, {ticket.order}?"
+        )
+        assert turn.act == act
+        if act == "tell":
+            assert all(word in turn.text for word in right.must)

@@ -8,7 +8,7 @@ from casebook.llm import Compromised, Message, Request, Scripted, ToolCall
 from casebook.llm.reading import read
 from casebook.serving.agent import Conversation, Limits, Parts, Said, Turn
 from casebook.serving.answer_review import FAULTS, review, stated
-from casebook.serving.tools import Annotated, Field, Strict, Toolset, Typed
+from casebook.serving.tools import SILENT, Annotated, Field, Strict, Toolset, Typed
 
 
 class Number(Strict):
@@ -77,6 +77,21 @@ def test_calls_are_counted_good_or_bad():
     assert own.run(double(1)).body["error"] == "limit" and own.made == 3
 
 
+def test_a_tool_that_does_not_answer_is_told_and_counts_as_not_asked():
+    def silent(asked):
+        raise TimeoutError
+
+    found = Toolset([Typed("double", "", Number, silent)], 5).run(double(1))
+    assert found.body["error"] == SILENT
+    call = double(1, "c1")
+    said = (
+        Message("user", "go"),
+        Message("assistant", tool_calls=(call,)),
+        call.result(found.text),
+    )
+    assert read(Request(said)).of("double") == []
+
+
 # Turns -----------------------------------------------------------------------------------
 
 
@@ -114,6 +129,14 @@ def test_what_brings_a_person(parts, why):
     assert one.open("go").act == "hand_over" and one.why == why and one.state == "person"
     with pytest.raises(RuntimeError):
         one.hear(Said("hello?"))
+
+
+def test_a_planner_that_breaks_leads_to_a_person():
+    log = []
+    broken = Compromised(lambda request: {}["nothing"])
+    parts = Parts(lambda text: ("sum", 1.0), broken, log=lambda **row: log.append(row))
+    one = Talk(parts, tools(), "")
+    assert one.open("go").act == "hand_over" and "KeyError" in log[0]["why"]
 
 
 def test_a_loop_ends():

@@ -8,7 +8,7 @@ moves money.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -84,10 +84,12 @@ def library(articles: tuple[Article, ...], tenant: str, today: date) -> tuple[li
 
 
 class Desk:
-    """The tools of one session."""
+    """The tools of one session; ``reach`` stands before the systems that they ask: faults."""
 
-    def __init__(self, ledger: Ledger, session: Session) -> None:
-        self.ledger, self.session, self.shop = ledger, session, ledger.shop
+    def __init__(
+        self, ledger: Ledger, session: Session, reach: Callable[[Callable], Callable] = lambda c: c
+    ) -> None:
+        self.ledger, self.session, self.shop, self.reach = ledger, session, ledger.shop, reach
         self.library = library(tuple(self.shop.articles), session.tenant, ledger.today)
 
     def toolset(self, most: int = MOST) -> Toolset:
@@ -107,7 +109,7 @@ class Desk:
             ("ask_customer", "Asks for the order or the reason.", Ask, self.ask_customer),
             ("hand_over", "Lets a person take over.", Why, self.hand_over),
         )
-        return Toolset([Typed(*one) for one in says], most)
+        return Toolset([Typed(*one, self.reach(call)) for *one, call in says], most)
 
     @property
     def owner(self) -> str:

@@ -175,14 +175,15 @@ def play(
 def episode(
     shop: Shop, ticket: Ticket, right: Right, parts: Parts | None, seed: int, **books: Any
 ) -> Episode:
-    """Play one ticket to its end."""
+    """Play one ticket to its end; ``reach`` among ``books`` is for :class:`~.desk.Desk`."""
+    reach = books.pop("reach", lambda call: call)
     made = Episode(ticket)
     if parts is None:
         made.turns, made.closed = [(Turn("hand_over", ""), None)], "person"
         return made
     ledger, bank = ledger_of(shop, **books)
-    session = Session(ticket.tenant, ticket.customer, ticket.email)
-    talk, customer = Support(parts, Desk(ledger, session)), Customer(shop, ticket, right, seed)
+    desk = Desk(ledger, Session(ticket.tenant, ticket.customer, ticket.email), reach)
+    talk, customer = Support(parts, desk), Customer(shop, ticket, right, seed)
     turn: Turn | None = talk.open(ticket.opening)
     while turn is not None:
         said: Said | None = customer.answer(turn)

@@ -38,9 +38,12 @@ class Ledger(Proposals):
     ) -> None:
         super().__init__(pay, staff, clock, **more)
         self.shop, self.terms, self.today = shop, terms, today
-        self.confirm_seconds = 60.0 * min(one.confirm_minutes for one in terms.values())
-        self.approval_seconds = 60.0 * min(one.approval_minutes for one in terms.values())
         self._db.execute(MAILS)
+
+    def seconds(self, content: Mapping[str, Any]) -> tuple[float, float]:
+        """Return how long this shop's proposals hold, and what waits for a person."""
+        own = self.terms[content["tenant"]]
+        return 60.0 * own.confirm_minutes, 60.0 * own.approval_minutes
 
     def decide(self, content: Mapping[str, Any], but: str = "") -> Verdict:
         """Return what the policy says of a refund now."""

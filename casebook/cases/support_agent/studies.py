@@ -106,7 +106,7 @@ def defences(gate: Gate, seed: int, tickets: int, attacks: int) -> pd.DataFrame:
 
 
 def attempts(rung: Rung, tasks: int, times: int, rates: Mapping[str, float]) -> pd.DataFrame:
-    """Return pass^k: the same tickets again, with other customers and failing payment calls."""
+    """Return pass^k: the same tickets again, with other customers and systems that fail."""
     world = worlds.simulate(worlds.SEED, tasks)
     gate = ahead(rung.gate, [one.opening for one in world.tickets])
     parts, right = replace(rung.parts(), gate=gate), []
@@ -114,7 +114,7 @@ def attempts(rung: Rung, tasks: int, times: int, rates: Mapping[str, float]) -> 
         own = []
         for again in range(times):
             wrap = lambda call, n=100 * i + again: Unreliable(call, drawn(rates, n))  # noqa: E731
-            made = episode(world.shop, ticket, true, parts, again, wrap=wrap)
+            made = episode(world.shop, ticket, true, parts, again, wrap=wrap, reach=wrap)
             handed = made.closed == "person" and not made.unauthorised
             own.append(handed or worlds.judge(true, made) == "right")
         right.append(own)
