@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
@@ -178,15 +178,17 @@ def app_of(tickets: Tickets, bearer: Bearer, staff: Callable[[str], str]) -> Fas
     """
     app = strict_app("Support agent", tickets.books.close)
 
-    async def who(request: Request, people: bool = False) -> str:
+    async def who(request: Request) -> str:
         try:
-            user = await run_in_threadpool(bearer.user, request.headers.get("authorization"))
+            return await run_in_threadpool(bearer.user, request.headers.get("authorization"))
         except Refused:
             do = "Sign in again."
             raise Problem(401, "not signed in", "You are not signed in.", do) from None
-        if people and not staff(user):
+
+    async def person(request: Request) -> str:
+        if not (name := staff(await who(request))):
             raise Problem(404, "not found", "There is no such page.", "See /openapi.json.")
-        return staff(user) if people else user
+        return name
 
     @app.post("/v1/messages", openapi_extra=body_schema(Message))
     async def messages(request: Request) -> Response:
@@ -200,25 +202,32 @@ def app_of(tickets: Tickets, bearer: Bearer, staff: Callable[[str], str]) -> Fas
     async def ticket(name: str, request: Request) -> Response:
         return response(Reply(200, tickets.transcript(await who(request), name)))
 
+    @app.get("/ready")
+    async def ready() -> Response:
+        return response(Reply(200, {"ready": True}))
+
+    _for_people(app, tickets, person)
+    return app
+
+
+def _for_people(
+    app: FastAPI, tickets: Tickets, person: Callable[[Request], Awaitable[str]]
+) -> None:
+    """Add the routes of those who decide."""
+
     @app.get("/v1/queue")
     async def queue(request: Request) -> Response:
-        await who(request, people=True)
+        await person(request)
         waiting = tickets.books.approvals.waiting()
         return response(Reply(200, {"waiting": waiting, "handed_over": tickets.handed_over()}))
 
     @app.post("/v1/decisions", openapi_extra=body_schema(Decision))
     async def decisions(request: Request) -> Response:
-        user = await who(request, people=True)
+        name = await person(request)
         sent = parse(await read(request, BODY, BODY_SECONDS), Decision)
-        return response(Reply(200, await run_in_threadpool(tickets.decide, user, sent)))
+        return response(Reply(200, await run_in_threadpool(tickets.decide, name, sent)))
 
     @app.get("/v1/state")
     async def state(request: Request) -> Response:
-        await who(request, people=True)
+        await person(request)
         return response(Reply(200, dict(tickets.counts) | {"unsettled": tickets.books.once.open()}))
-
-    @app.get("/ready")
-    async def ready() -> Response:
-        return response(Reply(200, {"ready": True}))
-
-    return app

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,29 +179,41 @@ def search(
     """
     if not templates or not all(templates.values()):
         raise ValueError("Give templates, each with a step or more.")
-    rng, rows = np.random.default_rng([seed, 8]), []
-    parents: list[tuple[int, str, Steps]] = []
-    seen: set[str] = set()
+    rng, rows, pool = np.random.default_rng([seed, 8]), [], _Pool()
     queue = [(name, copy.deepcopy(steps)) for name, steps in templates.items()]
     for number in range(1, budget + 1):
         fresh = number <= len(queue)
-        if fresh:
-            name, steps = queue[number - 1]
-        else:
-            best = sorted(parents, key=lambda one: -one[0])[:PARENTS]
-            _, name, parent = best[int(rng.integers(len(best)))]
-            _, _, other = parents[int(rng.integers(len(parents)))]
-            steps = mutated(rng, parent, other)
+        name, steps = queue[number - 1] if fresh else pool.next(rng)
         outcome = run(steps)
-        if fresh or outcome.marks - seen:
-            parents.append((len(outcome.marks) + 2 * bool(outcome.marks - seen), name, steps))
-        seen |= outcome.marks
+        pool.add(name, steps, outcome.marks, fresh)
         told = json.dumps(list(outcome.violations)) if outcome.violations else ""
         rows.append((number, name, not fresh, json.dumps(steps), len(outcome.marks), told))
         if until_found and told:
             break
     names = ["run", "template", "mutated", "steps", "marks", "violations"]
     return pd.DataFrame(rows, columns=names)
+
+
+class _Pool:
+    """Attacks that got somewhere, and the marks that were reached."""
+
+    def __init__(self) -> None:
+        self.parents: list[tuple[int, str, Steps]] = []
+        self.seen: set[str] = set()
+
+    def next(self, rng: np.random.Generator) -> tuple[str, Steps]:
+        """Return a mutation of one of the best."""
+        best = sorted(self.parents, key=lambda one: -one[0])[:PARENTS]
+        _, name, parent = best[int(rng.integers(len(best)))]
+        _, _, other = self.parents[int(rng.integers(len(self.parents)))]
+        return name, mutated(rng, parent, other)
+
+    def add(self, name: str, steps: Steps, marks: Set[str], fresh: bool) -> None:
+        """Keep an attack that is a template, or reached what none had reached."""
+        new = bool(marks - self.seen)
+        if fresh or new:
+            self.parents.append((len(marks) + 2 * new, name, steps))
+        self.seen |= marks
 
 
 def by_template(runs: pd.DataFrame) -> pd.DataFrame:
