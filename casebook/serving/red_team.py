@@ -33,7 +33,7 @@ import pandas as pd
 Step = dict[str, Any]
 Steps = list[Step]
 #: Steps of an attack, at most; parents that are kept.
-LONGEST, PARENTS = 12, 40
+LONGEST, PARENTS = 12, 20
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,7 @@ def search(
     budget: int,
     seed: int = 0,
     until_found: bool = False,
+    words: Sequence[Step] = (),
 ) -> pd.DataFrame:
     """Run attacks: the templates first, then mutations of what got furthest.
 
@@ -165,6 +166,9 @@ def search(
     seed : int
     until_found : bool
         Stop at the first violation.
+    words : sequence of dict
+        Single steps that lend attacks their values and themselves, half of the time: what there is
+        to ask for, without saying in which order.
 
     Returns
     -------
@@ -179,7 +183,7 @@ def search(
     """
     if not templates or not all(templates.values()):
         raise ValueError("Give templates, each with a step or more.")
-    rng, rows, pool = np.random.default_rng([seed, 8]), [], _Pool()
+    rng, rows, pool = np.random.default_rng([seed, 8]), [], _Pool(list(words))
     queue = [(name, copy.deepcopy(steps)) for name, steps in templates.items()]
     for number in range(1, budget + 1):
         fresh = number <= len(queue)
@@ -197,15 +201,20 @@ def search(
 class _Pool:
     """Attacks that got somewhere, and the marks that were reached."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Steps) -> None:
+        self.words = words
         self.parents: list[tuple[int, str, Steps]] = []
         self.seen: set[str] = set()
 
     def next(self, rng: np.random.Generator) -> tuple[str, Steps]:
-        """Return a mutation of one of the best."""
-        best = sorted(self.parents, key=lambda one: -one[0])[:PARENTS]
+        """Return a mutation of one of the best, or of any other."""
+        best = self.parents
+        if rng.random() < 0.5:
+            best = sorted(self.parents, key=lambda one: -one[0])[:PARENTS]
         _, name, parent = best[int(rng.integers(len(best)))]
         _, _, other = self.parents[int(rng.integers(len(self.parents)))]
+        if self.words and rng.random() < 0.5:
+            other = [self.words[int(rng.integers(len(self.words)))]]
         return name, mutated(rng, parent, other)
 
     def add(self, name: str, steps: Steps, marks: Set[str], fresh: bool) -> None:

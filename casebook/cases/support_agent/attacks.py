@@ -34,10 +34,13 @@ from casebook.worlds.unreliable import Unreliable
 
 
 @lru_cache(maxsize=1)
+def _plan() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("attacks.toml").read_text(encoding="utf-8"))
+
+
 def templates() -> dict[str, Steps]:
     """Return the attacks that the search begins with."""
-    path = Path(__file__).with_name("attacks.toml")
-    return tomllib.loads(path.read_text(encoding="utf-8"))["steps"]
+    return _plan()["steps"]
 
 
 @dataclass
@@ -255,7 +258,8 @@ def hunt(
     begin = {name: steps for name, steps in templates().items() if name in only or not only}
     for seed in seeds:
         carry = partial(run, seed=seed, kind=kind)
-        own = search(begin, carry, budget // len(seeds), seed, until_found)
+        words = _plan()["words"]["steps"]
+        own = search(begin, carry, budget // len(seeds), seed, until_found, words)
         found.append(own.assign(scene=seed))
         if until_found and own["violations"].astype(bool).any():
             break
