@@ -254,9 +254,14 @@ class Proposals(ABC):
         return next(iter(self._select("id = ?", ident)), None)
 
     def held(self, since: float = float("-inf"), but: str = "") -> list[dict[str, Any]]:
-        """Return proposals whose effect is spoken for; ``but``: without this one."""
+        """Return proposals whose effect is spoken for; ``but``: without this one.
+
+        What nobody has allowed in time holds nothing any more.
+        """
         marks = ", ".join("?" * len(HELD))
-        return self._select(f"at > ? AND id <> ? AND state IN ({marks})", since, but, *HELD)
+        rows = self._select(f"at > ? AND id <> ? AND state IN ({marks})", since, but, *HELD)
+        late = {r["id"] for r in rows if self.approvals.state(r["id"]) == "expired"}
+        return [r for r in rows if r["state"] != "queued" or r["id"] not in late]
 
     def _moved(
         self, row: Mapping[str, Any], state: str, verdict: Verdict | None = None, who: str = ""

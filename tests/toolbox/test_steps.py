@@ -174,6 +174,20 @@ def test_what_waits_for_a_person_is_held_and_looked_at_again():
     assert books.allow(large, "pat", True) == "refused" and bank.done == []
 
 
+def test_what_nobody_allows_in_time_is_no_longer_held_and_cannot_be_allowed():
+    now = [0.0]
+    books, bank = purse(clock=lambda: now[0])
+    large = books.propose("ann", {"euro": 40})[1]
+    books.confirm("ann", large, True)
+    assert [one["id"] for one in books.held()] == [large]
+    now[0] = books.approval_seconds + 1
+    assert books.held() == []
+    with pytest.raises(NotAllowed):
+        books.allow(large, "pat", True)
+    again = books.propose("ann", {"euro": 20})[1]
+    assert books.confirm("ann", again, True)[0] == "done" and len(bank.done) == 1
+
+
 def test_a_refused_one_is_no_longer_held():
     books, _ = purse()
     large = books.propose("ann", {"euro": 40})[1]

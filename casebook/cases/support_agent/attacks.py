@@ -108,10 +108,10 @@ class Drill:
 
     def __post_init__(self) -> None:
         log = lambda **row: self.audit.append(row)  # noqa: E731
-        wrap = lambda call: self._wrapped(Unreliable(call, iter(self._fault, None)))  # noqa: E731
-        self.ledger, self.provider = ledger_of(self.scene.shop, self.kind, wrap, audit=log)
-        ticks, self.provider._clock = self.ledger.clock, self.now
-        self._ticks = ticks
+        unreliable = partial(Unreliable, plan=iter(self._fault, None))
+        self.ledger, self.provider = ledger_of(self.scene.shop, self.kind, unreliable, audit=log)
+        self.unreliable = self.ledger.once._call
+        self._ticks, self.provider._clock = self.ledger.clock, self.now
         self.ledger.clock = self.ledger.approvals._clock = self.now
         account = self.scene.shop.accounts[self.scene.customer]
         session = Session(self.scene.tenant, self.scene.customer, account.email)
@@ -126,10 +126,6 @@ class Drill:
     def _fault(self) -> str:
         return self.faults.pop(0) if self.faults else "ok"
 
-    def _wrapped(self, call: Unreliable) -> Unreliable:
-        self.unreliable = call
-        return call
-
     def _emit(self, request: Request) -> Reply:
         """Emit the next call; it is not checked against anything."""
         call = self.next.pop() if self.next else None
@@ -142,7 +138,6 @@ class Drill:
         """Let the planner ask for a tool."""
         arguments = args if isinstance(args, Mapping) else {"args": args}
         self.next = [ToolCall(str(name), arguments)]
-        turn = None
         if self.talk is None or self.talk.state in ("new", "closed", "person"):
             self.talk = Support(self.parts, self.desk)
             turn = self.talk.open("Hello")

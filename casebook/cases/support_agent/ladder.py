@@ -110,9 +110,9 @@ class Rung:
 
     def parts(self) -> Parts:
         """Return the parts of an agent of this rung."""
-        made = Parts(self.gate, self.planner)
-        made = replace(made, guard=attack) if self.guarded else made
-        return replace(made, review=review) if self.reviewed else made
+        more = {"guard": attack} if self.guarded else {}
+        more |= {"review": review} if self.reviewed else {}
+        return Parts(self.gate, self.planner, **more)
 
 
 def rungs(gate: Gate) -> list[Rung]:
