@@ -323,7 +323,7 @@ np.prod([1 - hidden] * int(attacks))
 
 enough = np.ceil(np.log(alpha) / np.log(1 - wanted))
 float(next(n for n in range(1, 10_000) if (1 - wanted) ** n <= alpha))
-math.ceil(math.log(0.05) / math.log(1 - wanted))
+int(np.floor(np.log(alpha) / np.log(1 - wanted))) + 1
   After {value:g} clean attacks the bound is {1 - alpha ** (1 / max(value, 1)):.5f}; it should
   just be {wanted} or less, and the number whole.
 np.ceil(3 / wanted)
