@@ -36,6 +36,11 @@ create table if not exists splits (
 TEXT = r"^[^\x00]*$"
 #: Names that a path can hold.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,62}")
+#: Characters of a prompt that is filled in: as many as a body could have said itself.
+LARGEST = 1_000_000
+#: Versions of a prompt, characters of all of them, and names of a tenant: a request reads all
+#: versions, and the page all names.
+VERSIONS, KEPT, NAMES = 1_000, 2_000_000, 200
 _VARIABLE = re.compile(r"\{\{\s?([A-Za-z_]\w{0,39})\s?\}\}")
 
 
@@ -58,7 +63,7 @@ def render(prompt: Prompt, values: Mapping[str, str]) -> list[tuple[str, str]]:
     Raises
     ------
     Refusal
-        422 with the variables that are missing or unknown.
+        422 with the variables that are missing or unknown, 413 for what would be too long.
     """
     if missing := sorted(prompt.variables - {*values}):
         what = f"The prompt needs {', '.join(missing)}."
@@ -67,6 +72,11 @@ def render(prompt: Prompt, values: Mapping[str, str]) -> list[tuple[str, str]]:
         what = f"The prompt knows no {', '.join(name[:40] for name in unknown[:5])}."
         raise Refusal(422, "unknown variables", what, "Leave them out.")
     texts = {"system": prompt.system, "user": prompt.user}
+    used = [name for text in texts.values() for name in _VARIABLE.findall(text)]
+    size = sum(map(len, texts.values())) + sum(len(values[name]) for name in used)
+    if size > LARGEST:  # reckoned before: a short variable can stand four thousand times
+        what = f"The prompt would have {size:,} characters; {LARGEST:,} are taken at most."
+        raise Refusal(413, "too long", what, "Send shorter variables.")
     fill = lambda match: values[match[1]]  # noqa: E731
     return [(role, _VARIABLE.sub(fill, text)) for role, text in texts.items() if text]
 
@@ -75,11 +85,27 @@ def render(prompt: Prompt, values: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def add(db: Database, tenant: str, name: str, prompt: Prompt, now: float) -> int:
-    """Add a version; return its number, from 1."""
+    """Add a version; return its number, from 1.
+
+    Raises
+    ------
+    Refusal
+        409 where no more of them are kept.
+    """
     touch(db)
-    last = "select coalesce(max(version), 0) from prompts where tenant = ? and name = ?"
-    version = db.execute(last, (tenant, name)).fetchone()[0] + 1
-    row = (tenant, name, version, prompt.model_dump_json(), now)
+    kept = (
+        "select count(*), coalesce(sum(length(body)), 0), coalesce(max(version), 0)"
+        " from prompts where tenant = ? and name = ?"
+    )
+    count, size, last = db.execute(kept, (tenant, name)).fetchone()
+    version, body = last + 1, prompt.model_dump_json()
+    if count >= VERSIONS or size + len(body) > KEPT:
+        what = f"The prompt has {count} versions of {size:,} characters."
+        raise Refusal(409, "too many versions", what, "Go on under another name.")
+    if not count and len(names(db, tenant)) >= NAMES:
+        what = f"There are {NAMES} prompts already."
+        raise Refusal(409, "too many prompts", what, "Add a version to one of them.")
+    row = (tenant, name, version, body, now)
     db.execute("insert into prompts values (?, ?, ?, ?, ?)", row)
     return version
 
@@ -110,11 +136,15 @@ def split(db: Database, tenant: str, name: str, shares: Mapping[int, float]) -> 
     ------
     ValueError
         If a version is not there, or the shares do not sum to one.
+    Refusal
+        404 if there is no such prompt.
     """
     from casebook.evaluate.assign import ends
 
-    versions, _ = fetch(db, tenant, name)
-    if unknown := {*shares} - {*versions}:
+    rows = db.execute("select version from prompts where tenant = ? and name = ?", (tenant, name))
+    if not (versions := {version for (version,) in rows}):
+        chosen(({}, {}), name, None, "")
+    if unknown := {*shares} - versions:
         raise ValueError(f"{name} has no version {sorted(unknown)[0]}: add it first.")
     db.execute("delete from splits where tenant = ? and name = ?", (tenant, name))
     if shares:

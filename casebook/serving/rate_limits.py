@@ -88,7 +88,9 @@ class RedisLimits:
         if known == limit and (wait := until - time.monotonic()) > 0:
             return wait
         try:
-            wait = await self._shared(f"{self._prefix}:{tenant}:{model}", limit)
+            # The length tells where the tenant's name ends, whatever it holds.
+            key = f"{self._prefix}:{len(tenant)}:{tenant}:{model}"
+            wait = await self._shared(key, limit)
         except (RedisError, ValueError) as error:  # ValueError: what is kept is no number
             LOG.warning("limits are this gateway's own: %s", type(error).__name__)
             return await self._own.take(tenant, model, limit)

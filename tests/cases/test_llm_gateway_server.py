@@ -319,3 +319,11 @@ def test_a_changed_configuration_holds_without_a_restart(running):
     running.store(put_config, read(raw))
     running.refresh()
     assert running.post("globex", {"messages": HI, "model": "large"}).status_code == 403
+
+
+def test_a_gateway_without_its_store_says_so_to_a_load_balancer(running, monkeypatch):
+    for behind, status, told in ((0.0, 200, "ok"), (6.0, 200, "degraded"), (31.0, 503, "down")):
+        monkeypatch.setattr(type(running.gateway), "behind", behind)
+        running.gateway.caller.health.clear()
+        got = running.http.get(f"{running.url}/health")
+        assert (got.status_code, got.json()["status"]) == (status, told)

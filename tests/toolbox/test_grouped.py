@@ -217,3 +217,43 @@ def test_a_group_that_fails_is_done_again():
     held.set()
     assert [future.result() for future in futures] == [*range(5)]
     grouped.close()
+
+
+class Failing(Sqlite):
+    """A file whose next look, or next rollback, raises something that no database raises."""
+
+    raises = None
+
+    def check(self) -> None:
+        if failed := self.raises:
+            self.raises = None
+            raise failed
+        super().check()
+
+
+@pytest.mark.parametrize("failed", [OSError(5, "Input/output error"), MemoryError("full")])
+def test_whatever_fails_the_thread_lives_and_nobody_waits_for_ever(tmp_path, failed):
+    store = Grouped(database := Failing(tmp_path / "db"), SCHEMA)
+    database.raises = failed
+    with pytest.raises(StoreDown, match="Try again later"):
+        store.submit(add, "a").result(5)
+    store.submit(add, "b").result(5)
+    assert names(store) == 1
+    store.close()
+
+
+def test_a_folder_that_cannot_be_read_is_a_store_that_is_down(tmp_path, monkeypatch):
+    database = Sqlite(tmp_path / "db")
+
+    def stat(path):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(tmp_path), "stat", stat)
+        with pytest.raises(sqlite3.OperationalError, match="Permission denied"):
+            database.check()
+    database.check()
+    (tmp_path / "db").unlink()
+    with pytest.raises(sqlite3.OperationalError, match="No such file"):
+        database.check()
+    database.close()

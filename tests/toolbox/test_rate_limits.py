@@ -115,3 +115,13 @@ def test_who_was_told_to_wait_does_not_reach_redis_until_then():
 
     passed, wait, again = asyncio.run(flood())
     assert passed == 0 and 0 < again <= wait <= 1
+
+
+def test_names_that_hold_the_separator_do_not_share_a_bucket():
+    async def both():
+        limits, one = RedisLimits(fake()[0]()), Limit(per_minute=1, burst=1)
+        pairs = [("acme:eu", "swift"), ("acme", "eu:swift"), ("acme", "eu:swift")]
+        return [await limits.take(*pair, one) for pair in pairs]
+
+    first, second, third = asyncio.run(both())
+    assert first == second == 0 and third > 0

@@ -1,8 +1,10 @@
 """What the gateway carries: work, saturation, latency, memory and connections, on real processes.
 
 Provider, pass-through, gateways and the clients are processes of their own on loopback. The
-tenants of one gateway have no guards; those of the second have personal data redacted on both ways,
-and those of the third attacks flagged by rules besides. A request is a *short* message (400
+tenants of one gateway have no guards, and its bills outlive a kill; those of the *durable* one
+outlive a power cut too (each commit waits for the disk, twice a request). The tenants of the others
+are guarded: personal data is redacted on both ways, and in the last one attacks are flagged by
+rules besides. A request is a *short* message (400
 characters) or as long as the trace says (*trace*); an answer is a stream of eleven pieces. What a
 path *adds* is its time less that of the provider alone, in the same turn. The CPU time of a request
 does not depend on what else the machine does; the latency does, so that table is recorded when it
@@ -39,7 +41,7 @@ from casebook.serving.overhead import added, capacity, resident_mb
 from casebook.serving.saturation import cpu_seconds
 from casebook.serving.scheduled import Request, Scheduled
 
-PATHS = ("provider", "bare", "gateway", "redacting", "guarded")
+PATHS = ("provider", "bare", "gateway", "durable", "redacting", "guarded")
 LOADS = ("short", "trace")
 #: What a piece of an answer says, and how far apart pieces are at 45 tokens a second.
 PIECE = "your parcel left the depot "
@@ -48,7 +50,12 @@ PACE = len(PIECE) / 4 / 45
 SHORT, CHARACTERS, PIECES, TENANTS = 400, 4, 11, 100
 #: Guards of all tenants on each of the gateway's paths.
 _REDACTS = {"pii_in": "redact", "pii_out": "redact"}
-GUARDS = {"gateway": {}, "redacting": _REDACTS, "guarded": {**_REDACTS, "injection": "flag"}}
+GUARDS = {
+    "gateway": {},
+    "durable": {},
+    "redacting": _REDACTS,
+    "guarded": {**_REDACTS, "injection": "flag"},
+}
 #: Requests a second that the gateway must carry, and the busy share of a core that is planned.
 TARGETS, PLANNED = (120, 500), 0.4
 TRACE = "azure_llm_conversation"
@@ -65,12 +72,18 @@ def provider(first_s: float = 0.0, piece_s: float = 0.0, seed: int = 1) -> MockP
 
 
 def gateway(
-    path: str, most: int = server.MOST, change: Callable[[Gateway], None] | None = None
+    path: str,
+    most: int = server.MOST,
+    change: Callable[[Gateway], None] | None = None,
+    durable: bool = False,
 ) -> FastAPI:
-    """Return a gateway with its log, which answers so many requests at a time."""
+    """Return a gateway with its log, which answers so many requests at a time.
+
+    It may be killed, but no power cut is survived unless it is ``durable``.
+    """
     logging.basicConfig(format="%(message)s")
     LOG.setLevel(logging.INFO)
-    made = Gateway(Store(path))
+    made = Gateway(Store(path, durable))
     if change:
         change(made)
     return server.create_app(made, most)
@@ -131,7 +144,8 @@ def fleet(
                 for one in raw["providers"]:
                     one |= {"slots": 1_000}
                 keys[path] = filled(Path(folder) / path, raw)
-                made = Server(name_of(gateway), {"path": str(Path(folder) / path), "most": most})
+                given = {"path": str(Path(folder) / path), "most": most}
+                made = Server(name_of(gateway), given | {"durable": path == "durable"})
             else:
                 continue
             servers[path] = stack.enter_context(made)
@@ -324,7 +338,7 @@ def first_words(n: int = 150, rps: float = 5.0) -> pd.DataFrame:
         ``path``, ``n``, ``failed``, and in milliseconds ``first_p50`` and ``first_p95`` (until the
         first text) and ``whole_p50`` (until the end); ``added`` to the provider's ``first_p50``.
     """
-    rows, paths = [], [path for path in PATHS if path != "guarded"]
+    rows, paths = [], [path for path in PATHS if path not in ("durable", "guarded")]
     with fleet(paths, piece_s=PACE) as one:
         for path in paths:
             _sent(one, path, asked(rps, 1))

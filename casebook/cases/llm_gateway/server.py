@@ -48,6 +48,8 @@ from casebook.serving.strict_app import read
 LARGEST, PATIENCE, MOST = 1_000_000, 10.0, 2_000
 #: Seconds without the store after which a gateway calls itself degraded.
 BEHIND = 5.0
+#: Seconds after which it answers 503 when it is asked for its health: it can bill nobody.
+GONE = 30.0
 
 
 class Chat(Response):
@@ -267,6 +269,7 @@ class Api:
             tenant, _ = await self.who(request)
             leave = self._place(tenant.name)
             asked = parse(await read(request, LARGEST, PATIENCE), ChatRequest)
+            tenant, _ = await self.who(request)  # a key may have ended while the body came
             once = request.headers.get("idempotency-key", "")
             job = await self.gateway.admit(tenant, asked, once)
             options = asked.stream_options
@@ -305,11 +308,14 @@ class Api:
         n = sum(one.state == "open" for one in self.gateway.caller.health.values())
         behind = round(self.gateway.behind, 1)
         status = "degraded" if n or behind > BEHIND else "ok"
-        return _json({"status": status, "breakers_open": n, "store_behind_s": behind})
+        gone = behind > GONE
+        status = "down" if gone else status
+        made = {"status": status, "breakers_open": n, "store_behind_s": behind}
+        return _json(made, 503 if gone else 200)
 
 
-def _json(body: Any) -> Response:
-    return Response(json.dumps(body), media_type="application/json")
+def _json(body: Any, status: int = 200) -> Response:
+    return Response(json.dumps(body), status, media_type="application/json")
 
 
 def create_app(gateway: Gateway, most: int = MOST) -> FastAPI:

@@ -30,10 +30,11 @@ create table if not exists meter (
   tokens_in bigint not null default 0, tokens_out bigint not null default 0,
   waste bigint not null default 0, guessed bigint not null default 0,
   how text not null default '', prompt text not null default '', once text not null default '');
-create table if not exists answers (
+create table if not exists replays (
   request text primary key, tenant text not null, until double precision not null,
-  body text not null);
-create index if not exists answers_of on answers (tenant, until);
+  size bigint not null, body text not null);
+create index if not exists replays_of on replays (tenant, until, request, size);
+create index if not exists replays_until on replays (until);
 create index if not exists by_month on meter (tenant, month, state);
 create index if not exists still_open on meter (owner) where state = 'open';
 create table if not exists hours (
