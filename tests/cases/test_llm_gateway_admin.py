@@ -244,7 +244,7 @@ def test_whoever_gets_a_name_again_has_nothing_of_who_had_it(running, ask):
     path = "/admin/prompts/theirs"
     sent = {"json": {"user": "Their secret"}, "headers": poor}
     assert running.http.post(running.url + path, **sent).is_success
-    add = "insert into answers values ('poor-1', 'poor', 9e12, 'theirs')"
+    add = "insert into replays values ('poor-1', 'poor', 9e12, 6, 'theirs')"
     running.store(lambda db: db.execute(add))
     others = [one for one in tenants if one["name"] != "poor"]
     for given in (others, tenants):
@@ -256,7 +256,7 @@ def test_whoever_gets_a_name_again_has_nothing_of_who_had_it(running, ask):
     assert running.http.get(running.url + path, headers=new).status_code == 404
     keys = running.http.get(f"{running.url}/admin/keys", headers=new).json()["keys"]
     assert [one["label"] for one in keys if one["holds"]] == ["new"]
-    left = "select count(*) from answers where tenant = 'poor'"
+    left = "select count(*) from replays where tenant = 'poor'"
     assert running.store(lambda db: db.execute(left).fetchone()[0]) == 0
     assert ask("GET", "/admin/keys").status_code == 200, "the others keep theirs"
 

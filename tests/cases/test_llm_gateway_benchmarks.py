@@ -57,8 +57,11 @@ def test_the_limiter_is_exact_in_a_reduced_run_as_in_the_table():
     stored, live = recorded("limiter"), counted.limiter(20, 2)
     assert stored["error"].abs().max() <= 0.01
     own = live[live["limiter"] != "over HTTP"]
-    assert set(live["limiter"]) == set(stored["limiter"])
-    assert (own["error"] == 0).all()
+    named = [set(one["limiter"].str.replace("real", "fake")) for one in (live, stored)]
+    assert named[0] == named[1] and named[0] == {
+        "one process", "2 clients, fake Redis", "23 clients, fake Redis", "over HTTP"
+    }  # fmt: skip
+    assert (own["error"] == 0).all() and (own["passed"] < own["asked"]).sum() >= 4
     http = live.set_index("limiter").loc["over HTTP"]  # where the machine is busy, they come late
     assert 0.9 * http["allowed"] <= http["passed"] < http["asked"]
 

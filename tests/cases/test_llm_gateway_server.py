@@ -322,8 +322,30 @@ def test_a_changed_configuration_holds_without_a_restart(running):
 
 
 def test_a_gateway_without_its_store_says_so_to_a_load_balancer(running, monkeypatch):
-    for behind, status, told in ((0.0, 200, "ok"), (6.0, 200, "degraded"), (31.0, 503, "down")):
+    for behind, silent, status, told in (
+        (0.0, 0.0, 200, "ok"),
+        (6.0, 6.0, 200, "degraded"),
+        (99.0, 1.0, 200, "degraded"),  # it bills, and something else fails
+        (31.0, 31.0, 503, "down"),
+    ):
         monkeypatch.setattr(type(running.gateway), "behind", behind)
+        monkeypatch.setattr(type(running.gateway), "silent", silent)
         running.gateway.caller.health.clear()
         got = running.http.get(f"{running.url}/health")
         assert (got.status_code, got.json()["status"]) == (status, told)
+
+
+def test_only_a_store_that_takes_nothing_makes_a_gateway_silent():
+    with Running() as own:
+        own.key("acme")
+        database, gateway = own._store.database, own.gateway
+        begin, database.begin = database.begin, "begin, please"
+        gateway._billed -= 60
+        time.sleep(1.2)
+        got = own.http.get(f"{own.url}/health")
+        assert (got.status_code, got.json()["status"]) == (503, "down") and gateway.silent > 60
+        database.begin = begin
+        until = time.time() + 5
+        while gateway.silent > 60 and time.time() < until:
+            time.sleep(0.05)
+        assert gateway.silent < 5 and own.http.get(f"{own.url}/health").status_code == 200

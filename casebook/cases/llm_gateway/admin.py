@@ -277,7 +277,7 @@ def forget_gone(db: store.Database, now: float) -> None:
     """
     gone = "tenant not in (select name from config where kind = 'tenants')"
     db.execute(f"update keys set revoked = 1, ends = ? where revoked = 0 and {gone}", (now,))
-    for table in ("prompts", "splits", "answers", "alerts", "hours"):
+    for table in ("prompts", "splits", "replays", "alerts", "hours"):
         db.execute(f"delete from {table} where {gone}")
 
 

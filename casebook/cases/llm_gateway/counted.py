@@ -6,8 +6,10 @@ Limits are held against exact arithmetic (:func:`exact`).
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -68,6 +70,10 @@ def patterns(seconds: float, rate: float, seed: int = 0) -> dict[str, np.ndarray
 def limiter(seconds: float = 120.0, live_s: float = 40.0, rate: float = 10.0) -> pd.DataFrame:
     """Hold the limiters against exact arithmetic.
 
+    Gateways that share a limit ask the Redis that ``CASEBOOK_REDIS_URL`` names, or without one
+    fakeredis, in this process; the rows say which. Of a rush, what is allowed is what a bucket
+    passes by the moments of the answers.
+
     Returns
     -------
     DataFrame
@@ -77,8 +83,12 @@ def limiter(seconds: float = 120.0, live_s: float = 40.0, rate: float = 10.0) ->
     for pattern, at in patterns(seconds, rate).items():
         passed = _aside(_alone(limit, at))
         rows.append(("one process", pattern, len(at), exact(at, limit), passed))
-    at, passed = _aside(_shared(limit, live_s / 4))
-    rows.append(("two clients, Redis", "as fast as they can", len(at), exact(at, limit), passed))
+    kind, client = _redis()
+    at, passed = _aside(_shared(limit, live_s / 4, client))
+    rows.append((f"2 clients, {kind}", "as fast as they can", len(at), exact(at, limit), passed))
+    rushed = Limit(per_minute=1, burst=124)
+    at, passed = _aside(_rush(rushed, 23, 10, client))
+    rows.append((f"23 clients, {kind}", "all at once", len(at), exact(at, rushed), passed))
     rows.append(("over HTTP", "four times the limit", *_over_http(limit, live_s)))
     made = pd.DataFrame(rows, columns=["limiter", "pattern", "asked", "allowed", "passed"])
     return made.assign(error=made["passed"] / made["allowed"] - 1)
@@ -99,11 +109,24 @@ async def _alone(limit: Limit, at: Iterable[float]) -> int:
     return passed
 
 
-async def _shared(limit: Limit, seconds: float) -> tuple[list[float], int]:
-    """Let two gateways ask one (fake) Redis; return the moments and how many passed."""
+def _redis() -> tuple[str, Callable[[], Any]]:
+    """Return which Redis is asked, and what makes clients of it."""
+    if url := os.environ.get("CASEBOOK_REDIS_URL"):
+        from redis.asyncio import Redis
+
+        return "real Redis", lambda: Redis.from_url(url)
     from fakeredis import FakeAsyncRedis, FakeServer
 
-    server, at, passed = FakeServer(), [], []
+    server = FakeServer()
+    return "fake Redis", lambda: FakeAsyncRedis(server=server)
+
+
+async def _shared(
+    limit: Limit, seconds: float, client: Callable[[], Any]
+) -> tuple[list[float], int]:
+    """Let two gateways ask one Redis; return the moments and how many passed."""
+    at, passed, prefix = [], [], uuid.uuid4().hex
+    both = [RedisLimits(client(), prefix) for _ in range(2)]
     until = time.time() + seconds
 
     async def ask(limits: RedisLimits) -> None:
@@ -112,11 +135,24 @@ async def _shared(limit: Limit, seconds: float) -> tuple[list[float], int]:
             at.append(now)
             await asyncio.sleep(0.01)
 
-    clients = [FakeAsyncRedis(server=server) for _ in range(2)]
-    await asyncio.gather(*(ask(RedisLimits(client)) for client in clients))
-    for client in clients:
-        await client.aclose()
+    await asyncio.gather(*map(ask, both))
+    await asyncio.gather(*(one.close() for one in both))
     return sorted(at), sum(passed)
+
+
+async def _rush(
+    limit: Limit, clients: int, each: int, client: Callable[[], Any]
+) -> tuple[list[float], int]:
+    """Let many gateways ask one Redis at once; return moments of answers and how many passed."""
+    prefix = uuid.uuid4().hex
+    crowd = [RedisLimits(client(), prefix) for _ in range(clients)]
+
+    async def ask(limits: RedisLimits) -> tuple[bool, float]:
+        return await limits.take("a", "m", limit) == 0, time.time()
+
+    found = await asyncio.gather(*(ask(one) for one in crowd for _ in range(each)))
+    await asyncio.gather(*(one.close() for one in crowd))
+    return sorted(at for _, at in found), sum(passed for passed, _ in found)
 
 
 def _over_http(limit: Limit, seconds: float) -> tuple[int, int, int]:

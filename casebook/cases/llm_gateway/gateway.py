@@ -120,7 +120,8 @@ class Gateway:
         self._prompts: dict[tuple[str, str], Any] = {}
         self.uses, self.aside = Watch(), Aside(fair)
         self.logouts: set[str] = set()
-        self._revision, self._followed = -1, time.monotonic()
+        self._revision = -1
+        self._followed = self._billed = time.monotonic()
 
     @property
     def knows(self) -> bool:
@@ -161,6 +162,9 @@ class Gateway:
                 except Exception as error:  # whatever it is, the next second may be better
                     well = False
                     LOG.error(json.dumps({"store": step.__qualname__, "error": str(error)[:2000]}))
+                else:
+                    if step == self.meter.live and self.knows:
+                        self._billed = began
             self._followed = began if well else self._followed
             await asyncio.sleep(EVERY)
 
@@ -168,6 +172,11 @@ class Gateway:
     def behind(self) -> float:
         """Seconds since it last followed its store without a fault."""
         return time.monotonic() - self._followed
+
+    @property
+    def silent(self) -> float:
+        """Seconds since it last knew whom it serves and its store took its sign of life."""
+        return time.monotonic() - self._billed
 
     async def watch(self) -> list[Alert]:
         """Tell of what is unusual in how keys are used and in what is spent."""

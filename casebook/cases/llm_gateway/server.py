@@ -46,9 +46,10 @@ from casebook.serving.strict_app import read
 
 #: Bytes of a body, seconds until it is there, and requests that are answered at a time.
 LARGEST, PATIENCE, MOST = 1_000_000, 10.0, 2_000
-#: Seconds without the store after which a gateway calls itself degraded.
+#: Seconds without following its store after which a gateway calls itself degraded.
 BEHIND = 5.0
-#: Seconds after which it answers 503 when it is asked for its health: it can bill nobody.
+#: Seconds without a store that takes what it writes, after which it answers 503 when it is asked
+#: for its health: it can bill nobody.
 GONE = 30.0
 
 
@@ -308,7 +309,7 @@ class Api:
         n = sum(one.state == "open" for one in self.gateway.caller.health.values())
         behind = round(self.gateway.behind, 1)
         status = "degraded" if n or behind > BEHIND else "ok"
-        gone = behind > GONE
+        gone = self.gateway.silent > GONE
         status = "down" if gone else status
         made = {"status": status, "breakers_open": n, "store_behind_s": behind}
         return _json(made, 503 if gone else 200)
