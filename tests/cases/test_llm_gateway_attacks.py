@@ -14,7 +14,7 @@ import pytest
 from llm_gateway_kit import Running
 
 from casebook.cases.llm_gateway import guardrails
-from casebook.cases.llm_gateway.config import Guard, Tenant
+from casebook.cases.llm_gateway.config import Guard, Tenant, read
 from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.guardrails import Aside
 from casebook.cases.llm_gateway.jobs import Job, Tally
@@ -337,6 +337,38 @@ def test_a_tenants_weight_is_its_share_of_a_busy_provider(running):
 
     asyncio.run(run())
     assert 14 <= served[:20].count("b") <= 18
+
+
+@pytest.mark.parametrize(("each", "most"), [(2, 2), (None, 4)])
+def test_a_tenant_with_long_answers_leaves_slots_to_the_others(running, each, most):
+    raw = json.loads(json.dumps(running.document))
+    raw["providers"][0] |= {"slots": 4} | ({"each": each} if each else {})
+    config, held = read(raw), {"globex": 0, "acme": 0}
+    seen = []
+
+    async def run():
+        gate = Gateway(running._store, environ={})
+        gate.config = config
+
+        async def one(name):
+            job = Job("r", config.tenant[name], [config.model["small"]], None)
+            async with gate._turn(job)(config.provider["p1"], job.model):
+                held[name] += 1
+                seen.append(dict(held))
+                await asyncio.sleep(0.02)
+                held[name] -= 1
+
+        long = [asyncio.create_task(one("globex")) for _ in range(6)]
+        await asyncio.sleep(0.01)
+        begun = len(seen)
+        await asyncio.gather(one("acme"), one("acme"), *long)
+        await gate.caller.close()
+        return begun
+
+    assert asyncio.run(run()) == most, "so many begin at once"
+    assert max(one["globex"] for one in seen) == most
+    assert sum(seen[3].values()) == 4, "the rest of the slots is not left idle"
+    assert (seen[2]["acme"] == 1) == (each == 2), "another tenant waits for nobody"
 
 
 def test_a_fallback_that_answers_shorter_does_not_cut_the_wanted_model(running):

@@ -295,6 +295,48 @@ def test_who_leaves_before_the_first_piece_pays_nothing(running):
     assert (row["state"], row["how"], row["cost"]) == ("released", "left", 0)
 
 
+def _leaves(running, stream: bool = False) -> None:
+    """Let a client of globex go away after 0.2 seconds."""
+    body = {"messages": HI, "stream": stream}
+    with httpx.Client(timeout=0.2) as client, pytest.raises(httpx.ReadTimeout):
+        url = f"{running.url}/v1/chat/completions"
+        client.post(url, json=body, headers=running.headers("globex"))
+
+
+def test_who_leaves_before_a_json_answer_pays_nothing_and_its_provider_is_let_go(running):
+    served, running.p1.first_s = len(running.p1.ledger), 0.6
+    try:
+        _leaves(running)
+        assert running.settled(), "it is closed as soon as its client is gone"
+        row = running.last("globex")
+        assert (row["state"], row["how"], row["cost"]) == ("released", "left", 0)
+        time.sleep(0.6)
+    finally:
+        running.p1.first_s = 0.0
+    assert running.last("globex")["cost"] == 0 and len(running.p1.ledger) == served + 1
+
+
+def test_who_leaves_while_the_bill_of_a_json_answer_is_written_pays_nothing(running, monkeypatch):
+    meter, billed = running.gateway.meter, []
+
+    async def late(request, bill, *kept):
+        billed.append(await plain(request, bill, *kept))
+        await asyncio.sleep(0.6)
+        return billed[-1]
+
+    plain = meter.settle
+    monkeypatch.setattr(meter, "settle", late)
+    before = running.get("globex", "/admin/usage", role="developer").json()["settled"]
+    _leaves(running)
+    until = time.time() + 2
+    while (row := running.last("globex"))["how"] != "left" and time.time() < until:
+        time.sleep(0.02)
+    assert billed == [True], "it was billed, and that is taken back"
+    assert (row["state"], row["cost"]) == ("released", 0) and row["waste"] > 0
+    after = running.get("globex", "/admin/usage", role="developer").json()
+    assert after["settled"] == before and not meter._doubted
+
+
 # Besides -------------------------------------------------------------------------------
 
 

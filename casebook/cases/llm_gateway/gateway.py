@@ -8,7 +8,8 @@ yields the text; the last thing it yields is a :class:`Done`, and only a settled
   kept for ten minutes, on disk with its bill, so that a repeat gets it and pays nothing.
 * Who leaves a stream pays for what was released to it, and so does a tenant whose own guard ends
   one. A text that must fit a schema is released only when it does.
-* Who was failed pays nothing; what the provider will charge for it is the gateway's *waste*.
+* Who leaves before anything was released, as does who waits for JSON, pays nothing, and so does who
+  was failed; what the provider will charge for it is the gateway's *waste*.
 """
 
 from __future__ import annotations
@@ -354,15 +355,17 @@ class Gateway:
                 await self.meter.settle(job.request, tally.bill(model, how))
                 return
         waste, guessed = tally.waste(model)
-        await self.meter.release(job.request, waste, how, guessed)
+        undo = how == "left" and not job.asked.stream  # it left while its bill was written
+        await self.meter.release(job.request, waste, how, guessed, undo)
 
     def _turn(self, job: Job) -> Callable[[Provider, Model], Any]:
         @asynccontextmanager
         async def turn(provider: Provider, model: Model) -> AsyncIterator[None]:
             rules = (provider.slots, provider.per_minute, provider.burst)
-            if (pool := self._pools.get((provider.name, *rules))) is None:
-                pool = Pooled(*rules, fair=self._fair_share)
-                self._pools[provider.name, *rules] = pool
+            at = (provider.name, *rules, provider.each)
+            if (pool := self._pools.get(at)) is None:
+                pool = Pooled(*rules, fair=self._fair_share, each=provider.each)
+                self._pools[at] = pool
             if model != job.model and (wait := await self._limited(job.tenant, model.name)):
                 raise ProviderError("limited", "", wait)
             async with pool.turn(job.tenant.name, job.tenant.weight):

@@ -428,7 +428,7 @@ def connections(
             spent = 1000 * (cpu_seconds(process) - begun) / len(seen)
             held = {"cpu_ms": spent, "mb": resident_mb(process)}
             rows += [{"phase": phase, **told, **held} for told in _by_status(seen)]
-            time.sleep(5 * first_s)  # what was begun for clients that left goes on to its end
+            time.sleep(5 * first_s)  # what is still open ends
     return pd.DataFrame(rows)
 
 

@@ -429,9 +429,16 @@ class Meter:
         return done
 
     async def release(
-        self, request: str, waste: int = 0, how: str = "failed", guessed: int = 0
+        self,
+        request: str,
+        waste: int = 0,
+        how: str = "failed",
+        guessed: int = 0,
+        undo: bool = False,
     ) -> None:
-        """Bill nothing for a request; while the store is down, this is kept for later."""
+        """Bill nothing for a request as :func:`release`; while the store is down, later."""
+        if undo:
+            self._doubted.add(request)
         given = (request, self.owner, waste, how, guessed, request in self._doubted)
         try:
             await self.store.do(release, *given, order=self._tenants.get(request, ""))
