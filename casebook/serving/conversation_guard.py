@@ -281,8 +281,8 @@ def masked_calls(
                 raise ProviderError("malformed", "a call is too long")
             try:
                 value, findings = masked_leaves(parse(function["arguments"]), search)
-            except ValueError:
-                raise ProviderError("malformed", "a call is nested too deeply") from None
+            except ValueError as error:  # no JSON, a field twice, or too deep: it says which
+                raise ProviderError("malformed", f"what was called: {error}") from None
             for one in findings:
                 _refuse(guard, one.kind)
                 kinds[one.kind] += 1

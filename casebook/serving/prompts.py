@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -38,8 +39,8 @@ TEXT = r"^[^\x00]*$"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,62}")
 #: Characters of a prompt that is filled in: as many as a body could have said itself.
 LARGEST = 1_000_000
-#: Versions of a prompt, characters of all of them, and names of a tenant: a request reads all
-#: versions, and the page all names.
+#: Versions of a prompt, characters of all of them, and names of a tenant: who looks at a prompt
+#: reads all versions, and who looks at the page all names. A request reads the version it wants.
 VERSIONS, KEPT, NAMES = 1_000, 2_000_000, 200
 _VARIABLE = re.compile(r"\{\{\s?([A-Za-z_]\w{0,39})\s?\}\}")
 
@@ -55,6 +56,24 @@ class Prompt(Fixed):
     def variables(self) -> set[str]:
         """Names of what is filled in."""
         return {*_VARIABLE.findall(self.system), *_VARIABLE.findall(self.user)}
+
+
+class Outline(NamedTuple):
+    """What there is of a prompt, without its texts.
+
+    Attributes
+    ----------
+    newest : int
+        Versions are numbered from 1, and none is taken away; 0 for a prompt that is not there.
+    shares : mapping of str to float
+        Of its traffic, by version.
+    read : dict of int to Prompt
+        Texts that were read so far, for whoever keeps an outline.
+    """
+
+    newest: int
+    shares: Mapping[str, float]
+    read: dict[int, Prompt]
 
 
 def render(prompt: Prompt, values: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -116,11 +135,36 @@ def fetch(db: Database, tenant: str, name: str) -> tuple[dict[int, Prompt], dict
         "select version, body from prompts where tenant = ? and name = ?", (tenant, name)
     )
     versions = {version: Prompt.model_validate_json(body) for version, body in rows}
+    return versions, _shares(db, tenant, name)
+
+
+def _shares(db: Database, tenant: str, name: str) -> dict[str, float]:
     split = db.execute(
         "select shares from splits where tenant = ? and name = ?", (tenant, name)
     ).fetchone()
     shares = dict(pair.split("=") for pair in split[0].split()) if split else {}
-    return versions, {version: float(share) for version, share in shares.items()}
+    return {version: float(share) for version, share in shares.items()}
+
+
+def outline(db: Database, tenant: str, name: str) -> Outline:
+    """Return the number of a prompt's versions and its shares; nothing of other tenants."""
+    last = "select coalesce(max(version), 0) from prompts where tenant = ? and name = ?"
+    newest = db.execute(last, (tenant, name)).fetchone()[0]
+    return Outline(newest, _shares(db, tenant, name), {})
+
+
+def version(db: Database, tenant: str, name: str, number: int) -> Prompt:
+    """Return one version of a prompt.
+
+    Raises
+    ------
+    Refusal
+        404 if there is none.
+    """
+    wanted = "select body from prompts where tenant = ? and name = ? and version = ?"
+    if (row := db.execute(wanted, (tenant, name, number)).fetchone()) is None:
+        raise _unknown(name, number)
+    return Prompt.model_validate_json(row[0])
 
 
 def names(db: Database, tenant: str) -> dict[str, int]:
@@ -154,28 +198,35 @@ def split(db: Database, tenant: str, name: str, shares: Mapping[int, float]) -> 
     touch(db)
 
 
-def chosen(
-    found: tuple[Mapping[int, Prompt], Mapping[str, float]],
-    name: str,
-    version: int | None,
-    unit: str,
-) -> tuple[int, Prompt]:
-    """Return the version that a request gets.
+def number_of(found: Outline, name: str, version: int | None, unit: str) -> int:
+    """Return the number of the version that a request gets.
 
     Raises
     ------
     Refusal
         404 if there is none.
     """
-    versions, shares = found
-    if version is None and shares:
+    if version is None and found.shares:
         from casebook.evaluate.assign import arm_of
 
-        version = int(arm_of(unit, f"prompt {name}", shares))
-    version = version or max(versions, default=0)
-    if version not in versions:
-        what = f"There is no prompt {name[:64]!r}" + (
-            f" of version {version}." if versions else "."
-        )
-        raise Refusal(404, "unknown prompt", what, "Create it, or send another name.")
-    return version, versions[version]
+        version = int(arm_of(unit, f"prompt {name}", found.shares))
+    if not found.newest or (version is not None and not 1 <= version <= found.newest):
+        raise _unknown(name, version if found.newest else None)
+    return version or found.newest
+
+
+def chosen(
+    found: tuple[Mapping[int, Prompt], Mapping[str, float]],
+    name: str,
+    version: int | None,
+    unit: str,
+) -> tuple[int, Prompt]:
+    """Return the version that a request gets of all, as :func:`number_of`, and its text."""
+    versions, shares = found
+    number = number_of(Outline(max(versions, default=0), shares, {}), name, version, unit)
+    return number, versions[number]
+
+
+def _unknown(name: str, version: int | None) -> Refusal:
+    what = f"There is no prompt {name[:64]!r}" + (f" of version {version}." if version else ".")
+    return Refusal(404, "unknown prompt", what, "Create it, or send another name.")

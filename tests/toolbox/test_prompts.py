@@ -33,6 +33,28 @@ def test_a_version_stays_and_a_prompt_has_one_owner(do):
         prompts.chosen(found, "help", 3, "")
 
 
+def test_a_request_reads_the_version_that_it_wants_and_no_other(do):
+    for text in ("One", "Two"):
+        do(prompts.add, "acme", "help", prompts.Prompt(user=text), 0.0)
+    spoilt = "update prompts set body = 'nobody reads this' where version = 1"
+    do(lambda db: db.execute(spoilt).rowcount)
+    found = do(prompts.outline, "acme", "help")
+    assert found == (2, {}, {}) and do(prompts.outline, "globex", "help") == (0, {}, {})
+    assert prompts.number_of(found, "help", None, "") == 2
+    assert do(prompts.version, "acme", "help", 2).user == "Two"
+    for tenant, number in (("globex", 2), ("acme", 3)):
+        with pytest.raises(Refusal, match=f"no prompt 'help' of version {number}") as refused:
+            do(prompts.version, tenant, "help", number)
+        assert refused.value.status == 404
+    do(prompts.split, "acme", "help", {1: 0.5, 2: 0.5})
+    found = do(prompts.outline, "acme", "help")
+    drawn = [prompts.number_of(found, "help", None, f"user {i}") for i in range(200)]
+    assert {*drawn} == {1, 2}
+    for number in (0, 3, -1):
+        with pytest.raises(Refusal, match="no prompt 'help'"):
+            prompts.number_of(found, "help", number, "")
+
+
 def test_traffic_is_split_by_user_as_it_was_told(do):
     for text in ("One", "Two"):
         do(prompts.add, "acme", "help", prompts.Prompt(user=text), 0.0)

@@ -170,12 +170,10 @@ class Admin:
         """Return the names of a tenant's prompts, with their newest version."""
         return {"prompts": await self.do(prompts.names, asked.tenant.name)}
 
-    async def _fetched(self, asked: Asked) -> Any:
-        return await self.do(prompts.fetch, asked.tenant.name, asked.path["name"])
-
     async def prompt(self, asked: Asked) -> Any:
         """Return a prompt's versions and the shares of its traffic."""
-        found, name = await self._fetched(asked), asked.path["name"]
+        name = asked.path["name"]
+        found = await self.do(prompts.fetch, asked.tenant.name, name)
         prompts.chosen(found, name, None, "")
         versions = {number: one.model_dump() for number, one in found[0].items()}
         return {"name": name, "versions": versions, "shares": found[1]}
@@ -204,9 +202,11 @@ class Admin:
 
     async def test(self, asked: Asked) -> Any:
         """Return what a prompt says with given values; no model is asked."""
-        sample, name = parse(asked.raw, Sample), asked.path["name"]
-        version, prompt = prompts.chosen(await self._fetched(asked), name, sample.version, "test")
-        return {"version": version, "messages": prompts.render(prompt, sample.variables)}
+        sample, at = parse(asked.raw, Sample), (asked.tenant.name, asked.path["name"])
+        found = await self.do(prompts.outline, *at)
+        number = prompts.number_of(found, at[1], sample.version, "test")
+        prompt = await self.do(prompts.version, *at, number)
+        return {"version": number, "messages": prompts.render(prompt, sample.variables)}
 
     async def usage(self, asked: Asked) -> Any:
         """Return what a month has cost so far, and each model's share of it."""

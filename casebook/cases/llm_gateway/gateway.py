@@ -118,7 +118,7 @@ class Gateway:
         self.keys: dict[str, Key] = {}
         self.caller = Caller(lambda: self.config.provider, environ)
         self._pools: dict[tuple, Pooled] = {}
-        self._prompts: dict[tuple[str, str], Any] = {}
+        self._prompts: dict[tuple[str, str], prompts.Outline] = {}
         self.uses, self.aside = Watch(), Aside(fair)
         self.logouts: set[str] = set()
         self._revision = -1
@@ -286,11 +286,13 @@ class Gateway:
             return request, own, "", {}
         at = (tenant.name, wanted.name)
         if (found := self._prompts.get(at)) is None:
-            found = await self._stored(self.store.do(prompts.fetch, *at))
-            if found[0]:  # names that nobody has are not kept
+            found = await self._stored(self.store.do(prompts.outline, *at))
+            if found.newest:  # names that nobody has are not kept
                 self._prompts[at] = found
-        unit = asked.user or request
-        version, prompt = prompts.chosen(found, wanted.name, wanted.version, unit)
+        version = prompts.number_of(found, wanted.name, wanted.version, asked.user or request)
+        if (prompt := found.read.get(version)) is None:
+            prompt = await self._stored(self.store.do(prompts.version, *at, version))
+            found.read[version] = prompt
         filled = prompts.render(prompt, wanted.variables)
         said = [Message(role, text) for role, text in filled] + own
         first = sum(role == "system" for role, _ in filled)
