@@ -38,7 +38,7 @@ from casebook.serving.quick_guard import attack
 from casebook.serving.refusals import Refusal
 from casebook.serving.streamed import StreamMask, found, masked, may_hold
 from casebook.serving.toxicity import toxic
-from casebook.strict_json import parse
+from casebook.strict_json import parse_foreign
 
 #: Longer texts are searched in a thread; more characters are not searched at all: they would hold
 #: up everybody.
@@ -280,7 +280,7 @@ def masked_calls(
             if len(function["arguments"]) > MOST:
                 raise ProviderError("malformed", "a call is too long")
             try:
-                value, findings = masked_leaves(parse(function["arguments"]), search)
+                value, findings = masked_leaves(parse_foreign(function["arguments"]), search)
             except ValueError as error:  # no JSON, a field twice, or too deep: it says which
                 raise ProviderError("malformed", f"what was called: {error}") from None
             for one in findings:

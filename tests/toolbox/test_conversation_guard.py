@@ -47,6 +47,7 @@ def test_what_would_be_searched_too_long_is_refused_only_where_it_is_searched():
         ('{"a": 1', "Expecting"),
         ('{"a": 1, "a": 2}', "'a' stands twice"),
         ('{"a": NaN}', "NaN is not JSON"),
+        ('{"a": 1e999}', "beyond what JSON readers take"),
         ("[" * 3_000 + "]" * 3_000, "too deep"),
     ],
 )

@@ -41,6 +41,10 @@ FAULTS = {"failed": 0.01, "cut": 0.01, "stream_error": 0.01, "slow": 0.03, "malf
 LEAVES, ASKING = 0.3, ("t0", "t1", "t2")
 #: Seconds of a token; pieces after which a client leaves; tokens that may be under way to it then.
 TOKEN_S, PIECES, UNDER_WAY = 0.03, 4, 10
+#: Seconds that a client waits for a whole answer: nobody leaves whom the check does not know of.
+WAIT_S = 60.0
+#: Characters of an answer that are told: its usage, or all that had come when its client left.
+END, WHOLE = 4_000, 200_000
 #: Seconds between a bill and its answer's last byte in the arm ``a pause``.
 PAUSE = 0.5
 PRICES = {"price_in": 150, "price_out": 600}
@@ -246,7 +250,7 @@ def _lives(path: Path, asked, keys, kills: int, rps: float, rng, arm: str):
     billed then whose answer was not there yet.
     """
     parts = [*np.array_split(rng.permutation([*asked]), kills + 1), [], []]
-    seen, again, opened, caught = [], [], 0, 0
+    seen, again, opened, caught, had = [], [], 0, 0, set()
     for turn, part in enumerate(parts):
         if not (todo := [*again, *part]):
             break
@@ -259,11 +263,13 @@ def _lives(path: Path, asked, keys, kills: int, rps: float, rng, arm: str):
             repeated |= (rng.random(len(rows)) < 0.05) & ~rows["left"].astype(bool)
         again = [one for one, yes in zip(todo, repeated, strict=True) if yes]
         if after:
-            numbers = [_number(asked[one]["tenant"], one) for one in rows.loc[lost, "request"]]
+            first = {*rows.loc[lost, "request"]} - had  # a repeat is billed since long
+            numbers = [_number(asked[one]["tenant"], one) for one in first]
             store = Store(str(path))
             caught += store.submit(_settled_of, numbers).result()
             opened += store.submit(recover).result()  # as if the lease were over
             store.close()
+        had |= {*rows.loc[~lost, "request"]}
     return pd.concat(seen, ignore_index=True), opened, caught
 
 
@@ -280,8 +286,9 @@ def _a_life(path: Path, todo, asked, keys, rps: float, after: float, arm: str) -
         for at, name in enumerate(todo):
             own = asked[name]
             head = {"Authorization": f"Bearer {keys[own['tenant']]}", "Idempotency-Key": name}
-            sent.append(Request(one.url + CHAT, own["body"], at / rps, head, own["leaves"], 4_000))
-        with Scheduled(sent) as crowd:
+            keep = WHOLE if own["leaves"] else END
+            sent.append(Request(one.url + CHAT, own["body"], at / rps, head, own["leaves"], keep))
+        with Scheduled(sent, patience=WAIT_S) as crowd:
             if after:
                 time.sleep(0.3 + after)
                 one.kill()
