@@ -25,6 +25,9 @@ def test_the_table_has_exact_bills_and_finds_every_planted_fault():
     assert {*n.index} == {"", billed.PAUSED, *billed.PLANTED}
     assert (n.loc[["", billed.PAUSED], [*billed.ZERO]] == 0).all(axis=None)
     assert n.loc["", "open at a kill"] >= 10 * n.loc["", "kills"] >= 100
+    for arm in ("", billed.PAUSED):
+        n_asked, reached = n.loc[arm, "requests"], n.loc[arm, ["answered", "left"]].sum()
+        assert reached >= 0.95 * n_asked and n.loc[arm, "sent"] > n_asked, arm
     assert n.loc[billed.PAUSED, "billed at a kill"] > 0, "kills between a bill and its last byte"
     for fault, row in FINDS.items():
         assert n.loc[fault, row] > 0, fault
@@ -36,6 +39,7 @@ def test_bills_are_exact_in_a_reduced_run_with_a_kill_under_open_streams():
     assert n["open at a kill"] >= 5, "who never kills shows nothing"
     assert n["answered"] + n["left"] >= 0.9 * n["requests"] and n["left"] > 0
     assert n["billed, not answered"] == 0
+    assert n["sent"] > n["requests"], "who never asks again with its key is never billed twice"
 
 
 def test_three_faults_at_once_are_found_in_a_reduced_run():

@@ -185,6 +185,11 @@ def test_a_frontier_begins_cheap_and_ends_strong():
     oracle = table[(table["policy"] == "oracle") & (table["way"] == "router")]
     assert oracle["strong"].is_monotonic_increasing
     assert oracle["acceptable"].max() >= ends["acceptable"].max()
+    half, price = ends["acceptable"].mean(), {}
+    for key, line in table.sort_values("acceptable").groupby(["policy", "way"]):
+        price[key] = np.interp(half, line["acceptable"], line["model_euro"])
+    paid = [price["oracle", "router"], price["rules", "router"], price["random split", "ends"]]
+    assert paid == sorted(set(paid)) and paid[-1] < ends["model_euro"].max()
 
 
 def test_money_by_hand_and_its_interval():
