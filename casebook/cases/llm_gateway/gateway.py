@@ -9,7 +9,8 @@ yields the text; the last thing it yields is a :class:`Done`, and only a settled
 * Who leaves a stream pays for what was released to it, and so does a tenant whose own guard ends
   one. A text that must fit a schema is released only when it does.
 * Who leaves before anything was released, as does who waits for JSON, pays nothing, and so does who
-  was failed; what the provider will charge for it is the gateway's *waste*.
+  was failed; what the provider will charge for it is the gateway's *waste*. With a key, JSON goes
+  on to its end without its client, is billed and kept: the repeat gets it.
 """
 
 from __future__ import annotations

@@ -71,7 +71,10 @@ class Chat(Response):
         self.status_code, self.background = 200, None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer; a client that leaves cancels this, and its request is settled."""
+        """Answer; a client that leaves cancels this, and its request is settled.
+
+        JSON for a client with an idempotency key goes on to its end: its repeat gets that answer.
+        """
         task, left, self.out = asyncio.current_task(), [], StreamWriter(send)
 
         async def watch() -> None:
@@ -82,12 +85,14 @@ class Chat(Response):
 
         stream = self.job.asked.stream
         answer, status, done = self.gateway.run(self.job), 200, None
-        watcher = asyncio.create_task(watch())
+        kept = self.job.once and not stream
+        watcher = None if kept else asyncio.create_task(watch())
         try:
             try:
                 done = await (self._stream if stream else self._whole)(answer)
             finally:
-                watcher.cancel()
+                if watcher:
+                    watcher.cancel()
                 await answer.aclose()
         except Problem as problem:
             status = problem.status
