@@ -67,7 +67,7 @@ class Chat(Response):
 
     def __init__(self, gateway: Gateway, job: Job, usage: bool, at_end: Callable[[], None]) -> None:
         self.gateway, self.job, self.usage, self.at_end = gateway, job, usage, at_end
-        self.begun = False
+        self.begun = self.left = False
         self.status_code, self.background = 200, None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -75,18 +75,11 @@ class Chat(Response):
 
         JSON for a client with an idempotency key goes on to its end: its repeat gets that answer.
         """
-        task, left, self.out = asyncio.current_task(), [], StreamWriter(send)
-
-        async def watch() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            left.append(True)
-            task.cancel()
-
+        task, self.out = asyncio.current_task(), StreamWriter(send)
         stream = self.job.asked.stream
         answer, status, done = self.gateway.run(self.job), 200, None
         kept = self.job.once and not stream
-        watcher = None if kept else asyncio.create_task(watch())
+        watcher = None if kept else asyncio.create_task(self._watch(receive, task))
         try:
             try:
                 done = await (self._stream if stream else self._whole)(answer)
@@ -102,7 +95,7 @@ class Chat(Response):
             self.out.leave()
             await answer.aclose()
             if isinstance(reason, asyncio.CancelledError):
-                if not left:
+                if not self.left:
                     raise
                 task.uncancel()
         except Exception:
@@ -112,6 +105,13 @@ class Chat(Response):
         finally:
             self.at_end()
             logged(self.gateway, self.job, status, done)
+
+    async def _watch(self, receive: Any, task: asyncio.Task) -> None:
+        """Cancel the answer when its client goes away."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.left = True
+        task.cancel()
 
     async def _failed(self, problem: Problem, scope: Any, receive: Any) -> None:
         """Tell what went wrong, as far as the client still reads."""
