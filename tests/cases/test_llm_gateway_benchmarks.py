@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from casebook.cases.llm_gateway import benchmarks, counted, isolated, measured, studies
+from casebook.cases.llm_gateway import benchmarks, counted, isolated, measured, studies, waiting
 from casebook.cases.llm_gateway.artifacts import CASE
 from casebook.recorded import bench
 from casebook.serving.rate_limits import Limit
@@ -30,6 +30,30 @@ def test_one_world_of_the_ladder_is_the_recorded_one():
     pd.testing.assert_frame_equal(live, stored[[*live]], rtol=5e-3, check_dtype=False)
 
 
+def test_one_world_of_cascades_that_misjudge_their_check_is_the_recorded_one():
+    keys = ["seed", "believed", "policy"]
+    live = studies.misjudged(studies.SEEDS[:1], (0.5, 1.0))
+    stored = live[keys].merge(recorded("misjudged"), on=keys, validate="1:1")
+    pd.testing.assert_frame_equal(live, stored[[*live]], rtol=5e-3, check_dtype=False)
+
+
+def test_the_page_says_of_money_and_checks_what_the_tables_say():
+    table = recorded("ladder").query("families == 'all'")
+    saved = studies.money(table)
+    free = studies.CASCADES[0]
+    assert 0 < saved.loc["logistic", "low"] and saved.loc["logistic", "share_high"] < 0.02
+    assert saved.loc[free, "low"] > saved.loc["logistic", "saved"] > saved.loc["rules", "saved"]
+    assert studies.money(table, "all strong").loc["error cost alone", "low"] > 0
+    known = table[table["policy"].isin(["error cost alone", studies.ORACLE])]
+    by_power = {
+        power: studies.closed(pd.concat([known, rows]))[free].mean()
+        for power, rows in recorded("checks").groupby("power")
+    }
+    assert by_power[0.5] < 0.05 and by_power[2.0] > 1, "the title of the page's figure"
+    by_belief = recorded("misjudged").groupby(["policy", "believed"])["euro"].mean()[free]
+    assert by_belief.idxmin() == 1.0, "whoever knows the check's power pays least"
+
+
 def test_the_oracle_is_the_floor_and_the_settings_have_won_or_tie():
     table = recorded("ladder").query("families == 'all'")
     euro = table.pivot(index="seed", columns="policy", values="euro")
@@ -48,6 +72,42 @@ def test_every_detector_is_judged_on_every_family_and_a_random_split_flatters():
     assert (table.query("new_families").groupby("detector").size() == 9).all()
     recall = table.groupby(["detector", "new_families"])["recall"].mean()
     assert recall["logistic", False] > recall["logistic", True] + 0.1
+
+
+def test_every_detector_misses_most_of_a_new_family():
+    table = recorded("detected").query("new_families")
+    assert (table.groupby("detector")["recall_at_1"].mean() < 0.5).all()
+
+
+# Waits and late clients -------------------------------------------------------------------
+
+
+def test_one_minute_of_tenants_that_rush_is_the_recorded_one():
+    live = waiting.neighbours(("within limits",), ("limits", "both"), seeds=studies.SEEDS[:1])
+    keys = ["seed", "rush", "arm"]
+    stored = live[keys].merge(recorded("noisy"), on=keys, validate="1:1")
+    pd.testing.assert_frame_equal(live, stored[[*live]], rtol=1e-3, check_dtype=False)
+
+
+def test_one_arm_stops_both_rushes_and_long_answers_need_a_cap():
+    p99 = recorded("noisy").groupby(["rush", "arm"])["p99"].mean()
+    for rush in ("beyond limits", "within limits"):
+        assert p99[rush, "both"] < p99[rush, "nothing"] / 4
+    assert p99["within limits", "limits"] > 0.9 * p99["within limits", "nothing"]
+    assert p99["within limits", "both, by contract"] > 2 * p99["within limits", "both"]
+    assert p99["none", "both"] > p99["none", "limits"], "without a rush the queue costs waiting"
+    for rush in ("long, small", "long, large"):
+        assert p99[rush, "both"] > max(p99[rush, "limits"], 1.5 * p99[rush, "both, capped"])
+
+
+def test_without_a_key_a_repeat_is_another_request_and_nobody_pays_for_what_is_not_read():
+    table = recorded("official").set_index(["provider", "key"])
+    assert (table["twice"] == 0).all() and (table["for_nothing"] == 0).all()
+    for provider in ("late once", "always late"):
+        keyed = table.loc[(provider, True)]
+        assert len({*keyed[["calls", "answered", "asked", "bills"]]}) == 1, "once each"
+    alone = table.loc[("always late", False)]
+    assert (alone["answered"], alone["bills"], alone["asked"]) == (0, 0, 3 * alone["calls"])
 
 
 # Limits -----------------------------------------------------------------------------------
@@ -141,6 +201,20 @@ def test_guards_cost_more_the_longer_a_text_is():
     for guard in ("personal data, some there", "attacks by rules", "all"):
         assert table.loc[guard, 400] < table.loc[guard, 1_600] < table.loc[guard, 4_600]
     assert set(counted.guard_cost(3)["guard"]) == set(table.index)
+
+
+def test_more_processes_do_not_give_what_one_text_takes_too_long_for():
+    table, ms = recorded("guard_tail").set_index("guard"), recorded("latency")
+    assert table.loc["all", "over"] > 0.01, "so p99 is over 50 ms on an idle core"
+    ms = ms.set_index(["load", "path"])["added_p99"]
+    assert ms["trace", "guarded"] > 50 and ms["trace", "guarded"] > 2 * ms["trace", "gateway"]
+
+
+def test_every_sum_of_the_store_holds_and_writers_of_one_file_wait_for_each_other():
+    table = recorded("commits")
+    assert (table[["failed", "off"]] == 0).all(axis=None)
+    p99 = table.query("durable").set_index(["tenants", "processes"])["p99"]
+    assert (p99.xs(4, level=1) > 3 * p99.xs(1, level=1)).all()
 
 
 def test_a_mask_holds_the_first_words_and_not_the_last_ones():
