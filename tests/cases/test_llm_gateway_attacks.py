@@ -349,19 +349,23 @@ def test_a_tenant_with_long_answers_leaves_slots_to_the_others(running, each, mo
     async def run():
         gate = Gateway(running._store, environ={})
         gate.config = config
+        done = asyncio.Event()  # nobody ends before everybody has begun, on a busy machine either
 
         async def one(name):
             job = Job("r", config.tenant[name], [config.model["small"]], None)
             async with gate._turn(job)(config.provider["p1"], job.model):
                 held[name] += 1
                 seen.append(dict(held))
-                await asyncio.sleep(0.02)
+                await done.wait()
                 held[name] -= 1
 
         long = [asyncio.create_task(one("globex")) for _ in range(6)]
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         begun = len(seen)
-        await asyncio.gather(one("acme"), one("acme"), *long)
+        short = [asyncio.create_task(one("acme")) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        done.set()
+        await asyncio.gather(*short, *long)
         await gate.caller.close()
         return begun
 
