@@ -1,0 +1,1 @@
+"""Case 03: inventory demand."""

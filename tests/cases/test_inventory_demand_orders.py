@@ -1,0 +1,398 @@
+"""Case 03: levels, features, the ladder, and the Sunday run under everything that goes wrong."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from casebook.cases.inventory_demand import benchmarks, feed, fresh, policies, stress, studies
+from casebook.cases.inventory_demand.demand import DAYS, STACKS, SWITCH, TEST
+from casebook.cases.inventory_demand.features import FEATURES, GROUPS, history_rows, rows_at
+from casebook.cases.inventory_demand.oracle import samples
+from casebook.cases.inventory_demand.orders import ABSURD, check_orders, plain_factor
+from casebook.cases.inventory_demand.play import FRESH, WEEKLY, Seen, Window
+from casebook.cases.inventory_demand.policies import (
+    LEVELS,
+    RATIO,
+    Model,
+    SafetyStock,
+    last_week,
+)
+from casebook.cases.inventory_demand.studies import MODEL, ORACLE, RULES, Setting, bill, bills
+from casebook.data.contracts import ContractBroken
+from casebook.serving.nights import NightFailed
+
+
+@cache
+def small(seed: int = 5) -> Setting:
+    return studies.setting(seed, None, 3)
+
+
+@pytest.fixture(scope="module")
+def sunday(tmp_path_factory):
+    """Return the run of a small world's Sunday, its reports and stock."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmarks, "setting", lambda seed: small())
+        return benchmarks.sunday(tmp_path_factory.mktemp("orders"))
+
+
+def seen_at(here: Setting, day: int) -> Seen:
+    return Seen(here.world.plan, day, here.past.sales[: day + 1], here.past.closing[: day + 1],
+                here.past.shelf)  # fmt: skip
+
+
+# What is learnt, and from when ---------------------------------------------------------------
+
+
+def test_features_do_not_see_the_days_after_their_evening():
+    here = small()
+    fresh_levels, training = here.trained()
+    levels, day = fresh_levels(), 500
+    before = {window: rows_at(levels, day, window).X for window in (WEEKLY, FRESH)}
+    for table in (levels.wanted, levels.expected, levels.level):
+        table[day + 1 :] = 99.0
+    plan = here.world.plan
+    sky = replace(plan.weather, noise=plan.weather.noise.copy(), rain=~plan.weather.rain)
+    sky.noise[day + 1 :] = 50.0
+    levels.plan = replace(plan, weather=sky)
+    for window, X in before.items():
+        np.testing.assert_array_equal(rows_at(levels, day, window).X, X)
+    assert {name for names in GROUPS.values() for name in names} == {*FEATURES}
+    with pytest.raises(ValueError, match="ends after the history"):
+        history_rows(levels, training.wanted, WEEKLY, [len(training.wanted) - 5], False)
+
+
+def test_no_window_of_the_training_reaches_into_the_calibration_weeks():
+    _, training = small().trained()
+    for window in (WEEKLY, FRESH):
+        rows, units, late = training.rows(window)
+        assert late.any() and (~late).any() and not np.isnan(units).any()
+        assert rows.day[~late].max() + window.last < rows.day[late].min()
+    sundays, *_ = training.rows(WEEKLY)
+    assert {*DAYS.dayofweek[sundays.day]} == {6}
+
+
+def test_filled_demand_is_nearer_to_the_truth_than_sales_in_every_rhythm():
+    here = small()
+    hidden, n = here.sold_out, len(here.past.sales)
+    for rhythm in (here.world.plan.fresh, ~here.world.plan.fresh):
+        where = hidden & rhythm
+        where[:100] = False
+        true = here.world.demand[:n][where].sum()
+        bias = {}
+        for way in ("as sold", "kaplan_meier", "tobit"):
+            levels = here.trained(way)[0]()
+            bias[way] = np.nansum(levels.wanted[:n][where]) / true - 1
+        assert bias["as sold"] < -0.25
+        assert max(abs(bias["tobit"]), abs(bias["kaplan_meier"])) < 0.15
+
+
+def test_a_new_cell_starts_where_its_attributes_put_it():
+    here = small()
+    plan = here.world.plan
+    levels, alone = (here.trained("tobit", pooled)[0]() for pooled in (True, False))
+    new = (plan.born > SWITCH) & (plan.store == 0)
+    true = (here.world.mean / np.maximum(levels.factor, 1e-9))[plan.born[new] + 60, new]
+    for table, most in ((levels, 0.8), (alone, np.inf)):
+        wrong = np.log(table.level[SWITCH, new] / true)
+        assert np.abs(wrong).mean() < most
+    assert (alone.level[SWITCH, new] == 1).all()
+
+
+# The ladder -------------------------------------------------------------------------------------
+
+
+def test_one_function_orders_for_every_rung(monkeypatch):
+    here, calls = small(), []
+    made = policies.order
+
+    def counted(*given):
+        calls.append(1)
+        return made(*given)
+
+    for module in (policies, studies, stress):
+        monkeypatch.setattr(module, "order", counted)
+    monkeypatch.setattr("casebook.cases.inventory_demand.oracle.order", counted)
+    seen = seen_at(here, SWITCH)
+    watched = studies.Watched(here.model())
+    for name, policy in [*studies.rungs(here, ("tobit",)), ("watched", watched)]:
+        if name != studies.USED:  # the planners of the past have their own rule
+            before = len(calls)
+            policy(seen, WEEKLY)
+            assert len(calls) == before + 1, name
+
+
+def test_the_order_is_the_target_less_what_will_be_left():
+    here = small()
+    seen, need = seen_at(here, SWITCH), np.full(len(here.world.plan.product), 50.0)
+    left = seen.usable(WEEKLY, 3.0)
+    np.testing.assert_array_equal(policies.order(need, 3.0, seen, WEEKLY), np.maximum(50 - left, 0))
+
+
+def test_a_policy_that_follows_sales_learns_each_day_once():
+    here = small()
+    fresh_levels, _ = here.trained()
+    policy = SafetyStock(fresh_levels())
+    whole = here.play(policy, SWITCH + 30)
+    again = here.play(SafetyStock(fresh_levels()), SWITCH + 30)
+    np.testing.assert_array_equal(whole.sales, again.sales)
+    assert policy.levels.now == SWITCH + 29  # the last evening orders nothing
+    with pytest.raises(ValueError, match="start anew"):
+        policy.caught_up(seen_at(here, SWITCH - 10))
+
+
+def test_last_week_lets_its_own_sales_fall_and_the_model_does_not():
+    here = small()
+    rows = {}
+    for name, policy in (("last week", last_week), ("model", here.model())):
+        played = here.play(policy)
+        fill = played.sales.sum(axis=1) / np.maximum(played.demand.sum(axis=1), 1)
+        rows[name] = fill[:21].mean(), fill[-42:].mean()
+    assert rows["last week"][1] < 0.75 * rows["last week"][0]
+    assert rows["model"][1] > 0.85
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_the_ladder_stands_in_its_order(seed):
+    here = small(seed)
+    table = {}
+    keep = (RULES, studies.FILLED, MODEL, ORACLE, studies.NAIVE)
+    for name, policy in studies.rungs(here, ("as sold", "tobit"), keep):
+        table[name] = bills(here.world, here.play(policy)).set_index("life")
+    cost = {name: rows.loc[0, "cost"] for name, rows in table.items()}
+    assert cost[ORACLE] < cost[MODEL] < 0.92 * cost[RULES] < cost[studies.NAIVE]
+    assert abs(table[MODEL].loc[1, "service"] - RATIO) < 0.08
+    for rows in table.values():
+        assert rows.loc[0, "cost"] == pytest.approx(rows.drop(0)["cost"].sum())
+        parts = rows[["short", "over", "hold"]].sum(axis=1)
+        np.testing.assert_allclose(rows["cost"], parts)
+
+
+def test_the_oracles_draws_are_what_comes():
+    here = small()
+    cells, hits = np.flatnonzero(~here.world.plan.fresh & (here.world.plan.born == 0)), []
+    for day in range(SWITCH, SWITCH + 98, 7):
+        drawn = samples(here.world, day, WEEKLY, cells, 200)
+        hits.append(here.world.demand[day + WEEKLY.ahead][:, cells].sum(axis=0)
+                    <= np.quantile(drawn, 0.8, axis=0))  # fmt: skip
+    assert np.mean(hits) == pytest.approx(0.8, abs=0.06)
+    late = samples(here.world, SWITCH, WEEKLY, cells, 200, delay=28)
+    now = samples(here.world, SWITCH, WEEKLY, cells, 200)
+    assert (late.std(axis=0) / now.std(axis=0)).mean() > 1.1
+
+
+def test_the_bill_counts_what_was_played():
+    here = small()
+    played = here.play(here.model(), TEST.start + 13)
+    days, cells = range(TEST.start, TEST.start + 14), np.arange(len(here.world.plan.product))
+    found = bill(here.world, played, cells, days)
+    rows = played.days(days)
+    missed = played.demand[rows] - played.sales[rows]
+    assert found["short"] == 5 * missed.sum() and found["over"] == 2 * played.waste[rows].sum()
+    assert found["fill"] == pytest.approx(1 - missed.sum() / played.demand[rows].sum())
+    weekly = np.flatnonzero(~here.world.plan.fresh)
+    part = bill(here.world, played, weekly, days)
+    asked = here.world.plan.alive[days.start : days.stop][:, weekly].reshape(2, 7, -1).any(axis=1)
+    empty = (missed[:, weekly] > 0).reshape(2, 7, -1).any(axis=1)
+    assert part["service"] == pytest.approx(1 - (empty & asked).sum() / asked.sum())
+
+
+# What breaks orders ----------------------------------------------------------------------
+
+
+def test_a_horizon_of_seven_days_misses_the_days_that_it_orders_for():
+    assert [DAYS[SWITCH + k].day_name() for k in (4, 10)] == ["Thursday", "Wednesday"]
+    here = small()
+    right, wrong = here.model(), stress.Short(here.trained()[0](), here.model().fitted)
+    seen = seen_at(here, SWITCH)
+    assert (right.target(seen, FRESH) == wrong.target(seen, FRESH)).all()
+    assert np.abs(right.target(seen, WEEKLY) - wrong.target(seen, WEEKLY)).sum() > 100
+
+
+def test_a_cap_cuts_stacked_windows_only():
+    here = small()
+    model = here.model()
+    cap = stress.capped(model.levels, 0.1)
+    plan = here.world.plan
+    sundays = [d for d in range(STACKS, TEST.stop) if DAYS.dayofweek[d] == 6]
+    day = next(d for d in sundays if stress.stacked(plan, d + WEEKLY.ahead).any())
+    model.levels.level[day] = 1.0
+    seen = replace(seen_at(here, SWITCH), now=day)
+    target = np.full(len(here.world.plan.product), 50.0)
+    both = stress.stacked(plan, day + WEEKLY.ahead)
+    made = cap(target, seen, WEEKLY)
+    assert (made[both] < 1).all() and (made[~both] == 50).all()
+
+
+def test_goods_that_keep_are_billed_at_their_own_prices():
+    assert stress.prices_of(7).over == pytest.approx(2)
+    assert stress.prices_of(28).over < 0.2
+
+
+def test_vans_split_the_true_demand_and_every_schedule_sees_the_same():
+    here = small()
+    parts = fresh.quarters(here.world, TEST)
+    np.testing.assert_array_equal(parts.sum(axis=0), here.world.demand[TEST.start : TEST.stop])
+
+
+# The Sunday run --------------------------------------------------------------------------
+
+
+def test_a_sunday_run_writes_the_same_file_twice_and_keeps_its_contract(sunday):
+    run, reports, shelf = sunday
+    first = run.run(reports, SWITCH, shelf)
+    text = first.path.read_bytes()
+    assert run.run(reports.sample(frac=1, random_state=0), SWITCH, shelf).path.read_bytes() == text
+    table = pd.read_csv(first.path)
+    check_orders(table, run.plan)
+    assert first.source == "model" and (table["units"] == table["cases"] * table["pack"]).all()
+    lives = run.plan.products.set_index("product")["life"]
+    assert (lives[table["product"]] > 1).all()
+    check_orders(table.head(0), run.plan)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"units": 7777}, "units"),
+        ({"cases": 61}, "cases"),
+        ({"store": "S77"}, "unknown store"),
+        ({"source": "nobody"}, "nobody that may order"),
+        ({"pack": 0}, "pack"),
+    ],
+)
+def test_a_bad_line_of_an_order_file_is_refused(sunday, change, says):
+    run, reports, shelf = sunday
+    lines = run.run(reports, SWITCH, shelf).lines.copy()
+    lines.loc[0, [*change]] = [*change.values()]
+    with pytest.raises(ContractBroken, match=says):
+        check_orders(lines, run.plan)
+    with pytest.raises(ContractBroken, match="twice"):
+        check_orders(pd.concat([lines.iloc[1:2], lines.iloc[1:2]]), run.plan)
+
+
+def test_rungs_stand_in_and_say_why(sunday):
+    run, reports, shelf = sunday
+    run = copy.copy(run)
+    usual = run.run(reports, SWITCH, shelf)
+    blind = run.run(reports, SWITCH, shelf, weather=False)
+    assert blind.source == "model without weather"
+    plain = run.run(reports, SWITCH, shelf, promotions=False)
+    assert any("confirm" in note for note in plain.notes)
+    assert plain.lines["units"].sum() != usual.lines["units"].sum()
+    run.fitted = None
+    textbook = run.run(reports, SWITCH, shelf)
+    assert textbook.source == "safety stock" and any("train it again" in n for n in textbook.notes)
+
+    class Broken:
+        def order(self, X, plan):
+            return np.full(len(X), np.nan)
+
+    run.fitted = dict.fromkeys(LEVELS, Broken())
+    assert run.run(reports, SWITCH, shelf).source == "safety stock"
+    assert 0.5 < textbook.lines["units"].sum() / usual.lines["units"].sum() < 1.5
+
+
+def test_when_no_rung_works_the_old_file_stays(sunday, monkeypatch):
+    run, reports, shelf = sunday
+    text = run.run(reports, SWITCH, shelf).path.read_bytes()
+
+    def fails(*_):
+        raise RuntimeError("disk")
+
+    for name in ("Model", "SafetyStock", "last_week"):
+        monkeypatch.setattr(f"casebook.cases.inventory_demand.orders.{name}", fails)
+    with pytest.raises(NightFailed, match="disk"):
+        run.run(reports, SWITCH, shelf)
+    assert run.path(SWITCH).read_bytes() == text
+
+
+def test_one_absurd_report_neither_stops_the_run_nor_moves_the_plan(sunday):
+    run, reports, shelf = sunday
+    usual = run.run(reports, SWITCH, shelf)
+    bad = reports.copy()
+    last = bad.index[(bad["day"] == DAYS[SWITCH]) & (bad["product"] == "dairy-01")]
+    bad.loc[last[0], "sold"] = 1_000_000
+    bad.loc[last[1], "sold"] = feed.MOST  # as much as the contract lets in
+    made = run.run(bad, SWITCH, shelf)
+    assert any("quarantine" in note and "count again" in note for note in made.notes)
+    assert any(note.startswith("balance: ") for note in made.notes)
+    both = [t.lines.set_index(["store", "product"])["units"] for t in (usual, made)]
+    moved = (both[1].reindex(both[0].index, fill_value=0) / both[0]).sub(1).abs()
+    assert moved.median() == 0 and moved.max() < 0.5
+
+
+def test_a_target_beyond_the_last_weeks_is_cut_and_told(sunday):
+    run, notes = sunday[0], []
+    seen = seen_at(small(), SWITCH)
+    usual = np.median(seen.sales[-56:].reshape(8, 7, -1).sum(axis=1), axis=0)
+    target = usual.copy()
+    cell = int(np.flatnonzero((run.plan.life == 7) & (usual > 10))[0])
+    target[cell] = 50 * usual[cell]
+    made = run._sane(target, seen, notes)
+    assert made[cell] == ABSURD * usual[cell] and len(notes) == 1 and "cut to" in notes[0]
+    np.testing.assert_array_equal(np.delete(made, cell), np.delete(target, cell))
+
+
+def test_days_and_reports_that_cannot_be_are_refused(sunday):
+    run, reports, shelf = sunday
+    with pytest.raises(ValueError, match="no Sunday"):
+        run.run(reports, SWITCH - 1, shelf)
+    for rows in (reports.head(0), reports[reports["day"] < DAYS[SWITCH - 10]]):
+        with pytest.raises(ValueError, match="ask the stores"):
+            run.run(rows, SWITCH, shelf)
+    with pytest.raises(ValueError, match="ask the stores"):
+        run.run(reports.assign(sold="many"), SWITCH, shelf)
+
+
+def test_orders_that_were_sent_are_not_run_again(sunday, tmp_path):
+    run, reports, shelf = sunday
+    run = copy.copy(run)
+    run.folder = tmp_path
+    made = run.run(reports, SWITCH, shelf)
+    made.path.with_suffix(".sent").touch()
+    with pytest.raises(ValueError, match="have been sent"):
+        run.run(reports, SWITCH, shelf)
+
+
+def test_a_budget_is_kept_in_every_store_and_its_worth_is_told(sunday):
+    run, reports, shelf = sunday
+    run = copy.copy(run)
+    free = run.run(reports, SWITCH, shelf)
+    run.terms = replace(run.terms, budget=500.0)
+    bound = run.run(reports, SWITCH, shelf)
+    price = run.plan.products.set_index("product")["price"]
+    spent = 0.6 * price[bound.lines["product"]].to_numpy() * bound.lines["units"]
+    assert spent.groupby(bound.lines["store"]).sum().max() <= 500
+    assert (free.worth == 0).all() and (bound.worth > 0).any()
+    assert bound.lines["units"].sum() < free.lines["units"].sum()
+
+
+def test_plain_factors_hide_promotions_ahead_and_nothing_behind():
+    here = small()
+    plan, factor = here.world.plan, here.trained()[0]().factor
+    plain = plain_factor(factor, plan, SWITCH)
+    np.testing.assert_array_equal(plain[: SWITCH + 1], factor[: SWITCH + 1])
+    days = SWITCH + Window(1, 10).ahead
+    hit = (plan.discount[days] + plan.coupon[days] > 0)[:, plan.product]
+    np.testing.assert_array_equal(plain[days][~hit], factor[days][~hit])
+    assert plain[days][hit].sum() < factor[days][hit].sum()
+
+
+def test_the_service_and_the_page_order_by_the_same_function(sunday):
+    """The Sunday run's targets are those of the policy that was billed in the world."""
+    run, reports, shelf = sunday
+    mended = feed.repair(feed.accepted(reports, run.plan).accepted, run.plan, SWITCH + 1)
+    seen = Seen(run.plan, SWITCH, mended.sales, np.where(mended.sold_out, 0, 1), shelf)
+    target, _, source = run._target(seen, True, True, [])
+    model = Model(run.fresh_levels(), run.fitted)
+    weekly = ~run.plan.fresh
+    sold = run.plan.alive[SWITCH + WEEKLY.ahead].any(axis=0)
+    made = np.where(sold, model.target(seen, WEEKLY), 0)
+    np.testing.assert_allclose(target[weekly], made[weekly])
+    assert source == "model"
