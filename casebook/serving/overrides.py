@@ -1,7 +1,8 @@
 """A planner's overrides: kept in a log that nobody can change, and billed when demand is known.
 
 An override is compared with the order that it replaced, on the same demand. Where the shelf was
-empty demand is an estimate, so the bill is one, too, and says so.
+empty demand is an estimate, so the bill is one, too, and says so. What was billed cannot be
+overridden any more, and what can still be overridden is not billed.
 
 Examples
 --------
@@ -17,6 +18,7 @@ Examples
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,15 +39,28 @@ TABLES = {
          "saved": "float"}
     ),
 }  # fmt: skip
-LONGEST = 200
+#: Letters of a reason, and of the name of a run, a line or a planner.
+LONGEST, NAME = 200, 80
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Euro of a unit too few and of a unit too many."""
+    """Euro of a unit too few and of a unit too many.
+
+    Raises
+    ------
+    ValueError
+        On a cost that is no number above 0: with it, each order would seem to save money.
+    """
 
     short: float
     over: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.short < math.inf and 0 < self.over < math.inf):
+            raise ValueError(
+                f"short {self.short}, over {self.over}: both costs are numbers above 0."
+            )
 
     def cost(self, wanted: float, units: float) -> float:
         """Return what an order costs beyond that of a clairvoyant."""
@@ -63,7 +78,8 @@ class Desk:
     most : float
         Units that no line may have.
     is_open : callable, optional
-        Says of a run whether its orders may still be changed.
+        Says of a run whether its orders may still be changed. Without it each line is open until
+        it is billed.
     """
 
     def __init__(
@@ -71,7 +87,7 @@ class Desk:
         path: str | Path,
         prices: Prices,
         most: float,
-        is_open: Callable[[str], bool] = lambda run: True,
+        is_open: Callable[[str], bool] | None = None,
     ) -> None:
         self.prices, self.most, self.is_open = prices, most, is_open
         self.log = Log(path, TABLES)
@@ -83,7 +99,14 @@ class Desk:
         self.log.close()
 
     def place(
-        self, run: str, line: str, planner: str, model: float, units: float, reason: str
+        self,
+        run: str,
+        line: str,
+        planner: str,
+        model: float,
+        units: float,
+        reason: str,
+        after: int | None = None,
     ) -> dict[str, Any]:
         """Write an override: the last one of a line holds.
 
@@ -95,27 +118,43 @@ class Desk:
             Units of the order that is replaced, and instead.
         reason : str
             Why: a person reads it when the bill comes.
+        after : int, optional
+            ``sequence`` of the override that the planner saw on this line, 0 for none. The same
+            override sent again is answered by the row that is there.
 
         Raises
         ------
         Problem
-            409 when the orders have been sent; 422 for units that cannot be, or without a reason.
+            409 when the orders have been sent or billed, or another override came after the one
+            that was seen; 422 for units that cannot be, or for texts that nobody can read.
         """
-        if not self.is_open(run):
-            what = f"The orders of {run} have been sent."
-            raise Problem(409, "too late", what, "Call the supplier, or override the next run.")
-        if not 0 <= units <= self.most or units != units:
+        _check_texts({"run": run, "line": line, "planner": planner})
+        if not 0 <= units <= self.most:
             what = f"{units} units, not from 0 to {self.most:g}."
             raise Problem(422, "units", what, "Send the units of the whole line.")
-        if not 3 <= len(reason.strip()) <= LONGEST:
-            what = f"The reason has {len(reason.strip())} letters, not 3 to {LONGEST}."
-            raise Problem(422, "reason", what, "Say why the model is wrong this time.")
+        reason = _reason(reason)
         row = {"run": run, "line": line, "planner": planner, "model": float(model)}
-        return self.log.append("override", row | {"units": float(units), "reason": reason.strip()})
+        row |= {"units": float(units) + 0.0, "reason": reason}  # + 0.0: no -0
+        with self.log.alone():
+            closed = self.is_open is not None and not self.is_open(run)
+            if closed or self.log.find("settled", run=run, line=line):
+                what = f"The orders of {run} have been {'sent' if closed else 'billed'}."
+                raise Problem(409, "too late", what, "Call the supplier, or override the next run.")
+            placed = self.log.find("override", run=run, line=line)
+            seen = [0, *(one["sequence"] for one in placed)]
+            if after in (None, seen[-1]):
+                return self.log.append("override", row)
+            if placed and after == seen[-2] and row.items() <= placed[-1].items():
+                return placed[-1]
+            raise _overtaken(line, placed[-1] if placed else None)
+
+    def holding(self, run: str) -> dict[str, dict[str, Any]]:
+        """Return the last override of each line of a run: its row in the log."""
+        return {row["line"]: row for row in self.log.find("override", run=run)}
 
     def units(self, run: str) -> dict[str, float]:
         """Return the units of the lines of a run that were overridden."""
-        return {row["line"]: row["units"] for row in self.log.find("override", run=run)}
+        return {line: row["units"] for line, row in self.holding(run).items()}
 
     def settle(
         self, run: str, line: str, wanted: float, sold_out: bool, prices: Prices | None = None
@@ -125,13 +164,24 @@ class Desk:
         Parameters
         ----------
         wanted : float
-            Units; an estimate where the shelf was empty.
+            Units, 0 or more; an estimate where the shelf was empty.
         sold_out : bool
         prices : Prices, optional
             Of this line, such as of goods whose leftovers are sold next week.
+
+        Raises
+        ------
+        Problem
+            409 while the orders may still be changed; 422 for units that nobody can want.
         """
+        if not 0 <= wanted < math.inf:
+            what = f"{wanted} units were wanted on {line[:NAME]!r}."
+            raise Problem(422, "wanted", what, "Send a number, 0 or more.")
         prices = prices or self.prices
         with self.log.alone():
+            if self.is_open is not None and self.is_open(run):
+                what = f"The orders of {run} may still be changed."
+                raise Problem(409, "too early", what, "Bill them when they have been sent.")
             placed = self.log.find("override", run=run, line=line)
             if not placed or self.log.find("settled", run=run, line=line):
                 return None
@@ -149,16 +199,61 @@ class Desk:
         Returns
         -------
         DataFrame
-            ``planner``, ``overrides``, ``helped`` (share that saved money), ``saved`` (euro, below
-            0 where they cost), ``estimated`` (share whose demand is an estimate).
+            ``planner``, ``overrides`` that were billed, ``helped`` (share that saved money),
+            ``saved`` (euro, below 0 where they cost), ``estimated`` (share whose demand is an
+            estimate), ``replaced`` (overrides of billed lines that another one replaced). One that
+            takes a line back to the model's units is not counted: it changed nothing. Shares of
+            no override are missing.
         """
-        rows = pd.DataFrame(
-            self.log.find("settled"), columns=["planner", "saved", "estimated"]
-        ).assign(helped=lambda t: t["saved"] > 0)
-        by = rows.groupby("planner", as_index=False)
-        return by.agg(
-            overrides=("saved", "size"),
+        bills = {(row["run"], row["line"]): row for row in self.log.find("settled")}
+        last: dict[tuple[str, str], int] = {}
+        placed = [row for row in self.log.find("override") if (row["run"], row["line"]) in bills]
+        for row in placed:
+            last[row["run"], row["line"]] = row["sequence"]
+        rows = []
+        for row in placed:
+            key = row["run"], row["line"]
+            holds = row["sequence"] == last[key]
+            if holds and row["units"] == row["model"]:
+                continue
+            bill = bills[key] if holds else {"saved": None, "estimated": None}
+            rows.append((row["planner"], bill["saved"], bill["estimated"], not holds))
+        table = pd.DataFrame(rows, columns=["planner", "saved", "estimated", "replaced"])
+        table = table.astype({"saved": float, "estimated": float, "replaced": int})
+        table["helped"] = (table["saved"] > 0).where(table["replaced"] == 0).astype(float)
+        return table.groupby("planner", as_index=False).agg(
+            overrides=("saved", "count"),
             helped=("helped", "mean"),
             saved=("saved", "sum"),
             estimated=("estimated", "mean"),
+            replaced=("replaced", "sum"),
         )
+
+
+def _check_texts(texts: dict[str, str]) -> None:
+    """Refuse names that nobody can read: empty, too long, with signs that are not seen."""
+    for name, text in texts.items():
+        if not (text.strip() and len(text) <= NAME and text.isprintable()):
+            what = f"The {name} is {text[:NAME]!r}."
+            raise Problem(422, name, what, f"Send 1 to {NAME} letters that can be printed.")
+
+
+def _reason(text: str) -> str:
+    """Return a reason that a person can read, without blanks around it."""
+    text = text.strip()
+    if not 3 <= len(text) <= LONGEST:
+        what = f"The reason has {len(text)} letters, not 3 to {LONGEST}."
+        raise Problem(422, "reason", what, "Say why the model is wrong this time.")
+    if not text.isprintable():
+        what = f"The reason is {text[:NAME]!r}: it has signs that cannot be printed."
+        raise Problem(422, "reason", what, "Send it in plain letters, on one line.")
+    return text
+
+
+def _overtaken(line: str, last: dict[str, Any] | None) -> Problem:
+    """Return the problem of an override of a line that is not as the planner saw it."""
+    what = f"{line} has no override yet."
+    if last:
+        what = f"{line} has {last['units']:g} units by {last['planner']}, row {last['sequence']}."
+    do = f"Look at it; to override it, send after {last['sequence'] if last else 0}."
+    return Problem(409, "overtaken", what, do)

@@ -18,7 +18,7 @@ from casebook.forecasting.order_ladder import ladder
 from casebook.forecasting.unconstrain import Curve, SquaredNormal, tobit
 from casebook.serving.app import Problem
 from casebook.serving.order_desk import Service
-from casebook.serving.overrides import Desk, Prices
+from casebook.serving.overrides import Prices
 from casebook.worlds.shelf import Shelf
 
 # The newsvendor ------------------------------------------------------------------------------
@@ -277,34 +277,6 @@ def test_the_oldest_go_first_and_nothing_is_lost():
         shelf.deliver(np.full(5, -1), np.full(5, 2))
     with pytest.raises(ValueError, match="one of each"):
         Shelf(0, 3)
-
-
-def test_overrides_are_kept_billed_once_and_refused_when_it_is_too_late(tmp_path):
-    sent: set[str] = set()
-    with Desk(tmp_path / "log.db", Prices(5, 2), 500, lambda run: run not in sent) as desk:
-        desk.place("a", "x", "anna", 40, 60, "street fair")
-        desk.place("a", "x", "anna", 40, 50, "smaller fair")
-        desk.place("a", "y", "bert", 10, 0, "shelf is broken")
-        assert desk.units("a") == {"x": 50.0, "y": 0.0}
-        assert desk.settle("a", "x", 46.0, False) == 30 - 8
-        assert desk.settle("a", "x", 46.0, False) is None
-        assert desk.settle("a", "y", 10.0, True) == -50
-        assert desk.settle("a", "unknown", 10.0, True) is None
-        value = desk.added_value().set_index("planner")
-        assert value["saved"].to_dict() == {"anna": 22.0, "bert": -50.0}
-        assert value.loc["bert", "estimated"] == 1
-        for units, reason, says in (
-            (501, "fair", "501"),
-            (np.nan, "fair", "nan"),
-            (5, " x ", "1 l"),
-        ):
-            with pytest.raises(Problem) as refused:
-                desk.place("a", "x", "anna", 40, units, reason)
-            assert says in refused.value.what
-        sent.add("a")
-        with pytest.raises(Problem, match="409"):
-            desk.place("a", "x", "anna", 40, 60, "street fair")
-        assert desk.log.verify()
 
 
 def test_the_planners_service_refuses_what_it_does_not_know(tmp_path):
