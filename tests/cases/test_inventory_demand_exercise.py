@@ -92,3 +92,24 @@ def test_sales_taken_for_demand_are_named_as_the_best_case():
 
 def _sold_out(line: str) -> bool:
     return exercise_data.overrides(SEED).loc[line, "left"] == 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_units_are_read_by_product_and_not_by_place(seed, monkeypatch):
+    monkeypatch.setenv("CASEBOOK_STUDENT_SEED", str(seed))
+    first, last, usable, to_order = questions.q5.expected(seed).values()
+    turned = [units.iloc[::-1] for units in (usable, to_order)]
+    for pair in (turned, [units.to_dict() for units in turned], [list(usable), list(to_order)]):
+        assert questions.q5.outcome(first, last, *pair).status == "right"
+    if usable["yoghurt"] != usable["cream"]:
+        wrong = usable.set_axis(["cream", "yoghurt"])
+        assert "are not what is left" in message(questions.q5, first, last, wrong, to_order)
+
+
+def test_cents_are_named_and_three_digits_will_do():
+    over, spoils, short = questions.q3.expected().values()
+    assert questions.q3.outcome(round(over, 3), round(spoils, 3), round(short, 2)).status == "right"
+    assert "in cents" in message(questions.q3, 100 * over, spoils, short)
+    assert "Give the number unrounded" in message(questions.q3, round(over, 2), spoils, short)
+    ratio, order, extra = questions.q1.expected().values()
+    assert questions.q1.outcome(round(ratio, 2), order, extra, "the mean").status == "right"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from casebook.cases.inventory_demand.demand import CHAPTER, SEED
 from casebook.cases.inventory_demand.exercise_data import GIVEN, given
-from casebook.exercises.asked import Exercise, Labels, Number, Numbers, Prediction, Word, parts
+from casebook.exercises.asked import Column, Exercise, Labels, Number, Prediction, Word, parts
 
 __all__ = ["exercise", "given", "q1", "q2", "q3", "q4", "q5", "q6"]
 
@@ -64,8 +64,9 @@ bill(at(0.95))
 OVER * (at(0.95) - order)
   You counted each extra unit as thrown away. On some days it is sold, and saves {SHORT:g} euro.
 bill(order) - bill(at(0.95))
-  The sign: P95 is the dearer order.
+  The sign: P95 is the more expensive order.
 """,
+        ratio=Number(0.007),
         extra=Number(0.01),
     ),
     prediction=Prediction(
@@ -148,7 +149,7 @@ enough(1 - km[::-1])
   This suffices on two days of seven. The ratio asks for five.
 """,
         silent=Labels("shelf.index"),
-        beyond=Number(0.005),
+        beyond=Number(0.01),
     ),
     shows="One day says nothing, four say “at least”. {beyond:.0%} of the days want more than "
     "{x:.0f}; by what was sold one would say {(seen > x).mean():.0%}. So the order is "
@@ -169,7 +170,8 @@ q3 = exercise.asked(
     setup="""
 short, waste, keep = prices['short'], prices['waste'], prices['keep']
 """,
-    parts=parts("""
+    parts=parts(
+        """
 over_95 = short * 0.05 / 0.95
 short / 19
 short / 0.95 - short
@@ -182,6 +184,8 @@ waste * 0.05 / 0.95
   You took the price of a unit thrown away. The ratio compares with a unit that is *missing*.
 short * 0.95 / 0.05
   Upside down: this would make the ratio .05.
+100 * short / 19
+  This is in cents. The question asks for euro.
 spoils = (over_95 - keep) / (waste - keep)
 1 - (waste - over_95) / (waste - keep)
 np.interp(over_95, [keep, waste], [0, 1])
@@ -204,7 +208,9 @@ short * 0.83 / 0.17
   You started from a unit short. What is fixed here is the price of a unit thrown away.
 waste * 0.17 / 0.83
   Upside down: this is what would make the ratio .17.
-"""),
+""",
+        spoils=Number(0.007),
+    ),
     shows="P95 is right where no more than {spoils:.1%} of the leftovers spoil; .83 is right where "
     "a unit short costs {short_83:.2f} euro and not {short:g}. Each level is a statement about "
     "prices.",
@@ -298,7 +304,7 @@ max(names_of, key=lambda name: bill(names_of[name]))
 
 q5 = exercise.asked(
     5,
-    "`first` and `last`, numbers of days, `usable` and `to_order`, two numbers of units each",
+    "`first` and `last`, numbers of days, `usable` and `to_order`, units of each product",
     setup="""
 lead, cycle = timetable['lead'], timetable['cycle']
 before, target = lead * needs.loc['sold_a_day'], needs.loc['target']
@@ -331,8 +337,8 @@ lead + cycle - 1
 usable = left(lead)
 np.maximum(lasts - np.maximum(before - expires, 0), 0)
 np.minimum(lasts, (stock.sum() - before).clip(lower=0))
-  {value} units are not what is left. Sell for {lead} days, the oldest first, and throw away what
-  has no day left.
+  {[float(f'{u:.4g}') for u in value]} units are not what is left. Sell for {lead} days, the
+  oldest first, and throw away what has no day left.
 lasts
   These units last long enough. But of the yoghurt more is sold before the window than expires, and
   that comes out of them.
@@ -356,8 +362,8 @@ target - stock.sum()
 (target - stock.sum()).clip(lower=0)
   You subtracted all of today's stock. Part of it is sold or thrown away before the window.
 """,
-        usable=Numbers((2,)),
-        to_order=Numbers((2,)),
+        usable=Column(),
+        to_order=Column(),
     ),
     shows="The order is for the days {first:.0f} to {last:.0f}, so the run looks {last:.0f} days "
     "ahead. Of {stock.sum().to_list()} units {[int(u) for u in usable]} are left by then: it "
