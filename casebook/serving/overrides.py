@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from casebook.serving.app import Problem
@@ -146,7 +147,10 @@ class Desk:
                 return self.log.append("override", row)
             if placed and after == seen[-2] and row.items() <= placed[-1].items():
                 return placed[-1]
-            raise _overtaken(line, placed[-1] if placed else None)
+            what, do = f"{line} has no override.", f"Look at it, then send after {seen[-1]}."
+            if placed:
+                what = f"{line} has {placed[-1]['units']:g} units by {placed[-1]['planner']}."
+            raise Problem(409, "overtaken", what, do)
 
     def holding(self, run: str) -> dict[str, dict[str, Any]]:
         """Return the last override of each line of a run: its row in the log."""
@@ -206,21 +210,16 @@ class Desk:
             no override are missing.
         """
         bills = {(row["run"], row["line"]): row for row in self.log.find("settled")}
-        last: dict[tuple[str, str], int] = {}
-        placed = [row for row in self.log.find("override") if (row["run"], row["line"]) in bills]
-        for row in placed:
-            last[row["run"], row["line"]] = row["sequence"]
+        last = {(row["run"], row["line"]): row for row in self.log.find("override")}
         rows = []
-        for row in placed:
+        for row in self.log.find("override"):
             key = row["run"], row["line"]
-            holds = row["sequence"] == last[key]
-            if holds and row["units"] == row["model"]:
-                continue
-            bill = bills[key] if holds else {"saved": None, "estimated": None}
-            rows.append((row["planner"], bill["saved"], bill["estimated"], not holds))
-        table = pd.DataFrame(rows, columns=["planner", "saved", "estimated", "replaced"])
-        table = table.astype({"saved": float, "estimated": float, "replaced": int})
-        table["helped"] = (table["saved"] > 0).where(table["replaced"] == 0).astype(float)
+            holds = row == last[key]
+            if key in bills and not (holds and row["units"] == row["model"]):
+                saved, estimated = bills[key]["saved"], bills[key]["estimated"]
+                told = (float(saved > 0), saved, estimated) if holds else (np.nan,) * 3
+                rows.append((row["planner"], int(not holds), *told))
+        table = pd.DataFrame(rows, columns=["planner", "replaced", "helped", "saved", "estimated"])
         return table.groupby("planner", as_index=False).agg(
             overrides=("saved", "count"),
             helped=("helped", "mean"),
@@ -248,12 +247,3 @@ def _reason(text: str) -> str:
         what = f"The reason is {text[:NAME]!r}: it has signs that cannot be printed."
         raise Problem(422, "reason", what, "Send it in plain letters, on one line.")
     return text
-
-
-def _overtaken(line: str, last: dict[str, Any] | None) -> Problem:
-    """Return the problem of an override of a line that is not as the planner saw it."""
-    what = f"{line} has no override yet."
-    if last:
-        what = f"{line} has {last['units']:g} units by {last['planner']}, row {last['sequence']}."
-    do = f"Look at it; to override it, send after {last['sequence'] if last else 0}."
-    return Problem(409, "overtaken", what, do)

@@ -1,8 +1,6 @@
-"""The newsvendor, demand behind sales, levels, cases within a budget, vans, and overrides."""
+"""The newsvendor, demand behind sales, levels, cases within a budget and vans."""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pandas as pd
@@ -16,9 +14,6 @@ from casebook.forecasting.intraday import Day, Vans, ordered
 from casebook.forecasting.newsvendor import cost, critical_ratio, order_at, over_for, safety_stock
 from casebook.forecasting.order_ladder import ladder
 from casebook.forecasting.unconstrain import Curve, SquaredNormal, tobit
-from casebook.serving.app import Problem
-from casebook.serving.order_desk import Service
-from casebook.serving.overrides import Prices
 from casebook.worlds.shelf import Shelf
 
 # The newsvendor ------------------------------------------------------------------------------
@@ -277,52 +272,3 @@ def test_the_oldest_go_first_and_nothing_is_lost():
         shelf.deliver(np.full(5, -1), np.full(5, 2))
     with pytest.raises(ValueError, match="one of each"):
         Shelf(0, 3)
-
-
-def test_the_planners_service_refuses_what_it_does_not_know(tmp_path):
-    lines = "store,product,units,source\nS01,meat-01,40,model\nS02,meat-01,20,model\n"
-    (tmp_path / "orders_2025-01-05.csv").write_text(lines)
-    service = Service(tmp_path, Prices(5, 2))
-    wish = {"line": "S01 meat-01", "planner": "anna", "units": 60.0, "reason": "street fair"}
-
-    def send(**change):
-        return service.override(json.dumps(wish | change).encode())
-
-    assert send()["sequence"] == 1
-    told = service.orders("orders_2025-01-05")
-    assert [line["source"] for line in told["lines"]] == ["planner", "model"] and told["open"]
-    for change, status in (
-        ({"line": "S09 meat-01"}, 404),
-        ({"units": 1e9}, 422),
-        ({"units": "60"}, 422),
-        ({"reason": ""}, 422),
-        ({"extra": 1}, 422),
-    ):
-        with pytest.raises(Problem) as refused:
-            send(**change)
-        assert refused.value.status == status
-    with pytest.raises(Problem, match="no JSON"):
-        service.override(b"{")
-    for name in ("orders_2020-01-01", "../../etc/passwd"):
-        with pytest.raises(Problem, match="unknown run"):
-            service.orders(name)
-    assert service.send(b"{}") == {"run": "orders_2025-01-05", "lines": 2}
-    sent = (tmp_path / "orders_2025-01-05.sent").read_text()
-    assert sent == "line,units,source\nS01 meat-01,60.0,planner\nS02 meat-01,20.0,model\n"
-    for late in (send, lambda: service.send(b"{}")):
-        with pytest.raises(Problem, match="too late"):
-            late()
-    service.desk.log.close()
-
-
-def test_an_override_is_of_whole_cases_and_an_empty_folder_has_no_run(tmp_path):
-    service = Service(tmp_path, Prices(5, 2))
-    with pytest.raises(Problem, match="unknown run"):
-        service.send(b"{}")
-    lines = "store,product,cases,pack,units,source\nS01,meat-01,10,4,40,model\n"
-    (tmp_path / "orders_2025-01-05.csv").write_text(lines)
-    wish = {"line": "S01 meat-01", "planner": "anna", "units": 42.0, "reason": "street fair"}
-    with pytest.raises(Problem, match="units"):
-        service.override(json.dumps(wish).encode())
-    assert service.override(json.dumps(wish | {"units": 44.0}).encode())["model"] == 40
-    service.desk.log.close()
