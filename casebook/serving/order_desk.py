@@ -7,19 +7,16 @@ Examples
 --------
 >>> import tempfile
 >>> folder = tempfile.TemporaryDirectory()
->>> line = {"store": "S01", "product": "meat-01", "cases": 10, "pack": 4, "units": 40}
->>> path = Path(folder.name) / "orders_2025-01-05.csv"
->>> write_orders(path, pd.DataFrame([line | {"source": "model"}]), ["S01 meat-01: cut to 40"])
->>> planners = {hashed("a long secret"): "anna"}
->>> service = Service(Path(folder.name), Prices(short=5, over=2), planners)
+>>> line = dict(zip(COLUMNS, ("S01", "meat-01", 10, 4, 40, "model")))
+>>> write_orders(Path(folder.name) / "orders_2025-01-05.csv", pd.DataFrame([line]))
+>>> service = Service(Path(folder.name), Prices(short=5, over=2), {hashed("a key"): "anna"})
 >>> wish = b'''{"run": "orders_2025-01-05", "line": "S01 meat-01", "units": 60, "after": 0,
 ...             "reason": "a street fair"}'''
->>> service.override(wish, "a long secret")["model"]
+>>> service.override(wish, "a key")["model"]
 40
->>> told = service.orders("orders_2025-01-05")
->>> told["lines"][0]["units"], told["lines"][0]["source"], told["notes"]
-(60, 'planner', ['S01 meat-01: cut to 40'])
->>> service.send(b'{"run": "orders_2025-01-05"}', "a long secret")["lines"]
+>>> service.orders("orders_2025-01-05")["lines"][0]["units"]
+60
+>>> service.send(b'{"run": "orders_2025-01-05"}', "a key")["lines"]
 1
 >>> service.desk.log.close(), folder.cleanup()
 (None, None)
@@ -85,7 +82,8 @@ def read_orders(content: bytes, most: int = MOST) -> Lines:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"no CSV in UTF-8: {error}") from None
     if tuple(head) != COLUMNS or not rows:
-        raise ValueError(f"{len(rows)} lines of {', '.join(head)[:80]!r}, not {', '.join(COLUMNS)}")
+        what = f"{len(rows)} lines with the columns {', '.join(head)[:80]!r}"
+        raise ValueError(f"{what}: one or more, with {', '.join(COLUMNS)}")
     lines: Lines = {}
     for place, row in enumerate(rows, 2):
         names, numbers = row[:2], row[2:5]
@@ -145,18 +143,13 @@ def write_orders(
     run, content = path.stem, _as_text(lines)
     if not is_run(run) or path.suffix != ".csv":
         raise ValueError(f"{path.name} is no order file: call it orders_2025-01-05.csv, by day.")
-    try:
-        read_orders(content, most)
-    except ValueError as error:
-        raise ValueError(f"{run} is not written: {error}.") from None
+    read_orders(content, most)
     with alone_in(path.parent):
         if path.with_suffix(".sent").exists():
             raise ValueError(f"the orders of {run} have been sent: nothing is written.")
         if path.exists() and path.read_bytes() != content and _overridden(path):
-            raise ValueError(
-                f"planners have overridden lines of {run}: nothing is written. To make it anew "
-                "take the file away; then each override must be confirmed at the desk."
-            )
+            what = f"planners have overridden lines of {run}: nothing is written"
+            raise ValueError(f"{what}. Take the file away, and they must confirm each of them.")
         told = "".join(" ".join(note.split()) + "\n" for note in notes)
         write_whole(path.with_suffix(".notes"), told.encode())
         write_whole(path, content)
@@ -164,10 +157,9 @@ def write_orders(
 
 def _overridden(path: Path) -> bool:
     """Say whether lines of a run have been overridden; the desk may be at work."""
-    if not (path.parent / LOG).exists():
-        return False
-    with Log(path.parent / LOG, TABLES, read_only=True) as log:
+    with suppress(FileNotFoundError), Log(path.parent / LOG, TABLES, read_only=True) as log:
         return bool(log.find("override", run=path.stem))
+    return False
 
 
 # The service ---------------------------------------------------------------------------------
@@ -245,15 +237,17 @@ class Service:
     def orders(self, run: str) -> Mapping[str, Any]:
         """Return the lines of a run, the planners' units where there are some.
 
-        ``confirm`` names the overrides that were made of another file than the one that is there:
-        they do not hold until a planner sends them again.
+        ``confirm`` has the overrides that were made of another file than the one that is there:
+        they do not hold until a planner sends them again, ``after`` their ``sequence``.
         """
         lines, confirm = self._made(run)
         holding, notes = self.desk.holding(run), self.folder / f"{run}.notes"
         said = notes.read_text("utf-8", "replace").splitlines() if notes.exists() else None
         told = [{"line": line, "sequence": holding[line]["sequence"] if line in holding else 0}
                 | row for line, row in lines.items()]  # fmt: skip
-        return {"run": run, "open": self._open(run), "notes": said, "confirm": confirm,
+        again = [{name: holding[line][name] for name in ("line", "sequence", "planner", "units")}
+                 for line in confirm]  # fmt: skip
+        return {"run": run, "open": self._open(run), "notes": said, "confirm": again,
                 "lines": told}  # fmt: skip
 
     def value(self) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 
 import pandas as pd
 import pytest
+from fastapi.testclient import TestClient
 
 from casebook.serving import order_desk
 from casebook.serving.api_keys import hashed
@@ -207,7 +208,7 @@ def test_the_run_writes_lines_and_notes_and_the_desk_shows_both(opened, tmp_path
         assert (tmp_path / f"{RUN}.csv").read_text() == FILE
     assert service.orders(RUN)["notes"] == [cut[0], "promotions: have not come"]
     for bad in (TWO.iloc[:0], lines_of(("S01", 61, 4)), lines_of(("S01", 1, 4), ("S01", 1, 4))):
-        with pytest.raises(ValueError, match="is not written"):
+        with pytest.raises(ValueError, match=r"0 lines with|line [23], "):
             write_orders(tmp_path / f"{RUN}.csv", bad)
     with pytest.raises(ValueError, match="no order file"):
         write_orders(tmp_path / "orders_test.csv", TWO)
@@ -224,7 +225,8 @@ def test_a_run_after_an_override_is_refused_and_a_new_file_asks_to_confirm(opene
     path.unlink()
     write_orders(path, other)
     told = service.orders(RUN)
-    assert told["confirm"] == ["S01 meat-01"] and told["lines"][0]["units"] == 72
+    old = {"line": "S01 meat-01", "sequence": 1, "planner": "anna", "units": 60.0}
+    assert told["confirm"] == [old] and told["lines"][0]["units"] == 72
     assert "S01 meat-01" in refused(409, "run changed", send, service).what
     wish(service, after=1)
     assert send(service)["lines"] == 2
@@ -237,9 +239,10 @@ def test_an_override_of_a_line_that_a_new_file_lacks_is_told(opened, tmp_path):
     wish(service)
     path.unlink()
     write_orders(path, TWO.iloc[1:])
-    assert service.orders(RUN)["confirm"] == ["S01 meat-01"]
+    assert service.orders(RUN)["confirm"][0]["line"] == "S01 meat-01"
     refused(409, "run changed", send, service)
     refused(404, "unknown line", wish, service, after=1)
+    refused(409, "overtaken", wish, service, units=0)
     wish(service, after=1, units=0)
     assert send(service)["lines"] == 1
 
@@ -345,7 +348,7 @@ def test_overrides_and_what_is_sent_keep_the_contract_of_the_case(opened, tmp_pa
 # At the same time ----------------------------------------------------------------------------
 
 
-def during(service, call):
+def during(service, call, wait=0.3):
     """Send, and call from another thread in the middle; return what the call came to."""
     found, threads = [], []
 
@@ -359,7 +362,7 @@ def during(service, call):
         if not threads:
             threads.append(threading.Thread(target=run))
             threads[0].start()
-            threads[0].join(0.3)
+            threads[0].join(wait)
 
     service.check = check
     sent = send(service)
@@ -380,7 +383,7 @@ def unlocked(service, patch):
 def test_what_a_planner_was_told_is_what_is_sent(opened, tmp_path, monkeypatch, planted):
     service = opened()
     with unlocked(service, monkeypatch) if planted else nullcontext():
-        _, told = during(service, lambda: wish(service))
+        _, told = during(service, lambda: wish(service), 30 if planted else 0.3)
     taken, sent = isinstance(told, dict), (tmp_path / f"{RUN}.sent").read_text()
     lost = taken and "planner" not in sent
     assert lost == planted and (taken or told.error == "too late")
@@ -390,7 +393,8 @@ def test_what_a_planner_was_told_is_what_is_sent(opened, tmp_path, monkeypatch, 
 def test_a_run_does_not_write_what_is_being_sent(opened, tmp_path, monkeypatch, planted):
     service, path = opened(), tmp_path / f"{RUN}.csv"
     with unlocked(service, monkeypatch) if planted else nullcontext():
-        _, told = during(service, lambda: write_orders(path, lines_of(("S01", 1, 4))))
+        other = lines_of(("S01", 1, 4))
+        _, told = during(service, lambda: write_orders(path, other), 30 if planted else 0.3)
     assert (path.read_text() != FILE) == planted
     assert planted or "have been sent" in str(told)
 
@@ -403,7 +407,7 @@ def test_one_of_two_is_the_one_that_sent(opened, monkeypatch, locked):
             sent, told = during(service, lambda: send(service, BERT))
             assert sent["planner"] == "anna" and told.error == "too late"
         else:  # the file itself is made once, whoever has a lock
-            refused(409, "too late", during, service, lambda: send(service, BERT))
+            refused(409, "too late", during, service, lambda: send(service, BERT), 30)
 
 
 def test_many_threads_send_once_and_lose_no_override(opened, tmp_path):
@@ -471,8 +475,6 @@ def test_a_full_disk_sends_nothing_and_says_so(opened, tmp_path, monkeypatch):
 
 
 def test_the_key_comes_in_a_header(opened):
-    from starlette.testclient import TestClient
-
     service = opened()
     client = TestClient(app_of(service), raise_server_exceptions=False)
     body = {"run": RUN, "line": "S01 meat-01", "units": 60, "reason": "street fair", "after": 0}
