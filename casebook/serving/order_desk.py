@@ -79,8 +79,8 @@ def read_orders(content: bytes, most: int = MOST) -> Lines:
     try:
         text = io.StringIO(content.decode("utf-8"), newline="")
         head, *rows = list(csv.reader(text, strict=True)) or [[]]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"no CSV in UTF-8: {error}") from None
+    except csv.Error as error:
+        raise ValueError(f"no CSV: {error}") from None
     if tuple(head) != COLUMNS or not rows:
         what = f"{len(rows)} lines with the columns {', '.join(head)[:80]!r}"
         raise ValueError(f"{what}: one or more, with {', '.join(COLUMNS)}")
@@ -128,7 +128,7 @@ def write_orders(
     Parameters
     ----------
     path : Path
-        ``orders_<day>.csv`` in a folder that is there.
+        ``orders_<day>.csv``; its folder is made if need be.
     lines : DataFrame
         With ``COLUMNS``, at most ``most`` cases each.
     notes : iterable of str
@@ -144,6 +144,7 @@ def write_orders(
     if not is_run(run) or path.suffix != ".csv":
         raise ValueError(f"{path.name} is no order file: call it orders_2025-01-05.csv, by day.")
     read_orders(content, most)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with alone_in(path.parent):
         if path.with_suffix(".sent").exists():
             raise ValueError(f"the orders of {run} have been sent: nothing is written.")

@@ -169,6 +169,7 @@ BAD = {
     "zero bytes": "",
     "no line": HEAD,
     "pack 0": HEAD + "S01,meat-01,1,0,40,model\n",
+    "pack 0 and no units": HEAD + "S01,meat-01,1,0,0,model\n",
     "no pack": HEAD + "S01,meat-01,1,,40,model\n",
     "no units": HEAD + "S01,meat-01,1,4,,model\n",
     "units are no sum": HEAD + "S01,meat-01,1,4,40,model\n",
@@ -181,6 +182,7 @@ BAD = {
     "other columns": "store,product,units\nS01,meat-01,40\n",
     "half a line": HEAD + "S01,meat-01,1,4",
     "a quote": HEAD + 'S01,"meat-01,1\n',
+    "text after a quote": HEAD + '"S01"x,meat-01,1,4,4,model\n',
     "latin-1": (HEAD + "S01,m\xe9at,1,4,4,model\n").encode("latin1"),
 }
 
@@ -212,6 +214,7 @@ def test_the_run_writes_lines_and_notes_and_the_desk_shows_both(opened, tmp_path
             write_orders(tmp_path / f"{RUN}.csv", bad)
     with pytest.raises(ValueError, match="no order file"):
         write_orders(tmp_path / "orders_test.csv", TWO)
+    write_orders(tmp_path / "new" / f"{NEXT}.csv", TWO)
     assert (tmp_path / f"{RUN}.csv").read_text() == FILE
 
 
