@@ -216,7 +216,8 @@ waste * 0.17 / 0.83
     "prices.",
     hints=(
         "Write the ratio with the unknown price in it, set it equal to .95, and solve.",
-        "A unit too many costs `waste` with the share you look for, and `keep` with the rest.",
+        "A unit too many costs `prices['waste']` with the share you look for, and `prices['keep']` "
+        "with the rest.",
         "The same equation with .83, and the other price unknown.",
     ),
     helps=("over_95", "spoils", "short_83"),
@@ -371,8 +372,8 @@ target - stock.sum()
     hints=(
         "Count from the evening of the run: tomorrow is day 1. The delivery comes after closing.",
         "The last day is that of the next delivery.",
-        "Until the window `lead` days are sold. Oldest first: the units with at most `lead` days "
-        "left serve them, then the others. What is older and not sold is thrown away.",
+        "`timetable['lead']` days are sold before the window. Units with at most so many days left "
+        "serve them first, then the others. What has no day left and is not sold is thrown away.",
     ),
     helps=("first", "last", "usable"),
 )
