@@ -69,7 +69,8 @@ class Fitted:
 
     def order(self, X: np.ndarray, plan: np.ndarray) -> np.ndarray:
         """Return units that suffice with the level, shape (n,)."""
-        return np.maximum(self.model.booster_.predict(X) + self.shift, 0) * plan
+        scale = np.where(plan > 0, np.maximum(plan, LEAST), 0)  # as in the labels
+        return np.maximum(self.model.booster_.predict(X) + self.shift, 0) * scale
 
 
 def fit(

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from casebook.cases.inventory_demand import benchmarks, feed, fresh, policies, stress, studies
-from casebook.cases.inventory_demand.demand import DAYS, STACKS, SWITCH, TEST
+from casebook.cases.inventory_demand.demand import DAYS, NAMES, SWITCH, TEST
 from casebook.cases.inventory_demand.features import FEATURES, GROUPS, history_rows, rows_at
+from casebook.cases.inventory_demand.levels import capped, unannounced
 from casebook.cases.inventory_demand.oracle import samples
-from casebook.cases.inventory_demand.orders import ABSURD, check_orders, plain_factor
+from casebook.cases.inventory_demand.orders import ABSURD, check_orders
 from casebook.cases.inventory_demand.play import FRESH, WEEKLY, Seen, Window
 from casebook.cases.inventory_demand.policies import (
     LEVELS,
@@ -22,9 +23,11 @@ from casebook.cases.inventory_demand.policies import (
     Model,
     SafetyStock,
     last_week,
+    spread_of,
 )
 from casebook.cases.inventory_demand.studies import MODEL, ORACLE, RULES, Setting, bill, bills
 from casebook.data.contracts import ContractBroken
+from casebook.forecasting import order_trees
 from casebook.serving.nights import NightFailed
 
 
@@ -95,7 +98,7 @@ def test_filled_demand_is_nearer_to_the_truth_than_sales_in_every_rhythm():
 def test_a_new_cell_starts_where_its_attributes_put_it():
     here = small()
     plan = here.world.plan
-    levels, alone = (here.trained("tobit", pooled)[0]() for pooled in (True, False))
+    levels, alone = (here.trained("tobit", start)[0]() for start in ("attributes", ""))
     new = (plan.born > SWITCH) & (plan.store == 0)
     true = (here.world.mean / np.maximum(levels.factor, 1e-9))[plan.born[new] + 60, new]
     for table, most in ((levels, 0.8), (alone, np.inf)):
@@ -136,10 +139,11 @@ def test_the_order_is_the_target_less_what_will_be_left():
 
 def test_a_policy_that_follows_sales_learns_each_day_once():
     here = small()
-    fresh_levels, _ = here.trained()
-    policy = SafetyStock(fresh_levels())
+    fresh_levels, training = here.trained()
+    spread = spread_of(training)
+    policy = SafetyStock(fresh_levels(), spread)
     whole = here.play(policy, SWITCH + 30)
-    again = here.play(SafetyStock(fresh_levels()), SWITCH + 30)
+    again = here.play(SafetyStock(fresh_levels(), spread), SWITCH + 30)
     np.testing.assert_array_equal(whole.sales, again.sales)
     assert policy.levels.now == SWITCH + 29  # the last evening orders nothing
     with pytest.raises(ValueError, match="start anew"):
@@ -214,19 +218,20 @@ def test_a_horizon_of_seven_days_misses_the_days_that_it_orders_for():
     assert np.abs(right.target(seen, WEEKLY) - wrong.target(seen, WEEKLY)).sum() > 100
 
 
-def test_a_cap_cuts_stacked_windows_only():
+def test_a_cap_is_the_largest_single_effect_of_the_category_and_cuts_stacked_days_only():
     here = small()
-    model = here.model()
-    cap = stress.capped(model.levels, 0.1)
-    plan = here.world.plan
-    sundays = [d for d in range(STACKS, TEST.stop) if DAYS.dayofweek[d] == 6]
-    day = next(d for d in sundays if stress.stacked(plan, d + WEEKLY.ahead).any())
-    model.levels.level[day] = 1.0
-    seen = replace(seen_at(here, SWITCH), now=day)
-    target = np.full(len(here.world.plan.product), 50.0)
-    both = stress.stacked(plan, day + WEEKLY.ahead)
-    made = cap(target, seen, WEEKLY)
-    assert (made[both] < 1).all() and (made[~both] == 50).all()
+    plan, levels = here.world.plan, here.trained()[0]()
+    made, alone = capped(levels, SWITCH + 1), (plan.discount > 0) != (plan.coupon > 0)
+    open_ = ~plan.closed
+    effect, limited = levels.factor[open_] / levels.plain[open_], made[open_] / levels.plain[open_]
+    single, both = (m[open_][:, plan.product] for m in (alone, (plan.discount * plan.coupon) > 0))
+    cut = limited < effect - 1e-9
+    assert cut[both].mean() > 0.3 and not cut[~both].any()
+    before = np.flatnonzero(open_) <= SWITCH
+    for code in range(len(NAMES)):
+        own = plan.category == code
+        most = effect[before][:, own][single[before][:, own]].max()
+        assert limited[:, own].max() == pytest.approx(most)
 
 
 def test_goods_that_keep_are_billed_at_their_own_prices():
@@ -373,15 +378,82 @@ def test_a_budget_is_kept_in_every_store_and_its_worth_is_told(sunday):
     assert bound.lines["units"].sum() < free.lines["units"].sum()
 
 
-def test_plain_factors_hide_promotions_ahead_and_nothing_behind():
+def test_promotions_that_have_not_come_are_in_no_factor_and_in_no_feature():
     here = small()
-    plan, factor = here.world.plan, here.trained()[0]().factor
-    plain = plain_factor(factor, plan, SWITCH)
-    np.testing.assert_array_equal(plain[: SWITCH + 1], factor[: SWITCH + 1])
+    known = here.trained()[0]()
+    plan, factor, names = here.world.plan, known.factor, FEATURES.index
+    blind = unannounced(known, SWITCH)
+    np.testing.assert_array_equal(blind.factor[: SWITCH + 1], factor[: SWITCH + 1])
     days = SWITCH + Window(1, 10).ahead
     hit = (plan.discount[days] + plan.coupon[days] > 0)[:, plan.product]
-    np.testing.assert_array_equal(plain[days][~hit], factor[days][~hit])
-    assert plain[days][hit].sum() < factor[days][hit].sum()
+    np.testing.assert_allclose(blind.factor[days][~hit], factor[days][~hit])
+    assert blind.factor[days][hit].sum() < factor[days][hit].sum()
+    ahead = [names(name) for name in ("discount", "coupon", "stacked")]
+    assert rows_at(known, SWITCH, WEEKLY).X[:, ahead].any()
+    other = rows_at(blind, SWITCH, WEEKLY).X
+    assert not other[:, ahead].any()
+    # What was promoted until this evening is known.
+    since = names("since_promotion")
+    np.testing.assert_array_equal(other[:, since], rows_at(known, SWITCH, WEEKLY).X[:, since])
+
+
+def test_neither_the_run_nor_the_study_sees_promotions_that_have_not_come(sunday, monkeypatch):
+    run, reports, shelf = sunday
+    here, seen_X = small(), []
+    asked = order_trees.Fitted.order
+
+    def spy(self, X, plan):
+        seen_X.append(X)
+        return asked(self, X, plan)
+
+    monkeypatch.setattr(order_trees.Fitted, "order", spy)
+    run.run(reports, SWITCH, shelf, promotions=False)
+    blind = stress.Blind(here.trained()[0](), here.model().fitted)
+    before = len(seen_X)
+    blind.target(seen_at(here, SWITCH), WEEKLY)
+    assert 0 < before < len(seen_X)
+    ahead = [FEATURES.index(name) for name in ("discount", "coupon", "stacked")]
+    assert not any(X[:, ahead].any() for X in seen_X)
+    assert blind.levels.plan.discount[SWITCH + 1 :].any()  # it forgets nothing
+
+
+def test_the_last_rung_orders_for_a_store_that_missed_a_report(sunday):
+    run, reports, shelf = sunday
+    run = copy.copy(run)
+    run.fitted, run.spread = None, None
+    whole = run.run(reports, SWITCH, shelf)
+    gone = (reports["store"] == "S01") & (reports["day"] == DAYS[SWITCH - 1])
+    less = run.run(reports[~gone], SWITCH, shelf)
+    for made in (whole, less):
+        assert made.source == "last week" and "no spread was learnt" in made.notes[-1]
+        sold = run.plan.alive[SWITCH + WEEKLY.ahead].any(axis=0)
+        names = run.plan.products["product"].to_numpy()[run.plan.product[sold]]
+        places = run.plan.stores["store"].to_numpy()[run.plan.store[sold]]
+        lines = zip(made.lines["store"], made.lines["product"], strict=True)
+        assert {*lines} <= {*zip(places, names, strict=True)}
+    units = [m.lines.groupby("store")["units"].sum() for m in (whole, less)]
+    assert units[1]["S01"] == pytest.approx(units[0]["S01"], rel=0.2)
+    assert units[1].drop("S01").equals(units[0].drop("S01"))
+
+
+def test_the_season_of_the_last_rung_is_that_of_the_store_ledger(sunday):
+    run, reports, shelf = sunday
+    told = run.seen(reports, SWITCH, shelf, [])
+    index = [policies.season_index(seen, WEEKLY) for seen in (told, seen_at(small(), SWITCH))]
+    assert (index[1] != 1).all()
+    np.testing.assert_allclose(index[0], index[1], rtol=0.1)
+
+
+def test_without_levels_the_last_rung_orders(sunday):
+    run, reports, shelf = sunday
+    run = copy.copy(run)
+
+    def gone():
+        raise FileNotFoundError("levels.pkl")
+
+    run.fresh_levels = gone
+    made = run.run(reports, SWITCH, shelf)
+    assert made.source == "last week" and "levels.pkl" in made.notes[-1]
 
 
 def test_the_service_and_the_page_order_by_the_same_function(sunday):

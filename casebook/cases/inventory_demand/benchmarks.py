@@ -15,7 +15,7 @@ from casebook.cases.inventory_demand.demand import DAYS, SEED, SWITCH, Constants
 from casebook.cases.inventory_demand.models import fit_all
 from casebook.cases.inventory_demand.orders import SundayRun, terms
 from casebook.cases.inventory_demand.play import Costs
-from casebook.cases.inventory_demand.policies import LEVELS, trained
+from casebook.cases.inventory_demand.policies import LEVELS, spread_of, trained
 from casebook.cases.inventory_demand.studies import CHOSEN_ON, setting
 from casebook.features.cluster import scaling
 from casebook.recorded.studies import sensitivity as over_constants
@@ -44,7 +44,8 @@ def sunday(folder: Path, seed: int = SEED, budget: float = np.inf) -> tuple:
     levels, training = trained(plan, mended.sales, mended.sold_out)
     fitted = fit_all(training, LEVELS)
     ratios = {life: model.ratios for life, model in fitted.items()}
-    run = SundayRun(plan, levels, fitted, folder, terms(plan, budget), ratios=ratios)
+    run = SundayRun(plan, levels, fitted, folder, terms(plan, budget), ratios=ratios,
+                    spread=spread_of(training))  # fmt: skip
     return run, rows, here.past.shelf
 
 

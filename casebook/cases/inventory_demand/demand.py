@@ -35,7 +35,7 @@ of their own: with another constant the same seed gives the same stores, promoti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -194,6 +194,11 @@ class Plan:
     after: np.ndarray
     payday: np.ndarray
     weather: Weather
+
+    def unannounced(self, day: int) -> Plan:
+        """Return the plan on an evening on which the promotions of later days have not come."""
+        past = (np.arange(len(self.closed)) <= day)[:, None]
+        return replace(self, discount=self.discount * past, coupon=self.coupon * past)
 
     @cached_property
     def product(self) -> np.ndarray:

@@ -8,6 +8,7 @@ out are filled with what was probably wanted. A new cell begins with what its at
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,21 +21,45 @@ from casebook.forecasting.credibility import Prior, prior
 
 @dataclass
 class CellLevels(Levels):
-    """Levels of the cells of a plan."""
+    """Levels of the cells of a plan; ``plain`` are their factors without any promotion."""
 
     plan: Plan | None = None
+    plain: np.ndarray | None = None
 
 
 def levels_of(
     plan: Plan,
-    factor: np.ndarray,
+    factor: tuple[np.ndarray, np.ndarray],
     way: str,
     tails: Mapping | None = None,
     prior: Prior | None = None,
 ) -> CellLevels:
     """Return levels that have learnt nothing yet: fresh goods and others have their own tails."""
     group = plan.fresh.astype(int)
-    return CellLevels(factor, plan.alive, group, way, tails or {}, prior, plan=plan)
+    made, plain = factor
+    return CellLevels(made, plan.alive, group, way, tails or {}, prior, plan=plan, plain=plain)
+
+
+def unannounced(levels: CellLevels, day: int) -> CellLevels:
+    """Return levels for whom the promotions of the days after an evening have not come.
+
+    They share their arrays with ``levels``; it is these that learn.
+    """
+    other = copy.copy(levels)
+    other.plan = levels.plan.unannounced(day)
+    other.factor = np.concatenate([levels.factor[: day + 1], levels.plain[day + 1 :]])
+    return other
+
+
+def capped(levels: CellLevels, until: int) -> np.ndarray:
+    """Return factors in which no promotion does more than any single one until a day did.
+
+    The largest effect is that of the category, shape as that of ``levels.factor``.
+    """
+    base = np.where(levels.plain > 0, levels.plain, 1.0)
+    effect, most = levels.factor / base, np.ones(len(NAMES))
+    np.maximum.at(most, levels.plan.category, effect[:until].max(axis=0))
+    return base * np.minimum(effect, most[levels.plan.category])
 
 
 # Factors: the same for all cells of a category -------------------------------------------
@@ -50,7 +75,7 @@ def design(plan: Plan, product: np.ndarray, day: np.ndarray) -> np.ndarray:
     return np.column_stack([weekday, *season, *marks, *promoted]).astype(float)
 
 
-def factors(plan: Plan, demand: np.ndarray, known: np.ndarray) -> np.ndarray:
+def factors(plan: Plan, demand: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the factor of each cell on each day of the calendar, by a Poisson regression.
 
     Parameters
@@ -62,15 +87,15 @@ def factors(plan: Plan, demand: np.ndarray, known: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    ndarray, shape (len(DAYS), cells)
+    tuple of ndarray, shape (len(DAYS), cells)
         One regression for each category, over its products in all stores together; about 1 on a
-        middling day, 0 on closed days.
+        middling day, 0 on closed days. The second is without the effects of promotions.
     """
     from sklearn.linear_model import PoissonRegressor
 
     n, products = len(demand), len(plan.products)
     usual = np.where(known, demand, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    result = np.zeros((len(DAYS), products))
+    result = np.zeros((2, len(DAYS), products))
     of = plan.category[:products]
     for code in range(len(NAMES)):
         own = np.flatnonzero(of == code)
@@ -86,18 +111,21 @@ def factors(plan: Plan, demand: np.ndarray, known: np.ndarray) -> np.ndarray:
         model.fit(np.vstack(X), np.concatenate(y), sample_weight=np.concatenate(weight))
         for product in own:
             every = design(plan, np.full(len(DAYS), product), np.arange(len(DAYS)))
-            result[:, product] = np.exp(every @ model.coef_)
+            for k, last in enumerate((None, -2)):
+                result[k, :, product] = np.exp(every[:, :last] @ model.coef_[:last])
     plain = (plan.discount[:n] == 0) & (plan.coupon[:n] == 0)
-    middle = (result[:n] * plain).sum(axis=0) / plain.sum(axis=0)
-    made = (result / middle)[:, plan.product]
-    return made * ~plan.closed[:, None]
+    middle = (result[0, :n] * plain).sum(axis=0) / plain.sum(axis=0)
+    made = (result / middle)[:, :, plan.product] * ~plan.closed[:, None]
+    return made[0], made[1]
 
 
 # Priors of new cells ------------------------------------------------------------------------
 
 
-def attributes(plan: Plan) -> np.ndarray:
-    """Return what is known of a cell before it sells, shape (cells, k)."""
+def attributes(plan: Plan, start: str = "attributes") -> np.ndarray:
+    """Return what is known of a cell before it sells, or its category alone, shape (cells, k)."""
+    if start == "category":
+        return np.eye(len(NAMES))[plan.category]
     product, store = plan.products.iloc[plan.product], plan.stores.iloc[plan.store]
     organic = product["organic"].to_numpy()
     columns = [
@@ -115,7 +143,7 @@ def learn_levels(
     sales: np.ndarray,
     sold_out: np.ndarray,
     way: str = "tobit",
-    pooled: bool = True,
+    start: str = "attributes",
     rounds: int = 3,
 ) -> CellLevels:
     """Learn factors, tails, priors and levels from a history.
@@ -131,8 +159,8 @@ def learn_levels(
     sold_out : ndarray of bool, shape (days, cells)
     way : str
         One of ``WAYS``.
-    pooled : bool
-        With priors for new cells.
+    start : str
+        What the prior of a new cell is: by its "attributes", by its "category", or "" for none.
     rounds : int
         One is enough where nothing is filled.
     """
@@ -150,16 +178,16 @@ def learn_levels(
         if way in ("kaplan_meier", "tobit"):
             levels.way = way
             tails = tails_of(levels, sales, sold_out)
-        start = _prior_of(plan, levels, alive) if pooled else None
-        levels = follow(levels_of(plan, factor, way, tails, start), sales, sold_out)
+        prior = _prior_of(attributes(plan, start), levels, alive) if start else None
+        levels = follow(levels_of(plan, factor, way, tails, prior), sales, sold_out)
         if rounds > 1:
             factor = factors(plan, np.nan_to_num(levels.wanted[:n]), known)
     return levels
 
 
-def _prior_of(plan: Plan, levels: CellLevels, alive: np.ndarray) -> Prior:
+def _prior_of(X: np.ndarray, levels: CellLevels, alive: np.ndarray) -> Prior:
     n = len(alive)
     use = alive & (np.nan_to_num(levels.expected[:n]) > 0.5)
     use[:WARM_UP] = False
     ratio = levels.wanted[:n][use] / levels.expected[:n][use]
-    return prior(attributes(plan), levels.level[n - 1], alive.sum(axis=0), float(np.nanvar(ratio)))
+    return prior(X, levels.level[n - 1], alive.sum(axis=0), float(np.nanvar(ratio)))

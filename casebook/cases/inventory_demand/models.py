@@ -26,12 +26,15 @@ class Training:
         Of the history.
     wanted : ndarray, shape (days, cells)
         The labels' demand.
+    hidden : ndarray of bool, shape (days, cells), optional
+        A window with such a day is no row.
     leave_out : sequence of str
         Features that the models do not see.
     """
 
     levels: CellLevels
     wanted: np.ndarray
+    hidden: np.ndarray | None = None
     leave_out: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -56,6 +59,9 @@ class Training:
             made, units = history_rows(self.levels, self.wanted, window, days, fresh)
             late = made.day >= n - CALIBRATION
             keep = late | (made.day + window.last < n - CALIBRATION)
+            if self.hidden is not None:
+                for k in window.ahead:
+                    keep &= ~self.hidden[made.day + k, made.cell]
             self._rows[window] = made.pick(keep), units[keep], late[keep]
         return self._rows[window]
 

@@ -16,9 +16,15 @@ import pandas as pd
 
 from casebook.cases.inventory_demand import feed
 from casebook.cases.inventory_demand.demand import DAYS, WEEK, Plan
-from casebook.cases.inventory_demand.levels import CellLevels
+from casebook.cases.inventory_demand.levels import CellLevels, unannounced
 from casebook.cases.inventory_demand.play import WEEKLY, Costs, Seen, Window
-from casebook.cases.inventory_demand.policies import LEVELS, Model, SafetyStock, last_week
+from casebook.cases.inventory_demand.policies import (
+    LEVELS,
+    Following,
+    Model,
+    SafetyStock,
+    last_week,
+)
 from casebook.data.contracts import between, enforce, summary
 from casebook.forecasting.cases import within_budget, worth_of_cases
 from casebook.forecasting.censored_levels import follow
@@ -150,6 +156,7 @@ class SundayRun:
     terms: Terms
     window: Window = WEEKLY
     ratios: dict[int, np.ndarray] = field(default_factory=dict)
+    spread: np.ndarray | None = None
 
     def path(self, day: int) -> Path:
         """Return the file of a Sunday's orders."""
@@ -224,32 +231,38 @@ class SundayRun:
 
     def _target(self, seen: Seen, weather: bool, promotions: bool, notes: list[str]):
         """Return target, what is sold before, and who made them: the first rung that works."""
-        levels = follow(self.fresh_levels(), seen.sales, seen.sold_out())
-        if not promotions:
-            levels.factor = plain_factor(levels.factor, self.plan, seen.now)
 
-        def made(name: str, policy) -> tuple[np.ndarray, np.ndarray, str]:
-            target = policy.target(seen, self.window)
-            sold = (self.plan.alive[seen.now + self.window.ahead]).any(axis=0)
+        def levels() -> CellLevels:
+            known = follow(self.fresh_levels(), seen.sales, seen.sold_out())
+            return known if promotions else unannounced(known, seen.now)
+
+        def made(name: str, target: np.ndarray, before) -> tuple[np.ndarray, np.ndarray, str]:
+            days = seen.now + self.window.ahead
+            sold = (self.plan.alive[days] & ~self.plan.closed[days, None]).any(axis=0)
             target = np.where(sold & ~self.plan.fresh, target, 0)
             if not np.isfinite(target).all() or not target.any():
                 raise ValueError(f"{name}: targets that are no numbers, or all zero")
-            return target, policy.before(seen, self.window), name
+            return target, before, name
+
+        def follows(name: str, policy: Following) -> tuple[np.ndarray, np.ndarray, str]:
+            return made(name, policy.target(seen, self.window), policy.before(seen, self.window))
 
         def model(why: str):
             if self.fitted is None:
                 raise ValueError("there is no model: train it again")
             name = "model" if weather else "model without weather"
-            return made(name, Model(levels, self.fitted, with_weather=weather))
+            return follows(name, Model(levels(), self.fitted, with_weather=weather))
 
         def textbook(why: str):
+            if self.spread is None:
+                raise ValueError("no spread was learnt: train it again")
             notes.append(f"safety stock stands in, since {why}")
-            return made("safety stock", SafetyStock(levels))
+            return follows("safety stock", SafetyStock(levels(), self.spread))
 
         def baseline(why: str):
             notes.append(f"last week stands in, since {why}")
             units = last_week(seen, self.window)
-            return units + seen.usable(self.window, 0.0), 0.0, "last week"
+            return made("last week", units + seen.usable(self.window, 0.0), 0.0)
 
         return climb(seen.now, {"model": model, "safety stock": textbook, "last week": baseline})
 
@@ -263,13 +276,3 @@ class SundayRun:
             product = self.plan.products["product"].iloc[self.plan.product[cell]]
             notes.append(f"{store} {product}: {target[cell]:.0f} units cut to {most[cell]:.0f}")
         return np.where(cut, most, target)
-
-
-def plain_factor(factor: np.ndarray, plan: Plan, now: int) -> np.ndarray:
-    """Return factors in which the days after today have no promotions: those of a week ago."""
-    plain = factor.copy()
-    for day in range(now + 1, min(now + 11, len(factor))):
-        promoted = (plan.discount[day] + plan.coupon[day] > 0)[plan.product]
-        usual = np.median(factor[day - 56 : day : 7], axis=0)
-        plain[day] = np.where(promoted, usual, factor[day])
-    return plain

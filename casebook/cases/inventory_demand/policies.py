@@ -25,7 +25,12 @@ from casebook.cases.inventory_demand.play import (
     siblings,
 )
 from casebook.forecasting.censored_levels import drawn, follow
-from casebook.forecasting.newsvendor import critical_ratio, safety_stock
+from casebook.forecasting.newsvendor import (
+    critical_ratio,
+    over_plan,
+    safety_stock,
+    window_spread,
+)
 from casebook.forecasting.order_trees import Fitted
 
 RATIO = critical_ratio(Costs.short, Costs.over)
@@ -65,8 +70,9 @@ def season_index(seen: Seen, window: Window) -> np.ndarray:
         return np.ones(len(plan.product))
     shares = []
     for days in (then, back if window != FRESH else then - WEEK):
-        total = np.bincount(plan.category, seen.sales[days].sum(axis=0), len(NAMES))
-        shares.append(total / len(days))
+        told = plan.alive[days] & ~np.isnan(seen.sales[days])
+        total = np.bincount(plan.category, np.nansum(seen.sales[days], axis=0), len(NAMES))
+        shares.append(total / np.maximum(np.bincount(plan.category, told.sum(axis=0)), 1))
     index = np.divide(shares[0], shares[1], out=np.ones(len(NAMES)), where=shares[1] > 0)
     return np.clip(index, 0.5, 2.0)[plan.category]
 
@@ -75,8 +81,9 @@ def last_week(seen: Seen, window: Window) -> np.ndarray:
     """Order what was sold last week, as the season moved a year ago: the sacred baseline."""
     plan, now = seen.plan, seen.now
     at = np.array([now + 1 - WEEK]) if window == FRESH else now - np.arange(WEEK)
-    own = seen.sales[at].sum(axis=0).astype(float)
-    known = plan.alive[at].all(axis=0)
+    told = ~np.isnan(seen.sales[at])  # a store that did not report has sold something, too
+    own = np.nansum(seen.sales[at], axis=0) * len(at) / np.maximum(told.sum(axis=0), 1)
+    known = plan.alive[at].all(axis=0) & (2 * told.sum(axis=0) > len(at))
     usual = np.where(known, own, siblings(plan, own, known, window))
     target = usual * season_index(seen, window)
     return order(target, usual * (window.first - 1) / WEEK, seen, window)
@@ -127,6 +134,39 @@ class Following:
 
 
 class SafetyStock(Following):
+    """Point forecast and safety stock: normal errors of whole windows, as they were measured.
+
+    Parameters
+    ----------
+    levels : CellLevels
+    spread : ndarray, shape (cells,)
+        From :func:`spread_of`.
+    by : mapping of int to float
+        Level by life.
+    """
+
+    def __init__(
+        self, levels: CellLevels, spread: np.ndarray, by: Mapping[int, float] = LEVELS
+    ) -> None:
+        super().__init__(levels)
+        self.spread, self.by = spread, by_life(levels.plan, by)
+
+    def target(self, seen: Seen, window: Window) -> np.ndarray:
+        """Return point forecast and safety stock of a window."""
+        return over_plan(self.expected(seen, window), self.spread, self.by)
+
+
+def spread_of(training: Training) -> np.ndarray:
+    """Return how far the windows of each cell fell from their plan, shape (cells,)."""
+    plan = training.levels.plan
+    result = np.zeros(len(plan.product))
+    for window, own in ((FRESH, plan.fresh), (WEEKLY, ~plan.fresh)):
+        rows, units, _ = training.rows(window)
+        result[own] = window_spread(units, rows.plan, rows.cell, len(own))[own]
+    return result
+
+
+class DaysAdded(Following):
     """Point forecast and safety stock, by the textbook: errors of days independent and normal.
 
     Parameters
@@ -169,7 +209,7 @@ class Factor(Following):
     ----------
     levels : CellLevels
     training : Training
-        Whose calibration weeks give the quantiles.
+        All of its windows give the quantiles, those that calibrate the model, too.
     by : mapping of int to float
     """
 
@@ -199,8 +239,6 @@ class Model(Following):
         By life, from :func:`.models.fit_all`.
     with_weather : bool
         False: the forecast of the weather has not come.
-    cap : callable, optional
-        Limits the target: takes it, what is seen and the window.
     features : sequence of int, optional
         Columns that the models see; by default all.
     """
@@ -210,11 +248,10 @@ class Model(Following):
         levels: CellLevels,
         fitted: Mapping[int, Fitted],
         with_weather: bool = True,
-        cap: Callable[[np.ndarray, Seen, Window], np.ndarray] | None = None,
         features: Sequence[int] | None = None,
     ) -> None:
         super().__init__(levels)
-        self.fitted, self.with_weather, self.cap = dict(fitted), with_weather, cap
+        self.fitted, self.with_weather = dict(fitted), with_weather
         self.features = slice(None) if features is None else [*features]
 
     def target(self, seen: Seen, window: Window) -> np.ndarray:
@@ -225,7 +262,7 @@ class Model(Following):
             own = np.flatnonzero(seen.plan.life == life)
             if (life == 1) == (window == FRESH) and len(own):
                 result[own] = model.order(rows.X[own][:, self.features], rows.plan[own])
-        return result if self.cap is None else self.cap(result, seen, window)
+        return result
 
 
 # From a history to the ladder ------------------------------------------------------------------
@@ -242,7 +279,7 @@ def trained(
     sales: np.ndarray,
     sold_out: np.ndarray,
     way: str = "tobit",
-    pooled: bool = True,
+    start: str = "attributes",
 ) -> tuple[Callable[[], CellLevels], Training]:
     """Learn a history: how to get levels that follow on from it, and rows to fit.
 
@@ -253,6 +290,7 @@ def trained(
     """
     import copy
 
-    levels = learn_levels(plan, sales, sold_out, way, pooled)
+    levels = learn_levels(plan, sales, sold_out, way, start)
     labels = drawn(levels, sales, sold_out)
-    return lambda: copy.deepcopy(levels), Training(levels, labels)
+    hidden = sold_out if way == "dropped" else None
+    return lambda: copy.deepcopy(levels), Training(levels, labels, hidden)

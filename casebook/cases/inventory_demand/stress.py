@@ -19,8 +19,7 @@ from casebook.cases.inventory_demand.demand import (
     TEST,
     Plan,
 )
-from casebook.cases.inventory_demand.levels import CellLevels
-from casebook.cases.inventory_demand.orders import plain_factor
+from casebook.cases.inventory_demand.levels import CellLevels, capped, unannounced
 from casebook.cases.inventory_demand.play import FRESH, WEEKLY, Costs, Played, Seen, Window, play
 from casebook.cases.inventory_demand.policies import LEVELS, Model, order
 from casebook.cases.inventory_demand.studies import (
@@ -67,18 +66,6 @@ def horizon(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
 # Promotions that were never seen ----------------------------------------------------------------
 
 
-def capped(levels: CellLevels, most: float) -> Callable[[np.ndarray, Seen, Window], np.ndarray]:
-    """Return a limit: no target beyond what the largest effect that was seen would need."""
-
-    def cap(target: np.ndarray, seen: Seen, window: Window) -> np.ndarray:
-        days = seen.now + window.ahead
-        both = stacked(seen.plan, days)
-        top = most * levels.level[seen.now] * (~seen.plan.closed[days]).sum()
-        return np.where(both, np.minimum(target, top), target)
-
-    return cap
-
-
 def stacked(plan: Plan, days: np.ndarray) -> np.ndarray:
     """Return which cells have discount and coupon together on some of the days."""
     both = (plan.discount[days] > 0) & (plan.coupon[days] > 0)
@@ -102,28 +89,29 @@ def promotions(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
     -------
     DataFrame
         ``seed``, ``policy``, ``promotion``; ``windows``, ``target`` and ``point`` over what was
-        wanted (sums), ``cost`` a unit wanted, in euro at 5 and 2.
+        wanted (sums), ``cost`` a unit wanted, in euro at the prices of each life, and ``spoils``
+        that of the goods that live a day or a week.
     """
     rows = []
     for seed in seeds:
         here = setting(seed)
         plan = here.world.plan
-        model = here.model()
-        seen_most = np.quantile(model.levels.factor[: TEST.start], 0.999)
         policies = dict(rungs(here, ("tobit",), {FILLED, ORACLE}))
-        limited = here.model()
-        limited.cap = capped(limited.levels, seen_most)
+        model, limited = here.model(), here.model()
+        limited.levels.factor = capped(limited.levels, SWITCH + 1)
         chosen = {FILLED: policies[FILLED], MODEL: model, "capped": limited}
         for name, policy in (chosen | {ORACLE: policies[ORACLE]}).items():
             watched = Watched(policy)
             here.play(watched)
             table = windows(here.world, watched.kept, STACKS)
-            table["euro"] = cost(table["wanted"], table["target"], Costs.short, Costs.over)
+            life = plan.life[table["cell"]]
+            over = np.array([prices_of(int(lives)).over for lives in life])
+            table["cost"] = cost(table["wanted"], table["target"], Costs.short, over)
             for kind, own in table.groupby(promoted(plan, table)):
-                total = own["wanted"].sum()
-                share = own[["target", "point", "euro"]].sum(min_count=1) / total
+                spoils = own[life[own.index] <= 7][["cost", "wanted"]].sum()
+                share = own[["target", "point", "cost"]].sum(min_count=1) / own["wanted"].sum()
                 found = {"seed": seed, "policy": name, "promotion": kind, "windows": len(own)}
-                rows.append(found | share.rename({"euro": "cost"}).to_dict())
+                rows.append(found | share.to_dict() | {"spoils": spoils["cost"] / spoils["wanted"]})
     return pd.DataFrame(rows)
 
 
@@ -235,16 +223,15 @@ class Blind(Model):
 
     def target(self, seen: Seen, window: Window) -> np.ndarray:
         """Return the target without promotions in the plan."""
-        self.caught_up(seen)
         return self._plainly(super().target, seen, window)
 
     def _plainly(self, ask: Callable, seen: Seen, window: Window) -> np.ndarray:
-        known = self.levels.factor
-        self.levels.factor = plain_factor(known, seen.plan, seen.now)
+        known = self.caught_up(seen)
+        self.levels = unannounced(known, seen.now)
         try:
             return ask(seen, window)
         finally:
-            self.levels.factor = known
+            self.levels = known
 
 
 def missing(seeds: Sequence[int] = CHOSEN_ON) -> pd.DataFrame:

@@ -35,12 +35,14 @@ from casebook.cases.inventory_demand.play import (
 from casebook.cases.inventory_demand.policies import (
     LEVELS,
     RATIO,
+    DaysAdded,
     Factor,
     Model,
     SafetyStock,
     last_week,
     order,
     sold_out_of,
+    spread_of,
     trained,
 )
 from casebook.evaluate.metrics import wape
@@ -73,15 +75,15 @@ class Setting:
         return sold_out_of(self.world.plan, self.past)
 
     @cached_property
-    def _kept(self) -> dict[tuple[str, bool], tuple]:
+    def _kept(self) -> dict[tuple[str, str], tuple]:
         return {}
 
-    def trained(self, way: str = "tobit", pooled: bool = True) -> tuple[Callable, Training]:
+    def trained(self, way: str = "tobit", start: str = "attributes") -> tuple[Callable, Training]:
         """Return a maker of fresh levels, and the training; learnt once."""
-        if (way, pooled) not in self._kept:
+        if (way, start) not in self._kept:
             sales = self.past.sales.astype(float)
-            self._kept[way, pooled] = trained(self.world.plan, sales, self.sold_out, way, pooled)
-        return self._kept[way, pooled]
+            self._kept[way, start] = trained(self.world.plan, sales, self.sold_out, way, start)
+        return self._kept[way, start]
 
     def model(self, way: str = "tobit", by: Mapping[int, float] = LEVELS, **settings) -> Model:
         """Return the model at some levels."""
@@ -152,13 +154,15 @@ def bills(world: World, played: Played, days: range = TEST) -> pd.DataFrame:
 
 
 #: Rungs that are played only for some ways to read days that sold out.
-SOME = {"factor": ("as sold", "tobit"), "raw": ("tobit",)}
+SOME = {"factor": ("as sold", "tobit"), "raw": ("tobit",), "days added": ("tobit",)}
 
 
 def _made(here: Setting, rung: str, way: str) -> Policy:
     fresh, training = here.trained(way)
     if rung == "safety stock":
-        return SafetyStock(fresh())
+        return SafetyStock(fresh(), spread_of(training))
+    if rung == "days added":
+        return DaysAdded(fresh())
     return Factor(fresh(), training) if rung == "factor" else here.model(way, correct=rung != "raw")
 
 
@@ -167,7 +171,7 @@ def rungs(
 ) -> Iterable[tuple[str, Policy]]:
     """Yield the ladder by name: all rungs from one history and at the same levels."""
     makers: dict[str, Callable[[], Policy]] = {NAIVE: lambda: last_week, USED: lambda: incumbent}
-    for way, rung in product(ways, ("safety stock", "factor", "raw", "lightgbm")):
+    for way, rung in product(ways, ("days added", "safety stock", "factor", "raw", "lightgbm")):
         if way in SOME.get(rung, ways):
             makers[f"{rung}, {way}"] = partial(_made, here, rung, way)
     makers["oracle of last month"] = lambda: Oracle(here.world, LEVELS, delay=28)
@@ -328,14 +332,18 @@ def surface(
     return pd.concat(parts, ignore_index=True)
 
 
-def trust(seeds: Sequence[int] = CHOSEN_ON, grid: Sequence[float] = GRID[1:]) -> pd.DataFrame:
+def trust(
+    seeds: Sequence[int] = CHOSEN_ON,
+    grid: Sequence[float] = GRID[1:],
+    losses: Sequence[float] = (0.0, 0.05, 0.1, 0.3),
+) -> pd.DataFrame:
     """The surface where empty shelves drive customers away: what they did not buy counts as short.
 
     The bill is that of what was wanted with trust: demand that stays away is lost, too.
     """
     parts = []
     for seed in seeds:
-        for loss in (0.0, 0.3):
+        for loss in losses:
             here = setting(seed, Constants(trust=loss))
             for level in grid:
                 played = here.play(here.model(by=dict.fromkeys(LIVES, level)))
@@ -386,21 +394,21 @@ def censoring(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
 def cold_start(seeds: Sequence[int] = SEEDS, weeks: int = 8) -> pd.DataFrame:
     """Bill the first weeks of cells that open in the test: with pooled priors and without.
 
-    Without a prior a cell starts at one unit a day and believes its own days at once.
+    A prior is that of the attributes or of the category alone. Without one a cell starts at one
+    unit a day and believes its own days at once.
     """
     parts = []
     for seed in seeds:
         here = setting(seed)
         plan = here.world.plan
-        fresh, training = here.trained("tobit")
-        alone, _ = here.trained("tobit", False)
-        fitted = fit_all(training, LEVELS)
+        fitted = here.model().fitted
+        starts = {"own days": "", "category mean": "category", "pooled prior": "attributes"}
         policies: dict[str, Policy] = {
             USED: incumbent,
-            "own days": Model(alone(), fitted),
-            "pooled prior": Model(fresh(), fitted),
+            **{name: Model(here.trained("tobit", start)[0](), fitted)
+               for name, start in starts.items()},
             ORACLE: Oracle(here.world, LEVELS),
-        }
+        }  # fmt: skip
         new = (plan.born >= TEST.start) & (plan.born <= TEST.stop - weeks * WEEK)
         for name, policy in policies.items():
             played, cost = here.play(policy), 0.0
