@@ -40,7 +40,7 @@ def yaz(days: Path, demand: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return wanted.set_index(day).astype(float), known[columns].astype(float)
 
 
-def online_retail(path: Path, products: int = 150) -> pd.DataFrame:
+def online_retail(path: Path, products: int = 150, unseen: int = 0) -> pd.DataFrame:
     """Read units a day of the products of a gift shop that sold on most days.
 
     Parameters
@@ -49,6 +49,8 @@ def online_retail(path: Path, products: int = 150) -> pd.DataFrame:
         ``casebook.data.real("online_retail")``.
     products : int
         How many.
+    unseen : int
+        Days at the end that do not choose them: those of a test.
 
     Returns
     -------
@@ -70,5 +72,6 @@ def online_retail(path: Path, products: int = 150) -> pd.DataFrame:
     day = pd.to_datetime(table["InvoiceDate"]).dt.normalize().rename("day")
     daily = units[good].groupby([day[good], code[good]]).sum().unstack(fill_value=0)
     daily = daily.asfreq("D", fill_value=0)
-    often = (daily > 0).sum().sort_values(ascending=False, kind="stable").index[:products]
+    days = (daily[: len(daily) - unseen] > 0).sum()
+    often = days.sort_values(ascending=False, kind="stable").index[:products]
     return daily[often].astype(float)

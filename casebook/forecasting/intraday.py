@@ -69,6 +69,16 @@ class Day:
         return nbinom.ppf(level, self.shape + self.units, rate / (rate + share))
 
 
+def shape_of(units: np.ndarray, mean: np.ndarray) -> float:
+    """Return the shape of the gamma from past days and their forecasts, by moments; at most 50.
+
+    The variance of a ratio is one over the shape, and one over the mean for the Poisson.
+    """
+    base = np.maximum(mean, 1.0)
+    noise = np.square(units / base - 1).mean() - (1 / base).mean()
+    return float(1 / max(noise, 0.02))
+
+
 @dataclass(frozen=True)
 class Vans:
     """When goods come in a day.

@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-#: How the spread of a window grows with its plan; chosen on worlds 1 and 2 of case 03.
+#: How the spread of a window grows with its plan; chosen on worlds 1 to 3 of case 03.
 POWER = 0.75
 
 

@@ -1,4 +1,4 @@
-"""Orders for any table of daily demand: five rungs from last week to LightGBM, billed at the end.
+"""Orders for any table of daily demand: six rungs from last week to LightGBM, billed at the end.
 
 Demand is taken for what it says: nothing is filled. Nothing is kept for the next order either, so a
 unit too many costs ``over`` at once.
@@ -15,15 +15,26 @@ Examples
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
+from casebook.evaluate.intervals import by_cluster
 from casebook.forecasting.censored_levels import Levels, follow
-from casebook.forecasting.newsvendor import cost, critical_ratio, safety_stock
+from casebook.forecasting.newsvendor import (
+    cost,
+    critical_ratio,
+    over_plan,
+    safety_stock,
+    window_spread,
+)
 from casebook.forecasting.order_trees import fit
 
 #: Days that train levels and factors only; days at the end that calibrate, and that test.
 FIRST, CALIBRATE, TEST = 84, 84, 112
+#: The rung that the others are compared with: errors of whole windows, taken for normal.
+TEXTBOOK = "safety stock"
 
 
 def _levels(daily: pd.DataFrame, known: int) -> Levels:
@@ -86,7 +97,8 @@ def ladder(
     -------
     DataFrame
         ``model``, ``series`` ("all", or one of at most ten), ``cost`` (euro a unit wanted),
-        ``service`` (share of orders that sufficed), ``orders``.
+        ``service`` (share of orders that sufficed), ``orders``; ``ratio`` (cost over that of the
+        safety stock) with its interval ``low`` to ``high``, a bootstrap over weeks of the test.
 
     Raises
     ------
@@ -113,35 +125,26 @@ def ladder(
     table = pd.DataFrame({"key": cell * 7 + group, "wanted": wanted})
     share = table[old].groupby("key")["wanted"].quantile(level, interpolation="higher")
     ratio = (wanted / np.maximum(plan, 0.5))[train & late]
+    spread = window_spread(wanted[old], plan[old], cell[old], daily.shape[1])
     orders = {
         "last week": demand[back, cell[:, None]].sum(axis=1),
         "past quantile": table["key"].map(share).to_numpy(),
-        "safety stock": plan + safety_stock(wrong.std(axis=0)[cell], length, level),
+        "days added": plan + safety_stock(wrong.std(axis=0)[cell], length, level),
+        TEXTBOOK: over_plan(plan, spread[cell], level),
         "factor": plan * np.quantile(ratio, level),
         "lightgbm": model.order(X, plan),
     }
-    bills = (short, over)
-    parts = [
-        _billed(name, units, wanted, cell, test, daily, bills) for name, units in orders.items()
-    ]
-    return pd.DataFrame([row for part in parts for row in part])
-
-
-def _billed(
-    name: str,
-    units: np.ndarray,
-    wanted: np.ndarray,
-    cell: np.ndarray,
-    test: np.ndarray,
-    daily: pd.DataFrame,
-    prices: tuple[float, float],
-) -> list[dict[str, object]]:
-    """Bill a rung's orders in whole units, over all series and over each of a few."""
-    whole = np.floor(np.maximum(units, 0) + 0.5)
-    euro, rows = cost(wanted, whole, *prices), []
     few = enumerate(daily) if daily.shape[1] <= 10 else ()
-    for series, on in {"all": test, **{f"{item}": test & (cell == k) for k, item in few}}.items():
-        found = {"cost": euro[on].sum() / wanted[on].sum(), "orders": int(on.sum())}
-        found["service"] = float((wanted <= whole)[on].mean())
-        rows.append({"model": name, "series": series, **found})
-    return rows
+    series = {"all": test, **{f"{item}": test & (cell == k) for k, item in few}}
+    whole = {name: np.floor(np.maximum(units, 0) + 0.5) for name, units in orders.items()}
+    euro = {name: cost(wanted, units, short, over) for name, units in whole.items()}
+    rows, week = [], (day + ahead[0] - cut) // 7
+    for name, item in product(orders, series):
+        on = series[item]
+        found = {"cost": euro[name][on].sum() / wanted[on].sum(), "orders": int(on.sum())}
+        found["service"] = float((wanted <= whole[name])[on].mean())
+        sums = [np.bincount(week[on], euro[rung][on]) for rung in (name, TEXTBOOK)]
+        times = by_cluster(sums[0], np.arange(len(sums[0])), sums[1])
+        found |= {"ratio": times.mean, "low": times.low, "high": times.high}
+        rows.append({"model": name, "series": item, **found})
+    return pd.DataFrame(rows)

@@ -44,7 +44,7 @@ def test_the_cheapest_level_is_the_ratio_and_rises_with_the_life():
 
 
 def test_lost_trust_raises_the_level_that_pays():
-    table = studies.trust([SEED], (RATIO, 0.9))
+    table = studies.trust([SEED], (RATIO, 0.9), (0.0, 0.3))
     cost = mean(table[table["life"] == 1], "cost", "trust", "level")
     assert cost[0.0].idxmin() == RATIO and cost[0.3].idxmin() == 0.9
 
@@ -60,7 +60,7 @@ def test_ways_to_read_days_that_sold_out_differ_as_they_must():
 
 def test_pooled_priors_save_what_new_cells_lose():
     cost = mean(studies.cold_start([SEED, 6]), "cost", "policy")
-    assert cost[ORACLE] < cost["pooled prior"] < cost["own days"]
+    assert cost[ORACLE] < cost["pooled prior"] < cost["category mean"] < cost["own days"]
 
 
 def test_forecasts_behind_the_orders_are_scored_by_category():
@@ -136,6 +136,9 @@ def test_the_swan_alarms_where_its_demand_is_seen_and_quiet_weeks_do_not():
 
 def test_later_vans_save_and_a_smaller_budget_is_worth_more():
     cost = mean(fresh.six_hours([SEED]), "cost", "schedule")
+    vans = mean(fresh.six_hours([SEED]), "vans", "schedule")
+    assert vans["once"] == 0 and vans["every six hours"] == 2 * vans["and at noon"]
+    assert 2.0 * 130 < vans["and at noon"] <= 3 * 140  # two stores and one that opens late
     assert cost["every six hours"] < cost["and at noon"] < 0.95 * cost["once"]
     table = benchmarks.budgets(SEED, (np.inf, 900.0, 450.0))
     assert table["worth"].is_monotonic_increasing and table["worth"].iloc[0] == 0
@@ -151,8 +154,12 @@ def test_on_public_data_every_rung_beats_last_week(name):
     rows = table[table["series"] == "all"].set_index("model")
     assert (rows["cost"].drop("last week") < rows.loc["last week", "cost"]).all()
     assert rows.loc["lightgbm", "service"] == pytest.approx(RATIO, abs=0.04)
-    # The textbook wins here, as the page says.
-    assert rows["cost"].idxmin() == "safety stock"
+    # A textbook wins here, as the page says; by how much is told with an interval.
+    assert rows["cost"].idxmin() == "days added"
+    assert rows.loc["safety stock", ["ratio", "low", "high"]].tolist() == [1, 1, 1]
+    assert (rows["low"] <= rows["ratio"]).all() and (rows["ratio"] <= rows["high"]).all()
+    ahead = rows["cost"] / rows.loc["safety stock", "cost"]
+    np.testing.assert_allclose(rows["ratio"], ahead)
 
 
 def test_what_is_recorded_is_one_of_the_benchmarks_and_of_todays_code():

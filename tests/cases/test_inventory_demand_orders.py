@@ -9,12 +9,14 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import ndtri
 
 from casebook.cases.inventory_demand import benchmarks, feed, fresh, policies, stress, studies
+from casebook.cases.inventory_demand import levels as levels_module
 from casebook.cases.inventory_demand.demand import DAYS, NAMES, SWITCH, TEST
 from casebook.cases.inventory_demand.features import FEATURES, GROUPS, history_rows, rows_at
 from casebook.cases.inventory_demand.levels import capped, unannounced
-from casebook.cases.inventory_demand.oracle import samples
+from casebook.cases.inventory_demand.oracle import KINDS, Learnt, Shocks, samples
 from casebook.cases.inventory_demand.orders import ABSURD, check_orders
 from casebook.cases.inventory_demand.play import FRESH, WEEKLY, Seen, Window
 from casebook.cases.inventory_demand.policies import (
@@ -27,8 +29,11 @@ from casebook.cases.inventory_demand.policies import (
 )
 from casebook.cases.inventory_demand.studies import MODEL, ORACLE, RULES, Setting, bill, bills
 from casebook.data.contracts import ContractBroken
+from casebook.evaluate import conformal
 from casebook.forecasting import order_trees
+from casebook.forecasting.censored_levels import WARM_UP
 from casebook.serving.nights import NightFailed
+from casebook.worlds.shelf import Shelf
 
 
 @cache
@@ -107,6 +112,48 @@ def test_a_new_cell_starts_where_its_attributes_put_it():
     assert (alone.level[SWITCH, new] == 1).all()
 
 
+def test_the_noise_of_a_day_is_a_variance(monkeypatch):
+    here, told = small(), []
+    made = levels_module.prior
+
+    def spy(X, level, seen, noise):
+        told.append(noise)
+        return made(X, level, seen, noise)
+
+    monkeypatch.setattr(levels_module, "prior", spy)
+    plan, n = here.world.plan, len(here.past.sales)
+    levels = levels_module.learn_levels(plan, here.past.sales.astype(float), here.sold_out,
+                                        "as sold")  # fmt: skip
+    open_ = plan.alive[WARM_UP:n] & ~plan.closed[WARM_UP:n, None]
+    expected = np.nan_to_num(levels.expected[WARM_UP:n])
+    ratio = (levels.wanted[WARM_UP:n] / np.maximum(expected, 1e-9))[open_ & (expected > 0.5)]
+    assert told == pytest.approx([ratio.var()], rel=0.1)  # its levels had no prior yet
+    assert told != pytest.approx([ratio.std()], rel=0.3)
+
+
+def test_a_way_that_drops_days_has_no_window_with_one():
+    here = small()
+    for window in (FRESH, WEEKLY):
+        kept, *_ = here.trained("dropped")[1].rows(window)
+        whole, *_ = here.trained("as sold")[1].rows(window)
+        hidden = [
+            np.any([here.sold_out[rows.day + k, rows.cell] for k in window.ahead], axis=0)
+            for rows in (kept, whole)
+        ]
+        assert not hidden[0].any() and len(kept.day) == len(whole.day) - hidden[1].sum()
+
+
+def test_the_correction_of_a_life_comes_from_its_own_goods():
+    _, training = small().trained()
+    rows, units, late = training.rows(WEEKLY)
+    for life in (7, 28):
+        fitted = training.fit(life, 0.9)
+        own = late & (small().world.plan.life[rows.cell] == life)
+        base = np.maximum(rows.plan[own], 0.5)
+        off = units[own] / base - fitted.model.booster_.predict(rows.X[own])
+        assert fitted.shift == pytest.approx(conformal.quantile(off, 0.9))
+
+
 # The ladder -------------------------------------------------------------------------------------
 
 
@@ -135,6 +182,25 @@ def test_the_order_is_the_target_less_what_will_be_left():
     seen, need = seen_at(here, SWITCH), np.full(len(here.world.plan.product), 50.0)
     left = seen.usable(WEEKLY, 3.0)
     np.testing.assert_array_equal(policies.order(need, 3.0, seen, WEEKLY), np.maximum(50 - left, 0))
+
+
+def test_stock_that_expires_before_the_window_is_sold_first():
+    here = small()
+    shelf = Shelf(len(here.world.plan.product), 28)
+    shelf.ages[:, 2], shelf.ages[:, 10] = 10, 15  # three nights and eleven are left
+    seen = replace(seen_at(here, SWITCH), shelf=shelf)
+    for before, left in ((0, 15), (8, 15), (18, 7), (40, 0)):
+        assert (seen.usable(WEEKLY, np.full(len(shelf.ages), before)) == left).all()
+
+
+def test_days_added_are_those_on_which_stores_are_open():
+    here = small()
+    policy, plan = policies.DaysAdded(here.trained()[0]()), here.world.plan
+    day = next(k for k in range(SWITCH, TEST.stop) if plan.closed[k + WEEKLY.ahead].sum() == 1)
+    policy.levels.level[day], policy.levels.now = 3.0, day
+    seen = replace(seen_at(here, SWITCH), now=day)
+    safety = policy.target(seen, WEEKLY) - policy.expected(seen, WEEKLY)
+    np.testing.assert_allclose(safety, ndtri(policy.z) * np.sqrt(6) * policy.sigma)
 
 
 def test_a_policy_that_follows_sales_learns_each_day_once():
@@ -181,13 +247,31 @@ def test_the_oracles_draws_are_what_comes():
     here = small()
     cells, hits = np.flatnonzero(~here.world.plan.fresh & (here.world.plan.born == 0)), []
     for day in range(SWITCH, SWITCH + 98, 7):
-        drawn = samples(here.world, day, WEEKLY, cells, 200)
+        drawn = samples(Shocks(here.world), day, WEEKLY, cells, 200)
         hits.append(here.world.demand[day + WEEKLY.ahead][:, cells].sum(axis=0)
                     <= np.quantile(drawn, 0.8, axis=0))  # fmt: skip
     assert np.mean(hits) == pytest.approx(0.8, abs=0.06)
-    late = samples(here.world, SWITCH, WEEKLY, cells, 200, delay=28)
-    now = samples(here.world, SWITCH, WEEKLY, cells, 200)
-    assert (late.std(axis=0) / now.std(axis=0)).mean() > 1.1
+    knows = Shocks(here.world, 28), Learnt(here.world), Shocks(here.world)
+    scatter = [samples(each, SWITCH, WEEKLY, cells, 200).std(axis=0).mean() for each in knows]
+    assert scatter[0] > 1.02 * scatter[1] and scatter[1] > 1.05 * scatter[2]
+
+
+def test_what_the_filter_knows_comes_from_past_demand_and_is_as_sure_as_it_is_right():
+    here = small()
+    knows, rng = Learnt(here.world), np.random.default_rng(0)
+    knows.draw(rng, SWITCH, 1)
+    before = knows.known.mean.copy()
+    true = np.concatenate([here.world.shocks[name][SWITCH] for name in KINDS])
+    off = true - before
+    assert (off / np.sqrt(np.diag(knows.known.cov))).std() == pytest.approx(1.0, abs=0.25)
+    assert off.std() < 0.9 * true.std()
+    later = replace(here.world, demand=here.world.demand.copy())
+    later.demand[SWITCH + 1 :] = 99
+    other = Learnt(later)
+    other.draw(rng, SWITCH, 1)
+    np.testing.assert_array_equal(other.known.mean, before)
+    with pytest.raises(ValueError, match="start anew"):
+        knows.draw(rng, SWITCH - 1, 1)
 
 
 def test_the_bill_counts_what_was_played():
@@ -198,6 +282,8 @@ def test_the_bill_counts_what_was_played():
     rows = played.days(days)
     missed = played.demand[rows] - played.sales[rows]
     assert found["short"] == 5 * missed.sum() and found["over"] == 2 * played.waste[rows].sum()
+    assert found["hold"] == pytest.approx(0.02 * played.closing[rows].sum()) and found["hold"] > 0
+    assert found["cost"] == pytest.approx(found["short"] + found["over"] + found["hold"])
     assert found["fill"] == pytest.approx(1 - missed.sum() / played.demand[rows].sum())
     weekly = np.flatnonzero(~here.world.plan.fresh)
     part = bill(here.world, played, weekly, days)

@@ -6,12 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.forecasting import order_trees
+from casebook.data.sales import online_retail
+from casebook.forecasting import order_ladder, order_trees
 from casebook.forecasting.cases import within_budget, worth_of_cases
 from casebook.forecasting.censored_levels import Levels, drawn, follow, tails_of
 from casebook.forecasting.credibility import Prior, prior
-from casebook.forecasting.intraday import Day, Vans, ordered
-from casebook.forecasting.newsvendor import cost, critical_ratio, order_at, over_for, safety_stock
+from casebook.forecasting.intraday import Day, Vans, ordered, shape_of
+from casebook.forecasting.newsvendor import (
+    cost,
+    critical_ratio,
+    order_at,
+    over_for,
+    over_plan,
+    safety_stock,
+    window_spread,
+)
 from casebook.forecasting.order_ladder import ladder
 from casebook.forecasting.unconstrain import Curve, SquaredNormal, tobit
 from casebook.worlds.shelf import Shelf
@@ -53,6 +62,23 @@ def test_the_textbooks_formula_is_the_spread_of_a_sum():
     sums = rng.normal(10 * leads, 3 * np.sqrt(np.maximum(leads, 0)))
     made = 70 + safety_stock(3.0, 7, 0.9, mean=10.0, lead_sd=1.0)
     assert made == pytest.approx(np.quantile(sums, 0.9), rel=0.02)
+
+
+def test_the_spread_of_windows_holds_where_days_move_together():
+    rng = np.random.default_rng(0)
+    cell = np.repeat([0, 1], 4000)
+    plan = np.array([40.0, 80.0])[cell]
+    shared = rng.normal(0, 2, 8000)  # of all seven days of a window
+    wanted = plan + (rng.normal(0, 3, (8000, 7)) + shared[:, None]).sum(axis=1)
+    spread = window_spread(wanted, plan, cell, 3)
+    for own in (cell == 0, cell == 1):
+        suffices = wanted[own] <= over_plan(plan, spread[cell], 0.9)[own]
+        assert suffices.mean() == pytest.approx(0.9, abs=0.02)
+        days = (wanted - plan)[own].std() / np.sqrt(7)
+        assert safety_stock(3.0, 7, 0.9) < 0.6 * safety_stock(days, 7, 0.9)
+    assert spread[2] == pytest.approx(np.sqrt((spread[:2] ** 2).mean()))  # it was never seen
+    # A promoted window of the same cell is as uncertain as its plan is large.
+    assert over_plan(80.0, spread[0], 0.9) - 80 > 1.5 * (over_plan(40.0, spread[0], 0.9) - 40)
 
 
 # Demand behind sales ----------------------------------------------------------------------------
@@ -251,7 +277,43 @@ def test_the_ladder_of_orders_needs_days_and_bills_every_rung():
     with pytest.raises(ValueError, match="too few"):
         ladder(daily.head(200), none.head(200), np.array([1]), 1, 5, 2)
     table = ladder(daily, none, np.arange(4, 11), 7, 5, 2)
-    assert len(table) == 10 and table["cost"].between(0, 2).all()
+    assert len(table) == 12 and table["cost"].between(0, 2).all()
+
+
+def test_nothing_of_the_test_teaches_the_ladder(monkeypatch):
+    days, told = pd.date_range("2024-01-01", periods=400), []
+    daily = pd.DataFrame({"a": np.random.default_rng(0).poisson(6.0, 400)}, days)
+    changed = daily.copy()
+    changed.iloc[-order_ladder.TEST :] = 60
+    made = order_ladder.fit
+
+    def spy(X, units, plan, late, *more):
+        told.append((X, units, plan))
+        return made(X, units, plan, late, *more)
+
+    monkeypatch.setattr(order_ladder, "fit", spy)
+    for table in (daily, changed):
+        ladder(table, pd.DataFrame(index=days), np.arange(4, 11), 7, 5, 2)
+    for before, after in zip(*told, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_products_are_chosen_before_the_test(tmp_path):
+    days = {"10000": (1, 2, 3), "10001": (3, 4, 5, 6)}
+    rows = pd.DataFrame([(code, pd.Timestamp(2010, 1, k)) for code in days for k in days[code]],
+                        columns=["StockCode", "InvoiceDate"])  # fmt: skip
+    rows = rows.assign(Invoice="1", Quantity=1)
+    none = rows.assign(Quantity=-1).iloc[np.zeros(525_461 - len(rows), int)]
+    pd.concat([rows, none]).to_parquet(tmp_path / "retail.parquet")
+    assert [*online_retail(tmp_path / "retail.parquet", 1)] == ["10001"]
+    assert [*online_retail(tmp_path / "retail.parquet", 1, unseen=2)] == ["10000"]
+
+
+def test_the_shape_of_a_day_leaves_out_the_poisson_part():
+    rng = np.random.default_rng(0)
+    mean = np.full(40_000, 8.0)
+    assert shape_of(rng.poisson(rng.gamma(5.0, mean / 5.0)), mean) == pytest.approx(5.0, rel=0.1)
+    assert shape_of(rng.poisson(mean), mean) == 50
 
 
 # Shelves and desks ---------------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""The conditional quantiles that no model can beat: the world's mechanisms, played on.
+"""Oracles: the world's mechanisms, played on by somebody who knows its constants and levels.
 
-The oracle knows every constant of the world, its levels, the shocks of this evening and what is
-forecast of the weather. It does not know what shocks, weather and customers will do next, and it
-does not foresee the swan.
+They are references and no bounds. For goods that live one cycle each orders the quantile that its
+knowledge gives; the levels of longer-lived goods were chosen for the oracle that knows this
+evening's shocks. None knows what shocks, weather and customers will do next, or foresees the swan.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import numpy as np
 from casebook.cases.inventory_demand.demand import SWAN, World, per_cell, weather_effect
 from casebook.cases.inventory_demand.play import Seen, Window
 from casebook.cases.inventory_demand.policies import order
-from casebook.worlds.shocks import onward
+from casebook.worlds.shocks import Filter, onward
 
 DRAWS = 300
+KINDS = ("store", "product", "cell")
 
 
 def expected_mean(world: World) -> np.ndarray:
@@ -26,24 +27,58 @@ def expected_mean(world: World) -> np.ndarray:
     return mean
 
 
-def samples(
-    world: World, day: int, window: Window, cells: np.ndarray, draws: int, delay: int = 0
-) -> np.ndarray:
-    """Return draws of what cells will want in a window, shape (draws, len(cells)).
+class Shocks:
+    """What is known of the shocks of an evening: all, or all but the last days'."""
 
-    ``delay``: the shocks are known as they were so many days ago.
-    """
-    plan, c, last = world.plan, world.constants, window.last
+    def __init__(self, world: World, delay: int = 0) -> None:
+        self.world, self.delay = world, delay
+
+    def draw(self, rng: np.random.Generator, day: int, draws: int) -> list[np.ndarray]:
+        """Return shocks of an evening by kind, shape (draws, size)."""
+        made, c = [], self.world.constants
+        for name in KINDS:
+            path, left = self.world.shocks[name], getattr(c, f"{name}_rho") ** self.delay
+            # What is left of a shock after the delay, and the scatter that has come since.
+            scatter = getattr(c, f"{name}_sd") * np.sqrt(1 - left**2)
+            luck = rng.standard_normal((draws, path.shape[1]))
+            made.append(left * path[day - self.delay] + scatter * luck)
+        return made
+
+
+class Learnt(Shocks):
+    """What past demand and the weather tell of the shocks; that of empty shelves, too."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        plan, c = world.plan, world.constants
+        of = plan.store, plan.product, np.arange(len(plan.product))
+        rho, sd = ([getattr(c, f"{name}_{what}") for name in KINDS] for what in ("rho", "sd"))
+        self.known, self.now = Filter(of, rho, sd, c.dispersion), -1
+        sky = plan.weather
+        seen = weather_effect(plan, sky.pattern + sky.noise, sky.rain, c)
+        self._base = expected_mean(world) * np.exp(seen)
+
+    def draw(self, rng: np.random.Generator, day: int, draws: int) -> list[np.ndarray]:
+        """Return shocks of an evening by kind, shape (draws, size); evenings come in order."""
+        if day < self.now:
+            raise ValueError(f"the filter has learnt day {self.now}, after day {day}: start anew.")
+        for k in range(self.now + 1, day + 1):
+            self.known.learn(self._base[k], self.world.demand[k])
+        self.now = day
+        return self.known.draw(rng, draws)
+
+
+def samples(shocks: Shocks, day: int, window: Window, cells: np.ndarray, draws: int) -> np.ndarray:
+    """Return draws of what cells will want in a window, shape (draws, len(cells))."""
+    world, last = shocks.world, window.last
+    plan, c = world.plan, world.constants
     rng = np.random.default_rng([world.seed, day, window.first])
-    kinds = (("store", plan.store[cells]), ("product", plan.product[cells]), ("cell", cells))
     log: np.ndarray | float = 0.0
-    for name, of in kinds:
+    all_of = {"store": plan.store[cells], "product": plan.product[cells], "cell": cells}
+    for name, now in zip(KINDS, shocks.draw(rng, day, draws), strict=True):
+        of, which = np.unique(all_of[name], return_inverse=True)
         rho, sd = getattr(c, f"{name}_rho"), getattr(c, f"{name}_sd")
-        of, which = np.unique(of, return_inverse=True)
-        # What is left of a shock after the delay, and the scatter that has come since.
-        old, left = world.shocks[name][day - delay, of], rho**delay
-        now = left * old + sd * np.sqrt(1 - left**2) * rng.standard_normal((draws, len(of)))
-        log = log + onward(rng, now, rho, sd, last, draws)[..., which]
+        log = log + onward(rng, now[:, of], rho, sd, last, draws)[..., which]
     sky, days = plan.weather, day + np.arange(1, last + 1)
     noise = onward(rng, sky.noise[day], 0.5, 1.5, last, draws)
     rain = rng.random(noise.shape) < sky.chance[days]
@@ -56,29 +91,26 @@ def samples(
 
 
 class Oracle:
-    """Orders the true conditional quantile of what a window will want.
+    """Orders the conditional quantile of what a window will want.
 
     Parameters
     ----------
-    world : World
+    shocks : Shocks
+        What it knows of them.
     levels : mapping of int to float
         Level by life.
     draws : int
         Of the window.
-    delay : int
-        Days for which it does not know the shocks.
     """
 
-    def __init__(
-        self, world: World, levels: Mapping[int, float], draws: int = DRAWS, delay: int = 0
-    ) -> None:
-        self.world, self.levels, self.draws, self.delay = world, dict(levels), draws, delay
+    def __init__(self, shocks: Shocks, levels: Mapping[int, float], draws: int = DRAWS) -> None:
+        self.shocks, self.levels, self.draws = shocks, dict(levels), draws
 
     def target(self, seen: Seen, window: Window) -> np.ndarray:
         """Return the quantile of each cell, shape (cells,)."""
-        plan = self.world.plan
+        plan = seen.plan
         cells = np.flatnonzero(plan.fresh == (window.last == 1))
-        drawn = samples(self.world, seen.now, window, cells, self.draws, self.delay)
+        drawn = samples(self.shocks, seen.now, window, cells, self.draws)
         result = np.zeros(len(plan.product))
         for life, level in self.levels.items():
             own = plan.life[cells] == life
@@ -91,10 +123,9 @@ class Oracle:
         """Return the mean of what will be sold before a window begins."""
         if window.first == 1:
             return 0.0
-        cells = np.arange(len(self.world.plan.product))
-        draws = max(self.draws // 4, 1)
-        lead = Window(1, window.first - 1)
-        return samples(self.world, seen.now, lead, cells, draws, self.delay).mean(axis=0)
+        cells = np.arange(len(seen.plan.product))
+        lead, draws = Window(1, window.first - 1), max(self.draws // 4, 1)
+        return samples(self.shocks, seen.now, lead, cells, draws).mean(axis=0)
 
     def __call__(self, seen: Seen, window: Window) -> np.ndarray:
         """Order up to the quantile, less what will be left."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import pandas as pd
 
+from casebook.cases.inventory_demand.demand import WEEK
 from casebook.cases.inventory_demand.play import FRESH, WEEKLY, Costs
 from casebook.data import real
 from casebook.data.sales import online_retail, yaz
-from casebook.forecasting.order_ladder import ladder
+from casebook.forecasting.order_ladder import TEST, ladder
 from casebook.recorded.real import from_real
 
 
@@ -32,8 +33,12 @@ def real_yaz() -> pd.DataFrame:
 
 
 def real_retail() -> pd.DataFrame:
-    """Order 150 products of the gift shop on Sundays, for Thursday to Wednesday."""
-    daily = online_retail(real("online_retail"))
+    """Order 150 products of the gift shop on Sundays, for Thursday to Wednesday.
+
+    The file holds two years; the first one, to 2010-12-09, is enough for 16 orders of test. The
+    products are those that sold most often before the test (and the week that may be cut off).
+    """
+    daily = online_retail(real("online_retail"), unseen=TEST + WEEK)
     daily = daily[: daily.index[daily.index.dayofweek == 2][-1]]  # whole windows
     none = pd.DataFrame(index=daily.index)
     return from_real(ladder(daily, none, WEEKLY.ahead, 7, Costs.short, Costs.over), "online_retail")

@@ -20,7 +20,7 @@ from casebook.cases.inventory_demand.demand import CATEGORIES, NAMES, TEST, WEEK
 from casebook.cases.inventory_demand.features import GROUPS, sold_in
 from casebook.cases.inventory_demand.levels import learn_levels
 from casebook.cases.inventory_demand.models import Training, fit_all
-from casebook.cases.inventory_demand.oracle import Oracle
+from casebook.cases.inventory_demand.oracle import Learnt, Oracle, Shocks
 from casebook.cases.inventory_demand.play import (
     WEEKLY,
     Costs,
@@ -56,6 +56,8 @@ LIVES = (1, 7, 14, 28)
 NAIVE, USED, RULES, MODEL, ORACLE = (
     *("last_week", "in force", "safety stock, as sold", "lightgbm, tobit", "oracle"),
 )
+#: Knows the constants and levels of the world, and of its shocks what past demand tells.
+FILTER = "oracle of past demand"
 #: The analyst's rung with the demand filled: what LightGBM itself adds is counted from here.
 FILLED = "safety stock, tobit"
 #: Levels of the surface; ``MEAN`` is the mean.
@@ -174,8 +176,9 @@ def rungs(
     for way, rung in product(ways, ("days added", "safety stock", "factor", "raw", "lightgbm")):
         if way in SOME.get(rung, ways):
             makers[f"{rung}, {way}"] = partial(_made, here, rung, way)
-    makers["oracle of last month"] = lambda: Oracle(here.world, LEVELS, delay=28)
-    makers[ORACLE] = lambda: Oracle(here.world, LEVELS)
+    makers["oracle of last month"] = lambda: Oracle(Shocks(here.world, 28), LEVELS)
+    makers[FILTER] = lambda: Oracle(Learnt(here.world), LEVELS)
+    makers[ORACLE] = lambda: Oracle(Shocks(here.world), LEVELS)
     yield from ((name, make()) for name, make in makers.items() if not only or name in only)
 
 
@@ -325,7 +328,7 @@ def surface(
             by = dict.fromkeys(LIVES, level)
             policies: dict[str, Policy] = {MODEL: here.model(by=by)}
             if level != MEAN:
-                policies[ORACLE] = Oracle(here.world, by)
+                policies[ORACLE] = Oracle(Shocks(here.world), by)
             for name, policy in policies.items():
                 table = bills(here.world, here.play(policy))
                 parts.append(table.assign(seed=seed, policy=name, level=level))
@@ -407,7 +410,7 @@ def cold_start(seeds: Sequence[int] = SEEDS, weeks: int = 8) -> pd.DataFrame:
             USED: incumbent,
             **{name: Model(here.trained("tobit", start)[0](), fitted)
                for name, start in starts.items()},
-            ORACLE: Oracle(here.world, LEVELS),
+            ORACLE: Oracle(Shocks(here.world), LEVELS),
         }  # fmt: skip
         new = (plan.born >= TEST.start) & (plan.born <= TEST.stop - weeks * WEEK)
         for name, policy in policies.items():
