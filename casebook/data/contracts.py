@@ -78,6 +78,41 @@ def typed(frame: pd.DataFrame, numbers: Sequence[str], times: Sequence[str]) -> 
     return frame.assign(**changed) if changed else frame
 
 
+def countable(
+    frame: pd.DataFrame, counts: Sequence[str], day: str, names: Sequence[str]
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return a table whose counts are whole numbers, and which rows hold one that is none.
+
+    One text in a column of a million numbers must not cost the other rows: they keep their values,
+    and those of which ``True`` is returned are for the quarantine.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    counts : sequence of str
+    day : str
+        A column of days.
+    names : sequence of str
+        Columns of texts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = pd.DataFrame({"day": "2025-01-05", "sold": [3, "12", "many", None], "store": "S1"})
+    >>> told, bad = countable(rows, ["sold"], "day", ["store"])
+    >>> told["sold"].tolist(), bad.tolist()
+    ([3, 12, 0, 0], [False, False, True, True])
+    """
+    told = typed(frame, counts, [day])
+    values = told[[*counts]].to_numpy(float)
+    with np.errstate(invalid="ignore"):
+        whole = np.isfinite(values) & (values % 1 == 0) & (np.abs(values) < 1e15)
+    bad = ~whole.all(axis=1) | told[day].isna().to_numpy()
+    clean = dict(zip(counts, np.where(whole, values, 0).astype("int64").T, strict=True))
+    clean |= {name: told[name].astype(object) for name in names}
+    return told.assign(**clean, **{day: told[day].astype("datetime64[ns]")}), bad
+
+
 def summary(what: str, rows: pd.DataFrame, columns: Sequence[str], remedy: str) -> str:
     """Return one line on all rows that break a rule: how many, the first of them, what to do.
 

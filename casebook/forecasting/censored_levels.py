@@ -164,6 +164,50 @@ def follow(levels: Levels, sales: np.ndarray, sold_out: np.ndarray) -> Levels:
     return levels
 
 
+def day_spread(levels: Levels, closed: np.ndarray, last: int = 182, least: int = 56) -> np.ndarray:
+    """Return the standard deviation of a day's error of each cell, shape (cells,).
+
+    Parameters
+    ----------
+    levels : Levels
+    closed : ndarray of bool, shape (days,)
+        Days without sales.
+    last, least : int
+        Days that are read; a cell with fewer known ones gets the noise of all, for its level.
+    """
+    days = slice(max(levels.now + 1 - last, 0), levels.now + 1)
+    wrong = levels.wanted[days] - levels.expected[days]
+    use = levels.sells[days] & ~closed[days, None] & ~np.isnan(wrong)
+    squares, n = (np.where(use, wrong, 0) ** 2).sum(axis=0), use.sum(axis=0)
+    pooled = squares.sum() / np.where(use, levels.expected[days], 0).sum()
+    mean = np.maximum(levels.level[levels.now], 0.05)
+    return np.sqrt(np.where(n >= least, squares / np.maximum(n, 1), pooled * mean))
+
+
+def errors_by(levels: Levels, days: slice, group: np.ndarray) -> np.ndarray:
+    """Return the WAPE of each group of cells a day, as it was known that evening.
+
+    Parameters
+    ----------
+    levels : Levels
+    days : slice
+        Of days that were learnt.
+    group : ndarray of int, shape (cells,)
+
+    Returns
+    -------
+    ndarray, shape (days, groups)
+        NaN on a day on which nothing was expected.
+    """
+    wanted, expected = levels.wanted[days], levels.expected[days]
+    known = ~np.isnan(wanted) & (expected > 0)
+    wrong, base = np.where(known, np.abs(wanted - expected), 0), np.where(known, expected, 0)
+    of = np.eye(group.max() + 1)[group]
+    total = base @ of
+    return np.divide(wrong @ of, np.maximum(total, 1), out=np.full(total.shape, np.nan),
+                     where=total > 0)  # fmt: skip
+
+
 def drawn(levels: Levels, sales: np.ndarray, sold_out: np.ndarray, seed: int = 0) -> np.ndarray:
     """Return demand with days that sold out drawn from their tail, not set to its mean.
 

@@ -14,6 +14,7 @@ Two kinds of cells; each level scatters by 20 % around its kind, a day by 40 % a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,34 @@ class Prior:
 
     level: np.ndarray
     days: float
+
+
+def means_of_groups(
+    values: np.ndarray, known: np.ndarray, groups: Sequence[np.ndarray], otherwise: float
+) -> np.ndarray:
+    """Return for each cell the mean of the known cells of its group.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+    known : ndarray of bool, shape (n,)
+    groups : sequence of ndarray of int, shape (n,)
+        From the widest to the narrowest: the last one in which a cell is known counts.
+    otherwise : float
+        Where there is none.
+
+    Examples
+    --------
+    >>> one, seen = np.array([0, 0, 1]), np.array([True, False, False])
+    >>> means_of_groups(np.array([4.0, 0.0, 0.0]), seen, [one], 9.0).tolist()
+    [4.0, 4.0, 9.0]
+    """
+    result = np.full(len(values), otherwise)
+    for group in groups:
+        n = np.bincount(group[known], minlength=group.max() + 1)
+        total = np.bincount(group[known], values[known], minlength=group.max() + 1)
+        result = np.where(n[group] > 0, total[group] / np.maximum(n[group], 1), result)
+    return result
 
 
 def prior(

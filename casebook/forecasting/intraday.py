@@ -50,6 +50,10 @@ class Day:
     passed: np.ndarray | float = 0.0
     units: np.ndarray | float = 0.0
 
+    def __post_init__(self) -> None:
+        if not (np.asarray(self.mean) > 0).all() or not 0 < self.shape < np.inf:
+            raise ValueError("a day has means and a shape above 0.")
+
     def seen(self, share: np.ndarray | float, units: np.ndarray) -> Day:
         """Return the day after a share more was seen; 0 for cells of which nothing is known."""
         return Day(self.mean, self.shape, self.passed + share, self.units + units)
@@ -99,6 +103,15 @@ class Vans:
     arrivals: Sequence[int] = (0,)
     extra: float = 0.3
     ample: float = 0.95
+
+    def __post_init__(self) -> None:
+        parts = [*self.arrivals]
+        inside = set(parts) <= set(range(len(self.shares)))
+        if abs(sum(self.shares) - 1) > 1e-9 or parts[:1] != [0] or not inside:
+            raise ValueError(f"shares {self.shares} are one together, arrivals {self.arrivals} "
+                             "begin with part 0.")  # fmt: skip
+        if parts != sorted(set(parts)) or not 0 < self.ample < 1 or not self.extra >= 0:
+            raise ValueError("each arrival is told once, in order; ample is a level, extra euro.")
 
 
 def ordered(

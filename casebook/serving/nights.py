@@ -17,7 +17,7 @@ casebook.serving.nights.NightFailed: night 7 has no list. By the model: ModelRef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -135,6 +135,42 @@ def trusted(name: str, values: ArrayLike) -> np.ndarray:
     if len(values) > 1 and np.ptp(values) == 0:
         raise ModelRefused(f"{name} is {values[0]:g} for all {len(values):,} rows: no order")
     return values
+
+
+def need_amounts(
+    name: str, amounts: np.ndarray, least: np.ndarray, group: np.ndarray, names: Sequence[str]
+) -> None:
+    """Refuse amounts that are no numbers from 0 on, or too little for a whole group.
+
+    Parameters
+    ----------
+    name : str
+        Who made them.
+    amounts, least : ndarray, shape (n,)
+        Each, and the part of a group's least amount that falls to it.
+    group : ndarray of int, shape (n,)
+    names : sequence of str
+        Of the groups.
+
+    Raises
+    ------
+    ModelRefused
+
+    Examples
+    --------
+    >>> need_amounts("model", np.array([9.0, 1.0]), np.array([4.0, 4.0]), np.arange(2), ["a", "b"])
+    Traceback (most recent call last):
+    ...
+    casebook.data.contracts.ModelRefused: model: 1 of b, at least 4 were expected
+    """
+    if not np.isfinite(amounts).all() or (amounts < 0).any():
+        raise ModelRefused(f"{name}: amounts that are no numbers from 0 on")
+    made, need = (np.bincount(group, values) for values in (amounts, least))
+    for k in np.flatnonzero(made < need):
+        what = f"{made[k]:.0f} of {names[k]}, at least {need[k]:.0f} were expected"
+        raise ModelRefused(f"{name}: {what}")
+    if not made.any():
+        raise ModelRefused(f"{name}: nothing at all")
 
 
 def booster(name: str, text: str):

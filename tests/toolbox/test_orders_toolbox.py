@@ -8,7 +8,7 @@ import pytest
 
 from casebook.data.sales import online_retail
 from casebook.forecasting import order_ladder, order_trees
-from casebook.forecasting.cases import within_budget, worth_of_cases
+from casebook.forecasting.cases import Terms, cases_of, within_budget, worth_of_cases
 from casebook.forecasting.censored_levels import Levels, drawn, follow, tails_of
 from casebook.forecasting.credibility import Prior, prior
 from casebook.forecasting.intraday import Day, Vans, ordered, shape_of
@@ -246,6 +246,47 @@ def test_the_programme_chooses_what_worth_by_euro_would():
     assert np.abs(chosen - greedy).sum() <= 1
     dual = (worth[row, k] / price[row])[order[np.flatnonzero(spent > cap)[0]]]
     assert value == pytest.approx(dual, rel=1e-6)
+
+
+def test_what_is_left_of_a_budget_buys_the_case_that_it_still_pays():
+    worth = np.array([[9.0, 1.0], [7.0, 1.0]])
+    chosen, _ = within_budget(worth, np.array([10.0, 8.0]), 9.0)
+    assert chosen.tolist() == [0, 1]  # the programme splits the first one
+
+
+def test_terms_and_cases_that_cannot_be_are_refused():
+    one = np.ones(2)
+    for name, value in (("pack", one * 0), ("pack", one * 1.5), ("price", one * np.nan),
+                        ("budget", np.nan), ("budget", 0.0)):  # fmt: skip
+        change = {name: value}
+        with pytest.raises(ValueError, match=r"above 0|more than 0"):
+            Terms(**{"pack": one, "price": one, **change})
+    demand = np.full((2, 4), 200.0)
+    cases, _, cut = cases_of(demand, np.zeros(2), np.arange(2), Terms(one * 4, one), 5.0, one * 2)
+    assert cases.tolist() == [50, 50] and not cut.any()
+    cases, _, cut = cases_of(demand, np.zeros(2), np.arange(2), Terms(one * 2, one), 5.0, one * 2)
+    assert cases.tolist() == [60, 60] and cut.all()
+    for bad in (demand * np.nan, demand * np.inf):
+        with pytest.raises(ValueError, match="2 cells is no number"):
+            cases_of(bad, np.zeros(2), np.arange(2), Terms(one, one), 5.0, one)
+
+
+@pytest.mark.parametrize(
+    "vans",
+    [
+        {"shares": (0.5, 1.5)},
+        {"shares": (0.5, 0.5), "arrivals": (1,)},
+        {"shares": (0.5, 0.5), "arrivals": (0, 1, 1)},
+        {"shares": (0.5, 0.5), "arrivals": (0, 2)},
+        {"shares": (1.0,), "extra": np.nan},
+    ],
+)
+def test_vans_and_days_that_cannot_be_are_refused(vans):
+    with pytest.raises(ValueError, match=r"one together|each arrival"):
+        Vans(**vans)
+    for mean, shape in ((0.0, 5.0), (np.nan, 5.0), (3.0, 0.0)):
+        with pytest.raises(ValueError, match="above 0"):
+            Day(np.array([mean]), shape)
 
 
 def test_a_second_van_helps_and_a_forecast_without_a_van_does_not():

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.inventory_demand import feed, fresh, public, stress, studies
-from casebook.cases.inventory_demand.demand import DAYS, SEED, SWITCH, Constants
+from casebook.cases.inventory_demand.demand import DAYS, SEED, SWITCH, WEEK, Constants
 from casebook.cases.inventory_demand.models import fit_all
 from casebook.cases.inventory_demand.orders import SundayRun, terms
-from casebook.cases.inventory_demand.play import Costs
+from casebook.cases.inventory_demand.play import Costs, incumbent, joined
 from casebook.cases.inventory_demand.policies import LEVELS, spread_of, trained
 from casebook.cases.inventory_demand.studies import CHOSEN_ON, setting
 from casebook.features.cluster import scaling
@@ -36,17 +36,19 @@ def sensitivity(
     return over_constants(studies.varied, Constants(), CONSTANTS, factors, seeds)
 
 
-def sunday(folder: Path, seed: int = SEED, budget: float = np.inf) -> tuple:
-    """Return the run of the switch's Sunday in a world, its reports and the stock."""
+def sunday(folder: Path, seed: int = SEED, budget: float = np.inf, weeks: int = 0) -> tuple:
+    """Return a run that was trained at the switch, reports and stock some weeks after it."""
     here = setting(seed)
-    plan, (rows, _) = here.world.plan, feed.reports(here.world, here.past)
-    mended = feed.repair(feed.accepted(rows, plan).accepted, plan, SWITCH + 1)
+    plan, past = here.world.plan, here.past
+    if weeks:
+        past = joined(past, here.play(incumbent, SWITCH + weeks * WEEK))
+    rows, _ = feed.reports(here.world, past)
+    mended = feed.repair(feed.accepted(rows, plan, SWITCH).accepted, plan, SWITCH + 1)
     levels, training = trained(plan, mended.sales, mended.sold_out)
     fitted = fit_all(training, LEVELS)
     ratios = {life: model.ratios for life, model in fitted.items()}
-    run = SundayRun(plan, levels, fitted, folder, terms(plan, budget), ratios=ratios,
-                    spread=spread_of(training))  # fmt: skip
-    return run, rows, here.past.shelf
+    given = terms(plan, budget), ratios, spread_of(training)
+    return SundayRun(plan, levels, fitted, folder, *given), rows, past.shelf
 
 
 def budgets(seed: int = SEED, caps: Sequence[float] = BUDGETS) -> pd.DataFrame:
@@ -63,13 +65,17 @@ def budgets(seed: int = SEED, caps: Sequence[float] = BUDGETS) -> pd.DataFrame:
 
 
 def service(calls: int = 500, runs: int = 100) -> pd.DataFrame:
-    """Time the planners' service from a process of its own, and the Sunday run; milliseconds."""
+    """Time the planners' service from a process of its own, and the Sunday run; milliseconds.
+
+    The run is of four weeks after its training, so that its levels learn 28 days.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        run, reports, shelf = sunday(Path(folder))
-        run.run(reports, SWITCH, shelf)
-        batch = measure(lambda: run.run(reports, SWITCH, shelf), runs, warm_up=2)
+        run, reports, shelf = sunday(Path(folder), weeks=4)
+        day = SWITCH + 4 * WEEK
+        run.run(reports, day, shelf)
+        batch = measure(lambda: run.run(reports, day, shelf), runs, warm_up=2)
         given = {"folder": folder, "short": Costs.short, "over": Costs.over}
-        path = f"/orders/{run.path(SWITCH).stem}"
+        path = f"/orders/{run.path(day).stem}"
         found, rate = over_http("casebook.serving.order_desk:app_from", given, [path], calls)
     rows = [{"what": "Sunday run", **batch.percentiles(), "n": batch.n}]
     rows.append({"what": "GET", **found.percentiles(), "n": calls, "a_second": rate})

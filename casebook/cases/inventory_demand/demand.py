@@ -41,6 +41,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from casebook.worlds.calendars import shop_days
 from casebook.worlds.draws import stream
 from casebook.worlds.shocks import paths
 
@@ -200,6 +201,11 @@ class Plan:
         past = (np.arange(len(self.closed)) <= day)[:, None]
         return replace(self, discount=self.discount * past, coupon=self.coupon * past)
 
+    def names(self, cells: np.ndarray | int) -> dict[str, np.ndarray]:
+        """Return ``store`` and ``product`` of some cells."""
+        store, product = self.stores["store"].to_numpy(), self.products["product"].to_numpy()
+        return {"store": store[self.store[cells]], "product": product[self.product[cells]]}
+
     @cached_property
     def product(self) -> np.ndarray:
         """Row of the product of each cell; cells go store by store, shape (cells,)."""
@@ -330,16 +336,9 @@ def _promotions(
 
 def _calendar() -> dict[str, np.ndarray]:
     """Return whether each day is closed, the day before or after that, or near a payday."""
-    import holidays
-
-    days = DAYS.union([DAYS[-1] + pd.Timedelta(days=1)])
-    closed = np.array([day in holidays.Germany(years=range(2023, 2027)) for day in days])
-    eve, after = closed[1:] & ~closed[:-1], np.roll(closed, 1)[:-1] & ~closed[:-1]
-    after[0] = True  # 2 January
-    ends = pd.offsets.BMonthEnd()
-    paid = pd.Series([ends.rollforward(day) == day for day in DAYS])
-    payday = (paid | paid.shift(1, fill_value=False) | paid.shift(2, fill_value=False)).to_numpy()
-    return {"closed": closed[:-1], "eve": eve, "after": after, "payday": payday}
+    marks = shop_days(DAYS)
+    marks["after"][0] = True  # 2 January
+    return marks
 
 
 def _weather(rng: np.random.Generator) -> Weather:

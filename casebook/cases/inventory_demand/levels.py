@@ -17,6 +17,7 @@ import numpy as np
 from casebook.cases.inventory_demand.demand import DAYS, NAMES, Plan
 from casebook.forecasting.censored_levels import WARM_UP, Levels, follow, tails_of
 from casebook.forecasting.credibility import Prior, prior
+from casebook.forecasting.pooled_factors import pooled_factors
 
 
 @dataclass
@@ -91,28 +92,16 @@ def factors(plan: Plan, demand: np.ndarray, known: np.ndarray) -> tuple[np.ndarr
         One regression for each category, over its products in all stores together; about 1 on a
         middling day, 0 on closed days. The second is without the effects of promotions.
     """
-    from sklearn.linear_model import PoissonRegressor
-
-    n, products = len(demand), len(plan.products)
-    usual = np.where(known, demand, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    result = np.zeros((2, len(DAYS), products))
-    of = plan.category[:products]
-    for code in range(len(NAMES)):
-        own = np.flatnonzero(of == code)
-        X, y, weight = [], [], []
-        for product in own:
-            cells = np.flatnonzero(plan.product == product)
-            base = (known[:, cells] * usual[cells]).sum(axis=1)
-            days = np.flatnonzero(base > 0)
-            X.append(design(plan, np.full(len(days), product), days))
-            y.append((demand[:, cells] * known[:, cells]).sum(axis=1)[days] / base[days])
-            weight.append(base[days])
-        model = PoissonRegressor(alpha=1e-4, max_iter=300)
-        model.fit(np.vstack(X), np.concatenate(y), sample_weight=np.concatenate(weight))
-        for product in own:
-            every = design(plan, np.full(len(DAYS), product), np.arange(len(DAYS)))
-            for k, last in enumerate((None, -2)):
-                result[k, :, product] = np.exp(every[:, :last] @ model.coef_[:last])
+    n = len(demand)
+    result = pooled_factors(
+        demand,
+        known,
+        plan.product,
+        plan.category[: len(plan.products)],
+        lambda product, day: design(plan, product, day),
+        len(DAYS),
+        (None, -2),
+    )
     plain = (plan.discount[:n] == 0) & (plan.coupon[:n] == 0)
     middle = (result[0, :n] * plain).sum(axis=0) / plain.sum(axis=0)
     made = (result / middle)[:, :, plan.product] * ~plan.closed[:, None]

@@ -6,18 +6,17 @@ Whatever made the numbers, one function turns them into cases, and one contract 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.inventory_demand import feed
-from casebook.cases.inventory_demand.demand import DAYS, WEEK, Plan
+from casebook.cases.inventory_demand.demand import DAYS, NAMES, WEEK, Plan
 from casebook.cases.inventory_demand.levels import CellLevels, unannounced
-from casebook.cases.inventory_demand.play import WEEKLY, Costs, Seen, Window
+from casebook.cases.inventory_demand.play import SUNDAY, WEEKLY, Costs, Seen, Window, siblings
 from casebook.cases.inventory_demand.policies import (
     LEVELS,
     Following,
@@ -25,102 +24,37 @@ from casebook.cases.inventory_demand.policies import (
     SafetyStock,
     last_week,
 )
-from casebook.data.contracts import between, enforce, summary
-from casebook.forecasting.cases import within_budget, worth_of_cases
+from casebook.data.order_lines import check_lines
+from casebook.data.stock_reports import need_same_stock, silent, usual_weeks
+from casebook.forecasting.cases import MOST, Terms, cases_of
 from casebook.forecasting.censored_levels import follow
 from casebook.forecasting.newsvendor import over_for
 from casebook.forecasting.order_trees import Fitted
-from casebook.project import write_whole
-from casebook.serving.nights import climb
+from casebook.serving.nights import climb, need_amounts
+from casebook.serving.order_desk import write_orders
 
-PACKS = {"produce": 4, "meat": 4, "dairy": 6, "drinks": 6, "pantry": 8}
-#: Cases of a line; a line with fewer than ``LEAST`` is not worth picking.
-MOST, LEAST = 60, 1
-#: A target above so many times the median of the last eight weeks is cut, and told.
-ABSURD = 6.0
+PACKS = {"bakery": 1, "ready meals": 1, "produce": 4, "meat": 4, "dairy": 6, "drinks": 6,
+         "pantry": 8}  # fmt: skip
+#: A target above so many times the middling week is cut, and told; a category below such a share of
+#: its weeks is not ordered. A degree beyond the season above this is none.
+ABSURD, LITTLE, HOT = 6.0, 0.4, 30.0
 SOURCES = ("model", "model without weather", "safety stock", "last week", "planner")
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What binds an order: units a case, euro a case, euro for each store and delivery."""
-
-    pack: np.ndarray
-    price: np.ndarray
-    budget: float = np.inf
+#: Points of the distribution of demand over target.
+POINTS = (np.arange(40) + 0.5) / 40
 
 
 def terms(plan: Plan, budget: float = np.inf) -> Terms:
     """Return the supplier's terms for each cell: packs by category, 60 % of the shelf price."""
-    names = plan.products["category"].to_numpy()[plan.product]
-    pack = np.array([PACKS.get(name, 1) for name in names])
+    pack = np.array([PACKS[name] for name in plan.products["category"]])[plan.product]
     return Terms(pack, 0.6 * plan.products["price"].to_numpy()[plan.product] * pack, budget)
 
 
-def to_cases(
-    target: np.ndarray,
-    there: np.ndarray,
-    plan: Plan,
-    given: Terms,
-    ratios: Mapping[int, np.ndarray],
-    levels: Mapping[int, float] = LEVELS,
-) -> tuple[np.ndarray, pd.Series]:
-    """Return cases of each cell, and what a euro more would be worth in each store.
-
-    Parameters
-    ----------
-    target, there : ndarray, shape (cells,)
-        Units that a window needs, and that will be left when it begins.
-    ratios : mapping of int to ndarray
-        By life: demand over such targets, as it has been.
-    """
-    cases, worth = np.zeros(len(target), int), {}
-    short = Costs().short
-    over = np.array([over_for(levels[life], short) for life in plan.life])
-    for place, store in enumerate(plan.stores["store"]):
-        own = np.flatnonzero((plan.store == place) & ~plan.fresh & (target > 0))
-        if not len(own):
-            continue
-        draws = np.array([np.quantile(ratios[life], (np.arange(40) + 0.5) / 40)
-                          for life in plan.life[own]])  # fmt: skip
-        gain = worth_of_cases(
-            target[own, None] * draws, there[own], given.pack[own], short, over[own], MOST
-        )
-        cases[own], worth[store] = within_budget(gain, given.price[own], given.budget)
-    return np.where(cases < LEAST, 0, cases), pd.Series(worth, dtype=float)
-
-
-def contract(plan: Plan):
-    """Return the contract of an order file; it holds for an empty one, too."""
-    import pandera.pandas as pa
-
-    names = {
-        name: pa.Column("object", pa.Check.isin([*getattr(plan, f"{name}s")[name]], name=name,
-                        error=f"unknown {name}"))
-        for name in ("store", "product")
-    }  # fmt: skip
-    source = pa.Check.isin(SOURCES, name="source", error="nobody that may order")
-    once = pa.Check(lambda t: ~t.duplicated(["store", "product"]), name="once", error="line twice")
-    sums = pa.Check(lambda t: t["units"] == t["cases"] * t["pack"], name="sum", error="no sum")
-    return pa.DataFrameSchema(
-        names
-        | {
-            "cases": between("int64", 0, MOST, "cases"),
-            "pack": between("int64", 1, 48, "pack"),
-            "units": between("int64", 0, feed.MOST, "units"),
-            "source": pa.Column("object", source),
-        },
-        checks=[once, sums],
-    )
-
-
-def check_orders(lines: pd.DataFrame, plan: Plan) -> None:
+def check_orders(lines: pd.DataFrame, plan: Plan, given: Terms) -> None:
     """Refuse an order file with a line that breaks the contract (``ContractBroken``)."""
-
-    def say(rule: str, what: str, rows: pd.DataFrame) -> list[str]:
-        return [summary(f"{rule}: {what}", rows, ["store", "product"], "send no order; run again")]
-
-    enforce(contract(plan), lines, say)
+    cells = np.flatnonzero(~plan.fresh)
+    known = pd.DataFrame(plan.names(cells))
+    known = known.assign(pack=given.pack[cells], price=given.price[cells])
+    check_lines(lines, known, SOURCES, MOST, given.budget)
 
 
 @dataclass(frozen=True)
@@ -147,6 +81,10 @@ class SundayRun:
         None when there is no model to load.
     folder : Path
     terms : Terms
+    ratios : mapping of int to ndarray
+        By life: demand over such targets, as it has been.
+    spread : ndarray or None
+        Of windows, for the textbook.
     """
 
     plan: Plan
@@ -154,9 +92,15 @@ class SundayRun:
     fitted: Mapping[int, Fitted] | None
     folder: Path
     terms: Terms
-    window: Window = WEEKLY
-    ratios: dict[int, np.ndarray] = field(default_factory=dict)
+    ratios: Mapping[int, np.ndarray]
     spread: np.ndarray | None = None
+    window: Window = WEEKLY
+
+    def __post_init__(self) -> None:
+        for life in {*self.plan.life[~self.plan.fresh].tolist()}:
+            known = np.asarray(self.ratios.get(life, ()), float)
+            if not known.size or not (np.isfinite(known) & (known >= 0)).all():
+                raise ValueError(f"ratios of life {life}: numbers from 0 on; train it again.")
 
     def path(self, day: int) -> Path:
         """Return the file of a Sunday's orders."""
@@ -164,16 +108,23 @@ class SundayRun:
 
     def seen(self, reports: pd.DataFrame, day: int, shelf, notes: list[str]) -> Seen:
         """Return what accepted and mended reports say on an evening."""
-        known = feed.accepted(reports[reports["day"] <= DAYS[day]], self.plan)
+        known, names = feed.accepted(reports, self.plan, day), self.plan.stores["store"]
         notes += [f"quarantine: {line}" for line in known.lines]
-        if known.accepted.empty or known.accepted["day"].max() < DAYS[day] - pd.Timedelta(days=2):
-            raise ValueError(f"no report of the three days to {DAYS[day]:%Y-%m-%d}: ask the stores")
+        due = np.bincount(self.plan.store, self.plan.alive[day - 2 : day + 1].sum(axis=0))
+        try:
+            away = silent(known.accepted, names, due, DAYS[day - 2])
+        except ValueError as error:
+            raise ValueError(f"{error}. {' '.join(known.lines)}".strip()) from None
+        notes += [f"silent: {name} for three days; its levels stay, call it" for name in away]
         mended = feed.repair(known.accepted, self.plan, day + 1)
         found = feed.audit(known.accepted, self.plan, day + 1)
         recent = found[found["day"] > DAYS[day] - pd.Timedelta(days=WEEK)]
         notes += [
             f"{name}: {n} rows this week" for name, n in recent["fault"].value_counts().items()
         ]
+        g = feed.grid(known.accepted, self.plan, day + 1)
+        left = np.where(self.plan.fresh, np.nan, g.closing[day] - g.wasted[day])
+        need_same_stock(shelf.ages, int(self.plan.life.max()), left)
         closing = np.where(mended.sold_out, 0, 1)
         return Seen(self.plan, day, mended.sales, closing, shelf)
 
@@ -194,85 +145,114 @@ class SundayRun:
         Raises
         ------
         ValueError
-            On a day that is no Sunday, without reports, or when the orders have been sent.
+            On a day that is no Sunday of the calendar, without reports, with another evening's
+            stock, when nothing would be ordered, or when the orders have been sent or overridden.
         NightFailed
             If no rung works. A file that is there stays as it is.
         """
-        if DAYS.dayofweek[day] != 6:
-            raise ValueError(f"{DAYS[day]:%Y-%m-%d} is no Sunday: orders go out on Mondays.")
+        whole = isinstance(day, int | np.integer) and 8 * WEEK <= day < len(DAYS) - self.window.last
+        if not whole or DAYS.dayofweek[day] != SUNDAY:
+            which = f"{DAYS[day]:%Y-%m-%d}" if whole else f"day {day}"
+            raise ValueError(f"{which} is no Sunday of the calendar with eight weeks behind it.")
         if self.path(day).with_suffix(".sent").exists():
             raise ValueError(f"the orders of {DAYS[day]:%Y-%m-%d} have been sent: nothing is run.")
-        notes: list[str] = [] if promotions else [
-            "promotions: next week's have not come; its lines are those of a plain week, confirm "
-            "each product with the buyers"
-        ]  # fmt: skip
+        notes: list[str] = []
         seen = self.seen(reports, day, shelf, notes)
+        days = day + self.window.ahead
+        if not promotions:
+            notes.append("promotions: next week's have not come; its lines are those of a plain "
+                         "week, confirm each product with the buyers")  # fmt: skip
+        elif not (self.plan.discount[days] + self.plan.coupon[days]).any():
+            notes.append("promotions: the plan has none for these days; ask the buyers")
         target, before, source = self._target(seen, weather, promotions, notes)
-        target = self._sane(target, seen, notes)
-        there = seen.usable(self.window, before)
-        ratios = self.ratios or {life: np.linspace(0.4, 1.4, 40) for life in LEVELS}
-        cases, worth = to_cases(target, there, self.plan, self.terms, ratios)
-        own = np.flatnonzero((cases > 0) & ~self.plan.fresh)
-        lines = pd.DataFrame(
-            {
-                "store": self.plan.stores["store"].to_numpy()[self.plan.store[own]],
-                "product": self.plan.products["product"].to_numpy()[self.plan.product[own]],
-                "cases": cases[own],
-                "pack": self.terms.pack[own],
-                "units": cases[own] * self.terms.pack[own],
-                "source": source,
-            }
-        )
-        check_orders(lines, self.plan)
-        text = io.StringIO()
-        lines.to_csv(text, index=False, lineterminator="\n")
-        write_whole(self.path(day), text.getvalue().encode())
+        lines, worth = self._lines(self._sane(target, seen, notes), before, source, seen, notes)
+        check_orders(lines, self.plan, self.terms)
+        write_orders(self.path(day), lines, notes, MOST)
         return Sunday(lines, source, tuple(notes), worth, self.path(day))
+
+    def _lines(
+        self, target: np.ndarray, before, source: str, seen: Seen, notes: list[str]
+    ) -> tuple[pd.DataFrame, pd.Series]:
+        """Return lines in whole cases within the budget, and the budget's worth by store."""
+        plan, short = self.plan, Costs().short
+        over = np.array([over_for(LEVELS[life], short) for life in plan.life])
+        draws = {life: np.quantile(known, POINTS) for life, known in self.ratios.items()}
+        demand = target[:, None] * np.array([draws.get(life, POINTS * 0) for life in plan.life])
+        there = seen.usable(self.window, before)
+        cases, worth, cut = cases_of(demand, there, plan.store, self.terms, short, over)
+        own = np.flatnonzero(cases)
+        notes += [f"{' '.join(plan.names(k).values())}: more than {MOST} cases, cut"
+                  for k in np.flatnonzero(cut)]  # fmt: skip
+        pack = self.terms.pack[own]
+        values = {"cases": cases[own], "pack": pack, "units": cases[own] * pack, "source": source}
+        stores = plan.stores["store"].to_numpy()
+        euro = {stores[place]: value for place, value in worth.items()}
+        return pd.DataFrame({**plan.names(own), **values}), pd.Series(euro, dtype=float)
 
     def _target(self, seen: Seen, weather: bool, promotions: bool, notes: list[str]):
         """Return target, what is sold before, and who made them: the first rung that works."""
+        plan, days = self.plan, seen.now + self.window.ahead
+        sold = (plan.alive[days] & ~plan.closed[days, None]).any(axis=0) & ~plan.fresh
+        least = LITTLE * self._usual(seen) * (~plan.closed[days]).mean() * sold
 
-        def levels() -> CellLevels:
-            known = follow(self.fresh_levels(), seen.sales, seen.sold_out())
-            return known if promotions else unannounced(known, seen.now)
+        def rung(name: str, make: Callable[[], tuple]) -> Callable[[str], tuple]:
+            def tried(why: str) -> tuple[np.ndarray, np.ndarray, str]:
+                target, before = make()
+                target = np.where(sold, target, 0)
+                need_amounts(name, target, least, plan.category, NAMES)
+                if why:
+                    notes.append(f"{name} stands in, since {why}")
+                return target, before, name
 
-        def made(name: str, target: np.ndarray, before) -> tuple[np.ndarray, np.ndarray, str]:
-            days = seen.now + self.window.ahead
-            sold = (self.plan.alive[days] & ~self.plan.closed[days, None]).any(axis=0)
-            target = np.where(sold & ~self.plan.fresh, target, 0)
-            if not np.isfinite(target).all() or not target.any():
-                raise ValueError(f"{name}: targets that are no numbers, or all zero")
-            return target, before, name
+            return tried
 
-        def follows(name: str, policy: Following) -> tuple[np.ndarray, np.ndarray, str]:
-            return made(name, policy.target(seen, self.window), policy.before(seen, self.window))
+        makers = self._makers(seen, weather, promotions)
+        return climb(seen.now, {name: rung(name, make) for name, make in makers.items()})
 
-        def model(why: str):
-            if self.fitted is None:
-                raise ValueError("there is no model: train it again")
-            name = "model" if weather else "model without weather"
-            return follows(name, Model(levels(), self.fitted, with_weather=weather))
+    def _makers(self, seen: Seen, weather: bool, promotions: bool) -> dict[str, Callable]:
+        """Return how each rung finds what the window needs, and what is sold before it."""
 
-        def textbook(why: str):
+        def asked(make: Callable[[CellLevels], Following]) -> tuple:
+            levels = follow(self.fresh_levels(), seen.sales, seen.sold_out())
+            policy = make(levels if promotions else unannounced(levels, seen.now))
+            return policy.target(seen, self.window), policy.before(seen, self.window)
+
+        def model() -> tuple:
+            degrees, rain = self.plan.weather.forecast(seen.now, self.window.ahead)
+            if not weather or not ((np.abs(degrees) < HOT) & (rain >= 0) & (rain <= 1)).all():
+                raise ValueError("the forecast of the weather has not come, or is none")
+            return asked(lambda levels: Model(levels, self._model()))
+
+        def textbook() -> tuple:
             if self.spread is None:
                 raise ValueError("no spread was learnt: train it again")
-            notes.append(f"safety stock stands in, since {why}")
-            return follows("safety stock", SafetyStock(levels(), self.spread))
+            return asked(lambda levels: SafetyStock(levels, self.spread))
 
-        def baseline(why: str):
-            notes.append(f"last week stands in, since {why}")
-            units = last_week(seen, self.window)
-            return made("last week", units + seen.usable(self.window, 0.0), 0.0)
+        return {
+            "model": model,
+            "model without weather": lambda: asked(lambda own: Model(own, self._model(), False)),
+            "safety stock": textbook,
+            "last week": lambda: (last_week(seen, self.window) + seen.usable(self.window, 0), 0),
+        }
 
-        return climb(seen.now, {"model": model, "safety stock": textbook, "last week": baseline})
+    def _model(self) -> Mapping[int, Fitted]:
+        """Return the model, if it is there and knows all goods."""
+        if self.fitted is None:
+            raise ValueError("there is no model: train it again")
+        if lacks := {*self.plan.life[~self.plan.fresh].tolist()} - {*self.fitted}:
+            raise ValueError(f"the model lacks goods that live {sorted(lacks)} days")
+        return self.fitted
+
+    def _usual(self, seen: Seen) -> np.ndarray:
+        """Return each cell's middling week of the last eight; of siblings where it is new."""
+        week = usual_weeks(np.where(self.plan.alive[: seen.now + 1], seen.sales, np.nan), WEEK, 8)
+        known = ~np.isnan(week)
+        return np.where(known, week, siblings(self.plan, np.nan_to_num(week), known, self.window))
 
     def _sane(self, target: np.ndarray, seen: Seen, notes: list[str]) -> np.ndarray:
         """Cut targets that are far beyond the last eight weeks."""
-        weeks = np.nan_to_num(seen.sales[-8 * WEEK :]).reshape(8, WEEK, -1).sum(axis=1)
-        most = ABSURD * np.maximum(np.median(weeks, axis=0), 5.0)
-        cut = (target > most) & (self.plan.born <= seen.now - 8 * WEEK)
-        for cell in np.flatnonzero(cut):
-            store = self.plan.stores["store"].iloc[self.plan.store[cell]]
-            product = self.plan.products["product"].iloc[self.plan.product[cell]]
-            notes.append(f"{store} {product}: {target[cell]:.0f} units cut to {most[cell]:.0f}")
-        return np.where(cut, most, target)
+        most = ABSURD * np.maximum(self._usual(seen), 5.0)
+        for cell in np.flatnonzero(target > most):
+            name = " ".join(self.plan.names(cell).values())
+            notes.append(f"{name}: {target[cell]:.0f} units cut to {most[cell]:.0f}")
+        return np.minimum(target, most)

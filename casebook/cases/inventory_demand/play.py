@@ -7,7 +7,7 @@ ordered: a shelf that was empty on Tuesday sold nothing on Wednesday, whatever w
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -24,6 +24,7 @@ from casebook.cases.inventory_demand.demand import (
     World,
     simulate,
 )
+from casebook.forecasting.credibility import means_of_groups
 from casebook.worlds.shelf import Shelf
 
 SUNDAY = 6
@@ -145,6 +146,13 @@ class Played:
         return slice(which.start - self.first, which.stop - self.first)
 
 
+def joined(past: Played, later: Played) -> Played:
+    """Return a history and what followed it as one."""
+    names = ("demand", "sales", "closing", "waste", "ordered")
+    both = {name: np.vstack([getattr(past, name), getattr(later, name)]) for name in names}
+    return replace(later, first=past.first, **both)
+
+
 def whole(units: np.ndarray) -> np.ndarray:
     """Return units that can be ordered: whole, none below 0; half a unit is one."""
     return np.floor(np.maximum(np.nan_to_num(units), 0) + 0.5).astype(int)
@@ -253,12 +261,8 @@ def incumbent(seen: Seen, window: Window) -> np.ndarray:
 
 def siblings(plan: Plan, mean: np.ndarray, known: np.ndarray, window: Window) -> np.ndarray:
     """Return the mean of a cell's category in its store, or in all, or ten units a day."""
-    result = np.full(len(mean), 10.0 * len(window.ahead))
-    for group in (plan.category, plan.store * len(NAMES) + plan.category):
-        n = np.bincount(group[known], minlength=group.max() + 1)
-        total = np.bincount(group[known], mean[known], minlength=group.max() + 1)
-        result = np.where(n[group] > 0, total[group] / np.maximum(n[group], 1), result)
-    return result
+    groups = plan.category, plan.store * len(NAMES) + plan.category
+    return means_of_groups(mean, known, groups, 10.0 * len(window.ahead))
 
 
 @lru_cache(maxsize=2)

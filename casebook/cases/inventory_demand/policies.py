@@ -24,7 +24,7 @@ from casebook.cases.inventory_demand.play import (
     Window,
     siblings,
 )
-from casebook.forecasting.censored_levels import drawn, follow
+from casebook.forecasting.censored_levels import day_spread, drawn, follow
 from casebook.forecasting.newsvendor import (
     critical_ratio,
     over_plan,
@@ -178,28 +178,13 @@ class DaysAdded(Following):
 
     def __init__(self, levels: CellLevels, by: Mapping[int, float] = LEVELS) -> None:
         super().__init__(levels)
-        n = levels.now + 1
-        wrong = levels.wanted[:n][-182:] - levels.expected[:n][-182:]
-        open_ = levels.plan.alive[n - 182 : n] & ~levels.plan.closed[n - 182 : n, None]
-        use = open_ & ~np.isnan(wrong)
-        squares = (np.where(use, wrong, 0) ** 2).sum(axis=0)
-        days = use.sum(axis=0)
-        base = np.where(use, levels.expected[:n][-182:], 0).sum(axis=0)
-        #: Of the variance of a day over its mean, for cells that were seen too little.
-        pooled = squares.sum() / base.sum()
-        mean = np.maximum(levels.level[n - 1], 0.05)
-        self.sigma = np.sqrt(np.where(days >= 56, squares / np.maximum(days, 1), pooled * mean))
+        self.sigma = day_spread(levels, levels.plan.closed)
         self.z = by_life(levels.plan, by)
 
     def target(self, seen: Seen, window: Window) -> np.ndarray:
         """Return point forecast and safety stock of a window."""
-        days = seen.now + window.ahead
-        open_ = (~seen.plan.closed[days]).sum()
-        safety = np.zeros(len(self.z))
-        for level in np.unique(self.z):
-            own = self.z == level
-            safety[own] = safety_stock(self.sigma[own], open_, level)
-        return self.expected(seen, window) + safety
+        open_ = (~seen.plan.closed[seen.now + window.ahead]).sum()
+        return self.expected(seen, window) + safety_stock(self.sigma, open_, self.z)
 
 
 class Factor(Following):

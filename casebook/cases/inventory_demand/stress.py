@@ -19,7 +19,7 @@ from casebook.cases.inventory_demand.demand import (
     TEST,
     Plan,
 )
-from casebook.cases.inventory_demand.levels import CellLevels, capped, unannounced
+from casebook.cases.inventory_demand.levels import capped, unannounced
 from casebook.cases.inventory_demand.play import FRESH, WEEKLY, Costs, Played, Seen, Window, play
 from casebook.cases.inventory_demand.policies import LEVELS, Model, order
 from casebook.cases.inventory_demand.studies import (
@@ -36,6 +36,7 @@ from casebook.cases.inventory_demand.studies import (
     setting,
     windows,
 )
+from casebook.forecasting.censored_levels import errors_by
 from casebook.forecasting.newsvendor import cost, over_for
 from casebook.serving.monitor import DriftAlarm
 from casebook.serving.overrides import Desk, Prices
@@ -259,19 +260,6 @@ def missing(seeds: Sequence[int] = CHOSEN_ON) -> pd.DataFrame:
 ALARM = DriftAlarm(slack=1.0, limit=1.5)
 
 
-def daily_error(levels: CellLevels, first: int) -> pd.DataFrame:
-    """Return the WAPE of each category a day from a day on, as it was known that evening."""
-    days = slice(first, levels.now + 1)
-    known = ~np.isnan(levels.wanted[days]) & (levels.expected[days] > 0)
-    wrong = np.where(known, np.abs(levels.wanted[days] - levels.expected[days]), 0)
-    base, found = np.where(known, levels.expected[days], 0), {}
-    for code, name in enumerate(NAMES):
-        own = levels.plan.category == code
-        total = base[:, own].sum(axis=1)
-        found[name] = np.where(total > 0, wrong[:, own].sum(axis=1) / np.maximum(total, 1), np.nan)
-    return pd.DataFrame(found, DAYS[days])
-
-
 def drift(seeds: Sequence[int] = SEEDS, alarm: DriftAlarm = ALARM) -> pd.DataFrame:
     """Say in which categories the errors alarm before the swan (wrongly) and in its week.
 
@@ -282,7 +270,9 @@ def drift(seeds: Sequence[int] = SEEDS, alarm: DriftAlarm = ALARM) -> pd.DataFra
     for seed in seeds:
         model = setting(seed).model()
         setting(seed).play(model, SWAN.stop)
-        for name, errors in daily_error(model.levels, SWITCH + 1).items():
+        levels, known = model.levels, slice(SWITCH + 1, model.levels.now + 1)
+        error = errors_by(levels, known, levels.plan.category)
+        for name, errors in pd.DataFrame(error, DAYS[known], columns=NAMES).items():
             fires = alarm.path(errors)["fires"]
             quiet, week = fires[: DAYS[SWAN.start - 1]], fires[DAYS[SWAN.start] :]
             found = {"quiet": int(quiet.sum()), "days": len(quiet) - alarm.blind}

@@ -380,17 +380,10 @@ def censoring(seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
             levels = learn_levels(plan, here.past.sales.astype(float), here.sold_out, way)
             found = np.nan_to_num(levels.wanted[:n][days])
             for rhythm, own in (("fresh", plan.fresh), ("weekly", ~plan.fresh)):
-                where = hidden & own
-                rows.append(
-                    {
-                        "seed": seed,
-                        "way": way,
-                        "rhythm": rhythm,
-                        "hidden": float(hidden[:, own][open_[:, own]].mean()),
-                        "bias": float(found[where].sum() / true[where].sum() - 1),
-                        "all": float(found[:, own].sum() / true[:, own].sum() - 1),
-                    }
-                )
+                where, known = hidden & own, {"seed": seed, "way": way, "rhythm": rhythm}
+                known["hidden"] = float(hidden[:, own][open_[:, own]].mean())
+                known["bias"] = float(found[where].sum() / true[where].sum() - 1)
+                rows.append(known | {"all": float(found[:, own].sum() / true[:, own].sum() - 1)})
     return pd.DataFrame(rows)
 
 
@@ -417,10 +410,8 @@ def cold_start(seeds: Sequence[int] = SEEDS, weeks: int = 8) -> pd.DataFrame:
             played, cost = here.play(policy), 0.0
             for born in np.unique(plan.born[new]):
                 first = int(born) + (TEST.start - int(born)) % WEEK
-                days = range(first, first + weeks * WEEK)
-                cost += bill(here.world, played, np.flatnonzero(new & (plan.born == born)), days)[
-                    "cost"
-                ]
+                days, own = range(first, first + weeks * WEEK), new & (plan.born == born)
+                cost += bill(here.world, played, np.flatnonzero(own), days)["cost"]
             parts.append({"seed": seed, "policy": name, "cells": int(new.sum()), "cost": cost})
     return pd.DataFrame(parts)
 
