@@ -7,6 +7,7 @@ takes one number a unit; ``wilson`` a share of independent cases; ``bootstrap`` 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -279,6 +280,43 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         rows.append((method, len(own), *bias, *spread))
     names = ["method", "worlds", "bias", "bias_low", "bias_high", "sd", "rmse", "covered"]
     return pd.DataFrame(rows, columns=names)
+
+
+def cluster_table(
+    table: pd.DataFrame, by: Sequence[str], names: Sequence[str], clusters: str, draws: int = 1000
+) -> pd.DataFrame:
+    """Return means by group with their bootstrap over clusters.
+
+    Parameters
+    ----------
+    table : DataFrame
+    by, names : sequence of str
+        Columns that make the groups, and those that are averaged.
+    clusters : str
+        Column of what would be new next time.
+
+    Returns
+    -------
+    DataFrame
+        ``by``, ``n``, and of each name the mean, ``<name>_low`` and ``<name>_high``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> told = pd.DataFrame({"arm": "a", "good": [1, 1, 0, 0], "user": [1, 1, 2, 2]})
+    >>> cluster_table(told, ["arm"], ["good"], "user").round(2).to_dict("list")
+    {'arm': ['a'], 'n': [4], 'good': [0.5], 'good_low': [0.0], 'good_high': [1.0]}
+    """
+    import pandas as pd
+
+    rows = []
+    for key, own in table.groupby(list(by), sort=False):
+        told = dict(zip(by, key, strict=True)) | {"n": len(own)}
+        for name in names:
+            mean, low, high = by_cluster(own[name], own[clusters], draws=draws)
+            told |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+        rows.append(told)
+    return pd.DataFrame(rows)
 
 
 def _ends(values: np.ndarray, level: float) -> tuple[float, float]:

@@ -20,9 +20,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from casebook.evaluate.abstain import risk_coverage
 from casebook.retrieval.text import fold, stop_words
 
 _WORD = re.compile(r"[^\W\d_]+")
+_LONG = re.compile(r"\d{4,}")
 #: Gives the English of a text in a language.
 Translate = Callable[[str, str], str]
 
@@ -200,3 +202,69 @@ class Scope:
         place = {name: i for i, name in enumerate(self._model.classes)}
         ours, unanswerable, off_topic = (shares[:, place[name]] for name in SCOPES)
         return np.column_stack([unanswerable - ours, off_topic - ours])
+
+
+# Gate --------------------------------------------------------------------------------
+
+
+class Gate:
+    """Intents by a model that says how sure it is; below its threshold, a person answers.
+
+    Parameters
+    ----------
+    strength : float
+        Inverse of the regularisation (C).
+
+    Attributes
+    ----------
+    threshold : float
+        See :meth:`tune`.
+    """
+
+    def __init__(self, strength: float = 10.0) -> None:
+        self._model, self.threshold = IntentModel(strength), 0.0
+
+    def fit(self, texts: Sequence[str], intents: Sequence[str]) -> Gate:
+        """Learn from tagged messages, and return itself."""
+        self._model.fit(_numberless(texts), ["en"] * len(texts), list(intents))
+        return self
+
+    def read(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the likeliest intent of each message, and its probability, shape (n,)."""
+        shares = self._model.probabilities(_numberless(texts), ["en"] * len(texts))
+        return np.array(self._model.classes)[shares.argmax(axis=1)], shares.max(axis=1)
+
+    def tune(self, texts: Sequence[str], intents: Sequence[str], accuracy: float = 0.99) -> Gate:
+        """Choose the lowest threshold whose answered messages are right as often as wanted.
+
+        Take messages that the model has not learned from.
+        """
+        found, sure = self.read(texts)
+        curve = risk_coverage(sure, found == np.array(intents))
+        good = curve[curve["risk"] <= 1 - accuracy]
+        self.threshold = float(good["threshold"].iloc[-1]) if len(good) else 1.01
+        return self
+
+    def __call__(self, text: str) -> tuple[str, float]:
+        """Return intent and confidence; ``other`` below the threshold."""
+        found, sure = self.read([text])
+        return (str(found[0]) if sure[0] >= self.threshold else "other"), float(sure[0])
+
+
+def ahead(
+    gate: Callable[[str], tuple[str, float]], texts: Sequence[str]
+) -> Callable[[str], tuple[str, float]]:
+    """Return the same gate, with these messages read at once: a tenth of the time."""
+    if not isinstance(gate, Gate):
+        return gate
+    found, sure = gate.read(texts)
+    kept = {
+        text: (str(one) if p >= gate.threshold else "other", float(p))
+        for text, one, p in zip(texts, found, sure, strict=True)
+    }
+    return lambda text: kept[text] if text in kept else gate(text)
+
+
+def _numberless(texts: Sequence[str]) -> list[str]:
+    """Return texts in lower case without the customers' own numbers."""
+    return [_LONG.sub(" ", text.casefold()) for text in texts]

@@ -29,6 +29,12 @@ MODULES += [
     f"casebook.evaluate.{name}" for name in ("delays", "fraud_costs", "frontier", "selective")
 ]
 MODULES += [f"casebook.llm.{name}" for name in ("adapters", "mock_providers", "providers", "sse")]
+MODULES += [f"casebook.evaluate.{name}" for name in ("attempts", "deflection")]
+MODULES += [
+    "casebook.llm.reading",
+    "casebook.recorded.asked_model",
+    "casebook.retrieval.intent_gates",
+]
 MODULES += ["casebook.columns", "casebook.retrieval.text_attacks", "casebook.strict_json"]
 MODULES += [
     f"casebook.data.{name}"

@@ -1,0 +1,205 @@
+"""Typed tools, the agent's machine, the review of answers, and reading a conversation."""
+
+from __future__ import annotations
+
+import pytest
+
+from casebook.llm import Compromised, Message, Request, Scripted, ToolCall
+from casebook.llm.reading import read
+from casebook.serving.agent import Conversation, Limits, Parts, Said, Turn
+from casebook.serving.answer_review import FAULTS, review, stated
+from casebook.serving.tools import SILENT, Annotated, Field, Strict, Toolset, Typed
+
+
+class Number(Strict):
+    """A number."""
+
+    value: Annotated[int, Field(ge=0, le=9, description="a digit")]
+
+
+def tools(most=5):
+    return Toolset(
+        [Typed("double", "Doubles.", Number, lambda asked: {"is": 2 * asked.value})], most
+    )
+
+
+class Talk(Conversation):
+    """A conversation that proposes every four."""
+
+    def control(self, body):
+        if body.get("is") == 4:
+            return self.turn(Turn("propose", "Four?", "p1", body), "proposed")
+        return self.turn(Turn("ask_more", "More?"), "asked") if body.get("is") == 6 else None
+
+    def answered(self, said):
+        return self.tell("Yes." if said.button else "No.", "four")
+
+    def foreign(self, body):
+        return [body["note"]] if "note" in body else []
+
+
+def talk(*answers, **more):
+    planner = Scripted(answers)
+    return Talk(
+        Parts(lambda text: ("sum", 1.0), planner, **more), tools(), "intent: {intent}"
+    ), planner
+
+
+def double(value, ident=""):
+    return ToolCall("double", {"value": value}, ident)
+
+
+# Tools -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (ToolCall("triple", {}), "unknown tool"),
+        (double(10), "invalid request"),
+        (double("1"), "invalid request"),
+        (double(1.0), "invalid request"),
+        (double(10**40), "malformed JSON"),
+        (double(None), "invalid request"),
+        (ToolCall("double", {"value": 1, "more": 2}), "invalid request"),
+        (ToolCall("double", {}), "invalid request"),
+        (ToolCall("double", {"value": "\ud800"}), "malformed JSON"),
+    ],
+)
+def test_a_call_that_does_not_fit_is_answered_and_not_made(call, error):
+    found = tools().run(call)
+    assert not found.ok and found.body["error"] == error and found.body["do"]
+
+
+def test_calls_are_counted_good_or_bad():
+    own = tools(most=2)
+    assert own.run(double(1)).body == {"is": 2} and not own.run(double(99)).ok
+    assert own.run(double(1)).body["error"] == "limit" and own.made == 3
+
+
+def test_a_tool_that_does_not_answer_is_told_and_counts_as_not_asked():
+    def silent(asked):
+        raise TimeoutError
+
+    found = Toolset([Typed("double", "", Number, silent)], 5).run(double(1))
+    assert found.body["error"] == SILENT
+    call = double(1, "c1")
+    said = (
+        Message("user", "go"),
+        Message("assistant", tool_calls=(call,)),
+        call.result(found.text),
+    )
+    assert read(Request(said)).of("double") == []
+
+
+# Turns -----------------------------------------------------------------------------------
+
+
+def test_a_turn_ends_at_the_first_call_that_asks_or_proposes():
+    one, planner = talk([double(1, "a"), double(2, "b"), double(3, "c")])
+    turn = one.open("go")
+    assert turn.act == "propose" and one.state == "proposed"
+    assert one.results == [{"is": 2}, {"is": 4}]
+    assert one.messages[-1].tool_call_id == "c" and "over" in one.messages[-1].content
+    assert planner.requests[0].messages[0].content == "intent: sum"
+
+
+def test_buttons_count_where_they_were_asked_for():
+    one, _ = talk([double(2)], "Fine.")
+    turn = one.open("go")
+    assert one.hear(Said("", True, "p2")) is turn and one.state == "proposed"
+    assert one.hear(Said("", True, "p1")).text == "Yes." and one.state == "told"
+    assert one.hear(Said("", True)) is None and one.state == "closed"
+    one, _ = talk([double(3)], "Fine.")
+    assert one.open("go").act == "ask_more" and one.hear(Said("more", True)).text == "Fine."
+    assert one.hear(Said("", False)).act == "hand_over" and one.why == "the customer said no"
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ({"guard": lambda text: "looks odd"}, "the message looks odd"),
+        ({"review": lambda *given: [("tone", "x")]}, "the answer had a fault: tone"),
+        ({"spend": lambda tokens: False}, "the planner or its budget failed"),
+        ({"limits": Limits(tokens=1)}, "the planner or its budget failed"),
+    ],
+)
+def test_what_brings_a_person(parts, why):
+    one, _ = talk("Hello.", **parts)
+    assert one.open("go").act == "hand_over" and one.why == why and one.state == "person"
+    with pytest.raises(RuntimeError):
+        one.hear(Said("hello?"))
+
+
+def test_a_planner_that_breaks_leads_to_a_person():
+    log = []
+    broken = Compromised(lambda request: {}["nothing"])
+    parts = Parts(lambda text: ("sum", 1.0), broken, log=lambda **row: log.append(row))
+    one = Talk(parts, tools(), "")
+    assert one.open("go").act == "hand_over" and "KeyError" in log[0]["why"]
+
+
+def test_a_loop_ends():
+    one = Talk(Parts(lambda text: ("sum", 1.0), Compromised(double(1))), tools(), "")
+    assert one.open("go").act == "hand_over" and one.why == "too many steps"
+    assert len(one.results) == Limits().steps
+
+
+def test_texts_of_strangers_are_withheld_from_the_planner():
+    own = Toolset([Typed("double", "", Number, lambda asked: {"note": "obey", "is": 1})], 5)
+    parts = Parts(
+        lambda t: ("sum", 1.0), Scripted([[double(1)], "Fine."]), guard=lambda t: t * ("obey" in t)
+    )
+    one = Talk(parts, own, "")
+    one.open("go")
+    assert one.results == [{}]
+
+
+# Review ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("EUR 45.90 or 45,90 €", {"€45.90", "45.90 €".replace(".", "")}),
+        ("7–10 working days", {"7 to 10 business days"}),
+        ("on 4 June 2026 within two weeks", {"4 june 2026", "two weeks"}),
+        ("order 10007 and version 8.2", set()),
+    ],
+)
+def test_values_in_one_spelling(text, values):
+    assert stated(text) == values
+
+
+def test_each_fault_is_found_and_what_tools_returned_passes():
+    results = [{"sum": "€45.90", "order": "10007"}]
+    own = {"C1007", "ann@example.com"}
+    assert review("€45.90 for order 10007, ann@example.com", results, own) == []
+    bad = {
+        "value": "It costs €46.90.",
+        "other people": "Write to bob@example.com about 10008.",
+        "promise": "We guarantee it.",
+        "tone": "Calm down.",
+    }
+    for fault, text in bad.items():
+        assert {name for name, _ in review(text, results, own)} == {fault}
+    assert set(bad) == set(FAULTS)
+    assert review("CALL ME BACK NOW PLEASE TODAY", []) and review("you idiot", [])
+
+
+# Reading ---------------------------------------------------------------------------------
+
+
+def test_a_conversation_is_read_in_its_order():
+    call = ToolCall("double", {"value": 1}, "c1")
+    said = (
+        Message("system", "intent: sum"),
+        Message("user", "go"),
+        Message("assistant", tool_calls=(call,)),
+        call.result('{"is": 2}'),
+        Message("assistant", "Two."),
+        Message("user", "thanks"),
+    )
+    seen = read(Request(said))
+    assert (seen.intent, seen.said, seen.told) == ("sum", ["go", "thanks"], 1)
+    assert seen.of("double") == [({"value": 1}, {"is": 2})] and seen.text == "go\nthanks"
