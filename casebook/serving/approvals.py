@@ -2,7 +2,9 @@
 
 Four things go wrong with approvals: what is done is not what was shown, one approval serves twice,
 it is used long after, and whoever asks allows it himself. So an approval belongs to the hash of its
-content, is spent once, expires, and is given by a known person other than the one who asked.
+content, is spent once, expires, and is given by a known person other than the one who asked. Names
+do not tell that alone: somebody of the staff may ask under another name, as a customer. Whoever
+knows both names gives ``may``.
 
 Examples
 --------
@@ -49,12 +51,19 @@ class Approvals:
         Who may decide.
     clock : callable
         Seconds.
+    may : callable, optional
+        Takes a member of the staff, who asked, and what for: whether the one may decide about the
+        other's wish. By default the two names must differ.
     """
 
     def __init__(
-        self, db: sqlite3.Connection, staff: Collection[str], clock: Callable[[], float]
+        self,
+        db: sqlite3.Connection,
+        staff: Collection[str],
+        clock: Callable[[], float],
+        may: Callable[[str, str, Mapping[str, Any]], bool] = lambda who, by, what: who != by,
     ) -> None:
-        self._db, self._staff, self._clock = db, frozenset(staff), clock
+        self._db, self._staff, self._clock, self._may = db, frozenset(staff), clock, may
         db.execute(SCHEMA)
 
     def ask(self, ident: str, what: Mapping[str, Any], by: str, seconds: float) -> None:
@@ -71,14 +80,21 @@ class Approvals:
             (*told, self._clock() + seconds),
         )
 
-    def waiting(self) -> list[dict[str, Any]]:
-        """Return what waits and has not expired, the oldest first: ``id``, ``what``, ``by``."""
+    def waiting(self, who: str = "") -> list[dict[str, Any]]:
+        """Return what waits and has not expired, the oldest first: ``id``, ``what``, ``by``.
+
+        Parameters
+        ----------
+        who : str
+            Only what this person may decide about; by default all.
+        """
         rows = self._db.execute(
             "SELECT id, what, asked_by FROM approvals WHERE state = 'waits' AND until > ? "
             "ORDER BY rowid",
             (self._clock(),),
-        )
-        return [{"id": i, "what": json.loads(what), "by": by} for i, what, by in rows]
+        ).fetchall()
+        told = [{"id": i, "what": json.loads(what), "by": by} for i, what, by in rows]
+        return [one for one in told if not who or self._may(who, one["by"], one["what"])]
 
     def decide(self, ident: str, who: str, yes: bool) -> None:
         """Allow or refuse.
@@ -86,17 +102,20 @@ class Approvals:
         Raises
         ------
         NotAllowed
-            If ``who`` may not decide, has asked, or nothing of this number waits any more.
+            If ``who`` may not decide (about this), or nothing of this number waits any more.
         """
         if who not in self._staff:
             raise NotAllowed(f"{who!r} may not decide: ask {', '.join(sorted(self._staff))}.")
-        made = self._db.execute(
-            "UPDATE approvals SET state = ?, who = ? "
-            "WHERE id = ? AND state = 'waits' AND until > ? AND asked_by <> ?",
-            ("allowed" if yes else "refused", who, ident, self._clock(), who),
-        ).rowcount
-        if not made:
-            raise NotAllowed(f"{ident}: nothing waits for {who!r} under this number.")
+        query = "SELECT what, asked_by FROM approvals WHERE id = ?"
+        row = self._db.execute(query, (ident,)).fetchone()
+        if (state := self.state(ident)) != "waits":
+            raise NotAllowed(f"{ident}: {state or 'there is no such number'}.")
+        if not self._may(who, row[1], json.loads(row[0])):
+            raise NotAllowed(f"{ident}: {who!r} may not decide about this one: ask a colleague.")
+        self._db.execute(
+            "UPDATE approvals SET state = ?, who = ? WHERE id = ? AND state = 'waits'",
+            ("allowed" if yes else "refused", who, ident),
+        )
 
     def state(self, ident: str) -> str:
         """Return ``waits``, ``allowed``, ``refused``, ``spent``, ``expired``, or empty."""
@@ -105,7 +124,12 @@ class Approvals:
         if row is None:
             return ""
         late = row[0] in ("waits", "allowed") and row[1] <= self._clock()
-        return "expired" if late else row[0]
+        return self._over(ident) if late else row[0]
+
+    def _over(self, ident: str) -> str:
+        """Write down that one has expired, so that no clock that goes back revives it."""
+        self._db.execute("UPDATE approvals SET state = 'expired' WHERE id = ?", (ident,))
+        return "expired"
 
     def spend(self, ident: str, what: Mapping[str, Any]) -> bool:
         """Use an approval up; say whether it was one, of exactly this, and still holds."""
@@ -113,5 +137,6 @@ class Approvals:
             "UPDATE approvals SET state = 'spent' "
             "WHERE id = ? AND state = 'allowed' AND hash = ? AND until > ?"
         )
+        self.state(ident)
         told = (ident, content_hash(what), self._clock())
         return self._db.execute(query, told).rowcount == 1

@@ -9,7 +9,8 @@ Examples
 ...     def decide(self, content, but=""):
 ...         return Verdict("do")
 >>> done = []
->>> buggy = type("Buggy", (NoYes, Fair), {})(lambda key, content: done.append(key) or {}, (), float)
+>>> send = lambda key, content: done.append(key) or {"state": "done"}
+>>> buggy = type("Buggy", (NoYes, Fair), {})(send, (), float)
 >>> buggy.propose("ann", {"euro": 5})[0].kind, len(done)
 ('do', 1)
 """
@@ -17,6 +18,7 @@ Examples
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,11 +41,31 @@ class DecidedOnce(Proposals):
 class NewKey(Proposals):
     """What was not answered is asked for again under a new key."""
 
+    def key(self, row: Mapping[str, Any]) -> str:
+        """Return a key of this attempt."""
+        return f"{row['id']}-{self.__dict__.setdefault('_tries', Counter())[row['id']]}"
+
     def _settled(self, row: Mapping[str, Any]) -> str:
         state = super()._settled(row)
         if state == "doing":
-            self.once.begin(f"{row['id']}-again", row["content"])
+            self._tries[row["id"]] += 1
+            self.once.begin(self.key(row), self.request(row))
         return state
+
+
+class ForgottenKey(Proposals):
+    """A key is sent again however old it is, though the other side has forgotten it."""
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.once._young = lambda first: True
+
+
+class AnswerNotRead(Proposals):
+    """Whatever the other system answers counts as done."""
+
+    def _final(self, row: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
+        return super()._final(row, {**answer, "state": "done"})
 
 
 class NoYes(Proposals):
@@ -63,6 +85,14 @@ class AnybodyAllows(Proposals):
     def allow(self, ident: str, who: str, yes: bool) -> str:
         """Allow, as if one of the staff had."""
         return super().allow(ident, sorted(self.approvals._staff)[0], yes)
+
+
+class OwnWish(Proposals):
+    """Names are compared and not people: somebody of the staff allows an own wish."""
+
+    def may(self, who: str, by: str, content: Mapping[str, Any]) -> bool:
+        """Compare names."""
+        return who != by
 
 
 class ChangedAfter(Proposals):
@@ -89,8 +119,11 @@ class NoAudit(Proposals):
 STEPS: dict[str, type[Proposals]] = {
     "decided once": DecidedOnce,
     "new key after a time-out": NewKey,
+    "key sent after it was forgotten": ForgottenKey,
+    "answer of the provider not read": AnswerNotRead,
     "no confirmation": NoYes,
     "anybody approves": AnybodyAllows,
+    "staff allow their own": OwnWish,
     "changed after it was shown": ChangedAfter,
     "no audit of effects": NoAudit,
 }

@@ -7,8 +7,9 @@ waits in a queue (:mod:`casebook.serving.approvals`). The effect goes out under 
 proposal (:mod:`casebook.serving.once`).
 
 States: ``proposed`` → ``declined`` | ``expired`` | ``refused`` | ``queued`` → ``refused`` |
-``doing`` → ``done``. An audit row is written before each step takes effect; if it cannot be
-written, nothing happens.
+``expired`` | ``doing`` → ``done`` | ``failed``. An audit row is written before each step takes
+effect; if it cannot be written, nothing happens. *Failed* is what the other system refused: it
+holds nothing any more, and a person looks at it.
 
 Examples
 --------
@@ -17,7 +18,10 @@ Examples
 ...         spent = sum(one["content"]["euro"] for one in self.held(but=but))
 ...         return Verdict("no" if spent + content["euro"] > 50 else "do")
 >>> sent = []
->>> gifts = Gifts(lambda key, content: sent.append(content["euro"]) or {}, {"pat"}, lambda: 0.0)
+>>> def send(key, content):
+...     sent.append(content["euro"])
+...     return {"state": "done"}
+>>> gifts = Gifts(send, {"pat"}, lambda: 0.0)
 >>> (_, first), (_, second) = (gifts.propose("ann", {"euro": 30}) for _ in range(2))
 >>> gifts.confirm("bob", first, True)[0], gifts.confirm("ann", first, True)[0]
 ('refused', 'done')
@@ -27,25 +31,29 @@ Examples
 
 from __future__ import annotations
 
-import hashlib
 import json
+import secrets
 import sqlite3
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from casebook.data.private import private
 from casebook.serving.approvals import Approvals, NotAllowed
 from casebook.serving.once import Once, Unknown
 
-#: States of proposals whose effect is spoken for.
-HELD = ("queued", "doing", "done")
+_WAITS = "(state = 'queued' AND until >= ?)"
+#: Seconds by which a clock may go back.
+SKEW = 60.0
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS proposals (id TEXT PRIMARY KEY, owner TEXT NOT NULL, "
-    "content TEXT NOT NULL, state TEXT NOT NULL, by_person INTEGER NOT NULL, at REAL NOT NULL"
-    ") STRICT"
+    "content TEXT NOT NULL, state TEXT NOT NULL, by_person INTEGER NOT NULL, at REAL NOT NULL, "
+    "until REAL NOT NULL) STRICT",
+    "CREATE INDEX IF NOT EXISTS by_state ON proposals (state, at)",
+    "CREATE INDEX IF NOT EXISTS by_owner ON proposals (owner)",
 )
 
 
@@ -106,10 +114,13 @@ class Proposals(ABC):
     clock : callable
         Seconds.
     path : str
+        Of a file, for its owner alone.
     audit : callable
         Takes what happens as keywords, before it takes effect.
     passed : callable
         Where a drill kills the process.
+    look : callable, optional
+        Finds an effect that is too old to be asked about by its key.
     """
 
     #: Seconds for which a proposal, and what waits for a person, hold.
@@ -123,16 +134,28 @@ class Proposals(ABC):
         path: str = ":memory:",
         audit: Callable[..., object] = lambda **row: None,
         passed: Callable[[str], None] = lambda point: None,
+        look: Callable[[str], Mapping[str, Any] | None] | None = None,
     ) -> None:
-        self.clock, self.audit, self._lock = clock, audit, threading.RLock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute(SCHEMA)
-        self.once = Once(self._db, effect, passed)
-        self.approvals = Approvals(self._db, staff, clock)
+        self.clock, self.audit, self.staff = clock, audit, staff
+        self._lock, self._depth = threading.RLock(), 0
+        self._db = sqlite3.connect(private(path), isolation_level=None, check_same_thread=False)
+        for line in SCHEMA:
+            self._db.execute(line)
+        now = lambda: self.clock()  # noqa: E731
+        self.once = Once(self._db, effect, passed, now, look, self.deciding)
+        self.approvals = Approvals(self._db, staff, now, self.may)
 
     @abstractmethod
     def decide(self, content: Mapping[str, Any], but: str = "") -> Verdict:
         """Return what the policy says now; ``but``: a proposal not to be held against itself."""
+
+    def may(self, who: str, by: str, content: Mapping[str, Any]) -> bool:
+        """Say whether somebody of the staff may decide about what ``by`` has asked for."""
+        return who != by
+
+    def request(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what goes out to the other system."""
+        return row["content"]
 
     def seconds(self, content: Mapping[str, Any]) -> tuple[float, float]:
         """Return for how long a proposal holds, and what waits for a person."""
@@ -144,32 +167,37 @@ class Proposals(ABC):
 
     @contextmanager
     def deciding(self) -> Iterator[None]:
-        """Keep everybody else out until what was decided is written."""
+        """Keep everybody else out until what was decided is written; may be nested.
+
+        Whoever reads takes it, too: on one connection another thread would see what is not written
+        yet, and may be taken back.
+        """
         with self._lock:
+            if self._depth:
+                yield
+                return
             self._db.execute("BEGIN IMMEDIATE")
+            self._depth = 1
             try:
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
+            finally:
+                self._depth = 0
 
     # Steps ------------------------------------------------------------------------------------
 
     def propose(self, owner: str, content: Mapping[str, Any]) -> tuple[Verdict, str]:
         """Return what may be done, and the number of a proposal unless it is ``no``."""
+        self.expire()
         with self.deciding():
-            verdict = self.decide(content)
-            (count,) = self._db.execute("SELECT COUNT(*) FROM proposals").fetchone()
-            told = json.dumps(dict(content), sort_keys=True)
-            ident = hashlib.sha256(f"{owner} {count} {told}".encode()).hexdigest()[:12]
+            verdict, ident = self.decide(content), secrets.token_hex(8)
             self._note("propose", owner, content, verdict, ident)
             if verdict.kind == "no":
                 return verdict, ""
-            self._db.execute(
-                "INSERT INTO proposals VALUES (?, ?, ?, 'proposed', 0, ?)",
-                (ident, owner, told, self.clock()),
-            )
+            self._add(ident, owner, content, "proposed", self.seconds(content)[0])
         return verdict, ident
 
     def confirm(self, owner: str, ident: str, yes: bool) -> tuple[str, str]:
@@ -177,24 +205,26 @@ class Proposals(ABC):
 
         It counts for a proposal of this owner, once, and for ``confirm_seconds``.
         """
+        self.expire()
         with self.deciding():
             row, say = self.row(ident), ""
             if row is None or row["owner"] != owner:
                 return "refused", "There is no such proposal."
+            if row["state"] == "expired":
+                return "expired", "This proposal has expired."
             if row["state"] != "proposed":
                 return row["state"], "This was answered before."
             if not yes:
                 return self._moved(row, "declined"), "Nothing was changed."
-            confirm, approve = self.seconds(row["content"])
-            if self.clock() - row["at"] > confirm:
-                return self._moved(row, "expired"), "This proposal has expired."
+            if self.clock() < row["at"] - SKEW:
+                return "refused", "Our clocks disagree; please ask again later."
             verdict = self.decide(row["content"])
             state = {"no": "refused", "person": "queued", "do": "doing"}[verdict.kind]
-            self._moved(row, state, verdict)
+            self._moved(row, state, verdict, seconds=self.seconds(row["content"])[1])
             if state == "queued":
-                self.approvals.ask(ident, row["content"], owner, approve)
+                self.approvals.ask(ident, row["content"], owner, self.seconds(row["content"])[1])
             if state == "doing":
-                self.once.begin(self.key(row), row["content"])
+                self.once.begin(self.key(row), self.request(row))
             say = verdict.say
         return (self._settled(row) if state == "doing" else state), say
 
@@ -208,16 +238,18 @@ class Proposals(ABC):
         NotAllowed
             See :meth:`casebook.serving.approvals.Approvals.decide`.
         """
+        self.expire()
         with self.deciding():
             row = self.row(ident)
             if row is None or row["state"] != "queued":
-                raise NotAllowed(f"{ident}: nothing waits under this number.")
+                state = row["state"] if row else "there is no such number"
+                raise NotAllowed(f"{ident}: {state}, so that nothing waits.")
             self.approvals.decide(ident, who, yes)
             state = "doing" if yes and self.still(row) else "refused"
             self._moved(row, state, who=who)
             if state == "doing":
                 self._db.execute("UPDATE proposals SET by_person = 1 WHERE id = ?", (ident,))
-                self.once.begin(self.key(row), row["content"])
+                self.once.begin(self.key(row), self.request(row))
         return self._settled(row) if state == "doing" else state
 
     def still(self, row: Mapping[str, Any]) -> bool:
@@ -225,13 +257,50 @@ class Proposals(ABC):
         good = self.decide(row["content"], but=row["id"]).kind != "no"
         return good and self.approvals.spend(row["id"], row["content"])
 
+    def waiting(self, who: str = "") -> list[dict[str, Any]]:
+        """Return what waits for a person: what this one may decide about, by default all."""
+        self.expire()
+        with self.deciding():
+            return self.approvals.waiting(who)
+
+    def expire(self) -> list[str]:
+        """Write down what has expired, and return it: no clock that goes back revives it."""
+        with self.deciding():
+            where = "state IN ('proposed', 'queued') AND until < ?"
+            rows = self._select(where, self.clock())
+            for row in rows:
+                self.approvals.state(row["id"])
+                self._moved(row, "expired")
+        return [row["id"] for row in rows]
+
     def recover(self) -> list[str]:
-        """Ask the other system about effects that are open; return the keys that are done now."""
-        settled = self.once.recover()
-        for row in self._select("state = 'doing'"):
-            if self.key(row) in settled:
-                self._done(row)
-        return settled
+        """Ask the other system about effects that are open; return those that are settled now.
+
+        A timer calls it, in any thread: nobody is kept out while the other system is asked.
+        """
+        return [r["id"] for r in self._select("state = 'doing'") if self._settled(r) != "doing"]
+
+    def stuck(self) -> list[dict[str, Any]]:
+        """Return what is open and was asked about in vain, each with its ``error``: for a person.
+
+        Whoever watches takes those that are older than an hour.
+        """
+        errors = self.once.errors()
+        rows = [row | {"error": errors.get(self.key(row), "")} for row in self.rows()]
+        return [row for row in rows if row["state"] == "doing" and row["error"]]
+
+    def unknown(self, idents: Iterable[str]) -> list[str]:
+        """Return what an audit has and these books do not: they are an older copy."""
+        known = {row["id"] for row in self.rows()}
+        return sorted(set(idents) - known)
+
+    def adopt(self, owner: str, content: Mapping[str, Any]) -> str:
+        """Take over what was done without these books, so that limits count it."""
+        with self.deciding():
+            ident = secrets.token_hex(8)
+            self._note("adopted", owner, content, None, ident)
+            self._add(ident, owner, content, "done", 0.0)
+        return ident
 
     # Rows -------------------------------------------------------------------------------------
 
@@ -243,32 +312,56 @@ class Proposals(ABC):
         """Return proposals, of one owner or of all, the oldest first."""
         return self._select("owner = ?1 OR ?1 = ''", owner)
 
+    def _add(
+        self, ident: str, owner: str, content: Mapping[str, Any], state: str, seconds: float
+    ) -> None:
+        told, now = json.dumps(dict(content), sort_keys=True), self.clock()
+        values = (ident, owner, told, state, 0, now, now + seconds)
+        self._db.execute("INSERT INTO proposals VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
     def _select(self, where: str, *values: Any) -> list[dict[str, Any]]:
         names = ("id", "owner", "content", "state", "by_person", "at")
         query = f"SELECT {', '.join(names)} FROM proposals WHERE {where} ORDER BY rowid"
-        made = [dict(zip(names, row, strict=True)) for row in self._db.execute(query, values)]
+        with self.deciding():
+            made = [dict(zip(names, r, strict=True)) for r in self._db.execute(query, values)]
         return [one | {"content": json.loads(one["content"])} for one in made]
 
     def row(self, ident: str) -> dict[str, Any] | None:
         """Return one proposal."""
         return next(iter(self._select("id = ?", ident)), None)
 
-    def held(self, since: float = float("-inf"), but: str = "") -> list[dict[str, Any]]:
-        """Return proposals whose effect is spoken for; ``but``: without this one.
+    def held(
+        self, since: float = float("-inf"), but: str = "", **about: str
+    ) -> list[dict[str, Any]]:
+        """Return proposals whose effect is spoken for; ``at`` is when it came to be.
 
-        What nobody has allowed in time holds nothing any more.
+        Parameters
+        ----------
+        since : float
+            Seconds.
+        but : str
+            Without this one.
+        **about : str
+            Only those whose content has these values; index ``json_extract(content, '$.…')``.
         """
-        marks = ", ".join("?" * len(HELD))
-        rows = self._select(f"at > ? AND id <> ? AND state IN ({marks})", since, but, *HELD)
-        late = {r["id"] for r in rows if self.approvals.state(r["id"]) == "expired"}
-        return [r for r in rows if r["state"] != "queued" or r["id"] not in late]
+        fits = "".join(f" AND json_extract(content, '$.{name}') = ?" for name in about)
+        where = f"at > ? AND id <> ? AND (state IN ('doing', 'done') OR {_WAITS}){fits}"
+        return self._select(where, since, but, self.clock(), *about.values())
 
     def _moved(
-        self, row: Mapping[str, Any], state: str, verdict: Verdict | None = None, who: str = ""
+        self,
+        row: Mapping[str, Any],
+        state: str,
+        verdict: Verdict | None = None,
+        who: str = "",
+        seconds: float = 0.0,
     ) -> str:
         """Write a step down, then take it."""
         self._note(state, row["owner"], row["content"], verdict, row["id"], who)
-        self._db.execute("UPDATE proposals SET state = ? WHERE id = ?", (state, row["id"]))
+        now = self.clock()
+        at = now if state in ("queued", "doing") and row["state"] == "proposed" else row["at"]
+        query = "UPDATE proposals SET state = ?, at = ?, until = ? WHERE id = ?"
+        self._db.execute(query, (state, at, now + seconds, row["id"]))
         return state
 
     def _note(
@@ -285,13 +378,15 @@ class Proposals(ABC):
         self.audit(what=what, at=self.clock(), **told)
 
     def _settled(self, row: Mapping[str, Any]) -> str:
-        """Ask the other system; return ``done``, or ``doing`` where it does not answer."""
+        """Ask the other system; return ``done`` or ``failed``, or ``doing`` without an answer."""
+        states: list[str] = []
         try:
-            self.once.settle(self.key(row))
+            self.once.settle(self.key(row), lambda told: states.append(self._final(row, told)))
         except Unknown:
             return "doing"
-        return self._done(row)
+        return states[0]
 
-    def _done(self, row: Mapping[str, Any]) -> str:
-        self._db.execute("UPDATE proposals SET state = 'done' WHERE id = ?", (row["id"],))
-        return "done"
+    def _final(self, row: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
+        """Write down what the other system says, with its answer, in one transaction."""
+        now = self.row(row["id"]) or row
+        return now["state"] if now["state"] != "doing" else self._moved(now, answer["state"])
