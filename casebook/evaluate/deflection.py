@@ -2,9 +2,11 @@
 
 Examples
 --------
->>> costs = Deflection(human=5.4, machine=0.02, wrong=14.0)
->>> break_even(costs, [0.05, 0.4], a_year=36_500_000, fixed=2_000_000).round(3).to_dict("list")
-{'wrong': [0.05, 0.4], 'saved_each': [4.68, -0.22], 'deflection': [0.012, inf]}
+>>> costs = Deflection(human=5.4, machine=0.02, wrong=10.0)
+>>> break_even(costs, [0.05, 0.6], a_year=36_500_000, fixed=2_000_000).round(3).to_dict("list")
+{'wrong': [0.05, 0.6], 'saved_each': [4.88, -0.62], 'deflection': [0.011, inf]}
+>>> round(costs.stop, 3)
+0.538
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from casebook.evaluate.power import needed_in_each_arm
+from casebook.evaluate.power import needed_for_no_worse, needed_in_each_arm
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,18 @@ class Deflection:
     machine : float
         At the machine.
     wrong : float
-        Of a wrong answer of the machine on top: a person after it, and the complaint.
+        Of a wrong answer of the machine on top: a person and the complaint of those who notice,
+        goodwill of the others.
     """
 
     human: float
     machine: float
     wrong: float
+
+    @property
+    def stop(self) -> float:
+        """The share of wrong answers at which an answered ticket saves nothing."""
+        return (self.human - self.machine) / self.wrong
 
 
 def break_even(
@@ -61,25 +69,30 @@ def break_even(
     return pd.DataFrame({"wrong": list(wrong), "saved_each": each, "deflection": share})
 
 
-def sizes_of_test(base: float, changes: Mapping[str, float], a_day: float) -> pd.DataFrame:
-    """Return how many tickets each arm needs to show a change of a share, and how long that takes.
+def sizes_of_test(base: float, margins: Mapping[str, float], design: float = 1.0) -> pd.DataFrame:
+    """Return how many judged tickets each arm needs, by what is to be shown.
+
+    Whether an answer is wrong is not seen in traffic: each of these tickets has to be read.
 
     Parameters
     ----------
     base : float
-    changes : mapping of str to float
-        Name → change of the share; none of zero.
-    a_day : float
-        Tickets of both arms together.
+        Share wrong in the control arm.
+    margins : mapping of str to float
+        Name → change of the share, above zero.
+    design : float
+        Factor for tickets that are not independent (several of a customer).
 
     Returns
     -------
     DataFrame
-        ``difference``, ``base``, ``change``, ``each_arm``, ``hours``.
+        ``margin``, ``base``, ``change``, ``differs`` (tickets in each arm so that a two-sided test
+        finds a change of this size), ``no_worse`` (so that a machine that is just as good is shown
+        to be worse by less than this).
     """
     rows = [
-        (name, base, change, n, 48 * n / a_day)
-        for name, change in changes.items()
-        for n in [needed_in_each_arm(base, change)]
+        (name, base, by, needed_in_each_arm(base, by, design=design))
+        + (needed_for_no_worse(base, by, design=design),)
+        for name, by in margins.items()
     ]
-    return pd.DataFrame(rows, columns=["difference", "base", "change", "each_arm", "hours"])
+    return pd.DataFrame(rows, columns=["margin", "base", "change", "differs", "no_worse"])

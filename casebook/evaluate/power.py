@@ -6,6 +6,11 @@ A share of 5 % that falls to 4 %, with customers who order more than once:
 
 >>> needed_in_each_arm(0.05, -0.01), needed_in_each_arm(0.05, -0.01, design=1.3)
 (6745, 8769)
+
+To show that a share of 4.37 % is not above that of the control by a point or more:
+
+>>> needed_for_no_worse(0.0437, 0.01)
+5168
 """
 
 from __future__ import annotations
@@ -46,3 +51,28 @@ def needed_in_each_arm(
     spread = z[0] * np.sqrt(2 * middle * (1 - middle))
     spread += z[1] * np.sqrt(base * (1 - base) + other * (1 - other))
     return int(np.ceil(design * (spread / change) ** 2))
+
+
+def needed_for_no_worse(
+    base: float, margin: float, power: float = 0.8, level: float = 0.05, design: float = 1.0
+) -> int:
+    """Return the units in each arm that show one share to exceed another by less than a margin.
+
+    One-sided, where the two are equal in truth.
+
+    Parameters
+    ----------
+    base, margin : float
+        The share in both arms, and the excess that is to be ruled out.
+    power, level, design : float
+        See :func:`needed_in_each_arm`.
+
+    Raises
+    ------
+    ValueError
+        If the share is not between 0 and 1, or the margin not above zero.
+    """
+    if not 0 < base < 1 or margin <= 0:
+        raise ValueError(f"share {base}, margin {margin}: give one between 0 and 1, one above 0.")
+    z = stats.norm.isf(level) + stats.norm.ppf(power)
+    return int(np.ceil(design * 2 * base * (1 - base) * (z / margin) ** 2))

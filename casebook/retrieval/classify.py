@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import pandas as pd
 
 from casebook.evaluate.abstain import risk_coverage
 from casebook.retrieval.text import fold, stop_words
@@ -239,11 +240,33 @@ class Gate:
 
         Take messages that the model has not learned from.
         """
-        found, sure = self.read(texts)
-        curve = risk_coverage(sure, found == np.array(intents))
+        curve = self._curve(texts, intents)
         good = curve[curve["risk"] <= 1 - accuracy]
         self.threshold = float(good["threshold"].iloc[-1]) if len(good) else 1.01
         return self
+
+    def tune_by_cost(
+        self, texts: Sequence[str], intents: Sequence[str], wrong: float, person: float
+    ) -> Gate:
+        """Choose the threshold at which these messages cost least.
+
+        Parameters
+        ----------
+        texts, intents : sequence of str
+            Messages that the model has not learned from.
+        wrong, person : float
+            Of a message that is answered with a wrong intent, and of one that a person answers;
+            beyond what a right one costs.
+        """
+        curve = self._curve(texts, intents)
+        cost = curve["coverage"] * curve["risk"] * wrong + (1 - curve["coverage"]) * person
+        best = int(np.argmin(cost.to_numpy()))
+        self.threshold = float(curve["threshold"].iloc[best]) if cost[best] < person else 1.01
+        return self
+
+    def _curve(self, texts: Sequence[str], intents: Sequence[str]) -> pd.DataFrame:
+        found, sure = self.read(texts)
+        return risk_coverage(sure, found == np.array(intents))
 
     def __call__(self, text: str) -> tuple[str, float]:
         """Return intent and confidence; ``other`` below the threshold."""

@@ -38,13 +38,17 @@ def by_coverage(
     threshold : float, optional
         From which a message is answered.
 
+    Gates whose confidence takes few values are compared at the same coverage: which of equally sure
+    messages are among the surest is drawn by chance.
+
     Returns
     -------
     DataFrame
         ``of``, ``coverage``, ``right``, ``low``, ``high``, ``n``.
     """
     good, units, rows = found == true, np.asarray(clusters), []
-    parts = {"all": sure > -1, "surest 70 %": sure >= np.quantile(sure, 0.3)}
+    surest = _untied(sure) >= round(0.3 * len(sure))
+    parts = {"all": sure > -1, "surest 70 %": surest}
     if threshold is not None:
         parts["answered"] = sure >= threshold
     for name, part in parts.items():
@@ -53,6 +57,14 @@ def by_coverage(
             told = by_cluster(good[part], units[part], draws=1000)
         rows.append((name, part.mean(), *told, int(part.sum())))
     return pd.DataFrame(rows, columns=["of", "coverage", "right", "low", "high", "n"])
+
+
+def _untied(sure: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Return ranks in which those who are equally sure stand in an order by chance."""
+    order = np.lexsort((np.random.default_rng(seed).random(len(sure)), sure))
+    ranks = np.empty(len(sure))
+    ranks[order] = np.arange(len(sure))
+    return ranks
 
 
 def on_public(sets: Mapping[str, pd.DataFrame], rows: int | None = None) -> pd.DataFrame:

@@ -6,6 +6,10 @@ dicts); a run says which violations it led to and how far it got, by marks such 
 the next ones. So the search learns from refusals, as an attacker would, and it stops for a limit of
 runs, not for a lack of ideas.
 
+A search that finds nothing bounds no rate: its attacks are mutations of a few templates, and most
+lead to what others led to. :func:`by_template` counts the distinct *trails*: what the system did. A
+bound needs attacks that are drawn independently (:func:`independent`), and holds for these alone.
+
 Examples
 --------
 The system pays unless the sum is above 60, and forgets to add up:
@@ -46,10 +50,13 @@ class Outcome:
         What must not happen and did; from the effects, not from what the system says of itself.
     marks : set of str
         How far it got.
+    trail : str
+        What the system did, without what differs by chance (numbers of rows).
     """
 
     violations: Sequence[str]
     marks: frozenset[str] | set[str] = field(default_factory=frozenset)
+    trail: str = ""
 
 
 # Mutations -----------------------------------------------------------------------------
@@ -174,7 +181,7 @@ def search(
     -------
     DataFrame
         ``run`` (from 1), ``template`` that it comes from, ``mutated``, ``steps`` (JSON), ``marks``
-        (how many), ``violations`` (JSON list; empty text if none).
+        (how many), ``violations`` (JSON list; empty text if none), ``trail``.
 
     Raises
     ------
@@ -190,12 +197,58 @@ def search(
         name, steps = queue[number - 1] if fresh else pool.next(rng)
         outcome = run(steps)
         pool.add(name, steps, outcome.marks, fresh)
-        told = json.dumps(list(outcome.violations)) if outcome.violations else ""
-        rows.append((number, name, not fresh, json.dumps(steps), len(outcome.marks), told))
-        if until_found and told:
+        rows.append((number, name, not fresh, json.dumps(steps), *_told(outcome)))
+        if until_found and outcome.violations:
             break
-    names = ["run", "template", "mutated", "steps", "marks", "violations"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+_COLUMNS = ["run", "template", "mutated", "steps", "marks", "violations", "trail"]
+
+
+def _told(outcome: Outcome) -> tuple[int, str, str]:
+    told = json.dumps(list(outcome.violations)) if outcome.violations else ""
+    return len(outcome.marks), told, outcome.trail
+
+
+def independent(
+    words: Sequence[Step],
+    run: Callable[[Steps], Outcome],
+    n: int,
+    seed: int = 0,
+    template: str = "drawn",
+) -> pd.DataFrame:
+    """Run attacks that are drawn anew, each of 2 to :data:`LONGEST` steps in any order.
+
+    They are worse than a search, and they are what a bound of a rate is for.
+
+    Parameters
+    ----------
+    words : sequence of dict
+        Steps.
+    run : callable
+    n, seed : int
+    template : str
+        What the rows are called.
+
+    Returns
+    -------
+    DataFrame
+        As of :func:`search`.
+
+    Examples
+    --------
+    >>> drawn = independent([{"do": "a"}, {"do": "b"}], lambda steps: Outcome([], set(), "x"), 5)
+    >>> len(drawn), drawn["trail"].nunique()
+    (5, 1)
+    """
+    rows = []
+    for number in range(1, n + 1):
+        rng = np.random.default_rng([seed, number, 9])
+        picked = rng.integers(len(words), size=int(rng.integers(2, LONGEST + 1)))
+        steps = [copy.deepcopy(words[int(i)]) for i in picked]
+        rows.append((number, template, False, json.dumps(steps), *_told(run(steps))))
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 class _Pool:
@@ -231,15 +284,16 @@ def by_template(runs: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``template``, ``runs``, share ``mutated``, ``reached`` (mean number of marks),
-        ``violations``, and the 95 % ``bound`` of their rate where there were none.
+        ``template``, ``runs``, share ``mutated``, ``reached`` (mean number of marks), ``attacks``
+        and ``trails`` (distinct lists of steps, and distinct things that the system did), and the
+        runs with ``violations``.
     """
     runs = runs.assign(bad=runs["violations"].astype(bool))
     whole = pd.concat([runs, runs.assign(template="all")]).groupby("template", sort=False)
     made = whole[["mutated", "marks"]].mean().set_axis(["mutated", "reached"], axis=1)
     made.insert(0, "runs", whole.size())
+    made[["attacks", "trails"]] = whole[["steps", "trail"]].nunique()
     made["violations"] = whole["bad"].sum()
-    made["bound"] = (3 / made["runs"]).where(made["violations"] == 0)
     return made.reset_index()
 
 

@@ -15,7 +15,15 @@ from casebook.recorded import asked_model
 from casebook.recorded.asked_model import Asked
 from casebook.retrieval.classify import Gate
 from casebook.retrieval.intent_gates import by_coverage, on_public
-from casebook.serving.red_team import LONGEST, Outcome, by_template, first_found, mutated, search
+from casebook.serving.red_team import (
+    LONGEST,
+    Outcome,
+    by_template,
+    first_found,
+    independent,
+    mutated,
+    search,
+)
 from casebook.worlds.people import Answered, Constants, worth
 from casebook.worlds.shops import open_shops, shop_of, tables
 
@@ -42,17 +50,30 @@ def test_a_search_finds_what_no_template_holds_and_remembers_the_steps():
     found = first_found(runs)
     assert found["first"] == len(runs) and found["violation"] == "open"
     told = by_template(runs).set_index("template")
-    assert told.loc["all", "violations"] == 1 and np.isnan(told.loc["all", "bound"])
+    assert told.loc["all", "violations"] == 1
 
 
-def test_a_search_is_the_same_for_a_seed_and_bounds_what_it_does_not_find():
-    safe = lambda steps: Outcome([])  # noqa: E731
+def test_a_search_is_the_same_for_a_seed_and_counts_what_differs_in_what_was_done():
+    safe = lambda steps: Outcome([], set(), f"{len(steps)} steps")  # noqa: E731
     first, again = (search({"a": [{"do": "x", "n": 1}]}, safe, 60, seed=2) for _ in range(2))
     pd.testing.assert_frame_equal(first, again)
-    assert by_template(first).set_index("template").loc["all", "bound"] == 3 / 60
+    told = by_template(first).set_index("template").loc["all"]
+    longest = first["steps"].map(json.loads).map(len)
+    assert told["trails"] == longest.nunique() < told["attacks"] <= told["runs"] == 60
+    assert "bound" not in told
     assert first_found(first)["first"] is None
     with pytest.raises(ValueError, match="a step or more"):
         search({"a": []}, safe, 5)
+
+
+def test_independent_attacks_do_not_learn_from_each_other():
+    words = [{"do": "x", "digit": n} for n in (2, 4, 9)]
+    long, short = (independent(words, lock, n, seed=4) for n in (400, 100))
+    pd.testing.assert_frame_equal(long.head(100), short)
+    lengths = long["steps"].map(json.loads).map(len)
+    assert lengths.min() == 2 and lengths.max() == LONGEST
+    digits = [one["digit"] for steps in long["steps"].map(json.loads) for one in steps]
+    assert np.bincount(digits)[[2, 4, 9]].min() / len(digits) == pytest.approx(1 / 3, abs=0.03)
 
 
 def test_mutations_keep_the_verb_and_the_length():
@@ -82,9 +103,15 @@ def test_break_even_and_sizes():
     told = break_even(Deflection(5.0, 0.0, 10.0), [0.0, 0.25, 0.5], 1_000_000, 1_000_000.0)
     assert told["saved_each"].tolist() == [5.0, 2.5, 0.0]
     assert told["deflection"].tolist() == [0.2, 0.4, np.inf]
-    told = sizes_of_test(0.05, {"one point": 0.01, "half": 0.005}, a_day=1_000)
-    assert told["each_arm"].tolist() == [8158, 31234]
-    assert told["hours"].iloc[0] == pytest.approx(48 * 8158 / 1_000)
+    assert Deflection(5.0, 0.0, 10.0).stop == 0.5
+    told = sizes_of_test(0.05, {"one point": 0.01, "half": 0.005})
+    assert told["differs"].tolist() == [8158, 31234]
+    by_hand = [2 * 0.05 * 0.95 * (2.4865 / by) ** 2 for by in (0.01, 0.005)]
+    assert told["no_worse"].tolist() == pytest.approx(by_hand, abs=3)
+    double = sizes_of_test(0.05, {"one point": 0.01}, design=2.0)
+    assert double["no_worse"].iloc[0] == pytest.approx(2 * by_hand[0], abs=3)
+    with pytest.raises(ValueError, match="above 0"):
+        sizes_of_test(0.05, {"none": 1e-9, "less": -0.01})
 
 
 def test_means_by_group_have_intervals_over_clusters():
@@ -107,6 +134,25 @@ def test_a_gate_answers_what_it_is_sure_of():
     gate.threshold = float(sure[0])
     assert gate("refund my sofa 12345")[0] == "refund" and gate("hello")[0] == "other"
     assert gate.tune(TEXTS, INTENTS).threshold < 1 < gate.tune(TEXTS, ["x"] * 6).threshold
+
+
+def test_a_threshold_by_cost_weighs_what_is_wrong_against_a_person():
+    gate = Gate().fit(TEXTS, INTENTS)
+    _, sure = gate.read(TEXTS)
+    intents = list(INTENTS)
+    order = np.argsort(-sure)
+    intents[order[-1]] = "other"  # the message that it is least sure of is wrong
+    cheap = gate.tune_by_cost(TEXTS, intents, wrong=1.0, person=2.0).threshold
+    dear = gate.tune_by_cost(TEXTS, intents, wrong=5.0, person=2.0).threshold
+    assert cheap == sure[order[-1]] and dear == sure[order[-2]]
+    assert gate.tune_by_cost(TEXTS, ["x"] * 6, wrong=5.0, person=2.0).threshold == 1.01
+
+
+def test_the_surest_seven_tenths_are_seven_tenths_also_for_a_gate_that_says_yes_or_no():
+    sure = np.array([1.0] * 90 + [0.0] * 10)
+    true = np.array(["a"] * 100)
+    told = by_coverage(true, sure, true, range(100)).set_index("of")
+    assert told.loc["surest 70 %", "coverage"] == 0.7
 
 
 def test_gates_on_public_sets_are_judged_on_what_they_have_not_seen():
@@ -134,6 +180,26 @@ def test_worth_counts_each_euro_once():
     assert rate(unseen, "right") == 4
     later = rate(Answered("wrong words", True, 2, None), "right")
     assert later == pytest.approx(0.6 * 14 + 0.4 * 4, abs=0.3)
+    assert costs.mistake(0.6) == pytest.approx(10)
+    # A person's mistake costs the same on top: a second handling, and one of the two, never both.
+    passed = Answered("handed over", False, 1)
+    each = [worth(passed, "wrong words", [s], costs, 0.6)["eur"] for s in range(3_000)]
+    assert set(each) == {5 + 5 + 9, 5 + 4}
+    assert np.mean(each) == pytest.approx(5 + 10, abs=0.3)
+
+
+def test_what_staff_have_to_allow_is_no_deflection():
+    told = worth(
+        Answered("right", True, 2, True, queued=True), "right", [1], Constants(turn_eur=0.0), 0.6
+    )
+    assert told["deflected"] is False and told["eur"] == 5 and told["answered"]
+
+
+def test_money_that_was_paid_wrongly_costs_whoever_paid():
+    costs = Constants(turn_eur=0.0, paid_wrongly=0.5)
+    ai = worth(Answered("wrong action", True, 2, True, paid=40.0), "right", [1], costs, 0.0)
+    person = worth(Answered("handed over", False, 1), "wrong action", [1], costs, 0.0, paid=40.0)
+    assert (ai["eur"], person["eur"]) == (4 + 20, 5 + 4 + 20)
 
 
 def test_a_shop_comes_back_from_its_tables():

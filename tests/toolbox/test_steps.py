@@ -305,9 +305,13 @@ def test_a_sweep_does_not_see_what_another_thread_has_not_written():
         raise OSError("disk full")
 
     books.once.begin = slow
-    confirm = threading.Thread(
-        target=lambda: found.append(pytest.raises(OSError, books.confirm, "ann", ident, True))
-    )
+
+    def fails():
+        with pytest.raises(OSError, match="disk full"):
+            books.confirm("ann", ident, True)
+        found.append(1)
+
+    confirm = threading.Thread(target=fails)
     confirm.start()
     assert inside.wait(5)
     sweep = threading.Thread(target=lambda: swept.append(books.recover()))
