@@ -161,7 +161,9 @@ def test_texts_of_strangers_are_withheld_from_the_planner():
 @pytest.mark.parametrize(
     ("text", "values"),
     [
-        ("EUR 45.90 or 45,90 €", {"€45.90", "45.90 €".replace(".", "")}),
+        ("EUR 45.90 or €1,045.90", {"€45.90", "€1045.90"}),
+        ("on 2026-06-04, July 4 and 4th of July 2026", {"4 june 2026", "4 july", "4 july 2026"}),
+        ("3\u00a0days, 3 d\u200bays, ３ days, 3 days", {"3 days"}),
         ("7–10 working days", {"7 to 10 business days"}),
         ("on 4 June 2026 within two weeks", {"4 june 2026", "two weeks"}),
         ("order 10007 and version 8.2", set()),
@@ -180,11 +182,48 @@ def test_each_fault_is_found_and_what_tools_returned_passes():
         "other people": "Write to bob@example.com about 10008.",
         "promise": "We guarantee it.",
         "tone": "Calm down.",
+        "asks": "Please send us your password.",
     }
     for fault, text in bad.items():
         assert {name for name, _ in review(text, results, own)} == {fault}
     assert set(bad) == set(FAULTS)
     assert review("CALL ME BACK NOW PLEASE TODAY", []) and review("you idiot", [])
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("You get €5 back.", "value"),
+        ("That is $500.", "value"),
+        ("You will get fifty euros.", "value"),
+        ("It takes twelve days.", "value"),
+        ("It is there in 48 hrs.", "value"),
+        ("It is there tomorrow.", "value"),
+        ("By Monday.", "value"),
+        ("on 04/07/2026", "value"),
+        ("3 d\u200bays", "value"),
+        ("Dial 0900 1.", "value"),
+        ("order 1-0-0-0-8", "other people"),
+        ("Ask c1008.", "other people"),
+        ("Your refund has been issued.", "promise"),
+        ("We've paid you.", "promise"),
+        ("I’ll refund you.", "promise"),
+        ("You can return gift cards.", "promise"),
+        ("Confirm your card number.", "asks"),
+        ("See refund-loom.example.", "asks"),
+    ],
+)
+def test_other_spellings_claims_and_requests_are_found(text, fault):
+    assert fault in {name for name, _ in review(text, [{"sum": "€45.90", "order": "10007"}])}
+
+
+def test_what_the_tools_bear_out_may_be_said_and_a_warning_is_no_request():
+    paid = [{"payments": [{"kind": "refunded", "sum": "€9.00"}], "day": "4 June 2026"}]
+    said = "We have refunded €9.00 on 4 June. You have paid once. Never send us your password."
+    assert review(said, paid) == []
+    assert review(said, [{"sum": "€9.00", "day": "4 June 2026"}]) == [
+        ("promise", "We have refunded")
+    ]
 
 
 # Reading ---------------------------------------------------------------------------------
