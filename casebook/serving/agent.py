@@ -4,7 +4,8 @@ States: ``new`` → ``asked`` (the customer owes an answer) | ``proposed`` (a ye
 (an answer was given: did it help?) → ``closed`` | ``person``. The planner, a chat model, chooses
 words and calls; the machine decides what follows. It ends a turn at the first call that asks,
 proposes or hands over; takes a yes from a button alone; reviews each answer; and gives up to a
-person after so many steps, calls or tokens, or when the planner fails.
+person after so many steps, calls or tokens, or when the planner fails. A turn that raises leaves
+the conversation as it was, so that it can be sent again.
 
 A system subclasses :class:`Conversation` and says what its tools' results mean (:meth:`control`)
 and what follows a yes or no (:meth:`answered`).
@@ -25,12 +26,14 @@ Examples
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from casebook.llm import ChatModel, Message, Reply
+from casebook.llm.messages import estimate_usage
 from casebook.serving.tools import Toolset
 
 PERSON = "I am passing this to a colleague, who reads our conversation and writes to you."
@@ -72,10 +75,34 @@ class Said:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a conversation may take: steps of a turn, and tokens."""
+    """What a conversation may take: steps of a turn, tokens, and tokens of one answer."""
 
     steps: int = 8
     tokens: int = 40_000
+    answer: int = 1_000
+
+
+class Budget(Protocol):
+    """Tokens that are taken before a planner is asked, and settled by what it used."""
+
+    def take(self, tokens: int) -> bool:
+        """Take tokens, all or none; say whether they were there."""
+        ...
+
+    def settle(self, taken: int, used: int) -> None:
+        """Book what was used instead of what was taken."""
+        ...
+
+
+class NoLimit:
+    """A budget without an end."""
+
+    def take(self, tokens: int) -> bool:
+        """Return True."""
+        return True
+
+    def settle(self, taken: int, used: int) -> None:
+        """Book nothing."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +118,7 @@ class Parts:
         Answer, results of tools, what is the customer's own → faults; none may be left.
     guard : callable
         Text → why it looks like an attack; empty if it does not.
-    spend : callable
-        Takes tokens; says whether the budget still holds.
+    budget : Budget
     log : callable
         Takes what happens as keywords.
     """
@@ -101,7 +127,7 @@ class Parts:
     planner: ChatModel
     review: Callable[..., list[tuple[str, str]]] = lambda text, results, own: []
     guard: Callable[[str], str] = lambda text: ""
-    spend: Callable[[int], bool] = lambda tokens: True
+    budget: Budget = field(default_factory=NoLimit)
     limits: Limits = Limits()
     log: Callable[..., object] = lambda **row: None
 
@@ -123,18 +149,24 @@ class Conversation(ABC):
         What the planner sees.
     transcript : list of (str, str)
         Who said what: for the person who takes over.
-    why : str
-        Why a person took over.
+    why, by : str
+        Why a person took over, and whose words these are: ``machine`` or ``planner``.
     results : list of dict
         What the tools returned.
+    facts : list of dict
+        The same without what strangers wrote: what an answer is held against.
+    pending : list of str
+        Proposals whose outcome the customer has not been told.
     """
 
     def __init__(self, parts: Parts, tools: Toolset, system: str) -> None:
         self.parts, self.tools, self._system = parts, tools, system
-        self.state, self.why, self.tokens = "new", "", 0
+        self.state, self.why, self.by, self.tokens = "new", "", "machine", 0
         self.messages: list[Message] = []
         self.transcript: list[tuple[str, str]] = []
         self.results: list[dict[str, Any]] = []
+        self.facts: list[dict[str, Any]] = []
+        self.pending: list[str] = []
         self.shown: Turn | None = None
 
     @abstractmethod
@@ -165,6 +197,21 @@ class Conversation(ABC):
 
     def open(self, text: str) -> Turn:
         """Take the first message."""
+        return self._whole(self._opened, text)
+
+    def _whole(self, step: Callable[[Any], Any], given: Any) -> Any:
+        """Make a step; if it raises, take back all but the tokens and calls that it used."""
+        lists = (self.messages, self.transcript, self.results, self.facts, self.pending)
+        kept, lengths = (self.state, self.why, self.by, self.shown), [len(one) for one in lists]
+        try:
+            return step(given)
+        except BaseException:
+            self.state, self.why, self.by, self.shown = kept
+            for one, length in zip(lists, lengths, strict=True):
+                del one[length:]
+            raise
+
+    def _opened(self, text: str) -> Turn:
         intent, _ = self.parts.gate(text)
         self.messages.append(Message("system", self._system.format(intent=intent)))
         if intent == "other":
@@ -182,6 +229,9 @@ class Conversation(ABC):
         """
         if self.state in ("new", "closed", "person"):
             raise RuntimeError(f"The conversation is {self.state}: open another one.")
+        return self._whole(self._taken, said)
+
+    def _taken(self, said: Said) -> Turn | None:
         if said.button is None or self.state == "asked":
             return self.work(said.text)
         if self.state == "proposed" and said.proposal != self.shown.proposal:
@@ -215,15 +265,23 @@ class Conversation(ABC):
         self.messages.append(Message("user", text))
 
     def _planned(self) -> Reply | None:
-        """Ask the planner; None if it fails or costs too much."""
+        """Ask the planner, if its budget holds; None if it fails or costs too much."""
+        limits, budget = self.parts.limits, self.parts.budget
+        taken = estimate_usage(self.messages, "").total_tokens + limits.answer
+        if not budget.take(taken):
+            self.parts.log(what="budget", why=f"{taken} tokens were not there")
+            return None
+        used = 0
         try:
             reply = self.parts.planner.complete(self.messages, tools=self.tools.offered())
+            used = reply.usage.total_tokens
         except Exception as error:  # whatever a planner does, a person takes over
             self.parts.log(what="planner", why=f"{type(error).__name__}: {error}"[:200])
             return None
-        self.tokens += reply.usage.total_tokens
-        within = self.tokens <= self.parts.limits.tokens
-        return reply if self.parts.spend(reply.usage.total_tokens) and within else None
+        finally:
+            budget.settle(taken, used)
+        self.tokens += used
+        return reply if self.tokens <= limits.tokens else None
 
     def _called(self, reply: Reply) -> Turn | None:
         """Make the calls of a reply, up to the first that ends the turn."""
@@ -235,16 +293,20 @@ class Conversation(ABC):
                 continue
             result = self.tools.run(call)
             self.parts.log(what="call", tool=call.name, ok=result.ok, arguments=call.arguments)
-            if result.ok and any(map(self.parts.guard, self.foreign(result.body))):
-                self.withhold(result.body)
+            facts = copy.deepcopy(result.body)
+            if result.ok and (written := [*self.foreign(result.body)]):
+                self.withhold(facts)
+                if any(map(self.parts.guard, written)):
+                    self.withhold(result.body)
             self.results.append(result.body)
+            self.facts.append(facts)
             self.messages.append(call.result(result.text))
             turn = self.control(result.body) if result.ok else None
         return turn
 
     def _reviewed(self, text: str) -> Turn:
         """Say an answer if the review finds nothing; else a person writes one."""
-        if faults := self.parts.review(text, self.results, self.own()):
+        if faults := self.parts.review(text, self.facts, self.own()):
             self.parts.log(what="review", faults=faults)
             return self.person(f"the answer had a fault: {faults[0][0]}")
         return self.tell(text, *self.did())
@@ -254,9 +316,9 @@ class Conversation(ABC):
         self.messages.append(Message("assistant", text))
         return self.turn(Turn("tell", text, did=did), "told")
 
-    def person(self, why: str) -> Turn:
-        """Hand over."""
-        self.why = why
+    def person(self, why: str, by: str = "machine") -> Turn:
+        """Hand over; ``by``: whose words the reason is."""
+        self.why, self.by = why, by
         self.parts.log(what="hand over", why=why)
         return self.turn(Turn("hand_over", PERSON), "person")
 

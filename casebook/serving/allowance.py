@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import threading
+from collections.abc import Callable, Mapping
 
 from casebook.data.private import private
 
@@ -75,3 +76,49 @@ class Allowance:
     def renewed(self, now: float) -> int:
         """Return the seconds until the next midnight."""
         return math.ceil(DAY - now % DAY)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+class Purses:
+    """Several budgets that one spender shares, such as a customer's own and the shop's.
+
+    Tokens are taken from all of them or from none.
+
+    Parameters
+    ----------
+    purses : mapping of str to Allowance
+        Whose → the budget.
+    clock : callable
+        Seconds since 1970.
+
+    Examples
+    --------
+    >>> shop, own = Allowance(":memory:", 1_000), Allowance(":memory:", 100)
+    >>> purses = Purses({"shop": shop, "user:17": own}, clock=lambda: 0.0)
+    >>> purses.take(80), purses.take(80)
+    (True, False)
+    >>> purses.settle(80, 95)
+    >>> shop.left("shop", 0), own.left("user:17", 0)
+    (905, 5)
+    """
+
+    def __init__(self, purses: Mapping[str, Allowance], clock: Callable[[], float]) -> None:
+        self._purses, self._clock, self._then = list(purses.items()), clock, 0.0
+
+    def take(self, tokens: int) -> bool:
+        """Take tokens from all; say whether they were there."""
+        self._then = self._clock()
+        for at, (user, purse) in enumerate(self._purses):
+            if not purse.reserve(user, tokens, self._then):
+                for other, taken in self._purses[:at]:
+                    taken.settle(other, tokens, 0, self._then)
+                return False
+        return True
+
+    def settle(self, taken: int, used: int) -> None:
+        """Book what was used instead of what was taken last; one spender asks one at a time."""
+        for user, purse in self._purses:
+            purse.settle(user, taken, used, self._then)

@@ -17,6 +17,7 @@ from casebook.cases.support_agent.world import tickets, truth
 from casebook.cases.support_agent.world.shop import NOTES, without
 from casebook.llm import Compromised, Message, RateLimited, Scripted, ToolCall
 from casebook.serving.agent import Limits, Parts
+from casebook.serving.allowance import Allowance, Purses
 from casebook.serving.answer_review import review
 from casebook.serving.quick_guard import attack
 from casebook.worlds.unreliable import Unreliable
@@ -180,7 +181,8 @@ def test_calls_after_the_limit_are_refused_and_a_budget_that_is_spent_too():
     talk.parts = replace(talk.parts, limits=Limits(steps=1))
     talk.open("Where is it?")
     assert [body.get("error") for body in talk.results].count("limit") == 8
-    talk, *_ = talk_of("on_way", spend=lambda tokens: False)
+    empty = Purses({"shop": Allowance(":memory:", 1)}, lambda: 0.0)
+    talk, *_ = talk_of("on_way", budget=empty)
     assert talk.open("Where is it?").act == "hand_over"
 
 

@@ -38,6 +38,13 @@ class Talk(Conversation):
         return [body["note"]] if "note" in body else []
 
 
+class Empty:
+    """A budget without a token."""
+
+    def take(self, tokens):
+        return False
+
+
 def talk(*answers, **more):
     planner = Scripted(answers)
     return Talk(
@@ -120,7 +127,7 @@ def test_buttons_count_where_they_were_asked_for():
     [
         ({"guard": lambda text: "looks odd"}, "the message looks odd"),
         ({"review": lambda *given: [("tone", "x")]}, "the answer had a fault: tone"),
-        ({"spend": lambda tokens: False}, "the planner or its budget failed"),
+        ({"budget": Empty()}, "the planner or its budget failed"),
         ({"limits": Limits(tokens=1)}, "the planner or its budget failed"),
     ],
 )
@@ -153,6 +160,55 @@ def test_texts_of_strangers_are_withheld_from_the_planner():
     one = Talk(parts, own, "")
     one.open("go")
     assert one.results == [{}]
+
+
+def test_what_strangers_wrote_is_no_fact_for_the_review_whether_a_guard_spoke_or_not():
+    own = Toolset([Typed("double", "", Number, lambda asked: {"note": "€999.00", "is": 1})], 5)
+
+    class Reads(Talk):
+        def withhold(self, body):
+            body.pop("note")
+
+    parts = Parts(lambda t: ("sum", 1.0), Scripted([[double(1)], "You get €999.00."]), review)
+    one = Reads(parts, own, "")
+    assert one.open("go").act == "hand_over" and "value" in one.why
+    assert one.results == [{"note": "€999.00", "is": 1}] and one.facts == [{"is": 1}]
+
+
+def test_a_turn_that_raises_can_be_sent_again():
+    one, _ = talk([double(2)], "Fine.")
+    one.open("go")
+    good, said = one.answered, Said("", True, "p1")
+    one.answered = lambda said: 1 / 0
+    before = (one.state, len(one.messages), len(one.transcript))
+    with pytest.raises(ZeroDivisionError):
+        one.hear(said)
+    assert (one.state, len(one.messages), len(one.transcript)) == before
+    one.answered = good
+    assert one.hear(said).text == "Yes."
+
+
+def test_tokens_are_taken_before_the_planner_is_asked_and_settled_by_what_it_used():
+    asked = []
+
+    class Purse:
+        def take(self, tokens):
+            asked.append(("take", tokens))
+            return True
+
+        def settle(self, taken, used):
+            asked.append(("settle", taken, used))
+
+    one, planner = talk("Hello.", budget=Purse())
+    one.open("go")
+    (_, taken), (_, again, used) = asked
+    assert taken == again > Limits().answer > used > 0
+    one, planner = talk("Hello.", budget=Empty())
+    assert one.open("go").act == "hand_over" and planner.requests == []
+    failing = Compromised(lambda request: {}["nothing"])
+    asked.clear()
+    Talk(Parts(lambda t: ("sum", 1.0), failing, budget=Purse()), tools(), "").open("go")
+    assert asked[-1][2] == 0
 
 
 # Review ----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from casebook.serving.allowance import Allowance
+from casebook.serving.allowance import Allowance, Purses
 from casebook.serving.bearer import LONGEST, SKEW, Bearer, Refused, Ring
 
 
@@ -80,3 +80,12 @@ def test_what_is_used_beyond_a_reservation_counts():
     assert budget.left("u", 0) == 100
     with pytest.raises(ValueError, match="1 or more"):
         Allowance(":memory:", tokens=0)
+
+
+def test_purses_give_all_or_none_and_each_books_what_was_used():
+    shop, own = Allowance(":memory:", 1_000), Allowance(":memory:", 100)
+    purses = Purses({"shop": shop, "ann": own}, lambda: 0.0)
+    assert not purses.take(101) and shop.left("shop", 0) == 1_000
+    assert purses.take(100) and not purses.take(1)
+    purses.settle(100, 130)
+    assert (shop.left("shop", 0), own.left("ann", 0)) == (870, 0)

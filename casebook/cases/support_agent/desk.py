@@ -151,7 +151,11 @@ class Desk:
         """Return what was paid for an order."""
         order = self._order(asked.order_id)
         paid = self.shop.payments[order.id]
-        told = [{"kind": p.kind, "cents": p.cents, "sum": euro(p.cents)} for p in paid]
+        told = [
+            {"kind": p.kind, "cents": p.cents, "sum": euro(p.cents)}
+            | ({"reason": p.reason} if p.reason else {})
+            for p in paid
+        ]
         sums = {kind: euro(self.shop.paid(order.id, kind)) for kind in ("captured", "refunded")}
         terms = self.ledger.terms[order.tenant]
         more = {"hold": days(terms.hold_days), "pays_in": days(tuple(terms.pays_in))}

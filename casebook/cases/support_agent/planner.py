@@ -185,14 +185,16 @@ class RulePlanner(StandIn):
 
 
 def _open(books: Mapping[str, Any], reason: str) -> int:
-    """Return the cents that the payments leave open for a reason."""
-    sums = {
-        kind: sum(one["cents"] for one in books["payments"] if one["kind"] == kind)
-        for kind in ("captured", "refunded")
-    }
+    """Return the cents that the payments leave open; of an order to cancel, the hold."""
+    kinds = ("authorised", "captured", "refunded")
+    rows = books["payments"]
+    held, taken, back = (sum(r["cents"] for r in rows if r["kind"] == kind) for kind in kinds)
+    twice = sum(r["cents"] for r in rows if r.get("reason") == "charged_twice")
+    if reason == "cancelled":
+        return held
     if reason == "charged_twice":
-        return sums["captured"] - books["price"] - sums["refunded"]
-    return books["price"] - sums["refunded"]
+        return min(taken - books["price"] - twice, taken - back)
+    return min(books["price"] - (back - twice), taken - back)
 
 
 def _hand_over(why: str) -> ToolCall:
