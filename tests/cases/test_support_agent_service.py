@@ -74,8 +74,8 @@ class Site:
     def get(self, path, user):
         return self.client.get(path, headers=self.headers(user))
 
-    def post(self, path, user, **body):
-        return self.client.post(path, json=body, headers=self.headers(user))
+    def post(self, path, who, **body):
+        return self.client.post(path, json=body, headers=self.headers(who))
 
 
 @pytest.fixture
