@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+import threading
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from casebook.cases.support_agent import ladder
 from casebook.cases.support_agent import world as worlds
-from casebook.cases.support_agent.agent import Support
+from casebook.cases.support_agent.agent import Support, came
 from casebook.cases.support_agent.desk import Desk, Session
-from casebook.cases.support_agent.planner import Gullible, Keywords, RulePlanner, reason_of
+from casebook.cases.support_agent.planner import Gullible, Keywords, RulePlanner, _open, reason_of
 from casebook.cases.support_agent.records import Said, days, euro
 from casebook.cases.support_agent.world import tickets, truth
 from casebook.cases.support_agent.world.shop import NOTES, without
-from casebook.llm import Compromised, Message, RateLimited, Scripted, ToolCall
+from casebook.llm import (
+    Compromised,
+    Message,
+    OpenAICompatible,
+    RateLimited,
+    Scripted,
+    ToolCall,
+)
+from casebook.llm.prompted_tools import PromptedTools
 from casebook.serving.agent import Limits, Parts
 from casebook.serving.allowance import Allowance, Purses
 from casebook.serving.answer_review import review
@@ -291,3 +302,145 @@ def test_systems_that_fail_once_are_asked_again_and_dead_ones_lead_to_a_person(f
         assert turn.act == act
         if act == "tell":
             assert all(word in turn.text for word in right.must)
+
+
+# Other models as the planner ---------------------------------------------------------------
+
+
+def told(*steps):
+    """Return steps of a chat-completions server: a text, or a call as name and arguments."""
+    made = []
+    for n, one in enumerate(steps):
+        if isinstance(one, str):
+            made.append({"role": "assistant", "content": one})
+            continue
+        function = {"name": one[0], "arguments": json.dumps(one[1])}
+        call = {"id": f"call_{n}", "type": "function", "function": function}
+        made.append({"role": "assistant", "content": None, "tool_calls": [call]})
+    return made
+
+
+class ChatServer(BaseHTTPRequestHandler):
+    """A server of chat completions that plays messages; ``asked`` are the bodies it got."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(body)
+        said = self.server.plays[min(len(self.server.asked), len(self.server.plays)) - 1]
+        why = "tool_calls" if "tool_calls" in said else "stop"
+        choice = {"index": 0, "message": said, "finish_reason": why, "logprobs": None}
+        usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+        answer = {"id": "x", "object": "chat.completion", "created": 1, "model": "big-1"}
+        raw = json.dumps(answer | {"choices": [choice], "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *given):
+        pass
+
+
+@contextmanager
+def served(*steps):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ChatServer)
+    server.plays, server.asked = told(*steps), []
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        with OpenAICompatible(f"http://127.0.0.1:{server.server_port}/v1", "big") as model:
+            yield model, server.asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_model_behind_an_openai_server_plans_from_the_question_to_the_money():
+    ticket, right = first("returned", kind="honest")
+    desk, bank = desk_of(ticket)
+    wanted = {"order_id": ticket.order, "cents": right.cents, "reason": "returned"}
+    look = ("order_status", {"order_id": ticket.order})
+    with served(look, ("refund_initiate", wanted)) as (model, asked):
+        talk = Support(parts_of(model, "refund"), desk)
+        turn = talk.open(f"I sent {ticket.order} back.")
+    assert turn.act == "propose" and turn.content["cents"] == right.cents and bank.done == []
+    assert talk.hear(Said("", True, turn.proposal)).act == "tell"
+    assert len(bank.done) == (right.action == "refund")
+    assert talk.tokens == 20 and "intent: refund" in asked[0]["messages"][0]["content"]
+    names = {one["function"]["name"] for one in asked[0]["tools"]}
+    assert {"refund_initiate", "hand_over"} <= names and "confirm" not in names
+    back = asked[1]["messages"][-1]
+    assert back["role"] == "tool" and json.loads(back["content"])["order"] == ticket.order
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "Your refund has been issued, it is there tomorrow.",
+        ("confirm", {"proposal": "1"}),
+        ("order_status", {"order": 7}),
+    ],
+)
+def test_what_such_a_model_makes_up_leads_to_a_person_and_to_no_money(step):
+    ticket, _ = first("returned", kind="honest")
+    desk, bank = desk_of(ticket)
+    with served(step) as (model, _):
+        turn = Support(parts_of(model, "refund"), desk).open(f"I sent {ticket.order} back.")
+    assert turn.act == "hand_over" and bank.done == []
+
+
+def test_a_model_without_tools_plans_by_choosing_a_step_and_then_its_arguments():
+    ticket, right = first("on_way", kind="honest")
+    desk, _ = desk_of(ticket)
+    small = Scripted(
+        [
+            {"next": "order_status"},
+            {"order_id": ticket.order},
+            {"next": "answer"},
+            f"It comes on {right.must[0]}.",
+        ]
+    )
+    talk = Support(parts_of(PromptedTools(small), "order_status"), desk)
+    turn = talk.open(f"Where is {ticket.order}?")
+    assert turn.act == "tell" and right.must[0] in turn.text
+    shown = small.requests[2].messages
+    assert all(one.role != "tool" and not one.tool_calls for one in shown)
+    assert (
+        "order_status: Where an order is." in shown[0].content and ticket.order in shown[-1].content
+    )
+
+
+# What came of it later ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["done", "failed", "refused", "expired"])
+def test_what_was_on_its_way_is_told_when_it_is_known(state):
+    ticket, right = first("returned", kind="honest")
+    desk, _ = desk_of(ticket)
+    wanted = {"customer": ticket.customer, "tenant": ticket.tenant, "order": ticket.order}
+    _, ident = desk.ledger.propose(
+        desk.owner, wanted | {"cents": right.cents, "reason": "returned"}
+    )
+    row = desk.ledger.row(ident)
+    for name, none in (("doing", True), ("queued", True), (state, False)):
+        desk.ledger._moved(row, name)
+        assert (came(desk.ledger, ident) is None) is none
+    text, person = came(desk.ledger, ident)
+    assert person is (state in ("failed", "expired")) and ("Done" in text) is (state == "done")
+
+
+def test_a_planner_counts_what_payments_leave_open():
+    def books(**sums):
+        rows = [{"kind": kind, "cents": cents} for kind, cents in sums.items() if kind != "twice"]
+        if "twice" in sums:
+            rows.append({"kind": "refunded", "cents": sums["twice"], "reason": "charged_twice"})
+        return {"price": 100, "payments": rows}
+
+    assert _open(books(authorised=100), "cancelled") == 100
+    assert _open(books(authorised=100), "damaged") == 0
+    assert _open(books(captured=100, refunded=30), "damaged") == 70
+    assert _open(books(captured=200), "charged_twice") == 100
+    assert _open(books(captured=200, twice=100), "damaged") == 100
+    assert _open(books(captured=200, twice=100), "charged_twice") == 0
