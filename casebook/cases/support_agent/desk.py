@@ -22,7 +22,7 @@ from casebook.serving.tools import Annotated, Field, Strict, Toolset, Typed
 
 #: Calls of a conversation.
 MOST = 12
-OrderId = Annotated[str, Field(pattern=r"^[0-9]{5}$", description="five digits")]
+OrderId = Annotated[str, Field(pattern=r"^[0-9]{5}$", max_length=5, description="five digits")]
 
 
 @dataclass(frozen=True)
