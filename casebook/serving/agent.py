@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -75,9 +76,18 @@ class Said:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a conversation may take: steps of a turn, tokens, and tokens of one answer."""
+    """What a conversation may take.
+
+    Attributes
+    ----------
+    steps, same : int
+        Of a turn: steps, and how often the planner may make the same call.
+    tokens, answer : int
+        Tokens of the conversation, and of one answer.
+    """
 
     steps: int = 8
+    same: int = 3
     tokens: int = 40_000
     answer: int = 1_000
 
@@ -250,10 +260,14 @@ class Conversation(ABC):
             self._heard(text)
         if why := self.parts.guard(text):
             return self.person(f"the message {why}")
+        made: Counter[str] = Counter()
         for _ in range(self.parts.limits.steps):
             reply = self._planned()
             if reply is None:
                 return self.person("the planner or its budget failed")
+            made.update(f"{one.name} {one.arguments}" for one in reply.tool_calls)
+            if max(made.values(), default=0) > self.parts.limits.same:
+                return self.person("the planner repeats itself")
             if not reply.tool_calls:
                 return self._reviewed(reply.content)
             if (turn := self._called(reply)) is not None:

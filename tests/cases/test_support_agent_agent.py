@@ -175,7 +175,7 @@ def test_what_a_planner_says_of_a_proposal_is_never_seen():
 @pytest.mark.parametrize(
     ("planner", "limits", "why"),
     [
-        (Compromised(ToolCall("account_lookup")), Limits(), "too many steps"),
+        (Compromised(ToolCall("account_lookup")), Limits(), "repeats itself"),
         (Scripted([RateLimited("busy")]), Limits(), "failed"),
         (Compromised("x" * 400), Limits(tokens=50), "failed"),
     ],
@@ -189,7 +189,7 @@ def test_calls_after_the_limit_are_refused_and_a_budget_that_is_spent_too():
     talk, *_ = talk_of(
         "on_way", Compromised([ToolCall("account_lookup", {}, f"c{i}") for i in range(20)])
     )
-    talk.parts = replace(talk.parts, limits=Limits(steps=1))
+    talk.parts = replace(talk.parts, limits=Limits(steps=1, same=99))
     talk.open("Where is it?")
     assert [body.get("error") for body in talk.results].count("limit") == 8
     empty = Purses({"shop": Allowance(":memory:", 1)}, lambda: 0.0)

@@ -146,10 +146,15 @@ def test_a_planner_that_breaks_leads_to_a_person():
     assert one.open("go").act == "hand_over" and "KeyError" in log[0]["why"]
 
 
-def test_a_loop_ends():
-    one = Talk(Parts(lambda text: ("sum", 1.0), Compromised(double(1))), tools(), "")
+def test_a_loop_ends_and_the_same_call_again_and_again_ends_sooner():
+    steps = (double(n % 10, f"c{n}") for n in (1, 3, 5, 7, 8, 9, 0, 1, 5))
+    varied = Compromised(lambda request: next(s for s in steps if s.arguments["value"] != 3))
+    one = Talk(Parts(lambda text: ("sum", 1.0), varied), tools(20), "")
     assert one.open("go").act == "hand_over" and one.why == "too many steps"
     assert len(one.results) == Limits().steps
+    one = Talk(Parts(lambda text: ("sum", 1.0), Compromised(double(1))), tools(20), "")
+    assert one.open("go").act == "hand_over" and one.why == "the planner repeats itself"
+    assert len(one.results) == Limits().same
 
 
 def test_texts_of_strangers_are_withheld_from_the_planner():
