@@ -69,6 +69,9 @@ def break_even(
     return pd.DataFrame({"wrong": list(wrong), "saved_each": each, "deflection": share})
 
 
+_TESTS = needed_in_each_arm, needed_for_no_worse
+
+
 def sizes_of_test(base: float, margins: Mapping[str, float], design: float = 1.0) -> pd.DataFrame:
     """Return how many judged tickets each arm needs, by what is to be shown.
 
@@ -91,8 +94,7 @@ def sizes_of_test(base: float, margins: Mapping[str, float], design: float = 1.0
         to be worse by less than this).
     """
     rows = [
-        (name, base, by, needed_in_each_arm(base, by, design=design))
-        + (needed_for_no_worse(base, by, design=design),)
+        (name, base, by, *(of(base, by, design=design) for of in _TESTS))
         for name, by in margins.items()
     ]
     return pd.DataFrame(rows, columns=["margin", "base", "change", "differs", "no_worse"])

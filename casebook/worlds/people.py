@@ -122,9 +122,9 @@ def worth(
     Returns
     -------
     dict
-        ``deflected`` (nobody of the staff worked on it), ``wrong`` (something wrong was told or done, by
-        whomever), ``ai_wrong`` (by the system), ``escalated`` (to a person after its answer),
-        ``csat``, ``eur``, ``turns``, ``hours`` of waiting.
+        ``deflected`` (nobody of the staff worked on it), ``wrong`` (something wrong was told or
+        done, by whomever), ``ai_wrong`` (by the system), ``escalated`` (to a person after its
+        answer), ``csat``, ``eur``, ``turns``, ``hours`` of waiting.
     """
     rng = np.random.default_rng(seed)
     noticed, wait = rng.random() < notices, constants.wait_hours * rng.lognormal(0, 0.7)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 
 from casebook.serving.agent import Said as Said
 from casebook.serving.agent import Turn as Turn
@@ -13,6 +13,8 @@ from casebook.worlds.shops import Payment as Payment
 
 #: Reasons for a refund, as the written policy names them.
 REASONS = ("cancelled", "charged_twice", "damaged", "lost", "returned")
+#: What is done about a reason: money goes back, or the order is stopped and its hold released.
+CANCELS = "cancelled"
 #: Reasons that rest on the customer's word alone.
 UNPROVED = ("damaged", "lost")
 #: What a message can be about; whatever is none of these goes to a person.
@@ -94,6 +96,11 @@ class Episode:
     def text(self) -> str:
         """All that was said to the customer."""
         return "\n".join(turn.text for turn, _ in self.turns)
+
+
+def date_of(at: float) -> date:
+    """Return the day (UTC) of a moment in seconds."""
+    return datetime.fromtimestamp(at, UTC).date()
 
 
 def euro(cents: int) -> str:

@@ -19,8 +19,10 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from ..records import Ticket
+from .shop import START as START
 from .shop import TODAY as TODAY
 from .shop import Feed, Shop, open_shop, policies, send
+from .shop import clock as clock
 from .tickets import A_DAY as A_DAY
 from .tickets import draw, phrases
 from .truth import Right, right

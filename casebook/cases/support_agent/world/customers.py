@@ -22,7 +22,7 @@ import numpy as np
 from ..records import Said, Ticket, Turn
 from .shop import Shop
 from .tickets import phrases
-from .truth import Right, values
+from .truth import ACTS, Right, values
 
 NAMES_IT, OTHER_FIRST, CONFIRMS, SILENT = 0.93, 0.6, 0.98, 0.02
 CONTENT, ACCEPTS, NOTICES = 0.96, 0.6, 0.6
@@ -90,7 +90,7 @@ class Customer:
         return Said(self._pick("yes" if yes else "no"), yes, turn.proposal)
 
     def _tell(self, _: Turn) -> Said:
-        granted = self.right.action in ("refund", "queue", "reset")
+        granted = self.right.action in ACTS
         good = self.right.action in self._did if granted else not self._did
         good = good and all(word in self._heard for word in self.right.must)
         good = good and values(self._heard) <= self.right.may and self.right.action != "hand_over"

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,13 @@ def phrases() -> dict[str, dict[str, list[str]]]:
 
 @cache
 def wordings(words: str, part: str) -> tuple[tuple[str, str], ...]:
-    """Return names and texts of the openings of one part; training has the ``history`` too."""
+    """Return names and texts of the openings of one part; training has the ``history`` too.
+
+    ``fresh`` is a fourth part, by another hand, for worlds that nothing was written for.
+    """
+    if part == "fresh":
+        texts = phrases()["fresh"][words]
+        return tuple((f"{words}/fresh {i}", text) for i, text in enumerate(texts))
     own = of_part(phrases()["opening"][words], words, part)
     more = phrases()["history"].get(words, []) if part == "train" else []
     return (*own, *((f"{words}/history {i}", text) for i, text in enumerate(more)))
@@ -167,6 +173,15 @@ def draw(shop: Shop, seed: int, n: int, part: str = "test") -> list[Ticket]:
     drawn = [str(name) for name in rng.choice(names, size=n, p=shares / shares.sum())]
     pools = {name: fitting(shop, name) for name in set(drawn)}
     return [_ticket(rng, shop, i, name, part, pools[name]) for i, name in enumerate(drawn)]
+
+
+def reworded(shop: Shop, ticket: Ticket, seed: int, part: str = "test") -> Ticket:
+    """Return the same ticket in words that are drawn again."""
+    rng = np.random.default_rng([seed, ticket.id, 7])
+    options = wordings(SCENARIOS[ticket.scenario].words or ticket.scenario, part)
+    wording, text = options[int(rng.integers(len(options)))]
+    said = _worded(rng, shop, text, shop.orders.get(ticket.order), ticket.tenant)
+    return replace(ticket, opening=said, wording=wording)
 
 
 def _ticket(
