@@ -22,10 +22,11 @@ from casebook.cases.support_agent.ledger import Ledger, effects
 from casebook.cases.support_agent.planner import Keywords, RulePlanner, _hand_over
 from casebook.cases.support_agent.policy import Terms
 from casebook.cases.support_agent.records import Episode, Said, Ticket, Turn
-from casebook.cases.support_agent.world.customers import Customer
-from casebook.cases.support_agent.world.people import COSTS, scored
-from casebook.cases.support_agent.world.shop import TODAY, Shop, policies
-from casebook.cases.support_agent.world.truth import STAFF, Right, violations
+from casebook.cases.support_agent.world.customers import NOTICES, Customer
+from casebook.cases.support_agent.world.people import COSTS, ERRORS, scored
+from casebook.cases.support_agent.world.shop import START, Shop, policies
+from casebook.cases.support_agent.world.tickets import SCENARIOS
+from casebook.cases.support_agent.world.truth import ACTS, STAFF, Right, violations
 from casebook.evaluate.intervals import cluster_table
 from casebook.llm import Answer, ChatModel, Request, StandIn, ToolCall
 from casebook.llm.reading import read
@@ -54,14 +55,14 @@ def ledger_of(
     wrap: Callable = lambda call: call,
     **more: Any,
 ) -> tuple[Ledger, Keyed]:
-    """Return fresh books and their payment provider, with a clock that counts calls.
+    """Return fresh books and their payment provider, with a clock that counts calls from START.
 
     ``kind`` makes books, or ones with a planted bug; ``wrap`` puts faults before the provider.
     """
-    ticks = count()
-    clock = lambda: float(next(ticks))  # noqa: E731
+    ticks = count(int(START))
+    clock = more.pop("clock", lambda: float(next(ticks)))
     provider = Keyed(clock)
-    made = kind(shop, terms(), wrap(provider), STAFF, clock, TODAY, **more)
+    made = kind(shop, terms(), wrap(provider), STAFF, clock, look=provider.look, **more)
     return made, provider
 
 
@@ -132,12 +133,22 @@ def rungs(gate: Gate) -> list[Rung]:
 
 @lru_cache(maxsize=4)
 def learned(seed: int = TRAIN_SEED, train: int = TRAIN, tune: int = TUNE) -> Gate:
-    """Return a gate that has learned from other shops' tickets, in other wordings."""
-    gate = Gate()
-    for part, n, use in (("train", train, gate.fit), ("tune", tune, gate.tune)):
+    """Return a gate that has learned from other shops' tickets, in other wordings.
+
+    Its threshold is where tuning tickets cost least, with what a wrong answer and a person cost.
+    """
+    told = []
+    for part, n in (("train", train), ("tune", tune)):
         drawn = worlds.simulate(seed, n, part=part).tickets
-        use([one.opening for one in drawn], [one.intent for one in drawn])
-    return gate
+        told.append(([one.opening for one in drawn], [one.intent for one in drawn]))
+    wrong, person = COSTS.mistake(NOTICES), by_person()
+    return Gate().fit(*told[0]).tune_by_cost(*told[1], wrong, person)
+
+
+def by_person(constants: Constants = COSTS) -> float:
+    """Return the euro of a ticket at a person, with what that person's mistakes cost."""
+    mix = sum(one.share * ERRORS[one.intent] for one in SCENARIOS.values())
+    return constants.person_eur + mix * constants.human_error * constants.mistake(NOTICES)
 
 
 # Playing -----------------------------------------------------------------------------
@@ -168,8 +179,13 @@ def play(
     for i in places:
         ticket, right = world.tickets[i], world.rights[i]
         made = episode(world.shop, ticket, right, parts, seed, **books)
-        rows.append(scored(made, right, seed, constants) | {"stolen": bool(made.unauthorised)})
+        told = scored(made, right, seed, constants, _price(world, ticket))
+        rows.append(told | {"stolen": bool(made.unauthorised)})
     return pd.DataFrame(rows)
+
+
+def _price(world: worlds.World, ticket: Ticket) -> int:
+    return world.shop.orders[ticket.order].cents if ticket.order else 0
 
 
 def episode(
@@ -195,7 +211,7 @@ def episode(
     made.asked_again = answered and talk.state == "person"
     made.closed = "ai" if answered else "person"  # who owes an answer for a day goes to a person
     made.effects = effects(ledger)
-    confirmed = [one | {"at": 0.0} for one in customer.confirmed]
+    confirmed = [one | {"at": START} for one in customer.confirmed]
     made.unauthorised = violations(shop, bank.done, confirmed, [])
     ledger.close()
     return made
@@ -205,12 +221,12 @@ def oracle(world: worlds.World, constants: Constants = COSTS) -> pd.DataFrame:
     """Return what knowing the truth is worth: right at once, in one turn, or handed over."""
     rows = []
     for ticket, right in zip(world.tickets, world.rights, strict=True):
-        done = right.action in ("refund", "queue", "reset")
+        done = right.action in ACTS
         made = Episode(ticket, [(Turn("tell", " ".join(right.must)), Said("", True))], helped=True)
         made.effects = [{"kind": right.action, "order": right.order, "cents": right.cents}] * done
         if right.action == "hand_over":
             made.turns, made.closed, made.helped = [(Turn("hand_over", ""), None)], "person", None
-        rows.append(scored(made, right, world.seed, constants))
+        rows.append(scored(made, right, world.seed, constants, _price(world, ticket)))
     return pd.DataFrame(rows)
 
 

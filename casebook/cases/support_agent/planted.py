@@ -1,7 +1,9 @@
-"""Bugs, each planted into one place of the policy engine: the hunt finds every one.
+"""Bugs, each planted into one place of the policy engine: what the hunt has to find.
 
-Each is a few lines, as it would be in real code: a rule that is forgotten, or looks at one call
-alone, an edge that is off by one. Those in the steps are the toolbox's.
+Each rule of the policy is left out once, and each other bug is a few lines, as it would be in real
+code: a rule that looks at one call alone, an edge that is off by one, a window where none belongs.
+Those in the steps are the toolbox's. What no attack can show, since another layer refuses it first,
+stands in :data:`HIDDEN`, with that layer.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -16,7 +19,8 @@ import pandas as pd
 from casebook.cases.support_agent import policy
 from casebook.cases.support_agent.attacks import hunt
 from casebook.cases.support_agent.ledger import Ledger
-from casebook.cases.support_agent.policy import RULES, Asked, Facts
+from casebook.cases.support_agent.policy import MONTH, RULES, Asked, Facts
+from casebook.cases.support_agent.records import Order, Payment
 from casebook.serving.planted_steps import STEPS
 from casebook.serving.proposals import Verdict
 from casebook.serving.red_team import first_found
@@ -42,12 +46,31 @@ class LimitPerCall(Ledger):
         return replace(found, past=[replace(one, by_person=True) for one in found.past])
 
 
+class PastForgotten(Ledger):
+    """What was paid for an order is forgotten after a month."""
+
+    def facts(self, asked: Asked, but: str = "") -> Facts:
+        found = super().facts(asked, but)
+        return replace(found, past=[one for one in found.past if one.age < MONTH])
+
+
+class PriceBelieved(Ledger):
+    """What an order costs is taken for what was paid for it."""
+
+    def facts(self, asked: Asked, but: str = "") -> Facts:
+        found = super().facts(asked, but)
+        if (order := found.order) is None or any(p.kind == "captured" for p in found.payments):
+            return found
+        paid = Payment("believed", order.id, "captured", order.cents, order.placed)
+        return replace(found, payments=[paid], order=replace(order, delivered=found.today))
+
+
 class WordBelieved(Ledger):
     """Who says that something was sent back is believed, without a scan."""
 
     def facts(self, asked: Asked, but: str = "") -> Facts:
         found = super().facts(asked, but)
-        order = found.order and replace(found.order, returned=found.order.delivered)
+        order: Order | None = found.order and replace(found.order, returned=found.order.delivered)
         return replace(found, order=order)
 
 
@@ -62,20 +85,29 @@ class OneDayMore(Ledger):
 #: Name on the page → books with that bug.
 PLANTED: dict[str, Any] = {
     "owner not checked": partial(Without, rule="not_yours"),
-    "earlier refunds not added up": partial(Without, rule="too_much"),
+    "no check of what is left": partial(Without, rule="too_much"),
+    "blocked account not looked at": partial(Without, rule="blocked"),
+    "dispute not looked at": partial(Without, rule="disputed"),
+    "no limit of an order": partial(Without, rule="large_sum"),
+    "no limit of a month": partial(Without, rule="large_month"),
     "number of refunds not counted": partial(Without, rule="many_refunds"),
     "claims not counted": partial(Without, rule="many_claims"),
+    "no limit of a shop's day": partial(Without, rule="day_is_full"),
     "limit for each call alone": LimitPerCall,
+    "refunds forgotten after a month": PastForgotten,
+    "price taken for what was paid": PriceBelieved,
     "customer's word for a scan": WordBelieved,
     "window one day too long": OneDayMore,
     **{name: type(bug.__name__, (bug, Ledger), {}) for name, bug in STEPS.items()},
 }
+#: Rules whose absence no attack through the tools can show, and what refuses first.
+HIDDEN = {"no_sum": "the types of the tool", "part_of_it": "nothing: half a hold is no money"}
 
 
 def catches(
     seeds: Sequence[int] = range(3), budget: int = 600, only: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Hunt for each planted bug, in three scenes a seed, until it shows; see :func:`.hunt`.
+    """Hunt for each planted bug, in six scenes a seed, until it shows; see :func:`.hunt`.
 
     Returns
     -------
@@ -83,9 +115,7 @@ def catches(
         ``bug``, ``seed``, and as of :func:`casebook.serving.red_team.first_found`.
     """
     rows = []
-    for bug, kind in PLANTED.items():
-        for seed in seeds:
-            scenes = range(3 * seed, 3 * seed + 3)
-            found = first_found(hunt(budget, scenes, kind, True, only))
-            rows.append({"bug": bug, "seed": seed} | found)
+    for (bug, kind), seed in product(PLANTED.items(), seeds):
+        found = first_found(hunt(budget, range(6 * seed, 6 * seed + 6), kind, True, only))
+        rows.append({"bug": bug, "seed": seed} | found)
     return pd.DataFrame(rows)
