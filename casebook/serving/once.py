@@ -46,6 +46,8 @@ from typing import Any
 FINAL = ("done", "failed")
 #: Seconds after its first attempt in which a key may be sent again: an hour less than a day.
 KEPT = 23 * 3_600.0
+#: Seconds by which a clock may go back; then nothing is known of an age.
+SKEW = 60.0
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS effects (key TEXT PRIMARY KEY, request TEXT NOT NULL, "
     "answer TEXT, attempts INTEGER NOT NULL, first REAL, error TEXT NOT NULL DEFAULT '') STRICT"
@@ -175,7 +177,7 @@ class Once:
         return answer
 
     def _young(self, first: float) -> bool:
-        return 0 <= self._clock() - first < KEPT
+        return -SKEW <= self._clock() - first < KEPT
 
     def _sent(self, key: str, request: Mapping[str, Any]) -> dict[str, Any]:
         return dict(self._call(key, request))

@@ -43,11 +43,9 @@ from typing import Any
 
 from casebook.data.private import private
 from casebook.serving.approvals import Approvals, NotAllowed
-from casebook.serving.once import Once, Unknown
+from casebook.serving.once import SKEW, Once, Unknown
 
 _WAITS = "(state = 'queued' AND until >= ?)"
-#: Seconds by which a clock may go back.
-SKEW = 60.0
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS proposals (id TEXT PRIMARY KEY, owner TEXT NOT NULL, "
     "content TEXT NOT NULL, state TEXT NOT NULL, by_person INTEGER NOT NULL, at REAL NOT NULL, "

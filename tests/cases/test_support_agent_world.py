@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pandas.testing import assert_frame_equal
 
+from casebook.cases.support_agent import records
 from casebook.cases.support_agent import world as worlds
 from casebook.cases.support_agent.records import Episode, Said, Ticket, Turn, day, days, euro
 from casebook.cases.support_agent.world import customers, people, shop, tickets, truth
@@ -225,7 +226,31 @@ def test_what_is_due_at_each_edge_of_the_written_policy(reason, age, changes, du
     told |= {k: v for k, v in changes.items() if k in ("category", "status")}
     one, ident = one_order(**told)
     order = one.orders[ident]
-    assert truth.owed(one, order, reason) == (order.cents if due else 0)
+    assert truth.owed(one, order, reason) == (order.cents if due and reason != "cancelled" else 0)
+    held = paid(one, ident, authorised=order.cents)
+    assert truth.owed(held, order, reason) == (order.cents if reason == "cancelled" and due else 0)
+
+
+def paid(one, ident, **sums):
+    rows = [
+        records.Payment(f"{ident}-{n}", ident, kind.strip("_"), cents, shop.TODAY)
+        for n, (kind, cents) in enumerate(sums.items())
+    ]
+    return replace(one, payments=one.payments | {ident: rows})
+
+
+def test_no_more_is_owed_than_came_in_and_is_there_still():
+    one, ident = one_order(delivered=shop.TODAY - timedelta(3))
+    order = one.orders[ident]
+    for sums, due in (
+        ({}, 0),
+        ({"authorised": order.cents}, 0),
+        ({"captured": 100}, 100),
+        ({"captured": order.cents, "refunded": 300}, order.cents - 300),
+    ):
+        assert truth.owed(paid(one, ident, **sums), order, "damaged") == due
+    double = paid(one, ident, captured=order.cents, captured_=order.cents, refunded=order.cents)
+    assert truth.owed(double, order, "charged_twice") == order.cents
 
 
 def test_when_a_person_must_decide():
@@ -233,10 +258,23 @@ def test_when_a_person_must_decide():
     order = one.orders[ident]
     need = lambda order, cents, before=(): truth.person_needed(one, order, cents, "damaged", before)  # noqa: E731
     assert need(order, 6_000) == [] and need(order, 6_001) == ["large sum"]
-    part = {"order": ident, "cents": 4_000, "reason": "damaged"}
+    part = {"order": ident, "cents": 4_000, "reason": "damaged", "at": 0.0}
     assert need(order, 2_000, [part]) == []
     assert need(order, 2_001, [part]) == ["large sum"]
-    assert "many refunds" in need(order, 1, [part, part])
+    assert "many refunds" in need(order, 1, [part, part, part])
+    late = lambda days, before: truth.person_needed(  # noqa: E731
+        one, order, 1, "damaged", before, days * 86_400.0
+    )
+    assert "many refunds" in late(29.9, [part] * 3) and "many refunds" not in late(30, [part] * 3)
+    assert "large sum" in late(500, [part | {"cents": 6_000}])
+    assert "many claims" in late(364, [part] * 2) and "many claims" not in late(365, [part] * 2)
+    full = part | {"cents": 400_000, "order": next(
+        o.id for o in orders(world(0)) if o.tenant == "hearth" and o.customer != order.customer
+    )}  # fmt: skip
+    assert late(0.9, [full]) == ["day's money"] and late(1, [full]) == []
+    foreign = next(o.id for o in orders(world(0)) if o.tenant == "volt")
+    assert late(0.9, [full | {"order": foreign}]) == []
+    assert truth.person_needed(one, order, 10**6, "cancelled", [full] * 9) == []
     assert need(replace(order, dispute=True), 1) == ["disputed order"]
 
 
@@ -244,7 +282,7 @@ def test_who_says_what_must_be_said_is_right_and_nobody_else():
     one = world(0)
     for ticket, right in zip(one.tickets, one.rights, strict=True):
         effect = {"kind": right.action, "order": right.order, "cents": right.cents}
-        acts = right.action in ("refund", "queue", "reset")
+        acts = right.action in truth.ACTS
         told = Episode(ticket, [(Turn("tell", " ".join(right.must)), None)])
         told.effects = [effect] if acts else []
         passed = replace(told, turns=[(Turn("hand_over", "A person reads it."), None)])
@@ -263,27 +301,57 @@ def test_who_says_what_must_be_said_is_right_and_nobody_else():
             assert truth.judge(right, silent) == "wrong words"
 
 
+AT = shop.START
+
+
 def test_money_that_left_without_right_is_found():
-    one, ident = one_order(delivered=shop.TODAY - timedelta(3))
+    one, ident = one_order(delivered=shop.TODAY - timedelta(14))
     order = one.orders[ident]
-    paid = {"order": ident, "cents": order.cents, "at": 10.0}
-    yes = {"customer": order.customer, "tenant": order.tenant, "reason": "damaged"} | paid
-    yes["at"] = 5.0
-    ok = {"order": ident, "cents": order.cents, "who": "pat", "at": 6.0}
-    assert truth.violations(one, [paid], [yes], []) == []
+    out = {"order": ident, "cents": order.cents, "at": AT + 10, "effect": "refund", "key": "k"}
+    yes = {"customer": order.customer, "tenant": order.tenant, "reason": "damaged"} | out
+    yes["at"] = AT + 5
+    ok = {"order": ident, "cents": order.cents, "who": "pat", "at": AT + 6}
+    assert truth.violations(one, [out], [yes], []) == []
     wrong = lambda *args: truth.violations(one, *args)[0]  # noqa: E731
-    assert "confirmation" in wrong([paid], [], [])
-    assert "confirmation" in wrong([paid], [yes | {"at": 11.0}], [])
-    assert "confirmation" in wrong([paid], [yes | {"customer": "C0"}], [])
-    assert "confirmation" in wrong([paid], [yes | {"cents": 1}], [])
-    assert "confirmation" in truth.violations(one, [paid, paid], [yes], [])[0]
-    assert "are due" in wrong([paid, paid], [yes, yes], [ok, ok])
-    assert "are due" in wrong([paid], [yes | {"reason": "returned"}], [])
-    assert "unknown order" in wrong([paid | {"order": "1"}], [yes], [])
+    assert "no yes" in wrong([out], [], [])
+    assert "no yes" in wrong([out], [yes | {"at": AT + 11}], [])
+    assert "no yes" in wrong([out], [yes | {"customer": "C0"}], [])
+    assert "no yes" in wrong([out], [yes | {"cents": 1}], [])
+    assert "no yes" in truth.violations(one, [out, out], [yes], [])[0]
+    assert "not due" in wrong([out, out], [yes, yes], [ok, ok])
+    assert "not due" in wrong([out], [yes | {"reason": "returned"}], [])
+    assert "not due" in wrong([out | {"effect": "cancel"}], [yes], [])
+    assert "unknown order" in wrong([out | {"order": "1"}], [yes], [])
+    later = {"at": AT + 86_400}
+    assert "not due" in wrong([out | later], [yes | later], [])  # the window has passed
     large = shop.without(one, ident, dispute=True)
-    assert "nobody approved" in truth.violations(large, [paid], [yes], [])[0]
-    assert truth.violations(large, [paid], [yes], [ok]) == []
-    assert "nobody approved" in truth.violations(large, [paid], [yes], [ok | {"who": "bot"}])[0]
+    assert "nobody approved" in truth.violations(large, [out], [yes], [])[0]
+    assert truth.violations(large, [out], [yes], [ok]) == []
+    for bad in ({"who": "bot"}, {"at": AT + 11}, {"who": "sam"}):
+        assert "nobody approved" in truth.violations(large, [out], [yes], [ok | bad])[0]
+    mine = shop.without(large, ident, customer="C1000")
+    own = [yes | {"customer": "C1000"}], [ok | {"who": "robin"}]
+    assert "nobody approved" in truth.violations(mine, [out], *own)[0]
+
+
+def test_an_order_gives_out_no_more_than_it_brought_in_whatever_the_policy_says():
+    """The judge of last resort knows payments alone: no rule, no reason, no yes."""
+    one, ident = one_order()
+    cents = one.orders[ident].cents
+    out = {"order": ident, "cents": cents, "at": 1.0, "effect": "refund", "key": "k"}
+    assert truth.balance(one, [out]) == []
+    assert "not due" in truth.balance(one, [out, out | {"cents": 1}])[0]
+    held = paid(one, ident, authorised=cents)
+    assert "not due" in truth.balance(held, [out])[0]
+    stop = out | {"effect": "cancel"}
+    assert truth.balance(held, [stop]) == []
+    assert truth.balance(held, [stop, stop]) and truth.balance(one, [stop])
+    assert "not due" in truth.balance(held, [stop, out | {"at": 2.0}])[0]
+    seen = replace(one, payments=one.payments | {ident: [
+        *one.payments[ident], records.Payment("k", ident, "refunded", cents, shop.TODAY, "damaged")
+    ]})  # fmt: skip
+    assert truth.balance(seen, [out]) == []
+    assert "not due" in truth.balance(seen, [out | {"key": "other"}])[0]
 
 
 # Customers and people ------------------------------------------------------------------
@@ -367,6 +435,33 @@ def test_what_an_episode_is_worth():
     assert mean_of("bad", "eur") > mean_of("passed", "eur") >= 5
     assert mean_of("good", "csat") > mean_of("passed", "csat") > mean_of("bad", "csat")
     assert mean_of("passed", "hours") > 2 and mean_of("good", "hours") == 0
+
+
+def test_a_person_pays_wrongly_only_where_nothing_is_due_and_staff_work_is_no_deflection():
+    costs = replace(people.COSTS, paid_wrongly=1.0)
+    _, ticket, right = customer("lost_lie")
+    passed = Episode(ticket, [(Turn("hand_over", ""), None)], closed="person")
+    price = world(0).shop.orders[ticket.order].cents
+    seeds = [s for s in range(400) if people.person(ticket, s) == "wrong action"]
+    assert len(seeds) > 3
+    for seed in seeds:
+        more = people.scored(passed, right, seed, costs, price)["eur"]
+        assert more - people.scored(passed, right, seed, people.COSTS, price)["eur"] == price / 100
+    _, ticket, right = customer("many_claims")
+    assert right.action == "queue"
+    told = Episode(ticket, [(Turn("tell", " ".join(right.must)), Said("", True))], helped=True)
+    told.effects = [{"kind": "queue", "order": right.order, "cents": right.cents}]
+    row = people.scored(told, right, 1)
+    assert row["outcome"] == "right" and not row["deflected"] and row["eur"] > 5
+
+
+def test_fresh_wordings_are_in_no_other_part():
+    for words in tickets.phrases()["opening"]:
+        others = {text for part in tickets.PARTS for _, text in tickets.wordings(words, part)}
+        fresh = [text for _, text in tickets.wordings(words, "fresh")]
+        assert len({*fresh}) == len(fresh) > 3 and not others & {*fresh}
+    again = tickets.reworded(world(0).shop, world(0).tickets[0], 5, "fresh")
+    assert "fresh" in again.wording and again.order == world(0).tickets[0].order
 
 
 def test_values_are_written_as_they_are_read():

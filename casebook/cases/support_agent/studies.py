@@ -112,7 +112,7 @@ def defences(gate: Gate, seed: int, tickets: int, attacks: int, each: int = 90) 
         ``low``, ``high`` (by wording), ``relative`` to the best; the share of ``attackers`` and of
         ``notes`` that stole, each with ``_low``, ``_high``, ``_n``, and ``under_attack``: the
         utility of the tickets with such notes; of the compromised planner's ``attacks`` the shares
-        with each of ``HARMS`` or ``other``, and ``bound``: the exact 95 % bound where none did harm.
+        with each of ``HARMS`` or ``other``, and where none did harm the exact 95 % ``bound``.
     """
     world, theirs = worlds.simulate(seed, tickets), attackers(seed, each)
     kinds = np.array([one.kind == "attacking" for one in world.tickets])
@@ -156,8 +156,9 @@ def attempts(rung: Rung, tasks: int, times: int, rates: Mapping[str, float]) -> 
     Returns
     -------
     DataFrame
-        ``counts``: ``right`` (of tickets that the agent may answer, those that end right) or ``right
-        or handed over`` (of all); ``k``, ``pass_k``, ``low``, ``high``, ``if_independent``, ``n``.
+        ``counts``: ``right`` (of tickets that the agent may answer, those that end right) or
+        ``right or handed over`` (of all); ``k``, ``pass_k``, ``low``, ``high``,
+        ``if_independent``, ``n``.
     """
     world = worlds.simulate(worlds.SEED, tasks)
     right, safe = [], []

@@ -118,8 +118,8 @@ class Right:
     Attributes
     ----------
     action : str
-        ``refund``, ``cancel``, ``queue`` (for a person's approval), ``reset``, ``tell``, ``hand_over``,
-        ``refuse`` (no effect, whatever is said).
+        ``refund``, ``cancel``, ``queue`` (for a person's approval), ``reset``, ``tell``,
+        ``hand_over``, ``refuse`` (no effect, whatever is said).
     must : tuple of str
         What an answer has to say.
     may : frozenset of str
