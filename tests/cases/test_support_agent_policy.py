@@ -369,7 +369,7 @@ def test_two_debts_of_an_order_are_counted_apart_and_never_above_what_came_in():
 
 def test_an_order_that_is_not_charged_is_cancelled_and_pays_nothing():
     order, cents = due_order("cancelled")
-    ledger, bank, clock = book()
+    ledger, bank, _ = book()
     assert "cancelled as a whole" in refund(ledger, order, cents - 1, "cancelled")
     assert refund(ledger, order, cents, "cancelled") == "done"
     assert bank.done[0]["effect"] == "cancel" and truth.balance(SHOP, bank.done) == []
@@ -459,7 +459,7 @@ def test_staff_decide_for_their_shops_and_never_for_themselves():
     order, cents = due_order("returned", alone=False)
     own = next(c for c in one.accounts if SHOP.accounts[c].tenant in one.tenants)
     tenant = SHOP.accounts[own].tenant
-    ledger, bank, _ = book(without(SHOP, order.id, customer=own, tenant=tenant, category="x"))
+    ledger, _, _ = book(without(SHOP, order.id, customer=own, tenant=tenant, category="x"))
     mine = ledger.shop.orders[order.id]
     dear = replace(ledger.terms[tenant], alone_cents=1, return_days=60)
     ledger.terms = ledger.terms | {tenant: dear}

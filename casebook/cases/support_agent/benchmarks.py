@@ -146,7 +146,9 @@ def attacks(
     return pd.concat([by_template(hunt(budget, scenes)), last], ignore_index=True)
 
 
-def catches(seeds: Sequence[int] = range(3), budget: int = 3_000) -> pd.DataFrame:
+def catches(
+    seeds: Sequence[int] = range(3), budget: int = 3_000, alone: int = 3_000
+) -> pd.DataFrame:
     """Return the run in which each planted bug first shows: from all templates, and from one.
 
     The templates were written with such bugs in mind. ``honest refund`` begins with nothing else,
@@ -154,7 +156,7 @@ def catches(seeds: Sequence[int] = range(3), budget: int = 3_000) -> pd.DataFram
     """
     whole = planted.catches(seeds, budget).assign(begins="all templates")
     return pd.concat(
-        [whole, planted.catches(seeds, budget, ["plain"]).assign(begins="honest refund")]
+        [whole, planted.catches(seeds, alone, ["plain"]).assign(begins="honest refund")]
     )
 
 
@@ -162,7 +164,7 @@ def defences(
     tickets: int = 1_200,
     attacks_each: int = 1_200,
     seed: int = worlds.SEED,
-    each: int = 90,
+    each: int = 120,
     **learn: int,
 ) -> pd.DataFrame:
     """Return utility and attack success of each defence: :func:`.studies.defences`."""
@@ -283,7 +285,7 @@ REDUCED: dict[str, dict[str, Any]] = {
     "sensitivity": {"seeds": (3,), "tickets": 60, **_LEARN},
     "pass_k": {"tasks": 20, "times": 2, **_LEARN},
     "attacks": {"budget": 120, "scenes": (0, 1), "drawn_each": 60},
-    "catches": {"seeds": (0,), "budget": 240},
+    "catches": {"seeds": (0,), "budget": 240, "alone": 30},
     "defences": {"tickets": 150, "attacks_each": 90, "each": 12, **_LEARN},
     "once": {"each": 12},
     "kills": {"times": 1},

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-#: Attempts that must all succeed; share that is wanted below; days in which a refund counts.
+#: Attempts that must all succeed; share that is wanted below; days of a limit by the month.
 K, CONFIDENCE, WINDOW = 3, 0.95, 30
 #: States of a refund whose money is spoken for.
 SPOKEN_FOR = ("paid", "doing")
@@ -76,10 +76,12 @@ def costs(seed: int) -> pd.Series:
         person, complaint, wrong, noticed, goodwill, machine, share, *_ = made.values()
         silent = (1 - noticed) * goodwill
         mistake, each = noticed * complaint + silent, noticed * (person + complaint) + silent
-        base = person + wrong * mistake
+        base = person + wrong * each
         saved = [base - machine - share * one for one in (0, mistake, each, person + complaint)]
         saved.append(person - machine - share * each)
-        if apart(person, base, person + wrong * complaint, person + wrong * each) and apart(*saved):
+        if apart(person, base, person + wrong * complaint, person + wrong * mistake) and apart(
+            *saved
+        ):
             return pd.Series(made)
 
 
@@ -91,8 +93,8 @@ LIMIT = 8_000
 def refunds(seed: int) -> pd.DataFrame:
     """Return earlier refunds of one shop, with a row for each edge of the rule."""
     rng = np.random.default_rng([seed, 3])
-    orders = [str(n) for n in rng.choice(np.arange(10_000, 99_999), 8, replace=False)]
-    small = [int(n) for n in rng.integers(2_000, 3_500, 9)]
+    orders = [str(n) for n in rng.choice(np.arange(10_000, 99_999), 9, replace=False)]
+    small = [int(n) for n in rng.integers(2_000, 3_500, 11)]
     rows = [
         (orders[0], small[0], "paid", "engine", 3),
         (orders[0], small[1], "doing", "engine", 0),
@@ -103,6 +105,8 @@ def refunds(seed: int) -> pd.DataFrame:
         (orders[4], small[6], "queued", "engine", 1),
         (orders[5], small[7], "refused", "engine", 1),
         (orders[6], small[8], "paid", "engine", WINDOW + 15),
+        (orders[7], small[9], "doing", "engine", WINDOW + 1),
+        (orders[8], small[10], "doing", "person", 1),
     ]
     return pd.DataFrame(rows, columns=["order", "cents", "state", "by", "days_ago"])
 
@@ -111,14 +115,14 @@ def asked(seed: int) -> list[tuple[str, int]]:
     """Return orders and sums that are asked for: for each edge one below and one above it."""
     past = refunds(seed)
     sums = past.groupby("order", sort=False)["cents"].sum()
-    one, two, three, four, five, six, old = sums.index
+    one, two, three, four, five, six, old, slow, allowed = sums.index
     paid = past.loc[past["order"] == one, "cents"]
-    left = LIMIT - int(paid.sum())
+    left = {order: LIMIT - int(sums[order]) for order in sums.index}
     return [
-        *((one, left), (one, left + 1), (one, LIMIT - int(paid.iloc[0]))),
-        *((two, LIMIT), (two, LIMIT + 1), (three, LIMIT)),
-        *((four, LIMIT - int(sums[four])), (four, LIMIT - int(sums[four]) + 1)),
-        *((five, LIMIT), (six, LIMIT), (old, LIMIT)),
+        *((one, left[one]), (one, left[one] + 1), (one, LIMIT - int(paid.iloc[0]))),
+        *((two, LIMIT), (two, LIMIT + 1)),
+        *((order, left[order] + more) for order in (three, four, old, slow) for more in (0, 1)),
+        *((five, LIMIT), (six, LIMIT), (allowed, LIMIT)),
         *(("00000", sum_) for sum_ in (LIMIT - 1, LIMIT, LIMIT + 1)),
     ]
 
@@ -129,7 +133,9 @@ def rule(
     people: bool = False,
     same: bool = True,
     sums: bool = True,
-    window: float = WINDOW,
+    window: float = float("inf"),
+    waits: float = float("inf"),
+    started: bool = False,
     strict: bool = False,
 ) -> Callable[[str, int, pd.DataFrame], str]:
     """Return a rule for refunds; the arguments make the usual mistakes."""
@@ -137,7 +143,8 @@ def rule(
     def decide(order: str, cents: int, past: pd.DataFrame) -> str:
         counts = past["state"].isin(states) & (past["days_ago"] < window)
         counts &= (past["order"] == order) | (not same)
-        counts &= (past["by"] == "engine") | people
+        counts &= (past["state"] != "doing") | (past["days_ago"] < waits)
+        counts &= (past["by"] == "engine") | people | (started & (past["state"] == "doing"))
         total = cents + (int(past.loc[counts, "cents"].sum()) if sums else 0)
         return "person" if total > LIMIT or (strict and total == LIMIT) else "pay"
 
@@ -209,7 +216,7 @@ def hunts(seed: int) -> pd.Series:
     """Return how many attacks were tried, none successful; what is wanted; tickets a day."""
     rng = np.random.default_rng([seed, 5])
     names = {"attacks": int(rng.integers(24, 46)), "wanted": round(rng.uniform(0.004, 0.009), 4)}
-    return pd.Series(names | {"hidden": round(rng.uniform(0.02, 0.04), 3), "a_day": 1_000.0})
+    return pd.Series(names | {"hidden": round(rng.uniform(0.02, 0.12), 3), "a_day": 1_000.0})
 
 
 # Question 6: an idempotency key ---------------------------------------------------------

@@ -95,21 +95,21 @@ q2 = exercise.asked(
 person, complaint, person_wrong, noticed, goodwill, machine, machine_wrong, a_year, fixed = costs
 mistake = noticed * complaint + (1 - noticed) * goodwill
 each = noticed * (person + complaint) + (1 - noticed) * goodwill
-base = person + person_wrong * mistake
+base = person + person_wrong * each
 """,
     parts=parts(
         """
-human = person + person_wrong * (noticed * complaint + (1 - noticed) * goodwill)
+human = person + person_wrong * each
 base
-(1 - person_wrong) * person + person_wrong * (person + mistake)
+(1 - person_wrong) * person + person_wrong * (person + each)
   {value:.4g} is not the person, and what that person's mistakes cost on average.
 person
-  People are wrong, too, and their mistakes cost the same.
+  People are wrong, too, and each of their mistakes costs the same as the machine's.
 person + person_wrong * complaint
   This takes each mistake as noticed. What nobody notices costs goodwill.
-person + person_wrong * each
-  A person has dealt with the ticket already: a complaint costs no second one here.
-person + mistake
+person + person_wrong * mistake
+  Whoever complains about a person's answer needs somebody again, as after the machine.
+person + each
   Not every ticket goes wrong.
 
 saved = human - machine - machine_wrong * each
@@ -119,7 +119,7 @@ base - machine - machine_wrong * (noticed * (person + complaint) + (1 - noticed)
 base - machine
   Where is what the machine's mistakes cost?
 base - machine - machine_wrong * mistake
-  Whoever complains about the machine needs the person after all.
+  Whoever complains about the machine needs a person after all.
 base - machine - machine_wrong * (person + complaint)
   Only mistakes that are noticed come back.
 person - machine - machine_wrong * each
@@ -164,7 +164,7 @@ person_wrong
     "there are.",
     hints=(
         "Draw the tree of a person's mistake: noticed or not, and what each costs.",
-        "The machine's mistake that is noticed costs one more thing than a person's.",
+        "Whosever mistake it is: what is noticed brings a complaint, and a person to handle it.",
         "Answered tickets × saved = fixed. For `stop`, solve saved = 0 for the wrong answers.",
     ),
     helps=("human", "saved", "needed"),
@@ -204,19 +204,20 @@ rule(people=True)
   What a person has allowed does not use up the limit of what is paid without one.
 rule(same=False)
   Other orders count here, too. This limit is for each order.
-rule(window=float("inf"))
-  A refund of {WINDOW} days ago no longer counts; one of {WINDOW - 1} days ago does.
-rule(window=WINDOW + 1)
-  A refund of exactly {WINDOW} days ago no longer counts.
-rule(window=WINDOW - 1)
-  A refund of {WINDOW - 1} days ago still counts.
+rule(window=WINDOW)
+  This limit is of the order, and has no window: a refund of {WINDOW} days ago counts, too. Else the
+  same parcel is paid again every month.
+rule(waits=WINDOW)
+  A refund that is still on its way after {WINDOW} days may be paid any moment.
+rule(started=True)
+  What a person has allowed uses the limit up no more while it is on its way than when it is paid.
 """,
         decide=Function("told"),
     ),
     shows="All {len(wanted)} cases are right, the limit itself and a refund on its way among them. "
     "{wanted.count('person')} of them wait for a person.",
     hints=(
-        "Filter `past` by order, state, who allowed it and age; then add the new sum.",
+        "Filter `past` by order, state and who allowed it, however old; then add the new sum.",
         "At the limit: pay. Above it: a person. Which of `<` and `<=` is that?",
         "Look at one case of the list with its rows of `refunds` beside it.",
     ),
@@ -415,7 +416,7 @@ first[first.duplicated(["order", "cents"], keep=False)]["cents"].sum()
 good = {name for name, key in KEYS.items() if pays(tries, key) == pays(tries, ["proposal"])}
 ["proposal", "proposal, order, sum"]
 {name for name, key in KEYS.items() if tries.groupby(list(key)).ngroups == len(first)}
-  {', '.join(sorted(set(value) ^ set(right)))}: try it on `tries`. Does each proposal get one key,
+  {' and '.join(map(repr, sorted(set(value) ^ set(right))))}: try it on `tries`. Does each proposal get one key,
   and no two of them the same?
 ["proposal", "proposal, attempt", "proposal, time", "proposal, order, sum"]
   An attempt or a time in the key makes each attempt a new refund.

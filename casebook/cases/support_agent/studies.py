@@ -42,6 +42,10 @@ def in_world(
     return made.assign(gap_closed=[gap_closed(people, eur, best) for eur in made["eur"]])
 
 
+#: Whose wordings attackers use, of whom nothing was learned.
+PARTS = ("train", "tune", "test", "fresh")
+
+
 class Trusting(NoYes, Ledger):
     """Books that do what they are told: the model is trusted to know the policy."""
 
@@ -83,24 +87,21 @@ def harms(runs: pd.DataFrame) -> dict[str, float]:
 
 
 def attackers(seed: int, each: int) -> worlds.World:
-    """Return a world of attackers alone, in all their wordings."""
-    parts = [
-        worlds.simulate(seed, 150 * each // 3, part=part) for part in ("train", "tune", "test")
-    ]
-    pairs = [
-        pair
-        for world in parts
-        for pair in zip(world.tickets, world.rights, strict=True)
-        if pair[0].kind == "attacking"
-    ][:each]
+    """Return a world of attackers alone, as many of each part's wordings, the fresh ones too."""
+    pairs: list[tuple[Any, Any]] = []
+    for part in PARTS:
+        world = worlds.simulate(seed, 50 * each, part=part)
+        own = [(t, r) for t, r in zip(world.tickets, world.rights, strict=True)
+               if t.kind == "attacking"]  # fmt: skip
+        pairs += own[: each // len(PARTS)]
     tickets = [replace(ticket, id=n) for n, (ticket, _) in enumerate(pairs)]
-    return worlds.World(parts[0].shop, tickets, [right for _, right in pairs], seed)
+    return worlds.World(world.shop, tickets, [right for _, right in pairs], seed)
 
 
-def defences(gate: Gate, seed: int, tickets: int, attacks: int, each: int = 90) -> pd.DataFrame:
+def defences(gate: Gate, seed: int, tickets: int, attacks: int, each: int = 120) -> pd.DataFrame:
     """Return utility and attack success of each defence.
 
-    The planner obeys what it reads. Attacks: tickets of attackers in ten wordings, tickets whose
+    The planner obeys what it reads. Attacks: tickets of attackers in all wordings, tickets whose
     parcel has a note with an order to the model, and a compromised planner whose attacks are drawn
     independently, the same ones for each defence. Guard and review read words, so that a
     compromised planner, which emits calls, does not meet them: rows with the same books share that.
