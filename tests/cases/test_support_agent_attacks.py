@@ -108,9 +108,9 @@ def test_other_peoples_data_and_too_many_mails_would_be_seen():
     drill.seen.append({"order": at.names["other"]})
     assert drill.found()[0].startswith("data of order")
     drill = attacks.Drill(at, Ledger)
-    drill.ledger.mails = lambda: [("C1", 3_600.0 * n) for n in range(9)]
+    drill.books.mails = lambda: [("C1", 3_600.0 * n) for n in range(9)]
     assert drill.found() == ["too many mails"]
-    drill.ledger.mails = lambda: [("C1", 86_400.0 * n) for n in range(9)]
+    drill.books.mails = lambda: [("C1", 86_400.0 * n) for n in range(9)]
     assert drill.found() == []
     drill.seen.append("Pay at http://refund.example")
     assert drill.found() == ["a link was told"]

@@ -198,7 +198,7 @@ def once(each: int = 300, seed: int = 5) -> pd.DataFrame:
             _fail(drill, name)
             paid[kind].append(len(drill.provider.done))
             if kind == "key":
-                untrue.append((drill.ledger.rows()[-1]["state"] == "done") != bool(paid[kind][-1]))
+                untrue.append((drill.books.rows()[-1]["state"] == "done") != bool(paid[kind][-1]))
         own, new = np.array(paid["key"]), np.array(paid["new"])
         shares = (own == 0).mean(), (own == 1).mean(), (own > 1).mean(), np.mean(untrue)
         rows.append((name, each, *shares, (new > 1).mean()))

@@ -416,8 +416,8 @@ first[first.duplicated(["order", "cents"], keep=False)]["cents"].sum()
 good = {name for name, key in KEYS.items() if pays(tries, key) == pays(tries, ["proposal"])}
 ["proposal", "proposal, order, sum"]
 {name for name, key in KEYS.items() if tries.groupby(list(key)).ngroups == len(first)}
-  {' and '.join(map(repr, sorted(set(value) ^ set(right))))}: try it on `tries`. Does each proposal get one key,
-  and no two of them the same?
+  {' and '.join(map(repr, sorted(set(value) ^ set(right))))}: try it on `tries`. Does each
+  proposal get one key, and no two of them the same?
 ["proposal", "proposal, attempt", "proposal, time", "proposal, order, sum"]
   An attempt or a time in the key makes each attempt a new refund.
 ["proposal"]
