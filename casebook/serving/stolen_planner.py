@@ -8,6 +8,29 @@ stands behind them. :class:`Attacker` carries single steps out, each a method of
 from the provider, and a subclass holds it against what was allowed.
 
 Errors that nobody expects are violations, too: an engine that crashes has not refused.
+
+Examples
+--------
+>>> from casebook.serving.proposals import Verdict
+>>> class Books(Proposals):
+...     def decide(self, content, but=""):
+...         return Verdict("do")
+>>> class Thief(Attacker):
+...     def __init__(self):
+...         super().__init__(0.0, {"me": "ann"}, {"pat"}, {"sum": 5})
+...         self.provider = Keyed(self.clock)
+...         self.books = Books(self.failing(self.provider), {"pat"}, self.clock, audit=self.note)
+...     def talk(self):
+...         raise Nonsense("nobody talks here")
+...     def owner(self):
+...         return "ann"
+...     def ask(self, euro):
+...         self.shown.append((self.books.propose("ann", {"euro": euro})[1], {"euro": euro}))
+>>> lost = [{"do": "fault", "kind": "after"}, {"do": "ask", "euro": "{sum}"}]
+>>> thief = Thief()
+>>> made = carry(thief, [*lost, *[{"do": "yes", "which": 0}] * 2, {"do": "recover"}], thief.untrue)
+>>> made.violations, sorted(made.marks), [one["euro"] for one in thief.provider.done]
+([], ['yes doing  1'], [5])
 """
 
 from __future__ import annotations
