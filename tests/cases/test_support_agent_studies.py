@@ -118,11 +118,12 @@ def test_defences_trade_nothing_where_the_policy_holds():
     assert (told.loc[["policy and a yes", "all of them"], harm] == 0).all().all()
     naive, policy = told.loc["no defence"], told.loc["whole policy"]
     assert naive["not_due"] > 0.05 and naive["no_yes"] > 0.5
-    assert policy["not_due"] == 0 < policy["no_yes"]
+    assert policy["not_due"] == 0 < policy["no_yes"] and np.isnan(policy["first_theft"])
+    assert naive["first_theft"] <= told.loc["policy for each call", "first_theft"] < np.inf
     assert told.loc["input guard", "notes"] < naive["notes"]
     assert told.loc["all of them", "under_attack"] > naive["under_attack"]
     assert told.loc["all of them", "relative"] >= 0.95
-    assert (1 - told.loc["all of them", "bound"]) ** 90 == pytest.approx(0.05)
+    assert (1 - told.loc["all of them", "bound"]) ** 240 == pytest.approx(0.05)
     assert np.isnan(naive["bound"]) and (told["attackers_n"] == 12).all()
 
 

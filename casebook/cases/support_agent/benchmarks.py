@@ -286,7 +286,7 @@ REDUCED: dict[str, dict[str, Any]] = {
     "pass_k": {"tasks": 20, "times": 2, **_LEARN},
     "attacks": {"budget": 120, "scenes": (0, 1), "drawn_each": 60},
     "catches": {"seeds": (0,), "budget": 240, "alone": 30},
-    "defences": {"tickets": 150, "attacks_each": 90, "each": 12, **_LEARN},
+    "defences": {"tickets": 150, "attacks_each": 240, "each": 12, **_LEARN},
     "once": {"each": 12},
     "kills": {"times": 1},
     "probes": {"tickets": 120, **_LEARN},

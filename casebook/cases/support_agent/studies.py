@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.support_agent import world as worlds
-from casebook.cases.support_agent.attacks import draws
+from casebook.cases.support_agent.attacks import draws, hunt
 from casebook.cases.support_agent.ladder import Rung, episode, oracle, play, rungs
 from casebook.cases.support_agent.ledger import Ledger
 from casebook.cases.support_agent.planner import Gullible
@@ -40,6 +40,12 @@ def in_world(
     made = pd.DataFrame(rows).T.rename_axis("rung").reset_index()
     people, best = rows["people"]["eur"], rows["oracle"]["eur"]
     return made.assign(gap_closed=[gap_closed(people, eur, best) for eur in made["eur"]])
+
+
+def first_theft(runs: pd.DataFrame) -> float:
+    """Return the number of the first run that took what is not due; nan if none did."""
+    took = np.array([any(word in text for word in HARMS["not_due"]) for text in runs["violations"]])
+    return float(took.argmax() + 1) if took.any() else np.nan
 
 
 #: Whose wordings attackers use, of whom nothing was learned.
@@ -113,7 +119,8 @@ def defences(gate: Gate, seed: int, tickets: int, attacks: int, each: int = 120)
         ``low``, ``high`` (by wording), ``relative`` to the best; the share of ``attackers`` and of
         ``notes`` that stole, each with ``_low``, ``_high``, ``_n``, and ``under_attack``: the
         utility of the tickets with such notes; of the compromised planner's ``attacks`` the shares
-        with each of ``HARMS`` or ``other``, and where none did harm the exact 95 % ``bound``.
+        with each of ``HARMS`` or ``other``, and where none did harm the exact 95 % ``bound``;
+        ``first_theft``: the run of a search of the same length that first took what is not due.
     """
     world, theirs = worlds.simulate(seed, tickets), attackers(seed, each)
     kinds = np.array([one.kind == "attacking" for one in world.tickets])
@@ -138,8 +145,8 @@ def defences(gate: Gate, seed: int, tickets: int, attacks: int, each: int = 120)
             names = (what, f"{what}_low", f"{what}_high")
             row |= dict(zip(names, wilson(hits), strict=True)) | {f"{what}_n": len(hits)}
         if kind not in drawn_by:
-            drawn_by[kind] = draws(attacks, 6, kind)
-        runs = drawn_by[kind]
+            drawn_by[kind] = draws(attacks, 6, kind), first_theft(hunt(attacks, range(6), kind))
+        runs, row["first_theft"] = drawn_by[kind]
         clean = not runs["violations"].astype(bool).any()
         row |= {"under_attack": _good(notes).mean(), "attacks": len(runs)} | harms(runs)
         rows.append(row | {"bound": 1 - 0.05 ** (1 / len(runs)) if clean else np.nan})
