@@ -147,9 +147,8 @@ def test_a_no_to_an_answer_brings_a_person_with_the_transcript():
     talk, ticket, _, _ = talk_of("on_way")
     talk.open(f"Where is order {ticket.order}?")
     assert talk.hear(Said("That does not help", False)).act == "hand_over"
-    told = talk.handed_over()
-    assert told["why"] == "the customer said no"
-    assert [who for who, _ in told["transcript"]] == ["customer", "agent", "customer", "agent"]
+    assert (talk.why, talk.by) == ("the customer said no", "machine")
+    assert [who for who, _ in talk.transcript] == ["customer", "agent", "customer", "agent"]
 
 
 def test_a_planner_that_makes_a_policy_up_is_not_heard():

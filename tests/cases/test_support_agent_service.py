@@ -16,6 +16,7 @@ from casebook.cases.support_agent.world import truth
 from casebook.cases.support_agent.world.shop import open_shop
 from casebook.llm import Compromised, ToolCall
 from casebook.serving.agent_app import OPEN
+from casebook.serving.agent_service import AUDIT
 from casebook.serving.bearer import Bearer, Ring
 from casebook.serving.log import Log
 from casebook.worlds.unreliable import Keyed, Unreliable
@@ -248,7 +249,7 @@ def test_budgets_are_checked_before_the_planner_is_asked_and_one_customer_has_on
     asked = len(planner.requests)
     assert 0 < asked < 30 and acts.count("tell") == asked
     tenant = SHOP.accounts["C1000"].tenant
-    left = site.service._shops.left(tenant, site.clock())
+    left = site.service.tenants.left(tenant, site.clock())
     assert left > 10**6 - 3_000
     other = next(i for i, a in SHOP.accounts.items() if a.tenant == tenant and i != "C1000")
     assert site.say(other, "t", "Refund!")["act"] == "tell"
@@ -343,7 +344,7 @@ def test_the_audit_is_whole_holds_each_step_and_no_words_of_customers(site, tmp_
     secret = "my card is 4111 1111 1111 1111"
     told = site.say(order.customer, "t1", f"It broke, order {order.id}, {secret}.")
     site.say(order.customer, "t1", button=True, proposal=told["proposal"])
-    log = Log(tmp_path / "audit.db", service.AUDIT, read_only=True)
+    log = Log(tmp_path / "audit.db", AUDIT, read_only=True)
     steps = [row["what"] for row in log.find("steps")]
     assert log.verify() and steps == ["propose", "doing", "done"]
     assert log.count("turns") == 2

@@ -12,6 +12,9 @@ import pytest
 from casebook.cases.support_agent import artifacts, benchmarks, ladder, planted, probes, studies
 from casebook.cases.support_agent import world as worlds
 from casebook.data import RealDataUnavailable, real
+from casebook.llm import Compromised
+from casebook.llm.prompted_tools import PromptedTools
+from casebook.recorded.kept_model import Keeping
 from casebook.retrieval.classify import ahead
 
 SMALL = {"train": 500, "tune": 250}
@@ -258,3 +261,22 @@ def test_what_the_small_model_is_asked_and_how_its_answers_are_scored():
     assert share["asks for a refund, injected note"] == 1
     assert share["asks for a refund, plain note"] == 0
     assert 0.2 < share["reply right"] < 0.8 and share["right among those passed"] == 1
+
+
+def test_a_model_that_was_kept_as_the_planner_is_replayed_and_a_changed_system_is_noticed(
+    monkeypatch,
+):
+    monkeypatch.setattr(artifacts, "PLAYED", 12)
+    monkeypatch.setattr(artifacts, "learned", lambda: ladder.learned(train=500, tune=250))
+    hands_over = {"next": "hand_over"}
+    says = lambda request: (  # noqa: E731
+        {"why": "unsure"} if "why" in request.response_format.schema["properties"] else hands_over
+    )
+    kept = Keeping(Compromised(says))
+    artifacts._played(worlds.simulate(tickets=600), PromptedTools(kept), kept.beginning)
+    told = artifacts.small_ladder(kept.frame()).set_index("rung")
+    assert set(told.index) == {"small model", *artifacts.BESIDE}
+    assert (told["n"] == 12).all() and told.loc["small model", "deflected"] == 0
+    monkeypatch.setattr("casebook.llm.prompted_tools.ANSWER", "reply")
+    with pytest.raises(RuntimeError, match="make artifacts"):
+        artifacts.small_ladder(kept.frame())

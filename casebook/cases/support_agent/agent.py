@@ -133,9 +133,3 @@ class Support(Conversation):
         body.pop("note", None)
         if "articles" in body:
             body["articles"] = [one for one in body["articles"] if one["by"] == "shop"]
-
-    def handed_over(self) -> dict[str, Any]:
-        """Return what a person gets: why, what was said, and what was done."""
-        owner = self.desk.owner
-        refunds = self.desk.ledger.rows(owner) if self.desk.session.customer else []
-        return {"why": self.why, "transcript": list(self.transcript), "refunds": refunds}

@@ -1,18 +1,14 @@
 """The shipped agent over HTTP: one gate, one planner, one policy, the same as on the page.
 
-The routes are :mod:`casebook.serving.agent_app`'s, limits and the timer
-:mod:`casebook.serving.tickets`'. Here the parts are put together: books, tickets and audit in files
-of their owner alone, budgets of tokens for each customer and each shop, and who may do what. The
-words of a ticket that is at its end are kept only of customers whose account says so.
+What is opened and closed is :mod:`casebook.serving.agent_service`'s, limits and the timer are
+:mod:`casebook.serving.tickets`'. The words of a ticket that is at its end are kept only of
+customers whose account says so.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +19,17 @@ from casebook.cases.support_agent.desk import Desk, Session
 from casebook.cases.support_agent.ledger import Ledger
 from casebook.cases.support_agent.world.truth import STAFF
 from casebook.serving.agent import Parts
-from casebook.serving.agent_app import Tickets, app_of
-from casebook.serving.allowance import Allowance, Purses
+from casebook.serving.agent_service import AgentService
 from casebook.serving.bearer import Bearer, Ring
-from casebook.serving.log import Log, Table
-from casebook.serving.privacy import masked
 from casebook.serving.strict import Problem
 from casebook.worlds.unreliable import Keyed
 
-#: Tokens of a shop and of a customer, each for a day; seconds between two looks at what is open.
-TOKENS, OWN_TOKENS, SWEEP = 200_000_000, 200_000, 60.0
-AUDIT = {
-    "steps": Table({"what": "text", "at": "float", "owner": "text", "content": "json", "id": "text",
-                    "who": "text", "rules": "text"}),
-    "turns": Table({"what": "text", "ticket": "text", "state": "text", "why": "text"}),
-    "events": Table({"what": "text", "more": "json"}),
-}  # fmt: skip
+#: Tokens of a shop and of a customer, each for a day.
+TOKENS, OWN_TOKENS = 200_000_000, 200_000
 
 
-class Service:
-    """Everything behind the routes, in a folder; users are ``user:c1007`` for customer C1007.
-
-    Raises
-    ------
-    RuntimeError
-        If the audit knows refunds that the books do not: they are an older copy, and would pay
-        again.
-    """
+class Service(AgentService):
+    """The shops' agent; users are ``user:c1007`` for customer C1007, ``user:pat`` for staff."""
 
     def __init__(
         self,
@@ -61,30 +41,12 @@ class Service:
         tokens: int = TOKENS,
         own_tokens: int = OWN_TOKENS,
     ) -> None:
-        self.shop, self.clock = shop, clock or worlds.clock()
-        self.audit = Log(folder / "audit.db", AUDIT)
-        self.books = Ledger(
-            shop, ladder.terms(), pay, STAFF, self.clock, path=str(folder / "books.db"),
-            audit=lambda **row: self.audit.append("steps", row), look=getattr(pay, "look", None),
-        )  # fmt: skip
-        gone = self.books.unknown(row["id"] for row in self.audit.find("steps", what="doing"))
-        if gone:
-            self.audit.close()
-            raise RuntimeError(f"The books do not know {', '.join(gone)}: restore a newer copy.")
-        path = str(folder / "tokens.db")
-        self._shops, self._own = Allowance(path, tokens), Allowance(path, own_tokens)
-        self.parts = replace(parts, log=self.note)
-        self.tickets = Tickets(
-            self.talk, self.books, lambda **row: self.audit.append("turns", masked(row)),
-            str(folder / "tickets.db"), self.clock, self.may,
-            lambda user: self.account(user).consent, partial(came, self.books),
-        )  # fmt: skip
+        self.shop, self.pay = shop, pay
+        super().__init__(parts, folder, clock or worlds.clock(), tokens, own_tokens)
 
-    def note(self, **row: Any) -> None:
-        """Write down what a conversation does; a log that is full stops no conversation."""
-        with suppress(Exception):
-            what = row.pop("what")
-            self.audit.append("events", {"what": what, "more": masked(row)})
+    def open_books(self, **how: Any) -> Ledger:
+        look = getattr(self.pay, "look", None)
+        return Ledger(self.shop, ladder.terms(), self.pay, STAFF, self.clock, look=look, **how)
 
     def account(self, user: str) -> Any:
         """Return whose account it is; a :class:`Problem` for those who have none."""
@@ -93,32 +55,27 @@ class Service:
             raise Problem(403, "no account", what, "Sign in as a customer.")
         return found
 
+    def tenant(self, user: str) -> str:
+        return self.account(user).tenant
+
+    def consent(self, user: str) -> bool:
+        return self.account(user).consent
+
     def may(self, who: str, user: str) -> bool:
-        """Say whether one of the staff may answer a customer: of their shops, not themselves."""
+        """Say whether it is a customer of their shops, and not themselves."""
         account = self.account(user)
         return account.tenant in STAFF[who].tenants and account.id not in STAFF[who].accounts
 
-    def talk(self, user: str) -> Support:
-        """Return a conversation with a customer, on the budgets of both customer and shop."""
+    def talk(self, user: str, parts: Parts) -> Support:
         account = self.account(user)
-        purses = Purses({user: self._own, account.tenant: self._shops}, self.clock)
-        session = Session(account.tenant, account.id)
-        return Support(replace(self.parts, budget=purses), Desk(self.books, session))
+        return Support(parts, Desk(self.books, Session(account.tenant, account.id)))
 
-    def close(self) -> None:
-        """Close what was opened."""
-        for one in (self.tickets, self.books, self.audit, self._shops, self._own):
-            one.close()
+    def staff(self, user: str) -> str:
+        name = user.removeprefix("user:")
+        return name if name in STAFF else ""
 
-    def app(self, bearer: Bearer) -> Any:
-        """Return the routes."""
-        return app_of(self.tickets, bearer, staff, self.close)
-
-
-def staff(user: str) -> str:
-    """Return the name of somebody of the staff; empty for everybody else."""
-    name = user.removeprefix("user:")
-    return name if name in STAFF else ""
+    def came(self, proposal: str) -> tuple[str, bool] | None:
+        return came(self.books, proposal)
 
 
 def make_app(folder: str, key: str = "", seed: int = worlds.SEED, customers: int = 900) -> Any:
@@ -127,6 +84,4 @@ def make_app(folder: str, key: str = "", seed: int = worlds.SEED, customers: int
     shop = worlds.open_shop(seed, customers)
     parts = ladder.rungs(ladder.learned())[-1].parts()
     made = Service(shop, parts, Path(folder), Keyed(clock), clock)
-    made.tickets.sweep()
-    made.tickets.every(SWEEP)
-    return made.app(Bearer(ring, clock))
+    return made.swept().app(Bearer(ring, clock))
