@@ -89,7 +89,7 @@ def content_hash(frame: pd.DataFrame) -> str:
     Parameters
     ----------
     frame : DataFrame
-        Columns of integers, floats and times without zone. Its index is left out.
+        Columns of integers, floats, times without zone, and texts. Its index is left out.
 
     Returns
     -------
@@ -106,8 +106,13 @@ def content_hash(frame: pd.DataFrame) -> str:
     digest = hashlib.sha256()
     for name, column in frame.items():
         kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else "?"
+        if len(column) and all(isinstance(value, str) for value in column):
+            texts = [value.encode() for value in column]
+            digest.update(f"{name}\0U\0{' '.join(str(len(text)) for text in texts)}\0".encode())
+            digest.update(b"".join(texts))
+            continue
         if kind not in "iuMf":
-            raise TypeError(f"column {name!r} is of type {column.dtype}: no number and no time")
+            raise TypeError(f"column {name!r} is of type {column.dtype}: no number, time or text")
         if kind == "M":
             column = column.dt.as_unit("ns").astype("int64")
         values = column.to_numpy("<f8" if kind == "f" else "<i8")

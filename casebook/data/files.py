@@ -255,8 +255,13 @@ def _fetch(entry: RealFile, target: Path) -> None:
 def recipes() -> dict[str, Callable[[Sequence[bytes]], pd.DataFrame]]:
     """Return the functions that put data sets together, by the names in ``data/real.toml``."""
     from casebook.data.tables import handbook_days
+    from casebook.data.texts import markdown_pages
 
-    return {"handbook_days": handbook_days}
+    def pages(name: str) -> Callable[[Sequence[bytes]], pd.DataFrame]:
+        return lambda files: markdown_pages([member.file for member in members(name)], files)
+
+    made = {f"{name}_pages": pages(name) for name in ("sourcegraph_handbook", "tts_handbook")}
+    return {"handbook_days": handbook_days, **made}
 
 
 def _unavailable(entry: RealFile, failure: FetchFailed) -> RealDataUnavailable:

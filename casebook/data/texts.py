@@ -1,4 +1,4 @@
-"""Readers of public text collections: retrieval (Cranfield, SciFact) and intents.
+"""Readers of public texts: retrieval (Cranfield, SciFact), intents, handbooks of organisations.
 
 Each reads the files that ``casebook.data.real`` found, checks their counts and returns tidy frames.
 """
@@ -9,8 +9,10 @@ import ast
 import hashlib
 import json
 import re
+import tarfile
 import xml.etree.ElementTree as ET
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -330,3 +332,45 @@ def clinc150(path: Path) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["text", "intent", "split"])
     _expect(path, intents=(frame["intent"].nunique(), 151))
     return frame
+
+
+def markdown_pages(names: Sequence[str], files: Sequence[bytes]) -> pd.DataFrame:
+    """Put the pages of a handbook together.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Paths in the repository; what does not end in ``.md`` is left out.
+    files : sequence of bytes
+        Their content, in the same order.
+
+    Returns
+    -------
+    DataFrame
+        ``page`` (path) and ``text``, in order of ``page``.
+    """
+    pairs = zip(names, files, strict=True)
+    rows = [(name, raw.decode()) for name, raw in pairs if name.endswith(".md")]
+    return pd.DataFrame(sorted(rows), columns=["page", "text"])
+
+
+def handbook(path: Path) -> pd.DataFrame:
+    """Read the pages of a handbook.
+
+    Parameters
+    ----------
+    path : Path
+        ``casebook.data.real("sourcegraph_handbook")`` or ``real("tts_handbook")``: an archive of
+        the repository's files, or the table that was put together from them.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`markdown_pages`: 883 pages of Sourcegraph, 251 of 18F and TTS.
+    """
+    if not tarfile.is_tarfile(path):
+        return pd.read_parquet(path)
+    with tarfile.open(path) as archive:
+        found = [member for member in archive.getmembers() if member.isfile()]
+        names = [member.name.partition("/")[2] for member in found]
+        return markdown_pages(names, [archive.extractfile(member).read() for member in found])

@@ -1,7 +1,9 @@
 """Answers that are given again to the same question of the same tenant.
 
 Each tenant has a shelf of its own: no key can name another one's, a busy tenant throws out its own
-answers only, and nobody learns from a quick answer what others have asked.
+answers only, and nobody learns from a quick answer what others have asked. Take
+:mod:`casebook.serving.permitted_answers` instead where the readers of one tenant may not see the
+same, or an answer must go with the documents that it was made from.
 
 Examples
 --------

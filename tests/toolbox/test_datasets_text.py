@@ -8,7 +8,18 @@ import pandas as pd
 import pytest
 
 from casebook.data import find_real
-from casebook.data.texts import _sentences, bank_faqs, banking77, clinc150, cranfield, scifact
+from casebook.data.fetch import content_hash
+from casebook.data.files import recipes, registry
+from casebook.data.texts import (
+    _sentences,
+    bank_faqs,
+    banking77,
+    clinc150,
+    cranfield,
+    handbook,
+    markdown_pages,
+    scifact,
+)
 
 CRANFIELD = ("cranfield_documents", "cranfield_queries", "cranfield_judgements")
 
@@ -131,3 +142,28 @@ def test_other_archives_and_tables_are_refused(tmp_path):
     (tmp_path / "c.json").write_text('{"train": []}')
     with pytest.raises(ValueError, match="0 train instead of 15,000"):
         clinc150(tmp_path / "c.json")
+
+
+@pytest.mark.parametrize(
+    "name, count, first",
+    [
+        ("sourcegraph_handbook", 883, "content/benefits-pay-perks/benefits-perks/benefits.md"),
+        ("tts_handbook", 251, ".github/pull_request_template.md"),
+    ],
+)
+def test_a_handbook_is_the_same_from_the_archive_and_from_its_files(tmp_path, name, count, first):
+    (path,) = paths(name)
+    found = handbook(path)
+    assert len(found) == count and found["page"].iloc[0] == first
+    assert found["page"].is_unique and found["text"].ne("").mean() > 0.99
+    assert content_hash(found) == registry()[name].content
+    files = [text.encode() for text in found["text"]]
+    made = recipes()[f"{name}_pages"](files)
+    assert content_hash(made) == registry()[name].content
+    made.to_parquet(tmp_path / "book", index=False)
+    assert handbook(tmp_path / "book").equals(found)
+
+
+def test_pages_are_sorted_and_other_files_are_left_out():
+    found = markdown_pages(["b.md", "LICENSE", "a.md"], [b"B", b"-", "Ä".encode()])
+    assert found.to_dict("list") == {"page": ["a.md", "b.md"], "text": ["Ä", "B"]}

@@ -273,8 +273,17 @@ def test_any_change_of_a_content_changes_its_hash(change):
 
 
 def test_a_column_of_another_kind_is_refused():
-    with pytest.raises(TypeError, match="column 'name' is of type object"):
-        content_hash(pd.DataFrame({"name": ["a"]}))
+    for values in (["a", 1], ["a", None], [["a"]]):
+        with pytest.raises(TypeError, match="column 'name' is of type object"):
+            content_hash(pd.DataFrame({"name": values}))
+
+
+def test_texts_count_with_their_borders_and_in_their_order():
+    tables = [["ab", "c"], ["a", "bc"], ["c", "ab"], ["ab", "c", ""], ["ab", "ç"]]
+    hashes = {content_hash(pd.DataFrame({"name": values})) for values in tables}
+    assert len(hashes) == len(tables)
+    assert content_hash(pd.DataFrame({"other": ["ab", "c"]})) not in hashes
+    assert content_hash(pd.DataFrame({"name": ["ab", "c"]}, index=[7, 5])) in hashes
 
 
 def test_two_that_fetch_the_same_file_do_not_meet(tmp_path):

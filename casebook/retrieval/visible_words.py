@@ -1,0 +1,104 @@
+"""BM25 among the passages that a user may see, by numbers that only those passages give.
+
+BM25 weighs a word by the passages that hold it, and a length by the mean. Counted over all
+passages, both tell of hidden ones: a score falls when somebody writes a word into a document that
+the user may not see. Here they are counted under the user's mask, so that scores equal those of an
+index of the visible passages alone.
+
+Examples
+--------
+>>> index = VisibleBM25()
+>>> index.add([["pager", "otter"], ["pager"], ["otter", "secret"]])
+>>> mask = np.array([True, True, False])
+>>> alone = VisibleBM25()
+>>> alone.add([["pager", "otter"], ["pager"]])
+>>> index.scores(["otter", "secret"], mask)[:2] == alone.scores(["otter", "secret"], mask[:2])
+array([ True,  True])
+>>> float(index.scores(["otter"], mask)[2])
+0.0
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from casebook.retrieval.lexical import K1, B
+
+
+class VisibleBM25:
+    """Counts of words by passage; passages are numbered by their place, from 0.
+
+    Parameters
+    ----------
+    k1, b : float
+        As of :class:`~casebook.retrieval.lexical.BM25`.
+    """
+
+    def __init__(self, k1: float = K1, b: float = B) -> None:
+        self.k1, self.b = k1, b
+        self._new: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._held: dict[str, np.ndarray] = {}  # columns: place, count
+        self._lengths = np.zeros(0)
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def add(self, texts: Sequence[Sequence[str]]) -> None:
+        """Add passages behind the last one.
+
+        Parameters
+        ----------
+        texts : sequence of sequence of str
+            Their terms.
+        """
+        first = len(self)
+        for place, terms in enumerate(texts, first):
+            found, counts = np.unique(np.array(terms, object), return_counts=True)
+            for term, count in zip(found.tolist(), counts.tolist(), strict=True):
+                self._new[term].append((place, count))
+        self._lengths = np.concatenate([self._lengths, [float(len(terms)) for terms in texts]])
+
+    def scores(self, terms: Sequence[str], mask: np.ndarray) -> np.ndarray:
+        """Return the score of each passage; 0 for those that are hidden.
+
+        Parameters
+        ----------
+        terms : sequence of str
+            Of the question; a repeated term counts again.
+        mask : ndarray of bool, shape (len(self),)
+            What may be seen.
+
+        Returns
+        -------
+        ndarray, shape (len(self),)
+
+        Raises
+        ------
+        ValueError
+            On a mask of another length.
+        """
+        if mask.shape != self._lengths.shape:
+            raise ValueError(f"a mask of {len(mask)} for {len(self)} passages: one each is due.")
+        scores, passages = np.zeros(len(self)), int(mask.sum())
+        if not passages:
+            return scores
+        mean = float(self._lengths @ mask) / passages
+        for term in terms:
+            rows = self.rows(term)
+            rows = rows[mask[rows[:, 0]]]
+            at, times = rows[:, 0], rows[:, 1]
+            idf = np.log1p((passages - len(at) + 0.5) / (len(at) + 0.5))
+            norm = self.k1 * (1 - self.b + self.b * self._lengths[at] / max(mean, 1e-9))
+            scores[at] += idf * times / (times + norm)
+        return scores
+
+    def rows(self, term: str) -> np.ndarray:
+        """Return places and counts of a term."""
+        none = np.zeros((0, 2), np.int64)
+        if fresh := self._new.pop(term, None):
+            before = self._held.get(term, none)
+            self._held[term] = np.concatenate([before, np.array(fresh, np.int64)])
+        return self._held.get(term, none)

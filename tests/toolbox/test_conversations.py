@@ -1,0 +1,83 @@
+"""Where conversations lie: the same tests on SQLite and on Redis (a fake one)."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+
+import fakeredis
+import pytest
+
+from casebook.serving.conversations import LONGEST, RedisShelf, SqliteShelf
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def shelf(request):
+    return SqliteShelf() if request.param == "sqlite" else RedisShelf(fakeredis.FakeRedis())
+
+
+def test_texts_come_back_in_order_by_key_and_the_oldest_go(shelf):
+    for i in range(LONGEST + 7):
+        shelf.push("a", f"{i} ü", now=1, ttl=60)
+    shelf.push("b", "other", now=1, ttl=60)
+    assert shelf.read("a", now=2) == [f"{i} ü" for i in range(7, LONGEST + 7)]
+    assert shelf.read("b", now=2) == ["other"]
+    assert shelf.read("c", now=2) == []
+
+
+def test_redis_expires_by_its_own_clock():
+    import time
+
+    redis = fakeredis.FakeRedis(decode_responses=True)
+    shelf = RedisShelf(redis)
+    shelf.push("a", "one", now=0, ttl=100)
+    assert 99_000 < redis.pttl("turns:a") <= 100_000
+    shelf.push("b", "two", now=0, ttl=0.01)
+    time.sleep(0.03)
+    assert shelf.read("b", now=0) == [] and shelf.read("a", now=0) == ["one"]
+
+
+def test_a_new_text_gives_a_key_new_time_and_does_not_wake_a_dead_one():
+    shelf = SqliteShelf()
+    shelf.push("a", "one", now=0, ttl=10)
+    shelf.push("a", "two", now=9, ttl=10)
+    assert shelf.read("a", now=18) == ["one", "two"]
+    shelf.push("a", "three", now=20, ttl=10)
+    assert shelf.read("a", now=20) == ["three"]
+
+
+def test_what_has_expired_is_not_in_the_file_any_more(tmp_path):
+    path = tmp_path / "turns.db"
+    shelf = SqliteShelf(str(path))
+    shelf.push("a", "a secret that expires", now=0, ttl=10)
+    shelf.push("b", "what stays", now=0, ttl=100)
+    assert b"a secret that expires" in path.read_bytes()
+    assert shelf.purge(now=50) == 1
+    assert b"a secret that expires" not in path.read_bytes()
+    assert shelf.read("b", now=50) == ["what stays"]
+
+
+def test_several_threads_write_one_conversation(shelf):
+    def write(who: int) -> None:
+        for i in range(10):
+            shelf.push("a", f"{who}-{i}", now=0, ttl=60)
+
+    threads = [threading.Thread(target=write, args=(who,)) for who in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    told = shelf.read("a", now=1)
+    assert len(told) == 40
+    for who in range(4):
+        assert [t for t in told if t.startswith(f"{who}-")] == [f"{who}-{i}" for i in range(10)]
+
+
+def test_a_text_that_cannot_be_stored_changes_nothing():
+    shelf = SqliteShelf()
+    shelf.push("a", "one", now=0, ttl=10)
+    with pytest.raises((sqlite3.Error, TypeError)):
+        shelf.push("a", object(), now=0, ttl=10)
+    assert shelf.read("a", now=1) == ["one"]
+    shelf.push("a", "two", now=1, ttl=10)
+    assert shelf.read("a", now=2) == ["one", "two"]
